@@ -1,0 +1,152 @@
+/**
+ * The one door to the native addon (native/*.cc). Everything that the addon offers is typed here,
+ * and nothing else in the tree loads it.
+ *
+ * Every function throws an Error with `code` (the errno name, such as 'EPERM') and `syscall`
+ * when the kernel refuses; callers turn that into a BatonError that says what to do.
+ */
+import { createRequire } from 'node:module';
+import { BatonError, reasonOf } from './errors.js';
+
+/**
+ * Words of a frame descriptor. Received: [offset, length, FrameFlags, 0]. To be sent: [offset, length,
+ * FrameFlags, slot], where a frame built here has the offset of its slot's room, and any other offset
+ * is a received frame that the addon copies into the slot, its virtio header included.
+ */
+export const DESCRIPTOR_WORDS = 4;
+
+export interface PacketRingOptions {
+  interfaceIndex: number;
+  /** Receive blocks: count times size (bytes, a power of two, a multiple of the page). */
+  receiveBlocks: number;
+  receiveBlockBytes: number;
+  /** The kernel hands over a block that is not full after this time, in ms. */
+  retireMs: number;
+  /** Transmit slots: count times size (bytes, a power of two). */
+  transmitSlots: number;
+  transmitSlotBytes: number;
+  /** The mark of frames for the machine's own kernel. */
+  injectMark: number;
+  /** File descriptor of a loaded socket filter program, or -1 for none. */
+  filterProgramFd: number;
+}
+
+export interface PacketRing {
+  /** Receive ring and transmit ring in one mapping. */
+  readonly memory: ArrayBuffer;
+  /**
+   * Transmit slot i has its status word (u32, host byte order: 0 free) at
+   * transmitStatus + i * transmitSlotBytes and room for a frame of transmitRoom bytes at
+   * transmitOffset + i * transmitSlotBytes. Slots are used strictly in order, round and round.
+   */
+  readonly transmitStatus: number;
+  readonly transmitOffset: number;
+  readonly transmitRoom: number;
+  /**
+   * Fills `descriptors` with the frames of blocks that are ready, as many as fit; a block that does not
+   * fit whole goes on in the next call. Returns the count of frames. They stay valid until `flush`.
+   */
+  receive(descriptors: Uint32Array): number;
+  /**
+   * Sends `count` frames in order, then gives the blocks whose frames were all received back to the
+   * kernel. A frame larger than a slot's room leaves by an ordinary send after those before it.
+   */
+  flush(descriptors: Uint32Array, count: number): void;
+  /** Sends one frame at once into this machine's own kernel: marked, by way of the egress hook. */
+  sendLocal(offset: number, length: number, received: boolean): void;
+  /** Calls `onReadable` from the event loop whenever frames are ready. */
+  start(onReadable: () => void): void;
+  /**
+   * Totals since open: [received, lost by the kernel (receive ring full), sent, send failures, frames
+   * sent outside the ring for their size]. Fills and returns `into` (Float64Array of 5).
+   */
+  stats(into: Float64Array): Float64Array;
+  close(): void;
+}
+
+export interface RawSocket {
+  /** Sends `payload` in IPv4 with this socket's protocol number to dotted-quad `destination`. */
+  send(destination: string, payload: Uint8Array): void;
+  /** Calls back with (source address, payload) of every datagram for this machine. */
+  start(onDatagram: (source: string, payload: Uint8Array) => void): void;
+  close(): void;
+}
+
+export interface InterfaceInfo {
+  index: number;
+  /** Six bytes. */
+  mac: Uint8Array;
+  mtu: number;
+  up: boolean;
+  loopback: boolean;
+  /** IPv4 addresses with prefix length and label, in the kernel's order. */
+  addresses: { address: string; prefix: number; label: string }[];
+}
+
+export interface Neighbour {
+  address: string;
+  /** Six bytes, or undefined while the address is not resolved. */
+  mac: Uint8Array | undefined;
+  /** NUD_* state bits of linux/neighbour.h. */
+  state: number;
+}
+
+export interface BpfObject {
+  /** File descriptors stay open until close(). */
+  programFd(name: string): number;
+  mapUpdate(map: string, key: Uint8Array, value: Uint8Array): void;
+  mapLookup(map: string, key: Uint8Array): Uint8Array | undefined;
+  mapDelete(map: string, key: Uint8Array): boolean;
+  /** All keys and values of a map that is not per CPU. */
+  mapEntries(map: string): { key: Uint8Array; value: Uint8Array }[];
+  /** Per-CPU array of u64: the sum over CPUs of each of the first `count` entries. */
+  mapSums(map: string, count: number): Float64Array;
+  /** Attaches to clsact of an interface, which is made if missing; replaces what holds handle and priority. */
+  attachTc(program: string, interfaceIndex: number, hook: 'ingress' | 'egress', priority: number, handle: number): void;
+  /** BPF_PROG_TEST_RUN of a tc program over one frame. */
+  testRun(program: string, frame: Uint8Array, options?: { mark?: number; ingressIndex?: number; interfaceIndex?: number }): {
+    verdict: number;
+    frame: Uint8Array;
+    mark: number;
+  };
+  close(): void;
+}
+
+export interface Native {
+  openPacketRing(options: PacketRingOptions): PacketRing;
+  openRawSocket(protocol: number): RawSocket;
+  /** undefined when there is no such interface. */
+  interfaceInfo(name: string): InterfaceInfo | undefined;
+  neighbours(interfaceIndex: number): Neighbour[];
+  /** Makes the kernel resolve or confirm an address (RTM_NEWNEIGH with NTF_USE). */
+  resolveNeighbour(interfaceIndex: number, address: string): void;
+  /**
+   * Loads an object file. `maxEntries` resizes maps by name before loading. The error message of a
+   * program that the verifier refuses holds the end of the verifier's log.
+   */
+  loadBpf(path: string, options?: { maxEntries?: Record<string, number> }): BpfObject;
+  /** Whether the running kernel's BTF names this function. False too when the kernel has no BTF. */
+  kernelHasFunction(name: string): boolean;
+  /** Removes the tc filter with this handle and priority; and clsact itself if `removeQdisc` and nothing else is on it. False if there was none. */
+  detachTc(interfaceIndex: number, hook: 'ingress' | 'egress', priority: number, handle: number): boolean;
+  /** Removes clsact if no filter is left on either hook. */
+  removeClsactIfEmpty(interfaceIndex: number): void;
+}
+
+const ADDON = '../../../build/Release/baton.node';
+let loaded: Native | undefined;
+
+/** The addon. Loaded at the first call, so that commands that need no root need no addon either. */
+export function native(): Native {
+  if (loaded === undefined) {
+    try {
+      loaded = createRequire(import.meta.url)(ADDON) as Native;
+    } catch (error) {
+      throw new BatonError('BATON_SYSTEM', `the native addon can not be loaded: ${reasonOf(error)}`, {
+        hint: 'run `make build` in the source directory',
+        cause: error,
+      });
+    }
+  }
+  return loaded;
+}
