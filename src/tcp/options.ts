@@ -1,0 +1,83 @@
+/** What an engine needs to know at its start. Addresses are IPv4 as unsigned 32-bit numbers. */
+
+export interface EngineOptions {
+  /** The balancer's own address on the interface: where nodes send IXCP. */
+  address: number;
+  /** Its MAC address, six bytes. */
+  mac: Uint8Array;
+  /** Of the interface, bytes: the MSS offered leaves room for IXP below it. */
+  mtu: number;
+  /** Shared with the nodes, 16 bytes. */
+  key: Uint8Array;
+  /** Secret of this process, 32 bytes: initial sequence numbers (16), session hash and nonces (16). */
+  secret: Uint8Array;
+  virtualServers: readonly { address: number; port: number }[];
+  limits: Limits;
+  timeouts: Timeouts;
+  /** Tells of the life of sessions; absent in production unless someone listens. */
+  observer?: Observer;
+  /**
+   * Overrides RFC 6528 for a connection: its initial sequence number, or -1 to have one made. For
+   * captures, whose clients acknowledge a server that is long gone.
+   */
+  initialSequence?: (client: number, clientPort: number, virtualServer: number) => number;
+}
+
+export interface Limits {
+  /** Sessions at one time. */
+  sessions: number;
+  /** Sessions whose handshake is not complete. */
+  halfOpen: number;
+  /** Bytes of a request head. */
+  headBytes: number;
+  /** Sessions at one time whose request is being collected. */
+  heads: number;
+  /** Times a handoff is sent to one node. */
+  handoffTries: number;
+  /** Times a SYN/ACK is sent. */
+  synAckTries: number;
+}
+
+/** All in ms. */
+export interface Timeouts {
+  /** First retransmission of a SYN/ACK; doubles each time. */
+  synAck: number;
+  /** For a request head to be complete, from the end of the handshake. */
+  head: number;
+  /** For a node to confirm a handoff. */
+  handoff: number;
+  /** Without a packet of the client or a notice of the node. */
+  idle: number;
+  /** After one side's FIN, without a packet. */
+  closing: number;
+  /** From the second FIN or an RST to removal. */
+  linger: number;
+}
+
+export type CloseReason =
+  | 'fin'
+  | 'client-reset'
+  | 'node-reset'
+  | 'idle'
+  | 'handshake-timeout'
+  | 'evicted'
+  | 'replaced'
+  | 'no-node';
+
+/** Calls come from inside the engine: an observer must not call back into it. `slot` is the session's. */
+export interface Observer {
+  opened?(slot: number, now: number): void;
+  established?(slot: number, now: number): void;
+  /** The request was read, or refused with a status; method and target stand in bytes[start, end). */
+  request?(slot: number, verdict: number, bytes: Uint8Array, start: number, end: number, now: number): void;
+  /** A handoff was sent. `node` may be LOCAL_NODE; `attempt` counts from 1 at each node. */
+  handoff?(slot: number, node: number, service: number, attempt: number, now: number): void;
+  adopted?(slot: number, node: number, now: number): void;
+  refused?(slot: number, node: number, reason: number, now: number): void;
+  silent?(slot: number, node: number, now: number): void;
+  closed?(slot: number, reason: CloseReason, now: number): void;
+  /** A report from a node's agent. */
+  reported?(node: number, flags: number, now: number): void;
+  /** A report from a node whose key is not ours. */
+  badKey?(node: number, now: number): void;
+}
