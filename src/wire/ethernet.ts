@@ -1,0 +1,24 @@
+/** Ethernet II frames. */
+
+/** Byte offsets of the header's fields. */
+export const ETHERNET = { destination: 0, source: 6, type: 12, payload: 14 } as const;
+export const ETHERNET_HEADER_BYTES = 14;
+
+export const EtherType = { ipv4: 0x0800, arp: 0x0806, vlan: 0x8100, ipv6: 0x86dd } as const;
+
+/** Writes a MAC address given as its upper 16 and lower 32 bits. */
+export function writeMac(view: DataView, offset: number, high: number, low: number): void {
+  view.setUint16(offset, high);
+  view.setUint32(offset + 2, low);
+}
+
+/** "02:00:00:00:00:01" */
+export function formatMac(bytes: Uint8Array): string {
+  return Array.from(bytes.subarray(0, 6), (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** The six bytes of a colon-separated MAC address, or undefined when it is none. */
+export function parseMac(text: string): Uint8Array | undefined {
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined;
+  return Uint8Array.from(text.split(':'), (pair) => Number.parseInt(pair, 16));
+}

@@ -1,0 +1,105 @@
+/**
+ * IXCP: notices from a node to the balancer about a session, and the reports of node agents. The
+ * definition is kernel-shim/ixp.h; test/wire/ixp.test.ts checks this file against it.
+ */
+import { IPV4 } from './ipv4.js';
+import type { SipHash } from './siphash.js';
+
+/** Byte offsets of the header's fields. */
+export const IXCP = {
+  version: 0,
+  type: 1,
+  length: 2,
+  reason: 3,
+  session: 4,
+  client: 8,
+  virtualAddress: 12,
+  hole: 16,
+  flags: 18,
+  clientPort: 20,
+  virtualPort: 22,
+  sequence: 24,
+  acknowledgement: 28,
+  tag: 32,
+} as const;
+
+export const IXCP_VERSION = 1;
+export const IXCP_HEADER_BYTES = 40;
+
+export const IxcpType = { adopted: 1, refused: 2, fin: 3, rst: 4, report: 5, welcome: 6, badKey: 7 } as const;
+export const IxcpReason = { none: 0, noListener: 1, unable: 2, tupleInUse: 3 } as const;
+export const IxcpFlag = { canAdopt: 0x0001, leaving: 0x8000 } as const;
+
+/** Addresses (8) and the header before its tag. */
+const TAGGED_BYTES = 40;
+
+/** Computes the tag of the notice at `ixcp` between two addresses; leaves it in `hash`. */
+export function hashIxcp(view: DataView, source: number, destination: number, ixcp: number, hash: SipHash): void {
+  const message = hash.message;
+  message.setUint32(0, source);
+  message.setUint32(4, destination);
+  for (let at = 0; at < IXCP.tag; at += 4) message.setUint32(8 + at, view.getUint32(ixcp + at));
+  message.setUint16(8 + IXCP.hole, 0);
+  hash.hash(TAGGED_BYTES);
+}
+
+/** Writes the tag; everything that it covers must stand in its place. */
+export function sealIxcp(view: DataView, source: number, destination: number, ixcp: number, hash: SipHash): void {
+  hashIxcp(view, source, destination, ixcp, hash);
+  view.setUint32(ixcp + IXCP.tag, hash.high);
+  view.setUint32(ixcp + IXCP.tag + 4, hash.low);
+}
+
+/** Whether the tag of the notice at `ixcp`, whose IPv4 header is at `ip`, is right. */
+export function verifyIxcp(view: DataView, ip: number, ixcp: number, hash: SipHash): boolean {
+  hashIxcp(view, view.getUint32(ip + IPV4.source), view.getUint32(ip + IPV4.destination), ixcp, hash);
+  return view.getUint32(ixcp + IXCP.tag) === hash.high && view.getUint32(ixcp + IXCP.tag + 4) === hash.low;
+}
+
+/** What a notice says; of reports, the fields about a connection are 0. */
+export interface IxcpRepr {
+  type: number;
+  reason?: number;
+  session?: number;
+  client?: number;
+  virtualAddress?: number;
+  flags?: number;
+  clientPort?: number;
+  virtualPort?: number;
+  sequence?: number;
+  acknowledgement?: number;
+}
+
+/** Writes a whole notice (header with tag) for source and destination address at `offset`. For rare packets. */
+export function emitIxcp(
+  view: DataView,
+  offset: number,
+  source: number,
+  destination: number,
+  repr: IxcpRepr,
+  hash: SipHash,
+): void {
+  view.setUint8(offset + IXCP.version, IXCP_VERSION);
+  view.setUint8(offset + IXCP.type, repr.type);
+  view.setUint8(offset + IXCP.length, IXCP_HEADER_BYTES);
+  view.setUint8(offset + IXCP.reason, repr.reason ?? 0);
+  view.setUint32(offset + IXCP.session, repr.session ?? 0);
+  view.setUint32(offset + IXCP.client, repr.client ?? 0);
+  view.setUint32(offset + IXCP.virtualAddress, repr.virtualAddress ?? 0);
+  view.setUint16(offset + IXCP.hole, 0);
+  view.setUint16(offset + IXCP.flags, repr.flags ?? 0);
+  view.setUint16(offset + IXCP.clientPort, repr.clientPort ?? 0);
+  view.setUint16(offset + IXCP.virtualPort, repr.virtualPort ?? 0);
+  view.setUint32(offset + IXCP.sequence, repr.sequence ?? 0);
+  view.setUint32(offset + IXCP.acknowledgement, repr.acknowledgement ?? 0);
+  sealIxcp(view, source, destination, offset, hash);
+}
+
+/** Whether a notice of this version fits in `length` bytes at `offset`; its tag is another matter. */
+export function checkIxcp(view: DataView, offset: number, length: number): boolean {
+  return (
+    length >= IXCP_HEADER_BYTES &&
+    view.getUint8(offset + IXCP.version) === IXCP_VERSION &&
+    view.getUint8(offset + IXCP.length) === IXCP_HEADER_BYTES
+  );
+}

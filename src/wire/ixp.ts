@@ -1,0 +1,64 @@
+/**
+ * IXP: the header that carries a client's segment to a node. The definition is kernel-shim/ixp.h;
+ * test/wire/ixp.test.ts checks this file against it. docs/ixp.md explains it.
+ */
+import { IPV4 } from './ipv4.js';
+import type { SipHash } from './siphash.js';
+import { TCP } from './tcp.js';
+
+/** Byte offsets of the header's fields. */
+export const IXP = {
+  version: 0,
+  type: 1,
+  length: 2,
+  service: 3,
+  session: 4,
+  balancer: 8,
+  confirm: 12,
+  mss: 16,
+  flags: 18,
+  scales: 19,
+  tsval: 20,
+  tsecr: 24,
+  tag: 28,
+} as const;
+
+export const IXP_VERSION = 1;
+export const IXP_HEADER_BYTES = 36;
+
+export const IxpType = { adopt: 1, segment: 2 } as const;
+export const IxpFlag = { windowScaleOk: 1, sackOk: 2, timestampsOk: 4 } as const;
+
+/** Addresses and ports (12), sequence and acknowledgement number (8), and the header before its tag. */
+const TAGGED_BYTES = 48;
+
+/**
+ * Computes the tag of the IXP header at `ixp` of a packet whose IPv4 header is at `ip` and whose TCP
+ * header follows the IXP header; leaves it in `hash`.
+ */
+export function hashIxp(view: DataView, ip: number, ixp: number, hash: SipHash): void {
+  const message = hash.message;
+  const tcp = ixp + IXP_HEADER_BYTES;
+  message.setUint32(0, view.getUint32(ip + IPV4.source));
+  message.setUint32(4, view.getUint32(ip + IPV4.destination));
+  message.setUint32(8, view.getUint32(tcp + TCP.sourcePort));
+  message.setUint32(12, view.getUint32(tcp + TCP.sequence));
+  message.setUint32(16, view.getUint32(tcp + TCP.acknowledgement));
+  for (let at = 0; at < IXP.tag; at += 4) message.setUint32(20 + at, view.getUint32(ixp + at));
+  hash.hash(TAGGED_BYTES);
+}
+
+/** Writes the tag; everything that it covers must stand in its place. */
+export function sealIxp(view: DataView, ip: number, ixp: number, hash: SipHash): void {
+  hashIxp(view, ip, ixp, hash);
+  view.setUint32(ixp + IXP.tag, hash.high);
+  view.setUint32(ixp + IXP.tag + 4, hash.low);
+}
+
+/** Whether version, length and tag are right. At least IXP and TCP header must lie in the view. */
+export function verifyIxp(view: DataView, ip: number, ixp: number, hash: SipHash): boolean {
+  if (view.getUint8(ixp + IXP.version) !== IXP_VERSION) return false;
+  if (view.getUint8(ixp + IXP.length) !== IXP_HEADER_BYTES) return false;
+  hashIxp(view, ip, ixp, hash);
+  return view.getUint32(ixp + IXP.tag) === hash.high && view.getUint32(ixp + IXP.tag + 4) === hash.low;
+}
