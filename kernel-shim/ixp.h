@@ -51,13 +51,13 @@ struct ixp_hdr {
 	__u8 service;     /*  3 0: the node's web server; else a local service of the balancer */
 	__be32 session;   /*  4 nonce: tells this session from older ones of the same four-tuple */
 	__be32 balancer;  /*  8 IPv4 address to send IXCP notices to */
-	__be32 confirm;   /* 12 first sequence number that the balancer has not acknowledged itself:
+	__be32 confirm;   /* 12 end of the bytes that the balancer keeps and sends again itself:
 			   *    IXCP_ADOPTED is sent until the node's acknowledgement reaches it */
 	__be16 mss;       /* 16 the client's MSS, bytes */
 	__u8 flags;       /* 18 IXP_*_OK */
 	__u8 scales;      /* 19 window shifts: high nibble the client's, low nibble ours */
 	__be32 tsval;     /* 20 the client's last TSval */
-	__be32 tsecr;     /* 24 what it echoed: the last TSval it had of us */
+	__be32 tsecr;     /* 24 the balancer's TSval clock now: the node's clock goes on from it */
 	__be64 tag;       /* 28 SipHash-2-4 over IPv4 source, destination (8 bytes), TCP source and
 			   *    destination port (4), TCP sequence and acknowledgement number (8),
 			   *    and bytes 0 to 27 of this header: 48 bytes */

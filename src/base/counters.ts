@@ -98,6 +98,9 @@ export class Counters {
 
   /** All of them, by name. */
   toObject(): Record<CounterName, number> {
-    return Object.fromEntries(COUNTER_NAMES.map((name) => [name, this.get(name)])) as Record<CounterName, number>;
+    return Object.fromEntries(COUNTER_NAMES.map((name) => [name, this.get(name)])) as Record<
+      CounterName,
+      number
+    >;
   }
 }

@@ -102,9 +102,19 @@ export interface BpfObject {
   /** Per-CPU array of u64: the sum over CPUs of each of the first `count` entries. */
   mapSums(map: string, count: number): Float64Array;
   /** Attaches to clsact of an interface, which is made if missing; replaces what holds handle and priority. */
-  attachTc(program: string, interfaceIndex: number, hook: 'ingress' | 'egress', priority: number, handle: number): void;
+  attachTc(
+    program: string,
+    interfaceIndex: number,
+    hook: 'ingress' | 'egress',
+    priority: number,
+    handle: number,
+  ): void;
   /** BPF_PROG_TEST_RUN of a tc program over one frame. */
-  testRun(program: string, frame: Uint8Array, options?: { mark?: number; ingressIndex?: number; interfaceIndex?: number }): {
+  testRun(
+    program: string,
+    frame: Uint8Array,
+    options?: { mark?: number; ingressIndex?: number; interfaceIndex?: number },
+  ): {
     verdict: number;
     frame: Uint8Array;
     mark: number;

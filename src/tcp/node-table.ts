@@ -5,7 +5,7 @@
 
 /** Silent handoffs in a row after which a node is left alone for a while. */
 const FAILURES_TO_SUSPEND = 3;
-/** How long, in ms, unless the node reports before. */
+/** How long, in ms, unless its agent is started anew before. */
 const SUSPENSION_MS = 5_000;
 
 export class NodeTable {
@@ -24,6 +24,13 @@ export class NodeTable {
   readonly active: Uint32Array;
   /** Handoffs confirmed, ever. */
   readonly adopted: Float64Array;
+  /** When the node's agent reported last, ms on the engine's clock; -1: never. */
+  readonly reportedAt: Float64Array;
+  /** 1: the agent has said that it is stopping. */
+  readonly leaving: Uint8Array;
+  /** Start and clock of the agent, from its last report. */
+  private readonly agentStart: Uint32Array;
+  private readonly agentClock: Uint32Array;
   private readonly failures: Uint32Array;
   private readonly suspendedUntil: Float64Array;
 
@@ -37,6 +44,10 @@ export class NodeTable {
     this.able = new Uint8Array(this.count).fill(1);
     this.active = new Uint32Array(this.count);
     this.adopted = new Float64Array(this.count);
+    this.reportedAt = new Float64Array(this.count).fill(-1);
+    this.leaving = new Uint8Array(this.count);
+    this.agentStart = new Uint32Array(this.count);
+    this.agentClock = new Uint32Array(this.count);
     this.failures = new Uint32Array(this.count);
     this.suspendedUntil = new Float64Array(this.count);
   }
@@ -72,6 +83,30 @@ export class NodeTable {
   answered(node: number): void {
     this.failures[node] = 0;
     this.suspendedUntil[node] = 0;
+  }
+
+  /**
+   * Takes in a report of the node's agent: its start (any number that differs between starts), its
+   * clock in s, and what it can do. False for a report that is older than one already taken in.
+   */
+  reported(
+    node: number,
+    start: number,
+    clock: number,
+    canAdopt: boolean,
+    leaving: boolean,
+    now: number,
+  ): boolean {
+    const first = this.reportedAt[node]! < 0;
+    if (!first && clock < this.agentClock[node]!) return false;
+    // A new agent means a new shim: what the node was suspended for may be mended.
+    if (first || start !== this.agentStart[node]) this.answered(node);
+    this.agentStart[node] = start;
+    this.agentClock[node] = clock;
+    this.reportedAt[node] = now;
+    this.leaving[node] = leaving ? 1 : 0;
+    this.able[node] = canAdopt && !leaving ? 1 : 0;
+    return true;
   }
 
   /** A handoff ran out of tries at this node. True when that suspends it. */

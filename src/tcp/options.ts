@@ -61,6 +61,7 @@ export type CloseReason =
   | 'idle'
   | 'handshake-timeout'
   | 'evicted'
+  | 'evicted-head'
   | 'replaced'
   | 'no-node';
 

@@ -25,6 +25,13 @@ export function finish(sum: number): number {
 }
 
 /** Sum of the TCP pseudo-header (RFC 9293 section 3.1). `length` is header plus payload, bytes. */
-export function pseudoHeaderSum(source: number, destination: number, protocol: number, length: number): number {
-  return (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + length;
+export function pseudoHeaderSum(
+  source: number,
+  destination: number,
+  protocol: number,
+  length: number,
+): number {
+  return (
+    (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + length
+  );
 }

@@ -1,7 +1,12 @@
 /** ICMP errors (RFC 792, RFC 1191): only what is needed to tell whose they are. */
 
 /** Byte offsets from the first byte of the ICMP header. */
-export const ICMP = { type: 0, code: 1, checksum: 2, /** The packet that caused the error. */ inner: 8 } as const;
+export const ICMP = {
+  type: 0,
+  code: 1,
+  checksum: 2,
+  /** The packet that caused the error. */ inner: 8,
+} as const;
 
 export const IcmpType = { destinationUnreachable: 3, timeExceeded: 11, parameterProblem: 12 } as const;
 
@@ -10,6 +15,8 @@ export const ICMP_INNER_TRANSPORT_BYTES = 8;
 
 export function isIcmpError(type: number): boolean {
   return (
-    type === IcmpType.destinationUnreachable || type === IcmpType.timeExceeded || type === IcmpType.parameterProblem
+    type === IcmpType.destinationUnreachable ||
+    type === IcmpType.timeExceeded ||
+    type === IcmpType.parameterProblem
   );
 }

@@ -34,7 +34,13 @@ export const IxcpFlag = { canAdopt: 0x0001, leaving: 0x8000 } as const;
 const TAGGED_BYTES = 40;
 
 /** Computes the tag of the notice at `ixcp` between two addresses; leaves it in `hash`. */
-export function hashIxcp(view: DataView, source: number, destination: number, ixcp: number, hash: SipHash): void {
+export function hashIxcp(
+  view: DataView,
+  source: number,
+  destination: number,
+  ixcp: number,
+  hash: SipHash,
+): void {
   const message = hash.message;
   message.setUint32(0, source);
   message.setUint32(4, destination);
@@ -44,7 +50,13 @@ export function hashIxcp(view: DataView, source: number, destination: number, ix
 }
 
 /** Writes the tag; everything that it covers must stand in its place. */
-export function sealIxcp(view: DataView, source: number, destination: number, ixcp: number, hash: SipHash): void {
+export function sealIxcp(
+  view: DataView,
+  source: number,
+  destination: number,
+  ixcp: number,
+  hash: SipHash,
+): void {
   hashIxcp(view, source, destination, ixcp, hash);
   view.setUint32(ixcp + IXCP.tag, hash.high);
   view.setUint32(ixcp + IXCP.tag + 4, hash.low);

@@ -20,7 +20,14 @@ export const TCP_HEADER_BYTES = 20;
 
 export const TcpFlag = { fin: 0x01, syn: 0x02, rst: 0x04, psh: 0x08, ack: 0x10, urg: 0x20 } as const;
 
-const OptionKind = { end: 0, noOperation: 1, mss: 2, windowScale: 3, sackPermitted: 4, timestamps: 8 } as const;
+const OptionKind = {
+  end: 0,
+  noOperation: 1,
+  mss: 2,
+  windowScale: 3,
+  sackPermitted: 4,
+  timestamps: 8,
+} as const;
 const MAX_WINDOW_SHIFT = 14; // RFC 7323 section 2.3
 const DEFAULT_MSS = 536; // RFC 9293 section 3.7.1
 
@@ -158,5 +165,7 @@ export function verifyTcpChecksum(
   source: number,
   destination: number,
 ): boolean {
-  return finish(sumBytes(view, offset, length, pseudoHeaderSum(source, destination, Protocol.tcp, length))) === 0;
+  return (
+    finish(sumBytes(view, offset, length, pseudoHeaderSum(source, destination, Protocol.tcp, length))) === 0
+  );
 }

@@ -1,0 +1,46 @@
+/** A doubly linked list over the slots of a table, oldest first; nothing is allocated after the start. */
+
+const NONE = -1;
+
+export class SlotList {
+  /** Slots in the list. */
+  size = 0;
+  private first = NONE;
+  private last = NONE;
+  private readonly next: Int32Array;
+  private readonly previous: Int32Array;
+
+  constructor(capacity: number) {
+    this.next = new Int32Array(capacity);
+    this.previous = new Int32Array(capacity);
+  }
+
+  /** Bytes of memory for each slot. */
+  static readonly bytesPerSlot = 8;
+
+  /** The slot that has been in the list for longest, or -1. */
+  get oldest(): number {
+    return this.first;
+  }
+
+  /** Adds a slot that is not in the list. */
+  push(slot: number): void {
+    this.previous[slot] = this.last;
+    this.next[slot] = NONE;
+    if (this.last === NONE) this.first = slot;
+    else this.next[this.last] = slot;
+    this.last = slot;
+    this.size += 1;
+  }
+
+  /** Takes out a slot that is in the list. */
+  remove(slot: number): void {
+    const next = this.next[slot]!;
+    const previous = this.previous[slot]!;
+    if (previous === NONE) this.first = next;
+    else this.next[previous] = next;
+    if (next === NONE) this.last = previous;
+    else this.previous[next] = previous;
+    this.size -= 1;
+  }
+}

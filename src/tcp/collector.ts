@@ -1,0 +1,211 @@
+/** Collects a request head from segments in any order, and has the dispatcher read it as it grows. */
+import { Counter } from '../base/counters.js';
+import { seqAdd, seqDiff } from '../wire/seq.js';
+import { TcpFlag } from '../wire/tcp.js';
+import type { Core } from './core.js';
+import { LocalService, type LocalServiceNumber, Verdict } from './dispatcher.js';
+import type { Handoff } from './handoff.js';
+import { REQUEST_BYTES, SessionFlag } from './session-table.js';
+import type { Writer } from './writer.js';
+
+const SERVICE_OF_VERDICT = new Map<number, LocalServiceNumber>([
+  [Verdict.badRequest, LocalService.badRequest],
+  [Verdict.notFound, LocalService.notFound],
+  [Verdict.headTooLarge, LocalService.headTooLarge],
+]);
+
+export class Collector {
+  private readonly core: Core;
+  private readonly writer: Writer;
+  private readonly handoff: Handoff;
+
+  constructor(core: Core, writer: Writer, handoff: Handoff) {
+    this.core = core;
+    this.writer = writer;
+    this.handoff = handoff;
+  }
+
+  /** A segment, other than a SYN, of a session whose head is being collected. */
+  receive(slot: number): void {
+    const core = this.core;
+    const { segment, sessions, counters } = core;
+    const first = seqAdd(sessions.clientIsn[slot]!, 1);
+    let at = seqDiff(segment.sequence, first);
+    if ((segment.flags & TcpFlag.rst) !== 0) {
+      this.reset(slot, at);
+      return;
+    }
+    if ((segment.flags & TcpFlag.ack) === 0) {
+      counters.count(Counter.drop_malformed_tcp);
+      return;
+    }
+    // We have sent no data: more than our SYN can not be acknowledged (RFC 9293 section 3.10.7.4).
+    if (seqDiff(segment.acknowledgement, seqAdd(sessions.serverIsn[slot]!, 1)) > 0) {
+      counters.count(Counter.drop_bad_ack);
+      this.writer.ack(slot);
+      return;
+    }
+    sessions.lastSeen[slot] = core.clock;
+    if (at > core.heads.largeBytes || at + segment.payloadLength < -1) {
+      counters.count(Counter.drop_out_of_window);
+      this.writer.ack(slot);
+      return;
+    }
+    if (segment.sequence === sessions.receiveNext[slot]) this.noteWindow(slot);
+    const skip = at < 0 ? -at : 0;
+    const length = segment.payloadLength - skip;
+    at += skip;
+    if (length <= 0 && (segment.flags & TcpFlag.fin) === 0) {
+      // A bare ACK needs no answer, unless it stands before what we expect: a keep-alive probe.
+      if (skip > 0) this.writer.ack(slot);
+      return;
+    }
+    if (length > 0 && !this.take(slot, at, segment.payload + skip, length)) {
+      this.writer.ack(slot);
+      return;
+    }
+    this.look(slot, first);
+  }
+
+  /** The head was not complete in time. */
+  expired(slot: number): void {
+    const { sessions, heads } = this.core;
+    const room = sessions.head[slot]!;
+    const empty = room < 0 || heads.filled[room] === 0;
+    this.handoff.local(slot, empty ? LocalService.silentClose : LocalService.timeout);
+  }
+
+  /** RFC 5961 section 3.2: an RST counts at exactly the next sequence number; else it is challenged. */
+  private reset(slot: number, at: number): void {
+    const { core } = this;
+    if (core.segment.sequence === core.sessions.receiveNext[slot]) {
+      core.remove(slot, 'client-reset');
+    } else if (at >= 0 && at <= core.heads.largeBytes) {
+      this.writer.ack(slot);
+    } else {
+      core.counters.count(Counter.drop_out_of_window);
+    }
+  }
+
+  private noteWindow(slot: number): void {
+    const { segment, sessions } = this.core;
+    sessions.window[slot] = segment.window;
+    if ((sessions.flags[slot]! & SessionFlag.timestampsOk) === 0) return;
+    if (segment.parseOptions() && segment.options.hasTimestamps) sessions.tsval[slot] = segment.options.tsval;
+  }
+
+  /** Puts payload into the session's room. False when nothing new was taken. */
+  private take(slot: number, at: number, from: number, length: number): boolean {
+    const { sessions, heads, segment, counters, transmit } = this.core;
+    let room = sessions.head[slot]!;
+    if (room < 0) {
+      room = this.allocate(slot);
+      if (room < 0) return false;
+    }
+    let taken = length;
+    if (at + taken > heads.size(room)) {
+      const large = this.grow(slot, room);
+      if (large >= 0) room = large;
+      taken = Math.min(taken, heads.size(room) - at);
+      if (taken < length) counters.count(Counter.drop_head_room);
+      if (taken <= 0) return false;
+    }
+    if (!heads.write(room, at, transmit.memory.bytes, from, taken)) {
+      counters.count(Counter.drop_out_of_order_full);
+      return false;
+    }
+    const next = seqAdd(sessions.clientIsn[slot]!, 1 + heads.filled[room]!);
+    // A FIN that was refused before, or lies past a gap, comes again: the client was not acknowledged.
+    if (next === sessions.receiveNext[slot]) return false;
+    if (taken < length) segment.flags &= ~TcpFlag.fin;
+    sessions.receiveNext[slot] = next;
+    return true;
+  }
+
+  private allocate(slot: number): number {
+    const { sessions, heads } = this.core;
+    let room = heads.allocate(slot);
+    if (room < 0) {
+      this.evict(slot, false);
+      room = heads.allocate(slot);
+    }
+    sessions.head[slot] = room;
+    return room;
+  }
+
+  private grow(slot: number, room: number): number {
+    const { sessions, heads } = this.core;
+    if (heads.size(room) === heads.largeBytes) return room;
+    let large = heads.grow(room);
+    if (large < 0) {
+      this.evict(slot, true);
+      large = heads.grow(room);
+    }
+    if (large >= 0) sessions.head[slot] = large;
+    return large;
+  }
+
+  /** Ends some other session that has a room, so that slow clients can not keep all of them. */
+  private evict(slot: number, large: boolean): void {
+    const { core } = this;
+    const victim = core.heads.victim(large);
+    if (victim < 0 || victim === slot) return;
+    this.writer.resetSession(victim);
+    core.remove(victim, 'evicted-head');
+  }
+
+  /** Has the dispatcher look at what there is now. */
+  private look(slot: number, first: number): void {
+    const core = this.core;
+    const { sessions, heads, segment, dispatcher, counters } = core;
+    const room = sessions.head[slot]!;
+    const filled = room < 0 ? 0 : heads.filled[room]!;
+    const endsHere =
+      (segment.flags & TcpFlag.fin) !== 0 &&
+      seqAdd(segment.sequence, segment.payloadLength) === seqAdd(first, filled);
+    if (endsHere) sessions.flags[slot]! |= SessionFlag.clientFin;
+    if (filled === 0) {
+      // It has closed without a word: nothing to wait for.
+      if (endsHere) this.handoff.local(slot, LocalService.silentClose);
+      return;
+    }
+    const start = heads.start(room);
+    const server = sessions.portAndServer[slot]! & 0xffff;
+    const verdict = dispatcher.inspect(heads.bytes, start, start + filled, sessions.resume[slot]!, server);
+    if (verdict === Verdict.incomplete && !endsHere) {
+      sessions.resume[slot] = dispatcher.resume;
+      this.writer.ack(slot);
+      return;
+    }
+    if (verdict === Verdict.found) {
+      counters.count(Counter.requests);
+      this.keepRequest(slot, start + dispatcher.requestStart, start + dispatcher.requestEnd, verdict);
+      this.handoff.begin(slot, dispatcher.resource);
+      return;
+    }
+    const status = verdict === Verdict.incomplete ? Verdict.badRequest : verdict;
+    if (status === Verdict.notFound) {
+      counters.count(Counter.requests);
+      this.keepRequest(slot, start + dispatcher.requestStart, start + dispatcher.requestEnd, status);
+    } else {
+      this.keepRequest(slot, start, this.firstLineEnd(start, start + filled), status);
+    }
+    this.handoff.local(slot, SERVICE_OF_VERDICT.get(status) ?? LocalService.badRequest);
+  }
+
+  private firstLineEnd(start: number, end: number): number {
+    const { bytes } = this.core.heads;
+    const limit = Math.min(end, start + REQUEST_BYTES);
+    for (let at = start; at < limit; at++) if (bytes[at] === 13 || bytes[at] === 10) return at;
+    return limit;
+  }
+
+  private keepRequest(slot: number, start: number, end: number, verdict: number): void {
+    const { sessions, heads, observer, now } = this.core;
+    const length = Math.min(end - start, REQUEST_BYTES);
+    const to = slot * REQUEST_BYTES;
+    for (let i = 0; i < length; i++) sessions.request[to + i] = heads.bytes[start + i]!;
+    sessions.requestLength[slot] = length;
+    observer.request?.(slot, verdict, heads.bytes, start, end, now);
+  }
+}

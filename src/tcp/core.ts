@@ -1,0 +1,155 @@
+/**
+ * What all parts of the engine share: the tables, the clock of the call, and the few things that
+ * every part does to a session (reach its node, close it).
+ */
+import { Counter, type Counters } from '../base/counters.js';
+import { SlotList } from '../base/slot-list.js';
+import { TimerWheel } from '../base/timer-wheel.js';
+import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
+import { writeMac } from '../wire/ethernet.js';
+import { SipHash } from '../wire/siphash.js';
+import { type Dispatcher, LOCAL_NODE } from './dispatcher.js';
+import { HeadStore } from './head-store.js';
+import type { NodeTable } from './node-table.js';
+import type { CloseReason, EngineOptions, Observer } from './options.js';
+import { Segment } from './segment.js';
+import { SessionState, SessionTable } from './session-table.js';
+import { VirtualServerTable } from './virtual-servers.js';
+
+/** What an engine gives every listener that is not there. */
+const NO_OBSERVER: Observer = {};
+
+/** Bytes beyond the head's limit that are taken along with it: the start of a body. */
+const BODY_ROOM_BYTES = 16_384;
+
+const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
+  fin: Counter.closed_fin,
+  'client-reset': Counter.closed_client_reset,
+  'node-reset': Counter.closed_node_reset,
+  idle: Counter.closed_idle,
+  'handshake-timeout': Counter.closed_handshake_timeout,
+  evicted: Counter.evicted_half_open,
+  'evicted-head': Counter.evicted_head,
+  replaced: Counter.closed_replaced,
+  'no-node': Counter.closed_no_node,
+};
+
+export class Core {
+  readonly options: EngineOptions;
+  readonly nodes: NodeTable;
+  readonly dispatcher: Dispatcher;
+  readonly transmit: TransmitQueue;
+  readonly counters: Counters;
+  readonly observer: Observer;
+  readonly servers: VirtualServerTable;
+  readonly sessions: SessionTable;
+  readonly heads: HeadStore;
+  readonly timers: TimerWheel;
+  /** Sessions in SYN-RECEIVED, oldest first. */
+  readonly halfOpen: SlotList;
+  /** The frame being worked on. */
+  readonly segment: Segment;
+  /** Under the key shared with the nodes. */
+  readonly hash: SipHash;
+  readonly macHigh: number;
+  readonly macLow: number;
+  /** ms, of the call being served; and the same as the tables keep it. */
+  now = 0;
+  clock = 0;
+
+  constructor(
+    options: EngineOptions,
+    nodes: NodeTable,
+    dispatcher: Dispatcher,
+    transmit: TransmitQueue,
+    counters: Counters,
+  ) {
+    this.options = options;
+    this.nodes = nodes;
+    this.dispatcher = dispatcher;
+    this.transmit = transmit;
+    this.counters = counters;
+    this.observer = options.observer ?? NO_OBSERVER;
+    this.servers = new VirtualServerTable(options.virtualServers);
+    const secret = new DataView(options.secret.buffer, options.secret.byteOffset, options.secret.byteLength);
+    this.sessions = new SessionTable(options.limits.sessions, secret.getInt32(16));
+    this.heads = new HeadStore(options.limits.heads, options.limits.headBytes + BODY_ROOM_BYTES);
+    this.timers = new TimerWheel(options.limits.sessions, 0);
+    this.halfOpen = new SlotList(options.limits.sessions);
+    this.segment = new Segment(transmit.memory.view);
+    this.hash = new SipHash(options.key);
+    const mac = new DataView(options.mac.buffer, options.mac.byteOffset, 6);
+    this.macHigh = mac.getUint16(0);
+    this.macLow = mac.getUint32(2);
+  }
+
+  setNow(now: number): void {
+    this.now = now;
+    this.clock = now >>> 0;
+  }
+
+  /** Port that leads to a session's node. */
+  portOf(node: number): PortNumber {
+    return node === LOCAL_NODE ? Port.local : Port.wire;
+  }
+
+  /** Whether frames can be sent to the node now: its MAC address is known. */
+  reachable(node: number): boolean {
+    return node === LOCAL_NODE || this.nodes.resolved[node] === 1;
+  }
+
+  /** Writes both MAC addresses of a frame to a node: ours as its source. */
+  addressTo(frame: number, node: number): void {
+    const view = this.transmit.memory.view;
+    if (node === LOCAL_NODE) writeMac(view, frame, this.macHigh, this.macLow);
+    else writeMac(view, frame, this.nodes.macHigh[node]!, this.nodes.macLow[node]!);
+    writeMac(view, frame + 6, this.macHigh, this.macLow);
+  }
+
+  /** Gives back the room of a session's head. */
+  releaseHead(slot: number): void {
+    const room = this.sessions.head[slot]!;
+    if (room < 0) return;
+    this.heads.release(room);
+    this.sessions.head[slot] = -1;
+  }
+
+  /** Counts a session in or out of its node's load. */
+  attach(slot: number): void {
+    const node = this.sessions.node[slot]!;
+    if (node !== LOCAL_NODE) this.nodes.active[node]! += 1;
+  }
+
+  detach(slot: number): void {
+    const node = this.sessions.node[slot]!;
+    if (node !== LOCAL_NODE) this.nodes.active[node]! -= 1;
+  }
+
+  /** Ends a session, but lets its late packets through for a while. */
+  linger(slot: number, reason: CloseReason): void {
+    const sessions = this.sessions;
+    const state = sessions.state[slot]!;
+    if (state !== SessionState.handing && state !== SessionState.passing) return;
+    this.releaseHead(slot);
+    this.detach(slot);
+    sessions.setState(slot, SessionState.lingering);
+    this.timers.set(slot, this.now + this.options.timeouts.linger);
+    this.counters.count(CLOSE_COUNTERS[reason]);
+    this.observer.closed?.(slot, reason, this.now);
+  }
+
+  /** Removes a session, at once. */
+  remove(slot: number, reason: CloseReason): void {
+    const sessions = this.sessions;
+    const state = sessions.state[slot]!;
+    this.timers.clear(slot);
+    if (state === SessionState.synReceived) this.halfOpen.remove(slot);
+    if (state !== SessionState.lingering) {
+      this.releaseHead(slot);
+      if (state === SessionState.handing || state === SessionState.passing) this.detach(slot);
+      this.counters.count(CLOSE_COUNTERS[reason]);
+      this.observer.closed?.(slot, reason, this.now);
+    }
+    sessions.remove(slot);
+  }
+}

@@ -1,0 +1,300 @@
+/**
+ * The engine: (frames, now) in, frames out. It knows no sockets and no clock of its own; a datapath
+ * feeds it and sends what it builds, in real time or in a capture's.
+ *
+ *                    +------------+  SYN     +-----------+
+ *     receive ------>|            |--------->| handshake |--- established ---+
+ *                    |   engine   |          +-----------+                   v
+ *                    |  (find the |  text    +-----------+   head read  +---------+
+ *                    |  session)  |--------->| collector |------------->| handoff |
+ *                    |            |          +-----------+              +---------+
+ *                    |            |  IXCP    +-----------+  confirmed,       ^
+ *                    |            |--------->|  notices  |--refused, FIN ----+
+ *                    |            |          +-----------+
+ *                    |            |--- session passing: new MAC addresses, and out again
+ *                    +------------+
+ */
+import { Counter, type Counters } from '../base/counters.js';
+import type { TimerHandler } from '../base/timer-wheel.js';
+import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
+import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
+import { IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
+import { seqAdd, seqDiff } from '../wire/seq.js';
+import { TcpFlag } from '../wire/tcp.js';
+import { Collector } from './collector.js';
+import { Core } from './core.js';
+import type { Dispatcher } from './dispatcher.js';
+import { Handoff } from './handoff.js';
+import { Handshake } from './handshake.js';
+import type { NodeTable } from './node-table.js';
+import { Notices } from './notices.js';
+import type { EngineOptions } from './options.js';
+import { PARSED } from './segment.js';
+import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
+import { Writer } from './writer.js';
+
+/** Largest plausible step of a client's sequence numbers: beyond the largest window we offer. */
+const MAX_ADVANCE = 1 << 24;
+
+// Indices of the counters of the fast path, as plain constants.
+const FRAMES = Counter.frames;
+const FORWARDED = Counter.forwarded;
+const FORWARDED_BYTES = Counter.forwarded_bytes;
+
+export class Engine implements FrameSink, TimerHandler {
+  private readonly core: Core;
+  private readonly writer: Writer;
+  private readonly handshake: Handshake;
+  private readonly collector: Collector;
+  private readonly handoff: Handoff;
+  private readonly notices: Notices;
+
+  constructor(
+    options: EngineOptions,
+    nodes: NodeTable,
+    dispatcher: Dispatcher,
+    transmit: TransmitQueue,
+    counters: Counters,
+  ) {
+    this.core = new Core(options, nodes, dispatcher, transmit, counters);
+    this.writer = new Writer(this.core);
+    this.handoff = new Handoff(this.core, this.writer);
+    this.handshake = new Handshake(this.core, this.writer);
+    this.collector = new Collector(this.core, this.writer, this.handoff);
+    this.notices = new Notices(this.core, this.writer, this.handoff);
+  }
+
+  /** For those who show or check sessions; nobody else writes to it. */
+  get sessions(): SessionTable {
+    return this.core.sessions;
+  }
+
+  receive(offset: number, length: number, flags: number, now: number): void {
+    const core = this.core;
+    const { segment, counters } = core;
+    core.setNow(now);
+    counters.count(FRAMES);
+    const malformed = segment.parseIp(offset, length, flags);
+    if (malformed !== PARSED) {
+      counters.count(malformed);
+      return;
+    }
+    if (segment.protocol === Protocol.tcp) this.receiveTcp();
+    else if (segment.protocol === Protocol.ixcp && segment.destination === core.options.address)
+      this.receiveIxcp();
+    else if (segment.protocol === Protocol.icmp) this.receiveIcmp();
+    else counters.count(Counter.drop_not_ours);
+  }
+
+  tick(now: number): void {
+    this.core.setNow(now);
+    this.core.timers.advance(now, this);
+  }
+
+  /** The timer of a session: what it waited for did not happen. */
+  expired(slot: number, now: number): void {
+    const { sessions, options, timers } = this.core;
+    switch (sessions.state[slot]) {
+      case SessionState.synReceived:
+        this.handshake.expired(slot);
+        return;
+      case SessionState.collecting:
+        this.collector.expired(slot);
+        return;
+      case SessionState.handing:
+        this.handoff.expired(slot);
+        return;
+      case SessionState.passing: {
+        // Packets do not set the timer, they only leave their time: it is looked at here.
+        const closing = (sessions.flags[slot]! & (SessionFlag.clientFin | SessionFlag.nodeFin)) !== 0;
+        const wait = closing ? options.timeouts.closing : options.timeouts.idle;
+        const silent = (this.core.clock - sessions.lastSeen[slot]!) >>> 0;
+        if (silent >= wait) this.core.remove(slot, 'idle');
+        else timers.set(slot, now + wait - silent);
+        return;
+      }
+      default:
+        this.core.remove(slot, 'fin');
+    }
+  }
+
+  private receiveTcp(): void {
+    const core = this.core;
+    const { segment, sessions, servers, counters } = core;
+    const malformed = segment.parseTcp();
+    if (malformed !== PARSED) {
+      counters.count(malformed);
+      return;
+    }
+    const server = servers.find(segment.destination, segment.destinationPort);
+    if (server < 0) {
+      counters.count(Counter.drop_not_ours);
+      return;
+    }
+    const slot = sessions.find(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
+    const notable = segment.flags & (TcpFlag.syn | TcpFlag.fin | TcpFlag.rst);
+    if (slot >= 0 && notable === 0 && sessions.state[slot]! >= SessionState.passing) {
+      this.pass(slot);
+      return;
+    }
+    // What follows changes the state of a session, so it must be as the client sent it.
+    const damaged = segment.verifyChecksums();
+    if (damaged !== PARSED) counters.count(damaged);
+    else if ((notable & (notable - 1)) !== 0)
+      counters.count(Counter.drop_malformed_tcp); // two of SYN, FIN and RST
+    else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
+    else if (slot < 0) this.receiveUnknown();
+    else this.receiveText(slot);
+  }
+
+  /** SYN, with or without a session. */
+  private receiveSyn(slot: number, server: number): void {
+    const core = this.core;
+    const { sessions, segment, counters } = core;
+    if ((segment.flags & TcpFlag.ack) !== 0) {
+      // We open no connections: a SYN/ACK answers nothing of ours.
+      this.receiveUnknown();
+      return;
+    }
+    if (slot < 0) {
+      this.handshake.open(server);
+      return;
+    }
+    const same = segment.sequence === sessions.clientIsn[slot];
+    switch (sessions.state[slot]) {
+      case SessionState.synReceived:
+        if (same) {
+          this.handshake.repeat(slot);
+          return;
+        }
+        break;
+      case SessionState.collecting:
+        // RFC 5961 section 4.2: a SYN inside a connection is answered with an ACK, whatever its number.
+        this.writer.ack(slot);
+        return;
+      case SessionState.handing:
+      case SessionState.passing:
+        // Only the node knows its own sequence numbers: it gives the challenge ACK. Never in plain
+        // form: without its socket, the node's listener would open a connection behind our back.
+        if (core.reachable(sessions.node[slot]!)) {
+          counters.count(Counter.wrapped);
+          this.writer.wrap(slot);
+        }
+        return;
+      default:
+        if (same) return;
+    }
+    core.remove(slot, 'replaced');
+    this.handshake.open(server);
+  }
+
+  /** A segment of a session that is not simply passed through. */
+  private receiveText(slot: number): void {
+    const { sessions } = this.core;
+    switch (sessions.state[slot]) {
+      case SessionState.synReceived:
+        if (this.handshake.complete(slot)) this.collector.receive(slot);
+        return;
+      case SessionState.collecting:
+        this.collector.receive(slot);
+        return;
+      case SessionState.handing:
+        this.handoff.receive(slot);
+        return;
+      default: {
+        const before = sessions.receiveNext[slot]!;
+        this.pass(slot);
+        if (sessions.state[slot] === SessionState.passing) this.noteEnd(slot, before);
+      }
+    }
+  }
+
+  /** Forwards the client's frame to the session's node: nothing changes but the MAC addresses. */
+  private pass(slot: number): void {
+    const core = this.core;
+    const { sessions, segment, counters } = core;
+    const node = sessions.node[slot]!;
+    sessions.lastSeen[slot] = core.clock;
+    sessions.packets[slot]! += 1;
+    const end = seqAdd(segment.sequence, segment.payloadLength);
+    const ahead = seqDiff(end, sessions.receiveNext[slot]!);
+    if (ahead > 0 && ahead < MAX_ADVANCE) sessions.receiveNext[slot] = end;
+    if (!core.reachable(node)) {
+      counters.count(Counter.drop_unresolved);
+      return;
+    }
+    core.addressTo(segment.offset, node);
+    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
+    counters.count(FORWARDED);
+    counters.add(FORWARDED_BYTES, segment.length);
+  }
+
+  /**
+   * A FIN or RST of the client that was passed through, which was expected to go on at `next`. One
+   * that does not join what was seen before may be forged: the node decides, and tells us.
+   */
+  private noteEnd(slot: number, next: number): void {
+    const core = this.core;
+    const { sessions, segment } = core;
+    if ((segment.flags & TcpFlag.rst) !== 0) {
+      if (segment.sequence === next) core.linger(slot, 'client-reset');
+      return;
+    }
+    const end = seqAdd(segment.sequence, segment.payloadLength);
+    if (seqDiff(segment.sequence, next) > 0 || end !== sessions.receiveNext[slot]) return;
+    sessions.receiveNext[slot] = seqAdd(end, 1);
+    sessions.flags[slot]! |= SessionFlag.clientFin;
+    if ((sessions.flags[slot]! & SessionFlag.nodeFin) !== 0) core.linger(slot, 'fin');
+    else core.timers.set(slot, core.now + core.options.timeouts.closing);
+  }
+
+  /** A segment of no session (RFC 9293 section 3.10.7.1). */
+  private receiveUnknown(): void {
+    this.core.counters.count(Counter.drop_no_session);
+    if ((this.core.segment.flags & TcpFlag.rst) === 0) this.writer.resetAnswer();
+  }
+
+  private receiveIxcp(): void {
+    const { segment, counters } = this.core;
+    const damaged = segment.verifyChecksums();
+    if (damaged !== PARSED) counters.count(damaged);
+    else this.notices.receive();
+  }
+
+  /**
+   * An ICMP error about a packet from a virtual address belongs to the node that sent that packet:
+   * RFC 1191's path MTU discovery happens there.
+   */
+  private receiveIcmp(): void {
+    const core = this.core;
+    const { segment, servers, sessions, counters } = core;
+    const view = segment.view;
+    const inner = segment.tcp + ICMP.inner;
+    if (!servers.hasAddress(segment.destination)) {
+      counters.count(Counter.drop_not_ours);
+      return;
+    }
+    if (
+      segment.end - inner < IPV4_HEADER_BYTES + ICMP_INNER_TRANSPORT_BYTES ||
+      !isIcmpError(view.getUint8(segment.tcp)) ||
+      view.getUint8(inner) !== 0x45 ||
+      view.getUint8(inner + IPV4.protocol) !== Protocol.tcp
+    ) {
+      counters.count(Counter.drop_malformed_icmp);
+      return;
+    }
+    // The inner packet went from the virtual server to the client.
+    const ports = view.getUint32(inner + IPV4_HEADER_BYTES);
+    const server = servers.find(view.getUint32(inner + IPV4.source), ports >>> 16);
+    const key = ((ports << 16) | server) >>> 0;
+    const slot = server < 0 ? -1 : sessions.find(view.getUint32(inner + IPV4.destination), key);
+    if (slot < 0 || sessions.state[slot]! < SessionState.passing || !core.reachable(sessions.node[slot]!)) {
+      counters.count(Counter.drop_malformed_icmp);
+      return;
+    }
+    const node = sessions.node[slot]!;
+    core.addressTo(segment.offset, node);
+    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
+    counters.count(Counter.icmp_forwarded);
+  }
+}

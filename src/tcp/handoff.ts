@@ -1,0 +1,259 @@
+/**
+ * Hands a session over: to a node that holds the content, to the next when that one refuses or
+ * stays silent, in the end to a local service. Until a node has confirmed, the bytes collected
+ * are ours to keep and to send again (design rules 1 to 4).
+ */
+import { Counter } from '../base/counters.js';
+import { IXP_HEADER_BYTES, IxpType } from '../wire/ixp.js';
+import { seqAdd, seqAfter, seqDiff, seqMax } from '../wire/seq.js';
+import { TcpFlag } from '../wire/tcp.js';
+import type { Core } from './core.js';
+import { LOCAL_NODE, LocalService, type LocalServiceNumber } from './dispatcher.js';
+import { SessionFlag, SessionState } from './session-table.js';
+import type { Writer } from './writer.js';
+
+/** Transmissions of the rest of a long head to a node that has confirmed its beginning. */
+const REST_TRIES = 10;
+
+const ANSWER_COUNTERS: readonly number[] = [
+  Counter.handoffs_local,
+  Counter.answer_400,
+  Counter.answer_404,
+  Counter.answer_408,
+  Counter.answer_431,
+  Counter.answer_503,
+  Counter.closed_silent_client,
+];
+
+export class Handoff {
+  private readonly core: Core;
+  private readonly writer: Writer;
+
+  constructor(core: Core, writer: Writer) {
+    this.core = core;
+    this.writer = writer;
+  }
+
+  /** The head is complete and asks for `resource`. */
+  begin(slot: number, resource: number): void {
+    const { sessions, dispatcher, now } = this.core;
+    sessions.resource[slot] = resource;
+    const server = sessions.portAndServer[slot]! & 0xffff;
+    const node = dispatcher.pick(resource, 0, server, now);
+    if (node < 0) {
+      this.local(slot, LocalService.unavailable);
+      return;
+    }
+    sessions.tried[slot] = dispatcher.pickedBit;
+    this.start(slot, node, LocalService.none);
+  }
+
+  /** The balancer itself answers. */
+  local(slot: number, service: LocalServiceNumber): void {
+    this.core.counters.count(Counter.handoffs_local);
+    this.core.counters.count(ANSWER_COUNTERS[service]!);
+    this.start(slot, LOCAL_NODE, service);
+  }
+
+  /** The node did not confirm in time. */
+  expired(slot: number): void {
+    const core = this.core;
+    const { sessions, counters, nodes, options } = core;
+    const adopted = (sessions.flags[slot]! & SessionFlag.adopted) !== 0;
+    if (sessions.tries[slot]! < (adopted ? REST_TRIES : options.limits.handoffTries)) {
+      counters.count(Counter.handoff_retransmitted);
+      this.send(slot);
+      return;
+    }
+    const node = sessions.node[slot]!;
+    counters.count(Counter.handoff_silent);
+    core.observer.silent?.(slot, node, core.now);
+    if (adopted) {
+      this.fail(slot);
+      return;
+    }
+    if (node !== LOCAL_NODE) nodes.stayedSilent(node, core.now);
+    // It may have adopted, and only its notice was lost: two nodes must not answer one client.
+    if (core.reachable(node)) this.withdraw(slot, node);
+    sessions.flags[slot]! |= SessionFlag.moved;
+    this.next(slot);
+  }
+
+  /** The node says that it can not take the session. */
+  refused(slot: number, reason: number): void {
+    const core = this.core;
+    if ((core.sessions.flags[slot]! & SessionFlag.adopted) !== 0) return;
+    core.counters.count(Counter.handoff_refused);
+    core.observer.refused?.(slot, core.sessions.node[slot]!, reason, core.now);
+    this.next(slot);
+  }
+
+  /** The node has the session, and has acknowledged the client's bytes up to `acknowledgement`. */
+  confirmed(slot: number, acknowledgement: number): void {
+    const core = this.core;
+    const { sessions, nodes, counters, timers, options, now } = core;
+    const node = sessions.node[slot]!;
+    if ((sessions.flags[slot]! & SessionFlag.adopted) === 0) {
+      sessions.flags[slot]! |= SessionFlag.adopted;
+      counters.count(Counter.adopted);
+      if (node !== LOCAL_NODE) {
+        nodes.answered(node);
+        nodes.adopted[node]! += 1;
+      }
+      core.observer.adopted?.(slot, node, now);
+    }
+    if (seqDiff(acknowledgement, sessions.handedTo[slot]!) >= 0) {
+      core.releaseHead(slot);
+      sessions.setState(slot, SessionState.passing);
+      const closing = (sessions.flags[slot]! & (SessionFlag.clientFin | SessionFlag.nodeFin)) !== 0;
+      timers.set(slot, now + (closing ? options.timeouts.closing : options.timeouts.idle));
+    } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
+      sessions.nodeAck[slot] = acknowledgement;
+      sessions.tries[slot] = 0;
+      timers.set(slot, now + options.timeouts.handoff);
+    }
+  }
+
+  /** A segment, other than a SYN, of the client while the node has not confirmed. */
+  receive(slot: number): void {
+    const core = this.core;
+    const { segment, sessions, counters, options } = core;
+    sessions.lastSeen[slot] = core.clock;
+    const handedTo = sessions.handedTo[slot]!;
+    // The client acknowledges data: we have sent none, so the node has, and its notice was lost.
+    const answered = (segment.flags & TcpFlag.ack) !== 0 && this.provesAdoption(slot);
+    if ((segment.flags & TcpFlag.rst) !== 0) {
+      if (segment.sequence !== sessions.receiveNext[slot]) {
+        counters.count(Counter.drop_out_of_window);
+        return;
+      }
+      this.writer.wrap(slot);
+      counters.count(Counter.wrapped);
+      core.linger(slot, 'client-reset');
+      return;
+    }
+    if (answered) {
+      const single = seqDiff(handedTo, seqAdd(sessions.clientIsn[slot]!, 1)) <= this.writer.pieceBytes(slot);
+      this.confirmed(slot, single ? handedTo : sessions.nodeAck[slot]!);
+    }
+    // What we keep, we send: a client's own copy of it might differ from what was looked at.
+    if (segment.span > 0 && seqDiff(segment.sequence, handedTo) < 0) return;
+    if (segment.end - segment.ip + IXP_HEADER_BYTES > options.mtu) {
+      counters.count(Counter.drop_unconfirmed_oversize);
+      return;
+    }
+    counters.count(Counter.wrapped);
+    this.writer.wrap(slot);
+    this.noteProgress(slot);
+  }
+
+  /** A node that is not the session's says it has it: it came too late, and must let go. */
+  late(slot: number, node: number): void {
+    if (this.core.reachable(node)) this.withdraw(slot, node);
+  }
+
+  private noteProgress(slot: number): void {
+    const { segment, sessions } = this.core;
+    const end = seqAdd(segment.sequence, segment.span);
+    sessions.receiveNext[slot] = seqMax(sessions.receiveNext[slot]!, end);
+    if ((segment.flags & TcpFlag.fin) !== 0) sessions.flags[slot]! |= SessionFlag.clientFin;
+  }
+
+  private provesAdoption(slot: number): boolean {
+    const { segment, sessions } = this.core;
+    if ((sessions.flags[slot]! & (SessionFlag.adopted | SessionFlag.moved)) !== 0) return false;
+    return seqAfter(segment.acknowledgement, seqAdd(sessions.serverIsn[slot]!, 1));
+  }
+
+  private start(slot: number, node: number, service: LocalServiceNumber): void {
+    const core = this.core;
+    const { sessions, heads, counters } = core;
+    const room = sessions.head[slot]!;
+    const first = seqAdd(sessions.clientIsn[slot]!, 1);
+    const fin = (sessions.flags[slot]! & SessionFlag.clientFin) !== 0 ? 1 : 0;
+    if (sessions.state[slot] === SessionState.collecting) {
+      sessions.setState(slot, SessionState.handing);
+      sessions.handedTo[slot] = seqAdd(first, (room < 0 ? 0 : heads.filled[room]!) + fin);
+      sessions.receiveNext[slot] = sessions.handedTo[slot]!;
+    }
+    sessions.nodeAck[slot] = first;
+    sessions.node[slot] = node;
+    sessions.service[slot] = service;
+    sessions.tries[slot] = 0;
+    core.attach(slot);
+    counters.count(Counter.handoffs);
+    this.send(slot);
+  }
+
+  /** Sends what the node has not acknowledged, the first segment as the one to adopt from. */
+  private send(slot: number): void {
+    const core = this.core;
+    const { sessions, heads, timers, options, now } = core;
+    sessions.tries[slot]! += 1;
+    timers.set(slot, now + options.timeouts.handoff);
+    const node = sessions.node[slot]!;
+    core.observer.handoff?.(slot, node, sessions.service[slot]!, sessions.tries[slot]!, now);
+    if (!core.reachable(node)) {
+      core.counters.count(Counter.drop_unresolved);
+      return;
+    }
+    const room = sessions.head[slot]!;
+    const filled = room < 0 ? 0 : heads.filled[room]!;
+    const piece = this.writer.pieceBytes(slot);
+    let at = seqDiff(sessions.nodeAck[slot]!, seqAdd(sessions.clientIsn[slot]!, 1));
+    let type: number = at === 0 ? IxpType.adopt : IxpType.segment;
+    do {
+      const length = Math.min(piece, filled - at);
+      const last = at + length >= filled;
+      if (!this.writer.kept(slot, type, at, length, TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0)))
+        return;
+      at += length;
+      type = IxpType.segment;
+    } while (at < filled);
+    const end = seqAdd(sessions.clientIsn[slot]!, 1 + filled);
+    if (sessions.handedTo[slot] !== end) {
+      this.writer.kept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
+    }
+  }
+
+  /** On to the next holder, or to a local service, or to the end. */
+  private next(slot: number): void {
+    const core = this.core;
+    const { sessions, dispatcher, now } = core;
+    core.detach(slot);
+    const service = sessions.service[slot]!;
+    if (service !== LocalService.none) {
+      // Not even the balancer's own service takes it. Back into the count, for `remove` to undo.
+      core.attach(slot);
+      this.fail(slot);
+      return;
+    }
+    const server = sessions.portAndServer[slot]! & 0xffff;
+    const node = dispatcher.pick(sessions.resource[slot]!, sessions.tried[slot]!, server, now);
+    if (node < 0) {
+      this.local(slot, LocalService.unavailable);
+      return;
+    }
+    sessions.tried[slot]! |= dispatcher.pickedBit;
+    this.start(slot, node, LocalService.none);
+  }
+
+  private fail(slot: number): void {
+    if (this.writer.resetSession(slot)) this.core.counters.count(Counter.reset_sent);
+    this.core.remove(slot, 'no-node');
+  }
+
+  /**
+   * Resets what socket a node may have of a session that goes elsewhere. An RST counts only at
+   * exactly the node's next sequence number (RFC 5961), which is the end of some piece we sent.
+   */
+  private withdraw(slot: number, node: number): void {
+    const { sessions, heads } = this.core;
+    const first = seqAdd(sessions.clientIsn[slot]!, 1);
+    const room = sessions.head[slot]!;
+    const filled = room < 0 ? 0 : heads.filled[room]!;
+    const piece = this.writer.pieceBytes(slot);
+    for (let at = piece; at < filled; at += piece) this.writer.resetNode(slot, node, seqAdd(first, at));
+    this.writer.resetNode(slot, node, sessions.handedTo[slot]!);
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * Room for request heads, and the reassembly of each from segments in any order.
+ *
+ * A head begins in a small room and moves once to a large one when it outgrows that. Both kinds
+ * lie in one memory, so that an offset is all that a reader needs:
+ *
+ *     memory  | small | small | small | ... | large      | large      | ...
+ *               index 0       1       2       smalls       smalls + 1
+ *
+ *     one room  |<---- filled ---->|  gap  |<- range ->|  gap |<- range ->|
+ *               first byte         next byte the client must send
+ *
+ * Bytes below `filled` never change: they were looked at, acknowledged, and are what the node
+ * gets, whatever a client sends over them later.
+ */
+
+const SMALL_BYTES = 2048;
+/** Ranges beyond the first gap that are kept for a head. */
+const RANGES = 4;
+const NONE = -1;
+
+export class HeadStore {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Bytes that the largest head may take, and so the receive window. */
+  readonly largeBytes: number;
+  /** Session that owns each room, or -1. */
+  readonly owner: Int32Array;
+  /** Contiguous bytes from the start. */
+  readonly filled: Uint32Array;
+  private readonly smalls: number;
+  private readonly larges: number;
+  private readonly ranges: Uint8Array;
+  private readonly rangeStart: Uint32Array;
+  private readonly rangeEnd: Uint32Array;
+  private readonly freeSmall: Int32Array;
+  private readonly freeLarge: Int32Array;
+  private freeSmalls: number;
+  private freeLarges: number;
+  private hand = 0;
+
+  /**
+   * @param heads rooms at one time (of which one in sixteen may be large)
+   * @param largeBytes bytes of a large room
+   */
+  constructor(heads: number, largeBytes: number) {
+    this.smalls = heads;
+    this.larges = Math.max(16, heads >>> 4);
+    this.largeBytes = largeBytes;
+    const rooms = this.smalls + this.larges;
+    this.bytes = new Uint8Array(this.smalls * SMALL_BYTES + this.larges * largeBytes);
+    this.view = new DataView(this.bytes.buffer);
+    this.owner = new Int32Array(rooms).fill(NONE);
+    this.filled = new Uint32Array(rooms);
+    this.ranges = new Uint8Array(rooms);
+    this.rangeStart = new Uint32Array(rooms * RANGES);
+    this.rangeEnd = new Uint32Array(rooms * RANGES);
+    this.freeSmalls = this.smalls;
+    this.freeLarges = this.larges;
+    this.freeSmall = Int32Array.from({ length: this.smalls }, (_, index) => this.smalls - 1 - index);
+    this.freeLarge = Int32Array.from({ length: this.larges }, (_, index) => rooms - 1 - index);
+  }
+
+  /** A small room for a session, or -1 when there is none. */
+  allocate(session: number): number {
+    if (this.freeSmalls === 0) return NONE;
+    this.freeSmalls -= 1;
+    return this.take(this.freeSmall[this.freeSmalls]!, session);
+  }
+
+  release(room: number): void {
+    this.owner[room] = NONE;
+    if (room < this.smalls) this.freeSmall[this.freeSmalls++] = room;
+    else this.freeLarge[this.freeLarges++] = room;
+  }
+
+  /** Offset of a room's first byte in `bytes`. */
+  start(room: number): number {
+    if (room < this.smalls) return room * SMALL_BYTES;
+    return this.smalls * SMALL_BYTES + (room - this.smalls) * this.largeBytes;
+  }
+
+  size(room: number): number {
+    return room < this.smalls ? SMALL_BYTES : this.largeBytes;
+  }
+
+  /** Moves a head to a large room: its index, or -1 when there is none (the head stays where it is). */
+  grow(room: number): number {
+    if (room >= this.smalls || this.freeLarges === 0) return NONE;
+    this.freeLarges -= 1;
+    const large = this.take(this.freeLarge[this.freeLarges]!, this.owner[room]!);
+    const from = this.start(room);
+    this.bytes.copyWithin(this.start(large), from, from + SMALL_BYTES);
+    this.filled[large] = this.filled[room]!;
+    this.ranges[large] = this.ranges[room]!;
+    for (let i = 0; i < RANGES; i++) {
+      this.rangeStart[large * RANGES + i] = this.rangeStart[room * RANGES + i]!;
+      this.rangeEnd[large * RANGES + i] = this.rangeEnd[room * RANGES + i]!;
+    }
+    this.release(room);
+    return large;
+  }
+
+  /** The session that has had a room of this kind for long, by a hand that goes round; -1 when none is in use. */
+  victim(large: boolean): number {
+    const first = large ? this.smalls : 0;
+    const count = large ? this.larges : this.smalls;
+    for (let i = 0; i < count; i++) {
+      this.hand = (this.hand + 1) % count;
+      const session = this.owner[first + this.hand]!;
+      if (session !== NONE) return session;
+    }
+    return NONE;
+  }
+
+  /**
+   * Puts source[from, from + length) at `at` bytes from the room's start, which must lie inside the
+   * room. False when it lies past more gaps than are kept track of: then nothing was taken.
+   */
+  write(room: number, at: number, source: Uint8Array, from: number, length: number): boolean {
+    const filled = this.filled[room]!;
+    const end = at + length;
+    if (end <= filled) return true;
+    if (at > filled && !this.addRange(room, at, end)) return false;
+    const skip = at < filled ? filled - at : 0;
+    let to = this.start(room) + at + skip;
+    const stop = from + length;
+    for (let read = from + skip; read < stop; read++) this.bytes[to++] = source[read]!;
+    if (at <= filled) {
+      this.filled[room] = end;
+      if (this.ranges[room] !== 0) this.absorb(room);
+    }
+    return true;
+  }
+
+  private take(room: number, session: number): number {
+    this.owner[room] = session;
+    this.filled[room] = 0;
+    this.ranges[room] = 0;
+    return room;
+  }
+
+  /** Notes a range past the first gap, merged with those that it touches. */
+  private addRange(room: number, start: number, end: number): boolean {
+    const base = room * RANGES;
+    let count = this.ranges[room]!;
+    let from = start;
+    let to = end;
+    for (let i = 0; i < count; ) {
+      const otherStart = this.rangeStart[base + i]!;
+      const otherEnd = this.rangeEnd[base + i]!;
+      if (otherStart > to || otherEnd < from) {
+        i += 1;
+        continue;
+      }
+      from = Math.min(from, otherStart);
+      to = Math.max(to, otherEnd);
+      count -= 1;
+      this.rangeStart[base + i] = this.rangeStart[base + count]!;
+      this.rangeEnd[base + i] = this.rangeEnd[base + count]!;
+      i = 0;
+    }
+    // Merging only frees places, so when there is none nothing was merged and nothing is lost.
+    if (count === RANGES) return false;
+    this.rangeStart[base + count] = from;
+    this.rangeEnd[base + count] = to;
+    this.ranges[room] = count + 1;
+    return true;
+  }
+
+  /** Moves `filled` over the ranges that it has reached. */
+  private absorb(room: number): void {
+    const base = room * RANGES;
+    for (let i = 0; i < this.ranges[room]!; ) {
+      if (this.rangeStart[base + i]! > this.filled[room]!) {
+        i += 1;
+        continue;
+      }
+      this.filled[room] = Math.max(this.filled[room]!, this.rangeEnd[base + i]!);
+      const last = this.ranges[room]! - 1;
+      this.rangeStart[base + i] = this.rangeStart[base + last]!;
+      this.rangeEnd[base + i] = this.rangeEnd[base + last]!;
+      this.ranges[room] = last;
+      i = 0;
+    }
+  }
+}

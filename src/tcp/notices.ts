@@ -1,0 +1,138 @@
+/** What comes from nodes: notices about sessions, and the reports of their agents (docs/ixp.md). */
+import { Counter } from '../base/counters.js';
+import { TokenBucket } from '../base/token-bucket.js';
+import { checkIxcp, IXCP, IxcpFlag, IxcpType, verifyIxcp } from '../wire/ixcp.js';
+import type { Core } from './core.js';
+import { LOCAL_NODE } from './dispatcher.js';
+import type { Handoff } from './handoff.js';
+import { SessionFlag, SessionState } from './session-table.js';
+import type { Writer } from './writer.js';
+
+/** Answers to reports with a wrong key, a second: anybody can cause them. */
+const BAD_KEY_ANSWERS_PER_SECOND = 5;
+
+export class Notices {
+  private readonly core: Core;
+  private readonly writer: Writer;
+  private readonly handoff: Handoff;
+  private readonly badKeyAnswers = new TokenBucket(BAD_KEY_ANSWERS_PER_SECOND, BAD_KEY_ANSWERS_PER_SECOND);
+
+  constructor(core: Core, writer: Writer, handoff: Handoff) {
+    this.core = core;
+    this.writer = writer;
+    this.handoff = handoff;
+  }
+
+  /** An IXCP packet for us, its IPv4 header taken apart. */
+  receive(): void {
+    const { segment, options, nodes, counters, hash } = this.core;
+    const view = segment.view;
+    const at = segment.tcp;
+    if (!checkIxcp(view, at, segment.end - at)) {
+      counters.count(Counter.drop_malformed_ixcp);
+      return;
+    }
+    const node = segment.source === options.address ? LOCAL_NODE : nodes.find(segment.source);
+    if (node < 0) {
+      counters.count(Counter.drop_ixcp_unknown_node);
+      return;
+    }
+    const type = view.getUint8(at + IXCP.type);
+    if (!verifyIxcp(view, segment.ip, at, hash)) {
+      counters.count(Counter.drop_ixcp_tag);
+      if (type === IxcpType.report && node !== LOCAL_NODE) this.refuseKey(node);
+      return;
+    }
+    if (type === IxcpType.report) {
+      if (node !== LOCAL_NODE) this.report(node, at);
+      return;
+    }
+    this.notice(node, type, at);
+  }
+
+  private refuseKey(node: number): void {
+    const { core } = this;
+    if (!this.badKeyAnswers.take(core.now)) return;
+    core.observer.badKey?.(node, core.now);
+    this.writer.answerNotice(IxcpType.badKey);
+  }
+
+  private report(node: number, at: number): void {
+    const { segment, nodes, counters, observer, now } = this.core;
+    const view = segment.view;
+    const flags = view.getUint16(at + IXCP.flags);
+    const canAdopt = (flags & IxcpFlag.canAdopt) !== 0;
+    const leaving = (flags & IxcpFlag.leaving) !== 0;
+    const start = view.getUint32(at + IXCP.session);
+    const clock = view.getUint32(at + IXCP.sequence);
+    if (!nodes.reported(node, start, clock, canAdopt, leaving, now)) {
+      counters.count(Counter.drop_ixcp_stale);
+      return;
+    }
+    counters.count(Counter.report);
+    observer.reported?.(node, flags, now);
+    this.writer.answerNotice(IxcpType.welcome);
+  }
+
+  private notice(node: number, type: number, at: number): void {
+    const { segment, servers, sessions, counters } = this.core;
+    const view = segment.view;
+    const server = servers.find(
+      view.getUint32(at + IXCP.virtualAddress),
+      view.getUint16(at + IXCP.virtualPort),
+    );
+    const key = ((view.getUint16(at + IXCP.clientPort) << 16) | server) >>> 0;
+    const slot = server < 0 ? -1 : sessions.find(view.getUint32(at + IXCP.client), key);
+    if (slot < 0 || sessions.nonce[slot] !== view.getUint32(at + IXCP.session)) {
+      counters.count(Counter.drop_ixcp_stale);
+      return;
+    }
+    const state = sessions.state[slot]!;
+    if (state < SessionState.handing) {
+      counters.count(Counter.drop_ixcp_stale);
+      return;
+    }
+    if (sessions.node[slot] !== node) {
+      counters.count(Counter.drop_ixcp_stale);
+      if (type === IxcpType.adopted && node !== LOCAL_NODE) this.handoff.late(slot, node);
+      return;
+    }
+    this.apply(slot, type, at);
+  }
+
+  /** A verified notice about a session from the node that has it. */
+  private apply(slot: number, type: number, at: number): void {
+    const { core, handoff } = this;
+    const { sessions, segment } = core;
+    const view = segment.view;
+    const handing = sessions.state[slot] === SessionState.handing;
+    sessions.lastSeen[slot] = core.clock;
+    switch (type) {
+      case IxcpType.adopted:
+        if (handing) handoff.confirmed(slot, view.getUint32(at + IXCP.acknowledgement));
+        return;
+      case IxcpType.refused:
+        if (handing) handoff.refused(slot, view.getUint8(at + IXCP.reason));
+        return;
+      case IxcpType.fin:
+        // A FIN comes from a socket: it confirms as well, should the notice before it be lost.
+        sessions.flags[slot]! |= SessionFlag.nodeFin;
+        if (handing) handoff.confirmed(slot, view.getUint32(at + IXCP.acknowledgement));
+        this.finished(slot);
+        return;
+      case IxcpType.rst:
+        core.linger(slot, 'node-reset');
+        return;
+      default:
+        core.counters.count(Counter.drop_malformed_ixcp);
+    }
+  }
+
+  /** After the node's FIN: the end if the client has sent its own, else a shorter wait for it. */
+  private finished(slot: number): void {
+    const { core } = this;
+    if (core.sessions.state[slot] !== SessionState.passing) return;
+    if ((core.sessions.flags[slot]! & SessionFlag.clientFin) !== 0) core.linger(slot, 'fin');
+    else core.timers.set(slot, core.now + core.options.timeouts.closing);
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * A received frame, taken apart. One instance is filled anew for every frame: no object is made.
+ *
+ * `parse` checks every length once; after it has returned `ok`, all bytes up to `end` may be read
+ * freely, until the frame is given back to the datapath.
+ */
+import { Counter } from '../base/counters.js';
+import { FrameFlags } from '../datapath/datapath.js';
+import { finish, sumBytes } from '../wire/checksum.js';
+import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType } from '../wire/ethernet.js';
+import { FRAGMENT_MASK, IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
+import {
+  TCP,
+  TCP_HEADER_BYTES,
+  TcpFlag,
+  TcpOptions,
+  tcpHeaderBytes,
+  verifyTcpChecksum,
+} from '../wire/tcp.js';
+
+const VERSION_4_WORDS_5 = 0x45;
+/** A result of `parse`: not the index of a drop counter. */
+export const PARSED = -1;
+
+export class Segment {
+  /** The frame in memory. */
+  offset = 0;
+  length = 0;
+  frameFlags = 0;
+  view: DataView;
+  /** Offset of the IPv4 header, and of the first byte after the packet (padding left out). */
+  ip = 0;
+  end = 0;
+  protocol = 0;
+  source = 0;
+  destination = 0;
+  /** Offset of the transport header. */
+  tcp = 0;
+  sourcePort = 0;
+  destinationPort = 0;
+  sequence = 0;
+  acknowledgement = 0;
+  headerBytes = 0;
+  flags = 0;
+  window = 0;
+  payload = 0;
+  payloadLength = 0;
+  readonly options = new TcpOptions();
+
+  constructor(view: DataView) {
+    this.view = view;
+  }
+
+  /** Sequence numbers that the segment takes: payload, SYN and FIN. */
+  get span(): number {
+    return this.payloadLength + ((this.flags & (TcpFlag.syn | TcpFlag.fin)) === 0 ? 0 : 1);
+  }
+
+  /** Takes the IPv4 header apart: PARSED, or the index of the counter that says what is wrong. */
+  parseIp(offset: number, length: number, frameFlags: number): number {
+    const view = this.view;
+    this.offset = offset;
+    this.length = length;
+    this.frameFlags = frameFlags;
+    if ((frameFlags & FrameFlags.truncated) !== 0) return Counter.drop_truncated;
+    if (length < ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES) return Counter.drop_malformed_ethernet;
+    if (view.getUint16(offset + ETHERNET.type) !== EtherType.ipv4) return Counter.drop_malformed_ethernet;
+    const ip = offset + ETHERNET_HEADER_BYTES;
+    const versionAndLength = view.getUint8(ip);
+    if (versionAndLength !== VERSION_4_WORDS_5) {
+      return versionAndLength > VERSION_4_WORDS_5 && versionAndLength <= 0x4f
+        ? Counter.drop_ipv4_options
+        : Counter.drop_malformed_ipv4;
+    }
+    const totalLength = view.getUint16(ip + IPV4.totalLength);
+    if (totalLength < IPV4_HEADER_BYTES || totalLength > length - ETHERNET_HEADER_BYTES) {
+      return Counter.drop_malformed_ipv4;
+    }
+    if ((view.getUint16(ip + IPV4.flagsAndFragment) & FRAGMENT_MASK) !== 0) return Counter.drop_ipv4_fragment;
+    this.ip = ip;
+    this.end = ip + totalLength;
+    this.protocol = view.getUint8(ip + IPV4.protocol);
+    this.source = view.getUint32(ip + IPV4.source);
+    this.destination = view.getUint32(ip + IPV4.destination);
+    this.tcp = ip + IPV4_HEADER_BYTES;
+    return PARSED;
+  }
+
+  /** Takes the TCP header apart, options left alone: PARSED, or the index of a counter. */
+  parseTcp(): number {
+    const view = this.view;
+    const tcp = this.tcp;
+    if (this.end - tcp < TCP_HEADER_BYTES) return Counter.drop_malformed_tcp;
+    const headerBytes = tcpHeaderBytes(view, tcp);
+    if (headerBytes < TCP_HEADER_BYTES || headerBytes > this.end - tcp) return Counter.drop_malformed_tcp;
+    this.headerBytes = headerBytes;
+    this.sourcePort = view.getUint16(tcp + TCP.sourcePort);
+    this.destinationPort = view.getUint16(tcp + TCP.destinationPort);
+    this.sequence = view.getUint32(tcp + TCP.sequence);
+    this.acknowledgement = view.getUint32(tcp + TCP.acknowledgement);
+    this.flags = view.getUint8(tcp + TCP.offsetAndFlags + 1);
+    this.window = view.getUint16(tcp + TCP.window);
+    this.payload = tcp + headerBytes;
+    this.payloadLength = this.end - this.payload;
+    return PARSED;
+  }
+
+  parseOptions(): boolean {
+    return this.options.parse(this.view, this.tcp + TCP_HEADER_BYTES, this.payload);
+  }
+
+  /** Checks both checksums, unless the kernel has, or the sender left the TCP one to hardware. */
+  verifyChecksums(): number {
+    if (finish(sumBytes(this.view, this.ip, IPV4_HEADER_BYTES, 0)) !== 0) return Counter.drop_ipv4_checksum;
+    if (this.protocol !== Protocol.tcp) return PARSED;
+    if ((this.frameFlags & (FrameFlags.checksumPartial | FrameFlags.checksumValid)) !== 0) return PARSED;
+    return verifyTcpChecksum(this.view, this.tcp, this.end - this.tcp, this.source, this.destination)
+      ? PARSED
+      : Counter.drop_tcp_checksum;
+  }
+}
