@@ -10,10 +10,17 @@ import { BatonError, reasonOf } from './errors.js';
 
 /**
  * Words of a frame descriptor. Received: [offset, length, FrameFlags, 0]. To be sent: [offset, length,
- * FrameFlags, slot], where a frame built here has the offset of its slot's room, and any other offset
- * is a received frame that the addon copies into the slot, its virtio header included.
+ * FrameFlags, slot]. The slot is OUTSIDE_RING, or the transmit slot that follows the last one: there a
+ * frame built here lies in the slot's room already, and a received frame is copied by the addon, its
+ * virtio header included.
  */
 export const DESCRIPTOR_WORDS = 4;
+
+/**
+ * Slot of a received frame that is to leave by an ordinary send: one larger than a slot's room, or one
+ * that is to be cut into segments, which software does on the way through the device's queue only.
+ */
+export const OUTSIDE_RING = 0xffff_ffff;
 
 export interface PacketRingOptions {
   interfaceIndex: number;
@@ -37,11 +44,14 @@ export interface PacketRing {
   /**
    * Transmit slot i has its status word (u32, host byte order: 0 free) at
    * transmitStatus + i * transmitSlotBytes and room for a frame of transmitRoom bytes at
-   * transmitOffset + i * transmitSlotBytes. Slots are used strictly in order, round and round.
+   * transmitOffset + i * transmitSlotBytes, for i from 0 to transmitSlots - 1. Slots are used strictly
+   * in order, round and round, from 0 on.
    */
   readonly transmitStatus: number;
   readonly transmitOffset: number;
   readonly transmitRoom: number;
+  readonly transmitSlots: number;
+  readonly transmitSlotBytes: number;
   /**
    * Fills `descriptors` with the frames of blocks that are ready, as many as fit; a block that does not
    * fit whole goes on in the next call. Returns the count of frames. They stay valid until `flush`.
@@ -49,18 +59,23 @@ export interface PacketRing {
   receive(descriptors: Uint32Array): number;
   /**
    * Sends `count` frames in order, then gives the blocks whose frames were all received back to the
-   * kernel. A frame larger than a slot's room leaves by an ordinary send after those before it.
+   * kernel. A frame outside the ring leaves by an ordinary send after those before it. Returns the slot
+   * of the next frame: not always the one after the last, since a frame that the kernel refuses is
+   * closed up. Frames that the device did not take wait in their slots for the next flush, which may be
+   * one of 0 frames.
    */
-  flush(descriptors: Uint32Array, count: number): void;
+  flush(descriptors: Uint32Array, count: number): number;
   /** Sends one frame at once into this machine's own kernel: marked, by way of the egress hook. */
   sendLocal(offset: number, length: number, received: boolean): void;
   /** Calls `onReadable` from the event loop whenever frames are ready. */
   start(onReadable: () => void): void;
   /**
    * Totals since open: [received, lost by the kernel (receive ring full), sent, send failures, frames
-   * sent outside the ring for their size]. Fills and returns `into` (Float64Array of 5).
+   * sent outside the ring]. Frames of a VLAN count as lost; frames for other machines, overheard by a
+   * promiscuous interface, are left out. Fills and returns `into` (Float64Array of 5).
    */
   stats(into: Float64Array): Float64Array;
+  /** At any time, also from inside onReadable. `memory` is detached. */
   close(): void;
 }
 

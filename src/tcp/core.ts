@@ -72,7 +72,7 @@ export class Core {
     this.observer = options.observer ?? NO_OBSERVER;
     this.servers = new VirtualServerTable(options.virtualServers);
     const secret = new DataView(options.secret.buffer, options.secret.byteOffset, options.secret.byteLength);
-    this.sessions = new SessionTable(options.limits.sessions, secret.getInt32(16));
+    this.sessions = new SessionTable(options.limits.sessions, this.servers.count, secret.getInt32(16));
     this.heads = new HeadStore(options.limits.heads, options.limits.headBytes + BODY_ROOM_BYTES);
     this.timers = new TimerWheel(options.limits.sessions, 0);
     this.halfOpen = new SlotList(options.limits.sessions);

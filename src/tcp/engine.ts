@@ -15,7 +15,8 @@
  *                    +------------+
  */
 import { Counter, type Counters } from '../base/counters.js';
-import type { TimerHandler } from '../base/timer-wheel.js';
+import { SlotList } from '../base/slot-list.js';
+import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
@@ -67,6 +68,11 @@ export class Engine implements FrameSink, TimerHandler {
   /** For those who show or check sessions; nobody else writes to it. */
   get sessions(): SessionTable {
     return this.core.sessions;
+  }
+
+  /** Bytes of memory for each session: the table, its timers and lists. */
+  get bytesPerSession(): number {
+    return this.core.sessions.bytesPerSession + TimerWheel.bytesPerSlot + SlotList.bytesPerSlot;
   }
 
   receive(offset: number, length: number, flags: number, now: number): void {

@@ -60,6 +60,8 @@ export class SessionTable {
   readonly capacity: number;
   /** Sessions in each state; index 0 is not kept. */
   readonly inState = new Uint32Array(SESSION_STATE_NAMES.length);
+  /** Sessions of each virtual server. */
+  readonly ofServer: Uint32Array;
   /** Sessions in all. */
   size = 0;
 
@@ -120,9 +122,13 @@ export class SessionTable {
   /** Slots from here up have never been used: their pages are not touched before. */
   private used = 0;
 
-  /** @param seed any number: the secret of the hash. */
-  constructor(capacity: number, seed: number) {
+  /**
+   * @param servers virtual servers
+   * @param seed any number: the secret of the hash
+   */
+  constructor(capacity: number, servers: number, seed: number) {
     this.capacity = capacity;
+    this.ofServer = new Uint32Array(servers);
     this.seed = seed | 0;
     const words = (): Uint32Array => new Uint32Array(capacity);
     const halves = (): Uint16Array => new Uint16Array(capacity);
@@ -197,6 +203,7 @@ export class SessionTable {
     this.requestLength[slot] = 0;
     this.state[slot] = SessionState.synReceived;
     this.inState[SessionState.synReceived]! += 1;
+    this.ofServer[portAndServer & 0xffff]! += 1;
     this.size += 1;
     return slot;
   }
@@ -224,6 +231,7 @@ export class SessionTable {
     }
     this.buckets[hole] = 0;
     this.inState[this.state[slot]!]! -= 1;
+    this.ofServer[this.portAndServer[slot]! & 0xffff]! -= 1;
     this.state[slot] = SessionState.free;
     this.nextFree[slot] = this.firstFree;
     this.firstFree = slot;
@@ -240,7 +248,7 @@ export class SessionTable {
   get bytesPerSession(): number {
     let bytes = 0;
     for (const value of Object.values(this)) {
-      if (ArrayBuffer.isView(value) && value !== this.inState) bytes += value.byteLength;
+      if (ArrayBuffer.isView(value)) bytes += value.byteLength;
     }
     return bytes / this.capacity;
   }

@@ -1,0 +1,158 @@
+/**
+ * What Baton costs on a farm: requests per second, and CPU time per request of the whole machine, direct
+ * to a node and through Baton, in turns within one run, so that both meet the same machine.
+ *
+ * Everything runs on one machine here (client, balancer, node and their kernels), so the CPU time of a
+ * request is that of all of them; the difference between the columns is what Baton adds. Steal is left
+ * out. BENCH_ROUNDS and BENCH_SECONDS change the length.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { cpus, release } from 'node:os';
+import { curl, wrk } from '../../test/support/farm/requests.js';
+import { Farm, VIRTUAL_ADDRESS } from '../../test/support/farm.js';
+
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
+const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
+
+interface Case {
+  name: string;
+  file: string;
+  bytes: number;
+  connections: number;
+  close: boolean;
+}
+
+const CASES: readonly Case[] = [
+  { name: '1 KB, a connection per request', file: '1k.bin', bytes: 1024, connections: 32, close: true },
+  { name: '1 KB, kept alive', file: '1k.bin', bytes: 1024, connections: 32, close: false },
+  { name: '1 MB, a connection per request', file: '1m.bin', bytes: 1_000_000, connections: 8, close: true },
+  {
+    name: '10 MB, a connection per request',
+    file: '10m.bin',
+    bytes: 10_000_000,
+    connections: 4,
+    close: true,
+  },
+];
+
+interface Sample {
+  perSecond: number;
+  /** CPU time of the whole machine per request, in us. */
+  cpu: number;
+  /** Bytes into the balancer per request. */
+  balancerBytes: number;
+}
+
+/** Busy time of all CPUs in ticks of 10 ms: user, nice, system, irq and softirq, but not steal. */
+function busyTicks(): number {
+  const fields = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '')
+    .trim()
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = fields;
+  return user + nice + system + irq + softirq;
+}
+
+async function sample(farm: Farm, address: string, which: Case): Promise<Sample> {
+  const traffic = await farm.balancer.traffic();
+  const before = busyTicks();
+  const result = await wrk(farm.client, `http://${address}/${which.file}`, {
+    connections: which.connections,
+    seconds: SECONDS,
+    close: which.close,
+  });
+  const ticks = busyTicks() - before;
+  const crossed = (await farm.balancer.traffic()).receivedBytes - traffic.receivedBytes;
+  if (result.failed > 0) {
+    throw new Error(`${which.name} at ${address}: ${JSON.stringify(result.errors)}`);
+  }
+  return {
+    perSecond: result.perSecond,
+    cpu: (ticks * 10_000) / result.requests,
+    balancerBytes: crossed / result.requests,
+  };
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? 0;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? 0) + upper) / 2;
+}
+
+const whole = (value: number): string => Math.round(value).toLocaleString('en-US');
+
+function row(which: Case, direct: readonly Sample[], baton: readonly Sample[]): string[] {
+  const of = (samples: readonly Sample[], key: keyof Sample): number => median(samples.map((s) => s[key]));
+  return [
+    which.name,
+    whole(of(direct, 'perSecond')),
+    whole(of(baton, 'perSecond')),
+    whole(of(direct, 'cpu')),
+    whole(of(baton, 'cpu')),
+    whole(of(baton, 'cpu') - of(direct, 'cpu')),
+    whole(of(baton, 'balancerBytes')),
+  ];
+}
+
+const HEADINGS = [
+  'answer',
+  'direct, requests/s',
+  'Baton, requests/s',
+  'direct, CPU us/request',
+  'Baton, CPU us/request',
+  'added, us',
+  'bytes into the balancer/request',
+];
+
+function print(rows: readonly string[][]): void {
+  const all = [HEADINGS, ...rows];
+  const widths = HEADINGS.map((_, column) => Math.max(...all.map((cells) => cells[column]?.length ?? 0)));
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, c) => (c === 0 ? cell.padEnd(widths[c] ?? 0) : cell.padStart(widths[c] ?? 0)))
+      .join('  ');
+  console.log(`\n${all.map(line).join('\n')}\n`);
+  console.log('As Markdown:\n');
+  console.log(`| ${HEADINGS.join(' | ')} |`);
+  console.log(`| --- |${' ---: |'.repeat(HEADINGS.length - 1)}`);
+  for (const cells of rows) {
+    console.log(`| ${cells.join(' | ')} |`);
+  }
+}
+
+async function main(): Promise<void> {
+  const farm = await Farm.create({ nodes: 1 });
+  try {
+    // Enough ports for a connection per request over seconds, so that the client is not the limit.
+    await farm.client.run('sh', ['-c', 'echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range']);
+    for (const which of CASES) {
+      farm.webs[0]?.put(which.file, randomBytes(which.bytes));
+    }
+    await farm.startAll([{ path: '/', nodes: ['n1'] }]);
+    const direct = farm.nodes[0]?.address ?? '';
+    console.log(
+      `Farm: ${cpus().length} CPUs (${cpus()[0]?.model}), Linux ${release()}, Node ${process.version};`,
+    );
+    console.log(`medians of ${ROUNDS} rounds of ${SECONDS} s, direct and through Baton in turns.`);
+    const rows: string[][] = [];
+    for (const which of CASES) {
+      const samples = { direct: [] as Sample[], baton: [] as Sample[] };
+      for (const address of [direct, VIRTUAL_ADDRESS]) {
+        await curl(farm.client, `http://${address}/${which.file}`);
+      }
+      for (let round = 0; round < ROUNDS; round++) {
+        samples.direct.push(await sample(farm, direct, which));
+        samples.baton.push(await sample(farm, VIRTUAL_ADDRESS, which));
+      }
+      rows.push(row(which, samples.direct, samples.baton));
+    }
+    print(rows);
+  } finally {
+    await farm.stop();
+  }
+}
+
+await main();

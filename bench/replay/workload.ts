@@ -1,0 +1,146 @@
+/**
+ * Many connections made of one recorded connection: the client's frames of a capture, each time from
+ * another address and port, with its checksums put right.
+ */
+import { readFileSync } from 'node:fs';
+import type { NodeTable } from '../../src/tcp/node-table.js';
+import type { SessionTable } from '../../src/tcp/session-table.js';
+import { openCapture } from '../../src/wire/capture-file.js';
+import { finish, sumBytes } from '../../src/wire/checksum.js';
+import { EtherType } from '../../src/wire/ethernet.js';
+import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../src/wire/ipv4.js';
+import { emitIxcp, IXCP_HEADER_BYTES, IxcpType } from '../../src/wire/ixcp.js';
+import { seqAdd } from '../../src/wire/seq.js';
+import type { SipHash } from '../../src/wire/siphash.js';
+import { finishTcpChecksum, TCP, TcpFlag } from '../../src/wire/tcp.js';
+
+const IP = 14;
+const TRANSPORT = IP + IPV4_HEADER_BYTES;
+/** Distance between frames in memory: the largest frame of the template, and room for any header. */
+const STRIDE = 2048;
+const FIRST_CLIENT = 0x0a000001;
+const FIRST_PORT = 1024;
+const PORTS = 60_000;
+const BALANCER = 0x0a630002;
+/** CWR and ECE: a SYN may carry them. */
+const ECN_FLAGS = 0xc0;
+
+/** The client's frames of a recorded connection. */
+export interface Template {
+  server: number;
+  port: number;
+  serverIsn: number;
+  syn: Uint8Array;
+  ack: Uint8Array;
+  request: Uint8Array;
+}
+
+/** Reads the first connection of a capture. Throws when it holds none that is whole. */
+export function readTemplate(file: string): Template {
+  const reader = openCapture(new Uint8Array(readFileSync(file)));
+  if (reader === undefined) throw new Error(`${file}: not a capture`);
+  const frames: Uint8Array[] = [];
+  let serverIsn: number | undefined;
+  let server = 0;
+  let port = 0;
+  while (reader.next()) {
+    const frame = reader.bytes.slice(reader.offset, reader.offset + reader.capturedLength);
+    const view = new DataView(frame.buffer);
+    if (view.getUint16(12) !== EtherType.ipv4 || view.getUint8(IP + IPV4.protocol) !== Protocol.tcp) continue;
+    const flags = view.getUint8(TRANSPORT + TCP.offsetAndFlags + 1) & ~ECN_FLAGS;
+    if (frames.length === 0 && flags === TcpFlag.syn) {
+      server = view.getUint32(IP + IPV4.destination);
+      port = view.getUint16(TRANSPORT + TCP.destinationPort);
+      frames.push(frame);
+    } else if (flags === (TcpFlag.syn | TcpFlag.ack) && serverIsn === undefined) {
+      serverIsn = view.getUint32(TRANSPORT + TCP.sequence);
+    } else if (frames.length > 0 && view.getUint32(IP + IPV4.destination) === server) {
+      frames.push(frame);
+    }
+  }
+  const [syn, ack, request] = frames;
+  if (syn === undefined || ack === undefined || request === undefined || serverIsn === undefined) {
+    throw new Error(`${file}: no whole connection`);
+  }
+  return { server, port, serverIsn, syn, ack, request };
+}
+
+/** Where the frames of one kind lie in memory: index i at offset + i * STRIDE. */
+export interface Frames {
+  offset: number;
+  length: number;
+  count: number;
+}
+
+export function frameOffset(frames: Frames, index: number): number {
+  return frames.offset + index * STRIDE;
+}
+
+/** Bytes of memory for `kinds` kinds of `count` frames. */
+export function workloadBytes(count: number, kinds: number): number {
+  return count * kinds * STRIDE;
+}
+
+export function clientAddress(index: number): number {
+  return FIRST_CLIENT + Math.floor(index / PORTS);
+}
+
+export function clientPort(index: number): number {
+  return FIRST_PORT + (index % PORTS);
+}
+
+/** Lays out `count` copies of a frame, each from its own client, from `offset` on. */
+export function layOut(view: DataView, offset: number, frame: Uint8Array, count: number): Frames {
+  const bytes = new Uint8Array(view.buffer);
+  for (let index = 0; index < count; index++) {
+    const at = offset + index * STRIDE;
+    bytes.set(frame, at);
+    const client = clientAddress(index);
+    view.setUint32(at + IP + IPV4.source, client);
+    view.setUint16(at + TRANSPORT + TCP.sourcePort, clientPort(index));
+    view.setUint16(at + IP + IPV4.checksum, 0);
+    view.setUint16(at + IP + IPV4.checksum, finish(sumBytes(view, at + IP, IPV4_HEADER_BYTES, 0)));
+    const server = view.getUint32(at + IP + IPV4.destination);
+    const length = view.getUint16(at + IP + IPV4.totalLength) - IPV4_HEADER_BYTES;
+    finishTcpChecksum(view, at + TRANSPORT, length, client, server);
+  }
+  return { offset, length: frame.length, count };
+}
+
+/** Lays out a notice for each session of the template's clients, from the node that it was handed to. */
+export function layOutNotices(
+  view: DataView,
+  offset: number,
+  type: number,
+  template: Template,
+  sessions: SessionTable,
+  nodes: NodeTable,
+  hash: SipHash,
+  count: number,
+): Frames {
+  const length = TRANSPORT + IXCP_HEADER_BYTES;
+  for (let index = 0; index < count; index++) {
+    const at = offset + index * STRIDE;
+    const client = clientAddress(index);
+    const slot = sessions.find(client, (clientPort(index) << 16) >>> 0);
+    if (slot < 0) throw new Error(`no session of client ${index}`);
+    const node = nodes.address[sessions.node[slot] ?? 0] ?? 0;
+    view.setUint16(at + 12, EtherType.ipv4);
+    writeIpv4(view, at + IP, IPV4_HEADER_BYTES + IXCP_HEADER_BYTES, Protocol.ixcp, node, BALANCER);
+    const repr = {
+      type,
+      session: sessions.nonce[slot] ?? 0,
+      client,
+      virtualAddress: template.server,
+      clientPort: clientPort(index),
+      virtualPort: template.port,
+      acknowledgement: sessions.handedTo[slot] ?? 0,
+      sequence: seqAdd(template.serverIsn, 1),
+    };
+    emitIxcp(view, at + TRANSPORT, node, BALANCER, repr, hash);
+  }
+  return { offset, length, count };
+}
+
+export const NoticeType = IxcpType;
+export const BALANCER_ADDRESS = BALANCER;

@@ -1,0 +1,73 @@
+/** IPv4 addresses of this network namespace: which there are, adding and removing one. */
+import { isMap, runTool, runToolJson } from './command.js';
+
+export interface HostAddress {
+  interface: string;
+  /** Dotted quad. */
+  address: string;
+  prefix: number;
+}
+
+/** Every IPv4 address of every interface. */
+export async function listAddresses(): Promise<HostAddress[]> {
+  const found: HostAddress[] = [];
+  for (const link of await runToolJson('ip', ['-4', 'address', 'show'])) {
+    const name = link.ifname;
+    if (typeof name !== 'string' || !Array.isArray(link.addr_info)) continue;
+    for (const entry of link.addr_info) {
+      if (!isMap(entry) || typeof entry.local !== 'string' || typeof entry.prefixlen !== 'number') continue;
+      found.push({ interface: name, address: entry.local, prefix: entry.prefixlen });
+    }
+  }
+  return found;
+}
+
+/** Whether both are the same address of the same interface. */
+export function sameAddress(one: HostAddress, other: HostAddress): boolean {
+  return one.interface === other.interface && one.address === other.address && one.prefix === other.prefix;
+}
+
+/** Whether the interface has exactly this address with this prefix length. */
+export async function hasAddress(wanted: HostAddress): Promise<boolean> {
+  return (await listAddresses()).some((entry) => sameAddress(entry, wanted));
+}
+
+/** Adds an address. One that is there already is left as it is. Throws BatonError BATON_SYSTEM. */
+export async function addAddress(wanted: HostAddress): Promise<void> {
+  if (await hasAddress(wanted)) return;
+  await runTool('ip', ['address', 'add', `${wanted.address}/${wanted.prefix}`, 'dev', wanted.interface]);
+}
+
+/** Removes an address. False when it was not there. Throws BatonError BATON_SYSTEM. */
+export async function removeAddress(unwanted: HostAddress): Promise<boolean> {
+  if (!(await hasAddress(unwanted))) return false;
+  await runTool('ip', ['address', 'del', `${unwanted.address}/${unwanted.prefix}`, 'dev', unwanted.interface]);
+  return true;
+}
+
+/** How this machine sends to an address. */
+export interface Route {
+  interface: string;
+  /** The router on the way; undefined: the address is on the interface's own link. */
+  gateway: string | undefined;
+  /** The source address that packets get. */
+  source: string | undefined;
+}
+
+/** The route to an address, or undefined when there is none. */
+export async function routeTo(address: string): Promise<Route | undefined> {
+  let entries: Record<string, unknown>[];
+  try {
+    entries = await runToolJson('ip', ['-4', 'route', 'get', address]);
+  } catch {
+    // The tool fails when there is no route.
+    return undefined;
+  }
+  const entry = entries[0];
+  if (entry === undefined || typeof entry.dev !== 'string') return undefined;
+  return {
+    interface: entry.dev,
+    gateway: typeof entry.gateway === 'string' ? entry.gateway : undefined,
+    source: typeof entry.prefsrc === 'string' ? entry.prefsrc : undefined,
+  };
+}

@@ -1,0 +1,178 @@
+/**
+ * What Baton changes on a machine, one kind at a time: whether a change stands, and how it is undone.
+ * Undoing what does not stand, or what somebody else has changed since, does nothing.
+ */
+import { native } from '../native.js';
+import { type HostAddress, listAddresses, removeAddress, sameAddress } from './addresses.js';
+import { isMap } from './command.js';
+import { type HostFilter, type Hook, hasClsact, listFilters } from './filters.js';
+import { readSetting, writeSetting } from './sysctl.js';
+
+/** An address that was not there before. */
+export interface AddressChange {
+  kind: 'address';
+  interface: string;
+  address: string;
+  prefix: number;
+}
+
+/** A setting below /proc/sys/net that had another value before. */
+export interface SettingChange {
+  kind: 'setting';
+  setting: string;
+  value: string;
+  previous: string;
+}
+
+/** A clsact queueing discipline that was not there before. */
+export interface ClsactChange {
+  kind: 'clsact';
+}
+
+/** A tc filter on the state's interface. */
+export interface FilterChange {
+  kind: 'filter';
+  hook: Hook;
+  priority: number;
+  handle: number;
+  /** Name of the BPF program: what is found there under another name is not ours. */
+  program: string;
+}
+
+export type Change = AddressChange | SettingChange | ClsactChange | FilterChange;
+
+/** The interface that a state belongs to. */
+export interface Place {
+  interface: string;
+  /** Of the interface. It tells the interface from a later one of the same name. */
+  index: number;
+}
+
+/** Whether two records speak of the same thing, whatever its value. */
+export function sameThing(one: Change, other: Change): boolean {
+  switch (one.kind) {
+    case 'address':
+      return (
+        other.kind === 'address' &&
+        sameAddress(one, other)
+      );
+    case 'setting':
+      return other.kind === 'setting' && one.setting === other.setting;
+    case 'clsact':
+      return other.kind === 'clsact';
+    case 'filter':
+      return (
+        other.kind === 'filter' &&
+        one.hook === other.hook &&
+        one.priority === other.priority &&
+        one.handle === other.handle
+      );
+  }
+}
+
+/** For people: what a change is about. */
+export function describeChange(change: Change): string {
+  switch (change.kind) {
+    case 'address':
+      return `address ${change.address}/${change.prefix} on ${change.interface}`;
+    case 'setting':
+      return `net/${change.setting} = ${change.value}`;
+    case 'clsact':
+      return 'clsact';
+    case 'filter':
+      return `tc filter ${change.program} (${change.hook})`;
+  }
+}
+
+/** What the tools tell of the machine, asked once and only if somebody wants to know. */
+export class HostView {
+  readonly name: string;
+  private addresses: Promise<HostAddress[]> | undefined;
+  private filters: Promise<HostFilter[]> | undefined;
+
+  constructor(interfaceName: string) {
+    this.name = interfaceName;
+  }
+
+  listAddresses(): Promise<HostAddress[]> {
+    this.addresses ??= listAddresses();
+    return this.addresses;
+  }
+
+  listFilters(): Promise<HostFilter[]> {
+    this.filters ??= listFilters(this.name);
+    return this.filters;
+  }
+}
+
+/** Whether the change is in force. Throws BatonError BATON_SYSTEM when that can not be told. */
+export async function stands(change: Change, view: HostView): Promise<boolean> {
+  switch (change.kind) {
+    case 'address':
+      return (await view.listAddresses()).some((entry) => sameAddress(entry, change));
+    case 'setting':
+      return readSetting(change.setting) === change.value;
+    case 'clsact':
+      return hasClsact(view.name);
+    case 'filter':
+      return (await view.listFilters()).some(
+        (filter) =>
+          filter.hook === change.hook &&
+          filter.priority === change.priority &&
+          filter.handle === change.handle &&
+          filter.program === change.program,
+      );
+  }
+}
+
+/** Takes a change back. Throws when the system refuses. */
+export async function undo(change: Change, place: Place): Promise<void> {
+  // The kernel has cleared away what belonged to an interface that is gone.
+  const view = new HostView(place.interface);
+  const present = native().interfaceInfo(place.interface)?.index === place.index;
+  switch (change.kind) {
+    case 'address':
+      if (present || change.interface !== place.interface) await removeAddress(change);
+      break;
+    case 'setting':
+      if (await stands(change, view)) writeSetting(change.setting, change.previous);
+      break;
+    case 'clsact':
+      if (present && (await stands(change, view))) native().removeClsactIfEmpty(place.index);
+      break;
+    case 'filter':
+      if (present && (await stands(change, view))) {
+        native().detachTc(place.index, change.hook, change.priority, change.handle);
+      }
+      break;
+  }
+}
+
+/** The change in parsed JSON, or undefined when it is none. */
+export function parseChange(data: unknown): Change | undefined {
+  if (!isMap(data)) return undefined;
+  switch (data.kind) {
+    case 'address': {
+      const { interface: name, address, prefix } = data;
+      if (typeof name !== 'string' || typeof address !== 'string' || typeof prefix !== 'number') return undefined;
+      return { kind: 'address', interface: name, address, prefix };
+    }
+    case 'setting': {
+      const { setting, value, previous } = data;
+      if (typeof setting !== 'string' || typeof value !== 'string' || typeof previous !== 'string') return undefined;
+      // What is written as root must stay below /proc/sys/net whatever the file says.
+      if (!/^[^/\0]+(\/[^/\0]+)*$/.test(setting) || setting.split('/').includes('..')) return undefined;
+      return { kind: 'setting', setting, value, previous };
+    }
+    case 'clsact':
+      return { kind: 'clsact' };
+    case 'filter': {
+      const { hook, priority, handle, program } = data;
+      if (hook !== 'ingress' && hook !== 'egress') return undefined;
+      if (typeof priority !== 'number' || typeof handle !== 'number' || typeof program !== 'string') return undefined;
+      return { kind: 'filter', hook, priority, handle, program };
+    }
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,56 @@
+/** Runs the tools of iproute2: `ip` and `tc`. No shell is involved. */
+import { execFile } from 'node:child_process';
+import { BatonError } from '../errors.js';
+
+/** Both answer in milliseconds; what takes longer hangs. */
+const TIMEOUT_MS = 10_000;
+const MOST_OUTPUT_BYTES = 16 * 1024 * 1024;
+
+/** Where Debian and others keep the tools, for a PATH that leaves out the system directories. */
+const PATH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'].join(':');
+
+/**
+ * Standard output of `command`.
+ * @throws BatonError BATON_SYSTEM with the first line of what the tool complained about.
+ */
+export function runTool(command: 'ip' | 'tc', args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const options = { timeout: TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES, env: { PATH, LC_ALL: 'C' } };
+    execFile(command, [...args], options, (error, stdout, stderr) => {
+      if (error === null) {
+        resolve(stdout);
+        return;
+      }
+      const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
+      const said = stderr.trim().split('\n', 1)[0] ?? '';
+      const why = absent ? 'there is no such program' : said === '' ? `ended by ${error.signal ?? 'an error'}` : said;
+      reject(
+        new BatonError('BATON_SYSTEM', `\`${command} ${args.join(' ')}\` failed: ${why}`, {
+          cause: error,
+          ...(absent ? { hint: 'install the package iproute2' } : {}),
+        }),
+      );
+    });
+  });
+}
+
+/** The list that a tool prints with `-j`. What has not the form of a list of maps counts as empty. */
+export async function runToolJson(
+  command: 'ip' | 'tc',
+  args: readonly string[],
+): Promise<Record<string, unknown>[]> {
+  const text = (await runTool(command, ['-j', ...args])).trim();
+  if (text === '') return [];
+  let data: unknown;
+  try {
+    data = JSON.parse(text);
+  } catch (error) {
+    throw new BatonError('BATON_SYSTEM', `\`${command} -j ${args.join(' ')}\` printed no JSON`, { cause: error });
+  }
+  return Array.isArray(data) ? data.filter(isMap) : [];
+}
+
+/** Whether parsed JSON is a map of keys. */
+export function isMap(data: unknown): data is Record<string, unknown> {
+  return typeof data === 'object' && data !== null && !Array.isArray(data);
+}

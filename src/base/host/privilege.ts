@@ -1,0 +1,56 @@
+/** What this process may do, and what kernel it runs on. */
+import { readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { BatonError } from '../errors.js';
+import { native } from '../native.js';
+
+/** Capabilities of linux/capability.h. */
+const CAP_NET_ADMIN = 12;
+const CAP_NET_RAW = 13;
+const CAP_SYS_ADMIN = 21;
+const CAP_PERFMON = 38;
+const CAP_BPF = 39;
+
+const NEEDED = [
+  ['CAP_NET_ADMIN', CAP_NET_ADMIN],
+  ['CAP_NET_RAW', CAP_NET_RAW],
+  ['CAP_BPF', CAP_BPF],
+  ['CAP_PERFMON', CAP_PERFMON],
+] as const;
+
+/** Names of the capabilities that are missing in a mask of effective ones. */
+export function missingCapabilities(mask: bigint): string[] {
+  const has = (bit: number): boolean => ((mask >> BigInt(bit)) & 1n) === 1n;
+  // CAP_SYS_ADMIN includes the two that were split off from it in Linux 5.8.
+  const covered = (bit: number): boolean => has(bit) || (bit >= CAP_PERFMON && has(CAP_SYS_ADMIN));
+  return NEEDED.filter(([, bit]) => !covered(bit)).map(([name]) => name);
+}
+
+/**
+ * Makes sure that this process may do what Baton does to the network.
+ * @throws BatonError BATON_PRIVILEGE
+ */
+export function requirePrivileges(): void {
+  const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
+  const missing = missingCapabilities(BigInt(`0x${mask}`));
+  if (missing.length === 0) return;
+  throw new BatonError('BATON_PRIVILEGE', `not allowed to change the network: ${missing.join(', ')} missing`, {
+    hint: 'run it as root',
+  });
+}
+
+/** The kernel function by which a node adopts, and the first kernel that has it. */
+export const ADOPT_FUNCTION = 'bpf_sk_assign_tcp_reqsk';
+const ADOPT_KERNEL = '6.9';
+
+/**
+ * Makes sure that the kernel can adopt a session.
+ * @throws BatonError BATON_KERNEL
+ */
+export function requireAdoption(functionName = ADOPT_FUNCTION): void {
+  if (native().kernelHasFunction(functionName)) return;
+  throw new BatonError(
+    'BATON_KERNEL',
+    `kernel ${release()} has no ${functionName}; ${ADOPT_KERNEL} or newer is needed`,
+  );
+}

@@ -1,0 +1,47 @@
+/** Settings under /proc/sys/net. They are those of the network namespace of this process. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { BatonError, reasonOf } from '../errors.js';
+
+const ROOT = '/proc/sys/net';
+
+/** Settings by path below /proc/sys/net, because names of interfaces may hold dots. */
+export const Setting = {
+  synCookies: 'ipv4/tcp_syncookies',
+  arpIgnore: (name: string) => `ipv4/conf/${name}/arp_ignore`,
+  arpAnnounce: (name: string) => `ipv4/conf/${name}/arp_announce`,
+} as const;
+
+/**
+ * The value of a setting, or undefined when there is no such setting (any more).
+ * @throws BatonError BATON_SYSTEM
+ */
+export function readSetting(setting: string): string | undefined {
+  try {
+    return readFileSync(`${ROOT}/${setting}`, 'latin1').trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw failure('read', setting, error);
+  }
+}
+
+/** A setting whose value is a number; 0 when there is none. Throws as `readSetting` does. */
+export function readNumber(setting: string): number {
+  const value = Number(readSetting(setting) ?? '0');
+  return Number.isFinite(value) ? value : 0;
+}
+
+/** Sets a value. Throws BatonError BATON_SYSTEM. */
+export function writeSetting(setting: string, value: string): void {
+  try {
+    writeFileSync(`${ROOT}/${setting}`, value);
+  } catch (error) {
+    throw failure('written', setting, error);
+  }
+}
+
+function failure(verb: string, setting: string, error: unknown): BatonError {
+  return new BatonError('BATON_SYSTEM', `can not be ${verb}: ${reasonOf(error)}`, {
+    where: `${ROOT}/${setting}`,
+    cause: error,
+  });
+}

@@ -1,0 +1,136 @@
+/** The control socket: a small HTTP service on a Unix socket, for `baton stats`, `baton sessions` and scripts. */
+import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { dirname } from 'node:path';
+import Fastify, { type FastifyInstance } from 'fastify';
+import { BatonError, reasonOf } from '../base/errors.js';
+import { ErrorDocument, SERVER_HEADER, SessionPage, SessionQuery, StatsDocument } from './documents.js';
+import { printable } from './text.js';
+
+/** Who knows the answers: the balancer. */
+export interface StatsSource {
+  stats(): Promise<StatsDocument>;
+  /** Sessions in slots from `after` on, at most `limit` of them. */
+  sessions(after: number, limit: number): Promise<SessionPage>;
+}
+
+/** Local and private, so generous: only there so that a client that hangs does not stay for ever. */
+const REQUEST_TIMEOUT_MS = 10_000;
+const MOST_BODY_BYTES = 64 * 1024;
+/** How long to wait for whoever may be listening on a socket that is there already. */
+const PROBE_MS = 1_000;
+const OWNER_ONLY = 0o077;
+
+export class ControlApi {
+  private readonly app: FastifyInstance;
+
+  constructor(source: StatsSource) {
+    this.app = Fastify({
+      logger: false,
+      bodyLimit: MOST_BODY_BYTES,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      forceCloseConnections: true,
+      // The default takes query keys that nobody knows out without a word.
+      ajv: { customOptions: { removeAdditional: false, coerceTypes: true } },
+    });
+    const { app } = this;
+    app.addHook('onRequest', async (_request, reply) => {
+      reply.header('server', SERVER_HEADER).header('cache-control', 'no-store');
+    });
+    app.get('/v1/stats', { schema: { response: { 200: StatsDocument, '4xx': ErrorDocument } } }, () =>
+      source.stats(),
+    );
+    app.get<{ Querystring: SessionQuery }>(
+      '/v1/sessions',
+      { schema: { querystring: SessionQuery, response: { 200: SessionPage, '4xx': ErrorDocument } } },
+      (request) => source.sessions(request.query.after, request.query.limit),
+    );
+    app.setNotFoundHandler((request, reply) => {
+      reply
+        .code(404)
+        .send({ code: 'not-found', message: `nothing at ${request.method} ${printable(request.url)}` });
+    });
+    app.setErrorHandler((error: Error & { statusCode?: number; code?: string }, _request, reply) => {
+      const status = error.statusCode !== undefined && error.statusCode >= 400 ? error.statusCode : 500;
+      reply.code(status).send({ code: error.code ?? 'error', message: printable(error.message) });
+    });
+  }
+
+  /**
+   * Listens on `path`, which only its owner can open. A socket that a dead process left there is replaced.
+   * @throws BatonError BATON_IN_USE when somebody listens there, or it is something other than a socket;
+   *   BATON_CONTROL when it can not be made.
+   */
+  async start(path: string): Promise<void> {
+    const where = `control socket ${printable(path)}`;
+    await this.app.ready();
+    try {
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      await makeWay(path, where);
+      // A Unix socket is bound within this call, so the mask is never that of other files.
+      const mask = process.umask(OWNER_ONLY);
+      let listening: Promise<void>;
+      try {
+        listening = new Promise((resolve, reject) => {
+          this.app.server.once('error', reject);
+          this.app.server.listen(path, () => {
+            this.app.server.off('error', reject);
+            resolve();
+          });
+        });
+      } finally {
+        process.umask(mask);
+      }
+      await listening;
+      chmodSync(path, 0o600);
+    } catch (error) {
+      if (error instanceof BatonError) throw error;
+      const code = (error as NodeJS.ErrnoException).code;
+      if (code === 'EADDRINUSE') throw inUse(where);
+      throw new BatonError('BATON_CONTROL', `can not be made: ${reasonOf(error)}`, { where, cause: error });
+    }
+  }
+
+  /** Answers no more, and takes the socket away. */
+  async stop(): Promise<void> {
+    await this.app.close();
+  }
+}
+
+function inUse(where: string): BatonError {
+  return new BatonError('BATON_IN_USE', 'another balancer answers there', {
+    where,
+    hint: 'stop it, or give this one another controlSocket',
+  });
+}
+
+/** Removes a socket nobody listens on; refuses to touch anything else. */
+async function makeWay(path: string, where: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new BatonError('BATON_IN_USE', 'there already, and not a socket', { where });
+  }
+  if (await answers(path)) throw inUse(where);
+  unlinkSync(path);
+}
+
+/** Whether a process holds the socket open: it need not be in a state to say anything. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection({ path });
+    const settle = (result: boolean): void => {
+      socket.destroy();
+      resolve(result);
+    };
+    socket.setTimeout(PROBE_MS, () => settle(true));
+    socket.once('connect', () => settle(true));
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      socket.destroy();
+      // EAGAIN: its queue of connections is full, so there is one.
+      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(false);
+      else if (error.code === 'EAGAIN') resolve(true);
+      else reject(error);
+    });
+  });
+}

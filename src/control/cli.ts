@@ -1,0 +1,177 @@
+/** The command line: what can be asked of Baton, and how its errors are told. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { BatonError, reasonOf } from '../base/errors.js';
+import { ControlClient } from './client.js';
+import { loadBalancerConfig, loadConfig } from './config.js';
+import { newKey, readKey, writeNewKey } from './key.js';
+import { renderCheck, renderSessions, renderStats } from './reports.js';
+import { DEFAULT_CONTROL_SOCKET } from './schema.js';
+import { printable } from './text.js';
+
+/** The programs that the command starts. Each resolves to an exit code once it has stopped. */
+export interface Programs {
+  balancer(configFile: string): Promise<number>;
+  node(configFile: string): Promise<number>;
+  replay(options: { config: string; in: string; out?: string; json: boolean }): Promise<number>;
+}
+
+const DEFAULT_ROWS = 100;
+const MOST_ROWS_ASKED = 16_000_000;
+
+/**
+ * Runs the command with `args` (without node and script) and resolves to the exit code: 0, or 1 for
+ * everything that went wrong, which has then been told on standard error.
+ */
+export async function run(args: readonly string[], programs: Programs): Promise<number> {
+  let exitCode = 0;
+  const command = define(programs, (code) => {
+    exitCode = code;
+  });
+  try {
+    await command.parseAsync(args, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    return tell(error);
+  }
+}
+
+/** Tells of an error as people want to read it. Returns the exit code. */
+export function tell(error: unknown): number {
+  if (error instanceof CommanderError) return tellUsage(error);
+  if (error instanceof BatonError) {
+    for (const line of error.toLine().split('\n')) complain(line);
+  } else {
+    complain(`unexpected error: ${reasonOf(error)}`);
+  }
+  if (process.env.BATON_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  else if (!(error instanceof BatonError)) complain('set BATON_DEBUG=1 to see where it came from');
+  return 1;
+}
+
+function tellUsage(error: CommanderError): number {
+  // Help and version have been printed by then, and help that nobody asked for is a usage error.
+  if (error.exitCode === 0) return 0;
+  if (error.code === 'commander.help') return 1;
+  const message = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+  complain(`${message} (see \`baton --help\`)`);
+  return 1;
+}
+
+function complain(line: string): void {
+  process.stderr.write(`baton: ${printable(line)}\n`);
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** From package.json, which lies beside the compiled tree. */
+export function version(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return String((JSON.parse(text) as { version?: unknown }).version);
+}
+
+function define(programs: Programs, exit: (code: number) => void): Command {
+  const baton = new Command('baton')
+    .description('Reads the request, then hands the live TCP connection to the node that holds the content.')
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand(false)
+    .showSuggestionAfterError(true)
+    // Settings are copied to a command when it is made, so these come before all of them.
+    .exitOverride()
+    .configureOutput({ outputError: () => {} });
+
+  baton
+    .command('balancer')
+    .description('run a balancer until it is told to stop')
+    .requiredOption('-c, --config <file>', 'its config')
+    .action(async ({ config }: { config: string }) => exit(await programs.balancer(config)));
+
+  baton
+    .command('node')
+    .description("run a node's agent until it is told to stop")
+    .requiredOption('-c, --config <file>', 'its config')
+    .action(async ({ config }: { config: string }) => exit(await programs.node(config)));
+
+  baton
+    .command('check')
+    .description('check the config of a balancer or a node, and run nothing')
+    .requiredOption('-c, --config <file>', 'the config')
+    .action(({ config }: { config: string }) => check(config));
+
+  baton
+    .command('key')
+    .description('print a new key, or write it to a new file that only its owner can read')
+    .argument('[file]', 'the file')
+    .action((file: string | undefined) => {
+      if (file === undefined) print(newKey());
+      else writeNewKey(file);
+    });
+
+  baton
+    .command('replay')
+    .description('run a capture through the engine and tell what Baton would have done')
+    .requiredOption('-c, --config <file>', "a balancer's config")
+    .requiredOption('--in <file>', 'the capture, pcap or pcapng')
+    .option('--out <file>', 'write the frames that Baton would have sent')
+    .option('--json', 'print JSON', false)
+    .action(async (options: { config: string; in: string; out?: string; json: boolean }) =>
+      exit(await programs.replay(options)),
+    );
+
+  askable(baton.command('sessions').description("print a running balancer's sessions"))
+    .option('--limit <count>', 'sessions to print', parseLimit, DEFAULT_ROWS)
+    .action(async (options: Asking & { limit: number }) => {
+      const list = await client(options).sessions(options.limit);
+      print(options.json ? JSON.stringify(list, null, 2) : renderSessions(list));
+    });
+
+  askable(baton.command('stats').description("print a running balancer's state and counters")).action(
+    async (options: Asking) => {
+      const stats = await client(options).stats();
+      print(options.json ? JSON.stringify(stats, null, 2) : renderStats(stats));
+    },
+  );
+  return baton;
+}
+
+interface Asking {
+  config?: string;
+  socket?: string;
+  json: boolean;
+}
+
+function askable(command: Command): Command {
+  return command
+    .option('-c, --config <file>', 'config of the balancer, which names its socket')
+    .addOption(
+      new Option('--socket <path>', `its control socket, when not ${DEFAULT_CONTROL_SOCKET}`).conflicts(
+        'config',
+      ),
+    )
+    .option('--json', 'print JSON', false);
+}
+
+function client({ config, socket }: Asking): ControlClient {
+  if (socket !== undefined) return new ControlClient(socket);
+  return new ControlClient(
+    config === undefined ? DEFAULT_CONTROL_SOCKET : loadBalancerConfig(config).controlSocket,
+  );
+}
+
+function check(file: string): void {
+  const config = loadConfig(file);
+  for (const warning of config.warnings) complain(`warning: ${warning}`);
+  print(renderCheck(config));
+  readKey(config.keyFile);
+}
+
+function parseLimit(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < 1 || value > MOST_ROWS_ASKED) {
+    throw new InvalidArgumentError(`Expected a whole number from 1 to ${MOST_ROWS_ASKED}.`);
+  }
+  return value;
+}

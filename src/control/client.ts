@@ -1,0 +1,141 @@
+/** Asks a running balancer by its control socket. */
+import { request } from 'node:http';
+import type { Static, TSchema } from '@sinclair/typebox';
+import { Ajv } from 'ajv';
+import { BatonError, reasonOf } from '../base/errors.js';
+import {
+  ErrorDocument,
+  MOST_ROWS,
+  SERVER_HEADER,
+  SessionPage,
+  type SessionRow,
+  StatsDocument,
+} from './documents.js';
+import { printable } from './text.js';
+
+const ANSWER_TIMEOUT_MS = 5_000;
+/** A page of sessions is well below this. */
+const MOST_ANSWER_BYTES = 16 * 1024 * 1024;
+
+/** What it looks like when something other than an HTTP server is there. */
+const STRANGE: ReadonlySet<string> = new Set(['ENOTSOCK', 'EPROTOTYPE', 'ECONNRESET', 'EPIPE']);
+
+const ajv = new Ajv({ strict: false });
+
+/** What `sessions` gives: pages put together. */
+export interface SessionList {
+  sessions: SessionRow[];
+  /** Sessions in the balancer's table. */
+  total: number;
+}
+
+export class ControlClient {
+  private readonly path: string;
+  private readonly where: string;
+
+  constructor(path: string) {
+    this.path = path;
+    this.where = `control socket ${printable(path)}`;
+  }
+
+  /** @throws BatonError BATON_CONTROL when there is no answer, or one that is not Baton's. */
+  stats(): Promise<StatsDocument> {
+    return this.ask('/v1/stats', StatsDocument);
+  }
+
+  /** The first `limit` sessions. Throws as `stats` does. */
+  async sessions(limit: number): Promise<SessionList> {
+    const sessions: SessionRow[] = [];
+    let after = 0;
+    for (;;) {
+      const wanted = Math.min(limit - sessions.length, MOST_ROWS);
+      const page: SessionPage = await this.ask(`/v1/sessions?limit=${wanted}&after=${after}`, SessionPage);
+      sessions.push(...page.sessions);
+      if (page.next === null || page.next <= after || sessions.length >= limit) {
+        return { sessions, total: page.total };
+      }
+      after = page.next;
+    }
+  }
+
+  private async ask<Schema extends TSchema>(target: string, schema: Schema): Promise<Static<Schema>> {
+    const answer = await this.get(target);
+    let document: unknown;
+    try {
+      document = JSON.parse(answer.body);
+    } catch {
+      throw this.notBaton();
+    }
+    if (answer.server !== SERVER_HEADER) throw this.notBaton();
+    if (answer.status !== 200) {
+      const said = ajv.validate<ErrorDocument>(ErrorDocument, document) ? printable(document.message) : '';
+      throw new BatonError('BATON_CONTROL', `the balancer answered ${answer.status} ${said}`.trim(), {
+        where: this.where,
+      });
+    }
+    if (!ajv.validate<Static<Schema>>(schema, document)) {
+      throw new BatonError('BATON_CONTROL', `an answer of another form: ${ajv.errorsText()}`, {
+        where: this.where,
+        hint: 'is the balancer of another version than this command?',
+      });
+    }
+    return document;
+  }
+
+  private notBaton(): BatonError {
+    return new BatonError('BATON_CONTROL', 'what answers there is not Baton', { where: this.where });
+  }
+
+  private get(target: string): Promise<{ status: number; server: string; body: string }> {
+    return new Promise((resolve, reject) => {
+      const call = request({ socketPath: this.path, path: target, agent: false });
+      const deadline = setTimeout(() => {
+        call.destroy(
+          Object.assign(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`), { code: 'SILENT' }),
+        );
+      }, ANSWER_TIMEOUT_MS);
+      const fail = (error: unknown): void => {
+        clearTimeout(deadline);
+        reject(this.explain(error));
+      };
+      call.once('error', fail);
+      call.once('response', (response) => {
+        const chunks: Buffer[] = [];
+        let length = 0;
+        response.on('data', (chunk: Buffer) => {
+          length += chunk.length;
+          if (length > MOST_ANSWER_BYTES) call.destroy(new Error('an answer without end'));
+          else chunks.push(chunk);
+        });
+        response.once('error', fail);
+        response.once('end', () => {
+          clearTimeout(deadline);
+          const body = Buffer.concat(chunks).toString('utf8');
+          resolve({ status: response.statusCode ?? 0, server: String(response.headers.server), body });
+        });
+      });
+      call.end();
+    });
+  }
+
+  private explain(error: unknown): BatonError {
+    const { where } = this;
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTDIR') {
+      return new BatonError('BATON_CONTROL', 'no balancer is running there', {
+        where,
+        hint: 'name its config with -c, or its socket with --socket',
+        cause: error,
+      });
+    }
+    if (code === 'EACCES' || code === 'EPERM') {
+      return new BatonError('BATON_PRIVILEGE', 'permission denied', {
+        where,
+        hint: 'run as the user that runs the balancer, mostly root',
+        cause: error,
+      });
+    }
+    if (code.startsWith('HPE_') || STRANGE.has(code)) return this.notBaton();
+    return new BatonError('BATON_CONTROL', printable(reasonOf(error)), { where, cause: error });
+  }
+}

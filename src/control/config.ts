@@ -1,0 +1,183 @@
+/**
+ * Loads config files: YAML, the schema, the rules beyond the schema; and gives them in the form that
+ * the program wants: durations in ms, nodes by index, paths made absolute.
+ */
+
+import { BatonError } from '../base/errors.js';
+import type { PredictorName } from '../directory/predictors/index.js';
+import type { Limits, Timeouts } from '../tcp/options.js';
+import { checkBalancerRules, checkNodeRules } from './config-rules.js';
+import { ConfigSource } from './config-source.js';
+import { BalancerFile, type LogLevel, NodeFile } from './schema.js';
+import { validate } from './validate.js';
+import { parseDuration, parseListener } from './values.js';
+
+interface Common {
+  /** As it was given to the loader. */
+  readonly file: string;
+  readonly interface: string;
+  /** Our own IPv4 address; undefined: the interface's first. */
+  readonly address: string | undefined;
+  /** Absolute. */
+  readonly keyFile: string;
+  readonly log: { readonly level: LogLevel };
+  /** `file:line:column: key: text`, each worth showing to the operator. */
+  readonly warnings: readonly string[];
+}
+
+export interface BalancerConfig extends Common {
+  readonly kind: 'balancer';
+  readonly datapath: 'packet';
+  /** Absolute. */
+  readonly controlSocket: string;
+  readonly virtualServers: readonly {
+    readonly name: string;
+    /** Dotted quad, as are all addresses here. */
+    readonly address: string;
+    readonly port: number;
+    readonly predictor: PredictorName;
+  }[];
+  readonly nodes: readonly { readonly name: string; readonly address: string; readonly weight: number }[];
+  readonly resources: readonly {
+    readonly host: string | undefined;
+    readonly path: string;
+    /** Indices into `nodes`. */
+    readonly nodes: readonly number[];
+  }[];
+  readonly limits: Limits;
+  readonly timeouts: Timeouts;
+}
+
+export interface NodeConfig extends Common {
+  readonly kind: 'node';
+  readonly virtualAddresses: readonly string[];
+  readonly balancers: readonly string[];
+  /** Where the web server listens; undefined: on the virtual address and port, or a wildcard. */
+  readonly listen: { readonly address: string; readonly port: number } | undefined;
+  readonly maxSessions: number;
+}
+
+export type Config = BalancerConfig | NodeConfig;
+
+const ONLY_BALANCER = ['virtualServers', 'nodes', 'resources', 'datapath', 'controlSocket'];
+const ONLY_NODE = ['virtualAddresses', 'balancers', 'listen', 'maxSessions'];
+
+/**
+ * A balancer's config.
+ * @throws BatonError BATON_CONFIG whose message has one line for everything that is wrong:
+ *   `file:line:column: key.path: what is wrong, expected what`.
+ */
+export function loadBalancerConfig(file: string): BalancerConfig {
+  return balancerConfig(open(file, 'balancer'));
+}
+
+/** A node's config. Throws as `loadBalancerConfig` does. */
+export function loadNodeConfig(file: string): NodeConfig {
+  return nodeConfig(open(file, 'node'));
+}
+
+/** A config of either kind, told apart by its keys. Throws as `loadBalancerConfig` does. */
+export function loadConfig(file: string): Config {
+  const source = new ConfigSource(file);
+  source.throwIfWrong();
+  const kind = kindOf(source.data);
+  if (kind === undefined) {
+    source.wrong(
+      [],
+      'neither a balancer nor a node, expected keys such as virtualServers and resources, or virtualAddresses and balancers',
+    );
+    source.throwIfWrong();
+  }
+  return kind === 'node' ? nodeConfig(source) : balancerConfig(source);
+}
+
+function open(file: string, wanted: Config['kind']): ConfigSource {
+  const source = new ConfigSource(file);
+  source.throwIfWrong();
+  const kind = kindOf(source.data);
+  if (kind !== undefined && kind !== wanted) {
+    throw new BatonError('BATON_CONFIG', `the config of a ${kind}, expected that of a ${wanted}`, {
+      where: `${source.name}:1:1`,
+      hint: `\`baton ${kind} -c ${source.name}\` is what runs it`,
+    });
+  }
+  return source;
+}
+
+/** The kind that has more of its own keys there; undefined when neither has, or both have as many. */
+function kindOf(data: unknown): Config['kind'] | undefined {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined;
+  const keys = Object.keys(data);
+  const count = (own: readonly string[]): number => keys.filter((key) => own.includes(key)).length;
+  const difference = count(ONLY_BALANCER) - count(ONLY_NODE);
+  if (difference === 0) return undefined;
+  return difference > 0 ? 'balancer' : 'node';
+}
+
+function isMap(data: unknown): boolean {
+  return typeof data === 'object' && data !== null && !Array.isArray(data);
+}
+
+function balancerConfig(source: ConfigSource): BalancerConfig {
+  validate(BalancerFile, source);
+  if (isMap(source.data)) checkBalancerRules(source);
+  source.throwIfWrong();
+  const data = source.data as BalancerFile;
+  const indices = new Map(data.nodes.map((node, index) => [node.name, index]));
+  return {
+    kind: 'balancer',
+    file: source.file,
+    interface: data.interface,
+    datapath: data.datapath,
+    address: data.address,
+    keyFile: source.resolve(data.keyFile),
+    controlSocket: source.resolve(data.controlSocket),
+    virtualServers: data.virtualServers,
+    nodes: data.nodes,
+    resources: data.resources.map((resource) => ({
+      host: resource.host,
+      path: resource.path,
+      nodes: resource.nodes.map((name) => indices.get(name)!),
+    })),
+    limits: {
+      ...data.limits,
+      halfOpen: Math.min(data.limits.halfOpen, data.limits.sessions),
+      heads: Math.min(data.limits.heads, data.limits.sessions),
+    },
+    timeouts: {
+      synAck: ms(data.timeouts.synAck),
+      head: ms(data.timeouts.head),
+      handoff: ms(data.timeouts.handoff),
+      idle: ms(data.timeouts.idle),
+      closing: ms(data.timeouts.closing),
+      linger: ms(data.timeouts.linger),
+    },
+    log: data.log,
+    warnings: source.warningLines(),
+  };
+}
+
+function nodeConfig(source: ConfigSource): NodeConfig {
+  validate(NodeFile, source);
+  if (isMap(source.data)) checkNodeRules(source);
+  source.throwIfWrong();
+  const data = source.data as NodeFile;
+  return {
+    kind: 'node',
+    file: source.file,
+    interface: data.interface,
+    address: data.address,
+    keyFile: source.resolve(data.keyFile),
+    virtualAddresses: data.virtualAddresses,
+    balancers: data.balancers,
+    listen: data.listen === undefined ? undefined : parseListener(data.listen),
+    maxSessions: data.maxSessions,
+    log: data.log,
+    warnings: source.warningLines(),
+  };
+}
+
+/** The schema has made sure that it is a duration. */
+function ms(text: string): number {
+  return parseDuration(text)!;
+}

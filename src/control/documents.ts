@@ -1,0 +1,98 @@
+/** What the control socket answers: the one definition for the server, the client and scripts. */
+import { type Static, Type } from '@sinclair/typebox';
+
+const Count = (description: string) => Type.Number({ minimum: 0, description });
+const Ms = (description: string) => Type.Number({ description: `${description}, in ms` });
+
+/**
+ * `up`: takes handoffs. `unresolved`: its MAC address is not known. `unable`: its kernel or its agent
+ * says that it can not adopt. `leaving`: its agent is stopping. `suspended`: it did not answer lately.
+ */
+export const NODE_STATES = ['up', 'unresolved', 'unable', 'leaving', 'suspended'] as const;
+export type NodeState = (typeof NODE_STATES)[number];
+
+export const StatsDocument = Type.Object({
+  version: Type.String({ description: 'of Baton' }),
+  uptimeMs: Ms('Since the balancer was ready'),
+  interface: Type.String(),
+  datapath: Type.String(),
+  virtualServers: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      address: Type.String(),
+      port: Type.Integer(),
+      predictor: Type.String(),
+      active: Count('Sessions at the moment'),
+    }),
+  ),
+  nodes: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      address: Type.String(),
+      mac: Type.Union([Type.String(), Type.Null()], {
+        description: '02:00:00:00:00:01, or null while not known',
+      }),
+      state: Type.Unsafe<NodeState>({ type: 'string', enum: [...NODE_STATES] }),
+      why: Type.String({ description: 'The reason for a state other than up, in words; else empty' }),
+      active: Count('Sessions handed over and not yet closed'),
+      adopted: Count('Handoffs confirmed, ever'),
+      lastReportMs: Type.Union([Type.Number(), Type.Null()], {
+        description: "Since the agent's last report, in ms; null when there was none",
+      }),
+    }),
+  ),
+  sessions: Type.Object({
+    total: Count('All of them'),
+    halfOpen: Count('Handshake not complete'),
+    collecting: Count('Request head not complete'),
+    handing: Count('Handed over, not yet confirmed'),
+    passing: Count('Forwarded to the node that adopted them'),
+    closing: Count('After a FIN or RST'),
+  }),
+  counters: Type.Record(Type.String(), Type.Number(), { description: 'Every counter by its name' }),
+});
+export type StatsDocument = Static<typeof StatsDocument>;
+
+export const SessionRow = Type.Object({
+  client: Type.String({ description: 'address:port' }),
+  virtualServer: Type.String({ description: 'Its name' }),
+  state: Type.String({ description: 'half-open, collecting, handing, passing or closing' }),
+  node: Type.String({
+    description: 'Name of the node, or "local" for a local service; empty before a choice',
+  }),
+  request: Type.String({
+    description: 'Method and target, escaped, cut after 64 bytes; empty before it is read',
+  }),
+  ageMs: Ms('Since the SYN'),
+  idleMs: Ms('Since the last packet or notice'),
+  packets: Count('Of the client'),
+});
+export type SessionRow = Static<typeof SessionRow>;
+
+export const SessionPage = Type.Object({
+  sessions: Type.Array(SessionRow),
+  total: Count('Sessions in the table, on whatever page'),
+  next: Type.Union([Type.Integer({ minimum: 1 }), Type.Null()], {
+    description: 'What to ask for as `after` to get the next page; null at the end',
+  }),
+});
+export type SessionPage = Static<typeof SessionPage>;
+
+/** Most rows of one page: more would hold up the thread that answers. */
+export const MOST_ROWS = 1_000;
+
+export const SessionQuery = Type.Object(
+  {
+    limit: Type.Integer({ minimum: 1, maximum: MOST_ROWS, default: 100 }),
+    after: Type.Integer({ minimum: 0, maximum: 0xffff_ffff, default: 0 }),
+  },
+  { additionalProperties: false },
+);
+export type SessionQuery = Static<typeof SessionQuery>;
+
+/** What every error is told in. */
+export const ErrorDocument = Type.Object({ code: Type.String(), message: Type.String() });
+export type ErrorDocument = Static<typeof ErrorDocument>;
+
+/** The header by which a client knows that it talks to Baton. */
+export const SERVER_HEADER = 'Baton';

@@ -1,0 +1,132 @@
+/** The main thread's side of the engine's thread: starts it, asks it, hears from it. */
+import { Worker } from 'node:worker_threads';
+import { BatonError, reasonOf } from '../base/errors.js';
+import type { SessionPage } from './documents.js';
+import type { EngineEvent, EngineSnapshot, EngineStart, FromEngine, ToEngine } from './engine-messages.js';
+
+/** An answer takes a turn of the engine's loop; this long means that it hangs. */
+const ANSWER_MS = 5_000;
+const STOP_MS = 2_000;
+
+export interface EngineListener {
+  event(event: EngineEvent): void;
+  /** The thread ended by itself: nothing is forwarded any more. */
+  died(reason: string): void;
+}
+
+interface Waiting {
+  resolve(message: FromEngine): void;
+  reject(error: Error): void;
+  timer: NodeJS.Timeout;
+}
+
+export class EngineHandle {
+  private readonly worker: Worker;
+  private readonly waiting = new Map<number, Waiting>();
+  private nextId = 1;
+  private stopping = false;
+
+  private constructor(worker: Worker) {
+    this.worker = worker;
+  }
+
+  /**
+   * Starts the thread and waits until it takes frames.
+   * @param program the thread's composition root
+   * @throws whatever kept it from starting
+   */
+  static async start(program: URL, given: EngineStart, listener: EngineListener): Promise<EngineHandle> {
+    const worker = new Worker(program, { workerData: given, name: 'engine' });
+    const handle = new EngineHandle(worker);
+    await new Promise<void>((resolve, reject) => {
+      worker.once('error', (error) => reject(failure(error)));
+      worker.once('exit', () => reject(new BatonError('BATON_SYSTEM', 'the engine ended at its start')));
+      worker.once('message', () => resolve());
+    });
+    worker.removeAllListeners();
+    worker.on('message', (message: FromEngine) => {
+      if (message.kind === 'event') listener.event(message);
+      else if (message.kind !== 'ready') handle.settle(message);
+    });
+    let reason = 'it ended';
+    worker.on('error', (error) => {
+      reason = error.stack ?? reasonOf(error);
+    });
+    worker.on('exit', () => {
+      handle.abandon();
+      if (!handle.stopping) listener.died(reason);
+    });
+    return handle;
+  }
+
+  /** A node's MAC address, or null when it is not known any more. */
+  setNeighbour(node: number, mac: Uint8Array | undefined): void {
+    this.post({ kind: 'neighbour', node, mac: mac ?? null });
+  }
+
+  async snapshot(): Promise<EngineSnapshot> {
+    const answer = await this.ask((id) => ({ kind: 'snapshot', id }));
+    if (answer.kind !== 'snapshot') throw new BatonError('BATON_SYSTEM', 'the engine gave no snapshot');
+    return answer.snapshot;
+  }
+
+  async sessions(after: number, limit: number): Promise<SessionPage> {
+    const answer = await this.ask((id) => ({ kind: 'sessions', id, after, limit }));
+    if (answer.kind !== 'sessions') throw new BatonError('BATON_SYSTEM', 'the engine gave no sessions');
+    return answer.page;
+  }
+
+  /** Ends the thread: its ring is closed first. */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    const exited = new Promise<void>((resolve) => this.worker.once('exit', () => resolve()));
+    this.post({ kind: 'stop' });
+    const timer = setTimeout(() => void this.worker.terminate(), STOP_MS);
+    await exited;
+    clearTimeout(timer);
+  }
+
+  private post(message: ToEngine): void {
+    this.worker.postMessage(message);
+  }
+
+  private ask(message: (id: number) => ToEngine): Promise<FromEngine> {
+    const id = this.nextId++;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.waiting.delete(id);
+        reject(new BatonError('BATON_SYSTEM', `the engine did not answer within ${ANSWER_MS} ms`));
+      }, ANSWER_MS);
+      this.waiting.set(id, { resolve, reject, timer });
+      this.post(message(id));
+    });
+  }
+
+  private settle(message: Extract<FromEngine, { id: number }>): void {
+    const waiting = this.waiting.get(message.id);
+    if (waiting === undefined) return;
+    this.waiting.delete(message.id);
+    clearTimeout(waiting.timer);
+    waiting.resolve(message);
+  }
+
+  private abandon(): void {
+    for (const waiting of this.waiting.values()) {
+      clearTimeout(waiting.timer);
+      waiting.reject(new BatonError('BATON_SYSTEM', 'the engine has ended'));
+    }
+    this.waiting.clear();
+  }
+}
+
+/** Errors lose their class on the way between threads: a BatonError is made anew. */
+function failure(error: unknown): Error {
+  if (error instanceof Error && error.name === 'BatonError' && 'code' in error) {
+    const { code, where, hint } = error as BatonError;
+    return new BatonError(code, error.message, {
+      ...(where === undefined ? {} : { where }),
+      ...(hint === undefined ? {} : { hint }),
+    });
+  }
+  return error instanceof Error ? error : new Error(reasonOf(error));
+}

@@ -1,0 +1,59 @@
+/**
+ * What the main thread and the engine's thread say to each other. Everything is copied; the
+ * counters alone are shared memory. No message is needed for any packet.
+ */
+import type { BalancerConfig } from './config.js';
+import type { SessionPage } from './documents.js';
+
+/** What the engine's thread is started with. Plain data: it crosses between threads. */
+export interface EngineStart {
+  config: BalancerConfig;
+  interfaceIndex: number;
+  /** The balancer's own IPv4 address, as a number. */
+  address: number;
+  mac: Uint8Array;
+  mtu: number;
+  key: Uint8Array;
+  /** Of the socket filter, already loaded; -1 for none. */
+  filterProgramFd: number;
+  counters: SharedArrayBuffer;
+}
+
+export interface NodeSnapshot {
+  resolved: boolean;
+  able: boolean;
+  leaving: boolean;
+  suspended: boolean;
+  active: number;
+  adopted: number;
+  /** ms since its agent's last report; null: never. */
+  lastReportMs: number | null;
+}
+
+export interface EngineSnapshot {
+  nodes: NodeSnapshot[];
+  /** Sessions by state, indexed by SessionState. */
+  inState: number[];
+  /** Sessions of each virtual server. */
+  perServer: number[];
+  /** Totals of the packet ring: received, lost by the kernel, sent, send failures, outside the ring. */
+  ring: number[];
+}
+
+export type ToEngine =
+  | { kind: 'neighbour'; node: number; mac: Uint8Array | null }
+  | { kind: 'sessions'; id: number; after: number; limit: number }
+  | { kind: 'snapshot'; id: number }
+  | { kind: 'stop' };
+
+export type EngineEvent =
+  | { event: 'bad-key'; node: number }
+  | { event: 'reported'; node: number; able: boolean; leaving: boolean }
+  | { event: 'silent'; node: number; suspended: boolean }
+  | { event: 'refused'; node: number; reason: number };
+
+export type FromEngine =
+  | { kind: 'ready' }
+  | { kind: 'sessions'; id: number; page: SessionPage }
+  | { kind: 'snapshot'; id: number; snapshot: EngineSnapshot }
+  | ({ kind: 'event' } & EngineEvent);

@@ -1,0 +1,89 @@
+/** The key that balancer and nodes share: 16 bytes, kept in a file as 32 hex digits. Never in a message. */
+import { randomBytes } from 'node:crypto';
+import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { BatonError } from '../base/errors.js';
+import { whyUnreadable } from './config-source.js';
+import { printable } from './text.js';
+
+export const KEY_BYTES = 16;
+const HEX_DIGITS = KEY_BYTES * 2;
+
+/** Room for the digits and generous white space around them. */
+const MOST_FILE_BYTES = 4_096;
+const OTHERS = 0o077;
+
+/**
+ * The key in `file`: 16 bytes.
+ * @throws BatonError BATON_KEY when it is not there, readable or writable by others, or not a key.
+ */
+export function readKey(file: string): Uint8Array {
+  const where = `key file ${printable(file)}`;
+  const refuse = (message: string, hint?: string, cause?: unknown): never => {
+    throw new BatonError('BATON_KEY', message, { where, cause, ...(hint === undefined ? {} : { hint }) });
+  };
+  const buffer = Buffer.alloc(MOST_FILE_BYTES);
+  let length = 0;
+  let descriptor: number | undefined;
+  try {
+    // Without O_NONBLOCK a pipe of that name would be waited for.
+    descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    const status = fstatSync(descriptor);
+    if (!status.isFile()) refuse('not a file, expected one with 32 hex digits');
+    if ((status.mode & OTHERS) !== 0) {
+      const mode = (status.mode & 0o777).toString(8).padStart(4, '0');
+      refuse(`mode ${mode} gives others access, expected 0600`, `run \`chmod 600 ${printable(file)}\``);
+    }
+    length = readSync(descriptor, buffer);
+  } catch (error) {
+    if (error instanceof BatonError) throw error;
+    const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    refuse(
+      `can not be read: ${whyUnreadable(error)}`,
+      absent ? '`baton key FILE` makes one; balancer and nodes need the same' : undefined,
+      error,
+    );
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+  const text = buffer.toString('latin1', 0, length).trim();
+  if (text === '') refuse(`empty, expected ${HEX_DIGITS} hex digits`);
+  if (!/^[0-9a-fA-F]+$/.test(text)) {
+    refuse(`holds something other than hex digits, expected ${HEX_DIGITS} of them and nothing else`);
+  }
+  if (text.length !== HEX_DIGITS) {
+    const found = length === MOST_FILE_BYTES ? 'many more' : String(text.length);
+    refuse(`holds ${found} hex digits, expected ${HEX_DIGITS}`);
+  }
+  return Uint8Array.from(Buffer.from(text, 'hex'));
+}
+
+/** A new key from the system's random numbers, as hex digits. */
+export function newKey(): string {
+  return randomBytes(KEY_BYTES).toString('hex');
+}
+
+/**
+ * Writes a new key to `file` with mode 0600.
+ * @throws BatonError BATON_KEY when there is a file of that name already, or it can not be written.
+ */
+export function writeNewKey(file: string): void {
+  const where = `key file ${printable(file)}`;
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
+      throw new BatonError('BATON_KEY', 'there already, and not overwritten', {
+        where,
+        hint: 'remove it first if every node is to get a new key',
+        cause: error,
+      });
+    }
+    throw new BatonError('BATON_KEY', `can not be written: ${whyUnreadable(error)}`, { where, cause: error });
+  }
+  try {
+    writeSync(descriptor, `${newKey()}\n`);
+  } finally {
+    closeSync(descriptor);
+  }
+}

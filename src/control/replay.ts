@@ -1,0 +1,207 @@
+/** `baton replay`: what Baton would have made of the connections in a capture. */
+import { closeSync, fstatSync, openSync, readSync, realpathSync, writeSync } from 'node:fs';
+import { BatonError, reasonOf } from '../base/errors.js';
+import { PcapWriter } from '../wire/pcap-writer.js';
+import { loadBalancerConfig } from './config.js';
+import { type ReplayResult, ReplayRun, type ReplaySession } from './replay-run.js';
+import { formatAge, formatCount, formatTable } from './table.js';
+import { printable, printableJson } from './text.js';
+
+/** The whole file is held in memory, and offsets in it fit 31 bits. */
+const MAX_FILE_BYTES = 0x7fff_ffff;
+const WRITE_BUFFER_BYTES = 1 << 20;
+
+export interface ReplayOptions {
+  /** File of a balancer's config. */
+  config: string;
+  /** The capture. */
+  in: string;
+  /** File to write the frames to that Baton would have sent. */
+  out?: string;
+  json: boolean;
+}
+
+/**
+ * Replays a capture and prints what was seen and done, per session. Resolves to the exit code: 1 when
+ * the capture is damaged, after the frames before the damage have been replayed and told of.
+ *
+ * @throws BatonError BATON_CONFIG for the config, BATON_CAPTURE for a file that can not be read or
+ *   written, or is no capture.
+ */
+export async function replay(options: ReplayOptions): Promise<number> {
+  const config = loadBalancerConfig(options.config);
+  const run = ReplayRun.open(readCapture(options.in), config);
+  if (run === undefined) throw captureError(options.in, 'neither pcap nor pcapng');
+  const output = options.out === undefined ? undefined : new CaptureOutput(options.out, options.in);
+  let result: ReplayResult;
+  try {
+    result = run.run(output?.writer);
+  } finally {
+    output?.close();
+  }
+  process.stdout.write(`${options.json ? toJson(options.in, result) : toText(options.in, result)}\n`);
+  const { fault } = result.capture;
+  if (fault === undefined) return 0;
+  process.stderr.write(
+    `baton: ${printable(options.in)}: damaged at byte ${fault.offset}: ${fault.message}; the ${formatCount(result.capture.frames)} frames before that were replayed\n`,
+  );
+  return 1;
+}
+
+function captureError(file: string, message: string, hint?: string): BatonError {
+  return new BatonError('BATON_CAPTURE', message, { where: file, ...(hint === undefined ? {} : { hint }) });
+}
+
+function readCapture(file: string): Uint8Array {
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(file, 'r');
+    const stat = fstatSync(descriptor);
+    if (!stat.isFile()) throw captureError(file, 'not a regular file');
+    if (stat.size > MAX_FILE_BYTES) {
+      throw captureError(
+        file,
+        'larger than 2 GiB',
+        'split it, for example with `tcpdump -r FILE -w PART -C 1000`',
+      );
+    }
+    const bytes = new Uint8Array(stat.size);
+    let filled = 0;
+    while (filled < bytes.length) {
+      const count = readSync(descriptor, bytes, filled, bytes.length - filled, null);
+      if (count === 0) break;
+      filled += count;
+    }
+    return bytes.subarray(0, filled);
+  } catch (error) {
+    if (error instanceof BatonError) throw error;
+    throw captureError(file, `can not be read: ${reasonOf(error)}`);
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}
+
+/** The file of `--out`, written in large pieces. */
+class CaptureOutput {
+  readonly writer: PcapWriter;
+  private readonly file: string;
+  private readonly descriptor: number;
+  private readonly buffer = new Uint8Array(WRITE_BUFFER_BYTES);
+  private used = 0;
+
+  constructor(file: string, input: string) {
+    this.file = file;
+    try {
+      if (isSameFile(file, input)) throw captureError(file, 'is the capture that is read');
+      this.descriptor = openSync(file, 'w');
+    } catch (error) {
+      if (error instanceof BatonError) throw error;
+      throw captureError(file, `can not be written: ${reasonOf(error)}`);
+    }
+    this.writer = new PcapWriter((piece) => this.append(piece));
+  }
+
+  close(): void {
+    try {
+      this.flush();
+    } finally {
+      closeSync(this.descriptor);
+    }
+  }
+
+  private append(piece: Uint8Array): void {
+    if (this.used + piece.length > this.buffer.length) this.flush();
+    this.buffer.set(piece, this.used);
+    this.used += piece.length;
+  }
+
+  private flush(): void {
+    try {
+      for (let at = 0; at < this.used; ) at += writeSync(this.descriptor, this.buffer, at, this.used - at);
+    } catch (error) {
+      throw captureError(this.file, `can not be written: ${reasonOf(error)}`);
+    }
+    this.used = 0;
+  }
+}
+
+function isSameFile(output: string, input: string): boolean {
+  try {
+    return realpathSync(output) === realpathSync(input);
+  } catch {
+    return false; // there is no such file yet
+  }
+}
+
+/** The result as one JSON document, safe to print. */
+export function toJson(file: string, result: ReplayResult): string {
+  const { scan: _, ...shown } = result;
+  const { fault = null, ...capture } = shown.capture;
+  return printableJson(JSON.stringify({ file, ...shown, capture: { ...capture, fault } }, null, 2));
+}
+
+/** The result for people. */
+export function toText(file: string, result: ReplayResult): string {
+  const { capture, sessions, scan } = result;
+  const parts = [
+    printable(
+      `${file}: ${formatCount(capture.frames)} frames in ${formatAge(capture.durationMs)}: ${formatCount(capture.delivered)} of clients, ${formatCount(capture.fromServers)} of servers, ${formatCount(capture.others)} others; ${formatCount(sessions.length)} ${sessions.length === 1 ? 'session' : 'sessions'}`,
+    ),
+  ];
+  if (scan.unknownLinkTypes.size > 0) {
+    parts.push(`frames of unknown link types were left out: ${[...scan.unknownLinkTypes].join(', ')}`);
+  }
+  if (sessions.length > 0) parts.push(sessionTable(sessions), nodeTable(result));
+  else if (scan.otherServers.size > 0) {
+    parts.push(
+      `no SYN to a virtual server of this config; SYNs went to ${[...scan.otherServers].join(', ')}`,
+    );
+  } else parts.push('no SYN to a virtual server of this config, and none to another');
+  parts.push(counterTable(result));
+  return parts.join('\n\n');
+}
+
+function sessionTable(sessions: readonly ReplaySession[]): string {
+  return formatTable(
+    [
+      { title: 'AT', align: 'right' },
+      { title: 'CLIENT' },
+      { title: 'SERVER' },
+      { title: 'NODE' },
+      { title: 'WHY' },
+      { title: 'HANDOFF' },
+      { title: 'PACKETS', align: 'right' },
+      { title: 'STATE' },
+      { title: 'CLOSED' },
+      { title: 'REQUEST' },
+    ],
+    sessions.map((session) => [
+      formatAge(session.openedMs),
+      session.client,
+      session.virtualServer,
+      session.node ?? '',
+      session.why,
+      session.handoffs.map(({ node, attempts, outcome }) => `${node} ${outcome} (${attempts})`).join(', '),
+      formatCount(session.packets),
+      session.state,
+      session.closed === null ? '' : `${session.closed} at ${formatAge(session.closedMs ?? 0)}`,
+      session.request,
+    ]),
+  );
+}
+
+function nodeTable(result: ReplayResult): string {
+  return formatTable(
+    [{ title: 'NODE' }, { title: 'ADDRESS' }, { title: 'SESSIONS', align: 'right' }],
+    result.nodes.map(({ name, address, sessions }) => [name, address, formatCount(sessions)]),
+  );
+}
+
+function counterTable(result: ReplayResult): string {
+  return formatTable(
+    [{ title: 'COUNTER' }, { title: 'VALUE', align: 'right' }],
+    Object.entries(result.counters)
+      .filter(([, value]) => value !== 0)
+      .map(([name, value]) => [name, formatCount(value)]),
+  );
+}

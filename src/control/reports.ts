@@ -1,0 +1,156 @@
+/** What `baton stats`, `baton sessions` and `baton check` print for people. */
+import type { SessionList } from './client.js';
+import type { BalancerConfig, Config, NodeConfig } from './config.js';
+import type { StatsDocument } from './documents.js';
+import { formatAge, formatCount, formatTable } from './table.js';
+import { printable } from './text.js';
+
+export function renderStats(stats: StatsDocument): string {
+  const { sessions } = stats;
+  const counted = Object.entries(stats.counters).filter(([, value]) => value !== 0);
+  const silent = Object.keys(stats.counters).length - counted.length;
+  const virtualServers = formatTable(
+    [
+      { title: 'VIRTUAL SERVER' },
+      { title: 'ADDRESS' },
+      { title: 'PREDICTOR' },
+      { title: 'SESSIONS', align: 'right' },
+    ],
+    stats.virtualServers.map((server) => [
+      server.name,
+      `${server.address}:${server.port}`,
+      server.predictor,
+      formatCount(server.active),
+    ]),
+  );
+  const nodes = formatTable(
+    [
+      { title: 'NODE' },
+      { title: 'ADDRESS' },
+      { title: 'MAC' },
+      { title: 'STATE' },
+      { title: 'ACTIVE', align: 'right' },
+      { title: 'ADOPTED', align: 'right' },
+      { title: 'REPORT', align: 'right' },
+      { title: 'WHY' },
+    ],
+    stats.nodes.map((node) => [
+      node.name,
+      node.address,
+      node.mac ?? '',
+      node.state,
+      formatCount(node.active),
+      formatCount(node.adopted),
+      node.lastReportMs === null ? '' : formatAge(node.lastReportMs),
+      node.why,
+    ]),
+  );
+  const counters = formatTable(
+    [{ title: 'COUNTER' }, { title: 'VALUE', align: 'right' }],
+    counted.map(([name, value]) => [name, formatCount(value)]),
+  );
+  const left = silent === 0 ? '' : `\n(${silent} more ${silent === 1 ? 'counter is' : 'counters are'} 0)`;
+  return [
+    printable(
+      `Baton ${stats.version} on ${stats.interface}, datapath ${stats.datapath}, up ${formatAge(stats.uptimeMs)}`,
+    ),
+    virtualServers,
+    nodes,
+    `sessions: ${formatCount(sessions.total)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}, closing ${formatCount(sessions.closing)})`,
+    counters + left,
+  ].join('\n\n');
+}
+
+export function renderSessions(list: SessionList): string {
+  if (list.sessions.length === 0) return 'no sessions';
+  const table = formatTable(
+    [
+      { title: 'CLIENT' },
+      { title: 'SERVER' },
+      { title: 'STATE' },
+      { title: 'NODE' },
+      { title: 'AGE', align: 'right' },
+      { title: 'IDLE', align: 'right' },
+      { title: 'PACKETS', align: 'right' },
+      { title: 'REQUEST' },
+    ],
+    list.sessions.map((row) => [
+      row.client,
+      row.virtualServer,
+      row.state,
+      row.node,
+      formatAge(row.ageMs),
+      formatAge(row.idleMs),
+      formatCount(row.packets),
+      row.request,
+    ]),
+  );
+  if (list.sessions.length >= list.total) return table;
+  return `${table}\n(${formatCount(list.sessions.length)} of ${formatCount(list.total)} sessions; --limit N shows more)`;
+}
+
+export function renderCheck(config: Config): string {
+  const lines = config.kind === 'balancer' ? balancerLines(config) : nodeLines(config);
+  const width = Math.max(...lines.map(([title]) => title.length));
+  return [
+    `${printable(config.file)}: the config of a ${config.kind}`,
+    ...lines.map(([title, text]) => `  ${title.padEnd(width)}  ${printable(text)}`),
+  ].join('\n');
+}
+
+/** A line for each that is shown, and how many are not. */
+const SHOWN = 8;
+
+function some(title: string, texts: readonly string[]): [string, string][] {
+  const lines = texts
+    .slice(0, SHOWN)
+    .map((text, index): [string, string] => [index === 0 ? title : '', text]);
+  if (texts.length > SHOWN) lines.push(['', `and ${formatCount(texts.length - SHOWN)} more`]);
+  return lines;
+}
+
+function common(config: Config): [string, string][] {
+  return [
+    ['interface', config.interface],
+    ['own address', config.address ?? 'the first of the interface'],
+    ['key file', config.keyFile],
+  ];
+}
+
+function balancerLines(config: BalancerConfig): [string, string][] {
+  return [
+    ...common(config),
+    ['datapath', config.datapath],
+    ['control socket', config.controlSocket],
+    ...some(
+      'virtual servers',
+      config.virtualServers.map(
+        ({ name, address, port, predictor }) => `${name}  ${address}:${port}, ${predictor}`,
+      ),
+    ),
+    ...some(
+      'nodes',
+      config.nodes.map(({ name, address, weight }) => `${name}  ${address}, weight ${weight}`),
+    ),
+    ...some(
+      'resources',
+      config.resources.map(
+        ({ host, path, nodes }) =>
+          `${host ?? ''}${path}  ${nodes.map((node) => config.nodes[node]?.name).join(', ')}`,
+      ),
+    ),
+  ];
+}
+
+function nodeLines(config: NodeConfig): [string, string][] {
+  const { listen } = config;
+  return [
+    ...common(config),
+    ...some('virtual addresses', config.virtualAddresses),
+    ...some('balancers', config.balancers),
+    [
+      'web server',
+      listen === undefined ? 'on the virtual address, or any' : `on ${listen.address}:${listen.port}`,
+    ],
+  ];
+}

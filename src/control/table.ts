@@ -1,0 +1,57 @@
+/** Tables for people: columns aligned by spaces, so that they also survive a paste or a `cut`. */
+import { printable } from './text.js';
+
+export interface Column {
+  title: string;
+  /** Numbers read best at the right. Default: left. */
+  align?: 'left' | 'right';
+}
+
+const GAP = '  ';
+
+/** The table as lines without a newline at the end of the last one. Cells are made safe to print. */
+export function formatTable(
+  columns: readonly Column[],
+  rows: readonly (readonly (string | number)[])[],
+): string {
+  const cells = [
+    columns.map(({ title }) => title),
+    ...rows.map((row) => columns.map((_, index) => printable(String(row[index] ?? '')) || '-')),
+  ];
+  const widths = columns.map((_, index) => Math.max(...cells.map((row) => width(row[index] ?? ''))));
+  return cells
+    .map((row) =>
+      row
+        .map((cell, index) => {
+          const room = ' '.repeat((widths[index] ?? 0) - width(cell));
+          return columns[index]?.align === 'right' ? room + cell : cell + room;
+        })
+        .join(GAP)
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+/** Characters rather than UTF-16 units. */
+function width(text: string): number {
+  return [...text].length;
+}
+
+/** 1234567 as "1,234,567". */
+export function formatCount(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+/** A length of time in ms in its two largest units: "850ms", "12.3s", "4m05s", "3h12m", "2d01h". */
+export function formatAge(ms: number): string {
+  if (ms < 1_000) return `${Math.max(0, Math.round(ms))}ms`;
+  const seconds = ms / 1_000;
+  if (seconds < 59.95) return `${seconds.toFixed(1)}s`;
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const whole = Math.round(seconds);
+  if (whole < 3_600) return `${Math.floor(whole / 60)}m${two(whole % 60)}s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 1_440) return `${Math.floor(minutes / 60)}h${two(minutes % 60)}m`;
+  const hours = Math.floor(minutes / 60);
+  return `${Math.floor(hours / 24)}d${two(hours % 24)}h`;
+}

@@ -1,0 +1,48 @@
+/** Making text that came from elsewhere safe to show: no control character ever reaches a terminal or a log. */
+
+/**
+ * C0, DEL and C1 controls, zero-width and line-breaking characters, and those that change the direction
+ * of text (they make a line read as something that it is not), and halves of surrogate pairs.
+ */
+const UNSAFE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
+
+/** The text with everything that a terminal would not simply print as \xNN or \uNNNN. */
+export function printable(text: string): string {
+  return text.replace(UNSAFE, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    return code < 0x100
+      ? `\\x${code.toString(16).padStart(2, '0')}`
+      : `\\u${code.toString(16).padStart(4, '0')}`;
+  });
+}
+
+/** As `printable`, within JSON text: what is replaced stays the same string to a JSON parser. */
+export function printableJson(json: string): string {
+  return json.replace(UNSAFE, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    return `\\u${code.toString(16).padStart(4, '0')}`;
+  });
+}
+
+/**
+ * bytes[start, end) as printable ASCII: everything else, and the backslash itself, as \xNN, so that
+ * different bytes never look the same. Cut after `most` bytes, which is then marked by "...".
+ */
+export function escapeBytes(bytes: Uint8Array, start: number, end: number, most = 64): string {
+  const cut = end - start > most;
+  let text = '';
+  for (let at = start; at < (cut ? start + most : end); at++) {
+    const byte = bytes[at] ?? 0;
+    const plain = byte >= 0x20 && byte < 0x7f && byte !== 0x5c;
+    text += plain ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`;
+  }
+  return cut ? `${text}...` : text;
+}
+
+/** A value as it reads inside a message: in quotes, cut when long. */
+export function quoted(text: string, most = 60): string {
+  const cut = text.length > most ? `${text.slice(0, most)}...` : text;
+  return printableJson(JSON.stringify(cut));
+}

@@ -1,0 +1,90 @@
+/** Checks the values of a config file against its schema, and says in words what is wrong with each. */
+import type { TSchema } from '@sinclair/typebox';
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import type { ConfigSource, KeyPath } from './config-source.js';
+import { quoted } from './text.js';
+import { nearest, parseDuration, parseListener, whyNotUnicast } from './values.js';
+
+/** What this module reads of a schema; every schema of schema.ts has it. */
+interface Described {
+  expected?: string;
+  properties?: Record<string, Described>;
+}
+
+const ajv = new Ajv({ strict: true, allErrors: true, useDefaults: true, verbose: true });
+ajv.addVocabulary(['expected']);
+ajv.addFormat('duration', (text: string) => parseDuration(text) !== undefined);
+ajv.addFormat('ipv4-unicast', (text: string) => whyNotUnicast(text) === undefined);
+ajv.addFormat('listener', (text: string) => parseListener(text) !== undefined);
+
+const compiled = new WeakMap<TSchema, ValidateFunction>();
+
+/** Fills in the defaults of `source.data` in place, and tells the source everything that does not fit. */
+export function validate(schema: TSchema, source: ConfigSource): void {
+  let check = compiled.get(schema);
+  if (check === undefined) {
+    check = ajv.compile(schema);
+    compiled.set(schema, check);
+  }
+  if (check(source.data)) return;
+  for (const error of check.errors ?? []) report(error, schema as Described, source);
+}
+
+function report(error: ErrorObject, root: Described, source: ConfigSource): void {
+  const path = toPath(error.instancePath, source.data);
+  const schema = (error.parentSchema ?? root) as Described;
+  if (error.keyword === 'required') {
+    const key = String(error.params.missingProperty);
+    source.missing([...path, key], `is missing, expected ${schema.properties?.[key]?.expected}`);
+  } else if (error.keyword === 'additionalProperties') {
+    const key = String(error.params.additionalProperty);
+    const known = Object.keys(schema.properties ?? {});
+    const meant = nearest(key, known);
+    source.wrong(
+      [...path, key],
+      meant === undefined
+        ? `is not a known key, expected ${known.length === 1 ? known[0] : `one of ${known.join(', ')}`}`
+        : `is not a known key, did you mean ${meant}?`,
+      'key',
+    );
+  } else {
+    source.wrong(path, `${whatIs(error)}, expected ${schema.expected}${advice(error)}`);
+  }
+}
+
+/** "is 7", "is a list", "is an IPv6 address ...": the value as people see it. */
+function whatIs(error: ErrorObject): string {
+  const value: unknown = error.data;
+  const why = error.schema === 'ipv4-unicast' ? whyNotUnicast(String(value)) : undefined;
+  return `is ${shown(value)}${why === undefined ? '' : `, ${why}`}`;
+}
+
+function shown(value: unknown): string {
+  if (value === null || value === undefined) return 'empty';
+  if (typeof value === 'string') return quoted(value);
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
+  if (typeof value === 'object') return 'a map';
+  return String(value);
+}
+
+function advice(error: ErrorObject): string {
+  const wantsText = error.keyword === 'type' && error.params.type === 'string';
+  const scalar = typeof error.data === 'number' || typeof error.data === 'boolean';
+  const isDuration = (error.parentSchema as { format?: string } | undefined)?.format === 'duration';
+  return wantsText && scalar && !isDuration ? ' (put it in quotes)' : '';
+}
+
+/** A JSON pointer as keys and indices. */
+function toPath(pointer: string, data: unknown): KeyPath {
+  if (pointer === '') return [];
+  let value = data;
+  return pointer
+    .slice(1)
+    .split('/')
+    .map((part) => {
+      const key = part.replace(/~1/g, '/').replace(/~0/g, '~');
+      const inList = Array.isArray(value);
+      value = (value as Record<string, unknown> | null | undefined)?.[key];
+      return inList ? Number(key) : key;
+    });
+}

@@ -1,0 +1,80 @@
+/** The small languages inside config values: durations, addresses, listeners. */
+import { isIPv6 } from 'node:net';
+import { parseIpv4 } from '../wire/ipv4.js';
+
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+const LONGEST_MS = 24 * 3_600_000;
+
+/** "300ms", "1.5s", "15m", "24h" in ms, rounded; undefined for anything else, and outside of 1 ms to 24 h. */
+export function parseDuration(text: string): number | undefined {
+  const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)$/.exec(text);
+  if (match === null) return undefined;
+  const ms = Math.round(Number(match[1]) * (UNIT_MS[match[2] ?? ''] ?? Number.NaN));
+  return ms >= 1 && ms <= LONGEST_MS ? ms : undefined;
+}
+
+/** Why an address can not be that of one machine, or undefined when it can. */
+export function whyNotUnicast(text: string): string | undefined {
+  if (isIPv6(text)) return 'an IPv6 address, but Baton does IPv4 only';
+  const address = parseIpv4(text);
+  if (address === undefined) return 'no IPv4 address';
+  const first = address >>> 24;
+  if (first === 0) return 'an address of no machine';
+  if (first === 127) return 'a loopback address';
+  if (first >= 224 && first < 240) return 'a multicast address';
+  if (first >= 240) return 'a reserved or broadcast address';
+  return undefined;
+}
+
+/** "127.0.0.1:8080", or undefined for anything else. A loopback address is fine here, a wildcard is not. */
+export function parseListener(text: string): { address: string; port: number } | undefined {
+  const match = /^([\d.]+):([1-9]\d{0,4})$/.exec(text);
+  const address = match?.[1];
+  if (match === null || address === undefined) return undefined;
+  const value = parseIpv4(address);
+  const port = Number(match[2]);
+  if (value === undefined || value >>> 24 === 0 || value >>> 24 >= 224 || port > 65_535) return undefined;
+  return { address, port };
+}
+
+/**
+ * The one of `known` that `word` was probably meant to be, or undefined. Case never matters; beyond that
+ * one slip of the finger is forgiven in words of three letters and more, two in those of more than five.
+ */
+export function nearest(word: string, known: Iterable<string>): string | undefined {
+  const wanted = word.toLowerCase();
+  let best: string | undefined;
+  let bestDistance = (wanted.length > 5 ? 2 : wanted.length > 2 ? 1 : 0) + 1;
+  for (const candidate of known) {
+    if (Math.abs(candidate.length - wanted.length) >= bestDistance) continue;
+    const distance = editDistance(wanted, candidate.toLowerCase());
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+/** Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment). */
+function editDistance(a: string, b: string): number {
+  let older: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const same = a[row - 1] === b[column - 1];
+      let cost = Math.min(
+        previous[column]! + 1,
+        current[column - 1]! + 1,
+        previous[column - 1]! + (same ? 0 : 1),
+      );
+      const swapped = row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
+      if (swapped) cost = Math.min(cost, older[column - 2]! + 1);
+      current.push(cost);
+    }
+    older = previous;
+    previous = current;
+  }
+  return previous[b.length]!;
+}

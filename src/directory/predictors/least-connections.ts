@@ -1,0 +1,58 @@
+/**
+ * The holder with the fewest sessions for its weight. Those that are equal take turns by weight, so
+ * that an idle farm is used evenly too.
+ */
+import type { NodeTable } from '../../tcp/node-table.js';
+import { type HolderSets, holderBit } from '../holders.js';
+import type { Predictor } from './predictor.js';
+import { Turns } from './turns.js';
+
+export class LeastConnections implements Predictor {
+  pickedBit = 0;
+  private readonly sets: HolderSets;
+  private readonly nodes: NodeTable;
+  private readonly turns: Turns;
+
+  constructor(sets: HolderSets, nodes: NodeTable) {
+    this.sets = sets;
+    this.nodes = nodes;
+    this.turns = new Turns(sets.node.length);
+  }
+
+  pick(set: number, tried: number, now: number): number {
+    const { sets, nodes, turns } = this;
+    const first = sets.start[set]!;
+    const end = sets.start[set + 1]!;
+
+    // Loads are compared as fractions, crosswise: exact while sessions times weight stay below 2^53.
+    let leastActive = 1;
+    let leastWeight = 0;
+    for (let holder = first; holder < end; holder++) {
+      if (!this.mayTake(holder, first, tried, now)) continue;
+      const node = sets.node[holder]!;
+      const active = nodes.active[node]!;
+      const weight = nodes.weight[node]!;
+      // 1/0 at the beginning is more than any load.
+      if (active * leastWeight < leastActive * weight) {
+        leastActive = active;
+        leastWeight = weight;
+      }
+    }
+    turns.begin();
+    for (let holder = first; holder < end; holder++) {
+      if (!this.mayTake(holder, first, tried, now)) continue;
+      const node = sets.node[holder]!;
+      const weight = nodes.weight[node]!;
+      if (nodes.active[node]! * leastWeight === leastActive * weight) turns.enter(holder, weight);
+    }
+    const picked = turns.end();
+    this.pickedBit = picked < 0 ? 0 : holderBit(picked - first);
+    return picked < 0 ? -1 : sets.node[picked]!;
+  }
+
+  private mayTake(holder: number, first: number, tried: number, now: number): boolean {
+    if ((tried & holderBit(holder - first)) !== 0) return false;
+    const node = this.sets.node[holder]!;
+    return this.nodes.weight[node] !== 0 && this.nodes.takesHandoffs(node, now);
+  }
+}

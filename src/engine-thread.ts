@@ -1,0 +1,154 @@
+/**
+ * The engine's thread: packet ring, engine and directory, and nothing else, so that neither an API
+ * call nor a garbage collection of the control side delays a packet. A composition root, like
+ * balancer.ts, which starts it.
+ */
+import { randomBytes } from 'node:crypto';
+import { parentPort, workerData } from 'node:worker_threads';
+import { Counters } from './base/counters.js';
+import { native } from './base/native.js';
+import type {
+  EngineEvent,
+  EngineSnapshot,
+  EngineStart,
+  FromEngine,
+  ToEngine,
+} from './control/engine-messages.js';
+import { sessionPage } from './control/session-page.js';
+import { openPacketDatapath } from './datapath/packet.js';
+import { Directory } from './directory/directory.js';
+import { RequestDispatcher } from './directory/dispatcher.js';
+import { Engine } from './tcp/engine.js';
+import { NodeTable } from './tcp/node-table.js';
+import type { Observer } from './tcp/options.js';
+import { parseIpv4 } from './wire/ipv4.js';
+import { IxcpFlag } from './wire/ixcp.js';
+
+/** Timers are looked at this often when no packets come, in ms: the timer wheel's tick. */
+const TICK_MS = 8;
+/** Events of one kind about one node are told at most this often, in ms. */
+const EVENT_INTERVAL_MS = 1_000;
+const SECRET_BYTES = 32;
+
+function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
+  const { config } = given;
+  const tell = (message: FromEngine): void => port.postMessage(message);
+  const addresses = config.nodes.map((node) => ({
+    address: parseIpv4(node.address) ?? 0,
+    weight: node.weight,
+  }));
+  const nodes = new NodeTable(addresses);
+  const dispatcher = new RequestDispatcher({
+    directory: new Directory(config.resources),
+    predictors: config.virtualServers.map((server) => server.predictor),
+    nodes,
+    headBytes: config.limits.headBytes,
+  });
+  const datapath = openPacketDatapath(native(), {
+    interfaceIndex: given.interfaceIndex,
+    mtu: given.mtu,
+    filterProgramFd: given.filterProgramFd,
+  });
+  const now = (): number => performance.now();
+  const engine = new Engine(
+    {
+      address: given.address,
+      mac: given.mac,
+      mtu: given.mtu,
+      key: given.key,
+      secret: randomBytes(SECRET_BYTES),
+      virtualServers: config.virtualServers.map((server) => ({
+        address: parseIpv4(server.address) ?? 0,
+        port: server.port,
+      })),
+      limits: config.limits,
+      timeouts: config.timeouts,
+      observer: nodeEvents(nodes, tell),
+    },
+    nodes,
+    dispatcher,
+    datapath,
+    new Counters(given.counters),
+  );
+  const names = {
+    virtualServers: config.virtualServers.map((server) => server.name),
+    nodes: config.nodes.map((node) => node.name),
+  };
+
+  const pump = (): void => {
+    // More may be waiting: messages and timers get their turn first.
+    if (datapath.poll(engine, now)) setImmediate(pump);
+  };
+  const ticker = setInterval(pump, TICK_MS);
+  datapath.start(pump);
+
+  port.on('message', (message: ToEngine) => {
+    switch (message.kind) {
+      case 'neighbour':
+        nodes.setMac(message.node, message.mac ?? undefined);
+        return;
+      case 'sessions': {
+        const clock = now() >>> 0;
+        const page = sessionPage(engine.sessions, names, message.after, message.limit, clock);
+        tell({ kind: 'sessions', id: message.id, page });
+        return;
+      }
+      case 'snapshot': {
+        const snapshot = snapshotOf(engine, nodes, now());
+        tell({ kind: 'snapshot', id: message.id, snapshot: { ...snapshot, ring: [...datapath.stats()] } });
+        return;
+      }
+      case 'stop':
+        clearInterval(ticker);
+        datapath.close();
+        port.close();
+    }
+  });
+  tell({ kind: 'ready' });
+}
+
+/** Tells the main thread what an operator should know of nodes, not more than once a second each. */
+function nodeEvents(nodes: NodeTable, tell: (message: FromEngine) => void): Observer {
+  const last = new Map<string, number>();
+  const rarely = (key: string, now: number, event: EngineEvent): void => {
+    if (now - (last.get(key) ?? Number.NEGATIVE_INFINITY) < EVENT_INTERVAL_MS) return;
+    last.set(key, now);
+    tell({ kind: 'event', ...event });
+  };
+  const lastFlags = new Map<number, number>();
+  return {
+    badKey: (node, now) => rarely(`key ${node}`, now, { event: 'bad-key', node }),
+    refused: (_slot, node, reason, now) => rarely(`refused ${node}`, now, { event: 'refused', node, reason }),
+    silent: (_slot, node, now) => {
+      const suspended = node < nodes.count && nodes.isSuspended(node, now);
+      rarely(`silent ${node} ${suspended}`, now, { event: 'silent', node, suspended });
+    },
+    reported: (node, flags) => {
+      if (lastFlags.get(node) === flags) return;
+      lastFlags.set(node, flags);
+      const able = (flags & IxcpFlag.canAdopt) !== 0;
+      tell({ kind: 'event', event: 'reported', node, able, leaving: (flags & IxcpFlag.leaving) !== 0 });
+    },
+  };
+}
+
+function snapshotOf(engine: Engine, nodes: NodeTable, now: number): Omit<EngineSnapshot, 'ring'> {
+  return {
+    nodes: Array.from({ length: nodes.count }, (_, node) => {
+      const reportedAt = nodes.reportedAt[node] ?? -1;
+      return {
+        resolved: nodes.resolved[node] === 1,
+        able: nodes.able[node] === 1,
+        leaving: nodes.leaving[node] === 1,
+        suspended: nodes.isSuspended(node, now),
+        active: nodes.active[node] ?? 0,
+        adopted: nodes.adopted[node] ?? 0,
+        lastReportMs: reportedAt < 0 ? null : now - reportedAt,
+      };
+    }),
+    inState: [...engine.sessions.inState],
+    perServer: [...engine.sessions.ofServer],
+  };
+}
+
+if (parentPort !== null) start(workerData as EngineStart, parentPort);

@@ -1,0 +1,142 @@
+/**
+ * The field section of a head (RFC 9112 section 5): every line is checked, and those fields are
+ * read that decide where a request goes and where it ends.
+ */
+import { CASE_BIT, COLON, COMMA, CR, FIELD_VALUE, HTAB, LF, NINE, SP, TOKEN, ZERO } from './tables.js';
+
+const bytesOf = (name: string) => Uint8Array.from(name, (character) => character.charCodeAt(0));
+const HOST = bytesOf('host');
+const CONTENT_LENGTH = bytesOf('content-length');
+const TRANSFER_ENCODING = bytesOf('transfer-encoding');
+const CHUNKED = bytesOf('chunked');
+
+/** More digits than this may not fit a double exactly, and no body is so long. */
+const MAX_LENGTH_DIGITS = 15;
+
+/** One field section at a time; every field is overwritten by the next. Spans are indexes in `bytes`. */
+export class Fields {
+  /** Host's value without the whitespace around it. */
+  hostStart = 0;
+  hostEnd = 0;
+  hasHost = false;
+  /** Bytes, or -1 when there is no Content-Length. */
+  contentLength = -1;
+  hasTransferEncoding = false;
+  /** The last transfer coding is "chunked", and no other is. */
+  isChunked = false;
+
+  /**
+   * Reads the field lines from bytes[start] and the empty line after them. Returns the index past
+   * it; or -1 when a line is malformed, a field contradicts another, or the section does not end
+   * before `limit`.
+   */
+  read(bytes: Uint8Array, start: number, limit: number): number {
+    this.hasHost = false;
+    this.hostStart = this.hostEnd = start;
+    this.contentLength = -1;
+    this.hasTransferEncoding = false;
+    this.isChunked = false;
+
+    let p = start;
+    for (;;) {
+      const name = p;
+      while (p < limit && TOKEN[bytes[p]!] === 1) p++;
+      const nameEnd = p;
+      if (p + 1 >= limit) return -1;
+      if (p === name) return bytes[p] === CR && bytes[p + 1] === LF ? p + 2 : -1;
+      // No whitespace before the colon (RFC 9112 section 5.1), so nothing but the colon here.
+      if (bytes[p] !== COLON) return -1;
+      p++;
+      const value = p;
+      while (p < limit && FIELD_VALUE[bytes[p]!] === 1) p++;
+      if (p + 1 >= limit || bytes[p] !== CR || bytes[p + 1] !== LF) return -1;
+      const valueEnd = p;
+      p += 2;
+
+      switch (nameEnd - name) {
+        case HOST.length:
+          if (matches(bytes, name, HOST) && !this.takeHost(bytes, value, valueEnd)) return -1;
+          break;
+        case CONTENT_LENGTH.length:
+          if (matches(bytes, name, CONTENT_LENGTH) && !this.takeLength(bytes, value, valueEnd)) return -1;
+          break;
+        case TRANSFER_ENCODING.length:
+          if (matches(bytes, name, TRANSFER_ENCODING) && !this.takeCodings(bytes, value, valueEnd)) return -1;
+          break;
+      }
+    }
+  }
+
+  /** RFC 9112 section 3.2: more than one Host is an error, in any version. */
+  private takeHost(bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.hasHost) return false;
+    this.hasHost = true;
+    this.hostStart = skipSpace(bytes, start, end);
+    this.hostEnd = dropSpace(bytes, this.hostStart, end);
+    return true;
+  }
+
+  /**
+   * RFC 9112 section 6.3, rule 5. A list is refused even where all its values agree; so is a number
+   * of more than 15 digits. The same number in a second field is let through.
+   */
+  private takeLength(bytes: Uint8Array, start: number, end: number): boolean {
+    const first = skipSpace(bytes, start, end);
+    const last = dropSpace(bytes, first, end);
+    if (first === last || last - first > MAX_LENGTH_DIGITS) return false;
+    let length = 0;
+    for (let p = first; p < last; p++) {
+      const byte = bytes[p]!;
+      if (byte < ZERO || byte > NINE) return false;
+      length = length * 10 + (byte - ZERO);
+    }
+    if (this.contentLength >= 0 && this.contentLength !== length) return false;
+    this.contentLength = length;
+    return true;
+  }
+
+  /**
+   * A list of transfer codings, over all fields of the name (RFC 9112 section 6.1): "chunked" must
+   * be the last and may stand there once. Empty elements are ignored (RFC 9110 section 5.6.1.2).
+   * Parameters are refused: no registered coding has any.
+   */
+  private takeCodings(bytes: Uint8Array, start: number, end: number): boolean {
+    this.hasTransferEncoding = true;
+    let p = start;
+    while (p < end) {
+      p = skipSpace(bytes, p, end);
+      const coding = p;
+      while (p < end && TOKEN[bytes[p]!] === 1) p++;
+      if (p > coding) {
+        if (this.isChunked) return false;
+        this.isChunked = p - coding === CHUNKED.length && matches(bytes, coding, CHUNKED);
+      }
+      p = skipSpace(bytes, p, end);
+      if (p < end && bytes[p++] !== COMMA) return false;
+    }
+    return true;
+  }
+}
+
+/** Whether the bytes from `start`, as many as the name has, are it in any case. All of them are tokens. */
+function matches(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
+  for (let i = 0; i < name.length; i++) {
+    const byte = bytes[start + i]!;
+    const wanted = name[i]!;
+    // "-" already has the case bit; 0x0d, which would become it, is no token.
+    if ((byte | CASE_BIT) !== wanted) return false;
+  }
+  return true;
+}
+
+function skipSpace(bytes: Uint8Array, start: number, end: number): number {
+  let p = start;
+  while (p < end && (bytes[p] === SP || bytes[p] === HTAB)) p++;
+  return p;
+}
+
+function dropSpace(bytes: Uint8Array, start: number, end: number): number {
+  let p = end;
+  while (p > start && (bytes[p - 1] === SP || bytes[p - 1] === HTAB)) p--;
+  return p;
+}

@@ -1,0 +1,151 @@
+/**
+ * The request target (RFC 9112 section 3.2), brought to the one form in which look-ups compare it
+ * (RFC 3986 section 6.2.2): unreserved characters decoded, the hex digits of what stays encoded
+ * in capitals, dot segments removed. "%2F" and "%00" stay encoded, "//" stays double: servers may
+ * tell them apart, so Baton does too.
+ */
+import {
+  ASTERISK,
+  CASE_BIT,
+  COLON,
+  DOT,
+  HEX_DIGIT,
+  HEX_VALUE,
+  NOT_HEX,
+  PERCENT,
+  QUESTION,
+  SLASH,
+  UNRESERVED,
+} from './tables.js';
+
+const SCHEME = Uint8Array.from('http', (character) => character.charCodeAt(0));
+const LETTER_S = 0x73;
+
+/** One target at a time; every field is overwritten by the next. Spans are indexes in the `bytes` read. */
+export class Target {
+  /** The normalised path stands in path[0, pathLength) and begins with "/". */
+  readonly path: Uint8Array;
+  pathLength = 0;
+  /** The query without its "?"; empty when there is none. */
+  queryStart = 0;
+  queryEnd = 0;
+  /** The authority of an absolute target; empty for the other forms. */
+  authorityStart = 0;
+  authorityEnd = 0;
+
+  /** `capacity`: the longest target in bytes. */
+  constructor(capacity: number) {
+    // A target without a path has the path "/", which may be more than stands in it.
+    this.path = new Uint8Array(capacity + 1);
+  }
+
+  /**
+   * Reads the target bytes[start, end), which is not empty and holds only bytes of the TARGET class.
+   * False when it has no valid form or a "%" without two hex digits. The asterisk is a target of
+   * OPTIONS alone, and is looked up as "/". Authority form belongs to CONNECT, which the caller
+   * refuses, so here it is invalid.
+   */
+  read(bytes: Uint8Array, start: number, end: number, isOptions: boolean): boolean {
+    this.authorityStart = this.authorityEnd = start;
+    this.queryStart = this.queryEnd = end;
+    if (bytes[start] === SLASH) return this.readPath(bytes, start, end);
+    if (bytes[start] === ASTERISK && end - start === 1) {
+      this.rootPath();
+      return isOptions;
+    }
+    return this.readAbsolute(bytes, start, end);
+  }
+
+  /**
+   * absolute-form, with the schemes http and https: whether TLS was taken off before Baton is not
+   * for the look-up to know. The authority is only delimited here; readHost checks it.
+   */
+  private readAbsolute(bytes: Uint8Array, start: number, end: number): boolean {
+    let p = start;
+    for (let i = 0; i < SCHEME.length; i++, p++) {
+      if (p === end || (bytes[p]! | CASE_BIT) !== SCHEME[i]) return false;
+    }
+    if (p < end && (bytes[p]! | CASE_BIT) === LETTER_S) p++;
+    if (p + 3 > end || bytes[p] !== COLON || bytes[p + 1] !== SLASH || bytes[p + 2] !== SLASH) return false;
+    p += 3;
+    this.authorityStart = p;
+    while (p < end && bytes[p] !== SLASH && bytes[p] !== QUESTION) p++;
+    this.authorityEnd = p;
+    if (p === this.authorityStart) return false;
+    if (p < end && bytes[p] === SLASH) return this.readPath(bytes, p, end);
+    this.rootPath();
+    return this.readQuery(bytes, p, end);
+  }
+
+  private rootPath(): void {
+    this.path[0] = SLASH;
+    this.pathLength = 1;
+  }
+
+  /** Normalises the path that starts with the "/" at bytes[start], and reads the query after it. */
+  private readPath(bytes: Uint8Array, start: number, end: number): boolean {
+    const path = this.path;
+    path[0] = SLASH;
+    let length = 1;
+    let segment = 1;
+    let p = start + 1;
+    for (; p < end; p++) {
+      const byte = bytes[p]!;
+      if (byte === SLASH) {
+        const kept = this.withoutDots(segment, length);
+        if (kept < 0) path[length++] = SLASH;
+        else length = kept;
+        segment = length;
+      } else if (byte === PERCENT) {
+        if (p + 2 >= end) return false;
+        const high = HEX_VALUE[bytes[p + 1]!]!;
+        const low = HEX_VALUE[bytes[p + 2]!]!;
+        if ((high | low) === NOT_HEX) return false;
+        const decoded = (high << 4) | low;
+        if (UNRESERVED[decoded] === 1) {
+          path[length++] = decoded;
+        } else {
+          path[length++] = PERCENT;
+          path[length++] = HEX_DIGIT[high]!;
+          path[length++] = HEX_DIGIT[low]!;
+        }
+        p += 2;
+      } else if (byte === QUESTION) {
+        break;
+      } else {
+        path[length++] = byte;
+      }
+    }
+    const kept = this.withoutDots(segment, length);
+    this.pathLength = kept < 0 ? length : kept;
+    return this.readQuery(bytes, p, end);
+  }
+
+  /**
+   * When path[segment, length) is "." or "..", the length that remains without it (and, for "..",
+   * without the segment before it), which ends in "/"; otherwise -1. RFC 3986 section 5.2.4: ".."
+   * at the root is dropped. What is stepped back over is gone, so the whole is linear in time.
+   */
+  private withoutDots(segment: number, length: number): number {
+    const path = this.path;
+    const size = length - segment;
+    if (size === 0 || size > 2 || path[segment] !== DOT) return -1;
+    if (size === 1) return segment;
+    if (path[segment + 1] !== DOT) return -1;
+    if (segment === 1) return 1;
+    let kept = segment - 1;
+    while (path[kept - 1] !== SLASH) kept--;
+    return kept;
+  }
+
+  /** Takes bytes[start, end), which is empty or begins with "?". Kept as it is, but checked for escapes. */
+  private readQuery(bytes: Uint8Array, start: number, end: number): boolean {
+    if (start === end) return true;
+    this.queryStart = start + 1;
+    for (let p = start + 1; p < end; p++) {
+      if (bytes[p] !== PERCENT) continue;
+      if (p + 2 >= end || (HEX_VALUE[bytes[p + 1]!]! | HEX_VALUE[bytes[p + 2]!]!) === NOT_HEX) return false;
+    }
+    return true;
+  }
+}

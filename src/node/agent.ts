@@ -1,0 +1,195 @@
+/**
+ * The agent of a node: everything that makes an ordinary web server's machine take sessions from a
+ * balancer, put there at the start, kept there while it runs, taken away at the end. The web server
+ * itself is not touched.
+ *
+ *     silent ARP -> SYN cookies -> virtual addresses on lo -> shim on the interface -> reports
+ *
+ * Whatever fails on the way, all before it is undone.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { BatonError, reasonOf } from '../base/errors.js';
+import { listAddresses, routeTo } from '../base/host/addresses.js';
+import { LOOPBACK, ownAddress, requireInterface, requireLoopback } from '../base/host/interfaces.js';
+import { takeLock } from '../base/host/lock.js';
+import { ADOPT_FUNCTION, requireAdoption, requirePrivileges } from '../base/host/privilege.js';
+import { HostState } from '../base/host/state.js';
+import { requireSynCookies } from '../base/host/syn-cookies.js';
+import { type InterfaceInfo, native } from '../base/native.js';
+import { quietArp } from './quiet-arp.js';
+import { type NodeLog, Reporter } from './reporter.js';
+import { type Listener, Shim } from './shim.js';
+
+export interface AgentOptions {
+  interface: string;
+  /** Our own address, dotted quad as all addresses here; undefined: the interface's first. */
+  address: string | undefined;
+  /** 16 bytes. */
+  key: Uint8Array;
+  virtualAddresses: readonly string[];
+  balancers: readonly string[];
+  /** Where the web server listens; undefined: on the virtual server's own address and port, or a wildcard. */
+  listen: Listener | undefined;
+  maxSessions: number;
+  log: NodeLog;
+  /** For tests: the kernel function to look for, and where the state file goes. */
+  adoptFunction?: string;
+  stateDirectory?: string;
+}
+
+/** How long a start waits for a balancer's answer. */
+const ANSWER_MS = 2_000;
+/** How often what was set up is looked at. */
+const CHECK_MS = 5_000;
+/** Between the last report and the end: handoffs on their way are still taken. */
+const LEAVE_MS = 100;
+
+/**
+ * Runs the agent until `signal` aborts; by then everything is undone.
+ * @throws BatonError for whatever keeps it from starting; everything is undone then as well.
+ */
+export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
+  requirePrivileges();
+  requireAdoption(options.adoptFunction ?? ADOPT_FUNCTION);
+  const info = requireInterface(options.interface);
+  requireLoopback();
+  const own = ownAddress(options.interface, info, options.address, options.virtualAddresses);
+  const lock = await takeLock('node', options.interface);
+  try {
+    await new Agent(options, info, own).run(signal);
+  } finally {
+    await lock.release();
+  }
+}
+
+class Agent {
+  private readonly options: AgentOptions;
+  private readonly log: NodeLog;
+  private readonly own: string;
+  private readonly state: HostState;
+  private index: number;
+  private missing = false;
+
+  constructor(options: AgentOptions, info: InterfaceInfo, own: string) {
+    this.options = options;
+    this.log = options.log;
+    this.own = own;
+    this.index = info.index;
+    this.state = new HostState({
+      role: 'node',
+      interface: options.interface,
+      index: info.index,
+      mac: info.mac,
+      warn: (message) => options.log.warn(message),
+      ...(options.stateDirectory === undefined ? {} : { directory: options.stateDirectory }),
+    });
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { options, own } = this;
+    let shim: Shim | undefined;
+    let reporter: Reporter | undefined;
+    try {
+      await this.look();
+      shim = new Shim({
+        key: options.key,
+        own,
+        local: false,
+        balancers: options.balancers,
+        services: new Map(options.listen === undefined ? [] : [[0, options.listen]]),
+        maxSessions: options.maxSessions,
+      });
+      await this.setUp(shim);
+      await this.state.settle();
+      reporter = new Reporter({ own, key: options.key, balancers: options.balancers, log: this.log });
+      reporter.start();
+      await this.awaitAnswer(reporter, signal);
+      this.log.info(`node ${own} on ${options.interface} is ready for ${options.virtualAddresses.join(', ')}`);
+      await this.watch(shim, signal);
+      reporter.leave();
+      await delay(LEAVE_MS);
+    } finally {
+      reporter?.close();
+      await this.state.end();
+      shim?.close();
+    }
+  }
+
+  /** Warns of what works against a node without making it impossible. */
+  private async look(): Promise<void> {
+    const { options, own } = this;
+    for (const { interface: name, address } of await listAddresses()) {
+      if (name === options.interface && options.virtualAddresses.includes(address)) {
+        this.log.warn(`${address} is an address of ${name} itself: this machine answers ARP for it, not the balancer`);
+      }
+    }
+    for (const balancer of options.balancers) {
+      const route = await routeTo(balancer);
+      if (route === undefined) {
+        this.log.warn(`there is no route to balancer ${balancer}`);
+      } else if (route.interface !== options.interface || route.gateway !== undefined) {
+        const way = route.gateway === undefined ? route.interface : `${route.gateway} on ${route.interface}`;
+        this.log.warn(`balancer ${balancer} is not on the link of ${options.interface}, but reached by way of ${way}`);
+      } else if (route.source !== undefined && route.source !== own) {
+        this.log.warn(`packets to balancer ${balancer} leave from ${route.source}, not from ${own}: it will not know us`);
+      }
+    }
+  }
+
+  private async setUp(shim: Shim): Promise<void> {
+    const { state, options } = this;
+    await quietArp(state, options.interface);
+    await requireSynCookies(state);
+    for (const address of options.virtualAddresses) await state.address(LOOPBACK, address);
+    await shim.attach(state, this.index);
+  }
+
+  /** A balancer that is not there yet is no reason not to start; one with another key is. */
+  private async awaitAnswer(reporter: Reporter, signal: AbortSignal): Promise<void> {
+    const waiting = new AbortController();
+    const limit = AbortSignal.any([signal, waiting.signal]);
+    const silence = delay(ANSWER_MS, undefined, { signal: limit }).catch(() => undefined);
+    const answer = await Promise.race([reporter.firstAnswer, silence]);
+    waiting.abort();
+    if (answer?.badKey === true) {
+      throw new BatonError('BATON_KEY', `balancer ${answer.balancer} has another key`, {
+        hint: 'balancer and nodes need key files with the same content',
+      });
+    }
+    if (answer === undefined && !signal.aborted) {
+      this.log.warn(`no answer from ${this.options.balancers.join(', ')} yet; reports go on`);
+    }
+  }
+
+  private async watch(shim: Shim, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await delay(CHECK_MS, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      try {
+        await this.check(shim);
+      } catch (error) {
+        this.log.warn(`what was set up can not be checked: ${reasonOf(error)}`);
+      }
+    }
+  }
+
+  private async check(shim: Shim): Promise<void> {
+    const name = this.options.interface;
+    const info = native().interfaceInfo(name);
+    const usable = info?.up === true;
+    if (usable === this.missing) {
+      this.missing = !usable;
+      const state = info === undefined ? 'is gone' : info.up ? 'is back' : 'is down';
+      this.log.warn(`interface ${name} ${state}`);
+    }
+    if (info === undefined) return;
+    if (info.index !== this.index) {
+      this.index = info.index;
+      this.state.moveTo(info.index, info.mac);
+      await this.setUp(shim);
+      this.log.warn(`interface ${name} is another one now: set up again`);
+      return;
+    }
+    for (const repaired of await this.state.repair()) this.log.warn(`${repaired} was gone, and is back`);
+  }
+}

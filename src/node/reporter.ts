@@ -1,0 +1,159 @@
+/**
+ * Tells every balancer once a second that this node is there and what it can do (IXCP_REPORT), and
+ * hears what they answer. docs/ixp.md has the exchange, kernel-shim/ixp.h the header.
+ */
+import { randomBytes } from 'node:crypto';
+import { reasonOf } from '../base/errors.js';
+import { type Native, native, type RawSocket } from '../base/native.js';
+import { parseIpv4, Protocol } from '../wire/ipv4.js';
+import { checkIxcp, emitIxcp, hashIxcp, IXCP, IXCP_HEADER_BYTES, IxcpFlag, IxcpType } from '../wire/ixcp.js';
+import { SipHash } from '../wire/siphash.js';
+
+/** What the layers below control/ need of a log. */
+export interface NodeLog {
+  warn(message: string): void;
+  info(message: string): void;
+}
+
+export interface ReporterOptions {
+  /** This node's own address, which the tags cover. Dotted quad, as are the balancers'. */
+  own: string;
+  /** 16 bytes. */
+  key: Uint8Array;
+  balancers: readonly string[];
+  log: NodeLog;
+  /** For tests. */
+  openRawSocket?: Native['openRawSocket'];
+}
+
+const INTERVAL_MS = 1_000;
+/** Without an answer for this long, a balancer that answered before counts as silent. */
+const SILENCE_MS = 5_000;
+
+/** The first word of any balancer: which one, and whether it has our key. */
+export interface FirstAnswer {
+  balancer: string;
+  badKey: boolean;
+}
+
+interface Balancer {
+  readonly text: string;
+  readonly address: number;
+  /** ms on the process's clock; 0: never heard. */
+  heardAt: number;
+  complainedKey: boolean;
+  complainedSend: boolean;
+}
+
+export class Reporter {
+  /** Resolves with the first answer of any balancer. */
+  readonly firstAnswer: Promise<FirstAnswer>;
+  private readonly own: number;
+  private readonly hash: SipHash;
+  private readonly balancers: readonly Balancer[];
+  private readonly log: NodeLog;
+  private readonly openRawSocket: Native['openRawSocket'];
+  /** Tells this run of the agent from earlier ones. */
+  private readonly session = randomBytes(4).readUInt32BE();
+  private readonly payload = new Uint8Array(IXCP_HEADER_BYTES);
+  private readonly view = new DataView(this.payload.buffer);
+  private answered: (answer: FirstAnswer) => void = () => {};
+  private sequence = 0;
+  private socket: RawSocket | undefined;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(options: ReporterOptions) {
+    this.own = parseIpv4(options.own) ?? 0;
+    this.hash = new SipHash(options.key);
+    this.log = options.log;
+    this.openRawSocket = options.openRawSocket ?? ((protocol) => native().openRawSocket(protocol));
+    this.balancers = options.balancers.map((text) => ({
+      text,
+      address: parseIpv4(text) ?? 0,
+      heardAt: 0,
+      complainedKey: false,
+      complainedSend: false,
+    }));
+    this.firstAnswer = new Promise((resolve) => {
+      this.answered = resolve;
+    });
+  }
+
+  /** Sends the first reports now, and goes on until `close`. Throws what the system says to a raw socket. */
+  start(): void {
+    this.socket = this.openRawSocket(Protocol.ixcp);
+    this.socket.start((source, payload) => this.receive(source, payload));
+    this.report(IxcpFlag.canAdopt);
+    this.timer = setInterval(() => {
+      this.report(IxcpFlag.canAdopt);
+      this.noticeSilence();
+    }, INTERVAL_MS);
+  }
+
+  /** The last reports: no session is to be handed over here any more. */
+  leave(): void {
+    clearInterval(this.timer);
+    if (this.socket !== undefined) this.report(IxcpFlag.canAdopt | IxcpFlag.leaving);
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.socket?.close();
+    this.socket = undefined;
+  }
+
+  private report(flags: number): void {
+    // A clock that never stands still: balancers take a number that does not grow for a replay.
+    this.sequence = Math.max(this.sequence + 1, Math.floor(Date.now() / 1_000)) >>> 0;
+    const repr = { type: IxcpType.report, session: this.session, flags, sequence: this.sequence };
+    for (const balancer of this.balancers) {
+      emitIxcp(this.view, 0, this.own, balancer.address, repr, this.hash);
+      try {
+        this.socket?.send(balancer.text, this.payload);
+        balancer.complainedSend = false;
+      } catch (error) {
+        if (!balancer.complainedSend) {
+          this.log.warn(`balancer ${balancer.text} can not be reached: ${reasonOf(error)}`);
+        }
+        balancer.complainedSend = true;
+      }
+    }
+  }
+
+  private receive(source: string, payload: Uint8Array): void {
+    const balancer = this.balancers.find((entry) => entry.text === source);
+    const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+    if (balancer === undefined || !checkIxcp(view, 0, payload.byteLength)) return;
+    const type = view.getUint8(IXCP.type);
+    if (type === IxcpType.welcome && this.verify(view, balancer.address)) this.welcomed(balancer);
+    // Its tag is under the other key, so that it can not be verified: it counts for little later on.
+    if (type === IxcpType.badKey) this.refused(balancer);
+  }
+
+  private verify(view: DataView, source: number): boolean {
+    hashIxcp(view, source, this.own, 0, this.hash);
+    return view.getUint32(IXCP.tag) === this.hash.high && view.getUint32(IXCP.tag + 4) === this.hash.low;
+  }
+
+  private welcomed(balancer: Balancer): void {
+    if (balancer.heardAt === 0) this.log.info(`balancer ${balancer.text} hears this node`);
+    balancer.heardAt = performance.now();
+    balancer.complainedKey = false;
+    this.answered({ balancer: balancer.text, badKey: false });
+  }
+
+  private refused(balancer: Balancer): void {
+    this.answered({ balancer: balancer.text, badKey: true });
+    if (balancer.complainedKey || balancer.heardAt !== 0) return;
+    balancer.complainedKey = true;
+    this.log.warn(`balancer ${balancer.text} says that it has another key`);
+  }
+
+  private noticeSilence(): void {
+    for (const balancer of this.balancers) {
+      if (balancer.heardAt === 0 || performance.now() - balancer.heardAt < SILENCE_MS) continue;
+      balancer.heardAt = 0;
+      this.log.warn(`balancer ${balancer.text} no longer answers`);
+    }
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * The shim on one interface: kernel-shim/shim.bpf.c loaded, told its configuration, attached to both
+ * hooks. A node has one for its web server; a balancer has one for its own local services.
+ * The layouts of keys and values are those of kernel-shim/config.h.
+ */
+import { fileURLToPath } from 'node:url';
+import { BatonError, reasonOf } from '../base/errors.js';
+import type { HostState } from '../base/host/state.js';
+import { type BpfObject, native } from '../base/native.js';
+import { parseIpv4 } from '../wire/ipv4.js';
+
+/** Compiled BPF objects lie in build/bpf, beside the compiled tree. */
+const OBJECTS = new URL('../../../build/bpf/', import.meta.url);
+
+/** The names of `enum shim_counter` in kernel-shim/counters.h, in its order. */
+export const SHIM_COUNTERS = [
+  'adopted',
+  'adopt_repeated',
+  'adopt_cleared',
+  'adopt_finished',
+  'segment',
+  'injected',
+  'notice_adopted',
+  'notice_fin',
+  'notice_rst',
+  'refused_no_listener',
+  'refused_unable',
+  'refused_tuple_in_use',
+  'drop_truncated',
+  'drop_ip_options',
+  'drop_fragment',
+  'drop_version',
+  'drop_length',
+  'drop_tcp_header',
+  'drop_type',
+  'drop_unknown_balancer',
+  'drop_tag',
+  'drop_flags',
+  'drop_no_session',
+  'drop_no_socket',
+  'drop_clone',
+  'drop_rewrite',
+  'drop_notice',
+  'drop_unconfigured',
+] as const;
+export type ShimCounter = (typeof SHIM_COUNTERS)[number];
+
+/** Behind the guard of a balancer, which has priority 1. */
+const PRIORITY = 2;
+const HANDLE = 1;
+
+/** struct shim_config. */
+const CONFIG = { key: 0, own: 16, flags: 20, bytes: 24 } as const;
+const FLAG_LOCAL = 0x1;
+/** struct shim_service. */
+const SERVICE = { address: 0, port: 4, bytes: 8 } as const;
+
+export interface Listener {
+  /** Dotted quad. */
+  address: string;
+  port: number;
+}
+
+export interface ShimOptions {
+  /** 16 bytes. */
+  key: Uint8Array;
+  /** This machine's own address: the source of its notices. */
+  own: string;
+  /** This machine is the balancer itself. */
+  local: boolean;
+  /** Addresses of the balancers that may hand sessions over. */
+  balancers: readonly string[];
+  /** Listeners by service number. Without one for 0 a session goes to the listener of its own address and port. */
+  services: ReadonlyMap<number, Listener>;
+  /** Sessions kept in mind. Default: what the object says. */
+  maxSessions?: number;
+}
+
+export class Shim {
+  private readonly object: BpfObject;
+
+  /**
+   * Loads the shim and tells it its configuration; nothing is attached yet.
+   * @throws BatonError BATON_SYSTEM when the kernel refuses it.
+   */
+  constructor(options: ShimOptions) {
+    const { maxSessions } = options;
+    this.object = loadObject('shim', maxSessions === undefined ? {} : { sessions: maxSessions });
+    try {
+      this.configure(options);
+    } catch (error) {
+      this.object.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Attaches both programs to an interface, in place of those of an earlier run.
+   * @throws BatonError BATON_IN_USE when somebody else's filters are where these should be.
+   */
+  async attach(state: HostState, interfaceIndex: number): Promise<void> {
+    // Egress first: from its first segment on, what an adopted socket sends must be seen.
+    for (const hook of ['egress', 'ingress'] as const) {
+      const program = `shim_${hook}`;
+      await state.filter({ hook, priority: PRIORITY, handle: HANDLE, program }, () =>
+        this.object.attachTc(program, interfaceIndex, hook, PRIORITY, HANDLE),
+      );
+    }
+  }
+
+  /** What the programs have counted since they were loaded. */
+  counters(): Record<ShimCounter, number> {
+    return sumsByName(this.object, SHIM_COUNTERS);
+  }
+
+  /** What is attached stays attached. */
+  close(): void {
+    this.object.close();
+  }
+
+  private configure(options: ShimOptions): void {
+    const config = new Uint8Array(CONFIG.bytes);
+    config.set(options.key, CONFIG.key);
+    config.set(addressKey(options.own), CONFIG.own);
+    config.set(hostU32(options.local ? FLAG_LOCAL : 0), CONFIG.flags);
+    for (const balancer of options.balancers) {
+      this.object.mapUpdate('balancers', addressKey(balancer), Uint8Array.of(1));
+    }
+    for (const [service, listener] of options.services) {
+      const value = new Uint8Array(SERVICE.bytes);
+      value.set(addressKey(listener.address), SERVICE.address);
+      new DataView(value.buffer).setUint16(SERVICE.port, listener.port);
+      this.object.mapUpdate('services', hostU32(service), value);
+    }
+    this.object.mapUpdate('config', hostU32(0), config);
+  }
+}
+
+/**
+ * Loads build/bpf/NAME.bpf.o with maps resized by name.
+ * @throws BatonError BATON_SYSTEM
+ */
+export function loadObject(name: 'shim' | 'guard', maxEntries: Record<string, number> = {}): BpfObject {
+  const path = fileURLToPath(new URL(`${name}.bpf.o`, OBJECTS));
+  try {
+    return native().loadBpf(path, { maxEntries });
+  } catch (error) {
+    if (error instanceof BatonError) throw error;
+    const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    const why = reasonOf(error).trim().split(/\s*\n\s*/).join(' | ');
+    throw new BatonError('BATON_SYSTEM', `the kernel does not take the BPF programs: ${why}`, {
+      where: path,
+      cause: error,
+      ...(absent ? { hint: 'run `make build` in the source directory' } : {}),
+    });
+  }
+}
+
+/** Sums of a per-CPU map `counters` by name. */
+export function sumsByName<Name extends string>(object: BpfObject, names: readonly Name[]): Record<Name, number> {
+  const sums = object.mapSums('counters', names.length);
+  return Object.fromEntries(names.map((name, index) => [name, sums[index] ?? 0])) as Record<Name, number>;
+}
+
+/** Four bytes in network byte order. */
+export function addressKey(address: string): Uint8Array {
+  const number = parseIpv4(address);
+  if (number === undefined) throw new BatonError('BATON_SYSTEM', `not an IPv4 address: ${address}`);
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, number);
+  return bytes;
+}
+
+/** Four bytes in this machine's byte order. */
+export function hostU32(value: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(value).buffer);
+}
