@@ -1,0 +1,119 @@
+/** Timer wheel, slot list and token bucket against naive models. */
+import fc from 'fast-check';
+import t from 'tap';
+import { COUNTER_NAMES, Counter, Counters } from '../../src/base/counters.js';
+import { BatonError } from '../../src/base/errors.js';
+import { SlotList } from '../../src/base/slot-list.js';
+import { TimerWheel } from '../../src/base/timer-wheel.js';
+import { TokenBucket } from '../../src/base/token-bucket.js';
+
+t.test('timers fire once, not before their time, and within a tick after it', async () => {
+  const action = fc.oneof(
+    fc.record({ kind: fc.constant('set' as const), slot: fc.nat(19), wait: fc.nat(100_000) }),
+    fc.record({ kind: fc.constant('clear' as const), slot: fc.nat(19), wait: fc.constant(0) }),
+    fc.record({ kind: fc.constant('advance' as const), slot: fc.constant(0), wait: fc.nat(40_000) }),
+  );
+  fc.assert(
+    fc.property(fc.array(action, { maxLength: 60 }), fc.nat(5_000_000_000), (actions, start) => {
+      const wheel = new TimerWheel(20, start);
+      const due = new Map<number, number>();
+      let now = start;
+      const handler = {
+        expired(slot: number, at: number): void {
+          const deadline = due.get(slot);
+          if (deadline === undefined) throw new Error(`slot ${slot} was not set`);
+          if (at < deadline) throw new Error(`slot ${slot} fired ${deadline - at} ms early`);
+          due.delete(slot);
+        },
+      };
+      for (const { kind, slot, wait } of actions) {
+        if (kind === 'set') {
+          wheel.set(slot, now + wait);
+          due.set(slot, now + wait);
+        } else if (kind === 'clear') {
+          wheel.clear(slot);
+          due.delete(slot);
+        } else {
+          now += wait;
+          wheel.advance(now, handler);
+          for (const [left, deadline] of due) {
+            if (deadline < now - 16) throw new Error(`slot ${left} is ${now - deadline} ms late`);
+          }
+        }
+        if (wheel.size !== due.size) throw new Error('the size is wrong');
+      }
+      wheel.advance(now + 200_000, handler);
+      return due.size === 0;
+    }),
+    { numRuns: 300 },
+  );
+});
+
+t.test('a handler may set its own and other timers', async (t) => {
+  const wheel = new TimerWheel(3, 0);
+  const fired: string[] = [];
+  const handler = {
+    expired(slot: number, now: number): void {
+      fired.push(`${slot} at ${now}`);
+      if (slot === 0 && now < 100) wheel.set(0, now + 40);
+      if (slot === 0) wheel.clear(2);
+    },
+  };
+  wheel.set(0, 8);
+  wheel.set(2, 16);
+  wheel.set(1, 100);
+  for (let now = 0; now <= 200; now += 8) wheel.advance(now, handler);
+  t.same(fired, ['0 at 8', '0 at 48', '0 at 88', '1 at 104', '0 at 128']);
+});
+
+t.test('the slot list keeps its order', async () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat(15), { maxLength: 100 }), (slots) => {
+      const list = new SlotList(16);
+      let model: number[] = [];
+      for (const slot of slots) {
+        if (model.includes(slot)) {
+          list.remove(slot);
+          model = model.filter((other) => other !== slot);
+        } else {
+          list.push(slot);
+          model.push(slot);
+        }
+        if (list.size !== model.length || list.oldest !== (model[0] ?? -1)) return false;
+      }
+      return true;
+    }),
+  );
+});
+
+t.test('the token bucket', async (t) => {
+  const bucket = new TokenBucket(10, 2);
+  t.same(
+    [0, 0, 0].map((now) => bucket.take(now)),
+    [true, true, false],
+  );
+  t.equal(bucket.take(99), false);
+  t.equal(bucket.take(100), true);
+  t.equal(bucket.take(100), false);
+  t.same(
+    [5000, 5000, 5000].map((now) => bucket.take(now)),
+    [true, true, false],
+    'never more than the burst',
+  );
+});
+
+t.test('counters are seen by another view of their memory', async (t) => {
+  const counters = new Counters();
+  counters.count(Counter.syn);
+  counters.add(Counter.forwarded_bytes, 1500);
+  const other = new Counters(counters.memory);
+  t.equal(other.get('syn'), 1);
+  t.equal(other.toObject().forwarded_bytes, 1500);
+  t.equal(Object.keys(other.toObject()).length, COUNTER_NAMES.length);
+});
+
+t.test('an error says where and what to do', async (t) => {
+  const error = new BatonError('BATON_KEY', 'too short', { where: 'key.hex', hint: 'run `baton key`' });
+  t.equal(error.toLine(), 'key.hex: too short (run `baton key`)');
+  t.equal(new BatonError('BATON_SYSTEM', 'odd').toLine(), 'odd');
+});

@@ -1,0 +1,114 @@
+/** src/wire/ixp.ts and ixcp.ts against their definition, kernel-shim/ixp.h, as a C compiler sees it. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+import { INJECT_MARK } from '../../src/datapath/packet.js';
+import { Protocol } from '../../src/wire/ipv4.js';
+import {
+  IXCP,
+  IXCP_HEADER_BYTES,
+  IXCP_VERSION,
+  IxcpFlag,
+  IxcpReason,
+  IxcpType,
+} from '../../src/wire/ixcp.js';
+import { IXP, IXP_HEADER_BYTES, IXP_VERSION, IxpFlag, IxpType } from '../../src/wire/ixp.js';
+
+const header = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'kernel-shim', 'ixp.h');
+
+/** Values of C expressions, computed by a program that includes the header. */
+function evaluate(expressions: readonly string[]): number[] {
+  const folder = mkdtempSync(join(tmpdir(), 'baton-ixp-'));
+  try {
+    const lines = expressions.map((expression) => `printf("%lu\\n", (unsigned long)(${expression}));`);
+    const program = `#include <stddef.h>\n#include <stdio.h>\n#include "${header}"\nint main(void) {\n${lines.join('\n')}\nreturn 0;\n}\n`;
+    writeFileSync(join(folder, 'values.c'), program);
+    execFileSync('gcc', [
+      '-Wall',
+      '-Wextra',
+      '-Werror',
+      '-o',
+      join(folder, 'values'),
+      join(folder, 'values.c'),
+    ]);
+    return execFileSync(join(folder, 'values'), { encoding: 'utf8' }).trim().split('\n').map(Number);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function check(test: Test, pairs: readonly (readonly [expression: string, value: number])[]): void {
+  const values = evaluate(pairs.map(([expression]) => expression));
+  test.equal(values.length, pairs.length);
+  pairs.forEach(([expression, value], index) => {
+    test.equal(value, values[index], expression);
+  });
+}
+
+t.test('IXP', async (t) => {
+  const offset = (field: string): string => `offsetof(struct ixp_hdr, ${field})`;
+  check(t, [
+    [offset('version'), IXP.version],
+    [offset('type'), IXP.type],
+    [offset('length'), IXP.length],
+    [offset('service'), IXP.service],
+    [offset('session'), IXP.session],
+    [offset('balancer'), IXP.balancer],
+    [offset('confirm'), IXP.confirm],
+    [offset('mss'), IXP.mss],
+    [offset('flags'), IXP.flags],
+    [offset('scales'), IXP.scales],
+    [offset('tsval'), IXP.tsval],
+    [offset('tsecr'), IXP.tsecr],
+    [offset('tag'), IXP.tag],
+    ['sizeof(struct ixp_hdr)', IXP_HEADER_BYTES],
+    ['IXP_TAGGED', IXP.tag],
+    ['BATON_VERSION', IXP_VERSION],
+    ['BATON_IPPROTO_IXP', Protocol.ixp],
+    ['IXP_ADOPT', IxpType.adopt],
+    ['IXP_SEGMENT', IxpType.segment],
+    ['IXP_WSCALE_OK', IxpFlag.windowScaleOk],
+    ['IXP_SACK_OK', IxpFlag.sackOk],
+    ['IXP_TSTAMP_OK', IxpFlag.timestampsOk],
+    ['BATON_MARK_INJECT', INJECT_MARK],
+  ]);
+});
+
+t.test('IXCP', async (t) => {
+  const offset = (field: string): string => `offsetof(struct ixcp_hdr, ${field})`;
+  check(t, [
+    [offset('version'), IXCP.version],
+    [offset('type'), IXCP.type],
+    [offset('length'), IXCP.length],
+    [offset('reason'), IXCP.reason],
+    [offset('session'), IXCP.session],
+    [offset('client'), IXCP.client],
+    [offset('virtual_addr'), IXCP.virtualAddress],
+    [offset('hole'), IXCP.hole],
+    [offset('flags'), IXCP.flags],
+    [offset('client_port'), IXCP.clientPort],
+    [offset('virtual_port'), IXCP.virtualPort],
+    [offset('seq'), IXCP.sequence],
+    [offset('ack'), IXCP.acknowledgement],
+    [offset('tag'), IXCP.tag],
+    ['sizeof(struct ixcp_hdr)', IXCP_HEADER_BYTES],
+    ['IXCP_TAGGED', IXCP.tag],
+    ['BATON_VERSION', IXCP_VERSION],
+    ['BATON_IPPROTO_IXCP', Protocol.ixcp],
+    ['IXCP_ADOPTED', IxcpType.adopted],
+    ['IXCP_REFUSED', IxcpType.refused],
+    ['IXCP_FIN', IxcpType.fin],
+    ['IXCP_RST', IxcpType.rst],
+    ['IXCP_REPORT', IxcpType.report],
+    ['IXCP_WELCOME', IxcpType.welcome],
+    ['IXCP_BAD_KEY', IxcpType.badKey],
+    ['IXCP_REASON_NO_LISTENER', IxcpReason.noListener],
+    ['IXCP_REASON_UNABLE', IxcpReason.unable],
+    ['IXCP_REASON_TUPLE_IN_USE', IxcpReason.tupleInUse],
+    ['IXCP_CAN_ADOPT', IxcpFlag.canAdopt],
+    ['IXCP_LEAVING', IxcpFlag.leaving],
+  ]);
+});
