@@ -1,7 +1,8 @@
 /** `baton node`: puts the node agent together from its config file. */
-import { createLog } from './control/log.js';
+
 import { loadNodeConfig } from './control/config.js';
 import { readKey } from './control/key.js';
+import { createLog } from './control/log.js';
 import { runAgent } from './node/agent.js';
 
 /** Signals that end the program in an orderly way. */

@@ -104,7 +104,9 @@ class Agent {
       reporter = new Reporter({ own, key: options.key, balancers: options.balancers, log: this.log });
       reporter.start();
       await this.awaitAnswer(reporter, signal);
-      this.log.info(`node ${own} on ${options.interface} is ready for ${options.virtualAddresses.join(', ')}`);
+      this.log.info(
+        `node ${own} on ${options.interface} is ready for ${options.virtualAddresses.join(', ')}`,
+      );
       await this.watch(shim, signal);
       reporter.leave();
       await delay(LEAVE_MS);
@@ -120,7 +122,9 @@ class Agent {
     const { options, own } = this;
     for (const { interface: name, address } of await listAddresses()) {
       if (name === options.interface && options.virtualAddresses.includes(address)) {
-        this.log.warn(`${address} is an address of ${name} itself: this machine answers ARP for it, not the balancer`);
+        this.log.warn(
+          `${address} is an address of ${name} itself: this machine answers ARP for it, not the balancer`,
+        );
       }
     }
     for (const balancer of options.balancers) {
@@ -129,9 +133,13 @@ class Agent {
         this.log.warn(`there is no route to balancer ${balancer}`);
       } else if (route.interface !== options.interface || route.gateway !== undefined) {
         const way = route.gateway === undefined ? route.interface : `${route.gateway} on ${route.interface}`;
-        this.log.warn(`balancer ${balancer} is not on the link of ${options.interface}, but reached by way of ${way}`);
+        this.log.warn(
+          `balancer ${balancer} is not on the link of ${options.interface}, but reached by way of ${way}`,
+        );
       } else if (route.source !== undefined && route.source !== own) {
-        this.log.warn(`packets to balancer ${balancer} leave from ${route.source}, not from ${own}: it will not know us`);
+        this.log.warn(
+          `packets to balancer ${balancer} leave from ${route.source}, not from ${own}: it will not know us`,
+        );
       }
     }
   }

@@ -29,7 +29,9 @@ export async function quietArp(state: HostState, interfaceName: string): Promise
   await state.setting(Setting.arpIgnore(interfaceName), String(ANSWER_OWN_ONLY), (current) =>
     SILENT.includes(Math.max(current, readNumber(Setting.arpIgnore('all')))),
   );
-  await state.setting(Setting.arpAnnounce(interfaceName), String(BEST_OWN_ADDRESS), (current) =>
-    Math.max(current, readNumber(Setting.arpAnnounce('all'))) >= BEST_OWN_ADDRESS,
+  await state.setting(
+    Setting.arpAnnounce(interfaceName),
+    String(BEST_OWN_ADDRESS),
+    (current) => Math.max(current, readNumber(Setting.arpAnnounce('all'))) >= BEST_OWN_ADDRESS,
   );
 }

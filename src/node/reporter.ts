@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { reasonOf } from '../base/errors.js';
 import { type Native, native, type RawSocket } from '../base/native.js';
-import { parseIpv4, Protocol } from '../wire/ipv4.js';
+import { Protocol, parseIpv4 } from '../wire/ipv4.js';
 import { checkIxcp, emitIxcp, hashIxcp, IXCP, IXCP_HEADER_BYTES, IxcpFlag, IxcpType } from '../wire/ixcp.js';
 import { SipHash } from '../wire/siphash.js';
 

@@ -147,7 +147,10 @@ export function loadObject(name: 'shim' | 'guard', maxEntries: Record<string, nu
   } catch (error) {
     if (error instanceof BatonError) throw error;
     const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    const why = reasonOf(error).trim().split(/\s*\n\s*/).join(' | ');
+    const why = reasonOf(error)
+      .trim()
+      .split(/\s*\n\s*/)
+      .join(' | ');
     throw new BatonError('BATON_SYSTEM', `the kernel does not take the BPF programs: ${why}`, {
       where: path,
       cause: error,
@@ -157,7 +160,10 @@ export function loadObject(name: 'shim' | 'guard', maxEntries: Record<string, nu
 }
 
 /** Sums of a per-CPU map `counters` by name. */
-export function sumsByName<Name extends string>(object: BpfObject, names: readonly Name[]): Record<Name, number> {
+export function sumsByName<Name extends string>(
+  object: BpfObject,
+  names: readonly Name[],
+): Record<Name, number> {
   const sums = object.mapSums('counters', names.length);
   return Object.fromEntries(names.map((name, index) => [name, sums[index] ?? 0])) as Record<Name, number>;
 }

@@ -41,7 +41,13 @@ export async function addAddress(wanted: HostAddress): Promise<void> {
 /** Removes an address. False when it was not there. Throws BatonError BATON_SYSTEM. */
 export async function removeAddress(unwanted: HostAddress): Promise<boolean> {
   if (!(await hasAddress(unwanted))) return false;
-  await runTool('ip', ['address', 'del', `${unwanted.address}/${unwanted.prefix}`, 'dev', unwanted.interface]);
+  await runTool('ip', [
+    'address',
+    'del',
+    `${unwanted.address}/${unwanted.prefix}`,
+    'dev',
+    unwanted.interface,
+  ]);
   return true;
 }
 

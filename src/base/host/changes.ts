@@ -5,7 +5,7 @@
 import { native } from '../native.js';
 import { type HostAddress, listAddresses, removeAddress, sameAddress } from './addresses.js';
 import { isMap } from './command.js';
-import { type HostFilter, type Hook, hasClsact, listFilters } from './filters.js';
+import { type Hook, type HostFilter, hasClsact, listFilters } from './filters.js';
 import { readSetting, writeSetting } from './sysctl.js';
 
 /** An address that was not there before. */
@@ -52,10 +52,7 @@ export interface Place {
 export function sameThing(one: Change, other: Change): boolean {
   switch (one.kind) {
     case 'address':
-      return (
-        other.kind === 'address' &&
-        sameAddress(one, other)
-      );
+      return other.kind === 'address' && sameAddress(one, other);
     case 'setting':
       return other.kind === 'setting' && one.setting === other.setting;
     case 'clsact':
@@ -154,12 +151,14 @@ export function parseChange(data: unknown): Change | undefined {
   switch (data.kind) {
     case 'address': {
       const { interface: name, address, prefix } = data;
-      if (typeof name !== 'string' || typeof address !== 'string' || typeof prefix !== 'number') return undefined;
+      if (typeof name !== 'string' || typeof address !== 'string' || typeof prefix !== 'number')
+        return undefined;
       return { kind: 'address', interface: name, address, prefix };
     }
     case 'setting': {
       const { setting, value, previous } = data;
-      if (typeof setting !== 'string' || typeof value !== 'string' || typeof previous !== 'string') return undefined;
+      if (typeof setting !== 'string' || typeof value !== 'string' || typeof previous !== 'string')
+        return undefined;
       // What is written as root must stay below /proc/sys/net whatever the file says.
       if (!/^[^/\0]+(\/[^/\0]+)*$/.test(setting) || setting.split('/').includes('..')) return undefined;
       return { kind: 'setting', setting, value, previous };
@@ -169,7 +168,8 @@ export function parseChange(data: unknown): Change | undefined {
     case 'filter': {
       const { hook, priority, handle, program } = data;
       if (hook !== 'ingress' && hook !== 'egress') return undefined;
-      if (typeof priority !== 'number' || typeof handle !== 'number' || typeof program !== 'string') return undefined;
+      if (typeof priority !== 'number' || typeof handle !== 'number' || typeof program !== 'string')
+        return undefined;
       return { kind: 'filter', hook, priority, handle, program };
     }
     default:

@@ -23,7 +23,11 @@ export function runTool(command: 'ip' | 'tc', args: readonly string[]): Promise<
       }
       const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
       const said = stderr.trim().split('\n', 1)[0] ?? '';
-      const why = absent ? 'there is no such program' : said === '' ? `ended by ${error.signal ?? 'an error'}` : said;
+      const why = absent
+        ? 'there is no such program'
+        : said === ''
+          ? `ended by ${error.signal ?? 'an error'}`
+          : said;
       reject(
         new BatonError('BATON_SYSTEM', `\`${command} ${args.join(' ')}\` failed: ${why}`, {
           cause: error,
@@ -45,7 +49,9 @@ export async function runToolJson(
   try {
     data = JSON.parse(text);
   } catch (error) {
-    throw new BatonError('BATON_SYSTEM', `\`${command} -j ${args.join(' ')}\` printed no JSON`, { cause: error });
+    throw new BatonError('BATON_SYSTEM', `\`${command} -j ${args.join(' ')}\` printed no JSON`, {
+      cause: error,
+    });
   }
   return Array.isArray(data) ? data.filter(isMap) : [];
 }

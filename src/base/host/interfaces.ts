@@ -9,7 +9,9 @@ const MAC_BYTES = 6;
 /** Names of all interfaces of this network namespace, in the kernel's order. */
 export function interfaceNames(): string[] {
   const lines = readFileSync('/proc/net/dev', 'utf8').split('\n').slice(2);
-  return lines.map((line) => line.slice(0, Math.max(0, line.indexOf(':'))).trim()).filter((name) => name !== '');
+  return lines
+    .map((line) => line.slice(0, Math.max(0, line.indexOf(':'))).trim())
+    .filter((name) => name !== '');
 }
 
 /**
@@ -18,7 +20,10 @@ export function interfaceNames(): string[] {
  */
 export function requireInterface(name: string): InterfaceInfo {
   const refuse = (message: string, hint?: string): never => {
-    throw new BatonError('BATON_INTERFACE', message, { where: name, ...(hint === undefined ? {} : { hint }) });
+    throw new BatonError('BATON_INTERFACE', message, {
+      where: name,
+      ...(hint === undefined ? {} : { hint }),
+    });
   };
   const info = native().interfaceInfo(name);
   if (info === undefined) return refuse('no such interface', `there are ${interfaceNames().join(', ')}`);
@@ -56,7 +61,10 @@ export function ownAddress(
   if (wanted !== undefined) {
     if (own.includes(wanted)) return wanted;
     const has = own.length === 0 ? 'no address of its own' : own.join(', ');
-    throw new BatonError('BATON_INTERFACE', `has not the address ${wanted}`, { where: name, hint: `it has ${has}` });
+    throw new BatonError('BATON_INTERFACE', `has not the address ${wanted}`, {
+      where: name,
+      hint: `it has ${has}`,
+    });
   }
   const first = own[0];
   if (first === undefined) {

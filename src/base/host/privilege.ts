@@ -34,9 +34,13 @@ export function requirePrivileges(): void {
   const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
   const missing = missingCapabilities(BigInt(`0x${mask}`));
   if (missing.length === 0) return;
-  throw new BatonError('BATON_PRIVILEGE', `not allowed to change the network: ${missing.join(', ')} missing`, {
-    hint: 'run it as root',
-  });
+  throw new BatonError(
+    'BATON_PRIVILEGE',
+    `not allowed to change the network: ${missing.join(', ')} missing`,
+    {
+      hint: 'run it as root',
+    },
+  );
 }
 
 /** The kernel function by which a node adopts, and the first kernel that has it. */

@@ -53,15 +53,22 @@ export class StateFile {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
     } catch (error) {
-      throw new BatonError('BATON_SYSTEM', `can not be made: ${reasonOf(error)}`, { where: directory, cause: error });
+      throw new BatonError('BATON_SYSTEM', `can not be made: ${reasonOf(error)}`, {
+        where: directory,
+        cause: error,
+      });
     }
     const status = lstatSync(directory);
     // What stands in these files is done as root.
     if (!status.isDirectory() || status.uid !== process.geteuid?.() || (status.mode & OTHERS_WRITE) !== 0) {
-      throw new BatonError('BATON_SYSTEM', 'not a directory that only its owner, who must be us, can write to', {
-        where: directory,
-        hint: 'remove it',
-      });
+      throw new BatonError(
+        'BATON_SYSTEM',
+        'not a directory that only its owner, who must be us, can write to',
+        {
+          where: directory,
+          hint: 'remove it',
+        },
+      );
     }
   }
 
@@ -69,7 +76,10 @@ export class StateFile {
   read(warn: (message: string) => void): StateRecord | undefined {
     let text: string;
     try {
-      const descriptor = openSync(this.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      const descriptor = openSync(
+        this.path,
+        constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+      );
       try {
         if (!fstatSync(descriptor).isFile()) throw new Error('not a file');
         text = readFileSync(descriptor, 'utf8');
@@ -93,7 +103,10 @@ export class StateFile {
     const draft = `${this.path}.new`;
     try {
       rmSync(draft, { force: true });
-      writeFileSync(draft, `${JSON.stringify({ version: VERSION, ...record })}\n`, { mode: 0o600, flag: 'wx' });
+      writeFileSync(draft, `${JSON.stringify({ version: VERSION, ...record })}\n`, {
+        mode: 0o600,
+        flag: 'wx',
+      });
       renameSync(draft, this.path);
     } catch (error) {
       throw new BatonError('BATON_SYSTEM', `can not be written: ${reasonOf(error)}`, {
@@ -116,7 +129,8 @@ function parseRecord(text: string): StateRecord | undefined {
     return undefined;
   }
   if (!isMap(data) || data.version !== VERSION) return undefined;
-  if (typeof data.index !== 'number' || typeof data.mac !== 'string' || !Array.isArray(data.changes)) return undefined;
+  if (typeof data.index !== 'number' || typeof data.mac !== 'string' || !Array.isArray(data.changes))
+    return undefined;
   const changes: Change[] = [];
   for (const entry of data.changes) {
     const change = parseChange(entry);

@@ -62,7 +62,9 @@ export class HostState {
     this.mac = macText(options.mac);
     const earlier = this.file.read(options.warn);
     const ours = earlier !== undefined && earlier.index === options.index && earlier.mac === this.mac;
-    this.entries = ours ? earlier.changes.map((change) => ({ change, wanted: false, make: undefined, enough: undefined })) : [];
+    this.entries = ours
+      ? earlier.changes.map((change) => ({ change, wanted: false, make: undefined, enough: undefined }))
+      : [];
   }
 
   /** What stands in the state file. */
@@ -85,7 +87,9 @@ export class HostState {
   async setting(setting: string, value: string, enough: (current: number) => boolean): Promise<void> {
     const current = readSetting(setting);
     if (current === undefined) {
-      throw new BatonError('BATON_SYSTEM', 'the kernel has no such setting', { where: `/proc/sys/net/${setting}` });
+      throw new BatonError('BATON_SYSTEM', 'the kernel has no such setting', {
+        where: `/proc/sys/net/${setting}`,
+      });
     }
     const change: SettingChange = { kind: 'setting', setting, value, previous: current };
     const known = this.find(change)?.change;
@@ -106,7 +110,8 @@ export class HostState {
   async filter(filter: Omit<FilterChange, 'kind'>, attach: () => void): Promise<void> {
     const change: FilterChange = { kind: 'filter', ...filter };
     const strange = (await listFilters(this.place.interface)).find(
-      (entry) => entry.hook === change.hook && entry.priority === change.priority && entry.program !== change.program,
+      (entry) =>
+        entry.hook === change.hook && entry.priority === change.priority && entry.program !== change.program,
     );
     if (strange !== undefined) {
       throw new BatonError(

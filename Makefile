@@ -1,0 +1,103 @@
+# Everything starts here: `make help`.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := build
+.PHONY: help setup build addon bpf typescript lint test run-tests demo demo-keep demo-stop bench bench-micro install uninstall clean
+
+# sudo has a PATH of its own; node may be in the home of the person who called it.
+export PATH := $(shell scripts/find-node.sh):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
+OWNER := scripts/as-owner.sh
+AGAIN := $(MAKE) --no-print-directory
+
+help:
+	@echo 'make build             compile everything (needs no root when the tools are there)'
+	@echo 'sudo make demo         a farm in network namespaces, real requests, what happened; then clean up'
+	@echo 'sudo make demo-keep    the same, left running to play with; sudo make demo-stop ends it'
+	@echo 'sudo make test         every test'
+	@echo 'sudo make bench        what it costs: the engine alone, and a whole farm'
+	@echo 'sudo make install      PREFIX=$(PREFIX); make uninstall removes it'
+	@echo 'sudo make setup        install the tools that build, demo and test need (Debian)'
+
+setup:
+	@scripts/setup.sh test
+
+# In two steps, because what setup installs may be the node that PATH has to name.
+build:
+	@scripts/setup.sh build
+	@$(AGAIN) typescript addon bpf
+
+node_modules/.package-lock.json: package-lock.json
+	@echo 'installing node modules'
+	@$(OWNER) npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(OWNER) touch $@
+
+typescript: node_modules/.package-lock.json
+	@$(OWNER) node node_modules/typescript/bin/tsc -p tsconfig.json
+
+addon: build/Release/baton.node
+
+build/Release/baton.node: binding.gyp $(wildcard native/*.cc native/*.h) kernel-shim/ixp.h node_modules/.package-lock.json
+	@echo 'compiling the native addon'
+	@said=$$($(OWNER) node node_modules/node-gyp/bin/node-gyp.js configure build $$(scripts/node-headers.sh) 2>&1) || \
+		{ echo "$$said"; exit 1; }
+	@$(OWNER) touch $@
+
+bpf:
+	@$(OWNER) $(AGAIN) -C kernel-shim
+
+lint: node_modules/.package-lock.json
+	@node node_modules/@biomejs/biome/bin/biome check --log-level=warn --diagnostic-level=error .
+
+test:
+	@scripts/setup.sh test
+	@$(AGAIN) run-tests
+
+run-tests: typescript addon bpf lint
+	@node --enable-source-maps dist/scripts/run-tests.js $(TESTS)
+
+demo demo-keep:
+	@scripts/setup.sh demo
+	@$(AGAIN) typescript addon bpf
+	@PATH="$(PATH)" node --enable-source-maps dist/scripts/demo.js $@
+
+demo-stop:
+	@node dist/scripts/demo.js $@
+
+bench:
+	@scripts/setup.sh test
+	@$(AGAIN) typescript addon bpf
+	@for file in bench/replay/*.bench.ts bench/farm/*.bench.ts; do \
+		[ -e "$$file" ] || continue; \
+		node --expose-gc "dist/$${file%.ts}.js" || exit 1; \
+	done
+
+bench-micro: build
+	@for file in bench/micro/*.bench.ts; do node --expose-gc "dist/$${file%.ts}.js" || exit 1; done
+
+LIBRARY := $(DESTDIR)$(PREFIX)/lib/baton
+
+# Only what runs: no compiler, no tests.
+install: build
+	rm -rf $(LIBRARY)
+	install -d $(LIBRARY)/bin $(LIBRARY)/dist $(LIBRARY)/build/Release $(LIBRARY)/build/bpf $(DESTDIR)$(PREFIX)/bin
+	install -m 755 bin/baton.js $(LIBRARY)/bin/baton.js
+	install -m 644 package.json package-lock.json LICENSE $(LIBRARY)/
+	cp -R dist/src $(LIBRARY)/dist/src
+	install -m 644 build/Release/baton.node $(LIBRARY)/build/Release/
+	install -m 644 build/bpf/*.bpf.o $(LIBRARY)/build/bpf/
+	install -m 755 -d $(LIBRARY)/node_modules
+	node scripts/production-modules.mjs | while read -r module; do \
+		mkdir -p "$(LIBRARY)/$$(dirname "$$module")" && cp -R "$$module" "$(LIBRARY)/$$module"; \
+	done
+	chown -R 0:0 $(LIBRARY) 2>/dev/null || true
+	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$$(command -v node)" '$(PREFIX)/lib/baton/bin/baton.js' > $(DESTDIR)$(PREFIX)/bin/baton
+	chmod 755 $(DESTDIR)$(PREFIX)/bin/baton
+
+uninstall:
+	rm -rf $(LIBRARY) $(DESTDIR)$(PREFIX)/bin/baton
+
+clean:
+	rm -rf dist build

@@ -1,0 +1,30 @@
+{
+  "targets": [
+    {
+      "target_name": "baton",
+      "sources": [
+        "native/addon.cc",
+        "native/bpf.cc",
+        "native/fd_watch.cc",
+        "native/netlink.cc",
+        "native/packet_ring.cc",
+        "native/packet_ring_object.cc",
+        "native/raw_socket.cc",
+        "native/tc.cc",
+        "native/transmit_ring.cc"
+      ],
+      "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS"],
+      "cflags_cc!": ["-fno-exceptions", "-std=gnu++17"],
+      "cflags_cc": [
+        "-std=c++17",
+        "-fexceptions",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-isystem",
+        "<!(node -p \"require('path').dirname(require.resolve('node-addon-api'))\")"
+      ],
+      "libraries": ["-lbpf", "-lelf"]
+    }
+  ]
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Keys and values of the maps that user space fills, byte by byte. Addresses and ports are in
+ * network byte order, everything else in host byte order unless its line says otherwise.
+ */
+#ifndef BATON_CONFIG_H
+#define BATON_CONFIG_H
+
+#include "ixp.h"
+
+#ifndef __bpf__
+typedef uint32_t __u32;
+typedef uint16_t __u16;
+typedef uint64_t __u64;
+#endif
+
+#define BATON_KEY_BYTES 16
+
+/* shim_config.flags */
+#define SHIM_LOCAL 0x1 /* this machine is the balancer: sessions go to its local services */
+
+/* The one entry of map `config`, key u32 0. */
+struct shim_config {
+	__u8 key[BATON_KEY_BYTES]; /*  0 the shared key as it stands in the key file */
+	__be32 own;                /* 16 this machine's address: source of its notices */
+	__u32 flags;               /* 20 SHIM_* */
+};
+
+/* Value of map `services`, key u32 service number: the listener that takes its sessions. */
+struct shim_service {
+	__be32 address; /* 0 */
+	__be16 port;    /* 4 */
+	__u16 pad;      /* 6 always 0 */
+};
+
+/* Key of map `sessions`: the four-tuple as the client's segments carry it. */
+struct session_key {
+	__be32 client;       /*  0 */
+	__be32 virtual_addr; /*  4 */
+	__be16 client_port;  /*  8 */
+	__be16 virtual_port; /* 10 */
+};
+
+/*
+ * Value of map `sessions`. A notice IXCP_ADOPTED is due while asked differs from answered.
+ * Ingress alone writes confirm and asked, egress alone writes answered and sent: on two CPUs
+ * neither can undo what the other did.
+ */
+struct session {
+	__be32 nonce;    /*  0 ixp_hdr.session */
+	__be32 balancer; /*  4 where its notices go */
+	__u32 confirm;   /*  8 the furthest ixp_hdr.confirm, host byte order */
+	__u32 asked;     /* 12 how often the balancer has asked for a confirmation */
+	__u32 answered;  /* 16 the count of askings that a full confirmation has answered */
+	__u8 mac[6];     /* 20 of the balancer */
+	__u8 sent;       /* 26 1: the socket of this session has sent a segment */
+	__u8 pad;        /* 27 always 0 */
+};
+
+/* Key of map `virtual_servers` of the guard. */
+struct guard_server {
+	__be32 address; /* 0 */
+	__be16 port;    /* 4 */
+	__u16 pad;      /* 6 always 0 */
+};
+
+BATON_ASSERT(sizeof(struct shim_config) == 24, "shim_config");
+BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
+BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
+BATON_ASSERT(sizeof(struct session) == 28, "session");
+BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
+
+#endif

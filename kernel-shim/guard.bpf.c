@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The guard on the balancer's interface. The engine sees frames by a tap, before tc ingress:
+ *
+ *     wire -> tap (guard_filter chooses what the engine gets) -> guard_ingress -> stack
+ *     engine -> guard_egress: marked frames go round to ingress, the others to the wire
+ *
+ * So the engine is given everything for its virtual servers, and the kernel, which would answer
+ * RST, nothing of it but what the engine itself turned round. clsact, direct action, priority 1.
+ * Kernel 5.10 and newer.
+ */
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "config.h"
+#include "counters.h"
+#include "parse.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+/* Is this address and port a virtual server of ours? The value is its number in the config. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct guard_server);
+	__type(value, __u32);
+} virtual_servers SEC(".maps");
+
+/* Does a virtual server of ours have this address? The value means nothing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __be32);
+	__type(value, __u32);
+} virtual_addresses SEC(".maps");
+
+/* Which address do notices to this machine have? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __be32);
+} own SEC(".maps");
+
+/* How often did each thing of counters.h happen? */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, GUARD_COUNTER_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* What a frame is to this machine. */
+enum concern {
+	NOT_OURS,
+	VIRTUAL_TCP,      /* a segment for a virtual server, or too little of one to tell */
+	VIRTUAL_FRAGMENT, /* a later fragment for a virtual address: its ports are not known */
+	VIRTUAL_ICMP,     /* an ICMP error for a virtual address */
+	NOTICE,           /* IXCP for this machine */
+	HANDOVER,         /* IXP */
+};
+
+static __always_inline void count(__u32 index)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &index);
+
+	if (value)
+		(*value)++;
+}
+
+static __always_inline enum concern tcp_concern(struct __sk_buff *skb, const struct iphdr *ip)
+{
+	struct guard_server server = { .address = ip->daddr };
+
+	if (!bpf_map_lookup_elem(&virtual_addresses, &ip->daddr))
+		return NOT_OURS;
+	if (ip->frag_off & bpf_htons(IPV4_OFFSET_MASK))
+		return VIRTUAL_FRAGMENT;
+	if (ip->ihl < 5 || bpf_skb_load_bytes(skb,
+					      IPV4_OFFSET + ip->ihl * 4 + offsetof(struct tcphdr, dest),
+					      &server.port, sizeof(server.port)))
+		return VIRTUAL_TCP;
+	return bpf_map_lookup_elem(&virtual_servers, &server) ? VIRTUAL_TCP : NOT_OURS;
+}
+
+/* RFC 792. linux/icmp.h would pull in the C library. */
+#define ICMP_UNREACHABLE 3
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER_PROBLEM 12
+
+static __always_inline enum concern icmp_concern(struct __sk_buff *skb, const struct iphdr *ip)
+{
+	__u8 type;
+
+	if (!bpf_map_lookup_elem(&virtual_addresses, &ip->daddr) ||
+	    (ip->frag_off & bpf_htons(IPV4_OFFSET_MASK)) ||
+	    bpf_skb_load_bytes(skb, IPV4_OFFSET + ip->ihl * 4, &type, sizeof(type)))
+		return NOT_OURS;
+	if (type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM)
+		return VIRTUAL_ICMP;
+	return NOT_OURS;
+}
+
+static __always_inline enum concern concern_of(struct __sk_buff *skb)
+{
+	struct iphdr ip;
+	__u32 zero = 0;
+	__be32 *address;
+
+	/* A frame with a VLAN tag belongs to another interface on top of this one. */
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
+	    bpf_skb_load_bytes(skb, IPV4_OFFSET, &ip, sizeof(ip)) || ip.version != 4)
+		return NOT_OURS;
+	switch (ip.protocol) {
+	case IPPROTO_TCP:
+		return tcp_concern(skb, &ip);
+	case IPPROTO_ICMP:
+		return icmp_concern(skb, &ip);
+	case BATON_IPPROTO_IXCP:
+		address = bpf_map_lookup_elem(&own, &zero);
+		return address && *address == ip.daddr ? NOTICE : NOT_OURS;
+	case BATON_IPPROTO_IXP:
+		return HANDOVER;
+	default:
+		return NOT_OURS;
+	}
+}
+
+/* The tap: how many bytes of a frame the engine gets, all or none. */
+SEC("socket")
+int guard_filter(struct __sk_buff *skb)
+{
+	/* Frames that leave, frames turned round, and what a switch sent to every port. */
+	if (skb->pkt_type != PACKET_HOST || skb->mark == BATON_MARK_INJECT)
+		return 0;
+	switch (concern_of(skb)) {
+	case VIRTUAL_TCP:
+	case VIRTUAL_FRAGMENT:
+	case VIRTUAL_ICMP:
+	case NOTICE:
+		count(GUARD_SEEN);
+		return skb->len;
+	default:
+		return 0;
+	}
+}
+
+SEC("tc")
+int guard_ingress(struct __sk_buff *skb)
+{
+	if (skb->mark == BATON_MARK_INJECT || skb->mark == BATON_MARK_RETRY)
+		return TC_ACT_UNSPEC;
+	switch (concern_of(skb)) {
+	case VIRTUAL_TCP:
+		count(GUARD_KEPT_VIRTUAL);
+		return TC_ACT_SHOT;
+	case NOTICE:
+		count(GUARD_KEPT_NOTICE);
+		return TC_ACT_SHOT;
+	case HANDOVER:
+		count(GUARD_DROP_IXP);
+		return TC_ACT_SHOT;
+	default:
+		return TC_ACT_UNSPEC;
+	}
+}
+
+SEC("tc")
+int guard_egress(struct __sk_buff *skb)
+{
+	if (skb->mark != BATON_MARK_INJECT)
+		return TC_ACT_UNSPEC;
+	count(GUARD_TURNED);
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+}

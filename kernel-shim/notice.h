@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Turning a frame into a notice to the balancer: an IXP frame that is refused (at ingress), or
+ * the copy of a segment to the client (at egress).
+ *
+ * A copy may be a segment of 64 KB with an unfinished checksum. Cutting it takes the
+ * segmentation away, but not the order to write a TCP checksum at offset 16 behind the IPv4
+ * header: that is why IXCP has a hole there.
+ */
+#ifndef BATON_NOTICE_H
+#define BATON_NOTICE_H
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+#include "packet.h"
+
+/*
+ * Makes the frame this notice and sends it, at either hook. `mac` is the balancer's, `own_mac`
+ * this interface's. Returns the verdict. On the balancer itself the notice goes round to its
+ * ingress, where the engine's tap takes it as if it had come over the wire.
+ */
+static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_config *config,
+				       const struct notice *notice, const __u8 *mac,
+				       const __u8 *own_mac, int at_ingress)
+{
+	struct notice_frame frame = {};
+
+	fill_notice(&frame, notice, config);
+	__builtin_memcpy(frame.eth.h_dest, mac, ETH_ALEN);
+	__builtin_memcpy(frame.eth.h_source, own_mac, ETH_ALEN);
+	if (bpf_skb_change_tail(skb, NOTICE_FRAME_BYTES, 0) ||
+	    bpf_skb_store_bytes(skb, 0, &frame.eth, NOTICE_FRAME_BYTES, 0)) {
+		count(SHIM_DROP_REWRITE);
+		return TC_ACT_SHOT;
+	}
+	skb->mark = 0;
+
+	if (notice->type == IXCP_ADOPTED)
+		count(SHIM_NOTICE_ADOPTED);
+	else if (notice->type == IXCP_FIN)
+		count(SHIM_NOTICE_FIN);
+	else if (notice->type == IXCP_RST)
+		count(SHIM_NOTICE_RST);
+	else if (notice->reason == IXCP_REASON_NO_LISTENER)
+		count(SHIM_REFUSED_NO_LISTENER);
+	else if (notice->reason == IXCP_REASON_TUPLE_IN_USE)
+		count(SHIM_REFUSED_TUPLE_IN_USE);
+	else
+		count(SHIM_REFUSED_UNABLE);
+
+	if ((config->flags & SHIM_LOCAL) && notice->balancer == config->own)
+		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+	return at_ingress ? bpf_redirect(skb->ifindex, 0) : TC_ACT_OK;
+}
+
+/* The four-tuple as the client's segments carry it, of a segment to the client. */
+static __always_inline struct session_key reversed_tuple(const struct tcp_view *view)
+{
+	struct session_key tuple = {
+		.client = view->ip->daddr,
+		.virtual_addr = view->ip->saddr,
+		.client_port = view->tcp->dest,
+		.virtual_port = view->tcp->source,
+	};
+
+	return tuple;
+}
+
+/* Egress of a copy: its mark says which notice it is to become. */
+static __always_inline int become_notice(struct __sk_buff *skb)
+{
+	const struct shim_config *config = get_config();
+	struct tcp_view view;
+
+	if (!config) {
+		count(SHIM_DROP_UNCONFIGURED);
+		return TC_ACT_SHOT;
+	}
+	if (parse_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, &view) != PARSE_OK) {
+		count(SHIM_DROP_NOTICE);
+		return TC_ACT_SHOT;
+	}
+
+	struct session_key tuple = reversed_tuple(&view);
+	struct session *session = bpf_map_lookup_elem(&sessions, &tuple);
+
+	if (!session) {
+		count(SHIM_DROP_NOTICE);
+		return TC_ACT_SHOT;
+	}
+
+	struct notice notice = {
+		.type = skb->mark & 0xf,
+		.reason = skb->mark >> 4 & 0xf,
+		.session = session->nonce,
+		.balancer = session->balancer,
+		.tuple = tuple,
+		.seq = view.tcp->seq,
+		.ack = view.tcp->ack_seq,
+	};
+	__u8 own_mac[ETH_ALEN];
+
+	__builtin_memcpy(own_mac, view.eth->h_source, ETH_ALEN);
+	return send_notice(skb, config, &notice, session->mac, own_mac, 0);
+}
+
+/* Sends a copy of this segment on its way to become a notice. Packet pointers end here. */
+static __always_inline int tell(struct __sk_buff *skb, __u32 type, __u32 mark)
+{
+	skb->mark = BATON_MARK_NOTICE | type;
+
+	long error = bpf_clone_redirect(skb, skb->ifindex, 0);
+
+	skb->mark = mark;
+	if (error)
+		count(SHIM_DROP_CLONE);
+	return error == 0;
+}
+
+#endif

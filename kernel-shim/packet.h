@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The two packets that the shim writes itself, a notice and a reset, and the Internet checksum
+ * (RFC 1071) for them. Compiles for BPF and natively.
+ */
+#ifndef BATON_PACKET_H
+#define BATON_PACKET_H
+
+#include "parse.h"
+#include "siphash.h"
+
+#define OWN_TTL 64
+#define IPV4_DONT_FRAGMENT 0x4000
+
+/* A whole notice as it goes to the wire. The pad puts every field on its natural boundary. */
+struct notice_frame {
+	__u8 pad[2];
+	struct ethhdr eth;
+	struct iphdr ip;
+	struct ixcp_hdr ixcp;
+} __attribute__((aligned(8)));
+
+#define NOTICE_FRAME_BYTES ((int)(sizeof(struct ethhdr) + sizeof(struct iphdr) + IXCP_LENGTH))
+BATON_ASSERT(__builtin_offsetof(struct notice_frame, eth) == 2, "notice_frame.eth");
+BATON_ASSERT(__builtin_offsetof(struct notice_frame, ixcp) + IXCP_LENGTH == 2 + 74, "notice_frame");
+
+/* What stands behind the Ethernet header of a reset. */
+struct reset_packet {
+	struct iphdr ip;
+	struct tcphdr tcp;
+};
+
+BATON_ASSERT(sizeof(struct reset_packet) == 40, "reset_packet");
+
+/* Everything that a notice says about one session. */
+struct notice {
+	__u8 type, reason;
+	__be32 session;
+	__be32 balancer;
+	struct session_key tuple;
+	__be32 seq, ack;
+};
+
+static __always_inline __u16 checksum_fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (__u16)~sum;
+}
+
+typedef __u16 __attribute__((may_alias)) checksum_word;
+
+/* Sum of `count` 16-bit words as they lie in memory: any byte order gives the right checksum. */
+static __always_inline __u32 checksum_add(const void *words, int count, __u32 sum)
+{
+	const checksum_word *at = words;
+
+#ifdef __clang__
+#pragma unroll
+#endif
+	for (int i = 0; i < count; i++)
+		sum += at[i];
+	return sum;
+}
+
+/* A checksum after one of the words under it changed (RFC 1624, equation 3): a wrong one stays wrong. */
+static __always_inline __u16 checksum_replace(__u16 check, __u16 old_word, __u16 new_word)
+{
+	return checksum_fold((__u32)(__u16)~check + (__u16)~old_word + new_word);
+}
+
+static __always_inline void fill_ipv4(struct iphdr *ip, __be32 source, __be32 destination,
+				      __u8 protocol, __u16 total)
+{
+	__builtin_memset(ip, 0, sizeof(*ip));
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tot_len = BE16(total);
+	ip->frag_off = BE16(IPV4_DONT_FRAGMENT);
+	ip->ttl = OWN_TTL;
+	ip->protocol = protocol;
+	ip->saddr = source;
+	ip->daddr = destination;
+	ip->check = checksum_fold(checksum_add(ip, sizeof(*ip) / 2, 0));
+}
+
+/* Fills all of `frame` but its MAC addresses. */
+static __always_inline void fill_notice(struct notice_frame *frame, const struct notice *notice,
+					const struct shim_config *config)
+{
+	struct ixcp_hdr *ixcp = &frame->ixcp;
+
+	frame->eth.h_proto = BE16(ETH_P_IP);
+	fill_ipv4(&frame->ip, config->own, notice->balancer, BATON_IPPROTO_IXCP,
+		  IPV4_BYTES + IXCP_LENGTH);
+	ixcp->version = BATON_VERSION;
+	ixcp->type = notice->type;
+	ixcp->length = IXCP_LENGTH;
+	ixcp->reason = notice->reason;
+	ixcp->session = notice->session;
+	ixcp->client = notice->tuple.client;
+	ixcp->virtual_addr = notice->tuple.virtual_addr;
+	ixcp->hole = 0;
+	ixcp->flags = 0;
+	ixcp->client_port = notice->tuple.client_port;
+	ixcp->virtual_port = notice->tuple.virtual_port;
+	ixcp->seq = notice->seq;
+	ixcp->ack = notice->ack;
+	ixcp->tag = ixcp_tag(config->key, config->own, notice->balancer, ixcp);
+}
+
+/* An RST from the client of `tuple` with sequence number `seq` (host byte order). */
+static __always_inline void fill_reset(struct reset_packet *packet, const struct session_key *tuple,
+				       __u32 seq)
+{
+	struct tcphdr *tcp = &packet->tcp;
+
+	fill_ipv4(&packet->ip, tuple->client, tuple->virtual_addr, IPPROTO_TCP, sizeof(*packet));
+	__builtin_memset(tcp, 0, sizeof(*tcp));
+	tcp->source = tuple->client_port;
+	tcp->dest = tuple->virtual_port;
+	tcp->seq = BE32(seq);
+	tcp->doff = 5;
+	tcp->rst = 1;
+
+	/* RFC 9293 section 3.1: pseudo-header of addresses, protocol and length. */
+	const char *addresses = (const char *)&packet->ip + __builtin_offsetof(struct iphdr, saddr);
+	__u32 sum = checksum_add(addresses, 4, BE16(IPPROTO_TCP) + BE16(sizeof(*tcp)));
+
+	tcp->check = checksum_fold(checksum_add(tcp, sizeof(*tcp) / 2, sum));
+}
+
+#endif

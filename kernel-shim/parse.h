@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Where the headers of a frame lie, found by one length check each. The programs take frames
+ * without IPv4 options only, so every offset is a constant:
+ *
+ *     IXP:   Ethernet 0 | IPv4 14 | IXP 34 | TCP 70
+ *     TCP:   Ethernet 0 | IPv4 14 | TCP 34
+ *
+ * `data` to `data_end` is what may be read, `frame_bytes` the length of the whole frame, of
+ * which the end may lie elsewhere. Compiles for BPF and natively.
+ */
+#ifndef BATON_PARSE_H
+#define BATON_PARSE_H
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/tcp.h>
+
+#include "config.h"
+#include "counters.h"
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define BE16(x) ((__be16)__builtin_bswap16(x))
+#define BE32(x) ((__be32)__builtin_bswap32(x))
+#else
+#define BE16(x) ((__be16)(x))
+#define BE32(x) ((__be32)(x))
+#endif
+
+#define IPV4_OFFSET ((int)sizeof(struct ethhdr))
+#define IPV4_BYTES ((int)sizeof(struct iphdr))
+#define TCP_BYTES ((int)sizeof(struct tcphdr))
+/* What must lie in [data, data_end) for the two parsers. */
+#define IXP_FRAME_BYTES (IPV4_OFFSET + IPV4_BYTES + IXP_LENGTH + TCP_BYTES)
+#define TCP_FRAME_BYTES (IPV4_OFFSET + IPV4_BYTES + TCP_BYTES)
+
+/* More-fragments bit and fragment offset: what RFC 791 calls a fragment has one of them. */
+#define IPV4_FRAGMENT_MASK 0x3fff
+#define IPV4_OFFSET_MASK 0x1fff
+
+#define PARSE_OK (-1)
+
+/* TCP flags as the byte at offset 13. */
+#define TCP_FLAG_BYTE 13
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+struct ixp_view {
+	struct ethhdr *eth;
+	struct iphdr *ip;
+	struct ixp_hdr *ixp;
+	struct tcphdr *tcp;
+	__u32 payload; /* bytes behind the TCP header */
+};
+
+struct tcp_view {
+	struct ethhdr *eth;
+	struct iphdr *ip;
+	struct tcphdr *tcp;
+};
+
+/* a - b as a signed number: all sequence arithmetic of the programs. */
+static __always_inline int seq_diff(__u32 a, __u32 b)
+{
+	return (int)(a - b);
+}
+
+static __always_inline __u8 tcp_flags(const struct tcphdr *tcp)
+{
+	return ((const __u8 *)tcp)[TCP_FLAG_BYTE];
+}
+
+/* The protocol of an IPv4 packet, or -1: all that most frames are asked. */
+static __always_inline int parse_protocol(const void *data, const void *data_end)
+{
+	const struct iphdr *ip = (const void *)((const char *)data + IPV4_OFFSET);
+
+	if ((const void *)(ip + 1) > data_end)
+		return -1;
+	return ip->protocol;
+}
+
+/*
+ * A frame whose protocol is IXP. PARSE_OK, or the counter of what is wrong with it. Length and
+ * form are right afterwards; who sent it is the tag's matter.
+ */
+static __always_inline int parse_ixp(void *data, void *data_end, __u32 frame_bytes,
+				     struct ixp_view *view)
+{
+	if ((char *)data + IXP_FRAME_BYTES > (char *)data_end)
+		return SHIM_DROP_TRUNCATED;
+
+	struct iphdr *ip = (void *)((char *)data + IPV4_OFFSET);
+	struct ixp_hdr *ixp = (void *)(ip + 1);
+	struct tcphdr *tcp = (void *)(ixp + 1);
+
+	if (ip->version != 4 || ip->ihl != 5)
+		return SHIM_DROP_IP_OPTIONS;
+	if (ip->frag_off & BE16(IPV4_FRAGMENT_MASK))
+		return SHIM_DROP_FRAGMENT;
+	if (ixp->version != BATON_VERSION)
+		return SHIM_DROP_VERSION;
+
+	__u32 total = BE16(ip->tot_len);
+
+	if (ixp->length != IXP_LENGTH || total > frame_bytes - IPV4_OFFSET ||
+	    total < (__u32)(IPV4_BYTES + IXP_LENGTH + TCP_BYTES))
+		return SHIM_DROP_LENGTH;
+
+	__u32 headers = IPV4_BYTES + IXP_LENGTH + tcp->doff * 4;
+
+	if (tcp->doff < 5 || headers > total)
+		return SHIM_DROP_TCP_HEADER;
+
+	view->eth = data;
+	view->ip = ip;
+	view->ixp = ixp;
+	view->tcp = tcp;
+	view->payload = total - headers;
+	return PARSE_OK;
+}
+
+/*
+ * A TCP segment in plain IPv4. PARSE_OK, or another value for everything else: fragments,
+ * options and other protocols alike, as the caller leaves them all alone.
+ */
+static __always_inline int parse_tcp(void *data, void *data_end, struct tcp_view *view)
+{
+	if ((char *)data + TCP_FRAME_BYTES > (char *)data_end)
+		return SHIM_DROP_TRUNCATED;
+
+	struct iphdr *ip = (void *)((char *)data + IPV4_OFFSET);
+	struct tcphdr *tcp = (void *)(ip + 1);
+
+	if (ip->version != 4 || ip->ihl != 5 || ip->protocol != IPPROTO_TCP)
+		return SHIM_DROP_IP_OPTIONS;
+	if (ip->frag_off & BE16(IPV4_FRAGMENT_MASK))
+		return SHIM_DROP_FRAGMENT;
+
+	view->eth = data;
+	view->ip = ip;
+	view->tcp = tcp;
+	return PARSE_OK;
+}
+
+#endif

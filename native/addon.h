@@ -1,0 +1,54 @@
+// What the parts of the addon offer to addon.cc, and what each environment keeps for them.
+//
+// The addon is loaded in the main thread and in worker threads. Whatever outlives a call belongs to one
+// environment (AddonData) or to one object; there is no other state.
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+
+namespace baton {
+
+// The classes of one environment.
+struct AddonData {
+  Napi::FunctionReference packet_ring;
+  Napi::FunctionReference raw_socket;
+  Napi::FunctionReference bpf_object;
+};
+
+Napi::Function DefinePacketRing(Napi::Env env);
+Napi::Function DefineRawSocket(Napi::Env env);
+Napi::Function DefineBpfObject(Napi::Env env);
+
+Napi::Value OpenPacketRing(const Napi::CallbackInfo& info);
+Napi::Value OpenRawSocket(const Napi::CallbackInfo& info);
+Napi::Value LoadBpf(const Napi::CallbackInfo& info);
+Napi::Value KernelHasFunction(const Napi::CallbackInfo& info);
+Napi::Value InterfaceInfo(const Napi::CallbackInfo& info);
+Napi::Value Neighbours(const Napi::CallbackInfo& info);
+Napi::Value ResolveNeighbour(const Napi::CallbackInfo& info);
+Napi::Value DetachTc(const Napi::CallbackInfo& info);
+Napi::Value RemoveClsactIfEmpty(const Napi::CallbackInfo& info);
+
+// The Uint8Array in argument `index`; throws if it is something else.
+inline Napi::Uint8Array BytesArgument(const Napi::CallbackInfo& info, size_t index) {
+  if (!info[index].IsTypedArray() || info[index].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    throw Napi::TypeError::New(info.Env(), "a Uint8Array is expected");
+  }
+  return info[index].As<Napi::Uint8Array>();
+}
+
+// The whole number in argument `index`; throws if it is something else.
+inline uint32_t NumberArgument(const Napi::CallbackInfo& info, size_t index) {
+  if (!info[index].IsNumber()) throw Napi::TypeError::New(info.Env(), "a number is expected");
+  return info[index].As<Napi::Number>().Uint32Value();
+}
+
+// The string in argument `index`; throws if it is something else.
+inline std::string StringArgument(const Napi::CallbackInfo& info, size_t index) {
+  if (!info[index].IsString()) throw Napi::TypeError::New(info.Env(), "a string is expected");
+  return info[index].As<Napi::String>().Utf8Value();
+}
+
+}  // namespace baton

@@ -1,0 +1,77 @@
+// Errors on their way from the kernel to JavaScript.
+//
+// Code that talks to the kernel throws SystemError and knows nothing of JavaScript; the functions that
+// JavaScript calls turn it into an Error with `code` and `syscall`.
+#pragma once
+
+#include <napi.h>
+#include <uv.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+namespace baton {
+
+// A call that the kernel refused.
+struct SystemError {
+  int error;            // errno, positive
+  const char* syscall;  // what was called: a literal
+  std::string detail;   // more for people to read, or nothing
+};
+
+[[noreturn]] inline void ThrowSystem(const char* syscall, std::string detail = "") {
+  throw SystemError{errno, syscall, std::move(detail)};
+}
+
+// The JavaScript Error for a SystemError: `EPERM: operation not permitted, socket`.
+inline Napi::Error ToJavaScript(Napi::Env env, const SystemError& failure) {
+  char name[64];
+  char text[128];
+  uv_err_name_r(-failure.error, name, sizeof name);
+  uv_strerror_r(-failure.error, text, sizeof text);
+  std::string message = std::string(name) + ": " + text + ", " + failure.syscall;
+  if (!failure.detail.empty()) message += ": " + failure.detail;
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, name));
+  error.Set("syscall", Napi::String::New(env, failure.syscall));
+  return error;
+}
+
+// Runs `body`, and throws what it throws as a JavaScript Error.
+template <typename Body>
+auto Guard(Napi::Env env, Body body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const SystemError& failure) {
+    throw ToJavaScript(env, failure);
+  }
+}
+
+// An argument that makes no sense: a mistake of the calling code, not of the machine.
+[[noreturn]] inline void ThrowArgument(Napi::Env env, const std::string& message) {
+  throw Napi::TypeError::New(env, message);
+}
+
+// A file descriptor that closes itself.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  ~Fd();
+
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace baton

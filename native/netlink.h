@@ -1,0 +1,64 @@
+// rtnetlink by hand: requests, dumps, attributes. Used for interfaces, neighbours and tc filters.
+#pragma once
+
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "errors.h"
+
+namespace baton {
+
+// One request: a netlink header, a fixed part, attributes.
+template <typename Fixed>
+class NetlinkRequest {
+ public:
+  NetlinkRequest(uint16_t type, uint16_t flags, const Fixed& fixed)
+      : bytes_(NLMSG_SPACE(sizeof(Fixed))) {
+    header()->nlmsg_type = type;
+    header()->nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
+    std::memcpy(NLMSG_DATA(header()), &fixed, sizeof fixed);
+  }
+
+  void Add(uint16_t type, const void* value, size_t length) {
+    const size_t at = bytes_.size();
+    bytes_.resize(at + RTA_SPACE(length));
+    auto* attribute = reinterpret_cast<rtattr*>(bytes_.data() + at);
+    attribute->rta_type = type;
+    attribute->rta_len = static_cast<uint16_t>(RTA_LENGTH(length));
+    std::memcpy(RTA_DATA(attribute), value, length);
+  }
+
+  nlmsghdr* Finish() {
+    header()->nlmsg_len = static_cast<uint32_t>(bytes_.size());
+    return header();
+  }
+
+ private:
+  nlmsghdr* header() { return reinterpret_cast<nlmsghdr*>(bytes_.data()); }
+  std::vector<uint8_t> bytes_;
+};
+
+// The attribute of this type in a list, or nullptr.
+const rtattr* FindAttribute(const rtattr* first, int length, uint16_t type);
+
+class Netlink {
+ public:
+  using Visit = std::function<void(const nlmsghdr&)>;
+
+  Netlink();
+  // Sends a request and visits every message of the answer, up to the acknowledgement or the end of a
+  // dump. A dump that changes under the kernel's hands is begun again: `restart` forgets what was visited.
+  void Ask(nlmsghdr* request, const char* name, const Visit& visit, const std::function<void()>& restart = {});
+
+ private:
+  bool Once(nlmsghdr* request, const char* name, const Visit& visit);
+  Fd socket_;
+  uint32_t sequence_ = 0;
+};
+
+}  // namespace baton

@@ -1,0 +1,271 @@
+#include "packet_ring.h"
+
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace baton {
+
+namespace {
+
+// The kernel accounts received frames in these units only where rings have slots; ours has blocks.
+constexpr uint32_t kReceiveFrameUnit = 2048;
+
+// Slots of the transmit ring are grouped in blocks of this size, so that the kernel need not find more
+// contiguous memory at once.
+constexpr uint32_t kTransmitBlockBytes = 65536;
+
+// Bytes that may be under way to the device: more than the transmit ring holds.
+constexpr int kSendBufferBytes = 256 << 20;
+
+constexpr uint32_t kEtherTypeOffset = 12;
+
+Fd OpenPacketSocket() {
+  // Protocol 0: nothing is received before bind(), when the filter is in place; and never, by sockets
+  // that are not bound.
+  const int fd = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) ThrowSystem("socket", "AF_PACKET");
+  return Fd(fd);
+}
+
+template <typename Value>
+void SetOption(const Fd& fd, int level, int option, const Value& value, const char* name) {
+  if (::setsockopt(fd.get(), level, option, &value, sizeof value) != 0) ThrowSystem("setsockopt", name);
+}
+
+// 0, or the errno of a send on a socket that is not bound.
+int SendTo(const Fd& fd, uint32_t interface_index, uint16_t ether_type_be, iovec* parts, size_t count) {
+  sockaddr_ll address{};
+  address.sll_family = AF_PACKET;
+  address.sll_protocol = ether_type_be;
+  address.sll_ifindex = static_cast<int>(interface_index);
+  msghdr message{};
+  message.msg_name = &address;
+  message.msg_namelen = sizeof address;
+  message.msg_iov = parts;
+  message.msg_iovlen = count;
+  return ::sendmsg(fd.get(), &message, MSG_DONTWAIT) < 0 ? errno : 0;
+}
+
+uint32_t FlagsOf(const tpacket3_hdr* packet, const VirtioHeader& virtio) {
+  uint32_t flags = 0;
+  if ((virtio.flags & kVirtioNeedsChecksum) != 0) flags |= kChecksumPartial;
+  if ((packet->tp_status & TP_STATUS_CSUM_VALID) != 0) flags |= kChecksumValid;
+  if (virtio.gso_type != kVirtioNotSegmented) flags |= kSegmented;
+  if (packet->tp_snaplen < packet->tp_len) flags |= kTruncated;
+  return flags;
+}
+
+// Whether a frame is for this machine and this network. What a promiscuous interface overhears belongs
+// to others, and so does a frame whose VLAN tag the kernel took off.
+bool IsVlan(const tpacket3_hdr* packet) { return (packet->tp_status & TP_STATUS_VLAN_VALID) != 0; }
+
+bool IsForOthers(const uint8_t* packet) {
+  const auto* address =
+      reinterpret_cast<const sockaddr_ll*>(packet + TPACKET_ALIGN(sizeof(tpacket3_hdr)));
+  return address->sll_pkttype == PACKET_OTHERHOST;
+}
+
+}  // namespace
+
+Mapping::Mapping(int fd, size_t bytes) : bytes_(bytes) {
+  void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (base == MAP_FAILED) ThrowSystem("mmap");
+  base_ = static_cast<uint8_t*>(base);
+}
+
+Mapping::~Mapping() { Unmap(); }
+
+void Mapping::Unmap() {
+  if (base_ != nullptr) ::munmap(base_, bytes_);
+  base_ = nullptr;
+}
+
+PacketRing::PacketRing(const PacketRingOptions& options)
+    : options_(options),
+      receive_bytes_(static_cast<size_t>(options.receive_blocks) * options.receive_block_bytes) {
+  const uint64_t transmit_bytes = static_cast<uint64_t>(options.transmit_slots) * options.transmit_slot_bytes;
+  const auto block_bytes = static_cast<uint32_t>(
+      std::min<uint64_t>(transmit_bytes, std::max(kTransmitBlockBytes, options.transmit_slot_bytes)));
+  // Offsets are 32 bits; and slots must follow each other without a gap.
+  if (receive_bytes_ + transmit_bytes > UINT32_MAX || block_bytes == 0 || transmit_bytes % block_bytes != 0 ||
+      block_bytes % options.transmit_slot_bytes != 0 || options.receive_block_bytes < kReceiveFrameUnit ||
+      options.transmit_slot_bytes <= kSlotHeaderBytes + kVirtioBytes + ETH_HLEN) {
+    throw SystemError{EINVAL, "openPacketRing", "sizes of the rings"};
+  }
+
+  ring_fd_ = OpenPacketSocket();
+  const int on = 1;
+  SetOption(ring_fd_, SOL_PACKET, PACKET_VERSION, static_cast<int>(TPACKET_V3), "PACKET_VERSION");
+  SetOption(ring_fd_, SOL_PACKET, PACKET_VNET_HDR, on, "PACKET_VNET_HDR");
+  SetOption(ring_fd_, SOL_PACKET, PACKET_IGNORE_OUTGOING, on, "PACKET_IGNORE_OUTGOING");
+  SetOption(ring_fd_, SOL_PACKET, PACKET_QDISC_BYPASS, on, "PACKET_QDISC_BYPASS");
+  SetOption(ring_fd_, SOL_SOCKET, SO_SNDBUFFORCE, kSendBufferBytes, "SO_SNDBUFFORCE");
+
+  tpacket_req3 receive{};
+  receive.tp_block_size = options.receive_block_bytes;
+  receive.tp_block_nr = options.receive_blocks;
+  receive.tp_frame_size = kReceiveFrameUnit;
+  receive.tp_frame_nr = options.receive_block_bytes / kReceiveFrameUnit * options.receive_blocks;
+  receive.tp_retire_blk_tov = options.retire_ms;
+  SetOption(ring_fd_, SOL_PACKET, PACKET_RX_RING, receive, "PACKET_RX_RING");
+
+  tpacket_req3 transmit{};
+  transmit.tp_block_size = block_bytes;
+  transmit.tp_block_nr = static_cast<uint32_t>(transmit_bytes / block_bytes);
+  transmit.tp_frame_size = options.transmit_slot_bytes;
+  transmit.tp_frame_nr = options.transmit_slots;
+  SetOption(ring_fd_, SOL_PACKET, PACKET_TX_RING, transmit, "PACKET_TX_RING");
+
+  mapping_ = std::make_shared<Mapping>(ring_fd_.get(), receive_bytes_ + transmit_bytes);
+  transmit_ = std::make_unique<TransmitRing>(ring_fd_.get(), mapping_->base() + receive_bytes_,
+                                             options.transmit_slots, options.transmit_slot_bytes);
+
+  // The device's way (bypass) drops a frame that software must cut into segments, so these take the
+  // queue's way; and so must frames for this machine's own kernel, for the egress hook is on it.
+  outside_fd_ = OpenPacketSocket();
+  SetOption(outside_fd_, SOL_PACKET, PACKET_VNET_HDR, on, "PACKET_VNET_HDR");
+  SetOption(outside_fd_, SOL_SOCKET, SO_SNDBUFFORCE, kSendBufferBytes, "SO_SNDBUFFORCE");
+  local_fd_ = OpenPacketSocket();
+  SetOption(local_fd_, SOL_PACKET, PACKET_VNET_HDR, on, "PACKET_VNET_HDR");
+  SetOption(local_fd_, SOL_SOCKET, SO_SNDBUFFORCE, kSendBufferBytes, "SO_SNDBUFFORCE");
+  SetOption(local_fd_, SOL_SOCKET, SO_MARK, options.inject_mark, "SO_MARK");
+
+  if (options.filter_program_fd >= 0) {
+    SetOption(ring_fd_, SOL_SOCKET, SO_ATTACH_BPF, options.filter_program_fd, "SO_ATTACH_BPF");
+  }
+  sockaddr_ll address{};
+  address.sll_family = AF_PACKET;
+  address.sll_protocol = htons(ETH_P_ALL);
+  address.sll_ifindex = static_cast<int>(options.interface_index);
+  if (::bind(ring_fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    ThrowSystem("bind", "AF_PACKET");
+  }
+}
+
+tpacket_block_desc* PacketRing::Block(uint32_t index) const {
+  return reinterpret_cast<tpacket_block_desc*>(
+      mapping_->base() + static_cast<size_t>(index % options_.receive_blocks) * options_.receive_block_bytes);
+}
+
+void PacketRing::EnterBlock() {
+  tpacket_block_desc* block = Block(release_ + finished_);
+  frames_left_ = block->hdr.bh1.num_pkts;
+  cursor_ = reinterpret_cast<uint8_t*>(block) + block->hdr.bh1.offset_to_first_pkt;
+}
+
+void PacketRing::LeaveBlock() {
+  finished_++;
+  cursor_ = nullptr;
+}
+
+uint32_t PacketRing::Receive(Descriptor* frames, uint32_t capacity) {
+  uint8_t* const base = mapping_->base();
+  uint32_t count = 0;
+  while (count < capacity) {
+    if (cursor_ == nullptr) {
+      if (finished_ == options_.receive_blocks) break;
+      const tpacket_block_desc* block = Block(release_ + finished_);
+      const uint32_t status = __atomic_load_n(&block->hdr.bh1.block_status, __ATOMIC_ACQUIRE);
+      if ((status & TP_STATUS_USER) == 0) break;
+      EnterBlock();
+    }
+    while (frames_left_ != 0 && count < capacity) {
+      const auto* packet = reinterpret_cast<const tpacket3_hdr*>(cursor_);
+      const uint8_t* frame = cursor_ + packet->tp_mac;
+      if (IsVlan(packet)) {
+        stats_.lost++;
+      } else if (!IsForOthers(cursor_)) {
+        VirtioHeader virtio;
+        std::memcpy(&virtio, frame - kVirtioBytes, kVirtioBytes);
+        frames[count++] = {static_cast<uint32_t>(frame - base), packet->tp_snaplen, FlagsOf(packet, virtio), 0};
+      }
+      cursor_ += packet->tp_next_offset;
+      frames_left_--;
+    }
+    if (frames_left_ == 0) LeaveBlock();
+  }
+  stats_.received += count;
+  return count;
+}
+
+void PacketRing::ReleaseBlocks() {
+  for (; finished_ != 0; finished_--) {
+    __atomic_store_n(&Block(release_)->hdr.bh1.block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+    release_ = (release_ + 1) % options_.receive_blocks;
+  }
+}
+
+// Whether a frame and the virtio header before it lie in the mapping.
+bool PacketRing::Inside(uint32_t offset, uint32_t length) const {
+  return offset >= kVirtioBytes && length >= ETH_HLEN &&
+         static_cast<uint64_t>(offset) + length <= mapping_->bytes();
+}
+
+uint32_t PacketRing::Flush(const Descriptor* frames, uint32_t count) {
+  uint8_t* const base = mapping_->base();
+  for (uint32_t i = 0; i < count; i++) {
+    const Descriptor& frame = frames[i];
+    uint8_t* const start = base + frame.offset;
+    if (!Inside(frame.offset, frame.length)) {
+      stats_.failed++;
+    } else if (frame.slot != kOutsideRing) {
+      transmit_->Put(start, frame.length, frame.offset < receive_bytes_);
+    } else {
+      transmit_->Kick();
+      uint16_t ether_type_be;
+      std::memcpy(&ether_type_be, start + kEtherTypeOffset, sizeof ether_type_be);
+      iovec part{start - kVirtioBytes, kVirtioBytes + frame.length};
+      if (SendTo(outside_fd_, options_.interface_index, ether_type_be, &part, 1) == 0) {
+        stats_.outside++;
+      } else {
+        stats_.failed++;
+      }
+    }
+  }
+  transmit_->Kick();
+  ReleaseBlocks();
+  return transmit_->next();
+}
+
+void PacketRing::SendLocal(uint32_t offset, uint32_t length, bool received) {
+  static const VirtioHeader kPlain{};
+  if (!Inside(offset, length)) {
+    stats_.failed++;
+    return;
+  }
+  uint8_t* const frame = mapping_->base() + offset;
+  const void* virtio = received ? static_cast<const void*>(frame - kVirtioBytes) : &kPlain;
+  iovec parts[2] = {{const_cast<void*>(virtio), kVirtioBytes}, {frame, length}};
+  if (SendTo(local_fd_, options_.interface_index, htons(ETH_P_IP), parts, 2) == 0) {
+    stats_.sent++;
+  } else {
+    stats_.failed++;
+  }
+}
+
+PacketRingStats PacketRing::Stats() {
+  // The kernel's counters start again from 0 whenever they are read.
+  tpacket_stats_v3 kernel{};
+  socklen_t length = sizeof kernel;
+  if (::getsockopt(ring_fd_.get(), SOL_PACKET, PACKET_STATISTICS, &kernel, &length) == 0) {
+    stats_.lost += kernel.tp_drops;
+  }
+  PacketRingStats totals = stats_;
+  totals.sent += transmit_->sent() + stats_.outside;
+  totals.failed += transmit_->failed();
+  return totals;
+}
+
+void PacketRing::ClearError() {
+  int error = 0;
+  socklen_t length = sizeof error;
+  ::getsockopt(ring_fd_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+}
+
+}  // namespace baton

@@ -1,0 +1,141 @@
+// A raw IPv4 socket: interface RawSocket of src/base/native.ts. For the few datagrams per second between
+// agent and balancer; it allocates freely.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <sys/socket.h>
+
+#include <cstring>
+#include <memory>
+
+#include "addon.h"
+#include "errors.h"
+#include "fd_watch.h"
+
+namespace baton {
+
+namespace {
+
+// Datagrams per wakeup, so that a flood does not keep the event loop.
+constexpr int kDatagramsPerWakeup = 256;
+constexpr size_t kDatagramBytes = 65536;
+constexpr int kReceiveBufferBytes = 4 << 20;
+
+class RawSocketObject : public Napi::ObjectWrap<RawSocketObject> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "RawSocket",
+                       {
+                           InstanceMethod<&RawSocketObject::Send>("send"),
+                           InstanceMethod<&RawSocketObject::Start>("start"),
+                           InstanceMethod<&RawSocketObject::Close>("close"),
+                       });
+  }
+
+  explicit RawSocketObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
+
+  ~RawSocketObject() override {
+    if (watch_) watch_->Close();
+  }
+
+  void Open(int protocol) {
+    const int fd = ::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+    if (fd < 0) ThrowSystem("socket", "SOCK_RAW");
+    socket_ = Fd(fd);
+    // A larger buffer is a gain, not a need.
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBufferBytes, sizeof kReceiveBufferBytes);
+  }
+
+ private:
+  void RequireOpen(Napi::Env env) const {
+    if (!socket_.valid()) throw Napi::Error::New(env, "the raw socket is closed");
+  }
+
+  Napi::Value Send(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    RequireOpen(env);
+    const std::string destination = StringArgument(info, 0);
+    const Napi::Uint8Array payload = BytesArgument(info, 1);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    if (::inet_pton(AF_INET, destination.c_str(), &address.sin_addr) != 1) {
+      ThrowArgument(env, "not an IPv4 address: " + destination);
+    }
+    Guard(env, [&] {
+      if (::sendto(socket_.get(), payload.Data(), payload.ByteLength(), MSG_DONTWAIT,
+                   reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) {
+        ThrowSystem("sendto", destination);
+      }
+    });
+    return env.Undefined();
+  }
+
+  Napi::Value Start(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    RequireOpen(env);
+    if (!info[0].IsFunction()) ThrowArgument(env, "a function is expected");
+    if (watch_) ThrowArgument(env, "the raw socket is started already");
+    watch_ = Guard(env, [&] {
+      return FdWatch::Start(env, socket_.get(), "baton:RawSocket", info[0].As<Napi::Function>(),
+                            [this](bool) { OnReady(); });
+    });
+    Ref();  // not to be collected while the kernel may wake it
+    return env.Undefined();
+  }
+
+  void OnReady() {
+    const std::shared_ptr<FdWatch> watch = watch_;
+    const auto buffer = std::make_unique<uint8_t[]>(kDatagramBytes);
+    for (int i = 0; i < kDatagramsPerWakeup && !watch->closed(); i++) {
+      const ssize_t received = ::recv(socket_.get(), buffer.get(), kDatagramBytes, MSG_DONTWAIT);
+      // What an earlier send ran into, such as "host unreachable", is reported here once.
+      if (received < 0 && errno != EAGAIN && errno != EINTR) continue;
+      if (received < 0) return;
+      Deliver(*watch, buffer.get(), static_cast<size_t>(received));
+    }
+  }
+
+  // The kernel delivers the IPv4 header too, and has checked it: raw(7).
+  static void Deliver(FdWatch& watch, const uint8_t* datagram, size_t length) {
+    iphdr header;
+    if (length < sizeof header) return;
+    std::memcpy(&header, datagram, sizeof header);
+    const size_t header_bytes = static_cast<size_t>(header.ihl) * 4;
+    if (header_bytes < sizeof header || header_bytes > length) return;
+    const Napi::Env env = watch.env();
+    Napi::HandleScope scope(env);
+    char source[INET_ADDRSTRLEN];
+    ::inet_ntop(AF_INET, &header.saddr, source, sizeof source);
+    Napi::Uint8Array payload = Napi::Uint8Array::New(env, length - header_bytes);
+    if (length != header_bytes) std::memcpy(payload.Data(), datagram + header_bytes, length - header_bytes);
+    const napi_value arguments[] = {Napi::String::New(env, source), payload};
+    watch.Call(2, arguments);
+  }
+
+  Napi::Value Close(const Napi::CallbackInfo& info) {
+    if (!socket_.valid()) return info.Env().Undefined();
+    if (watch_) {
+      watch_->Close();
+      Unref();
+    }
+    Fd closing = std::move(socket_);
+    return info.Env().Undefined();
+  }
+
+  Fd socket_;
+  std::shared_ptr<FdWatch> watch_;
+};
+
+}  // namespace
+
+Napi::Function DefineRawSocket(Napi::Env env) { return RawSocketObject::Define(env); }
+
+Napi::Value OpenRawSocket(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto protocol = static_cast<int>(NumberArgument(info, 0));
+  Napi::Object object = env.GetInstanceData<AddonData>()->raw_socket.New({});
+  Guard(env, [&] { RawSocketObject::Unwrap(object)->Open(protocol); });
+  return object;
+}
+
+}  // namespace baton

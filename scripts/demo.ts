@@ -1,0 +1,229 @@
+/**
+ * `make demo`: a farm in network namespaces, real requests, and what happened, in plain words.
+ * `make demo-keep` leaves it running; `make demo-stop` ends it.
+ */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { curl, curlAll, sha256 } from '../test/support/farm/requests.js';
+import { batonCommand, Farm, stopKept, VIRTUAL_ADDRESS } from '../test/support/farm.js';
+
+const TAG = 'baton-demo';
+const FILM_BYTES = 100_000_000;
+const RESOURCES = [
+  { path: '/images/', nodes: ['n1'] },
+  { path: '/music/', nodes: ['n2'] },
+  { path: '/films/', nodes: ['n3'] },
+  { path: '/news.txt', nodes: ['n1', 'n2'] },
+];
+const BASE = `http://${VIRTUAL_ADDRESS}`;
+
+const colour = process.stdout.isTTY && process.env.NO_COLOR === undefined;
+const paint = (code: string, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
+const bold = (text: string): string => paint('1', text);
+const faint = (text: string): string => paint('2', text);
+const good = (text: string): string => paint('32', text);
+const bad = (text: string): string => paint('31', text);
+
+const say = (text = ''): void => console.log(text === '' ? '' : `  ${text}`);
+const heading = (text: string): void => console.log(`\n${bold(text)}`);
+const number = (value: number): string => Math.round(value).toLocaleString('en-US');
+
+let wrong = 0;
+
+/** A line that claims something, with the word that tells whether it is so. */
+function claim(text: string, holds: boolean): void {
+  wrong += holds ? 0 : 1;
+  say(`${text}  ${holds ? good('ok') : bad('NOT SO')}`);
+}
+
+/** The nodes in whose access logs a path appeared since `before`. */
+function answeredBy(farm: Farm, path: string, before: readonly number[]): string[] {
+  return farm.webs
+    .filter((web, index) =>
+      web
+        .requests()
+        .slice(before[index])
+        .some((line) => line.includes(` ${path} `)),
+    )
+    .map((web) => web.host.name);
+}
+
+const logged = (farm: Farm): number[] => farm.webs.map((web) => web.requests().length);
+
+/** nginx writes its log line after the last byte: give it a moment. */
+async function settled(farm: Farm, count: number, before: readonly number[]): Promise<void> {
+  const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+  for (let tries = 0; tries < 40 && sum(logged(farm)) < sum(before) + count; tries++) {
+    await sleep(25);
+  }
+}
+
+function fill(farm: Farm, film: Uint8Array): void {
+  const [n1, n2, n3] = farm.webs;
+  n1?.put('images/cat.txt', 'a picture of a cat, from node 1\n');
+  n2?.put('music/song.txt', 'a song, from node 2\n');
+  n3?.put('films/short.txt', 'a short film, from node 3\n');
+  n3?.put('films/long.bin', film);
+  n1?.put('news.txt', 'the news, from node 1\n');
+  n2?.put('news.txt', 'the news, from node 2\n');
+}
+
+async function contentByNode(farm: Farm): Promise<void> {
+  heading('Each node holds something else; the client knows one address');
+  const expected = [
+    ['/images/cat.txt', ['n1']],
+    ['/music/song.txt', ['n2']],
+    ['/films/short.txt', ['n3']],
+    ['/news.txt', ['n1', 'n2']],
+    ['/news.txt', ['n1', 'n2']],
+  ] as const;
+  for (const [path, holders] of expected) {
+    const before = logged(farm);
+    const answer = await curl(farm.client, `${BASE}${path}`, [], 10_000);
+    await settled(farm, 1, before);
+    const [node = '?'] = answeredBy(farm, path, before);
+    const text = `GET ${path.padEnd(17)} ${answer.status}  by ${node}, from ${answer.remoteAddress}`;
+    const holds = (holders as readonly string[]).includes(node) && answer.remoteAddress === VIRTUAL_ADDRESS;
+    claim(
+      `${text}  ${faint(`"${answer.body.toString().trim()}"`.padEnd(34))}`,
+      holds && answer.status === 200,
+    );
+  }
+  const none = await curl(farm.client, `${BASE}/books/none.txt`, [], 10_000);
+  claim(
+    `GET ${'/books/none.txt'.padEnd(17)} ${none.status}  nobody holds it: the balancer's own answer`,
+    none.status === 404,
+  );
+}
+
+async function keptAlive(farm: Farm): Promise<void> {
+  heading('A connection is kept alive');
+  const path = '/images/cat.txt';
+  const answers = await curlAll(
+    farm.client,
+    [path, path, path].map((p) => `${BASE}${p}`),
+    [],
+    10_000,
+  );
+  const connections = answers.reduce((sum, answer) => sum + answer.connects, 0);
+  const all = answers.every((answer) => answer.status === 200) && answers.length === 3;
+  claim(`3 requests, ${connections} connection, all answered by n1`, all && connections === 1);
+}
+
+async function longAnswer(farm: Farm, film: Uint8Array): Promise<void> {
+  heading('100 MB go from the node to the client, not through the balancer');
+  const before = await farm.balancer.traffic();
+  const answer = await curl(farm.client, `${BASE}/films/long.bin`);
+  const after = await farm.balancer.traffic();
+  const received = after.receivedBytes - before.receivedBytes;
+  const sent = after.sentBytes - before.sentBytes;
+  const packets = after.receivedPackets - before.receivedPackets;
+  claim(
+    `${number(answer.body.length)} bytes arrived, SHA-256 ${sha256(answer.body).slice(0, 16)}…`,
+    sha256(answer.body) === sha256(film),
+  );
+  say(`in ${answer.seconds.toFixed(2)} s: ${number(answer.rate / 1e6)} MB/s`);
+  claim(
+    `through the balancer: ${number(received)} bytes in, ${number(sent)} out (${number(packets)} packets: the request and ACKs)`,
+    received < FILM_BYTES / 10,
+  );
+  say(faint(`that is ${((100 * received) / FILM_BYTES).toFixed(2)} % of the answer`));
+}
+
+async function fromInside(farm: Farm): Promise<void> {
+  heading('The balancer tells: baton sessions, while a slow client downloads');
+  const slow = farm.client.start('slow', [
+    'curl',
+    '-s',
+    '-o',
+    '/dev/null',
+    '--limit-rate',
+    '8M',
+    `${BASE}/films/long.bin`,
+  ]);
+  await sleep(500);
+  const sessions = await farm.baton(['sessions', '-c', farm.balancerConfig, '--limit', '8']);
+  await slow.stop();
+  indent(sessions.stdout);
+  heading('baton stats');
+  const stats = await farm.baton(['stats', '-c', farm.balancerConfig]);
+  indent(stats.stdout);
+}
+
+function indent(text: string): void {
+  for (const line of text.trimEnd().split('\n')) {
+    say(line);
+  }
+}
+
+function printHints(farm: Farm): void {
+  const baton = `sudo ${batonCommand([]).join(' ')}`;
+  const inClient = `sudo nsenter --net=/run/netns/${farm.client.namespace}`;
+  heading('The farm is running. Try:');
+  say(`${inClient} curl -i ${BASE}/images/cat.txt`);
+  say(`${inClient} curl -o /dev/null ${BASE}/films/long.bin`);
+  say(`${baton} sessions -c ${farm.balancerConfig}`);
+  say(`${baton} stats -c ${farm.balancerConfig}`);
+  say(
+    `sudo nsenter --net=/run/netns/${farm.balancer.namespace} tcpdump -ni eth0   ${faint('# requests and ACKs, no answers')}`,
+  );
+  say(`sudo kill -9 ${farm.agents[0]?.pid}   ${faint('# the agent of n1: established connections go on')}`);
+  say(`less ${farm.directory}/balancer.log   ${faint('# configs and logs are all in there')}`);
+  say();
+  say(`${bold('sudo make demo-stop')} ends it.`);
+}
+
+async function demo(keep: boolean): Promise<void> {
+  const film = randomBytes(FILM_BYTES);
+  const farm = await Farm.create({ tag: TAG });
+  try {
+    heading('A farm in network namespaces');
+    const { stderr } = await farm.client.run('nginx', ['-v'], { allowFailure: true });
+    const server = /nginx\/[\d.]+/.exec(stderr)?.[0] ?? 'nginx';
+    say(`client    ${farm.client.address}`);
+    say(`balancer  ${farm.balancer.address}    virtual address ${VIRTUAL_ADDRESS} port 80`);
+    for (const node of farm.nodes) {
+      const holds = RESOURCES.filter((resource) => resource.nodes.includes(node.name)).map(
+        (resource) => resource.path,
+      );
+      say(`${node.name}        ${node.address}    stock ${server}, holds ${holds.join(' and ')}`);
+    }
+    fill(farm, film);
+    await farm.startAll(RESOURCES);
+    await contentByNode(farm);
+    await keptAlive(farm);
+    await longAnswer(farm, film);
+    await fromInside(farm);
+    if (keep) {
+      printHints(farm);
+      farm.keep();
+    }
+  } finally {
+    await farm.stop();
+  }
+  say();
+  if (wrong > 0) {
+    say(bad(`${wrong} of the above did not hold.`));
+    process.exitCode = 1;
+  } else if (!keep) {
+    say(`All of it held. The farm is gone again; ${bold('sudo make demo-keep')} leaves one running.`);
+  }
+}
+
+async function main(mode: string | undefined): Promise<void> {
+  if (process.getuid?.() !== 0) {
+    throw new Error('network namespaces need root: run it with sudo');
+  }
+  if (mode === 'demo-stop') {
+    console.log(stopKept(TAG) ? 'The demo has ended; its namespaces are gone.' : 'No demo is running.');
+    return;
+  }
+  await demo(mode === 'demo-keep');
+}
+
+try {
+  await main(process.argv[2]);
+} catch (error) {
+  console.error(`demo: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,108 @@
+/**
+ * Who listens on this machine. A process that has a virtual server's address and port would never hear
+ * of a client, because the guard keeps them from it: better said at the start than found out later.
+ */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { BatonError } from '../../base/errors.js';
+
+/** State of a listening socket in /proc/net/tcp. */
+const LISTEN = '0A';
+const ANY = '0.0.0.0';
+const ANY_IPV6 = '0'.repeat(32);
+/** ::ffff:0:0/96 as the kernel prints it: words in host byte order. */
+const MAPPED = /^0{16}(?:0000FFFF|FFFF0000)([0-9A-F]{8})$/;
+
+export interface ListeningSocket {
+  /** Dotted quad; undefined: every IPv6 address. */
+  address: string | undefined;
+  port: number;
+  inode: string;
+}
+
+/** The listening sockets in the text of /proc/net/tcp or tcp6; of the latter those that may take IPv4. */
+export function parseListening(text: string): ListeningSocket[] {
+  const found: ListeningSocket[] = [];
+  for (const line of text.split('\n').slice(1)) {
+    const fields = line.trim().split(/\s+/);
+    const [address, port] = (fields[1] ?? '').split(':');
+    if (fields[3] !== LISTEN || address === undefined || port === undefined) continue;
+    const socket = { port: Number.parseInt(port, 16), inode: fields[9] ?? '' };
+    const mapped = MAPPED.exec(address)?.[1];
+    if (address === ANY_IPV6) found.push({ address: undefined, ...socket });
+    else if (mapped !== undefined) found.push({ address: quadOf(mapped), ...socket });
+    else if (address.length === 8) found.push({ address: quadOf(address), ...socket });
+  }
+  return found;
+}
+
+function quadOf(word: string): string {
+  // A word in host byte order whose bytes are in network byte order.
+  const bytes = new Uint8Array(Uint32Array.of(Number.parseInt(word, 16)).buffer);
+  return bytes.join('.');
+}
+
+/**
+ * Makes sure that nobody on this machine listens where a virtual server is to be.
+ * @throws BatonError BATON_IN_USE that names the process
+ */
+export async function requireNoListener(
+  servers: readonly { name: string; address: string; port: number }[],
+): Promise<void> {
+  const sockets = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) => parseListening(readIfThere(file)));
+  for (const { name, address, port } of servers) {
+    const same = sockets.filter((socket) => socket.port === port);
+    const ipv4 = same.filter((socket) => socket.address !== undefined);
+    let taken = ipv4.find((socket) => socket.address === address || socket.address === ANY);
+    // Whether a socket for every IPv6 address takes IPv4 as well is not told: only trying shows it.
+    if (taken === undefined && ipv4.length === 0 && same[0] !== undefined && !(await isFree(port)))
+      taken = same[0];
+    if (taken === undefined) continue;
+    const where = taken.address === address ? address : 'every address';
+    throw new BatonError(
+      'BATON_IN_USE',
+      `port ${port} of ${where} is already bound by ${holderOf(taken.inode)}, and virtual server ${name} is ${address}:${port}`,
+      { hint: "stop it, or bind it to the machine's own address" },
+    );
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer((socket) => socket.destroy());
+    server.once('error', () => resolve(false));
+    server.listen({ host: ANY, port }, () => server.close(() => resolve(true)));
+  });
+}
+
+function readIfThere(file: string): string {
+  try {
+    return readFileSync(file, 'latin1');
+  } catch {
+    // A kernel without IPv6 has no tcp6.
+    return '';
+  }
+}
+
+/** The process that has a socket open: "nginx (process 123)". */
+function holderOf(inode: string): string {
+  const wanted = `socket:[${inode}]`;
+  for (const process of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const files = readdirSync(`/proc/${process}/fd`);
+      if (!files.some((file) => linkOf(`/proc/${process}/fd/${file}`) === wanted)) continue;
+      return `${readFileSync(`/proc/${process}/comm`, 'utf8').trim()} (process ${process})`;
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return 'another process';
+}
+
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * The virtual addresses on the link: whether anybody else has one (RFC 5227 section 2.1), and telling
+ * the link that they are ours now (section 2.3). The waits are shorter than the RFC's, which suit
+ * hosts that come up by the hundred; a server's takeover should take less than a second.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { BatonError } from '../../base/errors.js';
+import { ArpOperation, type ArpPacket, buildArpRequest } from '../../wire/arp.js';
+import { formatMac } from '../../wire/ethernet.js';
+import { parseIpv4 } from '../../wire/ipv4.js';
+import { ArpPort } from './arp-port.js';
+
+const PROBES = 3;
+const PROBE_INTERVAL_MS = 200;
+/** A second announcement, for whoever missed the first (ANNOUNCE_INTERVAL). */
+const ANNOUNCE_AGAIN_MS = 2_000;
+const UNSPECIFIED = 0;
+
+/**
+ * Asks the link three times in 600 ms whether somebody else has one of the addresses, or is asking the same.
+ * @param mac of the interface, six bytes
+ * @throws BatonError BATON_IN_USE that names who has it
+ */
+export async function probeAddresses(
+  interfaceIndex: number,
+  mac: Uint8Array,
+  addresses: readonly string[],
+): Promise<void> {
+  const wanted = new Map(addresses.map((text) => [parseIpv4(text) ?? UNSPECIFIED, text]));
+  const own = formatMac(mac);
+  const holders = new Map<string, string>();
+  const port = new ArpPort(interfaceIndex, (packet) => {
+    const text = wanted.get(claimOf(packet));
+    const holder = formatMac(packet.senderMac);
+    if (text !== undefined && holder !== own) holders.set(text, holder);
+  });
+  try {
+    for (let probe = 0; probe < PROBES && holders.size === 0; probe++) {
+      for (const address of wanted.keys()) port.send(buildArpRequest(mac, UNSPECIFIED, address));
+      await delay(PROBE_INTERVAL_MS);
+    }
+  } finally {
+    port.close();
+  }
+  for (const [address, holder] of holders) {
+    throw new BatonError('BATON_IN_USE', `${address} is already in use by ${holder}`, {
+      hint: 'another balancer, or a node that answers ARP for it',
+    });
+  }
+}
+
+/** The address that the sender of an ARP packet has, or is about to take. */
+function claimOf(packet: ArpPacket): number {
+  const probe = packet.operation === ArpOperation.request && packet.senderAddress === UNSPECIFIED;
+  return probe ? packet.targetAddress : packet.senderAddress;
+}
+
+/** Tells the link twice whose the addresses are; the second time is two seconds later. */
+export class Announcer {
+  private readonly interfaceIndex: number;
+  private readonly mac: Uint8Array;
+  private readonly addresses: readonly string[];
+  private timer: NodeJS.Timeout | undefined;
+
+  /** @param mac of the interface, six bytes */
+  constructor(interfaceIndex: number, mac: Uint8Array, addresses: readonly string[]) {
+    this.interfaceIndex = interfaceIndex;
+    this.mac = mac;
+    this.addresses = addresses;
+  }
+
+  /** Announces now and once more. Throws what the system says to a packet socket. */
+  announce(): void {
+    clearTimeout(this.timer);
+    this.send();
+    this.timer = setTimeout(() => {
+      try {
+        this.send();
+      } catch {
+        // The interface went away between the two; whoever watches it says so.
+      }
+    }, ANNOUNCE_AGAIN_MS);
+    this.timer.unref();
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+  }
+
+  private send(): void {
+    const port = new ArpPort(this.interfaceIndex);
+    try {
+      for (const text of this.addresses) {
+        const address = parseIpv4(text) ?? UNSPECIFIED;
+        port.send(buildArpRequest(this.mac, address, address));
+      }
+    } finally {
+      port.close();
+    }
+  }
+}

@@ -1,0 +1,109 @@
+/** What `baton stats` and `baton sessions` show: engine, machine and config, put together. */
+import type { Counters } from '../base/counters.js';
+import { SessionState } from '../tcp/session-table.js';
+import type { StatsSource } from './api.js';
+import { version } from './cli.js';
+import type { BalancerConfig } from './config.js';
+import type { NodeState, SessionPage, StatsDocument } from './documents.js';
+import type { EngineHandle } from './engine-handle.js';
+import type { NodeSnapshot } from './engine-messages.js';
+import type { Machine } from './machine/machine.js';
+import type { NodeEvents } from './node-events.js';
+
+export interface BalancerParts {
+  config: BalancerConfig;
+  engine: EngineHandle;
+  machine: Machine;
+  counters: Counters;
+  events: NodeEvents;
+}
+
+/** What EngineSnapshot.ring holds, by name. */
+const RING_NAMES = [
+  'ring_received',
+  'ring_lost',
+  'ring_sent',
+  'ring_send_failed',
+  'ring_sent_outside',
+] as const;
+
+export class BalancerStats implements StatsSource {
+  private readonly parts: BalancerParts;
+  private readonly startedAt = performance.now();
+
+  constructor(parts: BalancerParts) {
+    this.parts = parts;
+  }
+
+  async stats(): Promise<StatsDocument> {
+    const { config, engine, machine, counters, events } = this.parts;
+    const snapshot = await engine.snapshot();
+    const { guard, shim } = machine.counters();
+    const inState = (state: number): number => snapshot.inState[state] ?? 0;
+    const states = [
+      SessionState.synReceived,
+      SessionState.collecting,
+      SessionState.handing,
+      SessionState.passing,
+      SessionState.lingering,
+    ];
+    return {
+      version: version(),
+      uptimeMs: performance.now() - this.startedAt,
+      interface: config.interface,
+      datapath: config.datapath,
+      virtualServers: config.virtualServers.map((server, index) => ({
+        name: server.name,
+        address: server.address,
+        port: server.port,
+        predictor: server.predictor,
+        active: snapshot.perServer[index] ?? 0,
+      })),
+      nodes: config.nodes.map((node, index) => {
+        const known = snapshot.nodes[index];
+        const [state, why] = nodeState(known, events.whyUnresolved(index));
+        return {
+          name: node.name,
+          address: node.address,
+          mac: events.mac(index),
+          state,
+          why,
+          active: known?.active ?? 0,
+          adopted: known?.adopted ?? 0,
+          lastReportMs: known?.lastReportMs ?? null,
+        };
+      }),
+      sessions: {
+        total: states.reduce((sum, state) => sum + inState(state), 0),
+        halfOpen: inState(SessionState.synReceived),
+        collecting: inState(SessionState.collecting),
+        handing: inState(SessionState.handing),
+        passing: inState(SessionState.passing),
+        closing: inState(SessionState.lingering),
+      },
+      counters: {
+        ...counters.toObject(),
+        ...Object.fromEntries(RING_NAMES.map((name, index) => [name, snapshot.ring[index] ?? 0])),
+        ...prefixed('guard_', guard),
+        ...prefixed('shim_', shim),
+      },
+    };
+  }
+
+  sessions(after: number, limit: number): Promise<SessionPage> {
+    return this.parts.engine.sessions(after, limit);
+  }
+}
+
+function prefixed(prefix: string, counts: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(Object.entries(counts).map(([name, count]) => [prefix + name, count]));
+}
+
+/** The state of a node in one word, and the reason for it in a sentence. */
+function nodeState(node: NodeSnapshot | undefined, whyUnresolved: string): [NodeState, string] {
+  if (node === undefined || !node.resolved) return ['unresolved', whyUnresolved];
+  if (node.leaving) return ['leaving', 'its agent is stopping or has stopped'];
+  if (!node.able) return ['unable', 'its agent says that its kernel can not adopt'];
+  if (node.suspended) return ['suspended', 'it did not answer the last handoffs'];
+  return ['up', ''];
+}

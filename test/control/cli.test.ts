@@ -1,0 +1,268 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { ControlApi } from '../../src/control/api.js';
+import { version } from '../../src/control/cli.js';
+import type { SessionRow } from '../../src/control/documents.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'baton-cli-'));
+t.teardown(() => rmSync(directory, { recursive: true }));
+const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+
+interface Outcome {
+  code: number;
+  out: string;
+  errors: string;
+}
+
+/** The command as people run it: a process of its own, in a directory of its own. */
+function baton(...args: string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const env = { ...process.env, BATON_DEBUG: '' };
+    execFile(process.execPath, [MAIN, ...args], { cwd: directory, env }, (error, out, errors) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1, out, errors });
+    });
+  });
+}
+
+const CONFIG = `interface: eth0
+keyFile: key.hex
+controlSocket: baton.sock
+virtualServers:
+  - {name: www, address: 10.99.0.100, port: 80}
+nodes:
+  - {name: n1, address: 10.99.0.3}
+resources:
+  - {path: /, nodes: [n1]}
+`;
+writeFileSync(join(directory, 'balancer.yaml'), CONFIG);
+writeFileSync(
+  join(directory, 'node.yaml'),
+  'interface: eth0\nkeyFile: key.hex\nvirtualAddresses: [10.99.0.100]\nbalancers: [10.99.0.2]\n',
+);
+
+t.test('the version, and help', async (t) => {
+  t.same(await baton('--version'), { code: 0, out: `${version()}\n`, errors: '' });
+  const help = await baton('--help');
+  t.equal(help.code, 0);
+  for (const name of ['balancer', 'node', 'check', 'key', 'replay', 'sessions', 'stats']) {
+    t.match(help.out, new RegExp(`^ {2}${name} `, 'm'));
+  }
+  t.match(await baton('balancer', '--help'), { code: 0, out: /--config <file>/, errors: '' });
+  const nothing = await baton();
+  t.match(nothing, { code: 1, out: '', errors: /^Usage: baton/ });
+});
+
+t.test('a command line that makes no sense is one line and exit 1', async (t) => {
+  const cases: [string[], string][] = [
+    [['blancer'], "unknown command 'blancer' (Did you mean balancer?)"],
+    [['check'], "required option '-c, --config <file>' not specified"],
+    [['check', '-c'], "option '-c, --config <file>' argument missing"],
+    [['check', '-c', 'node.yaml', 'more'], "too many arguments for 'check'. Expected 0 arguments but got 1."],
+    [['stats', '--jsn'], "unknown option '--jsn' (Did you mean --json?)"],
+    [
+      ['stats', '-c', 'a', '--socket', 'b'],
+      "option '--socket <path>' cannot be used with option '-c, --config <file>'",
+    ],
+    [
+      ['sessions', '--limit', '0'],
+      "option '--limit <count>' argument '0' is invalid. Expected a whole number from 1 to 16000000.",
+    ],
+    [['\u001b[2J'], "unknown command '\\x1b[2J'"],
+  ];
+  for (const [args, message] of cases) {
+    t.same(await baton(...args), { code: 1, out: '', errors: `baton: ${message} (see \`baton --help\`)\n` });
+  }
+});
+
+t.test('keys', async (t) => {
+  const printed = await baton('key');
+  t.match(printed, { code: 0, out: /^[0-9a-f]{32}\n$/, errors: '' });
+  t.same(await baton('key', 'key.hex'), { code: 0, out: '', errors: '' });
+  t.equal(statSync(join(directory, 'key.hex')).mode & 0o777, 0o600);
+  const before = readFileSync(join(directory, 'key.hex'), 'latin1');
+  t.same(await baton('key', 'key.hex'), {
+    code: 1,
+    out: '',
+    errors:
+      'baton: key file key.hex: there already, and not overwritten (remove it first if every node is to get a new key)\n',
+  });
+  t.equal(readFileSync(join(directory, 'key.hex'), 'latin1'), before);
+});
+
+t.test('check tells which kind it is and what it understood', async (t) => {
+  const balancer = await baton('check', '-c', 'balancer.yaml');
+  t.match(balancer, { code: 0, errors: '' });
+  t.same(balancer.out.split('\n'), [
+    'balancer.yaml: the config of a balancer',
+    '  interface        eth0',
+    '  own address      the first of the interface',
+    `  key file         ${join(directory, 'key.hex')}`,
+    '  datapath         packet',
+    `  control socket   ${join(directory, 'baton.sock')}`,
+    '  virtual servers  www  10.99.0.100:80, round-robin',
+    '  nodes            n1  10.99.0.3, weight 1',
+    '  resources        /  n1',
+    '',
+  ]);
+  const node = await baton('check', '-c', 'node.yaml');
+  t.match(node, { code: 0, errors: '' });
+  t.match(node.out, /^node\.yaml: the config of a node\n/);
+});
+
+t.test('check lists what is wrong, a line each', async (t) => {
+  writeFileSync(
+    join(directory, 'bad.yaml'),
+    CONFIG.replace('port: 80', 'port: 0').replace('[n1]', '[n2, n1]'),
+  );
+  t.same(await baton('check', '-c', 'bad.yaml'), {
+    code: 1,
+    out: '',
+    errors: [
+      'baton: bad.yaml:5:45: virtualServers[0].port: is 0, expected a port number from 1 to 65535\n',
+      'baton: bad.yaml:9:23: resources[0].nodes[0]: is "n2", and there is no such node, expected the name of a node\n',
+    ].join(''),
+  });
+  t.same(await baton('check', '-c', 'absent.yaml'), {
+    code: 1,
+    out: '',
+    errors: 'baton: absent.yaml: can not be read: there is no such file\n',
+  });
+  writeFileSync(
+    join(directory, 'idle.yaml'),
+    CONFIG.replace('nodes:\n', 'nodes:\n  - {name: n2, address: 10.99.0.4}\n'),
+  );
+  t.match(await baton('check', '-c', 'idle.yaml'), {
+    code: 0,
+    errors:
+      'baton: warning: idle.yaml:7:12: nodes[0].name: node "n2" holds no resource and will get no session\n',
+  });
+});
+
+t.test('check looks at the key as well', async (t) => {
+  const file = join(directory, 'key.hex');
+  chmodSync(file, 0o644);
+  t.match(await baton('check', '-c', 'balancer.yaml'), {
+    code: 1,
+    errors: `baton: key file ${file}: mode 0644 gives others access, expected 0600 (run \`chmod 600 ${file}\`)\n`,
+  });
+  chmodSync(file, 0o600);
+});
+
+t.test('programs refuse a config of the other kind before they touch anything', async (t) => {
+  t.match(await baton('replay', '-c', 'node.yaml', '--in', 'x.pcap'), {
+    code: 1,
+    errors:
+      'baton: node.yaml:1:1: the config of a node, expected that of a balancer (`baton node -c node.yaml` is what runs it)\n',
+  });
+  t.match(await baton('node', '-c', 'balancer.yaml'), {
+    code: 1,
+    errors: /the config of a balancer, expected that of a node/,
+  });
+  t.match(await baton('balancer', '-c', 'node.yaml'), {
+    code: 1,
+    errors: /the config of a node, expected that of a balancer/,
+  });
+});
+
+const ROW: SessionRow = {
+  client: '10.99.0.200:40000',
+  virtualServer: 'www',
+  state: 'passing',
+  node: 'n1',
+  request: 'GET /a.html',
+  ageMs: 61_000,
+  idleMs: 15,
+  packets: 12,
+};
+
+t.test('a running balancer is asked by its socket', async (t) => {
+  t.match(await baton('stats', '-c', 'balancer.yaml'), {
+    code: 1,
+    out: '',
+    errors: `baton: control socket ${join(directory, 'baton.sock')}: no balancer is running there (name its config with -c, or its socket with --socket)\n`,
+  });
+  const api = new ControlApi({
+    stats: async () => ({
+      version: '0.1.0',
+      uptimeMs: 3_000,
+      interface: 'eth0',
+      datapath: 'packet',
+      virtualServers: [
+        { name: 'www', address: '10.99.0.100', port: 80, predictor: 'round-robin', active: 1 },
+      ],
+      nodes: [
+        {
+          name: 'n1',
+          address: '10.99.0.3',
+          mac: null,
+          state: 'unresolved',
+          why: 'no reply',
+          active: 1,
+          adopted: 1,
+          lastReportMs: null,
+        },
+      ],
+      sessions: { total: 3, halfOpen: 0, collecting: 0, handing: 0, passing: 3, closing: 0 },
+      counters: { frames: 1_234, drop_malformed_tcp: 0, drop_ixcp_tag: 2 },
+    }),
+    sessions: async (_, limit) => ({
+      sessions: Array(Math.min(limit, 3)).fill(ROW),
+      total: 3,
+      next: limit < 3 ? limit : null,
+    }),
+  });
+  await api.start(join(directory, 'baton.sock'));
+  t.teardown(() => api.stop());
+
+  const stats = await baton('stats', '-c', 'balancer.yaml');
+  t.match(stats, { code: 0, errors: '' });
+  t.same(stats.out.split('\n'), [
+    'Baton 0.1.0 on eth0, datapath packet, up 3.0s',
+    '',
+    'VIRTUAL SERVER  ADDRESS         PREDICTOR    SESSIONS',
+    'www             10.99.0.100:80  round-robin         1',
+    '',
+    'NODE  ADDRESS    MAC  STATE       ACTIVE  ADOPTED  REPORT  WHY',
+    'n1    10.99.0.3  -    unresolved       1        1       -  no reply',
+    '',
+    'sessions: 3 (half-open 0, collecting 0, handing 0, passing 3, closing 0)',
+    '',
+    'COUNTER        VALUE',
+    'frames         1,234',
+    'drop_ixcp_tag      2',
+    '(1 more counter is 0)',
+    '',
+  ]);
+  const json = await baton('stats', '--socket', 'baton.sock', '--json');
+  t.match(JSON.parse(json.out), { counters: { drop_malformed_tcp: 0 }, nodes: [{ mac: null }] });
+
+  const sessions = await baton('sessions', '--socket', 'baton.sock', '--limit', '1');
+  t.same(sessions.out.split('\n'), [
+    'CLIENT             SERVER  STATE    NODE    AGE  IDLE  PACKETS  REQUEST',
+    '10.99.0.200:40000  www     passing  n1    1m01s  15ms       12  GET /a.html',
+    '(1 of 3 sessions; --limit N shows more)',
+    '',
+  ]);
+  const list = await baton('sessions', '-c', 'balancer.yaml', '--json');
+  t.same(JSON.parse(list.out), { sessions: [ROW, ROW, ROW], total: 3 });
+});
+
+t.test('a reader that goes away is no error', async (t) => {
+  const shell = spawn(
+    'sh',
+    ['-c', `{ "${process.execPath}" "${MAIN}" --help; echo "code $?" >&2; } | true`],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
+  const chunks: Buffer[] = [];
+  shell.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+  shell.stderr.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await once(shell, 'close');
+  t.equal(Buffer.concat(chunks).toString(), 'code 0\n');
+});

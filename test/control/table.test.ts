@@ -1,0 +1,49 @@
+import t from 'tap';
+import { formatAge, formatCount, formatTable } from '../../src/control/table.js';
+
+t.test('columns are as wide as their widest cell', async (t) => {
+  const table = formatTable(
+    [{ title: 'NAME' }, { title: 'SESSIONS', align: 'right' }, { title: 'WHY' }],
+    [
+      ['n1', '7', ''],
+      ['longer-name', '1,234,567', 'does not answer'],
+    ],
+  );
+  t.same(table.split('\n'), [
+    'NAME          SESSIONS  WHY',
+    'n1                   7  -',
+    'longer-name  1,234,567  does not answer',
+  ]);
+});
+
+t.test('a table without rows is its titles', async (t) => {
+  t.equal(formatTable([{ title: 'A' }, { title: 'B' }], []), 'A  B');
+});
+
+t.test(
+  'cells can not break out of their row, nor a character outside the basic plane its column',
+  async (t) => {
+    const table = formatTable(
+      [{ title: 'REQUEST' }, { title: 'X' }],
+      [
+        ['GET /\n\u001b[2J', 1],
+        ['🙂', 2],
+      ],
+    );
+    t.same(table.split('\n'), ['REQUEST           X', 'GET /\\x0a\\x1b[2J  1', '🙂                 2']);
+  },
+);
+
+t.test('counts and ages', async (t) => {
+  t.equal(formatCount(1_234_567), '1,234,567');
+  const ages: [number, string][] = [
+    [-3, '0ms'],
+    [850, '850ms'],
+    [12_345, '12.3s'],
+    [59_990, '1m00s'],
+    [245_000, '4m05s'],
+    [11_520_000, '3h12m'],
+    [176_400_000, '2d01h'],
+  ];
+  for (const [ms, text] of ages) t.equal(formatAge(ms), text, String(ms));
+});

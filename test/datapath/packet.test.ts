@@ -1,0 +1,196 @@
+/** The packet datapath over a ring in memory: which slots it takes, what it hands over, what it counts. */
+import t from 'tap';
+import { DESCRIPTOR_WORDS, OUTSIDE_RING, type PacketRing } from '../../src/base/native.js';
+import { FrameFlags, Port } from '../../src/datapath/datapath.js';
+import { INJECT_MARK, PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
+
+const SLOTS = 4;
+const SLOT_BYTES = 256;
+const RECEIVE_BYTES = 1024;
+const ROOM = SLOT_BYTES - 58;
+const STATUS = RECEIVE_BYTES;
+const FIRST_ROOM = RECEIVE_BYTES + 58;
+
+/** A ring whose frames come from a list, and which notes what it is told. */
+class FakeRing implements PacketRing {
+  readonly memory = new ArrayBuffer(RECEIVE_BYTES + SLOTS * SLOT_BYTES);
+  readonly transmitStatus = STATUS;
+  readonly transmitOffset = FIRST_ROOM;
+  readonly transmitRoom = ROOM;
+  readonly transmitSlots = SLOTS;
+  readonly transmitSlotBytes = SLOT_BYTES;
+  readonly status = new Uint32Array(this.memory);
+  /** Frames still to come: [offset, length, flags]. */
+  waiting: [number, number, number][] = [];
+  flushes: number[][][] = [];
+  locals: [number, number, boolean][] = [];
+  next = 0;
+  closes = 0;
+
+  receive(descriptors: Uint32Array): number {
+    const frames = this.waiting.splice(0, descriptors.length / DESCRIPTOR_WORDS);
+    for (const [i, frame] of frames.entries()) {
+      descriptors.set([...frame, 0], i * DESCRIPTOR_WORDS);
+    }
+    return frames.length;
+  }
+  flush(descriptors: Uint32Array, count: number): number {
+    const frames = Array.from({ length: count }, (_, i) => [
+      ...descriptors.subarray(i * DESCRIPTOR_WORDS, (i + 1) * DESCRIPTOR_WORDS),
+    ]);
+    this.flushes.push(frames);
+    this.next = (this.next + frames.filter((frame) => frame[3] !== OUTSIDE_RING).length) % SLOTS;
+    return this.next;
+  }
+  sendLocal(offset: number, length: number, received: boolean): void {
+    this.locals.push([offset, length, received]);
+  }
+  start(): void {}
+  stats(into: Float64Array): Float64Array {
+    return into.fill(7);
+  }
+  close(): void {
+    this.closes++;
+  }
+  markSlot(slot: number, status: number): void {
+    this.status[(STATUS + slot * SLOT_BYTES) / 4] = status;
+  }
+}
+
+const now = (): number => 5;
+const ignore = { receive(): void {}, tick(): void {} };
+
+t.test('a frame built here takes the next slot when it is committed', async (t) => {
+  const ring = new FakeRing();
+  const datapath = new PacketDatapath(ring);
+  t.equal(datapath.reserve(60), FIRST_ROOM);
+  t.equal(datapath.reserve(ROOM), FIRST_ROOM, 'a room that was not committed is used again');
+  datapath.commit(FIRST_ROOM, 70, Port.wire);
+  t.equal(datapath.reserve(60), FIRST_ROOM + SLOT_BYTES);
+  datapath.flush();
+  t.same(ring.flushes, [[[FIRST_ROOM, 70, 0, 0]]]);
+  t.equal(datapath.reserve(60), FIRST_ROOM + SLOT_BYTES, 'goes on where the ring says');
+});
+
+t.test('a frame for this machine takes no slot', async (t) => {
+  const ring = new FakeRing();
+  const datapath = new PacketDatapath(ring);
+  const room = datapath.reserve(60);
+  datapath.commit(room, 60, Port.local);
+  datapath.forward(100, 80, FrameFlags.segmented, Port.local);
+  t.same(ring.locals, [
+    [FIRST_ROOM, 60, false],
+    [100, 80, true],
+  ]);
+  t.equal(datapath.reserve(60), FIRST_ROOM);
+  datapath.flush();
+  t.same(ring.flushes, [[]]);
+});
+
+t.test('received frames are forwarded in order, large ones outside of the ring', async (t) => {
+  const ring = new FakeRing();
+  const datapath = new PacketDatapath(ring);
+  datapath.forward(100, 80, FrameFlags.checksumPartial, Port.wire);
+  datapath.forward(200, 900, FrameFlags.segmented, Port.wire);
+  datapath.commit(datapath.reserve(60), 60, Port.wire);
+  datapath.forward(300, ROOM + 1, 0, Port.wire);
+  datapath.forward(400, 60, FrameFlags.truncated, Port.wire);
+  datapath.flush();
+  t.same(ring.flushes, [
+    [
+      [100, 80, FrameFlags.checksumPartial, 0],
+      [200, 900, FrameFlags.segmented, OUTSIDE_RING],
+      [FIRST_ROOM + SLOT_BYTES, 60, 0, 1],
+    ],
+  ]);
+  t.equal(datapath.transmitTooLong, 1);
+  t.equal(datapath.forwardTruncated, 1);
+});
+
+t.test('a full ring is counted', async (t) => {
+  const ring = new FakeRing();
+  const datapath = new PacketDatapath(ring);
+  for (let i = 0; i < SLOTS; i++) {
+    datapath.commit(datapath.reserve(60), 60, Port.wire);
+  }
+  t.equal(datapath.reserve(60), -1, 'every slot is taken');
+  datapath.forward(100, 60, 0, Port.wire);
+  t.equal(datapath.transmitRingFull, 2);
+  ring.markSlot(0, 2);
+  datapath.flush();
+  t.equal(datapath.reserve(60), -1, 'the kernel still has the slot');
+  ring.markSlot(0, 0);
+  t.equal(datapath.reserve(60), FIRST_ROOM);
+  t.equal(datapath.reserve(ROOM + 1), -1);
+  t.same([datapath.transmitRingFull, datapath.transmitTooLong], [3, 1]);
+});
+
+t.test('a room other than the one reserved last is a mistake of the caller', async (t) => {
+  const datapath = new PacketDatapath(new FakeRing());
+  const room = datapath.reserve(60);
+  datapath.forward(100, 60, 0, Port.wire);
+  t.throws(() => datapath.commit(room, 60, Port.wire), RangeError);
+});
+
+t.test('poll takes batches until the ring is empty, but leaves others their turn', async (t) => {
+  const ring = new FakeRing();
+  const datapath = new PacketDatapath(ring);
+  const seen: number[] = [];
+  let ticks = 0;
+  const sink = {
+    receive: (offset: number, length: number, flags: number, at: number) =>
+      seen.push(offset, length, flags, at),
+    tick: () => {
+      ticks++;
+    },
+  };
+  ring.waiting = [
+    [10, 60, 1],
+    [20, 70, 2],
+  ];
+  t.equal(datapath.poll(sink, now), false);
+  t.same(seen, [10, 60, 1, 5, 20, 70, 2, 5]);
+  t.equal(ticks, 1);
+  t.equal(datapath.poll(sink, now), false);
+  t.equal(ticks, 2, 'ticks without frames');
+
+  ring.waiting = Array.from({ length: 256 * 8 + 1 }, () => [10, 60, 0]);
+  t.equal(datapath.poll(ignore, now), true);
+  t.equal(ring.waiting.length, 1);
+  t.equal(datapath.poll(ignore, now), false);
+});
+
+t.test('close from inside of poll waits for the end of the batch', async (t) => {
+  const ring = new FakeRing();
+  const datapath = new PacketDatapath(ring);
+  ring.waiting = Array.from({ length: 300 }, () => [10, 60, 0]);
+  const sink = {
+    receive: () => {
+      datapath.close();
+      t.equal(ring.closes, 0);
+    },
+    tick: () => {},
+  };
+  t.equal(datapath.poll(sink, now), false);
+  t.equal(ring.waiting.length, 44, 'one batch');
+  t.ok(ring.closes > 0);
+  t.equal(datapath.poll(sink, now), false);
+  t.same(datapath.stats(), new Float64Array(5).fill(7));
+});
+
+t.test('ring sizes follow the MTU', async (t) => {
+  const sizes = (mtu: number): number[] => {
+    const options = packetRingOptions({ interfaceIndex: 1, mtu, filterProgramFd: -1 });
+    return [options.transmitSlots, options.transmitSlotBytes];
+  };
+  t.same(sizes(1500), [4096, 2048]);
+  t.same(sizes(2048 - 72), [4096, 2048]);
+  t.same(sizes(2048 - 71), [4096, 4096]);
+  t.same(sizes(9000), [1024, 16384]);
+  t.same(sizes(65536), [128, 131072]);
+  t.match(packetRingOptions({ interfaceIndex: 3, mtu: 1500, filterProgramFd: 9 }), {
+    interfaceIndex: 3,
+    filterProgramFd: 9,
+    injectMark: INJECT_MARK,
+  });
+});

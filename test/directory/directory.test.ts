@@ -1,0 +1,207 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { Directory } from '../../src/directory/directory.js';
+import { canonicalHost, canonicalPath, duplicates, type Resource } from '../../src/directory/pattern.js';
+
+/** Host and path must be in normal form here. What lies behind both is to be left alone. */
+function find(directory: Directory, host: string, path: string): number {
+  const behind = 'example.org/x/';
+  return directory.find(Buffer.from(host + behind), host.length, Buffer.from(path + behind), path.length);
+}
+
+function named(resources: [string | undefined, string][]): Directory {
+  return new Directory(
+    resources.map(([host, path]) => ({ ...(host === undefined ? {} : { host }), path, nodes: [0] })),
+  );
+}
+
+t.test('paths', async (t) => {
+  const directory = named([
+    [undefined, '/images/'],
+    [undefined, '/images/big/'],
+    [undefined, '/images/logo.png'],
+    [undefined, '/index.html'],
+    [undefined, '/a%2fb/%7e/x/../'],
+  ]);
+  const table: [string, number][] = [
+    ['/images/', 0],
+    ['/images/x', 0],
+    ['/images/x/y/z/', 0],
+    ['/images', -1],
+    ['/imagesx/', -1],
+    ['/images/big', 0],
+    ['/images/big/', 1],
+    ['/images/big/a', 1],
+    ['/images/big/a/b/c/d/e/f', 1],
+    ['/images/logo.png', 2],
+    ['/images/logo.png/', 0],
+    ['/images/logo.pn', 0],
+    ['/index.html', 3],
+    ['/index.html/', -1],
+    ['/Index.html', -1],
+    ['/', -1],
+    ['//images/', -1],
+    ['/images//', 0],
+    ['/a%2Fb/~/c', 4],
+    ['/a/b/~/c', -1],
+  ];
+  for (const [path, resource] of table) t.equal(find(directory, 'any', path), resource, path);
+});
+
+t.test('hosts', async (t) => {
+  const directory = named([
+    [undefined, '/'],
+    ['www.Example.org', '/'],
+    ['*.example.org', '/'],
+    ['*.img.example.org', '/'],
+    ['example.org.', '/only/'],
+    ['*.example.org', '/deep/er/'],
+    ['[2001:DB8::1]', '/'],
+  ]);
+  const table: [string, string, number][] = [
+    ['www.example.org', '/', 1],
+    ['www.example.org', '/deep/er/x', 1],
+    ['a.example.org', '/', 2],
+    ['a.example.org', '/deep/er/x', 5],
+    ['a.b.c.example.org', '/', 2],
+    ['www.www.example.org', '/', 2],
+    ['x.img.example.org', '/', 3],
+    ['img.example.org', '/', 2],
+    ['example.org', '/', 0],
+    ['example.org', '/only/', 4],
+    ['.example.org', '/', 0],
+    ['xexample.org', '/', 0],
+    ['example.org.evil', '/', 0],
+    ['org', '/', 0],
+    ['', '/', 0],
+    ['[2001:db8::1]', '/', 6],
+    [`${'a.'.repeat(200)}example.org`, '/', 2],
+    [`${'x'.repeat(300)}`, '/', 0],
+  ];
+  for (const [host, path, resource] of table)
+    t.equal(find(directory, host, path), resource, `${host}${path}`);
+});
+
+t.test('a host without a match leaves it to the less specific ones', async (t) => {
+  const directory = named([
+    ['www.example.org', '/w/'],
+    ['*.example.org', '/e/'],
+    ['*.org', '/o/'],
+    [undefined, '/a/'],
+  ]);
+  const table: [string, number][] = [
+    ['/w/', 0],
+    ['/e/', 1],
+    ['/o/', 2],
+    ['/a/', 3],
+    ['/', -1],
+  ];
+  for (const [path, resource] of table) t.equal(find(directory, 'www.example.org', path), resource, path);
+});
+
+t.test('an empty directory holds nothing', async (t) => {
+  t.equal(find(new Directory([]), 'a', '/a/b'), -1);
+});
+
+t.test('what it can not hold', async (t) => {
+  const code = { code: 'BATON_CONFIG' };
+  t.throws(() => named([[undefined, 'a']]), code);
+  t.throws(() => named([['a:80', '/']]), code);
+  t.throws(
+    () =>
+      named([
+        ['a', '/b/../c'],
+        ['A.', '/%63'],
+      ]),
+    code,
+  );
+});
+
+/** The same rules, said as plainly as possible. */
+function naive(resources: readonly Resource[], host: string, path: string): number {
+  const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
+  let best = -1;
+  let bestRank: [number, number] = [-1, -1];
+  resources.forEach((resource, index) => {
+    const pattern = text(canonicalPath(resource.path));
+    if (pattern.endsWith('/') ? !path.startsWith(pattern) : path !== pattern) return;
+    let specific = 0;
+    if (resource.host !== undefined) {
+      const { bytes, isWildcard } = canonicalHost(resource.host);
+      const tail = text(bytes);
+      if (isWildcard ? !(host.endsWith(tail) && host.length > tail.length) : host !== tail) return;
+      specific = isWildcard ? tail.length : Number.POSITIVE_INFINITY;
+    }
+    const rank: [number, number] = [specific, pattern.length];
+    if (rank[0] > bestRank[0] || (rank[0] === bestRank[0] && rank[1] > bestRank[1])) {
+      best = index;
+      bestRank = rank;
+    }
+  });
+  return best;
+}
+
+t.test('like the naive one', async (t) => {
+  const label = fc.constantFrom('a', 'b', 'ab');
+  const name = fc.array(label, { minLength: 1, maxLength: 4 }).map((labels) => labels.join('.'));
+  const hostPattern = fc.oneof(
+    fc.constant(undefined),
+    name,
+    name.map((rest) => `*.${rest}`),
+  );
+  const path = fc
+    .array(fc.constantFrom('a', 'b', 'ab', ''), { maxLength: 5 })
+    .map((parts) => `/${parts.join('/')}`);
+  const resources = fc
+    .array(fc.record({ host: hostPattern, path, nodes: fc.constant([0]) }), { maxLength: 30 })
+    .map((list) => {
+      const twice = new Set(duplicates(list).map(([later]) => later));
+      return list.filter((_, index) => !twice.has(index));
+    });
+  const requests = fc.array(fc.tuple(fc.oneof(fc.constant(''), name), path), { minLength: 1, maxLength: 20 });
+  let hits = 0;
+  fc.assert(
+    fc.property(resources, requests, fc.integer(), (resources, requests, seed) => {
+      const directory = new Directory(resources, seed);
+      for (const [host, path] of requests) {
+        const found = find(directory, host, path);
+        if (found >= 0) hits++;
+        if (found !== naive(resources, host, path)) return false;
+      }
+      return true;
+    }),
+    { numRuns: 2000 },
+  );
+  t.ok(hits > 1000, `${hits} look-ups found something`);
+});
+
+t.test('a hundred thousand resources', async (t) => {
+  const count = 100_000;
+  const pathOf = (i: number) => (i % 2 === 0 ? `/s${i % 97}/p${i}.html` : `/s${i % 97}/d${i}/`);
+  const directory = new Directory(
+    Array.from({ length: count }, (_, i) => ({ path: pathOf(i), nodes: [i % 3] })),
+  );
+  for (let i = 0; i < count; i++) {
+    if (find(directory, 'h', pathOf(i)) !== i) t.fail(pathOf(i));
+  }
+  t.equal(find(directory, 'h', '/s1/d98/x'), -1);
+  t.equal(find(directory, 'h', '/s2/d99/x'), 99);
+  t.equal(directory.holders.count, 3, 'resources with the same nodes share a set');
+});
+
+t.test('a hostile path or host costs what the directory is deep, not what it is long', async (t) => {
+  const directory = named([
+    [undefined, '/a/b/c/'],
+    ['*.example.org', '/x.html'],
+  ]);
+  const path = Buffer.from('/'.repeat(60_000));
+  const host = Buffer.from('.'.repeat(60_000));
+  const rounds = 20_000;
+  const once = () => {
+    const before = process.hrtime.bigint();
+    for (let i = 0; i < rounds; i++) directory.find(host, host.length, path, path.length);
+    return Number(process.hrtime.bigint() - before) / rounds;
+  };
+  const nanoseconds = Math.min(once(), once(), once());
+  t.ok(nanoseconds < 10_000, `${nanoseconds.toFixed(0)} ns`);
+});

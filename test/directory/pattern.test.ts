@@ -1,0 +1,106 @@
+import t from 'tap';
+import {
+  canonicalHost,
+  canonicalPath,
+  duplicates,
+  hostProblem,
+  pathProblem,
+  patternKey,
+} from '../../src/directory/pattern.js';
+
+t.test('paths that are none, and why', async (t) => {
+  const table: [string, RegExp][] = [
+    ['', /begins with/],
+    ['a/', /begins with/],
+    ['*', /begins with/],
+    ['http://a/', /begins with/],
+    ['/a?b', /query/],
+    ['/a#b', /"#"/],
+    ['/a b', /" " must be percent-encoded here, as %20$/],
+    ['/\n', /"\\n" must be percent-encoded here, as %0A$/],
+    ['/ä', /"ä" must be percent-encoded here, as %C3%A4$/],
+    ['/€', /as %E2%82%AC$/],
+    ['/😀', /"😀" must be percent-encoded here, as %F0%9F%98%80$/],
+    ['/100%', /"%" is not "%" and two hex digits/],
+    ['/%4x/', /"%4x" is not/],
+    [`/${'a'.repeat(70_000)}`, /at most 65535/],
+  ];
+  for (const [path, why] of table) t.match(pathProblem(path), why, path.slice(0, 20));
+});
+
+t.test('paths that are', async (t) => {
+  const table: [string, string][] = [
+    ['/', '/'],
+    ['/a/', '/a/'],
+    ['/a//b', '/a//b'],
+    ['/a/../b/.', '/b/'],
+    ['/%7Ea%2f', '/~a%2F'],
+    ['/|{}', '/|{}'],
+  ];
+  for (const [path, normal] of table) {
+    t.equal(pathProblem(path), undefined, path);
+    t.equal(Buffer.from(canonicalPath(path)).toString(), normal, path);
+  }
+  t.throws(() => canonicalPath('/%'), { code: 'BATON_CONFIG' });
+});
+
+t.test('hosts that are none, and why', async (t) => {
+  const table: [string, RegExp][] = [
+    ['', /not empty/],
+    ['a:80', /port/],
+    ['[::1]:80', /port/],
+    ['*.a:80', /port/],
+    ['[::g]', /IPv6/],
+    ['[ä]', /IPv6/],
+    ['::1', /labels|port/],
+    ['*', /only at the beginning/],
+    ['a.*.b', /only at the beginning/],
+    ['*.*.b', /only at the beginning/],
+    ['*a.b', /only at the beginning/],
+    ['*.', /labels/],
+    ['.', /labels/],
+    ['.a', /labels/],
+    ['a..b', /labels/],
+    ['a/b', /labels/],
+    ['a b', /labels/],
+    ['bücher.example', /labels/],
+    ['http://a', /labels/],
+    [`${'a.'.repeat(130)}a`, /253/],
+  ];
+  for (const [host, why] of table) t.match(hostProblem(host), why, host.slice(0, 20));
+  t.throws(() => canonicalHost('a:80'), { code: 'BATON_CONFIG' });
+});
+
+t.test('hosts that are', async (t) => {
+  const table: [string, string, boolean][] = [
+    ['Example.ORG', 'example.org', false],
+    ['example.org.', 'example.org', false],
+    ['*.Example.org', '.example.org', true],
+    ['10.0.0.1', '10.0.0.1', false],
+    ['[2001:DB8::1]', '[2001:db8::1]', false],
+    ['xn--bcher-kva.example', 'xn--bcher-kva.example', false],
+  ];
+  for (const [host, normal, isWildcard] of table) {
+    t.equal(hostProblem(host), undefined, host);
+    const canonical = canonicalHost(host);
+    t.same([Buffer.from(canonical.bytes).toString(), canonical.isWildcard], [normal, isWildcard], host);
+  }
+});
+
+t.test('the same twice', async (t) => {
+  const resources = [
+    { path: '/a/' },
+    { host: 'a.example', path: '/a/' },
+    { host: '*.a.example', path: '/a/' },
+    { host: 'A.example.', path: '/b/../a/' },
+    { path: '/%61/' },
+    { path: '/a' },
+    { path: '/./a/' },
+  ];
+  t.same(duplicates(resources), [
+    [3, 1],
+    [4, 0],
+    [6, 0],
+  ]);
+  t.not(patternKey({ path: '/a' }), patternKey({ path: '/a/' }));
+});

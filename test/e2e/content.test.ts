@@ -1,0 +1,181 @@
+/**
+ * Requests of curl and wrk at the virtual address, answered by the node that holds the content:
+ * n1 is nginx on port 80, n2 is Apache on port 80 (nginx where there is no Apache), n3 is nginx
+ * bound to 127.0.0.1:8080.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync, writeFileSync } from 'node:fs';
+import t from 'tap';
+import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { curl, curlAll, sha256, wrk } from '../support/farm/requests.js';
+import { APACHE } from '../support/farm/web.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+const BASE = `http://${VIRTUAL_ADDRESS}`;
+const long = randomBytes(50_000_000);
+const upload = randomBytes(5_000_000);
+
+const resources = [
+  { path: '/one/', nodes: ['n1'] },
+  { path: '/two/', nodes: ['n2'] },
+  { path: '/three/', nodes: ['n3'] },
+  { path: '/both.txt', nodes: ['n1', 'n2'] },
+  { path: '/post', nodes: ['n1'] },
+  { path: '/only-here.txt', host: 'shop.example.org', nodes: ['n2'] },
+];
+
+function fill(farm: Farm): void {
+  const names = ['one', 'two', 'three'];
+  farm.webs.forEach((web, index) => {
+    web.put(`${names[index]}/a.txt`, `from node ${index + 1}\n`);
+    web.put(`${names[index]}/b.txt`, `also from node ${index + 1}\n`);
+    web.put(`${names[index]}/1k.bin`, Buffer.alloc(1024, index));
+    web.put('both.txt', `both: node ${index + 1}\n`);
+    web.put('only-here.txt', `shop: node ${index + 1}\n`);
+  });
+  farm.webs[0]?.put('one/long.bin', long);
+  farm.webs[2]?.put('three/long.bin', long);
+}
+
+const apache = existsSync(APACHE);
+
+t.test('content by node', { skip: whyNoFarm(), timeout: 180_000 }, async (t) => {
+  const use = {
+    resources,
+    fill,
+    web: [{}, apache ? { server: 'apache' as const } : {}, { listen: '127.0.0.1:8080' }],
+    agents: [{}, {}, { listen: '127.0.0.1:8080' }],
+  };
+  await withFarm(t, use, async (farm) => {
+    const get = (path: string, args: string[] = []) => curl(farm.client, `${BASE}${path}`, args, 20_000);
+
+    await t.test(
+      'each request is answered by the node that holds it, from the virtual address',
+      async (t) => {
+        for (const [path, node] of [
+          ['/one/a.txt', 1],
+          ['/two/a.txt', 2],
+          ['/three/a.txt', 3],
+        ] as const) {
+          const answer = await get(path);
+          t.equal(answer.status, 200, path);
+          t.equal(answer.body.toString(), `from node ${node}\n`);
+          t.equal(answer.remoteAddress, VIRTUAL_ADDRESS);
+        }
+        t.match((await get('/two/a.txt')).headers, apache ? /Server: Apache/ : /Server: nginx/);
+      },
+    );
+
+    await t.test('the directory decides by host, by path, and after normalisation', async (t) => {
+      t.equal((await get('/only-here.txt')).status, 404, 'without the host nobody holds it');
+      const shop = await get('/only-here.txt', ['-H', 'Host: Shop.Example.org:80']);
+      t.equal(shop.body.toString(), 'shop: node 2\n');
+      const odd = await get('/one/x/../%61.txt?q=/two/');
+      t.equal(odd.body.toString(), 'from node 1\n');
+    });
+
+    await t.test('what nobody holds gets 404', async (t) => {
+      const answer = await get('/none/at-all.txt');
+      t.equal(answer.status, 404);
+      t.equal(answer.exit, 0);
+      t.match(answer.headers, /Connection: close/i);
+      const head = await get('/none/at-all.txt', ['-I']);
+      t.equal(head.status, 404);
+      t.equal(head.exit, 0);
+    });
+
+    await t.test('two holders take turns', async (t) => {
+      const bodies: string[] = [];
+      for (let index = 0; index < 10; index++) {
+        bodies.push((await get('/both.txt')).body.toString());
+      }
+      t.equal(bodies.filter((body) => body === 'both: node 1\n').length, 5);
+      t.equal(bodies.filter((body) => body === 'both: node 2\n').length, 5);
+    });
+
+    await t.test('50 MB arrive intact, and only requests and ACKs cross the balancer', async (t) => {
+      for (const path of ['/one/long.bin', '/three/long.bin']) {
+        const before = await farm.balancer.traffic();
+        const answer = await get(path);
+        const after = await farm.balancer.traffic();
+        t.equal(answer.exit, 0);
+        t.equal(sha256(answer.body), sha256(long), path);
+        t.ok(after.receivedBytes - before.receivedBytes < long.length / 20, 'received by the balancer');
+        t.ok(after.sentBytes - before.sentBytes < long.length / 20, 'sent by the balancer');
+        t.comment(
+          `${Math.round(answer.rate / 1e6)} MB/s; ${after.receivedBytes - before.receivedBytes} bytes to the balancer`,
+        );
+      }
+    });
+
+    await t.test('further requests of a connection go to its node', async (t) => {
+      const paths = ['/one/a.txt', '/one/b.txt', '/one/a.txt', '/two/a.txt'];
+      const answers = await curlAll(
+        farm.client,
+        paths.map((path) => BASE + path),
+        [],
+        20_000,
+      );
+      t.same(
+        answers.map((answer) => answer.connects),
+        [1, 0, 0, 0],
+      );
+      t.same(
+        answers.map((answer) => answer.status),
+        [200, 200, 200, 404],
+        'the last is not on this node',
+      );
+      t.match(answers[3]?.headers, /Server: nginx/);
+    });
+
+    await t.test('an upload of 5 MB arrives intact', async (t) => {
+      const file = `${farm.directory}/upload.bin`;
+      writeFileSync(file, upload);
+      for (const args of [['-H', 'Expect:'], []]) {
+        const answer = await get('/post', [...args, '--data-binary', `@${file}`]);
+        t.equal(answer.status, 200);
+        t.equal(answer.body.toString(), 'stored by n1\n');
+        t.equal(sha256(farm.webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(upload));
+      }
+    });
+
+    await t.test('a client port is used again at once', async (t) => {
+      const seconds: number[] = [];
+      for (let index = 0; index < 12; index++) {
+        const path = index % 3 === 2 ? '/two/a.txt' : '/one/a.txt';
+        const answer = await get(path, ['--local-port', '40000', '-H', 'Connection: close']);
+        t.equal(answer.status, 200, `${path}: ${answer.error}`);
+        seconds.push(answer.seconds);
+      }
+      t.ok(Math.max(...seconds) < 0.25, `no pause: ${Math.max(...seconds)} s at most`);
+    });
+
+    await t.test('2,000 connections at a time, a connection for each request', async (t) => {
+      const result = await wrk(farm.client, `${BASE}/one/1k.bin`, {
+        connections: 2000,
+        seconds: 5,
+        close: true,
+      });
+      t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
+      t.ok(result.requests > 2000, `${result.requests} requests`);
+      t.comment(`${Math.round(result.perSecond)} requests/s`);
+    });
+
+    await t.test('2,000 connections kept alive', async (t) => {
+      const result = await wrk(farm.client, `${BASE}/both.txt`, { connections: 2000, seconds: 4 });
+      t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
+      t.comment(`${Math.round(result.perSecond)} requests/s`);
+    });
+
+    await t.test('the table empties when the connections have ended', async (t) => {
+      const empty = async (): Promise<boolean> => {
+        const { nodes, sessions } = await farm.stats();
+        return sessions.total === 0 && nodes.every((node) => node.active === 0);
+      };
+      await farm.waitFor(empty, 'no session left', 20_000);
+      const { counters } = await farm.stats();
+      t.equal(counters.drop_transmit_full, 0);
+      t.equal(counters.answer_503, 0);
+    });
+  });
+});

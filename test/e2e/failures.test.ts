@@ -1,0 +1,158 @@
+/** Nodes, agents and balancers that fail, while clients go on asking. */
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { Download } from '../support/farm/download.js';
+import { machineState } from '../support/farm/machine.js';
+import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { type CurlAnswer, curl, sha256 } from '../support/farm/requests.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+const BASE = `http://${VIRTUAL_ADDRESS}`;
+const long = randomBytes(20_000_000);
+
+const resources = [
+  { path: '/one/', nodes: ['n1'] },
+  { path: '/both/', nodes: ['n1', 'n2'] },
+];
+
+function fill(farm: Farm): void {
+  farm.webs.forEach((web, index) => {
+    web.put('one/a.txt', `from node ${index + 1}\n`);
+    web.put('both/a.txt', `from node ${index + 1}\n`);
+    web.put('both/long.bin', long);
+    web.put('one/long.bin', long);
+  });
+}
+
+t.test('failures', { skip: whyNoFarm(), timeout: 180_000 }, async (t) => {
+  await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
+    const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path, [], 20_000);
+    const node1 = farm.nodes[0]!;
+    const web1 = farm.webs[0]!;
+
+    /** Six requests for what both nodes hold: all served; who served them, and the slowest. */
+    const six = async (): Promise<{ statuses: number[]; nodes: string[]; slowest: number }> => {
+      const answers: CurlAnswer[] = [];
+      for (let index = 0; index < 6; index++) {
+        answers.push(await get('/both/a.txt'));
+      }
+      const nodes = [...new Set(answers.map((answer) => answer.body.toString().trim()))].sort();
+      return {
+        statuses: [...new Set(answers.map((answer) => answer.status))],
+        nodes,
+        slowest: Math.max(...answers.map((answer) => answer.seconds)),
+      };
+    };
+
+    await t.test('the web server of a node is stopped: the next holder answers', async (t) => {
+      await web1.stop();
+      const result = await six();
+      t.same(result.statuses, [200]);
+      t.same(result.nodes, ['from node 2']);
+      t.ok(result.slowest < 0.25, `refused at once, not after a timeout: ${result.slowest} s at most`);
+      const none = await get('/one/a.txt');
+      t.equal(none.status, 503, 'nobody else holds this');
+      t.match(none.headers, /Retry-After: \d/);
+      t.equal(none.exit, 0);
+      await web1.start();
+      t.equal((await get('/one/a.txt')).status, 200);
+    });
+
+    await t.test('an agent is killed: handoffs and downloads go on, and it starts again', async (t) => {
+      const download = new Download(farm, `${BASE}/one/long.bin`, '6M');
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await farm.agents[0]?.kill();
+      t.equal((await get('/one/a.txt')).status, 200, 'a new connection while no agent runs');
+      t.ok(download.running);
+      await farm.startNode(0);
+      t.equal((await get('/one/a.txt')).status, 200, 'a new connection after its restart');
+      const finished = await download.finish();
+      t.equal(finished.exit, 0, finished.error);
+      t.equal(finished.sha256, sha256(long));
+    });
+
+    await t.test(
+      'an agent stops: it takes its leave, everything of it goes, and it starts again',
+      async (t) => {
+        const running = await machineState(node1);
+        t.ok(running.addresses.includes(`${VIRTUAL_ADDRESS}/32`));
+        const exit = await farm.agents[0]?.stop();
+        t.same(exit, { code: 0, signal: null });
+        const stopped = await machineState(node1);
+        t.notOk(stopped.addresses.includes(`${VIRTUAL_ADDRESS}/32`));
+        t.notMatch(stopped.filters, /shim|clsact/);
+        await farm.waitFor(async () => (await farm.stats()).nodes[0]?.state === 'leaving', 'n1 leaving');
+        const result = await six();
+        t.same(result.statuses, [200]);
+        t.same(result.nodes, ['from node 2']);
+        t.ok(result.slowest < 0.25, `${result.slowest} s at most`);
+        await farm.startNode(0);
+        await farm.waitNodesUp();
+        t.same((await six()).nodes, ['from node 1', 'from node 2']);
+      },
+    );
+
+    await t.test(
+      'an agent is killed, its node is started anew: nothing of it is left at the end',
+      async (t) => {
+        await farm.agents[0]?.kill();
+        await farm.startNode(0);
+        await farm.agents[0]?.stop();
+        const stopped = await machineState(node1);
+        t.same(stopped.addresses, ['10.99.0.3/24', '127.0.0.1/8']);
+        t.notMatch(stopped.filters, /shim|clsact/);
+        await farm.startNode(0);
+        await farm.waitNodesUp();
+      },
+    );
+
+    await t.test('a node goes silent: the next holder answers within about a second', async (t) => {
+      await node1.setLink(false);
+      const result = await six();
+      t.same(result.statuses, [200]);
+      t.same(result.nodes, ['from node 2']);
+      t.ok(result.slowest < 1.3, `${result.slowest} s at most`);
+      t.equal((await get('/one/a.txt')).status, 503, 'nobody else holds this');
+    });
+
+    await t.test('every node is silent: 503', async (t) => {
+      await farm.nodes[1]!.setLink(false);
+      const answer = await get('/both/a.txt');
+      t.equal(answer.status, 503);
+      t.ok(answer.seconds < 2.5, `after ${answer.seconds} s`);
+    });
+
+    await t.test('the nodes come back', async (t) => {
+      await Promise.all(farm.nodes.map((node) => node.setLink(true)));
+      await farm.waitNodesUp(2, 15_000);
+      const result = await six();
+      t.same(result.statuses, [200]);
+      t.same(result.nodes, ['from node 1', 'from node 2']);
+    });
+
+    await t.test('the balancer is killed and started: it takes its address again', async (t) => {
+      await farm.balancerProgram?.kill();
+      t.ok((await farm.balancer.addresses()).includes(`${VIRTUAL_ADDRESS}/32`), 'left behind by the kill');
+      const began = Date.now();
+      await farm.startBalancer();
+      t.comment(`ready after ${Date.now() - began} ms`);
+      await farm.waitNodesUp();
+      const result = await six();
+      t.same(result.statuses, [200]);
+      t.same(result.nodes, ['from node 1', 'from node 2']);
+    });
+
+    await t.test('the balancer stops: the address is given back, nothing is left', async (t) => {
+      const exit = await farm.balancerProgram?.stop();
+      t.same(exit, { code: 0, signal: null });
+      const state = await machineState(farm.balancer);
+      t.same(state.addresses, ['10.99.0.2/24', '127.0.0.1/8']);
+      t.notMatch(state.filters, /guard|shim|clsact/);
+      const answer = await curl(farm.client, `${BASE}/both/a.txt`, [], 1000);
+      t.equal(answer.exit, 28, 'nobody answers');
+      await farm.startBalancer();
+      await farm.waitNodesUp();
+      t.equal((await get('/both/a.txt')).status, 200);
+    });
+  });
+});

@@ -1,0 +1,66 @@
+/** The farm itself: if it left things behind, or its wires were not what they seem, no other test here would mean much. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { whyNoFarm } from '../support/farm/needs.js';
+import { run } from '../support/farm/process.js';
+import { sweep } from '../support/farm/registry.js';
+import { curl, wrk } from '../support/farm/requests.js';
+import { Farm } from '../support/farm.js';
+
+const namespaces = async (): Promise<string> => (await run('ip', ['netns', 'list'])).stdout;
+
+t.test('a farm without Baton', { skip: whyNoFarm(), timeout: 60_000 }, async (t) => {
+  const farm = await Farm.create({ nodes: 2, clients: 2 });
+  t.teardown(() => farm.stop());
+  farm.webs.forEach((web, index) => web.put('index.html', `node ${index + 1}\n`));
+  await farm.startWebs();
+
+  for (const [index, node] of farm.nodes.entries()) {
+    for (const client of farm.clients) {
+      const answer = await curl(client, `http://${node.address}/`);
+      t.equal(answer.body.toString(), `node ${index + 1}\n`);
+      t.equal(answer.remoteAddress, node.address);
+    }
+  }
+  t.same(farm.webs[0]?.requests(), ['GET / HTTP/1.1', 'GET / HTTP/1.1']);
+
+  const before = await farm.balancer.traffic();
+  const load = await wrk(farm.client, `http://${farm.nodes[0]!.address}/`, { connections: 4, seconds: 1 });
+  t.equal(load.failed, 0);
+  const after = await farm.balancer.traffic();
+  t.ok(
+    after.receivedBytes - before.receivedBytes < 10_000,
+    'the switch sends nothing where it does not belong',
+  );
+
+  await farm.stop();
+  t.notMatch(await namespaces(), farm.tag);
+  t.notOk(existsSync(farm.directory));
+});
+
+t.test('the next farm takes down what a killed process left behind', { skip: whyNoFarm() }, async (t) => {
+  const module = fileURLToPath(new URL('../support/farm.js', import.meta.url));
+  const script = `
+    const { Farm } = await import(${JSON.stringify(module)});
+    const farm = await Farm.create({ nodes: 1 });
+    await farm.startWebs();
+    console.log(farm.tag);
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  const tag = line.toString().trim();
+  t.match(await namespaces(), tag);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  t.match(await namespaces(), tag, 'still there');
+  sweep();
+  t.notMatch(await namespaces(), tag);
+  t.notOk(existsSync(`/tmp/${tag}`));
+  const { stdout } = await run('ps', ['-eo', 'args']);
+  t.notMatch(stdout, `/tmp/${tag}/`, 'no web server left');
+});

@@ -1,0 +1,144 @@
+/** Request heads as slow, odd and hostile clients send them, over real sockets. */
+import t, { type Test } from 'tap';
+import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import type { Heard, Step } from '../support/farm/raw-client.js';
+import { converse } from '../support/farm/requests.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+const resources = [
+  { path: '/one/', nodes: ['n1'] },
+  { path: '/two/', nodes: ['n2'] },
+];
+
+function fill(farm: Farm): void {
+  farm.webs[0]?.put('one/a.txt', 'from node 1\n');
+  farm.webs[0]?.put('one/b.txt', 'second from node 1\n');
+  farm.webs[1]?.put('two/a.txt', 'from node 2\n');
+}
+
+const GET = 'GET /two/a.txt HTTP/1.1\r\nHost: www.example.org\r\nConnection: close\r\n\r\n';
+
+t.test('request heads', { skip: whyNoFarm(), timeout: 120_000 }, async (t) => {
+  const balancer = { timeouts: { head: '2s' }, limits: { headBytes: 4096 } };
+  await withFarm(t, { resources, fill, nodes: 2, balancer }, async (farm) => {
+    const talk = (steps: Step[]): Promise<Heard> =>
+      converse(farm.client, { address: VIRTUAL_ADDRESS, port: 80, steps, timeoutMs: 15_000 });
+    const isFromNode2 = (t: Test, heard: Heard): void => {
+      t.match(heard.text, /^HTTP\/1\.1 200 OK\r\n/);
+      t.match(heard.text, /from node 2\n$/);
+      t.equal(heard.ending, 'end');
+    };
+
+    await t.test('one byte at a time', async (t) => {
+      isFromNode2(t, await talk([{ send: GET, pieces: 1, pauseMs: 3 }, { untilClosed: true }]));
+    });
+
+    await t.test('in segments of every size from 2 to 20 bytes', async (t) => {
+      const sizes = Array.from({ length: 19 }, (_, index) => index + 2);
+      const all = await Promise.all(
+        sizes.map((pieces) => talk([{ send: GET, pieces }, { untilClosed: true }])),
+      );
+      for (const heard of all) {
+        isFromNode2(t, heard);
+      }
+    });
+
+    await t.test('with a long pause in the middle', async (t) => {
+      const steps = [
+        { send: GET.slice(0, 30) },
+        { waitMs: 1500 },
+        { send: GET.slice(30) },
+        { untilClosed: true as const },
+      ];
+      isFromNode2(t, await talk(steps));
+    });
+
+    await t.test('after an empty line, which RFC 9112 section 2.2 lets a client send', async (t) => {
+      isFromNode2(t, await talk([{ send: `\r\n${GET}` }, { untilClosed: true }]));
+    });
+
+    await t.test('a client that closes its half right after the request', async (t) => {
+      isFromNode2(t, await talk([{ send: GET }, { finish: true }, { untilClosed: true }]));
+    });
+
+    await t.test('pipelined', async (t) => {
+      const one = 'GET /one/a.txt HTTP/1.1\r\nHost: x\r\n\r\n';
+      const two = 'GET /one/b.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+      for (const pieces of [1000, 50, 7]) {
+        const heard = await talk([{ send: one + one + two, pieces }, { untilClosed: true }]);
+        t.equal(heard.text.split('HTTP/1.1 200 OK').length - 1, 3, `in pieces of ${pieces}`);
+        t.match(heard.text, /from node 1\n[^]*from node 1\n[^]*second from node 1\n$/);
+      }
+    });
+
+    await t.test('kept alive, with pauses', async (t) => {
+      const get = 'GET /one/a.txt HTTP/1.1\r\nHost: x\r\n\r\n';
+      const heard = await talk([
+        { send: get },
+        { hear: 'from node 1\n' },
+        { waitMs: 700 },
+        { send: get, pieces: 5 },
+        { hear: 'from node 1\n', times: 2 },
+        { send: 'GET /one/b.txt HTTP/1.0\r\n\r\n' },
+        { untilClosed: true },
+      ]);
+      t.match(heard.text, /second from node 1\n$/);
+      t.equal(heard.ending, 'end');
+    });
+
+    const refusals: [string, string, number][] = [
+      ['not HTTP', 'HELO there\r\n\r\n', 400],
+      ['a TLS client hello', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 400],
+      ['no Host', 'GET /one/a.txt HTTP/1.1\r\n\r\n', 400],
+      ['two Hosts', 'GET /one/a.txt HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400],
+      ['a space before the colon', 'GET /one/a.txt HTTP/1.1\r\nHost : a\r\n\r\n', 400],
+      [
+        'both lengths',
+        'POST /one/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n',
+        400,
+      ],
+      ['bare line feeds', 'GET /one/a.txt HTTP/1.1\nHost: a\n\n', 400],
+      ['what nobody holds', 'GET /three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 404],
+      ['dot segments out of the directory', 'GET /one/../three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 404],
+      ['a head over the limit', `GET /one/a.txt HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(5000)}\r\n\r\n`, 431],
+    ];
+    for (const [what, request, status] of refusals) {
+      await t.test(`${what}: ${status}`, async (t) => {
+        for (const pieces of [10_000, 900]) {
+          const heard = await talk([{ send: request, pieces }, { untilClosed: true }]);
+          t.match(heard.text, new RegExp(`^HTTP/1\\.1 ${status} `));
+          t.equal(heard.ending, 'end', 'a whole answer, not a reset');
+        }
+      });
+    }
+
+    await t.test('a head that is never complete: 408 after the time set', async (t) => {
+      const heard = await talk([{ send: 'GET /one/a.txt HTTP/1.1\r\nHost:' }, { untilClosed: true }]);
+      t.match(heard.text, /^HTTP\/1\.1 408 /);
+      t.ok(heard.elapsedMs > 1800 && heard.elapsedMs < 4000, `after ${heard.elapsedMs} ms`);
+    });
+
+    await t.test('a client that says nothing is closed without a word', async (t) => {
+      const heard = await talk([{ untilClosed: true }]);
+      t.equal(heard.text, '');
+      t.not(heard.ending, 'timeout');
+      t.ok(heard.elapsedMs > 1800 && heard.elapsedMs < 4000, `after ${heard.elapsedMs} ms`);
+    });
+
+    await t.test('a client that resets in the middle of its head leaves nothing behind', async (t) => {
+      const before = (await farm.stats()).counters;
+      await talk([{ send: 'GET /one/a' }, { reset: true }, { waitMs: 50 }]);
+      const after = (await farm.stats()).counters;
+      t.equal((after.closed_client_reset ?? 0) - (before.closed_client_reset ?? 0), 1);
+    });
+
+    await t.test('every answer was counted', async (t) => {
+      const { counters } = await farm.stats();
+      t.equal(counters.answer_400, 14);
+      t.equal(counters.answer_404, 4);
+      t.equal(counters.answer_408, 1);
+      t.equal(counters.answer_431, 2);
+      t.equal(counters.closed_silent_client, 1);
+    });
+  });
+});

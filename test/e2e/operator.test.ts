@@ -1,0 +1,148 @@
+/** Faults of operators: one clear line, exit 1, and the machine as it was. */
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import t, { type Test } from 'tap';
+import { stringify } from 'yaml';
+import type { Host } from '../support/farm/host.js';
+import { machineState } from '../support/farm/machine.js';
+import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { curl } from '../support/farm/requests.js';
+import { WebServer } from '../support/farm/web.js';
+import { batonCommand, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+const resources = [{ path: '/', nodes: ['n1'] }];
+const NOBODY = 65534;
+
+type Config = Record<string, unknown>;
+
+/** Writes a config with a key of its own beside it; returns its path. */
+function writeConfig(
+  farm: Farm,
+  name: string,
+  config: Config,
+  key = readFileSync(farm.keyFile, 'utf8'),
+): string {
+  const directory = path.join(farm.directory, name);
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(path.join(directory, 'key.hex'), key, { mode: 0o600 });
+  const file = path.join(directory, 'config.yaml');
+  writeFileSync(file, stringify(config));
+  return file;
+}
+
+async function refuses(
+  t: Test,
+  host: Host,
+  argv: readonly string[],
+  pattern: RegExp,
+  wrapper: readonly string[] = [],
+): Promise<void> {
+  const before = await machineState(host);
+  const [command, ...args] = [...wrapper, ...batonCommand(argv)];
+  const result = await host.run(command ?? '', args, { allowFailure: true, timeoutMs: 15_000 });
+  t.equal(result.code, 1, 'exit code');
+  // Log lines of a program that starts are no complaint; what it could not do is one line.
+  const complaints = result.stderr.split('\n').filter((line) => line.startsWith('baton: '));
+  t.equal(complaints.length, 1, `one line:\n${result.stderr}${result.stdout}`);
+  t.match(complaints[0], pattern);
+  t.notMatch(result.stderr, /\n\s+at /, 'no stack');
+  t.same(await machineState(host), before, 'the machine is as it was');
+}
+
+t.test('faults of operators', { skip: whyNoFarm(), timeout: 120_000 }, async (t) => {
+  const fill = (farm: Farm): void => farm.webs.forEach((web) => web.put('a.txt', 'here\n'));
+  await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
+    const [, node2] = farm.nodes;
+    const free = node2!;
+    await farm.agents[1]?.stop();
+    const forBalancer = (more: Config): Config => ({
+      interface: 'eth0',
+      datapath: 'packet',
+      keyFile: 'key.hex',
+      controlSocket: 'baton.sock',
+      virtualServers: [{ name: 'www', address: '10.99.0.101', port: 80 }],
+      nodes: [{ name: 'n1', address: '10.99.0.3' }],
+      resources,
+      ...more,
+    });
+    const forNode = (more: Config): Config => ({
+      interface: 'eth0',
+      keyFile: 'key.hex',
+      virtualAddresses: [VIRTUAL_ADDRESS],
+      balancers: ['10.99.0.2'],
+      ...more,
+    });
+
+    await t.test('not root', async (t) => {
+      const nobody = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
+      for (const [command, config] of [
+        ['balancer', forBalancer({})],
+        ['node', forNode({})],
+      ] as const) {
+        const file = writeConfig(farm, `nobody-${command}`, config);
+        chownSync(path.join(path.dirname(file), 'key.hex'), NOBODY, NOBODY);
+        await refuses(t, free, [command, '-c', file], /root|CAP_/, nobody);
+      }
+    });
+
+    await t.test('an interface that is not there', async (t) => {
+      const balancer = writeConfig(farm, 'b-interface', forBalancer({ interface: 'eth9' }));
+      await refuses(t, free, ['balancer', '-c', balancer], /eth9.*eth0|eth0.*eth9/);
+      const node = writeConfig(farm, 'n-interface', forNode({ interface: 'eth9' }));
+      await refuses(t, free, ['node', '-c', node], /eth9.*eth0|eth0.*eth9/);
+    });
+
+    await t.test('a key file that others can read, or that is no key', async (t) => {
+      const open = writeConfig(farm, 'key-open', forNode({}));
+      chmodSync(path.join(path.dirname(open), 'key.hex'), 0o644);
+      await refuses(t, free, ['node', '-c', open], /key\.hex.*chmod 600/);
+      const short = writeConfig(farm, 'key-short', forBalancer({}), 'abc123\n');
+      await refuses(t, free, ['balancer', '-c', short], /key\.hex.*32 hex digits/);
+    });
+
+    await t.test('a key that the balancer does not share', async (t) => {
+      const file = writeConfig(farm, 'key-wrong', forNode({}), `${'5a'.repeat(16)}\n`);
+      await refuses(t, free, ['node', '-c', file], /key/);
+      const { counters } = await farm.stats();
+      t.ok((counters.drop_ixcp_tag ?? 0) > 0, 'counted by the balancer');
+    });
+
+    await t.test('a second balancer on the machine, or on the same virtual address', async (t) => {
+      const same = writeConfig(farm, 'second', forBalancer({}));
+      await refuses(t, farm.balancer, ['balancer', '-c', same], /already|in use|runs/);
+      const taken = forBalancer({ virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80 }] });
+      await refuses(
+        t,
+        free,
+        ['balancer', '-c', writeConfig(farm, 'taken', taken)],
+        /10\.99\.0\.100.*in use.*02:00:0a:63:00:02/i,
+      );
+    });
+
+    await t.test('a second agent on the machine', async (t) => {
+      await refuses(
+        t,
+        farm.nodes[0]!,
+        ['node', '-c', writeConfig(farm, 'agent2', forNode({}))],
+        /already|in use|runs/,
+      );
+    });
+
+    await t.test('a port that something listens on', async (t) => {
+      const web = new WebServer(farm.client, farm.directory, { listen: '80' });
+      await web.start();
+      await refuses(
+        t,
+        farm.client,
+        ['balancer', '-c', writeConfig(farm, 'port', forBalancer({}))],
+        /80.*(use|listen|bound)/,
+      );
+      await web.stop();
+    });
+
+    await t.test('the running farm did not notice', async (t) => {
+      const answer = await curl(farm.client, `http://${VIRTUAL_ADDRESS}/a.txt`, [], 5000);
+      t.equal(answer.body.toString(), 'here\n');
+    });
+  });
+});

@@ -1,0 +1,116 @@
+/**
+ * The balancer's own kernel: silent about virtual servers even while the engine is not there to
+ * answer, and undisturbed in everything else. And clients whose offloads are on.
+ */
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import t from 'tap';
+import { answersPing, captureFrames } from '../support/farm/frames.js';
+import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { curl, sha256 } from '../support/farm/requests.js';
+import { WebServer } from '../support/farm/web.js';
+import { BALANCER_ADDRESS, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+const BASE = `http://${VIRTUAL_ADDRESS}`;
+const resources = [
+  { path: '/one/', nodes: ['n1'] },
+  { path: '/post', nodes: ['n1'] },
+];
+const long = randomBytes(10_000_000);
+const COULD_NOT_CONNECT = 7;
+const TIMED_OUT = 28;
+
+function fill(farm: Farm): void {
+  farm.webs[0]?.put('one/a.txt', 'from node 1\n');
+  farm.webs[0]?.put('one/long.bin', long);
+}
+
+/** TCP segments from the virtual address's port 80 with RST set, and ICMP from the virtual address. */
+function answersOfKernel(frames: readonly Buffer[]): Buffer[] {
+  const virtual = Buffer.from(VIRTUAL_ADDRESS.split('.').map(Number));
+  return frames.filter((frame) => {
+    if (frame.readUInt16BE(12) !== 0x0800 || !frame.subarray(26, 30).equals(virtual)) {
+      return false;
+    }
+    const protocol = frame[23];
+    const isReset = protocol === 6 && frame.readUInt16BE(34) === 80 && ((frame[47] ?? 0) & 4) !== 0;
+    return isReset || protocol === 1;
+  });
+}
+
+t.test("the balancer's own kernel", { skip: whyNoFarm(), timeout: 90_000 }, async (t) => {
+  await withFarm(t, { resources, fill, nodes: 1 }, async (farm) => {
+    const own = new WebServer(farm.balancer, farm.directory, { listen: `${BALANCER_ADDRESS}:8022` });
+    own.put('index.html', 'the balancer itself\n');
+    await own.start();
+    const ordinary = async (): Promise<string> =>
+      (await curl(farm.client, `http://${BALANCER_ADDRESS}:8022/`, [], 3000)).body.toString();
+
+    await t.test('ordinary traffic to the machine is untouched', async (t) => {
+      t.equal(await ordinary(), 'the balancer itself\n');
+      t.ok(await answersPing(farm.client, BALANCER_ADDRESS), 'ping of its own address');
+      t.ok(await answersPing(farm.client, VIRTUAL_ADDRESS), 'ping of the virtual address');
+      const other = await curl(farm.client, `${BASE}:81/`, [], 2000);
+      t.equal(
+        other.exit,
+        COULD_NOT_CONNECT,
+        'a port of the virtual address that is no virtual server: refused',
+      );
+    });
+
+    await t.test('while the engine stands still the kernel says nothing', async (t) => {
+      farm.balancerProgram?.signal('SIGSTOP');
+      const frames = await captureFrames(farm.client, 2.5, async () => {
+        const answer = await curl(farm.client, `${BASE}/one/a.txt`, [], 1500);
+        t.equal(answer.exit, TIMED_OUT, 'neither refused nor reset');
+        t.equal(await ordinary(), 'the balancer itself\n', 'ordinary traffic goes on meanwhile');
+      });
+      t.ok(frames.length > 5, 'the capture saw the wire');
+      t.same(answersOfKernel(frames), []);
+      const waiting = curl(farm.client, `${BASE}/one/a.txt`, [], 10_000);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      farm.balancerProgram?.signal('SIGCONT');
+      t.equal((await waiting).status, 200, 'a client that waited is served');
+    });
+
+    await t.test('after a crash of the balancer the kernel says nothing', async (t) => {
+      await farm.balancerProgram?.kill();
+      const frames = await captureFrames(farm.client, 2, async () => {
+        t.equal((await curl(farm.client, `${BASE}/one/a.txt`, [], 1000)).exit, TIMED_OUT);
+      });
+      t.same(answersOfKernel(frames), []);
+      await farm.startBalancer();
+      await farm.waitNodesUp();
+      t.equal((await curl(farm.client, `${BASE}/one/a.txt`, [], 5000)).status, 200);
+    });
+    await own.stop();
+  });
+});
+
+t.test('clients with offloads on', { skip: whyNoFarm(), timeout: 60_000 }, async (t) => {
+  await withFarm(t, { resources, fill, nodes: 1, offloads: true }, async (farm) => {
+    await t.test('checksums that are not finished', async (t) => {
+      const answer = await curl(farm.client, `${BASE}/one/long.bin`, [], 10_000);
+      t.equal(answer.status, 200);
+      t.equal(sha256(answer.body), sha256(long));
+    });
+    await t.test('an upload in segments larger than the wire', async (t) => {
+      const file = `${farm.directory}/upload.bin`;
+      writeFileSync(file, long);
+      for (const args of [['-H', 'Expect:'], []]) {
+        const answer = await curl(
+          farm.client,
+          `${BASE}/post`,
+          [...args, '--data-binary', `@${file}`],
+          20_000,
+        );
+        t.equal(answer.status, 200, answer.error);
+        t.equal(sha256(farm.webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(long));
+      }
+    });
+    await t.test('nothing was dropped for its checksum', async (t) => {
+      const { counters } = await farm.stats();
+      t.equal(counters.drop_tcp_checksum, 0);
+    });
+  });
+});

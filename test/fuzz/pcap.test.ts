@@ -1,0 +1,134 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { openCapture } from '../../src/wire/capture-file.js';
+import { ipv4Offset, LinkType } from '../../src/wire/link.js';
+import { type CaptureReader, PcapReader } from '../../src/wire/pcap.js';
+import { GrowingBytes, PcapWriter } from '../../src/wire/pcap-writer.js';
+import { PcapngReader } from '../../src/wire/pcapng.js';
+import { CAPTURES, capture } from '../support/captures.js';
+
+interface Frames {
+  places: string[];
+  fault: string | undefined;
+}
+
+/** Reads all of it, and holds it to the contract of a reader. */
+function read(reader: CaptureReader): Frames {
+  const places: string[] = [];
+  let end = 0;
+  while (reader.next()) {
+    const { offset, capturedLength, seconds, nanoseconds, bytes } = reader;
+    if (offset < end) throw new Error(`a frame at ${offset} overlaps the one before`);
+    end = offset + capturedLength;
+    if (end > bytes.length) throw new Error(`a frame ends at ${end}, the file at ${bytes.length}`);
+    if (!Number.isInteger(seconds)) throw new Error(`${seconds} seconds`);
+    if (!(nanoseconds >= 0 && nanoseconds < 1e9 && Number.isInteger(nanoseconds))) {
+      throw new Error(`${nanoseconds} nanoseconds`);
+    }
+    places.push(`${offset}+${capturedLength}@${seconds}.${nanoseconds}`);
+  }
+  const { fault } = reader;
+  if (fault !== undefined && (fault.offset < 0 || fault.offset > reader.bytes.length)) {
+    throw new Error(`a fault at ${fault.offset}`);
+  }
+  return { places, fault: fault?.message };
+}
+
+const SMALL = CAPTURES.map(capture).filter((bytes) => bytes.length < 10_000);
+
+t.test('arbitrary bytes never throw', async () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => {
+      const reader = openCapture(bytes);
+      if (reader !== undefined) read(reader);
+      read(new PcapReader(bytes));
+      read(new PcapngReader(bytes));
+    }),
+    { numRuns: 3_000 },
+  );
+});
+
+t.test('arbitrary bytes behind a good beginning', async () => {
+  for (const bytes of SMALL) {
+    fc.assert(
+      fc.property(fc.integer({ min: 4, max: 200 }), fc.uint8Array({ maxLength: 300 }), (keep, rest) => {
+        read(openCapture(new Uint8Array(Buffer.concat([bytes.subarray(0, keep), rest])))!);
+      }),
+      { numRuns: 300 },
+    );
+  }
+});
+
+t.test('a file with some bytes changed', async () => {
+  const change = fc.tuple(fc.nat({ max: 9_999 }), fc.integer({ min: 0, max: 255 }));
+  for (const bytes of SMALL) {
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 1, maxLength: 8 }), (changes) => {
+        const changed = bytes.slice();
+        for (const [at, value] of changes) changed[at % changed.length] = value;
+        const reader = openCapture(changed);
+        if (reader !== undefined) read(reader);
+      }),
+      { numRuns: 300 },
+    );
+  }
+});
+
+t.test('a file cut off at every byte gives the frames that are whole', async (t) => {
+  for (const bytes of SMALL) {
+    const whole = read(openCapture(bytes)!);
+    t.equal(whole.fault, undefined);
+    let most = 0;
+    for (let length = 4; length < bytes.length; length++) {
+      const part = read(openCapture(bytes.subarray(0, length))!);
+      if (part.places.length < most) throw new Error(`fewer frames in more bytes, at ${length}`);
+      most = part.places.length;
+      for (const [index, place] of part.places.entries()) {
+        if (place !== whole.places[index]) throw new Error(`frame ${index} differs, at ${length}`);
+      }
+    }
+    t.ok(most >= whole.places.length - 1);
+  }
+});
+
+t.test('what is written reads back', async () => {
+  const frame = fc.record({
+    bytes: fc.uint8Array({ maxLength: 100 }),
+    seconds: fc.nat({ max: 0xffff_ffff }),
+    nanoseconds: fc.nat({ max: 999_999_999 }),
+  });
+  fc.assert(
+    fc.property(fc.array(frame, { maxLength: 20 }), fc.boolean(), (frames, nanoseconds) => {
+      const file = new GrowingBytes();
+      const writer = new PcapWriter(file.append, { nanoseconds });
+      for (const { bytes, seconds, nanoseconds: part } of frames) {
+        writer.frame(bytes, 0, bytes.length, seconds, part);
+      }
+      const reader = openCapture(file.contents())!;
+      for (const { bytes, seconds, nanoseconds: part } of frames) {
+        if (!reader.next()) throw new Error('a frame is missing');
+        const read = reader.bytes.subarray(reader.offset, reader.offset + reader.capturedLength);
+        const exact = nanoseconds ? part : Math.floor(part / 1000) * 1000;
+        if (!Buffer.from(read).equals(bytes)) throw new Error('bytes differ');
+        if (reader.seconds !== seconds || reader.nanoseconds !== exact) throw new Error('times differ');
+      }
+      if (reader.next() || reader.fault !== undefined) throw new Error('there is more');
+    }),
+    { numRuns: 500 },
+  );
+});
+
+t.test('link headers: never beyond the frame', async () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...Object.values(LinkType), 105),
+      fc.array(fc.constantFrom(0, 1, 2, 8, 0x45, 0x60, 0x81, 0x88, 0xa8), { maxLength: 40 }),
+      (linkType, frame) => {
+        const bytes = Uint8Array.from(frame); // of exactly this size: a read beyond it throws
+        const at = ipv4Offset(new DataView(bytes.buffer), linkType, 0, bytes.length);
+        if (at >= 0 && (bytes[at] ?? 0) >>> 4 !== 4) throw new Error(`no IPv4 at ${at}`);
+      },
+    ),
+    { numRuns: 5_000 },
+  );
+});

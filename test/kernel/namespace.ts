@@ -1,0 +1,107 @@
+/**
+ * Network namespaces for tests that need a kernel. A test file runs itself once more in a namespace of
+ * its own, so that nothing it does touches the machine; further namespaces are those of child processes,
+ * and end with them.
+ */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { readlinkSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const INSIDE = 'BATON_TEST_IN_NAMESPACE';
+/** A holder that nobody ends, ends itself. */
+const LONGEST_TEST_S = 300;
+
+/**
+ * Whether this process is the one inside a new network namespace. If not, this call runs the test file
+ * there and takes over its exit code; or, without root, says why nothing is tested.
+ */
+export function insideNamespace(file: string): boolean {
+  if (process.env[INSIDE] === '1') {
+    // Answers to IPv6 neighbour discovery would be frames that no test asked for.
+    run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1');
+    run('ip', 'link', 'set', 'lo', 'up');
+    return true;
+  }
+  if (process.getuid?.() !== 0) {
+    console.log('TAP version 14\n1..0 # SKIP network namespaces need root');
+    return false;
+  }
+  const child = spawnSync('unshare', ['--net', process.execPath, ...process.execArgv, fileURLToPath(file)], {
+    stdio: 'inherit',
+    env: { ...process.env, [INSIDE]: '1' },
+  });
+  process.exitCode = child.status ?? 1;
+  return false;
+}
+
+/** Runs a command in this namespace; returns what it printed. */
+export function run(command: string, ...args: string[]): string {
+  return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+/** Another machine: a network namespace with one interface, `eth0`, whose other end is here. */
+export class Peer {
+  private constructor(private readonly holder: ChildProcess) {}
+
+  /** Makes a peer whose interface's other end is `name` in this namespace, both up, with this address. */
+  static async make(name: string, address: string, mac: string): Promise<Peer> {
+    const holder = spawn('unshare', ['--net', 'sleep', String(LONGEST_TEST_S)], { stdio: 'ignore' });
+    const peer = new Peer(holder);
+    while (readlinkSync(`/proc/${holder.pid}/ns/net`) === readlinkSync('/proc/self/ns/net')) {
+      await sleep(5);
+    }
+    run('ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(holder.pid));
+    run('ip', 'link', 'set', name, 'up');
+    peer.run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1');
+    peer.run('ip', 'link', 'set', 'eth0', 'address', mac, 'up');
+    peer.run('ip', 'link', 'set', 'lo', 'up');
+    peer.run('ip', 'address', 'add', address, 'dev', 'eth0');
+    return peer;
+  }
+
+  /** Runs a command there; returns what it printed. */
+  run(command: string, ...args: string[]): string {
+    return run('nsenter', ...this.enter(), command, ...args);
+  }
+
+  /** Starts a JavaScript program (CommonJS) there. */
+  script(source: string, ...args: string[]): ChildProcess {
+    return spawn('nsenter', [...this.enter(), process.execPath, '-e', source, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+  }
+
+  stop(): void {
+    this.holder.kill('SIGKILL');
+  }
+
+  private enter(): string[] {
+    return ['-t', String(this.holder.pid), '-n'];
+  }
+}
+
+/** Waits until `condition` holds; throws after `ms`. */
+export async function until(what: string, condition: () => boolean, ms = 5000): Promise<void> {
+  const end = performance.now() + ms;
+  while (!condition()) {
+    if (performance.now() > end) {
+      throw new Error(`not within ${ms} ms: ${what}`);
+    }
+    await sleep(2);
+  }
+}
+
+/** What a program printed until it ended. */
+export async function outputOf(child: ChildProcess): Promise<string> {
+  let text = '';
+  child.stdout?.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+  });
+  await new Promise((resolve) => child.once('close', resolve));
+  return text;
+}
+
+export function macOf(text: string): Uint8Array {
+  return Uint8Array.from(text.split(':'), (byte) => Number.parseInt(byte, 16));
+}

@@ -1,0 +1,347 @@
+/**
+ * Looks at every frame that goes into the engine and comes out of it, and at every socket that a
+ * node builds, and knows what the rules of the design allow. It sees what no part of the real
+ * system sees: both ends of every connection at once.
+ */
+import { FrameFlags, Port } from '../../src/datapath/datapath.js';
+import type { SentFrame } from '../support/memory.js';
+import { ETHERNET, flagBits, IXP, PROTOCOL_TCP, type TcpOptionsSpec } from '../support/packet.js';
+import { describe, type ParsedPacket, parse } from '../support/packet-parse.js';
+import type { ClientConnection } from './client.js';
+
+/** Of a SYN, and the TSvals of its retransmissions. */
+interface Offer {
+  options: TcpOptionsSpec;
+  values: Set<number>;
+}
+
+interface Handshake {
+  clientIsn: number;
+  serverIsn: number;
+  /** What the SYN/ACK agreed to, and the client's MSS. */
+  agreed: TcpOptionsSpec;
+  offered: TcpOptionsSpec;
+  /** From the first IXP frame of this connection. */
+  nonce: number | undefined;
+  /** Addresses of the nodes that an ADOPT was sent to. */
+  asked: Set<string>;
+}
+
+export interface CheckerWorld {
+  readonly key: Uint8Array;
+  readonly virtualAddress: string;
+  readonly balancerAddress: string;
+  readonly balancerMac: string;
+  readonly mtu: number;
+  /** Nobody forges segments. */
+  readonly trusting: boolean;
+  violation(message: string): void;
+  nodeByMac(mac: string): { name: string; address: string } | undefined;
+  clientMac(address: string): string | undefined;
+  connection(tuple: string, isn: number): ClientConnection | undefined;
+}
+
+const ADOPT = 1;
+const ADOPTED = 1;
+const FIN = 3;
+/** Beyond any window: what stands there was forged. */
+const FAR = 1 << 24;
+const KNOWN_IXCP = new Set([6, 7]);
+const WRAP_FLAGS = { scale: 1, sack: 2, timestamps: 4 } as const;
+const SYN = flagBits('S');
+
+export class Checker {
+  private readonly syns = new Map<string, Map<number, Offer>>();
+  private readonly handshakes = new Map<string, Handshake>();
+  /** tuple/nonce/node address of every confirmation that the engine was given. */
+  private readonly confirmed = new Set<string>();
+  readonly counts = {
+    adopts: 0,
+    wrapped: 0,
+    wrappedSyns: 0,
+    forwarded: 0,
+    local: 0,
+    withdrawn: 0,
+    synAcks: 0,
+    acks: 0,
+    resets: 0,
+    icmp: 0,
+  };
+
+  constructor(private readonly world: CheckerWorld) {}
+
+  /** A frame is about to be given to the engine. */
+  onReceived(frame: Uint8Array, flags: number): void {
+    const packet = parse(frame, this.world.key);
+    const vouched = (flags & (FrameFlags.checksumPartial | FrameFlags.checksumValid)) !== 0;
+    // What arrives damaged has not arrived.
+    const harmless = (problem: string): boolean =>
+      problem.startsWith('TCP option') || (vouched && problem === 'wrong TCP checksum');
+    if (!packet.problems.every(harmless)) return;
+    const { ip, tcp, ixcp } = packet;
+    if (ip === undefined) return;
+    if (tcp !== undefined && packet.ixp === undefined && flagBits(tcp.flags) === SYN) {
+      const tuple = `${ip.source}:${tcp.sourcePort}`;
+      const syns = this.syns.get(tuple) ?? new Map<number, Offer>();
+      const offer = syns.get(tcp.seq) ?? { options: tcp.options, values: new Set() };
+      if (tcp.options.timestamps !== undefined) offer.values.add(tcp.options.timestamps[0]);
+      syns.set(tcp.seq, offer);
+      this.syns.set(tuple, syns);
+    }
+    // A FIN comes from a socket, and so confirms as well.
+    if (ixcp !== undefined && (ixcp.type === ADOPTED || ixcp.type === FIN)) {
+      this.confirmed.add(`${ixcp.client}:${ixcp.clientPort}/${ixcp.session}/${ip.source}`);
+    }
+    if (tcp !== undefined && packet.ixp === undefined)
+      this.onAcknowledged(`${ip.source}:${tcp.sourcePort}`, packet);
+  }
+
+  /** A client that acknowledges data has it from a node; if only one was ever asked, that one has the session. */
+  private onAcknowledged(tuple: string, packet: ParsedPacket): void {
+    const handshake = this.handshakes.get(tuple);
+    const { seq, ack, flags } = packet.tcp!;
+    if (handshake === undefined || handshake.asked.size !== 1 || !flags.includes('A')) return;
+    if (distance(ack, handshake.serverIsn) <= 1 || Math.abs(distance(seq, handshake.clientIsn)) > FAR) return;
+    const [node] = handshake.asked;
+    this.confirmed.add(`${tuple}/${handshake.nonce}/${node}`);
+  }
+
+  /** The engine has sent a frame. `wire` is the frame as it leaves, its checksum finished. */
+  onSent(sent: SentFrame, wire: Uint8Array): void {
+    const packet = parse(wire, this.world.key);
+    if (sent.received !== undefined) this.onForwarded(sent, packet);
+    else {
+      for (const problem of packet.problems) {
+        // What a forger put into the options of a segment is the node's to judge.
+        if (this.world.trusting || !problem.startsWith('TCP option')) this.blame(packet, problem);
+      }
+      if (packet.trailer.length > 0) this.blame(packet, `${packet.trailer.length} bytes behind the datagram`);
+      if (wire.length > this.world.mtu + ETHERNET) this.blame(packet, 'larger than the MTU');
+      if (packet.ethernet.source !== this.world.balancerMac) this.blame(packet, 'not from our MAC address');
+      if (packet.ip !== undefined) this.onBuilt(sent, packet);
+    }
+  }
+
+  /** A node has made a socket of a handed-over segment (rule 2). */
+  onSocket(node: string, packet: ParsedPacket): void {
+    const handshake = this.handshakes.get(this.clientOf(packet));
+    if (handshake === undefined || packet.ixp!.session !== handshake.nonce) return;
+    if (packet.tcp!.seq !== (handshake.clientIsn + 1) >>> 0) this.blame(packet, `${node} starts past a hole`);
+  }
+
+  private blame(packet: ParsedPacket, message: string): void {
+    this.world.violation(`${message}: ${describe(packet)}`);
+  }
+
+  private clientOf(packet: ParsedPacket): string {
+    return `${packet.ip!.source}:${packet.tcp!.sourcePort}`;
+  }
+
+  private onForwarded(sent: SentFrame, packet: ParsedPacket): void {
+    const received = sent.received!;
+    for (let i = 12; i < received.length; i++) {
+      if (sent.frame[i] !== received[i]) {
+        this.blame(packet, `byte ${i} was changed on the way`);
+        return;
+      }
+    }
+    const node = this.world.nodeByMac(packet.ethernet.destination);
+    if (packet.ethernet.source !== this.world.balancerMac)
+      this.blame(packet, 'forwarded with a wrong source');
+    if ((sent.port === Port.local) !== (packet.ethernet.destination === this.world.balancerMac)) {
+      this.blame(packet, 'forwarded to the wrong port');
+    }
+    if (node === undefined) {
+      this.blame(packet, 'forwarded to no node');
+      return;
+    }
+    if (packet.icmp !== undefined) {
+      this.counts.icmp++;
+      return;
+    }
+    if (packet.ip?.protocol !== PROTOCOL_TCP || packet.tcp === undefined) return;
+    this.counts.forwarded++;
+    // Rule 1: in plain form only after that node has confirmed this very session.
+    const tuple = this.clientOf(packet);
+    const nonce = this.handshakes.get(tuple)?.nonce;
+    if (nonce === undefined || !this.confirmed.has(`${tuple}/${nonce}/${node.address}`)) {
+      this.blame(packet, `in plain form to ${node.name}, which has not confirmed (rule 1)`);
+    }
+  }
+
+  private onBuilt(sent: SentFrame, packet: ParsedPacket): void {
+    const { ip, tcp } = packet;
+    if (ip!.ttl < 32) this.blame(packet, `TTL ${ip!.ttl}`);
+    if (ip!.moreFragments || ip!.tos !== 0) this.blame(packet, 'odd IPv4 fields');
+    if (packet.ixp !== undefined) {
+      this.onWrapped(sent, packet);
+      return;
+    }
+    if (packet.ixcp !== undefined) {
+      if (!KNOWN_IXCP.has(packet.ixcp.type)) this.blame(packet, 'IXCP that a balancer does not send');
+      return;
+    }
+    if (tcp === undefined) {
+      this.blame(packet, 'neither TCP nor IXP nor IXCP');
+      return;
+    }
+    if (tcp.urgent !== 0) this.blame(packet, 'urgent pointer');
+    if (packet.payload.length > 0) this.blame(packet, 'the balancer has nothing to say');
+    if (ip!.source !== this.world.virtualAddress) this.blame(packet, 'not from the virtual address');
+    const mac = this.world.clientMac(ip!.destination);
+    if (mac !== undefined && mac !== packet.ethernet.destination)
+      this.blame(packet, 'to the wrong MAC address');
+    const tuple = `${ip!.destination}:${tcp.destinationPort}`;
+    if (tcp.flags.includes('S')) {
+      this.onSynAck(tuple, packet);
+      return;
+    }
+    if (tcp.flags.includes('R')) {
+      this.counts.resets++;
+      return;
+    }
+    this.counts.acks++;
+    const handshake = this.handshakes.get(tuple);
+    if (tcp.flags !== 'A' || handshake === undefined)
+      return this.blame(packet, 'unexpected segment to a client');
+    if (tcp.seq !== (handshake.serverIsn + 1) >>> 0) this.blame(packet, 'wrong sequence number to a client');
+    this.acknowledges(tuple, handshake.clientIsn, tcp.ack, packet);
+    if ((handshake.agreed.timestamps !== undefined) !== (tcp.options.timestamps !== undefined)) {
+      this.blame(packet, 'timestamps are not as agreed');
+    }
+  }
+
+  /** Nothing is acknowledged that the client has not sent. */
+  private acknowledges(tuple: string, isn: number, ack: number, packet: ParsedPacket): void {
+    const connection = this.world.connection(tuple, isn);
+    if (connection === undefined) return;
+    const position = (ack - isn) >>> 0;
+    if (position > connection.endpoint.send.length + 2)
+      this.blame(packet, 'acknowledges what was never sent');
+  }
+
+  private onSynAck(tuple: string, packet: ParsedPacket): void {
+    const tcp = packet.tcp!;
+    this.counts.synAcks++;
+    const clientIsn = (tcp.ack - 1) >>> 0;
+    const offer = this.syns.get(tuple)?.get(clientIsn);
+    if (tcp.flags !== 'SA' || offer === undefined) {
+      this.blame(packet, 'SYN/ACK for no SYN');
+      return;
+    }
+    const { options } = tcp;
+    const offered = offer.options;
+    if (options.mss === undefined || options.mss > this.world.mtu - 40 - IXP.length) {
+      this.blame(packet, 'the MSS leaves no room for IXP');
+    }
+    if (options.windowScale !== undefined && offered.windowScale === undefined)
+      this.blame(packet, 'scale not offered');
+    if (options.sackPermitted && !offered.sackPermitted) this.blame(packet, 'SACK not offered');
+    if (options.timestamps !== undefined) {
+      if (offered.timestamps === undefined) this.blame(packet, 'timestamps not offered');
+      else if (!offer.values.has(options.timestamps[1])) this.blame(packet, 'wrong TSecr');
+    }
+    const known = this.handshakes.get(tuple);
+    if (known?.clientIsn === clientIsn && known.serverIsn === tcp.seq) {
+      if (JSON.stringify(shape(known.agreed)) !== JSON.stringify(shape(options)))
+        this.blame(packet, 'SYN/ACK changed');
+      return;
+    }
+    this.handshakes.set(tuple, {
+      clientIsn,
+      serverIsn: tcp.seq,
+      agreed: options,
+      offered,
+      nonce: undefined,
+      asked: new Set(),
+    });
+  }
+
+  private onWrapped(sent: SentFrame, packet: ParsedPacket): void {
+    const ixp = packet.ixp!;
+    const tcp = packet.tcp!;
+    const tuple = this.clientOf(packet);
+    const node = this.world.nodeByMac(packet.ethernet.destination);
+    if (node === undefined) {
+      this.blame(packet, 'IXP to no node');
+      return;
+    }
+    const local = packet.ethernet.destination === this.world.balancerMac;
+    if (local !== (sent.port === Port.local)) this.blame(packet, 'IXP to the wrong port');
+    if (local === (ixp.service === 0) && !tcp.flags.includes('R'))
+      this.blame(packet, 'service does not fit the place');
+    if (ixp.version !== 1 || ixp.length !== IXP.length) this.blame(packet, 'IXP version or length');
+    if (ixp.balancer !== this.world.balancerAddress) this.blame(packet, 'notices would go elsewhere');
+    const handshake = this.handshakes.get(tuple);
+    if (handshake === undefined) {
+      this.blame(packet, 'IXP without a handshake');
+      return;
+    }
+    if (tcp.flags.includes('S')) {
+      this.counts.wrappedSyns++;
+      return;
+    }
+    handshake.nonce ??= ixp.session;
+    if (ixp.session !== handshake.nonce) this.blame(packet, 'the nonce changed within a session');
+    this.attributes(handshake, packet);
+    if (tcp.flags.includes('R')) {
+      this.counts.withdrawn++;
+      return;
+    }
+    const first = (handshake.clientIsn + 1) >>> 0;
+    if (Math.abs(distance(tcp.seq, first)) > FAR) {
+      this.blame(packet, 'a forged segment, far outside of any window, was wrapped');
+      return;
+    }
+    if (ixp.type === ADOPT) {
+      handshake.asked.add(node.address);
+      this.counts[local ? 'local' : 'adopts']++;
+      if (tcp.seq !== first) this.blame(packet, 'ADOPT not at the next expected byte (rule 2)');
+      if (tcp.ack !== (handshake.serverIsn + 1) >>> 0) this.blame(packet, 'ADOPT with a wrong ack');
+    } else this.counts.wrapped++;
+    const confirm = (ixp.confirm - first) | 0;
+    const connection = this.world.connection(tuple, handshake.clientIsn);
+    if (connection === undefined) return;
+    const { send } = connection.endpoint;
+    if (confirm < 0 || confirm > send.length + 1)
+      this.blame(packet, 'confirm is outside of what the client sent');
+    const at = (tcp.seq - first) | 0;
+    const said = send.slice(Math.max(0, at), Math.max(0, at) + packet.payload.length);
+    if (packet.payload.length > 0 && (at < 0 || Buffer.compare(said, packet.payload) !== 0)) {
+      this.blame(packet, 'bytes that the client never sent there');
+    }
+    if (tcp.flags.includes('F') && at + packet.payload.length !== send.length)
+      this.blame(packet, 'FIN too early');
+  }
+
+  private attributes(handshake: Handshake, packet: ParsedPacket): void {
+    const ixp = packet.ixp!;
+    const { agreed, offered } = handshake;
+    const flags =
+      (agreed.windowScale !== undefined ? WRAP_FLAGS.scale : 0) |
+      (agreed.sackPermitted ? WRAP_FLAGS.sack : 0) |
+      (agreed.timestamps !== undefined ? WRAP_FLAGS.timestamps : 0);
+    if (ixp.flags !== flags) this.blame(packet, `flags ${ixp.flags}, ${flags} were agreed`);
+    if (ixp.mss !== Math.max(536, offered.mss ?? 536)) this.blame(packet, `MSS ${ixp.mss}`);
+    if (agreed.windowScale !== undefined) {
+      // RFC 7323 section 2.3: a shift above 14 counts as 14.
+      const scales = (Math.min(14, offered.windowScale!) << 4) | agreed.windowScale;
+      if (ixp.scales !== scales) this.blame(packet, `scales ${ixp.scales}, not ${scales}`);
+    }
+    if (agreed.timestamps !== undefined && !packet.tcp!.flags.includes('R') && this.world.trusting) {
+      if (((ixp.tsecr - agreed.timestamps[0]) | 0) < 0) this.blame(packet, 'TSecr before our first TSval');
+      if (((ixp.tsval - offered.timestamps![0]) | 0) < 0) this.blame(packet, 'TSval before the first');
+      if (packet.tcp!.options.timestamps === undefined) this.blame(packet, 'no timestamps in IXP');
+    }
+  }
+}
+
+/** From b to a, as a signed number. */
+function distance(a: number, b: number): number {
+  return (a - b) | 0;
+}
+
+/** Options without the values that may change between two SYN/ACKs. */
+function shape(options: TcpOptionsSpec): unknown {
+  return { ...options, timestamps: options.timestamps !== undefined };
+}

@@ -1,0 +1,272 @@
+/**
+ * A simulated client: one connection with a plan, and an unforgiving reader of what comes back.
+ * Whatever happens, what it gets must be the answer to what it asked, an HTTP error that the plan
+ * allows, or a clean failure.
+ */
+import {
+  bytesOf,
+  CLIENT_HEADER,
+  digest,
+  type Message,
+  MessageReader,
+  type Resource,
+  resourceOf,
+  sizeOf,
+} from './content.js';
+import type { Random } from './random.js';
+import { Endpoint, type EndpointOptions, type EndReason } from './tcp-endpoint.js';
+
+export type PlanKind =
+  | 'ordinary' // requests one after the other
+  | 'pipelined' // all requests at once
+  | 'slow' // the head in drops
+  | 'upload' // a body after the head
+  | 'malformed' // expects 400
+  | 'missing' // expects 404
+  | 'huge' // expects 431
+  | 'stalled' // half a head and then nothing: expects 408
+  | 'mute' // never says a word
+  | 'resets' // RST in the middle
+  | 'vanishes'; // power cut in the middle
+
+export interface Plan {
+  kind: PlanKind;
+  targets: string[];
+  uploadBytes: number;
+  /** The last request asks for the connection to be closed; else the client closes. */
+  askClose: boolean;
+  /** ms until the RST or the power cut. */
+  breakAfter: number;
+  /** Longest pause between requests or drops, ms. */
+  pauseMs: number;
+}
+
+/** How it ended, for the world to judge. */
+export type Outcome = 'answered' | 'refused' | 'failed' | 'gone';
+
+export interface ClientWorld {
+  readonly resources: readonly Resource[];
+  nodeName(index: number): string;
+  violation(message: string): void;
+  finished(connection: ClientConnection): void;
+  /** No failure but those of the plan may happen in this world. */
+  readonly mild: boolean;
+}
+
+const EXPECTED: Partial<Record<PlanKind, number>> = { malformed: 400, missing: 404, huge: 431, stalled: 408 };
+const PATIENCE_MS = 90_000;
+
+export class ClientConnection {
+  readonly endpoint: Endpoint;
+  outcome: Outcome | undefined;
+  /** How far it came and why it ended, for messages. */
+  story = '';
+  answers = 0;
+  private readonly reader = new MessageReader();
+  private sent = 0;
+  private dropping: Uint8Array | undefined;
+  private remoteClosed = false;
+  private readonly startedAt: number;
+
+  constructor(
+    readonly id: string,
+    readonly address: string,
+    readonly port: number,
+    readonly plan: Plan,
+    private readonly world: ClientWorld,
+    private readonly random: Random,
+    options: Omit<EndpointOptions, 'hooks' | 'mangle'>,
+    transmit: (
+      connection: ClientConnection,
+      segment: Parameters<EndpointOptions['hooks']['transmit']>[0],
+    ) => void,
+  ) {
+    this.startedAt = options.clock.now;
+    this.endpoint = new Endpoint({
+      ...options,
+      mangle: random.chance(0.4),
+      hooks: {
+        transmit: (segment) => transmit(this, segment),
+        established: () => this.established(),
+        receive: (bytes) => this.receive(bytes),
+        remoteClosed: () => this.closedByPeer(),
+        ended: (reason) => this.ended(reason),
+        violation: (message) => this.complain(message),
+      },
+    });
+  }
+
+  get label(): string {
+    return `client ${this.id} at ${this.address}:${this.port} (${this.plan.kind} ${this.plan.targets.join(' ')})`;
+  }
+
+  start(): void {
+    const { clock } = this.endpoint.options;
+    this.endpoint.connect();
+    clock.after(PATIENCE_MS, () => {
+      if (this.outcome === undefined) this.finish('failed', 'out of patience');
+      this.endpoint.abort();
+    });
+    if (this.plan.kind === 'resets' || this.plan.kind === 'vanishes') {
+      clock.after(this.plan.breakAfter, () => {
+        this.finish('gone', this.plan.kind);
+        if (this.plan.kind === 'resets') this.endpoint.abort();
+        else this.endpoint.vanish();
+      });
+    }
+  }
+
+  /** Whether this connection sends this request: asked by servers. */
+  asks(target: string, client: string): boolean {
+    const [id, index] = client.split('.');
+    return id === this.id && this.plan.targets[Number(index)] === target;
+  }
+
+  private complain(message: string): void {
+    this.world.violation(`${this.label}: ${message}`);
+  }
+
+  private finish(outcome: Outcome, story: string): void {
+    if (this.outcome !== undefined) return;
+    this.outcome = outcome;
+    const { clock } = this.endpoint.options;
+    this.story = `${story} after ${Math.round(clock.now - this.startedAt)} ms, ${this.answers} of ${this.plan.targets.length} answers`;
+    this.world.finished(this);
+  }
+
+  private request(index: number): Uint8Array {
+    const { plan } = this;
+    const target = plan.targets[index]!;
+    const last = index === plan.targets.length - 1;
+    const body =
+      plan.kind === 'upload' ? bytesOf(`${this.id}.${index}`, plan.uploadBytes) : new Uint8Array(0);
+    const filler = this.random.chance(0.2) ? [`X-Filler: ${'f'.repeat(this.random.between(1, 3000))}`] : [];
+    const lines = [
+      `${plan.kind === 'upload' ? 'POST' : 'GET'} ${target} HTTP/1.1`,
+      'Host: www.example.org',
+      `${CLIENT_HEADER}: ${this.id}.${index}`,
+      ...filler,
+      ...(body.length > 0 ? [`Content-Length: ${body.length}`] : []),
+      ...(last && plan.askClose ? ['Connection: close'] : []),
+    ];
+    if (plan.kind === 'malformed')
+      lines[1] = this.random.pick(['Host : www', 'Host: a\r\nHost: b', ' folded', 'X: \x01']);
+    if (plan.kind === 'huge') for (let i = 0; i < 20; i++) lines.push(`X-Huge-${i}: ${'h'.repeat(1000)}`);
+    const text = `${lines.join('\r\n')}\r\n\r\n`;
+    if (plan.kind === 'stalled')
+      return Buffer.from(text.slice(0, this.random.between(1, text.length - 3)), 'latin1');
+    return Buffer.concat([Buffer.from(text, 'latin1'), body]);
+  }
+
+  private established(): void {
+    switch (this.plan.kind) {
+      case 'mute':
+        return;
+      case 'pipelined':
+        while (this.sent < this.plan.targets.length) this.endpoint.write(this.request(this.sent++));
+        return;
+      case 'slow':
+        this.dropping = this.request(this.sent++);
+        return this.drip();
+      default:
+        this.pause(() => this.endpoint.write(this.request(this.sent++)));
+    }
+  }
+
+  /** Later by a random while, if the connection is still wanted then. */
+  private pause(act: () => void): void {
+    const { clock } = this.endpoint.options;
+    clock.after(this.random.between(0, this.plan.pauseMs), () => {
+      if (this.outcome === undefined && this.endpoint.state === 'open' && !this.remoteClosed) act();
+    });
+  }
+
+  private drip(): void {
+    const left = this.dropping!;
+    if (left.length === 0) return;
+    const size = Math.min(left.length, this.random.between(1, 30));
+    this.endpoint.write(left.subarray(0, size));
+    this.dropping = left.subarray(size);
+    this.pause(() => this.drip());
+  }
+
+  private receive(bytes: Uint8Array): void {
+    if (this.outcome !== undefined && this.outcome !== 'gone') return;
+    this.reader.feed(bytes);
+    for (let message = this.reader.take(); message !== undefined; message = this.reader.take()) {
+      if (typeof message === 'string') {
+        this.complain(`the answer is not HTTP: ${message}`);
+        return this.finish('failed', 'no HTTP');
+      }
+      this.judge(message);
+      this.answers++;
+    }
+    this.goOn();
+  }
+
+  private judge(message: Message): void {
+    const { plan, world } = this;
+    const status = Number(message.start.split(' ')[1]);
+    const target = plan.targets[this.answers];
+    const expected = EXPECTED[plan.kind];
+    if (expected !== undefined || status !== 200) {
+      const timeoutAllowed = status === 408 && (!world.mild || plan.kind === 'slow');
+      const allowed = status === expected || (!world.mild && status === 503) || timeoutAllowed;
+      if (!allowed || this.answers > 0)
+        this.complain(`answered ${message.start}, expected ${expected ?? 200}`);
+      if (message.fields.has('server')) this.complain(`a node answered ${message.start}`);
+      return this.finish(status === expected ? 'answered' : 'refused', message.start);
+    }
+    if (target === undefined) {
+      this.complain('an answer to nothing');
+      return;
+    }
+    const { fields, body } = message;
+    const asked = `${this.id}.${this.answers}`;
+    if (fields.get(CLIENT_HEADER) !== asked || fields.get('x-target') !== target) {
+      this.complain(
+        `got the answer to ${fields.get('x-target')} of ${fields.get(CLIENT_HEADER)} instead of ${target}`,
+      );
+    }
+    const holders = resourceOf(world.resources, target)?.holders ?? [];
+    if (!holders.some((node) => world.nodeName(node) === fields.get('server'))) {
+      this.complain(`${fields.get('server')} answered, which does not hold ${target}`);
+    }
+    if (Buffer.compare(body, bytesOf(target, sizeOf(target))) !== 0)
+      this.complain(`wrong bytes of ${target}`);
+    const upload = bytesOf(asked, plan.kind === 'upload' ? plan.uploadBytes : 0);
+    if (fields.get('x-upload') !== String(digest(upload)))
+      this.complain(`the upload with ${target} arrived damaged`);
+  }
+
+  private goOn(): void {
+    const { plan } = this;
+    if (this.outcome !== undefined) return;
+    if (this.answers === plan.targets.length) {
+      this.finish('answered', 'all answered');
+      if (!plan.askClose) this.endpoint.close();
+      return;
+    }
+    if (plan.kind !== 'pipelined' && this.sent === this.answers && this.sent > 0) {
+      this.pause(() => {
+        if (this.sent === this.answers) this.endpoint.write(this.request(this.sent++));
+      });
+    }
+  }
+
+  private closedByPeer(): void {
+    this.remoteClosed = true;
+    if (this.reader.left > 0)
+      this.complain(`closed in the middle of an answer, ${this.reader.left} bytes into it`);
+    if (this.outcome === undefined) {
+      // A service that closes without a word is right for who said nothing.
+      if (this.plan.kind === 'mute') this.finish('answered', 'closed without a word');
+      else this.finish('failed', 'closed without an answer');
+    }
+    this.endpoint.close();
+  }
+
+  private ended(reason: EndReason): void {
+    if (this.outcome === undefined) this.finish('failed', reason);
+  }
+}

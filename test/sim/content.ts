@@ -1,0 +1,88 @@
+/**
+ * What the simulated farm holds. A resource is a folder; a file in it names its own size, and its
+ * bytes are a function of its path, so that a client can tell its answer from any other.
+ */
+import { hashText, Random } from './random.js';
+
+export interface Resource {
+  /** '/a/': everything below. */
+  path: string;
+  /** Indices of nodes. */
+  holders: number[];
+}
+
+export const CLIENT_HEADER = 'x-client';
+
+const bodies = new Map<string, Uint8Array>();
+
+/** `length` bytes that only `name` has. */
+export function bytesOf(name: string, length: number): Uint8Array {
+  const key = `${name}#${length}`;
+  let body = bodies.get(key);
+  if (body === undefined) {
+    const random = new Random(hashText(key));
+    body = Uint8Array.from({ length }, () => random.bits() & 255);
+    bodies.set(key, body);
+    if (bodies.size > 4000) bodies.clear();
+  }
+  return body;
+}
+
+/** Size of the file at `path`, by its name: /folder/name-SIZE. */
+export function sizeOf(path: string): number {
+  return Number(path.slice(path.lastIndexOf('-') + 1));
+}
+
+export function resourceOf(resources: readonly Resource[], path: string): Resource | undefined {
+  return resources.find((resource) => path.startsWith(resource.path));
+}
+
+export function digest(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash >>> 0;
+}
+
+export interface Message {
+  /** Request line or status line. */
+  start: string;
+  fields: Map<string, string>;
+  body: Uint8Array;
+}
+
+/**
+ * Cuts HTTP/1.1 messages out of a byte stream as it arrives. The head and body grow by `feed`;
+ * `take` gives the next whole message.
+ */
+export class MessageReader {
+  private bytes = Buffer.alloc(0);
+
+  feed(bytes: Uint8Array): void {
+    this.bytes = Buffer.concat([this.bytes, bytes]);
+  }
+
+  /** Bytes that belong to no whole message yet. */
+  get left(): number {
+    return this.bytes.length;
+  }
+
+  /** The next whole message, undefined when there is none yet, or what is wrong with the bytes. */
+  take(): Message | string | undefined {
+    const end = this.bytes.indexOf('\r\n\r\n');
+    if (end < 0) return undefined;
+    const [start = '', ...lines] = this.bytes.toString('latin1', 0, end).split('\r\n');
+    const fields = new Map<string, string>();
+    for (const line of lines) {
+      const colon = line.indexOf(': ');
+      if (colon <= 0) return `a field line that is none: ${JSON.stringify(line.slice(0, 60))}`;
+      fields.set(line.slice(0, colon).toLowerCase(), line.slice(colon + 2));
+    }
+    const length = Number(fields.get('content-length') ?? '0');
+    if (!Number.isInteger(length)) return 'a content length that is none';
+    const whole = end + 4 + length;
+    if (this.bytes.length < whole) return undefined;
+    const body = Uint8Array.from(this.bytes.subarray(end + 4, whole));
+    this.bytes = this.bytes.subarray(whole);
+    return { start, fields, body };
+  }
+}

@@ -1,0 +1,310 @@
+/**
+ * A model of a node: the shim (kernel-shim/shim.bpf.c), the kernel's TCP, and a web server. With
+ * `services` it is the balancer's own kernel with its local services. It believes nothing that the
+ * real one would not: tags, lengths and checksums are verified, and a plain segment of no socket is
+ * answered with RST.
+ */
+import { build, type PacketSpec } from '../support/packet.js';
+import { type ParsedPacket, parse } from '../support/packet-parse.js';
+import type { Clock } from './clock.js';
+import type { Random } from './random.js';
+import { type Application, LocalAnswer, WebServer, type WebServerOptions } from './server.js';
+import { Endpoint, resetFor, type Segment } from './tcp-endpoint.js';
+
+export interface NodeWorld {
+  readonly clock: Clock;
+  readonly key: Uint8Array;
+  readonly virtualAddress: string;
+  readonly virtualPort: number;
+  /** Nobody forges segments. */
+  readonly trusting: boolean;
+  clientMac(address: string): string;
+  violation(message: string): void;
+  /** A socket was made by adoption. */
+  built(node: SimNode, packet: ParsedPacket): void;
+  transmit(node: SimNode, frame: Uint8Array): void;
+}
+
+/** As `struct session` of the shim: a confirmation is due while `asked` differs from `answered`. */
+interface ShimEntry {
+  nonce: number;
+  balancer: string;
+  balancerMac: string;
+  confirm: number;
+  asked: number;
+  answered: number;
+  /** Its socket has sent something. */
+  sent: boolean;
+}
+
+interface Socket {
+  endpoint: Endpoint;
+  application: Application;
+}
+
+const NOTICE = { adopted: 1, refused: 2, fin: 3, reset: 4, report: 5 } as const;
+const REASON_NO_LISTENER = 1;
+const ADOPT = 1;
+const SEGMENT = 2;
+const WSCALE_OK = 1;
+const SACK_OK = 2;
+const TSTAMP_OK = 4;
+
+export interface SimNodeOptions {
+  index: number;
+  name: string;
+  mac: string;
+  address: string;
+  server: WebServerOptions;
+  /** The balancer itself: service numbers instead of the web server. */
+  local: boolean;
+}
+
+export class SimNode {
+  private readonly entries = new Map<string, ShimEntry>();
+  private readonly sockets = new Map<string, Socket>();
+  /** Nothing comes in or goes out. */
+  down = false;
+  /** The web server is not listening. */
+  deaf = false;
+  readonly counts = { adopted: 0, refused: 0, forged: 0, strayed: 0, resets: 0 };
+  private readonly start: number;
+
+  constructor(
+    readonly options: SimNodeOptions,
+    private readonly world: NodeWorld,
+    private readonly random: Random,
+  ) {
+    this.start = random.bits();
+  }
+
+  get openSockets(): number {
+    return this.sockets.size;
+  }
+
+  /** The machine is switched off: all that it knew is gone. */
+  stop(): void {
+    this.down = true;
+    for (const { endpoint, application } of this.sockets.values()) {
+      endpoint.vanish();
+      application.stop();
+    }
+    this.sockets.clear();
+    this.entries.clear();
+  }
+
+  /** Tells the balancer that it is alive, as the agent does every second. */
+  report(balancer: string, balancerMac: string): void {
+    if (this.down) return;
+    this.notice(
+      { nonce: this.start, balancer, balancerMac, confirm: 0, asked: 0, answered: 0, sent: false },
+      {
+        type: NOTICE.report,
+        flags: 1,
+        seq: Math.floor(this.world.clock.now / 1000) >>> 0,
+        virtualAddress: '0.0.0.0',
+      },
+    );
+  }
+
+  receive(frame: Uint8Array): void {
+    if (this.down) return;
+    const packet = parse(frame, this.world.key);
+    if (packet.problems.length > 0 || packet.ip === undefined) {
+      this.counts.forged++;
+      return;
+    }
+    if (packet.ixp !== undefined) this.shimIngress(packet);
+    else if (packet.tcp !== undefined) this.deliver(packet);
+  }
+
+  private tuple(packet: ParsedPacket): string {
+    return `${packet.ip!.source}:${packet.tcp!.sourcePort}`;
+  }
+
+  private segmentOf(packet: ParsedPacket): Segment {
+    const { seq, ack, flags, window, options } = packet.tcp!;
+    return { seq, ack, flags, window, options, payload: packet.payload.slice() };
+  }
+
+  /** What the kernel's TCP does with a segment. */
+  private deliver(packet: ParsedPacket): void {
+    const tuple = this.tuple(packet);
+    const segment = this.segmentOf(packet);
+    const socket = this.sockets.get(tuple);
+    if (socket !== undefined) {
+      socket.endpoint.receive(segment);
+      return;
+    }
+    this.counts.strayed++;
+    const reset = resetFor(segment);
+    if (reset !== undefined) this.shimEgress(tuple, reset);
+  }
+
+  private shimIngress(packet: ParsedPacket): void {
+    const ixp = packet.ixp!;
+    const tcp = packet.tcp!;
+    const tuple = this.tuple(packet);
+    if (ixp.version !== 1 || ixp.length !== 36 || (ixp.type !== ADOPT && ixp.type !== SEGMENT)) {
+      this.world.violation(`${this.options.name}: IXP with a wrong version, length or type`);
+      return;
+    }
+    const entry = this.entries.get(tuple);
+    const socket = this.sockets.get(tuple);
+    const known = entry?.nonce === ixp.session;
+    if (ixp.type === SEGMENT && tcp.flags.includes('S')) return;
+    if (ixp.type === ADOPT) {
+      if (!tcp.flags.includes('A') || /[SR]/.test(tcp.flags)) return;
+      if (tcp.flags.includes('F') && packet.payload.length === 0) return;
+    }
+    if (entry !== undefined && known && socket !== undefined) {
+      entry.asked++;
+      if (((ixp.confirm - entry.confirm) | 0) > 0) entry.confirm = ixp.confirm;
+      this.deliver(packet);
+      return;
+    }
+    if (ixp.type === SEGMENT) return;
+    const fresh: ShimEntry = {
+      nonce: ixp.session,
+      balancer: ixp.balancer,
+      balancerMac: packet.ethernet.source,
+      confirm: ixp.confirm,
+      asked: 1,
+      answered: 0,
+      sent: false,
+    };
+    // A request that a socket has answered must not be asked a second time.
+    if (entry !== undefined && known && entry.sent) {
+      this.answer(fresh, packet, NOTICE.reset, 0);
+      return;
+    }
+    if (this.deaf) {
+      this.counts.refused++;
+      return this.answer(fresh, packet, NOTICE.refused, REASON_NO_LISTENER);
+    }
+    // An older socket of this four-tuple is cleared by an RST that only it sees.
+    if (socket !== undefined) {
+      socket.endpoint.vanish();
+      socket.application.stop();
+      this.sockets.delete(tuple);
+    }
+    this.entries.set(tuple, fresh);
+    this.adopt(tuple, packet);
+  }
+
+  private adopt(tuple: string, packet: ParsedPacket): void {
+    const ixp = packet.ixp!;
+    const tcp = packet.tcp!;
+    const world = this.world;
+    this.counts.adopted++;
+    world.built(this, packet);
+    const scaled = (ixp.flags & WSCALE_OK) !== 0;
+    const stamped = (ixp.flags & TSTAMP_OK) !== 0;
+    const endpoint = new Endpoint({
+      clock: world.clock,
+      random: this.random,
+      hooks: {
+        transmit: (segment) => this.shimEgress(tuple, segment),
+        receive: (bytes) => application.receive(bytes),
+        remoteClosed: () => application.remoteClosed(),
+        ended: () => {
+          application.stop();
+          if (this.sockets.get(tuple)?.endpoint === endpoint) this.sockets.delete(tuple);
+        },
+        violation: (message) => world.violation(`${this.options.name}, ${tuple}: ${message}`),
+      },
+      isn: (tcp.ack - 1) >>> 0,
+      mss: 1460,
+      windowScale: scaled ? ixp.scales & 15 : undefined,
+      sack: (ixp.flags & SACK_OK) !== 0,
+      timestamps: stamped,
+      receiveBuffer: 64_000,
+      // The socket's TSval continues from what the client has seen.
+      timestampOffset: (ixp.tsecr - Math.floor(world.clock.now)) >>> 0,
+      mangle: false,
+      timeWaitMs: 10_000,
+      maxRetries: 8,
+      trusting: world.trusting,
+    });
+    const application: Application = this.options.local
+      ? new LocalAnswer(ixp.service, endpoint, world)
+      : new WebServer(this.options.server, endpoint, tuple, this.random);
+    if (!this.options.local && ixp.service !== 0) world.violation(`service ${ixp.service} at a node`);
+    this.sockets.set(tuple, { endpoint, application });
+    endpoint.adopt((tcp.seq - 1) >>> 0, {
+      mss: ixp.mss,
+      scale: scaled ? ixp.scales >> 4 : undefined,
+      sack: (ixp.flags & SACK_OK) !== 0,
+      recent: stamped ? ixp.tsval : undefined,
+    });
+    endpoint.receive(this.segmentOf(packet));
+    application.begin();
+  }
+
+  private shimEgress(tuple: string, segment: Segment): void {
+    if (this.down) return;
+    const [client = '', port = ''] = tuple.split(':');
+    const entry = this.entries.get(tuple);
+    if (entry !== undefined) {
+      const about = { client, clientPort: Number(port), seq: segment.seq, ack: segment.ack };
+      entry.sent = true;
+      if (segment.flags.includes('R')) {
+        this.counts.resets++;
+        this.notice(entry, { type: NOTICE.reset, ...about });
+      } else {
+        if (entry.asked !== entry.answered) {
+          this.notice(entry, { type: NOTICE.adopted, ...about });
+          if (((segment.ack - entry.confirm) | 0) >= 0) entry.answered = entry.asked;
+        }
+        if (segment.flags.includes('F')) this.notice(entry, { type: NOTICE.fin, ...about });
+      }
+    }
+    const { seq, ack, flags, window, options, payload } = segment;
+    this.emit({
+      ethernet: { source: this.options.mac, destination: this.world.clientMac(client) },
+      ip: { source: this.world.virtualAddress, destination: client },
+      tcp: {
+        sourcePort: this.world.virtualPort,
+        destinationPort: Number(port),
+        seq,
+        ack,
+        flags,
+        window,
+        options,
+      },
+      payload,
+    });
+  }
+
+  /** Answers an IXP frame with a notice: seq and ack of a socket that took nothing of it. */
+  private answer(entry: ShimEntry, packet: ParsedPacket, type: number, reason: number): void {
+    const { sourcePort, seq, ack } = packet.tcp!;
+    this.notice(entry, {
+      type,
+      reason,
+      client: packet.ip!.source,
+      clientPort: sourcePort,
+      seq: ack,
+      ack: seq,
+    });
+  }
+
+  private notice(entry: ShimEntry, fields: NonNullable<PacketSpec['ixcp']>): void {
+    this.emit({
+      ethernet: { source: this.options.mac, destination: entry.balancerMac },
+      ip: { source: this.options.address, destination: entry.balancer },
+      ixcp: {
+        session: entry.nonce,
+        virtualAddress: this.world.virtualAddress,
+        virtualPort: this.world.virtualPort,
+        // A device may have finished a checksum here: the receiver must not care.
+        hole: 0,
+        ...fields,
+      },
+    });
+  }
+
+  private emit(spec: PacketSpec): void {
+    this.world.transmit(this, build(spec, this.world.key));
+  }
+}

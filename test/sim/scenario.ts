@@ -1,0 +1,162 @@
+/** What happens in a simulated world: drawn from its seed, before anything happens. */
+import type { PredictorName } from '../../src/directory/predictors/index.js';
+import type { Limits } from '../../src/tcp/options.js';
+import type { Plan, PlanKind } from './client.js';
+import type { Resource } from './content.js';
+import type { LinkQuality } from './network.js';
+import type { Random } from './random.js';
+
+export interface Fault {
+  /** down: switched off, and forgets everything. deaf: its web server is not there. unresolved: no MAC address. */
+  kind: 'down' | 'deaf' | 'unresolved';
+  node: number;
+  /** ms from the start. */
+  at: number;
+  until: number;
+}
+
+export interface PlannedClient {
+  plan: Plan;
+  host: number;
+  port: number;
+  /** ms from the start, or from the end of `after`. */
+  startAt: number;
+  /** Number of the plan whose port is used again. */
+  after: number | undefined;
+}
+
+export interface Scenario {
+  name: string;
+  /** Every request must be answered as it should be: nothing worse happens than TCP is made for. */
+  mild: boolean;
+  nodes: number;
+  resources: Resource[];
+  predictor: PredictorName;
+  clientLink: LinkQuality;
+  nodeLink: LinkQuality;
+  /** From nodes to clients. */
+  answerLink: LinkQuality;
+  limits: Partial<Limits>;
+  faults: Fault[];
+  plans: PlannedClient[];
+  serviceMs: number;
+  /** Garbage and forgeries arrive as well. */
+  attacked: boolean;
+  /** Agents report every second. */
+  reports: boolean;
+}
+
+const NAMES = ['clean', 'mild', 'mild', 'lossy', 'brutal', 'faulty', 'crowded'] as const;
+const KINDS: readonly PlanKind[] = [
+  ...([
+    'ordinary',
+    'ordinary',
+    'ordinary',
+    'ordinary',
+    'pipelined',
+    'pipelined',
+    'slow',
+    'slow',
+    'upload',
+    'upload',
+  ] as const),
+  ...(['malformed', 'missing', 'huge', 'stalled', 'mute', 'resets', 'vanishes'] as const),
+];
+/** The connection is gone before its end, or its port is not free for another reason. */
+const NOT_TO_FOLLOW: ReadonlySet<PlanKind> = new Set(['vanishes']);
+const FIRST_PORT = 40_000;
+
+function link(random: Random, loss: number, jitter: number): LinkQuality {
+  return {
+    loss: loss * random.fraction(),
+    duplicate: loss * random.fraction(),
+    damage: (loss / 4) * random.fraction(),
+    delay: random.fraction() * 10,
+    jitter: jitter * random.fraction(),
+  };
+}
+
+function makeResources(random: Random, nodes: number): Resource[] {
+  return Array.from({ length: random.between(1, 4) }, (_, i) => {
+    const all = random.shuffle(Array.from({ length: nodes }, (_each, node) => node));
+    return { path: `/r${i}/`, holders: all.slice(0, random.between(1, nodes)) };
+  });
+}
+
+function makePlan(random: Random, resources: readonly Resource[]): Plan {
+  const kind = random.pick(KINDS);
+  const single =
+    kind === 'upload' ? false : !['ordinary', 'pipelined', 'slow', 'resets', 'vanishes'].includes(kind);
+  const folder = kind === 'missing' ? '/nowhere/' : random.pick(resources).path;
+  const targets = Array.from({ length: single ? 1 : random.between(1, 4) }, () => {
+    const size = random.chance(0.2) ? random.between(20_000, 120_000) : random.between(0, 6_000);
+    return `${folder}f${random.between(0, 9)}-${size}`;
+  });
+  return {
+    kind,
+    targets,
+    uploadBytes: random.chance(0.3) ? random.between(10_000, 60_000) : random.between(1, 5_000),
+    askClose: random.chance(0.5),
+    breakAfter: random.between(0, 2_000),
+    pauseMs: kind === 'slow' ? 60 : random.pick([0, 5, 200, 1_000]),
+  };
+}
+
+function makePlans(random: Random, resources: readonly Resource[], count: number): PlannedClient[] {
+  const hosts = random.between(1, 6);
+  const plans: PlannedClient[] = [];
+  /** Number of the last plan on each port. */
+  const latest = new Map<string, number>();
+  for (let i = 0; i < count; i++) {
+    const host = random.between(0, hosts - 1);
+    const plan = makePlan(random, resources);
+    const again = random.chance(0.3) ? [...latest].find(([key]) => key.startsWith(`${host}/`)) : undefined;
+    const port = again === undefined ? FIRST_PORT + i : Number(again[0].split('/')[1]);
+    plans.push({ plan, host, port, startAt: random.between(0, 2_000), after: again?.[1] });
+    if (NOT_TO_FOLLOW.has(plan.kind)) latest.delete(`${host}/${port}`);
+    else latest.set(`${host}/${port}`, i);
+  }
+  return plans;
+}
+
+function makeFaults(random: Random, nodes: number): Fault[] {
+  return Array.from({ length: random.between(1, 5) }, () => {
+    const at = random.between(0, 4_000);
+    const kind = random.pick(['down', 'deaf', 'unresolved'] as const);
+    return { kind, node: random.between(0, nodes - 1), at, until: at + random.between(200, 8_000) };
+  });
+}
+
+export function makeScenario(random: Random): Scenario {
+  const name = random.pick(NAMES);
+  const nodes = random.between(1, 4);
+  const resources = makeResources(random, nodes);
+  const [loss, jitter] = {
+    clean: [0, 5],
+    mild: [0.04, 20],
+    lossy: [0.15, 60],
+    brutal: [0.45, 200],
+    faulty: [0.05, 20],
+    crowded: [0.02, 10],
+  }[name] as [number, number];
+  const limits: Partial<Limits> =
+    name === 'crowded'
+      ? { sessions: random.between(3, 12), halfOpen: random.between(1, 4), heads: random.between(1, 4) }
+      : {};
+  return {
+    name,
+    mild: name === 'clean' || name === 'mild',
+    nodes,
+    resources,
+    predictor: random.pick(['round-robin', 'least-connections'] as const),
+    clientLink: link(random, loss, jitter),
+    nodeLink: link(random, loss, jitter / 4),
+    answerLink: link(random, loss, jitter),
+    limits,
+    faults: name === 'faulty' || name === 'brutal' ? makeFaults(random, nodes) : [],
+    plans: makePlans(random, resources, random.between(3, 20)),
+    serviceMs: random.pick([0, 5, 50, 500]),
+    attacked: random.chance(0.4),
+    reports: random.chance(0.5),
+  };
+}

@@ -1,0 +1,178 @@
+/** What runs on the sockets of simulated nodes: a web server, and the balancer's local services. */
+import { LocalService } from '../../src/tcp/dispatcher.js';
+import type { Clock } from './clock.js';
+import {
+  bytesOf,
+  CLIENT_HEADER,
+  digest,
+  MessageReader,
+  type Resource,
+  resourceOf,
+  sizeOf,
+} from './content.js';
+import type { Random } from './random.js';
+import type { Endpoint } from './tcp-endpoint.js';
+
+export interface Application {
+  /** The socket is there; bytes that came with it have been delivered already. */
+  begin(): void;
+  receive(bytes: Uint8Array): void;
+  remoteClosed(): void;
+  /** The socket is gone. */
+  stop(): void;
+}
+
+export interface WebServerOptions {
+  clock: Clock;
+  node: number;
+  name: string;
+  resources: readonly Resource[];
+  /** Longest time to think about a request, ms. */
+  serviceMs: number;
+  keepAliveMs: number;
+  violation(message: string): void;
+  /** Says that the client at this address and port may have sent this request. */
+  mayAsk(tuple: string, client: string, target: string): boolean;
+}
+
+/** Serves GET and POST with keep-alive and pipelining, and is suspicious of every byte. */
+export class WebServer implements Application {
+  private readonly reader = new MessageReader();
+  private busy = false;
+  private done = false;
+  private closing = false;
+  private idleSince: number;
+
+  constructor(
+    private readonly options: WebServerOptions,
+    private readonly endpoint: Endpoint,
+    private readonly tuple: string,
+    private readonly random: Random,
+  ) {
+    this.idleSince = options.clock.now;
+  }
+
+  begin(): void {
+    this.watchIdle();
+  }
+
+  receive(bytes: Uint8Array): void {
+    this.reader.feed(bytes);
+    this.idleSince = this.options.clock.now;
+    this.next();
+  }
+
+  remoteClosed(): void {
+    this.closing = true;
+    this.next();
+  }
+
+  stop(): void {
+    this.done = true;
+  }
+
+  private watchIdle(): void {
+    const { clock, keepAliveMs } = this.options;
+    clock.after(keepAliveMs, () => {
+      if (this.done) return;
+      if (!this.busy && clock.now - this.idleSince >= keepAliveMs) this.finish();
+      else this.watchIdle();
+    });
+  }
+
+  private finish(): void {
+    this.done = true;
+    this.endpoint.close();
+  }
+
+  private next(): void {
+    if (this.busy || this.done) return;
+    const message = this.reader.take();
+    if (typeof message === 'string') {
+      this.options.violation(`${this.options.name} got ${message} from ${this.tuple}`);
+      this.finish();
+      return;
+    }
+    if (message === undefined) {
+      if (this.closing) this.finish();
+      return;
+    }
+    const [method = '', target = ''] = message.start.split(' ');
+    const client = message.fields.get(CLIENT_HEADER) ?? '';
+    if (!this.options.mayAsk(this.tuple, client, target)) {
+      this.options.violation(
+        `${this.options.name} got ${JSON.stringify(message.start)} of ${client} from ${this.tuple}`,
+      );
+    }
+    this.busy = true;
+    this.options.clock.after(this.random.between(0, this.options.serviceMs), () => {
+      if (this.done) return;
+      this.busy = false;
+      this.idleSince = this.options.clock.now;
+      const last = message.fields.get('connection') === 'close';
+      this.answer(method, target, client, message.body, last);
+      if (last) this.finish();
+      else this.next();
+    });
+  }
+
+  private answer(method: string, target: string, client: string, upload: Uint8Array, last: boolean): void {
+    const resource = resourceOf(this.options.resources, target);
+    const holds = resource?.holders.includes(this.options.node) ?? false;
+    const body = holds ? bytesOf(target, sizeOf(target)) : new Uint8Array(0);
+    const head = [
+      holds ? 'HTTP/1.1 200 OK' : 'HTTP/1.1 404 Not Held Here',
+      `Server: ${this.options.name}`,
+      `X-Client: ${client}`,
+      `X-Target: ${target}`,
+      `X-Upload: ${digest(upload)}`,
+      `Content-Length: ${body.length}`,
+      ...(last ? ['Connection: close'] : []),
+    ].join('\r\n');
+    const headBytes = Buffer.from(`${head}\r\n\r\n`, 'latin1');
+    this.endpoint.write(method === 'HEAD' ? headBytes : Buffer.concat([headBytes, body]));
+  }
+}
+
+const STATUS = new Map<number, string>([
+  [LocalService.badRequest, '400 Bad Request'],
+  [LocalService.notFound, '404 Not Found'],
+  [LocalService.timeout, '408 Request Timeout'],
+  [LocalService.headTooLarge, '431 Request Header Fields Too Large'],
+  [LocalService.unavailable, '503 Service Unavailable'],
+]);
+
+/** A local service of the balancer: answers at once, whatever came, and closes. */
+export class LocalAnswer implements Application {
+  private stopped = false;
+
+  constructor(
+    private readonly service: number,
+    private readonly endpoint: Endpoint,
+    private readonly world: { violation(message: string): void },
+  ) {}
+
+  begin(): void {
+    if (this.stopped) return;
+    const status = STATUS.get(this.service);
+    if (status === undefined && this.service !== LocalService.silentClose) {
+      this.world.violation(`no local service ${this.service}`);
+    }
+    if (status !== undefined) {
+      this.endpoint.write(
+        Buffer.from(`HTTP/1.1 ${status}\r\nContent-Length: 5\r\nConnection: close\r\n\r\noops\n`, 'latin1'),
+      );
+    }
+    this.endpoint.close();
+  }
+
+  receive(): void {}
+
+  remoteClosed(): void {
+    this.endpoint.close();
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+}

@@ -1,0 +1,466 @@
+/**
+ * One simulated farm: clients, the real engine with the real dispatcher, nodes, and a network that
+ * behaves as its seed says. `run` lets it live until nothing is left, and returns what was wrong.
+ */
+import { Counters } from '../../src/base/counters.js';
+import { FrameFlags, Port } from '../../src/datapath/datapath.js';
+import { Directory } from '../../src/directory/directory.js';
+import { RequestDispatcher } from '../../src/directory/dispatcher.js';
+import { Engine } from '../../src/tcp/engine.js';
+import { NodeTable } from '../../src/tcp/node-table.js';
+import type { CloseReason, EngineOptions, Limits, Timeouts } from '../../src/tcp/options.js';
+import { MemoryDatapath, type SentFrame } from '../support/memory.js';
+import { addressNumber, addressText, build, macBytes } from '../support/packet.js';
+import { describe, parse } from '../support/packet-parse.js';
+import { Attacker } from './attacker.js';
+import { Checker } from './checker.js';
+import { ClientConnection, type Plan } from './client.js';
+import { Clock } from './clock.js';
+import type { Resource } from './content.js';
+import { finished, padded, unfinished } from './frames.js';
+import { type LinkQuality, Network, PERFECT } from './network.js';
+import { SimNode } from './node.js';
+import { Random } from './random.js';
+import { makeScenario, type Scenario } from './scenario.js';
+import { resetFor, type Segment } from './tcp-endpoint.js';
+
+export const VIRTUAL_ADDRESS = '10.9.0.100';
+export const VIRTUAL_PORT = 80;
+const BALANCER_ADDRESS = '10.9.0.2';
+const BALANCER_MAC = '02:00:00:00:00:bb';
+const MTU = 1500;
+const TICK_MS = 10;
+const HEAD_BYTES = 8192;
+const LIMIT_MS = 600_000;
+const MAX_VIOLATIONS = 20;
+
+const TIMEOUTS: Timeouts = {
+  synAck: 1000,
+  head: 10_000,
+  handoff: 300,
+  idle: 40_000,
+  closing: 15_000,
+  linger: 2_000,
+};
+
+/** Lets a test put a fault between the engine and the wire. */
+export type Sabotage = (sent: SentFrame, world: World) => SentFrame | undefined;
+
+interface Host {
+  mac: string;
+  /** Its device leaves checksums to hardware. */
+  offloads: boolean;
+  pads: boolean;
+}
+
+export class World {
+  readonly violations: string[] = [];
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly scenario: Scenario;
+  readonly nodes: SimNode[] = [];
+  readonly local: SimNode;
+  readonly counters = new Counters();
+  readonly nodeTable: NodeTable;
+  readonly key: Uint8Array;
+  readonly virtualAddress = VIRTUAL_ADDRESS;
+  readonly virtualPort = VIRTUAL_PORT;
+  readonly balancerAddress = BALANCER_ADDRESS;
+  readonly balancerMac = BALANCER_MAC;
+  readonly mtu = MTU;
+  readonly connections: ClientConnection[] = [];
+  readonly checker: Checker;
+  readonly engine: Engine;
+  readonly network: Network;
+  readonly closed = new Map<CloseReason, number>();
+  private readonly datapath = new MemoryDatapath();
+  private readonly hosts = new Map<string, Host>();
+  private readonly byTuple = new Map<string, ClientConnection[]>();
+  private readonly open = new Set<number>();
+  private inbox: { frame: Uint8Array; flags: number }[] = [];
+  private pollDue = false;
+  private unfinishedClients = 0;
+  private readonly trace: string[] | undefined;
+
+  constructor(
+    readonly seed: number,
+    private readonly sabotage?: Sabotage,
+    options: { trace?: boolean; scenario?: Partial<Scenario> } = {},
+  ) {
+    this.random = new Random(seed);
+    this.trace = options.trace ? [] : undefined;
+    // A start anywhere in the life of a 32-bit clock, also close to its end.
+    this.clock = new Clock(
+      this.random.pick([0, 1_000, 4_294_960_000, 1_763_665_000_000, this.random.bits()]),
+    );
+    this.scenario = { ...makeScenario(this.random.fork()), ...options.scenario };
+    this.key = Uint8Array.from({ length: 16 }, () => this.random.bits() & 255);
+    this.network = new Network(this.clock, this.random.fork());
+    this.checker = new Checker(this);
+    this.nodeTable = new NodeTable(
+      Array.from({ length: this.scenario.nodes }, (_, i) => ({
+        address: addressNumber(nodeAddress(i)),
+        weight: 1 + (i % 3),
+      })),
+    );
+    for (let i = 0; i < this.scenario.nodes; i++) {
+      this.nodes.push(this.makeNode(i, `node${'x'.repeat(i)}${i}`, nodeMac(i), nodeAddress(i), false));
+      this.nodeTable.setMac(i, macBytes(nodeMac(i)));
+    }
+    this.local = this.makeNode(-1, 'local', BALANCER_MAC, BALANCER_ADDRESS, true);
+    this.engine = this.makeEngine(this.scenario.limits);
+    this.scheduleFaults();
+    this.scheduleClients();
+    if (this.scenario.attacked) new Attacker(this, this.random.fork()).start();
+    if (this.scenario.reports) this.reportLater();
+    this.tickLater();
+  }
+
+  get resources(): readonly Resource[] {
+    return this.scenario.resources;
+  }
+
+  get mild(): boolean {
+    return this.scenario.mild;
+  }
+
+  get trusting(): boolean {
+    return !this.scenario.attacked;
+  }
+
+  nodeName(index: number): string {
+    return this.nodes[index]!.options.name;
+  }
+
+  nodeByMac(mac: string): { name: string; address: string } | undefined {
+    const node = mac === BALANCER_MAC ? this.local : this.nodes.find((each) => each.options.mac === mac);
+    return node === undefined ? undefined : { name: node.options.name, address: node.options.address };
+  }
+
+  clientMac(address: string): string {
+    return this.hosts.get(address)?.mac ?? '02:00:00:00:ff:ff';
+  }
+
+  connection(tuple: string, isn: number): ClientConnection | undefined {
+    return this.byTuple.get(tuple)?.find((each) => each.endpoint.options.isn === isn);
+  }
+
+  violation(message: string): void {
+    if (this.violations.length < MAX_VIOLATIONS) {
+      this.violations.push(`at ${this.at()}: ${message}`);
+      this.trace?.push(`${this.at()} !!! ${message}`);
+    }
+  }
+
+  /** Lets the world live until every session is gone. Returns what was wrong. */
+  run(): string[] {
+    const limit = this.clock.now + LIMIT_MS;
+    try {
+      while (this.clock.next() !== undefined && this.clock.now < limit && !this.settled()) this.clock.step();
+    } catch (error) {
+      this.violation(`exception: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    }
+    if (!this.settled()) this.violation(`not settled after ${LIMIT_MS} ms: ${this.leftovers()}`);
+    for (let i = 0; i < this.nodeTable.count; i++) {
+      if (this.nodeTable.active[i] !== 0)
+        this.violation(`node${i} still counts ${this.nodeTable.active[i]} sessions`);
+    }
+    return this.violations;
+  }
+
+  /** What happened, frame by frame; only of a world that was made with `trace`. */
+  get log(): readonly string[] {
+    return this.trace ?? [];
+  }
+
+  /** A frame comes in at the balancer's interface. */
+  toEngine(frame: Uint8Array, flags: number): void {
+    this.inbox.push({ frame, flags });
+    if (this.pollDue) return;
+    this.pollDue = true;
+    this.clock.after(this.random.fraction(), () => {
+      this.pollDue = false;
+      const batch = this.inbox;
+      this.inbox = [];
+      for (const each of batch) {
+        this.checker.onReceived(each.frame, each.flags);
+        const offset = this.datapath.place(each.frame, each.flags);
+        this.engine.receive(offset, each.frame.length, each.flags, this.clock.now);
+        this.drain();
+      }
+      this.engine.tick(this.clock.now);
+      this.drain();
+      this.datapath.flush();
+    });
+  }
+
+  /** Sends a frame over a link of this world. */
+  carry(frame: Uint8Array, link: LinkQuality, arrive: (frame: Uint8Array) => void): void {
+    this.network.carry(frame, link, arrive);
+  }
+
+  // --- what nodes ask of their world
+
+  built(node: SimNode, packet: ReturnType<typeof parse>): void {
+    this.checker.onSocket(node.options.name, packet);
+  }
+
+  transmit(node: SimNode, frame: Uint8Array): void {
+    const packet = parse(frame);
+    this.note(node.options.name, frame);
+    const { destination } = packet.ethernet;
+    if (destination === BALANCER_MAC) {
+      const link = node === this.local ? PERFECT : this.scenario.nodeLink;
+      this.carry(frame, link, (arriving) => this.toEngine(arriving, 0));
+      return;
+    }
+    const client = packet.ip?.destination ?? '';
+    this.carry(frame, this.scenario.answerLink, (arriving) => this.toClient(client, arriving));
+  }
+
+  // --- what clients ask of their world
+
+  finished(connection: ClientConnection): void {
+    this.unfinishedClients--;
+    this.trace?.push(`${this.at()} ${connection.label}: ${connection.outcome}, ${connection.story}`);
+    const good = connection.outcome === 'answered' || connection.outcome === 'gone';
+    const slowness = connection.plan.kind === 'slow' && connection.outcome === 'refused';
+    if (this.mild && !good && !slowness)
+      this.violation(`${connection.label}: ${connection.outcome}, ${connection.story}`);
+  }
+
+  private at(): string {
+    return `${(this.clock.now % 100_000_000).toFixed(1)} ms`;
+  }
+
+  private note(from: string, frame: Uint8Array): void {
+    if (this.trace === undefined) return;
+    this.trace.push(`${this.at()} ${from.padEnd(9)} ${describe(parse(frame, this.key))}`);
+  }
+
+  private makeNode(index: number, name: string, mac: string, address: string, local: boolean): SimNode {
+    const server = {
+      clock: this.clock,
+      node: index,
+      name,
+      resources: this.scenario.resources,
+      serviceMs: this.scenario.serviceMs,
+      keepAliveMs: 20_000,
+      violation: (message: string) => this.violation(message),
+      mayAsk: (tuple: string, client: string, target: string) =>
+        this.byTuple.get(tuple)?.some((each) => each.asks(target, client)) ?? false,
+    };
+    return new SimNode({ index, name, mac, address, server, local }, this, this.random.fork());
+  }
+
+  private makeEngine(limits: Partial<Limits>): Engine {
+    const options: EngineOptions = {
+      address: addressNumber(BALANCER_ADDRESS),
+      mac: macBytes(BALANCER_MAC),
+      mtu: MTU,
+      key: this.key,
+      secret: Uint8Array.from({ length: 32 }, () => this.random.bits() & 255),
+      virtualServers: [{ address: addressNumber(VIRTUAL_ADDRESS), port: VIRTUAL_PORT }],
+      limits: {
+        sessions: 256,
+        halfOpen: 128,
+        headBytes: HEAD_BYTES,
+        heads: 128,
+        handoffTries: 2,
+        synAckTries: 5,
+        ...limits,
+      },
+      timeouts: TIMEOUTS,
+      observer: {
+        opened: (slot) => {
+          if (this.open.has(slot)) this.violation(`session ${slot} opened twice`);
+          this.open.add(slot);
+        },
+        closed: (slot, reason) => {
+          if (!this.open.delete(slot)) this.violation(`session ${slot} closed (${reason}) but not open`);
+          this.closed.set(reason, (this.closed.get(reason) ?? 0) + 1);
+        },
+      },
+    };
+    const dispatcher = new RequestDispatcher({
+      directory: new Directory(
+        this.resources.map(({ path, holders }) => ({ path, nodes: holders })),
+        this.random.bits(),
+      ),
+      predictors: [this.scenario.predictor],
+      nodes: this.nodeTable,
+      headBytes: HEAD_BYTES,
+    });
+    return new Engine(options, this.nodeTable, dispatcher, this.datapath, this.counters);
+  }
+
+  private settled(): boolean {
+    return (
+      this.unfinishedClients === 0 &&
+      this.engine.sessions.size === 0 &&
+      this.open.size === 0 &&
+      this.network.inFlight === 0
+    );
+  }
+
+  private leftovers(): string {
+    const { sessions } = this.engine;
+    return `${this.unfinishedClients} clients, ${sessions.size} sessions (${[...sessions.inState].join(' ')}), ${this.open.size} open`;
+  }
+
+  private tickLater(): void {
+    this.clock.after(TICK_MS, () => {
+      this.engine.tick(this.clock.now);
+      this.drain();
+      this.tickLater();
+    });
+  }
+
+  private reportLater(): void {
+    this.clock.after(1000, () => {
+      for (const node of this.nodes) node.report(BALANCER_ADDRESS, BALANCER_MAC);
+      this.reportLater();
+    });
+  }
+
+  /** Takes what the engine has sent, has it checked, and puts it on its way. */
+  private drain(): void {
+    for (const each of this.datapath.take()) {
+      const sent = this.sabotage === undefined ? each : this.sabotage(each, this);
+      if (sent === undefined) continue;
+      const wire = sent.flags & FrameFlags.checksumPartial ? finished(sent.frame) : sent.frame;
+      this.checker.onSent(sent, wire);
+      const packet = parse(wire);
+      this.note('engine', wire);
+      if (sent.port === Port.local) {
+        this.carry(wire, PERFECT, (arriving) => this.local.receive(arriving));
+        continue;
+      }
+      const node = this.nodes.find((one) => one.options.mac === packet.ethernet.destination);
+      if (node !== undefined) this.carry(wire, this.scenario.nodeLink, (arriving) => node.receive(arriving));
+      else if (packet.ip !== undefined) {
+        const client = packet.ip.destination;
+        this.carry(wire, this.scenario.clientLink, (arriving) => this.toClient(client, arriving));
+      }
+    }
+  }
+
+  private toClient(address: string, frame: Uint8Array): void {
+    const packet = parse(frame);
+    const { tcp, ip } = packet;
+    if (packet.problems.length > 0 || tcp === undefined || ip?.source !== VIRTUAL_ADDRESS) return;
+    const { seq, ack, flags, window, options } = tcp;
+    const segment: Segment = { seq, ack, flags, window, options, payload: packet.payload.slice() };
+    const connections = this.byTuple.get(`${address}:${tcp.destinationPort}`) ?? [];
+    const live = connections.find((each) => each.endpoint.state !== 'closed');
+    if (live !== undefined) return live.endpoint.receive(segment);
+    // A machine without power answers nothing; any other kernel says that it knows no such connection.
+    if (connections.some((each) => each.endpoint.dead)) return;
+    const reset = resetFor(segment);
+    if (reset !== undefined) this.fromClient(address, tcp.destinationPort, reset);
+  }
+
+  private fromClient(address: string, port: number, segment: Segment): void {
+    const host = this.hosts.get(address);
+    if (host === undefined) return;
+    const { seq, ack, flags, window, options, payload } = segment;
+    let frame = build({
+      ethernet: { source: host.mac, destination: BALANCER_MAC },
+      ip: { source: address, destination: VIRTUAL_ADDRESS, id: this.random.bits() & 0xffff },
+      tcp: { sourcePort: port, destinationPort: VIRTUAL_PORT, seq, ack, flags, window, options },
+      payload,
+    });
+    this.note(`${address}`, frame);
+    if (host.pads) frame = padded(frame, this.random);
+    const offloads = host.offloads;
+    this.carry(frame, this.scenario.clientLink, (arriving) => {
+      if (offloads && arriving === frame) this.toEngine(unfinished(arriving), FrameFlags.checksumPartial);
+      else this.toEngine(arriving, 0);
+    });
+  }
+
+  private scheduleClients(): void {
+    const random = this.random.fork();
+    this.scenario.plans.forEach(({ plan, host, port, startAt, after }, index) => {
+      const address = addressText(addressNumber('10.1.0.1') + host);
+      if (!this.hosts.has(address)) {
+        const mac = `02:00:00:01:00:${host.toString(16).padStart(2, '0')}`;
+        this.hosts.set(address, { mac, offloads: random.chance(0.2), pads: random.chance(0.5) });
+      }
+      this.unfinishedClients++;
+      const begin = (): void => this.startClient(`c${index}`, address, port, plan, random.fork());
+      if (after === undefined) this.clock.after(startAt, begin);
+      else this.whenOver(after, () => this.clock.after(startAt, begin));
+    });
+  }
+
+  /** Calls back once the connection of plan number `index` has left its port. */
+  private whenOver(index: number, act: () => void): void {
+    this.clock.after(50, () => {
+      const earlier = this.connections.find((each) => each.id === `c${index}`);
+      if (earlier !== undefined && earlier.endpoint.state === 'closed' && earlier.outcome !== undefined)
+        act();
+      else this.whenOver(index, act);
+    });
+  }
+
+  private startClient(id: string, address: string, port: number, plan: Plan, random: Random): void {
+    const tuple = `${address}:${port}`;
+    const windowScale = random.chance(0.7) ? random.between(0, 14) : undefined;
+    const connection = new ClientConnection(
+      id,
+      address,
+      port,
+      plan,
+      this,
+      random,
+      {
+        clock: this.clock,
+        random,
+        isn: random.chance(0.2) ? 0xffff_ffff - random.between(0, 3000) : random.bits(),
+        mss: random.pick([536, 1000, 1400, 1460]),
+        windowScale,
+        sack: random.chance(0.7),
+        timestamps: random.chance(0.6),
+        // A window that its own shift leaves something of.
+        receiveBuffer: Math.max(random.pick([4_000, 20_000, 65_535]), 3_000 << (windowScale ?? 0)),
+        timestampOffset: random.bits(),
+        timeWaitMs: 500,
+        maxRetries: 8,
+        trusting: this.trusting,
+      },
+      (one, segment) => this.fromClient(one.address, one.port, segment),
+    );
+    this.connections.push(connection);
+    const earlier = this.byTuple.get(tuple);
+    if (earlier === undefined) this.byTuple.set(tuple, [connection]);
+    else earlier.push(connection);
+    connection.start();
+  }
+
+  private scheduleFaults(): void {
+    for (const { kind, node, at, until } of this.scenario.faults) {
+      const machine = this.nodes[node]!;
+      this.clock.after(at, () => {
+        this.trace?.push(`${this.at()} ${machine.options.name} is ${kind}`);
+        if (kind === 'down') machine.stop();
+        else if (kind === 'deaf') machine.deaf = true;
+        else this.nodeTable.setMac(node, undefined);
+      });
+      this.clock.after(until, () => {
+        this.trace?.push(`${this.at()} ${machine.options.name} is no longer ${kind}`);
+        if (kind === 'down') machine.down = false;
+        else if (kind === 'deaf') machine.deaf = false;
+        else this.nodeTable.setMac(node, macBytes(machine.options.mac));
+      });
+    }
+  }
+}
+
+function nodeAddress(index: number): string {
+  return `10.9.0.${10 + index}`;
+}
+
+function nodeMac(index: number): string {
+  return `02:00:00:02:00:${index.toString(16).padStart(2, '0')}`;
+}

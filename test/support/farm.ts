@@ -1,0 +1,317 @@
+/**
+ * A farm in network namespaces: a client (or several), a balancer, nodes with stock web servers,
+ * a switch between them. For end to end tests, the demo and benchmarks. Needs root.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { Host } from './farm/host.js';
+import { type Wired, wire } from './farm/network.js';
+import type { Program, RunOptions, RunResult } from './farm/process.js';
+import { destroy, type FarmRecord, load, recordOf, save, sweep } from './farm/registry.js';
+import { type WebOptions, WebServer } from './farm/web.js';
+
+export { Host } from './farm/host.js';
+export { Program } from './farm/process.js';
+export { WebServer } from './farm/web.js';
+
+export const VIRTUAL_ADDRESS = '10.99.0.100';
+export const BALANCER_ADDRESS = '10.99.0.2';
+
+export interface FarmOptions {
+  /** Prefix of everything's name; default: one of this process. */
+  tag?: string;
+  /** Default 3. */
+  nodes?: number;
+  /** Default 1. */
+  clients?: number;
+  /** Leave the clients' checksum and segmentation offloads on, as on a host with virtual machines. Default off. */
+  offloads?: boolean;
+  /** Web servers of the nodes, by index; default nginx on port 80. */
+  web?: WebOptions[];
+  /** Keys to add to the nodes' configs, by index. */
+  agents?: Record<string, unknown>[];
+}
+
+export interface Resource {
+  path: string;
+  host?: string;
+  nodes: string[];
+}
+
+/** The repository: the directory with bin/ above this file, wherever it was compiled to. */
+export function projectRoot(): string {
+  let directory = path.dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(path.join(directory, 'bin', 'baton.js'))) {
+    const parent = path.dirname(directory);
+    if (parent === directory) {
+      throw new Error('bin/baton.js is not above this file');
+    }
+    directory = parent;
+  }
+  return directory;
+}
+
+/** The line by which both programs tell that they work. */
+const READY = /\bready\b/;
+
+let farmsOfThisProcess = 0;
+
+export class Farm {
+  readonly tag: string;
+  readonly directory: string;
+  readonly clients: Host[];
+  readonly client: Host;
+  readonly balancer: Host;
+  readonly nodes: Host[];
+  readonly webs: WebServer[];
+  readonly keyFile: string;
+  readonly balancerConfig: string;
+  /** The running balancer, and the agents by node index. */
+  balancerProgram: Program | undefined;
+  readonly agents: (Program | undefined)[] = [];
+  private readonly agentKeys: Record<string, unknown>[];
+  private readonly record: FarmRecord;
+  private programs: Program[] = [];
+  private stopped = false;
+  private readonly onExit = (): void => this.destroyNow();
+  private readonly onSignal = (signal: NodeJS.Signals): void => {
+    this.destroyNow();
+    process.exit(signal === 'SIGINT' ? 130 : 143);
+  };
+
+  private constructor(record: FarmRecord, wired: Wired[], options: FarmOptions) {
+    this.record = record;
+    this.agentKeys = options.agents ?? [];
+    this.tag = record.tag;
+    this.directory = record.directory;
+    const started = (program: Program): void => this.remember(program);
+    const hosts = wired.map(
+      (w) => new Host(w.name, w.namespace, w.address, w.mac, record.directory, started),
+    );
+    const byName = (pattern: RegExp): Host[] => hosts.filter((host) => pattern.test(host.name));
+    this.clients = byName(/^client/);
+    this.client = this.clients[0]!;
+    this.balancer = byName(/^balancer$/)[0]!;
+    this.nodes = byName(/^n\d+$/);
+    this.webs = this.nodes.map((host, index) => new WebServer(host, this.directory, options.web?.[index]));
+    this.keyFile = path.join(this.directory, 'key.hex');
+    this.balancerConfig = path.join(this.directory, 'balancer.yaml');
+  }
+
+  /** Makes the network and the key. Web servers and Baton are started by the methods below. */
+  static async create(options: FarmOptions = {}): Promise<Farm> {
+    if (process.getuid?.() !== 0) {
+      throw new Error('a farm in network namespaces needs root');
+    }
+    sweep();
+    const tag = options.tag ?? `baton-${process.pid.toString(36)}${farmsOfThisProcess++}`;
+    const existing = load(tag);
+    if (existing !== undefined) {
+      const how = existing.keep ? 'end it with `make demo-stop`' : `process ${existing.owner.pid} uses it`;
+      throw new Error(`the farm ${tag} is running already: ${how}`);
+    }
+    const wired = plan(tag, options);
+    const record: FarmRecord = {
+      tag,
+      owner: recordOf(process.pid),
+      keep: false,
+      directory: path.join('/tmp', tag),
+      namespaces: [`${tag}-switch`, ...wired.map((w) => w.namespace)],
+      programs: [],
+    };
+    save(record);
+    rmSync(record.directory, { recursive: true, force: true });
+    mkdirSync(record.directory, { mode: 0o755 });
+    const farm = new Farm(record, wired, options);
+    process.once('exit', farm.onExit);
+    process.once('SIGINT', farm.onSignal);
+    process.once('SIGTERM', farm.onSignal);
+    try {
+      await wire(`${tag}-switch`, wired);
+      if (options.offloads !== true) {
+        await Promise.all(farm.clients.map((client) => client.setOffloads(false)));
+      }
+      writeFileSync(farm.keyFile, `${randomBytes(16).toString('hex')}\n`, { mode: 0o600 });
+    } catch (error) {
+      await farm.stop();
+      throw error;
+    }
+    return farm;
+  }
+
+  async startWebs(): Promise<void> {
+    await Promise.all(this.webs.map((web) => web.start()));
+  }
+
+  /** Writes balancer.yaml: the nodes of this farm, these resources, and whatever else is given. */
+  configureBalancer(resources: readonly Resource[], more: Record<string, unknown> = {}): void {
+    const config = {
+      interface: 'eth0',
+      datapath: 'packet',
+      keyFile: 'key.hex',
+      controlSocket: 'baton.sock',
+      virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, predictor: 'round-robin' }],
+      nodes: this.nodes.map((node) => ({ name: node.name, address: node.address })),
+      resources,
+      ...more,
+    };
+    writeFileSync(this.balancerConfig, stringify(config));
+  }
+
+  /** Writes a node's config and returns its path. */
+  configureNode(index: number, more: Record<string, unknown> = {}): string {
+    const file = path.join(this.directory, `n${index + 1}.yaml`);
+    const config = {
+      interface: 'eth0',
+      keyFile: 'key.hex',
+      virtualAddresses: [VIRTUAL_ADDRESS],
+      balancers: [BALANCER_ADDRESS],
+      ...this.agentKeys[index],
+      ...more,
+    };
+    writeFileSync(file, stringify(config));
+    return file;
+  }
+
+  /** Starts an agent and waits until it says that it is ready. */
+  async startNode(index: number, more: Record<string, unknown> = {}): Promise<Program> {
+    const host = this.nodes[index]!;
+    const file = this.configureNode(index, more);
+    const program = host.start(`agent-${host.name}`, batonCommand(['node', '-c', file]));
+    this.agents[index] = program;
+    await this.waitReady(program);
+    return program;
+  }
+
+  /** Starts the balancer with the config written before, and waits until it says that it is ready. */
+  async startBalancer(): Promise<Program> {
+    const program = this.balancer.start('balancer', batonCommand(['balancer', '-c', this.balancerConfig]));
+    this.balancerProgram = program;
+    await this.waitReady(program);
+    return program;
+  }
+
+  /** Everything: web servers, agents, balancer; and waits until every node is up in the balancer's eyes. */
+  async startAll(resources: readonly Resource[], more: Record<string, unknown> = {}): Promise<void> {
+    this.configureBalancer(resources, more);
+    await this.startWebs();
+    await Promise.all(this.nodes.map((_, index) => this.startNode(index)));
+    await this.startBalancer();
+    await this.waitNodesUp();
+  }
+
+  async waitNodesUp(count = this.nodes.length, timeoutMs = 10_000): Promise<void> {
+    await this.waitFor(
+      async () => {
+        const { nodes } = await this.stats();
+        return nodes.filter((node) => node.state === 'up').length >= count;
+      },
+      `${count} nodes up`,
+      timeoutMs,
+    );
+  }
+
+  /** Polls until `test` holds; rejects with `what` when it does not in time. */
+  async waitFor(test: () => Promise<boolean>, what: string, timeoutMs = 5000): Promise<void> {
+    const limit = Date.now() + timeoutMs;
+    while (!(await test())) {
+      if (Date.now() > limit) {
+        throw new Error(
+          `not within ${timeoutMs} ms: ${what}\n${this.balancerProgram?.log().slice(-1500) ?? ''}`,
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** Runs a baton command on the balancer. */
+  baton(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    const [command, ...rest] = batonCommand(args);
+    return this.balancer.run(command ?? '', rest, options);
+  }
+
+  async stats(): Promise<Stats> {
+    const { stdout } = await this.baton(['stats', '-c', this.balancerConfig, '--json']);
+    return JSON.parse(stdout) as Stats;
+  }
+
+  /** Ends every program and takes the network down. Never rejects; a second call does nothing. */
+  async stop(): Promise<void> {
+    if (this.stopped) {
+      return;
+    }
+    await Promise.all(this.programs.map((program) => program.stop(3000)));
+    this.destroyNow();
+    process.off('exit', this.onExit);
+    process.off('SIGINT', this.onSignal);
+    process.off('SIGTERM', this.onSignal);
+  }
+
+  /** Lets the farm outlive this process. */
+  keep(): void {
+    this.stopped = true;
+    this.record.keep = true;
+    save(this.record);
+    for (const program of this.programs) {
+      program.release();
+    }
+  }
+
+  private destroyNow(): void {
+    if (!this.stopped) {
+      this.stopped = true;
+      destroy(this.record, 2000);
+    }
+  }
+
+  private remember(program: Program): void {
+    this.programs = [...this.programs.filter((other) => other.running), program];
+    this.record.programs = this.programs.map((other) => recordOf(other.pid));
+    save(this.record);
+  }
+
+  private async waitReady(program: Program): Promise<void> {
+    // A log is appended to by each start: the word of an earlier one must not count.
+    await program.waitForLog(READY, 15_000, program.logStart);
+  }
+}
+
+/** Of `baton stats --json`: what tests look at. */
+export interface Stats {
+  counters: Record<string, number>;
+  nodes: { name: string; address: string; state: string; why?: string; active: number; adopted: number }[];
+  sessions: Record<string, number>;
+}
+
+export function batonCommand(args: readonly string[]): string[] {
+  return [process.execPath, path.join(projectRoot(), 'bin', 'baton.js'), ...args];
+}
+
+/** Takes down a farm that was left running; false when there is none of that name. */
+export function stopKept(tag: string): boolean {
+  const record = load(tag);
+  if (record === undefined) {
+    return false;
+  }
+  destroy(record, 3000);
+  return true;
+}
+
+function plan(tag: string, options: FarmOptions): Wired[] {
+  const wired: Wired[] = [];
+  const add = (name: string, last: number): void => {
+    const mac = `02:00:0a:63:00:${last.toString(16).padStart(2, '0')}`;
+    wired.push({ name, namespace: `${tag}-${name}`, address: `10.99.0.${last}`, mac });
+  };
+  for (let index = 0; index < (options.clients ?? 1); index++) {
+    add(index === 0 ? 'client' : `client${index + 1}`, 200 + index);
+  }
+  add('balancer', 2);
+  for (let index = 0; index < (options.nodes ?? 3); index++) {
+    add(`n${index + 1}`, 3 + index);
+  }
+  return wired;
+}

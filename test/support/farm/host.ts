@@ -1,0 +1,89 @@
+/** One machine of a farm: a network namespace with one interface, eth0. */
+import { Program, type RunOptions, type RunResult, run } from './process.js';
+
+/** Bytes and packets through eth0 since the farm was made, as `ip -s link` counts them. */
+export interface Traffic {
+  receivedBytes: number;
+  receivedPackets: number;
+  sentBytes: number;
+  sentPackets: number;
+}
+
+export class Host {
+  readonly name: string;
+  readonly namespace: string;
+  readonly address: string;
+  readonly mac: string;
+  /** Tells the farm of a program that must end with it. */
+  private readonly started: (program: Program) => void;
+  private readonly directory: string;
+
+  constructor(
+    name: string,
+    namespace: string,
+    address: string,
+    mac: string,
+    directory: string,
+    started: (program: Program) => void,
+  ) {
+    this.name = name;
+    this.namespace = namespace;
+    this.address = address;
+    this.mac = mac;
+    this.directory = directory;
+    this.started = started;
+  }
+
+  /** The command line that runs `argv` on this host. `ip netns exec` would hide /sys/fs/bpf. */
+  inside(argv: readonly string[]): string[] {
+    return ['nsenter', `--net=/run/netns/${this.namespace}`, '--', ...argv];
+  }
+
+  run(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    const [first, ...rest] = this.inside([command, ...args]);
+    return run(first ?? '', rest, options);
+  }
+
+  /** Starts a program that runs on; its log is NAME.log in the farm's directory. */
+  start(name: string, argv: readonly string[], env: Record<string, string> = {}): Program {
+    const program = Program.start(name, this.inside(argv), `${this.directory}/${name}.log`, env);
+    this.started(program);
+    return program;
+  }
+
+  async traffic(): Promise<Traffic> {
+    const { stdout } = await run('ip', ['-n', this.namespace, '-j', '-s', 'link', 'show', 'dev', 'eth0']);
+    const [link] = JSON.parse(stdout) as { stats64: { rx: Counted; tx: Counted } }[];
+    const { rx, tx } = link?.stats64 ?? { rx: NOTHING, tx: NOTHING };
+    return {
+      receivedBytes: rx.bytes,
+      receivedPackets: rx.packets,
+      sentBytes: tx.bytes,
+      sentPackets: tx.packets,
+    };
+  }
+
+  /** Lets the interface do, or leave undone, what a real card does in hardware: checksums and cutting. */
+  async setOffloads(on: boolean): Promise<void> {
+    const value = on ? 'on' : 'off';
+    const features = ['tx', 'tso', 'gso'].flatMap((feature) => [feature, value]);
+    await this.run('ethtool', ['-K', 'eth0', ...features]);
+  }
+
+  async setLink(up: boolean): Promise<void> {
+    await run('ip', ['-n', this.namespace, 'link', 'set', 'eth0', up ? 'up' : 'down']);
+  }
+
+  /** Addresses on an interface, as CIDR. */
+  async addresses(device = 'eth0'): Promise<string[]> {
+    const { stdout } = await run('ip', ['-n', this.namespace, '-j', '-4', 'addr', 'show', 'dev', device]);
+    const links = JSON.parse(stdout) as { addr_info?: { local: string; prefixlen: number }[] }[];
+    return links.flatMap((link) => (link.addr_info ?? []).map((info) => `${info.local}/${info.prefixlen}`));
+  }
+}
+
+interface Counted {
+  bytes: number;
+  packets: number;
+}
+const NOTHING: Counted = { bytes: 0, packets: 0 };

@@ -1,0 +1,55 @@
+/** Whether a farm can be made here at all, and farms for the length of a test file. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import type { Test } from 'tap';
+import { native } from '../../../src/base/native.js';
+import { Farm, type FarmOptions, type Resource } from '../farm.js';
+
+/** Why end to end tests can not run on this machine; false when they can. For tap's `skip`. */
+export function whyNoFarm(): string | false {
+  if (process.getuid?.() !== 0) {
+    return 'needs root for network namespaces';
+  }
+  for (const command of ['ip', 'tc', 'ethtool', 'nginx', 'curl', 'wrk', 'nsenter']) {
+    if (!findCommand(command)) {
+      return `needs ${command}`;
+    }
+  }
+  if (!existsSync('/usr/bin/python3')) {
+    return 'needs /usr/bin/python3';
+  }
+  if (!native().kernelHasFunction('bpf_sk_assign_tcp_reqsk')) {
+    return 'needs a kernel that can adopt connections (6.9 or newer)';
+  }
+  return false;
+}
+
+export function findCommand(name: string): boolean {
+  return spawnSync('sh', ['-c', `command -v ${name}`], { stdio: 'ignore' }).status === 0;
+}
+
+export interface FarmUse extends FarmOptions {
+  resources: Resource[];
+  /** More keys for balancer.yaml. */
+  balancer?: Record<string, unknown>;
+  /** Puts content on the nodes before anything starts. */
+  fill?: (farm: Farm) => void;
+}
+
+/** Starts a whole farm, runs `body`, and takes the farm down whatever happened; on failure its logs are shown. */
+export async function withFarm(t: Test, use: FarmUse, body: (farm: Farm) => Promise<void>): Promise<void> {
+  const farm = await Farm.create(use);
+  try {
+    use.fill?.(farm);
+    await farm.startAll(use.resources, use.balancer);
+    await body(farm);
+  } finally {
+    if (!t.passing()) {
+      t.comment(`balancer's log ends with:\n${farm.balancerProgram?.log().slice(-3000)}`);
+      for (const agent of farm.agents) {
+        t.comment(`${agent?.name}'s log ends with:\n${agent?.log().slice(-1000)}`);
+      }
+    }
+    await farm.stop();
+  }
+}

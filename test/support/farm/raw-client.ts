@@ -1,0 +1,122 @@
+/**
+ * A TCP client that does what a script says: a program of its own, because it must run in the
+ * namespace of a farm's client. Reads a Conversation from standard input, writes a Heard.
+ */
+import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+export interface Conversation {
+  address: string;
+  port: number;
+  localPort?: number;
+  /** In this order. Text is sent as latin1, each piece as a segment of its own. */
+  steps: Step[];
+  /** In all, in ms. */
+  timeoutMs: number;
+}
+
+export type Step =
+  | {
+      send: string /** Cut into pieces of this many bytes. */;
+      pieces?: number /** Pause after each piece, in ms. */;
+      pauseMs?: number;
+    }
+  | { waitMs: number }
+  /** Until this text has been heard this often since the start. */
+  | { hear: string; times?: number }
+  /** Half-close. */
+  | { finish: true }
+  /** Close with RST. */
+  | { reset: true }
+  /** Until the other side has closed. */
+  | { untilClosed: true };
+
+export interface Heard {
+  /** Everything received, as latin1. */
+  text: string;
+  /** How it ended: 'end' (FIN received), 'open', 'timeout', or an errno name. */
+  ending: string;
+  localPort: number;
+  /** From the start to the end, in ms. */
+  elapsedMs: number;
+}
+
+interface State {
+  text: string;
+  ending: string;
+}
+
+async function until(test: () => boolean): Promise<void> {
+  while (!test()) {
+    await sleep(5);
+  }
+}
+
+async function perform(socket: Socket, step: Step, state: State): Promise<void> {
+  if ('send' in step) {
+    const bytes = Buffer.from(step.send, 'latin1');
+    const size = step.pieces ?? bytes.length;
+    for (let at = 0; at < bytes.length && state.ending === 'open'; at += size) {
+      await new Promise<void>((resolve) => socket.write(bytes.subarray(at, at + size), () => resolve()));
+      // Without a pause the kernel would be free to put two writes in one segment.
+      await sleep(step.pauseMs ?? 2);
+    }
+  } else if ('waitMs' in step) {
+    await sleep(step.waitMs);
+  } else if ('hear' in step) {
+    const times = step.times ?? 1;
+    await until(() => state.ending !== 'open' || state.text.split(step.hear).length - 1 >= times);
+  } else if ('finish' in step) {
+    socket.end();
+  } else if ('reset' in step) {
+    socket.resetAndDestroy();
+  } else {
+    await until(() => state.ending !== 'open');
+  }
+}
+
+async function hold(conversation: Conversation): Promise<Heard> {
+  const began = Date.now();
+  const state: State = { text: '', ending: 'open' };
+  const socket = connect({
+    host: conversation.address,
+    port: conversation.port,
+    allowHalfOpen: true,
+    ...(conversation.localPort === undefined ? {} : { localPort: conversation.localPort }),
+  });
+  socket.setNoDelay(true);
+  socket.on('data', (chunk) => {
+    state.text += chunk.toString('latin1');
+  });
+  socket.on('end', () => {
+    state.ending = 'end';
+  });
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    state.ending = error.code ?? 'error';
+  });
+  let localPort = 0;
+  const script = async (): Promise<void> => {
+    await until(() => !socket.connecting || state.ending !== 'open');
+    localPort = socket.localPort ?? 0;
+    for (const step of conversation.steps) {
+      await perform(socket, step, state);
+    }
+  };
+  const timer = setTimeout(() => {
+    state.ending = 'timeout';
+  }, conversation.timeoutMs);
+  await Promise.race([script(), until(() => state.ending === 'timeout')]);
+  clearTimeout(timer);
+  socket.destroy();
+  return { text: state.text, ending: state.ending, localPort, elapsedMs: Date.now() - began };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) {
+    chunks.push(chunk as Buffer);
+  }
+  const heard = await hold(JSON.parse(Buffer.concat(chunks).toString()) as Conversation);
+  process.stdout.write(`${JSON.stringify(heard)}\n`, () => process.exit(0));
+}

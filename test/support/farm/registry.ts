@@ -1,0 +1,127 @@
+/**
+ * What exists of each farm, on disk before it exists in the kernel, so that whatever ends the
+ * process that made it, the next farm (or `make demo-stop`) finds it and takes it down.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { startTimeOf } from './process.js';
+
+const DIRECTORY = '/run/baton-farm';
+
+interface ProcessRecord {
+  pid: number;
+  /** Of startTimeOf: a pid alone may belong to a stranger by now. */
+  start: string;
+}
+
+export interface FarmRecord {
+  tag: string;
+  /** The process that the farm belongs to. */
+  owner: ProcessRecord;
+  /** The farm outlives its owner. */
+  keep: boolean;
+  directory: string;
+  namespaces: string[];
+  programs: ProcessRecord[];
+}
+
+const fileOf = (tag: string): string => path.join(DIRECTORY, `${tag}.json`);
+
+export function recordOf(pid: number): ProcessRecord {
+  return { pid, start: startTimeOf(pid) ?? '' };
+}
+
+function isAlive(record: ProcessRecord): boolean {
+  return record.start !== '' && startTimeOf(record.pid) === record.start;
+}
+
+export function save(record: FarmRecord): void {
+  mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
+  const file = fileOf(record.tag);
+  writeFileSync(`${file}.new`, JSON.stringify(record), { mode: 0o600 });
+  renameSync(`${file}.new`, file);
+}
+
+export function load(tag: string): FarmRecord | undefined {
+  try {
+    return JSON.parse(readFileSync(fileOf(tag), 'utf8')) as FarmRecord;
+  } catch {
+    return undefined;
+  }
+}
+
+function signalAll(records: readonly ProcessRecord[], signal: NodeJS.Signals): void {
+  for (const record of records) {
+    if (isAlive(record)) {
+      try {
+        process.kill(record.pid, signal);
+      } catch {
+        // ended in this moment
+      }
+    }
+  }
+}
+
+function pause(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+/** Processes that live in a namespace of a farm: workers whose master was killed. */
+function strangersIn(namespace: string): ProcessRecord[] {
+  try {
+    const pids = execFileSync('ip', ['netns', 'pids', namespace], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    return pids
+      .split('\n')
+      .filter(Boolean)
+      .map(Number)
+      .filter((pid) => pid !== process.pid)
+      .map(recordOf);
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Takes down whatever is left of a farm. Synchronous, because it is also the last thing that an
+ * ending process does. Programs get `graceMs` to end by themselves.
+ */
+export function destroy(record: FarmRecord, graceMs: number): void {
+  signalAll(record.programs, 'SIGTERM');
+  for (let waited = 0; waited < graceMs && record.programs.some(isAlive); waited += 20) {
+    pause(20);
+  }
+  signalAll(record.programs, 'SIGKILL');
+  for (const namespace of record.namespaces) {
+    // In a kept farm that may be a shell of the person who plays with it: theirs, not ours.
+    if (!record.keep) {
+      signalAll(strangersIn(namespace), 'SIGKILL');
+    }
+    try {
+      execFileSync('ip', ['netns', 'del', namespace], { stdio: 'ignore' });
+    } catch {
+      // never made, or gone already
+    }
+  }
+  rmSync(record.directory, { recursive: true, force: true });
+  rmSync(fileOf(record.tag), { force: true });
+}
+
+/** Takes down the farms whose owners are dead and that were not meant to outlive them. */
+export function sweep(): void {
+  let files: string[];
+  try {
+    files = readdirSync(DIRECTORY);
+  } catch {
+    return;
+  }
+  for (const file of files.filter((name) => name.endsWith('.json'))) {
+    const record = load(file.slice(0, -'.json'.length));
+    if (record !== undefined && !record.keep && !isAlive(record.owner)) {
+      destroy(record, 500);
+    }
+  }
+}

@@ -1,0 +1,181 @@
+/** Clients of a farm: curl, wrk, and a raw TCP client whose every write is decided by the test. */
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Host } from './host.js';
+import type { Conversation, Heard } from './raw-client.js';
+
+export interface CurlAnswer {
+  /** curl's own exit code: 0 when the whole answer arrived. */
+  exit: number;
+  status: number;
+  body: Buffer;
+  headers: string;
+  /** The address that curl was connected to. */
+  remoteAddress: string;
+  localPort: number;
+  /** Connections that were made for this request: 0 when an earlier one served it too. */
+  connects: number;
+  /** Seconds from the start to the last byte. */
+  seconds: number;
+  /** Bytes per second of the body. */
+  rate: number;
+  error: string;
+}
+
+interface CurlReport {
+  response_code: number;
+  remote_ip: string;
+  local_port: number;
+  num_connects: number;
+  time_total: number;
+  speed_download: number;
+  exitcode: number;
+  errormsg: string | null;
+}
+
+/** Fetches several URLs with one curl, in order, over as few connections as curl needs. */
+export async function curlAll(
+  host: Host,
+  urls: readonly string[],
+  args: readonly string[] = [],
+  timeoutMs = 60_000,
+): Promise<CurlAnswer[]> {
+  const directory = mkdtempSync('/tmp/baton-curl-');
+  try {
+    const parts = urls.flatMap((url, index) => {
+      const files = ['-o', path.join(directory, `body${index}`), '-D', path.join(directory, `head${index}`)];
+      const seconds = String(timeoutMs / 1000);
+      return [
+        ...(index === 0 ? [] : ['--next']),
+        ...[
+          '-s',
+          '-g',
+          '--path-as-is',
+          '--noproxy',
+          '*',
+          '-m',
+          seconds,
+          ...args,
+          '-w',
+          '%{json}\n',
+          ...files,
+          url,
+        ],
+      ];
+    });
+    const { stdout } = await host.run('curl', parts, {
+      allowFailure: true,
+      timeoutMs: timeoutMs * urls.length + 5000,
+    });
+    const reports = stdout
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as CurlReport);
+    return reports.map((report, index) => ({
+      exit: report.exitcode,
+      status: report.response_code,
+      body: readOrEmpty(path.join(directory, `body${index}`)),
+      headers: readOrEmpty(path.join(directory, `head${index}`)).toString('latin1'),
+      remoteAddress: report.remote_ip,
+      localPort: report.local_port,
+      connects: report.num_connects,
+      seconds: report.time_total,
+      rate: report.speed_download,
+      error: report.errormsg ?? '',
+    }));
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+export async function curl(
+  host: Host,
+  url: string,
+  args: readonly string[] = [],
+  timeoutMs = 60_000,
+): Promise<CurlAnswer> {
+  const [answer] = await curlAll(host, [url], args, timeoutMs);
+  if (answer === undefined) {
+    throw new Error(`curl said nothing about ${url}`);
+  }
+  return answer;
+}
+
+function readOrEmpty(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
+export function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+const RAW_CLIENT = fileURLToPath(new URL('./raw-client.js', import.meta.url));
+
+/** Runs a scripted TCP conversation from a host: see raw-client.ts. */
+export async function converse(host: Host, conversation: Conversation, timeoutMs = 60_000): Promise<Heard> {
+  const { stdout } = await host.run(process.execPath, [RAW_CLIENT], {
+    input: JSON.stringify(conversation),
+    timeoutMs,
+  });
+  return JSON.parse(stdout) as Heard;
+}
+
+export interface WrkResult {
+  requests: number;
+  seconds: number;
+  perSecond: number;
+  /** connect, read, write, status (not 2xx or 3xx), timeout. */
+  errors: { connect: number; read: number; write: number; status: number; timeout: number };
+  /** Of all kinds. */
+  failed: number;
+}
+
+/** Loads a URL with wrk. Latency figures are left to wrk's own output. */
+export async function wrk(
+  host: Host,
+  url: string,
+  options: {
+    connections: number;
+    seconds: number;
+    threads?: number;
+    close?: boolean;
+    timeoutSeconds?: number;
+  },
+): Promise<WrkResult> {
+  const threads = Math.min(options.threads ?? 1, options.connections);
+  const args = ['-t', String(threads), '-c', String(options.connections), '-d', `${options.seconds}s`];
+  args.push('--timeout', `${options.timeoutSeconds ?? 10}s`);
+  if (options.close === true) {
+    args.push('-H', 'Connection: close');
+  }
+  const { stdout } = await host.run('wrk', [...args, url], { timeoutMs: (options.seconds + 30) * 1000 });
+  return parseWrk(stdout);
+}
+
+function parseWrk(text: string): WrkResult {
+  const total = /(\d+) requests in ([\d.]+)(ms|s|m)/.exec(text);
+  if (total === null) {
+    throw new Error(`wrk said: ${text}`);
+  }
+  const unit = { ms: 0.001, s: 1, m: 60 }[total[3] ?? 's'] ?? 1;
+  const socket = /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(text);
+  const status = /Non-2xx or 3xx responses: (\d+)/.exec(text);
+  const at = (index: number): number => Number(socket?.[index] ?? 0);
+  const errors = {
+    connect: at(1),
+    read: at(2),
+    write: at(3),
+    timeout: at(4),
+    status: Number(status?.[1] ?? 0),
+  };
+  const requests = Number(total[1]);
+  const seconds = Number(total[2]) * unit;
+  const failed = Object.values(errors).reduce((sum, count) => sum + count, 0);
+  return { requests, seconds, perSecond: requests / seconds, errors, failed };
+}

@@ -1,0 +1,158 @@
+/** Web servers of the nodes: the distribution's own binaries with small, ordinary configs. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Host } from './host.js';
+import type { Program } from './process.js';
+
+export interface WebOptions {
+  server?: 'nginx' | 'apache';
+  /** Where it listens: a port, or address:port. */
+  listen?: string;
+  /** Extra lines for nginx's server block. */
+  extra?: string;
+}
+
+export const APACHE = '/usr/sbin/apache2';
+
+export class WebServer {
+  readonly host: Host;
+  /** Files below this are what it serves. */
+  readonly root: string;
+  /** Bodies of POST requests to /post, a file each, as nginx stored them. */
+  readonly posted: string;
+  private readonly directory: string;
+  private readonly options: WebOptions;
+  private program: Program | undefined;
+
+  constructor(host: Host, farmDirectory: string, options: WebOptions = {}) {
+    this.host = host;
+    this.options = options;
+    this.directory = path.join(farmDirectory, `web-${host.name}`);
+    this.root = path.join(this.directory, 'html');
+    this.posted = path.join(this.directory, 'posted');
+    mkdirSync(this.root, { recursive: true });
+    for (const name of ['tmp', 'posted', 'logs']) {
+      mkdirSync(path.join(this.directory, name), { recursive: true, mode: 0o777 });
+    }
+  }
+
+  /** Puts a file below the root. */
+  put(name: string, content: string | Uint8Array): void {
+    const file = path.join(this.root, name);
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, content);
+  }
+
+  async start(): Promise<void> {
+    const apache = this.options.server === 'apache';
+    const listen = this.options.listen ?? '80';
+    const config = path.join(this.directory, 'server.conf');
+    writeFileSync(config, apache ? this.apacheConfig(listen) : this.nginxConfig(listen));
+    const argv = apache
+      ? [APACHE, '-f', config, '-DFOREGROUND']
+      : ['nginx', '-e', `${this.directory}/logs/error.log`, '-c', config, '-p', this.directory];
+    this.program = this.host.start(`web-${this.host.name}`, argv);
+    await this.waitUntilListening(Number(listen.slice(listen.lastIndexOf(':') + 1)));
+  }
+
+  /** The way an operator stops it: its connections are closed. */
+  async stop(): Promise<void> {
+    await this.program?.stop();
+    this.program = undefined;
+  }
+
+  /** The request lines of its access log, oldest first. */
+  requests(): string[] {
+    const file = path.join(this.directory, 'logs', 'access.log');
+    if (!existsSync(file)) {
+      return [];
+    }
+    const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
+    return lines.map((line) => line.split('"')[1] ?? '');
+  }
+
+  /** The last body sent to /post, or undefined. */
+  lastPosted(): Uint8Array | undefined {
+    const names = readdirSync(this.posted, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.join(entry.parentPath, entry.name))
+      .sort();
+    const last = names.at(-1);
+    return last === undefined ? undefined : readFileSync(last);
+  }
+
+  private async waitUntilListening(port: number): Promise<void> {
+    const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')} `;
+    for (let tries = 0; tries < 250; tries++) {
+      const { stdout } = await this.host.run('cat', ['/proc/net/tcp']);
+      // State 0A is LISTEN.
+      if (stdout.split('\n').some((line) => line.includes(`${hex}00000000:0000 0A`))) {
+        return;
+      }
+      if (this.program?.running !== true) {
+        break;
+      }
+      await sleep(20);
+    }
+    throw new Error(`the web server of ${this.host.name} does not listen: ${this.program?.log()}`);
+  }
+
+  private nginxConfig(listen: string): string {
+    const here = this.directory;
+    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+      .map((name) => `  ${name}_temp_path ${here}/tmp/${name};`)
+      .join('\n');
+    return `worker_processes 1;
+daemon off;
+pid ${here}/nginx.pid;
+events { worker_connections 8192; }
+http {
+  types { text/html html; text/plain txt; }
+  default_type application/octet-stream;
+  sendfile on;
+  keepalive_timeout 65;
+  keepalive_requests 100000000;
+  access_log ${here}/logs/access.log;
+${temporary}
+  server {
+    listen ${listen};
+    root ${this.root};
+    location = /post {
+      client_max_body_size 20m;
+      client_body_in_file_only on;
+      client_body_temp_path ${this.posted};
+      proxy_pass http://unix:${here}/stored.sock:/;
+      proxy_set_body stored;
+    }
+    ${this.options.extra ?? ''}
+  }
+  server {
+    listen unix:${here}/stored.sock;
+    location / { return 200 "stored by ${this.host.name}\\n"; }
+  }
+}
+`;
+  }
+
+  private apacheConfig(listen: string): string {
+    const here = this.directory;
+    const modules = ['mpm_event', 'authz_core'].map(
+      (name) => `LoadModule ${name}_module /usr/lib/apache2/modules/mod_${name}.so`,
+    );
+    return `ServerRoot ${here}
+ServerName ${this.host.name}
+DefaultRuntimeDir ${here}/tmp
+Mutex file:${here}/tmp default
+PidFile ${here}/apache.pid
+Listen ${listen}
+${modules.join('\n')}
+ErrorLog ${here}/logs/error.log
+LogFormat "%h %l %u %t \\"%r\\" %>s %b" common
+User www-data
+Group www-data
+DocumentRoot ${this.root}
+KeepAliveTimeout 65
+`;
+  }
+}
