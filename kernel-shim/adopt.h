@@ -57,8 +57,8 @@ static __always_inline struct bpf_sock_tuple socket_tuple(const struct session_k
 }
 
 /* What the stack would find for this four-tuple; of a socket also its next expected byte. */
-static __always_inline enum found find_socket(struct __sk_buff *skb, const struct session_key *tuple,
-					      __u32 *rcv_nxt)
+static __always_inline enum found find_socket(struct __sk_buff *skb,
+                                              const struct session_key *tuple, __u32 *rcv_nxt)
 {
 	struct bpf_sock_tuple key = socket_tuple(tuple);
 	struct bpf_sock *sk =
@@ -154,7 +154,7 @@ static __always_inline void ask(struct session *session, const struct handover *
  * 3.2); it also ends TIME_WAIT unless net.ipv4.tcp_rfc1337 is set. Nobody else sees that RST.
  */
 static __always_inline int clear_tuple(struct __sk_buff *skb, const struct handover *handover,
-				       __u32 rcv_nxt)
+                                       __u32 rcv_nxt)
 {
 	struct reset_packet reset;
 
@@ -175,7 +175,7 @@ static __always_inline int clear_tuple(struct __sk_buff *skb, const struct hando
 }
 
 static __always_inline void fill_attributes(struct bpf_tcp_req_attrs *attributes,
-					    const struct ixp_hdr *ixp)
+                                            const struct ixp_hdr *ixp)
 {
 	__u16 mss = bpf_ntohs(ixp->mss);
 
@@ -244,8 +244,8 @@ static __always_inline int build(struct __sk_buff *skb, const struct handover *h
 		return drop(SHIM_DROP_REWRITE);
 	}
 
-	int error = bpf_sk_assign_tcp_reqsk(skb, (struct sock *)tcp, &attributes,
-					    sizeof(attributes));
+	int error =
+		bpf_sk_assign_tcp_reqsk(skb, (struct sock *)tcp, &attributes, sizeof(attributes));
 
 	bpf_sk_release(sk);
 	if (error) {
@@ -293,7 +293,7 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct hand
 	struct session *session = bpf_map_lookup_elem(&sessions, &handover->tuple);
 	__u32 rcv_nxt = 0;
 
-	/* A SYN would open a new connection in TIME_WAIT, and belongs to no session anywhere else. */
+	/* A SYN would open a new connection in TIME_WAIT, and is of no session elsewhere. */
 	if (handover->flags & TCP_SYN)
 		return drop(SHIM_DROP_FLAGS);
 	if (!session || session->nonce != handover->ixp.session)
@@ -309,7 +309,7 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct hand
  * are what a socket that took nothing of the frame would send.
  */
 static __always_inline int answer(struct __sk_buff *skb, const struct shim_config *config,
-				  const struct handover *handover, int outcome)
+                                  const struct handover *handover, int outcome)
 {
 	struct notice notice = {
 		.type = outcome & 0xf,

@@ -72,6 +72,12 @@ static __always_inline void count(__u32 index)
 		(*value)++;
 }
 
+/* Reads from the IPv4 header on, wherever the hook has the frame begin. 0, or an error. */
+static __always_inline long load(struct __sk_buff *skb, __u32 offset, void *to, __u32 bytes)
+{
+	return bpf_skb_load_bytes_relative(skb, offset, to, bytes, BPF_HDR_START_NET);
+}
+
 static __always_inline enum concern tcp_concern(struct __sk_buff *skb, const struct iphdr *ip)
 {
 	struct guard_server server = { .address = ip->daddr };
@@ -80,9 +86,8 @@ static __always_inline enum concern tcp_concern(struct __sk_buff *skb, const str
 		return NOT_OURS;
 	if (ip->frag_off & bpf_htons(IPV4_OFFSET_MASK))
 		return VIRTUAL_FRAGMENT;
-	if (ip->ihl < 5 || bpf_skb_load_bytes(skb,
-					      IPV4_OFFSET + ip->ihl * 4 + offsetof(struct tcphdr, dest),
-					      &server.port, sizeof(server.port)))
+	if (ip->ihl < 5 || load(skb, ip->ihl * 4 + offsetof(struct tcphdr, dest), &server.port,
+	                        sizeof(server.port)))
 		return VIRTUAL_TCP;
 	return bpf_map_lookup_elem(&virtual_servers, &server) ? VIRTUAL_TCP : NOT_OURS;
 }
@@ -98,9 +103,10 @@ static __always_inline enum concern icmp_concern(struct __sk_buff *skb, const st
 
 	if (!bpf_map_lookup_elem(&virtual_addresses, &ip->daddr) ||
 	    (ip->frag_off & bpf_htons(IPV4_OFFSET_MASK)) ||
-	    bpf_skb_load_bytes(skb, IPV4_OFFSET + ip->ihl * 4, &type, sizeof(type)))
+	    load(skb, ip->ihl * 4, &type, sizeof(type)))
 		return NOT_OURS;
-	if (type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM)
+	if (type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED ||
+	    type == ICMP_PARAMETER_PROBLEM)
 		return VIRTUAL_ICMP;
 	return NOT_OURS;
 }
@@ -113,7 +119,7 @@ static __always_inline enum concern concern_of(struct __sk_buff *skb)
 
 	/* A frame with a VLAN tag belongs to another interface on top of this one. */
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
-	    bpf_skb_load_bytes(skb, IPV4_OFFSET, &ip, sizeof(ip)) || ip.version != 4)
+	    load(skb, 0, &ip, sizeof(ip)) || ip.version != 4)
 		return NOT_OURS;
 	switch (ip.protocol) {
 	case IPPROTO_TCP:

@@ -86,6 +86,6 @@ struct bpf_tcp_req_attrs {
  * if a SYN cookie had come back; needs net.ipv4.tcp_syncookies to be at least 1.
  */
 extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *listener,
-				   struct bpf_tcp_req_attrs *attrs, int attrs__sz) __ksym;
+                                   struct bpf_tcp_req_attrs *attrs, int attrs__sz) __ksym;
 
 #endif

@@ -23,8 +23,8 @@
  * ingress, where the engine's tap takes it as if it had come over the wire.
  */
 static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_config *config,
-				       const struct notice *notice, const __u8 *mac,
-				       const __u8 *own_mac, int at_ingress)
+                                       const struct notice *notice, const __u8 *mac,
+                                       const __u8 *own_mac, int at_ingress)
 {
 	struct notice_frame frame = {};
 

@@ -63,14 +63,14 @@ static __always_inline __u32 checksum_add(const void *words, int count, __u32 su
 	return sum;
 }
 
-/* A checksum after one of the words under it changed (RFC 1624, equation 3): a wrong one stays wrong. */
+/* A checksum after a word under it changed (RFC 1624, equation 3): a wrong one stays wrong. */
 static __always_inline __u16 checksum_replace(__u16 check, __u16 old_word, __u16 new_word)
 {
 	return checksum_fold((__u32)(__u16)~check + (__u16)~old_word + new_word);
 }
 
 static __always_inline void fill_ipv4(struct iphdr *ip, __be32 source, __be32 destination,
-				      __u8 protocol, __u16 total)
+                                      __u8 protocol, __u16 total)
 {
 	__builtin_memset(ip, 0, sizeof(*ip));
 	ip->version = 4;
@@ -86,13 +86,13 @@ static __always_inline void fill_ipv4(struct iphdr *ip, __be32 source, __be32 de
 
 /* Fills all of `frame` but its MAC addresses. */
 static __always_inline void fill_notice(struct notice_frame *frame, const struct notice *notice,
-					const struct shim_config *config)
+                                        const struct shim_config *config)
 {
 	struct ixcp_hdr *ixcp = &frame->ixcp;
 
 	frame->eth.h_proto = BE16(ETH_P_IP);
 	fill_ipv4(&frame->ip, config->own, notice->balancer, BATON_IPPROTO_IXCP,
-		  IPV4_BYTES + IXCP_LENGTH);
+	          IPV4_BYTES + IXCP_LENGTH);
 	ixcp->version = BATON_VERSION;
 	ixcp->type = notice->type;
 	ixcp->length = IXCP_LENGTH;
@@ -111,7 +111,7 @@ static __always_inline void fill_notice(struct notice_frame *frame, const struct
 
 /* An RST from the client of `tuple` with sequence number `seq` (host byte order). */
 static __always_inline void fill_reset(struct reset_packet *packet, const struct session_key *tuple,
-				       __u32 seq)
+                                       __u32 seq)
 {
 	struct tcphdr *tcp = &packet->tcp;
 

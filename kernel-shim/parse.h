@@ -92,7 +92,7 @@ static __always_inline int parse_protocol(const void *data, const void *data_end
  * form are right afterwards; who sent it is the tag's matter.
  */
 static __always_inline int parse_ixp(void *data, void *data_end, __u32 frame_bytes,
-				     struct ixp_view *view)
+                                     struct ixp_view *view)
 {
 	if ((char *)data + IXP_FRAME_BYTES > (char *)data_end)
 		return SHIM_DROP_TRUNCATED;

@@ -25,8 +25,8 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 static __always_inline int pull(struct __sk_buff *skb, __u32 bytes)
 {
 	return (void *)(long)skb->data + bytes > (void *)(long)skb->data_end
-		       ? (int)bpf_skb_pull_data(skb, bytes)
-		       : 0;
+	               ? (int)bpf_skb_pull_data(skb, bytes)
+	               : 0;
 }
 
 static __always_inline int is_ipv4(struct __sk_buff *skb)
@@ -41,14 +41,15 @@ static __always_inline int protocol_of(struct __sk_buff *skb)
 
 /* PARSE_OK, or the counter of why the frame is not to be believed. */
 static __always_inline int verify(struct __sk_buff *skb, const struct shim_config *config,
-				  struct handover *handover)
+                                  struct handover *handover)
 {
 	struct ixp_view view;
 
 	/* What can not be pulled is too short, as the parser finds. */
 	pull(skb, IXP_FRAME_BYTES);
 
-	int error = parse_ixp((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &view);
+	int error =
+		parse_ixp((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &view);
 
 	if (error != PARSE_OK)
 		return error;
@@ -64,7 +65,8 @@ static __always_inline int verify(struct __sk_buff *skb, const struct shim_confi
 	handover->payload = view.payload;
 	__builtin_memcpy(handover->own_mac, view.eth->h_dest, ETH_ALEN);
 	__builtin_memcpy(handover->mac,
-			 config->flags & SHIM_LOCAL ? view.eth->h_dest : view.eth->h_source, ETH_ALEN);
+	                 config->flags & SHIM_LOCAL ? view.eth->h_dest : view.eth->h_source,
+	                 ETH_ALEN);
 
 	__be32 balancer = handover->ixp.balancer;
 
@@ -80,18 +82,21 @@ SEC("tc")
 int shim_ingress(struct __sk_buff *skb)
 {
 	struct handover handover = {};
+	int injected = 0;
 
 	if (!is_ipv4(skb))
 		return TC_ACT_OK;
 	if (skb->mark == BATON_MARK_INJECT || skb->mark == BATON_MARK_RETRY) {
 		handover.retried = skb->mark == BATON_MARK_RETRY;
 		skb->mark = 0;
-		if (!handover.retried)
-			count(SHIM_INJECTED);
+		injected = !handover.retried;
 	}
 	pull(skb, IPV4_OFFSET + IPV4_BYTES);
-	if (protocol_of(skb) != BATON_IPPROTO_IXP)
+	if (protocol_of(skb) != BATON_IPPROTO_IXP) {
+		if (injected)
+			count(SHIM_INJECTED);
 		return TC_ACT_OK;
+	}
 
 	const struct shim_config *config = get_config();
 

@@ -81,7 +81,7 @@ static __always_inline __u64 siphash(const __u8 *key, const __u64 *words, int co
 
 /* The tag of an IXP header, network byte order; ixp.h tells what it covers. */
 static __always_inline __be64 ixp_tag(const __u8 *key, const struct session_key *tuple, __be32 seq,
-				      __be32 ack, const struct ixp_hdr *ixp)
+                                      __be32 ack, const struct ixp_hdr *ixp)
 {
 	union {
 		__u64 words[6];
@@ -101,7 +101,7 @@ static __always_inline __be64 ixp_tag(const __u8 *key, const struct session_key 
 
 /* The tag of a notice between two addresses, network byte order. */
 static __always_inline __be64 ixcp_tag(const __u8 *key, __be32 source, __be32 destination,
-				       const struct ixcp_hdr *ixcp)
+                                       const struct ixcp_hdr *ixcp)
 {
 	union {
 		__u64 words[5];

@@ -18,6 +18,10 @@ constexpr uint32_t kRefusalsPerKick = 8;
 // the ring.
 constexpr uint32_t kBusyKicks = 64;
 
+// Frames up to this size are copied into the kernel's buffer. Of larger ones it takes the pages, and must
+// copy these after all, into pages of its own, where a frame goes to a namespace of this machine.
+constexpr uint32_t kCopyBytes = 2048;
+
 uint32_t Status(const tpacket3_hdr* slot) { return __atomic_load_n(&slot->tp_status, __ATOMIC_ACQUIRE); }
 
 void SetStatus(tpacket3_hdr* slot, uint32_t status) {
@@ -48,6 +52,9 @@ void TransmitRing::Put(const uint8_t* frame, uint32_t length, bool with_virtio) 
     if (frame != data + kVirtioBytes) std::memmove(data + kVirtioBytes, frame, length);
     std::memset(data, 0, kVirtioBytes);
   }
+  // The kernel copies hdr_len bytes. For a frame that is not segmented it has no other meaning.
+  auto* virtio = reinterpret_cast<VirtioHeader*>(data);
+  if (length <= kCopyBytes) virtio->hdr_len = static_cast<uint16_t>(length);
   slot->tp_next_offset = 0;  // the kernel refuses slots of unequal size
   slot->tp_len = kVirtioBytes + length;
   SetStatus(slot, TP_STATUS_SEND_REQUEST);

@@ -102,7 +102,7 @@ if ! { apt-get update -q && apt-get install -q -y --no-install-recommends "${mis
 	exit 1
 fi
 rm -f "$log"
-if printf '%s\n' "${missing[@]}" | grep -qx nginx && command -v systemctl >/dev/null; then
-	systemctl --quiet disable nginx 2>/dev/null || true
+if printf '%s\n' "${missing[@]}" | grep -qx nginx; then
+	systemctl --quiet disable nginx.service 2>/dev/null || deb-systemd-helper disable nginx.service >/dev/null 2>&1 || true
 	echo "setup: nginx is installed as a program; its service is neither started nor enabled."
 fi

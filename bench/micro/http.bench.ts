@@ -16,7 +16,7 @@ const short = Buffer.from(
 );
 const browser = Buffer.from(
   [
-    'GET /shop/articles/section12/page1234.html?from=start&sort=price HTTP/1.1',
+    'GET /shop/articles/section34/page1234.html?from=start&sort=price HTTP/1.1',
     'Host: www.example.org',
     'User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0',
     'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8',
@@ -120,6 +120,7 @@ group('inspect and pick', () => {
     bench(`short, 2 resources, ${predictor}`, () => do_not_optimize(whole(small, short)));
     bench(`browser, 100,000 resources, ${predictor}`, () => do_not_optimize(whole(large, browser)));
     check(whole(small, short) >= 0, 'pick from few');
+    check(whole(large, browser) >= 0, 'pick from many');
   }
 });
 

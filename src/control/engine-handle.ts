@@ -38,23 +38,25 @@ export class EngineHandle {
   static async start(program: URL, given: EngineStart, listener: EngineListener): Promise<EngineHandle> {
     const worker = new Worker(program, { workerData: given, name: 'engine' });
     const handle = new EngineHandle(worker);
+    let ready = false;
     await new Promise<void>((resolve, reject) => {
-      worker.once('error', (error) => reject(failure(error)));
-      worker.once('exit', () => reject(new BatonError('BATON_SYSTEM', 'the engine ended at its start')));
-      worker.once('message', () => resolve());
-    });
-    worker.removeAllListeners();
-    worker.on('message', (message: FromEngine) => {
-      if (message.kind === 'event') listener.event(message);
-      else if (message.kind !== 'ready') handle.settle(message);
-    });
-    let reason = 'it ended';
-    worker.on('error', (error) => {
-      reason = error.stack ?? reasonOf(error);
-    });
-    worker.on('exit', () => {
-      handle.abandon();
-      if (!handle.stopping) listener.died(reason);
+      let reason: Error = new BatonError('BATON_SYSTEM', 'the engine ended by itself');
+      worker.on('message', (message: FromEngine) => {
+        if (message.kind === 'event') listener.event(message);
+        else if (message.kind !== 'ready') handle.settle(message);
+        else {
+          ready = true;
+          resolve();
+        }
+      });
+      worker.on('error', (error) => {
+        reason = failure(error);
+      });
+      worker.on('exit', () => {
+        handle.abandon();
+        if (!ready) reject(reason);
+        else if (!handle.stopping) listener.died(reason.stack ?? reason.message);
+      });
     });
     return handle;
   }

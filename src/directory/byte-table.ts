@@ -34,8 +34,7 @@ export class ByteTable {
   private readonly buckets: Int32Array;
   private readonly mask: number;
   private readonly tags: Uint32Array;
-  /** Signed, like all that may meet a -1 on its way: a mix of signed and unsigned is boxed. */
-  private readonly values: Int32Array;
+  private readonly values: Uint32Array;
   /** Entry i's bytes are pool[offsets[i], offsets[i + 1]). */
   private readonly offsets: Uint32Array;
   private readonly pool: Uint8Array;
@@ -47,7 +46,7 @@ export class ByteTable {
     this.buckets = new Int32Array(size * BUCKET_WORDS);
     this.mask = size - 1;
     this.tags = Uint32Array.from(entries, (entry) => entry.tag);
-    this.values = Int32Array.from(entries, (entry) => entry.value);
+    this.values = Uint32Array.from(entries, (entry) => entry.value);
     this.offsets = new Uint32Array(entries.length + 1);
     this.pool = new Uint8Array(entries.reduce((sum, entry) => sum + entry.bytes.length, 0));
     let used = 0;

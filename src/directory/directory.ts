@@ -46,10 +46,10 @@ export class Directory {
   /** Bytes of the longest path that does not end in "/". */
   private readonly longestExactPath: number;
   /** Groups to look in for the request at hand, the least specific first. */
-  private readonly groups: Int32Array;
+  private readonly groups: Uint32Array;
   /** The path's prefixes that end in "/": hash and length of each, the shortest first. */
   private readonly prefixHash: Int32Array;
-  private readonly prefixLength: Int32Array;
+  private readonly prefixLength: Uint32Array;
 
   /**
    * Throws BATON_CONFIG for an invalid pattern and for a host and path that are there twice; ask
@@ -97,9 +97,9 @@ export class Directory {
       entries.map(({ bytes }) => (isPrefix(bytes) ? bytes.filter((byte) => byte === SLASH).length : 0)),
     );
     this.prefixHash = new Int32Array(deepest);
-    this.prefixLength = new Int32Array(deepest);
+    this.prefixLength = new Uint32Array(deepest);
     // Any host, one exact host, and at most one wildcard for each dot of the longest.
-    this.groups = new Int32Array(2 + this.longestWildcard);
+    this.groups = new Uint32Array(2 + this.longestWildcard);
   }
 
   /**

@@ -9,17 +9,17 @@
  */
 export class HolderSets {
   /** Set s is node[start[s], start[s + 1]), in ascending order of node index. */
-  readonly start: Int32Array;
+  readonly start: Uint32Array;
   readonly node: Uint16Array;
   /** By resource. */
-  readonly setOf: Int32Array;
+  readonly setOf: Uint32Array;
   readonly count: number;
 
   constructor(resources: readonly { readonly nodes: readonly number[] }[]) {
     const sets = new Map<string, number>();
     const start = [0];
     const node: number[] = [];
-    this.setOf = Int32Array.from(resources, (resource) => {
+    this.setOf = Uint32Array.from(resources, (resource) => {
       const holders = [...new Set(resource.nodes)].sort((a, b) => a - b);
       const key = holders.join();
       const known = sets.get(key);
@@ -30,7 +30,7 @@ export class HolderSets {
       start.push(node.length);
       return set;
     });
-    this.start = Int32Array.from(start);
+    this.start = Uint32Array.from(start);
     this.node = Uint16Array.from(node);
     this.count = sets.size;
   }

@@ -43,6 +43,7 @@ export interface CheckerWorld {
 
 const ADOPT = 1;
 const ADOPTED = 1;
+const REFUSED = 2;
 const FIN = 3;
 /** Beyond any window: what stands there was forged. */
 const FAR = 1 << 24;
@@ -91,6 +92,9 @@ export class Checker {
     // A FIN comes from a socket, and so confirms as well.
     if (ixcp !== undefined && (ixcp.type === ADOPTED || ixcp.type === FIN)) {
       this.confirmed.add(`${ixcp.client}:${ixcp.clientPort}/${ixcp.session}/${ip.source}`);
+    }
+    if (ixcp !== undefined && ixcp.type === REFUSED) {
+      this.handshakes.get(`${ixcp.client}:${ixcp.clientPort}`)?.asked.delete(ip.source);
     }
     if (tcp !== undefined && packet.ixp === undefined)
       this.onAcknowledged(`${ip.source}:${tcp.sourcePort}`, packet);
@@ -202,8 +206,10 @@ export class Checker {
     }
     this.counts.acks++;
     const handshake = this.handshakes.get(tuple);
-    if (tcp.flags !== 'A' || handshake === undefined)
-      return this.blame(packet, 'unexpected segment to a client');
+    if (tcp.flags !== 'A' || handshake === undefined) {
+      this.blame(packet, 'unexpected segment to a client');
+      return;
+    }
     if (tcp.seq !== (handshake.serverIsn + 1) >>> 0) this.blame(packet, 'wrong sequence number to a client');
     this.acknowledges(tuple, handshake.clientIsn, tcp.ack, packet);
     if ((handshake.agreed.timestamps !== undefined) !== (tcp.options.timestamps !== undefined)) {

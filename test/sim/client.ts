@@ -167,7 +167,8 @@ export class ClientConnection {
         return;
       case 'slow':
         this.dropping = this.request(this.sent++);
-        return this.drip();
+        this.drip();
+        return;
       default:
         this.pause(() => this.endpoint.write(this.request(this.sent++)));
     }
@@ -196,7 +197,8 @@ export class ClientConnection {
     for (let message = this.reader.take(); message !== undefined; message = this.reader.take()) {
       if (typeof message === 'string') {
         this.complain(`the answer is not HTTP: ${message}`);
-        return this.finish('failed', 'no HTTP');
+        this.finish('failed', 'no HTTP');
+        return;
       }
       this.judge(message);
       this.answers++;
@@ -215,7 +217,8 @@ export class ClientConnection {
       if (!allowed || this.answers > 0)
         this.complain(`answered ${message.start}, expected ${expected ?? 200}`);
       if (message.fields.has('server')) this.complain(`a node answered ${message.start}`);
-      return this.finish(status === expected ? 'answered' : 'refused', message.start);
+      this.finish(status === expected ? 'answered' : 'refused', message.start);
+      return;
     }
     if (target === undefined) {
       this.complain('an answer to nothing');

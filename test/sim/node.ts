@@ -180,7 +180,8 @@ export class SimNode {
     }
     if (this.deaf) {
       this.counts.refused++;
-      return this.answer(fresh, packet, NOTICE.refused, REASON_NO_LISTENER);
+      this.answer(fresh, packet, NOTICE.refused, REASON_NO_LISTENER);
+      return;
     }
     // An older socket of this four-tuple is cleared by an RST that only it sees.
     if (socket !== undefined) {

@@ -353,7 +353,10 @@ export class World {
     const segment: Segment = { seq, ack, flags, window, options, payload: packet.payload.slice() };
     const connections = this.byTuple.get(`${address}:${tcp.destinationPort}`) ?? [];
     const live = connections.find((each) => each.endpoint.state !== 'closed');
-    if (live !== undefined) return live.endpoint.receive(segment);
+    if (live !== undefined) {
+      live.endpoint.receive(segment);
+      return;
+    }
     // A machine without power answers nothing; any other kernel says that it knows no such connection.
     if (connections.some((each) => each.endpoint.dead)) return;
     const reset = resetFor(segment);

@@ -1,0 +1,53 @@
+import t from 'tap';
+import { type Change, describeChange, parseChange, sameThing } from '../../../src/base/host/changes.js';
+
+const address: Change = { kind: 'address', interface: 'lo', address: '10.99.0.100', prefix: 32 };
+const setting: Change = { kind: 'setting', setting: 'ipv4/tcp_syncookies', value: '1', previous: '0' };
+const clsact: Change = { kind: 'clsact' };
+const filter: Change = { kind: 'filter', hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' };
+const all = [address, setting, clsact, filter];
+
+t.test('a change survives JSON', async (t) => {
+  for (const change of all) t.same(parseChange(JSON.parse(JSON.stringify(change))), change);
+});
+
+t.test('what is no change is none', async (t) => {
+  const wrong: unknown[] = [null, 7, 'address', [], {}, { kind: 'mount' }];
+  for (const change of all) {
+    for (const key of Object.keys(change)) {
+      wrong.push({ ...change, [key]: undefined }, { ...change, [key]: [] });
+    }
+  }
+  for (const data of wrong) t.equal(parseChange(data), undefined, JSON.stringify(data));
+});
+
+t.test('a setting outside /proc/sys/net is none', async (t) => {
+  for (const path of [
+    '../kernel/core_pattern',
+    '/etc/passwd',
+    'ipv4/../../kernel/x',
+    'ipv4//x',
+    'a/',
+    '',
+    'a\0b',
+  ]) {
+    t.equal(parseChange({ ...setting, setting: path }), undefined, JSON.stringify(path));
+  }
+  t.ok(parseChange({ ...setting, setting: 'ipv4/conf/eth0.100/arp_ignore' }), 'names may hold dots');
+});
+
+t.test('what is the same thing', async (t) => {
+  for (const one of all) for (const other of all) t.equal(sameThing(one, other), one === other);
+  t.ok(sameThing(setting, { ...setting, value: '2', previous: '7' }), 'whatever its value');
+  t.notOk(sameThing(address, { ...address, interface: 'eth0' }));
+  t.notOk(sameThing(filter, { ...filter, hook: 'egress' }));
+});
+
+t.test('in words', async (t) => {
+  t.same(all.map(describeChange), [
+    'address 10.99.0.100/32 on lo',
+    'net/ipv4/tcp_syncookies = 1',
+    'clsact',
+    'tc filter shim_ingress (ingress)',
+  ]);
+});

@@ -1,0 +1,58 @@
+import t from 'tap';
+import { routeTo } from '../../../src/base/host/addresses.js';
+import {
+  interfaceNames,
+  ownAddress,
+  requireInterface,
+  requireLoopback,
+} from '../../../src/base/host/interfaces.js';
+import { insideNamespace, run } from '../../kernel/namespace.js';
+
+if (insideNamespace(import.meta.url)) {
+  run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'peer0');
+
+  t.test('what is no interface to work on', async (t) => {
+    t.ok(interfaceNames().includes('eth0'));
+    t.throws(() => requireInterface('eth9'), {
+      code: 'BATON_INTERFACE',
+      where: 'eth9',
+      message: 'no such interface',
+      hint: `there are ${interfaceNames().join(', ')}`,
+    });
+    t.throws(() => requireInterface('lo'), { code: 'BATON_INTERFACE', message: /loopback/ });
+    t.throws(() => requireInterface('eth0'), { code: 'BATON_INTERFACE', message: 'the interface is down' });
+  });
+
+  t.test('our own address', async (t) => {
+    run('ip', 'link', 'set', 'eth0', 'up');
+    run('ip', 'link', 'set', 'peer0', 'up');
+    t.throws(() => ownAddress('eth0', requireInterface('eth0'), undefined, []), {
+      code: 'BATON_INTERFACE',
+      message: 'has no IPv4 address of its own',
+    });
+    run('ip', 'address', 'add', '10.99.0.100/32', 'dev', 'eth0');
+    run('ip', 'address', 'add', '10.99.0.2/24', 'dev', 'eth0');
+    run('ip', 'address', 'add', '10.99.0.7/24', 'dev', 'eth0');
+    const info = requireInterface('eth0');
+    t.equal(ownAddress('eth0', info, undefined, ['10.99.0.100']), '10.99.0.2');
+    t.equal(ownAddress('eth0', info, '10.99.0.7', ['10.99.0.100']), '10.99.0.7');
+    t.throws(() => ownAddress('eth0', info, '10.99.0.8', ['10.99.0.100']), {
+      message: 'has not the address 10.99.0.8',
+      hint: 'it has 10.99.0.2, 10.99.0.7',
+    });
+  });
+
+  t.test('loopback', async (t) => {
+    t.doesNotThrow(requireLoopback);
+    run('ip', 'link', 'set', 'lo', 'down');
+    t.throws(requireLoopback, { code: 'BATON_INTERFACE', where: 'lo' });
+    run('ip', 'link', 'set', 'lo', 'up');
+  });
+
+  t.test('routes', async (t) => {
+    run('ip', 'route', 'add', '192.0.2.0/24', 'via', '10.99.0.1');
+    t.same(await routeTo('10.99.0.3'), { interface: 'eth0', gateway: undefined, source: '10.99.0.2' });
+    t.same(await routeTo('192.0.2.1'), { interface: 'eth0', gateway: '10.99.0.1', source: '10.99.0.2' });
+    t.equal(await routeTo('198.51.100.1'), undefined);
+  });
+}

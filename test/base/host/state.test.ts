@@ -1,0 +1,268 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { listAddresses } from '../../../src/base/host/addresses.js';
+import { hasClsact, listFilters } from '../../../src/base/host/filters.js';
+import { HostState } from '../../../src/base/host/state.js';
+import { readSetting, writeSetting } from '../../../src/base/host/sysctl.js';
+import { native } from '../../../src/base/native.js';
+import { loadObject } from '../../../src/node/shim.js';
+import { insideNamespace, run } from '../../kernel/namespace.js';
+
+const ARP_IGNORE = 'ipv4/conf/eth0/arp_ignore';
+const one = (current: number): boolean => current === 1;
+
+if (insideNamespace(import.meta.url)) {
+  run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'peer0');
+  run('ip', 'link', 'set', 'eth0', 'up');
+  run('ip', 'link', 'set', 'peer0', 'up');
+  const directory = join(mkdtempSync(join(tmpdir(), 'baton-state-')), 'run');
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  const warnings: string[] = [];
+  const open = (): HostState => {
+    const info = native().interfaceInfo('eth0');
+    if (info === undefined) throw new Error('eth0 is not there');
+    return new HostState({
+      role: 'node',
+      interface: 'eth0',
+      index: info.index,
+      mac: info.mac,
+      warn: (message) => warnings.push(message),
+      directory,
+    });
+  };
+  const file = (): string => join(directory, readdirSync(directory)[0] ?? 'none');
+  const index = (): number => native().interfaceInfo('eth0')?.index ?? 0;
+  const shim = loadObject('shim');
+  const attach = async (state: HostState): Promise<void> => {
+    for (const hook of ['ingress', 'egress'] as const) {
+      const program = `shim_${hook}`;
+      await state.filter({ hook, priority: 2, handle: 1, program }, () =>
+        shim.attachTc(program, index(), hook, 2, 1),
+      );
+    }
+  };
+  const machine = async (): Promise<unknown> => ({
+    addresses: await listAddresses(),
+    filters: (await listFilters('eth0')).map((filter) => filter.program),
+    clsact: await hasClsact('eth0'),
+    arp: readSetting(ARP_IGNORE),
+  });
+  const setUp = async (state: HostState): Promise<void> => {
+    await state.address('lo', '10.99.0.100');
+    await state.setting(ARP_IGNORE, '1', one);
+    await attach(state);
+  };
+
+  t.beforeEach(() => {
+    warnings.length = 0;
+  });
+
+  t.test('everything is undone, and there is no file', async (t) => {
+    const before = await machine();
+    const state = open();
+    await setUp(state);
+    t.equal(readSetting(ARP_IGNORE), '1');
+    t.ok(
+      (await listAddresses()).some((entry) => entry.address === '10.99.0.100' && entry.interface === 'lo'),
+    );
+    t.same(
+      (await listFilters('eth0')).map(({ hook, priority, handle, program }) => [
+        hook,
+        priority,
+        handle,
+        program,
+      ]),
+      [
+        ['ingress', 2, 1, 'shim_ingress'],
+        ['egress', 2, 1, 'shim_egress'],
+      ],
+    );
+    t.equal(statSync(file()).mode & 0o777, 0o600);
+    t.equal(statSync(directory).mode & 0o777, 0o700);
+    await state.end();
+    await state.end();
+    t.same(await machine(), before);
+    t.same(readdirSync(directory), []);
+    t.same(warnings, []);
+  });
+
+  t.test('it is on file before it is done', async (t) => {
+    const state = open();
+    const attached = state.filter(
+      { hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' },
+      () => {
+        throw new Error(readFileSync(file(), 'utf8'));
+      },
+    );
+    await t.rejects(attached, /"clsact".*"shim_ingress"/s);
+    await state.end();
+  });
+
+  t.test('what a killed run left is undone by the next, also when it wants none of it', async (t) => {
+    const before = await machine();
+    await setUp(open());
+    const state = open();
+    t.equal(state.changes.length, 5);
+    await state.settle();
+    t.same(await machine(), before);
+    await state.end();
+  });
+
+  t.test('what a killed run left and this one wants as well stays until the end', async (t) => {
+    const before = await machine();
+    await setUp(open());
+    const state = open();
+    const set = await machine();
+    await setUp(state);
+    await state.settle();
+    t.same(await machine(), set);
+    await state.end();
+    t.same(await machine(), before, 'the value of the setting is the one from before the first run');
+  });
+
+  t.test('what others have put there is left alone', async (t) => {
+    run('ip', 'address', 'add', '10.99.0.100/32', 'dev', 'lo');
+    run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
+    const before = await machine();
+    const state = open();
+    await state.address('lo', '10.99.0.100');
+    await attach(state);
+    await state.end();
+    t.same(await machine(), before);
+    run('ip', 'address', 'del', '10.99.0.100/32', 'dev', 'lo');
+    run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
+  });
+
+  t.test('a setting that somebody has changed since stays changed', async (t) => {
+    const state = open();
+    await state.setting(ARP_IGNORE, '1', one);
+    writeSetting(ARP_IGNORE, '2');
+    await state.end();
+    t.equal(readSetting(ARP_IGNORE), '2');
+    writeSetting(ARP_IGNORE, '0');
+  });
+
+  t.test("somebody else's filter is not replaced, nor removed", async (t) => {
+    const guard = loadObject('guard');
+    guard.attachTc('guard_ingress', index(), 'ingress', 2, 1);
+    const state = open();
+    await t.rejects(attach(state), {
+      code: 'BATON_IN_USE',
+      message: 'tc filters with priority 2 at ingress belong to another program (guard_ingress)',
+    });
+    await state.end();
+    t.same(
+      (await listFilters('eth0')).map((filter) => filter.program),
+      ['guard_ingress'],
+    );
+    guard.close();
+    native().detachTc(index(), 'ingress', 2, 1);
+    native().removeClsactIfEmpty(index());
+  });
+
+  t.test('what vanished is made again', async (t) => {
+    const state = open();
+    await setUp(state);
+    const set = await machine();
+    run('ip', 'address', 'del', '10.99.0.100/32', 'dev', 'lo');
+    run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
+    writeSetting(ARP_IGNORE, '0');
+    t.same(await state.repair(), [
+      'address 10.99.0.100/32 on lo',
+      'net/ipv4/conf/eth0/arp_ignore = 1',
+      'tc filter shim_ingress (ingress)',
+      'tc filter shim_egress (egress)',
+    ]);
+    t.same(await machine(), set);
+    t.same(await state.repair(), []);
+    await state.end();
+    t.equal(await hasClsact('eth0'), false);
+  });
+
+  t.test('a file that makes no sense is warned of and counts as none', async (t) => {
+    const state = open();
+    await state.setting(ARP_IGNORE, '1', one);
+    const path = file();
+    const good = readFileSync(path, 'utf8');
+    const wrong = [
+      '',
+      '{',
+      '[]',
+      '{"version":2}',
+      good.replace('arp_ignore', '../../x'),
+      good.replace('1', '9'),
+    ];
+    for (const text of wrong) {
+      warnings.length = 0;
+      writeFileSync(path, text);
+      t.same(open().changes, []);
+      t.match(
+        warnings,
+        [`${path}: makes no sense: what an earlier run left behind stays`],
+        JSON.stringify(text),
+      );
+    }
+    await state.end();
+    t.notOk(existsSync(path));
+  });
+
+  t.test('a file of a dead namespace whose number was used again is not for us', async (t) => {
+    writeSetting(ARP_IGNORE, '1');
+    const state = open();
+    await state.address('lo', '10.99.0.100');
+    const path = file();
+    const record = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    const changes = [{ kind: 'setting', setting: ARP_IGNORE, value: '1', previous: '0' }];
+    for (const strange of [{ index: 77 }, { mac: '02:00:00:00:00:99' }]) {
+      writeFileSync(path, JSON.stringify({ ...record, changes, ...strange }));
+      const other = open();
+      t.same(other.changes, []);
+      await other.settle();
+      t.equal(readSetting(ARP_IGNORE), '1');
+    }
+    t.same(warnings, []);
+    await state.end();
+    writeSetting(ARP_IGNORE, '0');
+  });
+
+  t.test('an interface that was replaced', async (t) => {
+    const state = open();
+    await setUp(state);
+    run('ip', 'link', 'del', 'eth0');
+    run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'peer0');
+    const info = native().interfaceInfo('eth0');
+    if (info === undefined) throw new Error('eth0 is not there');
+    state.moveTo(info.index, info.mac);
+    t.same(
+      state.changes.map((change) => change.kind),
+      ['address'],
+    );
+    const before = await machine();
+    await setUp(state);
+    t.not(JSON.stringify(await machine()), JSON.stringify(before));
+    await state.end();
+    t.equal(readSetting(ARP_IGNORE), '0');
+    t.equal(await hasClsact('eth0'), false);
+    t.same(warnings, []);
+  });
+
+  t.test('a directory that others can write to', async (t) => {
+    const open = mkdtempSync(join(tmpdir(), 'baton-state-'));
+    run('chmod', '777', open);
+    t.throws(
+      () =>
+        new HostState({
+          role: 'node',
+          interface: 'eth0',
+          index: 1,
+          mac: new Uint8Array(6),
+          warn: () => {},
+          directory: open,
+        }),
+      { code: 'BATON_SYSTEM', where: open },
+    );
+    rmSync(open, { recursive: true });
+  });
+}

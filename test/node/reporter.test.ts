@@ -1,0 +1,144 @@
+import t from 'tap';
+import type { RawSocket } from '../../src/base/native.js';
+import { Reporter } from '../../src/node/reporter.js';
+import { parseIpv4 } from '../../src/wire/ipv4.js';
+import { emitIxcp, hashIxcp, IXCP, IXCP_HEADER_BYTES, IxcpFlag, IxcpType } from '../../src/wire/ixcp.js';
+import { SipHash } from '../../src/wire/siphash.js';
+
+const KEY = Uint8Array.from({ length: 16 }, (_, index) => index);
+const OTHER_KEY = new Uint8Array(16);
+const OWN = '10.99.0.3';
+const BALANCER = '10.99.0.2';
+const SECOND = '10.99.0.9';
+
+class FakeSocket implements RawSocket {
+  readonly sent: { destination: string; payload: Uint8Array }[] = [];
+  closed = false;
+  deliver: (source: string, payload: Uint8Array) => void = () => {};
+  fails: Error | undefined;
+  send(destination: string, payload: Uint8Array): void {
+    if (this.fails !== undefined) throw this.fails;
+    this.sent.push({ destination, payload: payload.slice() });
+  }
+  start(onDatagram: (source: string, payload: Uint8Array) => void): void {
+    this.deliver = onDatagram;
+  }
+  close(): void {
+    this.closed = true;
+  }
+}
+
+const number = (address: string): number => parseIpv4(address) ?? 0;
+const viewOf = (payload: Uint8Array): DataView =>
+  new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+
+function notice(type: number, source = BALANCER, key = KEY): Uint8Array {
+  const payload = new Uint8Array(IXCP_HEADER_BYTES);
+  emitIxcp(viewOf(payload), 0, number(source), number(OWN), { type }, new SipHash(key));
+  return payload;
+}
+
+function start(balancers = [BALANCER]) {
+  const socket = new FakeSocket();
+  const messages: string[] = [];
+  const reporter = new Reporter({
+    own: OWN,
+    key: KEY,
+    balancers,
+    log: { warn: (text) => messages.push(`warn ${text}`), info: (text) => messages.push(`info ${text}`) },
+    openRawSocket: (protocol) => {
+      if (protocol !== 254) throw new Error(`protocol ${protocol}`);
+      return socket;
+    },
+  });
+  reporter.start();
+  t.teardown(() => reporter.close());
+  return { socket, reporter, messages };
+}
+
+t.test('a report to each balancer, with a tag for it', async (t) => {
+  const { socket, reporter } = start([BALANCER, SECOND]);
+  t.same(
+    socket.sent.map((entry) => entry.destination),
+    [BALANCER, SECOND],
+  );
+  const before = Math.floor(Date.now() / 1_000);
+  for (const { destination, payload } of socket.sent) {
+    const view = viewOf(payload);
+    const hash = new SipHash(KEY);
+    hashIxcp(view, number(OWN), number(destination), 0, hash);
+    t.equal(view.getUint32(IXCP.tag), hash.high);
+    t.equal(view.getUint32(IXCP.tag + 4), hash.low);
+    t.equal(view.getUint8(IXCP.type), IxcpType.report);
+    t.equal(view.getUint16(IXCP.flags), IxcpFlag.canAdopt);
+    t.ok(Math.abs(view.getUint32(IXCP.sequence) - before) <= 1);
+  }
+  reporter.leave();
+  const last = viewOf(socket.sent[3]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
+  const first = viewOf(socket.sent[1]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
+  t.equal(last.getUint16(IXCP.flags), IxcpFlag.canAdopt | IxcpFlag.leaving);
+  t.equal(last.getUint32(IXCP.session), first.getUint32(IXCP.session), 'one run, one nonce');
+  t.ok(last.getUint32(IXCP.sequence) > first.getUint32(IXCP.sequence), 'the clock never stands still');
+  reporter.close();
+  t.ok(socket.closed);
+});
+
+t.test('runs have different nonces', async (t) => {
+  const nonces = new Set(
+    Array.from({ length: 4 }, () =>
+      viewOf(start().socket.sent[0]?.payload ?? new Uint8Array(40)).getUint32(IXCP.session),
+    ),
+  );
+  t.equal(nonces.size, 4);
+});
+
+t.test('a welcome is told once', async (t) => {
+  const { socket, reporter, messages } = start();
+  socket.deliver(BALANCER, notice(IxcpType.welcome));
+  socket.deliver(BALANCER, notice(IxcpType.welcome));
+  t.same(await reporter.firstAnswer, { balancer: BALANCER, badKey: false });
+  t.same(messages, [`info balancer ${BALANCER} hears this node`]);
+  socket.deliver(BALANCER, notice(IxcpType.badKey, BALANCER, OTHER_KEY));
+  t.equal(messages.length, 1, 'and whoever says later that the key is wrong is not believed');
+});
+
+t.test('another key', async (t) => {
+  const { socket, reporter, messages } = start();
+  socket.deliver(BALANCER, notice(IxcpType.badKey, BALANCER, OTHER_KEY));
+  socket.deliver(BALANCER, notice(IxcpType.badKey, BALANCER, OTHER_KEY));
+  t.same(await reporter.firstAnswer, { balancer: BALANCER, badKey: true });
+  t.same(messages, [`warn balancer ${BALANCER} says that it has another key`]);
+});
+
+t.test('what is not to be believed is no answer', async (t) => {
+  const { socket, reporter, messages } = start();
+  const good = notice(IxcpType.welcome);
+  socket.deliver(SECOND, notice(IxcpType.welcome, SECOND));
+  socket.deliver(BALANCER, notice(IxcpType.welcome, BALANCER, OTHER_KEY));
+  socket.deliver(BALANCER, notice(IxcpType.welcome, SECOND));
+  socket.deliver(BALANCER, notice(IxcpType.adopted));
+  for (let length = 0; length < IXCP_HEADER_BYTES; length++) socket.deliver(BALANCER, good.slice(0, length));
+  for (let at = 0; at < IXCP_HEADER_BYTES; at++) {
+    // The hole is covered by no tag, and read by nobody.
+    if (at === IXCP.hole || at === IXCP.hole + 1 || at === IXCP.type) continue;
+    const flipped = good.slice();
+    flipped[at]! ^= 0x10;
+    socket.deliver(BALANCER, flipped);
+  }
+  const answer = await Promise.race([reporter.firstAnswer, Promise.resolve('none')]);
+  t.equal(answer, 'none');
+  t.same(messages, []);
+});
+
+t.test('a send that fails is told once, until one succeeds', async (t) => {
+  const { socket, reporter, messages } = start();
+  socket.fails = new Error('ENETUNREACH');
+  reporter.leave();
+  reporter.leave();
+  t.same(messages, [`warn balancer ${BALANCER} can not be reached: ENETUNREACH`]);
+  socket.fails = undefined;
+  reporter.leave();
+  socket.fails = new Error('ENETDOWN');
+  reporter.leave();
+  t.equal(messages.length, 2);
+});
