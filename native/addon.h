@@ -33,7 +33,8 @@ Napi::Value RemoveClsactIfEmpty(const Napi::CallbackInfo& info);
 
 // The Uint8Array in argument `index`; throws if it is something else.
 inline Napi::Uint8Array BytesArgument(const Napi::CallbackInfo& info, size_t index) {
-  if (!info[index].IsTypedArray() || info[index].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+  if (!info[index].IsTypedArray() ||
+      info[index].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
     throw Napi::TypeError::New(info.Env(), "a Uint8Array is expected");
   }
   return info[index].As<Napi::Uint8Array>();

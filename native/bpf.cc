@@ -92,7 +92,8 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
     if (!object_) log.Throw(-errno, "bpf_object__open_file", path);
     for (const MapSize& size : sizes) {
       bpf_map* map = bpf_object__find_map_by_name(object_.get(), size.map.c_str());
-      if (map == nullptr) throw SystemError{ENOENT, "bpf_map__set_max_entries", path + ": no map " + size.map};
+      if (map == nullptr)
+        throw SystemError{ENOENT, "bpf_map__set_max_entries", path + ": no map " + size.map};
       const int result = bpf_map__set_max_entries(map, size.max_entries);
       if (result != 0) log.Throw(result, "bpf_map__set_max_entries", size.map);
     }
@@ -132,8 +133,8 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
   static const uint8_t* Sized(const Napi::Uint8Array& bytes, uint32_t expected, const char* what) {
     if (bytes.ByteLength() != expected) {
       throw SystemError{EINVAL, "bpf_map",
-                        std::string(what) + " of " + std::to_string(bytes.ByteLength()) + " bytes instead of " +
-                            std::to_string(expected)};
+                        std::string(what) + " of " + std::to_string(bytes.ByteLength()) +
+                            " bytes instead of " + std::to_string(expected)};
     }
     return bytes.Data();
   }
@@ -163,7 +164,8 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
     return Guard(info.Env(), [&]() -> Napi::Value {
       const bpf_map* map = PlainMap(name);
       Bytes value(bpf_map__value_size(map));
-      if (bpf_map_lookup_elem(bpf_map__fd(map), Sized(key, bpf_map__key_size(map), "a key"), value.data()) == 0) {
+      if (bpf_map_lookup_elem(bpf_map__fd(map), Sized(key, bpf_map__key_size(map), "a key"), value.data()) ==
+          0) {
         return ToUint8Array(info.Env(), value.data(), value.size());
       }
       if (errno != ENOENT) ThrowSystem("bpf_map_lookup_elem", name);
@@ -176,7 +178,8 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
     const Napi::Uint8Array key = BytesArgument(info, 1);
     const bool deleted = Guard(info.Env(), [&] {
       const bpf_map* map = Map(name);
-      if (bpf_map_delete_elem(bpf_map__fd(map), Sized(key, bpf_map__key_size(map), "a key")) == 0) return true;
+      if (bpf_map_delete_elem(bpf_map__fd(map), Sized(key, bpf_map__key_size(map), "a key")) == 0)
+        return true;
       if (errno != ENOENT) ThrowSystem("bpf_map_delete_elem", name);
       return false;
     });
@@ -233,7 +236,8 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
       std::vector<uint64_t> values(static_cast<size_t>(cpus));
       std::vector<double> result(count);
       for (uint32_t i = 0; i < count; i++) {
-        if (bpf_map_lookup_elem(bpf_map__fd(map), &i, values.data()) != 0) ThrowSystem("bpf_map_lookup_elem", name);
+        if (bpf_map_lookup_elem(bpf_map__fd(map), &i, values.data()) != 0)
+          ThrowSystem("bpf_map_lookup_elem", name);
         uint64_t sum = 0;
         for (const uint64_t value : values) sum += value;
         result[i] = static_cast<double>(sum);
@@ -314,9 +318,13 @@ LibbpfLog::~LibbpfLog() {
   collected = nullptr;
 }
 
-std::string LibbpfLog::Text() const { return *collected; }
+std::string LibbpfLog::Text() const {
+  return *collected;
+}
 
-Napi::Function DefineBpfObject(Napi::Env env) { return BpfObject::Define(env); }
+Napi::Function DefineBpfObject(Napi::Env env) {
+  return BpfObject::Define(env);
+}
 
 Napi::Value LoadBpf(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();

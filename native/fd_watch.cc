@@ -4,11 +4,13 @@
 
 namespace baton {
 
-FdWatch::FdWatch(Napi::Env env, const char* name, Napi::Function function, std::function<void(bool error)> on_ready)
+FdWatch::FdWatch(Napi::Env env, const char* name, Napi::Function function,
+                 std::function<void(bool error)> on_ready)
     : env_(env),
       function_(Napi::Persistent(function)),
       context_(std::in_place, env, name),
-      on_ready_(std::move(on_ready)) {}
+      on_ready_(std::move(on_ready)) {
+}
 
 std::shared_ptr<FdWatch> FdWatch::Start(Napi::Env env, int fd, const char* name, Napi::Function function,
                                         std::function<void(bool error)> on_ready) {
@@ -26,7 +28,9 @@ std::shared_ptr<FdWatch> FdWatch::Start(Napi::Env env, int fd, const char* name,
   return watch;
 }
 
-void FdWatch::Poll() { uv_poll_start(&handle_, UV_READABLE, OnPoll); }
+void FdWatch::Poll() {
+  uv_poll_start(&handle_, UV_READABLE, OnPoll);
+}
 
 void FdWatch::OnPoll(uv_poll_t* handle, int status, int) {
   auto* watch = static_cast<FdWatch*>(handle->data);
@@ -71,6 +75,8 @@ void FdWatch::OnClosed(uv_handle_t* handle) {
 }
 
 // The hook is removed in OnClosed, which follows in either case.
-void FdWatch::OnTeardown(napi_async_cleanup_hook_handle, void* data) { static_cast<FdWatch*>(data)->Close(); }
+void FdWatch::OnTeardown(napi_async_cleanup_hook_handle, void* data) {
+  static_cast<FdWatch*>(data)->Close();
+}
 
 }  // namespace baton

@@ -61,7 +61,8 @@ void ReadLink(const nlmsghdr& message, Interface& into) {
   const int length = static_cast<int>(IFLA_PAYLOAD(&message));
   into.found = true;
   into.flags = link->ifi_flags;
-  if (const rtattr* mtu = FindAttribute(first, length, IFLA_MTU)) std::memcpy(&into.mtu, RTA_DATA(mtu), sizeof into.mtu);
+  if (const rtattr* mtu = FindAttribute(first, length, IFLA_MTU))
+    std::memcpy(&into.mtu, RTA_DATA(mtu), sizeof into.mtu);
   const rtattr* mac = FindAttribute(first, length, IFLA_ADDRESS);
   if (mac != nullptr && RTA_PAYLOAD(mac) == kMacBytes) std::memcpy(into.mac, RTA_DATA(mac), kMacBytes);
 }
@@ -89,7 +90,8 @@ Interface ReadInterface(uint32_t index) {
   link.ifi_index = static_cast<int>(index);
   NetlinkRequest<ifinfomsg> ask_link(RTM_GETLINK, 0, link);
   try {
-    netlink.Ask(ask_link.Finish(), "RTM_GETLINK", [&](const nlmsghdr& message) { ReadLink(message, result); });
+    netlink.Ask(ask_link.Finish(), "RTM_GETLINK",
+                [&](const nlmsghdr& message) { ReadLink(message, result); });
   } catch (const SystemError& failure) {
     if (failure.error != ENODEV) throw;
     return result;  // gone since its index was looked up
@@ -99,7 +101,8 @@ Interface ReadInterface(uint32_t index) {
   NetlinkRequest<ifaddrmsg> ask_addresses(RTM_GETADDR, NLM_F_DUMP, any);
   netlink.Ask(
       ask_addresses.Finish(), "RTM_GETADDR",
-      [&](const nlmsghdr& message) { ReadAddress(message, index, result); }, [&] { result.addresses.clear(); });
+      [&](const nlmsghdr& message) { ReadAddress(message, index, result); },
+      [&] { result.addresses.clear(); });
   return result;
 }
 
@@ -107,7 +110,8 @@ void ReadNeighbour(const nlmsghdr& message, uint32_t index, std::vector<Neighbou
   if (message.nlmsg_type != RTM_NEWNEIGH) return;
   const auto* entry = static_cast<const ndmsg*>(NLMSG_DATA(&message));
   if (entry->ndm_ifindex != static_cast<int>(index) || entry->ndm_family != AF_INET) return;
-  const auto* first = reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) + NLMSG_ALIGN(sizeof *entry));
+  const auto* first =
+      reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) + NLMSG_ALIGN(sizeof *entry));
   const int length = static_cast<int>(NLMSG_PAYLOAD(&message, sizeof *entry));
   const rtattr* address = FindAttribute(first, length, NDA_DST);
   if (!HoldsIpv4(address)) return;
@@ -153,7 +157,8 @@ Netlink::Netlink() : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLI
   if (!socket_.valid()) ThrowSystem("socket", "NETLINK_ROUTE");
 }
 
-void Netlink::Ask(nlmsghdr* request, const char* name, const Visit& visit, const std::function<void()>& restart) {
+void Netlink::Ask(nlmsghdr* request, const char* name, const Visit& visit,
+                  const std::function<void()>& restart) {
   request->nlmsg_flags |= NLM_F_ACK;
   for (int attempt = 0; attempt < kDumpAttempts; attempt++) {
     if (attempt != 0 && restart) restart();
@@ -224,7 +229,8 @@ Napi::Value Neighbours(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < entries.size(); i++) {
     Napi::Object neighbour = Napi::Object::New(env);
     neighbour.Set("address", entries[i].address);
-    neighbour.Set("mac", entries[i].usable ? Napi::Value(ToBytes(env, entries[i].mac, kMacBytes)) : env.Undefined());
+    neighbour.Set("mac",
+                  entries[i].usable ? Napi::Value(ToBytes(env, entries[i].mac, kMacBytes)) : env.Undefined());
     neighbour.Set("state", static_cast<uint32_t>(entries[i].state));
     result.Set(i, neighbour);
   }

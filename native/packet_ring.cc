@@ -63,11 +63,12 @@ uint32_t FlagsOf(const tpacket3_hdr* packet, const VirtioHeader& virtio) {
 
 // Whether a frame is for this machine and this network. What a promiscuous interface overhears belongs
 // to others, and so does a frame whose VLAN tag the kernel took off.
-bool IsVlan(const tpacket3_hdr* packet) { return (packet->tp_status & TP_STATUS_VLAN_VALID) != 0; }
+bool IsVlan(const tpacket3_hdr* packet) {
+  return (packet->tp_status & TP_STATUS_VLAN_VALID) != 0;
+}
 
 bool IsForOthers(const uint8_t* packet) {
-  const auto* address =
-      reinterpret_cast<const sockaddr_ll*>(packet + TPACKET_ALIGN(sizeof(tpacket3_hdr)));
+  const auto* address = reinterpret_cast<const sockaddr_ll*>(packet + TPACKET_ALIGN(sizeof(tpacket3_hdr)));
   return address->sll_pkttype == PACKET_OTHERHOST;
 }
 
@@ -79,7 +80,9 @@ Mapping::Mapping(int fd, size_t bytes) : bytes_(bytes) {
   base_ = static_cast<uint8_t*>(base);
 }
 
-Mapping::~Mapping() { Unmap(); }
+Mapping::~Mapping() {
+  Unmap();
+}
 
 void Mapping::Unmap() {
   if (base_ != nullptr) ::munmap(base_, bytes_);
@@ -183,7 +186,8 @@ uint32_t PacketRing::Receive(Descriptor* frames, uint32_t capacity) {
       } else if (!IsForOthers(cursor_)) {
         VirtioHeader virtio;
         std::memcpy(&virtio, frame - kVirtioBytes, kVirtioBytes);
-        frames[count++] = {static_cast<uint32_t>(frame - base), packet->tp_snaplen, FlagsOf(packet, virtio), 0};
+        frames[count++] = {static_cast<uint32_t>(frame - base), packet->tp_snaplen, FlagsOf(packet, virtio),
+                           0};
       }
       cursor_ += packet->tp_next_offset;
       frames_left_--;

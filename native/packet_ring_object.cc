@@ -37,12 +37,13 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
     // The ArrayBuffer holds the mapping for itself.
     auto* hold = new std::shared_ptr<Mapping>(mapping);
     Napi::ArrayBuffer memory = Napi::ArrayBuffer::New(
-        env, mapping->base(), mapping->bytes(), [](Napi::Env, void*, std::shared_ptr<Mapping>* held) { delete held; },
-        hold);
+        env, mapping->base(), mapping->bytes(),
+        [](Napi::Env, void*, std::shared_ptr<Mapping>* held) { delete held; }, hold);
     memory_ = Napi::Persistent(memory);
 
     const TransmitRing& transmit = ring_->transmit();
-    const auto slots_at = static_cast<double>(mapping->bytes() - static_cast<size_t>(transmit.slots()) * transmit.slot_bytes());
+    const auto slots_at =
+        static_cast<double>(mapping->bytes() - static_cast<size_t>(transmit.slots()) * transmit.slot_bytes());
     Napi::Object self = Value();
     self.Set("memory", memory);
     self.Set("transmitStatus", slots_at + offsetof(tpacket3_hdr, tp_status));
@@ -96,7 +97,8 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
     if (!info[0].IsFunction()) ThrowArgument(env, "a function is expected");
     if (watch_) ThrowArgument(env, "the packet ring is started already");
     watch_ = Guard(env, [&] {
-      return FdWatch::Start(env, ring.fd(), "baton:PacketRing", info[0].As<Napi::Function>(), [this](bool error) { OnReady(error); });
+      return FdWatch::Start(env, ring.fd(), "baton:PacketRing", info[0].As<Napi::Function>(),
+                            [this](bool error) { OnReady(error); });
     });
     Ref();  // not to be collected while the kernel may wake it
     return env.Undefined();
@@ -152,7 +154,9 @@ uint32_t Option(const Napi::Object& options, const char* name) {
 
 }  // namespace
 
-Napi::Function DefinePacketRing(Napi::Env env) { return PacketRingObject::Define(env); }
+Napi::Function DefinePacketRing(Napi::Env env) {
+  return PacketRingObject::Define(env);
+}
 
 Napi::Value OpenPacketRing(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();

@@ -128,7 +128,9 @@ class RawSocketObject : public Napi::ObjectWrap<RawSocketObject> {
 
 }  // namespace
 
-Napi::Function DefineRawSocket(Napi::Env env) { return RawSocketObject::Define(env); }
+Napi::Function DefineRawSocket(Napi::Env env) {
+  return RawSocketObject::Define(env);
+}
 
 Napi::Value OpenRawSocket(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();

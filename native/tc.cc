@@ -36,7 +36,9 @@ bpf_tc_opts Options(const TcPlace& place) {
 
 // What the kernel answers when the filter, clsact or the interface is not there. A qdisc that is not
 // there is EINVAL: tc's netlink interface has no better.
-bool IsAbsent(int result) { return result == -ENOENT || result == -EINVAL || result == -ENODEV; }
+bool IsAbsent(int result) {
+  return result == -ENOENT || result == -EINVAL || result == -ENODEV;
+}
 
 bool HasFilters(uint32_t interface_index, uint32_t hook) {
   bool found = false;
@@ -47,7 +49,8 @@ bool HasFilters(uint32_t interface_index, uint32_t hook) {
   NetlinkRequest<tcmsg> request(RTM_GETTFILTER, NLM_F_DUMP, filters);
   Netlink().Ask(request.Finish(), "RTM_GETTFILTER", [&](const nlmsghdr& message) {
     // A dump also lists the (empty) head of each priority; it has no handle.
-    if (message.nlmsg_type == RTM_NEWTFILTER && static_cast<const tcmsg*>(NLMSG_DATA(&message))->tcm_handle != 0) {
+    if (message.nlmsg_type == RTM_NEWTFILTER &&
+        static_cast<const tcmsg*>(NLMSG_DATA(&message))->tcm_handle != 0) {
       found = true;
     }
   });
@@ -103,7 +106,8 @@ Napi::Value RemoveClsactIfEmpty(const Napi::CallbackInfo& info) {
   const uint32_t interface_index = NumberArgument(info, 0);
   Guard(info.Env(), [&] {
     try {
-      if (HasFilters(interface_index, TC_H_MIN_INGRESS) || HasFilters(interface_index, TC_H_MIN_EGRESS)) return;
+      if (HasFilters(interface_index, TC_H_MIN_INGRESS) || HasFilters(interface_index, TC_H_MIN_EGRESS))
+        return;
     } catch (const SystemError& failure) {
       if (IsAbsent(-failure.error)) return;
       throw;

@@ -22,18 +22,23 @@ constexpr uint32_t kBusyKicks = 64;
 // copy these after all, into pages of its own, where a frame goes to a namespace of this machine.
 constexpr uint32_t kCopyBytes = 2048;
 
-uint32_t Status(const tpacket3_hdr* slot) { return __atomic_load_n(&slot->tp_status, __ATOMIC_ACQUIRE); }
+uint32_t Status(const tpacket3_hdr* slot) {
+  return __atomic_load_n(&slot->tp_status, __ATOMIC_ACQUIRE);
+}
 
 void SetStatus(tpacket3_hdr* slot, uint32_t status) {
   __atomic_store_n(&slot->tp_status, status, __ATOMIC_RELEASE);
 }
 
-uint8_t* Data(tpacket3_hdr* slot) { return reinterpret_cast<uint8_t*>(slot) + kSlotHeaderBytes; }
+uint8_t* Data(tpacket3_hdr* slot) {
+  return reinterpret_cast<uint8_t*>(slot) + kSlotHeaderBytes;
+}
 
 }  // namespace
 
 TransmitRing::TransmitRing(int fd, uint8_t* base, uint32_t slots, uint32_t slot_bytes)
-    : fd_(fd), base_(base), slots_(slots), slot_bytes_(slot_bytes) {}
+    : fd_(fd), base_(base), slots_(slots), slot_bytes_(slot_bytes) {
+}
 
 tpacket3_hdr* TransmitRing::Slot(uint64_t index) const {
   return reinterpret_cast<tpacket3_hdr*>(base_ + static_cast<size_t>(index % slots_) * slot_bytes_);

@@ -1,5 +1,6 @@
 /** `baton node`: puts the node agent together from its config file. */
 
+import { requirePrivileges } from './base/host/privilege.js';
 import { loadNodeConfig } from './control/config.js';
 import { readKey } from './control/key.js';
 import { createLog } from './control/log.js';
@@ -14,6 +15,8 @@ const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  */
 export async function runNode(configFile: string): Promise<number> {
   const config = loadNodeConfig(configFile);
+  // Before the key, which only root may read: its absence would be a puzzling complaint.
+  requirePrivileges();
   const key = readKey(config.keyFile);
   const log = createLog({ level: config.log.level, program: 'node' });
   for (const warning of config.warnings) log.warn(warning);

@@ -187,7 +187,7 @@ const CASES: Case[] = [
       {
         client: '10.0.0.118:51534',
         request:
-          'GET /ad/l/1?last=0&ct=0&metr=127&s=b019&t=1300988780203466&adid=364838&reid=180527&arid=2&auid=&cn=defaultImpression&et=i&_cc=364838,180525,,12028.12150.,1300988780,1&tpos=1260&iw=&uxnw=&uxss=&uxct=&ini...',
+          'GET /ad/l/1?last=0&ct=0&metr=127&s=b019&t=1300988780203466&adid=364838&reid=180527&arid=2&auid=&cn=defaultImpression&et=i&_cc=364838,180525,,12028.12150.,1300988780,1&tpos=1260&iw=&uxnw=&uxss=&uxct=&i...',
         packets: 22,
       },
     ],

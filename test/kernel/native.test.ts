@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { native } from '../../src/base/native.js';
 import { insideNamespace, macOf, Peer, run, until } from './namespace.js';
+import { compileBpf } from './ring-farm.js';
 
 const PEER_MAC = '02:00:00:00:00:02';
 const NUD_PERMANENT = 0x80;
@@ -38,19 +39,7 @@ char licence[] SEC("license") = "GPL";
 function compile(directory: string, name: string, source: string): string {
   const object = join(directory, `${name}.o`);
   writeFileSync(join(directory, `${name}.c`), source);
-  const machine = run('uname', '-m').trim();
-  run(
-    'clang',
-    '-g',
-    '-O2',
-    '-target',
-    'bpf',
-    `-I/usr/include/${machine}-linux-gnu`,
-    '-c',
-    join(directory, `${name}.c`),
-    '-o',
-    object,
-  );
+  compileBpf(join(directory, `${name}.c`), object);
   return object;
 }
 

@@ -1,32 +1,30 @@
-/** The packet ring and the packet datapath on a real kernel: frames in, frames out, and the end of it. */
+/** The packet ring and the packet datapath on a real kernel: frames in, frames out. */
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
+import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { native, type PacketRing, type PacketRingOptions } from '../../src/base/native.js';
+import { native } from '../../src/base/native.js';
 import { FrameFlags, type FrameSink, Port } from '../../src/datapath/datapath.js';
+import { INJECT_MARK, openPacketDatapath, PacketDatapath } from '../../src/datapath/packet.js';
+import { insideNamespace, macOf, outputOf, run, until } from './namespace.js';
 import {
-  INJECT_MARK,
-  openPacketDatapath,
-  PacketDatapath,
-  packetRingOptions,
-} from '../../src/datapath/packet.js';
-import { insideNamespace, macOf, outputOf, Peer, run, until } from './namespace.js';
+  collector,
+  compileAndLoad,
+  HERE_MAC,
+  IPV4_DESTINATION,
+  IPV4_PROTOCOL,
+  MTU,
+  NODE_MAC,
+  now,
+  RingFarm,
+  type Seen,
+  UDP,
+  UDP_PAYLOAD,
+  VIRTUAL,
+  VIRTUAL_NUMBER,
+  writeUdp,
+} from './ring-farm.js';
 
-const HERE_MAC = '02:00:00:00:00:01';
-const CLIENT_MAC = '02:00:00:00:00:02';
-const NODE_MAC = '02:00:00:00:00:03';
-const VIRTUAL = '10.77.0.100';
-const MTU = 1500;
 const UPLOAD_BYTES = 20_000_000;
-
-const IPV4_DESTINATION = 14 + 16;
-const IPV4_PROTOCOL = 14 + 9;
-const UDP = 17;
-const UDP_PAYLOAD = 14 + 20 + 8;
 
 /** Counts frames at egress that carry the mark, keeps the last one's length, and takes them away. */
 const PROGRAM = `
@@ -45,13 +43,6 @@ SEC("socket") int only_long(struct __sk_buff *skb) { return skb->len > 200 ? 0x4
 char licence[] SEC("license") = "GPL";
 `;
 
-/** Sends UDP datagrams of the given sizes to the virtual address. */
-const SEND_UDP = `
-const [address, ...sizes] = process.argv.slice(1);
-const socket = require('node:dgram').createSocket('udp4');
-const next = () => sizes.length === 0 ? socket.close() : socket.send(Buffer.alloc(Number(sizes.shift()), 'b'), 9, address, next);
-next();
-`;
 /** Sends bytes to the virtual address and prints what the other side answers. */
 const UPLOAD = `
 const [address, count] = process.argv.slice(1);
@@ -87,106 +78,24 @@ function uploadDigest(count: number): string {
   return hash.digest('hex');
 }
 
-function packetSockets(): number {
-  return readFileSync('/proc/net/packet', 'utf8').trim().split('\n').length - 1;
-}
-
-interface Seen {
-  length: number;
-  flags: number;
-  payload: string;
-}
-
 if (insideNamespace(import.meta.url)) {
-  // A switch with three ports: this engine's interface e1, a client and a node.
-  run('ip', 'link', 'add', 'br0', 'type', 'bridge');
-  run('ip', 'link', 'set', 'br0', 'up');
-  run('ip', 'link', 'add', 'e1', 'address', HERE_MAC, 'type', 'veth', 'peer', 'name', 'p1');
-  const client = await Peer.make('p2', '10.77.0.2/24', CLIENT_MAC);
-  const node = await Peer.make('p3', '10.77.0.3/24', NODE_MAC);
-  for (const port of ['p1', 'p2', 'p3']) {
-    run('ip', 'link', 'set', port, 'master', 'br0', 'up');
-  }
-  run('ip', 'link', 'set', 'e1', 'up');
-  client.run('ip', 'neighbour', 'add', VIRTUAL, 'lladdr', HERE_MAC, 'dev', 'eth0', 'nud', 'permanent');
-  client.run('ip', 'neighbour', 'add', '10.77.0.3', 'lladdr', NODE_MAC, 'dev', 'eth0', 'nud', 'permanent');
-  node.run('ip', 'neighbour', 'add', '10.77.0.2', 'lladdr', CLIENT_MAC, 'dev', 'eth0', 'nud', 'permanent');
-  node.run('sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=1');
-  node.run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'lo');
-
-  const e1 = native().interfaceInfo('e1')?.index ?? 0;
-  const directory = mkdtempSync(join(tmpdir(), 'baton-packet-'));
-  writeFileSync(join(directory, 'take.c'), PROGRAM);
-  const include = `-I/usr/include/${run('uname', '-m').trim()}-linux-gnu`;
-  run(
-    'clang',
-    '-g',
-    '-O2',
-    '-target',
-    'bpf',
-    include,
-    '-c',
-    join(directory, 'take.c'),
-    '-o',
-    join(directory, 'take.o'),
-  );
-  const programs = native().loadBpf(join(directory, 'take.o'));
-  t.teardown(() => {
-    client.stop();
-    node.stop();
-    rmSync(directory, { recursive: true });
-  });
-
-  const now = (): number => performance.now();
-  const options = (changes: Partial<PacketRingOptions> = {}): PacketRingOptions => ({
-    ...packetRingOptions({ interfaceIndex: e1, mtu: MTU, filterProgramFd: -1 }),
-    ...changes,
-  });
-  const open = (changes: Partial<PacketRingOptions> = {}): PacketDatapath =>
-    new PacketDatapath(native().openPacketRing(options(changes)));
-
-  /** A sink that notes the UDP frames that come in. */
-  const collector = (datapath: PacketDatapath, seen: Seen[]): FrameSink => ({
-    receive: (offset, length, flags) => {
-      const { bytes } = datapath.memory;
-      if (bytes[offset + IPV4_PROTOCOL] !== UDP) return;
-      const payload = Buffer.from(bytes.subarray(offset + UDP_PAYLOAD, offset + length)).toString('latin1');
-      seen.push({ length, flags, payload });
-    },
-    tick: () => {},
-  });
-  const sendUdp = (...sizes: number[]): Promise<string> =>
-    outputOf(client.script(SEND_UDP, VIRTUAL, ...sizes.map(String)));
-
-  /** Fills `length` bytes with a UDP datagram to the node's address, payload first byte `tag`. */
-  const writeUdp = (datapath: PacketDatapath, offset: number, length: number, tag: number): void => {
-    const { bytes, view } = datapath.memory;
-    bytes.fill(tag, offset, offset + length);
-    bytes.set(macOf(NODE_MAC), offset);
-    bytes.set(macOf(HERE_MAC), offset + 6);
-    view.setUint16(offset + 12, 0x0800);
-    bytes.set([0x45, 0, 0, 0, 0, 0, 0, 0, 64, UDP, 0, 0, 10, 77, 0, 2, 10, 77, 0, 3], offset + 14);
-    view.setUint16(offset + 16, length - 14);
-    let sum = 0;
-    for (let at = 14; at < 34; at += 2) sum += view.getUint16(offset + at);
-    view.setUint16(offset + 24, ~((sum & 0xffff) + (sum >> 16)));
-    bytes.set([0, 9, 0, 9, 0, 0, 0, 0], offset + 34);
-    view.setUint16(offset + 38, length - 34);
-  };
+  const farm = await RingFarm.make();
+  const programs = compileAndLoad(PROGRAM);
+  t.teardown(() => farm.stop());
 
   t.test('frames come in with what is known of their checksums', async (t) => {
-    const datapath = openPacketDatapath(native(), { interfaceIndex: e1, mtu: MTU, filterProgramFd: -1 });
+    const datapath = openPacketDatapath(native(), { interfaceIndex: farm.e1, mtu: MTU, filterProgramFd: -1 });
     const seen: Seen[] = [];
     const sink = collector(datapath, seen);
     datapath.start(() => datapath.poll(sink, now));
-    await sendUdp(5, 1000);
+    await farm.sendUdp(5, 1000);
     await until('two frames', () => seen.length === 2);
     t.match(seen[0], { length: UDP_PAYLOAD + 5, payload: 'bbbbb', flags: FrameFlags.checksumPartial });
     t.match(seen[1], { length: UDP_PAYLOAD + 1000, payload: 'b'.repeat(1000) });
 
-    client.run('ethtool', '-K', 'eth0', 'tx', 'off');
-    await sendUdp(5);
-    client.run('ethtool', '-K', 'eth0', 'tx', 'on');
+    farm.client.run('ethtool', '-K', 'eth0', 'tx', 'off');
+    await farm.sendUdp(5);
+    farm.client.run('ethtool', '-K', 'eth0', 'tx', 'on');
     await until('a third frame', () => seen.length === 3);
     t.equal((seen[2]?.flags ?? 0) & FrameFlags.checksumPartial, 0, 'a finished checksum');
     t.equal(datapath.stats()[1], 0, 'nothing lost');
@@ -194,11 +103,11 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('a filter program keeps frames out', async (t) => {
-    const datapath = open({ filterProgramFd: programs.programFd('only_long') });
+    const datapath = farm.open({ filterProgramFd: programs.programFd('only_long') });
     const seen: Seen[] = [];
     const sink = collector(datapath, seen);
     datapath.start(() => datapath.poll(sink, now));
-    await sendUdp(5, 300);
+    await farm.sendUdp(5, 300);
     await until('a frame', () => seen.length > 0);
     t.same(
       seen.map((frame) => frame.length),
@@ -207,31 +116,41 @@ if (insideNamespace(import.meta.url)) {
     datapath.close();
   });
 
-  t.test('a connection is forwarded whole, segments larger than the wire included', async (t) => {
-    const datapath = open();
+  /** Forwards what comes for the virtual address to the node, as a balancer does; notes flags and lengths. */
+  const forwarder = (datapath: PacketDatapath, note: (length: number, flags: number) => void): FrameSink => {
     const { bytes, view } = datapath.memory;
-    const virtual = 0x0a4d0064;
-    let largest = 0;
-    let segmented = 0;
-    const sink: FrameSink = {
+    return {
       receive: (offset, length, flags) => {
-        if (view.getUint32(offset + IPV4_DESTINATION) !== virtual) return;
-        largest = Math.max(largest, length);
-        if ((flags & FrameFlags.segmented) !== 0) segmented++;
+        if (view.getUint32(offset + IPV4_DESTINATION) !== VIRTUAL_NUMBER) return;
+        note(length, flags);
         bytes.set(macOf(NODE_MAC), offset);
         bytes.set(macOf(HERE_MAC), offset + 6);
         datapath.forward(offset, length, flags, Port.wire);
       },
       tick: () => {},
     };
+  };
+  /** Uploads by way of the virtual address; returns the hash of what arrived. */
+  const upload = async (count: number): Promise<string> => {
+    const server = farm.node.script(DIGEST);
+    await new Promise((resolve) => server.stdout?.once('data', resolve));
+    return outputOf(farm.client.script(UPLOAD, VIRTUAL, String(count)));
+  };
+
+  t.test('a connection is forwarded whole, segments larger than the wire included', async (t) => {
+    const datapath = farm.open();
+    let largest = 0;
+    let segmented = 0;
+    const sink = forwarder(datapath, (length, flags) => {
+      largest = Math.max(largest, length);
+      if ((flags & FrameFlags.segmented) !== 0) segmented++;
+    });
     const pump = (): void => {
       if (datapath.poll(sink, now)) setImmediate(pump);
     };
     datapath.start(pump);
-    const server = node.script(DIGEST);
-    await new Promise((resolve) => server.stdout?.once('data', resolve));
     const start = now();
-    t.equal(await outputOf(client.script(UPLOAD, VIRTUAL, String(UPLOAD_BYTES))), uploadDigest(UPLOAD_BYTES));
+    t.equal(await upload(UPLOAD_BYTES), uploadDigest(UPLOAD_BYTES));
     const [received, lost, sent, failed, outside] = datapath.stats();
     t.comment(
       `${UPLOAD_BYTES} bytes in ${(now() - start).toFixed(0)} ms, ${received} frames, largest ${largest}, ` +
@@ -245,21 +164,10 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('the same where the device can not cut segments', async (t) => {
     run('ethtool', '-K', 'e1', 'tso', 'off', 'gso', 'off', 'tx', 'off');
-    const datapath = open();
-    const { bytes, view } = datapath.memory;
-    const sink: FrameSink = {
-      receive: (offset, length, flags) => {
-        if (view.getUint32(offset + IPV4_DESTINATION) !== 0x0a4d0064) return;
-        bytes.set(macOf(NODE_MAC), offset);
-        bytes.set(macOf(HERE_MAC), offset + 6);
-        datapath.forward(offset, length, flags, Port.wire);
-      },
-      tick: () => {},
-    };
+    const datapath = farm.open();
+    const sink = forwarder(datapath, () => {});
     datapath.start(() => datapath.poll(sink, now));
-    const server = node.script(DIGEST);
-    await new Promise((resolve) => server.stdout?.once('data', resolve));
-    t.equal(await outputOf(client.script(UPLOAD, VIRTUAL, '2000000')), uploadDigest(2_000_000));
+    t.equal(await upload(2_000_000), uploadDigest(2_000_000));
     t.ok((datapath.stats()[4] ?? 0) > 0);
     datapath.close();
     run('ethtool', '-K', 'e1', 'tso', 'on', 'gso', 'on', 'tx', 'on');
@@ -270,8 +178,8 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'link', 'set', 'x0', 'up');
     run('ip', 'link', 'set', 'x1', 'address', NODE_MAC, 'up');
     const indexOf = (name: string): number => native().interfaceInfo(name)?.index ?? 0;
-    const sender = open({ interfaceIndex: indexOf('x0') });
-    const receiver = open({ interfaceIndex: indexOf('x1') });
+    const sender = farm.open({ interfaceIndex: indexOf('x0') });
+    const receiver = farm.open({ interfaceIndex: indexOf('x1') });
     const seen: Seen[] = [];
     const sink = collector(receiver, seen);
     receiver.start(() => receiver.poll(sink, now));
@@ -294,7 +202,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('frames built here arrive in order, round the ring many times', async (t) => {
     const count = 1000;
-    const listener = node.script(`
+    const listener = farm.node.script(`
       const socket = require('node:dgram').createSocket('udp4');
       socket.bind(9, '10.77.0.3', () => { socket.setRecvBufferSize(4e6); console.log('listening'); });
       let all = [];
@@ -302,7 +210,7 @@ if (insideNamespace(import.meta.url)) {
     `);
     const output = outputOf(listener);
     await new Promise((resolve) => listener.stdout?.once('data', resolve));
-    const datapath = open({ transmitSlots: 32 });
+    const datapath = farm.open({ transmitSlots: 32 });
     const expected: string[] = [];
     for (let i = 0; i < count; i++) {
       const length = 60 + (i % 500);
@@ -324,7 +232,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('a frame that the kernel refuses does not stop those behind it', async (t) => {
-    const listener = node.script(`
+    const listener = farm.node.script(`
       const socket = require('node:dgram').createSocket('udp4');
       socket.bind(9, '10.77.0.3', () => console.log('listening'));
       let all = [];
@@ -332,7 +240,7 @@ if (insideNamespace(import.meta.url)) {
     `);
     const output = outputOf(listener);
     await new Promise((resolve) => listener.stdout?.once('data', resolve));
-    const ring = native().openPacketRing(options({ transmitSlots: 32 }));
+    const ring = native().openPacketRing(farm.options({ transmitSlots: 32 }));
     const datapath = new PacketDatapath(ring);
     // Two frames whose virtio header demands a checksum beyond their end, as if they had been received so.
     const { bytes } = datapath.memory;
@@ -371,8 +279,8 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('frames for this machine pass the egress hook with their mark', async (t) => {
-    programs.attachTc('take', e1, 'egress', 1, 1);
-    const datapath = open();
+    programs.attachTc('take', farm.e1, 'egress', 1, 1);
+    const datapath = farm.open();
     const seen = (): number[] =>
       programs.mapEntries('seen').map(({ value }) => new DataView(value.buffer).getUint32(0, true));
     const room = datapath.reserve(100);
@@ -396,104 +304,14 @@ if (insideNamespace(import.meta.url)) {
       tick: () => {},
     };
     datapath.start(() => datapath.poll(inject, now));
-    await sendUdp(200);
+    await farm.sendUdp(200);
     await until('a frame', () => frames.length > 0);
     t.same(seen(), [2, UDP_PAYLOAD + 200], 'a received one, with its unfinished checksum');
     t.match(datapath.stats(), { 2: 3, 3: 0 });
     datapath.close();
-    native().detachTc(e1, 'egress', 1, 1);
-    native().removeClsactIfEmpty(e1);
+    native().detachTc(farm.e1, 'egress', 1, 1);
+    native().removeClsactIfEmpty(farm.e1);
   });
-
-  t.test('an interface may go down and come up again', async (t) => {
-    const datapath = open();
-    const seen: Seen[] = [];
-    const sink = collector(datapath, seen);
-    let wakeups = 0;
-    datapath.start(() => {
-      wakeups++;
-      datapath.poll(sink, now);
-    });
-    run('ip', 'link', 'set', 'e1', 'down');
-    await sleep(50);
-    const room = datapath.reserve(80);
-    writeUdp(datapath, room, 80, 1);
-    datapath.commit(room, 80, Port.wire);
-    datapath.flush();
-    t.equal(datapath.stats()[3], 1, 'what can not be sent is counted');
-    t.ok(wakeups < 10, 'and it does not spin');
-    run('ip', 'link', 'set', 'e1', 'up');
-    await sendUdp(5);
-    await until('a frame', () => seen.length > 0);
-    datapath.close();
-  });
-
-  t.test('memory is gone after close, whoever closes when', async (t) => {
-    const before = packetSockets();
-    const ring: PacketRing = native().openPacketRing(options());
-    let calls = 0;
-    ring.start(() => {
-      calls++;
-      ring.close();
-      ring.close();
-    });
-    t.equal(packetSockets(), before + 3);
-    const bytes = new Uint8Array(ring.memory);
-    t.throws(() => ring.start(() => {}), TypeError);
-    await sendUdp(5, 5, 5);
-    await until('a call', () => calls > 0);
-    await sleep(20);
-    t.equal(calls, 1);
-    t.equal(bytes.length, 0, 'detached');
-    t.throws(() => ring.receive(new Uint32Array(4)), /closed/);
-    t.throws(() => ring.flush(new Uint32Array(4), 0), /closed/);
-    t.equal(packetSockets(), before);
-  });
-
-  t.test('mistakes of the caller are errors', async (t) => {
-    t.throws(() => native().openPacketRing(options({ interfaceIndex: 9999 })), {
-      code: 'ENODEV',
-      syscall: 'bind',
-    });
-    t.throws(() => native().openPacketRing(options({ transmitSlotBytes: 1000 })), { code: 'EINVAL' });
-    t.throws(() => native().openPacketRing(options({ filterProgramFd: 99 })), { code: 'EBADF' });
-    const ring = native().openPacketRing(options());
-    t.throws(() => ring.flush(new Uint32Array(4), 2), TypeError);
-    t.throws(() => ring.receive(new Float64Array(4) as unknown as Uint32Array), TypeError);
-    ring.flush(Uint32Array.of(0xfffffff0, 100, 0, 0, 4, 100, 0, 0, 4096, 3, 0, 0), 3);
-    t.equal(ring.stats(new Float64Array(5))[3], 3, 'frames outside of the memory are not sent');
-    ring.close();
-  });
-
-  t.test('a worker that ends takes its ring with it', async (t) => {
-    const before = packetSockets();
-    const source = `
-      const { createRequire } = require('node:module');
-      const { parentPort, workerData } = require('node:worker_threads');
-      const addon = createRequire(workerData.file)(workerData.addon);
-      const ring = addon.openPacketRing(workerData.options);
-      const socket = addon.openRawSocket(254);
-      socket.start(() => {});
-      ring.start(() => { ring.receive(new Uint32Array(1024)); ring.flush(new Uint32Array(4), 0); parentPort.postMessage('frame'); });
-      parentPort.postMessage('open');
-    `;
-    const addon = '../../../build/Release/baton.node';
-    for (let i = 0; i < 3; i++) {
-      const worker = new Worker(source, {
-        eval: true,
-        workerData: { file: import.meta.url, addon, options: options() },
-      });
-      const messages: string[] = [];
-      worker.on('message', (message: string) => messages.push(message));
-      await until('the ring is open', () => messages.includes('open'));
-      t.equal(packetSockets(), before + 3);
-      await sendUdp(5, 5);
-      await until('a frame', () => messages.includes('frame'));
-      await worker.terminate();
-      t.equal(packetSockets(), before);
-    }
-  });
-
   t.test('the mark is the one that the kernel programs know', async (t) => {
     const header = readFileSync(new URL('../../../kernel-shim/ixp.h', import.meta.url), 'utf8');
     t.match(header, new RegExp(`#define BATON_MARK_INJECT 0x${INJECT_MARK.toString(16)}\\b`));

@@ -198,8 +198,7 @@ export class Farm {
   async startAll(resources: readonly Resource[], more: Record<string, unknown> = {}): Promise<void> {
     this.configureBalancer(resources, more);
     await this.startWebs();
-    await Promise.all(this.nodes.map((_, index) => this.startNode(index)));
-    await this.startBalancer();
+    await Promise.all([this.startBalancer(), ...this.nodes.map((_, index) => this.startNode(index))]);
     await this.waitNodesUp();
   }
 

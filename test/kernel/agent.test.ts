@@ -1,0 +1,322 @@
+import type { ChildProcess } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { type AgentOptions, runAgent } from '../../src/node/agent.js';
+import { IxcpFlag } from '../../src/wire/ixcp.js';
+import { insideNamespace, Peer, run, until } from './namespace.js';
+import { Program, recordedKinds, snapshot, stateFiles } from './program.js';
+
+const OWN = '10.99.0.3';
+const BALANCER = '10.99.0.2';
+const VIRTUAL = '10.99.0.100';
+const KEY = '000102030405060708090a0b0c0d0e0f';
+const NOBODY = 65_534;
+
+/** Answers reports as an engine does; prints flags and nonce of each. Arguments: root of the modules, key. */
+const FAKE_BALANCER = `
+const [root, keyText] = process.argv.slice(1);
+(async () => {
+  const { native } = await import(root + 'base/native.js');
+  const { emitIxcp, verifyIxcp, hashIxcp, IXCP, IxcpType } = await import(root + 'wire/ixcp.js');
+  const { SipHash } = await import(root + 'wire/siphash.js');
+  const { parseIpv4 } = await import(root + 'wire/ipv4.js');
+  const hash = new SipHash(Buffer.from(keyText, 'hex'));
+  const own = parseIpv4('${BALANCER}');
+  const socket = native().openRawSocket(254);
+  socket.start((source, payload) => {
+    const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+    hashIxcp(view, parseIpv4(source), own, 0, hash);
+    const good = view.getUint32(IXCP.tag) === hash.high && view.getUint32(IXCP.tag + 4) === hash.low;
+    console.log(view.getUint16(IXCP.flags) + ' ' + view.getUint32(IXCP.session) + ' ' + good);
+    const answer = new Uint8Array(40);
+    const type = good ? IxcpType.welcome : IxcpType.badKey;
+    emitIxcp(new DataView(answer.buffer), 0, own, parseIpv4(source), { type }, hash);
+    socket.send(source, answer);
+  });
+  console.log('listening');
+})();
+`;
+
+async function fakeBalancer(peer: Peer, key: string): Promise<{ child: ChildProcess; lines: string[] }> {
+  const child = peer.script(FAKE_BALANCER, new URL('../../src/', import.meta.url).href, key);
+  const lines: string[] = [];
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => lines.push(...text.trim().split('\n')));
+  await until('the fake balancer', () => lines.length > 0);
+  return { child, lines };
+}
+
+if (insideNamespace(import.meta.url)) {
+  const peer = await Peer.make('eth0', `${BALANCER}/24`, '02:00:00:00:00:02');
+  run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth0');
+  const directory = mkdtempSync(join(tmpdir(), 'baton-agent-'));
+  const write = (name: string, text: string): string => {
+    writeFileSync(join(directory, name), text, { mode: 0o600 });
+    return join(directory, name);
+  };
+  write('key.hex', KEY);
+  const config = (extra = ''): string => {
+    const text = `keyFile: key.hex\nvirtualAddresses: [${VIRTUAL}]\nbalancers: [${BALANCER}]\n`;
+    return write('node.yaml', text + (extra.includes('interface:') ? extra : `interface: eth0\n${extra}`));
+  };
+  t.teardown(() => {
+    peer.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  const before = snapshot();
+  const agents: Program[] = [];
+  const startAgent = (extra?: string): Program => {
+    const agent = new Program(['node', '-c', config(extra)]);
+    agents.push(agent);
+    return agent;
+  };
+  t.afterEach(async () => {
+    for (const agent of agents.splice(0)) if (agent.child.exitCode === null) await agent.end('SIGKILL');
+  });
+  /** It says one line, ends with 1, and has changed nothing. */
+  const refuses = async (t: Test, agent: Program, line: string | RegExp): Promise<void> => {
+    t.equal((await agent.ended).code, 1);
+    const lines = agent.text.trim().split('\n');
+    const said = lines.filter((text) => text.startsWith('baton: '));
+    t.equal(said.length, 1, agent.text);
+    t.match(said[0], line);
+    t.same(snapshot(), before);
+    t.same(stateFiles(), []);
+  };
+
+  t.test('start and stop leave the machine as it was', async (t) => {
+    const { child, lines } = await fakeBalancer(peer, KEY);
+    const agent = startAgent();
+    await agent.says(/is ready/);
+    t.match(agent.text, new RegExp(`balancer ${BALANCER} hears this node`));
+    t.match(run('ip', '-4', 'address', 'show', 'dev', 'lo'), `inet ${VIRTUAL}/32`);
+    t.match(run('sysctl', '-n', 'net.ipv4.conf.eth0.arp_ignore'), '1');
+    t.match(run('sysctl', '-n', 'net.ipv4.conf.eth0.arp_announce'), '2');
+    t.match(run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress'), 'shim_ingress');
+    t.match(run('tc', 'filter', 'show', 'dev', 'eth0', 'egress'), 'shim_egress');
+    const connect = `for (const to of ['${OWN}', '${VIRTUAL}']) require('net').connect(81, to).on('error', () => {});`;
+    const client = peer.script(connect);
+    await until('an ARP entry', () => peer.run('ip', 'neigh', 'show', OWN).includes('lladdr'));
+    await sleep(200);
+    t.notMatch(
+      peer.run('ip', 'neigh', 'show', VIRTUAL),
+      'lladdr',
+      'nobody answers ARP for the virtual address',
+    );
+    client.kill('SIGKILL');
+    await until('three reports', () => lines.length >= 4);
+    t.same(await agent.end('SIGTERM'), { code: 0, signal: null });
+    t.same(snapshot(), before);
+    t.same(stateFiles(), []);
+    const reports = lines.slice(1).map((line) => line.split(' '));
+    t.ok(reports.every(([, , good]) => good === 'true'));
+    t.equal(new Set(reports.map(([, nonce]) => nonce)).size, 1);
+    const flags = reports.map(([text]) => Number(text));
+    t.equal(flags.pop(), IxcpFlag.canAdopt | IxcpFlag.leaving);
+    t.ok(flags.every((value) => value === IxcpFlag.canAdopt));
+    child.kill('SIGKILL');
+  });
+
+  t.test('killed, started, stopped: as it was', async (t) => {
+    const killed = startAgent();
+    await killed.says(/is ready/);
+    const set = snapshot();
+    await killed.end('SIGKILL');
+    t.same(snapshot(), set, 'nobody has cleared away');
+    const agent = startAgent();
+    await until('the next agent to be at work', () => snapshot().join() !== set.join());
+    const ids = (lines: string[]): string[] =>
+      lines.map((line) => line.replace(/ (id|tag) \w+|:\[\d+\]/g, ''));
+    t.same(ids(snapshot()), ids(set), 'what it wants as well has stayed, and the filters were replaced');
+    await agent.says(/is ready/);
+    t.equal((await agent.end('SIGINT')).code, 0);
+    t.same(snapshot(), before);
+    t.same(stateFiles(), []);
+  });
+
+  t.test('killed, and the next one wants something else', async (t) => {
+    const killed = startAgent();
+    await killed.says(/is ready/);
+    await killed.end('SIGKILL');
+    write(
+      'other.yaml',
+      `interface: eth0\nkeyFile: key.hex\nvirtualAddresses: [10.99.0.101]\nbalancers: [${BALANCER}]\n`,
+    );
+    const agent = new Program(['node', '-c', join(directory, 'other.yaml')]);
+    agents.push(agent);
+    await agent.says(/is ready/);
+    const addresses = run('ip', '-4', 'address', 'show', 'dev', 'lo');
+    t.match(addresses, '10.99.0.101/32');
+    t.notMatch(addresses, VIRTUAL);
+    t.equal((await agent.end('SIGTERM')).code, 0);
+    t.same(snapshot(), before);
+  });
+
+  t.test('what the user has set stays as the user set it', async (t) => {
+    run(
+      'sysctl',
+      '-qw',
+      'net.ipv4.tcp_syncookies=0',
+      'net.ipv4.conf.all.arp_announce=2',
+      'net.ipv4.conf.eth0.arp_ignore=2',
+    );
+    run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'lo');
+    run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
+    const own = snapshot();
+    const agent = startAgent();
+    await agent.says(/is ready/);
+    t.same(recordedKinds(), ['setting', 'filter', 'filter'], 'only SYN cookies and the shim were needed');
+    t.match(run('sysctl', '-n', 'net.ipv4.tcp_syncookies'), '1');
+    t.equal((await agent.end('SIGTERM')).code, 0);
+    t.same(snapshot(), own);
+    run(
+      'sysctl',
+      '-qw',
+      'net.ipv4.tcp_syncookies=1',
+      'net.ipv4.conf.all.arp_announce=0',
+      'net.ipv4.conf.eth0.arp_ignore=0',
+    );
+    run('ip', 'address', 'del', `${VIRTUAL}/32`, 'dev', 'lo');
+    run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
+    t.same(snapshot(), before);
+  });
+
+  t.test('without a balancer it says so and goes on; a signal ends it at any time', async (t) => {
+    const agent = startAgent();
+    await agent.says(/no answer from 10\.99\.0\.2 yet/);
+    await agent.says(/is ready/);
+    t.equal((await agent.end('SIGTERM')).code, 0);
+    const early = startAgent();
+    await until('the shim', () => recordedKinds().filter((kind) => kind === 'filter').length === 2);
+    const began = performance.now();
+    t.equal((await early.end('SIGTERM')).code, 0);
+    t.ok(performance.now() - began < 1_000, 'without waiting for an answer');
+    t.same(snapshot(), before);
+  });
+
+  t.test('another key', async (t) => {
+    const { child } = await fakeBalancer(peer, KEY.replace('00', '11'));
+    const line = `baton: balancer ${BALANCER} has another key (balancer and nodes need key files with the same content)`;
+    await refuses(t, startAgent(), line);
+    child.kill('SIGKILL');
+  });
+
+  t.test('a second agent', async (t) => {
+    const first = startAgent();
+    await first.says(/is ready/);
+    const set = snapshot();
+    const second = startAgent();
+    t.equal((await second.ended).code, 1);
+    t.equal(second.text, 'baton: eth0: another node is running on this interface (stop it first)\n');
+    t.same(snapshot(), set, 'the first is not disturbed');
+    await first.end('SIGTERM');
+  });
+
+  t.test('what keeps it from starting is one line, and nothing is set up', async (t) => {
+    const none = startAgent('interface: eth9\n');
+    await refuses(t, none, /^baton: eth9: no such interface \(there are .*eth0.*\)$/);
+    await refuses(t, startAgent('interface: lo\n'), /^baton: lo: the loopback interface/);
+    await refuses(
+      t,
+      startAgent('address: 10.99.0.77\n'),
+      'baton: eth0: has not the address 10.99.0.77 (it has 10.99.0.3)',
+    );
+    chmodSync(join(directory, 'key.hex'), 0o644);
+    await refuses(t, startAgent(), /key\.hex: mode 0644 gives others access/);
+    chmodSync(join(directory, 'key.hex'), 0o600);
+    run('chmod', '-R', 'a+rX', directory);
+    chmodSync(join(directory, 'key.hex'), 0o600);
+    const unprivileged = new Program(['node', '-c', config()], { uid: NOBODY });
+    chmodSync(join(directory, 'node.yaml'), 0o644);
+    await refuses(
+      t,
+      unprivileged,
+      /^baton: not allowed to change the network: CAP_NET_ADMIN, .* \(run it as root\)$/,
+    );
+    run('sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=3');
+    const loud = startAgent();
+    t.equal((await loud.ended).code, 1);
+    t.match(loud.text, /^baton: eth0: net\.ipv4\.conf\.all\.arp_ignore is 3/);
+    run('sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=0');
+    t.same(snapshot(), before);
+    run('ip', 'link', 'set', 'eth0', 'down');
+    const down = startAgent();
+    t.equal((await down.ended).code, 1);
+    t.match(down.text, /^baton: eth0: the interface is down \(/);
+    run('ip', 'link', 'set', 'eth0', 'up');
+  });
+
+  const options: AgentOptions = {
+    interface: 'eth0',
+    address: undefined,
+    key: Buffer.from(KEY, 'hex'),
+    virtualAddresses: [VIRTUAL],
+    balancers: [BALANCER],
+    listen: undefined,
+    maxSessions: 1_024,
+    log: { info: () => {}, warn: () => {} },
+  };
+
+  t.test('an older kernel', async (t) => {
+    const running = runAgent(
+      { ...options, adoptFunction: 'bpf_no_such_function' },
+      new AbortController().signal,
+    );
+    await t.rejects(running, {
+      code: 'BATON_KERNEL',
+      message: `kernel ${release()} has no bpf_no_such_function; 6.9 or newer is needed`,
+    });
+    t.same(snapshot(), before);
+  });
+
+  t.test('whatever fails half way, everything before it is undone', async (t) => {
+    // The last step of the setup runs into somebody else's filter.
+    run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
+    const { loadObject } = await import('../../src/node/shim.js');
+    const { native } = await import('../../src/base/native.js');
+    const guard = loadObject('guard');
+    guard.attachTc('guard_ingress', native().interfaceInfo('eth0')?.index ?? 0, 'ingress', 2, 1);
+    const occupied = snapshot();
+    await t.rejects(runAgent(options, new AbortController().signal), { code: 'BATON_IN_USE' });
+    t.same(snapshot(), occupied);
+    t.same(stateFiles(), []);
+    guard.close();
+    run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
+    t.same(snapshot(), before);
+  });
+
+  t.test('what somebody takes away comes back', async (t) => {
+    const agent = startAgent();
+    await agent.says(/is ready/);
+    run('ip', 'address', 'del', `${VIRTUAL}/32`, 'dev', 'lo');
+    run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
+    await agent.says(/address 10\.99\.0\.100\/32 on lo was gone, and is back/);
+    await agent.says(/tc filter shim_ingress \(ingress\) was gone, and is back/);
+    await agent.says(/tc filter shim_egress \(egress\) was gone, and is back/);
+    t.match(run('ip', '-4', 'address', 'show', 'dev', 'lo'), `inet ${VIRTUAL}/32`);
+    t.equal((await agent.end('SIGTERM')).code, 0);
+    t.same(snapshot(), before);
+  });
+
+  t.test('a web server on this machine notices nothing', async (t) => {
+    const server = createServer((socket) => socket.end('served'));
+    await new Promise<void>((resolve) => server.listen(80, () => resolve()));
+    const agent = startAgent('listen: 127.0.0.1:8080\n');
+    await agent.says(/is ready/);
+    const source =
+      "require('net').connect(80, '10.99.0.3').on('data', (d) => { console.log(String(d)); process.exit(); });";
+    const client = peer.script(source);
+    let text = '';
+    client.stdout?.on('data', (part) => {
+      text += String(part);
+    });
+    await until('the answer', () => text.includes('served'));
+    t.equal((await agent.end('SIGTERM')).code, 0);
+    server.close();
+    await sleep(10);
+    t.same(snapshot(), before);
+  });
+}

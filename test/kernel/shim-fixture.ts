@@ -1,0 +1,151 @@
+/** What the tests of the BPF programs share: addresses, configured objects, counters as differences. */
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type BpfObject, native } from '../../src/base/native.js';
+import { hostU32, SHIM_COUNTERS } from '../../src/node/shim.js';
+import { addressNumber, macBytes, type PacketSpec } from '../support/packet.js';
+
+export const KEY = Uint8Array.from({ length: 16 }, (_, index) => index * 7);
+export const CLIENT = '10.78.0.1';
+export const BALANCER = '10.78.0.2';
+export const OWN = '10.78.0.3';
+export const VIRTUAL = '10.78.0.100';
+export const CLIENT_PORT = 40_000;
+export const BALANCER_MAC = '02:00:00:00:00:02';
+export const OWN_MAC = '02:00:00:00:00:03';
+export const SESSION = 0x1234_5678;
+/** Sequence number of the request, and of the first byte of the answer. */
+export const SEQ = 0xffff_fff0;
+export const ACK = 0x0800_0001;
+export const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+
+/** BATON_MARK_* of kernel-shim/ixp.h. */
+export const Mark = { inject: 0x4254_0001, retry: 0x4254_0002, notice: 0x4254_0100 } as const;
+
+export const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+
+/** A request in IXP_ADOPT, or what is different from it. */
+export function handoff(change: PacketSpec = {}): PacketSpec {
+  return {
+    ethernet: { source: BALANCER_MAC, destination: OWN_MAC, ...change.ethernet },
+    ip: { source: CLIENT, destination: VIRTUAL, ...change.ip },
+    ixp: { type: 1, session: SESSION, balancer: BALANCER, confirm: SEQ, ...change.ixp },
+    tcp: {
+      sourcePort: CLIENT_PORT,
+      destinationPort: 80,
+      seq: SEQ,
+      ack: ACK,
+      flags: 'PA',
+      ...change.tcp,
+    },
+    payload: change.payload ?? REQUEST,
+  };
+}
+
+/** The notice about the session of `handoff`, or what is different from it. */
+export function notice(change: PacketSpec = {}): PacketSpec {
+  return {
+    ethernet: { source: OWN_MAC, destination: BALANCER_MAC, ...change.ethernet },
+    ip: { source: OWN, destination: BALANCER, ...change.ip },
+    ixcp: {
+      session: SESSION,
+      client: CLIENT,
+      virtualAddress: VIRTUAL,
+      clientPort: CLIENT_PORT,
+      virtualPort: 80,
+      ...change.ixcp,
+    },
+  };
+}
+
+export function addressBytes(address: string): Uint8Array {
+  return u32(addressNumber(address));
+}
+
+/** Network byte order. */
+function u32(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value);
+  return bytes;
+}
+
+export function portBytes(port: number): Uint8Array {
+  return Uint8Array.of(port >>> 8, port & 255);
+}
+
+export function join8(...parts: readonly Uint8Array[]): Uint8Array {
+  return Uint8Array.from(parts.flatMap((part) => [...part]));
+}
+
+export const sessionKey = join8(
+  addressBytes(CLIENT),
+  addressBytes(VIRTUAL),
+  portBytes(CLIENT_PORT),
+  portBytes(80),
+);
+
+export interface SessionSpec {
+  nonce?: number;
+  confirm?: number;
+  asked?: number;
+  answered?: number;
+  sent?: boolean;
+}
+
+/** struct session of kernel-shim/config.h. */
+export function sessionValue(spec: SessionSpec = {}): Uint8Array {
+  return join8(
+    u32(spec.nonce ?? SESSION),
+    addressBytes(BALANCER),
+    hostU32(spec.confirm ?? SEQ),
+    hostU32(spec.asked ?? 1),
+    hostU32(spec.answered ?? 0),
+    macBytes(BALANCER_MAC),
+    Uint8Array.of(spec.sent ? 1 : 0, 0),
+  );
+}
+
+/** What egress has written into an entry of `sessions`. */
+export function sessionProgress(value: Uint8Array | undefined): {
+  asked: number;
+  answered: number;
+  sent: boolean;
+} {
+  if (value === undefined) return { asked: -1, answered: -1, sent: false };
+  const words = new Uint32Array(value.slice(12, 20).buffer);
+  return { asked: words[0]!, answered: words[1]!, sent: value[26] === 1 };
+}
+
+export class Shim {
+  readonly object: BpfObject;
+
+  constructor() {
+    this.object = native().loadBpf(join(project, 'build', 'bpf', 'shim.bpf.o'), {
+      maxEntries: { sessions: 1024 },
+    });
+    this.configure(false);
+    this.object.mapUpdate('balancers', addressBytes(BALANCER), Uint8Array.of(1));
+  }
+
+  configure(local: boolean): void {
+    const own = addressBytes(local ? BALANCER : OWN);
+    this.object.mapUpdate('config', hostU32(0), join8(KEY, own, hostU32(local ? 1 : 0)));
+  }
+
+  service(number: number, address: string, port: number): void {
+    const value = join8(addressBytes(address), portBytes(port), Uint8Array.of(0, 0));
+    this.object.mapUpdate('services', hostU32(number), value);
+  }
+
+  /** Names of the counters that rise during `action`, each as often as it rises. */
+  counted(action: () => void): string[] {
+    return counted(this.object, SHIM_COUNTERS, action);
+  }
+}
+
+export function counted(object: BpfObject, names: readonly string[], action: () => void): string[] {
+  const before = object.mapSums('counters', names.length).slice();
+  action();
+  const after = object.mapSums('counters', names.length);
+  return names.flatMap((name, index) => Array<string>(after[index]! - before[index]!).fill(name));
+}

@@ -1,0 +1,392 @@
+/** The shim packet by packet (BPF_PROG_TEST_RUN): what goes in, the verdict, what comes out, what is counted. */
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { SHIM_COUNTERS } from '../../src/node/shim.js';
+import { build, type PacketSpec, type TcpSpec } from '../support/packet.js';
+import { insideNamespace, run } from './namespace.js';
+import {
+  ACK,
+  BALANCER,
+  CLIENT,
+  CLIENT_PORT,
+  handoff,
+  KEY,
+  Mark,
+  notice,
+  OWN_MAC,
+  project,
+  SEQ,
+  SESSION,
+  type SessionSpec,
+  Shim,
+  sessionKey,
+  sessionProgress,
+  sessionValue,
+  VIRTUAL,
+} from './shim-fixture.js';
+
+const Verdict = { ok: 0, drop: 2, redirect: 7 } as const;
+const Reason = { noListener: 1, unable: 2 } as const;
+const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4 } as const;
+const IXP_FRAME_BYTES = 90;
+const IPV4_END = 34;
+const USER_MARK = 7;
+
+interface Case {
+  name: string;
+  /** In the map before the frame comes. */
+  session?: SessionSpec;
+  frame: PacketSpec | Uint8Array;
+  mark?: number;
+  verdict: number;
+  /** Absent: the frame as it came in. */
+  out?: PacketSpec;
+  /** Default: 0. */
+  markOut?: number;
+  counters: readonly string[];
+}
+
+const bytesOf = (frame: PacketSpec | Uint8Array): Uint8Array =>
+  frame instanceof Uint8Array ? frame : build(frame, KEY);
+
+function changed(frame: Uint8Array, at: number): Uint8Array {
+  const copy = frame.slice();
+  copy[at]! ^= 1;
+  return copy;
+}
+
+/** The answer to a handoff, as a socket that took nothing of it would number it. */
+const answered = (type: number, reason = 0): PacketSpec =>
+  notice({ ixcp: { type, reason, seq: ACK, ack: SEQ } });
+
+const plain = handoff();
+delete plain.ixp;
+const refused = { verdict: Verdict.redirect };
+const passed = { verdict: Verdict.ok };
+const dropped = { verdict: Verdict.drop };
+const segment = { ixp: { type: 2 } };
+
+const INGRESS: readonly Case[] = [
+  { name: 'plain TCP passes untouched', frame: plain, ...passed, counters: [] },
+  {
+    name: 'a mark of somebody else stays',
+    frame: plain,
+    mark: USER_MARK,
+    ...passed,
+    markOut: USER_MARK,
+    counters: [],
+  },
+  {
+    name: 'a frame of the engine loses its mark',
+    frame: plain,
+    mark: Mark.inject,
+    ...passed,
+    counters: ['injected'],
+  },
+  {
+    name: 'other protocols pass untouched',
+    frame: handoff({ ethernet: { type: 0x0806 } }),
+    ...passed,
+    counters: [],
+  },
+  {
+    name: 'IPv4 options',
+    frame: handoff({ ip: { options: Uint8Array.of(1, 1, 1, 0) } }),
+    ...dropped,
+    counters: ['drop_ip_options'],
+  },
+  { name: 'header length 4', frame: handoff({ ip: { words: 4 } }), ...dropped, counters: ['drop_ip_options'] },
+  {
+    name: 'a first fragment',
+    frame: handoff({ ip: { moreFragments: true } }),
+    ...dropped,
+    counters: ['drop_fragment'],
+  },
+  {
+    name: 'a later fragment',
+    frame: handoff({ ip: { fragmentOffset: 1 } }),
+    ...dropped,
+    counters: ['drop_fragment'],
+  },
+  { name: 'version 2', frame: handoff({ ixp: { version: 2 } }), ...dropped, counters: ['drop_version'] },
+  { name: 'IXP length 35', frame: handoff({ ixp: { length: 35 } }), ...dropped, counters: ['drop_length'] },
+  { name: 'IXP length 40', frame: handoff({ ixp: { length: 40 } }), ...dropped, counters: ['drop_length'] },
+  {
+    name: 'a total length beyond the frame',
+    frame: handoff({ ip: { totalLength: 1000 } }),
+    ...dropped,
+    counters: ['drop_length'],
+  },
+  {
+    name: 'a total length without room for TCP',
+    frame: handoff({ ip: { totalLength: 75 } }),
+    ...dropped,
+    counters: ['drop_length'],
+  },
+  {
+    name: 'a TCP header of 16 bytes',
+    frame: handoff({ tcp: { words: 4 } }),
+    ...dropped,
+    counters: ['drop_tcp_header'],
+  },
+  {
+    name: 'a TCP header longer than the packet',
+    frame: handoff({ tcp: { words: 15 }, payload: 'x' }),
+    ...dropped,
+    counters: ['drop_tcp_header'],
+  },
+  { name: 'type 9', frame: handoff({ ixp: { type: 9 } }), ...dropped, counters: ['drop_type'] },
+  {
+    name: 'a balancer that is not listed',
+    frame: handoff({ ixp: { balancer: CLIENT } }),
+    ...dropped,
+    counters: ['drop_unknown_balancer'],
+  },
+  { name: 'a wrong tag', frame: handoff({ ixp: { tag: 1n } }), ...dropped, counters: ['drop_tag'] },
+  {
+    name: 'a tag of another key',
+    frame: build(handoff(), new Uint8Array(16)),
+    ...dropped,
+    counters: ['drop_tag'],
+  },
+  ...(
+    [
+      ['the source address', 29],
+      ['the destination address', 33],
+      ['the service', 37],
+      ['the session', 41],
+      ['the confirm mark', 49],
+      ['the last byte of the echo', 61],
+      ['the source port', 71],
+      ['the sequence number', 77],
+      ['the acknowledgement number', 81],
+    ] as const
+  ).map(
+    ([what, at]): Case => ({
+      name: `${what} changed after the tag was made`,
+      frame: changed(build(handoff(), KEY), at),
+      ...dropped,
+      counters: ['drop_tag'],
+    }),
+  ),
+  ...(['SA', 'RA', 'P', 'FA'] as const).map(
+    (flags): Case => ({
+      name: `no session begins with flags ${flags}`,
+      frame: handoff({ tcp: { flags }, payload: flags === 'FA' ? '' : 'x' }),
+      ...dropped,
+      counters: ['drop_flags'],
+    }),
+  ),
+  {
+    name: 'a service that is not there',
+    frame: handoff({ ixp: { service: 5 } }),
+    ...refused,
+    out: answered(Ixcp.refused, Reason.noListener),
+    counters: ['refused_no_listener'],
+  },
+  {
+    name: 'nothing listens',
+    frame: handoff({ tcp: { destinationPort: 81 } }),
+    ...refused,
+    out: notice({
+      ixcp: { type: Ixcp.refused, reason: Reason.noListener, virtualPort: 81, seq: ACK, ack: SEQ },
+    }),
+    counters: ['refused_no_listener'],
+  },
+  {
+    // Outside of a real ingress hook the kernel function refuses: what a refusing kernel leads to.
+    name: 'a listener, but the kernel does not build the socket',
+    frame: handoff(),
+    ...refused,
+    out: answered(Ixcp.refused, Reason.unable),
+    counters: ['refused_unable'],
+  },
+  {
+    name: 'a session that had a socket is not begun again',
+    session: { sent: true },
+    frame: handoff(),
+    ...refused,
+    out: answered(Ixcp.rst),
+    counters: ['adopt_finished', 'notice_rst'],
+  },
+  {
+    name: 'another session may begin where one ended',
+    session: { nonce: SESSION + 1, sent: true },
+    frame: handoff(),
+    ...refused,
+    out: answered(Ixcp.refused, Reason.unable),
+    counters: ['refused_unable'],
+  },
+  { name: 'a segment of no session', frame: handoff(segment), ...dropped, counters: ['drop_no_session'] },
+  {
+    name: 'a segment of an older session',
+    session: { nonce: SESSION - 1 },
+    frame: handoff(segment),
+    ...dropped,
+    counters: ['drop_no_session'],
+  },
+  {
+    name: 'a segment of a session without socket never reaches the listener',
+    session: {},
+    frame: handoff(segment),
+    ...dropped,
+    counters: ['drop_no_socket'],
+  },
+  {
+    name: 'a SYN is in no session',
+    session: {},
+    frame: handoff({ ...segment, tcp: { flags: 'S' } }),
+    ...dropped,
+    counters: ['drop_flags'],
+  },
+];
+
+/** What the node's socket sends to the client. */
+const toClient = (tcp: TcpSpec, payload = ''): PacketSpec => ({
+  ethernet: { source: OWN_MAC, destination: '02:00:00:00:00:01' },
+  ip: { source: VIRTUAL, destination: CLIENT },
+  tcp: { sourcePort: 80, destinationPort: CLIENT_PORT, seq: ACK, ack: SEQ, ...tcp },
+  payload,
+});
+const told = (type: number, ack = SEQ): PacketSpec => notice({ ixcp: { type, seq: ACK, ack } });
+
+const EGRESS: readonly Case[] = [
+  { name: 'TCP of no session', frame: toClient({}), ...passed, counters: [] },
+  {
+    name: 'a session with nothing to tell',
+    session: { answered: 1 },
+    frame: toClient({}, 'x'),
+    mark: USER_MARK,
+    markOut: USER_MARK,
+    ...passed,
+    counters: [],
+  },
+  {
+    name: 'IPv4 options are left alone',
+    session: {},
+    frame: { ...toClient({}), ip: { source: VIRTUAL, destination: CLIENT, options: new Uint8Array(4) } },
+    ...passed,
+    counters: [],
+  },
+  {
+    name: 'a short copy becomes a notice, longer than it was',
+    session: {},
+    frame: toClient({}),
+    mark: Mark.notice + Ixcp.adopted,
+    ...passed,
+    out: told(Ixcp.adopted),
+    counters: ['notice_adopted'],
+  },
+  {
+    name: 'a long copy becomes a notice',
+    session: {},
+    frame: toClient({ flags: 'FA', ack: 5 }, 'x'.repeat(1400)),
+    mark: Mark.notice + Ixcp.fin,
+    ...passed,
+    out: told(Ixcp.fin, 5),
+    counters: ['notice_fin'],
+  },
+  {
+    name: 'a copy of no session goes nowhere',
+    frame: toClient({}),
+    mark: Mark.notice + Ixcp.rst,
+    ...dropped,
+    markOut: Mark.notice + Ixcp.rst,
+    counters: ['drop_notice'],
+  },
+  {
+    name: 'a copy that is not TCP goes nowhere',
+    session: {},
+    frame: { ...toClient({}), ip: { source: VIRTUAL, destination: CLIENT, protocol: 17 } },
+    mark: Mark.notice + Ixcp.fin,
+    ...dropped,
+    markOut: Mark.notice + Ixcp.fin,
+    counters: ['drop_notice'],
+  },
+];
+
+if (insideNamespace(import.meta.url)) {
+  run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'lo');
+  const shim = new Shim();
+  const server: Server = createServer();
+  await new Promise<void>((resolve) => server.listen(80, VIRTUAL, resolve));
+  t.teardown(() => {
+    server.close();
+    shim.object.close();
+  });
+
+  const check = (program: string, cases: readonly Case[]) => async (t: Test) => {
+    for (const { name, session, frame, mark = 0, verdict, out, markOut = 0, counters } of cases) {
+      shim.object.mapDelete('sessions', sessionKey);
+      if (session !== undefined) shim.object.mapUpdate('sessions', sessionKey, sessionValue(session));
+      const bytes = bytesOf(frame);
+      const rose = shim.counted(() => {
+        const result = shim.object.testRun(program, bytes, { mark });
+        t.equal(result.verdict, verdict, `${name}: verdict`);
+        t.equal(result.mark, markOut, `${name}: mark`);
+        t.strictSame(
+          Buffer.from(result.frame).toString('hex'),
+          Buffer.from(out === undefined ? bytes : bytesOf(out)).toString('hex'),
+          `${name}: frame`,
+        );
+      });
+      t.strictSame(rose, counters, `${name}: counters`);
+    }
+  };
+
+  t.test('the counters have the names that the agent shows', async (t) => {
+    const header = readFileSync(join(project, 'kernel-shim', 'counters.h'), 'utf8');
+    const list = /SHIM_COUNTERS\(X\)(.*?)\n\n/s.exec(header)?.[1] ?? '';
+    const names = [...list.matchAll(/X\((\w+),/g)].map(([, name = '']) => name.toLowerCase());
+    t.strictSame(names, SHIM_COUNTERS);
+  });
+
+  t.test('ingress', check('shim_ingress', INGRESS));
+  t.test('egress', check('shim_egress', EGRESS));
+
+  t.test('an IXP frame cut at every length', async (t) => {
+    const whole = build(handoff(), KEY);
+    for (let length = IPV4_END; length < whole.length; length++) {
+      const expected = length < IXP_FRAME_BYTES ? 'drop_truncated' : 'drop_length';
+      const rose = shim.counted(() => {
+        const { verdict } = shim.object.testRun('shim_ingress', whole.subarray(0, length));
+        t.equal(verdict, Verdict.drop, `${length} bytes`);
+      });
+      t.strictSame(rose, [expected], `${length} bytes`);
+    }
+  });
+
+  t.test('a confirmation is due until everything is acknowledged', async (t) => {
+    const send = (tcp: TcpSpec) => {
+      shim.object.testRun('shim_egress', build(toClient(tcp)));
+      return sessionProgress(shim.object.mapLookup('sessions', sessionKey));
+    };
+    const begin = { confirm: 5, asked: 3, answered: 1 };
+    shim.object.mapUpdate('sessions', sessionKey, sessionValue(begin));
+    t.strictSame(send({ ack: 0xffff_ffff }), { asked: 3, answered: 1, sent: true }, 'before the mark');
+    t.strictSame(send({ ack: 4 }), { asked: 3, answered: 1, sent: true }, 'one byte before it');
+    t.strictSame(send({ ack: 9, flags: 'RA' }), { asked: 3, answered: 1, sent: true }, 'a reset');
+    t.strictSame(send({ ack: 5 }), { asked: 3, answered: 3, sent: true }, 'at the mark');
+  });
+
+  t.test('on the balancer itself notices go round to its own ingress', async (t) => {
+    shim.configure(true);
+    shim.object.mapDelete('sessions', sessionKey);
+    const frame = build(handoff({ ixp: { service: 5 } }), KEY);
+    const { verdict, frame: out, mark } = shim.object.testRun('shim_ingress', frame, { mark: Mark.inject });
+    const expected = notice({
+      ethernet: { source: OWN_MAC, destination: OWN_MAC },
+      ip: { source: BALANCER },
+      ixcp: { type: Ixcp.refused, reason: Reason.noListener, seq: ACK, ack: SEQ },
+    });
+    t.strictSame([verdict, mark], [Verdict.redirect, 0]);
+    t.strictSame(out, build(expected, KEY));
+
+    shim.object.mapUpdate('sessions', sessionKey, sessionValue());
+    const copy = shim.object.testRun('shim_egress', build(toClient({})), { mark: Mark.notice + Ixcp.fin });
+    t.equal(copy.verdict, Verdict.redirect);
+    shim.configure(false);
+  });
+}
