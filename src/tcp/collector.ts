@@ -39,8 +39,9 @@ export class Collector {
       counters.count(Counter.drop_malformed_tcp);
       return;
     }
-    // We have sent no data: more than our SYN can not be acknowledged (RFC 9293 section 3.10.7.4).
-    if (seqDiff(segment.acknowledgement, seqAdd(sessions.serverIsn[slot]!, 1)) > 0) {
+    // We have sent nothing but our SYN, so there is one number that can be acknowledged. Whoever
+    // injects text without having seen it does not know the number (RFC 5961 section 5.2).
+    if (segment.acknowledgement !== seqAdd(sessions.serverIsn[slot]!, 1)) {
       counters.count(Counter.drop_bad_ack);
       this.writer.ack(slot);
       return;

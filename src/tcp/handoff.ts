@@ -69,6 +69,8 @@ export class Handoff {
     counters.count(Counter.handoff_silent);
     core.observer.silent?.(slot, node, core.now);
     if (adopted) {
+      // It has the beginning of the head and never took the rest: nobody else can go on with it.
+      if (core.reachable(node)) this.writer.resetNode(slot, node, sessions.nodeAck[slot]!);
       this.fail(slot);
       return;
     }
@@ -105,8 +107,9 @@ export class Handoff {
     if (seqDiff(acknowledgement, sessions.handedTo[slot]!) >= 0) {
       core.releaseHead(slot);
       sessions.setState(slot, SessionState.passing);
-      const closing = (sessions.flags[slot]! & (SessionFlag.clientFin | SessionFlag.nodeFin)) !== 0;
-      timers.set(slot, now + (closing ? options.timeouts.closing : options.timeouts.idle));
+      const finished = sessions.flags[slot]! & (SessionFlag.clientFin | SessionFlag.nodeFin);
+      if (finished === (SessionFlag.clientFin | SessionFlag.nodeFin)) core.linger(slot, 'fin');
+      else timers.set(slot, now + (finished !== 0 ? options.timeouts.closing : options.timeouts.idle));
     } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
       sessions.nodeAck[slot] = acknowledgement;
       sessions.tries[slot] = 0;
