@@ -15,7 +15,7 @@ import type {
   ToEngine,
 } from './control/engine-messages.js';
 import { sessionPage } from './control/session-page.js';
-import { openPacketDatapath } from './datapath/packet.js';
+import { openPacketDatapath, type PacketDatapath } from './datapath/packet.js';
 import { Directory } from './directory/directory.js';
 import { RequestDispatcher } from './directory/dispatcher.js';
 import { Engine } from './tcp/engine.js';
@@ -75,9 +75,15 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     nodes: config.nodes.map((node) => node.name),
   };
 
+  let again = false;
   const pump = (): void => {
     // More may be waiting: messages and timers get their turn first.
-    if (datapath.poll(engine, now)) setImmediate(pump);
+    if (!datapath.poll(engine, now) || again) return;
+    again = true;
+    setImmediate(() => {
+      again = false;
+      pump();
+    });
   };
   const ticker = setInterval(pump, TICK_MS);
   datapath.start(pump);
@@ -95,7 +101,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       }
       case 'snapshot': {
         const snapshot = snapshotOf(engine, nodes, now());
-        tell({ kind: 'snapshot', id: message.id, snapshot: { ...snapshot, ring: [...datapath.stats()] } });
+        tell({ kind: 'snapshot', id: message.id, snapshot: { ...snapshot, ring: ringTotals(datapath) } });
         return;
       }
       case 'stop':
@@ -105,6 +111,12 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     }
   });
   tell({ kind: 'ready' });
+}
+
+/** In the order of RING_NAMES. */
+function ringTotals(datapath: PacketDatapath): number[] {
+  const { transmitRingFull, transmitTooLong, forwardTruncated } = datapath;
+  return [...datapath.stats(), transmitRingFull, transmitTooLong, forwardTruncated];
 }
 
 /** Tells the main thread what an operator should know of nodes, not more than once a second each. */

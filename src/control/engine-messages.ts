@@ -30,13 +30,25 @@ export interface NodeSnapshot {
   lastReportMs: number | null;
 }
 
+/** What is counted below the engine. */
+export const RING_NAMES = [
+  'ring_received',
+  'ring_lost',
+  'ring_sent',
+  'ring_send_failed',
+  'ring_sent_outside',
+  'ring_drop_full',
+  'ring_drop_too_long',
+  'ring_drop_truncated',
+] as const;
+
 export interface EngineSnapshot {
   nodes: NodeSnapshot[];
   /** Sessions by state, indexed by SessionState. */
   inState: number[];
   /** Sessions of each virtual server. */
   perServer: number[];
-  /** Totals of the packet ring: received, lost by the kernel, sent, send failures, outside the ring. */
+  /** Totals of the packet ring, in the order of RING_NAMES. */
   ring: number[];
 }
 

@@ -204,7 +204,7 @@ export class ReplayRun {
       this.engine,
       idle + closing + head + linger,
       (now) => {
-        durationMs = now;
+        durationMs = round(now);
         this.noteStates();
       },
       () => this.unclosed === 0,

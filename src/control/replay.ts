@@ -21,6 +21,17 @@ export interface ReplayOptions {
   json: boolean;
 }
 
+/** Where a replay tells what it found; tests listen instead. */
+export interface ReplayStreams {
+  out(text: string): void;
+  err(text: string): void;
+}
+
+const STANDARD: ReplayStreams = {
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+};
+
 /**
  * Replays a capture and prints what was seen and done, per session. Resolves to the exit code: 1 when
  * the capture is damaged, after the frames before the damage have been replayed and told of.
@@ -28,7 +39,7 @@ export interface ReplayOptions {
  * @throws BatonError BATON_CONFIG for the config, BATON_CAPTURE for a file that can not be read or
  *   written, or is no capture.
  */
-export async function replay(options: ReplayOptions): Promise<number> {
+export async function replay(options: ReplayOptions, streams = STANDARD): Promise<number> {
   const config = loadBalancerConfig(options.config);
   const run = ReplayRun.open(readCapture(options.in), config);
   if (run === undefined) throw captureError(options.in, 'neither pcap nor pcapng');
@@ -39,10 +50,10 @@ export async function replay(options: ReplayOptions): Promise<number> {
   } finally {
     output?.close();
   }
-  process.stdout.write(`${options.json ? toJson(options.in, result) : toText(options.in, result)}\n`);
+  streams.out(`${options.json ? toJson(options.in, result) : toText(options.in, result)}\n`);
   const { fault } = result.capture;
   if (fault === undefined) return 0;
-  process.stderr.write(
+  streams.err(
     `baton: ${printable(options.in)}: damaged at byte ${fault.offset}: ${fault.message}; the ${formatCount(result.capture.frames)} frames before that were replayed\n`,
   );
   return 1;
@@ -137,7 +148,8 @@ function isSameFile(output: string, input: string): boolean {
 export function toJson(file: string, result: ReplayResult): string {
   const { scan: _, ...shown } = result;
   const { fault = null, ...capture } = shown.capture;
-  return printableJson(JSON.stringify({ file, ...shown, capture: { ...capture, fault } }, null, 2));
+  const lines = JSON.stringify({ file, ...shown, capture: { ...capture, fault } }, null, 2).split('\n');
+  return lines.map(printableJson).join('\n');
 }
 
 /** The result for people. */

@@ -6,7 +6,7 @@ import { version } from './cli.js';
 import type { BalancerConfig } from './config.js';
 import type { NodeState, SessionPage, StatsDocument } from './documents.js';
 import type { EngineHandle } from './engine-handle.js';
-import type { NodeSnapshot } from './engine-messages.js';
+import { type NodeSnapshot, RING_NAMES } from './engine-messages.js';
 import type { Machine } from './machine/machine.js';
 import type { NodeEvents } from './node-events.js';
 
@@ -17,15 +17,6 @@ export interface BalancerParts {
   counters: Counters;
   events: NodeEvents;
 }
-
-/** What EngineSnapshot.ring holds, by name. */
-const RING_NAMES = [
-  'ring_received',
-  'ring_lost',
-  'ring_sent',
-  'ring_send_failed',
-  'ring_sent_outside',
-] as const;
 
 export class BalancerStats implements StatsSource {
   private readonly parts: BalancerParts;

@@ -17,11 +17,13 @@ import { fold, pseudoHeaderSum } from '../wire/checksum.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
 import { ipv4Offset, LinkType } from '../wire/link.js';
+import type { CaptureReader } from '../wire/pcap.js';
 import type { PcapWriter } from '../wire/pcap-writer.js';
 import { finishTcpChecksum, TCP, TcpFlag } from '../wire/tcp.js';
 import { type NodeCounts, NodePlayer } from './capture-nodes.js';
 import {
   CaptureScan,
+  type CaptureTime,
   Direction,
   flowKey,
   RecordedSegment,
@@ -40,6 +42,13 @@ const STEP_MS = 10;
 const GAP_PARTS = 1000;
 /** From a handoff to its confirmation: a round trip in one machine room. */
 const NODE_LATENCY_MS = 0.1;
+
+/**
+ * Beyond these two (ms) it was the clock that moved. Frames of one capture are somewhat out of order at
+ * times; and no timer of the engine runs for longer than a day.
+ */
+const CLOCK_SET_BACK_MS = 1_000;
+const CLOCK_SET_FORWARD_MS = 2 * 86_400_000;
 
 const MAX_PACKET_BYTES = 0xffff;
 /** Room for one frame, received or to be sent. */
@@ -104,6 +113,11 @@ export class CaptureDatapath implements TransmitQueue {
   private readonly virtualAddresses: ReadonlySet<number>;
   /** ms since the first frame. */
   private now = 0;
+  /** What the virtual clock is ahead of the recorded one since the first frame, ms. */
+  private clockShift = 0;
+  /** When the last frame was recorded, and where the virtual clock was then. */
+  private readonly recorded: CaptureTime = { seconds: 0, nanoseconds: 0 };
+  private recordedAt = 0;
   /** Of the SYN being delivered. */
   private clientIsn = 0;
 
@@ -148,11 +162,11 @@ export class CaptureDatapath implements TransmitQueue {
   run(sink: FrameSink, restMs: number, ended: (now: number) => void, finished: () => boolean): void {
     const reader = openCapture(this.file);
     if (reader === undefined) return;
-    const { first } = this.scan;
     while (reader.next()) {
-      const at = (reader.seconds - first.seconds) * 1000 + (reader.nanoseconds - first.nanoseconds) / 1e6;
-      // Clocks of capturing machines step back at times; that of the engine never does.
-      this.passTime(sink, Math.max(at, this.now), neverFinished);
+      this.passTime(sink, this.virtualTime(reader), neverFinished);
+      this.recorded.seconds = reader.seconds;
+      this.recorded.nanoseconds = reader.nanoseconds;
+      this.recordedAt = this.now;
       this.deliver(sink, reader.linkType, reader.offset, reader.capturedLength);
       sink.tick(this.now);
     }
@@ -175,6 +189,16 @@ export class CaptureDatapath implements TransmitQueue {
     if ((flags & FrameFlags.checksumPartial) !== 0) this.finishChecksum(offset);
     this.options.forwarded?.(offset);
     this.send(offset, length, port);
+  }
+
+  /** When a frame comes on the virtual clock, which never steps back. */
+  private virtualTime(reader: CaptureReader): number {
+    const { first } = this.scan;
+    const recorded = (reader.seconds - first.seconds) * 1000 + (reader.nanoseconds - first.nanoseconds) / 1e6;
+    const step = recorded + this.clockShift - this.now;
+    if (step < -CLOCK_SET_BACK_MS) this.clockShift -= step;
+    else if (step > CLOCK_SET_FORWARD_MS) this.clockShift -= step - CLOCK_SET_FORWARD_MS;
+    return Math.max(recorded + this.clockShift, this.now);
   }
 
   /** Moves the clock on to `until`, with the ticks and the notices that fall into that time. */
@@ -307,9 +331,9 @@ export class CaptureDatapath implements TransmitQueue {
   private write(bytes: Uint8Array, offset: number, length: number): void {
     const { writer } = this;
     if (writer === undefined) return;
-    const { first } = this.scan;
-    const nanoseconds = first.nanoseconds + Math.round((this.now % 1000) * 1e6);
-    const seconds = first.seconds + Math.floor(this.now / 1000) + Math.floor(nanoseconds / 1e9);
+    const since = this.now - this.recordedAt;
+    const nanoseconds = this.recorded.nanoseconds + Math.round((since % 1000) * 1e6);
+    const seconds = this.recorded.seconds + Math.floor(since / 1000) + Math.floor(nanoseconds / 1e9);
     writer.frame(bytes, offset, length, seconds, nanoseconds % 1e9);
   }
 }
