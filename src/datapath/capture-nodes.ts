@@ -89,6 +89,9 @@ export class NodePlayer {
   /** By flow: the node that took the session last. */
   private readonly held = new Map<string, Held>();
   private readonly early = new Map<string, Early>();
+  /** Client's initial sequence number of the present connection of a flow; and whether a node is still to take it. */
+  private readonly began = new Map<string, number>();
+  private readonly awaited = new Set<string>();
   private readonly notices: Notice[] = [];
   private nextNotice = 0;
 
@@ -126,9 +129,12 @@ export class NodePlayer {
     }
   }
 
-  /** A client began anew: what is known of an older connection of the same flow is over. */
-  forget(flow: string): void {
+  /** A SYN of the client. With a new sequence number a new connection begins, which no node has yet. */
+  clientBegins(flow: string, clientIsn: number): void {
+    if (this.began.get(flow) === clientIsn) return;
+    this.began.set(flow, clientIsn);
     this.early.delete(flow);
+    this.awaited.add(flow);
   }
 
   /** A segment of the recorded server that ends its direction. Held back until a node has the session. */
@@ -137,7 +143,7 @@ export class NodePlayer {
     const type = (segment.flags & TcpFlag.rst) !== 0 ? IxcpType.rst : IxcpType.fin;
     const ending = { type, sequence: segment.sequence, acknowledgement: segment.acknowledgement };
     const held = this.held.get(flow);
-    if (held === undefined) this.early.set(flow, ending);
+    if (held === undefined || this.awaited.has(flow)) this.early.set(flow, ending);
     else this.notify(held, ending, now);
   }
 
@@ -207,6 +213,7 @@ export class NodePlayer {
       const balancer = view.getUint32(ixp + IXP.balancer);
       held = { node, nonce, client, clientPort, virtualAddress, virtualPort, balancer, next: sequence };
       this.held.set(flow, held);
+      this.awaited.delete(flow);
     }
     // What lies beyond a hole is not acknowledged.
     if (seqDiff(sequence, held.next) <= 0 && seqAfter(end, held.next)) held.next = end;

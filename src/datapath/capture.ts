@@ -280,8 +280,9 @@ export class CaptureDatapath implements TransmitQueue {
     if (!isTcp) return 0;
     if ((segment.flags & (TcpFlag.syn | TcpFlag.ack)) === TcpFlag.syn) {
       this.clientIsn = segment.sequence;
-      this.player.forget(
+      this.player.clientBegins(
         flowKey(segment.source, segment.sourcePort, segment.destination, segment.destinationPort),
+        segment.sequence,
       );
     }
     const detect = this.options.checksums !== 'strict';

@@ -74,7 +74,8 @@ export class Target {
     if (p === this.authorityStart) return false;
     if (p < end && bytes[p] === SLASH) return this.readPath(bytes, p, end);
     this.rootPath();
-    return this.readQuery(bytes, p, end);
+    this.takeQuery(p, end);
+    return true;
   }
 
   private rootPath(): void {
@@ -118,7 +119,8 @@ export class Target {
     }
     const kept = this.withoutDots(segment, length);
     this.pathLength = kept < 0 ? length : kept;
-    return this.readQuery(bytes, p, end);
+    this.takeQuery(p, end);
+    return true;
   }
 
   /**
@@ -138,14 +140,11 @@ export class Target {
     return kept;
   }
 
-  /** Takes bytes[start, end), which is empty or begins with "?". Kept as it is, but checked for escapes. */
-  private readQuery(bytes: Uint8Array, start: number, end: number): boolean {
-    if (start === end) return true;
-    this.queryStart = start + 1;
-    for (let p = start + 1; p < end; p++) {
-      if (bytes[p] !== PERCENT) continue;
-      if (p + 2 >= end || (HEX_VALUE[bytes[p + 1]!]! | HEX_VALUE[bytes[p + 2]!]!) === NOT_HEX) return false;
-    }
-    return true;
+  /**
+   * Takes bytes[start, end), which is empty or begins with "?". Nothing is looked up by the query, so it
+   * is not judged beyond its characters: browsers send a lone "%" in it as it was typed.
+   */
+  private takeQuery(start: number, end: number): void {
+    if (start !== end) this.queryStart = start + 1;
   }
 }

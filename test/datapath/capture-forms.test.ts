@@ -101,7 +101,15 @@ t.test('a clock that steps back does not take the engine with it', async (t) => 
   for (const frame of list.slice(3)) frame.seconds -= 3_600;
   const result = run(file(list, LinkType.raw, []));
   t.match(result.sessions, [{ request: 'GET /download/CHANGES.bro-aux.txt', closed: 'fin', packets: 4 }]);
-  t.equal(result.capture.durationMs < 1_000, true);
+  t.ok(result.capture.durationMs < 1_000);
+});
+
+t.test('a clock that is set forward by years costs no more than two days', async (t) => {
+  const list = frames();
+  for (const frame of list.slice(3)) frame.seconds = 4_294_967_290;
+  const result = run(file(list, LinkType.raw, []));
+  t.match(result.sessions, [{ closed: 'idle', why: 'never sent a byte: closed without a word' }]);
+  t.equal(Math.floor(result.capture.durationMs / 1000), 2 * 86_400);
 });
 
 t.test('a damaged file: what comes before the damage is replayed', async (t) => {
@@ -163,4 +171,21 @@ t.test('a head that never ends gets 408', async (t) => {
   const result = run(file(list, LinkType.raw, []));
   t.match(result.sessions, [{ state: 'collecting', node: 'local', why: 'head not complete in time: 408' }]);
   t.match(result.counters, { answer_408: 1, requests: 0 });
+});
+
+t.test("a server's FIN before the request is told of once a node has the session", async (t) => {
+  const early = (list: Frame[]): Frame[] => {
+    const [syn, synAck, ack, request, , , , , , , , , fin] = list;
+    return [syn!, synAck!, ack!, fin!, request!].map((frame, index) => ({
+      ...frame,
+      nanoseconds: syn!.nanoseconds + index * 1_000_000,
+    }));
+  };
+  const result = run(file(early(frames()), LinkType.raw, []));
+  t.match(result.sessions, [{ node: 'n1', state: 'passing', closed: 'idle' }]);
+  const { closedMs } = result.sessions[0]!;
+  t.ok(
+    (closedMs ?? 0) < 65_000,
+    `after ${closedMs} ms: the wait for a FIN of the client, not the idle timeout`,
+  );
 });

@@ -24,7 +24,9 @@ function fill(farm: Farm): void {
   });
 }
 
-t.test('failures', { skip: whyNoFarm(), timeout: 180_000 }, async (t) => {
+t.setTimeout(200_000);
+
+t.test('failures', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
     const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path, [], 20_000);
     const node1 = farm.nodes[0]!;

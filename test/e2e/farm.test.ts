@@ -12,7 +12,9 @@ import { Farm } from '../support/farm.js';
 
 const namespaces = async (): Promise<string> => (await run('ip', ['netns', 'list'])).stdout;
 
-t.test('a farm without Baton', { skip: whyNoFarm(), timeout: 60_000 }, async (t) => {
+t.setTimeout(200_000);
+
+t.test('a farm without Baton', { skip: whyNoFarm() }, async (t) => {
   const farm = await Farm.create({ nodes: 2, clients: 2 });
   t.teardown(() => farm.stop());
   farm.webs.forEach((web, index) => web.put('index.html', `node ${index + 1}\n`));

@@ -18,7 +18,9 @@ function fill(farm: Farm): void {
 
 const GET = 'GET /two/a.txt HTTP/1.1\r\nHost: www.example.org\r\nConnection: close\r\n\r\n';
 
-t.test('request heads', { skip: whyNoFarm(), timeout: 120_000 }, async (t) => {
+t.setTimeout(200_000);
+
+t.test('request heads', { skip: whyNoFarm() }, async (t) => {
   const balancer = { timeouts: { head: '2s' }, limits: { headBytes: 4096 } };
   await withFarm(t, { resources, fill, nodes: 2, balancer }, async (farm) => {
     const talk = (steps: Step[]): Promise<Heard> =>

@@ -23,7 +23,9 @@ function fill(farm: Farm): void {
   }
 }
 
-t.test('malformed and forged frames', { skip: whyNoFarm(), timeout: 120_000 }, async (t) => {
+t.setTimeout(200_000);
+
+t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
     const [node1] = farm.nodes;
     const ethernet = { source: farm.client.mac, destination: farm.balancer.mac };

@@ -38,7 +38,9 @@ function answersOfKernel(frames: readonly Buffer[]): Buffer[] {
   });
 }
 
-t.test("the balancer's own kernel", { skip: whyNoFarm(), timeout: 90_000 }, async (t) => {
+t.setTimeout(200_000);
+
+t.test("the balancer's own kernel", { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 1 }, async (farm) => {
     const own = new WebServer(farm.balancer, farm.directory, { listen: `${BALANCER_ADDRESS}:8022` });
     own.put('index.html', 'the balancer itself\n');
@@ -87,7 +89,7 @@ t.test("the balancer's own kernel", { skip: whyNoFarm(), timeout: 90_000 }, asyn
   });
 });
 
-t.test('clients with offloads on', { skip: whyNoFarm(), timeout: 60_000 }, async (t) => {
+t.test('clients with offloads on', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 1, offloads: true }, async (farm) => {
     await t.test('checksums that are not finished', async (t) => {
       const answer = await curl(farm.client, `${BASE}/one/long.bin`, [], 10_000);

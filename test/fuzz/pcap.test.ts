@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { ReplayRun } from '../../src/control/replay-run.js';
 import { openCapture } from '../../src/wire/capture-file.js';
 import { ipv4Offset, LinkType } from '../../src/wire/link.js';
 import { type CaptureReader, PcapReader } from '../../src/wire/pcap.js';
@@ -131,4 +132,40 @@ t.test('link headers: never beyond the frame', async () => {
     ),
     { numRuns: 5_000 },
   );
+});
+
+t.test('a changed capture through the whole engine: no exception, and every session ends', async (t) => {
+  const server = { name: 'www', port: 80, predictor: 'least-connections' as const };
+  const config = {
+    address: undefined,
+    virtualServers: ['192.150.187.43', '75.98.70.31'].map((address) => ({
+      ...server,
+      name: address,
+      address,
+    })),
+    nodes: [{ name: 'n1', address: '10.99.0.3', weight: 1 }],
+    resources: [{ host: undefined, path: '/', nodes: [0] }],
+    limits: { sessions: 100, halfOpen: 10, headBytes: 2_000, heads: 10, handoffTries: 2, synAckTries: 5 },
+    timeouts: { synAck: 1_000, head: 10_000, handoff: 300, idle: 900_000, closing: 60_000, linger: 5_000 },
+  };
+  let sessions = 0;
+  for (const name of ['get.pcap', 'zero-length-bodies-with-drops.pcap']) {
+    const bytes = capture(name);
+    const change = fc.tuple(fc.nat({ max: bytes.length - 1 }), fc.integer({ min: 0, max: 255 }));
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 1, maxLength: 30 }), fc.boolean(), (changes, detect) => {
+        const changed = bytes.slice();
+        for (const [at, value] of changes) changed[at] = value;
+        const result = ReplayRun.open(changed, config, detect ? 'detect' : 'strict')?.run();
+        if (result === undefined) return;
+        sessions += result.sessions.length;
+        const open = result.sessions.filter(({ closed }) => closed === null);
+        if (open.length > 0) throw new Error(`still open: ${JSON.stringify(open)}`);
+        const { refused, stray } = result.nodeSide;
+        if (refused + stray > 0) throw new Error(`nodes were sent what is not theirs: ${refused}, ${stray}`);
+      }),
+      { numRuns: 400 },
+    );
+  }
+  t.ok(sessions > 400, `${sessions} sessions`);
 });

@@ -77,24 +77,14 @@ t.test('the query is kept apart and as it is', async (t) => {
     ['/a/..?x', '/', 'x'],
     ['/a?%41%2f', '/a', '%41%2f'],
     ['/a%3fb?c', '/a%3Fb', 'c'],
+    ['/a?100%&b=%zz', '/a', '100%&b=%zz'],
+    ['/?%', '/', '%'],
   ];
   for (const [target, path, query] of table) t.same(read(target), { path, query, authority: '' }, target);
 });
 
 t.test('escapes that are none', async (t) => {
-  for (const target of [
-    '/%',
-    '/%4',
-    '/%g1',
-    '/%1g',
-    '/%%41',
-    '/a%4/b',
-    '/%?41',
-    '/?%',
-    '/?a%4',
-    '/?%zz',
-    '/?%1z',
-  ]) {
+  for (const target of ['/%', '/%4', '/%g1', '/%1g', '/%%41', '/a%4/b', '/%?41']) {
     t.equal(read(target), undefined, target);
   }
 });

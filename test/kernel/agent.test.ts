@@ -62,7 +62,15 @@ if (insideNamespace(import.meta.url)) {
     const text = `keyFile: key.hex\nvirtualAddresses: [${VIRTUAL}]\nbalancers: [${BALANCER}]\n`;
     return write('node.yaml', text + (extra.includes('interface:') ? extra : `interface: eth0\n${extra}`));
   };
+  // It is there unless a test is about its absence.
+  let balancer = await fakeBalancer(peer, KEY);
+  const replaceBalancer = async (key?: string): Promise<void> => {
+    balancer.child.kill('SIGKILL');
+    if (key !== undefined) balancer = await fakeBalancer(peer, key);
+  };
+  t.setTimeout(120_000);
   t.teardown(() => {
+    balancer.child.kill('SIGKILL');
     peer.stop();
     rmSync(directory, { recursive: true, force: true });
   });
@@ -88,7 +96,7 @@ if (insideNamespace(import.meta.url)) {
   };
 
   t.test('start and stop leave the machine as it was', async (t) => {
-    const { child, lines } = await fakeBalancer(peer, KEY);
+    const { lines } = balancer;
     const agent = startAgent();
     await agent.says(/is ready/);
     t.match(agent.text, new RegExp(`balancer ${BALANCER} hears this node`));
@@ -117,7 +125,6 @@ if (insideNamespace(import.meta.url)) {
     const flags = reports.map(([text]) => Number(text));
     t.equal(flags.pop(), IxcpFlag.canAdopt | IxcpFlag.leaving);
     t.ok(flags.every((value) => value === IxcpFlag.canAdopt));
-    child.kill('SIGKILL');
   });
 
   t.test('killed, started, stopped: as it was', async (t) => {
@@ -185,6 +192,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('without a balancer it says so and goes on; a signal ends it at any time', async (t) => {
+    await replaceBalancer();
     const agent = startAgent();
     await agent.says(/no answer from 10\.99\.0\.2 yet/);
     await agent.says(/is ready/);
@@ -195,13 +203,14 @@ if (insideNamespace(import.meta.url)) {
     t.equal((await early.end('SIGTERM')).code, 0);
     t.ok(performance.now() - began < 1_000, 'without waiting for an answer');
     t.same(snapshot(), before);
+    await replaceBalancer(KEY);
   });
 
   t.test('another key', async (t) => {
-    const { child } = await fakeBalancer(peer, KEY.replace('00', '11'));
+    await replaceBalancer(KEY.replace('00', '11'));
     const line = `baton: balancer ${BALANCER} has another key (balancer and nodes need key files with the same content)`;
     await refuses(t, startAgent(), line);
-    child.kill('SIGKILL');
+    await replaceBalancer(KEY);
   });
 
   t.test('a second agent', async (t) => {
@@ -247,6 +256,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal((await down.ended).code, 1);
     t.match(down.text, /^baton: eth0: the interface is down \(/);
     run('ip', 'link', 'set', 'eth0', 'up');
+    await until('the link to be up', () => snapshot().join() === before.join());
   });
 
   const options: AgentOptions = {

@@ -51,7 +51,7 @@ function parseOptions(bytes: Uint8Array, problems: string[]): TcpOptionsSpec {
     const kind = bytes[at]!;
     if (kind === 0) {
       for (let i = at; i < bytes.length; i++)
-        if (bytes[i] !== 0) problems.push('bytes after the end of options');
+        if (bytes[i] !== 0) problems.push('TCP options go on after their end');
       break;
     }
     if (kind === 1) {

@@ -1,0 +1,306 @@
+/**
+ * The shim on a real interface: sockets that the kernel builds from a handed-over segment, what the
+ * client is sent, and what the balancer is told. A veth pair is the wire: e0 is the node's interface,
+ * on w0 the test plays client and balancer.
+ */
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { native } from '../../src/base/native.js';
+import { Port } from '../../src/datapath/datapath.js';
+import { openPacketDatapath } from '../../src/datapath/packet.js';
+import { build, type PacketSpec } from '../support/packet.js';
+import { describe, differences, type ParsedPacket, parse } from '../support/packet-parse.js';
+import { insideNamespace, run } from './namespace.js';
+import {
+  ACK,
+  BALANCER_MAC,
+  CLIENT,
+  CLIENT_PORT,
+  handoff,
+  KEY,
+  notice,
+  OWN,
+  OWN_MAC,
+  SEQ,
+  SESSION,
+  Shim,
+  VIRTUAL,
+} from './shim-fixture.js';
+
+const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4 } as const;
+const Reason = { noListener: 1, unable: 2, tupleInUse: 3 } as const;
+const REQUEST_END = (SEQ + 26) >>> 0;
+const NOTICE_BYTES = 74;
+const WAIT_MS = 2000;
+
+/** The far end of the wire: sends frames, and keeps what comes until somebody expects it. */
+class Wire {
+  private readonly datapath;
+  private readonly heard: ParsedPacket[] = [];
+
+  constructor(interfaceName: string) {
+    const info = native().interfaceInfo(interfaceName);
+    if (info === undefined) throw new Error(`no interface ${interfaceName}`);
+    this.datapath = openPacketDatapath(native(), {
+      interfaceIndex: info.index,
+      mtu: info.mtu,
+      filterProgramFd: -1,
+    });
+  }
+
+  send(spec: PacketSpec): void {
+    const frame = build(spec, KEY);
+    const offset = this.datapath.reserve(frame.length);
+    this.datapath.memory.bytes.set(frame, offset);
+    this.datapath.commit(offset, frame.length, Port.wire);
+    this.datapath.flush();
+  }
+
+  /** The next frame that fits the description; those before it that do not fit are left for later. */
+  async expect(what: string, spec: PacketSpec): Promise<ParsedPacket> {
+    const end = performance.now() + WAIT_MS;
+    for (;;) {
+      this.listen();
+      // Segments leave the veth with unfinished checksums; notices must be faultless.
+      const at = this.heard.findIndex((packet) => differences(spec, packet, spec.tcp !== undefined).length === 0);
+      if (at >= 0) return this.heard.splice(at, 1)[0]!;
+      if (performance.now() > end) {
+        throw new Error(`not heard: ${what}; instead: ${this.heard.map(describe).join(', ') || 'nothing'}`);
+      }
+      await sleep(1);
+    }
+  }
+
+  /** What came within a few ms and nobody expected, in words. */
+  async rest(): Promise<string[]> {
+    await sleep(20);
+    this.listen();
+    return this.heard.splice(0).map(describe);
+  }
+
+  close(): void {
+    this.datapath.close();
+  }
+
+  private listen(): void {
+    const receive = (offset: number, length: number): void => {
+      const packet = parse(this.datapath.memory.bytes.slice(offset, offset + length), KEY);
+      if (packet.ip?.source === VIRTUAL || packet.ip?.source === OWN) this.heard.push(packet);
+    };
+    this.datapath.poll({ receive, tick: () => {} }, () => performance.now());
+  }
+}
+
+if (insideNamespace(import.meta.url)) {
+  run('ip', 'link', 'add', 'e0', 'address', OWN_MAC, 'type', 'veth', 'peer', 'name', 'w0');
+  // The ring leaves out frames for other machines: client and balancer are one here.
+  run('ip', 'link', 'set', 'w0', 'address', BALANCER_MAC, 'arp', 'off', 'up');
+  run('ip', 'link', 'set', 'e0', 'up');
+  run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'e0');
+  run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'lo');
+  run('ip', 'neighbour', 'add', CLIENT, 'lladdr', BALANCER_MAC, 'dev', 'e0', 'nud', 'permanent');
+  run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1');
+
+  const shim = new Shim();
+  const e0 = native().interfaceInfo('e0')?.index ?? 0;
+  shim.object.attachTc('shim_egress', e0, 'egress', 2, 1);
+  shim.object.attachTc('shim_ingress', e0, 'ingress', 2, 1);
+  const wire = new Wire('w0');
+
+  const server: Server = createServer({ allowHalfOpen: true });
+  server.listen(80, VIRTUAL);
+  await once(server, 'listening');
+  t.teardown(() => {
+    server.close();
+    wire.close();
+    shim.object.close();
+  });
+
+  let nextPort = CLIENT_PORT;
+  /** A session of its own: what is sent for it, what is said about it, and the socket it gets. */
+  const newSession = (nonce = SESSION, port = nextPort++) => ({
+    adopt: (change: PacketSpec = {}) =>
+      wire.send(
+        handoff({
+          ...change,
+          ixp: { session: nonce, ...change.ixp },
+          tcp: { sourcePort: port, ...change.tcp },
+        }),
+      ),
+    told: (type: number, more: NonNullable<PacketSpec['ixcp']> = {}, session = nonce) =>
+      wire.expect(
+        `notice ${type}`,
+        notice({ ixcp: { clientPort: port, session, type, ...more } }),
+      ),
+    sent: (what: string, tcp: PacketSpec['tcp'], payload?: string) =>
+      wire.expect(what, {
+        ip: { source: VIRTUAL, destination: CLIENT },
+        tcp: { sourcePort: 80, destinationPort: port, ...tcp },
+        ...(payload === undefined ? {} : { payload }),
+      }),
+    socket: async (): Promise<{ socket: Socket; request: string }> => {
+      const [socket] = (await once(server, 'connection')) as [Socket];
+      const [data] = (await once(socket, 'data')) as [Buffer];
+      return { socket, request: data.toString() };
+    },
+  });
+  const plain = (port: number, tcp: NonNullable<PacketSpec['tcp']>): PacketSpec => {
+    const { ixp: _, ...rest } = handoff({ tcp: { sourcePort: port, ...tcp } });
+    return { ...rest, ethernet: { source: BALANCER_MAC, destination: OWN_MAC }, payload: '' };
+  };
+
+  t.test('one segment makes a connection that goes on where the balancer left it', async (t) => {
+    const port = nextPort;
+    const session = newSession();
+    const options = { timestamps: [1000, 5_000_000] } as const;
+    const ixp = { flags: 7, scales: 0x57, mss: 1200, tsval: 1000, tsecr: 5_000_000 };
+    const accepted = session.socket();
+    session.adopt({ ixp, tcp: { options } });
+    const adopted = await session.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END, reason: 0 });
+    t.equal(adopted.frame.length, NOTICE_BYTES);
+    const { socket, request } = await accepted;
+    t.match(request, /^GET \/ HTTP/);
+    t.equal(socket.remoteAddress, CLIENT);
+    t.equal(socket.localAddress, VIRTUAL);
+
+    socket.write('x'.repeat(3000));
+    const answer = await session.sent('the answer', { seq: ACK, ack: REQUEST_END });
+    t.equal(answer.tcp?.options.timestamps?.[1], 1000, 'the client hears its own clock');
+    const step = (answer.tcp?.options.timestamps?.[0] ?? 0) - 5_000_000;
+    t.ok(step >= 0 && step < 5000, 'and ours goes on');
+
+    wire.send(plain(port, { seq: REQUEST_END, ack: (ACK + 3000) >>> 0, flags: 'A', options }));
+    socket.end();
+    await session.told(Ixcp.fin, { seq: (ACK + 3000) >>> 0 });
+    await session.sent('its FIN', { flags: 'FA' });
+    socket.destroy();
+  });
+
+  t.test('the same handoff again is confirmed again, and the request is there once', async (t) => {
+    const session = newSession();
+    const accepted = session.socket();
+    session.adopt();
+    const { socket } = await accepted;
+    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    const rose = async (change: PacketSpec) => {
+      const before = shim.object.mapSums('counters', 5).slice();
+      session.adopt(change);
+      await sleep(5);
+      const after = shim.object.mapSums('counters', 5);
+      return [after[1]! - before[1]!, after[4]! - before[4]!];
+    };
+    t.strictSame(await rose({}), [1, 0]);
+    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    t.equal(socket.bytesRead, 26);
+
+    // The rest of a longer head: confirmed only when all of it is there.
+    const more = { type: 2, confirm: REQUEST_END + 8 };
+    t.strictSame(await rose({ ixp: more, tcp: { seq: REQUEST_END }, payload: 'abcd' }), [0, 1]);
+    t.strictSame(await rose({ ixp: more, tcp: { seq: REQUEST_END + 4 }, payload: 'efgh' }), [0, 1]);
+    await session.told(Ixcp.adopted, { ack: REQUEST_END + 8 });
+    t.equal(socket.bytesRead, 34);
+    socket.destroy();
+    await wire.rest();
+  });
+
+  t.test('an RST is told, and the session is not begun again', async (t) => {
+    const session = newSession();
+    const accepted = session.socket();
+    session.adopt();
+    const { socket } = await accepted;
+    socket.resetAndDestroy();
+    await session.told(Ixcp.rst, { seq: ACK });
+    await session.sent('the RST', { flags: 'RA' });
+    await wire.rest();
+    session.adopt();
+    await session.told(Ixcp.rst, { seq: ACK, ack: SEQ });
+    t.strictSame(await wire.rest(), []);
+  });
+
+  t.test('an older connection of the same port makes room', async (t) => {
+    const port = nextPort;
+    const old = newSession(1);
+    const first = old.socket();
+    old.adopt();
+    const { socket } = await first;
+    await old.told(Ixcp.adopted);
+    const broken = once(socket, 'error');
+
+    const young = newSession(2, port);
+    const second = young.socket();
+    young.adopt({ tcp: { seq: 777, ack: 999 }, ixp: { confirm: 777 } });
+    await young.told(Ixcp.adopted, { seq: 999, ack: 777 + 26 });
+    const [error] = (await broken) as [NodeJS.ErrnoException];
+    t.equal(error.code, 'ECONNRESET');
+    const { socket: next } = await second;
+    t.match(await wire.rest(), [/./], 'the ACK of the second connection, and nothing of the first');
+
+    // And one in TIME_WAIT, which the client's FIN brings about.
+    next.end();
+    await young.told(Ixcp.fin);
+    wire.send(plain(port, { seq: 777 + 26, ack: 1000, flags: 'FA' }));
+    await once(next, 'close');
+    t.match(run('ss', '-Htan', 'state', 'time-wait', `dport = ${port}`), String(port));
+    const third = newSession(3, port);
+    const again = third.socket();
+    third.adopt();
+    await third.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
+    (await again).socket.destroy();
+    t.equal(shim.object.mapSums('counters', 3)[2], 2, 'adopt_cleared');
+    await wire.rest();
+  });
+
+  t.test('a notice stays small whatever it was cut from', async (t) => {
+    const port = nextPort;
+    const session = newSession();
+    const accepted = session.socket();
+    // A closed window keeps the answer back until its FIN is there too.
+    session.adopt({ ixp: { mss: 1460 }, tcp: { window: 0 } });
+    const { socket } = await accepted;
+    socket.end('y'.repeat(9000));
+    await sleep(20);
+    await session.told(Ixcp.adopted);
+    wire.send(plain(port, { seq: REQUEST_END, ack: ACK, flags: 'A' }));
+    const fin = await session.told(Ixcp.fin);
+    t.equal(fin.frame.length, NOTICE_BYTES);
+    const last = await session.sent('the large segment', { flags: 'FPA' });
+    t.ok(last.payload.length > 2 * 1460, `its segment had ${last.payload.length} bytes`);
+    socket.destroy();
+    await wire.rest();
+  });
+
+  t.test('a handoff that can not be taken is refused, and the client hears nothing', async (t) => {
+    const refused = async (reason: number, change: PacketSpec = {}): Promise<void> => {
+      const session = newSession();
+      session.adopt(change);
+      await session.told(Ixcp.refused, { reason, seq: ACK, ack: SEQ });
+      t.strictSame(await wire.rest(), []);
+    };
+    await refused(Reason.noListener, { ixp: { service: 9 } });
+    await refused(Reason.unable, { ixp: { flags: 1, scales: 0xf7 } });
+    run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=0');
+    await refused(Reason.unable);
+    run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1');
+  });
+
+  t.test('a forged handoff is dropped, and nobody hears anything', async (t) => {
+    newSession().adopt({ ixp: { tag: 1n } });
+    t.strictSame(await wire.rest(), []);
+  });
+
+  t.test('the listener of a service may be on another address and port', async (t) => {
+    const other = createServer();
+    other.listen(8080, '127.0.0.1');
+    await once(other, 'listening');
+    shim.service(0, '127.0.0.1', 8080);
+    const session = newSession();
+    session.adopt();
+    const [socket] = (await once(other, 'connection')) as [Socket];
+    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    t.strictSame([socket.localAddress, socket.localPort, socket.remoteAddress], [VIRTUAL, 80, CLIENT]);
+    socket.destroy();
+    other.close();
+  });
+}

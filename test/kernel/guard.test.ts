@@ -1,0 +1,138 @@
+/** The guard frame by frame (BPF_PROG_TEST_RUN): what the engine's tap is given, what the kernel keeps. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { native } from '../../src/base/native.js';
+import { GUARD_COUNTERS } from '../../src/control/machine/guard.js';
+import { hostU32 } from '../../src/node/shim.js';
+import { build, type PacketSpec } from '../support/packet.js';
+import { insideNamespace } from './namespace.js';
+import {
+  addressBytes,
+  BALANCER,
+  CLIENT,
+  counted,
+  handoff,
+  join8,
+  Mark,
+  notice,
+  portBytes,
+  project,
+  VIRTUAL,
+} from './shim-fixture.js';
+
+const Verdict = { unspec: -1, drop: 2, redirect: 7 } as const;
+/** The test run's device is lo: its MAC makes a frame one for this machine. */
+const HERE = { destination: '00:00:00:00:00:00' };
+const ELSEWHERE = { destination: '02:00:00:00:00:77' };
+const PORT = 80;
+
+const to = (ip: PacketSpec['ip'], more: PacketSpec = {}): PacketSpec => ({
+  ethernet: HERE,
+  ip: { source: CLIENT, destination: VIRTUAL, ...ip },
+  tcp: { sourcePort: 40_000, destinationPort: PORT, flags: 'S' },
+  ...more,
+});
+const icmp = (type: number, destination = VIRTUAL): PacketSpec => ({
+  ethernet: HERE,
+  ip: { source: CLIENT, destination },
+  icmp: { type, code: 0, quoted: new Uint8Array(28) },
+});
+const otherPort = { tcp: { sourcePort: 40_000, destinationPort: PORT + 1, flags: 'S' } };
+
+/** [what, frame, mark, given to the engine, verdict at ingress, counter at ingress] */
+const FRAMES: readonly (readonly [string, PacketSpec, number, boolean, number, string[]])[] = [
+  ['a SYN to a virtual server', to({}), 0, true, Verdict.drop, ['kept_virtual']],
+  [
+    'one with IPv4 options',
+    to({ options: Uint8Array.of(1, 1, 1, 0) }),
+    0,
+    true,
+    Verdict.drop,
+    ['kept_virtual'],
+  ],
+  ['one with a header length of 4', to({ words: 4 }), 0, true, Verdict.drop, ['kept_virtual']],
+  ['a first fragment', to({ moreFragments: true }), 0, true, Verdict.drop, ['kept_virtual']],
+  ['a later fragment, of which nobody knows the port', to({ fragmentOffset: 2 }), 0, true, Verdict.unspec, []],
+  ['another port of the virtual address', to({}, otherPort), 0, false, Verdict.unspec, []],
+  ['the same port of another address', to({ destination: BALANCER }), 0, false, Verdict.unspec, []],
+  ['UDP to the virtual address', to({ protocol: 17 }), 0, false, Verdict.unspec, []],
+  ['IPv6', to({}, { ethernet: { ...HERE, type: 0x86dd } }), 0, false, Verdict.unspec, []],
+  ['destination unreachable', icmp(3), 0, true, Verdict.unspec, []],
+  ['time exceeded', icmp(11), 0, true, Verdict.unspec, []],
+  ['parameter problem', icmp(12), 0, true, Verdict.unspec, []],
+  ['a ping', icmp(8), 0, false, Verdict.unspec, []],
+  ['destination unreachable for another address', icmp(3, BALANCER), 0, false, Verdict.unspec, []],
+  ['a notice', notice({ ethernet: HERE }), 0, true, Verdict.drop, ['kept_notice']],
+  [
+    'a notice to another machine',
+    notice({ ethernet: HERE, ip: { destination: CLIENT } }),
+    0,
+    false,
+    Verdict.unspec,
+    [],
+  ],
+  ['IXP from the wire', handoff({ ethernet: HERE }), 0, false, Verdict.drop, ['drop_ixp']],
+  ['IXP of the engine', handoff({ ethernet: HERE }), Mark.inject, false, Verdict.unspec, []],
+  ['IXP that waited', handoff({ ethernet: HERE }), Mark.retry, false, Verdict.unspec, []],
+  ['TCP of the engine', to({}), Mark.inject, false, Verdict.unspec, []],
+  ['a SYN with a mark of somebody else', to({}), 7, true, Verdict.drop, ['kept_virtual']],
+];
+
+if (insideNamespace(import.meta.url)) {
+  const guard = native().loadBpf(join(project, 'build', 'bpf', 'guard.bpf.o'));
+  t.teardown(() => guard.close());
+  guard.mapUpdate('own', hostU32(0), addressBytes(BALANCER));
+  guard.mapUpdate('virtual_addresses', addressBytes(VIRTUAL), hostU32(1));
+  const server = join8(addressBytes(VIRTUAL), portBytes(PORT), Uint8Array.of(0, 0));
+  guard.mapUpdate('virtual_servers', server, hostU32(0));
+
+  const check = (program: string, frame: Uint8Array, mark: number) => {
+    let result = { verdict: 0, frame, mark };
+    const counters = counted(guard, GUARD_COUNTERS, () => {
+      result = guard.testRun(program, frame, { mark });
+    });
+    return { verdict: result.verdict, mark: result.mark, counters };
+  };
+
+  t.test('the counters have the names that the balancer shows', async (t) => {
+    const header = readFileSync(join(project, 'kernel-shim', 'counters.h'), 'utf8');
+    const list = /GUARD_COUNTERS\(X\)(.*?)\n\n/s.exec(header)?.[1] ?? '';
+    const names = [...list.matchAll(/X\((\w+),/g)].map(([, name = '']) => name.toLowerCase());
+    t.strictSame(names, GUARD_COUNTERS);
+  });
+
+  t.test('the tap', async (t) => {
+    for (const [name, spec, mark, given] of FRAMES) {
+      const frame = build(spec);
+      // Without the Ethernet header: that is where a test run of a socket filter begins to count.
+      const { verdict, counters } = check('guard_filter', frame, mark);
+      t.equal(verdict, given ? frame.length - 14 : 0, name);
+      t.strictSame(counters, given ? ['seen'] : [], `${name}: counters`);
+    }
+    const overheard = check('guard_filter', build(to({}, { ethernet: ELSEWHERE })), 0);
+    t.equal(overheard.verdict, 0, 'a frame for another MAC address');
+  });
+
+  t.test('ingress', async (t) => {
+    for (const [name, spec, mark, , verdict, counters] of FRAMES) {
+      t.strictSame(check('guard_ingress', build(spec), mark), { verdict, mark, counters }, name);
+    }
+  });
+
+  t.test('egress', async (t) => {
+    const { unspec, redirect } = Verdict;
+    const frame = build(to({}));
+    t.strictSame(check('guard_egress', frame, 0), { verdict: unspec, mark: 0, counters: [] });
+    t.strictSame(check('guard_egress', frame, 7), { verdict: unspec, mark: 7, counters: [] });
+    const turned = { verdict: redirect, mark: Mark.inject, counters: ['turned'] };
+    t.strictSame(check('guard_egress', frame, Mark.inject), turned);
+  });
+
+  t.test('a SYN cut at every length never reaches the kernel once its address is known', async (t) => {
+    const whole = build(to({}));
+    for (let length = 34; length < whole.length; length++) {
+      t.equal(check('guard_ingress', whole.subarray(0, length), 0).verdict, Verdict.drop, `${length} bytes`);
+    }
+  });
+}

@@ -1,0 +1,359 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import type { BatonError } from '../../src/base/errors.js';
+import { DESCRIPTOR_WORDS, native } from '../../src/base/native.js';
+import { ArpPort } from '../../src/control/machine/arp-port.js';
+import { parseListening } from '../../src/control/machine/listeners.js';
+import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
+import { type NeighbourChange, NeighbourWatch } from '../../src/control/machine/neighbours.js';
+import { type ArpPacket, buildArpRequest } from '../../src/wire/arp.js';
+import { formatMac } from '../../src/wire/ethernet.js';
+import { parseIpv4 } from '../../src/wire/ipv4.js';
+import { insideNamespace, macOf, Peer, run, until } from './namespace.js';
+import { snapshot } from './program.js';
+
+const OWN = '10.99.0.2';
+const PEER = '10.99.0.3';
+const PEER_MAC = '02:00:00:00:00:03';
+const VIRTUAL = '10.99.0.100';
+const number = (address: string): number => parseIpv4(address) ?? 0;
+
+if (insideNamespace(import.meta.url)) {
+  const peer = await Peer.make('eth0', `${PEER}/24`, PEER_MAC);
+  run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth0');
+  const directory = join(mkdtempSync(join(tmpdir(), 'baton-machine-')), 'run');
+  t.setTimeout(120_000);
+  t.teardown(() => {
+    peer.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  const before = snapshot();
+  const warnings: string[] = [];
+  const lost: BatonError[] = [];
+  const options: MachineOptions = {
+    interface: 'eth0',
+    address: undefined,
+    key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
+    virtualServers: [
+      { name: 'www', address: VIRTUAL, port: 80 },
+      { name: 'api', address: VIRTUAL, port: 8080 },
+    ],
+    services: new Map([[2, 40_004]]),
+    log: { warn: (message) => warnings.push(message) },
+    onLost: (error) => lost.push(error),
+    stateDirectory: directory,
+  };
+  const nothingLeft = (t: Test): void => {
+    t.same(snapshot(), before);
+    t.same(readdirSync(directory), []);
+  };
+  const index = (): number => native().interfaceInfo('eth0')?.index ?? 0;
+  /** ARP packets that come in here, the engine's place being taken by nobody. */
+  const listen = (script: string): { text: () => string; stop: () => void } => {
+    const child = peer.script(script);
+    let text = '';
+    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
+      text += part;
+    });
+    return { text: () => text, stop: () => child.kill('SIGKILL') };
+  };
+  /** Prints ARP packets that reach the peer. */
+  const arpListener = `import('${new URL('../../src/control/machine/arp-port.js', import.meta.url)}').then(async (m) => {
+    const { native } = await import('${new URL('../../src/base/native.js', import.meta.url)}');
+    new m.ArpPort(native().interfaceInfo('eth0').index, (p) => console.log(Buffer.from(p.senderMac).toString('hex'), p.operation, p.senderAddress, p.targetAddress));
+    console.log('listening');
+  });`;
+
+  t.beforeEach(() => {
+    warnings.length = 0;
+  });
+
+  t.test('all of it, in its order, and back', async (t) => {
+    const heard = listen(arpListener);
+    await until('the listener', () => heard.text().includes('listening'));
+    const machine = await Machine.prepare(options);
+    t.equal(machine.address, OWN);
+    t.ok(machine.filterProgramFd >= 0);
+    const filters = run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress');
+    t.match(filters, /pref 1 .*guard_ingress[\s\S]*pref 2 .*shim_ingress/);
+    t.match(run('tc', 'filter', 'show', 'dev', 'eth0', 'egress'), /guard_egress[\s\S]*shim_egress/);
+    t.notMatch(run('ip', 'address', 'show'), VIRTUAL, 'no address before the engine is there');
+    await machine.takeAddresses();
+    t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
+    const mac = Buffer.from(machine.info.mac).toString('hex');
+    const lines = (text: string): number => heard.text().split(text).length - 1;
+    await until('two announcements', () => lines(`${mac} 1 ${number(VIRTUAL)} ${number(VIRTUAL)}`) === 2);
+    t.equal(lines(`${mac} 1 0 ${number(VIRTUAL)}`), 3, 'after three probes');
+    heard.stop();
+
+    t.test("the kernel never answers for a virtual server's port, and does for others", async (t) => {
+      const connect = (port: number, address: string): string =>
+        `require('net').connect(${port}, '${address}').on('error', (e) => { console.log(e.code); process.exit(); });`;
+      const ours = listen(connect(80, VIRTUAL));
+      const other = listen(connect(81, VIRTUAL));
+      const own = listen(connect(80, OWN));
+      await until('refusals', () => other.text() !== '' && own.text() !== '');
+      t.equal(other.text(), 'ECONNREFUSED\n');
+      t.equal(own.text(), 'ECONNREFUSED\n');
+      t.equal(ours.text(), '');
+      ours.stop();
+      t.ok(machine.counters().guard.kept_virtual >= 1);
+      t.equal(machine.counters().shim.adopted, 0);
+    });
+
+    t.test('the filter gives a ring what concerns it, and nothing else', async (t) => {
+      const ring = native().openPacketRing({
+        interfaceIndex: index(),
+        receiveBlocks: 4,
+        receiveBlockBytes: 65_536,
+        retireMs: 1,
+        transmitSlots: 32,
+        transmitSlotBytes: 2_048,
+        injectMark: 0x42540001,
+        filterProgramFd: machine.filterProgramFd,
+      });
+      const seen: number[] = [];
+      const bytes = new DataView(ring.memory);
+      const descriptors = new Uint32Array(64 * DESCRIPTOR_WORDS);
+      ring.start(() => {
+        const count = ring.receive(descriptors);
+        for (let at = 0; at < count; at++)
+          seen.push(bytes.getUint16((descriptors[at * DESCRIPTOR_WORDS] ?? 0) + 36));
+        ring.flush(descriptors, 0);
+      });
+      const source = `for (const [p, a] of [[81, '${VIRTUAL}'], [80, '${OWN}'], [80, '${VIRTUAL}'], [8080, '${VIRTUAL}']]) require('net').connect(p, a).on('error', () => {});`;
+      const client = listen(source);
+      await until('both virtual servers', () => seen.includes(80) && seen.includes(8080));
+      t.same(new Set(seen), new Set([80, 8080]));
+      client.stop();
+      ring.close();
+    });
+
+    t.test('a second balancer on this interface', async (t) => {
+      const set = snapshot();
+      await t.rejects(Machine.prepare(options), {
+        code: 'BATON_IN_USE',
+        message: 'another balancer is running on this interface',
+      });
+      t.same(snapshot(), set);
+    });
+
+    t.test('what somebody takes away comes back', async (t) => {
+      run('ip', 'address', 'del', `${VIRTUAL}/32`, 'dev', 'eth0');
+      run('tc', 'filter', 'del', 'dev', 'eth0', 'ingress', 'pref', '1');
+      await until('repairs', () => warnings.length >= 2, 8_000);
+      t.same(warnings, [
+        'tc filter guard_ingress (ingress) was gone, and is back',
+        `address ${VIRTUAL}/32 on eth0 was gone, and is back`,
+      ]);
+    });
+
+    t.test('stop', async (t) => {
+      await machine.stop();
+      nothingLeft(t);
+      t.throws(() => machine.counters(), { message: 'the balancer has stopped' });
+    });
+  });
+
+  t.test('an address that somebody else has', async (t) => {
+    peer.run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'eth0');
+    await t.rejects(Machine.prepare(options), {
+      code: 'BATON_IN_USE',
+      message: `${VIRTUAL} is already in use by ${PEER_MAC}`,
+    });
+    nothingLeft(t);
+    peer.run('ip', 'address', 'del', `${VIRTUAL}/32`, 'dev', 'eth0');
+  });
+
+  t.test('an address that somebody else is about to take', async (t) => {
+    const script = `Promise.all([import('${new URL('../../src/control/machine/arp-port.js', import.meta.url)}'), import('${new URL('../../src/base/native.js', import.meta.url)}'), import('${new URL('../../src/wire/arp.js', import.meta.url)}')]).then(([m, n, a]) => {
+      const info = n.native().interfaceInfo('eth0');
+      const port = new m.ArpPort(info.index);
+      setInterval(() => port.send(a.buildArpRequest(info.mac, 0, ${number(VIRTUAL)})), 50);
+      console.log('probing');
+    });`;
+    const other = listen(script);
+    await until('the other', () => other.text().includes('probing'));
+    await t.rejects(Machine.prepare(options), { message: `${VIRTUAL} is already in use by ${PEER_MAC}` });
+    other.stop();
+    nothingLeft(t);
+  });
+
+  t.test('a port that is bound', async (t) => {
+    const bind = (host: string, port: number, ipv6Only = false): Promise<Server> =>
+      new Promise((resolve) => {
+        const server = createServer().listen({ host, port, ipv6Only }, () => resolve(server));
+      });
+    const close = (server: Server): Promise<void> => new Promise((resolve) => server.close(() => resolve()));
+    const own = await bind(OWN, 80);
+    const onlyIpv6 = await bind('::', 8080, true);
+    const machine = await Machine.prepare(options);
+    await machine.stop();
+    t.pass("the machine's own address and IPv6 are others");
+    await close(own);
+    await close(onlyIpv6);
+
+    const any = await bind('0.0.0.0', 80);
+    const holder = `${readFileSync('/proc/self/comm', 'utf8').trim()} (process ${process.pid})`;
+    await t.rejects(Machine.prepare(options), {
+      code: 'BATON_IN_USE',
+      message: `port 80 of every address is already bound by ${holder}, and virtual server www is ${VIRTUAL}:80`,
+    });
+    await close(any);
+    const both = await bind('::', 8080);
+    await t.rejects(Machine.prepare(options), {
+      message: /^port 8080 of every address is already bound by /,
+    });
+    await close(both);
+    run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'lo');
+    const virtual = await bind(VIRTUAL, 8080);
+    await t.rejects(Machine.prepare(options), {
+      message: /^port 8080 of 10\.99\.0\.100 is already bound by /,
+    });
+    await close(virtual);
+    run('ip', 'address', 'del', `${VIRTUAL}/32`, 'dev', 'lo');
+    nothingLeft(t);
+  });
+
+  t.test('a start that fails late', async (t) => {
+    run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
+    const { loadObject } = await import('../../src/node/shim.js');
+    const shim = loadObject('shim');
+    shim.attachTc('shim_egress', index(), 'egress', 1, 1);
+    const occupied = snapshot();
+    await t.rejects(Machine.prepare(options), {
+      code: 'BATON_IN_USE',
+      message: 'tc filters with priority 1 at egress belong to another program (shim_egress)',
+    });
+    t.same(snapshot(), occupied);
+    shim.close();
+    run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
+    nothingLeft(t);
+    await t.rejects(Machine.prepare({ ...options, adoptFunction: 'bpf_no_such_function' }), {
+      code: 'BATON_KERNEL',
+    });
+    await t.rejects(Machine.prepare({ ...options, interface: 'eth9' }), { code: 'BATON_INTERFACE' });
+    nothingLeft(t);
+  });
+
+  t.test('killed, started, stopped: as it was', async (t) => {
+    const { services, log: _, onLost: __, key, ...plain } = options;
+    const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
+    const script = `import('${new URL('../../src/control/machine/machine.js', import.meta.url)}').then(async (m) => {
+      const given = ${given};
+      const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log: { warn: console.log } });
+      await machine.takeAddresses();
+      console.log('taken');
+      setInterval(() => {}, 1000);
+    });`;
+    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    child.kill('SIGKILL');
+    await exited;
+    t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
+    const refused = listen(
+      `require('net').connect(80, '${VIRTUAL}').on('error', (e) => console.log(e.code)); setTimeout(() => process.exit(), 300);`,
+    );
+    await sleep(400);
+    t.equal(refused.text(), '', 'not even a dead balancer lets the kernel answer');
+    const machine = await Machine.prepare(options);
+    t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
+    await machine.takeAddresses();
+    await machine.stop();
+    nothingLeft(t);
+    t.same(warnings, []);
+  });
+
+  t.test('ARP in both directions', async (t) => {
+    const packets: ArpPacket[] = [];
+    const port = new ArpPort(index(), (packet) => packets.push(packet));
+    const mac = native().interfaceInfo('eth0')?.mac ?? new Uint8Array(6);
+    // More than the ring has slots for.
+    for (let sent = 0; sent < 100; sent++) {
+      port.send(buildArpRequest(mac, number(OWN), number(PEER)));
+      await sleep(1);
+    }
+    await until('100 answers', () => packets.length >= 100);
+    t.ok(
+      packets.every(
+        (packet) => packet.senderAddress === number(PEER) && formatMac(packet.senderMac) === PEER_MAC,
+      ),
+    );
+    port.close();
+  });
+
+  t.test('neighbours', async (t) => {
+    const changes: NeighbourChange[] = [];
+    run('ip', 'neigh', 'flush', 'dev', 'eth0');
+    const watch = new NeighbourWatch({
+      interface: 'eth0',
+      addresses: [PEER, '10.99.0.66', '192.0.2.1', '198.51.100.1'],
+      onChange: (change) => changes.push(change),
+    });
+    run('ip', 'route', 'add', '192.0.2.1', 'dev', 'eth0');
+    const began = performance.now();
+    await watch.start();
+    const of = (node: number): NeighbourChange[] => changes.filter((change) => change.node === node);
+    await until('the first', () => of(0).length === 1, 500);
+    t.ok(performance.now() - began < 500, 'at once');
+    t.same(of(0), [{ node: 0, mac: macOf(PEER_MAC), why: '' }]);
+    t.same(of(3), [{ node: 3, mac: undefined, why: '198.51.100.1 is not on the link of eth0' }]);
+    await until('silence', () => of(1).length === 1 && of(2).length === 1, 6_000);
+    t.same(of(1), [{ node: 1, mac: undefined, why: '10.99.0.66 does not answer ARP' }]);
+    t.same(
+      of(2),
+      [{ node: 2, mac: undefined, why: '192.0.2.1 does not answer ARP' }],
+      'a route has it on the link',
+    );
+
+    peer.run('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:33');
+    peer.run('ip', 'address', 'add', '10.99.0.66/24', 'dev', 'eth0');
+    run('ip', 'neigh', 'flush', 'dev', 'eth0');
+    await until('the new ones', () => of(0).length === 2 && of(1).length === 2, 6_000);
+    t.same(of(0)[1], { node: 0, mac: macOf('02:00:00:00:00:33'), why: '' }, 'without being lost in between');
+    t.same(of(1)[1], { node: 1, mac: macOf('02:00:00:00:00:33'), why: '' });
+
+    run('ip', 'link', 'set', 'eth0', 'down');
+    await until('the interface to be down', () => of(0).length === 3);
+    t.same(of(0)[2], { node: 0, mac: undefined, why: 'interface eth0 is down' });
+    run('ip', 'link', 'set', 'eth0', 'up');
+    await until('it is back', () => of(0).length === 4, 6_000);
+    watch.stop();
+  });
+
+  t.test('an interface that goes away', async (t) => {
+    const machine = await Machine.prepare(options);
+    await machine.takeAddresses();
+    run('ip', 'link', 'del', 'eth0');
+    await until('the loss', () => lost.length === 1, 8_000);
+    t.equal(lost[0]?.toLine(), 'eth0: the interface is gone (start the balancer again)');
+    await machine.stop();
+    t.same(readdirSync(directory), []);
+  });
+
+  t.test('the listening sockets of /proc/net/tcp', async (t) => {
+    const text = [
+      '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode',
+      '   0: 6400630A:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0',
+      '   1: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4712 1 0',
+      '   2: 0100007F:0050 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4713 1 0',
+      '   3: 00000000000000000000000000000000:0050 0:0 0A 0 0 0 0 0 4714',
+      '   4: 0000000000000000FFFF00006400630A:0051 0:0 0A 0:0 0:0 0 0 0 4715 1 0',
+      '   5: 00000000000000000000000001000000:0051 0:0 0A 0:0 0:0 0 0 0 4716 1 0',
+      'nonsense',
+    ].join('\n');
+    t.match(parseListening(text), [
+      { address: VIRTUAL, port: 80, inode: '4711' },
+      { address: '0.0.0.0', port: 8080, inode: '4712' },
+      { address: undefined, port: 80 },
+      { address: VIRTUAL, port: 81, inode: '4715' },
+    ]);
+    t.equal(parseListening(text).length, 4);
+  });
+}

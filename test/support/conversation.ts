@@ -1,0 +1,376 @@
+/**
+ * Conversations with the engine: literal packets are sent and expected at times in ms, and time
+ * passes only between them. Beneath are the memory datapath, and a dispatcher that knows a few
+ * paths by heart, so that a test here depends on neither HTTP nor the directory.
+ *
+ *     const talk = new Conversation(t);
+ *     talk.send(0, fromClient({ flags: 'S', seq: 1000 }));
+ *     talk.expect(0, toClient({ flags: 'SA', seq: 5000, ack: 1001 }));
+ *     talk.end(0);
+ */
+import type { Test } from 'tap';
+import { type CounterName, Counters } from '../../src/base/counters.js';
+import { Port, type PortNumber } from '../../src/datapath/datapath.js';
+import { type Dispatcher, LOCAL_NODE, Verdict, type VerdictCode } from '../../src/tcp/dispatcher.js';
+import { Engine } from '../../src/tcp/engine.js';
+import { NodeTable } from '../../src/tcp/node-table.js';
+import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/tcp/options.js';
+import { MemoryDatapath, type SentFrame } from './memory.js';
+import {
+  addressNumber,
+  build,
+  type IxcpSpec,
+  type IxpSpec,
+  macBytes,
+  type PacketSpec,
+  type TcpSpec,
+} from './packet.js';
+import { describe, differences, type ParsedPacket, parse } from './packet-parse.js';
+
+export const CLIENT = { address: '10.1.0.1', port: 40_000, mac: '02:00:00:00:00:01' } as const;
+export const SERVER = { address: '10.9.0.100', port: 80 } as const;
+export const BALANCER = { address: '10.9.0.2', mac: '02:00:00:00:00:bb' } as const;
+export const NODES = [
+  { address: '10.9.0.10', mac: '02:00:00:00:00:10' },
+  { address: '10.9.0.11', mac: '02:00:00:00:00:11' },
+  { address: '10.9.0.12', mac: '02:00:00:00:00:12' },
+] as const;
+export const KEY = Uint8Array.from({ length: 16 }, (_, i) => i * 7);
+/** Our initial sequence number in every conversation that does not ask for another. */
+export const ISN = 5000;
+/** Session number of a conversation's first session; they count up. */
+export const FIRST_NONCE = 100;
+export const HEAD_BYTES = 4096;
+export const MTU = 1500;
+/** What a SYN/ACK offers: the MTU less IPv4, TCP and IXP headers. */
+export const MSS = 1424;
+export const NOTICE = { adopted: 1, refused: 2, fin: 3, reset: 4, report: 5, welcome: 6, badKey: 7 } as const;
+export const IXP_TYPE = { adopt: 1, segment: 2 } as const;
+
+/** Timers are kept in ticks of this many ms, and so may be late by as much. */
+const SLACK_MS = 10;
+
+/** What the test dispatcher knows: path to nodes. */
+export const RESOURCES: Readonly<Record<string, readonly number[]>> = {
+  '/0': [0],
+  '/1': [1],
+  '/01': [0, 1],
+  '/012': [0, 1, 2],
+};
+const PATHS = Object.keys(RESOURCES);
+
+/** GET of a path that the test dispatcher knows. */
+export function get(path: string): string {
+  return `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+}
+
+/** Reads heads as far as their end, line and limit; picks holders in their order. */
+class KnownPaths implements Dispatcher {
+  resume = 0;
+  resource = -1;
+  requestStart = 0;
+  requestEnd = 0;
+  pickedBit = 0;
+  /** Bytes looked at, in all. */
+  looked = 0;
+
+  constructor(private readonly nodes: NodeTable) {}
+
+  inspect(bytes: Uint8Array, start: number, end: number, resume: number): VerdictCode {
+    const text = Buffer.from(bytes.subarray(start, end)).toString('latin1');
+    this.looked += text.length - resume;
+    if (text.startsWith('BAD')) return Verdict.badRequest;
+    const stop = text.indexOf('\r\n\r\n');
+    if (stop < 0) {
+      this.resume = text.length;
+      return text.length > HEAD_BYTES ? Verdict.headTooLarge : Verdict.incomplete;
+    }
+    if (stop + 4 > HEAD_BYTES) return Verdict.headTooLarge;
+    const [method = '', path = ''] = text.split(' ');
+    this.requestStart = 0;
+    this.requestEnd = method.length + 1 + path.length;
+    this.resource = PATHS.indexOf(path);
+    return this.resource < 0 ? Verdict.notFound : Verdict.found;
+  }
+
+  pick(resource: number, tried: number, _virtualServer: number, now: number): number {
+    const holders = RESOURCES[PATHS[resource]!]!;
+    for (let i = 0; i < holders.length; i++) {
+      if ((tried & (1 << i)) !== 0 || !this.nodes.takesHandoffs(holders[i]!, now)) continue;
+      this.pickedBit = 1 << i;
+      return holders[i]!;
+    }
+    return -1;
+  }
+}
+
+/** A segment of the client; its port and addresses are the usual ones unless they stand there. */
+export function fromClient(tcp: TcpSpec, payload?: Uint8Array | string, rest: PacketSpec = {}): PacketSpec {
+  return {
+    ...rest,
+    ethernet: { source: CLIENT.mac, destination: BALANCER.mac, ...rest.ethernet },
+    ip: { source: CLIENT.address, destination: SERVER.address, ...rest.ip },
+    tcp: { sourcePort: CLIENT.port, destinationPort: SERVER.port, ...tcp },
+    ...(payload === undefined ? {} : { payload }),
+  };
+}
+
+/** What the balancer sends to the client itself: never any text. */
+export function toClient(tcp: TcpSpec, rest: PacketSpec = {}): PacketSpec {
+  return {
+    ethernet: { source: BALANCER.mac, destination: CLIENT.mac, ...rest.ethernet },
+    ip: { source: SERVER.address, destination: CLIENT.address, ttl: 64, tos: 0, ...rest.ip },
+    tcp: { sourcePort: SERVER.port, destinationPort: CLIENT.port, urgent: 0, ...tcp },
+    payload: '',
+    trailer: new Uint8Array(0),
+  };
+}
+
+/** What the balancer sends in IXP, to node `node` or (LOCAL_NODE) to itself. */
+export function inIxp(node: number, ixp: IxpSpec, tcp: TcpSpec, payload?: Uint8Array | string): PacketSpec {
+  return {
+    ethernet: { source: BALANCER.mac, destination: node === LOCAL_NODE ? BALANCER.mac : NODES[node]!.mac },
+    ip: { source: CLIENT.address, destination: SERVER.address, protocol: 253, tos: 0, ttl: 64 },
+    ixp: { version: 1, length: 36, balancer: BALANCER.address, session: FIRST_NONCE, ...ixp },
+    tcp: { sourcePort: CLIENT.port, destinationPort: SERVER.port, ...tcp },
+    ...(payload === undefined ? {} : { payload }),
+    trailer: new Uint8Array(0),
+  };
+}
+
+/** A notice of node `node`, or of the balancer's own shim. */
+export function notice(node: number, type: number, ixcp: IxcpSpec = {}): PacketSpec {
+  const from = node === LOCAL_NODE ? BALANCER : NODES[node]!;
+  return {
+    ethernet: { source: from.mac, destination: BALANCER.mac },
+    ip: { source: from.address, destination: BALANCER.address },
+    ixcp: {
+      type,
+      session: FIRST_NONCE,
+      client: CLIENT.address,
+      clientPort: CLIENT.port,
+      virtualAddress: SERVER.address,
+      virtualPort: SERVER.port,
+      ...ixcp,
+    },
+  };
+}
+
+export interface ConversationOptions {
+  limits?: Partial<Limits>;
+  timeouts?: Partial<Timeouts>;
+  /** Initial sequence number, or undefined to have the engine make one by RFC 6528. */
+  isn?: number | undefined;
+  /** ms on the engine's clock when the conversation begins. */
+  start?: number;
+  mtu?: number;
+}
+
+interface Heard {
+  time: number;
+  sent: SentFrame;
+  packet: ParsedPacket;
+}
+
+export class Conversation {
+  readonly counters = new Counters();
+  readonly nodes = new NodeTable(
+    NODES.map(({ address }) => ({ address: addressNumber(address), weight: 1 })),
+  );
+  readonly dispatcher = new KnownPaths(this.nodes);
+  readonly datapath = new MemoryDatapath();
+  readonly engine: Engine;
+  /** What the observer was told, a word or two each. */
+  readonly events: string[] = [];
+  private readonly start: number;
+  private readonly heard: Heard[] = [];
+  private now = 0;
+
+  constructor(
+    private readonly t: Test,
+    options: ConversationOptions = {},
+  ) {
+    this.start = options.start ?? 1_000_000;
+    const secret = new Uint8Array(32);
+    new DataView(secret.buffer).setUint32(20, FIRST_NONCE - 1);
+    const isn = 'isn' in options ? options.isn : ISN;
+    const engineOptions: EngineOptions = {
+      address: addressNumber(BALANCER.address),
+      mac: macBytes(BALANCER.mac),
+      mtu: options.mtu ?? MTU,
+      key: KEY,
+      secret,
+      virtualServers: [{ address: addressNumber(SERVER.address), port: SERVER.port }],
+      limits: {
+        sessions: 64,
+        halfOpen: 32,
+        headBytes: HEAD_BYTES,
+        heads: 32,
+        handoffTries: 2,
+        synAckTries: 5,
+        ...options.limits,
+      },
+      timeouts: {
+        synAck: 1000,
+        head: 10_000,
+        handoff: 300,
+        idle: 900_000,
+        closing: 60_000,
+        linger: 5_000,
+        ...options.timeouts,
+      },
+      observer: this.observer(),
+      ...(isn === undefined ? {} : { initialSequence: () => isn }),
+    };
+    for (let i = 0; i < NODES.length; i++) this.nodes.setMac(i, macBytes(NODES[i]!.mac));
+    this.engine = new Engine(engineOptions, this.nodes, this.dispatcher, this.datapath, this.counters);
+    this.engine.tick(this.start);
+  }
+
+  /** At `time` a frame comes in. */
+  send(time: number, packet: PacketSpec | Uint8Array, flags = 0): void {
+    this.advance(time);
+    const frame = packet instanceof Uint8Array ? packet : build(packet, KEY);
+    const offset = this.datapath.place(frame, flags);
+    this.engine.receive(offset, frame.length, flags, this.start + this.now);
+    this.collect();
+    this.datapath.flush();
+  }
+
+  /** At `time`, or as little later as timers may be, the engine sends this next. */
+  expect(time: number, expected: PacketSpec, port: PortNumber = Port.wire): ParsedPacket {
+    while (this.heard.length === 0 && this.now < time + SLACK_MS) this.advance(Math.max(time, this.now + 1));
+    const next = this.heard.shift();
+    if (next === undefined) {
+      this.t.fail(`nothing was sent at ${time} ms`, { expected });
+      throw new Error(`nothing was sent at ${time} ms`);
+    }
+    const lines = differences(expected, next.packet);
+    if (next.time < time || next.time > time + SLACK_MS)
+      lines.unshift(`sent at ${next.time} ms, not ${time}`);
+    if (next.sent.port !== port) lines.unshift(`sent to port ${next.sent.port}`);
+    if (lines.length > 0) this.t.fail(`${next.time} ms: ${lines.join('; ')}: ${describe(next.packet)}`);
+    else this.t.pass(`${time} ms: ${describe(next.packet)}`);
+    return next.packet;
+  }
+
+  /** The engine passes on the frame that was received last, with only its MAC addresses changed. */
+  expectForwarded(time: number, node: number, original: PacketSpec | Uint8Array, flags = 0): void {
+    const frame = (original instanceof Uint8Array ? original : build(original, KEY)).slice();
+    const mac = node === LOCAL_NODE ? BALANCER.mac : NODES[node]!.mac;
+    frame.set(macBytes(mac), 0);
+    frame.set(macBytes(BALANCER.mac), 6);
+    const next = this.heard.shift();
+    if (next === undefined) {
+      this.t.fail(`nothing was passed on at ${time} ms`);
+      return;
+    }
+    this.t.equal(
+      Buffer.from(next.sent.frame).toString('hex'),
+      Buffer.from(frame).toString('hex'),
+      'all other bytes are equal',
+    );
+    this.t.ok(next.sent.received !== undefined, 'it was passed on in place');
+    this.t.equal(next.sent.flags, flags, 'its flags are as received');
+    this.t.equal(next.sent.port, node === LOCAL_NODE ? Port.local : Port.wire);
+    this.t.equal(next.time, time);
+  }
+
+  /** Time passes until `time`, and nothing is sent that was not expected. */
+  quiet(time: number): void {
+    this.advance(time);
+    const [next] = this.heard;
+    if (next !== undefined) this.t.fail(`sent at ${next.time} ms: ${describe(next.packet)}`);
+    this.heard.length = 0;
+  }
+
+  /** The last thing said: nothing more until `time`, and the table is empty or not. */
+  end(time: number, sessions?: number): void {
+    this.quiet(time);
+    if (sessions !== undefined)
+      this.t.equal(this.engine.sessions.size, sessions, `${sessions} sessions are left`);
+  }
+
+  /** Counters that must have these values. */
+  counted(values: Partial<Record<CounterName, number>>): void {
+    for (const [name, value] of Object.entries(values)) {
+      this.t.equal(this.counters.get(name as CounterName), value, `${name} is ${value}`);
+    }
+  }
+
+  /** SYN, SYN/ACK and ACK of the usual client at `time`: without options, from 1000 and 5000. */
+  handshake(time: number, syn: TcpSpec = {}, rest: PacketSpec = {}): ParsedPacket {
+    const seq = syn.seq ?? 1000;
+    const port = syn.sourcePort ?? CLIENT.port;
+    this.send(time, fromClient({ flags: 'S', seq, ...syn }, undefined, rest));
+    const answer = this.expect(
+      time,
+      toClient({ flags: 'SA', destinationPort: port, ack: (seq + 1) >>> 0 }, reversed(rest)),
+    );
+    const ack = (answer.tcp!.seq + 1) >>> 0;
+    const stamps = answer.tcp!.options.timestamps;
+    const options =
+      stamps === undefined ? {} : { timestamps: [syn.options!.timestamps![0], stamps[0]] as const };
+    this.send(
+      time,
+      fromClient({ flags: 'A', sourcePort: port, seq: (seq + 1) >>> 0, ack, options }, undefined, rest),
+    );
+    return answer;
+  }
+
+  /** A session of the usual client that node 0 has taken: GET /0, confirmed at `time`. */
+  passing(time: number, path = '/0', node = 0): number {
+    this.handshake(time);
+    const request = get(path);
+    this.send(time, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
+    this.expect(
+      time,
+      inIxp(node, { type: IXP_TYPE.adopt }, { flags: 'PA', seq: 1001, ack: ISN + 1 }, request),
+    );
+    this.send(time, notice(node, NOTICE.adopted, { seq: ISN + 1, ack: 1001 + request.length }));
+    return 1001 + request.length;
+  }
+
+  private advance(time: number): void {
+    while (this.now < time) {
+      this.now = Math.min(time, this.now + 1);
+      this.engine.tick(this.start + this.now);
+      this.collect();
+    }
+  }
+
+  private collect(): void {
+    for (const sent of this.datapath.take()) {
+      this.heard.push({ time: this.now, sent, packet: parse(sent.frame, KEY) });
+    }
+  }
+
+  private observer(): Observer {
+    const node = (index: number): string => (index === LOCAL_NODE ? 'local' : `node ${index}`);
+    const say = (text: string): void => {
+      this.events.push(text);
+    };
+    return {
+      opened: () => say('opened'),
+      established: () => say('established'),
+      request: (_slot, verdict, bytes, start, end) =>
+        say(`request ${verdict} ${Buffer.from(bytes.subarray(start, end)).toString('latin1')}`),
+      handoff: (_slot, index, service, attempt) =>
+        say(`handoff ${node(index)} service ${service} attempt ${attempt}`),
+      adopted: (_slot, index) => say(`adopted ${node(index)}`),
+      refused: (_slot, index, reason) => say(`refused ${node(index)} reason ${reason}`),
+      silent: (_slot, index) => say(`silent ${node(index)}`),
+      closed: (_slot, reason) => say(`closed ${reason}`),
+      reported: (index, flags) => say(`reported ${node(index)} ${flags}`),
+      badKey: (index) => say(`bad key ${node(index)}`),
+    };
+  }
+}
+
+/** Addresses of an answer to a packet with these. */
+function reversed(rest: PacketSpec): PacketSpec {
+  return {
+    ...(rest.ethernet?.source === undefined ? {} : { ethernet: { destination: rest.ethernet.source } }),
+    ...(rest.ip?.source === undefined ? {} : { ip: { destination: rest.ip.source } }),
+  };
+}
