@@ -8,12 +8,6 @@
 
 #include "ixp.h"
 
-#ifndef __bpf__
-typedef uint32_t __u32;
-typedef uint16_t __u16;
-typedef uint64_t __u64;
-#endif
-
 #define BATON_KEY_BYTES 16
 
 /* shim_config.flags */

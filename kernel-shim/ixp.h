@@ -20,15 +20,7 @@
 #ifndef BATON_IXP_H
 #define BATON_IXP_H
 
-#ifdef __bpf__
 #include <linux/types.h>
-#else
-#include <stdint.h>
-typedef uint8_t __u8;
-typedef uint16_t __be16;
-typedef uint32_t __be32;
-typedef uint64_t __be64;
-#endif
 
 #define BATON_IPPROTO_IXP 253
 #define BATON_IPPROTO_IXCP 254

@@ -106,7 +106,7 @@ function typeOf(schema: Schema): string {
   if (schema.type === 'object') return 'map';
   if (schema.type === 'integer') return `${schema.minimum} to ${schema.maximum}`;
   if (schema.format === 'duration') return 'duration';
-  if (schema.format === 'ipv4-unicast') return 'address';
+  if (schema.format?.startsWith('ipv4-')) return 'address';
   if (schema.format === 'listener') return 'address:port';
   return 'text';
 }

@@ -8,8 +8,9 @@
 import { BatonError } from '../base/errors.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
 import type { ConfigSource, KeyPath } from './config-source.js';
+import { EXPECTED_ADDRESS } from './schema.js';
 import { quoted } from './text.js';
-import { nearest, parseListener } from './values.js';
+import { isLoopback, nearest, parseListener } from './values.js';
 
 /** Linux: sizeof(sockaddr_un.sun_path) less the terminating zero. */
 const MOST_SOCKET_PATH_BYTES = 107;
@@ -38,7 +39,8 @@ class Uses {
   }
 }
 
-export function checkBalancerRules(source: ConfigSource): void {
+/** @param replayed the config is for a capture, whose addresses need not be on any link */
+export function checkBalancerRules(source: ConfigSource, replayed: boolean): void {
   const data = source.data as Record<string, unknown>;
   const servers = entries(data.virtualServers, ['virtualServers']);
   const nodes = entries(data.nodes, ['nodes']);
@@ -58,6 +60,10 @@ export function checkBalancerRules(source: ConfigSource): void {
         at,
         `is ${listener}, which is virtual server ${quoted(holder)} already, expected another address or port`,
       );
+    if (!replayed && typeof entry.address === 'string' && isLoopback(entry.address)) {
+      const what = `is ${quoted(entry.address)}, a loopback address`;
+      source.wrong([...at, 'address'], `${what}, expected ${EXPECTED_ADDRESS}`);
+    }
     // Several virtual servers may share an address: it is claimed once.
     if (!seen.has(entry.address)) virtual.claim(entry.address, [...at, 'address'], 'a virtual address');
     seen.add(entry.address);

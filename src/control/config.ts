@@ -71,6 +71,11 @@ export function loadBalancerConfig(file: string): BalancerConfig {
   return balancerConfig(open(file, 'balancer'));
 }
 
+/** A balancer's config for a capture: virtual servers may have loopback addresses. Throws as above. */
+export function loadReplayConfig(file: string): BalancerConfig {
+  return balancerConfig(open(file, 'balancer'), true);
+}
+
 /** A node's config. Throws as `loadBalancerConfig` does. */
 export function loadNodeConfig(file: string): NodeConfig {
   return nodeConfig(open(file, 'node'));
@@ -118,9 +123,9 @@ function isMap(data: unknown): boolean {
   return typeof data === 'object' && data !== null && !Array.isArray(data);
 }
 
-function balancerConfig(source: ConfigSource): BalancerConfig {
+function balancerConfig(source: ConfigSource, replayed = false): BalancerConfig {
   validate(BalancerFile, source);
-  if (isMap(source.data)) checkBalancerRules(source);
+  if (isMap(source.data)) checkBalancerRules(source, replayed);
   source.throwIfWrong();
   const data = source.data as BalancerFile;
   const indices = new Map(data.nodes.map((node, index) => [node.name, index]));

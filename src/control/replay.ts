@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync, readSync, realpathSync, writeSync } from 'node:fs';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { PcapWriter } from '../wire/pcap-writer.js';
-import { loadBalancerConfig } from './config.js';
+import { loadReplayConfig } from './config.js';
 import { type ReplayResult, ReplayRun, type ReplaySession } from './replay-run.js';
 import { formatAge, formatCount, formatTable } from './table.js';
 import { printable, printableJson } from './text.js';
@@ -40,7 +40,7 @@ const STANDARD: ReplayStreams = {
  *   written, or is no capture.
  */
 export async function replay(options: ReplayOptions, streams = STANDARD): Promise<number> {
-  const config = loadBalancerConfig(options.config);
+  const config = loadReplayConfig(options.config);
   const run = ReplayRun.open(readCapture(options.in), config);
   if (run === undefined) throw captureError(options.in, 'neither pcap nor pcapng');
   const output = options.out === undefined ? undefined : new CaptureOutput(options.out, options.in);

@@ -56,8 +56,16 @@ function duration(description: string, fallback: string) {
   });
 }
 
+/** How an address is asked for, in the message about one that is none. */
+export const EXPECTED_ADDRESS = 'an IPv4 address such as 10.99.0.3';
+
 function address(description: string) {
-  return Type.String({ format: 'ipv4-unicast', description, expected: 'an IPv4 address such as 10.99.0.3' });
+  return Type.String({ format: 'ipv4-unicast', description, expected: EXPECTED_ADDRESS });
+}
+
+/** A virtual server's may be a loopback address in a replay; config-rules.ts refuses it elsewhere. */
+function virtualAddress(description: string) {
+  return Type.String({ format: 'ipv4-host', description, expected: EXPECTED_ADDRESS });
 }
 
 function name(description: string) {
@@ -100,7 +108,7 @@ const Log = Type.Object(
 const VirtualServer = Type.Object(
   {
     name: name('What the virtual server is called in tables and messages.'),
-    address: address(
+    address: virtualAddress(
       'The virtual address. Baton puts it on the interface itself and takes it off when it stops.',
     ),
     port: Type.Integer({

@@ -3,7 +3,7 @@ import type { TSchema } from '@sinclair/typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import type { ConfigSource, KeyPath } from './config-source.js';
 import { quoted } from './text.js';
-import { nearest, parseDuration, parseListener, whyNotUnicast } from './values.js';
+import { nearest, parseDuration, parseListener, whyNotHost, whyNotUnicast } from './values.js';
 
 /** What this module reads of a schema; every schema of schema.ts has it. */
 interface Described {
@@ -15,6 +15,7 @@ const ajv = new Ajv({ strict: true, allErrors: true, useDefaults: true, verbose:
 ajv.addVocabulary(['expected']);
 ajv.addFormat('duration', (text: string) => parseDuration(text) !== undefined);
 ajv.addFormat('ipv4-unicast', (text: string) => whyNotUnicast(text) === undefined);
+ajv.addFormat('ipv4-host', (text: string) => whyNotHost(text) === undefined);
 ajv.addFormat('listener', (text: string) => parseListener(text) !== undefined);
 
 const compiled = new WeakMap<TSchema, ValidateFunction>();
@@ -55,7 +56,8 @@ function report(error: ErrorObject, root: Described, source: ConfigSource): void
 /** "is 7", "is a list", "is an IPv6 address ...": the value as people see it. */
 function whatIs(error: ErrorObject): string {
   const value: unknown = error.data;
-  const why = error.schema === 'ipv4-unicast' ? whyNotUnicast(String(value)) : undefined;
+  const isAddress = error.schema === 'ipv4-unicast' || error.schema === 'ipv4-host';
+  const why = isAddress ? whyNotUnicast(String(value)) : undefined;
   return `is ${shown(value)}${why === undefined ? '' : `, ${why}`}`;
 }
 

@@ -13,14 +13,23 @@ export function parseDuration(text: string): number | undefined {
   return ms >= 1 && ms <= LONGEST_MS ? ms : undefined;
 }
 
-/** Why an address can not be that of one machine, or undefined when it can. */
+/** Why an address can not be that of one machine on a link, or undefined when it can. */
 export function whyNotUnicast(text: string): string | undefined {
+  return whyNotHost(text) ?? (isLoopback(text) ? 'a loopback address' : undefined);
+}
+
+/** Whether it is an IPv4 address that no frame on a link ever has. */
+export function isLoopback(text: string): boolean {
+  return (parseIpv4(text) ?? 0) >>> 24 === 127;
+}
+
+/** As `whyNotUnicast`, but a loopback address will do: captures of `lo` have nothing else. */
+export function whyNotHost(text: string): string | undefined {
   if (isIPv6(text)) return 'an IPv6 address, but Baton does IPv4 only';
   const address = parseIpv4(text);
   if (address === undefined) return 'no IPv4 address';
   const first = address >>> 24;
   if (first === 0) return 'an address of no machine';
-  if (first === 127) return 'a loopback address';
   if (first >= 224 && first < 240) return 'a multicast address';
   if (first >= 240) return 'a reserved or broadcast address';
   return undefined;

@@ -104,9 +104,11 @@ class Agent {
       reporter = new Reporter({ own, key: options.key, balancers: options.balancers, log: this.log });
       reporter.start();
       await this.awaitAnswer(reporter, signal);
-      this.log.info(
-        `node ${own} on ${options.interface} is ready for ${options.virtualAddresses.join(', ')}`,
-      );
+      if (!signal.aborted) {
+        this.log.info(
+          `node ${own} on ${options.interface} is ready for ${options.virtualAddresses.join(', ')}`,
+        );
+      }
       await this.watch(shim, signal);
       reporter.leave();
       await delay(LEAVE_MS);

@@ -3,7 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { BatonError } from '../../src/base/errors.js';
-import { loadBalancerConfig, loadConfig, loadNodeConfig } from '../../src/control/config.js';
+import {
+  loadBalancerConfig,
+  loadConfig,
+  loadNodeConfig,
+  loadReplayConfig,
+} from '../../src/control/config.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-config-'));
 t.teardown(() => rmSync(directory, { recursive: true }));
@@ -419,4 +424,14 @@ t.test('a hundred thousand resources load in a few seconds', async (t) => {
   t.equal(loadBalancerConfig(FILE).resources.length, 100_002);
   t.comment(`${Date.now() - start} ms`);
   t.ok(Date.now() - start < 30_000);
+});
+
+t.test('a loopback address is good for a capture only', async (t) => {
+  const file = changed('10.99.0.100', '127.0.0.1');
+  t.same(problems(loadReplayConfig, file), []);
+  const [line] = problems(loadBalancerConfig, file);
+  t.match(
+    line,
+    /virtualServers\[0\]\.address: is "127\.0\.0\.1", a loopback address, expected an IPv4 address/,
+  );
 });

@@ -26,11 +26,12 @@ const number = (address: string): number => parseIpv4(address) ?? 0;
 if (insideNamespace(import.meta.url)) {
   const peer = await Peer.make('eth0', `${PEER}/24`, PEER_MAC);
   run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth0');
-  const directory = join(mkdtempSync(join(tmpdir(), 'baton-machine-')), 'run');
+  const parent = mkdtempSync(join(tmpdir(), 'baton-machine-'));
+  const directory = join(parent, 'run');
   t.setTimeout(120_000);
   t.teardown(() => {
     peer.stop();
-    rmSync(directory, { recursive: true, force: true });
+    rmSync(parent, { recursive: true, force: true });
   });
   const before = snapshot();
   const warnings: string[] = [];

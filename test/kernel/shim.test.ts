@@ -97,7 +97,12 @@ const INGRESS: readonly Case[] = [
     ...dropped,
     counters: ['drop_ip_options'],
   },
-  { name: 'header length 4', frame: handoff({ ip: { words: 4 } }), ...dropped, counters: ['drop_ip_options'] },
+  {
+    name: 'header length 4',
+    frame: handoff({ ip: { words: 4 } }),
+    ...dropped,
+    counters: ['drop_ip_options'],
+  },
   {
     name: 'a first fragment',
     frame: handoff({ ip: { moreFragments: true } }),

@@ -324,7 +324,7 @@ t.test('rooms for heads are bounded: another slow client makes room', async (t) 
   for (const port of [1, 2, 3]) {
     talk.handshake(port, { sourcePort: port });
     talk.send(port, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, 'GET'));
-    if (port === 3) talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004 }, {}));
+    if (port === 3) talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
     if (port === 3) talk.expect(3, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
     else talk.expect(port, toClient({ flags: 'A', ack: 1004, destinationPort: port }));
   }

@@ -17,8 +17,9 @@ if (insideNamespace(import.meta.url)) {
   run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'peer0');
   run('ip', 'link', 'set', 'eth0', 'up');
   run('ip', 'link', 'set', 'peer0', 'up');
-  const directory = join(mkdtempSync(join(tmpdir(), 'baton-state-')), 'run');
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  const parent = mkdtempSync(join(tmpdir(), 'baton-state-'));
+  const directory = join(parent, 'run');
+  t.teardown(() => rmSync(parent, { recursive: true, force: true }));
   const warnings: string[] = [];
   const open = (): HostState => {
     const info = native().interfaceInfo('eth0');
