@@ -1,6 +1,7 @@
 /** `baton balancer`: puts the balancer together from its config file, and runs it until a signal. */
 import { Counters } from './base/counters.js';
 import { BatonError } from './base/errors.js';
+import { requirePrivileges } from './base/host/privilege.js';
 import { ControlApi } from './control/api.js';
 import { type BalancerConfig, loadBalancerConfig } from './control/config.js';
 import { EngineHandle } from './control/engine-handle.js';
@@ -23,6 +24,7 @@ const ENGINE_PROGRAM = new URL('./engine-thread.js', import.meta.url);
  */
 export async function runBalancer(configFile: string): Promise<number> {
   const config = loadBalancerConfig(configFile);
+  requirePrivileges();
   const key = readKey(config.keyFile);
   const log = createLog({ level: config.log.level, program: 'balancer' });
   for (const warning of config.warnings) log.warn(warning);

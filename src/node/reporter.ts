@@ -125,6 +125,8 @@ export class Reporter {
     const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
     if (balancer === undefined || !checkIxcp(view, 0, payload.byteLength)) return;
     const type = view.getUint8(IXCP.type);
+    // An answer repeats the number of our reports.
+    if (view.getUint32(IXCP.session) !== this.session) return;
     if (type === IxcpType.welcome && this.verify(view, balancer.address)) this.welcomed(balancer);
     // Its tag is under the other key, so that it can not be verified: it counts for little later on.
     if (type === IxcpType.badKey) this.refused(balancer);

@@ -7,7 +7,7 @@ import { TokenBucket } from '../base/token-bucket.js';
 import { FrameFlags, Port } from '../datapath/datapath.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../wire/ipv4.js';
-import { emitIxcp, IXCP_HEADER_BYTES } from '../wire/ixcp.js';
+import { emitIxcp, IXCP, IXCP_HEADER_BYTES } from '../wire/ixcp.js';
 import { IXP, IXP_HEADER_BYTES, IXP_VERSION, IxpFlag, IxpType, sealIxp } from '../wire/ixp.js';
 import { seqAdd } from '../wire/seq.js';
 import {
@@ -246,7 +246,10 @@ export class Writer {
     return this.finishWrapped(frame, slot, IxpType.segment, client, virtualAddress, TCP_HEADER_BYTES, node);
   }
 
-  /** An IXCP notice in answer to the frame being worked on, to the node that sent it. */
+  /**
+   * An IXCP notice in answer to the one being worked on, to the node that sent it. It repeats the
+   * session number: who did not see the question can not make up the answer.
+   */
   answerNotice(type: number): boolean {
     const { core } = this;
     const { segment, options, transmit } = core;
@@ -259,7 +262,8 @@ export class Writer {
     view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
     const length = IPV4_HEADER_BYTES + IXCP_HEADER_BYTES;
     writeIpv4(view, frame + IP, length, Protocol.ixcp, options.address, segment.source);
-    emitIxcp(view, frame + IXP_AT, options.address, segment.source, { type }, core.hash);
+    const session = view.getUint32(segment.tcp + IXCP.session);
+    emitIxcp(view, frame + IXP_AT, options.address, segment.source, { type, session }, core.hash);
     transmit.commit(frame, ETHERNET_HEADER_BYTES + length, Port.wire);
     core.counters.count(Counter.sent);
     return true;

@@ -250,12 +250,17 @@ if (insideNamespace(import.meta.url)) {
     wire.send(plain(port, { seq: 777 + REQUEST.length, ack: 1000, flags: 'FA' }));
     await once(next, 'close');
     t.match(run('ss', '-Htan', 'state', 'time-wait', `dport = ${port}`), String(port));
+    run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=1');
+    const early = newSession(4, port);
+    early.adopt();
+    await early.told(Ixcp.refused, { reason: Reason.tupleInUse });
+    run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=0');
     const third = newSession(3, port);
     const again = third.socket();
     third.adopt();
     await third.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
     (await again).socket.destroy();
-    t.equal(shim.object.mapSums('counters', 3)[2], 2, 'adopt_cleared');
+    t.equal(shim.object.mapSums('counters', 3)[2], 3, 'adopt_cleared');
   });
 
   t.test('a notice stays small whatever it was cut from', async (t) => {

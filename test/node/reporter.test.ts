@@ -32,9 +32,12 @@ const number = (address: string): number => parseIpv4(address) ?? 0;
 const viewOf = (payload: Uint8Array): DataView =>
   new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
 
-function notice(type: number, source = BALANCER, key = KEY): Uint8Array {
+/** What a balancer answers to the socket's report: it repeats the report's number. */
+function notice(to: FakeSocket, type: number, source = BALANCER, key = KEY): Uint8Array {
   const payload = new Uint8Array(IXCP_HEADER_BYTES);
-  emitIxcp(viewOf(payload), 0, number(source), number(OWN), { type }, new SipHash(key));
+  const report = to.sent[0]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES);
+  const session = viewOf(report).getUint32(IXCP.session);
+  emitIxcp(viewOf(payload), 0, number(source), number(OWN), { type, session }, new SipHash(key));
   return payload;
 }
 
@@ -94,29 +97,44 @@ t.test('runs have different nonces', async (t) => {
 
 t.test('a welcome is told once', async (t) => {
   const { socket, reporter, messages } = start();
-  socket.deliver(BALANCER, notice(IxcpType.welcome));
-  socket.deliver(BALANCER, notice(IxcpType.welcome));
+  socket.deliver(BALANCER, notice(socket, IxcpType.welcome));
+  socket.deliver(BALANCER, notice(socket, IxcpType.welcome));
   t.same(await reporter.firstAnswer, { balancer: BALANCER, badKey: false });
   t.same(messages, [`info balancer ${BALANCER} hears this node`]);
-  socket.deliver(BALANCER, notice(IxcpType.badKey, BALANCER, OTHER_KEY));
+  socket.deliver(BALANCER, notice(socket, IxcpType.badKey, BALANCER, OTHER_KEY));
   t.equal(messages.length, 1, 'and whoever says later that the key is wrong is not believed');
 });
 
 t.test('another key', async (t) => {
   const { socket, reporter, messages } = start();
-  socket.deliver(BALANCER, notice(IxcpType.badKey, BALANCER, OTHER_KEY));
-  socket.deliver(BALANCER, notice(IxcpType.badKey, BALANCER, OTHER_KEY));
+  socket.deliver(BALANCER, notice(socket, IxcpType.badKey, BALANCER, OTHER_KEY));
+  socket.deliver(BALANCER, notice(socket, IxcpType.badKey, BALANCER, OTHER_KEY));
   t.same(await reporter.firstAnswer, { balancer: BALANCER, badKey: true });
   t.same(messages, [`warn balancer ${BALANCER} says that it has another key`]);
 });
 
+t.test('an answer that does not repeat the number of the report is none', async (t) => {
+  const { socket, reporter, messages } = start();
+  for (const [type, key] of [
+    [IxcpType.badKey, OTHER_KEY],
+    [IxcpType.welcome, KEY],
+  ] as const) {
+    const payload = notice(socket, type, BALANCER, key);
+    const session = viewOf(payload).getUint32(IXCP.session) ^ 1;
+    emitIxcp(viewOf(payload), 0, number(BALANCER), number(OWN), { type, session }, new SipHash(key));
+    socket.deliver(BALANCER, payload);
+  }
+  t.equal(await Promise.race([reporter.firstAnswer, Promise.resolve('none')]), 'none');
+  t.same(messages, []);
+});
+
 t.test('what is not to be believed is no answer', async (t) => {
   const { socket, reporter, messages } = start();
-  const good = notice(IxcpType.welcome);
-  socket.deliver(SECOND, notice(IxcpType.welcome, SECOND));
-  socket.deliver(BALANCER, notice(IxcpType.welcome, BALANCER, OTHER_KEY));
-  socket.deliver(BALANCER, notice(IxcpType.welcome, SECOND));
-  socket.deliver(BALANCER, notice(IxcpType.adopted));
+  const good = notice(socket, IxcpType.welcome);
+  socket.deliver(SECOND, notice(socket, IxcpType.welcome, SECOND));
+  socket.deliver(BALANCER, notice(socket, IxcpType.welcome, BALANCER, OTHER_KEY));
+  socket.deliver(BALANCER, notice(socket, IxcpType.welcome, SECOND));
+  socket.deliver(BALANCER, notice(socket, IxcpType.adopted));
   for (let length = 0; length < IXCP_HEADER_BYTES; length++) socket.deliver(BALANCER, good.slice(0, length));
   for (let at = 0; at < IXCP_HEADER_BYTES; at++) {
     // The hole is covered by no tag, and read by nobody.

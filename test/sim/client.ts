@@ -14,7 +14,8 @@ import {
   sizeOf,
 } from './content.js';
 import type { Random } from './random.js';
-import { Endpoint, type EndpointOptions, type EndReason } from './tcp-endpoint.js';
+import type { EndpointOptions, EndReason } from './segment.js';
+import { Endpoint } from './tcp-endpoint.js';
 
 export type PlanKind =
   | 'ordinary' // requests one after the other

@@ -8,8 +8,9 @@ import { build, type PacketSpec } from '../support/packet.js';
 import { type ParsedPacket, parse } from '../support/packet-parse.js';
 import type { Clock } from './clock.js';
 import type { Random } from './random.js';
+import { resetFor, type Segment } from './segment.js';
 import { type Application, LocalAnswer, WebServer, type WebServerOptions } from './server.js';
-import { Endpoint, resetFor, type Segment } from './tcp-endpoint.js';
+import { Endpoint } from './tcp-endpoint.js';
 
 export interface NodeWorld {
   readonly clock: Clock;

@@ -4,52 +4,10 @@
  * receiver (RFC 2018), challenge ACKs (RFC 5961). Positions in a stream are plain numbers counted
  * from the SYN (0) and become sequence numbers only at the edge.
  */
-import { flagBits, flagLetters, type TcpOptionsSpec } from '../support/packet.js';
-import type { Clock, Timer } from './clock.js';
-import type { Random } from './random.js';
+import { flagBits, type TcpOptionsSpec } from '../support/packet.js';
+import type { Timer } from './clock.js';
+import type { EndpointHooks, EndpointOptions, EndReason, Segment } from './segment.js';
 import { Reassembly, SendBuffer } from './streams.js';
-
-export interface Segment {
-  seq: number;
-  ack: number;
-  flags: string;
-  window: number;
-  options: TcpOptionsSpec;
-  payload: Uint8Array;
-}
-
-export type EndReason = 'closed' | 'reset' | 'timeout';
-
-export interface EndpointHooks {
-  transmit(segment: Segment): void;
-  established?(): void;
-  receive(bytes: Uint8Array): void;
-  remoteClosed(): void;
-  ended(reason: EndReason): void;
-  /** The peer did what no TCP may do. */
-  violation(message: string): void;
-}
-
-export interface EndpointOptions {
-  clock: Clock;
-  random: Random;
-  hooks: EndpointHooks;
-  isn: number;
-  /** Of this side: the largest segment that it takes. */
-  mss: number;
-  windowScale: number | undefined;
-  sack: boolean;
-  timestamps: boolean;
-  receiveBuffer: number;
-  /** Added to the clock for TSval. */
-  timestampOffset: number;
-  /** Cuts what it sends at random places, out of order and overlapping. */
-  mangle: boolean;
-  timeWaitMs: number;
-  maxRetries: number;
-  /** Nobody forges segments in this world: one that breaks the rules is the other end's fault. */
-  trusting: boolean;
-}
 
 const SYN_RTO = 1000;
 const RTO = 300;
@@ -452,14 +410,4 @@ export class Endpoint {
     this.options.clock.cancel(this.timer);
     this.timer = this.options.clock.after(this.options.timeWaitMs, () => this.end('closed'));
   }
-}
-
-/** The RST that a kernel sends for a segment of no connection (RFC 9293 section 3.5.2); undefined for an RST. */
-export function resetFor(segment: Segment): Segment | undefined {
-  const flags = flagBits(segment.flags);
-  if (flags & RST) return undefined;
-  const length = segment.payload.length + (flags & SYN ? 1 : 0) + (flags & FIN ? 1 : 0);
-  const base = { window: 0, options: {}, payload: new Uint8Array(0) };
-  if (flags & ACK) return { ...base, seq: segment.ack, ack: 0, flags: flagLetters(RST) };
-  return { ...base, seq: 0, ack: (segment.seq + length) >>> 0, flags: flagLetters(RST | ACK) };
 }

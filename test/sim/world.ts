@@ -10,19 +10,19 @@ import { Engine } from '../../src/tcp/engine.js';
 import { NodeTable } from '../../src/tcp/node-table.js';
 import type { CloseReason, EngineOptions, Limits, Timeouts } from '../../src/tcp/options.js';
 import { MemoryDatapath, type SentFrame } from '../support/memory.js';
-import { addressNumber, addressText, build, macBytes } from '../support/packet.js';
+import { addressNumber, macBytes } from '../support/packet.js';
 import { describe, parse } from '../support/packet-parse.js';
 import { Attacker } from './attacker.js';
 import { Checker } from './checker.js';
-import { ClientConnection, type Plan } from './client.js';
+import type { ClientConnection } from './client.js';
 import { Clock } from './clock.js';
 import type { Resource } from './content.js';
-import { finished, padded, unfinished } from './frames.js';
+import { finished } from './frames.js';
 import { type LinkQuality, Network, PERFECT } from './network.js';
 import { SimNode } from './node.js';
+import { Population } from './population.js';
 import { Random } from './random.js';
 import { makeScenario, type Scenario } from './scenario.js';
-import { resetFor, type Segment } from './tcp-endpoint.js';
 
 export const VIRTUAL_ADDRESS = '10.9.0.100';
 export const VIRTUAL_PORT = 80;
@@ -46,13 +46,6 @@ const TIMEOUTS: Timeouts = {
 /** Lets a test put a fault between the engine and the wire. */
 export type Sabotage = (sent: SentFrame, world: World) => SentFrame | undefined;
 
-interface Host {
-  mac: string;
-  /** Its device leaves checksums to hardware. */
-  offloads: boolean;
-  pads: boolean;
-}
-
 export class World {
   readonly violations: string[] = [];
   readonly random: Random;
@@ -68,18 +61,16 @@ export class World {
   readonly balancerAddress = BALANCER_ADDRESS;
   readonly balancerMac = BALANCER_MAC;
   readonly mtu = MTU;
-  readonly connections: ClientConnection[] = [];
   readonly checker: Checker;
   readonly engine: Engine;
   readonly network: Network;
   readonly closed = new Map<CloseReason, number>();
   private readonly datapath = new MemoryDatapath();
-  private readonly hosts = new Map<string, Host>();
-  private readonly byTuple = new Map<string, ClientConnection[]>();
+  private readonly population: Population;
   private readonly open = new Set<number>();
   private inbox: { frame: Uint8Array; flags: number }[] = [];
   private pollDue = false;
-  private unfinishedClients = 0;
+  private unfinishedClients: number;
   private readonly trace: string[] | undefined;
 
   constructor(
@@ -110,7 +101,9 @@ export class World {
     this.local = this.makeNode(-1, 'local', BALANCER_MAC, BALANCER_ADDRESS, true);
     this.engine = this.makeEngine(this.scenario.limits);
     this.scheduleFaults();
-    this.scheduleClients();
+    this.unfinishedClients = this.scenario.plans.length;
+    this.population = new Population(this, this.scenario.clientLink, this.random.fork());
+    this.population.schedule(this.scenario.plans);
     if (this.scenario.attacked) new Attacker(this, this.random.fork()).start();
     if (this.scenario.reports) this.reportLater();
     this.tickLater();
@@ -122,6 +115,10 @@ export class World {
 
   get mild(): boolean {
     return this.scenario.mild;
+  }
+
+  get connections(): readonly ClientConnection[] {
+    return this.population.connections;
   }
 
   get trusting(): boolean {
@@ -138,11 +135,11 @@ export class World {
   }
 
   clientMac(address: string): string {
-    return this.hosts.get(address)?.mac ?? '02:00:00:00:ff:ff';
+    return this.population.macOf(address);
   }
 
   connection(tuple: string, isn: number): ClientConnection | undefined {
-    return this.byTuple.get(tuple)?.find((each) => each.endpoint.options.isn === isn);
+    return this.population.connection(tuple, isn);
   }
 
   violation(message: string): void {
@@ -215,7 +212,7 @@ export class World {
       return;
     }
     const client = packet.ip?.destination ?? '';
-    this.carry(frame, this.scenario.answerLink, (arriving) => this.toClient(client, arriving));
+    this.carry(frame, this.scenario.answerLink, (arriving) => this.population.receive(client, arriving));
   }
 
   // --- what clients ask of their world
@@ -233,7 +230,8 @@ export class World {
     return `${(this.clock.now % 100_000_000).toFixed(1)} ms`;
   }
 
-  private note(from: string, frame: Uint8Array): void {
+  /** For the trace: a frame leaves `from`. */
+  note(from: string, frame: Uint8Array): void {
     if (this.trace === undefined) return;
     this.trace.push(`${this.at()} ${from.padEnd(9)} ${describe(parse(frame, this.key))}`);
   }
@@ -248,7 +246,7 @@ export class World {
       keepAliveMs: 20_000,
       violation: (message: string) => this.violation(message),
       mayAsk: (tuple: string, client: string, target: string) =>
-        this.byTuple.get(tuple)?.some((each) => each.asks(target, client)) ?? false,
+        this.population.mayAsk(tuple, target, client),
     };
     return new SimNode({ index, name, mac, address, server, local }, this, this.random.fork());
   }
@@ -340,105 +338,9 @@ export class World {
       if (node !== undefined) this.carry(wire, this.scenario.nodeLink, (arriving) => node.receive(arriving));
       else if (packet.ip !== undefined) {
         const client = packet.ip.destination;
-        this.carry(wire, this.scenario.clientLink, (arriving) => this.toClient(client, arriving));
+        this.carry(wire, this.scenario.clientLink, (arriving) => this.population.receive(client, arriving));
       }
     }
-  }
-
-  private toClient(address: string, frame: Uint8Array): void {
-    const packet = parse(frame);
-    const { tcp, ip } = packet;
-    if (packet.problems.length > 0 || tcp === undefined || ip?.source !== VIRTUAL_ADDRESS) return;
-    const { seq, ack, flags, window, options } = tcp;
-    const segment: Segment = { seq, ack, flags, window, options, payload: packet.payload.slice() };
-    const connections = this.byTuple.get(`${address}:${tcp.destinationPort}`) ?? [];
-    const live = connections.find((each) => each.endpoint.state !== 'closed');
-    if (live !== undefined) {
-      live.endpoint.receive(segment);
-      return;
-    }
-    // A machine without power answers nothing; any other kernel says that it knows no such connection.
-    if (connections.some((each) => each.endpoint.dead)) return;
-    const reset = resetFor(segment);
-    if (reset !== undefined) this.fromClient(address, tcp.destinationPort, reset);
-  }
-
-  private fromClient(address: string, port: number, segment: Segment): void {
-    const host = this.hosts.get(address);
-    if (host === undefined) return;
-    const { seq, ack, flags, window, options, payload } = segment;
-    let frame = build({
-      ethernet: { source: host.mac, destination: BALANCER_MAC },
-      ip: { source: address, destination: VIRTUAL_ADDRESS, id: this.random.bits() & 0xffff },
-      tcp: { sourcePort: port, destinationPort: VIRTUAL_PORT, seq, ack, flags, window, options },
-      payload,
-    });
-    this.note(`${address}`, frame);
-    if (host.pads) frame = padded(frame, this.random);
-    const offloads = host.offloads;
-    this.carry(frame, this.scenario.clientLink, (arriving) => {
-      if (offloads && arriving === frame) this.toEngine(unfinished(arriving), FrameFlags.checksumPartial);
-      else this.toEngine(arriving, 0);
-    });
-  }
-
-  private scheduleClients(): void {
-    const random = this.random.fork();
-    this.scenario.plans.forEach(({ plan, host, port, startAt, after }, index) => {
-      const address = addressText(addressNumber('10.1.0.1') + host);
-      if (!this.hosts.has(address)) {
-        const mac = `02:00:00:01:00:${host.toString(16).padStart(2, '0')}`;
-        this.hosts.set(address, { mac, offloads: random.chance(0.2), pads: random.chance(0.5) });
-      }
-      this.unfinishedClients++;
-      const begin = (): void => this.startClient(`c${index}`, address, port, plan, random.fork());
-      if (after === undefined) this.clock.after(startAt, begin);
-      else this.whenOver(after, () => this.clock.after(startAt, begin));
-    });
-  }
-
-  /** Calls back once the connection of plan number `index` has left its port. */
-  private whenOver(index: number, act: () => void): void {
-    this.clock.after(50, () => {
-      const earlier = this.connections.find((each) => each.id === `c${index}`);
-      if (earlier !== undefined && earlier.endpoint.state === 'closed' && earlier.outcome !== undefined)
-        act();
-      else this.whenOver(index, act);
-    });
-  }
-
-  private startClient(id: string, address: string, port: number, plan: Plan, random: Random): void {
-    const tuple = `${address}:${port}`;
-    const windowScale = random.chance(0.7) ? random.between(0, 14) : undefined;
-    const connection = new ClientConnection(
-      id,
-      address,
-      port,
-      plan,
-      this,
-      random,
-      {
-        clock: this.clock,
-        random,
-        isn: random.chance(0.2) ? 0xffff_ffff - random.between(0, 3000) : random.bits(),
-        mss: random.pick([536, 1000, 1400, 1460]),
-        windowScale,
-        sack: random.chance(0.7),
-        timestamps: random.chance(0.6),
-        // A window that its own shift leaves something of.
-        receiveBuffer: Math.max(random.pick([4_000, 20_000, 65_535]), 3_000 << (windowScale ?? 0)),
-        timestampOffset: random.bits(),
-        timeWaitMs: 500,
-        maxRetries: 8,
-        trusting: this.trusting,
-      },
-      (one, segment) => this.fromClient(one.address, one.port, segment),
-    );
-    this.connections.push(connection);
-    const earlier = this.byTuple.get(tuple);
-    if (earlier === undefined) this.byTuple.set(tuple, [connection]);
-    else earlier.push(connection);
-    connection.start();
   }
 
   private scheduleFaults(): void {
