@@ -41,8 +41,9 @@ struct handover {
 enum found {
 	FOUND_NOTHING,
 	FOUND_LISTENER,
-	FOUND_SOCKET,  /* of exactly this four-tuple */
-	FOUND_REQUEST, /* a handshake that the kernel itself has under way */
+	FOUND_SOCKET,    /* of exactly this four-tuple */
+	FOUND_TIME_WAIT, /* the same, ended */
+	FOUND_REQUEST,   /* a handshake that the kernel itself has under way */
 };
 
 static __always_inline struct bpf_sock_tuple socket_tuple(const struct session_key *tuple)
@@ -74,7 +75,7 @@ static __always_inline enum found find_socket(struct __sk_buff *skb,
 
 		if (tw) {
 			*rcv_nxt = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;
-			found = FOUND_SOCKET;
+			found = FOUND_TIME_WAIT;
 		}
 	} else if (sk->state != STATE_NEW_SYN_RECV) {
 		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
@@ -269,6 +270,7 @@ static __always_inline int adopt(struct __sk_buff *skb, const struct handover *h
 
 	switch (find_socket(skb, &handover->tuple, &rcv_nxt)) {
 	case FOUND_SOCKET:
+	case FOUND_TIME_WAIT:
 		if (known) {
 			ask(session, handover);
 			return strip_and_pass(skb, SHIM_ADOPT_REPEATED);
@@ -293,13 +295,17 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct hand
 	struct session *session = bpf_map_lookup_elem(&sessions, &handover->tuple);
 	__u32 rcv_nxt = 0;
 
-	/* A SYN would open a new connection in TIME_WAIT, and is of no session elsewhere. */
-	if (handover->flags & TCP_SYN)
-		return drop(SHIM_DROP_FLAGS);
 	if (!session || session->nonce != handover->ixp.session)
 		return drop(SHIM_DROP_NO_SESSION);
-	if (find_socket(skb, &handover->tuple, &rcv_nxt) != FOUND_SOCKET)
+
+	enum found found = find_socket(skb, &handover->tuple, &rcv_nxt);
+
+	if (found != FOUND_SOCKET && found != FOUND_TIME_WAIT)
 		return drop(SHIM_DROP_NO_SOCKET);
+	/* A live socket answers a SYN with a challenge ACK (RFC 5961); TIME_WAIT would open
+	 * another. */
+	if ((handover->flags & TCP_SYN) && found == FOUND_TIME_WAIT)
+		return drop(SHIM_DROP_FLAGS);
 	ask(session, handover);
 	return strip_and_pass(skb, SHIM_SEGMENT);
 }

@@ -148,7 +148,9 @@ int shim_egress(struct __sk_buff *skb)
 	__u32 asked = *(volatile __u32 *)&session->asked;
 	__u32 confirm = *(volatile __u32 *)&session->confirm;
 
-	session->sent = 1;
+	/* Written once only: the line is shared with ingress on another CPU. */
+	if (!session->sent)
+		session->sent = 1;
 	/* An RST confirms nothing, and its acknowledgement number may mean nothing. */
 	if (flags & TCP_RST) {
 		tell(skb, IXCP_RST, mark);

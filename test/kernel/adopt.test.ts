@@ -10,6 +10,7 @@ import t from 'tap';
 import { native } from '../../src/base/native.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { openPacketDatapath } from '../../src/datapath/packet.js';
+import { SHIM_COUNTERS } from '../../src/node/shim.js';
 import { build, type PacketSpec } from '../support/packet.js';
 import { describe, differences, type ParsedPacket, parse } from '../support/packet-parse.js';
 import { insideNamespace, run } from './namespace.js';
@@ -35,6 +36,7 @@ const Reason = { noListener: 1, unable: 2, tupleInUse: 3 } as const;
 const REQUEST_END = (SEQ + REQUEST.length) >>> 0;
 const NOTICE_BYTES = 74;
 const WAIT_MS = 2000;
+const DROP_FLAGS = SHIM_COUNTERS.indexOf('drop_flags');
 
 /** The far end of the wire: sends frames, and keeps what comes until somebody expects it. */
 class Wire {
@@ -209,6 +211,20 @@ if (insideNamespace(import.meta.url)) {
     socket.destroy();
   });
 
+  t.test('a SYN inside a live session is challenged by its socket', async (t) => {
+    const session = newSession();
+    const accepted = session.socket();
+    session.adopt();
+    const { socket } = await accepted;
+    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    await session.rest();
+    session.adopt({ ixp: { type: 2 }, tcp: { seq: 4242, ack: 0, flags: 'S' }, payload: '' });
+    // RFC 5961 section 4: an ACK with the connection's own numbers.
+    await session.sent('the challenge ACK', { flags: 'A', seq: ACK, ack: REQUEST_END });
+    t.equal(socket.bytesRead, REQUEST.length);
+    socket.destroy();
+  });
+
   t.test('an RST is told, and the session is not begun again', async (t) => {
     const session = newSession();
     const accepted = session.socket();
@@ -250,6 +266,11 @@ if (insideNamespace(import.meta.url)) {
     wire.send(plain(port, { seq: 777 + REQUEST.length, ack: 1000, flags: 'FA' }));
     await once(next, 'close');
     t.match(run('ss', '-Htan', 'state', 'time-wait', `dport = ${port}`), String(port));
+    const before = shim.object.mapSums('counters', SHIM_COUNTERS.length)[DROP_FLAGS] ?? 0;
+    young.adopt({ ixp: { type: 2 }, tcp: { seq: 4242, ack: 0, flags: 'S' }, payload: '' });
+    await sleep(5);
+    const dropped = shim.object.mapSums('counters', SHIM_COUNTERS.length)[DROP_FLAGS] ?? 0;
+    t.equal(dropped - before, 1, 'a SYN would open another connection there');
     run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=1');
     const early = newSession(4, port);
     early.adopt();

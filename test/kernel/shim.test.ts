@@ -240,11 +240,11 @@ const INGRESS: readonly Case[] = [
     counters: ['drop_no_socket'],
   },
   {
-    name: 'a SYN is in no session',
+    name: 'a SYN of a session without socket never reaches the listener either',
     session: {},
     frame: handoff({ ...segment, tcp: { flags: 'S' } }),
     ...dropped,
-    counters: ['drop_flags'],
+    counters: ['drop_no_socket'],
   },
 ];
 
