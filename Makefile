@@ -38,6 +38,7 @@ typescript: node_modules/.package-lock.json
 	@$(OWNER) node node_modules/typescript/bin/tsc -p tsconfig.json
 
 addon: build/Release/baton.node
+	@:
 
 build/Release/baton.node: binding.gyp $(wildcard native/*.cc native/*.h) kernel-shim/ixp.h node_modules/.package-lock.json
 	@echo 'compiling the native addon'
@@ -46,7 +47,7 @@ build/Release/baton.node: binding.gyp $(wildcard native/*.cc native/*.h) kernel-
 	@$(OWNER) touch $@
 
 bpf:
-	@$(OWNER) $(AGAIN) -C kernel-shim
+	@$(OWNER) $(AGAIN) -s -C kernel-shim
 
 lint: node_modules/.package-lock.json
 	@node node_modules/@biomejs/biome/bin/biome check --log-level=warn --diagnostic-level=error .

@@ -142,7 +142,7 @@ async function fromInside(farm: Farm): Promise<void> {
   heading('baton stats');
   const stats = await farm.baton(['stats', '-c', farm.balancerConfig]);
   // The counters are for another day: `baton stats` shows them all.
-  indent(stats.stdout.replace(/\n\n *COUNTER[^]*$/, ''));
+  indent(stats.stdout.replace(/\n\n *COUNTER[\s\S]*$/, ''));
 }
 
 function indent(text: string): void {

@@ -33,8 +33,13 @@ const BATCH_FRAMES = 256;
 /** Batches in one poll, after which timers and messages get their turn. */
 const BATCHES_PER_POLL = 8;
 
-const RECEIVE_BLOCKS = 64;
-const RECEIVE_BLOCK_BYTES = 256 * 1024;
+/**
+ * A block that has any frame in it is handed over after RETIRE_MS, full or not: so the number of blocks
+ * is for how many ms the engine may be kept from running (a busy machine) before frames are lost. Each
+ * holds at least one unsegmented frame of 64 KiB.
+ */
+const RECEIVE_BLOCKS = 256;
+const RECEIVE_BLOCK_BYTES = 128 * 1024;
 const RETIRE_MS = 1;
 const MOST_TRANSMIT_SLOTS = 4096;
 const FEWEST_TRANSMIT_SLOTS = 128;
@@ -65,7 +70,7 @@ export interface PacketInterface {
 }
 
 /**
- * Ring sizes for an interface: 16 MiB to receive into, and for the MTU of Ethernet 4096 transmit slots of
+ * Ring sizes for an interface: 32 MiB to receive into, and for the MTU of Ethernet 4096 transmit slots of
  * 2 KiB. Larger MTUs get larger slots and fewer of them.
  */
 export function packetRingOptions({

@@ -6,6 +6,9 @@ import type { Directory } from './directory.js';
 import { createPredictor, type PredictorName } from './predictors/index.js';
 import type { Predictor } from './predictors/predictor.js';
 
+/** A time at which no suspension holds any more. */
+const AFTER_ANY_SUSPENSION = Number.POSITIVE_INFINITY;
+
 export interface RequestDispatcherOptions {
   directory: Directory;
   /** By index of the virtual server. */
@@ -66,7 +69,10 @@ export class RequestDispatcher implements Dispatcher {
   /** As the contract says; lists of more than 32 holders share bits (holderBit). */
   pick(resource: number, tried: number, virtualServer: number, now: number): number {
     const predictor = this.predictors[virtualServer]!;
-    const node = predictor.pick(this.directory.holders.setOf[resource]!, tried, now);
+    const set = this.directory.holders.setOf[resource]!;
+    let node = predictor.pick(set, tried, now);
+    // A node that was silent lately is better than none: what it did not answer may have been a burst.
+    if (node < 0) node = predictor.pick(set, tried, AFTER_ANY_SUSPENSION);
     this.pickedBit = predictor.pickedBit;
     return node;
   }

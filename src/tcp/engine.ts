@@ -222,9 +222,12 @@ export class Engine implements FrameSink, TimerHandler {
     const node = sessions.node[slot]!;
     sessions.lastSeen[slot] = core.clock;
     sessions.packets[slot]! += 1;
-    const end = seqAdd(segment.sequence, segment.payloadLength);
-    const ahead = seqDiff(end, sessions.receiveNext[slot]!);
-    if (ahead > 0 && ahead < MAX_ADVANCE) sessions.receiveNext[slot] = end;
+    // An RST takes no sequence number: one that is not the next must not make itself so.
+    if ((segment.flags & TcpFlag.rst) === 0) {
+      const end = seqAdd(segment.sequence, segment.payloadLength);
+      const ahead = seqDiff(end, sessions.receiveNext[slot]!);
+      if (ahead > 0 && ahead < MAX_ADVANCE) sessions.receiveNext[slot] = end;
+    }
     if (!core.reachable(node)) {
       counters.count(Counter.drop_unresolved);
       return;
@@ -243,7 +246,11 @@ export class Engine implements FrameSink, TimerHandler {
     const core = this.core;
     const { sessions, segment } = core;
     if ((segment.flags & TcpFlag.rst) !== 0) {
-      if (segment.sequence === next) core.linger(slot, 'client-reset');
+      // After a FIN also at the FIN's own number, as Linux does (tcp_reset_check): that is what a
+      // client sends for a socket that it has closed.
+      const fin = (sessions.flags[slot]! & SessionFlag.clientFin) !== 0 ? 1 : 0;
+      const before = seqDiff(next, segment.sequence);
+      if (before >= 0 && before <= fin) core.linger(slot, 'client-reset');
       return;
     }
     const end = seqAdd(segment.sequence, segment.payloadLength);

@@ -4,8 +4,9 @@ import { RequestDispatcher } from '../../src/directory/dispatcher.js';
 import { Verdict } from '../../src/tcp/dispatcher.js';
 import { NodeTable } from '../../src/tcp/node-table.js';
 
-function dispatcher(): RequestDispatcher {
-  const nodes = new NodeTable([1, 2, 3].map((address) => ({ address, weight: 1 })));
+function dispatcher(
+  nodes = new NodeTable([1, 2, 3].map((address) => ({ address, weight: 1 }))),
+): RequestDispatcher {
   nodes.resolved.fill(1);
   const directory = new Directory([
     { path: '/images/', nodes: [0, 1] },
@@ -91,4 +92,17 @@ t.test('the limit of a head is one that fits', async (t) => {
     });
   t.throws(make(65_536), { code: 'BATON_CONFIG' });
   t.doesNotThrow(make(65_535));
+});
+
+t.test('a suspended node is the last choice', async (t) => {
+  const nodes = new NodeTable([1, 2, 3].map((address) => ({ address, weight: 1 })));
+  const it = dispatcher(nodes);
+  const now = 1_000;
+  while (!nodes.isSuspended(0, now)) nodes.stayedSilent(0, now);
+  for (let i = 0; i < 4; i++) t.equal(it.pick(0, 0, 0, now), 1, 'not while there is another holder');
+  const tried = it.pickedBit;
+  t.equal(it.pick(0, tried, 0, now), 0, 'but rather than none');
+  t.equal(it.pick(0, tried | it.pickedBit, 0, now), -1, 'and once');
+  nodes.setMac(0, undefined);
+  t.equal(it.pick(0, tried, 0, now), -1, 'what is down otherwise is no choice');
 });

@@ -17,7 +17,9 @@ t.setTimeout(200_000);
 t.test('a farm without Baton', { skip: whyNoFarm() }, async (t) => {
   const farm = await Farm.create({ nodes: 2, clients: 2 });
   t.teardown(() => farm.stop());
-  farm.webs.forEach((web, index) => web.put('index.html', `node ${index + 1}\n`));
+  for (const [index, web] of farm.webs.entries()) {
+    web.put('index.html', `node ${index + 1}\n`);
+  }
   await farm.startWebs();
 
   for (const [index, node] of farm.nodes.entries()) {

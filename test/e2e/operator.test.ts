@@ -52,7 +52,11 @@ async function refuses(
 t.setTimeout(200_000);
 
 t.test('faults of operators', { skip: whyNoFarm() }, async (t) => {
-  const fill = (farm: Farm): void => farm.webs.forEach((web) => web.put('a.txt', 'here\n'));
+  const fill = (farm: Farm): void => {
+    for (const web of farm.webs) {
+      web.put('a.txt', 'here\n');
+    }
+  };
   await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
     const [, node2] = farm.nodes;
     const free = node2!;

@@ -153,7 +153,8 @@ export class SimNode {
     const entry = this.entries.get(tuple);
     const socket = this.sockets.get(tuple);
     const known = entry?.nonce === ixp.session;
-    if (ixp.type === SEGMENT && tcp.flags.includes('S')) return;
+    // A live socket challenges a SYN; TIME-WAIT would open another.
+    if (ixp.type === SEGMENT && tcp.flags.includes('S') && socket?.endpoint.state === 'time-wait') return;
     if (ixp.type === ADOPT) {
       if (!tcp.flags.includes('A') || /[SR]/.test(tcp.flags)) return;
       if (tcp.flags.includes('F') && packet.payload.length === 0) return;

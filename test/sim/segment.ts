@@ -59,3 +59,13 @@ export function resetFor(segment: Segment): Segment | undefined {
   if (flags & ACK) return { ...base, seq: segment.ack, ack: 0, flags: flagLetters(RST) };
   return { ...base, seq: 0, ack: (segment.seq + length) >>> 0, flags: flagLetters(RST | ACK) };
 }
+
+/** What a SYN of this side offers. Without an MSS the default of 536 holds (RFC 9293 section 3.7.1). */
+export function synOptions(own: EndpointOptions, timestamp: number): TcpOptionsSpec {
+  const options: TcpOptionsSpec = {};
+  if (own.mss !== 536) options.mss = own.mss;
+  if (own.sack) options.sackPermitted = true;
+  if (own.timestamps) options.timestamps = [timestamp, 0];
+  if (own.windowScale !== undefined) options.windowScale = own.windowScale;
+  return options;
+}

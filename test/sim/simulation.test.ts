@@ -113,6 +113,19 @@ t.test(`${COUNT} worlds`, async (t) => {
   t.equal(reach.sums.get('drop_transmit_full'), 0);
 });
 
+t.test('worlds whose nodes are hard to reach', { skip: ONE !== undefined }, async (t) => {
+  // One handoff in four is lost, or its confirmation is: sessions move on while an earlier node may have them.
+  const nodeLink = { loss: 0.15, duplicate: 0.05, damage: 0, delay: 1, jitter: 5 };
+  let silent = 0;
+  for (let seed = 1; seed <= 60; seed++) {
+    const world = new World(seed, undefined, { scenario: { nodeLink, mild: false, attacked: false } });
+    const violations = world.run();
+    silent += world.counters.get('handoff_silent');
+    if (violations.length > 0) t.fail(`seed ${seed}`, { violations: violations.slice(0, MAX_SHOWN) });
+  }
+  t.ok(silent > 10, `${silent} nodes were given up`);
+});
+
 /** The frame again after a change to its description, with right checksums and tag. */
 function rebuilt(packet: ParsedPacket, world: World, change: (packet: ParsedPacket) => void): Uint8Array {
   change(packet);

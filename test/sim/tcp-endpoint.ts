@@ -6,7 +6,14 @@
  */
 import { flagBits, type TcpOptionsSpec } from '../support/packet.js';
 import type { Timer } from './clock.js';
-import type { EndpointHooks, EndpointOptions, EndReason, Segment } from './segment.js';
+import {
+  type EndpointHooks,
+  type EndpointOptions,
+  type EndReason,
+  resetFor,
+  type Segment,
+  synOptions,
+} from './segment.js';
 import { Reassembly, SendBuffer } from './streams.js';
 
 const SYN_RTO = 1000;
@@ -150,11 +157,7 @@ export class Endpoint {
 
   private sendSyn(): void {
     const own = this.options;
-    const options: TcpOptionsSpec = { mss: own.mss };
-    if (own.sack) options.sackPermitted = true;
-    if (own.timestamps) options.timestamps = [this.timestamp(), 0];
-    if (own.windowScale !== undefined) options.windowScale = own.windowScale;
-    if (own.mss === 536) delete options.mss;
+    const options = synOptions(own, this.timestamp());
     const window = Math.min(0xffff, own.receiveBuffer);
     this.hooks.transmit({ seq: own.isn, ack: 0, flags: 'S', window, options, payload: new Uint8Array(0) });
     this.arm(SYN_RTO);
@@ -267,7 +270,7 @@ export class Endpoint {
     const length = segment.payload.length + (flags & FIN ? 1 : 0);
     const window = this.options.receiveBuffer;
     const acceptable = start <= this.received.next + window && start + length >= this.received.next;
-    if (this.timestampsOk && !(flags & RST) && acceptable) {
+    if (this.timestampsOk && !(flags & (RST | SYN)) && acceptable) {
       if (segment.options.timestamps === undefined) {
         // RFC 7323 section 3.2: a segment without them should be dropped; nobody honest sends one.
         if (this.options.trusting)
@@ -314,6 +317,12 @@ export class Endpoint {
     const ackOk = (flags & ACK) !== 0 && segment.ack === this.wire(1);
     if (flags & RST) {
       if (ackOk) this.end('reset');
+      return;
+    }
+    if (flags & ACK && !ackOk) {
+      // RFC 9293 section 3.10.7.3: the other end still has an older connection. That ends it.
+      const reset = resetFor(segment);
+      if (reset !== undefined) this.hooks.transmit(reset);
       return;
     }
     if (!(flags & SYN) || !ackOk) return;

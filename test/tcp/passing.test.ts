@@ -145,6 +145,26 @@ t.test('an RST of the client: exact, or only passed on', async (t) => {
   t.equal(talk.nodes.active[0], 0);
 });
 
+t.test("after a FIN, an RST at the FIN's own number counts too", async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 10, { flags: 'FA', seq: end, ack: 7000 });
+  for (const seq of [end - 1, end + 2]) passes(talk, 20, { flags: 'R', seq });
+  t.notOk(talk.events.some((event) => event.startsWith('closed')));
+  passes(talk, 30, { flags: 'R', seq: end });
+  t.equal(talk.events.at(-1), 'closed client-reset');
+});
+
+t.test('an RST that is not exact does not make the next one so', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 10, { flags: 'R', seq: end + 50 });
+  passes(talk, 11, { flags: 'R', seq: end + 50 });
+  t.notOk(talk.events.some((event) => event.startsWith('closed')));
+  passes(talk, 12, { flags: 'R', seq: end });
+  t.equal(talk.events.at(-1), 'closed client-reset', 'as after the challenge ACK of the node');
+});
+
 t.test('an RST of the node', async (t) => {
   const talk = new Conversation(t);
   talk.passing(0);

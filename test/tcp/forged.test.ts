@@ -1,0 +1,60 @@
+/** Segments of somebody who knows addresses and ports of a connection, and sees none of it. */
+import t from 'tap';
+import { Conversation, fromClient, get, ISN, IXP_TYPE, inIxp } from '../support/conversation.js';
+
+const { adopt, segment } = IXP_TYPE;
+const request = get('/0');
+const end = 1001 + request.length;
+
+/** A conversation in which node 0 has been asked. */
+function asked(t: ConstructorParameters<typeof Conversation>[0]): Conversation {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
+  talk.expect(0, inIxp(0, { type: adopt }, { flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
+  return talk;
+}
+
+t.test('forged segments during the handoff', async (t) => {
+  const talk = asked(t);
+  // Far outside of any window: not the client's, so not the node's either.
+  for (const seq of [end + 100_000_000, end - 100_000_000, end + 0x8000_0000]) {
+    talk.send(10, fromClient({ flags: 'A', seq: seq >>> 0, ack: ISN + 1 + 5000 }));
+    talk.send(10, fromClient({ flags: 'FA', seq: seq >>> 0, ack: ISN + 1 }));
+    talk.send(10, fromClient({ flags: 'PA', seq: seq >>> 0, ack: ISN + 1 }, 'forged'));
+  }
+  talk.quiet(11);
+  t.notOk(talk.events.includes('adopted node 0'), 'a forged acknowledgement proves nothing');
+  // The session is what it was: handed over again in time, and reset by its client's exact number.
+  talk.expect(300, inIxp(0, { type: adopt }, { seq: 1001 }, request));
+  talk.send(310, fromClient({ flags: 'R', seq: end }));
+  talk.expect(310, inIxp(0, { type: segment }, { flags: 'R', seq: end }));
+});
+
+t.test('a segment without ACK is nobody who has shaken hands', async (t) => {
+  const talk = asked(t);
+  talk.send(10, fromClient({ flags: '', seq: end }, 'no flags'));
+  talk.send(10, fromClient({ flags: 'F', seq: end }));
+  talk.quiet(20);
+  talk.counted({ wrapped: 0 });
+});
+
+t.test('forged ends after the handoff are passed on, and not believed', async (t) => {
+  const talk = new Conversation(t);
+  const next = talk.passing(0);
+  for (const [flags, ahead] of [
+    ['FA', 100_000_000],
+    ['R', 100_000_000],
+    ['RA', 5_000_000],
+  ] as const) {
+    const packet = fromClient({ flags, seq: next + ahead, ack: ISN + 1 });
+    talk.send(10, packet);
+    talk.expectForwarded(10, 0, packet);
+  }
+  t.notOk(talk.events.some((event) => event.startsWith('closed')));
+  // The client's own end still counts.
+  const fin = fromClient({ flags: 'RA', seq: next, ack: ISN + 1 });
+  talk.send(20, fin);
+  talk.expectForwarded(20, 0, fin);
+  t.equal(talk.events.at(-1), 'closed client-reset');
+});
