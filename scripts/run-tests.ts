@@ -85,7 +85,7 @@ function runFile(file: string): Promise<FileResult> {
       resolve(result);
     };
     parser.on('complete', (final: FinalResults) => {
-      if (final.plan.skipAll) {
+      if (final.plan.skipAll && final.ok) {
         result.skips.push(final.plan.skipReason || 'all of it');
       }
       results = final;

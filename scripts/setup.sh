@@ -39,6 +39,8 @@ if [ "$step" != build ]; then
 fi
 if [ "$step" = test ]; then
 	need_command wrk wrk
+	need_command sysctl procps
+	need_command ps procps
 	need_file /usr/bin/python3 python3 # for the packet sockets of the tests
 	need_file /usr/sbin/apache2 apache2-bin
 fi

@@ -47,7 +47,9 @@ export class Attacker {
     const { random } = this;
     const victim = this.world.connections.length === 0 ? undefined : random.pick(this.world.connections);
     // A SYN that comes before the client's ACK takes its place: whoever knows the ports can do that to any server.
-    const established = victim !== undefined && victim.answers > 0;
+    const established = this.world.connections
+      .filter(({ address, port }) => address === victim?.address && port === victim.port)
+      .every(({ answers, outcome }) => answers > 0 || outcome !== undefined);
     switch (random.between(0, 4)) {
       case 0:
         return Uint8Array.from({ length: random.between(0, 200) }, () => random.bits() & 255);

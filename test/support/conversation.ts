@@ -284,6 +284,12 @@ export class Conversation {
     this.heard.length = 0;
   }
 
+  /** Time passes until `time`: whatever is sent meanwhile. */
+  rest(time: number): ParsedPacket[] {
+    this.advance(time);
+    return this.heard.splice(0).map(({ packet }) => packet);
+  }
+
   /** The last thing said: nothing more until `time`, and the table is empty or not. */
   end(time: number, sessions?: number): void {
     this.quiet(time);

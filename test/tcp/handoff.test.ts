@@ -372,6 +372,10 @@ t.test('a client that resets during the handoff', async (t) => {
   // Again, and text that was overtaken: the node has never confirmed, so nothing goes there in plain form.
   talk.send(21, reset);
   talk.send(22, fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'late'));
+  t.ok(
+    talk.rest(30).every((packet) => packet.ixp !== undefined),
+    'what goes there goes in IXP',
+  );
   talk.end(6000, 0);
   t.equal(talk.events.at(-1), 'closed client-reset');
   talk.counted({ forwarded: 0 });

@@ -9,6 +9,8 @@ export interface WebOptions {
   server?: 'nginx' | 'apache';
   /** Where it listens: a port, or address:port. */
   listen?: string;
+  /** Length of nginx's accept queue. Default: nginx's own, 511. */
+  backlog?: number;
   /** Extra lines for nginx's server block. */
   extra?: string;
 }
@@ -116,7 +118,7 @@ http {
   access_log ${here}/logs/access.log;
 ${temporary}
   server {
-    listen ${listen};
+    listen ${listen}${this.options.backlog === undefined ? '' : ` backlog=${this.options.backlog}`};
     root ${this.root};
     location = /post {
       client_max_body_size 20m;
