@@ -3,6 +3,7 @@
  * Taking a session over: what happens to a verified IXP frame.
  *
  *     IXP_SEGMENT   its session's socket is there      -> strip, pass
+ *                   its session had a socket           -> IXCP_RST: the session is over
  *                   else                               -> drop
  *     IXP_ADOPT     its session's socket is there      -> strip, pass, confirm again
  *                   its session had a socket           -> IXCP_RST: the session is over
@@ -300,8 +301,13 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct hand
 
 	enum found found = find_socket(skb, &handover->tuple, &rcv_nxt);
 
-	if (found != FOUND_SOCKET && found != FOUND_TIME_WAIT)
-		return drop(SHIM_DROP_NO_SOCKET);
+	if (found != FOUND_SOCKET && found != FOUND_TIME_WAIT) {
+		if (!session->sent)
+			return drop(SHIM_DROP_NO_SOCKET);
+		/* The balancer has missed the notice of its end, or the socket went without one. */
+		count(SHIM_ADOPT_FINISHED);
+		return ANSWER | IXCP_RST;
+	}
 	/* A live socket answers a SYN with a challenge ACK (RFC 5961); TIME_WAIT would open
 	 * another. */
 	if ((handover->flags & TCP_SYN) && found == FOUND_TIME_WAIT)

@@ -1,6 +1,6 @@
 /** Collects a request head from segments in any order, and has the dispatcher read it as it grows. */
 import { Counter } from '../base/counters.js';
-import { seqAdd, seqDiff } from '../wire/seq.js';
+import { seqAdd, seqBefore, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import type { Core } from './core.js';
 import { LocalService, type LocalServiceNumber, Verdict } from './dispatcher.js';
@@ -32,7 +32,7 @@ export class Collector {
     const first = seqAdd(sessions.clientIsn[slot]!, 1);
     let at = seqDiff(segment.sequence, first);
     if ((segment.flags & TcpFlag.rst) !== 0) {
-      this.reset(slot, at);
+      this.reset(slot);
       return;
     }
     if ((segment.flags & TcpFlag.ack) === 0) {
@@ -58,7 +58,7 @@ export class Collector {
     at += skip;
     if (length <= 0 && (segment.flags & TcpFlag.fin) === 0) {
       // A bare ACK needs no answer, unless it stands before what we expect: a keep-alive probe.
-      if (skip > 0) this.writer.ack(slot);
+      if (seqBefore(segment.sequence, sessions.receiveNext[slot]!)) this.writer.ack(slot);
       return;
     }
     if (length > 0 && !this.take(slot, at, segment.payload + skip, length)) {
@@ -76,16 +76,16 @@ export class Collector {
     this.handoff.local(slot, empty ? LocalService.silentClose : LocalService.timeout);
   }
 
-  /** RFC 5961 section 3.2: an RST counts at exactly the next sequence number; else it is challenged. */
-  private reset(slot: number, at: number): void {
+  /**
+   * RFC 5961 section 3.2: an RST counts at exactly the next sequence number; elsewhere in the window
+   * it is challenged, outside of it dropped.
+   */
+  private reset(slot: number): void {
     const { core } = this;
-    if (core.segment.sequence === core.sessions.receiveNext[slot]) {
-      core.remove(slot, 'client-reset');
-    } else if (at >= 0 && at <= core.heads.largeBytes) {
-      this.writer.ack(slot);
-    } else {
-      core.counters.count(Counter.drop_out_of_window);
-    }
+    const ahead = seqDiff(core.segment.sequence, core.sessions.receiveNext[slot]!);
+    if (ahead === 0) core.remove(slot, 'client-reset');
+    else if (ahead > 0 && ahead <= core.heads.largeBytes) this.writer.ack(slot);
+    else core.counters.count(Counter.drop_out_of_window);
   }
 
   private noteWindow(slot: number): void {

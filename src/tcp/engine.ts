@@ -139,7 +139,7 @@ export class Engine implements FrameSink, TimerHandler {
     }
     const slot = sessions.find(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
     const notable = segment.flags & (TcpFlag.syn | TcpFlag.fin | TcpFlag.rst);
-    if (slot >= 0 && notable === 0 && sessions.state[slot]! >= SessionState.passing) {
+    if (slot >= 0 && notable === 0 && sessions.state[slot] === SessionState.passing) {
       this.pass(slot);
       return;
     }
@@ -207,11 +207,16 @@ export class Engine implements FrameSink, TimerHandler {
       case SessionState.handing:
         this.handoff.receive(slot);
         return;
-      default: {
+      case SessionState.passing: {
         const before = sessions.receiveNext[slot]!;
         this.pass(slot);
-        if (sessions.state[slot] === SessionState.passing) this.noteEnd(slot, before);
+        this.noteEnd(slot, before);
+        return;
       }
+      default:
+        // Ended. In plain form only to a node that has confirmed: it may not know the session else.
+        if ((sessions.flags[slot]! & SessionFlag.adopted) !== 0) this.pass(slot);
+        else this.core.counters.count(Counter.drop_no_session);
     }
   }
 

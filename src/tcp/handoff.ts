@@ -14,6 +14,11 @@ import type { Writer } from './writer.js';
 
 /** Transmissions of the rest of a long head to a node that has confirmed its beginning. */
 const REST_TRIES = 10;
+/**
+ * Most bytes of an answer that a client can have acknowledged before the first notice reached us: a
+ * node sends its first notices along with its first bytes.
+ */
+const MAX_UNSEEN_ANSWER = 1 << 24;
 
 const ANSWER_COUNTERS: readonly number[] = [
   Counter.handoffs_local,
@@ -121,24 +126,17 @@ export class Handoff {
   receive(slot: number): void {
     const core = this.core;
     const { segment, sessions, counters, options } = core;
-    sessions.lastSeen[slot] = core.clock;
     const handedTo = sessions.handedTo[slot]!;
-    // The client acknowledges data: we have sent none, so the node has, and its notice was lost.
-    const answered = (segment.flags & TcpFlag.ack) !== 0 && this.provesAdoption(slot);
+    if (!this.acceptable(slot)) return;
+    sessions.lastSeen[slot] = core.clock;
     if ((segment.flags & TcpFlag.rst) !== 0) {
-      if (segment.sequence !== sessions.receiveNext[slot]) {
-        counters.count(Counter.drop_out_of_window);
-        return;
-      }
       this.writer.wrap(slot);
       counters.count(Counter.wrapped);
       core.linger(slot, 'client-reset');
       return;
     }
-    if (answered) {
-      const single = seqDiff(handedTo, seqAdd(sessions.clientIsn[slot]!, 1)) <= this.writer.pieceBytes(slot);
-      this.confirmed(slot, single ? handedTo : sessions.nodeAck[slot]!);
-    }
+    if (seqAfter(segment.acknowledgement, seqAdd(sessions.serverIsn[slot]!, 1)) && !this.answered(slot))
+      return;
     // What we keep, we send: a client's own copy of it might differ from what was looked at.
     if (segment.span > 0 && seqDiff(segment.sequence, handedTo) < 0) return;
     if (segment.end - segment.ip + IXP_HEADER_BYTES > options.mtu) {
@@ -148,6 +146,50 @@ export class Handoff {
     counters.count(Counter.wrapped);
     this.writer.wrap(slot);
     this.noteProgress(slot);
+  }
+
+  /**
+   * Whether a segment can be the client's (RFC 9293 section 3.10.7.4, first steps): inside the window,
+   * with an acknowledgement that is possible; an RST exactly at the next number (RFC 5961 section 3.2).
+   */
+  private acceptable(slot: number): boolean {
+    const { segment, sessions, counters } = this.core;
+    const isRst = (segment.flags & TcpFlag.rst) !== 0;
+    if (!isRst && (segment.flags & TcpFlag.ack) === 0) {
+      counters.count(Counter.drop_malformed_tcp);
+      return false;
+    }
+    // From a keep-alive probe, one before the first byte, to the end of the largest window offered.
+    const fromFirst = seqDiff(segment.sequence, seqAdd(sessions.clientIsn[slot]!, 1));
+    const fromEnd = seqDiff(segment.sequence, sessions.handedTo[slot]!);
+    const acked = seqDiff(segment.acknowledgement, seqAdd(sessions.serverIsn[slot]!, 1));
+    const inWindow = isRst
+      ? segment.sequence === sessions.receiveNext[slot]
+      : fromFirst >= -1 && fromEnd <= 0xffff;
+    if (inWindow && (isRst || (acked >= 0 && acked <= MAX_UNSEEN_ANSWER))) return true;
+    counters.count(Counter.drop_out_of_window);
+    return false;
+  }
+
+  /**
+   * The client acknowledges data. We have sent none, so a node has, and its notice was lost. False when
+   * that ends the session: it was moved on, and which node answered can not be told; a second answer in
+   * the middle of the first would be worse than none.
+   */
+  private answered(slot: number): boolean {
+    const { sessions } = this.core;
+    const flags = sessions.flags[slot]!;
+    if ((flags & SessionFlag.adopted) !== 0) return true;
+    if ((flags & SessionFlag.moved) !== 0) {
+      const node = sessions.node[slot]!;
+      if (this.core.reachable(node)) this.withdraw(slot, node);
+      this.fail(slot);
+      return false;
+    }
+    const handedTo = sessions.handedTo[slot]!;
+    const single = seqDiff(handedTo, seqAdd(sessions.clientIsn[slot]!, 1)) <= this.writer.pieceBytes(slot);
+    this.confirmed(slot, single ? handedTo : sessions.nodeAck[slot]!);
+    return true;
   }
 
   /** A node that is not the session's says it has it: it came too late, and must let go. */
@@ -160,12 +202,6 @@ export class Handoff {
     const end = seqAdd(segment.sequence, segment.span);
     sessions.receiveNext[slot] = seqMax(sessions.receiveNext[slot]!, end);
     if ((segment.flags & TcpFlag.fin) !== 0) sessions.flags[slot]! |= SessionFlag.clientFin;
-  }
-
-  private provesAdoption(slot: number): boolean {
-    const { segment, sessions } = this.core;
-    if ((sessions.flags[slot]! & (SessionFlag.adopted | SessionFlag.moved)) !== 0) return false;
-    return seqAfter(segment.acknowledgement, seqAdd(sessions.serverIsn[slot]!, 1));
   }
 
   private start(slot: number, node: number, service: LocalServiceNumber): void {

@@ -236,6 +236,8 @@ if (insideNamespace(import.meta.url)) {
     await session.rest();
     session.adopt();
     await session.told(Ixcp.rst, { seq: ACK, ack: SEQ });
+    session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END } });
+    await session.told(Ixcp.rst, { seq: ACK, ack: REQUEST_END });
     t.strictSame(await session.rest(), []);
   });
 
