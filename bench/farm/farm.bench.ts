@@ -8,9 +8,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
 import { curl, wrk } from '../../test/support/farm/requests.js';
 import { Farm, VIRTUAL_ADDRESS } from '../../test/support/farm.js';
+import { machine, median, report, whole } from '../report.js';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
@@ -75,15 +75,6 @@ async function sample(farm: Farm, address: string, which: Case): Promise<Sample>
   };
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? 0;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? 0) + upper) / 2;
-}
-
-const whole = (value: number): string => Math.round(value).toLocaleString('en-US');
-
 function row(which: Case, direct: readonly Sample[], baton: readonly Sample[]): string[] {
   const of = (samples: readonly Sample[], key: keyof Sample): number => median(samples.map((s) => s[key]));
   return [
@@ -107,22 +98,6 @@ const HEADINGS = [
   'bytes into the balancer/request',
 ];
 
-function print(rows: readonly string[][]): void {
-  const all = [HEADINGS, ...rows];
-  const widths = HEADINGS.map((_, column) => Math.max(...all.map((cells) => cells[column]?.length ?? 0)));
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, c) => (c === 0 ? cell.padEnd(widths[c] ?? 0) : cell.padStart(widths[c] ?? 0)))
-      .join('  ');
-  console.log(`\n${all.map(line).join('\n')}\n`);
-  console.log('As Markdown:\n');
-  console.log(`| ${HEADINGS.join(' | ')} |`);
-  console.log(`| --- |${' ---: |'.repeat(HEADINGS.length - 1)}`);
-  for (const cells of rows) {
-    console.log(`| ${cells.join(' | ')} |`);
-  }
-}
-
 async function main(): Promise<void> {
   const farm = await Farm.create({ nodes: 1 });
   try {
@@ -133,10 +108,6 @@ async function main(): Promise<void> {
     }
     await farm.startAll([{ path: '/', nodes: ['n1'] }]);
     const direct = farm.nodes[0]?.address ?? '';
-    console.log(
-      `Farm: ${cpus().length} CPUs (${cpus()[0]?.model}), Linux ${release()}, Node ${process.version};`,
-    );
-    console.log(`medians of ${ROUNDS} rounds of ${SECONDS} s, direct and through Baton in turns.`);
     const rows: string[][] = [];
     for (const which of CASES) {
       const samples = { direct: [] as Sample[], baton: [] as Sample[] };
@@ -149,7 +120,8 @@ async function main(): Promise<void> {
       }
       rows.push(row(which, samples.direct, samples.baton));
     }
-    print(rows);
+    const title = `A farm in namespaces, direct to a node and through Baton in turns: medians of ${ROUNDS} rounds of ${SECONDS} s.\n${machine()}`;
+    report(title, HEADINGS, rows);
   } finally {
     await farm.stop();
   }

@@ -13,6 +13,7 @@ import { RequestDispatcher } from '../../src/directory/dispatcher.js';
 import { Engine } from '../../src/tcp/engine.js';
 import { NodeTable } from '../../src/tcp/node-table.js';
 import { SipHash } from '../../src/wire/siphash.js';
+import { machine, median, report, whole } from '../report.js';
 import { MemoryDatapath } from './memory.js';
 import {
   BALANCER_ADDRESS,
@@ -31,6 +32,8 @@ import {
 /** Connections of one round, rounds, and pass-through packets of one round. */
 const CONNECTIONS = 20_000;
 const ROUNDS = 11;
+/** They are compiled while they run: not counted. */
+const WARM_UP_ROUNDS = 2;
 const PACKETS = 2_000_000;
 const HEAP_PACKETS = 10_000_000;
 const SESSIONS = 1_000_000;
@@ -38,7 +41,7 @@ const SESSIONS = 1_000_000;
 const BATCH = 256;
 const CAPTURE = '../../../test/fixtures/captures/get.pcap';
 
-export interface EngineFigures {
+interface EngineFigures {
   handoffsPerSecond: number[];
   confirmedPerSecond: number[];
   packetsPerSecond: number[];
@@ -46,11 +49,6 @@ export interface EngineFigures {
   heapPackets: number;
   tableBytesPerSession: number;
   enginePerSession: number;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
 }
 
 class Run {
@@ -173,7 +171,7 @@ function heapUsed(): number {
   return heapUsed + external + arrayBuffers;
 }
 
-export function measureEngine(): EngineFigures {
+function measureEngine(): EngineFigures {
   const run = new Run(join(fileURLToPath(import.meta.url), '..', CAPTURE));
   const figures: EngineFigures = {
     handoffsPerSecond: [],
@@ -198,8 +196,7 @@ export function measureEngine(): EngineFigures {
     const packets = Math.ceil(PACKETS / BATCH) * BATCH;
     const passing = run.pass(ack, packets);
     if (run.datapath.forwarded - forwardedBefore !== packets) throw new Error('not all were forwarded');
-    // The first rounds are compiled while they run.
-    if (round > 1) {
+    if (round >= WARM_UP_ROUNDS) {
       figures.handoffsPerSecond.push(CONNECTIONS / handing);
       figures.confirmedPerSecond.push(CONNECTIONS / (handing + confirming));
       figures.packetsPerSecond.push(packets / passing);
@@ -215,20 +212,21 @@ export function measureEngine(): EngineFigures {
   return figures;
 }
 
-/** Rows of the table: what, goal, median, range. */
-export function engineRows(figures: EngineFigures): string[][] {
+const HEADINGS = ['what', 'goal', 'median', 'range'];
+
+function rowsOf(figures: EngineFigures): string[][] {
   const rate = (values: readonly number[]): string[] => [
-    Math.round(median(values)).toLocaleString('en-US'),
-    `${Math.round(Math.min(...values)).toLocaleString('en-US')} to ${Math.round(Math.max(...values)).toLocaleString('en-US')}`,
+    whole(median(values)),
+    `${whole(Math.min(...values))} to ${whole(Math.max(...values))}`,
   ];
   return [
     ['pass-through packets/s', 'at least 3,000,000', ...rate(figures.packetsPerSecond)],
     ['handoffs/s, SYN to IXP', 'at least 150,000', ...rate(figures.handoffsPerSecond)],
     ['handoffs/s, SYN to confirmed', '', ...rate(figures.confirmedPerSecond)],
     [
-      `heap growth over ${figures.heapPackets.toLocaleString('en-US')} packets`,
+      `heap growth over ${whole(figures.heapPackets)} packets, bytes`,
       'none',
-      `${figures.heapGrowthBytes.toLocaleString('en-US')} bytes`,
+      whole(figures.heapGrowthBytes),
       '',
     ],
     ['session table, bytes per session', 'at most 256', figures.tableBytesPerSession.toFixed(1), ''],
@@ -236,8 +234,10 @@ export function engineRows(figures: EngineFigures): string[][] {
   ];
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const figures = measureEngine();
-  if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify(figures)}\n`);
-  else for (const row of engineRows(figures)) process.stdout.write(`${row.join(' | ')}\n`);
+const figures = measureEngine();
+if (process.argv.includes('--json')) {
+  process.stdout.write(`${JSON.stringify(figures)}\n`);
+} else {
+  const title = `The engine over a capture (get.pcap, ${whole(CONNECTIONS)} clients) in memory, one thread: ${ROUNDS - WARM_UP_ROUNDS} rounds.\n${machine()}`;
+  report(title, HEADINGS, rowsOf(figures), ['goal']);
 }
