@@ -4,6 +4,7 @@
  *
  *     IXP_SEGMENT   its session's socket is there      -> strip, pass
  *                   its session had a socket           -> IXCP_RST: the session is over
+ *                   a SYN without a socket             -> the same
  *                   else                               -> drop
  *     IXP_ADOPT     its session's socket is there      -> strip, pass, confirm again
  *                   its session had a socket           -> IXCP_RST: the session is over
@@ -291,29 +292,37 @@ static __always_inline int adopt(struct __sk_buff *skb, const struct handover *h
 	}
 }
 
+/*
+ * A SYN inside a session: its client begins anew. A live socket answers with a challenge ACK (RFC
+ * 5961); without one the balancer must hear that the old session is over. TIME_WAIT would open
+ * another connection behind the balancer's back.
+ */
+#define NO_SUCH_SESSION (ANSWER | IXCP_RST | IXCP_REASON_UNKNOWN_SESSION << 4)
+
 static __always_inline int pass_segment(struct __sk_buff *skb, const struct handover *handover)
 {
 	struct session *session = bpf_map_lookup_elem(&sessions, &handover->tuple);
+	int syn = handover->flags & TCP_SYN;
 	__u32 rcv_nxt = 0;
 
-	if (!session || session->nonce != handover->ixp.session)
-		return drop(SHIM_DROP_NO_SESSION);
+	if (!session || session->nonce != handover->ixp.session) {
+		count(SHIM_DROP_NO_SESSION);
+		return syn ? NO_SUCH_SESSION : TC_ACT_SHOT;
+	}
 
 	enum found found = find_socket(skb, &handover->tuple, &rcv_nxt);
 
-	if (found != FOUND_SOCKET && found != FOUND_TIME_WAIT) {
-		if (!session->sent)
-			return drop(SHIM_DROP_NO_SOCKET);
-		/* The balancer has missed the notice of its end, or the socket went without one. */
-		count(SHIM_ADOPT_FINISHED);
-		return ANSWER | IXCP_RST;
+	if (found == FOUND_SOCKET || (found == FOUND_TIME_WAIT && !syn)) {
+		ask(session, handover);
+		return strip_and_pass(skb, SHIM_SEGMENT);
 	}
-	/* A live socket answers a SYN with a challenge ACK (RFC 5961); TIME_WAIT would open
-	 * another. */
-	if ((handover->flags & TCP_SYN) && found == FOUND_TIME_WAIT)
-		return drop(SHIM_DROP_FLAGS);
-	ask(session, handover);
-	return strip_and_pass(skb, SHIM_SEGMENT);
+	if (!session->sent) {
+		count(SHIM_DROP_NO_SOCKET);
+		return syn ? NO_SUCH_SESSION : TC_ACT_SHOT;
+	}
+	/* The balancer has missed the notice of its end, or the socket went without one. */
+	count(SHIM_ADOPT_FINISHED);
+	return syn ? NO_SUCH_SESSION : ANSWER | IXCP_RST;
 }
 
 /*

@@ -117,9 +117,9 @@ static __always_inline enum concern concern_of(struct __sk_buff *skb)
 	__u32 zero = 0;
 	__be32 *address;
 
-	/* A frame with a VLAN tag belongs to another interface on top of this one. */
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
-	    load(skb, 0, &ip, sizeof(ip)) || ip.version != 4)
+	if (skb->protocol != bpf_htons(ETH_P_IP) ||
+	    of_another_vlan(skb->vlan_present, skb->vlan_tci) || load(skb, 0, &ip, sizeof(ip)) ||
+	    ip.version != 4)
 		return NOT_OURS;
 	switch (ip.protocol) {
 	case IPPROTO_TCP:

@@ -73,6 +73,7 @@ enum ixcp_reason {
 	IXCP_REASON_NO_LISTENER = 1,   /* nothing listens where the session should go */
 	IXCP_REASON_UNABLE = 2,        /* the kernel refused: MPTCP listener, options it has switched off */
 	IXCP_REASON_TUPLE_IN_USE = 3,  /* an older socket of the same four-tuple could not be removed */
+	IXCP_REASON_UNKNOWN_SESSION = 4, /* of an RST: a SYN of a session that has no socket here */
 };
 
 /* ixcp_hdr.flags of IXCP_REPORT */

@@ -32,6 +32,15 @@
 #define BE32(x) ((__be32)(x))
 #endif
 
+/*
+ * A frame whose VLAN tag the kernel took off belongs to another interface on top of this one. A tag
+ * with identifier 0 only carries a priority (IEEE 802.1Q): the frame is this interface's.
+ */
+static __always_inline int of_another_vlan(__u32 present, __u32 tci)
+{
+	return present && (tci & 0xfff) != 0;
+}
+
 #define IPV4_OFFSET ((int)sizeof(struct ethhdr))
 #define IPV4_BYTES ((int)sizeof(struct iphdr))
 #define TCP_BYTES ((int)sizeof(struct tcphdr))

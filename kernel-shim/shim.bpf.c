@@ -31,7 +31,8 @@ static __always_inline int pull(struct __sk_buff *skb, __u32 bytes)
 
 static __always_inline int is_ipv4(struct __sk_buff *skb)
 {
-	return skb->protocol == bpf_htons(ETH_P_IP) && !skb->vlan_present;
+	return skb->protocol == bpf_htons(ETH_P_IP) &&
+	       !of_another_vlan(skb->vlan_present, skb->vlan_tci);
 }
 
 static __always_inline int protocol_of(struct __sk_buff *skb)

@@ -198,7 +198,12 @@ bool Netlink::Once(nlmsghdr* request, const char* name, const Visit& visit) {
 Napi::Value InterfaceInfo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const std::string name = StringArgument(info, 0);
-  const uint32_t index = ::if_nametoindex(name.c_str());
+  const uint32_t index = Guard(env, [&] {
+    const uint32_t found = ::if_nametoindex(name.c_str());
+    // Anything else, such as a want of descriptors, says nothing about the interface.
+    if (found == 0 && errno != ENODEV && errno != ENXIO) ThrowSystem("if_nametoindex");
+    return found;
+  });
   if (index == 0) return env.Undefined();
   const Interface from = Guard(env, [&] { return ReadInterface(index); });
   if (!from.found) return env.Undefined();

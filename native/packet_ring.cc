@@ -62,9 +62,10 @@ uint32_t FlagsOf(const tpacket3_hdr* packet, const VirtioHeader& virtio) {
 }
 
 // Whether a frame is for this machine and this network. What a promiscuous interface overhears belongs
-// to others, and so does a frame whose VLAN tag the kernel took off.
+// to others, and so does a frame whose VLAN tag the kernel took off, unless that only tells a priority.
 bool IsVlan(const tpacket3_hdr* packet) {
-  return (packet->tp_status & TP_STATUS_VLAN_VALID) != 0;
+  constexpr uint32_t kIdentifier = 0xfff;
+  return (packet->tp_status & TP_STATUS_VLAN_VALID) != 0 && (packet->hv1.tp_vlan_tci & kIdentifier) != 0;
 }
 
 bool IsForOthers(const uint8_t* packet) {

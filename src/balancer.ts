@@ -16,6 +16,10 @@ import { parseIpv4 } from './wire/ipv4.js';
 
 /** Signals that end the program in an orderly way. */
 const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** The smallest MSS that a node's kernel adopts with, and IPv4, TCP, timestamps and IXP around it. */
+const LEAST_MTU = 536 + 20 + 20 + 12 + 36;
+/** An IPv4 packet is no longer. */
+const MOST_MTU = 65_535;
 const ENGINE_PROGRAM = new URL('./engine-thread.js', import.meta.url);
 
 /**
@@ -57,7 +61,13 @@ class Ending {
     });
     // A loss during the start is seen when the start is through.
     this.reached.catch(() => {});
-    this.signalled = () => resolve();
+    let asked = 0;
+    this.signalled = () => {
+      asked += 1;
+      // Whoever asks again does not want to wait: the next start cleans up.
+      if (asked > 1) process.exit(1);
+      resolve();
+    };
     this.lost = (error) => reject(error);
     for (const name of END_SIGNALS) process.on(name, this.signalled);
   }
@@ -90,6 +100,7 @@ async function start(
   });
   undo.push(() => machine.stop());
 
+  requireMtu(config.interface, machine.info.mtu);
   const counters = new Counters();
   const events = new NodeEvents(config.nodes, log);
   const engine = await EngineHandle.start(
@@ -131,4 +142,12 @@ async function start(
     log.info(`virtual server ${server.name} at ${server.address}:${server.port}`);
   }
   log.info('ready', { interface: config.interface, address: machine.address, datapath: config.datapath });
+}
+
+function requireMtu(where: string, mtu: number): void {
+  if (mtu >= LEAST_MTU && mtu <= MOST_MTU) return;
+  throw new BatonError('BATON_INTERFACE', `its MTU is ${mtu}, expected ${LEAST_MTU} to ${MOST_MTU}`, {
+    where,
+    hint: `ip link set ${where} mtu 1500`,
+  });
 }

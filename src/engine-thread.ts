@@ -28,6 +28,8 @@ import { IxcpFlag } from './wire/ixcp.js';
 const TICK_MS = 8;
 /** Events of one kind about one node are told at most this often, in ms. */
 const EVENT_INTERVAL_MS = 1_000;
+/** The same for complaints that a stranger can cause. */
+const COMPLAINT_INTERVAL_MS = 60_000;
 const SECRET_BYTES = 32;
 
 function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
@@ -122,14 +124,14 @@ function ringTotals(datapath: PacketDatapath): number[] {
 /** Tells the main thread what an operator should know of nodes, not more than once a second each. */
 function nodeEvents(nodes: NodeTable, tell: (message: FromEngine) => void): Observer {
   const last = new Map<string, number>();
-  const rarely = (key: string, now: number, event: EngineEvent): void => {
-    if (now - (last.get(key) ?? Number.NEGATIVE_INFINITY) < EVENT_INTERVAL_MS) return;
+  const rarely = (key: string, now: number, event: EngineEvent, interval = EVENT_INTERVAL_MS): void => {
+    if (now - (last.get(key) ?? Number.NEGATIVE_INFINITY) < interval) return;
     last.set(key, now);
     tell({ kind: 'event', ...event });
   };
   const lastFlags = new Map<number, number>();
   return {
-    badKey: (node, now) => rarely(`key ${node}`, now, { event: 'bad-key', node }),
+    badKey: (node, now) => rarely(`key ${node}`, now, { event: 'bad-key', node }, COMPLAINT_INTERVAL_MS),
     refused: (_slot, node, reason, now) => rarely(`refused ${node}`, now, { event: 'refused', node, reason }),
     silent: (_slot, node, now) => {
       const suspended = node < nodes.count && nodes.isSuspended(node, now);

@@ -59,7 +59,6 @@ export const COUNTERS = {
   drop_out_of_order_full: 'segments out of order beyond what is kept',
   drop_head_room: 'request bytes beyond the room for a head',
   drop_sessions_full: 'SYNs that found the session table full',
-  drop_unconfirmed_oversize: 'segments too large to be wrapped before the node confirmed',
   drop_unresolved: 'frames for a node whose MAC address is not known',
   drop_reset_limit: 'RSTs not sent, to stay under the rate limit',
   drop_transmit_full: 'frames not sent because the transmit ring was full',

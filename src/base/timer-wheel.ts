@@ -10,12 +10,14 @@
  *
  * A deadline further away than the wheel is long waits in the last bucket and is put in again
  * when that comes round. Times are in ms, kept as unsigned 32-bit numbers and compared by signed
- * difference: good for waits up to 24 days, on a clock that may wrap.
+ * difference, on a clock that may wrap; a wait beyond 20 days is cut to that.
  */
 
 const TICK_MS = 8;
 const BUCKETS = 4096;
 const NONE = -1;
+/** Anything longer is cut to this: 20 days. */
+const LONGEST_MS = 20 * 86_400_000;
 
 export interface TimerHandler {
   /** The timer of `slot` is due. It is no longer set; the handler may set it again. */
@@ -48,7 +50,7 @@ export class TimerWheel {
   /** Sets, or sets anew, the timer of a slot to fire at `at`. */
   set(slot: number, at: number): void {
     if (this.bucket[slot] !== 0) this.unlink(slot);
-    this.deadline[slot] = Math.ceil(at);
+    this.deadline[slot] = Math.ceil(Math.min(at, this.tick * TICK_MS + LONGEST_MS));
     const ticks = Math.min(Math.max(Math.ceil(at / TICK_MS), this.tick + 1), this.tick + BUCKETS - 1);
     const bucket = ticks % BUCKETS;
     const head = this.heads[bucket]!;

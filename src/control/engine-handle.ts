@@ -23,11 +23,13 @@ interface Waiting {
 export class EngineHandle {
   private readonly worker: Worker;
   private readonly waiting = new Map<number, Waiting>();
+  private readonly exited: Promise<void>;
   private nextId = 1;
   private stopping = false;
 
   private constructor(worker: Worker) {
     this.worker = worker;
+    this.exited = new Promise((resolve) => worker.once('exit', () => resolve()));
   }
 
   /**
@@ -78,13 +80,12 @@ export class EngineHandle {
     return answer.page;
   }
 
-  /** Ends the thread: its ring is closed first. */
+  /** Ends the thread, unless it has ended by itself: its ring is closed first. */
   async stop(): Promise<void> {
     this.stopping = true;
-    const exited = new Promise<void>((resolve) => this.worker.once('exit', () => resolve()));
     this.post({ kind: 'stop' });
     const timer = setTimeout(() => void this.worker.terminate(), STOP_MS);
-    await exited;
+    await this.exited;
     clearTimeout(timer);
   }
 

@@ -25,7 +25,7 @@ const CR = 0x0d;
 const LF = 0x0a;
 
 export interface ErrorServiceOptions {
-  /** Connections at one time over all services; for a new one the oldest goes. Default: 4096. */
+  /** Connections at one time over all services; for a new one the oldest goes. Default: 1024, for descriptors are few on some machines. */
   connections?: number;
 }
 
@@ -38,7 +38,7 @@ export class ErrorService {
   private readonly connections = new Set<Connection>();
 
   constructor(options: ErrorServiceOptions = {}) {
-    this.most = options.connections ?? 4_096;
+    this.most = options.connections ?? 1_024;
   }
 
   /**

@@ -5,7 +5,7 @@ import { TcpFlag } from '../wire/tcp.js';
 import type { Core } from './core.js';
 import { LocalService, type LocalServiceNumber, Verdict } from './dispatcher.js';
 import type { Handoff } from './handoff.js';
-import { REQUEST_BYTES, SessionFlag } from './session-table.js';
+import { REQUEST_BYTES, SessionFlag, SessionState } from './session-table.js';
 import type { Writer } from './writer.js';
 
 const SERVICE_OF_VERDICT = new Map<number, LocalServiceNumber>([
@@ -13,6 +13,9 @@ const SERVICE_OF_VERDICT = new Map<number, LocalServiceNumber>([
   [Verdict.notFound, LocalService.notFound],
   [Verdict.headTooLarge, LocalService.headTooLarge],
 ]);
+
+/** Rooms looked at to find a victim. */
+const EVICTION_LOOKS = 32;
 
 export class Collector {
   private readonly core: Core;
@@ -149,8 +152,20 @@ export class Collector {
   /** Ends some other session that has a room, so that slow clients can not keep all of them. */
   private evict(slot: number, large: boolean): void {
     const { core } = this;
-    const victim = core.heads.victim(large);
-    if (victim < 0 || victim === slot) return;
+    let victim = -1;
+    // One whose head is still being collected, if the hand meets any soon: the others are nearly done.
+    for (let look = 0; look < EVICTION_LOOKS; look++) {
+      const met = core.heads.victim(large);
+      if (met < 0) return;
+      if (met === slot) continue;
+      victim = met;
+      if (core.sessions.state[met] === SessionState.collecting) break;
+    }
+    if (victim < 0) return;
+    if (core.sessions.state[victim] === SessionState.handing) {
+      this.handoff.evict(victim);
+      return;
+    }
     this.writer.resetSession(victim);
     core.remove(victim, 'evicted-head');
   }

@@ -7,13 +7,15 @@ import { SlotList } from '../base/slot-list.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
 import { writeMac } from '../wire/ethernet.js';
+import { seqAdd, seqDiff } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
+import { TcpFlag } from '../wire/tcp.js';
 import { type Dispatcher, LOCAL_NODE } from './dispatcher.js';
 import { HeadStore } from './head-store.js';
 import type { NodeTable } from './node-table.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
-import { SessionState, SessionTable } from './session-table.js';
+import { SessionFlag, SessionState, SessionTable } from './session-table.js';
 import { VirtualServerTable } from './virtual-servers.js';
 
 /** What an engine gives every listener that is not there. */
@@ -21,6 +23,9 @@ const NO_OBSERVER: Observer = {};
 
 /** Bytes beyond the head's limit that are taken along with it: the start of a body. */
 const BODY_ROOM_BYTES = 16_384;
+
+/** Largest plausible step of sequence and acknowledgement numbers between two segments: two large windows. */
+const MAX_ADVANCE = 1 << 24;
 
 const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
   fin: Counter.closed_fin,
@@ -72,7 +77,12 @@ export class Core {
     this.observer = options.observer ?? NO_OBSERVER;
     this.servers = new VirtualServerTable(options.virtualServers);
     const secret = new DataView(options.secret.buffer, options.secret.byteOffset, options.secret.byteLength);
-    this.sessions = new SessionTable(options.limits.sessions, this.servers.count, secret.getInt32(16));
+    this.sessions = new SessionTable(
+      options.limits.sessions,
+      this.servers.count,
+      secret.getInt32(16),
+      secret.getInt32(24),
+    );
     this.heads = new HeadStore(options.limits.heads, options.limits.headBytes + BODY_ROOM_BYTES);
     this.timers = new TimerWheel(options.limits.sessions, 0);
     this.halfOpen = new SlotList(options.limits.sessions);
@@ -136,6 +146,28 @@ export class Core {
     this.timers.set(slot, this.now + this.options.timeouts.linger);
     this.counters.count(CLOSE_COUNTERS[reason]);
     this.observer.closed?.(slot, reason, this.now);
+  }
+
+  /**
+   * Takes in how far the client has got, from a segment that goes on to its node. A number that is far
+   * from what was seen, or that comes with an acknowledgement that is, may be forged: the balancer does
+   * not believe it, the node decides. True when a FIN joins what was seen, so that it counts.
+   */
+  follow(slot: number): boolean {
+    const { sessions, segment } = this;
+    if ((segment.flags & (TcpFlag.ack | TcpFlag.rst | TcpFlag.syn)) !== TcpFlag.ack) return false;
+    const acked = seqDiff(segment.acknowledgement, sessions.clientAck[slot]!);
+    if (acked > MAX_ADVANCE || acked < -MAX_ADVANCE) return false;
+    if (acked > 0) sessions.clientAck[slot] = segment.acknowledgement;
+    const next = sessions.receiveNext[slot]!;
+    const end = seqAdd(segment.sequence, segment.payloadLength);
+    const ahead = seqDiff(end, next);
+    if (ahead > 0 && ahead < MAX_ADVANCE) sessions.receiveNext[slot] = end;
+    if ((segment.flags & TcpFlag.fin) === 0) return false;
+    if (seqDiff(segment.sequence, next) > 0 || end !== sessions.receiveNext[slot]) return false;
+    sessions.receiveNext[slot] = seqAdd(end, 1);
+    sessions.flags[slot]! |= SessionFlag.clientFin;
+    return true;
   }
 
   /** Removes a session, at once. */

@@ -20,7 +20,7 @@ import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
-import { seqAdd, seqDiff } from '../wire/seq.js';
+import { seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { Collector } from './collector.js';
 import { Core } from './core.js';
@@ -33,9 +33,6 @@ import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
 import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
 import { Writer } from './writer.js';
-
-/** Largest plausible step of a client's sequence numbers: beyond the largest window we offer. */
-const MAX_ADVANCE = 1 << 24;
 
 // Indices of the counters of the fast path, as plain constants.
 const FRAMES = Counter.frames;
@@ -99,7 +96,7 @@ export class Engine implements FrameSink, TimerHandler {
 
   /** The timer of a session: what it waited for did not happen. */
   expired(slot: number, now: number): void {
-    const { sessions, options, timers } = this.core;
+    const { sessions, options } = this.core;
     switch (sessions.state[slot]) {
       case SessionState.synReceived:
         this.handshake.expired(slot);
@@ -111,17 +108,21 @@ export class Engine implements FrameSink, TimerHandler {
         this.handoff.expired(slot);
         return;
       case SessionState.passing: {
-        // Packets do not set the timer, they only leave their time: it is looked at here.
-        const closing = (sessions.flags[slot]! & (SessionFlag.clientFin | SessionFlag.nodeFin)) !== 0;
-        const wait = closing ? options.timeouts.closing : options.timeouts.idle;
-        const silent = (this.core.clock - sessions.lastSeen[slot]!) >>> 0;
-        if (silent >= wait) this.core.remove(slot, 'idle');
-        else timers.set(slot, now + wait - silent);
+        // After the client's FIN alone the node still answers, however slowly: that is not closing.
+        const closing = (sessions.flags[slot]! & SessionFlag.nodeFin) !== 0;
+        this.removeIfSilent(slot, closing ? options.timeouts.closing : options.timeouts.idle, now);
         return;
       }
       default:
-        this.core.remove(slot, 'fin');
+        this.removeIfSilent(slot, options.timeouts.linger, now);
     }
+  }
+
+  /** Packets do not set the timer, they only leave their time: it is looked at when it fires. */
+  private removeIfSilent(slot: number, wait: number, now: number): void {
+    const silent = (this.core.clock - this.core.sessions.lastSeen[slot]!) >>> 0;
+    if (silent >= wait) this.core.remove(slot, 'idle');
+    else this.core.timers.set(slot, now + wait - silent);
   }
 
   private receiveTcp(): void {
@@ -182,10 +183,8 @@ export class Engine implements FrameSink, TimerHandler {
       case SessionState.passing:
         // Only the node knows its own sequence numbers: it gives the challenge ACK. Never in plain
         // form: without its socket, the node's listener would open a connection behind our back.
-        if (core.reachable(sessions.node[slot]!)) {
-          counters.count(Counter.wrapped);
-          this.writer.wrap(slot);
-        }
+        if (!core.reachable(sessions.node[slot]!)) counters.count(Counter.drop_unresolved);
+        else if (this.writer.wrap(slot)) counters.count(Counter.wrapped);
         return;
       default:
         if (same) return;
@@ -207,12 +206,10 @@ export class Engine implements FrameSink, TimerHandler {
       case SessionState.handing:
         this.handoff.receive(slot);
         return;
-      case SessionState.passing: {
-        const before = sessions.receiveNext[slot]!;
-        this.pass(slot);
-        this.noteEnd(slot, before);
+      case SessionState.passing:
+        if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passReset(slot);
+        else this.pass(slot);
         return;
-      }
       default:
         // Ended. In plain form only to a node that has confirmed: it may not know the session else.
         if ((sessions.flags[slot]! & SessionFlag.adopted) !== 0) this.pass(slot);
@@ -220,19 +217,22 @@ export class Engine implements FrameSink, TimerHandler {
     }
   }
 
-  /** Forwards the client's frame to the session's node: nothing changes but the MAC addresses. */
+  /** A segment, other than an RST, to the session's node: nothing changes but the MAC addresses. */
   private pass(slot: number): void {
+    const core = this.core;
+    const { sessions, segment } = core;
+    // An RST must not keep alive what it ends.
+    if ((segment.flags & TcpFlag.rst) === 0) sessions.lastSeen[slot] = core.clock;
+    sessions.packets[slot]! += 1;
+    const finished = core.follow(slot);
+    this.forward(slot);
+    if (finished && (sessions.flags[slot]! & SessionFlag.nodeFin) !== 0) core.linger(slot, 'fin');
+  }
+
+  private forward(slot: number): void {
     const core = this.core;
     const { sessions, segment, counters } = core;
     const node = sessions.node[slot]!;
-    sessions.lastSeen[slot] = core.clock;
-    sessions.packets[slot]! += 1;
-    // An RST takes no sequence number: one that is not the next must not make itself so.
-    if ((segment.flags & TcpFlag.rst) === 0) {
-      const end = seqAdd(segment.sequence, segment.payloadLength);
-      const ahead = seqDiff(end, sessions.receiveNext[slot]!);
-      if (ahead > 0 && ahead < MAX_ADVANCE) sessions.receiveNext[slot] = end;
-    }
     if (!core.reachable(node)) {
       counters.count(Counter.drop_unresolved);
       return;
@@ -244,26 +244,18 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * A FIN or RST of the client that was passed through, which was expected to go on at `next`. One
-   * that does not join what was seen before may be forged: the node decides, and tells us.
+   * An RST goes to the node in any case. Here it counts at exactly the next sequence number (RFC 5961
+   * section 3.2); after a FIN also at the FIN's own, as Linux does (tcp_reset_check), for that is what
+   * a client sends for a socket that it has closed. Elsewhere it may be forged, and the node decides.
    */
-  private noteEnd(slot: number, next: number): void {
+  private passReset(slot: number): void {
     const core = this.core;
     const { sessions, segment } = core;
-    if ((segment.flags & TcpFlag.rst) !== 0) {
-      // After a FIN also at the FIN's own number, as Linux does (tcp_reset_check): that is what a
-      // client sends for a socket that it has closed.
-      const fin = (sessions.flags[slot]! & SessionFlag.clientFin) !== 0 ? 1 : 0;
-      const before = seqDiff(next, segment.sequence);
-      if (before >= 0 && before <= fin) core.linger(slot, 'client-reset');
-      return;
-    }
-    const end = seqAdd(segment.sequence, segment.payloadLength);
-    if (seqDiff(segment.sequence, next) > 0 || end !== sessions.receiveNext[slot]) return;
-    sessions.receiveNext[slot] = seqAdd(end, 1);
-    sessions.flags[slot]! |= SessionFlag.clientFin;
-    if ((sessions.flags[slot]! & SessionFlag.nodeFin) !== 0) core.linger(slot, 'fin');
-    else core.timers.set(slot, core.now + core.options.timeouts.closing);
+    sessions.packets[slot]! += 1;
+    this.forward(slot);
+    const fin = (sessions.flags[slot]! & SessionFlag.clientFin) !== 0 ? 1 : 0;
+    const before = seqDiff(sessions.receiveNext[slot]!, segment.sequence);
+    if (before >= 0 && before <= fin) core.linger(slot, 'client-reset');
   }
 
   /** A segment of no session (RFC 9293 section 3.10.7.1). */

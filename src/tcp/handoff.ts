@@ -4,8 +4,8 @@
  * are ours to keep and to send again (design rules 1 to 4).
  */
 import { Counter } from '../base/counters.js';
-import { IXP_HEADER_BYTES, IxpType } from '../wire/ixp.js';
-import { seqAdd, seqAfter, seqDiff, seqMax } from '../wire/seq.js';
+import { IxpType } from '../wire/ixp.js';
+import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import type { Core } from './core.js';
 import { LOCAL_NODE, LocalService, type LocalServiceNumber } from './dispatcher.js';
@@ -95,18 +95,28 @@ export class Handoff {
     this.next(slot);
   }
 
-  /** The node has the session, and has acknowledged the client's bytes up to `acknowledgement`. */
+  /**
+   * The node says that it has the session, and has acknowledged the client's bytes up to
+   * `acknowledgement`.
+   */
   confirmed(slot: number, acknowledgement: number): void {
+    const { sessions, nodes } = this.core;
+    const node = sessions.node[slot]!;
+    if (node !== LOCAL_NODE && (sessions.flags[slot]! & SessionFlag.adopted) === 0) {
+      nodes.answered(node);
+      nodes.adopted[node]! += 1;
+    }
+    this.proven(slot, acknowledgement);
+  }
+
+  /** The same, also when only the client's acknowledgements say so: nothing to judge the node by. */
+  private proven(slot: number, acknowledgement: number): void {
     const core = this.core;
-    const { sessions, nodes, counters, timers, options, now } = core;
+    const { sessions, counters, timers, options, now } = core;
     const node = sessions.node[slot]!;
     if ((sessions.flags[slot]! & SessionFlag.adopted) === 0) {
       sessions.flags[slot]! |= SessionFlag.adopted;
       counters.count(Counter.adopted);
-      if (node !== LOCAL_NODE) {
-        nodes.answered(node);
-        nodes.adopted[node]! += 1;
-      }
       core.observer.adopted?.(slot, node, now);
     }
     if (seqDiff(acknowledgement, sessions.handedTo[slot]!) >= 0) {
@@ -114,7 +124,10 @@ export class Handoff {
       sessions.setState(slot, SessionState.passing);
       const finished = sessions.flags[slot]! & (SessionFlag.clientFin | SessionFlag.nodeFin);
       if (finished === (SessionFlag.clientFin | SessionFlag.nodeFin)) core.linger(slot, 'fin');
-      else timers.set(slot, now + (finished !== 0 ? options.timeouts.closing : options.timeouts.idle));
+      else {
+        const closing = (finished & SessionFlag.nodeFin) !== 0;
+        timers.set(slot, now + (closing ? options.timeouts.closing : options.timeouts.idle));
+      }
     } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
       sessions.nodeAck[slot] = acknowledgement;
       sessions.tries[slot] = 0;
@@ -125,7 +138,7 @@ export class Handoff {
   /** A segment, other than a SYN, of the client while the node has not confirmed. */
   receive(slot: number): void {
     const core = this.core;
-    const { segment, sessions, counters, options } = core;
+    const { segment, sessions, counters } = core;
     const handedTo = sessions.handedTo[slot]!;
     if (!this.acceptable(slot)) return;
     sessions.lastSeen[slot] = core.clock;
@@ -139,13 +152,12 @@ export class Handoff {
       return;
     // What we keep, we send: a client's own copy of it might differ from what was looked at.
     if (segment.span > 0 && seqDiff(segment.sequence, handedTo) < 0) return;
-    if (segment.end - segment.ip + IXP_HEADER_BYTES > options.mtu) {
-      counters.count(Counter.drop_unconfirmed_oversize);
+    if (!core.reachable(sessions.node[slot]!)) {
+      counters.count(Counter.drop_unresolved);
       return;
     }
-    counters.count(Counter.wrapped);
-    this.writer.wrap(slot);
-    this.noteProgress(slot);
+    if (this.writer.wrap(slot)) counters.count(Counter.wrapped);
+    core.follow(slot);
   }
 
   /**
@@ -188,20 +200,24 @@ export class Handoff {
     }
     const handedTo = sessions.handedTo[slot]!;
     const single = seqDiff(handedTo, seqAdd(sessions.clientIsn[slot]!, 1)) <= this.writer.pieceBytes(slot);
-    this.confirmed(slot, single ? handedTo : sessions.nodeAck[slot]!);
+    this.proven(slot, single ? handedTo : sessions.nodeAck[slot]!);
     return true;
   }
 
-  /** A node that is not the session's says it has it: it came too late, and must let go. */
-  late(slot: number, node: number): void {
-    if (this.core.reachable(node)) this.withdraw(slot, node);
+  /**
+   * A node that is not the session's says it has it: it came too late, and must let go. Its notice
+   * tells what it has of the client's bytes, and so the number that its socket waits at.
+   */
+  late(slot: number, node: number, acknowledgement: number): void {
+    if (this.core.reachable(node)) this.writer.resetNode(slot, node, acknowledgement);
   }
 
-  private noteProgress(slot: number): void {
-    const { segment, sessions } = this.core;
-    const end = seqAdd(segment.sequence, segment.span);
-    sessions.receiveNext[slot] = seqMax(sessions.receiveNext[slot]!, end);
-    if ((segment.flags & TcpFlag.fin) !== 0) sessions.flags[slot]! |= SessionFlag.clientFin;
+  /** Ends an unconfirmed session to make room for others. */
+  evict(slot: number): void {
+    const node = this.core.sessions.node[slot]!;
+    if (this.core.reachable(node)) this.withdraw(slot, node);
+    this.writer.resetSession(slot);
+    this.core.remove(slot, 'evicted-head');
   }
 
   private start(slot: number, node: number, service: LocalServiceNumber): void {
@@ -294,5 +310,8 @@ export class Handoff {
     const piece = this.writer.pieceBytes(slot);
     for (let at = piece; at < filled; at += piece) this.writer.resetNode(slot, node, seqAdd(first, at));
     this.writer.resetNode(slot, node, sessions.handedTo[slot]!);
+    // It may have taken what came after the head, too.
+    const next = sessions.receiveNext[slot]!;
+    if (next !== sessions.handedTo[slot]) this.writer.resetNode(slot, node, next);
   }
 }

@@ -144,5 +144,6 @@ export class Handshake {
     const recorded = options.initialSequence?.(segment.source, segment.sourcePort, server) ?? -1;
     sessions.serverIsn[slot] =
       recorded >= 0 ? recorded : seqAdd(this.isnHash.low, Math.imul(clock, ISN_TICKS_PER_MS));
+    sessions.clientAck[slot] = seqAdd(sessions.serverIsn[slot]!, 1);
   }
 }

@@ -101,7 +101,7 @@ export class HeadStore {
     return large;
   }
 
-  /** The session that has had a room of this kind for long, by a hand that goes round; -1 when none is in use. */
+  /** The session whose room of this kind the hand meets next on its way round; -1 when none is in use. */
   victim(large: boolean): number {
     const first = large ? this.smalls : 0;
     const count = large ? this.larges : this.smalls;

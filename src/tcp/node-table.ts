@@ -8,6 +8,9 @@ const FAILURES_TO_SUSPEND = 3;
 /** How long, in ms, unless its agent is started anew before. */
 const SUSPENSION_MS = 5_000;
 
+/** How long the last report must be past, in ms, before one with an earlier clock is believed. */
+const CLOCK_MS = 5_000;
+
 export class NodeTable {
   readonly count: number;
   /** IPv4 addresses. */
@@ -98,7 +101,9 @@ export class NodeTable {
     now: number,
   ): boolean {
     const first = this.reportedAt[node]! < 0;
-    if (!first && clock < this.agentClock[node]!) return false;
+    const anew = start !== this.agentStart[node] && now - this.reportedAt[node]! > CLOCK_MS;
+    // A machine's clock may be set back: a new agent counts, once the reports of the old one have stopped.
+    if (!first && clock < this.agentClock[node]! && !anew) return false;
     // A new agent means a new shim: what the node was suspended for may be mended.
     if (first || start !== this.agentStart[node]) this.answered(node);
     this.agentStart[node] = start;

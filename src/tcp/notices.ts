@@ -1,7 +1,7 @@
 /** What comes from nodes: notices about sessions, and the reports of their agents (docs/ixp.md). */
 import { Counter } from '../base/counters.js';
 import { TokenBucket } from '../base/token-bucket.js';
-import { checkIxcp, IXCP, IxcpFlag, IxcpType, verifyIxcp } from '../wire/ixcp.js';
+import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../wire/ixcp.js';
 import type { Core } from './core.js';
 import { LOCAL_NODE } from './dispatcher.js';
 import type { Handoff } from './handoff.js';
@@ -10,6 +10,9 @@ import type { Writer } from './writer.js';
 
 /** Answers to reports with a wrong key, a second: anybody can cause them. */
 const BAD_KEY_ANSWERS_PER_SECOND = 5;
+
+/** A node whose reports verified within this time, in ms, has our key. */
+const REPORTS_ARRIVE_MS = 3_000;
 
 export class Notices {
   private readonly core: Core;
@@ -52,6 +55,9 @@ export class Notices {
 
   private refuseKey(node: number): void {
     const { core } = this;
+    // Its own reports arrive in order, so this one is somebody else's.
+    const heard = core.nodes.reportedAt[node]!;
+    if (heard >= 0 && core.now - heard < REPORTS_ARRIVE_MS) return;
     if (!this.badKeyAnswers.take(core.now)) return;
     core.observer.badKey?.(node, core.now);
     this.writer.answerNotice(IxcpType.badKey);
@@ -94,7 +100,9 @@ export class Notices {
     }
     if (sessions.node[slot] !== node) {
       counters.count(Counter.drop_ixcp_stale);
-      if (type === IxcpType.adopted && node !== LOCAL_NODE) this.handoff.late(slot, node);
+      if (type === IxcpType.adopted && node !== LOCAL_NODE) {
+        this.handoff.late(slot, node, view.getUint32(at + IXCP.acknowledgement));
+      }
       return;
     }
     this.apply(slot, type, at);
@@ -120,9 +128,12 @@ export class Notices {
         if (handing) handoff.confirmed(slot, view.getUint32(at + IXCP.acknowledgement));
         this.finished(slot);
         return;
-      case IxcpType.rst:
-        core.linger(slot, 'node-reset');
+      case IxcpType.rst: {
+        // A SYN that overtook the handoff meets a node that has not heard of the session yet.
+        const unknown = view.getUint8(at + IXCP.reason) === IxcpReason.unknownSession;
+        if (!handing || !unknown) core.linger(slot, 'node-reset');
         return;
+      }
       default:
         core.counters.count(Counter.drop_malformed_ixcp);
     }

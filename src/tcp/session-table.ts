@@ -92,6 +92,8 @@ export class SessionTable {
   readonly serverIsn: Uint32Array;
   /** Next sequence number expected of the client; in pass-through, the highest seen. */
   readonly receiveNext: Uint32Array;
+  /** The client's last acknowledgement number. */
+  readonly clientAck: Uint32Array;
   /** End of the bytes (and FIN) that were handed over from the head store. */
   readonly handedTo: Uint32Array;
   /** What the node has acknowledged of them. */
@@ -115,7 +117,8 @@ export class SessionTable {
 
   private readonly buckets: Int32Array;
   private readonly mask: number;
-  private readonly seed: number;
+  private readonly clientSeed: number;
+  private readonly portSeed: number;
   /** Free slots below `used`, chained. */
   private readonly nextFree: Int32Array;
   private firstFree = NONE;
@@ -124,12 +127,13 @@ export class SessionTable {
 
   /**
    * @param servers virtual servers
-   * @param seed any number: the secret of the hash
+   * @param clientSeed and portSeed any numbers: the secret of the hash
    */
-  constructor(capacity: number, servers: number, seed: number) {
+  constructor(capacity: number, servers: number, clientSeed: number, portSeed: number) {
     this.capacity = capacity;
     this.ofServer = new Uint32Array(servers);
-    this.seed = seed | 0;
+    this.clientSeed = clientSeed | 0;
+    this.portSeed = portSeed | 0;
     const words = (): Uint32Array => new Uint32Array(capacity);
     const halves = (): Uint16Array => new Uint16Array(capacity);
     const bytes = (): Uint8Array => new Uint8Array(capacity);
@@ -150,6 +154,7 @@ export class SessionTable {
     this.clientIsn = words();
     this.serverIsn = words();
     this.receiveNext = words();
+    this.clientAck = words();
     this.handedTo = words();
     this.nodeAck = words();
     this.tsval = words();
@@ -264,10 +269,14 @@ export class SessionTable {
     return this.used - 1;
   }
 
+  /** Both words are mixed before they meet, each with a seed of its own: no pair of keys collides under every seed. */
   private home(client: number, portAndServer: number): number {
-    let mixed = Math.imul(client ^ this.seed, 0x85ebca6b);
-    mixed = Math.imul(mixed ^ (mixed >>> 15) ^ portAndServer, 0xc2b2ae35);
-    mixed = Math.imul(mixed ^ (mixed >>> 13) ^ this.seed, 0x27d4eb2f);
+    let port = portAndServer ^ this.portSeed;
+    port = Math.imul(port ^ (port >>> 16), 0x85ebca6b);
+    port = Math.imul(port ^ (port >>> 13), 0xc2b2ae35);
+    let mixed = client ^ this.clientSeed ^ port ^ (port >>> 16);
+    mixed = Math.imul(mixed ^ (mixed >>> 16), 0x7feb352d);
+    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x846ca68b);
     return (mixed ^ (mixed >>> 16)) & this.mask;
   }
 }

@@ -206,27 +206,53 @@ export class Writer {
     );
   }
 
-  /** The client's segment being worked on, in IXP, to the session's node. */
+  /**
+   * The client's segment being worked on, in IXP, to the session's node: in pieces that fit the link when
+   * it is larger than that (a receiver that merges segments, a sender that leaves them to be cut). Of a
+   * SYN or RST the header alone.
+   */
   wrap(slot: number): boolean {
+    const { segment, options } = this.core;
+    const bare = (segment.flags & (TcpFlag.syn | TcpFlag.rst)) !== 0;
+    const length = bare ? 0 : segment.payloadLength;
+    const piece = options.mtu - IPV4_HEADER_BYTES - IXP_HEADER_BYTES - segment.headerBytes;
+    let at = 0;
+    do {
+      const taken = Math.min(piece, length - at);
+      if (!this.wrapPiece(slot, at, taken, at + taken === length)) return false;
+      at += taken;
+    } while (at < length);
+    return true;
+  }
+
+  private wrapPiece(slot: number, at: number, length: number, last: boolean): boolean {
     const { segment, sessions } = this.core;
-    const length = segment.end - segment.tcp;
-    const frame = this.reserve(WRAPPED_TCP + length);
+    const { headerBytes } = segment;
+    const frame = this.reserve(WRAPPED_TCP + headerBytes + length);
     if (frame < 0) return false;
     const { view, bytes } = this.core.transmit.memory;
     const tcp = frame + WRAPPED_TCP;
     let from = segment.tcp;
-    for (let to = tcp; to < tcp + length; to++) bytes[to] = bytes[from++]!;
-    if ((segment.frameFlags & FrameFlags.checksumPartial) !== 0) {
-      finishTcpChecksum(view, tcp, length, segment.source, segment.destination);
+    for (let to = tcp; to < tcp + headerBytes; to++) bytes[to] = bytes[from++]!;
+    from = segment.payload + at;
+    const end = tcp + headerBytes + length;
+    for (let to = tcp + headerBytes; to < end; to++) bytes[to] = bytes[from++]!;
+    if (length !== segment.payloadLength || (segment.frameFlags & FrameFlags.checksumPartial) !== 0) {
+      view.setUint32(tcp + TCP.sequence, seqAdd(segment.sequence, at));
+      // What ends the segment ends its last piece.
+      if (!last) view.setUint8(tcp + TCP.flags, segment.flags & ~(TcpFlag.fin | TcpFlag.psh));
+      finishTcpChecksum(view, tcp, headerBytes + length, segment.source, segment.destination);
     }
+    const node = sessions.node[slot]!;
+    const tcpBytes = headerBytes + length;
     return this.finishWrapped(
       frame,
       slot,
       IxpType.segment,
       segment.source,
       segment.destination,
-      length,
-      sessions.node[slot]!,
+      tcpBytes,
+      node,
     );
   }
 

@@ -27,7 +27,7 @@ export const IXCP_VERSION = 1;
 export const IXCP_HEADER_BYTES = 40;
 
 export const IxcpType = { adopted: 1, refused: 2, fin: 3, rst: 4, report: 5, welcome: 6, badKey: 7 } as const;
-export const IxcpReason = { none: 0, noListener: 1, unable: 2, tupleInUse: 3 } as const;
+export const IxcpReason = { none: 0, noListener: 1, unable: 2, tupleInUse: 3, unknownSession: 4 } as const;
 export const IxcpFlag = { canAdopt: 0x0001, leaving: 0x8000 } as const;
 
 /** Addresses (8) and the header before its tag. */

@@ -9,6 +9,7 @@ export const TCP = {
   sequence: 4,
   acknowledgement: 8,
   offsetAndFlags: 12,
+  flags: 13,
   window: 14,
   checksum: 16,
   urgent: 18,

@@ -28,7 +28,7 @@ import {
 } from './shim-fixture.js';
 
 const Verdict = { ok: 0, drop: 2, redirect: 7 } as const;
-const Reason = { noListener: 1, unable: 2 } as const;
+const Reason = { noListener: 1, unable: 2, unknownSession: 4 } as const;
 const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4 } as const;
 const IXP_FRAME_BYTES = 90;
 const IPV4_END = 34;
@@ -243,8 +243,24 @@ const INGRESS: readonly Case[] = [
     name: 'a SYN of a session without socket never reaches the listener either',
     session: {},
     frame: handoff({ ...segment, tcp: { flags: 'S' } }),
-    ...dropped,
-    counters: ['drop_no_socket'],
+    ...refused,
+    out: answered(Ixcp.rst, Reason.unknownSession),
+    counters: ['notice_rst', 'drop_no_socket'],
+  },
+  {
+    name: 'a SYN of no session: the balancer must hear that it is over',
+    frame: handoff({ ...segment, tcp: { flags: 'S' } }),
+    ...refused,
+    out: answered(Ixcp.rst, Reason.unknownSession),
+    counters: ['notice_rst', 'drop_no_session'],
+  },
+  {
+    name: 'a segment of a session that has lost its socket',
+    session: { sent: true },
+    frame: handoff(segment),
+    ...refused,
+    out: answered(Ixcp.rst),
+    counters: ['adopt_finished', 'notice_rst'],
   },
 ];
 

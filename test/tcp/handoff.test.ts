@@ -249,21 +249,30 @@ t.test('a wrapped segment leaves with a whole checksum', async (t) => {
   talk.expect(5, inIxp(0, { type: segment }, { seq: end }, 'abc'));
 });
 
-t.test('a segment that IXP would make too large waits for the confirmation', async (t) => {
+t.test('a segment that IXP would make too large goes along in pieces', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0');
   const end = 1001 + request.length;
   talk.expect(0, handed(0, request));
-  talk.send(5, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'x'.repeat(MSS)));
-  talk.expect(5, inIxp(0, { type: segment }, { seq: end }, 'x'.repeat(MSS)));
-  talk.send(6, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'x'.repeat(MSS + 1)));
-  talk.send(7, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'x'.repeat(20_000)), FrameFlags.segmented);
-  talk.quiet(20);
-  talk.counted({ drop_unconfirmed_oversize: 2 });
+  talk.send(5, fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'x'.repeat(MSS)));
+  talk.expect(5, inIxp(0, { type: segment }, { flags: 'PA', seq: end }, 'x'.repeat(MSS)));
+  const body = `${'a'.repeat(MSS)}${'b'.repeat(MSS)}cc`;
+  talk.send(6, fromClient({ flags: 'PFA', seq: end, ack: ISN + 1 }, body), FrameFlags.segmented);
+  talk.expect(6, inIxp(0, { type: segment }, { flags: 'A', seq: end }, 'a'.repeat(MSS)));
+  talk.expect(6, inIxp(0, { type: segment }, { flags: 'A', seq: end + MSS }, 'b'.repeat(MSS)));
+  talk.expect(6, inIxp(0, { type: segment }, { flags: 'PFA', seq: end + 2 * MSS }, 'cc'));
+  talk.counted({ wrapped: 2 });
   talk.send(20, notice(0, NOTICE.adopted, { ack: end }));
   const large = fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'x'.repeat(20_000));
   talk.send(21, large, FrameFlags.segmented);
   talk.expectForwarded(21, 0, large, FrameFlags.segmented);
+});
+
+t.test('of a SYN inside a session the header alone goes along', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  talk.send(5, fromClient({ flags: 'S', seq: end + 77 }, 'x'.repeat(MSS + 40)));
+  talk.expect(5, inIxp(0, { type: segment }, { flags: 'S', seq: end + 77 }, ''));
 });
 
 t.test('a confirmation of a part: the rest is sent again, from there', async (t) => {

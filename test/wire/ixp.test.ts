@@ -108,6 +108,7 @@ t.test('IXCP', async (t) => {
     ['IXCP_REASON_NO_LISTENER', IxcpReason.noListener],
     ['IXCP_REASON_UNABLE', IxcpReason.unable],
     ['IXCP_REASON_TUPLE_IN_USE', IxcpReason.tupleInUse],
+    ['IXCP_REASON_UNKNOWN_SESSION', IxcpReason.unknownSession],
     ['IXCP_CAN_ADOPT', IxcpFlag.canAdopt],
     ['IXCP_LEAVING', IxcpFlag.leaving],
   ]);

@@ -82,8 +82,14 @@ export class NeighbourWatch {
 
   /** One look at the table: tells what has changed, and has the kernel ask for what it does not know. */
   look(): void {
-    const info = this.native.interfaceInfo(this.options.interface);
     const { addresses } = this.options;
+    let info: InterfaceInfo | undefined;
+    try {
+      info = this.native.interfaceInfo(this.options.interface);
+    } catch {
+      // Short of descriptors, say: that tells nothing of the nodes, so what was known holds.
+      return;
+    }
     if (info === undefined || !info.up) {
       const why = `interface ${this.options.interface} is ${info === undefined ? 'gone' : 'down'}`;
       for (let node = 0; node < addresses.length; node++) this.tell(node, undefined, why);
