@@ -7,6 +7,7 @@
  */
 import { BatonError } from '../base/errors.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
+import { headStoreBytes } from '../tcp/head-store.js';
 import type { ConfigSource, KeyPath } from './config-source.js';
 import { EXPECTED_ADDRESS } from './schema.js';
 import { quoted } from './text.js';
@@ -78,6 +79,7 @@ export function checkBalancerRules(source: ConfigSource, replayed: boolean): voi
 
   checkResources(source, data.resources, nodes);
   checkSocketPath(source, data.controlSocket);
+  checkHeadMemory(source, data.limits);
 }
 
 function checkResources(source: ConfigSource, resources: unknown, nodes: ReturnType<typeof entries>): void {
@@ -149,6 +151,21 @@ function checkHolders(
     here.add(holder);
     used.add(holder);
   }
+}
+
+/** Rooms for heads lie in one memory, which can not be larger than this. */
+const MOST_HEAD_MEMORY_BYTES = 2 ** 32;
+
+function checkHeadMemory(source: ConfigSource, limits: unknown): void {
+  const { heads, headBytes } = (limits ?? {}) as Record<string, unknown>;
+  if (typeof heads !== 'number' || typeof headBytes !== 'number') return;
+  const bytes = headStoreBytes(heads, headBytes);
+  if (bytes <= MOST_HEAD_MEMORY_BYTES) return;
+  const gib = (bytes / 2 ** 30).toFixed(1);
+  source.wrong(
+    ['limits', 'heads'],
+    `is ${heads}, which with heads of ${headBytes} bytes takes ${gib} GiB, expected at most 4 GiB in all`,
+  );
 }
 
 function checkSocketPath(source: ConfigSource, path: unknown): void {

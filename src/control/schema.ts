@@ -185,8 +185,8 @@ const TimeoutKeys = Type.Object(
     head: duration('For a request head to be complete, from the end of the handshake. Then 408.', '10s'),
     handoff: duration('For a node to confirm a handoff before it is sent again.', '300ms'),
     idle: duration('Without a packet of the client or a notice of the node, until removal.', '15m'),
-    linger: duration('From the second FIN, or an RST, to removal.', '5s'),
-    closing: duration("After one side's FIN, without a packet, until removal.", '60s'),
+    linger: duration('After the second FIN, or an RST, without a packet, until removal.', '5s'),
+    closing: duration("After the node's FIN, without a packet, until removal.", '60s'),
     synAck: duration('To the first retransmission of a SYN/ACK; doubles each time.', '1s'),
   },
   {

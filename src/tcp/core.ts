@@ -21,9 +21,6 @@ import { VirtualServerTable } from './virtual-servers.js';
 /** What an engine gives every listener that is not there. */
 const NO_OBSERVER: Observer = {};
 
-/** Bytes beyond the head's limit that are taken along with it: the start of a body. */
-const BODY_ROOM_BYTES = 16_384;
-
 /** Largest plausible step of sequence and acknowledgement numbers between two segments: two large windows. */
 const MAX_ADVANCE = 1 << 24;
 
@@ -83,7 +80,7 @@ export class Core {
       secret.getInt32(16),
       secret.getInt32(24),
     );
-    this.heads = new HeadStore(options.limits.heads, options.limits.headBytes + BODY_ROOM_BYTES);
+    this.heads = new HeadStore(options.limits.heads, options.limits.headBytes);
     this.timers = new TimerWheel(options.limits.sessions, 0);
     this.halfOpen = new SlotList(options.limits.sessions);
     this.segment = new Segment(transmit.memory.view);

@@ -19,6 +19,21 @@ const SMALL_BYTES = 2048;
 const RANGES = 4;
 const NONE = -1;
 
+/** Bytes beyond a head's limit that are taken along with it: the start of a body. */
+const BODY_ROOM_BYTES = 16_384;
+/** One room in so many is a large one, but there are never fewer than the second. */
+const ROOMS_PER_LARGE = 16;
+const FEWEST_LARGE = 16;
+
+/** Bytes of a store for so many heads of so many bytes each. */
+export function headStoreBytes(heads: number, headBytes: number): number {
+  return heads * SMALL_BYTES + largeRooms(heads) * (headBytes + BODY_ROOM_BYTES);
+}
+
+function largeRooms(heads: number): number {
+  return Math.max(FEWEST_LARGE, Math.floor(heads / ROOMS_PER_LARGE));
+}
+
 export class HeadStore {
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -40,15 +55,15 @@ export class HeadStore {
   private hand = 0;
 
   /**
-   * @param heads rooms at one time (of which one in sixteen may be large)
-   * @param largeBytes bytes of a large room
+   * @param heads rooms at one time
+   * @param headBytes of the largest head
    */
-  constructor(heads: number, largeBytes: number) {
+  constructor(heads: number, headBytes: number) {
     this.smalls = heads;
-    this.larges = Math.max(16, heads >>> 4);
-    this.largeBytes = largeBytes;
+    this.larges = largeRooms(heads);
+    this.largeBytes = headBytes + BODY_ROOM_BYTES;
     const rooms = this.smalls + this.larges;
-    this.bytes = new Uint8Array(this.smalls * SMALL_BYTES + this.larges * largeBytes);
+    this.bytes = new Uint8Array(headStoreBytes(heads, headBytes));
     this.view = new DataView(this.bytes.buffer);
     this.owner = new Int32Array(rooms).fill(NONE);
     this.filled = new Uint32Array(rooms);

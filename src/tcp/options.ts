@@ -48,9 +48,9 @@ export interface Timeouts {
   handoff: number;
   /** Without a packet of the client or a notice of the node. */
   idle: number;
-  /** After one side's FIN, without a packet. */
+  /** After the node's FIN, without a packet. */
   closing: number;
-  /** From the second FIN or an RST to removal. */
+  /** After the second FIN or an RST, without a packet. */
   linger: number;
 }
 

@@ -435,3 +435,12 @@ t.test('a loopback address is good for a capture only', async (t) => {
     /virtualServers\[0\]\.address: is "127\.0\.0\.1", a loopback address, expected an IPv4 address/,
   );
 });
+
+t.test('rooms for heads that no memory holds', async (t) => {
+  const file = changed('nodes:\n', 'limits: { heads: 1000000, headBytes: 65535 }\nnodes:\n');
+  const [line] = problems(loadBalancerConfig, file);
+  t.match(
+    line,
+    /limits\.heads: is 1000000, which with heads of 65535 bytes takes 6\.7 GiB, expected at most 4 GiB/,
+  );
+});

@@ -58,3 +58,35 @@ t.test('forged ends after the handoff are passed on, and not believed', async (t
   talk.expectForwarded(20, 0, fin);
   t.equal(talk.events.at(-1), 'closed client-reset');
 });
+
+t.test('text with a plausible sequence number needs a plausible acknowledgement too', async (t) => {
+  const talk = new Conversation(t);
+  const next = talk.passing(0);
+  // One of these lands in the window: alone it moves nothing, so the RST behind it is not exact.
+  for (let i = 0; i < 256; i++) {
+    const seq = (next + i * ((1 << 24) - 1)) >>> 0;
+    const text = fromClient({ flags: 'A', seq, ack: (ISN + 0x4000_0000) >>> 0 }, 'x');
+    const reset = fromClient({ flags: 'R', seq: (seq + 1) >>> 0 });
+    for (const packet of [text, reset]) {
+      talk.send(10, packet);
+      talk.expectForwarded(10, 0, packet);
+    }
+  }
+  t.notOk(talk.events.some((event) => event.startsWith('closed')));
+});
+
+t.test('a session that was ended by an RST stays while its client goes on', async (t) => {
+  const talk = new Conversation(t);
+  const next = talk.passing(0);
+  const reset = fromClient({ flags: 'R', seq: next });
+  talk.send(10, reset);
+  talk.expectForwarded(10, 0, reset);
+  t.equal(talk.events.at(-1), 'closed client-reset');
+  for (let time = 4000; time <= 40_000; time += 4000) {
+    const ack = fromClient({ flags: 'A', seq: next, ack: ISN + 1 + time });
+    talk.send(time, ack);
+    talk.expectForwarded(time, 0, ack);
+  }
+  talk.end(44_900, 1);
+  talk.end(45_100, 0);
+});

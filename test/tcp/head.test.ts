@@ -332,6 +332,33 @@ t.test('rooms for heads are bounded: another slow client makes room', async (t) 
   talk.counted({ evicted_head: 1 });
 });
 
+t.test('a session that was handed over is the last to make room, and its node is told', async (t) => {
+  const talk = new Conversation(t, { limits: { heads: 2 } });
+  const begin = (port: number, payload: string): void => {
+    talk.handshake(port, { sourcePort: port });
+    talk.send(port, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, payload));
+  };
+  begin(1, REQUEST);
+  talk.expect(1, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
+  begin(2, 'GET');
+  talk.expect(2, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
+  begin(3, 'GET');
+  talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
+  talk.expect(3, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
+
+  const only = new Conversation(t, { limits: { heads: 1 } });
+  only.handshake(0, { sourcePort: 1 });
+  only.send(0, fromClient({ flags: 'PA', sourcePort: 1, seq: 1001, ack: ISN + 1 }, REQUEST));
+  only.expect(0, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
+  only.handshake(5, { sourcePort: 2 });
+  only.send(5, fromClient({ flags: 'PA', sourcePort: 2, seq: 1001, ack: ISN + 1 }, 'GET'));
+  const end = 1001 + REQUEST.length;
+  only.expect(5, inIxp(0, { type: IXP_TYPE.segment }, { sourcePort: 1, flags: 'R', seq: end }, ''));
+  only.expect(5, toClient({ flags: 'RA', seq: ISN + 1, ack: end, destinationPort: 1 }));
+  only.expect(5, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
+  t.equal(only.nodes.active[0], 0);
+});
+
 t.test('timestamps, once agreed, are in every answer', async (t) => {
   const talk = new Conversation(t);
   const first = talk.handshake(0, { options: { timestamps: [500, 0] } }).tcp!.options.timestamps![0];

@@ -174,6 +174,35 @@ t.test('a report is answered, and says what the node can do', async (t) => {
   talk.counted({ report: 4, drop_ixcp_stale: 1 });
 });
 
+t.test('an agent whose clock was set back is believed once the old one is silent', async (t) => {
+  const talk = new Conversation(t);
+  const none = { client: '0.0.0.0', clientPort: 0, virtualAddress: '0.0.0.0', virtualPort: 0 };
+  const report = (time: number, session: number, seq: number, flags: number): void =>
+    talk.send(time, notice(0, NOTICE.report, { ...none, session, seq, flags }));
+  report(0, 7, 5000, 0x8001);
+  talk.expect(0, { ixcp: { type: NOTICE.welcome, session: 7 } });
+  report(1000, 8, 100, 1);
+  talk.quiet(1500);
+  t.notOk(talk.nodes.takesHandoffs(0, 1500));
+  report(6000, 8, 105, 1);
+  talk.expect(6000, { ixcp: { type: NOTICE.welcome, session: 8 } });
+  t.ok(talk.nodes.takesHandoffs(0, 6000));
+});
+
+t.test('an RST because of a SYN counts only once the node has had the session', async (t) => {
+  const unknown = { reason: 4, seq: 0, ack: 4242 };
+  const passing = new Conversation(t);
+  passing.passing(0);
+  passing.send(100, notice(0, NOTICE.reset, unknown));
+  t.equal(passing.events.at(-1), 'closed node-reset');
+  const handing = new Conversation(t);
+  handing.handshake(0);
+  handing.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, get('/0')));
+  handing.expect(0, inIxp(0, { type: IXP_TYPE.adopt }, {}));
+  handing.send(1, notice(0, NOTICE.reset, unknown));
+  t.notOk(handing.events.some((event) => event.startsWith('closed')));
+});
+
 t.test('a report with another key is told so, within reason', async (t) => {
   const talk = new Conversation(t);
   const frame = build(notice(0, NOTICE.report, { flags: 1, seq: 1 }), OTHER_KEY);
