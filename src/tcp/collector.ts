@@ -2,11 +2,11 @@
 import { Counter } from '../base/counters.js';
 import { seqAdd, seqBefore, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
+import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import { LocalService, type LocalServiceNumber, Verdict } from './dispatcher.js';
 import type { Handoff } from './handoff.js';
 import { REQUEST_BYTES, SessionFlag, SessionState } from './session-table.js';
-import type { Writer } from './writer.js';
 
 const SERVICE_OF_VERDICT = new Map<number, LocalServiceNumber>([
   [Verdict.badRequest, LocalService.badRequest],
@@ -19,10 +19,10 @@ const EVICTION_LOOKS = 32;
 
 export class Collector {
   private readonly core: Core;
-  private readonly writer: Writer;
+  private readonly writer: ClientWriter;
   private readonly handoff: Handoff;
 
-  constructor(core: Core, writer: Writer, handoff: Handoff) {
+  constructor(core: Core, writer: ClientWriter, handoff: Handoff) {
     this.core = core;
     this.writer = writer;
     this.handoff = handoff;
@@ -186,7 +186,7 @@ export class Collector {
       return;
     }
     const start = heads.start(room);
-    const server = sessions.portAndServer[slot]! & 0xffff;
+    const server = core.serverOf(slot);
     const verdict = dispatcher.inspect(heads.bytes, start, start + filled, sessions.resume[slot]!, server);
     if (verdict === Verdict.incomplete && !endsHere) {
       sessions.resume[slot] = dispatcher.resume;

@@ -7,9 +7,11 @@ import { SlotList } from '../base/slot-list.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
 import { writeMac } from '../wire/ethernet.js';
+import { IPV4_HEADER_BYTES } from '../wire/ipv4.js';
+import { IXP_HEADER_BYTES } from '../wire/ixp.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
-import { TcpFlag } from '../wire/tcp.js';
+import { TCP_HEADER_BYTES, TcpFlag } from '../wire/tcp.js';
 import { type Dispatcher, LOCAL_NODE } from './dispatcher.js';
 import { HeadStore } from './head-store.js';
 import type { NodeTable } from './node-table.js';
@@ -55,6 +57,8 @@ export class Core {
   readonly hash: SipHash;
   readonly macHigh: number;
   readonly macLow: number;
+  /** The MSS that clients are offered: room for IXP stays below the MTU. */
+  readonly mss: number;
   /** ms, of the call being served; and the same as the tables keep it. */
   now = 0;
   clock = 0;
@@ -88,11 +92,29 @@ export class Core {
     const mac = new DataView(options.mac.buffer, options.mac.byteOffset, 6);
     this.macHigh = mac.getUint16(0);
     this.macLow = mac.getUint32(2);
+    this.mss = options.mtu - IPV4_HEADER_BYTES - TCP_HEADER_BYTES - IXP_HEADER_BYTES;
   }
 
   setNow(now: number): void {
     this.now = now;
     this.clock = now >>> 0;
+  }
+
+  /** Index of a session's virtual server. */
+  serverOf(slot: number): number {
+    return this.sessions.portAndServer[slot]! & 0xffff;
+  }
+
+  /** Our timestamp clock for a session (RFC 7323 section 5.4): 1 ms a tick, from an offset of its own. */
+  tsvalOf(slot: number): number {
+    return seqAdd(this.sessions.tsOffset[slot]!, this.clock);
+  }
+
+  /** Room for a frame of our own: its offset, or -1, which is counted. */
+  reserve(length: number): number {
+    const frame = this.transmit.reserve(length);
+    if (frame < 0) this.counters.count(Counter.drop_transmit_full);
+    return frame;
   }
 
   /** Port that leads to a session's node. */

@@ -22,17 +22,18 @@ import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
 import { seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
+import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
 import { Core } from './core.js';
 import type { Dispatcher } from './dispatcher.js';
 import { Handoff } from './handoff.js';
 import { Handshake } from './handshake.js';
 import type { NodeTable } from './node-table.js';
+import { NodeWriter } from './node-writer.js';
 import { Notices } from './notices.js';
 import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
 import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
-import { Writer } from './writer.js';
 
 // Indices of the counters of the fast path, as plain constants.
 const FRAMES = Counter.frames;
@@ -41,7 +42,8 @@ const FORWARDED_BYTES = Counter.forwarded_bytes;
 
 export class Engine implements FrameSink, TimerHandler {
   private readonly core: Core;
-  private readonly writer: Writer;
+  private readonly toClient: ClientWriter;
+  private readonly toNode: NodeWriter;
   private readonly handshake: Handshake;
   private readonly collector: Collector;
   private readonly handoff: Handoff;
@@ -55,11 +57,12 @@ export class Engine implements FrameSink, TimerHandler {
     counters: Counters,
   ) {
     this.core = new Core(options, nodes, dispatcher, transmit, counters);
-    this.writer = new Writer(this.core);
-    this.handoff = new Handoff(this.core, this.writer);
-    this.handshake = new Handshake(this.core, this.writer);
-    this.collector = new Collector(this.core, this.writer, this.handoff);
-    this.notices = new Notices(this.core, this.writer, this.handoff);
+    this.toClient = new ClientWriter(this.core);
+    this.toNode = new NodeWriter(this.core);
+    this.handoff = new Handoff(this.core, this.toClient, this.toNode);
+    this.handshake = new Handshake(this.core, this.toClient);
+    this.collector = new Collector(this.core, this.toClient, this.handoff);
+    this.notices = new Notices(this.core, this.toNode, this.handoff);
   }
 
   /** For those who show or check sessions; nobody else writes to it. */
@@ -177,14 +180,14 @@ export class Engine implements FrameSink, TimerHandler {
         break;
       case SessionState.collecting:
         // RFC 5961 section 4.2: a SYN inside a connection is answered with an ACK, whatever its number.
-        this.writer.ack(slot);
+        this.toClient.ack(slot);
         return;
       case SessionState.handing:
       case SessionState.passing:
         // Only the node knows its own sequence numbers: it gives the challenge ACK. Never in plain
         // form: without its socket, the node's listener would open a connection behind our back.
         if (!core.reachable(sessions.node[slot]!)) counters.count(Counter.drop_unresolved);
-        else if (this.writer.wrap(slot)) counters.count(Counter.wrapped);
+        else if (this.toNode.wrap(slot)) counters.count(Counter.wrapped);
         return;
       default:
         if (same) return;
@@ -261,7 +264,7 @@ export class Engine implements FrameSink, TimerHandler {
   /** A segment of no session (RFC 9293 section 3.10.7.1). */
   private receiveUnknown(): void {
     this.core.counters.count(Counter.drop_no_session);
-    if ((this.core.segment.flags & TcpFlag.rst) === 0) this.writer.resetAnswer();
+    if ((this.core.segment.flags & TcpFlag.rst) === 0) this.toClient.resetAnswer();
   }
 
   private receiveIxcp(): void {

@@ -7,10 +7,11 @@ import { Counter } from '../base/counters.js';
 import { IxpType } from '../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
+import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import { LOCAL_NODE, LocalService, type LocalServiceNumber } from './dispatcher.js';
+import type { NodeWriter } from './node-writer.js';
 import { SessionFlag, SessionState } from './session-table.js';
-import type { Writer } from './writer.js';
 
 /** Transmissions of the rest of a long head to a node that has confirmed its beginning. */
 const REST_TRIES = 10;
@@ -32,18 +33,20 @@ const ANSWER_COUNTERS: readonly number[] = [
 
 export class Handoff {
   private readonly core: Core;
-  private readonly writer: Writer;
+  private readonly toClient: ClientWriter;
+  private readonly toNode: NodeWriter;
 
-  constructor(core: Core, writer: Writer) {
+  constructor(core: Core, toClient: ClientWriter, toNode: NodeWriter) {
     this.core = core;
-    this.writer = writer;
+    this.toClient = toClient;
+    this.toNode = toNode;
   }
 
   /** The head is complete and asks for `resource`. */
   begin(slot: number, resource: number): void {
     const { sessions, dispatcher, now } = this.core;
     sessions.resource[slot] = resource;
-    const server = sessions.portAndServer[slot]! & 0xffff;
+    const server = this.core.serverOf(slot);
     const node = dispatcher.pick(resource, 0, server, now);
     if (node < 0) {
       this.local(slot, LocalService.unavailable);
@@ -75,7 +78,7 @@ export class Handoff {
     core.observer.silent?.(slot, node, core.now);
     if (adopted) {
       // It has the beginning of the head and never took the rest: nobody else can go on with it.
-      if (core.reachable(node)) this.writer.resetNode(slot, node, sessions.nodeAck[slot]!);
+      if (core.reachable(node)) this.toNode.resetNode(slot, node, sessions.nodeAck[slot]!);
       this.fail(slot);
       return;
     }
@@ -143,7 +146,7 @@ export class Handoff {
     if (!this.acceptable(slot)) return;
     sessions.lastSeen[slot] = core.clock;
     if ((segment.flags & TcpFlag.rst) !== 0) {
-      this.writer.wrap(slot);
+      this.toNode.wrap(slot);
       counters.count(Counter.wrapped);
       core.linger(slot, 'client-reset');
       return;
@@ -156,7 +159,7 @@ export class Handoff {
       counters.count(Counter.drop_unresolved);
       return;
     }
-    if (this.writer.wrap(slot)) counters.count(Counter.wrapped);
+    if (this.toNode.wrap(slot)) counters.count(Counter.wrapped);
     core.follow(slot);
   }
 
@@ -199,7 +202,7 @@ export class Handoff {
       return false;
     }
     const handedTo = sessions.handedTo[slot]!;
-    const single = seqDiff(handedTo, seqAdd(sessions.clientIsn[slot]!, 1)) <= this.writer.pieceBytes(slot);
+    const single = seqDiff(handedTo, seqAdd(sessions.clientIsn[slot]!, 1)) <= this.toNode.pieceBytes(slot);
     this.proven(slot, single ? handedTo : sessions.nodeAck[slot]!);
     return true;
   }
@@ -209,14 +212,14 @@ export class Handoff {
    * tells what it has of the client's bytes, and so the number that its socket waits at.
    */
   late(slot: number, node: number, acknowledgement: number): void {
-    if (this.core.reachable(node)) this.writer.resetNode(slot, node, acknowledgement);
+    if (this.core.reachable(node)) this.toNode.resetNode(slot, node, acknowledgement);
   }
 
   /** Ends an unconfirmed session to make room for others. */
   evict(slot: number): void {
     const node = this.core.sessions.node[slot]!;
     if (this.core.reachable(node)) this.withdraw(slot, node);
-    this.writer.resetSession(slot);
+    this.toClient.resetSession(slot);
     this.core.remove(slot, 'evicted-head');
   }
 
@@ -254,20 +257,20 @@ export class Handoff {
     }
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
-    const piece = this.writer.pieceBytes(slot);
+    const piece = this.toNode.pieceBytes(slot);
     let at = seqDiff(sessions.nodeAck[slot]!, seqAdd(sessions.clientIsn[slot]!, 1));
     let type: number = at === 0 ? IxpType.adopt : IxpType.segment;
     do {
       const length = Math.min(piece, filled - at);
       const last = at + length >= filled;
-      if (!this.writer.kept(slot, type, at, length, TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0)))
+      if (!this.toNode.kept(slot, type, at, length, TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0)))
         return;
       at += length;
       type = IxpType.segment;
     } while (at < filled);
     const end = seqAdd(sessions.clientIsn[slot]!, 1 + filled);
     if (sessions.handedTo[slot] !== end) {
-      this.writer.kept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
+      this.toNode.kept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
     }
   }
 
@@ -283,7 +286,7 @@ export class Handoff {
       this.fail(slot);
       return;
     }
-    const server = sessions.portAndServer[slot]! & 0xffff;
+    const server = core.serverOf(slot);
     const node = dispatcher.pick(sessions.resource[slot]!, sessions.tried[slot]!, server, now);
     if (node < 0) {
       this.local(slot, LocalService.unavailable);
@@ -294,7 +297,7 @@ export class Handoff {
   }
 
   private fail(slot: number): void {
-    if (this.writer.resetSession(slot)) this.core.counters.count(Counter.reset_sent);
+    if (this.toClient.resetSession(slot)) this.core.counters.count(Counter.reset_sent);
     this.core.remove(slot, 'no-node');
   }
 
@@ -307,11 +310,11 @@ export class Handoff {
     const first = seqAdd(sessions.clientIsn[slot]!, 1);
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
-    const piece = this.writer.pieceBytes(slot);
-    for (let at = piece; at < filled; at += piece) this.writer.resetNode(slot, node, seqAdd(first, at));
-    this.writer.resetNode(slot, node, sessions.handedTo[slot]!);
+    const piece = this.toNode.pieceBytes(slot);
+    for (let at = piece; at < filled; at += piece) this.toNode.resetNode(slot, node, seqAdd(first, at));
+    this.toNode.resetNode(slot, node, sessions.handedTo[slot]!);
     // It may have taken what came after the head, too.
     const next = sessions.receiveNext[slot]!;
-    if (next !== sessions.handedTo[slot]) this.writer.resetNode(slot, node, next);
+    if (next !== sessions.handedTo[slot]) this.toNode.resetNode(slot, node, next);
   }
 }

@@ -4,20 +4,20 @@ import { ETHERNET } from '../wire/ethernet.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
 import { TcpFlag } from '../wire/tcp.js';
+import { type ClientWriter, WINDOW_SHIFT } from './client-writer.js';
 import type { Core } from './core.js';
 import { SessionFlag, SessionState } from './session-table.js';
-import { WINDOW_SHIFT, type Writer } from './writer.js';
 
 /** RFC 6528 section 3: the clock ticks every 4 us, so 250 times a ms. */
 const ISN_TICKS_PER_MS = 250;
 
 export class Handshake {
   private readonly core: Core;
-  private readonly writer: Writer;
+  private readonly writer: ClientWriter;
   private readonly isnHash: SipHash;
   private nonce: number;
 
-  constructor(core: Core, writer: Writer) {
+  constructor(core: Core, writer: ClientWriter) {
     this.core = core;
     this.writer = writer;
     this.isnHash = new SipHash(core.options.secret.subarray(0, 16));

@@ -5,8 +5,8 @@ import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../
 import type { Core } from './core.js';
 import { LOCAL_NODE } from './dispatcher.js';
 import type { Handoff } from './handoff.js';
+import type { NodeWriter } from './node-writer.js';
 import { SessionFlag, SessionState } from './session-table.js';
-import type { Writer } from './writer.js';
 
 /** Answers to reports with a wrong key, a second: anybody can cause them. */
 const BAD_KEY_ANSWERS_PER_SECOND = 5;
@@ -16,11 +16,11 @@ const REPORTS_ARRIVE_MS = 3_000;
 
 export class Notices {
   private readonly core: Core;
-  private readonly writer: Writer;
+  private readonly writer: NodeWriter;
   private readonly handoff: Handoff;
   private readonly badKeyAnswers = new TokenBucket(BAD_KEY_ANSWERS_PER_SECOND, BAD_KEY_ANSWERS_PER_SECOND);
 
-  constructor(core: Core, writer: Writer, handoff: Handoff) {
+  constructor(core: Core, writer: NodeWriter, handoff: Handoff) {
     this.core = core;
     this.writer = writer;
     this.handoff = handoff;

@@ -84,12 +84,15 @@ export class TcpOptions {
   }
 }
 
-/** Writes NOP NOP timestamps at `offset`: 12 bytes. */
+/** Of the timestamps option with the padding before it. */
+export const TIMESTAMPS_BYTES = 12;
+
+/** Writes NOP NOP timestamps at `offset`. */
 export function writeTimestamps(view: DataView, offset: number, tsval: number, tsecr: number): number {
   view.setUint32(offset, 0x0101080a);
   view.setUint32(offset + 4, tsval);
   view.setUint32(offset + 8, tsecr);
-  return offset + 12;
+  return offset + TIMESTAMPS_BYTES;
 }
 
 /**
