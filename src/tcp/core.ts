@@ -6,7 +6,7 @@ import { Counter, type Counters } from '../base/counters.js';
 import { SlotList } from '../base/slot-list.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
-import { writeMac } from '../wire/ethernet.js';
+import { ETHERNET, writeMac } from '../wire/ethernet.js';
 import { IPV4_HEADER_BYTES } from '../wire/ipv4.js';
 import { IXP_HEADER_BYTES } from '../wire/ixp.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
@@ -130,9 +130,9 @@ export class Core {
   /** Writes both MAC addresses of a frame to a node: ours as its source. */
   addressTo(frame: number, node: number): void {
     const view = this.transmit.memory.view;
-    if (node === LOCAL_NODE) writeMac(view, frame, this.macHigh, this.macLow);
-    else writeMac(view, frame, this.nodes.macHigh[node]!, this.nodes.macLow[node]!);
-    writeMac(view, frame + 6, this.macHigh, this.macLow);
+    if (node === LOCAL_NODE) writeMac(view, frame + ETHERNET.destination, this.macHigh, this.macLow);
+    else writeMac(view, frame + ETHERNET.destination, this.nodes.macHigh[node]!, this.nodes.macLow[node]!);
+    writeMac(view, frame + ETHERNET.source, this.macHigh, this.macLow);
   }
 
   /** Gives back the room of a session's head. */
