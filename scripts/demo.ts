@@ -163,6 +163,9 @@ function printHints(farm: Farm): void {
     `sudo nsenter --net=/run/netns/${farm.balancer.namespace} tcpdump -ni eth0   ${faint('# requests and ACKs, no answers')}`,
   );
   say(`sudo kill -9 ${farm.agents[0]?.pid}   ${faint('# the agent of n1: established connections go on')}`);
+  const balancer = batonCommand(['balancer', '-c', farm.balancerConfig]).join(' ');
+  say(`sudo kill -9 ${farm.balancerProgram?.pid}   ${faint('# the balancer, and to start it again:')}`);
+  say(`sudo nsenter --net=/run/netns/${farm.balancer.namespace} ${balancer}`);
   say(`less ${farm.directory}/balancer.log   ${faint('# configs and logs are all in there')}`);
   say();
   say(`${bold('sudo make demo-stop')} ends it.`);

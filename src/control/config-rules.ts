@@ -111,6 +111,12 @@ function checkPattern(
   if (hostIsWrong !== undefined) source.wrong([...at, 'host'], `is ${quoted(String(host))}: ${hostIsWrong}`);
   if (pathIsWrong !== undefined) source.wrong([...at, 'path'], `is ${quoted(String(path))}: ${pathIsWrong}`);
   if (hostIsWrong !== undefined || pathIsWrong !== undefined || typeof path !== 'string') return;
+  if (path.includes('*')) {
+    source.warn(
+      [...at, 'path'],
+      'has a "*", which stands for itself; a path that ends in "/" stands for everything below it',
+    );
+  }
   if (host !== undefined && typeof host !== 'string') return;
   let key: string;
   try {

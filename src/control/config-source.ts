@@ -191,6 +191,12 @@ export function whyUnreadable(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** The reason a new file could not be made or written, in words. */
+export function whyUnwritable(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  return code === 'ENOENT' ? 'there is no such directory' : whyUnreadable(error);
+}
+
 function sentence(message: string): string {
   return printable(message.replace(/\s*\n\s*/g, ' ').replace(/[.:\s]+$/, ''));
 }

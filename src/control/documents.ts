@@ -33,7 +33,10 @@ export const StatsDocument = Type.Object({
         description: '02:00:00:00:00:01, or null while not known',
       }),
       state: Type.Unsafe<NodeState>({ type: 'string', enum: [...NODE_STATES] }),
-      why: Type.String({ description: 'The reason for a state other than up, in words; else empty' }),
+      why: Type.String({
+        description:
+          'The reason for a state other than up, or what else is wrong there, in words; else empty',
+      }),
       active: Count('Sessions handed over and not yet closed'),
       adopted: Count('Handoffs confirmed, ever'),
       lastReportMs: Type.Union([Type.Number(), Type.Null()], {

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
-import { whyUnreadable } from './config-source.js';
+import { whyUnreadable, whyUnwritable } from './config-source.js';
 import { printable } from './text.js';
 
 export const KEY_BYTES = 16;
@@ -79,7 +79,7 @@ export function writeNewKey(file: string): void {
         cause: error,
       });
     }
-    throw new BatonError('BATON_KEY', `can not be written: ${whyUnreadable(error)}`, { where, cause: error });
+    throw new BatonError('BATON_KEY', `can not be written: ${whyUnwritable(error)}`, { where, cause: error });
   }
   try {
     writeSync(descriptor, `${newKey()}\n`);

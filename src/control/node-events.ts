@@ -12,12 +12,30 @@ const REASONS: Readonly<Record<number, string>> = {
   [IxcpReason.tupleInUse]: 'an older connection of the same client port could not be removed',
 };
 
+/** How long a trouble is shown, in ms: as long as its repetition may take to be told again. */
+const TROUBLE_MS = 60_000;
+
+function troubleOf(event: EngineEvent): string {
+  switch (event.event) {
+    case 'bad-key':
+      return 'its agent has another key';
+    case 'refused':
+      return `refused a handoff: ${REASONS[event.reason] ?? `reason ${event.reason}`}`;
+    case 'silent':
+      return 'did not answer a handoff';
+    case 'reported':
+      return '';
+  }
+}
+
 export class NodeEvents {
   private readonly names: readonly string[];
   private readonly log: Log;
   /** By node: its MAC address, undefined while it is not known, and why it is not. */
   private readonly macs: (Uint8Array | undefined)[] = [];
   private readonly reasons: string[] = [];
+  /** By node: what last went wrong with a handoff or report, and when, in ms. */
+  private readonly troubles: ({ text: string; at: number } | undefined)[] = [];
 
   constructor(nodes: readonly { name: string }[], log: Log) {
     this.names = nodes.map((node) => node.name);
@@ -35,6 +53,12 @@ export class NodeEvents {
     return this.reasons[node] ?? 'not looked for yet';
   }
 
+  /** What went wrong with the node within the last minute; empty when nothing did. */
+  trouble(node: number): string {
+    const trouble = this.troubles[node];
+    return trouble !== undefined && performance.now() - trouble.at < TROUBLE_MS ? trouble.text : '';
+  }
+
   neighbour(change: NeighbourChange): void {
     this.macs[change.node] = change.mac;
     this.reasons[change.node] = change.why;
@@ -45,6 +69,8 @@ export class NodeEvents {
 
   engine(event: EngineEvent): void {
     const name = this.nameOf(event.node);
+    const text = troubleOf(event);
+    if (text !== '') this.troubles[event.node] = { text, at: performance.now() };
     switch (event.event) {
       case 'bad-key':
         this.log.warn(
@@ -61,7 +87,7 @@ export class NodeEvents {
         else this.log.warn(`${name} did not answer a handoff in time`);
         return;
       case 'refused':
-        this.log.warn(`${name} refused a handoff: ${REASONS[event.reason] ?? `reason ${event.reason}`}`);
+        this.log.warn(`${name} ${text}`);
     }
   }
 

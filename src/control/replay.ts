@@ -1,8 +1,9 @@
 /** `baton replay`: what Baton would have made of the connections in a capture. */
 import { closeSync, fstatSync, openSync, readSync, realpathSync, writeSync } from 'node:fs';
-import { BatonError, reasonOf } from '../base/errors.js';
+import { BatonError } from '../base/errors.js';
 import { PcapWriter } from '../wire/pcap-writer.js';
 import { loadReplayConfig } from './config.js';
+import { whyUnreadable, whyUnwritable } from './config-source.js';
 import { type ReplayResult, ReplayRun, type ReplaySession } from './replay-run.js';
 import { formatAge, formatCount, formatTable } from './table.js';
 import { printable, printableJson } from './text.js';
@@ -86,7 +87,7 @@ function readCapture(file: string): Uint8Array {
     return bytes.subarray(0, filled);
   } catch (error) {
     if (error instanceof BatonError) throw error;
-    throw captureError(file, `can not be read: ${reasonOf(error)}`);
+    throw captureError(file, `can not be read: ${whyUnreadable(error)}`);
   } finally {
     if (descriptor !== undefined) closeSync(descriptor);
   }
@@ -107,7 +108,7 @@ class CaptureOutput {
       this.descriptor = openSync(file, 'w');
     } catch (error) {
       if (error instanceof BatonError) throw error;
-      throw captureError(file, `can not be written: ${reasonOf(error)}`);
+      throw captureError(file, `can not be written: ${whyUnwritable(error)}`);
     }
     this.writer = new PcapWriter((piece) => this.append(piece));
   }
@@ -130,7 +131,7 @@ class CaptureOutput {
     try {
       for (let at = 0; at < this.used; ) at += writeSync(this.descriptor, this.buffer, at, this.used - at);
     } catch (error) {
-      throw captureError(this.file, `can not be written: ${reasonOf(error)}`);
+      throw captureError(this.file, `can not be written: ${whyUnwritable(error)}`);
     }
     this.used = 0;
   }

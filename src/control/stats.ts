@@ -9,6 +9,7 @@ import type { EngineHandle } from './engine-handle.js';
 import { type NodeSnapshot, RING_NAMES } from './engine-messages.js';
 import type { Machine } from './machine/machine.js';
 import type { NodeEvents } from './node-events.js';
+import { formatAge } from './table.js';
 
 export interface BalancerParts {
   config: BalancerConfig;
@@ -40,7 +41,7 @@ export class BalancerStats implements StatsSource {
     ];
     return {
       version: version(),
-      uptimeMs: performance.now() - this.startedAt,
+      uptimeMs: Math.round(performance.now() - this.startedAt),
       interface: config.interface,
       datapath: config.datapath,
       virtualServers: config.virtualServers.map((server, index) => ({
@@ -52,7 +53,7 @@ export class BalancerStats implements StatsSource {
       })),
       nodes: config.nodes.map((node, index) => {
         const known = snapshot.nodes[index];
-        const [state, why] = nodeState(known, events.whyUnresolved(index));
+        const [state, why] = nodeState(known, events.whyUnresolved(index), events.trouble(index));
         return {
           name: node.name,
           address: node.address,
@@ -61,7 +62,7 @@ export class BalancerStats implements StatsSource {
           why,
           active: known?.active ?? 0,
           adopted: known?.adopted ?? 0,
-          lastReportMs: known?.lastReportMs ?? null,
+          lastReportMs: known?.lastReportMs == null ? null : Math.round(known.lastReportMs),
         };
       }),
       sessions: {
@@ -90,11 +91,20 @@ function prefixed(prefix: string, counts: Record<string, number>): Record<string
   return Object.fromEntries(Object.entries(counts).map(([name, count]) => [prefix + name, count]));
 }
 
-/** The state of a node in one word, and the reason for it in a sentence. */
-function nodeState(node: NodeSnapshot | undefined, whyUnresolved: string): [NodeState, string] {
+/** Reports come each second: one that is older than this, in ms, is worth a word. */
+const REPORT_LATE_MS = 5_000;
+
+/** The state of a node in one word, and the reason for it, or what else should be known, in words. */
+function nodeState(
+  node: NodeSnapshot | undefined,
+  whyUnresolved: string,
+  trouble: string,
+): [NodeState, string] {
   if (node === undefined || !node.resolved) return ['unresolved', whyUnresolved];
   if (node.leaving) return ['leaving', 'its agent is stopping or has stopped'];
   if (!node.able) return ['unable', 'its agent says that its kernel can not adopt'];
-  if (node.suspended) return ['suspended', 'it did not answer the last handoffs'];
-  return ['up', ''];
+  const notes = trouble === '' ? [] : [trouble];
+  if (node.lastReportMs === null) notes.push('its agent has never reported');
+  else if (node.lastReportMs > REPORT_LATE_MS) notes.push(`last report ${formatAge(node.lastReportMs)} ago`);
+  return [node.suspended ? 'suspended' : 'up', notes.join('; ')];
 }

@@ -103,11 +103,14 @@ class Agent {
       await this.state.settle();
       reporter = new Reporter({ own, key: options.key, balancers: options.balancers, log: this.log });
       reporter.start();
-      await this.awaitAnswer(reporter, signal);
+      const heard = await this.awaitAnswer(reporter, signal);
       if (!signal.aborted) {
-        this.log.info(
-          `node ${own} on ${options.interface} is ready for ${options.virtualAddresses.join(', ')}`,
-        );
+        const ready = `node ${own} on ${options.interface} is ready for ${options.virtualAddresses.join(', ')}`;
+        if (heard) this.log.info(ready);
+        else
+          this.log.warn(
+            `${ready}, but no balancer has answered: none of them runs, or \`balancers\` is wrong`,
+          );
       }
       await this.watch(shim, signal);
       reporter.leave();
@@ -154,8 +157,8 @@ class Agent {
     await shim.attach(state, this.index);
   }
 
-  /** A balancer that is not there yet is no reason not to start; one with another key is. */
-  private async awaitAnswer(reporter: Reporter, signal: AbortSignal): Promise<void> {
+  /** Whether a balancer answers. One that is not there yet is no reason not to start; one with another key is. */
+  private async awaitAnswer(reporter: Reporter, signal: AbortSignal): Promise<boolean> {
     const waiting = new AbortController();
     const limit = AbortSignal.any([signal, waiting.signal]);
     const silence = delay(ANSWER_MS, undefined, { signal: limit }).catch(() => undefined);
@@ -169,6 +172,7 @@ class Agent {
     if (answer === undefined && !signal.aborted) {
       this.log.warn(`no answer from ${this.options.balancers.join(', ')} yet; reports go on`);
     }
+    return answer !== undefined;
   }
 
   private async watch(shim: Shim, signal: AbortSignal): Promise<void> {

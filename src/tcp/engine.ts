@@ -35,6 +35,9 @@ import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
 import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
 
+/** Silence, in ms, that ends a session whose client has sent FIN: TCP_RTO_MAX of Linux is 120 s. */
+const HALF_CLOSED_MS = 180_000;
+
 // Indices of the counters of the fast path, as plain constants.
 const FRAMES = Counter.frames;
 const FORWARDED = Counter.forwarded;
@@ -111,9 +114,15 @@ export class Engine implements FrameSink, TimerHandler {
         this.handoff.expired(slot);
         return;
       case SessionState.passing: {
-        // After the client's FIN alone the node still answers, however slowly: that is not closing.
-        const closing = (sessions.flags[slot]! & SessionFlag.nodeFin) !== 0;
-        this.removeIfSilent(slot, closing ? options.timeouts.closing : options.timeouts.idle, now);
+        const { closing, idle } = options.timeouts;
+        const flags = sessions.flags[slot]!;
+        let wait = idle;
+        if ((flags & SessionFlag.nodeFin) !== 0) wait = closing;
+        // The client only listens now. A closed window is probed every two minutes at the least, so
+        // longer silence means that its end was not told: a node's shim was loaded anew meanwhile.
+        else if ((flags & SessionFlag.clientFin) !== 0)
+          wait = Math.min(idle, Math.max(closing, HALF_CLOSED_MS));
+        this.removeIfSilent(slot, wait, now);
         return;
       }
       default:
@@ -229,7 +238,9 @@ export class Engine implements FrameSink, TimerHandler {
     sessions.packets[slot]! += 1;
     const finished = core.follow(slot);
     this.forward(slot);
-    if (finished && (sessions.flags[slot]! & SessionFlag.nodeFin) !== 0) core.linger(slot, 'fin');
+    if (!finished) return;
+    if ((sessions.flags[slot]! & SessionFlag.nodeFin) !== 0) core.linger(slot, 'fin');
+    else core.timers.set(slot, core.now + HALF_CLOSED_MS);
   }
 
   private forward(slot: number): void {

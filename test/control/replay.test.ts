@@ -130,7 +130,11 @@ t.test('files that can not be used', async (t) => {
   writeFileSync(file('text'), 'this is no capture\n');
   writeFileSync(file('empty'), '');
   const cases: [string, Parameters<typeof replay>[0], RegExp][] = [
-    ['not there', { config, in: file('none.pcap'), json: false }, /none\.pcap: can not be read: ENOENT/],
+    [
+      'not there',
+      { config, in: file('none.pcap'), json: false },
+      /none\.pcap: can not be read: there is no such file/,
+    ],
     ['a directory', { config, in: file('.'), json: false }, /not a regular file/],
     ['no capture', { config, in: file('text'), json: false }, /text: neither pcap nor pcapng/],
     ['empty', { config, in: file('empty'), json: false }, /empty: neither pcap nor pcapng/],
@@ -142,7 +146,7 @@ t.test('files that can not be used', async (t) => {
     [
       'output nowhere',
       { config, in: file('get.pcap'), out: file('none/x'), json: false },
-      /x: can not be written: ENOENT/,
+      /x: can not be written: there is no such directory/,
     ],
   ];
   for (const [name, options, line] of cases) {

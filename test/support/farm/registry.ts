@@ -3,8 +3,18 @@
  * process that made it, the next farm (or `make demo-stop`) finds it and takes it down.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
+import { STATE_DIRECTORY } from '../../../src/base/host/state-file.js';
 import { startTimeOf } from './process.js';
 
 const DIRECTORY = '/run/baton-farm';
@@ -100,6 +110,7 @@ export function destroy(record: FarmRecord, graceMs: number): void {
     if (!record.keep) {
       signalAll(strangersIn(namespace), 'SIGKILL');
     }
+    forgetState(namespace);
     try {
       execFileSync('ip', ['netns', 'del', namespace], { stdio: 'ignore' });
     } catch {
@@ -123,5 +134,14 @@ export function sweep(): void {
     if (record !== undefined && !record.keep && !isAlive(record.owner)) {
       destroy(record, 500);
     }
+  }
+}
+
+/** Removes what killed programs have noted of a namespace that goes: nobody will start there to undo it. */
+function forgetState(namespace: string): void {
+  const inode = statSync(`/run/netns/${namespace}`, { throwIfNoEntry: false })?.ino;
+  if (inode === undefined || !existsSync(STATE_DIRECTORY)) return;
+  for (const name of readdirSync(STATE_DIRECTORY)) {
+    if (name.endsWith(`-${inode}.json`)) rmSync(path.join(STATE_DIRECTORY, name), { force: true });
   }
 }
