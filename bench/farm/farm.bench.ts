@@ -8,12 +8,16 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { curl, wrk } from '../../test/support/farm/requests.js';
 import { Farm, VIRTUAL_ADDRESS } from '../../test/support/farm.js';
 import { machine, median, report, whole } from '../report.js';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
+
+/** Unit of /proc/stat: USER_HZ is 100. */
+const TICK_MICROSECONDS = 10_000;
 
 interface Case {
   name: string;
@@ -44,33 +48,37 @@ interface Sample {
   balancerBytes: number;
 }
 
-/** Busy time of all CPUs in ticks of 10 ms: user, nice, system, irq and softirq, but not steal. */
-function busyTicks(): number {
+/**
+ * Time in us that all CPUs together have spent on something: what has passed, less idle and stolen time.
+ * The kernel measures idle time; user, system and softirq it only samples at its tick, and what runs in
+ * step with the tick (the receive ring's 1 ms timer does) is seen always or never.
+ */
+function busyMicroseconds(): number {
   const fields = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '')
     .trim()
     .split(/\s+/)
     .slice(1)
     .map(Number);
-  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = fields;
-  return user + nice + system + irq + softirq;
+  const [, , , idle = 0, ioWait = 0, , , steal = 0] = fields;
+  return performance.now() * 1_000 * cpus().length - (idle + ioWait + steal) * TICK_MICROSECONDS;
 }
 
 async function sample(farm: Farm, address: string, which: Case): Promise<Sample> {
   const traffic = await farm.balancer.traffic();
-  const before = busyTicks();
+  const before = busyMicroseconds();
   const result = await wrk(farm.client, `http://${address}/${which.file}`, {
     connections: which.connections,
     seconds: SECONDS,
     close: which.close,
   });
-  const ticks = busyTicks() - before;
+  const busy = busyMicroseconds() - before;
   const crossed = (await farm.balancer.traffic()).receivedBytes - traffic.receivedBytes;
   if (result.failed > 0) {
     throw new Error(`${which.name} at ${address}: ${JSON.stringify(result.errors)}`);
   }
   return {
     perSecond: result.perSecond,
-    cpu: (ticks * 10_000) / result.requests,
+    cpu: busy / result.requests,
     balancerBytes: crossed / result.requests,
   };
 }
