@@ -12,12 +12,11 @@ import { NeighbourWatch } from './control/machine/neighbours.js';
 import { NodeEvents } from './control/node-events.js';
 import { BalancerStats } from './control/stats.js';
 import { ErrorService } from './local/error-service.js';
+import { LEAST_MTU } from './tcp/node-writer.js';
 import { parseIpv4 } from './wire/ipv4.js';
 
 /** Signals that end the program in an orderly way. */
 const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** The smallest MSS that a node's kernel adopts with, and IPv4, TCP, timestamps and IXP around it. */
-const LEAST_MTU = 536 + 20 + 20 + 12 + 36;
 /** An IPv4 packet is no longer. */
 const MOST_MTU = 65_535;
 const ENGINE_PROGRAM = new URL('./engine-thread.js', import.meta.url);

@@ -37,7 +37,7 @@ export const COUNTERS = {
   closed_no_node: 'sessions reset because not even the local service took them',
   closed_replaced: 'sessions replaced by a new connection of the same client port',
   evicted_half_open: 'half-open sessions evicted to make room',
-  evicted_head: 'sessions reset while their head was collected, to make room for another',
+  evicted_head: 'sessions reset to make room for the head of another',
   report: 'reports of node agents',
   drop_truncated: 'frames larger than the room of the receive ring',
   drop_malformed_ethernet: 'frames too short or not IPv4',

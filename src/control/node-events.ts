@@ -70,7 +70,8 @@ export class NodeEvents {
   engine(event: EngineEvent): void {
     const name = this.nameOf(event.node);
     const text = troubleOf(event);
-    if (text !== '') this.troubles[event.node] = { text, at: performance.now() };
+    // A report is news of the node as it is now.
+    this.troubles[event.node] = text === '' ? undefined : { text, at: performance.now() };
     switch (event.event) {
       case 'bad-key':
         this.log.warn(

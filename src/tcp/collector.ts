@@ -14,6 +14,9 @@ const SERVICE_OF_VERDICT = new Map<number, LocalServiceNumber>([
   [Verdict.headTooLarge, LocalService.headTooLarge],
 ]);
 
+const CR = 13;
+const LF = 10;
+
 /** Rooms looked at to find a victim. */
 const EVICTION_LOOKS = 32;
 
@@ -212,7 +215,7 @@ export class Collector {
   private firstLineEnd(start: number, end: number): number {
     const { bytes } = this.core.heads;
     const limit = Math.min(end, start + REQUEST_BYTES);
-    for (let at = start; at < limit; at++) if (bytes[at] === 13 || bytes[at] === 10) return at;
+    for (let at = start; at < limit; at++) if (bytes[at] === CR || bytes[at] === LF) return at;
     return limit;
   }
 

@@ -23,6 +23,9 @@ import { VirtualServerTable } from './virtual-servers.js';
 /** What an engine gives every listener that is not there. */
 const NO_OBSERVER: Observer = {};
 
+/** Silence, in ms, that ends a session whose client has sent FIN: TCP_RTO_MAX of Linux is 120 s. */
+const HALF_CLOSED_MS = 180_000;
+
 /** Largest plausible step of sequence and acknowledgement numbers between two segments: two large windows. */
 const MAX_ADVANCE = 1 << 24;
 
@@ -152,6 +155,24 @@ export class Core {
   detach(slot: number): void {
     const node = this.sessions.node[slot]!;
     if (node !== LOCAL_NODE) this.nodes.active[node]! -= 1;
+  }
+
+  /** How long a session that passes through may be silent, in ms. */
+  patience(slot: number): number {
+    const { closing, idle } = this.options.timeouts;
+    const flags = this.sessions.flags[slot]!;
+    if ((flags & SessionFlag.nodeFin) !== 0) return closing;
+    if ((flags & SessionFlag.clientFin) === 0) return idle;
+    // The client only listens now. A closed window is probed every two minutes at the least, so
+    // longer silence means that its end was not told: a node's shim was loaded anew meanwhile.
+    return Math.min(idle, Math.max(closing, HALF_CLOSED_MS));
+  }
+
+  /** One more side of a session that passes through has sent FIN, or it has begun to pass: waits, or ends. */
+  settle(slot: number): void {
+    const both = SessionFlag.clientFin | SessionFlag.nodeFin;
+    if ((this.sessions.flags[slot]! & both) === both) this.linger(slot, 'fin');
+    else this.timers.set(slot, this.now + this.patience(slot));
   }
 
   /** Ends a session, but lets its late packets through for a while. */

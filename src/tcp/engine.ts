@@ -19,7 +19,7 @@ import { SlotList } from '../base/slot-list.js';
 import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
-import { IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
+import { IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
 import { seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { ClientWriter } from './client-writer.js';
@@ -34,9 +34,6 @@ import { Notices } from './notices.js';
 import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
 import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
-
-/** Silence, in ms, that ends a session whose client has sent FIN: TCP_RTO_MAX of Linux is 120 s. */
-const HALF_CLOSED_MS = 180_000;
 
 // Indices of the counters of the fast path, as plain constants.
 const FRAMES = Counter.frames;
@@ -113,18 +110,9 @@ export class Engine implements FrameSink, TimerHandler {
       case SessionState.handing:
         this.handoff.expired(slot);
         return;
-      case SessionState.passing: {
-        const { closing, idle } = options.timeouts;
-        const flags = sessions.flags[slot]!;
-        let wait = idle;
-        if ((flags & SessionFlag.nodeFin) !== 0) wait = closing;
-        // The client only listens now. A closed window is probed every two minutes at the least, so
-        // longer silence means that its end was not told: a node's shim was loaded anew meanwhile.
-        else if ((flags & SessionFlag.clientFin) !== 0)
-          wait = Math.min(idle, Math.max(closing, HALF_CLOSED_MS));
-        this.removeIfSilent(slot, wait, now);
+      case SessionState.passing:
+        this.removeIfSilent(slot, this.core.patience(slot), now);
         return;
-      }
       default:
         this.removeIfSilent(slot, options.timeouts.linger, now);
     }
@@ -169,7 +157,7 @@ export class Engine implements FrameSink, TimerHandler {
   /** SYN, with or without a session. */
   private receiveSyn(slot: number, server: number): void {
     const core = this.core;
-    const { sessions, segment, counters } = core;
+    const { sessions, segment } = core;
     if ((segment.flags & TcpFlag.ack) !== 0) {
       // We open no connections: a SYN/ACK answers nothing of ours.
       this.receiveUnknown();
@@ -195,8 +183,7 @@ export class Engine implements FrameSink, TimerHandler {
       case SessionState.passing:
         // Only the node knows its own sequence numbers: it gives the challenge ACK. Never in plain
         // form: without its socket, the node's listener would open a connection behind our back.
-        if (!core.reachable(sessions.node[slot]!)) counters.count(Counter.drop_unresolved);
-        else if (this.toNode.wrap(slot)) counters.count(Counter.wrapped);
+        this.toNode.wrap(slot);
         return;
       default:
         if (same) return;
@@ -238,9 +225,7 @@ export class Engine implements FrameSink, TimerHandler {
     sessions.packets[slot]! += 1;
     const finished = core.follow(slot);
     this.forward(slot);
-    if (!finished) return;
-    if ((sessions.flags[slot]! & SessionFlag.nodeFin) !== 0) core.linger(slot, 'fin');
-    else core.timers.set(slot, core.now + HALF_CLOSED_MS);
+    if (finished && sessions.state[slot] === SessionState.passing) core.settle(slot);
   }
 
   private forward(slot: number): void {
@@ -301,7 +286,7 @@ export class Engine implements FrameSink, TimerHandler {
     if (
       segment.end - inner < IPV4_HEADER_BYTES + ICMP_INNER_TRANSPORT_BYTES ||
       !isIcmpError(view.getUint8(segment.tcp)) ||
-      view.getUint8(inner) !== 0x45 ||
+      view.getUint8(inner) !== VERSION_4_WORDS_5 ||
       view.getUint8(inner + IPV4.protocol) !== Protocol.tcp
     ) {
       counters.count(Counter.drop_malformed_icmp);

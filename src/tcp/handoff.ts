@@ -21,6 +21,7 @@ const REST_TRIES = 10;
  */
 const MAX_UNSEEN_ANSWER = 1 << 24;
 
+/** By LocalService number; the first, a node's own web server, is never asked for. */
 const ANSWER_COUNTERS: readonly number[] = [
   Counter.handoffs_local,
   Counter.answer_400,
@@ -78,13 +79,13 @@ export class Handoff {
     core.observer.silent?.(slot, node, core.now);
     if (adopted) {
       // It has the beginning of the head and never took the rest: nobody else can go on with it.
-      if (core.reachable(node)) this.toNode.resetNode(slot, node, sessions.nodeAck[slot]!);
+      this.toNode.resetNode(slot, node, sessions.nodeAck[slot]!);
       this.fail(slot);
       return;
     }
     if (node !== LOCAL_NODE) nodes.stayedSilent(node, core.now);
     // It may have adopted, and only its notice was lost: two nodes must not answer one client.
-    if (core.reachable(node)) this.withdraw(slot, node);
+    this.withdraw(slot, node);
     sessions.flags[slot]! |= SessionFlag.moved;
     this.next(slot);
   }
@@ -125,12 +126,7 @@ export class Handoff {
     if (seqDiff(acknowledgement, sessions.handedTo[slot]!) >= 0) {
       core.releaseHead(slot);
       sessions.setState(slot, SessionState.passing);
-      const finished = sessions.flags[slot]! & (SessionFlag.clientFin | SessionFlag.nodeFin);
-      if (finished === (SessionFlag.clientFin | SessionFlag.nodeFin)) core.linger(slot, 'fin');
-      else {
-        const closing = (finished & SessionFlag.nodeFin) !== 0;
-        timers.set(slot, now + (closing ? options.timeouts.closing : options.timeouts.idle));
-      }
+      core.settle(slot);
     } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
       sessions.nodeAck[slot] = acknowledgement;
       sessions.tries[slot] = 0;
@@ -141,13 +137,12 @@ export class Handoff {
   /** A segment, other than a SYN, of the client while the node has not confirmed. */
   receive(slot: number): void {
     const core = this.core;
-    const { segment, sessions, counters } = core;
+    const { segment, sessions } = core;
     const handedTo = sessions.handedTo[slot]!;
     if (!this.acceptable(slot)) return;
     sessions.lastSeen[slot] = core.clock;
     if ((segment.flags & TcpFlag.rst) !== 0) {
       this.toNode.wrap(slot);
-      counters.count(Counter.wrapped);
       core.linger(slot, 'client-reset');
       return;
     }
@@ -155,12 +150,8 @@ export class Handoff {
       return;
     // What we keep, we send: a client's own copy of it might differ from what was looked at.
     if (segment.span > 0 && seqDiff(segment.sequence, handedTo) < 0) return;
-    if (!core.reachable(sessions.node[slot]!)) {
-      counters.count(Counter.drop_unresolved);
-      return;
-    }
-    if (this.toNode.wrap(slot)) counters.count(Counter.wrapped);
-    core.follow(slot);
+    if (!this.toNode.wrap(slot)) return;
+    if (core.follow(slot) && sessions.state[slot] === SessionState.passing) core.settle(slot);
   }
 
   /**
@@ -196,8 +187,7 @@ export class Handoff {
     const flags = sessions.flags[slot]!;
     if ((flags & SessionFlag.adopted) !== 0) return true;
     if ((flags & SessionFlag.moved) !== 0) {
-      const node = sessions.node[slot]!;
-      if (this.core.reachable(node)) this.withdraw(slot, node);
+      this.withdraw(slot, sessions.node[slot]!);
       this.fail(slot);
       return false;
     }
@@ -212,13 +202,12 @@ export class Handoff {
    * tells what it has of the client's bytes, and so the number that its socket waits at.
    */
   late(slot: number, node: number, acknowledgement: number): void {
-    if (this.core.reachable(node)) this.toNode.resetNode(slot, node, acknowledgement);
+    this.toNode.resetNode(slot, node, acknowledgement);
   }
 
   /** Ends an unconfirmed session to make room for others. */
   evict(slot: number): void {
-    const node = this.core.sessions.node[slot]!;
-    if (this.core.reachable(node)) this.withdraw(slot, node);
+    this.withdraw(slot, this.core.sessions.node[slot]!);
     this.toClient.resetSession(slot);
     this.core.remove(slot, 'evicted-head');
   }

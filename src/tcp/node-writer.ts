@@ -23,6 +23,8 @@ import { SessionFlag } from './session-table.js';
 
 /** Least MSS of an IPv4 host (RFC 9293 section 3.7.1), and least that the kernel adopts with. */
 const MIN_MSS = 536;
+/** The smallest MTU with which clients can be offered that MSS. */
+export const LEAST_MTU = MIN_MSS + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + TIMESTAMPS_BYTES + IXP_HEADER_BYTES;
 const IP = ETHERNET_HEADER_BYTES;
 const IXP_AT = IP + IPV4_HEADER_BYTES;
 /** Offset of the TCP header behind IXP. */
@@ -91,7 +93,11 @@ export class NodeWriter {
    * SYN or RST the header alone.
    */
   wrap(slot: number): boolean {
-    const { segment, options } = this.core;
+    const { segment, options, counters, sessions } = this.core;
+    if (!this.core.reachable(sessions.node[slot]!)) {
+      counters.count(Counter.drop_unresolved);
+      return false;
+    }
     const bare = (segment.flags & (TcpFlag.syn | TcpFlag.rst)) !== 0;
     const length = bare ? 0 : segment.payloadLength;
     const piece = options.mtu - IPV4_HEADER_BYTES - IXP_HEADER_BYTES - segment.headerBytes;
@@ -101,6 +107,7 @@ export class NodeWriter {
       if (!this.wrapPiece(slot, at, taken, at + taken === length)) return false;
       at += taken;
     } while (at < length);
+    counters.count(Counter.wrapped);
     return true;
   }
 
@@ -137,6 +144,7 @@ export class NodeWriter {
 
   /** An RST in IXP, exact at `sequence`, to a node that may have a socket of a session that went elsewhere. */
   resetNode(slot: number, node: number, sequence: number): boolean {
+    if (!this.core.reachable(node)) return false;
     const { sessions, servers } = this.core;
     const frame = this.core.reserve(WRAPPED_TCP + TCP_HEADER_BYTES);
     if (frame < 0) return false;

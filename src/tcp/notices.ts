@@ -126,7 +126,7 @@ export class Notices {
         // A FIN comes from a socket: it confirms as well, should the notice before it be lost.
         sessions.flags[slot]! |= SessionFlag.nodeFin;
         if (handing) handoff.confirmed(slot, view.getUint32(at + IXCP.acknowledgement));
-        this.finished(slot);
+        else if (sessions.state[slot] === SessionState.passing) core.settle(slot);
         return;
       case IxcpType.rst: {
         // A SYN that overtook the handoff meets a node that has not heard of the session yet.
@@ -137,13 +137,5 @@ export class Notices {
       default:
         core.counters.count(Counter.drop_malformed_ixcp);
     }
-  }
-
-  /** After the node's FIN: the end if the client has sent its own, else a shorter wait for it. */
-  private finished(slot: number): void {
-    const { core } = this;
-    if (core.sessions.state[slot] !== SessionState.passing) return;
-    if ((core.sessions.flags[slot]! & SessionFlag.clientFin) !== 0) core.linger(slot, 'fin');
-    else core.timers.set(slot, core.now + core.options.timeouts.closing);
   }
 }

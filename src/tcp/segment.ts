@@ -8,7 +8,7 @@ import { Counter } from '../base/counters.js';
 import { FrameFlags } from '../datapath/datapath.js';
 import { finish, sumBytes } from '../wire/checksum.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType } from '../wire/ethernet.js';
-import { FRAGMENT_MASK, IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
+import { FRAGMENT_MASK, IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
 import {
   TCP,
   TCP_HEADER_BYTES,
@@ -18,7 +18,6 @@ import {
   verifyTcpChecksum,
 } from '../wire/tcp.js';
 
-const VERSION_4_WORDS_5 = 0x45;
 /** A result of `parse`: not the index of a drop counter. */
 export const PARSED = -1;
 

@@ -17,7 +17,8 @@ export const IPV4 = {
 
 /** Of a header without options, the only one written here. */
 export const IPV4_HEADER_BYTES = 20;
-const VERSION_4_WORDS_5 = 0x45;
+/** First byte of a header without options. */
+export const VERSION_4_WORDS_5 = 0x45;
 const DONT_FRAGMENT = 0x4000;
 const TIME_TO_LIVE = 64;
 

@@ -167,6 +167,24 @@ t.test('an RST that is not exact does not make the next one so', async (t) => {
   t.equal(talk.events.at(-1), 'closed client-reset', 'as after the challenge ACK of the node');
 });
 
+t.test('a FIN behind the end of a session holds it no longer than any packet', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 10, { flags: 'R', seq: end });
+  t.equal(talk.events.at(-1), 'closed client-reset');
+  passes(talk, 1000, { flags: 'FA', seq: end, ack: 7000 });
+  talk.end(5900, 1);
+  talk.end(6100, 0);
+});
+
+t.test('half closed: never a longer wait than the idle timeout', async (t) => {
+  const talk = new Conversation(t, { timeouts: { idle: 20_000, closing: 5000 } });
+  const end = talk.passing(0);
+  passes(talk, 100, { flags: 'FA', seq: end, ack: 7000 });
+  talk.end(19_900, 1);
+  talk.end(20_200, 0);
+});
+
 t.test('an RST of the node', async (t) => {
   const talk = new Conversation(t);
   talk.passing(0);
