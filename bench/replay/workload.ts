@@ -85,29 +85,34 @@ export function clientAddress(index: number): number {
   return FIRST_CLIENT + Math.floor(index / PORTS);
 }
 
-export function clientPort(index: number): number {
+function clientPort(index: number): number {
   return FIRST_PORT + (index % PORTS);
 }
 
-/** Lays out `count` copies of a frame, each from its own client, from `offset` on. */
-export function layOut(view: DataView, offset: number, frame: Uint8Array, count: number): Frames {
+/** A client's port and the only virtual server, as session keys have them. */
+export function clientKey(index: number): number {
+  return (clientPort(index) << 16) >>> 0;
+}
+
+/** Lays out copies of a frame from `offset` on, one from each of these clients. */
+export function layOut(view: DataView, offset: number, frame: Uint8Array, clients: Uint32Array): Frames {
   const bytes = new Uint8Array(view.buffer);
-  for (let index = 0; index < count; index++) {
+  for (const [index, number] of clients.entries()) {
     const at = offset + index * STRIDE;
     bytes.set(frame, at);
-    const client = clientAddress(index);
+    const client = clientAddress(number);
     view.setUint32(at + IP + IPV4.source, client);
-    view.setUint16(at + TRANSPORT + TCP.sourcePort, clientPort(index));
+    view.setUint16(at + TRANSPORT + TCP.sourcePort, clientPort(number));
     view.setUint16(at + IP + IPV4.checksum, 0);
     view.setUint16(at + IP + IPV4.checksum, finish(sumBytes(view, at + IP, IPV4_HEADER_BYTES, 0)));
     const server = view.getUint32(at + IP + IPV4.destination);
     const length = view.getUint16(at + IP + IPV4.totalLength) - IPV4_HEADER_BYTES;
     finishTcpChecksum(view, at + TRANSPORT, length, client, server);
   }
-  return { offset, length: frame.length, count };
+  return { offset, length: frame.length, count: clients.length };
 }
 
-/** Lays out a notice for each session of the template's clients, from the node that it was handed to. */
+/** Lays out a notice for the session of each of these clients, from the node that it was handed to. */
 export function layOutNotices(
   view: DataView,
   offset: number,
@@ -116,30 +121,30 @@ export function layOutNotices(
   sessions: SessionTable,
   nodes: NodeTable,
   hash: SipHash,
-  count: number,
+  clients: Uint32Array,
 ): Frames {
   const length = TRANSPORT + IXCP_HEADER_BYTES;
-  for (let index = 0; index < count; index++) {
+  for (const [index, number] of clients.entries()) {
     const at = offset + index * STRIDE;
-    const client = clientAddress(index);
-    const slot = sessions.find(client, (clientPort(index) << 16) >>> 0);
-    if (slot < 0) throw new Error(`no session of client ${index}`);
-    const node = nodes.address[sessions.node[slot] ?? 0] ?? 0;
+    const client = clientAddress(number);
+    const slot = sessions.find(client, clientKey(number));
+    if (slot < 0) throw new Error(`no session of client ${number}`);
+    const node = nodes.address[sessions.node(slot)] ?? 0;
     view.setUint16(at + 12, EtherType.ipv4);
     writeIpv4(view, at + IP, IPV4_HEADER_BYTES + IXCP_HEADER_BYTES, Protocol.ixcp, node, BALANCER);
     const repr = {
       type,
-      session: sessions.nonce[slot] ?? 0,
+      session: sessions.nonce(slot),
       client,
       virtualAddress: template.server,
-      clientPort: clientPort(index),
+      clientPort: clientPort(number),
       virtualPort: template.port,
-      acknowledgement: sessions.handedTo[slot] ?? 0,
+      acknowledgement: sessions.handedTo(slot),
       sequence: seqAdd(template.serverIsn, 1),
     };
     emitIxcp(view, at + TRANSPORT, node, BALANCER, repr, hash);
   }
-  return { offset, length, count };
+  return { offset, length, count: clients.length };
 }
 
 export const NoticeType = IxcpType;

@@ -175,6 +175,7 @@ export class ReplayRun {
         mtu: MTU,
         key: KEY,
         secret: SECRET,
+        seeds: { client: 0, port: 0, nonce: 0 },
         virtualServers,
         limits: {
           ...limits,
@@ -256,9 +257,9 @@ export class ReplayRun {
 
   private opened(slot: number, now: number): void {
     const { sessions } = this;
-    const client = sessions.client[slot]!;
-    const port = sessions.portAndServer[slot]! >>> 16;
-    const server = this.config.virtualServers[sessions.portAndServer[slot]! & 0xffff]!;
+    const client = sessions.client(slot);
+    const port = sessions.portServer(slot) >>> 16;
+    const server = this.config.virtualServers[sessions.portServer(slot) & 0xffff]!;
     const track: Track = {
       slot,
       client: `${formatIpv4(client)}:${port}`,
@@ -299,7 +300,7 @@ export class ReplayRun {
     }
     const resource = this.config.resources[this.sessions.resource[slot]!]!;
     track.resource = `${resource.host ?? ''}${resource.path}`;
-    const server = this.config.virtualServers[this.sessions.portAndServer[slot]! & 0xffff]!;
+    const server = this.config.virtualServers[this.sessions.portServer(slot) & 0xffff]!;
     const holders = resource.nodes.length;
     track.why =
       holders === 1
@@ -316,8 +317,8 @@ export class ReplayRun {
   private noteStates(): void {
     const { sessions } = this;
     for (const [slot, track] of this.bySlot) {
-      const isRemoved = track.closed !== null && sessions.state[slot] !== SessionState.lingering;
-      track.state = isRemoved ? 'closed' : (STATE_NAMES.get(sessions.state[slot]!) ?? 'closed');
+      const isRemoved = track.closed !== null && sessions.state(slot) !== SessionState.lingering;
+      track.state = isRemoved ? 'closed' : (STATE_NAMES.get(sessions.state(slot)) ?? 'closed');
     }
   }
 

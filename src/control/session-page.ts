@@ -2,6 +2,7 @@
 import { LOCAL_NODE } from '../tcp/dispatcher.js';
 import { REQUEST_BYTES, SessionState, type SessionTable } from '../tcp/session-table.js';
 import { formatIpv4 } from '../wire/ipv4.js';
+import { seqDiff } from '../wire/seq.js';
 import type { SessionPage, SessionRow } from './documents.js';
 import { escapeBytes } from './text.js';
 
@@ -15,22 +16,21 @@ export interface Names {
 
 /** One session as a row. `clock` is the engine's, in ms. */
 export function sessionRow(sessions: SessionTable, slot: number, names: Names, clock: number): SessionRow {
-  const state = sessions.state[slot] ?? SessionState.free;
-  const key = sessions.portAndServer[slot] ?? 0;
-  const node = sessions.node[slot] ?? 0;
+  const state = sessions.state(slot);
+  const key = sessions.portServer(slot);
+  const node = sessions.node(slot);
   const chosen = state >= SessionState.handing;
   const start = slot * REQUEST_BYTES;
   const length = sessions.requestLength[slot] ?? 0;
-  const since = (at: number | undefined): number => (clock - (at ?? 0)) >>> 0;
   return {
-    client: `${formatIpv4(sessions.client[slot] ?? 0)}:${key >>> 16}`,
+    client: `${formatIpv4(sessions.client(slot))}:${key >>> 16}`,
     virtualServer: names.virtualServers[key & 0xffff] ?? '',
     state: STATE_LABELS[state] ?? '',
     node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes[node] ?? '')) : '',
     request: escapeBytes(sessions.request, start, start + length, REQUEST_BYTES),
-    ageMs: since(sessions.openedAt[slot]),
-    idleMs: since(sessions.lastSeen[slot]),
-    packets: sessions.packets[slot] ?? 0,
+    ageMs: (clock - sessions.openedAt(slot)) >>> 0,
+    idleMs: Math.max(0, seqDiff(clock, sessions.lastSeen(slot))),
+    packets: sessions.packets(slot),
   };
 }
 

@@ -19,13 +19,9 @@ import {
   writeTimestamps,
 } from '../wire/tcp.js';
 import type { Core } from './core.js';
+import { offeredWindow, WINDOW_SHIFT } from './offer.js';
 import { SessionFlag } from './session-table.js';
 
-/**
- * Window shift that every SYN/ACK offers: one for all nodes, since whichever adopts must go on
- * with it. 2^7 lets a receive buffer of 8 MiB be offered.
- */
-export const WINDOW_SHIFT = 7;
 /** RSTs to clients of connections that we do not know: anybody can cause them. */
 const RESETS_PER_SECOND = 1000;
 const MAX_SYN_ACK_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + 20;
@@ -43,37 +39,51 @@ export class ClientWriter {
 
   /** SYN/ACK of a session. */
   synAck(slot: number): boolean {
-    const { sessions, servers, heads } = this.core;
+    const { sessions, servers } = this.core;
     const frame = this.core.reserve(MAX_SYN_ACK_BYTES);
     if (frame < 0) return false;
-    const view = this.core.transmit.memory.view;
-    const flags = sessions.flags[slot]!;
-    const tcp = frame + PLAIN_TCP;
-    const end = writeSynAckOptions(
-      view,
-      tcp + TCP.options,
-      this.core.mss,
-      (flags & SessionFlag.windowScaleOk) !== 0 ? WINDOW_SHIFT : -1,
-      (flags & SessionFlag.sackOk) !== 0,
-      (flags & SessionFlag.timestampsOk) !== 0,
-      this.core.tsvalOf(slot),
-      sessions.tsval[slot]!,
-    );
-    // The window of a SYN/ACK is never scaled (RFC 7323 section 2.2).
-    const window = Math.min(heads.largeBytes, 0xffff);
-    this.sessionHeaders(frame, slot, end - tcp);
+    const flags = sessions.flags(slot);
+    const length = this.synAckOptions(frame, flags, this.core.tsvalOf(slot), sessions.tsval(slot));
+    this.sessionHeaders(frame, slot, length);
     writeTcp(
-      view,
-      tcp,
+      this.core.transmit.memory.view,
+      frame + PLAIN_TCP,
       servers.port[this.core.serverOf(slot)]!,
-      sessions.portAndServer[slot]! >>> 16,
-      sessions.serverIsn[slot]!,
-      seqAdd(sessions.clientIsn[slot]!, 1),
-      end - tcp,
+      sessions.portServer(slot) >>> 16,
+      sessions.serverIsn(slot),
+      seqAdd(sessions.clientIsn(slot), 1),
+      length,
       TcpFlag.syn | TcpFlag.ack,
-      window,
+      offeredWindow(this.core.options.limits.headBytes),
     );
-    return this.finishPlain(frame, end - tcp);
+    return this.finishPlain(frame, length);
+  }
+
+  /**
+   * SYN/ACK in answer to the SYN being worked on, for which there is no session.
+   *
+   * @param sequence our initial sequence number
+   * @param flags SessionFlag: the options that both sides have
+   * @param tsval our timestamp, if they are among them
+   */
+  answerSyn(sequence: number, flags: number, tsval: number): boolean {
+    const { segment } = this.core;
+    const frame = this.core.reserve(MAX_SYN_ACK_BYTES);
+    if (frame < 0) return false;
+    const length = this.synAckOptions(frame, flags, tsval, segment.options.tsval);
+    this.answerHeaders(frame, length);
+    writeTcp(
+      this.core.transmit.memory.view,
+      frame + PLAIN_TCP,
+      segment.destinationPort,
+      segment.sourcePort,
+      sequence,
+      seqAdd(segment.sequence, 1),
+      length,
+      TcpFlag.syn | TcpFlag.ack,
+      offeredWindow(this.core.options.limits.headBytes),
+    );
+    return this.finishPlain(frame, length);
   }
 
   /** Bare ACK of what has been collected. */
@@ -82,11 +92,11 @@ export class ClientWriter {
     const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES + TIMESTAMPS_BYTES);
     if (frame < 0) return false;
     const view = this.core.transmit.memory.view;
-    const flags = sessions.flags[slot]!;
+    const flags = sessions.flags(slot);
     const tcp = frame + PLAIN_TCP;
     let headerBytes = TCP_HEADER_BYTES;
     if ((flags & SessionFlag.timestampsOk) !== 0) {
-      writeTimestamps(view, tcp + TCP.options, this.core.tsvalOf(slot), sessions.tsval[slot]!);
+      writeTimestamps(view, tcp + TCP.options, this.core.tsvalOf(slot), sessions.tsval(slot));
       headerBytes += TIMESTAMPS_BYTES;
     }
     const room = sessions.head[slot]!;
@@ -97,9 +107,9 @@ export class ClientWriter {
       view,
       tcp,
       servers.port[this.core.serverOf(slot)]!,
-      sessions.portAndServer[slot]! >>> 16,
-      seqAdd(sessions.serverIsn[slot]!, 1),
-      sessions.receiveNext[slot]!,
+      sessions.portServer(slot) >>> 16,
+      seqAdd(sessions.serverIsn(slot), 1),
+      sessions.receiveNext(slot),
       headerBytes,
       TcpFlag.ack,
       Math.min(left >>> shift, 0xffff),
@@ -132,14 +142,30 @@ export class ClientWriter {
       this.core.transmit.memory.view,
       frame + PLAIN_TCP,
       servers.port[server]!,
-      sessions.portAndServer[slot]! >>> 16,
-      seqAdd(sessions.serverIsn[slot]!, 1),
-      sessions.receiveNext[slot]!,
+      sessions.portServer(slot) >>> 16,
+      seqAdd(sessions.serverIsn(slot), 1),
+      sessions.receiveNext(slot),
       TCP_HEADER_BYTES,
       TcpFlag.rst | TcpFlag.ack,
       0,
     );
     return this.finishPlain(frame, TCP_HEADER_BYTES);
+  }
+
+  /** Writes the options of a SYN/ACK. Bytes of its TCP header. */
+  private synAckOptions(frame: number, flags: number, tsval: number, tsecr: number): number {
+    const tcp = frame + PLAIN_TCP;
+    const end = writeSynAckOptions(
+      this.core.transmit.memory.view,
+      tcp + TCP.options,
+      this.core.mss,
+      (flags & SessionFlag.windowScaleOk) !== 0 ? WINDOW_SHIFT : -1,
+      (flags & SessionFlag.sackOk) !== 0,
+      (flags & SessionFlag.timestampsOk) !== 0,
+      tsval,
+      tsecr,
+    );
+    return end - tcp;
   }
 
   private reset(sequence: number, acknowledgement: number, flags: number): boolean {
@@ -180,7 +206,7 @@ export class ClientWriter {
       high,
       sessions.macLow[slot]!,
       tcpBytes,
-      sessions.client[slot]!,
+      sessions.client(slot),
       virtualAddress,
     );
   }

@@ -35,7 +35,7 @@ export class Collector {
   receive(slot: number): void {
     const core = this.core;
     const { segment, sessions, counters } = core;
-    const first = seqAdd(sessions.clientIsn[slot]!, 1);
+    const first = seqAdd(sessions.clientIsn(slot), 1);
     let at = seqDiff(segment.sequence, first);
     if ((segment.flags & TcpFlag.rst) !== 0) {
       this.reset(slot);
@@ -47,24 +47,24 @@ export class Collector {
     }
     // We have sent nothing but our SYN, so there is one number that can be acknowledged. Whoever
     // injects text without having seen it does not know the number (RFC 5961 section 5.2).
-    if (segment.acknowledgement !== seqAdd(sessions.serverIsn[slot]!, 1)) {
+    if (segment.acknowledgement !== seqAdd(sessions.serverIsn(slot), 1)) {
       counters.count(Counter.drop_bad_ack);
       this.writer.ack(slot);
       return;
     }
-    sessions.lastSeen[slot] = core.clock;
+    sessions.setLastSeen(slot, core.clock);
     if (at > core.heads.largeBytes || at + segment.payloadLength < -1) {
       counters.count(Counter.drop_out_of_window);
       this.writer.ack(slot);
       return;
     }
-    if (segment.sequence === sessions.receiveNext[slot]) this.noteWindow(slot);
+    if (segment.sequence === sessions.receiveNext(slot)) this.noteWindow(slot);
     const skip = at < 0 ? -at : 0;
     const length = segment.payloadLength - skip;
     at += skip;
     if (length <= 0 && (segment.flags & TcpFlag.fin) === 0) {
       // A bare ACK needs no answer, unless it stands before what we expect: a keep-alive probe.
-      if (seqBefore(segment.sequence, sessions.receiveNext[slot]!)) this.writer.ack(slot);
+      if (seqBefore(segment.sequence, sessions.receiveNext(slot))) this.writer.ack(slot);
       return;
     }
     if (length > 0 && !this.take(slot, at, segment.payload + skip, length)) {
@@ -88,7 +88,7 @@ export class Collector {
    */
   private reset(slot: number): void {
     const { core } = this;
-    const ahead = seqDiff(core.segment.sequence, core.sessions.receiveNext[slot]!);
+    const ahead = seqDiff(core.segment.sequence, core.sessions.receiveNext(slot));
     if (ahead === 0) core.remove(slot, 'client-reset');
     else if (ahead > 0 && ahead <= core.heads.largeBytes) this.writer.ack(slot);
     else core.counters.count(Counter.drop_out_of_window);
@@ -96,9 +96,10 @@ export class Collector {
 
   private noteWindow(slot: number): void {
     const { segment, sessions } = this.core;
-    sessions.window[slot] = segment.window;
-    if ((sessions.flags[slot]! & SessionFlag.timestampsOk) === 0) return;
-    if (segment.parseOptions() && segment.options.hasTimestamps) sessions.tsval[slot] = segment.options.tsval;
+    sessions.setWindow(slot, segment.window);
+    if (!sessions.has(slot, SessionFlag.timestampsOk)) return;
+    if (segment.parseOptions() && segment.options.hasTimestamps)
+      sessions.setTsval(slot, segment.options.tsval);
   }
 
   /** Puts payload into the session's room. False when nothing new was taken. */
@@ -121,11 +122,11 @@ export class Collector {
       counters.count(Counter.drop_out_of_order_full);
       return false;
     }
-    const next = seqAdd(sessions.clientIsn[slot]!, 1 + heads.filled[room]!);
+    const next = seqAdd(sessions.clientIsn(slot), 1 + heads.filled[room]!);
     // A FIN that was refused before, or lies past a gap, comes again: the client was not acknowledged.
-    if (next === sessions.receiveNext[slot]) return false;
+    if (next === sessions.receiveNext(slot)) return false;
     if (taken < length) segment.flags &= ~TcpFlag.fin;
-    sessions.receiveNext[slot] = next;
+    sessions.setReceiveNext(slot, next);
     return true;
   }
 
@@ -162,10 +163,10 @@ export class Collector {
       if (met < 0) return;
       if (met === slot) continue;
       victim = met;
-      if (core.sessions.state[met] === SessionState.collecting) break;
+      if (core.sessions.state(met) === SessionState.collecting) break;
     }
     if (victim < 0) return;
-    if (core.sessions.state[victim] === SessionState.handing) {
+    if (core.sessions.state(victim) === SessionState.handing) {
       this.handoff.evict(victim);
       return;
     }
@@ -182,7 +183,7 @@ export class Collector {
     const endsHere =
       (segment.flags & TcpFlag.fin) !== 0 &&
       seqAdd(segment.sequence, segment.payloadLength) === seqAdd(first, filled);
-    if (endsHere) sessions.flags[slot]! |= SessionFlag.clientFin;
+    if (endsHere) sessions.raise(slot, SessionFlag.clientFin);
     if (filled === 0) {
       // It has closed without a word: nothing to wait for.
       if (endsHere) this.handoff.local(slot, LocalService.silentClose);

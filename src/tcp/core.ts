@@ -7,16 +7,16 @@ import { SlotList } from '../base/slot-list.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
 import { ETHERNET, writeMac } from '../wire/ethernet.js';
-import { IPV4_HEADER_BYTES } from '../wire/ipv4.js';
-import { IXP_HEADER_BYTES } from '../wire/ixp.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
-import { TCP_HEADER_BYTES, TcpFlag } from '../wire/tcp.js';
+import { TcpFlag } from '../wire/tcp.js';
 import { type Dispatcher, LOCAL_NODE } from './dispatcher.js';
 import { HeadStore } from './head-store.js';
 import type { NodeTable } from './node-table.js';
+import { offeredMss } from './offer.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
+import { type RecordReader, sessionWorker } from './session-record.js';
 import { SessionFlag, SessionState, SessionTable } from './session-table.js';
 import { VirtualServerTable } from './virtual-servers.js';
 
@@ -28,6 +28,8 @@ const HALF_CLOSED_MS = 180_000;
 
 /** Largest plausible step of sequence and acknowledgement numbers between two segments: two large windows. */
 const MAX_ADVANCE = 1 << 24;
+
+const ONLY_SHARD = { worker: 0, workers: 1 };
 
 const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
   fin: Counter.closed_fin,
@@ -65,6 +67,8 @@ export class Core {
   /** ms, of the call being served; and the same as the tables keep it. */
   now = 0;
   clock = 0;
+  /** Ticks so far, wrapping: the datapath has sent what belongs to another batch than this. */
+  batch = 0;
 
   constructor(
     options: EngineOptions,
@@ -80,12 +84,12 @@ export class Core {
     this.counters = counters;
     this.observer = options.observer ?? NO_OBSERVER;
     this.servers = new VirtualServerTable(options.virtualServers);
-    const secret = new DataView(options.secret.buffer, options.secret.byteOffset, options.secret.byteLength);
     this.sessions = new SessionTable(
       options.limits.sessions,
       this.servers.count,
-      secret.getInt32(16),
-      secret.getInt32(24),
+      options.seeds.client,
+      options.seeds.port,
+      options.memory,
     );
     this.heads = new HeadStore(options.limits.heads, options.limits.headBytes);
     this.timers = new TimerWheel(options.limits.sessions, 0);
@@ -95,7 +99,7 @@ export class Core {
     const mac = new DataView(options.mac.buffer, options.mac.byteOffset, 6);
     this.macHigh = mac.getUint16(0);
     this.macLow = mac.getUint32(2);
-    this.mss = options.mtu - IPV4_HEADER_BYTES - TCP_HEADER_BYTES - IXP_HEADER_BYTES;
+    this.mss = offeredMss(options.mtu);
   }
 
   setNow(now: number): void {
@@ -105,12 +109,12 @@ export class Core {
 
   /** Index of a session's virtual server. */
   serverOf(slot: number): number {
-    return this.sessions.portAndServer[slot]! & 0xffff;
+    return this.sessions.portServer(slot) & 0xffff;
   }
 
   /** Our timestamp clock for a session (RFC 7323 section 5.4): 1 ms a tick, from an offset of its own. */
   tsvalOf(slot: number): number {
-    return seqAdd(this.sessions.tsOffset[slot]!, this.clock);
+    return seqAdd(this.sessions.tsOffset(slot), this.clock);
   }
 
   /** Room for a frame of our own: its offset, or -1, which is counted. */
@@ -148,19 +152,19 @@ export class Core {
 
   /** Counts a session in or out of its node's load. */
   attach(slot: number): void {
-    const node = this.sessions.node[slot]!;
+    const node = this.sessions.node(slot);
     if (node !== LOCAL_NODE) this.nodes.active[node]! += 1;
   }
 
   detach(slot: number): void {
-    const node = this.sessions.node[slot]!;
+    const node = this.sessions.node(slot);
     if (node !== LOCAL_NODE) this.nodes.active[node]! -= 1;
   }
 
   /** How long a session that passes through may be silent, in ms. */
   patience(slot: number): number {
     const { closing, idle } = this.options.timeouts;
-    const flags = this.sessions.flags[slot]!;
+    const flags = this.sessions.flags(slot);
     if ((flags & SessionFlag.nodeFin) !== 0) return closing;
     if ((flags & SessionFlag.clientFin) === 0) return idle;
     // The client only listens now. A closed window is probed every two minutes at the least, so
@@ -171,14 +175,14 @@ export class Core {
   /** One more side of a session that passes through has sent FIN, or it has begun to pass: waits, or ends. */
   settle(slot: number): void {
     const both = SessionFlag.clientFin | SessionFlag.nodeFin;
-    if ((this.sessions.flags[slot]! & both) === both) this.linger(slot, 'fin');
+    if ((this.sessions.flags(slot) & both) === both) this.linger(slot, 'fin');
     else this.timers.set(slot, this.now + this.patience(slot));
   }
 
   /** Ends a session, but lets its late packets through for a while. */
   linger(slot: number, reason: CloseReason): void {
     const sessions = this.sessions;
-    const state = sessions.state[slot]!;
+    const state = sessions.state(slot);
     if (state !== SessionState.handing && state !== SessionState.passing) return;
     this.releaseHead(slot);
     this.detach(slot);
@@ -196,24 +200,49 @@ export class Core {
   follow(slot: number): boolean {
     const { sessions, segment } = this;
     if ((segment.flags & (TcpFlag.ack | TcpFlag.rst | TcpFlag.syn)) !== TcpFlag.ack) return false;
-    const acked = seqDiff(segment.acknowledgement, sessions.clientAck[slot]!);
+    const acked = seqDiff(segment.acknowledgement, sessions.clientAck(slot));
     if (acked > MAX_ADVANCE || acked < -MAX_ADVANCE) return false;
-    if (acked > 0) sessions.clientAck[slot] = segment.acknowledgement;
-    const next = sessions.receiveNext[slot]!;
+    if (acked > 0) sessions.setClientAck(slot, segment.acknowledgement);
+    const next = sessions.receiveNext(slot);
     const end = seqAdd(segment.sequence, segment.payloadLength);
     const ahead = seqDiff(end, next);
-    if (ahead > 0 && ahead < MAX_ADVANCE) sessions.receiveNext[slot] = end;
+    if (ahead > 0 && ahead < MAX_ADVANCE) sessions.setReceiveNext(slot, end);
     if ((segment.flags & TcpFlag.fin) === 0) return false;
-    if (seqDiff(segment.sequence, next) > 0 || end !== sessions.receiveNext[slot]) return false;
-    sessions.receiveNext[slot] = seqAdd(end, 1);
-    sessions.flags[slot]! |= SessionFlag.clientFin;
+    if (seqDiff(segment.sequence, next) > 0 || end !== sessions.receiveNext(slot)) return false;
+    sessions.setReceiveNext(slot, seqAdd(end, 1));
+    sessions.raise(slot, SessionFlag.clientFin);
+    return true;
+  }
+
+  /** Whether a session is one that another engine of this balancer has, or would have. */
+  isOthers(client: number, portServer: number): boolean {
+    const { worker, workers } = this.options.shard ?? ONLY_SHARD;
+    return workers > 1 && sessionWorker(this.sessions.hash(client, portServer), workers) !== worker;
+  }
+
+  /** See `Engine.takeOver`. */
+  takeOver(old: RecordReader, slot: number, node: number, server: number): boolean {
+    const { sessions } = this;
+    if (old.state(slot) !== SessionState.passing || old.node(slot) === LOCAL_NODE) return true;
+    const client = old.client(slot);
+    const key = ((old.portServer(slot) & 0xffff_0000) | server) >>> 0;
+    if (this.isOthers(client, key) || sessions.find(client, key) >= 0) return true;
+    const taken = sessions.insert(client, key, this.clock);
+    if (taken < 0) return false;
+    sessions.copyFrom(old, slot, taken);
+    sessions.setNode(taken, node);
+    this.attach(taken);
+    this.counters.count(Counter.taken_over);
+    this.observer.opened?.(taken, this.now);
+    sessions.setState(taken, SessionState.passing);
+    this.settle(taken);
     return true;
   }
 
   /** Removes a session, at once. */
   remove(slot: number, reason: CloseReason): void {
     const sessions = this.sessions;
-    const state = sessions.state[slot]!;
+    const state = sessions.state(slot);
     this.timers.clear(slot);
     if (state === SessionState.synReceived) this.halfOpen.remove(slot);
     if (state !== SessionState.lingering) {

@@ -20,7 +20,7 @@ import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
-import { seqDiff } from '../wire/seq.js';
+import { seqAdd, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
@@ -33,6 +33,7 @@ import { NodeWriter } from './node-writer.js';
 import { Notices } from './notices.js';
 import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
+import type { RecordReader } from './session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
 
 // Indices of the counters of the fast path, as plain constants.
@@ -75,6 +76,49 @@ export class Engine implements FrameSink, TimerHandler {
     return this.core.sessions.bytesPerSession + TimerWheel.bytesPerSlot + SlotList.bytesPerSlot;
   }
 
+  /**
+   * Whether there are so many half-open sessions that SYNs are answered with cookies. A datapath that
+   * answers SYNs itself must then do so, too.
+   */
+  get stateless(): boolean {
+    return this.handshake.stateless;
+  }
+
+  /**
+   * The datapath has answered a SYN with a cookie.
+   *
+   * @param clock when it last did: ms on the engine's clock, an unsigned 32-bit number
+   */
+  cookieSent(clock: number): void {
+    this.handshake.cookieSent(clock);
+  }
+
+  /**
+   * The datapath has answered a SYN, and sent the SYN/ACK: opens its half-open session, unless there is a
+   * session already. To be called before the frames of the client's that follow: an ACK of a session that is not
+   * known yet is answered with RST.
+   *
+   * @param words holds a record of SYN_RECORD_WORDS words at `at` (syn-record.ts)
+   */
+  opened(words: Uint32Array, at: number, now: number): void {
+    this.core.setNow(now);
+    this.handshake.answered(words, at);
+  }
+
+  /**
+   * Takes over a session that passes to a node, from the table of an earlier process. What is not
+   * such a session, or belongs to another worker, is passed over. False when the table is full.
+   *
+   * @param old records of the earlier process, on the clock of this engine
+   * @param slot of the session among them
+   * @param node index, here, of the node that has it
+   * @param server index, here, of its virtual server
+   */
+  takeOver(old: RecordReader, slot: number, node: number, server: number, now: number): boolean {
+    this.core.setNow(now);
+    return this.core.takeOver(old, slot, node, server);
+  }
+
   receive(offset: number, length: number, flags: number, now: number): void {
     const core = this.core;
     const { segment, counters } = core;
@@ -94,13 +138,14 @@ export class Engine implements FrameSink, TimerHandler {
 
   tick(now: number): void {
     this.core.setNow(now);
+    this.core.batch = seqAdd(this.core.batch, 1);
     this.core.timers.advance(now, this);
   }
 
   /** The timer of a session: what it waited for did not happen. */
   expired(slot: number, now: number): void {
     const { sessions, options } = this.core;
-    switch (sessions.state[slot]) {
+    switch (sessions.state(slot)) {
       case SessionState.synReceived:
         this.handshake.expired(slot);
         return;
@@ -120,7 +165,8 @@ export class Engine implements FrameSink, TimerHandler {
 
   /** Packets do not set the timer, they only leave their time: it is looked at when it fires. */
   private removeIfSilent(slot: number, wait: number, now: number): void {
-    const silent = (this.core.clock - this.core.sessions.lastSeen[slot]!) >>> 0;
+    // The kernel reads the clock later than the datapath: its time may be ahead of ours.
+    const silent = Math.max(0, seqDiff(this.core.clock, this.core.sessions.lastSeen(slot)));
     if (silent >= wait) this.core.remove(slot, 'idle');
     else this.core.timers.set(slot, now + wait - silent);
   }
@@ -138,9 +184,10 @@ export class Engine implements FrameSink, TimerHandler {
       counters.count(Counter.drop_not_ours);
       return;
     }
-    const slot = sessions.find(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
+    const key = ((segment.sourcePort << 16) | server) >>> 0;
+    const slot = sessions.find(segment.source, key);
     const notable = segment.flags & (TcpFlag.syn | TcpFlag.fin | TcpFlag.rst);
-    if (slot >= 0 && notable === 0 && sessions.state[slot] === SessionState.passing) {
+    if (slot >= 0 && notable === 0 && sessions.state(slot) === SessionState.passing) {
       this.pass(slot);
       return;
     }
@@ -149,8 +196,9 @@ export class Engine implements FrameSink, TimerHandler {
     if (damaged !== PARSED) counters.count(damaged);
     else if ((notable & (notable - 1)) !== 0)
       counters.count(Counter.drop_malformed_tcp); // two of SYN, FIN and RST
+    else if (slot < 0 && core.isOthers(segment.source, key)) counters.count(Counter.drop_other_worker);
     else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
-    else if (slot < 0) this.receiveUnknown();
+    else if (slot < 0) this.receiveFirst(server);
     else this.receiveText(slot);
   }
 
@@ -167,8 +215,8 @@ export class Engine implements FrameSink, TimerHandler {
       this.handshake.open(server);
       return;
     }
-    const same = segment.sequence === sessions.clientIsn[slot];
-    switch (sessions.state[slot]) {
+    const same = segment.sequence === sessions.clientIsn(slot);
+    switch (sessions.state(slot)) {
       case SessionState.synReceived:
         if (same) {
           this.handshake.repeat(slot);
@@ -195,7 +243,7 @@ export class Engine implements FrameSink, TimerHandler {
   /** A segment of a session that is not simply passed through. */
   private receiveText(slot: number): void {
     const { sessions } = this.core;
-    switch (sessions.state[slot]) {
+    switch (sessions.state(slot)) {
       case SessionState.synReceived:
         if (this.handshake.complete(slot)) this.collector.receive(slot);
         return;
@@ -211,7 +259,7 @@ export class Engine implements FrameSink, TimerHandler {
         return;
       default:
         // Ended. In plain form only to a node that has confirmed: it may not know the session else.
-        if ((sessions.flags[slot]! & SessionFlag.adopted) !== 0) this.pass(slot);
+        if (sessions.has(slot, SessionFlag.adopted)) this.pass(slot);
         else this.core.counters.count(Counter.drop_no_session);
     }
   }
@@ -221,17 +269,17 @@ export class Engine implements FrameSink, TimerHandler {
     const core = this.core;
     const { sessions, segment } = core;
     // An RST must not keep alive what it ends.
-    if ((segment.flags & TcpFlag.rst) === 0) sessions.lastSeen[slot] = core.clock;
-    sessions.packets[slot]! += 1;
+    if ((segment.flags & TcpFlag.rst) === 0) sessions.setLastSeen(slot, core.clock);
+    sessions.countPacket(slot);
     const finished = core.follow(slot);
     this.forward(slot);
-    if (finished && sessions.state[slot] === SessionState.passing) core.settle(slot);
+    if (finished && sessions.state(slot) === SessionState.passing) core.settle(slot);
   }
 
   private forward(slot: number): void {
     const core = this.core;
     const { sessions, segment, counters } = core;
-    const node = sessions.node[slot]!;
+    const node = sessions.node(slot);
     if (!core.reachable(node)) {
       counters.count(Counter.drop_unresolved);
       return;
@@ -250,11 +298,23 @@ export class Engine implements FrameSink, TimerHandler {
   private passReset(slot: number): void {
     const core = this.core;
     const { sessions, segment } = core;
-    sessions.packets[slot]! += 1;
+    sessions.countPacket(slot);
     this.forward(slot);
-    const fin = (sessions.flags[slot]! & SessionFlag.clientFin) !== 0 ? 1 : 0;
-    const before = seqDiff(sessions.receiveNext[slot]!, segment.sequence);
+    const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
+    const before = seqDiff(sessions.receiveNext(slot), segment.sequence);
     if (before >= 0 && before <= fin) core.linger(slot, 'client-reset');
+  }
+
+  /** A segment, other than a SYN, of no session: perhaps the first that answers a cookie. */
+  private receiveFirst(server: number): void {
+    const acknowledges = (this.core.segment.flags & (TcpFlag.ack | TcpFlag.rst)) === TcpFlag.ack;
+    if (!acknowledges || !this.handshake.cookiesAreOut) {
+      this.receiveUnknown();
+      return;
+    }
+    // One that does not fit gets no answer: a client whose cookie's first segment was lost sends it again.
+    const slot = this.handshake.accept(server);
+    if (slot >= 0) this.collector.receive(slot);
   }
 
   /** A segment of no session (RFC 9293 section 3.10.7.1). */
@@ -297,11 +357,11 @@ export class Engine implements FrameSink, TimerHandler {
     const server = servers.find(view.getUint32(inner + IPV4.source), ports >>> 16);
     const key = ((ports << 16) | server) >>> 0;
     const slot = server < 0 ? -1 : sessions.find(view.getUint32(inner + IPV4.destination), key);
-    if (slot < 0 || sessions.state[slot]! < SessionState.passing || !core.reachable(sessions.node[slot]!)) {
+    if (slot < 0 || sessions.state(slot) < SessionState.passing || !core.reachable(sessions.node(slot))) {
       counters.count(Counter.drop_malformed_icmp);
       return;
     }
-    const node = sessions.node[slot]!;
+    const node = sessions.node(slot);
     core.addressTo(segment.offset, node);
     core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
     counters.count(Counter.icmp_forwarded);

@@ -68,13 +68,13 @@ export class Handoff {
   expired(slot: number): void {
     const core = this.core;
     const { sessions, counters, nodes, options } = core;
-    const adopted = (sessions.flags[slot]! & SessionFlag.adopted) !== 0;
-    if (sessions.tries[slot]! < (adopted ? REST_TRIES : options.limits.handoffTries)) {
+    const adopted = sessions.has(slot, SessionFlag.adopted);
+    if (sessions.tries(slot) < (adopted ? REST_TRIES : options.limits.handoffTries)) {
       counters.count(Counter.handoff_retransmitted);
       this.send(slot);
       return;
     }
-    const node = sessions.node[slot]!;
+    const node = sessions.node(slot);
     counters.count(Counter.handoff_silent);
     core.observer.silent?.(slot, node, core.now);
     if (adopted) {
@@ -86,16 +86,16 @@ export class Handoff {
     if (node !== LOCAL_NODE) nodes.stayedSilent(node, core.now);
     // It may have adopted, and only its notice was lost: two nodes must not answer one client.
     this.withdraw(slot, node);
-    sessions.flags[slot]! |= SessionFlag.moved;
+    sessions.raise(slot, SessionFlag.moved);
     this.next(slot);
   }
 
   /** The node says that it can not take the session. */
   refused(slot: number, reason: number): void {
     const core = this.core;
-    if ((core.sessions.flags[slot]! & SessionFlag.adopted) !== 0) return;
+    if (core.sessions.has(slot, SessionFlag.adopted)) return;
     core.counters.count(Counter.handoff_refused);
-    core.observer.refused?.(slot, core.sessions.node[slot]!, reason, core.now);
+    core.observer.refused?.(slot, core.sessions.node(slot), reason, core.now);
     this.next(slot);
   }
 
@@ -105,8 +105,8 @@ export class Handoff {
    */
   confirmed(slot: number, acknowledgement: number): void {
     const { sessions, nodes } = this.core;
-    const node = sessions.node[slot]!;
-    if (node !== LOCAL_NODE && (sessions.flags[slot]! & SessionFlag.adopted) === 0) {
+    const node = sessions.node(slot);
+    if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.adopted)) {
       nodes.answered(node);
       nodes.adopted[node]! += 1;
     }
@@ -117,19 +117,19 @@ export class Handoff {
   private proven(slot: number, acknowledgement: number): void {
     const core = this.core;
     const { sessions, counters, timers, options, now } = core;
-    const node = sessions.node[slot]!;
-    if ((sessions.flags[slot]! & SessionFlag.adopted) === 0) {
-      sessions.flags[slot]! |= SessionFlag.adopted;
+    const node = sessions.node(slot);
+    if (!sessions.has(slot, SessionFlag.adopted)) {
+      sessions.raise(slot, SessionFlag.adopted);
       counters.count(Counter.adopted);
       core.observer.adopted?.(slot, node, now);
     }
-    if (seqDiff(acknowledgement, sessions.handedTo[slot]!) >= 0) {
+    if (seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0) {
       core.releaseHead(slot);
       sessions.setState(slot, SessionState.passing);
       core.settle(slot);
     } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
       sessions.nodeAck[slot] = acknowledgement;
-      sessions.tries[slot] = 0;
+      sessions.setTries(slot, 0);
       timers.set(slot, now + options.timeouts.handoff);
     }
   }
@@ -138,20 +138,31 @@ export class Handoff {
   receive(slot: number): void {
     const core = this.core;
     const { segment, sessions } = core;
-    const handedTo = sessions.handedTo[slot]!;
+    const handedTo = sessions.handedTo(slot);
     if (!this.acceptable(slot)) return;
-    sessions.lastSeen[slot] = core.clock;
+    sessions.setLastSeen(slot, core.clock);
     if ((segment.flags & TcpFlag.rst) !== 0) {
       this.toNode.wrap(slot);
       core.linger(slot, 'client-reset');
       return;
     }
-    if (seqAfter(segment.acknowledgement, seqAdd(sessions.serverIsn[slot]!, 1)) && !this.answered(slot))
+    if (seqAfter(segment.acknowledgement, seqAdd(sessions.serverIsn(slot), 1)) && !this.answered(slot))
       return;
     // What we keep, we send: a client's own copy of it might differ from what was looked at.
     if (segment.span > 0 && seqDiff(segment.sequence, handedTo) < 0) return;
     if (!this.toNode.wrap(slot)) return;
-    if (core.follow(slot) && sessions.state[slot] === SessionState.passing) core.settle(slot);
+    if (core.follow(slot) && sessions.state(slot) === SessionState.passing) core.settle(slot);
+    this.leaveToKernel(slot);
+  }
+
+  /**
+   * A client that goes on sending before the node has confirmed: the kernel can wrap that. Not before the
+   * batch is over in which the handoff was sent, or it would overtake the handoff, and the node drop it.
+   */
+  private leaveToKernel(slot: number): void {
+    const { sessions, batch } = this.core;
+    if (sessions.state(slot) !== SessionState.handing || sessions.action(slot) !== 0) return;
+    if (sessions.node(slot) !== LOCAL_NODE && sessions.resume[slot] !== batch) sessions.wrapInKernel(slot);
   }
 
   /**
@@ -166,11 +177,11 @@ export class Handoff {
       return false;
     }
     // From a keep-alive probe, one before the first byte, to the end of the largest window offered.
-    const fromFirst = seqDiff(segment.sequence, seqAdd(sessions.clientIsn[slot]!, 1));
-    const fromEnd = seqDiff(segment.sequence, sessions.handedTo[slot]!);
-    const acked = seqDiff(segment.acknowledgement, seqAdd(sessions.serverIsn[slot]!, 1));
+    const fromFirst = seqDiff(segment.sequence, seqAdd(sessions.clientIsn(slot), 1));
+    const fromEnd = seqDiff(segment.sequence, sessions.handedTo(slot));
+    const acked = seqDiff(segment.acknowledgement, seqAdd(sessions.serverIsn(slot), 1));
     const inWindow = isRst
-      ? segment.sequence === sessions.receiveNext[slot]
+      ? segment.sequence === sessions.receiveNext(slot)
       : fromFirst >= -1 && fromEnd <= 0xffff;
     if (inWindow && (isRst || (acked >= 0 && acked <= MAX_UNSEEN_ANSWER))) return true;
     counters.count(Counter.drop_out_of_window);
@@ -184,15 +195,15 @@ export class Handoff {
    */
   private answered(slot: number): boolean {
     const { sessions } = this.core;
-    const flags = sessions.flags[slot]!;
+    const flags = sessions.flags(slot);
     if ((flags & SessionFlag.adopted) !== 0) return true;
     if ((flags & SessionFlag.moved) !== 0) {
-      this.withdraw(slot, sessions.node[slot]!);
+      this.withdraw(slot, sessions.node(slot));
       this.fail(slot);
       return false;
     }
-    const handedTo = sessions.handedTo[slot]!;
-    const single = seqDiff(handedTo, seqAdd(sessions.clientIsn[slot]!, 1)) <= this.toNode.pieceBytes(slot);
+    const handedTo = sessions.handedTo(slot);
+    const single = seqDiff(handedTo, seqAdd(sessions.clientIsn(slot), 1)) <= this.toNode.pieceBytes(slot);
     this.proven(slot, single ? handedTo : sessions.nodeAck[slot]!);
     return true;
   }
@@ -207,7 +218,7 @@ export class Handoff {
 
   /** Ends an unconfirmed session to make room for others. */
   evict(slot: number): void {
-    this.withdraw(slot, this.core.sessions.node[slot]!);
+    this.withdraw(slot, this.core.sessions.node(slot));
     this.toClient.resetSession(slot);
     this.core.remove(slot, 'evicted-head');
   }
@@ -216,17 +227,19 @@ export class Handoff {
     const core = this.core;
     const { sessions, heads, counters } = core;
     const room = sessions.head[slot]!;
-    const first = seqAdd(sessions.clientIsn[slot]!, 1);
-    const fin = (sessions.flags[slot]! & SessionFlag.clientFin) !== 0 ? 1 : 0;
-    if (sessions.state[slot] === SessionState.collecting) {
+    const first = seqAdd(sessions.clientIsn(slot), 1);
+    const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
+    if (sessions.state(slot) === SessionState.collecting) {
       sessions.setState(slot, SessionState.handing);
-      sessions.handedTo[slot] = seqAdd(first, (room < 0 ? 0 : heads.filled[room]!) + fin);
-      sessions.receiveNext[slot] = sessions.handedTo[slot]!;
+      sessions.setHandedTo(slot, seqAdd(first, (room < 0 ? 0 : heads.filled[room]!) + fin));
+      sessions.setReceiveNext(slot, sessions.handedTo(slot));
     }
+    sessions.hold(slot);
+    sessions.resume[slot] = core.batch;
     sessions.nodeAck[slot] = first;
-    sessions.node[slot] = node;
-    sessions.service[slot] = service;
-    sessions.tries[slot] = 0;
+    sessions.setNode(slot, node);
+    sessions.setService(slot, service);
+    sessions.setTries(slot, 0);
     core.attach(slot);
     counters.count(Counter.handoffs);
     this.send(slot);
@@ -236,10 +249,10 @@ export class Handoff {
   private send(slot: number): void {
     const core = this.core;
     const { sessions, heads, timers, options, now } = core;
-    sessions.tries[slot]! += 1;
+    sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
-    const node = sessions.node[slot]!;
-    core.observer.handoff?.(slot, node, sessions.service[slot]!, sessions.tries[slot]!, now);
+    const node = sessions.node(slot);
+    core.observer.handoff?.(slot, node, sessions.service(slot), sessions.tries(slot), now);
     if (!core.reachable(node)) {
       core.counters.count(Counter.drop_unresolved);
       return;
@@ -247,7 +260,7 @@ export class Handoff {
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
     const piece = this.toNode.pieceBytes(slot);
-    let at = seqDiff(sessions.nodeAck[slot]!, seqAdd(sessions.clientIsn[slot]!, 1));
+    let at = seqDiff(sessions.nodeAck[slot]!, seqAdd(sessions.clientIsn(slot), 1));
     let type: number = at === 0 ? IxpType.adopt : IxpType.segment;
     do {
       const length = Math.min(piece, filled - at);
@@ -257,8 +270,8 @@ export class Handoff {
       at += length;
       type = IxpType.segment;
     } while (at < filled);
-    const end = seqAdd(sessions.clientIsn[slot]!, 1 + filled);
-    if (sessions.handedTo[slot] !== end) {
+    const end = seqAdd(sessions.clientIsn(slot), 1 + filled);
+    if (sessions.handedTo(slot) !== end) {
       this.toNode.kept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
     }
   }
@@ -268,7 +281,7 @@ export class Handoff {
     const core = this.core;
     const { sessions, dispatcher, now } = core;
     core.detach(slot);
-    const service = sessions.service[slot]!;
+    const service = sessions.service(slot);
     if (service !== LocalService.none) {
       // Not even the balancer's own service takes it. Back into the count, for `remove` to undo.
       core.attach(slot);
@@ -296,14 +309,14 @@ export class Handoff {
    */
   private withdraw(slot: number, node: number): void {
     const { sessions, heads } = this.core;
-    const first = seqAdd(sessions.clientIsn[slot]!, 1);
+    const first = seqAdd(sessions.clientIsn(slot), 1);
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
     const piece = this.toNode.pieceBytes(slot);
     for (let at = piece; at < filled; at += piece) this.toNode.resetNode(slot, node, seqAdd(first, at));
-    this.toNode.resetNode(slot, node, sessions.handedTo[slot]!);
+    this.toNode.resetNode(slot, node, sessions.handedTo(slot));
     // It may have taken what came after the head, too.
-    const next = sessions.receiveNext[slot]!;
-    if (next !== sessions.handedTo[slot]) this.toNode.resetNode(slot, node, next);
+    const next = sessions.receiveNext(slot);
+    if (next !== sessions.handedTo(slot)) this.toNode.resetNode(slot, node, next);
   }
 }

@@ -1,28 +1,64 @@
-/** The balancer's side of the three-way handshake (RFC 9293 section 3.10.7.2 and .4). */
+/**
+ * The balancer's side of the three-way handshake (RFC 9293 section 3.10.7.2 and .4). Half-open sessions are
+ * kept as long as there are not too many of them; beyond that SYNs are answered with cookies, of which
+ * nothing is kept (syn-cookie.ts). The kernel may answer SYNs as well, in both ways.
+ */
 import { Counter } from '../base/counters.js';
 import { ETHERNET } from '../wire/ethernet.js';
-import { seqAdd, seqDiff } from '../wire/seq.js';
+import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
-import { TcpFlag } from '../wire/tcp.js';
-import { type ClientWriter, WINDOW_SHIFT } from './client-writer.js';
+import { TcpFlag, type TcpOptions } from '../wire/tcp.js';
+import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
+import { WINDOW_SHIFT } from './offer.js';
 import { SessionFlag, SessionState } from './session-table.js';
+import { COOKIE_LIFE_MS, cookieBits, cookieFlags, cookieMss, cookieShift, SynCookies } from './syn-cookie.js';
+import { SYN_RECORD, synRecordMacHigh, synRecordMacLow } from './syn-record.js';
 
 /** RFC 6528 section 3: the clock ticks every 4 us, so 250 times a ms. */
 const ISN_TICKS_PER_MS = 250;
+/** Bytes of the secret for initial sequence numbers; what follows is for cookies. */
+const ISN_SECRET_BYTES = 16;
 
 export class Handshake {
   private readonly core: Core;
   private readonly writer: ClientWriter;
   private readonly isnHash: SipHash;
+  private readonly cookies: SynCookies;
+  /** The next session's. Each worker counts in steps of their number, so no two give the same. */
   private nonce: number;
+  private readonly nonceStep: number;
+  /** When a SYN was last answered with a cookie, by whomever: ms as `Core.clock`; -1: never. */
+  private cookieAt = -1;
 
   constructor(core: Core, writer: ClientWriter) {
     this.core = core;
     this.writer = writer;
-    this.isnHash = new SipHash(core.options.secret.subarray(0, 16));
-    const secret = core.options.secret;
-    this.nonce = new DataView(secret.buffer, secret.byteOffset, secret.byteLength).getUint32(20);
+    const { seeds, shard, secret } = core.options;
+    this.isnHash = new SipHash(secret.subarray(0, ISN_SECRET_BYTES));
+    this.cookies = new SynCookies(secret.subarray(ISN_SECRET_BYTES));
+    this.nonceStep = shard?.workers ?? 1;
+    this.nonce = seqAdd(seeds.nonce, shard?.worker ?? 0);
+  }
+
+  /** Whether there are as many half-open sessions as may be: SYNs are answered with cookies. */
+  get stateless(): boolean {
+    return this.core.halfOpen.size >= this.core.options.limits.halfOpen;
+  }
+
+  /** A SYN was answered with a cookie at `clock`. */
+  cookieSent(clock: number): void {
+    if (!this.cookiesAreOut || seqAfter(clock, this.cookieAt)) this.cookieAt = clock;
+  }
+
+  /** Whether a client may be about to answer a cookie. */
+  get cookiesAreOut(): boolean {
+    if (this.cookieAt < 0) return false;
+    // The kernel reads the clock later than the datapath: its time may be ahead of ours.
+    const ago = seqDiff(this.core.clock, this.cookieAt);
+    if (ago < COOKIE_LIFE_MS && ago > -COOKIE_LIFE_MS) return true;
+    this.cookieAt = -1;
+    return false;
   }
 
   /** A SYN for which there is no session: opens one, and answers. */
@@ -33,22 +69,62 @@ export class Handshake {
       counters.count(Counter.drop_malformed_tcp);
       return;
     }
-    if (core.halfOpen.size >= options.limits.halfOpen) core.remove(core.halfOpen.oldest, 'evicted');
-    const key = ((segment.sourcePort << 16) | server) >>> 0;
-    let slot = sessions.insert(segment.source, key, core.clock);
-    if (slot < 0 && core.halfOpen.size > 0) {
-      core.remove(core.halfOpen.oldest, 'evicted');
-      slot = sessions.insert(segment.source, key, core.clock);
-    }
-    if (slot < 0) {
-      counters.count(Counter.drop_sessions_full);
+    const recorded = options.initialSequence?.(segment.source, segment.sourcePort, server) ?? -1;
+    // A client whose part was recorded does not acknowledge a number that it never saw.
+    if (recorded < 0 && this.stateless) {
+      this.answerWithCookie();
       return;
     }
+    const slot = this.insert(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
+    if (slot < 0) return;
     core.halfOpen.push(slot);
-    this.fill(slot, server);
+    this.agree(slot, flagsOf(segment.options), segment.options.windowScale, segment.options.mss);
+    sessions.setWindow(slot, segment.window);
+    sessions.setTsval(slot, segment.options.tsval);
+    this.noteMac(slot);
+    this.hashTuple();
+    const { low, high } = this.isnHash;
+    const isn = recorded >= 0 ? recorded : seqAdd(low, Math.imul(core.clock, ISN_TICKS_PER_MS));
+    this.begin(slot, segment.sequence, isn, high);
     counters.count(Counter.syn);
     core.observer.opened?.(slot, core.now);
     this.sendSynAck(slot);
+  }
+
+  /**
+   * A SYN that the kernel has answered, told by the record of SYN_RECORD_WORDS words at `at`: opens
+   * the session that the SYN/ACK promised.
+   */
+  answered(words: Uint32Array, at: number): void {
+    const core = this.core;
+    const { sessions, counters, timers, options, now } = core;
+    const client = words[at + SYN_RECORD.client]!;
+    const portServer = words[at + SYN_RECORD.portServer]!;
+    // The same SYN twice: the client goes by the first answer.
+    if (sessions.find(client, portServer) >= 0) return;
+    const slot = this.insert(client, portServer);
+    if (slot < 0) return;
+    core.halfOpen.push(slot);
+    const packed = words[at + SYN_RECORD.scalesFlagsAndMac]!;
+    const mssAndWindow = words[at + SYN_RECORD.mssAndWindow]!;
+    sessions.setScales(slot, packed & 0xff);
+    sessions.setFlags(slot, (packed >>> 8) & 0xff);
+    sessions.setMss(slot, mssAndWindow & 0xffff);
+    sessions.setWindow(slot, mssAndWindow >>> 16);
+    sessions.setTsval(slot, words[at + SYN_RECORD.tsval]!);
+    sessions.macHigh[slot] = synRecordMacHigh(words, at);
+    sessions.macLow[slot] = synRecordMacLow(words, at);
+    this.begin(
+      slot,
+      words[at + SYN_RECORD.clientIsn]!,
+      words[at + SYN_RECORD.serverIsn]!,
+      words[at + SYN_RECORD.tsOffset]!,
+    );
+    sessions.setTries(slot, 1);
+    timers.set(slot, now + options.timeouts.synAck);
+    counters.count(Counter.syn);
+    counters.count(Counter.syn_answered);
+    core.observer.opened?.(slot, now);
   }
 
   /** The client's SYN again: our SYN/ACK was lost, or is on its way. */
@@ -64,7 +140,18 @@ export class Handshake {
   complete(slot: number): boolean {
     const core = this.core;
     const { segment, sessions, counters } = core;
-    const first = seqAdd(sessions.clientIsn[slot]!, 1);
+    const acknowledges = (segment.flags & (TcpFlag.ack | TcpFlag.rst)) === TcpFlag.ack;
+    const exact = segment.acknowledgement === seqAdd(sessions.serverIsn(slot), 1);
+    // An earlier SYN of this client was answered with a cookie, and that is the answer it goes by.
+    if (acknowledges && !exact && this.cookiesAreOut) {
+      const bits = this.checkCookie();
+      if (bits >= 0) {
+        this.fromCookie(slot, bits);
+        this.establish(slot);
+        return true;
+      }
+    }
+    const first = seqAdd(sessions.clientIsn(slot), 1);
     const ahead = seqDiff(segment.sequence, first);
     if (ahead < 0 || ahead > core.heads.largeBytes) {
       counters.count(Counter.drop_out_of_window);
@@ -80,23 +167,40 @@ export class Handshake {
       return false;
     }
     // "If the segment acknowledgment is not acceptable, form a reset segment."
-    if (segment.acknowledgement !== seqAdd(sessions.serverIsn[slot]!, 1)) {
+    if (!exact) {
       counters.count(Counter.drop_bad_ack);
       this.writer.resetAnswer();
       return false;
     }
-    core.halfOpen.remove(slot);
-    sessions.setState(slot, SessionState.collecting);
-    core.timers.set(slot, core.now + core.options.timeouts.head);
-    counters.count(Counter.established);
-    core.observer.established?.(slot, core.now);
+    this.establish(slot);
     return true;
+  }
+
+  /**
+   * A segment with ACK, of no session, while cookies are out: the slot of the session that it completes the
+   * handshake of, its text still to be taken; or -1.
+   */
+  accept(server: number): number {
+    const core = this.core;
+    const { segment, counters } = core;
+    const bits = this.checkCookie();
+    if (bits < 0) {
+      counters.count(Counter.drop_cookie);
+      return -1;
+    }
+    const slot = this.insert(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
+    if (slot < 0) return -1;
+    core.halfOpen.push(slot);
+    this.fromCookie(slot, bits);
+    core.observer.opened?.(slot, core.now);
+    this.establish(slot);
+    return slot;
   }
 
   /** The timer of a half-open session: the SYN/ACK again, with back-off, or the end. */
   expired(slot: number): void {
     const core = this.core;
-    if (core.sessions.tries[slot]! >= core.options.limits.synAckTries) {
+    if (core.sessions.tries(slot) >= core.options.limits.synAckTries) {
       core.remove(slot, 'handshake-timeout');
       return;
     }
@@ -106,44 +210,139 @@ export class Handshake {
 
   private sendSynAck(slot: number): void {
     const { sessions, timers, options, now } = this.core;
-    const tries = sessions.tries[slot]!;
-    sessions.tries[slot] = tries + 1;
+    const tries = sessions.tries(slot);
+    sessions.setTries(slot, tries + 1);
     timers.set(slot, now + options.timeouts.synAck * 2 ** tries);
     this.writer.synAck(slot);
   }
 
-  /** Fields of a new session, from its SYN. */
-  private fill(slot: number, server: number): void {
-    const { segment, sessions, options, clock } = this.core;
-    const offered = segment.options;
-    let flags = 0;
-    if (offered.windowScale >= 0) flags |= SessionFlag.windowScaleOk;
-    if (offered.sackPermitted) flags |= SessionFlag.sackOk;
-    if (offered.hasTimestamps) flags |= SessionFlag.timestampsOk;
-    sessions.flags[slot] = flags;
-    sessions.scales[slot] = offered.windowScale >= 0 ? (offered.windowScale << 4) | WINDOW_SHIFT : 0;
-    sessions.mss[slot] = offered.mss;
-    sessions.window[slot] = segment.window;
-    sessions.tsval[slot] = offered.tsval;
-    sessions.clientIsn[slot] = segment.sequence;
-    sessions.receiveNext[slot] = seqAdd(segment.sequence, 1);
-    this.nonce = seqAdd(this.nonce, 1);
-    sessions.nonce[slot] = this.nonce;
+  /** A fresh slot, at need that of the oldest half-open session; -1, which is counted, when there is none. */
+  private insert(client: number, portServer: number): number {
+    const core = this.core;
+    let slot = core.sessions.insert(client, portServer, core.clock);
+    if (slot < 0 && core.halfOpen.size > 0) {
+      core.remove(core.halfOpen.oldest, 'evicted');
+      slot = core.sessions.insert(client, portServer, core.clock);
+    }
+    if (slot < 0) core.counters.count(Counter.drop_sessions_full);
+    return slot;
+  }
+
+  private establish(slot: number): void {
+    const core = this.core;
+    core.halfOpen.remove(slot);
+    core.sessions.setState(slot, SessionState.collecting);
+    core.timers.set(slot, core.now + core.options.timeouts.head);
+    core.counters.count(Counter.established);
+    core.observer.established?.(slot, core.now);
+  }
+
+  /** Answers the SYN being worked on, whose options are parsed, and keeps nothing. */
+  private answerWithCookie(): void {
+    const { segment, counters, clock } = this.core;
+    const { options } = segment;
+    const flags = flagsOf(options);
+    this.hashTuple();
+    const cookie = this.cookies.make(
+      segment.source,
+      segment.destination,
+      portsOf(segment),
+      segment.sequence,
+      cookieBits(options.mss, options.windowScale, flags),
+      clock,
+    );
+    if (!this.writer.answerSyn(cookie, flags, seqAdd(this.isnHash.high, clock))) return;
+    this.cookieSent(clock);
+    counters.count(Counter.syn_cookie);
+  }
+
+  /**
+   * The bits of the cookie that the segment being worked on acknowledges, or -1. The segment must be the
+   * first after the SYN, for only its number says what the SYN's was; and if timestamps were agreed, it
+   * must echo one of the time in which the cookie can have been sent.
+   */
+  private checkCookie(): number {
+    const { segment, clock } = this.core;
+    const bits = this.cookies.check(
+      segment.source,
+      segment.destination,
+      portsOf(segment),
+      seqAdd(segment.sequence, -1),
+      seqAdd(segment.acknowledgement, -1),
+      clock,
+    );
+    if (bits < 0 || !segment.parseOptions()) return -1;
+    if ((cookieFlags(bits) & SessionFlag.timestampsOk) === 0) return bits;
+    if (!segment.options.hasTimestamps) return -1;
+    this.hashTuple();
+    const age = (seqAdd(this.isnHash.high, clock) - segment.options.tsecr) >>> 0;
+    return age < COOKIE_LIFE_MS ? bits : -1;
+  }
+
+  /** Makes a session of a segment whose cookie has been checked. */
+  private fromCookie(slot: number, bits: number): void {
+    const { segment, sessions, counters } = this.core;
+    counters.count(Counter.cookie_accepted);
+    this.agree(slot, cookieFlags(bits), cookieShift(bits), cookieMss(bits));
+    sessions.setWindow(slot, segment.window);
+    sessions.setTsval(slot, segment.options.tsval);
+    this.noteMac(slot);
+    this.hashTuple();
+    const isn = seqAdd(segment.acknowledgement, -1);
+    this.begin(slot, seqAdd(segment.sequence, -1), isn, this.isnHash.high);
+  }
+
+  /** Options that both sides have; `shift` is the client's, or -1. */
+  private agree(slot: number, flags: number, shift: number, mss: number): void {
+    const { sessions } = this.core;
+    sessions.setFlags(slot, flags);
+    sessions.setScales(slot, shift >= 0 ? (shift << 4) | WINDOW_SHIFT : 0);
+    sessions.setMss(slot, mss);
+  }
+
+  /** Where both sides' numbers begin; and a nonce. */
+  private begin(slot: number, clientIsn: number, serverIsn: number, tsOffset: number): void {
+    const { sessions } = this.core;
+    sessions.setClientIsn(slot, clientIsn);
+    sessions.setReceiveNext(slot, seqAdd(clientIsn, 1));
+    sessions.setServerIsn(slot, serverIsn);
+    sessions.setClientAck(slot, seqAdd(serverIsn, 1));
+    sessions.setTsOffset(slot, tsOffset);
+    sessions.setNonce(slot, this.nonce);
+    this.nonce = seqAdd(this.nonce, this.nonceStep);
+  }
+
+  private noteMac(slot: number): void {
+    const { segment, sessions } = this.core;
     const source = segment.offset + ETHERNET.source;
     sessions.macHigh[slot] = segment.view.getUint16(source);
     sessions.macLow[slot] = segment.view.getUint32(source + 2);
+  }
 
-    // RFC 6528: ISN = M + F(addresses and ports, secret). F's other half starts the timestamp clock.
-    const message = this.isnHash.message;
+  /**
+   * RFC 6528: ISN = M + F(addresses and ports, secret). F of the segment being worked on is then in
+   * `isnHash`: its lower half for that, its upper half starts the session's timestamp clock.
+   */
+  private hashTuple(): void {
+    const { segment } = this.core;
+    const { message } = this.isnHash;
     message.setUint32(0, segment.source);
     message.setUint32(4, segment.destination);
-    message.setUint32(8, (segment.sourcePort << 16) | segment.destinationPort);
+    message.setUint32(8, portsOf(segment));
     message.setUint32(12, 0);
     this.isnHash.hash(16);
-    sessions.tsOffset[slot] = this.isnHash.high;
-    const recorded = options.initialSequence?.(segment.source, segment.sourcePort, server) ?? -1;
-    sessions.serverIsn[slot] =
-      recorded >= 0 ? recorded : seqAdd(this.isnHash.low, Math.imul(clock, ISN_TICKS_PER_MS));
-    sessions.clientAck[slot] = seqAdd(sessions.serverIsn[slot]!, 1);
   }
+}
+
+function portsOf(segment: { sourcePort: number; destinationPort: number }): number {
+  return ((segment.sourcePort << 16) | segment.destinationPort) >>> 0;
+}
+
+/** What a SYN offers, and we offer as well. */
+function flagsOf(offered: TcpOptions): number {
+  return (
+    (offered.windowScale >= 0 ? SessionFlag.windowScaleOk : 0) |
+    (offered.sackPermitted ? SessionFlag.sackOk : 0) |
+    (offered.hasTimestamps ? SessionFlag.timestampsOk : 0)
+  );
 }

@@ -25,9 +25,14 @@ const BODY_ROOM_BYTES = 16_384;
 const ROOMS_PER_LARGE = 16;
 const FEWEST_LARGE = 16;
 
+/** Room for a head of so many bytes, and for what comes behind it. */
+export function largestHead(headBytes: number): number {
+  return headBytes + BODY_ROOM_BYTES;
+}
+
 /** Bytes of a store for so many heads of so many bytes each. */
 export function headStoreBytes(heads: number, headBytes: number): number {
-  return heads * SMALL_BYTES + largeRooms(heads) * (headBytes + BODY_ROOM_BYTES);
+  return heads * SMALL_BYTES + largeRooms(heads) * largestHead(headBytes);
 }
 
 function largeRooms(heads: number): number {
@@ -61,7 +66,7 @@ export class HeadStore {
   constructor(heads: number, headBytes: number) {
     this.smalls = heads;
     this.larges = largeRooms(heads);
-    this.largeBytes = headBytes + BODY_ROOM_BYTES;
+    this.largeBytes = largestHead(headBytes);
     const rooms = this.smalls + this.larges;
     this.bytes = new Uint8Array(headStoreBytes(heads, headBytes));
     this.view = new DataView(this.bytes.buffer);

@@ -1,6 +1,15 @@
 /**
- * What the engine knows of each node: where its frames go, whether it takes handoffs, and how many
+ * What an engine knows of each node: where its frames go, whether it takes handoffs, and how many
  * sessions it has. Filled by the control side, read by predictors and by every forwarded packet.
+ *
+ * A balancer may have several engines, one in each thread, and what a node tells reaches one of them. So
+ * what is known of the node itself lies in memory that all share, and so does each engine's count of
+ * sessions, a row for each, written by that engine alone. There are no locks: every value stands for
+ * itself, and one that is a moment old does no harm.
+ *
+ *     node         0  1  2 ...
+ *     engine 0     4  0  7        sessions; a node's load is the sum of its column
+ *     engine 1     3  1  5
  */
 
 /** Silent handoffs in a row after which a node is left alone for a while. */
@@ -10,6 +19,66 @@ const SUSPENSION_MS = 5_000;
 
 /** How long the last report must be past, in ms, before one with an earlier clock is believed. */
 const CLOCK_MS = 5_000;
+
+/** Rows begin at cache lines: engines that count do not disturb each other. */
+const LINE_WORDS = 16;
+/** Of the shared part of a node: two doubles, three words, two bytes. */
+const SHARED_BYTES = 30;
+
+/** Which engine this is of those that share `memory`. */
+export interface NodeShare {
+  /** Of `nodeMemory`. */
+  memory: SharedArrayBuffer;
+  worker: number;
+  workers: number;
+}
+
+/** Memory for what so many engines share about so many nodes, of which nothing is known yet. */
+export function nodeMemory(nodes: number, workers: number): SharedArrayBuffer {
+  const memory = new SharedArrayBuffer(
+    workers * rowWords(nodes) * Uint32Array.BYTES_PER_ELEMENT + nodes * SHARED_BYTES,
+  );
+  const { reportedAt, able } = sharedViews(memory, nodes, workers);
+  reportedAt.fill(-1);
+  able.fill(1);
+  return memory;
+}
+
+function rowWords(nodes: number): number {
+  return Math.ceil(nodes / LINE_WORDS) * LINE_WORDS;
+}
+
+interface SharedViews {
+  /** Rows of `active`, one after the other. */
+  rows: Uint32Array;
+  reportedAt: Float64Array;
+  suspendedUntil: Float64Array;
+  agentStart: Uint32Array;
+  agentClock: Uint32Array;
+  failures: Uint32Array;
+  able: Uint8Array;
+  leaving: Uint8Array;
+}
+
+function sharedViews(memory: SharedArrayBuffer, nodes: number, workers: number): SharedViews {
+  const rows = new Uint32Array(memory, 0, workers * rowWords(nodes));
+  let at = rows.byteLength;
+  const after = (bytes: number): number => {
+    at += bytes;
+    return at - bytes;
+  };
+  // The widest first, so that each is aligned.
+  return {
+    rows,
+    reportedAt: new Float64Array(memory, after(nodes * 8), nodes),
+    suspendedUntil: new Float64Array(memory, after(nodes * 8), nodes),
+    agentStart: new Uint32Array(memory, after(nodes * 4), nodes),
+    agentClock: new Uint32Array(memory, after(nodes * 4), nodes),
+    failures: new Uint32Array(memory, after(nodes * 4), nodes),
+    able: new Uint8Array(memory, after(nodes), nodes),
+    leaving: new Uint8Array(memory, after(nodes), nodes),
+  };
+}
 
 export class NodeTable {
   readonly count: number;
@@ -23,11 +92,11 @@ export class NodeTable {
   readonly resolved: Uint8Array;
   /** 0: the node itself has said that it can not adopt, or that it is leaving. 1: it can, or has not said. */
   readonly able: Uint8Array;
-  /** Sessions handed over and not yet closed. */
+  /** Sessions that this engine has handed over, not yet closed. */
   readonly active: Uint32Array;
-  /** Handoffs confirmed, ever. */
+  /** Handoffs to it that this engine has seen confirmed, ever. */
   readonly adopted: Float64Array;
-  /** When the node's agent reported last, ms on the engine's clock; -1: never. */
+  /** When the node's agent reported last, ms on the engines' clock; -1: never. */
   readonly reportedAt: Float64Array;
   /** 1: the agent has said that it is stopping. */
   readonly leaving: Uint8Array;
@@ -37,27 +106,45 @@ export class NodeTable {
   private readonly failures: Uint32Array;
   private readonly suspendedUntil: Float64Array;
 
-  constructor(nodes: readonly { address: number; weight: number }[]) {
+  private readonly rows: Uint32Array;
+  private readonly rowWords: number;
+
+  /** @param share with other engines, whose clock must be the same; by default there are none */
+  constructor(
+    nodes: readonly { address: number; weight: number }[],
+    { memory, worker, workers }: NodeShare = { memory: nodeMemory(nodes.length, 1), worker: 0, workers: 1 },
+  ) {
     this.count = nodes.length;
     this.address = Uint32Array.from(nodes, (node) => node.address);
     this.weight = Uint32Array.from(nodes, (node) => node.weight);
     this.macHigh = new Uint16Array(this.count);
     this.macLow = new Uint32Array(this.count);
     this.resolved = new Uint8Array(this.count);
-    this.able = new Uint8Array(this.count).fill(1);
-    this.active = new Uint32Array(this.count);
     this.adopted = new Float64Array(this.count);
-    this.reportedAt = new Float64Array(this.count).fill(-1);
-    this.leaving = new Uint8Array(this.count);
-    this.agentStart = new Uint32Array(this.count);
-    this.agentClock = new Uint32Array(this.count);
-    this.failures = new Uint32Array(this.count);
-    this.suspendedUntil = new Float64Array(this.count);
+    const shared = sharedViews(memory, this.count, workers);
+    this.rows = shared.rows;
+    this.rowWords = rowWords(this.count);
+    this.active = this.rows.subarray(worker * this.rowWords, worker * this.rowWords + this.count);
+    this.able = shared.able;
+    this.reportedAt = shared.reportedAt;
+    this.leaving = shared.leaving;
+    this.agentStart = shared.agentStart;
+    this.agentClock = shared.agentClock;
+    this.failures = shared.failures;
+    this.suspendedUntil = shared.suspendedUntil;
   }
 
   /** Index of the node with this IPv4 address, or -1. */
   find(address: number): number {
     return this.address.indexOf(address);
+  }
+
+  /** Sessions of all engines that the node has. */
+  load(node: number): number {
+    const { rows, rowWords } = this;
+    let sum = rows[node]!;
+    for (let at = node + rowWords; at < rows.length; at += rowWords) sum += rows[at]!;
+    return sum;
   }
 
   /** Sets the MAC address (six bytes), or marks the node unresolved. */
@@ -84,6 +171,8 @@ export class NodeTable {
 
   /** The node answered: whatever it was suspended for is over. */
   answered(node: number): void {
+    // Said at every handoff, and mostly no news: then others' caches are left alone.
+    if (this.failures[node] === 0 && this.suspendedUntil[node] === 0) return;
     this.failures[node] = 0;
     this.suspendedUntil[node] = 0;
   }

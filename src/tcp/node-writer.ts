@@ -39,7 +39,7 @@ export class NodeWriter {
 
   /** Bytes of payload that fit in one IXP frame for a session. */
   pieceBytes(slot: number): number {
-    const timestamps = (this.core.sessions.flags[slot]! & SessionFlag.timestampsOk) !== 0;
+    const timestamps = this.core.sessions.has(slot, SessionFlag.timestampsOk);
     return this.core.mss - (timestamps ? TIMESTAMPS_BYTES : 0);
   }
 
@@ -49,27 +49,27 @@ export class NodeWriter {
    */
   kept(slot: number, type: number, at: number, length: number, flags: number): boolean {
     const { sessions, servers, heads } = this.core;
-    const timestamps = (sessions.flags[slot]! & SessionFlag.timestampsOk) !== 0;
+    const timestamps = sessions.has(slot, SessionFlag.timestampsOk);
     const headerBytes = TCP_HEADER_BYTES + (timestamps ? TIMESTAMPS_BYTES : 0);
     const frame = this.core.reserve(WRAPPED_TCP + headerBytes + length);
     if (frame < 0) return false;
     const { view, bytes } = this.core.transmit.memory;
     const tcp = frame + WRAPPED_TCP;
-    const client = sessions.client[slot]!;
+    const client = sessions.client(slot);
     const server = this.core.serverOf(slot);
     const virtualAddress = servers.address[server]!;
     writeTcp(
       view,
       tcp,
-      sessions.portAndServer[slot]! >>> 16,
+      sessions.portServer(slot) >>> 16,
       servers.port[server]!,
-      seqAdd(sessions.clientIsn[slot]!, 1 + at),
-      seqAdd(sessions.serverIsn[slot]!, 1),
+      seqAdd(sessions.clientIsn(slot), 1 + at),
+      seqAdd(sessions.serverIsn(slot), 1),
       headerBytes,
       flags,
-      sessions.window[slot]!,
+      sessions.window(slot),
     );
-    if (timestamps) writeTimestamps(view, tcp + TCP.options, sessions.tsval[slot]!, this.core.tsvalOf(slot));
+    if (timestamps) writeTimestamps(view, tcp + TCP.options, sessions.tsval(slot), this.core.tsvalOf(slot));
     if (length > 0) {
       let from = heads.start(sessions.head[slot]!) + at;
       const end = tcp + headerBytes + length;
@@ -83,7 +83,7 @@ export class NodeWriter {
       client,
       virtualAddress,
       headerBytes + length,
-      sessions.node[slot]!,
+      sessions.node(slot),
     );
   }
 
@@ -94,7 +94,7 @@ export class NodeWriter {
    */
   wrap(slot: number): boolean {
     const { segment, options, counters, sessions } = this.core;
-    if (!this.core.reachable(sessions.node[slot]!)) {
+    if (!this.core.reachable(sessions.node(slot))) {
       counters.count(Counter.drop_unresolved);
       return false;
     }
@@ -129,7 +129,7 @@ export class NodeWriter {
       if (!last) view.setUint8(tcp + TCP.flags, segment.flags & ~(TcpFlag.fin | TcpFlag.psh));
       finishTcpChecksum(view, tcp, headerBytes + length, segment.source, segment.destination);
     }
-    const node = sessions.node[slot]!;
+    const node = sessions.node(slot);
     const tcpBytes = headerBytes + length;
     return this.finishWrapped(
       frame,
@@ -148,12 +148,12 @@ export class NodeWriter {
     const { sessions, servers } = this.core;
     const frame = this.core.reserve(WRAPPED_TCP + TCP_HEADER_BYTES);
     if (frame < 0) return false;
-    const client = sessions.client[slot]!;
+    const client = sessions.client(slot);
     const server = this.core.serverOf(slot);
     const virtualAddress = servers.address[server]!;
     const view = this.core.transmit.memory.view;
     const tcp = frame + WRAPPED_TCP;
-    const port = sessions.portAndServer[slot]! >>> 16;
+    const port = sessions.portServer(slot) >>> 16;
     writeTcp(view, tcp, port, servers.port[server]!, sequence, 0, TCP_HEADER_BYTES, TcpFlag.rst, 0);
     finishTcpChecksum(view, tcp, TCP_HEADER_BYTES, client, virtualAddress);
     return this.finishWrapped(frame, slot, IxpType.segment, client, virtualAddress, TCP_HEADER_BYTES, node);
@@ -194,7 +194,7 @@ export class NodeWriter {
     const core = this.core;
     const { sessions, options, transmit, counters } = core;
     const view = transmit.memory.view;
-    const flags = sessions.flags[slot]!;
+    const flags = sessions.flags(slot);
     core.addressTo(frame, node);
     view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
     const totalLength = IPV4_HEADER_BYTES + IXP_HEADER_BYTES + tcpBytes;
@@ -203,19 +203,19 @@ export class NodeWriter {
     view.setUint8(ixp + IXP.version, IXP_VERSION);
     view.setUint8(ixp + IXP.type, type);
     view.setUint8(ixp + IXP.length, IXP_HEADER_BYTES);
-    view.setUint8(ixp + IXP.service, sessions.service[slot]!);
-    view.setUint32(ixp + IXP.session, sessions.nonce[slot]!);
+    view.setUint8(ixp + IXP.service, sessions.service(slot));
+    view.setUint32(ixp + IXP.session, sessions.nonce(slot));
     view.setUint32(ixp + IXP.balancer, options.address);
-    view.setUint32(ixp + IXP.confirm, sessions.handedTo[slot]!);
-    view.setUint16(ixp + IXP.mss, Math.max(sessions.mss[slot]!, MIN_MSS));
+    view.setUint32(ixp + IXP.confirm, sessions.handedTo(slot));
+    view.setUint16(ixp + IXP.mss, Math.max(sessions.mss(slot), MIN_MSS));
     view.setUint8(
       ixp + IXP.flags,
       ((flags & SessionFlag.windowScaleOk) !== 0 ? IxpFlag.windowScaleOk : 0) |
         ((flags & SessionFlag.sackOk) !== 0 ? IxpFlag.sackOk : 0) |
         ((flags & SessionFlag.timestampsOk) !== 0 ? IxpFlag.timestampsOk : 0),
     );
-    view.setUint8(ixp + IXP.scales, sessions.scales[slot]!);
-    view.setUint32(ixp + IXP.tsval, sessions.tsval[slot]!);
+    view.setUint8(ixp + IXP.scales, sessions.scales(slot));
+    view.setUint32(ixp + IXP.tsval, sessions.tsval(slot));
     view.setUint32(ixp + IXP.tsecr, this.core.tsvalOf(slot));
     sealIxp(view, frame + IP, ixp, core.hash);
     transmit.commit(frame, WRAPPED_TCP + tcpBytes, core.portOf(node));

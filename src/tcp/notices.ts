@@ -89,16 +89,16 @@ export class Notices {
     );
     const key = ((view.getUint16(at + IXCP.clientPort) << 16) | server) >>> 0;
     const slot = server < 0 ? -1 : sessions.find(view.getUint32(at + IXCP.client), key);
-    if (slot < 0 || sessions.nonce[slot] !== view.getUint32(at + IXCP.session)) {
+    if (slot < 0 || sessions.nonce(slot) !== view.getUint32(at + IXCP.session)) {
       counters.count(Counter.drop_ixcp_stale);
       return;
     }
-    const state = sessions.state[slot]!;
+    const state = sessions.state(slot);
     if (state < SessionState.handing) {
       counters.count(Counter.drop_ixcp_stale);
       return;
     }
-    if (sessions.node[slot] !== node) {
+    if (sessions.node(slot) !== node) {
       counters.count(Counter.drop_ixcp_stale);
       if (type === IxcpType.adopted && node !== LOCAL_NODE) {
         this.handoff.late(slot, node, view.getUint32(at + IXCP.acknowledgement));
@@ -113,8 +113,8 @@ export class Notices {
     const { core, handoff } = this;
     const { sessions, segment } = core;
     const view = segment.view;
-    const handing = sessions.state[slot] === SessionState.handing;
-    sessions.lastSeen[slot] = core.clock;
+    const handing = sessions.state(slot) === SessionState.handing;
+    sessions.setLastSeen(slot, core.clock);
     switch (type) {
       case IxcpType.adopted:
         if (handing) handoff.confirmed(slot, view.getUint32(at + IXCP.acknowledgement));
@@ -124,9 +124,9 @@ export class Notices {
         return;
       case IxcpType.fin:
         // A FIN comes from a socket: it confirms as well, should the notice before it be lost.
-        sessions.flags[slot]! |= SessionFlag.nodeFin;
+        sessions.raise(slot, SessionFlag.nodeFin);
         if (handing) handoff.confirmed(slot, view.getUint32(at + IXCP.acknowledgement));
-        else if (sessions.state[slot] === SessionState.passing) core.settle(slot);
+        else if (sessions.state(slot) === SessionState.passing) core.settle(slot);
         return;
       case IxcpType.rst: {
         // A SYN that overtook the handoff meets a node that has not heard of the session yet.

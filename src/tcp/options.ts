@@ -1,4 +1,5 @@
 /** What an engine needs to know at its start. Addresses are IPv4 as unsigned 32-bit numbers. */
+import type { SessionMemory } from './session-table.js';
 
 export interface EngineOptions {
   /** The balancer's own address on the interface: where nodes send IXCP. */
@@ -9,8 +10,14 @@ export interface EngineOptions {
   mtu: number;
   /** Shared with the nodes, 16 bytes. */
   key: Uint8Array;
-  /** Secret of this process, 32 bytes: initial sequence numbers (16), session hash and nonces (16). */
+  /** 32 bytes: initial sequence numbers (16), SYN cookies (16). All engines of a balancer have the same. */
   secret: Uint8Array;
+  /** Any 32-bit numbers that nobody can guess: of the session hash two, and the first nonce. */
+  seeds: { client: number; port: number; nonce: number };
+  /** Which of the engines this is that share a balancer's clients; by default the only one. */
+  shard?: { worker: number; workers: number };
+  /** Where sessions are kept; by default in memory of this process alone. */
+  memory?: SessionMemory;
   virtualServers: readonly { address: number; port: number }[];
   limits: Limits;
   timeouts: Timeouts;
@@ -26,7 +33,7 @@ export interface EngineOptions {
 export interface Limits {
   /** Sessions at one time. */
   sessions: number;
-  /** Sessions whose handshake is not complete. */
+  /** Sessions whose handshake is not complete: beyond that SYNs are answered with cookies. */
   halfOpen: number;
   /** Bytes of a request head. */
   headBytes: number;

@@ -1,20 +1,24 @@
 /**
- * All sessions: a structure of arrays, one element for each slot.
+ * All sessions: an array of records, and an index that finds them. Both lie in memory that the
+ * kernel may share (kernel-shim/session.h).
  *
- *     buckets (open addressing, seeded hash)        slots
- *     +----+                                        client  port|server  state  node  ...
- *     |  0 |                                      0 ......  ..........   .....  ....
- *     |  3 | -----------------------------------> 2 10.0..  40112|0      PASS   1
- *     |  1 | ---> slot 0
- *     +----+      (a bucket holds slot + 1; 0 is empty)
+ *     index (open addressing, seeded hash)          records of 64 bytes
+ *     +---------+                                   client  port|server  state action node ...
+ *     |    0    |                                 0 ......  ..........   ..... ...... ....
+ *     | a7    3 | ------------------------------> 2 10.0..  40112|0      PASS  FWD    1
+ *     | 31    1 | ---> slot 0
+ *     +---------+    (a word: upper 8 bits of the hash, and slot + 1; 0 is empty)
  *
  * A session's key is client address, client port and virtual server. An attacker chooses ports
  * and so the keys: the hash has a secret seed. A slot that is freed and used again gets a new
  * nonce, which goes with the session to the node and comes back in its notices: the slot's
  * generation. Addresses are IPv4 words; see docs/decisions.md.
  *
- * Fields are public and written in place by the engine: they are its registers.
+ * What the kernel has no use for is kept beside the records, a structure of arrays. Its fields are
+ * public and written in place by the engine, as the records are: they are its registers.
  */
+import { LOCAL_NODE } from './dispatcher.js';
+import { SESSION_RECORD_BYTES, SessionAction, SessionRecords, sessionHash } from './session-record.js';
 
 /** Life of a session. The order matters: half open is evicted before what is further on. */
 export const SessionState = {
@@ -49,15 +53,49 @@ export const SessionFlag = {
   adopted: 0x20,
   /** Some handoff of this session ran into silence: a second node may know it. */
   moved: 0x40,
+  /** While it passes, the engine looks at the client's payload. */
+  watched: 0x80,
 } as const;
 
 /** Bytes of method and target kept for people to read. */
-export const REQUEST_BYTES = 64;
+export const REQUEST_BYTES = 40;
 
+/** Fewest words of an index: a line of kernel-shim/session.h. */
+const LEAST_INDEX_WORDS = 16;
+const FINGERPRINT_MASK = 0xff00_0000;
+const SLOT_MASK = 0x00ff_ffff;
 const NONE = -1;
 
-export class SessionTable {
-  readonly capacity: number;
+/** Where a worker's part of the shared memory begins. Offsets are bytes, multiples of 4. */
+export interface SessionMemory {
+  records: ArrayBuffer;
+  recordsOffset: number;
+  index: ArrayBuffer;
+  indexOffset: number;
+  /** Of this worker: what `indexWordsFor` says. */
+  indexWords: number;
+}
+
+/** Words of the index for so many sessions: a power of two, never more than half full. */
+export function indexWordsFor(capacity: number): number {
+  let words = LEAST_INDEX_WORDS;
+  while (words < capacity * 2) words *= 2;
+  return words;
+}
+
+/** Memory of this process alone, for so many sessions. */
+function privateMemory(capacity: number): SessionMemory {
+  const indexWords = indexWordsFor(capacity);
+  return {
+    records: new ArrayBuffer(capacity * SESSION_RECORD_BYTES),
+    recordsOffset: 0,
+    index: new ArrayBuffer(indexWords * Uint32Array.BYTES_PER_ELEMENT),
+    indexOffset: 0,
+    indexWords,
+  };
+}
+
+export class SessionTable extends SessionRecords {
   /** Sessions in each state; index 0 is not kept. */
   readonly inState = new Uint32Array(SESSION_STATE_NAMES.length);
   /** Sessions of each virtual server. */
@@ -65,203 +103,188 @@ export class SessionTable {
   /** Sessions in all. */
   size = 0;
 
-  readonly client: Uint32Array;
-  /** Client port in the upper half, virtual server index in the lower. */
-  readonly portAndServer: Uint32Array;
-  readonly state: Uint8Array;
-  readonly flags: Uint8Array;
-  /** Window shifts: high nibble the client's, low nibble ours. */
-  readonly scales: Uint8Array;
-  readonly service: Uint8Array;
-  /** Transmissions of SYN/ACK, or of the handoff to the present node. */
-  readonly tries: Uint8Array;
-  /** Index of the node, LOCAL_NODE for the balancer itself. Means nothing before a handoff. */
-  readonly node: Uint16Array;
-  readonly mss: Uint16Array;
   /** Where the client's frames come from: upper 16 and lower 32 bits of a MAC address. */
   readonly macHigh: Uint16Array;
   readonly macLow: Uint32Array;
-  /** The client's window as it last stood in a segment, unscaled. */
-  readonly window: Uint16Array;
-  /** Index in the head store, or -1. */
+  /** Index in the head store, or -1. Of a free slot: the next free one, or -1. */
   readonly head: Int32Array;
-  readonly nonce: Uint32Array;
-  /** The client's initial sequence number. */
-  readonly clientIsn: Uint32Array;
-  /** Ours. */
-  readonly serverIsn: Uint32Array;
-  /** Next sequence number expected of the client; in pass-through, the highest seen. */
-  readonly receiveNext: Uint32Array;
-  /** The client's last acknowledgement number. */
-  readonly clientAck: Uint32Array;
-  /** End of the bytes (and FIN) that were handed over from the head store. */
-  readonly handedTo: Uint32Array;
-  /** What the node has acknowledged of them. */
+  /** What the node has acknowledged of the bytes that were handed over. */
   readonly nodeAck: Uint32Array;
-  /** The client's last TSval, and the difference of our timestamp clock for this session. */
-  readonly tsval: Uint32Array;
-  readonly tsOffset: Uint32Array;
   readonly resource: Uint32Array;
   /** Holders that this session was handed to, as bits. */
   readonly tried: Uint32Array;
-  /** The dispatcher's state between looks at the head. */
+  /** The dispatcher's state between looks at the head; after that, the batch in which it was handed over. */
   readonly resume: Uint32Array;
-  /** ms on the engine's clock, wrapping. */
-  readonly openedAt: Uint32Array;
-  readonly lastSeen: Uint32Array;
-  /** Client packets passed through. */
-  readonly packets: Uint32Array;
   /** Length and bytes of the start of the request line, REQUEST_BYTES each. */
   readonly requestLength: Uint8Array;
   readonly request: Uint8Array;
 
-  private readonly buckets: Int32Array;
+  private readonly index: Uint32Array;
   private readonly mask: number;
   private readonly clientSeed: number;
   private readonly portSeed: number;
-  /** Free slots below `used`, chained. */
-  private readonly nextFree: Int32Array;
   private firstFree = NONE;
   /** Slots from here up have never been used: their pages are not touched before. */
   private used = 0;
 
   /**
+   * @param capacity sessions at one time, less than 2^24 - 1
    * @param servers virtual servers
    * @param clientSeed and portSeed any numbers: the secret of the hash
+   * @param memory all 0; by default the table's own
    */
-  constructor(capacity: number, servers: number, clientSeed: number, portSeed: number) {
-    this.capacity = capacity;
+  constructor(
+    capacity: number,
+    servers: number,
+    clientSeed: number,
+    portSeed: number,
+    memory: SessionMemory = privateMemory(capacity),
+  ) {
+    super(memory.records, memory.recordsOffset, capacity);
     this.ofServer = new Uint32Array(servers);
     this.clientSeed = clientSeed | 0;
     this.portSeed = portSeed | 0;
     const words = (): Uint32Array => new Uint32Array(capacity);
-    const halves = (): Uint16Array => new Uint16Array(capacity);
-    const bytes = (): Uint8Array => new Uint8Array(capacity);
-    this.client = words();
-    this.portAndServer = words();
-    this.state = bytes();
-    this.flags = bytes();
-    this.scales = bytes();
-    this.service = bytes();
-    this.tries = bytes();
-    this.node = halves();
-    this.mss = halves();
-    this.macHigh = halves();
+    this.macHigh = new Uint16Array(capacity);
     this.macLow = words();
-    this.window = halves();
     this.head = new Int32Array(capacity);
-    this.nonce = words();
-    this.clientIsn = words();
-    this.serverIsn = words();
-    this.receiveNext = words();
-    this.clientAck = words();
-    this.handedTo = words();
     this.nodeAck = words();
-    this.tsval = words();
-    this.tsOffset = words();
     this.resource = words();
     this.tried = words();
     this.resume = words();
-    this.openedAt = words();
-    this.lastSeen = words();
-    this.packets = words();
-    this.requestLength = bytes();
+    this.requestLength = new Uint8Array(capacity);
     this.request = new Uint8Array(capacity * REQUEST_BYTES);
-    this.nextFree = new Int32Array(capacity);
-    let buckets = 16;
-    while (buckets < capacity * 2) buckets *= 2;
-    this.buckets = new Int32Array(buckets);
-    this.mask = buckets - 1;
+    this.index = new Uint32Array(memory.index, memory.indexOffset, memory.indexWords);
+    this.mask = memory.indexWords - 1;
+  }
+
+  /** Hash of a session's key, an unsigned 32-bit number. */
+  hash(client: number, portServer: number): number {
+    return sessionHash(client, portServer, this.clientSeed, this.portSeed);
   }
 
   /** Slot of a session, or -1. */
-  find(client: number, portAndServer: number): number {
-    let at = this.home(client, portAndServer);
+  find(client: number, portServer: number): number {
+    const hash = this.hash(client, portServer);
+    let at = hash & this.mask;
     for (;;) {
-      const slot = this.buckets[at]! - 1;
-      if (slot < 0) return NONE;
-      if (this.client[slot] === client && this.portAndServer[slot] === portAndServer) return slot;
+      const word = this.index[at]!;
+      if (word === 0) return NONE;
+      if (((word ^ hash) & FINGERPRINT_MASK) === 0) {
+        const slot = (word & SLOT_MASK) - 1;
+        if (this.client(slot) === client && this.portServer(slot) === portServer) return slot;
+      }
       at = (at + 1) & this.mask;
     }
   }
 
   /** A slot for a session that is not in the table, with every field fresh; -1 when the table is full. */
-  insert(client: number, portAndServer: number, now: number): number {
+  insert(client: number, portServer: number, clock: number): number {
     const slot = this.allocate();
     if (slot === NONE) return NONE;
-    let at = this.home(client, portAndServer);
-    while (this.buckets[at] !== 0) at = (at + 1) & this.mask;
-    this.buckets[at] = slot + 1;
-    this.client[slot] = client;
-    this.portAndServer[slot] = portAndServer;
-    this.flags[slot] = 0;
-    this.service[slot] = 0;
-    this.tries[slot] = 0;
-    this.node[slot] = 0;
+    this.clear(slot, client, portServer, clock);
     this.head[slot] = NONE;
     this.tried[slot] = 0;
     this.resume[slot] = 0;
     this.resource[slot] = 0;
-    this.openedAt[slot] = now;
-    this.lastSeen[slot] = now;
-    this.packets[slot] = 0;
     this.requestLength[slot] = 0;
-    this.state[slot] = SessionState.synReceived;
+    this.writeState(slot, SessionState.synReceived);
+    const hash = this.hash(client, portServer);
+    let at = hash & this.mask;
+    while (this.index[at] !== 0) at = (at + 1) & this.mask;
+    this.index[at] = (hash & FINGERPRINT_MASK) | (slot + 1);
     this.inState[SessionState.synReceived]! += 1;
-    this.ofServer[portAndServer & 0xffff]! += 1;
+    this.ofServer[portServer & 0xffff]! += 1;
     this.size += 1;
     return slot;
   }
 
+  /**
+   * Moves a session to another state, and with it what the kernel does: it forwards what passes to
+   * a node, and the late packets of what has ended if the node is known to have had the session.
+   * The record must already say all that the kernel needs for that.
+   */
   setState(slot: number, state: number): void {
-    this.inState[this.state[slot]!]! -= 1;
+    const action = this.actionIn(slot, state);
+    if (action === 0 && this.action(slot) !== 0) this.writeAction(slot, 0);
+    this.inState[this.state(slot)]! -= 1;
     this.inState[state]! += 1;
-    this.state[slot] = state;
+    this.writeState(slot, state);
+    if (action !== 0) this.writeAction(slot, action);
+  }
+
+  /** Has the kernel wrap new payload of a session that is handed over, until its state changes. */
+  wrapInKernel(slot: number): void {
+    this.writeAction(slot, SessionAction.wrap);
+  }
+
+  /** Every segment of the session goes to the engine from now on, until its state changes. */
+  hold(slot: number): void {
+    if (this.action(slot) !== 0) this.writeAction(slot, 0);
+  }
+
+  /** Whether the engine gets the client's payload of a session that passes, or the kernel forwards it. */
+  watch(slot: number, on: boolean): void {
+    const flags = this.flags(slot);
+    this.setFlags(slot, on ? flags | SessionFlag.watched : flags & ~SessionFlag.watched);
+    const action = this.actionIn(slot, this.state(slot));
+    if (action !== 0) this.writeAction(slot, action);
   }
 
   remove(slot: number): void {
-    let hole = this.home(this.client[slot]!, this.portAndServer[slot]!);
-    while (this.buckets[hole] !== slot + 1) hole = (hole + 1) & this.mask;
+    this.hold(slot);
+    let hole = this.hash(this.client(slot), this.portServer(slot)) & this.mask;
+    while ((this.index[hole]! & SLOT_MASK) !== slot + 1) hole = (hole + 1) & this.mask;
     // Backward shift: what was displaced past the hole moves up, so that no tombstones are needed.
     let at = hole;
     for (;;) {
       at = (at + 1) & this.mask;
-      const other = this.buckets[at]! - 1;
-      if (other < 0) break;
-      const home = this.home(this.client[other]!, this.portAndServer[other]!);
+      const word = this.index[at]!;
+      if (word === 0) break;
+      const other = (word & SLOT_MASK) - 1;
+      const home = this.hash(this.client(other), this.portServer(other)) & this.mask;
       if (((at - home) & this.mask) >= ((at - hole) & this.mask)) {
-        this.buckets[hole] = other + 1;
+        this.index[hole] = word;
         hole = at;
       }
     }
-    this.buckets[hole] = 0;
-    this.inState[this.state[slot]!]! -= 1;
-    this.ofServer[this.portAndServer[slot]! & 0xffff]! -= 1;
-    this.state[slot] = SessionState.free;
-    this.nextFree[slot] = this.firstFree;
+    this.index[hole] = 0;
+    this.inState[this.state(slot)]! -= 1;
+    this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
+    this.writeState(slot, SessionState.free);
+    this.head[slot] = this.firstFree;
     this.firstFree = slot;
     this.size -= 1;
   }
 
   /** First slot in use at or after `slot`, or -1: for walking the table. */
   nextUsed(slot: number): number {
-    for (let at = slot; at < this.used; at++) if (this.state[at] !== SessionState.free) return at;
+    for (let at = slot; at < this.used; at++) if (this.state(at) !== SessionState.free) return at;
     return NONE;
   }
 
-  /** Bytes of memory for each session at full capacity, the hash included. */
+  /** Bytes of memory for each session at full capacity, the index included. */
   get bytesPerSession(): number {
-    let bytes = 0;
-    for (const value of Object.values(this)) {
-      if (ArrayBuffer.isView(value)) bytes += value.byteLength;
-    }
-    return bytes / this.capacity;
+    const beside = [
+      this.index,
+      this.macHigh,
+      this.macLow,
+      this.head,
+      this.nodeAck,
+      this.resource,
+      this.tried,
+      this.resume,
+      this.requestLength,
+      this.request,
+    ];
+    const bytes = beside.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    return SESSION_RECORD_BYTES + bytes / this.capacity;
   }
 
   private allocate(): number {
     const slot = this.firstFree;
     if (slot !== NONE) {
-      this.firstFree = this.nextFree[slot]!;
+      this.firstFree = this.head[slot]!;
       return slot;
     }
     if (this.used === this.capacity) return NONE;
@@ -269,14 +292,12 @@ export class SessionTable {
     return this.used - 1;
   }
 
-  /** Both words are mixed before they meet, each with a seed of its own: no pair of keys collides under every seed. */
-  private home(client: number, portAndServer: number): number {
-    let port = portAndServer ^ this.portSeed;
-    port = Math.imul(port ^ (port >>> 16), 0x85ebca6b);
-    port = Math.imul(port ^ (port >>> 13), 0xc2b2ae35);
-    let mixed = client ^ this.clientSeed ^ port ^ (port >>> 16);
-    mixed = Math.imul(mixed ^ (mixed >>> 16), 0x7feb352d);
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x846ca68b);
-    return (mixed ^ (mixed >>> 16)) & this.mask;
+  /** Bits of SessionAction for a state, but for `wrap`. */
+  private actionIn(slot: number, state: number): number {
+    const passes =
+      state === SessionState.passing ||
+      (state === SessionState.lingering && this.has(slot, SessionFlag.adopted));
+    if (!passes || this.node(slot) === LOCAL_NODE) return 0;
+    return SessionAction.forward | (this.has(slot, SessionFlag.watched) ? SessionAction.payloadUp : 0);
   }
 }

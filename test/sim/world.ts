@@ -258,6 +258,7 @@ export class World {
       mtu: MTU,
       key: this.key,
       secret: Uint8Array.from({ length: 32 }, () => this.random.bits() & 255),
+      seeds: { client: this.random.bits(), port: this.random.bits(), nonce: this.random.bits() },
       virtualServers: [{ address: addressNumber(VIRTUAL_ADDRESS), port: VIRTUAL_PORT }],
       limits: {
         sessions: 256,

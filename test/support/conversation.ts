@@ -13,7 +13,7 @@ import { type CounterName, Counters } from '../../src/base/counters.js';
 import { Port, type PortNumber } from '../../src/datapath/datapath.js';
 import { type Dispatcher, LOCAL_NODE, Verdict, type VerdictCode } from '../../src/tcp/dispatcher.js';
 import { Engine } from '../../src/tcp/engine.js';
-import { NodeTable } from '../../src/tcp/node-table.js';
+import { type NodeShare, NodeTable } from '../../src/tcp/node-table.js';
 import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/tcp/options.js';
 import { MemoryDatapath, type SentFrame } from './memory.js';
 import {
@@ -36,6 +36,7 @@ export const NODES = [
   { address: '10.9.0.12', mac: '02:00:00:00:00:12' },
 ] as const;
 export const KEY = Uint8Array.from({ length: 16 }, (_, i) => i * 7);
+export const SECRET = Uint8Array.from({ length: 32 }, (_, i) => i * 5);
 /** Our initial sequence number in every conversation that does not ask for another. */
 export const ISN = 5000;
 /** Session number of a conversation's first session; they count up. */
@@ -164,6 +165,10 @@ export interface ConversationOptions {
   /** ms on the engine's clock when the conversation begins. */
   start?: number;
   mtu?: number;
+  /** What the engine shares with others about the nodes. */
+  nodes?: NodeShare;
+  /** Whatever else differs from the usual. */
+  engine?: Partial<EngineOptions>;
 }
 
 interface Heard {
@@ -174,10 +179,8 @@ interface Heard {
 
 export class Conversation {
   readonly counters = new Counters();
-  readonly nodes = new NodeTable(
-    NODES.map(({ address }) => ({ address: addressNumber(address), weight: 1 })),
-  );
-  readonly dispatcher = new KnownPaths(this.nodes);
+  readonly nodes: NodeTable;
+  readonly dispatcher: KnownPaths;
   readonly datapath = new MemoryDatapath();
   readonly engine: Engine;
   /** What the observer was told, a word or two each. */
@@ -191,15 +194,19 @@ export class Conversation {
     options: ConversationOptions = {},
   ) {
     this.start = options.start ?? 1_000_000;
-    const secret = new Uint8Array(32);
-    new DataView(secret.buffer).setUint32(20, FIRST_NONCE - 1);
+    this.nodes = new NodeTable(
+      NODES.map(({ address }) => ({ address: addressNumber(address), weight: 1 })),
+      options.nodes,
+    );
+    this.dispatcher = new KnownPaths(this.nodes);
     const isn = 'isn' in options ? options.isn : ISN;
     const engineOptions: EngineOptions = {
       address: addressNumber(BALANCER.address),
       mac: macBytes(BALANCER.mac),
       mtu: options.mtu ?? MTU,
       key: KEY,
-      secret,
+      secret: SECRET,
+      seeds: { client: 0, port: 0, nonce: FIRST_NONCE },
       virtualServers: [{ address: addressNumber(SERVER.address), port: SERVER.port }],
       limits: {
         sessions: 64,
@@ -221,6 +228,7 @@ export class Conversation {
       },
       observer: this.observer(),
       ...(isn === undefined ? {} : { initialSequence: () => isn }),
+      ...options.engine,
     };
     for (let i = 0; i < NODES.length; i++) this.nodes.setMac(i, macBytes(NODES[i]!.mac));
     this.engine = new Engine(engineOptions, this.nodes, this.dispatcher, this.datapath, this.counters);

@@ -1,10 +1,5 @@
 /** src/wire/ixp.ts and ixcp.ts against their definition, kernel-shim/ixp.h, as a C compiler sees it. */
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { INJECT_MARK } from '../../src/datapath/packet.js';
 import { Protocol } from '../../src/wire/ipv4.js';
 import {
@@ -16,41 +11,13 @@ import {
   IxcpType,
 } from '../../src/wire/ixcp.js';
 import { IXP, IXP_HEADER_BYTES, IXP_VERSION, IxpFlag, IxpType } from '../../src/wire/ixp.js';
+import { check } from '../support/c-values.js';
 
-const header = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'kernel-shim', 'ixp.h');
-
-/** Values of C expressions, computed by a program that includes the header. */
-function evaluate(expressions: readonly string[]): number[] {
-  const folder = mkdtempSync(join(tmpdir(), 'baton-ixp-'));
-  try {
-    const lines = expressions.map((expression) => `printf("%lu\\n", (unsigned long)(${expression}));`);
-    const program = `#include <stddef.h>\n#include <stdio.h>\n#include "${header}"\nint main(void) {\n${lines.join('\n')}\nreturn 0;\n}\n`;
-    writeFileSync(join(folder, 'values.c'), program);
-    execFileSync('gcc', [
-      '-Wall',
-      '-Wextra',
-      '-Werror',
-      '-o',
-      join(folder, 'values'),
-      join(folder, 'values.c'),
-    ]);
-    return execFileSync(join(folder, 'values'), { encoding: 'utf8' }).trim().split('\n').map(Number);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-}
-
-function check(test: Test, pairs: readonly (readonly [expression: string, value: number])[]): void {
-  const values = evaluate(pairs.map(([expression]) => expression));
-  test.equal(values.length, pairs.length);
-  pairs.forEach(([expression, value], index) => {
-    test.equal(value, values[index], expression);
-  });
-}
+const HEADER = 'ixp.h';
 
 t.test('IXP', async (t) => {
   const offset = (field: string): string => `offsetof(struct ixp_hdr, ${field})`;
-  check(t, [
+  check(t, HEADER, [
     [offset('version'), IXP.version],
     [offset('type'), IXP.type],
     [offset('length'), IXP.length],
@@ -79,7 +46,7 @@ t.test('IXP', async (t) => {
 
 t.test('IXCP', async (t) => {
   const offset = (field: string): string => `offsetof(struct ixcp_hdr, ${field})`;
-  check(t, [
+  check(t, HEADER, [
     [offset('version'), IXCP.version],
     [offset('type'), IXCP.type],
     [offset('length'), IXCP.length],

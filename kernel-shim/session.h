@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the engine and the XDP program share: sessions, the index that finds them, nodes, and what
+ * both have to know of this balancer. All of it lies in arrays that user space maps into its memory,
+ * so the engine puts a session into the kernel by writing it, and reads what the kernel counted, without a
+ * system call. The engine is the authority: the kernel writes only what stands under "kernel" below.
+ *
+ * Numbers are in host byte order unless their line says otherwise. src/tcp/session-record.ts and
+ * src/datapath/xdp-layout.ts are compared with this file by test/kernel. A change of any layout
+ * needs another SHARED_LAYOUT: a balancer takes over sessions of its own layout only.
+ */
+#ifndef BATON_SESSION_H
+#define BATON_SESSION_H
+
+#include "ixp.h"
+
+#define SHARED_LAYOUT 1
+#define MAX_WORKERS 8
+#define MAX_QUEUES 64
+#define MAX_XDP_NODES 1024
+#define MAX_INTERFACES 2
+
+/* session_record.state: SessionState of src/tcp/session-table.ts */
+#define SESSION_FREE 0
+#define SESSION_PASSING 4
+#define SESSION_LINGERING 5
+
+/* session_record.flags: SessionFlag of src/tcp/session-table.ts; the first three are IXP_*_OK */
+#define SESSION_CLIENT_FIN 0x08
+
+/*
+ * session_record.action: what the kernel does with segments that are neither SYN, FIN nor RST. 0: they
+ * go to the engine, as SYN, FIN and RST always do.
+ */
+#define ACTION_FORWARD 0x01    /* to the node, new MAC addresses */
+#define ACTION_PAYLOAD_UP 0x02 /* with FORWARD: those with payload go to the engine */
+#define ACTION_WRAP 0x04       /* new payload behind the handoff goes to the node in IXP; all else to the engine */
+
+/* Element of map `sessions`, of 64 bytes: a cache line. A worker's slots begin at worker * capacity. */
+struct session_record {
+	__u32 client;       /*  0 IPv4 address */
+	__u32 port_server;  /*  4 client port << 16 | index of the virtual server */
+	__u8 state;         /*  8 SESSION_* */
+	__u8 action;        /*  9 ACTION_*: written last when a session is put here, first when it is taken */
+	__u16 node;         /* 10 index in `nodes` */
+	__u32 last_seen;    /* 12 ms, CLOCK_MONOTONIC; kernel and engine */
+	__u32 packets;      /* 16 of the client, forwarded; kernel and engine */
+	__u32 receive_next; /* 20 of the client, the highest seen; kernel and engine */
+	__u32 client_ack;   /* 24 the highest seen; kernel and engine */
+	__u32 nonce;        /* 28 */
+	__u32 client_isn;   /* 32 */
+	__u32 server_isn;   /* 36 */
+	__u32 handed_to;    /* 40 end of the bytes that the engine keeps and sends itself */
+	__u32 ts_offset;    /* 44 our timestamp clock is this + ms */
+	__u32 tsval;        /* 48 the client's last */
+	__u32 opened_at;    /* 52 ms */
+	__u16 mss;          /* 56 the client's */
+	__u8 scales;        /* 58 window shifts: high nibble the client's, low nibble ours */
+	__u8 flags;         /* 59 SessionFlag; the kernel sets SESSION_CLIENT_FIN, and only while no engine runs */
+	__u8 service;       /* 60 */
+	__u8 tries;         /* 61 */
+	__u16 window;       /* 62 the client's, unscaled */
+};
+
+/*
+ * The index: open addressing with linear probing and backward shift, each worker its own power of two of
+ * words. A word is 0, or the upper 8 bits of the session's hash and below them its slot in the worker's part
+ * plus 1. Map `session_index` holds 16 words an element. A reader that misses while the engine moves
+ * words gives the packet to the engine, which finds it.
+ */
+#define INDEX_LINE_WORDS 16
+#define INDEX_SLOT_MASK 0x00ffffff
+#define INDEX_MOST_PROBES 64
+
+struct index_line {
+	__u32 word[INDEX_LINE_WORDS];
+};
+
+/* session_home(): the hash of a session's key; src/tcp/session-table.ts has the same. */
+static inline __attribute__((always_inline)) __u32 session_hash(__u32 client, __u32 port_server,
+                                                               __u32 client_seed, __u32 port_seed)
+{
+	__u32 port = port_server ^ port_seed;
+
+	port = (port ^ (port >> 16)) * 0x85ebca6bU;
+	port = (port ^ (port >> 13)) * 0xc2b2ae35U;
+
+	__u32 mixed = client ^ client_seed ^ port ^ (port >> 16);
+
+	mixed = (mixed ^ (mixed >> 16)) * 0x7feb352dU;
+	mixed = (mixed ^ (mixed >> 15)) * 0x846ca68bU;
+	return mixed ^ (mixed >> 16);
+}
+
+/* The worker that owns a session: the upper bits of its hash, scaled. */
+static inline __attribute__((always_inline)) __u32 session_worker(__u32 hash, __u32 workers)
+{
+	return (__u32)(((__u64)hash * workers) >> 32);
+}
+
+/* Element of map `nodes`. */
+struct xdp_node {
+	__u8 destination[6]; /*  0 the node's MAC address */
+	__u8 source[6];      /*  6 of our interface there */
+	__u32 interface;     /* 12 index of that interface; 0: not resolved */
+	__be32 address;      /* 16 the node's, so that a later process knows it again */
+	__u32 redirect;      /* 20 1: as xdp_control.redirect, on that interface */
+};
+
+/* The one element of map `control`. */
+struct xdp_control {
+	__u32 layout;                 /*   0 SHARED_LAYOUT; 0: not set up yet, everything passes to the stack */
+	__u32 workers;                /*   4 1 to MAX_WORKERS */
+	__u32 capacity;               /*   8 sessions of each worker */
+	__u32 index_words;            /*  12 of each worker, a power of two, at least INDEX_LINE_WORDS */
+	__u32 client_seed;            /*  16 of session_hash */
+	__u32 port_seed;              /*  20 */
+	__be32 own;                   /*  24 the balancer's address */
+	__u32 interfaces;             /*  28 of them used below */
+	__u8 mac[MAX_INTERFACES][6];  /*  32 our MAC addresses: frames for others are let alone */
+	__u16 mss;                    /*  44 offered in SYN/ACKs */
+	__u16 window;                 /*  46 of SYN/ACKs */
+	__u8 window_shift;            /*  48 offered in SYN/ACKs */
+	__u8 redirect;                /*  49 1: XDP_TX of the interface may be lost; map `ports` leads out of it, too */
+	__u8 pad[2];                  /*  50 always 0 */
+	__u32 alive_at;               /*  52 engine: ms, each tick. SYNs are answered for SYN_ALIVE_MS after it */
+	__u32 half_open[MAX_WORKERS]; /*  56 engine: 1: no more half-open sessions, answer with cookies */
+	__u32 cookie_at;              /*  88 kernel: ms when a SYN was last answered with a cookie; 0: never */
+	__u32 pad2;                   /*  92 always 0 */
+	__u8 key[16];                 /*  96 shared with the nodes, for IXP tags */
+	__u8 secret[32];              /* 112 initial sequence numbers (16), cookies (16) */
+};
+
+/* After this long without an engine, SYNs get no answer any more. */
+#define SYN_ALIVE_MS 60000
+
+/* One answered SYN, from the kernel to the engine: record of the ring buffer of its worker. */
+struct syn_record {
+	__u32 client;      /*  0 */
+	__u32 port_server; /*  4 */
+	__u32 client_isn;  /*  8 */
+	__u32 server_isn;  /* 12 of the SYN/ACK that was sent */
+	__u32 ts_offset;   /* 16 */
+	__u32 tsval;       /* 20 the client's; 0 without timestamps */
+	__u16 mss;         /* 24 the client's; 536 when it gave none */
+	__u16 window;      /* 26 the client's */
+	__u8 scales;       /* 28 as session_record.scales */
+	__u8 flags;        /* 29 IXP_*_OK: what both sides offered */
+	__u8 mac[6];       /* 30 where the SYN came from */
+};
+
+BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
+BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
+BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
+BATON_ASSERT(sizeof(struct xdp_control) == 144, "xdp_control");
+BATON_ASSERT(sizeof(struct syn_record) == 36, "syn_record");
+
+#endif
