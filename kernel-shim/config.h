@@ -58,10 +58,18 @@ struct guard_server {
 	__u16 pad;      /* 6 always 0 */
 };
 
+/* The one entry of map `sharing` of the guard, key u32 0: whose session is whose (session.h). */
+struct guard_sharing {
+	__u32 client_seed; /*  0 of session_hash */
+	__u32 port_seed;   /*  4 */
+	__u32 workers;     /*  8 threads of the engine */
+};
+
 BATON_ASSERT(sizeof(struct shim_config) == 24, "shim_config");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
 BATON_ASSERT(sizeof(struct session) == 28, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
+BATON_ASSERT(sizeof(struct guard_sharing) == 12, "guard_sharing");
 
 #endif

@@ -44,9 +44,34 @@
 	X(KEPT_NOTICE, "IXCP notices kept from this machine's kernel")                             \
 	X(DROP_IXP, "IXP frames that came in from the wire")
 
+#define XDP_COUNTERS(X)                                                                            \
+	X(FORWARDED, "segments forwarded to the node of their session")                            \
+	X(FORWARDED_BYTES, "bytes of those frames")                                                \
+	X(WRAPPED, "segments sent on in IXP before the node confirmed")                            \
+	X(PAYLOAD_UP, "segments with payload that the engine asked to see before they pass")       \
+	X(TO_ENGINE_SYN, "SYNs of known sessions, or that need more than an answer")               \
+	X(TO_ENGINE_FIN, "FINs given to the engine")                                               \
+	X(TO_ENGINE_RST, "RSTs given to the engine")                                               \
+	X(TO_ENGINE_STATE, "segments of sessions that the engine serves itself")                   \
+	X(TO_ENGINE_UNKNOWN, "segments of no session given to the engine")                         \
+	X(TO_ENGINE_CHECKSUM, "segments whose sender left the checksum to hardware")               \
+	X(TO_ENGINE_IXCP, "IXCP notices given to the engine")                                      \
+	X(TO_ENGINE_ICMP, "ICMP errors for a virtual server given to the engine")                  \
+	X(TO_ENGINE_ODD, "fragments, options and wrong lengths given to the engine")               \
+	X(ENGINE_ABSENT, "frames for the engine while it had no socket")                           \
+	X(FORWARDED_ALONE, "frames for the engine forwarded because it had no socket")             \
+	X(SYN_ANSWERED, "SYNs answered with a session begun")                                      \
+	X(SYN_COOKIE, "SYNs answered with a cookie and nothing kept")                              \
+	X(DROP_UNRESOLVED, "segments for a node whose MAC address is not known")                   \
+	X(DROP_NO_PORT, "segments for a node behind an interface that is not used")                \
+	X(DROP_NOT_ALIVE, "SYNs that came when no engine had been running for long")               \
+	X(INDEX_LIMIT, "look-ups given up because sessions stand too close in the index")
+
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,
+#define XDP_INDEX(name, text) XDP_##name,
 enum shim_counter { SHIM_COUNTERS(SHIM_INDEX) SHIM_COUNTER_COUNT };
 enum guard_counter { GUARD_COUNTERS(GUARD_INDEX) GUARD_COUNTER_COUNT };
+enum xdp_counter { XDP_COUNTERS(XDP_INDEX) XDP_COUNTER_COUNT };
 
 #endif

@@ -5,6 +5,8 @@
  *     wire -> tap (guard_filter chooses what the engine gets) -> guard_ingress -> stack
  *     engine -> guard_egress: marked frames go round to ingress, the others to the wire
  *
+ * An engine of several threads has a tap for each; guard_fanout says whose a frame is.
+ *
  * So the engine is given everything for its virtual servers, and the kernel, which would answer
  * RST, nothing of it but what the engine itself turned round. clsact, direct action, priority 1.
  * Kernel 5.10 and newer.
@@ -19,6 +21,7 @@
 #include "config.h"
 #include "counters.h"
 #include "parse.h"
+#include "session.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -45,6 +48,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __be32);
 } own SEC(".maps");
+
+/* How are sessions shared among the engine's threads? */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct guard_sharing);
+} sharing SEC(".maps");
 
 /* How often did each thing of counters.h happen? */
 struct {
@@ -150,6 +161,66 @@ int guard_filter(struct __sk_buff *skb)
 	case NOTICE:
 		count(GUARD_SEEN);
 		return skb->len;
+	default:
+		return 0;
+	}
+}
+
+struct ports {
+	__be16 source, destination;
+};
+
+/* The thread that has the session of this client at this virtual server. */
+static __always_inline __u32 worker_of(__be32 client, __be16 client_port, __be32 address,
+                                       __be16 port)
+{
+	struct guard_server server = { .address = address, .port = port };
+	const __u32 *index = bpf_map_lookup_elem(&virtual_servers, &server);
+	__u32 zero = 0;
+	const struct guard_sharing *us = bpf_map_lookup_elem(&sharing, &zero);
+
+	if (!index || !us)
+		return 0;
+
+	__u32 port_server = (__u32)bpf_ntohs(client_port) << 16 | *index;
+	__u32 hash = session_hash(bpf_ntohl(client), port_server, us->client_seed, us->port_seed);
+
+	return session_worker(hash, us->workers);
+}
+
+#define ICMP_HEADER_BYTES 8
+
+/*
+ * Which of the taps is given a frame: that of the thread that has the session which the frame
+ * belongs to, is a notice of, or is an error about. What belongs to none goes to the first.
+ */
+SEC("socket")
+int guard_fanout(struct __sk_buff *skb)
+{
+	const __u32 inner = sizeof(struct iphdr) + ICMP_HEADER_BYTES;
+	struct iphdr ip;
+	struct ports ports;
+	struct ixcp_hdr ixcp;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || load(skb, 0, &ip, sizeof(ip)) || ip.ihl != 5 ||
+	    ip.frag_off & bpf_htons(IPV4_OFFSET_MASK))
+		return 0;
+	switch (ip.protocol) {
+	case IPPROTO_TCP:
+		if (load(skb, sizeof(ip), &ports, sizeof(ports)))
+			return 0;
+		return worker_of(ip.saddr, ports.source, ip.daddr, ports.destination);
+	case IPPROTO_ICMP:
+		/* What it is about went from the virtual server to the client. */
+		if (load(skb, inner, &ip, sizeof(ip)) || ip.ihl != 5 ||
+		    load(skb, inner + sizeof(ip), &ports, sizeof(ports)))
+			return 0;
+		return worker_of(ip.daddr, ports.destination, ip.saddr, ports.source);
+	case BATON_IPPROTO_IXCP:
+		if (load(skb, sizeof(ip), &ixcp, sizeof(ixcp)) || ixcp.type == IXCP_REPORT)
+			return 0;
+		return worker_of(ixcp.client, ixcp.client_port, ixcp.virtual_addr,
+		                 ixcp.virtual_port);
 	default:
 		return 0;
 	}

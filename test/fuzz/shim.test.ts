@@ -1,5 +1,5 @@
 /**
- * The C parsers that read the wire in the kernel, under AddressSanitizer: shim/harness.c, compiled here.
+ * The C parsers that read the wire in the kernel, under AddressSanitizer: shim/*.c, compiled here.
  * FUZZ_SHIM_SEED makes it another run; the seed is printed, so that a failure can be repeated.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -9,36 +9,40 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
-/** One round is about 540 inputs. */
-const ROUNDS = 4000;
-const FEWEST_INPUTS = 2_000_000;
+/** Source, what it tries, rounds (of about 540 and 70 inputs), the fewest inputs. */
+const HARNESSES = [
+  ['harness.c', 'parsers, hash and packets of the shim and the guard', 4000, 2_000_000],
+  ['client.c', 'segments, options and cookies of the XDP program', 30_000, 2_000_000],
+] as const;
 const TIMEOUT_MS = 120_000;
 const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 
-t.test('parsers, hash and packets of the BPF programs', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'baton-fuzz-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  const program = join(folder, 'harness');
-  const flags = ['-std=gnu11', '-O2', '-g', '-Wall', '-Wextra', '-Werror'];
-  execFileSync('gcc', [
-    ...flags,
-    '-fsanitize=address,undefined',
-    '-fno-sanitize-recover=all',
-    `-I${join(project, 'kernel-shim')}`,
-    '-o',
-    program,
-    join(project, 'test', 'fuzz', 'shim', 'harness.c'),
-  ]);
-  const seed = process.env.FUZZ_SHIM_SEED ?? '1';
-  t.comment(`seed ${seed}`);
-  const run = spawnSync(program, [String(ROUNDS), seed], {
-    encoding: 'utf8',
-    timeout: TIMEOUT_MS,
-    // Freed buffers are poisoned at once anyway; a large quarantine only costs memory.
-    env: { ...process.env, ASAN_OPTIONS: 'quarantine_size_mb=8' },
+for (const [source, name, rounds, fewest] of HARNESSES) {
+  t.test(name, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'baton-fuzz-'));
+    t.teardown(() => rmSync(folder, { recursive: true }));
+    const program = join(folder, 'harness');
+    const flags = ['-std=gnu11', '-O2', '-g', '-Wall', '-Wextra', '-Werror'];
+    execFileSync('gcc', [
+      ...flags,
+      '-fsanitize=address,undefined',
+      '-fno-sanitize-recover=all',
+      `-I${join(project, 'kernel-shim')}`,
+      '-o',
+      program,
+      join(project, 'test', 'fuzz', 'shim', source),
+    ]);
+    const seed = process.env.FUZZ_SHIM_SEED ?? '1';
+    t.comment(`seed ${seed}`);
+    const run = spawnSync(program, [String(rounds), seed], {
+      encoding: 'utf8',
+      timeout: TIMEOUT_MS,
+      // Freed buffers are poisoned at once anyway; a large quarantine only costs memory.
+      env: { ...process.env, ASAN_OPTIONS: 'quarantine_size_mb=8' },
+    });
+    t.equal(run.status, 0, run.stdout + run.stderr);
+    const inputs = Number(/^inputs (\d+)/m.exec(run.stdout)?.[1] ?? 0);
+    t.ok(inputs >= fewest, `${inputs} inputs`);
+    t.comment(run.stdout.trim());
   });
-  t.equal(run.status, 0, run.stdout + run.stderr);
-  const inputs = Number(/^inputs (\d+)/m.exec(run.stdout)?.[1] ?? 0);
-  t.ok(inputs >= FEWEST_INPUTS, `${inputs} inputs`);
-  t.comment(run.stdout.trim());
-});
+}

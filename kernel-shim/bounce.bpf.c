@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What the benchmarks compare with: programs that do less than any balancer must. No program of
+ * Baton attaches them.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "parse.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+/* The one entry of map `config`, key u32 0. */
+struct bounce_config {
+	__be32 address;      /*  0 the virtual address */
+	__u8 destination[6]; /*  4 MAC address of the one node */
+	__u8 source[6];      /* 10 our own */
+};
+
+BATON_ASSERT(sizeof(struct bounce_config) == 16, "bounce_config");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bounce_config);
+} config SEC(".maps");
+
+struct mac_words {
+	__u32 word[3];
+};
+
+/* Every frame goes back to where it came from: what a driver can do at the most. */
+SEC("xdp")
+int bounce_swap(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	__u8 destination[ETH_ALEN];
+
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return XDP_PASS;
+	__builtin_memcpy(destination, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, destination, ETH_ALEN);
+	return XDP_TX;
+}
+
+/* Frames to the virtual address go to the one node: it looks nothing up, and reads no request. */
+SEC("xdp")
+int bounce_forward(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	const struct bounce_config *bounce = bpf_map_lookup_elem(&config, &zero);
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct iphdr *ip = (void *)((char *)eth + IPV4_OFFSET);
+
+	if (!bounce || (void *)(ip + 1) > (void *)(long)ctx->data_end ||
+	    eth->h_proto != BE16(ETH_P_IP) || ip->daddr != bounce->address)
+		return XDP_PASS;
+	*(struct mac_words *)eth = *(const struct mac_words *)bounce->destination;
+	return XDP_TX;
+}
+
+/* For the other end of a veth pair, whose driver sends what comes back only while a program is
+ * attached. */
+SEC("xdp")
+int pass_all(struct xdp_md *ctx)
+{
+	(void)ctx;
+	return XDP_PASS;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The XDP program's view of sessions: finding one, following its client, and the ways out of the
+ * program. */
+#ifndef BATON_XDP_SESSION_H
+#define BATON_XDP_SESSION_H
+
+#include "client.h"
+#include "xdp-maps.h"
+
+/* Largest plausible step of sequence and acknowledgement numbers between two segments: two large
+ * windows. */
+#define MAX_ADVANCE (1 << 24)
+
+#define NS_PER_MS 1000000
+
+/* ms of CLOCK_MONOTONIC, as everywhere in the shared records. */
+static __always_inline __u32 clock_ms(void)
+{
+	return (__u32)(bpf_ktime_get_ns() / NS_PER_MS);
+}
+
+/* jiffies << 32 | ms: the time when they last ticked. One word, so that no CPU reads halves of two.
+ */
+static volatile __u64 last_tick;
+
+/*
+ * clock_ms() of the last tick, which is 1 to 10 ms ago: a third of what a packet costs would else
+ * go into the clock. A CPU that reads an older word here asks the clock once more, and no harm is
+ * done.
+ */
+static __always_inline __u32 tick_ms(void)
+{
+	__u64 last = last_tick;
+	__u32 jiffies = (__u32)bpf_jiffies64();
+
+	if (last && (__u32)(last >> 32) == jiffies)
+		return (__u32)last;
+
+	__u32 ms = clock_ms();
+
+	last_tick = (__u64)jiffies << 32 | ms;
+	return ms;
+}
+
+/* Where a frame belongs: to whom of the engine's threads, and by which session. */
+struct place {
+	__u32 client;
+	__u32 port_server;
+	__u32 hash;
+	__u32 worker;
+};
+
+static __always_inline void place_of(const struct xdp_control *us, __u32 client, __u32 client_port,
+                                     __u32 server, struct place *place)
+{
+	place->client = client;
+	place->port_server = client_port << 16 | server;
+	place->hash = session_hash(client, place->port_server, us->client_seed, us->port_seed);
+	place->worker = session_worker(place->hash, us->workers);
+}
+
+/* The session of a place. The engine may move it meanwhile: then this can miss it. */
+static __always_inline struct session_record *find(const struct xdp_control *us,
+                                                   const struct place *place)
+{
+	__u32 mask = us->index_words - 1;
+
+	for (__u32 i = 0; i < INDEX_MOST_PROBES; i++) {
+		__u32 at = place->worker * us->index_words + ((place->hash + i) & mask);
+		__u32 line = at / INDEX_LINE_WORDS;
+		const struct index_line *words = bpf_map_lookup_elem(&session_index, &line);
+
+		if (!words)
+			return NULL;
+
+		__u32 word = words->word[at % INDEX_LINE_WORDS];
+
+		if (word == 0)
+			return NULL;
+		if ((word ^ place->hash) & ~INDEX_SLOT_MASK)
+			continue;
+
+		__u32 slot = place->worker * us->capacity + (word & INDEX_SLOT_MASK) - 1;
+		struct session_record *record = bpf_map_lookup_elem(&sessions, &slot);
+
+		if (record && record->client == place->client &&
+		    record->port_server == place->port_server)
+			return record;
+	}
+	count(XDP_INDEX_LIMIT);
+	return NULL;
+}
+
+/* To the engine: counted as `why`, or as not possible, which drops the frame. */
+static __always_inline int to_engine(struct xdp_md *ctx, __u32 worker, __u32 why)
+{
+	__u32 socket = ctx->rx_queue_index * MAX_WORKERS + worker;
+	int verdict = (int)bpf_redirect_map(&xsks, socket, XDP_DROP);
+
+	count(verdict == XDP_REDIRECT ? why : XDP_ENGINE_ABSENT);
+	return verdict;
+}
+
+/*
+ * Takes in how far the client has got, as Core.follow of src/tcp/core.ts does. True when a FIN
+ * joins what was seen, so that it counts; what that means is left to the caller.
+ */
+static __always_inline int follow(struct session_record *record, const struct segment *segment)
+{
+	if ((segment->flags & (TCP_ACK | TCP_RST | TCP_SYN)) != TCP_ACK)
+		return 0;
+
+	int acked = seq_diff(segment->ack, record->client_ack);
+
+	if (acked > MAX_ADVANCE || acked < -MAX_ADVANCE)
+		return 0;
+	if (acked > 0)
+		record->client_ack = segment->ack;
+
+	__u32 next = record->receive_next;
+	__u32 end = segment->seq + segment->payload;
+	int ahead = seq_diff(end, next);
+
+	if (ahead > 0 && ahead < MAX_ADVANCE)
+		record->receive_next = end;
+	else if (ahead != 0)
+		return 0;
+	if (!(segment->flags & TCP_FIN) || seq_diff(segment->seq, next) > 0)
+		return 0;
+	record->receive_next = end + 1;
+	return 1;
+}
+
+/* The node of a session, or NULL while it can not be reached. */
+static __always_inline const struct xdp_node *node_of(const struct session_record *record)
+{
+	__u32 index = record->node;
+	const struct xdp_node *node = bpf_map_lookup_elem(&nodes, &index);
+
+	return node && node->interface ? node : NULL;
+}
+
+/* Both MAC addresses as they lie in a node's element. */
+struct mac_words {
+	__u32 word[3];
+};
+
+static __always_inline void write_macs(struct ethhdr *eth, const struct xdp_node *node)
+{
+	*(struct mac_words *)eth = *(const struct mac_words *)node;
+}
+
+/*
+ * Out by an interface. What a veth sends for XDP_TX is stuck unless its peer has an XDP program
+ * itself; by redirection it is enough that the peer polls, as it does for GRO.
+ */
+static __always_inline int out_by(struct xdp_md *ctx, __u32 interface, __u32 redirect)
+{
+	if (interface == ctx->ingress_ifindex && !redirect)
+		return XDP_TX;
+
+	int verdict = (int)bpf_redirect_map(&ports, interface, XDP_DROP);
+
+	if (verdict != XDP_REDIRECT)
+		count(XDP_DROP_NO_PORT);
+	return verdict;
+}
+
+static __always_inline int to_node(struct xdp_md *ctx, const struct xdp_node *node)
+{
+	return out_by(ctx, node->interface, node->redirect);
+}
+
+/* A segment to the session's node as it came: nothing changes but the MAC addresses. */
+static __always_inline int forward(struct xdp_md *ctx, struct session_record *record,
+                                   const struct segment *segment)
+{
+	const struct xdp_node *node = node_of(record);
+
+	if (!node) {
+		count(XDP_DROP_UNRESOLVED);
+		return XDP_DROP;
+	}
+	count(XDP_FORWARDED);
+	count_more(XDP_FORWARDED_BYTES, ctx->data_end - ctx->data);
+	write_macs(segment->eth, node);
+	return to_node(ctx, node);
+}
+
+#endif

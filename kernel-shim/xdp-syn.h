@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Answers a SYN where it came in: the frame becomes the SYN/ACK and goes back. The engine reads
+ * about it in a ring buffer; or, when it has as many half-open sessions as it wants, or is not
+ * there, nothing is kept and the sequence number is a cookie. The answer is that of
+ * src/tcp/client-writer.ts, byte for byte.
+ */
+#ifndef BATON_XDP_SYN_H
+#define BATON_XDP_SYN_H
+
+#include "cookie.h"
+#include "xdp-session.h"
+
+/* Of the options of a SYN/ACK, as writeSynAckOptions writes them. */
+static __always_inline __u32 answer_option_bytes(__u8 flags)
+{
+	__u32 bytes = 4;
+
+	if (flags & IXP_TSTAMP_OK)
+		bytes += 12;
+	else if (flags & IXP_SACK_OK)
+		bytes += 4;
+	return flags & IXP_WSCALE_OK ? bytes + 4 : bytes;
+}
+
+/* One word of options; false at the end of the frame, which has room for all of them. */
+static __always_inline int put(__be32 **at, const void *data_end, __u32 word, __u64 *sum)
+{
+	__be32 *to = *at;
+
+	if ((const void *)(to + 1) > data_end)
+		return 0;
+	*to = BE32(word);
+	*sum += BE32(word);
+	*at = to + 1;
+	return 1;
+}
+
+static __always_inline int put_options(__be32 *at, const void *data_end,
+                                       const struct xdp_control *us, const struct syn_record *syn,
+                                       __u32 tsval, __u64 *sum)
+{
+	int sack = syn->flags & IXP_SACK_OK;
+
+	if (!put(&at, data_end, 0x02040000 | us->mss, sum))
+		return 0;
+	if (syn->flags & IXP_TSTAMP_OK) {
+		if (!put(&at, data_end, sack ? 0x0402080a : 0x0101080a, sum) ||
+		    !put(&at, data_end, tsval, sum) || !put(&at, data_end, syn->tsval, sum))
+			return 0;
+	} else if (sack) {
+		if (!put(&at, data_end, 0x01010402, sum))
+			return 0;
+	}
+	return !(syn->flags & IXP_WSCALE_OK) ||
+	       put(&at, data_end, 0x01030300 | us->window_shift, sum);
+}
+
+/* Makes the frame, which has its right length already, the answer to the SYN it was. */
+static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control *us,
+                                   const struct syn_record *syn, __u32 ms)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct iphdr *ip = (void *)((char *)eth + IPV4_OFFSET);
+	struct tcphdr *tcp = (void *)(ip + 1);
+
+	if ((void *)(tcp + 1) > data_end)
+		return 0;
+
+	__u32 bytes = TCP_BYTES + answer_option_bytes(syn->flags);
+	__be32 client = ip->saddr, virtual_addr = ip->daddr;
+	__be16 client_port = tcp->source, virtual_port = tcp->dest;
+	__be32 *word = (void *)tcp;
+	__u64 sum = pseudo_header(virtual_addr, client, bytes);
+
+	__builtin_memcpy(eth->h_source, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, syn->mac, ETH_ALEN);
+	fill_ipv4(ip, virtual_addr, client, IPPROTO_TCP, (__u16)(IPV4_BYTES + bytes));
+	tcp->source = virtual_port;
+	tcp->dest = client_port;
+	tcp->seq = BE32(syn->server_isn);
+	tcp->ack_seq = BE32(syn->client_isn + 1);
+	word[3] = BE32(bytes << 26 | (TCP_SYN | TCP_ACK) << 16 | us->window);
+	word[4] = 0;
+	sum += (__u64)word[0] + word[1] + word[2] + word[3];
+	if (!put_options(word + 5, data_end, us, syn, syn->ts_offset + ms, &sum))
+		return 0;
+	tcp->check = checksum_fold64(sum);
+	return 1;
+}
+
+/* Tells the engine of a session that has begun. False when it can not be told. */
+static __always_inline int tell(const struct xdp_control *us, struct xdp_md *ctx, __u32 worker,
+                                struct syn_record *syn)
+{
+	__u32 socket = ctx->rx_queue_index * MAX_WORKERS + worker;
+	void *ring = bpf_map_lookup_elem(&syns, &worker);
+
+	if (worker >= MAX_WORKERS || us->half_open[worker] || !ring ||
+	    !bpf_map_lookup_elem(&xsks, &socket))
+		return 0;
+	return bpf_ringbuf_output(ring, syn, sizeof(*syn), BPF_RB_NO_WAKEUP) == 0;
+}
+
+/*
+ * parse_options of the frame's segment, whose lengths are right. Not static, so that the verifier
+ * looks at it once, by itself, and not again for each way that leads here.
+ */
+__noinline __u64 syn_options(struct xdp_md *ctx)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct tcphdr *tcp = (void *)(long)ctx->data + IPV4_OFFSET + IPV4_BYTES;
+
+	if ((void *)(tcp + 1) > data_end)
+		return 0;
+	return parse_options(tcp + 1, (tcp->doff * 4 - TCP_BYTES) & 63, data_end);
+}
+
+/* Functions of their own keep what they spill off the stack of the caller. */
+static __noinline __u64 hash_of(const struct xdp_control *us, const struct syn_tuple *tuple)
+{
+	return tuple_hash(us->secret, tuple);
+}
+
+static __noinline __u32 cookie(const struct xdp_control *us, const struct syn_tuple *tuple,
+                               const struct syn_record *syn, __u32 ms)
+{
+	return cookie_isn(us->secret + BATON_KEY_BYTES, tuple,
+	                  cookie_bits(syn->mss, syn->scales, syn->flags), ms);
+}
+
+/* A SYN, flags and lengths right, for a virtual server that has no session of this client port. */
+static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
+                                  const struct place *place)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct segment segment;
+	__u64 options;
+	__u32 ms = clock_ms();
+	int age = seq_diff(ms, us->alive_at);
+
+	if (age > SYN_ALIVE_MS || age < -SYN_ALIVE_MS) {
+		count(XDP_DROP_NOT_ALIVE);
+		return XDP_DROP;
+	}
+	/* What is wrong with it, and what its payload is good for, the engine knows. */
+	if (!parse_segment((void *)(long)ctx->data, data_end, &segment) || segment.payload > 0 ||
+	    !verify_bare(&segment, data_end) || !(options = syn_options(ctx)))
+		return to_engine(ctx, place->worker, XDP_TO_ENGINE_SYN);
+
+	__u8 flags = offered_flags(options);
+	struct syn_tuple tuple = {
+		.client = BE32(segment.ip->saddr),
+		.virtual_addr = BE32(segment.ip->daddr),
+		.ports = (__u32)BE16(segment.tcp->source) << 16 | BE16(segment.tcp->dest),
+		.client_isn = segment.seq,
+	};
+	__u64 hash = hash_of(us, &tuple);
+	struct syn_record syn = {
+		.client = place->client,
+		.port_server = place->port_server,
+		.client_isn = segment.seq,
+		.server_isn = rfc6528_isn(hash, ms),
+		.ts_offset = (__u32)(hash >> 32),
+		.tsval = offered_tsval(options),
+		.mss = offered_mss(options),
+		.window = BE16(segment.tcp->window),
+		.scales = flags & IXP_WSCALE_OK
+		                  ? (__u8)(offered_window_shift(options) << 4 | us->window_shift)
+		                  : 0,
+		.flags = flags,
+	};
+	int longer = IPV4_OFFSET + IPV4_BYTES + TCP_BYTES + (int)answer_option_bytes(flags) -
+	             (int)(ctx->data_end - ctx->data);
+
+	__builtin_memcpy(syn.mac, segment.eth->h_source, ETH_ALEN);
+	/* Before anything is told or counted: only this can still fail. */
+	if (longer != 0 && bpf_xdp_adjust_tail(ctx, longer))
+		return to_engine(ctx, place->worker, XDP_TO_ENGINE_SYN);
+	if (tell(us, ctx, place->worker, &syn)) {
+		count(XDP_SYN_ANSWERED);
+	} else {
+		/* 0 would mean never; the line is everybody's, so it is written once in each ms. */
+		__u32 at = ms | (ms == 0);
+
+		if (us->cookie_at != at)
+			us->cookie_at = at;
+		syn.server_isn = cookie(us, &tuple, &syn, ms);
+		count(XDP_SYN_COOKIE);
+	}
+	if (!write_answer(ctx, us, &syn, ms))
+		return XDP_DROP;
+	return out_by(ctx, ctx->ingress_ifindex, us->redirect);
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Payload that comes before the node has confirmed: it goes in IXP, so that it can not meet a
+ * kernel without the socket. What Handoff.receive and NodeWriter.wrap of src/tcp do for a segment
+ * that needs no thought.
+ */
+#ifndef BATON_XDP_WRAP_H
+#define BATON_XDP_WRAP_H
+
+#include "cookie.h"
+#include "xdp-session.h"
+
+/* Behind what was handed over, a client can have sent at most the largest window that it was
+ * offered. */
+#define MOST_AHEAD 0xffff
+
+/* Whether a segment is new payload, and says nothing about the answer yet: all else is the
+ * engine's. */
+static __always_inline int can_wrap(const struct xdp_control *us,
+                                    const struct session_record *record,
+                                    const struct segment *segment)
+{
+	/* The MTU is what clients were offered and three headers: see `mss` in src/tcp/core.ts. */
+	__u32 most = us->mss + IPV4_BYTES + TCP_BYTES;
+
+	return (segment->flags & (TCP_ACK | TCP_SYN | TCP_FIN | TCP_RST)) == TCP_ACK &&
+	       segment->payload > 0 && segment->total <= most &&
+	       segment->seq - record->handed_to <= MOST_AHEAD &&
+	       segment->ack == record->server_isn + 1 &&
+	       checksum_fold64(sum_ipv4(segment->ip)) == 0 && !is_unfinished(segment);
+}
+
+/* The IXP header of a segment but for its tag, as NodeWriter.finishWrapped writes it. */
+static __always_inline void fill_ixp(struct ixp_hdr *ixp, const struct xdp_control *us,
+                                     const struct session_record *record, __u32 ms)
+{
+	ixp->version = BATON_VERSION;
+	ixp->type = IXP_SEGMENT;
+	ixp->length = IXP_LENGTH;
+	ixp->service = record->service;
+	ixp->session = BE32(record->nonce);
+	ixp->balancer = us->own;
+	ixp->confirm = BE32(record->handed_to);
+	ixp->mss = BE16(record->mss < LEAST_MSS ? LEAST_MSS : record->mss);
+	ixp->flags = record->flags & (IXP_WSCALE_OK | IXP_SACK_OK | IXP_TSTAMP_OK);
+	ixp->scales = record->scales;
+	ixp->tsval = BE32(record->tsval);
+	ixp->tsecr = BE32(record->ts_offset + ms);
+}
+
+struct ixp_words {
+	__u32 word[IXP_LENGTH / 4];
+};
+
+/*
+ * Puts IXP between the IPv4 and the TCP header: the frame grows at its front, and what is behind
+ * stays where it is. XDP_PASS: nothing was changed, the engine can have it.
+ */
+static __noinline int wrap(struct xdp_md *ctx, const struct xdp_control *us,
+                           struct session_record *record)
+{
+	struct segment segment;
+	union {
+		struct ixp_hdr header;
+		struct ixp_words words;
+	} ixp;
+
+	if (!parse_segment((void *)(long)ctx->data, (void *)(long)ctx->data_end, &segment) ||
+	    !can_wrap(us, record, &segment))
+		return XDP_PASS;
+
+	const struct xdp_node *node = node_of(record);
+	__u32 ms = clock_ms();
+
+	if (!node) {
+		count(XDP_DROP_UNRESOLVED);
+		return XDP_DROP;
+	}
+
+	struct session_key tuple = {
+		.client = segment.ip->saddr,
+		.virtual_addr = segment.ip->daddr,
+		.client_port = segment.tcp->source,
+		.virtual_port = segment.tcp->dest,
+	};
+	int padding = (int)(segment.total + IPV4_OFFSET) - (int)(ctx->data_end - ctx->data);
+
+	fill_ixp(&ixp.header, us, record, ms);
+	ixp.header.tag =
+		ixp_tag(us->key, &tuple, BE32(segment.seq), BE32(segment.ack), &ixp.header);
+	if ((padding != 0 && bpf_xdp_adjust_tail(ctx, padding)) ||
+	    bpf_xdp_adjust_head(ctx, -IXP_LENGTH))
+		return XDP_PASS;
+
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct iphdr *ip = (void *)((char *)eth + IPV4_OFFSET);
+	struct ixp_words *to = (void *)(ip + 1);
+
+	if ((void *)(to + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	write_macs(eth, node);
+	eth->h_proto = BE16(ETH_P_IP);
+	fill_ipv4(ip, tuple.client, tuple.virtual_addr, BATON_IPPROTO_IXP,
+	          (__u16)(segment.total + IXP_LENGTH));
+	*to = ixp.words;
+	record->last_seen = ms;
+	follow(record, &segment);
+	count(XDP_WRAPPED);
+	return to_node(ctx, node);
+}
+
+#endif

@@ -1,0 +1,295 @@
+/** The XDP program and sessions that were handed over: forwarded, followed, or given to the engine. */
+import t from 'tap';
+import { native } from '../../src/base/native.js';
+import { CONTROL } from '../../src/datapath/xdp-layout.js';
+import { hostU32 } from '../../src/node/shim.js';
+import { SessionAction } from '../../src/tcp/session-record.js';
+import { SessionFlag } from '../../src/tcp/session-table.js';
+import { addressNumber, build, type TcpSpec } from '../support/packet.js';
+import { parse } from '../support/packet-parse.js';
+import { insideNamespace, run } from './namespace.js';
+import {
+  CLIENT,
+  CLIENT_ISN,
+  clock,
+  Fast,
+  LO,
+  NODE,
+  onward,
+  SERVER_ISN,
+  segment,
+  syn,
+  unfinished,
+  Verdict,
+} from './xdp-fixture.js';
+
+const { drop, tx, redirect } = Verdict;
+const FIRST = (CLIENT_ISN + 1) >>> 0;
+const ANSWER = SERVER_ISN + 1;
+const plain = { flags: 'A', seq: FIRST, ack: ANSWER };
+const MAX_ADVANCE = 1 << 24;
+const LIMIT_PROBES = 64;
+
+const forward = SessionAction.forward;
+
+if (insideNamespace(import.meta.url)) {
+  t.test('a segment goes to the node with nothing changed but its MAC addresses', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    const slot = fast.session();
+    const table = fast.tables[0]!;
+    for (const [tcp, text] of [
+      [plain, ''],
+      [{ ...plain, options: { timestamps: [7, 8] } }, 'x'.repeat(1000)],
+      [{ ...plain, flags: 'PAEC', urgent: 5 }, 'text'],
+      [{ ...plain, flags: '' }, ''],
+      [{ ...plain, checksum: 0x1234 }, 'the node finds a wrong checksum'],
+    ] as const) {
+      const frame = build(segment(tcp, text, { ip: { tos: 3, ttl: 9, id: 77 }, trailer: new Uint8Array(6) }));
+      const outcome = fast.run(frame);
+      t.match(outcome, { verdict: tx, counters: ['forwarded'] });
+      t.strictSame([...outcome.frame], [...onward(frame)]);
+    }
+    t.equal(table.packets(slot), 5);
+    t.ok(clock() - table.lastSeen(slot) < 5000, 'seen now');
+  });
+
+  t.test('bytes are counted as frames are long', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.session();
+    const names = ['forwarded', 'forwarded_bytes'];
+    const frame = build(segment(plain, 'text', { trailer: new Uint8Array(2) }));
+    fast.object.testRunXdp('baton_xdp', frame);
+    t.strictSame([...fast.object.mapSums('counters', names.length)], [1, frame.length]);
+  });
+
+  t.test('by another interface', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.session();
+    run('ip', 'link', 'add', 'inner', 'type', 'veth', 'peer', 'name', 'other');
+    const inner = native().interfaceInfo('inner')?.index ?? 0;
+    fast.node(NODE.index, { mac: NODE.mac, interface: inner });
+    t.match(fast.run(segment(plain)), { verdict: drop, counters: ['forwarded', 'drop_no_port'] });
+    fast.object.mapUpdate('ports', hostU32(inner), hostU32(inner));
+    const frame = build(segment(plain));
+    const outcome = fast.run(frame);
+    t.match(outcome, { verdict: redirect, counters: ['forwarded'] });
+    t.strictSame([...outcome.frame], [...onward(frame)]);
+  });
+
+  t.test('where XDP_TX is not to be relied on', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.session();
+    fast.node(NODE.index, { mac: NODE.mac, interface: LO, redirect: true });
+    t.match(fast.run(segment(plain)), { verdict: drop, counters: ['forwarded', 'drop_no_port'] });
+    fast.object.mapUpdate('ports', hostU32(LO), hostU32(LO));
+    t.match(fast.run(segment(plain)), { verdict: redirect, counters: ['forwarded'] });
+    fast.control.setUint8(CONTROL.redirect, 1);
+    fast.node(NODE.index, { mac: NODE.mac, interface: LO });
+    t.match(fast.run(segment(plain)), { verdict: tx }, 'each node says it for itself');
+    fast.engine(true);
+    const answer = fast.run(syn({ tcp: { sourcePort: 7 } }));
+    t.match(answer, { verdict: redirect, counters: ['syn_answered'] }, 'the answer to a SYN');
+    t.strictSame(parse(answer.frame).problems, []);
+  });
+
+  t.test('a node that is not resolved, or is none', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const slot = fast.session();
+    fast.node(NODE.index, { mac: NODE.mac, interface: 0 });
+    t.match(fast.run(segment(plain)), { verdict: drop, counters: ['drop_unresolved'] });
+    fast.tables[0]!.setNode(slot, 0xffff);
+    t.match(fast.run(segment(plain)), { verdict: drop, counters: ['drop_unresolved'] });
+    t.equal(fast.tables[0]!.packets(slot), 2, 'the client is followed all the same');
+  });
+
+  t.test('what needs thought goes to the engine', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const slot = fast.session();
+    const cases: [string, TcpSpec, string][] = [
+      ['SYN', { flags: 'S' }, 'to_engine_syn'],
+      ['SYN/ACK', { ...plain, flags: 'SA' }, 'to_engine_syn'],
+      ['FIN', { ...plain, flags: 'FA' }, 'to_engine_fin'],
+      ['RST', { ...plain, flags: 'R' }, 'to_engine_rst'],
+      ['FIN and RST', { ...plain, flags: 'FR' }, 'to_engine_fin'],
+    ];
+    for (const [name, tcp, counter] of cases) {
+      const frame = build(segment(tcp));
+      const outcome = fast.run(frame);
+      t.match(outcome, { verdict: redirect, counters: [counter] }, name);
+      t.strictSame([...outcome.frame], [...frame]);
+    }
+    const partial = fast.run(unfinished(segment(plain, 'text')));
+    t.match(partial, { verdict: redirect, counters: ['to_engine_checksum'] });
+    fast.setAction(slot, 0);
+    for (const flags of ['A', 'S', 'F', 'R', '']) {
+      t.match(fast.run(segment({ ...plain, flags })), { verdict: redirect, counters: ['to_engine_state'] });
+    }
+    t.equal(fast.tables[0]!.packets(slot), 0, 'none of which it counted');
+    t.equal(fast.tables[0]!.lastSeen(slot), 1);
+  });
+
+  t.test('payload that the engine watches', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    fast.session(forward | SessionAction.payloadUp);
+    t.match(fast.run(segment(plain)), { verdict: tx, counters: ['forwarded'] });
+    t.match(fast.run(segment(plain, 'x')), { verdict: redirect, counters: ['payload_up'] });
+    fast.engine(false);
+    const alone = ['engine_absent', 'forwarded', 'forwarded_alone'];
+    const outcome = fast.run(segment(plain, 'x'));
+    t.match({ ...outcome, counters: outcome.counters.sort() }, { verdict: tx, counters: alone });
+  });
+
+  t.test('without an engine sessions go on, to their end', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    const slot = fast.session();
+    const table = fast.tables[0]!;
+    const alone = (tcp: TcpSpec, text = ''): void => {
+      const frame = build(segment(tcp, text));
+      const outcome = fast.run(frame);
+      t.equal(outcome.verdict, tx, String(tcp.flags));
+      t.strictSame(outcome.counters.sort(), ['engine_absent', 'forwarded', 'forwarded_alone']);
+      t.strictSame([...outcome.frame], [...onward(frame)]);
+    };
+    t.match(fast.run(segment(plain, 'ten bytes.')), { verdict: tx, counters: ['forwarded'] });
+    alone({ ...plain, flags: 'FA', seq: FIRST + 11 });
+    t.equal(table.flags(slot), 0, 'a FIN beyond a gap does not count yet');
+    alone({ ...plain, flags: 'FA', seq: (FIRST + 4) >>> 0 }, 'tes.!!!');
+    t.equal(table.flags(slot), SessionFlag.clientFin, 'one that joins does');
+    t.equal(table.receiveNext(slot), (FIRST + 12) >>> 0);
+    table.setLastSeen(slot, 5);
+    alone({ flags: 'R', seq: table.receiveNext(slot) });
+    t.equal(table.lastSeen(slot), 5, 'an RST keeps nothing alive');
+    t.equal(table.packets(slot), 4);
+    for (const flags of ['S', 'SA', 'FR']) {
+      const outcome = fast.run(segment({ ...plain, flags }));
+      t.match(outcome, { verdict: drop, counters: ['engine_absent'] }, flags);
+    }
+    const partial = fast.run(unfinished(segment({ ...plain, flags: 'FA' })));
+    t.match(partial, { verdict: drop, counters: ['engine_absent'] });
+    fast.setAction(slot, 0);
+    t.match(fast.run(segment(plain)), { verdict: drop, counters: ['engine_absent'] });
+  });
+
+  t.test('how far the client has got', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    const table = fast.tables[0]!;
+    /** [what, segment, text, receive_next and client_ack afterwards, from the first numbers on] */
+    const steps: [string, TcpSpec, string, number, number][] = [
+      ['payload', plain, 'abc', 3, 0],
+      ['the same again', plain, 'abc', 3, 0],
+      ['behind a gap', { ...plain, seq: FIRST + 10 }, 'abc', 13, 0],
+      ['older', { ...plain, seq: FIRST + 5 }, 'a', 13, 0],
+      ['an acknowledgement', { ...plain, seq: FIRST + 13, ack: ANSWER + 100 }, '', 13, 100],
+      ['an older one', { ...plain, seq: FIRST + 13, ack: ANSWER + 50 }, '', 13, 100],
+      [
+        'one step of the largest',
+        { ...plain, seq: FIRST + 13, ack: ANSWER + 100 + MAX_ADVANCE },
+        '',
+        13,
+        100 + MAX_ADVANCE,
+      ],
+      [
+        'one more than that',
+        { ...plain, seq: FIRST + 14, ack: ANSWER + 101 + 2 * MAX_ADVANCE },
+        'a',
+        13,
+        100 + MAX_ADVANCE,
+      ],
+      ['far behind', { ...plain, seq: FIRST + 14, ack: ANSWER + 99 }, 'a', 13, 100 + MAX_ADVANCE],
+      [
+        'payload too far ahead',
+        { ...plain, seq: FIRST + 13 + MAX_ADVANCE - 1, ack: ANSWER + 100 },
+        'a',
+        13,
+        100 + MAX_ADVANCE,
+      ],
+      [
+        'just near enough',
+        { ...plain, seq: FIRST + 13 + MAX_ADVANCE - 2, ack: ANSWER + 100 },
+        'a',
+        12 + MAX_ADVANCE,
+        100 + MAX_ADVANCE,
+      ],
+      [
+        'no ACK flag',
+        { ...plain, flags: 'P', seq: FIRST + 12 + MAX_ADVANCE },
+        'a',
+        12 + MAX_ADVANCE,
+        100 + MAX_ADVANCE,
+      ],
+    ];
+    const slot = fast.session();
+    for (const [name, tcp, text, next, acked] of steps) {
+      const spec = segment({ ...tcp, seq: (tcp.seq ?? 0) >>> 0, ack: (tcp.ack ?? 0) >>> 0 }, text);
+      t.match(fast.run(spec), { verdict: tx, counters: ['forwarded'] }, name);
+      t.equal(table.receiveNext(slot), (FIRST + next) >>> 0, `${name}: next`);
+      t.equal(table.clientAck(slot), (ANSWER + acked) >>> 0, `${name}: acknowledged`);
+    }
+  });
+
+  t.test('sessions of all workers are found, however they lie', async (t) => {
+    const workers = 3;
+    const fast = new Fast({ workers, capacity: 256 });
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const client = addressNumber(CLIENT.address);
+    const inside: { port: number; worker: number; slot: number }[] = [];
+    for (let port = 1; port <= 600; port++) {
+      const worker = fast.workerOf(client, (port << 16) >>> 0);
+      const slot = fast.insert(client, (port << 16) >>> 0);
+      if (slot >= 0) inside.push({ port, worker, slot });
+    }
+    t.ok(inside.length > 500, `${inside.length} sessions`);
+    for (const removed of inside.splice(0, 200)) {
+      fast.tables[removed.worker]!.remove(removed.slot);
+      const outcome = fast.run(segment({ ...plain, sourcePort: removed.port }));
+      if (outcome.counters[0] !== 'to_engine_unknown') t.fail(`port ${removed.port} was removed`);
+    }
+    for (const { port, worker, slot } of inside) {
+      const outcome = fast.run(segment({ ...plain, sourcePort: port }));
+      if (outcome.verdict !== tx || fast.tables[worker]!.packets(slot) !== 1)
+        t.fail(`port ${port} is not found`);
+    }
+    t.match(fast.run(segment({ ...plain, sourcePort: 700 })), { counters: ['to_engine_unknown'] });
+  });
+
+  t.test('a look-up ends', async (t) => {
+    const fast = new Fast({ capacity: 256 });
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    fast.session();
+    const words = new Uint32Array(fast.object.mapMemory('session_index'), 0, fast.indexWords);
+    const home = fast.hashOf(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0) % words.length;
+    const word = words[home]!;
+    const other = word ^ 0x5500_0000;
+    /** So many words of other sessions before ours. */
+    const behind = (count: number): void => {
+      words.fill(0);
+      for (let i = 0; i < count; i++) words[(home + i) % words.length] = other;
+      words[(home + count) % words.length] = word;
+    };
+    behind(LIMIT_PROBES - 1);
+    t.match(fast.run(segment(plain)), { verdict: tx, counters: ['forwarded'] });
+    behind(LIMIT_PROBES);
+    t.strictSame(fast.run(segment(plain)).counters.sort(), ['index_limit', 'to_engine_unknown']);
+    words.fill(0);
+    for (const wrong of [word & 0xff00_0000, (word & 0xff00_0000) | 0x00ff_ffff, word + 1]) {
+      words[home] = wrong;
+      t.match(fast.run(segment(plain)), { counters: ['to_engine_unknown'] }, 'a word that leads nowhere');
+    }
+    words[(home + 1) % words.length] = word;
+    t.match(fast.run(segment(plain)), { verdict: tx }, 'the next one is looked at, too');
+  });
+}

@@ -1,0 +1,125 @@
+/** kernel-shim/session.h and its counterparts in TypeScript: the same offsets, sizes, numbers and hashes. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import * as layout from '../../src/datapath/xdp-layout.js';
+import {
+  SESSION_RECORD,
+  SESSION_RECORD_BYTES,
+  SessionAction,
+  sessionHash,
+  sessionWorker,
+} from '../../src/tcp/session-record.js';
+import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
+import { SYN_RECORD, SYN_RECORD_WORDS } from '../../src/tcp/syn-record.js';
+import { IxpFlag } from '../../src/wire/ixp.js';
+import { project } from './shim-fixture.js';
+import { SYN_ALIVE_MS, SYN_RECORD as SYN_BYTES, SYN_RECORD_BYTES } from './xdp-fixture.js';
+
+const HASHES = 64;
+
+/** Values of C expressions over kernel-shim/session.h. */
+function evaluate(expressions: readonly string[]): number[] {
+  const folder = mkdtempSync(join(tmpdir(), 'baton-layout-'));
+  try {
+    const lines = expressions.map((each) => `printf("%llu\\n", (unsigned long long)(${each}));`);
+    const source = ['#include <stddef.h>', '#include <stdio.h>', '#include "session.h"', 'int main(void) {'];
+    writeFileSync(join(folder, 'values.c'), [...source, ...lines, 'return 0; }'].join('\n'));
+    const include = `-I${join(project, 'kernel-shim')}`;
+    execFileSync('gcc', [
+      '-Wall',
+      '-Werror',
+      include,
+      '-o',
+      join(folder, 'values'),
+      join(folder, 'values.c'),
+    ]);
+    return execFileSync(join(folder, 'values'), { encoding: 'utf8' }).trim().split('\n').map(Number);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function check(test: Test, pairs: readonly (readonly [expression: string, value: number])[]): void {
+  const values = evaluate(pairs.map(([expression]) => expression));
+  test.equal(values.length, pairs.length);
+  pairs.forEach(([expression, value], index) => {
+    test.equal(value, values[index], expression);
+  });
+}
+
+/** Every field of an object of offsets: `portServer` is `port_server` in C. */
+function offsets(struct: string, fields: Readonly<Record<string, number>>): [string, number][] {
+  return Object.entries(fields).map(([field, offset]) => {
+    const name = field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    return [`offsetof(struct ${struct}, ${name})`, offset];
+  });
+}
+
+t.test('session_record', async (t) => {
+  check(t, [
+    ...offsets('session_record', SESSION_RECORD),
+    ['sizeof(struct session_record)', SESSION_RECORD_BYTES],
+    ['SESSION_FREE', SessionState.free],
+    ['SESSION_PASSING', SessionState.passing],
+    ['SESSION_LINGERING', SessionState.lingering],
+    ['SESSION_CLIENT_FIN', SessionFlag.clientFin],
+    ['IXP_WSCALE_OK', SessionFlag.windowScaleOk],
+    ['IXP_SACK_OK', SessionFlag.sackOk],
+    ['IXP_TSTAMP_OK', SessionFlag.timestampsOk],
+    ['IXP_WSCALE_OK', IxpFlag.windowScaleOk],
+    ['ACTION_FORWARD', SessionAction.forward],
+    ['ACTION_PAYLOAD_UP', SessionAction.payloadUp],
+    ['ACTION_WRAP', SessionAction.wrap],
+  ]);
+  t.equal(Object.keys(SESSION_RECORD).length, 22, 'every field');
+});
+
+t.test('what else is shared', async (t) => {
+  check(t, [
+    ...offsets('xdp_control', layout.CONTROL),
+    ['sizeof(struct xdp_control)', layout.CONTROL_BYTES],
+    ...offsets('xdp_node', layout.NODE),
+    ['sizeof(struct xdp_node)', layout.NODE_BYTES],
+    ['sizeof(struct index_line)', layout.INDEX_LINE_WORDS * 4],
+    ['INDEX_LINE_WORDS', layout.INDEX_LINE_WORDS],
+    ['SHARED_LAYOUT', layout.SHARED_LAYOUT],
+    ['MAX_WORKERS', layout.MAX_WORKERS],
+    ['MAX_QUEUES', layout.MAX_QUEUES],
+    ['SYN_ALIVE_MS', SYN_ALIVE_MS],
+  ]);
+});
+
+t.test('syn_record', async (t) => {
+  const { mssAndWindow, scalesFlagsAndMac, mac, ...wholes } = SYN_RECORD;
+  const bytes = Object.fromEntries(Object.entries(wholes).map(([name, word]) => [name, word * 4]));
+  check(t, [
+    ...offsets('syn_record', bytes),
+    ['offsetof(struct syn_record, mss)', mssAndWindow * 4],
+    ['offsetof(struct syn_record, window)', mssAndWindow * 4 + 2],
+    ['offsetof(struct syn_record, scales)', scalesFlagsAndMac * 4],
+    ['offsetof(struct syn_record, flags)', scalesFlagsAndMac * 4 + 1],
+    ['offsetof(struct syn_record, mac)', scalesFlagsAndMac * 4 + 2],
+    ['offsetof(struct syn_record, mac[2])', mac * 4],
+    ['sizeof(struct syn_record)', SYN_RECORD_WORDS * 4],
+    ...offsets('syn_record', SYN_BYTES),
+    ['sizeof(struct syn_record)', SYN_RECORD_BYTES],
+  ]);
+});
+
+t.test('hash and worker', async (t) => {
+  const pairs: [string, number][] = [];
+  for (let i = 0; i < HASHES; i++) {
+    const [client, port, clientSeed, portSeed] = [0x9e37_79b9, 0x85eb_ca6b, 0xc2b2_ae35, 0x27d4_eb2f].map(
+      (factor) => Math.imul(i * 7919 + 1, factor) >>> 0,
+    ) as [number, number, number, number];
+    const hash = sessionHash(client, port, clientSeed, portSeed);
+    pairs.push([`session_hash(${client}u, ${port}u, ${clientSeed}u, ${portSeed}u)`, hash]);
+    for (const workers of [1, 3, 8]) {
+      pairs.push([`session_worker(${hash}u, ${workers})`, sessionWorker(hash, workers)]);
+    }
+  }
+  check(t, pairs);
+});

@@ -1,0 +1,93 @@
+/**
+ * The XDP program on real interfaces, native and generic, between a client's kernel and a node's: the kernel there
+ * takes its SYN/ACK, and the segments that it forwards arrive.
+ */
+import type { ChildProcess } from 'node:child_process';
+import t, { type Test } from 'tap';
+import { native, type XdpMode } from '../../src/base/native.js';
+import { CONTROL } from '../../src/datapath/xdp-layout.js';
+import { hostU32 } from '../../src/node/shim.js';
+import { addressNumber } from '../support/packet.js';
+import { insideNamespace, Peer, run, until } from './namespace.js';
+import { BALANCER, CLIENT, clock, Fast, NODE, PORTS, VIRTUAL, XDP_COUNTERS } from './xdp-fixture.js';
+
+/** Connects, says from which port, and goes on to write. */
+const CLIENT_PROGRAM = `
+const socket = require('node:net').connect(${PORTS[0]}, '${VIRTUAL}');
+socket.on('connect', () => console.log('port', socket.localPort));
+socket.on('error', (error) => console.log(error.code));
+setInterval(() => socket.readyState === 'open' && socket.write('x'.repeat(100)), 100);
+`;
+const SYSCTLS = ['tcp_timestamps', 'tcp_sack', 'tcp_window_scaling'];
+
+/** A counter of /proc/net/snmp in a peer. */
+function tcpCounter(peer: Peer, name: string): number {
+  const [names = '', values = ''] = peer.run('grep', '^Tcp:', '/proc/net/snmp').split('\n');
+  return Number(values.split(' ')[names.split(' ').indexOf(name)]);
+}
+
+if (insideNamespace(import.meta.url)) {
+  const client = await Peer.make('e0', `${CLIENT.address}/24`, CLIENT.mac);
+  const node = await Peer.make('e1', `${VIRTUAL}/24`, NODE.mac);
+  t.teardown(() => {
+    client.stop();
+    node.stop();
+  });
+  run('ip', 'link', 'set', 'e0', 'address', BALANCER.mac);
+  client.run('ip', 'neigh', 'replace', VIRTUAL, 'lladdr', BALANCER.mac, 'dev', 'eth0');
+  // The far ends poll: else a veth takes no frames that a program sends.
+  for (const peer of [client, node]) peer.run('ethtool', '-K', 'eth0', 'gro', 'on');
+  const e0 = native().interfaceInfo('e0')?.index ?? 0;
+  const e1 = native().interfaceInfo('e1')?.index ?? 0;
+
+  const converse = async (test: Test, mode: XdpMode, options: boolean): Promise<void> => {
+    const fast = new Fast();
+    for (const name of SYSCTLS) client.run('sysctl', '-qw', `net.ipv4.${name}=${options ? 1 : 0}`);
+    client.run('ethtool', '-K', 'eth0', 'tx', 'on');
+    fast.alive(clock());
+    fast.node(NODE.index, { mac: NODE.mac, interface: e1 });
+    for (const index of [e0, e1]) fast.object.mapUpdate('ports', hostU32(index), hostU32(index));
+    // XDP_TX of a veth is stuck unless its peer has an XDP program.
+    fast.control.setUint8(CONTROL.redirect, mode === 'native' ? 1 : 0);
+    native().attachXdp(e0, fast.object.programFd('baton_xdp'), mode);
+    let program: ChildProcess | undefined;
+    try {
+      let said = '';
+      program = client.script(CLIENT_PROGRAM);
+      program.stdout?.on('data', (part: Buffer) => {
+        said += part.toString();
+      });
+      await until('the client is connected', () => said !== '');
+      const port = Number(/^port (\d+)$/m.exec(said)?.[1]);
+      test.ok(port > 0, `its kernel took the SYN/ACK: ${said.trim()}`);
+      test.equal(sum(fast, 'syn_cookie'), 1);
+
+      fast.insert(addressNumber(CLIENT.address), (port << 16) >>> 0);
+      const resets = tcpCounter(node, 'OutRsts');
+      const absent = sum(fast, 'engine_absent');
+      await until('a segment whose checksum is left to hardware', () => sum(fast, 'engine_absent') > absent);
+      test.equal(sum(fast, 'forwarded'), 0, 'is not forwarded');
+      client.run('ethtool', '-K', 'eth0', 'tx', 'off');
+      await until('one whose checksum is finished is', () => sum(fast, 'forwarded') > 0);
+      await until('the node gets it, and knows nothing of it', () => tcpCounter(node, 'OutRsts') > resets);
+      test.equal(sum(fast, 'drop_no_port') + sum(fast, 'drop_unresolved'), 0);
+    } finally {
+      program?.kill('SIGKILL');
+      native().detachXdp(e0, mode);
+      fast.close();
+    }
+  };
+
+  for (const mode of ['native', 'generic'] as const) {
+    for (const options of [true, false]) {
+      t.test(`${mode}, a client with ${options ? 'all' : 'no'} options`, (test) =>
+        converse(test, mode, options),
+      );
+    }
+  }
+}
+
+/** The value of one of the program's counters. */
+function sum(fast: Fast, name: string): number {
+  return fast.object.mapSums('counters', XDP_COUNTERS.length)[XDP_COUNTERS.indexOf(name)]!;
+}

@@ -1,0 +1,312 @@
+/** The XDP program and SYNs: its answers are the engine's, byte for byte, and so is what it says of them. */
+import fc from 'fast-check';
+import t from 'tap';
+import { CONTROL } from '../../src/datapath/xdp-layout.js';
+import { SessionAction } from '../../src/tcp/session-record.js';
+import { addressNumber, build, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
+import { parse } from '../support/packet-parse.js';
+import { referenceSipHash } from '../support/siphash.js';
+import { insideNamespace } from './namespace.js';
+import {
+  CLIENT,
+  clock,
+  Fast,
+  type Outcome,
+  PORTS,
+  SECRET,
+  SERVER_ISN,
+  SYN_ALIVE_MS,
+  type SynRecord,
+  segment,
+  syn,
+  tagged,
+  unfinished,
+  Verdict,
+  VIRTUAL,
+} from './xdp-fixture.js';
+import { Twin } from './xdp-twin.js';
+
+const { drop, redirect, tx } = Verdict;
+const RUNS = 400;
+
+function words(...values: number[]): Uint8Array {
+  const bytes = new Uint8Array(values.length * 4);
+  values.forEach((value, index) => {
+    new DataView(bytes.buffer).setUint32(index * 4, value >>> 0);
+  });
+  return bytes;
+}
+
+/** The low half of the hash of a connection is that of its sequence numbers, the high half of its timestamps. */
+function tupleHash(sourcePort: number, destinationPort: number): { low: number; high: number } {
+  const ports = ((sourcePort << 16) | destinationPort) >>> 0;
+  const message = words(addressNumber(CLIENT.address), addressNumber(VIRTUAL), ports, 0);
+  const hash = referenceSipHash(SECRET.subarray(0, 16), message);
+  return { low: Number(hash & 0xffff_ffffn), high: Number(hash >> 32n) };
+}
+
+/** The ms in which the program made this initial sequence number, between two times. */
+function msOf(serverIsn: number, low: number, from: number, to: number): number {
+  for (let ms = from; ms <= to; ms++) if ((low + 250 * ms) >>> 0 === serverIsn) return ms;
+  return -1;
+}
+
+const OPTIONS: readonly (readonly [string, TcpOptionsSpec])[] = [
+  ['none', {}],
+  ['MSS', { mss: 1460 }],
+  ['a scale', { windowScale: 7 }],
+  ['a scale beyond the largest', { windowScale: 200 }],
+  ['SACK', { sackPermitted: true }],
+  ['timestamps', { timestamps: [0x8000_0001, 0] }],
+  ['SACK and a scale', { sackPermitted: true, windowScale: 0 }],
+  ['timestamps and a scale', { timestamps: [1, 2], windowScale: 14 }],
+  ['timestamps and SACK', { timestamps: [0, 0], sackPermitted: true }],
+  ['as Linux', { mss: 1460, sackPermitted: true, timestamps: [0x1234_5678, 0], windowScale: 7 }],
+  ['an MSS of 0', { mss: 0, windowScale: 1 }],
+  ['an MSS of 65535', { mss: 65_535 }],
+  ['unknown ones', { raw: Uint8Array.of(34, 6, 1, 2, 3, 4, 253, 2, 2, 4, 5, 180) }],
+];
+/** Options well and badly formed. */
+const option = fc.oneof(
+  fc.constantFrom(
+    [1],
+    [1, 1],
+    [4, 2],
+    [3, 3, 7],
+    [3, 3, 15],
+    [2, 4, 5, 180],
+    [8, 10, 1, 2, 3, 4, 5, 6, 7, 8],
+    [0],
+  ),
+  fc.constantFrom(
+    [2, 3, 1],
+    [3, 4, 1, 1],
+    [8, 9, 1, 1, 1, 1, 1, 1, 1],
+    [4, 3, 1],
+    [5, 0],
+    [5, 1],
+    [34, 40],
+    [254],
+  ),
+  fc.array(fc.integer({ min: 0, max: 255 }), { minLength: 1, maxLength: 8 }),
+);
+const anyOptions = fc.array(option, { maxLength: 10 }).map((list) => {
+  const bytes = list.flat().slice(0, 40);
+  while (bytes.length % 4 !== 0) bytes.push(1);
+  return Uint8Array.from(bytes);
+});
+
+if (insideNamespace(import.meta.url)) {
+  /** A SYN from a port that was not used before, to the program and to the engine at the same ms. */
+  const compare = (
+    fast: Fast,
+    twin: Twin,
+    spec: PacketSpec,
+  ): { outcome: Outcome; record: SynRecord | undefined; expected: Uint8Array | undefined; now: number } => {
+    const from = clock();
+    const outcome = fast.run(spec);
+    const to = clock();
+    const [record, ...more] = fast.told();
+    if (more.length > 0) throw new Error('told twice');
+    let now = to;
+    if (record !== undefined) {
+      const { low } = tupleHash(spec.tcp?.sourcePort ?? 0, spec.tcp?.destinationPort ?? 0);
+      now = msOf(record.serverIsn, low, from, to);
+      if (now < 0) throw new Error('the initial sequence number is not of RFC 6528');
+    }
+    const [expected] = twin.receive(spec, now);
+    return { outcome, record, expected, now };
+  };
+  /** What the engine has written down of the same SYN. */
+  const written = (twin: Twin, spec: PacketSpec): SynRecord | undefined => {
+    const { table } = twin;
+    const server = PORTS.indexOf((spec.tcp?.destinationPort ?? 0) as (typeof PORTS)[number]);
+    const portServer = (((spec.tcp?.sourcePort ?? 0) << 16) | server) >>> 0;
+    const slot = table.find(addressNumber(CLIENT.address), portServer);
+    if (slot < 0) return undefined;
+    return {
+      client: table.client(slot),
+      portServer: table.portServer(slot),
+      clientIsn: table.clientIsn(slot),
+      serverIsn: table.serverIsn(slot),
+      tsOffset: table.tsOffset(slot),
+      tsval: table.tsval(slot),
+      mss: table.mss(slot),
+      window: table.window(slot),
+      scales: table.scales(slot),
+      flags: table.flags(slot),
+      mac: CLIENT.mac.replaceAll(':', ''),
+    };
+  };
+  let port = 20_000;
+
+  t.test('answers are those of the engine', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const twin = new Twin();
+    for (const [name, options] of OPTIONS) {
+      for (const change of [
+        {},
+        { trailer: new Uint8Array(20) },
+        { ip: { tos: 0xb8, ttl: 1, id: 99, dontFragment: false } },
+      ]) {
+        const destinationPort = PORTS[port % 2]!;
+        const spec = syn({ ...change, tcp: { sourcePort: port++, destinationPort, options, urgent: 9 } });
+        const { outcome, record, expected } = compare(fast, twin, spec);
+        t.match(outcome, { verdict: tx, counters: ['syn_answered'] }, name);
+        t.strictSame([...outcome.frame], [...(expected ?? [])], `${name}: the frame`);
+        t.strictSame(parse(outcome.frame).problems, [], `${name}: faultless`);
+        t.strictSame(record, written(twin, spec), `${name}: what is told`);
+        t.equal(record?.tsOffset, tupleHash(port - 1, destinationPort).high);
+      }
+    }
+  });
+
+  t.test('flags beside SYN', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const twin = new Twin();
+    for (const flags of ['SEC', 'SP', 'SU', 'SPUEC']) {
+      const spec = syn({ tcp: { sourcePort: port++, flags } });
+      const { outcome, expected } = compare(fast, twin, spec);
+      t.match(outcome, { verdict: tx, counters: ['syn_answered'] }, flags);
+      t.strictSame([...outcome.frame], [...(expected ?? [])], flags);
+    }
+    for (const flags of ['SA', 'SF', 'SR']) {
+      const spec = syn({ tcp: { sourcePort: port++, flags } });
+      t.match(fast.run(spec), { verdict: redirect, counters: ['to_engine_unknown'] }, flags);
+    }
+  });
+
+  t.test('a checksum left to hardware, a priority', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const plain = syn({ tcp: { options: { mss: 1460, windowScale: 7 } } });
+    const answer = fast.run(unfinished(plain));
+    t.match(answer, { verdict: tx, counters: ['syn_answered'] });
+    t.strictSame(parse(answer.frame).problems, [], 'that of the answer is finished');
+    t.match(fast.run(tagged(build(plain), 0xe000)), { verdict: tx, counters: ['syn_answered'] });
+  });
+
+  t.test('what the engine has to look at comes to it unchanged', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const options = { mss: 1460, windowScale: 7 };
+    const cases: [string, PacketSpec][] = [
+      ['payload', syn({ payload: 'early' })],
+      ['a wrong TCP checksum', syn({ tcp: { options, checksum: 0x1234 } })],
+      ['a wrong IPv4 checksum', syn({ tcp: { options }, ip: { checksum: 0x1234 } })],
+      ['an option without its length', syn({ tcp: { options: { raw: Uint8Array.of(1, 1, 1, 2) } } })],
+      ['an option of length 0', syn({ tcp: { options: { raw: Uint8Array.of(2, 0, 1, 1) } } })],
+      ['an option beyond the header', syn({ tcp: { options: { raw: Uint8Array.of(1, 2, 4, 5) } } })],
+    ];
+    for (const [name, spec] of cases) {
+      const frame = build(spec);
+      const outcome = fast.run(frame);
+      t.match(outcome, { verdict: redirect, counters: ['to_engine_syn'] }, name);
+      t.strictSame([...outcome.frame], [...frame], name);
+    }
+    t.strictSame(fast.told(), []);
+    t.equal(fast.control.getUint32(CONTROL.cookieAt, true), 0);
+  });
+
+  t.test('a SYN of a session is not answered', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const slot = fast.session(0);
+    t.match(fast.run(syn()), { verdict: redirect, counters: ['to_engine_state'] });
+    fast.setAction(slot, SessionAction.forward);
+    t.match(fast.run(syn()), { verdict: redirect, counters: ['to_engine_syn'] });
+  });
+
+  t.test('any options', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    const twin = new Twin();
+    let answered = 0;
+    fc.assert(
+      fc.property(anyOptions, fc.integer({ min: 0, max: 12 }), (raw, padding) => {
+        fast.engine(true);
+        const spec = syn({
+          tcp: { sourcePort: port++, destinationPort: PORTS[0], options: { raw } },
+          trailer: new Uint8Array(padding).fill(0x55),
+        });
+        let result: ReturnType<typeof compare> | undefined;
+        const counted = twin.counted(['syn', 'drop_malformed_tcp'], () => {
+          result = compare(fast, twin, spec);
+        });
+        const { outcome, record, expected } = result!;
+        if (counted[0] === 'drop_malformed_tcp') return outcome.counters[0] === 'to_engine_syn';
+        answered++;
+        return (
+          counted[0] === 'syn' &&
+          outcome.counters[0] === 'syn_answered' &&
+          expected !== undefined &&
+          Buffer.compare(outcome.frame, expected) === 0 &&
+          JSON.stringify(record) === JSON.stringify(written(twin, spec))
+        );
+      }),
+      { numRuns: RUNS },
+    );
+    t.ok(answered > RUNS / 10 && answered < RUNS, `${answered} of ${RUNS} answered`);
+  });
+
+  t.test('when nobody reads what is told, cookies', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    let told = 0;
+    for (let i = 0; i < 200; i++) {
+      const outcome = fast.run(syn({ tcp: { sourcePort: 1000 + i } }));
+      t.equal(outcome.verdict, tx);
+      if (outcome.counters[0] === 'syn_answered') told++;
+    }
+    t.ok(told > 50 && told < 200, `${told} were told`);
+    const records = fast.told();
+    t.strictSame(
+      records.map(({ portServer }) => portServer >>> 16),
+      Array.from({ length: told }, (_, index) => 1000 + index),
+    );
+    t.match(fast.run(syn()), { counters: ['syn_answered'] }, 'room again');
+  });
+
+  t.test('when no engine has run for long, no answer', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    const slack = 5000;
+    fast.alive(clock() - SYN_ALIVE_MS + slack);
+    t.match(fast.run(syn()), { verdict: tx, counters: ['syn_cookie'] });
+    fast.alive(clock() - SYN_ALIVE_MS - slack);
+    t.match(fast.run(syn()), { verdict: drop, counters: ['drop_not_alive'] });
+    fast.alive(clock() + SYN_ALIVE_MS + slack);
+    t.match(fast.run(syn()), { verdict: drop, counters: ['drop_not_alive'] });
+    const ack = segment({ flags: 'A', seq: 1, ack: SERVER_ISN });
+    t.match(fast.run(ack), { verdict: drop, counters: ['engine_absent'] });
+    fast.session();
+    t.match(fast.run(ack), { verdict: tx, counters: ['forwarded'] }, 'sessions go on');
+  });
+
+  t.test('each worker is told of its own', async (t) => {
+    const workers = 2;
+    const fast = new Fast({ workers });
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const expected: number[][] = [[], []];
+    for (let sourcePort = 1; sourcePort <= 40; sourcePort++) {
+      const worker = fast.workerOf(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0);
+      expected[worker]?.push(sourcePort);
+      t.equal(fast.run(syn({ tcp: { sourcePort } })).verdict, tx);
+    }
+    for (let worker = 0; worker < workers; worker++) {
+      t.strictSame(
+        fast.told(worker).map(({ portServer }) => portServer >>> 16),
+        expected[worker],
+      );
+    }
+  });
+}

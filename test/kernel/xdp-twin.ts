@@ -1,0 +1,162 @@
+/**
+ * An engine configured as the XDP program of xdp-fixture.ts is, over plain memory: what the program does by itself
+ * must be what this engine does with the same frame at the same ms.
+ */
+import { type CounterName, Counters } from '../../src/base/counters.js';
+import { type Dispatcher, Verdict, type VerdictCode } from '../../src/tcp/dispatcher.js';
+import { Engine } from '../../src/tcp/engine.js';
+import { NodeTable } from '../../src/tcp/node-table.js';
+import { SESSION_RECORD_BYTES } from '../../src/tcp/session-record.js';
+import type { SessionTable } from '../../src/tcp/session-table.js';
+import { MemoryDatapath } from '../support/memory.js';
+import { addressNumber, build, macBytes, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
+import { parse } from '../support/packet-parse.js';
+import {
+  BALANCER,
+  CLIENT,
+  CLIENT_ISN,
+  clock,
+  type Fast,
+  HEAD_BYTES,
+  KEY,
+  MTU,
+  NODE,
+  PORTS,
+  SECRET,
+  SEEDS,
+  segment,
+  VIRTUAL,
+} from './xdp-fixture.js';
+
+export const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+const ALLOWED = 4096;
+const NO_EVENT = 1_000_000_000;
+
+/** Everything that ends like a head is one, and the usual node has all of it. */
+class OneNode implements Dispatcher {
+  resume = 0;
+  resource = 0;
+  requestStart = 0;
+  requestEnd = 0;
+  pickedBit = 1;
+
+  inspect(bytes: Uint8Array, _start: number, end: number): VerdictCode {
+    return bytes[end - 1] === 10 ? Verdict.found : Verdict.incomplete;
+  }
+
+  pick(): number {
+    return NODE.index;
+  }
+}
+
+export class Twin {
+  readonly counters = new Counters();
+  readonly engine: Engine;
+  private readonly datapath = new MemoryDatapath();
+  private readonly bytes = new Uint8Array(ALLOWED * SESSION_RECORD_BYTES);
+
+  /** @param isn our initial sequence number in every session; by default RFC 6528 makes them. */
+  constructor(isn?: number) {
+    const nodes = new NodeTable([
+      { address: addressNumber('10.78.0.9'), weight: 1 },
+      { address: addressNumber(NODE.address), weight: 1 },
+    ]);
+    nodes.setMac(NODE.index, macBytes(NODE.mac));
+    this.engine = new Engine(
+      {
+        address: addressNumber(BALANCER.address),
+        mac: macBytes(BALANCER.mac),
+        mtu: MTU,
+        key: KEY,
+        secret: SECRET,
+        seeds: SEEDS,
+        virtualServers: PORTS.map((port) => ({ address: addressNumber(VIRTUAL), port })),
+        limits: {
+          sessions: ALLOWED,
+          halfOpen: ALLOWED,
+          headBytes: HEAD_BYTES,
+          heads: 64,
+          handoffTries: 2,
+          synAckTries: 5,
+        },
+        timeouts: {
+          synAck: NO_EVENT,
+          head: NO_EVENT,
+          handoff: NO_EVENT,
+          idle: NO_EVENT,
+          closing: NO_EVENT,
+          linger: NO_EVENT,
+        },
+        memory: {
+          records: this.bytes.buffer,
+          recordsOffset: 0,
+          index: new ArrayBuffer(ALLOWED * 8),
+          indexOffset: 0,
+          indexWords: ALLOWED * 2,
+        },
+        ...(isn === undefined ? {} : { initialSequence: () => isn }),
+      },
+      nodes,
+      new OneNode(),
+      this.datapath,
+      this.counters,
+    );
+    this.engine.tick(clock());
+  }
+
+  get table(): SessionTable {
+    return this.engine.sessions;
+  }
+
+  /** What the engine sends when it gets this frame at `now`. */
+  receive(packet: PacketSpec | Uint8Array, now = clock(), flags = 0): Uint8Array[] {
+    const frame = packet instanceof Uint8Array ? packet : build(packet, KEY);
+    const offset = this.datapath.place(frame, flags);
+    this.engine.receive(offset, frame.length, flags, now);
+    const sent = this.datapath.take().map(({ frame: bytes }) => bytes);
+    this.datapath.flush();
+    return sent;
+  }
+
+  /** What it counts meanwhile: the names of these counters that rose. */
+  counted(names: readonly CounterName[], action: () => void): CounterName[] {
+    const before = names.map((name) => this.counters.get(name));
+    action();
+    return names.filter((name, index) => this.counters.get(name) !== before[index]);
+  }
+
+  /**
+   * The usual client's session, handed over by REQUEST and not confirmed: its slot, and where the client's and our
+   * sequence numbers go on.
+   */
+  handing(options: TcpOptionsSpec = {}, sourcePort: number = CLIENT.port): Handed {
+    const [answer] = this.receive(segment({ flags: 'S', seq: CLIENT_ISN, options, sourcePort }));
+    if (answer === undefined) throw new Error('no SYN/ACK');
+    const first = (CLIENT_ISN + 1) >>> 0;
+    const ack = (parse(answer).tcp!.seq + 1) >>> 0;
+    this.receive(segment({ flags: 'PA', seq: first, ack, sourcePort }, REQUEST));
+    const slot = this.table.find(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0);
+    return { slot, seq: (first + REQUEST.length) >>> 0, ack };
+  }
+
+  /** The same session in the program's map, with this action; its slot there. */
+  mirror(fast: Fast, slot: number, action: number): number {
+    const { table } = this;
+    const there = fast.insert(table.client(slot), table.portServer(slot));
+    const at = there * SESSION_RECORD_BYTES;
+    new Uint8Array(fast.records.buffer).set(this.record(slot), at);
+    fast.setAction(there, action);
+    return there;
+  }
+
+  /** The bytes of a record. */
+  record(slot: number): Uint8Array {
+    return this.bytes.slice(slot * SESSION_RECORD_BYTES, (slot + 1) * SESSION_RECORD_BYTES);
+  }
+}
+
+export interface Handed {
+  slot: number;
+  seq: number;
+  ack: number;
+}
