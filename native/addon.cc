@@ -18,6 +18,11 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   data->packet_ring = Napi::Persistent(DefinePacketRing(env));
   data->raw_socket = Napi::Persistent(DefineRawSocket(env));
   data->bpf_object = Napi::Persistent(DefineBpfObject(env));
+  data->map_handle = Napi::Persistent(DefineMapHandle(env));
+  data->program_handle = Napi::Persistent(DefineProgramHandle(env));
+  data->syn_ring = Napi::Persistent(DefineSynRing(env));
+  data->xdp_pool = Napi::Persistent(DefineXdpPool(env));
+  data->xdp_ring = Napi::Persistent(DefineXdpRing(env));
   env.SetInstanceData(data);
 
   const auto offer = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
@@ -32,6 +37,18 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   offer("kernelHasFunction", KernelHasFunction);
   offer("detachTc", DetachTc);
   offer("removeClsactIfEmpty", RemoveClsactIfEmpty);
+  offer("attachXdp", AttachXdp);
+  offer("detachXdp", DetachXdp);
+  offer("xdpProgram", XdpProgram);
+  offer("openMap", OpenMap);
+  offer("openProgram", OpenProgram);
+  offer("receiveQueues", ReceiveQueues);
+  offer("transmitQueues", TransmitQueues);
+  offer("interfaceDriver", InterfaceDriver);
+  offer("fillRings", FillRings);
+  offer("openSynRing", OpenSynRing);
+  offer("createXdpPool", CreateXdpPool);
+  offer("openXdpRing", OpenXdpRing);
   return exports;
 }
 

@@ -15,11 +15,21 @@ struct AddonData {
   Napi::FunctionReference packet_ring;
   Napi::FunctionReference raw_socket;
   Napi::FunctionReference bpf_object;
+  Napi::FunctionReference map_handle;
+  Napi::FunctionReference program_handle;
+  Napi::FunctionReference syn_ring;
+  Napi::FunctionReference xdp_pool;
+  Napi::FunctionReference xdp_ring;
 };
 
 Napi::Function DefinePacketRing(Napi::Env env);
 Napi::Function DefineRawSocket(Napi::Env env);
 Napi::Function DefineBpfObject(Napi::Env env);
+Napi::Function DefineMapHandle(Napi::Env env);
+Napi::Function DefineProgramHandle(Napi::Env env);
+Napi::Function DefineSynRing(Napi::Env env);
+Napi::Function DefineXdpPool(Napi::Env env);
+Napi::Function DefineXdpRing(Napi::Env env);
 
 Napi::Value OpenPacketRing(const Napi::CallbackInfo& info);
 Napi::Value OpenRawSocket(const Napi::CallbackInfo& info);
@@ -30,6 +40,18 @@ Napi::Value Neighbours(const Napi::CallbackInfo& info);
 Napi::Value ResolveNeighbour(const Napi::CallbackInfo& info);
 Napi::Value DetachTc(const Napi::CallbackInfo& info);
 Napi::Value RemoveClsactIfEmpty(const Napi::CallbackInfo& info);
+Napi::Value AttachXdp(const Napi::CallbackInfo& info);
+Napi::Value DetachXdp(const Napi::CallbackInfo& info);
+Napi::Value XdpProgram(const Napi::CallbackInfo& info);
+Napi::Value OpenMap(const Napi::CallbackInfo& info);
+Napi::Value OpenProgram(const Napi::CallbackInfo& info);
+Napi::Value ReceiveQueues(const Napi::CallbackInfo& info);
+Napi::Value TransmitQueues(const Napi::CallbackInfo& info);
+Napi::Value InterfaceDriver(const Napi::CallbackInfo& info);
+Napi::Value FillRings(const Napi::CallbackInfo& info);
+Napi::Value OpenSynRing(const Napi::CallbackInfo& info);
+Napi::Value CreateXdpPool(const Napi::CallbackInfo& info);
+Napi::Value OpenXdpRing(const Napi::CallbackInfo& info);
 
 // The Uint8Array in argument `index`; throws if it is something else.
 inline Napi::Uint8Array BytesArgument(const Napi::CallbackInfo& info, size_t index) {

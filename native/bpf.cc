@@ -1,64 +1,31 @@
 // BPF object files: loadBpf and interface BpfObject of src/base/native.ts, and kernelHasFunction.
+#include "bpf.h"
+
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
-#include <net/if.h>
+#include <sys/resource.h>
 
-#include <cstdarg>
-#include <cstdio>
+#include <map>
 #include <memory>
-#include <mutex>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "addon.h"
 #include "errors.h"
 #include "libbpf_log.h"
+#include "map.h"
 #include "tc.h"
 
 namespace baton {
 
 namespace {
 
-constexpr size_t kKeptBytes = 2048;
-
-// libbpf has one print function for the whole process, and calls it in the thread that called libbpf.
-thread_local std::string* collected = nullptr;
-
-int Collect(libbpf_print_level level, const char* format, va_list arguments) {
-  if (collected == nullptr || level != LIBBPF_WARN) return 0;
-  va_list measured;
-  va_copy(measured, arguments);
-  const int length = std::vsnprintf(nullptr, 0, format, measured);
-  va_end(measured);
-  if (length <= 0) return 0;
-  std::vector<char> line(static_cast<size_t>(length) + 1);
-  std::vsnprintf(line.data(), line.size(), format, arguments);
-  collected->append(line.data(), static_cast<size_t>(length));
-  if (collected->size() > kKeptBytes) collected->erase(0, collected->size() - kKeptBytes);
-  return 0;
-}
-
-bool IsPerCpu(const bpf_map* map) {
-  switch (bpf_map__type(map)) {
-    case BPF_MAP_TYPE_PERCPU_ARRAY:
-    case BPF_MAP_TYPE_PERCPU_HASH:
-    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-    case BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE:
-      return true;
-    default:
-      return false;
-  }
-}
-
-using Bytes = std::vector<uint8_t>;
-
-Napi::Uint8Array ToUint8Array(Napi::Env env, const uint8_t* from, size_t length) {
-  Napi::Uint8Array bytes = Napi::Uint8Array::New(env, length);
-  std::copy(from, from + length, bytes.Data());
-  return bytes;
+// Whether this process may use BPF at all: the smallest map fits any limit of locked memory.
+bool MayMakeMaps() {
+  return Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, nullptr, sizeof(uint32_t), sizeof(uint32_t), 1, nullptr))
+      .valid();
 }
 
 class BpfObject : public Napi::ObjectWrap<BpfObject> {
@@ -67,37 +34,56 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
     return DefineClass(env, "BpfObject",
                        {
                            InstanceMethod<&BpfObject::ProgramFd>("programFd"),
-                           InstanceMethod<&BpfObject::MapUpdate>("mapUpdate"),
-                           InstanceMethod<&BpfObject::MapLookup>("mapLookup"),
-                           InstanceMethod<&BpfObject::MapDelete>("mapDelete"),
-                           InstanceMethod<&BpfObject::MapEntries>("mapEntries"),
-                           InstanceMethod<&BpfObject::MapSums>("mapSums"),
+                           InstanceMethod<&BpfObject::Update>("mapUpdate"),
+                           InstanceMethod<&BpfObject::Lookup>("mapLookup"),
+                           InstanceMethod<&BpfObject::Delete>("mapDelete"),
+                           InstanceMethod<&BpfObject::Entries>("mapEntries"),
+                           InstanceMethod<&BpfObject::Sums>("mapSums"),
+                           InstanceMethod<&BpfObject::MapFd>("mapFd"),
+                           InstanceMethod<&BpfObject::Memory>("mapMemory"),
+                           InstanceMethod<&BpfObject::PinMap>("pinMap"),
+                           InstanceMethod<&BpfObject::PinProgram>("pinProgram"),
+                           InstanceMethod<&BpfObject::ProgramInfo>("programInfo"),
                            InstanceMethod<&BpfObject::AttachTc>("attachTc"),
                            InstanceMethod<&BpfObject::TestRun>("testRun"),
+                           InstanceMethod<&BpfObject::TestRunXdp>("testRunXdp"),
                            InstanceMethod<&BpfObject::Close>("close"),
                        });
   }
 
   explicit BpfObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
-  struct MapSize {
+  // A number for a map.
+  struct MapOption {
     std::string map;
-    uint32_t max_entries;
+    uint32_t number;
   };
 
-  void Open(const std::string& path, const std::vector<MapSize>& sizes) {
+  void Open(const std::string& path, const std::vector<MapOption>& sizes,
+            const std::vector<MapOption>& reused) {
+    const bool unlimited = RaiseLockedMemory();
     const LibbpfLog log;
     // libbpf 1.x returns nullptr and sets errno.
     object_.reset(bpf_object__open_file(path.c_str(), nullptr));
     if (!object_) log.Throw(-errno, "bpf_object__open_file", path);
-    for (const MapSize& size : sizes) {
-      bpf_map* map = bpf_object__find_map_by_name(object_.get(), size.map.c_str());
-      if (map == nullptr)
-        throw SystemError{ENOENT, "bpf_map__set_max_entries", path + ": no map " + size.map};
-      const int result = bpf_map__set_max_entries(map, size.max_entries);
+    for (const MapOption& size : sizes) {
+      const int result = bpf_map__set_max_entries(ToSetUp(path, size.map), size.number);
       if (result != 0) log.Throw(result, "bpf_map__set_max_entries", size.map);
     }
+    for (const MapOption& map : reused) {
+      bpf_map* own = ToSetUp(path, map.map);
+      const auto fd = static_cast<int>(map.number);
+      // libbpf takes on whatever it is given.
+      const BpfMap given = DescribeMap(fd);
+      if (given.type != bpf_map__type(own) || given.key_bytes != bpf_map__key_size(own) ||
+          given.value_bytes != bpf_map__value_size(own)) {
+        throw SystemError{EINVAL, "bpf_map__reuse_fd", map.map + " is of another kind"};
+      }
+      const int result = bpf_map__reuse_fd(own, fd);
+      if (result != 0) log.Throw(result, "bpf_map__reuse_fd", map.map);
+    }
     const int result = bpf_object__load(object_.get());
+    if (result == -EPERM && !unlimited && MayMakeMaps()) log.Throw(result, "RLIMIT_MEMLOCK", path);
     if (result != 0) log.Throw(result, "bpf_object__load", path);
   }
 
@@ -111,142 +97,76 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
     return object_.get();
   }
 
+  bpf_map* ToSetUp(const std::string& path, const std::string& name) const {
+    bpf_map* map = bpf_object__find_map_by_name(object_.get(), name.c_str());
+    if (map == nullptr) throw SystemError{ENOENT, "bpf_map", path + ": no map " + name};
+    return map;
+  }
+
   int Program(const std::string& name) const {
     const bpf_program* program = bpf_object__find_program_by_name(Object(), name.c_str());
     if (program == nullptr) throw SystemError{ENOENT, "bpf_program", "no program " + name};
     return bpf_program__fd(program);
   }
 
-  const bpf_map* Map(const std::string& name) const {
+  BpfMap Map(const std::string& name) const {
     const bpf_map* map = bpf_object__find_map_by_name(Object(), name.c_str());
     if (map == nullptr) throw SystemError{ENOENT, "bpf_map", "no map " + name};
-    return map;
+    return {
+        bpf_map__fd(map),          0,   bpf_map__type(map), bpf_map__key_size(map), bpf_map__value_size(map),
+        bpf_map__max_entries(map), name};
   }
 
-  // A map whose values are one each, not one for each CPU.
-  const bpf_map* PlainMap(const std::string& name) const {
-    const bpf_map* map = Map(name);
-    if (IsPerCpu(map)) throw SystemError{EINVAL, "bpf_map", name + " has a value for each CPU"};
-    return map;
+  // The map that argument 0 names.
+  BpfMap NamedMap(const Napi::CallbackInfo& info) const {
+    const std::string name = StringArgument(info, 0);
+    return Guard(info.Env(), [&] { return Map(name); });
   }
 
-  static const uint8_t* Sized(const Napi::Uint8Array& bytes, uint32_t expected, const char* what) {
-    if (bytes.ByteLength() != expected) {
-      throw SystemError{EINVAL, "bpf_map",
-                        std::string(what) + " of " + std::to_string(bytes.ByteLength()) +
-                            " bytes instead of " + std::to_string(expected)};
-    }
-    return bytes.Data();
+  // The descriptor of the program that argument 0 names.
+  int NamedProgram(const Napi::CallbackInfo& info) const {
+    const std::string name = StringArgument(info, 0);
+    return Guard(info.Env(), [&] { return Program(name); });
   }
 
   Napi::Value ProgramFd(const Napi::CallbackInfo& info) {
-    const std::string name = StringArgument(info, 0);
-    return Napi::Number::New(info.Env(), Guard(info.Env(), [&] { return Program(name); }));
+    return Napi::Number::New(info.Env(), NamedProgram(info));
   }
 
-  Napi::Value MapUpdate(const Napi::CallbackInfo& info) {
-    const std::string name = StringArgument(info, 0);
-    const Napi::Uint8Array key = BytesArgument(info, 1);
-    const Napi::Uint8Array value = BytesArgument(info, 2);
-    Guard(info.Env(), [&] {
-      const bpf_map* map = PlainMap(name);
-      if (bpf_map_update_elem(bpf_map__fd(map), Sized(key, bpf_map__key_size(map), "a key"),
-                              Sized(value, bpf_map__value_size(map), "a value"), BPF_ANY) != 0) {
-        ThrowSystem("bpf_map_update_elem", name);
-      }
-    });
+  Napi::Value MapFd(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), NamedMap(info).fd);
+  }
+
+  Napi::Value Update(const Napi::CallbackInfo& info) { return MapUpdate(info, NamedMap(info), 1); }
+  Napi::Value Lookup(const Napi::CallbackInfo& info) { return MapLookup(info, NamedMap(info), 1); }
+  Napi::Value Delete(const Napi::CallbackInfo& info) { return MapDelete(info, NamedMap(info), 1); }
+  Napi::Value Entries(const Napi::CallbackInfo& info) { return MapEntries(info, NamedMap(info)); }
+  Napi::Value Sums(const Napi::CallbackInfo& info) {
+    return MapSums(info, NamedMap(info), NumberArgument(info, 1));
+  }
+
+  Napi::Value Memory(const Napi::CallbackInfo& info) {
+    const BpfMap map = NamedMap(info);
+    MappedMemory& memory = memories_[map.name];
+    if (!memory.open()) memory = Guard(info.Env(), [&] { return MapMemory(info.Env(), map); });
+    return memory.Value();
+  }
+
+  Napi::Value PinMap(const Napi::CallbackInfo& info) {
+    Pin(info, NamedMap(info).fd);
     return info.Env().Undefined();
   }
 
-  Napi::Value MapLookup(const Napi::CallbackInfo& info) {
-    const std::string name = StringArgument(info, 0);
-    const Napi::Uint8Array key = BytesArgument(info, 1);
-    return Guard(info.Env(), [&]() -> Napi::Value {
-      const bpf_map* map = PlainMap(name);
-      Bytes value(bpf_map__value_size(map));
-      if (bpf_map_lookup_elem(bpf_map__fd(map), Sized(key, bpf_map__key_size(map), "a key"), value.data()) ==
-          0) {
-        return ToUint8Array(info.Env(), value.data(), value.size());
-      }
-      if (errno != ENOENT) ThrowSystem("bpf_map_lookup_elem", name);
-      return info.Env().Undefined();
+  Napi::Value PinProgram(const Napi::CallbackInfo& info) {
+    Pin(info, NamedProgram(info));
+    return info.Env().Undefined();
+  }
+
+  static void Pin(const Napi::CallbackInfo& info, int fd) {
+    const std::string path = StringArgument(info, 1);
+    Guard(info.Env(), [&] {
+      if (bpf_obj_pin(fd, path.c_str()) != 0) ThrowSystem("bpf_obj_pin", path);
     });
-  }
-
-  Napi::Value MapDelete(const Napi::CallbackInfo& info) {
-    const std::string name = StringArgument(info, 0);
-    const Napi::Uint8Array key = BytesArgument(info, 1);
-    const bool deleted = Guard(info.Env(), [&] {
-      const bpf_map* map = Map(name);
-      if (bpf_map_delete_elem(bpf_map__fd(map), Sized(key, bpf_map__key_size(map), "a key")) == 0)
-        return true;
-      if (errno != ENOENT) ThrowSystem("bpf_map_delete_elem", name);
-      return false;
-    });
-    return Napi::Boolean::New(info.Env(), deleted);
-  }
-
-  // A map may change meanwhile: an entry that goes away is left out, and when the kernel begins again
-  // because the key to go on from went away, entries that were seen are not repeated.
-  static std::vector<std::pair<Bytes, Bytes>> Entries(const bpf_map* map, const std::string& name) {
-    std::vector<std::pair<Bytes, Bytes>> entries;
-    std::set<Bytes> seen;
-    const int fd = bpf_map__fd(map);
-    Bytes key(bpf_map__key_size(map));
-    Bytes value(bpf_map__value_size(map));
-    bool first = true;
-    for (uint64_t i = 0; i < 2 * static_cast<uint64_t>(bpf_map__max_entries(map)); i++) {
-      if (bpf_map_get_next_key(fd, first ? nullptr : key.data(), key.data()) != 0) {
-        if (errno != ENOENT) ThrowSystem("bpf_map_get_next_key", name);
-        break;
-      }
-      first = false;
-      if (bpf_map_lookup_elem(fd, key.data(), value.data()) == 0 && seen.insert(key).second) {
-        entries.emplace_back(key, value);
-      }
-    }
-    return entries;
-  }
-
-  Napi::Value MapEntries(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    const std::string name = StringArgument(info, 0);
-    const auto entries = Guard(env, [&] { return Entries(PlainMap(name), name); });
-    Napi::Array result = Napi::Array::New(env, entries.size());
-    for (uint32_t i = 0; i < entries.size(); i++) {
-      Napi::Object entry = Napi::Object::New(env);
-      entry.Set("key", ToUint8Array(env, entries[i].first.data(), entries[i].first.size()));
-      entry.Set("value", ToUint8Array(env, entries[i].second.data(), entries[i].second.size()));
-      result.Set(i, entry);
-    }
-    return result;
-  }
-
-  Napi::Value MapSums(const Napi::CallbackInfo& info) {
-    const std::string name = StringArgument(info, 0);
-    const uint32_t count = NumberArgument(info, 1);
-    const std::vector<double> sums = Guard(info.Env(), [&] {
-      const bpf_map* map = Map(name);
-      if (bpf_map__type(map) != BPF_MAP_TYPE_PERCPU_ARRAY || bpf_map__value_size(map) != sizeof(uint64_t) ||
-          count > bpf_map__max_entries(map)) {
-        throw SystemError{EINVAL, "bpf_map", name + " is no per-CPU array of that many u64"};
-      }
-      const int cpus = libbpf_num_possible_cpus();
-      if (cpus < 0) throw SystemError{-cpus, "libbpf_num_possible_cpus", ""};
-      std::vector<uint64_t> values(static_cast<size_t>(cpus));
-      std::vector<double> result(count);
-      for (uint32_t i = 0; i < count; i++) {
-        if (bpf_map_lookup_elem(bpf_map__fd(map), &i, values.data()) != 0)
-          ThrowSystem("bpf_map_lookup_elem", name);
-        uint64_t sum = 0;
-        for (const uint64_t value : values) sum += value;
-        result[i] = static_cast<double>(sum);
-      }
-      return result;
-    });
-    Napi::Float64Array result = Napi::Float64Array::New(info.Env(), count);
-    std::copy(sums.begin(), sums.end(), result.Data());
-    return result;
   }
 
   Napi::Value AttachTc(const Napi::CallbackInfo& info) {
@@ -256,70 +176,58 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
     return info.Env().Undefined();
   }
 
-  Napi::Value TestRun(const Napi::CallbackInfo& info);
+  Napi::Value ProgramInfo(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const int fd = NamedProgram(info);
+    bpf_prog_info program{};
+    Guard(env, [&] {
+      uint32_t length = sizeof program;
+      if (bpf_obj_get_info_by_fd(fd, &program, &length) != 0) ThrowSystem("bpf_obj_get_info_by_fd");
+    });
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("id", program.id);
+    result.Set("runNanoseconds", static_cast<double>(program.run_time_ns));
+    result.Set("runCount", static_cast<double>(program.run_cnt));
+    return result;
+  }
+
+  Napi::Value TestRun(const Napi::CallbackInfo& info) { return TestRunTc(info, NamedProgram(info)); }
+  Napi::Value TestRunXdp(const Napi::CallbackInfo& info) {
+    return baton::TestRunXdp(info, NamedProgram(info));
+  }
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
+    for (auto& memory : memories_) memory.second.Close();
+    memories_.clear();
     object_.reset();
     return info.Env().Undefined();
   }
 
+  std::map<std::string, MappedMemory> memories_;
   std::unique_ptr<bpf_object, Closer> object_;
 };
 
-uint32_t OptionalNumber(const Napi::Value& options, const char* name) {
-  if (!options.IsObject()) return 0;
-  const Napi::Value value = options.As<Napi::Object>().Get(name);
-  return value.IsNumber() ? value.As<Napi::Number>().Uint32Value() : 0;
-}
-
-Napi::Value BpfObject::TestRun(const Napi::CallbackInfo& info) {
-  // Programs grow a frame by headers, not by more.
-  constexpr size_t kGrowthBytes = 4096;
-  const Napi::Env env = info.Env();
-  const std::string name = StringArgument(info, 0);
-  const Napi::Uint8Array frame = BytesArgument(info, 1);
-  __sk_buff context{};
-  context.mark = OptionalNumber(info[2], "mark");
-  context.ingress_ifindex = OptionalNumber(info[2], "ingressIndex");
-  context.ifindex = OptionalNumber(info[2], "interfaceIndex");
-  __sk_buff context_out{};
-  Bytes out(frame.ByteLength() + kGrowthBytes);
-  bpf_test_run_opts run{};
-  run.sz = sizeof run;
-  run.data_in = frame.Data();
-  run.data_size_in = static_cast<uint32_t>(frame.ByteLength());
-  run.data_out = out.data();
-  run.data_size_out = static_cast<uint32_t>(out.size());
-  run.ctx_in = &context;
-  run.ctx_size_in = sizeof context;
-  run.ctx_out = &context_out;
-  run.ctx_size_out = sizeof context_out;
-  Guard(env, [&] {
-    if (bpf_prog_test_run_opts(Program(name), &run) != 0) ThrowSystem("bpf_prog_test_run_opts", name);
-  });
-  Napi::Object result = Napi::Object::New(env);
-  // TC_ACT_UNSPEC is -1.
-  result.Set("verdict", static_cast<int32_t>(run.retval));
-  result.Set("frame", ToUint8Array(env, out.data(), run.data_size_out));
-  result.Set("mark", context_out.mark);
+// The object of numbers by map that is option `name`.
+std::vector<BpfObject::MapOption> MapOptions(const Napi::Value& options, const char* name) {
+  std::vector<BpfObject::MapOption> result;
+  if (!options.IsObject() || !options.As<Napi::Object>().Get(name).IsObject()) return result;
+  const auto from = options.As<Napi::Object>().Get(name).As<Napi::Object>();
+  const Napi::Array maps = from.GetPropertyNames();
+  for (uint32_t i = 0; i < maps.Length(); i++) {
+    const std::string map = maps.Get(i).ToString().Utf8Value();
+    result.push_back({map, from.Get(map).ToNumber().Uint32Value()});
+  }
   return result;
 }
 
 }  // namespace
 
-LibbpfLog::LibbpfLog() {
-  static std::once_flag once;
-  std::call_once(once, [] { libbpf_set_print(Collect); });
-  collected = new std::string;
-}
-
-LibbpfLog::~LibbpfLog() {
-  delete collected;
-  collected = nullptr;
-}
-
-std::string LibbpfLog::Text() const {
-  return *collected;
+bool RaiseLockedMemory() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return false;
+  if (limit.rlim_cur == RLIM_INFINITY) return true;
+  limit = {RLIM_INFINITY, RLIM_INFINITY};
+  return ::setrlimit(RLIMIT_MEMLOCK, &limit) == 0;
 }
 
 Napi::Function DefineBpfObject(Napi::Env env) {
@@ -329,17 +237,10 @@ Napi::Function DefineBpfObject(Napi::Env env) {
 Napi::Value LoadBpf(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const std::string path = StringArgument(info, 0);
-  std::vector<BpfObject::MapSize> sizes;
-  if (info[1].IsObject() && info[1].As<Napi::Object>().Get("maxEntries").IsObject()) {
-    const Napi::Object entries = info[1].As<Napi::Object>().Get("maxEntries").As<Napi::Object>();
-    const Napi::Array names = entries.GetPropertyNames();
-    for (uint32_t i = 0; i < names.Length(); i++) {
-      const std::string map = names.Get(i).ToString().Utf8Value();
-      sizes.push_back({map, entries.Get(map).ToNumber().Uint32Value()});
-    }
-  }
+  const auto sizes = MapOptions(info[1], "maxEntries");
+  const auto reused = MapOptions(info[1], "reuse");
   Napi::Object object = env.GetInstanceData<AddonData>()->bpf_object.New({});
-  Guard(env, [&] { BpfObject::Unwrap(object)->Open(path, sizes); });
+  Guard(env, [&] { BpfObject::Unwrap(object)->Open(path, sizes, reused); });
   return object;
 }
 

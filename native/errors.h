@@ -28,8 +28,11 @@ struct SystemError {
 inline Napi::Error ToJavaScript(Napi::Env env, const SystemError& failure) {
   char name[64];
   char text[128];
-  uv_err_name_r(-failure.error, name, sizeof name);
-  uv_strerror_r(-failure.error, text, sizeof text);
+  // The kernel has an error of its own for this, which no header of user space names.
+  constexpr int kNotSupported = 524;
+  const int error_number = failure.error == kNotSupported ? ENOTSUP : failure.error;
+  uv_err_name_r(-error_number, name, sizeof name);
+  uv_strerror_r(-error_number, text, sizeof text);
   std::string message = std::string(name) + ": " + text + ", " + failure.syscall;
   if (!failure.detail.empty()) message += ": " + failure.detail;
   Napi::Error error = Napi::Error::New(env, message);

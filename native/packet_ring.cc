@@ -2,12 +2,12 @@
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
 #include <cstring>
+
+#include "packet_socket.h"
 
 namespace baton {
 
@@ -20,37 +20,10 @@ constexpr uint32_t kReceiveFrameUnit = 2048;
 // contiguous memory at once.
 constexpr uint32_t kTransmitBlockBytes = 65536;
 
-// Bytes that may be under way to the device: more than the transmit ring holds.
-constexpr int kSendBufferBytes = 256 << 20;
-
 constexpr uint32_t kEtherTypeOffset = 12;
 
-Fd OpenPacketSocket() {
-  // Protocol 0: nothing is received before bind(), when the filter is in place; and never, by sockets
-  // that are not bound.
-  const int fd = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) ThrowSystem("socket", "AF_PACKET");
-  return Fd(fd);
-}
-
-template <typename Value>
-void SetOption(const Fd& fd, int level, int option, const Value& value, const char* name) {
-  if (::setsockopt(fd.get(), level, option, &value, sizeof value) != 0) ThrowSystem("setsockopt", name);
-}
-
-// 0, or the errno of a send on a socket that is not bound.
-int SendTo(const Fd& fd, uint32_t interface_index, uint16_t ether_type_be, iovec* parts, size_t count) {
-  sockaddr_ll address{};
-  address.sll_family = AF_PACKET;
-  address.sll_protocol = ether_type_be;
-  address.sll_ifindex = static_cast<int>(interface_index);
-  msghdr message{};
-  message.msg_name = &address;
-  message.msg_namelen = sizeof address;
-  message.msg_iov = parts;
-  message.msg_iovlen = count;
-  return ::sendmsg(fd.get(), &message, MSG_DONTWAIT) < 0 ? errno : 0;
-}
+// PACKET_FANOUT_FLAG_IGNORE_OUTGOING of Linux 6.2. An older kernel asks the ring's filter instead.
+constexpr uint32_t kFanoutIgnoreOutgoing = 0x4000;
 
 uint32_t FlagsOf(const tpacket3_hdr* packet, const VirtioHeader& virtio) {
   uint32_t flags = 0;
@@ -74,21 +47,6 @@ bool IsForOthers(const uint8_t* packet) {
 }
 
 }  // namespace
-
-Mapping::Mapping(int fd, size_t bytes) : bytes_(bytes) {
-  void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (base == MAP_FAILED) ThrowSystem("mmap");
-  base_ = static_cast<uint8_t*>(base);
-}
-
-Mapping::~Mapping() {
-  Unmap();
-}
-
-void Mapping::Unmap() {
-  if (base_ != nullptr) ::munmap(base_, bytes_);
-  base_ = nullptr;
-}
 
 PacketRing::PacketRing(const PacketRingOptions& options)
     : options_(options),
@@ -150,6 +108,29 @@ PacketRing::PacketRing(const PacketRingOptions& options)
   if (::bind(ring_fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
     ThrowSystem("bind", "AF_PACKET");
   }
+  if (options.fanout_program_fd >= 0) JoinFanout();
+}
+
+// The kernel asks the group's program for the number of a member: they are numbered in the order in which
+// they joined, and, after the interface was down, in the order in which the sockets were made. Until the last
+// has joined, and in the moment in which the interface comes up, a frame may go to another than the program
+// says.
+void PacketRing::JoinFanout() {
+  constexpr uint32_t kTypeShift = 16;
+  const bool is_new = options_.fanout_group < 0;
+  const uint32_t flags = kFanoutIgnoreOutgoing | (is_new ? PACKET_FANOUT_FLAG_UNIQUEID : 0);
+  const uint32_t group = is_new ? 0 : static_cast<uint32_t>(options_.fanout_group);
+  SetOption(ring_fd_, SOL_PACKET, PACKET_FANOUT, group | (PACKET_FANOUT_EBPF | flags) << kTypeShift,
+            "PACKET_FANOUT");
+  if (is_new) {
+    SetOption(ring_fd_, SOL_PACKET, PACKET_FANOUT_DATA, options_.fanout_program_fd, "PACKET_FANOUT_DATA");
+  }
+  uint32_t joined = 0;
+  socklen_t length = sizeof joined;
+  if (::getsockopt(ring_fd_.get(), SOL_PACKET, PACKET_FANOUT, &joined, &length) != 0) {
+    ThrowSystem("getsockopt", "PACKET_FANOUT");
+  }
+  fanout_group_ = static_cast<int>(joined & 0xffff);
 }
 
 tpacket_block_desc* PacketRing::Block(uint32_t index) const {
@@ -254,14 +235,14 @@ void PacketRing::SendLocal(uint32_t offset, uint32_t length, bool received) {
   }
 }
 
-PacketRingStats PacketRing::Stats() {
+RingStats PacketRing::Stats() {
   // The kernel's counters start again from 0 whenever they are read.
   tpacket_stats_v3 kernel{};
   socklen_t length = sizeof kernel;
   if (::getsockopt(ring_fd_.get(), SOL_PACKET, PACKET_STATISTICS, &kernel, &length) == 0) {
     stats_.lost += kernel.tp_drops;
   }
-  PacketRingStats totals = stats_;
+  RingStats totals = stats_;
   totals.sent += transmit_->sent() + stats_.outside;
   totals.failed += transmit_->failed();
   return totals;

@@ -15,30 +15,12 @@
 #include <cstdint>
 #include <memory>
 
+#include "descriptor.h"
 #include "errors.h"
+#include "mapping.h"
 #include "transmit_ring.h"
 
 namespace baton {
-
-// Words of a frame descriptor (src/base/native.ts).
-struct Descriptor {
-  uint32_t offset;  // of the MAC header in the mapping
-  uint32_t length;
-  uint32_t flags;
-  uint32_t slot;  // kOutsideRing, or anything else: the ring's next slot
-};
-static_assert(sizeof(Descriptor) == 4 * sizeof(uint32_t), "as in src/base/native.ts");
-
-// Bits of Descriptor::flags (FrameFlags in src/datapath/datapath.ts).
-enum FrameFlag : uint32_t {
-  kChecksumPartial = 1,
-  kChecksumValid = 2,
-  kSegmented = 4,
-  kTruncated = 8,
-};
-
-// Descriptor::slot of a frame that leaves by an ordinary send (OUTSIDE_RING in src/base/native.ts).
-constexpr uint32_t kOutsideRing = 0xffffffff;
 
 struct PacketRingOptions {
   uint32_t interface_index = 0;
@@ -49,32 +31,10 @@ struct PacketRingOptions {
   uint32_t transmit_slot_bytes = 0;
   uint32_t inject_mark = 0;
   int filter_program_fd = -1;
-};
-
-struct PacketRingStats {
-  uint64_t received = 0;
-  uint64_t lost = 0;  // receive ring full, or of a VLAN
-  uint64_t sent = 0;
-  uint64_t failed = 0;
-  uint64_t outside = 0;  // of those sent: not by way of the ring
-};
-
-// Pages shared with the kernel. They keep the socket alive even after its descriptor is closed. Unmapped
-// when the last holder lets go, so that an ArrayBuffer over them can never outlive them; or earlier, by
-// one that knows that the ArrayBuffer is detached.
-class Mapping {
- public:
-  Mapping(int fd, size_t bytes);
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  ~Mapping();
-  void Unmap();
-  uint8_t* base() const { return base_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  uint8_t* base_;
-  size_t bytes_;
+  // Rings that share the frames of an interface, each frame to the one that the program names; -1: this
+  // ring has all frames. Group -1 makes a new one.
+  int fanout_program_fd = -1;
+  int fanout_group = -1;
 };
 
 class PacketRing {
@@ -84,6 +44,8 @@ class PacketRing {
   const std::shared_ptr<Mapping>& mapping() const { return mapping_; }
   const TransmitRing& transmit() const { return *transmit_; }
   int fd() const { return ring_fd_.get(); }
+  // The number of its fanout group; -1 without one.
+  int fanout_group() const { return fanout_group_; }
 
   // Takes up to `capacity` frames from blocks that are ready. They stay valid until Flush().
   uint32_t Receive(Descriptor* frames, uint32_t capacity);
@@ -91,7 +53,7 @@ class PacketRing {
   uint32_t Flush(const Descriptor* frames, uint32_t count);
   // Sends one frame with the inject mark by way of the egress hook; `received`: with its virtio header.
   void SendLocal(uint32_t offset, uint32_t length, bool received);
-  PacketRingStats Stats();
+  RingStats Stats();
   // Clears an error that the kernel left on the socket, such as "the interface went down".
   void ClearError();
 
@@ -100,6 +62,7 @@ class PacketRing {
   void EnterBlock();
   void LeaveBlock();
   void ReleaseBlocks();
+  void JoinFanout();
   bool Inside(uint32_t offset, uint32_t length) const;
 
   PacketRingOptions options_;
@@ -107,9 +70,10 @@ class PacketRing {
   Fd ring_fd_;
   Fd outside_fd_;
   Fd local_fd_;
+  int fanout_group_ = -1;
   std::shared_ptr<Mapping> mapping_;
   std::unique_ptr<TransmitRing> transmit_;
-  PacketRingStats stats_;
+  RingStats stats_;
 
   // Blocks are used round and round: `release_` is the oldest that the kernel has not got back,
   // `finished_` of them from there on were received whole, and the next one is where frames are taken

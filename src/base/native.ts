@@ -7,6 +7,9 @@
  */
 import { createRequire } from 'node:module';
 import { BatonError, reasonOf } from './errors.js';
+import type { NativeXdp, ProgramInfo, XdpTestOptions, XdpTestResult } from './native-xdp.js';
+
+export type * from './native-xdp.js';
 
 /**
  * Words of a frame descriptor. Received: [offset, length, FrameFlags, 0]. To be sent: [offset, length,
@@ -36,9 +39,16 @@ export interface PacketRingOptions {
   injectMark: number;
   /** File descriptor of a loaded socket filter program, or -1 for none. */
   filterProgramFd: number;
+  /**
+   * Shares the frames of the interface with other rings: each goes to the one that the program names, in the
+   * order in which they were opened. The group is PacketRing.fanoutGroup of the first, which has -1 here.
+   */
+  fanout?: { programFd: number; group: number } | undefined;
 }
 
 export interface PacketRing {
+  /** Number of the group of rings that share the interface's frames; -1 when there is none. */
+  readonly fanoutGroup: number;
   /** Receive ring and transmit ring in one mapping. */
   readonly memory: ArrayBuffer;
   /**
@@ -134,10 +144,19 @@ export interface BpfObject {
     frame: Uint8Array;
     mark: number;
   };
+  /** As testRun, of an XDP program. */
+  testRunXdp(program: string, frame: Uint8Array, options?: XdpTestOptions): XdpTestResult;
+  mapFd(name: string): number;
+  /** The values of a BPF_F_MMAPABLE array, each padded to eight bytes; detached by close(). The same one each time. */
+  mapMemory(name: string): ArrayBuffer;
+  /** Makes a file in a bpffs that keeps the map, or the program, when this process ends. */
+  pinMap(name: string, path: string): void;
+  pinProgram(name: string, path: string): void;
+  programInfo(name: string): ProgramInfo;
   close(): void;
 }
 
-export interface Native {
+export interface Native extends NativeXdp {
   openPacketRing(options: PacketRingOptions): PacketRing;
   openRawSocket(protocol: number): RawSocket;
   /** undefined when there is no such interface. */
@@ -146,10 +165,15 @@ export interface Native {
   /** Makes the kernel resolve or confirm an address (RTM_NEWNEIGH with NTF_USE). */
   resolveNeighbour(interfaceIndex: number, address: string): void;
   /**
-   * Loads an object file. `maxEntries` resizes maps by name before loading. The error message of a
-   * program that the verifier refuses holds the end of the verifier's log.
+   * Loads an object file. `maxEntries` resizes maps by name before loading; `reuse` takes existing maps, by
+   * descriptor, in place of new ones. The error message of a program that the verifier refuses holds the
+   * end of the verifier's log. Raises the limit of locked memory first; an EPERM although that was not
+   * possible has `syscall` 'RLIMIT_MEMLOCK'.
    */
-  loadBpf(path: string, options?: { maxEntries?: Record<string, number> }): BpfObject;
+  loadBpf(
+    path: string,
+    options?: { maxEntries?: Record<string, number>; reuse?: Record<string, number> },
+  ): BpfObject;
   /** Whether the running kernel's BTF names this function. False too when the kernel has no BTF. */
   kernelHasFunction(name: string): boolean;
   /** Removes the tc filter with this handle and priority; and clsact itself if `removeQdisc` and nothing else is on it. False if there was none. */

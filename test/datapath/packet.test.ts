@@ -1,6 +1,7 @@
 /** The packet datapath over a ring in memory: which slots it takes, what it hands over, what it counts. */
 import t from 'tap';
 import { DESCRIPTOR_WORDS, OUTSIDE_RING, type PacketRing } from '../../src/base/native.js';
+import { readStages, StageClock, stageMemory } from '../../src/base/stages.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { INJECT_MARK, PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
 
@@ -14,6 +15,7 @@ const FIRST_ROOM = RECEIVE_BYTES + 58;
 /** A ring whose frames come from a list, and which notes what it is told. */
 class FakeRing implements PacketRing {
   readonly memory = new ArrayBuffer(RECEIVE_BYTES + SLOTS * SLOT_BYTES);
+  readonly fanoutGroup = -1;
   readonly transmitStatus = STATUS;
   readonly transmitOffset = FIRST_ROOM;
   readonly transmitRoom = ROOM;
@@ -158,6 +160,43 @@ t.test('poll takes batches until the ring is empty, but leaves others their turn
   t.equal(datapath.poll(ignore, now), true);
   t.equal(ring.waiting.length, 1);
   t.equal(datapath.poll(ignore, now), false);
+});
+
+t.test('the time of a batch is told by stages', async (t) => {
+  const ring = new FakeRing();
+  let time = 0;
+  const memory = stageMemory();
+  const stages = new StageClock(memory, { now: () => time, slept: () => 100 });
+  const datapath = new PacketDatapath(ring, stages);
+  const sink = {
+    receive: () => {
+      time += 20;
+    },
+    tick: () => {
+      time += 3;
+    },
+  };
+  ring.receive = ((receive) => (descriptors) => {
+    time += 1;
+    return receive.call(ring, descriptors);
+  })(ring.receive);
+  ring.flush = ((flush) => (descriptors, count) => {
+    time += 7;
+    return flush.call(ring, descriptors, count);
+  })(ring.flush);
+  ring.waiting = [
+    [10, 60, 0],
+    [20, 70, 0],
+  ];
+  time = 150;
+  datapath.poll(sink, now);
+  datapath.poll(sink, now);
+  stages.publish();
+  t.same(readStages(memory), {
+    nanoseconds: { waiting: 100e6, loop: 50e6, receive: 2e6, engine: 40e6, timers: 6e6, flush: 14e6 },
+    batches: 1,
+    frames: 2,
+  });
 });
 
 t.test('close from inside of poll waits for the end of the batch', async (t) => {

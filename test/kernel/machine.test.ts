@@ -45,7 +45,11 @@ if (insideNamespace(import.meta.url)) {
       { name: 'api', address: VIRTUAL, port: 8080 },
     ],
     services: new Map([[2, 40_004]]),
-    log: { warn: (message) => warnings.push(message) },
+    datapath: 'packet',
+    workers: 1,
+    nodes: [PEER],
+    limits: { sessions: 1_024, headBytes: 16_384 },
+    log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),
     stateDirectory: directory,
   };
@@ -79,7 +83,10 @@ if (insideNamespace(import.meta.url)) {
     await until('the listener', () => heard.text().includes('listening'));
     const machine = await Machine.prepare(options);
     t.equal(machine.address, OWN);
-    t.ok(machine.filterProgramFd >= 0);
+    const start = machine.engineStart(0);
+    const filterProgramFd = start.kind === 'packet' ? start.filterProgramFd : -1;
+    t.ok(filterProgramFd >= 0);
+    t.equal(machine.datapath, 'packet');
     const filters = run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress');
     t.match(filters, /pref 1 .*guard_ingress[\s\S]*pref 2 .*shim_ingress/);
     t.match(run('tc', 'filter', 'show', 'dev', 'eth0', 'egress'), /guard_egress[\s\S]*shim_egress/);
@@ -116,7 +123,7 @@ if (insideNamespace(import.meta.url)) {
         transmitSlots: 32,
         transmitSlotBytes: 2_048,
         injectMark: 0x42540001,
-        filterProgramFd: machine.filterProgramFd,
+        filterProgramFd,
       });
       const seen: number[] = [];
       const bytes = new DataView(ring.memory);
@@ -247,7 +254,7 @@ if (insideNamespace(import.meta.url)) {
     const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
     const script = `import('${new URL('../../src/control/machine/machine.js', import.meta.url)}').then(async (m) => {
       const given = ${given};
-      const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log: { warn: console.log } });
+      const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log: { warn: console.log, info: () => {} } });
       await machine.takeAddresses();
       console.log('taken');
       setInterval(() => {}, 1000);

@@ -1,5 +1,4 @@
 /** The packet ring and the packet datapath on a real kernel: frames in, frames out. */
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { native } from '../../src/base/native.js';
@@ -9,8 +8,6 @@ import { insideNamespace, macOf, outputOf, run, until } from './namespace.js';
 import {
   collector,
   compileAndLoad,
-  HERE_MAC,
-  IPV4_DESTINATION,
   IPV4_PROTOCOL,
   MTU,
   NODE_MAC,
@@ -19,10 +16,9 @@ import {
   type Seen,
   UDP,
   UDP_PAYLOAD,
-  VIRTUAL,
-  VIRTUAL_NUMBER,
   writeUdp,
 } from './ring-farm.js';
+import { forwarder, upload, uploadDigest } from './upload.js';
 
 const UPLOAD_BYTES = 20_000_000;
 
@@ -42,41 +38,6 @@ SEC("tc") int take(struct __sk_buff *skb) {
 SEC("socket") int only_long(struct __sk_buff *skb) { return skb->len > 200 ? 0x40000 : 0; }
 char licence[] SEC("license") = "GPL";
 `;
-
-/** Sends bytes to the virtual address and prints what the other side answers. */
-const UPLOAD = `
-const [address, count] = process.argv.slice(1);
-const socket = require('node:net').connect({ host: address, port: 80, allowHalfOpen: true });
-const part = Buffer.alloc(1000003);
-for (let i = 0; i < part.length; i++) part[i] = (i * 31) % 251;
-let left = Number(count);
-const more = () => {
-  while (left > 0) {
-    const now = part.subarray(0, Math.min(left, part.length));
-    left -= now.length;
-    if (!socket.write(now)) return socket.once('drain', more);
-  }
-  socket.end();
-};
-socket.once('connect', more).pipe(process.stdout);
-`;
-/** Takes one connection, and answers with the hash of what came. */
-const DIGEST = `
-const server = require('node:net').createServer({ allowHalfOpen: true }, (socket) => {
-  const hash = require('node:crypto').createHash('sha256');
-  socket.on('data', (part) => hash.update(part)).on('end', () => socket.end(hash.digest('hex')));
-  server.close();
-}).listen(80, () => console.log('listening'));
-`;
-
-function uploadDigest(count: number): string {
-  const part = Buffer.from(Array.from({ length: 1_000_003 }, (_, i) => (i * 31) % 251));
-  const hash = createHash('sha256');
-  for (let left = count; left > 0; left -= part.length) {
-    hash.update(part.subarray(0, Math.min(left, part.length)));
-  }
-  return hash.digest('hex');
-}
 
 if (insideNamespace(import.meta.url)) {
   const farm = await RingFarm.make();
@@ -116,27 +77,6 @@ if (insideNamespace(import.meta.url)) {
     datapath.close();
   });
 
-  /** Forwards what comes for the virtual address to the node, as a balancer does; notes flags and lengths. */
-  const forwarder = (datapath: PacketDatapath, note: (length: number, flags: number) => void): FrameSink => {
-    const { bytes, view } = datapath.memory;
-    return {
-      receive: (offset, length, flags) => {
-        if (view.getUint32(offset + IPV4_DESTINATION) !== VIRTUAL_NUMBER) return;
-        note(length, flags);
-        bytes.set(macOf(NODE_MAC), offset);
-        bytes.set(macOf(HERE_MAC), offset + 6);
-        datapath.forward(offset, length, flags, Port.wire);
-      },
-      tick: () => {},
-    };
-  };
-  /** Uploads by way of the virtual address; returns the hash of what arrived. */
-  const upload = async (count: number): Promise<string> => {
-    const server = farm.node.script(DIGEST);
-    await new Promise((resolve) => server.stdout?.once('data', resolve));
-    return outputOf(farm.client.script(UPLOAD, VIRTUAL, String(count)));
-  };
-
   t.test('a connection is forwarded whole, segments larger than the wire included', async (t) => {
     const datapath = farm.open();
     let largest = 0;
@@ -150,7 +90,7 @@ if (insideNamespace(import.meta.url)) {
     };
     datapath.start(pump);
     const start = now();
-    t.equal(await upload(UPLOAD_BYTES), uploadDigest(UPLOAD_BYTES));
+    t.equal(await upload(farm, UPLOAD_BYTES), uploadDigest(UPLOAD_BYTES));
     const [received, lost, sent, failed, outside] = datapath.stats();
     t.comment(
       `${UPLOAD_BYTES} bytes in ${(now() - start).toFixed(0)} ms, ${received} frames, largest ${largest}, ` +
@@ -167,7 +107,7 @@ if (insideNamespace(import.meta.url)) {
     const datapath = farm.open();
     const sink = forwarder(datapath, () => {});
     datapath.start(() => datapath.poll(sink, now));
-    t.equal(await upload(2_000_000), uploadDigest(2_000_000));
+    t.equal(await upload(farm, 2_000_000), uploadDigest(2_000_000));
     t.ok((datapath.stats()[4] ?? 0) > 0);
     datapath.close();
     run('ethtool', '-K', 'e1', 'tso', 'on', 'gso', 'on', 'tx', 'on');

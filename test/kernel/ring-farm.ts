@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type BpfObject, native, type PacketRingOptions } from '../../src/base/native.js';
 import type { FrameSink } from '../../src/datapath/datapath.js';
 import { PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
+import type { RingDatapath } from '../../src/datapath/ring.js';
 import { macOf, outputOf, Peer, run } from './namespace.js';
 
 export const HERE_MAC = '02:00:00:00:00:01';
@@ -94,7 +95,7 @@ export function now(): number {
 }
 
 /** A sink that notes the UDP frames that come in. */
-export function collector(datapath: PacketDatapath, seen: Seen[]): FrameSink {
+export function collector(datapath: RingDatapath, seen: Seen[]): FrameSink {
   return {
     receive: (offset, length, flags) => {
       const { bytes } = datapath.memory;
@@ -107,7 +108,7 @@ export function collector(datapath: PacketDatapath, seen: Seen[]): FrameSink {
 }
 
 /** Writes a frame of `length` bytes with a UDP datagram for the node, whose payload is `fill`. */
-export function writeUdp(datapath: PacketDatapath, offset: number, length: number, fill: number): void {
+export function writeUdp(datapath: RingDatapath, offset: number, length: number, fill: number): void {
   const { bytes, view } = datapath.memory;
   bytes.fill(fill, offset, offset + length);
   bytes.set(macOf(NODE_MAC), offset);

@@ -1,0 +1,89 @@
+// TCP checksums that the sender left to hardware, or to nobody.
+#pragma once
+
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <netinet/in.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace baton {
+
+// linux/tcp.h and the C library's header of that name exclude each other.
+constexpr uint32_t kTcpHeaderBytes = 20;
+constexpr uint32_t kTcpChecksumAt = 16;
+
+inline uint16_t FoldChecksum(uint64_t sum) {
+  while ((sum >> 16) != 0) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(sum);
+}
+
+// One's complement sum of 16-bit words in memory order (RFC 1071 section 2: any order will do); an odd last
+// byte is padded with zero.
+inline uint64_t SumBytes(const uint8_t* bytes, size_t length) {
+  uint64_t sum = 0;
+  for (; length >= 4; bytes += 4, length -= 4) {
+    uint32_t word;
+    std::memcpy(&word, bytes, sizeof word);
+    sum += word;
+  }
+  uint32_t rest = 0;
+  std::memcpy(&rest, bytes, length);
+  return sum + rest;
+}
+
+// A TCP segment in an Ethernet frame; `tcp` is nullptr if the frame is something else, or not whole.
+struct TcpSegment {
+  uint8_t* tcp = nullptr;
+  uint32_t length = 0;
+  // Of the pseudo-header (RFC 9293 section 3.1), folded.
+  uint16_t pseudo_sum = 0;
+
+  TcpSegment(uint8_t* frame, uint32_t frame_length) {
+    if (frame_length < sizeof(ethhdr) + sizeof(iphdr)) return;
+    uint16_t type;
+    std::memcpy(&type, frame + offsetof(ethhdr, h_proto), sizeof type);
+    iphdr ip;
+    std::memcpy(&ip, frame + sizeof(ethhdr), sizeof ip);
+    const uint32_t header_bytes = static_cast<uint32_t>(ip.ihl) * 4;
+    const uint32_t total = ntohs(ip.tot_len);
+    constexpr uint16_t kFragment = 0x3fff;
+    if (type != htons(ETH_P_IP) || ip.version != 4 || header_bytes < sizeof ip ||
+        ip.protocol != IPPROTO_TCP || (ntohs(ip.frag_off) & kFragment) != 0 ||
+        total < header_bytes + kTcpHeaderBytes || total + sizeof(ethhdr) > frame_length) {
+      return;
+    }
+    tcp = frame + sizeof(ethhdr) + header_bytes;
+    length = total - header_bytes;
+    pseudo_sum = FoldChecksum(static_cast<uint64_t>(ip.saddr) + ip.daddr + htons(IPPROTO_TCP) +
+                              htons(static_cast<uint16_t>(length)));
+  }
+
+  uint16_t checksum() const {
+    uint16_t field;
+    std::memcpy(&field, tcp + kTcpChecksumAt, sizeof field);
+    return field;
+  }
+};
+
+// Whether the field holds the pseudo-header's sum: what a kernel leaves there for hardware to go on from. A
+// finished checksum looks the same once in 65536 times; finishing that again does not change it.
+inline bool IsChecksumUnfinished(uint8_t* frame, uint32_t length) {
+  const TcpSegment segment(frame, length);
+  return segment.tcp != nullptr && segment.checksum() == segment.pseudo_sum;
+}
+
+inline void FinishChecksum(uint8_t* frame, uint32_t length) {
+  const TcpSegment segment(frame, length);
+  if (segment.tcp == nullptr) return;
+  // Whatever the field holds, it is not part of the sum.
+  const uint64_t sum =
+      SumBytes(segment.tcp, segment.length) + segment.pseudo_sum + static_cast<uint16_t>(~segment.checksum());
+  const uint16_t finished = static_cast<uint16_t>(~FoldChecksum(sum));
+  std::memcpy(segment.tcp + kTcpChecksumAt, &finished, sizeof finished);
+}
+
+}  // namespace baton

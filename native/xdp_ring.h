@@ -1,0 +1,70 @@
+// One worker's part of an XdpPool: what comes in on its sockets, and what it sends. Nothing here knows
+// JavaScript; failures are SystemError.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "descriptor.h"
+#include "errors.h"
+#include "mapping.h"
+#include "xdp_pool.h"
+
+namespace baton {
+
+class XdpRing {
+ public:
+  XdpRing(std::shared_ptr<XdpPool> pool, uint32_t worker, uint32_t inject_mark);
+  ~XdpRing();
+  XdpRing(const XdpRing&) = delete;
+  XdpRing& operator=(const XdpRing&) = delete;
+
+  const XdpPool& pool() const { return *pool_; }
+  // This thread's own: an ArrayBuffer belongs to one place in memory.
+  const std::shared_ptr<Mapping>& mapping() const { return mapping_; }
+  size_t free_offset() const { return pool_->FreeOffset(worker_); }
+  // Readable when any of the sockets is.
+  int fd() const { return poll_fd_.get(); }
+
+  // Takes up to `capacity` frames. They stay valid until Flush().
+  uint32_t Receive(Descriptor* frames, uint32_t capacity);
+  // Sends, gives back what was received and not sent, and fills the free lists up. Returns how many frames
+  // were dropped because a transmit ring was full.
+  uint32_t Flush(const Descriptor* frames, uint32_t count);
+  // Fills the free lists up with what was sent by now.
+  void Refill() { BringHome(); }
+  // Sends one frame with the inject mark by way of the egress hook.
+  void SendLocal(uint32_t offset, uint32_t length, uint32_t flags);
+  RingStats Stats();
+
+ private:
+  XdpSocket& Socket(uint32_t queue) { return pool_->Socket(queue, worker_); }
+  uint32_t* FreeList(uint32_t queue) const;
+  bool Inside(uint32_t offset, uint32_t length) const;
+  bool IsOurs(uint32_t frame) const { return pool_->Owner(frame) == owner_; }
+  bool Send(const Descriptor& frame);
+  void Kick(XdpSocket& socket);
+  void Count(XdpSocket& socket);
+  void GiveBack(uint32_t frame);
+  void BringHome();
+
+  std::shared_ptr<XdpPool> pool_;
+  uint32_t worker_;
+  uint8_t owner_;
+  std::shared_ptr<Mapping> mapping_;
+  Fd poll_fd_;
+  Fd local_fd_;
+  // The queue whose turn it is to be received from first.
+  uint32_t turn_ = 0;
+  // Frames that the next Flush gives back, unless it sends them.
+  std::vector<uint32_t> received_;
+  // For each queue: frames on their way home; and how many were left on its free list.
+  std::vector<std::vector<uint32_t>> homes_;
+  std::vector<uint32_t> listed_;
+  // The interface is down: what is sent would only be late.
+  bool down_ = false;
+  RingStats stats_;
+};
+
+}  // namespace baton

@@ -1,0 +1,166 @@
+/**
+ * What the datapaths of a live interface have in common: frames come in batches out of a ring of the addon,
+ * are handed to the engine one by one, and what the engine wants sent is only noted, four words a
+ * frame, and handed over in one call per batch.
+ *
+ *     ring.receive -> incoming[]    sink.receive for each    reserve, commit, forward -> outgoing[]
+ *                                   sink.tick                ring.flush(outgoing)
+ */
+import { DESCRIPTOR_WORDS } from '../base/native.js';
+import { Stage, StageClock } from '../base/stages.js';
+import type { FrameMemory, FrameSink, PortNumber, TransmitQueue } from './datapath.js';
+
+/** Frames taken from the ring, and handed to the engine, between two flushes. */
+const BATCH_FRAMES = 256;
+
+/** Batches in one poll, after which timers and messages get their turn. */
+const BATCHES_PER_POLL = 8;
+
+/** What stats() of a ring fills. */
+const RING_TOTALS = 5;
+
+/** Words of a descriptor. */
+export const OFFSET = 0;
+export const LENGTH = 1;
+export const FLAGS = 2;
+export const SLOT = 3;
+
+/** skb->mark of frames for this machine's own kernel: BATON_MARK_INJECT of kernel-shim/ixp.h. */
+export const INJECT_MARK = 0x42540001;
+
+/** What PacketRing and XdpRing have in common. */
+interface FrameRing {
+  readonly memory: ArrayBuffer;
+  receive(descriptors: Uint32Array): number;
+  start(onReadable: () => void): void;
+  stats(into: Float64Array): Float64Array;
+  close(): void;
+}
+
+export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implements TransmitQueue {
+  readonly memory: FrameMemory;
+  /** Frames not sent because no room was free. */
+  transmitRingFull = 0;
+  /** Frames not sent because they are larger than the room for one. */
+  transmitTooLong = 0;
+  /** Received frames not forwarded because the ring had no room for all of their bytes. */
+  forwardTruncated = 0;
+  /**
+   * Called in each batch with its time, when its frames were taken from the kernel, but before the first
+   * is looked at: what the kernel told by other ways of what came before them is known by then.
+   */
+  onBatch: ((now: number) => void) | undefined;
+
+  protected readonly ring: Ring;
+  protected readonly incoming = new Uint32Array(BATCH_FRAMES * DESCRIPTOR_WORDS);
+  /** Where in `incoming` the frame stands that was handed to the sink last. */
+  protected current = 0;
+  protected readonly outgoing: Uint32Array;
+  protected outgoingCount = 0;
+  private readonly stages: StageClock;
+  private readonly totals = new Float64Array(RING_TOTALS);
+  private polling = false;
+  private closed = false;
+
+  /**
+   * @param mostFrames that can be sent between two flushes
+   * @param stages told where the time of each batch goes
+   */
+  constructor(ring: Ring, mostFrames: number, stages = new StageClock()) {
+    this.ring = ring;
+    this.stages = stages;
+    this.memory = { bytes: new Uint8Array(ring.memory), view: new DataView(ring.memory) };
+    this.outgoing = new Uint32Array(mostFrames * DESCRIPTOR_WORDS);
+  }
+
+  abstract reserve(length: number): number;
+  /** `offset` must be what reserve returned last, with no frame committed or forwarded to the wire since. */
+  abstract commit(offset: number, length: number, port: PortNumber): void;
+  abstract forward(offset: number, length: number, flags: number, port: PortNumber): void;
+  /**
+   * Sends what was committed and forwarded outside of poll. Inside of poll it happens by itself after each
+   * batch; received frames are no longer valid after it.
+   */
+  abstract flush(): void;
+
+  /** Calls `onReadable` from the event loop whenever frames are ready; it is expected to poll. */
+  start(onReadable: () => void): void {
+    this.ring.start(onReadable);
+  }
+
+  /**
+   * Hands what the ring holds to `sink`, batch by batch, and sends what it answers. `now` is the clock,
+   * in ms, read once a batch. Returns whether more may be waiting: the caller then polls again after
+   * timers and messages had their turn. To be called at least every tick, for it also ticks the sink and
+   * sends what the device did not take earlier. Does nothing once closed.
+   */
+  poll(sink: FrameSink, now: () => number): boolean {
+    this.polling = true;
+    this.stages.mark(Stage.loop);
+    let more = true;
+    try {
+      for (let batch = 0; more && batch < BATCHES_PER_POLL && !this.closed; batch++) {
+        more = this.batch(sink, now());
+      }
+    } finally {
+      this.polling = false;
+    }
+    if (this.closed) {
+      this.ring.close();
+      return false;
+    }
+    return more;
+  }
+
+  /** One batch; returns whether it was a full one. */
+  private batch(sink: FrameSink, now: number): boolean {
+    const { incoming, stages } = this;
+    const count = this.ring.receive(incoming);
+    stages.mark(Stage.receive);
+    stages.batch(count);
+    this.onBatch?.(now);
+    for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
+      this.current = at;
+      sink.receive(incoming[at + OFFSET]!, incoming[at + LENGTH]!, incoming[at + FLAGS]!, now);
+    }
+    stages.mark(Stage.engine);
+    sink.tick(now);
+    stages.mark(Stage.timers);
+    this.flush();
+    stages.mark(Stage.flush);
+    return count === BATCH_FRAMES;
+  }
+
+  /**
+   * Totals of the ring since it was opened: received, lost by the kernel, sent, send failures, sent
+   * outside the ring. The same array each time; once closed, what it held last.
+   */
+  stats(): Float64Array {
+    return this.closed ? this.totals : this.ring.stats(this.totals);
+  }
+
+  /** Stops and frees the ring; from inside of poll, at the end of the batch. The memory is gone then. */
+  close(): void {
+    if (!this.closed) this.stats();
+    this.closed = true;
+    if (!this.polling) {
+      this.ring.close();
+    }
+  }
+
+  /** Notes a frame for the next flush; false, counted, when the list is full. */
+  protected note(offset: number, length: number, flags: number, slot: number): boolean {
+    const at = this.outgoingCount * DESCRIPTOR_WORDS;
+    const outgoing = this.outgoing;
+    if (at === outgoing.length) {
+      this.transmitRingFull++;
+      return false;
+    }
+    outgoing[at + OFFSET] = offset;
+    outgoing[at + LENGTH] = length;
+    outgoing[at + FLAGS] = flags;
+    outgoing[at + SLOT] = slot;
+    this.outgoingCount++;
+    return true;
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * The xdp datapath: frames in and out through AF_XDP sockets of the addon, one on each receive queue. The XDP
+ * program of kernel-shim/xdp.bpf.c gives the sockets what it does not forward by itself.
+ *
+ * All frames lie in one memory, cut into pieces of one size. A received frame that is forwarded leaves from
+ * where it lies; a new one is built in a free piece, if possible one of the queue on which the frame came in
+ * that is being looked at, and so leaves by that queue, in order with it. Free pieces are on lists in the
+ * same memory, which each flush fills up (XdpRing of native-xdp.ts).
+ */
+import { BatonError } from '../base/errors.js';
+import type { Native, XdpPoolOptions, XdpRing } from '../base/native.js';
+import type { StageClock } from '../base/stages.js';
+import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
+import { Port, type PortNumber } from './datapath.js';
+import { INJECT_MARK, RingDatapath, SLOT } from './ring.js';
+
+/** What the kernel leaves free before each received frame (XDP_PACKET_HEADROOM). */
+const HEADROOM_BYTES = 256;
+const FRAME_BYTES = [2048, 4096];
+
+/** The largest MTU, in bytes, for which a frame fits. A driver's own limit may be lower: then it refuses the program. */
+export const LARGEST_XDP_MTU = Math.max(...FRAME_BYTES) - HEADROOM_BYTES - ETHERNET_HEADER_BYTES;
+
+/** Frames of a queue: 4608 to receive into, 1536 to send from. At 2 KiB 12 MiB. */
+const FRAMES_PER_QUEUE = 6144;
+
+/** Frames that can be sent between two flushes. */
+const MOST_FRAMES = 4096;
+
+export interface XdpInterface {
+  name: string;
+  index: number;
+  /** Bytes of IP packet. */
+  mtu: number;
+}
+
+/**
+ * Sizes of the pool for an interface. Throws BATON_INTERFACE when its frames are too large.
+ * @param workers engine threads that share it
+ */
+export function xdpPoolOptions(
+  native: Pick<Native, 'receiveQueues' | 'transmitQueues'>,
+  on: XdpInterface,
+  workers: number,
+): XdpPoolOptions {
+  const frameBytes = FRAME_BYTES.find((bytes) => bytes - HEADROOM_BYTES - ETHERNET_HEADER_BYTES >= on.mtu);
+  if (frameBytes === undefined) {
+    throw new BatonError('BATON_INTERFACE', `an MTU of ${on.mtu} is too large for AF_XDP`, {
+      where: on.name,
+      hint: `use the datapath packet, or \`ip link set dev ${on.name} mtu ${LARGEST_XDP_MTU}\` or less`,
+    });
+  }
+  const queues = native.receiveQueues(on.name);
+  return {
+    interfaceIndex: on.index,
+    queues,
+    transmitQueues: Math.min(queues, native.transmitQueues(on.name)),
+    workers,
+    framesPerQueue: FRAMES_PER_QUEUE,
+    frameBytes,
+    zeroCopy: true,
+  };
+}
+
+/**
+ * Opens one worker's part of a pool. Throws what the kernel refuses, with `code` and `syscall`.
+ * @param pool XdpPool.id
+ * @param stages told where the time of each batch goes
+ */
+export function openXdpDatapath(
+  native: Pick<Native, 'openXdpRing'>,
+  pool: number,
+  worker: number,
+  stages?: StageClock,
+): XdpDatapath {
+  return new XdpDatapath(native.openXdpRing({ pool, worker, injectMark: INJECT_MARK }), stages);
+}
+
+export class XdpDatapath extends RingDatapath<XdpRing> {
+  private readonly queues: number;
+  private readonly frameBytes: number;
+  /** The free lists: of each queue a count and then offsets, `freeWords` words in all. */
+  private readonly free: Uint32Array;
+  private readonly freeWords: number;
+  /** Where in `free` the list begins from which reserve took last. */
+  private list = 0;
+  /** Since the last flush the lists were empty, and could not be filled up. */
+  private dry = false;
+
+  constructor(ring: XdpRing, stages?: StageClock) {
+    super(ring, MOST_FRAMES, stages);
+    this.queues = ring.queues;
+    this.frameBytes = ring.frameBytes;
+    this.freeWords = ring.freeWords;
+    this.free = new Uint32Array(ring.memory, ring.freeOffset, ring.queues * ring.freeWords);
+  }
+
+  override flush(): void {
+    this.transmitRingFull += this.ring.flush(this.outgoing, this.outgoingCount);
+    this.outgoingCount = 0;
+    this.dry = false;
+  }
+
+  override reserve(length: number): number {
+    if (length > this.frameBytes) {
+      this.transmitTooLong++;
+      return -1;
+    }
+    const own = this.incoming[this.current + SLOT]! * this.freeWords;
+    if (this.free[own] !== 0) this.list = own;
+    else if (!this.findList()) {
+      this.transmitRingFull++;
+      return -1;
+    }
+    return this.lastOf(this.list);
+  }
+
+  override commit(offset: number, length: number, port: PortNumber): void {
+    const { list, free } = this;
+    if (free[list] === 0 || offset !== this.lastOf(list) || length > this.frameBytes) {
+      throw new RangeError('the room was not the one reserved last');
+    }
+    if (port === Port.local) this.ring.sendLocal(offset, length, 0);
+    else if (this.note(offset, length, 0, 0)) free[list] = free[list]! - 1;
+  }
+
+  override forward(offset: number, length: number, flags: number, port: PortNumber): void {
+    if (port === Port.local) this.ring.sendLocal(offset, length, flags);
+    else this.note(offset, length, flags, 0);
+  }
+
+  /** The last offset on a list. */
+  private lastOf(list: number): number {
+    return this.free[list + this.free[list]!]!;
+  }
+
+  /** Another queue's list that is not empty, if need be after filling them up. */
+  private findList(): boolean {
+    if (this.dry) return false;
+    for (let tries = 0; tries < 2; tries++) {
+      for (let list = 0; list < this.queues * this.freeWords; list += this.freeWords) {
+        if (this.free[list] === 0) continue;
+        this.list = list;
+        return true;
+      }
+      if (tries === 0) this.ring.refill();
+    }
+    this.dry = true;
+    return false;
+  }
+}

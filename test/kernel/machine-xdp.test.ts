@@ -1,0 +1,368 @@
+/** What a balancer on XDP does to its machine, and leaves there: in a network namespace of its own. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { hasPins, PIN_ROOT, pinDirectory, pinName } from '../../src/base/host/pins.js';
+import { native } from '../../src/base/native.js';
+import type { XdpStart } from '../../src/control/engine-messages.js';
+import { detachAll } from '../../src/control/machine/detach.js';
+import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
+import { CONTROL, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
+import { loadObject } from '../../src/node/shim.js';
+import { insideNamespace, macOf, Peer, run, until } from './namespace.js';
+import { snapshot } from './program.js';
+
+const OWN = '10.99.0.2';
+const VIRTUAL = '10.99.0.100';
+const OTHER_VIRTUAL = '10.99.0.101';
+const NODES = ['10.99.0.3', '10.99.0.4'];
+const NODE_MAC = macOf('02:00:00:00:00:04');
+const LOST =
+  'eth0 (driver veth) loses what it sends in native XDP, since its other end does not poll: `ethtool -K OTHER-END gro on` there makes it';
+
+// Of the process that waits for the one in the namespace, too.
+t.setTimeout(120_000);
+
+if (insideNamespace(import.meta.url)) {
+  const peer = await Peer.make('eth0', '10.99.0.3/24', '02:00:00:00:00:03');
+  run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth0');
+  const parent = mkdtempSync(join(tmpdir(), 'baton-machine-xdp-'));
+  const directory = join(parent, 'run');
+  const name = pinName('eth0');
+  const pins = pinDirectory(name);
+  t.teardown(() => {
+    peer.stop();
+    rmSync(parent, { recursive: true, force: true });
+  });
+  const warnings: string[] = [];
+  const told: string[] = [];
+  const options: MachineOptions = {
+    interface: 'eth0',
+    address: undefined,
+    key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
+    virtualServers: [
+      { name: 'www', address: VIRTUAL, port: 80 },
+      { name: 'api', address: OTHER_VIRTUAL, port: 8080 },
+    ],
+    services: new Map([[2, 40_004]]),
+    datapath: 'xdp',
+    workers: 1,
+    nodes: NODES,
+    limits: { sessions: 1_500, headBytes: 16_384 },
+    log: { warn: (message) => warnings.push(message), info: (message) => told.push(message) },
+    stateDirectory: directory,
+  };
+  const before = snapshot();
+  const index = (): number => native().interfaceInfo('eth0')?.index ?? 0;
+  const attached = (): ReturnType<ReturnType<typeof native>['xdpProgram']> => native().xdpProgram(index());
+  const nothingLeft = (t: Test): void => {
+    t.same(snapshot(), before);
+    t.equal(attached(), undefined);
+    t.notOk(hasPins(name));
+    if (existsSync(directory)) t.same(readdirSync(directory), []);
+  };
+  const startOf = (machine: Machine): XdpStart => {
+    const start = machine.engineStart(0);
+    if (start.kind !== 'xdp') throw new Error('not XDP');
+    return start;
+  };
+  const detach = (): ReturnType<typeof detachAll> =>
+    detachAll({
+      interface: 'eth0',
+      virtualAddresses: [VIRTUAL, OTHER_VIRTUAL],
+      warn: (message) => warnings.push(message),
+      stateDirectory: directory,
+    });
+  /** All of a start but the engine. */
+  const started = async (more: Partial<MachineOptions> = {}): Promise<Machine> => {
+    const machine = await Machine.prepare({ ...options, ...more });
+    await machine.activate();
+    await machine.takeAddresses();
+    return machine;
+  };
+  /** Starts a machine in a process of its own, and kills that without a warning. */
+  const startAndKill = async (): Promise<void> => {
+    const { services, log: _, key, ...plain } = options;
+    const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
+    const script = `import('${new URL('../../src/control/machine/machine.js', import.meta.url)}').then(async (m) => {
+      const given = ${given};
+      const log = { warn: () => {}, info: () => {} };
+      const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log });
+      machine.setNeighbour(1, Uint8Array.of(${NODE_MAC.join()}));
+      await machine.activate();
+      await machine.takeAddresses();
+      console.log('taken');
+      setInterval(() => {}, 1000);
+    });`;
+    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    child.kill('SIGKILL');
+    await exited;
+  };
+  const words = (file: string): Uint32Array =>
+    new Uint32Array(
+      native()
+        .openMap({ path: join(pins, file) })
+        .memory(),
+    );
+
+  t.beforeEach(() => {
+    warnings.length = 0;
+    told.length = 0;
+  });
+
+  t.test('generic, where the other end of a veth would lose what XDP sends', async (t) => {
+    const machine = await started({ datapath: 'auto' });
+    t.equal(attached()?.mode, 'generic');
+    t.equal(machine.datapath, 'xdp (generic)');
+    t.same(told, [`datapath xdp (generic): ${LOST}`]);
+    t.same(warnings, []);
+    await machine.stop();
+    nothingLeft(t);
+    const asked = await started();
+    t.same(warnings, [`datapath xdp (generic): ${LOST}`], 'whoever asks for XDP is warned');
+    await asked.stop();
+    nothingLeft(t);
+  });
+
+  t.test('in the driver, all of it and back', async (t) => {
+    peer.run('ethtool', '-K', 'eth0', 'gro', 'on');
+    const machine = await Machine.prepare(options);
+    t.match(attached(), { name: 'baton_xdp', mode: 'native' });
+    t.equal(machine.datapath, 'xdp (native)');
+    t.same(told, ['datapath xdp (native)']);
+    const start = startOf(machine);
+    t.match(start, { worker: 0, workers: 1, capacity: 1_500, indexWords: 4_096, earlier: undefined });
+    const control = native().openMap({ fd: start.fds.control });
+    const control32 = new Uint32Array(control.memory());
+    t.equal(control32[CONTROL.layout / 4], 0, 'everything passes until the engine is there');
+    t.equal(control32[CONTROL.capacity / 4], 1_500);
+    t.equal(new Uint8Array(control.memory())[CONTROL.windowShift], 7);
+    t.equal(new Uint16Array(control.memory())[CONTROL.mss / 2], 1_424);
+    t.equal(native().openMap({ fd: start.fds.sessions }).maxEntries, 1_500);
+    t.equal(native().openMap({ fd: start.fds.index }).maxEntries, 256);
+    await machine.activate();
+    t.equal(control32[CONTROL.layout / 4], SHARED_LAYOUT);
+    t.ok(existsSync(join(pins, 'baton_xdp')) && existsSync(join(pins, 'sessions')));
+    await machine.takeAddresses();
+    t.match(machine.counters(), { xdp: { forwarded: 0, syn_answered: 0, index_limit: 0 } });
+    t.type(machine.runTime()?.runCount, 'number');
+
+    await t.test('MAC addresses of nodes', async (t) => {
+      const nodes = words('nodes');
+      const bytes = new Uint8Array(nodes.buffer);
+      const at = NODE_BYTES;
+      t.same([...bytes.subarray(at + NODE.address, at + NODE.address + 4)], [10, 99, 0, 4]);
+      t.equal(nodes[(at + NODE.interface) / 4], 0, 'not resolved');
+      machine.setNeighbour(1, NODE_MAC);
+      t.equal(nodes[(at + NODE.interface) / 4], index());
+      t.same([...bytes.subarray(at, at + 12)], [...NODE_MAC, ...machine.info.mac]);
+      machine.setNeighbour(1, undefined);
+      t.equal(nodes[(at + NODE.interface) / 4], 0);
+    });
+
+    await t.test('detach-all while it runs', async (t) => {
+      await t.rejects(detach(), {
+        code: 'BATON_IN_USE',
+        message: 'another balancer is running on this interface',
+      });
+      t.ok(attached());
+    });
+
+    await t.test('what somebody takes away comes back', async (t) => {
+      run('ip', 'link', 'set', 'dev', 'eth0', 'xdp', 'off');
+      rmSync(pins, { recursive: true });
+      await until('repairs', () => warnings.length >= 2, 8_000);
+      t.same(warnings, [
+        'XDP program baton_xdp (native) was gone, and is back',
+        `pins in ${pins} was gone, and is back`,
+      ]);
+      t.ok(attached());
+      t.ok(existsSync(join(pins, 'control')));
+    });
+
+    await machine.stop();
+    nothingLeft(t);
+  });
+
+  t.test('killed: the next start goes on from it', async (t) => {
+    await startAndKill();
+    const left = attached();
+    t.match(left, { name: 'baton_xdp', mode: 'native' });
+    words('control')[CONTROL.cookieAt / 4] = 4711;
+    const secret = new Uint8Array(words('control').buffer, CONTROL.secret, 32).slice();
+    const machine = await Machine.prepare({
+      ...options,
+      virtualServers: [{ name: 'new', address: VIRTUAL, port: 81 }, ...options.virtualServers.slice(1)],
+      nodes: ['10.99.0.9', ...NODES.slice(1)],
+    });
+    t.equal(attached()?.id, left?.id, 'the old program works until the engine is there');
+    const { earlier, ...start } = startOf(machine);
+    t.same(Buffer.from(start.secret), Buffer.from(secret));
+    t.equal(
+      new Uint32Array(native().openMap({ fd: start.fds.control }).memory())[CONTROL.cookieAt / 4],
+      4711,
+    );
+    t.equal(earlier?.count, 1_500);
+    t.same([...(earlier?.servers ?? [])], [-1, 1], 'virtual servers by address and port');
+    t.same([...(earlier?.nodes.subarray(0, 3) ?? [])], [-1, 1, -1], 'nodes by address');
+    t.same(machine.earlierNeighbours(), [{ node: 1, mac: NODE_MAC }]);
+    await machine.activate();
+    t.not(attached()?.id, left?.id);
+    t.equal(words('nodes')[(NODE_BYTES + NODE.interface) / 4], index(), 'nodes stay resolved');
+    await machine.takeAddresses();
+    await machine.stop();
+    nothingLeft(t);
+    t.same(warnings, []);
+  });
+
+  t.test('left: everything stays, and any datapath can come next', async (t) => {
+    const first = await started();
+    await first.leave();
+    t.ok(attached());
+    t.ok(hasPins(name));
+    t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
+    const packet = await started({ datapath: 'packet' });
+    t.equal(packet.datapath, 'packet');
+    t.equal(attached(), undefined);
+    t.notOk(hasPins(name));
+    await packet.leave();
+    t.match(run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress'), 'guard_ingress');
+    const last = await started();
+    t.equal(startOf(last).earlier, undefined);
+    await last.stop();
+    nothingLeft(t);
+  });
+
+  t.test('a start that fails ends no session of an earlier run', async (t) => {
+    await startAndKill();
+    const id = attached()?.id;
+    const server = createServer().listen(80, '0.0.0.0');
+    await once(server, 'listening');
+    await t.rejects(Machine.prepare(options), { code: 'BATON_IN_USE' });
+    t.same(warnings, ['sessions go on in the kernel: what was set up stays for the next start']);
+    t.equal(attached()?.id, id);
+    t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
+    server.close();
+    const machine = await started();
+    t.not(attached()?.id, id);
+    await machine.fail();
+    t.ok(attached(), 'and none of its own');
+    await (await started()).stop();
+    nothingLeft(t);
+  });
+
+  t.test('another layout', async (t) => {
+    await startAndKill();
+    words('control')[CONTROL.layout / 4] = SHARED_LAYOUT + 1;
+    const machine = await Machine.prepare(options);
+    t.same(warnings, [
+      `sessions of the earlier version can not be taken over: their layout is ${SHARED_LAYOUT + 1}, ours ${SHARED_LAYOUT}`,
+    ]);
+    t.equal(startOf(machine).earlier, undefined);
+    t.same(machine.earlierNeighbours(), []);
+    await machine.activate();
+    await machine.takeAddresses();
+    await machine.stop();
+    nothingLeft(t);
+  });
+
+  t.test('detach-all', async (t) => {
+    t.same(await detach(), { removed: [], left: [] });
+    nothingLeft(t);
+    await startAndKill();
+    const { removed, left } = await detach();
+    t.same(left, []);
+    t.same(
+      [...removed].sort(),
+      [
+        `address ${OTHER_VIRTUAL}/32 on eth0`,
+        `address ${VIRTUAL}/32 on eth0`,
+        'XDP program baton_xdp (native)',
+        'clsact',
+        `pins in ${pins}`,
+        'tc filter guard_egress (egress)',
+        'tc filter guard_ingress (ingress)',
+        'tc filter shim_egress (egress)',
+        'tc filter shim_ingress (ingress)',
+      ].sort(),
+    );
+    nothingLeft(t);
+    await startAndKill();
+    // As after a reboot of the disk that it was on.
+    rmSync(directory, { recursive: true });
+    t.equal((await detach()).removed.length, removed.length - 1, 'clsact may be somebody else’s');
+    run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
+    nothingLeft(t);
+    const packet = await started({ datapath: 'packet' });
+    await packet.leave();
+    t.equal((await detach()).removed.length, removed.length - 2);
+    nothingLeft(t);
+  });
+
+  t.test("somebody else's program stays", async (t) => {
+    const stranger = loadObject('probe');
+    native().attachXdp(index(), stranger.programFd('probe'), 'generic');
+    const { id } = attached() ?? {};
+    await t.rejects(Machine.prepare(options), {
+      code: 'BATON_IN_USE',
+      message: `another XDP program is attached: probe (id ${id})`,
+      hint: '`ip link set dev eth0 xdp off` takes it off',
+    });
+    t.equal(attached()?.id, id);
+    const machine = await started({ datapath: 'auto' });
+    t.equal(machine.datapath, 'packet');
+    t.same(warnings, [
+      `datapath packet, for XDP is not to be had: eth0: another XDP program is attached: probe (id ${id}) (\`ip link set dev eth0 xdp off\` takes it off)`,
+    ]);
+    await machine.stop();
+    t.same((await detach()).removed, []);
+    t.equal(attached()?.id, id);
+    native().detachXdp(index(), 'generic');
+    stranger.close();
+    nothingLeft(t);
+  });
+
+  t.test('an MTU beyond a frame of AF_XDP', async (t) => {
+    run('ip', 'link', 'set', 'eth0', 'mtu', '9000');
+    const occupied = snapshot();
+    await t.rejects(Machine.prepare(options), { code: 'BATON_INTERFACE', where: 'eth0', message: /MTU/ });
+    t.same(snapshot(), occupied);
+    const machine = await started({ datapath: 'auto' });
+    t.equal(machine.datapath, 'packet');
+    t.match(warnings, [/^datapath packet, for XDP is not to be had: eth0: .*MTU/]);
+    await machine.stop();
+    run('ip', 'link', 'set', 'eth0', 'mtu', '1500');
+    nothingLeft(t);
+  });
+
+  t.test('an interface whose driver knows no XDP', async (t) => {
+    run('ip', 'link', 'add', 'br7', 'type', 'bridge');
+    run('ip', 'address', 'add', '10.98.0.2/24', 'dev', 'br7');
+    run('ip', 'link', 'set', 'br7', 'up');
+    const machine = await started({ interface: 'br7' });
+    t.equal(machine.datapath, 'xdp (generic)');
+    t.match(warnings, [/^datapath xdp \(generic\): br7 \(driver bridge\) can not do native XDP: /]);
+    await machine.stop();
+    run('ip', 'link', 'del', 'br7');
+    nothingLeft(t);
+  });
+
+  t.test('pins of what is gone', async (t) => {
+    const machine = await started();
+    const stale = ['eth9-1', `eth9-${name.slice(name.lastIndexOf('-') + 1)}`].map(pinDirectory);
+    for (const path of [...stale, join(PIN_ROOT, 'of somebody else')]) mkdirSync(path);
+    await machine.leave();
+    const next = await started();
+    for (const path of stale) t.notOk(existsSync(path), path);
+    t.ok(existsSync(join(PIN_ROOT, 'of somebody else')));
+    rmSync(join(PIN_ROOT, 'of somebody else'), { recursive: true });
+    await next.stop();
+    nothingLeft(t);
+  });
+}
