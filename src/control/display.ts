@@ -1,0 +1,130 @@
+/** The three ways in which a watch shows its intervals: on a terminal, as text, as JSON. */
+import type { Interval } from './interval.js';
+import { printable } from './text.js';
+import { type Line, renderInterval } from './watch-report.js';
+
+/** Where it is shown: standard output and standard error. */
+export interface Screen {
+  write(text: string): void;
+  /** One line on standard error. */
+  note(line: string): void;
+  /** Size of the terminal in characters, asked each time; undefined: it is none. */
+  size(): { columns: number; rows: number } | undefined;
+  /** Whether the terminal can show lines dimmed. */
+  dims: boolean;
+}
+
+export interface Display {
+  began(seconds: number): void;
+  interval(interval: Interval): void;
+  /** Nobody answered, for the reason given. */
+  silent(why: string): void;
+  restarted(): void;
+}
+
+/** One after the other; what is not an interval goes to standard error, and a silence is told once. */
+export class Stream implements Display {
+  private readonly screen: Screen;
+  private readonly form: (interval: Interval) => string;
+  private isSilent = false;
+  private anything = false;
+
+  private constructor(screen: Screen, form: (interval: Interval) => string) {
+    this.screen = screen;
+    this.form = form;
+  }
+
+  /** A document a line; numbers to the thousandth. */
+  static json(screen: Screen): Stream {
+    return new Stream(screen, (interval) => `${JSON.stringify(interval, thousandths)}\n`);
+  }
+
+  /** Text, with the time above each and an empty line between them. */
+  static text(screen: Screen): Stream {
+    const stream: Stream = new Stream(screen, (interval) => {
+      const lines = [interval.at, ...renderInterval(interval).map(({ text }) => text)];
+      return `${stream.anything ? '\n' : ''}${lines.join('\n')}\n`;
+    });
+    return stream;
+  }
+
+  began(): void {}
+
+  interval(interval: Interval): void {
+    this.isSilent = false;
+    this.screen.write(this.form(interval));
+    this.anything = true;
+  }
+
+  silent(why: string): void {
+    if (!this.isSilent) this.screen.note(`no answer: ${why}`);
+    this.isSilent = true;
+  }
+
+  restarted(): void {
+    this.isSilent = false;
+    this.screen.note('the balancer was started anew');
+  }
+}
+
+function thousandths(_key: string, value: unknown): unknown {
+  return typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value;
+}
+
+const CLEAR = '\x1b[2J';
+const HOME = '\x1b[H';
+const CLEAR_LINE_END = '\x1b[K';
+const CLEAR_BELOW = '\x1b[J';
+const DIM = '\x1b[2m';
+const UNDIM = '\x1b[22m';
+
+/**
+ * Each in the place of the one before, below a line about the watch itself. What does not fit is cut:
+ * lines at the right, and the last ones altogether, which a line then says.
+ */
+export class Terminal implements Display {
+  private readonly screen: Screen;
+  private lines: Line[] = [];
+  private drawnOn = '';
+
+  constructor(screen: Screen) {
+    this.screen = screen;
+  }
+
+  began(seconds: number): void {
+    this.draw(`first figures in ${seconds} s; Ctrl-C ends`);
+  }
+
+  interval(interval: Interval): void {
+    this.lines = renderInterval(interval);
+    this.draw(interval.at);
+  }
+
+  silent(why: string): void {
+    this.draw(`NO ANSWER: ${why}`);
+  }
+
+  restarted(): void {
+    this.draw('the balancer was started anew');
+  }
+
+  private draw(head: string): void {
+    const { columns, rows } = this.screen.size() ?? { columns: 80, rows: 24 };
+    // The last row and column stay free: to write there makes terminals scroll or wrap.
+    const room = Math.max(2, rows - 1);
+    const all: Line[] = [{ text: printable(head), dim: false }, ...this.lines];
+    const shown = all.length <= room ? all : all.slice(0, room - 1);
+    if (shown.length < all.length)
+      shown.push({ text: `(${all.length - shown.length} more lines)`, dim: true });
+    const text = shown.map((line) => this.style(line, columns - 1) + CLEAR_LINE_END).join('\n');
+    const size = `${columns}x${rows}`;
+    const clear = size === this.drawnOn ? '' : CLEAR;
+    this.drawnOn = size;
+    this.screen.write(`${clear}${HOME}${text}\n${CLEAR_BELOW}`);
+  }
+
+  private style({ text, dim }: Line, columns: number): string {
+    const cut = [...text].slice(0, Math.max(1, columns)).join('');
+    return dim && this.screen.dims ? `${DIM}${cut}${UNDIM}` : cut;
+  }
+}

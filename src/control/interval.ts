@@ -1,0 +1,158 @@
+/** What a balancer did between two answers of its control socket: the same figures as rates. */
+import { STAGE_NAMES, type StageName } from '../base/stages.js';
+import type { NodeState, StatsDocument } from './documents.js';
+
+/** Everything without another unit is per second. Sessions and nodes are as they were at the end. */
+export interface Interval {
+  /** The end of the interval, ISO 8601, by the clock of whoever asks. */
+  at: string;
+  seconds: number;
+  interface: string;
+  datapath: string;
+  uptimeMs: number;
+  packets: {
+    /** In all. */
+    in: number;
+    /** Those that the engine got. */
+    toEngine: number;
+    forwardedByEngine: number;
+    forwardedByKernel: number;
+    /** Built and sent by the engine. */
+    sent: number;
+    forwardedBytes: number;
+  };
+  events: {
+    newSessions: number;
+    requests: number;
+    handoffs: number;
+    adopted: number;
+    localAnswers: number;
+  };
+  sessions: StatsDocument['sessions'];
+  nodes: { name: string; state: NodeState; why: string; active: number; adopted: number }[];
+  /** Drops of every kind that there was any of, ever. */
+  drops: { name: string; perSecond: number; total: number }[];
+  /** One for each engine thread. */
+  stages: WorkerInterval[];
+  /** null without an XDP program, and when the kernel does not measure (sysctl kernel.bpf_stats_enabled). */
+  kernel: { microseconds: number; runs: number; nanosecondsPerRun: number } | null;
+  /** Every counter that moved. */
+  counters: Record<string, number>;
+}
+
+export interface WorkerInterval {
+  worker: number;
+  /** In us: ten thousand is one per cent of a CPU. */
+  microseconds: Record<StageName, number>;
+  /** null when there was no frame. */
+  nanosecondsPerFrame: Record<StageName, number> | null;
+  frames: number;
+  batches: number;
+  framesPerBatch: number;
+}
+
+/** Local answers, whatever they say. */
+const ANSWER = /^answer_\d+$/;
+/** Counters of frames that went nowhere. */
+const DROP = /(?:^|_)(?:drop|lost|failed|absent)(?:_|$)/;
+/** What the XDP program does with a frame by itself. */
+const SERVED_BY_KERNEL = ['xdp_forwarded', 'xdp_wrapped', 'xdp_syn_answered', 'xdp_syn_cookie'] as const;
+
+/**
+ * The rates between two answers.
+ * @param at the time of the later one, in ms since 1970
+ * @returns undefined when they are not of one balancer, or of one and the same moment
+ */
+export function between(before: StatsDocument, after: StatsDocument, at: number): Interval | undefined {
+  const seconds = (after.uptimeMs - before.uptimeMs) / 1_000;
+  if (after.startedAt !== before.startedAt || seconds <= 0) return undefined;
+  const rate = (earlier: number | undefined, later: number | undefined): number =>
+    Math.max(0, (later ?? 0) - (earlier ?? 0)) / seconds;
+  const rates = new Map(
+    Object.entries(after.counters).map(([name, value]) => [name, rate(before.counters[name], value)]),
+  );
+  const counted = (name: string): number => rates.get(name) ?? 0;
+  const byKernel = SERVED_BY_KERNEL.reduce((sum, name) => sum + counted(name), 0);
+  const localAnswers = [...rates].reduce((sum, [name, value]) => sum + (ANSWER.test(name) ? value : 0), 0);
+  return {
+    at: new Date(at).toISOString(),
+    seconds,
+    interface: after.interface,
+    datapath: after.datapath,
+    uptimeMs: after.uptimeMs,
+    packets: {
+      in: counted('frames') + byKernel,
+      toEngine: counted('frames'),
+      forwardedByEngine: Math.max(0, counted('forwarded') - counted('xdp_forwarded')),
+      forwardedByKernel: counted('xdp_forwarded'),
+      sent: counted('sent'),
+      forwardedBytes: counted('forwarded_bytes'),
+    },
+    events: {
+      newSessions: counted('syn') + counted('cookie_accepted'),
+      requests: counted('requests'),
+      handoffs: counted('handoffs'),
+      adopted: counted('adopted'),
+      localAnswers,
+    },
+    sessions: after.sessions,
+    nodes: after.nodes.map(({ name, state, why, active, adopted }, index) => ({
+      name,
+      state,
+      why,
+      active,
+      adopted: rate(before.nodes[index]?.adopted, adopted),
+    })),
+    drops: Object.entries(after.counters)
+      .filter(([name, total]) => total > 0 && DROP.test(name))
+      .map(([name, total]) => ({ name, perSecond: counted(name), total })),
+    stages: after.stages.map((later) =>
+      workerInterval(
+        before.stages.find(({ worker }) => worker === later.worker),
+        later,
+        rate,
+      ),
+    ),
+    kernel: kernelInterval(before.kernel, after.kernel, rate),
+    counters: Object.fromEntries([...rates].filter(([, value]) => value > 0)),
+  };
+}
+
+type WorkerStages = StatsDocument['stages'][number];
+type Rate = (earlier: number | undefined, later: number | undefined) => number;
+
+/** The thread publishes some times a second: its interval is as long as its stages together. */
+function workerInterval(before: WorkerStages | undefined, after: WorkerStages, rate: Rate): WorkerInterval {
+  const spent = (name: StageName): number =>
+    Math.max(0, after.nanoseconds[name] - (before?.nanoseconds[name] ?? 0));
+  const all = STAGE_NAMES.reduce((sum, name) => sum + spent(name), 0);
+  const frames = after.frames - (before?.frames ?? 0);
+  const batches = after.batches - (before?.batches ?? 0);
+  return {
+    worker: after.worker,
+    microseconds: byStage((name) => (all === 0 ? 0 : (spent(name) / all) * 1e6)),
+    nanosecondsPerFrame: frames > 0 ? byStage((name) => spent(name) / frames) : null,
+    frames: rate(before?.frames, after.frames),
+    batches: rate(before?.batches, after.batches),
+    framesPerBatch: batches > 0 ? frames / batches : 0,
+  };
+}
+
+function byStage(value: (name: StageName) => number): Record<StageName, number> {
+  return Object.fromEntries(STAGE_NAMES.map((name) => [name, value(name)])) as Record<StageName, number>;
+}
+
+function kernelInterval(
+  before: StatsDocument['kernel'],
+  after: StatsDocument['kernel'],
+  rate: Rate,
+): Interval['kernel'] {
+  if (before === null || after === null) return null;
+  const runs = after.runCount - before.runCount;
+  if (runs <= 0) return null;
+  return {
+    microseconds: rate(before.runNanoseconds, after.runNanoseconds) / 1_000,
+    runs: rate(before.runCount, after.runCount),
+    nanosecondsPerRun: Math.max(0, after.runNanoseconds - before.runNanoseconds) / runs,
+  };
+}

@@ -1,0 +1,148 @@
+/** What `baton stats --watch` shows of an interval, for people. */
+import { COUNTERS } from '../base/counters.js';
+import { STAGE_NAMES } from '../base/stages.js';
+import type { Interval, WorkerInterval } from './interval.js';
+import { type Column, formatAge, formatCount, formatTable } from './table.js';
+import { printable } from './text.js';
+
+/** A line of text; one that is less important may be shown dimmed. */
+export interface Line {
+  text: string;
+  dim: boolean;
+}
+
+const DESCRIPTIONS: Readonly<Record<string, string>> = COUNTERS;
+
+/** The interval as lines. */
+export function renderInterval(interval: Interval): Line[] {
+  const { packets, events, sessions } = interval;
+  const blocks = [
+    [
+      printable(
+        `Baton on ${interval.interface}, datapath ${interval.datapath}, up ${formatAge(interval.uptimeMs)}; over the last ${interval.seconds.toFixed(1)} s`,
+      ),
+    ],
+    row([
+      ['PACKETS IN/S', packets.in],
+      ['TO ENGINE/S', packets.toEngine],
+      ['FORWARDED BY ENGINE/S', packets.forwardedByEngine],
+      ['BY KERNEL/S', packets.forwardedByKernel],
+      ['FORWARDED BYTES/S', packets.forwardedBytes],
+      ['SENT/S', packets.sent],
+    ]),
+    row([
+      ['NEW SESSIONS/S', events.newSessions],
+      ['REQUESTS/S', events.requests],
+      ['HANDOFFS/S', events.handoffs],
+      ['ADOPTED/S', events.adopted],
+      ['LOCAL ANSWERS/S', events.localAnswers],
+    ]),
+    row(
+      [
+        ['SESSIONS', sessions.total],
+        ['HALF-OPEN', sessions.halfOpen],
+        ['COLLECTING', sessions.collecting],
+        ['HANDING', sessions.handing],
+        ['PASSING', sessions.passing],
+        ['CLOSING', sessions.closing],
+      ],
+      formatCount,
+    ),
+    [...stageTable(interval.stages), ...kernelLine(interval.kernel)],
+    nodeTable(interval.nodes),
+  ];
+  const lines = blocks.flatMap((block, index) => [...(index === 0 ? [] : ['']), ...block]);
+  return [...lines.map((text) => ({ text, dim: false })), ...dropLines(interval.drops)];
+}
+
+/** Rates below ten with a decimal: something every few seconds is not nothing. */
+export function formatRate(value: number): string {
+  return value > 0 && value < 9.95 ? value.toFixed(1) : formatCount(value);
+}
+
+function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+  return formatTable(columns, rows).split('\n');
+}
+
+function right(title: string): Column {
+  return { title, align: 'right' };
+}
+
+function row(cells: readonly [string, number][], format = formatRate): string[] {
+  return table(
+    cells.map(([title]) => right(title)),
+    [cells.map(([, value]) => format(value))],
+  );
+}
+
+/** The sum over all threads, what it is for each frame, and the threads one by one when there are several. */
+function stageTable(workers: readonly WorkerInterval[]): string[] {
+  const sum = (of: (worker: WorkerInterval) => number): number =>
+    workers.reduce((total, worker) => total + of(worker), 0);
+  const frames = sum(({ frames }) => frames);
+  const batches = sum(({ batches }) => batches);
+  const perFrame = STAGE_NAMES.map((name) =>
+    frames === 0 || name === 'waiting'
+      ? ''
+      : formatRate((sum((worker) => worker.microseconds[name]) * 1_000) / frames),
+  );
+  const rows = [
+    [
+      'us/s',
+      ...STAGE_NAMES.map((name) => formatCount(sum((worker) => worker.microseconds[name]))),
+      formatRate(batches === 0 ? 0 : frames / batches),
+    ],
+    ['ns/frame', ...perFrame],
+  ];
+  if (workers.length > 1) {
+    for (const worker of workers) {
+      rows.push([
+        `thread ${worker.worker}, us/s`,
+        ...STAGE_NAMES.map((name) => formatCount(worker.microseconds[name])),
+        formatRate(worker.framesPerBatch),
+      ]);
+    }
+  }
+  const columns = STAGE_NAMES.map((name) => right(name.toUpperCase()));
+  return table([{ title: 'ENGINE TIME' }, ...columns, right('FRAMES/BATCH')], rows);
+}
+
+function kernelLine(kernel: Interval['kernel']): string[] {
+  if (kernel === null) return [];
+  return [
+    `XDP program: ${formatCount(kernel.microseconds)} us/s, ${formatCount(kernel.nanosecondsPerRun)} ns/packet, ${formatCount(kernel.runs)} packets/s`,
+  ];
+}
+
+function nodeTable(nodes: Interval['nodes']): string[] {
+  return table(
+    [{ title: 'NODE' }, { title: 'STATE' }, right('ACTIVE'), right('ADOPTED/S'), { title: 'WHY' }],
+    nodes.map((node) => [
+      node.name,
+      node.state,
+      formatCount(node.active),
+      formatRate(node.adopted),
+      node.why,
+    ]),
+  );
+}
+
+/** The ones that go on first, then those that were. */
+function dropLines(drops: Interval['drops']): Line[] {
+  if (drops.length === 0) return [];
+  const sorted = [...drops].sort((one, other) => other.perSecond - one.perSecond || other.total - one.total);
+  const [title = '', ...lines] = table(
+    [{ title: 'DROPPED' }, right('PER S'), right('TOTAL'), { title: 'WHAT' }],
+    sorted.map(({ name, perSecond, total }) => [
+      name,
+      formatRate(perSecond),
+      formatCount(total),
+      DESCRIPTIONS[name] ?? '',
+    ]),
+  );
+  return [
+    { text: '', dim: false },
+    { text: title, dim: false },
+    ...lines.map((text, index) => ({ text, dim: sorted[index]?.perSecond === 0 })),
+  ];
+}

@@ -1,0 +1,142 @@
+/** `baton stats --watch`: asks a running balancer again and again, and shows what it did in between. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BatonError } from '../base/errors.js';
+import type { ControlClient } from './client.js';
+import type { Display, Screen } from './display.js';
+import type { StatsDocument } from './documents.js';
+import { between } from './interval.js';
+
+export interface WatchOptions {
+  /** Length of an interval. */
+  seconds: number;
+  /** Intervals to show; undefined: until `stop`. */
+  count?: number | undefined;
+  /** How long nobody may answer, in ms. */
+  goneMs?: number;
+}
+
+/** A balancer that is started anew is away for a shorter time, in ms. */
+const GONE_MS = 10_000;
+/** Who does not answer is asked at least this often, in ms. */
+const AGAIN_MS = 1_000;
+
+type Stats = Pick<ControlClient, 'stats'>;
+
+/**
+ * Watches until `count` intervals were shown, or `stop` is aborted.
+ * @throws BatonError when nobody answers at the start, or for `goneMs` later on
+ */
+export async function watch(
+  client: Stats,
+  { seconds, count = Number.POSITIVE_INFINITY, goneMs = GONE_MS }: WatchOptions,
+  display: Display,
+  stop: AbortSignal,
+): Promise<void> {
+  const patient = new Patient(client, goneMs);
+  let before = await unlessStopped(client.stats(), stop);
+  display.began(seconds);
+  const period = seconds * 1_000;
+  let wait = period;
+  let due = performance.now();
+  for (let shown = 0; before !== undefined && shown < count; ) {
+    // By the clock, so that slow answers do not add up; what was missed is left out.
+    due = Math.max(due + wait, performance.now());
+    await sleep(due - performance.now(), undefined, { signal: stop }).catch(() => {});
+    const after: StatsDocument | string | undefined = await unlessStopped(patient.stats(), stop);
+    if (after === undefined) return;
+    wait = typeof after === 'string' ? Math.min(period, AGAIN_MS) : period;
+    if (typeof after === 'string') {
+      display.silent(after);
+      continue;
+    }
+    const interval = between(before, after, Date.now());
+    if (interval === undefined) {
+      display.restarted();
+    } else {
+      display.interval(interval);
+      shown++;
+    }
+    before = after;
+  }
+}
+
+/** `watch` until Ctrl-C or SIGTERM. */
+export async function watchUntilSignal(
+  client: Stats,
+  options: WatchOptions,
+  display: Display,
+): Promise<void> {
+  const ending = new AbortController();
+  const end = (): void => ending.abort();
+  process.once('SIGINT', end).once('SIGTERM', end);
+  try {
+    await watch(client, options, display, ending.signal);
+  } finally {
+    process.off('SIGINT', end).off('SIGTERM', end);
+  }
+}
+
+/** The standard output of this process. */
+export function standardScreen(): Screen {
+  const { stdout, stderr, env } = process;
+  const terminal = stdout.isTTY && env.TERM !== 'dumb';
+  return {
+    write: (text) => void stdout.write(text),
+    note: (line) => void stderr.write(`baton: ${line}\n`),
+    size: () => (terminal ? { columns: stdout.columns, rows: stdout.rows } : undefined),
+    dims: (env.NO_COLOR ?? '') === '',
+  };
+}
+
+/** Bears it for a while when nobody answers. */
+class Patient {
+  private readonly client: Stats;
+  private readonly goneMs: number;
+  private silentSince: number | undefined;
+
+  constructor(client: Stats, goneMs: number) {
+    this.client = client;
+    this.goneMs = goneMs;
+  }
+
+  /** The answer; or why there is none, in words. */
+  async stats(): Promise<StatsDocument | string> {
+    const askedAt = performance.now();
+    try {
+      const stats = await this.client.stats();
+      this.silentSince = undefined;
+      return stats;
+    } catch (error) {
+      if (!(error instanceof BatonError) || error.code !== 'BATON_CONTROL') throw error;
+      this.silentSince ??= askedAt;
+      const silentMs = performance.now() - this.silentSince;
+      if (silentMs < this.goneMs) return error.message;
+      const { where } = error;
+      const message = `the balancer is gone, and has not come back for ${Math.round(silentMs / 1_000)} s: ${error.message}`;
+      throw new BatonError('BATON_CONTROL', message, {
+        ...(where === undefined ? {} : { where }),
+        cause: error,
+      });
+    }
+  }
+}
+
+/** What the promise gives; undefined as soon as there is a stop. */
+async function unlessStopped<Result>(
+  promise: Promise<Result>,
+  stop: AbortSignal,
+): Promise<Result | undefined> {
+  let stopped: () => void = () => {};
+  const end = new Promise<undefined>((resolve) => {
+    stopped = () => resolve(undefined);
+  });
+  if (stop.aborted) stopped();
+  stop.addEventListener('abort', stopped);
+  try {
+    return await Promise.race([end, promise]);
+  } finally {
+    stop.removeEventListener('abort', stopped);
+    // What comes of it after a stop is nobody's business.
+    promise.catch(() => {});
+  }
+}

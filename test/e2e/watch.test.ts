@@ -1,0 +1,91 @@
+/** `baton stats --watch` of a balancer that works, is started anew, and goes for good. */
+import t from 'tap';
+import { STAGE_NAMES } from '../../src/base/stages.js';
+import type { Interval } from '../../src/control/interval.js';
+import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { curl, wrk } from '../support/farm/requests.js';
+import { batonCommand, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+const resources = [{ path: '/', nodes: ['n1'] }];
+const URL = `http://${VIRTUAL_ADDRESS}/a.txt`;
+t.setTimeout(90_000);
+
+t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
+  await withFarm(
+    t,
+    { nodes: 1, resources, fill: (farm) => farm.webs[0]?.put('a.txt', 'here\n') },
+    async (farm) => {
+      const watching = (name: string, ...args: string[]) =>
+        farm.balancer.start(name, batonCommand(['stats', '-c', farm.balancerConfig, ...args]));
+      const json = watching('watch-json', '--watch', '0.5', '--json');
+      const text = watching('watch-text', '--watch', '0.5');
+      const intervals = (): Interval[] =>
+        json
+          .log()
+          .split('\n')
+          .filter((line) => line.startsWith('{') && line.endsWith('}'))
+          .map((line) => JSON.parse(line) as Interval);
+
+      await t.test('under load', async (t) => {
+        await farm.waitFor(async () => intervals().length > 0, 'the first interval');
+        const before = await farm.stats();
+        const load = await wrk(farm.client, URL, {
+          connections: 8,
+          seconds: 3,
+          close: true,
+        });
+        t.ok(load.requests > 0);
+        // The last requests are within an interval that is over by then.
+        const seen = intervals().length;
+        await farm.waitFor(async () => intervals().length > seen + 1, 'the next interval');
+        const after = await farm.stats();
+
+        const all = intervals();
+        const sum = (of: (interval: Interval) => number): number =>
+          all.reduce((total, interval) => total + of(interval) * interval.seconds, 0);
+        const delta = (name: string): number => (after.counters[name] ?? 0) - (before.counters[name] ?? 0);
+        t.ok(Math.abs(sum(({ events }) => events.requests) - delta('requests')) <= 1, 'requests');
+        t.ok(Math.abs(sum(({ events }) => events.adopted) - delta('adopted')) <= 1, 'adopted');
+        // Local services adopt as well, so a node's share may be smaller than the counter.
+        const byNode = (after.nodes[0]?.adopted ?? 0) - (before.nodes[0]?.adopted ?? 0);
+        t.ok(Math.abs(sum(({ nodes }) => nodes[0]?.adopted ?? 0) - byNode) <= 1, 'adopted by the node');
+        t.ok(sum(({ packets }) => packets.in) > 3 * load.requests, 'SYN, ACK and request at the least');
+
+        const busiest = all.reduce((most, interval) =>
+          interval.events.requests > most.events.requests ? interval : most,
+        );
+        t.equal(busiest.stages.length, 1);
+        const [thread] = busiest.stages;
+        for (const name of STAGE_NAMES) t.ok((thread?.microseconds[name] ?? 0) > 0, name);
+        const total = STAGE_NAMES.reduce((part, name) => part + (thread?.microseconds[name] ?? 0), 0);
+        t.ok(Math.abs(total - 1e6) < 1, `a second is ${total} us`);
+        t.ok((thread?.framesPerBatch ?? 0) >= 1);
+        const waiting = all.at(-1)?.stages[0]?.microseconds.waiting ?? 0;
+        t.ok(waiting > (thread?.microseconds.waiting ?? 0), `without load it sleeps: ${waiting} us`);
+        t.match(text.log(), /REQUESTS\/S[\s\S]*ENGINE TIME[\s\S]*\nn1 +up/);
+      });
+
+      await t.test('started anew', async (t) => {
+        await farm.balancerProgram?.stop();
+        await farm.startBalancer();
+        const seen = intervals().length;
+        await farm.waitNodesUp();
+        await curl(farm.client, URL, [], 5000);
+        await farm.waitFor(async () => intervals().length > seen + 2, 'intervals of the new one');
+        t.ok(json.running && text.running);
+        t.match(json.log(), /^baton: no answer: no balancer is running there$/m);
+        t.match(json.log(), /^baton: the balancer was started anew$/m);
+        const last = intervals().slice(seen);
+        t.ok(last.every(({ uptimeMs }) => uptimeMs < 60_000));
+      });
+
+      await t.test('gone, and ended by hand', async (t) => {
+        text.signal('SIGINT');
+        t.same(await text.exited, { code: 0, signal: null });
+        await farm.balancerProgram?.stop();
+        t.same(await json.exited, { code: 1, signal: null });
+        t.match(json.log(), /^baton: control socket .*baton\.sock: the balancer is gone, .* for 1\d s/m);
+      });
+    },
+  );
+});
