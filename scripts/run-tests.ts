@@ -6,7 +6,7 @@
  * tested here is what is installed.
  *
  * Files that make network namespaces or load BPF programs run one at a time, the others side by
- * side. The last line is `N passed, N failed`, counted in assertions; every skip is printed with
+ * side; end to end tests once for each datapath. The last line is `N passed, N failed`, counted in assertions; every skip is printed with
  * its reason.
  */
 import { spawn } from 'node:child_process';
@@ -21,6 +21,15 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FILE_TIMEOUT_MS = 240_000;
 /** Directories whose tests share what the machine has only once. */
 const ALONE = ['test/kernel', 'test/e2e', 'test/node', 'test/base/host'];
+
+/** End to end tests run once on each of them: test/support/farm.ts reads BATON_DATAPATH. */
+const DATAPATHS = ['packet', 'xdp'];
+
+/** One test file, on one datapath. */
+interface Run {
+  file: string;
+  datapath: string | undefined;
+}
 
 interface FileResult {
   file: string;
@@ -39,9 +48,19 @@ function testFiles(wanted: readonly string[]): string[] {
   return wanted.length === 0 ? all : all.filter(under);
 }
 
-function runFile(file: string): Promise<FileResult> {
+function runsOf(files: readonly string[]): Run[] {
+  const datapaths = process.env.BATON_DATAPATH === undefined ? DATAPATHS : [process.env.BATON_DATAPATH];
+  return files.flatMap((file): Run[] =>
+    file.startsWith('test/e2e/')
+      ? datapaths.map((datapath) => ({ file, datapath }))
+      : [{ file, datapath: undefined }],
+  );
+}
+
+function runFile({ file, datapath }: Run): Promise<FileResult> {
   const compiled = path.join(ROOT, 'dist', file.replace(/\.ts$/, '.js'));
-  const result: FileResult = { file, passed: 0, failures: [], skips: [], seconds: 0 };
+  const name = datapath === undefined ? file : `${file} on ${datapath}`;
+  const result: FileResult = { file: name, passed: 0, failures: [], skips: [], seconds: 0 };
   if (!existsSync(compiled) || statSync(compiled).size === 0) {
     result.failures.push('is not compiled');
     return Promise.resolve(result);
@@ -51,6 +70,7 @@ function runFile(file: string): Promise<FileResult> {
     const child = spawn(process.execPath, ['--enable-source-maps', compiled], {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: datapath === undefined ? process.env : { ...process.env, BATON_DATAPATH: datapath },
     });
     let errors = '';
     let late = false;
@@ -151,17 +171,17 @@ function describe(diag: unknown): string {
 function print(result: FileResult): void {
   const word = result.failures.length === 0 ? 'ok  ' : 'FAIL';
   const figures = `${String(result.passed).padStart(6)} passed  ${result.seconds.toFixed(1).padStart(6)} s`;
-  console.log(`${word} ${result.file.padEnd(44)} ${figures}`);
+  console.log(`${word} ${result.file.padEnd(48)} ${figures}`);
   for (const failure of result.failures) {
     console.log(`       ${failure.replaceAll('\n', '\n         ')}`);
   }
 }
 
-async function runAll(files: readonly string[], jobs: number, into: FileResult[]): Promise<void> {
-  const waiting = [...files];
+async function runAll(runs: readonly Run[], jobs: number, into: FileResult[]): Promise<void> {
+  const waiting = [...runs];
   const worker = async (): Promise<void> => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const result = await runFile(file);
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const result = await runFile(next);
       into.push(result);
       print(result);
     }
@@ -174,11 +194,11 @@ const alone = (file: string): boolean => ALONE.some((directory) => file.startsWi
 const results: FileResult[] = [];
 const began = Date.now();
 await runAll(
-  files.filter((file) => !alone(file)),
+  runsOf(files.filter((file) => !alone(file))),
   Math.max(2, Math.min(4, availableParallelism())),
   results,
 );
-await runAll(files.filter(alone), 1, results);
+await runAll(runsOf(files.filter(alone)), 1, results);
 
 const skips = results.flatMap((result) => result.skips.map((skip) => `${result.file}: ${skip}`));
 if (skips.length > 0) {
@@ -190,6 +210,6 @@ if (skips.length > 0) {
 const passed = results.reduce((sum, result) => sum + result.passed, 0);
 const failed = results.reduce((sum, result) => sum + result.failures.length, 0);
 const seconds = Math.round((Date.now() - began) / 1000);
-console.log(`\n${results.length} files, ${skips.length} skipped, ${seconds} s`);
+console.log(`\n${results.length} runs of ${files.length} files, ${skips.length} skipped, ${seconds} s`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 || passed === 0 ? 1 : 0;

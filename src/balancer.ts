@@ -2,59 +2,103 @@
 import { Counters } from './base/counters.js';
 import { BatonError } from './base/errors.js';
 import { requirePrivileges } from './base/host/privilege.js';
+import { stageMemory } from './base/stages.js';
 import { ControlApi } from './control/api.js';
+import { ControlClient } from './control/client.js';
 import { type BalancerConfig, loadBalancerConfig } from './control/config.js';
 import { EngineHandle } from './control/engine-handle.js';
 import { readKey } from './control/key.js';
 import { createLog, type Log } from './control/log.js';
+import { detachAll } from './control/machine/detach.js';
 import { Machine } from './control/machine/machine.js';
 import { NeighbourWatch } from './control/machine/neighbours.js';
 import { NodeEvents } from './control/node-events.js';
 import { BalancerStats } from './control/stats.js';
+import { printable } from './control/text.js';
 import { ErrorService } from './local/error-service.js';
 import { LEAST_MTU } from './tcp/node-writer.js';
 import { parseIpv4 } from './wire/ipv4.js';
 
 /** Signals that end the program in an orderly way. */
 const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** The signal after which everything stays in place, for the next run to take over. */
+const LEAVE_SIGNAL = 'SIGUSR2';
+/** How long a balancer that was asked to leave may take, in ms. */
+const LEAVE_MS = 10_000;
 /** An IPv4 packet is no longer. */
 const MOST_MTU = 65_535;
 const ENGINE_PROGRAM = new URL('./engine-thread.js', import.meta.url);
 
+/** How the balancer ends: with everything undone, with everything left in place, or by a failure. */
+type Manner = 'stop' | 'leave' | 'fail';
+/** What ends a part that was started. */
+type Step = (manner: Manner) => Promise<void> | void;
+
 /**
  * Runs the balancer until a signal ends it. Resolves to the exit code.
- * @throws BatonError for whatever keeps it from starting, or from going on; nothing is left set up then.
+ * @param replace a balancer that runs there already is asked to leave, and its sessions are taken over
+ * @throws BatonError for whatever keeps it from starting, or from going on; nothing is left set up then,
+ *   unless the kernel forwards sessions without us
  */
-export async function runBalancer(configFile: string): Promise<number> {
+export async function runBalancer(configFile: string, replace = false): Promise<number> {
   const config = loadBalancerConfig(configFile);
   requirePrivileges();
   const key = readKey(config.keyFile);
   const log = createLog({ level: config.log.level, program: 'balancer' });
   for (const warning of config.warnings) log.warn(warning);
-  const undo: (() => Promise<void> | void)[] = [];
+  if (replace && !(await new ControlClient(config.controlSocket).leave())) {
+    log.info('no balancer to replace', { controlSocket: config.controlSocket });
+  }
+  const undo: Step[] = [];
   const end = new Ending();
+  let manner: Manner = 'fail';
   try {
-    await start(config, key, log, end.lost, undo);
-    await end.reached;
+    await start(config, key, log, end, undo, replace ? LEAVE_MS : 0);
+    manner = await end.reached;
   } finally {
-    for (const step of undo.reverse()) await step();
+    for (const step of undo.reverse()) await step(manner);
     end.forget();
   }
-  log.info('stopped');
+  if (manner === 'stop') log.info('stopped');
+  else {
+    log.info(
+      `left; sessions go on where the kernel forwards them, and the next start takes them over; \`baton balancer -c ${configFile} --detach-all\` removes everything`,
+    );
+  }
   return 0;
+}
+
+/**
+ * Takes away what earlier runs left on the config's interface, and prints it. Resolves to the exit code: 1
+ * when something could not be taken away.
+ * @throws BatonError BATON_IN_USE while a balancer runs there
+ */
+export async function detachBalancer(configFile: string): Promise<number> {
+  const config = loadBalancerConfig(configFile);
+  const { removed, left } = await detachAll({
+    interface: config.interface,
+    virtualAddresses: config.virtualServers.map((server) => server.address),
+    warn: (message) => process.stderr.write(`baton: ${printable(message)}\n`),
+  });
+  const lines = removed.map((what) => `removed ${what}`);
+  if (removed.length === 0 && left.length === 0) lines.push(`nothing was left on ${config.interface}`);
+  process.stdout.write(`${lines.map(printable).join('\n')}\n`);
+  return left.length === 0 ? 0 : 1;
 }
 
 /** Whichever comes first: a signal, or the loss of something that the balancer can not do without. */
 class Ending {
-  readonly reached: Promise<void>;
+  readonly reached: Promise<Manner>;
   /** Ends the balancer with an error. */
   readonly lost: (error: BatonError) => void;
+  /** Ends it with everything left in place. */
+  readonly leave: () => void;
   private readonly signalled: () => void;
 
   constructor() {
-    let resolve: () => void = () => {};
+    let resolve: (manner: Manner) => void = () => {};
     let reject: (error: BatonError) => void = () => {};
-    this.reached = new Promise<void>((onEnd, onLoss) => {
+    this.reached = new Promise<Manner>((onEnd, onLoss) => {
       resolve = onEnd;
       reject = onLoss;
     });
@@ -65,14 +109,17 @@ class Ending {
       asked += 1;
       // Whoever asks again does not want to wait: the next start cleans up.
       if (asked > 1) process.exit(1);
-      resolve();
+      resolve('stop');
     };
+    this.leave = () => resolve('leave');
     this.lost = (error) => reject(error);
     for (const name of END_SIGNALS) process.on(name, this.signalled);
+    process.on(LEAVE_SIGNAL, this.leave);
   }
 
   forget(): void {
     for (const name of END_SIGNALS) process.off(name, this.signalled);
+    process.off(LEAVE_SIGNAL, this.leave);
   }
 }
 
@@ -81,8 +128,9 @@ async function start(
   config: BalancerConfig,
   key: Uint8Array,
   log: Log,
-  onLost: (error: BatonError) => void,
-  undo: (() => Promise<void> | void)[],
+  end: Ending,
+  undo: Step[],
+  patience: number,
 ): Promise<void> {
   const service = new ErrorService();
   const ports = await service.start();
@@ -94,13 +142,19 @@ async function start(
     key,
     virtualServers: config.virtualServers,
     services: ports,
+    datapath: config.datapath,
+    workers: config.workers,
+    nodes: config.nodes.map((node) => node.address),
+    limits: config.limits,
     log,
-    onLost,
+    patience,
+    onLost: end.lost,
   });
-  undo.push(() => machine.stop());
+  undo.push((manner) => machine[manner]());
 
   requireMtu(config.interface, machine.info.mtu);
   const counters = new Counters();
+  const stages = stageMemory();
   const events = new NodeEvents(config.nodes, log);
   const engine = await EngineHandle.start(
     ENGINE_PROGRAM,
@@ -111,12 +165,13 @@ async function start(
       mac: machine.info.mac,
       mtu: machine.info.mtu,
       key,
-      filterProgramFd: machine.filterProgramFd,
+      datapath: machine.engineStart(0),
       counters: counters.memory,
+      stages,
     },
     {
       event: (event) => events.engine(event),
-      died: (reason) => onLost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
+      died: (reason) => end.lost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
     },
   );
   undo.push(() => engine.stop());
@@ -126,13 +181,20 @@ async function start(
     addresses: config.nodes.map((node) => node.address),
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
+      machine.setNeighbour(change.node, change.mac);
       events.neighbour(change);
     },
   });
+  for (const { node, mac } of machine.earlierNeighbours()) engine.setNeighbour(node, mac);
   await neighbours.start();
   undo.push(() => neighbours.stop());
+  await machine.activate();
+  if (engine.takenOver > 0) log.info(`${engine.takenOver} sessions of the earlier run taken over`);
 
-  const api = new ControlApi(new BalancerStats({ config, engine, machine, counters, events }));
+  const api = new ControlApi(
+    new BalancerStats({ config, engine, machine, counters, stages: [stages], events }),
+    end.leave,
+  );
   await api.start(config.controlSocket);
   undo.push(() => api.stop());
 
@@ -140,7 +202,7 @@ async function start(
   for (const server of config.virtualServers) {
     log.info(`virtual server ${server.name} at ${server.address}:${server.port}`);
   }
-  log.info('ready', { interface: config.interface, address: machine.address, datapath: config.datapath });
+  log.info('ready', { interface: config.interface, address: machine.address, datapath: machine.datapath });
 }
 
 function requireMtu(where: string, mtu: number): void {

@@ -1,12 +1,11 @@
 /**
- * The engine's thread: packet ring, engine and directory, and nothing else, so that neither an API
+ * The engine's thread: datapath, engine and directory, and nothing else, so that neither an API
  * call nor a garbage collection of the control side delays a packet. A composition root, like
  * balancer.ts, which starts it.
  */
-import { randomBytes } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Counters } from './base/counters.js';
-import { native } from './base/native.js';
+import { StageClock } from './base/stages.js';
 import type {
   EngineEvent,
   EngineSnapshot,
@@ -15,9 +14,9 @@ import type {
   ToEngine,
 } from './control/engine-messages.js';
 import { sessionPage } from './control/session-page.js';
-import { openPacketDatapath, type PacketDatapath } from './datapath/packet.js';
 import { Directory } from './directory/directory.js';
 import { RequestDispatcher } from './directory/dispatcher.js';
+import { type EngineDatapath, openDatapath } from './engine-datapath.js';
 import { Engine } from './tcp/engine.js';
 import { NodeTable } from './tcp/node-table.js';
 import type { Observer } from './tcp/options.js';
@@ -30,7 +29,6 @@ const TICK_MS = 8;
 const EVENT_INTERVAL_MS = 1_000;
 /** The same for complaints that a stranger can cause. */
 const COMPLAINT_INTERVAL_MS = 60_000;
-const SECRET_BYTES = 32;
 
 function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const { config } = given;
@@ -46,24 +44,20 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     nodes,
     headBytes: config.limits.headBytes,
   });
-  const datapath = openPacketDatapath(native(), {
-    interfaceIndex: given.interfaceIndex,
-    mtu: given.mtu,
-    filterProgramFd: given.filterProgramFd,
-  });
-  const now = (): number => performance.now();
+  const stages = new StageClock(given.stages);
+  const opened = openDatapath(given, stages);
+  const { datapath, now } = opened;
   const engine = new Engine(
     {
       address: given.address,
       mac: given.mac,
       mtu: given.mtu,
       key: given.key,
-      secret: randomBytes(SECRET_BYTES),
+      ...opened.options,
       virtualServers: config.virtualServers.map((server) => ({
         address: parseIpv4(server.address) ?? 0,
         port: server.port,
       })),
-      limits: config.limits,
       timeouts: config.timeouts,
       observer: nodeEvents(nodes, tell),
     },
@@ -72,6 +66,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     datapath,
     new Counters(given.counters),
   );
+  const takenOver = opened.join(engine);
   const names = {
     virtualServers: config.virtualServers.map((server) => server.name),
     nodes: config.nodes.map((node) => node.name),
@@ -87,7 +82,10 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       pump();
     });
   };
-  const ticker = setInterval(pump, TICK_MS);
+  const ticker = setInterval(() => {
+    pump();
+    stages.publish();
+  }, TICK_MS);
   datapath.start(pump);
 
   port.on('message', (message: ToEngine) => {
@@ -112,11 +110,11 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         port.close();
     }
   });
-  tell({ kind: 'ready' });
+  tell({ kind: 'ready', takenOver });
 }
 
 /** In the order of RING_NAMES. */
-function ringTotals(datapath: PacketDatapath): number[] {
+function ringTotals(datapath: EngineDatapath['datapath']): number[] {
   const { transmitRingFull, transmitTooLong, forwardTruncated } = datapath;
   return [...datapath.stats(), transmitRingFull, transmitTooLong, forwardTruncated];
 }

@@ -10,7 +10,8 @@ process.on('uncaughtException', (error) => process.exit(tell(error)));
 
 process.exit(
   await run(process.argv.slice(2), {
-    balancer: async (configFile) => (await import('./balancer.js')).runBalancer(configFile),
+    balancer: async (configFile, replace) => (await import('./balancer.js')).runBalancer(configFile, replace),
+    detachAll: async (configFile) => (await import('./balancer.js')).detachBalancer(configFile),
     node: async (configFile) => (await import('./node.js')).runNode(configFile),
     replay: async (options) => (await import('./control/replay.js')).replay(options),
   }),

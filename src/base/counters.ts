@@ -11,9 +11,12 @@ export const COUNTERS = {
   wrapped: 'client segments sent on in IXP before the node confirmed',
   sent: 'frames built and sent by the engine',
   syn: 'SYNs that opened a session',
+  syn_answered: 'those of them that the kernel had answered already',
+  syn_cookie: 'SYNs answered with a cookie by the engine: nothing is kept of them',
   syn_retransmitted: 'SYNs of a session that is half open already',
   syn_ack_retransmitted: 'SYN/ACKs sent again',
   established: 'handshakes completed',
+  cookie_accepted: 'those of them that a cookie began',
   requests: 'request heads read whole',
   handoffs: 'handoffs begun, to nodes and to local services',
   handoffs_local: 'handoffs begun to a local service',
@@ -36,6 +39,7 @@ export const COUNTERS = {
   closed_handshake_timeout: 'half-open sessions given up',
   closed_no_node: 'sessions reset because not even the local service took them',
   closed_replaced: 'sessions replaced by a new connection of the same client port',
+  taken_over: 'sessions taken over from an earlier process',
   evicted_half_open: 'half-open sessions evicted to make room',
   evicted_head: 'sessions reset to make room for the head of another',
   report: 'reports of node agents',
@@ -53,7 +57,9 @@ export const COUNTERS = {
   drop_ixcp_stale: 'IXCP notices of no session, or of an older one',
   drop_ixcp_unknown_node: 'IXCP from an address that is no node',
   drop_not_ours: 'frames for no virtual server',
+  drop_other_worker: 'segments that came to the wrong engine thread, while the interface came up',
   drop_no_session: 'segments of no session',
+  drop_cookie: 'segments of no session, without a valid cookie, while clients may answer cookies',
   drop_bad_ack: 'handshake ACKs that acknowledge what was never sent',
   drop_out_of_window: 'segments outside the receive window',
   drop_out_of_order_full: 'segments out of order beyond what is kept',
@@ -95,11 +101,15 @@ export class Counters {
     return this.values[Counter[name]]!;
   }
 
+  /** Those of several, added up, by name. */
+  static sum(all: readonly Counters[]): Record<CounterName, number> {
+    return Object.fromEntries(
+      COUNTER_NAMES.map((name) => [name, all.reduce((sum, counters) => sum + counters.get(name), 0)]),
+    ) as Record<CounterName, number>;
+  }
+
   /** All of them, by name. */
   toObject(): Record<CounterName, number> {
-    return Object.fromEntries(COUNTER_NAMES.map((name) => [name, this.get(name)])) as Record<
-      CounterName,
-      number
-    >;
+    return Counters.sum([this]);
   }
 }

@@ -4,7 +4,14 @@ import { createConnection } from 'node:net';
 import { dirname } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { BatonError, reasonOf } from '../base/errors.js';
-import { ErrorDocument, SERVER_HEADER, SessionPage, SessionQuery, StatsDocument } from './documents.js';
+import {
+  ErrorDocument,
+  LeaveDocument,
+  SERVER_HEADER,
+  SessionPage,
+  SessionQuery,
+  StatsDocument,
+} from './documents.js';
 import { printable } from './text.js';
 
 /** Who knows the answers: the balancer. */
@@ -24,7 +31,8 @@ const OWNER_ONLY = 0o077;
 export class ControlApi {
   private readonly app: FastifyInstance;
 
-  constructor(source: StatsSource) {
+  /** @param leave has the balancer end, and leave everything in place */
+  constructor(source: StatsSource, leave?: () => void) {
     this.app = Fastify({
       logger: false,
       bodyLimit: MOST_BODY_BYTES,
@@ -45,6 +53,11 @@ export class ControlApi {
       { schema: { querystring: SessionQuery, response: { 200: SessionPage, '4xx': ErrorDocument } } },
       (request) => source.sessions(request.query.after, request.query.limit),
     );
+    if (leave !== undefined) {
+      const schema = { response: { 200: LeaveDocument, '4xx': ErrorDocument } };
+      // Not before the answer is out: leaving closes this socket.
+      app.post('/v1/leave', { schema, onResponse: async () => leave() }, () => ({ leaving: true }));
+    }
     app.setNotFoundHandler((request, reply) => {
       reply
         .code(404)

@@ -4,20 +4,28 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { BatonError, reasonOf } from '../base/errors.js';
 import { ControlClient } from './client.js';
 import { loadBalancerConfig, loadConfig } from './config.js';
+import { Stream, Terminal } from './display.js';
 import { newKey, readKey, writeNewKey } from './key.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
 import { DEFAULT_CONTROL_SOCKET } from './schema.js';
 import { printable } from './text.js';
+import { standardScreen, watchUntilSignal } from './watch.js';
 
 /** The programs that the command starts. Each resolves to an exit code once it has stopped. */
 export interface Programs {
-  balancer(configFile: string): Promise<number>;
+  /** `replace`: a balancer that runs there already is asked to leave. */
+  balancer(configFile: string, replace: boolean): Promise<number>;
+  /** Takes away what earlier runs of a balancer left on its machine. */
+  detachAll(configFile: string): Promise<number>;
   node(configFile: string): Promise<number>;
   replay(options: { config: string; in: string; out?: string; json: boolean }): Promise<number>;
 }
 
 const DEFAULT_ROWS = 100;
 const MOST_ROWS_ASKED = 16_000_000;
+const SHORTEST_INTERVAL_SECONDS = 0.1;
+const LONGEST_INTERVAL_SECONDS = 86_400;
+const MOST_INTERVALS = 1_000_000_000;
 
 /**
  * Runs the command with `args` (without node and script) and resolves to the exit code: 0, or 1 for
@@ -87,7 +95,16 @@ function define(programs: Programs, exit: (code: number) => void): Command {
     .command('balancer')
     .description('run a balancer until it is told to stop')
     .requiredOption('-c, --config <file>', 'its config')
-    .action(async ({ config }: { config: string }) => exit(await programs.balancer(config)));
+    .option('--replace', 'ask the one that runs there to leave, and take its sessions over', false)
+    .addOption(
+      new Option('--detach-all', 'run nothing; take away what earlier runs left on the interface')
+        .default(false)
+        .conflicts('replace'),
+    )
+    .action(
+      async ({ config, replace, detachAll }: { config: string; replace: boolean; detachAll: boolean }) =>
+        exit(await (detachAll ? programs.detachAll(config) : programs.balancer(config, replace))),
+    );
 
   baton
     .command('node')
@@ -128,13 +145,29 @@ function define(programs: Programs, exit: (code: number) => void): Command {
       print(options.json ? JSON.stringify(list, null, 2) : renderSessions(list));
     });
 
-  askable(baton.command('stats').description("print a running balancer's state and counters")).action(
-    async (options: Asking) => {
+  askable(baton.command('stats').description("print a running balancer's state and counters"))
+    .addOption(
+      new Option('-w, --watch [seconds]', 'show what it does, live, until Ctrl-C')
+        .preset('1')
+        .argParser(parseSeconds),
+    )
+    .addOption(
+      new Option('--count <intervals>', 'end after so many').argParser(parseIntervals).implies({ watch: 1 }),
+    )
+    .action(async (options: Asking & { watch?: number; count?: number }) => {
+      if (options.watch !== undefined) return watchStats(options, options.watch, options.count);
       const stats = await client(options).stats();
       print(options.json ? JSON.stringify(stats, null, 2) : renderStats(stats));
-    },
-  );
+    });
   return baton;
+}
+
+function watchStats(options: Asking, seconds: number, count: number | undefined): Promise<void> {
+  const screen = standardScreen();
+  const text = (): Stream | Terminal =>
+    screen.size() === undefined ? Stream.text(screen) : new Terminal(screen);
+  const display = options.json ? Stream.json(screen) : text();
+  return watchUntilSignal(client(options), { seconds, count }, display);
 }
 
 interface Asking {
@@ -169,9 +202,27 @@ function check(file: string): void {
 }
 
 function parseLimit(text: string): number {
+  return parseWhole(text, MOST_ROWS_ASKED);
+}
+
+function parseIntervals(text: string): number {
+  return parseWhole(text, MOST_INTERVALS);
+}
+
+function parseWhole(text: string, most: number): number {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || value < 1 || value > MOST_ROWS_ASKED) {
-    throw new InvalidArgumentError(`Expected a whole number from 1 to ${MOST_ROWS_ASKED}.`);
+  if (!/^\d+$/.test(text) || value < 1 || value > most) {
+    throw new InvalidArgumentError(`Expected a whole number from 1 to ${most}.`);
+  }
+  return value;
+}
+
+function parseSeconds(text: string): number {
+  const value = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text) || value < SHORTEST_INTERVAL_SECONDS || value > LONGEST_INTERVAL_SECONDS) {
+    throw new InvalidArgumentError(
+      `Expected a number of seconds from ${SHORTEST_INTERVAL_SECONDS} to ${LONGEST_INTERVAL_SECONDS}.`,
+    );
   }
   return value;
 }

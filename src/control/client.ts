@@ -5,6 +5,7 @@ import { Ajv } from 'ajv';
 import { BatonError, reasonOf } from '../base/errors.js';
 import {
   ErrorDocument,
+  LeaveDocument,
   MOST_ROWS,
   SERVER_HEADER,
   SessionPage,
@@ -19,6 +20,9 @@ const MOST_ANSWER_BYTES = 16 * 1024 * 1024;
 
 /** What it looks like when something other than an HTTP server is there. */
 const STRANGE: ReadonlySet<string> = new Set(['ENOTSOCK', 'EPROTOTYPE', 'ECONNRESET', 'EPIPE']);
+
+/** What it looks like when nobody is there. */
+const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR']);
 
 const ajv = new Ajv({ strict: false });
 
@@ -58,8 +62,30 @@ export class ControlClient {
     }
   }
 
-  private async ask<Schema extends TSchema>(target: string, schema: Schema): Promise<Static<Schema>> {
-    const answer = await this.get(target);
+  /**
+   * Asks the balancer to end and to leave everything in place. False when none is running. Throws as
+   * `stats` does.
+   */
+  async leave(): Promise<boolean> {
+    try {
+      await this.ask('/v1/leave', LeaveDocument, 'POST');
+      return true;
+    } catch (error) {
+      if (
+        error instanceof BatonError &&
+        ABSENT.has((error.cause as NodeJS.ErrnoException | undefined)?.code ?? '')
+      )
+        return false;
+      throw error;
+    }
+  }
+
+  private async ask<Schema extends TSchema>(
+    target: string,
+    schema: Schema,
+    method = 'GET',
+  ): Promise<Static<Schema>> {
+    const answer = await this.call(target, method);
     let document: unknown;
     try {
       document = JSON.parse(answer.body);
@@ -86,9 +112,9 @@ export class ControlClient {
     return new BatonError('BATON_CONTROL', 'what answers there is not Baton', { where: this.where });
   }
 
-  private get(target: string): Promise<{ status: number; server: string; body: string }> {
+  private call(target: string, method: string): Promise<{ status: number; server: string; body: string }> {
     return new Promise((resolve, reject) => {
-      const call = request({ socketPath: this.path, path: target, agent: false });
+      const call = request({ socketPath: this.path, path: target, method, agent: false });
       const deadline = setTimeout(() => {
         call.destroy(
           Object.assign(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`), { code: 'SILENT' }),
@@ -121,7 +147,7 @@ export class ControlClient {
   private explain(error: unknown): BatonError {
     const { where } = this;
     const code = (error as NodeJS.ErrnoException).code ?? '';
-    if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTDIR') {
+    if (ABSENT.has(code)) {
       return new BatonError('BATON_CONTROL', 'no balancer is running there', {
         where,
         hint: 'name its config with -c, or its socket with --socket',

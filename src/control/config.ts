@@ -8,7 +8,7 @@ import type { PredictorName } from '../directory/predictors/index.js';
 import type { Limits, Timeouts } from '../tcp/options.js';
 import { checkBalancerRules, checkNodeRules } from './config-rules.js';
 import { ConfigSource } from './config-source.js';
-import { BalancerFile, type LogLevel, NodeFile } from './schema.js';
+import { BalancerFile, type Datapath, type LogLevel, NodeFile } from './schema.js';
 import { validate } from './validate.js';
 import { parseDuration, parseListener } from './values.js';
 
@@ -27,7 +27,9 @@ interface Common {
 
 export interface BalancerConfig extends Common {
   readonly kind: 'balancer';
-  readonly datapath: 'packet';
+  readonly datapath: Datapath;
+  /** Engine threads of the datapath `xdp`. */
+  readonly workers: number;
   /** Absolute. */
   readonly controlSocket: string;
   readonly virtualServers: readonly {
@@ -59,7 +61,7 @@ export interface NodeConfig extends Common {
 
 export type Config = BalancerConfig | NodeConfig;
 
-const ONLY_BALANCER = ['virtualServers', 'nodes', 'resources', 'datapath', 'controlSocket'];
+const ONLY_BALANCER = ['virtualServers', 'nodes', 'resources', 'datapath', 'workers', 'controlSocket'];
 const ONLY_NODE = ['virtualAddresses', 'balancers', 'listen', 'maxSessions'];
 
 /**
@@ -134,6 +136,7 @@ function balancerConfig(source: ConfigSource, replayed = false): BalancerConfig 
     file: source.file,
     interface: data.interface,
     datapath: data.datapath,
+    workers: data.workers,
     address: data.address,
     keyFile: source.resolve(data.keyFile),
     controlSocket: source.resolve(data.controlSocket),

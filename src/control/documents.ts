@@ -1,5 +1,6 @@
 /** What the control socket answers: the one definition for the server, the client and scripts. */
 import { type Static, Type } from '@sinclair/typebox';
+import { STAGE_NAMES, STAGES, type StageName } from '../base/stages.js';
 
 const Count = (description: string) => Type.Number({ minimum: 0, description });
 const Ms = (description: string) => Type.Number({ description: `${description}, in ms` });
@@ -11,8 +12,26 @@ const Ms = (description: string) => Type.Number({ description: `${description}, 
 export const NODE_STATES = ['up', 'unresolved', 'unable', 'leaving', 'suspended'] as const;
 export type NodeState = (typeof NODE_STATES)[number];
 
+const Stages = Type.Object(
+  Object.fromEntries(STAGE_NAMES.map((name) => [name, Count(STAGES[name])])) as Record<
+    StageName,
+    ReturnType<typeof Count>
+  >,
+);
+
+/** Where the time of one engine thread went, since its start. */
+const WorkerStages = Type.Object({
+  worker: Type.Integer({ minimum: 0, description: 'Number of the engine thread, from 0' }),
+  nanoseconds: Stages,
+  batches: Count('Batches that had frames'),
+  frames: Count('Frames in them'),
+});
+
 export const StatsDocument = Type.Object({
   version: Type.String({ description: 'of Baton' }),
+  startedAt: Type.Number({
+    description: 'When this balancer was ready, in ms since 1970: each start has its own',
+  }),
   uptimeMs: Ms('Since the balancer was ready'),
   interface: Type.String(),
   datapath: Type.String(),
@@ -53,6 +72,17 @@ export const StatsDocument = Type.Object({
     closing: Count('After a FIN or RST'),
   }),
   counters: Type.Record(Type.String(), Type.Number(), { description: 'Every counter by its name' }),
+  stages: Type.Array(WorkerStages, { description: 'One for each engine thread' }),
+  kernel: Type.Union(
+    [
+      Type.Object({
+        runNanoseconds: Count('Time in the XDP program'),
+        runCount: Count('Packets that it looked at'),
+      }),
+      Type.Null(),
+    ],
+    { description: 'While the sysctl kernel.bpf_stats_enabled is on; null where no XDP program is' },
+  ),
 });
 export type StatsDocument = Static<typeof StatsDocument>;
 
@@ -92,6 +122,10 @@ export const SessionQuery = Type.Object(
   { additionalProperties: false },
 );
 export type SessionQuery = Static<typeof SessionQuery>;
+
+/** The answer to whoever asks the balancer to leave. */
+export const LeaveDocument = Type.Object({ leaving: Type.Boolean() });
+export type LeaveDocument = Static<typeof LeaveDocument>;
 
 /** What every error is told in. */
 export const ErrorDocument = Type.Object({ code: Type.String(), message: Type.String() });

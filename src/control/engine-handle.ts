@@ -26,6 +26,8 @@ export class EngineHandle {
   private readonly exited: Promise<void>;
   private nextId = 1;
   private stopping = false;
+  /** Sessions of an earlier run that the engine has taken over. */
+  takenOver = 0;
 
   private constructor(worker: Worker) {
     this.worker = worker;
@@ -48,6 +50,7 @@ export class EngineHandle {
         else if (message.kind !== 'ready') handle.settle(message);
         else {
           ready = true;
+          handle.takenOver = message.takenOver;
           resolve();
         }
       });

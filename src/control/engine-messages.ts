@@ -1,9 +1,45 @@
 /**
  * What the main thread and the engine's thread say to each other. Everything is copied; the
- * counters alone are shared memory. No message is needed for any packet.
+ * counters and stages alone are shared memory. No message is needed for any packet.
  */
 import type { BalancerConfig } from './config.js';
 import type { SessionPage } from './documents.js';
+
+/** Frames by an AF_PACKET ring. */
+export interface PacketStart {
+  kind: 'packet';
+  /** Of the socket filter, already loaded. */
+  filterProgramFd: number;
+}
+
+/** Sessions of an earlier run, to be taken over before the first frame. */
+export interface EarlierStart {
+  /** Of its map `sessions`. */
+  fd: number;
+  /** Records in it. */
+  count: number;
+  /** Our index for each of its virtual servers and nodes, or -1. */
+  servers: Int32Array;
+  nodes: Int32Array;
+}
+
+/** Frames by AF_XDP, sessions in maps that the kernel reads. Descriptors are those of the process. */
+export interface XdpStart {
+  kind: 'xdp';
+  /** XdpPool.id */
+  pool: number;
+  worker: number;
+  workers: number;
+  /** Sessions, and words of the index, of each worker. */
+  capacity: number;
+  indexWords: number;
+  fds: { control: number; sessions: number; index: number; syns: number };
+  /** Of the session hash: the kernel has the same. */
+  seeds: { client: number; port: number };
+  /** 32 bytes: initial sequence numbers, cookies. */
+  secret: Uint8Array;
+  earlier: EarlierStart | undefined;
+}
 
 /** What the engine's thread is started with. Plain data: it crosses between threads. */
 export interface EngineStart {
@@ -14,9 +50,19 @@ export interface EngineStart {
   mac: Uint8Array;
   mtu: number;
   key: Uint8Array;
-  /** Of the socket filter, already loaded; -1 for none. */
-  filterProgramFd: number;
+  datapath: PacketStart | XdpStart;
   counters: SharedArrayBuffer;
+  /** Of `stageMemory`: this thread's own. */
+  stages: SharedArrayBuffer;
+}
+
+/** The same for one of several threads. */
+export interface EngineShare {
+  /** Which of them it is, and of how many. */
+  worker: number;
+  workers: number;
+  /** Of `nodeMemory`: what they all know of the nodes. */
+  nodes: SharedArrayBuffer;
 }
 
 export interface NodeSnapshot {
@@ -65,7 +111,7 @@ export type EngineEvent =
   | { event: 'refused'; node: number; reason: number };
 
 export type FromEngine =
-  | { kind: 'ready' }
+  | { kind: 'ready'; takenOver: number }
   | { kind: 'sessions'; id: number; page: SessionPage }
   | { kind: 'snapshot'; id: number; snapshot: EngineSnapshot }
   | ({ kind: 'event' } & EngineEvent);

@@ -1,4 +1,5 @@
 /** What `baton stats`, `baton sessions` and `baton check` print for people. */
+import { STAGE_NAMES } from '../base/stages.js';
 import type { SessionList } from './client.js';
 import type { BalancerConfig, Config, NodeConfig } from './config.js';
 import type { StatsDocument } from './documents.js';
@@ -57,8 +58,23 @@ export function renderStats(stats: StatsDocument): string {
     virtualServers,
     nodes,
     `sessions: ${formatCount(sessions.total)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}, closing ${formatCount(sessions.closing)})`,
+    ...(stats.stages.length === 0 ? [] : [stats.stages.map(stageLine).join('\n')]),
     counters + left,
   ].join('\n\n');
+}
+
+/** Where a thread's time went since the start: shares of it, and what a frame took of that. */
+function stageLine({ worker, nanoseconds, batches, frames }: StatsDocument['stages'][number]): string {
+  const all = STAGE_NAMES.reduce((sum, name) => sum + nanoseconds[name], 0);
+  const shares = STAGE_NAMES.map(
+    (name) => `${name} ${((nanoseconds[name] / Math.max(1, all)) * 100).toFixed(1)} %`,
+  ).join(', ');
+  const busy = all - nanoseconds.waiting;
+  const perFrame =
+    frames === 0
+      ? ''
+      : `; ${formatCount(busy / frames)} ns/frame, ${(frames / batches).toFixed(1)} frames/batch`;
+  return `time of engine thread ${worker}: ${shares}${perFrame}`;
 }
 
 export function renderSessions(list: SessionList): string {

@@ -10,9 +10,10 @@ import { type Static, Type } from '@sinclair/typebox';
 import { PREDICTOR_NAMES } from '../directory/predictors/index.js';
 
 /** The names of what is there to choose from. */
-export const DATAPATHS = ['packet'] as const;
+export const DATAPATHS = ['auto', 'xdp', 'packet'] as const;
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 
+export type Datapath = (typeof DATAPATHS)[number];
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Where the control socket is when nobody says otherwise. */
@@ -22,6 +23,8 @@ export const DEFAULT_CONTROL_SOCKET = '/run/baton/baton.sock';
 const MOST_NODES = 1_024;
 const MOST_VIRTUAL_SERVERS = 256;
 const MOST_ADDRESSES = 64;
+/** MAX_WORKERS of kernel-shim/session.h. */
+const MOST_WORKERS = 8;
 
 function choice<const Names extends readonly string[]>(
   names: Names,
@@ -162,7 +165,7 @@ const LimitKeys = Type.Object(
   {
     sessions: count('Sessions at one time.', 1_000_000, 1_024, 16_000_000),
     halfOpen: count(
-      'Sessions at one time whose handshake is not complete. Never more than `sessions`.',
+      'Sessions at one time whose handshake is not complete. Beyond it SYNs are answered by stateless cookies, which take no room. Never more than `sessions`.',
       65_536,
       64,
       16_000_000,
@@ -200,7 +203,17 @@ const TimeoutKeys = Type.Object(
 export const BalancerFile = Type.Object(
   {
     interface: interfaceName('The network interface that clients and nodes are reached by.'),
-    datapath: choice(DATAPATHS, 'How frames get in and out.', 'packet'),
+    datapath: choice(
+      DATAPATHS,
+      'How frames get in and out. `xdp`: a program in the kernel forwards what was handed over, and gives the engine the rest by AF_XDP. `packet`: the engine takes everything, by an AF_PACKET ring. `auto`: `xdp` where the interface can do it, else `packet`; the log says which, and why not better.',
+      'auto',
+    ),
+    workers: count(
+      'Engine threads of the datapath `xdp`, each with a share of the sessions.',
+      1,
+      1,
+      MOST_WORKERS,
+    ),
     address: Type.Optional(
       address("The balancer's own address on the interface. Absent: the first one that it has."),
     ),

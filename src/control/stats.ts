@@ -1,5 +1,6 @@
 /** What `baton stats` and `baton sessions` show: engine, machine and config, put together. */
-import type { Counters } from '../base/counters.js';
+import type { CounterName, Counters } from '../base/counters.js';
+import { readStages } from '../base/stages.js';
 import { SessionState } from '../tcp/session-table.js';
 import type { StatsSource } from './api.js';
 import { version } from './cli.js';
@@ -8,6 +9,7 @@ import type { NodeState, SessionPage, StatsDocument } from './documents.js';
 import type { EngineHandle } from './engine-handle.js';
 import { type NodeSnapshot, RING_NAMES } from './engine-messages.js';
 import type { Machine } from './machine/machine.js';
+import type { XdpCounter } from './machine/xdp-program.js';
 import type { NodeEvents } from './node-events.js';
 import { formatAge } from './table.js';
 
@@ -16,21 +18,24 @@ export interface BalancerParts {
   engine: EngineHandle;
   machine: Machine;
   counters: Counters;
+  /** Of each engine thread. */
+  stages: readonly SharedArrayBuffer[];
   events: NodeEvents;
 }
 
 export class BalancerStats implements StatsSource {
   private readonly parts: BalancerParts;
-  private readonly startedAt = performance.now();
+  private readonly startedAt = Date.now();
+  private readonly startedOn = performance.now();
 
   constructor(parts: BalancerParts) {
     this.parts = parts;
   }
 
   async stats(): Promise<StatsDocument> {
-    const { config, engine, machine, counters, events } = this.parts;
+    const { config, engine, machine, counters, stages, events } = this.parts;
     const snapshot = await engine.snapshot();
-    const { guard, shim } = machine.counters();
+    const { guard, shim, xdp } = machine.counters();
     const inState = (state: number): number => snapshot.inState[state] ?? 0;
     const states = [
       SessionState.synReceived,
@@ -41,9 +46,10 @@ export class BalancerStats implements StatsSource {
     ];
     return {
       version: version(),
-      uptimeMs: Math.round(performance.now() - this.startedAt),
+      startedAt: this.startedAt,
+      uptimeMs: Math.round(performance.now() - this.startedOn),
       interface: config.interface,
-      datapath: config.datapath,
+      datapath: machine.datapath,
       virtualServers: config.virtualServers.map((server, index) => ({
         name: server.name,
         address: server.address,
@@ -74,17 +80,38 @@ export class BalancerStats implements StatsSource {
         closing: inState(SessionState.lingering),
       },
       counters: {
-        ...counters.toObject(),
+        ...withKernel(counters.toObject(), xdp),
         ...Object.fromEntries(RING_NAMES.map((name, index) => [name, snapshot.ring[index] ?? 0])),
         ...prefixed('guard_', guard),
         ...prefixed('shim_', shim),
+        ...prefixed('xdp_', xdp ?? {}),
       },
+      stages: stages.map((memory, worker) => ({ worker, ...readStages(memory) })),
+      kernel: machine.runTime(),
     };
   }
 
   sessions(after: number, limit: number): Promise<SessionPage> {
     return this.parts.engine.sessions(after, limit);
   }
+}
+
+/** What the engine counts, and what the kernel did in its place: in sum as if there were no kernel. */
+function withKernel(
+  engine: Record<CounterName, number>,
+  kernel: Record<XdpCounter, number> | undefined,
+): Record<CounterName, number> {
+  if (kernel === undefined) return engine;
+  const { forwarded, forwarded_bytes, wrapped, syn_answered, syn_cookie, drop_unresolved } = kernel;
+  return {
+    ...engine,
+    frames: engine.frames + forwarded + wrapped + syn_answered + syn_cookie + drop_unresolved,
+    forwarded: engine.forwarded + forwarded,
+    forwarded_bytes: engine.forwarded_bytes + forwarded_bytes,
+    wrapped: engine.wrapped + wrapped,
+    syn_cookie: engine.syn_cookie + syn_cookie,
+    drop_unresolved: engine.drop_unresolved + drop_unresolved,
+  };
 }
 
 function prefixed(prefix: string, counts: Record<string, number>): Record<string, number> {

@@ -140,7 +140,10 @@ export class Shim {
  * Loads build/bpf/NAME.bpf.o with maps resized by name.
  * @throws BatonError BATON_SYSTEM
  */
-export function loadObject(name: 'shim' | 'guard', maxEntries: Record<string, number> = {}): BpfObject {
+export function loadObject(
+  name: 'shim' | 'guard' | 'xdp' | 'probe',
+  maxEntries: Record<string, number> = {},
+): BpfObject {
   const path = fileURLToPath(new URL(`${name}.bpf.o`, OBJECTS));
   try {
     return native().loadBpf(path, { maxEntries });

@@ -17,6 +17,7 @@ const newPath = (): string => join(directory, `s${sockets++}`);
 
 const STATS: StatsDocument = {
   version: '0.1.0',
+  startedAt: 1_700_000_000_000,
   uptimeMs: 12_345.5,
   interface: 'eth0',
   datapath: 'packet',
@@ -45,6 +46,15 @@ const STATS: StatsDocument = {
   ],
   sessions: { total: 2_500, halfOpen: 1, collecting: 0, handing: 0, passing: 2_499, closing: 0 },
   counters: { frames: 9_007_199_254_740_991, drop_malformed_tcp: 3 },
+  stages: [
+    {
+      worker: 0,
+      nanoseconds: { waiting: 6e9, loop: 1e9, receive: 5e8, engine: 2e9, timers: 1e8, flush: 4e8 },
+      batches: 1_000,
+      frames: 4_000,
+    },
+  ],
+  kernel: { runNanoseconds: 1_000, runCount: 20 },
 };
 const TOTAL = 2_500;
 
@@ -95,6 +105,31 @@ t.test('answers on a socket that only its owner can open', async (t) => {
 
   await api.stop();
   t.notOk(existsSync(path), 'the socket is taken away');
+});
+
+t.test('a balancer is asked to leave, and hears of it when the answer is out', async (t) => {
+  const path = newPath();
+  let left = 0;
+  const api = new ControlApi(new FakeBalancer(), () => {
+    left += 1;
+    void api.stop();
+  });
+  t.equal(await new ControlClient(path).leave(), false, 'nobody is there');
+  await api.start(path);
+  t.match(await get(path, '/v1/leave'), { status: 404 }, 'looking does no harm');
+  t.equal(left, 0);
+  t.equal(await new ControlClient(path).leave(), true);
+  t.equal(left, 1);
+  t.equal(await new ControlClient(path).leave(), false, 'it has left');
+
+  const other = newPath();
+  const silent = new ControlApi(new FakeBalancer());
+  await silent.start(other);
+  t.teardown(() => silent.stop());
+  await t.rejects(new ControlClient(other).leave(), {
+    code: 'BATON_CONTROL',
+    message: 'the balancer answered 404 nothing at POST /v1/leave',
+  });
 });
 
 t.test('long lists come in pages', async (t) => {

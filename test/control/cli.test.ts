@@ -69,6 +69,10 @@ t.test('a command line that makes no sense is one line and exit 1', async (t) =>
       "option '--socket <path>' cannot be used with option '-c, --config <file>'",
     ],
     [
+      ['balancer', '-c', 'a', '--replace', '--detach-all'],
+      "option '--detach-all' cannot be used with option '--replace'",
+    ],
+    [
       ['sessions', '--limit', '0'],
       "option '--limit <count>' argument '0' is invalid. Expected a whole number from 1 to 16000000.",
     ],
@@ -102,7 +106,7 @@ t.test('check tells which kind it is and what it understood', async (t) => {
     '  interface        eth0',
     '  own address      the first of the interface',
     `  key file         ${join(directory, 'key.hex')}`,
-    '  datapath         packet',
+    '  datapath         auto',
     `  control socket   ${join(directory, 'baton.sock')}`,
     '  virtual servers  www  10.99.0.100:80, round-robin',
     '  nodes            n1  10.99.0.3, weight 1',
@@ -189,6 +193,7 @@ t.test('a running balancer is asked by its socket', async (t) => {
   const api = new ControlApi({
     stats: async () => ({
       version: '0.1.0',
+      startedAt: 1_700_000_000_000,
       uptimeMs: 3_000,
       interface: 'eth0',
       datapath: 'packet',
@@ -209,6 +214,15 @@ t.test('a running balancer is asked by its socket', async (t) => {
       ],
       sessions: { total: 3, halfOpen: 0, collecting: 0, handing: 0, passing: 3, closing: 0 },
       counters: { frames: 1_234, drop_malformed_tcp: 0, drop_ixcp_tag: 2 },
+      stages: [
+        {
+          worker: 0,
+          nanoseconds: { waiting: 24e8, loop: 3e8, receive: 6e7, engine: 18e7, timers: 15e6, flush: 45e6 },
+          batches: 600,
+          frames: 1_200,
+        },
+      ],
+      kernel: null,
     }),
     sessions: async (_, limit) => ({
       sessions: Array(Math.min(limit, 3)).fill(ROW),
@@ -231,6 +245,8 @@ t.test('a running balancer is asked by its socket', async (t) => {
     'n1    10.99.0.3  -    unresolved       1        1       -  no reply',
     '',
     'sessions: 3 (half-open 0, collecting 0, handing 0, passing 3, closing 0)',
+    '',
+    'time of engine thread 0: waiting 80.0 %, loop 10.0 %, receive 2.0 %, engine 6.0 %, timers 0.5 %, flush 1.5 %; 500,000 ns/frame, 2.0 frames/batch',
     '',
     'COUNTER        VALUE',
     'frames         1,234',

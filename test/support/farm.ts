@@ -19,6 +19,8 @@ export { WebServer } from './farm/web.js';
 
 export const VIRTUAL_ADDRESS = '10.99.0.100';
 export const BALANCER_ADDRESS = '10.99.0.2';
+/** The datapath that balancers of farms use unless a test says otherwise: end to end tests run on each. */
+export const DATAPATH = process.env.BATON_DATAPATH ?? 'packet';
 
 export interface FarmOptions {
   /** Prefix of everything's name; default: one of this process. */
@@ -150,7 +152,7 @@ export class Farm {
   configureBalancer(resources: readonly Resource[], more: Record<string, unknown> = {}): void {
     const config = {
       interface: 'eth0',
-      datapath: 'packet',
+      datapath: DATAPATH,
       keyFile: 'key.hex',
       controlSocket: 'baton.sock',
       virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, predictor: 'round-robin' }],
@@ -186,9 +188,14 @@ export class Farm {
     return program;
   }
 
-  /** Starts the balancer with the config written before, and waits until it says that it is ready. */
-  async startBalancer(): Promise<Program> {
-    const program = this.balancer.start('balancer', batonCommand(['balancer', '-c', this.balancerConfig]));
+  /**
+   * Starts the balancer with the config written before, and waits until it says that it is ready.
+   * @param args more arguments
+   * @param root where its program is installed
+   */
+  async startBalancer(args: readonly string[] = [], root = projectRoot()): Promise<Program> {
+    const command = batonCommand(['balancer', '-c', this.balancerConfig, ...args], root);
+    const program = this.balancer.start('balancer', command);
     this.balancerProgram = program;
     await this.waitReady(program);
     return program;
@@ -283,10 +290,12 @@ export interface Stats {
   counters: Record<string, number>;
   nodes: { name: string; address: string; state: string; why?: string; active: number; adopted: number }[];
   sessions: Record<string, number>;
+  /** Of each engine thread. */
+  stages: { worker: number; frames: number }[];
 }
 
-export function batonCommand(args: readonly string[]): string[] {
-  return [process.execPath, path.join(projectRoot(), 'bin', 'baton.js'), ...args];
+export function batonCommand(args: readonly string[], root = projectRoot()): string[] {
+  return [process.execPath, path.join(root, 'bin', 'baton.js'), ...args];
 }
 
 /** Takes down a farm that was left running; false when there is none of that name. */

@@ -2,11 +2,13 @@
  * What Baton changes on a machine, one kind at a time: whether a change stands, and how it is undone.
  * Undoing what does not stand, or what somebody else has changed since, does nothing.
  */
-import { native } from '../native.js';
+import { native, type XdpMode } from '../native.js';
 import { type HostAddress, listAddresses, removeAddress, sameAddress } from './addresses.js';
 import { isMap } from './command.js';
 import { type Hook, type HostFilter, hasClsact, listFilters } from './filters.js';
+import { hasPins, isPinName, pinDirectory, removePins } from './pins.js';
 import { readSetting, writeSetting } from './sysctl.js';
+import { hasXdp, removeXdp, XDP_PROGRAM } from './xdp.js';
 
 /** An address that was not there before. */
 export interface AddressChange {
@@ -39,7 +41,20 @@ export interface FilterChange {
   program: string;
 }
 
-export type Change = AddressChange | SettingChange | ClsactChange | FilterChange;
+/** Our XDP program on the state's interface. */
+export interface XdpChange {
+  kind: 'xdp';
+  mode: XdpMode;
+}
+
+/** A directory of pinned maps and programs. */
+export interface PinsChange {
+  kind: 'pins';
+  /** Its name below /sys/fs/bpf/baton. */
+  name: string;
+}
+
+export type Change = AddressChange | SettingChange | ClsactChange | FilterChange | XdpChange | PinsChange;
 
 /** The interface that a state belongs to. */
 export interface Place {
@@ -64,6 +79,10 @@ export function sameThing(one: Change, other: Change): boolean {
         one.priority === other.priority &&
         one.handle === other.handle
       );
+    case 'xdp':
+      return other.kind === 'xdp';
+    case 'pins':
+      return other.kind === 'pins' && one.name === other.name;
   }
 }
 
@@ -78,6 +97,10 @@ export function describeChange(change: Change): string {
       return 'clsact';
     case 'filter':
       return `tc filter ${change.program} (${change.hook})`;
+    case 'xdp':
+      return `XDP program ${XDP_PROGRAM} (${change.mode})`;
+    case 'pins':
+      return `pins in ${pinDirectory(change.name)}`;
   }
 }
 
@@ -119,6 +142,12 @@ export async function stands(change: Change, view: HostView): Promise<boolean> {
           filter.handle === change.handle &&
           filter.program === change.program,
       );
+    case 'xdp': {
+      const index = native().interfaceInfo(view.name)?.index;
+      return index !== undefined && hasXdp(index);
+    }
+    case 'pins':
+      return hasPins(change.name);
   }
 }
 
@@ -141,6 +170,12 @@ export async function undo(change: Change, place: Place): Promise<void> {
       if (present && (await stands(change, view))) {
         native().detachTc(place.index, change.hook, change.priority, change.handle);
       }
+      break;
+    case 'xdp':
+      if (present) removeXdp(place.index);
+      break;
+    case 'pins':
+      removePins(change.name);
       break;
   }
 }
@@ -171,6 +206,16 @@ export function parseChange(data: unknown): Change | undefined {
       if (typeof priority !== 'number' || typeof handle !== 'number' || typeof program !== 'string')
         return undefined;
       return { kind: 'filter', hook, priority, handle, program };
+    }
+    case 'xdp': {
+      const { mode } = data;
+      if (mode !== 'native' && mode !== 'generic') return undefined;
+      return { kind: 'xdp', mode };
+    }
+    case 'pins': {
+      const { name } = data;
+      if (typeof name !== 'string' || !isPinName(name)) return undefined;
+      return { kind: 'pins', name };
     }
     default:
       return undefined;

@@ -1,8 +1,8 @@
-/** Runs the tools of iproute2: `ip` and `tc`. No shell is involved. */
+/** Runs the tools of iproute2, `ip` and `tc`; and `mount`. No shell is involved. */
 import { execFile } from 'node:child_process';
 import { BatonError } from '../errors.js';
 
-/** Both answer in milliseconds; what takes longer hangs. */
+/** They answer in milliseconds; what takes longer hangs. */
 const TIMEOUT_MS = 10_000;
 const MOST_OUTPUT_BYTES = 16 * 1024 * 1024;
 
@@ -13,7 +13,7 @@ const PATH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr
  * Standard output of `command`.
  * @throws BatonError BATON_SYSTEM with the first line of what the tool complained about.
  */
-export function runTool(command: 'ip' | 'tc', args: readonly string[]): Promise<string> {
+export function runTool(command: 'ip' | 'tc' | 'mount', args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const options = { timeout: TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES, env: { PATH, LC_ALL: 'C' } };
     execFile(command, [...args], options, (error, stdout, stderr) => {
@@ -31,7 +31,7 @@ export function runTool(command: 'ip' | 'tc', args: readonly string[]): Promise<
       reject(
         new BatonError('BATON_SYSTEM', `\`${command} ${args.join(' ')}\` failed: ${why}`, {
           cause: error,
-          ...(absent ? { hint: 'install the package iproute2' } : {}),
+          ...(absent ? { hint: `install the package ${command === 'mount' ? 'mount' : 'iproute2'}` } : {}),
         }),
       );
     });

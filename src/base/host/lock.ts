@@ -3,17 +3,35 @@
  * belong to the network namespace, as the interface does, and the kernel frees them with the process.
  */
 import { createServer } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { BatonError, reasonOf } from '../errors.js';
 
 export interface Lock {
   release(): Promise<void>;
 }
 
+/** How often a lock that another process holds is tried for, in ms. */
+const TRY_MS = 20;
+
 /**
  * Takes the lock.
+ * @param patience how long to wait for whoever holds it, in ms
  * @throws BatonError BATON_IN_USE when another process holds it.
  */
-export function takeLock(role: string, interfaceName: string): Promise<Lock> {
+export async function takeLock(role: string, interfaceName: string, patience = 0): Promise<Lock> {
+  const end = performance.now() + patience;
+  for (;;) {
+    try {
+      return await tryLock(role, interfaceName);
+    } catch (error) {
+      const held = error instanceof BatonError && error.code === 'BATON_IN_USE';
+      if (!held || performance.now() >= end) throw error;
+      await delay(TRY_MS);
+    }
+  }
+}
+
+function tryLock(role: string, interfaceName: string): Promise<Lock> {
   return new Promise((resolve, reject) => {
     // Nobody is to connect: whoever does is sent away.
     const server = createServer((socket) => socket.destroy());

@@ -15,7 +15,6 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
-  readlinkSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -24,6 +23,7 @@ import { join } from 'node:path';
 import { BatonError, reasonOf } from '../errors.js';
 import { type Change, parseChange } from './changes.js';
 import { isMap } from './command.js';
+import { namespaceInode } from './namespace.js';
 
 export const STATE_DIRECTORY = '/run/baton';
 const VERSION = 1;
@@ -34,11 +34,6 @@ export interface StateRecord {
   /** Colon-separated. */
   mac: string;
   changes: Change[];
-}
-
-/** Inode of this process's network namespace. */
-export function namespaceInode(): string {
-  return /\d+/.exec(readlinkSync('/proc/self/ns/net'))?.[0] ?? '0';
 }
 
 export class StateFile {

@@ -7,6 +7,7 @@
  * vanish for a moment, a filter is replaced in one step), the rest is undone by `settle`.
  */
 import { BatonError, reasonOf } from '../errors.js';
+import type { XdpMode } from '../native.js';
 import { addAddress, listAddresses } from './addresses.js';
 import {
   type AddressChange,
@@ -124,6 +125,36 @@ export class HostState {
       this.record({ kind: 'clsact' }, undefined);
     }
     await this.make(change, attach);
+  }
+
+  /** Attaches the XDP program by way of `attach`, in place of one of an earlier run. */
+  async xdp(mode: XdpMode, attach: () => void): Promise<void> {
+    await this.make({ kind: 'xdp', mode }, attach);
+  }
+
+  /** Pins maps in the directory of this name by way of `pin`. */
+  async pins(name: string, pin: () => Promise<void>): Promise<void> {
+    await this.make({ kind: 'pins', name }, pin);
+  }
+
+  /** Notes what an earlier run left behind, should no file tell of it: `settle` undoes it, or `end`. */
+  leftOver(change: Change): void {
+    if (this.find(change) !== undefined) return;
+    this.entries.push({ change, wanted: false, make: undefined, enough: undefined });
+    this.save();
+  }
+
+  /** Undoes one change now: what was tried, and did not work. */
+  async withdraw(change: Change): Promise<void> {
+    await this.undoAll((entry) => sameThing(entry.change, change));
+  }
+
+  /** Which of its changes are in force. Throws BatonError BATON_SYSTEM when that can not be told. */
+  async standing(): Promise<Change[]> {
+    const view = new HostView(this.place.interface);
+    const found: Change[] = [];
+    for (const change of this.changes) if (await stands(change, view)) found.push(change);
+    return found;
   }
 
   /** Undoes what an earlier run had changed and this one did not ask for. */

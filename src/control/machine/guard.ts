@@ -29,10 +29,7 @@ export class Guard {
     try {
       this.object.mapUpdate('own', hostU32(0), addressKey(own));
       for (const [index, server] of virtualServers.entries()) {
-        const key = new Uint8Array(SERVER.bytes);
-        key.set(addressKey(server.address), SERVER.address);
-        new DataView(key.buffer).setUint16(SERVER.port, server.port);
-        this.object.mapUpdate('virtual_servers', key, hostU32(index));
+        this.object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
         this.object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
       }
     } catch (error) {
@@ -68,4 +65,12 @@ export class Guard {
   close(): void {
     this.object.close();
   }
+}
+
+/** A virtual server as the key of a map `virtual_servers`. */
+export function serverKey(server: { address: string; port: number }): Uint8Array {
+  const key = new Uint8Array(SERVER.bytes);
+  key.set(addressKey(server.address), SERVER.address);
+  new DataView(key.buffer).setUint16(SERVER.port, server.port);
+  return key;
 }

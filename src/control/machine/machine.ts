@@ -1,24 +1,33 @@
 /**
  * What a balancer does to its machine, in the order in which it may be seen:
  *
- *     prepare         checks, then SYN cookies, shim and guard on the interface
- *     (the engine opens its ring with the guard's filter)
+ *     prepare         checks, then SYN cookies, shim and guard on the interface; the XDP program and its sockets
+ *     (the engine opens its ring, and takes over the sessions of an earlier run)
+ *     activate        the XDP program works
  *     takeAddresses   the virtual addresses on the interface, announced by ARP
  *     stop            everything undone, latest first
+ *     leave           nothing undone: the kernel goes on forwarding until the next run takes over
+ *     fail            `leave` where the kernel forwards sessions without us, else `stop`
  *
  * `prepare` leaves no trace of a start that fails. What a killed process left behind is taken over.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { ownAddress, requireInterface, requireLoopback } from '../../base/host/interfaces.js';
 import { type Lock, takeLock } from '../../base/host/lock.js';
+import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
 import { ADOPT_FUNCTION, requireAdoption, requirePrivileges } from '../../base/host/privilege.js';
 import { HostState } from '../../base/host/state.js';
 import { requireSynCookies } from '../../base/host/syn-cookies.js';
+import { hasXdp } from '../../base/host/xdp.js';
 import { type InterfaceInfo, native } from '../../base/native.js';
 import { Shim, type ShimCounter } from '../../node/shim.js';
+import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../tcp/offer.js';
+import type { PacketStart, XdpStart } from '../engine-messages.js';
+import type { Datapath } from '../schema.js';
 import { Guard, type GuardCounter } from './guard.js';
 import { requireNoListener } from './listeners.js';
 import { Announcer, probeAddresses } from './virtual-addresses.js';
+import { type XdpCounter, XdpProgram } from './xdp-program.js';
 
 export interface MachineOptions {
   interface: string;
@@ -29,12 +38,26 @@ export interface MachineOptions {
   virtualServers: readonly { name: string; address: string; port: number }[];
   /** Loopback ports of the local services by service number, none of them 0. */
   services: ReadonlyMap<number, number>;
-  log: { warn(message: string): void };
+  datapath: Datapath;
+  /** Engine threads, if it is XDP. */
+  workers: number;
+  /** Addresses of the nodes, by index. */
+  nodes: readonly string[];
+  limits: { sessions: number; headBytes: number };
+  log: { warn(message: string): void; info(message: string): void };
+  /** How long another balancer on this interface may take to leave, in ms. */
+  patience?: number;
   /** The interface that the engine works on was replaced: nothing but a new start helps. */
   onLost?: (error: BatonError) => void;
   /** For tests: the kernel function to look for, and where the state file goes. */
   adoptFunction?: string;
   stateDirectory?: string;
+}
+
+export interface MachineCounters {
+  guard: Record<GuardCounter, number>;
+  shim: Record<ShimCounter, number>;
+  xdp: Record<XdpCounter, number> | undefined;
 }
 
 /** How often what was set up is looked at. */
@@ -52,9 +75,12 @@ export class Machine {
   private readonly announcer: Announcer;
   private guard: Guard | undefined;
   private shim: Shim | undefined;
+  private xdp: XdpProgram | undefined;
   private timer: NodeJS.Timeout | undefined;
   private checking: Promise<void> = Promise.resolve();
   private down = false;
+  /** The XDP program of an earlier run was there. */
+  private found = false;
 
   private constructor(options: MachineOptions, info: InterfaceInfo, address: string, lock: Lock) {
     this.options = options;
@@ -84,7 +110,7 @@ export class Machine {
     requireLoopback();
     const virtual = options.virtualServers.map((server) => server.address);
     const address = ownAddress(options.interface, info, options.address, virtual);
-    const lock = await takeLock('balancer', options.interface);
+    const lock = await takeLock('balancer', options.interface, options.patience);
     let machine: Machine | undefined;
     try {
       machine = new Machine(options, info, address, lock);
@@ -92,14 +118,35 @@ export class Machine {
       return machine;
     } catch (error) {
       if (machine === undefined) await lock.release();
-      else await machine.stop();
+      else await machine.fail();
       throw error;
     }
   }
 
-  /** File descriptor of the socket filter for the engine's packet ring. */
-  get filterProgramFd(): number {
-    return this.loaded(this.guard).filterProgramFd;
+  /** What the engine's thread of this number gets its frames by. */
+  engineStart(worker: number): PacketStart | XdpStart {
+    if (this.xdp !== undefined) return this.xdp.engineStart(worker);
+    return { kind: 'packet', filterProgramFd: this.loaded(this.guard).filterProgramFd };
+  }
+
+  /** For people: the datapath, and how it runs. */
+  get datapath(): string {
+    return this.xdp === undefined ? 'packet' : `xdp (${this.xdp.how})`;
+  }
+
+  /** MAC addresses of nodes that an earlier run knew: until the nodes are looked for, they hold. */
+  earlierNeighbours(): { node: number; mac: Uint8Array }[] {
+    return this.xdp?.earlierNeighbours() ?? [];
+  }
+
+  /** A node's MAC address (six bytes), or undefined when it is not known any more. */
+  setNeighbour(node: number, mac: Uint8Array | undefined): void {
+    this.xdp?.setNeighbour(node, mac);
+  }
+
+  /** To be called when the engine takes frames: the XDP program works from now on, in place of an earlier run's. */
+  async activate(): Promise<void> {
+    await this.xdp?.activate();
   }
 
   /** Takes the virtual addresses: from now on clients come. Keeps watch over all of it until `stop`. */
@@ -114,26 +161,69 @@ export class Machine {
     }, CHECK_MS);
   }
 
-  /** What the BPF programs have counted. */
-  counters(): { guard: Record<GuardCounter, number>; shim: Record<ShimCounter, number> } {
-    return { guard: this.loaded(this.guard).counters(), shim: this.loaded(this.shim).counters() };
+  /** What the BPF programs have counted; `xdp` where there is one. */
+  counters(): MachineCounters {
+    return {
+      guard: this.loaded(this.guard).counters(),
+      shim: this.loaded(this.shim).counters(),
+      xdp: this.xdp?.counters(),
+    };
+  }
+
+  /** Run time of the XDP program while the kernel measures it; null where there is none. */
+  runTime(): { runNanoseconds: number; runCount: number } | null {
+    return this.xdp?.runTime() ?? null;
   }
 
   /** Undoes everything. What can not be undone is warned of. */
   async stop(): Promise<void> {
+    await this.rest();
+    await this.state.end();
+    await this.letGo();
+  }
+
+  /** Lets go of everything and undoes nothing: the next run takes it over. */
+  async leave(): Promise<void> {
+    await this.rest();
+    await this.letGo();
+  }
+
+  /** Ends after a failure. Sessions that the kernel forwards must not end with us. */
+  async fail(): Promise<void> {
+    if (!this.isForwarding()) return this.stop();
+    this.options.log.warn('sessions go on in the kernel: what was set up stays for the next start');
+    return this.leave();
+  }
+
+  /** Whether there may be sessions that the kernel forwards by itself. */
+  private isForwarding(): boolean {
+    const served = this.xdp !== undefined && this.timer !== undefined;
+    try {
+      return (served || this.found) && hasXdp(this.info.index);
+    } catch {
+      return false;
+    }
+  }
+
+  private async rest(): Promise<void> {
     clearInterval(this.timer);
     this.announcer.stop();
     await this.checking;
-    await this.state.end();
+  }
+
+  private async letGo(): Promise<void> {
     this.guard?.close();
     this.guard = undefined;
     this.shim?.close();
     this.shim = undefined;
+    this.xdp?.close();
+    this.xdp = undefined;
     await this.lock.release();
   }
 
   private async setUp(): Promise<void> {
     const { options, info, address } = this;
+    this.found = hasXdp(info.index);
     await requireNoListener(options.virtualServers);
     this.guard = new Guard(address, options.virtualServers);
     this.shim = new Shim({
@@ -145,11 +235,70 @@ export class Machine {
         [...options.services].map(([service, port]) => [service, { address: LOCALHOST, port }]),
       ),
     });
-    await probeAddresses(info.index, info.mac, this.virtualAddresses);
+    // What an earlier run left here is ours: its sessions need not wait.
+    const ours = info.addresses.map((entry) => entry.address);
+    const wanted = this.virtualAddresses.filter((text) => !ours.includes(text));
+    if (wanted.length > 0) await probeAddresses(info.index, info.mac, wanted);
     await requireSynCookies(this.state);
     // The shim first: the guard hands frames on to it from its own first frame.
     await this.shim.attach(this.state, info.index);
     await this.guard.attach(this.state, info.index);
+    removeStalePins();
+    await this.chooseDatapath();
+  }
+
+  private async chooseDatapath(): Promise<void> {
+    const { datapath, log } = this.options;
+    if (datapath !== 'packet') {
+      try {
+        await this.openXdp();
+        return;
+      } catch (error) {
+        const known = error instanceof BatonError;
+        if (datapath === 'xdp') throw known ? error : this.noXdp(error);
+        log.warn(`datapath packet, for XDP is not to be had: ${known ? error.toLine() : reasonOf(error)}`);
+      }
+    }
+    // What an earlier run on XDP left goes when the addresses are taken.
+    const pins = pinName(this.options.interface);
+    if (hasXdp(this.info.index)) this.state.leftOver({ kind: 'xdp', mode: 'native' });
+    if (hasPins(pins)) this.state.leftOver({ kind: 'pins', name: pins });
+  }
+
+  private async openXdp(): Promise<void> {
+    const { options, info, address, state } = this;
+    const { datapath, limits, log } = options;
+    const xdp = await XdpProgram.open(
+      {
+        interface: options.interface,
+        info,
+        own: address,
+        key: options.key,
+        virtualServers: options.virtualServers,
+        nodes: options.nodes,
+        sessions: limits.sessions,
+        workers: options.workers,
+        offer: {
+          mss: offeredMss(info.mtu),
+          window: offeredWindow(limits.headBytes),
+          windowShift: WINDOW_SHIFT,
+        },
+        warn: (message) => log.warn(message),
+      },
+      state,
+    );
+    this.xdp = xdp;
+    const line = `datapath xdp (${xdp.how})${xdp.why === '' ? '' : `: ${xdp.why}`}`;
+    if (xdp.why !== '' && datapath === 'xdp') log.warn(line);
+    else log.info(line);
+  }
+
+  private noXdp(error: unknown): BatonError {
+    return new BatonError('BATON_SYSTEM', `XDP is not to be had: ${reasonOf(error)}`, {
+      where: this.options.interface,
+      hint: '`datapath: auto` goes on without it',
+      cause: error,
+    });
   }
 
   private async check(): Promise<void> {

@@ -7,20 +7,26 @@ import { type HolderSets, holderBit } from '../holders.js';
 import type { Predictor } from './predictor.js';
 import { Turns } from './turns.js';
 
+/** In place of a load: the holder may not be picked now. */
+const CAN_NOT = -1;
+
 export class LeastConnections implements Predictor {
   pickedBit = 0;
   private readonly sets: HolderSets;
   private readonly nodes: NodeTable;
   private readonly turns: Turns;
+  /** By holder: its sessions at the beginning of the pick, or CAN_NOT. Other engines go on counting meanwhile. */
+  private readonly loads: Float64Array;
 
   constructor(sets: HolderSets, nodes: NodeTable) {
     this.sets = sets;
     this.nodes = nodes;
     this.turns = new Turns(sets.node.length);
+    this.loads = new Float64Array(sets.node.length);
   }
 
   pick(set: number, tried: number, now: number): number {
-    const { sets, nodes, turns } = this;
+    const { sets, nodes, turns, loads } = this;
     const first = sets.start[set]!;
     const end = sets.start[set + 1]!;
 
@@ -28,9 +34,11 @@ export class LeastConnections implements Predictor {
     let leastActive = 1;
     let leastWeight = 0;
     for (let holder = first; holder < end; holder++) {
+      loads[holder] = CAN_NOT;
       if (!this.mayTake(holder, first, tried, now)) continue;
       const node = sets.node[holder]!;
-      const active = nodes.active[node]!;
+      const active = nodes.load(node);
+      loads[holder] = active;
       const weight = nodes.weight[node]!;
       // 1/0 at the beginning is more than any load.
       if (active * leastWeight < leastActive * weight) {
@@ -40,10 +48,10 @@ export class LeastConnections implements Predictor {
     }
     turns.begin();
     for (let holder = first; holder < end; holder++) {
-      if (!this.mayTake(holder, first, tried, now)) continue;
-      const node = sets.node[holder]!;
-      const weight = nodes.weight[node]!;
-      if (nodes.active[node]! * leastWeight === leastActive * weight) turns.enter(holder, weight);
+      const active = loads[holder]!;
+      if (active === CAN_NOT) continue;
+      const weight = nodes.weight[sets.node[holder]!]!;
+      if (active * leastWeight === leastActive * weight) turns.enter(holder, weight);
     }
     const picked = turns.end();
     this.pickedBit = picked < 0 ? 0 : holderBit(picked - first);

@@ -5,7 +5,9 @@ const address: Change = { kind: 'address', interface: 'lo', address: '10.99.0.10
 const setting: Change = { kind: 'setting', setting: 'ipv4/tcp_syncookies', value: '1', previous: '0' };
 const clsact: Change = { kind: 'clsact' };
 const filter: Change = { kind: 'filter', hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' };
-const all = [address, setting, clsact, filter];
+const xdp: Change = { kind: 'xdp', mode: 'generic' };
+const pins: Change = { kind: 'pins', name: 'eth0.100-4026531840' };
+const all = [address, setting, clsact, filter, xdp, pins];
 
 t.test('a change survives JSON', async (t) => {
   for (const change of all) t.same(parseChange(JSON.parse(JSON.stringify(change))), change);
@@ -36,10 +38,19 @@ t.test('a setting outside /proc/sys/net is none', async (t) => {
   t.ok(parseChange({ ...setting, setting: 'ipv4/conf/eth0.100/arp_ignore' }), 'names may hold dots');
 });
 
+t.test('pins elsewhere than in a directory of ours are none', async (t) => {
+  for (const name of ['..', '.', '../x-1', 'a/b-1', '/etc-1', 'eth0', 'eth0-', 'eth0-x', '-1', '', 'a\0-1']) {
+    t.equal(parseChange({ ...pins, name }), undefined, JSON.stringify(name));
+  }
+  t.equal(parseChange({ ...xdp, mode: 'hardware' }), undefined);
+});
+
 t.test('what is the same thing', async (t) => {
   for (const one of all) for (const other of all) t.equal(sameThing(one, other), one === other);
   t.ok(sameThing(setting, { ...setting, value: '2', previous: '7' }), 'whatever its value');
   t.notOk(sameThing(address, { ...address, interface: 'eth0' }));
+  t.ok(sameThing(xdp, { ...xdp, mode: 'native' }));
+  t.notOk(sameThing(pins, { ...pins, name: 'eth1-4026531840' }));
   t.notOk(sameThing(filter, { ...filter, hook: 'egress' }));
 });
 
@@ -49,5 +60,7 @@ t.test('in words', async (t) => {
     'net/ipv4/tcp_syncookies = 1',
     'clsact',
     'tc filter shim_ingress (ingress)',
+    'XDP program baton_xdp (generic)',
+    'pins in /sys/fs/bpf/baton/eth0.100-4026531840',
   ]);
 });

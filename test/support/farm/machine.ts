@@ -1,4 +1,5 @@
 /** What Baton may change on a machine, as text to compare before and after. */
+import { readdirSync, statSync } from 'node:fs';
 import type { Host } from './host.js';
 
 const SYSCTLS = [
@@ -13,20 +14,50 @@ export interface MachineState {
   addresses: string[];
   filters: string;
   sysctls: string;
+  /** The XDP program of eth0: its name and where it runs; '' when there is none. */
+  xdp: string;
+  /** Directories of pins, and state files, of this machine. */
+  kept: string[];
 }
 
+/** Places where Baton keeps what outlives it; names end in the inode of the network namespace. */
+const KEPT = ['/sys/fs/bpf/baton', '/run/baton'];
+
 export async function machineState(host: Host): Promise<MachineState> {
-  const [eth0, lo, qdiscs, ingress, egress, sysctls] = await Promise.all([
+  const [eth0, lo, qdiscs, ingress, egress, sysctls, link] = await Promise.all([
     host.addresses('eth0'),
     host.addresses('lo'),
     host.run('tc', ['qdisc', 'show', 'dev', 'eth0']),
     host.run('tc', ['filter', 'show', 'dev', 'eth0', 'ingress'], { allowFailure: true }),
     host.run('tc', ['filter', 'show', 'dev', 'eth0', 'egress'], { allowFailure: true }),
     host.run('sh', ['-c', SYSCTLS.map((name) => `echo ${name} $(cat /proc/sys/${name})`).join('; ')]),
+    host.run('ip', ['-j', '-d', 'link', 'show', 'dev', 'eth0']),
   ]);
   return {
     addresses: [...eth0, ...lo].sort(),
     filters: [qdiscs.stdout, ingress.stdout, egress.stdout].join('\n'),
     sysctls: sysctls.stdout,
+    xdp: xdpOf(link.stdout),
+    kept: keptBy(host),
   };
+}
+
+function xdpOf(links: string): string {
+  const [link] = JSON.parse(links) as { xdp?: { mode: number; prog?: { name?: string; id: number } } }[];
+  if (link?.xdp === undefined) return '';
+  const mode = { 1: 'native', 2: 'generic' }[link.xdp.mode] ?? `mode ${link.xdp.mode}`;
+  return `${link.xdp.prog?.name ?? link.xdp.prog?.id}, ${mode}`;
+}
+
+function keptBy(host: Host): string[] {
+  const inode = String(statSync(`/run/netns/${host.namespace}`).ino);
+  return KEPT.flatMap((directory) => {
+    let names: string[];
+    try {
+      names = readdirSync(directory);
+    } catch {
+      return [];
+    }
+    return names.filter((name) => name.includes(inode)).map((name) => `${directory}/${name}`);
+  });
 }

@@ -40,6 +40,22 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
       ),
     ),
   );
+  // What XDP sends back out of a veth is taken by its peer only if that polls, as it does for GRO.
+  await Promise.all(
+    hosts
+      .filter((host) => host.name.startsWith('balancer'))
+      .map((host) =>
+        run('nsenter', [
+          `--net=/run/netns/${switchNamespace}`,
+          '--',
+          'ethtool',
+          '-K',
+          host.name,
+          'gro',
+          'on',
+        ]),
+      ),
+  );
   await Promise.all(
     names.map((name) =>
       run('nsenter', [`--net=/run/netns/${name}`, '--', 'sh', '-c', QUIET], { allowFailure: true }),

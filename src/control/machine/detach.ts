@@ -1,0 +1,88 @@
+/**
+ * `baton balancer --detach-all`: takes away everything that earlier runs of a balancer left on an interface, also
+ * where no state file tells of it: programs and pins are known by their names.
+ */
+import { hasAddress } from '../../base/host/addresses.js';
+import { type Change, describeChange } from '../../base/host/changes.js';
+import { listFilters } from '../../base/host/filters.js';
+import { takeLock } from '../../base/host/lock.js';
+import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
+import { requirePrivileges } from '../../base/host/privilege.js';
+import { HostState } from '../../base/host/state.js';
+import { XDP_PROGRAM } from '../../base/host/xdp.js';
+import { native } from '../../base/native.js';
+
+export interface DetachOptions {
+  interface: string;
+  /** Dotted quads. */
+  virtualAddresses: readonly string[];
+  warn: (message: string) => void;
+  /** For tests. */
+  stateDirectory?: string;
+}
+
+const GUARD = /^guard_(?:in|e)gress$/;
+const SHIM = /^shim_(?:in|e)gress$/;
+
+/**
+ * Detaches everything. Returns what it took away, in words, and what it could not.
+ * @throws BatonError BATON_IN_USE while a balancer runs there
+ */
+export async function detachAll(options: DetachOptions): Promise<{ removed: string[]; left: string[] }> {
+  requirePrivileges();
+  const lock = await takeLock('balancer', options.interface);
+  try {
+    const info = native().interfaceInfo(options.interface);
+    const state = new HostState({
+      role: 'balancer',
+      interface: options.interface,
+      // Of an interface that is gone the state file tells nothing that is still there.
+      index: info?.index ?? 0,
+      mac: info?.mac ?? new Uint8Array(6),
+      warn: options.warn,
+      ...(options.stateDirectory === undefined ? {} : { directory: options.stateDirectory }),
+    });
+    for (const change of await findUnrecorded(options, info?.index)) state.leftOver(change);
+    const standing = await state.standing();
+    await state.end();
+    const left = state.changes;
+    const words = (changes: readonly Change[]): string[] => changes.map(describeChange);
+    return {
+      removed: [
+        ...words(standing.filter((change) => !left.includes(change))),
+        ...removeStalePins().map((name) => `pins ${name} of an interface that is gone`),
+      ],
+      left: words(left),
+    };
+  } finally {
+    await lock.release();
+  }
+}
+
+/** What is ours by its name, in the order in which a start makes it. */
+async function findUnrecorded(options: DetachOptions, index: number | undefined): Promise<Change[]> {
+  const { interface: name, virtualAddresses } = options;
+  const found: Change[] = [];
+  if (index !== undefined) {
+    const filters = await listFilters(name);
+    // The agent of a node has a shim, too; the guard is the balancer's alone.
+    const guarded = filters.some((filter) => GUARD.test(filter.program ?? ''));
+    for (const { hook, priority, handle, program } of filters) {
+      if (program === undefined || !guarded || !(GUARD.test(program) || SHIM.test(program))) continue;
+      found.push({ kind: 'filter', hook, priority, handle, program });
+    }
+    const attached = native().xdpProgram(index);
+    if (attached?.name === XDP_PROGRAM && attached.mode !== 'hardware') {
+      found.push({ kind: 'xdp', mode: attached.mode });
+    }
+  }
+  const pins = pinName(name);
+  if (hasPins(pins)) found.push({ kind: 'pins', name: pins });
+  if (found.length === 0) return found;
+  // Where our programs are, the virtual addresses are ours as well; elsewhere they may be anybody's.
+  for (const address of virtualAddresses) {
+    const change = { interface: name, address, prefix: 32 };
+    if (await hasAddress(change)) found.push({ kind: 'address', ...change });
+  }
+  return found;
+}

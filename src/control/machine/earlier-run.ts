@@ -1,0 +1,157 @@
+/**
+ * What an earlier run of a balancer left on the interface: its XDP program, which goes on forwarding without a
+ * process, and in the program's maps the sessions that the next run takes over.
+ */
+import { BatonError, reasonOf } from '../../base/errors.js';
+import { XDP_PROGRAM } from '../../base/host/xdp.js';
+import {
+  type AttachedXdp,
+  type MapHandle,
+  native,
+  type ProgramHandle,
+  type XdpMode,
+} from '../../base/native.js';
+import { CONTROL, CONTROL_BYTES, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../datapath/xdp-layout.js';
+import { SESSION_RECORD_BYTES } from '../../tcp/session-record.js';
+import { formatIpv4 } from '../../wire/ipv4.js';
+
+/** struct guard_server. */
+const SERVER = { address: 0, port: 4 } as const;
+const SECRET_BYTES = 32;
+const MAC_BYTES = 6;
+
+/** A node as the earlier run knew it. */
+export interface EarlierNode {
+  /** Dotted quad. */
+  address: string;
+  /** Six bytes; undefined: not resolved. */
+  mac: Uint8Array | undefined;
+}
+
+/** The sessions of an earlier run, and what their fields mean. */
+export interface EarlierSessions {
+  /** Of the map `sessions`, to be mapped by the engine's thread; closed by `EarlierRun.close`. */
+  fd: number;
+  /** Records in it. */
+  count: number;
+  /** "address:port" by index of the virtual server. */
+  servers: ReadonlyMap<number, string>;
+  /** By index. */
+  nodes: readonly EarlierNode[];
+  /** 32 bytes: cookies and sequence numbers go on from it. */
+  secret: Uint8Array;
+}
+
+export class EarlierRun {
+  readonly mode: XdpMode;
+  /** Undefined when there are none, or none that this version understands. */
+  readonly sessions: EarlierSessions | undefined;
+  private readonly program: ProgramHandle;
+  private readonly maps: MapHandle[] = [];
+  /** Of the layout that we know. */
+  private control: Uint32Array | undefined;
+
+  private constructor(attached: AttachedXdp, mode: XdpMode, warn: (message: string) => void) {
+    this.mode = mode;
+    this.program = native().openProgram({ id: attached.id });
+    try {
+      this.sessions = this.read(attached, warn);
+    } catch (error) {
+      warn(`sessions of the earlier run can not be taken over: ${reasonOf(error)}`);
+    }
+  }
+
+  /**
+   * What is attached to the interface, if it is ours.
+   * @throws BatonError BATON_IN_USE when it is somebody else's
+   */
+  static find(
+    interfaceName: string,
+    interfaceIndex: number,
+    warn: (message: string) => void,
+  ): EarlierRun | undefined {
+    const attached = native().xdpProgram(interfaceIndex);
+    if (attached === undefined) return undefined;
+    const { id, name, mode } = attached;
+    if (name === XDP_PROGRAM && mode !== 'hardware') return new EarlierRun(attached, mode, warn);
+    throw new BatonError('BATON_IN_USE', `another XDP program is attached: ${name} (id ${id})`, {
+      where: interfaceName,
+      hint: `\`ip link set dev ${interfaceName} xdp off\` takes it off`,
+    });
+  }
+
+  /** File descriptor of its program. */
+  get programFd(): number {
+    return this.program.fd;
+  }
+
+  /** When it last sent a cookie, in ms of CLOCK_MONOTONIC; 0: never. */
+  cookieAt(): number {
+    return this.control?.[CONTROL.cookieAt / Uint32Array.BYTES_PER_ELEMENT] ?? 0;
+  }
+
+  /** Lets go of it. What is attached stays attached. */
+  close(): void {
+    this.control = undefined;
+    for (const map of this.maps.splice(0)) map.close();
+    this.program.close();
+  }
+
+  private read(attached: AttachedXdp, warn: (message: string) => void): EarlierSessions | undefined {
+    const control = this.open(attached, 'control');
+    const sessions = this.open(attached, 'sessions');
+    const layout = control.valueBytes < 4 ? 0 : (new Uint32Array(control.memory(), 0, 1)[0] ?? 0);
+    // It ended before it was set up.
+    if (layout === 0) return undefined;
+    if (
+      layout !== SHARED_LAYOUT ||
+      control.valueBytes !== CONTROL_BYTES ||
+      sessions.valueBytes !== SESSION_RECORD_BYTES
+    ) {
+      warn(
+        `sessions of the earlier version can not be taken over: their layout is ${layout}, ours ${SHARED_LAYOUT}`,
+      );
+      return undefined;
+    }
+    const memory = control.memory();
+    this.control = new Uint32Array(memory);
+    return {
+      fd: sessions.fd,
+      count: sessions.maxEntries,
+      servers: readServers(this.open(attached, 'virtual_servers')),
+      nodes: readNodes(this.open(attached, 'nodes')),
+      secret: new Uint8Array(memory, CONTROL.secret, SECRET_BYTES).slice(),
+    };
+  }
+
+  private open(attached: AttachedXdp, name: string): MapHandle {
+    const found = attached.maps.find((map) => map.name === name);
+    if (found === undefined) throw new Error(`its program has no map ${name}`);
+    const map = native().openMap({ id: found.id });
+    this.maps.push(map);
+    return map;
+  }
+}
+
+function readServers(map: MapHandle): Map<number, string> {
+  const servers = new Map<number, string>();
+  for (const { key, value } of map.entries()) {
+    const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
+    const index = new Uint32Array(value.slice().buffer)[0] ?? 0;
+    servers.set(index, `${formatIpv4(view.getUint32(SERVER.address))}:${view.getUint16(SERVER.port)}`);
+  }
+  return servers;
+}
+
+function readNodes(map: MapHandle): EarlierNode[] {
+  const memory = map.memory();
+  const view = new DataView(memory);
+  return Array.from({ length: map.maxEntries }, (_, node) => {
+    const at = node * NODE_BYTES;
+    const resolved = new Uint32Array(memory, at + NODE.interface, 1)[0] !== 0;
+    return {
+      address: formatIpv4(view.getUint32(at + NODE.address)),
+      mac: resolved ? new Uint8Array(memory, at + NODE.destination, MAC_BYTES).slice() : undefined,
+    };
+  });
+}

@@ -1,0 +1,59 @@
+/**
+ * Whether what the kernel sends out of an interface for an XDP program gets anywhere. A veth hands such frames
+ * to its peer only while that polls for them (its GRO is on, or it has an XDP program too), and loses them
+ * without a word otherwise. The peer may be in another network namespace, so only trying tells.
+ */
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type InterfaceInfo, native } from '../../base/native.js';
+import { loadObject } from '../../node/shim.js';
+import { ETHERNET } from '../../wire/ethernet.js';
+
+/** The driver in question. */
+export const VETH = 'veth';
+/** IEEE 802 local experimental EtherType 1: nobody takes it for anything. */
+const EXPERIMENTAL = 0x88b5;
+const FRAME_BYTES = 60;
+/** More than anything else sends by chance in so short a time. */
+const FRAMES = 64;
+const LOOKS = 20;
+const LOOK_MS = 5;
+/** Columns of /proc/net/dev behind the name: eight of receiving, then bytes and packets sent. */
+const SENT_PACKETS = 9;
+
+/**
+ * Tries it, where the driver is one that may lose what it is given. Frames go from the interface to itself: a
+ * switch drops them, a host does not take them.
+ * @throws what the kernel refuses; Linux 5.18 is needed
+ */
+export async function sendsForXdp(name: string, info: InterfaceInfo): Promise<boolean> {
+  if (native().interfaceDriver(name) !== VETH) return true;
+  const frame = new Uint8Array(FRAME_BYTES);
+  frame.set(info.mac, ETHERNET.destination);
+  frame.set(info.mac, ETHERNET.source);
+  new DataView(frame.buffer).setUint16(ETHERNET.type, EXPERIMENTAL);
+  const object = loadObject('probe');
+  try {
+    const before = sentPackets(name);
+    object.testRunXdp('probe', frame, { ingressIndex: info.index, repeat: FRAMES, live: true });
+    for (let look = 0; look < LOOKS; look++) {
+      if (sentPackets(name) - before >= FRAMES) return true;
+      await delay(LOOK_MS);
+    }
+    return false;
+  } finally {
+    object.close();
+  }
+}
+
+function sentPackets(name: string): number {
+  const line = readFileSync('/proc/net/dev', 'latin1')
+    .split('\n')
+    .find((text) => text.trimStart().startsWith(`${name}:`));
+  const columns =
+    line
+      ?.slice(line.indexOf(':') + 1)
+      .trim()
+      .split(/\s+/) ?? [];
+  return Number(columns[SENT_PACKETS] ?? 0);
+}

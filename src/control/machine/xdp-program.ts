@@ -1,0 +1,402 @@
+/**
+ * The XDP program on the balancer's interface: kernel-shim/xdp.bpf.c loaded, told what it has to know, attached,
+ * with the AF_XDP sockets that it gives frames to.
+ *
+ *     open       loads, attaches (everything still passes to the stack), opens the sockets
+ *     (the engine's thread maps sessions and sockets, and takes over the sessions of an earlier run)
+ *     activate   from now on the program works: at one stroke in place of that of the earlier run, if there is one
+ *     close      lets go; what is attached stays attached, and forwards without us
+ */
+import { randomBytes } from 'node:crypto';
+import { BatonError, reasonOf } from '../../base/errors.js';
+import { makePinDirectory, pinName } from '../../base/host/pins.js';
+import type { HostState } from '../../base/host/state.js';
+import { XDP_PROGRAM } from '../../base/host/xdp.js';
+import {
+  type BpfObject,
+  type InterfaceInfo,
+  native,
+  type XdpMode,
+  type XdpPool,
+  type XdpPoolOptions,
+} from '../../base/native.js';
+import { xdpPoolOptions } from '../../datapath/xdp.js';
+import {
+  CONTROL,
+  INDEX_LINE_WORDS,
+  MAX_QUEUES,
+  MAX_WORKERS,
+  NODE,
+  NODE_BYTES,
+  SHARED_LAYOUT,
+} from '../../datapath/xdp-layout.js';
+import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
+import { indexWordsFor } from '../../tcp/session-table.js';
+import type { EarlierStart, XdpStart } from '../engine-messages.js';
+import { EarlierRun } from './earlier-run.js';
+import { serverKey } from './guard.js';
+import { sendsForXdp, VETH } from './xdp-probe.js';
+
+/** The names of XDP_COUNTERS in kernel-shim/counters.h, in its order. */
+export const XDP_COUNTERS = [
+  'forwarded',
+  'forwarded_bytes',
+  'wrapped',
+  'payload_up',
+  'to_engine_syn',
+  'to_engine_fin',
+  'to_engine_rst',
+  'to_engine_state',
+  'to_engine_unknown',
+  'to_engine_checksum',
+  'to_engine_ixcp',
+  'to_engine_icmp',
+  'to_engine_odd',
+  'engine_absent',
+  'forwarded_alone',
+  'syn_answered',
+  'syn_cookie',
+  'drop_unresolved',
+  'drop_no_port',
+  'drop_not_alive',
+  'index_limit',
+] as const;
+export type XdpCounter = (typeof XDP_COUNTERS)[number];
+
+const SECRET_BYTES = 32;
+/** For each engine thread: more than 20,000 SYNs that were answered, as many as may come while it is held up. */
+const SYN_RING_BYTES = 1 << 20;
+/** What is pinned, so that other tools find it. */
+const PINNED = ['control', 'sessions', 'session_index', 'nodes', 'virtual_servers', 'counters'] as const;
+
+export interface XdpOptions {
+  interface: string;
+  info: InterfaceInfo;
+  /** Our own address, dotted quad as all addresses here. */
+  own: string;
+  /** 16 bytes. */
+  key: Uint8Array;
+  virtualServers: readonly { address: string; port: number }[];
+  /** Addresses of the nodes, by index. */
+  nodes: readonly string[];
+  /** Sessions at one time, in all. */
+  sessions: number;
+  workers: number;
+  /** What SYN/ACKs offer. */
+  offer: { mss: number; window: number; windowShift: number };
+  warn: (message: string) => void;
+}
+
+export class XdpProgram {
+  /** Where it runs, and in words why not better: '' when that is the best there is. */
+  mode: XdpMode = 'native';
+  why = '';
+  private readonly options: XdpOptions;
+  private readonly state: HostState;
+  private readonly object: BpfObject;
+  private readonly earlier: EarlierRun | undefined;
+  private readonly driver: string;
+  private readonly capacity: number;
+  private readonly indexWords: number;
+  private readonly secret: Uint8Array;
+  private readonly seeds = { client: randomU32(), port: randomU32() };
+  private readonly control: ArrayBuffer;
+  private readonly nodeBytes: Uint8Array;
+  private readonly nodeWords: Uint32Array;
+  private pool: XdpPool | undefined;
+
+  private constructor(options: XdpOptions, state: HostState, earlier: EarlierRun | undefined) {
+    this.options = options;
+    this.state = state;
+    this.earlier = earlier;
+    this.capacity = Math.ceil(options.sessions / options.workers);
+    this.indexWords = indexWordsFor(this.capacity);
+    this.driver = native().interfaceDriver(options.interface);
+    // As the earlier run had it: to try anything else would stop what it forwards.
+    if (earlier !== undefined) this.mode = earlier.mode;
+    if (earlier?.mode === 'generic') this.why = 'as the earlier run had it';
+    this.secret = earlier?.sessions?.secret ?? randomBytes(SECRET_BYTES);
+    this.object = loadObject('xdp', {
+      sessions: this.capacity * options.workers,
+      session_index: (this.indexWords * options.workers) / INDEX_LINE_WORDS,
+    });
+    try {
+      this.control = this.object.mapMemory('control');
+      const nodes = this.object.mapMemory('nodes');
+      this.nodeBytes = new Uint8Array(nodes);
+      this.nodeWords = new Uint32Array(nodes);
+      native().fillRings(this.object.mapFd('syns'), options.workers, SYN_RING_BYTES);
+      this.configure();
+    } catch (error) {
+      this.object.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Puts the program on the interface and opens the sockets. Nothing is changed for any packet yet.
+   * @throws BatonError for whatever keeps XDP from working there; nothing is left attached then but what an
+   *   earlier run left
+   */
+  static async open(options: XdpOptions, state: HostState): Promise<XdpProgram> {
+    const { index, mtu } = options.info;
+    const pool = xdpPoolOptions(native(), { name: options.interface, index, mtu }, options.workers);
+    requireQueues(options.interface, pool.queues);
+    const earlier = EarlierRun.find(options.interface, options.info.index, options.warn);
+    let program: XdpProgram | undefined;
+    try {
+      program = new XdpProgram(options, state, earlier);
+      if (earlier === undefined) await program.attachFirst();
+      program.openSockets(pool);
+      return program;
+    } catch (error) {
+      program?.close();
+      earlier?.close();
+      if (earlier === undefined) await state.withdraw({ kind: 'xdp', mode: 'native' });
+      throw error;
+    }
+  }
+
+  /** For people: where the program runs, and whether sockets share memory with the driver. */
+  get how(): string {
+    return this.pool?.zeroCopy === true ? `${this.mode}, zero copy` : this.mode;
+  }
+
+  /** What the engine's thread of this number is started with. */
+  engineStart(worker: number): XdpStart {
+    const { object, pool } = this;
+    if (pool === undefined) throw new BatonError('BATON_SYSTEM', 'the XDP sockets are closed');
+    return {
+      kind: 'xdp',
+      pool: pool.id,
+      worker,
+      workers: this.options.workers,
+      capacity: this.capacity,
+      indexWords: this.indexWords,
+      fds: {
+        control: object.mapFd('control'),
+        sessions: object.mapFd('sessions'),
+        index: object.mapFd('session_index'),
+        syns: object.mapFd('syns'),
+      },
+      seeds: this.seeds,
+      secret: this.secret,
+      earlier: this.earlierStart(),
+    };
+  }
+
+  /** Nodes whose MAC addresses an earlier run knew: until they are looked for, they hold. */
+  earlierNeighbours(): { node: number; mac: Uint8Array }[] {
+    const known = new Map(this.earlier?.sessions?.nodes.map((node) => [node.address, node.mac]));
+    return this.options.nodes.flatMap((address, node) => {
+      const mac = known.get(address);
+      return mac === undefined ? [] : [{ node, mac }];
+    });
+  }
+
+  /** A node's MAC address (six bytes), or undefined when it is not known any more. */
+  setNeighbour(node: number, mac: Uint8Array | undefined): void {
+    const at = node * NODE_BYTES;
+    const at32 = (at + NODE.interface) / Uint32Array.BYTES_PER_ELEMENT;
+    // The kernel reads while we write: without an interface it uses nothing of the rest.
+    Atomics.store(this.nodeWords, at32, 0);
+    if (mac === undefined) return;
+    this.nodeBytes.set(mac.subarray(0, 6), at + NODE.destination);
+    this.nodeBytes.set(this.options.info.mac, at + NODE.source);
+    this.nodeWords[(at + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = this.redirects ? 1 : 0;
+    Atomics.store(this.nodeWords, at32, this.options.info.index);
+  }
+
+  /** The program begins to work, and goes on where that of an earlier run was. */
+  async activate(): Promise<void> {
+    new Uint8Array(this.control)[CONTROL.redirect] = this.redirects ? 1 : 0;
+    Atomics.store(new Uint32Array(this.control), CONTROL.layout / 4, SHARED_LAYOUT);
+    if (this.earlier !== undefined) {
+      // Cookies that it has sent meanwhile must be believed, too.
+      const cookieAt = this.earlier.cookieAt();
+      if (cookieAt !== 0) new Uint32Array(this.control)[CONTROL.cookieAt / 4] = cookieAt;
+      await this.state.xdp(this.mode, () => this.attach(this.mode));
+      this.earlier.close();
+    }
+    try {
+      await this.state.pins(pinName(this.options.interface), () => this.pin());
+    } catch (error) {
+      // Other tools do not find the maps by name then; that is all.
+      this.options.warn(reasonOf(error));
+    }
+  }
+
+  /** What the program has counted since it was loaded. */
+  counters(): Record<XdpCounter, number> {
+    return sumsByName(this.object, XDP_COUNTERS);
+  }
+
+  /** Its run time, while the sysctl kernel.bpf_stats_enabled is on. */
+  runTime(): { runNanoseconds: number; runCount: number } {
+    const { runNanoseconds, runCount } = this.object.programInfo(XDP_PROGRAM);
+    return { runNanoseconds, runCount };
+  }
+
+  /** What is attached stays attached. */
+  close(): void {
+    this.pool?.close();
+    this.pool = undefined;
+    this.earlier?.close();
+    this.object.close();
+  }
+
+  private configure(): void {
+    const { options, object } = this;
+    const { own, key, info, offer, virtualServers, nodes, workers } = options;
+    const bytes = new Uint8Array(this.control);
+    const words = new Uint32Array(this.control);
+    const halves = new Uint16Array(this.control);
+    words[CONTROL.workers / 4] = workers;
+    words[CONTROL.capacity / 4] = this.capacity;
+    words[CONTROL.indexWords / 4] = this.indexWords;
+    words[CONTROL.clientSeed / 4] = this.seeds.client;
+    words[CONTROL.portSeed / 4] = this.seeds.port;
+    bytes.set(addressKey(own), CONTROL.own);
+    words[CONTROL.interfaces / 4] = 1;
+    bytes.set(info.mac, CONTROL.mac);
+    halves[CONTROL.mss / 2] = offer.mss;
+    halves[CONTROL.window / 2] = offer.window;
+    bytes[CONTROL.windowShift] = offer.windowShift;
+    // Cookies that an earlier run sent must still be believed.
+    words[CONTROL.cookieAt / 4] = this.earlier?.cookieAt() ?? 0;
+    bytes.set(key, CONTROL.key);
+    bytes.set(this.secret, CONTROL.secret);
+    for (const [index, server] of virtualServers.entries()) {
+      object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
+      object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
+    }
+    object.mapUpdate('ports', hostU32(info.index), hostU32(info.index));
+    for (const [node, address] of nodes.entries()) {
+      this.nodeBytes.set(addressKey(address), node * NODE_BYTES + NODE.address);
+    }
+    for (const { node, mac } of this.earlierNeighbours()) this.setNeighbour(node, mac);
+  }
+
+  /** Whether what is to be sent has to go by map `ports`, because XDP_TX of the driver is not to be relied on. */
+  private get redirects(): boolean {
+    return this.mode === 'native' && this.driver === VETH;
+  }
+
+  /** In the driver if that can do all of it, else in the stack. */
+  private async attachFirst(): Promise<void> {
+    const { interface: name, info } = this.options;
+    this.why = await this.whyNotNative(name, info);
+    if (this.why === '') return;
+    await this.state.withdraw({ kind: 'xdp', mode: 'native' });
+    this.mode = 'generic';
+    try {
+      await this.state.xdp('generic', () => this.attach('generic'));
+    } catch (error) {
+      throw new BatonError('BATON_INTERFACE', `takes no XDP program: ${reasonOf(error)}`, {
+        where: name,
+        hint: '`datapath: packet` needs none',
+        cause: error,
+      });
+    }
+  }
+
+  private async whyNotNative(name: string, info: InterfaceInfo): Promise<string> {
+    const { driver } = this;
+    const who = `${name}${driver === '' ? '' : ` (driver ${driver})`}`;
+    try {
+      await this.state.xdp('native', () => this.attach('native'));
+    } catch (error) {
+      return `${who} can not do native XDP: ${reasonOf(error)}`;
+    }
+    try {
+      if (await sendsForXdp(name, info)) return '';
+      return `${who} loses what it sends in native XDP, since its other end does not poll: \`ethtool -K OTHER-END gro on\` there makes it`;
+    } catch (error) {
+      return `${who} can not be tried: ${reasonOf(error)}`;
+    }
+  }
+
+  private attach(mode: XdpMode): void {
+    const { index } = this.options.info;
+    const ours = this.object.programFd(XDP_PROGRAM);
+    const attached = native().xdpProgram(index);
+    if (attached?.name !== XDP_PROGRAM) {
+      native().attachXdp(index, ours, mode);
+      return;
+    }
+    const earlier = native().openProgram({ id: attached.id });
+    try {
+      native().attachXdp(index, ours, mode, earlier.fd);
+    } finally {
+      earlier.close();
+    }
+  }
+
+  private openSockets(options: XdpPoolOptions): void {
+    try {
+      this.pool = native().createXdpPool({ ...options, zeroCopy: this.mode === 'native' });
+    } catch (error) {
+      throw noSockets(this.options.interface, error);
+    }
+    for (const [queue, workers] of this.pool.socketFds.entries()) {
+      for (const [worker, fd] of workers.entries()) {
+        this.object.mapUpdate('xsks', hostU32(queue * MAX_WORKERS + worker), hostU32(fd));
+      }
+    }
+  }
+
+  private async pin(): Promise<void> {
+    const directory = await makePinDirectory(pinName(this.options.interface));
+    for (const map of PINNED) this.object.pinMap(map, `${directory}/${map}`);
+    this.object.pinProgram(XDP_PROGRAM, `${directory}/${XDP_PROGRAM}`);
+  }
+
+  private earlierStart(): EarlierStart | undefined {
+    const sessions = this.earlier?.sessions;
+    if (sessions === undefined) return undefined;
+    const { virtualServers, nodes } = this.options;
+    const servers = new Map(
+      virtualServers.map((server, index) => [`${server.address}:${server.port}`, index]),
+    );
+    const serverCount = Math.max(0, ...sessions.servers.keys()) + 1;
+    return {
+      fd: sessions.fd,
+      count: sessions.count,
+      servers: Int32Array.from(
+        { length: serverCount },
+        (_, index) => servers.get(sessions.servers.get(index) ?? '') ?? -1,
+      ),
+      nodes: Int32Array.from(sessions.nodes, (node) => nodes.indexOf(node.address)),
+    };
+  }
+}
+
+function requireQueues(name: string, queues: number): void {
+  if (queues <= MAX_QUEUES) return;
+  throw new BatonError('BATON_INTERFACE', `has ${queues} receive queues, expected at most ${MAX_QUEUES}`, {
+    where: name,
+    hint: `ethtool -L ${name} combined ${MAX_QUEUES}`,
+  });
+}
+
+function noSockets(where: string, error: unknown): BatonError {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'EBUSY') {
+    return new BatonError('BATON_IN_USE', 'another program has AF_XDP sockets on it', {
+      where,
+      cause: error,
+    });
+  }
+  const memory = code === 'ENOBUFS' || code === 'EPERM' || code === 'ENOMEM';
+  return new BatonError('BATON_SYSTEM', `no AF_XDP sockets to be had: ${reasonOf(error)}`, {
+    where,
+    cause: error,
+    ...(memory
+      ? { hint: 'let the process lock more memory (`ulimit -l unlimited`, LimitMEMLOCK=infinity)' }
+      : {}),
+  });
+}
+
+function randomU32(): number {
+  return randomBytes(4).readUInt32LE();
+}

@@ -1,0 +1,271 @@
+/**
+ * SYNs of clients that do not exist, as many as one machine can send: real clients are served, all of
+ * them, with the options that they have without a flood, and nothing grows.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { Download } from '../support/farm/download.js';
+import { Flood, type FloodOptions } from '../support/farm/flood.js';
+import type { Host } from '../support/farm/host.js';
+import { findCommand, whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { converse, curl, sha256 } from '../support/farm/requests.js';
+import { type Agreed, socketOptions } from '../support/farm/sockets.js';
+import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+const BASE = `http://${VIRTUAL_ADDRESS}`;
+const HALF_OPEN = 1024;
+const REQUESTS = 100;
+/** Requests at one time. */
+const AT_ONCE = 3;
+/** Whoever's SYN or answer is lost in the crowd sends it again after 1, 3 and 7 s. */
+const PATIENCE_MS = 30_000;
+const DOWNLOAD_BYTES = 24_000_000;
+const DOWNLOAD_RATE = 2_000_000;
+/** SYNs a second, at most: a packet ring and one thread have their limit, and are not tested for it here. */
+const FLOOD_RATE = DATAPATH === 'packet' ? 60_000 : undefined;
+const MEBIBYTE = 1024 * 1024;
+
+const long = randomBytes(DOWNLOAD_BYTES);
+const picture = randomBytes(300_000);
+const resources = [{ path: '/', nodes: ['n1', 'n2'] }];
+
+/** What clients are like that do without something. */
+interface Kind {
+  name: string;
+  /** Below /proc/sys/net/ipv4. */
+  settings: Record<string, string>;
+  /** The MSS that it announces. */
+  mss?: number;
+}
+
+const USUAL = { tcp_timestamps: '1', tcp_window_scaling: '1', tcp_sack: '1' };
+const KINDS: Kind[] = [
+  { name: 'an ordinary client', settings: {} },
+  { name: 'a client without timestamps', settings: { tcp_timestamps: '0' } },
+  { name: 'a client without window scaling', settings: { tcp_window_scaling: '0' } },
+  { name: 'a client without SACK', settings: { tcp_sack: '0' } },
+  {
+    name: 'a client with none of them',
+    settings: { tcp_timestamps: '0', tcp_window_scaling: '0', tcp_sack: '0' },
+  },
+  { name: 'a client with an MSS of 703', settings: {}, mss: 703 },
+  { name: 'a client with an MSS of 1399, no timestamps', settings: { tcp_timestamps: '0' }, mss: 1399 },
+];
+/** A cookie has room for one MSS of 32: the client's, or one a little below it. */
+const LEAST_OF_MSS = 0.85;
+
+function fill(farm: Farm): void {
+  for (const web of farm.webs) {
+    web.put('a.txt', 'here\n');
+    web.put('picture.bin', picture);
+    web.put('long.bin', long);
+  }
+}
+
+async function become(host: Host, kind: Kind): Promise<void> {
+  const settings = { ...USUAL, ...kind.settings };
+  const lines = Object.entries(settings).map(([name, value]) => `echo ${value} > /proc/sys/net/ipv4/${name}`);
+  const advmss = kind.mss === undefined ? '' : ` advmss ${kind.mss}`;
+  lines.push(`ip route replace ${VIRTUAL_ADDRESS}/32 dev eth0${advmss}`);
+  await host.run('sh', ['-ec', lines.join('\n')]);
+}
+
+/** What both ends of a connection agreed on; the connection is held until both have told. */
+async function agreedBy(
+  farm: Farm,
+  host: Host,
+  localPort: number,
+): Promise<{ client: Agreed; node: Agreed; text: string }> {
+  let held = true;
+  const conversation = converse(host, {
+    address: VIRTUAL_ADDRESS,
+    port: 80,
+    localPort,
+    steps: [
+      { send: 'GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n' },
+      { hear: 'here' },
+      { waitMs: 1500 },
+      { finish: true },
+      { untilClosed: true },
+    ],
+    timeoutMs: PATIENCE_MS,
+  }).finally(() => {
+    held = false;
+  });
+  let client: Agreed | undefined;
+  let node: Agreed | undefined;
+  while (held && (client === undefined || node === undefined)) {
+    await sleep(50);
+    const found = await Promise.all(farm.nodes.map((other) => socketOptions(other, localPort, 'node')));
+    node = found.find((agreed) => agreed !== undefined);
+    if (node !== undefined) client = await socketOptions(host, localPort, 'client');
+  }
+  const { text, ending } = await conversation;
+  if (client === undefined || node === undefined) {
+    throw new Error(`no connection from port ${localPort} to be seen; it ended with ${ending}`);
+  }
+  return { client, node, text };
+}
+
+/** Resident memory of a process, in bytes. */
+function memoryOf(pid: number): number {
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
+  return Number(kib) * 1024;
+}
+
+/** Requests one after the other, AT_ONCE at one time: how each ended, and the slowest. */
+async function ask(host: Host, count: number): Promise<{ endings: string[]; slowest: number }> {
+  const endings: string[] = [];
+  let slowest = 0;
+  let left = count;
+  const one = async (): Promise<void> => {
+    while (left-- > 0) {
+      const answer = await curl(host, `${BASE}/a.txt`, [], PATIENCE_MS);
+      endings.push(`${answer.exit} ${answer.status} ${answer.body.toString().trim()}`);
+      slowest = Math.max(slowest, answer.seconds);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, one));
+  return { endings: [...new Set(endings)], slowest };
+}
+
+/** Looks at the balancer every now and then, until it is told to stop: the most it saw. */
+function watch(farm: Farm): () => Promise<{ halfOpen: number; total: number; memory: number }> {
+  const most = { halfOpen: 0, total: 0, memory: 0 };
+  let stopped = false;
+  const looking = (async () => {
+    while (!stopped) {
+      const { sessions } = await farm.stats();
+      most.halfOpen = Math.max(most.halfOpen, sessions.halfOpen ?? 0);
+      most.total = Math.max(most.total, sessions.total ?? 0);
+      most.memory = Math.max(most.memory, memoryOf(farm.balancerProgram?.pid ?? 0));
+      await sleep(1000);
+    }
+  })();
+  return async () => {
+    stopped = true;
+    await looking;
+    return most;
+  };
+}
+
+t.setTimeout(220_000);
+
+const why = whyNoFarm() || (findCommand('ss') ? false : 'needs ss');
+t.test('a SYN flood', { skip: why }, async (t) => {
+  const balancer = {
+    limits: { halfOpen: HALF_OPEN, synAckTries: 2 },
+    timeouts: { synAck: '500ms', linger: '1s', closing: '2s' },
+  };
+  await withFarm(t, { resources, fill, balancer, nodes: 2, clients: 3 }, async (farm) => {
+    const [client, flooder, odd] = farm.clients as [Host, Host, Host];
+    const counter = async (...names: string[]): Promise<number> => {
+      const { counters } = await farm.stats();
+      return names.reduce((sum, name) => sum + (counters[name] ?? 0), 0);
+    };
+    const start = (flags: FloodOptions['flags'], rate?: number): Promise<Flood> =>
+      Flood.from(flooder, {
+        to: farm.balancer.mac,
+        address: VIRTUAL_ADDRESS,
+        port: 80,
+        flags,
+        seconds: 120,
+        ...(rate === undefined ? {} : { rate }),
+      });
+    let port = 20_000;
+    const usual = new Map<string, { client: Agreed; node: Agreed }>();
+
+    await t.test('what clients agree on while there is none', async (t) => {
+      for (const kind of KINDS) {
+        await become(odd, kind);
+        const agreed = await agreedBy(farm, odd, port++);
+        usual.set(kind.name, agreed);
+        t.equal(agreed.client.timestamps, kind.settings.tcp_timestamps !== '0', kind.name);
+        t.equal(agreed.client.scales !== '', kind.settings.tcp_window_scaling !== '0', kind.name);
+        t.equal(agreed.client.sack, kind.settings.tcp_sack !== '0', kind.name);
+      }
+      t.equal(await counter('syn_cookie', 'xdp_syn_cookie'), 0, 'no cookie was needed');
+      await farm.waitFor(async () => (await farm.stats()).sessions.total === 0, 'no session left');
+    });
+
+    // The first requests have made room for themselves.
+    const memoryBefore = memoryOf(farm.balancerProgram?.pid ?? 0);
+    const download = new Download(farm, `${BASE}/long.bin`, String(DOWNLOAD_RATE));
+    const began = Date.now();
+    const downloaded = download
+      .finish()
+      .then((finished) => ({ ...finished, seconds: (Date.now() - began) / 1000 }));
+    await sleep(500);
+    const flood = await start('S', FLOOD_RATE);
+    const stopWatching = watch(farm);
+    await farm.waitFor(async () => (await counter('syn_cookie', 'xdp_syn_cookie')) > 0, 'cookies');
+
+    await t.test(`${REQUESTS} requests while it lasts`, async (t) => {
+      const before = await counter('cookie_accepted');
+      const { endings, slowest } = await ask(client, REQUESTS);
+      t.same(endings, ['0 200 here']);
+      t.comment(`the slowest took ${slowest.toFixed(3)} s`);
+      const accepted = (await counter('cookie_accepted')) - before;
+      t.ok(accepted >= REQUESTS * 0.8, `${accepted} of them came in by a cookie`);
+    });
+
+    await t.test('clients get what they get without it', async (t) => {
+      for (const kind of KINDS) await sameAsEver(t, kind);
+    });
+
+    async function sameAsEver(t: Test, kind: Kind): Promise<void> {
+      await become(odd, kind);
+      const agreed = await agreedBy(farm, odd, port++);
+      t.match(agreed.text, /^HTTP\/1\.1 200 .*here\n$/s, `${kind.name}: an answer`);
+      for (const side of ['client', 'node'] as const) {
+        const { mss: usualMss = 0, ...expected } = usual.get(kind.name)?.[side] ?? {};
+        const { mss, ...found } = agreed[side];
+        t.same(found, expected, `${kind.name}: the ${side}'s options`);
+        t.ok(mss <= usualMss && mss >= usualMss * LEAST_OF_MSS, `its MSS is ${mss}, was ${usualMss}`);
+      }
+      const long = await curl(odd, `${BASE}/picture.bin`, [], PATIENCE_MS);
+      t.equal(sha256(long.body), sha256(picture), `${kind.name}: a longer answer`);
+    }
+
+    await t.test('a download is not disturbed', async (t) => {
+      const finished = await downloaded;
+      t.equal(finished.exit, 0, finished.error);
+      t.equal(finished.sha256, sha256(long));
+      const slower = finished.seconds / (DOWNLOAD_BYTES / DOWNLOAD_RATE);
+      t.ok(slower < 1.25, `it took ${finished.seconds} s, ${slower.toFixed(2)} times what was asked for`);
+    });
+
+    await t.test('it ends: nothing has grown', async (t) => {
+      const most = await stopWatching();
+      const flooded = await flood.stop();
+      t.comment(`${flooded.sent} SYNs, ${flooded.perSecond} a second`);
+      t.ok(flooded.sent > 100_000, 'it was a flood');
+      t.ok(most.halfOpen <= HALF_OPEN, `at most ${most.halfOpen} half-open sessions`);
+      t.ok(most.total < HALF_OPEN + 200, `at most ${most.total} sessions`);
+      const grown = (most.memory - memoryBefore) / MEBIBYTE;
+      t.ok(grown < 48, `memory grew by ${grown.toFixed(1)} MiB`);
+    });
+
+    await t.test('ACKs of nobody right after it: no session, no answer, no harm', async (t) => {
+      const before = await counter('reset_sent');
+      const acks = await start('A', 20_000);
+      const { endings } = await ask(client, 20);
+      const flooded = await acks.stop();
+      t.same(endings, ['0 200 here']);
+      t.ok((await counter('drop_cookie')) > flooded.sent * 0.5, `dropped, of ${flooded.sent}`);
+      t.ok((await counter('reset_sent')) - before < 100, 'as long as cookies are about, they get no RST');
+    });
+
+    await t.test('afterwards all is as before', async (t) => {
+      await farm.waitFor(async () => (await farm.stats()).sessions.total === 0, 'no session left', 10_000);
+      const cookies = await counter('syn_cookie', 'xdp_syn_cookie');
+      const { endings, slowest } = await ask(client, 20);
+      t.same(endings, ['0 200 here']);
+      t.ok(slowest < 0.5, `the slowest took ${slowest} s`);
+      t.equal(await counter('syn_cookie', 'xdp_syn_cookie'), cookies, 'without cookies');
+      t.ok(farm.balancerProgram?.running);
+    });
+  });
+});
