@@ -5,7 +5,7 @@ DESTDIR ?=
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
-.PHONY: help setup build addon bpf typescript lint test run-tests demo demo-keep demo-stop bench bench-micro install uninstall clean
+.PHONY: help setup build addon bpf typescript lint test run-tests demo demo-keep demo-stop bench bench-farm bench-replay bench-micro install uninstall clean
 
 # sudo has a PATH of its own; node may be in the home of the person who called it.
 export PATH := $(shell scripts/find-node.sh):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -17,7 +17,7 @@ help:
 	@echo 'sudo make demo         a farm in network namespaces, real requests, what happened; then clean up'
 	@echo 'sudo make demo-keep    the same, left running to play with; sudo make demo-stop ends it'
 	@echo 'sudo make test         every test'
-	@echo 'sudo make bench        what it costs: the engine alone, and a whole farm'
+	@echo 'sudo make bench        what it costs, next to HAProxy, nginx and bare XDP: writes docs/benchmarks.md'
 	@echo 'sudo make install      PREFIX=$(PREFIX); make uninstall removes it'
 	@echo 'sudo make setup        install the tools that build, demo and test need (Debian)'
 
@@ -67,13 +67,17 @@ demo demo-keep:
 demo-stop:
 	@node dist/scripts/demo.js $@
 
-bench:
-	@scripts/setup.sh test
+bench: bench-farm
+
+# ARGS=--no-write leaves docs/benchmarks.md and bench/results/latest.json as they are.
+bench-farm:
+	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
-	@for file in bench/replay/*.bench.ts bench/farm/*.bench.ts; do \
-		[ -e "$$file" ] || continue; \
-		node --expose-gc "dist/$${file%.ts}.js" || exit 1; \
-	done
+	@node --enable-source-maps dist/bench/farm/farm.bench.js $(ARGS)
+
+# The engine alone: a part of the former.
+bench-replay: build
+	@node --expose-gc dist/bench/replay/engine.bench.js
 
 bench-micro: build
 	@for file in bench/micro/*.bench.ts; do node --expose-gc "dist/$${file%.ts}.js" || exit 1; done

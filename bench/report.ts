@@ -10,7 +10,8 @@ export function median(values: readonly number[]): number {
 }
 
 export function whole(value: number): string {
-  return Math.round(value).toLocaleString('en-US');
+  // Without the sum a small negative number would be "-0".
+  return (Math.round(value) + 0).toLocaleString('en-US');
 }
 
 /** "4 CPUs (...), Linux 6.18, Node v20": where the figures are from. */
@@ -19,21 +20,32 @@ export function machine(): string {
   return `${others.length + 1} CPUs (${first?.model.trim()}), Linux ${release()}, Node ${process.version}`;
 }
 
-/** Prints rows under their headings; the first column is text, the others are numbers unless `text` names them. */
+/** Rows under their headings as a table of Markdown; the first column is text, the others are numbers unless `text` names them. */
+export function markdownTable(
+  headings: readonly string[],
+  rows: readonly (readonly string[])[],
+  text: readonly string[] = [],
+): string {
+  const rule = headings.map((heading, index) => (isText(heading, index, text) ? '---' : '---:'));
+  return [headings, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+function isText(heading: string, index: number, text: readonly string[]): boolean {
+  return index === 0 || text.includes(heading);
+}
+
+/** Prints such a table for the terminal, and after it, unless that is not wanted, the same as Markdown. */
 export function report(
   title: string,
   headings: readonly string[],
   rows: readonly (readonly string[])[],
   text: readonly string[] = [],
+  { markdown } = { markdown: true },
 ): void {
-  const isText = (heading: string, index: number): boolean => index === 0 || text.includes(heading);
   const columns = headings.map((heading, index) => ({
     title: heading,
-    align: isText(heading, index) ? ('left' as const) : ('right' as const),
+    align: isText(heading, index, text) ? ('left' as const) : ('right' as const),
   }));
-  const rule = headings.map((heading, index) => (isText(heading, index) ? '---' : '---:'));
-  const markdown = [headings, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`);
-  process.stdout.write(
-    `\n${title}\n${formatTable(columns, rows)}\n\nAs Markdown:\n\n${markdown.join('\n')}\n`,
-  );
+  const also = markdown ? `\nAs Markdown:\n\n${markdownTable(headings, rows, text)}\n` : '';
+  process.stdout.write(`\n${title}\n${formatTable(columns, rows)}\n${also}`);
 }

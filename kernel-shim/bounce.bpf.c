@@ -30,19 +30,31 @@ struct mac_words {
 	__u32 word[3];
 };
 
-/* Every frame goes back to where it came from: what a driver can do at the most. */
-SEC("xdp")
-int bounce_swap(struct xdp_md *ctx)
+static __always_inline int swapped(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	__u8 destination[ETH_ALEN];
 
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
-		return XDP_PASS;
+		return 0;
 	__builtin_memcpy(destination, eth->h_dest, ETH_ALEN);
 	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, destination, ETH_ALEN);
-	return XDP_TX;
+	return 1;
+}
+
+/* Every frame goes back to where it came from: what a driver can do at the most. */
+SEC("xdp")
+int bounce_swap(struct xdp_md *ctx)
+{
+	return swapped(ctx) ? XDP_TX : XDP_PASS;
+}
+
+/* The same by redirection, for interfaces whose XDP_TX may get stuck. */
+SEC("xdp")
+int bounce_redirect(struct xdp_md *ctx)
+{
+	return swapped(ctx) ? (int)bpf_redirect(ctx->ingress_ifindex, 0) : XDP_PASS;
 }
 
 /* Frames to the virtual address go to the one node: it looks nothing up, and reads no request. */

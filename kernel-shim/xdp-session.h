@@ -123,7 +123,8 @@ static __always_inline int follow(struct session_record *record, const struct se
 
 	if (ahead > 0 && ahead < MAX_ADVANCE)
 		record->receive_next = end;
-	else if (ahead != 0)
+	/* What the client sent after its FIN may have come before it. */
+	else if (ahead != 0 && (ahead != -1 || record->flags & SESSION_CLIENT_FIN))
 		return 0;
 	if (!(segment->flags & TCP_FIN) || seq_diff(segment->seq, next) > 0)
 		return 0;

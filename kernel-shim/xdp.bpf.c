@@ -38,11 +38,18 @@ struct vlan_header {
 	__be16 protocol;
 };
 
-/* Is this frame for one of our MAC addresses? */
+/*
+ * Is this frame for one of our MAC addresses, from somebody else? What the guard turned round, on
+ * its way between the engine and this machine's own kernel, comes by here once more where XDP is
+ * generic: it has our address on both sides.
+ */
 static __always_inline int is_ours(const struct xdp_control *us, const struct ethhdr *eth)
 {
 	const __u16 *to = (const void *)eth->h_dest;
+	const __u16 *from = (const void *)eth->h_source;
 
+	if (from[0] == to[0] && from[1] == to[1] && from[2] == to[2])
+		return 0;
 #pragma unroll
 	for (__u32 i = 0; i < MAX_INTERFACES; i++) {
 		const __u16 *mac = (const void *)us->mac[i];

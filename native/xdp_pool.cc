@@ -32,8 +32,7 @@ constexpr uint32_t kMostQueues = 64;
 constexpr uint32_t kMostWorkers = 8;
 constexpr uint32_t kFewestFrames = 64;
 
-// Entries of each socket's rings: frames that wait for a worker that is busy, and for a device that is.
-constexpr uint32_t kReceiveEntries = 4096;
+// Entries of each socket's transmit ring: frames that wait for a device that is busy.
 constexpr uint32_t kTransmitEntries = 2048;
 
 // The most frames of one queue that a worker keeps for what it builds.
@@ -51,6 +50,12 @@ uint32_t PowerOfTwo(uint32_t at_least) {
   uint32_t power = 1;
   while (power < at_least) power *= 2;
   return power;
+}
+
+// Entries of each socket's receive ring, for frames that wait for a worker that is busy: most of the frames of
+// a queue may wait for one.
+uint32_t ReceiveEntries(const XdpPoolOptions& options) {
+  return PowerOfTwo(options.frames_per_queue / 2 + 1);
 }
 
 bool IsSane(const XdpPoolOptions& options) {
@@ -138,7 +143,7 @@ std::unique_ptr<XdpSocket> XdpPool::OpenSocket(uint32_t queue, uint32_t worker) 
     SetOption(fd, SOL_XDP, XDP_UMEM_FILL_RING, entries, "XDP_UMEM_FILL_RING");
     SetOption(fd, SOL_XDP, XDP_UMEM_COMPLETION_RING, entries, "XDP_UMEM_COMPLETION_RING");
   }
-  SetOption(fd, SOL_XDP, XDP_RX_RING, kReceiveEntries, "XDP_RX_RING");
+  SetOption(fd, SOL_XDP, XDP_RX_RING, ReceiveEntries(options_), "XDP_RX_RING");
   SetOption(fd, SOL_XDP, XDP_TX_RING, kTransmitEntries, "XDP_TX_RING");
   // Older kernels send 32 in a call: it takes more calls.
   ::setsockopt(fd.get(), SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &kTransmitEntries, sizeof kTransmitEntries);
@@ -148,7 +153,7 @@ std::unique_ptr<XdpSocket> XdpPool::OpenSocket(uint32_t queue, uint32_t worker) 
   if (::getsockopt(fd.get(), SOL_XDP, XDP_MMAP_OFFSETS, &at, &length) != 0 || length != sizeof at) {
     ThrowSystem("getsockopt", "XDP_MMAP_OFFSETS");
   }
-  socket->receive = {fd.get(), XDP_PGOFF_RX_RING, at.rx, kReceiveEntries};
+  socket->receive = {fd.get(), XDP_PGOFF_RX_RING, at.rx, ReceiveEntries(options_)};
   socket->transmit = {fd.get(), XDP_PGOFF_TX_RING, at.tx, kTransmitEntries};
   if (worker == 0) {
     queues_[queue]->fill = {fd.get(), XDP_UMEM_PGOFF_FILL_RING, at.fr, entries};

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Installs what a step needs and the machine lacks, with apt-get, and nothing else.
 #
-#     scripts/setup.sh build|demo|test
+#     scripts/setup.sh build|demo|test|bench
 #
 # When everything is there, nothing is printed, and nothing but this machine is touched. Without
-# root it only says what is missing. No service is started or enabled: the web servers are needed
-# as programs only.
+# root it only says what is missing. No service is started or enabled: the web servers and proxies are
+# needed as programs only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -37,12 +37,20 @@ if [ "$step" != build ]; then
 	need_command ethtool ethtool
 	need_command nsenter util-linux
 fi
-if [ "$step" = test ]; then
+if [ "$step" = test ] || [ "$step" = bench ]; then
 	need_command wrk wrk
 	need_command sysctl procps
 	need_command ps procps
 	need_file /usr/bin/python3 python3 # for the packet sockets of the tests
+fi
+if [ "$step" = test ]; then
 	need_file /usr/sbin/apache2 apache2-bin
+fi
+if [ "$step" = bench ]; then
+	need_command haproxy haproxy # what Baton is compared with
+	need_command bpftool bpftool
+	need_command taskset util-linux
+	need_command prlimit util-linux
 fi
 
 node_major() {
@@ -104,7 +112,10 @@ if ! { apt-get update -q && apt-get install -q -y --no-install-recommends "${mis
 	exit 1
 fi
 rm -f "$log"
-if printf '%s\n' "${missing[@]}" | grep -qx nginx; then
-	systemctl --quiet disable nginx.service 2>/dev/null || deb-systemd-helper disable nginx.service >/dev/null 2>&1 || true
-	echo "setup: nginx is installed as a program; its service is neither started nor enabled."
-fi
+for service in nginx haproxy; do
+	if printf '%s\n' "${missing[@]}" | grep -qx "$service"; then
+		systemctl --quiet disable "$service.service" 2>/dev/null ||
+			deb-systemd-helper disable "$service.service" >/dev/null 2>&1 || true
+		echo "setup: $service is installed as a program; its service is neither started nor enabled."
+	fi
+done

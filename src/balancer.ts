@@ -1,12 +1,10 @@
 /** `baton balancer`: puts the balancer together from its config file, and runs it until a signal. */
-import { Counters } from './base/counters.js';
 import { BatonError } from './base/errors.js';
 import { requirePrivileges } from './base/host/privilege.js';
-import { stageMemory } from './base/stages.js';
 import { ControlApi } from './control/api.js';
 import { ControlClient } from './control/client.js';
 import { type BalancerConfig, loadBalancerConfig } from './control/config.js';
-import { EngineHandle } from './control/engine-handle.js';
+import { EnginePool } from './control/engine-pool.js';
 import { readKey } from './control/key.js';
 import { createLog, type Log } from './control/log.js';
 import { detachAll } from './control/machine/detach.js';
@@ -153,27 +151,24 @@ async function start(
   undo.push((manner) => machine[manner]());
 
   requireMtu(config.interface, machine.info.mtu);
-  const counters = new Counters();
-  const stages = stageMemory();
   const events = new NodeEvents(config.nodes, log);
-  const engine = await EngineHandle.start(
-    ENGINE_PROGRAM,
-    {
+  const engine = await EnginePool.start({
+    program: ENGINE_PROGRAM,
+    workers: config.workers,
+    given: {
       config,
       interfaceIndex: machine.info.index,
       address: parseIpv4(machine.address) ?? 0,
       mac: machine.info.mac,
       mtu: machine.info.mtu,
       key,
-      datapath: machine.engineStart(0),
-      counters: counters.memory,
-      stages,
+      datapath: machine.engineStart(),
     },
-    {
+    listener: {
       event: (event) => events.engine(event),
       died: (reason) => end.lost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
     },
-  );
+  });
   undo.push(() => engine.stop());
 
   const neighbours = new NeighbourWatch({
@@ -189,12 +184,10 @@ async function start(
   await neighbours.start();
   undo.push(() => neighbours.stop());
   await machine.activate();
+  engine.activated();
   if (engine.takenOver > 0) log.info(`${engine.takenOver} sessions of the earlier run taken over`);
 
-  const api = new ControlApi(
-    new BalancerStats({ config, engine, machine, counters, stages: [stages], events }),
-    end.leave,
-  );
+  const api = new ControlApi(new BalancerStats({ config, engine, machine, events }), end.leave);
   await api.start(config.controlSocket);
   undo.push(() => api.stop());
 

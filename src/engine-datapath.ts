@@ -2,19 +2,18 @@
  * What an engine thread gets its frames by, and where it keeps its sessions: an AF_PACKET ring and memory of its
  * own; or AF_XDP and maps, by which the kernel takes part. A composition root, of engine-thread.ts.
  */
-import { randomBytes } from 'node:crypto';
-import { native } from './base/native.js';
+import { type MapHandle, native, type PacketRingOptions } from './base/native.js';
 import type { StageClock } from './base/stages.js';
-import type { EarlierStart, EngineStart, PacketStart, XdpStart } from './control/engine-messages.js';
+import type { EarlierStart, EngineStart, PacketStart, Tap, XdpStart } from './control/engine-messages.js';
+import { NoticeTap } from './datapath/notice-tap.js';
 import { openPacketDatapath, type PacketDatapath } from './datapath/packet.js';
 import { openXdpDatapath, type XdpDatapath } from './datapath/xdp.js';
-import { CONTROL } from './datapath/xdp-layout.js';
+import { CONTROL, synRingBytes, synRingRecords } from './datapath/xdp-layout.js';
 import type { Engine } from './tcp/engine.js';
 import type { EngineOptions } from './tcp/options.js';
 import { RecordReader, SESSION_RECORD_BYTES } from './tcp/session-record.js';
 import { SYN_RECORD_WORDS } from './tcp/syn-record.js';
 
-const SECRET_BYTES = 32;
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
 /** SYNs taken from the kernel in one call. */
 const SYNS = 256;
@@ -22,11 +21,16 @@ const SYNS = 256;
 export interface EngineDatapath {
   readonly datapath: PacketDatapath | XdpDatapath;
   /** What the datapath decides for the engine. */
-  readonly options: Pick<EngineOptions, 'secret' | 'seeds' | 'shard' | 'memory' | 'limits'>;
+  readonly options: Pick<EngineOptions, 'memory' | 'limits'>;
   /** The engine's clock, ms. */
   now(): number;
+  /** Calls `onReadable` from the event loop whenever frames are ready. */
+  start(onReadable: () => void): void;
+  close(): void;
   /** Joins the engine to it, before the first poll. Returns how many sessions of an earlier run it has taken over. */
   join(engine: Engine): number;
+  /** To be called when the XDP program of that run works no more: takes in what it did since. */
+  activated(engine: Engine): void;
 }
 
 /** Opens the datapath that this thread was started with. Throws what the kernel refuses. */
@@ -37,37 +41,52 @@ export function openDatapath(given: EngineStart, stages: StageClock): EngineData
 
 function openPacket(given: EngineStart, start: PacketStart, stages: StageClock): EngineDatapath {
   const { interfaceIndex, mtu, config } = given;
+  const datapath = sharing(start.tap, (tap) =>
+    openPacketDatapath(native(), { interfaceIndex, mtu, ...tap }, stages),
+  );
   return {
-    datapath: openPacketDatapath(
-      native(),
-      { interfaceIndex, mtu, filterProgramFd: start.filterProgramFd },
-      stages,
-    ),
-    options: {
-      secret: randomBytes(SECRET_BYTES),
-      seeds: { client: randomU32(), port: randomU32(), nonce: randomU32() },
-      limits: config.limits,
-    },
-    now: () => performance.now(),
+    datapath,
+    options: { limits: config.limits },
+    now: monotonic(),
+    start: (onReadable) => datapath.start(onReadable),
+    close: () => datapath.close(),
     join: () => 0,
+    activated: () => {},
   };
 }
 
+/** Opens what shares frames with the other threads. They are started one after the other: the first one's group is that of all. */
+function sharing<Opened extends { readonly fanoutGroup: number }>(
+  { filterProgramFd, fanout }: Tap,
+  open: (tap: Pick<PacketRingOptions, 'filterProgramFd' | 'fanout'>) => Opened,
+): Opened {
+  if (fanout === undefined) return open({ filterProgramFd });
+  const opened = open({
+    filterProgramFd,
+    fanout: { programFd: fanout.programFd, group: fanout.group[0] ?? -1 },
+  });
+  fanout.group[0] = opened.fanoutGroup;
+  return opened;
+}
+
+/** CLOCK_MONOTONIC in ms: all threads have it in common, and the kernel writes times by it into sessions. */
+function monotonic(): () => number {
+  // The thread's own clock runs with it.
+  const ahead = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+  return () => performance.now() + ahead;
+}
+
 function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): EngineDatapath {
-  const { worker, workers, capacity, indexWords, fds, seeds, secret } = start;
-  const { limits } = given.config;
-  const share = (count: number): number => Math.ceil(count / workers);
+  const { worker, config, interfaceIndex } = given;
+  const { capacity, indexWords, fds } = start;
   const datapath = openXdpDatapath(native(), start.pool, worker, stages);
-  // CLOCK_MONOTONIC, by which the kernel writes times into sessions. The thread's own clock runs with it.
-  const ahead = Number(process.hrtime.bigint() / 1_000_000n) - performance.now();
-  const now = (): number => performance.now() + ahead;
+  const notices = sharing(start.tap, (tap) => new NoticeTap(native(), { interfaceIndex, ...tap }, datapath));
+  const now = monotonic();
+  let earlier = start.earlier === undefined ? undefined : new EarlierTable(start.earlier);
   return {
     datapath,
     options: {
-      secret,
-      seeds: { ...seeds, nonce: randomU32() },
-      shard: { worker, workers },
-      limits: { ...limits, sessions: capacity, halfOpen: share(limits.halfOpen), heads: share(limits.heads) },
+      limits: { ...config.limits, sessions: capacity },
       memory: {
         records: native().openMap({ fd: fds.sessions }).memory(),
         recordsOffset: worker * capacity * SESSION_RECORD_BYTES,
@@ -77,11 +96,27 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
       },
     },
     now,
+    start: (onReadable) => {
+      datapath.start(onReadable);
+      notices.start(onReadable);
+    },
+    close: () => {
+      datapath.close();
+      notices.close();
+    },
     join: (engine) => {
-      const taken = start.earlier === undefined ? 0 : takeOver(engine, start.earlier, now());
-      const kernel = new Kernel(engine, fds.control, fds.syns, worker);
-      datapath.onBatch = (clock) => kernel.exchange(clock);
+      const taken = earlier?.takeOver(engine, now()) ?? 0;
+      const kernel = new Kernel(engine, fds, worker, synRingBytes(config.limits.halfOpen));
+      datapath.onBatch = (clock) => {
+        kernel.exchange(clock);
+        notices.poll(engine, clock);
+      };
       return taken;
+    },
+    activated: (engine) => {
+      earlier?.takeOver(engine, now());
+      earlier?.close();
+      earlier = undefined;
     },
   };
 }
@@ -93,13 +128,16 @@ class Kernel {
   private readonly control: Uint32Array;
   private readonly halfOpen: number;
   private readonly records = new Uint32Array(SYNS * SYN_RECORD_WORDS);
+  /** SYNs that may be waiting to be read. */
+  private readonly waiting: number;
   private cookieAt = 0;
 
-  constructor(engine: Engine, control: number, syns: number, worker: number) {
+  constructor(engine: Engine, fds: XdpStart['fds'], worker: number, ringBytes: number) {
     this.engine = engine;
-    this.control = new Uint32Array(native().openMap({ fd: control }).memory());
-    this.syns = native().openSynRing(syns, worker, SYN_RECORD_WORDS);
+    this.control = new Uint32Array(native().openMap({ fd: fds.control }).memory());
+    this.syns = native().openSynRing(fds.syns, worker, SYN_RECORD_WORDS);
     this.halfOpen = CONTROL.halfOpen / WORD_BYTES + worker;
+    this.waiting = synRingRecords(ringBytes);
   }
 
   /**
@@ -119,29 +157,35 @@ class Kernel {
       for (let at = 0; at < count * SYN_RECORD_WORDS; at += SYN_RECORD_WORDS) engine.opened(records, at, now);
     } while (count === SYNS);
     control[CONTROL.aliveAt / WORD_BYTES] = now;
-    control[this.halfOpen] = engine.stateless ? 1 : 0;
+    control[this.halfOpen] = engine.halfOpenRoom <= this.waiting ? 1 : 0;
   }
 }
 
-function takeOver(engine: Engine, earlier: EarlierStart, now: number): number {
-  const map = native().openMap({ fd: earlier.fd });
-  try {
-    const old = new RecordReader(map.memory(), 0, earlier.count);
+/** The sessions of an earlier run, which its XDP program may be forwarding still. */
+class EarlierTable {
+  private readonly map: MapHandle;
+
+  constructor(private readonly start: EarlierStart) {
+    this.map = native().openMap({ fd: start.fd });
+  }
+
+  /** Takes over what is not known yet, and brings the rest up to date. Returns how many are new. */
+  takeOver(engine: Engine, now: number): number {
+    const { count, servers, nodes } = this.start;
+    const old = new RecordReader(this.map.memory(), 0, count);
     const before = engine.sessions.size;
-    for (let slot = 0; slot < earlier.count; slot++) {
+    for (let slot = 0; slot < count; slot++) {
       // Most of the table may never have been used.
       if (old.state(slot) === 0) continue;
-      const server = earlier.servers[old.portServer(slot) & 0xffff] ?? -1;
-      const node = earlier.nodes[old.node(slot)] ?? -1;
+      const server = servers[old.portServer(slot) & 0xffff] ?? -1;
+      const node = nodes[old.node(slot)] ?? -1;
       if (server < 0 || node < 0) continue;
       if (!engine.takeOver(old, slot, node, server, now)) break;
     }
     return engine.sessions.size - before;
-  } finally {
-    map.close();
   }
-}
 
-function randomU32(): number {
-  return randomBytes(WORD_BYTES).readUInt32LE();
+  close(): void {
+    this.map.close();
+  }
 }

@@ -37,7 +37,8 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     address: parseIpv4(node.address) ?? 0,
     weight: node.weight,
   }));
-  const nodes = new NodeTable(addresses);
+  const { worker, workers } = given;
+  const nodes = new NodeTable(addresses, { memory: given.nodes, worker, workers });
   const dispatcher = new RequestDispatcher({
     directory: new Directory(config.resources),
     predictors: config.virtualServers.map((server) => server.predictor),
@@ -53,6 +54,9 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       mac: given.mac,
       mtu: given.mtu,
       key: given.key,
+      secret: given.datapath.secret,
+      seeds: given.datapath.seeds,
+      shard: { worker, workers },
       ...opened.options,
       virtualServers: config.virtualServers.map((server) => ({
         address: parseIpv4(server.address) ?? 0,
@@ -86,7 +90,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     pump();
     stages.publish();
   }, TICK_MS);
-  datapath.start(pump);
+  opened.start(pump);
 
   port.on('message', (message: ToEngine) => {
     switch (message.kind) {
@@ -104,9 +108,12 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         tell({ kind: 'snapshot', id: message.id, snapshot: { ...snapshot, ring: ringTotals(datapath) } });
         return;
       }
+      case 'activated':
+        opened.activated(engine);
+        return;
       case 'stop':
         clearInterval(ticker);
-        datapath.close();
+        opened.close();
         port.close();
     }
   });

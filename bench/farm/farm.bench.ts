@@ -1,138 +1,171 @@
 /**
- * What Baton costs on a farm: requests per second, and CPU time per request of the whole machine, direct
- * to a node and through Baton, in turns within one run, so that both meet the same machine.
+ * What Baton costs, next to what else could stand in its place: `npm run bench:farm`. docs/benchmarks.md tells how it is
+ * measured, and is written by this.
  *
- * Everything runs on one machine here (client, balancer, node and their kernels), so the CPU time of a
- * request is that of all of them; the difference between the columns is what Baton adds. Steal is left
- * out. BENCH_ROUNDS and BENCH_SECONDS change the length.
+ *     node dist/bench/farm/farm.bench.js [--no-write | --document]
+ *
+ * BENCH_ROUNDS, BENCH_SECONDS, BENCH_SESSIONS and BENCH_FIRST_BYTES change the length.
  */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { cpus } from 'node:os';
-import { curl, wrk } from '../../test/support/farm/requests.js';
-import { Farm, VIRTUAL_ADDRESS } from '../../test/support/farm.js';
-import { machine, median, report, whole } from '../report.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { run } from '../../test/support/farm/process.js';
+import { report } from '../report.js';
+import { CASES } from './cases.js';
+import { type Contest, startContest } from './contenders.js';
+import { cpuTimes, cpuUse } from './cpu.js';
+import { documentOf, goalTable } from './document.js';
+import { measureFirstByte } from './first-byte.js';
+import { FLOOD_SESSIONS } from './flood.js';
+import { goalsOf } from './goals.js';
+import { machineOf, versionsOf } from './machine.js';
+import { measureCase } from './measure.js';
+import { measureBatonMemory, measureProxyMemory } from './memory.js';
+import { Pair } from './pair.js';
+import { type EngineFigures, loadResults, type Results, saveResults, writeInTree } from './results.js';
+import { barePair, type Forwarder, measureSmallPackets } from './small-packets.js';
+import { caseTable, firstByteTable, memoryTable, smallPacketTable, type Table } from './tables.js';
 
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
-const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
+const SETTINGS = {
+  rounds: setting('ROUNDS', 5),
+  seconds: setting('SECONDS', 3),
+  sessions: setting('SESSIONS', 1_000_000),
+  firstBytes: setting('FIRST_BYTES', 500),
+};
+const FLOOD_SECONDS = 1;
+const IDLE_SECONDS = 2;
+/** Beyond it somebody else is at work here. */
+const MOST_IDLE_SHARE = 0.1;
+const DOCUMENT = 'docs/benchmarks.md';
+const ENGINE = fileURLToPath(new URL('../replay/engine.bench.js', import.meta.url));
 
-/** Unit of /proc/stat: USER_HZ is 100. */
-const TICK_MICROSECONDS = 10_000;
-
-interface Case {
-  name: string;
-  file: string;
-  bytes: number;
-  connections: number;
-  close: boolean;
+function setting(name: string, usual: number): number {
+  const value = Number(process.env[`BENCH_${name}`] ?? usual);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new Error(`BENCH_${name} is not a whole number above 0`);
+  return value;
 }
 
-const CASES: readonly Case[] = [
-  { name: '1 KB, a connection per request', file: '1k.bin', bytes: 1024, connections: 32, close: true },
-  { name: '1 KB, kept alive', file: '1k.bin', bytes: 1024, connections: 32, close: false },
-  { name: '1 MB, a connection per request', file: '1m.bin', bytes: 1_000_000, connections: 8, close: true },
-  {
-    name: '10 MB, a connection per request',
-    file: '10m.bin',
-    bytes: 10_000_000,
-    connections: 4,
-    close: true,
-  },
-];
-
-interface Sample {
-  perSecond: number;
-  /** CPU time of the whole machine per request, in us. */
-  cpu: number;
-  /** Bytes into the balancer per request. */
-  balancerBytes: number;
+function tell(what: string): void {
+  process.stderr.write(`${what}\n`);
 }
 
-/**
- * Time in us that all CPUs together have spent on something: what has passed, less idle and stolen time.
- * The kernel measures idle time; user, system and softirq it only samples at its tick, and what runs in
- * step with the tick (the receive ring's 1 ms timer does) is seen always or never.
- */
-function busyMicroseconds(): number {
-  const fields = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '')
-    .trim()
-    .split(/\s+/)
-    .slice(1)
-    .map(Number);
-  const [, , , idle = 0, ioWait = 0, , , steal = 0] = fields;
-  return performance.now() * 1_000 * cpus().length - (idle + ioWait + steal) * TICK_MICROSECONDS;
+type FarmResults = Pick<Results, 'contenders' | 'idleShare' | 'cases' | 'firstByte'> & {
+  haproxy: Results['memory']['haproxy'];
+};
+
+async function idleShare(): Promise<number> {
+  const before = cpuTimes();
+  await sleep(IDLE_SECONDS * 1000);
+  const after = cpuTimes();
+  return cpuUse(before, after).busy / (after.wall - before.wall);
 }
 
-async function sample(farm: Farm, address: string, which: Case): Promise<Sample> {
-  const traffic = await farm.balancer.traffic();
-  const before = busyMicroseconds();
-  const result = await wrk(farm.client, `http://${address}/${which.file}`, {
-    connections: which.connections,
-    seconds: SECONDS,
-    close: which.close,
-  });
-  const busy = busyMicroseconds() - before;
-  const crossed = (await farm.balancer.traffic()).receivedBytes - traffic.receivedBytes;
-  if (result.failed > 0) {
-    throw new Error(`${which.name} at ${address}: ${JSON.stringify(result.errors)}`);
+async function measureFarm(): Promise<FarmResults> {
+  const contest: Contest = await startContest();
+  try {
+    for (const { name, left } of contest.absent) tell(`${name} takes no part: ${left}`);
+    for (const which of CASES) {
+      const content = randomBytes(which.bytes);
+      for (const web of contest.farm.webs) web.put(which.file, content);
+    }
+    const idle = await idleShare();
+    if (idle > MOST_IDLE_SHARE) {
+      tell(`warning: ${Math.round(idle * 100)} % of the CPUs are busy before anything is measured`);
+    }
+    const cases = [];
+    for (const which of CASES) {
+      tell(which.name);
+      cases.push(await measureCase(contest, which, SETTINGS));
+    }
+    tell('time to the first byte');
+    const firstByte = await measureFirstByte(contest, SETTINGS.firstBytes);
+    tell("HAProxy's memory");
+    const haproxy = await measureProxyMemory(contest);
+    const contenders = [...contest.contenders, ...contest.absent].map(({ id, name, how, left }) => ({
+      id,
+      name,
+      how,
+      ...(left === undefined ? {} : { left }),
+    }));
+    return { contenders, idleShare: idle, cases, firstByte, haproxy };
+  } finally {
+    await contest.farm.stop();
   }
+}
+
+/** Small packets, and memory: with a million sessions on the first of these datapaths that works. */
+async function measurePairs(
+  datapaths: readonly ('xdp' | 'packet')[],
+): Promise<{ smallPackets: Results['smallPackets']; memory: Results['memory']['baton'] }> {
+  const memory: Results['memory']['baton'] = [];
+  const pairs: Pair[] = [];
+  try {
+    const forwarders: Forwarder[] = [];
+    for (const id of ['swap', 'redirect'] as const) {
+      const pair = await barePair(id);
+      pairs.push(pair);
+      forwarders.push({ id, pair, sessions: [FLOOD_SESSIONS] });
+    }
+    for (const [rank, datapath] of datapaths.entries()) {
+      const sessions = rank === 0 ? SETTINGS.sessions : FLOOD_SESSIONS;
+      tell(`${sessions.toLocaleString('en-US')} sessions, ${datapath}`);
+      const pair = await Pair.create(datapath);
+      pairs.push(pair);
+      await pair.startBaton(datapath, sessions);
+      if (rank === 0) memory.push(await measureBatonMemory(pair, datapath, sessions));
+      else await pair.open(sessions);
+      await pair.pinForwarder();
+      forwarders.push({ id: datapath, pair, sessions: [...new Set([FLOOD_SESSIONS, sessions])] });
+    }
+    tell('small packets');
+    const lengths = { rounds: SETTINGS.rounds, seconds: FLOOD_SECONDS };
+    return { smallPackets: await measureSmallPackets(forwarders, lengths), memory };
+  } finally {
+    await Promise.all(pairs.map((pair) => pair.stop()));
+  }
+}
+
+async function measureAll(): Promise<Results> {
+  const startedAt = new Date();
+  tell('the engine alone');
+  const { stdout } = await run(process.execPath, ['--expose-gc', ENGINE, '--json'], { timeoutMs: 300_000 });
+  const engine = JSON.parse(stdout) as EngineFigures;
+  const { haproxy, ...farm } = await measureFarm();
+  const works = (id: string): boolean =>
+    farm.contenders.some((one) => one.id === id && one.left === undefined);
+  const { smallPackets, memory } = await measurePairs((['xdp', 'packet'] as const).filter(works));
   return {
-    perSecond: result.perSecond,
-    cpu: busy / result.requests,
-    balancerBytes: crossed / result.requests,
+    version: 1,
+    startedAt: startedAt.toISOString(),
+    seconds: Math.round((Date.now() - startedAt.getTime()) / 1000),
+    settings: SETTINGS,
+    machine: machineOf(),
+    versions: await versionsOf(),
+    ...farm,
+    smallPackets,
+    memory: { baton: memory, haproxy },
+    engine,
   };
 }
 
-function row(which: Case, direct: readonly Sample[], baton: readonly Sample[]): string[] {
-  const of = (samples: readonly Sample[], key: keyof Sample): number => median(samples.map((s) => s[key]));
-  return [
-    which.name,
-    whole(of(direct, 'perSecond')),
-    whole(of(baton, 'perSecond')),
-    whole(of(direct, 'cpu')),
-    whole(of(baton, 'cpu')),
-    whole(of(baton, 'cpu') - of(direct, 'cpu')),
-    whole(of(baton, 'balancerBytes')),
-  ];
+function print(results: Results): void {
+  const show = (title: string, { headings, rows, text }: Table): void =>
+    report(title, headings, rows, text, { markdown: false });
+  for (const which of results.cases) show(which.case.name, caseTable(results, which));
+  show('Time to the first byte', firstByteTable(results));
+  show('Small packets', smallPacketTable(results));
+  show('Memory', memoryTable(results));
+  show('Goals', goalTable(goalsOf(results)));
 }
 
-const HEADINGS = [
-  'answer',
-  'direct, requests/s',
-  'Baton, requests/s',
-  'direct, CPU us/request',
-  'Baton, CPU us/request',
-  'added, us',
-  'bytes into the balancer/request',
-];
-
-async function main(): Promise<void> {
-  const farm = await Farm.create({ nodes: 1 });
-  try {
-    // Enough ports for a connection per request over seconds, so that the client is not the limit.
-    await farm.client.run('sh', ['-c', 'echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range']);
-    for (const which of CASES) {
-      farm.webs[0]?.put(which.file, randomBytes(which.bytes));
-    }
-    await farm.startAll([{ path: '/', nodes: ['n1'] }]);
-    const direct = farm.nodes[0]?.address ?? '';
-    const rows: string[][] = [];
-    for (const which of CASES) {
-      const samples = { direct: [] as Sample[], baton: [] as Sample[] };
-      for (const address of [direct, VIRTUAL_ADDRESS]) {
-        await curl(farm.client, `http://${address}/${which.file}`);
-      }
-      for (let round = 0; round < ROUNDS; round++) {
-        samples.direct.push(await sample(farm, direct, which));
-        samples.baton.push(await sample(farm, VIRTUAL_ADDRESS, which));
-      }
-      rows.push(row(which, samples.direct, samples.baton));
-    }
-    const title = `A farm in namespaces, direct to a node and through Baton in turns: medians of ${ROUNDS} rounds of ${SECONDS} s.\n${machine()}`;
-    report(title, HEADINGS, rows);
-  } finally {
-    await farm.stop();
+if (process.argv.includes('--document')) {
+  writeInTree(DOCUMENT, documentOf(loadResults()));
+} else {
+  const results = await measureAll();
+  print(results);
+  if (!process.argv.includes('--no-write')) {
+    saveResults(results);
+    writeInTree(DOCUMENT, documentOf(results));
   }
 }
-
-await main();

@@ -71,6 +71,11 @@ export class EngineHandle {
     this.post({ kind: 'neighbour', node, mac: mac ?? null });
   }
 
+  /** To be called when the XDP program works: what its predecessor did meanwhile is taken in. */
+  activated(): void {
+    this.post({ kind: 'activated' });
+  }
+
   async snapshot(): Promise<EngineSnapshot> {
     const answer = await this.ask((id) => ({ kind: 'snapshot', id }));
     if (answer.kind !== 'snapshot') throw new BatonError('BATON_SYSTEM', 'the engine gave no snapshot');

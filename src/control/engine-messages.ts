@@ -1,15 +1,30 @@
 /**
- * What the main thread and the engine's thread say to each other. Everything is copied; the
- * counters and stages alone are shared memory. No message is needed for any packet.
+ * What the main thread and a thread of the engine say to each other. Everything is copied; only the
+ * counters and stages, and what threads know of the nodes, are shared memory. No message is needed for any packet.
  */
 import type { BalancerConfig } from './config.js';
 import type { SessionPage } from './documents.js';
 
-/** Frames by an AF_PACKET ring. */
-export interface PacketStart {
-  kind: 'packet';
+/** What all threads of an engine have in common, and nobody else may know. */
+export interface Secrets {
+  /** Any numbers: of the session hash two, which the kernel has as well, and the first nonce. */
+  seeds: { client: number; port: number; nonce: number };
+  /** 32 bytes: initial sequence numbers, cookies. */
+  secret: Uint8Array;
+}
+
+/** Which frames a thread is given by an AF_PACKET ring. */
+export interface Tap {
   /** Of the socket filter, already loaded. */
   filterProgramFd: number;
+  /** Several threads: the program that shares the frames out, and in shared memory the group, or -1 for the first. */
+  fanout: { programFd: number; group: Int32Array } | undefined;
+}
+
+/** All frames by an AF_PACKET ring. */
+export interface PacketStart extends Secrets {
+  kind: 'packet';
+  tap: Tap;
 }
 
 /** Sessions of an earlier run, to be taken over before the first frame. */
@@ -24,26 +39,26 @@ export interface EarlierStart {
 }
 
 /** Frames by AF_XDP, sessions in maps that the kernel reads. Descriptors are those of the process. */
-export interface XdpStart {
+export interface XdpStart extends Secrets {
   kind: 'xdp';
   /** XdpPool.id */
   pool: number;
-  worker: number;
-  workers: number;
+  /** For what comes in behind the XDP program. */
+  tap: Tap;
   /** Sessions, and words of the index, of each worker. */
   capacity: number;
   indexWords: number;
   fds: { control: number; sessions: number; index: number; syns: number };
-  /** Of the session hash: the kernel has the same. */
-  seeds: { client: number; port: number };
-  /** 32 bytes: initial sequence numbers, cookies. */
-  secret: Uint8Array;
   earlier: EarlierStart | undefined;
 }
 
-/** What the engine's thread is started with. Plain data: it crosses between threads. */
+/** What a thread of the engine is started with. Plain data: it crosses between threads. */
 export interface EngineStart {
+  /** Its limits are those of this thread. */
   config: BalancerConfig;
+  /** Which of the threads it is, and of how many. */
+  worker: number;
+  workers: number;
   interfaceIndex: number;
   /** The balancer's own IPv4 address, as a number. */
   address: number;
@@ -51,18 +66,11 @@ export interface EngineStart {
   mtu: number;
   key: Uint8Array;
   datapath: PacketStart | XdpStart;
+  /** Of `nodeMemory`: what the threads know of the nodes together. */
+  nodes: SharedArrayBuffer;
   counters: SharedArrayBuffer;
   /** Of `stageMemory`: this thread's own. */
   stages: SharedArrayBuffer;
-}
-
-/** The same for one of several threads. */
-export interface EngineShare {
-  /** Which of them it is, and of how many. */
-  worker: number;
-  workers: number;
-  /** Of `nodeMemory`: what they all know of the nodes. */
-  nodes: SharedArrayBuffer;
 }
 
 export interface NodeSnapshot {
@@ -102,6 +110,8 @@ export type ToEngine =
   | { kind: 'neighbour'; node: number; mac: Uint8Array | null }
   | { kind: 'sessions'; id: number; after: number; limit: number }
   | { kind: 'snapshot'; id: number }
+  /** The XDP program works, and that of an earlier run no more. */
+  | { kind: 'activated' }
   | { kind: 'stop' };
 
 export type EngineEvent =

@@ -13,17 +13,17 @@ import { nodeMemory } from '../tcp/node-table.js';
 import type { Limits } from '../tcp/options.js';
 import type { SessionPage } from './documents.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
-import type { EngineShare, EngineSnapshot, EngineStart } from './engine-messages.js';
+import type { EngineSnapshot, EngineStart } from './engine-messages.js';
 
 /** What the pool itself gives to each thread. */
-type FromPool = 'counters' | 'stages';
+type FromPool = 'worker' | 'workers' | 'nodes' | 'counters' | 'stages';
 
 export interface PoolOptions {
   /** The thread's composition root. */
   program: URL;
   workers: number;
-  /** What else a thread is started with; asked for when all before it have been started. Limits are those of all. */
-  given: (worker: number) => Omit<EngineStart, FromPool>;
+  /** What else each thread is started with. The config's limits are those of all together. */
+  given: Omit<EngineStart, FromPool>;
   listener: EngineListener;
 }
 
@@ -43,37 +43,34 @@ export class EnginePool {
   private readonly counted: Counters[] = [];
   private readonly timed: SharedArrayBuffer[] = [];
   /** Numbers of sessions that each thread has. */
-  private slots = 1;
+  private readonly slots: number;
 
-  private constructor() {}
+  private constructor(slots: number) {
+    this.slots = slots;
+  }
 
   /**
    * Starts the threads, one after the other, and waits until all take frames.
    * @throws whatever kept one from starting; none runs then
    */
   static async start({ program, workers, given, listener }: PoolOptions): Promise<EnginePool> {
-    const pool = new EnginePool();
-    let nodes: SharedArrayBuffer | undefined;
+    const limits = shareOfLimits(given.config.limits, workers);
+    const config = { ...given.config, limits };
+    const nodes = nodeMemory(config.nodes.length, workers);
+    const pool = new EnginePool(limits.sessions);
     try {
       for (let worker = 0; worker < workers; worker++) {
-        const start = given(worker);
-        const limits = shareOfLimits(start.config.limits, workers);
-        nodes ??= nodeMemory(start.config.nodes.length, workers);
-        pool.slots = limits.sessions;
         const counters = new Counters();
         const stages = stageMemory();
         pool.counted.push(counters);
         pool.timed.push(stages);
-        const whole: EngineStart & EngineShare = {
-          ...start,
-          config: { ...start.config, limits },
-          worker,
-          workers,
-          nodes,
-          counters: counters.memory,
-          stages,
-        };
-        pool.engines.push(await EngineHandle.start(program, whole, listener));
+        pool.engines.push(
+          await EngineHandle.start(
+            program,
+            { ...given, config, worker, workers, nodes, counters: counters.memory, stages },
+            listener,
+          ),
+        );
       }
     } catch (error) {
       await pool.stop();
@@ -82,9 +79,19 @@ export class EnginePool {
     return pool;
   }
 
+  /** Sessions of an earlier run that the threads have taken over. */
+  get takenOver(): number {
+    return this.engines.reduce((sum, engine) => sum + engine.takenOver, 0);
+  }
+
   /** A node's MAC address, or undefined when it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
     for (const engine of this.engines) engine.setNeighbour(node, mac);
+  }
+
+  /** To be called when the XDP program works: what its predecessor did meanwhile is taken in. */
+  activated(): void {
+    for (const engine of this.engines) engine.activated();
   }
 
   /** Rejects when a thread does not answer. */

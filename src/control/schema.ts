@@ -209,7 +209,7 @@ export const BalancerFile = Type.Object(
       'auto',
     ),
     workers: count(
-      'Engine threads of the datapath `xdp`, each with a share of the sessions.',
+      'Threads of the engine, each with its share of the sessions, by a hash of client and server, and of the limits. One for each CPU at most.',
       1,
       1,
       MOST_WORKERS,

@@ -1,13 +1,12 @@
 /** What `baton stats` and `baton sessions` show: engine, machine and config, put together. */
-import type { CounterName, Counters } from '../base/counters.js';
-import { readStages } from '../base/stages.js';
+import type { CounterName } from '../base/counters.js';
 import { SessionState } from '../tcp/session-table.js';
 import type { StatsSource } from './api.js';
 import { version } from './cli.js';
 import type { BalancerConfig } from './config.js';
 import type { NodeState, SessionPage, StatsDocument } from './documents.js';
-import type { EngineHandle } from './engine-handle.js';
 import { type NodeSnapshot, RING_NAMES } from './engine-messages.js';
+import type { EnginePool } from './engine-pool.js';
 import type { Machine } from './machine/machine.js';
 import type { XdpCounter } from './machine/xdp-program.js';
 import type { NodeEvents } from './node-events.js';
@@ -15,11 +14,8 @@ import { formatAge } from './table.js';
 
 export interface BalancerParts {
   config: BalancerConfig;
-  engine: EngineHandle;
+  engine: EnginePool;
   machine: Machine;
-  counters: Counters;
-  /** Of each engine thread. */
-  stages: readonly SharedArrayBuffer[];
   events: NodeEvents;
 }
 
@@ -33,7 +29,7 @@ export class BalancerStats implements StatsSource {
   }
 
   async stats(): Promise<StatsDocument> {
-    const { config, engine, machine, counters, stages, events } = this.parts;
+    const { config, engine, machine, events } = this.parts;
     const snapshot = await engine.snapshot();
     const { guard, shim, xdp } = machine.counters();
     const inState = (state: number): number => snapshot.inState[state] ?? 0;
@@ -80,13 +76,13 @@ export class BalancerStats implements StatsSource {
         closing: inState(SessionState.lingering),
       },
       counters: {
-        ...withKernel(counters.toObject(), xdp),
+        ...withKernel(engine.counters(), xdp),
         ...Object.fromEntries(RING_NAMES.map((name, index) => [name, snapshot.ring[index] ?? 0])),
         ...prefixed('guard_', guard),
         ...prefixed('shim_', shim),
         ...prefixed('xdp_', xdp ?? {}),
       },
-      stages: stages.map((memory, worker) => ({ worker, ...readStages(memory) })),
+      stages: engine.stages(),
       kernel: machine.runTime(),
     };
   }

@@ -45,3 +45,24 @@ export const NODE = {
   redirect: 20,
 } as const;
 export const NODE_BYTES = 24;
+
+/** Of a SYN record in a ring buffer: 36 bytes behind a header of 8, and all of it a multiple of 8. */
+const RING_RECORD_BYTES = 48;
+/** The first is a page on any machine; the second is for more than 20,000 SYNs. */
+const SMALLEST_RING_BYTES = 1 << 16;
+const LARGEST_RING_BYTES = 1 << 20;
+
+/**
+ * Size of the ring buffer by which a worker is told of SYNs: for half of the half-open sessions that it may
+ * have, because the kernel fills it before the worker can count them.
+ */
+export function synRingBytes(halfOpen: number): number {
+  let bytes = SMALLEST_RING_BYTES;
+  while (bytes < LARGEST_RING_BYTES && 2 * synRingRecords(2 * bytes) <= halfOpen) bytes *= 2;
+  return bytes;
+}
+
+/** How many SYNs such a ring buffer holds. */
+export function synRingRecords(bytes: number): number {
+  return Math.floor(bytes / RING_RECORD_BYTES);
+}

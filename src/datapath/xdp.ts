@@ -11,7 +11,7 @@ import { BatonError } from '../base/errors.js';
 import type { Native, XdpPoolOptions, XdpRing } from '../base/native.js';
 import type { StageClock } from '../base/stages.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
-import { Port, type PortNumber } from './datapath.js';
+import { type FrameSink, Port, type PortNumber } from './datapath.js';
 import { INJECT_MARK, RingDatapath, SLOT } from './ring.js';
 
 /** What the kernel leaves free before each received frame (XDP_PACKET_HEADROOM). */
@@ -21,8 +21,14 @@ const FRAME_BYTES = [2048, 4096];
 /** The largest MTU, in bytes, for which a frame fits. A driver's own limit may be lower: then it refuses the program. */
 export const LARGEST_XDP_MTU = Math.max(...FRAME_BYTES) - HEADROOM_BYTES - ETHERNET_HEADER_BYTES;
 
-/** Frames of a queue: 4608 to receive into, 1536 to send from. At 2 KiB 12 MiB. */
-const FRAMES_PER_QUEUE = 6144;
+/**
+ * Frames of all queues together, and of one: three quarters of them to receive into. With one queue, at 2 KiB
+ * 36 MiB, 13824 frames may wait for a worker that does not run: a notice that is lost is not repeated. Many
+ * queues share the load, and need fewer each.
+ */
+const FRAMES = 24_576;
+const MOST_FRAMES_OF_QUEUE = 18_432;
+const FEWEST_FRAMES_OF_QUEUE = 6_144;
 
 /** Frames that can be sent between two flushes. */
 const MOST_FRAMES = 4096;
@@ -56,7 +62,10 @@ export function xdpPoolOptions(
     queues,
     transmitQueues: Math.min(queues, native.transmitQueues(on.name)),
     workers,
-    framesPerQueue: FRAMES_PER_QUEUE,
+    framesPerQueue: Math.max(
+      FEWEST_FRAMES_OF_QUEUE,
+      Math.min(MOST_FRAMES_OF_QUEUE, Math.floor(FRAMES / queues)),
+    ),
     frameBytes,
     zeroCopy: true,
   };
@@ -107,8 +116,8 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
       return -1;
     }
     const own = this.incoming[this.current + SLOT]! * this.freeWords;
-    if (this.free[own] !== 0) this.list = own;
-    else if (!this.findList()) {
+    if (this.outgoingCount < MOST_FRAMES && this.free[own] !== 0) this.list = own;
+    else if (this.outgoingCount === MOST_FRAMES || !this.findList()) {
       this.transmitRingFull++;
       return -1;
     }
@@ -127,6 +136,24 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
   override forward(offset: number, length: number, flags: number, port: PortNumber): void {
     if (port === Port.local) this.ring.sendLocal(offset, length, flags);
     else this.note(offset, length, flags, 0);
+  }
+
+  /**
+   * Hands a frame that came in by another way to `sink`, in a free piece of the memory; there it stays for this call
+   * alone, so it can not be forwarded. False, counted, when no piece is free.
+   */
+  admit(frame: Uint8Array, sink: FrameSink, now: number): boolean {
+    const offset = this.reserve(frame.length);
+    if (offset < 0) return false;
+    const { list, free } = this;
+    free[list] = free[list]! - 1;
+    this.memory.bytes.set(frame, offset);
+    sink.receive(offset, frame.length, 0, now);
+    const count = free[list]! + 1;
+    if (count === this.freeWords) throw new RangeError('a list of free frames is longer than it can be');
+    free[list + count] = offset;
+    free[list] = count;
+    return true;
   }
 
   /** The last offset on a list. */

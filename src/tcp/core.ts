@@ -207,8 +207,10 @@ export class Core {
     const end = seqAdd(segment.sequence, segment.payloadLength);
     const ahead = seqDiff(end, next);
     if (ahead > 0 && ahead < MAX_ADVANCE) sessions.setReceiveNext(slot, end);
-    if ((segment.flags & TcpFlag.fin) === 0) return false;
-    if (seqDiff(segment.sequence, next) > 0 || end !== sessions.receiveNext(slot)) return false;
+    if ((segment.flags & TcpFlag.fin) === 0 || seqDiff(segment.sequence, next) > 0) return false;
+    // The kernel may have forwarded what the client sent after its FIN, before the FIN was looked at here.
+    const beyond = seqDiff(sessions.receiveNext(slot), end);
+    if (beyond !== 0 && (beyond !== 1 || sessions.has(slot, SessionFlag.clientFin))) return false;
     sessions.setReceiveNext(slot, seqAdd(end, 1));
     sessions.raise(slot, SessionFlag.clientFin);
     return true;
@@ -226,7 +228,14 @@ export class Core {
     if (old.state(slot) !== SessionState.passing || old.node(slot) === LOCAL_NODE) return true;
     const client = old.client(slot);
     const key = ((old.portServer(slot) & 0xffff_0000) | server) >>> 0;
-    if (this.isOthers(client, key) || sessions.find(client, key) >= 0) return true;
+    if (this.isOthers(client, key)) return true;
+    const known = sessions.find(client, key);
+    if (known >= 0) {
+      const same =
+        sessions.state(known) === SessionState.passing && sessions.nonce(known) === old.nonce(slot);
+      if (same && sessions.catchUp(old, slot, known, SessionFlag.clientFin)) this.settle(known);
+      return true;
+    }
     const taken = sessions.insert(client, key, this.clock);
     if (taken < 0) return false;
     sessions.copyFrom(old, slot, taken);

@@ -76,12 +76,17 @@ export class Engine implements FrameSink, TimerHandler {
     return this.core.sessions.bytesPerSession + TimerWheel.bytesPerSlot + SlotList.bytesPerSlot;
   }
 
-  /**
-   * Whether there are so many half-open sessions that SYNs are answered with cookies. A datapath that
-   * answers SYNs itself must then do so, too.
-   */
+  /** Whether there are so many half-open sessions that SYNs are answered with cookies. */
   get stateless(): boolean {
     return this.handshake.stateless;
+  }
+
+  /**
+   * How many more sessions may be half open. A datapath that answers SYNs itself must turn to cookies before it
+   * has opened more than that.
+   */
+  get halfOpenRoom(): number {
+    return this.handshake.room;
   }
 
   /**
@@ -107,7 +112,8 @@ export class Engine implements FrameSink, TimerHandler {
 
   /**
    * Takes over a session that passes to a node, from the table of an earlier process. What is not
-   * such a session, or belongs to another worker, is passed over. False when the table is full.
+   * such a session, or belongs to another worker, is passed over. One that was taken already is brought up
+   * to date: the earlier program may have forwarded for it meanwhile. False when the table is full.
    *
    * @param old records of the earlier process, on the clock of this engine
    * @param slot of the session among them

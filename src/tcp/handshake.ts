@@ -43,7 +43,12 @@ export class Handshake {
 
   /** Whether there are as many half-open sessions as may be: SYNs are answered with cookies. */
   get stateless(): boolean {
-    return this.core.halfOpen.size >= this.core.options.limits.halfOpen;
+    return this.room <= 0;
+  }
+
+  /** How many more sessions may be half open; negative when there are too many. */
+  get room(): number {
+    return this.core.options.limits.halfOpen - this.core.halfOpen.size;
   }
 
   /** A SYN was answered with a cookie at `clock`. */

@@ -5,6 +5,7 @@
  * The engine reads and writes fields in place, by slot; nothing is cached, because the kernel
  * writes lastSeen, packets, receiveNext and clientAck of sessions whose segments it forwards.
  */
+import { seqDiff } from '../wire/seq.js';
 
 /** Bytes of a record. */
 export const SESSION_RECORD_BYTES = 64;
@@ -325,6 +326,23 @@ export class SessionRecords extends RecordReader {
     this.setScales(slot, other.scales(from));
     this.setFlags(slot, other.flags(from));
     this.setWindow(slot, other.window(from));
+  }
+
+  /**
+   * Takes in what has happened to the other record of the same session since it was copied. Returns whether
+   * its client has ended meanwhile.
+   */
+  catchUp(other: RecordReader, from: number, slot: number, clientFin: number): boolean {
+    if (seqDiff(other.lastSeen(from), this.lastSeen(slot)) > 0) this.setLastSeen(slot, other.lastSeen(from));
+    if (seqDiff(other.receiveNext(from), this.receiveNext(slot)) > 0) {
+      this.setReceiveNext(slot, other.receiveNext(from));
+    }
+    if (seqDiff(other.clientAck(from), this.clientAck(slot)) > 0) {
+      this.setClientAck(slot, other.clientAck(from));
+    }
+    const ended = (other.flags(from) & clientFin) !== 0 && (this.flags(slot) & clientFin) === 0;
+    if (ended) this.raise(slot, clientFin);
+    return ended;
   }
 
   /** A record whose fields are all 0 but its key and its times. */

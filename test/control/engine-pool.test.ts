@@ -51,8 +51,6 @@ parentPort.postMessage({ kind: 'ready', takenOver: worker + 1 });
 
 interface Made {
   pool: EnginePool;
-  /** Threads in the order in which their start was asked for. */
-  asked: number[];
   died: Promise<string>;
 }
 
@@ -61,25 +59,17 @@ async function make(t: Test, slots: readonly (readonly number[])[], more: object
   t.teardown(() => rmSync(directory, { recursive: true }));
   const file = join(directory, 'engine.mjs');
   writeFileSync(file, ENGINE);
-  const asked: number[] = [];
   let tell: (reason: string) => void = () => {};
   const died = new Promise<string>((resolve) => {
     tell = resolve;
   });
   const listener: EngineListener = { event: () => {}, died: (reason) => tell(reason) };
-  const given = (worker: number) => {
-    asked.push(worker);
-    const config = { limits: LIMITS, nodes: [{}, {}] } as unknown as BalancerConfig;
-    return { config, slots, ...more } as unknown as ReturnType<PoolOptions['given']>;
-  };
-  const pool = await EnginePool.start({
-    program: pathToFileURL(file),
-    workers: slots.length,
-    given,
-    listener,
-  });
+  const config = { limits: LIMITS, nodes: [{}, {}] } as unknown as BalancerConfig;
+  const given = { config, slots, ...more } as unknown as PoolOptions['given'];
+  const program = pathToFileURL(file);
+  const pool = await EnginePool.start({ program, workers: slots.length, given, listener });
   t.teardown(() => pool.stop());
-  return { pool, asked, died };
+  return { pool, died };
 }
 
 /** Every page of so many rows: the rows, the totals that were told, and what to ask for next. */
@@ -102,9 +92,8 @@ t.test('limits are shared so that together they are no less', async (t) => {
   t.same(shareOfLimits(LIMITS, 8), { ...LIMITS, sessions: 2, halfOpen: 1, heads: 1 });
 });
 
-t.test('threads start one after the other, and are asked as one', async (t) => {
-  const { pool, asked } = await make(t, [[], [], []]);
-  t.same(asked, [0, 1, 2]);
+t.test('threads are started and asked as one', async (t) => {
+  const { pool } = await make(t, [[], [], []]);
   pool.setNeighbour(0, Uint8Array.of(2, 0, 0, 0, 0, 1));
   pool.setNeighbour(1, undefined);
   const snapshot = await pool.snapshot();
@@ -118,6 +107,7 @@ t.test('threads start one after the other, and are asked as one', async (t) => {
     perServer: [12],
     ring: [3, 6],
   });
+  t.equal(pool.takenOver, 6);
   t.match(pool.counters(), { frames: 10_101, forwarded: 3, sent: 0 });
   t.same(
     pool.stages().map(({ worker, frames }) => [worker, frames]),

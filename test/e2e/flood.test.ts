@@ -15,7 +15,7 @@ import { type Agreed, socketOptions } from '../support/farm/sockets.js';
 import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
-const HALF_OPEN = 1024;
+const HALF_OPEN = 8192;
 const REQUESTS = 100;
 /** Requests at one time. */
 const AT_ONCE = 3;
@@ -187,7 +187,7 @@ t.test('a SYN flood', { skip: why }, async (t) => {
         t.equal(agreed.client.sack, kind.settings.tcp_sack !== '0', kind.name);
       }
       t.equal(await counter('syn_cookie', 'xdp_syn_cookie'), 0, 'no cookie was needed');
-      await farm.waitFor(async () => (await farm.stats()).sessions.total === 0, 'no session left');
+      await farm.waitEmpty();
     });
 
     // The first requests have made room for themselves.
@@ -259,7 +259,8 @@ t.test('a SYN flood', { skip: why }, async (t) => {
     });
 
     await t.test('afterwards all is as before', async (t) => {
-      await farm.waitFor(async () => (await farm.stats()).sessions.total === 0, 'no session left', 10_000);
+      // The notice of a node's FIN comes once: where the crowd pushed it aside, its session waits longer.
+      await farm.waitEmpty(10_000, 5);
       const cookies = await counter('syn_cookie', 'xdp_syn_cookie');
       const { endings, slowest } = await ask(client, 20);
       t.same(endings, ['0 200 here']);

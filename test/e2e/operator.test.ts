@@ -1,14 +1,13 @@
 /** Faults of operators: one clear line, exit 1, and the machine as it was. */
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { stringify } from 'yaml';
-import type { Host } from '../support/farm/host.js';
-import { machineState } from '../support/farm/machine.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { refuses } from '../support/farm/refusal.js';
 import { curl } from '../support/farm/requests.js';
 import { WebServer } from '../support/farm/web.js';
-import { batonCommand, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 
 const resources = [{ path: '/', nodes: ['n1'] }];
 const NOBODY = 65534;
@@ -30,25 +29,6 @@ function writeConfig(
   return file;
 }
 
-async function refuses(
-  t: Test,
-  host: Host,
-  argv: readonly string[],
-  pattern: RegExp,
-  wrapper: readonly string[] = [],
-): Promise<void> {
-  const before = await machineState(host);
-  const [command, ...args] = [...wrapper, ...batonCommand(argv)];
-  const result = await host.run(command ?? '', args, { allowFailure: true, timeoutMs: 15_000 });
-  t.equal(result.code, 1, 'exit code');
-  // Log lines of a program that starts are no complaint; what it could not do is one line.
-  const complaints = result.stderr.split('\n').filter((line) => line.startsWith('baton: '));
-  t.equal(complaints.length, 1, `one line:\n${result.stderr}${result.stdout}`);
-  t.match(complaints[0], pattern);
-  t.notMatch(result.stderr, /\n\s+at /, 'no stack');
-  t.same(await machineState(host), before, 'the machine is as it was');
-}
-
 t.setTimeout(200_000);
 
 t.test('faults of operators', { skip: whyNoFarm() }, async (t) => {
@@ -63,7 +43,7 @@ t.test('faults of operators', { skip: whyNoFarm() }, async (t) => {
     await farm.agents[1]?.stop();
     const forBalancer = (more: Config): Config => ({
       interface: 'eth0',
-      datapath: 'packet',
+      datapath: DATAPATH,
       keyFile: 'key.hex',
       controlSocket: 'baton.sock',
       virtualServers: [{ name: 'www', address: '10.99.0.101', port: 80 }],

@@ -52,7 +52,7 @@ if (insideNamespace(import.meta.url)) {
     datapath: 'xdp',
     workers: 1,
     nodes: NODES,
-    limits: { sessions: 1_500, headBytes: 16_384 },
+    limits: { sessions: 1_500, halfOpen: 1_500, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: (message) => told.push(message) },
     stateDirectory: directory,
   };
@@ -66,7 +66,7 @@ if (insideNamespace(import.meta.url)) {
     if (existsSync(directory)) t.same(readdirSync(directory), []);
   };
   const startOf = (machine: Machine): XdpStart => {
-    const start = machine.engineStart(0);
+    const start = machine.engineStart();
     if (start.kind !== 'xdp') throw new Error('not XDP');
     return start;
   };
@@ -137,7 +137,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(machine.datapath, 'xdp (native)');
     t.same(told, ['datapath xdp (native)']);
     const start = startOf(machine);
-    t.match(start, { worker: 0, workers: 1, capacity: 1_500, indexWords: 4_096, earlier: undefined });
+    t.match(start, { capacity: 1_500, indexWords: 4_096, earlier: undefined });
     const control = native().openMap({ fd: start.fds.control });
     const control32 = new Uint32Array(control.memory());
     t.equal(control32[CONTROL.layout / 4], 0, 'everything passes until the engine is there');

@@ -48,7 +48,7 @@ if (insideNamespace(import.meta.url)) {
     datapath: 'packet',
     workers: 1,
     nodes: [PEER],
-    limits: { sessions: 1_024, headBytes: 16_384 },
+    limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),
     stateDirectory: directory,
@@ -83,8 +83,8 @@ if (insideNamespace(import.meta.url)) {
     await until('the listener', () => heard.text().includes('listening'));
     const machine = await Machine.prepare(options);
     t.equal(machine.address, OWN);
-    const start = machine.engineStart(0);
-    const filterProgramFd = start.kind === 'packet' ? start.filterProgramFd : -1;
+    const start = machine.engineStart();
+    const filterProgramFd = start.tap.filterProgramFd;
     t.ok(filterProgramFd >= 0);
     t.equal(machine.datapath, 'packet');
     const filters = run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress');

@@ -35,6 +35,8 @@ export interface FarmOptions {
   web?: WebOptions[];
   /** Keys to add to the nodes' configs, by index. */
   agents?: Record<string, unknown>[];
+  /** More machines on the same wire, by name, with the last number of their address. */
+  others?: Record<string, number>;
 }
 
 export interface Resource {
@@ -68,6 +70,8 @@ export class Farm {
   readonly client: Host;
   readonly balancer: Host;
   readonly nodes: Host[];
+  /** Every machine of the farm. */
+  readonly hosts: Host[];
   readonly webs: WebServer[];
   readonly keyFile: string;
   readonly balancerConfig: string;
@@ -93,6 +97,7 @@ export class Farm {
     const hosts = wired.map(
       (w) => new Host(w.name, w.namespace, w.address, w.mac, record.directory, started),
     );
+    this.hosts = hosts;
     const byName = (pattern: RegExp): Host[] => hosts.filter((host) => pattern.test(host.name));
     this.clients = byName(/^client/);
     this.client = this.clients[0]!;
@@ -142,6 +147,13 @@ export class Farm {
       throw error;
     }
     return farm;
+  }
+
+  /** A machine by its name. Throws when there is none. */
+  host(name: string): Host {
+    const host = this.hosts.find((candidate) => candidate.name === name);
+    if (host === undefined) throw new Error(`the farm has no ${name}`);
+    return host;
   }
 
   async startWebs(): Promise<void> {
@@ -233,6 +245,15 @@ export class Farm {
     }
   }
 
+  /** Waits until the balancer has no session but so many; rejects with those that it has when that takes too long. */
+  async waitEmpty(timeoutMs = 10_000, but = 0): Promise<void> {
+    const empty = async (): Promise<boolean> => ((await this.stats()).sessions.total ?? 0) <= but;
+    await this.waitFor(empty, `no session left but ${but}`, timeoutMs).catch(async (error: Error) => {
+      const { stdout } = await this.baton(['sessions', '-c', this.balancerConfig]);
+      throw new Error(`${stdout}\n${error.message}`);
+    });
+  }
+
   /** Runs a baton command on the balancer. */
   baton(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
     const [command, ...rest] = batonCommand(args);
@@ -287,6 +308,8 @@ export class Farm {
 
 /** Of `baton stats --json`: what tests look at. */
 export interface Stats {
+  version: string;
+  datapath: string;
   counters: Record<string, number>;
   nodes: { name: string; address: string; state: string; why?: string; active: number; adopted: number }[];
   sessions: Record<string, number>;
@@ -320,6 +343,9 @@ function plan(tag: string, options: FarmOptions): Wired[] {
   add('balancer', 2);
   for (let index = 0; index < (options.nodes ?? 3); index++) {
     add(`n${index + 1}`, 3 + index);
+  }
+  for (const [name, last] of Object.entries(options.others ?? {})) {
+    add(name, last);
   }
   return wired;
 }

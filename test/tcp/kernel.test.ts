@@ -218,6 +218,59 @@ t.test('a FIN that the kernel has seen meanwhile counts', async (t) => {
   talk.counted({ closed_fin: 1 });
 });
 
+t.test('a FIN counts also when the kernel has forwarded what came after it', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
+  talk.expect(0, inIxp(0, {}, {}, HEAD));
+  talk.send(1, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
+  const slot = slotOf(talk);
+  const { sessions } = talk.engine;
+  const fin = fromClient({ flags: 'FA', seq: HEAD_END, ack: 7000 });
+  // The client's ACK of the node's FIN: the kernel forwards it while the FIN still waits for the engine.
+  sessions.setReceiveNext(slot, HEAD_END + 1);
+  talk.send(2, fin);
+  talk.expectForwarded(2, 0, fin);
+  t.ok(sessions.has(slot, SessionFlag.clientFin));
+  t.equal(sessions.receiveNext(slot), HEAD_END + 1);
+  talk.send(3, notice(0, NOTICE.fin, { seq: 7000, ack: HEAD_END + 1 }));
+  talk.counted({ closed_fin: 1 });
+
+  // What is further behind joins nothing.
+  const other = new Conversation(t);
+  other.handshake(0);
+  other.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
+  other.rest(0);
+  other.send(1, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
+  other.engine.sessions.setReceiveNext(slotOf(other), HEAD_END + 2);
+  other.send(2, fin);
+  t.notOk(other.engine.sessions.has(slotOf(other), SessionFlag.clientFin));
+});
+
+t.test('what the earlier program does after the take-over is taken in', async (t) => {
+  const { old } = earlier(t, [1, 2]);
+  const talk = new Conversation(t, { start: START + 50 });
+  const takeOver = (): void => {
+    for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 0, 0, START + 60));
+  };
+  takeOver();
+  const writable = old as unknown as { bytes: Uint8Array; words: Uint32Array };
+  // More than follows from any one segment, and a FIN.
+  const end = HEAD_END + 100_000_000;
+  writable.words[5] = end + 1;
+  writable.bytes[59]! |= SessionFlag.clientFin;
+  const { sessions } = talk.engine;
+  const other = slotOf(talk, 2);
+  sessions.setReceiveNext(other, HEAD_END + 10);
+  takeOver();
+  t.equal(sessions.size, 2);
+  t.equal(sessions.receiveNext(slotOf(talk, 1)), end + 1);
+  t.equal(sessions.receiveNext(other), HEAD_END + 10, 'never back');
+  talk.counted({ taken_over: 2 });
+  talk.send(20, notice(0, NOTICE.fin, { clientPort: 1, seq: 7000, ack: end + 1 }));
+  talk.counted({ closed_fin: 1 });
+});
+
 t.test('a full table takes over no more', async (t) => {
   const { old } = earlier(t, [1, 2, 3]);
   const talk = new Conversation(t, { start: START, limits: { sessions: 2 } });

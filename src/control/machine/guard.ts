@@ -3,9 +3,11 @@
  * attached to both hooks. It gives the engine the frames that concern it, and keeps them from the
  * kernel. The layouts of keys and values are those of kernel-shim/config.h.
  */
+import { randomBytes } from 'node:crypto';
 import type { HostState } from '../../base/host/state.js';
 import type { BpfObject } from '../../base/native.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
+import type { PacketStart, Tap } from '../engine-messages.js';
 
 /** The names of `enum guard_counter` in kernel-shim/counters.h, in its order. */
 export const GUARD_COUNTERS = ['seen', 'turned', 'kept_virtual', 'kept_notice', 'drop_ixp'] as const;
@@ -15,19 +17,27 @@ const PRIORITY = 1;
 const HANDLE = 1;
 /** struct guard_server. */
 const SERVER = { address: 0, port: 4, bytes: 8 } as const;
+const SECRET_BYTES = 32;
 
 export class Guard {
   private readonly object: BpfObject;
+  private readonly workers: number;
+  /** Of the session hash, and the first nonce: whoever shares sessions out must have the same. */
+  readonly seeds = { client: randomU32(), port: randomU32(), nonce: randomU32() };
 
   /**
    * Loads the guard and tells it its configuration; nothing is attached yet.
    * @param own this machine's own address, where notices come
+   * @param workers threads of the engine
    * @throws BatonError BATON_SYSTEM when the kernel refuses it
    */
-  constructor(own: string, virtualServers: readonly { address: string; port: number }[]) {
+  constructor(own: string, virtualServers: readonly { address: string; port: number }[], workers: number) {
+    this.workers = workers;
     this.object = loadObject('guard');
     try {
       this.object.mapUpdate('own', hostU32(0), addressKey(own));
+      const sharing = Uint32Array.of(this.seeds.client, this.seeds.port, workers);
+      this.object.mapUpdate('sharing', hostU32(0), new Uint8Array(sharing.buffer));
       for (const [index, server] of virtualServers.entries()) {
         this.object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
         this.object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
@@ -38,9 +48,18 @@ export class Guard {
     }
   }
 
-  /** File descriptor of the socket filter for the engine's packet ring. */
-  get filterProgramFd(): number {
-    return this.object.programFd('guard_filter');
+  /** What each of the engine's threads is started with, if all its frames come by a packet ring. */
+  engineStart(): PacketStart {
+    return { kind: 'packet', tap: this.tap(), seeds: this.seeds, secret: randomBytes(SECRET_BYTES) };
+  }
+
+  /** Packet rings of the engine's threads, which share the frames that are the engine's. */
+  tap(): Tap {
+    const filterProgramFd = this.object.programFd('guard_filter');
+    if (this.workers === 1) return { filterProgramFd, fanout: undefined };
+    const programFd = this.object.programFd('guard_fanout');
+    const group = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(-1);
+    return { filterProgramFd, fanout: { programFd, group } };
   }
 
   /**
@@ -65,6 +84,10 @@ export class Guard {
   close(): void {
     this.object.close();
   }
+}
+
+function randomU32(): number {
+  return randomBytes(Uint32Array.BYTES_PER_ELEMENT).readUInt32LE();
 }
 
 /** A virtual server as the key of a map `virtual_servers`. */

@@ -39,11 +39,11 @@ export interface MachineOptions {
   /** Loopback ports of the local services by service number, none of them 0. */
   services: ReadonlyMap<number, number>;
   datapath: Datapath;
-  /** Engine threads, if it is XDP. */
+  /** Threads of the engine. */
   workers: number;
   /** Addresses of the nodes, by index. */
   nodes: readonly string[];
-  limits: { sessions: number; headBytes: number };
+  limits: { sessions: number; halfOpen: number; headBytes: number };
   log: { warn(message: string): void; info(message: string): void };
   /** How long another balancer on this interface may take to leave, in ms. */
   patience?: number;
@@ -123,10 +123,10 @@ export class Machine {
     }
   }
 
-  /** What the engine's thread of this number gets its frames by. */
-  engineStart(worker: number): PacketStart | XdpStart {
-    if (this.xdp !== undefined) return this.xdp.engineStart(worker);
-    return { kind: 'packet', filterProgramFd: this.loaded(this.guard).filterProgramFd };
+  /** What each of the engine's threads gets its frames by. */
+  engineStart(): PacketStart | XdpStart {
+    const guard = this.loaded(this.guard);
+    return this.xdp?.engineStart(guard.tap()) ?? guard.engineStart();
   }
 
   /** For people: the datapath, and how it runs. */
@@ -225,7 +225,7 @@ export class Machine {
     const { options, info, address } = this;
     this.found = hasXdp(info.index);
     await requireNoListener(options.virtualServers);
-    this.guard = new Guard(address, options.virtualServers);
+    this.guard = new Guard(address, options.virtualServers, options.workers);
     this.shim = new Shim({
       key: options.key,
       own: address,
@@ -277,7 +277,9 @@ export class Machine {
         virtualServers: options.virtualServers,
         nodes: options.nodes,
         sessions: limits.sessions,
+        halfOpen: limits.halfOpen,
         workers: options.workers,
+        seeds: this.loaded(this.guard).seeds,
         offer: {
           mss: offeredMss(info.mtu),
           window: offeredWindow(limits.headBytes),

@@ -29,10 +29,11 @@ import {
   NODE,
   NODE_BYTES,
   SHARED_LAYOUT,
+  synRingBytes,
 } from '../../datapath/xdp-layout.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
 import { indexWordsFor } from '../../tcp/session-table.js';
-import type { EarlierStart, XdpStart } from '../engine-messages.js';
+import type { EarlierStart, Secrets, Tap, XdpStart } from '../engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
 import { serverKey } from './guard.js';
 import { sendsForXdp, VETH } from './xdp-probe.js';
@@ -64,8 +65,6 @@ export const XDP_COUNTERS = [
 export type XdpCounter = (typeof XDP_COUNTERS)[number];
 
 const SECRET_BYTES = 32;
-/** For each engine thread: more than 20,000 SYNs that were answered, as many as may come while it is held up. */
-const SYN_RING_BYTES = 1 << 20;
 /** What is pinned, so that other tools find it. */
 const PINNED = ['control', 'sessions', 'session_index', 'nodes', 'virtual_servers', 'counters'] as const;
 
@@ -81,7 +80,10 @@ export interface XdpOptions {
   nodes: readonly string[];
   /** Sessions at one time, in all. */
   sessions: number;
+  /** Those of them whose handshake is not complete, in all. */
+  halfOpen: number;
   workers: number;
+  seeds: Secrets['seeds'];
   /** What SYN/ACKs offer. */
   offer: { mss: number; window: number; windowShift: number };
   warn: (message: string) => void;
@@ -99,7 +101,6 @@ export class XdpProgram {
   private readonly capacity: number;
   private readonly indexWords: number;
   private readonly secret: Uint8Array;
-  private readonly seeds = { client: randomU32(), port: randomU32() };
   private readonly control: ArrayBuffer;
   private readonly nodeBytes: Uint8Array;
   private readonly nodeWords: Uint32Array;
@@ -125,7 +126,8 @@ export class XdpProgram {
       const nodes = this.object.mapMemory('nodes');
       this.nodeBytes = new Uint8Array(nodes);
       this.nodeWords = new Uint32Array(nodes);
-      native().fillRings(this.object.mapFd('syns'), options.workers, SYN_RING_BYTES);
+      const ringBytes = synRingBytes(Math.ceil(options.halfOpen / options.workers));
+      native().fillRings(this.object.mapFd('syns'), options.workers, ringBytes);
       this.configure();
     } catch (error) {
       this.object.close();
@@ -162,15 +164,17 @@ export class XdpProgram {
     return this.pool?.zeroCopy === true ? `${this.mode}, zero copy` : this.mode;
   }
 
-  /** What the engine's thread of this number is started with. */
-  engineStart(worker: number): XdpStart {
+  /**
+   * What each of the engine's threads is started with.
+   * @param tap for what comes in behind the program
+   */
+  engineStart(tap: Tap): XdpStart {
     const { object, pool } = this;
     if (pool === undefined) throw new BatonError('BATON_SYSTEM', 'the XDP sockets are closed');
     return {
       kind: 'xdp',
       pool: pool.id,
-      worker,
-      workers: this.options.workers,
+      tap,
       capacity: this.capacity,
       indexWords: this.indexWords,
       fds: {
@@ -179,7 +183,7 @@ export class XdpProgram {
         index: object.mapFd('session_index'),
         syns: object.mapFd('syns'),
       },
-      seeds: this.seeds,
+      seeds: this.options.seeds,
       secret: this.secret,
       earlier: this.earlierStart(),
     };
@@ -254,8 +258,8 @@ export class XdpProgram {
     words[CONTROL.workers / 4] = workers;
     words[CONTROL.capacity / 4] = this.capacity;
     words[CONTROL.indexWords / 4] = this.indexWords;
-    words[CONTROL.clientSeed / 4] = this.seeds.client;
-    words[CONTROL.portSeed / 4] = this.seeds.port;
+    words[CONTROL.clientSeed / 4] = options.seeds.client;
+    words[CONTROL.portSeed / 4] = options.seeds.port;
     bytes.set(addressKey(own), CONTROL.own);
     words[CONTROL.interfaces / 4] = 1;
     bytes.set(info.mac, CONTROL.mac);
@@ -395,8 +399,4 @@ function noSockets(where: string, error: unknown): BatonError {
       ? { hint: 'let the process lock more memory (`ulimit -l unlimited`, LimitMEMLOCK=infinity)' }
       : {}),
   });
-}
-
-function randomU32(): number {
-  return randomBytes(4).readUInt32LE();
 }

@@ -199,6 +199,7 @@ async function run(flood: FloodOptions): Promise<Flooded> {
   });
   const began = performance.now();
   let sent = 0;
+  let batches = 0;
   for (let now = began; !told && now - began < flood.seconds * 1000; now = performance.now()) {
     const due = flood.rate === undefined ? BATCH : ((now - began) / 1000) * flood.rate - sent;
     const filled = due < 1 ? 0 : sender.send(Math.min(BATCH, Math.floor(due)));
@@ -206,7 +207,7 @@ async function run(flood: FloodOptions): Promise<Flooded> {
     sent += filled;
     // What is not due yet must not keep a processor busy, and a signal must be heard.
     if (filled < BATCH) await sleep(1);
-    else if (sent % (BATCH * 64) === 0) await turn();
+    else if (++batches % 64 === 0) await turn();
   }
   const seconds = (performance.now() - began) / 1000;
   const really = sender.close();

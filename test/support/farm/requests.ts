@@ -134,9 +134,12 @@ export interface WrkResult {
   errors: { connect: number; read: number; write: number; status: number; timeout: number };
   /** Of all kinds. */
   failed: number;
+  /** Of the requests' durations, in ms: the median, and what 1 % of them exceed. */
+  p50: number;
+  p99: number;
 }
 
-/** Loads a URL with wrk. Latency figures are left to wrk's own output. */
+/** Loads a URL with wrk. */
 export async function wrk(
   host: Host,
   url: string,
@@ -150,12 +153,20 @@ export async function wrk(
 ): Promise<WrkResult> {
   const threads = Math.min(options.threads ?? 1, options.connections);
   const args = ['-t', String(threads), '-c', String(options.connections), '-d', `${options.seconds}s`];
+  args.push('--latency');
   args.push('--timeout', `${options.timeoutSeconds ?? 10}s`);
   if (options.close === true) {
     args.push('-H', 'Connection: close');
   }
   const { stdout } = await host.run('wrk', [...args, url], { timeoutMs: (options.seconds + 30) * 1000 });
   return parseWrk(stdout);
+}
+
+/** A line of wrk's latency distribution, such as "  99%    1.20ms", in ms. */
+function percentile(text: string, percent: number): number {
+  const line = new RegExp(`^ +${percent}% +([\\d.]+)(us|ms|s|m)$`, 'm').exec(text);
+  const unit = { us: 0.001, ms: 1, s: 1000, m: 60_000 }[line?.[2] ?? 'ms'] ?? 1;
+  return Number(line?.[1] ?? Number.NaN) * unit;
 }
 
 function parseWrk(text: string): WrkResult {
@@ -174,8 +185,9 @@ function parseWrk(text: string): WrkResult {
     timeout: at(4),
     status: Number(status?.[1] ?? 0),
   };
+  const latency = { p50: percentile(text, 50), p99: percentile(text, 99) };
   const requests = Number(total[1]);
   const seconds = Number(total[2]) * unit;
   const failed = Object.values(errors).reduce((sum, count) => sum + count, 0);
-  return { requests, seconds, perSecond: requests / seconds, errors, failed };
+  return { requests, seconds, perSecond: requests / seconds, errors, failed, ...latency };
 }

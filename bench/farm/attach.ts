@@ -1,0 +1,50 @@
+/** Puts a program of bounce.bpf.o on an interface, where it stays until the interface goes. */
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { native } from '../../src/base/native.js';
+import { parseIpv4 } from '../../src/wire/ipv4.js';
+import type { Host } from '../../test/support/farm.js';
+import { projectRoot } from '../../test/support/farm.js';
+
+export interface Attachment {
+  program: 'bounce_swap' | 'bounce_redirect' | 'bounce_forward' | 'pass_all';
+  /** Default eth0. */
+  device?: string;
+  /** struct bounce_config of kernel-shim/bounce.bpf.c. */
+  config?: { address: string; destination: string; source: string };
+}
+
+/** Of struct bounce_config. */
+const CONFIG_BYTES = 16;
+
+/** The command line that does it in the namespace in which it is run. */
+export function attachCommand(attachment: Attachment): string[] {
+  return [process.execPath, fileURLToPath(import.meta.url), JSON.stringify(attachment)];
+}
+
+/** Does it on a machine. Rejects with what the kernel says. */
+export async function attach(host: Host, attachment: Attachment): Promise<void> {
+  const [command = '', ...args] = attachCommand(attachment);
+  await host.run(command, args);
+}
+
+function macBytes(text: string): number[] {
+  return text.split(':').map((part) => Number.parseInt(part, 16));
+}
+
+function here({ program, device = 'eth0', config }: Attachment): void {
+  const object = native().loadBpf(path.join(projectRoot(), 'build/bpf/bounce.bpf.o'));
+  if (config !== undefined) {
+    const value = new Uint8Array(CONFIG_BYTES);
+    new DataView(value.buffer).setUint32(0, parseIpv4(config.address) ?? 0);
+    value.set([...macBytes(config.destination), ...macBytes(config.source)], 4);
+    object.mapUpdate('config', new Uint8Array(4), value);
+  }
+  const { index } = native().interfaceInfo(device) ?? { index: 0 };
+  native().attachXdp(index, object.programFd(program), 'native');
+  object.close();
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  here(JSON.parse(process.argv[2] ?? '{}') as Attachment);
+}

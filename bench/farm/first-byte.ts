@@ -1,0 +1,49 @@
+/**
+ * Time to the first byte of an answer on a new connection, with nothing else to do: connect, send, receive, each
+ * by a blocking call of a program that does only that. All contenders in turns.
+ */
+import type { Contest } from './contenders.js';
+import type { FirstByteResult } from './results.js';
+
+const CLIENT = `
+import json, socket, sys, time
+asked = json.load(sys.stdin)
+targets = asked["targets"]
+request = ("GET /%s HTTP/1.1\\r\\nHost: bench\\r\\nConnection: close\\r\\n\\r\\n" % asked["file"]).encode()
+times = {name: [] for name in targets}
+names = list(targets)
+for turn in range(asked["warmUp"] + asked["samples"]):
+    for step in range(len(names)):
+        name = names[(turn + step) % len(names)]
+        host, port = targets[name].split(":")
+        time.sleep(asked["pauseMs"] / 1000)
+        s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        s.settimeout(5)
+        began = time.perf_counter_ns()
+        s.connect((host, int(port)))
+        s.sendall(request)
+        first = s.recv(65536)
+        took = time.perf_counter_ns() - began
+        if not first.startswith(b"HTTP/1.1 200"):
+            sys.exit("%s answered %r" % (name, first[:80]))
+        while s.recv(65536):
+            pass
+        s.close()
+        if turn >= asked["warmUp"]:
+            times[name].append(took / 1000)
+json.dump(times, sys.stdout)
+`;
+
+const FILE = '1k.bin';
+const WARM_UP = 20;
+/** So that each finds the machine idle. */
+const PAUSE_MS = 1;
+
+export async function measureFirstByte(contest: Contest, samples: number): Promise<FirstByteResult> {
+  const targets = Object.fromEntries(contest.contenders.map(({ id, at }) => [id, at]));
+  const { stdout } = await contest.farm.client.run('/usr/bin/python3', ['-c', CLIENT], {
+    input: JSON.stringify({ targets, file: FILE, samples, warmUp: WARM_UP, pauseMs: PAUSE_MS }),
+    timeoutMs: 300_000,
+  });
+  return JSON.parse(stdout) as FirstByteResult;
+}

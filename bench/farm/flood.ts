@@ -1,0 +1,122 @@
+/**
+ * Sends bare ACKs of open sessions as fast as one CPU can, and counts those that come back: BPF_PROG_TEST_RUN with
+ * live frames, so that a packet costs the generator little more than the driver's send. Runs on the generator of
+ * a pair; prints what it counted.
+ */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { type BpfObject, native } from '../../src/base/native.js';
+import { fold, pseudoHeaderSum, sumBytes } from '../../src/wire/checksum.js';
+import { EtherType, parseMac } from '../../src/wire/ethernet.js';
+import { IPV4, IPV4_HEADER_BYTES, Protocol, parseIpv4, writeIpv4 } from '../../src/wire/ipv4.js';
+import { seqAdd } from '../../src/wire/seq.js';
+import { TCP_HEADER_BYTES, TcpFlag, writeTcp } from '../../src/wire/tcp.js';
+import { projectRoot } from '../../test/support/farm.js';
+import { CLIENT_ISN, FIRST_CLIENT, FIRST_PORT, PORTS, REQUEST } from './crowd-task.js';
+
+export interface FloodTask {
+  seconds: number;
+  sessions: number;
+  balancerMac: string;
+  virtualAddress: string;
+  port: number;
+  /** Absent: the forwarder does not look at it. */
+  acknowledgementsFile?: string;
+}
+
+export interface FloodCount {
+  seconds: number;
+  sent: number;
+  returned: number;
+}
+
+/** The program. */
+export const FLOOD = fileURLToPath(import.meta.url);
+
+/** Sessions that the packets belong to in turn, where it is not said otherwise. */
+export const FLOOD_SESSIONS = 10_000;
+
+const IP = 14;
+const TRANSPORT = IP + IPV4_HEADER_BYTES;
+/** The shortest frame of Ethernet, without its check sequence. */
+const FRAME_BYTES = 60;
+const WINDOW = 64_240;
+/** Of struct flood_config of kernel-shim/flood.bpf.c. */
+const CONFIG_BYTES = 36;
+/** Frames in one call: some tens of ms. */
+const BURST = 1 << 16;
+/** Until rings and caches are as they stay. */
+const SETTLE_MS = 200;
+
+function frameOf(task: FloodTask, mac: Uint8Array): { frame: Uint8Array; ipSum: number; tcpSum: number } {
+  const frame = new Uint8Array(FRAME_BYTES);
+  const view = new DataView(frame.buffer);
+  const server = parseIpv4(task.virtualAddress) ?? 0;
+  frame.set([...(parseMac(task.balancerMac) ?? []), ...mac]);
+  view.setUint16(12, EtherType.ipv4);
+  writeIpv4(view, IP, IPV4_HEADER_BYTES + TCP_HEADER_BYTES, Protocol.tcp, 0, server);
+  view.setUint16(IP + IPV4.checksum, 0);
+  const sequence = seqAdd(CLIENT_ISN, 1 + REQUEST.length);
+  writeTcp(view, TRANSPORT, 0, task.port, sequence, 0, TCP_HEADER_BYTES, TcpFlag.ack, WINDOW);
+  return {
+    frame,
+    ipSum: fold(sumBytes(view, IP, IPV4_HEADER_BYTES, 0)),
+    tcpSum: fold(
+      sumBytes(view, TRANSPORT, TCP_HEADER_BYTES, pseudoHeaderSum(0, server, Protocol.tcp, TCP_HEADER_BYTES)),
+    ),
+  };
+}
+
+/** Fills the maps of flood.bpf.c; returns the frame to begin with. */
+function setUp(object: BpfObject, task: FloodTask, interfaceIndex: number, mac: Uint8Array): Uint8Array {
+  const { frame, ipSum, tcpSum } = frameOf(task, mac);
+  const config = new ArrayBuffer(CONFIG_BYTES);
+  new Uint32Array(config, 0, 3).set([interfaceIndex, task.sessions, FIRST_CLIENT]);
+  new Uint16Array(config, 12, 2).set([FIRST_PORT, PORTS]);
+  new Uint32Array(config, 16, 2).set([ipSum, tcpSum]);
+  new Uint8Array(config, 24).set(frame.subarray(0, 12));
+  object.mapUpdate('config', new Uint8Array(4), new Uint8Array(config));
+  if (task.acknowledgementsFile !== undefined) {
+    const bytes = readFileSync(task.acknowledgementsFile).subarray(0, task.sessions * 4);
+    new Uint8Array(object.mapMemory('acknowledgements')).set(bytes);
+  }
+  return frame;
+}
+
+async function flood(task: FloodTask): Promise<FloodCount> {
+  const kernel = native();
+  const { index, mac } = kernel.interfaceInfo('eth0') ?? { index: 0, mac: new Uint8Array(6) };
+  const object = kernel.loadBpf(path.join(projectRoot(), 'build/bpf/flood.bpf.o'), {
+    maxEntries: { acknowledgements: Math.ceil(task.sessions / 2) },
+  });
+  const frame = setUp(object, task, index, mac);
+  const before = kernel.xdpProgram(index);
+  const old = before === undefined ? undefined : kernel.openProgram({ id: before.id });
+  const taker = object.programFd('flood_take');
+  kernel.attachXdp(index, taker, 'native', old?.fd);
+  const run = (milliseconds: number): FloodCount => {
+    const [sent = 0, returned = 0] = object.mapSums('counters', 2);
+    const began = performance.now();
+    while (performance.now() - began < milliseconds) {
+      object.testRunXdp('flood_send', frame, { repeat: BURST, live: true });
+    }
+    const seconds = (performance.now() - began) / 1000;
+    const [allSent = 0, allReturned = 0] = object.mapSums('counters', 2);
+    return { seconds, sent: allSent - sent, returned: allReturned - returned };
+  };
+  try {
+    run(SETTLE_MS);
+    return run(task.seconds * 1000);
+  } finally {
+    await sleep(SETTLE_MS);
+    if (old === undefined) kernel.detachXdp(index, 'native', taker);
+    else kernel.attachXdp(index, old.fd, 'native', taker);
+    object.close();
+  }
+}
+
+if (process.argv[1] === FLOOD) {
+  console.log(JSON.stringify(await flood(JSON.parse(process.argv[2] ?? '{}') as FloodTask)));
+}

@@ -1,0 +1,131 @@
+/** What Baton set out to reach, and whether this run did. */
+import { median } from '../report.js';
+import type { ContenderId } from './contenders.js';
+import { caseNamed, JUDGED, percentile, rates, samplesOf, shareOf, taxes } from './figures.js';
+import { FLOOD_SESSIONS } from './flood.js';
+import type { Results } from './results.js';
+
+export interface Goal {
+  what: string;
+  /** In words, with the unit. */
+  goal: string;
+  /** undefined: not measured; NaN: a share of nothing. */
+  value: number | undefined;
+  /** The value with its unit. */
+  shown: string;
+  met: boolean | undefined;
+}
+
+type Compare = 'at most' | 'at least' | 'below';
+
+const MEGABYTE = 1e6;
+const NONE: readonly number[] = [];
+
+function goal(
+  what: string,
+  compare: Compare,
+  limit: number,
+  value: number | undefined,
+  show: (value: number) => string,
+): Goal {
+  // A share of what came out as nothing.
+  if (value !== undefined && Number.isNaN(value)) {
+    return {
+      what,
+      goal: `${compare} ${show(limit)}`,
+      value,
+      shown: 'nothing to compare with',
+      met: undefined,
+    };
+  }
+  const holds = { 'at most': (v: number) => v <= limit, 'at least': (v: number) => v >= limit };
+  const met = { ...holds, below: (v: number) => v < limit }[compare];
+  return {
+    what,
+    goal: `${compare} ${show(limit)}`,
+    value,
+    shown: value === undefined ? 'not measured' : show(value),
+    met: value === undefined ? undefined : met(value),
+  };
+}
+
+const ratio = (value: number): string => value.toFixed(2);
+const microseconds = (value: number): string => `${Math.round(value)} us`;
+const megabytes = (value: number): string => `${Math.round(value / MEGABYTE)} MB`;
+const perSecond = (value: number): string => `${Math.round(value).toLocaleString('en-US')}/s`;
+
+export function goalsOf(results: Results): Goal[] {
+  const taxShare = (start: string, of: ContenderId): number | undefined => {
+    const found = caseNamed(results, start);
+    return found && shareOf(taxes(found, JUDGED), taxes(found, of));
+  };
+  const tax = (start: string, of: string): string => `${start}: tax as a share of ${of}'s`;
+  const short = '1 KB, a connection per request';
+  const kept = '1 KB, kept alive';
+  const { firstByte, smallPackets, memory, engine } = results;
+  const added = (share: number): number | undefined => {
+    const { direct = NONE, [JUDGED]: judged = NONE } = firstByte;
+    if (direct.length === 0 || judged.length === 0) return undefined;
+    return percentile(judged, share) - percentile(direct, share);
+  };
+  const floods = (id: 'swap' | ContenderId): number[] => rates(smallPackets.floods, id, FLOOD_SESSIONS);
+  const held = memory.baton.find(({ datapath }) => datapath === JUDGED);
+  const bytes = held && held.process + held.rings + held.maps;
+  return [
+    goal(tax(short, 'HAProxy'), 'at most', 0.33, taxShare(short, 'haproxy'), ratio),
+    goal(tax(short, 'nginx'), 'below', 1, taxShare(short, 'nginx'), ratio),
+    goal(tax(kept, 'HAProxy'), 'at most', 0.25, taxShare(kept, 'haproxy'), ratio),
+    goal(tax('1 MB', 'HAProxy'), 'at most', 0.1, taxShare('1 MB', 'haproxy'), ratio),
+    goal(tax('10 MB', 'HAProxy'), 'at most', 0.05, taxShare('10 MB', 'haproxy'), ratio),
+    goal('10 MB: throughput as a share of direct', 'at least', 0.95, throughputShare(results), ratio),
+    goal(
+      'small packets: rate as a share of an XDP program that only swaps MAC addresses',
+      'at least',
+      0.85,
+      shareOf(floods(JUDGED), floods('swap')),
+      ratio,
+    ),
+    goal(
+      'time to first byte above direct, nothing else to do, p50',
+      'at most',
+      150,
+      added(0.5),
+      microseconds,
+    ),
+    goal('the same, p99', 'at most', 500, added(0.99), microseconds),
+    goal(
+      `memory with ${(held?.sessions ?? 1e6).toLocaleString('en-US')} sessions, kernel maps included`,
+      'at most',
+      300 * MEGABYTE,
+      bytes,
+      megabytes,
+    ),
+    goal(
+      'engine alone: handoffs, one thread',
+      'at least',
+      250_000,
+      median(engine.handoffsPerSecond),
+      perSecond,
+    ),
+    goal(
+      'engine alone: packets passed through in user space, one thread',
+      'at least',
+      5_000_000,
+      median(engine.packetsPerSecond),
+      perSecond,
+    ),
+  ];
+}
+
+function throughputShare(results: Results): number | undefined {
+  const found = caseNamed(results, '10 MB');
+  if (found === undefined) return undefined;
+  const rate = (id: ContenderId): number[] => samplesOf(found, id).map((sample) => sample.perSecond);
+  return shareOf(rate(JUDGED), rate('direct'));
+}
+
+/** met or missed; empty when that can not be said. */
+export function verdict({ met }: Goal): string {
+  if (met === undefined) return '';
+  return met ? 'met' : '**missed**';
+}

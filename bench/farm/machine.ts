@@ -1,0 +1,44 @@
+/** Where figures are from: the machine, and the versions of everything that took part. */
+import { readFileSync } from 'node:fs';
+import { cpus, release, totalmem } from 'node:os';
+import path from 'node:path';
+import { run } from '../../test/support/farm/process.js';
+import { projectRoot } from '../../test/support/farm.js';
+
+export function machineOf(): Record<string, string> {
+  const [first, ...others] = cpus();
+  return {
+    CPUs: `${others.length + 1} (${first?.model.trim() ?? 'unknown'})`,
+    memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
+    Linux: release(),
+    system: /^PRETTY_NAME="(.*)"$/m.exec(textOf('/etc/os-release'))?.[1] ?? 'unknown',
+  };
+}
+
+/** The program, how it tells its version, and where in what it says that is. */
+const PROGRAMS: readonly [string, readonly string[], RegExp][] = [
+  ['nginx', ['-v'], /nginx\/(\S+)/],
+  ['haproxy', ['-v'], /version (\S+)/],
+  ['wrk', ['-v'], /wrk (?:debian\/)?(\S+)/],
+  ['clang', ['--version'], /version (\S+)/],
+];
+
+export async function versionsOf(): Promise<Record<string, string>> {
+  const versions: Record<string, string> = {
+    Baton: (JSON.parse(textOf(path.join(projectRoot(), 'package.json'))) as { version: string }).version,
+    Node: process.version.slice(1),
+  };
+  for (const [program, args, pattern] of PROGRAMS) {
+    const { stdout, stderr } = await run(program, args, { allowFailure: true });
+    versions[program] = pattern.exec(stdout + stderr)?.[1] ?? 'unknown';
+  }
+  return versions;
+}
+
+function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * Two machines on one wire, with no switch between them: a generator, which is all the clients and the node at
+ * once, and a balancer. For what a farm can not show: a million sessions, and as many small packets as
+ * a machine can forward.
+ *
+ *     generator .3 eth0 ---- eth0 balancer .2      10.98.0.0/24, virtual address .100
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import path from 'node:path';
+import { stringify } from 'yaml';
+import { type Program, run } from '../../test/support/farm/process.js';
+import { destroy, type FarmRecord, recordOf, save } from '../../test/support/farm/registry.js';
+import { batonCommand, Host, type Stats } from '../../test/support/farm.js';
+import { attach } from './attach.js';
+import { CROWD, type CrowdTask } from './crowd-task.js';
+
+const GENERATOR = { address: '10.98.0.3', mac: '02:00:0a:62:00:03' };
+const BALANCER = { address: '10.98.0.2', mac: '02:00:0a:62:00:02' };
+const VIRTUAL_ADDRESS = '10.98.0.100';
+const PORT = 80;
+const NAPI_THREAD = /^napi\/eth0-/;
+
+export class Pair {
+  readonly generator: Host;
+  readonly balancer: Host;
+  readonly directory: string;
+  readonly virtualAddress = VIRTUAL_ADDRESS;
+  readonly port = PORT;
+  /** The balancer, once started. */
+  baton: Program | undefined;
+  private readonly record: FarmRecord;
+  private programs: Program[] = [];
+  private stopped = false;
+  private readonly onExit = (): void => this.destroyNow();
+  private readonly onSignal = (): void => process.exit(1);
+
+  private constructor(record: FarmRecord) {
+    this.record = record;
+    this.directory = record.directory;
+    const started = (program: Program): void => {
+      this.programs.push(program);
+      record.programs = this.programs.map((other) => recordOf(other.pid));
+      save(record);
+    };
+    const host = (name: string, at: { address: string; mac: string }): Host =>
+      new Host(name, `${record.tag}-${name}`, at.address, at.mac, record.directory, started);
+    this.generator = host('generator', GENERATOR);
+    this.balancer = host('balancer', BALANCER);
+  }
+
+  /** @param name of what the balancer will be: tells pairs of one process apart. */
+  static async create(name: string): Promise<Pair> {
+    const tag = `baton-${process.pid.toString(36)}-${name}`;
+    const namespaces = ['generator', 'balancer'].map((host) => `${tag}-${host}`);
+    const directory = path.join('/tmp', tag);
+    const record = { tag, owner: recordOf(process.pid), keep: false, directory, namespaces, programs: [] };
+    save(record);
+    rmSync(directory, { recursive: true, force: true });
+    mkdirSync(directory, { mode: 0o755 });
+    const pair = new Pair(record);
+    process.once('exit', pair.onExit);
+    process.once('SIGINT', pair.onSignal);
+    process.once('SIGTERM', pair.onSignal);
+    try {
+      await pair.wire();
+      writeFileSync(path.join(directory, 'key.hex'), `${randomBytes(16).toString('hex')}\n`, { mode: 0o600 });
+    } catch (error) {
+      await pair.stop();
+      throw error;
+    }
+    return pair;
+  }
+
+  private async wire(): Promise<void> {
+    const [generator = '', balancer = ''] = this.record.namespaces;
+    await run('ip', ['netns', 'add', generator]);
+    await run('ip', ['netns', 'add', balancer]);
+    const [mac, other] = [GENERATOR.mac, BALANCER.mac];
+    await run('ip', [
+      ...['-n', generator, 'link', 'add', 'eth0', 'address', mac, 'type', 'veth'],
+      ...['peer', 'name', 'eth0', 'address', other, 'netns', balancer],
+    ]);
+    for (const host of [this.generator, this.balancer]) {
+      await host.run('sh', ['-c', 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6'], {
+        allowFailure: true,
+      });
+      await host.run('ip', ['link', 'set', 'lo', 'up']);
+      await host.run('ip', ['addr', 'add', `${host.address}/24`, 'dev', 'eth0']);
+      await host.run('ip', ['link', 'set', 'eth0', 'up']);
+    }
+    for (const host of [this.generator, this.balancer]) {
+      // What polls takes frames of XDP, and can be polled by a thread, which can be given a CPU: see pinForwarder.
+      await host.run('ethtool', ['-K', 'eth0', 'gro', 'on']);
+    }
+    // Without a program here the kernel does not take what XDP sends back out of the other end.
+    await attach(this.generator, { program: 'pass_all' });
+  }
+
+  /** Starts a balancer with room for so many sessions. Rejects, with the end of its log, when it does not start. */
+  async startBaton(datapath: string, sessions: number): Promise<void> {
+    const file = path.join(this.directory, 'balancer.yaml');
+    const config = {
+      interface: 'eth0',
+      datapath,
+      keyFile: 'key.hex',
+      controlSocket: 'baton.sock',
+      virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: PORT, predictor: 'round-robin' }],
+      nodes: [{ name: 'n1', address: GENERATOR.address }],
+      resources: [{ path: '/', nodes: ['n1'] }],
+      limits: { sessions: Math.max(sessions, 1024) },
+    };
+    writeFileSync(file, stringify(config));
+    const program = this.balancer.start('balancer', batonCommand(['balancer', '-c', file]));
+    await program.waitForLog(/\bready\b/, 20_000);
+    this.baton = program;
+  }
+
+  /** Opens sessions as a crowd of clients would. Resolves with the seconds that it took. */
+  async open(sessions: number): Promise<number> {
+    const task: CrowdTask = {
+      sessions,
+      own: GENERATOR.address,
+      balancer: BALANCER.address,
+      balancerMac: BALANCER.mac,
+      virtualAddress: VIRTUAL_ADDRESS,
+      port: PORT,
+      keyFile: path.join(this.directory, 'key.hex'),
+      acknowledgementsFile: this.acknowledgementsFile,
+    };
+    const argv = [process.execPath, CROWD, JSON.stringify(task)];
+    const program = this.generator.start('crowd', argv);
+    await program.waitForLog(/^opened in [\d.]+ s$/m, 240_000);
+    const seconds = Number(/^opened in ([\d.]+) s$/m.exec(program.log())?.[1]);
+    const { sessions: counts } = await this.stats();
+    if (counts.passing !== sessions) {
+      throw new Error(`${sessions} sessions were opened, and the balancer has ${JSON.stringify(counts)}`);
+    }
+    return seconds;
+  }
+
+  /** Of each session: what its clients acknowledge. Host byte order. */
+  get acknowledgementsFile(): string {
+    return path.join(this.directory, 'acknowledgements');
+  }
+
+  async stats(): Promise<Stats> {
+    const file = path.join(this.directory, 'balancer.yaml');
+    const [command = '', ...args] = batonCommand(['stats', '-c', file, '--json']);
+    const { stdout } = await this.balancer.run(command, args);
+    return JSON.parse(stdout) as Stats;
+  }
+
+  /**
+   * Gives the forwarder a CPU of its own, the last one: what comes in at the balancer is then worked on by a
+   * thread there, and not by the generator's CPU on the side.
+   */
+  async pinForwarder(): Promise<void> {
+    const threads = napiThreads();
+    await run('ip', [
+      ...['netns', 'exec', this.balancer.namespace],
+      ...['sh', '-c', 'echo 1 > /sys/class/net/eth0/threaded'],
+    ]);
+    for (const pid of napiThreads().filter((thread) => !threads.includes(thread))) {
+      await run('taskset', ['-p', '-c', String(cpus().length - 1), String(pid)]);
+    }
+  }
+
+  /** Ends everything. Never rejects. */
+  async stop(): Promise<void> {
+    await Promise.all(this.programs.map((program) => program.stop(10_000)));
+    this.destroyNow();
+    process.off('exit', this.onExit);
+    process.off('SIGINT', this.onSignal);
+    process.off('SIGTERM', this.onSignal);
+  }
+
+  private destroyNow(): void {
+    if (this.stopped) return;
+    this.stopped = true;
+    destroy(this.record, 2000);
+  }
+}
+
+/** Kernel threads that poll some eth0. */
+function napiThreads(): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && existsSync(`/proc/${name}/comm`))
+    .filter((name) => {
+      try {
+        return NAPI_THREAD.test(readFileSync(`/proc/${name}/comm`, 'utf8'));
+      } catch {
+        return false; // it has ended meanwhile
+      }
+    })
+    .map(Number);
+}

@@ -1,0 +1,248 @@
+/**
+ * Balancers that are killed, leave, or are replaced, while clients go on: on XDP no connection notices. And
+ * what is left afterwards, on any datapath: nothing that nobody asked for.
+ */
+import { randomBytes } from 'node:crypto';
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { Load, type LoadOptions } from '../support/farm/load.js';
+import { type MachineState, machineState } from '../support/farm/machine.js';
+import { findCommand, whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { type CurlAnswer, curl, sha256 } from '../support/farm/requests.js';
+import { DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+const BASE = `http://${VIRTUAL_ADDRESS}`;
+const AWAY_MS = 3000;
+const OTHER_VERSION = '99.1.2';
+const long = randomBytes(24_000_000);
+const resources = [{ path: '/', nodes: ['n1', 'n2'] }];
+const timeouts = { linger: '1s', closing: '2s' };
+const LOAD: LoadOptions = {
+  download: { path: '/long.bin', sha256: sha256(long), count: 3, rate: '2M' },
+  path: '/a.txt',
+  seconds: 11,
+  againMs: 9000,
+  earlyMs: 3500,
+};
+
+function fill(farm: Farm): void {
+  for (const web of farm.webs) {
+    web.put('a.txt', 'here\n');
+    web.put('long.bin', long);
+  }
+}
+
+/** Another installation, of another version. */
+function otherVersion(farm: Farm): string {
+  const root = projectRoot();
+  const other = path.join(farm.directory, 'other-version');
+  mkdirSync(path.join(other, 'dist'), { recursive: true });
+  cpSync(path.join(root, 'dist/src'), path.join(other, 'dist/src'), { recursive: true });
+  cpSync(path.join(root, 'bin'), path.join(other, 'bin'), { recursive: true });
+  for (const name of ['build', 'node_modules']) symlinkSync(path.join(root, name), path.join(other, name));
+  const description = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as object;
+  writeFileSync(path.join(other, 'package.json'), JSON.stringify({ ...description, version: OTHER_VERSION }));
+  return other;
+}
+
+const newcomer = (farm: Farm): Promise<CurlAnswer> => curl(farm.client, `${BASE}/a.txt`, [], 30_000);
+
+/** What happens to the balancer; and what newcomers will get who came while it was away. */
+type Event = (t: Test, farm: Farm) => Promise<{ newcomers: Promise<CurlAnswer>[] }>;
+
+async function away(farm: Farm, args: readonly string[] = []): ReturnType<Event> {
+  await sleep(1000);
+  const newcomers = [newcomer(farm), newcomer(farm)];
+  await sleep(AWAY_MS - 1000);
+  await farm.startBalancer(args);
+  return { newcomers };
+}
+
+const killed: Event = async (_t, farm) => {
+  await farm.balancerProgram?.kill();
+  return await away(farm);
+};
+
+const left: Event = async (t, farm) => {
+  farm.balancerProgram?.signal('SIGUSR2');
+  t.same(await farm.balancerProgram?.exited, { code: 0, signal: null }, 'it leaves in order');
+  t.match(farm.balancerProgram?.log().slice(-1000), /--detach-all/, 'and says what undoes the rest');
+  return await away(farm);
+};
+
+const replaced: Event = async (t, farm) => {
+  const former = farm.balancerProgram;
+  await sleep(500);
+  await farm.startBalancer(['--replace'], otherVersion(farm));
+  t.same(await former?.exited, { code: 0, signal: null }, 'the former one left');
+  t.equal((await farm.stats()).version, OTHER_VERSION);
+  return { newcomers: [newcomer(farm)] };
+};
+
+const changed: Event = async (_t, farm) => {
+  await farm.balancerProgram?.kill();
+  const nodes = [...farm.nodes].reverse().map((node) => ({ name: node.name, address: node.address }));
+  // A virtual server before the one that there was gives that one another number.
+  const virtualServers = [
+    { name: 'other', address: VIRTUAL_ADDRESS, port: 8080 },
+    { name: 'www', address: VIRTUAL_ADDRESS, port: 80 },
+  ];
+  farm.configureBalancer(resources, { timeouts, nodes, virtualServers, limits: { sessions: 5000 } });
+  return await away(farm);
+};
+
+const nothingOf = (state: MachineState): Pick<MachineState, 'addresses' | 'xdp' | 'kept'> => ({
+  addresses: state.addresses,
+  xdp: state.xdp,
+  kept: state.kept,
+});
+const NOTHING = { addresses: ['10.99.0.2/24', '127.0.0.1/8'], xdp: '', kept: [] };
+const OURS = /guard|shim|clsact/;
+
+t.setTimeout(230_000);
+
+const why = whyNoFarm() || (findCommand('ss') ? false : 'needs ss');
+
+const inProcess = 'sessions of the packet datapath end with the process: failures.test.ts has its restart';
+t.test(
+  'connections outlive the balancer',
+  {
+    skip: why || (DATAPATH === 'packet' && inProcess),
+  },
+  async (t) => {
+    await withFarm(t, { resources, fill, nodes: 2, balancer: { timeouts } }, async (farm) => {
+      /** The clients of the sessions that nodes have. */
+      const passing = async (): Promise<string[]> => {
+        const { stdout } = await farm.baton(['sessions', '-c', farm.balancerConfig, '--json']);
+        const page = JSON.parse(stdout) as { sessions: { client: string; state: string; node: string }[] };
+        return page.sessions
+          .filter((session) => session.state === 'passing' && session.node !== 'local')
+          .map((session) => session.client);
+      };
+      /** The clients that are connected. */
+      const connected = async (): Promise<Set<string>> => {
+        const { stdout } = await farm.client.run('ss', ['-tnH', 'state', 'established']);
+        return new Set(stdout.split('\n').map((line) => line.trim().split(/\s+/)[2] ?? ''));
+      };
+      /** Sessions that may have ended while nobody listened: they wait three minutes for what they missed. */
+      let unheard = 0;
+      // A buffer for all of a download would make it end long before curl has read it.
+      await farm.client.run('sh', ['-c', 'echo 4096 65536 262144 > /proc/sys/net/ipv4/tcp_rmem']);
+
+      const goThrough = async (t: Test, event: Event): Promise<void> => {
+        const load = await Load.start(farm, LOAD);
+        const count = Load.sessions(LOAD);
+        await farm.waitFor(
+          async () => ((await farm.stats()).sessions.passing ?? 0) >= count,
+          `${count} sessions`,
+        );
+        const before = await passing();
+        const { newcomers } = await event(t, farm);
+        const after = new Set(await passing());
+        const open = await connected();
+        const still = before.filter((client) => open.has(client));
+        t.ok(
+          still.length > LOAD.download.count,
+          `${still.length} of ${before.length} clients are there still`,
+        );
+        const lost = still.filter((client) => !after.has(client));
+        t.same(lost, [], 'and so are their sessions');
+        for (const { exit, status, seconds } of await Promise.all(newcomers)) {
+          t.same({ exit, status }, { exit: 0, status: 200 }, `a newcomer, after ${seconds.toFixed(3)} s`);
+        }
+        await load.check(t);
+        unheard += before.length - still.length;
+        await farm.waitEmpty(10_000, unheard);
+        t.equal((await newcomer(farm)).status, 200);
+      };
+
+      await t.test('killed, and started again', (t) => goThrough(t, killed));
+      await t.test('left by SIGUSR2, and started again', (t) => goThrough(t, left));
+      await t.test('replaced by another version', (t) => goThrough(t, replaced));
+      await t.test('killed, and started with another config', (t) => goThrough(t, changed));
+    });
+  },
+);
+
+t.test('what is left', { skip: whyNoFarm() }, async (t) => {
+  await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
+    const detachAll = () =>
+      farm.baton(['balancer', '-c', farm.balancerConfig, '--detach-all'], { allowFailure: true });
+    const nothing = async (t: Test, ours = OURS): Promise<void> => {
+      const state = await machineState(farm.balancer);
+      t.same(nothingOf(state), NOTHING);
+      t.notMatch(state.filters, ours);
+    };
+    const serves = async (t: Test): Promise<void> => {
+      await farm.waitNodesUp();
+      t.equal((await newcomer(farm)).status, 200, 'a request is served');
+    };
+
+    await t.test('while it runs, --detach-all refuses', async (t) => {
+      const before = await machineState(farm.balancer);
+      const refused = await detachAll();
+      t.equal(refused.code, 1);
+      t.match(refused.stderr, /another balancer is running/);
+      t.same(await machineState(farm.balancer), before);
+      t.equal(before.xdp.startsWith('baton_xdp'), DATAPATH === 'xdp', before.xdp);
+    });
+
+    await t.test('after a stop, nothing', async (t) => {
+      t.same(await farm.balancerProgram?.stop(), { code: 0, signal: null });
+      await nothing(t);
+      const again = await detachAll();
+      t.equal(again.code, 0);
+      t.match(again.stdout, /nothing was left/);
+      await farm.startBalancer();
+      await serves(t);
+    });
+
+    for (const [how, end] of [
+      ['a kill', 'SIGKILL'],
+      ['SIGUSR2', 'SIGUSR2'],
+    ] as const) {
+      await t.test(`after ${how}, all of it until --detach-all`, async (t) => {
+        const running = await machineState(farm.balancer);
+        farm.balancerProgram?.signal(end);
+        await farm.balancerProgram?.exited;
+        const standing = await machineState(farm.balancer);
+        t.same(standing, running, 'what it had made stands');
+        const detached = await detachAll();
+        t.equal(detached.code, 0, detached.stderr);
+        t.match(detached.stdout, new RegExp(`removed .*${VIRTUAL_ADDRESS}`));
+        t.match(detached.stdout, /guard_ingress/);
+        if (DATAPATH === 'xdp') t.match(detached.stdout, /XDP[\s\S]*pins|pins[\s\S]*XDP/);
+        await nothing(t);
+        await farm.startBalancer();
+        await serves(t);
+      });
+    }
+
+    await t.test('--replace: one takes over from the other', async (t) => {
+      const former = farm.balancerProgram;
+      await farm.startBalancer(['--replace']);
+      t.same(await former?.exited, { code: 0, signal: null });
+      await serves(t);
+      await farm.balancerProgram?.stop();
+      await nothing(t);
+      await farm.startBalancer(['--replace']);
+      t.match(farm.balancerProgram?.log(farm.balancerProgram.logStart), /no balancer to replace/);
+      await serves(t);
+    });
+
+    await t.test('a kill without its state file: --detach-all knows what is ours by its name', async (t) => {
+      await farm.balancerProgram?.kill();
+      const { kept } = await machineState(farm.balancer);
+      const files = kept.filter((file) => file.startsWith('/run/'));
+      t.equal(files.length, 1);
+      await farm.balancer.run('rm', files);
+      t.equal((await detachAll()).code, 0);
+      // Whose clsact was, nobody knows any more.
+      await nothing(t, /guard|shim/);
+      await farm.startBalancer();
+      await serves(t);
+    });
+  });
+});

@@ -1,0 +1,162 @@
+/** An engine of several threads: content, balance, what is told of all together, and restarts with another number. */
+import { randomBytes } from 'node:crypto';
+import t, { type Test } from 'tap';
+import { Download } from '../support/farm/download.js';
+import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { type CurlAnswer, curl, sha256, wrk } from '../support/farm/requests.js';
+import { DATAPATH, type Farm, type Stats, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+const BASE = `http://${VIRTUAL_ADDRESS}`;
+const WORKERS = 2;
+const long = randomBytes(24_000_000);
+
+const resources = [
+  { path: '/both/', nodes: ['n1', 'n2'] },
+  { path: '/one/', nodes: ['n1'] },
+];
+const balancer = {
+  workers: WORKERS,
+  virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, predictor: 'least-connections' }],
+};
+
+function fill(farm: Farm): void {
+  farm.webs.forEach((web, index) => {
+    web.put('both/a.txt', `from node ${index + 1}\n`);
+    web.put('both/long.bin', long);
+    web.put('one/1k.bin', Buffer.alloc(1024, 'x'));
+  });
+}
+
+interface Row {
+  client: string;
+  state: string;
+  node: string;
+}
+
+async function sessionsOf(farm: Farm, limit: number): Promise<{ sessions: Row[]; total: number }> {
+  const args = ['sessions', '-c', farm.balancerConfig, '--json', '--limit', String(limit)];
+  return JSON.parse((await farm.baton(args)).stdout) as { sessions: Row[]; total: number };
+}
+
+function activeOf({ nodes }: Stats): number {
+  return nodes.reduce((sum, node) => sum + node.active, 0);
+}
+
+/** So many downloads that last for some seconds, all under way; nothing else is. */
+async function begin(farm: Farm, count: number, rate: string): Promise<Download[]> {
+  const downloads = Array.from({ length: count }, () => new Download(farm, `${BASE}/both/long.bin`, rate));
+  const all = async (): Promise<boolean> => activeOf(await farm.stats()) === count;
+  await farm.waitFor(all, `${count} downloads under way`, 15_000);
+  return downloads;
+}
+
+async function finish(t: Test, downloads: readonly Download[]): Promise<void> {
+  const ends = await Promise.all(downloads.map((download) => download.finish()));
+  t.same([...new Set(ends.map(({ exit, error }) => `${exit} ${error}`))], ['0 ']);
+  t.ok(
+    ends.every((end) => end.sha256 === sha256(long)),
+    'every byte arrived',
+  );
+}
+
+function ended(farm: Farm): Promise<void> {
+  const empty = async (): Promise<boolean> => {
+    const { nodes, sessions } = await farm.stats();
+    return sessions.total === 0 && nodes.every((node) => node.active === 0);
+  };
+  return farm.waitFor(empty, 'no session left', 20_000);
+}
+
+t.setTimeout(200_000);
+
+t.test('workers', { skip: whyNoFarm() }, async (t) => {
+  await withFarm(t, { resources, fill, nodes: 2, balancer }, async (farm) => {
+    const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path, [], 20_000);
+
+    await t.test('connections are spread over the threads, and all are served', async (t) => {
+      const options = { connections: 200, seconds: 3, close: true };
+      const result = await wrk(farm.client, `${BASE}/one/1k.bin`, options);
+      t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
+      await ended(farm);
+      const { counters, stages, nodes } = await farm.stats();
+      t.equal(stages.length, WORKERS);
+      const frames = stages.map((stage) => stage.frames);
+      const most = Math.max(...frames);
+      t.ok(Math.min(...frames) > most / 2, `frames of each thread: ${frames.join(', ')}`);
+      t.ok(
+        (counters.adopted ?? 0) >= result.requests,
+        `${counters.adopted} adopted, ${result.requests} requests`,
+      );
+      t.ok((nodes[0]?.adopted ?? 0) > result.requests / 2, `${nodes[0]?.adopted} by n1's notices`);
+      t.equal(counters.drop_other_worker, 0);
+      t.equal(counters.reset_sent, 0);
+      t.equal(counters.answer_503, 0);
+    });
+
+    await t.test('what nobody holds gets 404 from either thread', async (t) => {
+      const answers = await Promise.all(Array.from({ length: 12 }, () => get('/none.txt')));
+      t.same([...new Set(answers.map(({ status, exit }) => `${status} ${exit}`))], ['404 0']);
+      await ended(farm);
+    });
+
+    await t.test('sessions of all threads: balanced, counted, listed', async (t) => {
+      const count = 24;
+      const downloads = await begin(farm, count, '2M');
+      const { nodes, sessions } = await farm.stats();
+      t.equal(sessions.passing, count);
+      const active = nodes.map((node) => node.active);
+      t.equal(active[0]! + active[1]!, count);
+      // Both threads may choose at the same moment.
+      t.ok(Math.abs(active[0]! - active[1]!) <= 4, `sessions of the nodes: ${active.join(', ')}`);
+      const all = await sessionsOf(farm, 1000);
+      t.equal(all.total, count);
+      t.equal(new Set(all.sessions.map(({ client }) => client)).size, count, 'each once');
+      t.same([...new Set(all.sessions.map(({ state }) => state))], ['passing']);
+      for (const limit of [1, 7, 16, 23]) {
+        const some = await sessionsOf(farm, limit);
+        t.same([some.sessions.length, some.total], [limit, count]);
+        t.same(
+          some.sessions.map(({ client }) => client),
+          all.sessions.slice(0, limit).map(({ client }) => client),
+        );
+      }
+      await finish(t, downloads);
+      await ended(farm);
+    });
+
+    await t.test('a node that leaves gets nothing from any thread', async (t) => {
+      await farm.agents[1]?.stop();
+      await farm.waitFor(async () => (await farm.stats()).nodes[1]?.state === 'leaving', 'n2 leaving');
+      const answers = await Promise.all(Array.from({ length: 16 }, () => get('/both/a.txt')));
+      t.same([...new Set(answers.map(({ body }) => body.toString()))], ['from node 1\n']);
+      await farm.startNode(1);
+      await farm.waitNodesUp();
+      const again = await Promise.all(Array.from({ length: 16 }, () => get('/both/a.txt')));
+      t.same([...new Set(again.map(({ body }) => body.toString()))].sort(), [
+        'from node 1\n',
+        'from node 2\n',
+      ]);
+    });
+
+    const skip = DATAPATH === 'packet' ? 'with this datapath connections wait while no balancer runs' : false;
+    await t.test('killed, and started with another number of threads', { skip }, async (t) => {
+      const downloads = await begin(farm, 12, '1200k');
+      for (const workers of [3, 1, WORKERS]) {
+        await farm.balancerProgram?.kill();
+        farm.configureBalancer(resources, { ...balancer, workers });
+        await farm.startBalancer();
+        await farm.waitNodesUp();
+        const stats = await farm.stats();
+        t.equal(stats.stages.length, workers);
+        t.equal(stats.sessions.passing, downloads.length, `with ${workers}`);
+        t.equal(activeOf(stats), downloads.length);
+        t.equal((await sessionsOf(farm, 1000)).sessions.length, downloads.length);
+        const answers = await Promise.all(Array.from({ length: 8 }, () => get('/both/a.txt')));
+        t.ok(answers.every(({ status }) => status === 200));
+        await farm.waitFor(async () => activeOf(await farm.stats()) === downloads.length, 'these are ended');
+      }
+      await finish(t, downloads);
+      await ended(farm);
+    });
+  });
+});

@@ -1,0 +1,28 @@
+/** Programs that are to refuse to start: one clear line, exit 1, and the machine as it was. */
+import type { Test } from 'tap';
+import { batonCommand } from '../farm.js';
+import type { Host } from './host.js';
+import { machineState } from './machine.js';
+
+/**
+ * Asserts that a baton command refuses with one line that matches.
+ * @param wrapper command line that runs it
+ */
+export async function refuses(
+  t: Test,
+  host: Host,
+  argv: readonly string[],
+  pattern: RegExp,
+  wrapper: readonly string[] = [],
+): Promise<void> {
+  const before = await machineState(host);
+  const [command, ...args] = [...wrapper, ...batonCommand(argv)];
+  const result = await host.run(command ?? '', args, { allowFailure: true, timeoutMs: 15_000 });
+  t.equal(result.code, 1, 'exit code');
+  // Log lines of a program that starts are no complaint; what it could not do is one line.
+  const complaints = result.stderr.split('\n').filter((line) => line.startsWith('baton: '));
+  t.equal(complaints.length, 1, `one line:\n${result.stderr}${result.stdout}`);
+  t.match(complaints[0], pattern);
+  t.notMatch(result.stderr, /\n\s+at /, 'no stack');
+  t.same(await machineState(host), before, 'the machine is as it was');
+}
