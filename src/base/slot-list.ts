@@ -10,13 +10,14 @@ export class SlotList {
   private readonly next: Int32Array;
   private readonly previous: Int32Array;
 
-  constructor(capacity: number) {
-    this.next = new Int32Array(capacity);
-    this.previous = new Int32Array(capacity);
+  /**
+   * @param next and previous a word for each slot, which are the list's while the slot is in it: they may be
+   *   fields that mean nothing then
+   */
+  constructor(next: Int32Array, previous: Int32Array) {
+    this.next = next;
+    this.previous = previous;
   }
-
-  /** Bytes of memory for each slot. */
-  static readonly bytesPerSlot = 8;
 
   /** The slot that has been in the list for longest, or -1. */
   get oldest(): number {

@@ -23,12 +23,12 @@ export const LARGEST_XDP_MTU = Math.max(...FRAME_BYTES) - HEADROOM_BYTES - ETHER
 
 /**
  * Frames of all queues together, and of one: three quarters of them to receive into. With one queue, at 2 KiB
- * 36 MiB, 13824 frames may wait for a worker that does not run: a notice that is lost is not repeated. Many
+ * 24 MiB, 9216 frames may wait for a worker that does not run: a notice that is lost is not repeated. Many
  * queues share the load, and need fewer each.
  */
-const FRAMES = 24_576;
-const MOST_FRAMES_OF_QUEUE = 18_432;
-const FEWEST_FRAMES_OF_QUEUE = 6_144;
+const FRAMES = 16_384;
+const MOST_FRAMES_OF_QUEUE = 12_288;
+const FEWEST_FRAMES_OF_QUEUE = 4_096;
 
 /** Frames that can be sent between two flushes. */
 const MOST_FRAMES = 4096;

@@ -93,7 +93,9 @@ export class Core {
     );
     this.heads = new HeadStore(options.limits.heads, options.limits.headBytes);
     this.timers = new TimerWheel(options.limits.sessions, 0);
-    this.halfOpen = new SlotList(options.limits.sessions);
+    // Both mean nothing before a handoff.
+    const { nodeAck, resource } = this.sessions;
+    this.halfOpen = new SlotList(new Int32Array(nodeAck.buffer), new Int32Array(resource.buffer));
     this.segment = new Segment(transmit.memory.view);
     this.hash = new SipHash(options.key);
     const mac = new DataView(options.mac.buffer, options.mac.byteOffset, 6);

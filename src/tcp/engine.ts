@@ -15,7 +15,6 @@
  *                    +------------+
  */
 import { Counter, type Counters } from '../base/counters.js';
-import { SlotList } from '../base/slot-list.js';
 import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
@@ -71,9 +70,9 @@ export class Engine implements FrameSink, TimerHandler {
     return this.core.sessions;
   }
 
-  /** Bytes of memory for each session: the table, its timers and lists. */
+  /** Bytes of memory for each session: the table and its timers. */
   get bytesPerSession(): number {
-    return this.core.sessions.bytesPerSession + TimerWheel.bytesPerSlot + SlotList.bytesPerSlot;
+    return this.core.sessions.bytesPerSession + TimerWheel.bytesPerSlot;
   }
 
   /** Whether there are so many half-open sessions that SYNs are answered with cookies. */

@@ -69,7 +69,7 @@ t.test('a handler may set its own and other timers', async (t) => {
 t.test('the slot list keeps its order', async () => {
   fc.assert(
     fc.property(fc.array(fc.nat(15), { maxLength: 100 }), (slots) => {
-      const list = new SlotList(16);
+      const list = new SlotList(new Int32Array(16), new Int32Array(16));
       let model: number[] = [];
       for (const slot of slots) {
         if (model.includes(slot)) {

@@ -6,7 +6,7 @@ import { Download } from '../support/farm/download.js';
 import { captureFrames, sendFrames } from '../support/farm/frames.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { curl, sha256 } from '../support/farm/requests.js';
-import { BALANCER_ADDRESS, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 import { build, type PacketSpec } from '../support/packet.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
@@ -57,7 +57,12 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
       ['a TCP header longer than its packet', ['drop_malformed_tcp'], toVirtual({ tcp: { words: 15 } })],
       ['SYN and FIN at once', ['drop_malformed_tcp'], toVirtual({ tcp: { flags: 'SF' } })],
       ['an IPv4 fragment', ['drop_ipv4_fragment'], toVirtual({ ip: { moreFragments: true } })],
-      ['a later fragment', ['drop_ipv4_fragment'], toVirtual({ ip: { fragmentOffset: 64 } })],
+      // It names no port. The XDP program leaves it to the kernel, where it comes to nothing without its first one.
+      ...(DATAPATH === 'xdp'
+        ? []
+        : ([
+            ['a later fragment', ['drop_ipv4_fragment'], toVirtual({ ip: { fragmentOffset: 64 } })],
+          ] satisfies [string, string[], Uint8Array][])),
       [
         'an IPv4 packet longer than its frame',
         ['drop_malformed_ipv4'],

@@ -206,7 +206,7 @@ if (insideNamespace(import.meta.url)) {
       const [before = 0] = datapath.stats();
       while (datapath.poll(sink, now)) await sleep(0);
       const [received = 0, lost = 0] = datapath.stats();
-const taken = received - before;
+      const taken = received - before;
       t.ok(taken <= RECEIVE_FRAMES && taken >= RECEIVE_FRAMES - LISTED, `${taken} received`);
       t.ok(lost >= (round + 1) * (FLOOD - RECEIVE_FRAMES), `${lost} lost`);
     }

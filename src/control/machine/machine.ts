@@ -63,6 +63,8 @@ export interface MachineCounters {
 /** How often what was set up is looked at. */
 const CHECK_MS = 5_000;
 const LOCALHOST = '127.0.0.1';
+/** Sessions of local services that the shim keeps in mind: each lasts for one short answer. */
+const LOCAL_SESSIONS = 16_384;
 
 export class Machine {
   readonly info: InterfaceInfo;
@@ -234,6 +236,7 @@ export class Machine {
       services: new Map(
         [...options.services].map(([service, port]) => [service, { address: LOCALHOST, port }]),
       ),
+      maxSessions: LOCAL_SESSIONS,
     });
     // What an earlier run left here is ours: its sessions need not wait.
     const ours = info.addresses.map((entry) => entry.address);
