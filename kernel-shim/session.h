@@ -22,6 +22,7 @@
 
 /* session_record.state: SessionState of src/tcp/session-table.ts */
 #define SESSION_FREE 0
+#define SESSION_SYN_RECEIVED 1
 #define SESSION_PASSING 4
 #define SESSION_LINGERING 5
 
@@ -35,6 +36,8 @@
 #define ACTION_FORWARD 0x01    /* to the node, new MAC addresses */
 #define ACTION_PAYLOAD_UP 0x02 /* with FORWARD: those with payload go to the engine */
 #define ACTION_WRAP 0x04       /* new payload behind the handoff goes to the node in IXP; all else to the engine */
+#define ACTION_ANSWERED 0x08   /* while handed over: who acknowledges the answer has had it from the node, so the node
+				* has the session: forwarded as with FORWARD */
 
 /* Element of map `sessions`, of 64 bytes: a cache line. A worker's slots begin at worker * capacity. */
 struct session_record {
@@ -134,7 +137,12 @@ struct xdp_control {
 /* After this long without an engine, SYNs get no answer any more. */
 #define SYN_ALIVE_MS 60000
 
-/* One answered SYN, from the kernel to the engine: record of the ring buffer of its worker. */
+/*
+ * One answered SYN, from the kernel to the engine: record of the ring buffer of its worker. With
+ * SYN_RECORD_FIN in `flags` it tells that the client's FIN was forwarded, and means only the session:
+ * `client`, `port_server`, and its nonce in `server_isn`.
+ */
+#define SYN_RECORD_FIN 0x80
 struct syn_record {
 	__u32 client;      /*  0 */
 	__u32 port_server; /*  4 */

@@ -132,6 +132,24 @@ static __always_inline int follow(struct session_record *record, const struct se
 	return 1;
 }
 
+/* Most bytes of an answer that can have been acknowledged before the node's confirmation is here. */
+#define MOST_UNSEEN_ANSWER (1 << 24)
+/* Behind what was handed over, a client can have sent at most the largest window that it was
+ * offered. */
+#define MOST_AHEAD 0xffff
+
+/*
+ * Whether a segment acknowledges what the balancer has not sent, so that a node has. What the engine keeps
+ * and sends itself is none of it.
+ */
+static __always_inline int acknowledges_answer(const struct session_record *record,
+                                               const struct segment *segment)
+{
+	return segment->flags & TCP_ACK &&
+	       segment->ack - (record->server_isn + 1) - 1 < MOST_UNSEEN_ANSWER &&
+	       segment->seq - record->handed_to <= MOST_AHEAD;
+}
+
 /* The node of a session, or NULL while it can not be reached. */
 static __always_inline const struct xdp_node *node_of(const struct session_record *record)
 {

@@ -90,17 +90,15 @@ static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control 
 	return 1;
 }
 
-/* Tells the engine of a session that has begun. False when it can not be told. */
-static __always_inline int tell(const struct xdp_control *us, struct xdp_md *ctx, __u32 worker,
-                                struct syn_record *syn)
+/* Tells the engine, without waking it. False when it can not be told. */
+static __always_inline int tell(struct xdp_md *ctx, __u32 worker, struct syn_record *record)
 {
 	__u32 socket = ctx->rx_queue_index * MAX_WORKERS + worker;
 	void *ring = bpf_map_lookup_elem(&syns, &worker);
 
-	if (worker >= MAX_WORKERS || us->half_open[worker] || !ring ||
-	    !bpf_map_lookup_elem(&xsks, &socket))
+	if (!ring || !bpf_map_lookup_elem(&xsks, &socket))
 		return 0;
-	return bpf_ringbuf_output(ring, syn, sizeof(*syn), BPF_RB_NO_WAKEUP) == 0;
+	return bpf_ringbuf_output(ring, record, sizeof(*record), BPF_RB_NO_WAKEUP) == 0;
 }
 
 /*
@@ -178,7 +176,8 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	/* Before anything is told or counted: only this can still fail. */
 	if (longer != 0 && bpf_xdp_adjust_tail(ctx, longer))
 		return to_engine(ctx, place->worker, XDP_TO_ENGINE_SYN);
-	if (tell(us, ctx, place->worker, &syn)) {
+	if (place->worker < MAX_WORKERS && !us->half_open[place->worker] &&
+	    tell(ctx, place->worker, &syn)) {
 		count(XDP_SYN_ANSWERED);
 	} else {
 		/* 0 would mean never; the line is everybody's, so it is written once in each ms. */
@@ -192,6 +191,95 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	if (!write_answer(ctx, us, &syn, ms))
 		return XDP_DROP;
 	return out_by(ctx, ctx->ingress_ifindex, us->redirect);
+}
+
+/* What may end a handshake: an ACK with nothing else to it. */
+static __always_inline int is_bare_ack(const struct segment *segment)
+{
+	return (segment->flags & (TCP_ACK | TCP_SYN | TCP_FIN | TCP_RST)) == TCP_ACK &&
+	       segment->payload == 0;
+}
+
+/*
+ * The ACK that ends the handshake of a half-open session. The request, which is right behind it, says the
+ * same and more, so it need not wake the engine: it is noted in the record, for a client that says no
+ * more. True when that was done.
+ */
+static __noinline int absorb(struct xdp_md *ctx, struct session_record *record)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct segment segment;
+
+	if (record->state != SESSION_SYN_RECEIVED ||
+	    !parse_segment((void *)(long)ctx->data, data_end, &segment) || !is_bare_ack(&segment) ||
+	    segment.seq != record->client_isn + 1 || segment.ack != record->server_isn + 1 ||
+	    !verify_bare(&segment, data_end))
+		return 0;
+	record->client_ack = segment.ack;
+	count(XDP_ABSORBED);
+	return 1;
+}
+
+/* How long, in ms, the engine may take to read of a SYN. */
+#define MOST_UNREAD_MS 1000
+
+/*
+ * The same before the engine has read of the SYN, so that there is no record yet: the acknowledged number is
+ * one that was sent to this client a moment ago (RFC 6528), and told.
+ */
+static __noinline int absorb_early(struct xdp_md *ctx, const struct xdp_control *us)
+{
+	struct segment segment;
+
+	if (!parse_segment((void *)(long)ctx->data, (void *)(long)ctx->data_end, &segment) ||
+	    !is_bare_ack(&segment))
+		return 0;
+
+	struct syn_tuple tuple = {
+		.client = BE32(segment.ip->saddr),
+		.virtual_addr = BE32(segment.ip->daddr),
+		.ports = (__u32)BE16(segment.tcp->source) << 16 | BE16(segment.tcp->dest),
+	};
+	__u32 ticks = rfc6528_isn(hash_of(us, &tuple), clock_ms()) - (segment.ack - 1);
+
+	if (ticks > MOST_UNREAD_MS * ISN_TICKS_PER_MS || ticks % ISN_TICKS_PER_MS != 0)
+		return 0;
+	count(XDP_ABSORBED);
+	return 1;
+}
+
+/*
+ * The FIN of a client whose session passes, right behind what was seen of it: the engine is told, and not
+ * woken. False, and nothing changed, when it must see the segment itself.
+ */
+static __noinline int tell_fin(struct xdp_md *ctx, struct session_record *record, __u32 worker)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct segment segment;
+
+	if (!parse_segment((void *)(long)ctx->data, data_end, &segment) || segment.payload > 0 ||
+	    !(segment.flags & TCP_ACK) || segment.seq != record->receive_next ||
+	    is_unfinished(&segment) || !verify_bare(&segment, data_end))
+		return 0;
+
+	int acked = seq_diff(segment.ack, record->client_ack);
+
+	if (acked > MAX_ADVANCE || acked < -MAX_ADVANCE)
+		return 0;
+
+	struct syn_record fin = {
+		.client = record->client,
+		.port_server = record->port_server,
+		.server_isn = record->nonce,
+		.flags = SYN_RECORD_FIN,
+	};
+
+	if (worker >= MAX_WORKERS || !tell(ctx, worker, &fin))
+		return 0;
+	if (acked > 0)
+		record->client_ack = segment.ack;
+	record->receive_next = segment.seq + 1;
+	return 1;
 }
 
 #endif

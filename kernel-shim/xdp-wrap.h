@@ -10,10 +10,6 @@
 #include "cookie.h"
 #include "xdp-session.h"
 
-/* Behind what was handed over, a client can have sent at most the largest window that it was
- * offered. */
-#define MOST_AHEAD 0xffff
-
 /* Whether a segment is new payload, and says nothing about the answer yet: all else is the
  * engine's. */
 static __always_inline int can_wrap(const struct xdp_control *us,

@@ -168,6 +168,12 @@ static __always_inline int receive_session(struct xdp_md *ctx, const struct xdp_
 	__u8 notable = segment->flags & (TCP_SYN | TCP_FIN | TCP_RST);
 	int alone = 0;
 
+	if (notable == TCP_FIN && action & ACTION_FORWARD && tell_fin(ctx, record, worker)) {
+		record->last_seen = tick_ms();
+		record->packets++;
+		count(XDP_FIN_FORWARDED);
+		return forward(ctx, record, segment);
+	}
 	if (notable) {
 		__u32 why = notable & TCP_SYN   ? XDP_TO_ENGINE_SYN
 		            : notable & TCP_FIN ? XDP_TO_ENGINE_FIN
@@ -178,6 +184,8 @@ static __always_inline int receive_session(struct xdp_md *ctx, const struct xdp_
 		    (notable != TCP_FIN && notable != TCP_RST))
 			return verdict;
 		alone = 1;
+	} else if (action & ACTION_ANSWERED && acknowledges_answer(record, segment)) {
+		/* As if the node had confirmed. */
 	} else if (action & ACTION_WRAP) {
 		int verdict = wrap(ctx, us, record);
 
@@ -229,10 +237,14 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 
 		if (action)
 			return receive_session(ctx, us, record, action, &segment, place.worker);
+		if (absorb(ctx, record))
+			return XDP_DROP;
 		return to_engine(ctx, place.worker, XDP_TO_ENGINE_STATE);
 	}
 	if ((segment.flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST)) == TCP_SYN)
 		return receive_syn(ctx, us, &place);
+	if (absorb_early(ctx, us))
+		return XDP_DROP;
 	return to_engine(ctx, place.worker, XDP_TO_ENGINE_UNKNOWN);
 }
 

@@ -23,7 +23,7 @@ export const LARGEST_XDP_MTU = Math.max(...FRAME_BYTES) - HEADROOM_BYTES - ETHER
 
 /**
  * Frames of all queues together, and of one: three quarters of them to receive into. With one queue, at 2 KiB
- * 24 MiB, 9216 frames may wait for a worker that does not run: a notice that is lost is not repeated. Many
+ * 24 MiB, 8192 frames may wait for a worker that does not run: a notice that is lost is not repeated. Many
  * queues share the load, and need fewer each.
  */
 const FRAMES = 16_384;

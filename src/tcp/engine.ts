@@ -34,6 +34,7 @@ import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
 import type { RecordReader } from './session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
+import { isFinRecord, SYN_RECORD } from './syn-record.js';
 
 // Indices of the counters of the fast path, as plain constants.
 const FRAMES = Counter.frames;
@@ -99,14 +100,23 @@ export class Engine implements FrameSink, TimerHandler {
 
   /**
    * The datapath has answered a SYN, and sent the SYN/ACK: opens its half-open session, unless there is a
-   * session already. To be called before the frames of the client's that follow: an ACK of a session that is not
+   * session already. Or it has forwarded the FIN of a client whose session it follows. To be called before the frames of the client's that follow: an ACK of a session that is not
    * known yet is answered with RST.
    *
    * @param words holds a record of SYN_RECORD_WORDS words at `at` (syn-record.ts)
    */
   opened(words: Uint32Array, at: number, now: number): void {
     this.core.setNow(now);
-    this.handshake.answered(words, at);
+    if (isFinRecord(words, at)) this.finished(words, at);
+    else this.handshake.answered(words, at);
+  }
+
+  private finished(words: Uint32Array, at: number): void {
+    const { sessions } = this.core;
+    const slot = sessions.find(words[at + SYN_RECORD.client]!, words[at + SYN_RECORD.portServer]!);
+    if (slot < 0 || sessions.nonce(slot) !== words[at + SYN_RECORD.serverIsn]!) return;
+    sessions.raise(slot, SessionFlag.clientFin);
+    if (sessions.state(slot) === SessionState.passing) this.core.settle(slot);
   }
 
   /**

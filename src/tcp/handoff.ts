@@ -11,6 +11,7 @@ import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import { LOCAL_NODE, LocalService, type LocalServiceNumber } from './dispatcher.js';
 import type { NodeWriter } from './node-writer.js';
+import { SessionAction } from './session-record.js';
 import { SessionFlag, SessionState } from './session-table.js';
 
 /** Transmissions of the rest of a long head to a node that has confirmed its beginning. */
@@ -161,7 +162,8 @@ export class Handoff {
    */
   private leaveToKernel(slot: number): void {
     const { sessions, batch } = this.core;
-    if (sessions.state(slot) !== SessionState.handing || sessions.action(slot) !== 0) return;
+    if (sessions.state(slot) !== SessionState.handing) return;
+    if ((sessions.action(slot) & SessionAction.wrap) !== 0) return;
     if (sessions.node(slot) !== LOCAL_NODE && sessions.resume[slot] !== batch) sessions.wrapInKernel(slot);
   }
 
@@ -202,10 +204,15 @@ export class Handoff {
       this.fail(slot);
       return false;
     }
-    const handedTo = sessions.handedTo(slot);
-    const single = seqDiff(handedTo, seqAdd(sessions.clientIsn(slot), 1)) <= this.toNode.pieceBytes(slot);
-    this.proven(slot, single ? handedTo : sessions.nodeAck[slot]!);
+    this.proven(slot, this.isSingle(slot) ? sessions.handedTo(slot) : sessions.nodeAck[slot]!);
     return true;
+  }
+
+  /** Whether one segment held all that was handed over: a node that has any of it has all of it. */
+  private isSingle(slot: number): boolean {
+    const { sessions } = this.core;
+    const bytes = seqDiff(sessions.handedTo(slot), seqAdd(sessions.clientIsn(slot), 1));
+    return bytes <= this.toNode.pieceBytes(slot);
   }
 
   /**
@@ -273,6 +280,9 @@ export class Handoff {
     const end = seqAdd(sessions.clientIsn(slot), 1 + filled);
     if (sessions.handedTo(slot) !== end) {
       this.toNode.kept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
+    } else if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.moved) && this.isSingle(slot)) {
+      // As `answered` below: the client's acknowledgement of the answer is as good as the notice.
+      sessions.proveInKernel(slot);
     }
   }
 

@@ -205,7 +205,13 @@ export class Handshake {
   /** The timer of a half-open session: the SYN/ACK again, with back-off, or the end. */
   expired(slot: number): void {
     const core = this.core;
-    if (core.sessions.tries(slot) >= core.options.limits.synAckTries) {
+    const { sessions } = core;
+    if (sessions.clientAck(slot) === seqAdd(sessions.serverIsn(slot), 1)) {
+      // The kernel has seen the ACK, and the client has not said a word since.
+      this.establish(slot);
+      return;
+    }
+    if (sessions.tries(slot) >= core.options.limits.synAckTries) {
       core.remove(slot, 'handshake-timeout');
       return;
     }
@@ -235,8 +241,10 @@ export class Handshake {
 
   private establish(slot: number): void {
     const core = this.core;
+    const { sessions } = core;
     core.halfOpen.remove(slot);
-    core.sessions.setState(slot, SessionState.collecting);
+    sessions.setClientAck(slot, seqAdd(sessions.serverIsn(slot), 1));
+    sessions.setState(slot, SessionState.collecting);
     core.timers.set(slot, core.now + core.options.timeouts.head);
     core.counters.count(Counter.established);
     core.observer.established?.(slot, core.now);
@@ -311,7 +319,8 @@ export class Handshake {
     sessions.setClientIsn(slot, clientIsn);
     sessions.setReceiveNext(slot, seqAdd(clientIsn, 1));
     sessions.setServerIsn(slot, serverIsn);
-    sessions.setClientAck(slot, seqAdd(serverIsn, 1));
+    // Not acknowledged yet. The kernel, which may keep the ACK from us, notes it here.
+    sessions.setClientAck(slot, serverIsn);
     sessions.setTsOffset(slot, tsOffset);
     sessions.setNonce(slot, this.nonce);
     this.nonce = seqAdd(this.nonce, this.nonceStep);

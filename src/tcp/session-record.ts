@@ -44,6 +44,8 @@ export const SessionAction = {
   payloadUp: 0x02,
   /** New payload behind the handoff goes to the node in IXP, everything else to the engine. */
   wrap: 0x04,
+  /** While handed over: a segment that acknowledges the answer goes to the node as with `forward`. */
+  answered: 0x08,
 } as const;
 
 /**

@@ -215,7 +215,12 @@ export class SessionTable extends SessionRecords {
 
   /** Has the kernel wrap new payload of a session that is handed over, until its state changes. */
   wrapInKernel(slot: number): void {
-    this.writeAction(slot, SessionAction.wrap);
+    this.writeAction(slot, this.action(slot) | SessionAction.wrap);
+  }
+
+  /** Has the kernel forward what a client sends that has had some of the answer, until the state changes. */
+  proveInKernel(slot: number): void {
+    this.writeAction(slot, this.action(slot) | SessionAction.answered);
   }
 
   /** Every segment of the session goes to the engine from now on, until its state changes. */

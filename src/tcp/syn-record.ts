@@ -1,10 +1,18 @@
 /**
- * What the kernel tells of a SYN that it has answered: `struct syn_record` of kernel-shim/session.h,
- * as words of a little-endian machine.
+ * What the kernel tells of a SYN that it has answered, or of a FIN that it has forwarded: `struct syn_record` of
+ * kernel-shim/session.h, as words of a little-endian machine.
  */
 
 /** Words of a record. */
 export const SYN_RECORD_WORDS = 9;
+
+/** Among the flags: no SYN. The client's FIN was forwarded; serverIsn holds the session's nonce. */
+const FIN = 0x80;
+
+/** Whether the record at `at` tells of a client's FIN. */
+export function isFinRecord(words: Uint32Array, at: number): boolean {
+  return (words[at + SYN_RECORD.scalesFlagsAndMac]! & (FIN << 8)) !== 0;
+}
 
 /** Index of the word in which each field stands. */
 export const SYN_RECORD = {

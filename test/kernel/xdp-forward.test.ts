@@ -4,8 +4,8 @@ import { native } from '../../src/base/native.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { SessionAction } from '../../src/tcp/session-record.js';
-import { SessionFlag } from '../../src/tcp/session-table.js';
-import { addressNumber, build, type TcpSpec } from '../support/packet.js';
+import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
+import { addressNumber, build, type PacketSpec, type TcpSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace, run } from './namespace.js';
 import {
@@ -116,7 +116,9 @@ if (insideNamespace(import.meta.url)) {
     const cases: [string, TcpSpec, string][] = [
       ['SYN', { flags: 'S' }, 'to_engine_syn'],
       ['SYN/ACK', { ...plain, flags: 'SA' }, 'to_engine_syn'],
-      ['FIN', { ...plain, flags: 'FA' }, 'to_engine_fin'],
+      ['FIN beyond a gap', { ...plain, flags: 'FA', seq: CLIENT_ISN + 2 }, 'to_engine_fin'],
+      ['FIN without ACK', { ...plain, flags: 'F' }, 'to_engine_fin'],
+      ['FIN of a forger', { ...plain, flags: 'FA', ack: SERVER_ISN + (1 << 25) }, 'to_engine_fin'],
       ['RST', { ...plain, flags: 'R' }, 'to_engine_rst'],
       ['FIN and RST', { ...plain, flags: 'FR' }, 'to_engine_fin'],
     ];
@@ -134,6 +136,101 @@ if (insideNamespace(import.meta.url)) {
     }
     t.equal(fast.tables[0]!.packets(slot), 0, 'none of which it counted');
     t.equal(fast.tables[0]!.lastSeen(slot), 1);
+  });
+
+  t.test('a FIN is forwarded, and the engine told', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const slot = fast.session();
+    const table = fast.tables[0]!;
+    table.setNonce(slot, 77);
+    const frame = build(segment({ ...plain, flags: 'FA', ack: SERVER_ISN + 9 }));
+    const outcome = fast.run(frame);
+    t.match(outcome, { verdict: tx, counters: ['forwarded', 'fin_forwarded'] });
+    t.strictSame([...outcome.frame], [...onward(frame)]);
+    const [told] = fast.told();
+    t.match(told, {
+      client: table.client(slot),
+      portServer: table.portServer(slot),
+      serverIsn: 77,
+      flags: 0x80,
+    });
+    t.equal(table.receiveNext(slot), plain.seq + 1);
+    t.equal(table.clientAck(slot), SERVER_ISN + 9);
+    t.equal(table.flags(slot), 0, 'flags are the engine’s');
+    t.match(fast.run(frame), { counters: ['to_engine_fin'] }, 'once more: the engine looks at it');
+    t.match(fast.run(build(segment({ ...plain, flags: 'FA', seq: plain.seq + 1 }, 'text'))), {
+      counters: ['to_engine_fin'],
+    });
+    const damaged = build(segment({ ...plain, flags: 'FA', seq: plain.seq + 1 }));
+    damaged[50]! ^= 1;
+    t.match(fast.run(damaged), { counters: ['to_engine_fin'] });
+    fast.setAction(slot, SessionAction.answered);
+    t.match(fast.run(frame), { counters: ['to_engine_fin'] }, 'not before the session passes');
+  });
+
+  t.test('who acknowledges the answer is forwarded before the node has confirmed', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const seq = plain.seq;
+    const slot = fast.session(SessionAction.answered, (table, at) => table.setHandedTo(at, seq));
+    const cases: [string, TcpSpec, string][] = [
+      ['nothing acknowledged', { ...plain, ack: SERVER_ISN + 1 }, 'to_engine_state'],
+      ['less than nothing', { ...plain, ack: SERVER_ISN }, 'to_engine_state'],
+      ['the first byte', { ...plain, ack: SERVER_ISN + 2 }, 'forwarded'],
+      ['as much as may be', { ...plain, ack: SERVER_ISN + 1 + (1 << 24) }, 'forwarded'],
+      ['more', { ...plain, ack: SERVER_ISN + 2 + (1 << 24) }, 'to_engine_state'],
+      ['what the engine keeps', { ...plain, seq: seq - 1, ack: SERVER_ISN + 2 }, 'to_engine_state'],
+      ['no ACK', { ...plain, flags: 'P', ack: SERVER_ISN + 2 }, 'to_engine_state'],
+    ];
+    for (const [name, tcp, counter] of cases) t.match(fast.run(segment(tcp)), { counters: [counter] }, name);
+    t.equal(fast.tables[0]!.packets(slot), 2);
+    fast.setAction(slot, SessionAction.answered | SessionAction.wrap);
+    t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 2 }, 'more')), { counters: ['forwarded'] });
+    t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 1 }, 'more')), { counters: ['wrapped'] });
+  });
+
+  t.test('the ACK that ends a handshake does not wake the engine', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const slot = fast.session(0);
+    const table = fast.tables[0]!;
+    table.setClientAck(slot, SERVER_ISN);
+    table.setState(slot, SessionState.synReceived);
+    const ack: TcpSpec = { ...plain, flags: 'A', seq: CLIENT_ISN + 1, ack: SERVER_ISN + 1 };
+    for (const [name, tcp, payload] of [
+      ['a request', ack, 'GET'],
+      ['another number', { ...ack, ack: SERVER_ISN + 2 }, ''],
+      ['beyond a gap', { ...ack, seq: CLIENT_ISN + 2 }, ''],
+      ['a FIN', { ...ack, flags: 'FA' }, ''],
+    ] as const) {
+      t.match(fast.run(segment(tcp, payload)), { verdict: redirect, counters: ['to_engine_state'] }, name);
+    }
+    t.equal(table.clientAck(slot), SERVER_ISN);
+    t.match(fast.run(segment(ack)), { verdict: drop, counters: ['absorbed'] });
+    t.equal(table.clientAck(slot), SERVER_ISN + 1);
+    table.setState(slot, SessionState.collecting);
+    t.match(fast.run(segment(ack)), { verdict: redirect, counters: ['to_engine_state'] }, 'a keep-alive');
+  });
+
+  t.test('nor does it before the engine has read of the SYN', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    fast.run(syn());
+    const [told] = fast.told();
+    const ack = (by: number): PacketSpec =>
+      segment({ flags: 'A', seq: 0, ack: ((told?.serverIsn ?? 0) + 1 + by) >>> 0 });
+    t.match(fast.run(ack(0)), { verdict: drop, counters: ['absorbed'] });
+    t.match(fast.run(ack(1)), { verdict: redirect, counters: ['to_engine_unknown'] }, 'nobody sent this');
+    t.match(fast.run(ack(250 * 60_000)), { counters: ['to_engine_unknown'] }, 'nor this, yet');
+    t.match(fast.run(ack(-250 * 2_000)), { counters: ['to_engine_unknown'] }, 'nor this, of late');
+    t.match(fast.run(segment({ flags: 'A', seq: 0, ack: (told?.serverIsn ?? 0) + 1 }, 'GET')), {
+      counters: ['to_engine_unknown'],
+    });
   });
 
   t.test('payload that the engine watches', async (t) => {

@@ -27,7 +27,7 @@ const UPLOAD_BYTES = 20_000_000;
 /** More than all frames of a queue. */
 const FLOOD = 20_000;
 /** Frames to receive into, of which some may be on a list to send from. */
-const RECEIVE_FRAMES = 13_824;
+const RECEIVE_FRAMES = 8_192;
 const LISTED = 512;
 
 /** Counts frames at egress that carry the mark, keeps the last one's length and checksum field, and takes them away. */

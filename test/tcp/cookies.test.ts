@@ -250,6 +250,19 @@ function answeredSyn(serverIsn: number, clientIsn = 1000, port: number = CLIENT.
   return words;
 }
 
+t.test('an ACK that the kernel has kept from us', async (t) => {
+  const talk = new Conversation(t);
+  talk.engine.opened(answeredSyn(ISN), 1, START);
+  const { sessions } = talk.engine;
+  const slot = sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
+  t.equal(sessions.clientAck(slot), ISN, 'not acknowledged yet');
+  // As the XDP program notes it.
+  sessions.setClientAck(slot, ISN + 1);
+  talk.rest(1000);
+  t.equal(sessions.inState[SessionState.collecting], 1, 'and no SYN/ACK is sent again');
+  talk.counted({ established: 1, syn_ack_retransmitted: 0, sent: 0 });
+});
+
 t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
   const talk = new Conversation(t, { start: START });
   talk.engine.opened(answeredSyn(0xffff_ffff), 1, START);

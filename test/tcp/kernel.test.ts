@@ -54,7 +54,7 @@ t.test('the kernel forwards from the confirmation to the end', async (t) => {
   t.equal(actionOf(talk), 0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
   talk.expect(0, inIxp(0, {}, {}, HEAD));
-  t.equal(actionOf(talk), 0, 'not before the node has confirmed');
+  t.equal(actionOf(talk), SessionAction.answered, 'before the node has confirmed, for who has its answer');
   talk.send(1, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
   t.equal(actionOf(talk), SessionAction.forward);
   talk.send(2, fromClient({ flags: 'FA', seq: HEAD_END, ack: 7000 }));
@@ -65,6 +65,37 @@ t.test('the kernel forwards from the confirmation to the end', async (t) => {
   t.equal(actionOf(talk), SessionAction.forward, 'late packets still pass');
   talk.end(10_000, 0);
   t.equal(talk.engine.sessions.action(0), 0, 'and no more when it is removed');
+});
+
+t.test('an answer proves nothing of a node when a second one may know the session', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
+  t.equal(actionOf(talk), SessionAction.answered);
+  // Twice silent: the next node gets it.
+  talk.rest(700);
+  t.ok(talk.engine.sessions.has(slotOf(talk), SessionFlag.moved));
+  t.equal(actionOf(talk), 0);
+});
+
+t.test('a FIN that the kernel has forwarded', async (t) => {
+  const talk = new Conversation(t);
+  const told = (nonce: number): Uint32Array =>
+    Uint32Array.of(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0, 0, nonce, 0, 0, 0, 0x8000, 0);
+  talk.handshake(0);
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
+  talk.rest(0);
+  const slot = slotOf(talk);
+  const { sessions } = talk.engine;
+  talk.engine.opened(told(FIRST_NONCE + 1), 0, START);
+  t.notOk(sessions.has(slot, SessionFlag.clientFin), 'of an earlier session');
+  talk.send(1, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
+  talk.engine.opened(told(sessions.nonce(slot)), 0, START + 1);
+  t.ok(sessions.has(slot, SessionFlag.clientFin));
+  t.equal(sessions.inState[SessionState.passing], 1);
+  talk.send(2, notice(0, NOTICE.fin, { seq: 7000, ack: HEAD_END + 1 }));
+  t.equal(sessions.inState[SessionState.lingering], 1);
+  talk.counted({ closed_fin: 1 });
 });
 
 t.test('sessions of local services stay with the engine', async (t) => {
@@ -90,21 +121,22 @@ t.test('the kernel wraps for a client that sends on, once the handoff is on its 
   talk.expect(0, inIxp(0, {}, {}, HEAD));
   talk.send(0, body(0));
   talk.expect(0, inIxp(0, { type: 2 }, { seq: HEAD_END }, 'body'));
-  t.equal(actionOf(talk), 0, 'not in the batch that the handoff is sent with: it would be overtaken');
+  const { answered, wrap } = SessionAction;
+  t.equal(actionOf(talk), answered, 'not in the batch that the handoff is sent with: it would be overtaken');
   talk.send(1, body(1));
   talk.expect(1, inIxp(0, { type: 2 }, { seq: HEAD_END + 4 }, 'body'));
-  t.equal(actionOf(talk), SessionAction.wrap);
+  t.equal(actionOf(talk), answered | wrap);
 
   // Refused: the next node does not have it yet.
   talk.send(2, notice(0, NOTICE.refused, { ack: 1001 }));
   talk.expect(2, inIxp(1, { type: 1 }, {}, HEAD));
-  t.equal(actionOf(talk), 0);
+  t.equal(actionOf(talk), answered);
   talk.send(2, body(2));
   talk.expect(2, inIxp(1, { type: 2 }, { seq: HEAD_END + 8 }, 'body'));
-  t.equal(actionOf(talk), 0);
+  t.equal(actionOf(talk), answered);
   talk.send(3, body(3));
   talk.expect(3, inIxp(1, { type: 2 }, { seq: HEAD_END + 12 }, 'body'));
-  t.equal(actionOf(talk), SessionAction.wrap);
+  t.equal(actionOf(talk), answered | wrap);
   t.equal(talk.engine.sessions.node(slotOf(talk)), 1);
   talk.send(4, notice(1, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
   t.equal(actionOf(talk), SessionAction.forward);

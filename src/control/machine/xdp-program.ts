@@ -61,6 +61,8 @@ export const XDP_COUNTERS = [
   'drop_no_port',
   'drop_not_alive',
   'index_limit',
+  'absorbed',
+  'fin_forwarded',
 ] as const;
 export type XdpCounter = (typeof XDP_COUNTERS)[number];
 
