@@ -24,6 +24,8 @@ const ALONE = ['test/kernel', 'test/e2e', 'test/node', 'test/base/host'];
 
 /** End to end tests run once on each of them: test/support/farm.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];
+/** But for these, for which it makes no difference or which choose by themselves: they run on the last. */
+const ONCE = ['test/e2e/datapath.test.ts', 'test/e2e/farm.test.ts', 'test/e2e/watch.test.ts'];
 
 /** One test file, on one datapath. */
 interface Run {
@@ -50,11 +52,11 @@ function testFiles(wanted: readonly string[]): string[] {
 
 function runsOf(files: readonly string[]): Run[] {
   const datapaths = process.env.BATON_DATAPATH === undefined ? DATAPATHS : [process.env.BATON_DATAPATH];
-  return files.flatMap((file): Run[] =>
-    file.startsWith('test/e2e/')
-      ? datapaths.map((datapath) => ({ file, datapath }))
-      : [{ file, datapath: undefined }],
-  );
+  const of = (file: string): readonly (string | undefined)[] => {
+    if (!file.startsWith('test/e2e/')) return [undefined];
+    return ONCE.includes(file) ? datapaths.slice(-1) : datapaths;
+  };
+  return files.flatMap((file) => of(file).map((datapath) => ({ file, datapath })));
 }
 
 function runFile({ file, datapath }: Run): Promise<FileResult> {

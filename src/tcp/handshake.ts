@@ -207,8 +207,10 @@ export class Handshake {
     const core = this.core;
     const { sessions } = core;
     if (sessions.clientAck(slot) === seqAdd(sessions.serverIsn(slot), 1)) {
-      // The kernel has seen the ACK, and the client has not said a word since.
+      // The kernel has seen the ACK, and the client has not said a word since: its time for that has begun.
       this.establish(slot);
+      const ago = seqDiff(core.clock, sessions.openedAt(slot));
+      core.timers.set(slot, core.now + core.options.timeouts.head - ago);
       return;
     }
     if (sessions.tries(slot) >= core.options.limits.synAckTries) {

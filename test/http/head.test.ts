@@ -322,8 +322,12 @@ t.test('nothing is allocated for a head that is read', async (t) => {
     reader.read(head, 0, head.length, 0);
   };
   for (let i = 0; i < rounds; i++) round();
-  const before = process.memoryUsage().heapUsed;
-  for (let i = 0; i < rounds; i++) round();
-  const perRound = (process.memoryUsage().heapUsed - before) / rounds;
+  const measured = (): number => {
+    const before = process.memoryUsage().heapUsed;
+    for (let i = 0; i < rounds; i++) round();
+    return (process.memoryUsage().heapUsed - before) / rounds;
+  };
+  // What V8 compiles meanwhile is on the same heap, but not each time.
+  const perRound = Math.min(measured(), measured(), measured());
   t.ok(perRound < 1, `${perRound.toFixed(3)} bytes a round`);
 });

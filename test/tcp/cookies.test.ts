@@ -261,6 +261,11 @@ t.test('an ACK that the kernel has kept from us', async (t) => {
   talk.rest(1000);
   t.equal(sessions.inState[SessionState.collecting], 1, 'and no SYN/ACK is sent again');
   talk.counted({ established: 1, syn_ack_retransmitted: 0, sent: 0 });
+  talk.rest(9_990);
+  t.equal(sessions.inState[SessionState.collecting], 1);
+  talk.rest(10_010);
+  t.equal(sessions.inState[SessionState.handing], 1, 'its time is counted from the SYN');
+  talk.counted({ closed_silent_client: 1 });
 });
 
 t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {

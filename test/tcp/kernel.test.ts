@@ -147,7 +147,7 @@ t.test("a client's reset before the confirmation ends what the kernel does", asy
   talk.handshake(0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
   talk.send(1, fromClient({ flags: 'A', seq: HEAD_END, ack: ISN + 1 }, 'body'));
-  t.equal(actionOf(talk), SessionAction.wrap);
+  t.equal(actionOf(talk), SessionAction.answered | SessionAction.wrap);
   talk.rest(2);
   talk.send(2, fromClient({ flags: 'R', seq: HEAD_END + 4 }));
   talk.rest(3);
