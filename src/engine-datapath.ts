@@ -155,9 +155,10 @@ class Kernel {
     do {
       count = this.syns.drain(records);
       for (let at = 0; at < count * SYN_RECORD_WORDS; at += SYN_RECORD_WORDS) engine.opened(records, at, now);
+      // Each time round: a flood fills the buffer as fast as it is emptied.
+      control[this.halfOpen] = engine.halfOpenRoom <= this.waiting + SYNS ? 1 : 0;
     } while (count === SYNS);
     control[CONTROL.aliveAt / WORD_BYTES] = now;
-    control[this.halfOpen] = engine.halfOpenRoom <= this.waiting ? 1 : 0;
   }
 }
 

@@ -1,6 +1,7 @@
 /** Malformed and forged frames on the real wire: dropped, counted by name, and nobody else notices. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { Download } from '../support/farm/download.js';
 import { captureFrames, sendFrames } from '../support/farm/frames.js';
@@ -124,6 +125,8 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
         handoff(key, BALANCER_ADDRESS, 2),
         handoff(key, BALANCER_ADDRESS).subarray(0, 60),
       ];
+      // What was asked before may not have been logged yet.
+      await sleep(500);
       const before = farm.webs[0]?.requests().length;
       const heard = await captureFrames(node1!, 1.5, async () => {
         await sendFrames(farm.balancer, frames);
