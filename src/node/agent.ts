@@ -38,7 +38,7 @@ export interface AgentOptions {
 }
 
 /** How long a start waits for a balancer's answer. */
-const ANSWER_MS = 2_000;
+const ANSWER_MS = 3_500;
 /** How often what was set up is looked at. */
 const CHECK_MS = 5_000;
 /** Between the last report and the end: handoffs on their way are still taken. */

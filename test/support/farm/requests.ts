@@ -162,9 +162,9 @@ export async function wrk(
   return parseWrk(stdout);
 }
 
-/** A line of wrk's latency distribution, such as "  99%    1.20ms", in ms. */
+/** A line of wrk's latency distribution, such as "  99%    1.20ms" or "  99%    1.02s ", in ms. */
 function percentile(text: string, percent: number): number {
-  const line = new RegExp(`^ +${percent}% +([\\d.]+)(us|ms|s|m)$`, 'm').exec(text);
+  const line = new RegExp(`^ +${percent}% +([\\d.]+)(us|ms|s|m) *$`, 'm').exec(text);
   const unit = { us: 0.001, ms: 1, s: 1000, m: 60_000 }[line?.[2] ?? 'ms'] ?? 1;
   return Number(line?.[1] ?? Number.NaN) * unit;
 }
