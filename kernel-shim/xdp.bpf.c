@@ -2,15 +2,14 @@
 /*
  * The balancer's fast path, before the kernel makes a socket buffer of a frame:
  *
- *     wire -> baton_xdp -+-> out again, to the node       segments of sessions that were handed
- * over
- *                        +-> out again, to the client     SYN/ACK
- *                        +-> the engine's socket          what needs thought: heads, FIN, RST,
- * notices
- *                        +-> guard -> stack               everything else
+ *     wire -> baton_xdp -+-> out again, to the node      sessions that were handed over
+ *                        +-> out again, to the client    SYN/ACK
+ *                        +-> the engine's socket         what needs thought: heads, RST, notices
+ *                        +-> guard -> stack              everything else
  *
  * The engine decides; this program only does what the shared records say (session.h). When the
- * process is gone the program stays, and its sessions go on. Kernel 5.10 and newer.
+ * process is gone the program stays, and its sessions go on. It uses nothing newer than kernel 5.10, but
+ * has been loaded on 6.18 only.
  */
 #include <stddef.h>
 #include <linux/bpf.h>
