@@ -16,6 +16,7 @@
         "native/packet_ring_object.cc",
         "native/raw_socket.cc",
         "native/ringbuf.cc",
+        "native/scheduling.cc",
         "native/tc.cc",
         "native/test_run.cc",
         "native/transmit_ring.cc",

@@ -67,7 +67,8 @@
 	X(DROP_NOT_ALIVE, "SYNs that came when no engine had been running for long")               \
 	X(INDEX_LIMIT, "look-ups given up because sessions stand too close in the index")          \
 	X(ABSORBED, "ACKs that ended a handshake, which the engine hears of with the request")     \
-	X(FIN_FORWARDED, "FINs of clients forwarded, and told to the engine")
+	X(FIN_FORWARDED, "FINs of clients forwarded, and told to the engine")                      \
+	X(NOTICE_TOLD, "IXCP notices checked, and told to the engine")
 
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,

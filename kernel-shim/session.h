@@ -28,6 +28,7 @@
 
 /* session_record.flags: SessionFlag of src/tcp/session-table.ts; the first three are IXP_*_OK */
 #define SESSION_CLIENT_FIN 0x08
+#define SESSION_NODE_FIN 0x10
 
 /*
  * session_record.action: what the kernel does with segments that are neither SYN, FIN nor RST. 0: they
@@ -44,7 +45,8 @@ struct session_record {
 	__u32 client;       /*  0 IPv4 address */
 	__u32 port_server;  /*  4 client port << 16 | index of the virtual server */
 	__u8 state;         /*  8 SESSION_* */
-	__u8 action;        /*  9 ACTION_*: written last when a session is put here, first when it is taken */
+	__u8 action;        /*  9 ACTION_*: written last when a session is put here, first when it is taken; the kernel
+			     *    takes it from a session that has ended and gives way to a new one */
 	__u16 node;         /* 10 index in `nodes` */
 	__u32 last_seen;    /* 12 ms, CLOCK_MONOTONIC; kernel and engine */
 	__u32 packets;      /* 16 of the client, forwarded; kernel and engine */
@@ -59,7 +61,7 @@ struct session_record {
 	__u32 opened_at;    /* 52 ms */
 	__u16 mss;          /* 56 the client's */
 	__u8 scales;        /* 58 window shifts: high nibble the client's, low nibble ours */
-	__u8 flags;         /* 59 SessionFlag; the kernel sets SESSION_CLIENT_FIN, and only while no engine runs */
+	__u8 flags;         /* 59 SessionFlag; the kernel sets SESSION_*_FIN, and only while no engine runs */
 	__u8 service;       /* 60 */
 	__u8 tries;         /* 61 */
 	__u16 window;       /* 62 the client's, unscaled */
@@ -138,11 +140,15 @@ struct xdp_control {
 #define SYN_ALIVE_MS 60000
 
 /*
- * One answered SYN, from the kernel to the engine: record of the ring buffer of its worker. With
- * SYN_RECORD_FIN in `flags` it tells that the client's FIN was forwarded, and means only the session:
- * `client`, `port_server`, and its nonce in `server_isn`.
+ * One answered SYN, from the kernel to the engine: record of the ring buffer of its worker. With other
+ * `flags` it means a session by `client`, `port_server`, and the nonce in `server_isn`:
+ *
+ *     SYN_RECORD_FIN              the client's FIN was forwarded
+ *     SYN_RECORD_NOTICE | type    a notice of this ixcp_type came, its tag right: from the node with the address
+ *                                 in `ts_offset`, which has acknowledged up to `client_isn`
  */
 #define SYN_RECORD_FIN 0x80
+#define SYN_RECORD_NOTICE 0x40
 struct syn_record {
 	__u32 client;      /*  0 */
 	__u32 port_server; /*  4 */

@@ -157,10 +157,13 @@ int shim_egress(struct __sk_buff *skb)
 		tell(skb, IXCP_RST, mark);
 		return TC_ACT_OK;
 	}
-	if (asked != session->answered && (flags & TCP_ACK) && tell(skb, IXCP_ADOPTED, mark) &&
-	    seq_diff(ack, confirm) >= 0)
+	int complete = seq_diff(ack, confirm) >= 0;
+	/* A FIN says all that ADOPTED would. */
+	__u32 type = flags & TCP_FIN                                   ? IXCP_FIN
+	             : asked != session->answered && (flags & TCP_ACK) ? IXCP_ADOPTED
+	                                                               : 0;
+
+	if (type != 0 && tell(skb, type, mark) && complete)
 		session->answered = asked;
-	if (flags & TCP_FIN)
-		tell(skb, IXCP_FIN, mark);
 	return TC_ACT_OK;
 }

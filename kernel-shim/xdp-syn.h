@@ -128,9 +128,14 @@ static __noinline __u32 cookie(const struct xdp_control *us, const struct syn_tu
 	                  cookie_bits(syn->mss, syn->scales, syn->flags), ms);
 }
 
-/* A SYN, flags and lengths right, for a virtual server that has no session of this client port. */
+/*
+ * A SYN, flags and lengths right, for a virtual server that has no session of this client port; or
+ * whose session there, `old`, has ended, with room for a new one. That gives way (RFC 9293 section
+ * 3.6.1): from now on the kernel does nothing for it, so that what the client sends next does not reach the
+ * old one's node, and the engine replaces it when it reads of the SYN.
+ */
 static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
-                                  const struct place *place)
+                                  const struct place *place, struct session_record *old)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct segment segment;
@@ -178,7 +183,11 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 		return to_engine(ctx, place->worker, XDP_TO_ENGINE_SYN);
 	if (place->worker < MAX_WORKERS && !us->half_open[place->worker] &&
 	    tell(ctx, place->worker, &syn)) {
+		if (old)
+			*(volatile __u8 *)&old->action = 0;
 		count(XDP_SYN_ANSWERED);
+	} else if (old) {
+		return XDP_DROP;
 	} else {
 		/* 0 would mean never; the line is everybody's, so it is written once in each ms. */
 		__u32 at = ms | (ms == 0);

@@ -16,6 +16,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "xdp-maps.h"
+#include "xdp-notice.h"
 #include "xdp-session.h"
 #include "xdp-syn.h"
 #include "xdp-wrap.h"
@@ -153,26 +154,35 @@ static __noinline int receive_ixcp(struct xdp_md *ctx, const struct xdp_control 
 	if (ip->ihl == 5 && (void *)(ixcp + 1) <= data_end && ixcp->type != IXCP_REPORT) {
 		const __u32 *server = find_server(ixcp->virtual_addr, ixcp->virtual_port);
 
-		if (server)
+		if (server) {
 			place_of(us, BE32(ixcp->client), BE16(ixcp->client_port), *server, &place);
+			return receive_notice(ctx, us, &place);
+		}
 	}
 	return to_engine(ctx, place.worker, XDP_TO_ENGINE_IXCP);
 }
 
 /* A segment of a session whose action says that the kernel has to do with it. */
-static __always_inline int receive_session(struct xdp_md *ctx, const struct xdp_control *us,
+static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_control *us,
                                            struct session_record *record, __u8 action,
-                                           const struct segment *segment, __u32 worker)
+                                           const struct segment *segment, const struct place *place)
 {
+	__u32 worker = place->worker;
 	__u8 notable = segment->flags & (TCP_SYN | TCP_FIN | TCP_RST);
 	int alone = 0;
 
-	if (notable == TCP_FIN && action & ACTION_FORWARD && tell_fin(ctx, record, worker)) {
+	int answered = action & ACTION_ANSWERED && acknowledges_answer(record, segment);
+
+	if (notable == TCP_FIN && (action & ACTION_FORWARD || answered) &&
+	    tell_fin(ctx, record, worker)) {
 		record->last_seen = tick_ms();
 		record->packets++;
 		count(XDP_FIN_FORWARDED);
 		return forward(ctx, record, segment);
 	}
+	if (segment->flags == TCP_SYN && record->state == SESSION_LINGERING &&
+	    segment->seq != record->client_isn && !us->half_open[worker & (MAX_WORKERS - 1)])
+		return receive_syn(ctx, us, place, record);
 	if (notable) {
 		__u32 why = notable & TCP_SYN   ? XDP_TO_ENGINE_SYN
 		            : notable & TCP_FIN ? XDP_TO_ENGINE_FIN
@@ -183,7 +193,7 @@ static __always_inline int receive_session(struct xdp_md *ctx, const struct xdp_
 		    (notable != TCP_FIN && notable != TCP_RST))
 			return verdict;
 		alone = 1;
-	} else if (action & ACTION_ANSWERED && acknowledges_answer(record, segment)) {
+	} else if (answered) {
 		/* As if the node had confirmed. */
 	} else if (action & ACTION_WRAP) {
 		int verdict = wrap(ctx, us, record);
@@ -235,13 +245,13 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 		__u8 action = *(volatile __u8 *)&record->action;
 
 		if (action)
-			return receive_session(ctx, us, record, action, &segment, place.worker);
-		if (absorb(ctx, record))
+			return receive_session(ctx, us, record, action, &segment, &place);
+		if (record->state == SESSION_LINGERING ? absorb_early(ctx, us) : absorb(ctx, record))
 			return XDP_DROP;
 		return to_engine(ctx, place.worker, XDP_TO_ENGINE_STATE);
 	}
 	if ((segment.flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST)) == TCP_SYN)
-		return receive_syn(ctx, us, &place);
+		return receive_syn(ctx, us, &place, NULL);
 	if (absorb_early(ctx, us))
 		return XDP_DROP;
 	return to_engine(ctx, place.worker, XDP_TO_ENGINE_UNKNOWN);

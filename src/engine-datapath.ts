@@ -154,7 +154,7 @@ class Kernel {
     let count: number;
     do {
       count = this.syns.drain(records);
-      for (let at = 0; at < count * SYN_RECORD_WORDS; at += SYN_RECORD_WORDS) engine.opened(records, at, now);
+      for (let at = 0; at < count * SYN_RECORD_WORDS; at += SYN_RECORD_WORDS) engine.told(records, at, now);
       // Each time round: a flood fills the buffer as fast as it is emptied.
       control[this.halfOpen] = engine.halfOpenRoom <= this.waiting + SYNS ? 1 : 0;
     } while (count === SYNS);

@@ -180,6 +180,11 @@ export interface Native extends NativeXdp {
   detachTc(interfaceIndex: number, hook: 'ingress' | 'egress', priority: number, handle: number): boolean;
   /** Removes clsact if no filter is left on either hook. */
   removeClsactIfEmpty(interfaceIndex: number): void;
+  /**
+   * SCHED_BATCH for the calling thread (sched(7)): when it wakes up it waits for its turn, where it would else take the
+   * CPU from whoever runs there. On an idle CPU nothing changes. False when the kernel does not let it.
+   */
+  scheduleInBatches(): boolean;
 }
 
 const ADDON = '../../../build/Release/baton.node';

@@ -235,7 +235,8 @@ export class Core {
     if (known >= 0) {
       const same =
         sessions.state(known) === SessionState.passing && sessions.nonce(known) === old.nonce(slot);
-      if (same && sessions.catchUp(old, slot, known, SessionFlag.clientFin)) this.settle(known);
+      if (same && sessions.catchUp(old, slot, known, SessionFlag.clientFin | SessionFlag.nodeFin))
+        this.settle(known);
       return true;
     }
     const taken = sessions.insert(client, key, this.clock);

@@ -34,7 +34,7 @@ import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
 import type { RecordReader } from './session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
-import { isFinRecord, SYN_RECORD } from './syn-record.js';
+import { SYN_RECORD, toldBy } from './syn-record.js';
 
 // Indices of the counters of the fast path, as plain constants.
 const FRAMES = Counter.frames;
@@ -100,15 +100,24 @@ export class Engine implements FrameSink, TimerHandler {
 
   /**
    * The datapath has answered a SYN, and sent the SYN/ACK: opens its half-open session, unless there is a
-   * session already. Or it has forwarded the FIN of a client whose session it follows. To be called before the frames of the client's that follow: an ACK of a session that is not
-   * known yet is answered with RST.
+   * session already that has not ended. Or it has forwarded the FIN of a client whose session it follows, or checked a
+   * node's notice. To be called before the frames that came after: an ACK of a session that is not known yet is
+   * answered with RST.
    *
    * @param words holds a record of SYN_RECORD_WORDS words at `at` (syn-record.ts)
    */
-  opened(words: Uint32Array, at: number, now: number): void {
+  told(words: Uint32Array, at: number, now: number): void {
     this.core.setNow(now);
-    if (isFinRecord(words, at)) this.finished(words, at);
-    else this.handshake.answered(words, at);
+    switch (toldBy(words, at)) {
+      case 'syn':
+        this.handshake.answered(words, at);
+        return;
+      case 'fin':
+        this.finished(words, at);
+        return;
+      case 'notice':
+        this.notices.told(words, at);
+    }
   }
 
   private finished(words: Uint32Array, at: number): void {
@@ -116,7 +125,9 @@ export class Engine implements FrameSink, TimerHandler {
     const slot = sessions.find(words[at + SYN_RECORD.client]!, words[at + SYN_RECORD.portServer]!);
     if (slot < 0 || sessions.nonce(slot) !== words[at + SYN_RECORD.serverIsn]!) return;
     sessions.raise(slot, SessionFlag.clientFin);
-    if (sessions.state(slot) === SessionState.passing) this.core.settle(slot);
+    // Before the node has confirmed, the kernel forwards only what acknowledges its answer.
+    if (sessions.state(slot) === SessionState.handing) this.handoff.answered(slot);
+    else if (sessions.state(slot) === SessionState.passing) this.core.settle(slot);
   }
 
   /**

@@ -69,6 +69,9 @@ export class Handoff {
   expired(slot: number): void {
     const core = this.core;
     const { sessions, counters, nodes, options } = core;
+    // The kernel may have forwarded the client's acknowledgements of an answer meanwhile.
+    if (seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1)) && !this.answered(slot)) return;
+    if (sessions.state(slot) !== SessionState.handing) return;
     const adopted = sessions.has(slot, SessionFlag.adopted);
     if (sessions.tries(slot) < (adopted ? REST_TRIES : options.limits.handoffTries)) {
       counters.count(Counter.handoff_retransmitted);
@@ -191,11 +194,11 @@ export class Handoff {
   }
 
   /**
-   * The client acknowledges data. We have sent none, so a node has, and its notice was lost. False when
+   * The client acknowledges data. We have sent none, so a node has, and its notice is not here yet. False when
    * that ends the session: it was moved on, and which node answered can not be told; a second answer in
    * the middle of the first would be worse than none.
    */
-  private answered(slot: number): boolean {
+  answered(slot: number): boolean {
     const { sessions } = this.core;
     const flags = sessions.flags(slot);
     if ((flags & SessionFlag.adopted) !== 0) return true;

@@ -105,8 +105,13 @@ export class Handshake {
     const { sessions, counters, timers, options, now } = core;
     const client = words[at + SYN_RECORD.client]!;
     const portServer = words[at + SYN_RECORD.portServer]!;
-    // The same SYN twice: the client goes by the first answer.
-    if (sessions.find(client, portServer) >= 0) return;
+    const known = sessions.find(client, portServer);
+    if (known >= 0) {
+      const ended = sessions.state(known) === SessionState.lingering;
+      // The same SYN twice: the client goes by the first answer.
+      if (!ended || sessions.clientIsn(known) === words[at + SYN_RECORD.clientIsn]!) return;
+      core.remove(known, 'replaced');
+    }
     const slot = this.insert(client, portServer);
     if (slot < 0) return;
     core.halfOpen.push(slot);

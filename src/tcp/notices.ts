@@ -7,6 +7,7 @@ import { LOCAL_NODE } from './dispatcher.js';
 import type { Handoff } from './handoff.js';
 import type { NodeWriter } from './node-writer.js';
 import { SessionFlag, SessionState } from './session-table.js';
+import { noticeType, SYN_RECORD } from './syn-record.js';
 
 /** Answers to reports with a wrong key, a second: anybody can cause them. */
 const BAD_KEY_ANSWERS_PER_SECOND = 5;
@@ -81,56 +82,80 @@ export class Notices {
   }
 
   private notice(node: number, type: number, at: number): void {
-    const { segment, servers, sessions, counters } = this.core;
+    const { segment, servers } = this.core;
     const view = segment.view;
     const server = servers.find(
       view.getUint32(at + IXCP.virtualAddress),
       view.getUint16(at + IXCP.virtualPort),
     );
     const key = ((view.getUint16(at + IXCP.clientPort) << 16) | server) >>> 0;
-    const slot = server < 0 ? -1 : sessions.find(view.getUint32(at + IXCP.client), key);
-    if (slot < 0 || sessions.nonce(slot) !== view.getUint32(at + IXCP.session)) {
-      counters.count(Counter.drop_ixcp_stale);
+    const client = view.getUint32(at + IXCP.client);
+    const nonce = view.getUint32(at + IXCP.session);
+    const acknowledgement = view.getUint32(at + IXCP.acknowledgement);
+    const slot = server < 0 ? -1 : this.find(node, client, key, nonce, type, acknowledgement);
+    if (slot >= 0) this.apply(slot, type, view.getUint8(at + IXCP.reason), acknowledgement);
+    else this.core.counters.count(Counter.drop_ixcp_stale);
+  }
+
+  /** A notice that the kernel has checked, told by the record of SYN_RECORD_WORDS words at `at`. */
+  told(words: Uint32Array, at: number): void {
+    const { nodes, options, counters } = this.core;
+    const address = words[at + SYN_RECORD.tsOffset]!;
+    const node = address === options.address ? LOCAL_NODE : nodes.find(address);
+    if (node < 0) {
+      counters.count(Counter.drop_ixcp_unknown_node);
       return;
     }
-    const state = sessions.state(slot);
-    if (state < SessionState.handing) {
-      counters.count(Counter.drop_ixcp_stale);
-      return;
-    }
-    if (sessions.node(slot) !== node) {
-      counters.count(Counter.drop_ixcp_stale);
-      if (type === IxcpType.adopted && node !== LOCAL_NODE) {
-        this.handoff.late(slot, node, view.getUint32(at + IXCP.acknowledgement));
-      }
-      return;
-    }
-    this.apply(slot, type, at);
+    const type = noticeType(words, at);
+    const client = words[at + SYN_RECORD.client]!;
+    const nonce = words[at + SYN_RECORD.serverIsn]!;
+    const acknowledgement = words[at + SYN_RECORD.clientIsn]!;
+    const key = words[at + SYN_RECORD.portServer]!;
+    const slot = this.find(node, client, key, nonce, type, acknowledgement);
+    if (slot >= 0) this.apply(slot, type, IxcpReason.none, acknowledgement);
+    else counters.count(Counter.drop_ixcp_stale);
+  }
+
+  /** The session that a notice of a node is about; -1 when it is none that the node has now. */
+  private find(
+    node: number,
+    client: number,
+    portServer: number,
+    nonce: number,
+    type: number,
+    acknowledgement: number,
+  ): number {
+    const { sessions } = this.core;
+    const slot = sessions.find(client, portServer);
+    if (slot < 0 || sessions.nonce(slot) !== nonce) return -1;
+    if (sessions.state(slot) < SessionState.handing) return -1;
+    if (sessions.node(slot) === node) return slot;
+    if (type === IxcpType.adopted && node !== LOCAL_NODE) this.handoff.late(slot, node, acknowledgement);
+    return -1;
   }
 
   /** A verified notice about a session from the node that has it. */
-  private apply(slot: number, type: number, at: number): void {
+  private apply(slot: number, type: number, reason: number, acknowledgement: number): void {
     const { core, handoff } = this;
-    const { sessions, segment } = core;
-    const view = segment.view;
+    const { sessions } = core;
     const handing = sessions.state(slot) === SessionState.handing;
     sessions.setLastSeen(slot, core.clock);
     switch (type) {
       case IxcpType.adopted:
-        if (handing) handoff.confirmed(slot, view.getUint32(at + IXCP.acknowledgement));
+        if (handing) handoff.confirmed(slot, acknowledgement);
         return;
       case IxcpType.refused:
-        if (handing) handoff.refused(slot, view.getUint8(at + IXCP.reason));
+        if (handing) handoff.refused(slot, reason);
         return;
       case IxcpType.fin:
         // A FIN comes from a socket: it confirms as well, should the notice before it be lost.
         sessions.raise(slot, SessionFlag.nodeFin);
-        if (handing) handoff.confirmed(slot, view.getUint32(at + IXCP.acknowledgement));
+        if (handing) handoff.confirmed(slot, acknowledgement);
         else if (sessions.state(slot) === SessionState.passing) core.settle(slot);
         return;
       case IxcpType.rst: {
         // A SYN that overtook the handoff meets a node that has not heard of the session yet.
-        const unknown = view.getUint8(at + IXCP.reason) === IxcpReason.unknownSession;
+        const unknown = reason === IxcpReason.unknownSession;
         if (!handing || !unknown) core.linger(slot, 'node-reset');
         return;
       }

@@ -332,9 +332,10 @@ export class SessionRecords extends RecordReader {
 
   /**
    * Takes in what has happened to the other record of the same session since it was copied. Returns whether
-   * its client has ended meanwhile.
+   * a side of it has ended meanwhile.
+   * @param fins the flags that tell of that
    */
-  catchUp(other: RecordReader, from: number, slot: number, clientFin: number): boolean {
+  catchUp(other: RecordReader, from: number, slot: number, fins: number): boolean {
     if (seqDiff(other.lastSeen(from), this.lastSeen(slot)) > 0) this.setLastSeen(slot, other.lastSeen(from));
     if (seqDiff(other.receiveNext(from), this.receiveNext(slot)) > 0) {
       this.setReceiveNext(slot, other.receiveNext(from));
@@ -342,9 +343,9 @@ export class SessionRecords extends RecordReader {
     if (seqDiff(other.clientAck(from), this.clientAck(slot)) > 0) {
       this.setClientAck(slot, other.clientAck(from));
     }
-    const ended = (other.flags(from) & clientFin) !== 0 && (this.flags(slot) & clientFin) === 0;
-    if (ended) this.raise(slot, clientFin);
-    return ended;
+    const told = other.flags(from) & fins & ~this.flags(slot);
+    if (told !== 0) this.raise(slot, told);
+    return told !== 0;
   }
 
   /** A record whose fields are all 0 but its key and its times. */

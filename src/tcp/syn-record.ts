@@ -1,17 +1,28 @@
 /**
- * What the kernel tells of a SYN that it has answered, or of a FIN that it has forwarded: `struct syn_record` of
- * kernel-shim/session.h, as words of a little-endian machine.
+ * What the kernel tells of a SYN that it has answered, a FIN that it has forwarded, or a notice that it has checked:
+ * `struct syn_record` of kernel-shim/session.h, as words of a little-endian machine.
  */
 
 /** Words of a record. */
 export const SYN_RECORD_WORDS = 9;
 
-/** Among the flags: no SYN. The client's FIN was forwarded; serverIsn holds the session's nonce. */
+/** Among the flags: no SYN, but the client's FIN was forwarded; or a notice came, whose type are the lower bits. */
 const FIN = 0x80;
+const NOTICE = 0x40;
+const NOTICE_TYPE = 0x3f;
 
-/** Whether the record at `at` tells of a client's FIN. */
-export function isFinRecord(words: Uint32Array, at: number): boolean {
-  return (words[at + SYN_RECORD.scalesFlagsAndMac]! & (FIN << 8)) !== 0;
+export type Told = 'syn' | 'fin' | 'notice';
+
+/** What the record at `at` tells of. Of a FIN and a notice, serverIsn is the session's nonce. */
+export function toldBy(words: Uint32Array, at: number): Told {
+  const flags = words[at + SYN_RECORD.scalesFlagsAndMac]! >>> 8;
+  if ((flags & FIN) !== 0) return 'fin';
+  return (flags & NOTICE) !== 0 ? 'notice' : 'syn';
+}
+
+/** IxcpType of the notice of which the record at `at` tells. */
+export function noticeType(words: Uint32Array, at: number): number {
+  return (words[at + SYN_RECORD.scalesFlagsAndMac]! >>> 8) & NOTICE_TYPE;
 }
 
 /** Index of the word in which each field stands. */
@@ -19,9 +30,11 @@ export const SYN_RECORD = {
   client: 0,
   /** Client port in the upper half, virtual server index in the lower. */
   portServer: 1,
+  /** Of a notice: what the node has acknowledged. */
   clientIsn: 2,
   /** Of the SYN/ACK that was sent. */
   serverIsn: 3,
+  /** Of a notice: the node's IPv4 address. */
   tsOffset: 4,
   /** The client's; 0 without timestamps. */
   tsval: 5,

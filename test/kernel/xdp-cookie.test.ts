@@ -157,7 +157,7 @@ if (insideNamespace(import.meta.url)) {
       const sourcePort = port++;
       const { frame } = fast.run(syn({ tcp: { sourcePort, options } }));
       const now = clock();
-      twin.engine.opened(fast.toldWords(), 0, now);
+      twin.engine.told(fast.toldWords(), 0, now);
       const { tcp } = parse(frame);
       const stamps = tcp!.options.timestamps;
       const made = stamps === undefined ? now : (stamps[0] - fastOffset(twin, sourcePort)) >>> 0;

@@ -252,7 +252,7 @@ function answeredSyn(serverIsn: number, clientIsn = 1000, port: number = CLIENT.
 
 t.test('an ACK that the kernel has kept from us', async (t) => {
   const talk = new Conversation(t);
-  talk.engine.opened(answeredSyn(ISN), 1, START);
+  talk.engine.told(answeredSyn(ISN), 1, START);
   const { sessions } = talk.engine;
   const slot = sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
   t.equal(sessions.clientAck(slot), ISN, 'not acknowledged yet');
@@ -270,7 +270,7 @@ t.test('an ACK that the kernel has kept from us', async (t) => {
 
 t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
   const talk = new Conversation(t, { start: START });
-  talk.engine.opened(answeredSyn(0xffff_ffff), 1, START);
+  talk.engine.told(answeredSyn(0xffff_ffff), 1, START);
   talk.quiet(900);
   t.same(talk.events, ['opened']);
   talk.counted({ syn: 1, syn_answered: 1, sent: 0 });
@@ -305,7 +305,7 @@ t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
 
 t.test('its SYN/ACKs are given up after as many as our own', async (t) => {
   const talk = new Conversation(t, { start: START });
-  talk.engine.opened(answeredSyn(ISN), 1, START);
+  talk.engine.told(answeredSyn(ISN), 1, START);
   for (const time of [1000, 3000, 7000, 15_000]) talk.expect(time, toClient({ flags: 'SA', seq: ISN }));
   talk.end(31_200, 0);
   t.same(talk.events, ['opened', 'closed handshake-timeout']);
@@ -313,10 +313,10 @@ t.test('its SYN/ACKs are given up after as many as our own', async (t) => {
 
 t.test('told twice, or of a session that there is, it changes nothing', async (t) => {
   const talk = new Conversation(t, { start: START });
-  talk.engine.opened(answeredSyn(111), 1, START);
-  talk.engine.opened(answeredSyn(222), 1, START);
+  talk.engine.told(answeredSyn(111), 1, START);
+  talk.engine.told(answeredSyn(222), 1, START);
   talk.send(1, fromClient({ flags: 'A', seq: 1001, ack: 112 }));
-  talk.engine.opened(answeredSyn(333, 2000), 1, START + 1);
+  talk.engine.told(answeredSyn(333, 2000), 1, START + 1);
   talk.end(500, 1);
   talk.counted({ syn: 1, syn_answered: 1, established: 1 });
 });
@@ -324,15 +324,15 @@ t.test('told twice, or of a session that there is, it changes nothing', async (t
 t.test('its sessions count as half open, and find the table full as others do', async (t) => {
   const talk = new Conversation(t, { start: START, limits: { sessions: 2, halfOpen: 2 } });
   talk.handshake(0, { sourcePort: 1 });
-  talk.engine.opened(answeredSyn(ISN, 1000, 2), 1, START);
+  talk.engine.told(answeredSyn(ISN, 1000, 2), 1, START);
   t.notOk(talk.engine.stateless);
-  talk.engine.opened(answeredSyn(ISN, 1000, 3), 1, START);
+  talk.engine.told(answeredSyn(ISN, 1000, 3), 1, START);
   talk.counted({ evicted_half_open: 1, drop_sessions_full: 0, syn_answered: 2 });
   talk.send(
     0,
     fromClient({ flags: 'A', seq: 1001, ack: ISN + 1, sourcePort: 3, options: { timestamps: [1, 1] } }),
   );
-  talk.engine.opened(answeredSyn(ISN, 1000, 4), 1, START);
+  talk.engine.told(answeredSyn(ISN, 1000, 4), 1, START);
   talk.end(10, 2);
   talk.counted({ evicted_half_open: 1, drop_sessions_full: 1, syn_answered: 2 });
 });

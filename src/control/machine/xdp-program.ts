@@ -63,6 +63,7 @@ export const XDP_COUNTERS = [
   'index_limit',
   'absorbed',
   'fin_forwarded',
+  'notice_told',
 ] as const;
 export type XdpCounter = (typeof XDP_COUNTERS)[number];
 

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Notices of nodes. Those for which nobody waits, that a node has the session or has sent its FIN, are
+ * checked here, and told to the engine without waking it. All others are the engine's, and so is
+ * what is wrong with any of them.
+ */
+#ifndef BATON_XDP_NOTICE_H
+#define BATON_XDP_NOTICE_H
+
+#include "siphash.h"
+#include "xdp-session.h"
+#include "xdp-syn.h"
+
+/* What Notices.receive of src/tcp/notices.ts would find right. */
+static __always_inline int is_quiet(const struct xdp_control *us, const struct iphdr *ip,
+                                    const struct ixcp_hdr *ixcp)
+{
+	return (ixcp->type == IXCP_ADOPTED || ixcp->type == IXCP_FIN) &&
+	       ixcp->version == BATON_VERSION && ixcp->length == IXCP_LENGTH &&
+	       !(ip->frag_off & BE16(IPV4_FRAGMENT_MASK)) &&
+	       BE16(ip->tot_len) == IPV4_BYTES + IXCP_LENGTH &&
+	       checksum_fold64(sum_ipv4(ip)) == 0 &&
+	       ixcp->tag == ixcp_tag(us->key, ip->saddr, ip->daddr, ixcp);
+}
+
+/* The node's FIN, noted for the engine that will take the session over: none runs. */
+static __always_inline void note_fin(const struct xdp_control *us, const struct place *place,
+                                     __be32 node, __u32 nonce)
+{
+	struct session_record *record = find(us, place);
+
+	if (!record || record->nonce != nonce)
+		return;
+
+	const struct xdp_node *at = node_of(record);
+
+	if (at && at->address == node)
+		record->flags |= SESSION_NODE_FIN;
+}
+
+/* A notice about the session of a place, as long as one without options. */
+static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_control *us,
+                                     const struct place *place)
+{
+	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
+	struct ixcp_hdr *ixcp = (void *)(ip + 1);
+
+	if ((void *)(ixcp + 1) > (void *)(long)ctx->data_end || !is_quiet(us, ip, ixcp))
+		return to_engine(ctx, place->worker, XDP_TO_ENGINE_IXCP);
+
+	__be32 node = ip->saddr;
+	int fin = ixcp->type == IXCP_FIN;
+	struct syn_record told = {
+		.client = place->client,
+		.port_server = place->port_server,
+		.client_isn = BE32(ixcp->ack),
+		.server_isn = BE32(ixcp->session),
+		.ts_offset = BE32(node),
+		.flags = SYN_RECORD_NOTICE | ixcp->type,
+	};
+
+	if (place->worker < MAX_WORKERS && tell(ctx, place->worker, &told)) {
+		count(XDP_NOTICE_TOLD);
+		return XDP_DROP;
+	}
+
+	int verdict = to_engine(ctx, place->worker, XDP_TO_ENGINE_IXCP);
+
+	if (fin && verdict != XDP_REDIRECT)
+		note_fin(us, place, node, told.server_isn);
+	return verdict;
+}
+
+#endif
