@@ -14,6 +14,7 @@
         "native/netlink.cc",
         "native/packet_ring.cc",
         "native/packet_ring_object.cc",
+        "native/peer.cc",
         "native/raw_socket.cc",
         "native/ringbuf.cc",
         "native/scheduling.cc",

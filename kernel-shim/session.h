@@ -14,11 +14,12 @@
 
 #include "ixp.h"
 
-#define SHARED_LAYOUT 1
+#define SHARED_LAYOUT 2
 #define MAX_WORKERS 8
 #define MAX_QUEUES 64
 #define MAX_XDP_NODES 1024
 #define MAX_INTERFACES 2
+#define NEAR_SERVERS 4
 
 /* session_record.state: SessionState of src/tcp/session-table.ts */
 #define SESSION_FREE 0
@@ -112,6 +113,13 @@ struct xdp_node {
 	__u32 redirect;      /* 20 1: as xdp_control.redirect, on that interface */
 };
 
+/* A virtual server, as map `virtual_servers` has it. */
+struct near_server {
+	__be32 address; /*  0 */
+	__be16 port;    /*  4 */
+	__u16 index;    /*  6 in session keys */
+};
+
 /* The one element of map `control`. */
 struct xdp_control {
 	__u32 layout;                 /*   0 SHARED_LAYOUT; 0: not set up yet, everything passes to the stack */
@@ -131,9 +139,10 @@ struct xdp_control {
 	__u32 alive_at;               /*  52 engine: ms, each tick. SYNs are answered for SYN_ALIVE_MS after it */
 	__u32 half_open[MAX_WORKERS]; /*  56 engine: 1: no more half-open sessions, answer with cookies */
 	__u32 cookie_at;              /*  88 kernel: ms when a SYN was last answered with a cookie; 0: never */
-	__u32 pad2;                   /*  92 always 0 */
+	__u32 servers;                /*  92 virtual servers; those that `near` has no room for are in map `virtual_servers` */
 	__u8 key[16];                 /*  96 shared with the nodes, for IXP tags */
 	__u8 secret[32];              /* 112 initial sequence numbers (16), cookies (16) */
+	struct near_server near[NEAR_SERVERS]; /* 144 the first of them, which need no look-up */
 };
 
 /* After this long without an engine, SYNs get no answer any more. */
@@ -166,7 +175,7 @@ struct syn_record {
 BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
 BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
-BATON_ASSERT(sizeof(struct xdp_control) == 144, "xdp_control");
+BATON_ASSERT(sizeof(struct xdp_control) == 176, "xdp_control");
 BATON_ASSERT(sizeof(struct syn_record) == 36, "syn_record");
 
 #endif

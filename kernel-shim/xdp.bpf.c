@@ -82,16 +82,28 @@ static __noinline int untag(struct xdp_md *ctx)
 	return 1;
 }
 
-static __always_inline const __u32 *find_server(__be32 address, __be16 port)
-{
-	struct guard_server server = { .address = address, .port = port };
+#define NO_SERVER (~0U)
 
-	return bpf_map_lookup_elem(&virtual_servers, &server);
+/* The index of a virtual server of ours, or NO_SERVER. */
+static __always_inline __u32 find_server(const struct xdp_control *us, __be32 address, __be16 port)
+{
+#pragma unroll
+	for (__u32 i = 0; i < NEAR_SERVERS; i++) {
+		if (i < us->servers && us->near[i].address == address && us->near[i].port == port)
+			return us->near[i].index;
+	}
+	if (us->servers <= NEAR_SERVERS)
+		return NO_SERVER;
+
+	struct guard_server server = { .address = address, .port = port };
+	const __u32 *index = bpf_map_lookup_elem(&virtual_servers, &server);
+
+	return index ? *index : NO_SERVER;
 }
 
 /* TCP that is no plain segment: the engine counts it by what is wrong. Other services keep theirs.
  */
-static __noinline int receive_odd(struct xdp_md *ctx)
+static __noinline int receive_odd(struct xdp_md *ctx, const struct xdp_control *us)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
@@ -105,7 +117,7 @@ static __noinline int receive_odd(struct xdp_md *ctx)
 	struct ports *ports = (void *)ip + ip->ihl * 4;
 
 	if (ip->ihl >= 5 && (void *)(ports + 1) <= data_end &&
-	    !find_server(ip->daddr, ports->destination))
+	    find_server(us, ip->daddr, ports->destination) == NO_SERVER)
 		return XDP_PASS;
 	return to_engine(ctx, 0, XDP_TO_ENGINE_ODD);
 }
@@ -132,11 +144,11 @@ static __noinline int receive_icmp(struct xdp_md *ctx, const struct xdp_control 
 	struct place place = {};
 
 	if ((void *)(ports + 1) <= data_end && *(__u8 *)inner == VERSION_4_WORDS_5) {
-		const __u32 *server = find_server(inner->saddr, ports->source);
+		__u32 server = find_server(us, inner->saddr, ports->source);
 
-		if (inner->protocol != IPPROTO_TCP || !server)
+		if (inner->protocol != IPPROTO_TCP || server == NO_SERVER)
 			return XDP_PASS;
-		place_of(us, BE32(inner->daddr), BE16(ports->destination), *server, &place);
+		place_of(us, BE32(inner->daddr), BE16(ports->destination), server, &place);
 	}
 	return to_engine(ctx, place.worker, XDP_TO_ENGINE_ICMP);
 }
@@ -152,10 +164,10 @@ static __noinline int receive_ixcp(struct xdp_md *ctx, const struct xdp_control 
 	if ((void *)ixcp > data_end || ip->daddr != us->own)
 		return XDP_PASS;
 	if (ip->ihl == 5 && (void *)(ixcp + 1) <= data_end && ixcp->type != IXCP_REPORT) {
-		const __u32 *server = find_server(ixcp->virtual_addr, ixcp->virtual_port);
+		__u32 server = find_server(us, ixcp->virtual_addr, ixcp->virtual_port);
 
-		if (server) {
-			place_of(us, BE32(ixcp->client), BE16(ixcp->client_port), *server, &place);
+		if (server != NO_SERVER) {
+			place_of(us, BE32(ixcp->client), BE16(ixcp->client_port), server, &place);
 			return receive_notice(ctx, us, &place);
 		}
 	}
@@ -228,16 +240,16 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 	struct segment segment;
 
 	if (!parse_segment((void *)(long)ctx->data, (void *)(long)ctx->data_end, &segment))
-		return receive_odd(ctx);
+		return receive_odd(ctx, us);
 
-	const __u32 *server = find_server(segment.ip->daddr, segment.tcp->dest);
+	__u32 server = find_server(us, segment.ip->daddr, segment.tcp->dest);
 
-	if (!server)
+	if (server == NO_SERVER)
 		return XDP_PASS;
 
 	struct place place;
 
-	place_of(us, BE32(segment.ip->saddr), BE16(segment.tcp->source), *server, &place);
+	place_of(us, BE32(segment.ip->saddr), BE16(segment.tcp->source), server, &place);
 
 	struct session_record *record = find(us, &place);
 

@@ -49,6 +49,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   offer("openSynRing", OpenSynRing);
   offer("createXdpPool", CreateXdpPool);
   offer("openXdpRing", OpenXdpRing);
+  offer("peerRunsXdp", PeerRunsXdp);
   offer("scheduleInBatches", ScheduleInBatches);
   return exports;
 }

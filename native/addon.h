@@ -52,6 +52,7 @@ Napi::Value FillRings(const Napi::CallbackInfo& info);
 Napi::Value OpenSynRing(const Napi::CallbackInfo& info);
 Napi::Value CreateXdpPool(const Napi::CallbackInfo& info);
 Napi::Value OpenXdpRing(const Napi::CallbackInfo& info);
+Napi::Value PeerRunsXdp(const Napi::CallbackInfo& info);
 Napi::Value ScheduleInBatches(const Napi::CallbackInfo& info);
 
 // The Uint8Array in argument `index`; throws if it is something else.

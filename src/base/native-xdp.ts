@@ -203,6 +203,11 @@ export interface NativeXdp {
   /** The name of its driver, such as 'virtio_net'; '' when it tells none. */
   interfaceDriver(interfaceName: string): string;
   /**
+   * Whether the other end of a veth pair, wherever it is, has an XDP program in its driver. False for an interface
+   * without another end. Throws what the kernel refuses.
+   */
+  peerRunsXdp(interfaceIndex: number): boolean;
+  /**
    * Opens and binds the sockets. Throws EBUSY when another process has a socket on a queue, ENOTSUP
    * when the interface can not do AF_XDP, ENOBUFS or EPERM when too little memory may be locked.
    */

@@ -4,7 +4,7 @@
  */
 
 /** SHARED_LAYOUT: sessions of another layout mean nothing to us. */
-export const SHARED_LAYOUT = 1;
+export const SHARED_LAYOUT = 2;
 export const MAX_WORKERS = 8;
 export const MAX_QUEUES = 64;
 /** Words of one element of map `session_index`. */
@@ -30,10 +30,15 @@ export const CONTROL = {
   /** A word for each worker. */
   halfOpen: 56,
   cookieAt: 88,
+  servers: 92,
   key: 96,
   secret: 112,
+  /** NEAR_SERVERS of struct near_server: address and port as in a packet, then the index. */
+  near: 144,
 } as const;
-export const CONTROL_BYTES = 144;
+export const CONTROL_BYTES = 176;
+export const NEAR_SERVERS = 4;
+export const NEAR_SERVER_BYTES = 8;
 
 /** struct xdp_node, element of map `nodes`. */
 export const NODE = {

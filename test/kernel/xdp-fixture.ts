@@ -7,7 +7,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BpfObject, native, type SynRing, type XdpPool } from '../../src/base/native.js';
-import { CONTROL, NODE_BYTES, SHARED_LAYOUT, NODE as XDP_NODE } from '../../src/datapath/xdp-layout.js';
+import {
+  CONTROL,
+  NEAR_SERVER_BYTES,
+  NEAR_SERVERS,
+  NODE_BYTES,
+  SHARED_LAYOUT,
+  NODE as XDP_NODE,
+} from '../../src/datapath/xdp-layout.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { HeadStore } from '../../src/tcp/head-store.js';
 import {
@@ -147,6 +154,8 @@ export interface FastOptions {
   workers?: number;
   /** Sessions of each worker. */
   capacity?: number;
+  /** false: as if there were so many virtual servers that these two have no place in `control`. */
+  near?: boolean;
 }
 
 export class Fast {
@@ -200,7 +209,7 @@ export class Fast {
       const key = join8(addressBytes(VIRTUAL), portBytes(port), Uint8Array.of(0, 0));
       object.mapUpdate('virtual_servers', key, hostU32(server));
     });
-    this.configure(capacity, indexWords);
+    this.configure(capacity, indexWords, options.near ?? true);
     this.node(NODE.index, { mac: NODE.mac, interface: LO });
   }
 
@@ -337,7 +346,7 @@ export class Fast {
     this.object.close();
   }
 
-  private configure(capacity: number, indexWords: number): void {
+  private configure(capacity: number, indexWords: number, near: boolean): void {
     const { control } = this;
     const word = (at: number, value: number): void => control.setUint32(at, value, true);
     const bytes = new Uint8Array(control.buffer);
@@ -354,6 +363,14 @@ export class Fast {
     control.setUint8(CONTROL.windowShift, WINDOW_SHIFT);
     bytes.set(KEY, CONTROL.key);
     bytes.set(SECRET, CONTROL.secret);
+    word(CONTROL.servers, near ? PORTS.length : NEAR_SERVERS + 1);
+    PORTS.forEach((port, server) => {
+      const at = CONTROL.near + server * NEAR_SERVER_BYTES;
+      bytes.set(
+        join8(addressBytes(near ? VIRTUAL : NODE.address), portBytes(port), Uint8Array.of(server, 0)),
+        at,
+      );
+    });
     word(CONTROL.layout, SHARED_LAYOUT);
   }
 }

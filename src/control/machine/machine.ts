@@ -62,6 +62,8 @@ export interface MachineCounters {
 
 /** How often what was set up is looked at. */
 const CHECK_MS = 5_000;
+/** For so long, in ms, packets may get stuck when somebody changes the other end of our interface. */
+const WAY_OUT_MS = 500;
 const LOCALHOST = '127.0.0.1';
 /** Sessions of local services that the shim keeps in mind: each lasts for one short answer. */
 const LOCAL_SESSIONS = 16_384;
@@ -79,6 +81,7 @@ export class Machine {
   private shim: Shim | undefined;
   private xdp: XdpProgram | undefined;
   private timer: NodeJS.Timeout | undefined;
+  private wayOutTimer: NodeJS.Timeout | undefined;
   private checking: Promise<void> = Promise.resolve();
   private down = false;
   /** The XDP program of an earlier run was there. */
@@ -161,6 +164,7 @@ export class Machine {
         this.options.log.warn(`what was set up can not be checked: ${reasonOf(error)}`),
       );
     }, CHECK_MS);
+    this.wayOutTimer = setInterval(() => this.xdp?.chooseWayOut(), WAY_OUT_MS);
   }
 
   /** What the BPF programs have counted; `xdp` where there is one. */
@@ -209,6 +213,7 @@ export class Machine {
 
   private async rest(): Promise<void> {
     clearInterval(this.timer);
+    clearInterval(this.wayOutTimer);
     this.announcer.stop();
     await this.checking;
   }
@@ -311,6 +316,7 @@ export class Machine {
     const now = native().interfaceInfo(options.interface);
     if (now === undefined || now.index !== info.index) {
       clearInterval(this.timer);
+      clearInterval(this.wayOutTimer);
       const message =
         now === undefined ? 'the interface is gone' : 'the interface was replaced by another one';
       options.onLost?.(

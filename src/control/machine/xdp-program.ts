@@ -26,6 +26,8 @@ import {
   INDEX_LINE_WORDS,
   MAX_QUEUES,
   MAX_WORKERS,
+  NEAR_SERVER_BYTES,
+  NEAR_SERVERS,
   NODE,
   NODE_BYTES,
   SHARED_LAYOUT,
@@ -108,6 +110,8 @@ export class XdpProgram {
   private readonly nodeBytes: Uint8Array;
   private readonly nodeWords: Uint32Array;
   private pool: XdpPool | undefined;
+  /** Whether what is to be sent has to go by map `ports`, because XDP_TX of the driver is not to be relied on. */
+  private redirects = false;
 
   private constructor(options: XdpOptions, state: HostState, earlier: EarlierRun | undefined) {
     this.options = options;
@@ -216,7 +220,7 @@ export class XdpProgram {
 
   /** The program begins to work, and goes on where that of an earlier run was. */
   async activate(): Promise<void> {
-    new Uint8Array(this.control)[CONTROL.redirect] = this.redirects ? 1 : 0;
+    this.chooseWayOut();
     Atomics.store(new Uint32Array(this.control), CONTROL.layout / 4, SHARED_LAYOUT);
     if (this.earlier !== undefined) {
       // Cookies that it has sent meanwhile must be believed, too.
@@ -230,6 +234,21 @@ export class XdpProgram {
     } catch (error) {
       // Other tools do not find the maps by name then; that is all.
       this.options.warn(reasonOf(error));
+    }
+  }
+
+  /**
+   * Chooses how frames go back where they came from. A veth sends what XDP_TX gives it at once only while its other
+   * end runs a program, too; by redirection it is enough that the other end polls, but a packet costs more.
+   * To be called now and then: that program is somebody else's.
+   */
+  chooseWayOut(): void {
+    if (this.driver !== VETH) return;
+    this.redirects = this.mode === 'native' && !this.peerRunsXdp();
+    const redirect = this.redirects ? 1 : 0;
+    new Uint8Array(this.control)[CONTROL.redirect] = redirect;
+    for (let node = 0; node < this.options.nodes.length; node++) {
+      this.nodeWords[(node * NODE_BYTES + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = redirect;
     }
   }
 
@@ -273,8 +292,15 @@ export class XdpProgram {
     words[CONTROL.cookieAt / 4] = this.earlier?.cookieAt() ?? 0;
     bytes.set(key, CONTROL.key);
     bytes.set(this.secret, CONTROL.secret);
+    words[CONTROL.servers / 4] = virtualServers.length;
     for (const [index, server] of virtualServers.entries()) {
-      object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
+      const key = serverKey(server);
+      if (index < NEAR_SERVERS) {
+        const at = CONTROL.near + index * NEAR_SERVER_BYTES;
+        bytes.set(key, at);
+        halves[(at + NEAR_SERVER_BYTES) / 2 - 1] = index;
+      }
+      object.mapUpdate('virtual_servers', key, hostU32(index));
       object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
     }
     object.mapUpdate('ports', hostU32(info.index), hostU32(info.index));
@@ -284,9 +310,12 @@ export class XdpProgram {
     for (const { node, mac } of this.earlierNeighbours()) this.setNeighbour(node, mac);
   }
 
-  /** Whether what is to be sent has to go by map `ports`, because XDP_TX of the driver is not to be relied on. */
-  private get redirects(): boolean {
-    return this.mode === 'native' && this.driver === VETH;
+  private peerRunsXdp(): boolean {
+    try {
+      return native().peerRunsXdp(this.options.info.index);
+    } catch {
+      return false; // in a namespace that we may not look into
+    }
   }
 
   /** In the driver if that can do all of it, else in the stack. */
