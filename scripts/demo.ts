@@ -160,7 +160,7 @@ function printHints(farm: Farm): void {
   say(`${baton} sessions -c ${farm.balancerConfig}`);
   say(`${baton} stats -c ${farm.balancerConfig}`);
   say(
-    `sudo nsenter --net=/run/netns/${farm.balancer.namespace} tcpdump -ni eth0   ${faint('# requests and ACKs, no answers')}`,
+    `sudo nsenter --net=/run/netns/${farm.tag}-switch tcpdump -ni balancer   ${faint('# its port of the switch: requests and ACKs, no answers')}`,
   );
   say(`sudo kill -9 ${farm.agents[0]?.pid}   ${faint('# the agent of n1: established connections go on')}`);
   const balancer = batonCommand(['balancer', '-c', farm.balancerConfig]).join(' ');
@@ -187,7 +187,10 @@ async function demo(keep: boolean): Promise<void> {
       say(`${node.name}        ${node.address}    stock ${server}, holds ${holds.join(' and ')}`);
     }
     fill(farm, film);
-    await farm.startAll(RESOURCES);
+    // Where the kernel can, it forwards by itself; the balancer's log tells what was chosen.
+    await farm.startAll(RESOURCES, { datapath: 'auto' });
+    const { datapath } = await farm.stats();
+    say(`datapath  ${datapath}`);
     await contentByNode(farm);
     await keptAlive(farm);
     await longAnswer(farm, film);
