@@ -15,11 +15,13 @@ import { CONTROL, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../src/datapath/xdp
 import { loadObject } from '../../src/node/shim.js';
 import { insideNamespace, macOf, Peer, run, until } from './namespace.js';
 import { snapshot } from './program.js';
+import { project } from './shim-fixture.js';
 
 const OWN = '10.99.0.2';
 const VIRTUAL = '10.99.0.100';
 const OTHER_VIRTUAL = '10.99.0.101';
 const NODES = ['10.99.0.3', '10.99.0.4'];
+const PASS_ALL = join(project, 'build', 'bpf', 'bounce.bpf.o');
 const NODE_MAC = macOf('02:00:00:00:00:04');
 const LOST =
   'eth0 (driver veth) loses what it sends in native XDP, since its other end does not poll: `ethtool -K OTHER-END gro on` there makes it';
@@ -164,6 +166,30 @@ if (insideNamespace(import.meta.url)) {
       t.same([...bytes.subarray(at, at + 12)], [...NODE_MAC, ...machine.info.mac]);
       machine.setNeighbour(1, undefined);
       t.equal(nodes[(at + NODE.interface) / 4], 0);
+    });
+
+    await t.test('the way out follows what the other end runs', async (t) => {
+      machine.setNeighbour(1, NODE_MAC);
+      const nodes = words('nodes');
+      const ways = (): number[] => [
+        new Uint8Array(control.memory())[CONTROL.redirect] ?? -1,
+        nodes[(NODE_BYTES + NODE.redirect) / 4] ?? -1,
+      ];
+      const peerPrograms = (...args: string[]): string => peer.run('ip', 'link', 'set', 'eth0', ...args);
+      t.same(ways(), [1, 1], 'GRO is not enough for XDP_TX');
+      t.equal(native().peerRunsXdp(index()), false);
+      peerPrograms('xdpdrv', 'object', PASS_ALL, 'program', 'pass_all');
+      t.equal(native().peerRunsXdp(index()), true);
+      await until('XDP_TX', () => ways().join() === '0,0', 3_000);
+      peerPrograms('xdpdrv', 'off');
+      await until('redirection again', () => ways().join() === '1,1', 3_000);
+      // One in the stack is too late for what XDP_TX leaves in the ring.
+      peerPrograms('xdpgeneric', 'object', PASS_ALL, 'program', 'pass_all');
+      t.equal(native().peerRunsXdp(index()), false);
+      peerPrograms('xdpgeneric', 'off');
+      t.equal(native().peerRunsXdp(1), false, 'lo has no other end');
+      t.throws(() => native().peerRunsXdp(0x7fff_fff0), { code: 'ENODEV' });
+      machine.setNeighbour(1, undefined);
     });
 
     await t.test('detach-all while it runs', async (t) => {

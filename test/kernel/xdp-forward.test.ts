@@ -23,7 +23,7 @@ import {
   Verdict,
 } from './xdp-fixture.js';
 
-const { drop, tx, redirect } = Verdict;
+const { drop, pass, tx, redirect } = Verdict;
 const FIRST = (CLIENT_ISN + 1) >>> 0;
 const ANSWER = SERVER_ISN + 1;
 const plain = { flags: 'A', seq: FIRST, ack: ANSWER };
@@ -52,6 +52,18 @@ if (insideNamespace(import.meta.url)) {
     }
     t.equal(table.packets(slot), 5);
     t.ok(clock() - table.lastSeen(slot) < 5000, 'seen now');
+  });
+
+  t.test('so it does when there are more virtual servers than stand in `control`', async (t) => {
+    const fast = new Fast({ near: false });
+    t.teardown(() => fast.close());
+    fast.session();
+    const frame = build(segment(plain));
+    const outcome = fast.run(frame);
+    t.match(outcome, { verdict: tx, counters: ['forwarded'] });
+    t.strictSame([...outcome.frame], [...onward(frame)]);
+    const other = build(segment({ ...plain, destinationPort: 81 }));
+    t.match(fast.run(other), { verdict: pass, counters: [] }, 'a port that is none');
   });
 
   t.test('bytes are counted as frames are long', async (t) => {
