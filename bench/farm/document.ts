@@ -163,8 +163,8 @@ after a forced collection before and after.
 
 ${table(engineTable(results))}
 
-The same work done in turns by one worker, which is an engine in a thread of its own, and by several that share it by flow. This is
-on the machine above: with as many CPUs as workers and nothing else to do.
+The same work done in turns by one worker, which is an engine in a thread of its own, and by several that share it by flow, each
+with its own engine and memory.
 
 ${table(workersTable(results))}`;
 }
