@@ -84,6 +84,9 @@ bench-micro: build
 
 LIBRARY := $(DESTDIR)$(PREFIX)/lib/baton
 
+# What src/node/shim.ts loads; the other objects are for benchmarks.
+INSTALLED_BPF := guard probe shim xdp
+
 # Only what runs: no compiler, no tests.
 install: build
 	rm -rf $(LIBRARY)
@@ -92,7 +95,7 @@ install: build
 	install -m 644 package.json package-lock.json LICENSE $(LIBRARY)/
 	cp -R dist/src $(LIBRARY)/dist/src
 	install -m 644 build/Release/baton.node $(LIBRARY)/build/Release/
-	install -m 644 build/bpf/*.bpf.o $(LIBRARY)/build/bpf/
+	install -m 644 $(INSTALLED_BPF:%=build/bpf/%.bpf.o) $(LIBRARY)/build/bpf/
 	install -m 755 -d $(LIBRARY)/node_modules
 	node scripts/production-modules.mjs | while read -r module; do \
 		mkdir -p "$(LIBRARY)/$$(dirname "$$module")" && cp -R "$$module" "$(LIBRARY)/$$module"; \

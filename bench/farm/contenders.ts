@@ -5,7 +5,7 @@
  *     client      wrk
  *     balancer    Baton, datapath packet        -> n1
  *     batonx      Baton, datapath xdp           -> n1
- *     proxy       HAProxy and nginx             -> n2
+ *     proxy       HAProxy and nginx, each twice -> n2
  *     bare        an XDP program                -> n2
  *     n1, n2      nginx; on n1 the agent, too
  *
@@ -20,16 +20,9 @@ import { run } from '../../test/support/farm/process.js';
 import { curl } from '../../test/support/farm/requests.js';
 import { BALANCER_ADDRESS, batonCommand, Farm, type Host, VIRTUAL_ADDRESS } from '../../test/support/farm.js';
 import { attach, attachCommand } from './attach.js';
-import {
-  HAPROXY_HOW,
-  HAPROXY_LONG_PORT,
-  HAPROXY_PORT,
-  NGINX_HOW,
-  NGINX_PORT,
-  startProxies,
-} from './proxies.js';
+import { PROXIES, type ProxyId, startProxies } from './proxies.js';
 
-export type ContenderId = 'direct' | 'haproxy' | 'nginx' | 'bare' | 'packet' | 'xdp';
+export type ContenderId = 'direct' | ProxyId | 'bare' | 'packet' | 'xdp';
 
 export interface Contender {
   id: ContenderId;
@@ -51,6 +44,7 @@ export interface Contest {
   /** Those that work. */
   contenders: Contender[];
   absent: Contender[];
+  /** The one whose memory is measured: the tuned one, for short answers. */
   haproxy: Program;
 }
 
@@ -61,6 +55,12 @@ const RESOURCES = [{ path: '/', nodes: ['n1'] }];
 /** As long as the kernel lets it be: a burst of new connections is not what is measured. */
 const BACKLOG = 4096;
 const READY_MS = 20_000;
+
+/**
+ * A machine that opens thousands of connections a second from one address to another has tens of thousands of them in
+ * TIME-WAIT. With the ports that are usual it soon has none left, and before that connect() searches ever longer for one.
+ */
+const MORE_PORTS = 'cd /proc/sys/net/ipv4 && echo 1024 65535 > ip_local_port_range && echo 1 > tcp_tw_reuse';
 
 /** Answers of so many bytes are long. */
 const LONG_BYTES = 65_536;
@@ -91,21 +91,7 @@ export async function startContest(): Promise<Contest> {
     await startPacket(farm);
     const contenders: Contender[] = [
       { id: 'direct', name: 'direct', how: 'the client asks the node n2', at: `${n2.address}:80` },
-      {
-        id: 'haproxy',
-        name: 'HAProxy',
-        how: HAPROXY_HOW,
-        at: `${farm.host('proxy').address}:${HAPROXY_PORT}`,
-        atLong: `${farm.host('proxy').address}:${HAPROXY_LONG_PORT}`,
-        between: farm.host('proxy'),
-      },
-      {
-        id: 'nginx',
-        name: 'nginx',
-        how: NGINX_HOW,
-        at: `${farm.host('proxy').address}:${NGINX_PORT}`,
-        between: farm.host('proxy'),
-      },
+      ...proxyContenders(farm),
       await startBare(farm),
       {
         id: 'packet',
@@ -128,6 +114,18 @@ export async function startContest(): Promise<Contest> {
   }
 }
 
+function proxyContenders(farm: Farm): Contender[] {
+  const between = farm.host('proxy');
+  return PROXIES.map(({ id, name, how, port, longPort }) => ({
+    id,
+    name,
+    how,
+    at: `${between.address}:${port}`,
+    ...(longPort === undefined ? {} : { atLong: `${between.address}:${longPort}` }),
+    between,
+  }));
+}
+
 /**
  * A veth takes what XDP sends back out of its peer only while a program runs on itself as well. That one lets
  * everything pass; but the machine behind it has to cut long segments in software then. So it is put only where it
@@ -141,8 +139,7 @@ async function preparePorts(farm: Farm): Promise<void> {
   for (const name of ['batonx', 'bare']) {
     await inSwitch(farm, attachCommand({ program: 'pass_all', device: name }));
   }
-  // Enough ports for a connection per request over seconds, so that the client is not the limit.
-  await farm.client.run('sh', ['-c', 'echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range']);
+  await farm.client.run('sh', ['-c', MORE_PORTS]);
 }
 
 async function inSwitch(farm: Farm, argv: readonly string[]): Promise<void> {

@@ -16,19 +16,33 @@ import { type Contest, startContest } from './contenders.js';
 import { cpuTimes, cpuUse } from './cpu.js';
 import { documentOf, goalTable } from './document.js';
 import { measureFirstByte } from './first-byte.js';
-import { FLOOD_SESSIONS } from './flood.js';
+import { FEW_SESSIONS, FLOOD_SESSIONS } from './flood.js';
 import { goalsOf } from './goals.js';
 import { machineOf, versionsOf } from './machine.js';
 import { measureCase } from './measure.js';
 import { measureBatonMemory, measureProxyMemory } from './memory.js';
 import { Pair } from './pair.js';
-import { type EngineFigures, loadResults, type Results, saveResults, writeInTree } from './results.js';
+import {
+  type EngineFigures,
+  loadResults,
+  type Results,
+  saveResults,
+  VERSION,
+  writeInTree,
+} from './results.js';
 import { barePair, type Forwarder, measureSmallPackets } from './small-packets.js';
-import { caseTable, firstByteTable, memoryTable, smallPacketTable, type Table } from './tables.js';
+import {
+  caseTable,
+  firstByteTable,
+  memoryTable,
+  smallPacketTable,
+  type Table,
+  workersTable,
+} from './tables.js';
 
 const SETTINGS = {
   rounds: setting('ROUNDS', 5),
-  seconds: setting('SECONDS', 3),
+  seconds: setting('SECONDS', 2),
   sessions: setting('SESSIONS', 1_000_000),
   firstBytes: setting('FIRST_BYTES', 500),
 };
@@ -116,7 +130,10 @@ async function measurePairs(
       if (rank === 0) memory.push(await measureBatonMemory(pair, datapath, sessions));
       else await pair.open(sessions);
       await pair.pinForwarder();
-      forwarders.push({ id: datapath, pair, sessions: [...new Set([FLOOD_SESSIONS, sessions])] });
+      // How much the number of sessions matters is asked of the first only.
+      const counts = rank === 0 ? [...FEW_SESSIONS, FLOOD_SESSIONS, sessions] : [FLOOD_SESSIONS];
+      const held = [...new Set(counts)].filter((count) => count <= sessions);
+      forwarders.push({ id: datapath, pair, sessions: held });
     }
     tell('small packets');
     const lengths = { rounds: SETTINGS.rounds, seconds: FLOOD_SECONDS };
@@ -136,7 +153,7 @@ async function measureAll(): Promise<Results> {
     farm.contenders.some((one) => one.id === id && one.left === undefined);
   const { smallPackets, memory } = await measurePairs((['xdp', 'packet'] as const).filter(works));
   return {
-    version: 1,
+    version: VERSION,
     startedAt: startedAt.toISOString(),
     seconds: Math.round((Date.now() - startedAt.getTime()) / 1000),
     settings: SETTINGS,
@@ -156,6 +173,7 @@ function print(results: Results): void {
   show('Time to the first byte', firstByteTable(results));
   show('Small packets', smallPacketTable(results));
   show('Memory', memoryTable(results));
+  show('Engine threads', workersTable(results));
   show('Goals', goalTable(goalsOf(results)));
 }
 

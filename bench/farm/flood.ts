@@ -35,8 +35,10 @@ export interface FloodCount {
 /** The program. */
 export const FLOOD = fileURLToPath(import.meta.url);
 
-/** Sessions that the packets belong to in turn, where it is not said otherwise. */
+/** Sessions that the packets belong to in turn, where it is not said otherwise: what is judged. */
 export const FLOOD_SESSIONS = 10_000;
+/** What is shown besides: all in the nearest cache, and most of them there. */
+export const FEW_SESSIONS: readonly number[] = [1, 1000];
 
 const IP = 14;
 const TRANSPORT = IP + IPV4_HEADER_BYTES;

@@ -1,4 +1,5 @@
 /** What Baton set out to reach, and whether this run did. */
+import { WORKERS_GOAL } from '../replay/workers.js';
 import { median } from '../report.js';
 import type { ContenderId } from './contenders.js';
 import { caseNamed, JUDGED, percentile, rates, samplesOf, shareOf, taxes } from './figures.js';
@@ -14,12 +15,15 @@ export interface Goal {
   /** The value with its unit. */
   shown: string;
   met: boolean | undefined;
+  /** Of a share of a proxy's tax: the same share of the tuned proxy's tax. It is shown, and is not a goal. */
+  ofTuned?: string;
 }
 
 type Compare = 'at most' | 'at least' | 'below';
 
 const MEGABYTE = 1e6;
 const NONE: readonly number[] = [];
+const PROXY_NAMES = { haproxy: 'HAProxy', nginx: 'nginx' };
 
 function goal(
   what: string,
@@ -28,25 +32,25 @@ function goal(
   value: number | undefined,
   show: (value: number) => string,
 ): Goal {
-  // A share of what came out as nothing.
-  if (value !== undefined && Number.isNaN(value)) {
-    return {
-      what,
-      goal: `${compare} ${show(limit)}`,
-      value,
-      shown: 'nothing to compare with',
-      met: undefined,
-    };
-  }
-  const holds = { 'at most': (v: number) => v <= limit, 'at least': (v: number) => v >= limit };
-  const met = { ...holds, below: (v: number) => v < limit }[compare];
+  const holds = {
+    'at most': (v: number) => v <= limit,
+    'at least': (v: number) => v >= limit,
+    below: (v: number) => v < limit,
+  }[compare];
+  const judged = value !== undefined && !Number.isNaN(value);
   return {
     what,
     goal: `${compare} ${show(limit)}`,
     value,
-    shown: value === undefined ? 'not measured' : show(value),
-    met: value === undefined ? undefined : met(value),
+    shown: shownValue(value, show),
+    met: judged ? holds(value) : undefined,
   };
+}
+
+function shownValue(value: number | undefined, show: (value: number) => string): string {
+  if (value === undefined) return 'not measured';
+  // A share of what came out as nothing.
+  return Number.isNaN(value) ? 'nothing to compare with' : show(value);
 }
 
 const ratio = (value: number): string => value.toFixed(2);
@@ -59,10 +63,22 @@ export function goalsOf(results: Results): Goal[] {
     const found = caseNamed(results, start);
     return found && shareOf(taxes(found, JUDGED), taxes(found, of));
   };
-  const tax = (start: string, of: string): string => `${start}: tax as a share of ${of}'s`;
+  const taxGoal = (start: string, of: 'haproxy' | 'nginx', compare: Compare, limit: number): Goal => {
+    const what = `${start}: tax as a share of ${PROXY_NAMES[of]}'s`;
+    const ofTuned = shownValue(taxShare(start, `${of}-tuned`), ratio);
+    return { ...goal(what, compare, limit, taxShare(start, of), ratio), ofTuned };
+  };
   const short = '1 KB, a connection per request';
   const kept = '1 KB, kept alive';
   const { firstByte, smallPackets, memory, engine } = results;
+  const workersGoal = (of: string, ratios: readonly number[]): Goal =>
+    goal(
+      `${engine.workers.workers} workers as a multiple of one, capture in memory: ${of}`,
+      'at least',
+      WORKERS_GOAL,
+      median(ratios),
+      ratio,
+    );
   const added = (share: number): number | undefined => {
     const { direct = NONE, [JUDGED]: judged = NONE } = firstByte;
     if (direct.length === 0 || judged.length === 0) return undefined;
@@ -72,11 +88,11 @@ export function goalsOf(results: Results): Goal[] {
   const held = memory.baton.find(({ datapath }) => datapath === JUDGED);
   const bytes = held && held.process + held.rings + held.maps;
   return [
-    goal(tax(short, 'HAProxy'), 'at most', 0.33, taxShare(short, 'haproxy'), ratio),
-    goal(tax(short, 'nginx'), 'below', 1, taxShare(short, 'nginx'), ratio),
-    goal(tax(kept, 'HAProxy'), 'at most', 0.25, taxShare(kept, 'haproxy'), ratio),
-    goal(tax('1 MB', 'HAProxy'), 'at most', 0.1, taxShare('1 MB', 'haproxy'), ratio),
-    goal(tax('10 MB', 'HAProxy'), 'at most', 0.05, taxShare('10 MB', 'haproxy'), ratio),
+    taxGoal(short, 'haproxy', 'at most', 0.33),
+    taxGoal(short, 'nginx', 'below', 1),
+    taxGoal(kept, 'haproxy', 'at most', 0.25),
+    taxGoal('1 MB', 'haproxy', 'at most', 0.1),
+    taxGoal('10 MB', 'haproxy', 'at most', 0.05),
     goal('10 MB: throughput as a share of direct', 'at least', 0.95, throughputShare(results), ratio),
     goal(
       'small packets: rate as a share of an XDP program that only swaps MAC addresses',
@@ -114,6 +130,8 @@ export function goalsOf(results: Results): Goal[] {
       median(engine.packetsPerSecond),
       perSecond,
     ),
+    workersGoal('handoffs', engine.workers.handoffRatios),
+    workersGoal('packets passed through', engine.workers.packetRatios),
   ];
 }
 

@@ -11,6 +11,8 @@ export function machineOf(): Record<string, string> {
     CPUs: `${others.length + 1} (${first?.model.trim() ?? 'unknown'})`,
     memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
     Linux: release(),
+    // New network namespaces take it over from the machine.
+    'congestion control': textOf('/proc/sys/net/ipv4/tcp_congestion_control').trim() || 'unknown',
     system: /^PRETTY_NAME="(.*)"$/m.exec(textOf('/etc/os-release'))?.[1] ?? 'unknown',
   };
 }

@@ -14,7 +14,8 @@ export interface Lengths {
 /** A round with more stolen time than this in any of its samples is thrown away and repeated. */
 export const MOST_STOLEN = 0.1;
 
-const WARM_UP_SECONDS = 1;
+/** Until what is compiled while it runs is compiled, and what grows with connections has grown. */
+const WARM_UP_SECONDS = 3;
 
 /** `items`, beginning with another one each round. */
 export function turned<T>(items: readonly T[], round: number): T[] {

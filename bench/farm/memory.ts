@@ -142,9 +142,12 @@ while True:
 /** Idle connections that one HAProxy is asked to hold. What is more does not fit the ports of one client address. */
 const MOST_CONNECTIONS = 50_000;
 
-/** Connections that have asked once and are kept: HAProxy has given the node's back by then. */
+/**
+ * Connections that have asked once and are kept, at the tuned HAProxy: it shares its connections to the node, so what it
+ * holds are those of clients. The stock one holds one to the node for each besides, for a while.
+ */
 export async function measureProxyMemory({ farm, contenders, haproxy }: Contest): Promise<ProxyMemory> {
-  const at = contenders.find(({ id }) => id === 'haproxy')?.at ?? '';
+  const at = contenders.find(({ id }) => id === 'haproxy-tuned')?.at ?? '';
   const [host = '', port = ''] = at.split(':');
   const resident = (program: Program): number =>
     mappings(program.pid).reduce((sum, mapping) => sum + mapping.resident, 0);

@@ -1,6 +1,6 @@
 /**
- * HAProxy and nginx as proxies, set up as an operator who wants the most of them would: no logs, connections
- * to the node kept and reused, no temporary files. What was tried besides is told in docs/benchmarks.md.
+ * HAProxy and nginx as proxies, each twice: stock, which is the plain configuration that one starts with, and tuned, as an
+ * operator who wants the most of them would set them up for these answers.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -9,21 +9,71 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../../test/support/farm/process.js';
 import type { Farm, Host, Program } from '../../test/support/farm.js';
 
-export const HAPROXY_PORT = 8081;
-/** The HAProxy with large buffers. */
-export const HAPROXY_LONG_PORT = 8083;
-export const NGINX_PORT = 8082;
 /** Open files that HAProxy is allowed, where the machine lets it be raised. */
 export const OPEN_FILES = 131_072;
+/** Files that an nginx may open: two for each client, and temporary ones. */
+const NGINX_FILES = 20_000;
 
-export const HAPROXY_HOW =
-  'a thread for each CPU, HTTP mode, `http-reuse always`, no log; for answers of 64 KB and more a second one with `tune.bufsize 131072` and `tune.recv_enough 65536`, which halves what they cost it and costs more for short ones';
-/** Options of that second one. */
+export type ProxyId = 'haproxy' | 'haproxy-tuned' | 'nginx' | 'nginx-tuned';
+
+export interface ProxyKind {
+  id: ProxyId;
+  name: string;
+  /** Its whole configuration, in words. */
+  how: string;
+  port: number;
+  /** Of the one for long answers, where that is another. */
+  longPort?: number;
+}
+
+export const PROXIES: readonly ProxyKind[] = [
+  {
+    id: 'haproxy',
+    name: 'HAProxy',
+    how: 'stock: `mode http`, timeouts (connect 5 s, client and server 50 s, as Debian sets them), `backlog 4096`, a `maxconn` that the open files allow, no log, and every other setting its default: a thread for each CPU, `http-reuse safe`, which comes to a connection to the node for each connection of a client, buffers of 16 KB',
+    port: 8081,
+  },
+  {
+    id: 'haproxy-tuned',
+    name: 'HAProxy tuned',
+    how: '`mode http`, `nbthread` the number of CPUs, `backlog 4096`, the same `maxconn`, no log, `http-reuse always` and `pool-max-conn -1`, so that connections to the node are kept and shared by all clients, clients kept alive for 10 minutes; for answers of 64 KB and more a second one with `tune.bufsize 131072` and `tune.recv_enough 65536` besides, which halves what they cost it and costs more for short ones',
+    port: 8083,
+    longPort: 8085,
+  },
+  {
+    id: 'nginx',
+    name: 'nginx',
+    how: 'stock: `worker_processes auto`, `worker_connections 4096` and as many open files as these need, `listen` with `backlog=4096`, `proxy_pass` to the address of the node, `access_log off`, temporary files in a directory of its own, and every other setting its default: HTTP/1.0 to the node with a connection per request, buffers of 8 times 4 KB, what they do not hold in temporary files, 1,000 requests on a connection of a client',
+    port: 8082,
+  },
+  {
+    id: 'nginx-tuned',
+    name: 'nginx tuned',
+    how: '`worker_processes` the number of CPUs, `worker_connections 8192`, `listen` with `backlog=4096 reuseport`, HTTP/1.1 to the node on connections that are kept (`keepalive 1024` of each worker) and not limited in requests, nor are those of clients, `proxy_buffers 16 64k`, `proxy_buffer_size 64k`, `proxy_busy_buffers_size 128k`, no temporary files, `access_log off`',
+    port: 8084,
+  },
+];
+
+/** What the second of the tuned HAProxies has besides. */
 const LONG = ['tune.bufsize 131072', 'tune.recv_enough 65536'];
-export const NGINX_HOW =
-  'a worker for each CPU, 1,024 connections to the node kept alive by each, no access log, no temporary files';
 
-function haproxyConfig(node: string, port: number, connections: number, more: readonly string[]): string {
+function stockHaproxy(node: string, port: number, connections: number): string {
+  return `global
+  maxconn ${connections}
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 50s
+  timeout server 50s
+frontend www
+  bind :${port} backlog 4096
+  default_backend nodes
+backend nodes
+  server n2 ${node}:80
+`;
+}
+
+function tunedHaproxy(node: string, port: number, connections: number, more: readonly string[]): string {
   return `global
   maxconn ${connections}
   nbthread ${cpus().length}
@@ -43,27 +93,47 @@ backend nodes
 `;
 }
 
-function nginxConfig(directory: string, node: string): string {
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    .map((name) => `  ${name}_temp_path ${directory}/${name};`)
-    .join('\n');
-  return `worker_processes ${cpus().length};
-worker_rlimit_nofile 20000;
+/** What an nginx needs to run in a directory of its own. */
+function nginxGlobals(directory: string, workers: string, connections: number): string {
+  return `worker_processes ${workers};
+worker_rlimit_nofile ${NGINX_FILES};
 daemon off;
 pid ${directory}/nginx.pid;
-events { worker_connections 8192; }
-http {
+events { worker_connections ${connections}; }
+`;
+}
+
+function nginxFiles(directory: string): string {
+  return ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+    .map((name) => `  ${name}_temp_path ${directory}/${name};`)
+    .join('\n');
+}
+
+function stockNginx(directory: string, node: string, port: number): string {
+  return `${nginxGlobals(directory, 'auto', 4096)}http {
+  access_log off;
+${nginxFiles(directory)}
+  server {
+    listen ${port} backlog=4096;
+    location / { proxy_pass http://${node}:80; }
+  }
+}
+`;
+}
+
+function tunedNginx(directory: string, node: string, port: number): string {
+  return `${nginxGlobals(directory, String(cpus().length), 8192)}http {
   access_log off;
   keepalive_timeout 65;
   keepalive_requests 100000000;
-${temporary}
+${nginxFiles(directory)}
   upstream nodes {
     server ${node}:80;
     keepalive 1024;
     keepalive_requests 100000000;
   }
   server {
-    listen ${NGINX_PORT} backlog=4096 reuseport;
+    listen ${port} backlog=4096 reuseport;
     location / {
       proxy_pass http://nodes;
       proxy_http_version 1.1;
@@ -78,25 +148,42 @@ ${temporary}
 `;
 }
 
-/** Starts all on the machine `proxy`; resolves with the HAProxy of HAPROXY_PORT when they listen. */
+/** Starts all on the machine `proxy`; resolves with the tuned HAProxy for short answers when all listen. */
 export async function startProxies(farm: Farm, node: string): Promise<Program> {
   const host = farm.host('proxy');
-  const directory = path.join(farm.directory, 'proxy');
-  mkdirSync(directory, { mode: 0o755 });
   const files = await openFiles(OPEN_FILES);
-  const haproxy = async (name: string, port: number, more: readonly string[]): Promise<Program> => {
-    const file = path.join(directory, `${name}.cfg`);
-    writeFileSync(file, haproxyConfig(node, port, proxyConnections(files), more));
+  const connections = proxyConnections(files);
+  const directoryOf = (name: string): string => {
+    const directory = path.join(farm.directory, name);
+    mkdirSync(directory, { mode: 0o755 });
+    return directory;
+  };
+  const haproxy = async (name: string, port: number, config: string): Promise<Program> => {
+    const file = path.join(directoryOf(name), 'haproxy.cfg');
+    writeFileSync(file, config);
     const program = host.start(name, [...limited(files), 'haproxy', '-db', '-f', file]);
     await listens(host, program, port);
     return program;
   };
-  const nginxFile = path.join(directory, 'nginx.conf');
-  writeFileSync(nginxFile, nginxConfig(directory, node));
-  const nginx = host.start('nginx', ['nginx', '-e', `${directory}/error.log`, '-c', nginxFile]);
-  await listens(host, nginx, NGINX_PORT);
-  await haproxy('haproxy-long', HAPROXY_LONG_PORT, LONG);
-  return haproxy('haproxy', HAPROXY_PORT, []);
+  const nginx = async (name: string, port: number, config: typeof stockNginx): Promise<void> => {
+    const directory = directoryOf(name);
+    const file = path.join(directory, 'nginx.conf');
+    writeFileSync(file, config(directory, node, port));
+    const program = host.start(name, ['nginx', '-e', `${directory}/error.log`, '-c', file]);
+    await listens(host, program, port);
+  };
+  let measured: Program | undefined;
+  for (const { id, port, longPort } of PROXIES) {
+    if (id === 'nginx') await nginx(id, port, stockNginx);
+    else if (id === 'nginx-tuned') await nginx(id, port, tunedNginx);
+    else if (id === 'haproxy') await haproxy(id, port, stockHaproxy(node, port, connections));
+    else measured = await haproxy(id, port, tunedHaproxy(node, port, connections, []));
+    if (longPort !== undefined) {
+      await haproxy(`${id}-long`, longPort, tunedHaproxy(node, longPort, connections, LONG));
+    }
+  }
+  if (measured === undefined) throw new Error('no tuned HAProxy is among the proxies');
+  return measured;
 }
 
 /** How many connections that is: two files of each, and some to spare. */

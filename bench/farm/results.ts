@@ -102,9 +102,12 @@ export interface EngineFigures {
   workers: WorkerFigures;
 }
 
+/** Since 2 `haproxy` and `nginx` are stock. */
+export const VERSION = 2;
+
 export interface Results {
   /** Of this form. */
-  version: 1;
+  version: typeof VERSION;
   startedAt: string;
   seconds: number;
   settings: Record<string, number>;
@@ -136,9 +139,13 @@ export function saveResults(results: Results): void {
   writeInTree(FILE, `${JSON.stringify(results, rounded, 1)}\n`);
 }
 
-/** What the last run measured. Throws when there is none. */
+/** What the last run measured. Throws when there is none, or when it is of another form. */
 export function loadResults(): Results {
-  return JSON.parse(readFileSync(path.join(projectRoot(), FILE), 'utf8')) as Results;
+  const results = JSON.parse(readFileSync(path.join(projectRoot(), FILE), 'utf8')) as Results;
+  if (results.version !== VERSION) {
+    throw new Error(`${FILE} has form ${results.version}, and what reads it form ${VERSION}`);
+  }
+  return results;
 }
 
 /** No figure here is known to more than six digits, and the file is read by people too. */

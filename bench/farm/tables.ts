@@ -145,7 +145,7 @@ export function memoryTable({ memory }: Results): Table {
     rows: [
       ...baton,
       [
-        'HAProxy',
+        'HAProxy tuned',
         `${whole(haproxy.connections)} idle connections`,
         megabytes(haproxy.process),
         megabytes(haproxy.process),
@@ -168,18 +168,32 @@ export function engineTable({ engine }: Results): Table {
     const { median, least, most } = spread(values);
     return [whole(median), `${whole(least)} to ${whole(most)}`];
   };
-  const { workers } = engine;
   return {
     headings: ['what', 'median', 'range'],
     rows: [
       ['pass-through packets/s', ...range(engine.packetsPerSecond)],
       ['handoffs/s, SYN to IXP', ...range(engine.handoffsPerSecond)],
       ['handoffs/s, SYN to confirmed', ...range(engine.confirmedPerSecond)],
-      [`pass-through packets/s, ${workers.workers} threads`, ...range(workers.packets.all)],
-      [`handoffs/s, SYN to IXP, ${workers.workers} threads`, ...range(workers.handoffs.all)],
       [`heap growth over ${whole(engine.heapPackets)} packets, bytes`, whole(engine.heapGrowthBytes), ''],
       ['session table, bytes per session', engine.tableBytesPerSession.toFixed(1), ''],
       ['the same with timers and lists', engine.enginePerSession.toFixed(1), ''],
+    ],
+  };
+}
+
+/** What more engine threads bring. */
+export function workersTable({ engine: { workers } }: Results): Table {
+  const { handoffs, packets, handoffRatios, packetRatios } = workers;
+  const row = (what: string, { one, all }: { one: number[]; all: number[] }, ratios: number[]): string[] => {
+    const { median, least, most } = spread(ratios);
+    const ratio = `${median.toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)})`;
+    return [what, withRange(one), withRange(all), ratio];
+  };
+  return {
+    headings: ['what', '1 worker (range)', `${workers.workers} workers (range)`, 'ratio (range)'],
+    rows: [
+      row('handoffs/s, SYN to IXP', handoffs, handoffRatios),
+      row('pass-through packets/s', packets, packetRatios),
     ],
   };
 }

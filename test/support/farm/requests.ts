@@ -169,7 +169,8 @@ function percentile(text: string, percent: number): number {
   return Number(line?.[1] ?? Number.NaN) * unit;
 }
 
-function parseWrk(text: string): WrkResult {
+/** What wrk prints with --latency. Throws when that is not a report of wrk. */
+export function parseWrk(text: string): WrkResult {
   const total = /(\d+) requests in ([\d.]+)(ms|s|m)/.exec(text);
   if (total === null) {
     throw new Error(`wrk said: ${text}`);
