@@ -68,7 +68,8 @@
 	X(INDEX_LIMIT, "look-ups given up because sessions stand too close in the index")          \
 	X(ABSORBED, "ACKs that ended a handshake, which the engine hears of with the request")     \
 	X(FIN_FORWARDED, "FINs of clients forwarded, and told to the engine")                      \
-	X(NOTICE_TOLD, "IXCP notices checked, and told to the engine")
+	X(NOTICE_TOLD, "IXCP notices checked, and told to the engine")                             \
+	X(DROP_UNTOLD, "SYNs of ended sessions that the engine could not be told of")
 
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,

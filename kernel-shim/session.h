@@ -33,7 +33,8 @@
 
 /*
  * session_record.action: what the kernel does with segments that are neither SYN, FIN nor RST. 0: they
- * go to the engine, as SYN, FIN and RST always do.
+ * go to the engine. RST always do; FIN do unless they join what was seen and the engine can be told; SYN do
+ * unless the session has ended.
  */
 #define ACTION_FORWARD 0x01    /* to the node, new MAC addresses */
 #define ACTION_PAYLOAD_UP 0x02 /* with FORWARD: those with payload go to the engine */

@@ -187,6 +187,8 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 			*(volatile __u8 *)&old->action = 0;
 		count(XDP_SYN_ANSWERED);
 	} else if (old) {
+		/* A cookie would not do: the record stands in the way of who answers it. The client tries again. */
+		count(XDP_DROP_UNTOLD);
 		return XDP_DROP;
 	} else {
 		/* 0 would mean never; the line is everybody's, so it is written once in each ms. */

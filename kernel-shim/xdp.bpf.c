@@ -192,7 +192,7 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 		count(XDP_FIN_FORWARDED);
 		return forward(ctx, record, segment);
 	}
-	if (segment->flags == TCP_SYN && record->state == SESSION_LINGERING &&
+	if (notable == TCP_SYN && !(segment->flags & TCP_ACK) && record->state == SESSION_LINGERING &&
 	    segment->seq != record->client_isn && !us->half_open[worker & (MAX_WORKERS - 1)])
 		return receive_syn(ctx, us, place, record);
 	if (notable) {

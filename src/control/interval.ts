@@ -56,7 +56,14 @@ const ANSWER = /^answer_\d+$/;
 /** Counters of frames that went nowhere. */
 const DROP = /(?:^|_)(?:drop|lost|failed|absent)(?:_|$)/;
 /** What the XDP program does with a frame by itself. */
-const SERVED_BY_KERNEL = ['xdp_forwarded', 'xdp_wrapped', 'xdp_syn_answered', 'xdp_syn_cookie'] as const;
+const SERVED_BY_KERNEL = [
+  'xdp_forwarded',
+  'xdp_wrapped',
+  'xdp_syn_answered',
+  'xdp_syn_cookie',
+  'xdp_absorbed',
+  'xdp_notice_told',
+] as const;
 
 /**
  * The rates between two answers.

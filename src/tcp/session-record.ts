@@ -3,7 +3,8 @@
  * kernel-shim/session.h, 64 bytes, a cache line.
  *
  * The engine reads and writes fields in place, by slot; nothing is cached, because the kernel
- * writes lastSeen, packets, receiveNext and clientAck of sessions whose segments it forwards.
+ * writes lastSeen, packets, receiveNext and clientAck of sessions whose segments it forwards, and takes the
+ * action from one that has ended when it answers a new SYN of its client.
  */
 import { seqDiff } from '../wire/seq.js';
 
@@ -36,7 +37,7 @@ export const SESSION_RECORD = {
   window: 62,
 } as const;
 
-/** What the kernel does with segments of a session that are neither SYN, FIN nor RST; bits. 0: gives them to the engine. */
+/** What the kernel does with segments of a session, bits (kernel-shim/session.h). 0: gives them to the engine. */
 export const SessionAction = {
   /** To the node, with new MAC addresses. */
   forward: 0x01,

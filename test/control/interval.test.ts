@@ -52,6 +52,8 @@ t.test('what the kernel forwards is told apart', async (t) => {
       xdp_forwarded: 3_900 * seconds,
       xdp_syn_answered: 40 * seconds,
       xdp_syn_cookie: 10 * seconds,
+      xdp_absorbed: 38 * seconds,
+      xdp_notice_told: 70 * seconds,
       xdp_drop_no_port: seconds,
       xdp_engine_absent: seconds,
       cookie_accepted: 5 * seconds,
@@ -60,7 +62,7 @@ t.test('what the kernel forwards is told apart', async (t) => {
   };
   const interval = intervalOf(withKernel(1), withKernel(3));
   t.match(interval, {
-    packets: { in: 5_000 + 3_900 + 40 + 10, forwardedByEngine: 100, forwardedByKernel: 3_900 },
+    packets: { in: 5_000 + 3_900 + 40 + 10 + 38 + 70, forwardedByEngine: 100, forwardedByKernel: 3_900 },
     events: { newSessions: 45 },
     kernel: { microseconds: 60, runs: 2_000, nanosecondsPerRun: 30 },
   });

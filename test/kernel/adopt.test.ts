@@ -27,6 +27,9 @@ import {
   SEQ,
   SESSION,
   Shim,
+  sessionKey,
+  sessionProgress,
+  sessionValue,
   VIRTUAL,
 } from './shim-fixture.js';
 
@@ -299,6 +302,36 @@ if (insideNamespace(import.meta.url)) {
     const last = await session.sent('the large segment', { flags: 'FPA' });
     t.ok(last.payload.length > 2 * 1460, `its segment had ${last.payload.length} bytes`);
     socket.destroy();
+  });
+
+  t.test('a segment with FIN is told by one notice, which confirms as well', async (t) => {
+    const port = nextPort++;
+    const key = sessionKey.slice();
+    new DataView(key.buffer).setUint16(8, port);
+    /** The notices that this segment of a node's socket makes, with a confirmation due or not. */
+    const made = (flags: string, ack: number, answered: number): { notices: string[]; answered: number } => {
+      shim.object.mapUpdate('sessions', key, sessionValue({ confirm: REQUEST_END, asked: 2, answered }));
+      const frame = build({
+        ethernet: { source: OWN_MAC, destination: BALANCER_MAC },
+        ip: { source: VIRTUAL, destination: CLIENT },
+        tcp: { sourcePort: 80, destinationPort: port, seq: ACK, ack, flags },
+      });
+      const rose = shim.counted(() => shim.object.testRun('shim_egress', frame, { interfaceIndex: e0 }));
+      const notices = rose.filter((name) => name.startsWith('notice_'));
+      return { notices, answered: sessionProgress(shim.object.mapLookup('sessions', key)).answered };
+    };
+    t.strictSame(made('A', REQUEST_END, 1), { notices: ['notice_adopted'], answered: 2 });
+    t.strictSame(made('FA', REQUEST_END, 1), { notices: ['notice_fin'], answered: 2 });
+    t.strictSame(made('FA', REQUEST_END - 1, 1), { notices: ['notice_fin'], answered: 1 }, 'not of all yet');
+    t.strictSame(made('FA', REQUEST_END, 2), { notices: ['notice_fin'], answered: 2 }, 'nothing due');
+    t.strictSame(made('A', REQUEST_END, 2), { notices: [], answered: 2 });
+    for (const [type, ack] of [
+      [Ixcp.adopted, REQUEST_END],
+      [Ixcp.fin, REQUEST_END],
+      [Ixcp.fin, REQUEST_END - 1],
+    ] as const) {
+      await wire.expect(`notice ${type}`, notice({ ixcp: { clientPort: port, type, seq: ACK, ack } }));
+    }
   });
 
   t.test('a handoff that can not be taken is refused, and the client hears nothing', async (t) => {

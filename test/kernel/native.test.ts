@@ -1,7 +1,9 @@
 /** The addon's doors to the kernel other than the packet ring: interfaces, neighbours, raw sockets, BPF. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { native } from '../../src/base/native.js';
 import { insideNamespace, macOf, Peer, run, until } from './namespace.js';
@@ -28,6 +30,19 @@ SEC("tc") int sort_frame(struct __sk_buff *skb) {
 }
 char licence[] SEC("license") = "GPL";
 `;
+/** A thread that says how it was scheduled before it asked for SCHED_BATCH, what it was told, and how it is since. */
+const SCHEDULED = `
+const { readFileSync } = require('node:fs');
+const { parentPort, workerData } = require('node:worker_threads');
+const policy = ${policyOfThread.toString()};
+import(workerData).then(({ native }) => {
+  const before = policy(readFileSync);
+  const done = native().scheduleInBatches();
+  parentPort.postMessage([before, done, policy(readFileSync)]);
+});
+`;
+const SCHED_OTHER = 0;
+const SCHED_BATCH = 3;
 const REFUSED = `
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -41,6 +56,12 @@ function compile(directory: string, name: string, source: string): string {
   writeFileSync(join(directory, `${name}.c`), source);
   compileBpf(join(directory, `${name}.c`), object);
   return object;
+}
+
+/** The calling thread's scheduling policy: field 41 of its stat, counted from behind the name, which is the second. */
+function policyOfThread(read: typeof readFileSync): number {
+  const stat = read('/proc/thread-self/stat', 'latin1');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[41 - 3]);
 }
 
 function codeOf(action: () => unknown): unknown {
@@ -156,6 +177,16 @@ if (insideNamespace(import.meta.url)) {
   t.test('the kernel is asked for a function', async (t) => {
     t.equal(native().kernelHasFunction('tcp_v4_rcv'), true);
     t.equal(native().kernelHasFunction('no_such_function_here'), false);
+  });
+
+  t.test('a thread waits for its turn, and only that thread', async (t) => {
+    t.equal(policyOfThread(readFileSync), SCHED_OTHER);
+    const workerData = new URL('../../src/base/native.js', import.meta.url).href;
+    const worker = new Worker(SCHEDULED, { eval: true, workerData });
+    const [said] = (await once(worker, 'message')) as [unknown];
+    t.strictSame(said, [SCHED_OTHER, true, SCHED_BATCH]);
+    t.equal(policyOfThread(readFileSync), SCHED_OTHER);
+    await worker.terminate();
   });
 
   t.test('a BPF object is loaded, used and closed', async (t) => {

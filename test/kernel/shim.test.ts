@@ -390,6 +390,17 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(send({ ack: 4 }), { asked: 3, answered: 1, sent: true }, 'one byte before it');
     t.strictSame(send({ ack: 9, flags: 'RA' }), { asked: 3, answered: 1, sent: true }, 'a reset');
     t.strictSame(send({ ack: 5 }), { asked: 3, answered: 3, sent: true }, 'at the mark');
+    shim.object.mapUpdate('sessions', sessionKey, sessionValue(begin));
+    t.strictSame(
+      send({ ack: 4, flags: 'FA' }),
+      { asked: 3, answered: 1, sent: true },
+      'a FIN before the mark',
+    );
+    t.strictSame(
+      send({ ack: 5, flags: 'FA' }),
+      { asked: 3, answered: 3, sent: true },
+      'a FIN confirms as well',
+    );
   });
 
   t.test('on the balancer itself notices go round to its own ingress', async (t) => {

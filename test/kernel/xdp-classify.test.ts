@@ -11,6 +11,7 @@ import {
   Fast,
   KEY,
   NODE,
+  notice,
   PORTS,
   SERVER_ISN,
   segment,
@@ -36,26 +37,39 @@ function icmp(type: number, quotedPort: number = PORTS[0], change: PacketSpec = 
   };
 }
 
-function notice(change: PacketSpec = {}): PacketSpec {
-  return {
-    ethernet: { source: NODE.mac, destination: BALANCER.mac, ...change.ethernet },
-    ip: { source: NODE.address, destination: BALANCER.address, ...change.ip },
-    ixcp: {
-      type: 1,
-      client: CLIENT.address,
-      clientPort: CLIENT.port,
-      virtualAddress: VIRTUAL,
-      virtualPort: PORTS[0],
-      ...change.ixcp,
-    },
-  };
-}
-
 const elsewhere = { destination: '02:00:00:00:00:77' };
 const cut = (spec: PacketSpec, length: number): Uint8Array => build(spec, KEY).subarray(0, length);
 
+const toEngine = 'to_engine_ixcp';
+/** ADOPTED and FIN, which the engine is told of without being woken when all is right with them. */
+const QUIET_NOTICES = [1, 3];
+const OTHER_NOTICES = [0, 2, 4, 6, 7, 8, 0x41, 255];
+/** What may be wrong with one of these. */
+const NOT_QUIET: readonly (readonly [string, PacketSpec])[] = [
+  ['a wrong tag', { ixcp: { tag: 1n } }],
+  ['a tag for another sender', { ixcp: { tag: tagOf({ ip: { source: '10.78.0.4' } }) } }],
+  ['another version', { ixcp: { version: 2 } }],
+  ['no version', { ixcp: { version: 0 } }],
+  ['a shorter header', { ixcp: { length: 36 } }],
+  ['a longer header', { ixcp: { length: 44 } }],
+  ['a wrong IPv4 checksum', { ip: { checksum: 0x1234 } }],
+  ['a longer packet', { payload: 'four' }],
+  ['a total length beyond the frame', { ip: { totalLength: 61 } }],
+  ['a total length of less', { ip: { totalLength: 59 } }],
+  ['more fragments to come', { ip: { moreFragments: true } }],
+  ['a place in a fragment', { ip: { fragmentOffset: 1 } }],
+  ['IPv4 options', { ip: { options: new Uint8Array(4) } }],
+];
+
+/** The tag of the usual notice, changed. */
+function tagOf(change: PacketSpec): bigint {
+  const frame = build(notice(change), KEY);
+  return new DataView(frame.buffer).getBigUint64(frame.length - 8);
+}
+
 /** [what, frame, counter when the engine gets it; none: it is for the stack] */
-const FRAMES: readonly (readonly [string, PacketSpec | Uint8Array, string?])[] = [
+type Given = readonly [string, PacketSpec | Uint8Array, string?];
+const FRAMES: readonly Given[] = [
   ['a segment of no session', segment(ack), 'to_engine_unknown'],
   ['one without any flag', segment({ ...ack, flags: '' }), 'to_engine_unknown'],
   ['an RST of no session', segment({ flags: 'R', seq: 1 }), 'to_engine_unknown'],
@@ -120,14 +134,23 @@ const FRAMES: readonly (readonly [string, PacketSpec | Uint8Array, string?])[] =
   ['ICMP: not even that', cut(icmp(3), 34)],
   ['ICMP: a fragment', { ...icmp(3), ip: { ...icmp(3).ip, fragmentOffset: 1 } }],
 
-  ['a notice', notice(), 'to_engine_ixcp'],
+  ...OTHER_NOTICES.map((type): Given => [`a notice of type ${type}`, notice({ ixcp: { type } }), toEngine]),
+  ...QUIET_NOTICES.flatMap((type) =>
+    NOT_QUIET.map(([name, change]): Given => {
+      const spec = notice({ ...change, ixcp: { type, ...change.ixcp } });
+      return [`a notice of type ${type} with ${name}`, spec, toEngine];
+    }),
+  ),
+  ...QUIET_NOTICES.map((type): Given => {
+    const forged = build(notice({ ixcp: { type } }), KEY.slice().reverse());
+    return [`a notice of type ${type} under another key`, forged, toEngine];
+  }),
   ['a report', notice({ ixcp: { type: 5, client: '0.0.0.0' } }), 'to_engine_ixcp'],
   [
     'a notice about a virtual server that is not ours',
     notice({ ixcp: { virtualPort: 1 } }),
     'to_engine_ixcp',
   ],
-  ['a notice with IPv4 options', notice({ ip: { options: new Uint8Array(4) } }), 'to_engine_ixcp'],
   ['a cut notice', cut(notice(), 70), 'to_engine_ixcp'],
   ['a notice to another machine', notice({ ip: { destination: CLIENT.address } })],
   ['a notice to another MAC address', notice({ ethernet: elsewhere })],
@@ -244,7 +267,8 @@ if (insideNamespace(import.meta.url)) {
         `segment ${port}`,
       );
       const about = { client: CLIENT.address, clientPort: port, virtualPort: destinationPort };
-      t.strictSame(workerOf(notice({ ixcp: about })), [worker], `notice ${port}`);
+      // One that is told is dropped whether there is a socket or not.
+      t.strictSame(workerOf(notice({ ixcp: { ...about, type: 2 } })), [worker], `notice ${port}`);
       const quoted = build({
         ip: { source: VIRTUAL, destination: CLIENT.address },
         tcp: { sourcePort: destinationPort, destinationPort: port },

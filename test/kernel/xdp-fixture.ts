@@ -120,6 +120,23 @@ export function syn(change: PacketSpec = {}): PacketSpec {
   return segment({ flags: 'S', seq: 0xffff_ffff, window: 64_240, ...change.tcp }, change.payload, change);
 }
 
+/** A notice of the usual node about the usual client's session: ADOPTED unless it says otherwise. */
+export function notice(change: PacketSpec = {}): PacketSpec {
+  return {
+    ...change,
+    ethernet: { source: NODE.mac, destination: BALANCER.mac, ...change.ethernet },
+    ip: { source: NODE.address, destination: BALANCER.address, ...change.ip },
+    ixcp: {
+      type: 1,
+      client: CLIENT.address,
+      clientPort: CLIENT.port,
+      virtualAddress: VIRTUAL,
+      virtualPort: PORTS[0],
+      ...change.ixcp,
+    },
+  };
+}
+
 /** Sum of the TCP pseudo-header, folded: what stands for the checksum of a frame that is not finished. */
 export function pseudoSum(frame: Uint8Array): number {
   const view = new DataView(frame.buffer, frame.byteOffset);
@@ -171,6 +188,7 @@ export class Fast {
   private readonly nodes: DataView;
   private readonly rings: SynRing[] = [];
   private pool: XdpPool | undefined;
+  private ringPort = 1;
 
   constructor(options: FastOptions = {}) {
     this.workers = options.workers ?? 1;
@@ -213,9 +231,10 @@ export class Fast {
     this.node(NODE.index, { mac: NODE.mac, interface: LO });
   }
 
-  /** A node of this index; interface 0: it is not resolved. */
+  /** A node of this index, with the usual node's address; interface 0: it is not resolved. */
   node(index: number, node: { mac: string; interface: number; redirect?: boolean }): void {
     const at = index * NODE_BYTES;
+    new Uint8Array(this.nodes.buffer).set(addressBytes(NODE.address), at + XDP_NODE.address);
     new Uint8Array(this.nodes.buffer).set(join8(macBytes(node.mac), macBytes(BALANCER.mac)), at);
     this.nodes.setUint32(at + XDP_NODE.redirect, node.redirect ? 1 : 0, true);
     this.nodes.setUint32(at + XDP_NODE.interface, node.interface, true);
@@ -310,6 +329,11 @@ export class Fast {
       frame: result.frame,
       counters: counters.filter((name) => name !== 'forwarded_bytes'),
     };
+  }
+
+  /** Has the program tell the first worker, by SYNs of others, until its ring buffer takes no more. */
+  fillRing(): void {
+    while (this.run(syn({ tcp: { sourcePort: this.ringPort++ } })).counters[0] === 'syn_answered');
   }
 
   /** What the program told this worker since it was last asked, record by record, as it is. */

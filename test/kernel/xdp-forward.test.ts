@@ -150,38 +150,6 @@ if (insideNamespace(import.meta.url)) {
     t.equal(fast.tables[0]!.lastSeen(slot), 1);
   });
 
-  t.test('a FIN is forwarded, and the engine told', async (t) => {
-    const fast = new Fast();
-    t.teardown(() => fast.close());
-    fast.engine(true);
-    const slot = fast.session();
-    const table = fast.tables[0]!;
-    table.setNonce(slot, 77);
-    const frame = build(segment({ ...plain, flags: 'FA', ack: SERVER_ISN + 9 }));
-    const outcome = fast.run(frame);
-    t.match(outcome, { verdict: tx, counters: ['forwarded', 'fin_forwarded'] });
-    t.strictSame([...outcome.frame], [...onward(frame)]);
-    const [told] = fast.told();
-    t.match(told, {
-      client: table.client(slot),
-      portServer: table.portServer(slot),
-      serverIsn: 77,
-      flags: 0x80,
-    });
-    t.equal(table.receiveNext(slot), plain.seq + 1);
-    t.equal(table.clientAck(slot), SERVER_ISN + 9);
-    t.equal(table.flags(slot), 0, 'flags are the engine’s');
-    t.match(fast.run(frame), { counters: ['to_engine_fin'] }, 'once more: the engine looks at it');
-    t.match(fast.run(build(segment({ ...plain, flags: 'FA', seq: plain.seq + 1 }, 'text'))), {
-      counters: ['to_engine_fin'],
-    });
-    const damaged = build(segment({ ...plain, flags: 'FA', seq: plain.seq + 1 }));
-    damaged[50]! ^= 1;
-    t.match(fast.run(damaged), { counters: ['to_engine_fin'] });
-    fast.setAction(slot, SessionAction.answered);
-    t.match(fast.run(frame), { counters: ['to_engine_fin'] }, 'not before the session passes');
-  });
-
   t.test('who acknowledges the answer is forwarded before the node has confirmed', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());

@@ -63,9 +63,11 @@ t.test('session_record', async (t) => {
     ...offsets('session_record', SESSION_RECORD),
     ['sizeof(struct session_record)', SESSION_RECORD_BYTES],
     ['SESSION_FREE', SessionState.free],
+    ['SESSION_SYN_RECEIVED', SessionState.synReceived],
     ['SESSION_PASSING', SessionState.passing],
     ['SESSION_LINGERING', SessionState.lingering],
     ['SESSION_CLIENT_FIN', SessionFlag.clientFin],
+    ['SESSION_NODE_FIN', SessionFlag.nodeFin],
     ['IXP_WSCALE_OK', SessionFlag.windowScaleOk],
     ['IXP_SACK_OK', SessionFlag.sackOk],
     ['IXP_TSTAMP_OK', SessionFlag.timestampsOk],
@@ -73,6 +75,7 @@ t.test('session_record', async (t) => {
     ['ACTION_FORWARD', SessionAction.forward],
     ['ACTION_PAYLOAD_UP', SessionAction.payloadUp],
     ['ACTION_WRAP', SessionAction.wrap],
+    ['ACTION_ANSWERED', SessionAction.answered],
   ]);
   t.equal(Object.keys(SESSION_RECORD).length, 22, 'every field');
 });

@@ -250,6 +250,28 @@ t.test('a FIN that the kernel has seen meanwhile counts', async (t) => {
   talk.counted({ closed_fin: 1 });
 });
 
+t.test("a node's FIN that the kernel has noted meanwhile counts", async (t) => {
+  const { nodeFin, clientFin } = SessionFlag;
+  for (const later of [false, true]) {
+    for (const fins of [nodeFin, nodeFin | clientFin]) {
+      const { old } = earlier(t, [1]);
+      const talk = new Conversation(t, { start: START, timeouts: { closing: 2_000 } });
+      const takeOver = (): unknown => t.ok(talk.engine.takeOver(old, 0, 0, 0, START));
+      // Before the session is taken over, or between that and the moment when the earlier program ends.
+      if (later) takeOver();
+      (old as unknown as { bytes: Uint8Array }).bytes[59]! |= fins;
+      takeOver();
+      takeOver();
+      const over = fins === nodeFin ? 0 : 1;
+      talk.counted({ taken_over: 1, closed_fin: over });
+      t.equal(talk.engine.sessions.inState[SessionState.lingering], over);
+      t.equal(talk.nodes.active[0], 1 - over);
+      talk.end(1_990, 1);
+      talk.end(over === 1 ? 5_030 : 2_030, 0);
+    }
+  }
+});
+
 t.test('a FIN counts also when the kernel has forwarded what came after it', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);

@@ -66,6 +66,7 @@ export const XDP_COUNTERS = [
   'absorbed',
   'fin_forwarded',
   'notice_told',
+  'drop_untold',
 ] as const;
 export type XdpCounter = (typeof XDP_COUNTERS)[number];
 

@@ -1,0 +1,222 @@
+/** The XDP program and notices for which nobody waits: checked there, and told to the engine without waking it. */
+import t from 'tap';
+import { SESSION_RECORD, SessionAction } from '../../src/tcp/session-record.js';
+import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
+import { SYN_RECORD_WORDS } from '../../src/tcp/syn-record.js';
+import { addressNumber, build, type PacketSpec } from '../support/packet.js';
+import { insideNamespace } from './namespace.js';
+import {
+  BALANCER,
+  CLIENT,
+  CLIENT_ISN,
+  Fast,
+  KEY,
+  NODE,
+  notice,
+  PORTS,
+  SERVER_ISN,
+  Verdict,
+} from './xdp-fixture.js';
+import { Twin } from './xdp-twin.js';
+
+const { drop, redirect } = Verdict;
+const ADOPTED = 1;
+const FIN = 3;
+const NONCE = 0x8000_0001;
+const ACKED = 0xffff_fff0;
+const TOLD = { verdict: drop, counters: ['notice_told'] };
+const IP = 14;
+const HOLE = 14 + 20 + 16;
+const client = addressNumber(CLIENT.address);
+const portServer = (CLIENT.port << 16) >>> 0;
+
+if (insideNamespace(import.meta.url)) {
+  t.test('it is dropped, and told word by word', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    for (const type of [ADOPTED, FIN]) {
+      for (const [virtualPort, server] of PORTS.map((port, index) => [port, index] as const)) {
+        const frame = build(notice({ ixcp: { type, virtualPort, session: NONCE, ack: ACKED, seq: 9 } }), KEY);
+        const outcome = fast.run(frame);
+        t.match(outcome, TOLD);
+        t.strictSame([...outcome.frame], [...frame], 'and not written to');
+        t.strictSame(fast.told(), [
+          {
+            client,
+            portServer: portServer + server,
+            clientIsn: ACKED,
+            serverIsn: NONCE,
+            tsOffset: addressNumber(NODE.address),
+            tsval: 0,
+            mss: 0,
+            window: 0,
+            scales: 0,
+            flags: 0x40 | type,
+            mac: '000000000000',
+          },
+        ]);
+      }
+    }
+  });
+
+  t.test('what means nothing may be anything', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const cases: [string, PacketSpec][] = [
+      ['an Ethernet trailer', { trailer: new Uint8Array(6).fill(7) }],
+      ['the hole', { ixcp: { hole: 0xabcd } }],
+      [
+        'a service class, no "don\'t fragment", another hop count',
+        { ip: { tos: 0xb8, dontFragment: false, ttl: 3, id: 9 } },
+      ],
+      ['a router between', { ethernet: { source: '02:00:00:00:00:fe' } }],
+      ['no node at all: the engine knows them', { ip: { source: '10.78.0.99' } }],
+    ];
+    for (const [name, change] of cases) t.match(fast.run(notice(change)), TOLD, name);
+    t.equal(fast.told().length, cases.length);
+  });
+
+  t.test('one bit turned over anywhere, and it is not told', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const whole = build(notice({ ixcp: { type: FIN, session: NONCE, ack: ACKED } }), KEY);
+    for (let bit = IP * 8; bit < whole.length * 8; bit++) {
+      const at = bit >> 3;
+      if (at === HOLE || at === HOLE + 1) continue;
+      const frame = whole.slice();
+      frame[at]! ^= 1 << (bit & 7);
+      const { counters } = fast.run(frame);
+      if (counters.includes('notice_told')) t.fail(`bit ${bit & 7} of byte ${at}`);
+    }
+    t.strictSame(fast.told(), []);
+    t.match(fast.run(whole), TOLD);
+  });
+
+  t.test('each worker is told of its own sessions', async (t) => {
+    const workers = 3;
+    const fast = new Fast({ workers });
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const expected: number[][] = Array.from({ length: workers }, () => []);
+    for (let clientPort = 1; clientPort <= 40; clientPort++) {
+      expected[fast.workerOf(client, (clientPort << 16) >>> 0)]?.push(clientPort);
+      t.match(fast.run(notice({ ixcp: { clientPort, type: clientPort % 2 === 0 ? ADOPTED : FIN } })), TOLD);
+    }
+    for (let worker = 0; worker < workers; worker++) {
+      const told = fast.told(worker).map((record) => record.portServer >>> 16);
+      t.strictSame(told, expected[worker]);
+      t.ok(told.length > 0, `worker ${worker} had some`);
+    }
+  });
+
+  t.test('when nothing more can be told, the engine gets the frame', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const slot = fast.session();
+    const table = fast.tables[0]!;
+    const frame = build(notice({ ixcp: { type: FIN, session: table.nonce(slot) } }), KEY);
+    fast.fillRing();
+    const outcome = fast.run(frame);
+    t.match(outcome, { verdict: redirect, counters: ['to_engine_ixcp'] });
+    t.strictSame([...outcome.frame], [...frame]);
+    t.notOk(table.has(slot, SessionFlag.nodeFin), 'flags are the engine’s');
+    fast.told();
+    t.match(fast.run(frame), TOLD, 'room again');
+    t.notOk(table.has(slot, SessionFlag.nodeFin));
+  });
+
+  t.test("without an engine the node's FIN is noted, if it is the session's", async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    const slot = fast.session(SessionAction.forward, (table, at) => table.setNonce(at, NONCE));
+    const table = fast.tables[0]!;
+    table.raise(slot, SessionFlag.sackOk);
+    const before = table.flags(slot);
+    const fin = (change: PacketSpec = {}): PacketSpec =>
+      notice({ ...change, ixcp: { type: FIN, session: NONCE, ...change.ixcp } });
+    const cases: [string, PacketSpec | Uint8Array][] = [
+      ['of an earlier session', fin({ ixcp: { session: NONCE - 1 } })],
+      ['of another node', fin({ ip: { source: '10.78.0.4' } })],
+      ['of another client port', fin({ ixcp: { clientPort: CLIENT.port + 1 } })],
+      ['of the other virtual server', fin({ ixcp: { virtualPort: PORTS[1] } })],
+      ['with a wrong tag', fin({ ixcp: { tag: 1n } })],
+      ['under another key', build(fin(), KEY.slice().reverse())],
+      ['damaged', fin({ ip: { checksum: 1 } })],
+      ['not a FIN: ADOPTED', fin({ ixcp: { type: ADOPTED } })],
+      ['not a FIN: an RST', fin({ ixcp: { type: 4 } })],
+    ];
+    for (const [name, packet] of cases) {
+      t.match(fast.run(packet), { verdict: drop, counters: ['engine_absent'] }, name);
+      t.equal(table.flags(slot), before, name);
+    }
+    table.setNode(slot, NODE.index + 1);
+    t.match(fast.run(fin()), { verdict: drop, counters: ['engine_absent'] }, 'a session of no known node');
+    t.equal(table.flags(slot), before);
+    table.setNode(slot, NODE.index);
+    t.match(fast.run(fin()), { verdict: drop, counters: ['engine_absent'] });
+    t.equal(table.flags(slot), before | SessionFlag.nodeFin);
+    t.equal(table.state(slot), SessionState.passing, 'what that means the next engine knows');
+    t.strictSame(fast.told(), []);
+  });
+
+  t.test('told or given as a frame, it is the same to the engine', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const names = ['adopted', 'closed_fin', 'drop_ixcp_stale', 'drop_ixcp_unknown_node'] as const;
+    const cases: [string, PacketSpec, (typeof names)[number] | undefined][] = [
+      ['ADOPTED', {}, 'adopted'],
+      ['ADOPTED, of too little', { ixcp: { ack: CLIENT_ISN } }, 'adopted'],
+      ['FIN', { ixcp: { type: FIN } }, 'adopted'],
+      ['an earlier session', { ixcp: { session: 499 } }, 'drop_ixcp_stale'],
+      ['another client', { ixcp: { client: '10.78.0.7' } }, 'drop_ixcp_stale'],
+      ['no node', { ip: { source: '10.78.0.99' } }, 'drop_ixcp_unknown_node'],
+      ['a node that was not asked', { ip: { source: '10.78.0.9' } }, 'drop_ixcp_stale'],
+    ];
+    for (const [name, change, counter] of cases) {
+      const twins = [new Twin(SERVER_ISN), new Twin(SERVER_ISN)] as const;
+      const now = 1_000_000;
+      const records = twins.map((twin, index) => {
+        const { slot, seq } = twin.handing();
+        const spec = notice({
+          ...change,
+          ixcp: { session: twin.table.nonce(slot), ack: seq, ...change.ixcp },
+        });
+        const counted = twin.counted(names, () => {
+          if (index === 0) twin.receive(spec, now);
+          else {
+            t.match(fast.run(spec), TOLD, name);
+            const words = fast.toldWords();
+            t.equal(words.length, SYN_RECORD_WORDS);
+            twin.engine.told(words, 0, now);
+          }
+        });
+        t.strictSame(counted, counter === undefined ? [] : [counter], name);
+        t.equal(
+          twin.table.lastSeen(slot) === now,
+          counter === 'adopted',
+          `${name}: of its node, so it is alive`,
+        );
+        const record = twin.record(slot);
+        // The two sessions did not begin at one moment.
+        for (const field of [SESSION_RECORD.openedAt, SESSION_RECORD.lastSeen])
+          record.fill(0, field, field + 4);
+        return Buffer.from(record).toString('hex');
+      });
+      t.equal(records[1], records[0], `${name}: the record`);
+    }
+  });
+
+  t.test('a notice of our own shim is not looked at', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const own = notice({ ethernet: { source: BALANCER.mac }, ip: { source: BALANCER.address } });
+    t.match(fast.run(own), { verdict: Verdict.pass, counters: [] });
+    t.strictSame(fast.told(), []);
+  });
+}
