@@ -70,7 +70,8 @@ export class Handoff {
     const core = this.core;
     const { sessions, counters, nodes, options } = core;
     // The kernel may have forwarded the client's acknowledgements of an answer meanwhile.
-    if (seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1)) && !this.answered(slot)) return;
+    if (seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1)) && !this.answered(slot))
+      return;
     if (sessions.state(slot) !== SessionState.handing) return;
     const adopted = sessions.has(slot, SessionFlag.adopted);
     if (sessions.tries(slot) < (adopted ? REST_TRIES : options.limits.handoffTries)) {
