@@ -38,8 +38,8 @@ export type TapOptions = Pick<PacketRingOptions, 'interfaceIndex' | 'filterProgr
 /** A datapath that takes in frames which came by another way. */
 export interface Admitting {
   /**
-   * Hands a copy of a frame to `sink`. It stays where it is for this call alone, so it can not be forwarded.
-   * False when there was no room.
+   * Hands a copy of a frame to `sink`; one that is too long for a notice may be cut. It stays where it is for this
+   * call alone, so it can not be forwarded. False when there was no room.
    */
   admit(from: Uint8Array, offset: number, length: number, sink: FrameSink, now: number): boolean;
 }

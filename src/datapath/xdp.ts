@@ -147,9 +147,10 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
     const { bytes } = this.memory;
     if (this.admitted < 0) this.admitted = this.takePiece();
     const { admitted } = this;
-    if (admitted < 0 || length > this.frameBytes) return false;
-    for (let at = 0; at < length; at++) bytes[admitted + at] = from[start + at]!;
-    sink.receive(admitted, length, 0, now);
+    if (admitted < 0) return false;
+    const taken = Math.min(length, this.frameBytes);
+    for (let at = 0; at < taken; at++) bytes[admitted + at] = from[start + at]!;
+    sink.receive(admitted, taken, 0, now);
     return true;
   }
 
