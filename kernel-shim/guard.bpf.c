@@ -5,6 +5,9 @@
  *     wire -> tap (guard_filter chooses what the engine gets) -> guard_ingress -> stack
  *     engine -> guard_egress: marked frames go round to ingress, the others to the wire
  *
+ * Nodes that are reached by another interface send their notices there: it has a tap (guard_notices) and
+ * guard_ingress as well.
+ *
  * An engine of several threads has a tap for each; guard_fanout says whose a frame is.
  *
  * So the engine is given everything for its virtual servers, and the kernel, which would answer
@@ -164,6 +167,16 @@ int guard_filter(struct __sk_buff *skb)
 	default:
 		return 0;
 	}
+}
+
+/* The tap of an interface by which nodes are reached, and no clients: notices alone. */
+SEC("socket")
+int guard_notices(struct __sk_buff *skb)
+{
+	if (skb->pkt_type != PACKET_HOST || concern_of(skb) != NOTICE)
+		return 0;
+	count(GUARD_SEEN);
+	return skb->len;
 }
 
 struct ports {

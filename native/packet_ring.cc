@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "packet_socket.h"
+#include "tcp_checksum.h"
 
 namespace baton {
 
@@ -203,20 +204,35 @@ uint32_t PacketRing::Flush(const Descriptor* frames, uint32_t count) {
     } else if (frame.slot != kOutsideRing) {
       transmit_->Put(start, frame.length, frame.offset < receive_bytes_);
     } else {
-      transmit_->Kick();
-      uint16_t ether_type_be;
-      std::memcpy(&ether_type_be, start + kEtherTypeOffset, sizeof ether_type_be);
-      iovec part{start - kVirtioBytes, kVirtioBytes + frame.length};
-      if (SendTo(outside_fd_, options_.interface_index, ether_type_be, &part, 1) == 0) {
-        stats_.outside++;
-      } else {
-        stats_.failed++;
-      }
+      SendOutside(start, frame.length, start - kVirtioBytes);
     }
   }
   transmit_->Kick();
   ReleaseBlocks();
   return transmit_->next();
+}
+
+// By an ordinary send, behind what is in the slots.
+void PacketRing::SendOutside(uint8_t* frame, uint32_t length, const void* virtio) {
+  transmit_->Kick();
+  uint16_t ether_type_be;
+  std::memcpy(&ether_type_be, frame + kEtherTypeOffset, sizeof ether_type_be);
+  iovec parts[2] = {{const_cast<void*>(virtio), kVirtioBytes}, {frame, length}};
+  if (SendTo(outside_fd_, options_.interface_index, ether_type_be, parts, 2) == 0) {
+    stats_.outside++;
+  } else {
+    stats_.failed++;
+  }
+}
+
+void PacketRing::SendFrom(uint8_t* frame, uint32_t length, uint32_t flags, bool headed) {
+  static const VirtioHeader kPlain{};
+  if (!headed && (flags & kChecksumPartial) != 0) FinishChecksum(frame, length);
+  if ((flags & kSegmented) == 0 && length <= transmit_->room()) {
+    transmit_->Put(frame, length, headed);
+  } else {
+    SendOutside(frame, length, headed ? static_cast<const void*>(frame - kVirtioBytes) : &kPlain);
+  }
 }
 
 void PacketRing::SendLocal(uint32_t offset, uint32_t length, bool received) {

@@ -51,6 +51,9 @@ class PacketRing {
   uint32_t Receive(Descriptor* frames, uint32_t capacity);
   // Sends, then gives finished blocks back to the kernel. Returns the next transmit slot.
   uint32_t Flush(const Descriptor* frames, uint32_t count);
+  // Sends a frame that lies in the memory of another ring, at the next Flush(); or at once if it does not fit a slot.
+  // `headed`: a virtio header precedes it. Without one, a checksum that is kChecksumPartial is finished here.
+  void SendFrom(uint8_t* frame, uint32_t length, uint32_t flags, bool headed);
   // Sends one frame with the inject mark by way of the egress hook; `received`: with its virtio header.
   void SendLocal(uint32_t offset, uint32_t length, bool received);
   RingStats Stats();
@@ -64,6 +67,7 @@ class PacketRing {
   void ReleaseBlocks();
   void JoinFanout();
   bool Inside(uint32_t offset, uint32_t length) const;
+  void SendOutside(uint8_t* frame, uint32_t length, const void* virtio);
 
   PacketRingOptions options_;
   size_t receive_bytes_;

@@ -1,4 +1,6 @@
 // The packet ring as JavaScript sees it: interface PacketRing of src/base/native.ts.
+#include <linux/if_ether.h>
+
 #include <cstddef>
 #include <memory>
 
@@ -18,6 +20,7 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
                        {
                            InstanceMethod<&PacketRingObject::Receive>("receive"),
                            InstanceMethod<&PacketRingObject::Flush>("flush"),
+                           InstanceMethod<&PacketRingObject::SendFrom>("sendFrom"),
                            InstanceMethod<&PacketRingObject::SendLocal>("sendLocal"),
                            InstanceMethod<&PacketRingObject::Start>("start"),
                            InstanceMethod<&PacketRingObject::Stats>("stats"),
@@ -67,6 +70,24 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
     const uint32_t count = NumberArgument(info, 1);
     if (count > capacity) ThrowArgument(info.Env(), "count exceeds the descriptors");
     return Napi::Number::New(info.Env(), ring.Flush(frames, count));
+  }
+
+  Napi::Value SendFrom(const Napi::CallbackInfo& info) {
+    PacketRing& ring = Ring(info.Env());
+    void* memory = nullptr;
+    size_t bytes = 0;
+    if (napi_get_arraybuffer_info(info.Env(), info[0], &memory, &bytes) != napi_ok) {
+      ThrowArgument(info.Env(), "an ArrayBuffer is expected");
+    }
+    const uint32_t offset = NumberArgument(info, 1);
+    const uint32_t length = NumberArgument(info, 2);
+    const bool headed = info[4].ToBoolean();
+    if ((headed && offset < kVirtioBytes) || length < ETH_HLEN ||
+        static_cast<uint64_t>(offset) + length > bytes) {
+      ThrowArgument(info.Env(), "the frame is not in the memory");
+    }
+    ring.SendFrom(static_cast<uint8_t*>(memory) + offset, length, NumberArgument(info, 3), headed);
+    return info.Env().Undefined();
   }
 
   Napi::Value SendLocal(const Napi::CallbackInfo& info) {

@@ -75,6 +75,7 @@ export async function detachBalancer(configFile: string): Promise<number> {
   const config = loadBalancerConfig(configFile);
   const { removed, left } = await detachAll({
     interface: config.interface,
+    nodeInterface: config.nodeInterface?.name,
     virtualAddresses: config.virtualServers.map((server) => server.address),
     warn: (message) => process.stderr.write(`baton: ${printable(message)}\n`),
   });
@@ -136,6 +137,7 @@ async function start(
 
   const machine = await Machine.prepare({
     interface: config.interface,
+    nodeInterface: config.nodeInterface,
     address: config.address,
     key,
     virtualServers: config.virtualServers,
@@ -150,7 +152,10 @@ async function start(
   });
   undo.push((manner) => machine[manner]());
 
+  const nodeSide = machine.nodeSideStart();
+  const nodeInterface = config.nodeInterface?.name ?? config.interface;
   requireMtu(config.interface, machine.info.mtu);
+  if (nodeSide !== undefined) requireMtu(nodeInterface, nodeSide.mtu);
   const events = new NodeEvents(config.nodes, log);
   const engine = await EnginePool.start({
     program: ENGINE_PROGRAM,
@@ -158,9 +163,10 @@ async function start(
     given: {
       config,
       interfaceIndex: machine.info.index,
-      address: parseIpv4(machine.address) ?? 0,
       mac: machine.info.mac,
       mtu: machine.info.mtu,
+      nodeSide,
+      address: parseIpv4(machine.address) ?? 0,
       key,
       datapath: machine.engineStart(),
     },
@@ -172,7 +178,7 @@ async function start(
   undo.push(() => engine.stop());
 
   const neighbours = new NeighbourWatch({
-    interface: config.interface,
+    interface: nodeInterface,
     addresses: config.nodes.map((node) => node.address),
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
@@ -195,7 +201,12 @@ async function start(
   for (const server of config.virtualServers) {
     log.info(`virtual server ${server.name} at ${server.address}:${server.port}`);
   }
-  log.info('ready', { interface: config.interface, address: machine.address, datapath: machine.datapath });
+  log.info('ready', {
+    interface: config.interface,
+    ...(nodeSide === undefined ? {} : { nodeInterface }),
+    address: machine.address,
+    datapath: machine.datapath,
+  });
 }
 
 function requireMtu(where: string, mtu: number): void {

@@ -5,8 +5,9 @@
 import { type MapHandle, native, type PacketRingOptions } from './base/native.js';
 import type { StageClock } from './base/stages.js';
 import type { EarlierStart, EngineStart, PacketStart, Tap, XdpStart } from './control/engine-messages.js';
+import { NodePort } from './datapath/node-port.js';
 import { NoticeTap } from './datapath/notice-tap.js';
-import { openPacketDatapath, type PacketDatapath } from './datapath/packet.js';
+import { openPacketDatapath, type PacketDatapath, transmitSlots } from './datapath/packet.js';
 import { openXdpDatapath, type XdpDatapath } from './datapath/xdp.js';
 import { CONTROL, synRingBytes, synRingRecords } from './datapath/xdp-layout.js';
 import type { Engine } from './tcp/engine.js';
@@ -36,13 +37,27 @@ export interface EngineDatapath {
 /** Opens the datapath that this thread was started with. Throws what the kernel refuses. */
 export function openDatapath(given: EngineStart, stages: StageClock): EngineDatapath {
   const { datapath } = given;
-  return datapath.kind === 'xdp' ? openXdp(given, datapath, stages) : openPacket(given, datapath, stages);
+  const opened =
+    datapath.kind === 'xdp' ? openXdp(given, datapath, stages) : openPacket(given, datapath, stages);
+  openNodePort(given, opened.datapath);
+  return opened;
+}
+
+/** The way to nodes, where they are not reached by the interface of the clients. */
+function openNodePort({ nodeSide }: EngineStart, datapath: PacketDatapath | XdpDatapath): void {
+  if (nodeSide === undefined) return;
+  const { interfaceIndex, mtu } = nodeSide;
+  datapath.nodePort = sharing(
+    nodeSide.tap,
+    (tap) => new NodePort(native(), { interfaceIndex, ...tap }, transmitSlots(mtu), datapath),
+  );
 }
 
 function openPacket(given: EngineStart, start: PacketStart, stages: StageClock): EngineDatapath {
   const { interfaceIndex, mtu, config } = given;
+  const admits = given.nodeSide !== undefined;
   const datapath = sharing(start.tap, (tap) =>
-    openPacketDatapath(native(), { interfaceIndex, mtu, ...tap }, stages),
+    openPacketDatapath(native(), { interfaceIndex, mtu, admits, ...tap }, stages),
   );
   return {
     datapath,

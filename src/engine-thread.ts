@@ -55,7 +55,8 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     {
       address: given.address,
       mac: given.mac,
-      mtu: given.mtu,
+      nodeMac: given.nodeSide?.mac,
+      mtu: Math.min(given.mtu, given.nodeSide?.mtu ?? given.mtu),
       key: given.key,
       secret: given.datapath.secret,
       seeds: given.datapath.seeds,

@@ -75,6 +75,12 @@ export interface PacketRing {
    * one of 0 frames.
    */
   flush(descriptors: Uint32Array, count: number): number;
+  /**
+   * Takes a copy of a frame that lies in the memory of another ring, and sends it at the next flush; or at once when it
+   * is larger than a slot's room, or FrameFlags.segmented. `headed`: a virtio header is right before it, as
+   * in a packet ring's received frames; else a TCP checksum that is FrameFlags.checksumPartial is finished there.
+   */
+  sendFrom(memory: ArrayBuffer, offset: number, length: number, flags: number, headed: boolean): void;
   /** Sends one frame at once into this machine's own kernel: marked, by way of the egress hook. */
   sendLocal(offset: number, length: number, received: boolean): void;
   /** Calls `onReadable` from the event loop whenever frames are ready. */

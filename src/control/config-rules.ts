@@ -77,6 +77,10 @@ export function checkBalancerRules(source: ConfigSource, replayed: boolean): voi
     virtual.claim(entry.address, [...at, 'address'], `the address of node ${quoted(String(entry.name))}`);
   }
 
+  if (typeof data.nodeInterface === 'string' && data.nodeInterface === data.interface) {
+    const what = `is ${quoted(data.nodeInterface)}, which is the interface already`;
+    source.wrong(['nodeInterface'], `${what}, expected another, or no such key`);
+  }
   checkResources(source, data.resources, nodes);
   checkSocketPath(source, data.controlSocket);
   checkHeadMemory(source, data.limits);

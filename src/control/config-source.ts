@@ -87,6 +87,12 @@ export class ConfigSource {
     this.warnings.push({ offset: this.offsetOf(path, 'value'), path: formatPath(path), text });
   }
 
+  /** `file:line:column: key` of the value at `path`, for who finds later that it is wrong. */
+  placeOf(path: KeyPath): string {
+    const { line, col } = this.lines.linePos(this.offsetOf(path, 'value'));
+    return `${this.name}:${line}:${col}: ${formatPath(path)}`;
+  }
+
   /** The file's name, safe to show. */
   get name(): string {
     return printable(this.file);

@@ -25,8 +25,16 @@ interface Common {
   readonly warnings: readonly string[];
 }
 
+/** The name of an interface, and where in the config it stands: `file:line:column: key`. */
+export interface NamedInterface {
+  readonly name: string;
+  readonly where: string;
+}
+
 export interface BalancerConfig extends Common {
   readonly kind: 'balancer';
+  /** Where nodes are reached; undefined: by `interface`. */
+  readonly nodeInterface: NamedInterface | undefined;
   readonly datapath: Datapath;
   /** Engine threads of the datapath `xdp`. */
   readonly workers: number;
@@ -135,6 +143,10 @@ function balancerConfig(source: ConfigSource, replayed = false): BalancerConfig 
     kind: 'balancer',
     file: source.file,
     interface: data.interface,
+    nodeInterface:
+      data.nodeInterface === undefined
+        ? undefined
+        : { name: data.nodeInterface, where: source.placeOf(['nodeInterface']) },
     datapath: data.datapath,
     workers: data.workers,
     address: data.address,

@@ -52,6 +52,15 @@ export interface XdpStart extends Secrets {
   earlier: EarlierStart | undefined;
 }
 
+/** The interface that nodes are reached by, where that is another one than the clients'. */
+export interface NodeSideStart {
+  interfaceIndex: number;
+  mac: Uint8Array;
+  mtu: number;
+  /** For what nodes send to us. */
+  tap: Tap;
+}
+
 /** What a thread of the engine is started with. Plain data: it crosses between threads. */
 export interface EngineStart {
   /** Its limits are those of this thread. */
@@ -59,11 +68,14 @@ export interface EngineStart {
   /** Which of the threads it is, and of how many. */
   worker: number;
   workers: number;
+  /** Of the interface that clients come in by. */
   interfaceIndex: number;
-  /** The balancer's own IPv4 address, as a number. */
-  address: number;
   mac: Uint8Array;
   mtu: number;
+  /** Undefined: nodes are reached by the same interface. */
+  nodeSide: NodeSideStart | undefined;
+  /** The balancer's own IPv4 address, as a number. */
+  address: number;
   key: Uint8Array;
   datapath: PacketStart | XdpStart;
   /** Of `nodeMemory`: what the threads know of the nodes together. */

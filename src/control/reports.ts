@@ -136,6 +136,7 @@ function common(config: Config): [string, string][] {
 function balancerLines(config: BalancerConfig): [string, string][] {
   return [
     ...common(config),
+    ...some('node interface', config.nodeInterface === undefined ? [] : [config.nodeInterface.name]),
     ['datapath', config.datapath],
     ['control socket', config.controlSocket],
     ...some(

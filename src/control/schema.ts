@@ -132,7 +132,7 @@ const VirtualServer = Type.Object(
 const Node = Type.Object(
   {
     name: name('What the node is called in resources, tables and messages.'),
-    address: address("The node's own address, on the same link as the balancer's interface."),
+    address: address("The node's own address, on the link of the interface that nodes are reached by."),
     weight: count('Its share of the sessions, relative to the other holders.', 1, 1, 1_000),
   },
   { ...closed, expected: 'a map with the keys name, address and weight' },
@@ -202,7 +202,14 @@ const TimeoutKeys = Type.Object(
 
 export const BalancerFile = Type.Object(
   {
-    interface: interfaceName('The network interface that clients and nodes are reached by.'),
+    interface: interfaceName(
+      'The network interface that clients are reached by; and nodes, unless there is a `nodeInterface`.',
+    ),
+    nodeInterface: Type.Optional(
+      interfaceName(
+        'Another network interface, by which nodes are reached. Nodes name its address as their balancer. Absent: `interface`.',
+      ),
+    ),
     datapath: choice(
       DATAPATHS,
       'How frames get in and out. `xdp`: a program in the kernel forwards what was handed over, and gives the engine the rest by AF_XDP. `packet`: the engine takes everything, by an AF_PACKET ring. `auto`: `xdp` where the interface can do it, else `packet`; the log says which, and why not better.',
@@ -215,7 +222,9 @@ export const BalancerFile = Type.Object(
       MOST_WORKERS,
     ),
     address: Type.Optional(
-      address("The balancer's own address on the interface. Absent: the first one that it has."),
+      address(
+        "The balancer's own address on the interface that nodes are reached by. Absent: the first one that it has.",
+      ),
     ),
     keyFile: filePath(
       'File with the key shared with the nodes: 32 hex digits, readable by its owner alone. `baton key` makes one. Relative to the config file.',

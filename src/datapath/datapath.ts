@@ -32,10 +32,12 @@ export const FrameFlags = {
 
 /** Where a frame is to go. */
 export const Port = {
-  /** Out of the interface. */
+  /** Out of the interface that frames come in by. */
   wire: 0,
   /** Into this machine's own kernel, as if it had come in from the wire. */
   local: 1,
+  /** Out of another interface, where nodes are reached: only of a datapath that has one. */
+  nodes: 2,
 } as const;
 export type PortNumber = (typeof Port)[keyof typeof Port];
 

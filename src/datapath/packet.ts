@@ -5,10 +5,13 @@
  *
  * Slots are used strictly in order: the kernel stops at the first one that is not filled. So a slot is
  * taken at commit or forward, never at reserve, and a frame that goes elsewhere takes none.
+ *
+ * Notices that come in by another interface are looked at in the end of the first slot's room, which
+ * frames leave free then.
  */
 import { type Native, OUTSIDE_RING, type PacketRing, type PacketRingOptions } from '../base/native.js';
 import type { StageClock } from '../base/stages.js';
-import { FrameFlags, Port, type PortNumber } from './datapath.js';
+import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
 import { INJECT_MARK, RingDatapath } from './ring.js';
 
 export { INJECT_MARK } from './ring.js';
@@ -26,6 +29,9 @@ const FEWEST_TRANSMIT_SLOTS = 128;
 const SMALLEST_SLOT_BYTES = 2048;
 const TRANSMIT_RING_BYTES = 16 * 1024 * 1024;
 
+/** For a notice of 74 bytes. Of anything longer the beginning tells that it is none. */
+const NOTICE_BYTES = 128;
+
 /** What a slot holds before the IP packet: the ring's header (48), the virtio header (10), Ethernet (14). */
 const SLOT_OVERHEAD_BYTES = 48 + 10 + 14;
 
@@ -37,6 +43,8 @@ export interface PacketInterface {
   filterProgramFd: number;
   /** Which of the frames the ring is given when several share the interface's; by default all. */
   fanout?: PacketRingOptions['fanout'];
+  /** Frames come in by other ways as well: `admit` will be called. By default not. */
+  admits?: boolean;
 }
 
 /**
@@ -48,22 +56,32 @@ export function packetRingOptions({
   mtu,
   filterProgramFd,
   fanout,
+  admits = false,
 }: PacketInterface): PacketRingOptions {
-  let transmitSlotBytes = SMALLEST_SLOT_BYTES;
-  while (transmitSlotBytes < mtu + SLOT_OVERHEAD_BYTES) {
-    transmitSlotBytes *= 2;
-  }
-  const affordable = TRANSMIT_RING_BYTES / transmitSlotBytes;
   return {
     interfaceIndex,
     receiveBlocks: RECEIVE_BLOCKS,
     receiveBlockBytes: RECEIVE_BLOCK_BYTES,
     retireMs: RETIRE_MS,
-    transmitSlots: Math.max(FEWEST_TRANSMIT_SLOTS, Math.min(MOST_TRANSMIT_SLOTS, affordable)),
-    transmitSlotBytes,
+    ...transmitSlots(mtu + (admits ? NOTICE_BYTES : 0)),
     injectMark: INJECT_MARK,
     filterProgramFd,
     fanout,
+  };
+}
+
+/** Slots to send by, for IP packets of up to so many bytes. */
+export function transmitSlots(
+  packetBytes: number,
+): Pick<PacketRingOptions, 'transmitSlots' | 'transmitSlotBytes'> {
+  let transmitSlotBytes = SMALLEST_SLOT_BYTES;
+  while (transmitSlotBytes < packetBytes + SLOT_OVERHEAD_BYTES) {
+    transmitSlotBytes *= 2;
+  }
+  const affordable = TRANSMIT_RING_BYTES / transmitSlotBytes;
+  return {
+    transmitSlots: Math.max(FEWEST_TRANSMIT_SLOTS, Math.min(MOST_TRANSMIT_SLOTS, affordable)),
+    transmitSlotBytes,
   };
 }
 
@@ -76,7 +94,7 @@ export function openPacketDatapath(
   on: PacketInterface,
   stages?: StageClock,
 ): PacketDatapath {
-  return new PacketDatapath(native.openPacketRing(packetRingOptions(on)), stages);
+  return new PacketDatapath(native.openPacketRing(packetRingOptions(on)), stages, on.admits);
 }
 
 export class PacketDatapath extends RingDatapath<PacketRing> {
@@ -87,13 +105,15 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   private readonly slotBytes: number;
   private readonly firstRoom: number;
   private readonly room: number;
+  /** Where notices are looked at; -1: none are expected. */
+  private readonly noticeAt: number;
   /** The slot that the next frame takes. */
   private nextSlot = 0;
   /** The slots taken since the last flush: their status says "free" until then. */
   private taken = 0;
 
   /** As many frames as the ring has slots are longer than any batch needs. */
-  constructor(ring: PacketRing, stages?: StageClock) {
+  constructor(ring: PacketRing, stages?: StageClock, admits = false) {
     super(ring, ring.transmitSlots, stages);
     this.status = new Uint32Array(ring.memory);
     this.firstStatus = ring.transmitStatus / Uint32Array.BYTES_PER_ELEMENT;
@@ -101,7 +121,8 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     this.slots = ring.transmitSlots;
     this.slotBytes = ring.transmitSlotBytes;
     this.firstRoom = ring.transmitOffset;
-    this.room = ring.transmitRoom;
+    this.room = ring.transmitRoom - (admits ? NOTICE_BYTES : 0);
+    this.noticeAt = admits ? this.firstRoom + this.room : -1;
   }
 
   /** Number of the group of rings that share the interface's frames; -1 when there is none. */
@@ -133,6 +154,8 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     }
     if (port === Port.local) {
       this.ring.sendLocal(offset, length, false);
+    } else if (port === Port.nodes) {
+      this.nodePort?.send(offset, length, 0, false);
     } else {
       this.send(offset, length, 0, this.nextSlot);
     }
@@ -143,6 +166,8 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
       this.forwardTruncated++;
     } else if (port === Port.local) {
       this.ring.sendLocal(offset, length, true);
+    } else if (port === Port.nodes) {
+      this.nodePort?.send(offset, length, flags, true);
     } else if ((flags & FrameFlags.segmented) !== 0) {
       this.send(offset, length, flags, OUTSIDE_RING);
     } else if (length > this.room) {
@@ -152,6 +177,17 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     } else {
       this.transmitRingFull++;
     }
+  }
+
+  /** See Admitting. What is longer than a notice is cut, so that it is not taken for one. */
+  admit(from: Uint8Array, offset: number, length: number, sink: FrameSink, now: number): boolean {
+    const { noticeAt } = this;
+    if (noticeAt < 0) return false;
+    const { bytes } = this.memory;
+    const taken = Math.min(length, NOTICE_BYTES);
+    for (let at = 0; at < taken; at++) bytes[noticeAt + at] = from[offset + at]!;
+    sink.receive(noticeAt, taken, 0, now);
+    return true;
   }
 
   private slotIsFree(): boolean {

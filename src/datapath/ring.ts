@@ -9,6 +9,7 @@
 import { DESCRIPTOR_WORDS } from '../base/native.js';
 import { Stage, StageClock } from '../base/stages.js';
 import type { FrameMemory, FrameSink, PortNumber, TransmitQueue } from './datapath.js';
+import type { NodePort } from './node-port.js';
 
 /** Frames taken from the ring, and handed to the engine, between two flushes. */
 const BATCH_FRAMES = 256;
@@ -50,6 +51,8 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
    * is looked at: what the kernel told by other ways of what came before them is known by then.
    */
   onBatch: ((now: number) => void) | undefined;
+  /** Where nodes are reached, if by another interface; set before the first frame. Closed with this datapath. */
+  nodePort: NodePort | undefined;
 
   protected readonly ring: Ring;
   protected readonly incoming = new Uint32Array(BATCH_FRAMES * DESCRIPTOR_WORDS);
@@ -86,6 +89,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   /** Calls `onReadable` from the event loop whenever frames are ready; it is expected to poll. */
   start(onReadable: () => void): void {
     this.ring.start(onReadable);
+    this.nodePort?.start(onReadable);
   }
 
   /**
@@ -106,7 +110,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
       this.polling = false;
     }
     if (this.closed) {
-      this.ring.close();
+      this.closeRings();
       return false;
     }
     return more;
@@ -119,6 +123,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     stages.mark(Stage.receive);
     stages.batch(count);
     this.onBatch?.(now);
+    this.nodePort?.poll(sink, now);
     for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
       this.current = at;
       sink.receive(incoming[at + OFFSET]!, incoming[at + LENGTH]!, incoming[at + FLAGS]!, now);
@@ -126,6 +131,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     stages.mark(Stage.engine);
     sink.tick(now);
     stages.mark(Stage.timers);
+    this.nodePort?.flush();
     this.flush();
     stages.mark(Stage.flush);
     return count === BATCH_FRAMES;
@@ -136,16 +142,22 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
    * outside the ring. The same array each time; once closed, what it held last.
    */
   stats(): Float64Array {
-    return this.closed ? this.totals : this.ring.stats(this.totals);
+    if (this.closed) return this.totals;
+    this.ring.stats(this.totals);
+    this.nodePort?.addTo(this.totals);
+    return this.totals;
   }
 
   /** Stops and frees the ring; from inside of poll, at the end of the batch. The memory is gone then. */
   close(): void {
     if (!this.closed) this.stats();
     this.closed = true;
-    if (!this.polling) {
-      this.ring.close();
-    }
+    if (!this.polling) this.closeRings();
+  }
+
+  private closeRings(): void {
+    this.nodePort?.close();
+    this.ring.close();
   }
 
   /** Notes a frame for the next flush; false, counted, when the list is full. */

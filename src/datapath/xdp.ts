@@ -93,6 +93,8 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
   private readonly freeWords: number;
   /** Where in `free` the list begins from which reserve took last. */
   private list = 0;
+  /** Where frames that came by other ways are looked at; -1 before the first. */
+  private admitted = -1;
   /** Since the last flush the lists were empty, and could not be filled up. */
   private dry = false;
 
@@ -130,30 +132,33 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
       throw new RangeError('the room was not the one reserved last');
     }
     if (port === Port.local) this.ring.sendLocal(offset, length, 0);
+    else if (port === Port.nodes) this.nodePort?.send(offset, length, 0, false);
     else if (this.note(offset, length, 0, 0)) free[list] = free[list]! - 1;
   }
 
   override forward(offset: number, length: number, flags: number, port: PortNumber): void {
     if (port === Port.local) this.ring.sendLocal(offset, length, flags);
+    else if (port === Port.nodes) this.nodePort?.send(offset, length, flags, false);
     else this.note(offset, length, flags, 0);
   }
 
-  /**
-   * Hands a frame that came in by another way to `sink`, in a free piece of the memory; there it stays for this call
-   * alone, so it can not be forwarded. False, counted, when no piece is free.
-   */
-  admit(frame: Uint8Array, sink: FrameSink, now: number): boolean {
-    const offset = this.reserve(frame.length);
-    if (offset < 0) return false;
-    const { list, free } = this;
-    free[list] = free[list]! - 1;
-    this.memory.bytes.set(frame, offset);
-    sink.receive(offset, frame.length, 0, now);
-    const count = free[list]! + 1;
-    if (count === this.freeWords) throw new RangeError('a list of free frames is longer than it can be');
-    free[list + count] = offset;
-    free[list] = count;
+  /** See Admitting: in a piece of the memory that is taken for it once. */
+  admit(from: Uint8Array, start: number, length: number, sink: FrameSink, now: number): boolean {
+    const { bytes } = this.memory;
+    if (this.admitted < 0) this.admitted = this.takePiece();
+    const { admitted } = this;
+    if (admitted < 0) return false;
+    const taken = Math.min(length, this.frameBytes);
+    for (let at = 0; at < taken; at++) bytes[admitted + at] = from[start + at]!;
+    sink.receive(admitted, taken, 0, now);
     return true;
+  }
+
+  /** Takes a free piece for good; -1, counted, when there is none. */
+  private takePiece(): number {
+    const offset = this.reserve(this.frameBytes);
+    if (offset >= 0) this.free[this.list] = this.free[this.list]! - 1;
+    return offset;
   }
 
   /** The last offset on a list. */

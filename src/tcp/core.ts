@@ -60,8 +60,13 @@ export class Core {
   readonly segment: Segment;
   /** Under the key shared with the nodes. */
   readonly hash: SipHash;
+  /** Our own MAC address where clients are reached, and that where nodes are. */
   readonly macHigh: number;
   readonly macLow: number;
+  readonly nodeMacHigh: number;
+  readonly nodeMacLow: number;
+  /** Where frames to nodes leave. */
+  readonly nodePort: PortNumber;
   /** The MSS that clients are offered: room for IXP stays below the MTU. */
   readonly mss: number;
   /** ms, of the call being served; and the same as the tables keep it. */
@@ -98,9 +103,14 @@ export class Core {
     this.halfOpen = new SlotList(new Int32Array(nodeAck.buffer), new Int32Array(resource.buffer));
     this.segment = new Segment(transmit.memory.view);
     this.hash = new SipHash(options.key);
-    const mac = new DataView(options.mac.buffer, options.mac.byteOffset, 6);
-    this.macHigh = mac.getUint16(0);
-    this.macLow = mac.getUint32(2);
+    const { mac, nodeMac = mac } = options;
+    const macView = new DataView(mac.buffer, mac.byteOffset, 6);
+    const nodeMacView = new DataView(nodeMac.buffer, nodeMac.byteOffset, 6);
+    this.macHigh = macView.getUint16(0);
+    this.macLow = macView.getUint32(2);
+    this.nodeMacHigh = nodeMacView.getUint16(0);
+    this.nodeMacLow = nodeMacView.getUint32(2);
+    this.nodePort = options.nodeMac === undefined ? Port.wire : Port.nodes;
     this.mss = offeredMss(options.mtu);
   }
 
@@ -128,7 +138,7 @@ export class Core {
 
   /** Port that leads to a session's node. */
   portOf(node: number): PortNumber {
-    return node === LOCAL_NODE ? Port.local : Port.wire;
+    return node === LOCAL_NODE ? Port.local : this.nodePort;
   }
 
   /** Whether frames can be sent to the node now: its MAC address is known. */
@@ -139,9 +149,13 @@ export class Core {
   /** Writes both MAC addresses of a frame to a node: ours as its source. */
   addressTo(frame: number, node: number): void {
     const view = this.transmit.memory.view;
-    if (node === LOCAL_NODE) writeMac(view, frame + ETHERNET.destination, this.macHigh, this.macLow);
-    else writeMac(view, frame + ETHERNET.destination, this.nodes.macHigh[node]!, this.nodes.macLow[node]!);
-    writeMac(view, frame + ETHERNET.source, this.macHigh, this.macLow);
+    if (node === LOCAL_NODE) {
+      writeMac(view, frame + ETHERNET.destination, this.macHigh, this.macLow);
+      writeMac(view, frame + ETHERNET.source, this.macHigh, this.macLow);
+    } else {
+      writeMac(view, frame + ETHERNET.destination, this.nodes.macHigh[node]!, this.nodes.macLow[node]!);
+      writeMac(view, frame + ETHERNET.source, this.nodeMacHigh, this.nodeMacLow);
+    }
   }
 
   /** Gives back the room of a session's head. */

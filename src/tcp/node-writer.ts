@@ -3,7 +3,7 @@
  * straight into the datapath's memory; the result tells whether there was room.
  */
 import { Counter } from '../base/counters.js';
-import { FrameFlags, Port } from '../datapath/datapath.js';
+import { FrameFlags } from '../datapath/datapath.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../wire/ethernet.js';
 import { IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../wire/ipv4.js';
 import { emitIxcp, IXCP, IXCP_HEADER_BYTES } from '../wire/ixcp.js';
@@ -171,13 +171,13 @@ export class NodeWriter {
     const view = transmit.memory.view;
     const source = segment.offset + ETHERNET.source;
     writeMac(view, frame + ETHERNET.destination, view.getUint16(source), view.getUint32(source + 2));
-    writeMac(view, frame + ETHERNET.source, core.macHigh, core.macLow);
+    writeMac(view, frame + ETHERNET.source, core.nodeMacHigh, core.nodeMacLow);
     view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
     const length = IPV4_HEADER_BYTES + IXCP_HEADER_BYTES;
     writeIpv4(view, frame + IP, length, Protocol.ixcp, options.address, segment.source);
     const session = view.getUint32(segment.tcp + IXCP.session);
     emitIxcp(view, frame + IXP_AT, options.address, segment.source, { type, session }, core.hash);
-    transmit.commit(frame, ETHERNET_HEADER_BYTES + length, Port.wire);
+    transmit.commit(frame, ETHERNET_HEADER_BYTES + length, core.nodePort);
     core.counters.count(Counter.sent);
     return true;
   }

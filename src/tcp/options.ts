@@ -2,11 +2,13 @@
 import type { SessionMemory } from './session-table.js';
 
 export interface EngineOptions {
-  /** The balancer's own address on the interface: where nodes send IXCP. */
+  /** The balancer's own address on the interface that nodes are reached by: where they send IXCP. */
   address: number;
-  /** Its MAC address, six bytes. */
+  /** Of the interface that clients are reached by, six bytes. */
   mac: Uint8Array;
-  /** Of the interface, bytes: the MSS offered leaves room for IXP below it. */
+  /** Of the interface that nodes are reached by, where that is another one: frames to them leave by Port.nodes. */
+  nodeMac?: Uint8Array | undefined;
+  /** The smaller one of the interfaces', bytes: the MSS offered leaves room for IXP below it. */
   mtu: number;
   /** Shared with the nodes, 16 bytes. */
   key: Uint8Array;

@@ -3,6 +3,7 @@ import t from 'tap';
 import { DESCRIPTOR_WORDS, OUTSIDE_RING, type PacketRing } from '../../src/base/native.js';
 import { readStages, StageClock, stageMemory } from '../../src/base/stages.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
+import { NodePort } from '../../src/datapath/node-port.js';
 import { INJECT_MARK, PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
 
 const SLOTS = 4;
@@ -26,6 +27,8 @@ class FakeRing implements PacketRing {
   waiting: [number, number, number][] = [];
   flushes: number[][][] = [];
   locals: [number, number, boolean][] = [];
+  /** Frames out of another ring's memory: [offset, length, flags, headed]. */
+  taken: [number, number, number, boolean][] = [];
   next = 0;
   closes = 0;
 
@@ -43,6 +46,10 @@ class FakeRing implements PacketRing {
     this.flushes.push(frames);
     this.next = (this.next + frames.filter((frame) => frame[3] !== OUTSIDE_RING).length) % SLOTS;
     return this.next;
+  }
+  sendFrom(memory: ArrayBuffer, offset: number, length: number, flags: number, headed: boolean): void {
+    if (memory === this.memory) throw new Error('that is its own memory');
+    this.taken.push([offset, length, flags, headed]);
   }
   sendLocal(offset: number, length: number, received: boolean): void {
     this.locals.push([offset, length, received]);
@@ -232,4 +239,104 @@ t.test('ring sizes follow the MTU', async (t) => {
     filterProgramFd: 9,
     injectMark: INJECT_MARK,
   });
+});
+
+/** A datapath, and beside it the ring of the interface where nodes are reached. */
+function withNodePort(): { clients: FakeRing; nodes: FakeRing; datapath: PacketDatapath } {
+  const clients = new FakeRing();
+  const nodes = new FakeRing();
+  const datapath = new PacketDatapath(clients, undefined, true);
+  const native = { openPacketRing: () => nodes };
+  const on = { interfaceIndex: 2, filterProgramFd: 3 };
+  datapath.nodePort = new NodePort(native, on, { transmitSlots: 4, transmitSlotBytes: 2048 }, datapath);
+  return { clients, nodes, datapath };
+}
+
+t.test('frames to nodes leave by the other ring, before those to clients, once a batch', async (t) => {
+  const { clients, nodes, datapath } = withNodePort();
+  const flushed: string[] = [];
+  const watch = (name: string, ring: FakeRing): void => {
+    const flush = ring.flush.bind(ring);
+    ring.flush = (descriptors, count) => {
+      flushed.push(name);
+      return flush(descriptors, count);
+    };
+  };
+  clients.waiting = [[100, 80, FrameFlags.checksumPartial]];
+  const sink = {
+    receive: (offset: number, length: number, flags: number) => {
+      // What is received so far in this batch came by the interface of the nodes.
+      watch('clients', clients);
+      watch('nodes', nodes);
+      datapath.forward(offset, length, flags, Port.nodes);
+      datapath.commit(datapath.reserve(60), 60, Port.nodes);
+      datapath.commit(datapath.reserve(62), 62, Port.wire);
+      datapath.forward(200, 90, FrameFlags.truncated, Port.nodes);
+      datapath.forward(300, 9000, FrameFlags.segmented, Port.nodes);
+    },
+    tick: () => {},
+  };
+  datapath.poll(sink, now);
+  t.same(nodes.taken, [
+    [100, 80, FrameFlags.checksumPartial, true],
+    [FIRST_ROOM, 60, 0, false],
+    [300, 9000, FrameFlags.segmented, true],
+  ]);
+  t.same(clients.flushes.at(-1), [[FIRST_ROOM, 62, 0, 0]], 'no slot was taken by what went to nodes');
+  t.same(flushed, ['nodes', 'clients']);
+  t.equal(datapath.forwardTruncated, 1);
+});
+
+t.test('notices that come in by the other ring are handed over before the frames of the batch', async (t) => {
+  const { clients, nodes, datapath } = withNodePort();
+  const IXCP = 254;
+  const bytes = new Uint8Array(nodes.memory);
+  for (const [at, protocol] of [
+    [0, IXCP],
+    [100, 6],
+    [200, IXCP],
+  ] as const) {
+    bytes.fill(at + 1, at, at + 100);
+    bytes[at + 23] = protocol;
+  }
+  nodes.waiting = [
+    [0, 74, 0],
+    [100, 74, 0],
+    [200, 200, 0],
+  ];
+  clients.waiting = [[500, 60, 0]];
+  const seen: [number, number, number][] = [];
+  const sink = {
+    receive: (offset: number, length: number) => {
+      seen.push([offset, length, datapath.memory.bytes[offset] ?? -1]);
+      // An answer must not be written over what it answers.
+      const room = datapath.reserve(ROOM - 128);
+      t.equal(room, FIRST_ROOM);
+      t.equal(datapath.reserve(ROOM - 127), -1);
+    },
+    tick: () => {},
+  };
+  datapath.poll(sink, now);
+  const noticeAt = FIRST_ROOM + ROOM - 128;
+  t.same(seen, [
+    [noticeAt, 74, 1],
+    [noticeAt, 128, 201],
+    [500, 60, 0],
+  ]);
+});
+
+t.test('both rings are watched, counted and closed together', async (t) => {
+  const { clients, nodes, datapath } = withNodePort();
+  const started: FakeRing[] = [];
+  for (const ring of [clients, nodes]) ring.start = () => started.push(ring);
+  datapath.start(() => {});
+  t.same(started, [clients, nodes]);
+  t.same([...datapath.stats()], [14, 14, 14, 14, 14]);
+  datapath.close();
+  t.same([clients.closes, nodes.closes], [1, 1]);
+});
+
+t.test('a datapath that has no other ring takes in nothing from one', async (t) => {
+  const datapath = new PacketDatapath(new FakeRing());
+  t.equal(datapath.admit(new Uint8Array(100), 0, 74, ignore, 5), false);
 });

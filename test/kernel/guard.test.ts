@@ -121,6 +121,20 @@ if (insideNamespace(import.meta.url)) {
     t.equal(overheard.verdict, 0, 'a frame for another MAC address');
   });
 
+  t.test('the tap where nodes are reached: notices alone', async (t) => {
+    let notices = 0;
+    for (const [name, spec, mark] of FRAMES) {
+      const frame = build(spec);
+      const given = name === 'a notice';
+      const { verdict, counters } = check('guard_notices', frame, mark);
+      t.equal(verdict, given ? frame.length - 14 : 0, name);
+      t.strictSame(counters, given ? ['seen'] : [], `${name}: counters`);
+      if (given) notices++;
+    }
+    t.equal(notices, 1);
+    t.equal(check('guard_notices', build(notice({ ethernet: ELSEWHERE })), 0).verdict, 0, 'an overheard one');
+  });
+
   t.test('ingress', async (t) => {
     for (const [name, spec, mark, , verdict, counters] of FRAMES) {
       t.strictSame(check('guard_ingress', build(spec), mark), { verdict, mark, counters }, name);

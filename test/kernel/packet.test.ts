@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { native } from '../../src/base/native.js';
 import { FrameFlags, type FrameSink, Port } from '../../src/datapath/datapath.js';
-import { INJECT_MARK, openPacketDatapath, PacketDatapath } from '../../src/datapath/packet.js';
+import { NodePort } from '../../src/datapath/node-port.js';
+import { INJECT_MARK, openPacketDatapath, PacketDatapath, transmitSlots } from '../../src/datapath/packet.js';
 import { insideNamespace, macOf, outputOf, run, until } from './namespace.js';
 import {
   collector,
@@ -111,6 +112,47 @@ if (insideNamespace(import.meta.url)) {
     t.ok((datapath.stats()[4] ?? 0) > 0);
     datapath.close();
     run('ethtool', '-K', 'e1', 'tso', 'on', 'gso', 'on', 'tx', 'on');
+  });
+
+  t.test('the same by another ring than that which frames came in by', async (t) => {
+    const datapath = farm.open();
+    const on = { interfaceIndex: farm.e1, filterProgramFd: -1 };
+    const port = new NodePort(native(), on, transmitSlots(MTU), datapath);
+    datapath.nodePort = port;
+    let frames = 0;
+    let segmented = 0;
+    const note = (_length: number, flags: number): void => {
+      frames++;
+      if ((flags & FrameFlags.segmented) !== 0) segmented++;
+    };
+    const sink = forwarder(datapath, note, Port.nodes);
+    datapath.start(() => datapath.poll(sink, now));
+    t.equal(await upload(farm, UPLOAD_BYTES), uploadDigest(UPLOAD_BYTES));
+    const totals = new Float64Array(5);
+    port.addTo(totals);
+    t.ok(segmented > 0, 'segments larger than the wire among them');
+    t.same([...totals.subarray(2)], [frames, 0, segmented], 'all were sent by it');
+    t.equal(datapath.stats()[2], frames, 'and none by the other');
+    datapath.close();
+  });
+
+  t.test('what does not lie in the memory of the other ring is refused', async (t) => {
+    const ring = native().openPacketRing(farm.options());
+    const memory = new ArrayBuffer(1000);
+    for (const [offset, length, headed] of [
+      [9, 60, true],
+      [0, 13, false],
+      [941, 60, false],
+      [0xffff_ffff, 60, false],
+    ] as const) {
+      t.throws(() => ring.sendFrom(memory, offset, length, 0, headed), { message: /not in the memory/ });
+    }
+    const view = new Uint8Array(memory) as unknown as ArrayBuffer;
+    t.throws(() => ring.sendFrom(view, 0, 60, 0, false), { message: /ArrayBuffer/ });
+    ring.sendFrom(memory, 940, 60, 0, false);
+    ring.flush(new Uint32Array(0), 0);
+    t.equal(ring.stats(new Float64Array(5))[2], 1);
+    ring.close();
   });
 
   t.test('frames of a VLAN and frames for others are left out', async (t) => {

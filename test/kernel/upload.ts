@@ -1,7 +1,6 @@
 /** A connection by way of the ring's interface: the client uploads to the virtual address, the node answers with a hash. */
 import { createHash } from 'node:crypto';
-import type { FrameSink } from '../../src/datapath/datapath.js';
-import { Port } from '../../src/datapath/datapath.js';
+import { type FrameSink, Port, type PortNumber } from '../../src/datapath/datapath.js';
 import type { RingDatapath } from '../../src/datapath/ring.js';
 import { macOf, outputOf } from './namespace.js';
 import { HERE_MAC, IPV4_DESTINATION, NODE_MAC, type RingFarm, VIRTUAL, VIRTUAL_NUMBER } from './ring-farm.js';
@@ -53,6 +52,7 @@ export async function upload(farm: RingFarm, count: number): Promise<string> {
 export function forwarder(
   datapath: RingDatapath,
   note: (length: number, flags: number) => void = () => {},
+  port: PortNumber = Port.wire,
 ): FrameSink {
   const { bytes, view } = datapath.memory;
   return {
@@ -61,7 +61,7 @@ export function forwarder(
       note(length, flags);
       bytes.set(macOf(NODE_MAC), offset);
       bytes.set(macOf(HERE_MAC), offset + 6);
-      datapath.forward(offset, length, flags, Port.wire);
+      datapath.forward(offset, length, flags, port);
     },
     tick: () => {},
   };

@@ -186,6 +186,8 @@ export class Conversation {
   /** What the observer was told, a word or two each. */
   readonly events: string[] = [];
   private readonly start: number;
+  /** Of another interface, where nodes are reached. */
+  private readonly nodeMac: Uint8Array | undefined;
   private readonly heard: Heard[] = [];
   private now = 0;
 
@@ -194,6 +196,7 @@ export class Conversation {
     options: ConversationOptions = {},
   ) {
     this.start = options.start ?? 1_000_000;
+    this.nodeMac = options.engine?.nodeMac;
     this.nodes = new NodeTable(
       NODES.map(({ address }) => ({ address: addressNumber(address), weight: 1 })),
       options.nodes,
@@ -265,9 +268,9 @@ export class Conversation {
   /** The engine passes on the frame that was received last, with only its MAC addresses changed. */
   expectForwarded(time: number, node: number, original: PacketSpec | Uint8Array, flags = 0): void {
     const frame = (original instanceof Uint8Array ? original : build(original, KEY)).slice();
-    const mac = node === LOCAL_NODE ? BALANCER.mac : NODES[node]!.mac;
-    frame.set(macBytes(mac), 0);
-    frame.set(macBytes(BALANCER.mac), 6);
+    const local = node === LOCAL_NODE;
+    frame.set(macBytes(local ? BALANCER.mac : NODES[node]!.mac), 0);
+    frame.set((local ? undefined : this.nodeMac) ?? macBytes(BALANCER.mac), 6);
     const next = this.heard.shift();
     if (next === undefined) {
       this.t.fail(`nothing was passed on at ${time} ms`);
@@ -280,7 +283,8 @@ export class Conversation {
     );
     this.t.ok(next.sent.received !== undefined, 'it was passed on in place');
     this.t.equal(next.sent.flags, flags, 'its flags are as received');
-    this.t.equal(next.sent.port, node === LOCAL_NODE ? Port.local : Port.wire);
+    const toNode = this.nodeMac === undefined ? Port.wire : Port.nodes;
+    this.t.equal(next.sent.port, local ? Port.local : toNode);
     this.t.equal(next.time, time);
   }
 

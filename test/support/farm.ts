@@ -19,6 +19,8 @@ export { WebServer } from './farm/web.js';
 
 export const VIRTUAL_ADDRESS = '10.99.0.100';
 export const BALANCER_ADDRESS = '10.99.0.2';
+/** The same in the network of the nodes, where they have one. */
+export const NODE_SIDE_ADDRESS = '10.98.0.2';
 /** The datapath that balancers of farms use unless a test says otherwise: end to end tests run on each. */
 export const DATAPATH = process.env.BATON_DATAPATH ?? 'packet';
 
@@ -37,6 +39,8 @@ export interface FarmOptions {
   agents?: Record<string, unknown>[];
   /** More machines on the same wire, by name, with the last number of their address. */
   others?: Record<string, number>;
+  /** The nodes have a network of their own, and the balancer its `nodeInterface` there. Default: one wire for all. */
+  nodeNetwork?: boolean;
 }
 
 export interface Resource {
@@ -57,6 +61,9 @@ export function projectRoot(): string {
   }
   return directory;
 }
+
+/** The last number of the router between the networks of clients and nodes. */
+const ROUTER = 254;
 
 /** The line by which both programs tell that they work. */
 const READY = /\bready\b/;
@@ -79,6 +86,7 @@ export class Farm {
   balancerProgram: Program | undefined;
   readonly agents: (Program | undefined)[] = [];
   private readonly agentKeys: Record<string, unknown>[];
+  private readonly nodeNetwork: boolean;
   private readonly record: FarmRecord;
   private programs: Program[] = [];
   private stopped = false;
@@ -91,6 +99,7 @@ export class Farm {
   private constructor(record: FarmRecord, wired: Wired[], options: FarmOptions) {
     this.record = record;
     this.agentKeys = options.agents ?? [];
+    this.nodeNetwork = options.nodeNetwork ?? false;
     this.tag = record.tag;
     this.directory = record.directory;
     const started = (program: Program): void => this.remember(program);
@@ -164,6 +173,7 @@ export class Farm {
   configureBalancer(resources: readonly Resource[], more: Record<string, unknown> = {}): void {
     const config = {
       interface: 'eth0',
+      ...(this.nodeNetwork ? { nodeInterface: 'eth1' } : {}),
       datapath: DATAPATH,
       keyFile: 'key.hex',
       controlSocket: 'baton.sock',
@@ -182,7 +192,7 @@ export class Farm {
       interface: 'eth0',
       keyFile: 'key.hex',
       virtualAddresses: [VIRTUAL_ADDRESS],
-      balancers: [BALANCER_ADDRESS],
+      balancers: [this.nodeNetwork ? NODE_SIDE_ADDRESS : BALANCER_ADDRESS],
       ...this.agentKeys[index],
       ...more,
     };
@@ -333,17 +343,30 @@ export function stopKept(tag: string): boolean {
 
 function plan(tag: string, options: FarmOptions): Wired[] {
   const wired: Wired[] = [];
-  const add = (name: string, last: number): void => {
-    const mac = `02:00:0a:63:00:${last.toString(16).padStart(2, '0')}`;
-    wired.push({ name, namespace: `${tag}-${name}`, address: `10.99.0.${last}`, mac });
+  const own = options.nodeNetwork ?? false;
+  const mac = (network: number, last: number): string =>
+    `02:00:0a:${network.toString(16)}:00:${last.toString(16).padStart(2, '0')}`;
+  const add = (name: string, last: number, legs: 'clients' | 'nodes' | 'both' = 'clients'): void => {
+    const network = legs === 'nodes' ? 98 : 99;
+    wired.push({
+      name,
+      namespace: `${tag}-${name}`,
+      address: `10.${network}.0.${last}`,
+      mac: mac(network, last),
+      bridge: legs === 'nodes' ? 'br1' : 'br0',
+      eth1: legs === 'both' ? { address: `10.98.0.${last}`, mac: mac(98, last) } : undefined,
+      gateway: legs === 'nodes' ? `10.98.0.${ROUTER}` : undefined,
+      routes: name === 'router',
+    });
   };
   for (let index = 0; index < (options.clients ?? 1); index++) {
     add(index === 0 ? 'client' : `client${index + 1}`, 200 + index);
   }
-  add('balancer', 2);
+  add('balancer', 2, own ? 'both' : 'clients');
   for (let index = 0; index < (options.nodes ?? 3); index++) {
-    add(`n${index + 1}`, 3 + index);
+    add(`n${index + 1}`, 3 + index, own ? 'nodes' : 'clients');
   }
+  if (own) add('router', ROUTER, 'both');
   for (const [name, last] of Object.entries(options.others ?? {})) {
     add(name, last);
   }

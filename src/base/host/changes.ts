@@ -29,11 +29,15 @@ export interface SettingChange {
 /** A clsact queueing discipline that was not there before. */
 export interface ClsactChange {
   kind: 'clsact';
+  /** Absent: on the state's interface. */
+  at?: Place;
 }
 
-/** A tc filter on the state's interface. */
+/** A tc filter. */
 export interface FilterChange {
   kind: 'filter';
+  /** Absent: on the state's interface. */
+  at?: Place;
   hook: Hook;
   priority: number;
   handle: number;
@@ -56,7 +60,7 @@ export interface PinsChange {
 
 export type Change = AddressChange | SettingChange | ClsactChange | FilterChange | XdpChange | PinsChange;
 
-/** The interface that a state belongs to. */
+/** An interface: that which a state belongs to, or another one of the same machine. */
 export interface Place {
   interface: string;
   /** Of the interface. It tells the interface from a later one of the same name. */
@@ -71,10 +75,11 @@ export function sameThing(one: Change, other: Change): boolean {
     case 'setting':
       return other.kind === 'setting' && one.setting === other.setting;
     case 'clsact':
-      return other.kind === 'clsact';
+      return other.kind === 'clsact' && one.at?.interface === other.at?.interface;
     case 'filter':
       return (
         other.kind === 'filter' &&
+        one.at?.interface === other.at?.interface &&
         one.hook === other.hook &&
         one.priority === other.priority &&
         one.handle === other.handle
@@ -94,9 +99,9 @@ export function describeChange(change: Change): string {
     case 'setting':
       return `net/${change.setting} = ${change.value}`;
     case 'clsact':
-      return 'clsact';
+      return `clsact${onOther(change.at)}`;
     case 'filter':
-      return `tc filter ${change.program} (${change.hook})`;
+      return `tc filter ${change.program} (${change.hook})${onOther(change.at)}`;
     case 'xdp':
       return `XDP program ${XDP_PROGRAM} (${change.mode})`;
     case 'pins':
@@ -104,11 +109,15 @@ export function describeChange(change: Change): string {
   }
 }
 
+function onOther(place: Place | undefined): string {
+  return place === undefined ? '' : ` on ${place.interface}`;
+}
+
 /** What the tools tell of the machine, asked once and only if somebody wants to know. */
 export class HostView {
   readonly name: string;
   private addresses: Promise<HostAddress[]> | undefined;
-  private filters: Promise<HostFilter[]> | undefined;
+  private readonly filters = new Map<string, Promise<HostFilter[]>>();
 
   constructor(interfaceName: string) {
     this.name = interfaceName;
@@ -119,9 +128,11 @@ export class HostView {
     return this.addresses;
   }
 
-  listFilters(): Promise<HostFilter[]> {
-    this.filters ??= listFilters(this.name);
-    return this.filters;
+  listFilters(at: Place | undefined): Promise<HostFilter[]> {
+    const name = at?.interface ?? this.name;
+    const known = this.filters.get(name) ?? listFilters(name);
+    this.filters.set(name, known);
+    return known;
   }
 }
 
@@ -133,9 +144,9 @@ export async function stands(change: Change, view: HostView): Promise<boolean> {
     case 'setting':
       return readSetting(change.setting) === change.value;
     case 'clsact':
-      return hasClsact(view.name);
+      return hasClsact(change.at?.interface ?? view.name);
     case 'filter':
-      return (await view.listFilters()).some(
+      return (await view.listFilters(change.at)).some(
         (filter) =>
           filter.hook === change.hook &&
           filter.priority === change.priority &&
@@ -152,7 +163,8 @@ export async function stands(change: Change, view: HostView): Promise<boolean> {
 }
 
 /** Takes a change back. Throws when the system refuses. */
-export async function undo(change: Change, place: Place): Promise<void> {
+export async function undo(change: Change, own: Place): Promise<void> {
+  const place = ('at' in change ? change.at : undefined) ?? own;
   // The kernel has cleared away what belonged to an interface that is gone.
   const view = new HostView(place.interface);
   const present = native().interfaceInfo(place.interface)?.index === place.index;
@@ -198,14 +210,17 @@ export function parseChange(data: unknown): Change | undefined {
       if (!/^[^/\0]+(\/[^/\0]+)*$/.test(setting) || setting.split('/').includes('..')) return undefined;
       return { kind: 'setting', setting, value, previous };
     }
-    case 'clsact':
-      return { kind: 'clsact' };
+    case 'clsact': {
+      const at = parseAt(data);
+      return at === undefined ? undefined : { kind: 'clsact', ...at };
+    }
     case 'filter': {
       const { hook, priority, handle, program } = data;
       if (hook !== 'ingress' && hook !== 'egress') return undefined;
       if (typeof priority !== 'number' || typeof handle !== 'number' || typeof program !== 'string')
         return undefined;
-      return { kind: 'filter', hook, priority, handle, program };
+      const at = parseAt(data);
+      return at === undefined ? undefined : { kind: 'filter', ...at, hook, priority, handle, program };
     }
     case 'xdp': {
       const { mode } = data;
@@ -220,4 +235,12 @@ export function parseChange(data: unknown): Change | undefined {
     default:
       return undefined;
   }
+}
+
+/** The place of a change that is on another interface than the state's; undefined when it makes no sense. */
+function parseAt(data: Record<string, unknown>): { at?: Place } | undefined {
+  const { at } = data;
+  if (at === undefined) return {};
+  if (!isMap(at) || typeof at.interface !== 'string' || typeof at.index !== 'number') return undefined;
+  return { at: { interface: at.interface, index: at.index } };
 }

@@ -12,6 +12,7 @@ import { addAddress, listAddresses } from './addresses.js';
 import {
   type AddressChange,
   type Change,
+  type ClsactChange,
   describeChange,
   type FilterChange,
   HostView,
@@ -110,7 +111,8 @@ export class HostState {
    */
   async filter(filter: Omit<FilterChange, 'kind'>, attach: () => void): Promise<void> {
     const change: FilterChange = { kind: 'filter', ...filter };
-    const strange = (await listFilters(this.place.interface)).find(
+    const { interface: name } = change.at ?? this.place;
+    const strange = (await listFilters(name)).find(
       (entry) =>
         entry.hook === change.hook && entry.priority === change.priority && entry.program !== change.program,
     );
@@ -118,12 +120,11 @@ export class HostState {
       throw new BatonError(
         'BATON_IN_USE',
         `tc filters with priority ${change.priority} at ${change.hook} belong to another program (${strange.program ?? 'unnamed'})`,
-        { where: this.place.interface, hint: 'give them another priority' },
+        { where: name, hint: 'give them another priority' },
       );
     }
-    if (this.find({ kind: 'clsact' }) !== undefined || !(await hasClsact(this.place.interface))) {
-      this.record({ kind: 'clsact' }, undefined);
-    }
+    const clsact: ClsactChange = { kind: 'clsact', ...(change.at === undefined ? {} : { at: change.at }) };
+    if (this.find(clsact) !== undefined || !(await hasClsact(name))) this.record(clsact, undefined);
     await this.make(change, attach);
   }
 
@@ -194,6 +195,7 @@ export class HostState {
     const name = this.place.interface;
     this.entries = this.entries.filter(({ change }) => {
       if (change.kind === 'address') return change.interface !== name;
+      if ('at' in change) return true;
       return change.kind === 'setting' && !change.setting.includes(`/conf/${name}/`);
     });
     this.save();

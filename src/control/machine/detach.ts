@@ -5,15 +5,17 @@
 import { hasAddress } from '../../base/host/addresses.js';
 import { type Change, describeChange } from '../../base/host/changes.js';
 import { listFilters } from '../../base/host/filters.js';
-import { takeLock } from '../../base/host/lock.js';
 import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
 import { requirePrivileges } from '../../base/host/privilege.js';
 import { HostState } from '../../base/host/state.js';
 import { XDP_PROGRAM } from '../../base/host/xdp.js';
 import { native } from '../../base/native.js';
+import { lockSides } from './sides.js';
 
 export interface DetachOptions {
   interface: string;
+  /** Where nodes are reached, if that is another one. */
+  nodeInterface?: string | undefined;
   /** Dotted quads. */
   virtualAddresses: readonly string[];
   warn: (message: string) => void;
@@ -30,12 +32,13 @@ const SHIM = /^shim_(?:in|e)gress$/;
  */
 export async function detachAll(options: DetachOptions): Promise<{ removed: string[]; left: string[] }> {
   requirePrivileges();
-  const lock = await takeLock('balancer', options.interface);
+  const { interface: name, nodeInterface } = options;
+  const lock = await lockSides(nodeInterface === undefined ? [name] : [name, nodeInterface]);
   try {
-    const info = native().interfaceInfo(options.interface);
+    const info = native().interfaceInfo(name);
     const state = new HostState({
       role: 'balancer',
-      interface: options.interface,
+      interface: name,
       // Of an interface that is gone the state file tells nothing that is still there.
       index: info?.index ?? 0,
       mac: info?.mac ?? new Uint8Array(6),
@@ -76,6 +79,7 @@ async function findUnrecorded(options: DetachOptions, index: number | undefined)
       found.push({ kind: 'xdp', mode: attached.mode });
     }
   }
+  if (options.nodeInterface !== undefined) found.push(...(await findGuard(options.nodeInterface)));
   const pins = pinName(name);
   if (hasPins(pins)) found.push({ kind: 'pins', name: pins });
   if (found.length === 0) return found;
@@ -85,4 +89,14 @@ async function findUnrecorded(options: DetachOptions, index: number | undefined)
     if (await hasAddress(change)) found.push({ kind: 'address', ...change });
   }
   return found;
+}
+
+/** The guard on an interface where nodes are reached. */
+async function findGuard(name: string): Promise<Change[]> {
+  const index = native().interfaceInfo(name)?.index;
+  if (index === undefined) return [];
+  return (await listFilters(name)).flatMap(({ hook, priority, handle, program }): Change[] => {
+    if (program === undefined || !GUARD.test(program)) return [];
+    return [{ kind: 'filter', at: { interface: name, index }, hook, priority, handle, program }];
+  });
 }

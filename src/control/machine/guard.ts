@@ -4,6 +4,7 @@
  * kernel. The layouts of keys and values are those of kernel-shim/config.h.
  */
 import { randomBytes } from 'node:crypto';
+import type { Place } from '../../base/host/changes.js';
 import type { HostState } from '../../base/host/state.js';
 import type { BpfObject } from '../../base/native.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
@@ -55,11 +56,12 @@ export class Guard {
 
   /** Packet rings of the engine's threads, which share the frames that are the engine's. */
   tap(): Tap {
-    const filterProgramFd = this.object.programFd('guard_filter');
-    if (this.workers === 1) return { filterProgramFd, fanout: undefined };
-    const programFd = this.object.programFd('guard_fanout');
-    const group = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(-1);
-    return { filterProgramFd, fanout: { programFd, group } };
+    return this.tapBy('guard_filter');
+  }
+
+  /** The same for an interface by which nodes are reached, and no clients. */
+  nodeTap(): Tap {
+    return this.tapBy('guard_notices');
   }
 
   /**
@@ -75,6 +77,17 @@ export class Guard {
     }
   }
 
+  /**
+   * Keeps from the kernel what nodes send to another interface. Nothing is turned round there.
+   * @throws BatonError as `attach` does
+   */
+  async attachTo(state: HostState, at: Place): Promise<void> {
+    const program = 'guard_ingress';
+    await state.filter({ at, hook: 'ingress', priority: PRIORITY, handle: HANDLE, program }, () =>
+      this.object.attachTc(program, at.index, 'ingress', PRIORITY, HANDLE),
+    );
+  }
+
   /** What the programs have counted since they were loaded. */
   counters(): Record<GuardCounter, number> {
     return sumsByName(this.object, GUARD_COUNTERS);
@@ -83,6 +96,14 @@ export class Guard {
   /** What is attached stays attached. */
   close(): void {
     this.object.close();
+  }
+
+  private tapBy(filter: string): Tap {
+    const filterProgramFd = this.object.programFd(filter);
+    if (this.workers === 1) return { filterProgramFd, fanout: undefined };
+    const programFd = this.object.programFd('guard_fanout');
+    const group = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(-1);
+    return { filterProgramFd, fanout: { programFd, group } };
   }
 }
 

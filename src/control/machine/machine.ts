@@ -12,26 +12,31 @@
  * `prepare` leaves no trace of a start that fails. What a killed process left behind is taken over.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
-import { ownAddress, requireInterface, requireLoopback } from '../../base/host/interfaces.js';
-import { type Lock, takeLock } from '../../base/host/lock.js';
+import { requireLoopback } from '../../base/host/interfaces.js';
+import type { Lock } from '../../base/host/lock.js';
 import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
 import { ADOPT_FUNCTION, requireAdoption, requirePrivileges } from '../../base/host/privilege.js';
 import { HostState } from '../../base/host/state.js';
 import { requireSynCookies } from '../../base/host/syn-cookies.js';
 import { hasXdp } from '../../base/host/xdp.js';
-import { type InterfaceInfo, native } from '../../base/native.js';
+import type { InterfaceInfo } from '../../base/native.js';
 import { Shim, type ShimCounter } from '../../node/shim.js';
 import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../tcp/offer.js';
-import type { PacketStart, XdpStart } from '../engine-messages.js';
+import type { NamedInterface } from '../config.js';
+import type { NodeSideStart, PacketStart, XdpStart } from '../engine-messages.js';
 import type { Datapath } from '../schema.js';
 import { Guard, type GuardCounter } from './guard.js';
 import { requireNoListener } from './listeners.js';
+import { findSides, lockSides, type Sides, SideWatch } from './sides.js';
 import { Announcer, probeAddresses } from './virtual-addresses.js';
 import { type XdpCounter, XdpProgram } from './xdp-program.js';
 
 export interface MachineOptions {
+  /** Where clients are reached. */
   interface: string;
-  /** Our own address, dotted quad as all addresses here; undefined: the interface's first. */
+  /** Where nodes are reached; undefined: by `interface`. */
+  nodeInterface?: NamedInterface | undefined;
+  /** Our own address where nodes are reached, dotted quad as all addresses here; undefined: the interface's first. */
   address: string | undefined;
   /** 16 bytes. */
   key: Uint8Array;
@@ -47,7 +52,7 @@ export interface MachineOptions {
   log: { warn(message: string): void; info(message: string): void };
   /** How long another balancer on this interface may take to leave, in ms. */
   patience?: number;
-  /** The interface that the engine works on was replaced: nothing but a new start helps. */
+  /** An interface that the engine works on was replaced: nothing but a new start helps. */
   onLost?: (error: BatonError) => void;
   /** For tests: the kernel function to look for, and where the state file goes. */
   adoptFunction?: string;
@@ -69,9 +74,12 @@ const LOCALHOST = '127.0.0.1';
 const LOCAL_SESSIONS = 16_384;
 
 export class Machine {
+  /** Of the interface where clients are reached. */
   readonly info: InterfaceInfo;
-  /** Our own address. */
+  /** Our own address, which nodes know us by. */
   readonly address: string;
+  private readonly sides: Sides;
+  private readonly watch: SideWatch;
   private readonly options: MachineOptions;
   private readonly virtualAddresses: readonly string[];
   private readonly lock: Lock;
@@ -83,15 +91,19 @@ export class Machine {
   private timer: NodeJS.Timeout | undefined;
   private wayOutTimer: NodeJS.Timeout | undefined;
   private checking: Promise<void> = Promise.resolve();
-  private down = false;
   /** The XDP program of an earlier run was there. */
   private found = false;
 
-  private constructor(options: MachineOptions, info: InterfaceInfo, address: string, lock: Lock) {
+  private constructor(options: MachineOptions, sides: Sides, lock: Lock) {
+    const { clients, nodes, address } = sides;
+    const { info } = clients;
     this.options = options;
+    this.sides = sides;
     this.info = info;
     this.address = address;
     this.lock = lock;
+    const watched = nodes === undefined ? [clients] : [clients, nodes];
+    this.watch = new SideWatch(watched, (message) => options.log.warn(message));
     this.virtualAddresses = [...new Set(options.virtualServers.map((server) => server.address))];
     this.announcer = new Announcer(info.index, info.mac, this.virtualAddresses);
     this.state = new HostState({
@@ -111,14 +123,14 @@ export class Machine {
   static async prepare(options: MachineOptions): Promise<Machine> {
     requirePrivileges();
     requireAdoption(options.adoptFunction ?? ADOPT_FUNCTION);
-    const info = requireInterface(options.interface);
     requireLoopback();
     const virtual = options.virtualServers.map((server) => server.address);
-    const address = ownAddress(options.interface, info, options.address, virtual);
-    const lock = await takeLock('balancer', options.interface, options.patience);
+    const sides = findSides(options, virtual);
+    const names = [sides.clients.name, ...(sides.nodes === undefined ? [] : [sides.nodes.name])];
+    const lock = await lockSides(names, options.patience);
     let machine: Machine | undefined;
     try {
-      machine = new Machine(options, info, address, lock);
+      machine = new Machine(options, sides, lock);
       await machine.setUp();
       return machine;
     } catch (error) {
@@ -132,6 +144,14 @@ export class Machine {
   engineStart(): PacketStart | XdpStart {
     const guard = this.loaded(this.guard);
     return this.xdp?.engineStart(guard.tap()) ?? guard.engineStart();
+  }
+
+  /** The same for the interface where nodes are reached; undefined: that of the clients. */
+  nodeSideStart(): NodeSideStart | undefined {
+    const { nodes } = this.sides;
+    if (nodes === undefined) return undefined;
+    const { index, mac, mtu } = nodes.info;
+    return { interfaceIndex: index, mac, mtu, tap: this.loaded(this.guard).nodeTap() };
   }
 
   /** For people: the datapath, and how it runs. */
@@ -251,6 +271,10 @@ export class Machine {
     // The shim first: the guard hands frames on to it from its own first frame.
     await this.shim.attach(this.state, info.index);
     await this.guard.attach(this.state, info.index);
+    const { nodes } = this.sides;
+    if (nodes !== undefined) {
+      await this.guard.attachTo(this.state, { interface: nodes.name, index: nodes.info.index });
+    }
     removeStalePins();
     await this.chooseDatapath();
   }
@@ -275,11 +299,13 @@ export class Machine {
 
   private async openXdp(): Promise<void> {
     const { options, info, address, state } = this;
+    const { nodes } = this.sides;
     const { datapath, limits, log } = options;
     const xdp = await XdpProgram.open(
       {
         interface: options.interface,
         info,
+        nodeSide: nodes,
         own: address,
         key: options.key,
         virtualServers: options.virtualServers,
@@ -289,7 +315,7 @@ export class Machine {
         workers: options.workers,
         seeds: this.loaded(this.guard).seeds,
         offer: {
-          mss: offeredMss(info.mtu),
+          mss: offeredMss(Math.min(info.mtu, nodes?.info.mtu ?? info.mtu)),
           window: offeredWindow(limits.headBytes),
           windowShift: WINDOW_SHIFT,
         },
@@ -312,28 +338,20 @@ export class Machine {
   }
 
   private async check(): Promise<void> {
-    const { options, info } = this;
-    const now = native().interfaceInfo(options.interface);
-    if (now === undefined || now.index !== info.index) {
+    const { options } = this;
+    let up: string[];
+    try {
+      up = this.watch.look();
+    } catch (error) {
+      if (!(error instanceof BatonError)) throw error;
       clearInterval(this.timer);
       clearInterval(this.wayOutTimer);
-      const message =
-        now === undefined ? 'the interface is gone' : 'the interface was replaced by another one';
-      options.onLost?.(
-        new BatonError('BATON_INTERFACE', message, {
-          where: options.interface,
-          hint: 'start the balancer again',
-        }),
-      );
+      options.onLost?.(error);
       return;
     }
-    const wasDown = this.down;
-    this.down = !now.up;
-    if (this.down !== wasDown)
-      options.log.warn(`interface ${options.interface} is ${now.up ? 'up again' : 'down'}`);
     for (const repaired of await this.state.repair()) options.log.warn(`${repaired} was gone, and is back`);
     // Whoever was unplugged with us may have forgotten us.
-    if (wasDown && now.up) this.announcer.announce();
+    if (up.includes(options.interface)) this.announcer.announce();
   }
 
   private loaded<Loaded>(part: Loaded | undefined): Loaded {

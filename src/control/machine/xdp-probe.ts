@@ -27,7 +27,28 @@ const SENT_PACKETS = 9;
  * @throws what the kernel refuses; Linux 5.18 is needed
  */
 export async function sendsForXdp(name: string, info: InterfaceInfo): Promise<boolean> {
-  if (native().interfaceDriver(name) !== VETH) return true;
+  return native().interfaceDriver(name) !== VETH || sends(name, info);
+}
+
+/**
+ * Why an interface loses what the program of another one has it send; '' if it does not. Tries it whatever the
+ * driver: many send for XDP only while they have a program themselves.
+ * @throws as above
+ */
+export async function whyLostAlone(name: string, info: InterfaceInfo): Promise<string> {
+  if (await sends(name, info)) return '';
+  const driver = native().interfaceDriver(name);
+  return driver === VETH
+    ? loses(name)
+    : `${name} (driver ${driver}) does not send what an XDP program of another interface gives it`;
+}
+
+/** What is wrong with a veth that loses what it sends, and what helps. */
+export function loses(name: string): string {
+  return `${name} (driver ${VETH}) loses what it sends in native XDP, since its other end does not poll: \`ethtool -K OTHER-END gro on\` there makes it`;
+}
+
+async function sends(name: string, info: InterfaceInfo): Promise<boolean> {
   const frame = new Uint8Array(FRAME_BYTES);
   frame.set(info.mac, ETHERNET.destination);
   frame.set(info.mac, ETHERNET.source);

@@ -24,7 +24,6 @@ import { xdpPoolOptions } from '../../datapath/xdp.js';
 import {
   CONTROL,
   INDEX_LINE_WORDS,
-  MAX_QUEUES,
   MAX_WORKERS,
   NEAR_SERVER_BYTES,
   NEAR_SERVERS,
@@ -38,7 +37,9 @@ import { indexWordsFor } from '../../tcp/session-table.js';
 import type { EarlierStart, Secrets, Tap, XdpStart } from '../engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
 import { serverKey } from './guard.js';
-import { sendsForXdp, VETH } from './xdp-probe.js';
+import type { Side } from './sides.js';
+import { noSockets, requireQueues } from './xdp-errors.js';
+import { loses, sendsForXdp, VETH, whyLostAlone } from './xdp-probe.js';
 
 /** The names of XDP_COUNTERS in kernel-shim/counters.h, in its order. */
 export const XDP_COUNTERS = [
@@ -77,6 +78,8 @@ const PINNED = ['control', 'sessions', 'session_index', 'nodes', 'virtual_server
 export interface XdpOptions {
   interface: string;
   info: InterfaceInfo;
+  /** Where nodes are reached; undefined: by the same interface. */
+  nodeSide?: Side | undefined;
   /** Our own address, dotted quad as all addresses here. */
   own: string;
   /** 16 bytes. */
@@ -157,6 +160,7 @@ export class XdpProgram {
     try {
       program = new XdpProgram(options, state, earlier);
       if (earlier === undefined) await program.attachFirst();
+      else await program.lookAtNodeSide();
       program.openSockets(pool);
       return program;
     } catch (error) {
@@ -213,10 +217,11 @@ export class XdpProgram {
     // The kernel reads while we write: without an interface it uses nothing of the rest.
     Atomics.store(this.nodeWords, at32, 0);
     if (mac === undefined) return;
+    const by = this.options.nodeSide?.info ?? this.options.info;
     this.nodeBytes.set(mac.subarray(0, 6), at + NODE.destination);
-    this.nodeBytes.set(this.options.info.mac, at + NODE.source);
+    this.nodeBytes.set(by.mac, at + NODE.source);
     this.nodeWords[(at + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = this.redirects ? 1 : 0;
-    Atomics.store(this.nodeWords, at32, this.options.info.index);
+    Atomics.store(this.nodeWords, at32, by.index);
   }
 
   /** The program begins to work, and goes on where that of an earlier run was. */
@@ -304,7 +309,9 @@ export class XdpProgram {
       object.mapUpdate('virtual_servers', key, hostU32(index));
       object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
     }
-    object.mapUpdate('ports', hostU32(info.index), hostU32(info.index));
+    for (const { index } of [info, options.nodeSide?.info ?? info]) {
+      object.mapUpdate('ports', hostU32(index), hostU32(index));
+    }
     for (const [node, address] of nodes.entries()) {
       this.nodeBytes.set(addressKey(address), node * NODE_BYTES + NODE.address);
     }
@@ -346,11 +353,23 @@ export class XdpProgram {
       return `${who} can not do native XDP: ${reasonOf(error)}`;
     }
     try {
-      if (await sendsForXdp(name, info)) return '';
-      return `${who} loses what it sends in native XDP, since its other end does not poll: \`ethtool -K OTHER-END gro on\` there makes it`;
+      const why = (await sendsForXdp(name, info)) ? '' : loses(name);
+      return why === '' ? await this.whyNodeSideLoses() : why;
     } catch (error) {
       return `${who} can not be tried: ${reasonOf(error)}`;
     }
+  }
+
+  private async whyNodeSideLoses(): Promise<string> {
+    const { nodeSide } = this.options;
+    return nodeSide === undefined ? '' : await whyLostAlone(nodeSide.name, nodeSide.info);
+  }
+
+  /** An earlier run has chosen the mode: all that can be done is to warn. */
+  private async lookAtNodeSide(): Promise<void> {
+    if (this.mode !== 'native') return;
+    const why = await this.whyNodeSideLoses().catch(reasonOf);
+    if (why !== '') this.options.warn(`${why}; \`--detach-all\` before the start has the mode chosen anew`);
   }
 
   private attach(mode: XdpMode): void {
@@ -406,30 +425,4 @@ export class XdpProgram {
       nodes: Int32Array.from(sessions.nodes, (node) => nodes.indexOf(node.address)),
     };
   }
-}
-
-function requireQueues(name: string, queues: number): void {
-  if (queues <= MAX_QUEUES) return;
-  throw new BatonError('BATON_INTERFACE', `has ${queues} receive queues, expected at most ${MAX_QUEUES}`, {
-    where: name,
-    hint: `ethtool -L ${name} combined ${MAX_QUEUES}`,
-  });
-}
-
-function noSockets(where: string, error: unknown): BatonError {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'EBUSY') {
-    return new BatonError('BATON_IN_USE', 'another program has AF_XDP sockets on it', {
-      where,
-      cause: error,
-    });
-  }
-  const memory = code === 'ENOBUFS' || code === 'EPERM' || code === 'ENOMEM';
-  return new BatonError('BATON_SYSTEM', `no AF_XDP sockets to be had: ${reasonOf(error)}`, {
-    where,
-    cause: error,
-    ...(memory
-      ? { hint: 'let the process lock more memory (`ulimit -l unlimited`, LimitMEMLOCK=infinity)' }
-      : {}),
-  });
 }

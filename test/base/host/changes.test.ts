@@ -7,10 +7,18 @@ const clsact: Change = { kind: 'clsact' };
 const filter: Change = { kind: 'filter', hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' };
 const xdp: Change = { kind: 'xdp', mode: 'generic' };
 const pins: Change = { kind: 'pins', name: 'eth0.100-4026531840' };
+/** On another interface than the state's. */
+const at = { interface: 'eth1', index: 7 };
+const elsewhere: Change[] = [
+  { kind: 'clsact', at },
+  { kind: 'filter', at, hook: 'ingress', priority: 1, handle: 1, program: 'guard_ingress' },
+];
 const all = [address, setting, clsact, filter, xdp, pins];
 
 t.test('a change survives JSON', async (t) => {
-  for (const change of all) t.same(parseChange(JSON.parse(JSON.stringify(change))), change);
+  for (const change of [...all, ...elsewhere]) {
+    t.same(parseChange(JSON.parse(JSON.stringify(change))), change);
+  }
 });
 
 t.test('what is no change is none', async (t) => {
@@ -18,6 +26,11 @@ t.test('what is no change is none', async (t) => {
   for (const change of all) {
     for (const key of Object.keys(change)) {
       wrong.push({ ...change, [key]: undefined }, { ...change, [key]: [] });
+    }
+  }
+  for (const change of elsewhere) {
+    for (const place of [[], 'eth1', null, {}, { interface: 'eth1' }, { ...at, index: '7' }]) {
+      wrong.push({ ...change, at: place });
     }
   }
   for (const data of wrong) t.equal(parseChange(data), undefined, JSON.stringify(data));
@@ -52,6 +65,9 @@ t.test('what is the same thing', async (t) => {
   t.ok(sameThing(xdp, { ...xdp, mode: 'native' }));
   t.notOk(sameThing(pins, { ...pins, name: 'eth1-4026531840' }));
   t.notOk(sameThing(filter, { ...filter, hook: 'egress' }));
+  t.notOk(sameThing(filter, { ...filter, at }), 'on another interface');
+  t.notOk(sameThing(clsact, { ...clsact, at }));
+  t.ok(sameThing({ ...filter, at }, { ...filter, at: { ...at, index: 8 } }), 'made anew under the same name');
 });
 
 t.test('in words', async (t) => {
@@ -63,4 +79,5 @@ t.test('in words', async (t) => {
     'XDP program baton_xdp (generic)',
     'pins in /sys/fs/bpf/baton/eth0.100-4026531840',
   ]);
+  t.same(elsewhere.map(describeChange), ['clsact on eth1', 'tc filter guard_ingress (ingress) on eth1']);
 });

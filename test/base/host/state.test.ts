@@ -228,6 +228,46 @@ if (insideNamespace(import.meta.url)) {
     writeSetting(ARP_IGNORE, '0');
   });
 
+  t.test('a filter on another interface', async (t) => {
+    run('ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'peer1');
+    const at = { interface: 'eth1', index: native().interfaceInfo('eth1')?.index ?? 0 };
+    const there = async (): Promise<unknown> => ({
+      filters: (await listFilters('eth1')).map((filter) => filter.program),
+      clsact: await hasClsact('eth1'),
+    });
+    const before = await machine();
+    const nothing = await there();
+    const attachThere = (state: HostState): Promise<void> =>
+      state.filter({ at, hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' }, () =>
+        shim.attachTc('shim_ingress', at.index, 'ingress', 2, 1),
+      );
+    const killed = open();
+    await attachThere(killed);
+    t.same(await there(), { filters: ['shim_ingress'], clsact: true });
+    t.same(await machine(), before, "the state's own interface is as it was");
+
+    const next = open();
+    await attachThere(next);
+    await next.settle();
+    t.same(await there(), { filters: ['shim_ingress'], clsact: true }, 'wanted again, it stays');
+    native().detachTc(at.index, 'ingress', 2, 1);
+    t.same(await next.repair(), ['tc filter shim_ingress (ingress) on eth1']);
+    t.same(await there(), { filters: ['shim_ingress'], clsact: true });
+
+    const other = open();
+    await other.settle();
+    t.same(await there(), nothing, 'not wanted any more, it is undone');
+
+    await attachThere(other);
+    run('ip', 'link', 'del', 'eth1');
+    run('ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'peer1');
+    run('tc', 'qdisc', 'add', 'dev', 'eth1', 'clsact');
+    await other.end();
+    t.ok(await hasClsact('eth1'), 'what is on a later interface of that name is not ours');
+    t.same(warnings, []);
+    run('ip', 'link', 'del', 'eth1');
+  });
+
   t.test('an interface that was replaced', async (t) => {
     const state = open();
     await setUp(state);

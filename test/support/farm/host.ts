@@ -1,7 +1,7 @@
-/** One machine of a farm: a network namespace with one interface, eth0. */
+/** One machine of a farm: a network namespace with an interface eth0, some with eth1 as well. */
 import { Program, type RunOptions, type RunResult, run } from './process.js';
 
-/** Bytes and packets through eth0 since the farm was made, as `ip -s link` counts them. */
+/** Bytes and packets through an interface since the farm was made, as `ip -s link` counts them. */
 export interface Traffic {
   receivedBytes: number;
   receivedPackets: number;
@@ -51,8 +51,8 @@ export class Host {
     return program;
   }
 
-  async traffic(): Promise<Traffic> {
-    const { stdout } = await run('ip', ['-n', this.namespace, '-j', '-s', 'link', 'show', 'dev', 'eth0']);
+  async traffic(device = 'eth0'): Promise<Traffic> {
+    const { stdout } = await run('ip', ['-n', this.namespace, '-j', '-s', 'link', 'show', 'dev', device]);
     const [link] = JSON.parse(stdout) as { stats64: { rx: Counted; tx: Counted } }[];
     const { rx, tx } = link?.stats64 ?? { rx: NOTHING, tx: NOTHING };
     return {

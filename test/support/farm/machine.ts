@@ -14,7 +14,7 @@ export interface MachineState {
   addresses: string[];
   filters: string;
   sysctls: string;
-  /** The XDP program of eth0: its name and where it runs; '' when there is none. */
+  /** The XDP program of the interface: its name and where it runs; '' when there is none. */
   xdp: string;
   /** Directories of pins, and state files, of this machine. */
   kept: string[];
@@ -23,18 +23,19 @@ export interface MachineState {
 /** Places where Baton keeps what outlives it; names end in the inode of the network namespace. */
 const KEPT = ['/sys/fs/bpf/baton', '/run/baton'];
 
-export async function machineState(host: Host): Promise<MachineState> {
-  const [eth0, lo, qdiscs, ingress, egress, sysctls, link] = await Promise.all([
-    host.addresses('eth0'),
+/** @param device the interface of which it tells addresses, filters and XDP program; besides lo */
+export async function machineState(host: Host, device = 'eth0'): Promise<MachineState> {
+  const [own, lo, qdiscs, ingress, egress, sysctls, link] = await Promise.all([
+    host.addresses(device),
     host.addresses('lo'),
-    host.run('tc', ['qdisc', 'show', 'dev', 'eth0']),
-    host.run('tc', ['filter', 'show', 'dev', 'eth0', 'ingress'], { allowFailure: true }),
-    host.run('tc', ['filter', 'show', 'dev', 'eth0', 'egress'], { allowFailure: true }),
+    host.run('tc', ['qdisc', 'show', 'dev', device]),
+    host.run('tc', ['filter', 'show', 'dev', device, 'ingress'], { allowFailure: true }),
+    host.run('tc', ['filter', 'show', 'dev', device, 'egress'], { allowFailure: true }),
     host.run('sh', ['-c', SYSCTLS.map((name) => `echo ${name} $(cat /proc/sys/${name})`).join('; ')]),
-    host.run('ip', ['-j', '-d', 'link', 'show', 'dev', 'eth0']),
+    host.run('ip', ['-j', '-d', 'link', 'show', 'dev', device]),
   ]);
   return {
-    addresses: [...eth0, ...lo].sort(),
+    addresses: [...own, ...lo].sort(),
     filters: [qdiscs.stdout, ingress.stdout, egress.stdout].join('\n'),
     sysctls: sysctls.stdout,
     xdp: xdpOf(link.stdout),

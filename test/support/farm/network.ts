@@ -4,18 +4,38 @@
  *     client .200   balancer .2   n1 .3   n2 .4   n3 .5      10.99.0.0/24, virtual address .100
  *        |eth0         |eth0        |       |       |
  *     ---+-------------+------------+-------+-------+---     br0 in the switch's namespace
+ *
+ * Or with a network of their own for the nodes, which answer clients by way of a router:
+ *
+ *     client .200   router .254   balancer .2                10.99.0.0/24
+ *        |eth0         |eth0         |eth0
+ *     ---+-------------+-------------+---                    br0
+ *                    eth1|           |eth1
+ *     --------+-------+--+-----------+---                    br1
+ *             |eth0   |eth0                                  10.98.0.0/24, last numbers as above
+ *          n1 .3    n2 .4
  */
 import { run } from './process.js';
 
 export interface Wired {
   name: string;
   namespace: string;
+  /** Of eth0. */
   address: string;
   mac: string;
+  /** The bridge that eth0 is at. */
+  bridge: 'br0' | 'br1';
+  /** At br1; undefined: there is none. */
+  eth1: { address: string; mac: string } | undefined;
+  /** The router to what is not on the link. */
+  gateway: string | undefined;
+  /** Passes on what is not its own. */
+  routes: boolean;
 }
 
 /** Makes the namespaces and joins them. Names are in the caller's hands, and so is taking them down. */
 export async function wire(switchNamespace: string, hosts: readonly Wired[]): Promise<void> {
+  const bridges = [...new Set(['br0', ...hosts.map((host) => host.bridge)])];
   const names = [switchNamespace, ...hosts.map((host) => host.namespace)];
   await batch(
     [],
@@ -24,11 +44,19 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
   await batch(
     ['-n', switchNamespace],
     [
-      'link add br0 type bridge forward_delay 0 stp_state 0 mcast_snooping 0',
-      'link set br0 up',
+      ...bridges.flatMap((bridge) => [
+        `link add ${bridge} type bridge forward_delay 0 stp_state 0 mcast_snooping 0`,
+        `link set ${bridge} up`,
+      ]),
       ...hosts.flatMap((host) => [
         `link add ${host.name} type veth peer name eth0 address ${host.mac} netns ${host.namespace}`,
-        `link set ${host.name} master br0 up`,
+        `link set ${host.name} master ${host.bridge} up`,
+        ...(host.eth1 === undefined
+          ? []
+          : [
+              `link add ${host.name}-1 type veth peer name eth1 address ${host.eth1.mac} netns ${host.namespace}`,
+              `link set ${host.name}-1 master br1 up`,
+            ]),
       ]),
     ],
   );
@@ -36,24 +64,34 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
     hosts.map((host) =>
       batch(
         ['-n', host.namespace],
-        ['link set lo up', `addr add ${host.address}/24 dev eth0`, 'link set eth0 up'],
+        [
+          'link set lo up',
+          `addr add ${host.address}/24 dev eth0`,
+          'link set eth0 up',
+          ...(host.eth1 === undefined
+            ? []
+            : [`addr add ${host.eth1.address}/24 dev eth1`, 'link set eth1 up']),
+          ...(host.gateway === undefined ? [] : [`route add default via ${host.gateway}`]),
+        ],
       ),
     ),
+  );
+  await Promise.all(
+    hosts
+      .filter((host) => host.routes)
+      .map((host) =>
+        run('nsenter', [`--net=/run/netns/${host.namespace}`, '--', 'sh', '-c', ROUTE], {
+          allowFailure: false,
+        }),
+      ),
   );
   // What XDP sends back out of a veth is taken by its peer only if that polls, as it does for GRO.
   await Promise.all(
     hosts
       .filter((host) => host.name.startsWith('balancer'))
-      .map((host) =>
-        run('nsenter', [
-          `--net=/run/netns/${switchNamespace}`,
-          '--',
-          'ethtool',
-          '-K',
-          host.name,
-          'gro',
-          'on',
-        ]),
+      .flatMap((host) => (host.eth1 === undefined ? [host.name] : [host.name, `${host.name}-1`]))
+      .map((name) =>
+        run('nsenter', [`--net=/run/netns/${switchNamespace}`, '--', 'ethtool', '-K', name, 'gro', 'on']),
       ),
   );
   await Promise.all(
@@ -69,8 +107,13 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
  * not get through to those who are to be tested with them.
  */
 const QUIET = `
-for i in all default eth0 br0; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null
+for i in all default eth0 eth1 br0 br1; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null
 for t in ip ip6 arp; do echo 0 > /proc/sys/net/bridge/bridge-nf-call-"$t"tables; done 2>/dev/null`;
+
+/** What comes from a virtual address comes in where no route leads back to it. */
+const ROUTE = `
+for i in all default eth0 eth1; do echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; done
+echo 1 > /proc/sys/net/ipv4/ip_forward`;
 
 async function batch(prefix: readonly string[], lines: readonly string[]): Promise<void> {
   await run('ip', [...prefix, '-batch', '-'], { input: `${lines.join('\n')}\n` });

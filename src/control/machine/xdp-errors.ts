@@ -1,0 +1,31 @@
+/** What may keep AF_XDP from an interface, in words that say what helps. */
+import { BatonError, reasonOf } from '../../base/errors.js';
+import { MAX_QUEUES } from '../../datapath/xdp-layout.js';
+
+/** Throws BATON_INTERFACE when an interface has more receive queues than the program can tell apart. */
+export function requireQueues(name: string, queues: number): void {
+  if (queues <= MAX_QUEUES) return;
+  throw new BatonError('BATON_INTERFACE', `has ${queues} receive queues, expected at most ${MAX_QUEUES}`, {
+    where: name,
+    hint: `ethtool -L ${name} combined ${MAX_QUEUES}`,
+  });
+}
+
+/** Why there are no AF_XDP sockets on an interface, for people. */
+export function noSockets(where: string, error: unknown): BatonError {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'EBUSY') {
+    return new BatonError('BATON_IN_USE', 'another program has AF_XDP sockets on it', {
+      where,
+      cause: error,
+    });
+  }
+  const memory = code === 'ENOBUFS' || code === 'EPERM' || code === 'ENOMEM';
+  return new BatonError('BATON_SYSTEM', `no AF_XDP sockets to be had: ${reasonOf(error)}`, {
+    where,
+    cause: error,
+    ...(memory
+      ? { hint: 'let the process lock more memory (`ulimit -l unlimited`, LimitMEMLOCK=infinity)' }
+      : {}),
+  });
+}

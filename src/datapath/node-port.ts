@@ -1,0 +1,55 @@
+/**
+ * The interface that nodes are reached by, where that is another one than the clients'. It has a packet ring of its own:
+ * frames to nodes leave by it, notices come in by it. The engine knows one memory only, that of the
+ * datapath beside which this stands: frames are copied out of it, and into it.
+ *
+ *     commit, forward to Port.nodes -> sendFrom -> ring.flush, once a batch
+ *     ring.receive, notices alone   -> datapath.admit -> engine
+ */
+import type { Native } from '../base/native.js';
+import type { FrameMemory } from './datapath.js';
+import { type Admitting, NoticeTap, type TapOptions, type TapSizes } from './notice-tap.js';
+
+/** 8 MiB, for the notices and reports of all nodes: three or four for each connection. */
+const RECEIVE = { receiveBlocks: 256, receiveBlockBytes: 32_768 } as const;
+const RING_TOTALS = 5;
+
+export class NodePort extends NoticeTap {
+  private readonly memory: ArrayBuffer;
+  private readonly totals = new Float64Array(RING_TOTALS);
+
+  /**
+   * Throws what the kernel refuses, with `code` and `syscall`.
+   * @param on the interface, and the filter that chooses what nodes send to us
+   * @param slots to send by
+   */
+  constructor(
+    native: Pick<Native, 'openPacketRing'>,
+    on: TapOptions,
+    slots: Pick<TapSizes, 'transmitSlots' | 'transmitSlotBytes'>,
+    datapath: Admitting & { readonly memory: FrameMemory },
+  ) {
+    super(native, on, datapath, { ...RECEIVE, ...slots });
+    this.memory = datapath.memory.bytes.buffer as ArrayBuffer;
+  }
+
+  /**
+   * Sends a frame of the datapath's memory as it lies there now, at the next flush.
+   * @param flags FrameFlags
+   * @param headed a virtio header precedes it
+   */
+  send(offset: number, length: number, flags: number, headed: boolean): void {
+    this.ring.sendFrom(this.memory, offset, length, flags, headed);
+  }
+
+  /** Sends what the last batch left, and what the device did not take before. */
+  flush(): void {
+    this.ring.flush(this.descriptors, 0);
+  }
+
+  /** Adds its own totals to those of the datapath's ring. */
+  addTo(totals: Float64Array): void {
+    this.ring.stats(this.totals);
+    for (let i = 0; i < RING_TOTALS; i++) totals[i] = totals[i]! + this.totals[i]!;
+  }
+}

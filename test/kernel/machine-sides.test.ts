@@ -1,0 +1,142 @@
+/** What a balancer does to the second of its interfaces, by which nodes are reached. */
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { BatonError } from '../../src/base/errors.js';
+import { hasClsact, listFilters } from '../../src/base/host/filters.js';
+import { native } from '../../src/base/native.js';
+import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
+import { loadObject } from '../../src/node/shim.js';
+import { insideNamespace, Peer, run, until } from './namespace.js';
+import { snapshot } from './program.js';
+
+const OWN = '10.98.0.2';
+const VIRTUAL = '10.99.0.100';
+/** As a config names it. */
+const NODE_SIDE = { name: 'eth1', where: 'balancer.yaml:2:16: nodeInterface' };
+
+if (insideNamespace(import.meta.url)) {
+  const clients = await Peer.make('eth0', '10.99.0.200/24', '02:00:00:00:00:c8');
+  const nodes = await Peer.make('eth1', '10.98.0.3/24', '02:00:00:00:00:03');
+  run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
+  run('ip', 'link', 'set', 'eth1', 'mtu', '1400');
+  const parent = mkdtempSync(join(tmpdir(), 'baton-sides-'));
+  const directory = join(parent, 'run');
+  t.setTimeout(60_000);
+  t.teardown(() => {
+    clients.stop();
+    nodes.stop();
+    rmSync(parent, { recursive: true, force: true });
+  });
+  const before = snapshot();
+  const warnings: string[] = [];
+  const lost: BatonError[] = [];
+  const options: MachineOptions = {
+    interface: 'eth0',
+    nodeInterface: NODE_SIDE,
+    address: undefined,
+    key: new Uint8Array(16),
+    virtualServers: [{ name: 'www', address: VIRTUAL, port: 80 }],
+    services: new Map([[2, 40_004]]),
+    datapath: 'packet',
+    workers: 2,
+    nodes: ['10.98.0.3'],
+    limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },
+    log: { warn: (message) => warnings.push(message), info: () => {} },
+    onLost: (error) => lost.push(error),
+    stateDirectory: directory,
+  };
+  const programs = async (): Promise<(string | undefined)[]> =>
+    (await listFilters('eth1')).map((filter) => filter.program);
+  const nothingLeft = async (t: Test): Promise<void> => {
+    t.same(snapshot(), before);
+    t.notOk(await hasClsact('eth1'));
+    t.same(readdirSync(directory), []);
+  };
+
+  t.test('the guard alone is put there, and taken away again', async (t) => {
+    const machine = await Machine.prepare(options);
+    t.equal(machine.address, OWN, 'nodes know us by the address where they are');
+    t.same(await programs(), ['guard_ingress']);
+    const side = machine.nodeSideStart();
+    const info = native().interfaceInfo('eth1');
+    t.match(side, { interfaceIndex: info?.index, mac: info?.mac, mtu: 1400 });
+    const start = machine.engineStart();
+    t.not(side?.tap.filterProgramFd, start.tap.filterProgramFd, 'another filter');
+    t.not(side?.tap.fanout?.group, start.tap.fanout?.group, 'threads share each interface by itself');
+    await machine.takeAddresses();
+    t.notMatch(run('ip', '-4', 'address', 'show', 'dev', 'eth1'), VIRTUAL, 'clients are elsewhere');
+
+    run('tc', 'filter', 'del', 'dev', 'eth1', 'ingress', 'pref', '1');
+    await until('its repair', () => warnings.length >= 1, 8_000);
+    t.same(warnings.splice(0), ['tc filter guard_ingress (ingress) on eth1 was gone, and is back']);
+
+    await t.rejects(Machine.prepare({ ...options, interface: 'eth1', nodeInterface: undefined }), {
+      code: 'BATON_IN_USE',
+      where: 'eth1',
+      message: 'another balancer is running on this interface',
+    });
+    t.same(await programs(), ['guard_ingress']);
+    await machine.stop();
+    await nothingLeft(t);
+  });
+
+  t.test('a start that fails leaves nothing on either', async (t) => {
+    run('tc', 'qdisc', 'add', 'dev', 'eth1', 'clsact');
+    const shim = loadObject('shim');
+    shim.attachTc('shim_egress', native().interfaceInfo('eth1')?.index ?? 0, 'ingress', 1, 7);
+    await t.rejects(Machine.prepare(options), {
+      code: 'BATON_IN_USE',
+      where: 'eth1',
+      message: 'tc filters with priority 1 at ingress belong to another program (shim_egress)',
+    });
+    t.same(await programs(), ['shim_egress'], "the stranger's stays");
+    shim.close();
+    run('tc', 'qdisc', 'del', 'dev', 'eth1', 'clsact');
+    await nothingLeft(t);
+  });
+
+  t.test('interfaces that will not do are told by their place in the config', async (t) => {
+    const refused = (name: string, line: string): Promise<unknown> =>
+      t.rejects(
+        Machine.prepare({ ...options, nodeInterface: { ...NODE_SIDE, name } }).catch((error: BatonError) => {
+          throw new Error(error.toLine());
+        }),
+        { message: `${NODE_SIDE.where}: ${line}` },
+      );
+    await refused('eth9', 'eth9: no such interface (there are lo, eth0, eth1)');
+    run('ip', 'link', 'property', 'add', 'dev', 'eth0', 'altname', 'clients0');
+    await refused('clients0', 'clients0: is another name of eth0, expected another interface');
+    run('ip', 'link', 'property', 'del', 'dev', 'eth0', 'altname', 'clients0');
+    run('ip', 'address', 'flush', 'dev', 'eth1');
+    await refused(
+      'eth1',
+      'eth1: has no IPv4 address of its own (`ip address add ADDRESS/PREFIX dev eth1` gives it one)',
+    );
+    run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
+    await t.rejects(Machine.prepare({ ...options, address: '10.98.0.77' }), {
+      where: NODE_SIDE.where,
+      message: 'eth1: has not the address 10.98.0.77',
+      hint: `it has ${OWN}`,
+    });
+    await nothingLeft(t);
+  });
+
+  t.test('down, up, and gone', async (t) => {
+    warnings.length = 0;
+    const machine = await Machine.prepare(options);
+    await machine.takeAddresses();
+    run('ip', 'link', 'set', 'eth1', 'down');
+    await until('the word', () => warnings.length === 1, 8_000);
+    run('ip', 'link', 'set', 'eth1', 'up');
+    await until('the other', () => warnings.length === 2, 8_000);
+    t.same(warnings, ['interface eth1 is down', 'interface eth1 is up again']);
+    run('ip', 'link', 'del', 'eth1');
+    await until('the loss', () => lost.length === 1, 8_000);
+    t.equal(lost[0]?.toLine(), 'eth1: the interface is gone (start the balancer again)');
+    await machine.stop();
+    t.same(readdirSync(directory), []);
+    t.same(await listFilters('eth0'), []);
+  });
+}
