@@ -147,16 +147,6 @@ t.test('each mistake in a balancer.yaml has its line', async (t) => {
       '1:12: interface: is a list of 1, expected the name of a network interface such as eth0',
     ],
     ['eth0', 'a/b', '1:12: interface: is "a/b", expected the name of a network interface such as eth0'],
-    [
-      'eth0',
-      'eth0\nnodeInterface: eth0',
-      '2:16: nodeInterface: is "eth0", which is the interface already, expected another, or no such key',
-    ],
-    [
-      'eth0',
-      'eth0\nnodeInterface: a b',
-      '2:16: nodeInterface: is "a b", expected the name of a network interface such as eth0',
-    ],
     ['packet', 'XDP', '2:11: datapath: is "XDP", expected one of auto, xdp, packet'],
     ['packet', 'packet\nworkers: 9', '3:10: workers: is 9, expected a whole number from 1 to 8'],
     ['packet', 'packet\nworkers: 0', '3:10: workers: is 0, expected a whole number from 1 to 8'],
