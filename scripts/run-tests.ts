@@ -5,9 +5,9 @@
  * preload its hooks into every child, the balancers and agents under test among them; what is
  * tested here is what is installed.
  *
- * Files that make network namespaces or load BPF programs run one at a time, the others side by
- * side; end to end tests once for each datapath. The last line is `N passed, N failed`, counted in assertions; every skip is printed with
- * its reason.
+ * Files that make network namespaces or load BPF programs run one at a time, those that only compute beside them;
+ * then end to end tests, which have the machine to themselves, once for each datapath. The last line is
+ * `N passed, N failed`, counted in assertions; every skip is printed with its reason.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
@@ -20,7 +20,8 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Of one file, in ms. */
 const FILE_TIMEOUT_MS = 240_000;
 /** Directories whose tests share what the machine has only once. */
-const ALONE = ['test/kernel', 'test/e2e', 'test/node', 'test/base/host'];
+const ALONE = ['test/kernel', 'test/node', 'test/base/host'];
+const END_TO_END = 'test/e2e/';
 
 /** End to end tests run once on each of them: test/support/farm.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];
@@ -53,7 +54,7 @@ function testFiles(wanted: readonly string[]): string[] {
 function runsOf(files: readonly string[]): Run[] {
   const datapaths = process.env.BATON_DATAPATH === undefined ? DATAPATHS : [process.env.BATON_DATAPATH];
   const of = (file: string): readonly (string | undefined)[] => {
-    if (!file.startsWith('test/e2e/')) return [undefined];
+    if (!file.startsWith(END_TO_END)) return [undefined];
     return ONCE.includes(file) ? datapaths.slice(-1) : datapaths;
   };
   return files.flatMap((file) => of(file).map((datapath) => ({ file, datapath })));
@@ -192,15 +193,20 @@ async function runAll(runs: readonly Run[], jobs: number, into: FileResult[]): P
 }
 
 const files = testFiles(process.argv.slice(2));
-const alone = (file: string): boolean => ALONE.some((directory) => file.startsWith(`${directory}/`));
+const runs = runsOf(files);
+const endToEnd = ({ file }: Run): boolean => file.startsWith(END_TO_END);
+const alone = ({ file }: Run): boolean => ALONE.some((directory) => file.startsWith(`${directory}/`));
 const results: FileResult[] = [];
 const began = Date.now();
-await runAll(
-  runsOf(files.filter((file) => !alone(file))),
-  Math.max(2, Math.min(4, availableParallelism())),
-  results,
-);
-await runAll(runsOf(files.filter(alone)), 1, results);
+await Promise.all([
+  runAll(runs.filter(alone), 1, results),
+  runAll(
+    runs.filter((run) => !alone(run) && !endToEnd(run)),
+    Math.max(1, Math.min(3, availableParallelism() - 1)),
+    results,
+  ),
+]);
+await runAll(runs.filter(endToEnd), 1, results);
 
 const skips = results.flatMap((result) => result.skips.map((skip) => `${result.file}: ${skip}`));
 if (skips.length > 0) {

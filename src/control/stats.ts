@@ -8,7 +8,7 @@ import type { NodeState, SessionPage, StatsDocument } from './documents.js';
 import { type NodeSnapshot, RING_NAMES } from './engine-messages.js';
 import type { EnginePool } from './engine-pool.js';
 import type { Machine } from './machine/machine.js';
-import type { XdpCounter } from './machine/xdp-program.js';
+import type { XdpCounter } from './machine/xdp-counters.js';
 import type { NodeEvents } from './node-events.js';
 import { formatAge } from './table.js';
 

@@ -29,7 +29,8 @@ import { Guard, type GuardCounter } from './guard.js';
 import { requireNoListener } from './listeners.js';
 import { findSides, lockSides, type Sides, SideWatch } from './sides.js';
 import { Announcer, probeAddresses } from './virtual-addresses.js';
-import { type XdpCounter, XdpProgram } from './xdp-program.js';
+import type { XdpCounter } from './xdp-counters.js';
+import { XdpProgram } from './xdp-program.js';
 
 export interface MachineOptions {
   /** Where clients are reached. */

@@ -25,8 +25,6 @@ import {
   CONTROL,
   INDEX_LINE_WORDS,
   MAX_WORKERS,
-  NEAR_SERVER_BYTES,
-  NEAR_SERVERS,
   NODE,
   NODE_BYTES,
   SHARED_LAYOUT,
@@ -38,38 +36,10 @@ import type { EarlierStart, Secrets, Tap, XdpStart } from '../engine-messages.js
 import { EarlierRun } from './earlier-run.js';
 import { serverKey } from './guard.js';
 import type { Side } from './sides.js';
+import { writeControl } from './xdp-control.js';
+import { XDP_COUNTERS, type XdpCounter } from './xdp-counters.js';
 import { noSockets, requireQueues } from './xdp-errors.js';
 import { loses, sendsForXdp, VETH, whyLostAlone } from './xdp-probe.js';
-
-/** The names of XDP_COUNTERS in kernel-shim/counters.h, in its order. */
-export const XDP_COUNTERS = [
-  'forwarded',
-  'forwarded_bytes',
-  'wrapped',
-  'payload_up',
-  'to_engine_syn',
-  'to_engine_fin',
-  'to_engine_rst',
-  'to_engine_state',
-  'to_engine_unknown',
-  'to_engine_checksum',
-  'to_engine_ixcp',
-  'to_engine_icmp',
-  'to_engine_odd',
-  'engine_absent',
-  'forwarded_alone',
-  'syn_answered',
-  'syn_cookie',
-  'drop_unresolved',
-  'drop_no_port',
-  'drop_not_alive',
-  'index_limit',
-  'absorbed',
-  'fin_forwarded',
-  'notice_told',
-  'drop_untold',
-] as const;
-export type XdpCounter = (typeof XDP_COUNTERS)[number];
 
 const SECRET_BYTES = 32;
 /** What is pinned, so that other tools find it. */
@@ -279,34 +249,18 @@ export class XdpProgram {
 
   private configure(): void {
     const { options, object } = this;
-    const { own, key, info, offer, virtualServers, nodes, workers } = options;
-    const bytes = new Uint8Array(this.control);
-    const words = new Uint32Array(this.control);
-    const halves = new Uint16Array(this.control);
-    words[CONTROL.workers / 4] = workers;
-    words[CONTROL.capacity / 4] = this.capacity;
-    words[CONTROL.indexWords / 4] = this.indexWords;
-    words[CONTROL.clientSeed / 4] = options.seeds.client;
-    words[CONTROL.portSeed / 4] = options.seeds.port;
-    bytes.set(addressKey(own), CONTROL.own);
-    words[CONTROL.interfaces / 4] = 1;
-    bytes.set(info.mac, CONTROL.mac);
-    halves[CONTROL.mss / 2] = offer.mss;
-    halves[CONTROL.window / 2] = offer.window;
-    bytes[CONTROL.windowShift] = offer.windowShift;
-    // Cookies that an earlier run sent must still be believed.
-    words[CONTROL.cookieAt / 4] = this.earlier?.cookieAt() ?? 0;
-    bytes.set(key, CONTROL.key);
-    bytes.set(this.secret, CONTROL.secret);
-    words[CONTROL.servers / 4] = virtualServers.length;
+    const { info, virtualServers, nodes } = options;
+    writeControl(this.control, {
+      ...options,
+      mac: info.mac,
+      capacity: this.capacity,
+      indexWords: this.indexWords,
+      secret: this.secret,
+      // Cookies that an earlier run sent must still be believed.
+      cookieAt: this.earlier?.cookieAt() ?? 0,
+    });
     for (const [index, server] of virtualServers.entries()) {
-      const key = serverKey(server);
-      if (index < NEAR_SERVERS) {
-        const at = CONTROL.near + index * NEAR_SERVER_BYTES;
-        bytes.set(key, at);
-        halves[(at + NEAR_SERVER_BYTES) / 2 - 1] = index;
-      }
-      object.mapUpdate('virtual_servers', key, hostU32(index));
+      object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
       object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
     }
     for (const { index } of [info, options.nodeSide?.info ?? info]) {
