@@ -116,12 +116,21 @@ if (insideNamespace(import.meta.url)) {
       const setup = setUp(t, mode);
       const datapath = setup.open();
       const seen: Seen[] = [];
-      pump(datapath, collector(datapath, seen));
+      const sink = collector(datapath, seen);
+      let frames = 0;
+      pump(datapath, {
+        receive: (...frame) => {
+          frames++;
+          sink.receive(...frame);
+        },
+        tick: () => {},
+      });
       await farm.sendUdp(6, 1000);
       await until('two frames', () => seen.length === 2);
       t.match(seen[0], { length: UDP_PAYLOAD + 6, payload: 'bbbbbb' });
       t.match(seen[1], { length: UDP_PAYLOAD + 1000, payload: 'b'.repeat(1000) });
-      t.match(datapath.stats(), { 0: 2, 1: 0 });
+      // The client's kernel may say something of its own meanwhile, ARP for example.
+      t.match(datapath.stats(), { 0: frames, 1: 0 });
       setup.close();
     });
 
