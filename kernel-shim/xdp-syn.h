@@ -181,12 +181,17 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	/* Before anything is told or counted: only this can still fail. */
 	if (longer != 0 && bpf_xdp_adjust_tail(ctx, longer))
 		return to_engine(ctx, place->worker, XDP_TO_ENGINE_SYN);
+
+	/* Before it is told: afterwards the record may be another session's. */
+	__u8 action = old ? old->action : 0;
+
+	if (old)
+		*(volatile __u8 *)&old->action = 0;
 	if (place->worker < MAX_WORKERS && !us->half_open[place->worker] &&
 	    tell(ctx, place->worker, &syn)) {
-		if (old)
-			*(volatile __u8 *)&old->action = 0;
 		count(XDP_SYN_ANSWERED);
 	} else if (old) {
+		*(volatile __u8 *)&old->action = action;
 		/* A cookie would not do: the record stands in the way of who answers it. The client tries again. */
 		count(XDP_DROP_UNTOLD);
 		return XDP_DROP;

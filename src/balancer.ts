@@ -73,6 +73,7 @@ export async function runBalancer(configFile: string, replace = false): Promise<
  */
 export async function detachBalancer(configFile: string): Promise<number> {
   const config = loadBalancerConfig(configFile);
+  const also = config.nodeInterface === undefined ? [] : [config.nodeInterface.name];
   const { removed, left } = await detachAll({
     interface: config.interface,
     nodeInterface: config.nodeInterface?.name,
@@ -80,7 +81,8 @@ export async function detachBalancer(configFile: string): Promise<number> {
     warn: (message) => process.stderr.write(`baton: ${printable(message)}\n`),
   });
   const lines = removed.map((what) => `removed ${what}`);
-  if (removed.length === 0 && left.length === 0) lines.push(`nothing was left on ${config.interface}`);
+  if (removed.length === 0 && left.length === 0)
+    lines.push(`nothing was left on ${[config.interface, ...also].join(' or ')}`);
   process.stdout.write(`${lines.map(printable).join('\n')}\n`);
   return left.length === 0 ? 0 : 1;
 }

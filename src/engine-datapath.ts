@@ -98,6 +98,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
   const notices = sharing(start.tap, (tap) => new NoticeTap(native(), { interfaceIndex, ...tap }, datapath));
   const now = monotonic();
   let earlier = start.earlier === undefined ? undefined : new EarlierTable(start.earlier);
+  let kernel: Kernel | undefined;
   return {
     datapath,
     options: {
@@ -116,14 +117,17 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
       notices.start(onReadable);
     },
     close: () => {
+      // What was told last is in the records then, where the next process finds it.
+      kernel?.exchange(now());
       datapath.close();
       notices.close();
     },
     join: (engine) => {
       const taken = earlier?.takeOver(engine, now()) ?? 0;
-      const kernel = new Kernel(engine, fds, worker, synRingBytes(config.limits.halfOpen));
+      const joined = new Kernel(engine, fds, worker, synRingBytes(config.limits.halfOpen));
+      kernel = joined;
       datapath.onBatch = (clock) => {
-        kernel.exchange(clock);
+        joined.exchange(clock);
         notices.poll(engine, clock);
       };
       return taken;
@@ -166,13 +170,14 @@ class Kernel {
       this.cookieAt = cookieAt;
       engine.cookieSent(cookieAt);
     }
-    let count: number;
-    do {
+    let count = SYNS;
+    // Not more than were waiting: whoever writes as fast as this reads must not keep the engine here.
+    for (let left = this.waiting + SYNS; left > 0 && count === SYNS; left -= SYNS) {
       count = this.syns.drain(records);
       for (let at = 0; at < count * SYN_RECORD_WORDS; at += SYN_RECORD_WORDS) engine.told(records, at, now);
       // Each time round: a flood fills the buffer as fast as it is emptied.
       control[this.halfOpen] = engine.halfOpenRoom <= this.waiting + SYNS ? 1 : 0;
-    } while (count === SYNS);
+    }
     control[CONTROL.aliveAt / WORD_BYTES] = now;
   }
 }

@@ -130,7 +130,8 @@ export class Notices {
     if (slot < 0 || sessions.nonce(slot) !== nonce) return -1;
     if (sessions.state(slot) < SessionState.handing) return -1;
     if (sessions.node(slot) === node) return slot;
-    if (type === IxcpType.adopted && node !== LOCAL_NODE) this.handoff.late(slot, node, acknowledgement);
+    const has = type === IxcpType.adopted || type === IxcpType.fin;
+    if (has && node !== LOCAL_NODE) this.handoff.late(slot, node, acknowledgement);
     return -1;
   }
 

@@ -202,15 +202,15 @@ export class SessionTable extends SessionRecords {
   /**
    * Moves a session to another state, and with it what the kernel does: it forwards what passes to
    * a node, and the late packets of what has ended if the node is known to have had the session.
-   * The record must already say all that the kernel needs for that.
+   * The record must already say all that the kernel needs for that. The action comes first: from one that has
+   * ended the kernel may take it, and that must stay so.
    */
   setState(slot: number, state: number): void {
     const action = this.actionIn(slot, state);
-    if (action === 0 && this.action(slot) !== 0) this.writeAction(slot, 0);
+    if (action !== this.action(slot)) this.writeAction(slot, action);
     this.inState[this.state(slot)]! -= 1;
     this.inState[state]! += 1;
     this.writeState(slot, state);
-    if (action !== 0) this.writeAction(slot, action);
   }
 
   /** Has the kernel wrap new payload of a session that is handed over, until its state changes. */

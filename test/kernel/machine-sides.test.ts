@@ -6,6 +6,7 @@ import t, { type Test } from 'tap';
 import type { BatonError } from '../../src/base/errors.js';
 import { hasClsact, listFilters } from '../../src/base/host/filters.js';
 import { native } from '../../src/base/native.js';
+import { detachAll } from '../../src/control/machine/detach.js';
 import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
 import { loadObject } from '../../src/node/shim.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
@@ -138,5 +139,31 @@ if (insideNamespace(import.meta.url)) {
     await machine.stop();
     t.same(readdirSync(directory), []);
     t.same(await listFilters('eth0'), []);
+  });
+
+  t.test('everything is taken off the one when the other is gone', async (t) => {
+    run('ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'far');
+    run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
+    for (const name of ['far', 'eth1']) run('ip', 'link', 'set', name, 'up');
+    const machine = await Machine.prepare({ ...options, nodeInterface: NODE_SIDE });
+    await machine.takeAddresses();
+    await machine.leave();
+    t.same(await programs(), ['guard_ingress']);
+    run('ip', 'link', 'del', 'eth1');
+    const { removed, left } = await detachAll({
+      interface: 'eth0',
+      nodeInterface: 'eth1',
+      virtualAddresses: [VIRTUAL],
+      warn: (message) => warnings.push(message),
+      stateDirectory: directory,
+    });
+    t.same(left, []);
+    t.ok(removed.includes('tc filter guard_ingress (ingress)'), removed.join(', '));
+    t.notOk(
+      removed.some((what) => what.includes('eth1')),
+      'what went by itself was not removed',
+    );
+    t.same(await listFilters('eth0'), []);
+    t.same(readdirSync(directory), []);
   });
 }

@@ -212,8 +212,9 @@ t.test('a node that was given up and says that it has the session must let go', 
   talk.expect(300, inIxp(0, { type: IXP_TYPE.adopt }, {}, HEAD));
   talk.expect(600, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'R', seq: HEAD_END }, ''));
   talk.expect(600, inIxp(1, { type: IXP_TYPE.adopt }, {}, HEAD));
-  told(talk, 650, NOTICE.fin, 0);
-  talk.quiet(655);
+  told(talk, 650, NOTICE.fin, 0, { ack: 4000 });
+  // A short answer's only segment, FIN and all.
+  talk.expect(650, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'R', seq: 4000 }, ''));
   told(talk, 660, NOTICE.adopted, 0, { ack: 4242 });
   talk.expect(660, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'R', seq: 4242 }, ''));
   talk.counted({ drop_ixcp_stale: 2, adopted: 0 });

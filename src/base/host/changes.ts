@@ -136,8 +136,15 @@ export class HostView {
   }
 }
 
+/** Whether the interface is still the one that it was. */
+function isPresent(place: { interface: string; index: number }): boolean {
+  return native().interfaceInfo(place.interface)?.index === place.index;
+}
+
 /** Whether the change is in force. Throws BatonError BATON_SYSTEM when that can not be told. */
 export async function stands(change: Change, view: HostView): Promise<boolean> {
+  // With the other interface went what was on it.
+  if ('at' in change && change.at !== undefined && !isPresent(change.at)) return false;
   switch (change.kind) {
     case 'address':
       return (await view.listAddresses()).some((entry) => sameAddress(entry, change));
@@ -167,7 +174,7 @@ export async function undo(change: Change, own: Place): Promise<void> {
   const place = ('at' in change ? change.at : undefined) ?? own;
   // The kernel has cleared away what belonged to an interface that is gone.
   const view = new HostView(place.interface);
-  const present = native().interfaceInfo(place.interface)?.index === place.index;
+  const present = isPresent(place);
   switch (change.kind) {
     case 'address':
       if (present || change.interface !== place.interface) await removeAddress(change);

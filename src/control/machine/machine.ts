@@ -211,6 +211,7 @@ export class Machine {
 
   /** Lets go of everything and undoes nothing: the next run takes it over. */
   async leave(): Promise<void> {
+    this.xdp?.closeSockets();
     await this.rest();
     await this.letGo();
   }

@@ -239,10 +239,15 @@ export class XdpProgram {
     return { runNanoseconds, runCount };
   }
 
-  /** What is attached stays attached. */
-  close(): void {
+  /** From now on there is no engine: the program does without, and notes what it would have told. */
+  closeSockets(): void {
     this.pool?.close();
     this.pool = undefined;
+  }
+
+  /** What is attached stays attached. */
+  close(): void {
+    this.closeSockets();
     this.earlier?.close();
     this.object.close();
   }
@@ -316,13 +321,18 @@ export class XdpProgram {
 
   private async whyNodeSideLoses(): Promise<string> {
     const { nodeSide } = this.options;
-    return nodeSide === undefined ? '' : await whyLostAlone(nodeSide.name, nodeSide.info);
+    if (nodeSide === undefined) return '';
+    try {
+      return await whyLostAlone(nodeSide.name, nodeSide.info);
+    } catch (error) {
+      return `${nodeSide.name} can not be tried: ${reasonOf(error)}`;
+    }
   }
 
   /** An earlier run has chosen the mode: all that can be done is to warn. */
   private async lookAtNodeSide(): Promise<void> {
     if (this.mode !== 'native') return;
-    const why = await this.whyNodeSideLoses().catch(reasonOf);
+    const why = await this.whyNodeSideLoses();
     if (why !== '') this.options.warn(`${why}; \`--detach-all\` before the start has the mode chosen anew`);
   }
 
