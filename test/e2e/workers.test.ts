@@ -101,7 +101,7 @@ t.test('workers', { skip: whyNoFarm() }, async (t) => {
 
     await t.test('sessions of all threads: balanced, counted, listed', async (t) => {
       const count = 24;
-      const downloads = await begin(farm, count, '2M');
+      const downloads = await begin(farm, count, '4M');
       const { nodes, sessions } = await farm.stats();
       t.equal(sessions.passing, count);
       const active = nodes.map((node) => node.active);
