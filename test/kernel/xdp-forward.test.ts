@@ -63,7 +63,8 @@ if (insideNamespace(import.meta.url)) {
     t.match(outcome, { verdict: tx, counters: ['forwarded'] });
     t.strictSame([...outcome.frame], [...onward(frame)]);
     const other = build(segment({ ...plain, destinationPort: 81 }));
-    t.match(fast.run(other), { verdict: pass, counters: [] }, 'a port that is none');
+    const { verdict, counters } = fast.run(other);
+    t.strictSame({ verdict, counters }, { verdict: pass, counters: [] }, 'a port that is none');
   });
 
   t.test('bytes are counted as frames are long', async (t) => {
