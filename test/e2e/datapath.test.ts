@@ -104,7 +104,7 @@ t.test(
       });
 
       for (const [device, make] of [
-        ['br1', 'link add br1 type bridge forward_delay 0 stp_state 0'],
+        ['br1', 'link add br1 type bridge forward_delay 0 stp_state 0 mcast_snooping 0'],
         ['mv1', 'link add mv1 link eth0 type macvlan mode bridge'],
       ] as const) {
         await t.test(`${device}, whose driver has no XDP: XDP in the stack`, async (t) => {
