@@ -14,7 +14,7 @@
 
 #include "ixp.h"
 
-#define SHARED_LAYOUT 2
+#define SHARED_LAYOUT 3
 #define MAX_WORKERS 8
 #define MAX_QUEUES 64
 #define MAX_XDP_NODES 1024
@@ -70,11 +70,15 @@ struct session_record {
 };
 
 /*
- * The index: open addressing with linear probing and backward shift, each worker its own power of two of
- * words. A word is 0, or the upper 8 bits of the session's hash and below them its slot in the worker's part
- * plus 1. Map `session_index` holds 16 words an element. A reader that misses while the engine moves
- * words gives the packet to the engine, which finds it.
+ * The index: open addressing with linear probing and backward shift. A word is 0, or the upper 8 bits of
+ * the session's hash and below them its slot in the worker's part plus 1. Each worker has index_words words; the
+ * table that is in use is some power of two of them, as index_state[worker] says, and grows with the
+ * sessions (src/tcp/session-index.ts). Map `session_index` holds 16 words an element. A reader that
+ * misses while the engine moves words gives the packet to the engine, which finds it.
  */
+#define INDEX_AT_END 1  /* of index_state: the table ends where the worker's words end; else it begins where they begin */
+#define INDEX_GROWING 2 /* the table of half its size, at the other side, still has some of the sessions */
+#define INDEX_FLAGS 3
 #define INDEX_LINE_WORDS 16
 #define INDEX_SLOT_MASK 0x00ffffff
 #define INDEX_MOST_PROBES 64
@@ -126,7 +130,7 @@ struct xdp_control {
 	__u32 layout;                 /*   0 SHARED_LAYOUT; 0: not set up yet, everything passes to the stack */
 	__u32 workers;                /*   4 1 to MAX_WORKERS */
 	__u32 capacity;               /*   8 sessions of each worker */
-	__u32 index_words;            /*  12 of each worker, a power of two, at least INDEX_LINE_WORDS */
+	__u32 index_words;            /*  12 of each worker, a multiple of INDEX_LINE_WORDS */
 	__u32 client_seed;            /*  16 of session_hash */
 	__u32 port_seed;              /*  20 */
 	__be32 own;                   /*  24 the balancer's address */
@@ -144,6 +148,7 @@ struct xdp_control {
 	__u8 key[16];                 /*  96 shared with the nodes, for IXP tags */
 	__u8 secret[32];              /* 112 initial sequence numbers (16), cookies (16) */
 	struct near_server near[NEAR_SERVERS]; /* 144 the first of them, which need no look-up */
+	__u32 index_state[MAX_WORKERS]; /* 176 engine: words of the table in use, INDEX_*; 0: there is none yet */
 };
 
 /* After this long without an engine, SYNs get no answer any more. */
@@ -176,7 +181,7 @@ struct syn_record {
 BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
 BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
-BATON_ASSERT(sizeof(struct xdp_control) == 176, "xdp_control");
+BATON_ASSERT(sizeof(struct xdp_control) == 208, "xdp_control");
 BATON_ASSERT(sizeof(struct syn_record) == 36, "syn_record");
 
 #endif

@@ -59,36 +59,63 @@ static __always_inline void place_of(const struct xdp_control *us, __u32 client,
 	place->worker = session_worker(place->hash, us->workers);
 }
 
-/* The session of a place. The engine may move it meanwhile: then this can miss it. */
-static __always_inline struct session_record *find(const struct xdp_control *us,
-                                                   const struct place *place)
+#define NO_SLOT 0xffffffff
+
+/*
+ * Looks for a session in the table of its worker's index that begins at word `base` and has `mask` + 1 words: its slot
+ * among those of all workers, or NO_SLOT. Not inlined, and global, so that the verifier goes through it once
+ * and by itself: in every place where sessions are looked for, it would not come to an end.
+ */
+__noinline __u32 search(__u32 client, __u32 port_server, __u32 hash, __u32 base, __u32 mask)
 {
-	__u32 mask = us->index_words - 1;
+	__u32 zero = 0;
+	const struct xdp_control *us = bpf_map_lookup_elem(&control, &zero);
+
+	if (!us)
+		return NO_SLOT;
+
+	__u32 first = session_worker(hash, us->workers) * us->capacity;
 
 	for (__u32 i = 0; i < INDEX_MOST_PROBES; i++) {
-		__u32 at = place->worker * us->index_words + ((place->hash + i) & mask);
+		__u32 at = base + ((hash + i) & mask);
 		__u32 line = at / INDEX_LINE_WORDS;
 		const struct index_line *words = bpf_map_lookup_elem(&session_index, &line);
 
 		if (!words)
-			return NULL;
+			return NO_SLOT;
 
 		__u32 word = words->word[at % INDEX_LINE_WORDS];
 
 		if (word == 0)
-			return NULL;
-		if ((word ^ place->hash) & ~INDEX_SLOT_MASK)
+			return NO_SLOT;
+		if ((word ^ hash) & ~INDEX_SLOT_MASK)
 			continue;
 
-		__u32 slot = place->worker * us->capacity + (word & INDEX_SLOT_MASK) - 1;
-		struct session_record *record = bpf_map_lookup_elem(&sessions, &slot);
+		__u32 slot = first + (word & INDEX_SLOT_MASK) - 1;
+		const struct session_record *record = bpf_map_lookup_elem(&sessions, &slot);
 
-		if (record && record->client == place->client &&
-		    record->port_server == place->port_server)
-			return record;
+		if (record && record->client == client && record->port_server == port_server)
+			return slot;
 	}
 	count(XDP_INDEX_LIMIT);
-	return NULL;
+	return NO_SLOT;
+}
+
+/* The session of a place. The engine may move it meanwhile: then this can miss it. */
+static __always_inline struct session_record *find(const struct xdp_control *us,
+                                                   const struct place *place)
+{
+	__u32 state = us->index_state[place->worker % MAX_WORKERS];
+	__u32 words = state & ~INDEX_FLAGS;
+	__u32 first = place->worker * us->index_words;
+	__u32 end = first + us->index_words;
+	__u32 slot = search(place->client, place->port_server, place->hash,
+	                    state & INDEX_AT_END ? end - words : first, words - 1);
+
+	if (slot == NO_SLOT && state & INDEX_GROWING)
+		slot = search(place->client, place->port_server, place->hash,
+		              state & INDEX_AT_END ? first : end - words / 2, words / 2 - 1);
+	return bpf_map_lookup_elem(&sessions, &slot);
 }
 
 /* To the engine: counted as `why`, or as not possible, which drops the frame. */

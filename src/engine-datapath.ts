@@ -96,6 +96,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
   const { capacity, indexWords, fds } = start;
   const datapath = openXdpDatapath(native(), start.pool, worker, stages);
   const notices = sharing(start.tap, (tap) => new NoticeTap(native(), { interfaceIndex, ...tap }, datapath));
+  const control = native().openMap({ fd: fds.control }).memory();
   const now = monotonic();
   let earlier = start.earlier === undefined ? undefined : new EarlierTable(start.earlier);
   let kernel: Kernel | undefined;
@@ -109,6 +110,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
         index: native().openMap({ fd: fds.index }).memory(),
         indexOffset: worker * indexWords * WORD_BYTES,
         indexWords,
+        indexState: new Uint32Array(control, CONTROL.indexState + worker * WORD_BYTES, 1),
       },
     },
     now,
@@ -124,7 +126,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
     },
     join: (engine) => {
       const taken = earlier?.takeOver(engine, now()) ?? 0;
-      const joined = new Kernel(engine, fds, worker, synRingBytes(config.limits.halfOpen));
+      const joined = new Kernel(engine, new Uint32Array(control), fds.syns, worker, config.limits.halfOpen);
       kernel = joined;
       datapath.onBatch = (clock) => {
         joined.exchange(clock);
@@ -151,12 +153,12 @@ class Kernel {
   private readonly waiting: number;
   private cookieAt = 0;
 
-  constructor(engine: Engine, fds: XdpStart['fds'], worker: number, ringBytes: number) {
+  constructor(engine: Engine, control: Uint32Array, synsFd: number, worker: number, halfOpen: number) {
     this.engine = engine;
-    this.control = new Uint32Array(native().openMap({ fd: fds.control }).memory());
-    this.syns = native().openSynRing(fds.syns, worker, SYN_RECORD_WORDS);
+    this.control = control;
+    this.syns = native().openSynRing(synsFd, worker, SYN_RECORD_WORDS);
     this.halfOpen = CONTROL.halfOpen / WORD_BYTES + worker;
-    this.waiting = synRingRecords(ringBytes);
+    this.waiting = synRingRecords(synRingBytes(halfOpen));
   }
 
   /**

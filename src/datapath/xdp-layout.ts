@@ -4,7 +4,7 @@
  */
 
 /** SHARED_LAYOUT: sessions of another layout mean nothing to us. */
-export const SHARED_LAYOUT = 2;
+export const SHARED_LAYOUT = 3;
 export const MAX_WORKERS = 8;
 export const MAX_QUEUES = 64;
 /** Words of one element of map `session_index`. */
@@ -35,8 +35,10 @@ export const CONTROL = {
   secret: 112,
   /** NEAR_SERVERS of struct near_server: address and port as in a packet, then the index. */
   near: 144,
+  /** A word for each worker. */
+  indexState: 176,
 } as const;
-export const CONTROL_BYTES = 176;
+export const CONTROL_BYTES = 208;
 export const NEAR_SERVERS = 4;
 export const NEAR_SERVER_BYTES = 8;
 

@@ -2,12 +2,12 @@
  * All sessions: an array of records, and an index that finds them. Both lie in memory that the
  * kernel may share (kernel-shim/session.h).
  *
- *     index (open addressing, seeded hash)          records of 64 bytes
+ *     index (session-index.ts)                      records of 64 bytes
  *     +---------+                                   client  port|server  state action node ...
  *     |    0    |                                 0 ......  ..........   ..... ...... ....
  *     | a7    3 | ------------------------------> 2 10.0..  40112|0      PASS  FWD    1
  *     | 31    1 | ---> slot 0
- *     +---------+    (a word: upper 8 bits of the hash, and slot + 1; 0 is empty)
+ *     +---------+    (a word: upper 8 bits of a seeded hash, and slot + 1; 0 is empty)
  *
  * A session's key is client address, client port and virtual server. An attacker chooses ports
  * and so the keys: the hash has a secret seed. A slot that is freed and used again gets a new
@@ -18,7 +18,8 @@
  * public and written in place by the engine, as the records are: they are its registers.
  */
 import { LOCAL_NODE } from './dispatcher.js';
-import { SESSION_RECORD_BYTES, SessionAction, SessionRecords, sessionHash } from './session-record.js';
+import { indexWordsFor, SessionIndex } from './session-index.js';
+import { SESSION_RECORD_BYTES, SessionAction, SessionRecords } from './session-record.js';
 
 /** Life of a session. The order matters: half open is evicted before what is further on. */
 export const SessionState = {
@@ -60,10 +61,6 @@ export const SessionFlag = {
 /** Bytes of method and target kept for people to read. */
 export const REQUEST_BYTES = 40;
 
-/** Fewest words of an index: a line of kernel-shim/session.h. */
-const LEAST_INDEX_WORDS = 16;
-const FINGERPRINT_MASK = 0xff00_0000;
-const SLOT_MASK = 0x00ff_ffff;
 const NONE = -1;
 
 /** Where a worker's part of the shared memory begins. Offsets are bytes, multiples of 4. */
@@ -74,13 +71,8 @@ export interface SessionMemory {
   indexOffset: number;
   /** Of this worker: what `indexWordsFor` says. */
   indexWords: number;
-}
-
-/** Words of the index for so many sessions: a power of two, never more than half full. */
-export function indexWordsFor(capacity: number): number {
-  let words = LEAST_INDEX_WORDS;
-  while (words < capacity * 2) words *= 2;
-  return words;
+  /** One word, in which the kernel reads where the index is now. */
+  indexState: Uint32Array;
 }
 
 /** Memory of this process alone, for so many sessions. */
@@ -92,6 +84,7 @@ function privateMemory(capacity: number): SessionMemory {
     index: new ArrayBuffer(indexWords * Uint32Array.BYTES_PER_ELEMENT),
     indexOffset: 0,
     indexWords,
+    indexState: new Uint32Array(1),
   };
 }
 
@@ -119,10 +112,7 @@ export class SessionTable extends SessionRecords {
   readonly requestLength: Uint8Array;
   readonly request: Uint8Array;
 
-  private readonly index: Uint32Array;
-  private readonly mask: number;
-  private readonly clientSeed: number;
-  private readonly portSeed: number;
+  private readonly index: SessionIndex;
   private firstFree = NONE;
   /** Slots from here up have never been used: their pages are not touched before. */
   private used = 0;
@@ -142,8 +132,6 @@ export class SessionTable extends SessionRecords {
   ) {
     super(memory.records, memory.recordsOffset, capacity);
     this.ofServer = new Uint32Array(servers);
-    this.clientSeed = clientSeed | 0;
-    this.portSeed = portSeed | 0;
     const words = (): Uint32Array => new Uint32Array(capacity);
     this.macHigh = new Uint16Array(capacity);
     this.macLow = words();
@@ -154,28 +142,20 @@ export class SessionTable extends SessionRecords {
     this.resume = words();
     this.requestLength = new Uint8Array(capacity);
     this.request = new Uint8Array(capacity * REQUEST_BYTES);
-    this.index = new Uint32Array(memory.index, memory.indexOffset, memory.indexWords);
-    this.mask = memory.indexWords - 1;
+    this.index = new SessionIndex(this, clientSeed | 0, portSeed | 0, {
+      words: new Uint32Array(memory.index, memory.indexOffset, memory.indexWords),
+      state: memory.indexState,
+    });
   }
 
   /** Hash of a session's key, an unsigned 32-bit number. */
   hash(client: number, portServer: number): number {
-    return sessionHash(client, portServer, this.clientSeed, this.portSeed);
+    return this.index.hash(client, portServer);
   }
 
   /** Slot of a session, or -1. */
   find(client: number, portServer: number): number {
-    const hash = this.hash(client, portServer);
-    let at = hash & this.mask;
-    for (;;) {
-      const word = this.index[at]!;
-      if (word === 0) return NONE;
-      if (((word ^ hash) & FINGERPRINT_MASK) === 0) {
-        const slot = (word & SLOT_MASK) - 1;
-        if (this.client(slot) === client && this.portServer(slot) === portServer) return slot;
-      }
-      at = (at + 1) & this.mask;
-    }
+    return this.index.find(client, portServer);
   }
 
   /** A slot for a session that is not in the table, with every field fresh; -1 when the table is full. */
@@ -189,10 +169,7 @@ export class SessionTable extends SessionRecords {
     this.resource[slot] = 0;
     this.requestLength[slot] = 0;
     this.writeState(slot, SessionState.synReceived);
-    const hash = this.hash(client, portServer);
-    let at = hash & this.mask;
-    while (this.index[at] !== 0) at = (at + 1) & this.mask;
-    this.index[at] = (hash & FINGERPRINT_MASK) | (slot + 1);
+    this.index.add(slot);
     this.inState[SessionState.synReceived]! += 1;
     this.ofServer[portServer & 0xffff]! += 1;
     this.size += 1;
@@ -238,22 +215,7 @@ export class SessionTable extends SessionRecords {
 
   remove(slot: number): void {
     this.hold(slot);
-    let hole = this.hash(this.client(slot), this.portServer(slot)) & this.mask;
-    while ((this.index[hole]! & SLOT_MASK) !== slot + 1) hole = (hole + 1) & this.mask;
-    // Backward shift: what was displaced past the hole moves up, so that no tombstones are needed.
-    let at = hole;
-    for (;;) {
-      at = (at + 1) & this.mask;
-      const word = this.index[at]!;
-      if (word === 0) break;
-      const other = (word & SLOT_MASK) - 1;
-      const home = this.hash(this.client(other), this.portServer(other)) & this.mask;
-      if (((at - home) & this.mask) >= ((at - hole) & this.mask)) {
-        this.index[hole] = word;
-        hole = at;
-      }
-    }
-    this.index[hole] = 0;
+    this.index.remove(slot);
     this.inState[this.state(slot)]! -= 1;
     this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
     this.writeState(slot, SessionState.free);

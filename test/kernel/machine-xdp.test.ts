@@ -139,7 +139,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(machine.datapath, 'xdp (native)');
     t.same(told, ['datapath xdp (native)']);
     const start = startOf(machine);
-    t.match(start, { capacity: 1_500, indexWords: 4_096, earlier: undefined });
+    t.match(start, { capacity: 1_500, indexWords: 6_144, earlier: undefined });
     const control = native().openMap({ fd: start.fds.control });
     const control32 = new Uint32Array(control.memory());
     t.equal(control32[CONTROL.layout / 4], 0, 'everything passes until the engine is there');
@@ -147,7 +147,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(new Uint8Array(control.memory())[CONTROL.windowShift], 7);
     t.equal(new Uint16Array(control.memory())[CONTROL.mss / 2], 1_424);
     t.equal(native().openMap({ fd: start.fds.sessions }).maxEntries, 1_500);
-    t.equal(native().openMap({ fd: start.fds.index }).maxEntries, 256);
+    t.equal(native().openMap({ fd: start.fds.index }).maxEntries, 384);
     await machine.activate();
     t.equal(control32[CONTROL.layout / 4], SHARED_LAYOUT);
     t.ok(existsSync(join(pins, 'baton_xdp')) && existsSync(join(pins, 'sessions')));

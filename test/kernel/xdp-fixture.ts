@@ -24,7 +24,8 @@ import {
   sessionHash,
   sessionWorker,
 } from '../../src/tcp/session-record.js';
-import { indexWordsFor, SessionState, SessionTable } from '../../src/tcp/session-table.js';
+import { indexWordsFor } from '../../src/tcp/session-index.js';
+import { SessionState, SessionTable } from '../../src/tcp/session-table.js';
 import { SYN_RECORD_WORDS } from '../../src/tcp/syn-record.js';
 import { addressNumber, build, macBytes, type PacketSpec, type TcpSpec } from '../support/packet.js';
 import { addressBytes, counted, join8, portBytes, project } from './shim-fixture.js';
@@ -179,8 +180,6 @@ export class Fast {
   readonly object: BpfObject;
   readonly control: DataView;
   readonly workers: number;
-  /** Of each worker. */
-  readonly indexWords: number;
   /** Of each worker; they lie in the maps. */
   readonly tables: SessionTable[] = [];
   /** All records, of all workers. */
@@ -194,7 +193,6 @@ export class Fast {
     this.workers = options.workers ?? 1;
     const capacity = options.capacity ?? 64;
     const indexWords = indexWordsFor(capacity);
-    this.indexWords = indexWords;
     this.object = native().loadBpf(join(project, 'build', 'bpf', 'xdp.bpf.o'), {
       maxEntries: {
         sessions: this.workers * capacity,
@@ -219,6 +217,7 @@ export class Fast {
           index,
           indexOffset: worker * indexWords * 4,
           indexWords,
+          indexState: this.indexState(worker),
         }),
       );
     }
@@ -229,6 +228,11 @@ export class Fast {
     });
     this.configure(capacity, indexWords, options.near ?? true);
     this.node(NODE.index, { mac: NODE.mac, interface: LO });
+  }
+
+  /** Where a worker's index is now. */
+  indexState(worker: number): Uint32Array {
+    return new Uint32Array(this.control.buffer, CONTROL.indexState + worker * 4, 1);
   }
 
   /** A node of this index, with the usual node's address; interface 0: it is not resolved. */

@@ -324,20 +324,38 @@ if (insideNamespace(import.meta.url)) {
     fast.engine(true);
     const client = addressNumber(CLIENT.address);
     const inside: { port: number; worker: number; slot: number }[] = [];
+    const states = new Set<number>();
     for (let port = 1; port <= 600; port++) {
       const worker = fast.workerOf(client, (port << 16) >>> 0);
       const slot = fast.insert(client, (port << 16) >>> 0);
       if (slot >= 0) inside.push({ port, worker, slot });
+      const state = fast.indexState(worker)[0]!;
+      if (states.has(state)) continue;
+      states.add(state);
+      // The index has just grown, or has just moved: whatever it was, all that came before is found.
+      for (const { port: sourcePort, worker: owner } of inside) {
+        const outcome = fast.run(segment({ ...plain, sourcePort }));
+        if (outcome.verdict === tx) continue;
+        t.fail(
+          `port ${sourcePort} is not found: ${outcome.counters}, ${owner}'s index is ${fast.indexState(owner)}`,
+        );
+      }
     }
     t.ok(inside.length > 500, `${inside.length} sessions`);
+    t.strictSame(
+      [...states].sort((one, other) => one - other),
+      [17, 32, 65, 128, 257, 259, 512, 514],
+      'each size at either side, and while it grows to it',
+    );
     for (const removed of inside.splice(0, 200)) {
       fast.tables[removed.worker]!.remove(removed.slot);
       const outcome = fast.run(segment({ ...plain, sourcePort: removed.port }));
       if (outcome.counters[0] !== 'to_engine_unknown') t.fail(`port ${removed.port} was removed`);
     }
     for (const { port, worker, slot } of inside) {
+      const before = fast.tables[worker]!.packets(slot);
       const outcome = fast.run(segment({ ...plain, sourcePort: port }));
-      if (outcome.verdict !== tx || fast.tables[worker]!.packets(slot) !== 1)
+      if (outcome.verdict !== tx || fast.tables[worker]!.packets(slot) !== before + 1)
         t.fail(`port ${port} is not found`);
     }
     t.match(fast.run(segment({ ...plain, sourcePort: 700 })), { counters: ['to_engine_unknown'] });
@@ -347,10 +365,13 @@ if (insideNamespace(import.meta.url)) {
     const fast = new Fast({ capacity: 256 });
     t.teardown(() => fast.close());
     fast.engine(true);
-    fast.session();
-    const words = new Uint32Array(fast.object.mapMemory('session_index'), 0, fast.indexWords);
-    const home = fast.hashOf(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0) % words.length;
-    const word = words[home]!;
+    const slot = fast.session();
+    // The first table, of 16 words, would be too small.
+    const words = new Uint32Array(fast.object.mapMemory('session_index'), 0, 512);
+    fast.indexState(0)[0] = words.length;
+    const hash = fast.hashOf(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
+    const home = hash % words.length;
+    const word = ((hash & 0xff00_0000) | (slot + 1)) >>> 0;
     const other = word ^ 0x5500_0000;
     /** So many words of other sessions before ours. */
     const behind = (count: number): void => {

@@ -6,6 +6,7 @@ import { type CounterName, Counters } from '../../src/base/counters.js';
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/tcp/dispatcher.js';
 import { Engine } from '../../src/tcp/engine.js';
 import { NodeTable } from '../../src/tcp/node-table.js';
+import { indexWordsFor } from '../../src/tcp/session-index.js';
 import { SESSION_RECORD_BYTES } from '../../src/tcp/session-record.js';
 import type { SessionTable } from '../../src/tcp/session-table.js';
 import { MemoryDatapath } from '../support/memory.js';
@@ -90,9 +91,10 @@ export class Twin {
         memory: {
           records: this.bytes.buffer,
           recordsOffset: 0,
-          index: new ArrayBuffer(ALLOWED * 8),
+          index: new ArrayBuffer(indexWordsFor(ALLOWED) * 4),
           indexOffset: 0,
-          indexWords: ALLOWED * 2,
+          indexWords: indexWordsFor(ALLOWED),
+          indexState: new Uint32Array(1),
         },
         ...(isn === undefined ? {} : { initialSequence: () => isn }),
       },

@@ -1,6 +1,7 @@
 /** What the engine leaves to the kernel, by the records that both see; and what a later process takes over. */
 import t, { type Test } from 'tap';
 import { LOCAL_NODE } from '../../src/tcp/dispatcher.js';
+import { indexWordsFor } from '../../src/tcp/session-index.js';
 import {
   RecordReader,
   SESSION_RECORD_BYTES,
@@ -8,7 +9,7 @@ import {
   sessionHash,
   sessionWorker,
 } from '../../src/tcp/session-record.js';
-import { indexWordsFor, SessionFlag, type SessionMemory, SessionState } from '../../src/tcp/session-table.js';
+import { SessionFlag, type SessionMemory, SessionState } from '../../src/tcp/session-table.js';
 import {
   CLIENT,
   Conversation,
@@ -37,6 +38,7 @@ function memory(): SessionMemory {
     index: new ArrayBuffer(indexWords * 4),
     indexOffset: 0,
     indexWords,
+    indexState: new Uint32Array(1),
   };
 }
 

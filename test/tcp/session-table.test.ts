@@ -2,23 +2,20 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { LOCAL_NODE } from '../../src/tcp/dispatcher.js';
+import { IndexFlag, indexWordsFor } from '../../src/tcp/session-index.js';
 import {
   RecordReader,
   SESSION_RECORD_BYTES,
   SessionAction,
   sessionHash,
 } from '../../src/tcp/session-record.js';
-import {
-  indexWordsFor,
-  SessionFlag,
-  type SessionMemory,
-  SessionState,
-  SessionTable,
-} from '../../src/tcp/session-table.js';
+import { SessionFlag, type SessionMemory, SessionState, SessionTable } from '../../src/tcp/session-table.js';
 
 const CLIENT_SEED = 0x1234_5678;
 const PORT_SEED = 0x9abc_def0;
-const CAPACITY = 12;
+const CAPACITY = 150;
+/** Of the clients that come and go: more than there is room for. */
+const KEYS = 180;
 
 /** One worker's part in the middle of memory that belongs to several. */
 function sharedMemory(): SessionMemory {
@@ -29,62 +26,85 @@ function sharedMemory(): SessionMemory {
     index: new ArrayBuffer(3 * indexWords * 4),
     indexOffset: indexWords * 4,
     indexWords,
+    indexState: new Uint32Array(1),
   };
 }
 
+const client = (key: number): number => 0xc0a8_0000 + (key >> 3);
+const portServer = (key: number): number => ((40_000 + key) * 0x1_0000 + (key & 1)) >>> 0;
+
+/** The table of this index that is in use, and that from which it grows. */
+function tables(memory: SessionMemory): Uint32Array[] {
+  const room = new Uint32Array(memory.index, memory.indexOffset, memory.indexWords);
+  const state = memory.indexState[0]!;
+  const words = state & ~(IndexFlag.atEnd | IndexFlag.growing);
+  const atEnd = (state & IndexFlag.atEnd) !== 0;
+  const lying = (words: number, atEnd: boolean): Uint32Array =>
+    atEnd ? room.subarray(room.length - words) : room.subarray(0, words);
+  const now = lying(words, atEnd);
+  return state & IndexFlag.growing ? [now, lying(words / 2, !atEnd)] : [now];
+}
+
 /** Finds a session as the kernel does, from the memory alone. */
-function kernelFind(memory: SessionMemory, client: number, portServer: number): number {
-  const index = new Uint32Array(memory.index, memory.indexOffset, memory.indexWords);
+function kernelFind(memory: SessionMemory, key: number): number {
   const records = new RecordReader(memory.records, memory.recordsOffset, CAPACITY);
-  const hash = sessionHash(client, portServer, CLIENT_SEED, PORT_SEED);
-  for (let probe = 0; probe < 64; probe++) {
-    const word = index[(hash + probe) & (memory.indexWords - 1)]!;
-    if (word === 0) return -1;
-    if (word >>> 24 !== hash >>> 24) continue;
-    const slot = (word & 0xff_ffff) - 1;
-    if (records.client(slot) === client && records.portServer(slot) === portServer) return slot;
+  const hash = sessionHash(client(key), portServer(key), CLIENT_SEED, PORT_SEED);
+  for (const table of tables(memory)) {
+    for (let probe = 0; probe < 64; probe++) {
+      const word = table[(hash + probe) & (table.length - 1)]!;
+      if (word === 0) break;
+      if (word >>> 24 !== hash >>> 24) continue;
+      const slot = (word & 0xff_ffff) - 1;
+      if (records.client(slot) === client(key) && records.portServer(slot) === portServer(key)) return slot;
+    }
   }
   return -1;
 }
 
 t.test('index sizes', async (t) => {
   for (const [capacity, words] of [
-    [1, 16],
-    [8, 16],
-    [9, 32],
-    [1_000_000, 2_097_152],
-    [1_048_576, 2_097_152],
+    [1, 48],
+    [16, 48],
+    [17, 96],
+    [1_000_000, 3_145_728],
+    [1_048_576, 3_145_728],
+    [1_048_577, 6_291_456],
   ] as const) {
     t.equal(indexWordsFor(capacity), words);
   }
 });
 
-t.test('inserts, removes and finds like a map, for the kernel as well', async () => {
-  const action = fc.record({ insert: fc.boolean(), key: fc.nat(23) });
+t.test('inserts, removes and finds like a map, for the kernel as well', async (t) => {
+  /** Sizes that the index had, and how often it was seen growing. */
+  const sizes = new Set<number>();
+  let growing = 0;
+  // More is added than removed, so that most runs fill the table.
+  const action = fc.record({ insert: fc.integer({ min: 0, max: 3 }), key: fc.nat(KEYS - 1) });
   fc.assert(
-    fc.property(fc.array(action, { maxLength: 200 }), (actions) => {
+    fc.property(fc.array(action, { maxLength: 500, size: 'max' }), (actions) => {
       const memory = sharedMemory();
       const table = new SessionTable(CAPACITY, 2, CLIENT_SEED, PORT_SEED, memory);
       const model = new Map<number, number>();
-      const client = (key: number): number => 0xc0a8_0000 + (key >> 3);
-      const portServer = (key: number): number => ((40_000 + key) * 0x1_0000 + (key & 1)) >>> 0;
       for (const { insert, key } of actions) {
         const known = model.get(key);
-        if (insert && known === undefined) {
+        if (insert > 0 && known === undefined) {
           const slot = table.insert(client(key), portServer(key), key);
           if (slot >= 0) model.set(key, slot);
           else if (model.size !== CAPACITY) throw new Error('full before it is');
-        } else if (!insert && known !== undefined) {
+        } else if (insert === 0 && known !== undefined) {
           table.remove(known);
           model.delete(key);
         }
         if (table.size !== model.size) throw new Error('the size is wrong');
-        for (let each = 0; each < 24; each++) {
+        for (let each = 0; each < KEYS; each++) {
           const expected = model.get(each) ?? -1;
           if (table.find(client(each), portServer(each)) !== expected) throw new Error(`not found: ${each}`);
-          if (kernelFind(memory, client(each), portServer(each)) !== expected)
-            throw new Error(`the kernel does not find ${each}`);
+          if (kernelFind(memory, each) !== expected) throw new Error(`the kernel does not find ${each}`);
         }
+        const [now, old] = tables(memory);
+        sizes.add(now?.length ?? 0);
+        if (old !== undefined) growing += 1;
+        if (now !== undefined && model.size * 2 > now.length) throw new Error('more than half full');
       }
       let walked = 0;
       for (let slot = table.nextUsed(0); slot >= 0; slot = table.nextUsed(slot + 1)) walked += 1;
@@ -92,8 +112,51 @@ t.test('inserts, removes and finds like a map, for the kernel as well', async ()
       const odd = [...model.keys()].filter((key) => (key & 1) === 1).length;
       return walked === model.size && used === model.size && table.ofServer[1] === odd;
     }),
-    { numRuns: 300 },
+    { numRuns: 200 },
   );
+  t.strictSame(
+    [...sizes].sort((one, other) => one - other),
+    [16, 32, 64, 128, 256, 512],
+  );
+  t.ok(growing > 200, `seen growing ${growing} times`);
+});
+
+t.test('the index grows in steps, and each takes little', async (t) => {
+  const capacity = 40_000;
+  const indexWords = indexWordsFor(capacity);
+  const memory: SessionMemory = {
+    records: new ArrayBuffer(capacity * SESSION_RECORD_BYTES),
+    recordsOffset: 0,
+    index: new ArrayBuffer(indexWords * 4),
+    indexOffset: 0,
+    indexWords,
+    indexState: new Uint32Array(1),
+  };
+  const table = new SessionTable(capacity, 2, CLIENT_SEED, PORT_SEED, memory);
+  const index = new Uint32Array(memory.index);
+  const before = index.slice();
+  let most = 0;
+  for (let key = 0; key < capacity; key++) {
+    const slot = table.insert(client(key), portServer(key), 0);
+    if (slot !== key) t.fail(`slot ${slot}`);
+    // Every 97th: to compare all words takes longer than to add one.
+    if (key % 97 !== 0) continue;
+    before.set(index);
+    table.remove(slot);
+    table.insert(client(key), portServer(key), 0);
+    let changed = 0;
+    for (let at = 0; at < index.length; at++) if (before[at] !== index[at]) changed += 1;
+    most = Math.max(most, changed);
+  }
+  t.ok(most > 8 && most < 200, `at most ${most} words change`);
+  const [now, old] = tables(memory);
+  t.equal(now?.length, 131_072);
+  t.equal(old, undefined);
+  for (let key = 0; key < capacity; key++) {
+    if (table.find(client(key), portServer(key)) !== key) t.fail(`not found: ${key}`);
+  }
+  t.equal(table.find(client(capacity), portServer(capacity)), -1);
+  t.equal(index.filter((word) => word !== 0).length, capacity, 'nothing is left where it was');
 });
 
 t.test('a slot used again is fresh', async (t) => {
@@ -159,5 +222,5 @@ t.test('what the kernel does follows the state', async (t) => {
 
 t.test('memory of a session', async (t) => {
   const table = new SessionTable(100_000, 1, 0, 0);
-  t.ok(table.bytesPerSession <= 64 + 10.5 + 67, `${table.bytesPerSession} bytes`);
+  t.ok(table.bytesPerSession <= 64 + 15.8 + 67, `${table.bytesPerSession} bytes`);
 });

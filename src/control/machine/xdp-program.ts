@@ -31,7 +31,7 @@ import {
   synRingBytes,
 } from '../../datapath/xdp-layout.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
-import { indexWordsFor } from '../../tcp/session-table.js';
+import { indexWordsFor } from '../../tcp/session-index.js';
 import type { EarlierStart, Secrets, Tap, XdpStart } from '../engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
 import { serverKey } from './guard.js';
