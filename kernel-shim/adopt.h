@@ -59,36 +59,35 @@ static __always_inline struct bpf_sock_tuple socket_tuple(const struct session_k
 	return socket;
 }
 
-/* What the stack would find for this four-tuple; of a socket also its next expected byte. */
-static __always_inline enum found find_socket(struct __sk_buff *skb,
-                                              const struct session_key *tuple, __u32 *rcv_nxt)
+/* What the stack would find for this four-tuple, or NULL; to be released. */
+static __always_inline struct bpf_sock *look_up(struct __sk_buff *skb, struct bpf_sock_tuple *key)
 {
-	struct bpf_sock_tuple key = socket_tuple(tuple);
-	struct bpf_sock *sk =
-		bpf_skc_lookup_tcp(skb, &key, sizeof(key.ipv4), BPF_F_CURRENT_NETNS, 0);
-	enum found found = FOUND_REQUEST;
+	return bpf_skc_lookup_tcp(skb, key, sizeof(key->ipv4), BPF_F_CURRENT_NETNS, 0);
+}
 
+/* What that is; of a socket also its next expected byte. */
+static __always_inline enum found kind_of(struct bpf_sock *sk, __u32 *rcv_nxt)
+{
 	if (!sk)
 		return FOUND_NOTHING;
-	if (sk->state == STATE_LISTEN) {
-		found = FOUND_LISTENER;
-	} else if (sk->state == STATE_TIME_WAIT) {
+	if (sk->state == STATE_LISTEN)
+		return FOUND_LISTENER;
+	if (sk->state == STATE_TIME_WAIT) {
 		struct tcp_timewait_sock *tw = bpf_skc_to_tcp_timewait_sock(sk);
 
 		if (tw) {
 			*rcv_nxt = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;
-			found = FOUND_TIME_WAIT;
+			return FOUND_TIME_WAIT;
 		}
 	} else if (sk->state != STATE_NEW_SYN_RECV) {
 		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 
 		if (tcp) {
 			*rcv_nxt = tcp->rcv_nxt;
-			found = FOUND_SOCKET;
+			return FOUND_SOCKET;
 		}
 	}
-	bpf_sk_release(sk);
-	return found;
+	return FOUND_REQUEST;
 }
 
 /* Takes the IXP header out: the client's segment as the client sent it. 0, or -1. */
@@ -201,8 +200,9 @@ static __always_inline int cookies_off(struct tcp_sock *tcp)
 	       net->ipv4.sysctl_tcp_syncookies == 0;
 }
 
-/* Builds the socket of a session whose four-tuple is free. */
-static __always_inline int build(struct __sk_buff *skb, const struct handover *handover)
+/* Builds the socket of a session whose four-tuple is free. `sk`, a listener there or NULL, is released. */
+static __always_inline int build(struct __sk_buff *skb, const struct handover *handover,
+                                 struct bpf_sock *sk)
 {
 	__u32 number = handover->ixp.service;
 	const struct shim_service *service = bpf_map_lookup_elem(&services, &number);
@@ -215,17 +215,17 @@ static __always_inline int build(struct __sk_buff *skb, const struct handover *h
 		.asked = 1,
 	};
 
-	if (service) {
+	if (service || number != 0) {
+		if (sk)
+			bpf_sk_release(sk);
+		if (!service)
+			return REFUSE(NO_LISTENER);
 		key.ipv4.daddr = service->address;
 		key.ipv4.dport = service->port;
-	} else if (number != 0) {
-		return REFUSE(NO_LISTENER);
+		sk = look_up(skb, &key);
 	}
 	__builtin_memcpy(session.mac, handover->mac, ETH_ALEN);
 	fill_attributes(&attributes, &handover->ixp);
-
-	struct bpf_sock *sk =
-		bpf_skc_lookup_tcp(skb, &key, sizeof(key.ipv4), BPF_F_CURRENT_NETNS, 0);
 
 	if (!sk)
 		return REFUSE(NO_LISTENER);
@@ -270,7 +270,22 @@ static __always_inline int adopt(struct __sk_buff *skb, const struct handover *h
 	    ((handover->flags & TCP_FIN) && handover->payload == 0))
 		return drop(SHIM_DROP_FLAGS);
 
-	switch (find_socket(skb, &handover->tuple, &rcv_nxt)) {
+	struct bpf_sock_tuple key = socket_tuple(&handover->tuple);
+	struct bpf_sock *sk = look_up(skb, &key);
+	enum found found = kind_of(sk, &rcv_nxt);
+
+	if (found == FOUND_NOTHING || found == FOUND_LISTENER) {
+		/* A request that a socket has answered must not be asked a second time. */
+		if (!known || !session->sent)
+			return build(skb, handover, sk);
+		if (sk)
+			bpf_sk_release(sk);
+		count(SHIM_ADOPT_FINISHED);
+		return ANSWER | IXCP_RST;
+	}
+	if (sk)
+		bpf_sk_release(sk);
+	switch (found) {
 	case FOUND_SOCKET:
 	case FOUND_TIME_WAIT:
 		if (known) {
@@ -280,15 +295,8 @@ static __always_inline int adopt(struct __sk_buff *skb, const struct handover *h
 		if (handover->retried)
 			return REFUSE(TUPLE_IN_USE);
 		return clear_tuple(skb, handover, rcv_nxt);
-	case FOUND_REQUEST:
-		return REFUSE(TUPLE_IN_USE);
 	default:
-		/* A request that a socket has answered must not be asked a second time. */
-		if (known && session->sent) {
-			count(SHIM_ADOPT_FINISHED);
-			return ANSWER | IXCP_RST;
-		}
-		return build(skb, handover);
+		return REFUSE(TUPLE_IN_USE);
 	}
 }
 
@@ -310,8 +318,12 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct hand
 		return syn ? NO_SUCH_SESSION : TC_ACT_SHOT;
 	}
 
-	enum found found = find_socket(skb, &handover->tuple, &rcv_nxt);
+	struct bpf_sock_tuple key = socket_tuple(&handover->tuple);
+	struct bpf_sock *sk = look_up(skb, &key);
+	enum found found = kind_of(sk, &rcv_nxt);
 
+	if (sk)
+		bpf_sk_release(sk);
 	if (found == FOUND_SOCKET || (found == FOUND_TIME_WAIT && !syn)) {
 		ask(session, handover);
 		return strip_and_pass(skb, SHIM_SEGMENT);
