@@ -31,7 +31,7 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         const before = await farm.stats();
         const load = await wrk(farm.client, URL, {
           connections: 8,
-          seconds: 3,
+          seconds: 2,
           close: true,
         });
         t.ok(load.requests > 0);
