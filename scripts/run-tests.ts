@@ -6,8 +6,9 @@
  * tested here is what is installed.
  *
  * Files that make network namespaces or load BPF programs run one at a time, those that only compute beside them;
- * then end to end tests, which have the machine to themselves, once for each datapath. The last line is
- * `N passed, N failed`, counted in assertions; every skip is printed with its reason.
+ * then end to end tests, once for each datapath: the quiet ones two at a time, and after them the others, each of
+ * which has the machine to itself. The last line is `N passed, N failed`, counted in assertions; every skip is
+ * printed with its reason.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
@@ -27,6 +28,16 @@ const END_TO_END = 'test/e2e/';
 const DATAPATHS = ['packet', 'xdp'];
 /** But for these, for which it makes no difference or which choose by themselves: they run on the last. */
 const ONCE = ['test/e2e/datapath.test.ts', 'test/e2e/farm.test.ts', 'test/e2e/watch.test.ts'];
+
+/**
+ * End to end tests that mostly wait, for programs to start and end, and assert nothing about how long a request or
+ * a download takes: they do not disturb each other. Farms share nothing; but test/e2e/farm.test.ts leaves one
+ * behind that any other would take down.
+ */
+const QUIET = ['datapath', 'node-interface', 'operator', 'watch'].map(
+  (name) => `${END_TO_END}${name}.test.ts`,
+);
+const QUIET_AT_ONCE = 2;
 
 /** One test file, on one datapath. */
 interface Run {
@@ -195,6 +206,7 @@ async function runAll(runs: readonly Run[], jobs: number, into: FileResult[]): P
 const files = testFiles(process.argv.slice(2));
 const runs = runsOf(files);
 const endToEnd = ({ file }: Run): boolean => file.startsWith(END_TO_END);
+const quiet = ({ file }: Run): boolean => QUIET.includes(file);
 const alone = ({ file }: Run): boolean => ALONE.some((directory) => file.startsWith(`${directory}/`));
 const results: FileResult[] = [];
 const began = Date.now();
@@ -206,7 +218,12 @@ await Promise.all([
     results,
   ),
 ]);
-await runAll(runs.filter(endToEnd), 1, results);
+await runAll(runs.filter(quiet), Math.min(QUIET_AT_ONCE, availableParallelism()), results);
+await runAll(
+  runs.filter((run) => endToEnd(run) && !quiet(run)),
+  1,
+  results,
+);
 
 const skips = results.flatMap((result) => result.skips.map((skip) => `${result.file}: ${skip}`));
 if (skips.length > 0) {

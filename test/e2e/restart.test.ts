@@ -14,17 +14,18 @@ import { type CurlAnswer, curl, sha256 } from '../support/farm/requests.js';
 import { DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../support/farm.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
-const AWAY_MS = 3000;
+const AWAY_MS = 1500;
+const NEWCOMERS_MS = 500;
 const OTHER_VERSION = '99.1.2';
-const long = randomBytes(24_000_000);
+const long = randomBytes(16_000_000);
 const resources = [{ path: '/', nodes: ['n1', 'n2'] }];
 const timeouts = { linger: '1s', closing: '2s' };
 const LOAD: LoadOptions = {
   download: { path: '/long.bin', sha256: sha256(long), count: 3, rate: '2M' },
   path: '/a.txt',
-  seconds: 11,
-  againMs: 9000,
-  earlyMs: 3500,
+  seconds: 7,
+  againMs: 5500,
+  earlyMs: 2000,
 };
 
 function fill(farm: Farm): void {
@@ -53,9 +54,9 @@ const newcomer = (farm: Farm): Promise<CurlAnswer> => curl(farm.client, `${BASE}
 type Event = (t: Test, farm: Farm) => Promise<{ newcomers: Promise<CurlAnswer>[] }>;
 
 async function away(farm: Farm, args: readonly string[] = []): ReturnType<Event> {
-  await sleep(1000);
+  await sleep(NEWCOMERS_MS);
   const newcomers = [newcomer(farm), newcomer(farm)];
-  await sleep(AWAY_MS - 1000);
+  await sleep(AWAY_MS - NEWCOMERS_MS);
   await farm.startBalancer(args);
   return { newcomers };
 }

@@ -4,7 +4,7 @@ import { STAGE_NAMES } from '../../src/base/stages.js';
 import type { Interval } from '../../src/control/interval.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { curl, wrk } from '../support/farm/requests.js';
-import { batonCommand, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { batonCommand, type Stats, VIRTUAL_ADDRESS } from '../support/farm.js';
 
 const resources = [{ path: '/', nodes: ['n1'] }];
 const URL = `http://${VIRTUAL_ADDRESS}/a.txt`;
@@ -31,7 +31,7 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         const before = await farm.stats();
         const load = await wrk(farm.client, URL, {
           connections: 8,
-          seconds: 3,
+          seconds: 2,
           close: true,
         });
         t.ok(load.requests > 0);
@@ -39,6 +39,11 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         const seen = intervals().length;
         await farm.waitFor(async () => intervals().length > seen + 1, 'the next interval');
         const after = await farm.stats();
+        const once = await farm.baton(['stats', '-c', farm.balancerConfig, '--json']);
+        const { version, counters, nodes } = JSON.parse(once.stdout) as Stats;
+        t.equal(version, after.version);
+        t.equal(counters.requests, after.counters.requests, 'the command tells what the socket does');
+        t.match(nodes, [{ name: 'n1', state: 'up', adopted: after.nodes[0]?.adopted }]);
 
         const all = intervals();
         const sum = (of: (interval: Interval) => number): number =>

@@ -16,6 +16,7 @@ const resources = [
 ];
 const balancer = {
   workers: WORKERS,
+  timeouts: { linger: '1s', closing: '2s' },
   virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, predictor: 'least-connections' }],
 };
 
@@ -74,7 +75,7 @@ t.test('workers', { skip: whyNoFarm() }, async (t) => {
     const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path, [], 20_000);
 
     await t.test('connections are spread over the threads, and all are served', async (t) => {
-      const options = { connections: 200, seconds: 3, close: true };
+      const options = { connections: 200, seconds: 2, close: true };
       const result = await wrk(farm.client, `${BASE}/one/1k.bin`, options);
       t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
       await ended(farm);
@@ -140,7 +141,7 @@ t.test('workers', { skip: whyNoFarm() }, async (t) => {
 
     const skip = DATAPATH === 'packet' ? 'with this datapath connections wait while no balancer runs' : false;
     await t.test('killed, and started with another number of threads', { skip }, async (t) => {
-      const downloads = await begin(farm, 12, '1200k');
+      const downloads = await begin(farm, 12, '1800k');
       for (const workers of [3, 1, WORKERS]) {
         await farm.balancerProgram?.kill();
         farm.configureBalancer(resources, { ...balancer, workers });

@@ -17,6 +17,9 @@ const VIRTUAL = '10.99.0.100';
 /** As a config names it. */
 const NODE_SIDE = { name: 'eth1', where: 'balancer.yaml:2:16: nodeInterface' };
 
+/** What is waited for here is found at the next look. */
+const CHECK_MS = 500;
+
 if (insideNamespace(import.meta.url)) {
   const clients = await Peer.make('eth0', '10.99.0.200/24', '02:00:00:00:00:c8');
   const nodes = await Peer.make('eth1', '10.98.0.3/24', '02:00:00:00:00:03');
@@ -47,6 +50,7 @@ if (insideNamespace(import.meta.url)) {
     log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),
     stateDirectory: directory,
+    checkMs: CHECK_MS,
   };
   const programs = async (): Promise<(string | undefined)[]> =>
     (await listFilters('eth1')).map((filter) => filter.program);

@@ -29,6 +29,9 @@ const LOST =
 // Of the process that waits for the one in the namespace, too.
 t.setTimeout(120_000);
 
+/** What is waited for here is found at the next look. */
+const CHECK_MS = 500;
+
 if (insideNamespace(import.meta.url)) {
   const peer = await Peer.make('eth0', '10.99.0.3/24', '02:00:00:00:00:03');
   run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth0');
@@ -57,6 +60,7 @@ if (insideNamespace(import.meta.url)) {
     limits: { sessions: 1_500, halfOpen: 1_500, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: (message) => told.push(message) },
     stateDirectory: directory,
+    checkMs: CHECK_MS,
   };
   const before = snapshot();
   const index = (): number => native().interfaceInfo('eth0')?.index ?? 0;

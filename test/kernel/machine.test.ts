@@ -23,6 +23,9 @@ const PEER_MAC = '02:00:00:00:00:03';
 const VIRTUAL = '10.99.0.100';
 const number = (address: string): number => parseIpv4(address) ?? 0;
 
+/** What is waited for here is found at the next look. */
+const CHECK_MS = 500;
+
 if (insideNamespace(import.meta.url)) {
   const peer = await Peer.make('eth0', `${PEER}/24`, PEER_MAC);
   run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth0');
@@ -52,6 +55,7 @@ if (insideNamespace(import.meta.url)) {
     log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),
     stateDirectory: directory,
+    checkMs: CHECK_MS,
   };
   const nothingLeft = (t: Test): void => {
     t.same(snapshot(), before);

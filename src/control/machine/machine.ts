@@ -55,9 +55,10 @@ export interface MachineOptions {
   patience?: number;
   /** An interface that the engine works on was replaced: nothing but a new start helps. */
   onLost?: (error: BatonError) => void;
-  /** For tests: the kernel function to look for, and where the state file goes. */
+  /** For tests: the kernel function to look for, where the state file goes, and CHECK_MS. */
   adoptFunction?: string;
   stateDirectory?: string;
+  checkMs?: number;
 }
 
 export interface MachineCounters {
@@ -184,7 +185,7 @@ export class Machine {
       this.checking = this.check().catch((error: unknown) =>
         this.options.log.warn(`what was set up can not be checked: ${reasonOf(error)}`),
       );
-    }, CHECK_MS);
+    }, this.options.checkMs ?? CHECK_MS);
     this.wayOutTimer = setInterval(() => this.xdp?.chooseWayOut(), WAY_OUT_MS);
   }
 

@@ -2,6 +2,7 @@
  * A TCP client that does what a script says: a program of its own, because it must run in the
  * namespace of a farm's client. Reads a Conversation from standard input, writes a Heard.
  */
+import { existsSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -23,6 +24,8 @@ export type Step =
       pauseMs?: number;
     }
   | { waitMs: number }
+  /** Until there is a file of this path. */
+  | { untilFile: string }
   /** Until this text has been heard this often since the start. */
   | { hear: string; times?: number }
   /** Half-close. */
@@ -64,6 +67,8 @@ async function perform(socket: Socket, step: Step, state: State): Promise<void> 
     }
   } else if ('waitMs' in step) {
     await sleep(step.waitMs);
+  } else if ('untilFile' in step) {
+    await until(() => state.ending !== 'open' || existsSync(step.untilFile));
   } else if ('hear' in step) {
     const times = step.times ?? 1;
     await until(() => state.ending !== 'open' || state.text.split(step.hear).length - 1 >= times);
