@@ -21,13 +21,14 @@ struct flood_config {
 	__u32 ip_sum;       /* 16 sum of the IPv4 header's words without checksum and source */
 	__u32 tcp_sum;      /* 20 the same of pseudo header and TCP header, less port and acknowledgement */
 	__u8 mac[12];       /* 24 destination, source */
+	__u32 window;       /* 36 most frames under way; 0: as many as can be sent */
 };
 
 struct mac_words {
 	__u32 word[3];
 };
 
-BATON_ASSERT(sizeof(struct flood_config) == 36, "flood_config");
+BATON_ASSERT(sizeof(struct flood_config) == 40, "flood_config");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -51,13 +52,69 @@ struct {
 
 #define COUNT_SENT 0
 #define COUNT_TAKEN 1
+#define COUNT_WAITED 2 /* steps of frames that had to wait for the window: without any, the sender is the slower one */
+#define COUNTS 3
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, COUNTS);
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+/* Frames that are known to have come back, or are given up: each by one CPU only, on a line of its own. */
+struct progress {
+	__u64 taken;
+	__u64 pad[7];
+	__u64 lost;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct progress);
+} progress SEC(".maps");
+
+/* How often the window is looked at, in frames: what the other CPU writes is read that seldom. */
+#define STEP 32
+/* Looks, each of some ns, until what has not come back is given up: far longer than all of a window takes. */
+#define MOST_LOOKS 100000
+
+struct wait {
+	const volatile struct progress *progress;
+	__u64 sent;
+	__u32 window;
+};
+
+static long look(__u32 index, struct wait *wait)
+{
+	(void)index;
+	return wait->sent - wait->progress->taken - wait->progress->lost <= wait->window;
+}
+
+/*
+ * Waits until no more frames than the window are under way. A frame that finds a ring full is dropped and goes back
+ * to where frames are taken from, under the same lock as those that have come back: it would keep waiting who
+ * forwards.
+ */
+static __always_inline void wait_for_window(__u64 sent, __u32 window)
+{
+	__u32 zero = 0, waited_index = COUNT_WAITED;
+	struct progress *now = bpf_map_lookup_elem(&progress, &zero);
+	__u64 *waited = bpf_map_lookup_elem(&counters, &waited_index);
+
+	if (!now || !waited)
+		return;
+
+	struct wait wait = { .progress = now, .sent = sent, .window = window };
+	long looks = bpf_loop(MOST_LOOKS, look, &wait, 0);
+
+	if (looks > 1)
+		*waited += 1;
+	if (looks == MOST_LOOKS)
+		now->lost = sent - now->taken;
+}
 
 static __always_inline __u16 folded(__u64 sum)
 {
@@ -84,6 +141,9 @@ int flood_send(struct xdp_md *ctx)
 
 	if (!flood || !sent || (void *)(tcp + 1) > (void *)(long)ctx->data_end || !flood->ports || !flood->sessions)
 		return XDP_DROP;
+
+	if (flood->window && *sent % STEP == 0)
+		wait_for_window(*sent, flood->window);
 
 	__u32 session = *sent % flood->sessions;
 	__u32 client = flood->first_client + session / flood->ports;
@@ -119,5 +179,12 @@ int flood_take(struct xdp_md *ctx)
 	    ip->protocol != IPPROTO_TCP)
 		return XDP_PASS;
 	*taken += 1;
+	if (*taken % STEP == 0) {
+		__u32 zero = 0;
+		struct progress *now = bpf_map_lookup_elem(&progress, &zero);
+
+		if (now)
+			__sync_fetch_and_add(&now->taken, STEP);
+	}
 	return XDP_DROP;
 }

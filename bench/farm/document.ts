@@ -123,8 +123,11 @@ function smallPackets(results: Results): string {
 A generator and a forwarder are two network namespaces on one wire (a pair of veth), without a switch. The generator
 sends bare ACKs of 60 bytes, of open sessions in turn, with BPF_PROG_TEST_RUN and live frames on one CPU. The forwarder's receive
 queue is polled by a kernel thread on another. What comes back is counted and dropped at the generator's end of the wire, on the
-forwarder's CPU: that is part of every row. More is offered than is forwarded, so the forwarder is the limit; where
-"offered" is hardly more than "forwarded", the generator was.
+forwarder's CPU: that is part of every row. An XDP forwarder never has more frames under way than its receive ring holds: before a batch
+of 64 the generator waits until there is room. "Waits per batch" near 1 says that the forwarder is the limit; near 0,
+that the generator was. (If it sent what does not fit, the kernel would have to take such frames back under the lock under which it takes those that
+have come round, and both would wait for each other; a slower forwarder would lose twice.) \`packet\` collects frames before it looks at
+them, so it is offered as many as can be sent.
 
 ${table(smallPacketTable(results))}
 

@@ -24,12 +24,19 @@ export interface FloodTask {
   port: number;
   /** Absent: the forwarder does not look at it. */
   acknowledgementsFile?: string;
+  /**
+   * Whether there are never more frames under way than the forwarder's ring holds. It is for one that forwards at
+   * once; one that collects frames before it looks at them gets as many as can be sent.
+   */
+  paced: boolean;
 }
 
 export interface FloodCount {
   seconds: number;
   sent: number;
   returned: number;
+  /** How often the sender had to wait for the forwarder, for each batch of 64 frames; 0 when it is not paced. */
+  waited: number;
 }
 
 /** The program. */
@@ -46,9 +53,13 @@ const TRANSPORT = IP + IPV4_HEADER_BYTES;
 const FRAME_BYTES = 60;
 const WINDOW = 64_240;
 /** Of struct flood_config of kernel-shim/flood.bpf.c. */
-const CONFIG_BYTES = 36;
+const CONFIG_BYTES = 40;
+/** Frames under way at the most: fewer than the ring of a veth holds, which is 256, by those between two looks. */
+const MOST_UNDER_WAY = 192;
 /** Frames in one call: some tens of ms. */
 const BURST = 1 << 16;
+/** Frames that the kernel sends at once in a test run. */
+const BATCH = 64;
 /** Until rings and caches are as they stay. */
 const SETTLE_MS = 200;
 
@@ -79,6 +90,7 @@ function setUp(object: BpfObject, task: FloodTask, interfaceIndex: number, mac: 
   new Uint16Array(config, 12, 2).set([FIRST_PORT, PORTS]);
   new Uint32Array(config, 16, 2).set([ipSum, tcpSum]);
   new Uint8Array(config, 24).set(frame.subarray(0, 12));
+  new Uint32Array(config, 36)[0] = task.paced ? MOST_UNDER_WAY : 0;
   object.mapUpdate('config', new Uint8Array(4), new Uint8Array(config));
   if (task.acknowledgementsFile !== undefined) {
     const bytes = readFileSync(task.acknowledgementsFile).subarray(0, task.sessions * 4);
@@ -99,14 +111,19 @@ async function flood(task: FloodTask): Promise<FloodCount> {
   const taker = object.programFd('flood_take');
   kernel.attachXdp(index, taker, 'native', old?.fd);
   const run = (milliseconds: number): FloodCount => {
-    const [sent = 0, returned = 0] = object.mapSums('counters', 2);
+    const [sent = 0, returned = 0, waited = 0] = object.mapSums('counters', 3);
     const began = performance.now();
     while (performance.now() - began < milliseconds) {
       object.testRunXdp('flood_send', frame, { repeat: BURST, live: true });
     }
     const seconds = (performance.now() - began) / 1000;
-    const [allSent = 0, allReturned = 0] = object.mapSums('counters', 2);
-    return { seconds, sent: allSent - sent, returned: allReturned - returned };
+    const [allSent = 0, allReturned = 0, allWaited = 0] = object.mapSums('counters', 3);
+    return {
+      seconds,
+      sent: allSent - sent,
+      returned: allReturned - returned,
+      waited: (BATCH * (allWaited - waited)) / (allSent - sent),
+    };
   };
   try {
     run(SETTLE_MS);

@@ -44,6 +44,8 @@ export interface FloodSample {
   /** Packets that the generator put on the wire, and those that came back. */
   sent: number;
   returned: number;
+  /** How often the generator had to wait for the forwarder, for each 64 frames; 0 when it does not. */
+  waited: number;
   stolen: number;
 }
 
@@ -103,7 +105,7 @@ export interface EngineFigures {
 }
 
 /** Since 2 `haproxy` and `nginx` are stock. */
-export const VERSION = 2;
+export const VERSION = 3;
 
 export interface Results {
   /** Of this form. */

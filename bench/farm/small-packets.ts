@@ -69,17 +69,23 @@ async function flooded(
   sessions: number,
   seconds: number,
 ): Promise<FloodSample> {
-  const { result, use } = await withCpuUse(() => flood(pair, sessions, seconds));
+  const { result, use } = await withCpuUse(() => flood(forwarder, pair, sessions, seconds));
   return { forwarder, sessions, ...result, stolen: use.stolen };
 }
 
-async function flood(pair: Pair, sessions: number, seconds: number): Promise<FloodCount> {
+async function flood(
+  forwarder: ForwarderId,
+  pair: Pair,
+  sessions: number,
+  seconds: number,
+): Promise<FloodCount> {
   const task: FloodTask = {
     seconds,
     sessions,
     balancerMac: pair.balancer.mac,
     virtualAddress: pair.virtualAddress,
     port: pair.port,
+    paced: forwarder !== 'packet',
     ...(pair.baton === undefined ? {} : { acknowledgementsFile: pair.acknowledgementsFile }),
   };
   const argv = ['-c', '0', process.execPath, FLOOD, JSON.stringify(task)];
@@ -109,7 +115,7 @@ async function programTime(
   await run('sysctl', ['-q', '-w', `${BPF_STATS}=1`]);
   try {
     const before = await show();
-    await flood(pair, sessions, 1);
+    await flood(forwarder, pair, sessions, 1);
     const after = await show();
     const runs = (after.run_cnt ?? 0) - (before.run_cnt ?? 0);
     const time = (after.run_time_ns ?? 0) - (before.run_time_ns ?? 0);

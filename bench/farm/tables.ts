@@ -109,12 +109,21 @@ export function smallPacketTable({ smallPackets }: Results): Table {
       id === 'swap' || id === 'redirect' ? '' : whole(sessions),
       withRange(back),
       medianOf(mine.map(({ sent, seconds }) => sent / seconds)),
+      id === 'packet'
+        ? ''
+        : medianOf(
+            mine.map(({ waited }) => waited),
+            (value) => value.toFixed(2),
+          ),
       share === undefined || id === 'swap' ? '' : share.toFixed(2),
       program === undefined ? '' : whole(program.nanoseconds),
     ];
   });
   return {
-    headings: ['forwarder', 'sessions', 'forwarded/s (range)', 'offered/s', 'share', 'ns in the program'],
+    headings: [
+      ...['forwarder', 'sessions', 'forwarded/s (range)', 'offered/s', 'waits per batch', 'share'],
+      'ns in the program',
+    ],
     rows,
   };
 }
