@@ -17,6 +17,7 @@ import {
 } from '../../src/datapath/xdp-layout.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { HeadStore } from '../../src/tcp/head-store.js';
+import { indexWordsFor } from '../../src/tcp/session-index.js';
 import {
   SESSION_RECORD,
   SESSION_RECORD_BYTES,
@@ -24,7 +25,6 @@ import {
   sessionHash,
   sessionWorker,
 } from '../../src/tcp/session-record.js';
-import { indexWordsFor } from '../../src/tcp/session-index.js';
 import { SessionState, SessionTable } from '../../src/tcp/session-table.js';
 import { SYN_RECORD_WORDS } from '../../src/tcp/syn-record.js';
 import { addressNumber, build, macBytes, type PacketSpec, type TcpSpec } from '../support/packet.js';
