@@ -117,6 +117,14 @@ to the next contender. Nothing else is asked for at that time.
 ${table(firstByteTable(results))}`;
 }
 
+/** How often each forwarder was flooded. */
+function floodsOf({ smallPackets: { floods } }: Results): string {
+  const { forwarder, sessions } = floods[0] ?? {};
+  const same = floods.filter((one) => one.forwarder === forwarder && one.sessions === sessions);
+  const seconds = same[0]?.seconds ?? 0;
+  return `${whole(same.length)} floods of ${seconds.toFixed(1)} s`;
+}
+
 function smallPackets(results: Results): string {
   return `## Small packets
 
@@ -127,7 +135,8 @@ forwarder's CPU: that is part of every row. An XDP forwarder never has more fram
 of 64 the generator waits until there is room. "Waits per batch" near 1 says that the forwarder is the limit; near 0,
 that the generator was. (If it sent what does not fit, the kernel would have to take such frames back under the lock under which it takes those that
 have come round, and both would wait for each other; a slower forwarder would lose twice.) \`packet\` collects frames before it looks at
-them, so it is offered as many as can be sent.
+them, so it is offered as many as can be sent. Each row is the median of ${floodsOf(results)}, in turns: seconds of these CPUs
+differ by up to a third, whoever forwards.
 
 ${table(smallPacketTable(results))}
 
