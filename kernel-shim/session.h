@@ -155,16 +155,16 @@ struct xdp_control {
 #define SYN_ALIVE_MS 60000
 
 /*
- * One answered SYN, from the kernel to the engine: record of the ring buffer of its worker. With other
+ * What the kernel tells the engine, by the ring buffer of its worker: that it has answered a SYN. With other
  * `flags` it means a session by `client`, `port_server`, and the nonce in `server_isn`:
  *
- *     SYN_RECORD_FIN              the client's FIN was forwarded
- *     SYN_RECORD_NOTICE | type    a notice of this ixcp_type came, its tag right: from the node with the address
- *                                 in `ts_offset`, which has acknowledged up to `client_isn`
+ *     TOLD_FIN              the client's FIN was forwarded
+ *     TOLD_NOTICE | type    a notice of this ixcp_type came, its tag right: from the node with the address
+ *                           in `ts_offset`, which has acknowledged up to `client_isn`
  */
-#define SYN_RECORD_FIN 0x80
-#define SYN_RECORD_NOTICE 0x40
-struct syn_record {
+#define TOLD_FIN 0x80
+#define TOLD_NOTICE 0x40
+struct told_record {
 	__u32 client;      /*  0 */
 	__u32 port_server; /*  4 */
 	__u32 client_isn;  /*  8 */
@@ -182,6 +182,6 @@ BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
 BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
 BATON_ASSERT(sizeof(struct xdp_control) == 208, "xdp_control");
-BATON_ASSERT(sizeof(struct syn_record) == 36, "syn_record");
+BATON_ASSERT(sizeof(struct told_record) == 36, "told_record");
 
 #endif

@@ -50,13 +50,13 @@ static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_contro
 
 	__be32 node = ip->saddr;
 	int fin = ixcp->type == IXCP_FIN;
-	struct syn_record told = {
+	struct told_record told = {
 		.client = place->client,
 		.port_server = place->port_server,
 		.client_isn = BE32(ixcp->ack),
 		.server_isn = BE32(ixcp->session),
 		.ts_offset = BE32(node),
-		.flags = SYN_RECORD_NOTICE | ixcp->type,
+		.flags = TOLD_NOTICE | ixcp->type,
 	};
 
 	if (place->worker < MAX_WORKERS && tell(ctx, place->worker, &told)) {

@@ -37,7 +37,7 @@ static __always_inline int put(__be32 **at, const void *data_end, __u32 word, __
 }
 
 static __always_inline int put_options(__be32 *at, const void *data_end,
-                                       const struct xdp_control *us, const struct syn_record *syn,
+                                       const struct xdp_control *us, const struct told_record *syn,
                                        __u32 tsval, __u64 *sum)
 {
 	int sack = syn->flags & IXP_SACK_OK;
@@ -58,7 +58,7 @@ static __always_inline int put_options(__be32 *at, const void *data_end,
 
 /* Makes the frame, which has its right length already, the answer to the SYN it was. */
 static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control *us,
-                                   const struct syn_record *syn, __u32 ms)
+                                   const struct told_record *syn, __u32 ms)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = (void *)(long)ctx->data;
@@ -91,10 +91,10 @@ static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control 
 }
 
 /* Tells the engine, without waking it. False when it can not be told. */
-static __always_inline int tell(struct xdp_md *ctx, __u32 worker, struct syn_record *record)
+static __always_inline int tell(struct xdp_md *ctx, __u32 worker, struct told_record *record)
 {
 	__u32 socket = ctx->rx_queue_index * MAX_WORKERS + worker;
-	void *ring = bpf_map_lookup_elem(&syns, &worker);
+	void *ring = bpf_map_lookup_elem(&told, &worker);
 
 	if (!ring || !bpf_map_lookup_elem(&xsks, &socket))
 		return 0;
@@ -122,7 +122,7 @@ static __noinline __u64 hash_of(const struct xdp_control *us, const struct syn_t
 }
 
 static __noinline __u32 cookie(const struct xdp_control *us, const struct syn_tuple *tuple,
-                               const struct syn_record *syn, __u32 ms)
+                               const struct told_record *syn, __u32 ms)
 {
 	return cookie_isn(us->secret + BATON_KEY_BYTES, tuple,
 	                  cookie_bits(syn->mss, syn->scales, syn->flags), ms);
@@ -160,7 +160,7 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 		.client_isn = segment.seq,
 	};
 	__u64 hash = hash_of(us, &tuple);
-	struct syn_record syn = {
+	struct told_record syn = {
 		.client = place->client,
 		.port_server = place->port_server,
 		.client_isn = segment.seq,
@@ -283,11 +283,11 @@ static __noinline int tell_fin(struct xdp_md *ctx, struct session_record *record
 	if (acked > MAX_ADVANCE || acked < -MAX_ADVANCE)
 		return 0;
 
-	struct syn_record fin = {
+	struct told_record fin = {
 		.client = record->client,
 		.port_server = record->port_server,
 		.server_isn = record->nonce,
-		.flags = SYN_RECORD_FIN,
+		.flags = TOLD_FIN,
 	};
 
 	if (worker >= MAX_WORKERS || !tell(ctx, worker, &fin))

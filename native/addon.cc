@@ -20,7 +20,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   data->bpf_object = Napi::Persistent(DefineBpfObject(env));
   data->map_handle = Napi::Persistent(DefineMapHandle(env));
   data->program_handle = Napi::Persistent(DefineProgramHandle(env));
-  data->syn_ring = Napi::Persistent(DefineSynRing(env));
+  data->record_ring = Napi::Persistent(DefineRecordRing(env));
   data->xdp_pool = Napi::Persistent(DefineXdpPool(env));
   data->xdp_ring = Napi::Persistent(DefineXdpRing(env));
   env.SetInstanceData(data);
@@ -46,7 +46,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   offer("transmitQueues", TransmitQueues);
   offer("interfaceDriver", InterfaceDriver);
   offer("fillRings", FillRings);
-  offer("openSynRing", OpenSynRing);
+  offer("openRecordRing", OpenRecordRing);
   offer("createXdpPool", CreateXdpPool);
   offer("openXdpRing", OpenXdpRing);
   offer("peerRunsXdp", PeerRunsXdp);

@@ -17,7 +17,7 @@ struct AddonData {
   Napi::FunctionReference bpf_object;
   Napi::FunctionReference map_handle;
   Napi::FunctionReference program_handle;
-  Napi::FunctionReference syn_ring;
+  Napi::FunctionReference record_ring;
   Napi::FunctionReference xdp_pool;
   Napi::FunctionReference xdp_ring;
 };
@@ -27,7 +27,7 @@ Napi::Function DefineRawSocket(Napi::Env env);
 Napi::Function DefineBpfObject(Napi::Env env);
 Napi::Function DefineMapHandle(Napi::Env env);
 Napi::Function DefineProgramHandle(Napi::Env env);
-Napi::Function DefineSynRing(Napi::Env env);
+Napi::Function DefineRecordRing(Napi::Env env);
 Napi::Function DefineXdpPool(Napi::Env env);
 Napi::Function DefineXdpRing(Napi::Env env);
 
@@ -49,7 +49,7 @@ Napi::Value ReceiveQueues(const Napi::CallbackInfo& info);
 Napi::Value TransmitQueues(const Napi::CallbackInfo& info);
 Napi::Value InterfaceDriver(const Napi::CallbackInfo& info);
 Napi::Value FillRings(const Napi::CallbackInfo& info);
-Napi::Value OpenSynRing(const Napi::CallbackInfo& info);
+Napi::Value OpenRecordRing(const Napi::CallbackInfo& info);
 Napi::Value CreateXdpPool(const Napi::CallbackInfo& info);
 Napi::Value OpenXdpRing(const Napi::CallbackInfo& info);
 Napi::Value PeerRunsXdp(const Napi::CallbackInfo& info);

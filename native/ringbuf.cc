@@ -1,4 +1,4 @@
-// BPF ring buffers of workers: fillRings and openSynRing of src/base/native.ts.
+// BPF ring buffers of workers: fillRings and openRecordRing of src/base/native.ts.
 //
 // A ring buffer's first page holds the reader's position, its second the writer's; from the third on lie
 // the data, which are mapped twice in a row, so that no record is ever cut.
@@ -35,20 +35,20 @@ Fd OpenRing(int fd, uint32_t index) {
   }
   uint32_t id = 0;
   if (map.type != BPF_MAP_TYPE_ARRAY_OF_MAPS) {
-    throw SystemError{EINVAL, "openSynRing", map.name + " is no ring buffer"};
+    throw SystemError{EINVAL, "openRecordRing", map.name + " is no ring buffer"};
   }
   if (bpf_map_lookup_elem(fd, &index, &id) != 0) ThrowSystem("bpf_map_lookup_elem", map.name);
   return Fd(MapFdById(id));
 }
 
-class SynRing : public Napi::ObjectWrap<SynRing> {
+class RecordRing : public Napi::ObjectWrap<RecordRing> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(env, "SynRing",
-                       {InstanceMethod<&SynRing::Drain>("drain"), InstanceMethod<&SynRing::Close>("close")});
+    return DefineClass(env, "RecordRing",
+                       {InstanceMethod<&RecordRing::Drain>("drain"), InstanceMethod<&RecordRing::Close>("close")});
   }
 
-  explicit SynRing(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
+  explicit RecordRing(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
   void Open(int fd, uint32_t worker, uint32_t record_words) {
     const Fd ring = OpenRing(fd, worker);
@@ -114,18 +114,18 @@ class SynRing : public Napi::ObjectWrap<SynRing> {
 
 }  // namespace
 
-Napi::Function DefineSynRing(Napi::Env env) {
-  return SynRing::Define(env);
+Napi::Function DefineRecordRing(Napi::Env env) {
+  return RecordRing::Define(env);
 }
 
-Napi::Value OpenSynRing(const Napi::CallbackInfo& info) {
+Napi::Value OpenRecordRing(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto fd = static_cast<int>(NumberArgument(info, 0));
   const uint32_t worker = NumberArgument(info, 1);
   const uint32_t record_words = NumberArgument(info, 2);
   if (record_words == 0) ThrowArgument(env, "a record has words");
-  Napi::Object object = env.GetInstanceData<AddonData>()->syn_ring.New({});
-  Guard(env, [&] { SynRing::Unwrap(object)->Open(fd, worker, record_words); });
+  Napi::Object object = env.GetInstanceData<AddonData>()->record_ring.New({});
+  Guard(env, [&] { RecordRing::Unwrap(object)->Open(fd, worker, record_words); });
   return object;
 }
 

@@ -9,15 +9,15 @@ import { NodePort } from './datapath/node-port.js';
 import { NoticeTap } from './datapath/notice-tap.js';
 import { openPacketDatapath, type PacketDatapath, transmitSlots } from './datapath/packet.js';
 import { openXdpDatapath, type XdpDatapath } from './datapath/xdp.js';
-import { CONTROL, synRingBytes, synRingRecords } from './datapath/xdp-layout.js';
+import { CONTROL, toldRingBytes, toldRingRecords } from './datapath/xdp-layout.js';
 import type { Engine } from './tcp/engine.js';
 import type { EngineOptions } from './tcp/options.js';
 import { RecordReader, SESSION_RECORD_BYTES } from './tcp/session-record.js';
-import { SYN_RECORD_WORDS } from './tcp/syn-record.js';
+import { TOLD_RECORD_WORDS } from './tcp/told-record.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
-/** SYNs taken from the kernel in one call. */
-const SYNS = 256;
+/** Records taken from the kernel in one call. */
+const RECORDS = 256;
 
 export interface EngineDatapath {
   readonly datapath: PacketDatapath | XdpDatapath;
@@ -126,7 +126,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
     },
     join: (engine) => {
       const taken = earlier?.takeOver(engine, now()) ?? 0;
-      const joined = new Kernel(engine, new Uint32Array(control), fds.syns, worker, config.limits.halfOpen);
+      const joined = new Kernel(engine, new Uint32Array(control), fds.told, worker, config.limits.halfOpen);
       kernel = joined;
       datapath.onBatch = (clock) => {
         joined.exchange(clock);
@@ -145,20 +145,20 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
 /** What the engine and the XDP program tell each other, batch by batch. */
 class Kernel {
   private readonly engine: Engine;
-  private readonly syns: ReturnType<ReturnType<typeof native>['openSynRing']>;
+  private readonly told: ReturnType<ReturnType<typeof native>['openRecordRing']>;
   private readonly control: Uint32Array;
   private readonly halfOpen: number;
-  private readonly records = new Uint32Array(SYNS * SYN_RECORD_WORDS);
-  /** SYNs that may be waiting to be read. */
+  private readonly records = new Uint32Array(RECORDS * TOLD_RECORD_WORDS);
+  /** Records that may be waiting to be read. */
   private readonly waiting: number;
   private cookieAt = 0;
 
-  constructor(engine: Engine, control: Uint32Array, synsFd: number, worker: number, halfOpen: number) {
+  constructor(engine: Engine, control: Uint32Array, toldFd: number, worker: number, halfOpen: number) {
     this.engine = engine;
     this.control = control;
-    this.syns = native().openSynRing(synsFd, worker, SYN_RECORD_WORDS);
+    this.told = native().openRecordRing(toldFd, worker, TOLD_RECORD_WORDS);
     this.halfOpen = CONTROL.halfOpen / WORD_BYTES + worker;
-    this.waiting = synRingRecords(synRingBytes(halfOpen));
+    this.waiting = toldRingRecords(toldRingBytes(halfOpen));
   }
 
   /**
@@ -172,13 +172,13 @@ class Kernel {
       this.cookieAt = cookieAt;
       engine.cookieSent(cookieAt);
     }
-    let count = SYNS;
+    let count = RECORDS;
     // Not more than were waiting: whoever writes as fast as this reads must not keep the engine here.
-    for (let left = this.waiting + SYNS; left > 0 && count === SYNS; left -= SYNS) {
-      count = this.syns.drain(records);
-      for (let at = 0; at < count * SYN_RECORD_WORDS; at += SYN_RECORD_WORDS) engine.told(records, at, now);
+    for (let left = this.waiting + RECORDS; left > 0 && count === RECORDS; left -= RECORDS) {
+      count = this.told.drain(records);
+      for (let at = 0; at < count * TOLD_RECORD_WORDS; at += TOLD_RECORD_WORDS) engine.told(records, at, now);
       // Each time round: a flood fills the buffer as fast as it is emptied.
-      control[this.halfOpen] = engine.halfOpenRoom <= this.waiting + SYNS ? 1 : 0;
+      control[this.halfOpen] = engine.halfOpenRoom <= this.waiting + RECORDS ? 1 : 0;
     }
     control[CONTROL.aliveAt / WORD_BYTES] = now;
   }

@@ -171,7 +171,7 @@ export interface XdpRing {
 }
 
 /** Reads the records that an XDP program put into one worker's ring buffer. */
-export interface SynRing {
+export interface RecordRing {
   /**
    * Moves waiting records, of `recordWords` words each, into `into`, as many as fit. Returns how many. A record of
    * another size is skipped.
@@ -216,5 +216,5 @@ export interface NativeXdp {
   /** Puts a new ring buffer of `bytes` (a power of two, a multiple of the page) into each of the first `count` elements of an array of maps. */
   fillRings(arrayFd: number, count: number, bytes: number): void;
   /** @param fd of a ring buffer map, or of an array of them, of which it takes element `worker`. */
-  openSynRing(fd: number, worker: number, recordWords: number): SynRing;
+  openRecordRing(fd: number, worker: number, recordWords: number): RecordRing;
 }

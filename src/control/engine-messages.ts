@@ -48,7 +48,7 @@ export interface XdpStart extends Secrets {
   /** Sessions, and words of the index, of each worker. */
   capacity: number;
   indexWords: number;
-  fds: { control: number; sessions: number; index: number; syns: number };
+  fds: { control: number; sessions: number; index: number; told: number };
   earlier: EarlierStart | undefined;
 }
 

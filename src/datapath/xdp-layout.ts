@@ -1,5 +1,5 @@
 /**
- * What the XDP program and user space share beside the sessions (tcp/session-record.ts, tcp/syn-record.ts), byte by byte: kernel-shim/session.h, with
+ * What the XDP program and user space share beside the sessions (tcp/session-record.ts, tcp/told-record.ts), byte by byte: kernel-shim/session.h, with
  * which test/kernel compares this file. Numbers are in host byte order unless their line says otherwise.
  */
 
@@ -53,23 +53,23 @@ export const NODE = {
 } as const;
 export const NODE_BYTES = 24;
 
-/** Of a SYN record in a ring buffer: 36 bytes behind a header of 8, and all of it a multiple of 8. */
+/** Of a record in a ring buffer by which the engine is told: 36 bytes behind a header of 8, and all of it a multiple of 8. */
 const RING_RECORD_BYTES = 48;
-/** The first is a page on any machine; the second is for more than 20,000 SYNs. */
+/** The first is a page on any machine; the second is for more than 20,000 records. */
 const SMALLEST_RING_BYTES = 1 << 16;
 const LARGEST_RING_BYTES = 1 << 20;
 
 /**
- * Size of the ring buffer by which a worker is told of SYNs: for half of the half-open sessions that it may
+ * Size of the ring buffer by which a worker is told of SYNs and what else there is: for half of the half-open sessions that it may
  * have, because the kernel fills it before the worker can count them.
  */
-export function synRingBytes(halfOpen: number): number {
+export function toldRingBytes(halfOpen: number): number {
   let bytes = SMALLEST_RING_BYTES;
-  while (bytes < LARGEST_RING_BYTES && 2 * synRingRecords(2 * bytes) <= halfOpen) bytes *= 2;
+  while (bytes < LARGEST_RING_BYTES && 2 * toldRingRecords(2 * bytes) <= halfOpen) bytes *= 2;
   return bytes;
 }
 
-/** How many SYNs such a ring buffer holds. */
-export function synRingRecords(bytes: number): number {
+/** How many records such a ring buffer holds. */
+export function toldRingRecords(bytes: number): number {
   return Math.floor(bytes / RING_RECORD_BYTES);
 }

@@ -34,7 +34,7 @@ import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
 import type { RecordReader } from './session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
-import { SYN_RECORD, toldBy } from './syn-record.js';
+import { TOLD_RECORD, toldBy } from './told-record.js';
 
 // Indices of the counters of the fast path, as plain constants.
 const FRAMES = Counter.frames;
@@ -104,7 +104,7 @@ export class Engine implements FrameSink, TimerHandler {
    * node's notice. To be called before the frames that came after: an ACK of a session that is not known yet is
    * answered with RST.
    *
-   * @param words holds a record of SYN_RECORD_WORDS words at `at` (syn-record.ts)
+   * @param words holds a record of TOLD_RECORD_WORDS words at `at` (told-record.ts)
    */
   told(words: Uint32Array, at: number, now: number): void {
     this.core.setNow(now);
@@ -122,8 +122,8 @@ export class Engine implements FrameSink, TimerHandler {
 
   private finished(words: Uint32Array, at: number): void {
     const { sessions } = this.core;
-    const slot = sessions.find(words[at + SYN_RECORD.client]!, words[at + SYN_RECORD.portServer]!);
-    if (slot < 0 || sessions.nonce(slot) !== words[at + SYN_RECORD.serverIsn]!) return;
+    const slot = sessions.find(words[at + TOLD_RECORD.client]!, words[at + TOLD_RECORD.portServer]!);
+    if (slot < 0 || sessions.nonce(slot) !== words[at + TOLD_RECORD.serverIsn]!) return;
     sessions.raise(slot, SessionFlag.clientFin);
     // Before the node has confirmed, the kernel forwards only what acknowledges its answer.
     if (sessions.state(slot) === SessionState.handing) this.handoff.answered(slot);

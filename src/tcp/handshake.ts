@@ -13,7 +13,7 @@ import type { Core } from './core.js';
 import { WINDOW_SHIFT } from './offer.js';
 import { SessionFlag, SessionState } from './session-table.js';
 import { COOKIE_LIFE_MS, cookieBits, cookieFlags, cookieMss, cookieShift, SynCookies } from './syn-cookie.js';
-import { SYN_RECORD, synRecordMacHigh, synRecordMacLow } from './syn-record.js';
+import { TOLD_RECORD, toldMacHigh, toldMacLow } from './told-record.js';
 
 /** RFC 6528 section 3: the clock ticks every 4 us, so 250 times a ms. */
 const ISN_TICKS_PER_MS = 250;
@@ -97,38 +97,38 @@ export class Handshake {
   }
 
   /**
-   * A SYN that the kernel has answered, told by the record of SYN_RECORD_WORDS words at `at`: opens
+   * A SYN that the kernel has answered, told by the record of TOLD_RECORD_WORDS words at `at`: opens
    * the session that the SYN/ACK promised.
    */
   answered(words: Uint32Array, at: number): void {
     const core = this.core;
     const { sessions, counters, timers, options, now } = core;
-    const client = words[at + SYN_RECORD.client]!;
-    const portServer = words[at + SYN_RECORD.portServer]!;
+    const client = words[at + TOLD_RECORD.client]!;
+    const portServer = words[at + TOLD_RECORD.portServer]!;
     const known = sessions.find(client, portServer);
     if (known >= 0) {
       const ended = sessions.state(known) === SessionState.lingering;
       // The same SYN twice: the client goes by the first answer.
-      if (!ended || sessions.clientIsn(known) === words[at + SYN_RECORD.clientIsn]!) return;
+      if (!ended || sessions.clientIsn(known) === words[at + TOLD_RECORD.clientIsn]!) return;
       core.remove(known, 'replaced');
     }
     const slot = this.insert(client, portServer);
     if (slot < 0) return;
     core.halfOpen.push(slot);
-    const packed = words[at + SYN_RECORD.scalesFlagsAndMac]!;
-    const mssAndWindow = words[at + SYN_RECORD.mssAndWindow]!;
+    const packed = words[at + TOLD_RECORD.scalesFlagsAndMac]!;
+    const mssAndWindow = words[at + TOLD_RECORD.mssAndWindow]!;
     sessions.setScales(slot, packed & 0xff);
     sessions.setFlags(slot, (packed >>> 8) & 0xff);
     sessions.setMss(slot, mssAndWindow & 0xffff);
     sessions.setWindow(slot, mssAndWindow >>> 16);
-    sessions.setTsval(slot, words[at + SYN_RECORD.tsval]!);
-    sessions.macHigh[slot] = synRecordMacHigh(words, at);
-    sessions.macLow[slot] = synRecordMacLow(words, at);
+    sessions.setTsval(slot, words[at + TOLD_RECORD.tsval]!);
+    sessions.macHigh[slot] = toldMacHigh(words, at);
+    sessions.macLow[slot] = toldMacLow(words, at);
     this.begin(
       slot,
-      words[at + SYN_RECORD.clientIsn]!,
-      words[at + SYN_RECORD.serverIsn]!,
-      words[at + SYN_RECORD.tsOffset]!,
+      words[at + TOLD_RECORD.clientIsn]!,
+      words[at + TOLD_RECORD.serverIsn]!,
+      words[at + TOLD_RECORD.tsOffset]!,
     );
     sessions.setTries(slot, 1);
     timers.set(slot, now + options.timeouts.synAck);

@@ -7,7 +7,7 @@ import { LOCAL_NODE } from './dispatcher.js';
 import type { Handoff } from './handoff.js';
 import type { NodeWriter } from './node-writer.js';
 import { SessionFlag, SessionState } from './session-table.js';
-import { noticeType, SYN_RECORD } from './syn-record.js';
+import { noticeType, TOLD_RECORD } from './told-record.js';
 
 /** Answers to reports with a wrong key, a second: anybody can cause them. */
 const BAD_KEY_ANSWERS_PER_SECOND = 5;
@@ -97,20 +97,20 @@ export class Notices {
     else this.core.counters.count(Counter.drop_ixcp_stale);
   }
 
-  /** A notice that the kernel has checked, told by the record of SYN_RECORD_WORDS words at `at`. */
+  /** A notice that the kernel has checked, told by the record of TOLD_RECORD_WORDS words at `at`. */
   told(words: Uint32Array, at: number): void {
     const { nodes, options, counters } = this.core;
-    const address = words[at + SYN_RECORD.tsOffset]!;
+    const address = words[at + TOLD_RECORD.tsOffset]!;
     const node = address === options.address ? LOCAL_NODE : nodes.find(address);
     if (node < 0) {
       counters.count(Counter.drop_ixcp_unknown_node);
       return;
     }
     const type = noticeType(words, at);
-    const client = words[at + SYN_RECORD.client]!;
-    const nonce = words[at + SYN_RECORD.serverIsn]!;
-    const acknowledgement = words[at + SYN_RECORD.clientIsn]!;
-    const key = words[at + SYN_RECORD.portServer]!;
+    const client = words[at + TOLD_RECORD.client]!;
+    const nonce = words[at + TOLD_RECORD.serverIsn]!;
+    const acknowledgement = words[at + TOLD_RECORD.clientIsn]!;
+    const key = words[at + TOLD_RECORD.portServer]!;
     const slot = this.find(node, client, key, nonce, type, acknowledgement);
     if (slot >= 0) this.apply(slot, type, IxcpReason.none, acknowledgement);
     else counters.count(Counter.drop_ixcp_stale);

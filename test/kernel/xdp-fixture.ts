@@ -6,7 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BpfObject, native, type SynRing, type XdpPool } from '../../src/base/native.js';
+import { type BpfObject, native, type RecordRing, type XdpPool } from '../../src/base/native.js';
 import {
   CONTROL,
   NEAR_SERVER_BYTES,
@@ -26,7 +26,7 @@ import {
   sessionWorker,
 } from '../../src/tcp/session-record.js';
 import { SessionState, SessionTable } from '../../src/tcp/session-table.js';
-import { SYN_RECORD_WORDS } from '../../src/tcp/syn-record.js';
+import { TOLD_RECORD_WORDS } from '../../src/tcp/told-record.js';
 import { addressNumber, build, macBytes, type PacketSpec, type TcpSpec } from '../support/packet.js';
 import { addressBytes, counted, join8, portBytes, project } from './shim-fixture.js';
 
@@ -56,8 +56,8 @@ export const LO = 1;
 const RING_BYTES = 4096;
 const MOST_TOLD = 256;
 
-/** struct syn_record of kernel-shim/session.h, byte by byte. */
-export const SYN_RECORD = {
+/** struct told_record of kernel-shim/session.h, byte by byte. */
+export const TOLD_RECORD = {
   client: 0,
   portServer: 4,
   clientIsn: 8,
@@ -70,7 +70,7 @@ export const SYN_RECORD = {
   flags: 29,
   mac: 30,
 } as const;
-export const SYN_RECORD_BYTES = 36;
+export const TOLD_RECORD_BYTES = 36;
 
 /** Names of XDP_COUNTERS in kernel-shim/counters.h. */
 export const XDP_COUNTERS: readonly string[] = (() => {
@@ -86,7 +86,7 @@ export interface Outcome {
   counters: string[];
 }
 
-export interface SynRecord {
+export interface ToldRecord {
   client: number;
   portServer: number;
   clientIsn: number;
@@ -185,7 +185,7 @@ export class Fast {
   /** All records, of all workers. */
   readonly records: DataView;
   private readonly nodes: DataView;
-  private readonly rings: SynRing[] = [];
+  private readonly rings: RecordRing[] = [];
   private pool: XdpPool | undefined;
   private ringPort = 1;
 
@@ -200,9 +200,9 @@ export class Fast {
       },
     });
     const { object } = this;
-    native().fillRings(object.mapFd('syns'), this.workers, RING_BYTES);
+    native().fillRings(object.mapFd('told'), this.workers, RING_BYTES);
     for (let worker = 0; worker < this.workers; worker++) {
-      this.rings.push(native().openSynRing(object.mapFd('syns'), worker, SYN_RECORD_WORDS));
+      this.rings.push(native().openRecordRing(object.mapFd('told'), worker, TOLD_RECORD_WORDS));
     }
     this.control = new DataView(object.mapMemory('control'));
     this.nodes = new DataView(object.mapMemory('nodes'));
@@ -342,15 +342,15 @@ export class Fast {
 
   /** What the program told this worker since it was last asked, record by record, as it is. */
   toldWords(worker = 0): Uint32Array {
-    const into = new Uint32Array(SYN_RECORD_WORDS * MOST_TOLD);
-    return into.subarray(0, this.rings[worker]!.drain(into) * SYN_RECORD_WORDS);
+    const into = new Uint32Array(TOLD_RECORD_WORDS * MOST_TOLD);
+    return into.subarray(0, this.rings[worker]!.drain(into) * TOLD_RECORD_WORDS);
   }
 
   /** The same, taken apart. */
-  told(worker = 0): SynRecord[] {
+  told(worker = 0): ToldRecord[] {
     const into = this.toldWords(worker).slice();
-    return Array.from({ length: into.length / SYN_RECORD_WORDS }, (_, index) => {
-      const at = (field: keyof typeof SYN_RECORD): number => index * SYN_RECORD_BYTES + SYN_RECORD[field];
+    return Array.from({ length: into.length / TOLD_RECORD_WORDS }, (_, index) => {
+      const at = (field: keyof typeof TOLD_RECORD): number => index * TOLD_RECORD_BYTES + TOLD_RECORD[field];
       const view = new DataView(into.buffer);
       return {
         client: view.getUint32(at('client'), true),

@@ -13,10 +13,10 @@ import {
   sessionWorker,
 } from '../../src/tcp/session-record.js';
 import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
-import { SYN_RECORD, SYN_RECORD_WORDS } from '../../src/tcp/syn-record.js';
+import { TOLD_RECORD, TOLD_RECORD_WORDS } from '../../src/tcp/told-record.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 import { project } from './shim-fixture.js';
-import { SYN_ALIVE_MS, SYN_RECORD as SYN_BYTES, SYN_RECORD_BYTES } from './xdp-fixture.js';
+import { SYN_ALIVE_MS, TOLD_RECORD as TOLD_BYTES, TOLD_RECORD_BYTES } from './xdp-fixture.js';
 
 const HASHES = 64;
 
@@ -98,20 +98,20 @@ t.test('what else is shared', async (t) => {
   ]);
 });
 
-t.test('syn_record', async (t) => {
-  const { mssAndWindow, scalesFlagsAndMac, mac, ...wholes } = SYN_RECORD;
+t.test('told_record', async (t) => {
+  const { mssAndWindow, scalesFlagsAndMac, mac, ...wholes } = TOLD_RECORD;
   const bytes = Object.fromEntries(Object.entries(wholes).map(([name, word]) => [name, word * 4]));
   check(t, [
-    ...offsets('syn_record', bytes),
-    ['offsetof(struct syn_record, mss)', mssAndWindow * 4],
-    ['offsetof(struct syn_record, window)', mssAndWindow * 4 + 2],
-    ['offsetof(struct syn_record, scales)', scalesFlagsAndMac * 4],
-    ['offsetof(struct syn_record, flags)', scalesFlagsAndMac * 4 + 1],
-    ['offsetof(struct syn_record, mac)', scalesFlagsAndMac * 4 + 2],
-    ['offsetof(struct syn_record, mac[2])', mac * 4],
-    ['sizeof(struct syn_record)', SYN_RECORD_WORDS * 4],
-    ...offsets('syn_record', SYN_BYTES),
-    ['sizeof(struct syn_record)', SYN_RECORD_BYTES],
+    ...offsets('told_record', bytes),
+    ['offsetof(struct told_record, mss)', mssAndWindow * 4],
+    ['offsetof(struct told_record, window)', mssAndWindow * 4 + 2],
+    ['offsetof(struct told_record, scales)', scalesFlagsAndMac * 4],
+    ['offsetof(struct told_record, flags)', scalesFlagsAndMac * 4 + 1],
+    ['offsetof(struct told_record, mac)', scalesFlagsAndMac * 4 + 2],
+    ['offsetof(struct told_record, mac[2])', mac * 4],
+    ['sizeof(struct told_record)', TOLD_RECORD_WORDS * 4],
+    ...offsets('told_record', TOLD_BYTES),
+    ['sizeof(struct told_record)', TOLD_RECORD_BYTES],
   ]);
 });
 

@@ -118,7 +118,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('a test run has an interface, a queue and repetitions', async (t) => {
     const bpf = load();
-    const ring = native().openSynRing(bpf.mapFd('rings'), 1, RECORD_WORDS);
+    const ring = native().openRecordRing(bpf.mapFd('rings'), 1, RECORD_WORDS);
     const into = new Uint32Array(2 * RECORD_WORDS);
     t.equal(ring.drain(into), 0);
     bpf.testRunXdp('tell', new Uint8Array(100), { ingressIndex: e0, queue: 0, repeat: 3 });
@@ -145,7 +145,7 @@ if (insideNamespace(import.meta.url)) {
   t.test('a ring buffer goes round, is full, and skips what is not a record', async (t) => {
     const bpf = load();
     const cells = new Uint8Array(bpf.mapMemory('cells'));
-    const ring = native().openSynRing(bpf.mapFd('rings'), 1, RECORD_WORDS);
+    const ring = native().openRecordRing(bpf.mapFd('rings'), 1, RECORD_WORDS);
     const into = new Uint32Array(1000 * RECORD_WORDS);
     let next = 1;
     for (let round = 0; round < 40; round++) {
@@ -171,8 +171,8 @@ if (insideNamespace(import.meta.url)) {
     bpf.testRunXdp('tell', new Uint8Array(60), { repeat: 5 });
     t.equal(ring.drain(into), 0, 'and those that were discarded');
     ring.close();
-    t.throws(() => native().openSynRing(bpf.mapFd('words'), 0, RECORD_WORDS), { code: 'EINVAL' });
-    t.throws(() => native().openSynRing(bpf.mapFd('rings'), 9, RECORD_WORDS), { code: 'ENOENT' });
+    t.throws(() => native().openRecordRing(bpf.mapFd('words'), 0, RECORD_WORDS), { code: 'EINVAL' });
+    t.throws(() => native().openRecordRing(bpf.mapFd('rings'), 9, RECORD_WORDS), { code: 'ENOENT' });
     bpf.close();
   });
 

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { SESSION_RECORD, SessionAction } from '../../src/tcp/session-record.js';
 import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
-import { SYN_RECORD_WORDS } from '../../src/tcp/syn-record.js';
+import { TOLD_RECORD_WORDS } from '../../src/tcp/told-record.js';
 import { addressNumber, build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import {
@@ -191,7 +191,7 @@ if (insideNamespace(import.meta.url)) {
           else {
             t.match(fast.run(spec), TOLD, name);
             const words = fast.toldWords();
-            t.equal(words.length, SYN_RECORD_WORDS);
+            t.equal(words.length, TOLD_RECORD_WORDS);
             twin.engine.told(words, 0, now);
           }
         });

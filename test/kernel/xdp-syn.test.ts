@@ -16,9 +16,9 @@ import {
   SECRET,
   SERVER_ISN,
   SYN_ALIVE_MS,
-  type SynRecord,
   segment,
   syn,
+  type ToldRecord,
   tagged,
   unfinished,
   Verdict,
@@ -102,7 +102,7 @@ if (insideNamespace(import.meta.url)) {
     fast: Fast,
     twin: Twin,
     spec: PacketSpec,
-  ): { outcome: Outcome; record: SynRecord | undefined; expected: Uint8Array | undefined; now: number } => {
+  ): { outcome: Outcome; record: ToldRecord | undefined; expected: Uint8Array | undefined; now: number } => {
     const from = clock();
     const outcome = fast.run(spec);
     const to = clock();
@@ -118,7 +118,7 @@ if (insideNamespace(import.meta.url)) {
     return { outcome, record, expected, now };
   };
   /** What the engine has written down of the same SYN. */
-  const written = (twin: Twin, spec: PacketSpec): SynRecord | undefined => {
+  const written = (twin: Twin, spec: PacketSpec): ToldRecord | undefined => {
     const { table } = twin;
     const server = PORTS.indexOf((spec.tcp?.destinationPort ?? 0) as (typeof PORTS)[number]);
     const portServer = (((spec.tcp?.sourcePort ?? 0) << 16) | server) >>> 0;

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import { sessionHash, sessionWorker } from '../../src/tcp/session-record.js';
 import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
 import { COOKIE_LIFE_MS, cookieBits, SynCookies } from '../../src/tcp/syn-cookie.js';
-import { SYN_RECORD_WORDS } from '../../src/tcp/syn-record.js';
+import { TOLD_RECORD_WORDS } from '../../src/tcp/told-record.js';
 import {
   CLIENT,
   Conversation,
@@ -234,7 +234,7 @@ t.test('a transmit ring that is full sends no cookie', async (t) => {
 
 /** The record of a SYN of the usual client; behind one word that is not part of it. */
 function answeredSyn(serverIsn: number, clientIsn = 1000, port: number = CLIENT.port): Uint32Array {
-  const words = new Uint32Array(1 + SYN_RECORD_WORDS);
+  const words = new Uint32Array(1 + TOLD_RECORD_WORDS);
   const view = new DataView(words.buffer, 4);
   view.setUint32(0, addressNumber(CLIENT.address), true);
   view.setUint32(4, (port << 16) >>> 0, true);

@@ -1,4 +1,4 @@
-/** src/tcp/session-record.ts and syn-record.ts against kernel-shim/session.h, as a C compiler sees it. */
+/** src/tcp/session-record.ts and told-record.ts against kernel-shim/session.h, as a C compiler sees it. */
 import fc from 'fast-check';
 import t from 'tap';
 import {
@@ -11,7 +11,7 @@ import {
   sessionWorker,
 } from '../../src/tcp/session-record.js';
 import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
-import { SYN_RECORD, SYN_RECORD_WORDS, synRecordMacHigh, synRecordMacLow } from '../../src/tcp/syn-record.js';
+import { TOLD_RECORD, TOLD_RECORD_WORDS, toldMacHigh, toldMacLow } from '../../src/tcp/told-record.js';
 import { check, evaluate } from '../support/c-values.js';
 
 const HEADER = 'session.h';
@@ -39,32 +39,32 @@ t.test('struct session_record', async (t) => {
   ]);
 });
 
-t.test('struct syn_record', async (t) => {
-  const offset = (field: string): string => `offsetof(struct syn_record, ${field}) / 4`;
-  const inWord = (field: string): string => `offsetof(struct syn_record, ${field}) % 4`;
+t.test('struct told_record', async (t) => {
+  const offset = (field: string): string => `offsetof(struct told_record, ${field}) / 4`;
+  const inWord = (field: string): string => `offsetof(struct told_record, ${field}) % 4`;
   check(t, HEADER, [
-    ['sizeof(struct syn_record) / 4', SYN_RECORD_WORDS],
-    [offset('client'), SYN_RECORD.client],
-    [offset('port_server'), SYN_RECORD.portServer],
-    [offset('client_isn'), SYN_RECORD.clientIsn],
-    [offset('server_isn'), SYN_RECORD.serverIsn],
-    [offset('ts_offset'), SYN_RECORD.tsOffset],
-    [offset('tsval'), SYN_RECORD.tsval],
-    [offset('mss'), SYN_RECORD.mssAndWindow],
+    ['sizeof(struct told_record) / 4', TOLD_RECORD_WORDS],
+    [offset('client'), TOLD_RECORD.client],
+    [offset('port_server'), TOLD_RECORD.portServer],
+    [offset('client_isn'), TOLD_RECORD.clientIsn],
+    [offset('server_isn'), TOLD_RECORD.serverIsn],
+    [offset('ts_offset'), TOLD_RECORD.tsOffset],
+    [offset('tsval'), TOLD_RECORD.tsval],
+    [offset('mss'), TOLD_RECORD.mssAndWindow],
     [inWord('mss'), 0],
-    [offset('window'), SYN_RECORD.mssAndWindow],
+    [offset('window'), TOLD_RECORD.mssAndWindow],
     [inWord('window'), 2],
-    [offset('scales'), SYN_RECORD.scalesFlagsAndMac],
+    [offset('scales'), TOLD_RECORD.scalesFlagsAndMac],
     [inWord('scales'), 0],
     [inWord('flags'), 1],
-    [offset('mac'), SYN_RECORD.scalesFlagsAndMac],
+    [offset('mac'), TOLD_RECORD.scalesFlagsAndMac],
     [inWord('mac'), 2],
-    [offset('mac[2]'), SYN_RECORD.mac],
+    [offset('mac[2]'), TOLD_RECORD.mac],
   ]);
-  const words = new Uint32Array(2 + SYN_RECORD_WORDS);
+  const words = new Uint32Array(2 + TOLD_RECORD_WORDS);
   new Uint8Array(words.buffer).set([0x02, 0x81, 0x92, 0xa3, 0xb4, 0xc5], 2 * 4 + 30);
-  t.equal(synRecordMacHigh(words, 2), 0x0281);
-  t.equal(synRecordMacLow(words, 2), 0x92a3b4c5);
+  t.equal(toldMacHigh(words, 2), 0x0281);
+  t.equal(toldMacLow(words, 2), 0x92a3b4c5);
 });
 
 t.test('the hash and the worker of a session', async (t) => {

@@ -3,7 +3,7 @@ import t from 'tap';
 import { LOCAL_NODE } from '../../src/tcp/dispatcher.js';
 import { SessionAction } from '../../src/tcp/session-record.js';
 import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
-import { SYN_RECORD_WORDS } from '../../src/tcp/syn-record.js';
+import { TOLD_RECORD_WORDS } from '../../src/tcp/told-record.js';
 import {
   BALANCER,
   CLIENT,
@@ -37,9 +37,9 @@ interface Told {
   flags?: number;
 }
 
-/** struct syn_record, byte by byte; behind one word that is not part of it. */
+/** struct told_record, byte by byte; behind one word that is not part of it. */
 function record(told: Told): Uint32Array {
-  const words = new Uint32Array(1 + SYN_RECORD_WORDS);
+  const words = new Uint32Array(1 + TOLD_RECORD_WORDS);
   const view = new DataView(words.buffer, 4);
   view.setUint32(0, addressNumber(told.client ?? CLIENT.address), true);
   view.setUint32(4, ((told.port ?? CLIENT.port) << 16) >>> 0, true);

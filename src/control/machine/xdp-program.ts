@@ -28,7 +28,7 @@ import {
   NODE,
   NODE_BYTES,
   SHARED_LAYOUT,
-  synRingBytes,
+  toldRingBytes,
 } from '../../datapath/xdp-layout.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
 import { indexWordsFor } from '../../tcp/session-index.js';
@@ -107,8 +107,8 @@ export class XdpProgram {
       const nodes = this.object.mapMemory('nodes');
       this.nodeBytes = new Uint8Array(nodes);
       this.nodeWords = new Uint32Array(nodes);
-      const ringBytes = synRingBytes(Math.ceil(options.halfOpen / options.workers));
-      native().fillRings(this.object.mapFd('syns'), options.workers, ringBytes);
+      const ringBytes = toldRingBytes(Math.ceil(options.halfOpen / options.workers));
+      native().fillRings(this.object.mapFd('told'), options.workers, ringBytes);
       this.configure();
     } catch (error) {
       this.object.close();
@@ -163,7 +163,7 @@ export class XdpProgram {
         control: object.mapFd('control'),
         sessions: object.mapFd('sessions'),
         index: object.mapFd('session_index'),
-        syns: object.mapFd('syns'),
+        told: object.mapFd('told'),
       },
       seeds: this.options.seeds,
       secret: this.secret,
