@@ -78,8 +78,8 @@ struct {
 
 /* How often the window is looked at, in frames: what the other CPU writes is read that seldom. */
 #define STEP 32
-/* Looks, each of some ns, until what has not come back is given up: far longer than all of a window takes. */
-#define MOST_LOOKS 100000
+/* Looks, each of some ns, until what has not come back is given up: 10 ms or more, as a thread may wait for its CPU. */
+#define MOST_LOOKS (1 << 22)
 
 struct wait {
 	const volatile struct progress *progress;
@@ -90,7 +90,8 @@ struct wait {
 static long look(__u32 index, struct wait *wait)
 {
 	(void)index;
-	return wait->sent - wait->progress->taken - wait->progress->lost <= wait->window;
+	/* Below 0 when something that was given up has come back. */
+	return (__s64)(wait->sent - wait->progress->taken - wait->progress->lost) <= (__s64)wait->window;
 }
 
 /*

@@ -73,8 +73,9 @@ struct session_record {
  * The index: open addressing with linear probing and backward shift. A word is 0, or the upper 8 bits of
  * the session's hash and below them its slot in the worker's part plus 1. Each worker has index_words words; the
  * table that is in use is some power of two of them, as index_state[worker] says, and grows with the
- * sessions (src/tcp/session-index.ts). Map `session_index` holds 16 words an element. A reader that
- * misses while the engine moves words gives the packet to the engine, which finds it.
+ * sessions (src/tcp/session-index.ts). Map `session_index` holds 16 words an element. A reader may miss a
+ * session while another is taken out. It gives the segment to the engine then, which finds it; or, if it takes it for the
+ * beginning of a new session, does with it what is made good when the client repeats it.
  */
 #define INDEX_AT_END 1  /* of index_state: the table ends where the worker's words end; else it begins where they begin */
 #define INDEX_GROWING 2 /* the table of half its size, at the other side, still has some of the sessions */
@@ -87,7 +88,7 @@ struct index_line {
 	__u32 word[INDEX_LINE_WORDS];
 };
 
-/* session_home(): the hash of a session's key; src/tcp/session-table.ts has the same. */
+/* The hash of a session's key; src/tcp/session-record.ts has the same. */
 static inline __attribute__((always_inline)) __u32 session_hash(__u32 client, __u32 port_server,
                                                                __u32 client_seed, __u32 port_seed)
 {

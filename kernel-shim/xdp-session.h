@@ -101,20 +101,39 @@ __noinline __u32 search(__u32 client, __u32 port_server, __u32 hash, __u32 base,
 	return NO_SLOT;
 }
 
-/* The session of a place. The engine may move it meanwhile: then this can miss it. */
-static __always_inline struct session_record *find(const struct xdp_control *us,
-                                                   const struct place *place)
+/* The same in the tables of an index that is in this state. */
+static __always_inline __u32 search_tables(const struct xdp_control *us, const struct place *place,
+                                           __u32 state)
 {
-	__u32 state = us->index_state[place->worker % MAX_WORKERS];
 	__u32 words = state & ~INDEX_FLAGS;
 	__u32 first = place->worker * us->index_words;
 	__u32 end = first + us->index_words;
-	__u32 slot = search(place->client, place->port_server, place->hash,
-	                    state & INDEX_AT_END ? end - words : first, words - 1);
+	__u32 slot = NO_SLOT;
 
-	if (slot == NO_SLOT && state & INDEX_GROWING)
+	/* The old table first: what is not there any more was put into the new one before. */
+	if (state & INDEX_GROWING)
 		slot = search(place->client, place->port_server, place->hash,
 		              state & INDEX_AT_END ? first : end - words / 2, words / 2 - 1);
+	if (slot == NO_SLOT)
+		slot = search(place->client, place->port_server, place->hash,
+		              state & INDEX_AT_END ? end - words : first, words - 1);
+	return slot;
+}
+
+/*
+ * The session of a place. Another one may be taken out of the index meanwhile, and this one be moved up: then this can
+ * miss it.
+ */
+static __always_inline struct session_record *find(const struct xdp_control *us,
+                                                   const struct place *place)
+{
+	const volatile __u32 *index_state = &us->index_state[place->worker % MAX_WORKERS];
+	__u32 state = *index_state;
+	__u32 slot = search_tables(us, place, state);
+
+	/* The index has begun to grow meanwhile. */
+	if (slot == NO_SLOT && *index_state != state)
+		slot = search_tables(us, place, *index_state);
 	return bpf_map_lookup_elem(&sessions, &slot);
 }
 

@@ -30,8 +30,8 @@ const DATAPATHS = ['packet', 'xdp'];
 const ONCE = ['test/e2e/datapath.test.ts', 'test/e2e/farm.test.ts', 'test/e2e/watch.test.ts'];
 
 /**
- * End to end tests that mostly wait, for programs to start and end, and assert nothing about how long a request or
- * a download takes: they do not disturb each other. Farms share nothing; but test/e2e/farm.test.ts leaves one
+ * End to end tests that mostly wait, for programs to start and end, and assert nothing about how long a request
+ * takes: they do not disturb each other. (A download of node-interface.test.ts has to last longer than a start.) Farms share nothing; but test/e2e/farm.test.ts leaves one
  * behind that any other would take down.
  */
 const QUIET = ['datapath', 'node-interface', 'operator', 'watch'].map(

@@ -126,14 +126,15 @@ function floodsOf({ smallPackets: { floods } }: Results): string {
 }
 
 function smallPackets(results: Results): string {
+  const most = results.memory.baton[0]?.sessions ?? 0;
   return `## Small packets
 
 A generator and a forwarder are two network namespaces on one wire (a pair of veth), without a switch. The generator
 sends bare ACKs of 60 bytes, of open sessions in turn, with BPF_PROG_TEST_RUN and live frames on one CPU. The forwarder's receive
 queue is polled by a kernel thread on another. What comes back is counted and dropped at the generator's end of the wire, on the
-forwarder's CPU: that is part of every row. An XDP forwarder never has more frames under way than its receive ring holds: before a batch
-of 64 the generator waits until there is room. "Waits per batch" near 1 says that the forwarder is the limit; near 0,
-that the generator was. (If it sent what does not fit, the kernel would have to take such frames back under the lock under which it takes those that
+forwarder's CPU: that is part of every row. An XDP forwarder never has more frames under way than its receive ring holds: every 32 frames the
+generator looks, and waits until there is room. It sends in batches of 64, so "waits per batch" of about 1 says that the forwarder was the limit, and
+near 0 that the generator was. (If it sent what does not fit, the kernel would have to take such frames back under the lock under which it takes those that
 have come round, and both would wait for each other; a slower forwarder would lose twice.) \`packet\` collects frames before it looks at
 them, so it is offered as many as can be sent. Each row is the median of ${floodsOf(results)}, in turns: seconds of these CPUs
 differ by up to a third, whoever forwards.
@@ -142,7 +143,8 @@ ${table(smallPacketTable(results))}
 
 Baton sends by redirection where XDP_TX may get stuck, as it does on a veth whose other end has no XDP program; "the same by redirection"
 is a bare program that does so as well. The goal is judged by the other one, and with ${whole(FLOOD_SESSIONS)} sessions. The bare
-programs look no session up, so there is one row of each.
+programs look no session up, so there is one row of each. Both balancers with \`xdp\` have room for ${whole(most)} sessions; one holds
+so many, the other ${whole(FLOOD_SESSIONS)}, to some or all of which the packets belong.
 
 "ns in the program" is what the kernel itself counts of the XDP program (\`kernel.bpf_stats_enabled\`) under a flood of its own: it includes the
 two clock readings of that count.`;

@@ -123,19 +123,28 @@ async function measurePairs(
       pairs.push(pair);
       forwarders.push({ id, pair, sessions: [FLOOD_SESSIONS] });
     }
-    for (const [rank, datapath] of datapaths.entries()) {
-      const sessions = rank === 0 ? SETTINGS.sessions : FLOOD_SESSIONS;
-      tell(`${sessions.toLocaleString('en-US')} sessions, ${datapath}`);
-      const pair = await Pair.create(datapath);
+    const most = SETTINGS.sessions;
+    /** A balancer with room for as many as any, which holds so many. */
+    const holding = async (datapath: 'xdp' | 'packet', name: string, held: number): Promise<Pair> => {
+      tell(`${held.toLocaleString('en-US')} sessions, ${datapath}`);
+      const pair = await Pair.create(name);
       pairs.push(pair);
-      await pair.startBaton(datapath, sessions);
-      if (rank === 0) memory.push(await measureBatonMemory(pair, datapath, sessions));
-      else await pair.open(sessions);
+      await pair.startBaton(datapath, most);
+      if (held === most) memory.push(await measureBatonMemory(pair, datapath, held));
+      else await pair.open(held);
       await pair.pinForwarder();
+      return pair;
+    };
+    for (const [rank, datapath] of datapaths.entries()) {
       // How much the number of sessions matters is asked of the first only.
-      const counts = rank === 0 ? [...FEW_SESSIONS, FLOOD_SESSIONS, sessions] : [FLOOD_SESSIONS];
-      const held = [...new Set(counts)].filter((count) => count <= sessions);
-      forwarders.push({ id: datapath, pair, sessions: held });
+      if (rank === 0) {
+        const pair = await holding(datapath, `${datapath}-full`, most);
+        forwarders.push({ id: datapath, pair, sessions: [most] });
+      }
+      if (most <= FLOOD_SESSIONS) continue;
+      const pair = await holding(datapath, datapath, FLOOD_SESSIONS);
+      const sessions = rank === 0 ? [...FEW_SESSIONS, FLOOD_SESSIONS] : [FLOOD_SESSIONS];
+      forwarders.push({ id: datapath, pair, sessions });
     }
     tell('small packets');
     const lengths = { rounds: SETTINGS.rounds * FLOODS_A_ROUND, seconds: FLOOD_SECONDS };

@@ -14,7 +14,8 @@
  *     last      | most words                        |
  *
  * While it grows, words move from the old table to the new one, some with each session that is added, so that
- * nothing ever waits for all of them. Whoever looks for a session looks into the new table and then into the old one.
+ * nothing ever waits for all of them. Each is put into the new table before it is taken out of the old one, so whoever looks
+ * into the old one first, and then into the new one, finds it at any time.
  */
 import { type RecordReader, sessionHash } from './session-record.js';
 
@@ -97,6 +98,7 @@ export class SessionIndex {
   /** Slot of a session, or -1. */
   find(client: number, portServer: number): number {
     const hash = this.hash(client, portServer);
+    // Nothing moves meanwhile, so the order does not matter here: most are in the new table soon.
     const slot = this.search(client, portServer, hash, this.base, this.mask);
     if (slot !== NONE || this.oldLeft === 0) return slot;
     return this.search(client, portServer, hash, this.oldBase, this.mask >>> 1);

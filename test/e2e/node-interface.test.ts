@@ -23,7 +23,7 @@ import {
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const DOWNLOAD_BYTES = 20_000_000;
 /** Of the slow one: it has to last while a balancer is killed and started. */
-const SLOW_BYTES = 12_000_000;
+const SLOW_BYTES = 16_000_000;
 const UPLOAD_BYTES = 2_000_000;
 const long = randomBytes(DOWNLOAD_BYTES);
 const slow = long.subarray(0, SLOW_BYTES);
