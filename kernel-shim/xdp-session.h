@@ -61,21 +61,19 @@ static __always_inline void place_of(const struct xdp_control *us, __u32 client,
 
 #define NO_SLOT 0xffffffff
 
+/* What a session is known by, as one word. */
+static __always_inline __u64 key_of(__u32 client, __u32 port_server)
+{
+	return (__u64)port_server << 32 | client;
+}
+
 /*
  * Looks for a session in the table of its worker's index that begins at word `base` and has `mask` + 1 words: its slot
- * among those of all workers, or NO_SLOT. Not inlined, and global, so that the verifier goes through it once
+ * among those of all workers, of which its worker's begin at `first_slot`, or NO_SLOT. Not inlined, and global, so that the verifier goes through it once
  * and by itself: in every place where sessions are looked for, it would not come to an end.
  */
-__noinline __u32 search(__u32 client, __u32 port_server, __u32 hash, __u32 base, __u32 mask)
+__noinline __u32 search(__u64 key, __u32 hash, __u32 base, __u32 mask, __u32 first_slot)
 {
-	__u32 zero = 0;
-	const struct xdp_control *us = bpf_map_lookup_elem(&control, &zero);
-
-	if (!us)
-		return NO_SLOT;
-
-	__u32 first = session_worker(hash, us->workers) * us->capacity;
-
 	for (__u32 i = 0; i < INDEX_MOST_PROBES; i++) {
 		__u32 at = base + ((hash + i) & mask);
 		__u32 line = at / INDEX_LINE_WORDS;
@@ -91,10 +89,10 @@ __noinline __u32 search(__u32 client, __u32 port_server, __u32 hash, __u32 base,
 		if ((word ^ hash) & ~INDEX_SLOT_MASK)
 			continue;
 
-		__u32 slot = first + (word & INDEX_SLOT_MASK) - 1;
+		__u32 slot = first_slot + (word & INDEX_SLOT_MASK) - 1;
 		const struct session_record *record = bpf_map_lookup_elem(&sessions, &slot);
 
-		if (record && record->client == client && record->port_server == port_server)
+		if (record && key_of(record->client, record->port_server) == key)
 			return slot;
 	}
 	count(XDP_INDEX_LIMIT);
@@ -108,15 +106,17 @@ static __always_inline __u32 search_tables(const struct xdp_control *us, const s
 	__u32 words = state & ~INDEX_FLAGS;
 	__u32 first = place->worker * us->index_words;
 	__u32 end = first + us->index_words;
+	__u32 first_slot = place->worker * us->capacity;
+	__u64 key = key_of(place->client, place->port_server);
 	__u32 slot = NO_SLOT;
 
 	/* The old table first: what is not there any more was put into the new one before. */
 	if (state & INDEX_GROWING)
-		slot = search(place->client, place->port_server, place->hash,
-		              state & INDEX_AT_END ? first : end - words / 2, words / 2 - 1);
+		slot = search(key, place->hash, state & INDEX_AT_END ? first : end - words / 2,
+		              words / 2 - 1, first_slot);
 	if (slot == NO_SLOT)
-		slot = search(place->client, place->port_server, place->hash,
-		              state & INDEX_AT_END ? end - words : first, words - 1);
+		slot = search(key, place->hash, state & INDEX_AT_END ? end - words : first, words - 1,
+		              first_slot);
 	return slot;
 }
 
