@@ -151,6 +151,8 @@ class Kernel {
   private readonly records = new Uint32Array(RECORDS * TOLD_RECORD_WORDS);
   /** Records that may be waiting to be read. */
   private readonly waiting: number;
+  /** So much room for half-open sessions must be left for SYNs to be answered without cookies. */
+  private readonly leastRoom: number;
   private cookieAt = 0;
 
   constructor(engine: Engine, control: Uint32Array, toldFd: number, worker: number, halfOpen: number) {
@@ -159,6 +161,9 @@ class Kernel {
     this.told = native().openRecordRing(toldFd, worker, TOLD_RECORD_WORDS);
     this.halfOpen = CONTROL.halfOpen / WORD_BYTES + worker;
     this.waiting = toldRingRecords(toldRingBytes(halfOpen));
+    // For those that the engine has not been told of yet. Where the ring buffer, which has a least size, holds more than
+    // the limit, the limit may be exceeded by what it holds: else every client would get a cookie.
+    this.leastRoom = Math.min(this.waiting + RECORDS, Math.floor(halfOpen / 3));
   }
 
   /**
@@ -178,7 +183,7 @@ class Kernel {
       count = this.told.drain(records);
       for (let at = 0; at < count * TOLD_RECORD_WORDS; at += TOLD_RECORD_WORDS) engine.told(records, at, now);
       // Each time round: a flood fills the buffer as fast as it is emptied.
-      control[this.halfOpen] = engine.halfOpenRoom <= this.waiting + RECORDS ? 1 : 0;
+      control[this.halfOpen] = engine.halfOpenRoom <= this.leastRoom ? 1 : 0;
     }
     control[CONTROL.aliveAt / WORD_BYTES] = now;
   }

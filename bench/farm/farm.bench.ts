@@ -195,6 +195,7 @@ if (process.argv.includes('--document')) {
   print(results);
   if (!process.argv.includes('--no-write')) {
     saveResults(results);
-    writeInTree(DOCUMENT, documentOf(results));
+    // As they were saved, so that the page is the same whenever it is made of them.
+    writeInTree(DOCUMENT, documentOf(loadResults()));
   }
 }

@@ -1,6 +1,7 @@
 /** What a balancer did between two answers of its control socket: the same figures as rates. */
 import { STAGE_NAMES, type StageName } from '../base/stages.js';
 import type { NodeState, StatsDocument } from './documents.js';
+import { FRAMES_OF_KERNEL } from './machine/xdp-counters.js';
 
 /** Everything without another unit is per second. Sessions and nodes are as they were at the end. */
 export interface Interval {
@@ -55,15 +56,9 @@ export interface WorkerInterval {
 const ANSWER = /^answer_\d+$/;
 /** Counters of frames that went nowhere. */
 const DROP = /(?:^|_)(?:drop|lost|failed|absent)(?:_|$)/;
-/** What the XDP program does with a frame by itself. */
-const SERVED_BY_KERNEL = [
-  'xdp_forwarded',
-  'xdp_wrapped',
-  'xdp_syn_answered',
-  'xdp_syn_cookie',
-  'xdp_absorbed',
-  'xdp_notice_told',
-] as const;
+/** Frames that the XDP program took care of and that are among `frames`, and those that are not. */
+const KERNEL_FRAMES = FRAMES_OF_KERNEL.map((name) => `xdp_${name}`);
+const KERNEL_ALONE = ['xdp_absorbed', 'xdp_notice_told'];
 
 /**
  * The rates between two answers.
@@ -79,7 +74,7 @@ export function between(before: StatsDocument, after: StatsDocument, at: number)
     Object.entries(after.counters).map(([name, value]) => [name, rate(before.counters[name], value)]),
   );
   const counted = (name: string): number => rates.get(name) ?? 0;
-  const byKernel = SERVED_BY_KERNEL.reduce((sum, name) => sum + counted(name), 0);
+  const sum = (names: readonly string[]): number => names.reduce((so, name) => so + counted(name), 0);
   const localAnswers = [...rates].reduce((sum, [name, value]) => sum + (ANSWER.test(name) ? value : 0), 0);
   return {
     at: new Date(at).toISOString(),
@@ -88,8 +83,8 @@ export function between(before: StatsDocument, after: StatsDocument, at: number)
     datapath: after.datapath,
     uptimeMs: after.uptimeMs,
     packets: {
-      in: counted('frames') + byKernel,
-      toEngine: counted('frames'),
+      in: counted('frames') + sum(KERNEL_ALONE),
+      toEngine: Math.max(0, counted('frames') - sum(KERNEL_FRAMES)),
       forwardedByEngine: Math.max(0, counted('forwarded') - counted('xdp_forwarded')),
       forwardedByKernel: counted('xdp_forwarded'),
       sent: counted('sent'),

@@ -8,7 +8,7 @@ import type { NodeState, SessionPage, StatsDocument } from './documents.js';
 import { type NodeSnapshot, RING_NAMES } from './engine-messages.js';
 import type { EnginePool } from './engine-pool.js';
 import type { Machine } from './machine/machine.js';
-import type { XdpCounter } from './machine/xdp-counters.js';
+import { FRAMES_OF_KERNEL, type XdpCounter } from './machine/xdp-counters.js';
 import type { NodeEvents } from './node-events.js';
 import { formatAge } from './table.js';
 
@@ -98,10 +98,10 @@ function withKernel(
   kernel: Record<XdpCounter, number> | undefined,
 ): Record<CounterName, number> {
   if (kernel === undefined) return engine;
-  const { forwarded, forwarded_bytes, wrapped, syn_answered, syn_cookie, drop_unresolved } = kernel;
+  const { forwarded, forwarded_bytes, wrapped, syn_cookie, drop_unresolved } = kernel;
   return {
     ...engine,
-    frames: engine.frames + forwarded + wrapped + syn_answered + syn_cookie + drop_unresolved,
+    frames: FRAMES_OF_KERNEL.reduce((sum, name) => sum + kernel[name], engine.frames),
     forwarded: engine.forwarded + forwarded,
     forwarded_bytes: engine.forwarded_bytes + forwarded_bytes,
     wrapped: engine.wrapped + wrapped,

@@ -105,27 +105,17 @@ export class Handoff {
   }
 
   /**
-   * The node says that it has the session, and has acknowledged the client's bytes up to
-   * `acknowledgement`.
+   * The node has the session, and has acknowledged the client's bytes up to `acknowledgement`: it says so, or the
+   * client's acknowledgements do.
    */
   confirmed(slot: number, acknowledgement: number): void {
-    const { sessions, nodes } = this.core;
-    const node = sessions.node(slot);
-    if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.adopted)) {
-      nodes.answered(node);
-      nodes.adopted[node]! += 1;
-    }
-    this.proven(slot, acknowledgement);
-  }
-
-  /** The same, also when only the client's acknowledgements say so: nothing to judge the node by. */
-  private proven(slot: number, acknowledgement: number): void {
     const core = this.core;
-    const { sessions, counters, timers, options, now } = core;
+    const { sessions, nodes, counters, timers, options, now } = core;
     const node = sessions.node(slot);
     if (!sessions.has(slot, SessionFlag.adopted)) {
       sessions.raise(slot, SessionFlag.adopted);
       counters.count(Counter.adopted);
+      if (node !== LOCAL_NODE) nodes.adopted[node]! += 1;
       core.observer.adopted?.(slot, node, now);
     }
     if (seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0) {
@@ -208,7 +198,7 @@ export class Handoff {
       this.fail(slot);
       return false;
     }
-    this.proven(slot, this.isSingle(slot) ? sessions.handedTo(slot) : sessions.nodeAck[slot]!);
+    this.confirmed(slot, this.isSingle(slot) ? sessions.handedTo(slot) : sessions.nodeAck[slot]!);
     return true;
   }
 

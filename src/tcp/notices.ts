@@ -141,6 +141,10 @@ export class Notices {
     const { sessions } = core;
     const handing = sessions.state(slot) === SessionState.handing;
     sessions.setLastSeen(slot, core.clock);
+    const node = sessions.node(slot);
+    // Whether or not the client's acknowledgement was faster, by which no node can be judged.
+    const has = type === IxcpType.adopted || type === IxcpType.fin;
+    if (has && node !== LOCAL_NODE) core.nodes.answered(node);
     switch (type) {
       case IxcpType.adopted:
         if (handing) handoff.confirmed(slot, acknowledgement);

@@ -48,6 +48,10 @@ t.test('what the kernel forwards is told apart', async (t) => {
       kernel: { runNanoseconds: 60_000 * seconds, runCount: 2_000 * seconds },
     });
     Object.assign(stats.counters, {
+      // As stats.ts adds them up: the engine's own 5,000, and all below but what is absorbed or told.
+      frames: (5_000 + 3_900 + 20 + 40 + 10 + 2) * seconds,
+      xdp_wrapped: 20 * seconds,
+      xdp_drop_unresolved: 2 * seconds,
       forwarded: 4_000 * seconds,
       xdp_forwarded: 3_900 * seconds,
       xdp_syn_answered: 40 * seconds,
@@ -62,13 +66,25 @@ t.test('what the kernel forwards is told apart', async (t) => {
   };
   const interval = intervalOf(withKernel(1), withKernel(3));
   t.match(interval, {
-    packets: { in: 5_000 + 3_900 + 40 + 10 + 38 + 70, forwardedByEngine: 100, forwardedByKernel: 3_900 },
+    packets: {
+      in: 5_000 + 3_900 + 20 + 40 + 10 + 2 + 38 + 70,
+      toEngine: 5_000,
+      forwardedByEngine: 100,
+      forwardedByKernel: 3_900,
+    },
     events: { newSessions: 45 },
     kernel: { microseconds: 60, runs: 2_000, nanosecondsPerRun: 30 },
   });
   t.same(
     interval.drops.map(({ name }) => name),
-    ['drop_no_session', 'drop_ixcp_tag', 'ring_lost', 'xdp_drop_no_port', 'xdp_engine_absent'],
+    [
+      'drop_no_session',
+      'drop_ixcp_tag',
+      'ring_lost',
+      'xdp_drop_unresolved',
+      'xdp_drop_no_port',
+      'xdp_engine_absent',
+    ],
   );
   const off = statsAt(3, { kernel: { runNanoseconds: 60, runCount: 2 } });
   t.equal(intervalOf(statsAt(1, { kernel: off.kernel }), off).kernel, null, 'not measured');

@@ -233,9 +233,12 @@ t.test("a client's FIN that was forwarded before the node's notice: it had the a
   t.equal(stateOf(talk), SessionState.passing);
   t.ok(talk.engine.sessions.has(slot, SessionFlag.clientFin));
   talk.counted({ adopted: 1 });
-  t.equal(talk.nodes.adopted[0], 0, 'it says nothing of how fast the node is');
+  t.equal(talk.nodes.adopted[0], 1);
+  talk.nodes.stayedSilent(0, 5);
   told(talk, 6, NOTICE.fin, 0);
   t.equal(stateOf(talk), SessionState.lingering);
+  t.equal(talk.nodes.adopted[0], 1, 'counted once');
+  for (const now of [7, 8]) t.notOk(talk.nodes.stayedSilent(0, now), 'forgotten by its notice');
   talk.counted({ adopted: 1, closed_fin: 1, handoff_retransmitted: 0 });
   talk.end(5_100, 0);
 });
@@ -262,7 +265,7 @@ t.test('a handoff whose answer the kernel has seen acknowledged is not sent agai
   talk.quiet(330);
   t.equal(stateOf(talk), SessionState.passing);
   talk.counted({ handoff_retransmitted: 0, adopted: 1 });
-  t.equal(talk.nodes.adopted[0], 0);
+  t.equal(talk.nodes.adopted[0], 1);
   talk.end(2000, 1);
 });
 

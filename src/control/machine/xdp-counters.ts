@@ -29,3 +29,12 @@ export const XDP_COUNTERS = [
   'drop_untold',
 ] as const;
 export type XdpCounter = (typeof XDP_COUNTERS)[number];
+
+/** Those of frames that the program took care of and that are no others': `frames` of `baton stats` has them as well. */
+export const FRAMES_OF_KERNEL = [
+  'forwarded',
+  'wrapped',
+  'syn_answered',
+  'syn_cookie',
+  'drop_unresolved',
+] as const satisfies readonly XdpCounter[];

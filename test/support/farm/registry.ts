@@ -14,6 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
+import { PIN_ROOT, removePins } from '../../../src/base/host/pins.js';
 import { STATE_DIRECTORY } from '../../../src/base/host/state-file.js';
 import { startTimeOf } from './process.js';
 
@@ -140,7 +141,11 @@ export function sweep(): void {
 /** Removes what killed programs have noted of a namespace that goes: nobody will start there to undo it. */
 function forgetState(namespace: string): void {
   const inode = statSync(`/run/netns/${namespace}`, { throwIfNoEntry: false })?.ino;
-  if (inode === undefined || !existsSync(STATE_DIRECTORY)) return;
+  if (inode === undefined) return;
+  if (existsSync(PIN_ROOT)) {
+    for (const name of readdirSync(PIN_ROOT)) if (name.endsWith(`-${inode}`)) removePins(name);
+  }
+  if (!existsSync(STATE_DIRECTORY)) return;
   for (const name of readdirSync(STATE_DIRECTORY)) {
     if (name.endsWith(`-${inode}.json`)) rmSync(path.join(STATE_DIRECTORY, name), { force: true });
   }
