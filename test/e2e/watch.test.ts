@@ -1,4 +1,5 @@
 /** `baton stats --watch` of a balancer that works, is started anew, and goes for good. */
+import { appendFileSync } from 'node:fs';
 import t from 'tap';
 import { STAGE_NAMES } from '../../src/base/stages.js';
 import type { Interval } from '../../src/control/interval.js';
@@ -55,6 +56,9 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         const byNode = (after.nodes[0]?.adopted ?? 0) - (before.nodes[0]?.adopted ?? 0);
         t.ok(Math.abs(sum(({ nodes }) => nodes[0]?.adopted ?? 0) - byNode) <= 1, 'adopted by the node');
         t.ok(sum(({ packets }) => packets.in) > 3 * load.requests, 'SYN, ACK and request at the least');
+        const toEngine = sum(({ packets }) => packets.toEngine);
+        t.ok(toEngine >= load.requests, `${toEngine} frames for the engine`);
+        t.ok(toEngine < 2 * load.requests, `${toEngine} frames for the engine: the kernel does the rest`);
 
         const busiest = all.reduce((most, interval) =>
           interval.events.requests > most.events.requests ? interval : most,
@@ -72,6 +76,7 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
 
       await t.test('started anew', async (t) => {
         await farm.balancerProgram?.stop();
+        appendFileSync(farm.balancerConfig, 'limits: { halfOpen: 64 }\n');
         await farm.startBalancer();
         const seen = intervals().length;
         await farm.waitNodesUp();
@@ -80,6 +85,12 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         t.ok(json.running && text.running);
         t.match(json.log(), /^baton: no answer: no balancer is running there$/m);
         t.match(json.log(), /^baton: the balancer was started anew$/m);
+        const { counters } = await farm.stats();
+        t.match(
+          counters,
+          { syn_cookie: 0, xdp_syn_answered: 1 },
+          'few may be half open, and one is no flood',
+        );
         const last = intervals().slice(seen);
         t.ok(last.every(({ uptimeMs }) => uptimeMs < 60_000));
       });
