@@ -69,8 +69,9 @@ static __always_inline __u64 key_of(__u32 client, __u32 port_server)
 
 /*
  * Looks for a session in the table of its worker's index that begins at word `base` and has `mask` + 1 words: its slot
- * among those of all workers, of which its worker's begin at `first_slot`, or NO_SLOT. Not inlined, and global, so that the verifier goes through it once
- * and by itself: in every place where sessions are looked for, it would not come to an end.
+ * among those of all workers, of which its worker's begin at `first_slot`, or NO_SLOT. Not inlined, and global,
+ * so that the verifier goes through it once and by itself: in every place where sessions are looked for, it would
+ * not come to an end.
  */
 __noinline __u32 search(__u64 key, __u32 hash, __u32 base, __u32 mask, __u32 first_slot)
 {
