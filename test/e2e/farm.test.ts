@@ -29,6 +29,7 @@ t.test('a farm without Baton', { skip: whyNoFarm() }, async (t) => {
       t.equal(answer.remoteAddress, node.address);
     }
   }
+  await farm.waitFor(() => (farm.webs[0]?.requests().length ?? 0) >= 2, 'two lines in the log');
   t.same(farm.webs[0]?.requests(), ['GET / HTTP/1.1', 'GET / HTTP/1.1']);
 
   const before = await farm.balancer.traffic();

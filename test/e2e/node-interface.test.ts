@@ -114,6 +114,7 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
         t.match(answer, { exit: 0, status: 200 });
         t.equal(answer.body.toString(), `from ${node}\n`);
       }
+      await farm.waitFor(() => farm.webs.every((web) => web.requests().length > 0), 'a line in each log');
       t.same(
         farm.webs.map((web) => web.requests()),
         [['GET /one/a.txt HTTP/1.1'], ['GET /two/a.txt HTTP/1.1']],

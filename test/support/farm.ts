@@ -247,7 +247,7 @@ export class Farm {
   }
 
   /** Polls until `test` holds; rejects with `what` when it does not in time. */
-  async waitFor(test: () => Promise<boolean>, what: string, timeoutMs = 5000): Promise<void> {
+  async waitFor(test: () => boolean | Promise<boolean>, what: string, timeoutMs = 5000): Promise<void> {
     const limit = Date.now() + timeoutMs;
     while (!(await test())) {
       if (Date.now() > limit) {

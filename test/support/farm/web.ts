@@ -64,7 +64,7 @@ export class WebServer {
     this.program = undefined;
   }
 
-  /** The request lines of its access log, oldest first. */
+  /** The request lines of its access log, in the order in which they ended: a line is written some time after its answer. */
   requests(): string[] {
     const file = path.join(this.directory, 'logs', 'access.log');
     if (!existsSync(file)) {
