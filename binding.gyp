@@ -12,6 +12,7 @@
         "native/map_handle.cc",
         "native/mapping.cc",
         "native/netlink.cc",
+        "native/host_state.cc",
         "native/packet_ring.cc",
         "native/packet_ring_object.cc",
         "native/peer.cc",

@@ -33,6 +33,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   offer("interfaceInfo", InterfaceInfo);
   offer("neighbours", Neighbours);
   offer("resolveNeighbour", ResolveNeighbour);
+  offer("ipv4Addresses", Ipv4Addresses);
+  offer("tcFilters", TcFilters);
   offer("loadBpf", LoadBpf);
   offer("kernelHasFunction", KernelHasFunction);
   offer("detachTc", DetachTc);

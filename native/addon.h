@@ -38,6 +38,8 @@ Napi::Value KernelHasFunction(const Napi::CallbackInfo& info);
 Napi::Value InterfaceInfo(const Napi::CallbackInfo& info);
 Napi::Value Neighbours(const Napi::CallbackInfo& info);
 Napi::Value ResolveNeighbour(const Napi::CallbackInfo& info);
+Napi::Value Ipv4Addresses(const Napi::CallbackInfo& info);
+Napi::Value TcFilters(const Napi::CallbackInfo& info);
 Napi::Value DetachTc(const Napi::CallbackInfo& info);
 Napi::Value RemoveClsactIfEmpty(const Napi::CallbackInfo& info);
 Napi::Value AttachXdp(const Napi::CallbackInfo& info);

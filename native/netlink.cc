@@ -2,7 +2,6 @@
 #include "netlink.h"
 
 #include <arpa/inet.h>
-#include <linux/if_addr.h>
 #include <linux/neighbour.h>
 #include <net/if.h>
 #include <sys/socket.h>
@@ -23,28 +22,12 @@ constexpr int kDumpAttempts = 4;
 constexpr uint16_t kUsableStates =
     NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
 
-std::string ToDottedQuad(const rtattr* attribute) {
-  char text[INET_ADDRSTRLEN];
-  ::inet_ntop(AF_INET, RTA_DATA(attribute), text, sizeof text);
-  return text;
-}
-
-bool HoldsIpv4(const rtattr* attribute) {
-  return attribute != nullptr && RTA_PAYLOAD(attribute) == sizeof(in_addr);
-}
-
-struct Address {
-  std::string address;
-  uint8_t prefix;
-  std::string label;
-};
-
 struct Interface {
   bool found = false;
   uint32_t flags = 0;
   uint32_t mtu = 0;
   uint8_t mac[kMacBytes] = {};
-  std::vector<Address> addresses;
+  std::vector<Ipv4Address> addresses;
 };
 
 struct NeighbourEntry {
@@ -67,21 +50,6 @@ void ReadLink(const nlmsghdr& message, Interface& into) {
   if (mac != nullptr && RTA_PAYLOAD(mac) == kMacBytes) std::memcpy(into.mac, RTA_DATA(mac), kMacBytes);
 }
 
-void ReadAddress(const nlmsghdr& message, uint32_t index, Interface& into) {
-  if (message.nlmsg_type != RTM_NEWADDR) return;
-  const auto* entry = static_cast<const ifaddrmsg*>(NLMSG_DATA(&message));
-  if (entry->ifa_index != index || entry->ifa_family != AF_INET) return;
-  const auto* first = IFA_RTA(entry);
-  const int length = static_cast<int>(IFA_PAYLOAD(&message));
-  // IFA_ADDRESS is the other end's on point-to-point links.
-  const rtattr* address = FindAttribute(first, length, IFA_LOCAL);
-  if (address == nullptr) address = FindAttribute(first, length, IFA_ADDRESS);
-  if (!HoldsIpv4(address)) return;
-  const rtattr* label = FindAttribute(first, length, IFA_LABEL);
-  into.addresses.push_back({ToDottedQuad(address), entry->ifa_prefixlen,
-                            label == nullptr ? "" : static_cast<const char*>(RTA_DATA(label))});
-}
-
 Interface ReadInterface(uint32_t index) {
   Netlink netlink;
   Interface result;
@@ -96,13 +64,9 @@ Interface ReadInterface(uint32_t index) {
     if (failure.error != ENODEV) throw;
     return result;  // gone since its index was looked up
   }
-  ifaddrmsg any{};
-  any.ifa_family = AF_INET;
-  NetlinkRequest<ifaddrmsg> ask_addresses(RTM_GETADDR, NLM_F_DUMP, any);
-  netlink.Ask(
-      ask_addresses.Finish(), "RTM_GETADDR",
-      [&](const nlmsghdr& message) { ReadAddress(message, index, result); },
-      [&] { result.addresses.clear(); });
+  for (const Ipv4Address& address : ReadIpv4Addresses()) {
+    if (address.interface_index == index) result.addresses.push_back(address);
+  }
   return result;
 }
 
@@ -145,6 +109,16 @@ Napi::Uint8Array ToBytes(Napi::Env env, const uint8_t* from, size_t length) {
 }
 
 }  // namespace
+
+std::string ToDottedQuad(const rtattr* attribute) {
+  char text[INET_ADDRSTRLEN];
+  ::inet_ntop(AF_INET, RTA_DATA(attribute), text, sizeof text);
+  return text;
+}
+
+bool HoldsIpv4(const rtattr* attribute) {
+  return attribute != nullptr && RTA_PAYLOAD(attribute) == sizeof(in_addr);
+}
 
 const rtattr* FindAttribute(const rtattr* first, int length, uint16_t type) {
   for (const rtattr* at = first; RTA_OK(at, length); at = RTA_NEXT(at, length)) {

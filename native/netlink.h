@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "errors.h"
@@ -60,5 +61,20 @@ class Netlink {
   Fd socket_;
   uint32_t sequence_ = 0;
 };
+
+struct Ipv4Address {
+  uint32_t interface_index;
+  // Dotted quad.
+  std::string address;
+  uint8_t prefix;
+  std::string label;
+};
+
+// Every address of every interface.
+std::vector<Ipv4Address> ReadIpv4Addresses();
+
+// The dotted quad of an attribute that HoldsIpv4.
+std::string ToDottedQuad(const rtattr* attribute);
+bool HoldsIpv4(const rtattr* attribute);
 
 }  // namespace baton

@@ -162,6 +162,22 @@ export interface BpfObject {
   close(): void;
 }
 
+export interface Ipv4Address {
+  /** Name of the interface. */
+  interface: string;
+  /** Dotted quad. */
+  address: string;
+  prefix: number;
+}
+
+export interface TcFilter {
+  hook: 'ingress' | 'egress';
+  priority: number;
+  handle: number;
+  /** Of a BPF filter: the name of its program, as the kernel keeps it (15 characters at most). */
+  program: string | undefined;
+}
+
 export interface Native extends NativeXdp {
   openPacketRing(options: PacketRingOptions): PacketRing;
   openRawSocket(protocol: number): RawSocket;
@@ -182,6 +198,10 @@ export interface Native extends NativeXdp {
   ): BpfObject;
   /** Whether the running kernel's BTF names this function. False too when the kernel has no BTF. */
   kernelHasFunction(name: string): boolean;
+  /** Every IPv4 address of every interface of this network namespace. */
+  ipv4Addresses(): Ipv4Address[];
+  /** The tc filters on the clsact hooks of an interface; undefined when it has no clsact. */
+  tcFilters(interfaceIndex: number): TcFilter[] | undefined;
   /** Removes the tc filter with this handle and priority; and clsact itself if `removeQdisc` and nothing else is on it. False if there was none. */
   detachTc(interfaceIndex: number, hook: 'ingress' | 'egress', priority: number, handle: number): boolean;
   /** Removes clsact if no filter is left on either hook. */

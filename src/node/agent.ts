@@ -125,7 +125,7 @@ class Agent {
   /** Warns of what works against a node without making it impossible. */
   private async look(): Promise<void> {
     const { options, own } = this;
-    for (const { interface: name, address } of await listAddresses()) {
+    for (const { interface: name, address } of listAddresses()) {
       if (name === options.interface && options.virtualAddresses.includes(address)) {
         this.log.warn(
           `${address} is an address of ${name} itself: this machine answers ARP for it, not the balancer`,

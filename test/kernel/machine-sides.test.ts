@@ -53,10 +53,10 @@ if (insideNamespace(import.meta.url)) {
     checkMs: CHECK_MS,
   };
   const programs = async (): Promise<(string | undefined)[]> =>
-    (await listFilters('eth1')).map((filter) => filter.program);
+    listFilters('eth1').map((filter) => filter.program);
   const nothingLeft = async (t: Test): Promise<void> => {
     t.same(snapshot(), before);
-    t.notOk(await hasClsact('eth1'));
+    t.notOk(hasClsact('eth1'));
     t.same(readdirSync(directory), []);
   };
 
@@ -142,7 +142,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(lost[0]?.toLine(), 'eth1: the interface is gone (start the balancer again)');
     await machine.stop();
     t.same(readdirSync(directory), []);
-    t.same(await listFilters('eth0'), []);
+    t.same(listFilters('eth0'), []);
   });
 
   t.test('everything is taken off the one when the other is gone', async (t) => {
@@ -167,7 +167,7 @@ if (insideNamespace(import.meta.url)) {
       removed.some((what) => what.includes('eth1')),
       'what went by itself was not removed',
     );
-    t.same(await listFilters('eth0'), []);
+    t.same(listFilters('eth0'), []);
     t.same(readdirSync(directory), []);
   });
 }

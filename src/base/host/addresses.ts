@@ -1,25 +1,21 @@
 /** IPv4 addresses of this network namespace: which there are, adding and removing one. */
-import { isMap, runTool, runToolJson } from './command.js';
+import { BatonError, reasonOf } from '../errors.js';
+import { type Ipv4Address, native } from '../native.js';
+import { runTool, runToolJson } from './command.js';
 
-export interface HostAddress {
-  interface: string;
-  /** Dotted quad. */
-  address: string;
-  prefix: number;
-}
+export type HostAddress = Ipv4Address;
 
-/** Every IPv4 address of every interface. */
-export async function listAddresses(): Promise<HostAddress[]> {
-  const found: HostAddress[] = [];
-  for (const link of await runToolJson('ip', ['-4', 'address', 'show'])) {
-    const name = link.ifname;
-    if (typeof name !== 'string' || !Array.isArray(link.addr_info)) continue;
-    for (const entry of link.addr_info) {
-      if (!isMap(entry) || typeof entry.local !== 'string' || typeof entry.prefixlen !== 'number') continue;
-      found.push({ interface: name, address: entry.local, prefix: entry.prefixlen });
-    }
+/**
+ * Every IPv4 address of every interface. Looked at all the time: no tool is run for it.
+ * @throws BatonError BATON_SYSTEM when the kernel does not tell.
+ */
+export function listAddresses(): HostAddress[] {
+  try {
+    return native().ipv4Addresses();
+  } catch (error) {
+    const why = `the addresses of this machine can not be read: ${reasonOf(error)}`;
+    throw new BatonError('BATON_SYSTEM', why, { cause: error });
   }
-  return found;
 }
 
 /** Whether both are the same address of the same interface. */
@@ -28,19 +24,19 @@ export function sameAddress(one: HostAddress, other: HostAddress): boolean {
 }
 
 /** Whether the interface has exactly this address with this prefix length. */
-export async function hasAddress(wanted: HostAddress): Promise<boolean> {
-  return (await listAddresses()).some((entry) => sameAddress(entry, wanted));
+export function hasAddress(wanted: HostAddress): boolean {
+  return listAddresses().some((entry) => sameAddress(entry, wanted));
 }
 
 /** Adds an address. One that is there already is left as it is. Throws BatonError BATON_SYSTEM. */
 export async function addAddress(wanted: HostAddress): Promise<void> {
-  if (await hasAddress(wanted)) return;
+  if (hasAddress(wanted)) return;
   await runTool('ip', ['address', 'add', `${wanted.address}/${wanted.prefix}`, 'dev', wanted.interface]);
 }
 
 /** Removes an address. False when it was not there. Throws BatonError BATON_SYSTEM. */
 export async function removeAddress(unwanted: HostAddress): Promise<boolean> {
-  if (!(await hasAddress(unwanted))) return false;
+  if (!hasAddress(unwanted)) return false;
   await runTool('ip', [
     'address',
     'del',

@@ -113,22 +113,22 @@ function onOther(place: Place | undefined): string {
   return place === undefined ? '' : ` on ${place.interface}`;
 }
 
-/** What the tools tell of the machine, asked once and only if somebody wants to know. */
+/** What the kernel tells of the machine, asked once and only if somebody wants to know. */
 export class HostView {
   readonly name: string;
-  private addresses: Promise<HostAddress[]> | undefined;
-  private readonly filters = new Map<string, Promise<HostFilter[]>>();
+  private addresses: HostAddress[] | undefined;
+  private readonly filters = new Map<string, HostFilter[]>();
 
   constructor(interfaceName: string) {
     this.name = interfaceName;
   }
 
-  listAddresses(): Promise<HostAddress[]> {
+  listAddresses(): HostAddress[] {
     this.addresses ??= listAddresses();
     return this.addresses;
   }
 
-  listFilters(at: Place | undefined): Promise<HostFilter[]> {
+  listFilters(at: Place | undefined): HostFilter[] {
     const name = at?.interface ?? this.name;
     const known = this.filters.get(name) ?? listFilters(name);
     this.filters.set(name, known);
@@ -142,24 +142,26 @@ function isPresent(place: { interface: string; index: number }): boolean {
 }
 
 /** Whether the change is in force. Throws BatonError BATON_SYSTEM when that can not be told. */
-export async function stands(change: Change, view: HostView): Promise<boolean> {
+export function stands(change: Change, view: HostView): boolean {
   // With the other interface went what was on it.
   if ('at' in change && change.at !== undefined && !isPresent(change.at)) return false;
   switch (change.kind) {
     case 'address':
-      return (await view.listAddresses()).some((entry) => sameAddress(entry, change));
+      return view.listAddresses().some((entry) => sameAddress(entry, change));
     case 'setting':
       return readSetting(change.setting) === change.value;
     case 'clsact':
       return hasClsact(change.at?.interface ?? view.name);
     case 'filter':
-      return (await view.listFilters(change.at)).some(
-        (filter) =>
-          filter.hook === change.hook &&
-          filter.priority === change.priority &&
-          filter.handle === change.handle &&
-          filter.program === change.program,
-      );
+      return view
+        .listFilters(change.at)
+        .some(
+          (filter) =>
+            filter.hook === change.hook &&
+            filter.priority === change.priority &&
+            filter.handle === change.handle &&
+            filter.program === change.program,
+        );
     case 'xdp': {
       const index = native().interfaceInfo(view.name)?.index;
       return index !== undefined && hasXdp(index);
@@ -180,13 +182,13 @@ export async function undo(change: Change, own: Place): Promise<void> {
       if (present || change.interface !== place.interface) await removeAddress(change);
       break;
     case 'setting':
-      if (await stands(change, view)) writeSetting(change.setting, change.previous);
+      if (stands(change, view)) writeSetting(change.setting, change.previous);
       break;
     case 'clsact':
-      if (present && (await stands(change, view))) native().removeClsactIfEmpty(place.index);
+      if (present && stands(change, view)) native().removeClsactIfEmpty(place.index);
       break;
     case 'filter':
-      if (present && (await stands(change, view))) {
+      if (present && stands(change, view)) {
         native().detachTc(place.index, change.hook, change.priority, change.handle);
       }
       break;

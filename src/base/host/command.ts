@@ -1,4 +1,4 @@
-/** Runs the tools of iproute2, `ip` and `tc`; and `mount`. No shell is involved. */
+/** Runs `ip` of iproute2, and `mount`. No shell is involved. */
 import { execFile } from 'node:child_process';
 import { BatonError } from '../errors.js';
 
@@ -13,7 +13,7 @@ const PATH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr
  * Standard output of `command`.
  * @throws BatonError BATON_SYSTEM with the first line of what the tool complained about.
  */
-export function runTool(command: 'ip' | 'tc' | 'mount', args: readonly string[]): Promise<string> {
+export function runTool(command: 'ip' | 'mount', args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const options = { timeout: TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES, env: { PATH, LC_ALL: 'C' } };
     execFile(command, [...args], options, (error, stdout, stderr) => {
@@ -40,7 +40,7 @@ export function runTool(command: 'ip' | 'tc' | 'mount', args: readonly string[])
 
 /** The list that a tool prints with `-j`. What has not the form of a list of maps counts as empty. */
 export async function runToolJson(
-  command: 'ip' | 'tc',
+  command: 'ip',
   args: readonly string[],
 ): Promise<Record<string, unknown>[]> {
   const text = (await runTool(command, ['-j', ...args])).trim();

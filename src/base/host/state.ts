@@ -81,7 +81,7 @@ export class HostState {
   async address(interfaceName: string, address: string): Promise<void> {
     const change: AddressChange = { kind: 'address', interface: interfaceName, address, prefix: 32 };
     const known = this.find(change) !== undefined;
-    if (!known && (await listAddresses()).some((entry) => entry.address === address)) return;
+    if (!known && listAddresses().some((entry) => entry.address === address)) return;
     await this.make(change, () => addAddress(change));
   }
 
@@ -112,7 +112,7 @@ export class HostState {
   async filter(filter: Omit<FilterChange, 'kind'>, attach: () => void): Promise<void> {
     const change: FilterChange = { kind: 'filter', ...filter };
     const { interface: name } = change.at ?? this.place;
-    const strange = (await listFilters(name)).find(
+    const strange = listFilters(name).find(
       (entry) =>
         entry.hook === change.hook && entry.priority === change.priority && entry.program !== change.program,
     );
@@ -124,7 +124,7 @@ export class HostState {
       );
     }
     const clsact: ClsactChange = { kind: 'clsact', ...(change.at === undefined ? {} : { at: change.at }) };
-    if (this.find(clsact) !== undefined || !(await hasClsact(name))) this.record(clsact, undefined);
+    if (this.find(clsact) !== undefined || !hasClsact(name)) this.record(clsact, undefined);
     await this.make(change, attach);
   }
 
@@ -151,10 +151,10 @@ export class HostState {
   }
 
   /** Which of its changes are in force. Throws BatonError BATON_SYSTEM when that can not be told. */
-  async standing(): Promise<Change[]> {
+  standing(): Change[] {
     const view = new HostView(this.place.interface);
     const found: Change[] = [];
-    for (const change of this.changes) if (await stands(change, view)) found.push(change);
+    for (const change of this.changes) if (stands(change, view)) found.push(change);
     return found;
   }
 
@@ -178,7 +178,7 @@ export class HostState {
     const seen = new HostView(this.place.interface);
     for (const { change, make, enough } of this.entries) {
       if (make === undefined) continue;
-      if (enough === undefined ? await stands(change, seen) : enough()) continue;
+      if (enough === undefined ? stands(change, seen) : enough()) continue;
       await make();
       repaired.push(describeChange(change));
     }

@@ -45,8 +45,8 @@ export async function detachAll(options: DetachOptions): Promise<{ removed: stri
       warn: options.warn,
       ...(options.stateDirectory === undefined ? {} : { directory: options.stateDirectory }),
     });
-    for (const change of await findUnrecorded(options, info?.index)) state.leftOver(change);
-    const standing = await state.standing();
+    for (const change of findUnrecorded(options, info?.index)) state.leftOver(change);
+    const standing = state.standing();
     await state.end();
     const left = state.changes;
     const words = (changes: readonly Change[]): string[] => changes.map(describeChange);
@@ -63,11 +63,11 @@ export async function detachAll(options: DetachOptions): Promise<{ removed: stri
 }
 
 /** What is ours by its name, in the order in which a start makes it. */
-async function findUnrecorded(options: DetachOptions, index: number | undefined): Promise<Change[]> {
+function findUnrecorded(options: DetachOptions, index: number | undefined): Change[] {
   const { interface: name, virtualAddresses } = options;
   const found: Change[] = [];
   if (index !== undefined) {
-    const filters = await listFilters(name);
+    const filters = listFilters(name);
     // The agent of a node has a shim, too; the guard is the balancer's alone.
     const guarded = filters.some((filter) => GUARD.test(filter.program ?? ''));
     for (const { hook, priority, handle, program } of filters) {
@@ -79,23 +79,23 @@ async function findUnrecorded(options: DetachOptions, index: number | undefined)
       found.push({ kind: 'xdp', mode: attached.mode });
     }
   }
-  if (options.nodeInterface !== undefined) found.push(...(await findGuard(options.nodeInterface)));
+  if (options.nodeInterface !== undefined) found.push(...findGuard(options.nodeInterface));
   const pins = pinName(name);
   if (hasPins(pins)) found.push({ kind: 'pins', name: pins });
   if (found.length === 0) return found;
   // Where our programs are, the virtual addresses are ours as well; elsewhere they may be anybody's.
   for (const address of virtualAddresses) {
     const change = { interface: name, address, prefix: 32 };
-    if (await hasAddress(change)) found.push({ kind: 'address', ...change });
+    if (hasAddress(change)) found.push({ kind: 'address', ...change });
   }
   return found;
 }
 
 /** The guard on an interface where nodes are reached. */
-async function findGuard(name: string): Promise<Change[]> {
+function findGuard(name: string): Change[] {
   const index = native().interfaceInfo(name)?.index;
   if (index === undefined) return [];
-  return (await listFilters(name)).flatMap(({ hook, priority, handle, program }): Change[] => {
+  return listFilters(name).flatMap(({ hook, priority, handle, program }): Change[] => {
     if (program === undefined || !GUARD.test(program)) return [];
     return [{ kind: 'filter', at: { interface: name, index }, hook, priority, handle, program }];
   });

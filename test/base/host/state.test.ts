@@ -45,9 +45,9 @@ if (insideNamespace(import.meta.url)) {
     }
   };
   const machine = async (): Promise<unknown> => ({
-    addresses: await listAddresses(),
-    filters: (await listFilters('eth0')).map((filter) => filter.program),
-    clsact: await hasClsact('eth0'),
+    addresses: listAddresses(),
+    filters: listFilters('eth0').map((filter) => filter.program),
+    clsact: hasClsact('eth0'),
     arp: readSetting(ARP_IGNORE),
   });
   const setUp = async (state: HostState): Promise<void> => {
@@ -65,16 +65,9 @@ if (insideNamespace(import.meta.url)) {
     const state = open();
     await setUp(state);
     t.equal(readSetting(ARP_IGNORE), '1');
-    t.ok(
-      (await listAddresses()).some((entry) => entry.address === '10.99.0.100' && entry.interface === 'lo'),
-    );
+    t.ok(listAddresses().some((entry) => entry.address === '10.99.0.100' && entry.interface === 'lo'));
     t.same(
-      (await listFilters('eth0')).map(({ hook, priority, handle, program }) => [
-        hook,
-        priority,
-        handle,
-        program,
-      ]),
+      listFilters('eth0').map(({ hook, priority, handle, program }) => [hook, priority, handle, program]),
       [
         ['ingress', 2, 1, 'shim_ingress'],
         ['egress', 2, 1, 'shim_egress'],
@@ -155,7 +148,7 @@ if (insideNamespace(import.meta.url)) {
     });
     await state.end();
     t.same(
-      (await listFilters('eth0')).map((filter) => filter.program),
+      listFilters('eth0').map((filter) => filter.program),
       ['guard_ingress'],
     );
     guard.close();
@@ -179,7 +172,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(await machine(), set);
     t.same(await state.repair(), []);
     await state.end();
-    t.equal(await hasClsact('eth0'), false);
+    t.equal(hasClsact('eth0'), false);
   });
 
   t.test('a file that makes no sense is warned of and counts as none', async (t) => {
@@ -232,8 +225,8 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'peer1');
     const at = { interface: 'eth1', index: native().interfaceInfo('eth1')?.index ?? 0 };
     const there = async (): Promise<unknown> => ({
-      filters: (await listFilters('eth1')).map((filter) => filter.program),
-      clsact: await hasClsact('eth1'),
+      filters: listFilters('eth1').map((filter) => filter.program),
+      clsact: hasClsact('eth1'),
     });
     const before = await machine();
     const nothing = await there();
@@ -263,7 +256,7 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'peer1');
     run('tc', 'qdisc', 'add', 'dev', 'eth1', 'clsact');
     await other.end();
-    t.ok(await hasClsact('eth1'), 'what is on a later interface of that name is not ours');
+    t.ok(hasClsact('eth1'), 'what is on a later interface of that name is not ours');
     t.same(warnings, []);
     run('ip', 'link', 'del', 'eth1');
   });
@@ -285,7 +278,7 @@ if (insideNamespace(import.meta.url)) {
     t.not(JSON.stringify(await machine()), JSON.stringify(before));
     await state.end();
     t.equal(readSetting(ARP_IGNORE), '0');
-    t.equal(await hasClsact('eth0'), false);
+    t.equal(hasClsact('eth0'), false);
     t.same(warnings, []);
   });
 

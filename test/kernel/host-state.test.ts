@@ -1,0 +1,93 @@
+/** What the addon reads of this machine's addresses and tc filters, beside what `ip` and `tc` show. */
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { listAddresses } from '../../src/base/host/addresses.js';
+import { hasClsact, listFilters } from '../../src/base/host/filters.js';
+import { native } from '../../src/base/native.js';
+import { loadObject } from '../../src/node/shim.js';
+import { insideNamespace, run } from './namespace.js';
+
+const GUARD = fileURLToPath(new URL('../../../build/bpf/guard.bpf.o', import.meta.url));
+
+interface ShownAddress {
+  ifname: string;
+  addr_info: { family: string; local: string; prefixlen: number }[];
+}
+interface ShownFilter {
+  pref: number;
+  kind: string;
+  options?: { handle?: number | string; prog?: { name?: string } };
+}
+
+/** The same by the tools. */
+function shownAddresses(): unknown[] {
+  const links = JSON.parse(run('ip', '-j', '-4', 'address', 'show')) as ShownAddress[];
+  return links.flatMap(({ ifname, addr_info }) =>
+    addr_info.map(({ local, prefixlen }) => ({ interface: ifname, address: local, prefix: prefixlen })),
+  );
+}
+
+function shownFilters(name: string): unknown[] {
+  return ['ingress', 'egress'].flatMap((hook) => {
+    const filters = JSON.parse(run('tc', '-j', 'filter', 'show', 'dev', name, hook)) as ShownFilter[];
+    return filters.flatMap(({ pref, options }) =>
+      options?.handle === undefined
+        ? []
+        : [{ hook, priority: pref, handle: Number(options.handle), program: options.prog?.name }],
+    );
+  });
+}
+
+if (insideNamespace(import.meta.url)) {
+  run('ip', 'link', 'add', 'e0', 'type', 'veth', 'peer', 'name', 'e1');
+  run('ip', 'link', 'set', 'e0', 'up');
+
+  t.test('addresses: several, with a label, with another end', async (t) => {
+    run('ip', 'address', 'add', '10.1.0.1/24', 'dev', 'e0');
+    run('ip', 'address', 'add', '10.1.0.2/24', 'label', 'e0:two', 'dev', 'e0');
+    run('ip', 'address', 'add', '10.1.1.1', 'peer', '10.1.1.2/32', 'dev', 'e0');
+    run('ip', 'address', 'add', '10.2.0.1/32', 'dev', 'e1');
+    t.strictSame(listAddresses(), shownAddresses());
+    t.equal(listAddresses().length, 5, 'and that of the loopback');
+    for (let last = 1; last < 255; last++) run('ip', 'address', 'add', `10.3.0.${last}/24`, 'dev', 'e1');
+    t.strictSame(listAddresses(), shownAddresses(), 'more than fit one message of the kernel');
+  });
+
+  t.test('filters: of ours, of others, of no program', async (t) => {
+    t.notOk(hasClsact('e0'));
+    t.strictSame(listFilters('e0'), []);
+    run('tc', 'qdisc', 'add', 'dev', 'e1', 'ingress');
+    t.notOk(hasClsact('e1'), 'ingress is another qdisc, with one hook');
+    run('tc', 'qdisc', 'add', 'dev', 'e0', 'clsact');
+    t.ok(hasClsact('e0'));
+    t.notOk(hasClsact('e1'), 'that is of another interface');
+    t.strictSame(listFilters('e0'), []);
+
+    const shim = loadObject('shim');
+    t.teardown(() => shim.close());
+    const index = native().interfaceInfo('e0')?.index ?? 0;
+    shim.attachTc('shim_egress', index, 'egress', 2, 1);
+    shim.attachTc('shim_ingress', index, 'ingress', 2, 7);
+    shim.attachTc('shim_ingress', index, 'ingress', 2, 8);
+    const ours = [
+      { hook: 'ingress', priority: 2, handle: 8, program: 'shim_ingress' },
+      { hook: 'ingress', priority: 2, handle: 7, program: 'shim_ingress' },
+      { hook: 'egress', priority: 2, handle: 1, program: 'shim_egress' },
+    ];
+    t.strictSame(listFilters('e0'), ours);
+    t.strictSame(listFilters('e0'), shownFilters('e0'));
+    run('tc', 'filter', 'add', 'dev', 'e0', 'ingress', 'pref', '9', 'u32', 'match', 'u32', '0', '0');
+    const others = listFilters('e0').filter(({ priority }) => priority === 9);
+    t.ok(others.length > 0);
+    t.ok(others.every(({ hook, program }) => hook === 'ingress' && program === undefined));
+    run('tc', 'filter', 'del', 'dev', 'e0', 'ingress', 'pref', '9');
+    run('tc', 'filter', 'add', 'dev', 'e0', 'egress', 'pref', '3', 'bpf', 'da', 'obj', GUARD, 'sec', 'tc');
+    t.strictSame(listFilters('e0'), shownFilters('e0'), 'one of tc itself');
+    t.equal(listFilters('e0').length, 4);
+  });
+
+  t.test('an interface that is not there', async (t) => {
+    t.throws(() => listFilters('e9'), { code: 'BATON_SYSTEM', message: 'there is no interface e9' });
+    t.throws(() => hasClsact('e9'), { code: 'BATON_SYSTEM' });
+  });
+}
