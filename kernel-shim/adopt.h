@@ -6,7 +6,8 @@
  *                   its session had a socket           -> IXCP_RST: the session is over
  *                   a SYN without a socket             -> the same
  *                   else                               -> drop
- *     IXP_ADOPT     its session's socket is there      -> strip, pass, confirm again
+ *     IXP_ADOPT     its session's socket has it all    -> IXCP_ADOPTED
+ *                   its session's socket is there      -> strip, pass, confirm again
  *                   its session had a socket           -> IXCP_RST: the session is over
  *                   another session's socket is there  -> clear it, then again from the start
  *                   a listener is there                -> strip, build the socket
@@ -202,7 +203,7 @@ static __always_inline int cookies_off(struct tcp_sock *tcp)
 
 /* Builds the socket of a session whose four-tuple is free. `sk`, a listener there or NULL, is released. */
 static __always_inline int build(struct __sk_buff *skb, const struct handover *handover,
-                                 struct bpf_sock *sk)
+                                 struct bpf_sock *sk, int replaces)
 {
 	__u32 number = handover->ixp.service;
 	const struct shim_service *service = bpf_map_lookup_elem(&services, &number);
@@ -213,6 +214,8 @@ static __always_inline int build(struct __sk_buff *skb, const struct handover *h
 		.balancer = handover->ixp.balancer,
 		.confirm = bpf_ntohl(handover->ixp.confirm),
 		.asked = 1,
+		.quiet = !!(handover->ixp.flags & IXP_CLIENT_CONFIRMS),
+		.told_from = bpf_ntohl(handover->ack) + UNTOLD_BYTES,
 	};
 
 	if (service || number != 0) {
@@ -236,6 +239,9 @@ static __always_inline int build(struct __sk_buff *skb, const struct handover *h
 
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 
+	/* An update would take another element, which is in no cache, before it frees this one. */
+	if (replaces)
+		bpf_map_delete_elem(&sessions, &handover->tuple);
 	/* The entry comes first: the socket may send as soon as it is there. */
 	if (!tcp || cookies_off(tcp) ||
 	    bpf_map_update_elem(&sessions, &handover->tuple, &session, BPF_ANY)) {
@@ -259,7 +265,7 @@ static __always_inline int build(struct __sk_buff *skb, const struct handover *h
 	return TC_ACT_OK;
 }
 
-static __always_inline int adopt(struct __sk_buff *skb, const struct handover *handover)
+static __always_inline int adopt(struct __sk_buff *skb, struct handover *handover)
 {
 	struct session *session = bpf_map_lookup_elem(&sessions, &handover->tuple);
 	int known = session && session->nonce == handover->ixp.session;
@@ -277,7 +283,7 @@ static __always_inline int adopt(struct __sk_buff *skb, const struct handover *h
 	if (found == FOUND_NOTHING || found == FOUND_LISTENER) {
 		/* A request that a socket has answered must not be asked a second time. */
 		if (!known || !session->sent)
-			return build(skb, handover, sk);
+			return build(skb, handover, sk, session != NULL);
 		if (sk)
 			bpf_sk_release(sk);
 		count(SHIM_ADOPT_FINISHED);
@@ -287,6 +293,13 @@ static __always_inline int adopt(struct __sk_buff *skb, const struct handover *h
 		bpf_sk_release(sk);
 	switch (found) {
 	case FOUND_SOCKET:
+		/* It has all that is asked about: the client need not hear of the question. */
+		if (known && seq_diff(rcv_nxt, bpf_ntohl(handover->ixp.confirm)) >= 0) {
+			handover->seq = bpf_htonl(rcv_nxt);
+			count(SHIM_ADOPT_REPEATED);
+			return ANSWER | IXCP_ADOPTED;
+		}
+		__attribute__((fallthrough));
 	case FOUND_TIME_WAIT:
 		if (known) {
 			ask(session, handover);
@@ -338,8 +351,8 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct hand
 }
 
 /*
- * Answers an IXP frame with a notice. There is no segment of a socket to quote, so seq and ack
- * are what a socket that took nothing of the frame would send.
+ * Answers an IXP frame with a notice. There is no segment of a socket to quote: seq and ack are
+ * what a socket would send that took nothing of the frame.
  */
 static __always_inline int answer(struct __sk_buff *skb, const struct shim_config *config,
                                   const struct handover *handover, int outcome)

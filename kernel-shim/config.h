@@ -35,6 +35,9 @@ struct session_key {
 	__be16 virtual_port; /* 10 */
 };
 
+/* About as much of an answer as is sent before the client has acknowledged any (RFC 6928). */
+#define UNTOLD_BYTES 14600
+
 /*
  * Value of map `sessions`. A notice IXCP_ADOPTED is due while asked differs from answered.
  * Ingress alone writes confirm and asked, egress alone writes answered and sent: on two CPUs
@@ -48,7 +51,8 @@ struct session {
 	__u32 answered;  /* 16 the count of askings that a full confirmation has answered */
 	__u8 mac[6];     /* 20 of the balancer */
 	__u8 sent;       /* 26 1: the socket of this session has sent a segment */
-	__u8 pad;        /* 27 always 0 */
+	__u8 quiet;      /* 27 1: the first asking was with IXP_CLIENT_CONFIRMS */
+	__u32 told_from; /* 28 and IXCP_ADOPTED need not be sent for what lies before this number */
 };
 
 /* Key of map `virtual_servers` of the guard. */
@@ -68,7 +72,7 @@ struct guard_sharing {
 BATON_ASSERT(sizeof(struct shim_config) == 24, "shim_config");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
-BATON_ASSERT(sizeof(struct session) == 28, "session");
+BATON_ASSERT(sizeof(struct session) == 32, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
 BATON_ASSERT(sizeof(struct guard_sharing) == 12, "guard_sharing");
 

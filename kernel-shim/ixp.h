@@ -35,6 +35,9 @@ enum ixp_type {
 #define IXP_WSCALE_OK 0x01
 #define IXP_SACK_OK 0x02
 #define IXP_TSTAMP_OK 0x04
+/* ixp_hdr.flags of the first IXP_ADOPT: the client's acknowledgement will confirm, and soon. No IXCP_ADOPTED for
+ * a first segment that carries data; a node that sends one all the same does no harm. */
+#define IXP_CLIENT_CONFIRMS 0x08
 
 struct ixp_hdr {
 	__u8 version;     /*  0 BATON_VERSION */
@@ -46,7 +49,7 @@ struct ixp_hdr {
 	__be32 confirm;   /* 12 end of the bytes that the balancer keeps and sends again itself:
 			   *    IXCP_ADOPTED is sent until the node's acknowledgement reaches it */
 	__be16 mss;       /* 16 the client's MSS, bytes */
-	__u8 flags;       /* 18 IXP_*_OK */
+	__u8 flags;       /* 18 IXP_*_OK, IXP_CLIENT_CONFIRMS */
 	__u8 scales;      /* 19 window shifts: high nibble the client's, low nibble ours */
 	__be32 tsval;     /* 20 the client's last TSval */
 	__be32 tsecr;     /* 24 the balancer's TSval clock now: the node's clock goes on from it */

@@ -149,6 +149,10 @@ int shim_egress(struct __sk_buff *skb)
 	__u32 asked = *(volatile __u32 *)&session->asked;
 	__u32 confirm = *(volatile __u32 *)&session->confirm;
 
+	/* The beginning of an answer the client acknowledges soon, if its FIN does not tell before. */
+	int client_confirms = session->quiet && asked == 1 &&
+	                      seq_diff(bpf_ntohl(view.tcp->seq), session->told_from) < 0;
+
 	/* Written once only: the line is shared with ingress on another CPU. */
 	if (!session->sent)
 		session->sent = 1;
@@ -159,9 +163,8 @@ int shim_egress(struct __sk_buff *skb)
 	}
 	int complete = seq_diff(ack, confirm) >= 0;
 	/* A FIN says all that ADOPTED would. */
-	__u32 type = flags & TCP_FIN                                   ? IXCP_FIN
-	             : asked != session->answered && (flags & TCP_ACK) ? IXCP_ADOPTED
-	                                                               : 0;
+	int due = asked != session->answered && (flags & TCP_ACK) && !client_confirms;
+	__u32 type = flags & TCP_FIN ? IXCP_FIN : due ? IXCP_ADOPTED : 0;
 
 	if (type != 0 && tell(skb, type, mark) && complete)
 		session->answered = asked;

@@ -4,7 +4,7 @@
  * are ours to keep and to send again (design rules 1 to 4).
  */
 import { Counter } from '../base/counters.js';
-import { IxpType } from '../wire/ixp.js';
+import { IxpFlag, IxpType } from '../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import type { ClientWriter } from './client-writer.js';
@@ -21,6 +21,8 @@ const REST_TRIES = 10;
  * node sends its first notices along with its first bytes.
  */
 const MAX_UNSEEN_ANSWER = 1 << 24;
+/** A client that is this part of the time away after which a handoff is sent again acknowledges an answer before. */
+const NEAR = 1 / 4;
 
 /** By LocalService number; the first, a node's own web server, is never asked for. */
 const ANSWER_COUNTERS: readonly number[] = [
@@ -55,7 +57,7 @@ export class Handoff {
       return;
     }
     sessions.tried[slot] = dispatcher.pickedBit;
-    this.start(slot, node, LocalService.none);
+    this.start(slot, node, LocalService.none, this.isNear(slot));
   }
 
   /** The balancer itself answers. */
@@ -75,7 +77,8 @@ export class Handoff {
     if (sessions.state(slot) !== SessionState.handing) return;
     const adopted = sessions.has(slot, SessionFlag.adopted);
     if (sessions.tries(slot) < (adopted ? REST_TRIES : options.limits.handoffTries)) {
-      counters.count(Counter.handoff_retransmitted);
+      // After none there was one that asked for no confirmation.
+      counters.count(sessions.tries(slot) > 0 ? Counter.handoff_retransmitted : Counter.handoff_asked);
       this.send(slot);
       return;
     }
@@ -224,9 +227,9 @@ export class Handoff {
     this.core.remove(slot, 'evicted-head');
   }
 
-  private start(slot: number, node: number, service: LocalServiceNumber): void {
+  private start(slot: number, node: number, service: LocalServiceNumber, near = false): void {
     const core = this.core;
-    const { sessions, heads, counters } = core;
+    const { sessions, heads, counters, nodes } = core;
     const room = sessions.head[slot]!;
     const first = seqAdd(sessions.clientIsn(slot), 1);
     const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
@@ -243,14 +246,33 @@ export class Handoff {
     sessions.setTries(slot, 0);
     core.attach(slot);
     counters.count(Counter.handoffs);
-    this.send(slot);
+    const patient = near && !nodes.hasFailed(node) && this.isSingle(slot);
+    this.send(slot, patient ? IxpFlag.clientConfirms : 0);
   }
 
-  /** Sends what the node has not acknowledged, the first segment as the one to adopt from. */
-  private send(slot: number): void {
+  /**
+   * Whether the client of the segment being worked on is near, by its timestamps: they tell when the SYN/ACK was sent
+   * that it echoes.
+   */
+  private isNear(slot: number): boolean {
+    const { core } = this;
+    const { segment, options, sessions } = core;
+    if (!sessions.has(slot, SessionFlag.timestampsOk)) return false;
+    if (!segment.parseOptions() || !segment.options.hasTimestamps) return false;
+    // The kernel, which may have sent the SYN/ACK, reads the clock later than the datapath.
+    const ago = Math.abs(seqDiff(core.tsvalOf(slot), segment.options.tsecr));
+    return ago <= options.timeouts.handoff * NEAR;
+  }
+
+  /**
+   * Sends what the node has not acknowledged, the first segment as the one to adopt from. `flags` are IxpFlag bits
+   * for the node, other than those of the session.
+   */
+  private send(slot: number, flags = 0): void {
     const core = this.core;
     const { sessions, heads, timers, options, now } = core;
-    sessions.setTries(slot, sessions.tries(slot) + 1);
+    // What need not be confirmed can not fail.
+    if ((flags & IxpFlag.clientConfirms) === 0) sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
     const node = sessions.node(slot);
     core.observer.handoff?.(slot, node, sessions.service(slot), sessions.tries(slot), now);
@@ -266,8 +288,8 @@ export class Handoff {
     do {
       const length = Math.min(piece, filled - at);
       const last = at + length >= filled;
-      if (!this.toNode.kept(slot, type, at, length, TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0)))
-        return;
+      const tcpFlags = TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0);
+      if (!this.toNode.kept(slot, type, at, length, tcpFlags, flags)) return;
       at += length;
       type = IxpType.segment;
     } while (at < filled);

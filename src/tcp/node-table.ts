@@ -169,6 +169,11 @@ export class NodeTable {
     return now < this.suspendedUntil[node]!;
   }
 
+  /** Whether a handoff ran out of tries at this node, and it has not answered since. */
+  hasFailed(node: number): boolean {
+    return this.failures[node] !== 0;
+  }
+
   /** The node answered: whatever it was suspended for is over. */
   answered(node: number): void {
     // Said at every handoff, and mostly no news: then others' caches are left alone.

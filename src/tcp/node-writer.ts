@@ -45,9 +45,9 @@ export class NodeWriter {
 
   /**
    * A segment of kept bytes, in IXP, to the session's node. `at` is the offset of the payload from
-   * the head's first byte.
+   * the head's first byte. `ixpFlags` are those that are not the session's.
    */
-  kept(slot: number, type: number, at: number, length: number, flags: number): boolean {
+  kept(slot: number, type: number, at: number, length: number, flags: number, ixpFlags = 0): boolean {
     const { sessions, servers, heads } = this.core;
     const timestamps = sessions.has(slot, SessionFlag.timestampsOk);
     const headerBytes = TCP_HEADER_BYTES + (timestamps ? TIMESTAMPS_BYTES : 0);
@@ -84,6 +84,7 @@ export class NodeWriter {
       virtualAddress,
       headerBytes + length,
       sessions.node(slot),
+      ixpFlags,
     );
   }
 
@@ -190,6 +191,7 @@ export class NodeWriter {
     virtualAddress: number,
     tcpBytes: number,
     node: number,
+    ixpFlags = 0,
   ): boolean {
     const core = this.core;
     const { sessions, options, transmit, counters } = core;
@@ -210,7 +212,8 @@ export class NodeWriter {
     view.setUint16(ixp + IXP.mss, Math.max(sessions.mss(slot), MIN_MSS));
     view.setUint8(
       ixp + IXP.flags,
-      ((flags & SessionFlag.windowScaleOk) !== 0 ? IxpFlag.windowScaleOk : 0) |
+      ixpFlags |
+        ((flags & SessionFlag.windowScaleOk) !== 0 ? IxpFlag.windowScaleOk : 0) |
         ((flags & SessionFlag.sackOk) !== 0 ? IxpFlag.sackOk : 0) |
         ((flags & SessionFlag.timestampsOk) !== 0 ? IxpFlag.timestampsOk : 0),
     );

@@ -80,7 +80,10 @@ export interface Observer {
   established?(slot: number, now: number): void;
   /** The request was read, or refused with a status; method and target stand in bytes[start, end). */
   request?(slot: number, verdict: number, bytes: Uint8Array, start: number, end: number, now: number): void;
-  /** A handoff was sent. `node` may be LOCAL_NODE; `attempt` counts from 1 at each node. */
+  /**
+   * A handoff was sent. `node` may be LOCAL_NODE. `attempt` counts from 1 at each node; 0 is the one before, when
+   * the client's acknowledgement will do.
+   */
   handoff?(slot: number, node: number, service: number, attempt: number, now: number): void;
   adopted?(slot: number, node: number, now: number): void;
   refused?(slot: number, node: number, reason: number, now: number): void;

@@ -37,6 +37,7 @@ const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4 } as const;
 const Reason = { noListener: 1, unable: 2, tupleInUse: 3, unknownSession: 4 } as const;
 const REQUEST_END = (SEQ + REQUEST.length) >>> 0;
 const NOTICE_BYTES = 74;
+const CLIENT_CONFIRMS = 8;
 const WAIT_MS = 2000;
 
 /** The far end of the wire: sends frames, and keeps what comes until somebody expects it. */
@@ -199,9 +200,11 @@ if (insideNamespace(import.meta.url)) {
       const after = shim.object.mapSums('counters', 5);
       return [after[1]! - before[1]!, after[4]! - before[4]!];
     };
+    await session.sent('the acknowledgement of the request', { flags: 'A', ack: REQUEST_END });
     t.strictSame(await rose({}), [1, 0]);
-    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    await session.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
     t.equal(socket.bytesRead, REQUEST.length);
+    t.strictSame(await session.rest(), [], 'the client does not hear of it');
 
     // The rest of a longer head: confirmed only when all of it is there.
     const more = { type: 2, confirm: REQUEST_END + 8 };
@@ -209,6 +212,23 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(await rose({ ixp: more, tcp: { seq: REQUEST_END + 4 }, payload: 'efgh' }), [0, 1]);
     await session.told(Ixcp.adopted, { ack: REQUEST_END + 8 });
     t.equal(socket.bytesRead, REQUEST.length + 8);
+    socket.destroy();
+  });
+
+  t.test('where the client confirms: no notice before the FIN, unless the balancer asks', async (t) => {
+    const session = newSession();
+    const accepted = session.socket();
+    session.adopt({ ixp: { flags: CLIENT_CONFIRMS } });
+    const { socket } = await accepted;
+    socket.write('an answer');
+    await session.sent('the answer', { seq: ACK, ack: REQUEST_END }, 'an answer');
+    t.notMatch((await session.rest()).join(), 'IXCP');
+    session.adopt();
+    await session.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
+    t.strictSame(await session.rest(), []);
+    socket.end();
+    await session.told(Ixcp.fin, { seq: ACK + 9, ack: REQUEST_END });
+    t.notMatch((await session.rest()).join(), 'IXCP');
     socket.destroy();
   });
 

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BpfObject, native } from '../../src/base/native.js';
 import { hostU32, SHIM_COUNTERS } from '../../src/node/shim.js';
-import { addressNumber, macBytes, type PacketSpec } from '../support/packet.js';
+import { addressNumber, macBytes, type PacketSpec, type TcpSpec } from '../support/packet.js';
 
 export const KEY = Uint8Array.from({ length: 16 }, (_, index) => index * 7);
 export const CLIENT = '10.78.0.1';
@@ -84,12 +84,22 @@ export const sessionKey = join8(
   portBytes(80),
 );
 
+/** What the node's socket sends to the client. */
+export const toClient = (tcp: TcpSpec, payload = ''): PacketSpec => ({
+  ethernet: { source: OWN_MAC, destination: '02:00:00:00:00:01' },
+  ip: { source: VIRTUAL, destination: CLIENT },
+  tcp: { sourcePort: 80, destinationPort: CLIENT_PORT, seq: ACK, ack: SEQ, ...tcp },
+  payload,
+});
+
 export interface SessionSpec {
   nonce?: number;
   confirm?: number;
   asked?: number;
   answered?: number;
   sent?: boolean;
+  /** The balancer leaves it to the client to confirm: nothing is told before this number. */
+  toldFrom?: number;
 }
 
 /** struct session of kernel-shim/config.h. */
@@ -101,7 +111,8 @@ export function sessionValue(spec: SessionSpec = {}): Uint8Array {
     hostU32(spec.asked ?? 1),
     hostU32(spec.answered ?? 0),
     macBytes(BALANCER_MAC),
-    Uint8Array.of(spec.sent ? 1 : 0, 0),
+    Uint8Array.of(spec.sent ? 1 : 0, spec.toldFrom === undefined ? 0 : 1),
+    hostU32(spec.toldFrom ?? 0),
   );
 }
 

@@ -4,13 +4,12 @@ import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { SHIM_COUNTERS } from '../../src/node/shim.js';
-import { build, type PacketSpec, type TcpSpec } from '../support/packet.js';
+import { build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, run } from './namespace.js';
 import {
   ACK,
   BALANCER,
   CLIENT,
-  CLIENT_PORT,
   handoff,
   KEY,
   Mark,
@@ -22,8 +21,8 @@ import {
   type SessionSpec,
   Shim,
   sessionKey,
-  sessionProgress,
   sessionValue,
+  toClient,
   VIRTUAL,
 } from './shim-fixture.js';
 
@@ -264,13 +263,6 @@ const INGRESS: readonly Case[] = [
   },
 ];
 
-/** What the node's socket sends to the client. */
-const toClient = (tcp: TcpSpec, payload = ''): PacketSpec => ({
-  ethernet: { source: OWN_MAC, destination: '02:00:00:00:00:01' },
-  ip: { source: VIRTUAL, destination: CLIENT },
-  tcp: { sourcePort: 80, destinationPort: CLIENT_PORT, seq: ACK, ack: SEQ, ...tcp },
-  payload,
-});
 const told = (type: number, ack = SEQ): PacketSpec => notice({ ixcp: { type, seq: ACK, ack } });
 
 const EGRESS: readonly Case[] = [
@@ -377,30 +369,6 @@ if (insideNamespace(import.meta.url)) {
       });
       t.strictSame(rose, [expected], `${length} bytes`);
     }
-  });
-
-  t.test('a confirmation is due until everything is acknowledged', async (t) => {
-    const send = (tcp: TcpSpec) => {
-      shim.object.testRun('shim_egress', build(toClient(tcp)));
-      return sessionProgress(shim.object.mapLookup('sessions', sessionKey));
-    };
-    const begin = { confirm: 5, asked: 3, answered: 1 };
-    shim.object.mapUpdate('sessions', sessionKey, sessionValue(begin));
-    t.strictSame(send({ ack: 0xffff_ffff }), { asked: 3, answered: 1, sent: true }, 'before the mark');
-    t.strictSame(send({ ack: 4 }), { asked: 3, answered: 1, sent: true }, 'one byte before it');
-    t.strictSame(send({ ack: 9, flags: 'RA' }), { asked: 3, answered: 1, sent: true }, 'a reset');
-    t.strictSame(send({ ack: 5 }), { asked: 3, answered: 3, sent: true }, 'at the mark');
-    shim.object.mapUpdate('sessions', sessionKey, sessionValue(begin));
-    t.strictSame(
-      send({ ack: 4, flags: 'FA' }),
-      { asked: 3, answered: 1, sent: true },
-      'a FIN before the mark',
-    );
-    t.strictSame(
-      send({ ack: 5, flags: 'FA' }),
-      { asked: 3, answered: 3, sent: true },
-      'a FIN confirms as well',
-    );
   });
 
   t.test('on the balancer itself notices go round to its own ingress', async (t) => {

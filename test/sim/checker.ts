@@ -51,6 +51,7 @@ const FIN = 3;
 /** Beyond any window: what stands there was forged. */
 const FAR = 1 << 24;
 const KNOWN_IXCP = new Set([6, 7]);
+const CLIENT_CONFIRMS = 8;
 const WRAP_FLAGS = { scale: 1, sack: 2, timestamps: 4 } as const;
 const SYN = flagBits('S');
 
@@ -97,7 +98,8 @@ export class Checker {
       this.confirmed.add(`${ixcp.client}:${ixcp.clientPort}/${ixcp.session}/${ip.source}`);
     }
     if (ixcp !== undefined && ixcp.type === REFUSED) {
-      this.handshakes.get(`${ixcp.client}:${ixcp.clientPort}`)?.asked.delete(ip.source);
+      const handshake = this.handshakes.get(`${ixcp.client}:${ixcp.clientPort}`);
+      if (handshake?.nonce === ixcp.session) handshake.asked.delete(ip.source);
     }
     if (tcp !== undefined && packet.ixp === undefined)
       this.onAcknowledged(`${ip.source}:${tcp.sourcePort}`, packet);
@@ -330,7 +332,15 @@ export class Checker {
       (agreed.windowScale !== undefined ? WRAP_FLAGS.scale : 0) |
       (agreed.sackPermitted ? WRAP_FLAGS.sack : 0) |
       (agreed.timestamps !== undefined ? WRAP_FLAGS.timestamps : 0);
-    if (ixp.flags !== flags) this.blame(packet, `flags ${ixp.flags}, ${flags} were agreed`);
+    // Beside what was agreed, and only there, the first word to the first node may leave the confirmation to the client.
+    const leaves = (ixp.flags & CLIENT_CONFIRMS) !== 0;
+    if ((ixp.flags & ~CLIENT_CONFIRMS) !== flags)
+      this.blame(packet, `flags ${ixp.flags}, ${flags} were agreed`);
+    if (leaves) {
+      if (ixp.type !== ADOPT || handshake.asked.size > 0)
+        this.blame(packet, 'the confirmation left to the client');
+      if (agreed.timestamps === undefined) this.blame(packet, 'whether the client is near is not known');
+    }
     const mss = Math.max(536, offered.mss ?? 536);
     const byCookie = this.world.counters.get('cookie_accepted') > 0 && ixp.mss === roundedMss(mss);
     if (ixp.mss !== mss && !byCookie) this.blame(packet, `MSS ${ixp.mss}`);

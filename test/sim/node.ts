@@ -36,6 +36,8 @@ interface ShimEntry {
   answered: number;
   /** Its socket has sent something. */
   sent: boolean;
+  /** Nothing is told of what lies before this number, as long as nobody asks again. */
+  toldFrom: number | undefined;
 }
 
 interface Socket {
@@ -50,6 +52,8 @@ const SEGMENT = 2;
 const WSCALE_OK = 1;
 const SACK_OK = 2;
 const TSTAMP_OK = 4;
+const CLIENT_CONFIRMS = 8;
+const UNTOLD_BYTES = 14_600;
 
 export interface SimNodeOptions {
   index: number;
@@ -98,7 +102,16 @@ export class SimNode {
   report(balancer: string, balancerMac: string): void {
     if (this.down) return;
     this.notice(
-      { nonce: this.start, balancer, balancerMac, confirm: 0, asked: 0, answered: 0, sent: false },
+      {
+        nonce: this.start,
+        balancer,
+        balancerMac,
+        confirm: 0,
+        asked: 0,
+        answered: 0,
+        sent: false,
+        toldFrom: undefined,
+      },
       {
         type: NOTICE.report,
         flags: 1,
@@ -160,6 +173,15 @@ export class SimNode {
       if (tcp.flags.includes('F') && packet.payload.length === 0) return;
     }
     if (entry !== undefined && known && socket !== undefined) {
+      const { receiveNext } = socket.endpoint;
+      if (
+        ixp.type === ADOPT &&
+        socket.endpoint.state !== 'time-wait' &&
+        ((receiveNext - ixp.confirm) | 0) >= 0
+      ) {
+        this.answer(entry, packet, NOTICE.adopted, 0, receiveNext);
+        return;
+      }
       entry.asked++;
       if (((ixp.confirm - entry.confirm) | 0) > 0) entry.confirm = ixp.confirm;
       this.deliver(packet);
@@ -174,6 +196,7 @@ export class SimNode {
       asked: 1,
       answered: 0,
       sent: false,
+      toldFrom: (ixp.flags & CLIENT_CONFIRMS) !== 0 ? (tcp.ack + UNTOLD_BYTES) >>> 0 : undefined,
     };
     // A request that a socket has answered must not be asked a second time.
     if (entry !== undefined && known && entry.sent) {
@@ -255,7 +278,9 @@ export class SimNode {
         this.counts.resets++;
         this.notice(entry, { type: NOTICE.reset, ...about });
       } else {
-        if (entry.asked !== entry.answered) {
+        const untold =
+          entry.toldFrom !== undefined && entry.asked === 1 && ((segment.seq - entry.toldFrom) | 0) < 0;
+        if (entry.asked !== entry.answered && !untold) {
           this.notice(entry, { type: NOTICE.adopted, ...about });
           if (((segment.ack - entry.confirm) | 0) >= 0) entry.answered = entry.asked;
         }
@@ -279,8 +304,8 @@ export class SimNode {
     });
   }
 
-  /** Answers an IXP frame with a notice: seq and ack of a socket that took nothing of it. */
-  private answer(entry: ShimEntry, packet: ParsedPacket, type: number, reason: number): void {
+  /** Answers an IXP frame with a notice: seq and ack of a socket that took nothing of it, or all up to `taken`. */
+  private answer(entry: ShimEntry, packet: ParsedPacket, type: number, reason: number, taken?: number): void {
     const { sourcePort, seq, ack } = packet.tcp!;
     this.notice(entry, {
       type,
@@ -288,7 +313,7 @@ export class SimNode {
       client: packet.ip!.source,
       clientPort: sourcePort,
       seq: ack,
-      ack: seq,
+      ack: taken ?? seq,
     });
   }
 

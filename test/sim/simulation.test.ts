@@ -76,6 +76,7 @@ t.test(`${COUNT} worlds`, { timeout: PATIENCE_MS }, async (t) => {
     'wrapped',
     'syn_retransmitted',
     'syn_ack_retransmitted',
+    'handoff_asked',
     'handoff_retransmitted',
     'handoff_silent',
     'handoff_refused',

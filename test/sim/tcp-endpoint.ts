@@ -117,6 +117,11 @@ export class Endpoint {
     return this.sendUna === this.endOfData + (this.closing ? 1 : 0);
   }
 
+  /** The next sequence number expected. */
+  get receiveNext(): number {
+    return (this.peerIsn + this.received.next) >>> 0;
+  }
+
   private get hooks(): EndpointHooks {
     return this.options.hooks;
   }
@@ -147,7 +152,7 @@ export class Endpoint {
     }
     return {
       seq: this.wire(position),
-      ack: (this.peerIsn + this.received.next) >>> 0,
+      ack: this.receiveNext,
       flags,
       window: room,
       options,

@@ -40,6 +40,7 @@ t.test('IXP', async (t) => {
     ['IXP_WSCALE_OK', IxpFlag.windowScaleOk],
     ['IXP_SACK_OK', IxpFlag.sackOk],
     ['IXP_TSTAMP_OK', IxpFlag.timestampsOk],
+    ['IXP_CLIENT_CONFIRMS', IxpFlag.clientConfirms],
     ['BATON_MARK_INJECT', INJECT_MARK],
   ]);
 });

@@ -1,0 +1,58 @@
+/** When the shim tells of a socket's segments (IXCP_ADOPTED), and when it need not. */
+import t from 'tap';
+import { build, type TcpSpec } from '../support/packet.js';
+import { insideNamespace } from './namespace.js';
+import { ACK, SEQ, Shim, sessionKey, sessionProgress, sessionValue, toClient } from './shim-fixture.js';
+
+/** UNTOLD_BYTES of kernel-shim/config.h. */
+const UNTOLD_BYTES = 14_600;
+const TOLD_FROM = (ACK + UNTOLD_BYTES) >>> 0;
+
+if (insideNamespace(import.meta.url)) {
+  const shim = new Shim();
+  t.teardown(() => shim.object.close());
+
+  /** A segment of the node's socket; `answered` rises to `asked` when it was told. */
+  const send = (tcp: TcpSpec, payload = '') => {
+    shim.object.testRun('shim_egress', build(toClient(tcp, payload)));
+    return sessionProgress(shim.object.mapLookup('sessions', sessionKey));
+  };
+
+  t.test('a confirmation is due until everything is acknowledged', async (t) => {
+    const begin = { confirm: 5, asked: 3, answered: 1 };
+    shim.object.mapUpdate('sessions', sessionKey, sessionValue(begin));
+    t.strictSame(send({ ack: 0xffff_ffff }), { asked: 3, answered: 1, sent: true }, 'before the mark');
+    t.strictSame(send({ ack: 4 }), { asked: 3, answered: 1, sent: true }, 'one byte before it');
+    t.strictSame(send({ ack: 9, flags: 'RA' }), { asked: 3, answered: 1, sent: true }, 'a reset');
+    t.strictSame(send({ ack: 5 }), { asked: 3, answered: 3, sent: true }, 'at the mark');
+    shim.object.mapUpdate('sessions', sessionKey, sessionValue(begin));
+    t.strictSame(
+      send({ ack: 4, flags: 'FA' }),
+      { asked: 3, answered: 1, sent: true },
+      'a FIN before the mark',
+    );
+    t.strictSame(
+      send({ ack: 5, flags: 'FA' }),
+      { asked: 3, answered: 3, sent: true },
+      'a FIN confirms as well',
+    );
+  });
+
+  t.test('where the client confirms, the beginning of an answer is not told', async (t) => {
+    const begin = (asked = 1) => {
+      const session = { confirm: SEQ, asked, toldFrom: TOLD_FROM };
+      shim.object.mapUpdate('sessions', sessionKey, sessionValue(session));
+    };
+    const untold = { asked: 1, answered: 0, sent: true };
+    const told = { asked: 1, answered: 1, sent: true };
+    begin();
+    t.strictSame(send({}), untold, 'an acknowledgement of the request');
+    t.strictSame(send({}, 'x'.repeat(1400)), untold, 'the first segment');
+    t.strictSame(send({ seq: TOLD_FROM - 1 }, 'x'), untold, 'the last that a client lets come unasked');
+    t.strictSame(send({ seq: TOLD_FROM }, 'x'), told, 'what comes after that');
+    begin();
+    t.strictSame(send({ flags: 'FA' }), told, 'its FIN');
+    begin(2);
+    t.strictSame(send({}), { asked: 2, answered: 2, sent: true }, 'when the balancer has asked again');
+  });
+}

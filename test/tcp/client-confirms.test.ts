@@ -1,0 +1,143 @@
+/** Handoffs that no node need confirm, for the client will, and soon: IXP_CLIENT_CONFIRMS. */
+import t from 'tap';
+import { Port } from '../../src/datapath/datapath.js';
+import { LOCAL_NODE, LocalService } from '../../src/tcp/dispatcher.js';
+import {
+  Conversation,
+  fromClient,
+  get,
+  ISN,
+  IXP_TYPE,
+  inIxp,
+  MSS,
+  NOTICE,
+  notice,
+} from '../support/conversation.js';
+import type { IxpSpec, PacketSpec, TcpOptionsSpec } from '../support/packet.js';
+
+const { adopt, segment } = IXP_TYPE;
+const AGREED = 4;
+const LEFT_TO_CLIENT = AGREED | 8;
+const SYN: TcpOptionsSpec = { mss: 1460, timestamps: [77, 0] };
+/** A quarter of the 300 ms after which a handoff is sent again. */
+const NEAR_MS = 75;
+
+/** A request for `path` at `time`, which echoes the TSval of the SYN/ACK, sent at 0, `later` by some ms. */
+function asked(talk: Conversation, path: string, time: number, later = 0, syn = SYN): string {
+  const answer = talk.handshake(0, { options: syn });
+  const request = get(path);
+  const tsval = answer.tcp!.options.timestamps?.[0];
+  const options = tsval === undefined ? {} : { timestamps: [78, (tsval + later) >>> 0] as const };
+  talk.send(time, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, options }, request));
+  return request;
+}
+
+function handed(node: number, request: string, ixp: IxpSpec): PacketSpec {
+  return inIxp(node, { type: adopt, ...ixp }, { seq: 1001, ack: ISN + 1 }, request);
+}
+
+t.test('a client that is near, and one that may not be', async (t) => {
+  const cases: [string, number, number, TcpOptionsSpec, number][] = [
+    ['heard of us just now', 0, 0, SYN, LEFT_TO_CLIENT],
+    ['a quarter of the time ago', NEAR_MS, 0, SYN, LEFT_TO_CLIENT],
+    ['longer ago than that', NEAR_MS + 1, 0, SYN, AGREED],
+    ['as seen by a kernel whose clock was read later', 0, 8, SYN, LEFT_TO_CLIENT],
+    ['in the future', 0, NEAR_MS + 1, SYN, AGREED],
+    ['an old number', 0, -1_000_000, SYN, AGREED],
+    ['without timestamps', 0, 0, { mss: 1460 }, 0],
+  ];
+  for (const [what, time, later, syn, flags] of cases) {
+    await t.test(what, async (t) => {
+      const talk = new Conversation(t);
+      const request = asked(talk, '/0', time, later, syn);
+      talk.expect(time, handed(0, request, { flags }));
+    });
+  }
+});
+
+t.test('its acknowledgement of the answer confirms', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0', 0);
+  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+  const ack = fromClient({ flags: 'A', seq: 1001 + request.length, ack: ISN + 500 });
+  talk.send(40, ack);
+  talk.expect(40, inIxp(0, { type: segment }, { flags: 'A', ack: ISN + 500 }, ''));
+  talk.send(41, ack);
+  talk.expectForwarded(41, 0, ack);
+  talk.end(5000, 1);
+  talk.counted({ adopted: 1, handoff_asked: 0, handoff_retransmitted: 0 });
+  t.equal(talk.nodes.adopted[0], 1);
+});
+
+t.test('so does a notice, if the node sends one all the same', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0', 0);
+  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+  talk.send(1, notice(0, NOTICE.adopted, { ack: 1001 + request.length }));
+  talk.end(5000, 1);
+  talk.counted({ adopted: 1, handoff_asked: 0 });
+});
+
+t.test('who does not acknowledge: the node is asked, as often as any other', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/01', 0);
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+  talk.expect(300, handed(0, request, { flags: AGREED }));
+  talk.counted({ handoff_asked: 1, handoff_retransmitted: 0 });
+  talk.expect(600, handed(0, request, { flags: AGREED }));
+  talk.counted({ handoff_asked: 1, handoff_retransmitted: 1, handoff_silent: 0 });
+  talk.expect(900, inIxp(0, { type: segment }, { flags: 'R', seq: end }, ''));
+  // The next has the client's word no more: two may have answered.
+  talk.expect(900, handed(1, request, { flags: AGREED }));
+  talk.send(901, notice(1, NOTICE.adopted, { ack: end }));
+  talk.end(3000, 1);
+  talk.counted({ handoff_asked: 1, handoff_silent: 1, adopted: 1 });
+});
+
+t.test('a node that answers late, when asked: it keeps the session', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/01', 0);
+  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+  talk.expect(300, handed(0, request, { flags: AGREED }));
+  talk.send(301, notice(0, NOTICE.adopted, { ack: 1001 + request.length }));
+  talk.end(3000, 1);
+  talk.counted({ adopted: 1, handoff_asked: 1, handoff_retransmitted: 0 });
+});
+
+t.test('a node that has kept silent before is asked at once, until it answers', async (t) => {
+  const talk = new Conversation(t);
+  talk.nodes.stayedSilent(0, 0);
+  const request = asked(talk, '/0', 0);
+  talk.expect(0, handed(0, request, { flags: AGREED }));
+  t.ok(talk.nodes.hasFailed(0));
+  talk.send(1, notice(0, NOTICE.adopted, { ack: 1001 + request.length }));
+  t.notOk(talk.nodes.hasFailed(0));
+});
+
+t.test('the next holder after a refusal is asked', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/01', 0);
+  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+  talk.send(1, notice(0, NOTICE.refused, { reason: 1, ack: 1001, seq: ISN + 1 }));
+  talk.expect(1, handed(1, request, { flags: AGREED }));
+});
+
+t.test('a head in several segments, and what we answer ourselves, is to be confirmed', async (t) => {
+  await t.test('several segments', async (t) => {
+    const talk = new Conversation(t);
+    const [tsval] = talk.handshake(0, { options: SYN }).tcp!.options.timestamps!;
+    const request = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(2500)}\r\n\r\n`;
+    const options = { timestamps: [78, tsval] as const };
+    talk.send(0, fromClient({ flags: 'A', seq: 1001, ack: ISN + 1, options }, request.slice(0, 1400)));
+    talk.rest(0);
+    talk.send(0, fromClient({ flags: 'A', seq: 2401, ack: ISN + 1, options }, request.slice(1400)));
+    talk.expect(0, inIxp(0, { type: adopt, flags: AGREED }, { seq: 1001 }, request.slice(0, MSS - 12)));
+  });
+  await t.test('an answer of ours', async (t) => {
+    const talk = new Conversation(t);
+    const request = asked(talk, '/nowhere', 0);
+    const ixp = { type: adopt, service: LocalService.notFound, flags: AGREED };
+    talk.expect(0, inIxp(LOCAL_NODE, ixp, { seq: 1001 }, request), Port.local);
+  });
+});
