@@ -70,7 +70,7 @@ t.test(
       50,
       inIxp(
         0,
-        // All three options, and the client is near: 30 ms after the SYN/ACK its cookie was back.
+        // All three options, and a client that is near: its request is here 50 ms after the SYN/ACK.
         { type: IXP_TYPE.adopt, mss: 1460, flags: 15, scales: 0x97, tsval: 97, session: FIRST_NONCE + 1 },
         { flags: 'PA', seq: 1001, ack },
         get('/0'),
