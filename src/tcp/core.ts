@@ -16,7 +16,7 @@ import type { NodeTable } from './node-table.js';
 import { offeredMss } from './offer.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
-import { type RecordReader, sessionWorker } from './session-record.js';
+import { type RecordReader, SessionAction, sessionWorker } from './session-record.js';
 import { SessionFlag, SessionState, SessionTable } from './session-table.js';
 import { VirtualServerTable } from './virtual-servers.js';
 
@@ -241,7 +241,11 @@ export class Core {
   /** See `Engine.takeOver`. */
   takeOver(old: RecordReader, slot: number, node: number, server: number): boolean {
     const { sessions } = this;
-    if (old.state(slot) !== SessionState.passing || old.node(slot) === LOCAL_NODE) return true;
+    // Where a client may confirm one node alone was asked, and has answered or soon will. What was kept, to ask again, is lost.
+    const asked =
+      old.state(slot) === SessionState.handing && (old.action(slot) & SessionAction.answered) !== 0;
+    if (!asked && old.state(slot) !== SessionState.passing) return true;
+    if (old.node(slot) === LOCAL_NODE) return true;
     const client = old.client(slot);
     const key = ((old.portServer(slot) & 0xffff_0000) | server) >>> 0;
     if (this.isOthers(client, key)) return true;
@@ -257,6 +261,7 @@ export class Core {
     if (taken < 0) return false;
     sessions.copyFrom(old, slot, taken);
     sessions.setNode(taken, node);
+    sessions.raise(taken, SessionFlag.adopted);
     this.attach(taken);
     this.counters.count(Counter.taken_over);
     this.observer.opened?.(taken, this.now);

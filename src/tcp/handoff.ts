@@ -71,9 +71,7 @@ export class Handoff {
   expired(slot: number): void {
     const core = this.core;
     const { sessions, counters, nodes, options } = core;
-    // The kernel may have forwarded the client's acknowledgements of an answer meanwhile.
-    if (seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1)) && !this.answered(slot))
-      return;
+    if (this.hasAnswer(slot) && !this.answered(slot)) return;
     if (sessions.state(slot) !== SessionState.handing) return;
     const adopted = sessions.has(slot, SessionFlag.adopted);
     if (sessions.tries(slot) < (adopted ? REST_TRIES : options.limits.handoffTries)) {
@@ -205,6 +203,12 @@ export class Handoff {
     return true;
   }
 
+  /** Whether the kernel has forwarded a client's acknowledgement of an answer, of which we have not heard. */
+  private hasAnswer(slot: number): boolean {
+    const { sessions } = this.core;
+    return seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1));
+  }
+
   /** Whether one segment held all that was handed over: a node that has any of it has all of it. */
   private isSingle(slot: number): boolean {
     const { sessions } = this.core;
@@ -220,8 +224,12 @@ export class Handoff {
     this.toNode.resetNode(slot, node, acknowledgement);
   }
 
-  /** Ends an unconfirmed session to make room for others. */
+  /** Ends an unconfirmed session to make room for others, unless it turns out to be confirmed. */
   evict(slot: number): void {
+    if (this.hasAnswer(slot)) {
+      this.answered(slot);
+      if (this.core.sessions.state(slot) !== SessionState.handing) return;
+    }
     this.withdraw(slot, this.core.sessions.node(slot));
     this.toClient.resetSession(slot);
     this.core.remove(slot, 'evicted-head');

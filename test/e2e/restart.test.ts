@@ -10,7 +10,8 @@ import t, { type Test } from 'tap';
 import { Load, type LoadOptions } from '../support/farm/load.js';
 import { type MachineState, machineState } from '../support/farm/machine.js';
 import { findCommand, whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { type CurlAnswer, curl, sha256 } from '../support/farm/requests.js';
+import type { Step } from '../support/farm/raw-client.js';
+import { type CurlAnswer, converse, curl, sha256 } from '../support/farm/requests.js';
 import { DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../support/farm.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
@@ -163,6 +164,39 @@ t.test(
       await t.test('left by SIGUSR2, and started again', (t) => goThrough(t, left));
       await t.test('replaced by another version', (t) => goThrough(t, replaced));
       await t.test('killed, and started with another config', (t) => goThrough(t, changed));
+    });
+  },
+);
+
+t.test(
+  'connections of which no node has told yet',
+  { skip: why || (DATAPATH === 'packet' && inProcess) },
+  async (t) => {
+    // Clients that are near confirm themselves, of which the engine hears when they end, or when it would ask again.
+    const patience = { ...timeouts, handoff: '10s' };
+    await withFarm(t, { resources, fill, nodes: 2, balancer: { timeouts: patience } }, async (farm) => {
+      const count = async (state: string): Promise<number> => (await farm.stats()).sessions[state] ?? 0;
+      const go = path.join(farm.directory, 'go');
+      const ask = { send: 'GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n' };
+      const answer = 'HTTP/1.1 200';
+      const steps: Step[] = [ask, { hear: answer }, { untilFile: go }, ask, { hear: answer, times: 2 }];
+      const talks = Array.from({ length: 3 }, () =>
+        converse(farm.client, {
+          address: VIRTUAL_ADDRESS,
+          port: 80,
+          steps: [...steps, { finish: true }, { untilClosed: true }],
+          timeoutMs: 30_000,
+        }),
+      );
+      await farm.waitFor(async () => (await count('handing')) === 3, 'three that are being handed over');
+      await farm.balancerProgram?.kill();
+      await farm.startBalancer();
+      t.equal(await count('passing'), 3, 'taken over');
+      writeFileSync(go, '');
+      for (const { text, ending } of await Promise.all(talks)) {
+        t.equal(text.split(answer).length - 1, 2, 'both answers');
+        t.equal(ending, 'end');
+      }
     });
   },
 );

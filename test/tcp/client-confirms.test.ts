@@ -2,8 +2,12 @@
 import t from 'tap';
 import { Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE, LocalService } from '../../src/tcp/dispatcher.js';
+import { RecordReader } from '../../src/tcp/session-record.js';
+import { SessionState } from '../../src/tcp/session-table.js';
 import {
+  CLIENT,
   Conversation,
+  FIRST_NONCE,
   fromClient,
   get,
   ISN,
@@ -12,10 +16,14 @@ import {
   MSS,
   NOTICE,
   notice,
+  toClient,
 } from '../support/conversation.js';
-import type { IxpSpec, PacketSpec, TcpOptionsSpec } from '../support/packet.js';
+import { addressNumber, type IxpSpec, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
+import { sessionMemory } from '../support/session-memory.js';
 
 const { adopt, segment } = IXP_TYPE;
+/** What a client acknowledges that has had nothing but our SYN. */
+const tail = ISN + 1;
 const AGREED = 4;
 const LEFT_TO_CLIENT = AGREED | 8;
 const SYN: TcpOptionsSpec = { mss: 1460, timestamps: [77, 0] };
@@ -103,6 +111,69 @@ t.test('a node that answers late, when asked: it keeps the session', async (t) =
   talk.send(301, notice(0, NOTICE.adopted, { ack: 1001 + request.length }));
   talk.end(3000, 1);
   talk.counted({ adopted: 1, handoff_asked: 1, handoff_retransmitted: 0 });
+});
+
+t.test(
+  'who wants its room while it is held confirms it, if the kernel has seen the client do so',
+  async (t) => {
+    const talk = new Conversation(t, { limits: { heads: 2 } });
+    const { sessions } = talk.engine;
+    const slotOf = (port: number): number => sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
+    for (const port of [1, 2]) {
+      const [tsval] = talk.handshake(0, { sourcePort: port, options: SYN }).tcp!.options.timestamps!;
+      const options = { timestamps: [78, tsval] as const };
+      talk.send(0, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: tail, options }, get('/0')));
+      talk.expect(
+        0,
+        inIxp(
+          0,
+          { type: adopt, flags: LEFT_TO_CLIENT, session: FIRST_NONCE + port - 1 },
+          { sourcePort: port },
+          get('/0'),
+        ),
+      );
+      sessions.setClientAck(slotOf(port), ISN + 300);
+    }
+    talk.handshake(1, { sourcePort: 3 });
+    talk.send(1, fromClient({ flags: 'PA', sourcePort: 3, seq: 1001, ack: tail }, 'GET'));
+    talk.expect(1, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
+    talk.counted({ evicted_head: 0, adopted: 1 });
+    t.equal(sessions.inState[SessionState.passing], 1);
+    t.equal(sessions.inState[SessionState.handing], 1);
+    talk.end(2000, 3);
+    talk.counted({ evicted_head: 0, adopted: 2, handoff_asked: 0 });
+  },
+);
+
+t.test('a later process takes over what was handed to one node, and no other', async (t) => {
+  const records = sessionMemory(64);
+  const before = new Conversation(t, { engine: { memory: records } });
+  const head = get('/01');
+  // 1: handed over. 2: the same, and its node was silent. 3: in several segments. 4: to ourselves. 5: not yet.
+  const heads = new Map([
+    [2, head],
+    [1, get('/0')],
+    [3, `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(1500)}\r\n\r\n`],
+    [4, get('/nowhere')],
+    [5, 'GET /0'],
+  ]);
+  for (const [port, text] of heads) {
+    const time = port === 2 ? 0 : 950;
+    const [tsval] = before.handshake(time, { sourcePort: port, options: SYN }).tcp!.options.timestamps!;
+    const options = { timestamps: [78, tsval] as const };
+    const from = { flags: 'PA', sourcePort: port, seq: 1001, ack: tail, options };
+    before.send(time, fromClient(from, text.slice(0, 1400)));
+    if (text.length > 1400) before.send(time, fromClient({ ...from, seq: 2401 }, text.slice(1400)));
+    before.rest(port === 2 ? 950 : time);
+  }
+  const old = new RecordReader(records.records);
+  const talk = new Conversation(t, { start: 1_001_000 });
+  for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 2, 0, 1_001_000));
+  talk.counted({ taken_over: 1 });
+  const more = fromClient({ flags: 'PA', sourcePort: 1, seq: 1001 + get('/0').length, ack: 7000 }, 'more');
+  talk.send(1, more);
+  talk.expectForwarded(1, 2, more);
+  talk.end(2000, 1);
 });
 
 t.test('a node that has kept silent before is asked at once, until it answers', async (t) => {

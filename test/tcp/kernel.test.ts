@@ -1,7 +1,6 @@
 /** What the engine leaves to the kernel, by the records that both see; and what a later process takes over. */
 import t, { type Test } from 'tap';
 import { LOCAL_NODE } from '../../src/tcp/dispatcher.js';
-import { indexWordsFor } from '../../src/tcp/session-index.js';
 import {
   RecordReader,
   SESSION_RECORD_BYTES,
@@ -9,7 +8,7 @@ import {
   sessionHash,
   sessionWorker,
 } from '../../src/tcp/session-record.js';
-import { SessionFlag, type SessionMemory, SessionState } from '../../src/tcp/session-table.js';
+import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
 import {
   CLIENT,
   Conversation,
@@ -24,23 +23,12 @@ import {
   toClient,
 } from '../support/conversation.js';
 import { addressNumber } from '../support/packet.js';
+import { sessionMemory } from '../support/session-memory.js';
 
 const SESSIONS = 64;
 const HEAD = get('/01');
 const HEAD_END = 1001 + HEAD.length;
 const START = 1_000_000;
-
-function memory(): SessionMemory {
-  const indexWords = indexWordsFor(SESSIONS);
-  return {
-    records: new ArrayBuffer(SESSIONS * SESSION_RECORD_BYTES),
-    recordsOffset: 0,
-    index: new ArrayBuffer(indexWords * 4),
-    indexOffset: 0,
-    indexWords,
-    indexState: new Uint32Array(1),
-  };
-}
 
 function slotOf(talk: Conversation, port: number = CLIENT.port): number {
   return talk.engine.sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
@@ -171,7 +159,7 @@ t.test('payload of a watched session comes to the engine, which forwards it', as
 });
 
 t.test('what the kernel has seen counts: time, numbers and packets', async (t) => {
-  const records = memory();
+  const records = sessionMemory(SESSIONS);
   const talk = new Conversation(t, { engine: { memory: records }, timeouts: { idle: 10_000 } });
   const end = talk.passing(0);
   const slot = slotOf(talk);
@@ -195,7 +183,7 @@ t.test('what the kernel has seen counts: time, numbers and packets', async (t) =
 
 /** A balancer with sessions of these ports in pass-through, on memory that outlives it. */
 function earlier(t: Test, ports: readonly number[]): { talk: Conversation; old: RecordReader } {
-  const records = memory();
+  const records = sessionMemory(SESSIONS);
   const talk = new Conversation(t, { engine: { memory: records } });
   for (const [index, port] of ports.entries()) {
     talk.handshake(0, { sourcePort: port });

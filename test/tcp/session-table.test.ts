@@ -10,6 +10,7 @@ import {
   sessionHash,
 } from '../../src/tcp/session-record.js';
 import { SessionFlag, type SessionMemory, SessionState, SessionTable } from '../../src/tcp/session-table.js';
+import { sessionMemory } from '../support/session-memory.js';
 
 const CLIENT_SEED = 0x1234_5678;
 const PORT_SEED = 0x9abc_def0;
@@ -123,15 +124,7 @@ t.test('inserts, removes and finds like a map, for the kernel as well', async (t
 
 t.test('the index grows in steps, and each takes little', async (t) => {
   const capacity = 40_000;
-  const indexWords = indexWordsFor(capacity);
-  const memory: SessionMemory = {
-    records: new ArrayBuffer(capacity * SESSION_RECORD_BYTES),
-    recordsOffset: 0,
-    index: new ArrayBuffer(indexWords * 4),
-    indexOffset: 0,
-    indexWords,
-    indexState: new Uint32Array(1),
-  };
+  const memory = sessionMemory(capacity);
   const table = new SessionTable(capacity, 2, CLIENT_SEED, PORT_SEED, memory);
   const index = new Uint32Array(memory.index);
   const before = index.slice();

@@ -1,0 +1,16 @@
+/** Memory for a session table that outlives its engine, as the maps do that the kernel shares. */
+import { indexWordsFor } from '../../src/tcp/session-index.js';
+import { SESSION_RECORD_BYTES } from '../../src/tcp/session-record.js';
+import type { SessionMemory } from '../../src/tcp/session-table.js';
+
+export function sessionMemory(sessions: number): SessionMemory {
+  const indexWords = indexWordsFor(sessions);
+  return {
+    records: new ArrayBuffer(sessions * SESSION_RECORD_BYTES),
+    recordsOffset: 0,
+    index: new ArrayBuffer(indexWords * 4),
+    indexOffset: 0,
+    indexWords,
+    indexState: new Uint32Array(1),
+  };
+}
