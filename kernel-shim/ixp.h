@@ -35,8 +35,11 @@ enum ixp_type {
 #define IXP_WSCALE_OK 0x01
 #define IXP_SACK_OK 0x02
 #define IXP_TSTAMP_OK 0x04
-/* ixp_hdr.flags of the first IXP_ADOPT: the client's acknowledgement will confirm, and soon. No IXCP_ADOPTED for
- * a first segment that carries data; a node that sends one all the same does no harm. */
+/*
+ * ixp_hdr.flags of the first IXP_ADOPT: the client's acknowledgement of the answer will confirm, and soon. No
+ * IXCP_ADOPTED for what a server sends before it has to wait for the client, until the balancer asks again. A node
+ * that sends one all the same does no harm.
+ */
 #define IXP_CLIENT_CONFIRMS 0x08
 
 struct ixp_hdr {

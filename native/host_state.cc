@@ -38,13 +38,21 @@ void ReadAddress(const nlmsghdr& message, std::vector<Ipv4Address>& into) {
                   label == nullptr ? "" : static_cast<const char*>(RTA_DATA(label))});
 }
 
+// Of the program with this id; empty when it is gone since, or when we may not see it (CAP_SYS_ADMIN).
 std::string ProgramName(uint32_t id) {
   const Fd program(bpf_prog_get_fd_by_id(id));
   bpf_prog_info info{};
   uint32_t length = sizeof info;
-  // One that is gone since, or that we may not see, has no name for us.
   if (!program.valid() || bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) return "";
   return info.name;
+}
+
+// What a filter was named by who attached it: libbpf writes PROGRAM:[ID], `tc` itself OBJECT:[SECTION].
+std::string FilterName(const rtattr* name) {
+  if (name == nullptr) return "";
+  const auto* text = static_cast<const char*>(RTA_DATA(name));
+  const std::string whole(text, ::strnlen(text, RTA_PAYLOAD(name)));
+  return whole.substr(0, whole.find(":["));
 }
 
 const rtattr* TcAttribute(const nlmsghdr& message, uint16_t type) {
@@ -62,11 +70,13 @@ void ReadFilter(const nlmsghdr& message, const char* hook, std::vector<Filter>& 
   const rtattr* kind = TcAttribute(message, TCA_KIND);
   if (options != nullptr && kind != nullptr &&
       std::string(static_cast<const char*>(RTA_DATA(kind))) == "bpf") {
-    const rtattr* id = FindAttribute(static_cast<const rtattr*>(RTA_DATA(options)),
-                                     static_cast<int>(RTA_PAYLOAD(options)), TCA_BPF_ID);
+    const auto* first = static_cast<const rtattr*>(RTA_DATA(options));
+    const int length = static_cast<int>(RTA_PAYLOAD(options));
+    const rtattr* id = FindAttribute(first, length, TCA_BPF_ID);
     uint32_t number = 0;
     if (id != nullptr && RTA_PAYLOAD(id) == sizeof number) std::memcpy(&number, RTA_DATA(id), sizeof number);
     if (number != 0) filter.program = ProgramName(number);
+    if (filter.program.empty()) filter.program = FilterName(FindAttribute(first, length, TCA_BPF_NAME));
   }
   into.push_back(std::move(filter));
 }

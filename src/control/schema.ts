@@ -172,7 +172,7 @@ const LimitKeys = Type.Object(
     ),
     headBytes: count('Length of a request head, in bytes. A longer one gets 431.', 16_384, 1_024, 65_535),
     heads: count(
-      'Sessions at one time whose request is being collected. Never more than `sessions`.',
+      'Sessions at one time whose request is being collected, or handed over. Never more than `sessions`.',
       65_536,
       64,
       1_000_000,

@@ -157,7 +157,13 @@ export class Collector {
   private evict(slot: number, large: boolean): void {
     const { core } = this;
     let victim = -1;
-    // One whose head is still being collected, if the hand meets any soon: the others are nearly done.
+    // Best of all is one that does not need it any more, its client having been answered.
+    for (let look = 0; look < EVICTION_LOOKS && core.sessions.inState[SessionState.handing]! > 0; look++) {
+      const met = core.heads.glance(large);
+      if (met < 0) return;
+      if (core.sessions.state(met) === SessionState.handing && this.handoff.lets(met)) return;
+    }
+    // Then one whose head is still being collected, if the hand meets any soon: the others are nearly done.
     for (let look = 0; look < EVICTION_LOOKS; look++) {
       const met = core.heads.victim(large);
       if (met < 0) return;

@@ -269,6 +269,8 @@ export class Engine implements FrameSink, TimerHandler {
   /** A segment of a session that is not simply passed through. */
   private receiveText(slot: number): void {
     const { sessions } = this.core;
+    // A client that has acknowledged an answer is the node's from here on, not when the engine would next have asked.
+    if (sessions.state(slot) === SessionState.handing && !this.handoff.heed(slot)) return;
     switch (sessions.state(slot)) {
       case SessionState.synReceived:
         if (this.handshake.complete(slot)) this.collector.receive(slot);
@@ -383,7 +385,8 @@ export class Engine implements FrameSink, TimerHandler {
     const server = servers.find(view.getUint32(inner + IPV4.source), ports >>> 16);
     const key = ((ports << 16) | server) >>> 0;
     const slot = server < 0 ? -1 : sessions.find(view.getUint32(inner + IPV4.destination), key);
-    if (slot < 0 || sessions.state(slot) < SessionState.passing || !core.reachable(sessions.node(slot))) {
+    // A node that does not confirm, since its client will, may have sent what was too large for the way there.
+    if (slot < 0 || sessions.state(slot) < SessionState.handing || !core.reachable(sessions.node(slot))) {
       counters.count(Counter.drop_malformed_icmp);
       return;
     }

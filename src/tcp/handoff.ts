@@ -71,7 +71,7 @@ export class Handoff {
   expired(slot: number): void {
     const core = this.core;
     const { sessions, counters, nodes, options } = core;
-    if (this.hasAnswer(slot) && !this.answered(slot)) return;
+    if (!this.heed(slot)) return;
     if (sessions.state(slot) !== SessionState.handing) return;
     const adopted = sessions.has(slot, SessionFlag.adopted);
     if (sessions.tries(slot) < (adopted ? REST_TRIES : options.limits.handoffTries)) {
@@ -203,10 +203,14 @@ export class Handoff {
     return true;
   }
 
-  /** Whether the kernel has forwarded a client's acknowledgement of an answer, of which we have not heard. */
-  private hasAnswer(slot: number): boolean {
+  /**
+   * Takes in that the kernel has forwarded a client's acknowledgement of an answer, if it has: that confirms. False
+   * when it ends the session (`answered`).
+   */
+  heed(slot: number): boolean {
     const { sessions } = this.core;
-    return seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1));
+    const has = seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1));
+    return !has || this.answered(slot);
   }
 
   /** Whether one segment held all that was handed over: a node that has any of it has all of it. */
@@ -224,12 +228,13 @@ export class Handoff {
     this.toNode.resetNode(slot, node, acknowledgement);
   }
 
-  /** Ends an unconfirmed session to make room for others, unless it turns out to be confirmed. */
+  /** Whether an unconfirmed session lets go of its room, since it turns out to be confirmed, or over. */
+  lets(slot: number): boolean {
+    return !this.heed(slot) || this.core.sessions.state(slot) !== SessionState.handing;
+  }
+
+  /** Ends an unconfirmed session to make room for others. */
   evict(slot: number): void {
-    if (this.hasAnswer(slot)) {
-      this.answered(slot);
-      if (this.core.sessions.state(slot) !== SessionState.handing) return;
-    }
     this.withdraw(slot, this.core.sessions.node(slot));
     this.toClient.resetSession(slot);
     this.core.remove(slot, 'evicted-head');
@@ -254,7 +259,7 @@ export class Handoff {
     sessions.setTries(slot, 0);
     core.attach(slot);
     counters.count(Counter.handoffs);
-    const patient = near && !nodes.hasFailed(node) && this.isSingle(slot);
+    const patient = near && heads.plenty && !nodes.hasFailed(node) && this.isSingle(slot);
     this.send(slot, patient ? IxpFlag.clientConfirms : 0);
   }
 

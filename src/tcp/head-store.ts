@@ -58,6 +58,7 @@ export class HeadStore {
   private freeSmalls: number;
   private freeLarges: number;
   private hand = 0;
+  private glanced = 0;
 
   /**
    * @param heads rooms at one time
@@ -79,6 +80,11 @@ export class HeadStore {
     this.freeLarges = this.larges;
     this.freeSmall = Int32Array.from({ length: this.smalls }, (_, index) => this.smalls - 1 - index);
     this.freeLarge = Int32Array.from({ length: this.larges }, (_, index) => rooms - 1 - index);
+  }
+
+  /** Whether half of the rooms of each kind are free: nobody need hurry to give one back. */
+  get plenty(): boolean {
+    return this.freeSmalls * 2 >= this.smalls && this.freeLarges * 2 >= this.larges;
   }
 
   /** A small room for a session, or -1 when there is none. */
@@ -123,14 +129,28 @@ export class HeadStore {
 
   /** The session whose room of this kind the hand meets next on its way round; -1 when none is in use. */
   victim(large: boolean): number {
-    const first = large ? this.smalls : 0;
+    this.hand = this.nextUsed(large, this.hand);
+    return this.hand < 0 ? NONE : this.ownerOf(large, this.hand);
+  }
+
+  /** The same by a hand of its own: who only looks must not turn the one that says whose turn it is. */
+  glance(large: boolean): number {
+    this.glanced = this.nextUsed(large, this.glanced);
+    return this.glanced < 0 ? NONE : this.ownerOf(large, this.glanced);
+  }
+
+  /** The place behind `from` of the next room of this kind that is in use; -1 when none is. */
+  private nextUsed(large: boolean, from: number): number {
     const count = large ? this.larges : this.smalls;
-    for (let i = 0; i < count; i++) {
-      this.hand = (this.hand + 1) % count;
-      const session = this.owner[first + this.hand]!;
-      if (session !== NONE) return session;
+    for (let step = 1; step <= count; step++) {
+      const place = (from + step) % count;
+      if (this.ownerOf(large, place) !== NONE) return place;
     }
     return NONE;
+  }
+
+  private ownerOf(large: boolean, place: number): number {
+    return this.owner[large ? this.smalls + place : place]!;
   }
 
   /**

@@ -161,7 +161,10 @@ export class Notices {
       case IxcpType.rst: {
         // A SYN that overtook the handoff meets a node that has not heard of the session yet.
         const unknown = reason === IxcpReason.unknownSession;
-        if (!handing || !unknown) core.linger(slot, 'node-reset');
+        if (handing && unknown) return;
+        // A socket was there: what the client still sends is for its node to answer.
+        if (handing) handoff.confirmed(slot, sessions.handedTo(slot));
+        core.linger(slot, 'node-reset');
         return;
       }
       default:

@@ -138,12 +138,16 @@ t.test('content by node', { skip: whyNoFarm() }, async (t) => {
     await t.test('an upload of 5 MB arrives intact', async (t) => {
       const file = `${farm.directory}/upload.bin`;
       writeFileSync(file, upload);
+      const outside = async (): Promise<number> => (await farm.stats()).counters.drop_out_of_window ?? 0;
+      const before = await outside();
       for (const args of [['-H', 'Expect:'], []]) {
         const answer = await get('/post', [...args, '--data-binary', `@${file}`]);
         t.equal(answer.status, 200);
         t.equal(answer.body.toString(), 'stored by n1\n');
         t.equal(sha256(farm.webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(upload));
       }
+      // Also of one that goes on at once when the node has said 100: no retransmission, no waiting.
+      t.equal(await outside(), before, 'nothing was outside of a window');
     });
 
     await t.test('a client port is used again at once', async (t) => {

@@ -86,6 +86,15 @@ if (insideNamespace(import.meta.url)) {
     t.equal(listFilters('e0').length, 4);
   });
 
+  t.test('without the right to look at programs: as they were named when they were attached', async (t) => {
+    const code = `
+      import { listFilters } from '${new URL('../../src/base/host/filters.js', import.meta.url)}';
+      process.stdout.write(JSON.stringify(listFilters('e0').map((filter) => filter.program ?? '')));`;
+    const args = ['--bounding-set=-sys_admin', process.execPath, '--input-type=module', '--eval', code];
+    const expected = ['shim_ingress', 'shim_ingress', 'shim_egress', 'guard.bpf.o'];
+    t.strictSame(JSON.parse(run('setpriv', ...args)), expected);
+  });
+
   t.test('an interface that is not there', async (t) => {
     t.throws(() => listFilters('e9'), { code: 'BATON_SYSTEM', message: 'there is no interface e9' });
     t.throws(() => hasClsact('e9'), { code: 'BATON_SYSTEM' });

@@ -16,9 +16,16 @@ import {
   MSS,
   NOTICE,
   notice,
+  SERVER,
   toClient,
 } from '../support/conversation.js';
-import { addressNumber, type IxpSpec, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
+import {
+  addressNumber,
+  build,
+  type IxpSpec,
+  type PacketSpec,
+  type TcpOptionsSpec,
+} from '../support/packet.js';
 import { sessionMemory } from '../support/session-memory.js';
 
 const { adopt, segment } = IXP_TYPE;
@@ -29,6 +36,10 @@ const LEFT_TO_CLIENT = AGREED | 8;
 const SYN: TcpOptionsSpec = { mss: 1460, timestamps: [77, 0] };
 /** A quarter of the 300 ms after which a handoff is sent again. */
 const NEAR_MS = 75;
+
+function slotOf(talk: Conversation, port: number = CLIENT.port): number {
+  return talk.engine.sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
+}
 
 /** A request for `path` at `time`, which echoes the TSval of the SYN/ACK, sent at 0, `later` by some ms. */
 function asked(talk: Conversation, path: string, time: number, later = 0, syn = SYN): string {
@@ -113,37 +124,93 @@ t.test('a node that answers late, when asked: it keeps the session', async (t) =
   talk.counted({ adopted: 1, handoff_asked: 1, handoff_retransmitted: 0 });
 });
 
-t.test(
-  'who wants its room while it is held confirms it, if the kernel has seen the client do so',
-  async (t) => {
-    const talk = new Conversation(t, { limits: { heads: 2 } });
-    const { sessions } = talk.engine;
-    const slotOf = (port: number): number => sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
-    for (const port of [1, 2]) {
-      const [tsval] = talk.handshake(0, { sourcePort: port, options: SYN }).tcp!.options.timestamps!;
-      const options = { timestamps: [78, tsval] as const };
-      talk.send(0, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: tail, options }, get('/0')));
-      talk.expect(
-        0,
-        inIxp(
-          0,
-          { type: adopt, flags: LEFT_TO_CLIENT, session: FIRST_NONCE + port - 1 },
-          { sourcePort: port },
-          get('/0'),
-        ),
-      );
-      sessions.setClientAck(slotOf(port), ISN + 300);
-    }
-    talk.handshake(1, { sourcePort: 3 });
-    talk.send(1, fromClient({ flags: 'PA', sourcePort: 3, seq: 1001, ack: tail }, 'GET'));
-    talk.expect(1, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
+t.test('rooms for heads', async (t) => {
+  /** Hands over a session of this client port, and then has the kernel see its client acknowledge an answer. */
+  const hand = (talk: Conversation, port: number, flags: number, answered: boolean): void => {
+    const [tsval] = talk.handshake(0, { sourcePort: port, options: SYN }).tcp!.options.timestamps!;
+    const options = { timestamps: [78, tsval] as const };
+    talk.send(0, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: tail, options }, get('/0')));
+    const ixp = { type: adopt, flags, session: FIRST_NONCE + port - 1 };
+    talk.expect(0, inIxp(0, ixp, { sourcePort: port }, get('/0')));
+    if (answered) talk.engine.sessions.setClientAck(slotOf(talk, port), ISN + 300);
+  };
+  /** A client that begins a head and leaves it at that. */
+  const begin = (talk: Conversation, port: number): void => {
+    talk.handshake(1, { sourcePort: port });
+    talk.send(1, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: tail }, 'GET'));
+    talk.expect(1, toClient({ flags: 'A', ack: 1004, destinationPort: port }));
+  };
+
+  await t.test('when less than half are free, the node is asked', async () => {
+    const talk = new Conversation(t, { limits: { heads: 4 } });
+    hand(talk, 1, LEFT_TO_CLIENT, false);
+    hand(talk, 2, LEFT_TO_CLIENT, false);
+    hand(talk, 3, AGREED, false);
+  });
+
+  await t.test('when none is, a session gives its own back whose client was answered', async (t) => {
+    const talk = new Conversation(t, { limits: { heads: 3 } });
+    hand(talk, 1, LEFT_TO_CLIENT, true);
+    begin(talk, 2);
+    begin(talk, 3);
+    begin(talk, 4);
     talk.counted({ evicted_head: 0, adopted: 1 });
-    t.equal(sessions.inState[SessionState.passing], 1);
-    t.equal(sessions.inState[SessionState.handing], 1);
-    talk.end(2000, 3);
-    talk.counted({ evicted_head: 0, adopted: 2, handoff_asked: 0 });
-  },
-);
+    t.equal(talk.engine.sessions.inState[SessionState.passing], 1);
+    talk.end(2000, 4);
+  });
+});
+
+t.test('an upload behind an answer passes from its first segment that the engine sees', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0', 0);
+  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+  const end = 1001 + request.length;
+  // The kernel forwards what lies behind the head, but not beyond the window that the handshake offered.
+  talk.engine.sessions.setClientAck(slotOf(talk), ISN + 26);
+  const far = fromClient({ flags: 'A', seq: end + 70_000, ack: ISN + 26 }, 'a later part of the body');
+  talk.send(20, far);
+  talk.expectForwarded(20, 0, far);
+  talk.counted({ adopted: 1, drop_out_of_window: 0 });
+});
+
+t.test('an RST at the end of an upload counts, too', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0', 0);
+  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+  const end = 1001 + request.length + 70_000;
+  talk.engine.sessions.setClientAck(slotOf(talk), ISN + 26);
+  talk.engine.sessions.setReceiveNext(slotOf(talk), end);
+  const reset = fromClient({ flags: 'R', seq: end });
+  talk.send(20, reset);
+  talk.expectForwarded(20, 0, reset);
+  t.equal(talk.events.at(-1), 'closed client-reset');
+});
+
+t.test('the path is too narrow for the beginning of an answer: its node hears of it', async () => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0', 0);
+  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+  const answer = toClient({ flags: 'A', seq: tail, ack: 1001 + request.length });
+  const error: PacketSpec = {
+    ethernet: { source: CLIENT.mac },
+    ip: { source: '192.0.2.1', destination: SERVER.address },
+    icmp: { type: 3, code: 4, rest: 1280, quoted: build({ ...answer, payload: 'x' }).slice(14, 42) },
+  };
+  talk.send(5, error);
+  talk.expectForwarded(5, 0, error);
+  talk.counted({ icmp_forwarded: 1, drop_malformed_icmp: 0 });
+});
+
+t.test('its node resets it: what the client still sends is for the node to answer', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0', 0);
+  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+  talk.send(5, notice(0, NOTICE.reset, { seq: tail, ack: 1001 + request.length }));
+  t.equal(talk.events.at(-1), 'closed node-reset');
+  const late = fromClient({ flags: 'A', seq: 1001 + request.length, ack: ISN + 100 });
+  talk.send(6, late);
+  talk.expectForwarded(6, 0, late);
+});
 
 t.test('a later process takes over what was handed to one node, and no other', async (t) => {
   const records = sessionMemory(64);
