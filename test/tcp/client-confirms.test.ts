@@ -30,7 +30,7 @@ import { sessionMemory } from '../support/session-memory.js';
 
 const { adopt, segment } = IXP_TYPE;
 /** What a client acknowledges that has had nothing but our SYN. */
-const tail = ISN + 1;
+const OUR_SYN_ACKED = ISN + 1;
 const AGREED = 4;
 const LEFT_TO_CLIENT = AGREED | 8;
 const SYN: TcpOptionsSpec = { mss: 1460, timestamps: [77, 0] };
@@ -47,7 +47,7 @@ function asked(talk: Conversation, path: string, time: number, later = 0, syn = 
   const request = get(path);
   const tsval = answer.tcp!.options.timestamps?.[0];
   const options = tsval === undefined ? {} : { timestamps: [78, (tsval + later) >>> 0] as const };
-  talk.send(time, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, options }, request));
+  talk.send(time, fromClient({ flags: 'PA', seq: 1001, ack: OUR_SYN_ACKED, options }, request));
   return request;
 }
 
@@ -129,7 +129,10 @@ t.test('rooms for heads', async (t) => {
   const hand = (talk: Conversation, port: number, flags: number, answered: boolean): void => {
     const [tsval] = talk.handshake(0, { sourcePort: port, options: SYN }).tcp!.options.timestamps!;
     const options = { timestamps: [78, tsval] as const };
-    talk.send(0, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: tail, options }, get('/0')));
+    talk.send(
+      0,
+      fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED, options }, get('/0')),
+    );
     const ixp = { type: adopt, flags, session: FIRST_NONCE + port - 1 };
     talk.expect(0, inIxp(0, ixp, { sourcePort: port }, get('/0')));
     if (answered) talk.engine.sessions.setClientAck(slotOf(talk, port), ISN + 300);
@@ -137,7 +140,7 @@ t.test('rooms for heads', async (t) => {
   /** A client that begins a head and leaves it at that. */
   const begin = (talk: Conversation, port: number): void => {
     talk.handshake(1, { sourcePort: port });
-    talk.send(1, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: tail }, 'GET'));
+    talk.send(1, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED }, 'GET'));
     talk.expect(1, toClient({ flags: 'A', ack: 1004, destinationPort: port }));
   };
 
@@ -190,7 +193,7 @@ t.test('the path is too narrow for the beginning of an answer: its node hears of
   const talk = new Conversation(t);
   const request = asked(talk, '/0', 0);
   talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
-  const answer = toClient({ flags: 'A', seq: tail, ack: 1001 + request.length });
+  const answer = toClient({ flags: 'A', seq: OUR_SYN_ACKED, ack: 1001 + request.length });
   const error: PacketSpec = {
     ethernet: { source: CLIENT.mac },
     ip: { source: '192.0.2.1', destination: SERVER.address },
@@ -205,7 +208,7 @@ t.test('its node resets it: what the client still sends is for the node to answe
   const talk = new Conversation(t);
   const request = asked(talk, '/0', 0);
   talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
-  talk.send(5, notice(0, NOTICE.reset, { seq: tail, ack: 1001 + request.length }));
+  talk.send(5, notice(0, NOTICE.reset, { seq: OUR_SYN_ACKED, ack: 1001 + request.length }));
   t.equal(talk.events.at(-1), 'closed node-reset');
   const late = fromClient({ flags: 'A', seq: 1001 + request.length, ack: ISN + 100 });
   talk.send(6, late);
@@ -228,7 +231,7 @@ t.test('a later process takes over what was handed to one node, and no other', a
     const time = port === 2 ? 0 : 950;
     const [tsval] = before.handshake(time, { sourcePort: port, options: SYN }).tcp!.options.timestamps!;
     const options = { timestamps: [78, tsval] as const };
-    const from = { flags: 'PA', sourcePort: port, seq: 1001, ack: tail, options };
+    const from = { flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED, options };
     before.send(time, fromClient(from, text.slice(0, 1400)));
     if (text.length > 1400) before.send(time, fromClient({ ...from, seq: 2401 }, text.slice(1400)));
     before.rest(port === 2 ? 950 : time);
@@ -267,9 +270,9 @@ t.test('a head in several segments, and what we answer ourselves, is to be confi
     const [tsval] = talk.handshake(0, { options: SYN }).tcp!.options.timestamps!;
     const request = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(2500)}\r\n\r\n`;
     const options = { timestamps: [78, tsval] as const };
-    talk.send(0, fromClient({ flags: 'A', seq: 1001, ack: ISN + 1, options }, request.slice(0, 1400)));
+    talk.send(0, fromClient({ flags: 'A', seq: 1001, ack: OUR_SYN_ACKED, options }, request.slice(0, 1400)));
     talk.rest(0);
-    talk.send(0, fromClient({ flags: 'A', seq: 2401, ack: ISN + 1, options }, request.slice(1400)));
+    talk.send(0, fromClient({ flags: 'A', seq: 2401, ack: OUR_SYN_ACKED, options }, request.slice(1400)));
     talk.expect(0, inIxp(0, { type: adopt, flags: AGREED }, { seq: 1001 }, request.slice(0, MSS - 12)));
   });
   await t.test('an answer of ours', async (t) => {
