@@ -42,6 +42,8 @@ export interface FarmOptions {
   others?: Record<string, number>;
   /** The nodes have a network of their own, and the balancer its `nodeInterface` there. Default: one wire for all. */
   nodeNetwork?: boolean;
+  /** The clients have a network of their own, behind a router. Default: one wire for all. */
+  clientNetwork?: boolean;
 }
 
 export interface Resource {
@@ -350,30 +352,33 @@ export function stopKept(tag: string): boolean {
 
 function plan(tag: string, options: FarmOptions): Wired[] {
   const wired: Wired[] = [];
-  const own = options.nodeNetwork ?? false;
+  const { nodeNetwork = false, clientNetwork = false } = options;
+  if (nodeNetwork && clientNetwork) throw new Error('a farm has two networks at most');
   const mac = (network: number, last: number): string =>
     `02:00:0a:${network.toString(16)}:00:${last.toString(16).padStart(2, '0')}`;
-  const add = (name: string, last: number, legs: 'clients' | 'nodes' | 'both' = 'clients'): void => {
-    const network = legs === 'nodes' ? 98 : 99;
+  /** `far`: on the network behind the router; `near`: on the balancer's; `both`: on each. */
+  const add = (name: string, last: number, legs: 'near' | 'far' | 'both' = 'near'): void => {
+    const network = legs === 'far' ? 98 : 99;
+    const routed = legs === 'far' || (legs === 'near' && clientNetwork);
     wired.push({
       name,
       namespace: `${tag}-${name}`,
       address: `10.${network}.0.${last}`,
       mac: mac(network, last),
-      bridge: legs === 'nodes' ? 'br1' : 'br0',
+      bridge: legs === 'far' ? 'br1' : 'br0',
       eth1: legs === 'both' ? { address: `10.98.0.${last}`, mac: mac(98, last) } : undefined,
-      gateway: legs === 'nodes' ? `10.98.0.${ROUTER}` : undefined,
+      gateway: routed ? `10.${network}.0.${ROUTER}` : undefined,
       routes: name === 'router',
     });
   };
   for (let index = 0; index < (options.clients ?? 1); index++) {
-    add(index === 0 ? 'client' : `client${index + 1}`, 200 + index);
+    add(index === 0 ? 'client' : `client${index + 1}`, 200 + index, clientNetwork ? 'far' : 'near');
   }
-  add('balancer', 2, own ? 'both' : 'clients');
+  add('balancer', 2, nodeNetwork ? 'both' : 'near');
   for (let index = 0; index < (options.nodes ?? 3); index++) {
-    add(`n${index + 1}`, 3 + index, own ? 'nodes' : 'clients');
+    add(`n${index + 1}`, 3 + index, nodeNetwork ? 'far' : 'near');
   }
-  if (own) add('router', ROUTER, 'both');
+  if (nodeNetwork || clientNetwork) add('router', ROUTER, 'both');
   for (const [name, last] of Object.entries(options.others ?? {})) {
     add(name, last);
   }

@@ -14,6 +14,8 @@
  *     --------+-------+--+-----------+---                    br1
  *             |eth0   |eth0                                  10.98.0.0/24, last numbers as above
  *          n1 .3    n2 .4
+ *
+ * Or with the clients on br1 behind the router, and everybody else on br0.
  */
 import { run } from './process.js';
 

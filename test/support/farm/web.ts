@@ -1,12 +1,16 @@
-/** Web servers of the nodes: the distribution's own binaries with small, ordinary configs. */
+/**
+ * Web servers of the nodes: the distribution's own binaries with small, ordinary configs, and applications as
+ * people write them with Node (app-server.ts) and Python (its http.server).
+ */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { Host } from './host.js';
 import type { Program } from './process.js';
 
 export interface WebOptions {
-  server?: 'nginx' | 'apache';
+  server?: 'nginx' | 'apache' | 'node' | 'python';
   /** Where it listens: a port, or address:port. */
   listen?: string;
   /** Length of nginx's accept queue. Default: nginx's own, 511. */
@@ -16,6 +20,8 @@ export interface WebOptions {
 }
 
 export const APACHE = '/usr/sbin/apache2';
+const PYTHON = '/usr/bin/python3';
+const APP_SERVER = fileURLToPath(new URL('./app-server.js', import.meta.url));
 
 export class WebServer {
   readonly host: Host;
@@ -47,14 +53,8 @@ export class WebServer {
   }
 
   async start(): Promise<void> {
-    const apache = this.options.server === 'apache';
     const listen = this.options.listen ?? '80';
-    const config = path.join(this.directory, 'server.conf');
-    writeFileSync(config, apache ? this.apacheConfig(listen) : this.nginxConfig(listen));
-    const argv = apache
-      ? [APACHE, '-f', config, '-DFOREGROUND']
-      : ['nginx', '-e', `${this.directory}/logs/error.log`, '-c', config, '-p', this.directory];
-    this.program = this.host.start(`web-${this.host.name}`, argv);
+    this.program = this.host.start(this.programName, this.command(listen));
     await this.waitUntilListening(Number(listen.slice(listen.lastIndexOf(':') + 1)));
   }
 
@@ -64,9 +64,16 @@ export class WebServer {
     this.program = undefined;
   }
 
+  /** Long polls of a Node server are answered when this file is there. */
+  get release(): string {
+    return path.join(this.directory, 'release');
+  }
+
   /** The request lines of its access log, in the order in which they ended: a line is written some time after its answer. */
   requests(): string[] {
-    const file = path.join(this.directory, 'logs', 'access.log');
+    // Python writes its lines to standard error.
+    const python = this.options.server === 'python';
+    const file = python ? `${this.directory}/../${this.programName}.log` : this.accessLog;
     if (!existsSync(file)) {
       return [];
     }
@@ -84,12 +91,32 @@ export class WebServer {
     return last === undefined ? undefined : readFileSync(last);
   }
 
+  private get programName(): string {
+    return `web-${this.host.name}`;
+  }
+
+  private get accessLog(): string {
+    return path.join(this.directory, 'logs', 'access.log');
+  }
+
+  private command(listen: string): string[] {
+    const { server = 'nginx' } = this.options;
+    if (server === 'node')
+      return [process.execPath, APP_SERVER, listen, this.root, this.accessLog, this.release];
+    if (server === 'python') return [PYTHON, '-u', '-m', 'http.server', '--directory', this.root, listen];
+    const config = path.join(this.directory, 'server.conf');
+    writeFileSync(config, server === 'apache' ? this.apacheConfig(listen) : this.nginxConfig(listen));
+    if (server === 'apache') return [APACHE, '-f', config, '-DFOREGROUND'];
+    return ['nginx', '-e', `${this.directory}/logs/error.log`, '-c', config, '-p', this.directory];
+  }
+
   private async waitUntilListening(port: number): Promise<void> {
-    const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')} `;
+    const hex = port.toString(16).toUpperCase().padStart(4, '0');
+    // State 0A is LISTEN.
+    const listening = new RegExp(`:${hex} 0+:0000 0A`);
     for (let tries = 0; tries < 250; tries++) {
-      const { stdout } = await this.host.run('cat', ['/proc/net/tcp']);
-      // State 0A is LISTEN.
-      if (stdout.split('\n').some((line) => line.includes(`${hex}00000000:0000 0A`))) {
+      const { stdout } = await this.host.run('cat', ['/proc/net/tcp', '/proc/net/tcp6']);
+      if (listening.test(stdout)) {
         return;
       }
       if (this.program?.running !== true) {
