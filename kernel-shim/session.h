@@ -37,7 +37,7 @@
  * unless the session has ended.
  */
 #define ACTION_FORWARD 0x01    /* to the node, new MAC addresses */
-#define ACTION_PAYLOAD_UP 0x02 /* with FORWARD: those with payload go to the engine */
+#define ACTION_PAYLOAD_UP 0x02 /* with FORWARD: those with payload go to the engine, which does not ask for it yet */
 #define ACTION_WRAP 0x04       /* new payload behind the handoff goes to the node in IXP; all else to the engine */
 #define ACTION_ANSWERED 0x08   /* while handed over: who acknowledges the answer has had it from the node, so the node
 				* has the session: forwarded as with FORWARD */

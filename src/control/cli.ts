@@ -1,5 +1,4 @@
 /** The command line: what can be asked of Baton, and how its errors are told. */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { ControlClient } from './client.js';
@@ -9,6 +8,7 @@ import { newKey, readKey, writeNewKey } from './key.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
 import { DEFAULT_CONTROL_SOCKET } from './schema.js';
 import { printable } from './text.js';
+import { VERSION } from './version.js';
 import { standardScreen, watchUntilSignal } from './watch.js';
 
 /** The programs that the command starts. Each resolves to an exit code once it has stopped. */
@@ -74,16 +74,10 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** From package.json, which lies beside the compiled tree. */
-export function version(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return String((JSON.parse(text) as { version?: unknown }).version);
-}
-
 function define(programs: Programs, exit: (code: number) => void): Command {
   const baton = new Command('baton')
     .description('Reads the request, then hands the live TCP connection to the node that holds the content.')
-    .version(version(), '-V, --version', 'print the version')
+    .version(VERSION, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
     .showSuggestionAfterError(true)
@@ -157,9 +151,18 @@ function define(programs: Programs, exit: (code: number) => void): Command {
     .action(async (options: Asking & { watch?: number; count?: number }) => {
       if (options.watch !== undefined) return watchStats(options, options.watch, options.count);
       const stats = await client(options).stats();
+      warnOfVersion(stats.version);
       print(options.json ? JSON.stringify(stats, null, 2) : renderStats(stats));
     });
   return baton;
+}
+
+/** An upgrade leaves the balancer that runs as it is until it is replaced. */
+function warnOfVersion(running: string): void {
+  if (running === VERSION) return;
+  complain(
+    `warning: the balancer that runs is version ${running}, this command is version ${VERSION}; \`baton balancer --replace\` starts the installed version`,
+  );
 }
 
 function watchStats(options: Asking, seconds: number, count: number | undefined): Promise<void> {

@@ -1,6 +1,7 @@
 /** What the control socket answers: the one definition for the server, the client and scripts. */
 import { type Static, Type } from '@sinclair/typebox';
 import { STAGE_NAMES, STAGES, type StageName } from '../base/stages.js';
+import { REQUEST_BYTES } from '../tcp/session-table.js';
 
 const Count = (description: string) => Type.Number({ minimum: 0, description });
 const Ms = (description: string) => Type.Number({ description: `${description}, in ms` });
@@ -28,7 +29,7 @@ const WorkerStages = Type.Object({
 });
 
 export const StatsDocument = Type.Object({
-  version: Type.String({ description: 'of Baton' }),
+  version: Type.String({ description: 'Of Baton, when this balancer was started' }),
   startedAt: Type.Number({
     description: 'When this balancer was ready, in ms since 1970: each start has its own',
   }),
@@ -94,8 +95,13 @@ export const SessionRow = Type.Object({
     description: 'Name of the node, or "local" for a local service; empty before a choice',
   }),
   request: Type.String({
-    description: 'Method and target, escaped, cut after 64 bytes; empty before it is read',
+    description: `The first ${REQUEST_BYTES} bytes of method and target, escaped; empty before they are read`,
   }),
+  requestCut: Type.Optional(
+    Type.Boolean({
+      description: 'Whether the request is longer than what is kept of it; it then ends in "..."',
+    }),
+  ),
   ageMs: Ms('Since the SYN'),
   idleMs: Ms('Since the last packet or notice'),
   packets: Count('Of the client'),

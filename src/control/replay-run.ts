@@ -46,6 +46,8 @@ export interface ReplaySession {
   establishedMs: number | null;
   /** Method and target, or the first line of what was refused; escaped, and empty before it was read. */
   request: string;
+  /** Whether it is longer than what is shown of it, which then ends in "...". */
+  requestCut: boolean;
   /** HTTP status of a refusal, 200 for a request that a resource was found for, null before that. */
   status: number | null;
   /** Host and path pattern that matched. */
@@ -236,6 +238,7 @@ export class ReplayRun {
         const track = this.bySlot.get(slot);
         if (track === undefined) return;
         track.request = escapeBytes(bytes, start, end, REQUEST_SHOWN);
+        track.requestCut = end - start > REQUEST_SHOWN;
         track.status = verdict === Verdict.found ? STATUS_FOUND : verdict;
       },
       handoff: (slot, node, service) => this.handoff(slot, node, service),
@@ -267,6 +270,7 @@ export class ReplayRun {
       openedMs: round(now),
       establishedMs: null,
       request: '',
+      requestCut: false,
       status: null,
       resource: null,
       node: null,

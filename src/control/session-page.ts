@@ -28,6 +28,7 @@ export function sessionRow(sessions: SessionTable, slot: number, names: Names, c
     state: STATE_LABELS[state] ?? '',
     node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes[node] ?? '')) : '',
     request: escapeBytes(sessions.request, start, start + length, REQUEST_BYTES),
+    requestCut: length > REQUEST_BYTES,
     ageMs: (clock - sessions.openedAt(slot)) >>> 0,
     idleMs: Math.max(0, seqDiff(clock, sessions.lastSeen(slot))),
     packets: sessions.packets(slot),

@@ -2,7 +2,6 @@
 import type { CounterName } from '../base/counters.js';
 import { SessionState } from '../tcp/session-table.js';
 import type { StatsSource } from './api.js';
-import { version } from './cli.js';
 import type { BalancerConfig } from './config.js';
 import type { NodeState, SessionPage, StatsDocument } from './documents.js';
 import { type NodeSnapshot, RING_NAMES } from './engine-messages.js';
@@ -11,6 +10,7 @@ import type { Machine } from './machine/machine.js';
 import { FRAMES_OF_KERNEL, type XdpCounter } from './machine/xdp-counters.js';
 import type { NodeEvents } from './node-events.js';
 import { formatAge } from './table.js';
+import { VERSION } from './version.js';
 
 export interface BalancerParts {
   config: BalancerConfig;
@@ -41,7 +41,7 @@ export class BalancerStats implements StatsSource {
       SessionState.lingering,
     ];
     return {
-      version: version(),
+      version: VERSION,
       startedAt: this.startedAt,
       uptimeMs: Math.round(performance.now() - this.startedOn),
       interface: config.interface,

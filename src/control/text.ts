@@ -41,8 +41,8 @@ export function escapeBytes(bytes: Uint8Array, start: number, end: number, most 
   return cut ? `${text}...` : text;
 }
 
-/** A value as it reads inside a message: in quotes, cut when long. */
+/** A value as it reads inside a message: in quotes. Behind the quotes of one that is cut, "..." says so. */
 export function quoted(text: string, most = 60): string {
-  const cut = text.length > most ? `${text.slice(0, most)}...` : text;
-  return printableJson(JSON.stringify(cut));
+  const whole = text.length <= most;
+  return `${printableJson(JSON.stringify(whole ? text : text.slice(0, most)))}${whole ? '' : '...'}`;
 }

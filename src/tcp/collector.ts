@@ -221,9 +221,8 @@ export class Collector {
 
   private firstLineEnd(start: number, end: number): number {
     const { bytes } = this.core.heads;
-    const limit = Math.min(end, start + REQUEST_BYTES);
-    for (let at = start; at < limit; at++) if (bytes[at] === CR || bytes[at] === LF) return at;
-    return limit;
+    for (let at = start; at < end; at++) if (bytes[at] === CR || bytes[at] === LF) return at;
+    return end;
   }
 
   private keepRequest(slot: number, start: number, end: number, verdict: number): void {
@@ -231,7 +230,7 @@ export class Collector {
     const length = Math.min(end - start, REQUEST_BYTES);
     const to = slot * REQUEST_BYTES;
     for (let i = 0; i < length; i++) sessions.request[to + i] = heads.bytes[start + i]!;
-    sessions.requestLength[slot] = length;
+    sessions.requestLength[slot] = Math.min(end - start, REQUEST_BYTES + 1);
     observer.request?.(slot, verdict, heads.bytes, start, end, now);
   }
 }

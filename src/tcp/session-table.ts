@@ -54,7 +54,7 @@ export const SessionFlag = {
   adopted: 0x20,
   /** Some handoff of this session ran into silence: a second node may know it. */
   moved: 0x40,
-  /** While it passes, the engine looks at the client's payload. */
+  /** While it passes, the engine gets the client's payload. For connections that move at each request: nothing raises it yet. */
   watched: 0x80,
 } as const;
 
@@ -108,7 +108,10 @@ export class SessionTable extends SessionRecords {
   readonly tried: Uint32Array;
   /** The dispatcher's state between looks at the head; after that, the batch in which it was handed over. */
   readonly resume: Uint32Array;
-  /** Length and bytes of the start of the request line, REQUEST_BYTES each. */
+  /**
+   * The start of method and target: REQUEST_BYTES for each session, and how many of them are in use. A length of
+   * REQUEST_BYTES + 1 says that there was more.
+   */
   readonly requestLength: Uint8Array;
   readonly request: Uint8Array;
 
@@ -205,7 +208,10 @@ export class SessionTable extends SessionRecords {
     if (this.action(slot) !== 0) this.writeAction(slot, 0);
   }
 
-  /** Whether the engine gets the client's payload of a session that passes, or the kernel forwards it. */
+  /**
+   * Whether the engine gets the client's payload of a session that passes, or the kernel forwards it. For connections
+   * that move at each request: the engine does not call it yet.
+   */
   watch(slot: number, on: boolean): void {
     const flags = this.flags(slot);
     this.setFlags(slot, on ? flags | SessionFlag.watched : flags & ~SessionFlag.watched);

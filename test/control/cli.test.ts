@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { ControlApi } from '../../src/control/api.js';
-import { version } from '../../src/control/cli.js';
 import type { SessionRow } from '../../src/control/documents.js';
+import { VERSION } from '../../src/control/version.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-cli-'));
 t.teardown(() => rmSync(directory, { recursive: true }));
@@ -46,7 +46,7 @@ writeFileSync(
 );
 
 t.test('the version, and help', async (t) => {
-  t.same(await baton('--version'), { code: 0, out: `${version()}\n`, errors: '' });
+  t.same(await baton('--version'), { code: 0, out: `${VERSION}\n`, errors: '' });
   const help = await baton('--help');
   t.equal(help.code, 0);
   for (const name of ['balancer', 'node', 'check', 'key', 'replay', 'sessions', 'stats']) {
@@ -190,9 +190,10 @@ t.test('a running balancer is asked by its socket', async (t) => {
     out: '',
     errors: `baton: control socket ${join(directory, 'baton.sock')}: no balancer is running there (name its config with -c, or its socket with --socket)\n`,
   });
+  let running = VERSION;
   const api = new ControlApi({
     stats: async () => ({
-      version: '0.1.0',
+      version: running,
       startedAt: 1_700_000_000_000,
       uptimeMs: 3_000,
       interface: 'eth0',
@@ -236,7 +237,7 @@ t.test('a running balancer is asked by its socket', async (t) => {
   const stats = await baton('stats', '-c', 'balancer.yaml');
   t.match(stats, { code: 0, errors: '' });
   t.same(stats.out.split('\n'), [
-    'Baton 0.1.0 on eth0, datapath packet, up 3.0s',
+    `Baton ${VERSION} on eth0, datapath packet, up 3.0s`,
     '',
     'VIRTUAL SERVER  ADDRESS         PREDICTOR    SESSIONS',
     'www             10.99.0.100:80  round-robin         1',
@@ -254,6 +255,12 @@ t.test('a running balancer is asked by its socket', async (t) => {
     '(1 more counter is 0)',
     '',
   ]);
+  running = '0.0.7';
+  t.match(await baton('stats', '-c', 'balancer.yaml'), {
+    code: 0,
+    out: /^Baton 0\.0\.7 on eth0/,
+    errors: `baton: warning: the balancer that runs is version 0.0.7, this command is version ${VERSION}; \`baton balancer --replace\` starts the installed version\n`,
+  });
   const json = await baton('stats', '--socket', 'baton.sock', '--json');
   t.match(JSON.parse(json.out), { counters: { drop_malformed_tcp: 0 }, nodes: [{ mac: null }] });
 

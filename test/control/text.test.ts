@@ -11,7 +11,7 @@ t.test('nothing that a terminal would obey is left', async (t) => {
   t.equal(printable('\ud800'), '\\ud800');
   t.equal(printable('Grüße 日本 🙂'), 'Grüße 日本 🙂');
   t.equal(quoted(`x${ESC}"y`), '"x\\u001b\\"y"');
-  t.equal(quoted('a'.repeat(70)), `"${'a'.repeat(60)}..."`);
+  t.equal(quoted('a'.repeat(70)), `"${'a'.repeat(60)}"...`);
 });
 
 t.test('JSON stays the JSON that it was', async (t) => {
