@@ -7,8 +7,11 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := build
 .PHONY: help setup build addon bpf typescript lint test run-tests demo demo-keep demo-stop bench bench-farm bench-replay bench-micro install uninstall clean
 
-# sudo has a PATH of its own; node may be in the home of the person who called it.
-export PATH := $(shell scripts/find-node.sh):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
+# The bin directory of a Node.js of your own, 22 or newer, with npm; without it, .node/ of this checkout is used.
+NODE_DIR ?=
+NODE_BIN := $(or $(NODE_DIR),$(shell scripts/find-node.sh))
+PRIVATE_NODE := $(if $(filter $(CURDIR)/.node/bin,$(NODE_BIN)),.node/installed)
+export PATH := $(NODE_BIN):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 OWNER := scripts/as-owner.sh
 AGAIN := $(MAKE) --no-print-directory
 
@@ -23,13 +26,16 @@ help:
 
 setup:
 	@scripts/setup.sh test
+	@$(if $(PRIVATE_NODE),$(AGAIN) $(PRIVATE_NODE))
 
-# In two steps, because what setup installs may be the node that PATH has to name.
 build:
 	@scripts/setup.sh build
 	@$(AGAIN) typescript addon bpf
 
-node_modules/.package-lock.json: package-lock.json
+.node/installed: scripts/node.sums
+	@scripts/node.sh
+
+node_modules/.package-lock.json: package-lock.json | $(PRIVATE_NODE)
 	@echo 'installing node modules'
 	@$(OWNER) npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@$(OWNER) touch $@
@@ -40,7 +46,7 @@ typescript: node_modules/.package-lock.json
 addon: build/Release/baton.node
 	@:
 
-build/Release/baton.node: binding.gyp $(wildcard native/*.cc native/*.h) kernel-shim/ixp.h node_modules/.package-lock.json
+build/Release/baton.node: binding.gyp $(wildcard native/*.cc native/*.h) kernel-shim/ixp.h node_modules/.package-lock.json $(PRIVATE_NODE)
 	@echo 'compiling the native addon'
 	@said=$$($(OWNER) node node_modules/node-gyp/bin/node-gyp.js configure build $$(scripts/node-headers.sh) 2>&1) || \
 		{ echo "$$said"; exit 1; }
@@ -94,6 +100,8 @@ install: build
 	install -m 755 bin/baton.js $(LIBRARY)/bin/baton.js
 	install -m 644 package.json package-lock.json LICENSE $(LIBRARY)/
 	cp -R dist/src $(LIBRARY)/dist/src
+	$(if $(PRIVATE_NODE),install -D -m 755 .node/bin/node $(LIBRARY)/node/bin/node)
+	$(if $(PRIVATE_NODE),install -m 644 .node/LICENSE $(LIBRARY)/node/LICENSE)
 	install -m 644 build/Release/baton.node $(LIBRARY)/build/Release/
 	install -m 644 $(INSTALLED_BPF:%=build/bpf/%.bpf.o) $(LIBRARY)/build/bpf/
 	install -m 755 -d $(LIBRARY)/node_modules
@@ -101,7 +109,9 @@ install: build
 		mkdir -p "$(LIBRARY)/$$(dirname "$$module")" && cp -R "$$module" "$(LIBRARY)/$$module"; \
 	done
 	chown -R 0:0 $(LIBRARY) 2>/dev/null || true
-	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$$(command -v node)" '$(PREFIX)/lib/baton/bin/baton.js' > $(DESTDIR)$(PREFIX)/bin/baton
+	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' \
+		"$(if $(PRIVATE_NODE),$(PREFIX)/lib/baton/node/bin/node,$$(command -v node))" '$(PREFIX)/lib/baton/bin/baton.js' \
+		> $(DESTDIR)$(PREFIX)/bin/baton
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/baton
 
 uninstall:

@@ -1,14 +1,33 @@
 #!/bin/sh
-# Prints the directory of a Node.js that is new enough, for PATH. sudo replaces PATH, so that a node
-# installed in the home of the person who called sudo is no longer found: look there too.
-# Prints nothing and succeeds when there is none; setup.sh then says what to do.
+# Prints the directory of the Node.js to use, for PATH:
+#
+#     scripts/find-node.sh          .node/bin of this checkout, there or not yet (scripts/node.sh puts it there); on
+#                                   an architecture that has no package, one on this machine that is new enough
+#     scripts/find-node.sh --npm    where this machine has an npm that runs, whatever its version
+#
+# Prints nothing and succeeds when there is none. sudo replaces PATH, so that what is installed in the home of
+# the person who called sudo is no longer found: look there too.
+if [ "${1:-}" != --npm ]; then
+	case $(uname -m) in
+		x86_64 | aarch64)
+			cd "$(dirname "$0")/.." && echo "$PWD/.node/bin"
+			exit 0
+			;;
+	esac
+fi
 home=
 if [ -n "${SUDO_USER:-}" ]; then
 	home=$(getent passwd "$SUDO_USER" | cut -d: -f6)
 fi
 good() {
-	[ -x "$1/node" ] && "$1/node" -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' 2>/dev/null
+	[ -x "$1/node" ] || return 1
+	if [ "$wanted" = npm ]; then
+		[ -x "$1/npm" ] && PATH="$1:$PATH" npm --version >/dev/null 2>&1
+	else
+		"$1/node" -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 22 ? 0 : 1)' 2>/dev/null
+	fi
 }
+wanted=${1#--}
 IFS=:
 for directory in $PATH; do
 	if good "$directory"; then

@@ -53,33 +53,20 @@ if [ "$step" = bench ]; then
 	need_command prlimit util-linux
 fi
 
-node_major() {
-	node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0
-}
-candidate_major() { # of the distribution's package
-	apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]*\).*/\1/p'
-}
-no_node() {
-	echo "setup: Node.js 20 or newer is needed; this machine has $1, and its distribution offers ${2:-none}." >&2
-	echo "setup: install Node.js 20 or newer (with npm) so that 'node' is in PATH, then run this again." >&2
-	exit 1
-}
-if [ "$(node_major)" -lt 20 ]; then
-	found=$(node --version 2>/dev/null || echo none)
-	offered=$(candidate_major nodejs)
-	if [ -z "$offered" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		apt-get update -q >/dev/null 2>&1 </dev/null || true # a new machine knows of no packages yet
-		offered=$(candidate_major nodejs)
+# scripts/node.sh brings Node.js along, but for another architecture or a NODE_DIR.
+node_directory=${NODE_DIR:-$(scripts/find-node.sh)}
+if [ "$node_directory" != "$PWD/.node/bin" ]; then
+	found=$("${node_directory:-/nowhere}/node" --version 2>/dev/null || echo none)
+	major=${found#v}
+	if ! [ "${major%%.*}" -ge 22 ] 2>/dev/null; then
+		echo "setup: Node.js 22 or newer is needed${NODE_DIR:+ in NODE_DIR=$NODE_DIR}; found: $found." >&2
+		echo "setup: install it (with npm), and run make with NODE_DIR=the directory of its 'node'." >&2
+		exit 1
 	fi
-	[ "${offered:-0}" -ge 20 ] || no_node "$found" "${offered:+version $offered}"
-	missing+=(nodejs npm libnode-dev)
-elif ! command -v npm >/dev/null && [ ! -d node_modules ]; then
-	missing+=(npm)
-fi
-# A node that the distribution packaged keeps its headers in a package of their own.
-if [ "$(node_major)" -ge 20 ] && [ ! -e "$(dirname "$(dirname "$(readlink -f "$(command -v node)")")")/include/node/node.h" ] &&
-	[ "$(candidate_major libnode-dev)" = "$(node_major)" ]; then
-	missing+=(libnode-dev)
+	if ! PATH=$node_directory:$PATH command -v npm >/dev/null; then
+		echo "setup: Node.js $found in $node_directory has no npm, which is needed to fetch the node modules: install it." >&2
+		exit 1
+	fi
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
