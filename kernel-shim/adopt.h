@@ -37,7 +37,7 @@ struct handover {
 	__u8 mac[ETH_ALEN];     /* of the balancer */
 	__u8 own_mac[ETH_ALEN]; /* of this interface */
 	__u8 flags;             /* of the segment, TCP_* */
-	__u8 retried;           /* has waited for its four-tuple to be cleared */
+	__u8 waits;             /* how often it has waited for its four-tuple to be cleared */
 	__u32 payload;
 };
 
@@ -151,29 +151,58 @@ static __always_inline void ask(struct session *session, const struct handover *
 }
 
 /*
+ * Whether the virtual server's own address and port have a listener: whom the stack would ask about
+ * a SYN of this client. The client's port is left out, for that would find the socket in the way.
+ */
+static __always_inline int has_listener(struct __sk_buff *skb, const struct session_key *tuple)
+{
+	struct bpf_sock_tuple key = socket_tuple(tuple);
+	struct bpf_sock *sk;
+	int listens;
+
+	key.ipv4.sport = 0;
+	sk = look_up(skb, &key);
+	if (!sk)
+		return 0;
+	listens = sk->state == STATE_LISTEN;
+	bpf_sk_release(sk);
+	return listens;
+}
+
+/*
  * Another session holds the four-tuple: the client has used its port again, or another balancer
- * has. A copy of the frame waits in this CPU's backlog while the frame itself becomes an RST at
- * the old socket's next byte, the only one that it takes without a question (RFC 5961 section
- * 3.2); it also ends TIME_WAIT unless net.ipv4.tcp_rfc1337 is set. Nobody else sees that RST.
+ * has. A copy of the frame waits in this CPU's backlog while the frame itself becomes the segment
+ * that removes the old socket. Nobody else sees that segment, and nobody answers it.
+ *
+ * First that is an RST at the socket's next byte, the only one that it takes without a question
+ * (RFC 5961 section 3.2). It ends TIME_WAIT too, unless net.ipv4.tcp_rfc1337 is set. Where it did
+ * not: a SYN beyond that byte ends TIME_WAIT in favour of the listener (RFC 9293 section 3.6.1), and
+ * with FIN beside SYN the listener drops it (tcp_rcv_state_process). Without a listener the client
+ * would get an ACK, so then it is not sent.
  */
 static __always_inline int clear_tuple(struct __sk_buff *skb, const struct handover *handover,
-                                       __u32 rcv_nxt)
+                                       enum found found, __u32 rcv_nxt)
 {
-	struct reset_packet reset;
+	struct bare_packet packet;
 
-	skb->mark = BATON_MARK_RETRY;
+	if (handover->waits > 0 && (handover->waits > 1 || found != FOUND_TIME_WAIT ||
+	                            !has_listener(skb, &handover->tuple)))
+		return REFUSE(TUPLE_IN_USE);
+	if (handover->waits > 0)
+		fill_bare(&packet, &handover->tuple, rcv_nxt + 1, TCP_SYN | TCP_FIN);
+	else
+		fill_bare(&packet, &handover->tuple, rcv_nxt, TCP_RST);
+	skb->mark = handover->waits > 0 ? BATON_MARK_AGAIN : BATON_MARK_RETRY;
 
 	long error = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
 
 	skb->mark = 0;
 	if (error)
 		return drop(SHIM_DROP_CLONE);
-
-	fill_reset(&reset, &handover->tuple, rcv_nxt);
-	if (bpf_skb_change_tail(skb, IPV4_OFFSET + sizeof(reset), 0) ||
-	    bpf_skb_store_bytes(skb, IPV4_OFFSET, &reset, sizeof(reset), BPF_F_RECOMPUTE_CSUM))
+	if (bpf_skb_change_tail(skb, IPV4_OFFSET + sizeof(packet), 0) ||
+	    bpf_skb_store_bytes(skb, IPV4_OFFSET, &packet, sizeof(packet), BPF_F_RECOMPUTE_CSUM))
 		return drop(SHIM_DROP_REWRITE);
-	count(SHIM_ADOPT_CLEARED);
+	count(handover->waits > 0 ? SHIM_ADOPT_CLEARED_BY_SYN : SHIM_ADOPT_CLEARED);
 	return TC_ACT_OK;
 }
 
@@ -305,9 +334,7 @@ static __always_inline int adopt(struct __sk_buff *skb, struct handover *handove
 			ask(session, handover);
 			return strip_and_pass(skb, SHIM_ADOPT_REPEATED);
 		}
-		if (handover->retried)
-			return REFUSE(TUPLE_IN_USE);
-		return clear_tuple(skb, handover, rcv_nxt);
+		return clear_tuple(skb, handover, found, rcv_nxt);
 	default:
 		return REFUSE(TUPLE_IN_USE);
 	}

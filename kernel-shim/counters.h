@@ -35,7 +35,8 @@
 	X(DROP_CLONE, "frames that could not be copied")                                           \
 	X(DROP_REWRITE, "frames that could not be rewritten")                                      \
 	X(DROP_NOTICE, "copies that should have become a notice but had no session")               \
-	X(DROP_UNCONFIGURED, "frames that came before the program had its configuration")
+	X(DROP_UNCONFIGURED, "frames that came before the program had its configuration")              \
+	X(ADOPT_CLEARED_BY_SYN, "sockets in TIME_WAIT that no RST ended: a SYN did")
 
 #define GUARD_COUNTERS(X)                                                                          \
 	X(SEEN, "frames that the engine was given")                                                \

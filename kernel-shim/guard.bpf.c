@@ -242,7 +242,7 @@ int guard_fanout(struct __sk_buff *skb)
 SEC("tc")
 int guard_ingress(struct __sk_buff *skb)
 {
-	if (skb->mark == BATON_MARK_INJECT || skb->mark == BATON_MARK_RETRY)
+	if (skb->mark >= BATON_MARK_INJECT && skb->mark <= BATON_MARK_AGAIN)
 		return TC_ACT_UNSPEC;
 	switch (concern_of(skb)) {
 	case VIRTUAL_TCP:

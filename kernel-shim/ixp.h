@@ -109,8 +109,10 @@ struct ixcp_hdr {
 #define IXCP_TAGGED 32
 
 /* skb->mark of frames on their way through the shim; always back to 0 before the stack sees them. */
+/* The first three in a row: what comes in with one of them was here before. */
 #define BATON_MARK_INJECT 0x42540001 /* from the balancer's engine to its own kernel: turn round at egress */
 #define BATON_MARK_RETRY 0x42540002  /* an IXP frame that waits behind the RST that clears its four-tuple */
+#define BATON_MARK_AGAIN 0x42540003  /* the same, behind the segment that clears it where no RST does */
 #define BATON_MARK_NOTICE 0x42540100 /* + enum ixcp_type + (enum ixcp_reason << 4): becomes that notice */
 
 #ifdef __cplusplus

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The two packets that the shim writes itself, a notice and a reset, and the Internet checksum
+ * The two packets that the shim writes itself, a notice and a bare segment, and the Internet checksum
  * (RFC 1071) for them. Compiles for BPF and natively.
  */
 #ifndef BATON_PACKET_H
@@ -24,13 +24,13 @@ struct notice_frame {
 BATON_ASSERT(__builtin_offsetof(struct notice_frame, eth) == 2, "notice_frame.eth");
 BATON_ASSERT(__builtin_offsetof(struct notice_frame, ixcp) + IXCP_LENGTH == 2 + 74, "notice_frame");
 
-/* What stands behind the Ethernet header of a reset. */
-struct reset_packet {
+/* What stands behind the Ethernet header of a segment that removes a socket. */
+struct bare_packet {
 	struct iphdr ip;
 	struct tcphdr tcp;
 };
 
-BATON_ASSERT(sizeof(struct reset_packet) == 40, "reset_packet");
+BATON_ASSERT(sizeof(struct bare_packet) == 40, "bare_packet");
 
 /* Everything that a notice says about one session. */
 struct notice {
@@ -109,9 +109,12 @@ static __always_inline void fill_notice(struct notice_frame *frame, const struct
 	ixcp->tag = ixcp_tag(config->key, config->own, notice->balancer, ixcp);
 }
 
-/* An RST from the client of `tuple` with sequence number `seq` (host byte order). */
-static __always_inline void fill_reset(struct reset_packet *packet, const struct session_key *tuple,
-                                       __u32 seq)
+/*
+ * A segment from the client of `tuple` that has nothing but its flags (TCP_*) and the sequence
+ * number `seq` (host byte order).
+ */
+static __always_inline void fill_bare(struct bare_packet *packet, const struct session_key *tuple,
+                                      __u32 seq, __u8 flags)
 {
 	struct tcphdr *tcp = &packet->tcp;
 
@@ -121,7 +124,7 @@ static __always_inline void fill_reset(struct reset_packet *packet, const struct
 	tcp->dest = tuple->virtual_port;
 	tcp->seq = BE32(seq);
 	tcp->doff = 5;
-	tcp->rst = 1;
+	((__u8 *)tcp)[TCP_FLAG_BYTE] = flags;
 
 	/* RFC 9293 section 3.1: pseudo-header of addresses, protocol and length. */
 	const char *addresses = (const char *)&packet->ip + __builtin_offsetof(struct iphdr, saddr);

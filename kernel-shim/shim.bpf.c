@@ -87,10 +87,10 @@ int shim_ingress(struct __sk_buff *skb)
 
 	if (!is_ipv4(skb))
 		return TC_ACT_OK;
-	if (skb->mark == BATON_MARK_INJECT || skb->mark == BATON_MARK_RETRY) {
-		handover.retried = skb->mark == BATON_MARK_RETRY;
+	if (skb->mark >= BATON_MARK_INJECT && skb->mark <= BATON_MARK_AGAIN) {
+		handover.waits = skb->mark - BATON_MARK_INJECT;
 		skb->mark = 0;
-		injected = !handover.retried;
+		injected = handover.waits == 0;
 	}
 	pull(skb, IPV4_OFFSET + IPV4_BYTES);
 	if (protocol_of(skb) != BATON_IPPROTO_IXP) {

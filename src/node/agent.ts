@@ -15,6 +15,7 @@ import { takeLock } from '../base/host/lock.js';
 import { ADOPT_FUNCTION, requireAdoption, requirePrivileges } from '../base/host/privilege.js';
 import { HostState } from '../base/host/state.js';
 import { requireSynCookies } from '../base/host/syn-cookies.js';
+import { requireEndOfTimeWait } from '../base/host/time-wait.js';
 import { type InterfaceInfo, native } from '../base/native.js';
 import { quietArp } from './quiet-arp.js';
 import { type NodeLog, Reporter } from './reporter.js';
@@ -153,6 +154,7 @@ class Agent {
     const { state, options } = this;
     await quietArp(state, options.interface);
     await requireSynCookies(state);
+    if (options.listen !== undefined) await requireEndOfTimeWait(state);
     for (const address of options.virtualAddresses) await state.address(LOOPBACK, address);
     await shim.attach(state, this.index);
   }

@@ -42,6 +42,7 @@ export const SHIM_COUNTERS = [
   'drop_rewrite',
   'drop_notice',
   'drop_unconfigured',
+  'adopt_cleared_by_syn',
 ] as const;
 export type ShimCounter = (typeof SHIM_COUNTERS)[number];
 

@@ -4,6 +4,7 @@
  * are ours to keep and to send again (design rules 1 to 4).
  */
 import { Counter } from '../base/counters.js';
+import { IxcpReason } from '../wire/ixcp.js';
 import { IxpFlag, IxpType } from '../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
@@ -102,7 +103,11 @@ export class Handoff {
     if (core.sessions.has(slot, SessionFlag.adopted)) return;
     core.counters.count(Counter.handoff_refused);
     core.observer.refused?.(slot, core.sessions.node(slot), reason, core.now);
-    this.next(slot);
+    // What stands in the way there may be gone in a moment: where nobody else can take it, it is sent again then.
+    const again =
+      reason === IxcpReason.tupleInUse && core.sessions.tries(slot) < core.options.limits.handoffTries;
+    if (!again) this.next(slot);
+    else if (core.sessions.service(slot) === LocalService.none) this.toNextHolder(slot);
   }
 
   /**
@@ -318,23 +323,25 @@ export class Handoff {
   /** On to the next holder, or to a local service, or to the end. */
   private next(slot: number): void {
     const core = this.core;
-    const { sessions, dispatcher, now } = core;
-    core.detach(slot);
-    const service = sessions.service(slot);
-    if (service !== LocalService.none) {
-      // Not even the balancer's own service takes it. Back into the count, for `remove` to undo.
-      core.attach(slot);
+    // Not even the balancer's own service takes it.
+    if (core.sessions.service(slot) !== LocalService.none) {
       this.fail(slot);
-      return;
-    }
-    const server = core.serverOf(slot);
-    const node = dispatcher.pick(sessions.resource[slot]!, sessions.tried[slot]!, server, now);
-    if (node < 0) {
+    } else if (!this.toNextHolder(slot)) {
+      core.detach(slot);
       this.local(slot, LocalService.unavailable);
-      return;
     }
+  }
+
+  /** On to the next holder, if there is one that can take it. */
+  private toNextHolder(slot: number): boolean {
+    const { sessions, dispatcher, now } = this.core;
+    const server = this.core.serverOf(slot);
+    const node = dispatcher.pick(sessions.resource[slot]!, sessions.tried[slot]!, server, now);
+    if (node < 0) return false;
+    this.core.detach(slot);
     sessions.tried[slot]! |= dispatcher.pickedBit;
     this.start(slot, node, LocalService.none);
+    return true;
   }
 
   private fail(slot: number): void {

@@ -60,6 +60,23 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
       t.equal((await get('/one/a.txt')).status, 200);
     });
 
+    await t.test('a client port is used again at once, also where no RST may end TIME_WAIT', async (t) => {
+      const again = async (path: string): Promise<number[]> => {
+        const args = ['--local-port', '20123', '-H', 'Connection: close'];
+        const statuses = new Set<number>();
+        for (let index = 0; index < 8; index++) {
+          statuses.add((await curl(farm.client, BASE + path, args, 20_000)).status);
+        }
+        return [...statuses];
+      };
+      for (const value of ['1', '0']) {
+        await Promise.all(
+          farm.nodes.map((node) => node.run('sysctl', ['-qw', `net.ipv4.tcp_rfc1337=${value}`])),
+        );
+        t.same(await again('/both/a.txt'), [200], `net.ipv4.tcp_rfc1337=${value}`);
+      }
+    });
+
     await t.test('an agent is killed: handoffs and downloads go on, and it starts again', async (t) => {
       const download = new Download(farm, `${BASE}/one/long.bin`, '6M');
       await new Promise((resolve) => setTimeout(resolve, 500));
@@ -136,7 +153,11 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
       await farm.balancerProgram?.kill();
       t.ok((await farm.balancer.addresses()).includes(`${VIRTUAL_ADDRESS}/32`), 'left behind by the kill');
       const began = Date.now();
+      const setting = 'net.ipv4.tcp_rfc1337';
+      await farm.balancer.run('sysctl', ['-qw', `${setting}=1`]);
       await farm.startBalancer();
+      const { stdout } = await farm.balancer.run('sysctl', ['-n', setting]);
+      t.equal(stdout.trim(), '0', 'its own answers need ports that can be used again');
       t.comment(`ready after ${Date.now() - began} ms`);
       await farm.waitNodesUp();
       const result = await six();
@@ -150,6 +171,7 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
       const state = await machineState(farm.balancer);
       t.same(state.addresses, ['10.99.0.2/24', '127.0.0.1/8']);
       t.notMatch(state.filters, /guard|shim|clsact/);
+      t.match(state.sysctls, /tcp_rfc1337 1/, 'as it was before the start');
       const answer = await curl(farm.client, `${BASE}/both/a.txt`, [], 1000);
       t.equal(answer.exit, 28, 'nobody answers');
       await farm.startBalancer();

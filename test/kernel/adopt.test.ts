@@ -10,6 +10,7 @@ import t from 'tap';
 import { native } from '../../src/base/native.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { openPacketDatapath } from '../../src/datapath/packet.js';
+import { hostU32 } from '../../src/node/shim.js';
 import { build, type PacketSpec } from '../support/packet.js';
 import { describe, differences, type ParsedPacket, parse } from '../support/packet-parse.js';
 import { insideNamespace, run } from './namespace.js';
@@ -155,9 +156,35 @@ if (insideNamespace(import.meta.url)) {
       return { socket, request: data.toString() };
     },
   });
+  const cleared = (): number => shim.object.mapSums('counters', 3)[2]!;
   const plain = (port: number, tcp: NonNullable<PacketSpec['tcp']>): PacketSpec => {
     const { ixp: _, ...rest } = handoff({ tcp: { sourcePort: port, ...tcp } });
     return { ...rest, ethernet: { source: BALANCER_MAC, destination: OWN_MAC }, payload: '' };
+  };
+
+  /** Both sides of a session close, the node first: its socket goes into TIME_WAIT. */
+  const endByFin = async (
+    session: ReturnType<typeof newSession>,
+    socket: Socket,
+    port: number,
+    seq: number,
+    ack: number,
+  ): Promise<void> => {
+    socket.end();
+    await session.told(Ixcp.fin);
+    wire.send(plain(port, { seq, ack: ack + 1, flags: 'FA' }));
+    await once(socket, 'close');
+    const listed = run('ss', '-Htan', 'state', 'time-wait', `dport = ${port}`);
+    if (!listed.includes(String(port))) throw new Error(`no socket of port ${port} in TIME_WAIT`);
+  };
+  const inTimeWait = async (nonce: number, port: number): Promise<void> => {
+    const session = newSession(nonce, port);
+    const accepted = session.socket();
+    session.adopt();
+    const { socket } = await accepted;
+    await session.told(Ixcp.adopted);
+    await endByFin(session, socket, port, REQUEST_END, ACK);
+    await session.rest();
   };
 
   t.test('one segment makes a connection that goes on where the balancer left it', async (t) => {
@@ -263,6 +290,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('an older connection of the same port makes room', async (t) => {
+    const before = cleared();
     const port = nextPort;
     const old = newSession(1);
     const first = old.socket();
@@ -284,25 +312,53 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(more, [], 'and nothing of the first');
 
     // And one in TIME_WAIT, which the client's FIN brings about.
-    next.end();
-    await young.told(Ixcp.fin);
-    wire.send(plain(port, { seq: 777 + REQUEST.length, ack: 1000, flags: 'FA' }));
-    await once(next, 'close');
-    t.match(run('ss', '-Htan', 'state', 'time-wait', `dport = ${port}`), String(port));
+    await endByFin(young, next, port, 777 + REQUEST.length, 999);
     // A SYN would open another connection there: the balancer is told instead, and opens it itself.
     young.adopt({ ixp: { type: 2 }, tcp: { seq: 4242, ack: 0, flags: 'S' }, payload: '' });
     await young.told(Ixcp.rst, { reason: Reason.unknownSession, seq: 0, ack: 4242 });
-    run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=1');
-    const early = newSession(4, port);
-    early.adopt();
-    await early.told(Ixcp.refused, { reason: Reason.tupleInUse });
-    run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=0');
     const third = newSession(3, port);
     const again = third.socket();
     third.adopt();
     await third.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
     (await again).socket.destroy();
-    t.equal(shim.object.mapSums('counters', 3)[2], 3, 'adopt_cleared');
+    t.equal(cleared(), before + 2, 'adopt_cleared');
+  });
+
+  t.test('a socket in TIME_WAIT makes room also where no RST may end it', async (t) => {
+    run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=1');
+    t.teardown(() => run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=0'));
+    const port = nextPort;
+    await inTimeWait(1, port);
+    const young = newSession(2, port);
+    const accepted = young.socket();
+    // Its numbers are below those of the old one: RFC 9293 section 3.6.1 alone would not let it in.
+    young.adopt({ tcp: { seq: SEQ - 5_000_000, ack: 999 }, ixp: { confirm: SEQ } });
+    const end = SEQ - 5_000_000 + REQUEST.length;
+    await young.told(Ixcp.adopted, { seq: 999, ack: end });
+    const { socket } = await accepted;
+    const heard = await young.rest();
+    t.match(heard.join(), /^[^,]*\[A\] seq=999 [^,]*$/, 'no word of the old socket or of the listener');
+    socket.destroy();
+    await young.rest();
+
+    // Nobody listens where a SYN would go: it stays, the balancer is told, and the client hears nothing.
+    const other = createServer();
+    other.listen(8080, '127.0.0.1');
+    await once(other, 'listening');
+    const lonely = nextPort;
+    await inTimeWait(1, lonely);
+    shim.service(0, '127.0.0.1', 8080);
+    server.close();
+    await once(server, 'close');
+    const refused = newSession(2, lonely);
+    refused.adopt();
+    await refused.told(Ixcp.refused, { reason: Reason.tupleInUse });
+    t.strictSame(await refused.rest(), []);
+    t.match(run('ss', '-Htan', 'state', 'time-wait', `dport = ${lonely}`), String(lonely));
+    shim.object.mapDelete('services', hostU32(0));
+    other.close();
+    server.listen(80, VIRTUAL);
+    await once(server, 'listening');
   });
 
   t.test('a notice stays small whatever it was cut from', async (t) => {

@@ -49,7 +49,7 @@ export function snapshot(): string[] {
   return [
     run('ip', '-4', 'address', 'show'),
     run('ip', '-4', 'route', 'show', 'table', 'all'),
-    run('sysctl', 'net.ipv4.tcp_syncookies'),
+    run('sysctl', 'net.ipv4.tcp_syncookies', 'net.ipv4.tcp_rfc1337'),
     run('sysctl', '-a', '-r', '^net\\.ipv4\\.conf\\..*\\.arp_'),
     run('tc', 'qdisc', 'show'),
     run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress'),

@@ -147,14 +147,42 @@ t.test('a refusal moves on at once, and leaves nothing to withdraw', async (t) =
   talk.expect(2, handed(2, request));
   // Again, and of a node that is not asked any more: nothing.
   talk.send(3, notice(1, NOTICE.refused, { reason: 2 }));
-  talk.send(3, notice(2, NOTICE.refused, { reason: 3 }));
+  talk.send(3, notice(2, NOTICE.refused, { reason: 2 }));
   talk.expect(3, unavailable(request), Port.local);
   talk.end(4, 1);
   talk.counted({ handoff_refused: 3, answer_503: 1, drop_ixcp_stale: 1 });
   t.same(
     talk.events.filter((event) => event.startsWith('refused')),
-    ['refused node 0 reason 1', 'refused node 1 reason 2', 'refused node 2 reason 3'],
+    ['refused node 0 reason 1', 'refused node 1 reason 2', 'refused node 2 reason 2'],
   );
+});
+
+t.test('a four-tuple in use: the next holder, or once more a moment later', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/01');
+  talk.expect(0, handed(0, request));
+  talk.send(1, notice(0, NOTICE.refused, { reason: 3 }));
+  talk.expect(1, handed(1, request));
+  talk.send(2, notice(1, NOTICE.refused, { reason: 3 }));
+  talk.quiet(300);
+  talk.expect(301, handed(1, request));
+  talk.send(302, notice(1, NOTICE.adopted, { ack: 1001 + request.length }));
+  talk.end(2000, 1);
+  talk.counted({ handoff_refused: 2, handoff_silent: 0, adopted: 1, answer_503: 0 });
+
+  // For as often as a handoff is sent at all, and no longer.
+  const other = new Conversation(t);
+  asked(other, '/0');
+  other.expect(0, handed(0, request.replace('/01', '/0')));
+  other.send(1, notice(0, NOTICE.refused, { reason: 3 }));
+  other.expect(300, handed(0, request.replace('/01', '/0')));
+  other.send(301, notice(0, NOTICE.refused, { reason: 3 }));
+  other.expect(301, unavailable(request.replace('/01', '/0')), Port.local);
+  // So does the balancer itself.
+  other.send(302, notice(LOCAL_NODE, NOTICE.refused, { reason: 3 }));
+  other.expect(601, unavailable(request.replace('/01', '/0')), Port.local);
+  other.send(602, notice(LOCAL_NODE, NOTICE.adopted, { ack: 1001 + request.length - 1 }));
+  other.counted({ handoff_refused: 3, handoff_silent: 0, adopted: 1, answer_503: 1, closed_no_node: 0 });
 });
 
 t.test('when not even the balancer takes it, the client is reset', async (t) => {

@@ -7,6 +7,7 @@ const ROOT = '/proc/sys/net';
 /** Settings by path below /proc/sys/net, because names of interfaces may hold dots. */
 export const Setting = {
   synCookies: 'ipv4/tcp_syncookies',
+  rfc1337: 'ipv4/tcp_rfc1337',
   arpIgnore: (name: string) => `ipv4/conf/${name}/arp_ignore`,
   arpAnnounce: (name: string) => `ipv4/conf/${name}/arp_announce`,
 } as const;

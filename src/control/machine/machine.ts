@@ -18,6 +18,7 @@ import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
 import { ADOPT_FUNCTION, requireAdoption, requirePrivileges } from '../../base/host/privilege.js';
 import { HostState } from '../../base/host/state.js';
 import { requireSynCookies } from '../../base/host/syn-cookies.js';
+import { requireEndOfTimeWait } from '../../base/host/time-wait.js';
 import { hasXdp } from '../../base/host/xdp.js';
 import type { InterfaceInfo } from '../../base/native.js';
 import { Shim, type ShimCounter } from '../../node/shim.js';
@@ -271,6 +272,7 @@ export class Machine {
     const wanted = this.virtualAddresses.filter((text) => !ours.includes(text));
     if (wanted.length > 0) await probeAddresses(info.index, info.mac, wanted);
     await requireSynCookies(this.state);
+    await requireEndOfTimeWait(this.state);
     // The shim first: the guard hands frames on to it from its own first frame.
     await this.shim.attach(this.state, info.index);
     await this.guard.attach(this.state, info.index);

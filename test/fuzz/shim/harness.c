@@ -271,7 +271,7 @@ static void check_built(void)
 	struct {
 		__u8 pad[FRAME_PAD];
 		struct ethhdr eth;
-		struct reset_packet packet;
+		struct bare_packet packet;
 	} __attribute__((aligned(4))) frame;
 	struct tcp_view view;
 	__u32 seq = random_u32();
@@ -283,17 +283,21 @@ static void check_built(void)
 	};
 
 	memset(&frame, 0xa5, sizeof(frame));
-	fill_reset(&frame.packet, &other, seq);
-	require(parse_tcp(&frame.eth, &frame + 1, &view) == PARSE_OK, "a reset is TCP");
-	require(view.tcp->seq == BE32(seq) && tcp_flags(view.tcp) == TCP_RST, "a reset is a reset");
+	__u8 flags = (__u8)random_u32();
+
+	fill_bare(&frame.packet, &other, seq, flags);
+	require(parse_tcp(&frame.eth, &frame + 1, &view) == PARSE_OK, "a bare segment is TCP");
+	require(view.tcp->seq == BE32(seq) && ((__u8 *)view.tcp)[TCP_FLAG_BYTE] == flags,
+	        "a bare segment has its number and flags");
 	require(view.ip->saddr == other.client && view.tcp->dest == other.virtual_port,
-	        "a reset is of its session");
-	require(sum_words(view.ip, sizeof(*view.ip), 0) == 0xffff, "IPv4 checksum of a reset");
+	        "a bare segment is of its session");
+	require(sum_words(view.ip, sizeof(*view.ip), 0) == 0xffff,
+	        "IPv4 checksum of a bare segment");
 
 	__u32 pseudo = sum_words(&view.ip->saddr, 8, IPPROTO_TCP + sizeof(*view.tcp));
 
 	require(sum_words(view.tcp, sizeof(*view.tcp), pseudo) == 0xffff,
-	        "TCP checksum of a reset");
+	        "TCP checksum of a bare segment");
 }
 
 static void check_seeds(const struct seed *seeds)

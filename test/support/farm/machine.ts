@@ -4,6 +4,7 @@ import type { Host } from './host.js';
 
 const SYSCTLS = [
   'net/ipv4/tcp_syncookies',
+  'net/ipv4/tcp_rfc1337',
   'net/ipv4/conf/eth0/arp_ignore',
   'net/ipv4/conf/eth0/arp_announce',
   'net/ipv4/conf/all/arp_ignore',
