@@ -7,9 +7,10 @@
 # that this machine's npm is configured for. The machine's own Node.js, if it has one, is left as it is.
 #
 # A machine without npm gets Debian's npm for this one download: its packages are unpacked into a temporary
-# directory and deleted afterwards, so that nothing is installed (this needs root).
+# directory, only this script's own processes see them under /usr, and they are deleted afterwards. Nothing is
+# installed (this needs root).
 #
-# NODE_DIR is the directory of another Node.js (22 or newer) for the Makefile; then this script is not called.
+# make NODE_DIR=... names the directory of another Node.js; then this script is not called.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 project=$PWD
@@ -44,8 +45,9 @@ trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 log=$work/log
 
-# The command of an npm that works.
+# The command of an npm that works, and what it has to be started with as root.
 npm=()
+within=()
 
 # Debian's npm and what it depends on, unpacked into $work/debian. Only what the machine lacks is downloaded.
 borrow_npm() {
@@ -65,15 +67,19 @@ borrow_npm() {
 		dpkg-deb --extract "$package" "$work/debian"
 	done
 	rm -rf "$work/debs"
-	local root=$work/debian node=$work/debian/usr/bin/node libraries modules
-	[ -x "$node" ] || node=$(command -v node)
-	libraries=$(printf '%s:' "$root"/usr/lib/*-linux-gnu*)
-	modules=$root/usr/share/nodejs:$(printf '%s/nodejs:' "$root"/usr/lib/*-linux-gnu*)
-	npm=(env "LD_LIBRARY_PATH=$libraries" "NODE_PATH=$modules" "$node" "$root/usr/share/nodejs/npm/bin/npm-cli.js")
+	# Debian's node and npm look for parts of themselves in /usr, by paths that cannot be changed.
+	within=(unshare --mount --propagation private sh -ec
+		'mount -t overlay overlay -o "ro,lowerdir=$1/usr:/usr" /usr; shift; exec "$@"' - "$work/debian")
+	"${within[@]}" true >"$log" 2>&1 || {
+		cat "$log" >&2
+		fail "Debian's npm cannot be used without being installed: this machine lets nobody mount an overlay." \
+			"Install npm yourself, or give make NODE_DIR=the bin directory of a Node.js 22 or newer with npm."
+	}
+	npm=(npm)
 }
 
 fetch() { # package version archive: into $work/fetched
-	if ! (cd "$work/fetched" && "$owner" "${npm[@]}" pack --silent "$1@$2") >"$log" 2>&1; then
+	if ! (cd "$work/fetched" && "${within[@]}" "$owner" "${npm[@]}" pack --silent "$1@$2") >"$log" 2>&1; then
 		tail -n 20 "$log" >&2
 		fail "npm could not fetch $1@$2 from the registry that it is configured for."
 	fi
