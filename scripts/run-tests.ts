@@ -5,10 +5,10 @@
  * preload its hooks into every child, the balancers and agents under test among them; what is
  * tested here is what is installed.
  *
- * Files that make network namespaces or load BPF programs run one at a time, those that only compute beside them;
- * then end to end tests, once for each datapath: the quiet ones two at a time, and after them the others, each of
- * which has the machine to itself. The last line is `N passed, N failed`, counted in assertions; every skip is
- * printed with its reason.
+ * Several files run side by side, in the order of what is to be done: those that make network namespaces or load BPF
+ * programs, which mostly wait, and beside them those that only compute. End to end tests run once for each datapath. At
+ * the end come those that need the machine for themselves. The last line is `N passed, N failed`, counted in assertions;
+ * every skip is printed with its reason.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
@@ -16,28 +16,28 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type FinalResults, Parser, type Result } from 'tap-parser';
+import { FILE_TIMEOUT_MS } from '../test/support/patience.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** Of one file, in ms. */
-const FILE_TIMEOUT_MS = 240_000;
-/** Directories whose tests share what the machine has only once. */
-const ALONE = ['test/kernel', 'test/node', 'test/base/host'];
+/** Tests that make network namespaces or load BPF programs. */
 const END_TO_END = 'test/e2e/';
+const IN_NAMESPACES = [END_TO_END, 'test/kernel/', 'test/node/', 'test/base/host/'];
 
 /** End to end tests run once on each of them: test/support/farm.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];
+const endToEnd = (names: readonly string[]): string[] => names.map((name) => `${END_TO_END}${name}.test.ts`);
 /** But for these, for which it makes no difference or which choose by themselves: they run on the last. */
-const ONCE = ['test/e2e/datapath.test.ts', 'test/e2e/farm.test.ts', 'test/e2e/watch.test.ts'];
-
+const ONCE = endToEnd(['datapath', 'farm', 'operator', 'watch']);
 /**
- * End to end tests that mostly wait, for programs to start and end, and assert nothing about how long a request
- * takes: they do not disturb each other. (A download of node-interface.test.ts has to last longer than a start.) Farms share nothing; but test/e2e/farm.test.ts leaves one
- * behind that any other would take down.
+ * What a flood leaves of a machine is too little for others. And farm.test.ts leaves a farm behind that any other would
+ * take down.
  */
-const QUIET = ['datapath', 'node-interface', 'operator', 'watch'].map(
-  (name) => `${END_TO_END}${name}.test.ts`,
-);
-const QUIET_AT_ONCE = 2;
+const ALONE = endToEnd(['farm', 'flood']);
+/** What takes longest begins first. */
+const LONG = endToEnd(['node-interface', 'restart', 'operator', 'datapath', 'watch']);
+
+/** Files that run side by side: there is more waiting in them than work. */
+const AT_ONCE = Math.max(2, Math.min(4, availableParallelism() + 1));
 
 /** One test file, on one datapath. */
 interface Run {
@@ -84,7 +84,11 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
     const child = spawn(process.execPath, ['--enable-source-maps', compiled], {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: datapath === undefined ? process.env : { ...process.env, BATON_DATAPATH: datapath },
+      env: {
+        ...process.env,
+        ...(datapath === undefined ? {} : { BATON_DATAPATH: datapath }),
+        TAP_TIMEOUT: String(FILE_TIMEOUT_MS / 1000),
+      },
     });
     let errors = '';
     let late = false;
@@ -191,39 +195,40 @@ function print(result: FileResult): void {
   }
 }
 
-async function runAll(runs: readonly Run[], jobs: number, into: FileResult[]): Promise<void> {
-  const waiting = [...runs];
-  const worker = async (): Promise<void> => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+/** Runs what the lists hold, so many at once: each worker takes from the first list that has something. */
+function runAll(workers: readonly (readonly Run[][])[], into: FileResult[]): Promise<unknown> {
+  const work = async (lists: readonly Run[][]): Promise<void> => {
+    for (;;) {
+      const next = lists.find((list) => list.length > 0)?.shift();
+      if (next === undefined) return;
       const result = await runFile(next);
       into.push(result);
       print(result);
     }
   };
-  await Promise.all(Array.from({ length: jobs }, worker));
+  return Promise.all(workers.map(work));
+}
+
+/** The longest first, else in the order of their names. */
+function longestFirst(list: Run[]): Run[] {
+  const rank = ({ file }: Run): number => (LONG.includes(file) ? LONG.indexOf(file) : LONG.length);
+  return list.sort((a, b) => rank(a) - rank(b));
 }
 
 const files = testFiles(process.argv.slice(2));
 const runs = runsOf(files);
-const endToEnd = ({ file }: Run): boolean => file.startsWith(END_TO_END);
-const quiet = ({ file }: Run): boolean => QUIET.includes(file);
-const alone = ({ file }: Run): boolean => ALONE.some((directory) => file.startsWith(`${directory}/`));
 const results: FileResult[] = [];
 const began = Date.now();
-await Promise.all([
-  runAll(runs.filter(alone), 1, results),
-  runAll(
-    runs.filter((run) => !alone(run) && !endToEnd(run)),
-    Math.max(1, Math.min(3, availableParallelism() - 1)),
-    results,
-  ),
-]);
-await runAll(runs.filter(quiet), Math.min(QUIET_AT_ONCE, availableParallelism()), results);
+const last = runs.filter(({ file }) => ALONE.includes(file));
+const others = runs.filter((run) => !last.includes(run));
+const inNamespaces = ({ file }: Run): boolean => IN_NAMESPACES.some((prefix) => file.startsWith(prefix));
+const waiting = longestFirst(others.filter(inNamespaces));
+const computing = others.filter((run) => !inNamespaces(run));
 await runAll(
-  runs.filter((run) => endToEnd(run) && !quiet(run)),
-  1,
+  Array.from({ length: AT_ONCE }, (_, index) => (index === 0 ? [computing, waiting] : [waiting, computing])),
   results,
 );
+await runAll([[last]], results);
 
 const skips = results.flatMap((result) => result.skips.map((skip) => `${result.file}: ${skip}`));
 if (skips.length > 0) {

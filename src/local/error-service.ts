@@ -27,18 +27,22 @@ const LF = 0x0a;
 export interface ErrorServiceOptions {
   /** Connections at one time over all services; for a new one the oldest goes. Default: 1024, for descriptors are few on some machines. */
   connections?: number;
+  /** How long to wait for the first bytes of a request, in ms. For tests. */
+  firstBytesMs?: number;
 }
 
 export class ErrorService {
   /** Since the start. `answered`: responses written; `dropped`: connections ended early to make room; `failed`: errors of connections. */
   readonly counts = { accepted: 0, answered: 0, dropped: 0, failed: 0 };
   private readonly most: number;
+  private readonly firstBytesMs: number;
   private readonly servers: Server[] = [];
   /** In the order they came, so that the first is the oldest. */
   private readonly connections = new Set<Connection>();
 
   constructor(options: ErrorServiceOptions = {}) {
     this.most = options.connections ?? 1_024;
+    this.firstBytesMs = options.firstBytesMs ?? FIRST_BYTES_MS;
   }
 
   /**
@@ -88,7 +92,7 @@ export class ErrorService {
       oldest?.destroy();
       this.counts.dropped++;
     }
-    const connection = new Connection(socket, answer, {
+    const connection = new Connection(socket, answer, this.firstBytesMs, {
       answered: () => this.counts.answered++,
       failed: () => this.counts.failed++,
       gone: () => this.connections.delete(connection),
@@ -114,11 +118,11 @@ class Connection {
   private first: Buffer = Buffer.alloc(0);
   private discarded = 0;
 
-  constructor(socket: Socket, answer: Answer | undefined, events: Events) {
+  constructor(socket: Socket, answer: Answer | undefined, firstBytesMs: number, events: Events) {
     this.socket = socket;
     this.answer = answer;
     this.events = events;
-    this.timer = setTimeout(() => this.reply(), FIRST_BYTES_MS);
+    this.timer = setTimeout(() => this.reply(), firstBytesMs);
     socket.on('data', (chunk) => this.read(chunk));
     socket.on('end', () => this.ended());
     socket.on('error', () => events.failed());

@@ -9,6 +9,7 @@ import { run } from '../support/farm/process.js';
 import { refuses } from '../support/farm/refusal.js';
 import { curl, sha256 } from '../support/farm/requests.js';
 import { BALANCER_ADDRESS, DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(3_000_000);
@@ -33,7 +34,7 @@ interface Expected {
   level?: 'info' | 'warn';
 }
 
-t.setTimeout(200_000);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test(
   'datapaths',
@@ -72,8 +73,8 @@ t.test(
         await serves(t);
       };
       const serves = async (t: Test): Promise<void> => {
-        t.equal((await curl(client, `${BASE}/a.txt`, [], 10_000)).body.toString(), 'here\n');
-        t.equal(sha256((await curl(client, `${BASE}/long.bin`, [], 20_000)).body), sha256(long));
+        t.equal((await curl(client, `${BASE}/a.txt`)).body.toString(), 'here\n');
+        t.equal(sha256((await curl(client, `${BASE}/long.bin`)).body), sha256(long));
       };
       const stops = async (t: Test): Promise<void> => {
         t.same(await farm.balancerProgram?.stop(), { code: 0, signal: null });

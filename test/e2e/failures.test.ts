@@ -6,9 +6,12 @@ import { machineState } from '../support/farm/machine.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { type CurlAnswer, curl, sha256 } from '../support/farm/requests.js';
 import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(20_000_000);
+/** Two tries of 300 ms at each of two nodes, on a machine that is busy. */
+const SOON_S = 5;
 
 const resources = [
   { path: '/one/', nodes: ['n1'] },
@@ -24,22 +27,33 @@ function fill(farm: Farm): void {
   });
 }
 
-t.setTimeout(200_000);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test('failures', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
-    const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path, [], 20_000);
+    const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path);
     const node1 = farm.nodes[0]!;
     const web1 = farm.webs[0]!;
 
-    /** Six requests for what both nodes hold: all served; who served them, and the slowest. */
-    const six = async (): Promise<{ statuses: number[]; nodes: string[]; slowest: number }> => {
+    /** Six requests for what both nodes hold: who served them, the slowest, and the nodes given up for them. */
+    const six = async (): Promise<{
+      statuses: number[];
+      nodes: string[];
+      slowest: number;
+      refused: number;
+      silent: number;
+    }> => {
       const answers: CurlAnswer[] = [];
+      const { counters: before } = await farm.stats();
       for (let index = 0; index < 6; index++) {
         answers.push(await get('/both/a.txt'));
       }
       const nodes = [...new Set(answers.map((answer) => answer.body.toString().trim()))].sort();
+      const { counters } = await farm.stats();
+      const grown = (name: string): number => (counters[name] ?? 0) - (before[name] ?? 0);
       return {
+        refused: grown('handoff_refused'),
+        silent: grown('handoff_silent'),
         statuses: [...new Set(answers.map((answer) => answer.status))],
         nodes,
         slowest: Math.max(...answers.map((answer) => answer.seconds)),
@@ -51,7 +65,8 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
       const result = await six();
       t.same(result.statuses, [200]);
       t.same(result.nodes, ['from node 2']);
-      t.ok(result.slowest < 0.25, `refused at once, not after a timeout: ${result.slowest} s at most`);
+      t.ok(result.refused > 0, `${result.refused} handoffs refused`);
+      t.equal(result.silent, 0, `at once, not after a timeout: ${result.slowest} s at most`);
       const none = await get('/one/a.txt');
       t.equal(none.status, 503, 'nobody else holds this');
       t.match(none.headers, /Retry-After: \d/);
@@ -78,15 +93,15 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
     });
 
     await t.test('an agent is killed: handoffs and downloads go on, and it starts again', async (t) => {
-      const download = new Download(farm, `${BASE}/one/long.bin`, '6M');
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      const download = new Download(farm, `${BASE}/one/long.bin`);
+      await download.begun();
       await farm.agents[0]?.kill();
       t.equal((await get('/one/a.txt')).status, 200, 'a new connection while no agent runs');
-      t.ok(download.running);
       await farm.startNode(0);
       t.equal((await get('/one/a.txt')).status, 200, 'a new connection after its restart');
+      t.ok(download.running, 'it went on to the end');
       const finished = await download.finish();
-      t.equal(finished.exit, 0, finished.error);
+      t.equal(finished.error, '');
       t.equal(finished.sha256, sha256(long));
     });
 
@@ -104,7 +119,7 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
         const result = await six();
         t.same(result.statuses, [200]);
         t.same(result.nodes, ['from node 2']);
-        t.ok(result.slowest < 0.25, `${result.slowest} s at most`);
+        t.same([result.refused, result.silent], [0, 0], `nothing was tried: ${result.slowest} s at most`);
         await farm.startNode(0);
         await farm.waitNodesUp();
         t.same((await six()).nodes, ['from node 1', 'from node 2']);
@@ -125,12 +140,13 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
       },
     );
 
-    await t.test('a node goes silent: the next holder answers within about a second', async (t) => {
+    await t.test('a node goes silent: the next holder answers', async (t) => {
       await node1.setLink(false);
       const result = await six();
       t.same(result.statuses, [200]);
       t.same(result.nodes, ['from node 2']);
-      t.ok(result.slowest < 1.3, `${result.slowest} s at most`);
+      t.ok(result.silent > 0, `${result.silent} handoffs without a word`);
+      t.ok(result.slowest < SOON_S, `${result.slowest} s at most`);
       t.equal((await get('/one/a.txt')).status, 503, 'nobody else holds this');
     });
 
@@ -138,12 +154,12 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
       await farm.nodes[1]!.setLink(false);
       const answer = await get('/both/a.txt');
       t.equal(answer.status, 503);
-      t.ok(answer.seconds < 2.5, `after ${answer.seconds} s`);
+      t.ok(answer.seconds < SOON_S, `after ${answer.seconds} s`);
     });
 
     await t.test('the nodes come back', async (t) => {
       await Promise.all(farm.nodes.map((node) => node.setLink(true)));
-      await farm.waitNodesUp(2, 15_000);
+      await farm.waitNodesUp();
       const result = await six();
       t.same(result.statuses, [200]);
       t.same(result.nodes, ['from node 1', 'from node 2']);

@@ -9,10 +9,11 @@ import { run } from '../support/farm/process.js';
 import { sweep } from '../support/farm/registry.js';
 import { curl, wrk } from '../support/farm/requests.js';
 import { Farm } from '../support/farm.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const namespaces = async (): Promise<string> => (await run('ip', ['netns', 'list'])).stdout;
 
-t.setTimeout(200_000);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test('a farm without Baton', { skip: whyNoFarm() }, async (t) => {
   const farm = await Farm.create({ nodes: 2, clients: 2 });

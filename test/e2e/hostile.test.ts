@@ -8,6 +8,7 @@ import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { curl, sha256 } from '../support/farm/requests.js';
 import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 import { build, type PacketSpec } from '../support/packet.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(30_000_000);
@@ -23,7 +24,7 @@ function fill(farm: Farm): void {
   }
 }
 
-t.setTimeout(200_000);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
@@ -48,7 +49,7 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
       return names.reduce((sum, name) => sum + (counters[name] ?? 0), 0);
     };
 
-    const download = new Download(farm, `${BASE}/long.bin`, '3M');
+    const download = new Download(farm, `${BASE}/long.bin`);
 
     const cases: [string, string[], Uint8Array][] = [
       ['a wrong TCP checksum', ['drop_tcp_checksum'], toVirtual({ tcp: { checksum: 0x1234 } })],
@@ -90,9 +91,9 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
           5,
         );
         await farm
-          .waitFor(async () => (await counted(names)) >= before + 5, `5 more of ${names}`, 2000)
+          .waitFor(async () => (await counted(names)) >= before + 5, `5 more of ${names}`)
           .catch((error) => t.fail(String(error)));
-        t.equal((await curl(farm.client, `${BASE}/a.txt`, [], 5000)).status, 200, 'requests go on');
+        t.equal((await curl(farm.client, `${BASE}/a.txt`)).status, 200, 'requests go on');
       });
     }
 
@@ -124,9 +125,13 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
         handoff(key, BALANCER_ADDRESS, 2),
         handoff(key, BALANCER_ADDRESS).subarray(0, 60),
       ];
-      const heard = await captureFrames(node1!, 1.5, async () => {
+      const heard = await captureFrames(node1!, async () => {
         await sendFrames(farm.balancer, frames);
       });
+      t.ok(
+        frames.every((frame) => heard.some((other) => other.equals(frame))),
+        'the capture saw them',
+      );
       const stranger = Buffer.from(STRANGER.split('.').map(Number));
       const toStranger = heard.filter(
         (frame) => frame.length > 34 && frame.subarray(30, 34).equals(stranger),
@@ -169,7 +174,7 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
         ),
       );
       for (let index = 0; index < 4; index++) {
-        t.equal((await curl(farm.client, `${BASE}/a.txt`, [], 5000)).status, 200);
+        t.equal((await curl(farm.client, `${BASE}/a.txt`)).status, 200);
       }
     });
 
@@ -183,16 +188,17 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
       for (let round = 0; round < 5; round++) {
         await sendFrames(farm.client, flood);
       }
-      const answer = await curl(farm.client, `${BASE}/a.txt`, [], 5000);
+      const answer = await curl(farm.client, `${BASE}/a.txt`);
       t.equal(answer.status, 200);
-      t.ok(answer.seconds < 1.5, `${answer.seconds} s`);
+      t.comment(`after ${answer.seconds} s`);
       const { sessions } = await farm.stats();
       t.ok((sessions.halfOpen ?? 0) <= 65_536);
     });
 
     await t.test('a download that went on through all of it arrived intact', async (t) => {
+      t.ok(download.running);
       const finished = await download.finish();
-      t.equal(finished.exit, 0, finished.error);
+      t.equal(finished.error, '');
       t.equal(finished.sha256, sha256(long));
       t.ok(farm.balancerProgram?.running);
       t.ok(farm.agents.every((agent) => agent?.running));

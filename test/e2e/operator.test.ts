@@ -8,6 +8,7 @@ import { refuses } from '../support/farm/refusal.js';
 import { curl } from '../support/farm/requests.js';
 import { WebServer } from '../support/farm/web.js';
 import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const resources = [{ path: '/', nodes: ['n1'] }];
 const NOBODY = 65534;
@@ -29,7 +30,7 @@ function writeConfig(
   return file;
 }
 
-t.setTimeout(200_000);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test('faults of operators', { skip: whyNoFarm() }, async (t) => {
   const fill = (farm: Farm): void => {
@@ -127,7 +128,7 @@ t.test('faults of operators', { skip: whyNoFarm() }, async (t) => {
     });
 
     await t.test('the running farm did not notice', async (t) => {
-      const answer = await curl(farm.client, `http://${VIRTUAL_ADDRESS}/a.txt`, [], 5000);
+      const answer = await curl(farm.client, `http://${VIRTUAL_ADDRESS}/a.txt`);
       t.equal(answer.body.toString(), 'here\n');
     });
   });

@@ -10,6 +10,7 @@ import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { curl, sha256 } from '../support/farm/requests.js';
 import { WebServer } from '../support/farm/web.js';
 import { BALANCER_ADDRESS, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [
@@ -38,7 +39,7 @@ function answersOfKernel(frames: readonly Buffer[]): Buffer[] {
   });
 }
 
-t.setTimeout(200_000);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test("the balancer's own kernel", { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 1 }, async (farm) => {
@@ -46,13 +47,13 @@ t.test("the balancer's own kernel", { skip: whyNoFarm() }, async (t) => {
     own.put('index.html', 'the balancer itself\n');
     await own.start();
     const ordinary = async (): Promise<string> =>
-      (await curl(farm.client, `http://${BALANCER_ADDRESS}:8022/`, [], 3000)).body.toString();
+      (await curl(farm.client, `http://${BALANCER_ADDRESS}:8022/`)).body.toString();
 
     await t.test('ordinary traffic to the machine is untouched', async (t) => {
       t.equal(await ordinary(), 'the balancer itself\n');
       t.ok(await answersPing(farm.client, BALANCER_ADDRESS), 'ping of its own address');
       t.ok(await answersPing(farm.client, VIRTUAL_ADDRESS), 'ping of the virtual address');
-      const other = await curl(farm.client, `${BASE}:81/`, [], 2000);
+      const other = await curl(farm.client, `${BASE}:81/`);
       t.equal(
         other.exit,
         COULD_NOT_CONNECT,
@@ -62,14 +63,14 @@ t.test("the balancer's own kernel", { skip: whyNoFarm() }, async (t) => {
 
     await t.test('while the engine stands still the kernel says nothing', async (t) => {
       farm.balancerProgram?.signal('SIGSTOP');
-      const frames = await captureFrames(farm.client, 2.5, async () => {
+      const frames = await captureFrames(farm.client, async () => {
         const answer = await curl(farm.client, `${BASE}/one/a.txt`, [], 1500);
         t.equal(answer.exit, TIMED_OUT, 'neither refused nor reset');
         t.equal(await ordinary(), 'the balancer itself\n', 'ordinary traffic goes on meanwhile');
       });
       t.ok(frames.length > 5, 'the capture saw the wire');
       t.same(answersOfKernel(frames), []);
-      const waiting = curl(farm.client, `${BASE}/one/a.txt`, [], 10_000);
+      const waiting = curl(farm.client, `${BASE}/one/a.txt`);
       await new Promise((resolve) => setTimeout(resolve, 300));
       farm.balancerProgram?.signal('SIGCONT');
       t.equal((await waiting).status, 200, 'a client that waited is served');
@@ -77,13 +78,13 @@ t.test("the balancer's own kernel", { skip: whyNoFarm() }, async (t) => {
 
     await t.test('after a crash of the balancer the kernel says nothing', async (t) => {
       await farm.balancerProgram?.kill();
-      const frames = await captureFrames(farm.client, 2, async () => {
+      const frames = await captureFrames(farm.client, async () => {
         t.equal((await curl(farm.client, `${BASE}/one/a.txt`, [], 1000)).exit, TIMED_OUT);
       });
       t.same(answersOfKernel(frames), []);
       await farm.startBalancer();
       await farm.waitNodesUp();
-      t.equal((await curl(farm.client, `${BASE}/one/a.txt`, [], 5000)).status, 200);
+      t.equal((await curl(farm.client, `${BASE}/one/a.txt`)).status, 200);
     });
     await own.stop();
   });
@@ -92,7 +93,7 @@ t.test("the balancer's own kernel", { skip: whyNoFarm() }, async (t) => {
 t.test('clients with offloads on', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 1, offloads: true }, async (farm) => {
     await t.test('checksums that are not finished', async (t) => {
-      const answer = await curl(farm.client, `${BASE}/one/long.bin`, [], 10_000);
+      const answer = await curl(farm.client, `${BASE}/one/long.bin`);
       t.equal(answer.status, 200);
       t.equal(sha256(answer.body), sha256(long));
     });
@@ -100,12 +101,7 @@ t.test('clients with offloads on', { skip: whyNoFarm() }, async (t) => {
       const file = `${farm.directory}/upload.bin`;
       writeFileSync(file, long);
       for (const args of [['-H', 'Expect:'], []]) {
-        const answer = await curl(
-          farm.client,
-          `${BASE}/post`,
-          [...args, '--data-binary', `@${file}`],
-          20_000,
-        );
+        const answer = await curl(farm.client, `${BASE}/post`, [...args, '--data-binary', `@${file}`]);
         t.equal(answer.status, 200, answer.error);
         t.equal(sha256(farm.webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(long));
       }

@@ -6,10 +6,11 @@ import type { Interval } from '../../src/control/interval.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { curl, wrk } from '../support/farm/requests.js';
 import { batonCommand, type Stats, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const resources = [{ path: '/', nodes: ['n1'] }];
 const URL = `http://${VIRTUAL_ADDRESS}/a.txt`;
-t.setTimeout(90_000);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
   await withFarm(
@@ -82,7 +83,7 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         await farm.startBalancer();
         const seen = intervals().length;
         await farm.waitNodesUp();
-        await curl(farm.client, URL, [], 5000);
+        await curl(farm.client, URL);
         await farm.waitFor(async () => intervals().length > seen + 2, 'intervals of the new one');
         t.ok(json.running && text.running);
         t.match(json.log(), /^baton: the balancer was started anew$/m);

@@ -8,13 +8,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 /** Source, what it tries, rounds (of about 540 and 70 inputs), the fewest inputs. */
 const HARNESSES = [
   ['harness.c', 'parsers, hash and packets of the shim and the guard', 4000, 2_000_000],
   ['client.c', 'segments, options and cookies of the XDP program', 30_000, 2_000_000],
 ] as const;
-const TIMEOUT_MS = 120_000;
 const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 
 for (const [source, name, rounds, fewest] of HARNESSES) {
@@ -36,7 +36,7 @@ for (const [source, name, rounds, fewest] of HARNESSES) {
     t.comment(`seed ${seed}`);
     const run = spawnSync(program, [String(rounds), seed], {
       encoding: 'utf8',
-      timeout: TIMEOUT_MS,
+      timeout: FILE_TIMEOUT_MS,
       // Freed buffers are poisoned at once anyway; a large quarantine only costs memory.
       env: { ...process.env, ASAN_OPTIONS: 'quarantine_size_mb=8' },
     });

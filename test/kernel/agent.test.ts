@@ -69,7 +69,6 @@ if (insideNamespace(import.meta.url)) {
     balancer.child.kill('SIGKILL');
     if (key !== undefined) balancer = await fakeBalancer(peer, key);
   };
-  t.setTimeout(120_000);
   t.teardown(() => {
     balancer.child.kill('SIGKILL');
     peer.stop();
@@ -202,7 +201,7 @@ if (insideNamespace(import.meta.url)) {
     await until('the shim', () => recordedKinds().filter((kind) => kind === 'filter').length === 2);
     const began = performance.now();
     t.equal((await early.end('SIGTERM')).code, 0);
-    t.ok(performance.now() - began < 1_000, 'without waiting for an answer');
+    t.ok(performance.now() - began < 3_000, 'without waiting for an answer, which takes longer');
     t.same(snapshot(), before);
     await replaceBalancer(KEY);
   });

@@ -27,7 +27,6 @@ const LOST =
   'eth0 (driver veth) loses what it sends in native XDP, since its other end does not poll: `ethtool -K OTHER-END gro on` there makes it';
 
 // Of the process that waits for the one in the namespace, too.
-t.setTimeout(120_000);
 
 /** What is waited for here is found at the next look. */
 const CHECK_MS = 500;
@@ -184,9 +183,9 @@ if (insideNamespace(import.meta.url)) {
       t.equal(native().peerRunsXdp(index()), false);
       peerPrograms('xdpdrv', 'object', PASS_ALL, 'program', 'pass_all');
       t.equal(native().peerRunsXdp(index()), true);
-      await until('XDP_TX', () => ways().join() === '0,0', 3_000);
+      await until('XDP_TX', () => ways().join() === '0,0');
       peerPrograms('xdpdrv', 'off');
-      await until('redirection again', () => ways().join() === '1,1', 3_000);
+      await until('redirection again', () => ways().join() === '1,1');
       // One in the stack is too late for what XDP_TX leaves in the ring.
       peerPrograms('xdpgeneric', 'object', PASS_ALL, 'program', 'pass_all');
       t.equal(native().peerRunsXdp(index()), false);
@@ -207,7 +206,7 @@ if (insideNamespace(import.meta.url)) {
     await t.test('what somebody takes away comes back', async (t) => {
       run('ip', 'link', 'set', 'dev', 'eth0', 'xdp', 'off');
       rmSync(pins, { recursive: true });
-      await until('repairs', () => warnings.length >= 2, 8_000);
+      await until('repairs', () => warnings.length >= 2);
       t.same(warnings, [
         'XDP program baton_xdp (native) was gone, and is back',
         `pins in ${pins} was gone, and is back`,

@@ -7,10 +7,12 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
 
 const INSIDE = 'BATON_TEST_IN_NAMESPACE';
 /** A holder that nobody ends, ends itself. */
-const LONGEST_TEST_S = 300;
+const LONGEST_TEST_S = 900;
 
 /**
  * Whether this process is the one inside a new network namespace. If not, this call runs the test file
@@ -18,6 +20,7 @@ const LONGEST_TEST_S = 300;
  */
 export function insideNamespace(file: string): boolean {
   if (process.env[INSIDE] === '1') {
+    t.setTimeout(FILE_TIMEOUT_MS);
     // Answers to IPv6 neighbour discovery would be frames that no test asked for.
     run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1');
     run('ip', 'link', 'set', 'lo', 'up');
@@ -67,13 +70,20 @@ export class Peer {
 
   /** Starts a JavaScript program (CommonJS) there. */
   script(source: string, ...args: string[]): ChildProcess {
-    return spawn('nsenter', [...this.enter(), process.execPath, '-e', source, ...args], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    return this.spawn(process.execPath, '-e', source, ...args);
+  }
+
+  /** Starts a Python program there. */
+  python(source: string, ...args: string[]): ChildProcess {
+    return this.spawn('/usr/bin/python3', '-u', '-c', source, ...args);
   }
 
   stop(): void {
     this.holder.kill('SIGKILL');
+  }
+
+  private spawn(command: string, ...args: string[]): ChildProcess {
+    return spawn('nsenter', [...this.enter(), command, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   }
 
   private enter(): string[] {
@@ -82,7 +92,7 @@ export class Peer {
 }
 
 /** Waits until `condition` holds; throws after `ms`. */
-export async function until(what: string, condition: () => boolean, ms = 5000): Promise<void> {
+export async function until(what: string, condition: () => boolean, ms = PATIENCE_MS): Promise<void> {
   const end = performance.now() + ms;
   while (!condition()) {
     if (performance.now() > end) {

@@ -5,10 +5,11 @@ import { native } from '../../src/base/native.js';
 import { FrameFlags, type FrameSink, Port } from '../../src/datapath/datapath.js';
 import { NodePort } from '../../src/datapath/node-port.js';
 import { INJECT_MARK, openPacketDatapath, PacketDatapath, transmitSlots } from '../../src/datapath/packet.js';
-import { insideNamespace, macOf, outputOf, run, until } from './namespace.js';
+import { insideNamespace, macOf, run, until } from './namespace.js';
 import {
   collector,
   compileAndLoad,
+  type Heard,
   IPV4_PROTOCOL,
   MTU,
   NODE_MAC,
@@ -184,16 +185,9 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('frames built here arrive in order, round the ring many times', async (t) => {
     const count = 1000;
-    const listener = farm.node.script(`
-      const socket = require('node:dgram').createSocket('udp4');
-      socket.bind(9, '10.77.0.3', () => { socket.setRecvBufferSize(4e6); console.log('listening'); });
-      let all = [];
-      socket.on('message', (m) => { all.push(m.length + ':' + m[0]); if (m[0] === 255) { console.log(all.join()); socket.close(); } });
-    `);
-    const output = outputOf(listener);
-    await new Promise((resolve) => listener.stdout?.once('data', resolve));
+    const { heard } = await farm.listen();
     const datapath = farm.open({ transmitSlots: 32 });
-    const expected: string[] = [];
+    const expected: Heard[] = [];
     for (let i = 0; i < count; i++) {
       const length = 60 + (i % 500);
       const tag = i === count - 1 ? 255 : i % 250;
@@ -204,24 +198,17 @@ if (insideNamespace(import.meta.url)) {
       }
       writeUdp(datapath, room, length, tag);
       datapath.commit(room, length, Port.wire);
-      expected.push(`${length - UDP_PAYLOAD}:${tag}`);
+      expected.push({ length: length - UDP_PAYLOAD, tag });
     }
     datapath.flush();
-    t.equal((await output).trim().split('\n')[1], expected.join());
+    t.same(await heard, expected);
     t.match(datapath.stats(), { 2: count, 3: 0 });
     t.ok(datapath.transmitRingFull >= count / 32 - 1, 'a full ring was counted');
     datapath.close();
   });
 
   t.test('a frame that the kernel refuses does not stop those behind it', async (t) => {
-    const listener = farm.node.script(`
-      const socket = require('node:dgram').createSocket('udp4');
-      socket.bind(9, '10.77.0.3', () => console.log('listening'));
-      let all = [];
-      socket.on('message', (m) => { all.push(m[0]); if (m[0] === 255) { console.log(all.join()); socket.close(); } });
-    `);
-    const output = outputOf(listener);
-    await new Promise((resolve) => listener.stdout?.once('data', resolve));
+    const { heard } = await farm.listen();
     const ring = native().openPacketRing(farm.options({ transmitSlots: 32 }));
     const datapath = new PacketDatapath(ring);
     // Two frames whose virtio header demands a checksum beyond their end, as if they had been received so.
@@ -248,7 +235,10 @@ if (insideNamespace(import.meta.url)) {
     build(255);
     datapath.flush();
     const tags = [1, 2, 3, 4, ...Array.from({ length: 40 }, (_, i) => 100 + i), 255];
-    t.equal((await output).trim().split('\n')[1], tags.join());
+    t.same(
+      (await heard).map(({ tag }) => tag),
+      tags,
+    );
     t.match(datapath.stats(), { 2: tags.length, 3: 2 });
 
     for (let i = 0; i < 20; i++) {

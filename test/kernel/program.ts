@@ -32,8 +32,8 @@ export class Program {
     });
   }
 
-  async says(what: RegExp, ms = 10_000): Promise<void> {
-    await until(`${what} in ${this.text}`, () => what.test(this.text) || this.child.exitCode !== null, ms);
+  async says(what: RegExp): Promise<void> {
+    await until(`${what} in ${this.text}`, () => what.test(this.text) || this.child.exitCode !== null);
     if (!what.test(this.text)) throw new Error(`ended without ${what}: ${this.text}`);
   }
 

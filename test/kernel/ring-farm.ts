@@ -2,6 +2,7 @@
  * What the tests of the packet ring share: a switch with three ports, at which are the ring's interface
  * e1 (in the test's own namespace), a client and a node; and frames to send over it.
  */
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,6 +32,31 @@ const socket = require('node:dgram').createSocket('udp4');
 const next = () => sizes.length === 0 ? socket.close() : socket.send(Buffer.alloc(Number(sizes.shift()), 'b'), 9, address, next);
 next();
 `;
+
+/**
+ * Tells of each datagram its length and first byte, until one begins with 255. Its buffer, which Node could not make
+ * so large, holds what comes while it has no turn.
+ */
+const LISTEN = `
+import socket
+SO_RCVBUFFORCE = 33
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
+s.bind(("10.77.0.3", 9))
+print("listening")
+heard = []
+while True:
+    datagram = s.recv(65536)
+    heard.append("%d:%d" % (len(datagram), datagram[0]))
+    if datagram[0] == 255: break
+print(",".join(heard))
+`;
+
+/** A datagram that the node has heard. */
+export interface Heard {
+  length: number;
+  tag: number;
+}
 
 /** A UDP frame that came in. */
 export interface Seen {
@@ -82,6 +108,20 @@ export class RingFarm {
   /** Makes the client send datagrams of these sizes to the virtual address. */
   sendUdp(...sizes: number[]): Promise<string> {
     return outputOf(this.client.script(SEND_UDP, VIRTUAL, ...sizes.map(String)));
+  }
+
+  /** Listens at the node: what it has heard by the time that a datagram begins with 255. */
+  async listen(): Promise<{ heard: Promise<Heard[]> }> {
+    const listener = this.node.python(LISTEN);
+    const output = outputOf(listener);
+    await once(listener.stdout ?? listener, 'data');
+    const heard = output.then((text) =>
+      (text.trim().split('\n')[1] ?? '').split(',').map((one) => {
+        const [length = 0, tag = 0] = one.split(':').map(Number);
+        return { length, tag };
+      }),
+    );
+    return { heard };
   }
 
   stop(): void {

@@ -5,11 +5,14 @@ import t from 'tap';
 import { native, type XdpMode, type XdpRing } from '../../src/base/native.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { LARGEST_XDP_MTU, openXdpDatapath, xdpPoolOptions } from '../../src/datapath/xdp.js';
+import { PATIENCE_MS } from '../support/patience.js';
 import { insideNamespace, macOf, outputOf, Peer, run, until } from './namespace.js';
 import { collector, MTU, NODE_MAC, now, RingFarm, type Seen, VIRTUAL, writeUdp } from './ring-farm.js';
 import { loadPrograms, word, XdpSetup } from './xdp-farm.js';
 
 const FRAMES = 128;
+/** After this long without an answer there is none. */
+const SILENCE_MS = 1500;
 
 /** Frames that are mapped: what the pools of this process hold. */
 function pools(): number {
@@ -21,11 +24,11 @@ function pools(): number {
   return regions.size;
 }
 
-/** Sends what is longer than a segment, and says whether there was an answer. */
+/** Sends what is longer than a segment, and says whether there was an answer in so many ms. */
 const TCP_BYTES = `
 const socket = require('node:net').connect({ host: process.argv[1], port: 80 }, () => socket.write(Buffer.alloc(30000, 'x')));
 socket.on('data', () => { console.log('answered'); process.exit(); });
-setTimeout(() => { console.log('silence'); process.exit(); }, 1500);
+setTimeout(() => { console.log('silence'); process.exit(); }, Number(process.argv[2]));
 `;
 /** Answers when all of it is there. */
 const ANSWER = `
@@ -244,24 +247,30 @@ if (insideNamespace(import.meta.url)) {
     const p1 = native().interfaceInfo('p1')?.index ?? 0;
     const server = farm.node.script(ANSWER);
     await new Promise((resolve) => server.stdout?.once('data', resolve));
-    const goes = async (program: string, mode: XdpMode): Promise<string> => {
+    const goes = async (
+      what: string,
+      program: string,
+      mode: XdpMode,
+      expected: 'answered' | 'silence',
+    ): Promise<void> => {
       native().attachXdp(farm.e1, programs.programFd(program), mode);
-      const said = await outputOf(farm.client.script(TCP_BYTES, VIRTUAL));
+      const waitMs = expected === 'answered' ? PATIENCE_MS : SILENCE_MS;
+      const said = await outputOf(farm.client.script(TCP_BYTES, VIRTUAL, String(waitMs)));
       native().detachXdp(farm.e1, mode);
-      return said.trim();
+      t.equal(said.trim(), expected, what);
     };
     const offloads = (state: string) =>
       farm.client.run('ethtool', '-K', 'eth0', 'tx', state, 'tso', state, 'gso', state);
-    t.equal(await goes('turn', 'generic'), 'answered', 'generic: unfinished and uncut segments included');
+    await goes('generic: unfinished and uncut segments included', 'turn', 'generic', 'answered');
     offloads('off');
-    t.equal(await goes('turn', 'native'), 'silence', 'native: lost');
+    await goes('native: lost', 'turn', 'native', 'silence');
     run('ethtool', '-K', 'p1', 'gro', 'on');
-    t.equal(await goes('turn_redirected', 'native'), 'answered', 'redirected to itself: taken with GRO');
+    await goes('redirected to itself: taken with GRO', 'turn_redirected', 'native', 'answered');
     run('ethtool', '-K', 'p1', 'gro', 'off');
     native().attachXdp(p1, programs.programFd('pass'), 'native');
-    t.equal(await goes('turn', 'native'), 'answered', 'taken by a peer with a program');
+    await goes('taken by a peer with a program', 'turn', 'native', 'answered');
     offloads('on');
-    t.equal(await goes('turn', 'native'), 'silence', 'but nobody finishes checksums');
+    await goes('but nobody finishes checksums', 'turn', 'native', 'silence');
     native().detachXdp(p1, 'native');
     server.kill();
   });

@@ -1,5 +1,4 @@
 /** AF_XDP sockets and the xdp datapath on a real kernel: frames in, frames out. */
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
@@ -54,14 +53,6 @@ const send = (left) => socket.send(Buffer.alloc(left > 0 ? 100 : 200, 'f'), 9, a
 send(Number(count) - 1);
 `;
 
-/** Says the first byte of each datagram, until one begins with 255. */
-const LISTEN = `
-const socket = require('node:dgram').createSocket('udp4');
-socket.bind(9, '10.77.0.3', () => { socket.setRecvBufferSize(3e7); console.log('listening'); });
-let all = [];
-socket.on('message', (m) => { all.push(m[0]); if (m[0] === 255) { console.log(all.join()); socket.close(); } });
-`;
-
 /** A worker of its own in a thread: says how long the datagrams are that it gets. */
 const THREAD = `
 const { createRequire } = require('node:module');
@@ -98,10 +89,8 @@ if (insideNamespace(import.meta.url)) {
   };
   /** What the node hears until a datagram that begins with 255. */
   const listen = async (): Promise<{ tags: Promise<number[]> }> => {
-    const listener = farm.node.script(LISTEN);
-    const output = outputOf(listener);
-    await once(listener.stdout ?? listener, 'data');
-    return { tags: output.then((text) => (text.trim().split('\n')[1] ?? '').split(',').map(Number)) };
+    const { heard } = await farm.listen();
+    return { tags: heard.then((all) => all.map(({ tag }) => tag)) };
   };
   const build = (datapath: XdpDatapath, tag: number, length = 80): boolean => {
     const room = datapath.reserve(length);

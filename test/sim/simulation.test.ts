@@ -9,6 +9,7 @@ import t from 'tap';
 import type { SentFrame } from '../support/memory.js';
 import { build, macBytes } from '../support/packet.js';
 import { type ParsedPacket, parse } from '../support/packet-parse.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 import type { Outcome, PlanKind } from './client.js';
 import { type Sabotage, World } from './world.js';
 
@@ -17,9 +18,7 @@ const FIRST = Number(ONE ?? process.env.SIM_FIRST ?? 1);
 const COUNT = ONE === undefined ? Number(process.env.SIM_COUNT ?? 300) : 1;
 const TRACE = process.env.SIM_TRACE !== undefined;
 const MAX_SHOWN = 5;
-/** On a machine that has other things to do: ms. */
-const PATIENCE_MS = 120_000;
-t.setTimeout(PATIENCE_MS);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 /** What all worlds together have reached: a simulation in which nothing happens proves nothing. */
 class Reach {
@@ -45,7 +44,7 @@ class Reach {
   }
 }
 
-t.test(`${COUNT} worlds`, { timeout: PATIENCE_MS }, async (t) => {
+t.test(`${COUNT} worlds`, { timeout: FILE_TIMEOUT_MS }, async (t) => {
   const reach = new Reach();
   let failed = 0;
   for (let seed = FIRST; seed < FIRST + COUNT; seed++) {
@@ -122,7 +121,7 @@ t.test(`${COUNT} worlds`, { timeout: PATIENCE_MS }, async (t) => {
 
 t.test(
   'worlds whose nodes are hard to reach',
-  { skip: ONE !== undefined, timeout: PATIENCE_MS },
+  { skip: ONE !== undefined, timeout: FILE_TIMEOUT_MS },
   async (t) => {
     // One handoff in four is lost, or its confirmation is: sessions move on while an earlier node may have them.
     const nodeLink = { loss: 0.15, duplicate: 0.05, damage: 0, delay: 1, jitter: 5 };

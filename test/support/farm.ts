@@ -13,6 +13,7 @@ import { type Wired, wire } from './farm/network.js';
 import type { Program, RunOptions, RunResult } from './farm/process.js';
 import { destroy, type FarmRecord, load, recordOf, save, sweep } from './farm/registry.js';
 import { type WebOptions, WebServer } from './farm/web.js';
+import { PATIENCE_MS } from './patience.js';
 
 export { Host } from './farm/host.js';
 export { Program } from './farm/process.js';
@@ -237,7 +238,7 @@ export class Farm {
     await this.waitNodesUp();
   }
 
-  async waitNodesUp(count = this.nodes.length, timeoutMs = 10_000): Promise<void> {
+  async waitNodesUp(count = this.nodes.length, timeoutMs = PATIENCE_MS): Promise<void> {
     await this.waitFor(
       async () => {
         const { nodes } = await this.stats();
@@ -249,7 +250,11 @@ export class Farm {
   }
 
   /** Polls until `test` holds; rejects with `what` when it does not in time. */
-  async waitFor(test: () => boolean | Promise<boolean>, what: string, timeoutMs = 5000): Promise<void> {
+  async waitFor(
+    test: () => boolean | Promise<boolean>,
+    what: string,
+    timeoutMs = PATIENCE_MS,
+  ): Promise<void> {
     const limit = Date.now() + timeoutMs;
     while (!(await test())) {
       if (Date.now() > limit) {
@@ -262,7 +267,7 @@ export class Farm {
   }
 
   /** Waits until the balancer has no session but so many; rejects with those that it has when that takes too long. */
-  async waitEmpty(timeoutMs = 10_000, but = 0): Promise<void> {
+  async waitEmpty(but = 0, timeoutMs = PATIENCE_MS): Promise<void> {
     const empty = async (): Promise<boolean> => ((await this.stats()).sessions.total ?? 0) <= but;
     await this.waitFor(empty, `no session left but ${but}`, timeoutMs).catch(async (error: Error) => {
       const { stdout } = await this.baton(['sessions', '-c', this.balancerConfig]);
@@ -320,8 +325,7 @@ export class Farm {
   }
 
   private async waitReady(program: Program): Promise<void> {
-    // A log is appended to by each start: the word of an earlier one must not count.
-    await program.waitForLog(READY, 15_000, program.logStart);
+    await program.waitForLog(READY);
   }
 }
 

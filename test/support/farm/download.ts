@@ -1,28 +1,87 @@
-/** A long answer that is under way while a test breaks something. */
-import { createHash } from 'node:crypto';
-import { createReadStream, rmSync } from 'node:fs';
+/** A long answer that is under way while a test breaks something, and that ends when the test says so. */
+import { existsSync, writeFileSync } from 'node:fs';
 import type { Farm } from '../farm.js';
+import { PATIENCE_MS } from '../patience.js';
 import type { Program } from './process.js';
+
+/** What is left unread until the release. */
+export const KEPT_BYTES = 400_000;
+
+/**
+ * Reads an answer piece by piece, so many bytes a second, and leaves the end of it unread until it is released. Its
+ * receive buffer is small: what it has not read, the server has not sent, so the connection cannot end before.
+ */
+const READ_SLOWLY = `
+import hashlib, json, os, socket, sys, time
+host, port, path, pace, go = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), sys.argv[5]
+KEPT, PIECE = ${KEPT_BYTES}, 16384
+paced = False
+began = time.monotonic()
+hash, got, length, error = hashlib.sha256(), 0, None, ""
+try:
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    s.settimeout(${PATIENCE_MS / 1000})
+    s.connect((host, port))
+    s.sendall(("GET %s HTTP/1.1\\r\\nHost: %s\\r\\nConnection: close\\r\\n\\r\\n" % (path, host)).encode())
+    head = b""
+    while b"\\r\\n\\r\\n" not in head:
+        part = s.recv(4096)
+        if not part: raise OSError("closed before its answer: %r" % head)
+        head += part
+    head, body = head.split(b"\\r\\n\\r\\n", 1)
+    lines = head.decode("latin1").split("\\r\\n")
+    if " 200 " not in lines[0]: raise OSError(lines[0])
+    length = next(int(l.split(":")[1]) for l in lines if l.lower().startswith("content-length:"))
+    hash.update(body)
+    got = len(body)
+    print("begun", flush=True)
+    due = time.monotonic()
+    while got < length:
+        if not os.path.exists(go):
+            most = min(PIECE, length - KEPT - got)
+            if most <= 0:
+                if not paced:
+                    paced = True
+                    print("paced %.3f" % (time.monotonic() - began), flush=True)
+                time.sleep(0.02)
+                continue
+            due += most / pace
+            time.sleep(max(0, due - time.monotonic()))
+        else:
+            most = 65536
+        part = s.recv(most)
+        if not part: raise OSError("closed after %d of %d bytes" % (got, length))
+        hash.update(part)
+        got += len(part)
+except (OSError, ValueError, StopIteration) as e:
+    error = "%s: %s" % (type(e).__name__, e)
+print(json.dumps({"sha256": hash.hexdigest(), "error": error}))
+`;
+
+/** What became of it: the SHA-256 of what arrived, and '' or what went wrong. */
+export interface Downloaded {
+  sha256: string;
+  error: string;
+}
 
 export class Download {
   private static count = 0;
-  private readonly file: string;
   private readonly program: Program;
+  private readonly go: string;
 
-  /** @param rate as curl's --limit-rate takes it. */
-  constructor(farm: Farm, url: string, rate: string) {
+  /**
+   * Begins at once, at the first client of the farm.
+   * @param url http://ADDRESS/PATH of something longer than a megabyte
+   * @param pace bytes a second, until it is released
+   */
+  constructor(farm: Farm, url: string, pace = 1_000_000) {
     const name = `download${Download.count++}`;
-    this.file = `${farm.directory}/${name}.bin`;
+    const { hostname, port, pathname } = new URL(url);
+    this.go = `${farm.directory}/${name}.go`;
     this.program = farm.client.start(name, [
-      'curl',
-      '-sS',
-      '-m',
-      '60',
-      '--limit-rate',
-      rate,
-      '-o',
-      this.file,
-      url,
+      ...['/usr/bin/python3', '-u', '-c', READ_SLOWLY],
+      ...[hostname, port === '' ? '80' : port, pathname, String(pace), this.go],
     ]);
   }
 
@@ -30,18 +89,31 @@ export class Download {
     return this.program.running;
   }
 
-  /** Waits for its end: curl's exit code, and the SHA-256 of what arrived. */
-  async finish(): Promise<{ exit: number | null; sha256: string; error: string }> {
-    const { code } = await this.program.exited;
-    const hash = createHash('sha256');
-    try {
-      for await (const chunk of createReadStream(this.file)) {
-        hash.update(chunk as Buffer);
-      }
-    } catch {
-      // nothing arrived: the hash of nothing will not match
-    }
-    rmSync(this.file, { force: true });
-    return { exit: code, sha256: hash.digest('hex'), error: this.program.log() };
+  /** Waits until the head of the answer is there. Rejects when the download ends without one. */
+  async begun(): Promise<void> {
+    await this.program.waitForLog(/^begun$/m);
+  }
+
+  /** Waits until there is no more than the end to come: how long that took, in seconds. */
+  async paced(): Promise<number> {
+    await this.program.waitForLog(/^paced [\d.]+$/m, 2 * PATIENCE_MS);
+    return Number(/^paced ([\d.]+)$/m.exec(this.program.log())?.[1]);
+  }
+
+  /** From now on it reads as fast as it can, to the end. */
+  release(): void {
+    if (!existsSync(this.go)) writeFileSync(this.go, '');
+  }
+
+  /** Releases it, and waits for its end. */
+  async finish(): Promise<Downloaded> {
+    this.release();
+    await this.program.exited;
+    const line = this.program
+      .log()
+      .split('\n')
+      .find((text) => text.startsWith('{'));
+    if (line === undefined) throw new Error(`the download said: ${this.program.log().slice(-500)}`);
+    return JSON.parse(line) as Downloaded;
   }
 }

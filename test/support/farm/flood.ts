@@ -43,7 +43,7 @@ export class Flood {
   /** Starts it, and waits until its first segments have been sent. */
   static async from(host: Host, options: FloodOptions): Promise<Flood> {
     const flood = new Flood(host.start('flood', [process.execPath, PROGRAM, JSON.stringify(options)]));
-    await flood.program.waitForLog(/flooding/, 10_000, flood.program.logStart);
+    await flood.program.waitForLog(/flooding/);
     return flood;
   }
 

@@ -1,6 +1,6 @@
 /** Frames put on a farm's wire as they are, and frames heard there. Python does it: Node has no packet sockets. */
+import { PATIENCE_MS } from '../patience.js';
 import type { Host } from './host.js';
-import { run } from './process.js';
 
 const SEND = `
 import socket, sys
@@ -16,18 +16,24 @@ for line in sys.stdin:
 print(sent)
 `;
 
+/** Prints what it hears until it is told to end, and then what there is still. */
 const LISTEN = `
-import socket, sys, time
+import signal, socket, time
+SO_RCVBUFFORCE = 33
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(time.monotonic()))
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
 s.bind(("eth0", 3))
-s.settimeout(0.05)
+s.settimeout(0.1)
 print("listening", flush=True)
-end = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
+while not told or time.monotonic() < told[0] + 1:
     try:
         print(s.recv(65536).hex())
     except TimeoutError:
-        pass
+        if told:
+            break
+print("heard all", flush=True)
 `;
 
 const PYTHON = '/usr/bin/python3';
@@ -39,22 +45,21 @@ export async function sendFrames(host: Host, frames: readonly Uint8Array[]): Pro
   return Number(stdout);
 }
 
-/** Everything that crosses a host's eth0, in and out, while `during` goes on (at most `seconds`). */
-export async function captureFrames(
-  host: Host,
-  seconds: number,
-  during: () => Promise<void>,
-): Promise<Buffer[]> {
-  const [command, ...args] = host.inside([PYTHON, '-u', '-c', LISTEN, String(seconds)]);
-  const heard = run(command ?? '', args, { timeoutMs: seconds * 1000 + 10_000 });
-  await new Promise((resolve) => setTimeout(resolve, 150));
-  await during();
-  const { stdout } = await heard;
-  return stdout
-    .split('\n')
-    .slice(1)
-    .filter(Boolean)
-    .map((line) => Buffer.from(line, 'hex'));
+/** Everything that crosses a host's eth0, in and out, while `during` goes on. */
+export async function captureFrames(host: Host, during: () => Promise<void>): Promise<Buffer[]> {
+  const listener = host.start(`frames-${host.name}`, [PYTHON, '-c', LISTEN]);
+  await listener.waitForLog(/^listening$/m);
+  try {
+    await during();
+  } finally {
+    listener.signal('SIGTERM');
+    await listener.exited;
+  }
+  const [first, ...lines] = listener.log(listener.logStart).trim().split('\n');
+  if (first !== 'listening' || lines.pop() !== 'heard all') {
+    throw new Error(`the listener said: ${listener.log().slice(-500)}`);
+  }
+  return lines.map((line) => Buffer.from(line, 'hex'));
 }
 
 const ECHO = `
@@ -64,11 +69,11 @@ def checksum(data):
     total = (total >> 16) + (total & 0xffff)
     return ~(total + (total >> 16)) & 0xffff
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-s.settimeout(2)
+s.settimeout(float(sys.argv[2]))
 ident = os.getpid() & 0xffff
 body = struct.pack("!BBHHH", 8, 0, 0, ident, 1) + b"baton!"
 s.sendto(body[:2] + struct.pack("!H", checksum(body)) + body[4:], (sys.argv[1], 0))
-end = time.monotonic() + 2
+end = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < end:
     data, source = s.recvfrom(2048)
     if source[0] == sys.argv[1] and data[20] == 0 and data[24:26] == struct.pack("!H", ident):
@@ -76,8 +81,13 @@ while time.monotonic() < end:
         break
 `;
 
-/** Whether an address answers an ICMP echo within 2 s. */
+/** Every address that is asked is to answer. */
+const PING_MS = PATIENCE_MS / 2;
+
+/** Whether an address answers an ICMP echo in time. */
 export async function answersPing(host: Host, address: string): Promise<boolean> {
-  const { stdout } = await host.run(PYTHON, ['-c', ECHO, address], { allowFailure: true });
+  const { stdout } = await host.run(PYTHON, ['-c', ECHO, address, String(PING_MS / 1000)], {
+    allowFailure: true,
+  });
   return stdout.includes('answered');
 }

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { PATIENCE_MS } from '../patience.js';
 
 export interface RunOptions {
   /** Written to the program's standard input, which is closed after it. */
@@ -33,7 +34,7 @@ export function run(command: string, args: readonly string[], options: RunOption
     const out: Buffer[] = [];
     const err: Buffer[] = [];
     let late = false;
-    const limit = options.timeoutMs ?? 60_000;
+    const limit = options.timeoutMs ?? PATIENCE_MS;
     const timer = setTimeout(() => {
       late = true;
       child.kill('SIGKILL');
@@ -138,14 +139,19 @@ export class Program {
     return readFileSync(this.logFile).subarray(from).toString();
   }
 
-  /** Waits until the log, from byte `from` on, matches. Rejects with the log's end when it does not in time. */
-  async waitForLog(pattern: RegExp, timeoutMs = 10_000, from = 0): Promise<void> {
+  /**
+   * Waits until the log, from byte `from` on, matches. By default that is what this program has said.
+   * Rejects with the log's end when it does not in time, or never can.
+   */
+  async waitForLog(pattern: RegExp, timeoutMs = PATIENCE_MS, from = this.logStart): Promise<void> {
     const limit = Date.now() + timeoutMs;
     for (;;) {
       if (pattern.test(this.log(from))) {
         return;
       }
       if (this.ended || Date.now() > limit) {
+        // Its last words may have come after the look and before its end.
+        if (this.ended && pattern.test(this.log(from))) return;
         const what = this.ended ? 'ended' : `said nothing that matches ${pattern} in ${timeoutMs} ms`;
         throw new Error(`${this.name} ${what}; its log ends with:\n${this.log().slice(-2000)}`);
       }
@@ -160,7 +166,7 @@ export class Program {
   }
 
   /** Asks the program to end, and ends it when it does not within `timeoutMs`. */
-  async stop(timeoutMs = 5000): Promise<Exit> {
+  async stop(timeoutMs = 30_000): Promise<Exit> {
     this.signal('SIGTERM');
     const timer = setTimeout(() => this.signal('SIGKILL'), timeoutMs);
     const exit = await this.exited;

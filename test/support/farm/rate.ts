@@ -1,11 +1,11 @@
-/** What reaches a host while something happens, in intervals of 100 ms: whether it ever pauses. */
+/** What reaches a host while something happens, in intervals of 100 ms or a little more: how long it pauses. */
 import type { Host } from './host.js';
 import type { Program } from './process.js';
 
 export interface Interval {
-  /** Of its end, in ms as Date.now() has them. */
-  at: number;
-  ms: number;
+  /** Its begin and end, in ms as Date.now() has them. */
+  from: number;
+  to: number;
   packets: number;
 }
 
@@ -30,7 +30,7 @@ export class PacketRate {
   /** Begins to count the packets that a host receives. */
   static async of(host: Host): Promise<PacketRate> {
     const rate = new PacketRate(host.start(`rate-${host.name}`, ['/usr/bin/python3', '-c', SAMPLE]));
-    await rate.program.waitForLog(/\n/, 5000, rate.program.logStart);
+    await rate.program.waitForLog(/\n/);
     return rate;
   }
 
@@ -44,7 +44,21 @@ export class PacketRate {
       .map((line) => line.split(' ').map(Number));
     return samples.slice(1).flatMap(([at = 0, packets = 0], index) => {
       const [before = 0, earlier = 0] = samples[index] ?? [];
-      return before < from || at > to ? [] : [{ at, ms: at - before, packets: packets - earlier }];
+      return before < from || at > to ? [] : [{ from: before, to: at, packets: packets - earlier }];
     });
   }
+}
+
+/** The longest time, in ms, in which none of these hosts received anything. */
+export function longestPause(rates: readonly (readonly Interval[])[]): number {
+  const busy = rates.flat().filter(({ packets }) => packets > 0);
+  busy.sort((a, b) => a.from - b.from);
+  let longest = 0;
+  // Where a packet lies within its interval is not known: only what is between two of them is a pause for sure.
+  let last = busy[0]?.to ?? Number.POSITIVE_INFINITY;
+  for (const { from, to } of busy) {
+    longest = Math.max(longest, from - last);
+    last = Math.max(last, to);
+  }
+  return longest;
 }

@@ -3,7 +3,9 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { PATIENCE_MS } from '../patience.js';
 import type { Host } from './host.js';
+import type { Program } from './process.js';
 import type { Conversation, Heard } from './raw-client.js';
 
 export interface CurlAnswer {
@@ -40,7 +42,7 @@ export async function curlAll(
   host: Host,
   urls: readonly string[],
   args: readonly string[] = [],
-  timeoutMs = 60_000,
+  timeoutMs = PATIENCE_MS,
 ): Promise<CurlAnswer[]> {
   const directory = mkdtempSync('/tmp/baton-curl-');
   try {
@@ -94,7 +96,7 @@ export async function curl(
   host: Host,
   url: string,
   args: readonly string[] = [],
-  timeoutMs = 60_000,
+  timeoutMs = PATIENCE_MS,
 ): Promise<CurlAnswer> {
   const [answer] = await curlAll(host, [url], args, timeoutMs);
   if (answer === undefined) {
@@ -118,7 +120,11 @@ export function sha256(bytes: Uint8Array): string {
 const RAW_CLIENT = fileURLToPath(new URL('./raw-client.js', import.meta.url));
 
 /** Runs a scripted TCP conversation from a host: see raw-client.ts. */
-export async function converse(host: Host, conversation: Conversation, timeoutMs = 60_000): Promise<Heard> {
+export async function converse(
+  host: Host,
+  conversation: Conversation,
+  timeoutMs = PATIENCE_MS,
+): Promise<Heard> {
   const { stdout } = await host.run(process.execPath, [RAW_CLIENT], {
     input: JSON.stringify(conversation),
     timeoutMs,
@@ -139,27 +145,50 @@ export interface WrkResult {
   p99: number;
 }
 
-/** Loads a URL with wrk. */
-export async function wrk(
-  host: Host,
-  url: string,
-  options: {
-    connections: number;
-    seconds: number;
-    threads?: number;
-    close?: boolean;
-    timeoutSeconds?: number;
-  },
-): Promise<WrkResult> {
+export interface WrkOptions {
+  connections: number;
+  /** How long it goes on, if nothing ends it before. */
+  seconds: number;
+  threads?: number;
+  /** A connection for each request. */
+  close?: boolean;
+  timeoutSeconds?: number;
+}
+
+function wrkArguments(url: string, options: WrkOptions): string[] {
   const threads = Math.min(options.threads ?? 1, options.connections);
   const args = ['-t', String(threads), '-c', String(options.connections), '-d', `${options.seconds}s`];
-  args.push('--latency');
-  args.push('--timeout', `${options.timeoutSeconds ?? 10}s`);
-  if (options.close === true) {
-    args.push('-H', 'Connection: close');
-  }
-  const { stdout } = await host.run('wrk', [...args, url], { timeoutMs: (options.seconds + 30) * 1000 });
+  args.push('--latency', '--timeout', `${options.timeoutSeconds ?? 10}s`);
+  if (options.close === true) args.push('-H', 'Connection: close');
+  return [...args, url];
+}
+
+/** Loads a URL with wrk. */
+export async function wrk(host: Host, url: string, options: WrkOptions): Promise<WrkResult> {
+  const timeoutMs = options.seconds * 1000 + PATIENCE_MS;
+  const { stdout } = await host.run('wrk', wrkArguments(url, options), { timeoutMs });
   return parseWrk(stdout);
+}
+
+/** wrk, under way until it is told to end. */
+export class Wrk {
+  private static count = 0;
+  private readonly program: Program;
+
+  constructor(host: Host, url: string, options: WrkOptions) {
+    this.program = host.start(`wrk${Wrk.count++}`, ['wrk', ...wrkArguments(url, options)]);
+  }
+
+  get running(): boolean {
+    return this.program.running;
+  }
+
+  /** Ends it, as Ctrl-C does, and tells what it saw. */
+  async stop(): Promise<WrkResult> {
+    this.program.signal('SIGINT');
+    await this.program.exited;
+    return parseWrk(this.program.log());
+  }
 }
 
 /** A line of wrk's latency distribution, such as "  99%    1.20ms" or "  99%    1.02s ", in ms. */

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { PATIENCE_MS } from '../patience.js';
 import type { Host } from './host.js';
 import type { Program } from './process.js';
 
@@ -114,7 +115,7 @@ export class WebServer {
     const hex = port.toString(16).toUpperCase().padStart(4, '0');
     // State 0A is LISTEN.
     const listening = new RegExp(`:${hex} 0+:0000 0A`);
-    for (let tries = 0; tries < 250; tries++) {
+    for (const limit = Date.now() + PATIENCE_MS; Date.now() < limit; ) {
       const { stdout } = await this.host.run('cat', ['/proc/net/tcp', '/proc/net/tcp6']);
       if (listening.test(stdout)) {
         return;
