@@ -19,8 +19,9 @@ const LONGEST_TEST_S = 900;
  * there and takes over its exit code; or, without root, says why nothing is tested.
  */
 export function insideNamespace(file: string): boolean {
+  // Also of the process that only waits: tap's own limit of 30 s would be over for it as well.
+  t.setTimeout(FILE_TIMEOUT_MS);
   if (process.env[INSIDE] === '1') {
-    t.setTimeout(FILE_TIMEOUT_MS);
     // Answers to IPv6 neighbour discovery would be frames that no test asked for.
     run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1');
     run('ip', 'link', 'set', 'lo', 'up');

@@ -38,6 +38,14 @@ async function read(socket: Socket): Promise<{ text: string; firstMs: number }> 
   return { text: Buffer.concat(chunks).toString('latin1'), firstMs };
 }
 
+async function until(condition: () => boolean): Promise<void> {
+  const limit = performance.now() + PATIENCE_MS;
+  while (!condition()) {
+    if (performance.now() > limit) throw new Error(`not within ${PATIENCE_MS} ms: ${condition}`);
+    await sleep(5);
+  }
+}
+
 async function open(port: number | undefined): Promise<Socket> {
   const socket = connect({ port: port ?? 0, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
   await once(socket, 'connect');
@@ -198,24 +206,21 @@ t.test('the silent service only ends', async (t) => {
 });
 
 t.test('the oldest connection makes room for a new one', async (t) => {
-  const { service, ports } = await started(t, { connections: 3 });
+  const { service, ports } = await started(t, { connections: 3, firstBytesMs: PATIENCE_MS });
   const sockets: Socket[] = [];
-  const closed: number[] = [];
   for (let index = 0; index < 5; index++) {
     const socket = await open(ports.get(LocalService.notFound));
     socket.on('error', () => {});
-    socket.on('close', () => closed.push(index));
     socket.resume();
     sockets.push(socket);
-    await sleep(10);
   }
+  await until(() => service.counts.accepted === 5);
   t.equal(service.counts.dropped, 2);
   for (const socket of sockets) socket.write('HEAD ');
-  await sleep(100);
-  for (const socket of sockets.slice(0, 2)) t.ok(socket.readableEnded || socket.destroyed);
-  t.equal(service.counts.answered, 3);
+  await until(() => service.counts.answered === 3);
+  await until(() => sockets.slice(0, 2).every((socket) => socket.readableEnded || socket.destroyed));
+  t.ok(sockets.slice(2).every((socket) => !socket.destroyed));
   for (const socket of sockets) socket.destroy();
-  await sleep(50);
 });
 
 t.test('clients that vanish in the middle leave nothing behind', async (t) => {
@@ -226,8 +231,7 @@ t.test('clients that vanish in the middle leave nothing behind', async (t) => {
     if (index % 3 === 0) socket.write('GET / HT');
     socket.resetAndDestroy();
   }
-  await sleep(150);
-  t.equal(service.counts.accepted, 200);
+  await until(() => service.counts.accepted === 200);
   t.equal(service.counts.dropped, 0);
   t.match(await ask(ports.get(LocalService.badRequest), 'x'), /^HTTP\/1\.1 400 /);
 });
