@@ -5,7 +5,7 @@ DESTDIR ?=
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
-.PHONY: help setup build addon bpf typescript lint test run-tests demo demo-keep demo-stop bench bench-farm bench-replay bench-micro install uninstall clean
+.PHONY: help setup build addon bpf typescript lint test test-unit run-tests demo demo-keep demo-stop bench bench-farm bench-replay bench-micro install uninstall clean
 
 # The bin directory of a Node.js of your own, 22 or newer, with npm; without it, .node/ of this checkout is used.
 NODE_DIR ?=
@@ -19,10 +19,14 @@ help:
 	@echo 'make build             compile everything (needs no root when the tools are there)'
 	@echo 'sudo make demo         a farm in network namespaces, real requests, what happened; then clean up'
 	@echo 'sudo make demo-keep    the same, left running to play with; sudo make demo-stop ends it'
+	@echo 'make test-unit         the tests that need neither root nor network namespaces, in about a minute'
 	@echo 'sudo make test         every test'
 	@echo 'sudo make bench        what it costs, next to HAProxy, nginx and bare XDP: writes docs/benchmarks.md'
 	@echo 'sudo make install      PREFIX=$(PREFIX); make uninstall removes it'
-	@echo 'sudo make setup        install the tools that build, demo and test need (Debian)'
+	@echo 'sudo make setup        install the tools that build, demo and test need (Debian), and Node.js into .node/'
+	@echo
+	@echo 'NODE_DIR=DIRECTORY     for any of them: the bin directory of a Node.js 22 or newer, in place of .node/bin'
+	@echo 'TESTS="PATH..."        for test and test-unit: only the test files below these paths'
 
 setup:
 	@scripts/setup.sh test
@@ -61,6 +65,12 @@ lint: node_modules/.package-lock.json
 test:
 	@scripts/setup.sh test
 	@$(AGAIN) run-tests
+
+# As the owner of the checkout: none of these tests needs root.
+test-unit:
+	@scripts/setup.sh build
+	@$(AGAIN) typescript addon bpf lint
+	@$(OWNER) node --enable-source-maps dist/scripts/run-tests.js --unit $(TESTS)
 
 run-tests: typescript addon bpf lint
 	@node --enable-source-maps dist/scripts/run-tests.js $(TESTS)

@@ -1,5 +1,6 @@
 /**
- * Runs the tests: `make test`, or with paths as arguments only those (`make test TESTS=test/wire`).
+ * Runs the tests: `make test`, or with paths as arguments only those (`make test TESTS=test/wire`); with --unit only
+ * those that need neither root nor network namespaces (`make test-unit`).
  *
  * Each compiled test file runs as a program of its own under plain node. tap's own runner would
  * preload its hooks into every child, the balancers and agents under test among them; what is
@@ -19,9 +20,14 @@ import { type FinalResults, Parser, type Result } from 'tap-parser';
 import { FILE_TIMEOUT_MS } from '../test/support/patience.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** Tests that make network namespaces or load BPF programs. */
 const END_TO_END = 'test/e2e/';
-const IN_NAMESPACES = [END_TO_END, 'test/kernel/', 'test/node/', 'test/base/host/'];
+/** What needs root: tests that make network namespaces or interfaces, or load BPF programs. */
+const IN_NAMESPACES = [
+  END_TO_END,
+  'test/kernel/',
+  'test/base/host/interfaces.test.ts',
+  'test/base/host/state.test.ts',
+];
 
 /** End to end tests run once on each of them: test/support/farm.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];
@@ -34,7 +40,10 @@ const ONCE = endToEnd(['datapath', 'farm', 'operator', 'watch']);
  */
 const ALONE = endToEnd(['farm', 'flood']);
 /** What takes longest begins first. */
-const LONG = endToEnd(['node-interface', 'restart', 'operator', 'datapath', 'watch']);
+const LONG = [
+  ...endToEnd(['node-interface', 'restart', 'operator', 'datapath', 'watch']),
+  'test/sim/simulation.test.ts',
+];
 
 /** Files that run side by side: there is more waiting in them than work. */
 const AT_ONCE = Math.max(2, Math.min(4, availableParallelism() + 1));
@@ -215,15 +224,19 @@ function longestFirst(list: Run[]): Run[] {
   return list.sort((a, b) => rank(a) - rank(b));
 }
 
-const files = testFiles(process.argv.slice(2));
+const inNamespaces = (file: string): boolean => IN_NAMESPACES.some((prefix) => file.startsWith(prefix));
+const wanted = process.argv.slice(2);
+const unit = wanted.includes('--unit');
+const files = testFiles(wanted.filter((argument) => argument !== '--unit')).filter(
+  (file) => !unit || !inNamespaces(file),
+);
 const runs = runsOf(files);
 const results: FileResult[] = [];
 const began = Date.now();
 const last = runs.filter(({ file }) => ALONE.includes(file));
 const others = runs.filter((run) => !last.includes(run));
-const inNamespaces = ({ file }: Run): boolean => IN_NAMESPACES.some((prefix) => file.startsWith(prefix));
-const waiting = longestFirst(others.filter(inNamespaces));
-const computing = others.filter((run) => !inNamespaces(run));
+const waiting = longestFirst(others.filter(({ file }) => inNamespaces(file)));
+const computing = longestFirst(others.filter(({ file }) => !inNamespaces(file)));
 await runAll(
   Array.from({ length: AT_ONCE }, (_, index) => (index === 0 ? [computing, waiting] : [waiting, computing])),
   results,
