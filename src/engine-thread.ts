@@ -53,6 +53,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const { datapath, now } = opened;
   const engine = new Engine(
     {
+      now: now(),
       address: given.address,
       mac: given.mac,
       nodeMac: given.nodeSide?.mac,

@@ -85,6 +85,7 @@ export class Run {
     const { template } = this;
     this.engine = new Engine(
       {
+        now: this.now,
         address: BALANCER_ADDRESS,
         mac: Uint8Array.of(2, 0, 0, 0, 0, 0xff),
         mtu: 1500,

@@ -9,12 +9,15 @@
  *              ^ now moves to the right and round
  *
  * A deadline further away than the wheel is long waits in the last bucket and is put in again
- * when that comes round. Times are in ms, kept as unsigned 32-bit numbers and compared by signed
- * difference, on a clock that may wrap; a wait beyond 20 days is cut to that.
+ * when that comes round. Times are in ms, on a clock that may begin anywhere: deadlines are kept as
+ * unsigned 32-bit numbers and compared by signed difference. So the wheel must know the time before
+ * the first timer is set, and a wait beyond 20 days is cut to that.
  */
 
 const TICK_MS = 8;
+/** A power of two. */
 const BUCKETS = 4096;
+const BUCKET_MASK = BUCKETS - 1;
 const NONE = -1;
 /** Anything longer is cut to this: 20 days. */
 const LONGEST_MS = 20 * 86_400_000;
@@ -35,7 +38,10 @@ export class TimerWheel {
   /** Timers set. */
   size = 0;
 
-  /** @param capacity slots, 0 to capacity - 1. @param now ms */
+  /**
+   * @param capacity slots, 0 to capacity - 1
+   * @param now ms on the clock of all times that it is given
+   */
   constructor(capacity: number, now: number) {
     this.next = new Int32Array(capacity);
     this.previous = new Int32Array(capacity);
@@ -52,7 +58,7 @@ export class TimerWheel {
     if (this.bucket[slot] !== 0) this.unlink(slot);
     this.deadline[slot] = Math.ceil(Math.min(at, this.tick * TICK_MS + LONGEST_MS));
     const ticks = Math.min(Math.max(Math.ceil(at / TICK_MS), this.tick + 1), this.tick + BUCKETS - 1);
-    const bucket = ticks % BUCKETS;
+    const bucket = ticks & BUCKET_MASK;
     const head = this.heads[bucket]!;
     this.next[slot] = head;
     this.previous[slot] = NONE;
@@ -72,7 +78,7 @@ export class TimerWheel {
     if (target - this.tick > BUCKETS) this.tick = target - BUCKETS;
     while (this.tick < target) {
       this.tick += 1;
-      const bucket = this.tick % BUCKETS;
+      const bucket = this.tick & BUCKET_MASK;
       // What the handler sets goes into another bucket (see `set`), so this list only gets shorter.
       let slot = this.heads[bucket]!;
       while (slot !== NONE) {

@@ -172,6 +172,8 @@ export class ReplayRun {
     });
     this.engine = new Engine(
       {
+        // The virtual clock of the capture begins with its first frame.
+        now: 0,
         address: ownAddress(config),
         mac: BALANCER_MAC,
         mtu: MTU,

@@ -1,8 +1,8 @@
 /** Rows of the session table, for people and scripts. */
+import { elapsed } from '../base/clock.js';
 import { LOCAL_NODE } from '../tcp/dispatcher.js';
 import { REQUEST_BYTES, SessionState, type SessionTable } from '../tcp/session-table.js';
 import { formatIpv4 } from '../wire/ipv4.js';
-import { seqDiff } from '../wire/seq.js';
 import type { SessionPage, SessionRow } from './documents.js';
 import { escapeBytes } from './text.js';
 
@@ -29,8 +29,8 @@ export function sessionRow(sessions: SessionTable, slot: number, names: Names, c
     node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes[node] ?? '')) : '',
     request: escapeBytes(sessions.request, start, start + length, REQUEST_BYTES),
     requestCut: length > REQUEST_BYTES,
-    ageMs: (clock - sessions.openedAt(slot)) >>> 0,
-    idleMs: Math.max(0, seqDiff(clock, sessions.lastSeen(slot))),
+    ageMs: elapsed(clock, sessions.openedAt(slot)),
+    idleMs: elapsed(clock, sessions.lastSeen(slot)),
     packets: sessions.packets(slot),
   };
 }

@@ -70,8 +70,8 @@ export class Core {
   /** The MSS that clients are offered: room for IXP stays below the MTU. */
   readonly mss: number;
   /** ms, of the call being served; and the same as the tables keep it. */
-  now = 0;
-  clock = 0;
+  now: number;
+  clock: number;
   /** Ticks so far, wrapping: the datapath has sent what belongs to another batch than this. */
   batch = 0;
 
@@ -97,7 +97,9 @@ export class Core {
       options.memory,
     );
     this.heads = new HeadStore(options.limits.heads, options.limits.headBytes);
-    this.timers = new TimerWheel(options.limits.sessions, 0);
+    this.timers = new TimerWheel(options.limits.sessions, options.now);
+    this.now = options.now;
+    this.clock = options.now >>> 0;
     // Both mean nothing before a handoff.
     const { nodeAck, resource } = this.sessions;
     this.halfOpen = new SlotList(new Int32Array(nodeAck.buffer), new Int32Array(resource.buffer));

@@ -14,6 +14,7 @@
  *                    |            |--- session passing: new MAC addresses, and out again
  *                    +------------+
  */
+import { elapsed } from '../base/clock.js';
 import { Counter, type Counters } from '../base/counters.js';
 import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
@@ -191,8 +192,7 @@ export class Engine implements FrameSink, TimerHandler {
 
   /** Packets do not set the timer, they only leave their time: it is looked at when it fires. */
   private removeIfSilent(slot: number, wait: number, now: number): void {
-    // The kernel reads the clock later than the datapath: its time may be ahead of ours.
-    const silent = Math.max(0, seqDiff(this.core.clock, this.core.sessions.lastSeen(slot)));
+    const silent = elapsed(this.core.clock, this.core.sessions.lastSeen(slot));
     if (silent >= wait) this.core.remove(slot, 'idle');
     else this.core.timers.set(slot, now + wait - silent);
   }

@@ -3,6 +3,7 @@
  * kept as long as there are not too many of them; beyond that SYNs are answered with cookies, of which
  * nothing is kept (syn-cookie.ts). The kernel may answer SYNs as well, in both ways.
  */
+import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
 import { ETHERNET } from '../wire/ethernet.js';
 import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
@@ -59,9 +60,7 @@ export class Handshake {
   /** Whether a client may be about to answer a cookie. */
   get cookiesAreOut(): boolean {
     if (this.cookieAt < 0) return false;
-    // The kernel reads the clock later than the datapath: its time may be ahead of ours.
-    const ago = seqDiff(this.core.clock, this.cookieAt);
-    if (ago < COOKIE_LIFE_MS && ago > -COOKIE_LIFE_MS) return true;
+    if (elapsed(this.core.clock, this.cookieAt) < COOKIE_LIFE_MS) return true;
     this.cookieAt = -1;
     return false;
   }
@@ -214,7 +213,7 @@ export class Handshake {
     if (sessions.clientAck(slot) === seqAdd(sessions.serverIsn(slot), 1)) {
       // The kernel has seen the ACK, and the client has not said a word since: its time for that has begun.
       this.establish(slot);
-      const ago = seqDiff(core.clock, sessions.openedAt(slot));
+      const ago = elapsed(core.clock, sessions.openedAt(slot));
       core.timers.set(slot, core.now + core.options.timeouts.head - ago);
       return;
     }

@@ -2,6 +2,8 @@
 import type { SessionMemory } from './session-table.js';
 
 export interface EngineOptions {
+  /** ms on its clock when it is made: any clock, of which every later call gets the time. */
+  now: number;
   /** The balancer's own address on the interface that nodes are reached by: where they send IXCP. */
   address: number;
   /** Of the interface that clients are reached by, six bytes. */

@@ -1,11 +1,13 @@
 /** Timer wheel, slot list and token bucket against naive models. */
 import fc from 'fast-check';
 import t from 'tap';
+import { elapsed } from '../../src/base/clock.js';
 import { COUNTER_NAMES, Counter, Counters } from '../../src/base/counters.js';
 import { BatonError } from '../../src/base/errors.js';
 import { SlotList } from '../../src/base/slot-list.js';
 import { TimerWheel } from '../../src/base/timer-wheel.js';
 import { TokenBucket } from '../../src/base/token-bucket.js';
+import { UPTIMES } from '../support/uptime.js';
 
 t.test('timers fire once, not before their time, and within a tick after it', async () => {
   const action = fc.oneof(
@@ -47,6 +49,35 @@ t.test('timers fire once, not before their time, and within a tick after it', as
     }),
     { numRuns: 300 },
   );
+});
+
+t.test('timers set before the first tick, at any uptime', async (t) => {
+  for (const [uptime, start] of Object.entries(UPTIMES)) {
+    const fired: string[] = [];
+    const wheel = new TimerWheel(3, start);
+    // The engine takes sessions over when it is made, and has its first tick a little later.
+    wheel.set(0, start + 2_000 + 40);
+    wheel.set(1, start + 2_000 + 900_000);
+    wheel.set(2, start + 2_000 + 86_400_000);
+    const handler = { expired: (slot: number, now: number) => fired.push(`${slot} at ${now - start}`) };
+    for (let now = start + 2_000; now < start + 1_000_000; now += 8) wheel.advance(now, handler);
+    for (let now = start + 1_000_000; now < start + 90_000_000; now += 8_000) wheel.advance(now, handler);
+    t.same(fired, ['0 at 2040', '1 at 902000', '2 at 86408000'], `an uptime of ${uptime}`);
+  }
+});
+
+t.test('how long ago a time was, on a clock that wraps', async (t) => {
+  const DAY_MS = 86_400_000;
+  for (const [uptime, start] of Object.entries(UPTIMES)) {
+    const clock = (start + 100 * DAY_MS) >>> 0;
+    const ago = (ms: number): number => elapsed(clock, (clock - ms) >>> 0);
+    t.same(
+      [0, 1, 900_000, 24 * DAY_MS, 25 * DAY_MS, 49 * DAY_MS].map(ago),
+      [0, 1, 900_000, 24 * DAY_MS, 25 * DAY_MS, 49 * DAY_MS],
+      `an uptime of ${uptime}`,
+    );
+    t.same([-1, -30_000].map(ago), [0, 0], 'the kernel reads the clock later');
+  }
 });
 
 t.test('a handler may set its own and other timers', async (t) => {
@@ -100,6 +131,14 @@ t.test('the token bucket', async (t) => {
     [true, true, false],
     'never more than the burst',
   );
+});
+
+t.test('the token bucket on a machine that has been up for long', async (t) => {
+  for (const [uptime, start] of Object.entries(UPTIMES)) {
+    const bucket = new TokenBucket(10, 2);
+    const takes = [0, 0, 0, 99, 100, 100, 20_000, 20_000, 20_000].map((ms) => bucket.take(start + ms));
+    t.same(takes, [true, true, false, false, true, false, true, true, false], uptime);
+  }
 });
 
 t.test('counters are seen by another view of their memory', async (t) => {

@@ -65,6 +65,7 @@ export class Twin {
     nodes.setMac(NODE.index, macBytes(NODE.mac));
     this.engine = new Engine(
       {
+        now: clock(),
         address: addressNumber(BALANCER.address),
         mac: macBytes(BALANCER.mac),
         mtu: MTU,
@@ -103,7 +104,6 @@ export class Twin {
       this.datapath,
       this.counters,
     );
-    this.engine.tick(clock());
   }
 
   get table(): SessionTable {

@@ -12,6 +12,7 @@ import type { CloseReason, EngineOptions, Limits, Timeouts } from '../../src/tcp
 import { MemoryDatapath, type SentFrame } from '../support/memory.js';
 import { addressNumber, macBytes } from '../support/packet.js';
 import { describe, parse } from '../support/packet-parse.js';
+import { UPTIMES } from '../support/uptime.js';
 import { Attacker } from './attacker.js';
 import { Checker } from './checker.js';
 import type { ClientConnection } from './client.js';
@@ -80,9 +81,9 @@ export class World {
   ) {
     this.random = new Random(seed);
     this.trace = options.trace ? [] : undefined;
-    // A start anywhere in the life of a 32-bit clock, also close to its end.
+    // A start anywhere in the life of a 32-bit clock, also close to where it wraps, and later.
     this.clock = new Clock(
-      this.random.pick([0, 1_000, 4_294_960_000, 1_763_665_000_000, this.random.bits()]),
+      this.random.pick([...Object.values(UPTIMES), 1_763_665_000_000, this.random.bits()]),
     );
     this.scenario = { ...makeScenario(this.random.fork()), ...options.scenario };
     this.key = Uint8Array.from({ length: 16 }, () => this.random.bits() & 255);
@@ -253,6 +254,7 @@ export class World {
 
   private makeEngine(limits: Partial<Limits>): Engine {
     const options: EngineOptions = {
+      now: this.clock.now,
       address: addressNumber(BALANCER_ADDRESS),
       mac: macBytes(BALANCER_MAC),
       mtu: MTU,

@@ -26,6 +26,7 @@ import {
   type TcpSpec,
 } from './packet.js';
 import { describe, differences, type ParsedPacket, parse } from './packet-parse.js';
+import { START } from './uptime.js';
 
 export const CLIENT = { address: '10.1.0.1', port: 40_000, mac: '02:00:00:00:00:01' } as const;
 export const SERVER = { address: '10.9.0.100', port: 80 } as const;
@@ -195,7 +196,7 @@ export class Conversation {
     private readonly t: Test,
     options: ConversationOptions = {},
   ) {
-    this.start = options.start ?? 1_000_000;
+    this.start = options.start ?? START;
     this.nodeMac = options.engine?.nodeMac;
     this.nodes = new NodeTable(
       NODES.map(({ address }) => ({ address: addressNumber(address), weight: 1 })),
@@ -204,6 +205,7 @@ export class Conversation {
     this.dispatcher = new KnownPaths(this.nodes);
     const isn = 'isn' in options ? options.isn : ISN;
     const engineOptions: EngineOptions = {
+      now: this.start,
       address: addressNumber(BALANCER.address),
       mac: macBytes(BALANCER.mac),
       mtu: options.mtu ?? MTU,
@@ -235,7 +237,6 @@ export class Conversation {
     };
     for (let i = 0; i < NODES.length; i++) this.nodes.setMac(i, macBytes(NODES[i]!.mac));
     this.engine = new Engine(engineOptions, this.nodes, this.dispatcher, this.datapath, this.counters);
-    this.engine.tick(this.start);
   }
 
   /** At `time` a frame comes in. */

@@ -27,6 +27,7 @@ import {
   type TcpOptionsSpec,
 } from '../support/packet.js';
 import { sessionMemory } from '../support/session-memory.js';
+import { START } from '../support/uptime.js';
 
 const { adopt, segment } = IXP_TYPE;
 /** What a client acknowledges that has had nothing but our SYN. */
@@ -237,8 +238,8 @@ t.test('a later process takes over what was handed to one node, and no other', a
     before.rest(port === 2 ? 950 : time);
   }
   const old = new RecordReader(records.records);
-  const talk = new Conversation(t, { start: 1_001_000 });
-  for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 2, 0, 1_001_000));
+  const talk = new Conversation(t, { start: START + 1_000 });
+  for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 1_000));
   talk.counted({ taken_over: 1 });
   const more = fromClient({ flags: 'PA', sourcePort: 1, seq: 1001 + get('/0').length, ack: 7000 }, 'more');
   talk.send(1, more);

@@ -20,10 +20,11 @@ import {
   toClient,
 } from '../support/conversation.js';
 import { addressNumber, macBytes, type TcpOptionsSpec } from '../support/packet.js';
+import { START as UPTIME } from '../support/uptime.js';
 
+/** Of every conversation here: a period of cookies, 2^16 ms, begins 16,960 ms before it. */
+const START = UPTIME - (UPTIME % 65_536) + 16_960;
 const ALL: TcpOptionsSpec = { mss: 1460, windowScale: 9, sackPermitted: true, timestamps: [77, 0] };
-/** Of every conversation here, so that the period of cookies begins 16,960 ms before it. */
-const START = 1_000_000;
 
 /** A conversation in which one session is half open, and no more may be. */
 function flooded(t: Test, options: ConversationOptions = {}): Conversation {
@@ -161,7 +162,7 @@ t.test('a cookie of the kernel is as good as our own, until it is too old', asyn
   ] as const) {
     const talk = new Conversation(t, { isn: undefined, start: START });
     talk.quiet(sent);
-    talk.engine.cookieSent(START + sent + 2);
+    talk.engine.cookieSent((START + sent + 2) >>> 0);
     t.notOk(talk.engine.stateless);
     const ack = (cookieAt(sent) + 1) >>> 0;
     talk.send(received, fromClient({ flags: 'A', seq: 1001, ack }));
@@ -172,11 +173,12 @@ t.test('a cookie of the kernel is as good as our own, until it is too old', asyn
 
 t.test('when no cookie has been sent for long, strangers are told so again', async (t) => {
   const talk = new Conversation(t, { isn: undefined, start: START });
-  const stranger = fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(0) + 1) >>> 0 });
+  // Its cookie is one of long ago.
+  const stranger = fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(-400_000) + 1) >>> 0 });
   talk.send(0, stranger);
   talk.expect(0, toClient({ flags: 'R' }));
-  talk.engine.cookieSent(START);
-  talk.engine.cookieSent(START - 5_000);
+  talk.engine.cookieSent(START >>> 0);
+  talk.engine.cookieSent((START - 5_000) >>> 0);
   talk.send(COOKIE_LIFE_MS - 1, stranger);
   talk.quiet(COOKIE_LIFE_MS);
   talk.send(COOKIE_LIFE_MS, stranger);
@@ -186,7 +188,7 @@ t.test('when no cookie has been sent for long, strangers are told so again', asy
 
 t.test('a client that goes by an earlier cookie gets the session of its second SYN', async (t) => {
   const talk = new Conversation(t, { isn: undefined, start: START });
-  talk.engine.cookieSent(START);
+  talk.engine.cookieSent(START >>> 0);
   talk.send(1000, fromClient({ flags: 'S', seq: 1000, options: { mss: 900, windowScale: 3 } }));
   talk.expect(1000, toClient({ flags: 'SA', ack: 1001 }));
   const ack = (cookieAt(0) + 1) >>> 0;
@@ -202,7 +204,7 @@ t.test('a client that goes by an earlier cookie gets the session of its second S
 
 t.test('half open, what fits neither number nor cookie is answered with a reset', async (t) => {
   const talk = new Conversation(t, { isn: undefined, start: START });
-  talk.engine.cookieSent(START);
+  talk.engine.cookieSent(START >>> 0);
   talk.send(0, fromClient({ flags: 'S', seq: 1000 }));
   talk.expect(0, toClient({ flags: 'SA', ack: 1001 }));
   talk.send(1, fromClient({ flags: 'A', seq: 1001, ack: 7 }));
@@ -252,7 +254,7 @@ function answeredSyn(serverIsn: number, clientIsn = 1000, port: number = CLIENT.
 }
 
 t.test('an ACK that the kernel has kept from us', async (t) => {
-  const talk = new Conversation(t);
+  const talk = new Conversation(t, { start: START });
   talk.engine.told(answeredSyn(ISN), 1, START);
   const { sessions } = talk.engine;
   const slot = sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);

@@ -1,8 +1,10 @@
 /** What the engine leaves to the kernel, by the records that both see; and what a later process takes over. */
 import t, { type Test } from 'tap';
+import { sessionRow } from '../../src/control/session-page.js';
 import { LOCAL_NODE } from '../../src/tcp/dispatcher.js';
 import {
   RecordReader,
+  SESSION_RECORD,
   SESSION_RECORD_BYTES,
   SessionAction,
   sessionHash,
@@ -24,11 +26,11 @@ import {
 } from '../support/conversation.js';
 import { addressNumber } from '../support/packet.js';
 import { sessionMemory } from '../support/session-memory.js';
+import { START } from '../support/uptime.js';
 
 const SESSIONS = 64;
 const HEAD = get('/01');
 const HEAD_END = 1001 + HEAD.length;
-const START = 1_000_000;
 
 function slotOf(talk: Conversation, port: number = CLIENT.port): number {
   return talk.engine.sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
@@ -228,6 +230,24 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
   t.equal(talk.engine.sessions.size, 1);
   talk.end(900_030, 0);
   talk.counted({ closed_idle: 1 });
+});
+
+t.test('a session that nobody has heard of for weeks is idle, though its time has wrapped', async (t) => {
+  const { old } = earlier(t, [1]);
+  for (const days of [1, 20, 24, 25, 49]) {
+    new DataView((old as unknown as { bytes: Uint8Array }).bytes.buffer).setUint32(
+      SESSION_RECORD.lastSeen,
+      START - days * 86_400_000,
+      true,
+    );
+    const talk = new Conversation(t, { start: START, timeouts: { idle: 1_000 } });
+    t.ok(talk.engine.takeOver(old, 0, 0, 0, START));
+    const { idleMs } = sessionRow(talk.engine.sessions, 0, { virtualServers: [], nodes: [] }, START >>> 0);
+    t.equal(idleMs, days * 86_400_000, 'as it is shown');
+    talk.end(990, 1);
+    talk.end(1_020, 0);
+    talk.counted({ taken_over: 1, closed_idle: 1 });
+  }
 });
 
 t.test('a FIN that the kernel has seen meanwhile counts', async (t) => {

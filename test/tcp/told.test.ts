@@ -21,8 +21,8 @@ import {
   toClient,
 } from '../support/conversation.js';
 import { addressNumber, macBytes } from '../support/packet.js';
+import { START } from '../support/uptime.js';
 
-const START = 1_000_000;
 const HEAD = get('/01');
 const HEAD_END = 1001 + HEAD.length;
 const CLIENT_FIN = 0x80;
@@ -107,7 +107,7 @@ t.test('ADOPTED: the session passes', async (t) => {
   told(talk, 7, NOTICE.adopted, 0);
   t.equal(stateOf(talk), SessionState.passing);
   t.equal(talk.engine.sessions.action(slotOf(talk)), SessionAction.forward);
-  t.equal(talk.engine.sessions.lastSeen(slotOf(talk)), START + 7);
+  t.equal(talk.engine.sessions.lastSeen(slotOf(talk)), (START + 7) >>> 0);
   talk.counted({ adopted: 1, handoff_retransmitted: 0, drop_ixcp_stale: 0 });
   t.equal(talk.nodes.adopted[0], 1);
   told(talk, 8, NOTICE.adopted, 0);
@@ -191,7 +191,7 @@ t.test('what is not about a session of its node changes nothing', async (t) => {
       t.equal(talk.counters.get(counter), 1, `${name}: ${counter}`);
       t.equal(stateOf(talk), SessionState.handing, name);
       t.notOk(talk.engine.sessions.has(slot, SessionFlag.adopted | SessionFlag.nodeFin), name);
-      t.equal(talk.engine.sessions.lastSeen(slot), START, `${name}: nor is it a sign of life`);
+      t.equal(talk.engine.sessions.lastSeen(slot), START >>> 0, `${name}: nor is it a sign of life`);
       talk.end(20, 1);
     }
   }
