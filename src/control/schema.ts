@@ -149,7 +149,7 @@ const Resource = Type.Object(
     ),
     path: Type.String({
       description:
-        'The path. One that ends in `/` stands for everything below it, any other for itself alone. The longest match wins.',
+        'The path. One that ends in `/` stands for everything below it, any other for itself alone. The longest match wins. What is beyond ASCII may be written as it is or percent-encoded, and slashes in a row count as one.',
       expected: 'a path that begins with "/"',
     }),
     nodes: Type.Array(Type.String({ expected: 'the name of a node' }), {

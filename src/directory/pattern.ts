@@ -5,7 +5,7 @@
 import { BatonError } from '../base/errors.js';
 import { readHost } from '../http/host.js';
 import { MAX_HEAD_BYTES } from '../http/scan.js';
-import { HEX_VALUE, NOT_HEX, PERCENT, TARGET } from '../http/tables.js';
+import { BEYOND_ASCII, HEX_VALUE, NOT_HEX, PERCENT, TARGET } from '../http/tables.js';
 import { Target } from '../http/target.js';
 
 /** What some nodes hold, as it stands in the config. */
@@ -24,24 +24,29 @@ const LABELS = /^[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/i;
 /** RFC 1035 section 3.1, without the length bytes. */
 const MAX_HOST = 253;
 
+/** C1 controls, and halves of surrogate pairs: nobody types them, and the latter are no characters. */
+const ODD = /[\u0080-\u009f\ud800-\udfff]/u;
+
 const latin1 = (text: string) => Buffer.from(text, 'latin1');
 
 /** Why `path` is no path pattern, for a person to read; undefined when it is one. */
 export function pathProblem(path: string): string | undefined {
   if (!path.startsWith('/')) return 'a path begins with "/"';
-  if (path.length > MAX_HEAD_BYTES) return `a path has at most ${MAX_HEAD_BYTES} characters`;
+  if (Buffer.byteLength(path) > MAX_HEAD_BYTES) return `a path has at most ${MAX_HEAD_BYTES} bytes`;
   for (let i = 0; i < path.length; i++) {
     const code = path.charCodeAt(i);
     if (code === 0x3f) return 'a path has no "?": the query takes no part in the look-up';
     if (code === 0x23) return 'a path has no "#": no browser ever sends what follows it';
-    if (code > 0xff || TARGET[code] === 0) {
-      const character = String.fromCodePoint(path.codePointAt(i) ?? code);
-      return `${JSON.stringify(character)} must be percent-encoded here, as ${escapesOf(character)}`;
-    }
+    if (code < BEYOND_ASCII && TARGET[code] === 0) return mustBeEncoded(String.fromCharCode(code));
     if (code === PERCENT && !isEscape(path, i))
       return `"${path.slice(i, i + 3)}" is not "%" and two hex digits`;
   }
-  return undefined;
+  const odd = ODD.exec(path);
+  return odd === null ? undefined : mustBeEncoded(odd[0]);
+}
+
+function mustBeEncoded(character: string): string {
+  return `${JSON.stringify(character)} must be percent-encoded here, as ${escapesOf(character)}`;
 }
 
 function isEscape(path: string, at: number): boolean {
@@ -73,9 +78,9 @@ export function hostProblem(host: string): string | undefined {
   return undefined;
 }
 
-/** The path that is compared, for a pattern without problem. */
+/** The path that is compared, for a pattern without problem. What is beyond ASCII counts as its UTF-8 bytes. */
 export function canonicalPath(path: string): Uint8Array {
-  const bytes = latin1(path);
+  const bytes = Buffer.from(path, 'utf8');
   const target = new Target(bytes.length);
   if (pathProblem(path) !== undefined || !target.read(bytes, 0, bytes.length, false)) {
     throw new BatonError(

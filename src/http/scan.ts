@@ -13,7 +13,7 @@
  * The request line is checked byte by byte, so that what never was HTTP (a TLS hello, say) is
  * refused at its first byte. Field lines are only counted off here and read by fields.ts when
  * the head is whole. The grammar is that of RFC 9112 sections 2 and 3, without its leniencies
- * (bare LF, other whitespace), but for one empty line before the request line.
+ * (bare LF, other whitespace), but for a few empty lines before the request line.
  */
 import { CR, LF, NINE, SP, TARGET, TOKEN, ZERO } from './tables.js';
 
@@ -50,11 +50,18 @@ export const LINE_TAIL_BYTES = 1 + VERSION_LF + 1;
 export const MINOR_FROM_LINE_END = 3;
 
 /**
- * Bytes before the request line in a head: RFC 9112 section 2.2 wants "at least one empty line"
- * ignored there (old clients send one after a POST's body). Exactly one is.
+ * RFC 9112 section 2.2 wants "at least one empty line" before the request line ignored (old clients
+ * send one after a POST's body). So many are: fewer than common servers take.
  */
+const MOST_EMPTY_LINES = 8;
+const EMPTY_LINE_BYTES = 2;
+export const MOST_EMPTY_BYTES = MOST_EMPTY_LINES * EMPTY_LINE_BYTES;
+
+/** Bytes of the empty lines before the request line in a head whose request line the scanner found good so far. */
 export function leadingBytes(bytes: Uint8Array, start: number): number {
-  return bytes[start] === CR ? 2 : 0;
+  let length = 0;
+  while (bytes[start + length] === CR) length += EMPTY_LINE_BYTES;
+  return length;
 }
 
 /** Whether the request line of a head scanned so far is complete. */
@@ -77,12 +84,12 @@ export class HeadScanner {
     let part = (resume >>> PART_SHIFT) & PART_MASK;
 
     if (part === Part.beginning) {
-      if (p === limit) return this.suspend(Part.beginning, 0, 0);
-      if (bytes[p] === CR) {
-        if (p + 1 === limit) return this.suspend(Part.beginning, 0, 0);
+      for (; p < limit && bytes[p] === CR; p += EMPTY_LINE_BYTES) {
+        if (p - start === MOST_EMPTY_BYTES) return Scan.bad;
+        if (p + 1 === limit) break;
         if (bytes[p + 1] !== LF) return Scan.bad;
-        p += 2;
       }
+      if (p === limit || bytes[p] === CR) return this.suspend(Part.beginning, p - start, 0);
       part = Part.method;
     }
     if (part === Part.method) {

@@ -42,12 +42,16 @@ export const TOKEN = classOf(`!#$%&'*+-.^_\`|~${DIGITS}${LETTERS}`);
 /** What a field value may hold, RFC 9110 section 5.5: visible bytes, obs-text, SP and HTAB. */
 export const FIELD_VALUE = classWhere((byte) => byte === HTAB || (byte >= SP && byte !== 0x7f));
 
+/** The first byte that is not ASCII. */
+export const BEYOND_ASCII = 0x80;
+
 /**
- * What a request target may hold. Visible ASCII but "#", which is a little more than RFC 3986
- * allows: browsers send | { } [ ] ^ ` and \ as they are (the URL standard does not have them
- * encoded everywhere), and none of them takes part in normalisation.
+ * What a request target may hold: all but controls, SP, DEL and "#". That is more than RFC 3986
+ * allows. Browsers send | { } [ ] ^ ` and \ as they are (the URL standard does not have them
+ * encoded everywhere), and none of them takes part in normalisation. curl and wget send what is
+ * beyond ASCII as it was typed; it means the same as its percent-encoding.
  */
-export const TARGET = classWhere((byte) => byte > SP && byte < 0x7f && byte !== 0x23);
+export const TARGET = classWhere((byte) => byte > SP && byte !== 0x7f && byte !== 0x23);
 
 /** unreserved of RFC 3986 section 2.3: the same whether percent-encoded or not. */
 export const UNRESERVED = classOf(`-._~${DIGITS}${LETTERS}`);

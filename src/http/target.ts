@@ -1,11 +1,15 @@
 /**
  * The request target (RFC 9112 section 3.2), brought to the one form in which look-ups compare it
- * (RFC 3986 section 6.2.2): unreserved characters decoded, the hex digits of what stays encoded
- * in capitals, dot segments removed. "%2F" and "%00" stay encoded, "//" stays double: servers may
- * tell them apart, so Baton does too.
+ * (RFC 3986 section 6.2.2): unreserved characters decoded, all that is beyond ASCII encoded, the
+ * hex digits of what is encoded in capitals, dot segments removed. Slashes in a row count as one,
+ * and do so before dot segments are looked at: "/a//../b" is "/b". nginx (merge_slashes) and Apache
+ * (MergeSlashes, since 2.4.39) look files up like that; if Baton did not, "//a/" would lead past
+ * the holders of "/a/". "%2F" and "%00" stay encoded: servers may tell them apart, so Baton does
+ * too. The node gets the target as the client sent it.
  */
 import {
   ASTERISK,
+  BEYOND_ASCII,
   CASE_BIT,
   COLON,
   DOT,
@@ -35,8 +39,8 @@ export class Target {
 
   /** `capacity`: the longest target in bytes. */
   constructor(capacity: number) {
-    // A target without a path has the path "/", which may be more than stands in it.
-    this.path = new Uint8Array(capacity + 1);
+    // A target without a path has the path "/", which may be more than stands in it; a byte may be encoded by three.
+    this.path = new Uint8Array(capacity * 3 + 1);
   }
 
   /**
@@ -94,8 +98,8 @@ export class Target {
       const byte = bytes[p]!;
       if (byte === SLASH) {
         const kept = this.withoutDots(segment, length);
-        if (kept < 0) path[length++] = SLASH;
-        else length = kept;
+        if (kept >= 0) length = kept;
+        else if (length > segment) path[length++] = SLASH;
         segment = length;
       } else if (byte === PERCENT) {
         if (p + 2 >= end) return false;
@@ -103,16 +107,13 @@ export class Target {
         const low = HEX_VALUE[bytes[p + 2]!]!;
         if ((high | low) === NOT_HEX) return false;
         const decoded = (high << 4) | low;
-        if (UNRESERVED[decoded] === 1) {
-          path[length++] = decoded;
-        } else {
-          path[length++] = PERCENT;
-          path[length++] = HEX_DIGIT[high]!;
-          path[length++] = HEX_DIGIT[low]!;
-        }
+        if (UNRESERVED[decoded] === 1) path[length++] = decoded;
+        else length = this.encode(decoded, length);
         p += 2;
       } else if (byte === QUESTION) {
         break;
+      } else if (byte >= BEYOND_ASCII) {
+        length = this.encode(byte, length);
       } else {
         path[length++] = byte;
       }
@@ -121,6 +122,14 @@ export class Target {
     this.pathLength = kept < 0 ? length : kept;
     this.takeQuery(p, end);
     return true;
+  }
+
+  /** Writes a byte percent-encoded at path[length]; returns the length after it. */
+  private encode(byte: number, length: number): number {
+    this.path[length] = PERCENT;
+    this.path[length + 1] = HEX_DIGIT[byte >> 4]!;
+    this.path[length + 2] = HEX_DIGIT[byte & 0xf]!;
+    return length + 3;
   }
 
   /**

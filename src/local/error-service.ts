@@ -8,6 +8,7 @@
  */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { MOST_EMPTY_BYTES } from '../http/scan.js';
 import { LocalService, type LocalServiceNumber } from '../tcp/dispatcher.js';
 import { ANSWERS, type Answer, encodeAnswer } from './answers.js';
 
@@ -114,7 +115,7 @@ class Connection {
   private readonly events: Events;
   private timer: NodeJS.Timeout;
   private answered = false;
-  /** The first bytes without the empty line before them, as many as it takes to know HEAD. */
+  /** The first bytes without the empty lines before them, as many as it takes to know HEAD. */
   private first: Buffer = Buffer.alloc(0);
   private discarded = 0;
 
@@ -146,7 +147,9 @@ class Connection {
       if (this.discarded > LINGER_BYTES) this.destroy();
       return;
     }
-    this.first = skipEmptyLine(Buffer.concat([this.first, chunk.subarray(0, HEAD_METHOD.length + 2)]));
+    this.first = skipEmptyLines(
+      Buffer.concat([this.first, chunk.subarray(0, HEAD_METHOD.length + MOST_EMPTY_BYTES)]),
+    );
     const undecided = this.first.length < HEAD_METHOD.length && startsLikeHead(this.first);
     if (!undecided) this.reply();
   }
@@ -179,9 +182,9 @@ function startsLikeHead(bytes: Buffer): boolean {
   return bytes.compare(HEAD_METHOD, 0, length, 0, length) === 0;
 }
 
-/** RFC 9112 section 2.2: a server should ignore an empty line before the request line. */
-function skipEmptyLine(bytes: Buffer): Buffer {
-  if (bytes[0] === CR && bytes[1] === LF) return bytes.subarray(2);
-  if (bytes.length === 1 && bytes[0] === CR) return bytes.subarray(1);
-  return bytes[0] === LF ? bytes.subarray(1) : bytes;
+/** RFC 9112 section 2.2: a server should ignore empty lines before the request line. */
+function skipEmptyLines(bytes: Buffer): Buffer {
+  let at = 0;
+  while (bytes[at] === CR || bytes[at] === LF) at++;
+  return bytes.subarray(at);
 }

@@ -18,9 +18,10 @@ t.test('paths that are none, and why', async (t) => {
     ['/a#b', /"#"/],
     ['/a b', /" " must be percent-encoded here, as %20$/],
     ['/\n', /"\\n" must be percent-encoded here, as %0A$/],
-    ['/ä', /"ä" must be percent-encoded here, as %C3%A4$/],
-    ['/€', /as %E2%82%AC$/],
-    ['/😀', /"😀" must be percent-encoded here, as %F0%9F%98%80$/],
+    ['/\x7f', /must be percent-encoded here, as %7F$/],
+    ['/ä\u0085', /must be percent-encoded here, as %C2%85$/],
+    ['/\ud83d/', /must be percent-encoded here, as %EF%BF%BD$/],
+    [`/${'ä'.repeat(33_000)}`, /at most 65535 bytes/],
     ['/100%', /"%" is not "%" and two hex digits/],
     ['/%4x/', /"%4x" is not/],
     [`/${'a'.repeat(70_000)}`, /at most 65535/],
@@ -32,7 +33,11 @@ t.test('paths that are', async (t) => {
   const table: [string, string][] = [
     ['/', '/'],
     ['/a/', '/a/'],
-    ['/a//b', '/a//b'],
+    ['/a//b', '/a/b'],
+    ['//', '/'],
+    ['/café.txt', '/caf%C3%A9.txt'],
+    ['/caf%c3%a9.txt', '/caf%C3%A9.txt'],
+    ['/😀/€', '/%F0%9F%98%80/%E2%82%AC'],
     ['/a/../b/.', '/b/'],
     ['/%7Ea%2f', '/~a%2F'],
     ['/|{}', '/|{}'],
@@ -96,11 +101,16 @@ t.test('the same twice', async (t) => {
     { path: '/%61/' },
     { path: '/a' },
     { path: '/./a/' },
+    { path: '/é' },
+    { path: '/%C3%A9' },
+    { path: '//a//' },
   ];
   t.same(duplicates(resources), [
     [3, 1],
     [4, 0],
     [6, 0],
+    [8, 7],
+    [9, 0],
   ]);
   t.not(patternKey({ path: '/a' }), patternKey({ path: '/a/' }));
 });

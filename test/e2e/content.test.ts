@@ -22,6 +22,9 @@ const resources = [
   { path: '/three/', nodes: ['n3'] },
   { path: '/both.txt', nodes: ['n1', 'n2'] },
   { path: '/post', nodes: ['n1'] },
+  { path: '/one/inner/', nodes: ['n2'] },
+  { path: '/café/', nodes: ['n1'] },
+  { path: '/na%C3%AFve.txt', nodes: ['n2'] },
   { path: '/only-here.txt', host: 'shop.example.org', nodes: ['n2'] },
 ];
 
@@ -34,6 +37,9 @@ function fill(farm: Farm): void {
     web.put('both.txt', `both: node ${index + 1}\n`);
     web.put('only-here.txt', `shop: node ${index + 1}\n`);
   });
+  farm.webs[0]?.put('café/é.txt', 'nginx has é\n');
+  farm.webs[1]?.put('naïve.txt', 'node 2 has ï\n');
+  farm.webs[1]?.put('one/inner/a.txt', 'inner: node 2\n');
   farm.webs[0]?.put('one/long.bin', long);
   farm.webs[2]?.put('three/long.bin', long);
 }
@@ -81,6 +87,30 @@ t.test('content by node', { skip: whyNoFarm() }, async (t) => {
       const odd = await get('/one/x/../%61.txt?q=/two/');
       t.equal(odd.body.toString(), 'from node 1\n');
     });
+
+    await t.test(
+      'a path in other spellings is the same resource, and reaches the node as it was sent',
+      async (t) => {
+        // curl sends what is beyond ASCII as it was typed.
+        for (const [path, body] of [
+          ['/café/é.txt', 'nginx has é\n'],
+          ['/caf%C3%A9/%c3%a9.txt', 'nginx has é\n'],
+          ['//café//é.txt', 'nginx has é\n'],
+          ['/naïve.txt', 'node 2 has ï\n'],
+          ['/na%c3%afve.txt', 'node 2 has ï\n'],
+          ['//one/a.txt', 'from node 1\n'],
+          ['/one//a.txt', 'from node 1\n'],
+          ['/x//../one/a.txt', 'from node 1\n'],
+          ['/one//inner//a.txt', 'inner: node 2\n'],
+          ['//one///inner/a.txt', 'inner: node 2\n'],
+          ['/one/x//../inner/a.txt', 'inner: node 2\n'],
+        ] as const) {
+          const answer = await get(path, ['--path-as-is']);
+          t.equal(answer.status, 200, path);
+          t.equal(answer.body.toString(), body, path);
+        }
+      },
+    );
 
     await t.test('what nobody holds gets 404', async (t) => {
       const answer = await get('/none/at-all.txt');

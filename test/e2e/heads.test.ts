@@ -64,6 +64,10 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       isFromNode2(t, await talk([{ send: `\r\n${GET}` }, { untilClosed: true }]));
     });
 
+    await t.test('after eight empty lines', async (t) => {
+      isFromNode2(t, await talk([{ send: `${'\r\n'.repeat(8)}${GET}`, pieces: 3 }, { untilClosed: true }]));
+    });
+
     await t.test('a client that closes its half right after the request', async (t) => {
       isFromNode2(t, await talk([{ send: GET }, { finish: true }, { untilClosed: true }]));
     });
@@ -105,6 +109,10 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
         400,
       ],
       ['bare line feeds', 'GET /one/a.txt HTTP/1.1\nHost: a\n\n', 400],
+      ['two spaces', 'GET  /one/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+      ['HTTP/0.9', 'GET /one/a.txt\r\n', 400],
+      ['a fragment', 'GET /one/a.txt#b HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+      ['nine empty lines', `${'\r\n'.repeat(9)}${GET}`, 400],
       ['what nobody holds', 'GET /three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 404],
       ['dot segments out of the directory', 'GET /one/../three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 404],
       ['a head over the limit', `GET /one/a.txt HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(5000)}\r\n\r\n`, 431],
@@ -143,7 +151,7 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
 
     await t.test('every answer was counted', async (t) => {
       const expected = {
-        answer_400: 14,
+        answer_400: 22,
         answer_404: 4,
         answer_408: 1,
         answer_431: 2,

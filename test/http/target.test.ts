@@ -25,13 +25,18 @@ t.test('normal form of paths', async (t) => {
     // as they are
     ['/', '/'],
     ['/a/b/c.html', '/a/b/c.html'],
-    ['//', '//'],
-    ['//a//b//', '//a//b//'],
+    ['//', '/'],
+    ['///', '/'],
+    ['//a//b//', '/a/b/'],
+    ['/a/////b', '/a/b'],
     ["/a:b@c!$&'()*+,;=", "/a:b@c!$&'()*+,;="],
     ['/a|b{c}[d]^`\\"<>', '/a|b{c}[d]^`\\"<>'],
     // escapes: RFC 3986 sections 6.2.2.1 and 6.2.2.2
     ['/%41%7a%30%2D%2e%5F%7E', '/Az0-._~'],
     ['/%e4%C3%9f', '/%E4%C3%9F'],
+    ['/caf\xc3\xa9.txt', '/caf%C3%A9.txt'],
+    ['/\x80\xff/\xe4', '/%80%FF/%E4'],
+    ['/\xc3%a9', '/%C3%A9'],
     ['/a%2fb%2F', '/a%2Fb%2F'],
     ['/%00', '/%00'],
     ['/%25%34%31', '/%2541'],
@@ -49,9 +54,16 @@ t.test('normal form of paths', async (t) => {
     ['/a/b/..', '/a/'],
     ['/a/b/../', '/a/'],
     ['/a/./b', '/a/b'],
-    ['/a//../b', '/a/b'],
-    ['/a/..//b', '//b'],
+    // slashes first: nginx's and Apache's order, not that of RFC 3986
+    ['/a//../b', '/b'],
+    ['/a//b/../../c', '/c'],
+    ['/a/..//b', '/b'],
+    ['/a//./b', '/a/b'],
+    ['/a//.//..//b', '/b'],
+    ['//../a', '/a'],
     ['/..//..', '/'],
+    ['/%2F/a', '/%2F/a'],
+    ['/a/%2e%2e//%2e/b', '/b'],
     ['/.../..a/a../.a', '/.../..a/a../.a'],
     ['/a/%2e%2E/b', '/b'],
     ['/a/.%2e/%2e/b', '/b'],
@@ -63,7 +75,7 @@ t.test('normal form of paths', async (t) => {
 });
 
 t.test('normal form is its own normal form', async (t) => {
-  for (const target of ['/a/../%41%2f', '//x/./y//', '/%2e%2e/%25', '/a/b/c/..']) {
+  for (const target of ['/a/../%41%2f', '//x/./y//', '/%2e%2e/%25', '/a/b/c/..', '/\xc3\xa9/\xff']) {
     const once = read(target)?.path ?? '';
     t.equal(read(once)?.path, once, target);
   }
@@ -79,6 +91,8 @@ t.test('the query is kept apart and as it is', async (t) => {
     ['/a%3fb?c', '/a%3Fb', 'c'],
     ['/a?100%&b=%zz', '/a', '100%&b=%zz'],
     ['/?%', '/', '%'],
+    ['/a//b?c//d', '/a/b', 'c//d'],
+    ['/\xe4?\xe4', '/%E4', '\xe4'],
   ];
   for (const [target, path, query] of table) t.same(read(target), { path, query, authority: '' }, target);
 });
@@ -95,6 +109,7 @@ t.test('absolute form', async (t) => {
     ['HTTPS://A:1/', { path: '/', query: '', authority: 'A:1' }],
     ['http://a', { path: '/', query: '', authority: 'a' }],
     ['http://a?x/../y', { path: '/', query: 'x/../y', authority: 'a' }],
+    ['http://a//b/\xe4', { path: '/b/%E4', query: '', authority: 'a' }],
     ['http://[::1]:80/..', { path: '/', query: '', authority: '[::1]:80' }],
   ];
   for (const [target, wants] of table) t.same(read(target), wants, target);

@@ -94,7 +94,7 @@ t.test('HEAD gets the same head and no body, however its first bytes arrive', as
   const [head] = (await ask(port, 'GET / HTTP/1.1\r\n\r\n')).split('\r\n\r\n');
   const expected = noDate(`${head}\r\n\r\n`);
   const request = 'HEAD / HTTP/1.1\r\nHost: x\r\n\r\n';
-  for (const prefix of ['', '\r\n', '\n']) {
+  for (const prefix of ['', '\r\n', '\n', '\r\n\r\n\r\n']) {
     const whole = prefix + request;
     for (let split = 0; split <= 8; split++) {
       const socket = await open(port);
