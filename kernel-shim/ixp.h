@@ -82,8 +82,16 @@ enum ixcp_reason {
 	IXCP_REASON_UNKNOWN_SESSION = 4, /* of an RST: a SYN of a session that has no socket here */
 };
 
-/* ixcp_hdr.flags of IXCP_REPORT */
+/*
+ * ixcp_hdr.flags of IXCP_REPORT. An agent that does not know a bit sends it as 0. So a bit that takes something
+ * away counts only when it is set, and what an older agent does not say is taken to be there.
+ */
 #define IXCP_CAN_ADOPT 0x0001
+#define IXCP_NAMES_ADDRESSES 0x0002 /* virtual_addr is one of client_port virtual addresses of the node */
+#define IXCP_NO_WSCALE 0x0010       /* IXP_WSCALE_OK << 4: its kernel goes on with no such session */
+#define IXCP_NO_SACK 0x0020         /* IXP_SACK_OK << 4 */
+#define IXCP_NO_TSTAMP 0x0040       /* IXP_TSTAMP_OK << 4 */
+#define IXCP_NO_COOKIES 0x0080      /* net.ipv4.tcp_syncookies is 0: that is why it cannot adopt */
 #define IXCP_LEAVING 0x8000
 
 struct ixcp_hdr {

@@ -102,17 +102,22 @@ static __always_inline int tell(struct xdp_md *ctx, __u32 worker, struct told_re
 }
 
 /*
- * parse_options of the frame's segment, whose lengths are right. Not static, so that the verifier
- * looks at it once, by itself, and not again for each way that leads here.
+ * parse_options of the frame's segment, whose lengths are right, without those that are withheld. Not static, so
+ * that the verifier looks at it once, by itself, and not again for each way that leads here.
  */
 __noinline __u64 syn_options(struct xdp_md *ctx)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct tcphdr *tcp = (void *)(long)ctx->data + IPV4_OFFSET + IPV4_BYTES;
 
-	if ((void *)(tcp + 1) > data_end)
+	__u32 zero = 0;
+	/* Asked for once more: the caller has no room left on its stack to hand it on. */
+	const struct xdp_control *us = bpf_map_lookup_elem(&control, &zero);
+
+	if ((void *)(tcp + 1) > data_end || !us)
 		return 0;
-	return parse_options(tcp + 1, (tcp->doff * 4 - TCP_BYTES) & 63, data_end);
+	return parse_options(tcp + 1, (tcp->doff * 4 - TCP_BYTES) & 63, data_end) &
+	       ~((__u64)us->withheld << OPTIONS_FLAGS_SHIFT);
 }
 
 /* Functions of their own keep what they spill off the stack of the caller. */

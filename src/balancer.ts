@@ -1,4 +1,6 @@
 /** `baton balancer`: puts the balancer together from its config file, and runs it until a signal. */
+
+import { monotonicClock } from './base/clock.js';
 import { BatonError } from './base/errors.js';
 import { requirePrivileges } from './base/host/privilege.js';
 import { ControlApi } from './control/api.js';
@@ -10,10 +12,12 @@ import { createLog, type Log } from './control/log.js';
 import { detachAll } from './control/machine/detach.js';
 import { Machine } from './control/machine/machine.js';
 import { NeighbourWatch } from './control/machine/neighbours.js';
-import { NodeEvents } from './control/node-events.js';
+import { NodeWatch } from './control/node-watch.js';
 import { BalancerStats } from './control/stats.js';
 import { printable } from './control/text.js';
 import { ErrorService } from './local/error-service.js';
+import { nodeMemory } from './tcp/node-memory.js';
+import { NodeTable } from './tcp/node-table.js';
 import { LEAST_MTU } from './tcp/node-writer.js';
 import { parseIpv4 } from './wire/ipv4.js';
 
@@ -158,7 +162,19 @@ async function start(
   const nodeInterface = config.nodeInterface?.name ?? config.interface;
   requireMtu(config.interface, machine.info.mtu);
   if (nodeSide !== undefined) requireMtu(nodeInterface, nodeSide.mtu);
-  const events = new NodeEvents(config.nodes, log);
+  const nodes = nodeMemory(config.nodes.length, config.workers, config.virtualServers.length);
+  const watch = new NodeWatch({
+    nodes: config.nodes,
+    virtualServers: config.virtualServers,
+    table: new NodeTable(
+      config.nodes.map(({ address, weight }) => ({ address: parseIpv4(address) ?? 0, weight })),
+      { memory: nodes, worker: 0, workers: config.workers, servers: config.virtualServers.length },
+    ),
+    log,
+    now: monotonicClock(),
+    onWithheld: (options) => machine.withhold(options),
+    earlier: machine.earlierWithheld(),
+  });
   const engine = await EnginePool.start({
     program: ENGINE_PROGRAM,
     workers: config.workers,
@@ -170,10 +186,11 @@ async function start(
       nodeSide,
       address: parseIpv4(machine.address) ?? 0,
       key,
+      nodes,
       datapath: machine.engineStart(),
     },
     listener: {
-      event: (event) => events.engine(event),
+      event: (event) => watch.engine(event),
       died: (reason) => end.lost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
     },
   });
@@ -185,17 +202,19 @@ async function start(
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
       machine.setNeighbour(change.node, change.mac);
-      events.neighbour(change);
+      watch.neighbour(change);
     },
   });
   for (const { node, mac } of machine.earlierNeighbours()) engine.setNeighbour(node, mac);
   await neighbours.start();
+  watch.start();
+  undo.push(() => watch.stop());
   undo.push(() => neighbours.stop());
   await machine.activate();
   engine.activated();
   if (engine.takenOver > 0) log.info(`${engine.takenOver} sessions of the earlier run taken over`);
 
-  const api = new ControlApi(new BalancerStats({ config, engine, machine, events }), end.leave);
+  const api = new ControlApi(new BalancerStats({ config, engine, machine, watch }), end.leave);
   await api.start(config.controlSocket);
   undo.push(() => api.stop());
 

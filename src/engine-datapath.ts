@@ -2,6 +2,7 @@
  * What an engine thread gets its frames by, and where it keeps its sessions: an AF_PACKET ring and memory of its
  * own; or AF_XDP and maps, by which the kernel takes part. A composition root, of engine-thread.ts.
  */
+import { monotonicClock } from './base/clock.js';
 import { type MapHandle, native, type PacketRingOptions } from './base/native.js';
 import type { StageClock } from './base/stages.js';
 import type { EarlierStart, EngineStart, PacketStart, Tap, XdpStart } from './control/engine-messages.js';
@@ -62,7 +63,7 @@ function openPacket(given: EngineStart, start: PacketStart, stages: StageClock):
   return {
     datapath,
     options: { limits: config.limits },
-    now: monotonic(),
+    now: monotonicClock(),
     start: (onReadable) => datapath.start(onReadable),
     close: () => datapath.close(),
     join: () => 0,
@@ -84,20 +85,13 @@ function sharing<Opened extends { readonly fanoutGroup: number }>(
   return opened;
 }
 
-/** CLOCK_MONOTONIC in ms: all threads have it in common, and the kernel writes times by it into sessions. */
-function monotonic(): () => number {
-  // The thread's own clock runs with it.
-  const ahead = Number(process.hrtime.bigint()) / 1e6 - performance.now();
-  return () => performance.now() + ahead;
-}
-
 function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): EngineDatapath {
   const { worker, config, interfaceIndex } = given;
   const { capacity, indexWords, fds } = start;
   const datapath = openXdpDatapath(native(), start.pool, worker, stages);
   const notices = sharing(start.tap, (tap) => new NoticeTap(native(), { interfaceIndex, ...tap }, datapath));
   const control = native().openMap({ fd: fds.control }).memory();
-  const now = monotonic();
+  const now = monotonicClock();
   let earlier = start.earlier === undefined ? undefined : new EarlierTable(start.earlier);
   let kernel: Kernel | undefined;
   return {

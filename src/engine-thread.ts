@@ -22,7 +22,6 @@ import { Engine } from './tcp/engine.js';
 import { NodeTable } from './tcp/node-table.js';
 import type { Observer } from './tcp/options.js';
 import { parseIpv4 } from './wire/ipv4.js';
-import { IxcpFlag } from './wire/ixcp.js';
 
 /** Timers are looked at this often when no packets come, in ms: the timer wheel's tick. */
 const TICK_MS = 8;
@@ -41,7 +40,12 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     weight: node.weight,
   }));
   const { worker, workers } = given;
-  const nodes = new NodeTable(addresses, { memory: given.nodes, worker, workers });
+  const nodes = new NodeTable(addresses, {
+    memory: given.nodes,
+    worker,
+    workers,
+    servers: config.virtualServers.length,
+  });
   const dispatcher = new RequestDispatcher({
     directory: new Directory(config.resources),
     predictors: config.virtualServers.map((server) => server.predictor),
@@ -68,7 +72,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         port: server.port,
       })),
       timeouts: config.timeouts,
-      observer: nodeEvents(nodes, tell),
+      observer: nodeEvents(tell),
     },
     nodes,
     dispatcher,
@@ -109,7 +113,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         return;
       }
       case 'snapshot': {
-        const snapshot = snapshotOf(engine, nodes, now());
+        const snapshot = snapshotOf(engine, nodes);
         tell({ kind: 'snapshot', id: message.id, snapshot: { ...snapshot, ring: ringTotals(datapath) } });
         return;
       }
@@ -132,7 +136,7 @@ function ringTotals(datapath: EngineDatapath['datapath']): number[] {
 }
 
 /** Tells the main thread what an operator should know of nodes, not more than once a second each. */
-function nodeEvents(nodes: NodeTable, tell: (message: FromEngine) => void): Observer {
+function nodeEvents(tell: (message: FromEngine) => void): Observer {
   const last = new Map<string, number>();
   const rarely = (key: string, now: number, event: EngineEvent, interval = EVENT_INTERVAL_MS): void => {
     if (now - (last.get(key) ?? Number.NEGATIVE_INFINITY) < interval) return;
@@ -141,35 +145,24 @@ function nodeEvents(nodes: NodeTable, tell: (message: FromEngine) => void): Obse
   };
   const lastFlags = new Map<number, number>();
   return {
-    badKey: (node, now) => rarely(`key ${node}`, now, { event: 'bad-key', node }, COMPLAINT_INTERVAL_MS),
-    refused: (_slot, node, reason, now) => rarely(`refused ${node}`, now, { event: 'refused', node, reason }),
-    silent: (_slot, node, now) => {
-      const suspended = node < nodes.count && nodes.isSuspended(node, now);
-      rarely(`silent ${node} ${suspended}`, now, { event: 'silent', node, suspended });
-    },
+    badKey: (node, now) => rarely(`key ${node}`, now, { event: 'changed', node }, COMPLAINT_INTERVAL_MS),
+    refused: (_slot, node, reason, now) =>
+      rarely(`refused ${node} ${reason}`, now, { event: 'refused', node, reason }),
+    silent: (_slot, node, now) => rarely(`silent ${node}`, now, { event: 'silent', node }),
     reported: (node, flags) => {
       if (lastFlags.get(node) === flags) return;
       lastFlags.set(node, flags);
-      const able = (flags & IxcpFlag.canAdopt) !== 0;
-      tell({ kind: 'event', event: 'reported', node, able, leaving: (flags & IxcpFlag.leaving) !== 0 });
+      tell({ kind: 'event', event: 'changed', node });
     },
   };
 }
 
-function snapshotOf(engine: Engine, nodes: NodeTable, now: number): Omit<EngineSnapshot, 'ring'> {
+function snapshotOf(engine: Engine, nodes: NodeTable): Omit<EngineSnapshot, 'ring'> {
   return {
-    nodes: Array.from({ length: nodes.count }, (_, node) => {
-      const reportedAt = nodes.reportedAt[node] ?? -1;
-      return {
-        resolved: nodes.resolved[node] === 1,
-        able: nodes.able[node] === 1,
-        leaving: nodes.leaving[node] === 1,
-        suspended: nodes.isSuspended(node, now),
-        active: nodes.active[node] ?? 0,
-        adopted: nodes.adopted[node] ?? 0,
-        lastReportMs: reportedAt < 0 ? null : now - reportedAt,
-      };
-    }),
+    nodes: Array.from({ length: nodes.count }, (_, node) => ({
+      active: nodes.active[node] ?? 0,
+      adopted: nodes.adopted[node] ?? 0,
+    })),
     inState: [...engine.sessions.inState],
     perServer: [...engine.sessions.ofServer],
   };

@@ -11,7 +11,7 @@ import { openPacketDatapath, type PacketDatapath } from '../../src/datapath/pack
 import { Reporter } from '../../src/node/reporter.js';
 import { EtherType, parseMac } from '../../src/wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, parseIpv4, writeIpv4 } from '../../src/wire/ipv4.js';
-import { emitIxcp, IXCP_HEADER_BYTES, IxcpType } from '../../src/wire/ixcp.js';
+import { emitIxcp, IXCP_HEADER_BYTES, IxcpFlag, IxcpType } from '../../src/wire/ixcp.js';
 import { IXP, IXP_HEADER_BYTES, IxpType } from '../../src/wire/ixp.js';
 import { seqAdd } from '../../src/wire/seq.js';
 import { SipHash } from '../../src/wire/siphash.js';
@@ -167,7 +167,13 @@ class Crowd implements FrameSink {
 async function main(task: CrowdTask): Promise<void> {
   const key = Buffer.from(readFileSync(task.keyFile, 'utf8').trim(), 'hex');
   const log = { info: () => {}, warn: (message: string) => console.log(message) };
-  const reporter = new Reporter({ own: task.own, key, balancers: [task.balancer], log });
+  const reporter = new Reporter({
+    own: task.own,
+    key,
+    balancers: [task.balancer],
+    look: () => ({ flags: IxcpFlag.canAdopt, addresses: [task.virtualAddress] }),
+    log,
+  });
   reporter.start();
   await reporter.firstAnswer;
   const { index, mac, mtu } = native().interfaceInfo('eth0') ?? { index: 0, mac: new Uint8Array(6), mtu: 0 };

@@ -115,7 +115,7 @@ group('inspect and pick', () => {
     });
     const whole = (dispatcher: RequestDispatcher, bytes: Uint8Array) => {
       dispatcher.inspect(bytes, 0, bytes.length, 0, 0);
-      return dispatcher.pick(dispatcher.resource, 0, 0, 0);
+      return dispatcher.pick(dispatcher.resource, 0, 0, 0, 0);
     };
     bench(`short, 2 resources, ${predictor}`, () => do_not_optimize(whole(small, short)));
     bench(`browser, 100,000 resources, ${predictor}`, () => do_not_optimize(whole(large, browser)));

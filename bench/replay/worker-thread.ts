@@ -6,7 +6,7 @@ import { meet, type Round, type ThreadStart } from './workers.js';
 function start(given: ThreadStart, port: NonNullable<typeof parentPort>): void {
   const { worker, workers, connections, nodes } = given;
   const barrier = new Int32Array(given.barrier);
-  const run = new Run(connections, { memory: nodes, worker, workers });
+  const run = new Run(connections, { memory: nodes, worker, workers, servers: 1 });
   const packets = wholeBatches(given.packets / workers);
   port.on('message', () => {
     const { syn, ack, request } = run.layOutClients();

@@ -14,3 +14,10 @@ export function elapsed(clock: number, then: number): number {
   const ms = (clock - then) >>> 0;
   return ms > 0xffff_ffff - MOST_AHEAD_MS ? 0 : ms;
 }
+
+/** CLOCK_MONOTONIC in ms: all threads have it in common, and the kernel writes times by it into sessions. */
+export function monotonicClock(): () => number {
+  // The thread's own clock runs with it.
+  const ahead = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+  return () => performance.now() + ahead;
+}

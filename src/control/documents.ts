@@ -7,10 +7,19 @@ const Count = (description: string) => Type.Number({ minimum: 0, description });
 const Ms = (description: string) => Type.Number({ description: `${description}, in ms` });
 
 /**
- * `up`: takes handoffs. `unresolved`: its MAC address is not known. `unable`: its kernel or its agent
- * says that it can not adopt. `leaving`: its agent is stopping. `suspended`: it did not answer lately.
+ * `up`: takes handoffs. `unresolved`: its MAC address is not known. `unable`: what it reports says that it cannot
+ * adopt. `leaving`: its agent is stopping. `suspended`: it did not answer lately. `refusing`: it refused the last
+ * handoff, and adopts no other virtual server's. `unheard`: its agent has never reported, and it has adopted nothing.
  */
-export const NODE_STATES = ['up', 'unresolved', 'unable', 'leaving', 'suspended'] as const;
+export const NODE_STATES = [
+  'up',
+  'unresolved',
+  'unable',
+  'leaving',
+  'suspended',
+  'refusing',
+  'unheard',
+] as const;
 export type NodeState = (typeof NODE_STATES)[number];
 
 const Stages = Type.Object(
@@ -64,6 +73,9 @@ export const StatsDocument = Type.Object({
       }),
     }),
   ),
+  notOffered: Type.Array(Type.String(), {
+    description: 'TCP options that no client is offered, and because of which machines, in words',
+  }),
   sessions: Type.Object({
     total: Count('All of them'),
     halfOpen: Count('Handshake not complete'),

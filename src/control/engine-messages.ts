@@ -85,15 +85,10 @@ export interface EngineStart {
   stages: SharedArrayBuffer;
 }
 
+/** Sessions of a node in one thread; what else is known of it lies in the memory of NodeTable. */
 export interface NodeSnapshot {
-  resolved: boolean;
-  able: boolean;
-  leaving: boolean;
-  suspended: boolean;
   active: number;
   adopted: number;
-  /** ms since its agent's last report; null: never. */
-  lastReportMs: number | null;
 }
 
 /** What is counted below the engine. */
@@ -126,10 +121,12 @@ export type ToEngine =
   | { kind: 'activated' }
   | { kind: 'stop' };
 
+/** What an operator may want to hear of a node, or of LOCAL_NODE. The node table says what is so now. */
 export type EngineEvent =
-  | { event: 'bad-key'; node: number }
-  | { event: 'reported'; node: number; able: boolean; leaving: boolean }
-  | { event: 'silent'; node: number; suspended: boolean }
+  /** A report says something else than the last one. */
+  | { event: 'changed'; node: number }
+  | { event: 'silent'; node: number }
+  /** `reason`: IxcpReason. */
   | { event: 'refused'; node: number; reason: number };
 
 export type FromEngine =

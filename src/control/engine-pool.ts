@@ -9,14 +9,13 @@
  */
 import { type CounterName, Counters } from '../base/counters.js';
 import { readStages, type StageTotals, stageMemory } from '../base/stages.js';
-import { nodeMemory } from '../tcp/node-table.js';
 import type { Limits } from '../tcp/options.js';
 import type { SessionPage } from './documents.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
 import type { EngineSnapshot, EngineStart } from './engine-messages.js';
 
 /** What the pool itself gives to each thread. */
-type FromPool = 'worker' | 'workers' | 'nodes' | 'counters' | 'stages';
+type FromPool = 'worker' | 'workers' | 'counters' | 'stages';
 
 export interface PoolOptions {
   /** The thread's composition root. */
@@ -56,7 +55,6 @@ export class EnginePool {
   static async start({ program, workers, given, listener }: PoolOptions): Promise<EnginePool> {
     const limits = shareOfLimits(given.config.limits, workers);
     const config = { ...given.config, limits };
-    const nodes = nodeMemory(config.nodes.length, workers);
     const pool = new EnginePool(limits.sessions);
     try {
       for (let worker = 0; worker < workers; worker++) {
@@ -67,7 +65,7 @@ export class EnginePool {
         pool.engines.push(
           await EngineHandle.start(
             program,
-            { ...given, config, worker, workers, nodes, counters: counters.memory, stages },
+            { ...given, config, worker, workers, counters: counters.memory, stages },
             listener,
           ),
         );
@@ -143,7 +141,6 @@ function addUp(all: readonly EngineSnapshot[]): EngineSnapshot {
     of(first).map((value, index) => others.reduce((so, other) => so + (of(other)[index] ?? 0), value));
   return {
     nodes: first.nodes.map((node, index) => ({
-      ...node,
       active: others.reduce((so, other) => so + (other.nodes[index]?.active ?? 0), node.active),
       adopted: others.reduce((so, other) => so + (other.nodes[index]?.adopted ?? 0), node.adopted),
     })),

@@ -11,7 +11,7 @@ import { Directory } from '../directory/directory.js';
 import { RequestDispatcher } from '../directory/dispatcher.js';
 import { LOCAL_NODE, LocalService, Verdict } from '../tcp/dispatcher.js';
 import { Engine } from '../tcp/engine.js';
-import { NodeTable } from '../tcp/node-table.js';
+import { NodeTable, ownShare } from '../tcp/node-table.js';
 import type { CloseReason, Observer } from '../tcp/options.js';
 import { SessionState, type SessionTable } from '../tcp/session-table.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
@@ -158,7 +158,7 @@ export class ReplayRun {
   ) {
     this.config = config;
     this.datapath = datapath;
-    this.nodes = new NodeTable(nodes);
+    this.nodes = new NodeTable(nodes, ownShare(nodes.length, virtualServers.length));
     for (let node = 0; node < this.nodes.count; node++) this.nodes.setMac(node, replayNodeMac(node));
     this.handed = new Array<number>(this.nodes.count).fill(0);
     // No more sessions than SYNs: a config for a million of them need not take their memory here.

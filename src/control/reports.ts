@@ -57,6 +57,7 @@ export function renderStats(stats: StatsDocument): string {
     ),
     virtualServers,
     nodes,
+    ...stats.notOffered.map((line) => printable(`not offered to clients: ${line}`)),
     `sessions: ${formatCount(sessions.total)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}, closing ${formatCount(sessions.closing)})`,
     ...(stats.stages.length === 0 ? [] : [stats.stages.map(stageLine).join('\n')]),
     counters + left,

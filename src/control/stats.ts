@@ -3,20 +3,19 @@ import type { CounterName } from '../base/counters.js';
 import { SessionState } from '../tcp/session-table.js';
 import type { StatsSource } from './api.js';
 import type { BalancerConfig } from './config.js';
-import type { NodeState, SessionPage, StatsDocument } from './documents.js';
-import { type NodeSnapshot, RING_NAMES } from './engine-messages.js';
+import type { SessionPage, StatsDocument } from './documents.js';
+import { RING_NAMES } from './engine-messages.js';
 import type { EnginePool } from './engine-pool.js';
 import type { Machine } from './machine/machine.js';
 import { FRAMES_OF_KERNEL, type XdpCounter } from './machine/xdp-counters.js';
-import type { NodeEvents } from './node-events.js';
-import { formatAge } from './table.js';
+import type { NodeWatch } from './node-watch.js';
 import { VERSION } from './version.js';
 
 export interface BalancerParts {
   config: BalancerConfig;
   engine: EnginePool;
   machine: Machine;
-  events: NodeEvents;
+  watch: NodeWatch;
 }
 
 export class BalancerStats implements StatsSource {
@@ -29,7 +28,7 @@ export class BalancerStats implements StatsSource {
   }
 
   async stats(): Promise<StatsDocument> {
-    const { config, engine, machine, events } = this.parts;
+    const { config, engine, machine, watch } = this.parts;
     const snapshot = await engine.snapshot();
     const { guard, shim, xdp } = machine.counters();
     const inState = (state: number): number => snapshot.inState[state] ?? 0;
@@ -55,18 +54,20 @@ export class BalancerStats implements StatsSource {
       })),
       nodes: config.nodes.map((node, index) => {
         const known = snapshot.nodes[index];
-        const [state, why] = nodeState(known, events.whyUnresolved(index), events.trouble(index));
+        const { state, why } = watch.status(index);
+        const reportAgeMs = watch.reportAgeMs(index);
         return {
           name: node.name,
           address: node.address,
-          mac: events.mac(index),
+          mac: watch.mac(index),
           state,
           why,
           active: known?.active ?? 0,
           adopted: known?.adopted ?? 0,
-          lastReportMs: known?.lastReportMs == null ? null : Math.round(known.lastReportMs),
+          lastReportMs: reportAgeMs === null ? null : Math.round(reportAgeMs),
         };
       }),
+      notOffered: watch.notOffered(),
       sessions: {
         total: states.reduce((sum, state) => sum + inState(state), 0),
         halfOpen: inState(SessionState.synReceived),
@@ -112,22 +113,4 @@ function withKernel(
 
 function prefixed(prefix: string, counts: Record<string, number>): Record<string, number> {
   return Object.fromEntries(Object.entries(counts).map(([name, count]) => [prefix + name, count]));
-}
-
-/** Reports come each second: one that is older than this, in ms, is worth a word. */
-const REPORT_LATE_MS = 5_000;
-
-/** The state of a node in one word, and the reason for it, or what else should be known, in words. */
-function nodeState(
-  node: NodeSnapshot | undefined,
-  whyUnresolved: string,
-  trouble: string,
-): [NodeState, string] {
-  if (node === undefined || !node.resolved) return ['unresolved', whyUnresolved];
-  if (node.leaving) return ['leaving', 'its agent is stopping or has stopped'];
-  if (!node.able) return ['unable', 'its agent says that its kernel can not adopt'];
-  const notes = trouble === '' ? [] : [trouble];
-  if (node.lastReportMs === null) notes.push('its agent has never reported');
-  else if (node.lastReportMs > REPORT_LATE_MS) notes.push(`last report ${formatAge(node.lastReportMs)} ago`);
-  return [node.suspended ? 'suspended' : 'up', notes.join('; ')];
 }

@@ -26,6 +26,8 @@ export const CONTROL = {
   window: 46,
   windowShift: 48,
   redirect: 49,
+  /** IxpFlag bits, written by the main thread at any time. */
+  withheld: 50,
   aliveAt: 52,
   /** A word for each worker. */
   halfOpen: 56,

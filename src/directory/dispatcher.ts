@@ -32,7 +32,9 @@ export class RequestDispatcher implements Dispatcher {
   constructor(options: RequestDispatcherOptions) {
     const { directory, nodes } = options;
     this.directory = directory;
-    this.predictors = options.predictors.map((name) => createPredictor(name, directory.holders, nodes));
+    this.predictors = options.predictors.map((name, server) =>
+      createPredictor(name, directory.holders, nodes, server),
+    );
     this.head = new HeadReader(options.headBytes);
   }
 
@@ -67,12 +69,12 @@ export class RequestDispatcher implements Dispatcher {
   }
 
   /** As the contract says; lists of more than 32 holders share bits (holderBit). */
-  pick(resource: number, tried: number, virtualServer: number, now: number): number {
+  pick(resource: number, tried: number, virtualServer: number, options: number, now: number): number {
     const predictor = this.predictors[virtualServer]!;
     const set = this.directory.holders.setOf[resource]!;
-    let node = predictor.pick(set, tried, now);
-    // A node that was silent lately is better than none: what it did not answer may have been a burst.
-    if (node < 0) node = predictor.pick(set, tried, AFTER_ANY_SUSPENSION);
+    let node = predictor.pick(set, tried, options, now);
+    // A node that was silent or refused lately is better than none: it may have been a burst, or be mended.
+    if (node < 0) node = predictor.pick(set, tried, options, AFTER_ANY_SUSPENSION);
     this.pickedBit = predictor.pickedBit;
     return node;
   }

@@ -17,9 +17,12 @@ import { HostState } from '../base/host/state.js';
 import { requireSynCookies } from '../base/host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../base/host/time-wait.js';
 import { type InterfaceInfo, native } from '../base/native.js';
+import { Absence } from './absence.js';
+import { KernelWatch } from './kernel-options.js';
 import { quietArp } from './quiet-arp.js';
 import { type NodeLog, Reporter } from './reporter.js';
 import { type Listener, Shim } from './shim.js';
+import { Strangers } from './strangers.js';
 
 export interface AgentOptions {
   interface: string;
@@ -33,15 +36,18 @@ export interface AgentOptions {
   listen: Listener | undefined;
   maxSessions: number;
   log: NodeLog;
-  /** For tests: the kernel function to look for, and where the state file goes. */
+  /** For tests: the kernel function to look for, where the state file goes, and REMIND_MS. */
   adoptFunction?: string;
   stateDirectory?: string;
+  remindMs?: number;
 }
 
 /** How long a start waits for a balancer's answer. */
 const ANSWER_MS = 3_500;
 /** How often what was set up is looked at. */
 const CHECK_MS = 5_000;
+/** How often it is said again that the interface is gone. */
+const REMIND_MS = 60_000;
 /** Between the last report and the end: handoffs on their way are still taken. */
 const LEAVE_MS = 100;
 
@@ -68,14 +74,18 @@ class Agent {
   private readonly log: NodeLog;
   private readonly own: string;
   private readonly state: HostState;
+  private readonly kernel: KernelWatch;
+  private readonly strangers: Strangers;
   private index: number;
-  private missing = false;
+  private readonly absence: Absence;
 
   constructor(options: AgentOptions, info: InterfaceInfo, own: string) {
     this.options = options;
     this.log = options.log;
     this.own = own;
     this.index = info.index;
+    this.absence = new Absence(options.interface, options.remindMs ?? REMIND_MS, options.log);
+    this.strangers = new Strangers(options.balancers, options.log);
     this.state = new HostState({
       role: 'node',
       interface: options.interface,
@@ -84,6 +94,13 @@ class Agent {
       warn: (message) => options.log.warn(message),
       ...(options.stateDirectory === undefined ? {} : { directory: options.stateDirectory }),
     });
+    this.kernel = new KernelWatch(() => requireSynCookies(this.state), options.log);
+  }
+
+  /** The virtual addresses of the config that this machine has now. */
+  private addresses(): string[] {
+    const there = new Set(listAddresses().map(({ address }) => address));
+    return this.options.virtualAddresses.filter((address) => there.has(address));
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -102,7 +119,13 @@ class Agent {
       });
       await this.setUp(shim);
       await this.state.settle();
-      reporter = new Reporter({ own, key: options.key, balancers: options.balancers, log: this.log });
+      reporter = new Reporter({
+        own,
+        key: options.key,
+        balancers: options.balancers,
+        look: () => ({ flags: this.kernel.look(), addresses: this.addresses() }),
+        log: this.log,
+      });
       reporter.start();
       const heard = await this.awaitAnswer(reporter, signal);
       if (!signal.aborted) {
@@ -192,12 +215,7 @@ class Agent {
   private async check(shim: Shim): Promise<void> {
     const name = this.options.interface;
     const info = native().interfaceInfo(name);
-    const usable = info?.up === true;
-    if (usable === this.missing) {
-      this.missing = !usable;
-      const state = info === undefined ? 'is gone' : info.up ? 'is back' : 'is down';
-      this.log.warn(`interface ${name} ${state}`);
-    }
+    this.absence.look(info, this.own);
     if (info === undefined) return;
     if (info.index !== this.index) {
       this.index = info.index;
@@ -206,6 +224,7 @@ class Agent {
       this.log.warn(`interface ${name} is another one now: set up again`);
       return;
     }
+    this.strangers.look(shim.counters());
     for (const repaired of await this.state.repair()) this.log.warn(`${repaired} was gone, and is back`);
   }
 }

@@ -6,7 +6,16 @@ import { randomBytes } from 'node:crypto';
 import { reasonOf } from '../base/errors.js';
 import { type Native, native, type RawSocket } from '../base/native.js';
 import { Protocol, parseIpv4 } from '../wire/ipv4.js';
-import { checkIxcp, emitIxcp, hashIxcp, IXCP, IXCP_HEADER_BYTES, IxcpFlag, IxcpType } from '../wire/ixcp.js';
+import {
+  checkIxcp,
+  emitIxcp,
+  hashIxcp,
+  IXCP,
+  IXCP_HEADER_BYTES,
+  IxcpFlag,
+  type IxcpRepr,
+  IxcpType,
+} from '../wire/ixcp.js';
 import { SipHash } from '../wire/siphash.js';
 
 /** What the layers below control/ need of a log. */
@@ -21,6 +30,8 @@ export interface ReporterOptions {
   /** 16 bytes. */
   key: Uint8Array;
   balancers: readonly string[];
+  /** What is reported, asked for each time: IxcpFlag bits, and the virtual addresses that this machine has. */
+  look(): { flags: number; addresses: readonly string[] };
   log: NodeLog;
   /** For tests. */
   openRawSocket?: Native['openRawSocket'];
@@ -29,6 +40,9 @@ export interface ReporterOptions {
 const INTERVAL_MS = 1_000;
 /** Without an answer for this long, a balancer that answered before counts as silent. */
 const SILENCE_MS = 5_000;
+
+/** In a report that this machine has no virtual address. */
+const NO_ADDRESS = '0.0.0.0';
 
 /** The first word of any balancer: which one, and whether it has our key. */
 export interface FirstAnswer {
@@ -51,6 +65,7 @@ export class Reporter {
   private readonly own: number;
   private readonly hash: SipHash;
   private readonly balancers: readonly Balancer[];
+  private readonly look: ReporterOptions['look'];
   private readonly log: NodeLog;
   private readonly openRawSocket: Native['openRawSocket'];
   /** Tells this run of the agent from earlier ones. */
@@ -59,12 +74,14 @@ export class Reporter {
   private readonly view = new DataView(this.payload.buffer);
   private answered: (answer: FirstAnswer) => void = () => {};
   private sequence = 0;
+  private complainedLook = false;
   private socket: RawSocket | undefined;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(options: ReporterOptions) {
     this.own = parseIpv4(options.own) ?? 0;
     this.hash = new SipHash(options.key);
+    this.look = options.look;
     this.log = options.log;
     this.openRawSocket = options.openRawSocket ?? ((protocol) => native().openRawSocket(protocol));
     this.balancers = options.balancers.map((text) => ({
@@ -83,9 +100,9 @@ export class Reporter {
   start(): void {
     this.socket = this.openRawSocket(Protocol.ixcp);
     this.socket.start((source, payload) => this.receive(source, payload));
-    this.report(IxcpFlag.canAdopt);
+    this.report();
     this.timer = setInterval(() => {
-      this.report(IxcpFlag.canAdopt);
+      this.report();
       this.noticeSilence();
     }, INTERVAL_MS);
   }
@@ -93,7 +110,7 @@ export class Reporter {
   /** The last reports: no session is to be handed over here any more. */
   leave(): void {
     clearInterval(this.timer);
-    if (this.socket !== undefined) this.report(IxcpFlag.canAdopt | IxcpFlag.leaving);
+    if (this.socket !== undefined) this.report(IxcpFlag.leaving);
   }
 
   close(): void {
@@ -102,21 +119,45 @@ export class Reporter {
     this.socket = undefined;
   }
 
-  private report(flags: number): void {
+  /** One report for each virtual address, or one that there is none; all of them with the same clock. */
+  private report(more = 0): void {
     // A clock that never stands still: balancers take a number that does not grow for a replay.
     this.sequence = Math.max(this.sequence + 1, Math.floor(Date.now() / 1_000)) >>> 0;
-    const repr = { type: IxcpType.report, session: this.session, flags, sequence: this.sequence };
+    let seen: ReturnType<ReporterOptions['look']>;
+    try {
+      seen = this.look();
+      this.complainedLook = false;
+    } catch (error) {
+      // What is not known is not reported; a balancer bears the gap.
+      if (!this.complainedLook) this.log.warn(`nothing can be reported: ${reasonOf(error)}`);
+      this.complainedLook = true;
+      return;
+    }
+    const { flags, addresses } = seen;
+    const repr = {
+      type: IxcpType.report,
+      session: this.session,
+      flags: flags | more | IxcpFlag.namesAddresses,
+      sequence: this.sequence,
+      clientPort: addresses.length,
+    };
     for (const balancer of this.balancers) {
-      emitIxcp(this.view, 0, this.own, balancer.address, repr, this.hash);
-      try {
-        this.socket?.send(balancer.text, this.payload);
-        balancer.complainedSend = false;
-      } catch (error) {
-        if (!balancer.complainedSend) {
-          this.log.warn(`balancer ${balancer.text} can not be reached: ${reasonOf(error)}`);
-        }
-        balancer.complainedSend = true;
+      for (const address of addresses.length === 0 ? [NO_ADDRESS] : addresses) {
+        this.send(balancer, { ...repr, virtualAddress: parseIpv4(address) ?? 0 });
       }
+    }
+  }
+
+  private send(balancer: Balancer, repr: IxcpRepr): void {
+    emitIxcp(this.view, 0, this.own, balancer.address, repr, this.hash);
+    try {
+      this.socket?.send(balancer.text, this.payload);
+      balancer.complainedSend = false;
+    } catch (error) {
+      if (!balancer.complainedSend) {
+        this.log.warn(`balancer ${balancer.text} can not be reached: ${reasonOf(error)}`);
+      }
+      balancer.complainedSend = true;
     }
   }
 

@@ -52,9 +52,9 @@ export interface Dispatcher {
 
   /**
    * Chooses one of the nodes that hold `resource`, leaving out the holders whose bit is set in
-   * `tried` and those that can take no handoff at `now`. Returns a node index, or -1.
-   * `pickedBit` is then the bit to add to `tried`.
+   * `tried` and those that can take no handoff of this session at `now` (NodeTable.takesHandoffs). `options` are
+   * the SessionFlag bits of the session. Returns a node index, or -1. `pickedBit` is then the bit to add to `tried`.
    */
-  pick(resource: number, tried: number, virtualServer: number, now: number): number;
+  pick(resource: number, tried: number, virtualServer: number, options: number, now: number): number;
   readonly pickedBit: number;
 }

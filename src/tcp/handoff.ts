@@ -52,7 +52,7 @@ export class Handoff {
     const { sessions, dispatcher, now } = this.core;
     sessions.resource[slot] = resource;
     const server = this.core.serverOf(slot);
-    const node = dispatcher.pick(resource, 0, server, now);
+    const node = dispatcher.pick(resource, 0, server, sessions.flags(slot), now);
     if (node < 0) {
       this.local(slot, LocalService.unavailable);
       return;
@@ -102,7 +102,9 @@ export class Handoff {
     const core = this.core;
     if (core.sessions.has(slot, SessionFlag.adopted)) return;
     core.counters.count(Counter.handoff_refused);
-    core.observer.refused?.(slot, core.sessions.node(slot), reason, core.now);
+    const node = core.sessions.node(slot);
+    if (node !== LOCAL_NODE) core.nodes.refused(node, core.serverOf(slot), reason, core.now);
+    core.observer.refused?.(slot, node, reason, core.now);
     // What stands in the way there may be gone in a moment: where nobody else can take it, it is sent again then.
     const again =
       reason === IxcpReason.tupleInUse && core.sessions.tries(slot) < core.options.limits.handoffTries;
@@ -264,7 +266,8 @@ export class Handoff {
     sessions.setTries(slot, 0);
     core.attach(slot);
     counters.count(Counter.handoffs);
-    const patient = near && heads.plenty && !nodes.hasFailed(node) && this.isSingle(slot);
+    const patient =
+      near && heads.plenty && !nodes.hasFailed(node, core.serverOf(slot)) && this.isSingle(slot);
     this.send(slot, patient ? IxpFlag.clientConfirms : 0);
   }
 
@@ -336,7 +339,13 @@ export class Handoff {
   private toNextHolder(slot: number): boolean {
     const { sessions, dispatcher, now } = this.core;
     const server = this.core.serverOf(slot);
-    const node = dispatcher.pick(sessions.resource[slot]!, sessions.tried[slot]!, server, now);
+    const node = dispatcher.pick(
+      sessions.resource[slot]!,
+      sessions.tried[slot]!,
+      server,
+      sessions.flags(slot),
+      now,
+    );
     if (node < 0) return false;
     this.core.detach(slot);
     sessions.tried[slot]! |= dispatcher.pickedBit;

@@ -82,7 +82,7 @@ export class Handshake {
     const slot = this.insert(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
     if (slot < 0) return;
     core.halfOpen.push(slot);
-    this.agree(slot, flagsOf(segment.options), segment.options.windowScale, segment.options.mss);
+    this.agree(slot, this.flagsOf(segment.options), segment.options.windowScale, segment.options.mss);
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
     this.noteMac(slot);
@@ -260,7 +260,7 @@ export class Handshake {
   private answerWithCookie(): void {
     const { segment, counters, clock } = this.core;
     const { options } = segment;
-    const flags = flagsOf(options);
+    const flags = this.flagsOf(options);
     this.hashTuple();
     const cookie = this.cookies.make(
       segment.source,
@@ -311,11 +311,11 @@ export class Handshake {
     this.begin(slot, seqAdd(segment.sequence, -1), isn, this.isnHash.high);
   }
 
-  /** Options that both sides have; `shift` is the client's, or -1. */
+  /** Options that both sides have; `shift` is the client's, and counts with SessionFlag.windowScaleOk. */
   private agree(slot: number, flags: number, shift: number, mss: number): void {
     const { sessions } = this.core;
     sessions.setFlags(slot, flags);
-    sessions.setScales(slot, shift >= 0 ? (shift << 4) | WINDOW_SHIFT : 0);
+    sessions.setScales(slot, (flags & SessionFlag.windowScaleOk) !== 0 ? (shift << 4) | WINDOW_SHIFT : 0);
     sessions.setMss(slot, mss);
   }
 
@@ -330,6 +330,15 @@ export class Handshake {
     sessions.setTsOffset(slot, tsOffset);
     sessions.setNonce(slot, this.nonce);
     this.nonce = seqAdd(this.nonce, this.nonceStep);
+  }
+
+  /** What a SYN offers, and we offer as well. */
+  private flagsOf(offered: TcpOptions): number {
+    const all =
+      (offered.windowScale >= 0 ? SessionFlag.windowScaleOk : 0) |
+      (offered.sackPermitted ? SessionFlag.sackOk : 0) |
+      (offered.hasTimestamps ? SessionFlag.timestampsOk : 0);
+    return all & ~this.core.nodes.withheld;
   }
 
   private noteMac(slot: number): void {
@@ -356,13 +365,4 @@ export class Handshake {
 
 function portsOf(segment: { sourcePort: number; destinationPort: number }): number {
   return ((segment.sourcePort << 16) | segment.destinationPort) >>> 0;
-}
-
-/** What a SYN offers, and we offer as well. */
-function flagsOf(offered: TcpOptions): number {
-  return (
-    (offered.windowScale >= 0 ? SessionFlag.windowScaleOk : 0) |
-    (offered.sackPermitted ? SessionFlag.sackOk : 0) |
-    (offered.hasTimestamps ? SessionFlag.timestampsOk : 0)
-  );
 }

@@ -3,81 +3,41 @@
  * sessions it has. Filled by the control side, read by predictors and by every forwarded packet.
  *
  * A balancer may have several engines, one in each thread, and what a node tells reaches one of them. So
- * what is known of the node itself lies in memory that all share, and so does each engine's count of
- * sessions, a row for each, written by that engine alone. There are no locks: every value stands for
- * itself, and one that is a moment old does no harm.
- *
- *     node         0  1  2 ...
- *     engine 0     4  0  7        sessions; a node's load is the sum of its column
- *     engine 1     3  1  5
+ * what is known of the node itself lies in memory that all share (node-memory.ts).
  */
+import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
+import { IxpFlag } from '../wire/ixp.js';
+import { type NodeShare, type NodeViews, nodeMemory, nodeViews, Outcome, rowWords } from './node-memory.js';
 
 /** Silent handoffs in a row after which a node is left alone for a while. */
 const FAILURES_TO_SUSPEND = 3;
 /** How long, in ms, unless its agent is started anew before. */
 const SUSPENSION_MS = 5_000;
+/** Refusals in a row after which a node is asked last, for so long, in ms: each costs the client a round trip to it. */
+const REFUSALS_TO_REST = 3;
+const REST_MS = 1_000;
+const MOST_REFUSALS = 0xff;
+
+/** Options that a session cannot go on without once they are agreed. Without SACK it can: nobody has to use it (RFC 2018). */
+const NEEDED_OPTIONS = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 
 /** How long the last report must be past, in ms, before one with an earlier clock is believed. */
 const CLOCK_MS = 5_000;
 
-/** Rows begin at cache lines: engines that count do not disturb each other. */
-const LINE_WORDS = 16;
-/** Of the shared part of a node: two doubles, three words, two bytes. */
-const SHARED_BYTES = 30;
-
-/** Which engine this is of those that share `memory`. */
-export interface NodeShare {
-  /** Of `nodeMemory`. */
-  memory: SharedArrayBuffer;
-  worker: number;
-  workers: number;
-}
-
-/** Memory for what so many engines share about so many nodes, of which nothing is known yet. */
-export function nodeMemory(nodes: number, workers: number): SharedArrayBuffer {
-  const memory = new SharedArrayBuffer(
-    workers * rowWords(nodes) * Uint32Array.BYTES_PER_ELEMENT + nodes * SHARED_BYTES,
-  );
-  const { reportedAt, able } = sharedViews(memory, nodes, workers);
-  reportedAt.fill(-1);
-  able.fill(1);
-  return memory;
-}
-
-function rowWords(nodes: number): number {
-  return Math.ceil(nodes / LINE_WORDS) * LINE_WORDS;
-}
-
-interface SharedViews {
-  /** Rows of `active`, one after the other. */
-  rows: Uint32Array;
-  reportedAt: Float64Array;
-  suspendedUntil: Float64Array;
-  agentStart: Uint32Array;
-  agentClock: Uint32Array;
-  failures: Uint32Array;
-  able: Uint8Array;
-  leaving: Uint8Array;
-}
-
-function sharedViews(memory: SharedArrayBuffer, nodes: number, workers: number): SharedViews {
-  const rows = new Uint32Array(memory, 0, workers * rowWords(nodes));
-  let at = rows.byteLength;
-  const after = (bytes: number): number => {
-    at += bytes;
-    return at - bytes;
-  };
-  // The widest first, so that each is aligned.
-  return {
-    rows,
-    reportedAt: new Float64Array(memory, after(nodes * 8), nodes),
-    suspendedUntil: new Float64Array(memory, after(nodes * 8), nodes),
-    agentStart: new Uint32Array(memory, after(nodes * 4), nodes),
-    agentClock: new Uint32Array(memory, after(nodes * 4), nodes),
-    failures: new Uint32Array(memory, after(nodes * 4), nodes),
-    able: new Uint8Array(memory, after(nodes), nodes),
-    leaving: new Uint8Array(memory, after(nodes), nodes),
-  };
+/** All that the engines know of a node at some time, but for its sessions. */
+export interface NodeKnowledge {
+  resolved: boolean;
+  /** ms since its agent's last report; null: never. */
+  reportAgeMs: number | null;
+  /** A report under another key came, and none under ours since. */
+  otherKey: boolean;
+  /** IxcpFlag bits of the last report. */
+  flags: number;
+  /** It did not answer its last handoff, or so many that it is left alone. */
+  failed: boolean;
+  suspended: boolean;
+  /** By index of the virtual server: that its address is not there, and what became of its last handoff (Outcome). */
+  servers: { lacks: boolean; outcome: number }[];
 }
 
 export class NodeTable {
@@ -98,21 +58,14 @@ export class NodeTable {
   readonly adopted: Float64Array;
   /** When the node's agent reported last, ms on the engines' clock; -1: never. */
   readonly reportedAt: Float64Array;
-  /** 1: the agent has said that it is stopping. */
-  readonly leaving: Uint8Array;
-  /** Start and clock of the agent, from its last report. */
-  private readonly agentStart: Uint32Array;
-  private readonly agentClock: Uint32Array;
-  private readonly failures: Uint32Array;
-  private readonly suspendedUntil: Float64Array;
-
-  private readonly rows: Uint32Array;
+  private readonly servers: number;
+  private readonly shared: NodeViews;
   private readonly rowWords: number;
 
-  /** @param share with other engines, whose clock must be the same; by default there are none */
+  /** @param share with other engines, whose clock must be the same; by default there are none, and one virtual server */
   constructor(
     nodes: readonly { address: number; weight: number }[],
-    { memory, worker, workers }: NodeShare = { memory: nodeMemory(nodes.length, 1), worker: 0, workers: 1 },
+    share: NodeShare = ownShare(nodes.length, 1),
   ) {
     this.count = nodes.length;
     this.address = Uint32Array.from(nodes, (node) => node.address);
@@ -121,17 +74,13 @@ export class NodeTable {
     this.macLow = new Uint32Array(this.count);
     this.resolved = new Uint8Array(this.count);
     this.adopted = new Float64Array(this.count);
-    const shared = sharedViews(memory, this.count, workers);
-    this.rows = shared.rows;
+    this.servers = share.servers;
+    this.shared = nodeViews(share.memory, this.count, share.workers, share.servers);
     this.rowWords = rowWords(this.count);
-    this.active = this.rows.subarray(worker * this.rowWords, worker * this.rowWords + this.count);
-    this.able = shared.able;
-    this.reportedAt = shared.reportedAt;
-    this.leaving = shared.leaving;
-    this.agentStart = shared.agentStart;
-    this.agentClock = shared.agentClock;
-    this.failures = shared.failures;
-    this.suspendedUntil = shared.suspendedUntil;
+    const row = share.worker * this.rowWords;
+    this.active = this.shared.rows.subarray(row, row + this.count);
+    this.able = this.shared.able;
+    this.reportedAt = this.shared.reportedAt;
   }
 
   /** Index of the node with this IPv4 address, or -1. */
@@ -141,7 +90,8 @@ export class NodeTable {
 
   /** Sessions of all engines that the node has. */
   load(node: number): number {
-    const { rows, rowWords } = this;
+    const { rowWords, shared } = this;
+    const { rows } = shared;
     let sum = rows[node]!;
     for (let at = node + rowWords; at < rows.length; at += rowWords) sum += rows[at]!;
     return sum;
@@ -159,61 +109,154 @@ export class NodeTable {
     this.resolved[node] = 1;
   }
 
-  /** Whether a session can be handed to the node at `now`. */
-  takesHandoffs(node: number, now: number): boolean {
-    return this.resolved[node] === 1 && this.able[node] === 1 && now >= this.suspendedUntil[node]!;
+  /**
+   * Whether a session of a virtual server, in which these options were agreed, can be handed to the node at `now`.
+   * @param options IxpFlag bits; others count for nothing
+   */
+  takesHandoffs(node: number, server: number, options: number, now: number): boolean {
+    const { shared } = this;
+    const pair = node * this.servers + server;
+    return (
+      this.resolved[node] === 1 &&
+      this.able[node] === 1 &&
+      shared.lacks[pair] === 0 &&
+      (shared.refused[node]! & options & NEEDED_OPTIONS) === 0 &&
+      now >= shared.suspendedUntil[node]! &&
+      now >= shared.restsUntil[pair]!
+    );
+  }
+
+  /** IxpFlag bits of the options that SYN/ACKs do not offer. */
+  get withheld(): number {
+    return this.shared.withheld[0]!;
+  }
+
+  /** IxpFlag bits of the agreed options that a node need not be told of: it does without. @param node -1: ourselves */
+  spared(node: number): number {
+    const refused = node < 0 ? this.shared.ownRefused[0]! : this.shared.refused[node]!;
+    return refused & IxpFlag.sackOk;
   }
 
   /** True while the node is left alone because it did not answer. */
   isSuspended(node: number, now: number): boolean {
-    return now < this.suspendedUntil[node]!;
+    return now < this.shared.suspendedUntil[node]!;
   }
 
-  /** Whether a handoff ran out of tries at this node, and it has not answered since. */
-  hasFailed(node: number): boolean {
-    return this.failures[node] !== 0;
+  /** Whether the last handoff to the node ran out of tries, or its last one of this virtual server was refused. */
+  hasFailed(node: number, server: number): boolean {
+    const { failures, refusals } = this.shared;
+    return failures[node] !== 0 || refusals[node * this.servers + server] !== 0;
   }
 
-  /** The node answered: whatever it was suspended for is over. */
-  answered(node: number): void {
+  /** The node has adopted a session of this virtual server, so it takes them. */
+  answered(node: number, server: number): void {
+    const { outcome, refusals, restsUntil } = this.shared;
+    const pair = node * this.servers + server;
+    this.forgive(node);
     // Said at every handoff, and mostly no news: then others' caches are left alone.
-    if (this.failures[node] === 0 && this.suspendedUntil[node] === 0) return;
-    this.failures[node] = 0;
-    this.suspendedUntil[node] = 0;
+    if (outcome[pair] === Outcome.adopted) return;
+    outcome[pair] = Outcome.adopted;
+    refusals[pair] = 0;
+    restsUntil[pair] = 0;
+  }
+
+  /** The node has refused a handoff of this virtual server. @param reason IxcpReason */
+  refused(node: number, server: number, reason: number, now: number): void {
+    // That is about one client alone.
+    if (reason === IxcpReason.tupleInUse) return;
+    const { outcome, refusals, restsUntil } = this.shared;
+    const pair = node * this.servers + server;
+    outcome[pair] = reason;
+    refusals[pair] = Math.min(MOST_REFUSALS, refusals[pair]! + 1);
+    if (refusals[pair]! >= REFUSALS_TO_REST) restsUntil[pair] = now + REST_MS;
+  }
+
+  /** A report came under another key than ours. */
+  hasOtherKey(node: number, now: number): void {
+    this.shared.badKeyAt[node] = now;
   }
 
   /**
    * Takes in a report of the node's agent: its start (any number that differs between starts), its
-   * clock in s, and what it can do. False for a report that is older than one already taken in.
+   * clock in s, and its IxcpFlag bits. False for a report that is older than one already taken in.
    */
-  reported(
-    node: number,
-    start: number,
-    clock: number,
-    canAdopt: boolean,
-    leaving: boolean,
-    now: number,
-  ): boolean {
+  reported(node: number, start: number, clock: number, flags: number, now: number): boolean {
+    const { shared } = this;
     const first = this.reportedAt[node]! < 0;
-    const anew = start !== this.agentStart[node] && now - this.reportedAt[node]! > CLOCK_MS;
+    const anew = start !== shared.agentStart[node] && now - this.reportedAt[node]! > CLOCK_MS;
     // A machine's clock may be set back: a new agent counts, once the reports of the old one have stopped.
-    if (!first && clock < this.agentClock[node]! && !anew) return false;
-    // A new agent means a new shim: what the node was suspended for may be mended.
-    if (first || start !== this.agentStart[node]) this.answered(node);
-    this.agentStart[node] = start;
-    this.agentClock[node] = clock;
+    if (!first && clock < shared.agentClock[node]! && !anew) return false;
+    // A new agent means a new shim: what the node was left alone for may be mended.
+    if (first || start !== shared.agentStart[node]) this.forgiveAll(node);
+    shared.agentStart[node] = start;
+    shared.agentClock[node] = clock;
+    shared.reported[node] = flags;
+    shared.refused[node] = refusedOptions(flags);
     this.reportedAt[node] = now;
-    this.leaving[node] = leaving ? 1 : 0;
-    this.able[node] = canAdopt && !leaving ? 1 : 0;
+    this.able[node] = (flags & (IxcpFlag.canAdopt | IxcpFlag.leaving)) === IxcpFlag.canAdopt ? 1 : 0;
     return true;
+  }
+
+  /** The node has said whether it has the address of a virtual server. */
+  setLacks(node: number, server: number, lacks: boolean): void {
+    this.shared.lacks[node * this.servers + server] = lacks ? 1 : 0;
   }
 
   /** A handoff ran out of tries at this node. True when that suspends it. */
   stayedSilent(node: number, now: number): boolean {
-    const failures = this.failures[node]! + 1;
-    this.failures[node] = failures;
-    if (failures < FAILURES_TO_SUSPEND) return false;
-    this.suspendedUntil[node] = now + SUSPENSION_MS;
+    const { failures, suspendedUntil } = this.shared;
+    failures[node] = failures[node]! + 1;
+    if (failures[node]! < FAILURES_TO_SUSPEND) return false;
+    suspendedUntil[node] = now + SUSPENSION_MS;
     return true;
   }
+
+  /** What is known of the node at `now`. */
+  knowledge(node: number, now: number): NodeKnowledge {
+    const { shared, servers } = this;
+    const reportedAt = this.reportedAt[node]!;
+    return {
+      resolved: this.resolved[node] === 1,
+      reportAgeMs: reportedAt < 0 ? null : Math.max(0, now - reportedAt),
+      otherKey: shared.badKeyAt[node]! > reportedAt,
+      flags: shared.reported[node]!,
+      failed: shared.failures[node] !== 0,
+      suspended: this.isSuspended(node, now),
+      servers: Array.from({ length: servers }, (_, server) => ({
+        lacks: shared.lacks[node * servers + server] === 1,
+        outcome: shared.outcome[node * servers + server]!,
+      })),
+    };
+  }
+
+  /**
+   * What SYN/ACKs do not offer from now on, and what our own kernel does not go on with, which the local services
+   * do without if they can. IxpFlag bits.
+   */
+  withhold(options: number, ownRefused: number): void {
+    this.shared.withheld[0] = options;
+    this.shared.ownRefused[0] = ownRefused;
+  }
+
+  private forgive(node: number): void {
+    const { failures, suspendedUntil } = this.shared;
+    if (failures[node] === 0 && suspendedUntil[node] === 0) return;
+    failures[node] = 0;
+    suspendedUntil[node] = 0;
+  }
+
+  private forgiveAll(node: number): void {
+    const { outcome, refusals, restsUntil } = this.shared;
+    const first = node * this.servers;
+    const end = first + this.servers;
+    this.forgive(node);
+    outcome.fill(Outcome.none, first, end);
+    refusals.fill(0, first, end);
+    restsUntil.fill(0, first, end);
+  }
+}
+
+/** For an engine that shares with no other what it knows of so many nodes and virtual servers. */
+export function ownShare(nodes: number, servers: number): NodeShare {
+  return { memory: nodeMemory(nodes, 1, servers), worker: 0, workers: 1, servers };
 }

@@ -19,6 +19,7 @@ import {
   writeTimestamps,
 } from '../wire/tcp.js';
 import type { Core } from './core.js';
+import { LOCAL_NODE } from './dispatcher.js';
 import { SessionFlag } from './session-table.js';
 
 /** Least MSS of an IPv4 host (RFC 9293 section 3.7.1), and least that the kernel adopts with. */
@@ -196,7 +197,7 @@ export class NodeWriter {
     const core = this.core;
     const { sessions, options, transmit, counters } = core;
     const view = transmit.memory.view;
-    const flags = sessions.flags(slot);
+    const flags = sessions.flags(slot) & ~core.nodes.spared(node === LOCAL_NODE ? -1 : node);
     core.addressTo(frame, node);
     view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
     const totalLength = IPV4_HEADER_BYTES + IXP_HEADER_BYTES + tcpBytes;

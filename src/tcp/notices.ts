@@ -5,6 +5,7 @@ import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../
 import type { Core } from './core.js';
 import { LOCAL_NODE } from './dispatcher.js';
 import type { Handoff } from './handoff.js';
+import { NodeAddresses } from './node-addresses.js';
 import type { NodeWriter } from './node-writer.js';
 import { SessionFlag, SessionState } from './session-table.js';
 import { noticeType, TOLD_RECORD } from './told-record.js';
@@ -19,6 +20,7 @@ export class Notices {
   private readonly core: Core;
   private readonly writer: NodeWriter;
   private readonly handoff: Handoff;
+  private readonly addresses = new NodeAddresses();
   private readonly badKeyAnswers = new TokenBucket(BAD_KEY_ANSWERS_PER_SECOND, BAD_KEY_ANSWERS_PER_SECOND);
 
   constructor(core: Core, writer: NodeWriter, handoff: Handoff) {
@@ -59,6 +61,7 @@ export class Notices {
     // Its own reports arrive in order, so this one is somebody else's.
     const heard = core.nodes.reportedAt[node]!;
     if (heard >= 0 && core.now - heard < REPORTS_ARRIVE_MS) return;
+    core.nodes.hasOtherKey(node, core.now);
     if (!this.badKeyAnswers.take(core.now)) return;
     core.observer.badKey?.(node, core.now);
     this.writer.answerNotice(IxcpType.badKey);
@@ -68,17 +71,28 @@ export class Notices {
     const { segment, nodes, counters, observer, now } = this.core;
     const view = segment.view;
     const flags = view.getUint16(at + IXCP.flags);
-    const canAdopt = (flags & IxcpFlag.canAdopt) !== 0;
-    const leaving = (flags & IxcpFlag.leaving) !== 0;
     const start = view.getUint32(at + IXCP.session);
     const clock = view.getUint32(at + IXCP.sequence);
-    if (!nodes.reported(node, start, clock, canAdopt, leaving, now)) {
+    if (!nodes.reported(node, start, clock, flags, now)) {
       counters.count(Counter.drop_ixcp_stale);
       return;
     }
     counters.count(Counter.report);
+    if ((flags & IxcpFlag.namesAddresses) !== 0) this.named(node, start, clock, at);
     observer.reported?.(node, flags, now);
     this.writer.answerNotice(IxcpType.welcome);
+  }
+
+  /** A report that names one of the node's virtual addresses. */
+  private named(node: number, start: number, clock: number, at: number): void {
+    const { segment, servers, nodes } = this.core;
+    const count = segment.view.getUint16(at + IXCP.clientPort);
+    const address = segment.view.getUint32(at + IXCP.virtualAddress);
+    const has = this.addresses.named(node, start, clock, count, address);
+    if (has === undefined) return;
+    for (let server = 0; server < servers.count; server++) {
+      nodes.setLacks(node, server, !has.has(servers.address[server]!));
+    }
   }
 
   private notice(node: number, type: number, at: number): void {
@@ -144,7 +158,7 @@ export class Notices {
     const node = sessions.node(slot);
     // Whether or not the client's acknowledgement was faster, by which no node can be judged.
     const has = type === IxcpType.adopted || type === IxcpType.fin;
-    if (has && node !== LOCAL_NODE) core.nodes.answered(node);
+    if (has && node !== LOCAL_NODE) core.nodes.answered(node, core.serverOf(slot));
     switch (type) {
       case IxcpType.adopted:
         if (handing) handoff.confirmed(slot, acknowledgement);

@@ -28,7 +28,24 @@ export const IXCP_HEADER_BYTES = 40;
 
 export const IxcpType = { adopted: 1, refused: 2, fin: 3, rst: 4, report: 5, welcome: 6, badKey: 7 } as const;
 export const IxcpReason = { none: 0, noListener: 1, unable: 2, tupleInUse: 3, unknownSession: 4 } as const;
-export const IxcpFlag = { canAdopt: 0x0001, leaving: 0x8000 } as const;
+/** Of a report. Those from `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by IXCP_OPTIONS_SHIFT. */
+export const IxcpFlag = {
+  canAdopt: 0x0001,
+  namesAddresses: 0x0002,
+  noWindowScale: 0x0010,
+  noSack: 0x0020,
+  noTimestamps: 0x0040,
+  noCookies: 0x0080,
+  leaving: 0x8000,
+} as const;
+
+const IXCP_OPTIONS_SHIFT = 4;
+const IXCP_OPTIONS = 0x7;
+
+/** The IxpFlag bits of the options that the sender of a report does not go on with. @param flags of the report */
+export function refusedOptions(flags: number): number {
+  return (flags >>> IXCP_OPTIONS_SHIFT) & IXCP_OPTIONS;
+}
 
 /** Addresses (8) and the header before its tag. */
 const TAGGED_BYTES = 40;

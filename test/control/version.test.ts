@@ -17,7 +17,7 @@ const PROGRAM = `
     config: { interface: 'eth0', virtualServers: [], nodes: [] },
     engine: { snapshot: async () => snapshot, counters: () => ({}), stages: () => [] },
     machine: { datapath: 'packet', counters: () => ({ guard: {}, shim: {} }), runTime: () => null },
-    events: {},
+    watch: { notOffered: () => [] },
   });
   const before = (await stats.stats()).version;
   writeFileSync('package.json', '{"version": "2.0.0", "type": "module"}');

@@ -123,8 +123,9 @@ if (insideNamespace(import.meta.url)) {
     t.ok(reports.every(([, , good]) => good === 'true'));
     t.equal(new Set(reports.map(([, nonce]) => nonce)).size, 1);
     const flags = reports.map(([text]) => Number(text));
-    t.equal(flags.pop(), IxcpFlag.canAdopt | IxcpFlag.leaving);
-    t.ok(flags.every((value) => value === IxcpFlag.canAdopt));
+    const usual = IxcpFlag.canAdopt | IxcpFlag.namesAddresses;
+    t.equal(flags.pop(), usual | IxcpFlag.leaving);
+    t.ok(flags.every((value) => value === usual));
   });
 
   t.test('killed, started, stopped: as it was', async (t) => {

@@ -163,6 +163,25 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
+  t.test('options that are withheld, from one store on', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const twin = new Twin();
+    for (let withheld = 0; withheld < 8; withheld++) {
+      fast.control.setUint8(CONTROL.withheld, withheld);
+      twin.nodes.withhold(withheld, 0);
+      for (const [name, options] of OPTIONS) {
+        const spec = syn({ tcp: { sourcePort: port++, destinationPort: PORTS[0], options } });
+        const { outcome, record, expected } = compare(fast, twin, spec);
+        t.match(outcome, { verdict: tx, counters: ['syn_answered'] }, name);
+        t.strictSame([...outcome.frame], [...(expected ?? [])], `${name}, without ${withheld}: the frame`);
+        t.strictSame(record, written(twin, spec), `${name}, without ${withheld}: what is told`);
+        t.equal((record?.flags ?? 8) & (withheld | 8), 0, 'none of them is agreed');
+      }
+    }
+  });
+
   t.test('flags beside SYN', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());

@@ -5,7 +5,7 @@
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/tcp/dispatcher.js';
 import { Engine } from '../../src/tcp/engine.js';
-import { NodeTable } from '../../src/tcp/node-table.js';
+import { NodeTable, ownShare } from '../../src/tcp/node-table.js';
 import { indexWordsFor } from '../../src/tcp/session-index.js';
 import { SESSION_RECORD_BYTES } from '../../src/tcp/session-record.js';
 import type { SessionTable } from '../../src/tcp/session-table.js';
@@ -53,16 +53,20 @@ class OneNode implements Dispatcher {
 export class Twin {
   readonly counters = new Counters();
   readonly engine: Engine;
+  readonly nodes: NodeTable;
   private readonly datapath = new MemoryDatapath();
   private readonly bytes = new Uint8Array(ALLOWED * SESSION_RECORD_BYTES);
 
   /** @param isn our initial sequence number in every session; by default RFC 6528 makes them. */
   constructor(isn?: number) {
-    const nodes = new NodeTable([
-      { address: addressNumber('10.78.0.9'), weight: 1 },
-      { address: addressNumber(NODE.address), weight: 1 },
-    ]);
-    nodes.setMac(NODE.index, macBytes(NODE.mac));
+    this.nodes = new NodeTable(
+      [
+        { address: addressNumber('10.78.0.9'), weight: 1 },
+        { address: addressNumber(NODE.address), weight: 1 },
+      ],
+      ownShare(2, PORTS.length),
+    );
+    this.nodes.setMac(NODE.index, macBytes(NODE.mac));
     this.engine = new Engine(
       {
         now: clock(),
@@ -99,7 +103,7 @@ export class Twin {
         },
         ...(isn === undefined ? {} : { initialSequence: () => isn }),
       },
-      nodes,
+      this.nodes,
       new OneNode(),
       this.datapath,
       this.counters,

@@ -9,6 +9,7 @@ const KEY = Uint8Array.from({ length: 16 }, (_, index) => index);
 const OTHER_KEY = new Uint8Array(16);
 const OWN = '10.99.0.3';
 const BALANCER = '10.99.0.2';
+const VIRTUAL = '10.99.0.100';
 const SECOND = '10.99.0.9';
 
 class FakeSocket implements RawSocket {
@@ -41,13 +42,14 @@ function notice(to: FakeSocket, type: number, source = BALANCER, key = KEY): Uin
   return payload;
 }
 
-function start(balancers = [BALANCER]) {
+function start(balancers = [BALANCER], addresses = [VIRTUAL]) {
   const socket = new FakeSocket();
   const messages: string[] = [];
   const reporter = new Reporter({
     own: OWN,
     key: KEY,
     balancers,
+    look: () => ({ flags: IxcpFlag.canAdopt, addresses }),
     log: { warn: (text) => messages.push(`warn ${text}`), info: (text) => messages.push(`info ${text}`) },
     openRawSocket: (protocol) => {
       if (protocol !== 254) throw new Error(`protocol ${protocol}`);
@@ -73,13 +75,14 @@ t.test('a report to each balancer, with a tag for it', async (t) => {
     t.equal(view.getUint32(IXCP.tag), hash.high);
     t.equal(view.getUint32(IXCP.tag + 4), hash.low);
     t.equal(view.getUint8(IXCP.type), IxcpType.report);
-    t.equal(view.getUint16(IXCP.flags), IxcpFlag.canAdopt);
+    t.equal(view.getUint16(IXCP.flags), IxcpFlag.canAdopt | IxcpFlag.namesAddresses);
     t.ok(Math.abs(view.getUint32(IXCP.sequence) - before) <= 1);
   }
   reporter.leave();
   const last = viewOf(socket.sent[3]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
   const first = viewOf(socket.sent[1]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
-  t.equal(last.getUint16(IXCP.flags), IxcpFlag.canAdopt | IxcpFlag.leaving);
+  const leaving = IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.leaving;
+  t.equal(last.getUint16(IXCP.flags), leaving);
   t.equal(last.getUint32(IXCP.session), first.getUint32(IXCP.session), 'one run, one nonce');
   t.ok(last.getUint32(IXCP.sequence) > first.getUint32(IXCP.sequence), 'the clock never stands still');
   reporter.close();
@@ -159,4 +162,19 @@ t.test('a send that fails is told once, until one succeeds', async (t) => {
   socket.fails = new Error('ENETDOWN');
   reporter.leave();
   t.equal(messages.length, 2);
+});
+
+t.test('each virtual address is named, and all in one second carry one clock', async (t) => {
+  const { socket } = start([BALANCER], ['10.99.0.100', '10.99.0.101', '10.99.0.102']);
+  const views = socket.sent.map(({ payload }) => viewOf(payload));
+  t.same(
+    views.map((view) => view.getUint32(IXCP.virtualAddress)),
+    ['10.99.0.100', '10.99.0.101', '10.99.0.102'].map(number),
+  );
+  t.ok(views.every((view) => view.getUint16(IXCP.clientPort) === 3));
+  t.equal(new Set(views.map((view) => view.getUint32(IXCP.sequence))).size, 1);
+  t.ok(views.every((view) => (view.getUint16(IXCP.flags) & IxcpFlag.namesAddresses) !== 0));
+  const none = start([BALANCER], []).socket.sent.map(({ payload }) => viewOf(payload));
+  t.equal(none.length, 1);
+  t.same([none[0]?.getUint16(IXCP.clientPort), none[0]?.getUint32(IXCP.virtualAddress)], [0, 0]);
 });

@@ -13,7 +13,8 @@ import { type CounterName, Counters } from '../../src/base/counters.js';
 import { Port, type PortNumber } from '../../src/datapath/datapath.js';
 import { type Dispatcher, LOCAL_NODE, Verdict, type VerdictCode } from '../../src/tcp/dispatcher.js';
 import { Engine } from '../../src/tcp/engine.js';
-import { type NodeShare, NodeTable } from '../../src/tcp/node-table.js';
+import type { NodeShare } from '../../src/tcp/node-memory.js';
+import { NodeTable } from '../../src/tcp/node-table.js';
 import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/tcp/options.js';
 import { MemoryDatapath, type SentFrame } from './memory.js';
 import {
@@ -95,10 +96,10 @@ class KnownPaths implements Dispatcher {
     return this.resource < 0 ? Verdict.notFound : Verdict.found;
   }
 
-  pick(resource: number, tried: number, _virtualServer: number, now: number): number {
+  pick(resource: number, tried: number, server: number, options: number, now: number): number {
     const holders = RESOURCES[PATHS[resource]!]!;
     for (let i = 0; i < holders.length; i++) {
-      if ((tried & (1 << i)) !== 0 || !this.nodes.takesHandoffs(holders[i]!, now)) continue;
+      if ((tried & (1 << i)) !== 0 || !this.nodes.takesHandoffs(holders[i]!, server, options, now)) continue;
       this.pickedBit = 1 << i;
       return holders[i]!;
     }

@@ -25,6 +25,7 @@ export function statsAt(seconds: number, change: Partial<StatsDocument> = {}): S
         lastReportMs: null,
       },
     ],
+    notOffered: [],
     sessions: { total: 1_234, halfOpen: 4, collecting: 3, handing: 2, passing: 1_200, closing: 25 },
     counters: {
       frames: 5_000 * seconds,

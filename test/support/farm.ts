@@ -336,6 +336,7 @@ export interface Stats {
   counters: Record<string, number>;
   nodes: { name: string; address: string; state: string; why?: string; active: number; adopted: number }[];
   sessions: Record<string, number>;
+  notOffered?: string[];
   /** Of each engine thread. */
   stages: { worker: number; frames: number }[];
 }

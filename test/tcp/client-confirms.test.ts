@@ -252,9 +252,9 @@ t.test('a node that has kept silent before is asked at once, until it answers', 
   talk.nodes.stayedSilent(0, 0);
   const request = asked(talk, '/0', 0);
   talk.expect(0, handed(0, request, { flags: AGREED }));
-  t.ok(talk.nodes.hasFailed(0));
+  t.ok(talk.nodes.hasFailed(0, 0));
   talk.send(1, notice(0, NOTICE.adopted, { ack: 1001 + request.length }));
-  t.notOk(talk.nodes.hasFailed(0));
+  t.notOk(talk.nodes.hasFailed(0, 0));
 });
 
 t.test('the next holder after a refusal is asked', async (t) => {

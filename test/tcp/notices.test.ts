@@ -158,19 +158,19 @@ t.test('a report is answered, and says what the node can do', async (t) => {
   };
   report(0, { flags: 1, seq: 100 });
   talk.expect(0, welcome);
-  t.ok(talk.nodes.takesHandoffs(0, 0));
+  t.ok(talk.nodes.takesHandoffs(0, 0, 0, 0));
   report(1000, { flags: 0, seq: 101 });
   talk.expect(1000, welcome);
-  t.notOk(talk.nodes.takesHandoffs(0, 0), 'its kernel can not adopt');
+  t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 0), 'its kernel can not adopt');
   // Played again by somebody: older than what is known.
   report(1500, { flags: 1, seq: 100 });
   talk.quiet(1600);
-  t.notOk(talk.nodes.takesHandoffs(0, 0));
+  t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 0));
   report(2000, { flags: 1, seq: 102 });
   talk.expect(2000, welcome);
   report(3000, { flags: 0x8001, seq: 103 });
   talk.expect(3000, welcome);
-  t.notOk(talk.nodes.takesHandoffs(0, 0), 'it is leaving');
+  t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 0), 'it is leaving');
   talk.counted({ report: 4, drop_ixcp_stale: 1 });
 });
 
@@ -183,10 +183,10 @@ t.test('an agent whose clock was set back is believed once the old one is silent
   talk.expect(0, { ixcp: { type: NOTICE.welcome, session: 7 } });
   report(1000, 8, 100, 1);
   talk.quiet(1500);
-  t.notOk(talk.nodes.takesHandoffs(0, 1500));
+  t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 1500));
   report(6000, 8, 105, 1);
   talk.expect(6000, { ixcp: { type: NOTICE.welcome, session: 8 } });
-  t.ok(talk.nodes.takesHandoffs(0, 6000));
+  t.ok(talk.nodes.takesHandoffs(0, 0, 0, 6000));
 });
 
 t.test('an RST because of a SYN counts only once the node has had the session', async (t) => {

@@ -1,7 +1,9 @@
 /** Engines that share a balancer's clients: whose a segment is, and what they know of the nodes together. */
 import t, { type Test } from 'tap';
-import { NodeTable, nodeMemory } from '../../src/tcp/node-table.js';
+import { nodeMemory } from '../../src/tcp/node-memory.js';
+import { NodeTable } from '../../src/tcp/node-table.js';
 import { sessionWorker } from '../../src/tcp/session-record.js';
+import { IxcpFlag } from '../../src/wire/ixcp.js';
 import {
   CLIENT,
   Conversation,
@@ -27,7 +29,7 @@ function engines(
   const memory = nodeMemory(NODES.length, WORKERS);
   return Array.from({ length: WORKERS }, (_, worker) => {
     const talk = new Conversation(t, {
-      nodes: { memory, worker, workers: WORKERS },
+      nodes: { memory, worker, workers: WORKERS, servers: 1 },
       engine: { shard: { worker, workers: WORKERS } },
       ...options,
     });
@@ -87,7 +89,7 @@ t.test('what a node reports to one engine holds for all', async (t) => {
   t.equal(taker(40), 0);
   report(50, 0x8001, 3);
   t.not(taker(60), 0, 'it is leaving');
-  t.equal(second?.talk.nodes.leaving[0], 1);
+  t.equal(second?.talk.nodes.knowledge(0, 0).flags, 0x8001);
   t.equal(second?.talk.nodes.reportedAt[0], START + 50);
 });
 
@@ -125,10 +127,10 @@ t.test('silence at any engine suspends, an answer at any engine ends that', asyn
     [true, true],
   );
   t.same(
-    nodes.map((table) => table.takesHandoffs(2, 1_001)),
+    nodes.map((table) => table.takesHandoffs(2, 0, 0, 1_001)),
     [true, true],
   );
-  nodes[1]?.answered(1);
+  nodes[1]?.answered(1, 0);
   t.same(
     nodes.map((table) => table.isSuspended(1, 1_001)),
     [false, false],
@@ -141,7 +143,7 @@ t.test('as many nodes and engines as may be', async (t) => {
     const addresses = Array.from({ length: count }, (_, index) => ({ address: index + 1, weight: 1 }));
     const tables = Array.from(
       { length: 8 },
-      (_, worker) => new NodeTable(addresses, { memory, worker, workers: 8 }),
+      (_, worker) => new NodeTable(addresses, { memory, worker, workers: 8, servers: 1 }),
     );
     for (const [worker, table] of tables.entries()) table.active.fill(worker + 1);
     t.ok(tables.every((table) => table.active.length === count));
@@ -151,8 +153,8 @@ t.test('as many nodes and engines as may be', async (t) => {
       Array(8).fill(36),
     );
     t.same([tables[3]?.able[count - 1], tables[3]?.reportedAt[0]], [1, -1]);
-    tables[0]?.reported(count - 1, 1, 1, true, true, 5);
-    t.same([tables[7]?.leaving[count - 1], tables[7]?.reportedAt[count - 1]], [1, 5]);
+    tables[0]?.reported(count - 1, 1, 1, IxcpFlag.canAdopt | IxcpFlag.leaving, 5);
+    t.same([tables[7]?.able[count - 1], tables[7]?.reportedAt[count - 1]], [0, 5]);
     t.same(
       tables.map((table) => table.active[0]),
       [1, 2, 3, 4, 5, 6, 7, 8],

@@ -9,6 +9,7 @@ import {
   IxcpFlag,
   IxcpReason,
   IxcpType,
+  refusedOptions,
 } from '../../src/wire/ixcp.js';
 import { IXP, IXP_HEADER_BYTES, IXP_VERSION, IxpFlag, IxpType } from '../../src/wire/ixp.js';
 import { check } from '../support/c-values.js';
@@ -45,6 +46,13 @@ t.test('IXP', async (t) => {
   ]);
 });
 
+t.test('what a report refuses is named by the bits of IXP', async (t) => {
+  t.equal(refusedOptions(IxcpFlag.canAdopt | IxcpFlag.noCookies | IxcpFlag.leaving), 0);
+  t.equal(refusedOptions(IxcpFlag.noWindowScale), IxpFlag.windowScaleOk);
+  t.equal(refusedOptions(IxcpFlag.noSack), IxpFlag.sackOk);
+  t.equal(refusedOptions(IxcpFlag.noTimestamps), IxpFlag.timestampsOk);
+});
+
 t.test('IXCP', async (t) => {
   const offset = (field: string): string => `offsetof(struct ixcp_hdr, ${field})`;
   check(t, HEADER, [
@@ -78,6 +86,11 @@ t.test('IXCP', async (t) => {
     ['IXCP_REASON_TUPLE_IN_USE', IxcpReason.tupleInUse],
     ['IXCP_REASON_UNKNOWN_SESSION', IxcpReason.unknownSession],
     ['IXCP_CAN_ADOPT', IxcpFlag.canAdopt],
+    ['IXCP_NAMES_ADDRESSES', IxcpFlag.namesAddresses],
+    ['IXCP_NO_WSCALE', IxcpFlag.noWindowScale],
+    ['IXCP_NO_SACK', IxcpFlag.noSack],
+    ['IXCP_NO_TSTAMP', IxcpFlag.noTimestamps],
+    ['IXCP_NO_COOKIES', IxcpFlag.noCookies],
     ['IXCP_LEAVING', IxcpFlag.leaving],
   ]);
 });

@@ -8,6 +8,9 @@ const ROOT = '/proc/sys/net';
 export const Setting = {
   synCookies: 'ipv4/tcp_syncookies',
   rfc1337: 'ipv4/tcp_rfc1337',
+  timestamps: 'ipv4/tcp_timestamps',
+  windowScaling: 'ipv4/tcp_window_scaling',
+  sack: 'ipv4/tcp_sack',
   arpIgnore: (name: string) => `ipv4/conf/${name}/arp_ignore`,
   arpAnnounce: (name: string) => `ipv4/conf/${name}/arp_announce`,
 } as const;

@@ -90,6 +90,12 @@ export class EarlierRun {
     return this.control?.[CONTROL.cookieAt / Uint32Array.BYTES_PER_ELEMENT] ?? 0;
   }
 
+  /** The options that its SYN/ACKs do not offer, IxpFlag bits; undefined: its layout is not ours. */
+  withheld(): number | undefined {
+    const { control } = this;
+    return control === undefined ? undefined : new Uint8Array(control.buffer)[CONTROL.withheld];
+  }
+
   /** Lets go of it. What is attached stays attached. */
   close(): void {
     this.control = undefined;

@@ -172,6 +172,16 @@ export class Machine {
     this.xdp?.setNeighbour(node, mac);
   }
 
+  /** IxpFlag bits of the options that SYN/ACKs of an earlier run do not offer; undefined: none runs. */
+  earlierWithheld(): number | undefined {
+    return this.xdp?.earlierWithheld();
+  }
+
+  /** SYN/ACKs made in the kernel do not offer these options from now on: IxpFlag bits. */
+  withhold(options: number): void {
+    this.xdp?.withhold(options);
+  }
+
   /** To be called when the engine takes frames: the XDP program works from now on, in place of an earlier run's. */
   async activate(): Promise<void> {
     await this.xdp?.activate();

@@ -194,6 +194,16 @@ export class XdpProgram {
     Atomics.store(this.nodeWords, at32, by.index);
   }
 
+  /** What SYN/ACKs of the earlier run do not offer, IxpFlag bits; undefined: there is none. */
+  earlierWithheld(): number | undefined {
+    return this.earlier?.withheld();
+  }
+
+  /** SYN/ACKs do not offer these options from now on: IxpFlag bits. */
+  withhold(options: number): void {
+    new Uint8Array(this.control)[CONTROL.withheld] = options;
+  }
+
   /** The program begins to work, and goes on where that of an earlier run was. */
   async activate(): Promise<void> {
     this.chooseWayOut();

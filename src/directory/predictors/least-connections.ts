@@ -14,18 +14,21 @@ export class LeastConnections implements Predictor {
   pickedBit = 0;
   private readonly sets: HolderSets;
   private readonly nodes: NodeTable;
+  /** Index of the virtual server. */
+  private readonly server: number;
   private readonly turns: Turns;
   /** By holder: its sessions at the beginning of the pick, or CAN_NOT. Other engines go on counting meanwhile. */
   private readonly loads: Float64Array;
 
-  constructor(sets: HolderSets, nodes: NodeTable) {
+  constructor(sets: HolderSets, nodes: NodeTable, server: number) {
     this.sets = sets;
     this.nodes = nodes;
+    this.server = server;
     this.turns = new Turns(sets.node.length);
     this.loads = new Float64Array(sets.node.length);
   }
 
-  pick(set: number, tried: number, now: number): number {
+  pick(set: number, tried: number, options: number, now: number): number {
     const { sets, nodes, turns, loads } = this;
     const first = sets.start[set]!;
     const end = sets.start[set + 1]!;
@@ -35,7 +38,7 @@ export class LeastConnections implements Predictor {
     let leastWeight = 0;
     for (let holder = first; holder < end; holder++) {
       loads[holder] = CAN_NOT;
-      if (!this.mayTake(holder, first, tried, now)) continue;
+      if (!this.mayTake(holder, first, tried, options, now)) continue;
       const node = sets.node[holder]!;
       const active = nodes.load(node);
       loads[holder] = active;
@@ -58,9 +61,9 @@ export class LeastConnections implements Predictor {
     return picked < 0 ? -1 : sets.node[picked]!;
   }
 
-  private mayTake(holder: number, first: number, tried: number, now: number): boolean {
+  private mayTake(holder: number, first: number, tried: number, options: number, now: number): boolean {
     if ((tried & holderBit(holder - first)) !== 0) return false;
     const node = this.sets.node[holder]!;
-    return this.nodes.weight[node] !== 0 && this.nodes.takesHandoffs(node, now);
+    return this.nodes.weight[node] !== 0 && this.nodes.takesHandoffs(node, this.server, options, now);
   }
 }

@@ -17,7 +17,7 @@ const everyNode = (nodes: NodeTable) =>
 /** The next picks, as letters: node 0 is a. */
 function turns(predictor: Predictor, count: number, set = 0): string {
   const letter = () => {
-    const node = predictor.pick(set, 0, 0);
+    const node = predictor.pick(set, 0, 0, 0);
     return node < 0 ? '-' : String.fromCharCode(97 + node);
   };
   return Array.from({ length: count }, letter).join('');
@@ -51,13 +51,13 @@ for (const name of PREDICTOR_NAMES) {
   t.test(`${name}: leaves out what was tried and what can not`, async (t) => {
     const nodes = farm(1, 1, 1);
     const predictor = createPredictor(name, new HolderSets([{ nodes: [0, 2] }, { nodes: [1] }]), nodes);
-    const first = predictor.pick(0, 0, 0);
+    const first = predictor.pick(0, 0, 0, 0);
     const tried = predictor.pickedBit;
-    const second = predictor.pick(0, tried, 0);
+    const second = predictor.pick(0, tried, 0, 0);
     t.same([first, second, tried, predictor.pickedBit], [0, 2, 1, 2]);
-    t.equal(predictor.pick(0, 3, 0), -1);
+    t.equal(predictor.pick(0, 3, 0, 0), -1);
     t.equal(predictor.pickedBit, 0);
-    t.equal(predictor.pick(1, 0, 0), 1);
+    t.equal(predictor.pick(1, 0, 0, 0), 1);
 
     nodes.able[0] = 0;
     t.equal(turns(predictor, 3), 'ccc', 'unable');
@@ -65,18 +65,18 @@ for (const name of PREDICTOR_NAMES) {
     t.equal(turns(predictor, 2), '--', 'unresolved');
     nodes.able[0] = 1;
     for (let i = 0; i < 3; i++) nodes.stayedSilent(0, 1_000);
-    t.equal(predictor.pick(0, 0, 1_000), -1, 'suspended');
-    t.equal(predictor.pick(0, 0, 1_000_000), 0, 'no longer suspended');
+    t.equal(predictor.pick(0, 0, 0, 1_000), -1, 'suspended');
+    t.equal(predictor.pick(0, 0, 0, 1_000_000), 0, 'no longer suspended');
   });
 
   t.test(`${name}: more than 32 holders`, async (t) => {
     const nodes = farm(...Array.from({ length: 40 }, () => 1));
     const predictor = createPredictor(name, everyNode(nodes), nodes);
-    const seen = new Set(Array.from({ length: 40 }, () => predictor.pick(0, 0, 0)));
+    const seen = new Set(Array.from({ length: 40 }, () => predictor.pick(0, 0, 0, 0)));
     t.equal(seen.size, 40, 'each gets first tries');
     let tried = 0;
     let tries = 0;
-    while (predictor.pick(0, tried, 0) >= 0) {
+    while (predictor.pick(0, tried, 0, 0) >= 0) {
       t.equal(tried & predictor.pickedBit, 0);
       tried = (tried | predictor.pickedBit) >>> 0;
       tries++;
@@ -109,7 +109,7 @@ for (const name of PREDICTOR_NAMES) {
               nodes.able[node] = (able >> node) & 1;
               nodes.active[node] = active[node] ?? 0;
             });
-            const picked = predictor.pick(0, tried, 0);
+            const picked = predictor.pick(0, tried, 0, 0);
             if (picked < 0 ? weights.some((_, node) => may(node)) : !may(picked)) return false;
             if (predictor.pickedBit !== (picked < 0 ? 0 : 1 << picked)) return false;
             if (name === 'least-connections' && picked >= 0) {
@@ -156,7 +156,7 @@ t.test('least-connections: sessions that last end up spread by weight', async (t
   const nodes = farm(1, 2, 5);
   const predictor = createPredictor('least-connections', everyNode(nodes), nodes);
   for (let i = 0; i < 800; i++) {
-    const node = predictor.pick(0, 0, 0);
+    const node = predictor.pick(0, 0, 0, 0);
     nodes.active[node] = (nodes.active[node] ?? 0) + 1;
   }
   t.same([...nodes.active], [100, 200, 500]);

@@ -1,0 +1,54 @@
+import t from 'tap';
+import { KernelWatch, kernelFlags } from '../../src/node/kernel-options.js';
+import { IxcpFlag } from '../../src/wire/ixcp.js';
+
+t.test('settings become flags of a report', async (t) => {
+  const flagsWith = (off: string): number => kernelFlags((setting) => (setting === `ipv4/${off}` ? 0 : 2));
+  t.equal(flagsWith('nothing'), IxcpFlag.canAdopt);
+  t.equal(flagsWith('tcp_timestamps'), IxcpFlag.canAdopt | IxcpFlag.noTimestamps);
+  t.equal(flagsWith('tcp_sack'), IxcpFlag.canAdopt | IxcpFlag.noSack);
+  t.equal(flagsWith('tcp_window_scaling'), IxcpFlag.canAdopt | IxcpFlag.noWindowScale);
+  t.equal(flagsWith('tcp_syncookies'), IxcpFlag.noCookies);
+});
+
+t.test('each change is told once, in both directions', async (t) => {
+  let flags: number | Error = IxcpFlag.canAdopt;
+  const lines: string[] = [];
+  let switchedOn = 0;
+  const watch = new KernelWatch(
+    async () => {
+      switchedOn++;
+      throw new Error('EROFS');
+    },
+    { warn: (text) => void lines.push(`warn ${text}`), info: (text) => void lines.push(`info ${text}`) },
+    () => {
+      if (flags instanceof Error) throw flags;
+      return flags;
+    },
+  );
+  const look = async (now: number | Error): Promise<string[]> => {
+    flags = now;
+    for (let i = 0; i < 3; i++) {
+      watch.look();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return lines.splice(0);
+  };
+  t.same(await look(IxcpFlag.canAdopt), []);
+  t.same(await look(IxcpFlag.canAdopt | IxcpFlag.noTimestamps | IxcpFlag.noSack), [
+    'warn net.ipv4.tcp_timestamps is 0: balancers offer no client timestamps as long as this node takes part',
+    'warn net.ipv4.tcp_sack is 0: sessions here go on without selective acknowledgements',
+  ]);
+  t.same(await look(IxcpFlag.canAdopt), [
+    'info net.ipv4.tcp_timestamps is on again',
+    'info net.ipv4.tcp_sack is on again',
+  ]);
+  t.same(await look(IxcpFlag.noCookies), [
+    'warn net.ipv4.tcp_syncookies is 0: this kernel cannot adopt; switching it on',
+    'warn it cannot be switched on: EROFS',
+  ]);
+  t.equal(switchedOn, 3, 'tried again each time');
+  t.same(await look(IxcpFlag.canAdopt), ['info net.ipv4.tcp_syncookies is on again']);
+  t.same(await look(new Error('gone')), ['warn what this kernel adopts cannot be told: gone']);
+  t.equal(watch.look(), IxcpFlag.canAdopt, 'as it was');
+});
