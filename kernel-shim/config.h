@@ -69,11 +69,22 @@ struct guard_sharing {
 	__u32 workers;     /*  8 threads of the engine */
 };
 
+/*
+ * Metadata that the XDP program puts before a frame which it lets pass, so that the guard sends it out: with
+ * what the kernel knows about its checksum and its cutting, of which XDP sees nothing.
+ */
+struct way_out {
+	__u32 magic;     /* 0 WAY_OUT_MAGIC; 0 once the guard has seen it */
+	__u32 interface; /* 4 index */
+};
+#define WAY_OUT_MAGIC 0x42544f57 /* "BTOW" */
+
 BATON_ASSERT(sizeof(struct shim_config) == 24, "shim_config");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
 BATON_ASSERT(sizeof(struct session) == 32, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
 BATON_ASSERT(sizeof(struct guard_sharing) == 12, "guard_sharing");
+BATON_ASSERT(sizeof(struct way_out) == 8, "way_out");
 
 #endif

@@ -43,7 +43,8 @@
 	X(TURNED, "frames from the engine turned round to this machine's own kernel")              \
 	X(KEPT_VIRTUAL, "TCP frames for a virtual server kept from this machine's kernel")         \
 	X(KEPT_NOTICE, "IXCP notices kept from this machine's kernel")                             \
-	X(DROP_IXP, "IXP frames that came in from the wire")
+	X(DROP_IXP, "IXP frames that came in from the wire")                                       \
+	X(SENT_ON, "frames of sessions that the XDP program had the stack send to their node")
 
 #define XDP_COUNTERS(X)                                                                            \
 	X(FORWARDED, "segments forwarded to the node of their session")                            \
@@ -55,7 +56,7 @@
 	X(TO_ENGINE_RST, "RSTs given to the engine")                                               \
 	X(TO_ENGINE_STATE, "segments of sessions that the engine serves itself")                   \
 	X(TO_ENGINE_UNKNOWN, "segments of no session given to the engine")                         \
-	X(TO_ENGINE_CHECKSUM, "segments whose sender left the checksum to hardware")               \
+	X(TO_ENGINE_CHECKSUM, "unfinished segments that the stack could not be asked to forward")  \
 	X(TO_ENGINE_IXCP, "IXCP notices given to the engine")                                      \
 	X(TO_ENGINE_ICMP, "ICMP errors for a virtual server given to the engine")                  \
 	X(TO_ENGINE_ODD, "fragments, options and wrong lengths given to the engine")               \
@@ -70,7 +71,9 @@
 	X(ABSORBED, "ACKs that ended a handshake, which the engine hears of with the request")     \
 	X(FIN_FORWARDED, "FINs of clients forwarded, and told to the engine")                      \
 	X(NOTICE_TOLD, "IXCP notices checked, and told to the engine")                             \
-	X(DROP_UNTOLD, "SYNs of ended sessions that the engine could not be told of")
+	X(DROP_UNTOLD, "SYNs of ended sessions that the engine could not be told of")              \
+	X(FORWARDED_BY_STACK, "of those forwarded, with checksum or cutting left to hardware")     \
+	X(TO_ENGINE_UNCUT, "segments larger than the wire's, given to the engine by its tap")
 
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,

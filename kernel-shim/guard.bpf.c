@@ -10,6 +10,9 @@
  *
  * An engine of several threads has a tap for each; guard_fanout says whose a frame is.
  *
+ * Behind an XDP program the tap gets what that lets pass, and guard_ingress sends out what it was asked to
+ * (struct way_out).
+ *
  * So the engine is given everything for its virtual servers, and the kernel, which would answer
  * RST, nothing of it but what the engine itself turned round. clsact, direct action, priority 1.
  * Kernel 5.10 and newer.
@@ -239,9 +242,27 @@ int guard_fanout(struct __sk_buff *skb)
 	}
 }
 
+/* What the XDP program wants sent out: to which interface, by its index; 0: nothing is. */
+static __always_inline __u32 way_out_of(struct __sk_buff *skb)
+{
+	struct way_out *way = (void *)(long)skb->data_meta;
+
+	if ((void *)(way + 1) > (void *)(long)skb->data || way->magic != WAY_OUT_MAGIC)
+		return 0;
+	/* It stays with the frame, and the next machine may be one of ours as well. */
+	way->magic = 0;
+	return way->interface;
+}
+
 SEC("tc")
 int guard_ingress(struct __sk_buff *skb)
 {
+	__u32 interface = way_out_of(skb);
+
+	if (interface) {
+		count(GUARD_SENT_ON);
+		return bpf_redirect(interface, 0);
+	}
 	if (skb->mark >= BATON_MARK_INJECT && skb->mark <= BATON_MARK_AGAIN)
 		return TC_ACT_UNSPEC;
 	switch (concern_of(skb)) {

@@ -46,7 +46,7 @@ static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_contro
 	struct ixcp_hdr *ixcp = (void *)(ip + 1);
 
 	if ((void *)(ixcp + 1) > (void *)(long)ctx->data_end || !is_quiet(us, ip, ixcp))
-		return to_engine(ctx, place->worker, XDP_TO_ENGINE_IXCP);
+		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
 
 	__be32 node = ip->saddr;
 	int fin = ixcp->type == IXCP_FIN;
@@ -64,9 +64,9 @@ static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_contro
 		return XDP_DROP;
 	}
 
-	int verdict = to_engine(ctx, place->worker, XDP_TO_ENGINE_IXCP);
+	int verdict = to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
 
-	if (fin && verdict != XDP_REDIRECT)
+	if (fin && verdict == XDP_DROP)
 		note_fin(us, place, node, told.server_isn);
 	return verdict;
 }

@@ -138,13 +138,25 @@ static __always_inline struct session_record *find(const struct xdp_control *us,
 	return bpf_map_lookup_elem(&sessions, &slot);
 }
 
-/* To the engine: counted as `why`, or as not possible, which drops the frame. */
-static __always_inline int to_engine(struct xdp_md *ctx, __u32 worker, __u32 why)
+/*
+ * To the engine: counted as `why`, or as not possible, which drops the frame (XDP_DROP). What is larger than
+ * a frame of the wire has no room in its socket, and passes: the engine has a tap there, and the guard
+ * lets it go no further.
+ */
+static __always_inline int to_engine(struct xdp_md *ctx, const struct xdp_control *us, __u32 worker,
+                                     __u32 why)
 {
 	__u32 socket = ctx->rx_queue_index * MAX_WORKERS + worker;
-	int verdict = (int)bpf_redirect_map(&xsks, socket, XDP_DROP);
+	int verdict;
 
-	count(verdict == XDP_REDIRECT ? why : XDP_ENGINE_ABSENT);
+	if (ctx->data_end - ctx->data > us->mss + TCP_FRAME_BYTES) {
+		verdict = bpf_map_lookup_elem(&xsks, &socket) ? XDP_PASS : XDP_DROP;
+		if (verdict == XDP_PASS)
+			why = XDP_TO_ENGINE_UNCUT;
+	} else {
+		verdict = (int)bpf_redirect_map(&xsks, socket, XDP_DROP);
+	}
+	count(verdict == XDP_DROP ? XDP_ENGINE_ABSENT : why);
 	return verdict;
 }
 
@@ -237,15 +249,45 @@ static __always_inline int to_node(struct xdp_md *ctx, const struct xdp_node *no
 	return out_by(ctx, node->interface, node->redirect);
 }
 
+/*
+ * A segment to the node by way of the stack, to which the checksum and the cutting that the sender left to hardware
+ * are known: the guard sends it out, behind this program. False, and nothing changed, where the driver has no
+ * room for metadata.
+ */
+static __noinline int forward_by_stack(struct xdp_md *ctx, const struct xdp_node *node)
+{
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(struct way_out)))
+		return 0;
+
+	struct way_out *way = (void *)(long)ctx->data_meta;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	if ((void *)(way + 1) > (void *)eth || (void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return 0;
+	way->magic = WAY_OUT_MAGIC;
+	way->interface = node->interface;
+	write_macs(eth, node);
+	count(XDP_FORWARDED_BY_STACK);
+	return 1;
+}
+
 /* A segment to the session's node as it came: nothing changes but the MAC addresses. */
-static __always_inline int forward(struct xdp_md *ctx, struct session_record *record,
-                                   const struct segment *segment)
+static __always_inline int forward(struct xdp_md *ctx, const struct xdp_control *us,
+                                   struct session_record *record, const struct segment *segment,
+                                   __u32 worker)
 {
 	const struct xdp_node *node = node_of(record);
 
 	if (!node) {
 		count(XDP_DROP_UNRESOLVED);
 		return XDP_DROP;
+	}
+	if (is_unfinished(segment)) {
+		if (!forward_by_stack(ctx, node))
+			return to_engine(ctx, us, worker, XDP_TO_ENGINE_CHECKSUM);
+		count(XDP_FORWARDED);
+		count_more(XDP_FORWARDED_BYTES, ctx->data_end - ctx->data);
+		return XDP_PASS;
 	}
 	count(XDP_FORWARDED);
 	count_more(XDP_FORWARDED_BYTES, ctx->data_end - ctx->data);

@@ -155,7 +155,7 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	/* What is wrong with it, and what its payload is good for, the engine knows. */
 	if (!parse_segment((void *)(long)ctx->data, data_end, &segment) || segment.payload > 0 ||
 	    !verify_bare(&segment, data_end) || !(options = syn_options(ctx)))
-		return to_engine(ctx, place->worker, XDP_TO_ENGINE_SYN);
+		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
 
 	__u8 flags = offered_flags(options);
 	struct syn_tuple tuple = {
@@ -185,7 +185,7 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	__builtin_memcpy(syn.mac, segment.eth->h_source, ETH_ALEN);
 	/* Before anything is told or counted: only this can still fail. */
 	if (longer != 0 && bpf_xdp_adjust_tail(ctx, longer))
-		return to_engine(ctx, place->worker, XDP_TO_ENGINE_SYN);
+		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
 
 	/* Before it is told: afterwards the record may be another session's. */
 	__u8 action = old ? old->action : 0;
@@ -280,7 +280,7 @@ static __noinline int tell_fin(struct xdp_md *ctx, struct session_record *record
 
 	if (!parse_segment((void *)(long)ctx->data, data_end, &segment) || segment.payload > 0 ||
 	    !(segment.flags & TCP_ACK) || segment.seq != record->receive_next ||
-	    is_unfinished(&segment) || !verify_bare(&segment, data_end))
+	    !verify_bare(&segment, data_end))
 		return 0;
 
 	int acked = seq_diff(segment.ack, record->client_ack);

@@ -5,6 +5,8 @@
  *     wire -> baton_xdp -+-> out again, to the node      sessions that were handed over
  *                        +-> out again, to the client    SYN/ACK
  *                        +-> the engine's socket         what needs thought: heads, RST, notices
+ *                        +-> tap -> the engine           of that, what is larger than the wire has it
+ *                        +-> guard -> out again          checksum or cutting left to hardware
  *                        +-> guard -> stack              everything else
  *
  * The engine decides; this program only does what the shared records say (session.h). When the
@@ -119,7 +121,7 @@ static __noinline int receive_odd(struct xdp_md *ctx, const struct xdp_control *
 	if (ip->ihl >= 5 && (void *)(ports + 1) <= data_end &&
 	    find_server(us, ip->daddr, ports->destination) == NO_SERVER)
 		return XDP_PASS;
-	return to_engine(ctx, 0, XDP_TO_ENGINE_ODD);
+	return to_engine(ctx, us, 0, XDP_TO_ENGINE_ODD);
 }
 
 /* An ICMP error about a packet of a virtual server, to the worker that has the session. */
@@ -150,7 +152,7 @@ static __noinline int receive_icmp(struct xdp_md *ctx, const struct xdp_control 
 			return XDP_PASS;
 		place_of(us, BE32(inner->daddr), BE16(ports->destination), server, &place);
 	}
-	return to_engine(ctx, place.worker, XDP_TO_ENGINE_ICMP);
+	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_ICMP);
 }
 
 /* A notice, to the worker that has the session; a report, which has none, to the first. */
@@ -171,7 +173,7 @@ static __noinline int receive_ixcp(struct xdp_md *ctx, const struct xdp_control 
 			return receive_notice(ctx, us, &place);
 		}
 	}
-	return to_engine(ctx, place.worker, XDP_TO_ENGINE_IXCP);
+	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_IXCP);
 }
 
 /* A segment of a session whose action says that the kernel has to do with it. */
@@ -190,7 +192,7 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 		record->last_seen = tick_ms();
 		record->packets++;
 		count(XDP_FIN_FORWARDED);
-		return forward(ctx, record, segment);
+		return forward(ctx, us, record, segment, worker);
 	}
 	if (notable == TCP_SYN && !(segment->flags & TCP_ACK) && record->state == SESSION_LINGERING &&
 	    segment->seq != record->client_isn && !us->half_open[worker & (MAX_WORKERS - 1)])
@@ -199,9 +201,9 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 		__u32 why = notable & TCP_SYN   ? XDP_TO_ENGINE_SYN
 		            : notable & TCP_FIN ? XDP_TO_ENGINE_FIN
 		                                : XDP_TO_ENGINE_RST;
-		int verdict = to_engine(ctx, worker, why);
+		int verdict = to_engine(ctx, us, worker, why);
 
-		if (verdict == XDP_REDIRECT || !(action & ACTION_FORWARD) ||
+		if (verdict != XDP_DROP || !(action & ACTION_FORWARD) ||
 		    (notable != TCP_FIN && notable != TCP_RST))
 			return verdict;
 		alone = 1;
@@ -210,16 +212,14 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 	} else if (action & ACTION_WRAP) {
 		int verdict = wrap(ctx, us, record);
 
-		return verdict == XDP_PASS ? to_engine(ctx, worker, XDP_TO_ENGINE_STATE) : verdict;
+		return verdict == XDP_PASS ? to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE) : verdict;
 	} else if (!(action & ACTION_FORWARD)) {
-		return to_engine(ctx, worker, XDP_TO_ENGINE_STATE);
+		return to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE);
 	}
-	if (is_unfinished(segment))
-		return alone ? XDP_DROP : to_engine(ctx, worker, XDP_TO_ENGINE_CHECKSUM);
 	if (!alone && action & ACTION_PAYLOAD_UP && segment->payload > 0) {
-		int verdict = to_engine(ctx, worker, XDP_PAYLOAD_UP);
+		int verdict = to_engine(ctx, us, worker, XDP_PAYLOAD_UP);
 
-		if (verdict == XDP_REDIRECT)
+		if (verdict != XDP_DROP)
 			return verdict;
 		alone = 1;
 	}
@@ -232,7 +232,7 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 		record->flags |= SESSION_CLIENT_FIN;
 	if (alone)
 		count(XDP_FORWARDED_ALONE);
-	return forward(ctx, record, segment);
+	return forward(ctx, us, record, segment, worker);
 }
 
 static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *us)
@@ -260,13 +260,13 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 			return receive_session(ctx, us, record, action, &segment, &place);
 		if (record->state == SESSION_LINGERING ? absorb_early(ctx, us) : absorb(ctx, record))
 			return XDP_DROP;
-		return to_engine(ctx, place.worker, XDP_TO_ENGINE_STATE);
+		return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_STATE);
 	}
 	if ((segment.flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST)) == TCP_SYN)
 		return receive_syn(ctx, us, &place, NULL);
 	if (absorb_early(ctx, us))
 		return XDP_DROP;
-	return to_engine(ctx, place.worker, XDP_TO_ENGINE_UNKNOWN);
+	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_UNKNOWN);
 }
 
 SEC("xdp")

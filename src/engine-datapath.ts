@@ -7,7 +7,7 @@ import { type MapHandle, native, type PacketRingOptions } from './base/native.js
 import type { StageClock } from './base/stages.js';
 import type { EarlierStart, EngineStart, PacketStart, Tap, XdpStart } from './control/engine-messages.js';
 import { NodePort } from './datapath/node-port.js';
-import { NoticeTap } from './datapath/notice-tap.js';
+import { PassedTap } from './datapath/notice-tap.js';
 import { openPacketDatapath, type PacketDatapath, transmitSlots } from './datapath/packet.js';
 import { openXdpDatapath, type XdpDatapath } from './datapath/xdp.js';
 import { CONTROL, toldRingBytes, toldRingRecords } from './datapath/xdp-layout.js';
@@ -15,6 +15,9 @@ import type { Engine } from './tcp/engine.js';
 import type { EngineOptions } from './tcp/options.js';
 import { RecordReader, SESSION_RECORD_BYTES } from './tcp/session-record.js';
 import { TOLD_RECORD_WORDS } from './tcp/told-record.js';
+import { ETHERNET_HEADER_BYTES } from './wire/ethernet.js';
+import { IPV4_HEADER_BYTES } from './wire/ipv4.js';
+import { TCP_HEADER_BYTES } from './wire/tcp.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
 /** Records taken from the kernel in one call. */
@@ -88,9 +91,12 @@ function sharing<Opened extends { readonly fanoutGroup: number }>(
 function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): EngineDatapath {
   const { worker, config, interfaceIndex } = given;
   const { capacity, indexWords, fds } = start;
-  const datapath = openXdpDatapath(native(), start.pool, worker, stages);
-  const notices = sharing(start.tap, (tap) => new NoticeTap(native(), { interfaceIndex, ...tap }, datapath));
   const control = native().openMap({ fd: fds.control }).memory();
+  const datapath = openXdpDatapath(native(), start.pool, worker, stages, largestFrame(control));
+  const passed = sharing(
+    start.tap,
+    (tap) => new PassedTap(native(), { interfaceIndex, ...tap }, datapath, start),
+  );
   const now = monotonicClock();
   let earlier = start.earlier === undefined ? undefined : new EarlierTable(start.earlier);
   let kernel: Kernel | undefined;
@@ -110,13 +116,13 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
     now,
     start: (onReadable) => {
       datapath.start(onReadable);
-      notices.start(onReadable);
+      passed.start(onReadable);
     },
     close: () => {
       // What was told last is in the records then, where the next process finds it.
       kernel?.exchange(now());
       datapath.close();
-      notices.close();
+      passed.close();
     },
     join: (engine) => {
       const taken = earlier?.takeOver(engine, now()) ?? 0;
@@ -124,7 +130,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
       kernel = joined;
       datapath.onBatch = (clock) => {
         joined.exchange(clock);
-        notices.poll(engine, clock);
+        passed.poll(engine, clock);
       };
       return taken;
     },
@@ -134,6 +140,12 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
       earlier = undefined;
     },
   };
+}
+
+/** Of a client that sends what it was offered: what is larger comes by the tap, as `to_engine` of xdp-session.h has it. */
+function largestFrame(control: ArrayBuffer): number {
+  const mss = new DataView(control).getUint16(CONTROL.mss, true);
+  return ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + mss;
 }
 
 /** What the engine and the XDP program tell each other, batch by batch. */

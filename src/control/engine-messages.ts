@@ -45,6 +45,8 @@ export interface XdpStart extends Secrets {
   pool: number;
   /** For what comes in behind the XDP program. */
   tap: Tap;
+  /** Segments larger than a frame of the wire come by it. */
+  uncut: boolean;
   /** Sessions, and words of the index, of each worker. */
   capacity: number;
   indexWords: number;

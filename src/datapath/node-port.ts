@@ -11,7 +11,7 @@ import type { FrameMemory } from './datapath.js';
 import { type Admitting, NoticeTap, type TapOptions, type TapSizes } from './notice-tap.js';
 
 /** 8 MiB, for the notices and reports of all nodes: three or four for each connection. */
-const RECEIVE = { receiveBlocks: 256, receiveBlockBytes: 32_768 } as const;
+const RECEIVE = { receiveBlocks: 256, receiveBlockBytes: 32_768, retireMs: 2 } as const;
 const RING_TOTALS = 5;
 
 export class NodePort extends NoticeTap {

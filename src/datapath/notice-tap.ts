@@ -1,23 +1,27 @@
 /**
- * Notices that do not come in by the datapath's own ring: a small packet ring takes them, and hands them to the engine
- * beside the datapath. Those of this machine's own shim, about the sessions of the local services, are turned
- * round at the egress hook, behind the XDP program of a driver, which does not see them. Those of nodes may come
- * in by another interface (node-port.ts).
+ * What does not come in by the datapath's own ring: a packet ring takes it, and hands it to the engine beside the
+ * datapath.
+ *
+ * - Notices of this machine's own shim, about the sessions of the local services: they are turned round at the egress
+ *   hook, behind the XDP program of a driver, which does not see them.
+ * - Notices of nodes that come in by another interface (node-port.ts).
+ * - Segments larger than a frame of the wire, for which AF_XDP has no room: the XDP program lets them pass
+ *   (PassedTap).
  */
 import { DESCRIPTOR_WORDS, type Native, type PacketRing, type PacketRingOptions } from '../base/native.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { IPV4, Protocol } from '../wire/ipv4.js';
 import type { FrameSink } from './datapath.js';
 
-/** Sizes of a tap's ring. */
+/** Sizes of a tap's ring, and after how long a block that is not full is handed over. */
 export type TapSizes = Pick<
   PacketRingOptions,
-  'receiveBlocks' | 'receiveBlockBytes' | 'transmitSlots' | 'transmitSlotBytes'
+  'receiveBlocks' | 'receiveBlockBytes' | 'transmitSlots' | 'transmitSlotBytes' | 'retireMs'
 >;
 
 /**
  * 1 MiB, for a few notices of 74 bytes for each request that a local service answers. A block with any frame in it is
- * handed over after RETIRE_MS: there are enough of them for a quarter of a second without the engine. Nothing is sent,
+ * handed over after 2 ms: there are enough of them for a quarter of a second without the engine. Nothing is sent,
  * by the fewest slots that a ring takes.
  */
 const SMALL: TapSizes = {
@@ -25,8 +29,13 @@ const SMALL: TapSizes = {
   receiveBlockBytes: 8_192,
   transmitSlots: 32,
   transmitSlotBytes: 2_048,
+  retireMs: 2,
 };
-const RETIRE_MS = 2;
+/**
+ * Where senders leave the cutting to hardware: each block has room for a segment of 64 KiB, and a client's long head waits
+ * no longer than it must. 8 MiB.
+ */
+const FOR_UNCUT: TapSizes = { ...SMALL, receiveBlocks: 64, receiveBlockBytes: 131_072, retireMs: 1 };
 const FRAMES = 64;
 /** Times that so many are taken in one poll: whoever floods must not keep the engine from its clients. */
 const ROUNDS = 32;
@@ -38,10 +47,17 @@ export type TapOptions = Pick<PacketRingOptions, 'interfaceIndex' | 'filterProgr
 /** A datapath that takes in frames which came by another way. */
 export interface Admitting {
   /**
-   * Hands a copy of a frame to `sink`; one that is too long for a notice may be cut. It stays where it is for this
-   * call alone, so it can not be forwarded. False when there was no room.
+   * Hands a copy of a frame to `sink`, or several with the parts of its payload. False when there was no room.
+   * @param flags FrameFlags
    */
-  admit(from: Uint8Array, offset: number, length: number, sink: FrameSink, now: number): boolean;
+  admit(
+    from: Uint8Array,
+    offset: number,
+    length: number,
+    flags: number,
+    sink: FrameSink,
+    now: number,
+  ): boolean;
 }
 
 export class NoticeTap {
@@ -51,8 +67,8 @@ export class NoticeTap {
   private readonly into: Admitting;
 
   /** Throws what the kernel refuses, with `code` and `syscall`. */
-  constructor(native: Pick<Native, 'openPacketRing'>, on: TapOptions, into: Admitting, sizes = SMALL) {
-    this.ring = native.openPacketRing({ ...on, ...sizes, retireMs: RETIRE_MS, injectMark: 0 });
+  constructor(native: Pick<Native, 'openPacketRing'>, on: TapOptions, into: Admitting, sizes: TapSizes) {
+    this.ring = native.openPacketRing({ ...on, ...sizes, injectMark: 0 });
     this.bytes = new Uint8Array(this.ring.memory);
     this.into = into;
   }
@@ -75,9 +91,8 @@ export class NoticeTap {
       count = ring.receive(descriptors);
       for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
         const offset = descriptors[at]!;
-        // What the XDP program lets pass is not the engine's.
-        if (bytes[offset + PROTOCOL] !== Protocol.ixcp) continue;
-        into.admit(bytes, offset, descriptors[at + 1]!, sink, now);
+        if (!this.wants(bytes[offset + PROTOCOL]!)) continue;
+        into.admit(bytes, offset, descriptors[at + 1]!, descriptors[at + 2]!, sink, now);
       }
       ring.flush(descriptors, 0);
     }
@@ -85,5 +100,30 @@ export class NoticeTap {
 
   close(): void {
     this.ring.close();
+  }
+
+  /** Whether packets of this protocol are the engine's. */
+  protected wants(protocol: number): boolean {
+    return protocol === Protocol.ixcp;
+  }
+}
+
+/** Behind the XDP program on the clients' interface. */
+export class PassedTap extends NoticeTap {
+  /**
+   * Throws what the kernel refuses, with `code` and `syscall`.
+   * @param uncut segments may be as large as IPv4 has them, not only as the memory of the datapath
+   */
+  constructor(
+    native: Pick<Native, 'openPacketRing'>,
+    on: TapOptions,
+    into: Admitting,
+    { uncut }: { uncut: boolean },
+  ) {
+    super(native, on, into, uncut ? FOR_UNCUT : SMALL);
+  }
+
+  protected override wants(protocol: number): boolean {
+    return protocol === Protocol.tcp || super.wants(protocol);
   }
 }

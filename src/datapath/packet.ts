@@ -180,7 +180,14 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   }
 
   /** See Admitting. What is longer than a notice is cut, so that it is not taken for one. */
-  admit(from: Uint8Array, offset: number, length: number, sink: FrameSink, now: number): boolean {
+  admit(
+    from: Uint8Array,
+    offset: number,
+    length: number,
+    _flags: number,
+    sink: FrameSink,
+    now: number,
+  ): boolean {
     const { noticeAt } = this;
     if (noticeAt < 0) return false;
     const { bytes } = this.memory;

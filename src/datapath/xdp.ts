@@ -11,7 +11,8 @@ import { BatonError } from '../base/errors.js';
 import type { Native, XdpPoolOptions, XdpRing } from '../base/native.js';
 import type { StageClock } from '../base/stages.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
-import { type FrameSink, Port, type PortNumber } from './datapath.js';
+import { SegmentCutter } from './cutter.js';
+import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
 import { INJECT_MARK, RingDatapath, SLOT } from './ring.js';
 
 /** What the kernel leaves free before each received frame (XDP_PACKET_HEADROOM). */
@@ -75,14 +76,16 @@ export function xdpPoolOptions(
  * Opens one worker's part of a pool. Throws what the kernel refuses, with `code` and `syscall`.
  * @param pool XdpPool.id
  * @param stages told where the time of each batch goes
+ * @param largest see XdpDatapath
  */
 export function openXdpDatapath(
   native: Pick<Native, 'openXdpRing'>,
   pool: number,
   worker: number,
   stages?: StageClock,
+  largest?: number,
 ): XdpDatapath {
-  return new XdpDatapath(native.openXdpRing({ pool, worker, injectMark: INJECT_MARK }), stages);
+  return new XdpDatapath(native.openXdpRing({ pool, worker, injectMark: INJECT_MARK }), stages, largest);
 }
 
 export class XdpDatapath extends RingDatapath<XdpRing> {
@@ -93,15 +96,20 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
   private readonly freeWords: number;
   /** Where in `free` the list begins from which reserve took last. */
   private list = 0;
-  /** Where frames that came by other ways are looked at; -1 before the first. */
+  /** The piece in which a frame that came by another way is looked at; -1: the last one is being sent. */
   private admitted = -1;
+  private readonly cutter = new SegmentCutter();
   /** Since the last flush the lists were empty, and could not be filled up. */
   private dry = false;
+  /** Bytes of the largest frame that the wire has. */
+  private readonly largest: number;
 
-  constructor(ring: XdpRing, stages?: StageClock) {
+  /** @param largest bytes of the largest frame that the wire has; default: what a frame of the memory holds */
+  constructor(ring: XdpRing, stages?: StageClock, largest = ring.frameBytes) {
     super(ring, MOST_FRAMES, stages);
     this.queues = ring.queues;
     this.frameBytes = ring.frameBytes;
+    this.largest = Math.min(largest, ring.frameBytes);
     this.freeWords = ring.freeWords;
     this.free = new Uint32Array(ring.memory, ring.freeOffset, ring.queues * ring.freeWords);
   }
@@ -139,19 +147,46 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
   override forward(offset: number, length: number, flags: number, port: PortNumber): void {
     if (port === Port.local) this.ring.sendLocal(offset, length, flags);
     else if (port === Port.nodes) this.nodePort?.send(offset, length, flags, false);
-    else this.note(offset, length, flags, 0);
+    else if (this.note(offset, length, flags, 0) && offset === this.admitted) this.admitted = -1;
   }
 
-  /** See Admitting: in a piece of the memory that is taken for it once. */
-  admit(from: Uint8Array, start: number, length: number, sink: FrameSink, now: number): boolean {
+  /** See Admitting: in a piece of the memory, which is kept for the next one unless it is sent. */
+  admit(
+    from: Uint8Array,
+    start: number,
+    length: number,
+    flags: number,
+    sink: FrameSink,
+    now: number,
+  ): boolean {
+    // What nobody has verified must not be given new checksums.
+    const sound = (flags & (FrameFlags.checksumPartial | FrameFlags.checksumValid)) !== 0;
+    const whole = (flags & FrameFlags.truncated) === 0;
+    if (length > this.largest && sound && whole && this.cutter.take(from, start, length)) {
+      return this.admitPieces(sink, now);
+    }
     const { bytes } = this.memory;
-    if (this.admitted < 0) this.admitted = this.takePiece();
-    const { admitted } = this;
-    if (admitted < 0) return false;
+    const at = this.roomForAdmitted();
+    if (at < 0) return false;
     const taken = Math.min(length, this.frameBytes);
-    for (let at = 0; at < taken; at++) bytes[admitted + at] = from[start + at]!;
-    sink.receive(admitted, taken, 0, now);
+    for (let i = 0; i < taken; i++) bytes[at + i] = from[start + i]!;
+    sink.receive(at, taken, taken < length ? flags | FrameFlags.truncated : flags, now);
     return true;
+  }
+
+  private admitPieces(sink: FrameSink, now: number): boolean {
+    const { cutter, memory, largest } = this;
+    while (cutter.more) {
+      const at = this.roomForAdmitted();
+      if (at < 0) return false;
+      sink.receive(at, cutter.next(memory, at, largest), FrameFlags.checksumPartial, now);
+    }
+    return true;
+  }
+
+  private roomForAdmitted(): number {
+    if (this.admitted < 0) this.admitted = this.takePiece();
+    return this.admitted;
   }
 
   /** Takes a free piece for good; -1, counted, when there is none. */

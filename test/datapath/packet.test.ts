@@ -338,5 +338,5 @@ t.test('both rings are watched, counted and closed together', async (t) => {
 
 t.test('a datapath that has no other ring takes in nothing from one', async (t) => {
   const datapath = new PacketDatapath(new FakeRing());
-  t.equal(datapath.admit(new Uint8Array(100), 0, 74, ignore, 5), false);
+  t.equal(datapath.admit(new Uint8Array(100), 0, 74, 0, ignore, 5), false);
 });

@@ -4,7 +4,16 @@ import { SessionAction } from '../../src/tcp/session-record.js';
 import { SessionState } from '../../src/tcp/session-table.js';
 import { build, type TcpSpec } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
-import { CLIENT_ISN, Fast, onward, SERVER_ISN, segment, unfinished, Verdict } from './xdp-fixture.js';
+import {
+  byStack,
+  CLIENT_ISN,
+  Fast,
+  onward,
+  SERVER_ISN,
+  segment,
+  unfinished,
+  Verdict,
+} from './xdp-fixture.js';
 
 const { drop, redirect, tx } = Verdict;
 const FIRST = (CLIENT_ISN + 1) >>> 0;
@@ -54,6 +63,10 @@ if (insideNamespace(import.meta.url)) {
     const damaged = build(segment({ ...plain, flags: 'FA', seq: plain.seq + 1 }));
     damaged[50]! ^= 1;
     t.match(fast.run(damaged), { counters: ['to_engine_fin'] });
+    t.strictSame(fast.told(), []);
+    const left = unfinished(segment({ ...plain, flags: 'FA', seq: plain.seq + 1 }));
+    byStack(t, fast.run(left), left, ['forwarded', 'fin_forwarded']);
+    t.equal(fast.told().length, 1, 'one whose checksum is left to hardware is told as well');
   });
 
   t.test('before the node has confirmed, with an acknowledgement of its answer', async (t) => {
@@ -114,7 +127,6 @@ if (insideNamespace(import.meta.url)) {
       t.equal(table.clientAck(slot), SERVER_ISN + 1, name);
     };
     for (const [name, tcp, payload] of cases) check(name, build(segment(tcp, payload)));
-    check('a checksum left to hardware', unfinished(segment(fin)));
     fast.setAction(slot, wrap);
     check('a session of which an answer proves nothing', build(segment(fin)));
     fast.setAction(slot, answered);

@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Test } from 'tap';
 import { type BpfObject, native, type RecordRing, type XdpPool } from '../../src/base/native.js';
 import {
   CONTROL,
@@ -53,6 +54,9 @@ export const SEEDS = { client: 0x1357_9bdf, port: 0x2468_ace0, nonce: 500 } as c
 export const SYN_ALIVE_MS = 60_000;
 /** Index of lo, by which test runs come in. */
 export const LO = 1;
+/** struct way_out of kernel-shim/config.h. */
+export const WAY_OUT_BYTES = 8;
+export const WAY_OUT_MAGIC = 0x42544f57;
 const RING_BYTES = 4096;
 const MOST_TOLD = 256;
 
@@ -152,6 +156,24 @@ export function unfinished(spec: PacketSpec): Uint8Array {
   const frame = build(spec);
   new DataView(frame.buffer).setUint16(50, pseudoSum(frame));
   return frame;
+}
+
+/** A frame goes to the usual node by the stack: struct way_out before it, and new MAC addresses. */
+export function byStack(
+  test: Test,
+  outcome: Outcome,
+  frame: Uint8Array,
+  counters: readonly string[],
+  by = LO,
+): void {
+  const { verdict } = outcome;
+  const way = new DataView(outcome.frame.buffer, outcome.frame.byteOffset);
+  test.strictSame(
+    { verdict, magic: way.getUint32(0, true), by: way.getUint32(4, true) },
+    { verdict: Verdict.pass, magic: WAY_OUT_MAGIC, by },
+  );
+  test.strictSame([...outcome.frame.subarray(WAY_OUT_BYTES)], [...onward(frame)]);
+  test.strictSame(outcome.counters.toSorted(), [...counters, 'forwarded_by_stack'].toSorted());
 }
 
 /** The frame with a VLAN tag. */

@@ -1,14 +1,17 @@
 /**
- * The XDP program on real interfaces, native and generic, between a client's kernel and a node's: the kernel there
- * takes its SYN/ACK, and the segments that it forwards arrive.
+ * The XDP program and the guard behind it on real interfaces, native and generic, between a client's kernel and a
+ * node's: the kernel there takes its SYN/ACK, and the segments that it forwards arrive, with checksum and cutting left
+ * to hardware or not.
  */
 import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { native, type XdpMode } from '../../src/base/native.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { addressNumber } from '../support/packet.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
+import { project } from './shim-fixture.js';
 import { BALANCER, CLIENT, clock, Fast, NODE, PORTS, VIRTUAL, XDP_COUNTERS } from './xdp-fixture.js';
 
 /** Connects, says from which port, and goes on to write. */
@@ -16,7 +19,7 @@ const CLIENT_PROGRAM = `
 const socket = require('node:net').connect(${PORTS[0]}, '${VIRTUAL}');
 socket.on('connect', () => console.log('port', socket.localPort));
 socket.on('error', (error) => console.log(error.code));
-setInterval(() => socket.readyState === 'open' && socket.write('x'.repeat(100)), 100);
+setInterval(() => socket.readyState === 'open' && socket.write('x'.repeat(5000)), 100);
 `;
 const SYSCTLS = ['tcp_timestamps', 'tcp_sack', 'tcp_window_scaling'];
 
@@ -30,6 +33,7 @@ if (insideNamespace(import.meta.url)) {
   const client = await Peer.make('e0', `${CLIENT.address}/24`, CLIENT.mac);
   const node = await Peer.make('e1', `${VIRTUAL}/24`, NODE.mac);
   t.teardown(() => {
+    guard.close();
     client.stop();
     node.stop();
   });
@@ -37,6 +41,7 @@ if (insideNamespace(import.meta.url)) {
   client.run('ip', 'neigh', 'replace', VIRTUAL, 'lladdr', BALANCER.mac, 'dev', 'eth0');
   // The far ends poll: else a veth takes no frames that a program sends.
   for (const peer of [client, node]) peer.run('ethtool', '-K', 'eth0', 'gro', 'on');
+  const guard = native().loadBpf(join(project, 'build', 'bpf', 'guard.bpf.o'));
   const e0 = native().interfaceInfo('e0')?.index ?? 0;
   const e1 = native().interfaceInfo('e1')?.index ?? 0;
 
@@ -49,6 +54,7 @@ if (insideNamespace(import.meta.url)) {
     for (const index of [e0, e1]) fast.object.mapUpdate('ports', hostU32(index), hostU32(index));
     // XDP_TX of a veth is stuck unless its peer has an XDP program.
     fast.control.setUint8(CONTROL.redirect, mode === 'native' ? 1 : 0);
+    guard.attachTc('guard_ingress', e0, 'ingress', 1, 1);
     native().attachXdp(e0, fast.object.programFd('baton_xdp'), mode);
     let program: ChildProcess | undefined;
     try {
@@ -64,13 +70,17 @@ if (insideNamespace(import.meta.url)) {
 
       fast.insert(addressNumber(CLIENT.address), (port << 16) >>> 0);
       const resets = tcpCounter(node, 'OutRsts');
-      const absent = sum(fast, 'engine_absent');
-      await until('a segment whose checksum is left to hardware', () => sum(fast, 'engine_absent') > absent);
-      test.equal(sum(fast, 'forwarded'), 0, 'is not forwarded');
-      client.run('ethtool', '-K', 'eth0', 'tx', 'off');
-      await until('one whose checksum is finished is', () => sum(fast, 'forwarded') > 0);
+      const bad = tcpCounter(node, 'InCsumErrors');
+      const byStack = (): number => sum(fast, 'forwarded_by_stack');
+      await until('a segment whose checksum is left to hardware is forwarded', () => byStack() > 0);
       await until('the node gets it, and knows nothing of it', () => tcpCounter(node, 'OutRsts') > resets);
+      client.run('ethtool', '-K', 'eth0', 'tx', 'off');
+      const finished = (): number => sum(fast, 'forwarded') - byStack();
+      await until('and one whose checksum is finished', () => finished() > 0);
+      const again = tcpCounter(node, 'OutRsts');
+      await until('the node gets that, too', () => tcpCounter(node, 'OutRsts') > again);
       test.equal(sum(fast, 'drop_no_port') + sum(fast, 'drop_unresolved'), 0);
+      test.equal(tcpCounter(node, 'InCsumErrors'), bad, 'checksums are right at the node');
     } finally {
       program?.kill('SIGKILL');
       native().detachXdp(e0, mode);

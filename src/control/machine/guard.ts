@@ -11,7 +11,14 @@ import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js'
 import type { PacketStart, Tap } from '../engine-messages.js';
 
 /** The names of `enum guard_counter` in kernel-shim/counters.h, in its order. */
-export const GUARD_COUNTERS = ['seen', 'turned', 'kept_virtual', 'kept_notice', 'drop_ixp'] as const;
+export const GUARD_COUNTERS = [
+  'seen',
+  'turned',
+  'kept_virtual',
+  'kept_notice',
+  'drop_ixp',
+  'sent_on',
+] as const;
 export type GuardCounter = (typeof GUARD_COUNTERS)[number];
 
 const PRIORITY = 1;

@@ -27,6 +27,8 @@ export const XDP_COUNTERS = [
   'fin_forwarded',
   'notice_told',
   'drop_untold',
+  'forwarded_by_stack',
+  'to_engine_uncut',
 ] as const;
 export type XdpCounter = (typeof XDP_COUNTERS)[number];
 

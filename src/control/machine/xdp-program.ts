@@ -157,6 +157,8 @@ export class XdpProgram {
       kind: 'xdp',
       pool: pool.id,
       tap,
+      // A driver in native XDP has frames of the wire alone; the stack has what GRO or the sender made of them.
+      uncut: this.mode === 'generic',
       capacity: this.capacity,
       indexWords: this.indexWords,
       fds: {
