@@ -18,7 +18,15 @@ export const UPTIMES: Readonly<Record<string, number>> = {
 /** Of every conversation that does not ask for another. */
 export let START = 1_000_000;
 
-/** The tests that are loaded from now on begin at this time. */
+/** Near it: a period of SYN cookies, 2^16 ms, begins 16,960 ms before it. */
+export let IN_COOKIE_PERIOD = inCookiePeriod(START);
+
+/** The tests that run from now on begin at this time. */
 export function beginAt(start: number): void {
   START = start;
+  IN_COOKIE_PERIOD = inCookiePeriod(start);
+}
+
+function inCookiePeriod(start: number): number {
+  return start - (start % 65_536) + 16_960;
 }

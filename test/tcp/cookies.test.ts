@@ -20,10 +20,8 @@ import {
   toClient,
 } from '../support/conversation.js';
 import { addressNumber, macBytes, type TcpOptionsSpec } from '../support/packet.js';
-import { START as UPTIME } from '../support/uptime.js';
+import { IN_COOKIE_PERIOD as START } from '../support/uptime.js';
 
-/** Of every conversation here: a period of cookies, 2^16 ms, begins 16,960 ms before it. */
-const START = UPTIME - (UPTIME % 65_536) + 16_960;
 const ALL: TcpOptionsSpec = { mss: 1460, windowScale: 9, sackPermitted: true, timestamps: [77, 0] };
 
 /** A conversation in which one session is half open, and no more may be. */
