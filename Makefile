@@ -29,10 +29,12 @@ help:
 	@echo 'TESTS="PATH..."        for test and test-unit: only the test files below these paths'
 
 setup:
+	@scripts/check-kernel.sh --warn
 	@scripts/setup.sh test
 	@$(if $(PRIVATE_NODE),$(AGAIN) $(PRIVATE_NODE))
 
 build:
+	@scripts/check-kernel.sh --warn
 	@scripts/setup.sh build
 	@$(AGAIN) typescript addon bpf
 
@@ -63,6 +65,7 @@ lint: node_modules/.package-lock.json
 	@node node_modules/@biomejs/biome/bin/biome check --log-level=warn --diagnostic-level=error .
 
 test:
+	@scripts/check-kernel.sh
 	@scripts/setup.sh test
 	@$(AGAIN) run-tests
 
@@ -76,6 +79,7 @@ run-tests: typescript addon bpf lint
 	@node --enable-source-maps dist/scripts/run-tests.js $(TESTS)
 
 demo demo-keep:
+	@scripts/check-kernel.sh
 	@scripts/setup.sh demo
 	@$(AGAIN) typescript addon bpf
 	@PATH="$(PATH)" node --enable-source-maps dist/scripts/demo.js $@
@@ -87,6 +91,7 @@ bench: bench-farm
 
 # ARGS=--no-write leaves docs/benchmarks.md and bench/results/latest.json as they are.
 bench-farm:
+	@scripts/check-kernel.sh
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/farm/farm.bench.js $(ARGS)

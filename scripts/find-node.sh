@@ -19,8 +19,9 @@ home=
 if [ -n "${SUDO_USER:-}" ]; then
 	home=$(getent passwd "$SUDO_USER" | cut -d: -f6)
 fi
+private=$(cd "$(dirname "$0")/.." && pwd)/.node/bin
 good() {
-	[ -x "$1/node" ] || return 1
+	[ -x "$1/node" ] && [ "$1" != "$private" ] || return 1
 	if [ "$wanted" = npm ]; then
 		[ -x "$1/npm" ] && PATH="$1:$PATH" npm --version >/dev/null 2>&1
 	else
@@ -53,4 +54,8 @@ for directory in /usr/local/bin /opt/node*/bin /usr/local/node*/bin; do
 		exit 0
 	fi
 done
+# Nothing but what an earlier version of this checkout brought.
+if [ "$wanted" = npm ] && [ -x "$private/npm" ]; then
+	echo "$private"
+fi
 exit 0

@@ -4,7 +4,8 @@
 #     .node/bin/node, .node/bin/npm, .node/include/node
 #
 # Both are npm packages. Their exact versions and SHA-512 sums are in scripts/node.sums; the registry is the one
-# that this machine's npm is configured for. The machine's own Node.js, if it has one, is left as it is.
+# that this machine's npm is configured for, and .node/etc/npmrc points to its global configuration, so that all later
+# downloads use the same. The machine's own Node.js, if it has one, is left as it is.
 #
 # A machine without npm gets Debian's npm for this one download: its packages are unpacked into a temporary
 # directory, only this script's own processes see them under /usr, and they are deleted afterwards. Nothing is
@@ -101,18 +102,24 @@ chown "$(stat -c %u:%g .node)" "$work/fetched"
 fetch "node-linux-$architecture" "$node_version" "$node_archive"
 fetch npm "$npm_version" "$npm_archive"
 
+# Its registry, proxy or certificates; the user's own ~/.npmrc is read by any npm.
+global=$("${within[@]}" "$owner" "${npm[@]}" config get globalconfig)
+[ "$global" != "$project/.node/etc/npmrc" ] || global=/etc/npmrc # it was the npm of .node itself
+
 # Into a fresh directory, moved into place at the end: an interrupted run leaves nothing half unpacked.
 "$owner" bash -euc '
-	rm -rf .node/new .node/bin .node/include .node/lib .node/LICENSE .node/installed
+	rm -rf .node/new .node/bin .node/include .node/lib .node/etc .node/LICENSE .node/installed
 	mkdir -p .node/new/lib/node_modules/npm
 	tar -xzf "$1" -C .node/new --strip-components=1
 	tar -xzf "$2" -C .node/new/lib/node_modules/npm --strip-components=1
 	ln -s ../lib/node_modules/npm/bin/npm-cli.js .node/new/bin/npm
 	chmod 755 .node/new/lib/node_modules/npm/bin/npm-cli.js
+	mkdir .node/etc
+	ln -s "$3" .node/etc/npmrc
 	mv .node/new/include .node/new/lib .node/new/LICENSE .node/
 	mv .node/new/bin .node/
 	rm -rf .node/new
-' - "$work/fetched/$node_archive" "$work/fetched/$npm_archive"
+' - "$work/fetched/$node_archive" "$work/fetched/$npm_archive" "$global"
 runs=$("$owner" .node/bin/node --version 2>&1) || fail "the Node.js that was fetched does not run here: $runs" \
 	"Install Node.js 22 or newer, and run make with NODE_DIR=its bin directory."
 "$owner" touch .node/installed

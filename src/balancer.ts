@@ -2,6 +2,7 @@
 
 import { monotonicClock } from './base/clock.js';
 import { BatonError } from './base/errors.js';
+import { requireAdoption } from './base/host/kernel.js';
 import { requirePrivileges } from './base/host/privilege.js';
 import { ControlApi } from './control/api.js';
 import { ControlClient } from './control/client.js';
@@ -43,6 +44,8 @@ type Step = (manner: Manner) => Promise<void> | void;
  *   unless the kernel forwards sessions without us
  */
 export async function runBalancer(configFile: string, replace = false): Promise<number> {
+  // Before anything else: nothing that is put right in the config helps an old kernel.
+  requireAdoption();
   const config = loadBalancerConfig(configFile);
   requirePrivileges();
   const key = readKey(config.keyFile);

@@ -1,5 +1,6 @@
 /** `baton node`: puts the node agent together from its config file. */
 
+import { requireAdoption } from './base/host/kernel.js';
 import { requirePrivileges } from './base/host/privilege.js';
 import { loadNodeConfig } from './control/config.js';
 import { readKey } from './control/key.js';
@@ -14,6 +15,8 @@ const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * @throws BatonError for whatever keeps it from starting; nothing is left set up then.
  */
 export async function runNode(configFile: string): Promise<number> {
+  // Before anything else: nothing that is put right in the config helps an old kernel.
+  requireAdoption();
   const config = loadNodeConfig(configFile);
   // Before the key, which only root may read: its absence would be a puzzling complaint.
   requirePrivileges();

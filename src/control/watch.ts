@@ -41,7 +41,7 @@ export async function watch(
   for (let shown = 0; before !== undefined && shown < count; ) {
     // By the clock, so that slow answers do not add up; what was missed is left out.
     due = Math.max(due + wait, performance.now());
-    await sleep(due - performance.now(), undefined, { signal: stop }).catch(() => {});
+    await sleep(Math.max(0, due - performance.now()), undefined, { signal: stop }).catch(() => {});
     const after: StatsDocument | string | undefined = await unlessStopped(patient.stats(), stop);
     if (after === undefined) return;
     wait = typeof after === 'string' ? Math.min(period, AGAIN_MS) : period;

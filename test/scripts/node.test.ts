@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -53,10 +54,10 @@ async function fetchNode(t: Test, archive: string, sums?: string) {
   const machine = join(directory, 'machine');
   mkdirSync(machine);
   writeFileSync(join(machine, 'node'), '#!/bin/sh\n');
-  // npm pack --silent NAME@VERSION writes NAME-VERSION.tgz; anything else is the question whether it runs.
+  // npm pack --silent NAME@VERSION writes NAME-VERSION.tgz; npm --version is the question whether it runs.
   writeFileSync(
     join(machine, 'npm'),
-    `#!/bin/sh\n[ "$1" = pack ] || exit 0\nset -- "$(echo "$3" | tr @ -).tgz"\n${archive}\n`,
+    `#!/bin/sh\n[ "$1" != config ] || echo /etc/machine/npmrc\n[ "$1" = pack ] || exit 0\nset -- "$(echo "$3" | tr @ -).tgz"\n${archive}\n`,
   );
   for (const program of ['node', 'npm']) chmodSync(join(machine, program), 0o755);
   const env = { PATH: `${machine}:${process.env.PATH}`, HOME: directory };
@@ -104,6 +105,7 @@ t.test('Node.js from the registry', { skip: packaged() }, async (t) => {
     for (const made of ['bin/node', 'bin/npm', 'include/node', 'installed']) {
       t.ok(existsSync(join(directory, '.node', made)), `.node/${made}`);
     }
+    t.equal(readlinkSync(join(directory, '.node/etc/npmrc')), '/etc/machine/npmrc', "the machine's registry");
     t.notOk(existsSync(join(directory, '.node/new')));
   });
 });

@@ -1,8 +1,6 @@
-/** What this process may do, and what kernel it runs on. */
+/** What this process may do. */
 import { readFileSync } from 'node:fs';
-import { release } from 'node:os';
 import { BatonError } from '../errors.js';
-import { native } from '../native.js';
 
 /** Capabilities of linux/capability.h. */
 const CAP_NET_ADMIN = 12;
@@ -40,21 +38,5 @@ export function requirePrivileges(): void {
     {
       hint: 'run it as root',
     },
-  );
-}
-
-/** The kernel function by which a node adopts, and the first kernel that has it. */
-export const ADOPT_FUNCTION = 'bpf_sk_assign_tcp_reqsk';
-const ADOPT_KERNEL = '6.9';
-
-/**
- * Makes sure that the kernel can adopt a session.
- * @throws BatonError BATON_KERNEL
- */
-export function requireAdoption(functionName = ADOPT_FUNCTION): void {
-  if (native().kernelHasFunction(functionName)) return;
-  throw new BatonError(
-    'BATON_KERNEL',
-    `kernel ${release()} has no ${functionName}; ${ADOPT_KERNEL} or newer is needed`,
   );
 }

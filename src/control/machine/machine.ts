@@ -13,9 +13,10 @@
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { requireLoopback } from '../../base/host/interfaces.js';
+import { ADOPT_FUNCTION, requireAdoption } from '../../base/host/kernel.js';
 import type { Lock } from '../../base/host/lock.js';
 import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
-import { ADOPT_FUNCTION, requireAdoption, requirePrivileges } from '../../base/host/privilege.js';
+import { requirePrivileges } from '../../base/host/privilege.js';
 import { HostState } from '../../base/host/state.js';
 import { requireSynCookies } from '../../base/host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../base/host/time-wait.js';

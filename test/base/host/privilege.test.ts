@@ -1,7 +1,5 @@
-import { existsSync } from 'node:fs';
-import { release } from 'node:os';
 import t from 'tap';
-import { missingCapabilities, requireAdoption } from '../../../src/base/host/privilege.js';
+import { missingCapabilities } from '../../../src/base/host/privilege.js';
 
 const bits = (...numbers: number[]): bigint => numbers.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
 
@@ -11,19 +9,4 @@ t.test('capabilities', async (t) => {
   t.same(missingCapabilities(bits(12, 13, 21)), [], 'CAP_SYS_ADMIN includes the newer two');
   t.same(missingCapabilities(bits(21)), ['CAP_NET_ADMIN', 'CAP_NET_RAW']);
   t.same(missingCapabilities(bits(12, 13, 38)), ['CAP_BPF']);
-});
-
-t.test('a kernel without the function', async (t) => {
-  t.throws(() => requireAdoption('bpf_no_such_function'), {
-    code: 'BATON_KERNEL',
-    message: `kernel ${release()} has no bpf_no_such_function; 6.9 or newer is needed`,
-  });
-  const described = existsSync('/sys/kernel/btf/vmlinux');
-  t.test(
-    'and one with it',
-    { skip: described ? false : 'this kernel does not describe itself' },
-    async (t) => {
-      t.doesNotThrow(() => requireAdoption('schedule'));
-    },
-  );
 });

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Checks that this machine's kernel can run Baton. If not, says what is wrong and what to install, with exit code 1.
+# With --warn that is a warning, and the exit code is 0: building, and the tests of `make test-unit`, need no such kernel.
+# src/base/host/kernel.ts is the same check of the programs themselves.
+needed=6.9
+function=bpf_sk_assign_tcp_reqsk
+description=/sys/kernel/btf/vmlinux
+
+# The kernel lists the names of its functions there, as plain text among other things.
+grep -aqs "$function" "$description" && exit 0
+
+running=$(uname -r)
+older() { # than $needed
+	[ "$(printf '%s\n%s\n' "$needed" "${running%%-*}" | sort -V | head -n 1)" != "$needed" ]
+}
+if older; then
+	reason="is too old: Linux $needed or newer is needed, for $function."
+	case $(dpkg --print-architecture 2>/dev/null) in
+		arm64) image=linux-image-arm64 ;;
+		*) image=linux-image-amd64 ;;
+	esac
+	codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null)
+	if [ "$codename" = bookworm ]; then
+		remedy="On Debian 12: add bookworm-backports to apt's sources, 'apt-get install -t bookworm-backports $image', reboot. Or upgrade to Debian 13."
+	else
+		remedy="Debian 13 has such a kernel, and Debian 12 has it in bookworm-backports ($image). Reboot after installing it."
+	fi
+elif [ ! -e "$description" ]; then
+	reason="does not list its functions: there is no $description."
+	remedy='Mount /sys. If it is mounted, take a kernel with CONFIG_DEBUG_INFO_BTF, like those of Debian.'
+else
+	reason="has no $function."
+	remedy='Take a kernel with CONFIG_BPF_SYSCALL and CONFIG_SYN_COOKIES, like those of Debian.'
+fi
+warn=
+[ "${1:-}" != --warn ] || warn='warning: '
+echo "setup: ${warn}this machine cannot run Baton: kernel $running $reason" >&2
+echo "setup: $remedy" >&2
+[ -n "$warn" ]

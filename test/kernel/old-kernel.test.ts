@@ -1,0 +1,114 @@
+/**
+ * A machine whose kernel is too old, or lacks what is needed: the programs and `make` say so before anything else.
+ * The old kernel is this one with another version and another list of its functions, which a mount namespace puts in
+ * the place of its own.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
+
+const PROJECT = fileURLToPath(new URL('../../..', import.meta.url));
+const directory = mkdtempSync(join(tmpdir(), 'baton-kernel-'));
+const LIST = join(directory, 'vmlinux');
+
+/**
+ * BTF that knows one type, `int`, and no function (Documentation/bpf/btf.rst of the kernel): a header of 24 bytes,
+ * one record of 16, and strings.
+ */
+function listWithoutFunctions(): Buffer {
+  const strings = Buffer.from('\0int\0', 'latin1');
+  const btf = Buffer.alloc(24 + 16);
+  btf.writeUInt16LE(0xeb9f, 0);
+  btf.writeUInt8(1, 2);
+  const fields = [24, 0, 16, 16, strings.length];
+  for (const [index, value] of fields.entries()) btf.writeUInt32LE(value, 4 + 4 * index);
+  const [NAME, KIND_INT, BYTES, SIGNED, BITS] = [1, 1, 4, 1, 32];
+  const int = [NAME, KIND_INT << 24, BYTES, (SIGNED << 24) | BITS];
+  for (const [index, value] of int.entries()) btf.writeUInt32LE(value, 24 + 4 * index);
+  return Buffer.concat([btf, strings]);
+}
+
+const KERNELS = [
+  {
+    name: 'an old kernel',
+    prepare: `mount --bind ${LIST} /sys/kernel/btf/vmlinux`,
+    version: ['setarch', '--uname-2.6'],
+    says: /kernel 2\.6\.\S+ is too old: Linux 6\.9 or newer is needed, for bpf_sk_assign_tcp_reqsk/,
+    remedy: /bookworm-backports/,
+  },
+  {
+    name: 'a kernel that does not list its functions',
+    prepare: 'mount -t tmpfs none /sys/kernel/btf',
+    version: [],
+    says: `kernel ${release()} does not list its functions: there is no /sys/kernel/btf/vmlinux`,
+    remedy: /CONFIG_DEBUG_INFO_BTF/,
+  },
+  {
+    name: 'a kernel built without the function',
+    prepare: `mount --bind ${LIST} /sys/kernel/btf/vmlinux`,
+    version: [],
+    says: `kernel ${release()} has no bpf_sk_assign_tcp_reqsk`,
+    remedy: /CONFIG_SYN_COOKIES/,
+  },
+] as const;
+
+t.setTimeout(FILE_TIMEOUT_MS);
+
+t.test(
+  'kernels that cannot run Baton',
+  { skip: process.getuid?.() === 0 ? false : 'mounting needs root' },
+  async (t) => {
+    writeFileSync(LIST, listWithoutFunctions());
+    t.teardown(() => rmSync(directory, { recursive: true }));
+    for (const { name, prepare, version, says, remedy } of KERNELS) {
+      const there = (...command: string[]): { status: number | null; said: string } => {
+        const inside = ['--mount', 'sh', '-ec', `${prepare}; exec "$@"`, '-', ...version, ...command];
+        const { status, stdout, stderr } = spawnSync('unshare', inside, { cwd: PROJECT, encoding: 'utf8' });
+        return { status, said: stdout + stderr };
+      };
+      t.test(name, async (t) => {
+        for (const program of ['balancer', 'node']) {
+          // The config is not there: the kernel comes first.
+          const { status, said } = there(
+            process.execPath,
+            'bin/baton.js',
+            program,
+            '-c',
+            join(directory, 'none.yaml'),
+          );
+          t.equal(status, 1, program);
+          t.match(said, says, program);
+          t.match(said, remedy, program);
+          t.equal(said.trimEnd().split('\n').length, 1, `${program}: one line`);
+        }
+        for (const target of ['demo', 'demo-keep', 'test', 'bench']) {
+          const { status, said } = there('make', target);
+          t.equal(status, 2, `make ${target}`);
+          t.match(said, says, `make ${target}`);
+          t.match(said, remedy, `make ${target}`);
+          t.notMatch(said, /setup: (installing|missing)/, `make ${target}: nothing is installed`);
+        }
+        const warning = there('scripts/check-kernel.sh', '--warn');
+        t.equal(warning.status, 0);
+        t.match(warning.said, /^setup: warning: this machine cannot run Baton/);
+        t.match(warning.said, remedy);
+        for (const target of ['build', 'setup']) {
+          t.match(
+            there('make', '-n', target).said,
+            /^scripts\/check-kernel\.sh --warn\n/,
+            `make ${target} warns first`,
+          );
+        }
+      });
+    }
+  },
+);
+
+t.test('a kernel that can: nothing is said', async (t) => {
+  const { status, stdout, stderr } = spawnSync('scripts/check-kernel.sh', { cwd: PROJECT, encoding: 'utf8' });
+  t.same({ status, said: stdout + stderr }, { status: 0, said: '' });
+});
