@@ -9,6 +9,7 @@ import {
   loadNodeConfig,
   loadReplayConfig,
 } from '../../src/control/config.js';
+import { processorTime } from '../support/processor-time.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-config-'));
 t.teardown(() => rmSync(directory, { recursive: true }));
@@ -422,10 +423,10 @@ t.test('a hundred thousand resources load in a few seconds', async (t) => {
   for (let index = 0; index < 100_000; index++)
     lines.push(`  - {path: /page/${index}.html, nodes: [n1, n2]}\n`);
   writeFileSync(FILE, lines.join(''));
-  const start = Date.now();
+  const start = processorTime();
   t.equal(loadBalancerConfig(FILE).resources.length, 100_002);
-  t.comment(`${Date.now() - start} ms`);
-  t.ok(Date.now() - start < 30_000);
+  const seconds = (processorTime() - start) / 1e9;
+  t.ok(seconds < 30, `${seconds} s`);
 });
 
 t.test('a loopback address is good for a capture only', async (t) => {

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { Directory } from '../../src/directory/directory.js';
 import { canonicalHost, canonicalPath, duplicates, type Resource } from '../../src/directory/pattern.js';
+import { processorTime } from '../support/processor-time.js';
 
 /** Host and path must be in normal form here. What lies behind both is to be left alone. */
 function find(directory: Directory, host: string, path: string): number {
@@ -198,9 +199,9 @@ t.test('a hostile path or host costs what the directory is deep, not what it is 
   const host = Buffer.from('.'.repeat(60_000));
   const rounds = 20_000;
   const once = () => {
-    const before = process.hrtime.bigint();
+    const before = processorTime();
     for (let i = 0; i < rounds; i++) directory.find(host, host.length, path, path.length);
-    return Number(process.hrtime.bigint() - before) / rounds;
+    return (processorTime() - before) / rounds;
   };
   const nanoseconds = Math.min(once(), once(), once());
   t.ok(nanoseconds < 10_000, `${nanoseconds.toFixed(0)} ns`);

@@ -77,9 +77,14 @@ export class Host {
   /** Addresses on an interface, as CIDR. */
   async addresses(device = 'eth0'): Promise<string[]> {
     const { stdout } = await run('ip', ['-n', this.namespace, '-j', '-4', 'addr', 'show', 'dev', device]);
-    const links = JSON.parse(stdout) as { addr_info?: { local: string; prefixlen: number }[] }[];
-    return links.flatMap((link) => (link.addr_info ?? []).map((info) => `${info.local}/${info.prefixlen}`));
+    return addressesIn(stdout);
   }
+}
+
+/** Addresses in what `ip -j addr show` prints, as CIDR. */
+export function addressesIn(json: string): string[] {
+  const links = JSON.parse(json) as { addr_info?: { local: string; prefixlen: number }[] }[];
+  return links.flatMap((link) => (link.addr_info ?? []).map((info) => `${info.local}/${info.prefixlen}`));
 }
 
 interface Counted {

@@ -1,6 +1,6 @@
 /** What Baton may change on a machine, as text to compare before and after. */
 import { readdirSync, statSync } from 'node:fs';
-import type { Host } from './host.js';
+import { addressesIn, type Host } from './host.js';
 
 const SYSCTLS = [
   'net/ipv4/tcp_syncookies',
@@ -24,22 +24,27 @@ export interface MachineState {
 /** Places where Baton keeps what outlives it; names end in the inode of the network namespace. */
 const KEPT = ['/sys/fs/bpf/baton', '/run/baton'];
 
+/** What is asked, in one run of a shell, for a program each would take longer than all of them do. */
+const ask = (device: string): string =>
+  [
+    `ip -j -4 addr show dev ${device}`,
+    'ip -j -4 addr show dev lo',
+    `tc qdisc show dev ${device}`,
+    `tc filter show dev ${device} ingress; tc filter show dev ${device} egress`,
+    SYSCTLS.map((name) => `echo ${name} $(cat /proc/sys/${name})`).join('; '),
+    `ip -j -d link show dev ${device}`,
+  ].join(`; echo '${MARK}'; `);
+const MARK = '--';
+
 /** @param device the interface of which it tells addresses, filters and XDP program; besides lo */
 export async function machineState(host: Host, device = 'eth0'): Promise<MachineState> {
-  const [own, lo, qdiscs, ingress, egress, sysctls, link] = await Promise.all([
-    host.addresses(device),
-    host.addresses('lo'),
-    host.run('tc', ['qdisc', 'show', 'dev', device]),
-    host.run('tc', ['filter', 'show', 'dev', device, 'ingress'], { allowFailure: true }),
-    host.run('tc', ['filter', 'show', 'dev', device, 'egress'], { allowFailure: true }),
-    host.run('sh', ['-c', SYSCTLS.map((name) => `echo ${name} $(cat /proc/sys/${name})`).join('; ')]),
-    host.run('ip', ['-j', '-d', 'link', 'show', 'dev', device]),
-  ]);
+  const { stdout } = await host.run('sh', ['-c', ask(device)]);
+  const [own = '', lo = '', qdiscs = '', filters = '', sysctls = '', link = ''] = stdout.split(`${MARK}\n`);
   return {
-    addresses: [...own, ...lo].sort(),
-    filters: [qdiscs.stdout, ingress.stdout, egress.stdout].join('\n'),
-    sysctls: sysctls.stdout,
-    xdp: xdpOf(link.stdout),
+    addresses: [...addressesIn(own), ...addressesIn(lo)].sort(),
+    filters: `${qdiscs}\n${filters}`,
+    sysctls,
+    xdp: xdpOf(link),
     kept: keptBy(host),
   };
 }
