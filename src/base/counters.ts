@@ -25,6 +25,7 @@ export const COUNTERS = {
   handoff_silent: 'nodes given up for a session because they did not confirm',
   handoff_refused: 'nodes given up for a session because they refused',
   adopted: 'handoffs confirmed',
+  node_asked: 'questions to nodes whether they have a session still, whose client has sent FIN',
   reset_sent: 'RSTs sent to clients',
   icmp_forwarded: 'ICMP errors passed on to the node that owns the session',
   answer_400: 'sessions handed to the local service: bad request',

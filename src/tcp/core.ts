@@ -25,6 +25,13 @@ const NO_OBSERVER: Observer = {};
 
 /** Silence, in ms, that ends a session whose client has sent FIN: TCP_RTO_MAX of Linux is 120 s. */
 const HALF_CLOSED_MS = 180_000;
+/**
+ * Silence, in ms, after which the node of such a session is asked whether it has it still: the notice of its FIN
+ * comes once, and may be lost. It is asked again each time that the silence has doubled.
+ */
+export const ASK_MS = 10_000;
+
+const BOTH_FINS = SessionFlag.clientFin | SessionFlag.nodeFin;
 
 /** Largest plausible step of sequence and acknowledgement numbers between two segments: two large windows. */
 const MAX_ADVANCE = 1 << 24;
@@ -179,6 +186,11 @@ export class Core {
     if (node !== LOCAL_NODE) this.nodes.active[node]! -= 1;
   }
 
+  /** Whether the client of a session that passes through has sent FIN, and its node has not, as far as we know. */
+  isHalfClosed(slot: number): boolean {
+    return (this.sessions.flags(slot) & BOTH_FINS) === SessionFlag.clientFin;
+  }
+
   /** How long a session that passes through may be silent, in ms. */
   patience(slot: number): number {
     const { closing, idle } = this.options.timeouts;
@@ -192,9 +204,12 @@ export class Core {
 
   /** One more side of a session that passes through has sent FIN, or it has begun to pass: waits, or ends. */
   settle(slot: number): void {
-    const both = SessionFlag.clientFin | SessionFlag.nodeFin;
-    if ((this.sessions.flags(slot) & both) === both) this.linger(slot, 'fin');
-    else this.timers.set(slot, this.now + this.patience(slot));
+    if ((this.sessions.flags(slot) & BOTH_FINS) === BOTH_FINS) {
+      this.linger(slot, 'fin');
+      return;
+    }
+    const wait = this.patience(slot);
+    this.timers.set(slot, this.now + (this.isHalfClosed(slot) ? Math.min(wait, ASK_MS) : wait));
   }
 
   /** Ends a session, but lets its late packets through for a while. */

@@ -24,7 +24,7 @@ import { seqAdd, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
-import { Core } from './core.js';
+import { ASK_MS, Core } from './core.js';
 import type { Dispatcher } from './dispatcher.js';
 import { Handoff } from './handoff.js';
 import { Handshake } from './handshake.js';
@@ -183,18 +183,31 @@ export class Engine implements FrameSink, TimerHandler {
         this.handoff.expired(slot);
         return;
       case SessionState.passing:
-        this.removeIfSilent(slot, this.core.patience(slot), now);
+        this.removeIfSilent(slot, this.core.patience(slot), now, this.core.isHalfClosed(slot));
         return;
       default:
         this.removeIfSilent(slot, options.timeouts.linger, now);
     }
   }
 
-  /** Packets do not set the timer, they only leave their time: it is looked at when it fires. */
-  private removeIfSilent(slot: number, wait: number, now: number): void {
-    const silent = elapsed(this.core.clock, this.core.sessions.lastSeen(slot));
-    if (silent >= wait) this.core.remove(slot, 'idle');
-    else this.core.timers.set(slot, now + wait - silent);
+  /**
+   * Packets do not set the timer, they only leave their time: it is looked at when it fires. A node that is asked
+   * answers with RST when it has no socket of the session any more, and by an ACK of the socket when it has.
+   */
+  private removeIfSilent(slot: number, wait: number, now: number, asks = false): void {
+    const { core } = this;
+    const silent = elapsed(core.clock, core.sessions.lastSeen(slot));
+    if (silent >= wait) {
+      core.remove(slot, 'idle');
+      return;
+    }
+    let next = wait - silent;
+    if (asks) {
+      const due = silent >= ASK_MS;
+      if (due) this.toNode.ask(slot);
+      next = Math.min(next, due ? silent : ASK_MS - silent);
+    }
+    core.timers.set(slot, now + next);
   }
 
   private receiveTcp(): void {

@@ -8,7 +8,7 @@ import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../wire/et
 import { IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../wire/ipv4.js';
 import { emitIxcp, IXCP, IXCP_HEADER_BYTES } from '../wire/ixcp.js';
 import { IXP, IXP_HEADER_BYTES, IXP_VERSION, IxpFlag, IxpType, sealIxp } from '../wire/ixp.js';
-import { seqAdd } from '../wire/seq.js';
+import { seqAdd, seqDiff } from '../wire/seq.js';
 import {
   finishTcpChecksum,
   TCP,
@@ -159,6 +159,20 @@ export class NodeWriter {
     writeTcp(view, tcp, port, servers.port[server]!, sequence, 0, TCP_HEADER_BYTES, TcpFlag.rst, 0);
     finishTcpChecksum(view, tcp, TCP_HEADER_BYTES, client, virtualAddress);
     return this.finishWrapped(frame, slot, IxpType.segment, client, virtualAddress, TCP_HEADER_BYTES, node);
+  }
+
+  /**
+   * Asks the session's node, in IXP, whether it has it still: by an ACK of what the client has sent before, which
+   * changes nothing for a socket but has it answer, as a keep-alive probe does (RFC 9293 section 3.8.4).
+   */
+  ask(slot: number): boolean {
+    const { sessions, counters } = this.core;
+    if (!this.core.reachable(sessions.node(slot))) return false;
+    // Two below the client's next number: it has sent FIN, and perhaps the node never got that.
+    const at = seqDiff(sessions.receiveNext(slot), sessions.clientIsn(slot)) - 3;
+    if (!this.kept(slot, IxpType.segment, at, 0, TcpFlag.ack)) return false;
+    counters.count(Counter.node_asked);
+    return true;
   }
 
   /**

@@ -276,6 +276,20 @@ if (insideNamespace(import.meta.url)) {
     socket.destroy();
   });
 
+  t.test('a balancer that asks whether a session is there still has an answer by its socket', async (t) => {
+    const session = newSession();
+    const accepted = session.socket();
+    session.adopt();
+    const { socket } = await accepted;
+    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    await session.rest();
+    session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END - 2, ack: ACK, flags: 'A' }, payload: '' });
+    await session.sent('an ACK', { flags: 'A', seq: ACK, ack: REQUEST_END });
+    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    t.equal(socket.bytesRead, REQUEST.length);
+    socket.destroy();
+  });
+
   t.test('an RST is told, and the session is not begun again', async (t) => {
     const session = newSession();
     const accepted = session.socket();

@@ -26,6 +26,11 @@ function passes(talk: Conversation, time: number, tcp: TcpSpec, payload = '', no
   talk.expectForwarded(time, node, packet);
 }
 
+/** The node is asked at `time` whether it has the session still, whose client has sent FIN at `end`. */
+function asksNode(talk: Conversation, time: number, end: number): void {
+  talk.expect(time, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'A', seq: end - 1, ack: ISN + 1 }, ''));
+}
+
 t.test('nothing changes but the MAC addresses', async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
@@ -114,7 +119,9 @@ t.test('half closed and silent: a shorter wait once the node is done', async (t)
   const end = byClient.passing(0);
   passes(byClient, 100, { flags: 'FA', seq: end, ack: 7000 });
   // It only listens now: its window may be closed for minutes, and the node still has to say its FIN.
-  byClient.end(179_000, 1);
+  // After 10, 20, 40, 80 and 160 s.
+  t.equal(byClient.rest(179_000).filter(({ ixp }) => ixp !== undefined).length, 5);
+  byClient.end(180_000, 1);
   byClient.end(180_200, 0);
   const byNode = new Conversation(t);
   byNode.passing(0);
@@ -122,6 +129,30 @@ t.test('half closed and silent: a shorter wait once the node is done', async (t)
   byNode.end(59_000, 1);
   byNode.end(60_200, 0);
   byNode.counted({ closed_idle: 1 });
+});
+
+t.test('half closed, and the notice of the FIN of the node is lost: the node is asked', async (t) => {
+  const ended = new Conversation(t);
+  const end = ended.passing(0);
+  passes(ended, 100, { flags: 'FA', seq: end, ack: 7000 });
+  passes(ended, 5000, { flags: 'A', seq: end + 1, ack: 8000 });
+  asksNode(ended, 15_000, end);
+  ended.send(15_001, notice(0, NOTICE.reset, { seq: 8000, ack: end - 1 }));
+  t.equal(ended.events.at(-1), 'closed node-reset');
+  ended.end(20_100, 0);
+  ended.counted({ node_asked: 1, closed_idle: 0 });
+
+  // A socket that is there still answers by an ACK, and the node tells of it: asked again, as long as that goes on.
+  const alive = new Conversation(t);
+  alive.passing(0);
+  passes(alive, 100, { flags: 'FA', seq: end, ack: 7000 });
+  for (let round = 1; round <= 30; round++) {
+    const at = 100 + round * 10_010;
+    asksNode(alive, at - 10, end);
+    alive.send(at, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
+  }
+  alive.send(301_000, notice(0, NOTICE.fin, { seq: 9000, ack: end + 1 }));
+  t.equal(alive.events.at(-1), 'closed fin');
 });
 
 t.test('a FIN out of order, or from nowhere, is passed on but not believed', async (t) => {
@@ -181,6 +212,7 @@ t.test('half closed: never a longer wait than the idle timeout', async (t) => {
   const talk = new Conversation(t, { timeouts: { idle: 20_000, closing: 5000 } });
   const end = talk.passing(0);
   passes(talk, 100, { flags: 'FA', seq: end, ack: 7000 });
+  asksNode(talk, 10_100, end);
   talk.end(19_900, 1);
   talk.end(20_200, 0);
 });
