@@ -5,15 +5,10 @@
  */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { native } from '../../src/base/native.js';
-import { Port } from '../../src/datapath/datapath.js';
-import { openPacketDatapath } from '../../src/datapath/packet.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { build, type PacketSpec } from '../support/packet.js';
-import { describe, differences, type ParsedPacket, parse } from '../support/packet-parse.js';
-import { PATIENCE_MS } from '../support/patience.js';
 import { insideNamespace, run, until } from './namespace.js';
 import {
   ACK,
@@ -21,7 +16,6 @@ import {
   CLIENT,
   CLIENT_PORT,
   handoff,
-  KEY,
   notice,
   OWN,
   OWN_MAC,
@@ -34,73 +28,13 @@ import {
   sessionValue,
   VIRTUAL,
 } from './shim-fixture.js';
+import { Wire } from './shim-wire.js';
 
 const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4 } as const;
 const Reason = { noListener: 1, unable: 2, tupleInUse: 3, unknownSession: 4 } as const;
 const REQUEST_END = (SEQ + REQUEST.length) >>> 0;
 const NOTICE_BYTES = 74;
 const CLIENT_CONFIRMS = 8;
-
-/** The far end of the wire: sends frames, and keeps what comes until somebody expects it. */
-class Wire {
-  private readonly datapath;
-  private readonly heard: ParsedPacket[] = [];
-
-  constructor(interfaceName: string) {
-    const info = native().interfaceInfo(interfaceName);
-    if (info === undefined) throw new Error(`no interface ${interfaceName}`);
-    this.datapath = openPacketDatapath(native(), {
-      interfaceIndex: info.index,
-      mtu: info.mtu,
-      filterProgramFd: -1,
-    });
-  }
-
-  send(spec: PacketSpec): void {
-    const frame = build(spec, KEY);
-    const offset = this.datapath.reserve(frame.length);
-    this.datapath.memory.bytes.set(frame, offset);
-    this.datapath.commit(offset, frame.length, Port.wire);
-    this.datapath.flush();
-  }
-
-  /** The next frame that fits the description; those before it that do not fit are left for later. */
-  async expect(what: string, spec: PacketSpec): Promise<ParsedPacket> {
-    const end = performance.now() + PATIENCE_MS;
-    for (;;) {
-      this.listen();
-      // Segments leave the veth with unfinished checksums; notices must be faultless.
-      const at = this.heard.findIndex(
-        (packet) => differences(spec, packet, spec.tcp !== undefined).length === 0,
-      );
-      if (at >= 0) return this.heard.splice(at, 1)[0]!;
-      if (performance.now() > end) {
-        throw new Error(`not heard: ${what}; instead: ${this.heard.map(describe).join(', ') || 'nothing'}`);
-      }
-      await sleep(1);
-    }
-  }
-
-  /** What came for this client port within a few ms and nobody expected, in words. */
-  async rest(port: number): Promise<string[]> {
-    await sleep(20);
-    this.listen();
-    const concerned = ({ tcp, ixcp }: ParsedPacket) => (tcp?.destinationPort ?? ixcp?.clientPort) === port;
-    return this.heard.splice(0).filter(concerned).map(describe);
-  }
-
-  close(): void {
-    this.datapath.close();
-  }
-
-  private listen(): void {
-    const receive = (offset: number, length: number): void => {
-      const packet = parse(this.datapath.memory.bytes.slice(offset, offset + length), KEY);
-      if (packet.ip?.source === VIRTUAL || packet.ip?.source === OWN) this.heard.push(packet);
-    };
-    this.datapath.poll({ receive, tick: () => {} }, () => performance.now());
-  }
-}
 
 if (insideNamespace(import.meta.url)) {
   run('ip', 'link', 'add', 'e0', 'address', OWN_MAC, 'type', 'veth', 'peer', 'name', 'w0');
