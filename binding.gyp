@@ -11,6 +11,7 @@
         "native/map.cc",
         "native/map_handle.cc",
         "native/mapping.cc",
+        "native/neighbour_events.cc",
         "native/netlink.cc",
         "native/host_state.cc",
         "native/packet_ring.cc",

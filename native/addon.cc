@@ -17,6 +17,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   auto* data = new AddonData;
   data->packet_ring = Napi::Persistent(DefinePacketRing(env));
   data->raw_socket = Napi::Persistent(DefineRawSocket(env));
+  data->neighbour_events = Napi::Persistent(DefineNeighbourEvents(env));
   data->bpf_object = Napi::Persistent(DefineBpfObject(env));
   data->map_handle = Napi::Persistent(DefineMapHandle(env));
   data->program_handle = Napi::Persistent(DefineProgramHandle(env));
@@ -33,6 +34,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   offer("interfaceInfo", InterfaceInfo);
   offer("neighbours", Neighbours);
   offer("resolveNeighbour", ResolveNeighbour);
+  offer("forgetNeighbour", ForgetNeighbour);
+  offer("openNeighbourEvents", OpenNeighbourEvents);
   offer("ipv4Addresses", Ipv4Addresses);
   offer("tcFilters", TcFilters);
   offer("loadBpf", LoadBpf);

@@ -14,6 +14,7 @@ namespace baton {
 struct AddonData {
   Napi::FunctionReference packet_ring;
   Napi::FunctionReference raw_socket;
+  Napi::FunctionReference neighbour_events;
   Napi::FunctionReference bpf_object;
   Napi::FunctionReference map_handle;
   Napi::FunctionReference program_handle;
@@ -24,6 +25,7 @@ struct AddonData {
 
 Napi::Function DefinePacketRing(Napi::Env env);
 Napi::Function DefineRawSocket(Napi::Env env);
+Napi::Function DefineNeighbourEvents(Napi::Env env);
 Napi::Function DefineBpfObject(Napi::Env env);
 Napi::Function DefineMapHandle(Napi::Env env);
 Napi::Function DefineProgramHandle(Napi::Env env);
@@ -38,6 +40,8 @@ Napi::Value KernelHasFunction(const Napi::CallbackInfo& info);
 Napi::Value InterfaceInfo(const Napi::CallbackInfo& info);
 Napi::Value Neighbours(const Napi::CallbackInfo& info);
 Napi::Value ResolveNeighbour(const Napi::CallbackInfo& info);
+Napi::Value ForgetNeighbour(const Napi::CallbackInfo& info);
+Napi::Value OpenNeighbourEvents(const Napi::CallbackInfo& info);
 Napi::Value Ipv4Addresses(const Napi::CallbackInfo& info);
 Napi::Value TcFilters(const Napi::CallbackInfo& info);
 Napi::Value DetachTc(const Napi::CallbackInfo& info);

@@ -1,4 +1,4 @@
-// Interfaces and neighbours: interfaceInfo, neighbours, resolveNeighbour of src/base/native.ts.
+// Interfaces and neighbours: interfaceInfo, neighbours, resolveNeighbour, forgetNeighbour of src/base/native.ts.
 #include "netlink.h"
 
 #include <arpa/inet.h>
@@ -100,6 +100,24 @@ std::vector<NeighbourEntry> ReadNeighbours(uint32_t index) {
       ask.Finish(), "RTM_GETNEIGH", [&](const nlmsghdr& message) { ReadNeighbour(message, index, result); },
       [&] { result.clear(); });
   return result;
+}
+
+// A request about the entry of an interface (argument 0) for an address (argument 1).
+void AskAboutNeighbour(const Napi::CallbackInfo& info, uint16_t type, const char* name, uint8_t flags) {
+  const Napi::Env env = info.Env();
+  const uint32_t index = NumberArgument(info, 0);
+  const std::string text = StringArgument(info, 1);
+  in_addr address;
+  if (::inet_pton(AF_INET, text.c_str(), &address) != 1) ThrowArgument(env, "not an IPv4 address: " + text);
+  Guard(env, [&] {
+    ndmsg neighbour{};
+    neighbour.ndm_family = AF_INET;
+    neighbour.ndm_ifindex = static_cast<int>(index);
+    neighbour.ndm_flags = flags;
+    NetlinkRequest<ndmsg> request(type, type == RTM_NEWNEIGH ? NLM_F_CREATE : 0, neighbour);
+    request.Add(NDA_DST, &address, sizeof address);
+    Netlink().Ask(request.Finish(), name, [](const nlmsghdr&) {});
+  });
 }
 
 Napi::Uint8Array ToBytes(Napi::Env env, const uint8_t* from, size_t length) {
@@ -217,21 +235,13 @@ Napi::Value Neighbours(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ResolveNeighbour(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const uint32_t index = NumberArgument(info, 0);
-  const std::string text = StringArgument(info, 1);
-  in_addr address;
-  if (::inet_pton(AF_INET, text.c_str(), &address) != 1) ThrowArgument(env, "not an IPv4 address: " + text);
-  Guard(env, [&] {
-    ndmsg neighbour{};
-    neighbour.ndm_family = AF_INET;
-    neighbour.ndm_ifindex = static_cast<int>(index);
-    neighbour.ndm_flags = NTF_USE;
-    NetlinkRequest<ndmsg> request(RTM_NEWNEIGH, NLM_F_CREATE, neighbour);
-    request.Add(NDA_DST, &address, sizeof address);
-    Netlink().Ask(request.Finish(), "RTM_NEWNEIGH", [](const nlmsghdr&) {});
-  });
-  return env.Undefined();
+  AskAboutNeighbour(info, RTM_NEWNEIGH, "RTM_NEWNEIGH", NTF_USE);
+  return info.Env().Undefined();
+}
+
+Napi::Value ForgetNeighbour(const Napi::CallbackInfo& info) {
+  AskAboutNeighbour(info, RTM_DELNEIGH, "RTM_DELNEIGH", 0);
+  return info.Env().Undefined();
 }
 
 }  // namespace baton

@@ -178,6 +178,7 @@ async function start(
     onWithheld: (options) => machine.withhold(options),
     earlier: machine.earlierWithheld(),
   });
+  let neighbours: NeighbourWatch | undefined;
   const engine = await EnginePool.start({
     program: ENGINE_PROGRAM,
     workers: config.workers,
@@ -193,13 +194,16 @@ async function start(
       datapath: machine.engineStart(),
     },
     listener: {
-      event: (event) => watch.engine(event),
+      event: (event) => {
+        if (event.event === 'unconfirmed') neighbours?.doubt(event.node);
+        else watch.engine(event);
+      },
       died: (reason) => end.lost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
     },
   });
   undo.push(() => engine.stop());
 
-  const neighbours = new NeighbourWatch({
+  neighbours = new NeighbourWatch({
     interface: nodeInterface,
     addresses: config.nodes.map((node) => node.address),
     onChange: (change) => {
@@ -209,10 +213,10 @@ async function start(
     },
   });
   for (const { node, mac } of machine.earlierNeighbours()) engine.setNeighbour(node, mac);
+  undo.push(() => neighbours?.stop());
   await neighbours.start();
   watch.start();
   undo.push(() => watch.stop());
-  undo.push(() => neighbours.stop());
   await machine.activate();
   engine.activated();
   if (engine.takenOver > 0) log.info(`${engine.takenOver} sessions of the earlier run taken over`);

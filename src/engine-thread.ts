@@ -27,6 +27,8 @@ import { parseIpv4 } from './wire/ipv4.js';
 const TICK_MS = 8;
 /** Events of one kind about one node are told at most this often, in ms. */
 const EVENT_INTERVAL_MS = 1_000;
+/** The same of doubts where a node is: the link can be asked in no time. */
+const DOUBT_INTERVAL_MS = 250;
 /** The same for complaints that a stranger can cause. */
 const COMPLAINT_INTERVAL_MS = 60_000;
 
@@ -104,7 +106,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   port.on('message', (message: ToEngine) => {
     switch (message.kind) {
       case 'neighbour':
-        nodes.setMac(message.node, message.mac ?? undefined);
+        nodes.setMac(message.node, message.mac ?? undefined, now());
         return;
       case 'sessions': {
         const clock = now() >>> 0;
@@ -146,6 +148,8 @@ function nodeEvents(tell: (message: FromEngine) => void): Observer {
   const lastFlags = new Map<number, number>();
   return {
     badKey: (node, now) => rarely(`key ${node}`, now, { event: 'changed', node }, COMPLAINT_INTERVAL_MS),
+    unconfirmed: (_slot, node, now) =>
+      rarely(`unconfirmed ${node}`, now, { event: 'unconfirmed', node }, DOUBT_INTERVAL_MS),
     refused: (_slot, node, reason, now) =>
       rarely(`refused ${node} ${reason}`, now, { event: 'refused', node, reason }),
     silent: (_slot, node, now) => rarely(`silent ${node}`, now, { event: 'silent', node }),

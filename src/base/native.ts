@@ -122,6 +122,13 @@ export interface Neighbour {
   state: number;
 }
 
+/** Changes of the neighbour table, of all interfaces, as the kernel makes them. */
+export interface NeighbourEvents {
+  /** Calls back with the address of each entry that has changed; with undefined when some were lost. */
+  start(onEvent: (address: string | undefined) => void): void;
+  close(): void;
+}
+
 export interface BpfObject {
   /** File descriptors stay open until close(). */
   programFd(name: string): number;
@@ -186,6 +193,9 @@ export interface Native extends NativeXdp {
   neighbours(interfaceIndex: number): Neighbour[];
   /** Makes the kernel resolve or confirm an address (RTM_NEWNEIGH with NTF_USE). */
   resolveNeighbour(interfaceIndex: number, address: string): void;
+  /** Removes an entry of the table (RTM_DELNEIGH): who needs it next asks the link. Fails with ENOENT when there is none. */
+  forgetNeighbour(interfaceIndex: number, address: string): void;
+  openNeighbourEvents(): NeighbourEvents;
   /**
    * Loads an object file. `maxEntries` resizes maps by name before loading; `reuse` takes existing maps, by
    * descriptor, in place of new ones. The error message of a program that the verifier refuses holds the

@@ -125,6 +125,8 @@ export type ToEngine =
 
 /** What an operator may want to hear of a node, or of LOCAL_NODE. The node table says what is so now. */
 export type EngineEvent =
+  /** A handoff has waited for its confirmation once: perhaps the node is not where we think it is. */
+  | { event: 'unconfirmed'; node: number }
   /** A report says something else than the last one. */
   | { event: 'changed'; node: number }
   | { event: 'silent'; node: number }

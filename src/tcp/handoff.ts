@@ -71,17 +71,19 @@ export class Handoff {
   /** The node did not confirm in time. */
   expired(slot: number): void {
     const core = this.core;
-    const { sessions, counters, nodes, options } = core;
+    const { sessions, counters, nodes } = core;
     if (!this.heed(slot)) return;
     if (sessions.state(slot) !== SessionState.handing) return;
+    const node = sessions.node(slot);
     const adopted = sessions.has(slot, SessionFlag.adopted);
-    if (sessions.tries(slot) < (adopted ? REST_TRIES : options.limits.handoffTries)) {
-      // After none there was one that asked for no confirmation.
-      counters.count(sessions.tries(slot) > 0 ? Counter.handoff_retransmitted : Counter.handoff_asked);
+    // After none there was one that asked for no confirmation.
+    const unconfirmed = sessions.tries(slot) > 0;
+    if (unconfirmed && node !== LOCAL_NODE) core.observer.unconfirmed?.(slot, node, core.now);
+    if (sessions.tries(slot) < (adopted ? REST_TRIES : this.triesAt(node))) {
+      counters.count(unconfirmed ? Counter.handoff_retransmitted : Counter.handoff_asked);
       this.send(slot);
       return;
     }
-    const node = sessions.node(slot);
     counters.count(Counter.handoff_silent);
     core.observer.silent?.(slot, node, core.now);
     if (adopted) {
@@ -95,6 +97,14 @@ export class Handoff {
     this.withdraw(slot, node);
     sessions.raise(slot, SessionFlag.moved);
     this.next(slot);
+  }
+
+  /** How often a handoff is sent to a node: once more for each time if what was sent lately went to a MAC address that it has left. */
+  private triesAt(node: number): number {
+    const { nodes, options, now } = this.core;
+    const { limits, timeouts } = options;
+    const moved = node !== LOCAL_NODE && now - nodes.movedAt[node]! <= timeouts.handoff * limits.handoffTries;
+    return moved ? limits.handoffTries * 2 : limits.handoffTries;
   }
 
   /** The node says that it can not take the session. */

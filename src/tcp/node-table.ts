@@ -50,6 +50,8 @@ export class NodeTable {
   readonly weight: Uint32Array;
   /** 1: the MAC address is resolved. */
   readonly resolved: Uint8Array;
+  /** When its MAC address last changed from one to another, ms on the engine's clock. */
+  readonly movedAt: Float64Array;
   /** 0: the node itself has said that it can not adopt, or that it is leaving. 1: it can, or has not said. */
   readonly able: Uint8Array;
   /** Sessions that this engine has handed over, not yet closed. */
@@ -73,6 +75,7 @@ export class NodeTable {
     this.macHigh = new Uint16Array(this.count);
     this.macLow = new Uint32Array(this.count);
     this.resolved = new Uint8Array(this.count);
+    this.movedAt = new Float64Array(this.count).fill(Number.NEGATIVE_INFINITY);
     this.adopted = new Float64Array(this.count);
     this.servers = share.servers;
     this.shared = nodeViews(share.memory, this.count, share.workers, share.servers);
@@ -97,15 +100,19 @@ export class NodeTable {
     return sum;
   }
 
-  /** Sets the MAC address (six bytes), or marks the node unresolved. */
-  setMac(node: number, mac: Uint8Array | undefined): void {
+  /** Sets the MAC address (six bytes), or marks the node unresolved. `now`: ms on the engine's clock. */
+  setMac(node: number, mac: Uint8Array | undefined, now = 0): void {
     if (mac === undefined) {
       this.resolved[node] = 0;
       return;
     }
     const view = new DataView(mac.buffer, mac.byteOffset, 6);
-    this.macHigh[node] = view.getUint16(0);
-    this.macLow[node] = view.getUint32(2);
+    const high = view.getUint16(0);
+    const low = view.getUint32(2);
+    const known = this.macHigh[node] !== 0 || this.macLow[node] !== 0;
+    if (known && (high !== this.macHigh[node] || low !== this.macLow[node])) this.movedAt[node] = now;
+    this.macHigh[node] = high;
+    this.macLow[node] = low;
     this.resolved[node] = 1;
   }
 

@@ -89,6 +89,8 @@ export interface Observer {
   handoff?(slot: number, node: number, service: number, attempt: number, now: number): void;
   adopted?(slot: number, node: number, now: number): void;
   refused?(slot: number, node: number, reason: number, now: number): void;
+  /** A handoff has waited for its confirmation as long as one may, and is sent again. */
+  unconfirmed?(slot: number, node: number, now: number): void;
   silent?(slot: number, node: number, now: number): void;
   closed?(slot: number, reason: CloseReason, now: number): void;
   /** A report from a node's agent. */

@@ -4,7 +4,7 @@ import t from 'tap';
 import { Download } from '../support/farm/download.js';
 import { machineState } from '../support/farm/machine.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { type CurlAnswer, curl, sha256 } from '../support/farm/requests.js';
+import { type CurlAnswer, curl, sha256, statusesInARow } from '../support/farm/requests.js';
 import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
@@ -76,19 +76,13 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
     });
 
     await t.test('a client port is used again at once, also where no RST may end TIME_WAIT', async (t) => {
-      const again = async (path: string): Promise<number[]> => {
-        const args = ['--local-port', '20123', '-H', 'Connection: close'];
-        const statuses = new Set<number>();
-        for (let index = 0; index < 8; index++) {
-          statuses.add((await curl(farm.client, BASE + path, args, 20_000)).status);
-        }
-        return [...statuses];
-      };
+      const again = (): Promise<string[]> =>
+        statusesInARow(farm.client, VIRTUAL_ADDRESS, '/both/a.txt', 20_123, 8);
       for (const value of ['1', '0']) {
         await Promise.all(
           farm.nodes.map((node) => node.run('sysctl', ['-qw', `net.ipv4.tcp_rfc1337=${value}`])),
         );
-        t.same(await again('/both/a.txt'), [200], `net.ipv4.tcp_rfc1337=${value}`);
+        t.same(await again(), ['200'], `net.ipv4.tcp_rfc1337=${value}`);
       }
     });
 
@@ -139,6 +133,30 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
         await farm.waitNodesUp();
       },
     );
+
+    await t.test('the MAC address of a node changes under load: no request fails', async (t) => {
+      const original = node1.mac;
+      let going = true;
+      const statuses = new Map<number, number>();
+      let served = 0;
+      const client = async (): Promise<void> => {
+        while (going) {
+          const { status } = await get('/one/a.txt');
+          statuses.set(status, (statuses.get(status) ?? 0) + 1);
+          served += 1;
+        }
+      };
+      const clients = Array.from({ length: 3 }, client);
+      for (const mac of ['02:00:0a:63:77:03', original]) {
+        await node1.run('ip', ['link', 'set', 'eth0', 'address', mac]);
+        await farm.waitFor(async () => (await farm.stats()).nodes[0]?.mac === mac, `n1 at ${mac}`);
+        const before = served;
+        await farm.waitFor(() => served >= before + 20, 'requests that are served there');
+      }
+      going = false;
+      await Promise.all(clients);
+      t.same([...statuses.keys()], [200], JSON.stringify([...statuses]));
+    });
 
     await t.test('a node goes silent: the next holder answers', async (t) => {
       await node1.setLink(false);

@@ -25,8 +25,9 @@ const number = (address: string): number => parseIpv4(address) ?? 0;
 
 /** What is waited for here is found at the next look. */
 const CHECK_MS = 500;
-/** Between two looks at the neighbours. */
+/** Between two looks at the neighbours; and what is told before the next one. */
 const LOOK_MS = 1000;
+const BEFORE_NEXT_LOOK_MS = 900;
 
 if (insideNamespace(import.meta.url)) {
   const peer = await Peer.make('eth0', `${PEER}/24`, PEER_MAC);
@@ -334,11 +335,43 @@ if (insideNamespace(import.meta.url)) {
     t.same(of(0)[1], { node: 0, mac: macOf('02:00:00:00:00:33'), why: '' }, 'without being lost in between');
     t.same(of(1)[1], { node: 1, mac: macOf('02:00:00:00:00:33'), why: '' });
 
+    // A change is told when it happens: twice in a row, so that the look of each second is too late for one of them.
+    const moved = async (mac: string): Promise<void> => {
+      const told = of(0).length;
+      peer.run('ip', 'link', 'set', 'eth0', 'address', mac);
+      await until(`${mac} to be told`, () => of(0).length > told, BEFORE_NEXT_LOOK_MS);
+      t.same(of(0).at(-1), { node: 0, mac: macOf(mac), why: '' });
+    };
+    peer.run('sysctl', '-qw', 'net.ipv4.conf.eth0.arp_notify=1');
+    await moved('02:00:00:00:00:44');
+    await moved('02:00:00:00:00:45');
+
+    // The peer says nothing of it: who gets no answer has the link asked, but not again and again.
+    peer.run('sysctl', '-qw', 'net.ipv4.conf.eth0.arp_notify=0');
+    peer.run('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:55');
+    watch.doubt(0);
+    await until('the answer', () => of(0).length === 5, BEFORE_NEXT_LOOK_MS);
+    t.same(of(0)[4]?.mac, macOf('02:00:00:00:00:55'));
+    peer.run('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:33');
+    watch.doubt(0);
+    t.match(run('ip', 'neigh', 'show', PEER), /02:00:00:00:00:55/);
+    await until('a later doubt', () => {
+      watch.doubt(0);
+      return of(0).length === 6;
+    });
+    t.same(of(0)[5]?.mac, macOf('02:00:00:00:00:33'));
+    // What is not the kernel's own finding stays.
+    run('ip', 'neigh', 'replace', '10.99.0.66', 'lladdr', PEER_MAC, 'dev', 'eth0', 'nud', 'permanent');
+    watch.doubt(1);
+    t.match(run('ip', 'neigh', 'show', '10.99.0.66'), /PERMANENT/);
+    run('ip', 'neigh', 'del', '10.99.0.66', 'dev', 'eth0');
+    const known = of(0).length;
+
     run('ip', 'link', 'set', 'eth0', 'down');
-    await until('the interface to be down', () => of(0).length === 3);
-    t.same(of(0)[2], { node: 0, mac: undefined, why: 'interface eth0 is down' });
+    await until('the interface to be down', () => of(0).length === known + 1);
+    t.same(of(0)[known], { node: 0, mac: undefined, why: 'interface eth0 is down' });
     run('ip', 'link', 'set', 'eth0', 'up');
-    await until('it is back', () => of(0).length === 4);
+    await until('it is back', () => of(0).length === known + 2);
     watch.stop();
   });
 

@@ -139,6 +139,33 @@ if (insideNamespace(import.meta.url)) {
     t.throws(() => native().resolveNeighbour(e0, '10.77.0'), TypeError);
   });
 
+  t.test('a neighbour is forgotten, and every change is told', async (t) => {
+    const events = native().openNeighbourEvents();
+    t.teardown(() => events.close());
+    t.throws(() => events.start(undefined as never), TypeError);
+    const told: (string | undefined)[] = [];
+    events.start((address) => told.push(address));
+    t.throws(() => events.start(() => {}), /started already/);
+    run('ip', 'neighbour', 'add', '10.77.0.6', 'lladdr', '02:00:00:00:00:06', 'dev', 'e0');
+    await until('it is told', () => told.includes('10.77.0.6'));
+    told.length = 0;
+    native().forgetNeighbour(e0, '10.77.0.6');
+    await until('its end is told', () => told.includes('10.77.0.6'));
+    t.notOk(
+      native()
+        .neighbours(e0)
+        .some((entry) => entry.address === '10.77.0.6' && entry.mac !== undefined),
+    );
+    t.equal(
+      codeOf(() => native().forgetNeighbour(e0, '10.77.0.66')),
+      'ENOENT',
+    );
+    t.throws(() => native().forgetNeighbour(e0, '10.77.0'), TypeError);
+    events.close();
+    events.close();
+    t.throws(() => events.start(() => {}), /closed/);
+  });
+
   t.test('raw datagrams go both ways', async (t) => {
     const here = native().openRawSocket(PROTOCOL);
     const got: [string, number[]][] = [];

@@ -250,6 +250,12 @@ export class Conversation {
     this.datapath.flush();
   }
 
+  /** At `time` the node turns out to have this MAC address. */
+  setMac(time: number, node: number, mac: string): void {
+    this.advance(time);
+    this.nodes.setMac(node, macBytes(mac), this.start + this.now);
+  }
+
   /** At `time`, or as little later as timers may be, the engine sends this next. */
   expect(time: number, expected: PacketSpec, port: PortNumber = Port.wire): ParsedPacket {
     while (this.heard.length === 0 && this.now < time + SLACK_MS) this.advance(Math.max(time, this.now + 1));
@@ -379,6 +385,7 @@ export class Conversation {
         say(`handoff ${node(index)} service ${service} attempt ${attempt}`),
       adopted: (_slot, index) => say(`adopted ${node(index)}`),
       refused: (_slot, index, reason) => say(`refused ${node(index)} reason ${reason}`),
+      unconfirmed: (_slot, index) => say(`unconfirmed ${node(index)}`),
       silent: (_slot, index) => say(`silent ${node(index)}`),
       closed: (_slot, reason) => say(`closed ${reason}`),
       reported: (index, flags) => say(`reported ${node(index)} ${flags}`),

@@ -334,7 +334,15 @@ export interface Stats {
   version: string;
   datapath: string;
   counters: Record<string, number>;
-  nodes: { name: string; address: string; state: string; why?: string; active: number; adopted: number }[];
+  nodes: {
+    name: string;
+    address: string;
+    mac: string | null;
+    state: string;
+    why?: string;
+    active: number;
+    adopted: number;
+  }[];
   sessions: Record<string, number>;
   notOffered?: string[];
   /** Of each engine thread. */

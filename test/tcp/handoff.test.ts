@@ -220,6 +220,26 @@ t.test('an address that is lost during the handoff', async (t) => {
   talk.expect(600, unavailable(request), Port.local);
 });
 
+t.test('a MAC address that changes during the handoff', async (t) => {
+  const talk = new Conversation(t, { timeouts: { handoff: 100 } });
+  const request = asked(talk, '/0');
+  talk.expect(0, handed(0, request));
+  talk.expect(100, handed(0, request));
+  t.notOk(talk.events.includes('silent node 0'));
+  t.ok(talk.events.includes('unconfirmed node 0'), 'someone may look where it is');
+  talk.setMac(150, 0, '02:00:00:00:00:99');
+  const moved = { ...handed(0, request), ethernet: { destination: '02:00:00:00:00:99' } };
+  // Two more, as if the first two had never been sent; then it is silent like any other.
+  talk.expect(200, moved);
+  talk.expect(300, moved);
+  const letGo = withdrawn(0, 1001 + request.length);
+  talk.expect(400, { ...letGo, ethernet: { destination: '02:00:00:00:00:99' } });
+  talk.expect(400, unavailable(request), Port.local);
+  const movedAt = talk.nodes.movedAt[0];
+  talk.setMac(450, 0, '02:00:00:00:00:99');
+  t.equal(talk.nodes.movedAt[0], movedAt, 'the same address again is no move');
+});
+
 t.test('three silent handoffs in a row suspend a node', async (t) => {
   const talk = new Conversation(t, { timeouts: { handoff: 50 } });
   const request = get('/01');

@@ -1,11 +1,18 @@
 /**
- * The MAC addresses of the nodes, as the kernel's neighbour table has them. Baton's own frames do not
- * go through that table, so nothing else keeps its entries fresh: every second those that are missing,
- * stale or failed are put to the test.
+ * The MAC addresses of the nodes, as the kernel's neighbour table has them. Its changes are followed as
+ * the kernel makes them. Baton's own frames do not go through that table, so nothing else keeps its entries
+ * fresh: every second those that are missing, stale or failed are put to the test. A node that does not answer
+ * may have another MAC address while the table still believes in the old one: then the link is asked anew.
  */
 import { reasonOf } from '../../base/errors.js';
 import { routeTo } from '../../base/host/addresses.js';
-import { type InterfaceInfo, type Native, type Neighbour, native } from '../../base/native.js';
+import {
+  type InterfaceInfo,
+  type Native,
+  type Neighbour,
+  type NeighbourEvents,
+  native,
+} from '../../base/native.js';
 import { formatMac } from '../../wire/ethernet.js';
 import { parseIpv4 } from '../../wire/ipv4.js';
 
@@ -13,8 +20,10 @@ import { parseIpv4 } from '../../wire/ipv4.js';
 const NUD_INCOMPLETE = 0x01;
 const NUD_FAILED = 0x20;
 const UNUSABLE = NUD_INCOMPLETE | NUD_FAILED;
-/** States that need no test: reachable, being tested (delay, probe), without ARP, permanent. */
-const NUD_SETTLED = 0x02 | 0x08 | 0x10 | 0x40 | 0x80;
+/** States of entries that are not the kernel's own finding: without ARP, permanent. */
+const NUD_GIVEN = 0x40 | 0x80;
+/** States that need no test: reachable, being tested (delay, probe), given. */
+const NUD_SETTLED = 0x02 | 0x08 | 0x10 | NUD_GIVEN;
 
 const INTERVAL_MS = 1_000;
 /** At the start, so that sessions need not wait a second for the first answers. */
@@ -25,6 +34,17 @@ const FIRST_LOOKS_MS = [20, 60, 150, 400];
  * given up, or has been at it for this long.
  */
 const PATIENCE_MS = 2_500;
+
+/** Changes come in bursts: one look for all of them. */
+const BURST_MS = 1;
+
+/** The link is asked anew about a node at most this often. */
+const DOUBT_INTERVAL_MS = 1_000;
+
+type NeighbourNative = Pick<
+  Native,
+  'interfaceInfo' | 'neighbours' | 'resolveNeighbour' | 'forgetNeighbour' | 'openNeighbourEvents'
+>;
 
 /** One node was resolved, changed its MAC address, or can no longer be reached. */
 export interface NeighbourChange {
@@ -42,23 +62,27 @@ export interface NeighbourOptions {
   addresses: readonly string[];
   onChange: (change: NeighbourChange) => void;
   /** For tests. */
-  native?: Pick<Native, 'interfaceInfo' | 'neighbours' | 'resolveNeighbour'>;
+  native?: NeighbourNative;
   routeTo?: typeof routeTo;
   now?: () => number;
 }
 
 export class NeighbourWatch {
   private readonly options: NeighbourOptions;
-  private readonly native: Pick<Native, 'interfaceInfo' | 'neighbours' | 'resolveNeighbour'>;
+  private readonly native: NeighbourNative;
   /** By node, what was last told: MAC address or reason, as one text. */
   private readonly told: string[];
   /** Nodes that no address of the interface has on its link, though a route may. */
   private readonly routed = new Set<number>();
   /** By node, since when the table has no usable entry, in ms. */
   private readonly missingSince: (number | undefined)[] = [];
+  /** By node, when the link was last asked anew, in ms. */
+  private readonly doubtedAt: (number | undefined)[] = [];
   private readonly now: () => number;
   private readonly timers: NodeJS.Timeout[] = [];
   private interval: NodeJS.Timeout | undefined;
+  private burst: NodeJS.Timeout | undefined;
+  private events: NeighbourEvents | undefined;
 
   constructor(options: NeighbourOptions) {
     this.options = options;
@@ -67,9 +91,16 @@ export class NeighbourWatch {
     this.told = options.addresses.map(() => '');
   }
 
-  /** Looks now, and every second until `stop`. The first looks follow faster upon each other. */
+  /**
+   * Looks now, whenever the table changes, and every second until `stop`. The first looks follow faster upon each
+   * other. Rejects with what the system says to a netlink socket.
+   */
   async start(): Promise<void> {
     await this.findRouted();
+    this.events = this.native.openNeighbourEvents();
+    this.events.start((address) => {
+      if (address === undefined || this.options.addresses.includes(address)) this.lookSoon();
+    });
     this.look();
     for (const wait of FIRST_LOOKS_MS) this.timers.push(setTimeout(() => this.look(), wait));
     this.interval = setInterval(() => this.look(), INTERVAL_MS);
@@ -77,7 +108,38 @@ export class NeighbourWatch {
 
   stop(): void {
     clearInterval(this.interval);
+    clearTimeout(this.burst);
     for (const timer of this.timers) clearTimeout(timer);
+    this.events?.close();
+  }
+
+  /**
+   * The node does not answer, though the table has a MAC address. Has the kernel forget that, and ask the link:
+   * what it finds is told as any change is. Until then, and when it finds nothing for PATIENCE_MS, the last answer holds.
+   */
+  doubt(node: number): void {
+    const address = this.options.addresses[node];
+    const since = this.now() - (this.doubtedAt[node] ?? Number.NEGATIVE_INFINITY);
+    if (address === undefined || since < DOUBT_INTERVAL_MS) return;
+    this.doubtedAt[node] = this.now();
+    try {
+      const info = this.native.interfaceInfo(this.options.interface);
+      if (info === undefined) return;
+      const entry = this.native.neighbours(info.index).find((one) => one.address === address);
+      if (entry?.mac === undefined || (entry.state & (NUD_GIVEN | UNUSABLE)) !== 0) return;
+      this.native.forgetNeighbour(info.index, address);
+      this.native.resolveNeighbour(info.index, address);
+    } catch {
+      // The entry has gone by itself meanwhile, or the interface has: the next look finds out.
+    }
+    this.lookSoon();
+  }
+
+  private lookSoon(): void {
+    this.burst ??= setTimeout(() => {
+      this.burst = undefined;
+      this.look();
+    }, BURST_MS);
   }
 
   /** One look at the table: tells what has changed, and has the kernel ask for what it does not know. */
@@ -120,7 +182,9 @@ export class NeighbourWatch {
         why = `${address} can not be asked for: ${reasonOf(error)}`;
       }
     }
-    const failed = entry !== undefined && (entry.state & NUD_FAILED) !== 0;
+    // An entry fails when the MAC address that it had does not answer. What counts is that nobody answers the link.
+    const failed =
+      entry !== undefined && (entry.state & NUD_FAILED) !== 0 && this.missingSince[node] !== undefined;
     if (entry?.mac !== undefined && (entry.state & UNUSABLE) === 0) {
       this.missingSince[node] = undefined;
       this.tell(node, entry.mac, '');

@@ -1,0 +1,128 @@
+// Changes of the kernel's neighbour table as they happen: interface NeighbourEvents of src/base/native.ts.
+#include <linux/neighbour.h>
+#include <sys/socket.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "addon.h"
+#include "errors.h"
+#include "fd_watch.h"
+#include "netlink.h"
+
+namespace baton {
+
+namespace {
+
+// Messages per wakeup, so that a flood of changes does not keep the event loop.
+constexpr int kMessagesPerWakeup = 64;
+constexpr size_t kMessageBytes = 65536;
+
+class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "NeighbourEvents",
+                       {
+                           InstanceMethod<&NeighbourEventsObject::Start>("start"),
+                           InstanceMethod<&NeighbourEventsObject::Close>("close"),
+                       });
+  }
+
+  explicit NeighbourEventsObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
+
+  ~NeighbourEventsObject() override {
+    if (watch_) watch_->Close();
+  }
+
+  void Open() {
+    Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+    if (!socket.valid()) ThrowSystem("socket", "NETLINK_ROUTE");
+    sockaddr_nl group{};
+    group.nl_family = AF_NETLINK;
+    group.nl_groups = RTMGRP_NEIGH;
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&group), sizeof group) < 0)
+      ThrowSystem("bind", "RTMGRP_NEIGH");
+    socket_ = std::move(socket);
+  }
+
+ private:
+  Napi::Value Start(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!socket_.valid()) throw Napi::Error::New(env, "the events of neighbours are closed");
+    if (!info[0].IsFunction()) ThrowArgument(env, "a function is expected");
+    if (watch_) ThrowArgument(env, "the events of neighbours are started already");
+    watch_ = Guard(env, [&] {
+      return FdWatch::Start(env, socket_.get(), "baton:NeighbourEvents", info[0].As<Napi::Function>(),
+                            [this](bool) { OnReady(); });
+    });
+    Ref();  // not to be collected while the kernel may wake it
+    return env.Undefined();
+  }
+
+  void OnReady() {
+    const std::shared_ptr<FdWatch> watch = watch_;
+    std::vector<uint8_t> bytes(kMessageBytes);
+    for (int i = 0; i < kMessagesPerWakeup && !watch->closed(); i++) {
+      const ssize_t received = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+      if (received < 0 && errno == EINTR) continue;
+      if (received < 0 && errno != ENOBUFS) return;
+      // ENOBUFS: the kernel had no room for some of them.
+      if (received < 0)
+        Tell(*watch, nullptr);
+      else
+        Read(*watch, bytes.data(), static_cast<uint32_t>(received));
+    }
+  }
+
+  static void Read(FdWatch& watch, uint8_t* bytes, uint32_t left) {
+    for (auto* message = reinterpret_cast<nlmsghdr*>(bytes); NLMSG_OK(message, left) && !watch.closed();
+         message = NLMSG_NEXT(message, left)) {
+      if (message->nlmsg_type != RTM_NEWNEIGH && message->nlmsg_type != RTM_DELNEIGH) continue;
+      if (message->nlmsg_len < NLMSG_LENGTH(sizeof(ndmsg))) continue;
+      const auto* entry = static_cast<const ndmsg*>(NLMSG_DATA(message));
+      if (entry->ndm_family != AF_INET) continue;
+      const auto* first = reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) +
+                                                          NLMSG_ALIGN(sizeof *entry));
+      const rtattr* address =
+          FindAttribute(first, static_cast<int>(NLMSG_PAYLOAD(message, sizeof *entry)), NDA_DST);
+      if (HoldsIpv4(address)) Tell(watch, address);
+    }
+  }
+
+  static void Tell(FdWatch& watch, const rtattr* address) {
+    const Napi::Env env = watch.env();
+    Napi::HandleScope scope(env);
+    const napi_value what =
+        address == nullptr ? env.Undefined() : Napi::Value(Napi::String::New(env, ToDottedQuad(address)));
+    watch.Call(1, &what);
+  }
+
+  Napi::Value Close(const Napi::CallbackInfo& info) {
+    if (!socket_.valid()) return info.Env().Undefined();
+    if (watch_) {
+      watch_->Close();
+      Unref();
+    }
+    Fd closing = std::move(socket_);
+    return info.Env().Undefined();
+  }
+
+  Fd socket_;
+  std::shared_ptr<FdWatch> watch_;
+};
+
+}  // namespace
+
+Napi::Function DefineNeighbourEvents(Napi::Env env) {
+  return NeighbourEventsObject::Define(env);
+}
+
+Napi::Value OpenNeighbourEvents(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object object = env.GetInstanceData<AddonData>()->neighbour_events.New({});
+  Guard(env, [&] { NeighbourEventsObject::Unwrap(object)->Open(); });
+  return object;
+}
+
+}  // namespace baton
