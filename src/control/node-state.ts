@@ -61,8 +61,8 @@ export function nodeStatus(
     return is('unable', cookies ? setting : 'its agent says that its kernel cannot adopt');
   }
   const lacking = lackingText(facts, servers);
-  if (facts.servers.length > 0 && facts.servers.every(({ lacks }) => lacks)) return is('unable', lacking);
-  const adopts = facts.servers.some(({ outcome }) => outcome === Outcome.adopted);
+  if (servers.length > 0 && facts.lacks.every((lacks) => lacks === 1)) return is('unable', lacking);
+  const adopts = facts.outcomes.includes(Outcome.adopted);
   const refusing = refusingText(facts, servers);
   const notes = [
     lacking,
@@ -79,15 +79,15 @@ export function nodeStatus(
 }
 
 function lackingText(facts: NodeFacts, servers: readonly { address: string }[]): string {
-  const missing = servers.filter((_, index) => facts.servers[index]?.lacks).map(({ address }) => address);
+  const missing = servers.filter((_, index) => facts.lacks[index] === 1).map(({ address }) => address);
   if (missing.length === 0) return '';
   return `it has no address ${[...new Set(missing)].join(', ')}: its config needs it in virtualAddresses`;
 }
 
 function refusingText(facts: NodeFacts, servers: readonly { name: string; port: number }[]): string {
   const refused = servers.flatMap(({ name, port }, index) => {
-    const { lacks, outcome } = facts.servers[index] ?? { lacks: true, outcome: 0 };
-    if (lacks || outcome === Outcome.none || outcome === Outcome.adopted) return [];
+    const outcome = facts.outcomes[index] ?? Outcome.none;
+    if (facts.lacks[index] === 1 || outcome === Outcome.none || outcome === Outcome.adopted) return [];
     return [`refused the last handoff of ${name} (port ${port}): ${refusalText(outcome)}`];
   });
   return refused.join('; ');

@@ -98,7 +98,7 @@ export class NodeWatch {
       ({ name, flag, setting }) => {
         const why = nodes
           .map(({ name }) => name)
-          .filter((_, node) => (this.flagsThatCount(node) & flag) !== 0);
+          .filter((_, node) => (this.options.table.flagsOfTaker(node) & flag) !== 0);
         if ((this.ownFlags & flag) !== 0) why.unshift('this machine');
         if (why.length === 0) return `${name}: not all nodes have reported yet`;
         return `${name}: ${settingName(setting)} is 0 on ${why.join(', ')}`;
@@ -112,20 +112,26 @@ export class NodeWatch {
     this.reasons[node] = why;
     this.options.table.setMac(node, mac);
     if (mac !== undefined) this.options.log.info(`${this.nameOf(node)} is at ${formatMac(mac)}`);
-    this.look();
+    this.lookAt(node);
   }
 
   engine(event: EngineEvent): void {
     const { log, nodes } = this.options;
     const name = this.nameOf(event.node);
-    if (event.node < nodes.length) this.look();
+    if (event.node < nodes.length) this.lookAt(event.node);
     // What it says of the node is told as its state; this is of one connection, or of the local services.
     else if (event.event === 'silent') log.warn(`${name} did not answer a handoff in time`);
     if (event.event === 'refused' && (event.node >= nodes.length || event.reason === IxcpReason.tupleInUse))
       log.warn(`${name} refused a handoff: ${refusalText(event.reason)}`);
   }
 
-  /** Takes in what has changed. */
+  /** Takes in what has changed of one node. */
+  private lookAt(node: number): void {
+    this.tell(node);
+    this.offer();
+  }
+
+  /** Takes in whatever has changed. */
   look(): void {
     this.lookAtOwnKernel();
     for (let node = 0; node < this.options.nodes.length; node++) this.tell(node);
@@ -174,21 +180,13 @@ export class NodeWatch {
     this.ownFlags = flags;
   }
 
-  /** Flags of the last report of a node that handoffs go to; 0 of one that takes none now. */
-  private flagsThatCount(node: number): number {
-    const { resolved, reportAgeMs, flags, servers } = this.facts(node);
-    const able = (flags & (IxcpFlag.canAdopt | IxcpFlag.leaving)) === IxcpFlag.canAdopt;
-    const serves = servers.some(({ lacks }) => !lacks);
-    return resolved && reportAgeMs !== null && able && serves ? flags : 0;
-  }
-
   private offer(): void {
     const { nodes, table, now, onWithheld } = this.options;
     const own = refusedOptions(this.ownFlags);
     let refused = own;
     let unknown = false;
     for (let node = 0; node < nodes.length; node++) {
-      refused |= refusedOptions(this.flagsThatCount(node));
+      refused |= refusedOptions(table.flagsOfTaker(node));
       unknown ||= table.reportedAt[node] === -1;
     }
     const early = unknown && now() - this.startedAt < UNKNOWN_MS;

@@ -37,9 +37,10 @@ export interface AgentOptions {
   listen: Listener | undefined;
   maxSessions: number;
   log: NodeLog;
-  /** For tests: the kernel function to look for, where the state file goes, and REMIND_MS. */
+  /** For tests: the kernel function to look for, where the state file goes, CHECK_MS and REMIND_MS. */
   adoptFunction?: string;
   stateDirectory?: string;
+  checkMs?: number;
   remindMs?: number;
 }
 
@@ -203,7 +204,7 @@ class Agent {
 
   private async watch(shim: Shim, signal: AbortSignal): Promise<void> {
     for (;;) {
-      await delay(CHECK_MS, undefined, { signal }).catch(() => undefined);
+      await delay(this.options.checkMs ?? CHECK_MS, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       try {
         await this.check(shim);

@@ -11,8 +11,9 @@ import { type NodeShare, type NodeViews, nodeMemory, nodeViews, Outcome, rowWord
 
 /** Silent handoffs in a row after which a node is left alone for a while. */
 const FAILURES_TO_SUSPEND = 3;
-/** How long, in ms, unless its agent is started anew before. */
+/** How long, in ms, unless its agent is started anew before; and one of which no agent has ever been heard. */
 const SUSPENSION_MS = 5_000;
+const UNHEARD_SUSPENSION_MS = 60_000;
 /** Refusals in a row after which a node is asked last, for so long, in ms: each costs the client a round trip to it. */
 const REFUSALS_TO_REST = 3;
 const REST_MS = 1_000;
@@ -36,8 +37,9 @@ export interface NodeKnowledge {
   /** It did not answer its last handoff, or so many that it is left alone. */
   failed: boolean;
   suspended: boolean;
-  /** By index of the virtual server: that its address is not there, and what became of its last handoff (Outcome). */
-  servers: { lacks: boolean; outcome: number }[];
+  /** By index of the virtual server. 1: its address is not there; and what became of its last handoff (Outcome). */
+  lacks: Uint8Array;
+  outcomes: Uint8Array;
 }
 
 export class NodeTable {
@@ -204,6 +206,16 @@ export class NodeTable {
     return true;
   }
 
+  /** IxcpFlag bits of the last report of a node that takes handoffs of some virtual server; 0 of any other. */
+  flagsOfTaker(node: number): number {
+    const { shared, servers } = this;
+    if (this.resolved[node] === 0 || this.able[node] === 0 || this.reportedAt[node]! < 0) return 0;
+    for (let pair = node * servers; pair < (node + 1) * servers; pair++) {
+      if (shared.lacks[pair] === 0) return shared.reported[node]!;
+    }
+    return 0;
+  }
+
   /** The node has said whether it has the address of a virtual server. */
   setLacks(node: number, server: number, lacks: boolean): void {
     this.shared.lacks[node * this.servers + server] = lacks ? 1 : 0;
@@ -214,7 +226,8 @@ export class NodeTable {
     const { failures, suspendedUntil } = this.shared;
     failures[node] = failures[node]! + 1;
     if (failures[node]! < FAILURES_TO_SUSPEND) return false;
-    suspendedUntil[node] = now + SUSPENSION_MS;
+    const unheard = this.reportedAt[node]! < 0;
+    suspendedUntil[node] = now + (unheard ? UNHEARD_SUSPENSION_MS : SUSPENSION_MS);
     return true;
   }
 
@@ -222,6 +235,7 @@ export class NodeTable {
   knowledge(node: number, now: number): NodeKnowledge {
     const { shared, servers } = this;
     const reportedAt = this.reportedAt[node]!;
+    const first = node * servers;
     return {
       resolved: this.resolved[node] === 1,
       reportAgeMs: reportedAt < 0 ? null : Math.max(0, now - reportedAt),
@@ -229,10 +243,8 @@ export class NodeTable {
       flags: shared.reported[node]!,
       failed: shared.failures[node] !== 0,
       suspended: this.isSuspended(node, now),
-      servers: Array.from({ length: servers }, (_, server) => ({
-        lacks: shared.lacks[node * servers + server] === 1,
-        outcome: shared.outcome[node * servers + server]!,
-      })),
+      lacks: shared.lacks.slice(first, first + servers),
+      outcomes: shared.outcome.slice(first, first + servers),
     };
   }
 

@@ -9,10 +9,15 @@ const SERVERS = [
   { name: 'api', address: '10.99.0.101', port: 8080 },
 ];
 
-const ADOPTED = { lacks: false, outcome: Outcome.adopted };
-const UNTRIED = { lacks: false, outcome: Outcome.none };
-const refused = (outcome: number) => ({ lacks: false, outcome });
-const LACKING = { lacks: true, outcome: Outcome.none };
+type Server = readonly [lacks: number, outcome: number];
+const ADOPTED: Server = [0, Outcome.adopted];
+const UNTRIED: Server = [0, Outcome.none];
+const REFUSED: Server = [0, IxcpReason.noListener];
+const LACKING: Server = [1, Outcome.none];
+const of = (...servers: Server[]): Pick<NodeFacts, 'lacks' | 'outcomes'> => ({
+  lacks: Uint8Array.from(servers, ([lacks]) => lacks),
+  outcomes: Uint8Array.from(servers, ([, outcome]) => outcome),
+});
 
 const UP: NodeFacts = {
   resolved: true,
@@ -23,7 +28,7 @@ const UP: NodeFacts = {
   flags: IxcpFlag.canAdopt,
   failed: false,
   suspended: false,
-  servers: [UNTRIED, UNTRIED],
+  ...of(UNTRIED, UNTRIED),
 };
 
 const NO_LISTENER = 'refused the last handoff of www (port 80): nothing listens there';
@@ -33,7 +38,7 @@ const NEVER = 'its agent has never reported: it does not run there, or has not t
 
 const ROWS: [string, Partial<NodeFacts>, string, string][] = [
   ['all is well', {}, 'up', ''],
-  ['it adopts', { servers: [ADOPTED, ADOPTED] }, 'up', ''],
+  ['it adopts', of(ADOPTED, ADOPTED), 'up', ''],
   ['no MAC address', { resolved: false, whyUnresolved: 'no ARP answer' }, 'unresolved', 'no ARP answer'],
   [
     'its agent stops',
@@ -45,28 +50,18 @@ const ROWS: [string, Partial<NodeFacts>, string, string][] = [
   ['another key, never heard otherwise', { otherKey: true, reportAgeMs: null, flags: 0 }, 'unable', NO_KEY],
   ['no cookies', { flags: IxcpFlag.noCookies }, 'unable', 'net.ipv4.tcp_syncookies is 0 there'],
   ['cannot adopt', { flags: 0 }, 'unable', 'its agent says that its kernel cannot adopt'],
-  ['no virtual address of the only server', { servers: [LACKING] }, 'unable', NO_ADDRESS],
-  ['one address of two', { servers: [LACKING, ADOPTED] }, 'up', NO_ADDRESS],
-  ['nobody listens', { servers: [refused(IxcpReason.noListener), UNTRIED] }, 'refusing', NO_LISTENER],
-  [
-    'nobody listens on one port of two',
-    { servers: [refused(IxcpReason.noListener), ADOPTED] },
-    'up',
-    NO_LISTENER,
-  ],
-  [
-    'an older refusal of what it lacks now',
-    { servers: [{ ...LACKING, outcome: 1 }, ADOPTED] },
-    'up',
-    NO_ADDRESS,
-  ],
+  ['no virtual address of the only server', of(LACKING), 'unable', NO_ADDRESS],
+  ['one address of two', of(LACKING, ADOPTED), 'up', NO_ADDRESS],
+  ['nobody listens', of(REFUSED, UNTRIED), 'refusing', NO_LISTENER],
+  ['nobody listens on one port of two', of(REFUSED, ADOPTED), 'up', NO_LISTENER],
+  ['an older refusal of what it lacks now', of([1, IxcpReason.noListener], ADOPTED), 'up', NO_ADDRESS],
   ['silent once', { failed: true }, 'up', 'did not answer the last handoff'],
   ['silent for long', { failed: true, suspended: true }, 'suspended', 'did not answer the last handoff'],
   ['never heard of yet', { reportAgeMs: null, flags: 0, settled: false }, 'up', ''],
   ['never heard of', { reportAgeMs: null, flags: 0 }, 'unheard', NEVER],
   [
     'never heard of, and yet it adopts',
-    { reportAgeMs: null, flags: 0, servers: [ADOPTED, UNTRIED] },
+    { reportAgeMs: null, flags: 0, ...of(ADOPTED, UNTRIED) },
     'up',
     NEVER,
   ],
@@ -89,6 +84,6 @@ const ROWS: [string, Partial<NodeFacts>, string, string][] = [
 for (const [name, facts, state, why] of ROWS) {
   t.test(name, async (t) => {
     const all = { ...UP, ...facts };
-    t.same(nodeStatus(all, SERVERS.slice(0, all.servers.length)), { state, why });
+    t.same(nodeStatus(all, SERVERS.slice(0, all.lacks.length)), { state, why });
   });
 }

@@ -2,10 +2,12 @@
  * Nodes as guides to hardening leave them: TCP options switched off before the first client, and while clients come;
  * a node without the virtual address; a web server that does not listen. What the balancer says of each.
  */
+import { writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { captureFrames } from '../support/farm/frames.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { type CurlAnswer, curl } from '../support/farm/requests.js';
+import type { Step } from '../support/farm/raw-client.js';
+import { type CurlAnswer, converse, curl } from '../support/farm/requests.js';
 import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
@@ -43,7 +45,7 @@ const EVERYTHING = [KIND.mss, KIND.windowScale, KIND.sack, KIND.timestamps];
 t.setTimeout(200_000);
 
 t.test('hardened nodes', { skip: whyNoFarm() }, async (t) => {
-  await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
+  await withFarm(t, { resources, fill, nodes: 2, balancer: { timeouts: { head: '60s' } } }, async (farm) => {
     const [n1, n2] = farm.nodes;
     const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path, [], 10_000);
     const set = (setting: string, value: number, host = n1!): Promise<unknown> =>
@@ -103,6 +105,24 @@ t.test('hardened nodes', { skip: whyNoFarm() }, async (t) => {
         t.same(await why(), { state: 'up', why: '' });
       });
     }
+
+    await t.test('a connection from before goes to a holder that still takes it', async (t) => {
+      const go = `${farm.directory}/go`;
+      const ask = { send: 'GET /both/a.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n' };
+      const steps: Step[] = [{ untilFile: go }, ask, { untilClosed: true }];
+      const before = await failed();
+      const clients = Array.from({ length: 4 }, () =>
+        converse(farm.client, { address: VIRTUAL_ADDRESS, port: 80, steps, timeoutMs: 30_000 }),
+      );
+      await farm.waitFor(async () => (await farm.stats()).sessions.collecting === 4, 'four connections');
+      await set('tcp_timestamps', 0);
+      await becomes(/^up: net\.ipv4\.tcp_timestamps is 0 there/);
+      writeFileSync(go, '');
+      for (const heard of await Promise.all(clients)) t.match(heard.text, /^HTTP\/1\.1 200 .*from node 2/s);
+      t.equal(await failed(), before, 'the node that would refuse is not asked');
+      await set('tcp_timestamps', 1);
+      await everythingOffered();
+    });
 
     await t.test('net.ipv4.tcp_sack=0: nobody else has to do without', async (t) => {
       await set('tcp_sack', 0);
@@ -207,6 +227,30 @@ t.test('hardened nodes', { skip: whyNoFarm() }, async (t) => {
       await farm.startNode(0);
       await becomes(/^up: $/);
       t.equal((await get('/one/a.txt')).status, 200);
+    });
+
+    await t.test('an agent with another key: no word of its having stopped', async (t) => {
+      const from = logEnd();
+      writeFileSync(`${farm.directory}/other.hex`, `${'5'.repeat(32)}\n`, { mode: 0o600 });
+      await farm.agents[0]?.stop();
+      await becomes(/^leaving: /);
+      // The word of a node that reported a moment ago is not doubted for a forged report.
+      let failures = 0;
+      await farm.waitFor(
+        async () => {
+          await farm.startNode(0, { keyFile: 'other.hex' }).catch(() => failures++);
+          return (await why()).state === 'unable';
+        },
+        'another key',
+        20_000,
+      );
+      t.ok(failures > 0, 'the agent ends with an error');
+      t.match(farm.agents[0]?.log(), /balancer 10\.99\.0\.2 has another key/);
+      t.match((await why()).why, /^its agent has another key/);
+      await says(/node n1 is unable: its agent has another key/, from);
+      await farm.startNode(0);
+      await becomes(/^up: $/);
+      await says(/another key[\s\S]*node n1 is up\b/, from);
     });
 
     await t.test('nothing listens: the state says so, and that it is over', async (t) => {

@@ -312,6 +312,87 @@ if (insideNamespace(import.meta.url)) {
     t.same(snapshot(), before);
   });
 
+  t.test(
+    'an interface that goes is missed aloud, and taken up again when one of its name is there',
+    async (t) => {
+      const add = (): void => {
+        run('ip', 'link', 'add', 'eth5', 'type', 'veth', 'peer', 'name', 'peer5');
+        run('ip', 'link', 'set', 'peer5', 'up');
+        run('ip', 'link', 'set', 'eth5', 'up');
+      };
+      add();
+      run('ip', 'address', 'add', '10.95.0.3/24', 'dev', 'eth5');
+      const lines: string[] = [];
+      const log = { info: (text: string) => lines.push(text), warn: (text: string) => lines.push(text) };
+      const end = new AbortController();
+      const running = runAgent(
+        { ...options, interface: 'eth5', balancers: ['10.95.0.2'], log, checkMs: 20, remindMs: 100 },
+        end.signal,
+      );
+      const count = (text: RegExp): number => lines.filter((line) => text.test(line)).length;
+      await until('it to be ready', () => count(/is ready/) === 1);
+      run('ip', 'link', 'del', 'eth5');
+      await until(
+        'to be told',
+        () => count(/^interface eth5 is gone: no session can be handed over here$/) === 1,
+      );
+      await until('to be told again', () => count(/^interface eth5 is gone, since \d+ s: no session/) >= 3);
+      t.match(
+        run('ip', '-4', 'address', 'show', 'dev', 'lo'),
+        `inet ${VIRTUAL}/32`,
+        'what connections need stays',
+      );
+      add();
+      await until(
+        'the address to be missed',
+        () => count(/^interface eth5 has lost the address 10\.95\.0\.3/) > 0,
+      );
+      t.equal(count(/^interface eth5 is back$/), 0);
+      run('ip', 'address', 'add', '10.95.0.3/24', 'dev', 'eth5');
+      await until('it to be back', () => count(/^interface eth5 is back$/) === 1);
+      t.equal(count(/^interface eth5 is another one now: set up again$/), 1);
+      t.match(run('tc', 'filter', 'show', 'dev', 'eth5', 'ingress'), 'shim_ingress');
+      t.match(run('tc', 'filter', 'show', 'dev', 'eth5', 'egress'), 'shim_egress');
+      end.abort();
+      await running;
+      run('ip', 'link', 'del', 'eth5');
+      t.same(stateFiles(), []);
+    },
+  );
+
+  t.test('settings that change are reported, and SYN cookies switched on again', async (t) => {
+    const { lines } = balancer;
+    const agent = startAgent();
+    await agent.says(/is ready/);
+    const usual = IxcpFlag.canAdopt | IxcpFlag.namesAddresses;
+    const reported = (flags: number): Promise<void> =>
+      until(`flags ${flags}`, () => Number(lines.at(-1)?.split(' ')[0]) === flags);
+    await reported(usual);
+    for (const [setting, flag] of [
+      ['tcp_timestamps', IxcpFlag.noTimestamps],
+      ['tcp_sack', IxcpFlag.noSack],
+      ['tcp_window_scaling', IxcpFlag.noWindowScale],
+    ] as const) {
+      run('sysctl', '-qw', `net.ipv4.${setting}=0`);
+      await reported(usual | flag);
+      await agent.says(new RegExp(`net\\.ipv4\\.${setting} is 0: `));
+      run('sysctl', '-qw', `net.ipv4.${setting}=1`);
+      await reported(usual);
+      await agent.says(new RegExp(`net\\.ipv4\\.${setting} is on again`));
+    }
+    const from = lines.length;
+    run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=0');
+    await agent.says(/net\.ipv4\.tcp_syncookies is 0: this kernel cannot adopt; switching it on/);
+    await agent.says(/net\.ipv4\.tcp_syncookies is on again/);
+    t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '1');
+    const told = lines.slice(from).map((line) => Number(line.split(' ')[0]));
+    t.ok(told.includes(IxcpFlag.namesAddresses | IxcpFlag.noCookies), 'as long as it was off, it could not');
+    t.equal((await agent.end('SIGTERM')).code, 0);
+    t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '0', 'as somebody had set it');
+    run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1');
+    t.same(snapshot(), before);
+  });
+
   t.test('a web server on this machine notices nothing', async (t) => {
     const server = createServer((socket) => socket.end('served'));
     await new Promise<void>((resolve) => server.listen(80, () => resolve()));

@@ -189,3 +189,18 @@ t.test('an older connection in the way says nothing of the node', async (t) => {
   t.notOk(talk.nodes.hasFailed(0, 0));
   t.ok(talk.nodes.takesHandoffs(0, 0, ALL, 5));
 });
+
+t.test('a silent node is left alone for longer when no agent was ever heard there', async (t) => {
+  const talk = new Conversation(t);
+  const reports = new Reports(talk);
+  for (const [heard, seconds] of [
+    [false, 60],
+    [true, 5],
+  ] as const) {
+    if (heard) reports.send(0, 0, 1, [SERVER.address]);
+    t.ok(talk.nodes.takesHandoffs(0, 0, ALL, START), 'a first report ends it');
+    for (let i = 0; i < 3; i++) talk.nodes.stayedSilent(0, START);
+    t.notOk(talk.nodes.takesHandoffs(0, 0, ALL, START + seconds * 1_000 - 1));
+    t.ok(talk.nodes.takesHandoffs(0, 0, ALL, START + seconds * 1_000));
+  }
+});

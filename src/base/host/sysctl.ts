@@ -39,13 +39,14 @@ export function writeSetting(setting: string, value: string): void {
   try {
     writeFileSync(`${ROOT}/${setting}`, value);
   } catch (error) {
-    throw failure('written', setting, error);
+    throw failure('written', setting, error, `set it to ${value} where /proc/sys can be written`);
   }
 }
 
-function failure(verb: string, setting: string, error: unknown): BatonError {
+function failure(verb: string, setting: string, error: unknown, hint?: string): BatonError {
   return new BatonError('BATON_SYSTEM', `can not be ${verb}: ${reasonOf(error)}`, {
     where: `${ROOT}/${setting}`,
     cause: error,
+    ...(hint === undefined ? {} : { hint }),
   });
 }
