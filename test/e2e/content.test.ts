@@ -45,6 +45,8 @@ function fill(farm: Farm): void {
 }
 
 const apache = existsSync(APACHE);
+/** A name under which the nodes keep no connection alive. */
+const CLOSING = 'closing.example.org';
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
@@ -54,8 +56,8 @@ t.test('content by node', { skip: whyNoFarm() }, async (t) => {
     fill,
     // Two thousand clients at once are more than nginx's usual accept queue of 511 holds.
     web: [
-      { backlog: 4096 },
-      apache ? { server: 'apache' as const } : {},
+      { backlog: 4096, closing: CLOSING },
+      { server: apache ? ('apache' as const) : ('nginx' as const), closing: CLOSING },
       { listen: '127.0.0.1:8080', backlog: 4096 },
     ],
     agents: [{}, {}, { listen: '127.0.0.1:8080' }],
@@ -162,6 +164,48 @@ t.test('content by node', { skip: whyNoFarm() }, async (t) => {
         'the last is not on this node',
       );
       t.match(answers[3]?.headers, /Server: nginx/);
+    });
+
+    await t.test('ways around that: what the README promises of them', async (t) => {
+      const ask = async (urls: readonly string[], ...args: string[]): Promise<[number, string, number][]> => {
+        const answers = await curlAll(farm.client, urls, args);
+        return answers.map(({ status, body, connects }) => [status, body.toString(), connects]);
+      };
+      const paths = ['/one/a.txt', '/two/a.txt', '/one/b.txt', '/two/b.txt'];
+      const from = ['from node 1\n', 'from node 2\n', 'also from node 1\n', 'also from node 2\n'];
+      const urls = paths.map((path) => `${BASE}${path}`);
+      const kept = await ask(urls);
+      t.same(
+        kept.map(([status, , connects]) => [status, connects]),
+        [
+          [200, 1],
+          [404, 0],
+          [200, 0],
+          [404, 0],
+        ],
+        'kept alive: wrong 404s',
+      );
+      t.same(
+        await ask(urls, '-H', `Host: ${CLOSING}`),
+        from.map((body) => [200, body, 1]),
+        'keepalive_timeout 0 of nginx, KeepAlive Off of Apache',
+      );
+      const names = ['one.example.org', 'two.example.org'];
+      const resolve = names.flatMap((name) => ['--resolve', `${name}:80:${VIRTUAL_ADDRESS}`]);
+      const named = paths.map((path, index) => `http://${names[index % 2]}${path}`);
+      t.same(
+        await ask(named, ...resolve),
+        from.map((body, index) => [200, body, index < 2 ? 1 : 0]),
+        'a host name for each group: a connection for each, kept alive',
+      );
+      t.same(
+        await ask([`${BASE}/two/a.txt`, `${BASE}/both.txt`]),
+        [
+          [200, 'from node 2\n', 1],
+          [200, 'both: node 2\n', 0],
+        ],
+        'what all hold, from the node that has the connection',
+      );
     });
 
     await t.test('an upload of 5 MB arrives intact', async (t) => {

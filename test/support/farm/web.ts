@@ -18,6 +18,8 @@ export interface WebOptions {
   backlog?: number;
   /** Extra lines for nginx's server block. */
   extra?: string;
+  /** A host name whose connections nginx or Apache ends after each answer. */
+  closing?: string;
 }
 
 export const APACHE = '/usr/sbin/apache2';
@@ -130,6 +132,7 @@ export class WebServer {
 
   private nginxConfig(listen: string): string {
     const here = this.directory;
+    const { closing } = this.options;
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
       .map((name) => `  ${name}_temp_path ${here}/tmp/${name};`)
       .join('\n');
@@ -157,6 +160,7 @@ ${temporary}
     }
     ${this.options.extra ?? ''}
   }
+  ${closing === undefined ? '' : `server { listen ${listen}; server_name ${closing}; root ${this.root}; keepalive_timeout 0; }`}
   server {
     listen unix:${here}/stored.sock;
     location / { return 200 "stored by ${this.host.name}\\n"; }
@@ -167,6 +171,15 @@ ${temporary}
 
   private apacheConfig(listen: string): string {
     const here = this.directory;
+    const { closing } = this.options;
+    // The first is for every other name.
+    const hosts = `<VirtualHost *>
+</VirtualHost>
+<VirtualHost *>
+ServerName ${closing}
+KeepAlive Off
+</VirtualHost>
+`;
     const modules = ['mpm_event', 'authz_core'].map(
       (name) => `LoadModule ${name}_module /usr/lib/apache2/modules/mod_${name}.so`,
     );
@@ -183,6 +196,6 @@ User www-data
 Group www-data
 DocumentRoot ${this.root}
 KeepAliveTimeout 65
-`;
+${closing === undefined ? '' : hosts}`;
   }
 }
