@@ -5,6 +5,7 @@ import { ControlClient } from './client.js';
 import { loadBalancerConfig, loadConfig } from './config.js';
 import { Stream, Terminal } from './display.js';
 import { newKey, readKey, writeNewKey } from './key.js';
+import { machineWarnings } from './machine-warnings.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
 import { DEFAULT_CONTROL_SOCKET } from './schema.js';
 import { printable } from './text.js';
@@ -134,9 +135,10 @@ function define(programs: Programs, exit: (code: number) => void): Command {
 
   askable(baton.command('sessions').description("print a running balancer's sessions"))
     .option('--limit <count>', 'sessions to print', parseLimit, DEFAULT_ROWS)
-    .action(async (options: Asking & { limit: number }) => {
+    .addOption(wide())
+    .action(async (options: Asking & { limit: number; wide: boolean }) => {
       const list = await client(options).sessions(options.limit);
-      print(options.json ? JSON.stringify(list, null, 2) : renderSessions(list));
+      print(options.json ? JSON.stringify(list, null, 2) : renderSessions(list, lineWidth(options.wide)));
     });
 
   askable(baton.command('stats').description("print a running balancer's state and counters"))
@@ -148,13 +150,24 @@ function define(programs: Programs, exit: (code: number) => void): Command {
     .addOption(
       new Option('--count <intervals>', 'end after so many').argParser(parseIntervals).implies({ watch: 1 }),
     )
-    .action(async (options: Asking & { watch?: number; count?: number }) => {
+    .addOption(wide().conflicts('watch'))
+    .action(async (options: Asking & { watch?: number; count?: number; wide: boolean }) => {
       if (options.watch !== undefined) return watchStats(options, options.watch, options.count);
       const stats = await client(options).stats();
       warnOfVersion(stats.version);
-      print(options.json ? JSON.stringify(stats, null, 2) : renderStats(stats));
+      print(options.json ? JSON.stringify(stats, null, 2) : renderStats(stats, lineWidth(options.wide)));
     });
   return baton;
+}
+
+function wide(): Option {
+  return new Option('--wide', 'tables in full, though the terminal is narrower').default(false);
+}
+
+/** Characters that a line may have; undefined: any number, also where the output is no terminal. */
+function lineWidth(isWide: boolean): number | undefined {
+  // Some terminals say that they have 0 columns.
+  return isWide ? undefined : process.stdout.columns || undefined;
 }
 
 /** An upgrade leaves the balancer that runs as it is until it is replaced. */
@@ -199,7 +212,7 @@ function client({ config, socket }: Asking): ControlClient {
 
 function check(file: string): void {
   const config = loadConfig(file);
-  for (const warning of config.warnings) complain(`warning: ${warning}`);
+  for (const warning of [...config.warnings, ...machineWarnings(config)]) complain(`warning: ${warning}`);
   print(renderCheck(config));
   readKey(config.keyFile);
 }

@@ -84,7 +84,7 @@ const UNDIM = '\x1b[22m';
  */
 export class Terminal implements Display {
   private readonly screen: Screen;
-  private lines: Line[] = [];
+  private shown: Interval | undefined;
   private drawnOn = '';
 
   constructor(screen: Screen) {
@@ -96,7 +96,7 @@ export class Terminal implements Display {
   }
 
   interval(interval: Interval): void {
-    this.lines = renderInterval(interval);
+    this.shown = interval;
     this.draw(interval.at);
   }
 
@@ -112,7 +112,8 @@ export class Terminal implements Display {
     const { columns, rows } = this.screen.size() ?? { columns: 80, rows: 24 };
     // The last row and column stay free: to write there makes terminals scroll or wrap.
     const room = Math.max(2, rows - 1);
-    const all: Line[] = [{ text: printable(head), dim: false }, ...this.lines];
+    const lines = this.shown === undefined ? [] : renderInterval(this.shown, columns - 1);
+    const all: Line[] = [{ text: printable(head), dim: false }, ...lines];
     const shown = all.length <= room ? all : all.slice(0, room - 1);
     if (shown.length < all.length)
       shown.push({ text: `(${all.length - shown.length} more lines)`, dim: true });

@@ -51,7 +51,7 @@ export const StatsDocument = Type.Object({
       address: Type.String(),
       port: Type.Integer(),
       predictor: Type.String(),
-      active: Count('Sessions at the moment'),
+      active: Count('Sessions that have not ended'),
     }),
   ),
   nodes: Type.Array(
@@ -77,12 +77,12 @@ export const StatsDocument = Type.Object({
     description: 'TCP options that no client is offered, and because of which machines, in words',
   }),
   sessions: Type.Object({
-    total: Count('All of them'),
+    total: Count('All that are kept: the others of these, added up'),
     halfOpen: Count('Handshake not complete'),
     collecting: Count('Request head not complete'),
     handing: Count('Handed over, not yet confirmed'),
     passing: Count('Forwarded to the node that adopted them'),
-    closing: Count('After a FIN or RST'),
+    closing: Count('Ended by FIN or RST: kept for a while, so that late packets still pass'),
   }),
   counters: Type.Record(Type.String(), Type.Number(), { description: 'Every counter by its name' }),
   stages: Type.Array(WorkerStages, { description: 'One for each engine thread' }),

@@ -109,7 +109,7 @@ export interface EngineSnapshot {
   nodes: NodeSnapshot[];
   /** Sessions by state, indexed by SessionState. */
   inState: number[];
-  /** Sessions of each virtual server. */
+  /** Sessions of each virtual server that have not ended. */
   perServer: number[];
   /** Totals of the packet ring, in the order of RING_NAMES. */
   ring: number[];

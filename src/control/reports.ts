@@ -6,7 +6,8 @@ import type { StatsDocument } from './documents.js';
 import { formatAge, formatCount, formatTable } from './table.js';
 import { printable } from './text.js';
 
-export function renderStats(stats: StatsDocument): string {
+/** `most`: characters that fit on a line; by default tables are as wide as what stands in them. */
+export function renderStats(stats: StatsDocument, most?: number): string {
   const { sessions } = stats;
   const counted = Object.entries(stats.counters).filter(([, value]) => value !== 0);
   const silent = Object.keys(stats.counters).length - counted.length;
@@ -33,7 +34,7 @@ export function renderStats(stats: StatsDocument): string {
       { title: 'ACTIVE', align: 'right' },
       { title: 'ADOPTED', align: 'right' },
       { title: 'REPORT', align: 'right' },
-      { title: 'WHY' },
+      { title: 'WHY', shortens: true },
     ],
     stats.nodes.map((node) => [
       node.name,
@@ -45,6 +46,7 @@ export function renderStats(stats: StatsDocument): string {
       node.lastReportMs === null ? '' : formatAge(node.lastReportMs),
       node.why,
     ]),
+    most,
   );
   const counters = formatTable(
     [{ title: 'COUNTER' }, { title: 'VALUE', align: 'right' }],
@@ -58,7 +60,7 @@ export function renderStats(stats: StatsDocument): string {
     virtualServers,
     nodes,
     ...stats.notOffered.map((line) => printable(`not offered to clients: ${line}`)),
-    `sessions: ${formatCount(sessions.total)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}, closing ${formatCount(sessions.closing)})`,
+    `sessions: ${formatCount(sessions.total - sessions.closing)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}); ended, kept for late packets: ${formatCount(sessions.closing)}`,
     ...(stats.stages.length === 0 ? [] : [stats.stages.map(stageLine).join('\n')]),
     counters + left,
   ].join('\n\n');
@@ -78,7 +80,8 @@ function stageLine({ worker, nanoseconds, batches, frames }: StatsDocument['stag
   return `time of engine thread ${worker}: ${shares}${perFrame}`;
 }
 
-export function renderSessions(list: SessionList): string {
+/** `most` as in renderStats. */
+export function renderSessions(list: SessionList, most?: number): string {
   if (list.sessions.length === 0) return 'no sessions';
   const table = formatTable(
     [
@@ -89,7 +92,7 @@ export function renderSessions(list: SessionList): string {
       { title: 'AGE', align: 'right' },
       { title: 'IDLE', align: 'right' },
       { title: 'PACKETS', align: 'right' },
-      { title: 'REQUEST' },
+      { title: 'REQUEST', shortens: true },
     ],
     list.sessions.map((row) => [
       row.client,
@@ -101,6 +104,7 @@ export function renderSessions(list: SessionList): string {
       formatCount(row.packets),
       row.request,
     ]),
+    most,
   );
   if (list.sessions.length >= list.total) return table;
   return `${table}\n(${formatCount(list.sessions.length)} of ${formatCount(list.total)} sessions; --limit N shows more)`;
@@ -119,10 +123,12 @@ export function renderCheck(config: Config): string {
 const SHOWN = 8;
 
 function some(title: string, texts: readonly string[]): [string, string][] {
+  // A line that says "and 1 more" has room for that one.
+  const shown = texts.length === SHOWN + 1 ? texts.length : SHOWN;
   const lines = texts
-    .slice(0, SHOWN)
+    .slice(0, shown)
     .map((text, index): [string, string] => [index === 0 ? title : '', text]);
-  if (texts.length > SHOWN) lines.push(['', `and ${formatCount(texts.length - SHOWN)} more`]);
+  if (texts.length > shown) lines.push(['', `and ${formatCount(texts.length - shown)} more`]);
   return lines;
 }
 

@@ -3,26 +3,40 @@ import { printable } from './text.js';
 
 export interface Column {
   title: string;
+  /** Its text is for people to read, not to type again: it may be shortened where the table is too wide. */
+  shortens?: true;
   /** Numbers read best at the right. Default: left. */
   align?: 'left' | 'right';
 }
 
 const GAP = '  ';
 
-/** The table as lines without a newline at the end of the last one. Cells are made safe to print. */
+const CUT = '...';
+/** A column is not made narrower than this. */
+const LEAST_WIDTH = 8;
+
+/**
+ * The table as lines without a newline at the end of the last one. Cells are made safe to print.
+ *
+ * @param most characters that fit on a line: the widest columns that may be shortened are, as far as that goes; by
+ *   default all is shown
+ */
 export function formatTable(
   columns: readonly Column[],
   rows: readonly (readonly (string | number)[])[],
+  most = Number.POSITIVE_INFINITY,
 ): string {
   const cells = [
     columns.map(({ title }) => title),
     ...rows.map((row) => columns.map((_, index) => printable(String(row[index] ?? '')) || '-')),
   ];
   const widths = columns.map((_, index) => Math.max(...cells.map((row) => width(row[index] ?? ''))));
+  shorten(columns, widths, most);
   return cells
     .map((row) =>
       row
-        .map((cell, index) => {
+        .map((whole, index) => {
+          const cell = cut(whole, widths[index] ?? 0);
           const room = ' '.repeat((widths[index] ?? 0) - width(cell));
           return columns[index]?.align === 'right' ? room + cell : cell + room;
         })
@@ -30,6 +44,25 @@ export function formatTable(
         .trimEnd(),
     )
     .join('\n');
+}
+
+/** Takes from the widest of the columns that may be shortened, until a line has at most `most` characters. */
+function shorten(columns: readonly Column[], widths: number[], most: number): void {
+  const all = widths.reduce((sum, each) => sum + each, GAP.length * (columns.length - 1));
+  for (let over = all - most; over > 0; over--) {
+    let widest = -1;
+    for (const [index, { shortens, title }] of columns.entries()) {
+      const least = Math.max(LEAST_WIDTH, width(title));
+      const candidate = shortens === true && (widths[index] ?? 0) > least;
+      if (candidate && (widest < 0 || widths[index]! > widths[widest]!)) widest = index;
+    }
+    if (widest < 0) return;
+    widths[widest]! -= 1;
+  }
+}
+
+function cut(text: string, most: number): string {
+  return width(text) <= most ? text : [...text].slice(0, most - CUT.length).join('') + CUT;
 }
 
 /** Characters rather than UTF-16 units. */

@@ -13,8 +13,8 @@ export interface Line {
 
 const DESCRIPTIONS: Readonly<Record<string, string>> = COUNTERS;
 
-/** The interval as lines. */
-export function renderInterval(interval: Interval): Line[] {
+/** The interval as lines. `most`: characters that fit on one; by default tables are as wide as what stands in them. */
+export function renderInterval(interval: Interval, most?: number): Line[] {
   const { packets, events, sessions } = interval;
   const blocks = [
     [
@@ -39,20 +39,20 @@ export function renderInterval(interval: Interval): Line[] {
     ]),
     row(
       [
-        ['SESSIONS', sessions.total],
+        ['SESSIONS', sessions.total - sessions.closing],
         ['HALF-OPEN', sessions.halfOpen],
         ['COLLECTING', sessions.collecting],
         ['HANDING', sessions.handing],
         ['PASSING', sessions.passing],
-        ['CLOSING', sessions.closing],
+        ['ENDED', sessions.closing],
       ],
       formatCount,
     ),
     [...stageTable(interval.stages), ...kernelLine(interval.kernel)],
-    nodeTable(interval.nodes),
+    nodeTable(interval.nodes, most),
   ];
   const lines = blocks.flatMap((block, index) => [...(index === 0 ? [] : ['']), ...block]);
-  return [...lines.map((text) => ({ text, dim: false })), ...dropLines(interval.drops)];
+  return [...lines.map((text) => ({ text, dim: false })), ...dropLines(interval.drops, most)];
 }
 
 /** Rates below ten with a decimal: something every few seconds is not nothing. */
@@ -60,8 +60,8 @@ export function formatRate(value: number): string {
   return value > 0 && value < 9.95 ? value.toFixed(1) : formatCount(value);
 }
 
-function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
-  return formatTable(columns, rows).split('\n');
+function table(columns: readonly Column[], rows: readonly (readonly string[])[], most?: number): string[] {
+  return formatTable(columns, rows, most).split('\n');
 }
 
 function right(title: string): Column {
@@ -114,9 +114,15 @@ function kernelLine(kernel: Interval['kernel']): string[] {
   ];
 }
 
-function nodeTable(nodes: Interval['nodes']): string[] {
+function nodeTable(nodes: Interval['nodes'], most: number | undefined): string[] {
   return table(
-    [{ title: 'NODE' }, { title: 'STATE' }, right('ACTIVE'), right('ADOPTED/S'), { title: 'WHY' }],
+    [
+      { title: 'NODE' },
+      { title: 'STATE' },
+      right('ACTIVE'),
+      right('ADOPTED/S'),
+      { title: 'WHY', shortens: true },
+    ],
     nodes.map((node) => [
       node.name,
       node.state,
@@ -124,21 +130,23 @@ function nodeTable(nodes: Interval['nodes']): string[] {
       formatRate(node.adopted),
       node.why,
     ]),
+    most,
   );
 }
 
 /** The ones that go on first, then those that were. */
-function dropLines(drops: Interval['drops']): Line[] {
+function dropLines(drops: Interval['drops'], most: number | undefined): Line[] {
   if (drops.length === 0) return [];
   const sorted = [...drops].sort((one, other) => other.perSecond - one.perSecond || other.total - one.total);
   const [title = '', ...lines] = table(
-    [{ title: 'DROPPED' }, right('PER S'), right('TOTAL'), { title: 'WHAT' }],
+    [{ title: 'DROPPED' }, right('PER S'), right('TOTAL'), { title: 'WHAT', shortens: true }],
     sorted.map(({ name, perSecond, total }) => [
       name,
       formatRate(perSecond),
       formatCount(total),
       DESCRIPTIONS[name] ?? '',
     ]),
+    most,
   );
   return [
     { text: '', dim: false },

@@ -91,7 +91,7 @@ function privateMemory(capacity: number): SessionMemory {
 export class SessionTable extends SessionRecords {
   /** Sessions in each state; index 0 is not kept. */
   readonly inState = new Uint32Array(SESSION_STATE_NAMES.length);
-  /** Sessions of each virtual server. */
+  /** Sessions of each virtual server, without those that have ended and linger. */
   readonly ofServer: Uint32Array;
   /** Sessions in all. */
   size = 0;
@@ -190,6 +190,7 @@ export class SessionTable extends SessionRecords {
     if (action !== this.action(slot)) this.writeAction(slot, action);
     this.inState[this.state(slot)]! -= 1;
     this.inState[state]! += 1;
+    if (state === SessionState.lingering) this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
     this.writeState(slot, state);
   }
 
@@ -223,7 +224,7 @@ export class SessionTable extends SessionRecords {
     this.hold(slot);
     this.index.remove(slot);
     this.inState[this.state(slot)]! -= 1;
-    this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
+    if (this.state(slot) !== SessionState.lingering) this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
     this.writeState(slot, SessionState.free);
     this.head[slot] = this.firstFree;
     this.firstFree = slot;

@@ -8,6 +8,10 @@ import t from 'tap';
 import { ControlApi } from '../../src/control/api.js';
 import type { SessionRow } from '../../src/control/documents.js';
 import { VERSION } from '../../src/control/version.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
+
+// Each command is a process, which takes its time on a machine that is busy.
+t.setTimeout(FILE_TIMEOUT_MS);
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-cli-'));
 t.teardown(() => rmSync(directory, { recursive: true }));
@@ -45,6 +49,9 @@ writeFileSync(
   'interface: eth0\nkeyFile: key.hex\nvirtualAddresses: [10.99.0.100]\nbalancers: [10.99.0.2]\n',
 );
 
+/** Whether there is an eth0 here, and whether it is up, does not matter to these tests. */
+const ONLY_OF_THE_MACHINE = /^(baton: warning: on this machine, interface eth0: .*\n)?$/;
+
 t.test('the version, and help', async (t) => {
   t.same(await baton('--version'), { code: 0, out: `${VERSION}\n`, errors: '' });
   const help = await baton('--help');
@@ -76,6 +83,7 @@ t.test('a command line that makes no sense is one line and exit 1', async (t) =>
       ['sessions', '--limit', '0'],
       "option '--limit <count>' argument '0' is invalid. Expected a whole number from 1 to 16000000.",
     ],
+    [['stats', '--watch', '--wide'], "option '--wide' cannot be used with option '-w, --watch [seconds]'"],
     [['\u001b[2J'], "unknown command '\\x1b[2J'"],
   ];
   for (const [args, message] of cases) {
@@ -100,7 +108,7 @@ t.test('keys', async (t) => {
 
 t.test('check tells which kind it is and what it understood', async (t) => {
   const balancer = await baton('check', '-c', 'balancer.yaml');
-  t.match(balancer, { code: 0, errors: '' });
+  t.match(balancer, { code: 0, errors: ONLY_OF_THE_MACHINE });
   t.same(balancer.out.split('\n'), [
     'balancer.yaml: the config of a balancer',
     '  interface        eth0',
@@ -114,8 +122,43 @@ t.test('check tells which kind it is and what it understood', async (t) => {
     '',
   ]);
   const node = await baton('check', '-c', 'node.yaml');
-  t.match(node, { code: 0, errors: '' });
+  t.match(node, { code: 0, errors: ONLY_OF_THE_MACHINE });
   t.match(node.out, /^node\.yaml: the config of a node\n/);
+});
+
+t.test('check warns of what this machine lacks, for the config may be one of another machine', async (t) => {
+  writeFileSync(
+    join(directory, 'elsewhere.yaml'),
+    CONFIG.replace('interface: eth0', 'interface: nosuch0\nnodeInterface: lo\naddress: 10.99.7.7'),
+  );
+  const checked = await baton('check', '-c', 'elsewhere.yaml');
+  t.equal(checked.code, 0);
+  t.match(checked.out, /^elsewhere\.yaml: the config of a balancer\n/);
+  const lines = checked.errors.trimEnd().split('\n');
+  t.equal(lines.length, 2);
+  t.match(
+    lines[0],
+    /^baton: warning: on this machine, interface nosuch0: no such interface \(there are .*lo.*\)$/,
+  );
+  t.match(lines[1], /^baton: warning: on this machine, interface lo: the loopback interface, expected /);
+});
+
+t.test('check says how many more there are only where that is shorter', async (t) => {
+  for (const [count, last] of [
+    [8, 'n8'],
+    [9, 'n9'],
+    [10, 'and 2 more'],
+  ] as const) {
+    const one = '  - {name: n1, address: 10.99.0.3}\n';
+    const more = Array.from({ length: count - 1 }, (_, index) => index + 2);
+    const nodes = more.map((n) => `  - {name: n${n}, address: 10.99.1.${n}}\n`);
+    writeFileSync(join(directory, 'many.yaml'), CONFIG.replace(one, `${one}${nodes.join('')}`));
+    const { out, code } = await baton('check', '-c', 'many.yaml');
+    t.equal(code, 0);
+    const lines = out.split('\n');
+    const lastOfNodes = lines[lines.findIndex((line) => line.startsWith('  resources')) - 1];
+    t.match(lastOfNodes, new RegExp(`^ +${last}`), `${count} nodes`);
+  }
 });
 
 t.test('check lists what is wrong, a line each', async (t) => {
@@ -246,7 +289,7 @@ t.test('a running balancer is asked by its socket', async (t) => {
     'NODE  ADDRESS    MAC  STATE       ACTIVE  ADOPTED  REPORT  WHY',
     'n1    10.99.0.3  -    unresolved       1        1       -  no reply',
     '',
-    'sessions: 3 (half-open 0, collecting 0, handing 0, passing 3, closing 0)',
+    'sessions: 3 (half-open 0, collecting 0, handing 0, passing 3); ended, kept for late packets: 0',
     '',
     'time of engine thread 0: waiting 80.0 %, loop 10.0 %, receive 2.0 %, engine 6.0 %, timers 0.5 %, flush 1.5 %; 500,000 ns/frame, 2.0 frames/batch',
     '',

@@ -16,6 +16,44 @@ t.test('columns are as wide as their widest cell', async (t) => {
   ]);
 });
 
+t.test(
+  'a table that is too wide: text for people is shortened, the widest first, and nothing else',
+  async (t) => {
+    const columns = [
+      { title: 'NODE' },
+      { title: 'ACTIVE', align: 'right' },
+      { title: 'WHY', shortens: true },
+      { title: 'NOTE', shortens: true },
+    ] as const;
+    const rows = [
+      ['a-name-that-is-long', 7, 'has not answered for 12 s', 'ten chars!'],
+      ['n2', 1_000, '', '🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂'],
+    ];
+    const lines = (most?: number): string[] => formatTable(columns, rows, most).split('\n');
+    const whole = lines();
+    t.equal(whole[1], 'a-name-that-is-long       7  has not answered for 12 s  ten chars!');
+    t.same(lines(68), whole, 'as it fits');
+    t.same(lines(67), [
+      'NODE                 ACTIVE  WHY                       NOTE',
+      'a-name-that-is-long       7  has not answered for ...  ten chars!',
+      'n2                     1000  -                         🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂',
+    ]);
+    t.same(lines(50), [
+      'NODE                 ACTIVE  WHY        NOTE',
+      'a-name-that-is-long       7  has no...  ten chars!',
+      'n2                     1000  -          🙂🙂🙂🙂🙂🙂🙂...',
+    ]);
+    for (let most = 50; most < 68; most++) {
+      t.equal(Math.max(...lines(most).map((line) => [...line].length)), most, `${most} characters`);
+    }
+    t.equal(
+      lines(1)[1],
+      'a-name-that-is-long       7  has n...  ten c...',
+      'never narrower than can be read',
+    );
+  },
+);
+
 t.test('a table without rows is its titles', async (t) => {
   t.equal(formatTable([{ title: 'A' }, { title: 'B' }], []), 'A  B');
 });

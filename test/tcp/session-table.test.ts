@@ -272,3 +272,18 @@ t.test('memory of a session', async (t) => {
   const table = new SessionTable(100_000, 1, 0, 0);
   t.ok(table.bytesPerSession <= 64 + 15.8 + 67, `${table.bytesPerSession} bytes`);
 });
+
+t.test('a session that has ended counts no more at its virtual server', async (t) => {
+  const table = new SessionTable(4, 2, CLIENT_SEED, PORT_SEED);
+  const ended = table.insert(1, 0x0001_0001, 0);
+  const live = table.insert(2, 0x0001_0001, 0);
+  table.setState(ended, SessionState.passing);
+  t.same([...table.ofServer], [0, 2]);
+  table.setState(ended, SessionState.lingering);
+  t.same([...table.ofServer], [0, 1]);
+  t.equal(table.size, 2, 'it is there still');
+  table.remove(ended);
+  t.same([...table.ofServer], [0, 1]);
+  table.remove(live);
+  t.same([...table.ofServer], [0, 0]);
+});
