@@ -58,7 +58,7 @@ borrow_npm() {
 	echo "setup: no npm here: Debian's is unpacked into a temporary directory for one download, and not installed"
 	mkdir -p "$work/debs/partial" "$work/debian"
 	if ! { apt-get update -q && apt-get install -q -y --no-install-recommends --download-only \
-		-o "Dir::Cache::archives=$work/debs" npm; } >"$log" 2>&1 </dev/null; then
+		-o DPkg::Lock::Timeout=300 -o "Dir::Cache::archives=$work/debs" npm; } >"$log" 2>&1 </dev/null; then
 		tail -n 20 "$log" >&2
 		fail "apt-get could not download Debian's npm." \
 			"Install npm yourself, or give make NODE_DIR=the bin directory of a Node.js 22 or newer with npm."

@@ -93,7 +93,8 @@ if [ ! -e "$policy" ]; then
 fi
 trap '$restore' EXIT
 log=$(mktemp)
-if ! { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+# A new machine may be installing updates by itself just now: wait for that.
+if ! { apt-get update -q && apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
 	tail -n 20 "$log" >&2
 	echo "setup: apt-get could not install them (everything it said: $log)." >&2
 	exit 1
