@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Initial sequence numbers: those of RFC 6528, and SYN cookies (RFC 4987 section 3.6). Both come
- * from SipHash under the balancer's secret, so every process of this balancer makes the same ones.
- * src/tcp/handshake.ts and src/tcp/syn-cookie.ts have the same. Compiles for BPF and natively.
+ * Initial sequence numbers. Each is a SYN cookie (RFC 4987 section 3.6), also where a session is kept:
+ * so any process of this balancer can go on with a handshake that another one began, if the secret is
+ * the same. src/tcp/handshake.ts and src/tcp/syn-cookie.ts have the same. Compiles for BPF and natively.
  *
- *     cookie: | 21 bits of the hash | 11 bits: MSS (5) wscale (4) SACK (1) timestamps (1), under 11
- * more |
+ *     | 10 bits: connection | 11 bits: the client's own number | 11 bits, masked: MSS (5) wscale (4) SACK (1) timestamps (1) |
  */
 #ifndef BATON_COOKIE_H
 #define BATON_COOKIE_H
@@ -13,12 +12,16 @@
 #include "parse.h"
 #include "siphash.h"
 
-/* RFC 6528 section 3: the clock ticks every 4 us, so 250 times a ms. */
-#define ISN_TICKS_PER_MS 250
 /* A cookie's period is 2^16 ms; it is taken in its own and in the next. */
 #define COOKIE_PERIOD_SHIFT 16
+#define COOKIE_PERIOD_MASK (0xffffffffU >> COOKIE_PERIOD_SHIFT)
+/* For so long, in ms, a cookie may be taken at most. */
+#define COOKIE_LIFE_MS (2 << COOKIE_PERIOD_SHIFT)
 #define COOKIE_BITS 11
 #define COOKIE_MASK ((1U << COOKIE_BITS) - 1)
+#define COOKIE_PROOF_MASK ((1U << 2 * COOKIE_BITS) - 1)
+/* Of a product the uppermost bits depend on all others. */
+#define COOKIE_MIXED_SHIFT (32 - 2 * COOKIE_BITS)
 #define COOKIE_WSCALE_SHIFT 5
 #define COOKIE_NO_WSCALE 15
 #define COOKIE_SACK 0x200
@@ -35,7 +38,7 @@ struct syn_tuple {
 	__u32 client_isn;
 };
 
-/* The upper half starts the session's timestamp clock, the lower one its sequence numbers. */
+/* The upper half starts the session's timestamp clock (RFC 7323 section 5.4). */
 static __always_inline __u64 tuple_hash(const __u8 *secret, const struct syn_tuple *tuple)
 {
 	union {
@@ -45,11 +48,6 @@ static __always_inline __u64 tuple_hash(const __u8 *secret, const struct syn_tup
 		                0 } };
 
 	return siphash(secret, message.words, 2);
-}
-
-static __always_inline __u32 rfc6528_isn(__u64 hash, __u32 ms)
-{
-	return (__u32)hash + ms * ISN_TICKS_PER_MS;
 }
 
 /*
@@ -80,18 +78,51 @@ static __always_inline __u32 cookie_bits(__u16 mss, __u8 scales, __u8 flags)
 	       (flags & IXP_TSTAMP_OK ? COOKIE_TSTAMP : 0);
 }
 
-/* The initial sequence number that is a cookie; `secret` is the second half of the balancer's. */
+/* Of a connection, in a period of cookies; `secret` is the second half of the balancer's. */
+static __always_inline __u64 cookie_hash(const __u8 *secret, const struct syn_tuple *tuple,
+                                         __u32 period)
+{
+	union {
+		__u64 words[2];
+		__be32 part[4];
+	} message = { .part = { BE32(tuple->client), BE32(tuple->virtual_addr), BE32(tuple->ports),
+		                BE32(period) } };
+
+	return siphash(secret, message.words, 2);
+}
+
+/* What stands above the masked bits. */
+static __always_inline __u32 cookie_proof(__u64 hash, __u32 client_isn)
+{
+	__u32 upper = (__u32)(hash >> 32);
+	__u32 mixed = (client_isn ^ (__u32)hash) * (upper | 1);
+
+	return (upper & ~COOKIE_PROOF_MASK) |
+	       (mixed >> COOKIE_MIXED_SHIFT & COOKIE_PROOF_MASK & ~COOKIE_MASK);
+}
+
+/* The initial sequence number for a SYN that came at `ms`. */
 static __always_inline __u32 cookie_isn(const __u8 *secret, const struct syn_tuple *tuple,
                                         __u32 bits, __u32 ms)
 {
-	union {
-		__u64 words[3];
-		__be32 part[6];
-	} message = { .part = { BE32(tuple->client), BE32(tuple->virtual_addr), BE32(tuple->ports),
-		                BE32(tuple->client_isn), BE32(ms >> COOKIE_PERIOD_SHIFT), 0 } };
-	__u64 hash = siphash(secret, message.words, 3);
+	__u64 hash = cookie_hash(secret, tuple, ms >> COOKIE_PERIOD_SHIFT);
 
-	return ((__u32)(hash >> 32) & ~COOKIE_MASK) | (bits ^ ((__u32)hash & COOKIE_MASK));
+	return cookie_proof(hash, tuple->client_isn) | (bits ^ ((__u32)hash & COOKIE_MASK));
+}
+
+/* Whether `isn` is a number that cookie_isn made of this period or the one before, whatever its bits say. */
+static __always_inline int is_cookie(const __u8 *secret, const struct syn_tuple *tuple, __u32 isn,
+                                     __u32 ms)
+{
+	__u32 period = ms >> COOKIE_PERIOD_SHIFT;
+
+	for (__u32 ago = 0; ago < 2; ago++) {
+		__u64 hash = cookie_hash(secret, tuple, (period - ago) & COOKIE_PERIOD_MASK);
+
+		if (!((cookie_proof(hash, tuple->client_isn) ^ isn) & ~COOKIE_MASK))
+			return 1;
+	}
+	return 0;
 }
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * Answers a SYN where it came in: the frame becomes the SYN/ACK and goes back. The engine reads
  * about it in a ring buffer; or, when it has as many half-open sessions as it wants, or is not
- * there, nothing is kept and the sequence number is a cookie. The answer is that of
+ * there, nothing is kept. The sequence number is a cookie in both cases: should the engine end before it
+ * has read of it, the next one goes on from what the client sends. The answer is that of
  * src/tcp/client-writer.ts, byte for byte.
  */
 #ifndef BATON_XDP_SYN_H
@@ -126,11 +127,21 @@ static __noinline __u64 hash_of(const struct xdp_control *us, const struct syn_t
 	return tuple_hash(us->secret, tuple);
 }
 
-static __noinline __u32 cookie(const struct xdp_control *us, const struct syn_tuple *tuple,
-                               const struct told_record *syn, __u32 ms)
+static __noinline __u32 bits_of(const struct told_record *syn)
 {
-	return cookie_isn(us->secret + BATON_KEY_BYTES, tuple,
-	                  cookie_bits(syn->mss, syn->scales, syn->flags), ms);
+	return cookie_bits(syn->mss, syn->scales, syn->flags);
+}
+
+static __noinline __u32 cookie(const struct xdp_control *us, const struct syn_tuple *tuple,
+                               __u32 bits, __u32 ms)
+{
+	return cookie_isn(us->secret + BATON_KEY_BYTES, tuple, bits, ms);
+}
+
+static __noinline int is_sent(const struct xdp_control *us, const struct syn_tuple *tuple,
+                              __u32 isn, __u32 ms)
+{
+	return is_cookie(us->secret + BATON_KEY_BYTES, tuple, isn, ms);
 }
 
 /*
@@ -164,13 +175,11 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 		.ports = (__u32)BE16(segment.tcp->source) << 16 | BE16(segment.tcp->dest),
 		.client_isn = segment.seq,
 	};
-	__u64 hash = hash_of(us, &tuple);
 	struct told_record syn = {
 		.client = place->client,
 		.port_server = place->port_server,
 		.client_isn = segment.seq,
-		.server_isn = rfc6528_isn(hash, ms),
-		.ts_offset = (__u32)(hash >> 32),
+		.ts_offset = (__u32)(hash_of(us, &tuple) >> 32),
 		.tsval = offered_tsval(options),
 		.mss = offered_mss(options),
 		.window = BE16(segment.tcp->window),
@@ -183,6 +192,7 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	             (int)(ctx->data_end - ctx->data);
 
 	__builtin_memcpy(syn.mac, segment.eth->h_source, ETH_ALEN);
+	syn.server_isn = cookie(us, &tuple, bits_of(&syn), ms);
 	/* Before anything is told or counted: only this can still fail. */
 	if (longer != 0 && bpf_xdp_adjust_tail(ctx, longer))
 		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
@@ -197,7 +207,7 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 		count(XDP_SYN_ANSWERED);
 	} else if (old) {
 		*(volatile __u8 *)&old->action = action;
-		/* A cookie would not do: the record stands in the way of who answers it. The client tries again. */
+		/* To keep nothing would not do: the record stands in the way of who answers it. The client tries again. */
 		count(XDP_DROP_UNTOLD);
 		return XDP_DROP;
 	} else {
@@ -206,7 +216,6 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 
 		if (us->cookie_at != at)
 			us->cookie_at = at;
-		syn.server_isn = cookie(us, &tuple, &syn, ms);
 		count(XDP_SYN_COOKIE);
 	}
 	if (!write_answer(ctx, us, &syn, ms))
@@ -241,17 +250,18 @@ static __noinline int absorb(struct xdp_md *ctx, struct session_record *record)
 	return 1;
 }
 
-/* How long, in ms, the engine may take to read of a SYN. */
-#define MOST_UNREAD_MS 1000
-
 /*
- * The same before the engine has read of the SYN, so that there is no record yet: the acknowledged number is
- * one that was sent to this client a moment ago (RFC 6528), and told.
+ * The same before the engine has read of the SYN, so that there is no record yet: the number that is acknowledged was
+ * sent to this client lately. Not while there are SYN/ACKs that the engine is not told of: it would
+ * not hear of a client that says no more.
  */
 static __noinline int absorb_early(struct xdp_md *ctx, const struct xdp_control *us)
 {
 	struct segment segment;
+	__u32 ms = clock_ms();
 
+	if (us->cookie_at && seq_diff(ms, us->cookie_at) < COOKIE_LIFE_MS)
+		return 0;
 	if (!parse_segment((void *)(long)ctx->data, (void *)(long)ctx->data_end, &segment) ||
 	    !is_bare_ack(&segment))
 		return 0;
@@ -260,10 +270,10 @@ static __noinline int absorb_early(struct xdp_md *ctx, const struct xdp_control 
 		.client = BE32(segment.ip->saddr),
 		.virtual_addr = BE32(segment.ip->daddr),
 		.ports = (__u32)BE16(segment.tcp->source) << 16 | BE16(segment.tcp->dest),
+		.client_isn = segment.seq - 1,
 	};
-	__u32 ticks = rfc6528_isn(hash_of(us, &tuple), clock_ms()) - (segment.ack - 1);
 
-	if (ticks > MOST_UNREAD_MS * ISN_TICKS_PER_MS || ticks % ISN_TICKS_PER_MS != 0)
+	if (!is_sent(us, &tuple, segment.ack - 1, ms))
 		return 0;
 	count(XDP_ABSORBED);
 	return 1;

@@ -81,6 +81,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     datapath,
     new Counters(given.counters),
   );
+  engine.begin(now());
   const takenOver = opened.join(engine);
   const names = {
     virtualServers: config.virtualServers.map((server) => server.name),

@@ -61,7 +61,8 @@ export const COUNTERS = {
   drop_not_ours: 'frames for no virtual server',
   drop_other_worker: 'segments that came to the wrong engine thread, while the interface came up',
   drop_no_session: 'segments of no session',
-  drop_cookie: 'segments of no session, without a valid cookie, while clients may answer cookies',
+  drop_cookie:
+    'segments of a client that has a SYN/ACK of ours, but not its first, or not with the timestamp of that',
   drop_bad_ack: 'handshake ACKs that acknowledge what was never sent',
   drop_out_of_window: 'segments outside the receive window',
   drop_out_of_order_full: 'segments out of order beyond what is kept',

@@ -27,7 +27,7 @@ import { Collector } from './collector.js';
 import { ASK_MS, Core } from './core.js';
 import type { Dispatcher } from './dispatcher.js';
 import { Handoff } from './handoff.js';
-import { Handshake } from './handshake.js';
+import { Handshake, STRANGER } from './handshake.js';
 import type { NodeTable } from './node-table.js';
 import { NodeWriter } from './node-writer.js';
 import { Notices } from './notices.js';
@@ -91,9 +91,18 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * The datapath has answered a SYN with a cookie.
+   * To be called before the first frame. An engine of an earlier process may have been here before: what its clients
+   * send, whose SYNs it has answered, opens their sessions.
+   */
+  begin(now: number): void {
+    this.core.setNow(now);
+    this.handshake.cookieSent(this.core.clock);
+  }
+
+  /**
+   * A SYN was answered of which this engine need not know: by the datapath, or by an engine of an earlier process.
    *
-   * @param clock when it last did: ms on the engine's clock, an unsigned 32-bit number
+   * @param clock when that last happened: ms on the engine's clock, an unsigned 32-bit number
    */
   cookieSent(clock: number): void {
     this.handshake.cookieSent(clock);
@@ -353,9 +362,10 @@ export class Engine implements FrameSink, TimerHandler {
       this.receiveUnknown();
       return;
     }
-    // One that does not fit gets no answer: a client whose cookie's first segment was lost sends it again.
     const slot = this.handshake.accept(server);
     if (slot >= 0) this.collector.receive(slot);
+    // A client whose first segment was lost sends it again: an RST would end its connection.
+    else if (slot === STRANGER) this.receiveUnknown();
   }
 
   /** A segment of no session (RFC 9293 section 3.10.7.1). */

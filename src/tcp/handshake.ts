@@ -1,7 +1,8 @@
 /**
  * The balancer's side of the three-way handshake (RFC 9293 section 3.10.7.2 and .4). Half-open sessions are
- * kept as long as there are not too many of them; beyond that SYNs are answered with cookies, of which
- * nothing is kept (syn-cookie.ts). The kernel may answer SYNs as well, in both ways.
+ * kept as long as there are not too many of them; beyond that nothing is kept of a SYN. The initial sequence number is a
+ * cookie (syn-cookie.ts) in both cases, so that an engine which starts now can go on with what an earlier one
+ * has begun. The kernel may answer SYNs as well, in both ways.
  */
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
@@ -13,31 +14,42 @@ import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import { WINDOW_SHIFT } from './offer.js';
 import { SessionFlag, SessionState } from './session-table.js';
-import { COOKIE_LIFE_MS, cookieBits, cookieFlags, cookieMss, cookieShift, SynCookies } from './syn-cookie.js';
+import {
+  COOKIE_LIFE_MS,
+  cookieBits,
+  cookieFlags,
+  cookieMss,
+  cookieShift,
+  NO_COOKIE,
+  NOT_FIRST,
+  SynCookies,
+} from './syn-cookie.js';
 import { TOLD_RECORD, toldMacHigh, toldMacLow } from './told-record.js';
 
-/** RFC 6528 section 3: the clock ticks every 4 us, so 250 times a ms. */
-const ISN_TICKS_PER_MS = 250;
-/** Bytes of the secret for initial sequence numbers; what follows is for cookies. */
-const ISN_SECRET_BYTES = 16;
+/** Bytes of the secret for timestamps; what follows is for cookies. */
+const CLOCK_SECRET_BYTES = 16;
+
+/** What `accept` gives for a segment that is no answer to any SYN/ACK of ours, and for one that may be; RST, or silence. */
+export const STRANGER = -1;
+export const NOT_YET = -2;
 
 export class Handshake {
   private readonly core: Core;
   private readonly writer: ClientWriter;
-  private readonly isnHash: SipHash;
+  private readonly clockHash: SipHash;
   private readonly cookies: SynCookies;
   /** The next session's. Each worker counts in steps of their number, so no two give the same. */
   private nonce: number;
   private readonly nonceStep: number;
-  /** When a SYN was last answered with a cookie, by whomever: ms as `Core.clock`; -1: never. */
+  /** When a SYN was last answered of which this engine may know nothing: ms as `Core.clock`; -1: never. */
   private cookieAt = -1;
 
   constructor(core: Core, writer: ClientWriter) {
     this.core = core;
     this.writer = writer;
     const { seeds, shard, secret } = core.options;
-    this.isnHash = new SipHash(secret.subarray(0, ISN_SECRET_BYTES));
-    this.cookies = new SynCookies(secret.subarray(ISN_SECRET_BYTES));
+    this.clockHash = new SipHash(secret.subarray(0, CLOCK_SECRET_BYTES));
+    this.cookies = new SynCookies(secret.subarray(CLOCK_SECRET_BYTES));
     this.nonceStep = shard?.workers ?? 1;
     this.nonce = seqAdd(seeds.nonce, shard?.worker ?? 0);
   }
@@ -52,12 +64,12 @@ export class Handshake {
     return this.core.options.limits.halfOpen - this.core.halfOpen.size;
   }
 
-  /** A SYN was answered with a cookie at `clock`. */
+  /** A SYN was answered at `clock`, and nothing was kept of it here. */
   cookieSent(clock: number): void {
     if (!this.cookiesAreOut || seqAfter(clock, this.cookieAt)) this.cookieAt = clock;
   }
 
-  /** Whether a client may be about to answer a cookie. */
+  /** Whether a client may be about to answer a SYN/ACK of which nothing was kept. */
   get cookiesAreOut(): boolean {
     if (this.cookieAt < 0) return false;
     if (elapsed(this.core.clock, this.cookieAt) < COOKIE_LIFE_MS) return true;
@@ -86,10 +98,8 @@ export class Handshake {
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
     this.noteMac(slot);
-    this.hashTuple();
-    const { low, high } = this.isnHash;
-    const isn = recorded >= 0 ? recorded : seqAdd(low, Math.imul(core.clock, ISN_TICKS_PER_MS));
-    this.begin(slot, segment.sequence, isn, high);
+    const isn = recorded >= 0 ? recorded : this.makeCookie();
+    this.begin(slot, segment.sequence, isn, this.clockOffset());
     counters.count(Counter.syn);
     core.observer.opened?.(slot, core.now);
     this.sendSynAck(slot);
@@ -187,18 +197,19 @@ export class Handshake {
 
   /**
    * A segment with ACK, of no session, while cookies are out: the slot of the session that it completes the
-   * handshake of, its text still to be taken; or -1.
+   * handshake of, its text still to be taken; or STRANGER, or NOT_YET, which is counted.
    */
   accept(server: number): number {
     const core = this.core;
     const { segment, counters } = core;
     const bits = this.checkCookie();
+    if (bits === NO_COOKIE) return STRANGER;
     if (bits < 0) {
       counters.count(Counter.drop_cookie);
-      return -1;
+      return NOT_YET;
     }
     const slot = this.insert(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
-    if (slot < 0) return -1;
+    if (slot < 0) return NOT_YET;
     core.halfOpen.push(slot);
     this.fromCookie(slot, bits);
     core.observer.opened?.(slot, core.now);
@@ -259,24 +270,28 @@ export class Handshake {
   /** Answers the SYN being worked on, whose options are parsed, and keeps nothing. */
   private answerWithCookie(): void {
     const { segment, counters, clock } = this.core;
-    const { options } = segment;
-    const flags = this.flagsOf(options);
-    this.hashTuple();
-    const cookie = this.cookies.make(
-      segment.source,
-      segment.destination,
-      portsOf(segment),
-      segment.sequence,
-      cookieBits(options.mss, options.windowScale, flags),
-      clock,
-    );
-    if (!this.writer.answerSyn(cookie, flags, seqAdd(this.isnHash.high, clock))) return;
+    const flags = this.flagsOf(segment.options);
+    if (!this.writer.answerSyn(this.makeCookie(), flags, seqAdd(this.clockOffset(), clock))) return;
     this.cookieSent(clock);
     counters.count(Counter.syn_cookie);
   }
 
+  /** The initial sequence number for the SYN being worked on, whose options are parsed. */
+  private makeCookie(): number {
+    const { segment, clock } = this.core;
+    const { options } = segment;
+    return this.cookies.make(
+      segment.source,
+      segment.destination,
+      portsOf(segment),
+      segment.sequence,
+      cookieBits(options.mss, options.windowScale, this.flagsOf(options)),
+      clock,
+    );
+  }
+
   /**
-   * The bits of the cookie that the segment being worked on acknowledges, or -1. The segment must be the
+   * The bits of the cookie that the segment being worked on acknowledges; NO_COOKIE or NOT_FIRST. The segment must be the
    * first after the SYN, for only its number says what the SYN's was; and if timestamps were agreed, it
    * must echo one of the time in which the cookie can have been sent.
    */
@@ -290,12 +305,12 @@ export class Handshake {
       seqAdd(segment.acknowledgement, -1),
       clock,
     );
-    if (bits < 0 || !segment.parseOptions()) return -1;
+    if (bits < 0) return bits;
+    if (!segment.parseOptions()) return NOT_FIRST;
     if ((cookieFlags(bits) & SessionFlag.timestampsOk) === 0) return bits;
-    if (!segment.options.hasTimestamps) return -1;
-    this.hashTuple();
-    const age = (seqAdd(this.isnHash.high, clock) - segment.options.tsecr) >>> 0;
-    return age < COOKIE_LIFE_MS ? bits : -1;
+    if (!segment.options.hasTimestamps) return NOT_FIRST;
+    const age = (seqAdd(this.clockOffset(), clock) - segment.options.tsecr) >>> 0;
+    return age < COOKIE_LIFE_MS ? bits : NOT_FIRST;
   }
 
   /** Makes a session of a segment whose cookie has been checked. */
@@ -306,9 +321,8 @@ export class Handshake {
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
     this.noteMac(slot);
-    this.hashTuple();
     const isn = seqAdd(segment.acknowledgement, -1);
-    this.begin(slot, seqAdd(segment.sequence, -1), isn, this.isnHash.high);
+    this.begin(slot, seqAdd(segment.sequence, -1), isn, this.clockOffset());
   }
 
   /** Options that both sides have; `shift` is the client's, and counts with SessionFlag.windowScaleOk. */
@@ -348,18 +362,16 @@ export class Handshake {
     sessions.macLow[slot] = segment.view.getUint32(source + 2);
   }
 
-  /**
-   * RFC 6528: ISN = M + F(addresses and ports, secret). F of the segment being worked on is then in
-   * `isnHash`: its lower half for that, its upper half starts the session's timestamp clock.
-   */
-  private hashTuple(): void {
+  /** Where the timestamp clock of the connection being worked on starts (RFC 7323 section 5.4): a hash of it. */
+  private clockOffset(): number {
     const { segment } = this.core;
-    const { message } = this.isnHash;
+    const { message } = this.clockHash;
     message.setUint32(0, segment.source);
     message.setUint32(4, segment.destination);
     message.setUint32(8, portsOf(segment));
     message.setUint32(12, 0);
-    this.isnHash.hash(16);
+    this.clockHash.hash(16);
+    return this.clockHash.high;
   }
 }
 

@@ -1,14 +1,16 @@
 /**
  * SYN cookies (RFC 4987 section 3.6): an initial sequence number that says all that has to be known
- * of a connection, so that nothing need be kept until its client has answered.
+ * of a connection, so that nothing need be kept until its client has answered. Every initial sequence number
+ * is one, also where a session is kept: a process that takes over goes on with what another one has begun.
  *
- *     31                         11 10           0
- *     +-----------------------------+------------+     bits: index of the MSS (5), window shift or
- *     | hash, upper word            | bits ^ hash|           15 for none (4), SACK (1), timestamps (1)
- *     +-----------------------------+------------+
+ *     31             22 21          11 10           0
+ *     +----------------+--------------+------------+     bits: index of the MSS (5), window shift or
+ *     | connection     | client's ISN | bits ^ hash|           15 for none (4), SACK (1), timestamps (1)
+ *     +----------------+--------------+------------+
  *
- * The hash covers addresses, ports, the client's own number and the period of 2^16 ms in which the SYN
- * came, under a secret. kernel-shim/cookie.h makes the same, under the same secret: who answered
+ * A hash covers addresses, ports, and the period of 2^16 ms in which the SYN came, under a secret. Its upper half gives
+ * the first part, its lower half the mask of the last. The second is the client's own number under both
+ * halves, multiplied (`proof`). kernel-shim/cookie.h makes the same, under the same secret: who answered
  * a SYN does not matter. A cookie is taken in its own period and the next.
  */
 import { SipHash } from '../wire/siphash.js';
@@ -29,7 +31,15 @@ const NO_SCALE = 15;
 const SACK = 1 << 9;
 const TIMESTAMPS = 1 << 10;
 
-const MESSAGE_BYTES = 24;
+const PROOF_MASK = (1 << (2 * BITS)) - 1;
+/** Of a product the uppermost bits depend on all others. */
+const MIXED_SHIFT = 32 - 2 * BITS;
+
+/** What `check` says of a number that is no cookie; and of a cookie of this connection, but of another first segment. */
+export const NO_COOKIE = -1;
+export const NOT_FIRST = -2;
+
+const MESSAGE_BYTES = 16;
 
 /** MSS that a cookie can say: those of common links and tunnels. */
 const MSS_VALUES = Uint16Array.of(
@@ -99,12 +109,14 @@ export class SynCookies {
     bits: number,
     clock: number,
   ): number {
-    const { sipHash } = this;
-    this.hash(client, virtualAddress, ports, clientIsn, clock >>> PERIOD_SHIFT);
-    return ((sipHash.high & ~BITS_MASK) | (bits ^ (sipHash.low & BITS_MASK))) >>> 0;
+    this.hash(client, virtualAddress, ports, clock >>> PERIOD_SHIFT);
+    return (this.proof(clientIsn) | (bits ^ (this.sipHash.low & BITS_MASK))) >>> 0;
   }
 
-  /** The bits of a cookie of this or the last period; -1 for a number that is none. */
+  /**
+   * The bits of a cookie of this or the last period; NO_COOKIE for a number that is none, NOT_FIRST for one that was
+   * sent to a client whose own number was another than `clientIsn`.
+   */
   check(
     client: number,
     virtualAddress: number,
@@ -115,27 +127,29 @@ export class SynCookies {
   ): number {
     const { sipHash } = this;
     const period = clock >>> PERIOD_SHIFT;
+    let found = NO_COOKIE;
     for (let ago = 0; ago < 2; ago++) {
-      this.hash(client, virtualAddress, ports, clientIsn, (period - ago) & PERIOD_MASK);
-      if ((sipHash.high ^ cookie) >>> BITS === 0) return (sipHash.low ^ cookie) & BITS_MASK;
+      this.hash(client, virtualAddress, ports, (period - ago) & PERIOD_MASK);
+      const difference = this.proof(clientIsn) ^ cookie;
+      if (difference >>> BITS === 0) return (sipHash.low ^ cookie) & BITS_MASK;
+      if (difference >>> (2 * BITS) === 0) found = NOT_FIRST;
     }
-    return -1;
+    return found;
   }
 
-  private hash(
-    client: number,
-    virtualAddress: number,
-    ports: number,
-    clientIsn: number,
-    period: number,
-  ): void {
+  /** What stands above the masked bits, under the hash that was made last. */
+  private proof(clientIsn: number): number {
+    const { high, low } = this.sipHash;
+    const mixed = Math.imul(clientIsn ^ low, high | 1);
+    return (high & ~PROOF_MASK) | ((mixed >>> MIXED_SHIFT) & PROOF_MASK & ~BITS_MASK);
+  }
+
+  private hash(client: number, virtualAddress: number, ports: number, period: number): void {
     const { message } = this.sipHash;
     message.setUint32(0, client);
     message.setUint32(4, virtualAddress);
     message.setUint32(8, ports);
-    message.setUint32(12, clientIsn);
-    message.setUint32(16, period);
-    message.setUint32(20, 0);
+    message.setUint32(12, period);
     this.sipHash.hash(MESSAGE_BYTES);
   }
 }

@@ -35,13 +35,15 @@ function referenceCookie(frame: Uint8Array, bits: number, ms: number): number {
   const ports = view.getUint32(TCP_AT);
   const client = view.getUint32(26);
   const isn = view.getUint32(TCP_AT + 4);
-  const message = new DataView(new ArrayBuffer(24));
-  [client, addressNumber(VIRTUAL), ports, isn, ms >>> 16, 0].forEach((word, index) => {
+  const message = new DataView(new ArrayBuffer(16));
+  [client, addressNumber(VIRTUAL), ports, ms >>> 16].forEach((word, index) => {
     message.setUint32(index * 4, word);
   });
   const hash = referenceSipHash(SECRET.subarray(16), new Uint8Array(message.buffer));
-  const low = Number(hash & 0x7ffn);
-  return ((Number(hash >> 43n) << 11) | (bits ^ low)) >>> 0;
+  const [upper, lower] = [hash >> 32n, hash & 0xffff_ffffn];
+  const product = ((BigInt(isn) ^ lower) * (upper | 1n)) & 0xffff_ffffn;
+  const above = ((upper >> 22n) << 11n) | (product >> 21n);
+  return ((Number(above) << 11) | (bits ^ Number(lower & 0x7ffn))) >>> 0;
 }
 
 /** The bits of a cookie for these options. */

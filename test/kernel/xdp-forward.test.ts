@@ -5,6 +5,7 @@ import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { SessionAction } from '../../src/tcp/session-record.js';
 import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
+import { COOKIE_LIFE_MS } from '../../src/tcp/syn-cookie.js';
 import { addressNumber, build, type PacketSpec, type TcpSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace, run } from './namespace.js';
@@ -205,12 +206,19 @@ if (insideNamespace(import.meta.url)) {
     const ack = (by: number): PacketSpec =>
       segment({ flags: 'A', seq: 0, ack: ((told?.serverIsn ?? 0) + 1 + by) >>> 0 });
     t.match(fast.run(ack(0)), { verdict: drop, counters: ['absorbed'] });
-    t.match(fast.run(ack(1)), { verdict: redirect, counters: ['to_engine_unknown'] }, 'nobody sent this');
-    t.match(fast.run(ack(250 * 60_000)), { counters: ['to_engine_unknown'] }, 'nor this, yet');
-    t.match(fast.run(ack(-250 * 2_000)), { counters: ['to_engine_unknown'] }, 'nor this, of late');
+    for (const bit of [11, 21, 22, 31]) {
+      const other = fast.run(ack(2 ** bit));
+      t.match(other, { verdict: redirect, counters: ['to_engine_unknown'] }, 'nobody sent this');
+    }
+    const behind = segment({ flags: 'A', seq: 1, ack: ((told?.serverIsn ?? 0) + 1) >>> 0 });
+    t.match(fast.run(behind), { counters: ['to_engine_unknown'] }, 'nor this to a client that began there');
     t.match(fast.run(segment({ flags: 'A', seq: 0, ack: (told?.serverIsn ?? 0) + 1 }, 'GET')), {
       counters: ['to_engine_unknown'],
     });
+    fast.control.setUint32(CONTROL.cookieAt, clock() - 1, true);
+    t.match(fast.run(ack(0)), { counters: ['to_engine_unknown'] }, 'it may be one that nobody was told of');
+    fast.control.setUint32(CONTROL.cookieAt, clock() - COOKIE_LIFE_MS - 1_000, true);
+    t.match(fast.run(ack(0)), { counters: ['absorbed'] });
   });
 
   t.test('payload that the engine watches', async (t) => {

@@ -69,10 +69,10 @@ if (insideNamespace(import.meta.url)) {
 
     const ack = { flags: 'A', seq: seq + 1, ack: ((tcp?.seq ?? 0) + 1) >>> 0 };
     t.match(fast.run(segment(ack)), { verdict: drop, counters: ['absorbed'] });
-    const before = { ...ack, ack: (ack.ack - 250 * 2_000) >>> 0 };
+    const before = { ...ack, ack: (ack.ack - 2 ** 24) >>> 0 };
     for (const [name, spec] of [
       ['the request', segment(ack, 'GET')],
-      ['a number that nobody sent', segment({ ...ack, ack: ack.ack + 1 })],
+      ['a number that nobody sent', segment({ ...ack, ack: (ack.ack + 2 ** 12) >>> 0 })],
       ['one of long ago', segment(before)],
       ['the SYN again', syn({ tcp: { seq, options } })],
       ['one more SYN', syn({ tcp: { seq: 7 } })],

@@ -101,24 +101,30 @@ t.test('text in the first segment is taken, and only what was offered is agreed'
   }
 });
 
-t.test('what is no answer to a cookie is dropped without a word, while there are cookies', async (t) => {
-  const talk = flooded(t);
-  talk.send(1, fromClient({ flags: 'S', seq: 1000 }));
-  const ack = (talk.expect(1, toClient({ flags: 'SA' })).tcp!.seq + 1) >>> 0;
-  talk.send(2, fromClient({ flags: 'A', seq: 1001, ack: ack ^ 0x4000_0000 }));
-  talk.send(2, fromClient({ flags: 'A', seq: 1002, ack }));
-  talk.send(2, fromClient({ flags: 'A', seq: 1001, ack, sourcePort: 8 }));
-  talk.send(2, fromClient({ flags: 'A', seq: 1001, ack }, undefined, { ip: { source: '10.1.0.9' } }));
-  talk.quiet(10);
-  talk.counted({ drop_cookie: 4, cookie_accepted: 0, reset_sent: 0 });
-  talk.send(11, fromClient({ flags: 'F', seq: 1001 }));
-  talk.expect(11, toClient({ flags: 'RA', seq: 0, ack: 1002 }));
-  talk.send(12, fromClient({ flags: 'RA', seq: 1001, ack }));
-  talk.end(20, 1);
-  talk.send(21, fromClient({ flags: 'A', seq: 1001, ack }));
-  talk.end(30, 2);
-  talk.counted({ cookie_accepted: 1 });
-});
+t.test(
+  'what a client sends behind its lost first segment is dropped without a word, while there are cookies',
+  async (t) => {
+    const talk = flooded(t);
+    talk.send(1, fromClient({ flags: 'S', seq: 1000 }));
+    const ack = (talk.expect(1, toClient({ flags: 'SA' })).tcp!.seq + 1) >>> 0;
+    talk.send(2, fromClient({ flags: 'A', seq: 2461, ack }));
+    talk.quiet(10);
+    talk.counted({ drop_cookie: 1, cookie_accepted: 0, reset_sent: 0 });
+    // A stranger is told so at once.
+    const strange = (ack ^ 0x4000_0000) >>> 0;
+    talk.send(11, fromClient({ flags: 'A', seq: 1001, ack: strange }));
+    talk.expect(11, toClient({ flags: 'R', seq: strange }));
+    talk.send(12, fromClient({ flags: 'A', seq: 1001, ack, sourcePort: 8 }));
+    talk.expect(12, toClient({ flags: 'R', seq: ack, destinationPort: 8 }));
+    talk.send(13, fromClient({ flags: 'F', seq: 1001 }));
+    talk.expect(13, toClient({ flags: 'RA', seq: 0, ack: 1002 }));
+    talk.send(14, fromClient({ flags: 'RA', seq: 1001, ack }));
+    talk.end(20, 1);
+    talk.send(21, fromClient({ flags: 'A', seq: 1001, ack }));
+    talk.end(30, 2);
+    talk.counted({ cookie_accepted: 1, drop_cookie: 1, reset_sent: 3 });
+  },
+);
 
 t.test("with timestamps, one of the cookie's time must come back", async (t) => {
   const talk = flooded(t);
@@ -164,24 +170,47 @@ t.test('a cookie of the kernel is as good as our own, until it is too old', asyn
     t.notOk(talk.engine.stateless);
     const ack = (cookieAt(sent) + 1) >>> 0;
     talk.send(received, fromClient({ flags: 'A', seq: 1001, ack }));
+    if (!good) talk.expect(received, toClient({ flags: 'R', seq: ack }));
     talk.quiet(received + 1);
-    talk.counted({ cookie_accepted: good ? 1 : 0, drop_cookie: good ? 0 : 1, reset_sent: 0 });
+    talk.counted({ cookie_accepted: good ? 1 : 0, drop_cookie: 0, reset_sent: good ? 0 : 1 });
   }
 });
 
-t.test('when no cookie has been sent for long, strangers are told so again', async (t) => {
+t.test(
+  'an engine that has never answered a SYN believes no cookie, and after a while none again',
+  async (t) => {
+    const talk = new Conversation(t, { isn: undefined, start: START });
+    const good = fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(0) + 1) >>> 0 });
+    talk.send(0, good);
+    talk.expect(0, toClient({ flags: 'R' }));
+    talk.engine.cookieSent(START >>> 0);
+    talk.engine.cookieSent((START - 5_000) >>> 0);
+    // Of the period in which it is looked at.
+    const late = (at: number) => fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(at) + 1) >>> 0 });
+    talk.send(COOKIE_LIFE_MS, late(COOKIE_LIFE_MS));
+    talk.expect(COOKIE_LIFE_MS, toClient({ flags: 'R' }));
+    talk.counted({ drop_cookie: 0, cookie_accepted: 0, drop_no_session: 2 });
+  },
+);
+
+t.test('what another engine has begun, one that starts goes on with', async (t) => {
+  const isn = (at: number, options: TcpOptionsSpec): number => {
+    // It answers a SYN as ever, and is gone before the client says a word.
+    const gone = new Conversation(t, { isn: undefined, start: START });
+    gone.send(at, fromClient({ flags: 'S', seq: 1000, options }));
+    const { seq } = gone.expect(at, toClient({ flags: 'SA', ack: 1001 })).tcp!;
+    gone.counted({ syn: 1, syn_cookie: 0 });
+    return seq;
+  };
+  const ack = (isn(0, { mss: 1400 }) + 1) >>> 0;
   const talk = new Conversation(t, { isn: undefined, start: START });
-  // Its cookie is one of long ago.
-  const stranger = fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(-400_000) + 1) >>> 0 });
-  talk.send(0, stranger);
-  talk.expect(0, toClient({ flags: 'R' }));
-  talk.engine.cookieSent(START >>> 0);
-  talk.engine.cookieSent((START - 5_000) >>> 0);
-  talk.send(COOKIE_LIFE_MS - 1, stranger);
-  talk.quiet(COOKIE_LIFE_MS);
-  talk.send(COOKIE_LIFE_MS, stranger);
-  talk.expect(COOKIE_LIFE_MS, toClient({ flags: 'R' }));
-  talk.counted({ drop_cookie: 1, cookie_accepted: 0, drop_no_session: 2 });
+  talk.engine.begin(START + 3_000);
+  talk.send(3_000, fromClient({ flags: 'PA', seq: 1001, ack }, get('/0')));
+  talk.expect(3_000, inIxp(0, { mss: 1400, flags: 0 }, { seq: 1001, ack }, get('/0')));
+  talk.counted({ cookie_accepted: 1, established: 1, reset_sent: 0 });
+  // What goes on in the middle of a connection that nobody knows is told so at once.
+  talk.send(3_010, fromClient({ flags: 'PA', seq: 77, ack: 99, sourcePort: 7 }, 'more'));
+  talk.expect(3_010, toClient({ flags: 'R', seq: 99, destinationPort: 7 }));
 });
 
 t.test('a client that goes by an earlier cookie gets the session of its second SYN', async (t) => {

@@ -25,7 +25,6 @@ const PRIORITY = 1;
 const HANDLE = 1;
 /** struct guard_server. */
 const SERVER = { address: 0, port: 4, bytes: 8 } as const;
-const SECRET_BYTES = 32;
 
 export class Guard {
   private readonly object: BpfObject;
@@ -56,9 +55,12 @@ export class Guard {
     }
   }
 
-  /** What each of the engine's threads is started with, if all its frames come by a packet ring. */
-  engineStart(): PacketStart {
-    return { kind: 'packet', tap: this.tap(), seeds: this.seeds, secret: randomBytes(SECRET_BYTES) };
+  /**
+   * What each of the engine's threads is started with, if all its frames come by a packet ring.
+   * @param secret 32 bytes
+   */
+  engineStart(secret: Uint8Array): PacketStart {
+    return { kind: 'packet', tap: this.tap(), seeds: this.seeds, secret };
   }
 
   /** Packet rings of the engine's threads, which share the frames that are the engine's. */

@@ -29,6 +29,7 @@ import type { NodeSideStart, PacketStart, XdpStart } from '../engine-messages.js
 import type { Datapath } from '../schema.js';
 import { Guard, type GuardCounter } from './guard.js';
 import { requireNoListener } from './listeners.js';
+import { sequenceSecret } from './secret.js';
 import { findSides, lockSides, type Sides, SideWatch } from './sides.js';
 import { Announcer, probeAddresses } from './virtual-addresses.js';
 import type { XdpCounter } from './xdp-counters.js';
@@ -147,7 +148,7 @@ export class Machine {
   /** What each of the engine's threads gets its frames by. */
   engineStart(): PacketStart | XdpStart {
     const guard = this.loaded(this.guard);
-    return this.xdp?.engineStart(guard.tap()) ?? guard.engineStart();
+    return this.xdp?.engineStart(guard.tap()) ?? guard.engineStart(sequenceSecret(this.options.key));
   }
 
   /** The same for the interface where nodes are reached; undefined: that of the clients. */

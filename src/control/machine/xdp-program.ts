@@ -7,7 +7,6 @@
  *     activate   from now on the program works: at one stroke in place of that of the earlier run, if there is one
  *     close      lets go; what is attached stays attached, and forwards without us
  */
-import { randomBytes } from 'node:crypto';
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { makePinDirectory, pinName } from '../../base/host/pins.js';
 import type { HostState } from '../../base/host/state.js';
@@ -35,13 +34,13 @@ import { indexWordsFor } from '../../tcp/session-index.js';
 import type { EarlierStart, Secrets, Tap, XdpStart } from '../engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
 import { serverKey } from './guard.js';
+import { sequenceSecret } from './secret.js';
 import type { Side } from './sides.js';
 import { writeControl } from './xdp-control.js';
 import { XDP_COUNTERS, type XdpCounter } from './xdp-counters.js';
 import { noSockets, requireQueues } from './xdp-errors.js';
 import { loses, sendsForXdp, VETH, whyLostAlone } from './xdp-probe.js';
 
-const SECRET_BYTES = 32;
 /** What is pinned, so that other tools find it. */
 const PINNED = ['control', 'sessions', 'session_index', 'nodes', 'virtual_servers', 'counters'] as const;
 
@@ -97,7 +96,8 @@ export class XdpProgram {
     // As the earlier run had it: to try anything else would stop what it forwards.
     if (earlier !== undefined) this.mode = earlier.mode;
     if (earlier?.mode === 'generic') this.why = 'as the earlier run had it';
-    this.secret = earlier?.sessions?.secret ?? randomBytes(SECRET_BYTES);
+    // Another key may have come with the new config: what was begun under the old one goes on.
+    this.secret = earlier?.sessions?.secret ?? sequenceSecret(options.key);
     this.object = loadObject('xdp', {
       sessions: this.capacity * options.workers,
       session_index: (this.indexWords * options.workers) / INDEX_LINE_WORDS,

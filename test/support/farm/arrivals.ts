@@ -1,0 +1,89 @@
+/**
+ * Clients that keep coming, each with a connection of its own, at a steady rate: a program that runs in the
+ * namespace of a farm's client, and for tests the way to start it and to ask what became of them.
+ */
+import { connect } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import type { Farm } from '../farm.js';
+import { VIRTUAL_ADDRESS } from '../farm.js';
+import type { Program } from './process.js';
+
+/** How long a client waits for its answer, in ms: Linux sends a SYN again after 1, 3 and 7 s. */
+const PATIENCE_MS = 12_000;
+/** Between two clients, in ms. */
+const EVERY_MS = 20;
+
+/** What became of the clients. */
+export interface Arrived {
+  /** All of them. */
+  count: number;
+  /** Those that got no answer, when they came (ms since 1970), and why. */
+  lost: { at: number; why: string }[];
+  /** From the first SYN to the answer, the longest, in ms. */
+  slowestMs: number;
+}
+
+export class Arrivals {
+  private constructor(private readonly program: Program) {}
+
+  /** They come until `stop`, and ask for `path`. */
+  static start(farm: Farm, path: string): Arrivals {
+    const script = fileURLToPath(import.meta.url);
+    const args = [VIRTUAL_ADDRESS, path, String(EVERY_MS), String(PATIENCE_MS)];
+    return new Arrivals(farm.client.start('arrivals', [process.execPath, script, ...args]));
+  }
+
+  /** No more come. Waits until the last of them has its answer, or has waited too long. */
+  async stop(): Promise<Arrived> {
+    const { program } = this;
+    program.signal('SIGTERM');
+    await program.exited;
+    const line = program.log(program.logStart).trim().split('\n').at(-1) ?? '';
+    return JSON.parse(line) as Arrived;
+  }
+}
+
+/** One client: '' when it got its answer, else why not. */
+function visit(address: string, path: string, patienceMs: number): Promise<string> {
+  return new Promise((resolve) => {
+    let text = '';
+    const socket = connect({ host: address, port: 80 });
+    const end = (why: string): void => {
+      socket.destroy();
+      resolve(why);
+    };
+    socket.setTimeout(patienceMs, () => end(`silence, local port ${socket.localPort}`));
+    socket.once('connect', () => {
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    });
+    socket.on('data', (chunk) => {
+      text += chunk.toString('latin1');
+    });
+    socket.once('end', () => end(text.startsWith('HTTP/1.1 200') ? '' : `answer ${text.slice(0, 20)}`));
+    socket.once('error', (error: NodeJS.ErrnoException) => end(error.code ?? 'error'));
+  });
+}
+
+async function comeAndGo([address = '', path = '/', every, patience]: readonly string[]): Promise<Arrived> {
+  const arrived: Arrived = { count: 0, lost: [], slowestMs: 0 };
+  const visits: Promise<void>[] = [];
+  const timer = setInterval(() => {
+    const at = Date.now();
+    arrived.count += 1;
+    visits.push(
+      visit(address, path, Number(patience)).then((why) => {
+        if (why !== '') arrived.lost.push({ at, why });
+        else arrived.slowestMs = Math.max(arrived.slowestMs, Date.now() - at);
+      }),
+    );
+  }, Number(every));
+  await new Promise((resolve) => process.once('SIGTERM', resolve));
+  clearInterval(timer);
+  await Promise.all(visits);
+  return arrived;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const arrived = await comeAndGo(process.argv.slice(2));
+  process.stdout.write(`${JSON.stringify(arrived)}\n`, () => process.exit(0));
+}
