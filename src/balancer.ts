@@ -1,25 +1,26 @@
 /** `baton balancer`: puts the balancer together from its config file, and runs it until a signal. */
 
 import { monotonicClock } from './base/clock.js';
-import { BatonError } from './base/errors.js';
+import { BatonError, reasonOf } from './base/errors.js';
 import { requireAdoption } from './base/host/kernel.js';
 import { requirePrivileges } from './base/host/privilege.js';
-import { ControlApi } from './control/api.js';
+import { runAll } from './base/run-all.js';
+import { ControlApi, requireSocketPlace } from './control/api.js';
 import { ControlClient } from './control/client.js';
 import { type BalancerConfig, loadBalancerConfig } from './control/config.js';
 import { EnginePool } from './control/engine-pool.js';
 import { readKey } from './control/key.js';
 import { createLog, type Log } from './control/log.js';
 import { detachAll } from './control/machine/detach.js';
-import { Machine } from './control/machine/machine.js';
+import { Machine, type MachineOptions } from './control/machine/machine.js';
 import { NeighbourWatch } from './control/machine/neighbours.js';
+import { preflight } from './control/machine/preflight.js';
 import { NodeWatch } from './control/node-watch.js';
 import { BalancerStats } from './control/stats.js';
 import { printable } from './control/text.js';
 import { ErrorService } from './local/error-service.js';
 import { nodeMemory } from './tcp/node-memory.js';
 import { NodeTable } from './tcp/node-table.js';
-import { LEAST_MTU } from './tcp/node-writer.js';
 import { parseIpv4 } from './wire/ipv4.js';
 
 /** Signals that end the program in an orderly way. */
@@ -28,8 +29,6 @@ const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const LEAVE_SIGNAL = 'SIGUSR2';
 /** How long a balancer that was asked to leave may take, in ms. */
 const LEAVE_MS = 10_000;
-/** An IPv4 packet is no longer. */
-const MOST_MTU = 65_535;
 const ENGINE_PROGRAM = new URL('./engine-thread.js', import.meta.url);
 
 /** How the balancer ends: with everything undone, with everything left in place, or by a failure. */
@@ -51,18 +50,24 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   const key = readKey(config.keyFile);
   const log = createLog({ level: config.log.level, program: 'balancer' });
   for (const warning of config.warnings) log.warn(warning);
-  if (replace && !(await new ControlClient(config.controlSocket).leave())) {
-    log.info('no balancer to replace', { controlSocket: config.controlSocket });
-  }
+  // Before anything is changed here, and before who runs there is asked to leave.
+  await requireSocketPlace(config.controlSocket, replace);
+  await preflight({ ...machineOptions(config, key, log), services: new Map() });
+  if (replace) await askToLeave(config, log);
   const undo: Step[] = [];
   const end = new Ending();
   let manner: Manner = 'fail';
+  let failed = false;
   try {
     await start(config, key, log, end, undo, replace ? LEAVE_MS : 0);
     manner = await end.reached;
   } finally {
-    for (const step of undo.reverse()) await step(manner);
+    const failures = await runAll(undo.reverse().map((step) => () => step(manner)));
     end.forget();
+    for (const failure of failures) {
+      log.error(`a part of the end failed: ${reasonOf(failure)}; the next start, or --detach-all, cleans up`);
+      failed = true;
+    }
   }
   if (manner === 'stop') log.info('stopped');
   else {
@@ -70,7 +75,44 @@ export async function runBalancer(configFile: string, replace = false): Promise<
       `left; sessions go on where the kernel forwards them, and the next start takes them over; \`baton balancer -c ${configFile} --detach-all\` removes everything`,
     );
   }
-  return 0;
+  return failed ? 1 : 0;
+}
+
+/**
+ * Asks the balancer that has the control socket to leave.
+ * @throws BatonError BATON_IN_USE when it works on another interface: it is not the one to be replaced
+ */
+async function askToLeave({ controlSocket, interface: name }: BalancerConfig, log: Log): Promise<void> {
+  const client = new ControlClient(controlSocket);
+  // One of another version may answer in another form: it is replaced all the same.
+  const there = await client.stats().catch(() => undefined);
+  if (there !== undefined && there.interface !== name) {
+    throw new BatonError('BATON_IN_USE', `the balancer there works on ${there.interface}, not on ${name}`, {
+      where: `control socket ${controlSocket}`,
+      hint: 'give this one another controlSocket',
+    });
+  }
+  if (!(await client.leave())) log.info('no balancer to replace', { controlSocket });
+}
+
+/** What a machine needs of the config. */
+function machineOptions(
+  config: BalancerConfig,
+  key: Uint8Array,
+  log: Log,
+): Omit<MachineOptions, 'services' | 'patience' | 'onLost'> {
+  return {
+    interface: config.interface,
+    nodeInterface: config.nodeInterface,
+    address: config.address,
+    key,
+    virtualServers: config.virtualServers,
+    datapath: config.datapath,
+    workers: config.workers,
+    nodes: config.nodes.map((node) => node.address),
+    limits: config.limits,
+    log,
+  };
 }
 
 /**
@@ -145,17 +187,8 @@ async function start(
   undo.push(() => service.stop());
 
   const machine = await Machine.prepare({
-    interface: config.interface,
-    nodeInterface: config.nodeInterface,
-    address: config.address,
-    key,
-    virtualServers: config.virtualServers,
+    ...machineOptions(config, key, log),
     services: ports,
-    datapath: config.datapath,
-    workers: config.workers,
-    nodes: config.nodes.map((node) => node.address),
-    limits: config.limits,
-    log,
     patience,
     onLost: end.lost,
   });
@@ -163,8 +196,6 @@ async function start(
 
   const nodeSide = machine.nodeSideStart();
   const nodeInterface = config.nodeInterface?.name ?? config.interface;
-  requireMtu(config.interface, machine.info.mtu);
-  if (nodeSide !== undefined) requireMtu(nodeInterface, nodeSide.mtu);
   const nodes = nodeMemory(config.nodes.length, config.workers, config.virtualServers.length);
   const watch = new NodeWatch({
     nodes: config.nodes,
@@ -234,13 +265,5 @@ async function start(
     ...(nodeSide === undefined ? {} : { nodeInterface }),
     address: machine.address,
     datapath: machine.datapath,
-  });
-}
-
-function requireMtu(where: string, mtu: number): void {
-  if (mtu >= LEAST_MTU && mtu <= MOST_MTU) return;
-  throw new BatonError('BATON_INTERFACE', `its MTU is ${mtu}, expected ${LEAST_MTU} to ${MOST_MTU}`, {
-    where,
-    hint: `ip link set ${where} mtu 1500`,
   });
 }

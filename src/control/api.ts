@@ -1,5 +1,5 @@
 /** The control socket: a small HTTP service on a Unix socket, for `baton stats`, `baton sessions` and scripts. */
-import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { accessSync, chmodSync, constants, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { dirname } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
@@ -110,6 +110,29 @@ export class ControlApi {
   }
 }
 
+/**
+ * Makes sure that a control socket can be made at `path`, and leaves what is there.
+ * @param replace whoever answers there will go
+ * @throws BatonError as `ControlApi.start` does
+ */
+export async function requireSocketPlace(path: string, replace: boolean): Promise<void> {
+  const where = `control socket ${printable(path)}`;
+  try {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found !== undefined && !found.isSocket()) throw notASocket(where);
+    if (found !== undefined && !replace && (await answers(path))) throw inUse(where);
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    accessSync(dirname(path), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    if (error instanceof BatonError) throw error;
+    throw new BatonError('BATON_CONTROL', `cannot be made: ${reasonOf(error)}`, { where, cause: error });
+  }
+}
+
+function notASocket(where: string): BatonError {
+  return new BatonError('BATON_IN_USE', 'there already, and not a socket', { where });
+}
+
 function inUse(where: string): BatonError {
   return new BatonError('BATON_IN_USE', 'another balancer answers there', {
     where,
@@ -121,9 +144,7 @@ function inUse(where: string): BatonError {
 async function makeWay(path: string, where: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
-  if (!found.isSocket()) {
-    throw new BatonError('BATON_IN_USE', 'there already, and not a socket', { where });
-  }
+  if (!found.isSocket()) throw notASocket(where);
   if (await answers(path)) throw inUse(where);
   unlinkSync(path);
 }

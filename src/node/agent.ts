@@ -18,6 +18,7 @@ import { HostState } from '../base/host/state.js';
 import { requireSynCookies } from '../base/host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../base/host/time-wait.js';
 import { type InterfaceInfo, native } from '../base/native.js';
+import { runAll } from '../base/run-all.js';
 import { Absence } from './absence.js';
 import { KernelWatch } from './kernel-options.js';
 import { quietArp } from './quiet-arp.js';
@@ -142,9 +143,8 @@ class Agent {
       reporter.leave();
       await delay(LEAVE_MS);
     } finally {
-      reporter?.close();
-      await this.state.end();
-      shim?.close();
+      const failures = await runAll([() => reporter?.close(), () => this.state.end(), () => shim?.close()]);
+      for (const failure of failures) this.log.warn(`a part of the end failed: ${reasonOf(failure)}`);
     }
   }
 

@@ -1,120 +1,27 @@
-/** What a balancer on XDP does to its machine, and leaves there: in a network namespace of its own. */
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
-import { hasPins, PIN_ROOT, pinDirectory, pinName } from '../../src/base/host/pins.js';
+import t from 'tap';
+import { hasPins, PIN_ROOT, pinDirectory } from '../../src/base/host/pins.js';
 import { native } from '../../src/base/native.js';
-import type { XdpStart } from '../../src/control/engine-messages.js';
-import { detachAll } from '../../src/control/machine/detach.js';
-import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
+import { Machine } from '../../src/control/machine/machine.js';
 import { CONTROL, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
 import { loadObject } from '../../src/node/shim.js';
-import { insideNamespace, macOf, Peer, run, until } from './namespace.js';
+import { insideNamespace, run, until } from './namespace.js';
 import { snapshot } from './program.js';
 import { project } from './shim-fixture.js';
+import { NODE_MAC, NODES, OTHER_VIRTUAL, VIRTUAL, xdpMachine } from './xdp-machine.js';
 
-const OWN = '10.99.0.2';
-const VIRTUAL = '10.99.0.100';
-const OTHER_VIRTUAL = '10.99.0.101';
-const NODES = ['10.99.0.3', '10.99.0.4'];
 const PASS_ALL = join(project, 'build', 'bpf', 'bounce.bpf.o');
-const NODE_MAC = macOf('02:00:00:00:00:04');
 const LOST =
   'eth0 (driver veth) loses what it sends in native XDP, since its other end does not poll: `ethtool -K OTHER-END gro on` there makes it';
 
-// Of the process that waits for the one in the namespace, too.
-
-/** What is waited for here is found at the next look. */
-const CHECK_MS = 500;
-
 if (insideNamespace(import.meta.url)) {
-  const peer = await Peer.make('eth0', '10.99.0.3/24', '02:00:00:00:00:03');
-  run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth0');
-  const parent = mkdtempSync(join(tmpdir(), 'baton-machine-xdp-'));
-  const directory = join(parent, 'run');
-  const name = pinName('eth0');
-  const pins = pinDirectory(name);
-  t.teardown(() => {
-    peer.stop();
-    rmSync(parent, { recursive: true, force: true });
-  });
-  const warnings: string[] = [];
-  const told: string[] = [];
-  const options: MachineOptions = {
-    interface: 'eth0',
-    address: undefined,
-    key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
-    virtualServers: [
-      { name: 'www', address: VIRTUAL, port: 80 },
-      { name: 'api', address: OTHER_VIRTUAL, port: 8080 },
-    ],
-    services: new Map([[2, 40_004]]),
-    datapath: 'xdp',
-    workers: 1,
-    nodes: NODES,
-    limits: { sessions: 1_500, halfOpen: 1_500, headBytes: 16_384 },
-    log: { warn: (message) => warnings.push(message), info: (message) => told.push(message) },
-    stateDirectory: directory,
-    checkMs: CHECK_MS,
-  };
-  const before = snapshot();
-  const index = (): number => native().interfaceInfo('eth0')?.index ?? 0;
-  const attached = (): ReturnType<ReturnType<typeof native>['xdpProgram']> => native().xdpProgram(index());
-  const nothingLeft = (t: Test): void => {
-    t.same(snapshot(), before);
-    t.equal(attached(), undefined);
-    t.notOk(hasPins(name));
-    if (existsSync(directory)) t.same(readdirSync(directory), []);
-  };
-  const startOf = (machine: Machine): XdpStart => {
-    const start = machine.engineStart();
-    if (start.kind !== 'xdp') throw new Error('not XDP');
-    return start;
-  };
-  const detach = (): ReturnType<typeof detachAll> =>
-    detachAll({
-      interface: 'eth0',
-      virtualAddresses: [VIRTUAL, OTHER_VIRTUAL],
-      warn: (message) => warnings.push(message),
-      stateDirectory: directory,
-    });
-  /** All of a start but the engine. */
-  const started = async (more: Partial<MachineOptions> = {}): Promise<Machine> => {
-    const machine = await Machine.prepare({ ...options, ...more });
-    await machine.activate();
-    await machine.takeAddresses();
-    return machine;
-  };
-  /** Starts a machine in a process of its own, and kills that without a warning. */
-  const startAndKill = async (): Promise<void> => {
-    const { services, log: _, key, ...plain } = options;
-    const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
-    const script = `import('${new URL('../../src/control/machine/machine.js', import.meta.url)}').then(async (m) => {
-      const given = ${given};
-      const log = { warn: () => {}, info: () => {} };
-      const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log });
-      machine.setNeighbour(1, Uint8Array.of(${NODE_MAC.join()}));
-      await machine.activate();
-      await machine.takeAddresses();
-      console.log('taken');
-      setInterval(() => {}, 1000);
-    });`;
-    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const exited = new Promise((resolve) => child.once('exit', resolve));
-    await new Promise((resolve) => child.stdout.once('data', resolve));
-    child.kill('SIGKILL');
-    await exited;
-  };
-  const words = (file: string): Uint32Array =>
-    new Uint32Array(
-      native()
-        .openMap({ path: join(pins, file) })
-        .memory(),
-    );
+  const machine = await xdpMachine(t);
+  const { peer, options, warnings, told, pins, name, directory, index, attached, nothingLeft, startOf } =
+    machine;
+  const { detach, started, startAndKill, words } = machine;
 
   t.beforeEach(() => {
     warnings.length = 0;

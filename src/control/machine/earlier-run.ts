@@ -12,7 +12,9 @@ import {
   type XdpMode,
 } from '../../base/native.js';
 import { CONTROL, CONTROL_BYTES, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../datapath/xdp-layout.js';
-import { SESSION_RECORD_BYTES } from '../../tcp/session-record.js';
+import { LOCAL_NODE } from '../../tcp/dispatcher.js';
+import { RecordReader, SESSION_RECORD_BYTES } from '../../tcp/session-record.js';
+import { SessionState } from '../../tcp/session-table.js';
 import { formatIpv4 } from '../../wire/ipv4.js';
 
 /** struct guard_server. */
@@ -50,6 +52,7 @@ export class EarlierRun {
   private readonly maps: MapHandle[] = [];
   /** Of the layout that we know. */
   private control: Uint32Array | undefined;
+  private table: MapHandle | undefined;
 
   private constructor(attached: AttachedXdp, mode: XdpMode, warn: (message: string) => void) {
     this.mode = mode;
@@ -85,6 +88,19 @@ export class EarlierRun {
     return this.program.fd;
   }
 
+  /** Sessions that its program forwards to nodes, and hands over to them; 0 where this version cannot read them. */
+  countForwarded(): number {
+    if (this.table === undefined) return 0;
+    const records = new RecordReader(this.table.memory());
+    let count = 0;
+    for (let slot = 0; slot < records.capacity; slot++) {
+      const state = records.state(slot);
+      if (state !== SessionState.passing && state !== SessionState.handing) continue;
+      if (records.node(slot) !== LOCAL_NODE) count += 1;
+    }
+    return count;
+  }
+
   /** When it last sent a cookie, in ms of CLOCK_MONOTONIC; 0: never. */
   cookieAt(): number {
     return this.control?.[CONTROL.cookieAt / Uint32Array.BYTES_PER_ELEMENT] ?? 0;
@@ -99,6 +115,7 @@ export class EarlierRun {
   /** Lets go of it. What is attached stays attached. */
   close(): void {
     this.control = undefined;
+    this.table = undefined;
     for (const map of this.maps.splice(0)) map.close();
     this.program.close();
   }
@@ -121,6 +138,7 @@ export class EarlierRun {
     }
     const memory = control.memory();
     this.control = new Uint32Array(memory);
+    this.table = sessions;
     return {
       fd: sessions.fd,
       count: sessions.maxEntries,

@@ -12,16 +12,14 @@
  * `prepare` leaves no trace of a start that fails. What a killed process left behind is taken over.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
-import { requireLoopback } from '../../base/host/interfaces.js';
-import { ADOPT_FUNCTION, requireAdoption } from '../../base/host/kernel.js';
 import type { Lock } from '../../base/host/lock.js';
 import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
-import { requirePrivileges } from '../../base/host/privilege.js';
 import { HostState } from '../../base/host/state.js';
 import { requireSynCookies } from '../../base/host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../base/host/time-wait.js';
 import { hasXdp } from '../../base/host/xdp.js';
 import type { InterfaceInfo } from '../../base/native.js';
+import { runAll } from '../../base/run-all.js';
 import { Shim, type ShimCounter } from '../../node/shim.js';
 import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../tcp/offer.js';
 import type { NamedInterface } from '../config.js';
@@ -29,8 +27,9 @@ import type { NodeSideStart, PacketStart, XdpStart } from '../engine-messages.js
 import type { Datapath } from '../schema.js';
 import { Guard, type GuardCounter } from './guard.js';
 import { requireNoListener } from './listeners.js';
+import { requireForwarded, requireMachine } from './preflight.js';
 import { sequenceSecret } from './secret.js';
-import { findSides, lockSides, type Sides, SideWatch } from './sides.js';
+import { lockSides, type Sides, SideWatch } from './sides.js';
 import { Announcer, probeAddresses } from './virtual-addresses.js';
 import type { XdpCounter } from './xdp-counters.js';
 import { XdpProgram } from './xdp-program.js';
@@ -126,11 +125,7 @@ export class Machine {
    * @throws BatonError for whatever is wrong; nothing is left set up then
    */
   static async prepare(options: MachineOptions): Promise<Machine> {
-    requirePrivileges();
-    requireAdoption(options.adoptFunction ?? ADOPT_FUNCTION);
-    requireLoopback();
-    const virtual = options.virtualServers.map((server) => server.address);
-    const sides = findSides(options, virtual);
+    const sides = requireMachine(options);
     const names = [sides.clients.name, ...(sides.nodes === undefined ? [] : [sides.nodes.name])];
     const lock = await lockSides(names, options.patience);
     let machine: Machine | undefined;
@@ -218,16 +213,12 @@ export class Machine {
 
   /** Undoes everything. What can not be undone is warned of. */
   async stop(): Promise<void> {
-    await this.rest();
-    await this.state.end();
-    await this.letGo();
+    await this.all([() => this.rest(), () => this.state.end(), () => this.letGo()]);
   }
 
   /** Lets go of everything and undoes nothing: the next run takes it over. */
   async leave(): Promise<void> {
-    this.xdp?.closeSockets();
-    await this.rest();
-    await this.letGo();
+    await this.all([() => this.xdp?.closeSockets(), () => this.rest(), () => this.letGo()]);
   }
 
   /** Ends after a failure. Sessions that the kernel forwards must not end with us. */
@@ -255,13 +246,23 @@ export class Machine {
   }
 
   private async letGo(): Promise<void> {
-    this.guard?.close();
+    const { guard, shim, xdp } = this;
     this.guard = undefined;
-    this.shim?.close();
     this.shim = undefined;
-    this.xdp?.close();
     this.xdp = undefined;
-    await this.lock.release();
+    await this.all([
+      () => guard?.close(),
+      () => shim?.close(),
+      () => xdp?.close(),
+      () => this.lock.release(),
+    ]);
+  }
+
+  /** Takes every step of an end. What fails is warned of. */
+  private async all(steps: readonly (() => unknown)[]): Promise<void> {
+    for (const failure of await runAll(steps)) {
+      this.options.log.warn(`a part of the end failed: ${reasonOf(failure)}`);
+    }
   }
 
   private async setUp(): Promise<void> {
@@ -304,10 +305,12 @@ export class Machine {
         return;
       } catch (error) {
         const known = error instanceof BatonError;
+        if (this.found) throw this.keepsForwarding(error);
         if (datapath === 'xdp') throw known ? error : this.noXdp(error);
         log.warn(`datapath packet, for XDP is not to be had: ${known ? error.toLine() : reasonOf(error)}`);
       }
     }
+    requireForwarded(this.options, this.info.index);
     // What an earlier run on XDP left goes when the addresses are taken.
     const pins = pinName(this.options.interface);
     if (hasXdp(this.info.index)) this.state.leftOver({ kind: 'xdp', mode: 'native' });
@@ -344,6 +347,19 @@ export class Machine {
     const line = `datapath xdp (${xdp.how})${xdp.why === '' ? '' : `: ${xdp.why}`}`;
     if (xdp.why !== '' && datapath === 'xdp') log.warn(line);
     else log.info(line);
+  }
+
+  /** What an earlier run left forwards sessions: without a new program in its place it stays. */
+  private keepsForwarding(error: unknown): BatonError {
+    return new BatonError(
+      error instanceof BatonError ? error.code : 'BATON_SYSTEM',
+      `XDP cannot be opened: ${reasonOf(error)}; the program of an earlier run stays, and goes on forwarding`,
+      {
+        where: this.options.interface,
+        hint: 'mend that and start again, or end its sessions with `baton balancer --detach-all` first',
+        cause: error,
+      },
+    );
   }
 
   private noXdp(error: unknown): BatonError {

@@ -5,6 +5,7 @@ import { BatonError } from '../../base/errors.js';
 import { ownAddress, requireInterface } from '../../base/host/interfaces.js';
 import { type Lock, takeLock } from '../../base/host/lock.js';
 import { type InterfaceInfo, native } from '../../base/native.js';
+import { runAll } from '../../base/run-all.js';
 import type { NamedInterface } from '../config.js';
 
 /** An interface as it was at the start. */
@@ -59,7 +60,13 @@ export function findSides(options: SidesOptions, virtual: readonly string[]): Si
 export async function lockSides(names: readonly string[], patience?: number): Promise<Lock> {
   const locks: Lock[] = [];
   const release = async (): Promise<void> => {
-    for (const lock of locks.splice(0).reverse()) await lock.release();
+    const [failure] = await runAll(
+      locks
+        .splice(0)
+        .reverse()
+        .map((lock) => () => lock.release()),
+    );
+    if (failure !== undefined) throw failure;
   };
   try {
     for (const name of names) locks.push(await takeLock('balancer', name, patience));

@@ -1,0 +1,97 @@
+/**
+ * All that can be found out about a start before anything is changed, and before a balancer that runs there already is
+ * asked to leave: a start that fails here leaves everything as it is.
+ */
+import { BatonError } from '../../base/errors.js';
+import { requireLoopback } from '../../base/host/interfaces.js';
+import { ADOPT_FUNCTION, requireAdoption } from '../../base/host/kernel.js';
+import { requirePrivileges } from '../../base/host/privilege.js';
+import { readNumber, Setting } from '../../base/host/sysctl.js';
+import { hasXdp } from '../../base/host/xdp.js';
+import { loadObject, Shim } from '../../node/shim.js';
+import { LEAST_MTU } from '../../tcp/node-writer.js';
+import { EarlierRun } from './earlier-run.js';
+import { Guard } from './guard.js';
+import { requireNoListener } from './listeners.js';
+import type { MachineOptions } from './machine.js';
+import { findSides, type Sides } from './sides.js';
+
+/** An IPv4 packet is no longer. */
+const MOST_MTU = 65_535;
+
+/**
+ * Looks at the machine, and has the kernel check the BPF programs.
+ * @throws BatonError for whatever would keep a balancer from starting
+ */
+export async function preflight(options: MachineOptions): Promise<void> {
+  const sides = requireMachine(options);
+  await requireNoListener(options.virtualServers);
+  readNumber(Setting.synCookies);
+  requirePrograms(options, sides);
+  requireForwarded(options, sides.clients.info.index);
+}
+
+/**
+ * What must be so on this machine, whatever runs there. Returns its interfaces.
+ * @throws BatonError
+ */
+export function requireMachine(options: MachineOptions): Sides {
+  requirePrivileges();
+  requireAdoption(options.adoptFunction ?? ADOPT_FUNCTION);
+  requireLoopback();
+  const virtual = options.virtualServers.map((server) => server.address);
+  const sides = findSides(options, virtual);
+  for (const { name, info } of [sides.clients, sides.nodes ?? sides.clients]) requireMtu(name, info.mtu);
+  return sides;
+}
+
+/**
+ * Sessions that the XDP program of an earlier run forwards would end with it: a start that would end them is none.
+ * @throws BatonError BATON_IN_USE
+ */
+export function requireForwarded({ datapath, interface: name }: MachineOptions, index: number): void {
+  if (datapath !== 'packet' || !hasXdp(index)) return;
+  const earlier = EarlierRun.find(name, index, () => {});
+  const count = earlier?.countForwarded() ?? 0;
+  earlier?.close();
+  if (count === 0) return;
+  const sessions = count === 1 ? '1 session is' : `${count} sessions are`;
+  throw new BatonError(
+    'BATON_IN_USE',
+    `${sessions} forwarded by the XDP program of an earlier run, and would end with \`datapath: packet\``,
+    {
+      where: name,
+      hint: '`datapath: xdp` takes them over; stop the balancer, or run `--detach-all`, to end them',
+    },
+  );
+}
+
+/** The kernel looks at the programs, and nothing is attached. */
+function requirePrograms(options: MachineOptions, sides: Sides): void {
+  const { address } = sides;
+  new Guard(address, options.virtualServers, options.workers).close();
+  const { key } = options;
+  new Shim({
+    key,
+    own: address,
+    local: true,
+    balancers: [address],
+    services: new Map(),
+    maxSessions: 1,
+  }).close();
+  if (options.datapath === 'packet') return;
+  try {
+    loadObject('xdp').close();
+  } catch (error) {
+    // What `auto` does without, unless there are sessions that need it.
+    if (options.datapath === 'xdp' || hasXdp(sides.clients.info.index)) throw error;
+  }
+}
+
+function requireMtu(where: string, mtu: number): void {
+  if (mtu >= LEAST_MTU && mtu <= MOST_MTU) return;
+  throw new BatonError('BATON_INTERFACE', `its MTU is ${mtu}, expected ${LEAST_MTU} to ${MOST_MTU}`, {
+    where,
+    hint: `ip link set ${where} mtu 1500`,
+  });
+}

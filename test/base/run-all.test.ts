@@ -1,0 +1,25 @@
+/** Steps that are all taken. */
+import t from 'tap';
+import { runAll } from '../../src/base/run-all.js';
+
+t.test('a step that fails keeps none of the others from being taken, in order', async (t) => {
+  const taken: number[] = [];
+  const step =
+    (number: number, how: () => unknown = () => {}): (() => unknown) =>
+    () => {
+      taken.push(number);
+      return how();
+    };
+  const [sync, later] = [new Error('at once'), new Error('later')];
+  const failures = await runAll([
+    step(1, () => {
+      throw sync;
+    }),
+    step(2, () => new Promise((resolve) => setTimeout(resolve, 5))),
+    step(3, () => Promise.reject(later)),
+    step(4),
+  ]);
+  t.same(taken, [1, 2, 3, 4]);
+  t.strictSame(failures, [sync, later]);
+  t.same(await runAll([step(5)]), []);
+});

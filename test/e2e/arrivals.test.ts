@@ -1,0 +1,122 @@
+/**
+ * Clients that come while one balancer takes over from another: none of them is lost. And starts that fail: whoever
+ * runs there goes on.
+ */
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import t, { type Test } from 'tap';
+import { Arrivals } from '../support/farm/arrivals.js';
+import { machineState } from '../support/farm/machine.js';
+import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { curl } from '../support/farm/requests.js';
+import { batonCommand, type Farm, type Host, projectRoot, VIRTUAL_ADDRESS } from '../support/farm.js';
+
+/** How often each way is gone. More by hand: BATON_ROUNDS=20. */
+const ROUNDS = Number(process.env.BATON_ROUNDS ?? 3);
+const resources = [{ path: '/', nodes: ['n1', 'n2'] }];
+
+function fill(farm: Farm): void {
+  for (const web of farm.webs) web.put('a.txt', 'here\n');
+}
+
+/** Each way from one balancer to the next. */
+const WAYS: Record<string, (farm: Farm) => Promise<unknown>> = {
+  killed: async (farm) => {
+    await farm.balancerProgram?.kill();
+    await farm.startBalancer();
+  },
+  'left by SIGUSR2': async (farm) => {
+    farm.balancerProgram?.signal('SIGUSR2');
+    await farm.balancerProgram?.exited;
+    await farm.startBalancer();
+  },
+  replaced: (farm) => farm.startBalancer(['--replace']),
+};
+
+t.setTimeout(230_000 + ROUNDS * 20_000);
+
+/** An installation whose XDP program is damaged. */
+function damaged(farm: Farm): string {
+  const root = projectRoot();
+  const copy = path.join(farm.directory, 'damaged');
+  mkdirSync(path.join(copy, 'build'), { recursive: true });
+  for (const name of ['dist/src', 'bin', 'build/bpf', 'package.json']) {
+    cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
+  }
+  for (const name of ['build/Release', 'node_modules'])
+    symlinkSync(path.join(root, name), path.join(copy, name));
+  for (const name of ['xdp', 'guard'])
+    writeFileSync(path.join(copy, `build/bpf/${name}.bpf.o`), 'no program');
+  return copy;
+}
+
+/** Runs a balancer that is not to start. What it says. */
+async function refused(t: Test, host: Host, config: string, args: string[], root?: string): Promise<string> {
+  const [command = '', ...rest] = batonCommand(['balancer', '-c', config, ...args], root);
+  const { code, stderr, stdout } = await host.run(command, rest, { allowFailure: true, timeoutMs: 30_000 });
+  t.equal(code, 1);
+  return stderr + stdout;
+}
+
+t.test('a new connection every 20 ms', { skip: whyNoFarm() }, async (t) => {
+  await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
+    await t.test('a replacement that cannot start leaves the one that runs', async (t) => {
+      const running = farm.balancerProgram;
+      const config = readFileSync(farm.balancerConfig, 'utf8');
+      const other = path.join(farm.directory, 'other.yaml');
+      const key = path.join(farm.directory, 'bad.hex');
+      writeFileSync(key, 'no key\n', { mode: 0o600 });
+      for (const [name, from, to, complaint] of [
+        ['an unknown key', 'interface:', 'interfaces:', /interfaces/],
+        ['no key', 'key.hex', 'bad.hex', /bad\.hex/],
+        ['an interface that is not there', 'eth0', 'eth9', /eth9/],
+        ['an address that is not ours', 'interface:', 'address: 10.99.0.77\ninterface:', /10\.99\.0\.77/],
+        ['a control socket that is none', 'baton.sock', 'balancer.yaml', /not a socket/],
+      ] as const) {
+        writeFileSync(other, config.replace(from, to));
+        t.match(await refused(t, farm.balancer, other, ['--replace']), complaint, name);
+      }
+      t.match(
+        await refused(t, farm.balancer, farm.balancerConfig, ['--replace'], damaged(farm)),
+        /bpf\.o/,
+        'programs that do not load',
+      );
+      t.ok(running?.running, 'it runs on');
+      t.equal((await curl(farm.client, `http://${VIRTUAL_ADDRESS}/a.txt`)).status, 200);
+    });
+
+    await t.test('a start whose control socket is taken changes nothing', async (t) => {
+      const before = await machineState(farm.client);
+      // Another machine, but the same file system.
+      t.match(await refused(t, farm.client, farm.balancerConfig, []), /control socket .* another balancer/);
+      t.same(await machineState(farm.client), before);
+      t.notMatch(farm.balancerProgram?.log() ?? '', /left;/);
+    });
+
+    for (const [name, change] of Object.entries(WAYS)) {
+      await t.test(`${name} ${ROUNDS} times`, async (t: Test) => {
+        const sum = { count: 0, lost: 0, slowestMs: 0 };
+        for (let round = 1; round <= ROUNDS; round++) {
+          const served = async (): Promise<number> => (await farm.stats()).counters.established ?? 0;
+          const before = await served();
+          const arrivals = Arrivals.start(farm, '/a.txt');
+          await farm.waitFor(async () => (await served()) > before + 10, 'clients that are served');
+          const from = Date.now();
+          await change(farm);
+          await farm.waitFor(async () => (await served()) > 10, 'clients that are served again');
+          // They have all the time that they need: the next round must not meet them.
+          const { count, lost, slowestMs } = await arrivals.stop();
+          t.same(
+            lost.map(({ at, why }) => `${at - from} ms after its begin: ${why}`),
+            [],
+            `round ${round}: lost of ${count}; the slowest took ${slowestMs} ms`,
+          );
+          sum.count += count;
+          sum.lost += lost.length;
+          sum.slowestMs = Math.max(sum.slowestMs, slowestMs);
+        }
+        t.comment(`${sum.lost} of ${sum.count} lost, the slowest took ${sum.slowestMs} ms`);
+      });
+    }
+  });
+});

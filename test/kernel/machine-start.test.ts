@@ -1,0 +1,99 @@
+/** A balancer that cannot start, or end in order: what runs there, or forwards without it, stays. */
+import t from 'tap';
+import { Machine } from '../../src/control/machine/machine.js';
+import { preflight } from '../../src/control/machine/preflight.js';
+import { LOCAL_NODE } from '../../src/tcp/dispatcher.js';
+import { SESSION_RECORD, SESSION_RECORD_BYTES, SessionRecords } from '../../src/tcp/session-record.js';
+import { SessionState } from '../../src/tcp/session-table.js';
+import { insideNamespace, run } from './namespace.js';
+import { snapshot } from './program.js';
+import { VIRTUAL, xdpMachine } from './xdp-machine.js';
+
+if (insideNamespace(import.meta.url)) {
+  const { peer, options, warnings, attached, nothingLeft, started, startAndKill, words } =
+    await xdpMachine(t);
+  peer.run('ethtool', '-K', 'eth0', 'gro', 'on');
+  t.beforeEach(() => {
+    warnings.length = 0;
+  });
+
+  t.test('what forwards stays, where `auto` cannot put a program in its place', async (t) => {
+    await startAndKill();
+    const id = attached()?.id;
+    run('ip', 'link', 'set', 'eth0', 'mtu', '9000');
+    await t.rejects(Machine.prepare({ ...options, datapath: 'auto' }), {
+      code: 'BATON_INTERFACE',
+      where: 'eth0',
+      message: /MTU.*the program of an earlier run stays, and goes on forwarding/,
+      hint: /--detach-all/,
+    });
+    t.equal(attached()?.id, id);
+    t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
+    run('ip', 'link', 'set', 'eth0', 'mtu', '1500');
+    await (await started({ datapath: 'auto' })).stop();
+    nothingLeft(t);
+  });
+
+  t.test('`packet` ends no session that an earlier run forwards', async (t) => {
+    await startAndKill();
+    const id = attached()?.id;
+    const records = new SessionRecords(words('sessions').buffer as ArrayBuffer);
+    const bytes = new Uint8Array(words('sessions').buffer);
+    const put = (slot: number, state: number, node: number): void => {
+      records.setNode(slot, node);
+      bytes[slot * SESSION_RECORD_BYTES + SESSION_RECORD.state] = state;
+    };
+    put(0, SessionState.passing, 1);
+    put(1, SessionState.handing, 0);
+    put(2, SessionState.passing, LOCAL_NODE);
+    put(3, SessionState.lingering, 1);
+    const packet = { ...options, datapath: 'packet' as const };
+    const refusal = {
+      code: 'BATON_IN_USE',
+      where: 'eth0',
+      message: /^2 sessions are forwarded by the XDP program of an earlier run/,
+      hint: /datapath: xdp/,
+    };
+    await t.rejects(preflight(packet), refusal, 'found out before anything is changed');
+    await t.rejects(Machine.prepare(packet), refusal);
+    t.equal(attached()?.id, id);
+    await preflight(options);
+    put(0, SessionState.lingering, 1);
+    put(1, SessionState.lingering, 1);
+    await (await started({ datapath: 'packet' })).stop();
+    nothingLeft(t);
+  });
+
+  t.test('a look before the start changes nothing, and finds what is wrong', async (t) => {
+    const occupied = snapshot();
+    await preflight(options);
+    t.same(snapshot(), occupied);
+    for (const [change, error] of [
+      [{ interface: 'eth9' }, { code: 'BATON_INTERFACE', where: 'eth9' }],
+      [{ address: '10.9.9.9' }, { code: 'BATON_INTERFACE' }],
+      [{ adoptFunction: 'no_such_function' }, { code: 'BATON_KERNEL' }],
+    ] as const) {
+      await t.rejects(preflight({ ...options, ...change }), error);
+    }
+    run('ip', 'link', 'set', 'eth0', 'mtu', '500');
+    await t.rejects(preflight(options), { code: 'BATON_INTERFACE', message: /MTU is 500/ });
+    run('ip', 'link', 'set', 'eth0', 'mtu', '1500');
+    nothingLeft(t);
+  });
+
+  t.test('a part that cannot be let go of keeps no other from it', async (t) => {
+    const machine = await started();
+    const parts = machine as unknown as { guard: { close(): void }; xdp: { close(): void } };
+    for (const part of [parts.guard, parts.xdp]) {
+      const close = part.close.bind(part);
+      part.close = () => {
+        close();
+        throw new Error('broken');
+      };
+    }
+    await machine.stop();
+    t.same(warnings, ['a part of the end failed: broken', 'a part of the end failed: broken']);
+    nothingLeft(t);
+    await (await started()).stop();
+  });
+}

@@ -1,0 +1,112 @@
+/** A balancer on XDP in a network namespace of the test's own: what its tests start, end and look at. */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { hasPins, pinDirectory, pinName } from '../../src/base/host/pins.js';
+import { native } from '../../src/base/native.js';
+import type { XdpStart } from '../../src/control/engine-messages.js';
+import { detachAll } from '../../src/control/machine/detach.js';
+import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
+import { macOf, Peer, run } from './namespace.js';
+import { snapshot } from './program.js';
+
+export const OWN = '10.99.0.2';
+export const VIRTUAL = '10.99.0.100';
+export const OTHER_VIRTUAL = '10.99.0.101';
+export const NODES = ['10.99.0.3', '10.99.0.4'];
+export const NODE_MAC = macOf('02:00:00:00:00:04');
+/** What is waited for here is found at the next look. */
+export const CHECK_MS = 500;
+
+/** Makes eth0, and all that a test needs to have balancers there. */
+export async function xdpMachine(t: Test) {
+  const peer = await Peer.make('eth0', '10.99.0.3/24', '02:00:00:00:00:03');
+  run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth0');
+  const parent = mkdtempSync(join(tmpdir(), 'baton-machine-xdp-'));
+  const directory = join(parent, 'run');
+  const name = pinName('eth0');
+  const pins = pinDirectory(name);
+  t.teardown(() => {
+    peer.stop();
+    rmSync(parent, { recursive: true, force: true });
+  });
+  const warnings: string[] = [];
+  const told: string[] = [];
+  const options: MachineOptions = {
+    interface: 'eth0',
+    address: undefined,
+    key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
+    virtualServers: [
+      { name: 'www', address: VIRTUAL, port: 80 },
+      { name: 'api', address: OTHER_VIRTUAL, port: 8080 },
+    ],
+    services: new Map([[2, 40_004]]),
+    datapath: 'xdp',
+    workers: 1,
+    nodes: NODES,
+    limits: { sessions: 1_500, halfOpen: 1_500, headBytes: 16_384 },
+    log: { warn: (message) => warnings.push(message), info: (message) => told.push(message) },
+    stateDirectory: directory,
+    checkMs: CHECK_MS,
+  };
+  const before = snapshot();
+  const index = (): number => native().interfaceInfo('eth0')?.index ?? 0;
+  const attached = (): ReturnType<ReturnType<typeof native>['xdpProgram']> => native().xdpProgram(index());
+  const nothingLeft = (t: Test): void => {
+    t.same(snapshot(), before);
+    t.equal(attached(), undefined);
+    t.notOk(hasPins(name));
+    if (existsSync(directory)) t.same(readdirSync(directory), []);
+  };
+  const startOf = (machine: Machine): XdpStart => {
+    const start = machine.engineStart();
+    if (start.kind !== 'xdp') throw new Error('not XDP');
+    return start;
+  };
+  const detach = (): ReturnType<typeof detachAll> =>
+    detachAll({
+      interface: 'eth0',
+      virtualAddresses: [VIRTUAL, OTHER_VIRTUAL],
+      warn: (message) => warnings.push(message),
+      stateDirectory: directory,
+    });
+  /** All of a start but the engine. */
+  const started = async (more: Partial<MachineOptions> = {}): Promise<Machine> => {
+    const machine = await Machine.prepare({ ...options, ...more });
+    await machine.activate();
+    await machine.takeAddresses();
+    return machine;
+  };
+  /** Starts a machine in a process of its own, and kills that without a warning. */
+  const startAndKill = async (): Promise<void> => {
+    const { services, log: _, key, ...plain } = options;
+    const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
+    const script = `import('${new URL('../../src/control/machine/machine.js', import.meta.url)}').then(async (m) => {
+      const given = ${given};
+      const log = { warn: () => {}, info: () => {} };
+      const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log });
+      machine.setNeighbour(1, Uint8Array.of(${NODE_MAC.join()}));
+      await machine.activate();
+      await machine.takeAddresses();
+      console.log('taken');
+      setInterval(() => {}, 1000);
+    });`;
+    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    child.kill('SIGKILL');
+    await exited;
+  };
+  const words = (file: string): Uint32Array =>
+    new Uint32Array(
+      native()
+        .openMap({ path: join(pins, file) })
+        .memory(),
+    );
+  return {
+    ...{ peer, options, warnings, told, pins, name, directory, index, attached, nothingLeft, startOf },
+    ...{ detach, started, startAndKill, words },
+  };
+}
