@@ -17,6 +17,7 @@
         "native/packet_ring.cc",
         "native/packet_ring_object.cc",
         "native/peer.cc",
+        "native/perf_buffers.cc",
         "native/raw_socket.cc",
         "native/ringbuf.cc",
         "native/scheduling.cc",

@@ -73,7 +73,8 @@
 	X(NOTICE_TOLD, "IXCP notices checked, and told to the engine")                             \
 	X(DROP_UNTOLD, "SYNs of ended sessions that the engine could not be told of")              \
 	X(FORWARDED_BY_STACK, "of those forwarded, with checksum or cutting left to hardware")     \
-	X(TO_ENGINE_UNCUT, "segments larger than the wire's, given to the engine by its tap")
+	X(TO_ENGINE_UNCUT, "segments larger than the wire's, given to the engine by its tap")     \
+	X(TAP_LOST, "frames that a capture did not see because it read too slowly")
 
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,

@@ -142,7 +142,7 @@ struct xdp_control {
 	__u8 window_shift;            /*  48 offered in SYN/ACKs */
 	__u8 redirect;                /*  49 1: XDP_TX of the interface may be lost; map `ports` leads out of it, too */
 	__u8 withheld;                /*  50 main thread, at any time: IXP_*_OK of the options that SYN/ACKs do not offer */
-	__u8 pad;                     /*  51 always 0 */
+	__u8 tap;                     /*  51 a capture: until when it wants to see frames (tap.h); 0: nobody captures */
 	__u32 alive_at;               /*  52 engine: ms, each tick. SYNs are answered for SYN_ALIVE_MS after it */
 	__u32 half_open[MAX_WORKERS]; /*  56 engine: 1: no more half-open sessions, answer with cookies */
 	__u32 cookie_at;              /*  88 kernel: ms when a SYN was last answered with a cookie; 0: never */

@@ -21,6 +21,7 @@
 #include "xdp-notice.h"
 #include "xdp-session.h"
 #include "xdp-syn.h"
+#include "xdp-tap.h"
 #include "xdp-wrap.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
@@ -29,11 +30,6 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define ICMP_UNREACHABLE 3
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
-#define ICMP_HEADER_BYTES 8
-
-struct ports {
-	__be16 source, destination;
-};
 
 struct vlan_header {
 	__be16 tci;
@@ -269,15 +265,25 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_UNKNOWN);
 }
 
-SEC("xdp")
-int baton_xdp(struct xdp_md *ctx)
+/*
+ * Does a frame leave the machine, by the stack or without it? What goes to the engine, or is the stack's own, is for our
+ * MAC address still.
+ */
+static __noinline int sends(struct xdp_md *ctx, const struct xdp_control *us, int verdict)
 {
-	__u32 zero = 0;
-	struct xdp_control *us = bpf_map_lookup_elem(&control, &zero);
 	struct ethhdr *eth = (void *)(long)ctx->data;
 
-	if (!us || us->layout != SHARED_LAYOUT || (void *)(eth + 1) > (void *)(long)ctx->data_end ||
-	    !is_ours(us, eth))
+	return verdict == XDP_TX ||
+	       (verdict != XDP_DROP && (void *)(eth + 1) <= (void *)(long)ctx->data_end &&
+	        !is_ours(us, eth));
+}
+
+/* A frame for one of our MAC addresses. */
+static __always_inline int receive(struct xdp_md *ctx, struct xdp_control *us)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return XDP_PASS;
 	if (eth->h_proto == BE16(ETH_P_8021Q)) {
 		if (!untag(ctx))
@@ -300,4 +306,28 @@ int baton_xdp(struct xdp_md *ctx)
 	default:
 		return XDP_PASS;
 	}
+}
+
+SEC("xdp")
+int baton_xdp(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct xdp_control *us = bpf_map_lookup_elem(&control, &zero);
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	if (!us || us->layout != SHARED_LAYOUT || (void *)(eth + 1) > (void *)(long)ctx->data_end ||
+	    !is_ours(us, eth))
+		return XDP_PASS;
+
+	int tapped = us->tap;
+
+	if (tapped)
+		tap_frame(ctx, TAP_RECEIVED);
+
+	int verdict = receive(ctx, us);
+
+	/* What the engine gets is as it came. */
+	if (tapped && sends(ctx, us, verdict))
+		tap_frame(ctx, TAP_KERNEL);
+	return verdict;
 }

@@ -22,6 +22,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   data->map_handle = Napi::Persistent(DefineMapHandle(env));
   data->program_handle = Napi::Persistent(DefineProgramHandle(env));
   data->record_ring = Napi::Persistent(DefineRecordRing(env));
+  data->perf_buffers = Napi::Persistent(DefinePerfBuffers(env));
   data->xdp_pool = Napi::Persistent(DefineXdpPool(env));
   data->xdp_ring = Napi::Persistent(DefineXdpRing(env));
   env.SetInstanceData(data);
@@ -52,6 +53,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   offer("interfaceDriver", InterfaceDriver);
   offer("fillRings", FillRings);
   offer("openRecordRing", OpenRecordRing);
+  offer("openPerfBuffers", OpenPerfBuffers);
   offer("createXdpPool", CreateXdpPool);
   offer("openXdpRing", OpenXdpRing);
   offer("peerRunsXdp", PeerRunsXdp);

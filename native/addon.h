@@ -19,6 +19,7 @@ struct AddonData {
   Napi::FunctionReference map_handle;
   Napi::FunctionReference program_handle;
   Napi::FunctionReference record_ring;
+  Napi::FunctionReference perf_buffers;
   Napi::FunctionReference xdp_pool;
   Napi::FunctionReference xdp_ring;
 };
@@ -30,6 +31,7 @@ Napi::Function DefineBpfObject(Napi::Env env);
 Napi::Function DefineMapHandle(Napi::Env env);
 Napi::Function DefineProgramHandle(Napi::Env env);
 Napi::Function DefineRecordRing(Napi::Env env);
+Napi::Function DefinePerfBuffers(Napi::Env env);
 Napi::Function DefineXdpPool(Napi::Env env);
 Napi::Function DefineXdpRing(Napi::Env env);
 
@@ -56,6 +58,7 @@ Napi::Value TransmitQueues(const Napi::CallbackInfo& info);
 Napi::Value InterfaceDriver(const Napi::CallbackInfo& info);
 Napi::Value FillRings(const Napi::CallbackInfo& info);
 Napi::Value OpenRecordRing(const Napi::CallbackInfo& info);
+Napi::Value OpenPerfBuffers(const Napi::CallbackInfo& info);
 Napi::Value CreateXdpPool(const Napi::CallbackInfo& info);
 Napi::Value OpenXdpRing(const Napi::CallbackInfo& info);
 Napi::Value PeerRunsXdp(const Napi::CallbackInfo& info);

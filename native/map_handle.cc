@@ -59,6 +59,7 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
                        {
                            InstanceMethod<&MapHandle::Memory>("memory"),
                            InstanceMethod<&MapHandle::Entries>("entries"),
+                           InstanceMethod<&MapHandle::Sums>("sums"),
                            InstanceMethod<&MapHandle::Lookup>("lookup"),
                            InstanceMethod<&MapHandle::Update>("update"),
                            InstanceMethod<&MapHandle::Delete>("delete"),
@@ -95,6 +96,9 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
   }
 
   Napi::Value Entries(const Napi::CallbackInfo& info) { return MapEntries(info, Map(info.Env())); }
+  Napi::Value Sums(const Napi::CallbackInfo& info) {
+    return MapSums(info, Map(info.Env()), NumberArgument(info, 0));
+  }
   Napi::Value Lookup(const Napi::CallbackInfo& info) { return MapLookup(info, Map(info.Env()), 0); }
   Napi::Value Update(const Napi::CallbackInfo& info) { return MapUpdate(info, Map(info.Env()), 0); }
   Napi::Value Delete(const Napi::CallbackInfo& info) { return MapDelete(info, Map(info.Env()), 0); }

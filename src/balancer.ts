@@ -6,6 +6,7 @@ import { requireAdoption } from './base/host/kernel.js';
 import { requirePrivileges } from './base/host/privilege.js';
 import { runAll } from './base/run-all.js';
 import { ControlApi, requireSocketPlace } from './control/api.js';
+import { CaptureFeed } from './control/capture-feed.js';
 import { ControlClient } from './control/client.js';
 import { type BalancerConfig, loadBalancerConfig } from './control/config.js';
 import { EnginePool } from './control/engine-pool.js';
@@ -252,7 +253,11 @@ async function start(
   engine.activated();
   if (engine.takenOver > 0) log.info(`${engine.takenOver} sessions of the earlier run taken over`);
 
-  const api = new ControlApi(new BalancerStats({ config, engine, machine, watch }), end.leave);
+  const api = new ControlApi(
+    new BalancerStats({ config, engine, machine, watch }),
+    end.leave,
+    new CaptureFeed(engine),
+  );
   await api.start(config.controlSocket);
   undo.push(() => api.stop());
 

@@ -6,6 +6,7 @@ import { monotonicClock } from './base/clock.js';
 import { type MapHandle, native, type PacketRingOptions } from './base/native.js';
 import type { StageClock } from './base/stages.js';
 import type { EarlierStart, EngineStart, PacketStart, Tap, XdpStart } from './control/engine-messages.js';
+import type { FrameTap } from './datapath/frame-tap.js';
 import { NodePort } from './datapath/node-port.js';
 import { PassedTap } from './datapath/notice-tap.js';
 import { openPacketDatapath, type PacketDatapath, transmitSlots } from './datapath/packet.js';
@@ -34,6 +35,8 @@ export interface EngineDatapath {
   close(): void;
   /** Joins the engine to it, before the first poll. Returns how many sessions of an earlier run it has taken over. */
   join(engine: Engine): number;
+  /** Shows frames to a capture from now on, or to none. */
+  setTap(tap: FrameTap | undefined): void;
   /** To be called when the XDP program of that run works no more: takes in what it did since. */
   activated(engine: Engine): void;
 }
@@ -70,6 +73,7 @@ function openPacket(given: EngineStart, start: PacketStart, stages: StageClock):
     start: (onReadable) => datapath.start(onReadable),
     close: () => datapath.close(),
     join: () => 0,
+    setTap: (tap) => datapath.setTap(tap),
     activated: () => {},
   };
 }
@@ -133,6 +137,10 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
         passed.poll(engine, clock);
       };
       return taken;
+    },
+    setTap: (tap) => {
+      datapath.setTap(tap);
+      passed.tap = tap;
     },
     activated: (engine) => {
       earlier?.takeOver(engine, now());

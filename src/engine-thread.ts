@@ -15,6 +15,7 @@ import type {
   ToEngine,
 } from './control/engine-messages.js';
 import { sessionPage } from './control/session-page.js';
+import { FrameTap } from './datapath/frame-tap.js';
 import { Directory } from './directory/directory.js';
 import { RequestDispatcher } from './directory/dispatcher.js';
 import { type EngineDatapath, openDatapath } from './engine-datapath.js';
@@ -118,6 +119,12 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       case 'snapshot': {
         const snapshot = snapshotOf(engine, nodes);
         tell({ kind: 'snapshot', id: message.id, snapshot: { ...snapshot, ring: ringTotals(datapath) } });
+        return;
+      }
+      case 'tap': {
+        const { tap } = message;
+        opened.setTap(tap === undefined ? undefined : new FrameTap(tap.memory, tap.wish));
+        tell({ kind: 'tapped', id: message.id });
         return;
       }
       case 'activated':

@@ -13,6 +13,7 @@ process.exit(
     balancer: async (configFile, replace) => (await import('./balancer.js')).runBalancer(configFile, replace),
     detachAll: async (configFile) => (await import('./balancer.js')).detachBalancer(configFile),
     node: async (configFile) => (await import('./node.js')).runNode(configFile),
+    capture: async (options) => (await import('./control/capture-command.js')).runCapture(options),
     replay: async (options) => (await import('./control/replay.js')).replay(options),
   }),
 );

@@ -22,6 +22,8 @@ export interface MapHandle {
   memory(): ArrayBuffer;
   /** All keys and values; of a map that is not per CPU. */
   entries(): { key: Uint8Array; value: Uint8Array }[];
+  /** As BpfObject.mapSums. */
+  sums(count: number): Float64Array;
   lookup(key: Uint8Array): Uint8Array | undefined;
   update(key: Uint8Array, value: Uint8Array): void;
   /** False when there was none. */
@@ -181,6 +183,14 @@ export interface RecordRing {
   close(): void;
 }
 
+/** Perf buffers into which a BPF program writes, one for each CPU. */
+export interface PerfBuffers {
+  /** What was written since the last call: records, each padded to eight bytes, those of one CPU after those of another. */
+  drain(): Uint8Array;
+  /** The program's writes fail from now on. */
+  close(): void;
+}
+
 export interface NativeXdp {
   /**
    * Puts a program on an interface; in place of the one that `replaceFd` names, at one stroke, or where
@@ -217,4 +227,10 @@ export interface NativeXdp {
   fillRings(arrayFd: number, count: number, bytes: number): void;
   /** @param fd of a ring buffer map, or of an array of them, of which it takes element `worker`. */
   openRecordRing(fd: number, worker: number, recordWords: number): RecordRing;
+  /**
+   * Gives a map of type perf event array its buffers, until close() or the end of this process. Nothing wakes the reader.
+   * @param pages of each, a power of two
+   * @param headBytes with which each record begins; the word at `lengthAt` of it says how many bytes follow
+   */
+  openPerfBuffers(fd: number, pages: number, headBytes: number, lengthAt: number): PerfBuffers;
 }

@@ -4,7 +4,9 @@ import { createConnection } from 'node:net';
 import { dirname } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { BatonError, reasonOf } from '../base/errors.js';
+import type { CaptureFeed } from './capture-feed.js';
 import {
+  CaptureQuery,
   ErrorDocument,
   LeaveDocument,
   SERVER_HEADER,
@@ -31,8 +33,11 @@ const OWNER_ONLY = 0o077;
 export class ControlApi {
   private readonly app: FastifyInstance;
 
-  /** @param leave has the balancer end, and leave everything in place */
-  constructor(source: StatsSource, leave?: () => void) {
+  /**
+   * @param leave has the balancer end, and leave everything in place
+   * @param feed the engine's part of captures
+   */
+  constructor(source: StatsSource, leave?: () => void, feed?: Pick<CaptureFeed, 'open'>) {
     this.app = Fastify({
       logger: false,
       bodyLimit: MOST_BODY_BYTES,
@@ -53,6 +58,21 @@ export class ControlApi {
       { schema: { querystring: SessionQuery, response: { 200: SessionPage, '4xx': ErrorDocument } } },
       (request) => source.sessions(request.query.after, request.query.limit),
     );
+    if (feed !== undefined) {
+      app.get<{ Querystring: CaptureQuery }>(
+        '/v1/capture',
+        { schema: { querystring: CaptureQuery, response: { '4xx': ErrorDocument } } },
+        async (request, reply) => {
+          const frames = await feed.open(request.query);
+          if (frames === undefined) {
+            return reply.code(409).send({ code: 'in-use', message: 'another capture runs' });
+          }
+          // Whoever asked may have gone meanwhile.
+          if (request.socket.destroyed) frames.destroy();
+          return reply.type('application/octet-stream').send(frames);
+        },
+      );
+    }
     if (leave !== undefined) {
       const schema = { response: { 200: LeaveDocument, '4xx': ErrorDocument } };
       // Not before the answer is out: leaving closes this socket.

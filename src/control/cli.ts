@@ -1,9 +1,11 @@
 /** The command line: what can be asked of Baton, and how its errors are told. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { BatonError, reasonOf } from '../base/errors.js';
+import { parseIpv4 } from '../wire/ipv4.js';
 import { ControlClient } from './client.js';
 import { loadBalancerConfig, loadConfig } from './config.js';
 import { Stream, Terminal } from './display.js';
+import { FEWEST_SNAP_BYTES, MOST_SNAP_BYTES } from './documents.js';
 import { newKey, readKey, writeNewKey } from './key.js';
 import { machineWarnings } from './machine-warnings.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
@@ -12,6 +14,29 @@ import { printable } from './text.js';
 import { VERSION } from './version.js';
 import { standardScreen, watchUntilSignal } from './watch.js';
 
+/** What `baton replay` is asked for. */
+export interface ReplayArguments {
+  config: string;
+  in: string;
+  out?: string;
+  json: boolean;
+  checksums?: 'verify' | 'ignore';
+}
+
+/** What `baton capture` is asked for. */
+export interface CaptureArguments {
+  config: string;
+  /** File to write to, or "-" for standard output. */
+  write: string;
+  /** Only frames of this client: its address as a number, and its port if only that one is meant. */
+  client?: { address: number; port: number | undefined };
+  /** Most frames; the longest time. */
+  count?: number;
+  seconds?: number;
+  /** Most bytes of a frame. */
+  snaplen: number;
+}
+
 /** The programs that the command starts. Each resolves to an exit code once it has stopped. */
 export interface Programs {
   /** `replace`: a balancer that runs there already is asked to leave. */
@@ -19,7 +44,8 @@ export interface Programs {
   /** Takes away what earlier runs of a balancer left on its machine. */
   detachAll(configFile: string): Promise<number>;
   node(configFile: string): Promise<number>;
-  replay(options: { config: string; in: string; out?: string; json: boolean }): Promise<number>;
+  capture(options: CaptureArguments): Promise<number>;
+  replay(options: ReplayArguments): Promise<number>;
 }
 
 const DEFAULT_ROWS = 100;
@@ -27,6 +53,7 @@ const MOST_ROWS_ASKED = 16_000_000;
 const SHORTEST_INTERVAL_SECONDS = 0.1;
 const LONGEST_INTERVAL_SECONDS = 86_400;
 const MOST_INTERVALS = 1_000_000_000;
+const MOST_PORT = 65_535;
 
 /**
  * Runs the command with `args` (without node and script) and resolves to the exit code: 0, or 1 for
@@ -123,15 +150,36 @@ function define(programs: Programs, exit: (code: number) => void): Command {
     });
 
   baton
+    .command('capture')
+    .description("write the frames of a running balancer to a file: its XDP program's and its engine's")
+    .requiredOption('-c, --config <file>', 'its config')
+    .requiredOption('-w, --write <file>', 'the file, pcapng; - for standard output')
+    .addOption(
+      new Option('--client <address[:port]>', 'only the frames of this client').argParser(parseClient),
+    )
+    .addOption(new Option('--count <frames>', 'end after so many').argParser(parseIntervals))
+    .addOption(new Option('--seconds <seconds>', 'end after so long').argParser(parseSeconds))
+    .addOption(
+      new Option('--snaplen <bytes>', 'most bytes of a frame')
+        .argParser(parseSnaplen)
+        .default(MOST_SNAP_BYTES),
+    )
+    .action(async (options: CaptureArguments) => exit(await programs.capture(options)));
+
+  baton
     .command('replay')
     .description('run a capture through the engine and tell what Baton would have done')
     .requiredOption('-c, --config <file>', "a balancer's config")
     .requiredOption('--in <file>', 'the capture, pcap or pcapng')
     .option('--out <file>', 'write the frames that Baton would have sent')
+    .addOption(
+      new Option(
+        '--checksums <how>',
+        "what becomes of segments with wrong checksums: verify drops them, ignore takes them; default: ignored where most of a client's are wrong",
+      ).choices(['verify', 'ignore']),
+    )
     .option('--json', 'print JSON', false)
-    .action(async (options: { config: string; in: string; out?: string; json: boolean }) =>
-      exit(await programs.replay(options)),
-    );
+    .action(async (options: ReplayArguments) => exit(await programs.replay(options)));
 
   askable(baton.command('sessions').description("print a running balancer's sessions"))
     .option('--limit <count>', 'sessions to print', parseLimit, DEFAULT_ROWS)
@@ -225,10 +273,23 @@ function parseIntervals(text: string): number {
   return parseWhole(text, MOST_INTERVALS);
 }
 
-function parseWhole(text: string, most: number): number {
+function parseSnaplen(text: string): number {
+  return parseWhole(text, MOST_SNAP_BYTES, FEWEST_SNAP_BYTES);
+}
+
+function parseClient(text: string): { address: number; port: number | undefined } {
+  const [, host = '', port] = /^([^:]*)(?::(\d{1,5}))?$/.exec(text) ?? [];
+  const address = parseIpv4(host);
+  if (address === undefined || address === 0 || (port !== undefined && (+port < 1 || +port > MOST_PORT))) {
+    throw new InvalidArgumentError('Expected an IPv4 address, or one with a port such as 192.0.2.7:40000.');
+  }
+  return { address, port: port === undefined ? undefined : +port };
+}
+
+function parseWhole(text: string, most: number, fewest = 1): number {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || value < 1 || value > most) {
-    throw new InvalidArgumentError(`Expected a whole number from 1 to ${most}.`);
+  if (!/^\d+$/.test(text) || value < fewest || value > most) {
+    throw new InvalidArgumentError(`Expected a whole number from ${fewest} to ${most}.`);
   }
   return value;
 }

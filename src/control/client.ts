@@ -1,8 +1,9 @@
 /** Asks a running balancer by its control socket. */
-import { request } from 'node:http';
+import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import type { Static, TSchema } from '@sinclair/typebox';
 import { Ajv } from 'ajv';
 import { BatonError, reasonOf } from '../base/errors.js';
+import type { TapWish } from '../datapath/frame-tap.js';
 import {
   ErrorDocument,
   LeaveDocument,
@@ -15,6 +16,7 @@ import {
 import { printable } from './text.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;
+const STREAM_TYPE = 'application/octet-stream';
 /** A page of sessions is well below this. */
 const MOST_ANSWER_BYTES = 16 * 1024 * 1024;
 
@@ -31,6 +33,13 @@ export interface SessionList {
   sessions: SessionRow[];
   /** Sessions in the balancer's table. */
   total: number;
+}
+
+/** A stream of records that goes on until one side closes it. */
+export interface RecordStream {
+  /** Resolves when it has ended, whoever ended it. */
+  readonly ended: Promise<void>;
+  close(): void;
 }
 
 export class ControlClient {
@@ -80,6 +89,42 @@ export class ControlClient {
     }
   }
 
+  /**
+   * What the engine shows of frames from now on, in pieces. Resolves when that has begun.
+   * @throws BatonError as `stats` does; BATON_IN_USE while another capture runs
+   */
+  capture(query: TapWish, take: (bytes: Uint8Array) => void): Promise<RecordStream> {
+    const parameters = new URLSearchParams();
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== undefined) parameters.set(name, String(value));
+    }
+    return new Promise((resolve, reject) => {
+      const call = this.request(`/v1/capture?${parameters}`, 'GET', reject);
+      call.once('response', (response) => {
+        if (response.statusCode !== 200 || response.headers.server !== SERVER_HEADER) {
+          call.destroy();
+          reject(this.noCapture(response));
+          return;
+        }
+        const ended = new Promise<void>((end) => response.once('close', end));
+        response.on('error', () => {});
+        response.on('data', take);
+        resolve({ ended, close: () => call.destroy() });
+      });
+      call.end();
+    });
+  }
+
+  private noCapture({ statusCode, headers }: IncomingMessage): BatonError {
+    const { where } = this;
+    if (headers.server !== SERVER_HEADER) return this.notBaton();
+    if (statusCode === 409) {
+      return new BatonError('BATON_IN_USE', 'another capture runs there', { where, hint: 'end it first' });
+    }
+    const hint = 'is the balancer of another version than this command?';
+    return new BatonError('BATON_CONTROL', `the balancer answered ${statusCode}`, { where, hint });
+  }
+
   private async ask<Schema extends TSchema>(
     target: string,
     schema: Schema,
@@ -114,17 +159,8 @@ export class ControlClient {
 
   private call(target: string, method: string): Promise<{ status: number; server: string; body: string }> {
     return new Promise((resolve, reject) => {
-      const call = request({ socketPath: this.path, path: target, method, agent: false });
-      const deadline = setTimeout(() => {
-        call.destroy(
-          Object.assign(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`), { code: 'SILENT' }),
-        );
-      }, ANSWER_TIMEOUT_MS);
-      const fail = (error: unknown): void => {
-        clearTimeout(deadline);
-        reject(this.explain(error));
-      };
-      call.once('error', fail);
+      const call = this.request(target, method, reject);
+      const fail = (error: unknown): void => reject(this.explain(error));
       call.once('response', (response) => {
         const chunks: Buffer[] = [];
         let length = 0;
@@ -135,13 +171,29 @@ export class ControlClient {
         });
         response.once('error', fail);
         response.once('end', () => {
-          clearTimeout(deadline);
           const body = Buffer.concat(chunks).toString('utf8');
           resolve({ status: response.statusCode ?? 0, server: String(response.headers.server), body });
         });
       });
       call.end();
     });
+  }
+
+  /** A call that fails, as `reject` is told, also when there is no end of the answer in time; a capture's has none. */
+  private request(target: string, method: string, reject: (error: BatonError) => void): ClientRequest {
+    const call = request({ socketPath: this.path, path: target, method, agent: false });
+    const deadline = setTimeout(() => {
+      call.destroy(
+        Object.assign(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`), { code: 'SILENT' }),
+      );
+    }, ANSWER_TIMEOUT_MS);
+    call.once('response', (response) => {
+      if (response.headers['content-type'] === STREAM_TYPE) clearTimeout(deadline);
+      else response.once('end', () => clearTimeout(deadline));
+    });
+    call.once('close', () => clearTimeout(deadline));
+    call.on('error', (error) => reject(this.explain(error)));
+    return call;
   }
 
   private explain(error: unknown): BatonError {

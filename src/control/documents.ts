@@ -141,6 +141,30 @@ export const SessionQuery = Type.Object(
 );
 export type SessionQuery = Static<typeof SessionQuery>;
 
+/** Most bytes of a frame that a capture can have. */
+export const MOST_SNAP_BYTES = 262_144;
+export const FEWEST_SNAP_BYTES = 64;
+
+/** Which frames a capture is to be shown. The answer is a stream of records: wire/tap-record.ts. */
+export const CaptureQuery = Type.Object(
+  {
+    snapLength: Type.Integer({ minimum: FEWEST_SNAP_BYTES, maximum: MOST_SNAP_BYTES }),
+    received: Type.Boolean({
+      description: 'Also those that come in, which an XDP program may show by itself',
+    }),
+    client: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 0xffff_ffff,
+        description: 'IPv4 address of the client, as a number',
+      }),
+    ),
+    clientPort: Type.Optional(Type.Integer({ minimum: 1, maximum: 0xffff })),
+  },
+  { additionalProperties: false },
+);
+export type CaptureQuery = Static<typeof CaptureQuery>;
+
 /** The answer to whoever asks the balancer to leave. */
 export const LeaveDocument = Type.Object({ leaving: Type.Boolean() });
 export type LeaveDocument = Static<typeof LeaveDocument>;

@@ -2,7 +2,14 @@
 import { Worker } from 'node:worker_threads';
 import { BatonError, reasonOf } from '../base/errors.js';
 import type { SessionPage } from './documents.js';
-import type { EngineEvent, EngineSnapshot, EngineStart, FromEngine, ToEngine } from './engine-messages.js';
+import type {
+  EngineEvent,
+  EngineSnapshot,
+  EngineStart,
+  FromEngine,
+  TapStart,
+  ToEngine,
+} from './engine-messages.js';
 
 /** An answer takes a turn of the engine's loop; this long means that it hangs. */
 const ANSWER_MS = 5_000;
@@ -86,6 +93,11 @@ export class EngineHandle {
     const answer = await this.ask((id) => ({ kind: 'sessions', id, after, limit }));
     if (answer.kind !== 'sessions') throw new BatonError('BATON_SYSTEM', 'the engine gave no sessions');
     return answer.page;
+  }
+
+  /** Shows frames to a capture from now on, or to none. Resolves when that is so. */
+  async setTap(tap: TapStart | undefined): Promise<void> {
+    await this.ask((id) => ({ kind: 'tap', id, tap }));
   }
 
   /** Ends the thread, unless it has ended by itself: its ring is closed first. */

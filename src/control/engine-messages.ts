@@ -2,6 +2,7 @@
  * What the main thread and a thread of the engine say to each other. Everything is copied; only the
  * counters and stages, and what threads know of the nodes, are shared memory. No message is needed for any packet.
  */
+import type { TapWish } from '../datapath/frame-tap.js';
 import type { BalancerConfig } from './config.js';
 import type { SessionPage } from './documents.js';
 
@@ -115,10 +116,19 @@ export interface EngineSnapshot {
   ring: number[];
 }
 
+/** The engine's part of a capture. */
+export interface TapStart {
+  /** Of `tapMemory`. */
+  memory: SharedArrayBuffer;
+  wish: TapWish;
+}
+
 export type ToEngine =
   | { kind: 'neighbour'; node: number; mac: Uint8Array | null }
   | { kind: 'sessions'; id: number; after: number; limit: number }
   | { kind: 'snapshot'; id: number }
+  /** Shows frames to a capture from now on; undefined: to none. */
+  | { kind: 'tap'; id: number; tap: TapStart | undefined }
   /** The XDP program works, and that of an earlier run no more. */
   | { kind: 'activated' }
   | { kind: 'stop' };
@@ -137,4 +147,5 @@ export type FromEngine =
   | { kind: 'ready'; takenOver: number }
   | { kind: 'sessions'; id: number; page: SessionPage }
   | { kind: 'snapshot'; id: number; snapshot: EngineSnapshot }
+  | { kind: 'tapped'; id: number }
   | ({ kind: 'event' } & EngineEvent);

@@ -12,7 +12,7 @@ import { readStages, type StageTotals, stageMemory } from '../base/stages.js';
 import type { Limits } from '../tcp/options.js';
 import type { SessionPage } from './documents.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
-import type { EngineSnapshot, EngineStart } from './engine-messages.js';
+import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js';
 
 /** What the pool itself gives to each thread. */
 type FromPool = 'worker' | 'workers' | 'counters' | 'stages';
@@ -126,6 +126,11 @@ export class EnginePool {
       if (part.next !== null) page.next = first + part.next;
     }
     return page;
+  }
+
+  /** Shows frames to a capture from now on: each thread in a memory of its own; or to none. Rejects when a thread does not answer. */
+  async setTaps(start: () => TapStart | undefined): Promise<void> {
+    await Promise.all(this.engines.map((engine) => engine.setTap(start())));
   }
 
   /** Ends the threads, those that have not ended by themselves. */

@@ -5,8 +5,9 @@
  */
 import { Counters } from '../base/counters.js';
 import { type CaptureCounts, CaptureDatapath } from '../datapath/capture.js';
+import type { ChecksumPolicy } from '../datapath/capture-checksums.js';
 import { type NodeCounts, replayNodeMac } from '../datapath/capture-nodes.js';
-import type { CaptureScan } from '../datapath/capture-scan.js';
+import type { CaptureScan, RecordedSegment } from '../datapath/capture-scan.js';
 import { Directory } from '../directory/directory.js';
 import { RequestDispatcher } from '../directory/dispatcher.js';
 import { LOCAL_NODE, LocalService, Verdict } from '../tcp/dispatcher.js';
@@ -61,12 +62,16 @@ export interface ReplaySession {
   state: string;
   /** Recorded packets of the client that were passed on to the node. */
   packets: number;
+  /** Recorded segments of the client that were dropped, since they are damaged or cut off. */
+  unusable: number;
   closed: CloseReason | null;
   closedMs: number | null;
 }
 
 export interface ReplayResult {
   capture: Pick<CaptureScan, 'frames' | 'notIpv4' | 'fault'> & CaptureCounts & { durationMs: number };
+  /** Clients whose wrong checksums were taken as right: address, and how many segments of how many. */
+  checksumsIgnored: { client: string; segments: number; wrong: number }[];
   /** What the nodes saw; `stray` frames are those that no node expected, so 0. */
   nodeSide: NodeCounts;
   nodes: { name: string; address: string; sessions: number }[];
@@ -90,6 +95,12 @@ const WHY_LOCAL = new Map<number, string>([
   [LocalService.headTooLarge, 'head too large: 431'],
   [LocalService.unavailable, 'no node able to take it: 503'],
   [LocalService.silentClose, 'never sent a byte: closed without a word'],
+]);
+
+/** The same when segments of the client were dropped: what it sent is not known. */
+const WHY_UNUSABLE = new Map<number, string>([
+  [LocalService.timeout, 'head not complete, segments were dropped: 408'],
+  [LocalService.silentClose, 'what it sent was dropped: closed without a word'],
 ]);
 
 /** Of an Ethernet link, whatever the capture was taken on. */
@@ -128,7 +139,7 @@ export class ReplayRun {
   static open(
     file: Uint8Array,
     config: ReplayConfig,
-    checksums: 'detect' | 'strict' = 'detect',
+    checksums: ChecksumPolicy = 'detect',
   ): ReplayRun | undefined {
     const virtualServers = config.virtualServers.map(({ address, port }) => ({
       address: ipv4(address),
@@ -136,6 +147,7 @@ export class ReplayRun {
     }));
     const nodes = config.nodes.map(({ address, weight }) => ({ address: ipv4(address), weight }));
     let forwarded: (offset: number) => void = () => {};
+    let unusable: (segment: RecordedSegment) => void = () => {};
     const datapath = CaptureDatapath.open(file, {
       virtualServers,
       nodes,
@@ -143,10 +155,12 @@ export class ReplayRun {
       key: KEY,
       checksums,
       forwarded: (offset) => forwarded(offset),
+      unusable: (segment) => unusable(segment),
     });
     if (datapath === undefined) return undefined;
-    const run = new ReplayRun(config, datapath, virtualServers, nodes);
+    const run = new ReplayRun(config, datapath, virtualServers, nodes, checksums);
     forwarded = (offset) => run.noteForwarded(offset);
+    unusable = (segment) => run.noteUnusable(segment);
     return run;
   }
 
@@ -155,6 +169,7 @@ export class ReplayRun {
     datapath: CaptureDatapath,
     virtualServers: readonly { address: number; port: number }[],
     nodes: readonly { address: number; weight: number }[],
+    private readonly checksums: ChecksumPolicy,
   ) {
     this.config = config;
     this.datapath = datapath;
@@ -217,6 +232,9 @@ export class ReplayRun {
     const { frames, notIpv4, fault } = datapath.scan;
     return {
       capture: { frames, notIpv4, fault, durationMs, ...datapath.counts },
+      checksumsIgnored: datapath.scan.checksums
+        .ignored(this.checksums)
+        .map(({ client, ...counts }) => ({ client: formatIpv4(client), ...counts })),
       nodeSide: datapath.nodeCounts,
       nodes: config.nodes.map(({ name, address }, node) => ({
         name,
@@ -280,6 +298,7 @@ export class ReplayRun {
       handoffs: [],
       state: 'closed',
       packets: 0,
+      unusable: 0,
       closed: null,
       closedMs: null,
     };
@@ -301,7 +320,7 @@ export class ReplayRun {
     track.handoffs.push({ node: name, attempts: 1, outcome: 'pending' });
     track.node = name;
     if (node === LOCAL_NODE) {
-      track.why = WHY_LOCAL.get(service) ?? '';
+      track.why = (track.unusable > 0 && WHY_UNUSABLE.get(service)) || (WHY_LOCAL.get(service) ?? '');
       return;
     }
     const resource = this.config.resources[this.sessions.resource[slot]!]!;
@@ -326,6 +345,11 @@ export class ReplayRun {
       const isRemoved = track.closed !== null && sessions.state(slot) !== SessionState.lingering;
       track.state = isRemoved ? 'closed' : (STATE_NAMES.get(sessions.state(slot)) ?? 'closed');
     }
+  }
+
+  private noteUnusable({ source, sourcePort, destination, destinationPort }: RecordedSegment): void {
+    const track = this.byFlow.get(flow(source, sourcePort, destination, destinationPort));
+    if (track !== undefined) track.unusable += 1;
   }
 
   private noteForwarded(offset: number): void {

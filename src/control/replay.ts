@@ -1,16 +1,17 @@
 /** `baton replay`: what Baton would have made of the connections in a capture. */
-import { closeSync, fstatSync, openSync, readSync, realpathSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
+import type { ChecksumPolicy } from '../datapath/capture-checksums.js';
 import { PcapWriter } from '../wire/pcap-writer.js';
 import { loadReplayConfig } from './config.js';
-import { whyUnreadable, whyUnwritable } from './config-source.js';
+import { whyUnreadable } from './config-source.js';
+import { OutputFile } from './output-file.js';
 import { type ReplayResult, ReplayRun, type ReplaySession } from './replay-run.js';
 import { formatAge, formatCount, formatTable } from './table.js';
 import { printable, printableJson } from './text.js';
 
 /** The whole file is held in memory, and offsets in it fit 31 bits. */
 const MAX_FILE_BYTES = 0x7fff_ffff;
-const WRITE_BUFFER_BYTES = 1 << 20;
 
 export interface ReplayOptions {
   /** File of a balancer's config. */
@@ -20,6 +21,8 @@ export interface ReplayOptions {
   /** File to write the frames to that Baton would have sent. */
   out?: string;
   json: boolean;
+  /** How wrong checksums are taken; default: 'detect'. */
+  checksums?: ChecksumPolicy;
 }
 
 /** Where a replay tells what it found; tests listen instead. */
@@ -42,12 +45,12 @@ const STANDARD: ReplayStreams = {
  */
 export async function replay(options: ReplayOptions, streams = STANDARD): Promise<number> {
   const config = loadReplayConfig(options.config);
-  const run = ReplayRun.open(readCapture(options.in), config);
+  const run = ReplayRun.open(readCapture(options.in), config, options.checksums);
   if (run === undefined) throw captureError(options.in, 'neither pcap nor pcapng');
-  const output = options.out === undefined ? undefined : new CaptureOutput(options.out, options.in);
+  const output = options.out === undefined ? undefined : openOutput(options.out, options.in);
   let result: ReplayResult;
   try {
-    result = run.run(output?.writer);
+    result = run.run(output && new PcapWriter((piece) => output.append(piece)));
   } finally {
     output?.close();
   }
@@ -93,48 +96,9 @@ function readCapture(file: string): Uint8Array {
   }
 }
 
-/** The file of `--out`, written in large pieces. */
-class CaptureOutput {
-  readonly writer: PcapWriter;
-  private readonly file: string;
-  private readonly descriptor: number;
-  private readonly buffer = new Uint8Array(WRITE_BUFFER_BYTES);
-  private used = 0;
-
-  constructor(file: string, input: string) {
-    this.file = file;
-    try {
-      if (isSameFile(file, input)) throw captureError(file, 'is the capture that is read');
-      this.descriptor = openSync(file, 'w');
-    } catch (error) {
-      if (error instanceof BatonError) throw error;
-      throw captureError(file, `can not be written: ${whyUnwritable(error)}`);
-    }
-    this.writer = new PcapWriter((piece) => this.append(piece));
-  }
-
-  close(): void {
-    try {
-      this.flush();
-    } finally {
-      closeSync(this.descriptor);
-    }
-  }
-
-  private append(piece: Uint8Array): void {
-    if (this.used + piece.length > this.buffer.length) this.flush();
-    this.buffer.set(piece, this.used);
-    this.used += piece.length;
-  }
-
-  private flush(): void {
-    try {
-      for (let at = 0; at < this.used; ) at += writeSync(this.descriptor, this.buffer, at, this.used - at);
-    } catch (error) {
-      throw captureError(this.file, `can not be written: ${whyUnwritable(error)}`);
-    }
-    this.used = 0;
-  }
+function openOutput(file: string, input: string): OutputFile {
+  if (isSameFile(file, input)) throw captureError(file, 'is the capture that is read');
+  return OutputFile.open(file);
 }
 
 function isSameFile(output: string, input: string): boolean {
@@ -155,23 +119,66 @@ export function toJson(file: string, result: ReplayResult): string {
 
 /** The result for people. */
 export function toText(file: string, result: ReplayResult): string {
-  const { capture, sessions, scan } = result;
+  const { capture, sessions } = result;
   const parts = [
     printable(
       `${file}: ${formatCount(capture.frames)} frames in ${formatAge(capture.durationMs)}: ${formatCount(capture.delivered)} of clients, ${formatCount(capture.fromServers)} of servers, ${formatCount(capture.others)} others; ${formatCount(sessions.length)} ${sessions.length === 1 ? 'session' : 'sessions'}`,
     ),
   ];
-  if (scan.unknownLinkTypes.size > 0) {
-    parts.push(`frames of unknown link types were left out: ${[...scan.unknownLinkTypes].join(', ')}`);
-  }
+  const notes = notesOf(result);
+  if (notes.length > 0) parts.push(notes.map(printable).join('\n'));
   if (sessions.length > 0) parts.push(sessionTable(sessions), nodeTable(result));
-  else if (scan.otherServers.size > 0) {
-    parts.push(
-      `no SYN to a virtual server of this config; SYNs went to ${[...scan.otherServers].join(', ')}`,
-    );
-  } else parts.push('no SYN to a virtual server of this config, and none to another');
+  else parts.push(whyNoSession(result));
   parts.push(counterTable(result));
   return parts.join('\n\n');
+}
+
+/** Clients that are named one by one. */
+const NAMED_CLIENTS = 8;
+
+/** What of the capture was not taken as it is. */
+function notesOf({ capture, checksumsIgnored, scan }: ReplayResult): string[] {
+  const notes = checksumsIgnored
+    .slice(0, NAMED_CLIENTS)
+    .map(
+      ({ client, segments, wrong }) =>
+        `${client}: the checksums of ${formatCount(wrong)} of ${formatCount(segments)} segments are wrong, as in a capture from the sending host or an edited one: ignored (--checksums verify drops such segments)`,
+    );
+  if (checksumsIgnored.length > NAMED_CLIENTS) {
+    notes.push(
+      `the same of ${formatCount(checksumsIgnored.length - NAMED_CLIENTS)} more clients (--json names all)`,
+    );
+  }
+  const { damaged, truncated, sentOn } = capture;
+  if (damaged > 0) {
+    notes.push(
+      `segments dropped because their checksums are wrong: ${formatCount(damaged)} (--checksums ignore takes them)`,
+    );
+  }
+  if (truncated > 0) {
+    notes.push(
+      `frames dropped because the capture has only their beginning: ${formatCount(truncated)} (\`tcpdump -s 0\` captures whole frames)`,
+    );
+  }
+  if (sentOn > 0) {
+    notes.push(`frames left out that a balancer sent on, as they are there twice: ${formatCount(sentOn)}`);
+  }
+  if (scan.unknownLinkTypes.size > 0) {
+    notes.push(`frames of unknown link types were left out: ${[...scan.unknownLinkTypes].join(', ')}`);
+  }
+  return notes;
+}
+
+/** A SYN begins each session. */
+function whyNoSession({ scan }: ReplayResult): string {
+  if (scan.syns > 0) return `no session: SYNs to a virtual server of this config were dropped`;
+  const others = [...scan.otherServers].join(', ');
+  const where =
+    others === '' ? 'none to another' : `SYNs went to ${others}${scan.moreServers ? ' and others' : ''}`;
+  return [
+    `no SYN to a virtual server of this config${others === '' ? ', and ' : '; '}${where}`,
+    '(a capture that tcpdump took on a balancer with datapath xdp has none: `baton capture -c FILE -w FILE` has them)',
+  ].join('\n');
 }
 
 function sessionTable(sessions: readonly ReplaySession[]): string {

@@ -54,7 +54,7 @@ interface Notice {
 }
 
 /** What the recorded server sent before its node had the session. */
-interface Early {
+export interface Early {
   readonly type: number;
   readonly sequence: number;
   readonly acknowledgement: number;
@@ -141,7 +141,11 @@ export class NodePlayer {
   serverEnds(segment: RecordedSegment, now: number): void {
     const flow = flowKey(segment.destination, segment.destinationPort, segment.source, segment.sourcePort);
     const type = (segment.flags & TcpFlag.rst) !== 0 ? IxcpType.rst : IxcpType.fin;
-    const ending = { type, sequence: segment.sequence, acknowledgement: segment.acknowledgement };
+    this.nodeTold(flow, { type, sequence: segment.sequence, acknowledgement: segment.acknowledgement }, now);
+  }
+
+  /** The same as a notice has it: in a capture that was taken on a balancer, the server's own segments are not there. */
+  nodeTold(flow: string, ending: Early, now: number): void {
     const held = this.held.get(flow);
     if (held === undefined || this.awaited.has(flow)) this.early.set(flow, ending);
     else this.notify(held, ending, now);

@@ -5,19 +5,23 @@
  * - The initial sequence number of the server that the client really spoke to: its acknowledgements
  *   follow that one. It stands in the SYN/ACK; in a capture of the client's direction alone, the first
  *   ACK after the SYN tells it.
- * - Which machines left their TCP checksums to hardware. A capture taken on the sending machine has its
- *   frames before they were finished, so nearly all of them are wrong, where damage on the way would
- *   hit few. A machine is taken for such a one when more than half of its segments are wrong.
+ * - Which clients have checksums that mean nothing (capture-checksums.ts).
+ * - Which frames a balancer sent on: a capture taken there has them twice. SYNs are addressed to its MAC address, and
+ *   what it sends on has that as its source.
  */
 import { openCapture } from '../wire/capture-file.js';
+import { finish, sumBytes } from '../wire/checksum.js';
+import { ETHERNET } from '../wire/ethernet.js';
 import { FRAGMENT_MASK, formatIpv4, IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
-import { ipv4Offset, NoIpv4 } from '../wire/link.js';
+import { ipv4Offset, LinkType, NoIpv4 } from '../wire/link.js';
 import type { CaptureFault, CaptureReader } from '../wire/pcap.js';
 import { seqAdd } from '../wire/seq.js';
 import { TCP, TCP_HEADER_BYTES, TcpFlag, verifyTcpChecksum } from '../wire/tcp.js';
+import { ChecksumTally } from './capture-checksums.js';
 
 /** Servers beyond the config that are remembered. */
 const OTHER_SERVERS = 8;
+export const MAX_PACKET_BYTES = 0xffff;
 
 /** A time of a capture, since 1970. */
 export interface CaptureTime {
@@ -38,6 +42,8 @@ export class RecordedSegment {
   /** First byte after the packet as its header has it, and whether it was captured that far. */
   end = 0;
   whole = false;
+  /** The header gives no length: hardware was to write it when it cut the packet into segments. */
+  lengthLeft = false;
   source = 0;
   sourcePort = 0;
   destination = 0;
@@ -47,17 +53,19 @@ export class RecordedSegment {
   flags = 0;
 
   /**
-   * Reads the packet whose IPv4 header is at `ip`, of which `end` is the end of what was captured. False
-   * when it is no unfragmented TCP or its headers were not captured.
+   * Reads the packet whose IPv4 header is at `ip`, of which `end` is the end of what was captured, and `wireEnd` that
+   * of the frame. False when it is no unfragmented TCP or its headers were not captured.
    */
-  parse(view: DataView, ip: number, end: number): boolean {
+  parse(view: DataView, ip: number, end: number, wireEnd: number): boolean {
     if (end - ip < IPV4_HEADER_BYTES) return false;
     if (view.getUint8(ip + IPV4.protocol) !== Protocol.tcp) return false;
     if ((view.getUint16(ip + IPV4.flagsAndFragment) & FRAGMENT_MASK) !== 0) return false;
     const headerBytes = (view.getUint8(ip) & 0x0f) * 4;
-    const total = view.getUint16(ip + IPV4.totalLength);
+    const written = view.getUint16(ip + IPV4.totalLength);
+    const total = written === 0 ? Math.min(wireEnd - ip, MAX_PACKET_BYTES) : written;
     if (headerBytes < IPV4_HEADER_BYTES || total < headerBytes + TCP_HEADER_BYTES) return false;
     if (ip + headerBytes + TCP_HEADER_BYTES > end) return false;
+    this.lengthLeft = written === 0;
     this.ip = ip;
     this.tcp = ip + headerBytes;
     this.end = ip + total;
@@ -72,9 +80,13 @@ export class RecordedSegment {
     return true;
   }
 
-  /** Of a whole segment: whether its TCP checksum is right. */
-  checksumRight(view: DataView): boolean {
-    return verifyTcpChecksum(view, this.tcp, this.end - this.tcp, this.source, this.destination);
+  /** Of a whole segment: whether both its checksums are right. */
+  checksumsRight(view: DataView): boolean {
+    return (
+      !this.lengthLeft &&
+      finish(sumBytes(view, this.ip, this.tcp - this.ip, 0)) === 0 &&
+      verifyTcpChecksum(view, this.tcp, this.end - this.tcp, this.source, this.destination)
+    );
   }
 }
 
@@ -99,13 +111,16 @@ export class CaptureScan {
   readonly unknownLinkTypes = new Set<number>();
   /** Where else SYNs went, as "address:port": a few, to tell an operator. */
   readonly otherServers = new Set<string>();
+  /** There are more of them. */
+  moreServers = false;
   fault: CaptureFault | undefined;
   readonly first: CaptureTime = { seconds: 0, nanoseconds: 0 };
   private readonly servers: ReadonlySet<number>;
   /** Server's initial sequence number by flow and client's initial sequence number. */
   private readonly initial = new Map<string, number>();
-  /** Sender's address: segments with a right and with a wrong checksum. */
-  private readonly checksums = new Map<number, { right: number; wrong: number }>();
+  readonly checksums = new ChecksumTally();
+  /** MAC addresses to which SYNs were sent, as numbers. */
+  private readonly entrances = new Set<number>();
 
   /** @param bytes of a whole file. `undefined` instead of a scan: neither pcap nor pcapng. */
   static of(bytes: Uint8Array, servers: readonly VirtualServerAddress[]): CaptureScan | undefined {
@@ -129,8 +144,10 @@ export class CaptureScan {
       if (ip < 0) this.notIpv4 += 1;
       if (ip === NoIpv4.unknownLink) this.unknownLinkTypes.add(reader.linkType);
       if (ip < 0) continue;
-      else if (segment.parse(view, ip, reader.offset + reader.capturedLength))
-        this.look(view, segment, awaited);
+      const { offset, capturedLength, originalLength } = reader;
+      if (!segment.parse(view, ip, offset + capturedLength, offset + originalLength)) continue;
+      if (reader.linkType === LinkType.ethernet) this.learnEntrance(view, offset, segment);
+      if (!this.isSentOn(view, reader.linkType, offset)) this.look(view, segment, awaited);
     }
     this.fault = reader.fault;
   }
@@ -150,29 +167,29 @@ export class CaptureScan {
     return this.initial.get(`${flow}/${clientIsn}`) ?? -1;
   }
 
-  /** Whether the machine with this address left its checksums to hardware. */
-  leavesChecksums(address: number): boolean {
-    const seen = this.checksums.get(address);
-    return seen !== undefined && seen.wrong > seen.right;
+  /** Whether the frame at `offset`, which goes to a virtual server, comes from where SYNs were sent: a balancer. */
+  isSentOn(view: DataView, linkType: number, offset: number): boolean {
+    if (linkType !== LinkType.ethernet) return false;
+    const source = macNumber(view, offset + ETHERNET.source);
+    return this.entrances.has(source) && source !== macNumber(view, offset + ETHERNET.destination);
+  }
+
+  private learnEntrance(view: DataView, offset: number, segment: RecordedSegment): void {
+    const isSyn = (segment.flags & (TcpFlag.syn | TcpFlag.ack)) === TcpFlag.syn;
+    if (!isSyn || this.direction(segment) !== Direction.toServer) return;
+    if (this.isSentOn(view, LinkType.ethernet, offset)) return;
+    this.entrances.add(macNumber(view, offset + ETHERNET.destination));
   }
 
   private look(view: DataView, segment: RecordedSegment, awaited: Map<string, number>): void {
     const direction = this.direction(segment);
     if (direction === Direction.other) {
       const isOpening = (segment.flags & (TcpFlag.syn | TcpFlag.ack)) === TcpFlag.syn;
-      if (isOpening && this.otherServers.size < OTHER_SERVERS) {
-        this.otherServers.add(`${formatIpv4(segment.destination)}:${segment.destinationPort}`);
-      }
+      if (isOpening) this.noteOther(`${formatIpv4(segment.destination)}:${segment.destinationPort}`);
       return;
     }
-    if (segment.whole) {
-      let seen = this.checksums.get(segment.source);
-      if (seen === undefined) {
-        seen = { right: 0, wrong: 0 };
-        this.checksums.set(segment.source, seen);
-      }
-      if (segment.checksumRight(view)) seen.right += 1;
-      else seen.wrong += 1;
+    if (segment.whole && direction === Direction.toServer) {
+      this.checksums.note(segment.source, segment.checksumsRight(view));
     }
     const { flags } = segment;
     const isSyn = (flags & TcpFlag.syn) !== 0;
@@ -195,11 +212,21 @@ export class CaptureScan {
     this.learn(flow, clientIsn, seqAdd(segment.acknowledgement, -1));
   }
 
+  private noteOther(server: string): void {
+    if (this.otherServers.size < OTHER_SERVERS) this.otherServers.add(server);
+    else if (!this.otherServers.has(server)) this.moreServers = true;
+  }
+
   /** The first word counts: a client ignores a second SYN/ACK. */
   private learn(flow: string, clientIsn: number, serverIsn: number): void {
     const key = `${flow}/${clientIsn}`;
     if (!this.initial.has(key)) this.initial.set(key, serverIsn);
   }
+}
+
+/** Six bytes as a number: exact in a double. */
+function macNumber(view: DataView, at: number): number {
+  return view.getUint16(at) * 0x1_0000_0000 + view.getUint32(at + 2);
 }
 
 /** Address and port in one number: 48 bits are exact in a double. */

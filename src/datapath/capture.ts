@@ -13,19 +13,22 @@
  * much late, and a gap of a day costs few more ticks than one of a minute.
  */
 import { openCapture } from '../wire/capture-file.js';
-import { fold, pseudoHeaderSum } from '../wire/checksum.js';
+import { finish, fold, pseudoHeaderSum, sumBytes } from '../wire/checksum.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
+import { IXCP, IXCP_HEADER_BYTES, IxcpType } from '../wire/ixcp.js';
 import { ipv4Offset, LinkType } from '../wire/link.js';
 import type { CaptureReader } from '../wire/pcap.js';
 import type { PcapWriter } from '../wire/pcap-writer.js';
 import { finishTcpChecksum, TCP, TcpFlag } from '../wire/tcp.js';
+import type { ChecksumPolicy } from './capture-checksums.js';
 import { type NodeCounts, NodePlayer } from './capture-nodes.js';
 import {
   CaptureScan,
   type CaptureTime,
   Direction,
   flowKey,
+  MAX_PACKET_BYTES,
   RecordedSegment,
   type VirtualServerAddress,
 } from './capture-scan.js';
@@ -50,7 +53,6 @@ const NODE_LATENCY_MS = 0.1;
 const CLOCK_SET_BACK_MS = 1_000;
 const CLOCK_SET_FORWARD_MS = 2 * 86_400_000;
 
-const MAX_PACKET_BYTES = 0xffff;
 /** Room for one frame, received or to be sent. */
 const ROOM_BYTES = ETHERNET_HEADER_BYTES + MAX_PACKET_BYTES;
 /** Source of frames that were recorded without a MAC address. */
@@ -66,12 +68,10 @@ export interface CaptureOptions {
   key: Uint8Array;
   /** Told of every recorded frame that the engine passes on to a node: its offset in `memory`. */
   forwarded?: (offset: number) => void;
-  /**
-   * How TCP checksums are taken. 'detect' (default): those of machines that left them to hardware (see
-   * capture-scan.ts) are given to the engine as unfinished, all others to be verified. 'strict': all are
-   * verified.
-   */
-  checksums?: 'detect' | 'strict';
+  /** Told of every segment of a client that the engine will drop, because it is damaged or cut off. */
+  unusable?: (segment: RecordedSegment) => void;
+  /** How wrong checksums are taken; default: 'detect'. */
+  checksums?: ChecksumPolicy;
 }
 
 /** What became of the frames of a file. */
@@ -84,8 +84,12 @@ export interface CaptureCounts {
   others: number;
   /** Given to the engine as cut off, since the file holds only their beginning. */
   truncated: number;
-  /** Given to the engine with an unfinished checksum. */
+  /** Given to the engine as if their wrong checksums were right. */
   unfinished: number;
+  /** Given to the engine with wrong checksums, so that it drops them. */
+  damaged: number;
+  /** Not given to the engine: a balancer had sent them on, and they are there as it had got them. */
+  sentOn: number;
   /** Sent by the engine to clients. */
   toClients: number;
 }
@@ -98,6 +102,8 @@ export class CaptureDatapath implements TransmitQueue {
     others: 0,
     truncated: 0,
     unfinished: 0,
+    damaged: 0,
+    sentOn: 0,
     toClients: 0,
   };
   readonly scan: CaptureScan;
@@ -167,7 +173,7 @@ export class CaptureDatapath implements TransmitQueue {
       this.recorded.seconds = reader.seconds;
       this.recorded.nanoseconds = reader.nanoseconds;
       this.recordedAt = this.now;
-      this.deliver(sink, reader.linkType, reader.offset, reader.capturedLength);
+      this.deliver(sink, reader);
       sink.tick(this.now);
     }
     const last = this.now;
@@ -223,16 +229,21 @@ export class CaptureDatapath implements TransmitQueue {
   }
 
   /** Sorts out one recorded frame, and gives it to the engine if it came from a client. */
-  private deliver(sink: FrameSink, linkType: number, offset: number, length: number): void {
-    const ip = ipv4Offset(this.fileView, linkType, offset, length);
-    const end = Math.min(offset + length, ip + MAX_PACKET_BYTES);
+  private deliver(
+    sink: FrameSink,
+    { linkType, offset, capturedLength, originalLength }: CaptureReader,
+  ): void {
+    const ip = ipv4Offset(this.fileView, linkType, offset, capturedLength);
+    const end = Math.min(offset + capturedLength, ip + MAX_PACKET_BYTES);
     if (ip < 0 || end - ip < IPV4_HEADER_BYTES) {
       this.counts.others += 1;
       return;
     }
-    const isTcp = this.segment.parse(this.fileView, ip, end);
+    const isTcp = this.segment.parse(this.fileView, ip, end, offset + originalLength);
     const direction = isTcp ? this.scan.direction(this.segment) : this.directionOfOther(ip);
-    if (direction === Direction.toServer) {
+    if (direction === Direction.toServer && this.scan.isSentOn(this.fileView, linkType, offset)) {
+      this.counts.sentOn += 1;
+    } else if (direction === Direction.toServer) {
       this.copy(linkType, offset, ip, end);
       const flags = this.prepare(isTcp, ip, end);
       this.counts.delivered += 1;
@@ -244,7 +255,26 @@ export class CaptureDatapath implements TransmitQueue {
       }
     } else {
       this.counts.others += 1;
+      this.noteNotice(ip, end);
     }
+  }
+
+  /** A recorded notice of a node that its web server ends its direction. */
+  private noteNotice(ip: number, end: number): void {
+    const { fileView } = this;
+    const ixcp = ip + IPV4_HEADER_BYTES;
+    if (fileView.getUint8(ip + IPV4.protocol) !== Protocol.ixcp || ixcp + IXCP_HEADER_BYTES > end) return;
+    const type = fileView.getUint8(ixcp + IXCP.type);
+    if (type !== IxcpType.fin && type !== IxcpType.rst) return;
+    const flow = flowKey(
+      fileView.getUint32(ixcp + IXCP.client),
+      fileView.getUint16(ixcp + IXCP.clientPort),
+      fileView.getUint32(ixcp + IXCP.virtualAddress),
+      fileView.getUint16(ixcp + IXCP.virtualPort),
+    );
+    const sequence = fileView.getUint32(ixcp + IXCP.sequence);
+    const acknowledgement = fileView.getUint32(ixcp + IXCP.acknowledgement);
+    this.player.nodeTold(flow, { type, sequence, acknowledgement }, this.now);
   }
 
   /** ICMP, and fragments of TCP, go to the engine when they are for a virtual address. */
@@ -269,12 +299,13 @@ export class CaptureDatapath implements TransmitQueue {
     bytes.set(this.file.subarray(ip, end), ETHERNET_HEADER_BYTES);
   }
 
-  /** Flags of the frame just copied; an unfinished checksum field is brought to what the flag promises. */
+  /** Flags of the frame just copied, whose checksums are brought to what the flags promise. */
   private prepare(isTcp: boolean, ip: number, end: number): number {
     const { segment } = this;
-    const total = this.fileView.getUint16(ip + IPV4.totalLength);
-    if (total > end - ip) {
+    const packetEnd = isTcp ? segment.end : ip + this.fileView.getUint16(ip + IPV4.totalLength);
+    if (packetEnd > end) {
       this.counts.truncated += 1;
+      if (isTcp) this.options.unusable?.(segment);
       return FrameFlags.truncated;
     }
     if (!isTcp) return 0;
@@ -285,16 +316,31 @@ export class CaptureDatapath implements TransmitQueue {
         segment.sequence,
       );
     }
-    const detect = this.options.checksums !== 'strict';
-    if (!detect || !this.scan.leavesChecksums(segment.source) || segment.checksumRight(this.fileView))
+    if (segment.checksumsRight(this.fileView)) return 0;
+    if (!this.scan.checksums.ignores(segment.source, this.options.checksums ?? 'detect')) {
+      this.counts.damaged += 1;
+      this.options.unusable?.(segment);
       return 0;
-    // What senders leave in the field differs (the pseudo-header's sum with or without the length, or
-    // nothing): the flag promises the sum.
-    const tcp = ETHERNET_HEADER_BYTES + segment.tcp - ip;
-    const sum = pseudoHeaderSum(segment.source, segment.destination, Protocol.tcp, segment.end - segment.tcp);
-    this.memory.view.setUint16(tcp + TCP.checksum, fold(sum));
+    }
+    this.repair(ip);
     this.counts.unfinished += 1;
     return FrameFlags.checksumPartial;
+  }
+
+  /**
+   * Makes the segment just copied one whose TCP checksum was left to hardware. What senders leave in the field differs
+   * (the pseudo-header's sum with or without the length, or nothing): the flag promises the sum.
+   */
+  private repair(ip: number): void {
+    const { segment } = this;
+    const { view } = this.memory;
+    const copy = ETHERNET_HEADER_BYTES;
+    const headerBytes = segment.tcp - ip;
+    view.setUint16(copy + IPV4.totalLength, segment.end - ip);
+    view.setUint16(copy + IPV4.checksum, 0);
+    view.setUint16(copy + IPV4.checksum, finish(sumBytes(view, copy, headerBytes, 0)));
+    const sum = pseudoHeaderSum(segment.source, segment.destination, Protocol.tcp, segment.end - segment.tcp);
+    view.setUint16(copy + headerBytes + TCP.checksum, fold(sum));
   }
 
   private finishChecksum(offset: number): void {

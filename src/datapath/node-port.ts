@@ -7,6 +7,7 @@
  *     ring.receive, notices alone   -> datapath.admit -> engine
  */
 import type { Native } from '../base/native.js';
+import { TapKind } from '../wire/tap-record.js';
 import type { FrameMemory } from './datapath.js';
 import { type Admitting, NoticeTap, type TapOptions, type TapSizes } from './notice-tap.js';
 
@@ -16,6 +17,8 @@ const RING_TOTALS = 5;
 
 export class NodePort extends NoticeTap {
   private readonly memory: ArrayBuffer;
+  /** The same memory. */
+  private readonly bytesOut: Uint8Array;
   private readonly totals = new Float64Array(RING_TOTALS);
 
   /**
@@ -30,7 +33,8 @@ export class NodePort extends NoticeTap {
     datapath: Admitting & { readonly memory: FrameMemory },
   ) {
     super(native, on, datapath, { ...RECEIVE, ...slots });
-    this.memory = datapath.memory.bytes.buffer as ArrayBuffer;
+    this.bytesOut = datapath.memory.bytes;
+    this.memory = this.bytesOut.buffer as ArrayBuffer;
   }
 
   /**
@@ -39,6 +43,7 @@ export class NodePort extends NoticeTap {
    * @param headed a virtio header precedes it
    */
   send(offset: number, length: number, flags: number, headed: boolean): void {
+    if (this.tap !== undefined) this.tap.frame(TapKind.nodes, this.bytesOut, offset, length);
     this.ring.sendFrom(this.memory, offset, length, flags, headed);
   }
 

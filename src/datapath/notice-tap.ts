@@ -12,6 +12,7 @@ import { DESCRIPTOR_WORDS, type Native, type PacketRing, type PacketRingOptions 
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { IPV4, Protocol } from '../wire/ipv4.js';
 import type { FrameSink } from './datapath.js';
+import type { FrameTap } from './frame-tap.js';
 
 /** Sizes of a tap's ring, and after how long a block that is not full is handed over. */
 export type TapSizes = Pick<
@@ -62,6 +63,8 @@ export interface Admitting {
 
 export class NoticeTap {
   protected readonly ring: PacketRing;
+  /** Shown what comes and goes here, while there is a capture. */
+  tap: FrameTap | undefined;
   protected readonly descriptors = new Uint32Array(FRAMES * DESCRIPTOR_WORDS);
   private readonly bytes: Uint8Array;
   private readonly into: Admitting;
@@ -91,7 +94,9 @@ export class NoticeTap {
       count = ring.receive(descriptors);
       for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
         const offset = descriptors[at]!;
-        if (!this.wants(bytes[offset + PROTOCOL]!)) continue;
+        const protocol = bytes[offset + PROTOCOL]!;
+        if (!this.wants(protocol)) continue;
+        this.tap?.beside(protocol === Protocol.ixcp, bytes, offset, descriptors[at + 1]!);
         into.admit(bytes, offset, descriptors[at + 1]!, descriptors[at + 2]!, sink, now);
       }
       ring.flush(descriptors, 0);

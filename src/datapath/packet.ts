@@ -11,6 +11,7 @@
  */
 import { type Native, OUTSIDE_RING, type PacketRing, type PacketRingOptions } from '../base/native.js';
 import type { StageClock } from '../base/stages.js';
+import { TapKind } from '../wire/tap-record.js';
 import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
 import { INJECT_MARK, RingDatapath } from './ring.js';
 
@@ -131,6 +132,7 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   }
 
   override flush(): void {
+    this.tap?.sent(this.memory.bytes, this.outgoing, this.outgoingCount);
     this.nextSlot = this.ring.flush(this.outgoing, this.outgoingCount);
     this.outgoingCount = 0;
     this.taken = 0;
@@ -153,7 +155,7 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
       throw new RangeError('the room was not the one reserved last');
     }
     if (port === Port.local) {
-      this.ring.sendLocal(offset, length, false);
+      this.sendLocal(offset, length, false);
     } else if (port === Port.nodes) {
       this.nodePort?.send(offset, length, 0, false);
     } else {
@@ -165,7 +167,7 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     if ((flags & FrameFlags.truncated) !== 0) {
       this.forwardTruncated++;
     } else if (port === Port.local) {
-      this.ring.sendLocal(offset, length, true);
+      this.sendLocal(offset, length, true);
     } else if (port === Port.nodes) {
       this.nodePort?.send(offset, length, flags, true);
     } else if ((flags & FrameFlags.segmented) !== 0) {
@@ -195,6 +197,11 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     for (let at = 0; at < taken; at++) bytes[noticeAt + at] = from[offset + at]!;
     sink.receive(noticeAt, taken, 0, now);
     return true;
+  }
+
+  private sendLocal(offset: number, length: number, received: boolean): void {
+    this.tap?.frame(TapKind.local, this.memory.bytes, offset, length);
+    this.ring.sendLocal(offset, length, received);
   }
 
   private slotIsFree(): boolean {

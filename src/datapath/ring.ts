@@ -9,6 +9,7 @@
 import { DESCRIPTOR_WORDS } from '../base/native.js';
 import { Stage, StageClock } from '../base/stages.js';
 import type { FrameMemory, FrameSink, PortNumber, TransmitQueue } from './datapath.js';
+import type { FrameTap } from './frame-tap.js';
 import type { NodePort } from './node-port.js';
 
 /** Frames taken from the ring, and handed to the engine, between two flushes. */
@@ -53,6 +54,8 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   onBatch: ((now: number) => void) | undefined;
   /** Where nodes are reached, if by another interface; set before the first frame. Closed with this datapath. */
   nodePort: NodePort | undefined;
+  /** Shown all frames that come and go, while there is a capture. */
+  protected tap: FrameTap | undefined;
 
   protected readonly ring: Ring;
   protected readonly incoming = new Uint32Array(BATCH_FRAMES * DESCRIPTOR_WORDS);
@@ -74,6 +77,12 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     this.stages = stages;
     this.memory = { bytes: new Uint8Array(ring.memory), view: new DataView(ring.memory) };
     this.outgoing = new Uint32Array(mostFrames * DESCRIPTOR_WORDS);
+  }
+
+  /** Shows frames to a capture from now on, or to none. */
+  setTap(tap: FrameTap | undefined): void {
+    this.tap = tap;
+    if (this.nodePort !== undefined) this.nodePort.tap = tap;
   }
 
   abstract reserve(length: number): number;
@@ -122,6 +131,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     const count = this.ring.receive(incoming);
     stages.mark(Stage.receive);
     stages.batch(count);
+    this.tap?.received(this.memory.bytes, incoming, count);
     this.onBatch?.(now);
     this.nodePort?.poll(sink, now);
     for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {

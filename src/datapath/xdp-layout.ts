@@ -28,6 +28,7 @@ export const CONTROL = {
   redirect: 49,
   /** IxpFlag bits, written by the main thread at any time. */
   withheld: 50,
+  tap: 51,
   aliveAt: 52,
   /** A word for each worker. */
   halfOpen: 56,

@@ -11,6 +11,7 @@ import { BatonError } from '../base/errors.js';
 import type { Native, XdpPoolOptions, XdpRing } from '../base/native.js';
 import type { StageClock } from '../base/stages.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
+import { TapKind } from '../wire/tap-record.js';
 import { SegmentCutter } from './cutter.js';
 import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
 import { INJECT_MARK, RingDatapath, SLOT } from './ring.js';
@@ -115,6 +116,7 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
   }
 
   override flush(): void {
+    this.tap?.sent(this.memory.bytes, this.outgoing, this.outgoingCount);
     this.transmitRingFull += this.ring.flush(this.outgoing, this.outgoingCount);
     this.outgoingCount = 0;
     this.dry = false;
@@ -139,13 +141,13 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
     if (free[list] === 0 || offset !== this.lastOf(list) || length > this.frameBytes) {
       throw new RangeError('the room was not the one reserved last');
     }
-    if (port === Port.local) this.ring.sendLocal(offset, length, 0);
+    if (port === Port.local) this.sendLocal(offset, length, 0);
     else if (port === Port.nodes) this.nodePort?.send(offset, length, 0, false);
     else if (this.note(offset, length, 0, 0)) free[list] = free[list]! - 1;
   }
 
   override forward(offset: number, length: number, flags: number, port: PortNumber): void {
-    if (port === Port.local) this.ring.sendLocal(offset, length, flags);
+    if (port === Port.local) this.sendLocal(offset, length, flags);
     else if (port === Port.nodes) this.nodePort?.send(offset, length, flags, false);
     else if (this.note(offset, length, flags, 0) && offset === this.admitted) this.admitted = -1;
   }
@@ -187,6 +189,11 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
   private roomForAdmitted(): number {
     if (this.admitted < 0) this.admitted = this.takePiece();
     return this.admitted;
+  }
+
+  private sendLocal(offset: number, length: number, flags: number): void {
+    this.tap?.frame(TapKind.local, this.memory.bytes, offset, length);
+    this.ring.sendLocal(offset, length, flags);
   }
 
   /** Takes a free piece for good; -1, counted, when there is none. */

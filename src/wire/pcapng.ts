@@ -10,17 +10,18 @@ import { CaptureReader, MAX_SNAP_LENGTH } from './pcap.js';
 const NANOSECONDS = 1_000_000_000;
 const TWO_32 = 0x1_0000_0000;
 
-const BlockType = {
+export const BlockType = {
   interface: 1,
   packet: 2,
   simplePacket: 3,
+  statistics: 5,
   enhancedPacket: 6,
   section: 0x0a0d0d0a,
 } as const;
 
 /** Byte offsets from a block's first byte. */
 const BLOCK = { type: 0, totalLength: 4, body: 8 } as const;
-const BLOCK_OVERHEAD_BYTES = 12;
+export const BLOCK_OVERHEAD_BYTES = 12;
 const SECTION = { byteOrder: 8, major: 12, minor: 14, options: 24 } as const;
 const INTERFACE = { linkType: 8, snapLength: 12, options: 16 } as const;
 const ENHANCED = { interface: 8, timeHigh: 12, timeLow: 16, captured: 20, original: 24, data: 28 } as const;
@@ -28,8 +29,8 @@ const ENHANCED = { interface: 8, timeHigh: 12, timeLow: 16, captured: 20, origin
 const PACKET = ENHANCED;
 const SIMPLE = { original: 8, data: 12 } as const;
 
-const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
-const MAJOR = 1;
+export const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
+export const MAJOR = 1;
 
 const OPTION_HEADER_BYTES = 4;
 const OptionCode = { end: 0, timeResolution: 9, timeOffset: 14 } as const;

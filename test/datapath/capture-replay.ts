@@ -1,5 +1,6 @@
 /** Replays of recorded captures, for the tests of this directory. */
 import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../src/control/replay-run.js';
+import type { ChecksumPolicy } from '../../src/datapath/capture-checksums.js';
 import { openCapture } from '../../src/wire/capture-file.js';
 import { formatIpv4 } from '../../src/wire/ipv4.js';
 import { IXP_HEADER_BYTES } from '../../src/wire/ixp.js';
@@ -58,11 +59,7 @@ interface Replayed {
   sent: Sent[];
 }
 
-export function replay(
-  name: string,
-  settings: ReplayConfig,
-  checksums: 'detect' | 'strict' = 'detect',
-): Replayed {
+export function replay(name: string, settings: ReplayConfig, checksums: ChecksumPolicy = 'detect'): Replayed {
   const output = new GrowingBytes();
   const result = ReplayRun.open(capture(name), settings, checksums)!.run(new PcapWriter(output.append));
   const sent: Sent[] = [];

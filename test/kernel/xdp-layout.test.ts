@@ -4,6 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import {
+  LEASE_UNITS,
+  TAP_CONFIG,
+  TAP_CONFIG_BYTES,
+  UNIT_SHIFT,
+} from '../../src/control/machine/kernel-tap.js';
 import * as layout from '../../src/datapath/xdp-layout.js';
 import {
   SESSION_RECORD,
@@ -15,6 +21,7 @@ import {
 import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
 import { TOLD_RECORD, TOLD_RECORD_WORDS } from '../../src/tcp/told-record.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
+import { TAP_RECORD, TAP_RECORD_BYTES, TapKind } from '../../src/wire/tap-record.js';
 import { project } from './shim-fixture.js';
 import { SYN_ALIVE_MS, TOLD_RECORD as TOLD_BYTES, TOLD_RECORD_BYTES } from './xdp-fixture.js';
 
@@ -25,7 +32,8 @@ function evaluate(expressions: readonly string[]): number[] {
   const folder = mkdtempSync(join(tmpdir(), 'baton-layout-'));
   try {
     const lines = expressions.map((each) => `printf("%llu\\n", (unsigned long long)(${each}));`);
-    const source = ['#include <stddef.h>', '#include <stdio.h>', '#include "session.h"', 'int main(void) {'];
+    const headers = ['<stddef.h>', '<stdio.h>', '"session.h"', '"tap.h"'];
+    const source = [...headers.map((header) => `#include ${header}`), 'int main(void) {'];
     writeFileSync(join(folder, 'values.c'), [...source, ...lines, 'return 0; }'].join('\n'));
     const include = `-I${join(project, 'kernel-shim')}`;
     execFileSync('gcc', [
@@ -96,6 +104,19 @@ t.test('what else is shared', async (t) => {
     ['MAX_QUEUES', layout.MAX_QUEUES],
     ['SYN_ALIVE_MS', SYN_ALIVE_MS],
   ]);
+});
+
+t.test('what a capture is told', async (t) => {
+  check(t, [
+    ...offsets('tap_record', TAP_RECORD),
+    ['sizeof(struct tap_record)', TAP_RECORD_BYTES],
+    ['TAP_RECEIVED', TapKind.received],
+    ['TAP_KERNEL', TapKind.kernel],
+    ...offsets('tap_config', TAP_CONFIG),
+    ['sizeof(struct tap_config)', TAP_CONFIG_BYTES],
+    ['TAP_UNIT_SHIFT', UNIT_SHIFT],
+  ]);
+  t.ok(evaluate(['TAP_LONGEST'])[0]! >= LEASE_UNITS);
 });
 
 t.test('told_record', async (t) => {

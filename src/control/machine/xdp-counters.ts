@@ -29,6 +29,7 @@ export const XDP_COUNTERS = [
   'drop_untold',
   'forwarded_by_stack',
   'to_engine_uncut',
+  'tap_lost',
 ] as const;
 export type XdpCounter = (typeof XDP_COUNTERS)[number];
 

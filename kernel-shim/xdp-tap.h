@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The tap of `baton capture`: shows a frame as it came in, and as the program sends it. Nothing of this runs while
+ * xdp_control.tap is 0.
+ *
+ * A frame that does not fit into the perf buffer of its CPU is counted and left out: nobody waits for the reader. Programs
+ * that are called at the begin and the end of this one (fentry, fexit) would need BTF, a trampoline for the
+ * architecture, and a kernel that lets them in; a hardened one does not.
+ */
+#ifndef BATON_XDP_TAP_H
+#define BATON_XDP_TAP_H
+
+#include "tap.h"
+#include "xdp-maps.h"
+#include "xdp-session.h"
+
+#define VLAN_TAG_BYTES 4
+#define ICMP_HEADER_BYTES 8
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tap_config);
+} tap_config SEC(".maps");
+
+/* A perf buffer for each CPU, which are there while somebody captures. The loader counts the CPUs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} tap_frames SEC(".maps");
+
+struct ports {
+	__be16 source, destination;
+};
+
+static __always_inline int is_endpoint(const struct tap_config *want, __be32 address, __be16 port)
+{
+	return address == want->client && (!want->client_port || port == want->client_port);
+}
+
+/* Is this a packet of the client that is asked for, or about one? What is cut off is not looked at. */
+static __always_inline int is_of_client(const struct tap_config *want, const struct iphdr *ip,
+                                        const void *data_end)
+{
+	const __u8 *next = (const __u8 *)ip + ip->ihl * 4;
+	const struct iphdr *addresses = ip;
+
+	if (!want->client)
+		return 1;
+	if (ip->protocol == BATON_IPPROTO_IXCP) {
+		const struct ixcp_hdr *ixcp = (const void *)next;
+
+		return (const void *)(ixcp + 1) <= data_end &&
+		       is_endpoint(want, ixcp->client, ixcp->client_port);
+	}
+	if (ip->protocol == IPPROTO_ICMP) {
+		addresses = (const void *)(next + ICMP_HEADER_BYTES);
+		next = (const __u8 *)(addresses + 1);
+	} else if (ip->protocol == BATON_IPPROTO_IXP) {
+		next += IXP_LENGTH;
+	}
+
+	const struct ports *ports = (const void *)next;
+
+	return (const void *)(ports + 1) <= data_end &&
+	       (is_endpoint(want, addresses->saddr, ports->source) ||
+	        is_endpoint(want, addresses->daddr, ports->destination));
+}
+
+/* Is a packet that came in one that this program looks at, and does not leave to the stack? */
+static __always_inline int is_for_baton(const struct iphdr *ip, const void *data_end)
+{
+	const struct ports *ports = (const void *)((const __u8 *)ip + ip->ihl * 4);
+
+	if (ip->protocol == BATON_IPPROTO_IXCP)
+		return 1;
+	if (!bpf_map_lookup_elem(&virtual_addresses, &ip->daddr))
+		return 0;
+	if (ip->protocol != IPPROTO_TCP)
+		return ip->protocol == IPPROTO_ICMP;
+	if ((const void *)(ports + 1) > data_end)
+		return 1;
+
+	struct guard_server server = { .address = ip->daddr, .port = ports->destination };
+
+	return bpf_map_lookup_elem(&virtual_servers, &server) != NULL;
+}
+
+/* Is the capture that asked for frames still there? */
+static __always_inline int is_tapped(struct xdp_control *us)
+{
+	__s8 left = (__s8)(us->tap - (__u8)(clock_ms() >> TAP_UNIT_SHIFT));
+
+	if (left > 0 && left <= TAP_LONGEST)
+		return 1;
+	us->tap = 0;
+	return 0;
+}
+
+/*
+ * Shows a frame as it is now. Global, so that the verifier goes through it once and by itself. The result means
+ * nothing.
+ */
+__noinline int tap_frame(struct xdp_md *ctx, __u32 kind)
+{
+	__u32 zero = 0;
+	struct xdp_control *us = bpf_map_lookup_elem(&control, &zero);
+	const struct tap_config *want = bpf_map_lookup_elem(&tap_config, &zero);
+	const void *data_end = (const void *)(long)ctx->data_end;
+	const struct ethhdr *eth = (const void *)(long)ctx->data;
+	const struct iphdr *ip = (const void *)(eth + 1);
+
+	if (!us || !want || !is_tapped(us) || (const void *)(ip + 1) > data_end)
+		return 0;
+	if (eth->h_proto == BE16(ETH_P_8021Q)) {
+		ip = (const void *)((const __u8 *)ip + VLAN_TAG_BYTES);
+		if ((const void *)(ip + 1) > data_end)
+			return 0;
+	}
+	if (ip->version != 4 || !is_of_client(want, ip, data_end) ||
+	    (kind == TAP_RECEIVED && !is_for_baton(ip, data_end)))
+		return 0;
+
+	__u32 length = ctx->data_end - ctx->data;
+	__u64 captured = length;
+
+	if (captured > want->snap_length)
+		captured = want->snap_length;
+	if (captured > TAP_MOST_BYTES)
+		captured = TAP_MOST_BYTES;
+
+	struct tap_record record = {
+		.time = bpf_ktime_get_ns(),
+		.length = length,
+		.captured = (__u32)captured,
+		.kind = (__u8)kind,
+	};
+
+	if (bpf_perf_event_output(ctx, &tap_frames, captured << 32 | BPF_F_CURRENT_CPU, &record,
+	                          sizeof(record)))
+		count(XDP_TAP_LOST);
+	return 0;
+}
+
+#endif

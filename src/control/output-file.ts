@@ -1,0 +1,86 @@
+/** A capture file that is written, in large pieces. */
+import { closeSync, fchmodSync, fstatSync, openSync, writeSync } from 'node:fs';
+import { BatonError } from '../base/errors.js';
+import { whyUnwritable } from './config-source.js';
+
+const BUFFER_BYTES = 1 << 20;
+/** It holds what clients sent. */
+const OWNER_ONLY = 0o600;
+const STANDARD_OUTPUT = 1;
+/** How long to wait for a reader whose pipe is full, in ms. */
+const FULL_PIPE_MS = 2;
+
+export class OutputFile {
+  /** The reader of the pipe that it is has gone: there is nobody to write for any more. */
+  abandoned = false;
+  private readonly name: string;
+  private readonly descriptor: number;
+  private readonly buffer = new Uint8Array(BUFFER_BYTES);
+  private readonly sleeper = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  private used = 0;
+
+  private constructor(name: string, descriptor: number) {
+    this.name = name;
+    this.descriptor = descriptor;
+  }
+
+  /**
+   * A new file, or an old one emptied. Only its owner may read it.
+   * @throws BatonError BATON_CAPTURE
+   */
+  static open(name: string): OutputFile {
+    try {
+      const descriptor = openSync(name, 'w', OWNER_ONLY);
+      // One that is there already keeps its mode.
+      if (fstatSync(descriptor).isFile()) fchmodSync(descriptor, OWNER_ONLY);
+      return new OutputFile(name, descriptor);
+    } catch (error) {
+      throw unwritable(name, error);
+    }
+  }
+
+  static standardOutput(): OutputFile {
+    return new OutputFile('standard output', STANDARD_OUTPUT);
+  }
+
+  append(piece: Uint8Array): void {
+    if (piece.length > this.buffer.length - this.used) this.flush();
+    for (let at = 0; at < piece.length; ) {
+      const part = piece.subarray(at, at + this.buffer.length - this.used);
+      this.buffer.set(part, this.used);
+      this.used += part.length;
+      at += part.length;
+      if (at < piece.length) this.flush();
+    }
+  }
+
+  /** Writes what was appended. Waits for the reader of a pipe. */
+  flush(): void {
+    for (let at = 0; at < this.used && !this.abandoned; ) at += this.write(at);
+    this.used = 0;
+  }
+
+  close(): void {
+    try {
+      this.flush();
+    } finally {
+      if (this.descriptor !== STANDARD_OUTPUT) closeSync(this.descriptor);
+    }
+  }
+
+  private write(at: number): number {
+    try {
+      return writeSync(this.descriptor, this.buffer, at, this.used - at);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EPIPE') this.abandoned = true;
+      else if (code === 'EAGAIN') Atomics.wait(this.sleeper, 0, 0, FULL_PIPE_MS);
+      else throw unwritable(this.name, error);
+      return 0;
+    }
+  }
+}
+
+function unwritable(name: string, error: unknown): BatonError {
+  return new BatonError('BATON_CAPTURE', `can not be written: ${whyUnwritable(error)}`, { where: name });
+}
