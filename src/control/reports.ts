@@ -56,7 +56,7 @@ export function renderStats(stats: StatsDocument, most?: number): string {
   return [
     printable(
       `Baton ${stats.version} on ${stats.interface}, datapath ${stats.datapath}, up ${formatAge(stats.uptimeMs)}`,
-    ),
+    ) + captureHint(stats.datapath),
     virtualServers,
     nodes,
     ...stats.notOffered.map((line) => printable(`not offered to clients: ${line}`)),
@@ -64,6 +64,12 @@ export function renderStats(stats: StatsDocument, most?: number): string {
     ...(stats.stages.length === 0 ? [] : [stats.stages.map(stageLine).join('\n')]),
     counters + left,
   ].join('\n\n');
+}
+
+/** For whoever is about to look for packets where they are not. */
+function captureHint(datapath: string): string {
+  if (!datapath.startsWith('xdp')) return '';
+  return '\n(tcpdump on this machine does not see what the XDP program takes: use `baton capture`)';
 }
 
 /** Where a thread's time went since the start: shares of it, and what a frame took of that. */

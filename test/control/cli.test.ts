@@ -84,6 +84,18 @@ t.test('a command line that makes no sense is one line and exit 1', async (t) =>
       "option '--limit <count>' argument '0' is invalid. Expected a whole number from 1 to 16000000.",
     ],
     [['stats', '--watch', '--wide'], "option '--wide' cannot be used with option '-w, --watch [seconds]'"],
+    [
+      ['capture', '-c', 'a', '-w', 'b', '--client', '192.0.2.7:0'],
+      "option '--client <address[:port]>' argument '192.0.2.7:0' is invalid. Expected an IPv4 address, or one with a port such as 192.0.2.7:40000.",
+    ],
+    [
+      ['capture', '-c', 'a', '-w', 'b', '--snaplen', '63'],
+      "option '--snaplen <bytes>' argument '63' is invalid. Expected a whole number from 64 to 262144.",
+    ],
+    [
+      ['replay', '-c', 'a', '--in', 'b', '--checksums', 'maybe'],
+      "option '--checksums <how>' argument 'maybe' is invalid. Allowed choices are verify, ignore.",
+    ],
     [['\u001b[2J'], "unknown command '\\x1b[2J'"],
   ];
   for (const [args, message] of cases) {
@@ -234,13 +246,14 @@ t.test('a running balancer is asked by its socket', async (t) => {
     errors: `baton: control socket ${join(directory, 'baton.sock')}: no balancer is running there (name its config with -c, or its socket with --socket)\n`,
   });
   let running = VERSION;
+  let datapath = 'packet';
   const api = new ControlApi({
     stats: async () => ({
       version: running,
       startedAt: 1_700_000_000_000,
       uptimeMs: 3_000,
       interface: 'eth0',
-      datapath: 'packet',
+      datapath,
       virtualServers: [
         { name: 'www', address: '10.99.0.100', port: 80, predictor: 'round-robin', active: 1 },
       ],
@@ -305,6 +318,11 @@ t.test('a running balancer is asked by its socket', async (t) => {
     out: /^Baton 0\.0\.7 on eth0/,
     errors: `baton: warning: the balancer that runs is version 0.0.7, this command is version ${VERSION}; \`baton balancer --replace\` starts the installed version\n`,
   });
+  datapath = 'xdp (native)';
+  t.match(
+    (await baton('stats', '-c', 'balancer.yaml')).out,
+    /datapath xdp .*\n\(tcpdump .* `baton capture`\)\n\n/,
+  );
   const json = await baton('stats', '--socket', 'baton.sock', '--json');
   t.match(JSON.parse(json.out), { counters: { drop_malformed_tcp: 0 }, nodes: [{ mac: null }] });
 

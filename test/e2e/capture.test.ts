@@ -1,11 +1,11 @@
 /** `baton capture` on a farm: what it writes is what passed, and other programs can read it. */
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import type { Program } from '../support/farm/process.js';
 import { curl } from '../support/farm/requests.js';
-import { batonCommand, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { batonCommand, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [{ path: '/', nodes: ['n1'] }];
@@ -38,7 +38,7 @@ async function replayed(farm: Farm, file: string): Promise<Replayed> {
 t.setTimeout(200_000);
 
 t.test('captures', { skip: whyNoFarm() }, async (t) => {
-  await withFarm(t, { resources, fill, nodes: 1 }, async (farm) => {
+  await withFarm(t, { resources, fill, nodes: 1, clients: 2 }, async (farm) => {
     const file = (name: string): string => path.join(farm.directory, name);
 
     await t.test('a connection from its SYN on, which replays', async (t) => {
@@ -51,10 +51,79 @@ t.test('captures', { skip: whyNoFarm() }, async (t) => {
       t.same(await program.exited, { code: 0, signal: null });
       t.match(program.log(program.logStart), /\d+ frames captured, 0 lost\n$/);
       t.equal(statSync(to).mode & 0o777, OWNER_ONLY);
-      if (process.env.KEEP) writeFileSync(process.env.KEEP, readFileSync(to));
       const { sessions } = await replayed(farm, to);
       t.match(sessions, [{ request: 'GET /a.txt', status: 200, closed: 'fin' }]);
       t.equal(sessions.length, 1);
+    });
+
+    await t.test('one client of two, as bytes in a pipe', async (t) => {
+      const [wanted, other] = farm.clients;
+      const to = file('pipe.pcapng');
+      const shell = `"$@" > '${to}'`;
+      const command = batonCommand([
+        ...['capture', '-c', farm.balancerConfig, '-w', '-'],
+        ...['--client', wanted!.address, '--snaplen', '200'],
+      ]);
+      const program = farm.balancer.start('capture', ['sh', '-c', `exec ${shell}`, 'sh', ...command]);
+      await program.waitForLog(CAPTURING, 15_000, program.logStart);
+      for (const [client, name] of [
+        [other!, 'a.txt'],
+        [wanted!, 'b.txt'],
+      ] as const) {
+        await curl(client, `${BASE}/${name}`, [], 10_000);
+      }
+      await farm.waitEmpty(20_000);
+      program.signal('SIGINT');
+      t.same(await program.exited, { code: 0, signal: null });
+      const { sessions } = await replayed(farm, to);
+      t.strictSame(
+        sessions.map(({ request }) => request),
+        ['GET /b.txt'],
+      );
+    });
+
+    await t.test('so many frames, and no second capture meanwhile', async (t) => {
+      const to = file('count.pcapng');
+      // Reports of agents are of no client: they do not count.
+      const program = await start(farm, to, '--count', '3', '--client', farm.client.address);
+      const again = ['capture', '-c', farm.balancerConfig, '-w', file('second.pcapng')];
+      t.match(await farm.baton(again, { allowFailure: true }), {
+        code: 1,
+        stderr: /another capture runs there/,
+      });
+      await curl(farm.client, `${BASE}/a.txt`, [], 10_000);
+      t.same(await program.exited, { code: 0, signal: null });
+      t.match(program.log(program.logStart), /\n?baton: 3 frames captured, /);
+      t.equal((await replayed(farm, to)).capture.frames, 3);
+    });
+
+    await t.test('it goes on when the balancer is killed, and started anew', async (t) => {
+      const to = file('killed.pcapng');
+      const program = await start(farm, to);
+      await farm.balancerProgram?.kill();
+      await program.waitForLog(/the balancer has ended/, 10_000, program.logStart);
+      await farm.startBalancer();
+      await farm.waitNodesUp();
+      await program.waitForLog(/a balancer runs again/, 10_000, program.logStart);
+      t.equal((await curl(farm.client, `${BASE}/b.txt`, [], 10_000)).body.toString(), 'there\n');
+      await farm.waitEmpty(20_000);
+      program.signal('SIGTERM');
+      t.same(await program.exited, { code: 0, signal: null });
+      t.match((await replayed(farm, to)).sessions, [{ request: 'GET /b.txt', status: 200 }]);
+    });
+
+    await t.test('where people look they are told of it', async (t) => {
+      const { stdout } = await farm.baton(['stats', '-c', farm.balancerConfig]);
+      t.equal(/tcpdump .* `baton capture`/.test(stdout), DATAPATH !== 'packet');
+    });
+
+    await t.test('nobody to capture from', async (t) => {
+      await farm.balancerProgram?.stop();
+      const args = ['capture', '-c', farm.balancerConfig, '-w', file('none.pcapng')];
+      t.match(await farm.baton(args, { allowFailure: true }), {
+        code: 1,
+        stderr: /no balancer is running there/,
+      });
     });
   });
 });
