@@ -219,6 +219,10 @@ export class NodePlayer {
       this.held.set(flow, held);
       this.awaited.delete(flow);
     }
+    // A question whether the session is there still (docs/ixp.md). What the recorded server would have done by then is
+    // not known; an answer each time would keep the session for ever.
+    const bare = payload === 0 && (flags & (TcpFlag.syn | TcpFlag.fin)) === 0;
+    if (known && bare && view.getUint8(ixp + IXP.type) === IxpType.segment) return;
     // What lies beyond a hole is not acknowledged.
     if (seqDiff(sequence, held.next) <= 0 && seqAfter(end, held.next)) held.next = end;
     const confirmed = { type: IxcpType.adopted, sequence: view.getUint32(tcp + TCP.acknowledgement) };

@@ -148,6 +148,14 @@ t.test('a changed capture through the whole engine: no exception, and every sess
     limits: { sessions: 100, halfOpen: 10, headBytes: 2_000, heads: 10, handoffTries: 2, synAckTries: 5 },
     timeouts: { synAck: 1_000, head: 10_000, handoff: 300, idle: 900_000, closing: 60_000, linger: 5_000 },
   };
+  // The server's FIN is damaged, in one of the captures each: the session ends all the same.
+  const FIN_LOST: [number, number][][] = [
+    [
+      [110, 0],
+      [6_199, 0],
+    ],
+    [[19_507, 0]],
+  ];
   let sessions = 0;
   for (const name of ['get.pcap', 'zero-length-bodies-with-drops.pcap']) {
     const bytes = capture(name);
@@ -164,7 +172,7 @@ t.test('a changed capture through the whole engine: no exception, and every sess
         const { refused, stray } = result.nodeSide;
         if (refused + stray > 0) throw new Error(`nodes were sent what is not theirs: ${refused}, ${stray}`);
       }),
-      { numRuns: 400 },
+      { numRuns: 400, examples: FIN_LOST.map((changes) => [changes, false]) },
     );
   }
   t.ok(sessions > 400, `${sessions} sessions`);
