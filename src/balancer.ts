@@ -197,13 +197,19 @@ async function start(
 
   const nodeSide = machine.nodeSideStart();
   const nodeInterface = config.nodeInterface?.name ?? config.interface;
-  const nodes = nodeMemory(config.nodes.length, config.workers, config.virtualServers.length);
+  // Sessions of an earlier run stay with their nodes, also with those that are not in the config any more.
+  const departed = machine.departedNodes().map((address) => ({ name: address, address, weight: 0 }));
+  for (const { name } of departed)
+    log.info(`node ${name} is not in the config any more: its sessions go on until they end`);
+  const nodes = [...config.nodes, ...departed];
+  const shared = nodeMemory(nodes.length, config.workers, config.virtualServers.length);
   const watch = new NodeWatch({
-    nodes: config.nodes,
+    nodes,
+    configured: config.nodes.length,
     virtualServers: config.virtualServers,
     table: new NodeTable(
-      config.nodes.map(({ address, weight }) => ({ address: parseIpv4(address) ?? 0, weight })),
-      { memory: nodes, worker: 0, workers: config.workers, servers: config.virtualServers.length },
+      nodes.map(({ address, weight }) => ({ address: parseIpv4(address) ?? 0, weight })),
+      { memory: shared, worker: 0, workers: config.workers, servers: config.virtualServers.length },
     ),
     log,
     now: monotonicClock(),
@@ -215,14 +221,14 @@ async function start(
     program: ENGINE_PROGRAM,
     workers: config.workers,
     given: {
-      config,
+      config: { ...config, nodes },
       interfaceIndex: machine.info.index,
       mac: machine.info.mac,
       mtu: machine.info.mtu,
       nodeSide,
       address: parseIpv4(machine.address) ?? 0,
       key,
-      nodes,
+      nodes: shared,
       datapath: machine.engineStart(),
     },
     listener: {
@@ -237,7 +243,7 @@ async function start(
 
   neighbours = new NeighbourWatch({
     interface: nodeInterface,
-    addresses: config.nodes.map((node) => node.address),
+    addresses: nodes.map((node) => node.address),
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
       machine.setNeighbour(change.node, change.mac);
@@ -254,7 +260,7 @@ async function start(
   if (engine.takenOver > 0) log.info(`${engine.takenOver} sessions of the earlier run taken over`);
 
   const api = new ControlApi(
-    new BalancerStats({ config, engine, machine, watch }),
+    new BalancerStats({ config, nodes, engine, machine, watch }),
     end.leave,
     new CaptureFeed(engine),
   );

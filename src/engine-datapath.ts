@@ -144,6 +144,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
     },
     activated: (engine) => {
       earlier?.takeOver(engine, now());
+      earlier?.takeLosses(engine, now());
       earlier?.close();
       earlier = undefined;
     },
@@ -221,10 +222,20 @@ class EarlierTable {
       if (old.state(slot) === 0) continue;
       const server = servers[old.portServer(slot) & 0xffff] ?? -1;
       const node = nodes[old.node(slot)] ?? -1;
-      if (server < 0 || node < 0) continue;
+      if (server < 0) continue;
       if (!engine.takeOver(old, slot, node, server, now)) break;
     }
     return engine.sessions.size - before;
+  }
+
+  /** To be called when all have been taken over: notes those that cannot go on. */
+  takeLosses(engine: Engine, now: number): void {
+    const { count, servers } = this.start;
+    const old = new RecordReader(this.map.memory(), 0, count);
+    for (let slot = 0; slot < count; slot++) {
+      const server = old.state(slot) === 0 ? -1 : (servers[old.portServer(slot) & 0xffff] ?? -1);
+      if (server >= 0) engine.takeLoss(old, slot, server, now);
+    }
   }
 
   close(): void {

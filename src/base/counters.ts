@@ -41,6 +41,7 @@ export const COUNTERS = {
   closed_handshake_timeout: 'half-open sessions given up',
   closed_no_node: 'sessions reset because not even the local service took them',
   closed_replaced: 'sessions replaced by a new connection of the same client port',
+  closed_lost: 'sessions of an earlier process that could not go on: bytes of their head ended with it',
   taken_over: 'sessions taken over from an earlier process',
   evicted_half_open: 'half-open sessions evicted to make room',
   evicted_head: 'sessions reset to make room for the head of another',

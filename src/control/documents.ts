@@ -10,6 +10,7 @@ const Ms = (description: string) => Type.Number({ description: `${description}, 
  * `up`: takes handoffs. `unresolved`: its MAC address is not known. `unable`: what it reports says that it cannot
  * adopt. `leaving`: its agent is stopping. `suspended`: it did not answer lately. `refusing`: it refused the last
  * handoff, and adopts no other virtual server's. `unheard`: its agent has never reported, and it has adopted nothing.
+ * `removed`: it is not in the config any more, and sessions of an earlier run go on there.
  */
 export const NODE_STATES = [
   'up',
@@ -19,6 +20,7 @@ export const NODE_STATES = [
   'suspended',
   'refusing',
   'unheard',
+  'removed',
 ] as const;
 export type NodeState = (typeof NODE_STATES)[number];
 

@@ -27,8 +27,15 @@ const SECONDS_A_LINE = 5;
 /** What cannot be undone once a client was offered it. */
 const WITHHELD = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 
+const REMOVED: NodeStatus = {
+  state: 'removed',
+  why: 'it is not in the config any more; its sessions go on until they end',
+};
+
 export interface NodeWatchOptions {
   nodes: readonly { name: string }[];
+  /** How many of them are in the config, the first; those behind them take no handoffs. By default all. */
+  configured?: number;
   virtualServers: readonly { name: string; address: string; port: number }[];
   /** Of the main thread, in the memory of the engines. */
   table: NodeTable;
@@ -52,12 +59,14 @@ export class NodeWatch {
   /** By node: what the log has said last. */
   private readonly said: NodeStatus[];
   private readonly lines: TokenBucket[];
+  private readonly configured: number;
   private ownFlags = IxcpFlag.canAdopt as number;
   private withheld: number;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(options: NodeWatchOptions) {
     this.options = options;
+    this.configured = options.configured ?? options.nodes.length;
     this.startedAt = options.now();
     this.said = options.nodes.map(() => ({ state: 'unresolved', why: '' }));
     this.lines = options.nodes.map(() => new TokenBucket(1 / SECONDS_A_LINE, MOST_LINES));
@@ -88,6 +97,7 @@ export class NodeWatch {
   }
 
   status(node: number): NodeStatus {
+    if (node >= this.configured) return REMOVED;
     return nodeStatus(this.facts(node), this.options.virtualServers);
   }
 
@@ -97,6 +107,7 @@ export class NodeWatch {
     return KERNEL_OPTIONS.filter(({ option }) => (this.withheld & option) !== 0).map(
       ({ name, flag, setting }) => {
         const why = nodes
+          .slice(0, this.configured)
           .map(({ name }) => name)
           .filter((_, node) => (this.options.table.flagsOfTaker(node) & flag) !== 0);
         if ((this.ownFlags & flag) !== 0) why.unshift('this machine');
@@ -134,7 +145,7 @@ export class NodeWatch {
   /** Takes in whatever has changed. */
   look(): void {
     this.lookAtOwnKernel();
-    for (let node = 0; node < this.options.nodes.length; node++) this.tell(node);
+    for (let node = 0; node < this.configured; node++) this.tell(node);
     this.offer();
   }
 
@@ -181,11 +192,11 @@ export class NodeWatch {
   }
 
   private offer(): void {
-    const { nodes, table, now, onWithheld } = this.options;
+    const { table, now, onWithheld } = this.options;
     const own = refusedOptions(this.ownFlags);
     let refused = own;
     let unknown = false;
-    for (let node = 0; node < nodes.length; node++) {
+    for (let node = 0; node < this.configured; node++) {
       refused |= refusedOptions(table.flagsOfTaker(node));
       unknown ||= table.reportedAt[node] === -1;
     }

@@ -13,6 +13,8 @@ import { VERSION } from './version.js';
 
 export interface BalancerParts {
   config: BalancerConfig;
+  /** Those of the config, and behind them those that only sessions of an earlier run have. */
+  nodes: readonly { name: string; address: string }[];
   engine: EnginePool;
   machine: Machine;
   watch: NodeWatch;
@@ -28,7 +30,7 @@ export class BalancerStats implements StatsSource {
   }
 
   async stats(): Promise<StatsDocument> {
-    const { config, engine, machine, watch } = this.parts;
+    const { config, nodes, engine, machine, watch } = this.parts;
     const snapshot = await engine.snapshot();
     const { guard, shim, xdp } = machine.counters();
     const inState = (state: number): number => snapshot.inState[state] ?? 0;
@@ -52,11 +54,13 @@ export class BalancerStats implements StatsSource {
         predictor: server.predictor,
         active: snapshot.perServer[index] ?? 0,
       })),
-      nodes: config.nodes.map((node, index) => {
+      nodes: nodes.flatMap((node, index) => {
         const known = snapshot.nodes[index];
+        // One that is not in the config is gone with its last session.
+        if (index >= config.nodes.length && (known?.active ?? 0) === 0) return [];
         const { state, why } = watch.status(index);
         const reportAgeMs = watch.reportAgeMs(index);
-        return {
+        const row = {
           name: node.name,
           address: node.address,
           mac: watch.mac(index),
@@ -66,6 +70,7 @@ export class BalancerStats implements StatsSource {
           adopted: known?.adopted ?? 0,
           lastReportMs: reportAgeMs === null ? null : Math.round(reportAgeMs),
         };
+        return [row];
       }),
       notOffered: watch.notOffered(),
       sessions: {

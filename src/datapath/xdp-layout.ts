@@ -6,6 +6,8 @@
 /** SHARED_LAYOUT: sessions of another layout mean nothing to us. */
 export const SHARED_LAYOUT = 3;
 export const MAX_WORKERS = 8;
+/** Nodes that the XDP program knows. */
+export const MAX_XDP_NODES = 1024;
 export const MAX_QUEUES = 64;
 /** Words of one element of map `session_index`. */
 export const INDEX_LINE_WORDS = 16;

@@ -52,6 +52,11 @@ export class Collector {
       this.writer.ack(slot);
       return;
     }
+    if (core.isLost(slot)) {
+      this.writer.resetAnswer();
+      core.remove(slot, 'lost');
+      return;
+    }
     sessions.setLastSeen(slot, core.clock);
     if (at > core.heads.largeBytes || at + segment.payloadLength < -1) {
       counters.count(Counter.drop_out_of_window);
@@ -77,6 +82,10 @@ export class Collector {
   /** The head was not complete in time. */
   expired(slot: number): void {
     const { sessions, heads } = this.core;
+    if (this.core.isLost(slot)) {
+      this.core.remove(slot, 'lost');
+      return;
+    }
     const room = sessions.head[slot]!;
     const empty = room < 0 || heads.filled[room] === 0;
     this.handoff.local(slot, empty ? LocalService.silentClose : LocalService.timeout);

@@ -16,7 +16,7 @@ import type { NodeTable } from './node-table.js';
 import { offeredMss } from './offer.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
-import { type RecordReader, SessionAction, sessionWorker } from './session-record.js';
+import { type RecordReader, sessionWorker } from './session-record.js';
 import { SessionFlag, SessionState, SessionTable } from './session-table.js';
 import { VirtualServerTable } from './virtual-servers.js';
 
@@ -48,6 +48,7 @@ const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
   'evicted-head': Counter.evicted_head,
   replaced: Counter.closed_replaced,
   'no-node': Counter.closed_no_node,
+  lost: Counter.closed_lost,
 };
 
 export class Core {
@@ -258,11 +259,10 @@ export class Core {
   /** See `Engine.takeOver`. */
   takeOver(old: RecordReader, slot: number, node: number, server: number): boolean {
     const { sessions } = this;
-    // Where a client may confirm one node alone was asked, and has answered or soon will. What was kept, to ask again, is lost.
-    const asked =
-      old.state(slot) === SessionState.handing && (old.action(slot) & SessionAction.answered) !== 0;
-    if (!asked && old.state(slot) !== SessionState.passing) return true;
-    if (old.node(slot) === LOCAL_NODE) return true;
+    const state = old.state(slot);
+    // A node that was asked has the session or soon will: what was kept, to ask again, ended with the process.
+    if (state !== SessionState.handing && state !== SessionState.passing) return true;
+    if (node < 0 || old.node(slot) === LOCAL_NODE) return true;
     const client = old.client(slot);
     const key = ((old.portServer(slot) & 0xffff_0000) | server) >>> 0;
     if (this.isOthers(client, key)) return true;
@@ -285,6 +285,29 @@ export class Core {
     sessions.setState(taken, SessionState.passing);
     this.settle(taken);
     return true;
+  }
+
+  /** See `Engine.takeLoss`. */
+  takeLoss(old: RecordReader, slot: number, server: number): void {
+    const { sessions } = this;
+    if (old.state(slot) !== SessionState.collecting) return;
+    // Nothing was acknowledged: the client sends it all again, and that opens the session.
+    if (old.receiveNext(slot) === seqAdd(old.clientIsn(slot), 1)) return;
+    const client = old.client(slot);
+    const key = ((old.portServer(slot) & 0xffff_0000) | server) >>> 0;
+    if (this.isOthers(client, key) || sessions.find(client, key) >= 0) return;
+    const taken = sessions.insert(client, key, this.clock);
+    if (taken < 0) return;
+    sessions.copyFrom(old, slot, taken);
+    sessions.setState(taken, SessionState.collecting);
+    this.timers.set(taken, this.now + this.options.timeouts.head);
+    this.observer.opened?.(taken, this.now);
+  }
+
+  /** Whether an earlier process has acknowledged bytes of a head that is being collected: they ended with it. */
+  isLost(slot: number): boolean {
+    const { sessions } = this;
+    return sessions.head[slot]! < 0 && sessions.receiveNext(slot) !== seqAdd(sessions.clientIsn(slot), 1);
   }
 
   /** Removes a session, at once. */

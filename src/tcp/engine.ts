@@ -141,18 +141,28 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * Takes over a session that passes to a node, from the table of an earlier process. What is not
+   * Takes over a session that passes, or is handed over, to a node, from the table of an earlier process. What is not
    * such a session, or belongs to another worker, is passed over. One that was taken already is brought up
    * to date: the earlier program may have forwarded for it meanwhile. False when the table is full.
    *
    * @param old records of the earlier process, on the clock of this engine
    * @param slot of the session among them
-   * @param node index, here, of the node that has it
+   * @param node index, here, of the node that has it; -1: none here
    * @param server index, here, of its virtual server
    */
   takeOver(old: RecordReader, slot: number, node: number, server: number, now: number): boolean {
     this.core.setNow(now);
     return this.core.takeOver(old, slot, node, server);
+  }
+
+  /**
+   * Notes a session of an earlier process that cannot go on: bytes of its request's head were acknowledged, and ended
+   * with that process. Its client is told so when it sends more. Anything else is passed over. Parameters are those
+   * of `takeOver`; to be called when all others have been taken over, for it may take the last room.
+   */
+  takeLoss(old: RecordReader, slot: number, server: number, now: number): void {
+    this.core.setNow(now);
+    this.core.takeLoss(old, slot, server);
   }
 
   receive(offset: number, length: number, flags: number, now: number): void {

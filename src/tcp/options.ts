@@ -74,7 +74,8 @@ export type CloseReason =
   | 'evicted'
   | 'evicted-head'
   | 'replaced'
-  | 'no-node';
+  | 'no-node'
+  | 'lost';
 
 /** Calls come from inside the engine: an observer must not call back into it. `slot` is the session's. */
 export interface Observer {

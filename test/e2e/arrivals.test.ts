@@ -8,15 +8,26 @@ import t, { type Test } from 'tap';
 import { Arrivals } from '../support/farm/arrivals.js';
 import { machineState } from '../support/farm/machine.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { curl } from '../support/farm/requests.js';
-import { batonCommand, type Farm, type Host, projectRoot, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { converse, curl } from '../support/farm/requests.js';
+import {
+  batonCommand,
+  DATAPATH,
+  type Farm,
+  type Host,
+  projectRoot,
+  VIRTUAL_ADDRESS,
+} from '../support/farm.js';
 
 /** How often each way is gone. More by hand: BATON_ROUNDS=20. */
 const ROUNDS = Number(process.env.BATON_ROUNDS ?? 3);
-const resources = [{ path: '/', nodes: ['n1', 'n2'] }];
+const resources = [
+  { path: '/', nodes: ['n1', 'n2'] },
+  { path: '/second.txt', nodes: ['n2'] },
+];
 
 function fill(farm: Farm): void {
   for (const web of farm.webs) web.put('a.txt', 'here\n');
+  farm.webs[1]?.put('second.txt', 'there\n');
 }
 
 /** Each way from one balancer to the next. */
@@ -92,6 +103,70 @@ t.test('a new connection every 20 ms', { skip: whyNoFarm() }, async (t) => {
       t.same(await machineState(farm.client), before);
       t.notMatch(farm.balancerProgram?.log() ?? '', /left;/);
     });
+
+    const inProcess = DATAPATH === 'packet' && 'sessions of the packet datapath end with the process';
+    await t.test(
+      'a node that is taken out of the config keeps its sessions',
+      { skip: inProcess },
+      async (t) => {
+        const [first, second] = farm.nodes;
+        const go = path.join(farm.directory, 'go');
+        const ask = { send: 'GET /second.txt HTTP/1.1\r\nHost: x\r\n\r\n' };
+        const answer = 'HTTP/1.1 200';
+        const talks = Array.from({ length: 3 }, () =>
+          converse(farm.client, {
+            address: VIRTUAL_ADDRESS,
+            port: 80,
+            steps: [
+              ask,
+              { hear: answer },
+              { untilFile: go },
+              ask,
+              { hear: answer, times: 2 },
+              { finish: true },
+              { untilClosed: true },
+            ],
+            timeoutMs: 60_000,
+          }),
+        );
+        const passing = async (): Promise<number> => (await farm.stats()).sessions.passing ?? 0;
+        await farm.waitFor(async () => (await passing()) === 3, 'three that pass');
+        farm.configureBalancer([{ path: '/', nodes: ['n1'] }], {
+          nodes: [{ name: 'n1', address: first?.address }],
+          workers: 2,
+        });
+        await farm.startBalancer(['--replace']);
+        const { nodes } = await farm.stats();
+        t.match(nodes, [
+          { name: 'n1', active: 0 },
+          {
+            name: second?.address,
+            address: second?.address,
+            state: 'removed',
+            why: /not in the config/,
+            active: 3,
+          },
+        ]);
+        t.equal((await curl(farm.client, `http://${VIRTUAL_ADDRESS}/a.txt`)).status, 200);
+        t.equal(
+          (await curl(farm.client, `http://${VIRTUAL_ADDRESS}/second.txt`)).status,
+          404,
+          'takes no new ones',
+        );
+        writeFileSync(go, '');
+        for (const { text, ending } of await Promise.all(talks)) {
+          t.equal(text.split(answer).length - 1, 2, 'both answers');
+          t.equal(ending, 'end');
+        }
+        await farm.waitFor(
+          async () => (await farm.stats()).nodes.length === 1,
+          'that it is gone with its last session',
+        );
+        farm.configureBalancer(resources);
+        await farm.startBalancer(['--replace']);
+        await farm.waitNodesUp();
+      },
+    );
 
     for (const [name, change] of Object.entries(WAYS)) {
       await t.test(`${name} ${ROUNDS} times`, async (t: Test) => {

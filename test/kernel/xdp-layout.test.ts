@@ -101,6 +101,7 @@ t.test('what else is shared', async (t) => {
     ['SESSION_NODE_FIN', SessionFlag.nodeFin],
     ['SHARED_LAYOUT', layout.SHARED_LAYOUT],
     ['MAX_WORKERS', layout.MAX_WORKERS],
+    ['MAX_XDP_NODES', layout.MAX_XDP_NODES],
     ['MAX_QUEUES', layout.MAX_QUEUES],
     ['SYN_ALIVE_MS', SYN_ALIVE_MS],
   ]);

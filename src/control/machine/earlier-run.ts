@@ -90,15 +90,22 @@ export class EarlierRun {
 
   /** Sessions that its program forwards to nodes, and hands over to them; 0 where this version cannot read them. */
   countForwarded(): number {
-    if (this.table === undefined) return 0;
-    const records = new RecordReader(this.table.memory());
     let count = 0;
+    this.visitForwarded(() => {
+      count += 1;
+    });
+    return count;
+  }
+
+  /** Calls `visit` for each of those, with the records and its slot among them. */
+  visitForwarded(visit: (records: RecordReader, slot: number) => void): void {
+    if (this.table === undefined) return;
+    const records = new RecordReader(this.table.memory());
     for (let slot = 0; slot < records.capacity; slot++) {
       const state = records.state(slot);
       if (state !== SessionState.passing && state !== SessionState.handing) continue;
-      if (records.node(slot) !== LOCAL_NODE) count += 1;
+      if (records.node(slot) !== LOCAL_NODE) visit(records, slot);
     }
-    return count;
   }
 
   /** When it last sent a cookie, in ms of CLOCK_MONOTONIC; 0: never. */

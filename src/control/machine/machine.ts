@@ -164,6 +164,14 @@ export class Machine {
     return this.xdp?.earlierNeighbours() ?? [];
   }
 
+  /**
+   * Addresses of nodes that are not in the config, and that sessions of an earlier run still have. Their indexes come
+   * behind those of the config.
+   */
+  departedNodes(): readonly string[] {
+    return this.xdp?.departedNodes() ?? [];
+  }
+
   /** A node's MAC address (six bytes), or undefined when it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
     this.xdp?.setNeighbour(node, mac);

@@ -33,6 +33,7 @@ import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js'
 import { indexWordsFor } from '../../tcp/session-index.js';
 import type { EarlierStart, Secrets, Tap, XdpStart } from '../engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
+import { serversOf, takeCensus } from './earlier-sessions.js';
 import { serverKey } from './guard.js';
 import { sequenceSecret } from './secret.js';
 import type { Side } from './sides.js';
@@ -77,6 +78,10 @@ export class XdpProgram {
   private readonly earlier: EarlierRun | undefined;
   private readonly driver: string;
   private readonly capacity: number;
+  /** Addresses by index: those of the config, and behind them those that only sessions of an earlier run have. */
+  private readonly nodes: readonly string[];
+  /** Index, here, of each virtual server of the earlier run, or -1. */
+  private readonly earlierServers: Int32Array;
   private readonly indexWords: number;
   private readonly secret: Uint8Array;
   private readonly control: ArrayBuffer;
@@ -90,7 +95,11 @@ export class XdpProgram {
     this.options = options;
     this.state = state;
     this.earlier = earlier;
-    this.capacity = Math.ceil(options.sessions / options.workers);
+    this.earlierServers = serversOf(options.virtualServers, earlier);
+    const census = takeCensus(options, earlier, this.earlierServers);
+    this.nodes = [...options.nodes, ...census.departed];
+    // A limit that is lower now ends no session: until enough of them have ended no new ones fit in.
+    this.capacity = Math.max(Math.ceil(options.sessions / options.workers), census.mostOfWorker);
     this.indexWords = indexWordsFor(this.capacity);
     this.driver = native().interfaceDriver(options.interface);
     // As the earlier run had it: to try anything else would stop what it forwards.
@@ -173,10 +182,15 @@ export class XdpProgram {
     };
   }
 
+  /** Addresses of nodes that are not in the config, and that sessions of an earlier run still have. */
+  departedNodes(): readonly string[] {
+    return this.nodes.slice(this.options.nodes.length);
+  }
+
   /** Nodes whose MAC addresses an earlier run knew: until they are looked for, they hold. */
   earlierNeighbours(): { node: number; mac: Uint8Array }[] {
     const known = new Map(this.earlier?.sessions?.nodes.map((node) => [node.address, node.mac]));
-    return this.options.nodes.flatMap((address, node) => {
+    return this.nodes.flatMap((address, node) => {
       const mac = known.get(address);
       return mac === undefined ? [] : [{ node, mac }];
     });
@@ -235,7 +249,7 @@ export class XdpProgram {
     this.redirects = this.mode === 'native' && !this.peerRunsXdp();
     const redirect = this.redirects ? 1 : 0;
     new Uint8Array(this.control)[CONTROL.redirect] = redirect;
-    for (let node = 0; node < this.options.nodes.length; node++) {
+    for (let node = 0; node < this.nodes.length; node++) {
       this.nodeWords[(node * NODE_BYTES + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = redirect;
     }
   }
@@ -266,7 +280,7 @@ export class XdpProgram {
 
   private configure(): void {
     const { options, object } = this;
-    const { info, virtualServers, nodes } = options;
+    const { info, virtualServers } = options;
     writeControl(this.control, {
       ...options,
       mac: info.mac,
@@ -283,7 +297,7 @@ export class XdpProgram {
     for (const { index } of [info, options.nodeSide?.info ?? info]) {
       object.mapUpdate('ports', hostU32(index), hostU32(index));
     }
-    for (const [node, address] of nodes.entries()) {
+    for (const [node, address] of this.nodes.entries()) {
       this.nodeBytes.set(addressKey(address), node * NODE_BYTES + NODE.address);
     }
     for (const { node, mac } of this.earlierNeighbours()) this.setNeighbour(node, mac);
@@ -386,19 +400,11 @@ export class XdpProgram {
   private earlierStart(): EarlierStart | undefined {
     const sessions = this.earlier?.sessions;
     if (sessions === undefined) return undefined;
-    const { virtualServers, nodes } = this.options;
-    const servers = new Map(
-      virtualServers.map((server, index) => [`${server.address}:${server.port}`, index]),
-    );
-    const serverCount = Math.max(0, ...sessions.servers.keys()) + 1;
     return {
       fd: sessions.fd,
       count: sessions.count,
-      servers: Int32Array.from(
-        { length: serverCount },
-        (_, index) => servers.get(sessions.servers.get(index) ?? '') ?? -1,
-      ),
-      nodes: Int32Array.from(sessions.nodes, (node) => nodes.indexOf(node.address)),
+      servers: this.earlierServers,
+      nodes: Int32Array.from(sessions.nodes, (node) => this.nodes.indexOf(node.address)),
     };
   }
 }

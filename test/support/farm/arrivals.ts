@@ -8,8 +8,8 @@ import type { Farm } from '../farm.js';
 import { VIRTUAL_ADDRESS } from '../farm.js';
 import type { Program } from './process.js';
 
-/** How long a client waits for its answer, in ms: Linux sends a SYN again after 1, 3 and 7 s. */
-const PATIENCE_MS = 12_000;
+/** How long a client waits for its answer, in ms: Linux sends again after 0.2, 0.6, 1.4, 3, 6.2 and 12.6 s. */
+const PATIENCE_MS = 40_000;
 /** Between two clients, in ms. */
 const EVERY_MS = 20;
 

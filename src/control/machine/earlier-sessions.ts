@@ -1,0 +1,72 @@
+/** What the sessions of an earlier run need of this one: room, and nodes that are not in the config any more. */
+import { MAX_XDP_NODES } from '../../datapath/xdp-layout.js';
+import { sessionHash, sessionWorker } from '../../tcp/session-record.js';
+import type { EarlierRun } from './earlier-run.js';
+
+interface Server {
+  address: string;
+  port: number;
+}
+
+export interface Census {
+  /** Addresses of nodes that are not in the config, and have sessions. */
+  departed: string[];
+  /** Sessions that the worker with most of them takes over. */
+  mostOfWorker: number;
+}
+
+export interface CensusOptions {
+  /** Addresses of the config's nodes, by index. */
+  nodes: readonly string[];
+  workers: number;
+  /** Of the session hash. */
+  seeds: { client: number; port: number };
+  warn: (message: string) => void;
+}
+
+/** Index, among `servers`, of each virtual server of the earlier run, or -1. */
+export function serversOf(servers: readonly Server[], earlier: EarlierRun | undefined): Int32Array {
+  const theirs = earlier?.sessions?.servers ?? new Map<number, string>();
+  const ours = new Map(servers.map((server, index) => [`${server.address}:${server.port}`, index]));
+  const count = Math.max(-1, ...theirs.keys()) + 1;
+  return Int32Array.from({ length: count }, (_, index) => ours.get(theirs.get(index) ?? '') ?? -1);
+}
+
+/**
+ * Counts the sessions that can be taken over. Warns of those that cannot.
+ * @param servers of `serversOf`
+ */
+export function takeCensus(
+  { nodes, workers, seeds, warn }: CensusOptions,
+  earlier: EarlierRun | undefined,
+  servers: Int32Array,
+): Census {
+  const theirs = earlier?.sessions?.nodes ?? [];
+  const known = new Set(nodes);
+  const departed = new Set<string>();
+  const ofWorker = new Uint32Array(workers);
+  const lost = new Map<string, number>();
+  const lose = (why: string): void => void lost.set(why, (lost.get(why) ?? 0) + 1);
+  earlier?.visitForwarded((records, slot) => {
+    const portServer = records.portServer(slot);
+    const server = servers[portServer & 0xffff] ?? -1;
+    if (server < 0) {
+      const name = earlier.sessions?.servers.get(portServer & 0xffff) ?? 'unknown';
+      lose(`virtual server ${name}, which is not in the config any more`);
+      return;
+    }
+    const node = theirs[records.node(slot)]?.address ?? '';
+    if (!known.has(node) && !departed.has(node)) {
+      if (known.size + departed.size >= MAX_XDP_NODES) {
+        lose(`node ${node}: there is room for ${MAX_XDP_NODES} nodes in all`);
+        return;
+      }
+      departed.add(node);
+    }
+    const key = ((portServer & 0xffff_0000) | server) >>> 0;
+    const hash = sessionHash(records.client(slot), key, seeds.client, seeds.port);
+    ofWorker[sessionWorker(hash, workers)]! += 1;
+  });
+  for (const [why, count] of lost) warn(`${count} sessions of the earlier run end: they are of ${why}`);
+  return { departed: [...departed], mostOfWorker: Math.max(...ofWorker) };
+}
