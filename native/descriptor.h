@@ -50,13 +50,14 @@ struct RingStats {
   uint64_t sent = 0;
   uint64_t failed = 0;
   uint64_t outside = 0;  // of those sent: not by way of the ring
+  uint64_t starved = 0;  // times that no memory was free to receive into
 };
 
-// Fills the Float64Array of 5 in argument 0, and returns it.
+// Fills the Float64Array of 6 in argument 0, and returns it.
 inline Napi::Value FillStats(const Napi::CallbackInfo& info, const RingStats& stats) {
   if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
-      info[0].As<Napi::TypedArray>().ElementLength() < 5) {
-    ThrowArgument(info.Env(), "a Float64Array of 5 is expected");
+      info[0].As<Napi::TypedArray>().ElementLength() < 6) {
+    ThrowArgument(info.Env(), "a Float64Array of 6 is expected");
   }
   double* const into = info[0].As<Napi::Float64Array>().Data();
   into[0] = static_cast<double>(stats.received);
@@ -64,6 +65,7 @@ inline Napi::Value FillStats(const Napi::CallbackInfo& info, const RingStats& st
   into[2] = static_cast<double>(stats.sent);
   into[3] = static_cast<double>(stats.failed);
   into[4] = static_cast<double>(stats.outside);
+  into[5] = static_cast<double>(stats.starved);
   return info[0];
 }
 

@@ -213,6 +213,8 @@ RingStats XdpRing::Stats() {
     socklen_t length = sizeof kernel;
     if (::getsockopt(socket.fd.get(), SOL_XDP, XDP_STATISTICS, &kernel, &length) != 0) continue;
     totals.lost += kernel.rx_dropped + kernel.rx_ring_full;
+    // Where the kernel copies, each of these is a frame of rx_dropped as well. A driver keeps them to itself.
+    totals.starved += kernel.rx_fill_ring_empty_descs;
   }
   totals.sent = stats_.sent;
   return totals;

@@ -30,6 +30,8 @@ const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const LEAVE_SIGNAL = 'SIGUSR2';
 /** How long a balancer that was asked to leave may take, in ms. */
 const LEAVE_MS = 10_000;
+/** How often is looked whether frames were lost, in ms. */
+const LOOK_MS = 5_000;
 const ENGINE_PROGRAM = new URL('./engine-thread.js', import.meta.url);
 
 /** How the balancer ends: with everything undone, with everything left in place, or by a failure. */
@@ -259,11 +261,10 @@ async function start(
   engine.activated();
   if (engine.takenOver > 0) log.info(`${engine.takenOver} sessions of the earlier run taken over`);
 
-  const api = new ControlApi(
-    new BalancerStats({ config, nodes, engine, machine, watch }),
-    end.leave,
-    new CaptureFeed(engine),
-  );
+  const stats = new BalancerStats({ config, nodes, engine, machine, watch, log });
+  const lookout = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);
+  undo.push(() => clearInterval(lookout));
+  const api = new ControlApi(stats, end.leave, new CaptureFeed(engine));
   await api.start(config.controlSocket);
   undo.push(() => api.stop());
 

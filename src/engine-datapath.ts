@@ -97,7 +97,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
   const { capacity, indexWords, fds } = start;
   const control = native().openMap({ fd: fds.control }).memory();
   const datapath = openXdpDatapath(native(), start.pool, worker, stages, largestFrame(control));
-  const passed = sharing(
+  datapath.beside = sharing(
     start.tap,
     (tap) => new PassedTap(native(), { interfaceIndex, ...tap }, datapath, start),
   );
@@ -118,30 +118,20 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
       },
     },
     now,
-    start: (onReadable) => {
-      datapath.start(onReadable);
-      passed.start(onReadable);
-    },
+    start: (onReadable) => datapath.start(onReadable),
     close: () => {
       // What was told last is in the records then, where the next process finds it.
       kernel?.exchange(now());
       datapath.close();
-      passed.close();
     },
     join: (engine) => {
       const taken = earlier?.takeOver(engine, now()) ?? 0;
       const joined = new Kernel(engine, new Uint32Array(control), fds.told, worker, config.limits.halfOpen);
       kernel = joined;
-      datapath.onBatch = (clock) => {
-        joined.exchange(clock);
-        passed.poll(engine, clock);
-      };
+      datapath.onBatch = (clock) => joined.exchange(clock);
       return taken;
     },
-    setTap: (tap) => {
-      datapath.setTap(tap);
-      passed.tap = tap;
-    },
+    setTap: (tap) => datapath.setTap(tap),
     activated: (engine) => {
       earlier?.takeOver(engine, now());
       earlier?.takeLosses(engine, now());

@@ -74,6 +74,8 @@ export function urlOf(contender: Contender, file: string, bytes: number): string
 export async function startContest(): Promise<Contest> {
   const farm = await Farm.create({
     nodes: 2,
+    // What a balancer between machines costs: XDP in its driver, and frames as they come from a card.
+    cards: true,
     others: { batonx: 10, bare: 11, proxy: 12 },
     web: [{ backlog: BACKLOG }, { backlog: BACKLOG }],
     agents: [

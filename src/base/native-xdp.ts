@@ -164,8 +164,8 @@ export interface XdpRing {
   /** Calls `onReadable` from the event loop whenever frames are ready. */
   start(onReadable: () => void): void;
   /**
-   * Totals since open: [received, lost by the kernel (ring full, or no free frame), sent, send failures, 0].
-   * Fills and returns `into` (Float64Array of 5).
+   * Totals since open: [received, lost by the kernel (ring full, or no free frame), sent, send failures, 0,
+   * times that no frame was free to receive into]. Fills and returns `into` (Float64Array of 6).
    */
   stats(into: Float64Array): Float64Array;
   /** At any time, also from inside onReadable. `memory` is detached. */

@@ -87,8 +87,8 @@ export interface PacketRing {
   start(onReadable: () => void): void;
   /**
    * Totals since open: [received, lost by the kernel (receive ring full), sent, send failures, frames
-   * sent outside the ring]. Frames of a VLAN count as lost; frames for other machines, overheard by a
-   * promiscuous interface, are left out. Fills and returns `into` (Float64Array of 5).
+   * sent outside the ring, 0]. Frames of a VLAN count as lost; frames for other machines, overheard by a
+   * promiscuous interface, are left out. Fills and returns `into` (Float64Array of 6).
    */
   stats(into: Float64Array): Float64Array;
   /** At any time, also from inside onReadable. `memory` is detached. */

@@ -87,6 +87,16 @@ export const StatsDocument = Type.Object({
     closing: Count('Ended by FIN or RST: kept for a while, so that late packets still pass'),
   }),
   counters: Type.Record(Type.String(), Type.Number(), { description: 'Every counter by its name' }),
+  losses: Type.Array(
+    Type.Object({
+      counter: Type.String({ description: 'Its name in `counters`' }),
+      total: Count('As there'),
+      agoMs: Ms('Since it was seen to grow last'),
+      what: Type.String({ description: 'What is counted, in words' }),
+      remedy: Type.String({ description: 'What helps, in words' }),
+    }),
+    { description: 'Frames that were lost between interface and engine; empty when none was' },
+  ),
   stages: Type.Array(WorkerStages, { description: 'One for each engine thread' }),
   kernel: Type.Union(
     [

@@ -101,6 +101,7 @@ export const RING_NAMES = [
   'ring_sent',
   'ring_send_failed',
   'ring_sent_outside',
+  'ring_starved',
   'ring_drop_full',
   'ring_drop_too_long',
   'ring_drop_truncated',

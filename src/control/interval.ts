@@ -55,7 +55,7 @@ export interface WorkerInterval {
 /** Local answers, whatever they say. */
 const ANSWER = /^answer_\d+$/;
 /** Counters of frames that went nowhere. */
-const DROP = /(?:^|_)(?:drop|lost|failed|absent)(?:_|$)/;
+const DROP = /(?:^|_)(?:drop|lost|starved|failed|absent)(?:_|$)/;
 /** Frames that the XDP program took care of and that are among `frames`, and those that are not. */
 const KERNEL_FRAMES = FRAMES_OF_KERNEL.map((name) => `xdp_${name}`);
 const KERNEL_ALONE = ['xdp_absorbed', 'xdp_notice_told'];

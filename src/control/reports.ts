@@ -61,6 +61,7 @@ export function renderStats(stats: StatsDocument, most?: number): string {
     nodes,
     ...stats.notOffered.map((line) => printable(`not offered to clients: ${line}`)),
     `sessions: ${formatCount(sessions.total - sessions.closing)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}); ended, kept for late packets: ${formatCount(sessions.closing)}`,
+    ...(stats.losses.length === 0 ? [] : [stats.losses.map(lossLine).join('\n')]),
     ...(stats.stages.length === 0 ? [] : [stats.stages.map(stageLine).join('\n')]),
     counters + left,
   ].join('\n\n');
@@ -70,6 +71,12 @@ export function renderStats(stats: StatsDocument, most?: number): string {
 function captureHint(datapath: string): string {
   if (!datapath.startsWith('xdp')) return '';
   return '\n(tcpdump on this machine does not see what the XDP program takes: use `baton capture`)';
+}
+
+function lossLine({ counter, total, agoMs, what, remedy }: StatsDocument['losses'][number]): string {
+  return printable(
+    `warning: ${counter}: ${formatCount(total)} ${what}, the last ${formatAge(agoMs)} ago: ${remedy}`,
+  );
 }
 
 /** Where a thread's time went since the start: shares of it, and what a frame took of that. */

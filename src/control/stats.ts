@@ -4,8 +4,10 @@ import { SessionState } from '../tcp/session-table.js';
 import type { StatsSource } from './api.js';
 import type { BalancerConfig } from './config.js';
 import type { SessionPage, StatsDocument } from './documents.js';
-import { RING_NAMES } from './engine-messages.js';
+import { type EngineSnapshot, RING_NAMES } from './engine-messages.js';
 import type { EnginePool } from './engine-pool.js';
+import type { Log } from './log.js';
+import { LossWatch } from './losses.js';
 import type { Machine } from './machine/machine.js';
 import { FRAMES_OF_KERNEL, type XdpCounter } from './machine/xdp-counters.js';
 import type { NodeWatch } from './node-watch.js';
@@ -18,21 +20,29 @@ export interface BalancerParts {
   engine: EnginePool;
   machine: Machine;
   watch: NodeWatch;
+  log: Log;
 }
 
 export class BalancerStats implements StatsSource {
   private readonly parts: BalancerParts;
   private readonly startedAt = Date.now();
   private readonly startedOn = performance.now();
+  private readonly losses: LossWatch;
 
   constructor(parts: BalancerParts) {
     this.parts = parts;
+    this.losses = new LossWatch(parts.log);
+  }
+
+  /** Looks whether frames were lost, and says so in the log. */
+  async look(): Promise<void> {
+    this.counters(await this.parts.engine.snapshot());
   }
 
   async stats(): Promise<StatsDocument> {
     const { config, nodes, engine, machine, watch } = this.parts;
     const snapshot = await engine.snapshot();
-    const { guard, shim, xdp } = machine.counters();
+    const counters = this.counters(snapshot);
     const inState = (state: number): number => snapshot.inState[state] ?? 0;
     const states = [
       SessionState.synReceived,
@@ -81,13 +91,8 @@ export class BalancerStats implements StatsSource {
         passing: inState(SessionState.passing),
         closing: inState(SessionState.lingering),
       },
-      counters: {
-        ...withKernel(engine.counters(), xdp),
-        ...Object.fromEntries(RING_NAMES.map((name, index) => [name, snapshot.ring[index] ?? 0])),
-        ...prefixed('guard_', guard),
-        ...prefixed('shim_', shim),
-        ...prefixed('xdp_', xdp ?? {}),
-      },
+      counters,
+      losses: this.losses.losses(performance.now()),
       stages: engine.stages(),
       kernel: machine.runTime(),
     };
@@ -95,6 +100,20 @@ export class BalancerStats implements StatsSource {
 
   sessions(after: number, limit: number): Promise<SessionPage> {
     return this.parts.engine.sessions(after, limit);
+  }
+
+  /** All counters as they are now. */
+  private counters({ ring }: EngineSnapshot): Record<string, number> {
+    const { guard, shim, xdp } = this.parts.machine.counters();
+    const counters = {
+      ...withKernel(this.parts.engine.counters(), xdp),
+      ...Object.fromEntries(RING_NAMES.map((name, index) => [name, ring[index] ?? 0])),
+      ...prefixed('guard_', guard),
+      ...prefixed('shim_', shim),
+      ...prefixed('xdp_', xdp ?? {}),
+    };
+    this.losses.look(counters, performance.now());
+    return counters;
   }
 }
 

@@ -2,6 +2,7 @@
 import { COUNTERS } from '../base/counters.js';
 import { STAGE_NAMES } from '../base/stages.js';
 import type { Interval, WorkerInterval } from './interval.js';
+import { lossText } from './losses.js';
 import { type Column, formatAge, formatCount, formatTable } from './table.js';
 import { printable } from './text.js';
 
@@ -144,7 +145,7 @@ function dropLines(drops: Interval['drops'], most: number | undefined): Line[] {
       name,
       formatRate(perSecond),
       formatCount(total),
-      DESCRIPTIONS[name] ?? '',
+      DESCRIPTIONS[name] ?? lossText(name) ?? '',
     ]),
     most,
   );

@@ -13,13 +13,11 @@ import { type Admitting, NoticeTap, type TapOptions, type TapSizes } from './not
 
 /** 8 MiB, for the notices and reports of all nodes: three or four for each connection. */
 const RECEIVE = { receiveBlocks: 256, receiveBlockBytes: 32_768, retireMs: 2 } as const;
-const RING_TOTALS = 5;
 
 export class NodePort extends NoticeTap {
   private readonly memory: ArrayBuffer;
   /** The same memory. */
   private readonly bytesOut: Uint8Array;
-  private readonly totals = new Float64Array(RING_TOTALS);
 
   /**
    * Throws what the kernel refuses, with `code` and `syscall`.
@@ -50,11 +48,5 @@ export class NodePort extends NoticeTap {
   /** Sends what the last batch left, and what the device did not take before. */
   flush(): void {
     this.ring.flush(this.descriptors, 0);
-  }
-
-  /** Adds its own totals to those of the datapath's ring. */
-  addTo(totals: Float64Array): void {
-    this.ring.stats(this.totals);
-    for (let i = 0; i < RING_TOTALS; i++) totals[i] = totals[i]! + this.totals[i]!;
   }
 }

@@ -13,6 +13,7 @@ import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { IPV4, Protocol } from '../wire/ipv4.js';
 import type { FrameSink } from './datapath.js';
 import type { FrameTap } from './frame-tap.js';
+import { RING_TOTALS } from './ring.js';
 
 /** Sizes of a tap's ring, and after how long a block that is not full is handed over. */
 export type TapSizes = Pick<
@@ -66,6 +67,7 @@ export class NoticeTap {
   /** Shown what comes and goes here, while there is a capture. */
   tap: FrameTap | undefined;
   protected readonly descriptors = new Uint32Array(FRAMES * DESCRIPTOR_WORDS);
+  private readonly totals = new Float64Array(RING_TOTALS);
   private readonly bytes: Uint8Array;
   private readonly into: Admitting;
 
@@ -101,6 +103,12 @@ export class NoticeTap {
       }
       ring.flush(descriptors, 0);
     }
+  }
+
+  /** Adds its ring's totals to those of the datapath's. */
+  addTo(totals: Float64Array): void {
+    this.ring.stats(this.totals);
+    for (const [index, total] of this.totals.entries()) totals[index] = totals[index]! + total;
   }
 
   close(): void {

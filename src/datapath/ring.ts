@@ -11,6 +11,7 @@ import { Stage, StageClock } from '../base/stages.js';
 import type { FrameMemory, FrameSink, PortNumber, TransmitQueue } from './datapath.js';
 import type { FrameTap } from './frame-tap.js';
 import type { NodePort } from './node-port.js';
+import type { NoticeTap } from './notice-tap.js';
 
 /** Frames taken from the ring, and handed to the engine, between two flushes. */
 const BATCH_FRAMES = 256;
@@ -19,7 +20,7 @@ const BATCH_FRAMES = 256;
 const BATCHES_PER_POLL = 8;
 
 /** What stats() of a ring fills. */
-const RING_TOTALS = 5;
+export const RING_TOTALS = 6;
 
 /** Words of a descriptor. */
 export const OFFSET = 0;
@@ -56,6 +57,8 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   nodePort: NodePort | undefined;
   /** Shown all frames that come and go, while there is a capture. */
   protected tap: FrameTap | undefined;
+  /** What comes in beside the ring, by the same interface; set before the first frame. Closed with this datapath. */
+  beside: NoticeTap | undefined;
 
   protected readonly ring: Ring;
   protected readonly incoming = new Uint32Array(BATCH_FRAMES * DESCRIPTOR_WORDS);
@@ -83,6 +86,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   setTap(tap: FrameTap | undefined): void {
     this.tap = tap;
     if (this.nodePort !== undefined) this.nodePort.tap = tap;
+    if (this.beside !== undefined) this.beside.tap = tap;
   }
 
   abstract reserve(length: number): number;
@@ -98,6 +102,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   /** Calls `onReadable` from the event loop whenever frames are ready; it is expected to poll. */
   start(onReadable: () => void): void {
     this.ring.start(onReadable);
+    this.beside?.start(onReadable);
     this.nodePort?.start(onReadable);
   }
 
@@ -133,6 +138,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     stages.batch(count);
     this.tap?.received(this.memory.bytes, incoming, count);
     this.onBatch?.(now);
+    this.beside?.poll(sink, now);
     this.nodePort?.poll(sink, now);
     for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
       this.current = at;
@@ -148,12 +154,13 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   }
 
   /**
-   * Totals of the ring since it was opened: received, lost by the kernel, sent, send failures, sent
-   * outside the ring. The same array each time; once closed, what it held last.
+   * Totals of the ring since it was opened: received, lost by the kernel, sent, send failures, sent outside the
+   * ring, times that no memory was free to receive into. What comes in by other rings is in them. The same array each time; once closed, what it held last.
    */
   stats(): Float64Array {
     if (this.closed) return this.totals;
     this.ring.stats(this.totals);
+    this.beside?.addTo(this.totals);
     this.nodePort?.addTo(this.totals);
     return this.totals;
   }
@@ -166,6 +173,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   }
 
   private closeRings(): void {
+    this.beside?.close();
     this.nodePort?.close();
     this.ring.close();
   }

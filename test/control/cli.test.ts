@@ -272,6 +272,7 @@ t.test('a running balancer is asked by its socket', async (t) => {
       notOffered: [],
       sessions: { total: 3, halfOpen: 0, collecting: 0, handing: 0, passing: 3, closing: 0 },
       counters: { frames: 1_234, drop_malformed_tcp: 0, drop_ixcp_tag: 2 },
+      losses: [],
       stages: [
         {
           worker: 0,

@@ -143,7 +143,7 @@ t.test('as text', async (t) => {
     'n1    unresolved       5         30  no reply\\x1b[2J',
     '',
     'DROPPED          PER S  TOTAL  WHAT',
-    'ring_lost          3.0     42  -',
+    'ring_lost          3.0     42  frames lost before the engine took them',
     'drop_no_session    0.5      7  segments of no session',
     'drop_ixcp_tag        0      7  IXCP notices whose tag did not verify',
     '',

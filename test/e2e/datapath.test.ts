@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { native } from '../../src/base/native.js';
 import { machineState } from '../support/farm/machine.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { pollAt } from '../support/farm/network.js';
 import { run } from '../support/farm/process.js';
 import { refuses } from '../support/farm/refusal.js';
 import { curl, sha256 } from '../support/farm/requests.js';
@@ -49,11 +50,8 @@ t.test(
         await balancer.run('sh', ['-ec', lines.join('\n')]);
       };
       /** Whether the other end of the balancer's cable polls for what XDP sends. */
-      const setPolling = (on: boolean) =>
-        run('nsenter', [
-          `--net=/run/netns/${farm.tag}-switch`,
-          ...['ethtool', '-K', 'balancer', 'gro', on ? 'on' : 'off'],
-        ]);
+      const setPolling = (on: boolean) => pollAt(`${farm.tag}-switch`, 'balancer', on);
+      await setPolling(true);
       const configure = (datapath: string, more: Record<string, unknown> = {}): void =>
         farm.configureBalancer(resources, { datapath, ...more });
 

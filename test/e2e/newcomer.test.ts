@@ -38,7 +38,6 @@ t.test('a first farm', { skip: whyNoFarm() || (!existsSync(APACHE) && `needs ${A
     fill,
     nodes: SERVERS.length,
     clientNetwork: true,
-    offloads: true,
     web: SERVERS.map((server) => ({ server })),
     balancer: { datapath: DATAPATH === 'xdp' ? 'auto' : DATAPATH },
   };

@@ -9,7 +9,7 @@ import { Download } from '../support/farm/download.js';
 import { captureFrames } from '../support/farm/frames.js';
 import { type MachineState, machineState } from '../support/farm/machine.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { run } from '../support/farm/process.js';
+import { pollAt } from '../support/farm/network.js';
 import { refuses } from '../support/farm/refusal.js';
 import { curl, curlAll, sha256 } from '../support/farm/requests.js';
 import {
@@ -87,6 +87,8 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
     fill,
     nodes: 2,
     nodeNetwork: true,
+    // XDP in the driver, on both interfaces.
+    cards: true,
     balancer: { timeouts },
   };
   await withFarm(t, use, async (farm) => {
@@ -240,11 +242,7 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
 
     const onPacket = DATAPATH === 'packet' && 'there is no XDP';
     await t.test('a cable to the nodes whose other end does not poll', { skip: onPacket }, async (t) => {
-      const setPolling = (on: boolean) =>
-        run('nsenter', [
-          `--net=/run/netns/${farm.tag}-switch`,
-          ...['ethtool', '-K', 'balancer-1', 'gro', on ? 'on' : 'off'],
-        ]);
+      const setPolling = (on: boolean) => pollAt(`${farm.tag}-switch`, 'balancer-1', on);
       await farm.balancerProgram?.stop();
       await setPolling(false);
       const program = await farm.startBalancer();

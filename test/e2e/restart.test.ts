@@ -113,7 +113,9 @@ t.test(
     skip: why || (DATAPATH === 'packet' && inProcess),
   },
   async (t) => {
-    await withFarm(t, { resources, fill, nodes: 2, balancer: { timeouts } }, async (farm) => {
+    // XDP in the driver: offloads.test.ts and newcomer.test.ts have it in the stack.
+    const use = { resources, fill, nodes: 2, cards: true, balancer: { timeouts } };
+    await withFarm(t, use, async (farm) => {
       /** The clients of the sessions that nodes have. */
       const passing = async (): Promise<string[]> => {
         const { stdout } = await farm.baton(['sessions', '-c', farm.balancerConfig, '--json']);

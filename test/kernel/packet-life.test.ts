@@ -72,7 +72,7 @@ if (insideNamespace(import.meta.url)) {
     t.throws(() => ring.flush(new Uint32Array(4), 2), TypeError);
     t.throws(() => ring.receive(new Float64Array(4) as unknown as Uint32Array), TypeError);
     ring.flush(Uint32Array.of(0xfffffff0, 100, 0, 0, 4, 100, 0, 0, 4096, 3, 0, 0), 3);
-    t.equal(ring.stats(new Float64Array(5))[3], 3, 'frames outside of the memory are not sent');
+    t.equal(ring.stats(new Float64Array(6))[3], 3, 'frames outside of the memory are not sent');
     ring.close();
   });
 

@@ -203,9 +203,9 @@ if (insideNamespace(import.meta.url)) {
     ];
     free[0] = count - 1;
     t.equal(ring.flush(Uint32Array.from(descriptors.flat()), descriptors.length), 0);
-    t.match(ring.stats(new Float64Array(5)), { 2: 1, 3: 6 });
+    t.match(ring.stats(new Float64Array(6)), { 2: 1, 3: 6 });
     ring.sendLocal(FRAMES * 2048, 80, 0);
-    t.equal(ring.stats(new Float64Array(5))[3], 7);
+    t.equal(ring.stats(new Float64Array(6))[3], 7);
     free[0] = 0xffff;
     ring.refill();
     t.equal(free[0], FRAMES / 4, 'a count that makes no sense is not believed');

@@ -43,6 +43,7 @@ export function statsAt(seconds: number, change: Partial<StatsDocument> = {}): S
       drop_ixcp_tag: 7,
       ring_lost: 3 * seconds,
     },
+    losses: [],
     stages: [
       {
         worker: 0,

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { ControlClient } from '../../src/control/client.js';
 import { Host } from './farm/host.js';
-import { type Wired, wire } from './farm/network.js';
+import { cablesOf, pollAt, type Wired, wire } from './farm/network.js';
 import type { Program, RunOptions, RunResult } from './farm/process.js';
 import { destroy, type FarmRecord, load, recordOf, save, sweep } from './farm/registry.js';
 import { type WebOptions, WebServer } from './farm/web.js';
@@ -33,8 +33,12 @@ export interface FarmOptions {
   nodes?: number;
   /** Default 1. */
   clients?: number;
-  /** Leave the clients' checksum and segmentation offloads on, as on a host with virtual machines. Default off. */
-  offloads?: boolean;
+  /**
+   * As between machines with cards: clients finish their checksums and cut their segments, and the balancer's cable takes what
+   * XDP sends, so that XDP runs in its driver. Default: every offload is as a veth has it, as between containers of
+   * one host.
+   */
+  cards?: boolean;
   /** Web servers of the nodes, by index; default nginx on port 80. */
   web?: WebOptions[];
   /** Keys to add to the nodes' configs, by index. */
@@ -94,6 +98,8 @@ export class Farm {
   readonly agents: (Program | undefined)[] = [];
   private readonly agentKeys: Record<string, unknown>[];
   private readonly nodeNetwork: boolean;
+  /** Their ends in the switch's namespace. */
+  private readonly balancerCables: readonly string[];
   private readonly record: FarmRecord;
   private programs: Program[] = [];
   private stopped = false;
@@ -108,6 +114,7 @@ export class Farm {
     this.agentKeys = options.agents ?? [];
     this.nodeNetwork = options.nodeNetwork ?? false;
     this.tag = record.tag;
+    this.balancerCables = wired.filter(({ name }) => name === 'balancer').flatMap(cablesOf);
     this.directory = record.directory;
     const started = (program: Program): void => this.remember(program);
     const hosts = wired.map(
@@ -154,7 +161,8 @@ export class Farm {
     process.once('SIGTERM', farm.onSignal);
     try {
       await wire(`${tag}-switch`, wired);
-      if (options.offloads !== true) {
+      if (options.cards === true) {
+        await farm.pollBalancer();
         await Promise.all(farm.clients.map((client) => client.setOffloads(false)));
       }
       writeFileSync(farm.keyFile, `${randomBytes(16).toString('hex')}\n`, { mode: 0o600 });
@@ -170,6 +178,14 @@ export class Farm {
     const host = this.hosts.find((candidate) => candidate.name === name);
     if (host === undefined) throw new Error(`the farm has no ${name}`);
     return host;
+  }
+
+  /**
+   * Has the other ends of the balancer's cables poll, as for GRO: only then does a veth take what XDP sends out of its
+   * peer, so that a balancer that starts later has XDP in the driver.
+   */
+  async pollBalancer(): Promise<void> {
+    for (const cable of this.balancerCables) await pollAt(`${this.tag}-switch`, cable, true);
   }
 
   async startWebs(): Promise<void> {
@@ -334,6 +350,7 @@ export interface Stats {
   version: string;
   datapath: string;
   counters: Record<string, number>;
+  losses: { counter: string; total: number }[];
   nodes: {
     name: string;
     address: string;

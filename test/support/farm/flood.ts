@@ -63,7 +63,7 @@ const SLOT_BYTES = 2048;
 const BATCH = 64;
 const INTERFACE = 'eth0';
 /** Of PacketRing.stats: how many there are, and which one counts the frames sent. */
-const RING_TOTALS = 5;
+const RING_TOTALS = 6;
 const SENT = 2;
 
 const SYN_OPTIONS = { mss: 1460, sackPermitted: true, timestamps: [1, 0], windowScale: 7 } as const;

@@ -87,20 +87,22 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
         }),
       ),
   );
-  // What XDP sends back out of a veth is taken by its peer only if that polls, as it does for GRO.
-  await Promise.all(
-    hosts
-      .filter((host) => host.name.startsWith('balancer'))
-      .flatMap((host) => (host.eth1 === undefined ? [host.name] : [host.name, `${host.name}-1`]))
-      .map((name) =>
-        run('nsenter', [`--net=/run/netns/${switchNamespace}`, '--', 'ethtool', '-K', name, 'gro', 'on']),
-      ),
-  );
   await Promise.all(
     names.map((name) =>
       run('nsenter', [`--net=/run/netns/${name}`, '--', 'sh', '-c', QUIET], { allowFailure: true }),
     ),
   );
+}
+
+/** The ends of a host's cables in the switch's namespace. */
+export function cablesOf(host: Wired): string[] {
+  return host.eth1 === undefined ? [host.name] : [host.name, `${host.name}-1`];
+}
+
+/** Whether the end of a cable polls for what its other end sends, as it does for GRO. */
+export async function pollAt(switchNamespace: string, cable: string, on: boolean): Promise<void> {
+  const ethtool = ['ethtool', '-K', cable, 'gro', on ? 'on' : 'off'];
+  await run('nsenter', [`--net=/run/netns/${switchNamespace}`, '--', ...ethtool]);
 }
 
 /**

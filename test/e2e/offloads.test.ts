@@ -1,0 +1,118 @@
+/**
+ * Clients on the balancer's own host, as containers and virtual machines are: they leave checksums and cutting to hardware
+ * which their frames never meet. On xdp the kernel forwards them, in the driver's mode and in the stack's.
+ */
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import t, { type Test } from 'tap';
+import { Download } from '../support/farm/download.js';
+import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { type CurlAnswer, converse, curl, sha256 } from '../support/farm/requests.js';
+import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
+
+const BASE = `http://${VIRTUAL_ADDRESS}`;
+const LONG_BYTES = 10_000_000;
+const MODES = DATAPATH === 'xdp' ? ['xdp (generic)', 'xdp (native)'] : ['packet'];
+const resources = [
+  { path: '/one/', nodes: ['n1'] },
+  { path: '/post', nodes: ['n1'] },
+];
+const long = randomBytes(LONG_BYTES);
+
+function fill(farm: Farm): void {
+  farm.webs[0]?.put('one/a.txt', 'from node 1\n');
+  farm.webs[0]?.put('one/long.bin', long);
+}
+
+t.setTimeout(FILE_TIMEOUT_MS);
+
+t.test('clients on the same host', { skip: whyNoFarm() }, async (t) => {
+  await withFarm(t, { resources, fill, nodes: 1 }, async (farm) => {
+    const body = `${farm.directory}/upload.bin`;
+    writeFileSync(body, long);
+    const upload = (...args: string[]): Promise<CurlAnswer> =>
+      curl(farm.client, `${BASE}/post`, [...args, '--data-binary', `@${body}`]);
+    const uploaded = (t: Test, answer: CurlAnswer): void => {
+      t.match(answer, { exit: 0, status: 200 }, `upload: ${(answer.seconds * 1000).toFixed(0)} ms`);
+      t.equal(sha256(farm.webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(long));
+    };
+    const downloaded = (t: Test, answer: CurlAnswer): void => {
+      t.match(answer, { exit: 0, status: 200 }, `download: ${(answer.seconds * 1000).toFixed(0)} ms`);
+      t.equal(sha256(answer.body), sha256(long));
+    };
+
+    for (const mode of MODES) {
+      if (mode === 'xdp (native)') {
+        await farm.balancerProgram?.stop();
+        await farm.pollBalancer();
+        await farm.startBalancer();
+        await farm.waitNodesUp();
+      }
+      t.equal((await farm.stats()).datapath, mode);
+
+      await t.test(`${mode}: downloads and uploads`, async (t) => {
+        downloaded(t, await curl(farm.client, `${BASE}/one/long.bin`));
+        uploaded(t, await upload('-H', 'Expect:'));
+        uploaded(t, await upload());
+      });
+
+      await t.test(`${mode}: long heads`, async (t) => {
+        for (const bytes of [1_400, 2_000, 7_900]) {
+          const cookie = `Cookie: c=${'x'.repeat(bytes)}`;
+          const answer = await curl(farm.client, `${BASE}/one/a.txt`, ['-H', cookie]);
+          t.equal(
+            answer.body.toString(),
+            'from node 1\n',
+            `${bytes}: ${(answer.seconds * 1000).toFixed(1)} ms`,
+          );
+        }
+      });
+
+      await t.test(
+        `${mode}: nothing was lost, and the engine saw only what begins a connection`,
+        async (t) => {
+          const { counters } = await farm.stats();
+          const { drop_tcp_checksum, ring_lost, ring_drop_full, xdp_to_engine_checksum = 0 } = counters;
+          t.strictSame(
+            { drop_tcp_checksum, ring_lost, ring_drop_full, xdp_to_engine_checksum },
+            { drop_tcp_checksum: 0, ring_lost: 0, ring_drop_full: 0, xdp_to_engine_checksum: 0 },
+          );
+          if (mode === 'packet') return;
+          const [engine = 0, kernel = 0] = [counters.ring_received, counters.xdp_forwarded_by_stack];
+          t.ok(kernel > 100 && engine < kernel, `${engine} frames to the engine, ${kernel} forwarded`);
+        },
+      );
+
+      const skip = mode === 'packet' && 'sessions of the packet datapath end with the process';
+      await t.test(`${mode}: transfers end while no balancer runs`, { skip }, async (t) => {
+        const go = `${farm.directory}/go-${mode}`;
+        const half = 'x'.repeat(LONG_BYTES / 2);
+        const head = `POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: ${LONG_BYTES}\r\n\r\n`;
+        const up = converse(farm.client, {
+          address: VIRTUAL_ADDRESS,
+          port: 80,
+          steps: [
+            { send: head },
+            { send: half },
+            { untilFile: go },
+            { send: half },
+            { hear: 'stored by n1' },
+          ],
+          timeoutMs: PATIENCE_MS,
+        });
+        const down = new Download(farm, `${BASE}/one/long.bin`);
+        await down.begun();
+        const passing = async (): Promise<boolean> => (await farm.stats()).sessions.passing === 2;
+        await farm.waitFor(passing, 'two sessions that pass');
+        await farm.balancerProgram?.kill();
+        writeFileSync(go, '');
+        t.strictSame(await down.finish(), { sha256: sha256(long), error: '' });
+        t.match(await up, { text: /stored by n1/, ending: 'open' });
+        t.equal(farm.webs[0]?.lastPosted()?.length, LONG_BYTES);
+        await farm.startBalancer();
+        await farm.waitNodesUp();
+      });
+    }
+  });
+});
