@@ -49,14 +49,15 @@ export class PacketRate {
   }
 }
 
-/** The longest time, in ms, in which none of these hosts received anything. */
+/** The longest time, in ms, in which none of these hosts received anything, of all the time that was looked at. */
 export function longestPause(rates: readonly (readonly Interval[])[]): number {
-  const busy = rates.flat().filter(({ packets }) => packets > 0);
-  busy.sort((a, b) => a.from - b.from);
+  const all = rates.flat();
+  const busy = all.filter(({ packets }) => packets > 0).sort((a, b) => a.from - b.from);
+  const end = Math.max(...all.map(({ to }) => to));
   let longest = 0;
   // Where a packet lies within its interval is not known: only what is between two of them is a pause for sure.
-  let last = busy[0]?.to ?? Number.POSITIVE_INFINITY;
-  for (const { from, to } of busy) {
+  let last = Math.min(...all.map(({ from }) => from));
+  for (const { from, to } of [...busy, { from: end, to: end }]) {
     longest = Math.max(longest, from - last);
     last = Math.max(last, to);
   }
