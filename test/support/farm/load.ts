@@ -7,7 +7,7 @@ import path from 'node:path';
 import type { Test } from 'tap';
 import type { Farm } from '../farm.js';
 import { VIRTUAL_ADDRESS } from '../farm.js';
-import { PATIENCE_MS } from '../patience.js';
+import { FILE_TIMEOUT_MS } from '../patience.js';
 import { Download } from './download.js';
 import { longestPause, PacketRate } from './rate.js';
 import type { Heard, Step } from './raw-client.js';
@@ -21,8 +21,8 @@ export interface LoadOptions {
 }
 
 const CONNECTIONS = 8;
-/** Nobody's patience is to end before that of the test. */
-const CONVERSATION_MS = 3 * PATIENCE_MS;
+/** Nobody's patience is to end before the test. */
+const CONVERSATION_MS = FILE_TIMEOUT_MS;
 /** Packets may be this long on their way, on a machine that has other things to do. */
 const LONGEST_PAUSE_MS = 1000;
 
