@@ -21,6 +21,8 @@ export interface LoadOptions {
 }
 
 const CONNECTIONS = 8;
+/** Of each of them, between two requests: what they are for is that they go on, not that there are many. */
+const BETWEEN_REQUESTS = 'function delay() return 20 end -- ms\n';
 /** Nobody's patience is to end before the test. */
 const CONVERSATION_MS = FILE_TIMEOUT_MS;
 /** Packets may be this long on their way, on a machine that has other things to do. */
@@ -52,6 +54,8 @@ export class Load {
     const base = `http://${VIRTUAL_ADDRESS}`;
     const file = (name: string): string => path.join(farm.directory, `load${Load.count}-${name}`);
     const go = { early: file('early'), silent: file('silent') };
+    const script = file('wrk.lua');
+    writeFileSync(script, BETWEEN_REQUESTS);
     Load.count += 1;
     const ask = { send: `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n` };
     const talk = (steps: Step[]): Promise<Heard> =>
@@ -68,7 +72,11 @@ export class Load {
     const load = new Load(
       options,
       Array.from({ length: download.count }, () => new Download(farm, base + download.path)),
-      new Wrk(farm.client, base + target, { connections: CONNECTIONS, seconds: CONVERSATION_MS / 1000 }),
+      new Wrk(farm.client, base + target, {
+        connections: CONNECTIONS,
+        seconds: CONVERSATION_MS / 1000,
+        script,
+      }),
       talk([ask, { hear: answer }, { untilFile: go.silent }, ask, { hear: answer, times: 2 }, ...end]),
       talk([ask, { hear: answer }, { untilFile: go.early }, ...end]),
       rates,

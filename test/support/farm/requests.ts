@@ -153,6 +153,8 @@ export interface WrkOptions {
   /** A connection for each request. */
   close?: boolean;
   timeoutSeconds?: number;
+  /** Lua, as wrk's -s takes it, in a file. */
+  script?: string;
 }
 
 function wrkArguments(url: string, options: WrkOptions): string[] {
@@ -160,6 +162,7 @@ function wrkArguments(url: string, options: WrkOptions): string[] {
   const args = ['-t', String(threads), '-c', String(options.connections), '-d', `${options.seconds}s`];
   args.push('--latency', '--timeout', `${options.timeoutSeconds ?? 10}s`);
   if (options.close === true) args.push('-H', 'Connection: close');
+  if (options.script !== undefined) args.push('-s', options.script);
   return [...args, url];
 }
 
