@@ -11,7 +11,7 @@
  * the end come those that need the machine for themselves. The last line is `N passed, N failed`, counted in assertions;
  * every skip is printed with its reason.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
@@ -62,6 +62,25 @@ interface FileResult {
   seconds: number;
 }
 
+/** Ends a test file with what it has started: each is a process group of its own. */
+function end(child: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, signal);
+  } catch {
+    // ended in this moment
+  }
+}
+
+/** Those that run, for a runner that is told to end: what they have made, they take down. */
+const running = new Set<ChildProcess>();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => {
+    for (const child of running) end(child, 'SIGTERM');
+    console.log(`\nended by ${signal}`);
+    process.exit(1);
+  });
+}
+
 function testFiles(wanted: readonly string[]): string[] {
   const all = readdirSync(path.join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.test.ts'))
@@ -92,6 +111,7 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
     const began = Date.now();
     const child = spawn(process.execPath, ['--enable-source-maps', compiled], {
       cwd: ROOT,
+      detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         ...process.env,
@@ -99,13 +119,14 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
         TAP_TIMEOUT: String(FILE_TIMEOUT_MS / 1000),
       },
     });
+    running.add(child);
     let errors = '';
     let late = false;
     const timer = setTimeout(() => {
       late = true;
       // First politely: a test that has made namespaces takes them down.
-      child.kill('SIGTERM');
-      setTimeout(() => child.kill('SIGKILL'), 5000).unref();
+      end(child, 'SIGTERM');
+      setTimeout(() => end(child, 'SIGKILL'), 5000).unref();
     }, FILE_TIMEOUT_MS);
     const parser = new Parser();
     follow(parser, '', result);
@@ -139,6 +160,7 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
       finish();
     });
     child.on('close', (code, signal) => {
+      running.delete(child);
       exit = { code, signal };
       finish();
     });

@@ -10,6 +10,7 @@ import { type BpfObject, native, type PacketRingOptions } from '../../src/base/n
 import type { FrameSink } from '../../src/datapath/datapath.js';
 import { PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
 import type { RingDatapath } from '../../src/datapath/ring.js';
+import { PATIENCE_MS } from '../support/patience.js';
 import { macOf, outputOf, Peer, run } from './namespace.js';
 
 export const HERE_MAC = '02:00:00:00:00:01';
@@ -42,6 +43,7 @@ import socket
 SO_RCVBUFFORCE = 33
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
+s.settimeout(${PATIENCE_MS / 1000})
 s.bind(("10.77.0.3", 9))
 print("listening")
 heard = []
