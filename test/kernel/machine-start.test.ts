@@ -7,10 +7,10 @@ import { SESSION_RECORD, SESSION_RECORD_BYTES, SessionRecords } from '../../src/
 import { SessionState } from '../../src/tcp/session-table.js';
 import { insideNamespace, run } from './namespace.js';
 import { snapshot } from './program.js';
-import { VIRTUAL, xdpMachine } from './xdp-machine.js';
+import { NODE_MAC, NODES, VIRTUAL, xdpMachine } from './xdp-machine.js';
 
 if (insideNamespace(import.meta.url)) {
-  const { peer, options, warnings, attached, nothingLeft, started, startAndKill, words } =
+  const { peer, options, warnings, attached, nothingLeft, startOf, started, startAndKill, words } =
     await xdpMachine(t);
   peer.run('ethtool', '-K', 'eth0', 'gro', 'on');
   t.beforeEach(() => {
@@ -61,6 +61,33 @@ if (insideNamespace(import.meta.url)) {
     put(0, SessionState.lingering, 1);
     put(1, SessionState.lingering, 1);
     await (await started({ datapath: 'packet' })).stop();
+    nothingLeft(t);
+  });
+
+  t.test('a lower limit, and a node that is not in the config any more, end no session', async (t) => {
+    await startAndKill();
+    const records = new SessionRecords(words('sessions').buffer as ArrayBuffer);
+    const bytes = new Uint8Array(words('sessions').buffer);
+    const SESSIONS = 100;
+    for (let slot = 0; slot < SESSIONS; slot++) {
+      records.setNode(slot, 1);
+      bytes[slot * SESSION_RECORD_BYTES + SESSION_RECORD.state] = SessionState.passing;
+    }
+    const limits = { sessions: 64, halfOpen: 64, headBytes: 16_384 };
+    const fewer = await Machine.prepare({ ...options, nodes: NODES.slice(0, 1), limits });
+    t.same(fewer.departedNodes(), NODES.slice(1));
+    const { capacity, earlier } = startOf(fewer);
+    t.equal(capacity, SESSIONS, 'room for those that are there, and for no more');
+    t.same([...(earlier?.nodes.subarray(0, 2) ?? [])], [0, 1]);
+    t.same(fewer.earlierNeighbours(), [{ node: 1, mac: NODE_MAC }]);
+    t.same(warnings, []);
+    await fewer.leave();
+    const without = await Machine.prepare({ ...options, virtualServers: options.virtualServers.slice(1) });
+    t.same(warnings, [
+      `${SESSIONS} sessions of the earlier run end: they are of virtual server ${VIRTUAL}:80, which is not in the config any more`,
+    ]);
+    t.equal(startOf(without).capacity, 1_500);
+    await without.stop();
     nothingLeft(t);
   });
 
