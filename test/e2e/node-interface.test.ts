@@ -3,8 +3,9 @@
  * way of a router: nothing that they say to a client comes by the balancer.
  */
 import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { openCapture } from '../../src/wire/capture-file.js';
 import { Download } from '../support/farm/download.js';
 import { captureFrames } from '../support/farm/frames.js';
 import { type MachineState, machineState } from '../support/farm/machine.js';
@@ -14,6 +15,7 @@ import { refuses } from '../support/farm/refusal.js';
 import { curl, curlAll, sha256 } from '../support/farm/requests.js';
 import {
   BALANCER_ADDRESS,
+  batonCommand,
   DATAPATH,
   type Farm,
   NODE_SIDE_ADDRESS,
@@ -34,6 +36,8 @@ const resources = [
 const ALONE_PACKETS = 20;
 const timeouts = { linger: '300ms', closing: '2s' };
 const ICMP = 1;
+const TCP = 6;
+const IXP = 253;
 const IXCP = 254;
 
 function fill(farm: Farm): void {
@@ -134,6 +138,28 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
         'one connection',
       );
       await farm.waitEmpty();
+    });
+
+    await t.test('a capture shows what goes and comes by both', async (t) => {
+      const file = `${farm.directory}/both.pcapng`;
+      const args = ['capture', '-c', farm.balancerConfig, '-w', file, '--client', client.address];
+      const program = balancer.start('capture', batonCommand(args));
+      await program.waitForLog(/capturing .*Ctrl-C ends/, 15_000, program.logStart);
+      t.match(await curl(client, `${BASE}/one/a.txt`), { exit: 0, status: 200 });
+      await farm.waitEmpty();
+      program.signal('SIGINT');
+      t.same(await program.exited, { code: 0, signal: null });
+      const reader = openCapture(readFileSync(file))!;
+      const frames: Buffer[] = [];
+      while (reader.next()) {
+        const { bytes, offset, capturedLength } = reader;
+        frames.push(Buffer.from(bytes.subarray(offset, offset + capturedLength)));
+      }
+      t.ok(framesOf(frames, IXP, client.address).length > 0, 'the handoff, by eth1');
+      t.ok(framesOf(frames, IXCP, farm.nodes[0]!.address).length > 0, 'what the node said, by eth1');
+      t.ok(framesOf(frames, TCP, VIRTUAL_ADDRESS).length > 0, 'the SYN/ACK, by eth0');
+      const { stdout } = await farm.baton(['replay', '-c', farm.balancerConfig, '--in', file, '--json']);
+      t.match(JSON.parse(stdout), { sessions: [{ request: 'GET /one/a.txt', status: 200 }] });
     });
 
     await t.test('a download', async (t) => {
