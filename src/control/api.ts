@@ -2,6 +2,7 @@
 import { accessSync, chmodSync, constants, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { dirname } from 'node:path';
+import type { Readable } from 'node:stream';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { BatonError, reasonOf } from '../base/errors.js';
 import type { CaptureFeed } from './capture-feed.js';
@@ -32,6 +33,8 @@ const OWNER_ONLY = 0o077;
 
 export class ControlApi {
   private readonly app: FastifyInstance;
+  /** Answers without an end. */
+  private readonly streams = new Set<Readable>();
 
   /**
    * @param leave has the balancer end, and leave everything in place
@@ -67,6 +70,7 @@ export class ControlApi {
           if (frames === undefined) {
             return reply.code(409).send({ code: 'in-use', message: 'another capture runs' });
           }
+          this.streams.add(frames.once('close', () => this.streams.delete(frames)));
           // Whoever asked may have gone meanwhile.
           if (request.socket.destroyed) frames.destroy();
           return reply.type('application/octet-stream').send(frames);
@@ -126,6 +130,8 @@ export class ControlApi {
 
   /** Answers no more, and takes the socket away. */
   async stop(): Promise<void> {
+    // It would wait for them.
+    for (const stream of this.streams) stream.destroy();
     await this.app.close();
   }
 }

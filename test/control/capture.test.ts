@@ -1,6 +1,7 @@
 /** `baton capture` without a network: the stream of the control socket, and what the command makes of both its sources. */
 import { once } from 'node:events';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -45,8 +46,15 @@ async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
+/** In a directory of a short name: that of a socket may have 107 bytes. */
+function socketPath(t: Test): string {
+  const directory = mkdtempSync(join(tmpdir(), 'baton-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  return join(directory, 's');
+}
+
 async function serve(t: Test, engine: FakeEngine): Promise<ControlClient> {
-  const path = join(t.testdir(), 'baton.sock');
+  const path = socketPath(t);
   const api = new ControlApi(NOTHING, undefined, new CaptureFeed(engine));
   await api.start(path);
   t.teardown(() => api.stop());
@@ -76,6 +84,17 @@ t.test('the stream of the control socket', async (t) => {
   const again = await client.capture(WISH, () => {});
   again.close();
   await until('the engine is told again', () => !engine.isTapped);
+});
+
+t.test('a balancer that stops does not wait for a capture', async (t) => {
+  const engine = new FakeEngine(1);
+  const path = socketPath(t);
+  const api = new ControlApi(NOTHING, undefined, new CaptureFeed(engine));
+  await api.start(path);
+  const stream = await new ControlClient(path).capture(WISH, () => {});
+  await api.stop();
+  await stream.ended;
+  await until('the engine is told', () => !engine.isTapped);
 });
 
 t.test('a query that makes no sense', async (t) => {

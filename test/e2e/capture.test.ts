@@ -97,7 +97,7 @@ t.test('captures', { skip: whyNoFarm() }, async (t) => {
       t.equal((await replayed(farm, to)).capture.frames, 3);
     });
 
-    await t.test('it goes on when the balancer is killed, and started anew', async (t) => {
+    await t.test('it goes on when the balancer is killed, started anew, and replaced', async (t) => {
       const to = file('killed.pcapng');
       const program = await start(farm, to);
       await farm.balancerProgram?.kill();
@@ -105,6 +105,10 @@ t.test('captures', { skip: whyNoFarm() }, async (t) => {
       await farm.startBalancer();
       await farm.waitNodesUp();
       await program.waitForLog(/a balancer runs again/, 10_000, program.logStart);
+      // Who leaves does not wait for the capture.
+      await farm.startBalancer(['--replace']);
+      await farm.waitNodesUp();
+      await program.waitForLog(/runs again.*runs again/s, 10_000, program.logStart);
       t.equal((await curl(farm.client, `${BASE}/b.txt`, [], 10_000)).body.toString(), 'there\n');
       await farm.waitEmpty(20_000);
       program.signal('SIGTERM');
