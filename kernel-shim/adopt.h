@@ -170,29 +170,16 @@ static __always_inline int has_listener(struct __sk_buff *skb, const struct sess
 }
 
 /*
- * Another session holds the four-tuple: the client has used its port again, or another balancer
- * has. A copy of the frame waits in this CPU's backlog while the frame itself becomes the segment
- * that removes the old socket. Nobody else sees that segment, and nobody answers it.
- *
- * First that is an RST at the socket's next byte, the only one that it takes without a question
- * (RFC 5961 section 3.2). It ends TIME_WAIT too, unless net.ipv4.tcp_rfc1337 is set. Where it did
- * not: a SYN beyond that byte ends TIME_WAIT in favour of the listener (RFC 9293 section 3.6.1), and
- * with FIN beside SYN the listener drops it (tcp_rcv_state_process). Without a listener the client
- * would get an ACK, so then it is not sent.
+ * A copy of the frame waits in this CPU's backlog, marked `mark`, while the frame itself becomes a bare segment that
+ * removes the socket of its four-tuple. Nobody else sees that segment, and nobody answers it.
  */
-static __always_inline int clear_tuple(struct __sk_buff *skb, const struct handover *handover,
-                                       enum found found, __u32 rcv_nxt)
+static __always_inline int remove_and_wait(struct __sk_buff *skb, const struct handover *handover,
+                                           __u32 seq, __u8 flags, __u32 mark)
 {
 	struct bare_packet packet;
 
-	if (handover->waits > 0 && (handover->waits > 1 || found != FOUND_TIME_WAIT ||
-	                            !has_listener(skb, &handover->tuple)))
-		return REFUSE(TUPLE_IN_USE);
-	if (handover->waits > 0)
-		fill_bare(&packet, &handover->tuple, rcv_nxt + 1, TCP_SYN | TCP_FIN);
-	else
-		fill_bare(&packet, &handover->tuple, rcv_nxt, TCP_RST);
-	skb->mark = handover->waits > 0 ? BATON_MARK_AGAIN : BATON_MARK_RETRY;
+	fill_bare(&packet, &handover->tuple, seq, flags);
+	skb->mark = mark;
 
 	long error = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
 
@@ -202,8 +189,29 @@ static __always_inline int clear_tuple(struct __sk_buff *skb, const struct hando
 	if (bpf_skb_change_tail(skb, IPV4_OFFSET + sizeof(packet), 0) ||
 	    bpf_skb_store_bytes(skb, IPV4_OFFSET, &packet, sizeof(packet), BPF_F_RECOMPUTE_CSUM))
 		return drop(SHIM_DROP_REWRITE);
-	count(handover->waits > 0 ? SHIM_ADOPT_CLEARED_BY_SYN : SHIM_ADOPT_CLEARED);
 	return TC_ACT_OK;
+}
+
+/*
+ * Another session holds the four-tuple: the client has used its port again, or another balancer has.
+ *
+ * First comes an RST at the old socket's next byte, the only one that it takes without a question
+ * (RFC 5961 section 3.2). It ends TIME_WAIT too, unless net.ipv4.tcp_rfc1337 is set. Where it did
+ * not: a SYN beyond that byte ends TIME_WAIT in favour of the listener (RFC 9293 section 3.6.1), and
+ * with FIN beside SYN the listener drops it (tcp_rcv_state_process). Without a listener the client
+ * would get an ACK, so then it is not sent.
+ */
+static __always_inline int clear_tuple(struct __sk_buff *skb, const struct handover *handover,
+                                       enum found found, __u32 rcv_nxt)
+{
+	if (handover->waits == 0) {
+		count(SHIM_ADOPT_CLEARED);
+		return remove_and_wait(skb, handover, rcv_nxt, TCP_RST, BATON_MARK_RETRY);
+	}
+	if (handover->waits > 1 || found != FOUND_TIME_WAIT || !has_listener(skb, &handover->tuple))
+		return REFUSE(TUPLE_IN_USE);
+	count(SHIM_ADOPT_CLEARED_BY_SYN);
+	return remove_and_wait(skb, handover, rcv_nxt + 1, TCP_SYN | TCP_FIN, BATON_MARK_AGAIN);
 }
 
 static __always_inline void fill_attributes(struct bpf_tcp_req_attrs *attributes,
@@ -245,6 +253,7 @@ static __always_inline int build(struct __sk_buff *skb, const struct handover *h
 		.asked = 1,
 		.quiet = !!(handover->ixp.flags & IXP_CLIENT_CONFIRMS),
 		.told_from = bpf_ntohl(handover->ack) + UNTOLD_BYTES,
+		.adopted_at = bpf_ktime_get_ns(),
 	};
 
 	if (service || number != 0) {
@@ -374,7 +383,9 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct hand
 	}
 	/* The balancer has missed the notice of its end, or the socket went without one. */
 	count(SHIM_ADOPT_FINISHED);
-	return syn ? NO_SUCH_SESSION : ANSWER | IXCP_RST;
+	if (syn)
+		return NO_SUCH_SESSION;
+	return ANSWER | (session->released ? IXCP_RELEASED : IXCP_RST);
 }
 
 /*

@@ -40,7 +40,7 @@ struct session_key {
 
 /*
  * Value of map `sessions`. A notice IXCP_ADOPTED is due while asked differs from answered.
- * Ingress alone writes confirm and asked, egress alone writes answered and sent: on two CPUs
+ * Ingress alone writes confirm, asked and released, egress alone writes answered, sent and begun: on two CPUs
  * neither can undo what the other did.
  */
 struct session {
@@ -53,6 +53,10 @@ struct session {
 	__u8 sent;       /* 26 1: the socket of this session has sent a segment */
 	__u8 quiet;      /* 27 1: the first asking was with IXP_CLIENT_CONFIRMS */
 	__u32 told_from; /* 28 and IXCP_ADOPTED need not be sent for what lies before this number */
+	__u64 adopted_at; /* 32 when its socket was built, bpf_ktime_get_ns */
+	__u8 begun;      /* 40 1: its socket has sent payload */
+	__u8 released;   /* 41 1: its socket was removed unread, by IXP_RELEASE */
+	__u8 pad[6];     /* 42 always 0 */
 };
 
 /* Key of map `virtual_servers` of the guard. */
@@ -82,7 +86,7 @@ struct way_out {
 BATON_ASSERT(sizeof(struct shim_config) == 24, "shim_config");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
-BATON_ASSERT(sizeof(struct session) == 32, "session");
+BATON_ASSERT(sizeof(struct session) == 48, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
 BATON_ASSERT(sizeof(struct guard_sharing) == 12, "guard_sharing");
 BATON_ASSERT(sizeof(struct way_out) == 8, "way_out");

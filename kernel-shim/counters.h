@@ -36,7 +36,9 @@
 	X(DROP_REWRITE, "frames that could not be rewritten")                                      \
 	X(DROP_NOTICE, "copies that should have become a notice but had no session")               \
 	X(DROP_UNCONFIGURED, "frames that came before the program had its configuration")              \
-	X(ADOPT_CLEARED_BY_SYN, "sockets in TIME_WAIT that no RST ended: a SYN did")
+	X(ADOPT_CLEARED_BY_SYN, "sockets in TIME_WAIT that no RST ended: a SYN did")               \
+	X(RELEASED, "sockets removed again because their server read nothing, and answered nobody") \
+	X(NOTICE_RELEASED, "IXCP_RELEASED notices sent")
 
 #define GUARD_COUNTERS(X)                                                                          \
 	X(SEEN, "frames that the engine was given")                                                \

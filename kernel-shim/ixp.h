@@ -29,6 +29,8 @@
 enum ixp_type {
 	IXP_ADOPT = 1,   /* build the established socket from this segment, or pass it to the one built */
 	IXP_SEGMENT = 2, /* pass to the socket of this session; drop if there is none */
+	IXP_RELEASE = 3, /* remove the socket of this session if nobody has read from it, nor answered anybody
+	                  * else meanwhile; seq and ack as in its IXP_ADOPT, no payload */
 };
 
 /* ixp_hdr.flags: options agreed in the handshake */
@@ -72,6 +74,7 @@ enum ixcp_type {
 	IXCP_REPORT = 5,  /* node agent: alive; what it can do (flags); session: its start, seq: its clock */
 	IXCP_WELCOME = 6, /* balancer's answer to a report */
 	IXCP_BAD_KEY = 7, /* balancer's answer to a report whose tag did not verify */
+	IXCP_RELEASED = 8, /* in answer to IXP_RELEASE: the socket is gone, unread and unanswered */
 };
 
 enum ixcp_reason {
@@ -88,6 +91,7 @@ enum ixcp_reason {
  */
 #define IXCP_CAN_ADOPT 0x0001
 #define IXCP_NAMES_ADDRESSES 0x0002 /* virtual_addr is one of client_port virtual addresses of the node */
+#define IXCP_CAN_RELEASE 0x0004     /* it knows IXP_RELEASE */
 #define IXCP_NO_WSCALE 0x0010       /* IXP_WSCALE_OK << 4: its kernel goes on with no such session */
 #define IXCP_NO_SACK 0x0020         /* IXP_SACK_OK << 4 */
 #define IXCP_NO_TSTAMP 0x0040       /* IXP_TSTAMP_OK << 4 */

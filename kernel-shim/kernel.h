@@ -50,6 +50,8 @@ struct inet_connection_sock {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 rcv_nxt;
+	__u32 copied_seq; /* the server's next byte to read */
+	__u32 write_seq;  /* and to write */
 };
 
 struct inet_timewait_sock {

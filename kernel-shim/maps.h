@@ -44,6 +44,14 @@ struct {
 	__type(value, struct session);
 } sessions SEC(".maps");
 
+/* When did the socket of a session last begin to answer, by bpf_ktime_get_ns? 0: never. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} last_answer SEC(".maps");
+
 /* How often did each thing of counters.h happen? */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

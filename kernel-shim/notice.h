@@ -44,6 +44,8 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 		count(SHIM_NOTICE_FIN);
 	else if (notice->type == IXCP_RST)
 		count(SHIM_NOTICE_RST);
+	else if (notice->type == IXCP_RELEASED)
+		count(SHIM_NOTICE_RELEASED);
 	else if (notice->reason == IXCP_REASON_NO_LISTENER)
 		count(SHIM_REFUSED_NO_LISTENER);
 	else if (notice->reason == IXCP_REASON_TUPLE_IN_USE)

@@ -18,6 +18,7 @@
 #include "maps.h"
 #include "notice.h"
 #include "parse.h"
+#include "release.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -118,10 +119,22 @@ int shim_ingress(struct __sk_buff *skb)
 	case IXP_SEGMENT:
 		outcome = pass_segment(skb, &handover);
 		break;
+	case IXP_RELEASE:
+		outcome = release(skb, &handover);
+		break;
 	default:
 		outcome = drop(SHIM_DROP_TYPE);
 	}
 	return outcome & ANSWER ? answer(skb, config, &handover, outcome) : outcome;
+}
+
+static __always_inline void note_answer(void)
+{
+	__u32 zero = 0;
+	__u64 *at = bpf_map_lookup_elem(&last_answer, &zero);
+
+	if (at)
+		*at = bpf_ktime_get_ns();
 }
 
 SEC("tc")
@@ -156,6 +169,10 @@ int shim_egress(struct __sk_buff *skb)
 	/* Written once only: the line is shared with ingress on another CPU. */
 	if (!session->sent)
 		session->sent = 1;
+	if (!session->begun && skb->len > TCP_FRAME_BYTES - TCP_BYTES + (__u32)view.tcp->doff * 4) {
+		session->begun = 1;
+		note_answer();
+	}
 	/* An RST confirms nothing, and its acknowledgement number may mean nothing. */
 	if (flags & TCP_RST) {
 		tell(skb, IXCP_RST, mark);

@@ -160,6 +160,7 @@ function nodeEvents(tell: (message: FromEngine) => void): Observer {
       rarely(`unconfirmed ${node}`, now, { event: 'unconfirmed', node }, DOUBT_INTERVAL_MS),
     refused: (_slot, node, reason, now) =>
       rarely(`refused ${node} ${reason}`, now, { event: 'refused', node, reason }),
+    released: (_slot, node, now) => rarely(`released ${node}`, now, { event: 'changed', node }),
     silent: (_slot, node, now) => rarely(`silent ${node}`, now, { event: 'silent', node }),
     reported: (node, flags) => {
       if (lastFlags.get(node) === flags) return;

@@ -25,6 +25,9 @@ export const COUNTERS = {
   handoff_silent: 'nodes given up for a session because they did not confirm',
   handoff_refused: 'nodes given up for a session because they refused',
   adopted: 'handoffs confirmed',
+  unanswered_asked:
+    'questions to nodes that have confirmed a handoff, and not answered, whether anybody reads there',
+  handoff_taken_back: 'handoffs taken back from a node that had confirmed, because nobody read there',
   node_asked: 'questions to nodes whether they have a session still, whose client has sent FIN',
   reset_sent: 'RSTs sent to clients',
   icmp_forwarded: 'ICMP errors passed on to the node that owns the session',

@@ -168,6 +168,7 @@ function balancerConfig(source: ConfigSource, replayed = false): BalancerConfig 
       synAck: ms(data.timeouts.synAck),
       head: ms(data.timeouts.head),
       handoff: ms(data.timeouts.handoff),
+      answer: ms(data.timeouts.answer),
       idle: ms(data.timeouts.idle),
       closing: ms(data.timeouts.closing),
       linger: ms(data.timeouts.linger),

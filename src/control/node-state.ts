@@ -27,6 +27,9 @@ export interface NodeStatus {
 /** Reports come each second: one that is older than this, in ms, is worth a word. */
 const REPORT_LATE_MS = 5_000;
 
+/** Outcomes that are no IxcpReason. */
+const NO_REFUSALS: readonly number[] = [Outcome.none, Outcome.adopted, Outcome.unread];
+
 /** For people, by IxcpReason. */
 export function refusalText(reason: number): string {
   switch (reason) {
@@ -64,15 +67,17 @@ export function nodeStatus(
   if (servers.length > 0 && facts.lacks.every((lacks) => lacks === 1)) return is('unable', lacking);
   const adopts = facts.outcomes.includes(Outcome.adopted);
   const refusing = refusingText(facts, servers);
+  const stands = standstillText(facts, servers);
   const notes = [
     lacking,
+    stands,
     refusing,
     facts.failed ? 'did not answer the last handoff' : '',
     reportText(facts),
     ...optionTexts(facts),
   ].filter((note) => note !== '');
   const why = notes.join('; ');
-  if (facts.suspended) return is('suspended', why);
+  if (facts.suspended || stands !== '') return is('suspended', why);
   if (refusing !== '' && !adopts) return is('refusing', why);
   if (!reported && facts.settled && !adopts) return is('unheard', why);
   return is('up', why);
@@ -84,10 +89,17 @@ function lackingText(facts: NodeFacts, servers: readonly { address: string }[]):
   return `it has no address ${[...new Set(missing)].join(', ')}: its config needs it in virtualAddresses`;
 }
 
+function standstillText(facts: NodeFacts, servers: readonly { name: string; port: number }[]): string {
+  return servers
+    .filter((_, index) => facts.outcomes[index] === Outcome.unread)
+    .map(({ name, port }) => `its web server does not read what it is handed of ${name} (port ${port})`)
+    .join('; ');
+}
+
 function refusingText(facts: NodeFacts, servers: readonly { name: string; port: number }[]): string {
   const refused = servers.flatMap(({ name, port }, index) => {
     const outcome = facts.outcomes[index] ?? Outcome.none;
-    if (facts.lacks[index] === 1 || outcome === Outcome.none || outcome === Outcome.adopted) return [];
+    if (facts.lacks[index] === 1 || NO_REFUSALS.includes(outcome)) return [];
     return [`refused the last handoff of ${name} (port ${port}): ${refusalText(outcome)}`];
   });
   return refused.join('; ');

@@ -187,6 +187,10 @@ const TimeoutKeys = Type.Object(
   {
     head: duration('For a request head to be complete, from the end of the handshake. Then 408.', '10s'),
     handoff: duration('For a node to confirm a handoff before it is sent again.', '300ms'),
+    answer: duration(
+      'For a node that has confirmed to answer. Then it is asked whether its web server has read the request; if not, another holder gets it.',
+      '1s',
+    ),
     idle: duration('Without a packet of the client or a notice of the node, until removal.', '15m'),
     linger: duration('After the second FIN, or an RST, without a packet, until removal.', '5s'),
     closing: duration("After the node's FIN, without a packet, until removal.", '60s'),

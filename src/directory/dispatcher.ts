@@ -1,5 +1,6 @@
 /** The dispatcher that the engine gets: HTTP's request head, the directory, and a predictor for each virtual server. */
 import { HeadReader, HeadStatus } from '../http/head.js';
+import { isSafeMethod } from '../http/method.js';
 import { type Dispatcher, Verdict, type VerdictCode } from '../tcp/dispatcher.js';
 import type { NodeTable } from '../tcp/node-table.js';
 import type { Directory } from './directory.js';
@@ -23,6 +24,7 @@ export class RequestDispatcher implements Dispatcher {
   resource = -1;
   requestStart = 0;
   requestEnd = 0;
+  repeatable = false;
   pickedBit = 0;
   private readonly directory: Directory;
   private readonly predictors: readonly Predictor[];
@@ -64,6 +66,7 @@ export class RequestDispatcher implements Dispatcher {
         return Verdict.headTooLarge;
       case HeadStatus.complete:
         this.resource = this.directory.find(head.host, head.hostLength, head.path, head.pathLength);
+        this.repeatable = isSafeMethod(bytes, start + head.methodStart, start + head.methodEnd);
         return this.resource < 0 ? Verdict.notFound : Verdict.found;
     }
   }

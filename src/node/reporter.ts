@@ -137,7 +137,7 @@ export class Reporter {
     const repr = {
       type: IxcpType.report,
       session: this.session,
-      flags: flags | more | IxcpFlag.namesAddresses,
+      flags: flags | more | IxcpFlag.namesAddresses | IxcpFlag.canRelease,
       sequence: this.sequence,
       clientPort: addresses.length,
     };

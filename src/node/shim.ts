@@ -43,6 +43,8 @@ export const SHIM_COUNTERS = [
   'drop_notice',
   'drop_unconfigured',
   'adopt_cleared_by_syn',
+  'released',
+  'notice_released',
 ] as const;
 export type ShimCounter = (typeof SHIM_COUNTERS)[number];
 

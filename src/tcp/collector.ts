@@ -166,10 +166,16 @@ export class Collector {
   private evict(slot: number, large: boolean): void {
     const { core } = this;
     let victim = -1;
-    // Best of all is one that does not need it any more, its client having been answered.
-    for (let look = 0; look < EVICTION_LOOKS && core.sessions.inState[SessionState.handing]! > 0; look++) {
+    // Best of all is one that does not need it any more, its client having been answered; or its node having confirmed.
+    const { inState } = core.sessions;
+    const others = inState[SessionState.handing]! + inState[SessionState.passing]!;
+    for (let look = 0; look < EVICTION_LOOKS && others > 0; look++) {
       const met = core.heads.glance(large);
       if (met < 0) return;
+      if (core.sessions.state(met) === SessionState.passing) {
+        core.settle(met);
+        return;
+      }
       if (core.sessions.state(met) === SessionState.handing && this.handoff.lets(met)) return;
     }
     // Then one whose head is still being collected, if the hand meets any soon: the others are nearly done.
@@ -178,9 +184,14 @@ export class Collector {
       if (met < 0) return;
       if (met === slot) continue;
       victim = met;
-      if (core.sessions.state(met) === SessionState.collecting) break;
+      const state = core.sessions.state(met);
+      if (state === SessionState.collecting || state === SessionState.passing) break;
     }
     if (victim < 0) return;
+    if (core.sessions.state(victim) === SessionState.passing) {
+      core.settle(victim);
+      return;
+    }
     if (core.sessions.state(victim) === SessionState.handing) {
       this.handoff.evict(victim);
       return;
@@ -215,6 +226,7 @@ export class Collector {
     if (verdict === Verdict.found) {
       counters.count(Counter.requests);
       this.keepRequest(slot, start + dispatcher.requestStart, start + dispatcher.requestEnd, verdict);
+      heads.repeatable[room] = dispatcher.repeatable ? 1 : 0;
       this.handoff.begin(slot, dispatcher.resource);
       return;
     }

@@ -203,8 +203,12 @@ export class Core {
     return Math.min(idle, Math.max(closing, HALF_CLOSED_MS));
   }
 
-  /** One more side of a session that passes through has sent FIN, or it has begun to pass: waits, or ends. */
+  /**
+   * One more side of a session that passes through has sent FIN, or it has begun to pass and nothing of it is to be
+   * taken back: waits, or ends.
+   */
   settle(slot: number): void {
+    this.releaseHead(slot);
     if ((this.sessions.flags(slot) & BOTH_FINS) === BOTH_FINS) {
       this.linger(slot, 'fin');
       return;

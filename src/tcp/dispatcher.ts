@@ -49,6 +49,8 @@ export interface Dispatcher {
   /** After `found`: where method and target stand, relative to `start` (for people to read). */
   readonly requestStart: number;
   readonly requestEnd: number;
+  /** After `found`: whether the request may be made a second time, elsewhere, if nobody has answered it. */
+  readonly repeatable: boolean;
 
   /**
    * Chooses one of the nodes that hold `resource`, leaving out the holders whose bit is set in

@@ -32,6 +32,7 @@ import type { NodeTable } from './node-table.js';
 import { NodeWriter } from './node-writer.js';
 import { Notices } from './notices.js';
 import type { EngineOptions } from './options.js';
+import { Recall } from './recall.js';
 import { PARSED } from './segment.js';
 import type { RecordReader } from './session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './session-table.js';
@@ -50,6 +51,7 @@ export class Engine implements FrameSink, TimerHandler {
   private readonly collector: Collector;
   private readonly handoff: Handoff;
   private readonly notices: Notices;
+  private readonly recall: Recall;
 
   constructor(
     options: EngineOptions,
@@ -61,7 +63,8 @@ export class Engine implements FrameSink, TimerHandler {
     this.core = new Core(options, nodes, dispatcher, transmit, counters);
     this.toClient = new ClientWriter(this.core);
     this.toNode = new NodeWriter(this.core);
-    this.handoff = new Handoff(this.core, this.toClient, this.toNode);
+    this.recall = new Recall(this.core, this.toNode);
+    this.handoff = new Handoff(this.core, this.toClient, this.toNode, this.recall);
     this.handshake = new Handshake(this.core, this.toClient);
     this.collector = new Collector(this.core, this.toClient, this.handoff);
     this.notices = new Notices(this.core, this.toNode, this.handoff);
@@ -202,6 +205,10 @@ export class Engine implements FrameSink, TimerHandler {
         this.handoff.expired(slot);
         return;
       case SessionState.passing:
+        if (sessions.head[slot]! >= 0) {
+          this.recall.due(slot);
+          return;
+        }
         this.removeIfSilent(slot, this.core.patience(slot), now, this.core.isHalfClosed(slot));
         return;
       default:

@@ -12,6 +12,7 @@ import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import { LOCAL_NODE, LocalService, type LocalServiceNumber } from './dispatcher.js';
 import type { NodeWriter } from './node-writer.js';
+import type { Recall } from './recall.js';
 import { SessionAction } from './session-record.js';
 import { SessionFlag, SessionState } from './session-table.js';
 
@@ -40,11 +41,13 @@ export class Handoff {
   private readonly core: Core;
   private readonly toClient: ClientWriter;
   private readonly toNode: NodeWriter;
+  private readonly recall: Recall;
 
-  constructor(core: Core, toClient: ClientWriter, toNode: NodeWriter) {
+  constructor(core: Core, toClient: ClientWriter, toNode: NodeWriter, recall: Recall) {
     this.core = core;
     this.toClient = toClient;
     this.toNode = toNode;
+    this.recall = recall;
   }
 
   /** The head is complete and asks for `resource`. */
@@ -71,6 +74,10 @@ export class Handoff {
   /** The node did not confirm in time. */
   expired(slot: number): void {
     const core = this.core;
+    if (this.recall.isAsking(slot)) {
+      this.recall.expired(slot);
+      return;
+    }
     const { sessions, counters, nodes } = core;
     if (!this.heed(slot)) return;
     if (sessions.state(slot) !== SessionState.handing) return;
@@ -122,6 +129,25 @@ export class Handoff {
     else if (core.sessions.service(slot) === LocalService.none) this.toNextHolder(slot);
   }
 
+  /** The node has let go of the session: its server stands still. */
+  released(slot: number): void {
+    const { core } = this;
+    const { sessions, nodes, counters, now } = core;
+    const asking = this.recall.isAsking(slot);
+    if (!asking && sessions.state(slot) !== SessionState.passing) return;
+    const node = sessions.node(slot);
+    nodes.standsStill(node, core.serverOf(slot), now);
+    core.observer.released?.(slot, node, now);
+    if (!asking) {
+      // It came so late that the head is gone.
+      this.fail(slot);
+      return;
+    }
+    counters.count(Counter.handoff_taken_back);
+    sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
+    this.next(slot);
+  }
+
   /**
    * The node has the session, and has acknowledged the client's bytes up to `acknowledgement`: it says so, or the
    * client's acknowledgements do.
@@ -137,9 +163,9 @@ export class Handoff {
       core.observer.adopted?.(slot, node, now);
     }
     if (seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0) {
-      core.releaseHead(slot);
+      const keeps = this.recall.keeps(slot);
       sessions.setState(slot, SessionState.passing);
-      core.settle(slot);
+      if (!keeps) core.settle(slot);
     } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
       sessions.nodeAck[slot] = acknowledgement;
       sessions.setTries(slot, 0);
@@ -216,7 +242,12 @@ export class Handoff {
       this.fail(slot);
       return false;
     }
-    this.confirmed(slot, this.isSingle(slot) ? sessions.handedTo(slot) : sessions.nodeAck[slot]!);
+    const node = sessions.node(slot);
+    if (node !== LOCAL_NODE) this.core.nodes.serves(node, this.core.serverOf(slot));
+    const single = this.isSingle(slot);
+    // There is an answer, so nothing is to be taken back.
+    if (single) this.core.releaseHead(slot);
+    this.confirmed(slot, single ? sessions.handedTo(slot) : sessions.nodeAck[slot]!);
     return true;
   }
 
@@ -275,6 +306,7 @@ export class Handoff {
     sessions.setService(slot, service);
     sessions.setTries(slot, 0);
     core.attach(slot);
+    if (node !== LOCAL_NODE) nodes.begins(node, core.serverOf(slot), core.now);
     counters.count(Counter.handoffs);
     const patient =
       near && heads.plenty && !nodes.hasFailed(node, core.serverOf(slot)) && this.isSingle(slot);

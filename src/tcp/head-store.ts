@@ -48,6 +48,8 @@ export class HeadStore {
   readonly owner: Int32Array;
   /** Contiguous bytes from the start. */
   readonly filled: Uint32Array;
+  /** 1: the request in this room may be made again. */
+  readonly repeatable: Uint8Array;
   private readonly smalls: number;
   private readonly larges: number;
   private readonly ranges: Uint8Array;
@@ -73,6 +75,7 @@ export class HeadStore {
     this.view = new DataView(this.bytes.buffer);
     this.owner = new Int32Array(rooms).fill(NONE);
     this.filled = new Uint32Array(rooms);
+    this.repeatable = new Uint8Array(rooms);
     this.ranges = new Uint8Array(rooms);
     this.rangeStart = new Uint32Array(rooms * RANGES);
     this.rangeEnd = new Uint32Array(rooms * RANGES);
@@ -176,6 +179,7 @@ export class HeadStore {
   private take(room: number, session: number): number {
     this.owner[room] = session;
     this.filled[room] = 0;
+    this.repeatable[room] = 0;
     this.ranges[room] = 0;
     return room;
   }

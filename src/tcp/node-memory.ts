@@ -13,8 +13,11 @@
 /** Rows begin at cache lines: engines that count do not disturb each other. */
 const LINE_WORDS = 16;
 
-/** What became of the last handoff of a virtual server to a node: nothing yet, adopted, or the IxcpReason of its refusal. */
-export const Outcome = { none: 0, adopted: 0xff } as const;
+/**
+ * What became of the last handoff of a virtual server to a node: nothing yet, adopted, adopted and never read, or the
+ * IxcpReason of its refusal.
+ */
+export const Outcome = { none: 0, unread: 0xfe, adopted: 0xff } as const;
 
 /** Which engine this is of those that share `memory`, about how many virtual servers. */
 export interface NodeShare {

@@ -18,6 +18,12 @@ const UNHEARD_SUSPENSION_MS = 60_000;
 const REFUSALS_TO_REST = 3;
 const REST_MS = 1_000;
 const MOST_REFUSALS = 0xff;
+/**
+ * A server that stands still is left alone for so long, in ms, and then tried with one session at a time: the time in
+ * which that is taken back again, or answered.
+ */
+const STANDSTILL_MS = 5_000;
+const TRIAL_MS = 2_000;
 
 /** Options that a session cannot go on without once they are agreed. Without SACK it can: nobody has to use it (RFC 2018). */
 const NEEDED_OPTIONS = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
@@ -162,8 +168,8 @@ export class NodeTable {
     const { outcome, refusals, restsUntil } = this.shared;
     const pair = node * this.servers + server;
     this.forgive(node);
-    // Said at every handoff, and mostly no news: then others' caches are left alone.
-    if (outcome[pair] === Outcome.adopted) return;
+    // Said at every handoff, and mostly no news: then others' caches are left alone. A kernel adopts for a server that stands still.
+    if (outcome[pair] === Outcome.adopted || outcome[pair] === Outcome.unread) return;
     outcome[pair] = Outcome.adopted;
     refusals[pair] = 0;
     restsUntil[pair] = 0;
@@ -178,6 +184,35 @@ export class NodeTable {
     outcome[pair] = reason;
     refusals[pair] = Math.min(MOST_REFUSALS, refusals[pair]! + 1);
     if (refusals[pair]! >= REFUSALS_TO_REST) restsUntil[pair] = now + REST_MS;
+  }
+
+  /** The node's kernel has adopted a session of this virtual server, but its server reads nothing. */
+  standsStill(node: number, server: number, now: number): void {
+    const { outcome, restsUntil } = this.shared;
+    const pair = node * this.servers + server;
+    outcome[pair] = Outcome.unread;
+    restsUntil[pair] = now + STANDSTILL_MS;
+  }
+
+  /** A session of this virtual server begins there. */
+  begins(node: number, server: number, now: number): void {
+    const { outcome, restsUntil } = this.shared;
+    const pair = node * this.servers + server;
+    if (outcome[pair] === Outcome.unread) restsUntil[pair] = now + TRIAL_MS;
+  }
+
+  /** The node's server has answered, or closed, a session of this virtual server. */
+  serves(node: number, server: number): void {
+    const { outcome, restsUntil } = this.shared;
+    const pair = node * this.servers + server;
+    if (outcome[pair] !== Outcome.unread) return;
+    outcome[pair] = Outcome.adopted;
+    restsUntil[pair] = 0;
+  }
+
+  /** Whether the node knows IXP_RELEASE. */
+  canRelease(node: number): boolean {
+    return (this.shared.reported[node]! & IxcpFlag.canRelease) !== 0;
   }
 
   /** A report came under another key than ours. */

@@ -167,7 +167,10 @@ export class Notices {
         if (handing) handoff.refused(slot, reason);
         return;
       case IxcpType.fin:
-        // A FIN comes from a socket: it confirms as well, should the notice before it be lost.
+        // A FIN comes from a socket: it confirms as well, should the notice before it be lost. And a server closed it.
+        if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.nodeFin)) {
+          core.nodes.serves(node, core.serverOf(slot));
+        }
         sessions.raise(slot, SessionFlag.nodeFin);
         if (handing) handoff.confirmed(slot, acknowledgement);
         else if (sessions.state(slot) === SessionState.passing) core.settle(slot);
@@ -181,6 +184,9 @@ export class Notices {
         core.linger(slot, 'node-reset');
         return;
       }
+      case IxcpType.released:
+        if (node !== LOCAL_NODE) handoff.released(slot);
+        return;
       default:
         core.counters.count(Counter.drop_malformed_ixcp);
     }

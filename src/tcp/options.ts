@@ -57,6 +57,8 @@ export interface Timeouts {
   head: number;
   /** For a node to confirm a handoff. */
   handoff: number;
+  /** For a node that has confirmed a handoff to answer, before it is asked whether anybody reads there. */
+  answer: number;
   /** Without a packet of the client or a notice of the node. */
   idle: number;
   /** After the node's FIN, without a packet. */
@@ -93,6 +95,8 @@ export interface Observer {
   /** A handoff has waited for its confirmation as long as one may, and is sent again. */
   unconfirmed?(slot: number, node: number, now: number): void;
   silent?(slot: number, node: number, now: number): void;
+  /** The node has given the session back: its server reads nothing. */
+  released?(slot: number, node: number, now: number): void;
   closed?(slot: number, reason: CloseReason, now: number): void;
   /** A report from a node's agent. */
   reported?(node: number, flags: number, now: number): void;

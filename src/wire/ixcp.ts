@@ -26,12 +26,22 @@ export const IXCP = {
 export const IXCP_VERSION = 1;
 export const IXCP_HEADER_BYTES = 40;
 
-export const IxcpType = { adopted: 1, refused: 2, fin: 3, rst: 4, report: 5, welcome: 6, badKey: 7 } as const;
+export const IxcpType = {
+  adopted: 1,
+  refused: 2,
+  fin: 3,
+  rst: 4,
+  report: 5,
+  welcome: 6,
+  badKey: 7,
+  released: 8,
+} as const;
 export const IxcpReason = { none: 0, noListener: 1, unable: 2, tupleInUse: 3, unknownSession: 4 } as const;
 /** Of a report. Those from `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by IXCP_OPTIONS_SHIFT. */
 export const IxcpFlag = {
   canAdopt: 0x0001,
   namesAddresses: 0x0002,
+  canRelease: 0x0004,
   noWindowScale: 0x0010,
   noSack: 0x0020,
   noTimestamps: 0x0040,

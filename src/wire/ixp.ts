@@ -26,7 +26,7 @@ export const IXP = {
 export const IXP_VERSION = 1;
 export const IXP_HEADER_BYTES = 36;
 
-export const IxpType = { adopt: 1, segment: 2 } as const;
+export const IxpType = { adopt: 1, segment: 2, release: 3 } as const;
 export const IxpFlag = { windowScaleOk: 1, sackOk: 2, timestampsOk: 4, clientConfirms: 8 } as const;
 
 /** Addresses and ports (12), sequence and acknowledgement number (8), and the header before its tag. */

@@ -91,7 +91,7 @@ t.test('a balancer', async (t) => {
       handoffTries: 2,
       synAckTries: 5,
     },
-    timeouts: { head: 10_000, handoff: 300, idle: 900_000, linger: 5_000, closing: 60_000, synAck: 1_000 },
+    timeouts: { synAck: 1e3, head: 1e4, handoff: 300, answer: 1e3, idle: 9e5, closing: 6e4, linger: 5e3 },
     log: { level: 'info' },
     warnings: [],
   });

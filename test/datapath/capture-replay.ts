@@ -22,7 +22,15 @@ export const DEFAULTS = {
     handoffTries: 2,
     synAckTries: 5,
   },
-  timeouts: { synAck: 1_000, head: 10_000, handoff: 300, idle: 900_000, closing: 60_000, linger: 5_000 },
+  timeouts: {
+    synAck: 1_000,
+    head: 10_000,
+    handoff: 300,
+    answer: 1_000,
+    idle: 900_000,
+    closing: 60_000,
+    linger: 5_000,
+  },
 } as const;
 
 /** Two nodes that hold everything, in turn. */

@@ -1,12 +1,10 @@
 /**
  * The shim on a real interface: sockets that the kernel builds from a handed-over segment, what the
- * client is sent, and what the balancer is told. A veth pair is the wire: e0 is the node's interface,
- * on w0 the test plays client and balancer.
+ * client is sent, and what the balancer is told.
  */
 import { once } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import t from 'tap';
-import { native } from '../../src/base/native.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, run, until } from './namespace.js';
@@ -14,116 +12,29 @@ import {
   ACK,
   BALANCER_MAC,
   CLIENT,
-  CLIENT_PORT,
-  handoff,
   notice,
-  OWN,
   OWN_MAC,
   REQUEST,
   SEQ,
-  SESSION,
-  Shim,
   sessionKey,
   sessionProgress,
   sessionValue,
   VIRTUAL,
 } from './shim-fixture.js';
-import { Wire } from './shim-wire.js';
+import { Ixcp, REQUEST_END, ShimNode } from './shim-node.js';
 
-const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4 } as const;
 const Reason = { noListener: 1, unable: 2, tupleInUse: 3, unknownSession: 4 } as const;
-const REQUEST_END = (SEQ + REQUEST.length) >>> 0;
 const NOTICE_BYTES = 74;
 const CLIENT_CONFIRMS = 8;
 
 if (insideNamespace(import.meta.url)) {
-  run('ip', 'link', 'add', 'e0', 'address', OWN_MAC, 'type', 'veth', 'peer', 'name', 'w0');
-  // The ring leaves out frames for other machines: client and balancer are one here.
-  run('ip', 'link', 'set', 'w0', 'address', BALANCER_MAC, 'arp', 'off', 'up');
-  run('ip', 'link', 'set', 'e0', 'up');
-  run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'e0');
-  run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'lo');
-  run('ip', 'neighbour', 'add', CLIENT, 'lladdr', BALANCER_MAC, 'dev', 'e0', 'nud', 'permanent');
-  // Large segments from the start, whatever the kernel thinks of the pace of a path that it does not know.
-  run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1', 'net.ipv4.tcp_min_tso_segs=32');
-
-  const shim = new Shim();
-  const e0 = native().interfaceInfo('e0')?.index ?? 0;
-  shim.object.attachTc('shim_egress', e0, 'egress', 2, 1);
-  shim.object.attachTc('shim_ingress', e0, 'ingress', 2, 1);
-  const wire = new Wire('w0');
-
-  const sockets: Socket[] = [];
-  const server: Server = createServer({ allowHalfOpen: true }, (socket) => sockets.push(socket));
-  server.listen(80, VIRTUAL);
-  await once(server, 'listening');
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-    wire.close();
-    shim.object.close();
-  });
-
-  let nextPort = CLIENT_PORT;
-  /** A session of its own: what is sent for it, what is said about it, and the socket it gets. */
-  const newSession = (nonce = SESSION, port = nextPort++) => ({
-    adopt: (change: PacketSpec = {}) =>
-      wire.send(
-        handoff({
-          ...change,
-          ixp: { session: nonce, ...change.ixp },
-          tcp: { sourcePort: port, ...change.tcp },
-        }),
-      ),
-    told: (type: number, more: NonNullable<PacketSpec['ixcp']> = {}, session = nonce) =>
-      wire.expect(`notice ${type}`, notice({ ixcp: { clientPort: port, session, type, ...more } })),
-    sent: (what: string, tcp: PacketSpec['tcp'], payload?: string) =>
-      wire.expect(what, {
-        ip: { source: VIRTUAL, destination: CLIENT },
-        tcp: { sourcePort: 80, destinationPort: port, ...tcp },
-        ...(payload === undefined ? {} : { payload }),
-      }),
-    rest: () => wire.rest(port),
-    socket: async (): Promise<{ socket: Socket; request: string }> => {
-      const [socket] = (await once(server, 'connection')) as [Socket];
-      const [data] = (await once(socket, 'data')) as [Buffer];
-      return { socket, request: data.toString() };
-    },
-  });
+  const node = await ShimNode.start(t);
+  const { shim, wire, server, e0 } = node;
   const cleared = (): number => shim.object.mapSums('counters', 3)[2]!;
-  const plain = (port: number, tcp: NonNullable<PacketSpec['tcp']>): PacketSpec => {
-    const { ixp: _, ...rest } = handoff({ tcp: { sourcePort: port, ...tcp } });
-    return { ...rest, ethernet: { source: BALANCER_MAC, destination: OWN_MAC }, payload: '' };
-  };
-
-  /** Both sides of a session close, the node first: its socket goes into TIME_WAIT. */
-  const endByFin = async (
-    session: ReturnType<typeof newSession>,
-    socket: Socket,
-    port: number,
-    seq: number,
-    ack: number,
-  ): Promise<void> => {
-    socket.end();
-    await session.told(Ixcp.fin);
-    wire.send(plain(port, { seq, ack: ack + 1, flags: 'FA' }));
-    await once(socket, 'close');
-    const listed = run('ss', '-Htan', 'state', 'time-wait', `dport = ${port}`);
-    if (!listed.includes(String(port))) throw new Error(`no socket of port ${port} in TIME_WAIT`);
-  };
-  const inTimeWait = async (nonce: number, port: number): Promise<void> => {
-    const session = newSession(nonce, port);
-    const accepted = session.socket();
-    session.adopt();
-    const { socket } = await accepted;
-    await session.told(Ixcp.adopted);
-    await endByFin(session, socket, port, REQUEST_END, ACK);
-    await session.rest();
-  };
 
   t.test('one segment makes a connection that goes on where the balancer left it', async (t) => {
-    const port = nextPort;
-    const session = newSession();
+    const port = node.nextPort;
+    const session = node.newSession();
     const options = { timestamps: [1000, 5_000_000] } as const;
     const ixp = { flags: 7, scales: 0x57, mss: 1200, tsval: 1000, tsecr: 5_000_000 };
     const accepted = session.socket();
@@ -141,7 +52,7 @@ if (insideNamespace(import.meta.url)) {
     const step = (answer.tcp?.options.timestamps?.[0] ?? 0) - 5_000_000;
     t.ok(step >= 0 && step < 5000, 'and ours goes on');
 
-    wire.send(plain(port, { seq: REQUEST_END, ack: (ACK + 3000) >>> 0, flags: 'A', options }));
+    wire.send(node.plain(port, { seq: REQUEST_END, ack: (ACK + 3000) >>> 0, flags: 'A', options }));
     socket.end();
     await session.told(Ixcp.fin, { seq: (ACK + 3000) >>> 0 });
     await session.sent('its FIN', { flags: 'FA' });
@@ -149,7 +60,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('the same handoff again is confirmed again, and the request is there once', async (t) => {
-    const session = newSession();
+    const session = node.newSession();
     const accepted = session.socket();
     session.adopt();
     const { socket } = await accepted;
@@ -180,7 +91,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('where the client confirms: no notice before the FIN, unless the balancer asks', async (t) => {
-    const session = newSession();
+    const session = node.newSession();
     const accepted = session.socket();
     session.adopt({ ixp: { flags: CLIENT_CONFIRMS } });
     const { socket } = await accepted;
@@ -197,7 +108,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('a SYN inside a live session is challenged by its socket', async (t) => {
-    const session = newSession();
+    const session = node.newSession();
     const accepted = session.socket();
     session.adopt();
     const { socket } = await accepted;
@@ -211,7 +122,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('a balancer that asks whether a session is there still has an answer by its socket', async (t) => {
-    const session = newSession();
+    const session = node.newSession();
     const accepted = session.socket();
     session.adopt();
     const { socket } = await accepted;
@@ -225,7 +136,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('an RST is told, and the session is not begun again', async (t) => {
-    const session = newSession();
+    const session = node.newSession();
     const accepted = session.socket();
     session.adopt();
     const { socket } = await accepted;
@@ -242,8 +153,8 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('an older connection of the same port makes room', async (t) => {
     const before = cleared();
-    const port = nextPort;
-    const old = newSession(1);
+    const port = node.nextPort;
+    const old = node.newSession(1);
     const first = old.socket();
     old.adopt();
     const { socket } = await first;
@@ -251,7 +162,7 @@ if (insideNamespace(import.meta.url)) {
     await old.rest();
     const broken = once(socket, 'error');
 
-    const young = newSession(2, port);
+    const young = node.newSession(2, port);
     const second = young.socket();
     young.adopt({ tcp: { seq: 777, ack: 999 }, ixp: { confirm: 777 } });
     await young.told(Ixcp.adopted, { seq: 999, ack: 777 + REQUEST.length });
@@ -262,11 +173,11 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(await young.rest(), [], 'and nothing of the first');
 
     // And one in TIME_WAIT, which the client's FIN brings about.
-    await endByFin(young, next, port, 777 + REQUEST.length, 999);
+    await node.endByFin(young, next, port, 777 + REQUEST.length, 999);
     // A SYN would open another connection there: the balancer is told instead, and opens it itself.
     young.adopt({ ixp: { type: 2 }, tcp: { seq: 4242, ack: 0, flags: 'S' }, payload: '' });
     await young.told(Ixcp.rst, { reason: Reason.unknownSession, seq: 0, ack: 4242 });
-    const third = newSession(3, port);
+    const third = node.newSession(3, port);
     const again = third.socket();
     third.adopt();
     await third.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
@@ -277,9 +188,9 @@ if (insideNamespace(import.meta.url)) {
   t.test('a socket in TIME_WAIT makes room also where no RST may end it', async (t) => {
     run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=1');
     t.teardown(() => run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=0'));
-    const port = nextPort;
-    await inTimeWait(1, port);
-    const young = newSession(2, port);
+    const port = node.nextPort;
+    await node.inTimeWait(1, port);
+    const young = node.newSession(2, port);
     const accepted = young.socket();
     // Its numbers are below those of the old one: RFC 9293 section 3.6.1 alone would not let it in.
     young.adopt({ tcp: { seq: SEQ - 5_000_000, ack: 999 }, ixp: { confirm: SEQ } });
@@ -295,12 +206,12 @@ if (insideNamespace(import.meta.url)) {
     const other = createServer();
     other.listen(8080, '127.0.0.1');
     await once(other, 'listening');
-    const lonely = nextPort;
-    await inTimeWait(1, lonely);
+    const lonely = node.nextPort;
+    await node.inTimeWait(1, lonely);
     shim.service(0, '127.0.0.1', 8080);
     server.close();
     await once(server, 'close');
-    const refused = newSession(2, lonely);
+    const refused = node.newSession(2, lonely);
     refused.adopt();
     await refused.told(Ixcp.refused, { reason: Reason.tupleInUse });
     t.strictSame(await refused.rest(), []);
@@ -312,8 +223,8 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('a notice stays small whatever it was cut from', async (t) => {
-    const port = nextPort;
-    const session = newSession();
+    const port = node.nextPort;
+    const session = node.newSession();
     const accepted = session.socket();
     // A closed window keeps the answer back until its FIN is there too.
     session.adopt({ ixp: { mss: 1460 }, tcp: { window: 0 } });
@@ -322,7 +233,7 @@ if (insideNamespace(import.meta.url)) {
     socket.end('y'.repeat(6000));
     await once(socket, 'finish');
     await session.told(Ixcp.adopted);
-    wire.send(plain(port, { seq: REQUEST_END, ack: ACK, flags: 'A' }));
+    wire.send(node.plain(port, { seq: REQUEST_END, ack: ACK, flags: 'A' }));
     const fin = await session.told(Ixcp.fin);
     t.equal(fin.frame.length, NOTICE_BYTES);
     const last = await session.sent('the large segment', { flags: 'FPA' });
@@ -331,7 +242,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('a segment with FIN is told by one notice, which confirms as well', async (t) => {
-    const port = nextPort++;
+    const port = node.nextPort++;
     const key = sessionKey.slice();
     new DataView(key.buffer).setUint16(8, port);
     /** The notices that this segment of a node's socket makes, with a confirmation due or not. */
@@ -362,7 +273,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('a handoff that can not be taken is refused, and the client hears nothing', async (t) => {
     const refused = async (reason: number, change: PacketSpec = {}): Promise<void> => {
-      const session = newSession();
+      const session = node.newSession();
       session.adopt(change);
       await session.told(Ixcp.refused, { reason, seq: ACK, ack: SEQ });
       t.strictSame(await session.rest(), []);
@@ -375,7 +286,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('a forged handoff is dropped, and nobody hears anything', async (t) => {
-    const session = newSession();
+    const session = node.newSession();
     session.adopt({ ixp: { tag: 1n } });
     t.strictSame(await session.rest(), []);
   });
@@ -385,7 +296,7 @@ if (insideNamespace(import.meta.url)) {
     other.listen(8080, '127.0.0.1');
     await once(other, 'listening');
     shim.service(0, '127.0.0.1', 8080);
-    const session = newSession();
+    const session = node.newSession();
     session.adopt();
     const [socket] = (await once(other, 'connection')) as [Socket];
     await session.told(Ixcp.adopted, { ack: REQUEST_END });

@@ -123,7 +123,7 @@ if (insideNamespace(import.meta.url)) {
     t.ok(reports.every(([, , good]) => good === 'true'));
     t.equal(new Set(reports.map(([, nonce]) => nonce)).size, 1);
     const flags = reports.map(([text]) => Number(text));
-    const usual = IxcpFlag.canAdopt | IxcpFlag.namesAddresses;
+    const usual = IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease;
     t.equal(flags.pop(), usual | IxcpFlag.leaving);
     t.ok(flags.every((value) => value === usual));
   });
@@ -364,7 +364,7 @@ if (insideNamespace(import.meta.url)) {
     const { lines } = balancer;
     const agent = startAgent();
     await agent.says(/is ready/);
-    const usual = IxcpFlag.canAdopt | IxcpFlag.namesAddresses;
+    const usual = IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease;
     const reported = (flags: number): Promise<void> =>
       until(`flags ${flags}`, () => Number(lines.at(-1)?.split(' ')[0]) === flags);
     await reported(usual);
@@ -386,7 +386,10 @@ if (insideNamespace(import.meta.url)) {
     await agent.says(/net\.ipv4\.tcp_syncookies is on again/);
     t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '1');
     const told = lines.slice(from).map((line) => Number(line.split(' ')[0]));
-    t.ok(told.includes(IxcpFlag.namesAddresses | IxcpFlag.noCookies), 'as long as it was off, it could not');
+    t.ok(
+      told.includes(IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.noCookies),
+      'as long as it was off, it could not',
+    );
     t.equal((await agent.end('SIGTERM')).code, 0);
     t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '0', 'as somebody had set it');
     run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1');

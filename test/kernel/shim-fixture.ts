@@ -102,6 +102,9 @@ export interface SessionSpec {
   toldFrom?: number;
 }
 
+/** From adopted_at on: a session that was adopted before all others. */
+const SESSION_TAIL_BYTES = 16;
+
 /** struct session of kernel-shim/config.h. */
 export function sessionValue(spec: SessionSpec = {}): Uint8Array {
   return join8(
@@ -113,6 +116,7 @@ export function sessionValue(spec: SessionSpec = {}): Uint8Array {
     macBytes(BALANCER_MAC),
     Uint8Array.of(spec.sent ? 1 : 0, spec.toldFrom === undefined ? 0 : 1),
     hostU32(spec.toldFrom ?? 0),
+    new Uint8Array(SESSION_TAIL_BYTES),
   );
 }
 

@@ -39,6 +39,7 @@ class OneNode implements Dispatcher {
   resource = 0;
   requestStart = 0;
   requestEnd = 0;
+  repeatable = false;
   pickedBit = 1;
 
   inspect(bytes: Uint8Array, _start: number, end: number): VerdictCode {
@@ -91,6 +92,7 @@ export class Twin {
           handoff: NO_EVENT,
           idle: NO_EVENT,
           closing: NO_EVENT,
+          answer: NO_EVENT,
           linger: NO_EVENT,
         },
         memory: {

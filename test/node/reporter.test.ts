@@ -75,13 +75,13 @@ t.test('a report to each balancer, with a tag for it', async (t) => {
     t.equal(view.getUint32(IXCP.tag), hash.high);
     t.equal(view.getUint32(IXCP.tag + 4), hash.low);
     t.equal(view.getUint8(IXCP.type), IxcpType.report);
-    t.equal(view.getUint16(IXCP.flags), IxcpFlag.canAdopt | IxcpFlag.namesAddresses);
+    t.equal(view.getUint16(IXCP.flags), IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease);
     t.ok(Math.abs(view.getUint32(IXCP.sequence) - before) <= 1);
   }
   reporter.leave();
   const last = viewOf(socket.sent[3]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
   const first = viewOf(socket.sent[1]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
-  const leaving = IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.leaving;
+  const leaving = IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.leaving;
   t.equal(last.getUint16(IXCP.flags), leaving);
   t.equal(last.getUint32(IXCP.session), first.getUint32(IXCP.session), 'one run, one nonce');
   t.ok(last.getUint32(IXCP.sequence) > first.getUint32(IXCP.sequence), 'the clock never stands still');

@@ -41,6 +41,7 @@ const TIMEOUTS: Timeouts = {
   handoff: 300,
   idle: 40_000,
   closing: 15_000,
+  answer: 1_000,
   linger: 2_000,
 };
 

@@ -47,8 +47,17 @@ export const HEAD_BYTES = 4096;
 export const MTU = 1500;
 /** What a SYN/ACK offers: the MTU less IPv4, TCP and IXP headers. */
 export const MSS = 1424;
-export const NOTICE = { adopted: 1, refused: 2, fin: 3, reset: 4, report: 5, welcome: 6, badKey: 7 } as const;
-export const IXP_TYPE = { adopt: 1, segment: 2 } as const;
+export const NOTICE = {
+  adopted: 1,
+  refused: 2,
+  fin: 3,
+  reset: 4,
+  report: 5,
+  welcome: 6,
+  badKey: 7,
+  released: 8,
+} as const;
+export const IXP_TYPE = { adopt: 1, segment: 2, release: 3 } as const;
 
 /** Timers are kept in ticks of 8 ms; one that follows another may be late twice. */
 const SLACK_MS = 20;
@@ -73,6 +82,7 @@ class KnownPaths implements Dispatcher {
   resource = -1;
   requestStart = 0;
   requestEnd = 0;
+  repeatable = false;
   pickedBit = 0;
   /** Bytes looked at, in all. */
   looked = 0;
@@ -93,6 +103,7 @@ class KnownPaths implements Dispatcher {
     this.requestStart = 0;
     this.requestEnd = method.length + 1 + path.length;
     this.resource = PATHS.indexOf(path);
+    this.repeatable = method === 'GET';
     return this.resource < 0 ? Verdict.notFound : Verdict.found;
   }
 
@@ -229,6 +240,7 @@ export class Conversation {
         handoff: 300,
         idle: 900_000,
         closing: 60_000,
+        answer: 1_000,
         linger: 5_000,
         ...options.timeouts,
       },
@@ -386,6 +398,7 @@ export class Conversation {
       adopted: (_slot, index) => say(`adopted ${node(index)}`),
       refused: (_slot, index, reason) => say(`refused ${node(index)} reason ${reason}`),
       unconfirmed: (_slot, index) => say(`unconfirmed ${node(index)}`),
+      released: (_slot, index) => say(`released ${node(index)}`),
       silent: (_slot, index) => say(`silent ${node(index)}`),
       closed: (_slot, reason) => say(`closed ${reason}`),
       reported: (index, flags) => say(`reported ${node(index)} ${flags}`),

@@ -67,6 +67,14 @@ export class WebServer {
     this.program = undefined;
   }
 
+  /** Sends a signal to the server and to its workers. */
+  signal(name: NodeJS.Signals): void {
+    const pid = this.program?.pid;
+    if (pid === undefined) return;
+    const workers = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+    for (const one of [pid, ...workers]) process.kill(Number(one), name);
+  }
+
   /** Long polls of a Node server are answered when this file is there. */
   get release(): string {
     return path.join(this.directory, 'release');

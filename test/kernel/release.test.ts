@@ -1,0 +1,71 @@
+/** IXP_RELEASE on a real interface: which sockets go, and which stay. */
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import t from 'tap';
+import { hostU32 } from '../../src/node/shim.js';
+import { insideNamespace } from './namespace.js';
+import { ACK, SEQ } from './shim-fixture.js';
+import { Ixcp, REQUEST_END, type Session, ShimNode } from './shim-node.js';
+
+if (insideNamespace(import.meta.url)) {
+  const node = await ShimNode.start(t);
+  const { shim } = node;
+
+  t.test('a session that nobody reads is given back, any other is not', async (t) => {
+    const silent = createServer({ pauseOnConnect: true });
+    silent.listen(8081, '127.0.0.1');
+    await once(silent, 'listening');
+    const release = (session: Session): void =>
+      session.adopt({ ixp: { type: 3, confirm: REQUEST_END }, payload: '', tcp: { flags: 'A' } });
+    /** One whose server has accepted it and reads nothing. */
+    const unread = async (): Promise<{ session: Session; socket: Socket }> => {
+      shim.service(0, '127.0.0.1', 8081);
+      const session = node.newSession();
+      session.adopt();
+      const [socket] = (await once(silent, 'connection')) as [Socket];
+      await session.told(Ixcp.adopted, { ack: REQUEST_END });
+      await session.rest();
+      shim.object.mapDelete('services', hostU32(0));
+      return { session, socket };
+    };
+
+    const first = await unread();
+    release(first.session);
+    await first.session.told(Ixcp.released, { seq: ACK, ack: SEQ });
+    t.strictSame(await first.session.rest(), [], 'the client hears nothing of it');
+    // The answer may be lost. And what of the client was under way to that socket finds none.
+    release(first.session);
+    await first.session.told(Ixcp.released);
+    first.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END }, payload: 'more' });
+    await first.session.told(Ixcp.released);
+    first.socket.destroy();
+
+    // It is answered meanwhile: the server is only slow.
+    const second = await unread();
+    const busy = node.newSession();
+    const accepted = busy.socket();
+    busy.adopt();
+    const { socket } = await accepted;
+    await busy.told(Ixcp.adopted);
+    release(busy);
+    await busy.told(Ixcp.adopted, { ack: REQUEST_END });
+    t.ok(!socket.destroyed, 'a server that has read the request may take its time');
+    socket.write('an answer');
+    await busy.sent('the answer', {}, 'an answer');
+    release(second.session);
+    await second.session.told(Ixcp.adopted, { ack: REQUEST_END });
+    t.strictSame(await second.session.rest(), []);
+    t.ok(!second.socket.destroyed);
+
+    // There is more than the balancer keeps.
+    const third = await unread();
+    third.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END }, payload: 'more' });
+    release(third.session);
+    await third.session.told(Ixcp.adopted, { ack: REQUEST_END + 4 });
+    for (const one of [socket, second.socket, third.socket]) one.destroy();
+    const stranger = node.newSession();
+    release(stranger);
+    t.strictSame(await stranger.rest(), [], 'nothing is said of a session that is not known');
+    silent.close();
+  });
+}
