@@ -6,6 +6,7 @@ import { ControlClient } from './client.js';
 import { loadBalancerConfig, loadConfig } from './config.js';
 import { Stream, Terminal } from './display.js';
 import { FEWEST_SNAP_BYTES, MOST_SNAP_BYTES } from './documents.js';
+import { explain, explained } from './glossary.js';
 import { newKey, readKey, writeNewKey } from './key.js';
 import { machineWarnings } from './machine-warnings.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
@@ -199,13 +200,36 @@ function define(programs: Programs, exit: (code: number) => void): Command {
       new Option('--count <intervals>', 'end after so many').argParser(parseIntervals).implies({ watch: 1 }),
     )
     .addOption(wide().conflicts('watch'))
-    .action(async (options: Asking & { watch?: number; count?: number; wide: boolean }) => {
+    .addOption(
+      new Option('--explain [counter]', 'ask no balancer; tell what this counter means, or all of them')
+        .preset(true)
+        .conflicts(['watch', 'count']),
+    )
+    .action(async (options: Asking & StatsOptions) => {
+      if (options.explain !== undefined) return explainCounters(options.explain, options);
       if (options.watch !== undefined) return watchStats(options, options.watch, options.count);
       const stats = await client(options).stats();
       warnOfVersion(stats.version);
       print(options.json ? JSON.stringify(stats, null, 2) : renderStats(stats, lineWidth(options.wide)));
     });
   return baton;
+}
+
+interface StatsOptions {
+  watch?: number;
+  count?: number;
+  wide: boolean;
+  /** true: all counters. */
+  explain?: string | true;
+}
+
+/** Lines of text are not longer than this where there is no terminal, and not on one that is wider. */
+const LONGEST_LINE = 100;
+
+function explainCounters(asked: string | true, { json, wide }: Asking & StatsOptions): void {
+  const name = asked === true ? undefined : asked;
+  const most = Math.min(LONGEST_LINE, lineWidth(wide) ?? LONGEST_LINE);
+  print(json ? JSON.stringify(explained(name), null, 2) : explain(name, most));
 }
 
 function wide(): Option {

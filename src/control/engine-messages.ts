@@ -94,19 +94,6 @@ export interface NodeSnapshot {
   adopted: number;
 }
 
-/** What is counted below the engine. */
-export const RING_NAMES = [
-  'ring_received',
-  'ring_lost',
-  'ring_sent',
-  'ring_send_failed',
-  'ring_sent_outside',
-  'ring_starved',
-  'ring_drop_full',
-  'ring_drop_too_long',
-  'ring_drop_truncated',
-] as const;
-
 export interface EngineSnapshot {
   nodes: NodeSnapshot[];
   /** Sessions by state, indexed by SessionState. */

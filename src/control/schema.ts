@@ -191,7 +191,10 @@ const TimeoutKeys = Type.Object(
       'For a node that has confirmed to answer. Then it is asked whether its web server has read the request; if not, another holder gets it.',
       '1s',
     ),
-    idle: duration('Without a packet of the client or a notice of the node, until removal.', '15m'),
+    idle: duration(
+      'Without a packet of the client or a notice of the node, until removal (counted as `closed_idle`). It holds while neither side has sent FIN. When the client has, the wait is 3 minutes, or `closing` if that is longer, but never more than `idle`. When the node has, it is `closing`.',
+      '15m',
+    ),
     linger: duration('After the second FIN, or an RST, without a packet, until removal.', '5s'),
     closing: duration("After the node's FIN, without a packet, until removal.", '60s'),
     synAck: duration('To the first retransmission of a SYN/ACK; doubles each time.', '1s'),

@@ -1,15 +1,16 @@
 /** What `baton stats` and `baton sessions` show: engine, machine and config, put together. */
+
 import type { CounterName } from '../base/counters.js';
+import { FRAMES_OF_KERNEL, RING_NAMES, type XdpCounter } from '../base/kernel-counters.js';
 import { SessionState } from '../tcp/session-table.js';
 import type { StatsSource } from './api.js';
 import type { BalancerConfig } from './config.js';
 import type { SessionPage, StatsDocument } from './documents.js';
-import { type EngineSnapshot, RING_NAMES } from './engine-messages.js';
+import type { EngineSnapshot } from './engine-messages.js';
 import type { EnginePool } from './engine-pool.js';
 import type { Log } from './log.js';
 import { LossWatch } from './losses.js';
 import type { Machine } from './machine/machine.js';
-import { FRAMES_OF_KERNEL, type XdpCounter } from './machine/xdp-counters.js';
 import type { NodeWatch } from './node-watch.js';
 import { VERSION } from './version.js';
 

@@ -1,8 +1,7 @@
 /** What `baton stats --watch` shows of an interval, for people. */
-import { COUNTERS } from '../base/counters.js';
 import { STAGE_NAMES } from '../base/stages.js';
+import { meaningOf } from './glossary.js';
 import type { Interval, WorkerInterval } from './interval.js';
-import { lossText } from './losses.js';
 import { type Column, formatAge, formatCount, formatTable } from './table.js';
 import { printable } from './text.js';
 
@@ -11,8 +10,6 @@ export interface Line {
   text: string;
   dim: boolean;
 }
-
-const DESCRIPTIONS: Readonly<Record<string, string>> = COUNTERS;
 
 /** The interval as lines. `most`: characters that fit on one; by default tables are as wide as what stands in them. */
 export function renderInterval(interval: Interval, most?: number): Line[] {
@@ -145,7 +142,7 @@ function dropLines(drops: Interval['drops'], most: number | undefined): Line[] {
       name,
       formatRate(perSecond),
       formatCount(total),
-      DESCRIPTIONS[name] ?? lossText(name) ?? '',
+      meaningOf(name),
     ]),
     most,
   );

@@ -6,47 +6,12 @@
 import { fileURLToPath } from 'node:url';
 import { BatonError, reasonOf } from '../base/errors.js';
 import type { HostState } from '../base/host/state.js';
+import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
 import { type BpfObject, native } from '../base/native.js';
 import { parseIpv4 } from '../wire/ipv4.js';
 
 /** Compiled BPF objects lie in build/bpf, beside the compiled tree. */
 const OBJECTS = new URL('../../../build/bpf/', import.meta.url);
-
-/** The names of `enum shim_counter` in kernel-shim/counters.h, in its order. */
-export const SHIM_COUNTERS = [
-  'adopted',
-  'adopt_repeated',
-  'adopt_cleared',
-  'adopt_finished',
-  'segment',
-  'injected',
-  'notice_adopted',
-  'notice_fin',
-  'notice_rst',
-  'refused_no_listener',
-  'refused_unable',
-  'refused_tuple_in_use',
-  'drop_truncated',
-  'drop_ip_options',
-  'drop_fragment',
-  'drop_version',
-  'drop_length',
-  'drop_tcp_header',
-  'drop_type',
-  'drop_unknown_balancer',
-  'drop_tag',
-  'drop_flags',
-  'drop_no_session',
-  'drop_no_socket',
-  'drop_clone',
-  'drop_rewrite',
-  'drop_notice',
-  'drop_unconfigured',
-  'adopt_cleared_by_syn',
-  'released',
-  'notice_released',
-] as const;
-export type ShimCounter = (typeof SHIM_COUNTERS)[number];
 
 /** Behind the guard of a balancer, which has priority 1. */
 const PRIORITY = 2;
@@ -113,7 +78,7 @@ export class Shim {
 
   /** What the programs have counted since they were loaded. */
   counters(): Record<ShimCounter, number> {
-    return sumsByName(this.object, SHIM_COUNTERS);
+    return sumsByName(this.object, SHIM_NAMES);
   }
 
   /** What is attached stays attached. */

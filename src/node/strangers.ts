@@ -1,6 +1,7 @@
 /** Handoffs that the shim drops because the config does not know their balancer, or has another key: told once a minute. */
+
+import type { ShimCounter } from '../base/kernel-counters.js';
 import type { NodeLog } from './reporter.js';
-import type { ShimCounter } from './shim.js';
 
 const AGAIN_MS = 60_000;
 

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { ControlApi } from '../../src/control/api.js';
 import type { SessionRow } from '../../src/control/documents.js';
+import { GLOSSARY } from '../../src/control/glossary.js';
 import { VERSION } from '../../src/control/version.js';
 import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
@@ -48,6 +49,18 @@ writeFileSync(
   join(directory, 'node.yaml'),
   'interface: eth0\nkeyFile: key.hex\nvirtualAddresses: [10.99.0.100]\nbalancers: [10.99.0.2]\n',
 );
+
+/** What it prints on a terminal of so many columns. */
+function onTerminal(columns: number, ...args: string[]): Promise<string> {
+  const command = [process.execPath, MAIN, ...args].map((word) => `'${word}'`).join(' ');
+  return new Promise((resolve, reject) => {
+    const line = `stty cols ${columns} && ${command}`;
+    execFile('script', ['-qec', line, '/dev/null'], { cwd: directory }, (error, out) => {
+      if (error === null) resolve(out.replaceAll('\r\n', '\n'));
+      else reject(error);
+    });
+  });
+}
 
 /** Whether there is an eth0 here, and whether it is up, does not matter to these tests. */
 const ONLY_OF_THE_MACHINE = /^(baton: warning: on this machine, interface eth0: .*\n)?$/;
@@ -334,8 +347,41 @@ t.test('a running balancer is asked by its socket', async (t) => {
     '(1 of 3 sessions; --limit N shows more)',
     '',
   ]);
+  // On a terminal tables fit, as far as text can be shortened; and as JSON or with --wide nothing is.
+  const narrow = await onTerminal(62, 'stats', '-c', 'balancer.yaml');
+  t.match(narrow, /\nNODE {2}ADDRESS {4}MAC {2}STATE {7}ACTIVE {2}ADOPTED {2}REPORT {2}WHY\n/);
+  const rows = async (columns: number, ...options: string[]): Promise<string | undefined> =>
+    (await onTerminal(columns, 'sessions', '-c', 'balancer.yaml', ...options)).split('\n')[1];
+  t.match(
+    await rows(73),
+    /^10\.99\.0\.200:40000 {2}www {5}passing {2}n1 {4}1m01s {2}15ms {7}12 {2}GET \/a\.\.\.$/,
+  );
+  t.match(await rows(200), /GET \/a\.html$/);
+  t.match(await rows(73, '--wide'), /GET \/a\.html$/);
+  t.match(await onTerminal(40, 'sessions', '-c', 'balancer.yaml', '--json'), /"GET \/a\.html"/);
+
   const list = await baton('sessions', '-c', 'balancer.yaml', '--json');
   t.same(JSON.parse(list.out), { sessions: [ROW, ROW, ROW], total: 3 });
+});
+
+t.test('counters are explained, and no balancer is asked', async (t) => {
+  const one = await baton('stats', '--explain', 'closed_idle');
+  t.match(one, {
+    code: 0,
+    errors: '',
+    out: /^closed_idle \(counter, sessions\)\n {4}Sessions that ended because /,
+  });
+  t.ok(one.out.split('\n').every((line) => line.length <= 100));
+  const all = await baton('stats', '--explain');
+  t.equal(all.out.match(/^\w+ \(counter, /gm)?.length, GLOSSARY.size);
+  const { code, out } = await baton('stats', '--explain', 'xdp_absorbed', '--json');
+  t.equal(code, 0);
+  t.match(JSON.parse(out), { xdp_absorbed: { kind: 'counter', unit: 'segments', help: /^ACKs that / } });
+  t.match(await baton('stats', '--explain', 'absorbed'), {
+    code: 1,
+    out: '',
+    errors: 'baton: there is no counter "absorbed" (there are xdp_absorbed)\n',
+  });
 });
 
 t.test('a reader that goes away is no error', async (t) => {

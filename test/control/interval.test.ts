@@ -143,9 +143,9 @@ t.test('as text', async (t) => {
     'n1    unresolved       5         30  no reply\\x1b[2J',
     '',
     'DROPPED          PER S  TOTAL  WHAT',
-    'ring_lost          3.0     42  frames lost before the engine took them',
-    'drop_no_session    0.5      7  segments of no session',
-    'drop_ixcp_tag        0      7  IXCP notices whose tag did not verify',
+    'ring_lost          3.0     42  Frames lost before the engine took them, because a receive ring was full.',
+    'drop_no_session    0.5      7  Segments of no session.',
+    'drop_ixcp_tag        0      7  Notices dropped because their tag did not verify.',
     '',
   ]);
   screen.text = '';

@@ -1,8 +1,10 @@
 /** Faults of operators: one clear line, exit 1, and the machine as it was. */
+
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { stringify } from 'yaml';
+import { GLOSSARY } from '../../src/control/glossary.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { refuses } from '../support/farm/refusal.js';
 import { curl } from '../support/farm/requests.js';
@@ -92,6 +94,8 @@ t.test('faults of operators', { skip: whyNoFarm() }, async (t) => {
       await refuses(t, free, ['node', '-c', file], /key/);
       const { counters } = await farm.stats();
       t.ok((counters.drop_ixcp_tag ?? 0) > 0, 'counted by the balancer');
+      const unexplained = Object.keys(counters).filter((name) => !GLOSSARY.has(name));
+      t.same(unexplained, [], 'and every counter is explained');
     });
 
     await t.test('a second balancer on the machine, or on the same virtual address', async (t) => {

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { GUARD_NAMES } from '../../src/base/kernel-counters.js';
 import { native } from '../../src/base/native.js';
-import { GUARD_COUNTERS } from '../../src/control/machine/guard.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
@@ -96,7 +96,7 @@ if (insideNamespace(import.meta.url)) {
 
   const check = (program: string, frame: Uint8Array, mark: number) => {
     let result = { verdict: 0, frame, mark };
-    const counters = counted(guard, GUARD_COUNTERS, () => {
+    const counters = counted(guard, GUARD_NAMES, () => {
       result = guard.testRun(program, frame, { mark });
     });
     return { verdict: result.verdict, mark: result.mark, counters };
@@ -106,7 +106,7 @@ if (insideNamespace(import.meta.url)) {
     const header = readFileSync(join(project, 'kernel-shim', 'counters.h'), 'utf8');
     const list = /GUARD_COUNTERS\(X\)(.*?)\n\n/s.exec(header)?.[1] ?? '';
     const names = [...list.matchAll(/X\((\w+),/g)].map(([, name = '']) => name.toLowerCase());
-    t.strictSame(names, GUARD_COUNTERS);
+    t.strictSame(names, GUARD_NAMES);
   });
 
   t.test('the tap', async (t) => {

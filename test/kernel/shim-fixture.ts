@@ -1,8 +1,9 @@
 /** What the tests of the BPF programs share: addresses, configured objects, counters as differences. */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
 import { type BpfObject, native } from '../../src/base/native.js';
-import { hostU32, SHIM_COUNTERS } from '../../src/node/shim.js';
+import { hostU32 } from '../../src/node/shim.js';
 import { addressNumber, macBytes, type PacketSpec, type TcpSpec } from '../support/packet.js';
 
 export const KEY = Uint8Array.from({ length: 16 }, (_, index) => index * 7);
@@ -154,7 +155,7 @@ export class Shim {
 
   /** Names of the counters that rise during `action`, each as often as it rises. */
   counted(action: () => void): string[] {
-    return counted(this.object, SHIM_COUNTERS, action);
+    return counted(this.object, SHIM_NAMES, action);
   }
 }
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { SHIM_COUNTERS } from '../../src/node/shim.js';
+import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
 import { build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, run } from './namespace.js';
 import {
@@ -353,7 +353,7 @@ if (insideNamespace(import.meta.url)) {
     const header = readFileSync(join(project, 'kernel-shim', 'counters.h'), 'utf8');
     const list = /SHIM_COUNTERS\(X\)(.*?)\n\n/s.exec(header)?.[1] ?? '';
     const names = [...list.matchAll(/X\((\w+),/g)].map(([, name = '']) => name.toLowerCase());
-    t.strictSame(names, SHIM_COUNTERS);
+    t.strictSame(names, SHIM_NAMES);
   });
 
   t.test('ingress', check('shim_ingress', INGRESS));

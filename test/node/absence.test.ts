@@ -1,7 +1,7 @@
 import t from 'tap';
+import { SHIM_NAMES, type ShimCounter } from '../../src/base/kernel-counters.js';
 import type { InterfaceInfo } from '../../src/base/native.js';
 import { Absence } from '../../src/node/absence.js';
-import { SHIM_COUNTERS, type ShimCounter } from '../../src/node/shim.js';
 import { Strangers } from '../../src/node/strangers.js';
 
 const OWN = '10.99.0.3';
@@ -47,7 +47,7 @@ t.test('handoffs of a stranger, or under another key, are told once a minute', a
   const { log, said } = logged();
   let now = 0;
   const strangers = new Strangers(['10.99.0.2'], log, () => now);
-  const counters = Object.fromEntries(SHIM_COUNTERS.map((name) => [name, 0])) as Record<ShimCounter, number>;
+  const counters = Object.fromEntries(SHIM_NAMES.map((name) => [name, 0])) as Record<ShimCounter, number>;
   const look = (change: Partial<Record<ShimCounter, number>>, later: number): string[] => {
     now += later;
     Object.assign(counters, change);

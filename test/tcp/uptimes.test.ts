@@ -3,6 +3,7 @@
  * ms since the start of the machine, and its 32-bit times wrap.
  */
 import t from 'tap';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 import { beginAt, UPTIMES } from '../support/uptime.js';
 
 const CONVERSATIONS = [
@@ -19,6 +20,8 @@ const CONVERSATIONS = [
   'told',
   'workers',
 ];
+
+t.setTimeout(FILE_TIMEOUT_MS);
 
 // Nothing of it runs before all is loaded: tap ends when it has nothing to do.
 let allIsLoaded = (): void => {};

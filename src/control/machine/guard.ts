@@ -3,24 +3,16 @@
  * attached to both hooks. It gives the engine the frames that concern it, and keeps them from the
  * kernel. The layouts of keys and values are those of kernel-shim/config.h.
  */
+
 import { randomBytes } from 'node:crypto';
 import type { Place } from '../../base/host/changes.js';
 import type { HostState } from '../../base/host/state.js';
+import { GUARD_NAMES, type GuardCounter } from '../../base/kernel-counters.js';
 import type { BpfObject } from '../../base/native.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
 import type { PacketStart, Tap } from '../engine-messages.js';
 
 /** The names of `enum guard_counter` in kernel-shim/counters.h, in its order. */
-export const GUARD_COUNTERS = [
-  'seen',
-  'turned',
-  'kept_virtual',
-  'kept_notice',
-  'drop_ixp',
-  'sent_on',
-] as const;
-export type GuardCounter = (typeof GUARD_COUNTERS)[number];
-
 const PRIORITY = 1;
 const HANDLE = 1;
 /** struct guard_server. */
@@ -99,7 +91,7 @@ export class Guard {
 
   /** What the programs have counted since they were loaded. */
   counters(): Record<GuardCounter, number> {
-    return sumsByName(this.object, GUARD_COUNTERS);
+    return sumsByName(this.object, GUARD_NAMES);
   }
 
   /** What is attached stays attached. */

@@ -3,12 +3,12 @@
  * the balancer has nothing to do with it.
  */
 import { XDP_PROGRAM } from '../../base/host/xdp.js';
+import { XDP_NAMES } from '../../base/kernel-counters.js';
 import { type AttachedXdp, type MapHandle, native, type PerfBuffers } from '../../base/native.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
 import { CONTROL, SHARED_LAYOUT } from '../../datapath/xdp-layout.js';
 import { hostU32 } from '../../node/shim.js';
 import { TAP_RECORD, TAP_RECORD_BYTES } from '../../wire/tap-record.js';
-import { XDP_COUNTERS } from './xdp-counters.js';
 
 /** struct tap_config of kernel-shim/tap.h. */
 export const TAP_CONFIG = { client: 0, clientPort: 4, snapLength: 8 } as const;
@@ -96,7 +96,7 @@ export class KernelTap {
   }
 
   private counted(): number {
-    return this.maps.counters.sums(XDP_COUNTERS.length)[XDP_COUNTERS.indexOf('tap_lost')] ?? 0;
+    return this.maps.counters.sums(XDP_NAMES.length)[XDP_NAMES.indexOf('tap_lost')] ?? 0;
   }
 }
 

@@ -11,6 +11,7 @@
  *
  * `prepare` leaves no trace of a start that fails. What a killed process left behind is taken over.
  */
+
 import { BatonError, reasonOf } from '../../base/errors.js';
 import type { Lock } from '../../base/host/lock.js';
 import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
@@ -18,20 +19,20 @@ import { HostState } from '../../base/host/state.js';
 import { requireSynCookies } from '../../base/host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../base/host/time-wait.js';
 import { hasXdp } from '../../base/host/xdp.js';
+import type { GuardCounter, ShimCounter, XdpCounter } from '../../base/kernel-counters.js';
 import type { InterfaceInfo } from '../../base/native.js';
 import { runAll } from '../../base/run-all.js';
-import { Shim, type ShimCounter } from '../../node/shim.js';
+import { Shim } from '../../node/shim.js';
 import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../tcp/offer.js';
 import type { NamedInterface } from '../config.js';
 import type { NodeSideStart, PacketStart, XdpStart } from '../engine-messages.js';
 import type { Datapath } from '../schema.js';
-import { Guard, type GuardCounter } from './guard.js';
+import { Guard } from './guard.js';
 import { requireNoListener } from './listeners.js';
 import { requireForwarded, requireMachine } from './preflight.js';
 import { sequenceSecret } from './secret.js';
 import { lockSides, type Sides, SideWatch } from './sides.js';
 import { Announcer, probeAddresses } from './virtual-addresses.js';
-import type { XdpCounter } from './xdp-counters.js';
 import { XdpProgram } from './xdp-program.js';
 
 export interface MachineOptions {

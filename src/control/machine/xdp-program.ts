@@ -11,6 +11,7 @@ import { BatonError, reasonOf } from '../../base/errors.js';
 import { makePinDirectory, pinName } from '../../base/host/pins.js';
 import type { HostState } from '../../base/host/state.js';
 import { XDP_PROGRAM } from '../../base/host/xdp.js';
+import { XDP_NAMES, type XdpCounter } from '../../base/kernel-counters.js';
 import {
   type BpfObject,
   type InterfaceInfo,
@@ -38,7 +39,6 @@ import { serverKey } from './guard.js';
 import { sequenceSecret } from './secret.js';
 import type { Side } from './sides.js';
 import { writeControl } from './xdp-control.js';
-import { XDP_COUNTERS, type XdpCounter } from './xdp-counters.js';
 import { noSockets, requireQueues } from './xdp-errors.js';
 import { loses, sendsForXdp, VETH, whyLostAlone } from './xdp-probe.js';
 
@@ -256,7 +256,7 @@ export class XdpProgram {
 
   /** What the program has counted since it was loaded. */
   counters(): Record<XdpCounter, number> {
-    return sumsByName(this.object, XDP_COUNTERS);
+    return sumsByName(this.object, XDP_NAMES);
   }
 
   /** Its run time, while the sysctl kernel.bpf_stats_enabled is on. */

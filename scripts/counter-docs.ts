@@ -1,0 +1,9 @@
+/**
+ * Writes docs/counters.md from the declarations of the counters. Run it from the source directory after a change of them:
+ *
+ *     node dist/scripts/counter-docs.js
+ */
+import { writeFileSync } from 'node:fs';
+import { renderCounterDocs } from '../src/control/glossary.js';
+
+writeFileSync('docs/counters.md', renderCounterDocs());
