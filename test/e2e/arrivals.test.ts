@@ -17,6 +17,7 @@ import {
   projectRoot,
   VIRTUAL_ADDRESS,
 } from '../support/farm.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
 
 /** How often each way is gone. More by hand: BATON_ROUNDS=20. */
 const ROUNDS = Number(process.env.BATON_ROUNDS ?? 3);
@@ -44,7 +45,7 @@ const WAYS: Record<string, (farm: Farm) => Promise<unknown>> = {
   replaced: (farm) => farm.startBalancer(['--replace']),
 };
 
-t.setTimeout(230_000 + ROUNDS * 20_000);
+t.setTimeout(FILE_TIMEOUT_MS + ROUNDS * 20_000);
 
 /** An installation whose XDP program is damaged. */
 function damaged(farm: Farm): string {
@@ -64,7 +65,7 @@ function damaged(farm: Farm): string {
 /** Runs a balancer that is not to start. What it says. */
 async function refused(t: Test, host: Host, config: string, args: string[], root?: string): Promise<string> {
   const [command = '', ...rest] = batonCommand(['balancer', '-c', config, ...args], root);
-  const { code, stderr, stdout } = await host.run(command, rest, { allowFailure: true, timeoutMs: 30_000 });
+  const { code, stderr, stdout } = await host.run(command, rest, { allowFailure: true });
   t.equal(code, 1);
   return stderr + stdout;
 }
@@ -126,7 +127,7 @@ t.test('a new connection every 20 ms', { skip: whyNoFarm() }, async (t) => {
               { finish: true },
               { untilClosed: true },
             ],
-            timeoutMs: 60_000,
+            timeoutMs: PATIENCE_MS,
           }),
         );
         const passing = async (): Promise<number> => (await farm.stats()).sessions.passing ?? 0;

@@ -6,6 +6,7 @@ import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import type { Program } from '../support/farm/process.js';
 import { curl } from '../support/farm/requests.js';
 import { batonCommand, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [{ path: '/', nodes: ['n1'] }];
@@ -26,7 +27,7 @@ function fill(farm: Farm): void {
 async function start(farm: Farm, file: string, ...args: readonly string[]): Promise<Program> {
   const command = batonCommand(['capture', '-c', farm.balancerConfig, '-w', file, ...args]);
   const program = farm.balancer.start('capture', command);
-  await program.waitForLog(CAPTURING, 15_000, program.logStart);
+  await program.waitForLog(CAPTURING);
   return program;
 }
 
@@ -35,7 +36,7 @@ async function replayed(farm: Farm, file: string): Promise<Replayed> {
   return JSON.parse(stdout) as Replayed;
 }
 
-t.setTimeout(200_000);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test('captures', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 1, clients: 2 }, async (farm) => {
@@ -45,8 +46,8 @@ t.test('captures', { skip: whyNoFarm() }, async (t) => {
       const to = file('a.pcapng');
       writeFileSync(to, 'of an earlier one', { mode: 0o644 });
       const program = await start(farm, to);
-      t.equal((await curl(farm.client, `${BASE}/a.txt`, [], 10_000)).body.toString(), 'here\n');
-      await farm.waitEmpty(20_000);
+      t.equal((await curl(farm.client, `${BASE}/a.txt`)).body.toString(), 'here\n');
+      await farm.waitEmpty();
       program.signal('SIGINT');
       t.same(await program.exited, { code: 0, signal: null });
       t.match(program.log(program.logStart), /\d+ frames captured, 0 lost\n$/);
@@ -65,14 +66,14 @@ t.test('captures', { skip: whyNoFarm() }, async (t) => {
         ...['--client', wanted!.address, '--snaplen', '200'],
       ]);
       const program = farm.balancer.start('capture', ['sh', '-c', `exec ${shell}`, 'sh', ...command]);
-      await program.waitForLog(CAPTURING, 15_000, program.logStart);
+      await program.waitForLog(CAPTURING);
       for (const [client, name] of [
         [other!, 'a.txt'],
         [wanted!, 'b.txt'],
       ] as const) {
-        await curl(client, `${BASE}/${name}`, [], 10_000);
+        await curl(client, `${BASE}/${name}`);
       }
-      await farm.waitEmpty(20_000);
+      await farm.waitEmpty();
       program.signal('SIGINT');
       t.same(await program.exited, { code: 0, signal: null });
       const { sessions } = await replayed(farm, to);
@@ -91,7 +92,7 @@ t.test('captures', { skip: whyNoFarm() }, async (t) => {
         code: 1,
         stderr: /another capture runs there/,
       });
-      await curl(farm.client, `${BASE}/a.txt`, [], 10_000);
+      await curl(farm.client, `${BASE}/a.txt`);
       t.same(await program.exited, { code: 0, signal: null });
       t.match(program.log(program.logStart), /\n?baton: 3 frames captured, /);
       t.equal((await replayed(farm, to)).capture.frames, 3);
@@ -101,16 +102,16 @@ t.test('captures', { skip: whyNoFarm() }, async (t) => {
       const to = file('killed.pcapng');
       const program = await start(farm, to);
       await farm.balancerProgram?.kill();
-      await program.waitForLog(/the balancer has ended/, 10_000, program.logStart);
+      await program.waitForLog(/the balancer has ended/);
       await farm.startBalancer();
       await farm.waitNodesUp();
-      await program.waitForLog(/a balancer runs again/, 10_000, program.logStart);
+      await program.waitForLog(/a balancer runs again/);
       // Who leaves does not wait for the capture.
       await farm.startBalancer(['--replace']);
       await farm.waitNodesUp();
       await program.waitForLog(/runs again.*runs again/s, 10_000, program.logStart);
-      t.equal((await curl(farm.client, `${BASE}/b.txt`, [], 10_000)).body.toString(), 'there\n');
-      await farm.waitEmpty(20_000);
+      t.equal((await curl(farm.client, `${BASE}/b.txt`)).body.toString(), 'there\n');
+      await farm.waitEmpty();
       program.signal('SIGTERM');
       t.same(await program.exited, { code: 0, signal: null });
       t.match((await replayed(farm, to)).sessions, [{ request: 'GET /b.txt', status: 200 }]);

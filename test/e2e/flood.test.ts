@@ -271,7 +271,7 @@ t.test('a SYN flood', { skip: why }, async (t) => {
 
     await t.test('afterwards all is as before', async (t) => {
       // The notice of a node's FIN comes once: where the crowd pushed it aside, its session waits longer.
-      await farm.waitEmpty(5);
+      await farm.waitEmpty({ but: 5 });
       const cookies = await counter('syn_cookie', 'xdp_syn_cookie');
       const { endings, slowest } = await ask(client, 20);
       t.same(endings, ['0 200 here']);

@@ -9,6 +9,7 @@ import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import type { Step } from '../support/farm/raw-client.js';
 import { type CurlAnswer, converse, curl } from '../support/farm/requests.js';
 import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [
@@ -42,12 +43,12 @@ function offered(frame: Buffer): number[] | undefined {
 const KIND = { mss: 2, windowScale: 3, sack: 4, timestamps: 8 } as const;
 const EVERYTHING = [KIND.mss, KIND.windowScale, KIND.sack, KIND.timestamps];
 
-t.setTimeout(200_000);
+t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test('hardened nodes', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 2, balancer: { timeouts: { head: '60s' } } }, async (farm) => {
     const [n1, n2] = farm.nodes;
-    const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path, [], 10_000);
+    const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path);
     const set = (setting: string, value: number, host = n1!): Promise<unknown> =>
       host.run('sysctl', ['-qw', `net.ipv4.${setting}=${value}`]);
     const why = async (node = 0): Promise<{ state: string; why: string }> => {
@@ -55,7 +56,7 @@ t.test('hardened nodes', { skip: whyNoFarm() }, async (t) => {
       return { state, why };
     };
     const says = (text: RegExp, from: number): Promise<void> =>
-      farm.waitFor(() => text.test(farm.balancerProgram?.log(from) ?? ''), String(text), 15_000);
+      farm.waitFor(() => text.test(farm.balancerProgram?.log(from) ?? ''), String(text));
     const logEnd = (): number => farm.balancerProgram?.log().length ?? 0;
     const becomes = (text: RegExp, node = 0): Promise<void> =>
       farm.waitFor(async () => {
@@ -112,7 +113,7 @@ t.test('hardened nodes', { skip: whyNoFarm() }, async (t) => {
       const steps: Step[] = [{ untilFile: go }, ask, { untilClosed: true }];
       const before = await failed();
       const clients = Array.from({ length: 4 }, () =>
-        converse(farm.client, { address: VIRTUAL_ADDRESS, port: 80, steps, timeoutMs: 30_000 }),
+        converse(farm.client, { address: VIRTUAL_ADDRESS, port: 80, steps, timeoutMs: PATIENCE_MS }),
       );
       await farm.waitFor(async () => (await farm.stats()).sessions.collecting === 4, 'four connections');
       await set('tcp_timestamps', 0);

@@ -151,7 +151,7 @@ t.test(
         }
         await load.check(t);
         unheard += before.length - still.length;
-        await farm.waitEmpty(unheard);
+        await farm.waitEmpty({ but: unheard });
         t.equal((await newcomer(farm)).status, 200);
       };
 

@@ -283,9 +283,9 @@ export class Farm {
   }
 
   /** Waits until the balancer has no session but so many; rejects with those that it has when that takes too long. */
-  async waitEmpty(but = 0, timeoutMs = PATIENCE_MS): Promise<void> {
+  async waitEmpty({ but = 0 } = {}): Promise<void> {
     const empty = async (): Promise<boolean> => ((await this.stats()).sessions.total ?? 0) <= but;
-    await this.waitFor(empty, `no session left but ${but}`, timeoutMs).catch(async (error: Error) => {
+    await this.waitFor(empty, `no session left but ${but}`).catch(async (error: Error) => {
       const { stdout } = await this.baton(['sessions', '-c', this.balancerConfig]);
       throw new Error(`${stdout}\n${error.message}`);
     });
