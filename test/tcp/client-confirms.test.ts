@@ -216,11 +216,11 @@ t.test('its node resets it: what the client still sends is for the node to answe
   talk.expectForwarded(6, 0, late);
 });
 
-t.test('a later process takes over what was handed to one node, and no other', async (t) => {
+t.test('a later process takes over what was handed to a node, and nothing else', async (t) => {
   const records = sessionMemory(64);
   const before = new Conversation(t, { engine: { memory: records } });
   const head = get('/01');
-  // 1: handed over. 2: the same, and its node was silent. 3: in several segments. 4: to ourselves. 5: not yet.
+  // 1: handed over. 2: to its second node, for the first was silent. 3: in several segments. 4: to ourselves. 5: not yet.
   const heads = new Map([
     [2, head],
     [1, get('/0')],
@@ -240,11 +240,14 @@ t.test('a later process takes over what was handed to one node, and no other', a
   const old = new RecordReader(records.records);
   const talk = new Conversation(t, { start: START + 1_000 });
   for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 1_000));
-  talk.counted({ taken_over: 1 });
-  const more = fromClient({ flags: 'PA', sourcePort: 1, seq: 1001 + get('/0').length, ack: 7000 }, 'more');
-  talk.send(1, more);
-  talk.expectForwarded(1, 2, more);
-  talk.end(2000, 1);
+  talk.counted({ taken_over: 3 });
+  for (const port of [1, 2, 3]) {
+    const seq = 1001 + heads.get(port)!.length;
+    const more = fromClient({ flags: 'PA', sourcePort: port, seq, ack: 7000 }, 'more');
+    talk.send(port, more);
+    talk.expectForwarded(port, 2, more);
+  }
+  talk.end(2000, 3);
 });
 
 t.test('a node that has kept silent before is asked at once, until it answers', async (t) => {
