@@ -3,11 +3,16 @@
  * as the kernel has it. And what goes on there, while the balancer is killed and replaced.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import t from 'tap';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+import { Arrivals } from '../support/farm/arrivals.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { curl, sha256 } from '../support/farm/requests.js';
+import type { RunResult } from '../support/farm/process.js';
+import { type CurlAnswer, curl, sha256 } from '../support/farm/requests.js';
 import { APACHE } from '../support/farm/web.js';
+import type { Talk } from '../support/farm/websocket-client.js';
 import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
 
@@ -29,6 +34,67 @@ function fill(farm: Farm): void {
     web.put(`${SERVERS[index]}/a.txt`, `${SERVERS[index]}\n`);
     web.put(`${SERVERS[index]}/film.bin`, film);
   });
+}
+
+/** So many messages there and back tell that a connection lives. */
+const SIGN_OF_LIFE = 10;
+const REPLACEMENTS = 3;
+const SEND = ['-sS', '-m', String(PATIENCE_MS / 1000), '-H', 'Expect:', '--data-binary', '@-'];
+
+/** Everybody who is connected while something happens to the balancer: those that stay, and those that keep arriving. */
+class Crowd {
+  private readonly stop: string;
+  private readonly progress: string;
+  private readonly arrivals: Arrivals;
+  private readonly talk: Promise<RunResult>;
+  private readonly poll: Promise<CurlAnswer>;
+  private readonly upload: Promise<RunResult>;
+  private readonly download: Promise<CurlAnswer>;
+
+  constructor(private readonly farm: Farm) {
+    const { client, directory } = farm;
+    this.stop = path.join(directory, 'stop');
+    this.progress = path.join(directory, 'progress');
+    const slowly = ['--limit-rate', '3M'];
+    this.arrivals = Arrivals.start(farm, '/nginx/a.txt');
+    const talker = fileURLToPath(new URL('../support/farm/websocket-client.js', import.meta.url));
+    const talk = [talker, `ws://${VIRTUAL_ADDRESS}/echo`, this.progress, this.stop];
+    this.talk = client.run(process.execPath, talk, { timeoutMs: FILE_TIMEOUT_MS });
+    this.poll = curl(client, `${BASE}/poll`, [], FILE_TIMEOUT_MS);
+    this.upload = client.run('curl', [...slowly, ...SEND, `${BASE}/upload`], { input: upload });
+    this.download = curl(client, `${BASE}/python/film.bin`, slowly, PATIENCE_MS);
+    // Whoever fails early is asked at the end.
+    for (const end of [this.talk, this.poll, this.upload, this.download]) end.catch(() => {});
+  }
+
+  /** Waits until a connection that was there before has carried messages both ways. */
+  async goesOn(when: string): Promise<void> {
+    const echoed = (): number =>
+      existsSync(this.progress) ? Number(readFileSync(this.progress, 'utf8')) : 0;
+    const before = echoed();
+    await this.farm.waitFor(
+      () => echoed() >= before + SIGN_OF_LIFE,
+      `a WebSocket goes on ${when}`,
+      PATIENCE_MS,
+    );
+  }
+
+  /** Ends all of it, and asserts that nobody has noticed anything. */
+  async check(t: Test): Promise<void> {
+    writeFileSync(this.stop, '');
+    writeFileSync(this.farm.webs[2]?.release ?? '', '');
+    const { count, lost, slowestMs } = await this.arrivals.stop();
+    t.same(lost, [], `${count} newcomers, each answered in ${slowestMs} ms at most`);
+    const talk = JSON.parse((await this.talk).stdout) as Talk;
+    t.equal(
+      talk.closeCode,
+      1000,
+      `${talk.echoed} messages, each back in ${talk.longestMs.toFixed(0)} ms at most`,
+    );
+    t.equal((await this.poll).body.toString(), 'released\n', 'the long poll is answered');
+    t.equal((await this.upload).stdout, `${sha256(upload)}\n`, 'the upload arrived');
+    t.equal(sha256((await this.download).body), sha256(film), 'the download arrived');
+  }
 }
 
 t.setTimeout(FILE_TIMEOUT_MS);
@@ -55,29 +121,31 @@ t.test('a first farm', { skip: whyNoFarm() || (!existsSync(APACHE) && `needs ${A
     });
 
     await t.test('uploads, and a long head', async (t) => {
-      const send = ['-H', 'Expect:', '--data-binary', '@-'];
-      const stored = await client.run(
-        'curl',
-        ['-sS', '-m', String(PATIENCE_MS / 1000), ...send, `${BASE}/post`],
-        {
-          input: upload,
-        },
-      );
+      const stored = await client.run('curl', [...SEND, `${BASE}/post`], { input: upload });
       t.equal(stored.stdout, 'stored by n1\n');
       t.equal(sha256(webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(upload), 'nginx has all of it');
-      const hashed = await client.run(
-        'curl',
-        ['-sS', '-m', String(PATIENCE_MS / 1000), ...send, `${BASE}/upload`],
-        {
-          input: upload,
-        },
-      );
+      const hashed = await client.run('curl', [...SEND, `${BASE}/upload`], { input: upload });
       t.equal(hashed.stdout, `${sha256(upload)}\n`, 'Node has all of it');
       for (const server of SERVERS) {
         const cookie = `Cookie: c=${'x'.repeat(7_900)}`;
         const { status, seconds } = await curl(client, `${BASE}/${server}/a.txt`, ['-H', cookie]);
         t.equal(status, 200, `${server}: ${seconds.toFixed(3)} s`);
       }
+    });
+
+    const ends = DATAPATH === 'packet' && 'sessions of the packet datapath end with the process';
+    await t.test('the balancer is killed, started, and replaced', { skip: ends }, async (t) => {
+      const crowd = new Crowd(farm);
+      await crowd.goesOn('before');
+      await farm.balancerProgram?.kill();
+      await crowd.goesOn('while no balancer runs');
+      await farm.startBalancer();
+      await crowd.goesOn('after a start');
+      for (let round = 0; round < REPLACEMENTS; round++) {
+        await farm.startBalancer(['--replace']);
+        await crowd.goesOn('after a replacement');
+      }
+      await crowd.check(t);
     });
   });
 });
