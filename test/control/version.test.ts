@@ -15,6 +15,7 @@ const PROGRAM = `
   const snapshot = { nodes: [], inState: [], perServer: [], ring: [] };
   const stats = new BalancerStats({
     config: { interface: 'eth0', virtualServers: [], nodes: [] },
+    nodes: [],
     engine: { snapshot: async () => snapshot, counters: () => ({}), stages: () => [] },
     machine: { datapath: 'packet', counters: () => ({ guard: {}, shim: {} }), runTime: () => null },
     watch: { notOffered: () => [] },
