@@ -21,7 +21,9 @@ export function bytesOf(name: string, length: number): Uint8Array {
   let body = bodies.get(key);
   if (body === undefined) {
     const random = new Random(hashText(key));
-    body = Uint8Array.from({ length }, () => random.bits() & 255);
+    const words = new Uint32Array(Math.ceil(length / 4));
+    for (let i = 0; i < words.length; i++) words[i] = random.bits();
+    body = new Uint8Array(words.buffer, 0, length);
     bodies.set(key, body);
     if (bodies.size > 4000) bodies.clear();
   }

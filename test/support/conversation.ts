@@ -1,7 +1,6 @@
 /**
  * Conversations with the engine: literal packets are sent and expected at times in ms, and time
- * passes only between them. Beneath are the memory datapath, and a dispatcher that knows a few
- * paths by heart, so that a test here depends on neither HTTP nor the directory.
+ * passes only between them. Beneath are the memory datapath and the dispatcher of known-paths.ts.
  *
  *     const talk = new Conversation(t);
  *     talk.send(0, fromClient({ flags: 'S', seq: 1000 }));
@@ -11,11 +10,12 @@
 import type { Test } from 'tap';
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { Port, type PortNumber } from '../../src/datapath/datapath.js';
-import { type Dispatcher, LOCAL_NODE, Verdict, type VerdictCode } from '../../src/tcp/dispatcher.js';
+import { LOCAL_NODE } from '../../src/tcp/dispatcher.js';
 import { Engine } from '../../src/tcp/engine.js';
 import type { NodeShare } from '../../src/tcp/node-memory.js';
 import { NodeTable } from '../../src/tcp/node-table.js';
 import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/tcp/options.js';
+import { HEAD_BYTES, KnownPaths } from './known-paths.js';
 import { MemoryDatapath, type SentFrame } from './memory.js';
 import {
   addressNumber,
@@ -43,7 +43,6 @@ export const SECRET = Uint8Array.from({ length: 32 }, (_, i) => i * 5);
 export const ISN = 5000;
 /** Session number of a conversation's first session; they count up. */
 export const FIRST_NONCE = 100;
-export const HEAD_BYTES = 4096;
 export const MTU = 1500;
 /** What a SYN/ACK offers: the MTU less IPv4, TCP and IXP headers. */
 export const MSS = 1424;
@@ -61,61 +60,12 @@ export const IXP_TYPE = { adopt: 1, segment: 2, release: 3 } as const;
 
 /** Timers are kept in ticks of 8 ms; one that follows another may be late twice. */
 const SLACK_MS = 20;
-
-/** What the test dispatcher knows: path to nodes. */
-export const RESOURCES: Readonly<Record<string, readonly number[]>> = {
-  '/0': [0],
-  '/1': [1],
-  '/01': [0, 1],
-  '/012': [0, 1, 2],
-};
-const PATHS = Object.keys(RESOURCES);
+/** Frames that are shown before one that is wrong. */
+const MOST_SHOWN = 12;
 
 /** GET of a path that the test dispatcher knows. */
 export function get(path: string): string {
   return `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
-}
-
-/** Reads heads as far as their end, line and limit; picks holders in their order. */
-class KnownPaths implements Dispatcher {
-  resume = 0;
-  resource = -1;
-  requestStart = 0;
-  requestEnd = 0;
-  repeatable = false;
-  pickedBit = 0;
-  /** Bytes looked at, in all. */
-  looked = 0;
-
-  constructor(private readonly nodes: NodeTable) {}
-
-  inspect(bytes: Uint8Array, start: number, end: number, resume: number): VerdictCode {
-    const text = Buffer.from(bytes.subarray(start, end)).toString('latin1');
-    this.looked += text.length - resume;
-    if (text.startsWith('BAD')) return Verdict.badRequest;
-    const stop = text.indexOf('\r\n\r\n');
-    if (stop < 0) {
-      this.resume = text.length;
-      return text.length > HEAD_BYTES ? Verdict.headTooLarge : Verdict.incomplete;
-    }
-    if (stop + 4 > HEAD_BYTES) return Verdict.headTooLarge;
-    const [method = '', path = ''] = text.split(' ');
-    this.requestStart = 0;
-    this.requestEnd = method.length + 1 + path.length;
-    this.resource = PATHS.indexOf(path);
-    this.repeatable = method === 'GET';
-    return this.resource < 0 ? Verdict.notFound : Verdict.found;
-  }
-
-  pick(resource: number, tried: number, server: number, options: number, now: number): number {
-    const holders = RESOURCES[PATHS[resource]!]!;
-    for (let i = 0; i < holders.length; i++) {
-      if ((tried & (1 << i)) !== 0 || !this.nodes.takesHandoffs(holders[i]!, server, options, now)) continue;
-      this.pickedBit = 1 << i;
-      return holders[i]!;
-    }
-    return -1;
-  }
 }
 
 /** A segment of the client; its port and addresses are the usual ones unless they stand there. */
@@ -202,6 +152,8 @@ export class Conversation {
   /** Of another interface, where nodes are reached. */
   private readonly nodeMac: Uint8Array | undefined;
   private readonly heard: Heard[] = [];
+  /** The first frame that was as expected, and the latest. */
+  private readonly right: Pick<Heard, 'time' | 'packet'>[] = [];
   private now = 0;
 
   constructor(
@@ -280,8 +232,7 @@ export class Conversation {
     if (next.time < time || next.time > time + SLACK_MS)
       lines.unshift(`sent at ${next.time} ms, not ${time}`);
     if (next.sent.port !== port) lines.unshift(`sent to port ${next.sent.port}`);
-    if (lines.length > 0) this.t.fail(`${next.time} ms: ${lines.join('; ')}: ${describe(next.packet)}`);
-    else this.t.pass(`${time} ms: ${describe(next.packet)}`);
+    this.judge(next, lines);
     return next.packet;
   }
 
@@ -296,16 +247,31 @@ export class Conversation {
       this.t.fail(`nothing was passed on at ${time} ms`);
       return;
     }
-    this.t.equal(
-      Buffer.from(next.sent.frame).toString('hex'),
-      Buffer.from(frame).toString('hex'),
-      'all other bytes are equal',
-    );
-    this.t.ok(next.sent.received !== undefined, 'it was passed on in place');
-    this.t.equal(next.sent.flags, flags, 'its flags are as received');
+    const { sent } = next;
     const toNode = this.nodeMac === undefined ? Port.wire : Port.nodes;
-    this.t.equal(next.sent.port, local ? Port.local : toNode);
-    this.t.equal(next.time, time);
+    const lines: string[] = [];
+    if (!Buffer.from(frame).equals(sent.frame)) lines.push(`expected ${describe(parse(frame, KEY))}`);
+    if (sent.received === undefined) lines.push('not passed on in place');
+    if (sent.flags !== flags) lines.push(`its flags are ${sent.flags}, not ${flags}`);
+    if (sent.port !== (local ? Port.local : toNode)) lines.push(`sent to port ${sent.port}`);
+    if (next.time !== time) lines.push(`sent at ${next.time} ms, not ${time}`);
+    this.judge(next, lines);
+  }
+
+  /**
+   * A frame with `lines` that say what is wrong with it. Frames that are right are one assertion in all, for there are tens of
+   * thousands of them; a wrong one shows those before it.
+   */
+  private judge({ time, sent, packet }: Heard, lines: readonly string[]): void {
+    if (lines.length > 0) {
+      const hex = Buffer.from(sent.frame).toString('hex');
+      const before = this.right.map(({ time, packet }) => `${time} ms: ${describe(packet)}`);
+      this.t.fail(`${time} ms: ${lines.join('; ')}: ${describe(packet)}`, { hex, before });
+    } else if (this.right.push({ time, packet }) === 1) {
+      this.t.pass('frames are as expected');
+    } else if (this.right.length > MOST_SHOWN) {
+      this.right.splice(1, 1);
+    }
   }
 
   /** Time passes until `time`, and nothing is sent that was not expected. */

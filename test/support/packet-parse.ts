@@ -39,8 +39,13 @@ export interface ParsedPacket {
   problems: string[];
 }
 
+/** By byte. */
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 function macText(frame: Uint8Array, at: number): string {
-  return Array.from(frame.subarray(at, at + 6), (byte) => byte.toString(16).padStart(2, '0')).join(':');
+  let text = HEX[frame[at]!]!;
+  for (let i = at + 1; i < at + 6; i++) text += `:${HEX[frame[i]!]!}`;
+  return text;
 }
 
 function parseOptions(bytes: Uint8Array, problems: string[]): TcpOptionsSpec {

@@ -144,7 +144,9 @@ export function addressText(address: number): string {
 }
 
 export function macBytes(mac: string): Uint8Array {
-  return Uint8Array.from(mac.split(':'), (part) => Number.parseInt(part, 16));
+  const bytes = new Uint8Array(6);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(mac.slice(i * 3, i * 3 + 2), 16);
+  return bytes;
 }
 
 export function latin1(payload: Uint8Array | string | undefined): Uint8Array {

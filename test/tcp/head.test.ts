@@ -7,13 +7,13 @@ import {
   Conversation,
   fromClient,
   get,
-  HEAD_BYTES,
   ISN,
   IXP_TYPE,
   inIxp,
   MSS,
   toClient,
 } from '../support/conversation.js';
+import { HEAD_BYTES } from '../support/known-paths.js';
 import type { TcpSpec } from '../support/packet.js';
 
 const REQUEST = get('/0');

@@ -14,9 +14,11 @@ const CONVERSATIONS = [
   'handshake',
   'head',
   'kernel',
+  'node-limits',
   'node-side',
   'notices',
   'passing',
+  'recall',
   'told',
   'workers',
 ];
