@@ -45,6 +45,7 @@ if [ "$step" = test ] || [ "$step" = bench ]; then
 fi
 if [ "$step" = test ]; then
 	need_file /usr/sbin/apache2 apache2-bin
+	need_command tcpdump tcpdump # reads what `baton capture` writes
 fi
 if [ "$step" = bench ]; then
 	need_command haproxy haproxy # what Baton is compared with

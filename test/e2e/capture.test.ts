@@ -2,8 +2,8 @@
 import { statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import type { Program } from '../support/farm/process.js';
+import { findCommand, whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { type Program, run } from '../support/farm/process.js';
 import { curl } from '../support/farm/requests.js';
 import { batonCommand, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 import { FILE_TIMEOUT_MS } from '../support/patience.js';
@@ -36,9 +36,18 @@ async function replayed(farm: Farm, file: string): Promise<Replayed> {
   return JSON.parse(stdout) as Replayed;
 }
 
+/** What tcpdump reads of it: a line for each frame. */
+async function dumped(file: string): Promise<string[]> {
+  const { stdout } = await run('tcpdump', ['-nr', file]);
+  return stdout.trimEnd().split('\n');
+}
+
+/** README and docs promise that these read it. */
+const whyNoReader = (): string | false => !findCommand('tcpdump') && 'needs tcpdump';
+
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('captures', { skip: whyNoFarm() }, async (t) => {
+t.test('captures', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 1, clients: 2 }, async (farm) => {
     const file = (name: string): string => path.join(farm.directory, name);
 
@@ -52,9 +61,22 @@ t.test('captures', { skip: whyNoFarm() }, async (t) => {
       t.same(await program.exited, { code: 0, signal: null });
       t.match(program.log(program.logStart), /\d+ frames captured, 0 lost\n$/);
       t.equal(statSync(to).mode & 0o777, OWNER_ONLY);
-      const { sessions } = await replayed(farm, to);
+      const { sessions, capture } = await replayed(farm, to);
       t.match(sessions, [{ request: 'GET /a.txt', status: 200, closed: 'fin' }]);
       t.equal(sessions.length, 1);
+      const lines = await dumped(to);
+      t.equal(lines.length, capture.frames, 'tcpdump reads every frame');
+      for (const seen of [
+        / > 10\.99\.0\.100\.80: Flags \[S\]/,
+        /Flags \[S\.\]/,
+        /HTTP: GET \/a\.txt/,
+        /ip-proto-253/,
+      ]) {
+        t.ok(
+          lines.some((line) => seen.test(line)),
+          `${seen}`,
+        );
+      }
     });
 
     await t.test('one client of two, as bytes in a pipe', async (t) => {
@@ -109,7 +131,7 @@ t.test('captures', { skip: whyNoFarm() }, async (t) => {
       // Who leaves does not wait for the capture.
       await farm.startBalancer(['--replace']);
       await farm.waitNodesUp();
-      await program.waitForLog(/runs again.*runs again/s, 10_000, program.logStart);
+      await program.waitForLog(/runs again.*runs again/s);
       t.equal((await curl(farm.client, `${BASE}/b.txt`)).body.toString(), 'there\n');
       await farm.waitEmpty();
       program.signal('SIGTERM');

@@ -8,10 +8,9 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { Arrivals } from '../support/farm/arrivals.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
+import { whyNoApache, whyNoFarm, withFarm } from '../support/farm/needs.js';
 import type { RunResult } from '../support/farm/process.js';
 import { type CurlAnswer, curl, sha256 } from '../support/farm/requests.js';
-import { APACHE } from '../support/farm/web.js';
 import type { Talk } from '../support/farm/websocket-client.js';
 import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
@@ -99,7 +98,7 @@ class Crowd {
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('a first farm', { skip: whyNoFarm() || (!existsSync(APACHE) && `needs ${APACHE}`) }, async (t) => {
+t.test('a first farm', { skip: whyNoFarm() || whyNoApache() }, async (t) => {
   const use = {
     resources,
     fill,

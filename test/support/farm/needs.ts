@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import type { Test } from 'tap';
 import { native } from '../../../src/base/native.js';
 import { Farm, type FarmOptions, type Resource } from '../farm.js';
+import { APACHE } from './web.js';
 
 /** Why end to end tests can not run on this machine; false when they can. For tap's `skip`. */
 export function whyNoFarm(): string | false {
@@ -22,6 +23,11 @@ export function whyNoFarm(): string | false {
     return 'needs a kernel that can adopt connections (6.9 or newer)';
   }
   return false;
+}
+
+/** The same for a farm with Apache on a node. */
+export function whyNoApache(): string | false {
+  return !existsSync(APACHE) && `needs ${APACHE}`;
 }
 
 export function findCommand(name: string): boolean {
