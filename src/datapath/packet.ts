@@ -13,7 +13,7 @@ import { type Native, OUTSIDE_RING, type PacketRing, type PacketRingOptions } fr
 import type { StageClock } from '../base/stages.js';
 import { TapKind } from '../wire/tap-record.js';
 import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
-import { INJECT_MARK, RingDatapath } from './ring.js';
+import { BATCH_FRAMES, INJECT_MARK, RingDatapath } from './ring.js';
 
 export { INJECT_MARK } from './ring.js';
 
@@ -29,6 +29,9 @@ const MOST_TRANSMIT_SLOTS = 4096;
 const FEWEST_TRANSMIT_SLOTS = 128;
 const SMALLEST_SLOT_BYTES = 2048;
 const TRANSMIT_RING_BYTES = 16 * 1024 * 1024;
+
+/** Slots that a batch may fill: most frames are answered or forwarded by one, a long head by several. */
+const BATCH_SLOTS = 4 * BATCH_FRAMES;
 
 /** For a notice of 74 bytes. Of anything longer the beginning tells that it is none. */
 const NOTICE_BYTES = 128;
@@ -202,6 +205,16 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   private sendLocal(offset: number, length: number, received: boolean): void {
     this.tap?.frame(TapKind.local, this.memory.bytes, offset, length);
     this.ring.sendLocal(offset, length, received);
+  }
+
+  /**
+   * On a busy machine the kernel gives slots back late. Received frames then wait in their ring, which is far deeper:
+   * one that waits is late, one whose answer finds no slot is lost. Slots come back nearly in order: where
+   * the last of so many is free, those before it are.
+   */
+  protected override hasRoom(): boolean {
+    const last = (this.nextSlot + Math.min(BATCH_SLOTS, this.slots) - 1) % this.slots;
+    return this.status[this.firstStatus + last * this.statusStep] === 0;
   }
 
   private slotIsFree(): boolean {

@@ -14,7 +14,7 @@ import type { NodePort } from './node-port.js';
 import type { NoticeTap } from './notice-tap.js';
 
 /** Frames taken from the ring, and handed to the engine, between two flushes. */
-const BATCH_FRAMES = 256;
+export const BATCH_FRAMES = 256;
 
 /** Batches in one poll, after which timers and messages get their turn. */
 const BATCHES_PER_POLL = 8;
@@ -130,10 +130,15 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     return more;
   }
 
+  /** Whether the answers to a whole batch can be sent. While they cannot, no frame is received. */
+  protected hasRoom(): boolean {
+    return true;
+  }
+
   /** One batch; returns whether it was a full one. */
   private batch(sink: FrameSink, now: number): boolean {
     const { incoming, stages } = this;
-    const count = this.ring.receive(incoming);
+    const count = this.hasRoom() ? this.ring.receive(incoming) : 0;
     stages.mark(Stage.receive);
     stages.batch(count);
     this.tap?.received(this.memory.bytes, incoming, count);

@@ -134,6 +134,21 @@ t.test('a full ring is counted', async (t) => {
   t.same([datapath.transmitRingFull, datapath.transmitTooLong], [3, 1]);
 });
 
+t.test('while the kernel has the slots, received frames wait', async (t) => {
+  const ring = new FakeRing();
+  const datapath = new PacketDatapath(ring);
+  const heard: number[] = [];
+  let ticks = 0;
+  const sink = { receive: (offset: number) => void heard.push(offset), tick: () => void ticks++ };
+  ring.waiting = [[100, 60, 0]];
+  ring.markSlot(SLOTS - 1, 2);
+  t.notOk(datapath.poll(sink, now));
+  t.same([heard, ticks, ring.flushes.length], [[], 1, 1], 'timers go on, and the kernel is asked to send');
+  ring.markSlot(SLOTS - 1, 0);
+  datapath.poll(sink, now);
+  t.same(heard, [100]);
+});
+
 t.test('a room other than the one reserved last is a mistake of the caller', async (t) => {
   const datapath = new PacketDatapath(new FakeRing());
   const room = datapath.reserve(60);
