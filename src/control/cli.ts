@@ -53,7 +53,8 @@ const DEFAULT_ROWS = 100;
 const MOST_ROWS_ASKED = 16_000_000;
 const SHORTEST_INTERVAL_SECONDS = 0.1;
 const LONGEST_INTERVAL_SECONDS = 86_400;
-const MOST_INTERVALS = 1_000_000_000;
+/** Of intervals or frames. */
+const MOST_COUNT = 1_000_000_000;
 const MOST_PORT = 65_535;
 
 /**
@@ -158,7 +159,7 @@ function define(programs: Programs, exit: (code: number) => void): Command {
     .addOption(
       new Option('--client <address[:port]>', 'only the frames of this client').argParser(parseClient),
     )
-    .addOption(new Option('--count <frames>', 'end after so many').argParser(parseIntervals))
+    .addOption(new Option('--count <frames>', 'end after so many').argParser(parseCount))
     .addOption(new Option('--seconds <seconds>', 'end after so long').argParser(parseSeconds))
     .addOption(
       new Option('--snaplen <bytes>', 'most bytes of a frame')
@@ -197,7 +198,7 @@ function define(programs: Programs, exit: (code: number) => void): Command {
         .argParser(parseSeconds),
     )
     .addOption(
-      new Option('--count <intervals>', 'end after so many').argParser(parseIntervals).implies({ watch: 1 }),
+      new Option('--count <intervals>', 'end after so many').argParser(parseCount).implies({ watch: 1 }),
     )
     .addOption(wide().conflicts('watch'))
     .addOption(
@@ -293,8 +294,8 @@ function parseLimit(text: string): number {
   return parseWhole(text, MOST_ROWS_ASKED);
 }
 
-function parseIntervals(text: string): number {
-  return parseWhole(text, MOST_INTERVALS);
+function parseCount(text: string): number {
+  return parseWhole(text, MOST_COUNT);
 }
 
 function parseSnaplen(text: string): number {

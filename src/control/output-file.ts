@@ -82,5 +82,5 @@ export class OutputFile {
 }
 
 function unwritable(name: string, error: unknown): BatonError {
-  return new BatonError('BATON_CAPTURE', `can not be written: ${whyUnwritable(error)}`, { where: name });
+  return new BatonError('BATON_CAPTURE', `cannot be written: ${whyUnwritable(error)}`, { where: name });
 }

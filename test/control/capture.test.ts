@@ -16,9 +16,12 @@ import { OutputFile } from '../../src/control/output-file.js';
 import { FrameTap, lostRecord } from '../../src/datapath/frame-tap.js';
 import { PcapngReader } from '../../src/wire/pcapng.js';
 import { TAP_RECORD_BYTES, TapKind, tapRecordBytes, writeTapRecord } from '../../src/wire/tap-record.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
 
 const WISH = { snapLength: 65_535, received: true };
 const NOTHING = {} as StatsSource;
+
+t.setTimeout(FILE_TIMEOUT_MS);
 
 /** The threads of an engine: what they were told last, and a tap on each. */
 class FakeEngine {
@@ -40,8 +43,8 @@ class FakeEngine {
 }
 
 async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const limit = Date.now() + 10_000; !holds(); ) {
-    if (Date.now() > limit) throw new Error(`not within 10 s: ${what}`);
+  for (const limit = Date.now() + PATIENCE_MS; !holds(); ) {
+    if (Date.now() > limit) throw new Error(`not within ${PATIENCE_MS} ms: ${what}`);
     await sleep(5);
   }
 }
@@ -123,10 +126,10 @@ t.test('a client that does not read costs frames, and no memory', async (t) => {
   t.notOk(engine.isTapped);
 });
 
-/** A frame's record, seen so long ago. */
-function record(kind: number, agoMs: number, text: string): Uint8Array {
+/** A frame's record, seen so long before `now`. */
+function record(kind: number, agoMs: number, text: string, now = process.hrtime.bigint()): Uint8Array {
   const bytes = new Uint8Array(tapRecordBytes(text.length));
-  const time = process.hrtime.bigint() - BigInt(Math.round(agoMs * 1e6));
+  const time = now - BigInt(Math.round(agoMs * 1e6));
   writeTapRecord(new DataView(bytes.buffer), 0, { time, kind, length: text.length }, text.length);
   bytes.set(Buffer.from(text), TAP_RECORD_BYTES);
   return bytes;
@@ -231,10 +234,11 @@ t.test('frames of both sources by their times', async (t) => {
   const sources = new FakeSources();
   const tap = sources.tap as FakeTap;
   const { frames, said } = await captured(t, sources, {}, async () => {
-    tap.records.push(record(TapKind.received, 50, 'SYN'), record(TapKind.kernel, 30, 'ACK'));
+    const now = process.hrtime.bigint();
+    tap.records.push(record(TapKind.received, 50, 'SYN', now), record(TapKind.kernel, 30, 'ACK', now));
     const engine = Buffer.concat([
-      record(TapKind.engine, 40, 'SYN/ACK'),
-      record(TapKind.engine, 10, 'ADOPT'),
+      record(TapKind.engine, 40, 'SYN/ACK', now),
+      record(TapKind.engine, 10, 'ADOPT', now),
     ]);
     // A piece ends anywhere.
     sources.toCommand(engine.subarray(0, 29));

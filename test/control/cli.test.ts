@@ -69,7 +69,7 @@ t.test('the version, and help', async (t) => {
   t.same(await baton('--version'), { code: 0, out: `${VERSION}\n`, errors: '' });
   const help = await baton('--help');
   t.equal(help.code, 0);
-  for (const name of ['balancer', 'node', 'check', 'key', 'replay', 'sessions', 'stats']) {
+  for (const name of ['balancer', 'node', 'check', 'key', 'capture', 'replay', 'sessions', 'stats']) {
     t.match(help.out, new RegExp(`^ {2}${name} `, 'm'));
   }
   t.match(await baton('balancer', '--help'), { code: 0, out: /--config <file>/, errors: '' });

@@ -146,7 +146,7 @@ t.test('files that can not be used', async (t) => {
     [
       'output nowhere',
       { config, in: file('get.pcap'), out: file('none/x'), json: false },
-      /x: can not be written: there is no such directory/,
+      /x: cannot be written: there is no such directory/,
     ],
   ];
   for (const [name, options, line] of cases) {

@@ -6,6 +6,7 @@ import { LinkType } from '../../src/wire/link.js';
 import { GrowingBytes, PcapWriter } from '../../src/wire/pcap-writer.js';
 import { finishTcpChecksum } from '../../src/wire/tcp.js';
 import { block, capture, FileBuilder } from '../support/captures.js';
+import { DEFAULTS } from './capture-replay.js';
 
 const CONFIG: ReplayConfig = {
   address: undefined,
@@ -13,15 +14,7 @@ const CONFIG: ReplayConfig = {
   nodes: [{ name: 'n1', address: '10.99.0.3', weight: 1 }],
   resources: [{ host: undefined, path: '/', nodes: [0] }],
   limits: { sessions: 1_000, halfOpen: 100, headBytes: 16_384, heads: 100, handoffTries: 2, synAckTries: 5 },
-  timeouts: {
-    synAck: 1_000,
-    head: 10_000,
-    handoff: 300,
-    answer: 1_000,
-    idle: 900_000,
-    closing: 60_000,
-    linger: 5_000,
-  },
+  timeouts: DEFAULTS.timeouts,
 };
 
 interface Frame {

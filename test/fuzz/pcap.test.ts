@@ -6,6 +6,7 @@ import { ipv4Offset, LinkType } from '../../src/wire/link.js';
 import { type CaptureReader, PcapReader } from '../../src/wire/pcap.js';
 import { GrowingBytes, PcapWriter } from '../../src/wire/pcap-writer.js';
 import { PcapngReader } from '../../src/wire/pcapng.js';
+import { DEFAULTS } from '../datapath/capture-replay.js';
 import { CAPTURES, capture } from '../support/captures.js';
 
 interface Frames {
@@ -146,15 +147,7 @@ t.test('a changed capture through the whole engine: no exception, and every sess
     nodes: [{ name: 'n1', address: '10.99.0.3', weight: 1 }],
     resources: [{ host: undefined, path: '/', nodes: [0] }],
     limits: { sessions: 100, halfOpen: 10, headBytes: 2_000, heads: 10, handoffTries: 2, synAckTries: 5 },
-    timeouts: {
-      synAck: 1_000,
-      head: 10_000,
-      handoff: 300,
-      answer: 1_000,
-      idle: 900_000,
-      closing: 60_000,
-      linger: 5_000,
-    },
+    timeouts: DEFAULTS.timeouts,
   };
   // The server's FIN is damaged, in one of the captures each: the session ends all the same.
   const FIN_LOST: [number, number][][] = [
