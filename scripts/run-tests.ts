@@ -6,9 +6,9 @@
  * preload its hooks into every child, the balancers and agents under test among them; what is
  * tested here is what is installed.
  *
- * Several files run side by side, in the order of what is to be done: those that make network namespaces or load BPF
- * programs, which mostly wait, and beside them those that only compute. End to end tests run once for each datapath. At
- * the end come those that need the machine for themselves. The last line is `N passed, N failed`, counted in assertions;
+ * Several files run side by side. One worker begins with those that only compute, the others with those that make network
+ * namespaces or load BPF programs, which mostly wait. End to end tests run once for each datapath. At the end come those
+ * that need the machine for themselves. The last line is `N passed, N failed`, counted in assertions;
  * every skip is printed with its reason.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -32,7 +32,7 @@ const IN_NAMESPACES = [
 /** End to end tests run once on each of them: test/support/farm.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];
 const endToEnd = (names: readonly string[]): string[] => names.map((name) => `${END_TO_END}${name}.test.ts`);
-/** But for these, for which it makes no difference or which choose by themselves: they run on the last. */
+/** Except these, which run on the last one only: it makes no difference to them, or they choose it by themselves. */
 const ONCE = endToEnd(['datapath', 'farm', 'operator', 'watch']);
 /**
  * What a flood leaves of a machine is too little for others. And farm.test.ts leaves a farm behind that any other would
@@ -71,7 +71,7 @@ function end(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-/** Those that run, for a runner that is told to end: what they have made, they take down. */
+/** Files that run. A runner that is told to end tells them, so that they take down what they have made. */
 const running = new Set<ChildProcess>();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => {

@@ -54,7 +54,7 @@ if [ "$step" = bench ]; then
 	need_command prlimit util-linux
 fi
 
-# scripts/node.sh brings Node.js along, but for another architecture or a NODE_DIR.
+# scripts/node.sh fetches Node.js, except for other architectures and with NODE_DIR.
 node_directory=${NODE_DIR:-$(scripts/find-node.sh)}
 if [ "$node_directory" != "$PWD/.node/bin" ]; then
 	found=$("${node_directory:-/nowhere}/node" --version 2>/dev/null || echo none)

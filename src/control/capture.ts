@@ -98,6 +98,7 @@ class CaptureRun {
   private kernel: KernelTap | undefined;
   private engine: RecordStream | undefined;
   private connecting = false;
+  private begun = false;
   private waiting: TapRecord[] = [];
   private waitingBytes = 0;
   /** What the engine sent of a record that is not whole. */
@@ -142,6 +143,7 @@ class CaptureRun {
       );
     }
     this.note(`capturing${this.whose()} on ${this.options.interface}; Ctrl-C ends`);
+    this.begun = true;
     this.output.flush();
   }
 
@@ -167,6 +169,11 @@ class CaptureRun {
     this.closeKernel();
     this.engine?.close();
     this.engine = undefined;
+    if (!this.begun) {
+      // An earlier capture of that name is still worth something.
+      this.output.discard();
+      return;
+    }
     const now = process.hrtime.bigint() + this.epoch;
     const { frames, lostByKernel, lostByEngine } = this;
     // Frames by who showed them are not counted apart: the first interface stands for all.

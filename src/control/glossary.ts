@@ -16,10 +16,10 @@ interface Group {
 /** In the order of `baton stats`. */
 const GROUPS: readonly Group[] = [
   { title: 'The engine, and the XDP program in its place', prefix: '', infos: COUNTERS },
-  { title: 'The rings that frames come and go by', prefix: '', infos: RING_COUNTERS },
+  { title: 'The receive and transmit rings', prefix: '', infos: RING_COUNTERS },
   { title: "The guard, a program on the balancer's interfaces", prefix: 'guard_', infos: GUARD_COUNTERS },
   {
-    title: 'The shim: here of the balancer, for its local services; a node has the same',
+    title: 'The shim of the balancer, for its local services; nodes count the same',
     prefix: 'shim_',
     infos: SHIM_COUNTERS,
   },
@@ -65,7 +65,10 @@ function infoOf(name: string): CounterInfo {
   const info = GLOSSARY.get(name);
   if (info !== undefined) return info;
   const similar = [...GLOSSARY.keys()].filter((known) => known.includes(name)).slice(0, MOST_SIMILAR);
-  const hint = similar.length > 0 && name !== '' ? `there are ${similar.join(', ')}` : 'without a name: all';
+  const hint =
+    similar.length > 0 && name !== ''
+      ? `similar: ${similar.join(', ')}`
+      : '`baton stats --explain` without a name lists them all';
   throw new BatonError('BATON_ARGUMENT', `there is no counter ${quoted(name)}`, { hint });
 }
 

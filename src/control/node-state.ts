@@ -110,7 +110,7 @@ function reportText(facts: NodeFacts): string {
     return facts.reportAgeMs > REPORT_LATE_MS ? 'its agent reports no more' : '';
   }
   return facts.settled
-    ? 'its agent has never reported: it does not run there, or has not this balancer in `balancers`'
+    ? 'its agent has never reported: it does not run there, or this balancer is missing in its `balancers`'
     : '';
 }
 

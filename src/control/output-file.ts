@@ -1,5 +1,5 @@
 /** A capture file that is written, in large pieces. */
-import { closeSync, fchmodSync, fstatSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fchmodSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
 import { whyUnwritable } from './config-source.js';
 
@@ -18,29 +18,31 @@ export class OutputFile {
   private readonly buffer = new Uint8Array(BUFFER_BYTES);
   private readonly sleeper = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   private used = 0;
+  /** A file that may have content of an earlier run. */
+  private isOld: boolean;
 
-  private constructor(name: string, descriptor: number) {
+  private constructor(name: string, descriptor: number, isOld: boolean) {
     this.name = name;
     this.descriptor = descriptor;
+    this.isOld = isOld;
   }
 
   /**
-   * A new file, or an old one emptied. Only its owner may read it.
+   * A new file, or an old one, which is emptied when something is written. Only its owner may read it.
    * @throws BatonError BATON_CAPTURE
    */
   static open(name: string): OutputFile {
     try {
-      const descriptor = openSync(name, 'w', OWNER_ONLY);
-      // One that is there already keeps its mode.
-      if (fstatSync(descriptor).isFile()) fchmodSync(descriptor, OWNER_ONLY);
-      return new OutputFile(name, descriptor);
+      const descriptor = openSync(name, 'a', OWNER_ONLY);
+      const isFile = fstatSync(descriptor).isFile();
+      return new OutputFile(name, descriptor, isFile);
     } catch (error) {
       throw unwritable(name, error);
     }
   }
 
   static standardOutput(): OutputFile {
-    return new OutputFile('standard output', STANDARD_OUTPUT);
+    return new OutputFile('standard output', STANDARD_OUTPUT, false);
   }
 
   append(piece: Uint8Array): void {
@@ -60,6 +62,11 @@ export class OutputFile {
     this.used = 0;
   }
 
+  /** Forgets what was appended and is not written yet. */
+  discard(): void {
+    this.used = 0;
+  }
+
   close(): void {
     try {
       this.flush();
@@ -68,8 +75,16 @@ export class OutputFile {
     }
   }
 
+  private empty(): void {
+    ftruncateSync(this.descriptor);
+    // It keeps the mode that it had.
+    fchmodSync(this.descriptor, OWNER_ONLY);
+    this.isOld = false;
+  }
+
   private write(at: number): number {
     try {
+      if (this.isOld) this.empty();
       return writeSync(this.descriptor, this.buffer, at, this.used - at);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;

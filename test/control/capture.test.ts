@@ -288,10 +288,14 @@ t.test('nothing to capture from, or another capture', async (t) => {
   const nobody = new FakeSources();
   nobody.tap = 'no program';
   nobody.balancer = 'absent';
+  const file = join(t.testdir({ 'out.pcapng': 'of an earlier one' }), 'out.pcapng');
+  const output = OutputFile.open(file);
   await t.rejects(
-    captured(t, nobody, {}, async () => {}),
+    capture(OPTIONS, nobody.all, output, () => {}, new AbortController().signal),
     { code: 'BATON_CONTROL' },
   );
+  output.close();
+  t.equal(readFileSync(file, 'latin1'), 'of an earlier one', 'an earlier capture is not lost by it');
   const busy = new FakeSources();
   busy.tap = 'in use';
   await t.rejects(
@@ -331,13 +335,22 @@ t.test('a balancer that is gone: its XDP program is captured all the same', asyn
   t.match(sources.notes[0], /no balancer is running there: what the XDP program sees and sends/);
 });
 
-t.test('only its owner may read the file, and one that is there already is not spared', async (t) => {
-  const file = join(t.testdir(), 'out.pcapng');
-  writeFileSync(file, 'old', { mode: 0o666 });
-  OutputFile.open(file).close();
-  t.equal(statSync(file).mode & 0o777, 0o600);
-  t.equal(readFileSync(file, 'latin1'), '');
-  const absent = join(t.testdir(), 'no/such/place.pcapng');
-  t.throws(() => OutputFile.open(absent), { code: 'BATON_CAPTURE', message: /there is no such directory/ });
-  t.notOk(existsSync(absent));
-});
+t.test(
+  'only its owner may read the file, and one that is there already gives way to what is written',
+  async (t) => {
+    const file = join(t.testdir(), 'out.pcapng');
+    writeFileSync(file, 'of an earlier one', { mode: 0o644 });
+    OutputFile.open(file).close();
+    t.equal(readFileSync(file, 'latin1'), 'of an earlier one', 'nothing was written');
+    const output = OutputFile.open(file);
+    output.append(Buffer.from('new'));
+    output.flush();
+    output.append(Buffer.from('er'));
+    output.close();
+    t.equal(statSync(file).mode & 0o777, 0o600);
+    t.equal(readFileSync(file, 'latin1'), 'newer');
+    const absent = join(t.testdir(), 'no/such/place.pcapng');
+    t.throws(() => OutputFile.open(absent), { code: 'BATON_CAPTURE', message: /there is no such directory/ });
+    t.notOk(existsSync(absent));
+  },
+);

@@ -380,7 +380,7 @@ t.test('counters are explained, and no balancer is asked', async (t) => {
   t.match(await baton('stats', '--explain', 'absorbed'), {
     code: 1,
     out: '',
-    errors: 'baton: there is no counter "absorbed" (there are xdp_absorbed)\n',
+    errors: 'baton: there is no counter "absorbed" (similar: xdp_absorbed)\n',
   });
 });
 

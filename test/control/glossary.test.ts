@@ -59,7 +59,7 @@ t.test('one is explained, and all; within a width', async (t) => {
   t.throws(() => explain('drop_cooki', 80), {
     code: 'BATON_ARGUMENT',
     message: 'there is no counter "drop_cooki"',
-    hint: 'there are drop_cookie',
+    hint: 'similar: drop_cookie',
   });
   t.throws(() => explain('\u001b[2J', 80), {
     message: 'there is no counter "\\u001b[2J"',

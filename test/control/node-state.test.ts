@@ -34,7 +34,8 @@ const UP: NodeFacts = {
 const NO_LISTENER = 'refused the last handoff of www (port 80): nothing listens there';
 const NO_ADDRESS = 'it has no address 10.99.0.100: its config needs it in virtualAddresses';
 const NO_KEY = 'its agent has another key: balancer and nodes need key files with the same content';
-const NEVER = 'its agent has never reported: it does not run there, or has not this balancer in `balancers`';
+const NEVER =
+  'its agent has never reported: it does not run there, or this balancer is missing in its `balancers`';
 
 const ROWS: [string, Partial<NodeFacts>, string, string][] = [
   ['all is well', {}, 'up', ''],

@@ -256,12 +256,12 @@ t.test('content by node', { skip: whyNoFarm() || whyNoApache() }, async (t) => {
     });
 
     await t.test('the table empties when the connections have ended', async (t) => {
-      const empty = async (): Promise<boolean> => {
-        const { nodes, sessions } = await farm.stats();
-        return sessions.total === 0 && nodes.every((node) => node.active === 0);
-      };
-      await farm.waitFor(empty, 'no session left');
-      const { counters } = await farm.stats();
+      await farm.waitEmpty();
+      const { counters, nodes } = await farm.stats();
+      t.same(
+        nodes.map(({ active }) => active),
+        [0, 0, 0],
+      );
       t.equal(counters.drop_transmit_full, 0);
       t.equal(counters.answer_503, 0);
     });

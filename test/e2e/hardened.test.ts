@@ -216,7 +216,7 @@ t.test('hardened nodes', { skip: whyNoFarm() }, async (t) => {
       await farm.startBalancer();
       await farm.startNode(0, { balancers: ['10.99.0.77'] });
       await becomes(
-        /^unheard: its agent has never reported: it does not run there, or has not this balancer/,
+        /^unheard: its agent has never reported: it does not run there, or this balancer is missing/,
       );
       t.equal((await get('/one/a.txt')).status, 503);
       await farm.waitFor(

@@ -286,8 +286,9 @@ export class Farm {
   async waitEmpty({ but = 0 } = {}): Promise<void> {
     const empty = async (): Promise<boolean> => ((await this.stats()).sessions.total ?? 0) <= but;
     await this.waitFor(empty, `no session left but ${but}`).catch(async (error: Error) => {
-      const { stdout } = await this.baton(['sessions', '-c', this.balancerConfig]);
-      throw new Error(`${stdout}\n${error.message}`);
+      const { stdout } = await this.baton(['sessions', '-c', this.balancerConfig, '--limit', '20']);
+      const { losses } = await this.stats();
+      throw new Error(`${stdout}\nlost: ${JSON.stringify(losses)}\n${error.message}`);
     });
   }
 
