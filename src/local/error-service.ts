@@ -30,20 +30,27 @@ export interface ErrorServiceOptions {
   connections?: number;
   /** How long to wait for the first bytes of a request, in ms. For tests. */
   firstBytesMs?: number;
+  /** How long to read and throw away what a client still sends, in ms. For tests. */
+  lingerMs?: number;
 }
+
+type Waits = Required<Pick<ErrorServiceOptions, 'firstBytesMs' | 'lingerMs'>>;
 
 export class ErrorService {
   /** Since the start. `answered`: responses written; `dropped`: connections ended early to make room; `failed`: errors of connections. */
   readonly counts = { accepted: 0, answered: 0, dropped: 0, failed: 0 };
   private readonly most: number;
-  private readonly firstBytesMs: number;
+  private readonly waits: Waits;
   private readonly servers: Server[] = [];
   /** In the order they came, so that the first is the oldest. */
   private readonly connections = new Set<Connection>();
 
   constructor(options: ErrorServiceOptions = {}) {
     this.most = options.connections ?? 1_024;
-    this.firstBytesMs = options.firstBytesMs ?? FIRST_BYTES_MS;
+    this.waits = {
+      firstBytesMs: options.firstBytesMs ?? FIRST_BYTES_MS,
+      lingerMs: options.lingerMs ?? LINGER_MS,
+    };
   }
 
   /**
@@ -93,7 +100,7 @@ export class ErrorService {
       oldest?.destroy();
       this.counts.dropped++;
     }
-    const connection = new Connection(socket, answer, this.firstBytesMs, {
+    const connection = new Connection(socket, answer, this.waits, {
       answered: () => this.counts.answered++,
       failed: () => this.counts.failed++,
       gone: () => this.connections.delete(connection),
@@ -113,17 +120,19 @@ class Connection {
   private readonly socket: Socket;
   private readonly answer: Answer | undefined;
   private readonly events: Events;
+  private readonly lingerMs: number;
   private timer: NodeJS.Timeout;
   private answered = false;
   /** The first bytes without the empty lines before them, as many as it takes to know HEAD. */
   private first: Buffer = Buffer.alloc(0);
   private discarded = 0;
 
-  constructor(socket: Socket, answer: Answer | undefined, firstBytesMs: number, events: Events) {
+  constructor(socket: Socket, answer: Answer | undefined, waits: Waits, events: Events) {
     this.socket = socket;
     this.answer = answer;
     this.events = events;
-    this.timer = setTimeout(() => this.reply(), firstBytesMs);
+    this.lingerMs = waits.lingerMs;
+    this.timer = setTimeout(() => this.reply(), waits.firstBytesMs);
     socket.on('data', (chunk) => this.read(chunk));
     socket.on('end', () => this.ended());
     socket.on('error', () => events.failed());
@@ -172,7 +181,7 @@ class Connection {
       this.socket.end(encodeAnswer(this.answer, isHead, Date.now()));
       this.events.answered();
     }
-    this.timer = setTimeout(() => this.destroy(), LINGER_MS);
+    this.timer = setTimeout(() => this.destroy(), this.lingerMs);
   }
 }
 
