@@ -91,9 +91,11 @@ static __always_inline int is_for_baton(const struct iphdr *ip, const void *data
 /* Is the capture that asked for frames still there? */
 static __always_inline int is_tapped(struct xdp_control *us)
 {
-	__s8 left = (__s8)(us->tap - (__u8)(clock_ms() >> TAP_UNIT_SHIFT));
+	__u8 until = us->tap;
+	__s8 left = (__s8)(until - (__u8)(clock_ms() >> TAP_UNIT_SHIFT));
 
-	if (left > 0 && left <= TAP_LONGEST)
+	/* 0 is no time, but was perhaps written since the caller looked. */
+	if (until && left > 0 && left <= TAP_LONGEST)
 		return 1;
 	us->tap = 0;
 	return 0;

@@ -1,4 +1,5 @@
 /** The tap of the XDP program: which frames a capture is shown, how much of them, and for how long. */
+import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { native, type PerfBuffers } from '../../src/base/native.js';
 import { TAP_CONFIG, TAP_CONFIG_BYTES, UNIT_SHIFT } from '../../src/control/machine/kernel-tap.js';
@@ -12,7 +13,7 @@ import {
   type TapRecord,
 } from '../../src/wire/tap-record.js';
 import { addressNumber, build, type PacketSpec } from '../support/packet.js';
-import { insideNamespace } from './namespace.js';
+import { insideNamespace, run } from './namespace.js';
 import {
   CLIENT,
   CLIENT_ISN,
@@ -84,6 +85,10 @@ class Tapped extends Fast {
 }
 
 if (insideNamespace(import.meta.url)) {
+  // Each CPU has a buffer of its own: what ran on one is read in the order in which it ran.
+  const allowed = /Cpus_allowed_list:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  run('taskset', '-pc', allowed, String(process.pid));
+
   t.test('nobody captures: nothing is shown', async (t) => {
     const fast = new Tapped(t);
     fast.session();
