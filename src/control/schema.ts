@@ -192,7 +192,7 @@ const TimeoutKeys = Type.Object(
       '1s',
     ),
     idle: duration(
-      'Without a packet of the client or a notice of the node, until removal (counted as `closed_idle`). It holds while neither side has sent FIN. When the client has, the wait is 3 minutes, or `closing` if that is longer, but never more than `idle`. When the node has, it is `closing`.',
+      'Without a packet of the client or a notice of the node, until removal (counted as `closed_idle`). It holds while neither side has sent FIN. When the client has, the node is asked whether it has the session still. If it does not answer, the wait is 3 minutes, or `closing` if that is longer, but never more than `idle`. When the node has, it is `closing`.',
       '15m',
     ),
     linger: duration('After the second FIN, or an RST, without a packet, until removal.', '5s'),

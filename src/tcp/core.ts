@@ -27,9 +27,12 @@ const NO_OBSERVER: Observer = {};
 const HALF_CLOSED_MS = 180_000;
 /**
  * Silence, in ms, after which the node of such a session is asked whether it has it still: the notice of its FIN
- * comes once, and may be lost. It is asked again each time that the silence has doubled.
+ * comes once, and may be lost. It is asked again each time that the silence has doubled. A node that answers keeps
+ * the session for as long as any may be idle. The answer is no sign of the client, so the silence goes on.
  */
 export const ASK_MS = 10_000;
+/** Questions without an answer after which a node counts as one that does not answer: one may be lost. */
+const MOST_UNANSWERED = 1;
 
 const BOTH_FINS = SessionFlag.clientFin | SessionFlag.nodeFin;
 
@@ -199,7 +202,8 @@ export class Core {
     if ((flags & SessionFlag.nodeFin) !== 0) return closing;
     if ((flags & SessionFlag.clientFin) === 0) return idle;
     // The client only listens now. A closed window is probed every two minutes at the least, so
-    // longer silence means that its end was not told: a node's shim was loaded anew meanwhile.
+    // longer silence means that its end was not told: a node's shim was loaded anew meanwhile. Unless the node answers.
+    if (this.sessions.tries(slot) <= MOST_UNANSWERED) return idle;
     return Math.min(idle, Math.max(closing, HALF_CLOSED_MS));
   }
 

@@ -230,10 +230,17 @@ export class Engine implements FrameSink, TimerHandler {
     let next = wait - silent;
     if (asks) {
       const due = silent >= ASK_MS;
-      if (due) this.toNode.ask(slot);
+      if (due) this.ask(slot);
       next = Math.min(next, due ? silent : ASK_MS - silent);
     }
     core.timers.set(slot, now + next);
+  }
+
+  /** While a session passes, its tries are questions that its node has not answered yet. */
+  private ask(slot: number): void {
+    const { sessions } = this.core;
+    sessions.setTries(slot, Math.min(0xff, sessions.tries(slot) + 1));
+    this.toNode.ask(slot);
   }
 
   private receiveTcp(): void {

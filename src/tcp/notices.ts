@@ -154,7 +154,10 @@ export class Notices {
     const { core, handoff } = this;
     const { sessions } = core;
     const handing = sessions.state(slot) === SessionState.handing;
-    sessions.setLastSeen(slot, core.clock);
+    const passing = sessions.state(slot) === SessionState.passing;
+    // The answer to a question of ours: nothing has happened to the session.
+    const answers = passing && type === IxcpType.adopted && core.isHalfClosed(slot);
+    if (!answers) sessions.setLastSeen(slot, core.clock);
     const node = sessions.node(slot);
     // Whether or not the client's acknowledgement was faster, by which no node can be judged.
     const has = type === IxcpType.adopted || type === IxcpType.fin;
@@ -162,6 +165,7 @@ export class Notices {
     switch (type) {
       case IxcpType.adopted:
         if (handing) handoff.confirmed(slot, acknowledgement);
+        else if (answers) sessions.setTries(slot, 0);
         return;
       case IxcpType.refused:
         if (handing) handoff.refused(slot, reason);
@@ -173,7 +177,7 @@ export class Notices {
         }
         sessions.raise(slot, SessionFlag.nodeFin);
         if (handing) handoff.confirmed(slot, acknowledgement);
-        else if (sessions.state(slot) === SessionState.passing) core.settle(slot);
+        else if (passing) core.settle(slot);
         return;
       case IxcpType.rst: {
         // A SYN that overtook the handoff meets a node that has not heard of the session yet.

@@ -142,17 +142,37 @@ t.test('half closed, and the notice of the FIN of the node is lost: the node is 
   ended.end(20_100, 0);
   ended.counted({ node_asked: 1, closed_idle: 0 });
 
-  // A socket that is there still answers by an ACK, and the node tells of it: asked again, as long as that goes on.
+  // A socket that is there still answers by an ACK, and the node tells of it: asked again when the silence has doubled.
   const alive = new Conversation(t);
   alive.passing(0);
-  passes(alive, 100, { flags: 'FA', seq: end, ack: 7000 });
-  for (let round = 1; round <= 30; round++) {
-    const at = 100 + round * 10_010;
-    asksNode(alive, at - 10, end);
-    alive.send(at, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
-  }
-  alive.send(301_000, notice(0, NOTICE.fin, { seq: 9000, ack: end + 1 }));
-  t.equal(alive.events.at(-1), 'closed fin');
+  passes(alive, 0, { flags: 'FA', seq: end, ack: 7000 });
+  const answered = (seconds: readonly number[]): void => {
+    for (const second of seconds) {
+      asksNode(alive, second * 1_000, end);
+      alive.send(second * 1_000 + 100, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
+    }
+  };
+  answered([10, 20, 40, 80]);
+  // One question, or its answer, may be lost.
+  asksNode(alive, 160_000, end);
+  answered([320, 640]);
+  t.notOk(alive.events.some((event) => event.startsWith('closed')));
+  // The node's answers are no sign of the client: no session is silent for longer than any other may be.
+  alive.quiet(899_000);
+  alive.end(901_000, 0);
+  alive.counted({ node_asked: 7, closed_idle: 1 });
+  t.equal(alive.events.at(-1), 'closed idle');
+});
+
+t.test('half closed: a node that has answered, and does so no more, is not believed for ever', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 0, { flags: 'FA', seq: end, ack: 7000 });
+  asksNode(talk, 10_000, end);
+  talk.send(10_200, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
+  for (const second of [20, 40, 80, 160]) asksNode(talk, second * 1_000, end);
+  talk.end(180_200, 0);
+  talk.counted({ node_asked: 5, closed_idle: 1 });
 });
 
 t.test('a FIN out of order, or from nowhere, is passed on but not believed', async (t) => {
