@@ -19,6 +19,17 @@ static __always_inline __u32 clock_ms(void)
 	return (__u32)(bpf_ktime_get_ns() / NS_PER_MS);
 }
 
+/* How far a time may be ahead of ours: another CPU has read the clock later. */
+#define MOST_AHEAD_MS 60000
+
+/* How long ago `then` was, in ms, up to 49.7 days: `elapsed` of src/base/clock.ts. */
+static __always_inline __u32 elapsed(__u32 clock, __u32 then)
+{
+	__u32 ms = clock - then;
+
+	return ms > 0xffffffff - MOST_AHEAD_MS ? 0 : ms;
+}
+
 /* jiffies << 32 | ms: the time when they last ticked. One word, so that no CPU reads halves of two.
  */
 static volatile __u64 last_tick;

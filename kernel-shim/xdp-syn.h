@@ -260,7 +260,7 @@ static __noinline int absorb_early(struct xdp_md *ctx, const struct xdp_control 
 	struct segment segment;
 	__u32 ms = clock_ms();
 
-	if (us->cookie_at && seq_diff(ms, us->cookie_at) < COOKIE_LIFE_MS)
+	if (us->cookie_at && elapsed(ms, us->cookie_at) < COOKIE_LIFE_MS)
 		return 0;
 	if (!parse_segment((void *)(long)ctx->data, (void *)(long)ctx->data_end, &segment) ||
 	    !is_bare_ack(&segment))

@@ -39,6 +39,15 @@ const WorkerStages = Type.Object({
   frames: Count('Frames in them'),
 });
 
+const Loss = Type.Object({
+  counter: Type.String({ description: 'Its name in `counters`' }),
+  total: Count('As there'),
+  agoMs: Ms('Since it was seen to grow last'),
+  what: Type.String({ description: 'What is counted, in words' }),
+  remedy: Type.String({ description: 'What helps, in words' }),
+});
+
+/** What is optional came later than the rest: a balancer that has run since then does not send it. */
 export const StatsDocument = Type.Object({
   version: Type.String({ description: 'Of Baton, when this balancer was started' }),
   startedAt: Type.Number({
@@ -75,9 +84,11 @@ export const StatsDocument = Type.Object({
       }),
     }),
   ),
-  notOffered: Type.Array(Type.String(), {
-    description: 'TCP options that no client is offered, and because of which machines, in words',
-  }),
+  notOffered: Type.Optional(
+    Type.Array(Type.String(), {
+      description: 'TCP options that no client is offered, and because of which machines, in words',
+    }),
+  ),
   sessions: Type.Object({
     total: Count('All that are kept: the others of these, added up'),
     halfOpen: Count('Handshake not complete'),
@@ -87,15 +98,10 @@ export const StatsDocument = Type.Object({
     closing: Count('Ended by FIN or RST: kept for a while, so that late packets still pass'),
   }),
   counters: Type.Record(Type.String(), Type.Number(), { description: 'Every counter by its name' }),
-  losses: Type.Array(
-    Type.Object({
-      counter: Type.String({ description: 'Its name in `counters`' }),
-      total: Count('As there'),
-      agoMs: Ms('Since it was seen to grow last'),
-      what: Type.String({ description: 'What is counted, in words' }),
-      remedy: Type.String({ description: 'What helps, in words' }),
+  losses: Type.Optional(
+    Type.Array(Loss, {
+      description: 'Frames that were lost between interface and engine; empty when none was',
     }),
-    { description: 'Frames that were lost between interface and engine; empty when none was' },
   ),
   stages: Type.Array(WorkerStages, { description: 'One for each engine thread' }),
   kernel: Type.Union(

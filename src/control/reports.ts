@@ -3,12 +3,13 @@ import { STAGE_NAMES } from '../base/stages.js';
 import type { SessionList } from './client.js';
 import type { BalancerConfig, Config, NodeConfig } from './config.js';
 import type { StatsDocument } from './documents.js';
+import type { Loss } from './losses.js';
 import { formatAge, formatCount, formatTable } from './table.js';
 import { printable } from './text.js';
 
 /** `most`: characters that fit on a line; by default tables are as wide as what stands in them. */
 export function renderStats(stats: StatsDocument, most?: number): string {
-  const { sessions } = stats;
+  const { sessions, notOffered = [], losses = [] } = stats;
   const counted = Object.entries(stats.counters).filter(([, value]) => value !== 0);
   const silent = Object.keys(stats.counters).length - counted.length;
   const virtualServers = formatTable(
@@ -59,9 +60,9 @@ export function renderStats(stats: StatsDocument, most?: number): string {
     ) + captureHint(stats.datapath),
     virtualServers,
     nodes,
-    ...stats.notOffered.map((line) => printable(`not offered to clients: ${line}`)),
+    ...notOffered.map((line) => printable(`not offered to clients: ${line}`)),
     `sessions: ${formatCount(sessions.total - sessions.closing)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}); ended, kept for late packets: ${formatCount(sessions.closing)}`,
-    ...(stats.losses.length === 0 ? [] : [stats.losses.map(lossLine).join('\n')]),
+    ...(losses.length === 0 ? [] : [losses.map(lossLine).join('\n')]),
     ...(stats.stages.length === 0 ? [] : [stats.stages.map(stageLine).join('\n')]),
     counters + left,
   ].join('\n\n');
@@ -73,7 +74,7 @@ function captureHint(datapath: string): string {
   return '\n(tcpdump on this machine does not see what the XDP program takes: use `baton capture`)';
 }
 
-function lossLine({ counter, total, agoMs, what, remedy }: StatsDocument['losses'][number]): string {
+function lossLine({ counter, total, agoMs, what, remedy }: Loss): string {
   return printable(
     `warning: ${counter}: ${formatCount(total)} ${what}, the last ${formatAge(agoMs)} ago: ${remedy}`,
   );

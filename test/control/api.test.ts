@@ -9,6 +9,7 @@ import t from 'tap';
 import { ControlApi, type StatsSource } from '../../src/control/api.js';
 import { ControlClient } from '../../src/control/client.js';
 import type { SessionPage, StatsDocument } from '../../src/control/documents.js';
+import { renderStats } from '../../src/control/reports.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-api-'));
 t.teardown(() => rmSync(directory, { recursive: true }));
@@ -107,6 +108,20 @@ t.test('answers on a socket that only its owner can open', async (t) => {
 
   await api.stop();
   t.notOk(existsSync(path), 'the socket is taken away');
+});
+
+t.test('a balancer that has run since before an update is understood', async (t) => {
+  // What it sends: the document of its own version, without what came later.
+  const { notOffered, losses, ...older } = STATS;
+  const path = newPath();
+  const balancer = new FakeBalancer();
+  balancer.stats = () => Promise.resolve(older);
+  const api = new ControlApi(balancer);
+  await api.start(path);
+  t.teardown(() => api.stop());
+  const stats = await new ControlClient(path).stats();
+  t.same(stats, older);
+  t.equal(renderStats(stats), renderStats(STATS), 'nothing is said of what is not known');
 });
 
 t.test('a balancer is asked to leave, and hears of it when the answer is out', async (t) => {

@@ -351,7 +351,7 @@ export interface Stats {
   version: string;
   datapath: string;
   counters: Record<string, number>;
-  losses: { counter: string; total: number }[];
+  losses?: { counter: string; total: number }[];
   nodes: {
     name: string;
     address: string;
