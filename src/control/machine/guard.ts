@@ -12,7 +12,6 @@ import type { BpfObject } from '../../base/native.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
 import type { PacketStart, Tap } from '../engine-messages.js';
 
-/** The names of `enum guard_counter` in kernel-shim/counters.h, in its order. */
 const PRIORITY = 1;
 const HANDLE = 1;
 /** struct guard_server. */
