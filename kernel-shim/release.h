@@ -53,8 +53,12 @@ static __always_inline int release(struct __sk_buff *skb, struct handover *hando
 	} else if (sk->state != STATE_TIME_WAIT && sk->state != STATE_NEW_SYN_RECV) {
 		tcp = bpf_skc_to_tcp_sock(sk);
 		if (tcp) {
-			if (handover->waits > 0 || !is_unread(tcp, handover) || answers_others(session))
+			/* It may have stayed in spite of an RST that a firewall did not let through. */
+			if (handover->waits > 0 || !is_unread(tcp, handover) ||
+			    answers_others(session)) {
+				session->released = 0;
 				outcome = ANSWER | IXCP_ADOPTED;
+			}
 			handover->seq = bpf_htonl(tcp->rcv_nxt);
 		} else {
 			outcome = drop(SHIM_DROP_NO_SOCKET);

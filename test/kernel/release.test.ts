@@ -4,8 +4,12 @@ import { createServer, type Socket } from 'node:net';
 import t from 'tap';
 import { hostU32 } from '../../src/node/shim.js';
 import { insideNamespace } from './namespace.js';
-import { ACK, SEQ } from './shim-fixture.js';
+import { ACK, SEQ, sessionKey } from './shim-fixture.js';
 import { Ixcp, REQUEST_END, type Session, ShimNode } from './shim-node.js';
+
+/** Of the client in struct session_key, and in struct session (kernel-shim/config.h). */
+const PORT = 8;
+const RELEASED = 41;
 
 if (insideNamespace(import.meta.url)) {
   const node = await ShimNode.start(t);
@@ -62,6 +66,22 @@ if (insideNamespace(import.meta.url)) {
     third.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END }, payload: 'more' });
     release(third.session);
     await third.session.told(Ixcp.adopted, { ack: REQUEST_END + 4 });
+
+    // The RST that was to remove it came to nothing, and the server goes on: its end is one like any other.
+    const key = sessionKey.slice();
+    new DataView(key.buffer).setUint16(PORT, node.nextPort);
+    const fourth = await unread();
+    const value = shim.object.mapLookup('sessions', key) ?? new Uint8Array(0);
+    value[RELEASED] = 1;
+    shim.object.mapUpdate('sessions', key, value);
+    fourth.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END }, payload: 'more' });
+    release(fourth.session);
+    await fourth.session.told(Ixcp.adopted);
+    fourth.socket.destroy();
+    await fourth.session.told(Ixcp.rst);
+    fourth.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END + 4 }, payload: 'more' });
+    await fourth.session.told(Ixcp.rst);
+
     for (const one of [socket, second.socket, third.socket]) one.destroy();
     const stranger = node.newSession();
     release(stranger);
