@@ -116,7 +116,7 @@ struct xdp_node {
 	__u8 source[6];      /*  6 of our interface there */
 	__u32 interface;     /* 12 index of that interface; 0: not resolved */
 	__be32 address;      /* 16 the node's, so that a later process knows it again */
-	__u32 redirect;      /* 20 1: as xdp_control.redirect, on that interface */
+	__u32 redirect;      /* 20 1: as WAY_REDIRECT, on that interface */
 };
 
 /* A virtual server, as map `virtual_servers` has it. */
@@ -125,6 +125,10 @@ struct near_server {
 	__be16 port;    /*  4 */
 	__u16 index;    /*  6 in session keys */
 };
+
+/* xdp_control.way: how frames leave by the interface that they came in by. */
+#define WAY_REDIRECT 0x01 /* by map `ports`: XDP_TX of the interface may be lost */
+#define WAY_STACK 0x02    /* XDP is generic: a frame keeps its socket buffer, and what that says of its checksum */
 
 /* The one element of map `control`. */
 struct xdp_control {
@@ -140,7 +144,7 @@ struct xdp_control {
 	__u16 mss;                    /*  44 offered in SYN/ACKs */
 	__u16 window;                 /*  46 of SYN/ACKs */
 	__u8 window_shift;            /*  48 offered in SYN/ACKs */
-	__u8 redirect;                /*  49 1: XDP_TX of the interface may be lost; map `ports` leads out of it, too */
+	__u8 way;                     /*  49 main thread, at any time: WAY_* */
 	__u8 withheld;                /*  50 main thread, at any time: IXP_*_OK of the options that SYN/ACKs do not offer */
 	__u8 tap;                     /*  51 a capture: until when it wants to see frames (tap.h); 0: nobody captures */
 	__u32 alive_at;               /*  52 engine: ms, each tick. SYNs are answered for SYN_ALIVE_MS after it */

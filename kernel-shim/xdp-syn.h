@@ -57,9 +57,12 @@ static __always_inline int put_options(__be32 *at, const void *data_end,
 	       put(&at, data_end, 0x01030300 | us->window_shift, sum);
 }
 
-/* Makes the frame, which has its right length already, the answer to the SYN it was. */
+/*
+ * Makes the frame, which has its right length already, the answer to the SYN it was. `unfinished`: its checksum is
+ * left to hardware, as the SYN's was. Both TCP headers begin at the same place, which the socket buffer knows.
+ */
 static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control *us,
-                                   const struct told_record *syn, __u32 ms)
+                                   const struct told_record *syn, __u32 ms, int unfinished)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = (void *)(long)ctx->data;
@@ -73,7 +76,8 @@ static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control 
 	__be32 client = ip->saddr, virtual_addr = ip->daddr;
 	__be16 client_port = tcp->source, virtual_port = tcp->dest;
 	__be32 *word = (void *)tcp;
-	__u64 sum = pseudo_header(virtual_addr, client, bytes);
+	__u64 pseudo_sum = pseudo_header(virtual_addr, client, bytes);
+	__u64 sum = pseudo_sum;
 
 	__builtin_memcpy(eth->h_source, eth->h_dest, ETH_ALEN);
 	__builtin_memcpy(eth->h_dest, syn->mac, ETH_ALEN);
@@ -87,7 +91,7 @@ static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control 
 	sum += (__u64)word[0] + word[1] + word[2] + word[3];
 	if (!put_options(word + 5, data_end, us, syn, syn->ts_offset + ms, &sum))
 		return 0;
-	tcp->check = checksum_fold64(sum);
+	tcp->check = unfinished ? (__u16)~checksum_fold64(pseudo_sum) : checksum_fold64(sum);
 	return 1;
 }
 
@@ -168,6 +172,13 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	    !verify_bare(&segment, data_end) || !(options = syn_options(ctx)))
 		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
 
+	/* A driver's XDP sends a frame of its own, which nobody finishes. */
+	int unfinished = us->way & WAY_STACK && is_unfinished(&segment);
+
+	/* Right as it is and unfinished look the same, once in 65536: the engine sends a frame of its own, too. */
+	if (unfinished && is_finished(&segment, data_end))
+		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
+
 	__u8 flags = offered_flags(options);
 	struct syn_tuple tuple = {
 		.client = BE32(segment.ip->saddr),
@@ -218,9 +229,9 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 			us->cookie_at = at;
 		count(XDP_SYN_COOKIE);
 	}
-	if (!write_answer(ctx, us, &syn, ms))
+	if (!write_answer(ctx, us, &syn, ms, unfinished))
 		return XDP_DROP;
-	return out_by(ctx, ctx->ingress_ifindex, us->redirect);
+	return out_by(ctx, ctx->ingress_ifindex, us->way & WAY_REDIRECT);
 }
 
 /* What may end a handshake: an ACK with nothing else to it. */

@@ -27,7 +27,8 @@ export const CONTROL = {
   mss: 44,
   window: 46,
   windowShift: 48,
-  redirect: 49,
+  /** WAY bits, written by the main thread at any time. */
+  way: 49,
   /** IxpFlag bits, written by the main thread at any time. */
   withheld: 50,
   tap: 51,
@@ -46,6 +47,14 @@ export const CONTROL = {
 export const CONTROL_BYTES = 208;
 export const NEAR_SERVERS = 4;
 export const NEAR_SERVER_BYTES = 8;
+
+/** How frames leave by the interface that they came in by: WAY_* of kernel-shim/session.h. */
+export const WAY = {
+  /** XDP_TX of the interface may be lost. */
+  redirect: 1,
+  /** XDP is generic: frames keep their socket buffers. */
+  stack: 2,
+} as const;
 
 /** struct xdp_node, element of map `nodes`. */
 export const NODE = {

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { native } from '../../src/base/native.js';
 import { machineState } from '../support/farm/machine.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { pollAt } from '../support/farm/network.js';
+import { offloadAt } from '../support/farm/network.js';
 import { run } from '../support/farm/process.js';
 import { refuses } from '../support/farm/refusal.js';
 import { curl, sha256 } from '../support/farm/requests.js';
@@ -50,7 +50,7 @@ t.test(
         await balancer.run('sh', ['-ec', lines.join('\n')]);
       };
       /** Whether the other end of the balancer's cable polls for what XDP sends. */
-      const setPolling = (on: boolean) => pollAt(`${farm.tag}-switch`, 'balancer', on);
+      const setPolling = (on: boolean) => offloadAt(`${farm.tag}-switch`, 'balancer', 'gro', on);
       await setPolling(true);
       const configure = (datapath: string, more: Record<string, unknown> = {}): void =>
         farm.configureBalancer(resources, { datapath, ...more });

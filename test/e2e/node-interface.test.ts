@@ -10,7 +10,7 @@ import { Download } from '../support/farm/download.js';
 import { captureFrames } from '../support/farm/frames.js';
 import { type MachineState, machineState } from '../support/farm/machine.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { pollAt } from '../support/farm/network.js';
+import { offloadAt } from '../support/farm/network.js';
 import { refuses } from '../support/farm/refusal.js';
 import { curl, curlAll, sha256 } from '../support/farm/requests.js';
 import {
@@ -268,7 +268,7 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
 
     const onPacket = DATAPATH === 'packet' && 'there is no XDP';
     await t.test('a cable to the nodes whose other end does not poll', { skip: onPacket }, async (t) => {
-      const setPolling = (on: boolean) => pollAt(`${farm.tag}-switch`, 'balancer-1', on);
+      const setPolling = (on: boolean) => offloadAt(`${farm.tag}-switch`, 'balancer-1', 'gro', on);
       await farm.balancerProgram?.stop();
       await setPolling(false);
       const program = await farm.startBalancer();

@@ -13,6 +13,7 @@ import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const LONG_BYTES = 10_000_000;
+const CONNECTIONS = 8;
 const MODES = DATAPATH === 'xdp' ? ['xdp (generic)', 'xdp (native)'] : ['packet'];
 const resources = [
   { path: '/one/', nodes: ['n1'] },
@@ -23,6 +24,16 @@ const long = randomBytes(LONG_BYTES);
 function fill(farm: Farm): void {
   farm.webs[0]?.put('one/a.txt', 'from node 1\n');
   farm.webs[0]?.put('one/long.bin', long);
+}
+
+/** What the client's kernel has dropped for a wrong checksum, and repeated; and SYN/ACKs of the XDP program. */
+async function handshakes(farm: Farm): Promise<{ wrong: number; repeated: number; answered: number }> {
+  const [{ counters }, wrong, repeated] = await Promise.all([
+    farm.stats(),
+    farm.client.kernelCounter('TcpInCsumErrors'),
+    farm.client.kernelCounter('TcpExtTCPSynRetrans'),
+  ]);
+  return { wrong, repeated, answered: counters.xdp_syn_answered ?? 0 };
 }
 
 t.setTimeout(FILE_TIMEOUT_MS);
@@ -67,6 +78,23 @@ t.test('clients on the same host', { skip: whyNoFarm() }, async (t) => {
             `${bytes}: ${(answer.seconds * 1000).toFixed(1)} ms`,
           );
         }
+      });
+
+      await t.test(`${mode}: a switch that finishes checksums for its port to the client`, async (t) => {
+        await farm.leaveChecksums(farm.client, false);
+        const before = await handshakes(farm);
+        for (let i = 0; i < CONNECTIONS; i++) {
+          const answer = await curl(farm.client, `${BASE}/one/a.txt`);
+          t.equal(answer.body.toString(), 'from node 1\n', `${(answer.seconds * 1000).toFixed(1)} ms`);
+        }
+        const after = await handshakes(farm);
+        await farm.leaveChecksums(farm.client, true);
+        t.strictSame(
+          { wrong: after.wrong - before.wrong, repeated: after.repeated - before.repeated },
+          { wrong: 0, repeated: 0 },
+          'each SYN/ACK was right, and came for the first SYN',
+        );
+        t.equal(after.answered - before.answered, mode === 'packet' ? 0 : CONNECTIONS, 'by the XDP program');
       });
 
       await t.test(

@@ -6,7 +6,7 @@ import t from 'tap';
 import { hasPins, PIN_ROOT, pinDirectory } from '../../src/base/host/pins.js';
 import { native } from '../../src/base/native.js';
 import { Machine } from '../../src/control/machine/machine.js';
-import { CONTROL, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
+import { CONTROL, NODE, NODE_BYTES, SHARED_LAYOUT, WAY } from '../../src/datapath/xdp-layout.js';
 import { loadObject } from '../../src/node/shim.js';
 import { insideNamespace, run, until } from './namespace.js';
 import { snapshot } from './program.js';
@@ -32,6 +32,7 @@ if (insideNamespace(import.meta.url)) {
     const machine = await started({ datapath: 'auto' });
     t.equal(attached()?.mode, 'generic');
     t.equal(machine.datapath, 'xdp (generic)');
+    t.equal(new Uint8Array(words('control').buffer)[CONTROL.way], WAY.stack);
     t.same(told, [`datapath xdp (generic): ${LOST}`]);
     t.same(warnings, []);
     await machine.stop();
@@ -82,11 +83,11 @@ if (insideNamespace(import.meta.url)) {
       machine.setNeighbour(1, NODE_MAC);
       const nodes = words('nodes');
       const ways = (): number[] => [
-        new Uint8Array(control.memory())[CONTROL.redirect] ?? -1,
+        new Uint8Array(control.memory())[CONTROL.way] ?? -1,
         nodes[(NODE_BYTES + NODE.redirect) / 4] ?? -1,
       ];
       const peerPrograms = (...args: string[]): string => peer.run('ip', 'link', 'set', 'eth0', ...args);
-      t.same(ways(), [1, 1], 'GRO is not enough for XDP_TX');
+      t.same(ways(), [WAY.redirect, 1], 'GRO is not enough for XDP_TX');
       t.equal(native().peerRunsXdp(index()), false);
       peerPrograms('xdpdrv', 'object', PASS_ALL, 'program', 'pass_all');
       t.equal(native().peerRunsXdp(index()), true);

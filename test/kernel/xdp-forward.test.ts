@@ -1,7 +1,7 @@
 /** The XDP program and sessions that were handed over: forwarded, followed, or given to the engine. */
 import t from 'tap';
 import { native } from '../../src/base/native.js';
-import { CONTROL } from '../../src/datapath/xdp-layout.js';
+import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { SessionAction } from '../../src/tcp/session-record.js';
 import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
@@ -102,7 +102,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(segment(plain)), { verdict: drop, counters: ['forwarded', 'drop_no_port'] });
     fast.object.mapUpdate('ports', hostU32(LO), hostU32(LO));
     t.match(fast.run(segment(plain)), { verdict: redirect, counters: ['forwarded'] });
-    fast.control.setUint8(CONTROL.redirect, 1);
+    fast.control.setUint8(CONTROL.way, WAY.redirect);
     fast.node(NODE.index, { mac: NODE.mac, interface: LO });
     t.match(fast.run(segment(plain)), { verdict: tx }, 'each node says it for itself');
     fast.engine(true);

@@ -100,6 +100,8 @@ t.test('what else is shared', async (t) => {
     ['NEAR_SERVERS', layout.NEAR_SERVERS],
     ['SESSION_NODE_FIN', SessionFlag.nodeFin],
     ['SHARED_LAYOUT', layout.SHARED_LAYOUT],
+    ['WAY_REDIRECT', layout.WAY.redirect],
+    ['WAY_STACK', layout.WAY.stack],
     ['MAX_WORKERS', layout.MAX_WORKERS],
     ['MAX_XDP_NODES', layout.MAX_XDP_NODES],
     ['MAX_QUEUES', layout.MAX_QUEUES],

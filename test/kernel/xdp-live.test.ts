@@ -7,7 +7,7 @@ import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { native, type XdpMode } from '../../src/base/native.js';
-import { CONTROL } from '../../src/datapath/xdp-layout.js';
+import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
 import { hostU32 } from '../../src/node/shim.js';
 import { addressNumber } from '../support/packet.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
@@ -53,7 +53,7 @@ if (insideNamespace(import.meta.url)) {
     fast.node(NODE.index, { mac: NODE.mac, interface: e1 });
     for (const index of [e0, e1]) fast.object.mapUpdate('ports', hostU32(index), hostU32(index));
     // XDP_TX of a veth is stuck unless its peer has an XDP program.
-    fast.control.setUint8(CONTROL.redirect, mode === 'native' ? 1 : 0);
+    fast.control.setUint8(CONTROL.way, mode === 'native' ? WAY.redirect : WAY.stack);
     guard.attachTc('guard_ingress', e0, 'ingress', 1, 1);
     native().attachXdp(e0, fast.object.programFd('baton_xdp'), mode);
     let program: ChildProcess | undefined;

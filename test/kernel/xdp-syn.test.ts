@@ -1,8 +1,9 @@
 /** The XDP program and SYNs: its answers are the engine's, byte for byte, and so is what it says of them. */
 import fc from 'fast-check';
 import t from 'tap';
-import { CONTROL } from '../../src/datapath/xdp-layout.js';
+import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
 import { SessionAction } from '../../src/tcp/session-record.js';
+import { fold } from '../../src/wire/checksum.js';
 import { addressNumber, build, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
 import { referenceSipHash } from '../support/siphash.js';
@@ -13,6 +14,7 @@ import {
   Fast,
   type Outcome,
   PORTS,
+  pseudoSum,
   SECRET,
   SERVER_ISN,
   SYN_ALIVE_MS,
@@ -88,6 +90,28 @@ const anyOptions = fc.array(option, { maxLength: 10 }).map((list) => {
   while (bytes.length % 4 !== 0) bytes.push(1);
   return Uint8Array.from(bytes);
 });
+
+const CHECKSUM_AT = 50;
+
+function checksumOf(frame: Uint8Array): number {
+  return new DataView(frame.buffer, frame.byteOffset).getUint16(CHECKSUM_AT);
+}
+
+/** What hardware, or a kernel for one that cannot, makes of a frame whose checksum holds the pseudo-header's sum. */
+function finish(frame: Uint8Array): Uint8Array {
+  const finished = frame.slice();
+  const view = new DataView(finished.buffer);
+  let sum = 0;
+  for (let at = 34; at < finished.length; at += 2) sum += view.getUint16(at);
+  view.setUint16(CHECKSUM_AT, ~fold(sum));
+  return finished;
+}
+
+/** The window with which the right checksum of a SYN is the sum of its pseudo-header. */
+function windowThatHides(): number {
+  const frame = build(syn({ tcp: { window: 0 } }));
+  return fold(checksumOf(frame) + (~pseudoSum(frame) & 0xffff));
+}
 
 if (insideNamespace(import.meta.url)) {
   /** A SYN from a port that was not used before, to the program and to the engine at the same ms. */
@@ -199,6 +223,51 @@ if (insideNamespace(import.meta.url)) {
     t.match(answer, { verdict: tx, counters: ['syn_answered'] });
     t.strictSame(parse(answer.frame).problems, [], 'that of the answer is finished');
     t.match(fast.run(tagged(build(plain), 0xe000)), { verdict: tx, counters: ['syn_answered'] });
+  });
+
+  t.test('in the stack, an answer is as finished as its SYN', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    const answered = { verdict: tx, counters: ['syn_answered'] };
+    const cookie = { verdict: tx, counters: ['syn_cookie'] };
+    for (const [name, options] of OPTIONS) {
+      for (const engine of [true, false]) {
+        fast.engine(engine);
+        const spec = syn({ tcp: { sourcePort: port++, options } });
+        fast.control.setUint8(CONTROL.way, WAY.stack);
+        const outcome = fast.run(unfinished(spec));
+        t.match(outcome, engine ? answered : cookie, name);
+        t.equal(checksumOf(outcome.frame), pseudoSum(outcome.frame), `${name}: unfinished`);
+        t.strictSame(parse(finish(outcome.frame)).problems, [], `${name}: and right when it is finished`);
+        t.strictSame(parse(fast.run(spec).frame).problems, [], `${name}: finished, if the SYN was`);
+        fast.control.setUint8(CONTROL.way, WAY.redirect);
+        t.strictSame(
+          parse(fast.run(unfinished(spec)).frame).problems,
+          [],
+          `${name}: finished, in the driver`,
+        );
+      }
+    }
+  });
+
+  t.test('a SYN whose right checksum looks unfinished', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const frame = build(syn({ tcp: { window: windowThatHides() } }));
+    t.equal(checksumOf(frame), pseudoSum(frame));
+    t.strictSame(parse(frame).problems, [], 'it is right');
+    t.match(fast.run(frame), { verdict: tx, counters: ['syn_answered'] });
+    fast.told();
+    fast.control.setUint8(CONTROL.way, WAY.stack);
+    const outcome = fast.run(frame);
+    t.match(
+      outcome,
+      { verdict: redirect, counters: ['to_engine_syn'] },
+      'nobody can tell: the engine answers',
+    );
+    t.strictSame([...outcome.frame], [...frame]);
+    t.strictSame(fast.told(), []);
   });
 
   t.test('what the engine has to look at comes to it unchanged', async (t) => {

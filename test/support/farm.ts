@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { ControlClient } from '../../src/control/client.js';
 import { Host } from './farm/host.js';
-import { cablesOf, pollAt, type Wired, wire } from './farm/network.js';
+import { cablesOf, offloadAt, type Wired, wire } from './farm/network.js';
 import type { Program, RunOptions, RunResult } from './farm/process.js';
 import { destroy, type FarmRecord, load, recordOf, save, sweep } from './farm/registry.js';
 import { type WebOptions, WebServer } from './farm/web.js';
@@ -185,7 +185,12 @@ export class Farm {
    * peer, so that a balancer that starts later has XDP in the driver.
    */
   async pollBalancer(): Promise<void> {
-    for (const cable of this.balancerCables) await pollAt(`${this.tag}-switch`, cable, true);
+    for (const cable of this.balancerCables) await offloadAt(`${this.tag}-switch`, cable, 'gro', true);
+  }
+
+  /** Whether the switch leaves the checksums of what it sends to a host unfinished, as by default. */
+  async leaveChecksums(host: Host, on: boolean): Promise<void> {
+    await offloadAt(`${this.tag}-switch`, host.name, 'tx', on);
   }
 
   async startWebs(): Promise<void> {

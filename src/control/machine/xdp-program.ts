@@ -29,6 +29,7 @@ import {
   NODE_BYTES,
   SHARED_LAYOUT,
   toldRingBytes,
+  WAY,
 } from '../../datapath/xdp-layout.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
 import { indexWordsFor } from '../../tcp/session-index.js';
@@ -240,15 +241,15 @@ export class XdpProgram {
   }
 
   /**
-   * Chooses how frames go back where they came from. A veth sends what XDP_TX gives it at once only while its other
+   * Says how frames go back where they came from. A veth sends what XDP_TX gives it at once only while its other
    * end runs a program, too; by redirection it is enough that the other end polls, but a packet costs more.
    * To be called now and then: that program is somebody else's.
    */
   chooseWayOut(): void {
-    if (this.driver !== VETH) return;
-    this.redirects = this.mode === 'native' && !this.peerRunsXdp();
+    const stack = this.mode === 'generic';
+    this.redirects = this.driver === VETH && !stack && !this.peerRunsXdp();
     const redirect = this.redirects ? 1 : 0;
-    new Uint8Array(this.control)[CONTROL.redirect] = redirect;
+    new Uint8Array(this.control)[CONTROL.way] = redirect * WAY.redirect + (stack ? WAY.stack : 0);
     for (let node = 0; node < this.nodes.length; node++) {
       this.nodeWords[(node * NODE_BYTES + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = redirect;
     }

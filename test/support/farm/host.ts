@@ -70,6 +70,15 @@ export class Host {
     await this.run('ethtool', ['-K', 'eth0', ...features]);
   }
 
+  /** A counter of this host's kernel by the name that `nstat` has for it: TcpRetransSegs, TcpExtTCPSynRetrans. */
+  async kernelCounter(name: string): Promise<number> {
+    const { stdout } = await this.run('nstat', ['-asz', name]);
+    const words = stdout.split(/\s+/);
+    const at = words.indexOf(name);
+    if (at < 0) throw new Error(`the kernel has no counter ${name}`);
+    return Number(words[at + 1]);
+  }
+
   async setLink(up: boolean): Promise<void> {
     await run('ip', ['-n', this.namespace, 'link', 'set', 'eth0', up ? 'up' : 'down']);
   }

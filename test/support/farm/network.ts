@@ -99,9 +99,17 @@ export function cablesOf(host: Wired): string[] {
   return host.eth1 === undefined ? [host.name] : [host.name, `${host.name}-1`];
 }
 
-/** Whether the end of a cable polls for what its other end sends, as it does for GRO. */
-export async function pollAt(switchNamespace: string, cable: string, on: boolean): Promise<void> {
-  const ethtool = ['ethtool', '-K', cable, 'gro', on ? 'on' : 'off'];
+/**
+ * Sets an offload at the switch's end of a cable. With `gro` it polls for what the other end sends; without `tx` the switch
+ * finishes the checksums of what it sends there, as it must for a card that cannot.
+ */
+export async function offloadAt(
+  switchNamespace: string,
+  cable: string,
+  offload: 'gro' | 'tx',
+  on: boolean,
+): Promise<void> {
+  const ethtool = ['ethtool', '-K', cable, offload, on ? 'on' : 'off'];
   await run('nsenter', [`--net=/run/netns/${switchNamespace}`, '--', ...ethtool]);
 }
 
