@@ -170,8 +170,9 @@ static __always_inline int has_listener(struct __sk_buff *skb, const struct sess
 }
 
 /*
- * A copy of the frame waits in this CPU's backlog, marked `mark`, while the frame itself becomes a bare segment that
- * removes the socket of its four-tuple. Nobody else sees that segment, and nobody answers it.
+ * A copy of the frame waits in this CPU's backlog, marked `mark`, while the frame itself becomes a
+ * bare segment that removes the socket of its four-tuple. Nobody else sees that segment, and nobody
+ * answers it.
  */
 static __always_inline int remove_and_wait(struct __sk_buff *skb, const struct handover *handover,
                                            __u32 seq, __u8 flags, __u32 mark)
@@ -193,13 +194,14 @@ static __always_inline int remove_and_wait(struct __sk_buff *skb, const struct h
 }
 
 /*
- * Another session holds the four-tuple: the client has used its port again, or another balancer has.
+ * Another session holds the four-tuple: the client has used its port again, or another balancer
+ * has.
  *
  * First comes an RST at the old socket's next byte, the only one that it takes without a question
  * (RFC 5961 section 3.2). It ends TIME_WAIT too, unless net.ipv4.tcp_rfc1337 is set. Where it did
- * not: a SYN beyond that byte ends TIME_WAIT in favour of the listener (RFC 9293 section 3.6.1), and
- * with FIN beside SYN the listener drops it (tcp_rcv_state_process). Without a listener the client
- * would get an ACK, so then it is not sent.
+ * not: a SYN beyond that byte ends TIME_WAIT in favour of the listener (RFC 9293 section 3.6.1),
+ * and with FIN beside SYN the listener drops it (tcp_rcv_state_process). Without a listener the
+ * client would get an ACK, so then it is not sent.
  */
 static __always_inline int clear_tuple(struct __sk_buff *skb, const struct handover *handover,
                                        enum found found, __u32 rcv_nxt)

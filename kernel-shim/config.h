@@ -40,8 +40,8 @@ struct session_key {
 
 /*
  * Value of map `sessions`. A notice IXCP_ADOPTED is due while asked differs from answered.
- * Ingress alone writes confirm, asked and released, egress alone writes answered, sent and begun: on two CPUs
- * neither can undo what the other did.
+ * Ingress alone writes confirm, asked and released, egress alone writes answered, sent and begun:
+ * on two CPUs neither can undo what the other did.
  */
 struct session {
 	__be32 nonce;    /*  0 ixp_hdr.session */
@@ -54,9 +54,9 @@ struct session {
 	__u8 quiet;      /* 27 1: the first asking was with IXP_CLIENT_CONFIRMS */
 	__u32 told_from; /* 28 and IXCP_ADOPTED need not be sent for what lies before this number */
 	__u64 adopted_at; /* 32 when its socket was built, bpf_ktime_get_ns */
-	__u8 begun;      /* 40 1: its socket has sent payload */
-	__u8 released;   /* 41 1: its socket was removed unread, by IXP_RELEASE */
-	__u8 pad[6];     /* 42 always 0 */
+	__u8 begun;       /* 40 1: its socket has sent payload */
+	__u8 released;    /* 41 1: its socket was removed unread, by IXP_RELEASE */
+	__u8 pad[6];      /* 42 always 0 */
 };
 
 /* Key of map `virtual_servers` of the guard. */
@@ -74,8 +74,8 @@ struct guard_sharing {
 };
 
 /*
- * Metadata that the XDP program puts before a frame which it lets pass, so that the guard sends it out: with
- * what the kernel knows about its checksum and its cutting, of which XDP sees nothing.
+ * Metadata that the XDP program puts before a frame which it lets pass, so that the guard sends it
+ * out: with what the kernel knows about its checksum and its cutting, of which XDP sees nothing.
  */
 struct way_out {
 	__u32 magic;     /* 0 WAY_OUT_MAGIC; 0 once the guard has seen it */

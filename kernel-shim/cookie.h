@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Initial sequence numbers. Each is a SYN cookie (RFC 4987 section 3.6), also where a session is kept:
- * so any process of this balancer can go on with a handshake that another one began, if the secret is
- * the same. src/tcp/handshake.ts and src/tcp/syn-cookie.ts have the same. Compiles for BPF and natively.
+ * Initial sequence numbers. Each is a SYN cookie (RFC 4987 section 3.6), also where a session is
+ * kept: so any process of this balancer can go on with a handshake that another one began, if the
+ * secret is the same. src/tcp/handshake.ts and src/tcp/syn-cookie.ts have the same. Compiles for
+ * BPF and natively.
  *
- *     | 10 bits: connection | 11 bits: the client's own number | 11 bits, masked: MSS (5) wscale (4) SACK (1) timestamps (1) |
+ *     | 10 bits: connection | 11 bits: the client's own number | 11 bits, masked: options |
+ *
+ * Options are MSS (5 bits), window scale (4), SACK (1), timestamps (1).
  */
 #ifndef BATON_COOKIE_H
 #define BATON_COOKIE_H
@@ -110,7 +113,8 @@ static __always_inline __u32 cookie_isn(const __u8 *secret, const struct syn_tup
 	return cookie_proof(hash, tuple->client_isn) | (bits ^ ((__u32)hash & COOKIE_MASK));
 }
 
-/* Whether `isn` is a number that cookie_isn made of this period or the one before, whatever its bits say. */
+/* Whether `isn` is a number that cookie_isn made of this period or the one before, whatever its
+ * bits say. */
 static __always_inline int is_cookie(const __u8 *secret, const struct syn_tuple *tuple, __u32 isn,
                                      __u32 ms)
 {

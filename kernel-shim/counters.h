@@ -35,9 +35,10 @@
 	X(DROP_CLONE, "frames that could not be copied")                                           \
 	X(DROP_REWRITE, "frames that could not be rewritten")                                      \
 	X(DROP_NOTICE, "copies that should have become a notice but had no session")               \
-	X(DROP_UNCONFIGURED, "frames that came before the program had its configuration")              \
+	X(DROP_UNCONFIGURED, "frames that came before the program had its configuration")          \
 	X(ADOPT_CLEARED_BY_SYN, "sockets in TIME_WAIT that no RST ended: a SYN did")               \
-	X(RELEASED, "sockets removed again because their server read nothing, and answered nobody") \
+	X(RELEASED,                                                                                \
+	  "sockets removed again because their server read nothing, and answered nobody")          \
 	X(NOTICE_RELEASED, "IXCP_RELEASED notices sent")
 
 #define GUARD_COUNTERS(X)                                                                          \
@@ -75,7 +76,7 @@
 	X(NOTICE_TOLD, "IXCP notices checked, and told to the engine")                             \
 	X(DROP_UNTOLD, "SYNs of ended sessions that the engine could not be told of")              \
 	X(FORWARDED_BY_STACK, "of those forwarded, with checksum or cutting left to hardware")     \
-	X(TO_ENGINE_UNCUT, "segments larger than the wire's, given to the engine by its tap")     \
+	X(TO_ENGINE_UNCUT, "segments larger than the wire's, given to the engine by its tap")      \
 	X(TAP_LOST, "frames that a capture did not see because it read too slowly")
 
 #define SHIM_INDEX(name, text) SHIM_##name,

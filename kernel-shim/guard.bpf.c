@@ -5,13 +5,13 @@
  *     wire -> tap (guard_filter chooses what the engine gets) -> guard_ingress -> stack
  *     engine -> guard_egress: marked frames go round to ingress, the others to the wire
  *
- * Nodes that are reached by another interface send their notices there: it has a tap (guard_notices) and
- * guard_ingress as well.
+ * Nodes that are reached by another interface send their notices there: it has a tap
+ * (guard_notices) and guard_ingress as well.
  *
  * An engine of several threads has a tap for each; guard_fanout says whose a frame is.
  *
- * Behind an XDP program the tap gets what that lets pass, and guard_ingress sends out what it was asked to
- * (struct way_out).
+ * Behind an XDP program the tap gets what that lets pass, and guard_ingress sends out what it was
+ * asked to (struct way_out).
  *
  * So the engine is given everything for its virtual servers, and the kernel, which would answer
  * RST, nothing of it but what the engine itself turned round. clsact, direct action, priority 1.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The two packets that the shim writes itself, a notice and a bare segment, and the Internet checksum
- * (RFC 1071) for them. Compiles for BPF and natively.
+ * The two packets that the shim writes itself, a notice and a bare segment, and the Internet
+ * checksum (RFC 1071) for them. Compiles for BPF and natively.
  */
 #ifndef BATON_PACKET_H
 #define BATON_PACKET_H

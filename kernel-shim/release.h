@@ -2,13 +2,14 @@
 /*
  * Giving a session back: what happens to a verified IXP_RELEASE.
  *
- *     the socket has the bytes, and nobody has read or answered them,
- *     and no session here was begun to be answered since it was built -> an RST removes it; then again
- *     it was removed for that                                          -> IXCP_RELEASED
- *     anything else                                                    -> IXCP_ADOPTED: it stays
+ *     the socket has the bytes, nobody has read or answered them, and
+ *     no session here was begun to be answered since -> an RST removes it; then again
+ *     it was removed for that                        -> IXCP_RELEASED
+ *     anything else                                  -> IXCP_ADOPTED: it stays
  *
- * A server that does not even read while it begins no other answer either is stopped. One that has read is at work,
- * however long it takes. One that answers others is only behind: it would do the work all the same.
+ * A server that does not even read while it begins no other answer either is stopped. One that has
+ * read is at work, however long it takes. One that answers others is only behind: it would do the
+ * work all the same.
  */
 #ifndef BATON_RELEASE_H
 #define BATON_RELEASE_H
@@ -16,8 +17,8 @@
 #include "adopt.h"
 
 /*
- * Whether the socket has all of what was handed over and nothing behind it, its server has read none of that, and
- * has written nothing.
+ * Whether the socket has all of what was handed over and nothing behind it, its server has read
+ * none of that, and has written nothing.
  */
 static __always_inline int is_unread(const struct tcp_sock *tcp, const struct handover *handover)
 {
@@ -41,7 +42,8 @@ static __always_inline int release(struct __sk_buff *skb, struct handover *hando
 	struct tcp_sock *tcp;
 	int outcome = -1;
 
-	/* Without its session nothing is known of the socket: the balancer goes on without an answer. */
+	/* Without its session nothing is known of the socket: the balancer goes on without an
+	 * answer. */
 	if (!session || session->nonce != handover->ixp.session)
 		return drop(SHIM_DROP_NO_SESSION);
 
@@ -53,7 +55,8 @@ static __always_inline int release(struct __sk_buff *skb, struct handover *hando
 	} else if (sk->state != STATE_TIME_WAIT && sk->state != STATE_NEW_SYN_RECV) {
 		tcp = bpf_skc_to_tcp_sock(sk);
 		if (tcp) {
-			/* It may have stayed in spite of an RST that a firewall did not let through. */
+			/* It may have stayed in spite of an RST that a firewall did not let
+			 * through. */
 			if (handover->waits > 0 || !is_unread(tcp, handover) ||
 			    answers_others(session)) {
 				session->released = 0;

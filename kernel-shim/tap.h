@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What `baton capture` is told of frames: by the XDP program in perf buffers, by the engine in the same form. Host
- * byte order unless the line says otherwise; src/wire/tap-record.ts is compared with this file by test/kernel.
+ * What `baton capture` is told of frames: by the XDP program in perf buffers, by the engine in the
+ * same form. Host byte order unless the line says otherwise; src/wire/tap-record.ts is compared
+ * with this file by test/kernel.
  */
 #ifndef BATON_TAP_H
 #define BATON_TAP_H
@@ -33,8 +34,9 @@ struct tap_config {
 #define TAP_MOST_BYTES 61440
 
 /*
- * xdp_control.tap: until when frames are shown, in units of 256 ms of CLOCK_MONOTONIC, of which the lowest 8 bits; 0: no
- * frame is. Who captures sets it again and again: when it is gone, the program soon notices.
+ * xdp_control.tap: until when frames are shown, in units of 256 ms of CLOCK_MONOTONIC, of which the
+ * lowest 8 bits; 0: no frame is. Who captures sets it again and again: when it is gone, the program
+ * soon notices.
  */
 #define TAP_UNIT_SHIFT 8
 #define TAP_LONGEST 16

@@ -150,9 +150,9 @@ static __always_inline struct session_record *find(const struct xdp_control *us,
 }
 
 /*
- * To the engine: counted as `why`, or as not possible, which drops the frame (XDP_DROP). What is larger than
- * a frame of the wire has no room in its socket, and passes: the engine has a tap there, and the guard
- * lets it go no further.
+ * To the engine: counted as `why`, or as not possible, which drops the frame (XDP_DROP). What is
+ * larger than a frame of the wire has no room in its socket, and passes: the engine has a tap
+ * there, and the guard lets it go no further.
  */
 static __always_inline int to_engine(struct xdp_md *ctx, const struct xdp_control *us, __u32 worker,
                                      __u32 why)
@@ -261,9 +261,9 @@ static __always_inline int to_node(struct xdp_md *ctx, const struct xdp_node *no
 }
 
 /*
- * A segment to the node by way of the stack, to which the checksum and the cutting that the sender left to hardware
- * are known: the guard sends it out, behind this program. False, and nothing changed, where the driver has no
- * room for metadata.
+ * A segment to the node by way of the stack, to which the checksum and the cutting that the sender
+ * left to hardware are known: the guard sends it out, behind this program. False, and nothing
+ * changed, where the driver has no room for metadata.
  */
 static __noinline int forward_by_stack(struct xdp_md *ctx, const struct xdp_node *node)
 {

@@ -2,8 +2,8 @@
 /*
  * Answers a SYN where it came in: the frame becomes the SYN/ACK and goes back. The engine reads
  * about it in a ring buffer; or, when it has as many half-open sessions as it wants, or is not
- * there, nothing is kept. The sequence number is a cookie in both cases: should the engine end before it
- * has read of it, the next one goes on from what the client sends. The answer is that of
+ * there, nothing is kept. The sequence number is a cookie in both cases: should the engine end
+ * before it has read of it, the next one goes on from what the client sends. The answer is that of
  * src/tcp/client-writer.ts, byte for byte.
  */
 #ifndef BATON_XDP_SYN_H
@@ -58,8 +58,9 @@ static __always_inline int put_options(__be32 *at, const void *data_end,
 }
 
 /*
- * Makes the frame, which has its right length already, the answer to the SYN it was. `unfinished`: its checksum is
- * left to hardware, as the SYN's was. Both TCP headers begin at the same place, which the socket buffer knows.
+ * Makes the frame, which has its right length already, the answer to the SYN it was. `unfinished`:
+ * its checksum is left to hardware, as the SYN's was. Both TCP headers begin at the same place,
+ * which the socket buffer knows.
  */
 static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control *us,
                                    const struct told_record *syn, __u32 ms, int unfinished)
@@ -107,8 +108,9 @@ static __always_inline int tell(struct xdp_md *ctx, __u32 worker, struct told_re
 }
 
 /*
- * parse_options of the frame's segment, whose lengths are right, without those that are withheld. Not static, so
- * that the verifier looks at it once, by itself, and not again for each way that leads here.
+ * parse_options of the frame's segment, whose lengths are right, without those that are withheld.
+ * Not static, so that the verifier looks at it once, by itself, and not again for each way that
+ * leads here.
  */
 __noinline __u64 syn_options(struct xdp_md *ctx)
 {
@@ -175,7 +177,8 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	/* A driver's XDP sends a frame of its own, which nobody finishes. */
 	int unfinished = us->way & WAY_STACK && is_unfinished(&segment);
 
-	/* Right as it is and unfinished look the same, once in 65536: the engine sends a frame of its own, too. */
+	/* Right as it is and unfinished look the same, once in 65536: the engine sends a frame of
+	 * its own, too. */
 	if (unfinished && is_finished(&segment, data_end))
 		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
 
@@ -218,7 +221,8 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 		count(XDP_SYN_ANSWERED);
 	} else if (old) {
 		*(volatile __u8 *)&old->action = action;
-		/* To keep nothing would not do: the record stands in the way of who answers it. The client tries again. */
+		/* To keep nothing would not do: the record stands in the way of who answers it. The
+		 * client tries again. */
 		count(XDP_DROP_UNTOLD);
 		return XDP_DROP;
 	} else {
@@ -262,9 +266,9 @@ static __noinline int absorb(struct xdp_md *ctx, struct session_record *record)
 }
 
 /*
- * The same before the engine has read of the SYN, so that there is no record yet: the number that is acknowledged was
- * sent to this client lately. Not while there are SYN/ACKs that the engine is not told of: it would
- * not hear of a client that says no more.
+ * The same before the engine has read of the SYN, so that there is no record yet: the number that
+ * is acknowledged was sent to this client lately. Not while there are SYN/ACKs that the engine is
+ * not told of: it would not hear of a client that says no more.
  */
 static __noinline int absorb_early(struct xdp_md *ctx, const struct xdp_control *us)
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The tap of `baton capture`: shows a frame as it came in, and as the program sends it. Nothing of this runs while
- * xdp_control.tap is 0.
+ * The tap of `baton capture`: shows a frame as it came in, and as the program sends it. Nothing of
+ * this runs while xdp_control.tap is 0.
  *
- * A frame that does not fit into the perf buffer of its CPU is counted and left out: nobody waits for the reader. Programs
- * that are called at the begin and the end of this one (fentry, fexit) would need BTF, a trampoline for the
- * architecture, and a kernel that lets them in; a hardened one does not.
+ * A frame that does not fit into the perf buffer of its CPU is counted and left out: nobody waits
+ * for the reader. Programs that are called at the begin and the end of this one (fentry, fexit)
+ * would need BTF, a trampoline for the architecture, and a kernel that lets them in; a hardened one
+ * does not.
  */
 #ifndef BATON_XDP_TAP_H
 #define BATON_XDP_TAP_H
@@ -24,7 +25,8 @@ struct {
 	__type(value, struct tap_config);
 } tap_config SEC(".maps");
 
-/* A perf buffer for each CPU, which are there while somebody captures. The loader counts the CPUs. */
+/* A perf buffer for each CPU, which are there while somebody captures. The loader counts the CPUs.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
 	__uint(key_size, sizeof(__u32));
@@ -40,7 +42,8 @@ static __always_inline int is_endpoint(const struct tap_config *want, __be32 add
 	return address == want->client && (!want->client_port || port == want->client_port);
 }
 
-/* Is this a packet of the client that is asked for, or about one? What is cut off is not looked at. */
+/* Is this a packet of the client that is asked for, or about one? What is cut off is not looked at.
+ */
 static __always_inline int is_of_client(const struct tap_config *want, const struct iphdr *ip,
                                         const void *data_end)
 {
@@ -102,8 +105,8 @@ static __always_inline int is_tapped(struct xdp_control *us)
 }
 
 /*
- * Shows a frame as it is now. Global, so that the verifier goes through it once and by itself. The result means
- * nothing.
+ * Shows a frame as it is now. Global, so that the verifier goes through it once and by itself. The
+ * result means nothing.
  */
 __noinline int tap_frame(struct xdp_md *ctx, __u32 kind)
 {

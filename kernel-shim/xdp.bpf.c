@@ -5,13 +5,13 @@
  *     wire -> baton_xdp -+-> out again, to the node      sessions that were handed over
  *                        +-> out again, to the client    SYN/ACK
  *                        +-> the engine's socket         what needs thought: heads, RST, notices
- *                        +-> tap -> the engine           of that, what is larger than the wire has it
+ *                        +-> tap -> the engine           of that, what is larger than the wire's
  *                        +-> guard -> out again          checksum or cutting left to hardware
  *                        +-> guard -> stack              everything else
  *
  * The engine decides; this program only does what the shared records say (session.h). When the
- * process is gone the program stays, and its sessions go on. It uses nothing newer than kernel 5.10, but
- * has been loaded on 6.18 only.
+ * process is gone the program stays, and its sessions go on. It uses nothing newer than
+ * kernel 5.10, but has been loaded on 6.18 only.
  */
 #include <stddef.h>
 #include <linux/bpf.h>
@@ -208,7 +208,8 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 	} else if (action & ACTION_WRAP) {
 		int verdict = wrap(ctx, us, record);
 
-		return verdict == XDP_PASS ? to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE) : verdict;
+		return verdict == XDP_PASS ? to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE)
+		                           : verdict;
 	} else if (!(action & ACTION_FORWARD)) {
 		return to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE);
 	}
@@ -266,8 +267,8 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 }
 
 /*
- * Does a frame leave the machine, by the stack or without it? What goes to the engine, or is the stack's own, is for our
- * MAC address still.
+ * Does a frame leave the machine, by the stack or without it? What goes to the engine, or is the
+ * stack's own, is for our MAC address still.
  */
 static __noinline int sends(struct xdp_md *ctx, const struct xdp_control *us, int verdict)
 {

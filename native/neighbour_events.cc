@@ -82,8 +82,8 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
       if (message->nlmsg_len < NLMSG_LENGTH(sizeof(ndmsg))) continue;
       const auto* entry = static_cast<const ndmsg*>(NLMSG_DATA(message));
       if (entry->ndm_family != AF_INET) continue;
-      const auto* first = reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) +
-                                                          NLMSG_ALIGN(sizeof *entry));
+      const auto* first =
+          reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) + NLMSG_ALIGN(sizeof *entry));
       const rtattr* address =
           FindAttribute(first, static_cast<int>(NLMSG_PAYLOAD(message, sizeof *entry)), NDA_DST);
       if (HoldsIpv4(address)) Tell(watch, address);

@@ -1,4 +1,5 @@
-// Interfaces and neighbours: interfaceInfo, neighbours, resolveNeighbour, forgetNeighbour of src/base/native.ts.
+// Interfaces and neighbours: interfaceInfo, neighbours, resolveNeighbour, forgetNeighbour of
+// src/base/native.ts.
 #include "netlink.h"
 
 #include <arpa/inet.h>

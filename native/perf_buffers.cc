@@ -1,7 +1,7 @@
 // The perf buffers of a BPF map: openPerfBuffers of src/base/native.ts.
 //
-// There is one for each CPU. The kernel writes into them without waiting, and loses what does not fit. The reader
-// asks from time to time, so nothing wakes it.
+// There is one for each CPU. The kernel writes into them without waiting, and loses what does not fit. The
+// reader asks from time to time, so nothing wakes it.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/perf_event.h>

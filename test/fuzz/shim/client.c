@@ -259,7 +259,8 @@ static void check_cookie(void)
 	require(is_cookie(secret, &tuple, other, ms), "taken in its period");
 	require(is_cookie(secret, &tuple, isn, ms + 0x10000), "and in the next");
 	/* One made-up number in 2^20 is taken by chance: more of them here would be a fault. */
-	require(is_cookie(secret, &tuple, isn + 0x800, ms) + is_cookie(secret, &tuple, isn ^ 0x80000000, ms) +
+	require(is_cookie(secret, &tuple, isn + 0x800, ms) +
+	                        is_cookie(secret, &tuple, isn ^ 0x80000000, ms) +
 	                        is_cookie(secret, &tuple, isn, ms + 0x20000) <
 	                2,
 	        "others are not");
