@@ -161,8 +161,10 @@ export class Handshake {
     const { segment, sessions, counters } = core;
     const acknowledges = (segment.flags & (TcpFlag.ack | TcpFlag.rst)) === TcpFlag.ack;
     const exact = segment.acknowledgement === seqAdd(sessions.serverIsn(slot), 1);
-    // An earlier SYN of this client was answered with a cookie, and that is the answer it goes by.
-    if (acknowledges && !exact && this.cookiesAreOut) {
+    const first = seqAdd(sessions.clientIsn(slot), 1);
+    // The same SYN was answered before, of which nothing was kept, and that is the answer that the client goes by. A first
+    // segment of another SYN is a late copy: what the kernel tells of a SYN is read before frames that came earlier.
+    if (acknowledges && !exact && segment.sequence === first && this.cookiesAreOut) {
       const bits = this.checkCookie();
       if (bits >= 0) {
         this.fromCookie(slot, bits);
@@ -170,7 +172,6 @@ export class Handshake {
         return true;
       }
     }
-    const first = seqAdd(sessions.clientIsn(slot), 1);
     const ahead = seqDiff(segment.sequence, first);
     if (ahead < 0 || ahead > core.heads.largeBytes) {
       counters.count(Counter.drop_out_of_window);

@@ -229,6 +229,26 @@ t.test('a client that goes by an earlier cookie gets the session of its second S
   talk.counted({ established: 1, cookie_accepted: 1, syn: 1 });
 });
 
+t.test(
+  'half open, a late copy of what an earlier connection of the port began with counts for nothing',
+  async (t) => {
+    const talk = new Conversation(t, { isn: undefined, start: START });
+    talk.engine.begin(START);
+    const syn = (at: number, seq: number): number => {
+      talk.send(at, fromClient({ flags: 'S', seq }));
+      return (talk.expect(at, toClient({ flags: 'SA', ack: seq + 1 })).tcp!.seq + 1) >>> 0;
+    };
+    const earlier = syn(0, 1000);
+    const request = get('/0');
+    const ack = syn(10, 70_000);
+    talk.send(11, fromClient({ flags: 'PA', seq: 1001, ack: earlier }, request));
+    t.notOk(talk.events.includes('established'), 'it is the client of the second SYN that is waited for');
+    talk.send(12, fromClient({ flags: 'PA', seq: 70_001, ack }, request));
+    talk.expect(12, inIxp(0, { flags: 0, session: FIRST_NONCE + 1 }, { seq: 70_001, ack }, request));
+    talk.counted({ cookie_accepted: 0, established: 1 });
+  },
+);
+
 t.test('half open, what fits neither number nor cookie is answered with a reset', async (t) => {
   const talk = new Conversation(t, { isn: undefined, start: START });
   talk.engine.cookieSent(START >>> 0);
