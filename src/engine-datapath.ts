@@ -28,6 +28,11 @@ export interface EngineDatapath {
   readonly datapath: PacketDatapath | XdpDatapath;
   /** What the datapath decides for the engine. */
   readonly options: Pick<EngineOptions, 'memory' | 'limits'>;
+  /**
+   * Whether frames are taken before `activated`, or wait in the ring until then. With AF_PACKET clients of an earlier
+   * run send as soon as the ring is open, when no node's MAC address has been told yet: they would get 503.
+   */
+  readonly takesAtOnce: boolean;
   /** The engine's clock, ms. */
   now(): number;
   /** Calls `onReadable` from the event loop whenever frames are ready. */
@@ -37,7 +42,7 @@ export interface EngineDatapath {
   join(engine: Engine): number;
   /** Shows frames to a capture from now on, or to none. */
   setTap(tap: FrameTap | undefined): void;
-  /** To be called when the XDP program of that run works no more: takes in what it did since. */
+  /** To be called when nodes' MAC addresses have been told and no XDP program of that run works: takes in what it did since. */
   activated(engine: Engine): void;
 }
 
@@ -69,6 +74,7 @@ function openPacket(given: EngineStart, start: PacketStart, stages: StageClock):
   return {
     datapath,
     options: { limits: config.limits },
+    takesAtOnce: false,
     now: monotonicClock(),
     start: (onReadable) => datapath.start(onReadable),
     close: () => datapath.close(),
@@ -118,6 +124,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
       },
     },
     now,
+    takesAtOnce: true,
     start: (onReadable) => datapath.start(onReadable),
     close: () => {
       // What was told last is in the records then, where the next process finds it.

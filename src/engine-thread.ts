@@ -90,7 +90,9 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   };
 
   let again = false;
+  let taking = opened.takesAtOnce;
   const pump = (): void => {
+    if (!taking) return;
     // More may be waiting: messages and timers get their turn first.
     if (!datapath.poll(engine, now) || again) return;
     again = true;
@@ -129,6 +131,8 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       }
       case 'activated':
         opened.activated(engine);
+        taking = true;
+        pump();
         return;
       case 'stop':
         clearInterval(ticker);
