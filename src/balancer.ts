@@ -241,7 +241,10 @@ async function start(
       died: (reason) => end.lost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
     },
   });
-  undo.push(() => engine.stop());
+  undo.push(
+    () => engine.stop(),
+    () => machine.withdrawEngine(),
+  );
 
   neighbours = new NeighbourWatch({
     interface: nodeInterface,

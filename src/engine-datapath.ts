@@ -21,6 +21,8 @@ import { IPV4_HEADER_BYTES } from './wire/ipv4.js';
 import { TCP_HEADER_BYTES } from './wire/tcp.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
+/** Polls at the end, at most: more frames than sockets hold. */
+const LAST_POLLS = 256;
 /** Records taken from the kernel in one call. */
 const RECORDS = 256;
 
@@ -109,7 +111,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
   );
   const now = monotonicClock();
   let earlier = start.earlier === undefined ? undefined : new EarlierTable(start.earlier);
-  let kernel: Kernel | undefined;
+  let served: Engine | undefined;
   return {
     datapath,
     options: {
@@ -127,14 +129,15 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
     takesAtOnce: true,
     start: (onReadable) => datapath.start(onReadable),
     close: () => {
-      // What was told last is in the records then, where the next process finds it.
-      kernel?.exchange(now());
+      // The sockets get nothing more. What came last, and was told last, is in the records then, where the next process finds it.
+      for (let polls = 0; served !== undefined && polls < LAST_POLLS; polls++)
+        if (!datapath.poll(served, now)) break;
       datapath.close();
     },
     join: (engine) => {
       const taken = earlier?.takeOver(engine, now()) ?? 0;
       const joined = new Kernel(engine, new Uint32Array(control), fds.told, worker, config.limits.halfOpen);
-      kernel = joined;
+      served = engine;
       datapath.onBatch = (clock) => joined.exchange(clock);
       return taken;
     },

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
+import { monotonicClock } from '../../src/base/clock.js';
 import { hasPins, PIN_ROOT, pinDirectory } from '../../src/base/host/pins.js';
 import { native } from '../../src/base/native.js';
 import { Machine } from '../../src/control/machine/machine.js';
@@ -160,6 +161,17 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('left: everything stays, and any datapath can come next', async (t) => {
     const first = await started();
+    words('control')[CONTROL.aliveAt / 4] = monotonicClock()();
+    const connect = (): string => peer.run('bash', '-c', `exec 3<>/dev/tcp/${VIRTUAL}/80`);
+    connect();
+    t.match(first.counters().xdp, { syn_answered: 1, syn_cookie: 0 });
+    first.withdrawEngine();
+    connect();
+    t.match(
+      first.counters().xdp,
+      { syn_answered: 1, syn_cookie: 1 },
+      'an engine that ends is told nothing more',
+    );
     await first.leave();
     t.ok(attached());
     t.ok(hasPins(name));

@@ -220,6 +220,13 @@ export class Machine {
     return this.xdp?.runTime() ?? null;
   }
 
+  /**
+   * To be called before the engine stops: from here on it gets nothing more, so that what it has read last is the end of it.
+   */
+  withdrawEngine(): void {
+    this.xdp?.withdrawSockets();
+  }
+
   /** Undoes everything. What can not be undone is warned of. */
   async stop(): Promise<void> {
     await this.all([() => this.rest(), () => this.state.end(), () => this.letGo()]);

@@ -89,6 +89,8 @@ export class XdpProgram {
   private readonly nodeBytes: Uint8Array;
   private readonly nodeWords: Uint32Array;
   private pool: XdpPool | undefined;
+  /** Keys of map `xsks` by which the engine gets frames. */
+  private readonly sockets: Uint8Array[] = [];
   /** Whether what is to be sent has to go by map `ports`, because XDP_TX of the driver is not to be relied on. */
   private redirects = false;
 
@@ -266,7 +268,11 @@ export class XdpProgram {
     return { runNanoseconds, runCount };
   }
 
-  /** From now on there is no engine: the program does without, and notes what it would have told. */
+  /** From now on the engine gets nothing more: the program does without it, and notes what it would have told. */
+  withdrawSockets(): void {
+    for (const key of this.sockets.splice(0)) this.object.mapDelete('xsks', key);
+  }
+
   closeSockets(): void {
     this.pool?.close();
     this.pool = undefined;
@@ -387,7 +393,9 @@ export class XdpProgram {
     }
     for (const [queue, workers] of this.pool.socketFds.entries()) {
       for (const [worker, fd] of workers.entries()) {
-        this.object.mapUpdate('xsks', hostU32(queue * MAX_WORKERS + worker), hostU32(fd));
+        const key = hostU32(queue * MAX_WORKERS + worker);
+        this.object.mapUpdate('xsks', key, hostU32(fd));
+        this.sockets.push(key);
       }
     }
   }
