@@ -90,7 +90,7 @@ export const COUNTERS = {
   ),
   node_asked: counter(
     'questions',
-    'Questions to nodes whether they still have a session whose client has sent FIN and that has been silent since. Many of them mean that notices of nodes are lost on the way.',
+    'Questions to nodes whether they have a session. It is one whose client has sent FIN and that has been silent since, or one that an earlier run of the balancer was handing over when it ended. Many of them long after a start mean that notices of nodes are lost on the way.',
   ),
   reset_sent: counter(
     'segments',
@@ -151,7 +151,7 @@ export const COUNTERS = {
   ),
   closed_lost: counter(
     'sessions',
-    'Sessions of an earlier run of the balancer that were reset because bytes of their request head ended with it. A few are normal when a balancer is killed.',
+    'Sessions of an earlier run of the balancer that were reset, or forgotten, because bytes of their request head ended with it. A few are normal when a balancer is killed.',
   ),
   taken_over: counter(
     'sessions',

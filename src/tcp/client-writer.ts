@@ -131,9 +131,10 @@ export class ClientWriter {
     if (sent) counters.count(Counter.reset_sent);
   }
 
-  /** RST to the client of a session that has to be given up. */
+  /** RST to the client of a session that has to be given up. False when nobody knows where it is: it was an earlier process's. */
   resetSession(slot: number): boolean {
     const { sessions, servers } = this.core;
+    if (sessions.macHigh[slot] === 0 && sessions.macLow[slot] === 0) return false;
     const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES);
     if (frame < 0) return false;
     const server = this.core.serverOf(slot);

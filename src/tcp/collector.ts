@@ -53,9 +53,14 @@ export class Collector {
       return;
     }
     if (core.isLost(slot)) {
-      this.writer.resetAnswer();
-      core.remove(slot, 'lost');
-      return;
+      if (at !== 0 || segment.payloadLength === 0) {
+        this.writer.resetAnswer();
+        core.remove(slot, 'lost');
+        return;
+      }
+      // It comes again from its first byte: whatever was written of it, no acknowledgement has reached the client.
+      sessions.setReceiveNext(slot, first);
+      core.noteMac(slot);
     }
     sessions.setLastSeen(slot, core.clock);
     if (at > core.heads.largeBytes || at + segment.payloadLength < -1) {

@@ -16,7 +16,7 @@ import type { NodeTable } from './node-table.js';
 import { offeredMss } from './offer.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
-import { type RecordReader, sessionWorker } from './session-record.js';
+import { sessionWorker } from './session-record.js';
 import { SessionFlag, SessionState, SessionTable } from './session-table.js';
 import { VirtualServerTable } from './virtual-servers.js';
 
@@ -171,6 +171,14 @@ export class Core {
     }
   }
 
+  /** Takes in where the segment being worked on came from: frames to the session's client go there. */
+  noteMac(slot: number): void {
+    const { segment, sessions } = this;
+    const source = segment.offset + ETHERNET.source;
+    sessions.macHigh[slot] = segment.view.getUint16(source);
+    sessions.macLow[slot] = segment.view.getUint32(source + 2);
+  }
+
   /** Gives back the room of a session's head. */
   releaseHead(slot: number): void {
     const room = this.sessions.head[slot]!;
@@ -262,54 +270,6 @@ export class Core {
   isOthers(client: number, portServer: number): boolean {
     const { worker, workers } = this.options.shard ?? ONLY_SHARD;
     return workers > 1 && sessionWorker(this.sessions.hash(client, portServer), workers) !== worker;
-  }
-
-  /** See `Engine.takeOver`. */
-  takeOver(old: RecordReader, slot: number, node: number, server: number): boolean {
-    const { sessions } = this;
-    const state = old.state(slot);
-    // A node that was asked has the session or soon will: what was kept, to ask again, ended with the process.
-    if (state !== SessionState.handing && state !== SessionState.passing) return true;
-    if (node < 0 || old.node(slot) === LOCAL_NODE) return true;
-    const client = old.client(slot);
-    const key = ((old.portServer(slot) & 0xffff_0000) | server) >>> 0;
-    if (this.isOthers(client, key)) return true;
-    const known = sessions.find(client, key);
-    if (known >= 0) {
-      const same =
-        sessions.state(known) === SessionState.passing && sessions.nonce(known) === old.nonce(slot);
-      if (same && sessions.catchUp(old, slot, known, SessionFlag.clientFin | SessionFlag.nodeFin))
-        this.settle(known);
-      return true;
-    }
-    const taken = sessions.insert(client, key, this.clock);
-    if (taken < 0) return false;
-    sessions.copyFrom(old, slot, taken);
-    sessions.setNode(taken, node);
-    sessions.raise(taken, SessionFlag.adopted);
-    this.attach(taken);
-    this.counters.count(Counter.taken_over);
-    this.observer.opened?.(taken, this.now);
-    sessions.setState(taken, SessionState.passing);
-    this.settle(taken);
-    return true;
-  }
-
-  /** See `Engine.takeLoss`. */
-  takeLoss(old: RecordReader, slot: number, server: number): void {
-    const { sessions } = this;
-    if (old.state(slot) !== SessionState.collecting) return;
-    // Nothing was acknowledged: the client sends it all again, and that opens the session.
-    if (old.receiveNext(slot) === seqAdd(old.clientIsn(slot), 1)) return;
-    const client = old.client(slot);
-    const key = ((old.portServer(slot) & 0xffff_0000) | server) >>> 0;
-    if (this.isOthers(client, key) || sessions.find(client, key) >= 0) return;
-    const taken = sessions.insert(client, key, this.clock);
-    if (taken < 0) return;
-    sessions.copyFrom(old, slot, taken);
-    sessions.setState(taken, SessionState.collecting);
-    this.timers.set(taken, this.now + this.options.timeouts.head);
-    this.observer.opened?.(taken, this.now);
   }
 
   /** Whether an earlier process has acknowledged bytes of a head that is being collected: they ended with it. */

@@ -28,6 +28,7 @@ import { ASK_MS, Core } from './core.js';
 import type { Dispatcher } from './dispatcher.js';
 import { Handoff } from './handoff.js';
 import { Handshake, STRANGER } from './handshake.js';
+import { Inheritance } from './inheritance.js';
 import type { NodeTable } from './node-table.js';
 import { NodeWriter } from './node-writer.js';
 import { Notices } from './notices.js';
@@ -52,6 +53,7 @@ export class Engine implements FrameSink, TimerHandler {
   private readonly handoff: Handoff;
   private readonly notices: Notices;
   private readonly recall: Recall;
+  private readonly inheritance: Inheritance;
 
   constructor(
     options: EngineOptions,
@@ -64,10 +66,11 @@ export class Engine implements FrameSink, TimerHandler {
     this.toClient = new ClientWriter(this.core);
     this.toNode = new NodeWriter(this.core);
     this.recall = new Recall(this.core, this.toNode);
-    this.handoff = new Handoff(this.core, this.toClient, this.toNode, this.recall);
+    this.inheritance = new Inheritance(this.core, this.toNode);
+    this.handoff = new Handoff(this.core, this.toClient, this.toNode, this.recall, this.inheritance);
     this.handshake = new Handshake(this.core, this.toClient);
     this.collector = new Collector(this.core, this.toClient, this.handoff);
-    this.notices = new Notices(this.core, this.toNode, this.handoff);
+    this.notices = new Notices(this.core, this.toNode, this.handoff, this.inheritance);
   }
 
   /** For those who show or check sessions; nobody else writes to it. */
@@ -155,7 +158,7 @@ export class Engine implements FrameSink, TimerHandler {
    */
   takeOver(old: RecordReader, slot: number, node: number, server: number, now: number): boolean {
     this.core.setNow(now);
-    return this.core.takeOver(old, slot, node, server);
+    return this.inheritance.takeOver(old, slot, node, server);
   }
 
   /**
@@ -165,7 +168,7 @@ export class Engine implements FrameSink, TimerHandler {
    */
   takeLoss(old: RecordReader, slot: number, server: number, now: number): void {
     this.core.setNow(now);
-    this.core.takeLoss(old, slot, server);
+    this.inheritance.takeLoss(old, slot, server);
   }
 
   receive(offset: number, length: number, flags: number, now: number): void {

@@ -11,6 +11,7 @@ import { TcpFlag } from '../wire/tcp.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import { LOCAL_NODE, LocalService, type LocalServiceNumber } from './dispatcher.js';
+import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
 import type { Recall } from './recall.js';
 import { SessionAction } from './session-record.js';
@@ -42,12 +43,20 @@ export class Handoff {
   private readonly toClient: ClientWriter;
   private readonly toNode: NodeWriter;
   private readonly recall: Recall;
+  private readonly inheritance: Inheritance;
 
-  constructor(core: Core, toClient: ClientWriter, toNode: NodeWriter, recall: Recall) {
+  constructor(
+    core: Core,
+    toClient: ClientWriter,
+    toNode: NodeWriter,
+    recall: Recall,
+    inheritance: Inheritance,
+  ) {
     this.core = core;
     this.toClient = toClient;
     this.toNode = toNode;
     this.recall = recall;
+    this.inheritance = inheritance;
   }
 
   /** The head is complete and asks for `resource`. */
@@ -82,6 +91,14 @@ export class Handoff {
     if (!this.heed(slot)) return;
     if (sessions.state(slot) !== SessionState.handing) return;
     const node = sessions.node(slot);
+    if (this.inheritance.inDoubt(slot)) {
+      if (this.inheritance.ask(slot)) return;
+      // It may have the session, and be cut off from us alone.
+      this.withdraw(slot, node);
+      sessions.raise(slot, SessionFlag.moved);
+      this.inheritance.collectAgain(slot);
+      return;
+    }
     const adopted = sessions.has(slot, SessionFlag.adopted);
     // After none there was one that asked for no confirmation.
     const unconfirmed = sessions.tries(slot) > 0;
@@ -125,7 +142,8 @@ export class Handoff {
     // What stands in the way there may be gone in a moment: where nobody else can take it, it is sent again then.
     const again =
       reason === IxcpReason.tupleInUse && core.sessions.tries(slot) < core.options.limits.handoffTries;
-    if (!again) this.next(slot);
+    if (this.inheritance.inDoubt(slot)) this.inheritance.collectAgain(slot);
+    else if (!again) this.next(slot);
     else if (core.sessions.service(slot) === LocalService.none) this.toNextHolder(slot);
   }
 
@@ -156,14 +174,18 @@ export class Handoff {
     const core = this.core;
     const { sessions, nodes, counters, timers, options, now } = core;
     const node = sessions.node(slot);
+    // What is missing there of an earlier process's head, the client has still to send.
+    const whole = seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0 || this.inheritance.inDoubt(slot);
     if (!sessions.has(slot, SessionFlag.adopted)) {
       sessions.raise(slot, SessionFlag.adopted);
       counters.count(Counter.adopted);
       if (node !== LOCAL_NODE) nodes.adopted[node]! += 1;
       core.observer.adopted?.(slot, node, now);
     }
-    if (seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0) {
+    if (whole) {
       const keeps = this.recall.keeps(slot);
+      // From here on they count questions that the node has not answered.
+      sessions.setTries(slot, 0);
       sessions.setState(slot, SessionState.passing);
       if (!keeps) core.settle(slot);
     } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
@@ -179,6 +201,7 @@ export class Handoff {
     const { segment, sessions } = core;
     const handedTo = sessions.handedTo(slot);
     if (!this.acceptable(slot)) return;
+    if (this.inheritance.inDoubt(slot)) core.noteMac(slot);
     sessions.setLastSeen(slot, core.clock);
     if ((segment.flags & TcpFlag.rst) !== 0) {
       this.toNode.wrap(slot);
@@ -187,8 +210,11 @@ export class Handoff {
     }
     if (seqAfter(segment.acknowledgement, seqAdd(sessions.serverIsn(slot), 1)) && !this.answered(slot))
       return;
-    // What we keep, we send: a client's own copy of it might differ from what was looked at.
-    if (segment.span > 0 && seqDiff(segment.sequence, handedTo) < 0) return;
+    if (segment.span > 0 && seqDiff(segment.sequence, handedTo) < 0) {
+      // What we keep, we send: a client's own copy of it might differ from what was looked at.
+      if (this.inheritance.inDoubt(slot)) this.inheritance.again(slot);
+      return;
+    }
     if (!this.toNode.wrap(slot)) return;
     if (core.follow(slot) && sessions.state(slot) === SessionState.passing) core.settle(slot);
     this.leaveToKernel(slot);
@@ -238,6 +264,8 @@ export class Handoff {
     const flags = sessions.flags(slot);
     if ((flags & SessionFlag.adopted) !== 0) return true;
     if ((flags & SessionFlag.moved) !== 0) {
+      // What the node said meanwhile may have met no process: it is being asked.
+      if (this.inheritance.inDoubt(slot)) return true;
       this.withdraw(slot, sessions.node(slot));
       this.fail(slot);
       return false;
@@ -294,8 +322,8 @@ export class Handoff {
     const room = sessions.head[slot]!;
     const first = seqAdd(sessions.clientIsn(slot), 1);
     const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
-    if (sessions.state(slot) === SessionState.collecting) {
-      sessions.setState(slot, SessionState.handing);
+    const begins = sessions.state(slot) === SessionState.collecting;
+    if (begins) {
       sessions.setHandedTo(slot, seqAdd(first, (room < 0 ? 0 : heads.filled[room]!) + fin));
       sessions.setReceiveNext(slot, sessions.handedTo(slot));
     }
@@ -305,6 +333,8 @@ export class Handoff {
     sessions.setNode(slot, node);
     sessions.setService(slot, service);
     sessions.setTries(slot, 0);
+    // When the rest is written: a process that takes the record over goes by it.
+    if (begins) sessions.setState(slot, SessionState.handing);
     core.attach(slot);
     if (node !== LOCAL_NODE) nodes.begins(node, core.serverOf(slot), core.now);
     counters.count(Counter.handoffs);

@@ -6,7 +6,6 @@
  */
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
-import { ETHERNET } from '../wire/ethernet.js';
 import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
 import { TcpFlag, type TcpOptions } from '../wire/tcp.js';
@@ -97,7 +96,7 @@ export class Handshake {
     this.agree(slot, this.flagsOf(segment.options), segment.options.windowScale, segment.options.mss);
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
-    this.noteMac(slot);
+    this.core.noteMac(slot);
     const isn = recorded >= 0 ? recorded : this.makeCookie();
     this.begin(slot, segment.sequence, isn, this.clockOffset());
     counters.count(Counter.syn);
@@ -321,7 +320,7 @@ export class Handshake {
     this.agree(slot, cookieFlags(bits), cookieShift(bits), cookieMss(bits));
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
-    this.noteMac(slot);
+    this.core.noteMac(slot);
     const isn = seqAdd(segment.acknowledgement, -1);
     this.begin(slot, seqAdd(segment.sequence, -1), isn, this.clockOffset());
   }
@@ -354,13 +353,6 @@ export class Handshake {
       (offered.sackPermitted ? SessionFlag.sackOk : 0) |
       (offered.hasTimestamps ? SessionFlag.timestampsOk : 0);
     return all & ~this.core.nodes.withheld;
-  }
-
-  private noteMac(slot: number): void {
-    const { segment, sessions } = this.core;
-    const source = segment.offset + ETHERNET.source;
-    sessions.macHigh[slot] = segment.view.getUint16(source);
-    sessions.macLow[slot] = segment.view.getUint32(source + 2);
   }
 
   /** Where the timestamp clock of the connection being worked on starts (RFC 7323 section 5.4): a hash of it. */

@@ -92,9 +92,9 @@ export class NodeWriter {
   /**
    * The client's segment being worked on, in IXP, to the session's node: in pieces that fit the link when
    * it is larger than that (a receiver that merges segments, a sender that leaves them to be cut). Of a
-   * SYN or RST the header alone.
+   * SYN or RST the header alone. `type` is that of the first piece: the rest are segments.
    */
-  wrap(slot: number): boolean {
+  wrap(slot: number, type: number = IxpType.segment): boolean {
     const { segment, options, counters, sessions } = this.core;
     if (!this.core.reachable(sessions.node(slot))) {
       counters.count(Counter.drop_unresolved);
@@ -106,14 +106,15 @@ export class NodeWriter {
     let at = 0;
     do {
       const taken = Math.min(piece, length - at);
-      if (!this.wrapPiece(slot, at, taken, at + taken === length)) return false;
+      const ixpType = at === 0 ? type : IxpType.segment;
+      if (!this.wrapPiece(slot, ixpType, at, taken, at + taken === length)) return false;
       at += taken;
     } while (at < length);
     counters.count(Counter.wrapped);
     return true;
   }
 
-  private wrapPiece(slot: number, at: number, length: number, last: boolean): boolean {
+  private wrapPiece(slot: number, type: number, at: number, length: number, last: boolean): boolean {
     const { segment, sessions } = this.core;
     const { headerBytes } = segment;
     const frame = this.core.reserve(WRAPPED_TCP + headerBytes + length);
@@ -133,15 +134,7 @@ export class NodeWriter {
     }
     const node = sessions.node(slot);
     const tcpBytes = headerBytes + length;
-    return this.finishWrapped(
-      frame,
-      slot,
-      IxpType.segment,
-      segment.source,
-      segment.destination,
-      tcpBytes,
-      node,
-    );
+    return this.finishWrapped(frame, slot, type, segment.source, segment.destination, tcpBytes, node);
   }
 
   /** An RST in IXP, exact at `sequence`, to a node that may have a socket of a session that went elsewhere. */

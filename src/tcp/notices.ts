@@ -5,6 +5,7 @@ import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../
 import type { Core } from './core.js';
 import { LOCAL_NODE } from './dispatcher.js';
 import type { Handoff } from './handoff.js';
+import type { Inheritance } from './inheritance.js';
 import { NodeAddresses } from './node-addresses.js';
 import type { NodeWriter } from './node-writer.js';
 import { SessionFlag, SessionState } from './session-table.js';
@@ -20,13 +21,15 @@ export class Notices {
   private readonly core: Core;
   private readonly writer: NodeWriter;
   private readonly handoff: Handoff;
+  private readonly inheritance: Inheritance;
   private readonly addresses = new NodeAddresses();
   private readonly badKeyAnswers = new TokenBucket(BAD_KEY_ANSWERS_PER_SECOND, BAD_KEY_ANSWERS_PER_SECOND);
 
-  constructor(core: Core, writer: NodeWriter, handoff: Handoff) {
+  constructor(core: Core, writer: NodeWriter, handoff: Handoff, inheritance: Inheritance) {
     this.core = core;
     this.writer = writer;
     this.handoff = handoff;
+    this.inheritance = inheritance;
   }
 
   /** An IXCP packet for us, its IPv4 header taken apart. */
@@ -182,9 +185,9 @@ export class Notices {
       case IxcpType.rst: {
         // A SYN that overtook the handoff meets a node that has not heard of the session yet.
         const unknown = reason === IxcpReason.unknownSession;
-        if (handing && unknown) return;
+        if (handing && unknown && !this.inheritance.inDoubt(slot)) return;
         // A socket was there: what the client still sends is for its node to answer.
-        if (handing) handoff.confirmed(slot, sessions.handedTo(slot));
+        if (handing && !unknown) handoff.confirmed(slot, sessions.handedTo(slot));
         core.linger(slot, 'node-reset');
         return;
       }

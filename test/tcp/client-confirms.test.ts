@@ -241,9 +241,17 @@ t.test('a later process takes over what was handed to a node, and nothing else',
   const talk = new Conversation(t, { start: START + 1_000 });
   for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 1_000));
   talk.counted({ taken_over: 3 });
+  const { sessions } = talk.engine;
   for (const port of [1, 2, 3]) {
     const seq = 1001 + heads.get(port)!.length;
     const more = fromClient({ flags: 'PA', sourcePort: port, seq, ack: 7000 }, 'more');
+    const slot = sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
+    const ixcp = { session: sessions.nonce(slot), clientPort: port, seq: OUR_SYN_ACKED, ack: seq };
+    // It acknowledges an answer, and who may have had two is not taken at its word.
+    talk.send(port, more);
+    talk.expect(port, inIxp(2, { type: segment, session: ixcp.session }, { sourcePort: port, seq }, 'more'));
+    t.equal(sessions.state(slot), port === 2 ? SessionState.handing : SessionState.passing);
+    if (port === 2) talk.send(port, notice(2, NOTICE.adopted, ixcp));
     talk.send(port, more);
     talk.expectForwarded(port, 2, more);
   }

@@ -232,58 +232,6 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
   talk.counted({ closed_idle: 1 });
 });
 
-t.test('a head of several segments that is handed over goes on at its node', async (t) => {
-  const records = sessionMemory(SESSIONS);
-  const before = new Conversation(t, { engine: { memory: records } });
-  before.handshake(0);
-  const head = get('/0');
-  const half = head.length >> 1;
-  before.send(1, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, head.slice(0, half)));
-  before.expect(1, toClient({ flags: 'A', ack: 1001 + half }));
-  before.send(2, fromClient({ flags: 'PA', seq: 1001 + half, ack: ISN + 1 }, head.slice(half)));
-  const old = new RecordReader(records.records);
-  t.equal(old.state(0), SessionState.handing);
-  const talk = new Conversation(t, { start: START + 50 });
-  t.ok(talk.engine.takeOver(old, 0, 1, 0, START + 50));
-  t.equal(talk.engine.sessions.inState[SessionState.passing], 1);
-  const more = fromClient({ flags: 'A', seq: 1001 + head.length, ack: ISN + 500 });
-  talk.send(60, more);
-  talk.expectForwarded(60, 1, more);
-  t.ok(talk.engine.takeOver(old, 0, -1, 0, START + 50), 'one whose node is none here is passed over');
-});
-
-t.test(
-  'a head of which bytes were acknowledged, and are lost: its client is told when it sends more',
-  async (t) => {
-    const records = sessionMemory(SESSIONS);
-    const before = new Conversation(t, { engine: { memory: records } });
-    before.handshake(0, { sourcePort: 1 });
-    before.handshake(0, { sourcePort: 2 });
-    before.send(1, fromClient({ flags: 'PA', sourcePort: 1, seq: 1001, ack: ISN + 1 }, 'GET /0'));
-    before.expect(1, toClient({ flags: 'A', destinationPort: 1, ack: 1007 }));
-    const old = new RecordReader(records.records);
-    const start = (): Conversation => {
-      const talk = new Conversation(t, { start: START + 50 });
-      for (let slot = 0; slot < old.capacity; slot++) {
-        t.ok(talk.engine.takeOver(old, slot, -1, 0, START + 50));
-        talk.engine.takeLoss(old, slot, 0, START + 50);
-        talk.engine.takeLoss(old, slot, 0, START + 50);
-      }
-      t.equal(talk.engine.sessions.size, 1, 'that one alone');
-      return talk;
-    };
-    const talk = start();
-    talk.send(60, fromClient({ flags: 'PA', sourcePort: 1, seq: 1007, ack: ISN + 1 }, ' HTTP/1.1\r\n'));
-    talk.expect(60, toClient({ flags: 'R', destinationPort: 1, seq: ISN + 1 }));
-    talk.end(70, 0);
-    talk.counted({ closed_lost: 1, taken_over: 0 });
-    // One that says no more is forgotten.
-    const silent = start();
-    silent.end(60_000, 0);
-    silent.counted({ closed_lost: 1, sent: 0 });
-  },
-);
-
 t.test('a session that nobody has heard of for weeks is idle, though its time has wrapped', async (t) => {
   const { old } = earlier(t, [1]);
   for (const days of [1, 20, 24, 25, 49]) {

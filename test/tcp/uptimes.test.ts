@@ -13,6 +13,7 @@ const CONVERSATIONS = [
   'handoff',
   'handshake',
   'head',
+  'inheritance',
   'kernel',
   'node-limits',
   'node-side',
