@@ -4,10 +4,12 @@
 // JavaScript calls turn it into an Error with `code` and `syscall`.
 #pragma once
 
+#include <bpf/libbpf.h>
 #include <napi.h>
 #include <uv.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <string>
 #include <utility>
 
@@ -31,8 +33,14 @@ inline Napi::Error ToJavaScript(Napi::Env env, const SystemError& failure) {
   // The kernel has an error of its own for this, which no header of user space names.
   constexpr int kNotSupported = 524;
   const int error_number = failure.error == kNotSupported ? ENOTSUP : failure.error;
-  uv_err_name_r(-error_number, name, sizeof name);
-  uv_strerror_r(-error_number, text, sizeof text);
+  if (error_number >= __LIBBPF_ERRNO__START) {
+    // libbpf's own, of files that are no BPF objects.
+    std::snprintf(name, sizeof name, "ELIBBPF");
+    libbpf_strerror(error_number, text, sizeof text);
+  } else {
+    uv_err_name_r(-error_number, name, sizeof name);
+    uv_strerror_r(-error_number, text, sizeof text);
+  }
   std::string message = std::string(name) + ": " + text + ", " + failure.syscall;
   if (!failure.detail.empty()) message += ": " + failure.detail;
   Napi::Error error = Napi::Error::New(env, message);

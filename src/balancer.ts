@@ -262,7 +262,7 @@ async function start(
   undo.push(() => watch.stop());
   await machine.activate();
   engine.activated();
-  if (engine.takenOver > 0) log.info(`${engine.takenOver} sessions of the earlier run taken over`);
+  if (engine.takenOver > 0) log.info(`sessions taken over from the earlier run: ${engine.takenOver}`);
 
   const stats = new BalancerStats({ config, nodes, engine, machine, watch, log });
   const lookout = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);

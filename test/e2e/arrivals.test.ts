@@ -90,7 +90,7 @@ t.test('a new connection every 20 ms', { skip: whyNoFarm() }, async (t) => {
       }
       t.match(
         await refused(t, farm.balancer, farm.balancerConfig, ['--replace'], damaged(farm)),
-        /bpf\.o/,
+        /BPF object format invalid.*bpf\.o/,
         'programs that do not load',
       );
       t.ok(running?.running, 'it runs on');

@@ -267,7 +267,7 @@ if (insideNamespace(import.meta.url)) {
     const machine = await started({ datapath: 'auto' });
     t.equal(machine.datapath, 'packet');
     t.same(warnings, [
-      `datapath packet, for XDP is not to be had: eth0: another XDP program is attached: probe (id ${id}) (\`ip link set dev eth0 xdp off\` takes it off)`,
+      `datapath packet, because XDP is not available: eth0: another XDP program is attached: probe (id ${id}) (\`ip link set dev eth0 xdp off\` takes it off)`,
     ]);
     await machine.stop();
     t.same((await detach()).removed, []);
@@ -284,7 +284,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(snapshot(), occupied);
     const machine = await started({ datapath: 'auto' });
     t.equal(machine.datapath, 'packet');
-    t.match(warnings, [/^datapath packet, for XDP is not to be had: eth0: .*MTU/]);
+    t.match(warnings, [/^datapath packet, because XDP is not available: eth0: .*MTU/]);
     await machine.stop();
     run('ip', 'link', 'set', 'eth0', 'mtu', '1500');
     nothingLeft(t);

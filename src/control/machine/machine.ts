@@ -323,7 +323,9 @@ export class Machine {
         const known = error instanceof BatonError;
         if (this.found) throw this.keepsForwarding(error);
         if (datapath === 'xdp') throw known ? error : this.noXdp(error);
-        log.warn(`datapath packet, for XDP is not to be had: ${known ? error.toLine() : reasonOf(error)}`);
+        log.warn(
+          `datapath packet, because XDP is not available: ${known ? error.toLine() : reasonOf(error)}`,
+        );
       }
     }
     requireForwarded(this.options, this.info.index);
@@ -379,7 +381,7 @@ export class Machine {
   }
 
   private noXdp(error: unknown): BatonError {
-    return new BatonError('BATON_SYSTEM', `XDP is not to be had: ${reasonOf(error)}`, {
+    return new BatonError('BATON_SYSTEM', `XDP is not available: ${reasonOf(error)}`, {
       where: this.options.interface,
       hint: '`datapath: auto` goes on without it',
       cause: error,
