@@ -90,6 +90,11 @@ export class HeadStore {
     return this.freeSmalls * 2 >= this.smalls && this.freeLarges * 2 >= this.larges;
   }
 
+  /** Whether 15 of 16 rooms of each kind are free: some may be kept in reserve, which costs little memory. */
+  get ample(): boolean {
+    return this.freeSmalls * 16 >= this.smalls * 15 && this.freeLarges * 16 >= this.larges * 15;
+  }
+
   /** A small room for a session, or -1 when there is none. */
   allocate(session: number): number {
     if (this.freeSmalls === 0) return NONE;

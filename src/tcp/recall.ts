@@ -37,7 +37,7 @@ export class Recall {
     const room = sessions.head[slot]!;
     const node = sessions.node(slot);
     if (node === LOCAL_NODE || room < 0 || heads.repeatable[room] === 0 || this.isAsking(slot)) return false;
-    if (!heads.plenty || !nodes.canRelease(node) || !this.isUnanswered(slot)) return false;
+    if (!heads.ample || !nodes.canRelease(node) || !this.isUnanswered(slot)) return false;
     sessions.nodeAck[slot] = sessions.handedTo(slot);
     timers.set(slot, now + options.timeouts.answer);
     return true;

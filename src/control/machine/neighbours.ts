@@ -39,7 +39,7 @@ const PATIENCE_MS = 2_500;
 const BURST_MS = 1;
 
 /** The link is asked anew about a node at most this often. */
-const DOUBT_INTERVAL_MS = 1_000;
+const DOUBT_INTERVAL_MS = 250;
 
 type NeighbourNative = Pick<
   Native,
