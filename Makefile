@@ -52,14 +52,14 @@ typescript: node_modules/.package-lock.json
 addon: build/Release/baton.node
 	@:
 
-build/Release/baton.node: binding.gyp $(wildcard native/*.cc native/*.h) kernel-shim/ixp.h node_modules/.package-lock.json $(PRIVATE_NODE)
+build/Release/baton.node: binding.gyp $(wildcard native/*.cc native/*.h) bpf/lib/ixp.h node_modules/.package-lock.json $(PRIVATE_NODE)
 	@echo 'compiling the native addon'
 	@said=$$($(OWNER) node node_modules/node-gyp/bin/node-gyp.js configure build $$(scripts/node-headers.sh) 2>&1) || \
 		{ echo "$$said"; exit 1; }
 	@$(OWNER) touch $@
 
 bpf:
-	@$(OWNER) $(AGAIN) -s -C kernel-shim
+	@$(OWNER) $(AGAIN) -s -C bpf
 
 lint: node_modules/.package-lock.json
 	@node node_modules/@biomejs/biome/bin/biome check --log-level=warn --diagnostic-level=error .

@@ -10,7 +10,7 @@ export interface Attachment {
   program: 'bounce_swap' | 'bounce_redirect' | 'bounce_forward' | 'pass_all';
   /** Default eth0. */
   device?: string;
-  /** struct bounce_config of kernel-shim/bounce.bpf.c. */
+  /** struct bounce_config of bpf/bench/bounce.bpf.c. */
   config?: { address: string; destination: string; source: string };
 }
 

@@ -197,7 +197,7 @@ async function startBare(farm: Farm): Promise<Contender> {
   const contender: Contender = {
     id: 'bare',
     name: 'bare XDP',
-    how: 'an XDP program that sends every packet for one address to one node, which answers the client itself; it looks nothing up, and can not choose (`bounce_forward` of kernel-shim/bounce.bpf.c)',
+    how: 'an XDP program that sends every packet for one address to one node, which answers the client itself; it looks nothing up, and can not choose (`bounce_forward` of bpf/bench/bounce.bpf.c)',
     at: `${BARE_VIRTUAL_ADDRESS}:80`,
     between: host,
   };

@@ -52,7 +52,7 @@ const TRANSPORT = IP + IPV4_HEADER_BYTES;
 /** The shortest frame of Ethernet, without its check sequence. */
 const FRAME_BYTES = 60;
 const WINDOW = 64_240;
-/** Of struct flood_config of kernel-shim/flood.bpf.c. */
+/** Of struct flood_config of bpf/bench/flood.bpf.c. */
 const CONFIG_BYTES = 40;
 /** Frames under way at the most: fewer than the ring of a veth holds, which is 256, by those between two looks. */
 const MOST_UNDER_WAY = 192;

@@ -1,5 +1,5 @@
 /**
- * What the kernel counts for Baton: the packet rings, and the BPF programs (kernel-shim/counters.h; the order is the index
+ * What the kernel counts for Baton: the packet rings, and the BPF programs (bpf/lib/counters.h; the order is the index
  * in their map `counters`). `baton stats` shows those of the programs as `guard_...`, `shim_...` and `xdp_...`.
  */
 import { type CounterInfo, counter } from './counter-info.js';

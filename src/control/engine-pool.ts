@@ -1,5 +1,5 @@
 /**
- * The engine's threads, as one engine: sessions are shared among them by flow (kernel-shim/session.h), so
+ * The engine's threads, as one engine: sessions are shared among them by flow (bpf/lib/session.h), so
  * each has its own table, and what is asked of the balancer is asked of all.
  *
  *     neighbour   to all

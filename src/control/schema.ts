@@ -23,7 +23,7 @@ export const DEFAULT_CONTROL_SOCKET = '/run/baton/baton.sock';
 const MOST_NODES = 1_024;
 const MOST_VIRTUAL_SERVERS = 256;
 const MOST_ADDRESSES = 64;
-/** MAX_WORKERS of kernel-shim/session.h. */
+/** MAX_WORKERS of bpf/lib/session.h. */
 const MOST_WORKERS = 8;
 
 function choice<const Names extends readonly string[]>(

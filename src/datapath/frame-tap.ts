@@ -85,7 +85,7 @@ export class FrameTap {
     }
   }
 
-  /** Whether it is a frame of the client that is asked for, or about one: is_of_client of kernel-shim/xdp-tap.h. */
+  /** Whether it is a frame of the client that is asked for, or about one: is_of_client of bpf/xdp/xdp-tap.h. */
   private isWanted(from: Uint8Array, offset: number, length: number): boolean {
     const { client } = this.wish;
     if (client === undefined) return true;

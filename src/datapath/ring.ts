@@ -28,7 +28,7 @@ export const LENGTH = 1;
 export const FLAGS = 2;
 export const SLOT = 3;
 
-/** skb->mark of frames for this machine's own kernel: BATON_MARK_INJECT of kernel-shim/ixp.h. */
+/** skb->mark of frames for this machine's own kernel: BATON_MARK_INJECT of bpf/lib/ixp.h. */
 export const INJECT_MARK = 0x42540001;
 
 /** What PacketRing and XdpRing have in common. */

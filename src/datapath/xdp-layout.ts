@@ -1,5 +1,5 @@
 /**
- * What the XDP program and user space share beside the sessions (tcp/session-record.ts, tcp/told-record.ts), byte by byte: kernel-shim/session.h, with
+ * What the XDP program and user space share beside the sessions (tcp/session-record.ts, tcp/told-record.ts), byte by byte: bpf/lib/session.h, with
  * which test/kernel compares this file. Numbers are in host byte order unless their line says otherwise.
  */
 
@@ -48,7 +48,7 @@ export const CONTROL_BYTES = 208;
 export const NEAR_SERVERS = 4;
 export const NEAR_SERVER_BYTES = 8;
 
-/** How frames leave by the interface that they came in by: WAY_* of kernel-shim/session.h. */
+/** How frames leave by the interface that they came in by: WAY_* of bpf/lib/session.h. */
 export const WAY = {
   /** XDP_TX of the interface may be lost. */
   redirect: 1,

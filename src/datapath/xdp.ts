@@ -1,6 +1,6 @@
 /**
  * The xdp datapath: frames in and out through AF_XDP sockets of the addon, one on each receive queue. The XDP
- * program of kernel-shim/xdp.bpf.c gives the sockets what it does not forward by itself.
+ * program of bpf/xdp/xdp.bpf.c gives the sockets what it does not forward by itself.
  *
  * All frames lie in one memory, cut into pieces of one size. A received frame that is forwarded leaves from
  * where it lies; a new one is built in a free piece, if possible one of the queue on which the frame came in

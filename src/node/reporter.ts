@@ -1,6 +1,6 @@
 /**
  * Tells every balancer once a second that this node is there and what it can do (IXCP_REPORT), and
- * hears what they answer. docs/ixp.md has the exchange, kernel-shim/ixp.h the header.
+ * hears what they answer. docs/ixp.md has the exchange, bpf/lib/ixp.h the header.
  */
 import { randomBytes } from 'node:crypto';
 import { reasonOf } from '../base/errors.js';

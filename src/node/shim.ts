@@ -1,7 +1,7 @@
 /**
- * The shim on one interface: kernel-shim/shim.bpf.c loaded, told its configuration, attached to both
+ * The shim on one interface: bpf/shim/shim.bpf.c loaded, told its configuration, attached to both
  * hooks. A node has one for its web server; a balancer has one for its own local services.
- * The layouts of keys and values are those of kernel-shim/config.h.
+ * The layouts of keys and values are those of bpf/lib/config.h.
  */
 import { fileURLToPath } from 'node:url';
 import { BatonError, reasonOf } from '../base/errors.js';

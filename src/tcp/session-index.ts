@@ -19,7 +19,7 @@
  */
 import { type RecordReader, sessionHash } from './session-record.js';
 
-/** Fewest words of the largest table: what there is room for is a multiple of a line of kernel-shim/session.h then. */
+/** Fewest words of the largest table: what there is room for is a multiple of a line of bpf/lib/session.h then. */
 const LEAST_WORDS = 32;
 /** Words of the first table. */
 const FIRST_WORDS = 16;

@@ -1,6 +1,6 @@
 /**
  * One session as it stands in memory that the kernel may share: `struct session_record` of
- * kernel-shim/session.h, 64 bytes, a cache line.
+ * bpf/lib/session.h, 64 bytes, a cache line.
  *
  * The engine reads and writes fields in place, by slot; nothing is cached, because the kernel
  * writes lastSeen, packets, receiveNext and clientAck of sessions whose segments it forwards, and takes the
@@ -37,7 +37,7 @@ export const SESSION_RECORD = {
   window: 62,
 } as const;
 
-/** What the kernel does with segments of a session, bits (kernel-shim/session.h). 0: gives them to the engine. */
+/** What the kernel does with segments of a session, bits (bpf/lib/session.h). 0: gives them to the engine. */
 export const SessionAction = {
   /** To the node, with new MAC addresses. */
   forward: 0x01,

@@ -1,6 +1,6 @@
 /**
  * All sessions: an array of records, and an index that finds them. Both lie in memory that the
- * kernel may share (kernel-shim/session.h).
+ * kernel may share (bpf/lib/session.h).
  *
  *     index (session-index.ts)                      records of 64 bytes
  *     +---------+                                   client  port|server  state action node ...

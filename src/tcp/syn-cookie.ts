@@ -10,7 +10,7 @@
  *
  * A hash covers addresses, ports, and the period of 2^16 ms in which the SYN came, under a secret. Its upper half gives
  * the first part, its lower half the mask of the last. The second is the client's own number under both
- * halves, multiplied (`proof`). kernel-shim/cookie.h makes the same, under the same secret: who answered
+ * halves, multiplied (`proof`). bpf/lib/cookie.h makes the same, under the same secret: who answered
  * a SYN does not matter. A cookie is taken in its own period and the next.
  */
 import { SipHash } from '../wire/siphash.js';

@@ -1,6 +1,6 @@
 /**
  * What the kernel tells of a SYN that it has answered, a FIN that it has forwarded, or a notice that it has checked:
- * `struct told_record` of kernel-shim/session.h, as words of a little-endian machine.
+ * `struct told_record` of bpf/lib/session.h, as words of a little-endian machine.
  */
 
 /** Words of a record. */

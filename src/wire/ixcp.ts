@@ -1,6 +1,6 @@
 /**
  * IXCP: notices from a node to the balancer about a session, and the reports of node agents. The
- * definition is kernel-shim/ixp.h; test/wire/ixp.test.ts checks this file against it.
+ * definition is bpf/lib/ixp.h; test/wire/ixp.test.ts checks this file against it.
  */
 import { IPV4 } from './ipv4.js';
 import type { SipHash } from './siphash.js';

@@ -1,5 +1,5 @@
 /**
- * IXP: the header that carries a client's segment to a node. The definition is kernel-shim/ixp.h;
+ * IXP: the header that carries a client's segment to a node. The definition is bpf/lib/ixp.h;
  * test/wire/ixp.test.ts checks this file against it. docs/ixp.md explains it.
  */
 import { IPV4 } from './ipv4.js';

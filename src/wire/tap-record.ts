@@ -1,5 +1,5 @@
 /**
- * How `baton capture` is told of frames, by the XDP program and by the engine: struct tap_record of kernel-shim/tap.h, then
+ * How `baton capture` is told of frames, by the XDP program and by the engine: struct tap_record of bpf/lib/tap.h, then
  * the frame's bytes, padded to eight. Host byte order, which is little-endian wherever Baton runs.
  */
 

@@ -27,7 +27,7 @@ for (const [source, name, rounds, fewest] of HARNESSES) {
       ...flags,
       '-fsanitize=address,undefined',
       '-fno-sanitize-recover=all',
-      `-I${join(project, 'kernel-shim')}`,
+      `-I${join(project, 'bpf', 'lib')}`,
       '-o',
       program,
       join(project, 'test', 'fuzz', 'shim', source),

@@ -285,7 +285,7 @@ if (insideNamespace(import.meta.url)) {
     native().removeClsactIfEmpty(farm.e1);
   });
   t.test('the mark is the one that the kernel programs know', async (t) => {
-    const header = readFileSync(new URL('../../../kernel-shim/ixp.h', import.meta.url), 'utf8');
+    const header = readFileSync(new URL('../../../bpf/lib/ixp.h', import.meta.url), 'utf8');
     t.match(header, new RegExp(`#define BATON_MARK_INJECT 0x${INJECT_MARK.toString(16)}\\b`));
   });
 }

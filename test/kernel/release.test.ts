@@ -7,7 +7,7 @@ import { insideNamespace } from './namespace.js';
 import { ACK, SEQ, sessionKey } from './shim-fixture.js';
 import { Ixcp, REQUEST_END, type Session, ShimNode } from './shim-node.js';
 
-/** Of the client in struct session_key, and in struct session (kernel-shim/config.h). */
+/** Of the client in struct session_key, and in struct session (bpf/lib/config.h). */
 const PORT = 8;
 const RELEASED = 41;
 

@@ -4,7 +4,7 @@ import { build, type TcpSpec } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import { ACK, SEQ, Shim, sessionKey, sessionProgress, sessionValue, toClient } from './shim-fixture.js';
 
-/** UNTOLD_BYTES of kernel-shim/config.h. */
+/** UNTOLD_BYTES of bpf/lib/config.h. */
 const UNTOLD_BYTES = 14_600;
 const TOLD_FROM = (ACK + UNTOLD_BYTES) >>> 0;
 

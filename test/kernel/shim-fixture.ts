@@ -20,7 +20,7 @@ export const SEQ = 0xffff_fff0;
 export const ACK = 0x0800_0001;
 export const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 
-/** BATON_MARK_* of kernel-shim/ixp.h. */
+/** BATON_MARK_* of bpf/lib/ixp.h. */
 export const Mark = { inject: 0x4254_0001, retry: 0x4254_0002, notice: 0x4254_0100 } as const;
 
 export const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
@@ -106,7 +106,7 @@ export interface SessionSpec {
 /** From adopted_at on: a session that was adopted before all others. */
 const SESSION_TAIL_BYTES = 16;
 
-/** struct session of kernel-shim/config.h. */
+/** struct session of bpf/lib/config.h. */
 export function sessionValue(spec: SessionSpec = {}): Uint8Array {
   return join8(
     u32(spec.nonce ?? SESSION),

@@ -350,7 +350,7 @@ if (insideNamespace(import.meta.url)) {
   };
 
   t.test('the counters have the names that the agent shows', async (t) => {
-    const header = readFileSync(join(project, 'kernel-shim', 'counters.h'), 'utf8');
+    const header = readFileSync(join(project, 'bpf', 'lib', 'counters.h'), 'utf8');
     const list = /SHIM_COUNTERS\(X\)(.*?)\n\n/s.exec(header)?.[1] ?? '';
     const names = [...list.matchAll(/X\((\w+),/g)].map(([, name = '']) => name.toLowerCase());
     t.strictSame(names, SHIM_NAMES);

@@ -54,13 +54,13 @@ export const SEEDS = { client: 0x1357_9bdf, port: 0x2468_ace0, nonce: 500 } as c
 export const SYN_ALIVE_MS = 60_000;
 /** Index of lo, by which test runs come in. */
 export const LO = 1;
-/** struct way_out of kernel-shim/config.h. */
+/** struct way_out of bpf/lib/config.h. */
 export const WAY_OUT_BYTES = 8;
 export const WAY_OUT_MAGIC = 0x42544f57;
 const RING_BYTES = 4096;
 const MOST_TOLD = 256;
 
-/** struct told_record of kernel-shim/session.h, byte by byte. */
+/** struct told_record of bpf/lib/session.h, byte by byte. */
 export const TOLD_RECORD = {
   client: 0,
   portServer: 4,
@@ -76,9 +76,9 @@ export const TOLD_RECORD = {
 } as const;
 export const TOLD_RECORD_BYTES = 36;
 
-/** Names of XDP_COUNTERS in kernel-shim/counters.h. */
+/** Names of XDP_COUNTERS in bpf/lib/counters.h. */
 export const XDP_COUNTERS: readonly string[] = (() => {
-  const header = readFileSync(join(project, 'kernel-shim', 'counters.h'), 'utf8');
+  const header = readFileSync(join(project, 'bpf', 'lib', 'counters.h'), 'utf8');
   const list = /XDP_COUNTERS\(X\)(.*?)\n\n/s.exec(header)?.[1] ?? '';
   return [...list.matchAll(/X\((\w+),/g)].map(([, name = '']) => name.toLowerCase());
 })();

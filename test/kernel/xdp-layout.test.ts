@@ -1,4 +1,4 @@
-/** kernel-shim/session.h and its counterparts in TypeScript: the same offsets, sizes, numbers and hashes. */
+/** bpf/lib/session.h and its counterparts in TypeScript: the same offsets, sizes, numbers and hashes. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,7 +27,7 @@ import { SYN_ALIVE_MS, TOLD_RECORD as TOLD_BYTES, TOLD_RECORD_BYTES } from './xd
 
 const HASHES = 64;
 
-/** Values of C expressions over kernel-shim/session.h. */
+/** Values of C expressions over bpf/lib/session.h. */
 function evaluate(expressions: readonly string[]): number[] {
   const folder = mkdtempSync(join(tmpdir(), 'baton-layout-'));
   try {
@@ -35,7 +35,7 @@ function evaluate(expressions: readonly string[]): number[] {
     const headers = ['<stddef.h>', '<stdio.h>', '"session.h"', '"tap.h"'];
     const source = [...headers.map((header) => `#include ${header}`), 'int main(void) {'];
     writeFileSync(join(folder, 'values.c'), [...source, ...lines, 'return 0; }'].join('\n'));
-    const include = `-I${join(project, 'kernel-shim')}`;
+    const include = `-I${join(project, 'bpf', 'lib')}`;
     execFileSync('gcc', [
       '-Wall',
       '-Werror',

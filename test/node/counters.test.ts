@@ -3,7 +3,7 @@ import t from 'tap';
 import { GUARD_NAMES, SHIM_NAMES, XDP_NAMES } from '../../src/base/kernel-counters.js';
 
 t.test('the names of the counters are those of the BPF programs, in their order', async (t) => {
-  const header = readFileSync(new URL('../../../kernel-shim/counters.h', import.meta.url), 'utf8');
+  const header = readFileSync(new URL('../../../bpf/lib/counters.h', import.meta.url), 'utf8');
   const namesOf = (list: string): string[] => {
     const body = new RegExp(`#define ${list}\\(X\\)((?:.*\\\\\\n)*.*)\\n`).exec(header)?.[1] ?? '';
     return [...body.matchAll(/X\((\w+),/g)].map((match) => (match[1] ?? '').toLowerCase());

@@ -1,5 +1,5 @@
 /**
- * A model of a node: the shim (kernel-shim/shim.bpf.c), the kernel's TCP, and a web server. With
+ * A model of a node: the shim (bpf/shim/shim.bpf.c), the kernel's TCP, and a web server. With
  * `services` it is the balancer's own kernel with its local services. It believes nothing that the
  * real one would not: tags, lengths and checksums are verified, and a plain segment of no socket is
  * answered with RST.

@@ -1,4 +1,4 @@
-/** What a C compiler makes of the headers in kernel-shim. */
+/** What a C compiler makes of the headers in bpf/lib. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 
-const headers = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'kernel-shim');
+const headers = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'bpf', 'lib');
 
 /** Values of C expressions, computed by a program that includes the header of this name. */
 export function evaluate(header: string, expressions: readonly string[]): number[] {

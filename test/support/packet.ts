@@ -182,7 +182,7 @@ export function pseudoHeader(frame: Uint8Array, ip: number, protocol: number, le
   return sum16(frame, ip + 12, ip + 20, protocol + length);
 }
 
-/** What the tag of an IXP header at `ixp` covers (kernel-shim/ixp.h). */
+/** What the tag of an IXP header at `ixp` covers (bpf/lib/ixp.h). */
 export function ixpTag(key: Uint8Array, frame: Uint8Array, ip: number, ixp: number): bigint {
   const tcp = ixp + IXP.length;
   const covered = new Uint8Array(48);

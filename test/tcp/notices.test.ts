@@ -105,7 +105,7 @@ t.test('one bit turned over anywhere in a notice', async (t) => {
   const type = 14 + 20 + 1;
   for (let bit = 14 * 8; bit < whole.length * 8; bit++) {
     const at = bit >> 3;
-    // What stands in the hole is read by nobody (kernel-shim/ixp.h); a report gets an answer if its tag is wrong.
+    // What stands in the hole is read by nobody (bpf/lib/ixp.h); a report gets an answer if its tag is wrong.
     if (at === hole || at === hole + 1 || at === type) continue;
     const frame = whole.slice();
     frame[at]! ^= 1 << (bit & 7);

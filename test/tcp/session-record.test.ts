@@ -1,4 +1,4 @@
-/** src/tcp/session-record.ts and told-record.ts against kernel-shim/session.h, as a C compiler sees it. */
+/** src/tcp/session-record.ts and told-record.ts against bpf/lib/session.h, as a C compiler sees it. */
 import fc from 'fast-check';
 import t from 'tap';
 import {

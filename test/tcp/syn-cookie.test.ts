@@ -1,4 +1,4 @@
-/** SYN cookies against their description, and against kernel-shim/cookie.h as a C compiler sees it. */
+/** SYN cookies against their description, and against bpf/lib/cookie.h as a C compiler sees it. */
 import fc from 'fast-check';
 import t from 'tap';
 import { SessionFlag } from '../../src/tcp/session-table.js';

@@ -1,4 +1,4 @@
-/** src/wire/ixp.ts and ixcp.ts against their definition, kernel-shim/ixp.h, as a C compiler sees it. */
+/** src/wire/ixp.ts and ixcp.ts against their definition, bpf/lib/ixp.h, as a C compiler sees it. */
 import t from 'tap';
 import { INJECT_MARK } from '../../src/datapath/packet.js';
 import { Protocol } from '../../src/wire/ipv4.js';

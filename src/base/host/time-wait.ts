@@ -1,6 +1,6 @@
 /**
  * A client that uses its port again must find room for its new connection. Where a listener has the virtual
- * server's own address and port, the shim ends the old socket's TIME_WAIT by a SYN (kernel-shim/adopt.h). Elsewhere
+ * server's own address and port, the shim ends the old socket's TIME_WAIT by a SYN (bpf/shim/adopt.h). Elsewhere
  * only an RST can end it, which net.ipv4.tcp_rfc1337 forbids.
  */
 import type { HostState } from './state.js';

@@ -1,7 +1,7 @@
 /**
- * The guard on the balancer's interface: kernel-shim/guard.bpf.c loaded, told its virtual servers,
+ * The guard on the balancer's interface: bpf/guard/guard.bpf.c loaded, told its virtual servers,
  * attached to both hooks. It gives the engine the frames that concern it, and keeps them from the
- * kernel. The layouts of keys and values are those of kernel-shim/config.h.
+ * kernel. The layouts of keys and values are those of bpf/lib/config.h.
  */
 
 import { randomBytes } from 'node:crypto';

@@ -10,7 +10,7 @@ import { CONTROL, SHARED_LAYOUT } from '../../datapath/xdp-layout.js';
 import { hostU32 } from '../../node/shim.js';
 import { TAP_RECORD, TAP_RECORD_BYTES } from '../../wire/tap-record.js';
 
-/** struct tap_config of kernel-shim/tap.h. */
+/** struct tap_config of bpf/lib/tap.h. */
 export const TAP_CONFIG = { client: 0, clientPort: 4, snapLength: 8 } as const;
 export const TAP_CONFIG_BYTES = 12;
 /** Of the buffer of each CPU: with 4 KiB, 4 MiB. */

@@ -1,5 +1,5 @@
 /**
- * The XDP program on the balancer's interface: kernel-shim/xdp.bpf.c loaded, told what it has to know, attached,
+ * The XDP program on the balancer's interface: bpf/xdp/xdp.bpf.c loaded, told what it has to know, attached,
  * with the AF_XDP sockets that it gives frames to.
  *
  *     open       loads, attaches (everything still passes to the stack), opens the sockets
