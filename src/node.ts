@@ -2,9 +2,9 @@
 
 import { requireAdoption } from './base/host/kernel.js';
 import { requirePrivileges } from './base/host/privilege.js';
+import { createLog } from './base/log.js';
 import { loadNodeConfig } from './control/config.js';
 import { readKey } from './control/key.js';
-import { createLog } from './control/log.js';
 import { runAgent } from './node/agent.js';
 
 /** Signals that end the program in an orderly way. */

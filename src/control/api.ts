@@ -5,7 +5,8 @@ import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { BatonError, reasonOf } from '../base/errors.js';
-import type { CaptureFeed } from './capture-feed.js';
+import { printable } from '../base/text.js';
+import type { TapWish } from '../datapath/frame-tap.js';
 import {
   CaptureQuery,
   ErrorDocument,
@@ -15,13 +16,18 @@ import {
   SessionQuery,
   StatsDocument,
 } from './documents.js';
-import { printable } from './text.js';
 
 /** Who knows the answers: the balancer. */
 export interface StatsSource {
   stats(): Promise<StatsDocument>;
   /** Sessions in slots from `after` on, at most `limit` of them. */
   sessions(after: number, limit: number): Promise<SessionPage>;
+}
+
+/** Who shows frames to a capture: the engine threads. */
+export interface FrameSource {
+  /** Records of wire/tap-record.ts until the stream is destroyed; undefined while another one is open. */
+  open(wish: TapWish): Promise<Readable | undefined>;
 }
 
 /** Local and private, so generous: only there so that a client that hangs does not stay for ever. */
@@ -40,7 +46,7 @@ export class ControlApi {
    * @param leave has the balancer end, and leave everything in place
    * @param feed the engine's part of captures
    */
-  constructor(source: StatsSource, leave?: () => void, feed?: Pick<CaptureFeed, 'open'>) {
+  constructor(source: StatsSource, leave?: () => void, feed?: FrameSource) {
     this.app = Fastify({
       logger: false,
       bodyLimit: MOST_BODY_BYTES,

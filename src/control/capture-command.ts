@@ -2,13 +2,26 @@
 import { BatonError } from '../base/errors.js';
 import { requirePrivileges } from '../base/host/privilege.js';
 import { native } from '../base/native.js';
+import { printable } from '../base/text.js';
 import { capture, summary } from './capture.js';
-import type { CaptureArguments } from './cli.js';
 import { ControlClient } from './client.js';
 import { loadBalancerConfig } from './config.js';
 import { KernelTap } from './machine/kernel-tap.js';
 import { OutputFile } from './output-file.js';
-import { printable } from './text.js';
+
+export interface CaptureRequest {
+  /** File of the balancer's config. */
+  config: string;
+  /** File to write to, or "-" for standard output. */
+  write: string;
+  /** Only frames of this client: its address as a number, and its port if only that one is meant. */
+  client?: { address: number; port: number | undefined };
+  /** Most frames; the longest time. */
+  count?: number;
+  seconds?: number;
+  /** Most bytes of a frame. */
+  snaplen: number;
+}
 
 const STANDARD_OUTPUT = '-';
 
@@ -16,7 +29,7 @@ const STANDARD_OUTPUT = '-';
  * Captures until a signal, or until enough is written. Resolves to the exit code.
  * @throws BatonError for whatever keeps it from starting
  */
-export async function runCapture(given: CaptureArguments): Promise<number> {
+export async function runCapture(given: CaptureRequest): Promise<number> {
   const config = loadBalancerConfig(given.config);
   requirePrivileges();
   const on = native().interfaceInfo(config.interface);

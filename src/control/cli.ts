@@ -1,6 +1,8 @@
 /** The command line: what can be asked of Baton, and how its errors are told. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { BatonError, reasonOf } from '../base/errors.js';
+import { printable } from '../base/text.js';
+import { VERSION } from '../base/version.js';
 import { parseIpv4 } from '../wire/ipv4.js';
 import { ControlClient } from './client.js';
 import { loadBalancerConfig, loadConfig } from './config.js';
@@ -11,8 +13,6 @@ import { newKey, readKey, writeNewKey } from './key.js';
 import { machineWarnings } from './machine-warnings.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
 import { DEFAULT_CONTROL_SOCKET } from './schema.js';
-import { printable } from './text.js';
-import { VERSION } from './version.js';
 import { standardScreen, watchUntilSignal } from './watch.js';
 
 /** What `baton replay` is asked for. */

@@ -3,6 +3,7 @@ import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import type { Static, TSchema } from '@sinclair/typebox';
 import { Ajv } from 'ajv';
 import { BatonError, reasonOf } from '../base/errors.js';
+import { printable } from '../base/text.js';
 import type { TapWish } from '../datapath/frame-tap.js';
 import {
   ErrorDocument,
@@ -13,7 +14,6 @@ import {
   type SessionRow,
   StatsDocument,
 } from './documents.js';
-import { printable } from './text.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;
 const STREAM_TYPE = 'application/octet-stream';

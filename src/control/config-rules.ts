@@ -6,11 +6,11 @@
  * pass over what is not of the right type: the schema has already said so.
  */
 import { BatonError } from '../base/errors.js';
+import { quoted } from '../base/text.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
 import { headStoreBytes } from '../tcp/head-store.js';
 import type { ConfigSource, KeyPath } from './config-source.js';
 import { EXPECTED_ADDRESS } from './schema.js';
-import { quoted } from './text.js';
 import { isLoopback, nearest, parseListener } from './values.js';
 
 /** Linux: sizeof(sockaddr_un.sun_path) less the terminating zero. */

@@ -3,7 +3,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import { BatonError } from '../base/errors.js';
-import { printable, quoted } from './text.js';
+import { whyUnreadable } from '../base/file-errors.js';
+import { printable, quoted } from '../base/text.js';
 
 /** Keys of maps and indices of lists, from the top of the file. */
 export type KeyPath = readonly (string | number)[];
@@ -185,22 +186,6 @@ function readText(file: string): string {
       cause: error,
     });
   }
-}
-
-/** The reason a file could not be opened or read, in words. */
-export function whyUnreadable(error: unknown): string {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  if (code === 'ENOENT') return 'there is no such file';
-  if (code === 'EACCES' || code === 'EPERM') return 'permission denied';
-  if (code === 'EISDIR') return 'it is a directory';
-  if (code === 'ENOTDIR') return 'a part of its path is not a directory';
-  return error instanceof Error ? error.message : String(error);
-}
-
-/** The reason a new file could not be made or written, in words. */
-export function whyUnwritable(error: unknown): string {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  return code === 'ENOENT' ? 'there is no such directory' : whyUnreadable(error);
 }
 
 function sentence(message: string): string {

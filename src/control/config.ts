@@ -4,11 +4,12 @@
  */
 
 import { BatonError } from '../base/errors.js';
+import type { LogLevel } from '../base/log.js';
 import type { PredictorName } from '../directory/predictors/index.js';
 import type { Limits, Timeouts } from '../tcp/options.js';
 import { checkBalancerRules, checkNodeRules } from './config-rules.js';
 import { ConfigSource } from './config-source.js';
-import { BalancerFile, type Datapath, type LogLevel, NodeFile } from './schema.js';
+import { BalancerFile, type Datapath, NodeFile } from './schema.js';
 import { validate } from './validate.js';
 import { parseDuration, parseListener } from './values.js';
 

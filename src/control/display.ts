@@ -1,6 +1,7 @@
 /** The three ways in which a watch shows its intervals: on a terminal, as text, as JSON. */
+
+import { printable } from '../base/text.js';
 import type { Interval } from './interval.js';
-import { printable } from './text.js';
 import { type Line, renderInterval } from './watch-report.js';
 
 /** Where it is shown: standard output and standard error. */

@@ -3,7 +3,7 @@ import { type CounterInfo, meaning } from '../base/counter-info.js';
 import { COUNTERS } from '../base/counters.js';
 import { BatonError } from '../base/errors.js';
 import { GUARD_COUNTERS, RING_COUNTERS, SHIM_COUNTERS, XDP_COUNTERS } from '../base/kernel-counters.js';
-import { quoted } from './text.js';
+import { quoted } from '../base/text.js';
 
 type Infos = Readonly<Record<string, CounterInfo>>;
 

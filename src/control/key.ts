@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
-import { whyUnreadable, whyUnwritable } from './config-source.js';
-import { printable } from './text.js';
+import { whyUnreadable, whyUnwritable } from '../base/file-errors.js';
+import { printable } from '../base/text.js';
 
 export const KEY_BYTES = 16;
 const HEX_DIGITS = KEY_BYTES * 2;

@@ -2,7 +2,7 @@
  * Frames that were lost on this machine, on their way between the interface and the engine. Clients only see that
  * something is slow, so each kind of loss is a warning in the log and a line of `baton stats`, with what helps.
  */
-import type { Log } from './log.js';
+import type { Log } from '../base/log.js';
 
 interface Kind {
   /** As `baton stats` has it. */

@@ -4,6 +4,7 @@
  * changed, and each second for what changes by the passing of time.
  */
 import { reasonOf } from '../base/errors.js';
+import type { Log } from '../base/log.js';
 import { TokenBucket } from '../base/token-bucket.js';
 import { KERNEL_OPTIONS, kernelFlags, settingName } from '../node/kernel-options.js';
 import type { NodeTable } from '../tcp/node-table.js';
@@ -11,7 +12,6 @@ import { formatMac } from '../wire/ethernet.js';
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
 import type { EngineEvent } from './engine-messages.js';
-import type { Log } from './log.js';
 import type { NeighbourChange } from './machine/neighbours.js';
 import { costOf, type NodeFacts, type NodeStatus, nodeStatus, refusalText } from './node-state.js';
 

@@ -1,7 +1,7 @@
 /** A capture file that is written, in large pieces. */
 import { closeSync, fchmodSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
-import { whyUnwritable } from './config-source.js';
+import { whyUnwritable } from '../base/file-errors.js';
 
 const BUFFER_BYTES = 1 << 20;
 /** It holds what clients sent. */

@@ -4,6 +4,7 @@
  * capture and config always give the same result.
  */
 import { Counters } from '../base/counters.js';
+import { escapeBytes } from '../base/text.js';
 import { type CaptureCounts, CaptureDatapath } from '../datapath/capture.js';
 import type { ChecksumPolicy } from '../datapath/capture-checksums.js';
 import { type NodeCounts, replayNodeMac } from '../datapath/capture-nodes.js';
@@ -20,7 +21,6 @@ import { formatIpv4, IPV4, IPV4_HEADER_BYTES, parseIpv4 } from '../wire/ipv4.js'
 import type { PcapWriter } from '../wire/pcap-writer.js';
 import { TCP } from '../wire/tcp.js';
 import type { BalancerConfig } from './config.js';
-import { escapeBytes } from './text.js';
 
 /** The parts of a balancer's config that a replay uses. */
 export type ReplayConfig = Pick<

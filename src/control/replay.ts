@@ -1,14 +1,14 @@
 /** `baton replay`: what Baton would have made of the connections in a capture. */
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
+import { whyUnreadable } from '../base/file-errors.js';
+import { printable, printableJson } from '../base/text.js';
 import type { ChecksumPolicy } from '../datapath/capture-checksums.js';
 import { PcapWriter } from '../wire/pcap-writer.js';
 import { loadReplayConfig } from './config.js';
-import { whyUnreadable } from './config-source.js';
 import { OutputFile } from './output-file.js';
 import { type ReplayResult, ReplayRun, type ReplaySession } from './replay-run.js';
 import { formatAge, formatCount, formatTable } from './table.js';
-import { printable, printableJson } from './text.js';
 
 /** The whole file is held in memory, and offsets in it fit 31 bits. */
 const MAX_FILE_BYTES = 0x7fff_ffff;

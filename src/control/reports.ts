@@ -1,11 +1,11 @@
 /** What `baton stats`, `baton sessions` and `baton check` print for people. */
 import { STAGE_NAMES } from '../base/stages.js';
+import { printable } from '../base/text.js';
 import type { SessionList } from './client.js';
 import type { BalancerConfig, Config, NodeConfig } from './config.js';
 import type { StatsDocument } from './documents.js';
 import type { Loss } from './losses.js';
 import { formatAge, formatCount, formatTable } from './table.js';
-import { printable } from './text.js';
 
 /** `most`: characters that fit on a line; by default tables are as wide as what stands in them. */
 export function renderStats(stats: StatsDocument, most?: number): string {

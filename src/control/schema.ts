@@ -7,14 +7,13 @@
  * file has been checked, so its type here is not optional.
  */
 import { type Static, Type } from '@sinclair/typebox';
+import { LOG_LEVELS } from '../base/log.js';
 import { PREDICTOR_NAMES } from '../directory/predictors/index.js';
 
 /** The names of what is there to choose from. */
 export const DATAPATHS = ['auto', 'xdp', 'packet'] as const;
-export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 
 export type Datapath = (typeof DATAPATHS)[number];
-export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Where the control socket is when nobody says otherwise. */
 export const DEFAULT_CONTROL_SOCKET = '/run/baton/baton.sock';

@@ -1,10 +1,10 @@
 /** Rows of the session table, for people and scripts. */
 import { elapsed } from '../base/clock.js';
+import { escapeBytes } from '../base/text.js';
 import { LOCAL_NODE } from '../tcp/dispatcher.js';
 import { REQUEST_BYTES, SessionState, type SessionTable } from '../tcp/session-table.js';
 import { formatIpv4 } from '../wire/ipv4.js';
 import type { SessionPage, SessionRow } from './documents.js';
-import { escapeBytes } from './text.js';
 
 /** What the states are called there: RFC 9293's SYN-RECEIVED is commonly "half open". */
 export const STATE_LABELS = ['', 'half-open', 'collecting', 'handing', 'passing', 'closing'] as const;

@@ -2,17 +2,17 @@
 
 import type { CounterName } from '../base/counters.js';
 import { FRAMES_OF_KERNEL, RING_NAMES, type XdpCounter } from '../base/kernel-counters.js';
+import type { Log } from '../base/log.js';
+import { VERSION } from '../base/version.js';
 import { SessionState } from '../tcp/session-table.js';
 import type { StatsSource } from './api.js';
 import type { BalancerConfig } from './config.js';
 import type { SessionPage, StatsDocument } from './documents.js';
 import type { EngineSnapshot } from './engine-messages.js';
 import type { EnginePool } from './engine-pool.js';
-import type { Log } from './log.js';
 import { LossWatch } from './losses.js';
 import type { Machine } from './machine/machine.js';
 import type { NodeWatch } from './node-watch.js';
-import { VERSION } from './version.js';
 
 export interface BalancerParts {
   config: BalancerConfig;

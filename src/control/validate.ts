@@ -1,8 +1,8 @@
 /** Checks the values of a config file against its schema, and says in words what is wrong with each. */
 import type { TSchema } from '@sinclair/typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { quoted } from '../base/text.js';
 import type { ConfigSource, KeyPath } from './config-source.js';
-import { quoted } from './text.js';
 import { nearest, parseDuration, parseListener, whyNotHost, whyNotUnicast } from './values.js';
 
 /** What this module reads of a schema; every schema of schema.ts has it. */

@@ -3,19 +3,20 @@
  * and said when it is over. The agent waits for it, and does not end: the web server's connections outlive an
  * interface that comes back, but not the virtual addresses, which the agent would take away.
  */
+
+import type { PlainLog } from '../base/log.js';
 import type { InterfaceInfo } from '../base/native.js';
-import type { NodeLog } from './reporter.js';
 
 export class Absence {
   private readonly name: string;
   private readonly remindMs: number;
-  private readonly log: NodeLog;
+  private readonly log: PlainLog;
   private readonly now: () => number;
   /** What is wrong, since when, and when that was last said; undefined: nothing is wrong. */
   private trouble: { what: string; since: number; saidAt: number } | undefined;
 
   /** @param remindMs how often it is said again, in ms */
-  constructor(name: string, remindMs: number, log: NodeLog, now: () => number = () => performance.now()) {
+  constructor(name: string, remindMs: number, log: PlainLog, now: () => number = () => performance.now()) {
     this.name = name;
     this.remindMs = remindMs;
     this.log = log;

@@ -17,12 +17,13 @@ import { requirePrivileges } from '../base/host/privilege.js';
 import { HostState } from '../base/host/state.js';
 import { requireSynCookies } from '../base/host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../base/host/time-wait.js';
+import type { PlainLog } from '../base/log.js';
 import { type InterfaceInfo, native } from '../base/native.js';
 import { runAll } from '../base/run-all.js';
 import { Absence } from './absence.js';
 import { KernelWatch } from './kernel-options.js';
 import { quietArp } from './quiet-arp.js';
-import { type NodeLog, Reporter } from './reporter.js';
+import { Reporter } from './reporter.js';
 import { type Listener, Shim } from './shim.js';
 import { Strangers } from './strangers.js';
 
@@ -37,7 +38,7 @@ export interface AgentOptions {
   /** Where the web server listens; undefined: on the virtual server's own address and port, or a wildcard. */
   listen: Listener | undefined;
   maxSessions: number;
-  log: NodeLog;
+  log: PlainLog;
   /** For tests: the kernel function to look for, where the state file goes, CHECK_MS and REMIND_MS. */
   adoptFunction?: string;
   stateDirectory?: string;
@@ -74,7 +75,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
 
 class Agent {
   private readonly options: AgentOptions;
-  private readonly log: NodeLog;
+  private readonly log: PlainLog;
   private readonly own: string;
   private readonly state: HostState;
   private readonly kernel: KernelWatch;

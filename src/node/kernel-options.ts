@@ -4,9 +4,9 @@
  */
 import { reasonOf } from '../base/errors.js';
 import { readNumber, Setting } from '../base/host/sysctl.js';
+import type { PlainLog } from '../base/log.js';
 import { IxcpFlag } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
-import type { NodeLog } from './reporter.js';
 
 export interface KernelOption {
   /** For people, in the plural. */
@@ -57,13 +57,13 @@ export function kernelFlags(read: (setting: string) => number = readNumber): num
 /** An agent's eye on them: each change is told, and SYN cookies are switched on again. */
 export class KernelWatch {
   private readonly switchOn: () => Promise<void>;
-  private readonly log: NodeLog;
+  private readonly log: PlainLog;
   private readonly flags: () => number;
   private last = IxcpFlag.canAdopt as number;
   private unreadable = false;
 
   /** @param switchOn switches SYN cookies on; its failure is told */
-  constructor(switchOn: () => Promise<void>, log: NodeLog, flags: () => number = kernelFlags) {
+  constructor(switchOn: () => Promise<void>, log: PlainLog, flags: () => number = kernelFlags) {
     this.switchOn = switchOn;
     this.log = log;
     this.flags = flags;

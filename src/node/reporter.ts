@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { reasonOf } from '../base/errors.js';
+import type { PlainLog } from '../base/log.js';
 import { type Native, native, type RawSocket } from '../base/native.js';
 import { Protocol, parseIpv4 } from '../wire/ipv4.js';
 import {
@@ -18,12 +19,6 @@ import {
 } from '../wire/ixcp.js';
 import { SipHash } from '../wire/siphash.js';
 
-/** What the layers below control/ need of a log. */
-export interface NodeLog {
-  warn(message: string): void;
-  info(message: string): void;
-}
-
 export interface ReporterOptions {
   /** This node's own address, which the tags cover. Dotted quad, as are the balancers'. */
   own: string;
@@ -32,7 +27,7 @@ export interface ReporterOptions {
   balancers: readonly string[];
   /** What is reported, asked for each time: IxcpFlag bits, and the virtual addresses that this machine has. */
   look(): { flags: number; addresses: readonly string[] };
-  log: NodeLog;
+  log: PlainLog;
   /** For tests. */
   openRawSocket?: Native['openRawSocket'];
 }
@@ -66,7 +61,7 @@ export class Reporter {
   private readonly hash: SipHash;
   private readonly balancers: readonly Balancer[];
   private readonly look: ReporterOptions['look'];
-  private readonly log: NodeLog;
+  private readonly log: PlainLog;
   private readonly openRawSocket: Native['openRawSocket'];
   /** Tells this run of the agent from earlier ones. */
   private readonly session = randomBytes(4).readUInt32BE();

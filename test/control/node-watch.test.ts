@@ -1,6 +1,6 @@
 /** What the main thread makes of what the engines know: lines in the log in both directions, and what is offered. */
 import t from 'tap';
-import type { Log } from '../../src/control/log.js';
+import type { Log } from '../../src/base/log.js';
 import { NodeWatch } from '../../src/control/node-watch.js';
 import { NodeTable, ownShare } from '../../src/tcp/node-table.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';

@@ -5,10 +5,19 @@
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { type Logger, pino, stdTimeFunctions } from 'pino';
-import type { LogLevel } from './schema.js';
 import { printable, printableJson } from './text.js';
 
+/** From the most important messages to the least. */
+export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+
+/** Messages alone: what most parts of a program need of a log. */
+export interface PlainLog {
+  warn(message: string): void;
+  info(message: string): void;
+}
 
 /** What a program needs of a log; layers below take it as a plain option. */
 export interface Log {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { createLog, formatLine, type LogOptions } from '../../src/control/log.js';
+import { createLog, formatLine, type LogOptions } from '../../src/base/log.js';
 
 function record(options: Partial<LogOptions>): { log: ReturnType<typeof createLog>; lines: string[] } {
   const lines: string[] = [];

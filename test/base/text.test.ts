@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { escapeBytes, printable, printableJson, quoted } from '../../src/control/text.js';
+import { escapeBytes, printable, printableJson, quoted } from '../../src/base/text.js';
 
 const ESC = '\u001b';
 
