@@ -105,7 +105,7 @@ bench-micro: build
 
 LIBRARY := $(DESTDIR)$(PREFIX)/lib/baton
 
-# What src/node/shim.ts loads; the other objects are for benchmarks.
+# What src/host/shim.ts loads; the other objects are for benchmarks.
 INSTALLED_BPF := guard probe shim xdp
 
 # Only what runs: no compiler, no tests.

@@ -1,4 +1,4 @@
-// Registration: the names under which src/base/native.ts finds everything.
+// Registration: the names under which src/host/native.ts finds everything.
 #include "addon.h"
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// BPF object files: loadBpf and interface BpfObject of src/base/native.ts, and kernelHasFunction.
+// BPF object files: loadBpf and interface BpfObject of src/host/native.ts, and kernelHasFunction.
 #include "bpf.h"
 
 #include <bpf/bpf.h>

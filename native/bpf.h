@@ -10,7 +10,7 @@ namespace baton {
 bool RaiseLockedMemory();
 
 // BPF_PROG_TEST_RUN with the frame in argument 1 and the options in argument 2: testRun and testRunXdp of
-// src/base/native.ts.
+// src/host/native.ts.
 Napi::Value TestRunTc(const Napi::CallbackInfo& info, int program_fd);
 Napi::Value TestRunXdp(const Napi::CallbackInfo& info, int program_fd);
 

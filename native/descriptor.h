@@ -1,4 +1,4 @@
-// Frame descriptors, as src/base/native.ts and src/datapath/datapath.ts have them.
+// Frame descriptors, as src/host/native.ts and src/datapath/datapath.ts have them.
 #pragma once
 
 #include <napi.h>
@@ -17,7 +17,7 @@ struct Descriptor {
   uint32_t flags;
   uint32_t slot;  // packet ring: kOutsideRing, or anything else: the ring's next slot; XDP ring: queue
 };
-static_assert(sizeof(Descriptor) == 4 * sizeof(uint32_t), "as in src/base/native.ts");
+static_assert(sizeof(Descriptor) == 4 * sizeof(uint32_t), "as in src/host/native.ts");
 
 // Bits of Descriptor::flags (FrameFlags in src/datapath/datapath.ts).
 enum FrameFlag : uint32_t {
@@ -27,7 +27,7 @@ enum FrameFlag : uint32_t {
   kTruncated = 8,
 };
 
-// Descriptor::slot of a frame that leaves by an ordinary send (OUTSIDE_RING in src/base/native.ts).
+// Descriptor::slot of a frame that leaves by an ordinary send (OUTSIDE_RING in src/host/native.ts).
 constexpr uint32_t kOutsideRing = 0xffffffff;
 
 // The descriptors in argument 0, and how many there is room for.

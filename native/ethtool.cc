@@ -1,5 +1,5 @@
 // What the driver tells of an interface: receiveQueues, transmitQueues and interfaceDriver of
-// src/base/native.ts.
+// src/host/native.ts.
 #include <dirent.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>

@@ -1,4 +1,4 @@
-// What stands on this machine: ipv4Addresses and tcFilters of src/base/native.ts.
+// What stands on this machine: ipv4Addresses and tcFilters of src/host/native.ts.
 #include <bpf/bpf.h>
 #include <linux/if_addr.h>
 #include <linux/pkt_cls.h>

@@ -1,4 +1,4 @@
-// BPF maps by descriptor: what BpfObject and MapHandle of src/base/native.ts have in common.
+// BPF maps by descriptor: what BpfObject and MapHandle of src/host/native.ts have in common.
 #pragma once
 
 #include <napi.h>

@@ -1,4 +1,4 @@
-// Maps and programs that something else made: openMap and openProgram of src/base/native.ts.
+// Maps and programs that something else made: openMap and openProgram of src/host/native.ts.
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>

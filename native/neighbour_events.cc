@@ -1,4 +1,4 @@
-// Changes of the kernel's neighbour table as they happen: interface NeighbourEvents of src/base/native.ts.
+// Changes of the kernel's neighbour table as they happen: interface NeighbourEvents of src/host/native.ts.
 #include <linux/neighbour.h>
 #include <sys/socket.h>
 

@@ -1,5 +1,5 @@
 // Interfaces and neighbours: interfaceInfo, neighbours, resolveNeighbour, forgetNeighbour of
-// src/base/native.ts.
+// src/host/native.ts.
 #include "netlink.h"
 
 #include <arpa/inet.h>

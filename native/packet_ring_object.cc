@@ -1,4 +1,4 @@
-// The packet ring as JavaScript sees it: interface PacketRing of src/base/native.ts.
+// The packet ring as JavaScript sees it: interface PacketRing of src/host/native.ts.
 #include <linux/if_ether.h>
 
 #include <cstddef>

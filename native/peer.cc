@@ -1,4 +1,4 @@
-// The other end of a veth pair: peerRunsXdp of src/base/native-xdp.ts.
+// The other end of a veth pair: peerRunsXdp of src/host/native-xdp.ts.
 #include <linux/if_link.h>
 
 #include "addon.h"

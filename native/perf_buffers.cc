@@ -1,4 +1,4 @@
-// The perf buffers of a BPF map: openPerfBuffers of src/base/native.ts.
+// The perf buffers of a BPF map: openPerfBuffers of src/host/native.ts.
 //
 // There is one for each CPU. The kernel writes into them without waiting, and loses what does not fit. The
 // reader asks from time to time, so nothing wakes it.

@@ -1,4 +1,4 @@
-// A raw IPv4 socket: interface RawSocket of src/base/native.ts. For the few datagrams per second between
+// A raw IPv4 socket: interface RawSocket of src/host/native.ts. For the few datagrams per second between
 // agent and balancer; it allocates freely.
 #include <arpa/inet.h>
 #include <netinet/in.h>

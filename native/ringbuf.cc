@@ -1,4 +1,4 @@
-// BPF ring buffers of workers: fillRings and openRecordRing of src/base/native.ts.
+// BPF ring buffers of workers: fillRings and openRecordRing of src/host/native.ts.
 //
 // A ring buffer's first page holds the reader's position, its second the writer's; from the third on lie
 // the data, which are mapped twice in a row, so that no record is ever cut.

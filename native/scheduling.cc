@@ -1,4 +1,4 @@
-// How the kernel schedules the calling thread: scheduleInBatches of src/base/native.ts.
+// How the kernel schedules the calling thread: scheduleInBatches of src/host/native.ts.
 #include <sched.h>
 
 #include "addon.h"

@@ -1,4 +1,4 @@
-// detachTc and removeClsactIfEmpty of src/base/native.ts, and what attachTc needs.
+// detachTc and removeClsactIfEmpty of src/host/native.ts, and what attachTc needs.
 #include "tc.h"
 
 #include <bpf/libbpf.h>

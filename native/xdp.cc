@@ -1,4 +1,4 @@
-// Programs on the XDP hook of an interface: attachXdp, detachXdp and xdpProgram of src/base/native.ts.
+// Programs on the XDP hook of an interface: attachXdp, detachXdp and xdpProgram of src/host/native.ts.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>

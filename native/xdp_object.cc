@@ -1,4 +1,4 @@
-// AF_XDP as JavaScript sees it: interfaces XdpPool and XdpRing of src/base/native.ts.
+// AF_XDP as JavaScript sees it: interfaces XdpPool and XdpRing of src/host/native.ts.
 #include <memory>
 #include <utility>
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks that this machine's kernel can run Baton. If not, says what is wrong and what to install, with exit code 1.
 # With --warn that is a warning, and the exit code is 0: building, and the tests of `make test-unit`, need no such kernel.
-# src/base/host/kernel.ts is the same check of the programs themselves.
+# src/host/kernel.ts is the same check of the programs themselves.
 needed=6.9
 function=bpf_sk_assign_tcp_reqsk
 description=/sys/kernel/btf/vmlinux

@@ -22,12 +22,7 @@ import { FILE_TIMEOUT_MS } from '../test/support/patience.js';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const END_TO_END = 'test/e2e/';
 /** What needs root: tests that make network namespaces or interfaces, or load BPF programs. */
-const IN_NAMESPACES = [
-  END_TO_END,
-  'test/kernel/',
-  'test/base/host/interfaces.test.ts',
-  'test/base/host/state.test.ts',
-];
+const IN_NAMESPACES = [END_TO_END, 'test/kernel/', 'test/host/interfaces.test.ts', 'test/host/state.test.ts'];
 
 /** End to end tests run once on each of them: test/support/farm.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];

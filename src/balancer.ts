@@ -2,8 +2,6 @@
 
 import { monotonicClock } from './base/clock.js';
 import { BatonError, reasonOf } from './base/errors.js';
-import { requireAdoption } from './base/host/kernel.js';
-import { requirePrivileges } from './base/host/privilege.js';
 import { createLog, type Log } from './base/log.js';
 import { runAll } from './base/run-all.js';
 import { printable } from './base/text.js';
@@ -19,6 +17,8 @@ import { NeighbourWatch } from './control/machine/neighbours.js';
 import { preflight } from './control/machine/preflight.js';
 import { NodeWatch } from './control/node-watch.js';
 import { BalancerStats } from './control/stats.js';
+import { requireAdoption } from './host/kernel.js';
+import { requirePrivileges } from './host/privilege.js';
 import { ErrorService } from './local/error-service.js';
 import { nodeMemory } from './tcp/node-memory.js';
 import { NodeTable } from './tcp/node-table.js';

@@ -3,7 +3,6 @@
  * own; or AF_XDP and maps, by which the kernel takes part. A composition root, of engine-thread.ts.
  */
 import { monotonicClock } from './base/clock.js';
-import { type MapHandle, native, type PacketRingOptions } from './base/native.js';
 import type { StageClock } from './base/stages.js';
 import type { EarlierStart, EngineStart, PacketStart, Tap, XdpStart } from './control/engine-messages.js';
 import type { FrameTap } from './datapath/frame-tap.js';
@@ -12,6 +11,7 @@ import { PassedTap } from './datapath/notice-tap.js';
 import { openPacketDatapath, type PacketDatapath, transmitSlots } from './datapath/packet.js';
 import { openXdpDatapath, type XdpDatapath } from './datapath/xdp.js';
 import { CONTROL, toldRingBytes, toldRingRecords } from './datapath/xdp-layout.js';
+import { type MapHandle, native, type PacketRingOptions } from './host/native.js';
 import type { Engine } from './tcp/engine.js';
 import type { EngineOptions } from './tcp/options.js';
 import { RecordReader, SESSION_RECORD_BYTES } from './tcp/session-record.js';

@@ -5,7 +5,6 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Counters } from './base/counters.js';
-import { native } from './base/native.js';
 import { StageClock } from './base/stages.js';
 import type {
   EngineEvent,
@@ -19,6 +18,7 @@ import { FrameTap } from './datapath/frame-tap.js';
 import { Directory } from './directory/directory.js';
 import { RequestDispatcher } from './directory/dispatcher.js';
 import { type EngineDatapath, openDatapath } from './engine-datapath.js';
+import { native } from './host/native.js';
 import { Engine } from './tcp/engine.js';
 import { NodeTable } from './tcp/node-table.js';
 import type { Observer } from './tcp/options.js';

@@ -1,10 +1,10 @@
 /** `baton node`: puts the node agent together from its config file. */
 
-import { requireAdoption } from './base/host/kernel.js';
-import { requirePrivileges } from './base/host/privilege.js';
 import { createLog } from './base/log.js';
 import { loadNodeConfig } from './control/config.js';
 import { readKey } from './control/key.js';
+import { requireAdoption } from './host/kernel.js';
+import { requirePrivileges } from './host/privilege.js';
 import { runAgent } from './node/agent.js';
 
 /** Signals that end the program in an orderly way. */

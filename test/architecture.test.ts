@@ -5,7 +5,18 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
 /** From the bottom up. A file may import from its own layer and from those below. */
-const LAYERS = ['base', 'wire', 'datapath', 'tcp', 'http', 'directory', 'node', 'local', 'control'] as const;
+const LAYERS = [
+  'base',
+  'wire',
+  'host',
+  'datapath',
+  'tcp',
+  'http',
+  'directory',
+  'node',
+  'local',
+  'control',
+] as const;
 /** Files that put the layers together; nothing imports them but each other and the command. */
 const ROOTS = ['main.ts', 'balancer.ts', 'node.ts', 'engine-thread.ts', 'engine-datapath.ts'];
 const MOST_LINES = 450;
@@ -53,7 +64,7 @@ t.test('imports point down only', async (t) => {
 
 t.test('the addon has one door', async (t) => {
   for (const file of filesBelow(source, ['.ts'])) {
-    if (file.endsWith('base/native.ts')) continue;
+    if (file.endsWith('host/native.ts')) continue;
     t.notMatch(
       readFileSync(file, 'utf8'),
       /\.node['"`]/,

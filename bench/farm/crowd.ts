@@ -4,10 +4,10 @@
  * balancer sees is what it sees in service. Runs on the generator of a pair, until it is ended.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { native } from '../../src/base/native.js';
 import type { FrameSink } from '../../src/datapath/datapath.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { openPacketDatapath, type PacketDatapath } from '../../src/datapath/packet.js';
+import { native } from '../../src/host/native.js';
 import { Reporter } from '../../src/node/reporter.js';
 import { EtherType, parseMac } from '../../src/wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, parseIpv4, writeIpv4 } from '../../src/wire/ipv4.js';

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type BpfObject, native } from '../../src/base/native.js';
+import { type BpfObject, native } from '../../src/host/native.js';
 import { fold, pseudoHeaderSum, sumBytes } from '../../src/wire/checksum.js';
 import { EtherType, parseMac } from '../../src/wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, parseIpv4, writeIpv4 } from '../../src/wire/ipv4.js';

@@ -1,8 +1,8 @@
 /** `baton capture`: puts a capture together from a balancer's config, and ends it by a signal. */
 import { BatonError } from '../base/errors.js';
-import { requirePrivileges } from '../base/host/privilege.js';
-import { native } from '../base/native.js';
 import { printable } from '../base/text.js';
+import { native } from '../host/native.js';
+import { requirePrivileges } from '../host/privilege.js';
 import { capture, summary } from './capture.js';
 import { ControlClient } from './client.js';
 import { loadBalancerConfig } from './config.js';

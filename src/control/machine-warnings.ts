@@ -1,6 +1,6 @@
 /** What of a config does not fit the machine that it is checked on. */
 import { BatonError } from '../base/errors.js';
-import { ownAddress, requireInterface } from '../base/host/interfaces.js';
+import { ownAddress, requireInterface } from '../host/interfaces.js';
 import type { Config } from './config.js';
 
 /**

@@ -3,8 +3,8 @@
  * table and log say the same, and a trouble that is over is over in both.
  */
 
-import { Setting } from '../base/host/sysctl.js';
-import { KERNEL_OPTIONS, settingName } from '../node/kernel-options.js';
+import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';
+import { Setting } from '../host/sysctl.js';
 import { Outcome } from '../tcp/node-memory.js';
 import type { NodeKnowledge } from '../tcp/node-table.js';
 import { IxcpFlag, IxcpReason } from '../wire/ixcp.js';

@@ -7,7 +7,7 @@
  * Written and read are positions that only grow, modulo 2^32. A record is never cut: one that would not fit before the
  * end of the data begins at the start, and a record without a kind fills the rest.
  */
-import { DESCRIPTOR_WORDS } from '../base/native.js';
+import { DESCRIPTOR_WORDS } from '../host/native.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
 import { IXCP } from '../wire/ixcp.js';

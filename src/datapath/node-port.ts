@@ -6,7 +6,7 @@
  *     commit, forward to Port.nodes -> sendFrom -> ring.flush, once a batch
  *     ring.receive, notices alone   -> datapath.admit -> engine
  */
-import type { Native } from '../base/native.js';
+import type { Native } from '../host/native.js';
 import { TapKind } from '../wire/tap-record.js';
 import type { FrameMemory } from './datapath.js';
 import { type Admitting, NoticeTap, type TapOptions, type TapSizes } from './notice-tap.js';

@@ -8,7 +8,7 @@
  * - Segments larger than a frame of the wire, for which AF_XDP has no room: the XDP program lets them pass
  *   (PassedTap).
  */
-import { DESCRIPTOR_WORDS, type Native, type PacketRing, type PacketRingOptions } from '../base/native.js';
+import { DESCRIPTOR_WORDS, type Native, type PacketRing, type PacketRingOptions } from '../host/native.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { IPV4, Protocol } from '../wire/ipv4.js';
 import type { FrameSink } from './datapath.js';

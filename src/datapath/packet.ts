@@ -9,8 +9,9 @@
  * Notices that come in by another interface are looked at in the end of the first slot's room, which
  * frames leave free then.
  */
-import { type Native, OUTSIDE_RING, type PacketRing, type PacketRingOptions } from '../base/native.js';
+
 import type { StageClock } from '../base/stages.js';
+import { type Native, OUTSIDE_RING, type PacketRing, type PacketRingOptions } from '../host/native.js';
 import { TapKind } from '../wire/tap-record.js';
 import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
 import { BATCH_FRAMES, INJECT_MARK, RingDatapath } from './ring.js';

@@ -6,8 +6,9 @@
  *     ring.receive -> incoming[]    sink.receive for each    reserve, commit, forward -> outgoing[]
  *                                   sink.tick                ring.flush(outgoing)
  */
-import { DESCRIPTOR_WORDS } from '../base/native.js';
+
 import { Stage, StageClock } from '../base/stages.js';
+import { DESCRIPTOR_WORDS } from '../host/native.js';
 import type { FrameMemory, FrameSink, PortNumber, TransmitQueue } from './datapath.js';
 import type { FrameTap } from './frame-tap.js';
 import type { NodePort } from './node-port.js';

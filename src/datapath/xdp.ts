@@ -8,8 +8,8 @@
  * same memory, which each flush fills up (XdpRing of native-xdp.ts).
  */
 import { BatonError } from '../base/errors.js';
-import type { Native, XdpPoolOptions, XdpRing } from '../base/native.js';
 import type { StageClock } from '../base/stages.js';
+import type { Native, XdpPoolOptions, XdpRing } from '../host/native.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { TapKind } from '../wire/tap-record.js';
 import { SegmentCutter } from './cutter.js';

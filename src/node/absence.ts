@@ -5,7 +5,7 @@
  */
 
 import type { PlainLog } from '../base/log.js';
-import type { InterfaceInfo } from '../base/native.js';
+import type { InterfaceInfo } from '../host/native.js';
 
 export class Absence {
   private readonly name: string;

@@ -9,22 +9,22 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BatonError, reasonOf } from '../base/errors.js';
-import { listAddresses, routeTo } from '../base/host/addresses.js';
-import { LOOPBACK, ownAddress, requireInterface, requireLoopback } from '../base/host/interfaces.js';
-import { ADOPT_FUNCTION, requireAdoption } from '../base/host/kernel.js';
-import { takeLock } from '../base/host/lock.js';
-import { requirePrivileges } from '../base/host/privilege.js';
-import { HostState } from '../base/host/state.js';
-import { requireSynCookies } from '../base/host/syn-cookies.js';
-import { requireEndOfTimeWait } from '../base/host/time-wait.js';
 import type { PlainLog } from '../base/log.js';
-import { type InterfaceInfo, native } from '../base/native.js';
 import { runAll } from '../base/run-all.js';
+import { listAddresses, routeTo } from '../host/addresses.js';
+import { LOOPBACK, ownAddress, requireInterface, requireLoopback } from '../host/interfaces.js';
+import { ADOPT_FUNCTION, requireAdoption } from '../host/kernel.js';
+import { KernelWatch } from '../host/kernel-options.js';
+import { takeLock } from '../host/lock.js';
+import { type InterfaceInfo, native } from '../host/native.js';
+import { requirePrivileges } from '../host/privilege.js';
+import { type Listener, Shim } from '../host/shim.js';
+import { HostState } from '../host/state.js';
+import { requireSynCookies } from '../host/syn-cookies.js';
+import { requireEndOfTimeWait } from '../host/time-wait.js';
 import { Absence } from './absence.js';
-import { KernelWatch } from './kernel-options.js';
 import { quietArp } from './quiet-arp.js';
 import { Reporter } from './reporter.js';
-import { type Listener, Shim } from './shim.js';
 import { Strangers } from './strangers.js';
 
 export interface AgentOptions {

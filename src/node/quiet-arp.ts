@@ -4,8 +4,8 @@
  * takes the larger of the interface's value and that of `all`.
  */
 import { BatonError } from '../base/errors.js';
-import type { HostState } from '../base/host/state.js';
-import { readNumber, Setting } from '../base/host/sysctl.js';
+import type { HostState } from '../host/state.js';
+import { readNumber, Setting } from '../host/sysctl.js';
 
 /** Values of arp_ignore that leave requests for an address on lo unanswered. */
 const SILENT = [1, 2, 8];

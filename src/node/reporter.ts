@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
-import { type Native, native, type RawSocket } from '../base/native.js';
+import { type Native, native, type RawSocket } from '../host/native.js';
 import { Protocol, parseIpv4 } from '../wire/ipv4.js';
 import {
   checkIxcp,

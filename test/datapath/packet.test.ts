@@ -1,10 +1,10 @@
 /** The packet datapath over a ring in memory: which slots it takes, what it hands over, what it counts. */
 import t from 'tap';
-import { DESCRIPTOR_WORDS, OUTSIDE_RING, type PacketRing } from '../../src/base/native.js';
 import { readStages, StageClock, stageMemory } from '../../src/base/stages.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { NodePort } from '../../src/datapath/node-port.js';
 import { INJECT_MARK, PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
+import { DESCRIPTOR_WORDS, OUTSIDE_RING, type PacketRing } from '../../src/host/native.js';
 
 const SLOTS = 4;
 const SLOT_BYTES = 256;

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { native } from '../../src/base/native.js';
+import { native } from '../../src/host/native.js';
 import { machineState } from '../support/farm/machine.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { offloadAt } from '../support/farm/network.js';

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import t from 'tap';
-import { hostU32 } from '../../src/node/shim.js';
+import { hostU32 } from '../../src/host/shim.js';
 import { build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, run, until } from './namespace.js';
 import {

@@ -20,7 +20,7 @@ const NOBODY = 65_534;
 const FAKE_BALANCER = `
 const [root, keyText] = process.argv.slice(1);
 (async () => {
-  const { native } = await import(root + 'base/native.js');
+  const { native } = await import(root + 'host/native.js');
   const { emitIxcp, verifyIxcp, hashIxcp, IXCP, IxcpType } = await import(root + 'wire/ixcp.js');
   const { SipHash } = await import(root + 'wire/siphash.js');
   const { parseIpv4 } = await import(root + 'wire/ipv4.js');
@@ -286,8 +286,8 @@ if (insideNamespace(import.meta.url)) {
   t.test('whatever fails half way, everything before it is undone', async (t) => {
     // The last step of the setup runs into somebody else's filter.
     run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
-    const { loadObject } = await import('../../src/node/shim.js');
-    const { native } = await import('../../src/base/native.js');
+    const { loadObject } = await import('../../src/host/shim.js');
+    const { native } = await import('../../src/host/native.js');
     const guard = loadObject('guard');
     guard.attachTc('guard_ingress', native().interfaceInfo('eth0')?.index ?? 0, 'ingress', 2, 1);
     const occupied = snapshot();

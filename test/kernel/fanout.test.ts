@@ -4,9 +4,9 @@
  */
 import { join } from 'node:path';
 import t from 'tap';
-import { native } from '../../src/base/native.js';
 import type { PacketDatapath } from '../../src/datapath/packet.js';
-import { hostU32 } from '../../src/node/shim.js';
+import { native } from '../../src/host/native.js';
+import { hostU32 } from '../../src/host/shim.js';
 import { sessionHash, sessionWorker } from '../../src/tcp/session-record.js';
 import { addressNumber, build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, outputOf, run, until } from './namespace.js';

@@ -1,9 +1,9 @@
 /** What the addon reads of this machine's addresses and tc filters, beside what `ip` and `tc` show. */
 import t from 'tap';
-import { listAddresses } from '../../src/base/host/addresses.js';
-import { hasClsact, listFilters } from '../../src/base/host/filters.js';
-import { native } from '../../src/base/native.js';
-import { loadObject } from '../../src/node/shim.js';
+import { listAddresses } from '../../src/host/addresses.js';
+import { hasClsact, listFilters } from '../../src/host/filters.js';
+import { native } from '../../src/host/native.js';
+import { loadObject } from '../../src/host/shim.js';
 import { insideNamespace, run } from './namespace.js';
 
 /** A classic BPF program: one instruction, that lets everything pass. */
@@ -88,7 +88,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('without the right to look at programs: as they were named when they were attached', async (t) => {
     const code = `
-      import { listFilters } from '${new URL('../../src/base/host/filters.js', import.meta.url)}';
+      import { listFilters } from '${new URL('../../src/host/filters.js', import.meta.url)}';
       process.stdout.write(JSON.stringify(listFilters('e0').map((filter) => filter.program ?? '')));`;
     const args = ['--bounding-set=-sys_admin', process.execPath, '--input-type=module', '--eval', code];
     const expected = ['shim_ingress', 'shim_ingress', 'shim_egress', ''];

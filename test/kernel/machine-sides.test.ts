@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { BatonError } from '../../src/base/errors.js';
-import { hasClsact, listFilters } from '../../src/base/host/filters.js';
-import { native } from '../../src/base/native.js';
 import { detachAll } from '../../src/control/machine/detach.js';
 import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
-import { loadObject } from '../../src/node/shim.js';
+import { hasClsact, listFilters } from '../../src/host/filters.js';
+import { native } from '../../src/host/native.js';
+import { loadObject } from '../../src/host/shim.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { snapshot } from './program.js';
 

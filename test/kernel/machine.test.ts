@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { BatonError } from '../../src/base/errors.js';
-import { DESCRIPTOR_WORDS, native } from '../../src/base/native.js';
 import { ArpPort } from '../../src/control/machine/arp-port.js';
 import { parseListening } from '../../src/control/machine/listeners.js';
 import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
 import { type NeighbourChange, NeighbourWatch } from '../../src/control/machine/neighbours.js';
+import { DESCRIPTOR_WORDS, native } from '../../src/host/native.js';
 import { type ArpPacket, buildArpRequest } from '../../src/wire/arp.js';
 import { formatMac } from '../../src/wire/ethernet.js';
 import { parseIpv4 } from '../../src/wire/ipv4.js';
@@ -75,7 +75,7 @@ if (insideNamespace(import.meta.url)) {
   };
   /** Prints ARP packets that reach the peer. */
   const arpListener = `import('${new URL('../../src/control/machine/arp-port.js', import.meta.url)}').then(async (m) => {
-    const { native } = await import('${new URL('../../src/base/native.js', import.meta.url)}');
+    const { native } = await import('${new URL('../../src/host/native.js', import.meta.url)}');
     new m.ArpPort(native().interfaceInfo('eth0').index, (p) => console.log(Buffer.from(p.senderMac).toString('hex'), p.operation, p.senderAddress, p.targetAddress));
     console.log('listening');
   });`;
@@ -185,7 +185,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('an address that somebody else is about to take', async (t) => {
-    const script = `Promise.all([import('${new URL('../../src/control/machine/arp-port.js', import.meta.url)}'), import('${new URL('../../src/base/native.js', import.meta.url)}'), import('${new URL('../../src/wire/arp.js', import.meta.url)}')]).then(([m, n, a]) => {
+    const script = `Promise.all([import('${new URL('../../src/control/machine/arp-port.js', import.meta.url)}'), import('${new URL('../../src/host/native.js', import.meta.url)}'), import('${new URL('../../src/wire/arp.js', import.meta.url)}')]).then(([m, n, a]) => {
       const info = n.native().interfaceInfo('eth0');
       const port = new m.ArpPort(info.index);
       setInterval(() => port.send(a.buildArpRequest(info.mac, 0, ${number(VIRTUAL)})), 50);
@@ -236,7 +236,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('a start that fails late', async (t) => {
     run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
-    const { loadObject } = await import('../../src/node/shim.js');
+    const { loadObject } = await import('../../src/host/shim.js');
     const shim = loadObject('shim');
     shim.attachTc('shim_egress', index(), 'egress', 1, 1);
     const occupied = snapshot();

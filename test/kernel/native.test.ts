@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { native } from '../../src/base/native.js';
+import { native } from '../../src/host/native.js';
 import { insideNamespace, macOf, Peer, run, until } from './namespace.js';
 import { compileBpf } from './ring-farm.js';
 
@@ -208,7 +208,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('a thread waits for its turn, and only that thread', async (t) => {
     t.equal(policyOfThread(readFileSync), SCHED_OTHER);
-    const workerData = new URL('../../src/base/native.js', import.meta.url).href;
+    const workerData = new URL('../../src/host/native.js', import.meta.url).href;
     const worker = new Worker(SCHEDULED, { eval: true, workerData });
     const [said] = (await once(worker, 'message')) as [unknown];
     t.strictSame(said, [SCHED_OTHER, true, SCHED_BATCH]);

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { native, type PacketRing } from '../../src/base/native.js';
 import { Port } from '../../src/datapath/datapath.js';
+import { native, type PacketRing } from '../../src/host/native.js';
 import { insideNamespace, run, until } from './namespace.js';
 import { collector, now, RingFarm, type Seen, writeUdp } from './ring-farm.js';
 

@@ -1,10 +1,10 @@
 /** The packet ring and the packet datapath on a real kernel: frames in, frames out. */
 import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { native } from '../../src/base/native.js';
 import { FrameFlags, type FrameSink, Port } from '../../src/datapath/datapath.js';
 import { NodePort } from '../../src/datapath/node-port.js';
 import { INJECT_MARK, openPacketDatapath, PacketDatapath, transmitSlots } from '../../src/datapath/packet.js';
+import { native } from '../../src/host/native.js';
 import { insideNamespace, macOf, run, until } from './namespace.js';
 import {
   collector,

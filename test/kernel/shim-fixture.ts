@@ -2,8 +2,8 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
-import { type BpfObject, native } from '../../src/base/native.js';
-import { hostU32 } from '../../src/node/shim.js';
+import { type BpfObject, native } from '../../src/host/native.js';
+import { hostU32 } from '../../src/host/shim.js';
 import { addressNumber, macBytes, type PacketSpec, type TcpSpec } from '../support/packet.js';
 
 export const KEY = Uint8Array.from({ length: 16 }, (_, index) => index * 7);

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Test } from 'tap';
-import { native } from '../../src/base/native.js';
+import { native } from '../../src/host/native.js';
 import type { PacketSpec } from '../support/packet.js';
 import type { ParsedPacket } from '../support/packet-parse.js';
 import { run } from './namespace.js';

@@ -1,8 +1,8 @@
 /** The far end of a node's wire, for tests of the shim on a real interface: client and balancer in one. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { native } from '../../src/base/native.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { openPacketDatapath } from '../../src/datapath/packet.js';
+import { native } from '../../src/host/native.js';
 import { build, type PacketSpec } from '../support/packet.js';
 import { describe, differences, type ParsedPacket, parse } from '../support/packet-parse.js';
 import { PATIENCE_MS } from '../support/patience.js';

@@ -1,12 +1,13 @@
 /** What the tests of AF_XDP share: the farm of ring-farm.ts with an XDP program and sockets on e1. */
+
+import { openXdpDatapath, type XdpDatapath, xdpPoolOptions } from '../../src/datapath/xdp.js';
 import {
   type BpfObject,
   native,
   type XdpMode,
   type XdpPool,
   type XdpPoolOptions,
-} from '../../src/base/native.js';
-import { openXdpDatapath, type XdpDatapath, xdpPoolOptions } from '../../src/datapath/xdp.js';
+} from '../../src/host/native.js';
 import { compileAndLoad, MTU } from './ring-farm.js';
 
 export const WORKERS = 8;

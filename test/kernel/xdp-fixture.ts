@@ -7,7 +7,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { type BpfObject, native, type RecordRing, type XdpPool } from '../../src/base/native.js';
 import {
   CONTROL,
   NEAR_SERVER_BYTES,
@@ -16,7 +15,8 @@ import {
   SHARED_LAYOUT,
   NODE as XDP_NODE,
 } from '../../src/datapath/xdp-layout.js';
-import { hostU32 } from '../../src/node/shim.js';
+import { type BpfObject, native, type RecordRing, type XdpPool } from '../../src/host/native.js';
+import { hostU32 } from '../../src/host/shim.js';
 import { HeadStore } from '../../src/tcp/head-store.js';
 import { indexWordsFor } from '../../src/tcp/session-index.js';
 import {

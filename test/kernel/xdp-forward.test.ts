@@ -1,8 +1,8 @@
 /** The XDP program and sessions that were handed over: forwarded, followed, or given to the engine. */
 import t from 'tap';
-import { native } from '../../src/base/native.js';
 import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
-import { hostU32 } from '../../src/node/shim.js';
+import { native } from '../../src/host/native.js';
+import { hostU32 } from '../../src/host/shim.js';
 import { SessionAction } from '../../src/tcp/session-record.js';
 import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
 import { COOKIE_LIFE_MS } from '../../src/tcp/syn-cookie.js';

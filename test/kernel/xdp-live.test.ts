@@ -6,9 +6,9 @@
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { native, type XdpMode } from '../../src/base/native.js';
 import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
-import { hostU32 } from '../../src/node/shim.js';
+import { native, type XdpMode } from '../../src/host/native.js';
+import { hostU32 } from '../../src/host/shim.js';
 import { addressNumber } from '../support/packet.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { project } from './shim-fixture.js';

@@ -4,11 +4,11 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { hasPins, pinDirectory, pinName } from '../../src/base/host/pins.js';
-import { native } from '../../src/base/native.js';
 import type { XdpStart } from '../../src/control/engine-messages.js';
 import { detachAll } from '../../src/control/machine/detach.js';
 import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
+import { native } from '../../src/host/native.js';
+import { hasPins, pinDirectory, pinName } from '../../src/host/pins.js';
 import { macOf, Peer, run } from './namespace.js';
 import { snapshot } from './program.js';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { type BpfObject, native } from '../../src/base/native.js';
+import { type BpfObject, native } from '../../src/host/native.js';
 import { insideNamespace, Peer, run } from './namespace.js';
 import { compileBpf } from './ring-farm.js';
 

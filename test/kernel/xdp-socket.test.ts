@@ -2,10 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { native, type XdpMode } from '../../src/base/native.js';
 import { FrameFlags, type FrameSink, Port } from '../../src/datapath/datapath.js';
 import { INJECT_MARK } from '../../src/datapath/ring.js';
 import type { XdpDatapath } from '../../src/datapath/xdp.js';
+import { native, type XdpMode } from '../../src/host/native.js';
 import { insideNamespace, outputOf, run, until } from './namespace.js';
 import {
   collector,

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { SHIM_NAMES, type ShimCounter } from '../../src/base/kernel-counters.js';
-import type { InterfaceInfo } from '../../src/base/native.js';
+import type { InterfaceInfo } from '../../src/host/native.js';
 import { Absence } from '../../src/node/absence.js';
 import { Strangers } from '../../src/node/strangers.js';
 

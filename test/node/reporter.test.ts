@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { RawSocket } from '../../src/base/native.js';
+import type { RawSocket } from '../../src/host/native.js';
 import { Reporter } from '../../src/node/reporter.js';
 import { parseIpv4 } from '../../src/wire/ipv4.js';
 import { emitIxcp, hashIxcp, IXCP, IXCP_HEADER_BYTES, IxcpFlag, IxcpType } from '../../src/wire/ixcp.js';

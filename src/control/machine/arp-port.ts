@@ -1,5 +1,5 @@
 /** Sends and receives ARP on an interface for a moment, by a small packet ring of its own. */
-import { DESCRIPTOR_WORDS, native, type PacketRing } from '../../base/native.js';
+import { DESCRIPTOR_WORDS, native, type PacketRing } from '../../host/native.js';
 import { type ArpPacket, parseArp } from '../../wire/arp.js';
 
 /** 256 KiB: without a filter all of the interface's traffic passes here. */

@@ -2,14 +2,14 @@
  * `baton balancer --detach-all`: takes away everything that earlier runs of a balancer left on an interface, also
  * where no state file tells of it: programs and pins are known by their names.
  */
-import { hasAddress } from '../../base/host/addresses.js';
-import { type Change, describeChange } from '../../base/host/changes.js';
-import { listFilters } from '../../base/host/filters.js';
-import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
-import { requirePrivileges } from '../../base/host/privilege.js';
-import { HostState } from '../../base/host/state.js';
-import { XDP_PROGRAM } from '../../base/host/xdp.js';
-import { native } from '../../base/native.js';
+import { hasAddress } from '../../host/addresses.js';
+import { type Change, describeChange } from '../../host/changes.js';
+import { listFilters } from '../../host/filters.js';
+import { native } from '../../host/native.js';
+import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
+import { requirePrivileges } from '../../host/privilege.js';
+import { HostState } from '../../host/state.js';
+import { XDP_PROGRAM } from '../../host/xdp.js';
 import { lockSides } from './sides.js';
 
 export interface DetachOptions {

@@ -3,15 +3,15 @@
  * process, and in the program's maps the sessions that the next run takes over.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
-import { XDP_PROGRAM } from '../../base/host/xdp.js';
+import { CONTROL, CONTROL_BYTES, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../datapath/xdp-layout.js';
 import {
   type AttachedXdp,
   type MapHandle,
   native,
   type ProgramHandle,
   type XdpMode,
-} from '../../base/native.js';
-import { CONTROL, CONTROL_BYTES, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../datapath/xdp-layout.js';
+} from '../../host/native.js';
+import { XDP_PROGRAM } from '../../host/xdp.js';
 import { LOCAL_NODE } from '../../tcp/dispatcher.js';
 import { RecordReader, SESSION_RECORD_BYTES } from '../../tcp/session-record.js';
 import { SessionState } from '../../tcp/session-table.js';

@@ -5,11 +5,11 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import type { Place } from '../../base/host/changes.js';
-import type { HostState } from '../../base/host/state.js';
 import { GUARD_NAMES, type GuardCounter } from '../../base/kernel-counters.js';
-import type { BpfObject } from '../../base/native.js';
-import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
+import type { Place } from '../../host/changes.js';
+import type { BpfObject } from '../../host/native.js';
+import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
+import type { HostState } from '../../host/state.js';
 import type { PacketStart, Tap } from '../engine-messages.js';
 
 const PRIORITY = 1;

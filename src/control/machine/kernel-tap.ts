@@ -2,12 +2,13 @@
  * What the XDP program shows a capture. It is asked by its maps, whoever loaded it: also while no balancer runs, and
  * the balancer has nothing to do with it.
  */
-import { XDP_PROGRAM } from '../../base/host/xdp.js';
+
 import { XDP_NAMES } from '../../base/kernel-counters.js';
-import { type AttachedXdp, type MapHandle, native, type PerfBuffers } from '../../base/native.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
 import { CONTROL, SHARED_LAYOUT } from '../../datapath/xdp-layout.js';
-import { hostU32 } from '../../node/shim.js';
+import { type AttachedXdp, type MapHandle, native, type PerfBuffers } from '../../host/native.js';
+import { hostU32 } from '../../host/shim.js';
+import { XDP_PROGRAM } from '../../host/xdp.js';
 import { TAP_RECORD, TAP_RECORD_BYTES } from '../../wire/tap-record.js';
 
 /** struct tap_config of bpf/lib/tap.h. */

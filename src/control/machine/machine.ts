@@ -13,16 +13,16 @@
  */
 
 import { BatonError, reasonOf } from '../../base/errors.js';
-import type { Lock } from '../../base/host/lock.js';
-import { hasPins, pinName, removeStalePins } from '../../base/host/pins.js';
-import { HostState } from '../../base/host/state.js';
-import { requireSynCookies } from '../../base/host/syn-cookies.js';
-import { requireEndOfTimeWait } from '../../base/host/time-wait.js';
-import { hasXdp } from '../../base/host/xdp.js';
 import type { GuardCounter, ShimCounter, XdpCounter } from '../../base/kernel-counters.js';
-import type { InterfaceInfo } from '../../base/native.js';
 import { runAll } from '../../base/run-all.js';
-import { Shim } from '../../node/shim.js';
+import type { Lock } from '../../host/lock.js';
+import type { InterfaceInfo } from '../../host/native.js';
+import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
+import { Shim } from '../../host/shim.js';
+import { HostState } from '../../host/state.js';
+import { requireSynCookies } from '../../host/syn-cookies.js';
+import { requireEndOfTimeWait } from '../../host/time-wait.js';
+import { hasXdp } from '../../host/xdp.js';
 import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../tcp/offer.js';
 import type { NamedInterface } from '../config.js';
 import type { NodeSideStart, PacketStart, XdpStart } from '../engine-messages.js';

@@ -5,14 +5,14 @@
  * may have another MAC address while the table still believes in the old one: then the link is asked anew.
  */
 import { reasonOf } from '../../base/errors.js';
-import { routeTo } from '../../base/host/addresses.js';
+import { routeTo } from '../../host/addresses.js';
 import {
   type InterfaceInfo,
   type Native,
   type Neighbour,
   type NeighbourEvents,
   native,
-} from '../../base/native.js';
+} from '../../host/native.js';
 import { formatMac } from '../../wire/ethernet.js';
 import { parseIpv4 } from '../../wire/ipv4.js';
 

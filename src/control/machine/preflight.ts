@@ -3,12 +3,12 @@
  * asked to leave: a start that fails here leaves everything as it is.
  */
 import { BatonError } from '../../base/errors.js';
-import { requireLoopback } from '../../base/host/interfaces.js';
-import { ADOPT_FUNCTION, requireAdoption } from '../../base/host/kernel.js';
-import { requirePrivileges } from '../../base/host/privilege.js';
-import { readNumber, Setting } from '../../base/host/sysctl.js';
-import { hasXdp } from '../../base/host/xdp.js';
-import { loadObject, Shim } from '../../node/shim.js';
+import { requireLoopback } from '../../host/interfaces.js';
+import { ADOPT_FUNCTION, requireAdoption } from '../../host/kernel.js';
+import { requirePrivileges } from '../../host/privilege.js';
+import { loadObject, Shim } from '../../host/shim.js';
+import { readNumber, Setting } from '../../host/sysctl.js';
+import { hasXdp } from '../../host/xdp.js';
 import { LEAST_MTU } from '../../tcp/node-writer.js';
 import { EarlierRun } from './earlier-run.js';
 import { Guard } from './guard.js';

@@ -2,10 +2,10 @@
  * The interfaces that a balancer works on: one where clients are reached, and the same or another one where nodes are.
  */
 import { BatonError } from '../../base/errors.js';
-import { ownAddress, requireInterface } from '../../base/host/interfaces.js';
-import { type Lock, takeLock } from '../../base/host/lock.js';
-import { type InterfaceInfo, native } from '../../base/native.js';
 import { runAll } from '../../base/run-all.js';
+import { ownAddress, requireInterface } from '../../host/interfaces.js';
+import { type Lock, takeLock } from '../../host/lock.js';
+import { type InterfaceInfo, native } from '../../host/native.js';
 import type { NamedInterface } from '../config.js';
 
 /** An interface as it was at the start. */

@@ -1,6 +1,6 @@
 /** What the XDP program has to know before it looks at a frame: the one element of its map `control`. */
 import { CONTROL, NEAR_SERVER_BYTES, NEAR_SERVERS } from '../../datapath/xdp-layout.js';
-import { addressKey } from '../../node/shim.js';
+import { addressKey } from '../../host/shim.js';
 import type { Secrets } from '../engine-messages.js';
 import { serverKey } from './guard.js';
 

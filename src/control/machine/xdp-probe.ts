@@ -5,8 +5,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type InterfaceInfo, native } from '../../base/native.js';
-import { loadObject } from '../../node/shim.js';
+import { type InterfaceInfo, native } from '../../host/native.js';
+import { loadObject } from '../../host/shim.js';
 import { ETHERNET } from '../../wire/ethernet.js';
 
 /** The driver in question. */

@@ -8,18 +8,7 @@
  *     close      lets go; what is attached stays attached, and forwards without us
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
-import { makePinDirectory, pinName } from '../../base/host/pins.js';
-import type { HostState } from '../../base/host/state.js';
-import { XDP_PROGRAM } from '../../base/host/xdp.js';
 import { XDP_NAMES, type XdpCounter } from '../../base/kernel-counters.js';
-import {
-  type BpfObject,
-  type InterfaceInfo,
-  native,
-  type XdpMode,
-  type XdpPool,
-  type XdpPoolOptions,
-} from '../../base/native.js';
 import { xdpPoolOptions } from '../../datapath/xdp.js';
 import {
   CONTROL,
@@ -31,7 +20,18 @@ import {
   toldRingBytes,
   WAY,
 } from '../../datapath/xdp-layout.js';
-import { addressKey, hostU32, loadObject, sumsByName } from '../../node/shim.js';
+import {
+  type BpfObject,
+  type InterfaceInfo,
+  native,
+  type XdpMode,
+  type XdpPool,
+  type XdpPoolOptions,
+} from '../../host/native.js';
+import { makePinDirectory, pinName } from '../../host/pins.js';
+import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
+import type { HostState } from '../../host/state.js';
+import { XDP_PROGRAM } from '../../host/xdp.js';
 import { indexWordsFor } from '../../tcp/session-index.js';
 import type { EarlierStart, Secrets, Tap, XdpStart } from '../engine-messages.js';
 import { EarlierRun } from './earlier-run.js';

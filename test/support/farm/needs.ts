@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Test } from 'tap';
-import { native } from '../../../src/base/native.js';
+import { native } from '../../../src/host/native.js';
 import { Farm, type FarmOptions, type Resource } from '../farm.js';
 import { APACHE } from './web.js';
 

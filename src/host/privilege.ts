@@ -1,6 +1,6 @@
 /** What this process may do. */
 import { readFileSync } from 'node:fs';
-import { BatonError } from '../errors.js';
+import { BatonError } from '../base/errors.js';
 
 /** Capabilities of linux/capability.h. */
 const CAP_NET_ADMIN = 12;

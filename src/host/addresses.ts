@@ -1,7 +1,7 @@
 /** IPv4 addresses of this network namespace: which there are, adding and removing one. */
-import { BatonError, reasonOf } from '../errors.js';
-import { type Ipv4Address, native } from '../native.js';
+import { BatonError, reasonOf } from '../base/errors.js';
 import { runTool, runToolJson } from './command.js';
+import { type Ipv4Address, native } from './native.js';
 
 export type HostAddress = Ipv4Address;
 

@@ -1,8 +1,8 @@
 /** Whether this machine's kernel can run Baton. */
 import { existsSync } from 'node:fs';
 import { release } from 'node:os';
-import { BatonError } from '../errors.js';
-import { native } from '../native.js';
+import { BatonError } from '../base/errors.js';
+import { native } from './native.js';
 
 /** The kernel function by which a node adopts, and the first kernel that has it. */
 export const ADOPT_FUNCTION = 'bpf_sk_assign_tcp_reqsk';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { KernelWatch, kernelFlags } from '../../src/node/kernel-options.js';
+import { KernelWatch, kernelFlags } from '../../src/host/kernel-options.js';
 import { IxcpFlag } from '../../src/wire/ixcp.js';
 
 t.test('settings become flags of a report', async (t) => {

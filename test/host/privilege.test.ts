@@ -1,5 +1,5 @@
 import t from 'tap';
-import { missingCapabilities } from '../../../src/base/host/privilege.js';
+import { missingCapabilities } from '../../src/host/privilege.js';
 
 const bits = (...numbers: number[]): bigint => numbers.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
 

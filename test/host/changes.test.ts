@@ -1,5 +1,5 @@
 import t from 'tap';
-import { type Change, describeChange, parseChange, sameThing } from '../../../src/base/host/changes.js';
+import { type Change, describeChange, parseChange, sameThing } from '../../src/host/changes.js';
 
 const address: Change = { kind: 'address', interface: 'lo', address: '10.99.0.100', prefix: 32 };
 const setting: Change = { kind: 'setting', setting: 'ipv4/tcp_syncookies', value: '1', previous: '0' };

@@ -4,7 +4,7 @@
  */
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BatonError, reasonOf } from '../errors.js';
+import { BatonError, reasonOf } from '../base/errors.js';
 
 export interface Lock {
   release(): Promise<void>;

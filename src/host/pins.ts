@@ -8,7 +8,7 @@
  */
 import { mkdirSync, readdirSync, readlinkSync, rmdirSync, statfsSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { BatonError, reasonOf } from '../errors.js';
+import { BatonError, reasonOf } from '../base/errors.js';
 import { runTool } from './command.js';
 import { interfaceNames } from './interfaces.js';
 import { namespaceInode } from './namespace.js';

@@ -1,12 +1,7 @@
 import t from 'tap';
-import { routeTo } from '../../../src/base/host/addresses.js';
-import {
-  interfaceNames,
-  ownAddress,
-  requireInterface,
-  requireLoopback,
-} from '../../../src/base/host/interfaces.js';
-import { insideNamespace, run } from '../../kernel/namespace.js';
+import { routeTo } from '../../src/host/addresses.js';
+import { interfaceNames, ownAddress, requireInterface, requireLoopback } from '../../src/host/interfaces.js';
+import { insideNamespace, run } from '../kernel/namespace.js';
 
 if (insideNamespace(import.meta.url)) {
   run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'peer0');

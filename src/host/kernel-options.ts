@@ -3,10 +3,10 @@
  * settings of the network namespace, each of which is off in some guides to hardening. They may change at any time.
  */
 import { reasonOf } from '../base/errors.js';
-import { readNumber, Setting } from '../base/host/sysctl.js';
 import type { PlainLog } from '../base/log.js';
 import { IxcpFlag } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
+import { readNumber, Setting } from './sysctl.js';
 
 export interface KernelOption {
   /** For people, in the plural. */

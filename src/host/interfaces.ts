@@ -1,7 +1,7 @@
 /** The network interface that Baton works on: that it is there, and is one that it can work on. */
 import { readFileSync } from 'node:fs';
-import { BatonError } from '../errors.js';
-import { type InterfaceInfo, native } from '../native.js';
+import { BatonError } from '../base/errors.js';
+import { type InterfaceInfo, native } from './native.js';
 
 export const LOOPBACK = 'lo';
 const MAC_BYTES = 6;

@@ -20,7 +20,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { BatonError, reasonOf } from '../errors.js';
+import { BatonError, reasonOf } from '../base/errors.js';
 import { type Change, parseChange } from './changes.js';
 import { isMap } from './command.js';
 import { namespaceInode } from './namespace.js';

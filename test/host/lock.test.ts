@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import t from 'tap';
-import { BatonError } from '../../../src/base/errors.js';
-import { takeLock } from '../../../src/base/host/lock.js';
+import { BatonError } from '../../src/base/errors.js';
+import { takeLock } from '../../src/host/lock.js';
 
 const NAME = `t${process.pid}`;
 
@@ -21,7 +21,7 @@ t.test('one process holds it, for its role and interface', async (t) => {
 });
 
 t.test('a killed process no longer holds it', async (t) => {
-  const module = new URL('../../../src/base/host/lock.js', import.meta.url);
+  const module = new URL('../../src/host/lock.js', import.meta.url);
   const source = `import('${module}').then((m) => m.takeLock('node', '${NAME}')).then(() => { console.log('held'); setInterval(() => {}, 1000); })`;
   const child = spawn(process.execPath, ['-e', source], { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');

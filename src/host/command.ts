@@ -1,6 +1,6 @@
 /** Runs `ip` of iproute2, and `mount`. No shell is involved. */
 import { execFile } from 'node:child_process';
-import { BatonError } from '../errors.js';
+import { BatonError } from '../base/errors.js';
 
 /** They answer in milliseconds; what takes longer hangs. */
 const TIMEOUT_MS = 10_000;

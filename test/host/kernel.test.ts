@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import t from 'tap';
-import { ADOPT_FUNCTION, kernelFault, requireAdoption } from '../../../src/base/host/kernel.js';
+import { ADOPT_FUNCTION, kernelFault, requireAdoption } from '../../src/host/kernel.js';
 
 t.test('what a kernel lacks, and what to install', async (t) => {
   const tooOld = {

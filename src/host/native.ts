@@ -6,7 +6,7 @@
  * when the kernel refuses; callers turn that into a BatonError that says what to do.
  */
 import { createRequire } from 'node:module';
-import { BatonError, reasonOf } from './errors.js';
+import { BatonError, reasonOf } from '../base/errors.js';
 import type { NativeXdp, ProgramInfo, XdpTestOptions, XdpTestResult } from './native-xdp.js';
 
 export type * from './native-xdp.js';

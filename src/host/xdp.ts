@@ -1,5 +1,5 @@
 /** The XDP program of an interface. An interface has room for one, and it outlives who attached it. */
-import { native } from '../native.js';
+import { native } from './native.js';
 
 /** The name of ours, as the kernel shows it. */
 export const XDP_PROGRAM = 'baton_xdp';

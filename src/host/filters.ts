@@ -1,6 +1,6 @@
 /** tc filters on an interface's clsact hooks. */
-import { BatonError, reasonOf } from '../errors.js';
-import { native, type TcFilter } from '../native.js';
+import { BatonError, reasonOf } from '../base/errors.js';
+import { native, type TcFilter } from './native.js';
 
 export type Hook = TcFilter['hook'];
 export type HostFilter = TcFilter;

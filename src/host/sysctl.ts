@@ -1,6 +1,6 @@
 /** Settings under /proc/sys/net. They are those of the network namespace of this process. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { BatonError, reasonOf } from '../errors.js';
+import { BatonError, reasonOf } from '../base/errors.js';
 
 const ROOT = '/proc/sys/net';
 
