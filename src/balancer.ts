@@ -17,11 +17,11 @@ import { NeighbourWatch } from './control/machine/neighbours.js';
 import { preflight } from './control/machine/preflight.js';
 import { NodeWatch } from './control/node-watch.js';
 import { BalancerStats } from './control/stats.js';
+import { nodeMemory } from './engine/node-memory.js';
+import { NodeTable } from './engine/node-table.js';
 import { requireAdoption } from './host/kernel.js';
 import { requirePrivileges } from './host/privilege.js';
 import { ErrorService } from './local/error-service.js';
-import { nodeMemory } from './tcp/node-memory.js';
-import { NodeTable } from './tcp/node-table.js';
 import { parseIpv4 } from './wire/ipv4.js';
 
 /** Signals that end the program in an orderly way. */

@@ -16,12 +16,12 @@ import type {
 import { sessionPage } from './control/session-page.js';
 import { FrameTap } from './datapath/frame-tap.js';
 import { Directory } from './directory/directory.js';
-import { RequestDispatcher } from './directory/dispatcher.js';
+import { RequestDispatcher } from './directory/request-dispatcher.js';
+import { Engine } from './engine/engine.js';
+import { NodeTable } from './engine/node-table.js';
+import type { Observer } from './engine/options.js';
 import { type EngineDatapath, openDatapath } from './engine-datapath.js';
 import { native } from './host/native.js';
-import { Engine } from './tcp/engine.js';
-import { NodeTable } from './tcp/node-table.js';
-import type { Observer } from './tcp/options.js';
 import { parseIpv4 } from './wire/ipv4.js';
 
 /** Timers are looked at this often when no packets come, in ms: the timer wheel's tick. */

@@ -4,9 +4,9 @@
  */
 import { bench, do_not_optimize, group, run } from 'mitata';
 import { Directory } from '../../src/directory/directory.js';
-import { RequestDispatcher } from '../../src/directory/dispatcher.js';
-import { HeadReader } from '../../src/http/head.js';
-import { NodeTable } from '../../src/tcp/node-table.js';
+import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
+import { NodeTable } from '../../src/engine/node-table.js';
+import { HeadReader } from '../../src/request/http/head.js';
 
 const HEAD_BYTES = 16_384;
 const RESOURCES = 100_000;

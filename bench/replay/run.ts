@@ -4,11 +4,11 @@ import { fileURLToPath } from 'node:url';
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
 import { Directory } from '../../src/directory/directory.js';
-import { RequestDispatcher } from '../../src/directory/dispatcher.js';
-import { Engine } from '../../src/tcp/engine.js';
-import { type NodeShare, nodeMemory } from '../../src/tcp/node-memory.js';
-import { NodeTable } from '../../src/tcp/node-table.js';
-import { sessionHash, sessionWorker } from '../../src/tcp/session-record.js';
+import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
+import { Engine } from '../../src/engine/engine.js';
+import { type NodeShare, nodeMemory } from '../../src/engine/node-memory.js';
+import { NodeTable } from '../../src/engine/node-table.js';
+import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
 import { SipHash } from '../../src/wire/siphash.js';
 import { MemoryDatapath } from './memory.js';
 import {

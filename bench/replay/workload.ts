@@ -3,8 +3,8 @@
  * another address and port, with its checksums put right.
  */
 import { readFileSync } from 'node:fs';
-import type { NodeTable } from '../../src/tcp/node-table.js';
-import type { SessionTable } from '../../src/tcp/session-table.js';
+import type { NodeTable } from '../../src/engine/node-table.js';
+import type { SessionTable } from '../../src/engine/table/session-table.js';
 import { openCapture } from '../../src/wire/capture-file.js';
 import { finish, sumBytes } from '../../src/wire/checksum.js';
 import { EtherType } from '../../src/wire/ethernet.js';

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * A client's segment as the XDP program reads it: lengths, checksums, and the options of a SYN. The
- * same rules as in src/tcp/segment.ts and src/wire/tcp.ts. Compiles for BPF and natively.
+ * same rules as in src/engine/segment.ts and src/wire/tcp.ts. Compiles for BPF and natively.
  */
 #ifndef BATON_CLIENT_H
 #define BATON_CLIENT_H

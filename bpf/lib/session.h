@@ -5,7 +5,7 @@
  * so the engine puts a session into the kernel by writing it, and reads what the kernel counted, without a
  * system call. The engine is the authority: the kernel writes only what stands under "kernel" below.
  *
- * Numbers are in host byte order unless their line says otherwise. src/tcp/session-record.ts and
+ * Numbers are in host byte order unless their line says otherwise. src/engine/table/session-record.ts and
  * src/datapath/xdp-layout.ts are compared with this file by test/kernel. A change of any layout
  * needs another SHARED_LAYOUT: a balancer takes over sessions of its own layout only.
  */
@@ -21,13 +21,13 @@
 #define MAX_INTERFACES 2
 #define NEAR_SERVERS 4
 
-/* session_record.state: SessionState of src/tcp/session-table.ts */
+/* session_record.state: SessionState of src/engine/table/session-table.ts */
 #define SESSION_FREE 0
 #define SESSION_SYN_RECEIVED 1
 #define SESSION_PASSING 4
 #define SESSION_LINGERING 5
 
-/* session_record.flags: SessionFlag of src/tcp/session-table.ts; the first three are IXP_*_OK */
+/* session_record.flags: SessionFlag of src/engine/table/session-table.ts; the first three are IXP_*_OK */
 #define SESSION_CLIENT_FIN 0x08
 #define SESSION_NODE_FIN 0x10
 
@@ -73,7 +73,7 @@ struct session_record {
  * The index: open addressing with linear probing and backward shift. A word is 0, or the upper 8 bits of
  * the session's hash and below them its slot in the worker's part plus 1. Each worker has index_words words; the
  * table that is in use is some power of two of them, as index_state[worker] says, and grows with the
- * sessions (src/tcp/session-index.ts). Map `session_index` holds 16 words an element. A reader may miss a
+ * sessions (src/engine/table/session-index.ts). Map `session_index` holds 16 words an element. A reader may miss a
  * session while another is taken out. It gives the segment to the engine then, which finds it; or, if it takes it for the
  * beginning of a new session, does with it what is made good when the client repeats it.
  */
@@ -88,7 +88,7 @@ struct index_line {
 	__u32 word[INDEX_LINE_WORDS];
 };
 
-/* The hash of a session's key; src/tcp/session-record.ts has the same. */
+/* The hash of a session's key; src/engine/table/session-record.ts has the same. */
 static inline __attribute__((always_inline)) __u32 session_hash(__u32 client, __u32 port_server,
                                                                __u32 client_seed, __u32 port_seed)
 {

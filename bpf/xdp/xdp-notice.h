@@ -11,7 +11,7 @@
 #include "xdp-session.h"
 #include "xdp-syn.h"
 
-/* What Notices.receive of src/tcp/notices.ts would find right. */
+/* What Notices.receive of src/engine/handoff/notices.ts would find right. */
 static __always_inline int is_quiet(const struct xdp_control *us, const struct iphdr *ip,
                                     const struct ixcp_hdr *ixcp)
 {

@@ -172,7 +172,7 @@ static __always_inline int to_engine(struct xdp_md *ctx, const struct xdp_contro
 }
 
 /*
- * Takes in how far the client has got, as Core.follow of src/tcp/core.ts does. True when a FIN
+ * Takes in how far the client has got, as Core.follow of src/engine/core.ts does. True when a FIN
  * joins what was seen, so that it counts; what that means is left to the caller.
  */
 static __always_inline int follow(struct session_record *record, const struct segment *segment)

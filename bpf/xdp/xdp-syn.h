@@ -4,7 +4,7 @@
  * about it in a ring buffer; or, when it has as many half-open sessions as it wants, or is not
  * there, nothing is kept. The sequence number is a cookie in both cases: should the engine end
  * before it has read of it, the next one goes on from what the client sends. The answer is that of
- * src/tcp/client-writer.ts, byte for byte.
+ * src/engine/client-writer.ts, byte for byte.
  */
 #ifndef BATON_XDP_SYN_H
 #define BATON_XDP_SYN_H

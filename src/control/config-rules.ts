@@ -8,7 +8,7 @@
 import { BatonError } from '../base/errors.js';
 import { quoted } from '../base/text.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
-import { headStoreBytes } from '../tcp/head-store.js';
+import { headStoreBytes } from '../engine/head-store.js';
 import type { ConfigSource, KeyPath } from './config-source.js';
 import { EXPECTED_ADDRESS } from './schema.js';
 import { isLoopback, nearest, parseListener } from './values.js';

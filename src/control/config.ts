@@ -6,7 +6,7 @@
 import { BatonError } from '../base/errors.js';
 import type { LogLevel } from '../base/log.js';
 import type { PredictorName } from '../directory/predictors/index.js';
-import type { Limits, Timeouts } from '../tcp/options.js';
+import type { Limits, Timeouts } from '../engine/options.js';
 import { checkBalancerRules, checkNodeRules } from './config-rules.js';
 import { ConfigSource } from './config-source.js';
 import { BalancerFile, type Datapath, NodeFile } from './schema.js';

@@ -1,7 +1,7 @@
 /** What the control socket answers: the one definition for the server, the client and scripts. */
 import { type Static, Type } from '@sinclair/typebox';
 import { STAGE_NAMES, STAGES, type StageName } from '../base/stages.js';
-import { REQUEST_BYTES } from '../tcp/session-table.js';
+import { REQUEST_BYTES } from '../engine/table/session-table.js';
 
 const Count = (description: string) => Type.Number({ minimum: 0, description });
 const Ms = (description: string) => Type.Number({ description: `${description}, in ms` });

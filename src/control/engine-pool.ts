@@ -9,7 +9,7 @@
  */
 import { type CounterName, Counters } from '../base/counters.js';
 import { readStages, type StageTotals, stageMemory } from '../base/stages.js';
-import type { Limits } from '../tcp/options.js';
+import type { Limits } from '../engine/options.js';
 import type { SessionPage } from './documents.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
 import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js';

@@ -3,10 +3,10 @@
  * table and log say the same, and a trouble that is over is over in both.
  */
 
+import { Outcome } from '../engine/node-memory.js';
+import type { NodeKnowledge } from '../engine/node-table.js';
 import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';
 import { Setting } from '../host/sysctl.js';
-import { Outcome } from '../tcp/node-memory.js';
-import type { NodeKnowledge } from '../tcp/node-table.js';
 import { IxcpFlag, IxcpReason } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
 import type { NodeState } from './documents.js';

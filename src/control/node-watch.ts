@@ -6,8 +6,8 @@
 import { reasonOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { TokenBucket } from '../base/token-bucket.js';
+import type { NodeTable } from '../engine/node-table.js';
 import { KERNEL_OPTIONS, kernelFlags, settingName } from '../host/kernel-options.js';
-import type { NodeTable } from '../tcp/node-table.js';
 import { formatMac } from '../wire/ethernet.js';
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';

@@ -5,17 +5,17 @@
  */
 import { Counters } from '../base/counters.js';
 import { escapeBytes } from '../base/text.js';
-import { type CaptureCounts, CaptureDatapath } from '../datapath/capture.js';
-import type { ChecksumPolicy } from '../datapath/capture-checksums.js';
-import { type NodeCounts, replayNodeMac } from '../datapath/capture-nodes.js';
-import type { CaptureScan, RecordedSegment } from '../datapath/capture-scan.js';
+import { type CaptureCounts, CaptureDatapath } from '../datapath/capture/capture.js';
+import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
+import { type NodeCounts, replayNodeMac } from '../datapath/capture/nodes.js';
+import type { CaptureScan, RecordedSegment } from '../datapath/capture/scan.js';
 import { Directory } from '../directory/directory.js';
-import { RequestDispatcher } from '../directory/dispatcher.js';
-import { LOCAL_NODE, LocalService, Verdict } from '../tcp/dispatcher.js';
-import { Engine } from '../tcp/engine.js';
-import { NodeTable, ownShare } from '../tcp/node-table.js';
-import type { CloseReason, Observer } from '../tcp/options.js';
-import { SessionState, type SessionTable } from '../tcp/session-table.js';
+import { RequestDispatcher } from '../directory/request-dispatcher.js';
+import { LOCAL_NODE, LocalService, Verdict } from '../engine/dispatcher.js';
+import { Engine } from '../engine/engine.js';
+import { NodeTable, ownShare } from '../engine/node-table.js';
+import type { CloseReason, Observer } from '../engine/options.js';
+import { SessionState, type SessionTable } from '../engine/table/session-table.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { formatIpv4, IPV4, IPV4_HEADER_BYTES, parseIpv4 } from '../wire/ipv4.js';
 import type { PcapWriter } from '../wire/pcap-writer.js';

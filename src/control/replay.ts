@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
 import { BatonError } from '../base/errors.js';
 import { whyUnreadable } from '../base/file-errors.js';
 import { printable, printableJson } from '../base/text.js';
-import type { ChecksumPolicy } from '../datapath/capture-checksums.js';
+import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
 import { PcapWriter } from '../wire/pcap-writer.js';
 import { loadReplayConfig } from './config.js';
 import { OutputFile } from './output-file.js';

@@ -1,8 +1,8 @@
 /** Rows of the session table, for people and scripts. */
 import { elapsed } from '../base/clock.js';
 import { escapeBytes } from '../base/text.js';
-import { LOCAL_NODE } from '../tcp/dispatcher.js';
-import { REQUEST_BYTES, SessionState, type SessionTable } from '../tcp/session-table.js';
+import { LOCAL_NODE } from '../engine/dispatcher.js';
+import { REQUEST_BYTES, SessionState, type SessionTable } from '../engine/table/session-table.js';
 import { formatIpv4 } from '../wire/ipv4.js';
 import type { SessionPage, SessionRow } from './documents.js';
 

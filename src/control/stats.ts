@@ -4,7 +4,7 @@ import type { CounterName } from '../base/counters.js';
 import { FRAMES_OF_KERNEL, RING_NAMES, type XdpCounter } from '../base/kernel-counters.js';
 import type { Log } from '../base/log.js';
 import { VERSION } from '../base/version.js';
-import { SessionState } from '../tcp/session-table.js';
+import { SessionState } from '../engine/table/session-table.js';
 import type { StatsSource } from './api.js';
 import type { BalancerConfig } from './config.js';
 import type { SessionPage, StatsDocument } from './documents.js';

@@ -11,8 +11,8 @@ import { Stage, StageClock } from '../base/stages.js';
 import { DESCRIPTOR_WORDS } from '../host/native.js';
 import type { FrameMemory, FrameSink, PortNumber, TransmitQueue } from './datapath.js';
 import type { FrameTap } from './frame-tap.js';
-import type { NodePort } from './node-port.js';
-import type { NoticeTap } from './notice-tap.js';
+import type { NodePort } from './inlets/node-port.js';
+import type { NoticeTap } from './inlets/notice-tap.js';
 
 /** Frames taken from the ring, and handed to the engine, between two flushes. */
 export const BATCH_FRAMES = 256;

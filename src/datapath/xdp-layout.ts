@@ -1,5 +1,5 @@
 /**
- * What the XDP program and user space share beside the sessions (tcp/session-record.ts, tcp/told-record.ts), byte by byte: bpf/lib/session.h, with
+ * What the XDP program and user space share beside the sessions (engine/table/session-record.ts, engine/table/told-record.ts), byte by byte: bpf/lib/session.h, with
  * which test/kernel compares this file. Numbers are in host byte order unless their line says otherwise.
  */
 

@@ -13,7 +13,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { BatonError } from '../base/errors.js';
-import { DOT, SLASH } from '../http/tables.js';
+import { DOT, SLASH } from '../request/http/tables.js';
 import { type ByteEntry, ByteTable, rollHash } from './byte-table.js';
 import { HolderSets } from './holders.js';
 import { canonicalHost, canonicalPath, duplicates, type Resource } from './pattern.js';
@@ -104,7 +104,7 @@ export class Directory {
 
   /**
    * Index of the resource that covers host[0, hostLength) and path[0, pathLength), or -1. Both in
-   * normal form (http/head.ts); hostLength 0 when the request names none.
+   * normal form (request/http/head.ts); hostLength 0 when the request names none.
    */
   find(host: Uint8Array, hostLength: number, path: Uint8Array, pathLength: number): number {
     let hash = this.seed;

@@ -3,10 +3,10 @@
  * form in which it is compared. Paths go through the same normalisation as those of requests.
  */
 import { BatonError } from '../base/errors.js';
-import { readHost } from '../http/host.js';
-import { MAX_HEAD_BYTES } from '../http/scan.js';
-import { BEYOND_ASCII, HEX_VALUE, NOT_HEX, PERCENT, TARGET } from '../http/tables.js';
-import { Target } from '../http/target.js';
+import { readHost } from '../request/http/host.js';
+import { MAX_HEAD_BYTES } from '../request/http/scan.js';
+import { BEYOND_ASCII, HEX_VALUE, NOT_HEX, PERCENT, TARGET } from '../request/http/tables.js';
+import { Target } from '../request/http/target.js';
 
 /** What some nodes hold, as it stands in the config. */
 export interface Resource {

@@ -8,8 +8,8 @@
  */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { MOST_EMPTY_BYTES } from '../http/scan.js';
-import { LocalService, type LocalServiceNumber } from '../tcp/dispatcher.js';
+import { LocalService, type LocalServiceNumber } from '../engine/dispatcher.js';
+import { MOST_EMPTY_BYTES } from '../request/http/scan.js';
 import { ANSWERS, type Answer, encodeAnswer } from './answers.js';
 
 /** How long to wait for the first bytes of a request, which say whether the answer may have a body. */

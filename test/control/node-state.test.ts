@@ -1,7 +1,7 @@
 /** A node's state and its reason, by table: each row is what is known, and what people are told of it. */
 import t from 'tap';
 import { type NodeFacts, nodeStatus } from '../../src/control/node-state.js';
-import { Outcome } from '../../src/tcp/node-memory.js';
+import { Outcome } from '../../src/engine/node-memory.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 
 const SERVERS = [

@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { Log } from '../../src/base/log.js';
 import { NodeWatch } from '../../src/control/node-watch.js';
-import { NodeTable, ownShare } from '../../src/tcp/node-table.js';
+import { NodeTable, ownShare } from '../../src/engine/node-table.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 

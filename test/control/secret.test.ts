@@ -1,6 +1,6 @@
 import t from 'tap';
 import { sequenceSecret } from '../../src/control/machine/secret.js';
-import { cookieBits, NO_COOKIE, SynCookies } from '../../src/tcp/syn-cookie.js';
+import { cookieBits, NO_COOKIE, SynCookies } from '../../src/engine/syn-cookie.js';
 
 const KEY = Uint8Array.from({ length: 16 }, (_, index) => index);
 const OTHER = KEY.map((byte) => byte ^ 1);

@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap';
 import type { SessionRow } from '../../src/control/documents.js';
 import { sessionRow } from '../../src/control/session-page.js';
-import { REQUEST_BYTES } from '../../src/tcp/session-table.js';
+import { REQUEST_BYTES } from '../../src/engine/table/session-table.js';
 import { Conversation, fromClient, ISN } from '../support/conversation.js';
 
 const NAMES = { virtualServers: ['www'], nodes: ['n1', 'n2'] };

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { readStages, StageClock, stageMemory } from '../../src/base/stages.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
-import { NodePort } from '../../src/datapath/node-port.js';
+import { NodePort } from '../../src/datapath/inlets/node-port.js';
 import { INJECT_MARK, PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
 import { DESCRIPTOR_WORDS, OUTSIDE_RING, type PacketRing } from '../../src/host/native.js';
 

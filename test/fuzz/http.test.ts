@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { HeadStatus } from '../../src/http/head.js';
-import { bytesOf, newReader, readPieces, readWhole } from '../http/pieces.js';
+import { HeadStatus } from '../../src/request/http/head.js';
+import { bytesOf, newReader, readPieces, readWhole } from '../request/http/pieces.js';
 
 const reader = newReader(600);
 const runs = { numRuns: Number(process.env.FUZZ_RUNS ?? 3_000) };

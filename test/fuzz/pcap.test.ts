@@ -6,7 +6,7 @@ import { ipv4Offset, LinkType } from '../../src/wire/link.js';
 import { type CaptureReader, PcapReader } from '../../src/wire/pcap.js';
 import { GrowingBytes, PcapWriter } from '../../src/wire/pcap-writer.js';
 import { PcapngReader } from '../../src/wire/pcapng.js';
-import { DEFAULTS } from '../datapath/capture-replay.js';
+import { DEFAULTS } from '../datapath/capture/replay.js';
 import { CAPTURES, capture } from '../support/captures.js';
 
 interface Frames {

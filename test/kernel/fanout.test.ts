@@ -5,9 +5,9 @@
 import { join } from 'node:path';
 import t from 'tap';
 import type { PacketDatapath } from '../../src/datapath/packet.js';
+import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
 import { native } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
-import { sessionHash, sessionWorker } from '../../src/tcp/session-record.js';
 import { addressNumber, build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, outputOf, run, until } from './namespace.js';
 import { CLIENT_MAC, compileAndLoad, HERE_MAC, now, RingFarm, VIRTUAL } from './ring-farm.js';

@@ -2,9 +2,13 @@
 import t from 'tap';
 import { Machine } from '../../src/control/machine/machine.js';
 import { preflight } from '../../src/control/machine/preflight.js';
-import { LOCAL_NODE } from '../../src/tcp/dispatcher.js';
-import { SESSION_RECORD, SESSION_RECORD_BYTES, SessionRecords } from '../../src/tcp/session-record.js';
-import { SessionState } from '../../src/tcp/session-table.js';
+import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
+import {
+  SESSION_RECORD,
+  SESSION_RECORD_BYTES,
+  SessionRecords,
+} from '../../src/engine/table/session-record.js';
+import { SessionState } from '../../src/engine/table/session-table.js';
 import { insideNamespace, run } from './namespace.js';
 import { snapshot } from './program.js';
 import { NODE_MAC, NODES, VIRTUAL, xdpMachine } from './xdp-machine.js';

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { FrameFlags, type FrameSink, Port } from '../../src/datapath/datapath.js';
-import { NodePort } from '../../src/datapath/node-port.js';
+import { NodePort } from '../../src/datapath/inlets/node-port.js';
 import { INJECT_MARK, openPacketDatapath, PacketDatapath, transmitSlots } from '../../src/datapath/packet.js';
 import { native } from '../../src/host/native.js';
 import { insideNamespace, macOf, run, until } from './namespace.js';

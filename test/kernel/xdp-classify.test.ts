@@ -1,7 +1,7 @@
 /** The XDP program frame by frame: what is the balancer's, what the engine gets, what the kernel keeps. */
 import t from 'tap';
 import { CONTROL, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
-import { SessionAction } from '../../src/tcp/session-record.js';
+import { SessionAction } from '../../src/engine/table/session-record.js';
 import { addressNumber, build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import {

@@ -1,7 +1,7 @@
 /** The XDP program's SYN/ACKs and the engine that goes on with them: cookies, and sessions that it is told of. */
 import t, { type Test } from 'tap';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
-import { SessionState } from '../../src/tcp/session-table.js';
+import { SessionState } from '../../src/engine/table/session-table.js';
 import { addressNumber, build, type TcpOptionsSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
 import { referenceSipHash } from '../support/siphash.js';

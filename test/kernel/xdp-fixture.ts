@@ -15,19 +15,19 @@ import {
   SHARED_LAYOUT,
   NODE as XDP_NODE,
 } from '../../src/datapath/xdp-layout.js';
-import { type BpfObject, native, type RecordRing, type XdpPool } from '../../src/host/native.js';
-import { hostU32 } from '../../src/host/shim.js';
-import { HeadStore } from '../../src/tcp/head-store.js';
-import { indexWordsFor } from '../../src/tcp/session-index.js';
+import { HeadStore } from '../../src/engine/head-store.js';
+import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import {
   SESSION_RECORD,
   SESSION_RECORD_BYTES,
   SessionAction,
   sessionHash,
   sessionWorker,
-} from '../../src/tcp/session-record.js';
-import { SessionState, SessionTable } from '../../src/tcp/session-table.js';
-import { TOLD_RECORD_WORDS } from '../../src/tcp/told-record.js';
+} from '../../src/engine/table/session-record.js';
+import { SessionState, SessionTable } from '../../src/engine/table/session-table.js';
+import { TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
+import { type BpfObject, native, type RecordRing, type XdpPool } from '../../src/host/native.js';
+import { hostU32 } from '../../src/host/shim.js';
 import { addressNumber, build, macBytes, type PacketSpec, type TcpSpec } from '../support/packet.js';
 import { addressBytes, counted, join8, portBytes, project } from './shim-fixture.js';
 

@@ -1,8 +1,12 @@
 /** The XDP program follows clients as the engine does, whatever they send: random segments to both. */
 import fc from 'fast-check';
 import t from 'tap';
-import { SESSION_RECORD, SESSION_RECORD_BYTES, SessionAction } from '../../src/tcp/session-record.js';
-import { SessionState } from '../../src/tcp/session-table.js';
+import {
+  SESSION_RECORD,
+  SESSION_RECORD_BYTES,
+  SessionAction,
+} from '../../src/engine/table/session-record.js';
+import { SessionState } from '../../src/engine/table/session-table.js';
 import { build } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import { Fast, onward, pseudoSum, SERVER_ISN, segment, Verdict } from './xdp-fixture.js';

@@ -17,9 +17,9 @@ import {
   SessionAction,
   sessionHash,
   sessionWorker,
-} from '../../src/tcp/session-record.js';
-import { SessionFlag, SessionState } from '../../src/tcp/session-table.js';
-import { TOLD_RECORD, TOLD_RECORD_WORDS } from '../../src/tcp/told-record.js';
+} from '../../src/engine/table/session-record.js';
+import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
+import { TOLD_RECORD, TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 import { TAP_RECORD, TAP_RECORD_BYTES, TapKind } from '../../src/wire/tap-record.js';
 import { project } from './shim-fixture.js';

@@ -1,6 +1,6 @@
 /** The XDP program and what senders leave to hardware: unfinished checksums, and segments larger than the wire has them. */
 import t from 'tap';
-import { SessionAction } from '../../src/tcp/session-record.js';
+import { SessionAction } from '../../src/engine/table/session-record.js';
 import { build } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import {

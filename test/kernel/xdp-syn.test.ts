@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
-import { SessionAction } from '../../src/tcp/session-record.js';
+import { SessionAction } from '../../src/engine/table/session-record.js';
 import { fold } from '../../src/wire/checksum.js';
 import { addressNumber, build, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';

@@ -3,12 +3,12 @@
  * must be what this engine does with the same frame at the same ms.
  */
 import { type CounterName, Counters } from '../../src/base/counters.js';
-import { type Dispatcher, Verdict, type VerdictCode } from '../../src/tcp/dispatcher.js';
-import { Engine } from '../../src/tcp/engine.js';
-import { NodeTable, ownShare } from '../../src/tcp/node-table.js';
-import { indexWordsFor } from '../../src/tcp/session-index.js';
-import { SESSION_RECORD_BYTES } from '../../src/tcp/session-record.js';
-import type { SessionTable } from '../../src/tcp/session-table.js';
+import { type Dispatcher, Verdict, type VerdictCode } from '../../src/engine/dispatcher.js';
+import { Engine } from '../../src/engine/engine.js';
+import { NodeTable, ownShare } from '../../src/engine/node-table.js';
+import { indexWordsFor } from '../../src/engine/table/session-index.js';
+import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
+import type { SessionTable } from '../../src/engine/table/session-table.js';
 import { MemoryDatapath } from '../support/memory.js';
 import { addressNumber, build, macBytes, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';

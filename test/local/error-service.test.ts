@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { LocalService, type LocalServiceNumber } from '../../src/engine/dispatcher.js';
 import { ErrorService, type ErrorServiceOptions } from '../../src/local/error-service.js';
-import { LocalService, type LocalServiceNumber } from '../../src/tcp/dispatcher.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
 
 const STATUS = new Map<LocalServiceNumber, [number, string]>([

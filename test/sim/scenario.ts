@@ -1,6 +1,6 @@
 /** What happens in a simulated world: drawn from its seed, before anything happens. */
 import type { PredictorName } from '../../src/directory/predictors/index.js';
-import type { Limits } from '../../src/tcp/options.js';
+import type { Limits } from '../../src/engine/options.js';
 import type { Plan, PlanKind } from './client.js';
 import type { Resource } from './content.js';
 import type { LinkQuality } from './network.js';

@@ -5,10 +5,10 @@
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { Directory } from '../../src/directory/directory.js';
-import { RequestDispatcher } from '../../src/directory/dispatcher.js';
-import { Engine } from '../../src/tcp/engine.js';
-import { NodeTable } from '../../src/tcp/node-table.js';
-import type { CloseReason, EngineOptions, Limits, Timeouts } from '../../src/tcp/options.js';
+import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
+import { Engine } from '../../src/engine/engine.js';
+import { NodeTable } from '../../src/engine/node-table.js';
+import type { CloseReason, EngineOptions, Limits, Timeouts } from '../../src/engine/options.js';
 import { MemoryDatapath, type SentFrame } from '../support/memory.js';
 import { addressNumber, macBytes } from '../support/packet.js';
 import { describe, parse } from '../support/packet-parse.js';

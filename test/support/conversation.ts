@@ -10,11 +10,11 @@
 import type { Test } from 'tap';
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { Port, type PortNumber } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE } from '../../src/tcp/dispatcher.js';
-import { Engine } from '../../src/tcp/engine.js';
-import type { NodeShare } from '../../src/tcp/node-memory.js';
-import { NodeTable } from '../../src/tcp/node-table.js';
-import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/tcp/options.js';
+import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
+import { Engine } from '../../src/engine/engine.js';
+import type { NodeShare } from '../../src/engine/node-memory.js';
+import { NodeTable } from '../../src/engine/node-table.js';
+import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/engine/options.js';
 import { HEAD_BYTES, KnownPaths } from './known-paths.js';
 import { MemoryDatapath, type SentFrame } from './memory.js';
 import {

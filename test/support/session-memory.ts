@@ -1,7 +1,7 @@
 /** Memory for a session table that outlives its engine, as the maps do that the kernel shares. */
-import { indexWordsFor } from '../../src/tcp/session-index.js';
-import { SESSION_RECORD_BYTES } from '../../src/tcp/session-record.js';
-import type { SessionMemory } from '../../src/tcp/session-table.js';
+import { indexWordsFor } from '../../src/engine/table/session-index.js';
+import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
+import type { SessionMemory } from '../../src/engine/table/session-table.js';
 
 export function sessionMemory(sessions: number): SessionMemory {
   const indexWords = indexWordsFor(sessions);

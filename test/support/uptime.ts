@@ -1,5 +1,5 @@
 /**
- * Where tests of the engine begin on its clock: ms since the machine started. test/tcp/uptimes.test.ts runs them
+ * Where tests of the engine begin on its clock: ms since the machine started. test/engine/uptimes.test.ts runs them
  * again on machines that have been up for longer.
  */
 

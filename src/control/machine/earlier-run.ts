@@ -4,6 +4,9 @@
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { CONTROL, CONTROL_BYTES, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../datapath/xdp-layout.js';
+import { LOCAL_NODE } from '../../engine/dispatcher.js';
+import { RecordReader, SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
+import { SessionState } from '../../engine/table/session-table.js';
 import {
   type AttachedXdp,
   type MapHandle,
@@ -12,9 +15,6 @@ import {
   type XdpMode,
 } from '../../host/native.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import { LOCAL_NODE } from '../../tcp/dispatcher.js';
-import { RecordReader, SESSION_RECORD_BYTES } from '../../tcp/session-record.js';
-import { SessionState } from '../../tcp/session-table.js';
 import { formatIpv4 } from '../../wire/ipv4.js';
 
 /** struct guard_server. */

@@ -1,6 +1,6 @@
 /** What the sessions of an earlier run need of this one: room, and nodes that are not in the config any more. */
 import { MAX_XDP_NODES } from '../../datapath/xdp-layout.js';
-import { sessionHash, sessionWorker } from '../../tcp/session-record.js';
+import { sessionHash, sessionWorker } from '../../engine/table/session-record.js';
 import type { EarlierRun } from './earlier-run.js';
 
 interface Server {

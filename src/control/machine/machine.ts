@@ -15,6 +15,7 @@
 import { BatonError, reasonOf } from '../../base/errors.js';
 import type { GuardCounter, ShimCounter, XdpCounter } from '../../base/kernel-counters.js';
 import { runAll } from '../../base/run-all.js';
+import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/offer.js';
 import type { Lock } from '../../host/lock.js';
 import type { InterfaceInfo } from '../../host/native.js';
 import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
@@ -23,7 +24,6 @@ import { HostState } from '../../host/state.js';
 import { requireSynCookies } from '../../host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../host/time-wait.js';
 import { hasXdp } from '../../host/xdp.js';
-import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../tcp/offer.js';
 import type { NamedInterface } from '../config.js';
 import type { NodeSideStart, PacketStart, XdpStart } from '../engine-messages.js';
 import type { Datapath } from '../schema.js';

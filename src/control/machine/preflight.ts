@@ -3,13 +3,13 @@
  * asked to leave: a start that fails here leaves everything as it is.
  */
 import { BatonError } from '../../base/errors.js';
+import { LEAST_MTU } from '../../engine/handoff/node-writer.js';
 import { requireLoopback } from '../../host/interfaces.js';
 import { ADOPT_FUNCTION, requireAdoption } from '../../host/kernel.js';
 import { requirePrivileges } from '../../host/privilege.js';
 import { loadObject, Shim } from '../../host/shim.js';
 import { readNumber, Setting } from '../../host/sysctl.js';
 import { hasXdp } from '../../host/xdp.js';
-import { LEAST_MTU } from '../../tcp/node-writer.js';
 import { EarlierRun } from './earlier-run.js';
 import { Guard } from './guard.js';
 import { requireNoListener } from './listeners.js';

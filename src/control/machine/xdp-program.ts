@@ -20,6 +20,7 @@ import {
   toldRingBytes,
   WAY,
 } from '../../datapath/xdp-layout.js';
+import { indexWordsFor } from '../../engine/table/session-index.js';
 import {
   type BpfObject,
   type InterfaceInfo,
@@ -32,7 +33,6 @@ import { makePinDirectory, pinName } from '../../host/pins.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
 import type { HostState } from '../../host/state.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import { indexWordsFor } from '../../tcp/session-index.js';
 import type { EarlierStart, Secrets, Tap, XdpStart } from '../engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
 import { serversOf, takeCensus } from './earlier-sessions.js';

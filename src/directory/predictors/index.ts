@@ -1,5 +1,5 @@
 /** The predictors by the names that a config gives them. */
-import type { NodeTable } from '../../tcp/node-table.js';
+import type { NodeTable } from '../../engine/node-table.js';
 import type { HolderSets } from '../holders.js';
 import { LeastConnections } from './least-connections.js';
 import type { Predictor } from './predictor.js';

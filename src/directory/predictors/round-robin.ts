@@ -1,5 +1,5 @@
 /** Each holder in turn, as often as its weight says. */
-import type { NodeTable } from '../../tcp/node-table.js';
+import type { NodeTable } from '../../engine/node-table.js';
 import { type HolderSets, holderBit } from '../holders.js';
 import type { Predictor } from './predictor.js';
 import { Turns } from './turns.js';

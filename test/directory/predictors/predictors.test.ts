@@ -3,7 +3,7 @@ import t from 'tap';
 import { HolderSets, holderBit } from '../../../src/directory/holders.js';
 import { createPredictor, PREDICTOR_NAMES } from '../../../src/directory/predictors/index.js';
 import type { Predictor } from '../../../src/directory/predictors/predictor.js';
-import { NodeTable } from '../../../src/tcp/node-table.js';
+import { NodeTable } from '../../../src/engine/node-table.js';
 
 function farm(...weights: number[]): NodeTable {
   const nodes = new NodeTable(weights.map((weight, i) => ({ address: i + 1, weight })));

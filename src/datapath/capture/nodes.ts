@@ -1,0 +1,241 @@
+/**
+ * The nodes of a replay: they take every session that is handed to them and confirm it, and tell of the
+ * FIN and RST that the recorded server sent. What they would have answered to the client lies in the
+ * capture and goes past the balancer anyway.
+ *
+ * A node is found by the MAC address that a frame is sent to; frames for the balancer's own kernel go
+ * to its local services, which answer in the same way.
+ */
+import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../../wire/ethernet.js';
+import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../wire/ipv4.js';
+import { emitIxcp, IXCP_HEADER_BYTES, IxcpType } from '../../wire/ixcp.js';
+import { IXP, IXP_HEADER_BYTES, IxpType, verifyIxp } from '../../wire/ixp.js';
+import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
+import { SipHash } from '../../wire/siphash.js';
+import { TCP, TCP_HEADER_BYTES, TcpFlag, tcpHeaderBytes } from '../../wire/tcp.js';
+import { flowKey, type RecordedSegment } from './scan.js';
+
+/** Bytes of a notice with its headers. */
+const NOTICE_FRAME_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + IXCP_HEADER_BYTES;
+const WRAPPED_TCP = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + IXP_HEADER_BYTES;
+/** Locally administered addresses, numbered: 02:00:00:00:00:01 is node 0. */
+const NODE_MAC_HIGH = 0x0200;
+const NODE_MAC_LOW = 1;
+/** Index of the balancer itself among the nodes here. */
+const LOCAL = -1;
+
+/** The made-up MAC address of a node of a replay, six bytes. */
+export function replayNodeMac(node: number): Uint8Array {
+  const mac = new Uint8Array(6);
+  writeMac(new DataView(mac.buffer), 0, NODE_MAC_HIGH, NODE_MAC_LOW + node);
+  return mac;
+}
+
+/** A session as its node has it. */
+interface Held {
+  readonly node: number;
+  readonly nonce: number;
+  readonly client: number;
+  readonly clientPort: number;
+  readonly virtualAddress: number;
+  readonly virtualPort: number;
+  readonly balancer: number;
+  /** Next byte that the node expects of the client. */
+  next: number;
+}
+
+/** A notice on its way to the balancer. */
+interface Notice {
+  readonly at: number;
+  readonly to: Held;
+  readonly type: number;
+  readonly sequence: number;
+  readonly acknowledgement: number;
+}
+
+/** What the recorded server sent before its node had the session. */
+export interface Early {
+  readonly type: number;
+  readonly sequence: number;
+  readonly acknowledgement: number;
+}
+
+export interface NodePlayerOptions {
+  /** Of the nodes, in their order. */
+  nodes: readonly { address: number }[];
+  balancerMac: Uint8Array;
+  /** Shared key, 16 bytes. */
+  key: Uint8Array;
+  /** From a frame to the node's notice at the balancer, ms. */
+  latencyMs: number;
+}
+
+/** What the nodes saw of the balancer. */
+export interface NodeCounts {
+  /** IXP frames, and those of them that a node would have dropped: wrong tag, or no such session. */
+  wrapped: number;
+  refused: number;
+  /** Plain segments: to a node that has the session, and to one that has not, which must never be. */
+  plain: number;
+  stray: number;
+}
+
+export class NodePlayer {
+  readonly counts: NodeCounts = { wrapped: 0, refused: 0, plain: 0, stray: 0 };
+  private readonly options: NodePlayerOptions;
+  private readonly hash: SipHash;
+  private readonly macHigh: number;
+  private readonly macLow: number;
+  /** By flow: the node that took the session last. */
+  private readonly held = new Map<string, Held>();
+  private readonly early = new Map<string, Early>();
+  /** Client's initial sequence number of the present connection of a flow; and whether a node is still to take it. */
+  private readonly began = new Map<string, number>();
+  private readonly awaited = new Set<string>();
+  private readonly notices: Notice[] = [];
+  private nextNotice = 0;
+
+  constructor(options: NodePlayerOptions) {
+    this.options = options;
+    this.hash = new SipHash(options.key);
+    const mac = new DataView(options.balancerMac.buffer, options.balancerMac.byteOffset, 6);
+    this.macHigh = mac.getUint16(0);
+    this.macLow = mac.getUint32(2);
+  }
+
+  /** When the next notice arrives, or Infinity. */
+  get due(): number {
+    return this.notices[this.nextNotice]?.at ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** A frame that the engine sent to a node, or (`local`) to its own kernel. */
+  take(view: DataView, offset: number, length: number, local: boolean, now: number): void {
+    const ip = offset + ETHERNET_HEADER_BYTES;
+    const protocol = view.getUint8(ip + IPV4.protocol);
+    const node = local ? LOCAL : view.getUint32(offset + ETHERNET.destination + 2) - NODE_MAC_LOW;
+    if (protocol === Protocol.ixp) this.takeWrapped(view, offset, length, node, now);
+    else if (protocol === Protocol.tcp) {
+      const tcp = ip + IPV4_HEADER_BYTES;
+      const held = this.held.get(
+        flowKey(
+          view.getUint32(ip + IPV4.source),
+          view.getUint16(tcp + TCP.sourcePort),
+          view.getUint32(ip + IPV4.destination),
+          view.getUint16(tcp + TCP.destinationPort),
+        ),
+      );
+      if (held?.node === node) this.counts.plain += 1;
+      else this.counts.stray += 1;
+    }
+  }
+
+  /** A SYN of the client. With a new sequence number a new connection begins, which no node has yet. */
+  clientBegins(flow: string, clientIsn: number): void {
+    if (this.began.get(flow) === clientIsn) return;
+    this.began.set(flow, clientIsn);
+    this.early.delete(flow);
+    this.awaited.add(flow);
+  }
+
+  /** A segment of the recorded server that ends its direction. Held back until a node has the session. */
+  serverEnds(segment: RecordedSegment, now: number): void {
+    const flow = flowKey(segment.destination, segment.destinationPort, segment.source, segment.sourcePort);
+    const type = (segment.flags & TcpFlag.rst) !== 0 ? IxcpType.rst : IxcpType.fin;
+    this.nodeTold(flow, { type, sequence: segment.sequence, acknowledgement: segment.acknowledgement }, now);
+  }
+
+  /** The same as a notice has it: in a capture that was taken on a balancer, the server's own segments are not there. */
+  nodeTold(flow: string, ending: Early, now: number): void {
+    const held = this.held.get(flow);
+    if (held === undefined || this.awaited.has(flow)) this.early.set(flow, ending);
+    else this.notify(held, ending, now);
+  }
+
+  /** Writes the next notice as a frame at `offset` and returns its length. */
+  writeNotice(view: DataView, offset: number): number {
+    const notice = this.notices[this.nextNotice];
+    if (notice === undefined) return 0;
+    this.nextNotice += 1;
+    const { to } = notice;
+    const source = to.node === LOCAL ? to.balancer : (this.options.nodes[to.node]?.address ?? 0);
+    writeMac(view, offset + ETHERNET.destination, this.macHigh, this.macLow);
+    if (to.node === LOCAL) writeMac(view, offset + ETHERNET.source, this.macHigh, this.macLow);
+    else writeMac(view, offset + ETHERNET.source, NODE_MAC_HIGH, NODE_MAC_LOW + to.node);
+    view.setUint16(offset + ETHERNET.type, EtherType.ipv4);
+    const ip = offset + ETHERNET_HEADER_BYTES;
+    writeIpv4(view, ip, IPV4_HEADER_BYTES + IXCP_HEADER_BYTES, Protocol.ixcp, source, to.balancer);
+    emitIxcp(
+      view,
+      ip + IPV4_HEADER_BYTES,
+      source,
+      to.balancer,
+      {
+        type: notice.type,
+        session: to.nonce,
+        client: to.client,
+        virtualAddress: to.virtualAddress,
+        clientPort: to.clientPort,
+        virtualPort: to.virtualPort,
+        sequence: notice.sequence,
+        acknowledgement: notice.acknowledgement,
+      },
+      this.hash,
+    );
+    return NOTICE_FRAME_BYTES;
+  }
+
+  private takeWrapped(view: DataView, offset: number, length: number, node: number, now: number): void {
+    this.counts.wrapped += 1;
+    const ip = offset + ETHERNET_HEADER_BYTES;
+    const ixp = ip + IPV4_HEADER_BYTES;
+    const tcp = offset + WRAPPED_TCP;
+    if (length < WRAPPED_TCP + TCP_HEADER_BYTES || !verifyIxp(view, ip, ixp, this.hash)) {
+      this.counts.refused += 1;
+      return;
+    }
+    const client = view.getUint32(ip + IPV4.source);
+    const virtualAddress = view.getUint32(ip + IPV4.destination);
+    const clientPort = view.getUint16(tcp + TCP.sourcePort);
+    const virtualPort = view.getUint16(tcp + TCP.destinationPort);
+    const flow = flowKey(client, clientPort, virtualAddress, virtualPort);
+    const nonce = view.getUint32(ixp + IXP.session);
+    const sequence = view.getUint32(tcp + TCP.sequence);
+    const flags = view.getUint8(tcp + TCP.offsetAndFlags + 1);
+    const payload = ip + view.getUint16(ip + IPV4.totalLength) - tcp - tcpHeaderBytes(view, tcp);
+    const end = seqAdd(sequence, payload + ((flags & TcpFlag.fin) === 0 ? 0 : 1));
+    let held = this.held.get(flow);
+    const known = held !== undefined && held.nonce === nonce && held.node === node;
+    if ((flags & TcpFlag.rst) !== 0) {
+      if (known) this.held.delete(flow);
+      return;
+    }
+    if (held === undefined || !known) {
+      if (view.getUint8(ixp + IXP.type) !== IxpType.adopt) {
+        this.counts.refused += 1;
+        return;
+      }
+      const balancer = view.getUint32(ixp + IXP.balancer);
+      held = { node, nonce, client, clientPort, virtualAddress, virtualPort, balancer, next: sequence };
+      this.held.set(flow, held);
+      this.awaited.delete(flow);
+    }
+    // A question whether the session is there still (docs/ixp.md). What the recorded server would have done by then is
+    // not known; an answer each time would keep the session for ever.
+    const bare = payload === 0 && (flags & (TcpFlag.syn | TcpFlag.fin)) === 0;
+    if (known && bare && view.getUint8(ixp + IXP.type) === IxpType.segment) return;
+    // What lies beyond a hole is not acknowledged.
+    if (seqDiff(sequence, held.next) <= 0 && seqAfter(end, held.next)) held.next = end;
+    const confirmed = { type: IxcpType.adopted, sequence: view.getUint32(tcp + TCP.acknowledgement) };
+    this.notify(held, { ...confirmed, acknowledgement: held.next }, now);
+    const early = this.early.get(flow);
+    if (early !== undefined) {
+      this.early.delete(flow);
+      this.notify(held, early, now);
+    }
+  }
+
+  /** The latency is the same for all: the queue stays in order of time. */
+  private notify(to: Held, notice: Early, now: number): void {
+    this.notices.push({ at: now + this.options.latencyMs, to, ...notice });
+  }
+}

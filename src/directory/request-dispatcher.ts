@@ -1,0 +1,85 @@
+/** The dispatcher that the engine gets: HTTP's request head, the directory, and a predictor for each virtual server. */
+
+import { type Dispatcher, Verdict, type VerdictCode } from '../engine/dispatcher.js';
+import type { NodeTable } from '../engine/node-table.js';
+import { HeadReader, HeadStatus } from '../request/http/head.js';
+import { isSafeMethod } from '../request/http/method.js';
+import type { Directory } from './directory.js';
+import { createPredictor, type PredictorName } from './predictors/index.js';
+import type { Predictor } from './predictors/predictor.js';
+
+/** A time at which no suspension holds any more. */
+const AFTER_ANY_SUSPENSION = Number.POSITIVE_INFINITY;
+
+export interface RequestDispatcherOptions {
+  directory: Directory;
+  /** By index of the virtual server. */
+  predictors: readonly PredictorName[];
+  nodes: NodeTable;
+  /** Longest request head, 1 to 65,535 bytes. */
+  headBytes: number;
+}
+
+export class RequestDispatcher implements Dispatcher {
+  resume = 0;
+  resource = -1;
+  requestStart = 0;
+  requestEnd = 0;
+  repeatable = false;
+  pickedBit = 0;
+  private readonly directory: Directory;
+  private readonly predictors: readonly Predictor[];
+  private readonly head: HeadReader;
+
+  /** Throws BATON_CONFIG when headBytes is out of its range. */
+  constructor(options: RequestDispatcherOptions) {
+    const { directory, nodes } = options;
+    this.directory = directory;
+    this.predictors = options.predictors.map((name, server) =>
+      createPredictor(name, directory.holders, nodes, server),
+    );
+    this.head = new HeadReader(options.headBytes);
+  }
+
+  /**
+   * As the contract says. Method and target are also told after a refusal, when the request line
+   * itself was valid; otherwise both ends are 0.
+   */
+  inspect(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    resume: number,
+    _virtualServer: number,
+  ): VerdictCode {
+    const head = this.head;
+    const status = head.read(bytes, start, end, resume);
+    this.requestStart = head.methodStart;
+    this.requestEnd = head.targetEnd;
+    this.resource = -1;
+    switch (status) {
+      case HeadStatus.incomplete:
+        this.resume = head.resume;
+        return Verdict.incomplete;
+      case HeadStatus.badRequest:
+        return Verdict.badRequest;
+      case HeadStatus.tooLarge:
+        return Verdict.headTooLarge;
+      case HeadStatus.complete:
+        this.resource = this.directory.find(head.host, head.hostLength, head.path, head.pathLength);
+        this.repeatable = isSafeMethod(bytes, start + head.methodStart, start + head.methodEnd);
+        return this.resource < 0 ? Verdict.notFound : Verdict.found;
+    }
+  }
+
+  /** As the contract says; lists of more than 32 holders share bits (holderBit). */
+  pick(resource: number, tried: number, virtualServer: number, options: number, now: number): number {
+    const predictor = this.predictors[virtualServer]!;
+    const set = this.directory.holders.setOf[resource]!;
+    let node = predictor.pick(set, tried, options, now);
+    // A node that was silent or refused lately is better than none: it may have been a burst, or be mended.
+    if (node < 0) node = predictor.pick(set, tried, options, AFTER_ANY_SUSPENSION);
+    this.pickedBit = predictor.pickedBit;
+    return node;
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * Builds what the engine itself says to clients: SYN/ACK, ACK and RST. Each is written straight into the
+ * datapath's memory; the result tells whether there was room.
+ */
+import { Counter } from '../base/counters.js';
+import { TokenBucket } from '../base/token-bucket.js';
+import { Port } from '../datapath/datapath.js';
+import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../wire/ethernet.js';
+import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../wire/ipv4.js';
+import { seqAdd } from '../wire/seq.js';
+import {
+  finishTcpChecksum,
+  TCP,
+  TCP_HEADER_BYTES,
+  TcpFlag,
+  TIMESTAMPS_BYTES,
+  writeSynAckOptions,
+  writeTcp,
+  writeTimestamps,
+} from '../wire/tcp.js';
+import type { Core } from './core.js';
+import { offeredWindow, WINDOW_SHIFT } from './offer.js';
+import { SessionFlag } from './table/session-table.js';
+
+/** RSTs to clients of connections that we do not know: anybody can cause them. */
+const RESETS_PER_SECOND = 1000;
+const MAX_SYN_ACK_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + 20;
+const IP = ETHERNET_HEADER_BYTES;
+/** Offset of the TCP header in a frame. */
+const PLAIN_TCP = IP + IPV4_HEADER_BYTES;
+
+export class ClientWriter {
+  private readonly core: Core;
+  private readonly resets = new TokenBucket(RESETS_PER_SECOND, RESETS_PER_SECOND);
+
+  constructor(core: Core) {
+    this.core = core;
+  }
+
+  /** SYN/ACK of a session. */
+  synAck(slot: number): boolean {
+    const { sessions, servers } = this.core;
+    const frame = this.core.reserve(MAX_SYN_ACK_BYTES);
+    if (frame < 0) return false;
+    const flags = sessions.flags(slot);
+    const length = this.synAckOptions(frame, flags, this.core.tsvalOf(slot), sessions.tsval(slot));
+    this.sessionHeaders(frame, slot, length);
+    writeTcp(
+      this.core.transmit.memory.view,
+      frame + PLAIN_TCP,
+      servers.port[this.core.serverOf(slot)]!,
+      sessions.portServer(slot) >>> 16,
+      sessions.serverIsn(slot),
+      seqAdd(sessions.clientIsn(slot), 1),
+      length,
+      TcpFlag.syn | TcpFlag.ack,
+      offeredWindow(this.core.options.limits.headBytes),
+    );
+    return this.finishPlain(frame, length);
+  }
+
+  /**
+   * SYN/ACK in answer to the SYN being worked on, for which there is no session.
+   *
+   * @param sequence our initial sequence number
+   * @param flags SessionFlag: the options that both sides have
+   * @param tsval our timestamp, if they are among them
+   */
+  answerSyn(sequence: number, flags: number, tsval: number): boolean {
+    const { segment } = this.core;
+    const frame = this.core.reserve(MAX_SYN_ACK_BYTES);
+    if (frame < 0) return false;
+    const length = this.synAckOptions(frame, flags, tsval, segment.options.tsval);
+    this.answerHeaders(frame, length);
+    writeTcp(
+      this.core.transmit.memory.view,
+      frame + PLAIN_TCP,
+      segment.destinationPort,
+      segment.sourcePort,
+      sequence,
+      seqAdd(segment.sequence, 1),
+      length,
+      TcpFlag.syn | TcpFlag.ack,
+      offeredWindow(this.core.options.limits.headBytes),
+    );
+    return this.finishPlain(frame, length);
+  }
+
+  /** Bare ACK of what has been collected. */
+  ack(slot: number): boolean {
+    const { sessions, servers, heads } = this.core;
+    const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES + TIMESTAMPS_BYTES);
+    if (frame < 0) return false;
+    const view = this.core.transmit.memory.view;
+    const flags = sessions.flags(slot);
+    const tcp = frame + PLAIN_TCP;
+    let headerBytes = TCP_HEADER_BYTES;
+    if ((flags & SessionFlag.timestampsOk) !== 0) {
+      writeTimestamps(view, tcp + TCP.options, this.core.tsvalOf(slot), sessions.tsval(slot));
+      headerBytes += TIMESTAMPS_BYTES;
+    }
+    const room = sessions.head[slot]!;
+    const left = heads.largeBytes - (room < 0 ? 0 : heads.filled[room]!);
+    const shift = (flags & SessionFlag.windowScaleOk) !== 0 ? WINDOW_SHIFT : 0;
+    this.sessionHeaders(frame, slot, headerBytes);
+    writeTcp(
+      view,
+      tcp,
+      servers.port[this.core.serverOf(slot)]!,
+      sessions.portServer(slot) >>> 16,
+      seqAdd(sessions.serverIsn(slot), 1),
+      sessions.receiveNext(slot),
+      headerBytes,
+      TcpFlag.ack,
+      Math.min(left >>> shift, 0xffff),
+    );
+    return this.finishPlain(frame, headerBytes);
+  }
+
+  /** RST in answer to the frame being worked on (RFC 9293 section 3.10.7.1), within a rate. */
+  resetAnswer(): void {
+    const { segment, counters, now } = this.core;
+    if (!this.resets.take(now)) {
+      counters.count(Counter.drop_reset_limit);
+      return;
+    }
+    const acknowledges = (segment.flags & TcpFlag.ack) !== 0;
+    const sent = acknowledges
+      ? this.reset(segment.acknowledgement, 0, TcpFlag.rst)
+      : this.reset(0, seqAdd(segment.sequence, segment.span), TcpFlag.rst | TcpFlag.ack);
+    if (sent) counters.count(Counter.reset_sent);
+  }
+
+  /** RST to the client of a session that has to be given up. False when nobody knows where it is: it was an earlier process's. */
+  resetSession(slot: number): boolean {
+    const { sessions, servers } = this.core;
+    if (sessions.macHigh[slot] === 0 && sessions.macLow[slot] === 0) return false;
+    const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES);
+    if (frame < 0) return false;
+    const server = this.core.serverOf(slot);
+    this.sessionHeaders(frame, slot, TCP_HEADER_BYTES);
+    writeTcp(
+      this.core.transmit.memory.view,
+      frame + PLAIN_TCP,
+      servers.port[server]!,
+      sessions.portServer(slot) >>> 16,
+      seqAdd(sessions.serverIsn(slot), 1),
+      sessions.receiveNext(slot),
+      TCP_HEADER_BYTES,
+      TcpFlag.rst | TcpFlag.ack,
+      0,
+    );
+    return this.finishPlain(frame, TCP_HEADER_BYTES);
+  }
+
+  /** Writes the options of a SYN/ACK. Bytes of its TCP header. */
+  private synAckOptions(frame: number, flags: number, tsval: number, tsecr: number): number {
+    const tcp = frame + PLAIN_TCP;
+    const end = writeSynAckOptions(
+      this.core.transmit.memory.view,
+      tcp + TCP.options,
+      this.core.mss,
+      (flags & SessionFlag.windowScaleOk) !== 0 ? WINDOW_SHIFT : -1,
+      (flags & SessionFlag.sackOk) !== 0,
+      (flags & SessionFlag.timestampsOk) !== 0,
+      tsval,
+      tsecr,
+    );
+    return end - tcp;
+  }
+
+  private reset(sequence: number, acknowledgement: number, flags: number): boolean {
+    const { segment } = this.core;
+    const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES);
+    if (frame < 0) return false;
+    this.answerHeaders(frame, TCP_HEADER_BYTES);
+    writeTcp(
+      this.core.transmit.memory.view,
+      frame + PLAIN_TCP,
+      segment.destinationPort,
+      segment.sourcePort,
+      sequence,
+      acknowledgement,
+      TCP_HEADER_BYTES,
+      flags,
+      0,
+    );
+    return this.finishPlain(frame, TCP_HEADER_BYTES);
+  }
+
+  /** Ethernet and IPv4 header of an answer to the frame being worked on. */
+  private answerHeaders(frame: number, tcpBytes: number): void {
+    const { segment } = this.core;
+    const source = segment.offset + ETHERNET.source;
+    const high = segment.view.getUint16(source);
+    const low = segment.view.getUint32(source + 2);
+    this.toClientHeaders(frame, high, low, tcpBytes, segment.source, segment.destination);
+  }
+
+  /** Ethernet and IPv4 header of a frame to a session's client. */
+  private sessionHeaders(frame: number, slot: number, tcpBytes: number): void {
+    const { sessions, servers } = this.core;
+    const virtualAddress = servers.address[this.core.serverOf(slot)]!;
+    const high = sessions.macHigh[slot]!;
+    this.toClientHeaders(
+      frame,
+      high,
+      sessions.macLow[slot]!,
+      tcpBytes,
+      sessions.client(slot),
+      virtualAddress,
+    );
+  }
+
+  private toClientHeaders(
+    frame: number,
+    macHigh: number,
+    macLow: number,
+    tcpBytes: number,
+    client: number,
+    virtualAddress: number,
+  ): void {
+    const view = this.core.transmit.memory.view;
+    writeMac(view, frame + ETHERNET.destination, macHigh, macLow);
+    writeMac(view, frame + ETHERNET.source, this.core.macHigh, this.core.macLow);
+    view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
+    writeIpv4(view, frame + IP, IPV4_HEADER_BYTES + tcpBytes, Protocol.tcp, virtualAddress, client);
+  }
+
+  private finishPlain(frame: number, tcpBytes: number): boolean {
+    const { transmit, counters } = this.core;
+    const view = transmit.memory.view;
+    const source = view.getUint32(frame + IP + IPV4.source);
+    const destination = view.getUint32(frame + IP + IPV4.destination);
+    finishTcpChecksum(view, frame + PLAIN_TCP, tcpBytes, source, destination);
+    transmit.commit(frame, PLAIN_TCP + tcpBytes, Port.wire);
+    counters.count(Counter.sent);
+    return true;
+  }
+}

@@ -1,0 +1,262 @@
+/** Collects a request head from segments in any order, and has the dispatcher read it as it grows. */
+import { Counter } from '../base/counters.js';
+import { seqAdd, seqBefore, seqDiff } from '../wire/seq.js';
+import { TcpFlag } from '../wire/tcp.js';
+import type { ClientWriter } from './client-writer.js';
+import type { Core } from './core.js';
+import { LocalService, type LocalServiceNumber, Verdict } from './dispatcher.js';
+import type { Handoff } from './handoff/handoff.js';
+import { REQUEST_BYTES, SessionFlag, SessionState } from './table/session-table.js';
+
+const SERVICE_OF_VERDICT = new Map<number, LocalServiceNumber>([
+  [Verdict.badRequest, LocalService.badRequest],
+  [Verdict.notFound, LocalService.notFound],
+  [Verdict.headTooLarge, LocalService.headTooLarge],
+]);
+
+const CR = 13;
+const LF = 10;
+
+/** Rooms looked at to find a victim. */
+const EVICTION_LOOKS = 32;
+
+export class Collector {
+  private readonly core: Core;
+  private readonly writer: ClientWriter;
+  private readonly handoff: Handoff;
+
+  constructor(core: Core, writer: ClientWriter, handoff: Handoff) {
+    this.core = core;
+    this.writer = writer;
+    this.handoff = handoff;
+  }
+
+  /** A segment, other than a SYN, of a session whose head is being collected. */
+  receive(slot: number): void {
+    const core = this.core;
+    const { segment, sessions, counters } = core;
+    const first = seqAdd(sessions.clientIsn(slot), 1);
+    let at = seqDiff(segment.sequence, first);
+    if ((segment.flags & TcpFlag.rst) !== 0) {
+      this.reset(slot);
+      return;
+    }
+    if ((segment.flags & TcpFlag.ack) === 0) {
+      counters.count(Counter.drop_malformed_tcp);
+      return;
+    }
+    // We have sent nothing but our SYN, so there is one number that can be acknowledged. Whoever
+    // injects text without having seen it does not know the number (RFC 5961 section 5.2).
+    if (segment.acknowledgement !== seqAdd(sessions.serverIsn(slot), 1)) {
+      counters.count(Counter.drop_bad_ack);
+      this.writer.ack(slot);
+      return;
+    }
+    if (core.isLost(slot)) {
+      if (at !== 0 || segment.payloadLength === 0) {
+        this.writer.resetAnswer();
+        core.remove(slot, 'lost');
+        return;
+      }
+      // It comes again from its first byte: whatever was written of it, no acknowledgement has reached the client.
+      sessions.setReceiveNext(slot, first);
+      core.noteMac(slot);
+    }
+    sessions.setLastSeen(slot, core.clock);
+    if (at > core.heads.largeBytes || at + segment.payloadLength < -1) {
+      counters.count(Counter.drop_out_of_window);
+      this.writer.ack(slot);
+      return;
+    }
+    if (segment.sequence === sessions.receiveNext(slot)) this.noteWindow(slot);
+    const skip = at < 0 ? -at : 0;
+    const length = segment.payloadLength - skip;
+    at += skip;
+    if (length <= 0 && (segment.flags & TcpFlag.fin) === 0) {
+      // A bare ACK needs no answer, unless it stands before what we expect: a keep-alive probe.
+      if (seqBefore(segment.sequence, sessions.receiveNext(slot))) this.writer.ack(slot);
+      return;
+    }
+    if (length > 0 && !this.take(slot, at, segment.payload + skip, length)) {
+      this.writer.ack(slot);
+      return;
+    }
+    this.look(slot, first);
+  }
+
+  /** The head was not complete in time. */
+  expired(slot: number): void {
+    const { sessions, heads } = this.core;
+    if (this.core.isLost(slot)) {
+      this.core.remove(slot, 'lost');
+      return;
+    }
+    const room = sessions.head[slot]!;
+    const empty = room < 0 || heads.filled[room] === 0;
+    this.handoff.local(slot, empty ? LocalService.silentClose : LocalService.timeout);
+  }
+
+  /**
+   * RFC 5961 section 3.2: an RST counts at exactly the next sequence number; elsewhere in the window
+   * it is challenged, outside of it dropped.
+   */
+  private reset(slot: number): void {
+    const { core } = this;
+    const ahead = seqDiff(core.segment.sequence, core.sessions.receiveNext(slot));
+    if (ahead === 0) core.remove(slot, 'client-reset');
+    else if (ahead > 0 && ahead <= core.heads.largeBytes) this.writer.ack(slot);
+    else core.counters.count(Counter.drop_out_of_window);
+  }
+
+  private noteWindow(slot: number): void {
+    const { segment, sessions } = this.core;
+    sessions.setWindow(slot, segment.window);
+    if (!sessions.has(slot, SessionFlag.timestampsOk)) return;
+    if (segment.parseOptions() && segment.options.hasTimestamps)
+      sessions.setTsval(slot, segment.options.tsval);
+  }
+
+  /** Puts payload into the session's room. False when nothing new was taken. */
+  private take(slot: number, at: number, from: number, length: number): boolean {
+    const { sessions, heads, segment, counters, transmit } = this.core;
+    let room = sessions.head[slot]!;
+    if (room < 0) {
+      room = this.allocate(slot);
+      if (room < 0) return false;
+    }
+    let taken = length;
+    if (at + taken > heads.size(room)) {
+      const large = this.grow(slot, room);
+      if (large >= 0) room = large;
+      taken = Math.min(taken, heads.size(room) - at);
+      if (taken < length) counters.count(Counter.drop_head_room);
+      if (taken <= 0) return false;
+    }
+    if (!heads.write(room, at, transmit.memory.bytes, from, taken)) {
+      counters.count(Counter.drop_out_of_order_full);
+      return false;
+    }
+    const next = seqAdd(sessions.clientIsn(slot), 1 + heads.filled[room]!);
+    // A FIN that was refused before, or lies past a gap, comes again: the client was not acknowledged.
+    if (next === sessions.receiveNext(slot)) return false;
+    if (taken < length) segment.flags &= ~TcpFlag.fin;
+    sessions.setReceiveNext(slot, next);
+    return true;
+  }
+
+  private allocate(slot: number): number {
+    const { sessions, heads } = this.core;
+    let room = heads.allocate(slot);
+    if (room < 0) {
+      this.evict(slot, false);
+      room = heads.allocate(slot);
+    }
+    sessions.head[slot] = room;
+    return room;
+  }
+
+  private grow(slot: number, room: number): number {
+    const { sessions, heads } = this.core;
+    if (heads.size(room) === heads.largeBytes) return room;
+    let large = heads.grow(room);
+    if (large < 0) {
+      this.evict(slot, true);
+      large = heads.grow(room);
+    }
+    if (large >= 0) sessions.head[slot] = large;
+    return large;
+  }
+
+  /** Ends some other session that has a room, so that slow clients can not keep all of them. */
+  private evict(slot: number, large: boolean): void {
+    const { core } = this;
+    let victim = -1;
+    // Best of all is one that does not need it any more, its client having been answered; or its node having confirmed.
+    const { inState } = core.sessions;
+    const others = inState[SessionState.handing]! + inState[SessionState.passing]!;
+    for (let look = 0; look < EVICTION_LOOKS && others > 0; look++) {
+      const met = core.heads.glance(large);
+      if (met < 0) return;
+      if (core.sessions.state(met) === SessionState.passing) {
+        core.settle(met);
+        return;
+      }
+      if (core.sessions.state(met) === SessionState.handing && this.handoff.lets(met)) return;
+    }
+    // Then one whose head is still being collected, if the hand meets any soon: the others are nearly done.
+    for (let look = 0; look < EVICTION_LOOKS; look++) {
+      const met = core.heads.victim(large);
+      if (met < 0) return;
+      if (met === slot) continue;
+      victim = met;
+      const state = core.sessions.state(met);
+      if (state === SessionState.collecting || state === SessionState.passing) break;
+    }
+    if (victim < 0) return;
+    if (core.sessions.state(victim) === SessionState.passing) {
+      core.settle(victim);
+      return;
+    }
+    if (core.sessions.state(victim) === SessionState.handing) {
+      this.handoff.evict(victim);
+      return;
+    }
+    this.writer.resetSession(victim);
+    core.remove(victim, 'evicted-head');
+  }
+
+  /** Has the dispatcher look at what there is now. */
+  private look(slot: number, first: number): void {
+    const core = this.core;
+    const { sessions, heads, segment, dispatcher, counters } = core;
+    const room = sessions.head[slot]!;
+    const filled = room < 0 ? 0 : heads.filled[room]!;
+    const endsHere =
+      (segment.flags & TcpFlag.fin) !== 0 &&
+      seqAdd(segment.sequence, segment.payloadLength) === seqAdd(first, filled);
+    if (endsHere) sessions.raise(slot, SessionFlag.clientFin);
+    if (filled === 0) {
+      // It has closed without a word: nothing to wait for.
+      if (endsHere) this.handoff.local(slot, LocalService.silentClose);
+      return;
+    }
+    const start = heads.start(room);
+    const server = core.serverOf(slot);
+    const verdict = dispatcher.inspect(heads.bytes, start, start + filled, sessions.resume[slot]!, server);
+    if (verdict === Verdict.incomplete && !endsHere) {
+      sessions.resume[slot] = dispatcher.resume;
+      this.writer.ack(slot);
+      return;
+    }
+    if (verdict === Verdict.found) {
+      counters.count(Counter.requests);
+      this.keepRequest(slot, start + dispatcher.requestStart, start + dispatcher.requestEnd, verdict);
+      heads.repeatable[room] = dispatcher.repeatable ? 1 : 0;
+      this.handoff.begin(slot, dispatcher.resource);
+      return;
+    }
+    const status = verdict === Verdict.incomplete ? Verdict.badRequest : verdict;
+    if (status === Verdict.notFound) {
+      counters.count(Counter.requests);
+      this.keepRequest(slot, start + dispatcher.requestStart, start + dispatcher.requestEnd, status);
+    } else {
+      this.keepRequest(slot, start, this.firstLineEnd(start, start + filled), status);
+    }
+    this.handoff.local(slot, SERVICE_OF_VERDICT.get(status) ?? LocalService.badRequest);
+  }
+
+  private firstLineEnd(start: number, end: number): number {
+    const { bytes } = this.core.heads;
+    for (let at = start; at < end; at++) if (bytes[at] === CR || bytes[at] === LF) return at;
+    return end;
+  }
+
+  private keepRequest(slot: number, start: number, end: number, verdict: number): void {
+    const { sessions, heads, observer, now } = this.core;
+    const length = Math.min(end - start, REQUEST_BYTES);
+    const to = slot * REQUEST_BYTES;
+    for (let i = 0; i < length; i++) sessions.request[to + i] = heads.bytes[start + i]!;
+    sessions.requestLength[slot] = Math.min(end - start, REQUEST_BYTES + 1);
+    observer.request?.(slot, verdict, heads.bytes, start, end, now);
+  }
+}

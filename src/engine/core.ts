@@ -1,0 +1,295 @@
+/**
+ * What all parts of the engine share: the tables, the clock of the call, and the few things that
+ * every part does to a session (reach its node, close it).
+ */
+import { Counter, type Counters } from '../base/counters.js';
+import { SlotList } from '../base/slot-list.js';
+import { TimerWheel } from '../base/timer-wheel.js';
+import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
+import { ETHERNET, writeMac } from '../wire/ethernet.js';
+import { seqAdd, seqDiff } from '../wire/seq.js';
+import { SipHash } from '../wire/siphash.js';
+import { TcpFlag } from '../wire/tcp.js';
+import { type Dispatcher, LOCAL_NODE } from './dispatcher.js';
+import { HeadStore } from './head-store.js';
+import type { NodeTable } from './node-table.js';
+import { offeredMss } from './offer.js';
+import type { CloseReason, EngineOptions, Observer } from './options.js';
+import { Segment } from './segment.js';
+import { sessionWorker } from './table/session-record.js';
+import { SessionFlag, SessionState, SessionTable } from './table/session-table.js';
+import { VirtualServerTable } from './virtual-servers.js';
+
+/** What an engine gives every listener that is not there. */
+const NO_OBSERVER: Observer = {};
+
+/** Silence, in ms, that ends a session whose client has sent FIN: TCP_RTO_MAX of Linux is 120 s. */
+const HALF_CLOSED_MS = 180_000;
+/**
+ * Silence, in ms, after which the node of such a session is asked whether it has it still: the notice of its FIN
+ * comes once, and may be lost. It is asked again each time that the silence has doubled. A node that answers keeps
+ * the session for as long as any may be idle. The answer is no sign of the client, so the silence goes on.
+ */
+export const ASK_MS = 10_000;
+/** Questions without an answer after which a node counts as one that does not answer: one may be lost. */
+const MOST_UNANSWERED = 1;
+
+const BOTH_FINS = SessionFlag.clientFin | SessionFlag.nodeFin;
+
+/** Largest plausible step of sequence and acknowledgement numbers between two segments: two large windows. */
+const MAX_ADVANCE = 1 << 24;
+
+const ONLY_SHARD = { worker: 0, workers: 1 };
+
+const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
+  fin: Counter.closed_fin,
+  'client-reset': Counter.closed_client_reset,
+  'node-reset': Counter.closed_node_reset,
+  idle: Counter.closed_idle,
+  'handshake-timeout': Counter.closed_handshake_timeout,
+  evicted: Counter.evicted_half_open,
+  'evicted-head': Counter.evicted_head,
+  replaced: Counter.closed_replaced,
+  'no-node': Counter.closed_no_node,
+  lost: Counter.closed_lost,
+};
+
+export class Core {
+  readonly options: EngineOptions;
+  readonly nodes: NodeTable;
+  readonly dispatcher: Dispatcher;
+  readonly transmit: TransmitQueue;
+  readonly counters: Counters;
+  readonly observer: Observer;
+  readonly servers: VirtualServerTable;
+  readonly sessions: SessionTable;
+  readonly heads: HeadStore;
+  readonly timers: TimerWheel;
+  /** Sessions in SYN-RECEIVED, oldest first. */
+  readonly halfOpen: SlotList;
+  /** The frame being worked on. */
+  readonly segment: Segment;
+  /** Under the key shared with the nodes. */
+  readonly hash: SipHash;
+  /** Our own MAC address where clients are reached, and that where nodes are. */
+  readonly macHigh: number;
+  readonly macLow: number;
+  readonly nodeMacHigh: number;
+  readonly nodeMacLow: number;
+  /** Where frames to nodes leave. */
+  readonly nodePort: PortNumber;
+  /** The MSS that clients are offered: room for IXP stays below the MTU. */
+  readonly mss: number;
+  /** ms, of the call being served; and the same as the tables keep it. */
+  now: number;
+  clock: number;
+  /** Ticks so far, wrapping: the datapath has sent what belongs to another batch than this. */
+  batch = 0;
+
+  constructor(
+    options: EngineOptions,
+    nodes: NodeTable,
+    dispatcher: Dispatcher,
+    transmit: TransmitQueue,
+    counters: Counters,
+  ) {
+    this.options = options;
+    this.nodes = nodes;
+    this.dispatcher = dispatcher;
+    this.transmit = transmit;
+    this.counters = counters;
+    this.observer = options.observer ?? NO_OBSERVER;
+    this.servers = new VirtualServerTable(options.virtualServers);
+    this.sessions = new SessionTable(
+      options.limits.sessions,
+      this.servers.count,
+      options.seeds.client,
+      options.seeds.port,
+      options.memory,
+    );
+    this.heads = new HeadStore(options.limits.heads, options.limits.headBytes);
+    this.timers = new TimerWheel(options.limits.sessions, options.now);
+    this.now = options.now;
+    this.clock = options.now >>> 0;
+    // Both mean nothing before a handoff.
+    const { nodeAck, resource } = this.sessions;
+    this.halfOpen = new SlotList(new Int32Array(nodeAck.buffer), new Int32Array(resource.buffer));
+    this.segment = new Segment(transmit.memory.view);
+    this.hash = new SipHash(options.key);
+    const { mac, nodeMac = mac } = options;
+    const macView = new DataView(mac.buffer, mac.byteOffset, 6);
+    const nodeMacView = new DataView(nodeMac.buffer, nodeMac.byteOffset, 6);
+    this.macHigh = macView.getUint16(0);
+    this.macLow = macView.getUint32(2);
+    this.nodeMacHigh = nodeMacView.getUint16(0);
+    this.nodeMacLow = nodeMacView.getUint32(2);
+    this.nodePort = options.nodeMac === undefined ? Port.wire : Port.nodes;
+    this.mss = offeredMss(options.mtu);
+  }
+
+  setNow(now: number): void {
+    this.now = now;
+    this.clock = now >>> 0;
+  }
+
+  /** Index of a session's virtual server. */
+  serverOf(slot: number): number {
+    return this.sessions.portServer(slot) & 0xffff;
+  }
+
+  /** Our timestamp clock for a session (RFC 7323 section 5.4): 1 ms a tick, from an offset of its own. */
+  tsvalOf(slot: number): number {
+    return seqAdd(this.sessions.tsOffset(slot), this.clock);
+  }
+
+  /** Room for a frame of our own: its offset, or -1, which is counted. */
+  reserve(length: number): number {
+    const frame = this.transmit.reserve(length);
+    if (frame < 0) this.counters.count(Counter.drop_transmit_full);
+    return frame;
+  }
+
+  /** Port that leads to a session's node. */
+  portOf(node: number): PortNumber {
+    return node === LOCAL_NODE ? Port.local : this.nodePort;
+  }
+
+  /** Whether frames can be sent to the node now: its MAC address is known. */
+  reachable(node: number): boolean {
+    return node === LOCAL_NODE || this.nodes.resolved[node] === 1;
+  }
+
+  /** Writes both MAC addresses of a frame to a node: ours as its source. */
+  addressTo(frame: number, node: number): void {
+    const view = this.transmit.memory.view;
+    if (node === LOCAL_NODE) {
+      writeMac(view, frame + ETHERNET.destination, this.macHigh, this.macLow);
+      writeMac(view, frame + ETHERNET.source, this.macHigh, this.macLow);
+    } else {
+      writeMac(view, frame + ETHERNET.destination, this.nodes.macHigh[node]!, this.nodes.macLow[node]!);
+      writeMac(view, frame + ETHERNET.source, this.nodeMacHigh, this.nodeMacLow);
+    }
+  }
+
+  /** Takes in where the segment being worked on came from: frames to the session's client go there. */
+  noteMac(slot: number): void {
+    const { segment, sessions } = this;
+    const source = segment.offset + ETHERNET.source;
+    sessions.macHigh[slot] = segment.view.getUint16(source);
+    sessions.macLow[slot] = segment.view.getUint32(source + 2);
+  }
+
+  /** Gives back the room of a session's head. */
+  releaseHead(slot: number): void {
+    const room = this.sessions.head[slot]!;
+    if (room < 0) return;
+    this.heads.release(room);
+    this.sessions.head[slot] = -1;
+  }
+
+  /** Counts a session in or out of its node's load. */
+  attach(slot: number): void {
+    const node = this.sessions.node(slot);
+    if (node !== LOCAL_NODE) this.nodes.active[node]! += 1;
+  }
+
+  detach(slot: number): void {
+    const node = this.sessions.node(slot);
+    if (node !== LOCAL_NODE) this.nodes.active[node]! -= 1;
+  }
+
+  /** Whether the client of a session that passes through has sent FIN, and its node has not, as far as we know. */
+  isHalfClosed(slot: number): boolean {
+    return (this.sessions.flags(slot) & BOTH_FINS) === SessionFlag.clientFin;
+  }
+
+  /** How long a session that passes through may be silent, in ms. */
+  patience(slot: number): number {
+    const { closing, idle } = this.options.timeouts;
+    const flags = this.sessions.flags(slot);
+    if ((flags & SessionFlag.nodeFin) !== 0) return closing;
+    if ((flags & SessionFlag.clientFin) === 0) return idle;
+    // The client only listens now. A closed window is probed every two minutes at the least, so
+    // longer silence means that its end was not told: a node's shim was loaded anew meanwhile. Unless the node answers.
+    if (this.sessions.tries(slot) <= MOST_UNANSWERED) return idle;
+    return Math.min(idle, Math.max(closing, HALF_CLOSED_MS));
+  }
+
+  /**
+   * One more side of a session that passes through has sent FIN, or it has begun to pass and nothing of it is to be
+   * taken back: waits, or ends.
+   */
+  settle(slot: number): void {
+    this.releaseHead(slot);
+    if ((this.sessions.flags(slot) & BOTH_FINS) === BOTH_FINS) {
+      this.linger(slot, 'fin');
+      return;
+    }
+    const wait = this.patience(slot);
+    this.timers.set(slot, this.now + (this.isHalfClosed(slot) ? Math.min(wait, ASK_MS) : wait));
+  }
+
+  /** Ends a session, but lets its late packets through for a while. */
+  linger(slot: number, reason: CloseReason): void {
+    const sessions = this.sessions;
+    const state = sessions.state(slot);
+    if (state !== SessionState.handing && state !== SessionState.passing) return;
+    this.releaseHead(slot);
+    this.detach(slot);
+    sessions.setState(slot, SessionState.lingering);
+    this.timers.set(slot, this.now + this.options.timeouts.linger);
+    this.counters.count(CLOSE_COUNTERS[reason]);
+    this.observer.closed?.(slot, reason, this.now);
+  }
+
+  /**
+   * Takes in how far the client has got, from a segment that goes on to its node. A number that is far
+   * from what was seen, or that comes with an acknowledgement that is, may be forged: the balancer does
+   * not believe it, the node decides. True when a FIN joins what was seen, so that it counts.
+   */
+  follow(slot: number): boolean {
+    const { sessions, segment } = this;
+    if ((segment.flags & (TcpFlag.ack | TcpFlag.rst | TcpFlag.syn)) !== TcpFlag.ack) return false;
+    const acked = seqDiff(segment.acknowledgement, sessions.clientAck(slot));
+    if (acked > MAX_ADVANCE || acked < -MAX_ADVANCE) return false;
+    if (acked > 0) sessions.setClientAck(slot, segment.acknowledgement);
+    const next = sessions.receiveNext(slot);
+    const end = seqAdd(segment.sequence, segment.payloadLength);
+    const ahead = seqDiff(end, next);
+    if (ahead > 0 && ahead < MAX_ADVANCE) sessions.setReceiveNext(slot, end);
+    if ((segment.flags & TcpFlag.fin) === 0 || seqDiff(segment.sequence, next) > 0) return false;
+    // The kernel may have forwarded what the client sent after its FIN, before the FIN was looked at here.
+    const beyond = seqDiff(sessions.receiveNext(slot), end);
+    if (beyond !== 0 && (beyond !== 1 || sessions.has(slot, SessionFlag.clientFin))) return false;
+    sessions.setReceiveNext(slot, seqAdd(end, 1));
+    sessions.raise(slot, SessionFlag.clientFin);
+    return true;
+  }
+
+  /** Whether a session is one that another engine of this balancer has, or would have. */
+  isOthers(client: number, portServer: number): boolean {
+    const { worker, workers } = this.options.shard ?? ONLY_SHARD;
+    return workers > 1 && sessionWorker(this.sessions.hash(client, portServer), workers) !== worker;
+  }
+
+  /** Whether an earlier process has acknowledged bytes of a head that is being collected: they ended with it. */
+  isLost(slot: number): boolean {
+    const { sessions } = this;
+    return sessions.head[slot]! < 0 && sessions.receiveNext(slot) !== seqAdd(sessions.clientIsn(slot), 1);
+  }
+
+  /** Removes a session, at once. */
+  remove(slot: number, reason: CloseReason): void {
+    const sessions = this.sessions;
+    const state = sessions.state(slot);
+    this.timers.clear(slot);
+    if (state === SessionState.synReceived) this.halfOpen.remove(slot);
+    if (state !== SessionState.lingering) {
+      this.releaseHead(slot);
+      if (state === SessionState.handing || state === SessionState.passing) this.detach(slot);
+      this.counters.count(CLOSE_COUNTERS[reason]);
+      this.observer.closed?.(slot, reason, this.now);
+    }
+    sessions.remove(slot);
+  }
+}

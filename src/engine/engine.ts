@@ -1,0 +1,448 @@
+/**
+ * The engine: (frames, now) in, frames out. It knows no sockets and no clock of its own; a datapath
+ * feeds it and sends what it builds, in real time or in a capture's.
+ *
+ *                    +------------+  SYN     +-----------+
+ *     receive ------>|            |--------->| handshake |--- established ---+
+ *                    |   engine   |          +-----------+                   v
+ *                    |  (find the |  text    +-----------+   head read  +---------+
+ *                    |  session)  |--------->| collector |------------->| handoff |
+ *                    |            |          +-----------+              +---------+
+ *                    |            |  IXCP    +-----------+  confirmed,       ^
+ *                    |            |--------->|  notices  |--refused, FIN ----+
+ *                    |            |          +-----------+
+ *                    |            |--- session passing: new MAC addresses, and out again
+ *                    +------------+
+ */
+import { elapsed } from '../base/clock.js';
+import { Counter, type Counters } from '../base/counters.js';
+import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
+import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
+import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
+import { IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
+import { seqAdd, seqDiff } from '../wire/seq.js';
+import { TcpFlag } from '../wire/tcp.js';
+import { ClientWriter } from './client-writer.js';
+import { Collector } from './collector.js';
+import { ASK_MS, Core } from './core.js';
+import type { Dispatcher } from './dispatcher.js';
+import { Handoff } from './handoff/handoff.js';
+import { Inheritance } from './handoff/inheritance.js';
+import { NodeWriter } from './handoff/node-writer.js';
+import { Notices } from './handoff/notices.js';
+import { Recall } from './handoff/recall.js';
+import { Handshake, STRANGER } from './handshake.js';
+import type { NodeTable } from './node-table.js';
+import type { EngineOptions } from './options.js';
+import { PARSED } from './segment.js';
+import type { RecordReader } from './table/session-record.js';
+import { SessionFlag, SessionState, type SessionTable } from './table/session-table.js';
+import { TOLD_RECORD, toldBy } from './table/told-record.js';
+
+// Indices of the counters of the fast path, as plain constants.
+const FRAMES = Counter.frames;
+const FORWARDED = Counter.forwarded;
+const FORWARDED_BYTES = Counter.forwarded_bytes;
+
+export class Engine implements FrameSink, TimerHandler {
+  private readonly core: Core;
+  private readonly toClient: ClientWriter;
+  private readonly toNode: NodeWriter;
+  private readonly handshake: Handshake;
+  private readonly collector: Collector;
+  private readonly handoff: Handoff;
+  private readonly notices: Notices;
+  private readonly recall: Recall;
+  private readonly inheritance: Inheritance;
+
+  constructor(
+    options: EngineOptions,
+    nodes: NodeTable,
+    dispatcher: Dispatcher,
+    transmit: TransmitQueue,
+    counters: Counters,
+  ) {
+    this.core = new Core(options, nodes, dispatcher, transmit, counters);
+    this.toClient = new ClientWriter(this.core);
+    this.toNode = new NodeWriter(this.core);
+    this.recall = new Recall(this.core, this.toNode);
+    this.inheritance = new Inheritance(this.core, this.toNode);
+    this.handoff = new Handoff(this.core, this.toClient, this.toNode, this.recall, this.inheritance);
+    this.handshake = new Handshake(this.core, this.toClient);
+    this.collector = new Collector(this.core, this.toClient, this.handoff);
+    this.notices = new Notices(this.core, this.toNode, this.handoff, this.inheritance);
+  }
+
+  /** For those who show or check sessions; nobody else writes to it. */
+  get sessions(): SessionTable {
+    return this.core.sessions;
+  }
+
+  /** Bytes of memory for each session: the table and its timers. */
+  get bytesPerSession(): number {
+    return this.core.sessions.bytesPerSession + TimerWheel.bytesPerSlot;
+  }
+
+  /** Whether there are so many half-open sessions that SYNs are answered with cookies. */
+  get stateless(): boolean {
+    return this.handshake.stateless;
+  }
+
+  /**
+   * How many more sessions may be half open. A datapath that answers SYNs itself must turn to cookies before it
+   * has opened more than that.
+   */
+  get halfOpenRoom(): number {
+    return this.handshake.room;
+  }
+
+  /**
+   * To be called before the first frame. An engine of an earlier process may have been here before: what its clients
+   * send, whose SYNs it has answered, opens their sessions.
+   */
+  begin(now: number): void {
+    this.core.setNow(now);
+    this.handshake.cookieSent(this.core.clock);
+  }
+
+  /**
+   * A SYN was answered of which this engine need not know: by the datapath, or by an engine of an earlier process.
+   *
+   * @param clock when that last happened: ms on the engine's clock, an unsigned 32-bit number
+   */
+  cookieSent(clock: number): void {
+    this.handshake.cookieSent(clock);
+  }
+
+  /**
+   * The datapath has answered a SYN, and sent the SYN/ACK: opens its half-open session, unless there is a
+   * session already that has not ended. Or it has forwarded the FIN of a client whose session it follows, or checked a
+   * node's notice. To be called before the frames that came after: an ACK of a session that is not known yet is
+   * answered with RST.
+   *
+   * @param words holds a record of TOLD_RECORD_WORDS words at `at` (told-record.ts)
+   */
+  told(words: Uint32Array, at: number, now: number): void {
+    this.core.setNow(now);
+    switch (toldBy(words, at)) {
+      case 'syn':
+        this.handshake.answered(words, at);
+        return;
+      case 'fin':
+        this.finished(words, at);
+        return;
+      case 'notice':
+        this.notices.told(words, at);
+    }
+  }
+
+  private finished(words: Uint32Array, at: number): void {
+    const { sessions } = this.core;
+    const slot = sessions.find(words[at + TOLD_RECORD.client]!, words[at + TOLD_RECORD.portServer]!);
+    if (slot < 0 || sessions.nonce(slot) !== words[at + TOLD_RECORD.serverIsn]!) return;
+    sessions.raise(slot, SessionFlag.clientFin);
+    // Before the node has confirmed, the kernel forwards only what acknowledges its answer.
+    if (sessions.state(slot) === SessionState.handing) this.handoff.answered(slot);
+    else if (sessions.state(slot) === SessionState.passing) this.core.settle(slot);
+  }
+
+  /**
+   * Takes over a session that passes, or is handed over, to a node, from the table of an earlier process. What is not
+   * such a session, or belongs to another worker, is passed over. One that was taken already is brought up
+   * to date: the earlier program may have forwarded for it meanwhile. False when the table is full.
+   *
+   * @param old records of the earlier process, on the clock of this engine
+   * @param slot of the session among them
+   * @param node index, here, of the node that has it; -1: none here
+   * @param server index, here, of its virtual server
+   */
+  takeOver(old: RecordReader, slot: number, node: number, server: number, now: number): boolean {
+    this.core.setNow(now);
+    return this.inheritance.takeOver(old, slot, node, server);
+  }
+
+  /**
+   * Notes a session of an earlier process that cannot go on: bytes of its request's head were acknowledged, and ended
+   * with that process. Its client is told so when it sends more. Anything else is passed over. Parameters are those
+   * of `takeOver`; to be called when all others have been taken over, for it may take the last room.
+   */
+  takeLoss(old: RecordReader, slot: number, server: number, now: number): void {
+    this.core.setNow(now);
+    this.inheritance.takeLoss(old, slot, server);
+  }
+
+  receive(offset: number, length: number, flags: number, now: number): void {
+    const core = this.core;
+    const { segment, counters } = core;
+    core.setNow(now);
+    counters.count(FRAMES);
+    const malformed = segment.parseIp(offset, length, flags);
+    if (malformed !== PARSED) {
+      counters.count(malformed);
+      return;
+    }
+    if (segment.protocol === Protocol.tcp) this.receiveTcp();
+    else if (segment.protocol === Protocol.ixcp && segment.destination === core.options.address)
+      this.receiveIxcp();
+    else if (segment.protocol === Protocol.icmp) this.receiveIcmp();
+    else counters.count(Counter.drop_not_ours);
+  }
+
+  tick(now: number): void {
+    this.core.setNow(now);
+    this.core.batch = seqAdd(this.core.batch, 1);
+    this.core.timers.advance(now, this);
+  }
+
+  /** The timer of a session: what it waited for did not happen. */
+  expired(slot: number, now: number): void {
+    const { sessions, options } = this.core;
+    switch (sessions.state(slot)) {
+      case SessionState.synReceived:
+        this.handshake.expired(slot);
+        return;
+      case SessionState.collecting:
+        this.collector.expired(slot);
+        return;
+      case SessionState.handing:
+        this.handoff.expired(slot);
+        return;
+      case SessionState.passing:
+        if (sessions.head[slot]! >= 0) {
+          this.recall.due(slot);
+          return;
+        }
+        this.removeIfSilent(slot, this.core.patience(slot), now, this.core.isHalfClosed(slot));
+        return;
+      default:
+        this.removeIfSilent(slot, options.timeouts.linger, now);
+    }
+  }
+
+  /**
+   * Packets do not set the timer, they only leave their time: it is looked at when it fires. A node that is asked
+   * answers with RST when it has no socket of the session any more, and by an ACK of the socket when it has.
+   */
+  private removeIfSilent(slot: number, wait: number, now: number, asks = false): void {
+    const { core } = this;
+    const silent = elapsed(core.clock, core.sessions.lastSeen(slot));
+    if (silent >= wait) {
+      core.remove(slot, 'idle');
+      return;
+    }
+    let next = wait - silent;
+    if (asks) {
+      const due = silent >= ASK_MS;
+      if (due) this.ask(slot);
+      next = Math.min(next, due ? silent : ASK_MS - silent);
+    }
+    core.timers.set(slot, now + next);
+  }
+
+  /** While a session passes, its tries are questions that its node has not answered yet. */
+  private ask(slot: number): void {
+    const { sessions } = this.core;
+    sessions.setTries(slot, Math.min(0xff, sessions.tries(slot) + 1));
+    this.toNode.ask(slot);
+  }
+
+  private receiveTcp(): void {
+    const core = this.core;
+    const { segment, sessions, servers, counters } = core;
+    const malformed = segment.parseTcp();
+    if (malformed !== PARSED) {
+      counters.count(malformed);
+      return;
+    }
+    const server = servers.find(segment.destination, segment.destinationPort);
+    if (server < 0) {
+      counters.count(Counter.drop_not_ours);
+      return;
+    }
+    const key = ((segment.sourcePort << 16) | server) >>> 0;
+    const slot = sessions.find(segment.source, key);
+    const notable = segment.flags & (TcpFlag.syn | TcpFlag.fin | TcpFlag.rst);
+    if (slot >= 0 && notable === 0 && sessions.state(slot) === SessionState.passing) {
+      this.pass(slot);
+      return;
+    }
+    // What follows changes the state of a session, so it must be as the client sent it.
+    const damaged = segment.verifyChecksums();
+    if (damaged !== PARSED) counters.count(damaged);
+    else if ((notable & (notable - 1)) !== 0)
+      counters.count(Counter.drop_malformed_tcp); // two of SYN, FIN and RST
+    else if (slot < 0 && core.isOthers(segment.source, key)) counters.count(Counter.drop_other_worker);
+    else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
+    else if (slot < 0) this.receiveFirst(server);
+    else this.receiveText(slot);
+  }
+
+  /** SYN, with or without a session. */
+  private receiveSyn(slot: number, server: number): void {
+    const core = this.core;
+    const { sessions, segment } = core;
+    if ((segment.flags & TcpFlag.ack) !== 0) {
+      // We open no connections: a SYN/ACK answers nothing of ours.
+      this.receiveUnknown();
+      return;
+    }
+    if (slot < 0) {
+      this.handshake.open(server);
+      return;
+    }
+    const same = segment.sequence === sessions.clientIsn(slot);
+    switch (sessions.state(slot)) {
+      case SessionState.synReceived:
+        if (same) {
+          this.handshake.repeat(slot);
+          return;
+        }
+        break;
+      case SessionState.collecting:
+        // RFC 5961 section 4.2: a SYN inside a connection is answered with an ACK, whatever its number.
+        this.toClient.ack(slot);
+        return;
+      case SessionState.handing:
+      case SessionState.passing:
+        // Only the node knows its own sequence numbers: it gives the challenge ACK. Never in plain
+        // form: without its socket, the node's listener would open a connection behind our back.
+        this.toNode.wrap(slot);
+        return;
+      default:
+        if (same) return;
+    }
+    core.remove(slot, 'replaced');
+    this.handshake.open(server);
+  }
+
+  /** A segment of a session that is not simply passed through. */
+  private receiveText(slot: number): void {
+    const { sessions } = this.core;
+    // A client that has acknowledged an answer is the node's from here on, not when the engine would next have asked.
+    if (sessions.state(slot) === SessionState.handing && !this.handoff.heed(slot)) return;
+    switch (sessions.state(slot)) {
+      case SessionState.synReceived:
+        if (this.handshake.complete(slot)) this.collector.receive(slot);
+        return;
+      case SessionState.collecting:
+        this.collector.receive(slot);
+        return;
+      case SessionState.handing:
+        this.handoff.receive(slot);
+        return;
+      case SessionState.passing:
+        if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passReset(slot);
+        else this.pass(slot);
+        return;
+      default:
+        // Ended. In plain form only to a node that has confirmed: it may not know the session else.
+        if (sessions.has(slot, SessionFlag.adopted)) this.pass(slot);
+        else this.core.counters.count(Counter.drop_no_session);
+    }
+  }
+
+  /** A segment, other than an RST, to the session's node: nothing changes but the MAC addresses. */
+  private pass(slot: number): void {
+    const core = this.core;
+    const { sessions, segment } = core;
+    // An RST must not keep alive what it ends.
+    if ((segment.flags & TcpFlag.rst) === 0) sessions.setLastSeen(slot, core.clock);
+    sessions.countPacket(slot);
+    const finished = core.follow(slot);
+    this.forward(slot);
+    if (finished && sessions.state(slot) === SessionState.passing) core.settle(slot);
+  }
+
+  private forward(slot: number): void {
+    const core = this.core;
+    const { sessions, segment, counters } = core;
+    const node = sessions.node(slot);
+    if (!core.reachable(node)) {
+      counters.count(Counter.drop_unresolved);
+      return;
+    }
+    core.addressTo(segment.offset, node);
+    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
+    counters.count(FORWARDED);
+    counters.add(FORWARDED_BYTES, segment.length);
+  }
+
+  /**
+   * An RST goes to the node in any case. Here it counts at exactly the next sequence number (RFC 5961
+   * section 3.2); after a FIN also at the FIN's own, as Linux does (tcp_reset_check), for that is what
+   * a client sends for a socket that it has closed. Elsewhere it may be forged, and the node decides.
+   */
+  private passReset(slot: number): void {
+    const core = this.core;
+    const { sessions, segment } = core;
+    sessions.countPacket(slot);
+    this.forward(slot);
+    const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
+    const before = seqDiff(sessions.receiveNext(slot), segment.sequence);
+    if (before >= 0 && before <= fin) core.linger(slot, 'client-reset');
+  }
+
+  /** A segment, other than a SYN, of no session: perhaps the first that answers a cookie. */
+  private receiveFirst(server: number): void {
+    const acknowledges = (this.core.segment.flags & (TcpFlag.ack | TcpFlag.rst)) === TcpFlag.ack;
+    if (!acknowledges || !this.handshake.cookiesAreOut) {
+      this.receiveUnknown();
+      return;
+    }
+    const slot = this.handshake.accept(server);
+    if (slot >= 0) this.collector.receive(slot);
+    // A client whose first segment was lost sends it again: an RST would end its connection.
+    else if (slot === STRANGER) this.receiveUnknown();
+  }
+
+  /** A segment of no session (RFC 9293 section 3.10.7.1). */
+  private receiveUnknown(): void {
+    this.core.counters.count(Counter.drop_no_session);
+    if ((this.core.segment.flags & TcpFlag.rst) === 0) this.toClient.resetAnswer();
+  }
+
+  private receiveIxcp(): void {
+    const { segment, counters } = this.core;
+    const damaged = segment.verifyChecksums();
+    if (damaged !== PARSED) counters.count(damaged);
+    else this.notices.receive();
+  }
+
+  /**
+   * An ICMP error about a packet from a virtual address belongs to the node that sent that packet:
+   * RFC 1191's path MTU discovery happens there.
+   */
+  private receiveIcmp(): void {
+    const core = this.core;
+    const { segment, servers, sessions, counters } = core;
+    const view = segment.view;
+    const inner = segment.tcp + ICMP.inner;
+    if (!servers.hasAddress(segment.destination)) {
+      counters.count(Counter.drop_not_ours);
+      return;
+    }
+    if (
+      segment.end - inner < IPV4_HEADER_BYTES + ICMP_INNER_TRANSPORT_BYTES ||
+      !isIcmpError(view.getUint8(segment.tcp)) ||
+      view.getUint8(inner) !== VERSION_4_WORDS_5 ||
+      view.getUint8(inner + IPV4.protocol) !== Protocol.tcp
+    ) {
+      counters.count(Counter.drop_malformed_icmp);
+      return;
+    }
+    // The inner packet went from the virtual server to the client.
+    const ports = view.getUint32(inner + IPV4_HEADER_BYTES);
+    const server = servers.find(view.getUint32(inner + IPV4.source), ports >>> 16);
+    const key = ((ports << 16) | server) >>> 0;
+    const slot = server < 0 ? -1 : sessions.find(view.getUint32(inner + IPV4.destination), key);
+    // A node that does not confirm, since its client will, may have sent what was too large for the way there.
+    if (slot < 0 || sessions.state(slot) < SessionState.handing || !core.reachable(sessions.node(slot))) {
+      counters.count(Counter.drop_malformed_icmp);
+      return;
+    }
+    const node = sessions.node(slot);
+    core.addressTo(segment.offset, node);
+    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
+    counters.count(Counter.icmp_forwarded);
+  }
+}

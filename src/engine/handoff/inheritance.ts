@@ -1,0 +1,171 @@
+/**
+ * Sessions of an earlier process. Those that a node has go on as if nothing had happened. Those that were being handed
+ * over are in doubt: the record was written before the handoff was sent, and its head ended with that process.
+ *
+ *     in doubt --- the node answers a question, or the client has an answer ---> passing
+ *         |    --- the client sends its head again: an ADOPT to the same node, which knows whether it has it
+ *         |
+ *         +------- the node refuses, or answers no question -----------------> collecting, if the head comes again;
+ *                                                                              else lost: RST when the client sends more
+ *
+ * Until then nothing goes to the node in plain form (design rule 1). Only what was never acknowledged is sent
+ * again, so a head that begins again is whole.
+ */
+import { Counter } from '../../base/counters.js';
+import { IxpType } from '../../wire/ixp.js';
+import { seqAdd, seqAfter } from '../../wire/seq.js';
+import { TcpFlag } from '../../wire/tcp.js';
+import type { Core } from '../core.js';
+import { LOCAL_NODE } from '../dispatcher.js';
+import type { RecordReader } from '../table/session-record.js';
+import { SessionFlag, SessionState } from '../table/session-table.js';
+import type { NodeWriter } from './node-writer.js';
+
+/** Questions to a node before it counts as one that does not have the session. */
+const QUESTIONS = 5;
+
+const FINS = SessionFlag.clientFin | SessionFlag.nodeFin;
+
+export class Inheritance {
+  private readonly core: Core;
+  private readonly toNode: NodeWriter;
+
+  constructor(core: Core, toNode: NodeWriter) {
+    this.core = core;
+    this.toNode = toNode;
+  }
+
+  /** See `Engine.takeOver`. */
+  takeOver(old: RecordReader, slot: number, node: number, server: number): boolean {
+    const { core } = this;
+    const { sessions } = core;
+    const state = old.state(slot);
+    if (state !== SessionState.handing && state !== SessionState.passing) return true;
+    if (node < 0 || old.node(slot) === LOCAL_NODE) return true;
+    const client = old.client(slot);
+    const key = keyAt(old, slot, server);
+    if (core.isOthers(client, key)) return true;
+    const known = sessions.find(client, key);
+    if (known >= 0) {
+      if (sessions.nonce(known) === old.nonce(slot)) this.catchUp(old, slot, known);
+      return true;
+    }
+    const taken = this.copy(old, slot, client, key);
+    if (taken < 0) return false;
+    sessions.setNode(taken, node);
+    core.attach(taken);
+    core.counters.count(Counter.taken_over);
+    sessions.setState(taken, SessionState.handing);
+    if (state === SessionState.passing || this.isProven(taken)) this.pass(taken);
+    else core.timers.set(taken, core.now + core.options.timeouts.handoff);
+    return true;
+  }
+
+  /** See `Engine.takeLoss`. */
+  takeLoss(old: RecordReader, slot: number, server: number): void {
+    const { core } = this;
+    const { sessions } = core;
+    if (old.state(slot) !== SessionState.collecting) return;
+    // Nothing was acknowledged: the client sends it all again, and that opens the session.
+    if (old.receiveNext(slot) === seqAdd(old.clientIsn(slot), 1)) return;
+    const client = old.client(slot);
+    const key = keyAt(old, slot, server);
+    if (core.isOthers(client, key) || sessions.find(client, key) >= 0) return;
+    const taken = this.copy(old, slot, client, key);
+    if (taken < 0) return;
+    sessions.setState(taken, SessionState.collecting);
+    core.timers.set(taken, core.now + core.options.timeouts.head);
+  }
+
+  /** Whether it is not known of an earlier process's session whether its node has it. Whose handoff is ours has a head. */
+  inDoubt(slot: number): boolean {
+    const { sessions } = this.core;
+    return (
+      sessions.state(slot) === SessionState.handing &&
+      sessions.head[slot]! < 0 &&
+      sessions.node(slot) !== LOCAL_NODE
+    );
+  }
+
+  /** Bytes, or a FIN, of the head of a session in doubt: the client sends again what was not acknowledged. */
+  again(slot: number): void {
+    const { sessions, segment, timers, options, now } = this.core;
+    const isFirst = segment.sequence === seqAdd(sessions.clientIsn(slot), 1);
+    if (!this.toNode.wrap(slot, isFirst ? IxpType.adopt : IxpType.segment) || !isFirst) return;
+    // From here on an answer can be expected.
+    sessions.setTries(slot, 0);
+    timers.set(slot, now + options.timeouts.handoff);
+  }
+
+  /** The timer of a session in doubt: asks the node. False when it has been asked often enough. */
+  ask(slot: number): boolean {
+    const { core } = this;
+    const { sessions, timers, counters, options, now } = core;
+    const node = sessions.node(slot);
+    const tries = sessions.tries(slot);
+    if (tries >= QUESTIONS) return false;
+    timers.set(slot, now + options.timeouts.handoff);
+    if (tries > 0) core.observer.unconfirmed?.(slot, node, now);
+    if (!core.reachable(node)) return true;
+    sessions.setTries(slot, tries + 1);
+    // An ACK at the first byte: a socket, which has that byte, answers; where there is none, nothing is opened.
+    if (this.toNode.kept(slot, IxpType.segment, 0, 0, TcpFlag.ack)) counters.count(Counter.node_asked);
+    return true;
+  }
+
+  /** The node of a session in doubt does not have it: whoever sends the head again has it collected anew. */
+  collectAgain(slot: number): void {
+    const { core } = this;
+    const { sessions, timers, options, now } = core;
+    core.detach(slot);
+    sessions.setFlags(slot, sessions.flags(slot) & ~FINS);
+    sessions.setTries(slot, 0);
+    sessions.setState(slot, SessionState.collecting);
+    timers.set(slot, now + options.timeouts.head);
+  }
+
+  /** A slot with what the record says, half open still; -1 when the table is full. */
+  private copy(old: RecordReader, from: number, client: number, key: number): number {
+    const { sessions, observer, clock, now } = this.core;
+    const slot = sessions.insert(client, key, clock);
+    if (slot < 0) return slot;
+    sessions.copyFrom(old, from, slot);
+    // Where its client is, its next segment tells.
+    sessions.macHigh[slot] = 0;
+    sessions.macLow[slot] = 0;
+    observer.opened?.(slot, now);
+    return slot;
+  }
+
+  /** Takes in what happened by the earlier program to a session that was taken over. */
+  private catchUp(old: RecordReader, from: number, slot: number): void {
+    const { core } = this;
+    const { sessions } = core;
+    const state = sessions.state(slot);
+    if (state !== SessionState.handing && state !== SessionState.passing) return;
+    const told = sessions.catchUp(old, from, slot, FINS);
+    if (this.inDoubt(slot)) {
+      if (this.isProven(slot)) this.pass(slot);
+    } else if (told && state === SessionState.passing) core.settle(slot);
+  }
+
+  /** Whether the record says that the node has the session, though no notice of it was taken in. */
+  private isProven(slot: number): boolean {
+    const { sessions } = this.core;
+    if (sessions.has(slot, SessionFlag.adopted | SessionFlag.nodeFin)) return true;
+    const answered = seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1));
+    return answered && !sessions.has(slot, SessionFlag.moved);
+  }
+
+  private pass(slot: number): void {
+    const { core } = this;
+    core.sessions.raise(slot, SessionFlag.adopted);
+    core.sessions.setState(slot, SessionState.passing);
+    core.settle(slot);
+  }
+}
+
+/** The key of an earlier process's session where its virtual server has the index `server`. */
+function keyAt(old: RecordReader, slot: number, server: number): number {
+  return ((old.portServer(slot) & 0xffff_0000) | server) >>> 0;
+}

@@ -1,0 +1,236 @@
+/**
+ * Builds what the engine says to nodes: segments in IXP, and answers to reports (docs/ixp.md). Each is written
+ * straight into the datapath's memory; the result tells whether there was room.
+ */
+import { Counter } from '../../base/counters.js';
+import { FrameFlags } from '../../datapath/datapath.js';
+import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../../wire/ethernet.js';
+import { IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../wire/ipv4.js';
+import { emitIxcp, IXCP, IXCP_HEADER_BYTES } from '../../wire/ixcp.js';
+import { IXP, IXP_HEADER_BYTES, IXP_VERSION, IxpFlag, IxpType, sealIxp } from '../../wire/ixp.js';
+import { seqAdd, seqDiff } from '../../wire/seq.js';
+import {
+  finishTcpChecksum,
+  TCP,
+  TCP_HEADER_BYTES,
+  TcpFlag,
+  TIMESTAMPS_BYTES,
+  writeTcp,
+  writeTimestamps,
+} from '../../wire/tcp.js';
+import type { Core } from '../core.js';
+import { LOCAL_NODE } from '../dispatcher.js';
+import { SessionFlag } from '../table/session-table.js';
+
+/** Least MSS of an IPv4 host (RFC 9293 section 3.7.1), and least that the kernel adopts with. */
+const MIN_MSS = 536;
+/** The smallest MTU with which clients can be offered that MSS. */
+export const LEAST_MTU = MIN_MSS + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + TIMESTAMPS_BYTES + IXP_HEADER_BYTES;
+const IP = ETHERNET_HEADER_BYTES;
+const IXP_AT = IP + IPV4_HEADER_BYTES;
+/** Offset of the TCP header behind IXP. */
+const WRAPPED_TCP = IXP_AT + IXP_HEADER_BYTES;
+
+export class NodeWriter {
+  private readonly core: Core;
+
+  constructor(core: Core) {
+    this.core = core;
+  }
+
+  /** Bytes of payload that fit in one IXP frame for a session. */
+  pieceBytes(slot: number): number {
+    const timestamps = this.core.sessions.has(slot, SessionFlag.timestampsOk);
+    return this.core.mss - (timestamps ? TIMESTAMPS_BYTES : 0);
+  }
+
+  /**
+   * A segment of kept bytes, in IXP, to the session's node. `at` is the offset of the payload from
+   * the head's first byte. `ixpFlags` are those that are not the session's.
+   */
+  kept(slot: number, type: number, at: number, length: number, flags: number, ixpFlags = 0): boolean {
+    const { sessions, servers, heads } = this.core;
+    const timestamps = sessions.has(slot, SessionFlag.timestampsOk);
+    const headerBytes = TCP_HEADER_BYTES + (timestamps ? TIMESTAMPS_BYTES : 0);
+    const frame = this.core.reserve(WRAPPED_TCP + headerBytes + length);
+    if (frame < 0) return false;
+    const { view, bytes } = this.core.transmit.memory;
+    const tcp = frame + WRAPPED_TCP;
+    const client = sessions.client(slot);
+    const server = this.core.serverOf(slot);
+    const virtualAddress = servers.address[server]!;
+    writeTcp(
+      view,
+      tcp,
+      sessions.portServer(slot) >>> 16,
+      servers.port[server]!,
+      seqAdd(sessions.clientIsn(slot), 1 + at),
+      seqAdd(sessions.serverIsn(slot), 1),
+      headerBytes,
+      flags,
+      sessions.window(slot),
+    );
+    if (timestamps) writeTimestamps(view, tcp + TCP.options, sessions.tsval(slot), this.core.tsvalOf(slot));
+    if (length > 0) {
+      let from = heads.start(sessions.head[slot]!) + at;
+      const end = tcp + headerBytes + length;
+      for (let to = tcp + headerBytes; to < end; to++) bytes[to] = heads.bytes[from++]!;
+    }
+    finishTcpChecksum(view, tcp, headerBytes + length, client, virtualAddress);
+    return this.finishWrapped(
+      frame,
+      slot,
+      type,
+      client,
+      virtualAddress,
+      headerBytes + length,
+      sessions.node(slot),
+      ixpFlags,
+    );
+  }
+
+  /**
+   * The client's segment being worked on, in IXP, to the session's node: in pieces that fit the link when
+   * it is larger than that (a receiver that merges segments, a sender that leaves them to be cut). Of a
+   * SYN or RST the header alone. `type` is that of the first piece: the rest are segments.
+   */
+  wrap(slot: number, type: number = IxpType.segment): boolean {
+    const { segment, options, counters, sessions } = this.core;
+    if (!this.core.reachable(sessions.node(slot))) {
+      counters.count(Counter.drop_unresolved);
+      return false;
+    }
+    const bare = (segment.flags & (TcpFlag.syn | TcpFlag.rst)) !== 0;
+    const length = bare ? 0 : segment.payloadLength;
+    const piece = options.mtu - IPV4_HEADER_BYTES - IXP_HEADER_BYTES - segment.headerBytes;
+    let at = 0;
+    do {
+      const taken = Math.min(piece, length - at);
+      const ixpType = at === 0 ? type : IxpType.segment;
+      if (!this.wrapPiece(slot, ixpType, at, taken, at + taken === length)) return false;
+      at += taken;
+    } while (at < length);
+    counters.count(Counter.wrapped);
+    return true;
+  }
+
+  private wrapPiece(slot: number, type: number, at: number, length: number, last: boolean): boolean {
+    const { segment, sessions } = this.core;
+    const { headerBytes } = segment;
+    const frame = this.core.reserve(WRAPPED_TCP + headerBytes + length);
+    if (frame < 0) return false;
+    const { view, bytes } = this.core.transmit.memory;
+    const tcp = frame + WRAPPED_TCP;
+    let from = segment.tcp;
+    for (let to = tcp; to < tcp + headerBytes; to++) bytes[to] = bytes[from++]!;
+    from = segment.payload + at;
+    const end = tcp + headerBytes + length;
+    for (let to = tcp + headerBytes; to < end; to++) bytes[to] = bytes[from++]!;
+    if (length !== segment.payloadLength || (segment.frameFlags & FrameFlags.checksumPartial) !== 0) {
+      view.setUint32(tcp + TCP.sequence, seqAdd(segment.sequence, at));
+      // What ends the segment ends its last piece.
+      if (!last) view.setUint8(tcp + TCP.flags, segment.flags & ~(TcpFlag.fin | TcpFlag.psh));
+      finishTcpChecksum(view, tcp, headerBytes + length, segment.source, segment.destination);
+    }
+    const node = sessions.node(slot);
+    const tcpBytes = headerBytes + length;
+    return this.finishWrapped(frame, slot, type, segment.source, segment.destination, tcpBytes, node);
+  }
+
+  /** An RST in IXP, exact at `sequence`, to a node that may have a socket of a session that went elsewhere. */
+  resetNode(slot: number, node: number, sequence: number): boolean {
+    if (!this.core.reachable(node)) return false;
+    const { sessions, servers } = this.core;
+    const frame = this.core.reserve(WRAPPED_TCP + TCP_HEADER_BYTES);
+    if (frame < 0) return false;
+    const client = sessions.client(slot);
+    const server = this.core.serverOf(slot);
+    const virtualAddress = servers.address[server]!;
+    const view = this.core.transmit.memory.view;
+    const tcp = frame + WRAPPED_TCP;
+    const port = sessions.portServer(slot) >>> 16;
+    writeTcp(view, tcp, port, servers.port[server]!, sequence, 0, TCP_HEADER_BYTES, TcpFlag.rst, 0);
+    finishTcpChecksum(view, tcp, TCP_HEADER_BYTES, client, virtualAddress);
+    return this.finishWrapped(frame, slot, IxpType.segment, client, virtualAddress, TCP_HEADER_BYTES, node);
+  }
+
+  /**
+   * Asks the session's node, in IXP, whether it has it still: by an ACK of what the client has sent before, which
+   * changes nothing for a socket but has it answer, as a keep-alive probe does (RFC 9293 section 3.8.4).
+   */
+  ask(slot: number): boolean {
+    const { sessions, counters } = this.core;
+    if (!this.core.reachable(sessions.node(slot))) return false;
+    // Two below the client's next number: it has sent FIN, and perhaps the node never got that.
+    const at = seqDiff(sessions.receiveNext(slot), sessions.clientIsn(slot)) - 3;
+    if (!this.kept(slot, IxpType.segment, at, 0, TcpFlag.ack)) return false;
+    counters.count(Counter.node_asked);
+    return true;
+  }
+
+  /**
+   * An IXCP notice in answer to the one being worked on, to the node that sent it. It repeats the
+   * session number: who did not see the question can not make up the answer.
+   */
+  answerNotice(type: number): boolean {
+    const { core } = this;
+    const { segment, options, transmit } = core;
+    const frame = this.core.reserve(IXP_AT + IXCP_HEADER_BYTES);
+    if (frame < 0) return false;
+    const view = transmit.memory.view;
+    const source = segment.offset + ETHERNET.source;
+    writeMac(view, frame + ETHERNET.destination, view.getUint16(source), view.getUint32(source + 2));
+    writeMac(view, frame + ETHERNET.source, core.nodeMacHigh, core.nodeMacLow);
+    view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
+    const length = IPV4_HEADER_BYTES + IXCP_HEADER_BYTES;
+    writeIpv4(view, frame + IP, length, Protocol.ixcp, options.address, segment.source);
+    const session = view.getUint32(segment.tcp + IXCP.session);
+    emitIxcp(view, frame + IXP_AT, options.address, segment.source, { type, session }, core.hash);
+    transmit.commit(frame, ETHERNET_HEADER_BYTES + length, core.nodePort);
+    core.counters.count(Counter.sent);
+    return true;
+  }
+
+  private finishWrapped(
+    frame: number,
+    slot: number,
+    type: number,
+    client: number,
+    virtualAddress: number,
+    tcpBytes: number,
+    node: number,
+    ixpFlags = 0,
+  ): boolean {
+    const core = this.core;
+    const { sessions, options, transmit, counters } = core;
+    const view = transmit.memory.view;
+    const flags = sessions.flags(slot) & ~core.nodes.spared(node === LOCAL_NODE ? -1 : node);
+    core.addressTo(frame, node);
+    view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
+    const totalLength = IPV4_HEADER_BYTES + IXP_HEADER_BYTES + tcpBytes;
+    writeIpv4(view, frame + IP, totalLength, Protocol.ixp, client, virtualAddress);
+    const ixp = frame + IXP_AT;
+    view.setUint8(ixp + IXP.version, IXP_VERSION);
+    view.setUint8(ixp + IXP.type, type);
+    view.setUint8(ixp + IXP.length, IXP_HEADER_BYTES);
+    view.setUint8(ixp + IXP.service, sessions.service(slot));
+    view.setUint32(ixp + IXP.session, sessions.nonce(slot));
+    view.setUint32(ixp + IXP.balancer, options.address);
+    view.setUint32(ixp + IXP.confirm, sessions.handedTo(slot));
+    view.setUint16(ixp + IXP.mss, Math.max(sessions.mss(slot), MIN_MSS));
+    view.setUint8(
+      ixp + IXP.flags,
+      ixpFlags |
+        ((flags & SessionFlag.windowScaleOk) !== 0 ? IxpFlag.windowScaleOk : 0) |
+        ((flags & SessionFlag.sackOk) !== 0 ? IxpFlag.sackOk : 0) |
+        ((flags & SessionFlag.timestampsOk) !== 0 ? IxpFlag.timestampsOk : 0),
+    );
+    view.setUint8(ixp + IXP.scales, sessions.scales(slot));
+    view.setUint32(ixp + IXP.tsval, sessions.tsval(slot));
+    view.setUint32(ixp + IXP.tsecr, this.core.tsvalOf(slot));
+    sealIxp(view, frame + IP, ixp, core.hash);
+    transmit.commit(frame, WRAPPED_TCP + tcpBytes, core.portOf(node));
+    counters.count(Counter.sent);
+    return true;
+  }
+}

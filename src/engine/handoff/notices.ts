@@ -1,0 +1,201 @@
+/** What comes from nodes: notices about sessions, and the reports of their agents (docs/ixp.md). */
+import { Counter } from '../../base/counters.js';
+import { TokenBucket } from '../../base/token-bucket.js';
+import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../../wire/ixcp.js';
+import type { Core } from '../core.js';
+import { LOCAL_NODE } from '../dispatcher.js';
+import { NodeAddresses } from '../node-addresses.js';
+import { SessionFlag, SessionState } from '../table/session-table.js';
+import { noticeType, TOLD_RECORD } from '../table/told-record.js';
+import type { Handoff } from './handoff.js';
+import type { Inheritance } from './inheritance.js';
+import type { NodeWriter } from './node-writer.js';
+
+/** Answers to reports with a wrong key, a second: anybody can cause them. */
+const BAD_KEY_ANSWERS_PER_SECOND = 5;
+
+/** A node whose reports verified within this time, in ms, has our key. */
+const REPORTS_ARRIVE_MS = 3_000;
+
+export class Notices {
+  private readonly core: Core;
+  private readonly writer: NodeWriter;
+  private readonly handoff: Handoff;
+  private readonly inheritance: Inheritance;
+  private readonly addresses = new NodeAddresses();
+  private readonly badKeyAnswers = new TokenBucket(BAD_KEY_ANSWERS_PER_SECOND, BAD_KEY_ANSWERS_PER_SECOND);
+
+  constructor(core: Core, writer: NodeWriter, handoff: Handoff, inheritance: Inheritance) {
+    this.core = core;
+    this.writer = writer;
+    this.handoff = handoff;
+    this.inheritance = inheritance;
+  }
+
+  /** An IXCP packet for us, its IPv4 header taken apart. */
+  receive(): void {
+    const { segment, options, nodes, counters, hash } = this.core;
+    const view = segment.view;
+    const at = segment.tcp;
+    if (!checkIxcp(view, at, segment.end - at)) {
+      counters.count(Counter.drop_malformed_ixcp);
+      return;
+    }
+    const node = segment.source === options.address ? LOCAL_NODE : nodes.find(segment.source);
+    if (node < 0) {
+      counters.count(Counter.drop_ixcp_unknown_node);
+      return;
+    }
+    const type = view.getUint8(at + IXCP.type);
+    if (!verifyIxcp(view, segment.ip, at, hash)) {
+      counters.count(Counter.drop_ixcp_tag);
+      if (type === IxcpType.report && node !== LOCAL_NODE) this.refuseKey(node);
+      return;
+    }
+    if (type === IxcpType.report) {
+      if (node !== LOCAL_NODE) this.report(node, at);
+      return;
+    }
+    this.notice(node, type, at);
+  }
+
+  private refuseKey(node: number): void {
+    const { core } = this;
+    // Its own reports arrive in order, so this one is somebody else's.
+    const heard = core.nodes.reportedAt[node]!;
+    if (heard >= 0 && core.now - heard < REPORTS_ARRIVE_MS) return;
+    core.nodes.hasOtherKey(node, core.now);
+    if (!this.badKeyAnswers.take(core.now)) return;
+    core.observer.badKey?.(node, core.now);
+    this.writer.answerNotice(IxcpType.badKey);
+  }
+
+  private report(node: number, at: number): void {
+    const { segment, nodes, counters, observer, now } = this.core;
+    const view = segment.view;
+    const flags = view.getUint16(at + IXCP.flags);
+    const start = view.getUint32(at + IXCP.session);
+    const clock = view.getUint32(at + IXCP.sequence);
+    if (!nodes.reported(node, start, clock, flags, now)) {
+      counters.count(Counter.drop_ixcp_stale);
+      return;
+    }
+    counters.count(Counter.report);
+    if ((flags & IxcpFlag.namesAddresses) !== 0) this.named(node, start, clock, at);
+    observer.reported?.(node, flags, now);
+    this.writer.answerNotice(IxcpType.welcome);
+  }
+
+  /** A report that names one of the node's virtual addresses. */
+  private named(node: number, start: number, clock: number, at: number): void {
+    const { segment, servers, nodes } = this.core;
+    const count = segment.view.getUint16(at + IXCP.clientPort);
+    const address = segment.view.getUint32(at + IXCP.virtualAddress);
+    const has = this.addresses.named(node, start, clock, count, address);
+    if (has === undefined) return;
+    for (let server = 0; server < servers.count; server++) {
+      nodes.setLacks(node, server, !has.has(servers.address[server]!));
+    }
+  }
+
+  private notice(node: number, type: number, at: number): void {
+    const { segment, servers } = this.core;
+    const view = segment.view;
+    const server = servers.find(
+      view.getUint32(at + IXCP.virtualAddress),
+      view.getUint16(at + IXCP.virtualPort),
+    );
+    const key = ((view.getUint16(at + IXCP.clientPort) << 16) | server) >>> 0;
+    const client = view.getUint32(at + IXCP.client);
+    const nonce = view.getUint32(at + IXCP.session);
+    const acknowledgement = view.getUint32(at + IXCP.acknowledgement);
+    const slot = server < 0 ? -1 : this.find(node, client, key, nonce, type, acknowledgement);
+    if (slot >= 0) this.apply(slot, type, view.getUint8(at + IXCP.reason), acknowledgement);
+    else this.core.counters.count(Counter.drop_ixcp_stale);
+  }
+
+  /** A notice that the kernel has checked, told by the record of TOLD_RECORD_WORDS words at `at`. */
+  told(words: Uint32Array, at: number): void {
+    const { nodes, options, counters } = this.core;
+    const address = words[at + TOLD_RECORD.tsOffset]!;
+    const node = address === options.address ? LOCAL_NODE : nodes.find(address);
+    if (node < 0) {
+      counters.count(Counter.drop_ixcp_unknown_node);
+      return;
+    }
+    const type = noticeType(words, at);
+    const client = words[at + TOLD_RECORD.client]!;
+    const nonce = words[at + TOLD_RECORD.serverIsn]!;
+    const acknowledgement = words[at + TOLD_RECORD.clientIsn]!;
+    const key = words[at + TOLD_RECORD.portServer]!;
+    const slot = this.find(node, client, key, nonce, type, acknowledgement);
+    if (slot >= 0) this.apply(slot, type, IxcpReason.none, acknowledgement);
+    else counters.count(Counter.drop_ixcp_stale);
+  }
+
+  /** The session that a notice of a node is about; -1 when it is none that the node has now. */
+  private find(
+    node: number,
+    client: number,
+    portServer: number,
+    nonce: number,
+    type: number,
+    acknowledgement: number,
+  ): number {
+    const { sessions } = this.core;
+    const slot = sessions.find(client, portServer);
+    if (slot < 0 || sessions.nonce(slot) !== nonce) return -1;
+    if (sessions.state(slot) < SessionState.handing) return -1;
+    if (sessions.node(slot) === node) return slot;
+    const has = type === IxcpType.adopted || type === IxcpType.fin;
+    if (has && node !== LOCAL_NODE) this.handoff.late(slot, node, acknowledgement);
+    return -1;
+  }
+
+  /** A verified notice about a session from the node that has it. */
+  private apply(slot: number, type: number, reason: number, acknowledgement: number): void {
+    const { core, handoff } = this;
+    const { sessions } = core;
+    const handing = sessions.state(slot) === SessionState.handing;
+    const passing = sessions.state(slot) === SessionState.passing;
+    // The answer to a question of ours: nothing has happened to the session.
+    const answers = passing && type === IxcpType.adopted && core.isHalfClosed(slot);
+    if (!answers) sessions.setLastSeen(slot, core.clock);
+    const node = sessions.node(slot);
+    // Whether or not the client's acknowledgement was faster, by which no node can be judged.
+    const has = type === IxcpType.adopted || type === IxcpType.fin;
+    if (has && node !== LOCAL_NODE) core.nodes.answered(node, core.serverOf(slot));
+    switch (type) {
+      case IxcpType.adopted:
+        if (handing) handoff.confirmed(slot, acknowledgement);
+        else if (answers) sessions.setTries(slot, 0);
+        return;
+      case IxcpType.refused:
+        if (handing) handoff.refused(slot, reason);
+        return;
+      case IxcpType.fin:
+        // A FIN comes from a socket: it confirms as well, should the notice before it be lost. And a server closed it.
+        if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.nodeFin)) {
+          core.nodes.serves(node, core.serverOf(slot));
+        }
+        sessions.raise(slot, SessionFlag.nodeFin);
+        if (handing) handoff.confirmed(slot, acknowledgement);
+        else if (passing) core.settle(slot);
+        return;
+      case IxcpType.rst: {
+        // A SYN that overtook the handoff meets a node that has not heard of the session yet.
+        const unknown = reason === IxcpReason.unknownSession;
+        if (handing && unknown && !this.inheritance.inDoubt(slot)) return;
+        // A socket was there: what the client still sends is for its node to answer.
+        if (handing && !unknown) handoff.confirmed(slot, sessions.handedTo(slot));
+        core.linger(slot, 'node-reset');
+        return;
+      }
+      case IxcpType.released:
+        if (node !== LOCAL_NODE) handoff.released(slot);
+        return;
+      default:
+        core.counters.count(Counter.drop_malformed_ixcp);
+    }
+  }
+}

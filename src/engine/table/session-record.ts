@@ -1,0 +1,373 @@
+/**
+ * One session as it stands in memory that the kernel may share: `struct session_record` of
+ * bpf/lib/session.h, 64 bytes, a cache line.
+ *
+ * The engine reads and writes fields in place, by slot; nothing is cached, because the kernel
+ * writes lastSeen, packets, receiveNext and clientAck of sessions whose segments it forwards, and takes the
+ * action from one that has ended when it answers a new SYN of its client.
+ */
+import { seqDiff } from '../../wire/seq.js';
+
+/** Bytes of a record. */
+export const SESSION_RECORD_BYTES = 64;
+
+/** Byte offset of each field. Numbers are in host byte order. */
+export const SESSION_RECORD = {
+  client: 0,
+  portServer: 4,
+  state: 8,
+  action: 9,
+  node: 10,
+  lastSeen: 12,
+  packets: 16,
+  receiveNext: 20,
+  clientAck: 24,
+  nonce: 28,
+  clientIsn: 32,
+  serverIsn: 36,
+  handedTo: 40,
+  tsOffset: 44,
+  tsval: 48,
+  openedAt: 52,
+  mss: 56,
+  scales: 58,
+  flags: 59,
+  service: 60,
+  tries: 61,
+  window: 62,
+} as const;
+
+/** What the kernel does with segments of a session, bits (bpf/lib/session.h). 0: gives them to the engine. */
+export const SessionAction = {
+  /** To the node, with new MAC addresses. */
+  forward: 0x01,
+  /** With `forward`: those that have payload go to the engine. */
+  payloadUp: 0x02,
+  /** New payload behind the handoff goes to the node in IXP, everything else to the engine. */
+  wrap: 0x04,
+  /** While handed over: a segment that acknowledges the answer goes to the node as with `forward`. */
+  answered: 0x08,
+} as const;
+
+/**
+ * Hash of a session's key, unsigned. Both words are mixed before they meet, each with a seed of its
+ * own: no pair of keys collides under every seed.
+ */
+export function sessionHash(
+  client: number,
+  portServer: number,
+  clientSeed: number,
+  portSeed: number,
+): number {
+  let port = portServer ^ portSeed;
+  port = Math.imul(port ^ (port >>> 16), 0x85ebca6b);
+  port = Math.imul(port ^ (port >>> 13), 0xc2b2ae35);
+  let mixed = client ^ clientSeed ^ port ^ (port >>> 16);
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x7feb352d);
+  mixed = Math.imul(mixed ^ (mixed >>> 15), 0x846ca68b);
+  return (mixed ^ (mixed >>> 16)) >>> 0;
+}
+
+/** The worker that owns a session: the upper bits of its hash, scaled. */
+export function sessionWorker(hash: number, workers: number): number {
+  return Math.floor((hash * workers) / 0x1_0000_0000);
+}
+
+// Strides and places in the views below.
+const WORDS_SHIFT = 4;
+const HALVES_SHIFT = 5;
+const BYTES_SHIFT = 6;
+const CLIENT = SESSION_RECORD.client >> 2;
+const PORT_SERVER = SESSION_RECORD.portServer >> 2;
+const STATE = SESSION_RECORD.state;
+const ACTION = SESSION_RECORD.action;
+const NODE = SESSION_RECORD.node >> 1;
+const LAST_SEEN = SESSION_RECORD.lastSeen >> 2;
+const PACKETS = SESSION_RECORD.packets >> 2;
+const RECEIVE_NEXT = SESSION_RECORD.receiveNext >> 2;
+const CLIENT_ACK = SESSION_RECORD.clientAck >> 2;
+const NONCE = SESSION_RECORD.nonce >> 2;
+const CLIENT_ISN = SESSION_RECORD.clientIsn >> 2;
+const SERVER_ISN = SESSION_RECORD.serverIsn >> 2;
+const HANDED_TO = SESSION_RECORD.handedTo >> 2;
+const TS_OFFSET = SESSION_RECORD.tsOffset >> 2;
+const TSVAL = SESSION_RECORD.tsval >> 2;
+const OPENED_AT = SESSION_RECORD.openedAt >> 2;
+const MSS = SESSION_RECORD.mss >> 1;
+const SCALES = SESSION_RECORD.scales;
+const FLAGS = SESSION_RECORD.flags;
+const SERVICE = SESSION_RECORD.service;
+const TRIES = SESSION_RECORD.tries;
+const WINDOW = SESSION_RECORD.window >> 1;
+
+/** Reads records; of a table in use, or of one that an earlier process has left. */
+export class RecordReader {
+  /** Records in the memory. */
+  readonly capacity: number;
+  protected readonly words: Uint32Array;
+  protected readonly halves: Uint16Array;
+  protected readonly bytes: Uint8Array;
+
+  /**
+   * @param memory that holds them
+   * @param offset bytes before the first record, a multiple of 4
+   * @param capacity records; by default as many as fit
+   */
+  constructor(
+    memory: ArrayBuffer,
+    offset = 0,
+    capacity = Math.floor((memory.byteLength - offset) / SESSION_RECORD_BYTES),
+  ) {
+    this.capacity = capacity;
+    this.words = new Uint32Array(memory, offset, capacity << WORDS_SHIFT);
+    this.halves = new Uint16Array(memory, offset, capacity << HALVES_SHIFT);
+    this.bytes = new Uint8Array(memory, offset, capacity << BYTES_SHIFT);
+  }
+
+  client(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + CLIENT]!;
+  }
+
+  /** Client port in the upper half, virtual server index in the lower. */
+  portServer(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + PORT_SERVER]!;
+  }
+
+  /** SessionState. */
+  state(slot: number): number {
+    return this.bytes[(slot << BYTES_SHIFT) + STATE]!;
+  }
+
+  /** Bits of SessionAction. */
+  action(slot: number): number {
+    return this.bytes[(slot << BYTES_SHIFT) + ACTION]!;
+  }
+
+  /** Index of the node, LOCAL_NODE for the balancer itself. Means nothing before a handoff. */
+  node(slot: number): number {
+    return this.halves[(slot << HALVES_SHIFT) + NODE]!;
+  }
+
+  /** ms on the engine's clock, wrapping, as all times here. */
+  lastSeen(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + LAST_SEEN]!;
+  }
+
+  /** Client packets passed through. */
+  packets(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + PACKETS]!;
+  }
+
+  /** Next sequence number expected of the client; in pass-through, the highest seen. */
+  receiveNext(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + RECEIVE_NEXT]!;
+  }
+
+  /** The client's last acknowledgement number. */
+  clientAck(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + CLIENT_ACK]!;
+  }
+
+  /** Number that tells the session from earlier ones of its slot and key. */
+  nonce(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + NONCE]!;
+  }
+
+  /** The client's initial sequence number. */
+  clientIsn(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + CLIENT_ISN]!;
+  }
+
+  /** Ours. */
+  serverIsn(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + SERVER_ISN]!;
+  }
+
+  /** End of the bytes (and FIN) that were handed over from the head store. */
+  handedTo(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + HANDED_TO]!;
+  }
+
+  /** Our timestamp clock for this session is this + ms. */
+  tsOffset(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + TS_OFFSET]!;
+  }
+
+  /** The client's last TSval. */
+  tsval(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + TSVAL]!;
+  }
+
+  openedAt(slot: number): number {
+    return this.words[(slot << WORDS_SHIFT) + OPENED_AT]!;
+  }
+
+  /** The client's. */
+  mss(slot: number): number {
+    return this.halves[(slot << HALVES_SHIFT) + MSS]!;
+  }
+
+  /** Window shifts: high nibble the client's, low nibble ours. */
+  scales(slot: number): number {
+    return this.bytes[(slot << BYTES_SHIFT) + SCALES]!;
+  }
+
+  /** Bits of SessionFlag. */
+  flags(slot: number): number {
+    return this.bytes[(slot << BYTES_SHIFT) + FLAGS]!;
+  }
+
+  /** Whether any of the bits is set. */
+  has(slot: number, flags: number): boolean {
+    return (this.bytes[(slot << BYTES_SHIFT) + FLAGS]! & flags) !== 0;
+  }
+
+  service(slot: number): number {
+    return this.bytes[(slot << BYTES_SHIFT) + SERVICE]!;
+  }
+
+  /** Transmissions of SYN/ACK, or of the handoff to the present node. */
+  tries(slot: number): number {
+    return this.bytes[(slot << BYTES_SHIFT) + TRIES]!;
+  }
+
+  /** The client's window as it last stood in a segment, unscaled. */
+  window(slot: number): number {
+    return this.halves[(slot << HALVES_SHIFT) + WINDOW]!;
+  }
+}
+
+/** Reads and writes records in place. What each field means stands in RecordReader. */
+export class SessionRecords extends RecordReader {
+  setLastSeen(slot: number, clock: number): void {
+    this.words[(slot << WORDS_SHIFT) + LAST_SEEN] = clock;
+  }
+
+  countPacket(slot: number): void {
+    this.words[(slot << WORDS_SHIFT) + PACKETS]! += 1;
+  }
+
+  setReceiveNext(slot: number, sequence: number): void {
+    this.words[(slot << WORDS_SHIFT) + RECEIVE_NEXT] = sequence;
+  }
+
+  setClientAck(slot: number, sequence: number): void {
+    this.words[(slot << WORDS_SHIFT) + CLIENT_ACK] = sequence;
+  }
+
+  setNonce(slot: number, nonce: number): void {
+    this.words[(slot << WORDS_SHIFT) + NONCE] = nonce;
+  }
+
+  setClientIsn(slot: number, sequence: number): void {
+    this.words[(slot << WORDS_SHIFT) + CLIENT_ISN] = sequence;
+  }
+
+  setServerIsn(slot: number, sequence: number): void {
+    this.words[(slot << WORDS_SHIFT) + SERVER_ISN] = sequence;
+  }
+
+  setHandedTo(slot: number, sequence: number): void {
+    this.words[(slot << WORDS_SHIFT) + HANDED_TO] = sequence;
+  }
+
+  setTsOffset(slot: number, offset: number): void {
+    this.words[(slot << WORDS_SHIFT) + TS_OFFSET] = offset;
+  }
+
+  setTsval(slot: number, tsval: number): void {
+    this.words[(slot << WORDS_SHIFT) + TSVAL] = tsval;
+  }
+
+  setNode(slot: number, node: number): void {
+    this.halves[(slot << HALVES_SHIFT) + NODE] = node;
+  }
+
+  setMss(slot: number, mss: number): void {
+    this.halves[(slot << HALVES_SHIFT) + MSS] = mss;
+  }
+
+  setScales(slot: number, scales: number): void {
+    this.bytes[(slot << BYTES_SHIFT) + SCALES] = scales;
+  }
+
+  setFlags(slot: number, flags: number): void {
+    this.bytes[(slot << BYTES_SHIFT) + FLAGS] = flags;
+  }
+
+  /** Sets these bits, too. */
+  raise(slot: number, flags: number): void {
+    this.bytes[(slot << BYTES_SHIFT) + FLAGS]! |= flags;
+  }
+
+  setService(slot: number, service: number): void {
+    this.bytes[(slot << BYTES_SHIFT) + SERVICE] = service;
+  }
+
+  setTries(slot: number, tries: number): void {
+    this.bytes[(slot << BYTES_SHIFT) + TRIES] = tries;
+  }
+
+  setWindow(slot: number, window: number): void {
+    this.halves[(slot << HALVES_SHIFT) + WINDOW] = window;
+  }
+
+  /** Copies the record of a session that passes: all but its key, node, state and action. */
+  copyFrom(other: RecordReader, from: number, slot: number): void {
+    this.setLastSeen(slot, other.lastSeen(from));
+    this.words[(slot << WORDS_SHIFT) + PACKETS] = other.packets(from);
+    this.setReceiveNext(slot, other.receiveNext(from));
+    this.setClientAck(slot, other.clientAck(from));
+    this.setNonce(slot, other.nonce(from));
+    this.setClientIsn(slot, other.clientIsn(from));
+    this.setServerIsn(slot, other.serverIsn(from));
+    this.setHandedTo(slot, other.handedTo(from));
+    this.setTsOffset(slot, other.tsOffset(from));
+    this.setTsval(slot, other.tsval(from));
+    this.words[(slot << WORDS_SHIFT) + OPENED_AT] = other.openedAt(from);
+    this.setMss(slot, other.mss(from));
+    this.setScales(slot, other.scales(from));
+    this.setFlags(slot, other.flags(from));
+    this.setWindow(slot, other.window(from));
+  }
+
+  /**
+   * Takes in what has happened to the other record of the same session since it was copied. Returns whether
+   * a side of it has ended meanwhile.
+   * @param fins the flags that tell of that
+   */
+  catchUp(other: RecordReader, from: number, slot: number, fins: number): boolean {
+    if (seqDiff(other.lastSeen(from), this.lastSeen(slot)) > 0) this.setLastSeen(slot, other.lastSeen(from));
+    if (seqDiff(other.receiveNext(from), this.receiveNext(slot)) > 0) {
+      this.setReceiveNext(slot, other.receiveNext(from));
+    }
+    if (seqDiff(other.clientAck(from), this.clientAck(slot)) > 0) {
+      this.setClientAck(slot, other.clientAck(from));
+    }
+    const told = other.flags(from) & fins & ~this.flags(slot);
+    if (told !== 0) this.raise(slot, told);
+    return told !== 0;
+  }
+
+  /** A record whose fields are all 0 but its key and its times. */
+  protected clear(slot: number, client: number, portServer: number, clock: number): void {
+    const at = slot << WORDS_SHIFT;
+    for (let word = at; word < at + (1 << WORDS_SHIFT); word++) this.words[word] = 0;
+    this.words[at + CLIENT] = client;
+    this.words[at + PORT_SERVER] = portServer;
+    this.words[at + LAST_SEEN] = clock;
+    this.words[at + OPENED_AT] = clock;
+  }
+
+  protected writeState(slot: number, state: number): void {
+    this.bytes[(slot << BYTES_SHIFT) + STATE] = state;
+  }
+
+  /**
+   * Tells the kernel what to do. Whatever was written to the record before is in memory when the action
+   * is, so the kernel acts on nothing half written.
+   */
+  protected writeAction(slot: number, action: number): void {
+    Atomics.store(this.bytes, (slot << BYTES_SHIFT) + ACTION, action);
+  }
+}

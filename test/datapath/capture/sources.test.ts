@@ -1,0 +1,169 @@
+/** Captures as people have them: from the sending host, edited, cut, or taken on a balancer, which has frames twice. */
+import t from 'tap';
+import { toText } from '../../../src/control/replay.js';
+import { type ReplayResult, ReplayRun } from '../../../src/control/replay-run.js';
+import type { ChecksumPolicy } from '../../../src/datapath/capture/checksums.js';
+import { openCapture } from '../../../src/wire/capture-file.js';
+import { GrowingBytes, PcapWriter } from '../../../src/wire/pcap-writer.js';
+import { capture } from '../../support/captures.js';
+import { config } from './replay.js';
+
+const SERVER = '192.150.187.43';
+const REQUEST = 'GET /download/CHANGES.bro-aux.txt';
+const IP = 14;
+const TCP = 34;
+/** The request is the fourth frame of get.pcap; the client sends seven. */
+const REQUEST_FRAME = 3;
+const CLIENT_FRAMES = 7;
+
+interface Frame {
+  seconds: number;
+  nanoseconds: number;
+  bytes: Uint8Array;
+  /** On the wire. */
+  length: number;
+}
+
+/** The frames of get.pcap, with a view of each. */
+function frames(): (Frame & { view: DataView })[] {
+  const reader = openCapture(capture('get.pcap'))!;
+  const list: (Frame & { view: DataView })[] = [];
+  while (reader.next()) {
+    const { seconds, nanoseconds, offset, capturedLength } = reader;
+    const bytes = reader.bytes.slice(offset, offset + capturedLength);
+    list.push({
+      seconds,
+      nanoseconds,
+      bytes,
+      length: capturedLength,
+      view: new DataView(bytes.buffer),
+    });
+  }
+  return list;
+}
+
+function isOfClient({ view }: { view: DataView }): boolean {
+  return view.getUint16(TCP + 2) === 80;
+}
+
+function run(list: readonly Frame[], checksums?: ChecksumPolicy): ReplayResult {
+  const output = new GrowingBytes();
+  const writer = new PcapWriter(output.append);
+  for (const { bytes, seconds, nanoseconds, length } of list) {
+    const at = output.contents().length;
+    writer.frame(bytes, 0, bytes.length, seconds, nanoseconds);
+    new DataView(output.contents().buffer).setUint32(at + 12, length, true);
+  }
+  return ReplayRun.open(output.contents().slice(), config([`${SERVER}:80`]), checksums)!.run();
+}
+
+/** Gives a frame a checksum that is wrong. */
+function spoil({ view }: { view: DataView }): void {
+  view.setUint16(TCP + 16, view.getUint16(TCP + 16) ^ 0x1234);
+}
+
+t.test('from the sending host: checksums that hardware was to finish', async (t) => {
+  const list = frames();
+  for (const frame of list.filter(isOfClient)) spoil(frame);
+  const result = run(list);
+  t.match(result.sessions, [{ request: REQUEST, closed: 'fin', packets: 4, unusable: 0 }]);
+  t.match(result.capture, { unfinished: CLIENT_FRAMES, damaged: 0 });
+  t.strictSame(result.checksumsIgnored, [
+    { client: '141.142.228.5', segments: CLIENT_FRAMES, wrong: CLIENT_FRAMES },
+  ]);
+  t.match(
+    toText('x', result),
+    /^141\.142\.228\.5: the checksums of 7 of 7 segments are wrong, .*ignored \(--checksums verify/m,
+  );
+});
+
+t.test('the same, to be verified: it is said that segments were dropped', async (t) => {
+  const list = frames();
+  for (const frame of list.filter(isOfClient)) spoil(frame);
+  const result = run(list, 'verify');
+  t.strictSame(result.sessions, []);
+  t.match(result.capture, { unfinished: 0, damaged: CLIENT_FRAMES });
+  const text = toText('x', result);
+  t.match(text, /checksums are wrong: 7 \(--checksums ignore takes them\)/);
+  t.match(text, /no session: SYNs to a virtual server of this config were dropped/);
+  t.notMatch(text, /no SYN/);
+});
+
+t.test('edited: what one segment says was changed', async (t) => {
+  const list = frames();
+  spoil(list[REQUEST_FRAME]!);
+  const result = run(list);
+  t.match(result.sessions, [{ unusable: 1, why: 'what it sent was dropped: closed without a word' }]);
+  const text = toText('x', result);
+  t.match(text, /checksums are wrong: 1 \(--checksums ignore takes them\)/);
+  t.notMatch(text, /never sent a byte/);
+  t.match(run(list, 'ignore').sessions, [{ request: REQUEST, closed: 'fin', unusable: 0 }]);
+});
+
+t.test('edited: addresses, with the checksums of before', async (t) => {
+  const list = frames();
+  for (const frame of list.filter(isOfClient)) frame.view.setUint32(IP + 12, 0xc000_0207);
+  for (const frame of list.filter((frame) => !isOfClient(frame))) frame.view.setUint32(IP + 16, 0xc000_0207);
+  const result = run(list);
+  t.match(result.sessions, [{ client: '192.0.2.7:59856', request: REQUEST, closed: 'fin' }]);
+  t.match(result.counters, { drop_ipv4_checksum: 0, drop_tcp_checksum: 0 });
+});
+
+t.test('segments that hardware was to cut: larger than the MTU, of no length', async (t) => {
+  const list = frames();
+  const request = list[REQUEST_FRAME]!;
+  const large = new Uint8Array(TCP + 32 + 20_000);
+  large.set(request.bytes);
+  // The request, and behind it what could be the next one's body.
+  const view = new DataView(large.buffer);
+  view.setUint16(IP + 2, 0);
+  list[REQUEST_FRAME] = { ...request, bytes: large, view, length: large.length };
+  const result = run(list, 'ignore');
+  t.match(result.sessions, [{ request: REQUEST, node: 'n1', unusable: 0 }]);
+  t.match(result.counters, { drop_malformed_ipv4: 0, requests: 1 });
+  for (const frame of list.filter(isOfClient)) spoil(frame);
+  t.match(run(list).sessions, [{ request: REQUEST, node: 'n1', unusable: 0 }], 'as a sending host has them');
+});
+
+t.test('cut by a snap length', async (t) => {
+  const list = frames();
+  const request = list[REQUEST_FRAME]!;
+  request.bytes = request.bytes.slice(0, 96);
+  const result = run(list);
+  t.match(result.capture, { truncated: 1 });
+  t.match(result.sessions, [{ unusable: 1, why: 'what it sent was dropped: closed without a word' }]);
+  t.match(toText('x', result), /only their beginning: 1 \(`tcpdump -s 0`/);
+});
+
+t.test('taken on a balancer: what it sent on is there twice, and counts once', async (t) => {
+  const twice: Frame[] = [];
+  for (const frame of frames()) {
+    twice.push(frame);
+    if (!isOfClient(frame)) continue;
+    const bytes = frame.bytes.slice();
+    bytes.set(frame.bytes.subarray(0, 6), 6);
+    bytes.set([2, 0, 0, 0, 0, 9], 0);
+    if (frame.view.getUint8(TCP + 13) !== 2) twice.push({ ...frame, bytes });
+  }
+  const result = run(twice);
+  t.match(result.capture, { delivered: CLIENT_FRAMES, sentOn: CLIENT_FRAMES - 1 });
+  t.strictSame(result.sessions, run(frames()).sessions);
+  t.match(toText('x', result), /that a balancer sent on, as they are there twice: 6/);
+});
+
+t.test('without a SYN: where tcpdump sees none is said', async (t) => {
+  const text = toText('x', run(frames().slice(1)));
+  t.match(text, /no SYN to a virtual server of this config/);
+  t.match(text, /datapath xdp has none: `baton capture/);
+});
+
+t.test('more servers than are named', async (t) => {
+  const [syn] = frames();
+  const list = Array.from({ length: 12 }, (_, index) => {
+    const bytes = syn!.bytes.slice();
+    new DataView(bytes.buffer).setUint16(TCP + 2, 8_000 + index);
+    return { ...syn!, bytes };
+  });
+  t.match(toText('x', run(list)), /8007 and others$/m);
+  t.notMatch(toText('x', run(list.slice(0, 8))), /others$/m);
+});

@@ -1,0 +1,127 @@
+import t from 'tap';
+import { Directory } from '../../src/directory/directory.js';
+import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
+import { Verdict } from '../../src/engine/dispatcher.js';
+import { NodeTable, ownShare } from '../../src/engine/node-table.js';
+import { IxcpReason } from '../../src/wire/ixcp.js';
+
+function dispatcher(
+  nodes = new NodeTable(
+    [1, 2, 3].map((address) => ({ address, weight: 1 })),
+    ownShare(3, 2),
+  ),
+): RequestDispatcher {
+  nodes.resolved.fill(1);
+  const directory = new Directory([
+    { path: '/images/', nodes: [0, 1] },
+    { host: 'www.example.org', path: '/', nodes: [2] },
+  ]);
+  return new RequestDispatcher({
+    directory,
+    predictors: ['round-robin', 'least-connections'],
+    nodes,
+    headBytes: 256,
+  });
+}
+
+const request = (line: string, ...fields: string[]) =>
+  Buffer.from(`${[line, ...fields].join('\r\n')}\r\n\r\n`);
+
+t.test('from bytes to a node, and to the next when that one fails', async (t) => {
+  const it = dispatcher();
+  const bytes = Buffer.concat([
+    Buffer.from('....'),
+    request('GET /x/../images/a%2E.png?q HTTP/1.1', 'Host: a:80'),
+  ]);
+  t.equal(it.inspect(bytes, 4, bytes.length, 0, 0), Verdict.found);
+  t.equal(it.resource, 0);
+  t.equal(bytes.toString('latin1', 4 + it.requestStart, 4 + it.requestEnd), 'GET /x/../images/a%2E.png?q');
+  const first = it.pick(it.resource, 0, 0, 0, 0);
+  const tried = it.pickedBit;
+  const second = it.pick(it.resource, tried, 0, 0, 0);
+  t.same([first, second], [0, 1]);
+  t.equal(it.pick(it.resource, tried | it.pickedBit, 0, 0, 0), -1);
+  t.equal(it.pick(it.resource, 0, 1, 0, 0), 0, 'another virtual server has its own turns');
+});
+
+t.test('in pieces, of two connections at once', async (t) => {
+  const it = dispatcher();
+  const one = request('GET /images/a HTTP/1.1', 'Host: www.example.org');
+  const two = request('GET /b HTTP/1.1', 'Host: www.example.org');
+  let resumeOne = 0;
+  let resumeTwo = 0;
+  for (let end = 1; end < Math.min(one.length, two.length); end++) {
+    t.equal(it.inspect(one, 0, end, resumeOne, 0), Verdict.incomplete);
+    resumeOne = it.resume;
+    t.equal(it.inspect(two, 0, end, resumeTwo, 0), Verdict.incomplete);
+    resumeTwo = it.resume;
+    t.not(resumeTwo, 0, 'what was looked at is remembered');
+  }
+  t.equal(it.inspect(one, 0, one.length, resumeOne, 0), Verdict.found);
+  t.equal(it.resource, 1, 'the host comes before the longer path');
+  t.equal(it.pick(1, 0, 0, 0, 0), 2);
+  t.equal(it.inspect(two, 0, two.length, resumeTwo, 0), Verdict.found);
+});
+
+t.test('what gets an error', async (t) => {
+  const table: [Buffer, number, string][] = [
+    [request('GET /none HTTP/1.1', 'Host: a'), Verdict.notFound, 'GET /none'],
+    [request('GET /images HTTP/1.1', 'Host: a'), Verdict.notFound, 'GET /images'],
+    [request('OPTIONS * HTTP/1.1', 'Host: a'), Verdict.notFound, 'OPTIONS *'],
+    [request('OPTIONS * HTTP/1.1', 'Host: www.example.org'), Verdict.found, 'OPTIONS *'],
+    [request('GET /images/ HTTP/1.1'), Verdict.badRequest, 'GET /images/'],
+    [request('GET /images/ HTTP/3.1', 'Host: a'), Verdict.badRequest, ''],
+    [Buffer.from([0x16, 3, 1]), Verdict.badRequest, ''],
+    [
+      request('GET /images/ HTTP/1.1', 'Host: a', `X: ${'x'.repeat(256)}`),
+      Verdict.headTooLarge,
+      'GET /images/',
+    ],
+    [request(`GET /images/${'x'.repeat(256)} HTTP/1.1`, 'Host: a'), Verdict.headTooLarge, ''],
+  ];
+  for (const [bytes, verdict, line] of table) {
+    const it = dispatcher();
+    t.equal(it.inspect(bytes, 0, bytes.length, 0, 0), verdict, bytes.toString('latin1', 0, 30));
+    t.equal(bytes.toString('latin1', it.requestStart, it.requestEnd), line);
+  }
+});
+
+t.test('the limit of a head is one that fits', async (t) => {
+  const make = (headBytes: number) => () =>
+    new RequestDispatcher({
+      directory: new Directory([]),
+      predictors: [],
+      nodes: new NodeTable([]),
+      headBytes,
+    });
+  t.throws(make(65_536), { code: 'BATON_CONFIG' });
+  t.doesNotThrow(make(65_535));
+});
+
+t.test('a node that refuses one virtual server is the last choice there, and there alone', async (t) => {
+  const nodes = new NodeTable(
+    [1, 2, 3].map((address) => ({ address, weight: 1 })),
+    ownShare(3, 2),
+  );
+  const it = dispatcher(nodes);
+  const now = 1_000;
+  for (let i = 0; i < 3; i++) nodes.refused(0, 1, IxcpReason.noListener, now);
+  for (let i = 0; i < 4; i++) t.equal(it.pick(0, 0, 1, 0, now), 1);
+  t.equal(it.pick(0, it.pickedBit, 1, 0, now), 0, 'rather than none');
+  t.same([it.pick(0, 0, 0, 0, now), it.pick(0, 0, 0, 0, now)], [0, 1]);
+  nodes.setLacks(0, 1, true);
+  t.equal(it.pick(0, 2, 1, 0, now), -1, 'without the address it is no choice');
+});
+
+t.test('a suspended node is the last choice', async (t) => {
+  const nodes = new NodeTable([1, 2, 3].map((address) => ({ address, weight: 1 })));
+  const it = dispatcher(nodes);
+  const now = 1_000;
+  while (!nodes.isSuspended(0, now)) nodes.stayedSilent(0, now);
+  for (let i = 0; i < 4; i++) t.equal(it.pick(0, 0, 0, 0, now), 1, 'not while there is another holder');
+  const tried = it.pickedBit;
+  t.equal(it.pick(0, tried, 0, 0, now), 0, 'but rather than none');
+  t.equal(it.pick(0, tried | it.pickedBit, 0, 0, now), -1, 'and once');
+  nodes.setMac(0, undefined);
+  t.equal(it.pick(0, tried, 0, 0, now), -1, 'what is down otherwise is no choice');
+});

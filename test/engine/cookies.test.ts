@@ -1,0 +1,405 @@
+/** SYN floods: cookies instead of half-open sessions; and SYNs that the kernel has answered. */
+import t, { type Test } from 'tap';
+import { COOKIE_LIFE_MS, cookieBits, SynCookies } from '../../src/engine/syn-cookie.js';
+import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
+import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
+import { TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
+import {
+  CLIENT,
+  Conversation,
+  type ConversationOptions,
+  FIRST_NONCE,
+  fromClient,
+  get,
+  ISN,
+  IXP_TYPE,
+  inIxp,
+  MSS,
+  SECRET,
+  SERVER,
+  toClient,
+} from '../support/conversation.js';
+import { addressNumber, macBytes, type TcpOptionsSpec } from '../support/packet.js';
+import { IN_COOKIE_PERIOD as START } from '../support/uptime.js';
+
+const ALL: TcpOptionsSpec = { mss: 1460, windowScale: 9, sackPermitted: true, timestamps: [77, 0] };
+
+/** A conversation in which one session is half open, and no more may be. */
+function flooded(t: Test, options: ConversationOptions = {}): Conversation {
+  const talk = new Conversation(t, { isn: undefined, limits: { halfOpen: 1 }, start: START, ...options });
+  talk.send(0, fromClient({ flags: 'S', seq: 1, sourcePort: 9 }));
+  talk.expect(0, toClient({ flags: 'SA', destinationPort: 9 }));
+  t.ok(talk.engine.stateless);
+  return talk;
+}
+
+t.test(
+  'with too many half-open sessions a SYN leaves nothing behind, and its client is served',
+  async (t) => {
+    const talk = flooded(t);
+    talk.send(1, fromClient({ flags: 'S', seq: 1000, window: 5000, options: ALL }));
+    const answer = talk.expect(
+      1,
+      toClient({
+        flags: 'SA',
+        ack: 1001,
+        window: 20_480,
+        options: { mss: MSS, windowScale: 7, sackPermitted: true },
+      }),
+    );
+    t.equal(talk.engine.sessions.size, 1, 'nothing is kept');
+    talk.counted({ syn: 1, syn_cookie: 1, evicted_half_open: 0 });
+    const { seq, options } = answer.tcp!;
+    t.equal(options.timestamps![1], 77, 'the TSval is echoed');
+
+    const ack = (seq + 1) >>> 0;
+    const timestamps = [97, options.timestamps![0]] as const;
+    talk.send(30, fromClient({ flags: 'A', seq: 1001, ack, window: 300, options: { timestamps } }));
+    talk.quiet(40);
+    t.same(talk.events, ['opened', 'opened', 'established']);
+    const slot = talk.engine.sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
+    const { sessions } = talk.engine;
+    t.equal(sessions.state(slot), SessionState.collecting);
+    t.same(
+      [sessions.flags(slot), sessions.scales(slot), sessions.mss(slot), sessions.window(slot)],
+      [SessionFlag.windowScaleOk | SessionFlag.sackOk | SessionFlag.timestampsOk, 0x97, 1460, 300],
+    );
+    talk.send(50, fromClient({ flags: 'PA', seq: 1001, ack, options: { timestamps } }, get('/0')));
+    talk.expect(
+      50,
+      inIxp(
+        0,
+        // All three options, and a client that is near: its request is here 50 ms after the SYN/ACK.
+        { type: IXP_TYPE.adopt, mss: 1460, flags: 15, scales: 0x97, tsval: 97, session: FIRST_NONCE + 1 },
+        { flags: 'PA', seq: 1001, ack },
+        get('/0'),
+      ),
+    );
+    talk.counted({ syn: 1, established: 1, cookie_accepted: 1, drop_cookie: 0, requests: 1 });
+  },
+);
+
+t.test('text in the first segment is taken, and only what was offered is agreed', async (t) => {
+  for (const [options, agreed] of [
+    [{}, { mss: 536, flags: 0, scales: 0 }],
+    [{ mss: 1400 }, { mss: 1400, flags: 0, scales: 0 }],
+    [
+      { mss: 1459, windowScale: 0 },
+      { mss: 1452, flags: 1, scales: 0x07 },
+    ],
+    [
+      { mss: 200, sackPermitted: true },
+      { mss: 536, flags: 2, scales: 0 },
+    ],
+  ] as const) {
+    const talk = flooded(t);
+    talk.send(1, fromClient({ flags: 'S', seq: 0xffff_ffff, options }));
+    const { seq } = talk.expect(1, toClient({ flags: 'SA', ack: 0 })).tcp!;
+    const ack = (seq + 1) >>> 0;
+    talk.send(2, fromClient({ flags: 'PA', seq: 0, ack }, get('/0')));
+    talk.expect(2, inIxp(0, { session: FIRST_NONCE + 1, ...agreed }, { seq: 0, ack }, get('/0')));
+  }
+});
+
+t.test(
+  'what a client sends behind its lost first segment is dropped without a word, while there are cookies',
+  async (t) => {
+    const talk = flooded(t);
+    talk.send(1, fromClient({ flags: 'S', seq: 1000 }));
+    const ack = (talk.expect(1, toClient({ flags: 'SA' })).tcp!.seq + 1) >>> 0;
+    talk.send(2, fromClient({ flags: 'A', seq: 2461, ack }));
+    talk.quiet(10);
+    talk.counted({ drop_cookie: 1, cookie_accepted: 0, reset_sent: 0 });
+    // A stranger is told so at once.
+    const strange = (ack ^ 0x4000_0000) >>> 0;
+    talk.send(11, fromClient({ flags: 'A', seq: 1001, ack: strange }));
+    talk.expect(11, toClient({ flags: 'R', seq: strange }));
+    talk.send(12, fromClient({ flags: 'A', seq: 1001, ack, sourcePort: 8 }));
+    talk.expect(12, toClient({ flags: 'R', seq: ack, destinationPort: 8 }));
+    talk.send(13, fromClient({ flags: 'F', seq: 1001 }));
+    talk.expect(13, toClient({ flags: 'RA', seq: 0, ack: 1002 }));
+    talk.send(14, fromClient({ flags: 'RA', seq: 1001, ack }));
+    talk.end(20, 1);
+    talk.send(21, fromClient({ flags: 'A', seq: 1001, ack }));
+    talk.end(30, 2);
+    talk.counted({ cookie_accepted: 1, drop_cookie: 1, reset_sent: 3 });
+  },
+);
+
+t.test("with timestamps, one of the cookie's time must come back", async (t) => {
+  const talk = flooded(t);
+  talk.send(1, fromClient({ flags: 'S', seq: 1000, options: ALL }));
+  const { seq, options } = talk.expect(1, toClient({ flags: 'SA' })).tcp!;
+  const ack = (seq + 1) >>> 0;
+  const [tsval] = options.timestamps!;
+  for (const tsecr of [tsval - COOKIE_LIFE_MS, tsval + 1000, tsval ^ 0x8000_0000]) {
+    const timestamps = [97, tsecr >>> 0] as const;
+    talk.send(2, fromClient({ flags: 'A', seq: 1001, ack, options: { timestamps } }));
+  }
+  talk.send(2, fromClient({ flags: 'A', seq: 1001, ack }));
+  talk.quiet(3);
+  talk.counted({ drop_cookie: 4 });
+  talk.send(3, fromClient({ flags: 'A', seq: 1001, ack, options: { timestamps: [97, tsval] } }));
+  talk.counted({ drop_cookie: 4, cookie_accepted: 1 });
+});
+
+/** The cookie of the usual client's SYN without options, sent `at` ms into a conversation. */
+function cookieAt(at: number, seq = 1000): number {
+  return new SynCookies(SECRET.subarray(16)).make(
+    addressNumber(CLIENT.address),
+    addressNumber(SERVER.address),
+    ((CLIENT.port << 16) | SERVER.port) >>> 0,
+    seq,
+    cookieBits(1400, 0, 0),
+    START + at,
+  );
+}
+
+t.test('a cookie of the kernel is as good as our own, until it is too old', async (t) => {
+  // 48,576 ms after the start another period begins.
+  for (const [sent, received, good] of [
+    [0, 0, true],
+    [0, 48_500, true],
+    [0, 114_100, true],
+    [0, 114_200, false],
+    [48_500, 48_600, true],
+  ] as const) {
+    const talk = new Conversation(t, { isn: undefined, start: START });
+    talk.quiet(sent);
+    talk.engine.cookieSent((START + sent + 2) >>> 0);
+    t.notOk(talk.engine.stateless);
+    const ack = (cookieAt(sent) + 1) >>> 0;
+    talk.send(received, fromClient({ flags: 'A', seq: 1001, ack }));
+    if (!good) talk.expect(received, toClient({ flags: 'R', seq: ack }));
+    talk.quiet(received + 1);
+    talk.counted({ cookie_accepted: good ? 1 : 0, drop_cookie: 0, reset_sent: good ? 0 : 1 });
+  }
+});
+
+t.test(
+  'an engine that has never answered a SYN believes no cookie, and after a while none again',
+  async (t) => {
+    const talk = new Conversation(t, { isn: undefined, start: START });
+    const good = fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(0) + 1) >>> 0 });
+    talk.send(0, good);
+    talk.expect(0, toClient({ flags: 'R' }));
+    talk.engine.cookieSent(START >>> 0);
+    talk.engine.cookieSent((START - 5_000) >>> 0);
+    // Of the period in which it is looked at.
+    const late = (at: number) => fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(at) + 1) >>> 0 });
+    talk.send(COOKIE_LIFE_MS, late(COOKIE_LIFE_MS));
+    talk.expect(COOKIE_LIFE_MS, toClient({ flags: 'R' }));
+    talk.counted({ drop_cookie: 0, cookie_accepted: 0, drop_no_session: 2 });
+  },
+);
+
+t.test('what another engine has begun, one that starts goes on with', async (t) => {
+  const isn = (at: number, options: TcpOptionsSpec): number => {
+    // It answers a SYN as ever, and is gone before the client says a word.
+    const gone = new Conversation(t, { isn: undefined, start: START });
+    gone.send(at, fromClient({ flags: 'S', seq: 1000, options }));
+    const { seq } = gone.expect(at, toClient({ flags: 'SA', ack: 1001 })).tcp!;
+    gone.counted({ syn: 1, syn_cookie: 0 });
+    return seq;
+  };
+  const ack = (isn(0, { mss: 1400 }) + 1) >>> 0;
+  const talk = new Conversation(t, { isn: undefined, start: START });
+  talk.engine.begin(START + 3_000);
+  talk.send(3_000, fromClient({ flags: 'PA', seq: 1001, ack }, get('/0')));
+  talk.expect(3_000, inIxp(0, { mss: 1400, flags: 0 }, { seq: 1001, ack }, get('/0')));
+  talk.counted({ cookie_accepted: 1, established: 1, reset_sent: 0 });
+  // What goes on in the middle of a connection that nobody knows is told so at once.
+  talk.send(3_010, fromClient({ flags: 'PA', seq: 77, ack: 99, sourcePort: 7 }, 'more'));
+  talk.expect(3_010, toClient({ flags: 'R', seq: 99, destinationPort: 7 }));
+});
+
+t.test('a client that goes by an earlier cookie gets the session of its second SYN', async (t) => {
+  const talk = new Conversation(t, { isn: undefined, start: START });
+  talk.engine.cookieSent(START >>> 0);
+  talk.send(1000, fromClient({ flags: 'S', seq: 1000, options: { mss: 900, windowScale: 3 } }));
+  talk.expect(1000, toClient({ flags: 'SA', ack: 1001 }));
+  const ack = (cookieAt(0) + 1) >>> 0;
+  talk.send(1001, fromClient({ flags: 'PA', seq: 1001, ack }, get('/0')));
+  // What the kernel's SYN/ACK agreed counts.
+  talk.expect(
+    1001,
+    inIxp(0, { mss: 1400, flags: 0, session: FIRST_NONCE + 1 }, { seq: 1001, ack }, get('/0')),
+  );
+  t.same(talk.events.slice(0, 2), ['opened', 'established']);
+  talk.counted({ established: 1, cookie_accepted: 1, syn: 1 });
+});
+
+t.test(
+  'half open, a late copy of what an earlier connection of the port began with counts for nothing',
+  async (t) => {
+    const talk = new Conversation(t, { isn: undefined, start: START });
+    talk.engine.begin(START);
+    const syn = (at: number, seq: number): number => {
+      talk.send(at, fromClient({ flags: 'S', seq }));
+      return (talk.expect(at, toClient({ flags: 'SA', ack: seq + 1 })).tcp!.seq + 1) >>> 0;
+    };
+    const earlier = syn(0, 1000);
+    const request = get('/0');
+    const ack = syn(10, 70_000);
+    talk.send(11, fromClient({ flags: 'PA', seq: 1001, ack: earlier }, request));
+    t.notOk(talk.events.includes('established'), 'it is the client of the second SYN that is waited for');
+    talk.send(12, fromClient({ flags: 'PA', seq: 70_001, ack }, request));
+    talk.expect(12, inIxp(0, { flags: 0, session: FIRST_NONCE + 1 }, { seq: 70_001, ack }, request));
+    talk.counted({ cookie_accepted: 0, established: 1 });
+  },
+);
+
+t.test('half open, what fits neither number nor cookie is answered with a reset', async (t) => {
+  const talk = new Conversation(t, { isn: undefined, start: START });
+  talk.engine.cookieSent(START >>> 0);
+  talk.send(0, fromClient({ flags: 'S', seq: 1000 }));
+  talk.expect(0, toClient({ flags: 'SA', ack: 1001 }));
+  talk.send(1, fromClient({ flags: 'A', seq: 1001, ack: 7 }));
+  talk.expect(1, toClient({ flags: 'R', seq: 7 }));
+  talk.end(5, 1);
+  talk.counted({ drop_bad_ack: 1, cookie_accepted: 0 });
+});
+
+t.test("a full table makes room for a cookie's client only among the half open", async (t) => {
+  const talk = flooded(t, { limits: { sessions: 2, halfOpen: 1 } });
+  const acks = [1, 2, 3].map((port) => {
+    talk.send(port, fromClient({ flags: 'S', seq: 1000, sourcePort: port }));
+    return (talk.expect(port, toClient({ flags: 'SA', destinationPort: port })).tcp!.seq + 1) >>> 0;
+  });
+  acks.forEach((ack, index) => {
+    talk.send(10 + index, fromClient({ flags: 'A', seq: 1001, ack, sourcePort: 1 + index }));
+  });
+  talk.end(20, 2);
+  talk.counted({ cookie_accepted: 2, evicted_half_open: 1, drop_sessions_full: 1, established: 2 });
+  t.notOk(talk.engine.stateless);
+});
+
+t.test('a transmit ring that is full sends no cookie', async (t) => {
+  const talk = flooded(t);
+  talk.datapath.roomsLeft = 0;
+  talk.send(1, fromClient({ flags: 'S', seq: 1000 }));
+  talk.end(5, 1);
+  talk.counted({ syn_cookie: 0, drop_transmit_full: 1 });
+});
+
+/** The record of a SYN of the usual client; behind one word that is not part of it. */
+function answeredSyn(serverIsn: number, clientIsn = 1000, port: number = CLIENT.port): Uint32Array {
+  const words = new Uint32Array(1 + TOLD_RECORD_WORDS);
+  const view = new DataView(words.buffer, 4);
+  view.setUint32(0, addressNumber(CLIENT.address), true);
+  view.setUint32(4, (port << 16) >>> 0, true);
+  view.setUint32(8, clientIsn, true);
+  view.setUint32(12, serverIsn, true);
+  view.setUint32(16, 0xfff0_0000, true);
+  view.setUint32(20, 77, true);
+  view.setUint16(24, 1460, true);
+  view.setUint16(26, 5000, true);
+  view.setUint8(28, 0x97);
+  view.setUint8(29, 7);
+  new Uint8Array(words.buffer).set(macBytes(CLIENT.mac), 4 + 30);
+  return words;
+}
+
+t.test('an ACK that the kernel has kept from us', async (t) => {
+  const talk = new Conversation(t, { start: START });
+  talk.engine.told(answeredSyn(ISN), 1, START);
+  const { sessions } = talk.engine;
+  const slot = sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
+  t.equal(sessions.clientAck(slot), ISN, 'not acknowledged yet');
+  // As the XDP program notes it.
+  sessions.setClientAck(slot, ISN + 1);
+  talk.rest(1000);
+  t.equal(sessions.inState[SessionState.collecting], 1, 'and no SYN/ACK is sent again');
+  talk.counted({ established: 1, syn_ack_retransmitted: 0, sent: 0 });
+  talk.rest(9_990);
+  t.equal(sessions.inState[SessionState.collecting], 1);
+  talk.rest(10_010);
+  t.equal(sessions.inState[SessionState.handing], 1, 'its time is counted from the SYN');
+  talk.counted({ closed_silent_client: 1 });
+});
+
+t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
+  const talk = new Conversation(t, { start: START });
+  talk.engine.told(answeredSyn(0xffff_ffff), 1, START);
+  talk.quiet(900);
+  t.same(talk.events, ['opened']);
+  talk.counted({ syn: 1, syn_answered: 1, sent: 0 });
+  // The SYN/ACK was lost: again, as the kernel made it.
+  const answer = talk.expect(
+    1000,
+    toClient({
+      flags: 'SA',
+      seq: 0xffff_ffff,
+      ack: 1001,
+      options: { mss: MSS, windowScale: 7, sackPermitted: true },
+    }),
+  );
+  const [tsval, tsecr] = answer.tcp!.options.timestamps!;
+  t.equal(tsecr, 77);
+  t.ok((tsval - 0xfff0_0000 - START - 1000) >>> 0 < 20, 'its clock goes on');
+  talk.send(
+    1100,
+    fromClient({ flags: 'PA', seq: 1001, ack: 0, options: { timestamps: [99, tsval] } }, get('/0')),
+  );
+  talk.expect(
+    1100,
+    inIxp(
+      0,
+      { type: IXP_TYPE.adopt, mss: 1460, flags: 7, scales: 0x97, tsval: 99, session: FIRST_NONCE },
+      { seq: 1001, ack: 0 },
+      get('/0'),
+    ),
+  );
+  talk.counted({ syn_ack_retransmitted: 1, established: 1, cookie_accepted: 0 });
+});
+
+t.test('its SYN/ACKs are given up after as many as our own', async (t) => {
+  const talk = new Conversation(t, { start: START });
+  talk.engine.told(answeredSyn(ISN), 1, START);
+  for (const time of [1000, 3000, 7000, 15_000]) talk.expect(time, toClient({ flags: 'SA', seq: ISN }));
+  talk.end(31_200, 0);
+  t.same(talk.events, ['opened', 'closed handshake-timeout']);
+});
+
+t.test('told twice, or of a session that there is, it changes nothing', async (t) => {
+  const talk = new Conversation(t, { start: START });
+  talk.engine.told(answeredSyn(111), 1, START);
+  talk.engine.told(answeredSyn(222), 1, START);
+  talk.send(1, fromClient({ flags: 'A', seq: 1001, ack: 112 }));
+  talk.engine.told(answeredSyn(333, 2000), 1, START + 1);
+  talk.end(500, 1);
+  talk.counted({ syn: 1, syn_answered: 1, established: 1 });
+});
+
+t.test('its sessions count as half open, and find the table full as others do', async (t) => {
+  const talk = new Conversation(t, { start: START, limits: { sessions: 2, halfOpen: 2 } });
+  talk.handshake(0, { sourcePort: 1 });
+  talk.engine.told(answeredSyn(ISN, 1000, 2), 1, START);
+  t.notOk(talk.engine.stateless);
+  talk.engine.told(answeredSyn(ISN, 1000, 3), 1, START);
+  talk.counted({ evicted_half_open: 1, drop_sessions_full: 0, syn_answered: 2 });
+  talk.send(
+    0,
+    fromClient({ flags: 'A', seq: 1001, ack: ISN + 1, sourcePort: 3, options: { timestamps: [1, 1] } }),
+  );
+  talk.engine.told(answeredSyn(ISN, 1000, 4), 1, START);
+  talk.end(10, 2);
+  talk.counted({ evicted_half_open: 1, drop_sessions_full: 1, syn_answered: 2 });
+});
+
+t.test('workers give every session a number of its own', async (t) => {
+  const numbers: number[] = [];
+  const client = addressNumber(CLIENT.address);
+  for (const worker of [0, 1, 2]) {
+    const talk = new Conversation(t, { engine: { shard: { worker, workers: 3 } } });
+    for (let port = 1; port <= 30; port++) {
+      const key = (port << 16) >>> 0;
+      // The hash of a conversation has no seeds.
+      if (sessionWorker(sessionHash(client, key, 0, 0), 3) !== worker) continue;
+      talk.handshake(port, { sourcePort: port });
+      numbers.push(talk.engine.sessions.nonce(talk.engine.sessions.find(client, key)));
+    }
+  }
+  t.equal(numbers.length, 30);
+  t.equal(new Set(numbers).size, 30);
+});

@@ -1,0 +1,449 @@
+/** From the complete head to a node that has confirmed it. */
+import t from 'tap';
+import { FrameFlags, Port } from '../../src/datapath/datapath.js';
+import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
+import { unfinished } from '../sim/frames.js';
+import {
+  Conversation,
+  fromClient,
+  get,
+  ISN,
+  IXP_TYPE,
+  inIxp,
+  KEY,
+  MSS,
+  NODES,
+  NOTICE,
+  notice,
+  toClient,
+} from '../support/conversation.js';
+import { build, macBytes, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
+
+const { adopt, segment } = IXP_TYPE;
+
+/** A conversation up to the request for `path`; its frames to the first node are still to be expected. */
+function asked(talk: Conversation, path: string, syn: TcpOptionsSpec = {}): string {
+  talk.handshake(0, { options: syn });
+  const request = get(path);
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 4321 }, request));
+  return request;
+}
+
+function handed(node: number, request: string): PacketSpec {
+  return inIxp(node, { type: adopt, service: 0 }, { flags: 'PA', seq: 1001, ack: ISN + 1 }, request);
+}
+
+function withdrawn(node: number, seq: number): PacketSpec {
+  return inIxp(node, { type: segment }, { flags: 'R', seq }, '');
+}
+
+function unavailable(request: string): PacketSpec {
+  return inIxp(
+    LOCAL_NODE,
+    { type: adopt, service: LocalService.unavailable },
+    { flags: 'PA', seq: 1001 },
+    request,
+  );
+}
+
+t.test('IXP carries all that was agreed', async (t) => {
+  const cases: [TcpOptionsSpec, { flags: number; scales: number; mss: number }][] = [
+    [{}, { flags: 0, scales: 0, mss: 536 }],
+    [{ mss: 1460 }, { flags: 0, scales: 0, mss: 1460 }],
+    [{ mss: 100 }, { flags: 0, scales: 0, mss: 536 }],
+    [
+      { mss: 1400, windowScale: 9 },
+      { flags: 1, scales: 0x97, mss: 1400 },
+    ],
+    [
+      { mss: 1400, windowScale: 14, sackPermitted: true },
+      { flags: 3, scales: 0xe7, mss: 1400 },
+    ],
+    [
+      { mss: 1400, windowScale: 200 },
+      { flags: 1, scales: 0xe7, mss: 1400 },
+    ],
+    [
+      { mss: 1400, sackPermitted: true },
+      { flags: 2, scales: 0, mss: 1400 },
+    ],
+  ];
+  for (const [options, ixp] of cases) {
+    const talk = new Conversation(t);
+    const request = asked(talk, '/0', options);
+    talk.expect(
+      0,
+      inIxp(
+        0,
+        { type: adopt, service: 0, confirm: 1001 + request.length, tsval: 0, ...ixp },
+        { seq: 1001, ack: ISN + 1, window: 4321 },
+        request,
+      ),
+    );
+    talk.end(0, 1);
+  }
+});
+
+t.test('the window of a SYN is not scaled, so it is never handed over as if it were', async (t) => {
+  const talk = new Conversation(t);
+  talk.send(0, fromClient({ flags: 'S', seq: 1000, window: 60_000, options: { windowScale: 8 } }));
+  talk.expect(0, toClient({ flags: 'SA' }));
+  const request = get('/0');
+  // The ACK was lost, and the text comes backwards.
+  talk.send(1, fromClient({ flags: 'PA', seq: 1011, ack: ISN + 1, window: 250 }, request.slice(10)));
+  talk.expect(1, toClient({ flags: 'A', ack: 1001 }));
+  talk.send(2, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 249 }, request.slice(0, 10)));
+  talk.expect(2, inIxp(0, { type: adopt }, { window: 249 }, request));
+});
+
+t.test('a confirmed session passes', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  talk.end(5000, 1);
+  t.same(talk.events, [
+    'opened',
+    'established',
+    'request 1 GET /0',
+    'handoff node 0 service 0 attempt 1',
+    'adopted node 0',
+  ]);
+  t.equal(talk.nodes.active[0], 1);
+  t.equal(talk.nodes.adopted[0], 1);
+  const more = fromClient({ flags: 'A', seq: end, ack: 9999 });
+  talk.send(5000, more);
+  talk.expectForwarded(5000, 0, more);
+});
+
+t.test('silence: twice 300 ms, then the next holder, in the end our own 503', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/01');
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request));
+  talk.expect(300, handed(0, request));
+  talk.expect(600, withdrawn(0, end));
+  talk.expect(600, handed(1, request));
+  talk.expect(900, handed(1, request));
+  talk.expect(1200, withdrawn(1, end));
+  talk.expect(1200, unavailable(request), Port.local);
+  talk.send(1201, notice(LOCAL_NODE, NOTICE.adopted, { ack: end }));
+  talk.end(2000, 1);
+  t.same([...talk.nodes.active], [0, 0, 0]);
+  talk.counted({
+    handoffs: 3,
+    handoff_retransmitted: 2,
+    handoff_silent: 2,
+    answer_503: 1,
+    handoffs_local: 1,
+  });
+});
+
+t.test('a refusal moves on at once, and leaves nothing to withdraw', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/012');
+  talk.expect(0, handed(0, request));
+  talk.send(1, notice(0, NOTICE.refused, { reason: 1, ack: 1001, seq: ISN + 1 }));
+  talk.expect(1, handed(1, request));
+  talk.send(2, notice(1, NOTICE.refused, { reason: 2 }));
+  talk.expect(2, handed(2, request));
+  // Again, and of a node that is not asked any more: nothing.
+  talk.send(3, notice(1, NOTICE.refused, { reason: 2 }));
+  talk.send(3, notice(2, NOTICE.refused, { reason: 2 }));
+  talk.expect(3, unavailable(request), Port.local);
+  talk.end(4, 1);
+  talk.counted({ handoff_refused: 3, answer_503: 1, drop_ixcp_stale: 1 });
+  t.same(
+    talk.events.filter((event) => event.startsWith('refused')),
+    ['refused node 0 reason 1', 'refused node 1 reason 2', 'refused node 2 reason 2'],
+  );
+});
+
+t.test('a four-tuple in use: the next holder, or once more a moment later', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/01');
+  talk.expect(0, handed(0, request));
+  talk.send(1, notice(0, NOTICE.refused, { reason: 3 }));
+  talk.expect(1, handed(1, request));
+  talk.send(2, notice(1, NOTICE.refused, { reason: 3 }));
+  talk.quiet(300);
+  talk.expect(301, handed(1, request));
+  talk.send(302, notice(1, NOTICE.adopted, { ack: 1001 + request.length }));
+  talk.end(2000, 1);
+  talk.counted({ handoff_refused: 2, handoff_silent: 0, adopted: 1, answer_503: 0 });
+
+  // For as often as a handoff is sent at all, and no longer.
+  const other = new Conversation(t);
+  asked(other, '/0');
+  other.expect(0, handed(0, request.replace('/01', '/0')));
+  other.send(1, notice(0, NOTICE.refused, { reason: 3 }));
+  other.expect(300, handed(0, request.replace('/01', '/0')));
+  other.send(301, notice(0, NOTICE.refused, { reason: 3 }));
+  other.expect(301, unavailable(request.replace('/01', '/0')), Port.local);
+  // So does the balancer itself.
+  other.send(302, notice(LOCAL_NODE, NOTICE.refused, { reason: 3 }));
+  other.expect(601, unavailable(request.replace('/01', '/0')), Port.local);
+  other.send(602, notice(LOCAL_NODE, NOTICE.adopted, { ack: 1001 + request.length - 1 }));
+  other.counted({ handoff_refused: 3, handoff_silent: 0, adopted: 1, answer_503: 1, closed_no_node: 0 });
+});
+
+t.test('when not even the balancer takes it, the client is reset', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0');
+  talk.expect(0, handed(0, request));
+  talk.send(1, notice(0, NOTICE.refused, { reason: 1 }));
+  talk.expect(1, unavailable(request), Port.local);
+  talk.send(2, notice(LOCAL_NODE, NOTICE.refused, { reason: 1 }));
+  talk.expect(2, toClient({ flags: 'RA', seq: ISN + 1, ack: 1001 + request.length }));
+  talk.end(20_000, 0);
+  t.equal(talk.events.at(-1), 'closed no-node');
+  talk.counted({ closed_no_node: 1, reset_sent: 1 });
+});
+
+t.test('nodes that can take nothing are left out', async (t) => {
+  const talk = new Conversation(t);
+  talk.nodes.setMac(0, undefined);
+  const request = asked(talk, '/01');
+  talk.expect(0, handed(1, request));
+  const other = new Conversation(t);
+  other.nodes.setMac(0, undefined);
+  other.nodes.setMac(1, undefined);
+  asked(other, '/01');
+  other.expect(0, unavailable(request), Port.local);
+});
+
+t.test('an address that is lost during the handoff', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0');
+  talk.expect(0, handed(0, request));
+  talk.nodes.setMac(0, undefined);
+  talk.quiet(500);
+  talk.counted({ drop_unresolved: 1 });
+  talk.expect(600, unavailable(request), Port.local);
+});
+
+t.test('a MAC address that changes during the handoff', async (t) => {
+  const talk = new Conversation(t, { timeouts: { handoff: 100 } });
+  const request = asked(talk, '/0');
+  talk.expect(0, handed(0, request));
+  talk.expect(100, handed(0, request));
+  t.notOk(talk.events.includes('silent node 0'));
+  t.ok(talk.events.includes('unconfirmed node 0'), 'someone may look where it is');
+  talk.setMac(150, 0, '02:00:00:00:00:99');
+  const moved = { ...handed(0, request), ethernet: { destination: '02:00:00:00:00:99' } };
+  // Two more, as if the first two had never been sent; then it is silent like any other.
+  talk.expect(200, moved);
+  talk.expect(300, moved);
+  const letGo = withdrawn(0, 1001 + request.length);
+  talk.expect(400, { ...letGo, ethernet: { destination: '02:00:00:00:00:99' } });
+  talk.expect(400, unavailable(request), Port.local);
+  const movedAt = talk.nodes.movedAt[0];
+  talk.setMac(450, 0, '02:00:00:00:00:99');
+  t.equal(talk.nodes.movedAt[0], movedAt, 'the same address again is no move');
+});
+
+t.test('three silent handoffs in a row suspend a node', async (t) => {
+  const talk = new Conversation(t, { timeouts: { handoff: 50 } });
+  const request = get('/01');
+  let time = 0;
+  for (let i = 1; i <= 3; i++) {
+    talk.handshake(time, { sourcePort: i });
+    talk.send(time, fromClient({ flags: 'PA', sourcePort: i, seq: 1001, ack: ISN + 1 }, request));
+    const session = 99 + i;
+    talk.expect(time, inIxp(0, { type: adopt, session }, { sourcePort: i }, request));
+    talk.expect(time + 50, inIxp(0, { type: adopt, session }, { sourcePort: i }, request));
+    talk.expect(time + 100, inIxp(0, { type: segment, session }, { sourcePort: i, flags: 'R' }));
+    talk.expect(time + 100, inIxp(1, { type: adopt, session }, { sourcePort: i }, request));
+    talk.send(time + 110, notice(1, NOTICE.adopted, { session, clientPort: i, ack: 1001 + request.length }));
+    time += 200;
+  }
+  talk.handshake(time, { sourcePort: 9 });
+  talk.send(time, fromClient({ flags: 'PA', sourcePort: 9, seq: 1001, ack: ISN + 1 }, request));
+  talk.expect(time, inIxp(1, { type: adopt, session: 103 }, { sourcePort: 9 }, request));
+});
+
+t.test('what the client sends before the confirmation goes along in IXP', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0', { sackPermitted: true });
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request));
+  talk.send(10, fromClient({ flags: 'PA', seq: end, ack: ISN + 1, window: 77, urgent: 3 }, 'more'));
+  talk.expect(
+    10,
+    inIxp(
+      0,
+      { type: segment, confirm: end },
+      { flags: 'PA', seq: end, ack: ISN + 1, window: 77, urgent: 3 },
+      'more',
+    ),
+  );
+  // The request again is ours to send again, not the client's.
+  talk.send(20, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
+  talk.quiet(20);
+  talk.send(30, fromClient({ flags: 'FA', seq: end + 4, ack: ISN + 1 }));
+  talk.expect(30, inIxp(0, { type: segment }, { flags: 'FA', seq: end + 4 }, ''));
+  talk.send(40, notice(0, NOTICE.adopted, { ack: end }));
+  const last = fromClient({ flags: 'A', seq: end + 5, ack: 7000 });
+  talk.send(50, last);
+  talk.expectForwarded(50, 0, last);
+  talk.counted({ wrapped: 2 });
+});
+
+t.test('a wrapped segment leaves with a whole checksum', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0');
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request));
+  const frame = unfinished(build(fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'abc'), KEY));
+  talk.send(5, frame, FrameFlags.checksumPartial);
+  talk.expect(5, inIxp(0, { type: segment }, { seq: end }, 'abc'));
+});
+
+t.test('a segment that IXP would make too large goes along in pieces', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0');
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request));
+  talk.send(5, fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'x'.repeat(MSS)));
+  talk.expect(5, inIxp(0, { type: segment }, { flags: 'PA', seq: end }, 'x'.repeat(MSS)));
+  const body = `${'a'.repeat(MSS)}${'b'.repeat(MSS)}cc`;
+  talk.send(6, fromClient({ flags: 'PFA', seq: end, ack: ISN + 1 }, body), FrameFlags.segmented);
+  talk.expect(6, inIxp(0, { type: segment }, { flags: 'A', seq: end }, 'a'.repeat(MSS)));
+  talk.expect(6, inIxp(0, { type: segment }, { flags: 'A', seq: end + MSS }, 'b'.repeat(MSS)));
+  talk.expect(6, inIxp(0, { type: segment }, { flags: 'PFA', seq: end + 2 * MSS }, 'cc'));
+  talk.counted({ wrapped: 2 });
+  talk.send(20, notice(0, NOTICE.adopted, { ack: end }));
+  const large = fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'x'.repeat(20_000));
+  talk.send(21, large, FrameFlags.segmented);
+  talk.expectForwarded(21, 0, large, FrameFlags.segmented);
+});
+
+t.test('of a SYN inside a session the header alone goes along', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  talk.send(5, fromClient({ flags: 'S', seq: end + 77 }, 'x'.repeat(MSS + 40)));
+  talk.expect(5, inIxp(0, { type: segment }, { flags: 'S', seq: end + 77 }, ''));
+});
+
+t.test('a confirmation of a part: the rest is sent again, from there', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  const request = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(2500)}\r\n\r\n`;
+  const end = 1001 + request.length;
+  talk.send(0, fromClient({ flags: 'A', seq: 1001, ack: ISN + 1 }, request.slice(0, 1400)));
+  talk.expect(0, toClient({ flags: 'A', ack: 2401 }));
+  talk.send(0, fromClient({ flags: 'A', seq: 2401, ack: ISN + 1 }, request.slice(1400)));
+  talk.expect(0, inIxp(0, { type: adopt, confirm: end }, { seq: 1001 }, request.slice(0, MSS)));
+  talk.expect(0, inIxp(0, { type: segment, confirm: end }, { seq: 1001 + MSS }, request.slice(MSS)));
+  talk.send(10, notice(0, NOTICE.adopted, { ack: 1001 + MSS }));
+  // Not passing yet: the client's next goes along in IXP.
+  talk.send(20, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'body'));
+  talk.expect(20, inIxp(0, { type: segment }, { seq: end }, 'body'));
+  talk.expect(310, inIxp(0, { type: segment, confirm: end }, { seq: 1001 + MSS }, request.slice(MSS)));
+  talk.send(320, notice(0, NOTICE.adopted, { ack: end }));
+  talk.end(2000, 1);
+  t.equal(talk.events.filter((event) => event.startsWith('adopted')).length, 1);
+});
+
+t.test('a client that acknowledges text has it from the node: that confirms as well', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0');
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request));
+  const ack = fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 });
+  talk.send(10, ack);
+  talk.expect(10, inIxp(0, { type: segment }, { flags: 'A', seq: end, ack: ISN + 501 }));
+  talk.send(11, ack);
+  talk.expectForwarded(11, 0, ack);
+  talk.end(1000, 1);
+});
+
+t.test('once a client has text of a node, no other node is asked', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/012');
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request));
+  talk.expect(300, handed(0, request));
+  talk.expect(600, withdrawn(0, end));
+  talk.expect(600, handed(1, request));
+  // Node 0 had adopted, and its notices were lost: this is its answer. Whoever answers now, from the
+  // same sequence number, would mix two answers into one.
+  talk.send(650, fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 }));
+  talk.send(5000, fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 }));
+  const others = talk.events.filter((event) => /^handoff (node 2|local)/.test(event));
+  t.same(others, []);
+});
+
+t.test('the FIN of a node confirms too', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0');
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request));
+  talk.send(10, notice(0, NOTICE.fin, { seq: 9000, ack: end }));
+  const ack = fromClient({ flags: 'FA', seq: end, ack: 9001 });
+  talk.send(11, ack);
+  talk.expectForwarded(11, 0, ack);
+  talk.end(5100, 0);
+  t.equal(talk.events.at(-1), 'closed fin');
+});
+
+t.test('a node that comes too late must let go', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/01');
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request));
+  talk.expect(300, handed(0, request));
+  talk.expect(600, withdrawn(0, end));
+  talk.expect(600, handed(1, request));
+  talk.send(610, notice(0, NOTICE.adopted, { ack: end }));
+  talk.expect(610, withdrawn(0, end));
+  talk.send(620, notice(1, NOTICE.adopted, { ack: end }));
+  talk.send(630, notice(0, NOTICE.adopted, { ack: end }));
+  talk.expect(630, withdrawn(0, end));
+  const more = fromClient({ flags: 'A', seq: end, ack: 7000 });
+  talk.send(640, more);
+  talk.expectForwarded(640, 1, more);
+  t.same([...talk.nodes.active], [0, 1, 0]);
+});
+
+t.test('a node that withdraws during the handoff ends the session', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/01');
+  talk.expect(0, handed(0, request));
+  talk.send(10, notice(0, NOTICE.reset, { seq: ISN + 1 }));
+  talk.end(6000, 0);
+  t.equal(talk.events.at(-1), 'closed node-reset');
+  t.same([...talk.nodes.active], [0, 0, 0]);
+});
+
+t.test('a client that resets during the handoff', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/01');
+  const end = 1001 + request.length;
+  talk.expect(0, handed(0, request));
+  talk.send(10, fromClient({ flags: 'R', seq: end + 5 }));
+  talk.send(10, fromClient({ flags: 'R', seq: 1001 }));
+  talk.quiet(10);
+  talk.counted({ drop_out_of_window: 2 });
+  const reset = fromClient({ flags: 'R', seq: end });
+  talk.send(20, reset);
+  talk.expect(20, inIxp(0, { type: segment }, { flags: 'R', seq: end }));
+  // Again, and text that was overtaken: the node has never confirmed, so nothing goes there in plain form.
+  talk.send(21, reset);
+  talk.send(22, fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'late'));
+  t.ok(
+    talk.rest(30).every((packet) => packet.ixp !== undefined),
+    'what goes there goes in IXP',
+  );
+  talk.end(6000, 0);
+  t.equal(talk.events.at(-1), 'closed client-reset');
+  talk.counted({ forwarded: 0 });
+});
+
+t.test('a node that moves house between two tries', async (t) => {
+  const talk = new Conversation(t);
+  const request = asked(talk, '/0');
+  talk.expect(0, handed(0, request));
+  const mac = '02:00:00:00:99:10';
+  talk.nodes.setMac(0, macBytes(mac));
+  talk.expect(300, { ...handed(0, request), ethernet: { destination: mac } });
+  t.not(NODES[0].mac, mac);
+});

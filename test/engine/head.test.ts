@@ -1,0 +1,380 @@
+/** Collecting the request head, from whatever segments it comes in. */
+import t from 'tap';
+import { Port } from '../../src/datapath/datapath.js';
+import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
+import { Random } from '../sim/random.js';
+import {
+  Conversation,
+  fromClient,
+  get,
+  ISN,
+  IXP_TYPE,
+  inIxp,
+  MSS,
+  toClient,
+} from '../support/conversation.js';
+import { HEAD_BYTES } from '../support/known-paths.js';
+import type { TcpSpec } from '../support/packet.js';
+
+const REQUEST = get('/0');
+const LENGTH = REQUEST.length;
+
+/** Text at `at` bytes from the start of the client's stream, which began with `isn`. */
+function text(bytes: string, at: number, flags = 'PA', isn = 1000): ReturnType<typeof fromClient> {
+  return fromClient({ flags, seq: (isn + 1 + at) >>> 0, ack: ISN + 1 }, bytes);
+}
+
+function ack(to: number, more: TcpSpec = {}): ReturnType<typeof toClient> {
+  return toClient({ flags: 'A', seq: ISN + 1, ack: (1001 + to) >>> 0, ...more });
+}
+
+function adopt(payload: string, isn = 1000): ReturnType<typeof inIxp> {
+  const seq = (isn + 1) >>> 0;
+  return inIxp(
+    0,
+    { type: IXP_TYPE.adopt, service: 0, confirm: (seq + payload.length) >>> 0 },
+    { seq, ack: ISN + 1, flags: 'PA' },
+    payload,
+  );
+}
+
+function local(service: number, payload: string, flags = 'PA'): ReturnType<typeof inIxp> {
+  return inIxp(LOCAL_NODE, { type: IXP_TYPE.adopt, service }, { seq: 1001, ack: ISN + 1, flags }, payload);
+}
+
+t.test('a head in one segment is handed over at once, unacknowledged', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(5, text(REQUEST, 0));
+  talk.expect(5, adopt(REQUEST));
+  talk.end(250, 1);
+  t.same(talk.events, ['opened', 'established', 'request 1 GET /0', 'handoff node 0 service 0 attempt 1']);
+  talk.counted({ requests: 1, handoffs: 1 });
+});
+
+t.test('a head in two segments, cut at every place', async (t) => {
+  for (let cut = 1; cut < LENGTH; cut++) {
+    const talk = new Conversation(t);
+    talk.handshake(0);
+    talk.send(1, text(REQUEST.slice(0, cut), 0));
+    talk.expect(1, ack(cut));
+    talk.send(2, text(REQUEST.slice(cut), cut));
+    talk.expect(2, adopt(REQUEST));
+    talk.end(2, 1);
+  }
+});
+
+t.test('the same in the wrong order', async (t) => {
+  for (let cut = 1; cut < LENGTH; cut++) {
+    const talk = new Conversation(t);
+    talk.handshake(0);
+    talk.send(1, text(REQUEST.slice(cut), cut));
+    talk.expect(1, ack(0));
+    talk.send(2, text(REQUEST.slice(0, cut), 0));
+    talk.expect(2, adopt(REQUEST));
+    talk.end(2, 1);
+  }
+});
+
+t.test('byte by byte, each acknowledged', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  for (let i = 0; i < LENGTH - 1; i++) {
+    talk.send(i * 10, text(REQUEST[i]!, i));
+    talk.expect(i * 10, ack(i + 1));
+  }
+  talk.send(LENGTH * 10, text(REQUEST[LENGTH - 1]!, LENGTH - 1));
+  talk.expect(LENGTH * 10, adopt(REQUEST));
+  t.equal(talk.dispatcher.looked, LENGTH, 'each byte is looked at once');
+});
+
+t.test('any pieces, in any order, overlapping and again', async (t) => {
+  for (let seed = 1; seed <= 200; seed++) {
+    const random = new Random(seed);
+    const isn = random.pick([1000, 0xffff_ffff, 0xffff_fff0, 0x7fff_fffa]);
+    const talk = new Conversation(t);
+    talk.handshake(0, { seq: isn });
+    let time = 0;
+    for (let handed = false; !handed; ) {
+      const start = random.between(0, LENGTH - 1);
+      const end = random.between(start + 1, LENGTH);
+      talk.send(++time, text(REQUEST.slice(start, end), start, 'PA', isn));
+      if (talk.events.includes('request 1 GET /0')) {
+        talk.expect(time, adopt(REQUEST, isn));
+        handed = true;
+      } else talk.expect(time, toClient({ flags: 'A', seq: ISN + 1 }));
+    }
+    talk.end(time, 1);
+  }
+});
+
+t.test('what was read stays as it was read', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text('GET /0 ', 0));
+  talk.expect(1, ack(7));
+  talk.send(2, text('GET /1 HTTP/1.1\r\n\r\n', 0));
+  talk.expect(2, adopt('GET /0 HTTP/1.1\r\n\r\n'));
+});
+
+t.test('text behind the head goes along with it', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  const both = REQUEST + get('/1');
+  talk.send(1, text(both, 0));
+  talk.expect(1, adopt(both));
+});
+
+t.test(
+  'a long head is handed over in several frames, of which only the first builds the socket',
+  async (t) => {
+    const talk = new Conversation(t);
+    talk.handshake(0);
+    const head = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(3000)}\r\n\r\n`;
+    for (let at = 0; at < head.length; at += 1000) {
+      talk.send(1, text(head.slice(at, at + 1000), at));
+      if (at + 1000 < head.length) talk.expect(1, ack(at + 1000));
+    }
+    const confirm = 1001 + head.length;
+    for (let at = 0; at < head.length; at += MSS) {
+      const payload = head.slice(at, at + MSS);
+      const type = at === 0 ? IXP_TYPE.adopt : IXP_TYPE.segment;
+      const got = talk.expect(1, inIxp(0, { type, confirm }, { seq: 1001 + at, ack: ISN + 1 }, payload));
+      t.ok(got.frame.length <= 1514, 'within the MTU');
+    }
+    talk.end(2, 1);
+  },
+);
+
+t.test('the window that is offered shrinks with what is kept', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text('GET /0 HTTP/1.1\r\n', 0));
+  const first = talk.expect(1, ack(17)).tcp!.window;
+  talk.send(2, text(`X: ${'x'.repeat(997)}`, 17));
+  t.equal(first - talk.expect(2, ack(1017)).tcp!.window, 1000);
+});
+
+t.test('a scaled window is offered in its scale', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0, { options: { windowScale: 3 } });
+  talk.send(1, text('GET ', 0));
+  const { window } = talk.expect(1, ack(4)).tcp!;
+  t.ok(window * 128 >= HEAD_BYTES && window * 128 <= 65_535, `${window} times 128`);
+});
+
+t.test('refusals of the balancer itself go to its local services', async (t) => {
+  const huge = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(HEAD_BYTES)}`;
+  const cases: [string, number, string][] = [
+    ['BAD\r\n\r\n', LocalService.badRequest, 'answer_400'],
+    ['BAD', LocalService.badRequest, 'answer_400'],
+    [get('/nowhere'), LocalService.notFound, 'answer_404'],
+    [huge, LocalService.headTooLarge, 'answer_431'],
+  ];
+  for (const [request, service, counter] of cases) {
+    const talk = new Conversation(t);
+    talk.handshake(0);
+    for (let at = 0; at < request.length; at += 1000) {
+      talk.send(1, text(request.slice(at, at + 1000), at));
+      if (at + 1000 < request.length) talk.expect(1, ack(at + 1000));
+    }
+    for (let at = 0; at < request.length; at += MSS) {
+      const type = at === 0 ? IXP_TYPE.adopt : IXP_TYPE.segment;
+      talk.expect(
+        1,
+        inIxp(LOCAL_NODE, { type, service }, { seq: 1001 + at, ack: ISN + 1 }, request.slice(at, at + MSS)),
+        Port.local,
+      );
+    }
+    talk.end(2, 1);
+    talk.counted({ [counter]: 1, handoffs_local: 1 });
+  }
+});
+
+t.test('a head that is not complete in time gets 408', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(3000, text('GET /0 HT', 0));
+  talk.expect(3000, ack(9));
+  // From the end of the handshake: more bytes do not buy more time.
+  talk.expect(10_000, local(LocalService.timeout, 'GET /0 HT'), Port.local);
+  talk.counted({ answer_408: 1 });
+});
+
+t.test('who never says a word is let go without one', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.expect(10_000, local(LocalService.silentClose, '', 'A'), Port.local);
+  talk.counted({ closed_silent_client: 1, answer_408: 0 });
+});
+
+t.test('a hole at the start is no word either', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text('late', 5));
+  talk.expect(1, ack(0));
+  talk.expect(10_000, local(LocalService.silentClose, '', 'A'), Port.local);
+});
+
+t.test('FIN instead of a request', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text('', 0, 'FA'));
+  talk.expect(1, local(LocalService.silentClose, '', 'A'), Port.local);
+  talk.expect(1, inIxp(LOCAL_NODE, { type: IXP_TYPE.segment }, { flags: 'FA', seq: 1001 }, ''), Port.local);
+  talk.end(2, 1);
+});
+
+t.test('FIN in the middle of a head', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text('GET /0 H', 0, 'FPA'));
+  talk.expect(1, local(LocalService.badRequest, 'GET /0 H'), Port.local);
+  talk.expect(1, inIxp(LOCAL_NODE, { type: IXP_TYPE.segment }, { flags: 'FA', seq: 1009 }, ''), Port.local);
+});
+
+t.test('FIN with the last bytes of a head goes along', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text(REQUEST, 0, 'FPA'));
+  talk.expect(
+    1,
+    inIxp(0, { type: IXP_TYPE.adopt, confirm: 1002 + LENGTH }, { flags: 'PA', seq: 1001 }, REQUEST),
+  );
+  talk.expect(1, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'FA', seq: 1001 + LENGTH }, ''));
+  talk.end(2, 1);
+});
+
+t.test('FIN behind a hole waits for the hole to be filled', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text(REQUEST.slice(10), 10, 'FPA'));
+  talk.expect(1, ack(0));
+  talk.send(2, text(REQUEST.slice(0, 10), 0));
+  talk.expect(2, inIxp(0, { type: IXP_TYPE.adopt, confirm: 1001 + LENGTH }, { flags: 'PA' }, REQUEST));
+  t.equal(talk.engine.sessions.size, 1);
+});
+
+t.test('an RST while collecting: exact, near, far', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text('GET', 0));
+  talk.expect(1, ack(3));
+  talk.send(2, text('', 100, 'R'));
+  talk.expect(2, ack(3));
+  talk.send(3, text('', 10_000_000, 'R'));
+  talk.send(3, text('', 0, 'R'));
+  talk.quiet(3);
+  t.equal(talk.engine.sessions.size, 1);
+  talk.counted({ drop_out_of_window: 2 });
+  talk.send(4, text('', 3, 'R'));
+  talk.end(20_000, 0);
+  t.equal(talk.events.at(-1), 'closed client-reset');
+});
+
+t.test('a SYN while collecting is answered with an ACK (RFC 5961)', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  for (const seq of [1000, 99_000]) {
+    talk.send(1, fromClient({ flags: 'S', seq }));
+    talk.expect(1, ack(0));
+  }
+  talk.end(5, 1);
+});
+
+t.test('text outside of the window is refused', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text('x', 1_000_000));
+  talk.expect(1, ack(0));
+  talk.send(2, text('xyz', -100));
+  talk.expect(2, ack(0));
+  talk.send(3, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 2 }, REQUEST));
+  talk.expect(3, ack(0));
+  talk.send(4, fromClient({ flags: '', seq: 1001 }, REQUEST));
+  talk.end(5, 1);
+  talk.counted({ drop_out_of_window: 2, drop_bad_ack: 1, drop_malformed_tcp: 1, requests: 0 });
+});
+
+t.test('a keep-alive probe is answered', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  talk.send(1, text('GET', 0));
+  talk.expect(1, ack(3));
+  talk.send(2000, text('', 2, 'A'));
+  talk.expect(2000, ack(3));
+  talk.send(3000, text('', 3, 'A'));
+  talk.end(4000, 1);
+});
+
+t.test('more holes than are kept track of cost only time', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  for (let at = 2; at < 20; at += 2) {
+    talk.send(1, text(REQUEST[at]!, at));
+    talk.expect(1, ack(0));
+  }
+  t.ok(talk.counters.get('drop_out_of_order_full') > 0);
+  talk.send(2, text(REQUEST, 0));
+  talk.expect(2, adopt(REQUEST));
+});
+
+t.test('rooms for heads are bounded: another slow client makes room', async (t) => {
+  const talk = new Conversation(t, { limits: { heads: 2 } });
+  for (const port of [1, 2, 3]) {
+    talk.handshake(port, { sourcePort: port });
+    talk.send(port, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, 'GET'));
+    if (port === 3) talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
+    if (port === 3) talk.expect(3, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
+    else talk.expect(port, toClient({ flags: 'A', ack: 1004, destinationPort: port }));
+  }
+  talk.end(4, 2);
+  talk.counted({ evicted_head: 1 });
+});
+
+t.test('a session that was handed over is the last to make room, and its node is told', async (t) => {
+  const talk = new Conversation(t, { limits: { heads: 2 } });
+  const begin = (port: number, payload: string): void => {
+    talk.handshake(port, { sourcePort: port });
+    talk.send(port, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, payload));
+  };
+  begin(1, REQUEST);
+  talk.expect(1, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
+  begin(2, 'GET');
+  talk.expect(2, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
+  begin(3, 'GET');
+  talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
+  talk.expect(3, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
+
+  const only = new Conversation(t, { limits: { heads: 1 } });
+  only.handshake(0, { sourcePort: 1 });
+  only.send(0, fromClient({ flags: 'PA', sourcePort: 1, seq: 1001, ack: ISN + 1 }, REQUEST));
+  only.expect(0, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
+  only.handshake(5, { sourcePort: 2 });
+  only.send(5, fromClient({ flags: 'PA', sourcePort: 2, seq: 1001, ack: ISN + 1 }, 'GET'));
+  const end = 1001 + REQUEST.length;
+  only.expect(5, inIxp(0, { type: IXP_TYPE.segment }, { sourcePort: 1, flags: 'R', seq: end }, ''));
+  only.expect(5, toClient({ flags: 'RA', seq: ISN + 1, ack: end, destinationPort: 1 }));
+  only.expect(5, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
+  t.equal(only.nodes.active[0], 0);
+});
+
+t.test('timestamps, once agreed, are in every answer', async (t) => {
+  const talk = new Conversation(t);
+  const first = talk.handshake(0, { options: { timestamps: [500, 0] } }).tcp!.options.timestamps![0];
+  talk.send(
+    40,
+    fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, options: { timestamps: [540, first] } }, 'GET '),
+  );
+  const stamps = talk.expect(40, ack(4)).tcp!.options.timestamps!;
+  t.equal((stamps[0] - first) >>> 0, 40, 'our clock goes on');
+  t.equal(stamps[1], 540, 'and echoes theirs');
+  const rest = REQUEST.slice(4);
+  talk.send(
+    90,
+    fromClient({ flags: 'PA', seq: 1005, ack: ISN + 1, options: { timestamps: [590, first] } }, rest),
+  );
+  const handed = talk.expect(90, inIxp(0, { type: IXP_TYPE.adopt, tsval: 590 }, { seq: 1001 }, REQUEST));
+  t.ok(((handed.ixp!.tsecr - stamps[0]) | 0) >= 0, 'the node goes on from what the client has seen');
+  t.same(handed.tcp!.options.timestamps![0], 590);
+});

@@ -1,0 +1,371 @@
+/** After the handoff: what passes through, and how a session ends. */
+import t from 'tap';
+import { FrameFlags, Port } from '../../src/datapath/datapath.js';
+import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
+import {
+  CLIENT,
+  Conversation,
+  fromClient,
+  get,
+  ISN,
+  IXP_TYPE,
+  inIxp,
+  KEY,
+  NODES,
+  NOTICE,
+  notice,
+  SERVER,
+  toClient,
+} from '../support/conversation.js';
+import { build, type PacketSpec, type TcpSpec } from '../support/packet.js';
+
+/** Passes, and must: sent and expected at `time`. */
+function passes(talk: Conversation, time: number, tcp: TcpSpec, payload = '', node = 0): void {
+  const packet = fromClient(tcp, payload);
+  talk.send(time, packet);
+  talk.expectForwarded(time, node, packet);
+}
+
+/** The node is asked at `time` whether it has the session still, whose client has sent FIN at `end`. */
+function asksNode(talk: Conversation, time: number, end: number): void {
+  talk.expect(time, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'A', seq: end - 1, ack: ISN + 1 }, ''));
+}
+
+t.test('nothing changes but the MAC addresses', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  const cases: PacketSpec[] = [
+    fromClient({ flags: 'A', seq: end, ack: 7000 }),
+    fromClient({ flags: 'PA', seq: end, ack: 7000 }, 'GET / HTTP/1.1\r\n\r\n'),
+    fromClient({
+      flags: 'A',
+      seq: end,
+      ack: 7000,
+      options: {
+        sack: [
+          [1, 2],
+          [3, 4],
+        ],
+      },
+    }),
+    fromClient({ flags: 'A', seq: end, ack: 7000, options: { raw: Uint8Array.of(254, 4, 1, 2) } }),
+    fromClient({ flags: 'AUEC', seq: end, ack: 7000, urgent: 9, window: 0 }, 'urgent'),
+    fromClient({ flags: 'A', seq: end, ack: 7000 }, '', {
+      ip: { tos: 3, ttl: 1, id: 777, dontFragment: false },
+      trailer: new Uint8Array(6).fill(7),
+    }),
+    fromClient({ flags: 'A', seq: (end - 1) >>> 0, ack: 7000 }),
+    fromClient({ flags: 'A', seq: 5, ack: 6 }),
+    fromClient({ flags: 'A', seq: end, ack: 7000 }, 'x'.repeat(1460)),
+  ];
+  let time = 10;
+  for (const packet of cases) {
+    const source = { ...packet, ip: { ...packet.ip, source: CLIENT.address, destination: SERVER.address } };
+    talk.send(++time, source);
+    talk.expectForwarded(time, 0, source);
+  }
+  // A checksum that is wrong, or not finished, is the receiver's business.
+  const damaged = fromClient({ flags: 'A', seq: end, ack: 7000, checksum: 0xbad });
+  talk.send(++time, damaged);
+  talk.expectForwarded(time, 0, damaged);
+  talk.send(++time, damaged, FrameFlags.checksumPartial);
+  talk.expectForwarded(time, 0, damaged, FrameFlags.checksumPartial);
+  talk.counted({ forwarded: cases.length + 2 });
+});
+
+t.test('a session of the local service passes to it', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  const request = get('/nowhere');
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
+  talk.expect(
+    0,
+    inIxp(LOCAL_NODE, { type: IXP_TYPE.adopt, service: LocalService.notFound }, {}, request),
+    Port.local,
+  );
+  talk.send(1, notice(LOCAL_NODE, NOTICE.adopted, { ack: 1001 + request.length }));
+  passes(talk, 2, { flags: 'A', seq: 1001 + request.length, ack: 6000 }, '', LOCAL_NODE);
+  t.same([...talk.nodes.active], [0, 0, 0]);
+});
+
+t.test('FIN of the client, FIN of the node, a while for stragglers, gone', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 100, { flags: 'FA', seq: end, ack: 7000 });
+  t.equal(talk.nodes.active[0], 1);
+  talk.send(200, notice(0, NOTICE.fin, { seq: 7000, ack: end + 1 }));
+  t.equal(talk.events.at(-1), 'closed fin');
+  t.equal(talk.nodes.active[0], 0);
+  passes(talk, 300, { flags: 'A', seq: end + 1, ack: 7001 });
+  passes(talk, 5000, { flags: 'FA', seq: end, ack: 7000 });
+  // The wait is one without packets: a slow client may still be taking in the end of the answer.
+  talk.end(9980, 1);
+  talk.end(10_020, 0);
+  talk.counted({ closed_fin: 1, closed_idle: 0 });
+});
+
+t.test('the node may close first', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  talk.send(100, notice(0, NOTICE.fin, { seq: 7000, ack: end }));
+  talk.quiet(20_000);
+  passes(talk, 20_000, { flags: 'PFA', seq: end, ack: 7001 }, 'bye');
+  t.equal(talk.events.at(-1), 'closed fin');
+  talk.end(25_100, 0);
+});
+
+t.test('half closed and silent: a shorter wait once the node is done', async (t) => {
+  const byClient = new Conversation(t);
+  const end = byClient.passing(0);
+  passes(byClient, 100, { flags: 'FA', seq: end, ack: 7000 });
+  // It only listens now: its window may be closed for minutes, and the node still has to say its FIN.
+  // After 10, 20, 40, 80 and 160 s.
+  t.equal(byClient.rest(179_000).filter(({ ixp }) => ixp !== undefined).length, 5);
+  byClient.end(180_000, 1);
+  byClient.end(180_200, 0);
+  const byNode = new Conversation(t);
+  byNode.passing(0);
+  byNode.send(100, notice(0, NOTICE.fin, { seq: 7000 }));
+  byNode.end(59_000, 1);
+  byNode.end(60_200, 0);
+  byNode.counted({ closed_idle: 1 });
+});
+
+t.test('half closed, and the notice of the FIN of the node is lost: the node is asked', async (t) => {
+  const ended = new Conversation(t);
+  const end = ended.passing(0);
+  passes(ended, 100, { flags: 'FA', seq: end, ack: 7000 });
+  passes(ended, 5000, { flags: 'A', seq: end + 1, ack: 8000 });
+  asksNode(ended, 15_000, end);
+  ended.send(15_001, notice(0, NOTICE.reset, { seq: 8000, ack: end - 1 }));
+  t.equal(ended.events.at(-1), 'closed node-reset');
+  ended.end(20_100, 0);
+  ended.counted({ node_asked: 1, closed_idle: 0 });
+
+  // A socket that is there still answers by an ACK, and the node tells of it: asked again when the silence has doubled.
+  const alive = new Conversation(t);
+  alive.passing(0);
+  passes(alive, 0, { flags: 'FA', seq: end, ack: 7000 });
+  const answered = (seconds: readonly number[]): void => {
+    for (const second of seconds) {
+      asksNode(alive, second * 1_000, end);
+      alive.send(second * 1_000 + 100, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
+    }
+  };
+  answered([10, 20, 40, 80]);
+  // One question, or its answer, may be lost.
+  asksNode(alive, 160_000, end);
+  answered([320, 640]);
+  t.notOk(alive.events.some((event) => event.startsWith('closed')));
+  // The node's answers are no sign of the client: no session is silent for longer than any other may be.
+  alive.quiet(899_000);
+  alive.end(901_000, 0);
+  alive.counted({ node_asked: 7, closed_idle: 1 });
+  t.equal(alive.events.at(-1), 'closed idle');
+});
+
+t.test('half closed: a node that has answered, and does so no more, is not believed for ever', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 0, { flags: 'FA', seq: end, ack: 7000 });
+  asksNode(talk, 10_000, end);
+  talk.send(10_200, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
+  for (const second of [20, 40, 80, 160]) asksNode(talk, second * 1_000, end);
+  talk.end(180_200, 0);
+  talk.counted({ node_asked: 5, closed_idle: 1 });
+});
+
+t.test('a FIN out of order, or from nowhere, is passed on but not believed', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 10, { flags: 'FA', seq: end + 100, ack: 7000 });
+  passes(talk, 11, { flags: 'FA', seq: (end + 0x8000_0000) >>> 0, ack: 7000 });
+  talk.send(12, notice(0, NOTICE.fin, { seq: 7000, ack: end }));
+  t.notOk(talk.events.some((event) => event.startsWith('closed')));
+  talk.end(59_000, 1);
+});
+
+t.test('an RST of the client: exact, or only passed on', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  for (const seq of [end + 1, end - 1, end + 10_000_000]) passes(talk, 10, { flags: 'R', seq });
+  t.notOk(talk.events.some((event) => event.startsWith('closed')));
+  passes(talk, 20, { flags: 'PA', seq: end, ack: 7000 }, 'abcd');
+  passes(talk, 30, { flags: 'RA', seq: end + 4, ack: 7000 });
+  t.equal(talk.events.at(-1), 'closed client-reset');
+  passes(talk, 40, { flags: 'A', seq: end, ack: 7000 });
+  talk.end(5100, 0);
+  t.equal(talk.nodes.active[0], 0);
+});
+
+t.test("after a FIN, an RST at the FIN's own number counts too", async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 10, { flags: 'FA', seq: end, ack: 7000 });
+  for (const seq of [end - 1, end + 2]) passes(talk, 20, { flags: 'R', seq });
+  t.notOk(talk.events.some((event) => event.startsWith('closed')));
+  passes(talk, 30, { flags: 'R', seq: end });
+  t.equal(talk.events.at(-1), 'closed client-reset');
+});
+
+t.test('an RST that is not exact does not make the next one so', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 10, { flags: 'R', seq: end + 50 });
+  passes(talk, 11, { flags: 'R', seq: end + 50 });
+  t.notOk(talk.events.some((event) => event.startsWith('closed')));
+  passes(talk, 12, { flags: 'R', seq: end });
+  t.equal(talk.events.at(-1), 'closed client-reset', 'as after the challenge ACK of the node');
+});
+
+t.test('a FIN behind the end of a session holds it no longer than any packet', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 10, { flags: 'R', seq: end });
+  t.equal(talk.events.at(-1), 'closed client-reset');
+  passes(talk, 1000, { flags: 'FA', seq: end, ack: 7000 });
+  talk.end(5900, 1);
+  talk.end(6100, 0);
+});
+
+t.test('half closed: never a longer wait than the idle timeout', async (t) => {
+  const talk = new Conversation(t, { timeouts: { idle: 20_000, closing: 5000 } });
+  const end = talk.passing(0);
+  passes(talk, 100, { flags: 'FA', seq: end, ack: 7000 });
+  asksNode(talk, 10_100, end);
+  talk.end(19_900, 1);
+  talk.end(20_200, 0);
+});
+
+t.test('an RST of the node', async (t) => {
+  const talk = new Conversation(t);
+  talk.passing(0);
+  talk.send(100, notice(0, NOTICE.reset, { seq: 7000 }));
+  t.equal(talk.events.at(-1), 'closed node-reset');
+  talk.end(5200, 0);
+  talk.counted({ closed_node_reset: 1 });
+});
+
+t.test('idle: either side keeps a session alive', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 800_000, { flags: 'A', seq: end, ack: 7000 });
+  talk.send(1_600_000, notice(0, NOTICE.adopted, { ack: end }));
+  talk.end(2_400_000, 1);
+  talk.end(2_500_100, 0);
+  t.equal(talk.events.at(-1), 'closed idle');
+  talk.counted({ closed_idle: 1 });
+});
+
+t.test('the clock may wrap around in the middle of a session', async (t) => {
+  const talk = new Conversation(t, { start: 0xffff_ffff - 5000 });
+  const end = talk.passing(0);
+  passes(talk, 20_000, { flags: 'A', seq: end, ack: 7000 });
+  talk.end(910_000, 1);
+  talk.end(920_200, 0);
+});
+
+t.test('the clock may be that of a calendar', async (t) => {
+  const talk = new Conversation(t, { start: 1_763_665_000_123.75 });
+  const end = talk.passing(0);
+  passes(talk, 100, { flags: 'FA', seq: end, ack: 7000 });
+  talk.send(200, notice(0, NOTICE.fin, { seq: 7000 }));
+  talk.end(5220, 0);
+});
+
+t.test('a port used again: while the old session lingers', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 100, { flags: 'FA', seq: end, ack: 7000 });
+  talk.send(110, notice(0, NOTICE.fin, { seq: 7000 }));
+  // The old SYN, late: no new connection.
+  talk.send(120, fromClient({ flags: 'S', seq: 1000 }));
+  talk.quiet(130);
+  talk.send(130, fromClient({ flags: 'S', seq: 90_000 }));
+  talk.expect(130, toClient({ flags: 'SA', ack: 90_001 }));
+  talk.send(140, fromClient({ flags: 'PA', seq: 90_001, ack: ISN + 1 }, get('/1')));
+  talk.expect(140, inIxp(1, { type: IXP_TYPE.adopt, session: 101 }, { seq: 90_001 }, get('/1')));
+  // Notices of the session before it mean nothing now.
+  talk.send(150, notice(0, NOTICE.reset, { session: 100 }));
+  talk.end(160, 1);
+  talk.counted({ drop_ixcp_stale: 1, syn: 2 });
+});
+
+t.test('a SYN in the middle is never passed on in plain form', async (t) => {
+  const talk = new Conversation(t);
+  talk.passing(0);
+  for (const seq of [1000, 123_456]) {
+    talk.send(10, fromClient({ flags: 'S', seq }));
+    talk.expect(10, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'S', seq }));
+  }
+  talk.end(50, 1);
+  talk.counted({ forwarded: 0 });
+});
+
+t.test('a node whose address is lost', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  talk.nodes.setMac(0, undefined);
+  talk.send(10, fromClient({ flags: 'A', seq: end, ack: 7000 }));
+  talk.quiet(20);
+  talk.counted({ drop_unresolved: 1 });
+  talk.nodes.setMac(0, Uint8Array.of(2, 0, 0, 0, 0, 0x10));
+  passes(talk, 30, { flags: 'A', seq: end, ack: 7000 });
+});
+
+t.test("fragmentation needed is the node's to hear", async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  const quoted = build(
+    {
+      ip: { source: SERVER.address, destination: CLIENT.address },
+      tcp: { sourcePort: SERVER.port, destinationPort: CLIENT.port, seq: 7000, ack: end, flags: 'A' },
+      payload: 'x'.repeat(1000),
+    },
+    KEY,
+  ).subarray(14);
+  const router = {
+    ethernet: { source: CLIENT.mac },
+    ip: { source: '192.0.2.1', destination: SERVER.address },
+  };
+  const icmp = (bytes: Uint8Array, more = {}): PacketSpec => ({
+    ...router,
+    icmp: { type: 3, code: 4, rest: 1280, quoted: bytes, ...more },
+  });
+  // As much of the segment as routers quote: the ports and the sequence number at least.
+  for (const length of [28, 40, 200]) {
+    talk.send(length, icmp(quoted.slice(0, length)));
+    talk.expectForwarded(length, 0, icmp(quoted.slice(0, length)));
+  }
+  talk.counted({ icmp_forwarded: 3 });
+
+  const stranger = quoted.slice(0, 28);
+  stranger[22] = 9;
+  const fromElsewhere = quoted.slice(0, 28);
+  fromElsewhere[12] = 9;
+  const udp = quoted.slice(0, 28);
+  udp[9] = 17;
+  const withOptions = quoted.slice(0, 28);
+  withOptions[0] = 0x46;
+  for (const bytes of [new Uint8Array(0), quoted.slice(0, 27), stranger, fromElsewhere, udp, withOptions])
+    talk.send(300, icmp(bytes));
+  talk.send(300, icmp(quoted.slice(0, 28), { type: 8, code: 0 }));
+  talk.quiet(310);
+  talk.counted({ icmp_forwarded: 3, drop_malformed_icmp: 7 });
+  talk.send(310, { ...icmp(quoted.slice(0, 28)), ip: { source: '192.0.2.1', destination: '10.9.0.2' } });
+  talk.end(320, 1);
+  talk.counted({ drop_not_ours: 1 });
+});
+
+t.test('ICMP for a session that no node has yet', async (t) => {
+  const talk = new Conversation(t);
+  talk.handshake(0);
+  const quoted = build({
+    ip: { source: SERVER.address, destination: CLIENT.address },
+    tcp: { sourcePort: 80, destinationPort: CLIENT.port },
+  }).subarray(14);
+  talk.send(1, { ip: { source: '192.0.2.1', destination: SERVER.address }, icmp: { quoted } });
+  talk.end(2, 1);
+  talk.counted({ icmp_forwarded: 0, drop_malformed_icmp: 1 });
+  t.ok(NODES.length > 0);
+});

@@ -1,0 +1,182 @@
+/** Sessions whose node has confirmed and does not answer: IXP_RELEASE, and what comes of it. */
+import t from 'tap';
+import { SessionState } from '../../src/engine/table/session-table.js';
+import { IxcpFlag } from '../../src/wire/ixcp.js';
+import {
+  CLIENT,
+  Conversation,
+  FIRST_NONCE,
+  fromClient,
+  get,
+  ISN,
+  IXP_TYPE,
+  inIxp,
+  NOTICE,
+  notice,
+  toClient,
+} from '../support/conversation.js';
+import { addressNumber, type PacketSpec } from '../support/packet.js';
+import { START } from '../support/uptime.js';
+
+const { adopt, segment, release } = IXP_TYPE;
+const ANSWER_MS = 1_000;
+const HANDOFF_MS = 300;
+
+function handed(node: number, request: string): PacketSpec {
+  return inIxp(node, { type: adopt }, { flags: 'PA', seq: 1001, ack: ISN + 1 }, request);
+}
+
+function question(node: number, request: string): PacketSpec {
+  const confirm = 1001 + request.length;
+  return inIxp(node, { type: release, confirm }, { flags: 'A', seq: 1001, ack: ISN + 1 }, '');
+}
+
+function stateOf(talk: Conversation): number {
+  const { sessions } = talk.engine;
+  return sessions.state(sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0));
+}
+
+/** Up to node 0's confirmation of a request at 10 ms; the nodes know RELEASE unless told otherwise. */
+function confirmed(talk: Conversation, request = get('/01'), flags: number = IxcpFlag.canRelease): number {
+  for (const node of [0, 1, 2]) talk.nodes.reported(node, 1, 1, IxcpFlag.canAdopt | flags, START);
+  talk.handshake(0);
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 4321 }, request));
+  talk.expect(0, handed(0, request));
+  const end = 1001 + request.length;
+  talk.send(10, notice(0, NOTICE.adopted, { ack: end }));
+  return end;
+}
+
+t.test('nobody reads: the next holder gets the session, and the node none for a while', async (t) => {
+  const talk = new Conversation(t);
+  const request = get('/01');
+  const end = confirmed(talk, request);
+  talk.quiet(10 + ANSWER_MS - 1);
+  talk.expect(10 + ANSWER_MS, question(0, request));
+  // What the client sends meanwhile must not meet a kernel without the socket.
+  talk.send(1035, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }));
+  talk.expect(1035, inIxp(0, { type: segment }, { flags: 'A', seq: end }, ''));
+  talk.send(1040, notice(0, NOTICE.released));
+  talk.expect(1040, handed(1, request));
+  talk.send(1041, notice(0, NOTICE.released));
+  talk.send(1042, notice(0, NOTICE.reset));
+  talk.send(1043, notice(1, NOTICE.adopted, { ack: end }));
+  const ack = fromClient({ flags: 'A', seq: end, ack: ISN + 500 });
+  talk.send(1050, ack);
+  talk.expectForwarded(1050, 1, ack);
+  talk.quiet(4000);
+  talk.counted({ unanswered_asked: 1, handoff_taken_back: 1, adopted: 2, drop_ixcp_stale: 2, answer_503: 0 });
+  t.equal(talk.nodes.active[0], 0);
+  t.equal(talk.nodes.active[1], 1);
+  t.ok(talk.events.includes('released node 0'));
+
+  // Its kernel goes on adopting, which says nothing of its server: it is the last choice until it is tried again.
+  talk.nodes.answered(0, 0);
+  const other = (port: number, time: number, node: number): void => {
+    talk.handshake(time, { sourcePort: port });
+    talk.send(time, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, request));
+    const session = FIRST_NONCE + port;
+    talk.expect(time, inIxp(node, { type: adopt, session }, { sourcePort: port }, request));
+    talk.send(time, notice(node, NOTICE.adopted, { session, clientPort: port, ack: end }));
+  };
+  other(1, 4001, 1);
+  // One session tries; others do not until it is known what came of it.
+  other(2, 6100, 0);
+  other(3, 6101, 1);
+  talk.send(6110, notice(0, NOTICE.fin, { session: FIRST_NONCE + 2, clientPort: 2, ack: end }));
+  other(4, 6111, 0);
+});
+
+t.test('the node keeps the session: its server is at work', async (t) => {
+  const talk = new Conversation(t);
+  const request = get('/01');
+  const end = confirmed(talk, request);
+  talk.expect(10 + ANSWER_MS, question(0, request));
+  talk.send(1040, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: end }));
+  t.equal(stateOf(talk), SessionState.passing);
+  const ack = fromClient({ flags: 'A', seq: end, ack: ISN + 1 });
+  talk.send(1041, ack);
+  talk.expectForwarded(1041, 0, ack);
+  talk.quiet(60_000);
+  talk.counted({ unanswered_asked: 1, handoff_taken_back: 0 });
+});
+
+t.test('a node that does not answer the question keeps the session', async (t) => {
+  const talk = new Conversation(t);
+  const request = get('/01');
+  confirmed(talk, request);
+  talk.expect(10 + ANSWER_MS, question(0, request));
+  talk.expect(10 + ANSWER_MS + HANDOFF_MS, question(0, request));
+  talk.quiet(10 + ANSWER_MS + 2 * HANDOFF_MS + 20);
+  t.equal(stateOf(talk), SessionState.passing);
+  // An answer that comes after all: there is no socket any more, and the head is gone.
+  talk.send(3000, notice(0, NOTICE.released));
+  talk.expect(3000, toClient({ flags: 'RA', seq: ISN + 1, ack: 1001 + request.length }));
+  talk.end(3000, 0);
+});
+
+t.test('an answer that crosses the question', async (t) => {
+  const talk = new Conversation(t);
+  const request = get('/01');
+  const end = confirmed(talk, request);
+  talk.expect(10 + ANSWER_MS, question(0, request));
+  talk.send(1040, fromClient({ flags: 'A', seq: end, ack: ISN + 200 }));
+  talk.expect(1040, inIxp(0, { type: segment }, { flags: 'A', seq: end, ack: ISN + 200 }, ''));
+  talk.quiet(1000 + HANDOFF_MS + 30);
+  t.equal(stateOf(talk), SessionState.passing);
+});
+
+t.test('who is not asked', async (t) => {
+  const post = 'POST /01 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx';
+  const cases: [string, (talk: Conversation) => void][] = [
+    ['a request that is not to be made twice', (talk) => confirmed(talk, post)],
+    ['nobody else holds it', (talk) => confirmed(talk, get('/0'))],
+    ['a node of an earlier version', (talk) => confirmed(talk, get('/01'), 0)],
+    [
+      'the client has had some of the answer',
+      (talk) => {
+        const end = confirmed(talk);
+        const ack = fromClient({ flags: 'A', seq: end, ack: ISN + 100 });
+        talk.send(500, ack);
+        talk.expectForwarded(500, 0, ack);
+      },
+    ],
+    [
+      'the client has sent more',
+      (talk) => {
+        const end = confirmed(talk);
+        const more = fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'GET');
+        talk.send(500, more);
+        talk.expectForwarded(500, 0, more);
+      },
+    ],
+    ['the node has closed', (talk) => talk.send(500, notice(0, NOTICE.fin, { ack: confirmed(talk) }))],
+    [
+      'the other holder stands still too',
+      (talk) => {
+        confirmed(talk);
+        talk.nodes.standsStill(1, 0, START + 10);
+      },
+    ],
+  ];
+  for (const [name, run] of cases) {
+    const talk = new Conversation(t);
+    run(talk);
+    talk.quiet(9_000);
+    talk.counted({ unanswered_asked: 0, handoff_taken_back: 0 });
+    t.pass(name);
+  }
+});
+
+t.test('heads that are kept for this make room for others', async (t) => {
+  const talk = new Conversation(t, { limits: { heads: 2 } });
+  confirmed(talk);
+  for (const sourcePort of [1, 2]) {
+    talk.handshake(20, { sourcePort });
+    talk.send(20, fromClient({ flags: 'A', sourcePort, seq: 1001, ack: ISN + 1 }, 'GET'));
+    talk.expect(20, toClient({ flags: 'A', destinationPort: sourcePort, ack: 1004 }));
+  }
+  talk.quiet(2_000);
+  t.equal(stateOf(talk), SessionState.passing);
+  talk.counted({ unanswered_asked: 0, evicted_head: 0 });
+});
