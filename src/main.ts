@@ -10,10 +10,11 @@ process.on('uncaughtException', (error) => process.exit(tell(error)));
 
 process.exit(
   await run(process.argv.slice(2), {
-    balancer: async (configFile, replace) => (await import('./balancer.js')).runBalancer(configFile, replace),
-    detachAll: async (configFile) => (await import('./balancer.js')).detachBalancer(configFile),
-    node: async (configFile) => (await import('./node.js')).runNode(configFile),
-    capture: async (options) => (await import('./control/capture-command.js')).runCapture(options),
-    replay: async (options) => (await import('./control/replay.js')).replay(options),
+    balancer: async (configFile, replace) =>
+      (await import('./balancer/run.js')).runBalancer(configFile, replace),
+    detachAll: async (configFile) => (await import('./balancer/run.js')).detachBalancer(configFile),
+    node: async (configFile) => (await import('./node/run.js')).runNode(configFile),
+    capture: async (options) => (await import('./capture/run.js')).runCapture(options),
+    replay: async (options) => (await import('./replay/run.js')).replay(options),
   }),
 );

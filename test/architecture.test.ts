@@ -13,12 +13,14 @@ const LAYERS = [
   'engine',
   'request',
   'directory',
-  'node',
-  'local',
   'control',
+  'node',
+  'replay',
+  'capture',
+  'balancer',
 ] as const;
-/** Files that put the layers together; nothing imports them but each other and the command. */
-const ROOTS = ['main.ts', 'balancer.ts', 'node.ts', 'engine-thread.ts', 'engine-datapath.ts'];
+/** What starts the programs; nothing imports it. */
+const ROOTS = ['main.ts'];
 const MOST_LINES = 450;
 
 const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..');

@@ -11,7 +11,7 @@ const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
 /** A balancer without an engine; its version before and after package.json has changed. */
 const PROGRAM = `
   import { writeFileSync } from 'node:fs';
-  import { BalancerStats } from './dist/src/control/stats.js';
+  import { BalancerStats } from './dist/src/balancer/stats.js';
   const snapshot = { nodes: [], inState: [], perServer: [], ring: [] };
   const stats = new BalancerStats({
     config: { interface: 'eth0', virtualServers: [], nodes: [] },

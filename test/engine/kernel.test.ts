@@ -1,6 +1,6 @@
 /** What the engine leaves to the kernel, by the records that both see; and what a later process takes over. */
 import t, { type Test } from 'tap';
-import { sessionRow } from '../../src/control/session-page.js';
+import { sessionRow } from '../../src/balancer/threads/session-page.js';
 import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
 import {
   RecordReader,

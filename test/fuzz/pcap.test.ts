@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { ReplayRun } from '../../src/control/replay-run.js';
+import { ReplayRun } from '../../src/replay/replay-run.js';
 import { openCapture } from '../../src/wire/capture-file.js';
 import { ipv4Offset, LinkType } from '../../src/wire/link.js';
 import { type CaptureReader, PcapReader } from '../../src/wire/pcap.js';

@@ -1,7 +1,7 @@
 /** A balancer that cannot start, or end in order: what runs there, or forwards without it, stays. */
 import t from 'tap';
-import { Machine } from '../../src/control/machine/machine.js';
-import { preflight } from '../../src/control/machine/preflight.js';
+import { Machine } from '../../src/balancer/machine/machine.js';
+import { preflight } from '../../src/balancer/machine/preflight.js';
 import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
 import {
   SESSION_RECORD,

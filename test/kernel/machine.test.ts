@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { ArpPort } from '../../src/balancer/machine/arp-port.js';
+import { parseListening } from '../../src/balancer/machine/listeners.js';
+import { Machine, type MachineOptions } from '../../src/balancer/machine/machine.js';
+import { type NeighbourChange, NeighbourWatch } from '../../src/balancer/machine/neighbours.js';
 import type { BatonError } from '../../src/base/errors.js';
-import { ArpPort } from '../../src/control/machine/arp-port.js';
-import { parseListening } from '../../src/control/machine/listeners.js';
-import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
-import { type NeighbourChange, NeighbourWatch } from '../../src/control/machine/neighbours.js';
 import { DESCRIPTOR_WORDS, native } from '../../src/host/native.js';
 import { type ArpPacket, buildArpRequest } from '../../src/wire/arp.js';
 import { formatMac } from '../../src/wire/ethernet.js';
@@ -74,7 +74,7 @@ if (insideNamespace(import.meta.url)) {
     return { text: () => text, stop: () => child.kill('SIGKILL') };
   };
   /** Prints ARP packets that reach the peer. */
-  const arpListener = `import('${new URL('../../src/control/machine/arp-port.js', import.meta.url)}').then(async (m) => {
+  const arpListener = `import('${new URL('../../src/balancer/machine/arp-port.js', import.meta.url)}').then(async (m) => {
     const { native } = await import('${new URL('../../src/host/native.js', import.meta.url)}');
     new m.ArpPort(native().interfaceInfo('eth0').index, (p) => console.log(Buffer.from(p.senderMac).toString('hex'), p.operation, p.senderAddress, p.targetAddress));
     console.log('listening');
@@ -185,7 +185,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('an address that somebody else is about to take', async (t) => {
-    const script = `Promise.all([import('${new URL('../../src/control/machine/arp-port.js', import.meta.url)}'), import('${new URL('../../src/host/native.js', import.meta.url)}'), import('${new URL('../../src/wire/arp.js', import.meta.url)}')]).then(([m, n, a]) => {
+    const script = `Promise.all([import('${new URL('../../src/balancer/machine/arp-port.js', import.meta.url)}'), import('${new URL('../../src/host/native.js', import.meta.url)}'), import('${new URL('../../src/wire/arp.js', import.meta.url)}')]).then(([m, n, a]) => {
       const info = n.native().interfaceInfo('eth0');
       const port = new m.ArpPort(info.index);
       setInterval(() => port.send(a.buildArpRequest(info.mac, 0, ${number(VIRTUAL)})), 50);
@@ -258,7 +258,7 @@ if (insideNamespace(import.meta.url)) {
   t.test('killed, started, stopped: as it was', async (t) => {
     const { services, log: _, onLost: __, key, ...plain } = options;
     const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
-    const script = `import('${new URL('../../src/control/machine/machine.js', import.meta.url)}').then(async (m) => {
+    const script = `import('${new URL('../../src/balancer/machine/machine.js', import.meta.url)}').then(async (m) => {
       const given = ${given};
       const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log: { warn: console.log, info: () => {} } });
       await machine.takeAddresses();

@@ -4,12 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import {
-  LEASE_UNITS,
-  TAP_CONFIG,
-  TAP_CONFIG_BYTES,
-  UNIT_SHIFT,
-} from '../../src/control/machine/kernel-tap.js';
+import { LEASE_UNITS, TAP_CONFIG, TAP_CONFIG_BYTES, UNIT_SHIFT } from '../../src/capture/kernel-tap.js';
 import * as layout from '../../src/datapath/xdp-layout.js';
 import {
   SESSION_RECORD,

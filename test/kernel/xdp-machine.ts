@@ -4,9 +4,9 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import type { XdpStart } from '../../src/control/engine-messages.js';
-import { detachAll } from '../../src/control/machine/detach.js';
-import { Machine, type MachineOptions } from '../../src/control/machine/machine.js';
+import { detachAll } from '../../src/balancer/machine/detach.js';
+import { Machine, type MachineOptions } from '../../src/balancer/machine/machine.js';
+import type { XdpStart } from '../../src/balancer/threads/engine-messages.js';
 import { native } from '../../src/host/native.js';
 import { hasPins, pinDirectory, pinName } from '../../src/host/pins.js';
 import { macOf, Peer, run } from './namespace.js';
@@ -83,7 +83,7 @@ export async function xdpMachine(t: Test) {
   const startAndKill = async (): Promise<void> => {
     const { services, log: _, key, ...plain } = options;
     const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
-    const script = `import('${new URL('../../src/control/machine/machine.js', import.meta.url)}').then(async (m) => {
+    const script = `import('${new URL('../../src/balancer/machine/machine.js', import.meta.url)}').then(async (m) => {
       const given = ${given};
       const log = { warn: () => {}, info: () => {} };
       const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log });

@@ -1,7 +1,7 @@
 /** The tap of the XDP program: which frames a capture is shown, how much of them, and for how long. */
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { TAP_CONFIG, TAP_CONFIG_BYTES, UNIT_SHIFT } from '../../src/control/machine/kernel-tap.js';
+import { TAP_CONFIG, TAP_CONFIG_BYTES, UNIT_SHIFT } from '../../src/capture/kernel-tap.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { native, type PerfBuffers } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';

@@ -3,7 +3,7 @@
  * test/fixtures/captures/EXPECTED.md tells it in words.
  */
 import t from 'tap';
-import { type ReplayResult, ReplayRun } from '../../../src/control/replay-run.js';
+import { type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
 import { GrowingBytes, PcapWriter } from '../../../src/wire/pcap-writer.js';
 import { capture } from '../../support/captures.js';

@@ -1,6 +1,6 @@
 /** The same connection in every form that a capture can have: link types, formats, clocks, damage. */
 import t from 'tap';
-import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/control/replay-run.js';
+import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
 import { LinkType } from '../../../src/wire/link.js';
 import { GrowingBytes, PcapWriter } from '../../../src/wire/pcap-writer.js';

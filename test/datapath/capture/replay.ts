@@ -1,6 +1,7 @@
 /** Replays of recorded captures, for the tests of this directory. */
-import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/control/replay-run.js';
+
 import type { ChecksumPolicy } from '../../../src/datapath/capture/checksums.js';
+import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
 import { formatIpv4 } from '../../../src/wire/ipv4.js';
 import { IXP_HEADER_BYTES } from '../../../src/wire/ixp.js';

@@ -1,8 +1,8 @@
 /** Captures as people have them: from the sending host, edited, cut, or taken on a balancer, which has frames twice. */
 import t from 'tap';
-import { toText } from '../../../src/control/replay.js';
-import { type ReplayResult, ReplayRun } from '../../../src/control/replay-run.js';
 import type { ChecksumPolicy } from '../../../src/datapath/capture/checksums.js';
+import { type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
+import { toText } from '../../../src/replay/run.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
 import { GrowingBytes, PcapWriter } from '../../../src/wire/pcap-writer.js';
 import { capture } from '../../support/captures.js';

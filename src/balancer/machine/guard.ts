@@ -1,0 +1,120 @@
+/**
+ * The guard on the balancer's interface: bpf/guard/guard.bpf.c loaded, told its virtual servers,
+ * attached to both hooks. It gives the engine the frames that concern it, and keeps them from the
+ * kernel. The layouts of keys and values are those of bpf/lib/config.h.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { GUARD_NAMES, type GuardCounter } from '../../base/kernel-counters.js';
+import type { Place } from '../../host/changes.js';
+import type { BpfObject } from '../../host/native.js';
+import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
+import type { HostState } from '../../host/state.js';
+import type { PacketStart, Tap } from '../threads/engine-messages.js';
+
+const PRIORITY = 1;
+const HANDLE = 1;
+/** struct guard_server. */
+const SERVER = { address: 0, port: 4, bytes: 8 } as const;
+
+export class Guard {
+  private readonly object: BpfObject;
+  private readonly workers: number;
+  /** Of the session hash, and the first nonce: whoever shares sessions out must have the same. */
+  readonly seeds = { client: randomU32(), port: randomU32(), nonce: randomU32() };
+
+  /**
+   * Loads the guard and tells it its configuration; nothing is attached yet.
+   * @param own this machine's own address, where notices come
+   * @param workers threads of the engine
+   * @throws BatonError BATON_SYSTEM when the kernel refuses it
+   */
+  constructor(own: string, virtualServers: readonly { address: string; port: number }[], workers: number) {
+    this.workers = workers;
+    this.object = loadObject('guard');
+    try {
+      this.object.mapUpdate('own', hostU32(0), addressKey(own));
+      const sharing = Uint32Array.of(this.seeds.client, this.seeds.port, workers);
+      this.object.mapUpdate('sharing', hostU32(0), new Uint8Array(sharing.buffer));
+      for (const [index, server] of virtualServers.entries()) {
+        this.object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
+        this.object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
+      }
+    } catch (error) {
+      this.object.close();
+      throw error;
+    }
+  }
+
+  /**
+   * What each of the engine's threads is started with, if all its frames come by a packet ring.
+   * @param secret 32 bytes
+   */
+  engineStart(secret: Uint8Array): PacketStart {
+    return { kind: 'packet', tap: this.tap(), seeds: this.seeds, secret };
+  }
+
+  /** Packet rings of the engine's threads, which share the frames that are the engine's. */
+  tap(): Tap {
+    return this.tapBy('guard_filter');
+  }
+
+  /** The same for an interface by which nodes are reached, and no clients. */
+  nodeTap(): Tap {
+    return this.tapBy('guard_notices');
+  }
+
+  /**
+   * Attaches both programs to an interface, in place of those of an earlier run.
+   * @throws BatonError BATON_IN_USE when somebody else's filters are where these should be.
+   */
+  async attach(state: HostState, interfaceIndex: number): Promise<void> {
+    for (const hook of ['ingress', 'egress'] as const) {
+      const program = `guard_${hook}`;
+      await state.filter({ hook, priority: PRIORITY, handle: HANDLE, program }, () =>
+        this.object.attachTc(program, interfaceIndex, hook, PRIORITY, HANDLE),
+      );
+    }
+  }
+
+  /**
+   * Keeps from the kernel what nodes send to another interface. Nothing is turned round there.
+   * @throws BatonError as `attach` does
+   */
+  async attachTo(state: HostState, at: Place): Promise<void> {
+    const program = 'guard_ingress';
+    await state.filter({ at, hook: 'ingress', priority: PRIORITY, handle: HANDLE, program }, () =>
+      this.object.attachTc(program, at.index, 'ingress', PRIORITY, HANDLE),
+    );
+  }
+
+  /** What the programs have counted since they were loaded. */
+  counters(): Record<GuardCounter, number> {
+    return sumsByName(this.object, GUARD_NAMES);
+  }
+
+  /** What is attached stays attached. */
+  close(): void {
+    this.object.close();
+  }
+
+  private tapBy(filter: string): Tap {
+    const filterProgramFd = this.object.programFd(filter);
+    if (this.workers === 1) return { filterProgramFd, fanout: undefined };
+    const programFd = this.object.programFd('guard_fanout');
+    const group = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(-1);
+    return { filterProgramFd, fanout: { programFd, group } };
+  }
+}
+
+function randomU32(): number {
+  return randomBytes(Uint32Array.BYTES_PER_ELEMENT).readUInt32LE();
+}
+
+/** A virtual server as the key of a map `virtual_servers`. */
+export function serverKey(server: { address: string; port: number }): Uint8Array {
+  const key = new Uint8Array(SERVER.bytes);
+  key.set(addressKey(server.address), SERVER.address);
+  new DataView(key.buffer).setUint16(SERVER.port, server.port);
+  return key;
+}

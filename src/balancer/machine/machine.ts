@@ -1,0 +1,413 @@
+/**
+ * What a balancer does to its machine, in the order in which it may be seen:
+ *
+ *     prepare         checks, then SYN cookies, shim and guard on the interface; the XDP program and its sockets
+ *     (the engine opens its ring, and takes over the sessions of an earlier run)
+ *     activate        the XDP program works
+ *     takeAddresses   the virtual addresses on the interface, announced by ARP
+ *     stop            everything undone, latest first
+ *     leave           nothing undone: the kernel goes on forwarding until the next run takes over
+ *     fail            `leave` where the kernel forwards sessions without us, else `stop`
+ *
+ * `prepare` leaves no trace of a start that fails. What a killed process left behind is taken over.
+ */
+
+import { BatonError, reasonOf } from '../../base/errors.js';
+import type { GuardCounter, ShimCounter, XdpCounter } from '../../base/kernel-counters.js';
+import { runAll } from '../../base/run-all.js';
+import type { NamedInterface } from '../../control/config.js';
+import type { Datapath } from '../../control/schema.js';
+import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/offer.js';
+import type { Lock } from '../../host/lock.js';
+import type { InterfaceInfo } from '../../host/native.js';
+import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
+import { Shim } from '../../host/shim.js';
+import { HostState } from '../../host/state.js';
+import { requireSynCookies } from '../../host/syn-cookies.js';
+import { requireEndOfTimeWait } from '../../host/time-wait.js';
+import { hasXdp } from '../../host/xdp.js';
+import type { NodeSideStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
+import { Guard } from './guard.js';
+import { requireNoListener } from './listeners.js';
+import { requireForwarded, requireMachine } from './preflight.js';
+import { sequenceSecret } from './secret.js';
+import { lockSides, type Sides, SideWatch } from './sides.js';
+import { Announcer, probeAddresses } from './virtual-addresses.js';
+import { XdpProgram } from './xdp-program.js';
+
+export interface MachineOptions {
+  /** Where clients are reached. */
+  interface: string;
+  /** Where nodes are reached; undefined: by `interface`. */
+  nodeInterface?: NamedInterface | undefined;
+  /** Our own address where nodes are reached, dotted quad as all addresses here; undefined: the interface's first. */
+  address: string | undefined;
+  /** 16 bytes. */
+  key: Uint8Array;
+  virtualServers: readonly { name: string; address: string; port: number }[];
+  /** Loopback ports of the local services by service number, none of them 0. */
+  services: ReadonlyMap<number, number>;
+  datapath: Datapath;
+  /** Threads of the engine. */
+  workers: number;
+  /** Addresses of the nodes, by index. */
+  nodes: readonly string[];
+  limits: { sessions: number; halfOpen: number; headBytes: number };
+  log: { warn(message: string): void; info(message: string): void };
+  /** How long another balancer on this interface may take to leave, in ms. */
+  patience?: number;
+  /** An interface that the engine works on was replaced: nothing but a new start helps. */
+  onLost?: (error: BatonError) => void;
+  /** For tests: the kernel function to look for, where the state file goes, and CHECK_MS. */
+  adoptFunction?: string;
+  stateDirectory?: string;
+  checkMs?: number;
+}
+
+export interface MachineCounters {
+  guard: Record<GuardCounter, number>;
+  shim: Record<ShimCounter, number>;
+  xdp: Record<XdpCounter, number> | undefined;
+}
+
+/** How often what was set up is looked at. */
+const CHECK_MS = 5_000;
+/** For so long, in ms, packets may get stuck when somebody changes the other end of our interface. */
+const WAY_OUT_MS = 500;
+const LOCALHOST = '127.0.0.1';
+/** Sessions of local services that the shim keeps in mind: each lasts for one short answer. */
+const LOCAL_SESSIONS = 16_384;
+
+export class Machine {
+  /** Of the interface where clients are reached. */
+  readonly info: InterfaceInfo;
+  /** Our own address, which nodes know us by. */
+  readonly address: string;
+  private readonly sides: Sides;
+  private readonly watch: SideWatch;
+  private readonly options: MachineOptions;
+  private readonly virtualAddresses: readonly string[];
+  private readonly lock: Lock;
+  private readonly state: HostState;
+  private readonly announcer: Announcer;
+  private guard: Guard | undefined;
+  private shim: Shim | undefined;
+  private xdp: XdpProgram | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private wayOutTimer: NodeJS.Timeout | undefined;
+  private checking: Promise<void> = Promise.resolve();
+  /** The XDP program of an earlier run was there. */
+  private found = false;
+
+  private constructor(options: MachineOptions, sides: Sides, lock: Lock) {
+    const { clients, nodes, address } = sides;
+    const { info } = clients;
+    this.options = options;
+    this.sides = sides;
+    this.info = info;
+    this.address = address;
+    this.lock = lock;
+    const watched = nodes === undefined ? [clients] : [clients, nodes];
+    this.watch = new SideWatch(watched, (message) => options.log.warn(message));
+    this.virtualAddresses = [...new Set(options.virtualServers.map((server) => server.address))];
+    this.announcer = new Announcer(info.index, info.mac, this.virtualAddresses);
+    this.state = new HostState({
+      role: 'balancer',
+      interface: options.interface,
+      index: info.index,
+      mac: info.mac,
+      warn: (message) => options.log.warn(message),
+      ...(options.stateDirectory === undefined ? {} : { directory: options.stateDirectory }),
+    });
+  }
+
+  /**
+   * Checks everything that can be checked, then puts the filters in place.
+   * @throws BatonError for whatever is wrong; nothing is left set up then
+   */
+  static async prepare(options: MachineOptions): Promise<Machine> {
+    const sides = requireMachine(options);
+    const names = [sides.clients.name, ...(sides.nodes === undefined ? [] : [sides.nodes.name])];
+    const lock = await lockSides(names, options.patience);
+    let machine: Machine | undefined;
+    try {
+      machine = new Machine(options, sides, lock);
+      await machine.setUp();
+      return machine;
+    } catch (error) {
+      if (machine === undefined) await lock.release();
+      else await machine.fail();
+      throw error;
+    }
+  }
+
+  /** What each of the engine's threads gets its frames by. */
+  engineStart(): PacketStart | XdpStart {
+    const guard = this.loaded(this.guard);
+    return this.xdp?.engineStart(guard.tap()) ?? guard.engineStart(sequenceSecret(this.options.key));
+  }
+
+  /** The same for the interface where nodes are reached; undefined: that of the clients. */
+  nodeSideStart(): NodeSideStart | undefined {
+    const { nodes } = this.sides;
+    if (nodes === undefined) return undefined;
+    const { index, mac, mtu } = nodes.info;
+    return { interfaceIndex: index, mac, mtu, tap: this.loaded(this.guard).nodeTap() };
+  }
+
+  /** For people: the datapath, and how it runs. */
+  get datapath(): string {
+    return this.xdp === undefined ? 'packet' : `xdp (${this.xdp.how})`;
+  }
+
+  /** MAC addresses of nodes that an earlier run knew: until the nodes are looked for, they hold. */
+  earlierNeighbours(): { node: number; mac: Uint8Array }[] {
+    return this.xdp?.earlierNeighbours() ?? [];
+  }
+
+  /**
+   * Addresses of nodes that are not in the config, and that sessions of an earlier run still have. Their indexes come
+   * behind those of the config.
+   */
+  departedNodes(): readonly string[] {
+    return this.xdp?.departedNodes() ?? [];
+  }
+
+  /** A node's MAC address (six bytes), or undefined when it is not known any more. */
+  setNeighbour(node: number, mac: Uint8Array | undefined): void {
+    this.xdp?.setNeighbour(node, mac);
+  }
+
+  /** IxpFlag bits of the options that SYN/ACKs of an earlier run do not offer; undefined: none runs. */
+  earlierWithheld(): number | undefined {
+    return this.xdp?.earlierWithheld();
+  }
+
+  /** SYN/ACKs made in the kernel do not offer these options from now on: IxpFlag bits. */
+  withhold(options: number): void {
+    this.xdp?.withhold(options);
+  }
+
+  /** To be called when the engine takes frames: the XDP program works from now on, in place of an earlier run's. */
+  async activate(): Promise<void> {
+    await this.xdp?.activate();
+  }
+
+  /** Takes the virtual addresses: from now on clients come. Keeps watch over all of it until `stop`. */
+  async takeAddresses(): Promise<void> {
+    for (const address of this.virtualAddresses) await this.state.address(this.options.interface, address);
+    await this.state.settle();
+    this.announcer.announce();
+    this.timer = setInterval(() => {
+      this.checking = this.check().catch((error: unknown) =>
+        this.options.log.warn(`what was set up can not be checked: ${reasonOf(error)}`),
+      );
+    }, this.options.checkMs ?? CHECK_MS);
+    this.wayOutTimer = setInterval(() => this.xdp?.chooseWayOut(), WAY_OUT_MS);
+  }
+
+  /** What the BPF programs have counted; `xdp` where there is one. */
+  counters(): MachineCounters {
+    return {
+      guard: this.loaded(this.guard).counters(),
+      shim: this.loaded(this.shim).counters(),
+      xdp: this.xdp?.counters(),
+    };
+  }
+
+  /** Run time of the XDP program while the kernel measures it; null where there is none. */
+  runTime(): { runNanoseconds: number; runCount: number } | null {
+    return this.xdp?.runTime() ?? null;
+  }
+
+  /**
+   * To be called before the engine stops: from here on it gets nothing more, so that what it has read last is the end of it.
+   */
+  withdrawEngine(): void {
+    this.xdp?.withdrawSockets();
+  }
+
+  /** Undoes everything. What can not be undone is warned of. */
+  async stop(): Promise<void> {
+    await this.all([() => this.rest(), () => this.state.end(), () => this.letGo()]);
+  }
+
+  /** Lets go of everything and undoes nothing: the next run takes it over. */
+  async leave(): Promise<void> {
+    await this.all([() => this.xdp?.closeSockets(), () => this.rest(), () => this.letGo()]);
+  }
+
+  /** Ends after a failure. Sessions that the kernel forwards must not end with us. */
+  async fail(): Promise<void> {
+    if (!this.isForwarding()) return this.stop();
+    this.options.log.warn('sessions go on in the kernel: what was set up stays for the next start');
+    return this.leave();
+  }
+
+  /** Whether there may be sessions that the kernel forwards by itself. */
+  private isForwarding(): boolean {
+    const served = this.xdp !== undefined && this.timer !== undefined;
+    try {
+      return (served || this.found) && hasXdp(this.info.index);
+    } catch {
+      return false;
+    }
+  }
+
+  private async rest(): Promise<void> {
+    clearInterval(this.timer);
+    clearInterval(this.wayOutTimer);
+    this.announcer.stop();
+    await this.checking;
+  }
+
+  private async letGo(): Promise<void> {
+    const { guard, shim, xdp } = this;
+    this.guard = undefined;
+    this.shim = undefined;
+    this.xdp = undefined;
+    await this.all([
+      () => guard?.close(),
+      () => shim?.close(),
+      () => xdp?.close(),
+      () => this.lock.release(),
+    ]);
+  }
+
+  /** Takes every step of an end. What fails is warned of. */
+  private async all(steps: readonly (() => unknown)[]): Promise<void> {
+    for (const failure of await runAll(steps)) {
+      this.options.log.warn(`a part of the end failed: ${reasonOf(failure)}`);
+    }
+  }
+
+  private async setUp(): Promise<void> {
+    const { options, info, address } = this;
+    this.found = hasXdp(info.index);
+    await requireNoListener(options.virtualServers);
+    this.guard = new Guard(address, options.virtualServers, options.workers);
+    this.shim = new Shim({
+      key: options.key,
+      own: address,
+      local: true,
+      balancers: [address],
+      services: new Map(
+        [...options.services].map(([service, port]) => [service, { address: LOCALHOST, port }]),
+      ),
+      maxSessions: LOCAL_SESSIONS,
+    });
+    // What an earlier run left here is ours: its sessions need not wait.
+    const ours = info.addresses.map((entry) => entry.address);
+    const wanted = this.virtualAddresses.filter((text) => !ours.includes(text));
+    if (wanted.length > 0) await probeAddresses(info.index, info.mac, wanted);
+    await requireSynCookies(this.state);
+    await requireEndOfTimeWait(this.state);
+    // The shim first: the guard hands frames on to it from its own first frame.
+    await this.shim.attach(this.state, info.index);
+    await this.guard.attach(this.state, info.index);
+    const { nodes } = this.sides;
+    if (nodes !== undefined) {
+      await this.guard.attachTo(this.state, { interface: nodes.name, index: nodes.info.index });
+    }
+    removeStalePins();
+    await this.chooseDatapath();
+  }
+
+  private async chooseDatapath(): Promise<void> {
+    const { datapath, log } = this.options;
+    if (datapath !== 'packet') {
+      try {
+        await this.openXdp();
+        return;
+      } catch (error) {
+        const known = error instanceof BatonError;
+        if (this.found) throw this.keepsForwarding(error);
+        if (datapath === 'xdp') throw known ? error : this.noXdp(error);
+        log.warn(
+          `datapath packet, because XDP is not available: ${known ? error.toLine() : reasonOf(error)}`,
+        );
+      }
+    }
+    requireForwarded(this.options, this.info.index);
+    // What an earlier run on XDP left goes when the addresses are taken.
+    const pins = pinName(this.options.interface);
+    if (hasXdp(this.info.index)) this.state.leftOver({ kind: 'xdp', mode: 'native' });
+    if (hasPins(pins)) this.state.leftOver({ kind: 'pins', name: pins });
+  }
+
+  private async openXdp(): Promise<void> {
+    const { options, info, address, state } = this;
+    const { nodes } = this.sides;
+    const { datapath, limits, log } = options;
+    const xdp = await XdpProgram.open(
+      {
+        interface: options.interface,
+        info,
+        nodeSide: nodes,
+        own: address,
+        key: options.key,
+        virtualServers: options.virtualServers,
+        nodes: options.nodes,
+        sessions: limits.sessions,
+        halfOpen: limits.halfOpen,
+        workers: options.workers,
+        seeds: this.loaded(this.guard).seeds,
+        offer: {
+          mss: offeredMss(Math.min(info.mtu, nodes?.info.mtu ?? info.mtu)),
+          window: offeredWindow(limits.headBytes),
+          windowShift: WINDOW_SHIFT,
+        },
+        warn: (message) => log.warn(message),
+      },
+      state,
+    );
+    this.xdp = xdp;
+    const line = `datapath xdp (${xdp.how})${xdp.why === '' ? '' : `: ${xdp.why}`}`;
+    if (xdp.why !== '' && datapath === 'xdp') log.warn(line);
+    else log.info(line);
+  }
+
+  /** What an earlier run left forwards sessions: without a new program in its place it stays. */
+  private keepsForwarding(error: unknown): BatonError {
+    return new BatonError(
+      error instanceof BatonError ? error.code : 'BATON_SYSTEM',
+      `XDP cannot be opened: ${reasonOf(error)}; the program of an earlier run stays, and goes on forwarding`,
+      {
+        where: this.options.interface,
+        hint: 'mend that and start again, or end its sessions with `baton balancer --detach-all` first',
+        cause: error,
+      },
+    );
+  }
+
+  private noXdp(error: unknown): BatonError {
+    return new BatonError('BATON_SYSTEM', `XDP is not available: ${reasonOf(error)}`, {
+      where: this.options.interface,
+      hint: '`datapath: auto` goes on without it',
+      cause: error,
+    });
+  }
+
+  private async check(): Promise<void> {
+    const { options } = this;
+    let up: string[];
+    try {
+      up = this.watch.look();
+    } catch (error) {
+      if (!(error instanceof BatonError)) throw error;
+      clearInterval(this.timer);
+      clearInterval(this.wayOutTimer);
+      options.onLost?.(error);
+      return;
+    }
+    for (const repaired of await this.state.repair()) options.log.warn(`${repaired} was gone, and is back`);
+    // Whoever was unplugged with us may have forgotten us.
+    if (up.includes(options.interface)) this.announcer.announce();
+  }
+
+  private loaded<Loaded>(part: Loaded | undefined): Loaded {
+    if (part === undefined)
+      throw new BatonError('BATON_SYSTEM', 'the balancer has stopped', { where: this.options.interface });
+    return part;
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * The interfaces that a balancer works on: one where clients are reached, and the same or another one where nodes are.
+ */
+import { BatonError } from '../../base/errors.js';
+import { runAll } from '../../base/run-all.js';
+import type { NamedInterface } from '../../control/config.js';
+import { ownAddress, requireInterface } from '../../host/interfaces.js';
+import { type Lock, takeLock } from '../../host/lock.js';
+import { type InterfaceInfo, native } from '../../host/native.js';
+
+/** An interface as it was at the start. */
+export interface Side {
+  readonly name: string;
+  readonly info: InterfaceInfo;
+}
+
+export interface SidesOptions {
+  interface: string;
+  /** Undefined: nodes are reached by `interface`. */
+  nodeInterface?: NamedInterface | undefined;
+  /** Our own address, dotted quad; undefined: the first of the interface that nodes are reached by. */
+  address: string | undefined;
+}
+
+export interface Sides {
+  readonly clients: Side;
+  /** Where nodes are reached; undefined: where clients are. */
+  readonly nodes: Side | undefined;
+  /** Our own address, which nodes know us by. */
+  readonly address: string;
+}
+
+/**
+ * Looks at the interfaces.
+ * @param virtual addresses that are not our own
+ * @throws BatonError BATON_INTERFACE for one that is not there or can not be used
+ */
+export function findSides(options: SidesOptions, virtual: readonly string[]): Sides {
+  const { interface: name, nodeInterface, address } = options;
+  const clients = { name, info: requireInterface(name) };
+  if (nodeInterface === undefined) {
+    return { clients, nodes: undefined, address: ownAddress(name, clients.info, address, virtual) };
+  }
+  return placed(nodeInterface, () => {
+    const nodes = { name: nodeInterface.name, info: requireInterface(nodeInterface.name) };
+    if (nodes.info.index === clients.info.index) {
+      throw new BatonError('BATON_INTERFACE', `is another name of ${name}, expected another interface`, {
+        where: nodes.name,
+      });
+    }
+    return { clients, nodes, address: ownAddress(nodes.name, nodes.info, address, virtual) };
+  });
+}
+
+/**
+ * Takes the locks of all interfaces that a balancer works on.
+ * @param patience how long to wait for whoever holds them, in ms
+ * @throws BatonError BATON_IN_USE while another balancer works on one of them
+ */
+export async function lockSides(names: readonly string[], patience?: number): Promise<Lock> {
+  const locks: Lock[] = [];
+  const release = async (): Promise<void> => {
+    const [failure] = await runAll(
+      locks
+        .splice(0)
+        .reverse()
+        .map((lock) => () => lock.release()),
+    );
+    if (failure !== undefined) throw failure;
+  };
+  try {
+    for (const name of names) locks.push(await takeLock('balancer', name, patience));
+  } catch (error) {
+    await release();
+    throw error;
+  }
+  return { release };
+}
+
+/** Looks after interfaces while they are in use. */
+export class SideWatch {
+  private readonly sides: readonly Side[];
+  private readonly warn: (message: string) => void;
+  private readonly down = new Set<string>();
+
+  constructor(sides: readonly Side[], warn: (message: string) => void) {
+    this.sides = sides;
+    this.warn = warn;
+  }
+
+  /**
+   * One look. Returns the names of those that came up again.
+   * @throws BatonError BATON_INTERFACE when one is gone, or another one has its name: nothing but a new start helps
+   */
+  look(): string[] {
+    return this.sides.flatMap(({ name, info }) => {
+      const now = native().interfaceInfo(name);
+      if (now === undefined || now.index !== info.index) {
+        const message =
+          now === undefined ? 'the interface is gone' : 'the interface was replaced by another one';
+        throw new BatonError('BATON_INTERFACE', message, { where: name, hint: 'start the balancer again' });
+      }
+      const wasDown = this.down.has(name);
+      if (now.up !== wasDown) return [];
+      if (now.up) this.down.delete(name);
+      else this.down.add(name);
+      this.warn(`interface ${name} is ${now.up ? 'up again' : 'down'}`);
+      return now.up ? [name] : [];
+    });
+  }
+}
+
+/** What is wrong with an interface, told by its place in the config. */
+function placed<Result>({ where }: NamedInterface, find: () => Result): Result {
+  try {
+    return find();
+  } catch (error) {
+    if (!(error instanceof BatonError)) throw error;
+    const { code, hint, cause } = error;
+    throw new BatonError(
+      code,
+      error.where === undefined ? error.message : `${error.where}: ${error.message}`,
+      {
+        where,
+        cause,
+        ...(hint === undefined ? {} : { hint }),
+      },
+    );
+  }
+}

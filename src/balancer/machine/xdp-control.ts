@@ -1,0 +1,58 @@
+/** What the XDP program has to know before it looks at a frame: the one element of its map `control`. */
+import { CONTROL, NEAR_SERVER_BYTES, NEAR_SERVERS } from '../../datapath/xdp-layout.js';
+import { addressKey } from '../../host/shim.js';
+import type { Secrets } from '../threads/engine-messages.js';
+import { serverKey } from './guard.js';
+
+const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
+const HALF_BYTES = Uint16Array.BYTES_PER_ELEMENT;
+
+export interface ControlValues {
+  workers: number;
+  /** Sessions of each worker. */
+  capacity: number;
+  /** Of each worker. */
+  indexWords: number;
+  seeds: Secrets['seeds'];
+  /** Our own address, dotted quad. */
+  own: string;
+  /** Of the interface on which clients come in. */
+  mac: Uint8Array;
+  /** What SYN/ACKs offer. */
+  offer: { mss: number; window: number; windowShift: number };
+  virtualServers: readonly { address: string; port: number }[];
+  /** 16 bytes, shared with the nodes. */
+  key: Uint8Array;
+  /** 32 bytes, for sequence numbers and cookies. */
+  secret: Uint8Array;
+  /** When a cookie was last sent, as the kernel writes it; 0: never. */
+  cookieAt: number;
+}
+
+/** Writes all but the layout, which says that the program may begin, and what the engine or the kernel writes later. */
+export function writeControl(control: ArrayBuffer, values: ControlValues): void {
+  const { seeds, offer, virtualServers } = values;
+  const bytes = new Uint8Array(control);
+  const words = new Uint32Array(control);
+  const halves = new Uint16Array(control);
+  words[CONTROL.workers / WORD_BYTES] = values.workers;
+  words[CONTROL.capacity / WORD_BYTES] = values.capacity;
+  words[CONTROL.indexWords / WORD_BYTES] = values.indexWords;
+  words[CONTROL.clientSeed / WORD_BYTES] = seeds.client;
+  words[CONTROL.portSeed / WORD_BYTES] = seeds.port;
+  bytes.set(addressKey(values.own), CONTROL.own);
+  words[CONTROL.interfaces / WORD_BYTES] = 1;
+  bytes.set(values.mac, CONTROL.mac);
+  halves[CONTROL.mss / HALF_BYTES] = offer.mss;
+  halves[CONTROL.window / HALF_BYTES] = offer.window;
+  bytes[CONTROL.windowShift] = offer.windowShift;
+  words[CONTROL.cookieAt / WORD_BYTES] = values.cookieAt;
+  bytes.set(values.key, CONTROL.key);
+  bytes.set(values.secret, CONTROL.secret);
+  words[CONTROL.servers / WORD_BYTES] = virtualServers.length;
+  for (const [index, server] of virtualServers.slice(0, NEAR_SERVERS).entries()) {
+    const at = CONTROL.near + index * NEAR_SERVER_BYTES;
+    bytes.set(serverKey(server), at);
+    halves[(at + NEAR_SERVER_BYTES) / HALF_BYTES - 1] = index;
+  }
+}

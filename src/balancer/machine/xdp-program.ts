@@ -1,0 +1,419 @@
+/**
+ * The XDP program on the balancer's interface: bpf/xdp/xdp.bpf.c loaded, told what it has to know, attached,
+ * with the AF_XDP sockets that it gives frames to.
+ *
+ *     open       loads, attaches (everything still passes to the stack), opens the sockets
+ *     (the engine's thread maps sessions and sockets, and takes over the sessions of an earlier run)
+ *     activate   from now on the program works: at one stroke in place of that of the earlier run, if there is one
+ *     close      lets go; what is attached stays attached, and forwards without us
+ */
+import { BatonError, reasonOf } from '../../base/errors.js';
+import { XDP_NAMES, type XdpCounter } from '../../base/kernel-counters.js';
+import { xdpPoolOptions } from '../../datapath/xdp.js';
+import {
+  CONTROL,
+  INDEX_LINE_WORDS,
+  MAX_WORKERS,
+  NODE,
+  NODE_BYTES,
+  SHARED_LAYOUT,
+  toldRingBytes,
+  WAY,
+} from '../../datapath/xdp-layout.js';
+import { indexWordsFor } from '../../engine/table/session-index.js';
+import {
+  type BpfObject,
+  type InterfaceInfo,
+  native,
+  type XdpMode,
+  type XdpPool,
+  type XdpPoolOptions,
+} from '../../host/native.js';
+import { makePinDirectory, pinName } from '../../host/pins.js';
+import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
+import type { HostState } from '../../host/state.js';
+import { XDP_PROGRAM } from '../../host/xdp.js';
+import type { EarlierStart, Secrets, Tap, XdpStart } from '../threads/engine-messages.js';
+import { EarlierRun } from './earlier-run.js';
+import { serversOf, takeCensus } from './earlier-sessions.js';
+import { serverKey } from './guard.js';
+import { sequenceSecret } from './secret.js';
+import type { Side } from './sides.js';
+import { writeControl } from './xdp-control.js';
+import { noSockets, requireQueues } from './xdp-errors.js';
+import { loses, sendsForXdp, VETH, whyLostAlone } from './xdp-probe.js';
+
+/** What is pinned, so that other tools find it. */
+const PINNED = ['control', 'sessions', 'session_index', 'nodes', 'virtual_servers', 'counters'] as const;
+
+export interface XdpOptions {
+  interface: string;
+  info: InterfaceInfo;
+  /** Where nodes are reached; undefined: by the same interface. */
+  nodeSide?: Side | undefined;
+  /** Our own address, dotted quad as all addresses here. */
+  own: string;
+  /** 16 bytes. */
+  key: Uint8Array;
+  virtualServers: readonly { address: string; port: number }[];
+  /** Addresses of the nodes, by index. */
+  nodes: readonly string[];
+  /** Sessions at one time, in all. */
+  sessions: number;
+  /** Those of them whose handshake is not complete, in all. */
+  halfOpen: number;
+  workers: number;
+  seeds: Secrets['seeds'];
+  /** What SYN/ACKs offer. */
+  offer: { mss: number; window: number; windowShift: number };
+  warn: (message: string) => void;
+}
+
+export class XdpProgram {
+  /** Where it runs, and in words why not better: '' when that is the best there is. */
+  mode: XdpMode = 'native';
+  why = '';
+  private readonly options: XdpOptions;
+  private readonly state: HostState;
+  private readonly object: BpfObject;
+  private readonly earlier: EarlierRun | undefined;
+  private readonly driver: string;
+  private readonly capacity: number;
+  /** Addresses by index: those of the config, and behind them those that only sessions of an earlier run have. */
+  private readonly nodes: readonly string[];
+  /** Index, here, of each virtual server of the earlier run, or -1. */
+  private readonly earlierServers: Int32Array;
+  private readonly indexWords: number;
+  private readonly secret: Uint8Array;
+  private readonly control: ArrayBuffer;
+  private readonly nodeBytes: Uint8Array;
+  private readonly nodeWords: Uint32Array;
+  private pool: XdpPool | undefined;
+  /** Keys of map `xsks` by which the engine gets frames. */
+  private readonly sockets: Uint8Array[] = [];
+  /** Whether what is to be sent has to go by map `ports`, because XDP_TX of the driver is not to be relied on. */
+  private redirects = false;
+
+  private constructor(options: XdpOptions, state: HostState, earlier: EarlierRun | undefined) {
+    this.options = options;
+    this.state = state;
+    this.earlier = earlier;
+    this.earlierServers = serversOf(options.virtualServers, earlier);
+    const census = takeCensus(options, earlier, this.earlierServers);
+    this.nodes = [...options.nodes, ...census.departed];
+    // A limit that is lower now ends no session: until enough of them have ended no new ones fit in.
+    this.capacity = Math.max(Math.ceil(options.sessions / options.workers), census.mostOfWorker);
+    this.indexWords = indexWordsFor(this.capacity);
+    this.driver = native().interfaceDriver(options.interface);
+    // As the earlier run had it: to try anything else would stop what it forwards.
+    if (earlier !== undefined) this.mode = earlier.mode;
+    if (earlier?.mode === 'generic') this.why = 'as the earlier run had it';
+    // Another key may have come with the new config: what was begun under the old one goes on.
+    this.secret = earlier?.sessions?.secret ?? sequenceSecret(options.key);
+    this.object = loadObject('xdp', {
+      sessions: this.capacity * options.workers,
+      session_index: (this.indexWords * options.workers) / INDEX_LINE_WORDS,
+    });
+    try {
+      this.control = this.object.mapMemory('control');
+      const nodes = this.object.mapMemory('nodes');
+      this.nodeBytes = new Uint8Array(nodes);
+      this.nodeWords = new Uint32Array(nodes);
+      const ringBytes = toldRingBytes(Math.ceil(options.halfOpen / options.workers));
+      native().fillRings(this.object.mapFd('told'), options.workers, ringBytes);
+      this.configure();
+    } catch (error) {
+      this.object.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Puts the program on the interface and opens the sockets. Nothing is changed for any packet yet.
+   * @throws BatonError for whatever keeps XDP from working there; nothing is left attached then but what an
+   *   earlier run left
+   */
+  static async open(options: XdpOptions, state: HostState): Promise<XdpProgram> {
+    const { index, mtu } = options.info;
+    const pool = xdpPoolOptions(native(), { name: options.interface, index, mtu }, options.workers);
+    requireQueues(options.interface, pool.queues);
+    const earlier = EarlierRun.find(options.interface, options.info.index, options.warn);
+    let program: XdpProgram | undefined;
+    try {
+      program = new XdpProgram(options, state, earlier);
+      if (earlier === undefined) await program.attachFirst();
+      else await program.lookAtNodeSide();
+      program.openSockets(pool);
+      return program;
+    } catch (error) {
+      program?.close();
+      earlier?.close();
+      if (earlier === undefined) await state.withdraw({ kind: 'xdp', mode: 'native' });
+      throw error;
+    }
+  }
+
+  /** For people: where the program runs, and whether sockets share memory with the driver. */
+  get how(): string {
+    return this.pool?.zeroCopy === true ? `${this.mode}, zero copy` : this.mode;
+  }
+
+  /**
+   * What each of the engine's threads is started with.
+   * @param tap for what comes in behind the program
+   */
+  engineStart(tap: Tap): XdpStart {
+    const { object, pool } = this;
+    if (pool === undefined) throw new BatonError('BATON_SYSTEM', 'the XDP sockets are closed');
+    return {
+      kind: 'xdp',
+      pool: pool.id,
+      tap,
+      // A driver in native XDP has frames of the wire alone; the stack has what GRO or the sender made of them.
+      uncut: this.mode === 'generic',
+      capacity: this.capacity,
+      indexWords: this.indexWords,
+      fds: {
+        control: object.mapFd('control'),
+        sessions: object.mapFd('sessions'),
+        index: object.mapFd('session_index'),
+        told: object.mapFd('told'),
+      },
+      seeds: this.options.seeds,
+      secret: this.secret,
+      earlier: this.earlierStart(),
+    };
+  }
+
+  /** Addresses of nodes that are not in the config, and that sessions of an earlier run still have. */
+  departedNodes(): readonly string[] {
+    return this.nodes.slice(this.options.nodes.length);
+  }
+
+  /** Nodes whose MAC addresses an earlier run knew: until they are looked for, they hold. */
+  earlierNeighbours(): { node: number; mac: Uint8Array }[] {
+    const known = new Map(this.earlier?.sessions?.nodes.map((node) => [node.address, node.mac]));
+    return this.nodes.flatMap((address, node) => {
+      const mac = known.get(address);
+      return mac === undefined ? [] : [{ node, mac }];
+    });
+  }
+
+  /** A node's MAC address (six bytes), or undefined when it is not known any more. */
+  setNeighbour(node: number, mac: Uint8Array | undefined): void {
+    const at = node * NODE_BYTES;
+    const at32 = (at + NODE.interface) / Uint32Array.BYTES_PER_ELEMENT;
+    // The kernel reads while we write: without an interface it uses nothing of the rest.
+    Atomics.store(this.nodeWords, at32, 0);
+    if (mac === undefined) return;
+    const by = this.options.nodeSide?.info ?? this.options.info;
+    this.nodeBytes.set(mac.subarray(0, 6), at + NODE.destination);
+    this.nodeBytes.set(by.mac, at + NODE.source);
+    this.nodeWords[(at + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = this.redirects ? 1 : 0;
+    Atomics.store(this.nodeWords, at32, by.index);
+  }
+
+  /** What SYN/ACKs of the earlier run do not offer, IxpFlag bits; undefined: there is none. */
+  earlierWithheld(): number | undefined {
+    return this.earlier?.withheld();
+  }
+
+  /** SYN/ACKs do not offer these options from now on: IxpFlag bits. */
+  withhold(options: number): void {
+    new Uint8Array(this.control)[CONTROL.withheld] = options;
+  }
+
+  /** The program begins to work, and goes on where that of an earlier run was. */
+  async activate(): Promise<void> {
+    this.chooseWayOut();
+    Atomics.store(new Uint32Array(this.control), CONTROL.layout / 4, SHARED_LAYOUT);
+    if (this.earlier !== undefined) {
+      // Cookies that it has sent meanwhile must be believed, too.
+      const cookieAt = this.earlier.cookieAt();
+      if (cookieAt !== 0) new Uint32Array(this.control)[CONTROL.cookieAt / 4] = cookieAt;
+      await this.state.xdp(this.mode, () => this.attach(this.mode));
+      this.earlier.close();
+    }
+    try {
+      await this.state.pins(pinName(this.options.interface), () => this.pin());
+    } catch (error) {
+      // Other tools do not find the maps by name then; that is all.
+      this.options.warn(reasonOf(error));
+    }
+  }
+
+  /**
+   * Says how frames go back where they came from. A veth sends what XDP_TX gives it at once only while its other
+   * end runs a program, too; by redirection it is enough that the other end polls, but a packet costs more.
+   * To be called now and then: that program is somebody else's.
+   */
+  chooseWayOut(): void {
+    const stack = this.mode === 'generic';
+    this.redirects = this.driver === VETH && !stack && !this.peerRunsXdp();
+    const redirect = this.redirects ? 1 : 0;
+    new Uint8Array(this.control)[CONTROL.way] = redirect * WAY.redirect + (stack ? WAY.stack : 0);
+    for (let node = 0; node < this.nodes.length; node++) {
+      this.nodeWords[(node * NODE_BYTES + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = redirect;
+    }
+  }
+
+  /** What the program has counted since it was loaded. */
+  counters(): Record<XdpCounter, number> {
+    return sumsByName(this.object, XDP_NAMES);
+  }
+
+  /** Its run time, while the sysctl kernel.bpf_stats_enabled is on. */
+  runTime(): { runNanoseconds: number; runCount: number } {
+    const { runNanoseconds, runCount } = this.object.programInfo(XDP_PROGRAM);
+    return { runNanoseconds, runCount };
+  }
+
+  /** From now on the engine gets nothing more: the program does without it, and notes what it would have told. */
+  withdrawSockets(): void {
+    for (const key of this.sockets.splice(0)) this.object.mapDelete('xsks', key);
+  }
+
+  closeSockets(): void {
+    this.pool?.close();
+    this.pool = undefined;
+  }
+
+  /** What is attached stays attached. */
+  close(): void {
+    this.closeSockets();
+    this.earlier?.close();
+    this.object.close();
+  }
+
+  private configure(): void {
+    const { options, object } = this;
+    const { info, virtualServers } = options;
+    writeControl(this.control, {
+      ...options,
+      mac: info.mac,
+      capacity: this.capacity,
+      indexWords: this.indexWords,
+      secret: this.secret,
+      // Cookies that an earlier run sent must still be believed.
+      cookieAt: this.earlier?.cookieAt() ?? 0,
+    });
+    for (const [index, server] of virtualServers.entries()) {
+      object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
+      object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
+    }
+    for (const { index } of [info, options.nodeSide?.info ?? info]) {
+      object.mapUpdate('ports', hostU32(index), hostU32(index));
+    }
+    for (const [node, address] of this.nodes.entries()) {
+      this.nodeBytes.set(addressKey(address), node * NODE_BYTES + NODE.address);
+    }
+    for (const { node, mac } of this.earlierNeighbours()) this.setNeighbour(node, mac);
+  }
+
+  private peerRunsXdp(): boolean {
+    try {
+      return native().peerRunsXdp(this.options.info.index);
+    } catch {
+      return false; // in a namespace that we may not look into
+    }
+  }
+
+  /** In the driver if that can do all of it, else in the stack. */
+  private async attachFirst(): Promise<void> {
+    const { interface: name, info } = this.options;
+    this.why = await this.whyNotNative(name, info);
+    if (this.why === '') return;
+    await this.state.withdraw({ kind: 'xdp', mode: 'native' });
+    this.mode = 'generic';
+    try {
+      await this.state.xdp('generic', () => this.attach('generic'));
+    } catch (error) {
+      throw new BatonError('BATON_INTERFACE', `takes no XDP program: ${reasonOf(error)}`, {
+        where: name,
+        hint: '`datapath: packet` needs none',
+        cause: error,
+      });
+    }
+  }
+
+  private async whyNotNative(name: string, info: InterfaceInfo): Promise<string> {
+    const { driver } = this;
+    const who = `${name}${driver === '' ? '' : ` (driver ${driver})`}`;
+    try {
+      await this.state.xdp('native', () => this.attach('native'));
+    } catch (error) {
+      return `${who} can not do native XDP: ${reasonOf(error)}`;
+    }
+    try {
+      const why = (await sendsForXdp(name, info)) ? '' : loses(name);
+      return why === '' ? await this.whyNodeSideLoses() : why;
+    } catch (error) {
+      return `${who} can not be tried: ${reasonOf(error)}`;
+    }
+  }
+
+  private async whyNodeSideLoses(): Promise<string> {
+    const { nodeSide } = this.options;
+    if (nodeSide === undefined) return '';
+    try {
+      return await whyLostAlone(nodeSide.name, nodeSide.info);
+    } catch (error) {
+      return `${nodeSide.name} can not be tried: ${reasonOf(error)}`;
+    }
+  }
+
+  /** An earlier run has chosen the mode: all that can be done is to warn. */
+  private async lookAtNodeSide(): Promise<void> {
+    if (this.mode !== 'native') return;
+    const why = await this.whyNodeSideLoses();
+    if (why !== '') this.options.warn(`${why}; \`--detach-all\` before the start has the mode chosen anew`);
+  }
+
+  private attach(mode: XdpMode): void {
+    const { index } = this.options.info;
+    const ours = this.object.programFd(XDP_PROGRAM);
+    const attached = native().xdpProgram(index);
+    if (attached?.name !== XDP_PROGRAM) {
+      native().attachXdp(index, ours, mode);
+      return;
+    }
+    const earlier = native().openProgram({ id: attached.id });
+    try {
+      native().attachXdp(index, ours, mode, earlier.fd);
+    } finally {
+      earlier.close();
+    }
+  }
+
+  private openSockets(options: XdpPoolOptions): void {
+    try {
+      this.pool = native().createXdpPool({ ...options, zeroCopy: this.mode === 'native' });
+    } catch (error) {
+      throw noSockets(this.options.interface, error);
+    }
+    for (const [queue, workers] of this.pool.socketFds.entries()) {
+      for (const [worker, fd] of workers.entries()) {
+        const key = hostU32(queue * MAX_WORKERS + worker);
+        this.object.mapUpdate('xsks', key, hostU32(fd));
+        this.sockets.push(key);
+      }
+    }
+  }
+
+  private async pin(): Promise<void> {
+    const directory = await makePinDirectory(pinName(this.options.interface));
+    for (const map of PINNED) this.object.pinMap(map, `${directory}/${map}`);
+    this.object.pinProgram(XDP_PROGRAM, `${directory}/${XDP_PROGRAM}`);
+  }
+
+  private earlierStart(): EarlierStart | undefined {
+    const sessions = this.earlier?.sessions;
+    if (sessions === undefined) return undefined;
+    return {
+      fd: sessions.fd,
+      count: sessions.count,
+      servers: this.earlierServers,
+      nodes: Int32Array.from(sessions.nodes, (node) => this.nodes.indexOf(node.address)),
+    };
+  }
+}

@@ -1,0 +1,141 @@
+/** What `baton stats` and `baton sessions` show: engine, machine and config, put together. */
+
+import type { CounterName } from '../base/counters.js';
+import { FRAMES_OF_KERNEL, RING_NAMES, type XdpCounter } from '../base/kernel-counters.js';
+import type { Log } from '../base/log.js';
+import { VERSION } from '../base/version.js';
+import type { StatsSource } from '../control/api.js';
+import type { BalancerConfig } from '../control/config.js';
+import type { SessionPage, StatsDocument } from '../control/documents.js';
+import { LossWatch } from '../control/losses.js';
+import { SessionState } from '../engine/table/session-table.js';
+import type { Machine } from './machine/machine.js';
+import type { NodeWatch } from './node-watch.js';
+import type { EngineSnapshot } from './threads/engine-messages.js';
+import type { EnginePool } from './threads/engine-pool.js';
+
+export interface BalancerParts {
+  config: BalancerConfig;
+  /** Those of the config, and behind them those that only sessions of an earlier run have. */
+  nodes: readonly { name: string; address: string }[];
+  engine: EnginePool;
+  machine: Machine;
+  watch: NodeWatch;
+  log: Log;
+}
+
+export class BalancerStats implements StatsSource {
+  private readonly parts: BalancerParts;
+  private readonly startedAt = Date.now();
+  private readonly startedOn = performance.now();
+  private readonly losses: LossWatch;
+
+  constructor(parts: BalancerParts) {
+    this.parts = parts;
+    this.losses = new LossWatch(parts.log);
+  }
+
+  /** Looks whether frames were lost, and says so in the log. */
+  async look(): Promise<void> {
+    this.counters(await this.parts.engine.snapshot());
+  }
+
+  async stats(): Promise<StatsDocument> {
+    const { config, nodes, engine, machine, watch } = this.parts;
+    const snapshot = await engine.snapshot();
+    const counters = this.counters(snapshot);
+    const inState = (state: number): number => snapshot.inState[state] ?? 0;
+    const states = [
+      SessionState.synReceived,
+      SessionState.collecting,
+      SessionState.handing,
+      SessionState.passing,
+      SessionState.lingering,
+    ];
+    return {
+      version: VERSION,
+      startedAt: this.startedAt,
+      uptimeMs: Math.round(performance.now() - this.startedOn),
+      interface: config.interface,
+      datapath: machine.datapath,
+      virtualServers: config.virtualServers.map((server, index) => ({
+        name: server.name,
+        address: server.address,
+        port: server.port,
+        predictor: server.predictor,
+        active: snapshot.perServer[index] ?? 0,
+      })),
+      nodes: nodes.flatMap((node, index) => {
+        const known = snapshot.nodes[index];
+        // One that is not in the config is gone with its last session.
+        if (index >= config.nodes.length && (known?.active ?? 0) === 0) return [];
+        const { state, why } = watch.status(index);
+        const reportAgeMs = watch.reportAgeMs(index);
+        const row = {
+          name: node.name,
+          address: node.address,
+          mac: watch.mac(index),
+          state,
+          why,
+          active: known?.active ?? 0,
+          adopted: known?.adopted ?? 0,
+          lastReportMs: reportAgeMs === null ? null : Math.round(reportAgeMs),
+        };
+        return [row];
+      }),
+      notOffered: watch.notOffered(),
+      sessions: {
+        total: states.reduce((sum, state) => sum + inState(state), 0),
+        halfOpen: inState(SessionState.synReceived),
+        collecting: inState(SessionState.collecting),
+        handing: inState(SessionState.handing),
+        passing: inState(SessionState.passing),
+        closing: inState(SessionState.lingering),
+      },
+      counters,
+      losses: this.losses.losses(performance.now()),
+      stages: engine.stages(),
+      kernel: machine.runTime(),
+    };
+  }
+
+  sessions(after: number, limit: number): Promise<SessionPage> {
+    return this.parts.engine.sessions(after, limit);
+  }
+
+  /** All counters as they are now. */
+  private counters({ ring }: EngineSnapshot): Record<string, number> {
+    const { guard, shim, xdp } = this.parts.machine.counters();
+    const counters = {
+      ...withKernel(this.parts.engine.counters(), xdp),
+      ...Object.fromEntries(RING_NAMES.map((name, index) => [name, ring[index] ?? 0])),
+      ...prefixed('guard_', guard),
+      ...prefixed('shim_', shim),
+      ...prefixed('xdp_', xdp ?? {}),
+    };
+    this.losses.look(counters, performance.now());
+    return counters;
+  }
+}
+
+/** What the engine counts, and what the kernel did in its place: in sum as if there were no kernel. */
+function withKernel(
+  engine: Record<CounterName, number>,
+  kernel: Record<XdpCounter, number> | undefined,
+): Record<CounterName, number> {
+  if (kernel === undefined) return engine;
+  const { forwarded, forwarded_bytes, wrapped, syn_cookie, drop_unresolved } = kernel;
+  return {
+    ...engine,
+    frames: FRAMES_OF_KERNEL.reduce((sum, name) => sum + kernel[name], engine.frames),
+    forwarded: engine.forwarded + forwarded,
+    forwarded_bytes: engine.forwarded_bytes + forwarded_bytes,
+    wrapped: engine.wrapped + wrapped,
+    syn_cookie: engine.syn_cookie + syn_cookie,
+    drop_unresolved: engine.drop_unresolved + drop_unresolved,
+  };
+}
+
+function prefixed(prefix: string, counts: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(Object.entries(counts).map(([name, count]) => [prefix + name, count]));
+}

@@ -1,0 +1,155 @@
+/** The main thread's side of the engine's thread: starts it, asks it, hears from it. */
+import { Worker } from 'node:worker_threads';
+import { BatonError, reasonOf } from '../../base/errors.js';
+import type { SessionPage } from '../../control/documents.js';
+import type {
+  EngineEvent,
+  EngineSnapshot,
+  EngineStart,
+  FromEngine,
+  TapStart,
+  ToEngine,
+} from './engine-messages.js';
+
+/** An answer takes a turn of the engine's loop; this long means that it hangs. */
+const ANSWER_MS = 5_000;
+const STOP_MS = 2_000;
+
+export interface EngineListener {
+  event(event: EngineEvent): void;
+  /** The thread ended by itself: nothing is forwarded any more. */
+  died(reason: string): void;
+}
+
+interface Waiting {
+  resolve(message: FromEngine): void;
+  reject(error: Error): void;
+  timer: NodeJS.Timeout;
+}
+
+export class EngineHandle {
+  private readonly worker: Worker;
+  private readonly waiting = new Map<number, Waiting>();
+  private readonly exited: Promise<void>;
+  private nextId = 1;
+  private stopping = false;
+  /** Sessions of an earlier run that the engine has taken over. */
+  takenOver = 0;
+
+  private constructor(worker: Worker) {
+    this.worker = worker;
+    this.exited = new Promise((resolve) => worker.once('exit', () => resolve()));
+  }
+
+  /**
+   * Starts the thread and waits until it takes frames.
+   * @param program the thread's composition root
+   * @throws whatever kept it from starting
+   */
+  static async start(program: URL, given: EngineStart, listener: EngineListener): Promise<EngineHandle> {
+    const worker = new Worker(program, { workerData: given, name: 'engine' });
+    const handle = new EngineHandle(worker);
+    let ready = false;
+    await new Promise<void>((resolve, reject) => {
+      let reason: Error = new BatonError('BATON_SYSTEM', 'the engine ended by itself');
+      worker.on('message', (message: FromEngine) => {
+        if (message.kind === 'event') listener.event(message);
+        else if (message.kind !== 'ready') handle.settle(message);
+        else {
+          ready = true;
+          handle.takenOver = message.takenOver;
+          resolve();
+        }
+      });
+      worker.on('error', (error) => {
+        reason = failure(error);
+      });
+      worker.on('exit', () => {
+        handle.abandon();
+        if (!ready) reject(reason);
+        else if (!handle.stopping) listener.died(reason.stack ?? reason.message);
+      });
+    });
+    return handle;
+  }
+
+  /** A node's MAC address, or null when it is not known any more. */
+  setNeighbour(node: number, mac: Uint8Array | undefined): void {
+    this.post({ kind: 'neighbour', node, mac: mac ?? null });
+  }
+
+  /** To be called when the XDP program works: what its predecessor did meanwhile is taken in. */
+  activated(): void {
+    this.post({ kind: 'activated' });
+  }
+
+  async snapshot(): Promise<EngineSnapshot> {
+    const answer = await this.ask((id) => ({ kind: 'snapshot', id }));
+    if (answer.kind !== 'snapshot') throw new BatonError('BATON_SYSTEM', 'the engine gave no snapshot');
+    return answer.snapshot;
+  }
+
+  async sessions(after: number, limit: number): Promise<SessionPage> {
+    const answer = await this.ask((id) => ({ kind: 'sessions', id, after, limit }));
+    if (answer.kind !== 'sessions') throw new BatonError('BATON_SYSTEM', 'the engine gave no sessions');
+    return answer.page;
+  }
+
+  /** Shows frames to a capture from now on, or to none. Resolves when that is so. */
+  async setTap(tap: TapStart | undefined): Promise<void> {
+    await this.ask((id) => ({ kind: 'tap', id, tap }));
+  }
+
+  /** Ends the thread, unless it has ended by itself: its ring is closed first. */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.post({ kind: 'stop' });
+    const timer = setTimeout(() => void this.worker.terminate(), STOP_MS);
+    await this.exited;
+    clearTimeout(timer);
+  }
+
+  private post(message: ToEngine): void {
+    this.worker.postMessage(message);
+  }
+
+  private ask(message: (id: number) => ToEngine): Promise<FromEngine> {
+    const id = this.nextId++;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.waiting.delete(id);
+        reject(new BatonError('BATON_SYSTEM', `the engine did not answer within ${ANSWER_MS} ms`));
+      }, ANSWER_MS);
+      this.waiting.set(id, { resolve, reject, timer });
+      this.post(message(id));
+    });
+  }
+
+  private settle(message: Extract<FromEngine, { id: number }>): void {
+    const waiting = this.waiting.get(message.id);
+    if (waiting === undefined) return;
+    this.waiting.delete(message.id);
+    clearTimeout(waiting.timer);
+    waiting.resolve(message);
+  }
+
+  private abandon(): void {
+    for (const waiting of this.waiting.values()) {
+      clearTimeout(waiting.timer);
+      waiting.reject(new BatonError('BATON_SYSTEM', 'the engine has ended'));
+    }
+    this.waiting.clear();
+  }
+}
+
+/** Errors lose their class on the way between threads: a BatonError is made anew. */
+function failure(error: unknown): Error {
+  if (error instanceof Error && error.name === 'BatonError' && 'code' in error) {
+    const { code, where, hint } = error as BatonError;
+    return new BatonError(code, error.message, {
+      ...(where === undefined ? {} : { where }),
+      ...(hint === undefined ? {} : { hint }),
+    });
+  }
+  return error instanceof Error ? error : new Error(reasonOf(error));
+}

@@ -1,0 +1,156 @@
+/**
+ * The engine's threads, as one engine: sessions are shared among them by flow (bpf/lib/session.h), so
+ * each has its own table, and what is asked of the balancer is asked of all.
+ *
+ *     neighbour   to all
+ *     snapshot    of all, added up; what is known of a node they share
+ *     sessions    of one after the other: thread w has the numbers from w * (sessions of each) on
+ *     the end     of one is the end of all
+ */
+import { type CounterName, Counters } from '../../base/counters.js';
+import { readStages, type StageTotals, stageMemory } from '../../base/stages.js';
+import type { SessionPage } from '../../control/documents.js';
+import type { Limits } from '../../engine/options.js';
+import { EngineHandle, type EngineListener } from './engine-handle.js';
+import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js';
+
+/** What the pool itself gives to each thread. */
+type FromPool = 'worker' | 'workers' | 'counters' | 'stages';
+
+export interface PoolOptions {
+  /** The thread's composition root. */
+  program: URL;
+  workers: number;
+  /** What else each thread is started with. The config's limits are those of all together. */
+  given: Omit<EngineStart, FromPool>;
+  listener: EngineListener;
+}
+
+/** The part of each of so many threads: together no less than the whole. */
+export function shareOfLimits(limits: Limits, workers: number): Limits {
+  const share = (count: number): number => Math.ceil(count / workers);
+  return {
+    ...limits,
+    sessions: share(limits.sessions),
+    halfOpen: share(limits.halfOpen),
+    heads: share(limits.heads),
+  };
+}
+
+export class EnginePool {
+  private readonly engines: EngineHandle[] = [];
+  private readonly counted: Counters[] = [];
+  private readonly timed: SharedArrayBuffer[] = [];
+  /** Numbers of sessions that each thread has. */
+  private readonly slots: number;
+
+  private constructor(slots: number) {
+    this.slots = slots;
+  }
+
+  /**
+   * Starts the threads, one after the other, and waits until all take frames.
+   * @throws whatever kept one from starting; none runs then
+   */
+  static async start({ program, workers, given, listener }: PoolOptions): Promise<EnginePool> {
+    const limits = shareOfLimits(given.config.limits, workers);
+    const config = { ...given.config, limits };
+    const pool = new EnginePool(limits.sessions);
+    try {
+      for (let worker = 0; worker < workers; worker++) {
+        const counters = new Counters();
+        const stages = stageMemory();
+        pool.counted.push(counters);
+        pool.timed.push(stages);
+        pool.engines.push(
+          await EngineHandle.start(
+            program,
+            { ...given, config, worker, workers, counters: counters.memory, stages },
+            listener,
+          ),
+        );
+      }
+    } catch (error) {
+      await pool.stop();
+      throw error;
+    }
+    return pool;
+  }
+
+  /** Sessions of an earlier run that the threads have taken over. */
+  get takenOver(): number {
+    return this.engines.reduce((sum, engine) => sum + engine.takenOver, 0);
+  }
+
+  /** A node's MAC address, or undefined when it is not known any more. */
+  setNeighbour(node: number, mac: Uint8Array | undefined): void {
+    for (const engine of this.engines) engine.setNeighbour(node, mac);
+  }
+
+  /** To be called when the XDP program works: what its predecessor did meanwhile is taken in. */
+  activated(): void {
+    for (const engine of this.engines) engine.activated();
+  }
+
+  /** Rejects when a thread does not answer. */
+  async snapshot(): Promise<EngineSnapshot> {
+    const all = await Promise.all(this.engines.map((engine) => engine.snapshot()));
+    return addUp(all);
+  }
+
+  /** Counters of all threads together, by name. */
+  counters(): Record<CounterName, number> {
+    return Counters.sum(this.counted);
+  }
+
+  /** Where the time of each thread went. */
+  stages(): (StageTotals & { worker: number })[] {
+    return this.timed.map((memory, worker) => ({ worker, ...readStages(memory) }));
+  }
+
+  /** The sessions numbered from `after` on, at most `limit` of them. Rejects when a thread does not answer. */
+  async sessions(after: number, limit: number): Promise<SessionPage> {
+    const { slots } = this;
+    const page: SessionPage = { sessions: [], total: 0, next: null };
+    for (const [worker, engine] of this.engines.entries()) {
+      const first = worker * slots;
+      const wanted = page.next === null && after < first + slots;
+      // Beyond its last session there is only their total.
+      const part = await engine.sessions(
+        wanted ? Math.max(0, after - first) : slots,
+        limit - page.sessions.length,
+      );
+      page.total += part.total;
+      if (!wanted) continue;
+      page.sessions.push(...part.sessions);
+      if (part.next !== null) page.next = first + part.next;
+    }
+    return page;
+  }
+
+  /** Shows frames to a capture from now on: each thread in a memory of its own; or to none. Rejects when a thread does not answer. */
+  async setTaps(start: () => TapStart | undefined): Promise<void> {
+    await Promise.all(this.engines.map((engine) => engine.setTap(start())));
+  }
+
+  /** Ends the threads, those that have not ended by themselves. */
+  async stop(): Promise<void> {
+    await Promise.all(this.engines.map((engine) => engine.stop()));
+  }
+}
+
+function addUp(all: readonly EngineSnapshot[]): EngineSnapshot {
+  const [first, ...others] = all;
+  if (first === undefined) return { nodes: [], inState: [], perServer: [], ring: [] };
+  const sum = (of: (snapshot: EngineSnapshot) => number[]): number[] =>
+    of(first).map((value, index) => others.reduce((so, other) => so + (of(other)[index] ?? 0), value));
+  return {
+    nodes: first.nodes.map((node, index) => ({
+      active: others.reduce((so, other) => so + (other.nodes[index]?.active ?? 0), node.active),
+      adopted: others.reduce((so, other) => so + (other.nodes[index]?.adopted ?? 0), node.adopted),
+    })),
+    inState: sum((snapshot) => snapshot.inState),
+    perServer: sum((snapshot) => snapshot.perServer),
+    ring: sum((snapshot) => snapshot.ring),
+  };
+}

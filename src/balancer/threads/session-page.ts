@@ -1,0 +1,53 @@
+/** Rows of the session table, for people and scripts. */
+import { elapsed } from '../../base/clock.js';
+import { escapeBytes } from '../../base/text.js';
+import type { SessionPage, SessionRow } from '../../control/documents.js';
+import { LOCAL_NODE } from '../../engine/dispatcher.js';
+import { REQUEST_BYTES, SessionState, type SessionTable } from '../../engine/table/session-table.js';
+import { formatIpv4 } from '../../wire/ipv4.js';
+
+/** What the states are called there: RFC 9293's SYN-RECEIVED is commonly "half open". */
+export const STATE_LABELS = ['', 'half-open', 'collecting', 'handing', 'passing', 'closing'] as const;
+
+export interface Names {
+  virtualServers: readonly string[];
+  nodes: readonly string[];
+}
+
+/** One session as a row. `clock` is the engine's, in ms. */
+export function sessionRow(sessions: SessionTable, slot: number, names: Names, clock: number): SessionRow {
+  const state = sessions.state(slot);
+  const key = sessions.portServer(slot);
+  const node = sessions.node(slot);
+  const chosen = state >= SessionState.handing;
+  const start = slot * REQUEST_BYTES;
+  const length = sessions.requestLength[slot] ?? 0;
+  return {
+    client: `${formatIpv4(sessions.client(slot))}:${key >>> 16}`,
+    virtualServer: names.virtualServers[key & 0xffff] ?? '',
+    state: STATE_LABELS[state] ?? '',
+    node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes[node] ?? '')) : '',
+    request: escapeBytes(sessions.request, start, start + length, REQUEST_BYTES),
+    requestCut: length > REQUEST_BYTES,
+    ageMs: elapsed(clock, sessions.openedAt(slot)),
+    idleMs: elapsed(clock, sessions.lastSeen(slot)),
+    packets: sessions.packets(slot),
+  };
+}
+
+/** The sessions in slots from `after` on, at most `limit` of them. */
+export function sessionPage(
+  sessions: SessionTable,
+  names: Names,
+  after: number,
+  limit: number,
+  clock: number,
+): SessionPage {
+  const rows: SessionRow[] = [];
+  let slot = sessions.nextUsed(after);
+  while (slot >= 0 && rows.length < limit) {
+    rows.push(sessionRow(sessions, slot, names, clock));
+    slot = sessions.nextUsed(slot + 1);
+  }
+  return { sessions: rows, total: sessions.size, next: slot < 0 ? null : slot };
+}

@@ -1,0 +1,331 @@
+/**
+ * `baton capture`: the frames that a running balancer sees and sends, as a pcapng file. tcpdump cannot see those that the
+ * XDP program takes, nor those that the engine sends by AF_XDP.
+ *
+ *     XDP program -- perf buffers (machine/kernel-tap.ts) --+
+ *                                                           +-- by time --> file
+ *     engine threads -- rings -- control socket ------------+
+ *
+ * Neither side waits for this process: what it does not read in time is left out and counted. When the balancer is
+ * replaced, the capture goes on with the next one.
+ */
+import { BatonError } from '../base/errors.js';
+import type { ControlClient, RecordStream } from '../control/client.js';
+import type { OutputFile } from '../control/output-file.js';
+import { formatCount } from '../control/table.js';
+import type { TapWish } from '../datapath/frame-tap.js';
+import { formatIpv4 } from '../wire/ipv4.js';
+import { PacketDirection, PcapngWriter } from '../wire/pcapng-writer.js';
+import { readTapRecords, TapKind, type TapRecord } from '../wire/tap-record.js';
+import type { KernelTap, KernelTapAbsence } from './kernel-tap.js';
+
+/** How often both sides are asked, in ms. */
+const POLL_MS = 20;
+/** Frames are written when they are older than this, in ms: until then one may come that was seen before them. */
+const HOLD_MS = 200;
+/** How often to look whether the balancer is still the same, in ms. */
+const LOOK_MS = 250;
+/** Frames that wait for their turn: beyond so many bytes they are written as they are. */
+const MOST_WAITING_BYTES = 64 * 1024 * 1024;
+const NS_PER_MS = 1_000_000n;
+
+export interface CaptureOptions {
+  /** Of the clients; and where nodes are reached, if by another one. */
+  interface: string;
+  nodeInterface: string | undefined;
+  controlSocket: string;
+  wish: Omit<TapWish, 'received'>;
+  /** Most frames, and the longest time; undefined: until `stop`. */
+  count?: number | undefined;
+  seconds?: number | undefined;
+}
+
+/** What a capture stands on; tests have others. */
+export interface CaptureSources {
+  /** The tap of the XDP program on the clients' interface. */
+  openKernelTap(wish: TapWish): KernelTap | KernelTapAbsence;
+  /** Whether a tap is still of the program there. */
+  isCurrent(tap: KernelTap): boolean;
+  client: Pick<ControlClient, 'capture'>;
+}
+
+export interface CaptureResult {
+  frames: number;
+  /** Left out, by the XDP program and by the engine. */
+  lostByKernel: number;
+  lostByEngine: number;
+}
+
+/**
+ * Captures until `stop` is aborted, or enough is written. `note` is told what an operator should know.
+ * @throws BatonError when there is nothing to capture from, or another capture runs
+ */
+export async function capture(
+  options: CaptureOptions,
+  sources: CaptureSources,
+  output: OutputFile,
+  note: (line: string) => void,
+  stop: AbortSignal,
+): Promise<CaptureResult> {
+  const run = new CaptureRun(options, sources, output, note);
+  try {
+    await run.begin();
+    await run.untilEnd(stop);
+  } finally {
+    run.close();
+  }
+  return run.result();
+}
+
+/** One line about what was captured. */
+export function summary({ frames, lostByKernel, lostByEngine }: CaptureResult): string {
+  const lost = lostByKernel + lostByEngine;
+  const where =
+    lost === 0
+      ? ''
+      : ` (${formatCount(lostByKernel)} of the XDP program, ${formatCount(lostByEngine)} of the engine: this command read too slowly)`;
+  return `${formatCount(frames)} ${frames === 1 ? 'frame' : 'frames'} captured, ${formatCount(lost)} lost${where}`;
+}
+
+class CaptureRun {
+  private readonly options: CaptureOptions;
+  private readonly sources: CaptureSources;
+  private readonly output: OutputFile;
+  private readonly note: (line: string) => void;
+  private readonly writer: PcapngWriter;
+  /** ns between CLOCK_MONOTONIC and 1970. */
+  private readonly epoch: bigint;
+  private kernel: KernelTap | undefined;
+  private engine: RecordStream | undefined;
+  private connecting = false;
+  private begun = false;
+  private waiting: TapRecord[] = [];
+  private waitingBytes = 0;
+  /** What the engine sent of a record that is not whole. */
+  private rest: Uint8Array = new Uint8Array();
+  private frames = 0;
+  private lostByKernel = 0;
+  private lostByEngine = 0;
+
+  constructor(
+    options: CaptureOptions,
+    sources: CaptureSources,
+    output: OutputFile,
+    note: (line: string) => void,
+  ) {
+    this.options = options;
+    this.sources = sources;
+    this.output = output;
+    this.note = note;
+    const now = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1_000)) * 1_000n;
+    this.epoch = now - process.hrtime.bigint();
+    this.writer = new PcapngWriter(
+      (piece) => output.append(piece),
+      interfaces(options),
+      options.wish.snapLength,
+    );
+  }
+
+  /** Opens both sides. One of them is enough: after a crash there is only the XDP program. */
+  async begin(): Promise<void> {
+    const absence = this.openKernel();
+    if (absence === 'in use') throw inUse(this.options.interface);
+    if (absence === 'other version') {
+      this.note('the XDP program is of another version of Baton: what the kernel forwards is not captured');
+    }
+    try {
+      await this.openEngine();
+    } catch (error) {
+      if (this.kernel === undefined || !(error instanceof BatonError) || error.code !== 'BATON_CONTROL')
+        throw error;
+      this.note(
+        `${error.message}: what the XDP program sees and sends is captured all the same, until a balancer is back`,
+      );
+    }
+    this.note(`capturing${this.whose()} on ${this.options.interface}; Ctrl-C ends`);
+    this.begun = true;
+    this.output.flush();
+  }
+
+  async untilEnd(stop: AbortSignal): Promise<void> {
+    const { seconds } = this.options;
+    const end = seconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + seconds * 1_000;
+    let looked = performance.now();
+    while (!stop.aborted && !this.isFull() && performance.now() < end) {
+      await pause(Math.min(POLL_MS, Math.max(0, end - performance.now())), stop);
+      this.takeFromKernel();
+      this.writeUntil(process.hrtime.bigint() - BigInt(HOLD_MS) * NS_PER_MS);
+      if (performance.now() - looked < LOOK_MS) continue;
+      looked = performance.now();
+      this.look();
+    }
+    // What the engine has shown by now is on its way.
+    if (!this.isFull()) await pause(2 * POLL_MS, undefined);
+    this.takeFromKernel();
+    this.writeUntil(process.hrtime.bigint());
+  }
+
+  close(): void {
+    this.closeKernel();
+    this.engine?.close();
+    this.engine = undefined;
+    if (!this.begun) {
+      // An earlier capture of that name is still worth something.
+      this.output.discard();
+      return;
+    }
+    const now = process.hrtime.bigint() + this.epoch;
+    const { frames, lostByKernel, lostByEngine } = this;
+    // Frames by who showed them are not counted apart: the first interface stands for all.
+    this.writer.statistics(0, now, frames + lostByKernel + lostByEngine, lostByKernel + lostByEngine);
+    this.output.flush();
+  }
+
+  result(): CaptureResult {
+    const { frames, lostByKernel, lostByEngine } = this;
+    return { frames, lostByKernel, lostByEngine };
+  }
+
+  private whose(): string {
+    const { client, clientPort } = this.options.wish;
+    if (client === undefined) return '';
+    return ` ${formatIpv4(client)}${clientPort === undefined ? '' : `:${clientPort}`}`;
+  }
+
+  /** Nobody wants more: enough is written, or the reader has gone. */
+  private isFull(): boolean {
+    return this.output.abandoned || this.frames >= (this.options.count ?? Number.POSITIVE_INFINITY);
+  }
+
+  private openKernel(): KernelTapAbsence | undefined {
+    const opened = this.sources.openKernelTap({ ...this.options.wish, received: false });
+    if (typeof opened === 'string') return opened;
+    this.kernel = opened;
+    return undefined;
+  }
+
+  private closeKernel(): void {
+    const { kernel } = this;
+    if (kernel === undefined) return;
+    this.kernel = undefined;
+    this.takeFrom(kernel);
+    this.lostByKernel += kernel.lost();
+    kernel.close();
+  }
+
+  /** Where the XDP program does not show what comes in, the engine does. */
+  private async openEngine(): Promise<void> {
+    const wish = { ...this.options.wish, received: this.kernel === undefined };
+    this.connecting = true;
+    try {
+      const engine = await this.sources.client.capture(wish, (bytes) => this.takeFromEngine(bytes));
+      this.engine = engine;
+      void engine.ended.then(() => {
+        if (this.engine !== engine) return;
+        this.engine = undefined;
+        this.rest = new Uint8Array();
+        this.note('the balancer has ended; the capture goes on with the next one');
+      });
+    } finally {
+      this.connecting = false;
+    }
+  }
+
+  /** After a replacement there is another XDP program, and another balancer. */
+  private look(): void {
+    const { kernel, sources } = this;
+    if (kernel !== undefined && sources.isCurrent(kernel)) kernel.renew();
+    else {
+      this.closeKernel();
+      this.openKernel();
+    }
+    if (this.engine === undefined && !this.connecting) {
+      // Not there yet: the next look tries again.
+      void this.openEngine().then(
+        () => this.note('a balancer runs again'),
+        () => {},
+      );
+    }
+  }
+
+  private takeFromKernel(): void {
+    if (this.kernel !== undefined) this.takeFrom(this.kernel);
+  }
+
+  private takeFrom(kernel: KernelTap): void {
+    readTapRecords(kernel.drain(), (record) => this.hold(record));
+  }
+
+  private takeFromEngine(bytes: Uint8Array): void {
+    const all = this.rest.length === 0 ? bytes : Buffer.concat([this.rest, bytes]);
+    const used = readTapRecords(all, (record) => {
+      if (record.kind === TapKind.lost) this.lostByEngine += record.length;
+      else this.hold(record);
+    });
+    this.rest = all.subarray(used);
+  }
+
+  private hold(record: TapRecord): void {
+    this.waiting.push(record);
+    this.waitingBytes += record.bytes.length;
+  }
+
+  /** Writes in the order of their times the frames seen until then. */
+  private writeUntil(time: bigint): void {
+    const all = this.waitingBytes > MOST_WAITING_BYTES;
+    this.waiting.sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
+    let written = 0;
+    for (const record of this.waiting) {
+      if ((!all && record.time > time) || this.isFull()) break;
+      this.write(record);
+      written++;
+      this.waitingBytes -= record.bytes.length;
+    }
+    if (written > 0) this.waiting = this.waiting.slice(written);
+    this.output.flush();
+  }
+
+  private write({ time, kind, bytes, length }: TapRecord): void {
+    const inbound = kind === TapKind.received || kind === TapKind.notice;
+    this.writer.frame({
+      interface: kind,
+      time: time + this.epoch,
+      direction: inbound ? PacketDirection.inbound : PacketDirection.outbound,
+      bytes,
+      length,
+    });
+    this.frames++;
+  }
+}
+
+/** The interfaces of the file, in the order of TapKind: where a frame was seen, and who sent it. */
+function interfaces({ interface: clients, nodeInterface }: CaptureOptions) {
+  const nodes = nodeInterface ?? clients;
+  const [received, kernel, engine] = ['received', 'sent by the XDP program', 'sent by the engine'];
+  return [
+    { name: clients, description: `${clients}, ${received}` },
+    { name: `${clients}-xdp`, description: `${clients}, ${kernel}` },
+    { name: `${clients}-engine`, description: `${clients}, ${engine}` },
+    { name: `${nodes}-notices`, description: `${nodes}, notices received` },
+    { name: `${nodes}-nodes`, description: `${nodes}, ${engine} to nodes` },
+    { name: 'local', description: 'sent by the engine to the local services of this machine' },
+  ];
+}
+
+function inUse(where: string): BatonError {
+  return new BatonError('BATON_IN_USE', 'another capture runs there', { where, hint: 'end it first' });
+}
+
+/** Resolves after `ms`, or as soon as there is a stop. */
+function pause(ms: number, stop: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      stop?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    stop?.addEventListener('abort', done);
+    if (stop?.aborted === true) done();
+  });
+}

@@ -1,0 +1,36 @@
+/** `baton node`: puts the node agent together from its config file. */
+
+import { createLog } from '../base/log.js';
+import { loadNodeConfig } from '../control/config.js';
+import { readKey } from '../control/key.js';
+import { requireAdoption } from '../host/kernel.js';
+import { requirePrivileges } from '../host/privilege.js';
+import { runAgent } from './agent.js';
+
+/** Signals that end the program in an orderly way. */
+const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/**
+ * Runs the agent until a signal ends it. Resolves to the exit code.
+ * @throws BatonError for whatever keeps it from starting; nothing is left set up then.
+ */
+export async function runNode(configFile: string): Promise<number> {
+  // Before anything else: nothing that is put right in the config helps an old kernel.
+  requireAdoption();
+  const config = loadNodeConfig(configFile);
+  // Before the key, which only root may read: its absence would be a puzzling complaint.
+  requirePrivileges();
+  const key = readKey(config.keyFile);
+  const log = createLog({ level: config.log.level, program: 'node' });
+  for (const warning of config.warnings) log.warn(warning);
+  const end = new AbortController();
+  const onSignal = (): void => end.abort();
+  for (const name of END_SIGNALS) process.on(name, onSignal);
+  try {
+    await runAgent({ ...config, key, log }, end.signal);
+  } finally {
+    for (const name of END_SIGNALS) process.off(name, onSignal);
+  }
+  log.info('stopped');
+  return 0;
+}

@@ -1,0 +1,392 @@
+/**
+ * Runs a capture through the engine, with the resource directory and the predictors of a balancer's
+ * config, and keeps what became of each session. No interface, key or clock takes part, so the same
+ * capture and config always give the same result.
+ */
+import { Counters } from '../base/counters.js';
+import { escapeBytes } from '../base/text.js';
+import type { BalancerConfig } from '../control/config.js';
+import { type CaptureCounts, CaptureDatapath } from '../datapath/capture/capture.js';
+import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
+import { type NodeCounts, replayNodeMac } from '../datapath/capture/nodes.js';
+import type { CaptureScan, RecordedSegment } from '../datapath/capture/scan.js';
+import { Directory } from '../directory/directory.js';
+import { RequestDispatcher } from '../directory/request-dispatcher.js';
+import { LOCAL_NODE, LocalService, Verdict } from '../engine/dispatcher.js';
+import { Engine } from '../engine/engine.js';
+import { NodeTable, ownShare } from '../engine/node-table.js';
+import type { CloseReason, Observer } from '../engine/options.js';
+import { SessionState, type SessionTable } from '../engine/table/session-table.js';
+import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
+import { formatIpv4, IPV4, IPV4_HEADER_BYTES, parseIpv4 } from '../wire/ipv4.js';
+import type { PcapWriter } from '../wire/pcap-writer.js';
+import { TCP } from '../wire/tcp.js';
+
+/** The parts of a balancer's config that a replay uses. */
+export type ReplayConfig = Pick<
+  BalancerConfig,
+  'address' | 'virtualServers' | 'nodes' | 'resources' | 'limits' | 'timeouts'
+>;
+
+/** A node, or the balancer's own service, that a session was handed to. */
+export interface ReplayHandoff {
+  /** Its name; "local" for the balancer itself. */
+  node: string;
+  /** Times that the handoff was sent to it. */
+  attempts: number;
+  outcome: 'pending' | 'adopted' | 'refused' | 'silent';
+}
+
+export interface ReplaySession {
+  /** address:port */
+  client: string;
+  /** Its name. */
+  virtualServer: string;
+  /** ms after the first frame of the capture, as all times here. */
+  openedMs: number;
+  establishedMs: number | null;
+  /** Method and target, or the first line of what was refused; escaped, and empty before it was read. */
+  request: string;
+  /** Whether it is longer than what is shown of it, which then ends in "...". */
+  requestCut: boolean;
+  /** HTTP status of a refusal, 200 for a request that a resource was found for, null before that. */
+  status: number | null;
+  /** Host and path pattern that matched. */
+  resource: string | null;
+  /** The last one that it was handed to. */
+  node: string | null;
+  /** Why that one. */
+  why: string;
+  handoffs: ReplayHandoff[];
+  /** When the last recorded frame was through: half-open, collecting, handing, passing, closing or closed. */
+  state: string;
+  /** Recorded packets of the client that were passed on to the node. */
+  packets: number;
+  /** Recorded segments of the client that were dropped, since they are damaged or cut off. */
+  unusable: number;
+  closed: CloseReason | null;
+  closedMs: number | null;
+}
+
+export interface ReplayResult {
+  capture: Pick<CaptureScan, 'frames' | 'notIpv4' | 'fault'> & CaptureCounts & { durationMs: number };
+  /** Clients whose wrong checksums were taken as right: address, and how many segments of how many. */
+  checksumsIgnored: { client: string; segments: number; wrong: number }[];
+  /** What the nodes saw; `stray` frames are those that no node expected, so 0. */
+  nodeSide: NodeCounts;
+  nodes: { name: string; address: string; sessions: number }[];
+  sessions: ReplaySession[];
+  counters: Record<string, number>;
+  scan: CaptureScan;
+}
+
+const STATE_NAMES = new Map<number, string>([
+  [SessionState.synReceived, 'half-open'],
+  [SessionState.collecting, 'collecting'],
+  [SessionState.handing, 'handing'],
+  [SessionState.passing, 'passing'],
+  [SessionState.lingering, 'closing'],
+]);
+
+const WHY_LOCAL = new Map<number, string>([
+  [LocalService.badRequest, 'not valid HTTP: 400'],
+  [LocalService.notFound, 'nobody holds it: 404'],
+  [LocalService.timeout, 'head not complete in time: 408'],
+  [LocalService.headTooLarge, 'head too large: 431'],
+  [LocalService.unavailable, 'no node able to take it: 503'],
+  [LocalService.silentClose, 'never sent a byte: closed without a word'],
+]);
+
+/** The same when segments of the client were dropped: what it sent is not known. */
+const WHY_UNUSABLE = new Map<number, string>([
+  [LocalService.timeout, 'head not complete, segments were dropped: 408'],
+  [LocalService.silentClose, 'what it sent was dropped: closed without a word'],
+]);
+
+/** Of an Ethernet link, whatever the capture was taken on. */
+const MTU = 1500;
+const BALANCER_MAC = Uint8Array.of(0x02, 0, 0, 0, 0xff, 0xff);
+/** Nobody else takes part, so nothing depends on secrets. */
+const KEY = new Uint8Array(16);
+const SECRET = new Uint8Array(32);
+/** Documentation addresses (RFC 5737): the balancer's own when the config names none. */
+const FIRST_OWN_ADDRESS = 0xc0_00_02_01;
+/** Tables need some room even if the capture has no SYN. */
+const LEAST_SESSIONS = 64;
+const STATUS_FOUND = 200;
+const REQUEST_SHOWN = 200;
+
+/** What a session is being built up from. */
+interface Track extends ReplaySession {
+  slot: number;
+}
+
+export class ReplayRun {
+  readonly datapath: CaptureDatapath;
+  private readonly config: ReplayConfig;
+  private readonly counters = new Counters();
+  private readonly nodes: NodeTable;
+  private readonly engine: Engine;
+  private readonly sessions: SessionTable;
+  private readonly tracks: Track[] = [];
+  /** The session of a slot, until its slot is used again; and of a client's endpoint and server. */
+  private readonly bySlot = new Map<number, Track>();
+  private readonly byFlow = new Map<string, Track>();
+  private readonly handed: number[];
+  private unclosed = 0;
+
+  /** undefined when `file` (all its bytes) is neither pcap nor pcapng. */
+  static open(
+    file: Uint8Array,
+    config: ReplayConfig,
+    checksums: ChecksumPolicy = 'detect',
+  ): ReplayRun | undefined {
+    const virtualServers = config.virtualServers.map(({ address, port }) => ({
+      address: ipv4(address),
+      port,
+    }));
+    const nodes = config.nodes.map(({ address, weight }) => ({ address: ipv4(address), weight }));
+    let forwarded: (offset: number) => void = () => {};
+    let unusable: (segment: RecordedSegment) => void = () => {};
+    const datapath = CaptureDatapath.open(file, {
+      virtualServers,
+      nodes,
+      balancerMac: BALANCER_MAC,
+      key: KEY,
+      checksums,
+      forwarded: (offset) => forwarded(offset),
+      unusable: (segment) => unusable(segment),
+    });
+    if (datapath === undefined) return undefined;
+    const run = new ReplayRun(config, datapath, virtualServers, nodes, checksums);
+    forwarded = (offset) => run.noteForwarded(offset);
+    unusable = (segment) => run.noteUnusable(segment);
+    return run;
+  }
+
+  private constructor(
+    config: ReplayConfig,
+    datapath: CaptureDatapath,
+    virtualServers: readonly { address: number; port: number }[],
+    nodes: readonly { address: number; weight: number }[],
+    private readonly checksums: ChecksumPolicy,
+  ) {
+    this.config = config;
+    this.datapath = datapath;
+    this.nodes = new NodeTable(nodes, ownShare(nodes.length, virtualServers.length));
+    for (let node = 0; node < this.nodes.count; node++) this.nodes.setMac(node, replayNodeMac(node));
+    this.handed = new Array<number>(this.nodes.count).fill(0);
+    // No more sessions than SYNs: a config for a million of them need not take their memory here.
+    const most = Math.max(datapath.scan.syns, LEAST_SESSIONS);
+    const { limits } = config;
+    const dispatcher = new RequestDispatcher({
+      directory: new Directory(config.resources),
+      predictors: config.virtualServers.map(({ predictor }) => predictor),
+      nodes: this.nodes,
+      headBytes: limits.headBytes,
+    });
+    this.engine = new Engine(
+      {
+        // The virtual clock of the capture begins with its first frame.
+        now: 0,
+        address: ownAddress(config),
+        mac: BALANCER_MAC,
+        mtu: MTU,
+        key: KEY,
+        secret: SECRET,
+        seeds: { client: 0, port: 0, nonce: 0 },
+        virtualServers,
+        limits: {
+          ...limits,
+          sessions: Math.min(limits.sessions, most),
+          halfOpen: Math.min(limits.halfOpen, most),
+          heads: Math.min(limits.heads, most),
+        },
+        timeouts: config.timeouts,
+        observer: this.observer(),
+        initialSequence: datapath.initialSequence,
+      },
+      this.nodes,
+      dispatcher,
+      datapath,
+      this.counters,
+    );
+    this.sessions = this.engine.sessions;
+  }
+
+  /** Replays the capture. The writer gets every frame that Baton would have sent. */
+  run(writer?: PcapWriter): ReplayResult {
+    const { datapath, config } = this;
+    datapath.writer = writer;
+    let durationMs = 0;
+    const { idle, linger, closing, head } = config.timeouts;
+    datapath.run(
+      this.engine,
+      idle + closing + head + linger,
+      (now) => {
+        durationMs = round(now);
+        this.noteStates();
+      },
+      () => this.unclosed === 0,
+    );
+    const { frames, notIpv4, fault } = datapath.scan;
+    return {
+      capture: { frames, notIpv4, fault, durationMs, ...datapath.counts },
+      checksumsIgnored: datapath.scan.checksums
+        .ignored(this.checksums)
+        .map(({ client, ...counts }) => ({ client: formatIpv4(client), ...counts })),
+      nodeSide: datapath.nodeCounts,
+      nodes: config.nodes.map(({ name, address }, node) => ({
+        name,
+        address,
+        sessions: this.handed[node] ?? 0,
+      })),
+      sessions: this.tracks.map(({ slot: _, ...session }) => session),
+      counters: this.counters.toObject(),
+      scan: datapath.scan,
+    };
+  }
+
+  private observer(): Observer {
+    return {
+      opened: (slot, now) => this.opened(slot, now),
+      established: (slot, now) => {
+        const track = this.bySlot.get(slot);
+        if (track !== undefined) track.establishedMs = round(now);
+      },
+      request: (slot, verdict, bytes, start, end) => {
+        const track = this.bySlot.get(slot);
+        if (track === undefined) return;
+        track.request = escapeBytes(bytes, start, end, REQUEST_SHOWN);
+        track.requestCut = end - start > REQUEST_SHOWN;
+        track.status = verdict === Verdict.found ? STATUS_FOUND : verdict;
+      },
+      handoff: (slot, node, service) => this.handoff(slot, node, service),
+      adopted: (slot, node) => {
+        if (node !== LOCAL_NODE) this.handed[node] = (this.handed[node] ?? 0) + 1;
+        this.outcome(slot, 'adopted');
+      },
+      refused: (slot) => this.outcome(slot, 'refused'),
+      silent: (slot) => this.outcome(slot, 'silent'),
+      closed: (slot, reason, now) => {
+        const track = this.bySlot.get(slot);
+        if (track === undefined) return;
+        this.unclosed -= 1;
+        track.closed = reason;
+        track.closedMs = round(now);
+      },
+    };
+  }
+
+  private opened(slot: number, now: number): void {
+    const { sessions } = this;
+    const client = sessions.client(slot);
+    const port = sessions.portServer(slot) >>> 16;
+    const server = this.config.virtualServers[sessions.portServer(slot) & 0xffff]!;
+    const track: Track = {
+      slot,
+      client: `${formatIpv4(client)}:${port}`,
+      virtualServer: server.name,
+      openedMs: round(now),
+      establishedMs: null,
+      request: '',
+      requestCut: false,
+      status: null,
+      resource: null,
+      node: null,
+      why: '',
+      handoffs: [],
+      state: 'closed',
+      packets: 0,
+      unusable: 0,
+      closed: null,
+      closedMs: null,
+    };
+    this.unclosed += 1;
+    this.tracks.push(track);
+    this.bySlot.set(slot, track);
+    this.byFlow.set(flow(client, port, ipv4(server.address), server.port), track);
+  }
+
+  private handoff(slot: number, node: number, service: number): void {
+    const track = this.bySlot.get(slot);
+    if (track === undefined) return;
+    const name = node === LOCAL_NODE ? 'local' : (this.config.nodes[node]?.name ?? '');
+    const last = track.handoffs.at(-1);
+    if (last?.node === name && last.outcome === 'pending') {
+      last.attempts += 1;
+      return;
+    }
+    track.handoffs.push({ node: name, attempts: 1, outcome: 'pending' });
+    track.node = name;
+    if (node === LOCAL_NODE) {
+      track.why = (track.unusable > 0 && WHY_UNUSABLE.get(service)) || (WHY_LOCAL.get(service) ?? '');
+      return;
+    }
+    const resource = this.config.resources[this.sessions.resource[slot]!]!;
+    track.resource = `${resource.host ?? ''}${resource.path}`;
+    const server = this.config.virtualServers[this.sessions.portServer(slot) & 0xffff]!;
+    const holders = resource.nodes.length;
+    track.why =
+      holders === 1
+        ? `only holder of ${track.resource}`
+        : `${track.resource}: ${server.predictor} of ${holders}`;
+  }
+
+  private outcome(slot: number, outcome: ReplayHandoff['outcome']): void {
+    const last = this.bySlot.get(slot)?.handoffs.at(-1);
+    if (last !== undefined) last.outcome = outcome;
+  }
+
+  /** States at the end of the capture; a session that is not in the table any more is closed. */
+  private noteStates(): void {
+    const { sessions } = this;
+    for (const [slot, track] of this.bySlot) {
+      const isRemoved = track.closed !== null && sessions.state(slot) !== SessionState.lingering;
+      track.state = isRemoved ? 'closed' : (STATE_NAMES.get(sessions.state(slot)) ?? 'closed');
+    }
+  }
+
+  private noteUnusable({ source, sourcePort, destination, destinationPort }: RecordedSegment): void {
+    const track = this.byFlow.get(flow(source, sourcePort, destination, destinationPort));
+    if (track !== undefined) track.unusable += 1;
+  }
+
+  private noteForwarded(offset: number): void {
+    const { view } = this.datapath.memory;
+    const ip = offset + ETHERNET_HEADER_BYTES;
+    const tcp = ip + IPV4_HEADER_BYTES;
+    const track = this.byFlow.get(
+      flow(
+        view.getUint32(ip + IPV4.source),
+        view.getUint16(tcp + TCP.sourcePort),
+        view.getUint32(ip + IPV4.destination),
+        view.getUint16(tcp + TCP.destinationPort),
+      ),
+    );
+    if (track !== undefined) track.packets += 1;
+  }
+}
+
+function flow(client: number, clientPort: number, server: number, serverPort: number): string {
+  return `${client}:${clientPort}>${server}:${serverPort}`;
+}
+
+/** The config checker has made sure that it is an address. */
+function ipv4(text: string): number {
+  return parseIpv4(text) ?? 0;
+}
+
+/** Ms to the microsecond: what lies below is noise of the arithmetic. */
+function round(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}
+
+/** The config's, or one that nobody in it has. */
+function ownAddress(config: ReplayConfig): number {
+  if (config.address !== undefined) return ipv4(config.address);
+  const taken = new Set([...config.nodes, ...config.virtualServers].map(({ address }) => ipv4(address)));
+  let address = FIRST_OWN_ADDRESS;
+  while (taken.has(address)) address += 1;
+  return address;
+}

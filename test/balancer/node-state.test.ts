@@ -1,0 +1,90 @@
+/** A node's state and its reason, by table: each row is what is known, and what people are told of it. */
+import t from 'tap';
+import { type NodeFacts, nodeStatus } from '../../src/balancer/node-state.js';
+import { Outcome } from '../../src/engine/node-memory.js';
+import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
+
+const SERVERS = [
+  { name: 'www', address: '10.99.0.100', port: 80 },
+  { name: 'api', address: '10.99.0.101', port: 8080 },
+];
+
+type Server = readonly [lacks: number, outcome: number];
+const ADOPTED: Server = [0, Outcome.adopted];
+const UNTRIED: Server = [0, Outcome.none];
+const REFUSED: Server = [0, IxcpReason.noListener];
+const LACKING: Server = [1, Outcome.none];
+const of = (...servers: Server[]): Pick<NodeFacts, 'lacks' | 'outcomes'> => ({
+  lacks: Uint8Array.from(servers, ([lacks]) => lacks),
+  outcomes: Uint8Array.from(servers, ([, outcome]) => outcome),
+});
+
+const UP: NodeFacts = {
+  resolved: true,
+  whyUnresolved: '',
+  settled: true,
+  reportAgeMs: 400,
+  otherKey: false,
+  flags: IxcpFlag.canAdopt,
+  failed: false,
+  suspended: false,
+  ...of(UNTRIED, UNTRIED),
+};
+
+const NO_LISTENER = 'refused the last handoff of www (port 80): nothing listens there';
+const NO_ADDRESS = 'it has no address 10.99.0.100: its config needs it in virtualAddresses';
+const NO_KEY = 'its agent has another key: balancer and nodes need key files with the same content';
+const NEVER =
+  'its agent has never reported: it does not run there, or this balancer is missing in its `balancers`';
+
+const ROWS: [string, Partial<NodeFacts>, string, string][] = [
+  ['all is well', {}, 'up', ''],
+  ['it adopts', of(ADOPTED, ADOPTED), 'up', ''],
+  ['no MAC address', { resolved: false, whyUnresolved: 'no ARP answer' }, 'unresolved', 'no ARP answer'],
+  [
+    'its agent stops',
+    { flags: IxcpFlag.canAdopt | IxcpFlag.leaving },
+    'leaving',
+    'its agent is stopping or has stopped',
+  ],
+  ['another key, after it has left', { otherKey: true, flags: IxcpFlag.leaving }, 'unable', NO_KEY],
+  ['another key, never heard otherwise', { otherKey: true, reportAgeMs: null, flags: 0 }, 'unable', NO_KEY],
+  ['no cookies', { flags: IxcpFlag.noCookies }, 'unable', 'net.ipv4.tcp_syncookies is 0 there'],
+  ['cannot adopt', { flags: 0 }, 'unable', 'its agent says that its kernel cannot adopt'],
+  ['no virtual address of the only server', of(LACKING), 'unable', NO_ADDRESS],
+  ['one address of two', of(LACKING, ADOPTED), 'up', NO_ADDRESS],
+  ['nobody listens', of(REFUSED, UNTRIED), 'refusing', NO_LISTENER],
+  ['nobody listens on one port of two', of(REFUSED, ADOPTED), 'up', NO_LISTENER],
+  ['an older refusal of what it lacks now', of([1, IxcpReason.noListener], ADOPTED), 'up', NO_ADDRESS],
+  ['silent once', { failed: true }, 'up', 'did not answer the last handoff'],
+  ['silent for long', { failed: true, suspended: true }, 'suspended', 'did not answer the last handoff'],
+  ['never heard of yet', { reportAgeMs: null, flags: 0, settled: false }, 'up', ''],
+  ['never heard of', { reportAgeMs: null, flags: 0 }, 'unheard', NEVER],
+  [
+    'never heard of, and yet it adopts',
+    { reportAgeMs: null, flags: 0, ...of(ADOPTED, UNTRIED) },
+    'up',
+    NEVER,
+  ],
+  ['its agent died', { reportAgeMs: 6_000 }, 'up', 'its agent reports no more'],
+  [
+    'timestamps off',
+    { flags: IxcpFlag.canAdopt | IxcpFlag.noTimestamps },
+    'up',
+    'net.ipv4.tcp_timestamps is 0 there: no client is offered timestamps',
+  ],
+  [
+    'window scaling and SACK off',
+    { flags: IxcpFlag.canAdopt | IxcpFlag.noWindowScale | IxcpFlag.noSack },
+    'up',
+    'net.ipv4.tcp_window_scaling is 0 there: no client is offered window scaling; ' +
+      'net.ipv4.tcp_sack is 0 there: its sessions go on without selective acknowledgements',
+  ],
+];
+
+for (const [name, facts, state, why] of ROWS) {
+  t.test(name, async (t) => {
+    const all = { ...UP, ...facts };
+    t.same(nodeStatus(all, SERVERS.slice(0, all.lacks.length)), { state, why });
+  });
+}

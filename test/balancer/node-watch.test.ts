@@ -1,0 +1,207 @@
+/** What the main thread makes of what the engines know: lines in the log in both directions, and what is offered. */
+import t from 'tap';
+import { NodeWatch } from '../../src/balancer/node-watch.js';
+import type { Log } from '../../src/base/log.js';
+import { NodeTable, ownShare } from '../../src/engine/node-table.js';
+import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
+import { IxpFlag } from '../../src/wire/ixp.js';
+
+const OK = IxcpFlag.canAdopt;
+const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
+
+function watchOf(count: number, earlier?: number) {
+  const table = new NodeTable(
+    Array.from({ length: count }, (_, index) => ({ address: index + 1, weight: 1 })),
+    ownShare(count, 1),
+  );
+  const lines: string[] = [];
+  const say = (level: string) => (text: string) => void lines.push(`${level} ${text}`);
+  const log: Log = { error: say('error'), warn: say('warn'), info: say('info'), debug: say('debug') };
+  const withheld: number[] = [];
+  const time = { now: 1_000_000 };
+  const own = { flags: OK as number };
+  const watch = new NodeWatch({
+    nodes: Array.from({ length: count }, (_, index) => ({ name: `n${index + 1}` })),
+    virtualServers: [{ name: 'www', address: '10.99.0.100', port: 80 }],
+    table,
+    log,
+    now: () => time.now,
+    onWithheld: (options) => withheld.push(options),
+    earlier,
+    kernelFlags: () => own.flags,
+  });
+  let clock = 0;
+  return {
+    watch,
+    table,
+    lines,
+    withheld,
+    time,
+    own,
+    resolve: () => {
+      for (let node = 0; node < count; node++) watch.neighbour({ node, mac: MAC, why: '' });
+    },
+    report: (node: number, flags: number) => {
+      table.reported(node, 7, ++clock, flags, time.now);
+      watch.look();
+    },
+    said: () => lines.splice(0),
+  };
+}
+
+t.test('a refusal, and the recovery from it, is told once each', async (t) => {
+  const { watch, table, time, resolve, report, said } = watchOf(1);
+  resolve();
+  t.same(said(), ['info node n1 is at 02:00:00:00:00:01', 'info node n1 is up']);
+  report(0, OK);
+  for (let i = 0; i < 5; i++) {
+    table.refused(0, 0, IxcpReason.noListener, time.now);
+    watch.engine({ event: 'refused', node: 0, reason: IxcpReason.noListener });
+  }
+  t.same(said(), [
+    'warn node n1 is refusing: refused the last handoff of www (port 80): nothing listens there',
+  ]);
+  t.equal(watch.status(0).state, 'refusing');
+  table.answered(0, 0);
+  watch.look();
+  t.same(said(), ['info node n1 is up']);
+  t.same(watch.status(0), { state: 'up', why: '' });
+});
+
+t.test('what is about one connection is told, and is no state', async (t) => {
+  const { watch, table, time, resolve, report, said } = watchOf(1);
+  resolve();
+  report(0, OK);
+  said();
+  table.refused(0, 0, IxcpReason.tupleInUse, time.now);
+  watch.engine({ event: 'refused', node: 0, reason: IxcpReason.tupleInUse });
+  t.same(said(), [
+    'warn node n1 refused a handoff: an older connection of the same client port could not be removed',
+  ]);
+  t.equal(watch.status(0).state, 'up');
+  watch.engine({ event: 'silent', node: 0xffff });
+  t.same(said(), ['warn the local service did not answer a handoff in time']);
+});
+
+t.test('another key is no farewell, and a good report ends it', async (t) => {
+  const { watch, table, time, resolve, report, said } = watchOf(1);
+  resolve();
+  report(0, OK);
+  report(0, OK | IxcpFlag.leaving);
+  t.match(said().at(-1), /^info node n1 is leaving: its agent is stopping or has stopped/);
+  time.now += 4_000;
+  table.hasOtherKey(0, time.now);
+  watch.engine({ event: 'changed', node: 0 });
+  t.match(said(), [/^warn node n1 is unable: its agent has another key/]);
+  time.now += 100_000;
+  watch.look();
+  t.equal(watch.status(0).state, 'unable', 'as long as nothing better is known');
+  report(0, OK);
+  t.same(said(), ['info node n1 is up']);
+});
+
+t.test('time passes: an agent that never reports, one that stops reporting, a suspension', async (t) => {
+  const { watch, table, time, resolve, report, said } = watchOf(2);
+  resolve();
+  report(0, OK);
+  said();
+  time.now += 3_600;
+  watch.look();
+  t.match(said(), [/^warn node n2 is unheard: its agent has never reported: .*`balancers`$/]);
+  time.now += 2_000;
+  watch.look();
+  t.same(said(), ['warn node n1 is up, but: its agent reports no more']);
+  report(0, OK);
+  for (let i = 0; i < 3; i++) table.stayedSilent(0, time.now);
+  watch.engine({ event: 'silent', node: 0 });
+  t.match(said(), ['info node n1 is up', 'warn node n1 is suspended: did not answer the last handoff']);
+  time.now += 4_500;
+  report(0, OK);
+  time.now += 600;
+  watch.look();
+  t.same(said(), ['warn node n1 is up, but: did not answer the last handoff'], 'it may be asked again');
+  table.answered(0, 0);
+  watch.look();
+  t.same(said(), ['info node n1 is up']);
+});
+
+t.test('a node that changes all the time does not fill the log, and its last state is told', async (t) => {
+  const { table, time, resolve, report, said } = watchOf(1);
+  resolve();
+  report(0, OK);
+  said();
+  for (let i = 0; i < 300; i++) {
+    if (i % 2 === 0) table.refused(0, 0, IxcpReason.noListener, time.now);
+    else table.answered(0, 0);
+    time.now += 100;
+    report(0, OK);
+  }
+  const lines = said();
+  t.ok(lines.length >= 2 && lines.length <= 20, `${lines.length} lines for 300 changes in 30 s`);
+  table.refused(0, 0, IxcpReason.noListener, time.now);
+  for (let second = 0; second < 11; second++) {
+    time.now += 1_000;
+    report(0, OK);
+  }
+  t.match([...lines, ...said()].at(-1), /is refusing/);
+});
+
+t.test('what is offered is what every node goes on with', async (t) => {
+  const { watch, table, withheld, own, resolve, report, said } = watchOf(2);
+  const { timestampsOk, windowScaleOk } = IxpFlag;
+  t.same(withheld, [windowScaleOk | timestampsOk], 'before any node has spoken');
+  t.match(watch.notOffered()[0], /^timestamps: not all nodes have reported yet$/);
+  resolve();
+  report(0, OK);
+  t.equal(table.withheld, windowScaleOk | timestampsOk, 'one is missing yet');
+  report(1, OK);
+  t.equal(table.withheld, 0);
+  report(1, OK | IxcpFlag.noTimestamps | IxcpFlag.noSack);
+  t.equal(table.withheld, timestampsOk, 'without SACK a session goes on all the same');
+  t.equal(table.spared(1), IxpFlag.sackOk);
+  t.same(watch.notOffered(), ['timestamps: net.ipv4.tcp_timestamps is 0 on n2']);
+  report(1, OK | IxcpFlag.noTimestamps | IxcpFlag.leaving);
+  t.equal(table.withheld, 0, 'it takes part no more');
+  report(1, IxcpFlag.noCookies | IxcpFlag.noTimestamps);
+  t.equal(table.withheld, 0, 'it cannot adopt anything');
+  report(1, OK | IxcpFlag.noTimestamps);
+  table.setLacks(1, 0, true);
+  watch.look();
+  t.equal(table.withheld, 0, 'it has not the virtual address');
+  said();
+  own.flags = OK | IxcpFlag.noWindowScale | IxcpFlag.noSack;
+  watch.look();
+  t.equal(table.withheld, windowScaleOk, 'the local services adopt, too');
+  t.equal(table.spared(-1), IxpFlag.sackOk);
+  t.same(said(), [
+    'warn net.ipv4.tcp_window_scaling is 0 on this machine: no client is offered window scaling',
+    'warn net.ipv4.tcp_sack is 0 on this machine: its sessions go on without selective acknowledgements',
+  ]);
+  t.same(watch.notOffered(), ['window scaling: net.ipv4.tcp_window_scaling is 0 on this machine']);
+  own.flags = OK;
+  watch.look();
+  t.same(said(), [
+    'info net.ipv4.tcp_window_scaling is on again on this machine',
+    'info net.ipv4.tcp_sack is on again on this machine',
+  ]);
+  t.same(
+    withheld,
+    [5, 0, 4, 0, 4, 0, 1, 0].filter((value, index, all) => value !== all[index - 1]),
+  );
+});
+
+t.test('a node that never reports holds nothing up, and an earlier run is gone on from', async (t) => {
+  const first = watchOf(2);
+  first.resolve();
+  first.report(0, OK);
+  first.time.now += 1_600;
+  first.watch.look();
+  t.equal(first.table.withheld, 0);
+  const second = watchOf(2, IxpFlag.timestampsOk);
+  t.same(second.withheld, [IxpFlag.timestampsOk]);
+  second.resolve();
+  second.report(0, OK);
+  t.equal(second.table.withheld, IxpFlag.timestampsOk, 'until all have spoken');
+  second.report(1, OK);
+  t.equal(second.table.withheld, 0);
+});

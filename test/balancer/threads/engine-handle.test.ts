@@ -1,0 +1,46 @@
+/** What becomes of the balancer's main thread when the engine's thread ends by itself. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import t, { type Test } from 'tap';
+import { EngineHandle } from '../../../src/balancer/threads/engine-handle.js';
+import type { EngineStart } from '../../../src/balancer/threads/engine-messages.js';
+
+/** An engine's thread with this program; what it is started with does not matter to it. */
+async function start(t: Test, program: string): Promise<{ handle: EngineHandle; died: Promise<string> }> {
+  const directory = mkdtempSync(join(tmpdir(), 'baton-engine-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, 'engine.mjs');
+  writeFileSync(file, `import { parentPort } from 'node:worker_threads';\n${program}`);
+  let tell: (reason: string) => void = () => {};
+  const died = new Promise<string>((resolve) => {
+    tell = resolve;
+  });
+  const listener = { event: () => {}, died: (reason: string) => tell(reason) };
+  const handle = await EngineHandle.start(pathToFileURL(file), {} as EngineStart, listener);
+  return { handle, died };
+}
+
+t.test('an engine that ends is told of, and stopping it afterwards ends', async (t) => {
+  const program = `parentPort.postMessage({ kind: 'ready' });
+    setTimeout(() => { throw new Error('a fault of its own'); }, 20);`;
+  const { handle, died } = await start(t, program);
+  const question = t.rejects(handle.snapshot(), /the engine has ended/);
+  t.match(await died, /a fault of its own/);
+  await question;
+  await handle.stop();
+});
+
+t.test('an engine that does not hear is ended', async (t) => {
+  const program = `parentPort.on('message', () => {}); parentPort.postMessage({ kind: 'ready' });`;
+  const { handle, died } = await start(t, program);
+  await handle.stop();
+  t.equal(await Promise.race([died, Promise.resolve('asked for')]), 'asked for');
+});
+
+t.test('an engine that can not start says why', async (t) => {
+  const failing = `throw Object.assign(new Error('no ring'), { name: 'BatonError', code: 'BATON_SYSTEM', hint: 'try' });`;
+  await t.rejects(start(t, failing), { message: 'no ring' });
+  await t.rejects(start(t, ''), { message: 'the engine ended by itself' });
+});

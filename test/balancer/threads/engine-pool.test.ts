@@ -1,0 +1,142 @@
+/** Several engine threads as one: what they are started with, and how their answers are put together. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import t, { type Test } from 'tap';
+import type { EngineListener } from '../../../src/balancer/threads/engine-handle.js';
+import { EnginePool, type PoolOptions, shareOfLimits } from '../../../src/balancer/threads/engine-pool.js';
+import type { BalancerConfig } from '../../../src/control/config.js';
+
+const LIMITS = { sessions: 10, halfOpen: 5, headBytes: 100, heads: 3, handoffTries: 2, synAckTries: 5 };
+
+/**
+ * A thread that answers as an engine does. Its sessions are in the slots that `slots` names for it; each is
+ * told as a row "worker.slot".
+ */
+const ENGINE = `
+import { parentPort, workerData } from 'node:worker_threads';
+const { worker, workers, config, nodes, counters, slots } = workerData;
+new Float64Array(counters)[0] = 100 ** worker;
+new Float64Array(counters)[1] = 1;
+const shared = new Uint8Array(nodes);
+shared[worker] = worker + 1;
+let macs = 0;
+parentPort.on('message', (message) => {
+  const { kind, id } = message;
+  if (kind === 'neighbour') macs += message.mac === null ? 0 : message.mac[0];
+  if (kind === 'stop') parentPort.close();
+  if (kind === 'sessions') {
+    const from = slots[worker].filter((slot) => slot >= message.after);
+    const sessions = from.slice(0, message.limit).map((slot) => worker + '.' + slot);
+    const page = { sessions, total: slots[worker].length, next: from[message.limit] ?? null };
+    parentPort.postMessage({ kind, id, page });
+  }
+  if (kind === 'snapshot') {
+    const node = (index) => ({
+      active: 10 ** worker * (index + 1), adopted: worker + 1,
+    });
+    const snapshot = {
+      nodes: [node(0), node(1)], inState: [0, worker, macs], perServer: [config.limits.sessions],
+      ring: [1, 2 * worker],
+    };
+    parentPort.postMessage({ kind, id, snapshot });
+  }
+  if (kind === 'neighbour' && message.node === 99) throw new Error('a fault of thread ' + worker);
+});
+if (workerData.fails === worker) throw new Error('no ring for ' + worker);
+parentPort.postMessage({ kind: 'ready', takenOver: worker + 1 });
+`;
+
+interface Made {
+  pool: EnginePool;
+  died: Promise<string>;
+}
+
+async function make(t: Test, slots: readonly (readonly number[])[], more: object = {}): Promise<Made> {
+  const directory = mkdtempSync(join(tmpdir(), 'baton-pool-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, 'engine.mjs');
+  writeFileSync(file, ENGINE);
+  let tell: (reason: string) => void = () => {};
+  const died = new Promise<string>((resolve) => {
+    tell = resolve;
+  });
+  const listener: EngineListener = { event: () => {}, died: (reason) => tell(reason) };
+  const config = { limits: LIMITS, nodes: [{}, {}] } as unknown as BalancerConfig;
+  const given = { config, slots, ...more } as unknown as PoolOptions['given'];
+  const program = pathToFileURL(file);
+  const pool = await EnginePool.start({ program, workers: slots.length, given, listener });
+  t.teardown(() => pool.stop());
+  return { pool, died };
+}
+
+/** Every page of so many rows: the rows, the totals that were told, and what to ask for next. */
+async function pages(pool: EnginePool, limit: number): Promise<{ rows: unknown[][]; totals: number[] }> {
+  const rows: unknown[][] = [];
+  const totals: number[] = [];
+  for (let after: number | null = 0; after !== null; ) {
+    const page = await pool.sessions(after, limit);
+    rows.push(page.sessions);
+    totals.push(page.total);
+    if (page.next !== null && page.next <= after) throw new Error(`from ${after} on to ${page.next}`);
+    after = page.next;
+  }
+  return { rows, totals };
+}
+
+t.test('limits are shared so that together they are no less', async (t) => {
+  t.same(shareOfLimits(LIMITS, 1), LIMITS);
+  t.same(shareOfLimits(LIMITS, 4), { ...LIMITS, sessions: 3, halfOpen: 2, heads: 1 });
+  t.same(shareOfLimits(LIMITS, 8), { ...LIMITS, sessions: 2, halfOpen: 1, heads: 1 });
+});
+
+t.test('threads are started and asked as one', async (t) => {
+  const { pool } = await make(t, [[], [], []]);
+  pool.setNeighbour(0, Uint8Array.of(2, 0, 0, 0, 0, 1));
+  pool.setNeighbour(1, undefined);
+  const snapshot = await pool.snapshot();
+  t.same(snapshot, {
+    nodes: [
+      { active: 111, adopted: 6 },
+      { active: 222, adopted: 6 },
+    ],
+    inState: [0, 3, 6],
+    perServer: [12],
+    ring: [3, 6],
+  });
+  t.equal(pool.takenOver, 6);
+  t.match(pool.counters(), { frames: 10_101, forwarded: 3, sent: 0 });
+  t.same(
+    pool.stages().map(({ worker, frames }) => [worker, frames]),
+    [
+      [0, 0],
+      [1, 0],
+      [2, 0],
+    ],
+  );
+});
+
+t.test('pages of sessions go on from thread to thread', async (t) => {
+  const { pool } = await make(t, [[0, 2, 3], [], [1]]);
+  const all = ['0.0', '0.2', '0.3', '2.1'];
+  t.same(await pages(pool, 10), { rows: [all], totals: [4] });
+  t.same(await pages(pool, 1), { rows: all.map((row) => [row]), totals: [4, 4, 4, 4] });
+  t.same((await pages(pool, 2)).rows, [all.slice(0, 2), all.slice(2)]);
+  t.same((await pages(pool, 3)).rows, [all.slice(0, 3), all.slice(3)], 'the next is of another thread');
+  t.same(await pool.sessions(1000, 5), { sessions: [], total: 4, next: null });
+  const none = await make(t, [[], []]);
+  t.same(await pages(none.pool, 5), { rows: [[]], totals: [0] });
+  const first = await make(t, [[3], [0]]);
+  t.same((await pages(first.pool, 1)).rows, [['0.3'], ['1.0']], 'a slot 0');
+});
+
+t.test('one that can not start is the end of those that did', async (t) => {
+  await t.rejects(make(t, [[], [], []], { fails: 2 }), /no ring for 2/);
+});
+
+t.test('one that ends is told of', async (t) => {
+  const { pool, died } = await make(t, [[], []]);
+  pool.setNeighbour(99, undefined);
+  t.match(await died, /a fault of thread/);
+});
