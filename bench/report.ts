@@ -1,6 +1,6 @@
 /** What every benchmark prints: a table for the terminal, and the same rows for docs/benchmarks.md. */
 import { cpus, release } from 'node:os';
-import { formatTable } from '../src/control/table.js';
+import { formatTable } from '../src/base/table.js';
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);

@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { BalancerFile, NodeFile } from '../src/control/schema.js';
+import { BalancerFile, NodeFile } from '../src/config/schema.js';
 
 /** The parts of a JSON schema that are documented. */
 interface Schema {
@@ -29,7 +29,7 @@ const FILE = 'docs/configuration.md';
 
 const INTRODUCTION = `# Configuration
 
-This page is made from the schemas in src/control/schema.ts (by \`node dist/scripts/config-docs.js\`).
+This page is made from the schemas in src/config/schema.ts (by \`node dist/scripts/config-docs.js\`).
 
 A config file is YAML. \`baton check -c FILE\` checks one without running anything, and lists everything
 that is wrong with it by line, column and key. A key that is not on this page is an error, and so is a

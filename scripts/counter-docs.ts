@@ -4,6 +4,6 @@
  *     node dist/scripts/counter-docs.js
  */
 import { writeFileSync } from 'node:fs';
-import { renderCounterDocs } from '../src/control/glossary.js';
+import { renderCounterDocs } from '../src/cli/glossary.js';
 
 writeFileSync('docs/counters.md', renderCounterDocs());

@@ -1,5 +1,5 @@
 /** The `baton` command. The programs are loaded when they are asked for: `baton check` needs no addon. */
-import { run, tell } from './control/cli.js';
+import { run, tell } from './cli/cli.js';
 
 // The reader of our output may go at any time (`baton sessions | head`): that is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) =>

@@ -3,7 +3,7 @@
  * table and log say the same, and a trouble that is over is over in both.
  */
 
-import type { NodeState } from '../control/documents.js';
+import type { NodeState } from '../api/documents.js';
 import { Outcome } from '../engine/node-memory.js';
 import type { NodeKnowledge } from '../engine/node-table.js';
 import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';

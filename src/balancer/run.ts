@@ -1,14 +1,14 @@
 /** `baton balancer`: puts the balancer together from its config file, and runs it until a signal. */
 
+import { ControlClient } from '../api/client.js';
+import { ControlApi, requireSocketPlace } from '../api/server.js';
 import { monotonicClock } from '../base/clock.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { createLog, type Log } from '../base/log.js';
 import { runAll } from '../base/run-all.js';
 import { printable } from '../base/text.js';
-import { ControlApi, requireSocketPlace } from '../control/api.js';
-import { ControlClient } from '../control/client.js';
-import { type BalancerConfig, loadBalancerConfig } from '../control/config.js';
-import { readKey } from '../control/key.js';
+import { readKey } from '../config/key.js';
+import { type BalancerConfig, loadBalancerConfig } from '../config/load.js';
 import { nodeMemory } from '../engine/node-memory.js';
 import { NodeTable } from '../engine/node-table.js';
 import { requireAdoption } from '../host/kernel.js';

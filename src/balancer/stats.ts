@@ -1,13 +1,13 @@
 /** What `baton stats` and `baton sessions` show: engine, machine and config, put together. */
 
+import type { SessionPage, StatsDocument } from '../api/documents.js';
+import { LossWatch } from '../api/losses.js';
+import type { StatsSource } from '../api/server.js';
 import type { CounterName } from '../base/counters.js';
 import { FRAMES_OF_KERNEL, RING_NAMES, type XdpCounter } from '../base/kernel-counters.js';
 import type { Log } from '../base/log.js';
 import { VERSION } from '../base/version.js';
-import type { StatsSource } from '../control/api.js';
-import type { BalancerConfig } from '../control/config.js';
-import type { SessionPage, StatsDocument } from '../control/documents.js';
-import { LossWatch } from '../control/losses.js';
+import type { BalancerConfig } from '../config/load.js';
 import { SessionState } from '../engine/table/session-table.js';
 import type { Machine } from './machine/machine.js';
 import type { NodeWatch } from './node-watch.js';

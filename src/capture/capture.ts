@@ -9,11 +9,12 @@
  * Neither side waits for this process: what it does not read in time is left out and counted. When the balancer is
  * replaced, the capture goes on with the next one.
  */
+
+import type { ControlClient, RecordStream } from '../api/client.js';
 import { BatonError } from '../base/errors.js';
-import type { ControlClient, RecordStream } from '../control/client.js';
-import type { OutputFile } from '../control/output-file.js';
-import { formatCount } from '../control/table.js';
+import { formatCount } from '../base/table.js';
 import type { TapWish } from '../datapath/frame-tap.js';
+import type { OutputFile } from '../host/output-file.js';
 import { formatIpv4 } from '../wire/ipv4.js';
 import { PacketDirection, PcapngWriter } from '../wire/pcapng-writer.js';
 import { readTapRecords, TapKind, type TapRecord } from '../wire/tap-record.js';

@@ -1,10 +1,11 @@
 /** `baton capture`: puts a capture together from a balancer's config, and ends it by a signal. */
+
+import { ControlClient } from '../api/client.js';
 import { BatonError } from '../base/errors.js';
 import { printable } from '../base/text.js';
-import { ControlClient } from '../control/client.js';
-import { loadBalancerConfig } from '../control/config.js';
-import { OutputFile } from '../control/output-file.js';
+import { loadBalancerConfig } from '../config/load.js';
 import { native } from '../host/native.js';
+import { OutputFile } from '../host/output-file.js';
 import { requirePrivileges } from '../host/privilege.js';
 import { capture, summary } from './capture.js';
 import { KernelTap } from './kernel-tap.js';

@@ -1,8 +1,8 @@
 /** `baton node`: puts the node agent together from its config file. */
 
 import { createLog } from '../base/log.js';
-import { loadNodeConfig } from '../control/config.js';
-import { readKey } from '../control/key.js';
+import { readKey } from '../config/key.js';
+import { loadNodeConfig } from '../config/load.js';
 import { requireAdoption } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
 import { runAgent } from './agent.js';

@@ -5,7 +5,7 @@
  */
 import { Counters } from '../base/counters.js';
 import { escapeBytes } from '../base/text.js';
-import type { BalancerConfig } from '../control/config.js';
+import type { BalancerConfig } from '../config/load.js';
 import { type CaptureCounts, CaptureDatapath } from '../datapath/capture/capture.js';
 import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
 import { type NodeCounts, replayNodeMac } from '../datapath/capture/nodes.js';

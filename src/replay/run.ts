@@ -2,11 +2,11 @@
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
 import { whyUnreadable } from '../base/file-errors.js';
+import { formatAge, formatCount, formatTable } from '../base/table.js';
 import { printable, printableJson } from '../base/text.js';
-import { loadReplayConfig } from '../control/config.js';
-import { OutputFile } from '../control/output-file.js';
-import { formatAge, formatCount, formatTable } from '../control/table.js';
+import { loadReplayConfig } from '../config/load.js';
 import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
+import { OutputFile } from '../host/output-file.js';
 import { PcapWriter } from '../wire/pcap-writer.js';
 import { type ReplayResult, ReplayRun, type ReplaySession } from './replay-run.js';
 

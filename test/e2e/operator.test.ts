@@ -4,7 +4,7 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'no
 import path from 'node:path';
 import t from 'tap';
 import { stringify } from 'yaml';
-import { GLOSSARY } from '../../src/control/glossary.js';
+import { GLOSSARY } from '../../src/cli/glossary.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { refuses } from '../support/farm/refusal.js';
 import { curl } from '../support/farm/requests.js';

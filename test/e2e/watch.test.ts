@@ -2,7 +2,7 @@
 import { appendFileSync } from 'node:fs';
 import t from 'tap';
 import { STAGE_NAMES } from '../../src/base/stages.js';
-import type { Interval } from '../../src/control/interval.js';
+import type { Interval } from '../../src/cli/interval.js';
 import { whyNoFarm, withFarm } from '../support/farm/needs.js';
 import { curl, wrk } from '../support/farm/requests.js';
 import { batonCommand, type Stats, VIRTUAL_ADDRESS } from '../support/farm.js';

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { BatonError } from '../../src/base/errors.js';
-import { loadBalancerConfig } from '../../src/control/config.js';
+import { loadBalancerConfig } from '../../src/config/load.js';
 import { ReplayRun } from '../../src/replay/replay-run.js';
 import { replay, toJson, toText } from '../../src/replay/run.js';
 import { openCapture } from '../../src/wire/capture-file.js';

@@ -1,5 +1,5 @@
 /** Answers of a control socket whose balancer works at even rates. */
-import type { StatsDocument } from '../../src/control/documents.js';
+import type { StatsDocument } from '../../src/api/documents.js';
 
 export const START = Date.UTC(2026, 0, 2, 3, 4, 5);
 

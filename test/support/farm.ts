@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { ControlClient } from '../../src/control/client.js';
+import { ControlClient } from '../../src/api/client.js';
 import { Host } from './farm/host.js';
 import { cablesOf, offloadAt, type Wired, wire } from './farm/network.js';
 import type { Program, RunOptions, RunResult } from './farm/process.js';

@@ -15,8 +15,8 @@
 import { BatonError, reasonOf } from '../../base/errors.js';
 import type { GuardCounter, ShimCounter, XdpCounter } from '../../base/kernel-counters.js';
 import { runAll } from '../../base/run-all.js';
-import type { NamedInterface } from '../../control/config.js';
-import type { Datapath } from '../../control/schema.js';
+import type { NamedInterface } from '../../config/load.js';
+import type { Datapath } from '../../config/schema.js';
 import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/offer.js';
 import type { Lock } from '../../host/lock.js';
 import type { InterfaceInfo } from '../../host/native.js';

@@ -3,7 +3,7 @@
  */
 import { BatonError } from '../../base/errors.js';
 import { runAll } from '../../base/run-all.js';
-import type { NamedInterface } from '../../control/config.js';
+import type { NamedInterface } from '../../config/load.js';
 import { ownAddress, requireInterface } from '../../host/interfaces.js';
 import { type Lock, takeLock } from '../../host/lock.js';
 import { type InterfaceInfo, native } from '../../host/native.js';

@@ -1,7 +1,7 @@
 /** The main thread's side of the engine's thread: starts it, asks it, hears from it. */
 import { Worker } from 'node:worker_threads';
+import type { SessionPage } from '../../api/documents.js';
 import { BatonError, reasonOf } from '../../base/errors.js';
-import type { SessionPage } from '../../control/documents.js';
 import type {
   EngineEvent,
   EngineSnapshot,

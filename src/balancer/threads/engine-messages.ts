@@ -3,8 +3,8 @@
  * counters and stages, and what threads know of the nodes, are shared memory. No message is needed for any packet.
  */
 
-import type { BalancerConfig } from '../../control/config.js';
-import type { SessionPage } from '../../control/documents.js';
+import type { SessionPage } from '../../api/documents.js';
+import type { BalancerConfig } from '../../config/load.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
 
 /** What all threads of an engine have in common, and nobody else may know. */

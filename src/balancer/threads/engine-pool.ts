@@ -7,9 +7,10 @@
  *     sessions    of one after the other: thread w has the numbers from w * (sessions of each) on
  *     the end     of one is the end of all
  */
+
+import type { SessionPage } from '../../api/documents.js';
 import { type CounterName, Counters } from '../../base/counters.js';
 import { readStages, type StageTotals, stageMemory } from '../../base/stages.js';
-import type { SessionPage } from '../../control/documents.js';
 import type { Limits } from '../../engine/options.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
 import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js';

@@ -1,7 +1,8 @@
 /** Rows of the session table, for people and scripts. */
+
+import type { SessionPage, SessionRow } from '../../api/documents.js';
 import { elapsed } from '../../base/clock.js';
 import { escapeBytes } from '../../base/text.js';
-import type { SessionPage, SessionRow } from '../../control/documents.js';
 import { LOCAL_NODE } from '../../engine/dispatcher.js';
 import { REQUEST_BYTES, SessionState, type SessionTable } from '../../engine/table/session-table.js';
 import { formatIpv4 } from '../../wire/ipv4.js';

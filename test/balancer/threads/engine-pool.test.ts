@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import type { EngineListener } from '../../../src/balancer/threads/engine-handle.js';
 import { EnginePool, type PoolOptions, shareOfLimits } from '../../../src/balancer/threads/engine-pool.js';
-import type { BalancerConfig } from '../../../src/control/config.js';
+import type { BalancerConfig } from '../../../src/config/load.js';
 
 const LIMITS = { sessions: 10, halfOpen: 5, headBytes: 100, heads: 3, handoffTries: 2, synAckTries: 5 };
 

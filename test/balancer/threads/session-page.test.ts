@@ -1,7 +1,7 @@
 /** Rows of the session table: what is kept of a request, and whether that is all of it. */
 import t, { type Test } from 'tap';
+import type { SessionRow } from '../../../src/api/documents.js';
 import { sessionRow } from '../../../src/balancer/threads/session-page.js';
-import type { SessionRow } from '../../../src/control/documents.js';
 import { REQUEST_BYTES } from '../../../src/engine/table/session-table.js';
 import { Conversation, fromClient, ISN } from '../../support/conversation.js';
 

@@ -1,7 +1,8 @@
 /** What a balancer did between two answers of its control socket: the same figures as rates. */
+
+import type { NodeState, StatsDocument } from '../api/documents.js';
 import { FRAMES_OF_KERNEL } from '../base/kernel-counters.js';
 import { STAGE_NAMES, type StageName } from '../base/stages.js';
-import type { NodeState, StatsDocument } from './documents.js';
 
 /** Everything without another unit is per second. Sessions and nodes are as they were at the end. */
 export interface Interval {

@@ -3,8 +3,8 @@ import t from 'tap';
 import { meaning } from '../../src/base/counter-info.js';
 import { COUNTER_NAMES } from '../../src/base/counters.js';
 import { GUARD_NAMES, RING_NAMES, SHIM_NAMES, XDP_NAMES } from '../../src/base/kernel-counters.js';
-import { explain, GLOSSARY, meaningOf, renderCounterDocs } from '../../src/control/glossary.js';
-import { BalancerFile } from '../../src/control/schema.js';
+import { explain, GLOSSARY, meaningOf, renderCounterDocs } from '../../src/cli/glossary.js';
+import { BalancerFile } from '../../src/config/schema.js';
 
 t.test('every counter that is shown is explained, by itself', async (t) => {
   const prefixed = (prefix: string, names: readonly string[]): string[] => names.map((name) => prefix + name);

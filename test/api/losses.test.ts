@@ -1,7 +1,7 @@
 /** Lost frames become warnings, and not a flood of them. */
 import t from 'tap';
-import { type Loss, LossWatch, lossText, QUIET_MS } from '../../src/control/losses.js';
-import { renderStats } from '../../src/control/reports.js';
+import { type Loss, LossWatch, lossText, QUIET_MS } from '../../src/api/losses.js';
+import { renderStats } from '../../src/cli/reports.js';
 import { statsAt } from '../support/even-stats.js';
 
 interface Said {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { nearest, parseDuration, parseListener, whyNotUnicast } from '../../src/control/values.js';
+import { nearest, parseDuration, parseListener, whyNotUnicast } from '../../src/config/values.js';
 
 t.test('durations are a number and a unit', async (t) => {
   const cases: [string, number | undefined][] = [

@@ -1,9 +1,9 @@
 /** What `baton stats --watch` shows of an interval, for people. */
 import { STAGE_NAMES } from '../base/stages.js';
+import { type Column, formatAge, formatCount, formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';
 import { meaningOf } from './glossary.js';
 import type { Interval, WorkerInterval } from './interval.js';
-import { type Column, formatAge, formatCount, formatTable } from './table.js';
 
 /** A line of text; one that is less important may be shown dimmed. */
 export interface Line {

@@ -7,9 +7,9 @@ import { BatonError } from '../base/errors.js';
 import type { LogLevel } from '../base/log.js';
 import type { PredictorName } from '../directory/predictors/index.js';
 import type { Limits, Timeouts } from '../engine/options.js';
-import { checkBalancerRules, checkNodeRules } from './config-rules.js';
-import { ConfigSource } from './config-source.js';
+import { checkBalancerRules, checkNodeRules } from './rules.js';
 import { BalancerFile, type Datapath, NodeFile } from './schema.js';
+import { ConfigSource } from './source.js';
 import { validate } from './validate.js';
 import { parseDuration, parseListener } from './values.js';
 

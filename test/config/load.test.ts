@@ -3,12 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { BatonError } from '../../src/base/errors.js';
-import {
-  loadBalancerConfig,
-  loadConfig,
-  loadNodeConfig,
-  loadReplayConfig,
-} from '../../src/control/config.js';
+import { loadBalancerConfig, loadConfig, loadNodeConfig, loadReplayConfig } from '../../src/config/load.js';
 import { processorTime } from '../support/processor-time.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-config-'));

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { BatonError } from '../../src/base/errors.js';
-import { newKey, readKey, writeNewKey } from '../../src/control/key.js';
+import { newKey, readKey, writeNewKey } from '../../src/config/key.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-key-'));
 t.teardown(() => rmSync(directory, { recursive: true }));

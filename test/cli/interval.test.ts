@@ -1,8 +1,8 @@
 /** The rates between two answers of a balancer, and how they are shown. */
 import t from 'tap';
-import { type Screen, Stream, Terminal } from '../../src/control/display.js';
-import type { StatsDocument } from '../../src/control/documents.js';
-import { between, type Interval } from '../../src/control/interval.js';
+import type { StatsDocument } from '../../src/api/documents.js';
+import { type Screen, Stream, Terminal } from '../../src/cli/display.js';
+import { between, type Interval } from '../../src/cli/interval.js';
 import { START, statsAt } from '../support/even-stats.js';
 
 function intervalOf(before: StatsDocument, after: StatsDocument): Interval {

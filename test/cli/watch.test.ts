@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import type { StatsDocument } from '../../src/api/documents.js';
+import { ControlApi } from '../../src/api/server.js';
 import { BatonError } from '../../src/base/errors.js';
-import { ControlApi } from '../../src/control/api.js';
-import type { Display } from '../../src/control/display.js';
-import type { StatsDocument } from '../../src/control/documents.js';
-import type { Interval } from '../../src/control/interval.js';
-import { watch } from '../../src/control/watch.js';
+import type { Display } from '../../src/cli/display.js';
+import type { Interval } from '../../src/cli/interval.js';
+import { watch } from '../../src/cli/watch.js';
 import { START, statsAt } from '../support/even-stats.js';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));

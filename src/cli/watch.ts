@@ -1,9 +1,9 @@
 /** `baton stats --watch`: asks a running balancer again and again, and shows what it did in between. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ControlClient } from '../api/client.js';
+import type { StatsDocument } from '../api/documents.js';
 import { BatonError } from '../base/errors.js';
-import type { ControlClient } from './client.js';
 import type { Display, Screen } from './display.js';
-import type { StatsDocument } from './documents.js';
 import { between } from './interval.js';
 
 export interface WatchOptions {

@@ -1,7 +1,7 @@
 /** What of a config does not fit the machine that it is checked on. */
 import { BatonError } from '../base/errors.js';
 import { ownAddress, requireInterface } from '../host/interfaces.js';
-import type { Config } from './config.js';
+import type { Config } from './load.js';
 
 /**
  * A line for each, none where all is well. They are warnings, for a config may be checked on another machine than the

@@ -2,7 +2,7 @@
 import type { TSchema } from '@sinclair/typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { quoted } from '../base/text.js';
-import type { ConfigSource, KeyPath } from './config-source.js';
+import type { ConfigSource, KeyPath } from './source.js';
 import { nearest, parseDuration, parseListener, whyNotHost, whyNotUnicast } from './values.js';
 
 /** What this module reads of a schema; every schema of schema.ts has it. */

@@ -1,11 +1,12 @@
 /** What `baton stats`, `baton sessions` and `baton check` print for people. */
+
+import type { SessionList } from '../api/client.js';
+import type { StatsDocument } from '../api/documents.js';
+import type { Loss } from '../api/losses.js';
 import { STAGE_NAMES } from '../base/stages.js';
+import { formatAge, formatCount, formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';
-import type { SessionList } from './client.js';
-import type { BalancerConfig, Config, NodeConfig } from './config.js';
-import type { StatsDocument } from './documents.js';
-import type { Loss } from './losses.js';
-import { formatAge, formatCount, formatTable } from './table.js';
+import type { BalancerConfig, Config, NodeConfig } from '../config/load.js';
 
 /** `most`: characters that fit on a line; by default tables are as wide as what stands in them. */
 export function renderStats(stats: StatsDocument, most?: number): string {

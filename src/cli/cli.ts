@@ -1,18 +1,18 @@
 /** The command line: what can be asked of Baton, and how its errors are told. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { ControlClient } from '../api/client.js';
+import { FEWEST_SNAP_BYTES, MOST_SNAP_BYTES } from '../api/documents.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { printable } from '../base/text.js';
 import { VERSION } from '../base/version.js';
+import { newKey, readKey, writeNewKey } from '../config/key.js';
+import { loadBalancerConfig, loadConfig } from '../config/load.js';
+import { machineWarnings } from '../config/machine-warnings.js';
+import { DEFAULT_CONTROL_SOCKET } from '../config/schema.js';
 import { parseIpv4 } from '../wire/ipv4.js';
-import { ControlClient } from './client.js';
-import { loadBalancerConfig, loadConfig } from './config.js';
 import { Stream, Terminal } from './display.js';
-import { FEWEST_SNAP_BYTES, MOST_SNAP_BYTES } from './documents.js';
 import { explain, explained } from './glossary.js';
-import { newKey, readKey, writeNewKey } from './key.js';
-import { machineWarnings } from './machine-warnings.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
-import { DEFAULT_CONTROL_SOCKET } from './schema.js';
 import { standardScreen, watchUntilSignal } from './watch.js';
 
 /** What `baton replay` is asked for. */

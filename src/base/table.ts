@@ -1,5 +1,5 @@
 /** Tables for people: columns aligned by spaces, so that they also survive a paste or a `cut`. */
-import { printable } from '../base/text.js';
+import { printable } from './text.js';
 
 export interface Column {
   title: string;

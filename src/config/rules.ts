@@ -9,8 +9,8 @@ import { BatonError } from '../base/errors.js';
 import { quoted } from '../base/text.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
 import { headStoreBytes } from '../engine/head-store.js';
-import type { ConfigSource, KeyPath } from './config-source.js';
 import { EXPECTED_ADDRESS } from './schema.js';
+import type { ConfigSource, KeyPath } from './source.js';
 import { isLoopback, nearest, parseListener } from './values.js';
 
 /** Linux: sizeof(sockaddr_un.sun_path) less the terminating zero. */

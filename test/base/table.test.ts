@@ -1,5 +1,5 @@
 import t from 'tap';
-import { formatAge, formatCount, formatTable } from '../../src/control/table.js';
+import { formatAge, formatCount, formatTable } from '../../src/base/table.js';
 
 t.test('columns are as wide as their widest cell', async (t) => {
   const table = formatTable(

@@ -6,10 +6,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { ControlApi, type StatsSource } from '../../src/control/api.js';
-import { ControlClient } from '../../src/control/client.js';
-import type { SessionPage, StatsDocument } from '../../src/control/documents.js';
-import { renderStats } from '../../src/control/reports.js';
+import { ControlClient } from '../../src/api/client.js';
+import type { SessionPage, StatsDocument } from '../../src/api/documents.js';
+import { ControlApi, type StatsSource } from '../../src/api/server.js';
+import { renderStats } from '../../src/cli/reports.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-api-'));
 t.teardown(() => rmSync(directory, { recursive: true }));
@@ -308,7 +308,7 @@ t.test('another user gets no answer', { skip: process.getuid?.() === 0 ? false :
   t.teardown(() => api.stop());
   execFileSync('chmod', ['711', directory]);
   const script = `
-    import { ControlClient } from ${JSON.stringify(new URL('../../src/control/client.js', import.meta.url).href)};
+    import { ControlClient } from ${JSON.stringify(new URL('../../src/api/client.js', import.meta.url).href)};
     process.setgid(65534); process.setuid(65534);
     await new ControlClient(${JSON.stringify(path)}).stats().catch((error) => console.log(error.code, error.message));`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], {

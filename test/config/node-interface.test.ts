@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { loadBalancerConfig } from '../../src/control/config.js';
+import { loadBalancerConfig } from '../../src/config/load.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-node-interface-'));
 const FILE = join(directory, 'balancer.yaml');
