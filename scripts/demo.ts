@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { curl, curlAll, sha256 } from '../test/support/farm/requests.js';
-import { batonCommand, Farm, stopKept, VIRTUAL_ADDRESS } from '../test/support/farm.js';
+import { batonCommand, Farm, stopKept, VIRTUAL_ADDRESS } from '../lab/farm.js';
+import { curl, curlAll, sha256 } from '../lab/requests.js';
 
 const TAG = 'baton-demo';
 const FILM_BYTES = 100_000_000;

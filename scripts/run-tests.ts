@@ -17,14 +17,14 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type FinalResults, Parser, type Result } from 'tap-parser';
-import { FILE_TIMEOUT_MS } from '../test/support/patience.js';
+import { FILE_TIMEOUT_MS } from '../lab/patience.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const END_TO_END = 'test/e2e/';
 /** What needs root: tests that make network namespaces or interfaces, or load BPF programs. */
 const IN_NAMESPACES = [END_TO_END, 'test/kernel/', 'test/host/interfaces.test.ts', 'test/host/state.test.ts'];
 
-/** End to end tests run once on each of them: test/support/farm.ts reads BATON_DATAPATH. */
+/** End to end tests run once on each of them: lab/farm.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];
 const endToEnd = (names: readonly string[]): string[] => names.map((name) => `${END_TO_END}${name}.test.ts`);
 /** Except these, which run on the last one only: it makes no difference to them, or they choose it by themselves. */

@@ -1,10 +1,10 @@
 /** Puts a program of bounce.bpf.o on an interface, where it stays until the interface goes. */
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Host } from '../../lab/farm.js';
+import { projectRoot } from '../../lab/farm.js';
 import { native } from '../../src/host/native.js';
 import { parseIpv4 } from '../../src/wire/ipv4.js';
-import type { Host } from '../../test/support/farm.js';
-import { projectRoot } from '../../test/support/farm.js';
 
 export interface Attachment {
   program: 'bounce_swap' | 'bounce_redirect' | 'bounce_forward' | 'pass_all';

@@ -15,10 +15,10 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
-import type { Program } from '../../test/support/farm/process.js';
-import { run } from '../../test/support/farm/process.js';
-import { curl } from '../../test/support/farm/requests.js';
-import { BALANCER_ADDRESS, batonCommand, Farm, type Host, VIRTUAL_ADDRESS } from '../../test/support/farm.js';
+import { BALANCER_ADDRESS, batonCommand, Farm, type Host, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import type { Program } from '../../lab/process.js';
+import { run } from '../../lab/process.js';
+import { curl } from '../../lab/requests.js';
 import { attach, attachCommand } from './attach.js';
 import { PROXIES, type ProxyId, startProxies } from './proxies.js';
 

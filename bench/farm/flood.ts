@@ -7,13 +7,13 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { projectRoot } from '../../lab/farm.js';
 import { type BpfObject, native } from '../../src/host/native.js';
 import { fold, pseudoHeaderSum, sumBytes } from '../../src/wire/checksum.js';
 import { EtherType, parseMac } from '../../src/wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, parseIpv4, writeIpv4 } from '../../src/wire/ipv4.js';
 import { seqAdd } from '../../src/wire/seq.js';
 import { TCP_HEADER_BYTES, TcpFlag, writeTcp } from '../../src/wire/tcp.js';
-import { projectRoot } from '../../test/support/farm.js';
 import { CLIENT_ISN, FIRST_CLIENT, FIRST_PORT, PORTS, REQUEST } from './crowd-task.js';
 
 export interface FloodTask {

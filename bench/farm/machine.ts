@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import path from 'node:path';
-import { run } from '../../test/support/farm/process.js';
-import { projectRoot } from '../../test/support/farm.js';
+import { projectRoot } from '../../lab/farm.js';
+import { run } from '../../lab/process.js';
 
 export function machineOf(): Record<string, string> {
   const [first, ...others] = cpus();

@@ -1,7 +1,7 @@
 /** Memory: of Baton with a million sessions, of HAProxy with as many connections as it can hold here. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Program, run } from '../../test/support/farm/process.js';
+import { type Program, run } from '../../lab/process.js';
 import type { Contest } from './contenders.js';
 import type { Pair } from './pair.js';
 import { limited, OPEN_FILES, openFiles, proxyConnections } from './proxies.js';

@@ -4,7 +4,7 @@
  * counted, and dropped, by the generator's end of the wire, on the forwarder's CPU: the same for all.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { run } from '../../test/support/farm/process.js';
+import { run } from '../../lab/process.js';
 import { attach } from './attach.js';
 import { withCpuUse } from './cpu.js';
 import { FLOOD, type FloodCount, type FloodTask } from './flood.js';

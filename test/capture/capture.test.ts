@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 import { ControlClient } from '../../src/api/client.js';
 import { ControlApi, type StatsSource } from '../../src/api/server.js';
 import { CaptureFeed } from '../../src/balancer/capture-feed.js';
@@ -16,7 +17,6 @@ import { FrameTap, lostRecord } from '../../src/datapath/frame-tap.js';
 import { OutputFile } from '../../src/host/output-file.js';
 import { PcapngReader } from '../../src/wire/pcapng.js';
 import { TAP_RECORD_BYTES, TapKind, tapRecordBytes, writeTapRecord } from '../../src/wire/tap-record.js';
-import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
 
 const WISH = { snapLength: 65_535, received: true };
 const NOTHING = {} as StatsSource;

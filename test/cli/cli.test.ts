@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 import type { SessionRow } from '../../src/api/documents.js';
 import { ControlApi } from '../../src/api/server.js';
 import { VERSION } from '../../src/base/version.js';
 import { GLOSSARY } from '../../src/cli/glossary.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 // Each command is a process, which takes its time on a machine that is busy.
 t.setTimeout(FILE_TIMEOUT_MS);

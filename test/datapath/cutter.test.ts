@@ -1,10 +1,10 @@
 /** Segments larger than the wire's: their pieces say what the whole said. */
 import fc from 'fast-check';
 import t from 'tap';
+import { build, type PacketSpec } from '../../lab/packet.js';
 import { SegmentCutter } from '../../src/datapath/cutter.js';
 import { finish, sumBytes } from '../../src/wire/checksum.js';
 import { verifyTcpChecksum } from '../../src/wire/tcp.js';
-import { build, type PacketSpec } from '../support/packet.js';
 
 const IP = 14;
 const TCP = 34;

@@ -1,9 +1,9 @@
 /** The engine's part of a capture: every frame that fits, in order and whole; the others counted. */
 import fc from 'fast-check';
 import t from 'tap';
+import { addressNumber, build } from '../../lab/packet.js';
 import { FrameTap, FrameTapReader, type TapWish, tapMemory } from '../../src/datapath/frame-tap.js';
 import { readTapRecords, TapKind, type TapRecord } from '../../src/wire/tap-record.js';
-import { addressNumber, build } from '../support/packet.js';
 
 const RING = 4_096;
 const ALL: TapWish = { snapLength: 65_535, received: true };

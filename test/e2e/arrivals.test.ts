@@ -5,10 +5,7 @@
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { Arrivals } from '../support/farm/arrivals.js';
-import { machineState } from '../support/farm/machine.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { converse, curl } from '../support/farm/requests.js';
+import { Arrivals } from '../../lab/arrivals.js';
 import {
   batonCommand,
   DATAPATH,
@@ -16,8 +13,11 @@ import {
   type Host,
   projectRoot,
   VIRTUAL_ADDRESS,
-} from '../support/farm.js';
-import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
+} from '../../lab/farm.js';
+import { machineState } from '../../lab/machine.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
+import { converse, curl } from '../../lab/requests.js';
 
 /** How often each way is gone. More by hand: BATON_ROUNDS=20. */
 const ROUNDS = Number(process.env.BATON_ROUNDS ?? 3);

@@ -2,15 +2,15 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import t, { type Test } from 'tap';
+import { BALANCER_ADDRESS, DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { machineState } from '../../lab/machine.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { offloadAt } from '../../lab/network.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import { run } from '../../lab/process.js';
+import { refuses } from '../../lab/refusal.js';
+import { curl, sha256 } from '../../lab/requests.js';
 import { native } from '../../src/host/native.js';
-import { machineState } from '../support/farm/machine.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { offloadAt } from '../support/farm/network.js';
-import { run } from '../support/farm/process.js';
-import { refuses } from '../support/farm/refusal.js';
-import { curl, sha256 } from '../support/farm/requests.js';
-import { BALANCER_ADDRESS, DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(3_000_000);

@@ -1,12 +1,12 @@
 /** Nodes, agents and balancers that fail, while clients go on asking. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { Download } from '../support/farm/download.js';
-import { machineState } from '../support/farm/machine.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { type CurlAnswer, curl, sha256, statusesInARow } from '../support/farm/requests.js';
-import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
+import { Download } from '../../lab/download.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { machineState } from '../../lab/machine.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import { type CurlAnswer, curl, sha256, statusesInARow } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(20_000_000);

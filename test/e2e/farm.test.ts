@@ -4,12 +4,12 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { whyNoFarm } from '../support/farm/needs.js';
-import { run } from '../support/farm/process.js';
-import { sweep } from '../support/farm/registry.js';
-import { curl, wrk } from '../support/farm/requests.js';
-import { Farm } from '../support/farm.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
+import { Farm } from '../../lab/farm.js';
+import { whyNoFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import { run } from '../../lab/process.js';
+import { sweep } from '../../lab/registry.js';
+import { curl, wrk } from '../../lab/requests.js';
 
 const namespaces = async (): Promise<string> => (await run('ip', ['netns', 'list'])).stdout;
 
@@ -48,7 +48,7 @@ t.test('a farm without Baton', { skip: whyNoFarm() }, async (t) => {
 });
 
 t.test('the next farm takes down what a killed process left behind', { skip: whyNoFarm() }, async (t) => {
-  const module = fileURLToPath(new URL('../support/farm.js', import.meta.url));
+  const module = fileURLToPath(new URL('../../lab/farm.js', import.meta.url));
   const script = `
     const { Farm } = await import(${JSON.stringify(module)});
     const farm = await Farm.create({ nodes: 1 });

@@ -7,14 +7,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { Download, KEPT_BYTES } from '../support/farm/download.js';
-import { Flood, type FloodOptions } from '../support/farm/flood.js';
-import type { Host } from '../support/farm/host.js';
-import { findCommand, whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { converse, curl, sha256 } from '../support/farm/requests.js';
-import { type Agreed, socketOptions } from '../support/farm/sockets.js';
-import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
+import { Download, KEPT_BYTES } from '../../lab/download.js';
+import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { Flood, type FloodOptions } from '../../lab/flood.js';
+import type { Host } from '../../lab/host.js';
+import { findCommand, whyNoFarm, withFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
+import { converse, curl, sha256 } from '../../lab/requests.js';
+import { type Agreed, socketOptions } from '../../lab/sockets.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 /** Of client-writer.ts: to strangers. */

@@ -4,12 +4,12 @@
  */
 import { writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { captureFrames } from '../support/farm/frames.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import type { Step } from '../support/farm/raw-client.js';
-import { type CurlAnswer, converse, curl } from '../support/farm/requests.js';
-import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { captureFrames } from '../../lab/frames.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
+import type { Step } from '../../lab/raw-client.js';
+import { type CurlAnswer, converse, curl } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [

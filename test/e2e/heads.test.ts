@@ -1,10 +1,10 @@
 /** Request heads as slow, odd and hostile clients send them, over real sockets. */
 import t, { type Test } from 'tap';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import type { Heard, Step } from '../support/farm/raw-client.js';
-import { converse } from '../support/farm/requests.js';
-import { type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
+import type { Heard, Step } from '../../lab/raw-client.js';
+import { converse } from '../../lab/requests.js';
 
 const resources = [
   { path: '/one/', nodes: ['n1'] },

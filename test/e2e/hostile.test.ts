@@ -2,13 +2,13 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { Download } from '../support/farm/download.js';
-import { captureFrames, sendFrames } from '../support/farm/frames.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { curl, sha256 } from '../support/farm/requests.js';
-import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { build, type PacketSpec } from '../support/packet.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
+import { Download } from '../../lab/download.js';
+import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { captureFrames, sendFrames } from '../../lab/frames.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { build, type PacketSpec } from '../../lab/packet.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import { curl, sha256 } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(30_000_000);

@@ -5,14 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { openCapture } from '../../src/wire/capture-file.js';
-import { Download } from '../support/farm/download.js';
-import { captureFrames } from '../support/farm/frames.js';
-import { type MachineState, machineState } from '../support/farm/machine.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { offloadAt } from '../support/farm/network.js';
-import { refuses } from '../support/farm/refusal.js';
-import { curl, curlAll, sha256 } from '../support/farm/requests.js';
+import { Download } from '../../lab/download.js';
 import {
   BALANCER_ADDRESS,
   batonCommand,
@@ -20,8 +13,15 @@ import {
   type Farm,
   NODE_SIDE_ADDRESS,
   VIRTUAL_ADDRESS,
-} from '../support/farm.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
+} from '../../lab/farm.js';
+import { captureFrames } from '../../lab/frames.js';
+import { type MachineState, machineState } from '../../lab/machine.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { offloadAt } from '../../lab/network.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import { refuses } from '../../lab/refusal.js';
+import { curl, curlAll, sha256 } from '../../lab/requests.js';
+import { openCapture } from '../../src/wire/capture-file.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const DOWNLOAD_BYTES = 20_000_000;

@@ -3,13 +3,13 @@
  * answer, and undisturbed in everything else.
  */
 import t from 'tap';
-import { Flood } from '../support/farm/flood.js';
-import { answersPing, captureFrames } from '../support/farm/frames.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { curl } from '../support/farm/requests.js';
-import { WebServer } from '../support/farm/web.js';
-import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
+import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { Flood } from '../../lab/flood.js';
+import { answersPing, captureFrames } from '../../lab/frames.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import { curl } from '../../lab/requests.js';
+import { WebServer } from '../../lab/web.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [{ path: '/one/', nodes: ['n1'] }];

@@ -7,13 +7,13 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'nod
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { Load, type LoadOptions } from '../support/farm/load.js';
-import { type MachineState, machineState } from '../support/farm/machine.js';
-import { findCommand, whyNoFarm, withFarm } from '../support/farm/needs.js';
-import type { Step } from '../support/farm/raw-client.js';
-import { type CurlAnswer, converse, curl, sha256 } from '../support/farm/requests.js';
-import { DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
+import { DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { Load, type LoadOptions } from '../../lab/load.js';
+import { type MachineState, machineState } from '../../lab/machine.js';
+import { findCommand, whyNoFarm, withFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
+import type { Step } from '../../lab/raw-client.js';
+import { type CurlAnswer, converse, curl, sha256 } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const AWAY_MS = 1500;

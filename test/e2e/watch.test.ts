@@ -1,12 +1,12 @@
 /** `baton stats --watch` of a balancer that works, is started anew, and goes for good. */
 import { appendFileSync } from 'node:fs';
 import t from 'tap';
+import { batonCommand, type Stats, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import { curl, wrk } from '../../lab/requests.js';
 import { STAGE_NAMES } from '../../src/base/stages.js';
 import type { Interval } from '../../src/cli/interval.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { curl, wrk } from '../support/farm/requests.js';
-import { batonCommand, type Stats, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
 
 const resources = [{ path: '/', nodes: ['n1'] }];
 const URL = `http://${VIRTUAL_ADDRESS}/a.txt`;

@@ -1,11 +1,11 @@
 /** An engine of several threads: content, balance, what is told of all together, and restarts with another number. */
 import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
-import { Download } from '../support/farm/download.js';
-import { whyNoFarm, withFarm } from '../support/farm/needs.js';
-import { type CurlAnswer, curl, sha256, wrk } from '../support/farm/requests.js';
-import { DATAPATH, type Farm, type Stats, VIRTUAL_ADDRESS } from '../support/farm.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
+import { Download } from '../../lab/download.js';
+import { DATAPATH, type Farm, type Stats, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import { type CurlAnswer, curl, sha256, wrk } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const WORKERS = 2;

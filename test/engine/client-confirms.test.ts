@@ -1,5 +1,12 @@
 /** Handoffs that no node need confirm, for the client will, and soon: IXP_CLIENT_CONFIRMS. */
 import t from 'tap';
+import {
+  addressNumber,
+  build,
+  type IxpSpec,
+  type PacketSpec,
+  type TcpOptionsSpec,
+} from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
 import { RecordReader } from '../../src/engine/table/session-record.js';
@@ -19,13 +26,6 @@ import {
   SERVER,
   toClient,
 } from '../support/conversation.js';
-import {
-  addressNumber,
-  build,
-  type IxpSpec,
-  type PacketSpec,
-  type TcpOptionsSpec,
-} from '../support/packet.js';
 import { sessionMemory } from '../support/session-memory.js';
 import { START } from '../support/uptime.js';
 

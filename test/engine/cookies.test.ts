@@ -1,5 +1,6 @@
 /** SYN floods: cookies instead of half-open sessions; and SYNs that the kernel has answered. */
 import t, { type Test } from 'tap';
+import { addressNumber, macBytes, type TcpOptionsSpec } from '../../lab/packet.js';
 import { COOKIE_LIFE_MS, cookieBits, SynCookies } from '../../src/engine/syn-cookie.js';
 import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
@@ -19,7 +20,6 @@ import {
   SERVER,
   toClient,
 } from '../support/conversation.js';
-import { addressNumber, macBytes, type TcpOptionsSpec } from '../support/packet.js';
 import { IN_COOKIE_PERIOD as START } from '../support/uptime.js';
 
 const ALL: TcpOptionsSpec = { mss: 1460, windowScale: 9, sackPermitted: true, timestamps: [77, 0] };

@@ -1,5 +1,6 @@
 /** From the complete head to a node that has confirmed it. */
 import t from 'tap';
+import { build, macBytes, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
 import { unfinished } from '../sim/frames.js';
@@ -17,7 +18,6 @@ import {
   notice,
   toClient,
 } from '../support/conversation.js';
-import { build, macBytes, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
 
 const { adopt, segment } = IXP_TYPE;
 

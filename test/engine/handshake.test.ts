@@ -1,4 +1,5 @@
 import t from 'tap';
+import { build, type TcpOptionsSpec } from '../../lab/packet.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
 import { unfinished } from '../sim/frames.js';
 import {
@@ -13,7 +14,6 @@ import {
   MSS,
   toClient,
 } from '../support/conversation.js';
-import { build, type TcpOptionsSpec } from '../support/packet.js';
 
 const ALL: TcpOptionsSpec = { mss: 1460, windowScale: 9, sackPermitted: true, timestamps: [77, 0] };
 

@@ -1,5 +1,6 @@
 /** Collecting the request head, from whatever segments it comes in. */
 import t from 'tap';
+import type { TcpSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
 import { Random } from '../sim/random.js';
@@ -14,7 +15,6 @@ import {
   toClient,
 } from '../support/conversation.js';
 import { HEAD_BYTES } from '../support/known-paths.js';
-import type { TcpSpec } from '../support/packet.js';
 
 const REQUEST = get('/0');
 const LENGTH = REQUEST.length;

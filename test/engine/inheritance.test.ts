@@ -1,5 +1,6 @@
 /** Sessions that a later process takes over while it is in doubt whether their node has them, or that cannot go on. */
 import t, { type Test } from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { RecordReader, SESSION_RECORD, SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import {
@@ -13,7 +14,6 @@ import {
   notice,
   toClient,
 } from '../support/conversation.js';
-import { addressNumber } from '../support/packet.js';
 import { sessionMemory } from '../support/session-memory.js';
 import { START } from '../support/uptime.js';
 

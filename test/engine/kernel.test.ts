@@ -1,5 +1,6 @@
 /** What the engine leaves to the kernel, by the records that both see; and what a later process takes over. */
 import t, { type Test } from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { sessionRow } from '../../src/balancer/threads/session-page.js';
 import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
 import {
@@ -24,7 +25,6 @@ import {
   SERVER,
   toClient,
 } from '../support/conversation.js';
-import { addressNumber } from '../support/packet.js';
 import { sessionMemory } from '../support/session-memory.js';
 import { START } from '../support/uptime.js';
 

@@ -1,5 +1,6 @@
 /** What a node has said of itself: the virtual addresses and TCP options that it has not; and refusals in a row. */
 import t, { type Test } from 'tap';
+import type { TcpSpec } from '../../lab/packet.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 import {
@@ -15,7 +16,6 @@ import {
   SERVER,
   toClient,
 } from '../support/conversation.js';
-import type { TcpSpec } from '../support/packet.js';
 import { START } from '../support/uptime.js';
 
 const ALL = IxpFlag.windowScaleOk | IxpFlag.sackOk | IxpFlag.timestampsOk;

@@ -1,5 +1,6 @@
 /** Nodes that are reached by another interface than clients: which frames leave where, and from which MAC address. */
 import t, { type Test } from 'tap';
+import { macBytes, type PacketSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
 import {
@@ -15,7 +16,6 @@ import {
   notice,
   toClient,
 } from '../support/conversation.js';
-import { macBytes, type PacketSpec } from '../support/packet.js';
 
 const NODE_SIDE_MAC = '02:00:00:00:01:bb';
 const { adopt, segment } = IXP_TYPE;

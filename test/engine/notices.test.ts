@@ -1,5 +1,6 @@
 /** IXCP: notices that are believed, and those that are not; reports; and malformed frames of all kinds. */
 import t from 'tap';
+import { build, type IxcpSpec, type PacketSpec } from '../../lab/packet.js';
 import type { CounterName } from '../../src/base/counters.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
 import { Random } from '../sim/random.js';
@@ -19,7 +20,6 @@ import {
   SERVER,
   toClient,
 } from '../support/conversation.js';
-import { build, type IxcpSpec, type PacketSpec } from '../support/packet.js';
 
 const OTHER_KEY = new Uint8Array(16).fill(9);
 

@@ -1,5 +1,6 @@
 /** After the handoff: what passes through, and how a session ends. */
 import t from 'tap';
+import { build, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
 import {
@@ -17,7 +18,6 @@ import {
   SERVER,
   toClient,
 } from '../support/conversation.js';
-import { build, type PacketSpec, type TcpSpec } from '../support/packet.js';
 
 /** Passes, and must: sent and expected at `time`. */
 function passes(talk: Conversation, time: number, tcp: TcpSpec, payload = '', node = 0): void {

@@ -1,5 +1,6 @@
 /** Sessions whose node has confirmed and does not answer: IXP_RELEASE, and what comes of it. */
 import t from 'tap';
+import { addressNumber, type PacketSpec } from '../../lab/packet.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
 import { IxcpFlag } from '../../src/wire/ixcp.js';
 import {
@@ -15,7 +16,6 @@ import {
   notice,
   toClient,
 } from '../support/conversation.js';
-import { addressNumber, type PacketSpec } from '../support/packet.js';
 import { START } from '../support/uptime.js';
 
 const { adopt, segment, release } = IXP_TYPE;

@@ -1,6 +1,7 @@
 /** SYN cookies against their description, and against bpf/lib/cookie.h as a C compiler sees it. */
 import fc from 'fast-check';
 import t from 'tap';
+import { referenceSipHash } from '../../lab/siphash.js';
 import {
   COOKIE_LIFE_MS,
   cookieBits,
@@ -14,7 +15,6 @@ import {
 import { SessionFlag } from '../../src/engine/table/session-table.js';
 import { check } from '../support/c-values.js';
 import { COOKIE_MSS, roundedMss } from '../support/cookie-mss.js';
-import { referenceSipHash } from '../support/siphash.js';
 
 const HEADER = 'cookie.h';
 const SECRET = Uint8Array.from({ length: 16 }, (_, i) => 0xf0 - i * 3);

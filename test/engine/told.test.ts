@@ -1,5 +1,6 @@
 /** What the kernel has done by itself, and tells the engine of: notices, FINs, and SYNs of sessions that had ended. */
 import t from 'tap';
+import { addressNumber, macBytes } from '../../lab/packet.js';
 import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
@@ -20,7 +21,6 @@ import {
   notice,
   toClient,
 } from '../support/conversation.js';
-import { addressNumber, macBytes } from '../support/packet.js';
 import { START } from '../support/uptime.js';
 
 const HEAD = get('/01');

@@ -3,7 +3,7 @@
  * ms since the start of the machine, and its 32-bit times wrap.
  */
 import t from 'tap';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 import { beginAt, UPTIMES } from '../support/uptime.js';
 
 const CONVERSATIONS = [

@@ -1,5 +1,6 @@
 /** Engines that share a balancer's clients: whose a segment is, and what they know of the nodes together. */
 import t, { type Test } from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { nodeMemory } from '../../src/engine/node-memory.js';
 import { NodeTable } from '../../src/engine/node-table.js';
 import { sessionWorker } from '../../src/engine/table/session-record.js';
@@ -16,7 +17,6 @@ import {
   NOTICE,
   notice,
 } from '../support/conversation.js';
-import { addressNumber } from '../support/packet.js';
 import { START } from '../support/uptime.js';
 
 const WORKERS = 2;

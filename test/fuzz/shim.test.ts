@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 
 /** Source, what it tries, rounds (of about 540 and 70 inputs), the fewest inputs. */
 const HARNESSES = [

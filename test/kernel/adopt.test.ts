@@ -5,8 +5,8 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import t from 'tap';
+import { build, type PacketSpec } from '../../lab/packet.js';
 import { hostU32 } from '../../src/host/shim.js';
-import { build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, run, until } from './namespace.js';
 import {
   ACK,

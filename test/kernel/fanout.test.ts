@@ -4,11 +4,11 @@
  */
 import { join } from 'node:path';
 import t from 'tap';
+import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import type { PacketDatapath } from '../../src/datapath/packet.js';
 import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
 import { native } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
-import { addressNumber, build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, outputOf, run, until } from './namespace.js';
 import { CLIENT_MAC, compileAndLoad, HERE_MAC, now, RingFarm, VIRTUAL } from './ring-farm.js';
 import { addressBytes, join8, notice, portBytes, project } from './shim-fixture.js';

@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { build, type PacketSpec } from '../../lab/packet.js';
 import { GUARD_NAMES } from '../../src/base/kernel-counters.js';
 import { native } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
-import { build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import {
   addressBytes,

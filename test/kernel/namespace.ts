@@ -8,7 +8,7 @@ import { readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../support/patience.js';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 
 const INSIDE = 'BATON_TEST_IN_NAMESPACE';
 /** A holder that nobody ends, ends itself. */

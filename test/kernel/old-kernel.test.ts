@@ -9,7 +9,7 @@ import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 
 const PROJECT = fileURLToPath(new URL('../../..', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'baton-kernel-'));

@@ -6,11 +6,11 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PATIENCE_MS } from '../../lab/patience.js';
 import type { FrameSink } from '../../src/datapath/datapath.js';
 import { PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
 import type { RingDatapath } from '../../src/datapath/ring.js';
 import { type BpfObject, native, type PacketRingOptions } from '../../src/host/native.js';
-import { PATIENCE_MS } from '../support/patience.js';
 import { macOf, outputOf, Peer, run } from './namespace.js';
 
 export const HERE_MAC = '02:00:00:00:00:01';

@@ -1,6 +1,6 @@
 /** When the shim tells of a socket's segments (IXCP_ADOPTED), and when it need not. */
 import t from 'tap';
-import { build, type TcpSpec } from '../support/packet.js';
+import { build, type TcpSpec } from '../../lab/packet.js';
 import { insideNamespace } from './namespace.js';
 import { ACK, SEQ, Shim, sessionKey, sessionProgress, sessionValue, toClient } from './shim-fixture.js';
 

@@ -1,10 +1,10 @@
 /** What the tests of the BPF programs share: addresses, configured objects, counters as differences. */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { addressNumber, macBytes, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
 import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
 import { type BpfObject, native } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
-import { addressNumber, macBytes, type PacketSpec, type TcpSpec } from '../support/packet.js';
 
 export const KEY = Uint8Array.from({ length: 16 }, (_, index) => index * 7);
 export const CLIENT = '10.78.0.1';

@@ -5,8 +5,8 @@
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Test } from 'tap';
+import type { PacketSpec } from '../../lab/packet.js';
 import { native } from '../../src/host/native.js';
-import type { PacketSpec } from '../support/packet.js';
 import type { ParsedPacket } from '../support/packet-parse.js';
 import { run } from './namespace.js';
 import {

@@ -1,11 +1,11 @@
 /** The far end of a node's wire, for tests of the shim on a real interface: client and balancer in one. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { build, type PacketSpec } from '../../lab/packet.js';
+import { PATIENCE_MS } from '../../lab/patience.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { openPacketDatapath } from '../../src/datapath/packet.js';
 import { native } from '../../src/host/native.js';
-import { build, type PacketSpec } from '../support/packet.js';
 import { describe, differences, type ParsedPacket, parse } from '../support/packet-parse.js';
-import { PATIENCE_MS } from '../support/patience.js';
 import { KEY, OWN, VIRTUAL } from './shim-fixture.js';
 
 /** Sends frames, and keeps what comes until somebody expects it. */

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { build, type PacketSpec } from '../../lab/packet.js';
 import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
-import { build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, run } from './namespace.js';
 import {
   ACK,

@@ -1,8 +1,8 @@
 /** The XDP program frame by frame: what is the balancer's, what the engine gets, what the kernel keeps. */
 import t from 'tap';
+import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { CONTROL, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
-import { addressNumber, build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import {
   BALANCER,

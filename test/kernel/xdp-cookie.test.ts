@@ -1,10 +1,10 @@
 /** The XDP program's SYN/ACKs and the engine that goes on with them: cookies, and sessions that it is told of. */
 import t, { type Test } from 'tap';
+import { addressNumber, build, type TcpOptionsSpec } from '../../lab/packet.js';
+import { referenceSipHash } from '../../lab/siphash.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
-import { addressNumber, build, type TcpOptionsSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
-import { referenceSipHash } from '../support/siphash.js';
 import { insideNamespace } from './namespace.js';
 import { CLIENT, clock, Fast, KEY, SECRET, segment, syn, VIRTUAL } from './xdp-fixture.js';
 import { REQUEST, Twin } from './xdp-twin.js';

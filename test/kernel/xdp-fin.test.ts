@@ -1,8 +1,8 @@
 /** The XDP program and the FIN of a client: forwarded, and told to the engine without waking it. */
 import t from 'tap';
+import { build, type TcpSpec } from '../../lab/packet.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
-import { build, type TcpSpec } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import {
   byStack,

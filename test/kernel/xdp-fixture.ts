@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { addressNumber, build, macBytes, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
 import {
   CONTROL,
   NEAR_SERVER_BYTES,
@@ -28,7 +29,6 @@ import { SessionState, SessionTable } from '../../src/engine/table/session-table
 import { TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
 import { type BpfObject, native, type RecordRing, type XdpPool } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
-import { addressNumber, build, macBytes, type PacketSpec, type TcpSpec } from '../support/packet.js';
 import { addressBytes, counted, join8, portBytes, project } from './shim-fixture.js';
 
 export const Verdict = { aborted: 0, drop: 1, pass: 2, tx: 3, redirect: 4 } as const;

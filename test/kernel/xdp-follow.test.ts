@@ -1,13 +1,13 @@
 /** The XDP program follows clients as the engine does, whatever they send: random segments to both. */
 import fc from 'fast-check';
 import t from 'tap';
+import { build } from '../../lab/packet.js';
 import {
   SESSION_RECORD,
   SESSION_RECORD_BYTES,
   SessionAction,
 } from '../../src/engine/table/session-record.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
-import { build } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import { Fast, onward, pseudoSum, SERVER_ISN, segment, Verdict } from './xdp-fixture.js';
 import { Twin } from './xdp-twin.js';

@@ -1,12 +1,12 @@
 /** The XDP program and sessions that were handed over: forwarded, followed, or given to the engine. */
 import t from 'tap';
+import { addressNumber, build, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
 import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
 import { COOKIE_LIFE_MS } from '../../src/engine/syn-cookie.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import { native } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
-import { addressNumber, build, type PacketSpec, type TcpSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace, run } from './namespace.js';
 import {

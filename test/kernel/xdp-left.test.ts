@@ -1,7 +1,7 @@
 /** The XDP program and what senders leave to hardware: unfinished checksums, and segments larger than the wire has them. */
 import t from 'tap';
+import { build } from '../../lab/packet.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
-import { build } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import {
   byStack,

@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { PATIENCE_MS } from '../../lab/patience.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { LARGEST_XDP_MTU, openXdpDatapath, xdpPoolOptions } from '../../src/datapath/xdp.js';
 import { native, type XdpMode, type XdpRing } from '../../src/host/native.js';
-import { PATIENCE_MS } from '../support/patience.js';
 import { insideNamespace, macOf, outputOf, Peer, run, until } from './namespace.js';
 import { collector, MTU, NODE_MAC, now, RingFarm, type Seen, VIRTUAL, writeUdp } from './ring-farm.js';
 import { loadPrograms, word, XdpSetup } from './xdp-farm.js';

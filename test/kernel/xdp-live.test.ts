@@ -6,10 +6,10 @@
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
 import { native, type XdpMode } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
-import { addressNumber } from '../support/packet.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { project } from './shim-fixture.js';
 import { BALANCER, CLIENT, clock, Fast, NODE, PORTS, VIRTUAL, XDP_COUNTERS } from './xdp-fixture.js';

@@ -1,9 +1,9 @@
 /** The XDP program and notices for which nobody waits: checked there, and told to the engine without waking it. */
 import t from 'tap';
+import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { SESSION_RECORD, SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import { TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
-import { addressNumber, build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace } from './namespace.js';
 import {
   BALANCER,

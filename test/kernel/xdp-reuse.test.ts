@@ -1,9 +1,9 @@
 /** The XDP program and a client that uses its port again, soon after its session has ended. */
 import t from 'tap';
+import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
-import { addressNumber, build, type PacketSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace } from './namespace.js';
 import {

@@ -1,12 +1,12 @@
 /** The XDP program and SYNs: its answers are the engine's, byte for byte, and so is what it says of them. */
 import fc from 'fast-check';
 import t from 'tap';
+import { addressNumber, build, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
+import { referenceSipHash } from '../../lab/siphash.js';
 import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { fold } from '../../src/wire/checksum.js';
-import { addressNumber, build, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
-import { referenceSipHash } from '../support/siphash.js';
 import { insideNamespace } from './namespace.js';
 import {
   CLIENT,

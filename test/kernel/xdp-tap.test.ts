@@ -1,6 +1,7 @@
 /** The tap of the XDP program: which frames a capture is shown, how much of them, and for how long. */
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { TAP_CONFIG, TAP_CONFIG_BYTES, UNIT_SHIFT } from '../../src/capture/kernel-tap.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { native, type PerfBuffers } from '../../src/host/native.js';
@@ -12,7 +13,6 @@ import {
   TapKind,
   type TapRecord,
 } from '../../src/wire/tap-record.js';
-import { addressNumber, build, type PacketSpec } from '../support/packet.js';
 import { insideNamespace, run } from './namespace.js';
 import {
   CLIENT,

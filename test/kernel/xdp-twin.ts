@@ -2,6 +2,8 @@
  * An engine configured as the XDP program of xdp-fixture.ts is, over plain memory: what the program does by itself
  * must be what this engine does with the same frame at the same ms.
  */
+
+import { addressNumber, build, macBytes, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/engine/dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
@@ -10,7 +12,6 @@ import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
 import type { SessionTable } from '../../src/engine/table/session-table.js';
 import { MemoryDatapath } from '../support/memory.js';
-import { addressNumber, build, macBytes, type PacketSpec, type TcpOptionsSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
 import {
   BALANCER,

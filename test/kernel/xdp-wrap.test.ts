@@ -1,11 +1,11 @@
 /** The XDP program and payload behind a handoff that is not confirmed: the IXP frames are the engine's own. */
 import t from 'tap';
+import { build, type PacketSpec, type TcpOptionsSpec, type TcpSpec } from '../../lab/packet.js';
 import {
   SESSION_RECORD,
   SESSION_RECORD_BYTES,
   SessionAction,
 } from '../../src/engine/table/session-record.js';
-import { build, type PacketSpec, type TcpOptionsSpec, type TcpSpec } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace } from './namespace.js';
 import { Fast, KEY, MTU, NODE, SERVER_ISN, segment, unfinished, Verdict } from './xdp-fixture.js';

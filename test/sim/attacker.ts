@@ -2,7 +2,7 @@
  * Sends what nobody should: noise, cut frames, forged notices, and segments by somebody who knows
  * addresses and ports of a connection but sees none of it. None of it may do harm.
  */
-import { build, IXCP } from '../support/packet.js';
+import { build, IXCP } from '../../lab/packet.js';
 import type { ClientConnection } from './client.js';
 import type { Clock } from './clock.js';
 import type { Random } from './random.js';

@@ -3,11 +3,12 @@
  * node builds, and knows what the rules of the design allow. It sees what no part of the real
  * system sees: both ends of every connection at once.
  */
+
+import { ETHERNET, flagBits, IXP, PROTOCOL_TCP, type TcpOptionsSpec } from '../../lab/packet.js';
 import type { Counters } from '../../src/base/counters.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { roundedMss } from '../support/cookie-mss.js';
 import type { SentFrame } from '../support/memory.js';
-import { ETHERNET, flagBits, IXP, PROTOCOL_TCP, type TcpOptionsSpec } from '../support/packet.js';
 import { describe, type ParsedPacket, parse } from '../support/packet-parse.js';
 import type { ClientConnection } from './client.js';
 

@@ -1,5 +1,5 @@
 /** What network devices do to frames at the edges: padding, and checksums left to hardware. */
-import { ETHERNET, IPV4, IXP, PROTOCOL_TCP, pseudoHeader, sum16 } from '../support/packet.js';
+import { ETHERNET, IPV4, IXP, PROTOCOL_TCP, pseudoHeader, sum16 } from '../../lab/packet.js';
 import type { Random } from './random.js';
 
 const LEAST_FRAME = 60;

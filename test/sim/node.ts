@@ -4,7 +4,7 @@
  * real one would not: tags, lengths and checksums are verified, and a plain segment of no socket is
  * answered with RST.
  */
-import { build, type PacketSpec } from '../support/packet.js';
+import { build, type PacketSpec } from '../../lab/packet.js';
 import { type ParsedPacket, parse } from '../support/packet-parse.js';
 import type { Clock } from './clock.js';
 import type { Random } from './random.js';

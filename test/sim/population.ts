@@ -1,6 +1,7 @@
 /** All clients of a simulation, the machines that they run on, and what their kernels and devices do. */
+
+import { addressNumber, addressText, build } from '../../lab/packet.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
-import { addressNumber, addressText, build } from '../support/packet.js';
 import { parse } from '../support/packet-parse.js';
 import { ClientConnection, type ClientWorld, type Plan } from './client.js';
 import type { Clock } from './clock.js';

@@ -1,5 +1,5 @@
 /** What a simulated TCP speaks in, and what its owner tells it. */
-import { flagBits, flagLetters, type TcpOptionsSpec } from '../support/packet.js';
+import { flagBits, flagLetters, type TcpOptionsSpec } from '../../lab/packet.js';
 import type { Clock } from './clock.js';
 import type { Random } from './random.js';
 

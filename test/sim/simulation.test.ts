@@ -6,10 +6,10 @@
  * Other seeds, or more:              SIM_FIRST=1000 SIM_COUNT=5000 node ...
  */
 import t from 'tap';
+import { build, macBytes } from '../../lab/packet.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 import type { SentFrame } from '../support/memory.js';
-import { build, macBytes } from '../support/packet.js';
 import { type ParsedPacket, parse } from '../support/packet-parse.js';
-import { FILE_TIMEOUT_MS } from '../support/patience.js';
 import type { Outcome, PlanKind } from './client.js';
 import { type Sabotage, World } from './world.js';
 

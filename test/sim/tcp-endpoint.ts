@@ -4,7 +4,7 @@
  * receiver (RFC 2018), challenge ACKs (RFC 5961). Positions in a stream are plain numbers counted
  * from the SYN (0) and become sequence numbers only at the edge.
  */
-import { flagBits, type TcpOptionsSpec } from '../support/packet.js';
+import { flagBits, type TcpOptionsSpec } from '../../lab/packet.js';
 import type { Timer } from './clock.js';
 import {
   type EndpointHooks,

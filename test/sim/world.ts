@@ -2,6 +2,8 @@
  * One simulated farm: clients, the real engine with the real dispatcher, nodes, and a network that
  * behaves as its seed says. `run` lets it live until nothing is left, and returns what was wrong.
  */
+
+import { addressNumber, macBytes } from '../../lab/packet.js';
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { Directory } from '../../src/directory/directory.js';
@@ -10,7 +12,6 @@ import { Engine } from '../../src/engine/engine.js';
 import { NodeTable } from '../../src/engine/node-table.js';
 import type { CloseReason, EngineOptions, Limits, Timeouts } from '../../src/engine/options.js';
 import { MemoryDatapath, type SentFrame } from '../support/memory.js';
-import { addressNumber, macBytes } from '../support/packet.js';
 import { describe, parse } from '../support/packet-parse.js';
 import { UPTIMES } from '../support/uptime.js';
 import { Attacker } from './attacker.js';

@@ -8,6 +8,15 @@
  *     talk.end(0);
  */
 import type { Test } from 'tap';
+import {
+  addressNumber,
+  build,
+  type IxcpSpec,
+  type IxpSpec,
+  macBytes,
+  type PacketSpec,
+  type TcpSpec,
+} from '../../lab/packet.js';
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { Port, type PortNumber } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
@@ -17,15 +26,6 @@ import { NodeTable } from '../../src/engine/node-table.js';
 import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/engine/options.js';
 import { HEAD_BYTES, KnownPaths } from './known-paths.js';
 import { MemoryDatapath, type SentFrame } from './memory.js';
-import {
-  addressNumber,
-  build,
-  type IxcpSpec,
-  type IxpSpec,
-  macBytes,
-  type PacketSpec,
-  type TcpSpec,
-} from './packet.js';
 import { describe, differences, type ParsedPacket, parse } from './packet-parse.js';
 import { START } from './uptime.js';
 

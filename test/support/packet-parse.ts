@@ -21,7 +21,7 @@ import {
   sum16,
   TCP,
   type TcpOptionsSpec,
-} from './packet.js';
+} from '../../lab/packet.js';
 
 type Filled<T> = { [K in keyof T]-?: Exclude<T[K], undefined> };
 

@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../../lab/patience.js';
 import { ErrorService, type ErrorServiceOptions } from '../../../src/balancer/services/error-service.js';
 import { LocalService, type LocalServiceNumber } from '../../../src/engine/dispatcher.js';
-import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../support/patience.js';
 
 const STATUS = new Map<LocalServiceNumber, [number, string]>([
   [LocalService.badRequest, [400, 'Bad Request']],

@@ -4,8 +4,8 @@
  */
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import type { Farm } from '../farm.js';
-import { VIRTUAL_ADDRESS } from '../farm.js';
+import type { Farm } from './farm.js';
+import { VIRTUAL_ADDRESS } from './farm.js';
 import type { Program } from './process.js';
 
 /** How long a client waits for its answer, in ms: Linux sends again after 0.2, 0.6, 1.4, 3, 6.2 and 12.6 s. */

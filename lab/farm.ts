@@ -7,17 +7,17 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { ControlClient } from '../../src/api/client.js';
-import { Host } from './farm/host.js';
-import { cablesOf, offloadAt, type Wired, wire } from './farm/network.js';
-import type { Program, RunOptions, RunResult } from './farm/process.js';
-import { destroy, type FarmRecord, load, recordOf, save, sweep } from './farm/registry.js';
-import { type WebOptions, WebServer } from './farm/web.js';
+import { ControlClient } from '../src/api/client.js';
+import { Host } from './host.js';
+import { cablesOf, offloadAt, type Wired, wire } from './network.js';
 import { PATIENCE_MS } from './patience.js';
+import type { Program, RunOptions, RunResult } from './process.js';
+import { destroy, type FarmRecord, load, recordOf, save, sweep } from './registry.js';
+import { type WebOptions, WebServer } from './web.js';
 
-export { Host } from './farm/host.js';
-export { Program } from './farm/process.js';
-export { WebServer } from './farm/web.js';
+export { Host } from './host.js';
+export { Program } from './process.js';
+export { WebServer } from './web.js';
 
 export const VIRTUAL_ADDRESS = '10.99.0.100';
 export const BALANCER_ADDRESS = '10.99.0.2';

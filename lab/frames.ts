@@ -1,6 +1,7 @@
 /** Frames put on a farm's wire as they are, and frames heard there. Python does it: Node has no packet sockets. */
-import { PATIENCE_MS } from '../patience.js';
+
 import type { Host } from './host.js';
+import { PATIENCE_MS } from './patience.js';
 
 const SEND = `
 import socket, sys

@@ -1,6 +1,6 @@
 /** Programs that are to refuse to start: one clear line, exit 1, and the machine as it was. */
 import type { Test } from 'tap';
-import { batonCommand } from '../farm.js';
+import { batonCommand } from './farm.js';
 import type { Host } from './host.js';
 import { machineState } from './machine.js';
 

@@ -1,7 +1,7 @@
 /** A long answer that is under way while a test breaks something, and that ends when the test says so. */
 import { existsSync, writeFileSync } from 'node:fs';
-import type { Farm } from '../farm.js';
-import { PATIENCE_MS } from '../patience.js';
+import type { Farm } from './farm.js';
+import { PATIENCE_MS } from './patience.js';
 import type { Program } from './process.js';
 
 /** What is left unread until the release. */

@@ -8,9 +8,9 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { DESCRIPTOR_WORDS, native } from '../../../src/host/native.js';
-import { build } from '../packet.js';
+import { DESCRIPTOR_WORDS, native } from '../src/host/native.js';
 import type { Host } from './host.js';
+import { build } from './packet.js';
 import type { Program } from './process.js';
 
 export interface FloodOptions {

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { PATIENCE_MS } from '../patience.js';
 import type { Host } from './host.js';
+import { PATIENCE_MS } from './patience.js';
 import type { Program } from './process.js';
 import type { Conversation, Heard } from './raw-client.js';
 

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { build, IXCP, IXP } from './packet.js';
-import { differences, parse } from './packet-parse.js';
+import { build, IXCP, IXP } from '../../lab/packet.js';
+import { differences, parse } from '../support/packet-parse.js';
 
 const KEY = new Uint8Array(16).fill(3);
 

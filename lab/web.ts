@@ -6,8 +6,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { PATIENCE_MS } from '../patience.js';
 import type { Host } from './host.js';
+import { PATIENCE_MS } from './patience.js';
 import type { Program } from './process.js';
 
 export interface WebOptions {

@@ -2,8 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Test } from 'tap';
-import { native } from '../../../src/host/native.js';
-import { Farm, type FarmOptions, type Resource } from '../farm.js';
+import { native } from '../src/host/native.js';
+import { Farm, type FarmOptions, type Resource } from './farm.js';
 import { APACHE } from './web.js';
 
 /** Why end to end tests can not run on this machine; false when they can. For tap's `skip`. */
