@@ -1,4 +1,6 @@
-/** What every benchmark prints: a table for the terminal, and the same rows for docs/benchmarks.md. */
+/**
+ * What every benchmark prints: a table for the terminal, and the same rows for docs/benchmarks.md.
+ */
 import { cpus, release } from 'node:os';
 import { formatTable } from '../src/base/table.js';
 
@@ -20,7 +22,10 @@ export function machine(): string {
   return `${others.length + 1} CPUs (${first?.model.trim()}), Linux ${release()}, Node ${process.version}`;
 }
 
-/** Rows under their headings as a table of Markdown; the first column is text, the others are numbers unless `text` names them. */
+/**
+ * Rows under their headings as a table of Markdown; the first column is text, the others are
+ * numbers unless `text` names them.
+ */
 export function markdownTable(
   headings: readonly string[],
   rows: readonly (readonly string[])[],
@@ -34,7 +39,10 @@ function isText(heading: string, index: number, text: readonly string[]): boolea
   return index === 0 || text.includes(heading);
 }
 
-/** Prints such a table for the terminal, and after it, unless that is not wanted, the same as Markdown. */
+/**
+ * Prints such a table for the terminal, and after it, unless that is not wanted, the same as
+ * Markdown.
+ */
 export function report(
   title: string,
   headings: readonly string[],

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The `baton` command. The rest is loaded only by a Node.js that can run it, so this file itself keeps to what
- * any Node.js with modules understands.
+ * The `baton` command. The rest is loaded only by a Node.js that can run it, so this file itself
+ * keeps to what any Node.js with modules understands.
  */
 import { readFileSync } from 'node:fs';
 

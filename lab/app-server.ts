@@ -1,5 +1,6 @@
 /**
- * An application's web server, as people write them with Node: a program of its own, for a node of a farm.
+ * An application's web server, as people write them with Node: a program of its own, for a node of
+ * a farm.
  *
  *     node app-server.js PORT ROOT ACCESS_LOG RELEASE
  *

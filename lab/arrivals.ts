@@ -1,6 +1,7 @@
 /**
- * Clients that keep coming, each with a connection of its own, at a steady rate: a program that runs in the
- * namespace of a farm's client, and for tests the way to start it and to ask what became of them.
+ * Clients that keep coming, each with a connection of its own, at a steady rate: a program that
+ * runs in the namespace of a farm's client, and for tests the way to start it and to ask what
+ * became of them.
  */
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +9,10 @@ import type { Farm } from './farm.js';
 import { VIRTUAL_ADDRESS } from './farm.js';
 import type { Program } from './process.js';
 
-/** How long a client waits for its answer, in ms: Linux sends again after 0.2, 0.6, 1.4, 3, 6.2 and 12.6 s. */
+/**
+ * How long a client waits for its answer, in ms: Linux sends again after 0.2, 0.6, 1.4, 3, 6.2 and
+ * 12.6 s.
+ */
 const PATIENCE_MS = 40_000;
 /** Between two clients, in ms. */
 const EVERY_MS = 20;
@@ -59,12 +63,19 @@ function visit(address: string, path: string, patienceMs: number): Promise<strin
     socket.on('data', (chunk) => {
       text += chunk.toString('latin1');
     });
-    socket.once('end', () => end(text.startsWith('HTTP/1.1 200') ? '' : `answer ${text.slice(0, 20)}`));
+    socket.once('end', () =>
+      end(text.startsWith('HTTP/1.1 200') ? '' : `answer ${text.slice(0, 20)}`),
+    );
     socket.once('error', (error: NodeJS.ErrnoException) => end(error.code ?? 'error'));
   });
 }
 
-async function comeAndGo([address = '', path = '/', every, patience]: readonly string[]): Promise<Arrived> {
+async function comeAndGo([
+  address = '',
+  path = '/',
+  every,
+  patience,
+]: readonly string[]): Promise<Arrived> {
   const arrived: Arrived = { count: 0, lost: [], slowestMs: 0 };
   const visits: Promise<void>[] = [];
   const timer = setInterval(() => {

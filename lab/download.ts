@@ -1,4 +1,7 @@
-/** A long answer that is under way while a test breaks something, and that ends when the test says so. */
+/**
+ * A long answer that is under way while a test breaks something, and that ends when the test says
+ * so.
+ */
 import { existsSync, writeFileSync } from 'node:fs';
 import type { Farm } from './farm.js';
 import { PATIENCE_MS } from './patience.js';
@@ -8,8 +11,9 @@ import type { Program } from './process.js';
 export const KEPT_BYTES = 400_000;
 
 /**
- * Reads an answer piece by piece, so many bytes a second, and leaves the end of it unread until it is released. Its
- * receive buffer is small: what it has not read, the server has not sent, so the connection cannot end before.
+ * Reads an answer piece by piece, so many bytes a second, and leaves the end of it unread until it
+ * is released. Its receive buffer is small: what it has not read, the server has not sent, so the
+ * connection cannot end before.
  */
 const READ_SLOWLY = `
 import hashlib, json, os, socket, sys, time

@@ -23,7 +23,10 @@ export const VIRTUAL_ADDRESS = '10.99.0.100';
 export const BALANCER_ADDRESS = '10.99.0.2';
 /** The same in the network of the nodes, where they have one. */
 export const NODE_SIDE_ADDRESS = '10.98.0.2';
-/** The datapath that balancers of farms use unless a test says otherwise: end to end tests run on each. */
+/**
+ * The datapath that balancers of farms use unless a test says otherwise: end to end tests run on
+ * each.
+ */
 export const DATAPATH = process.env.BATON_DATAPATH ?? 'packet';
 
 export interface FarmOptions {
@@ -34,9 +37,9 @@ export interface FarmOptions {
   /** Default 1. */
   clients?: number;
   /**
-   * As between machines with cards: clients finish their checksums and cut their segments, and the balancer's cable takes what
-   * XDP sends, so that XDP runs in its driver. Default: every offload is as a veth has it, as between containers of
-   * one host.
+   * As between machines with cards: clients finish their checksums and cut their segments, and the
+   * balancer's cable takes what XDP sends, so that XDP runs in its driver. Default: every offload
+   * is as a veth has it, as between containers of one host.
    */
   cards?: boolean;
   /** Web servers of the nodes, by index; default nginx on port 80. */
@@ -45,7 +48,10 @@ export interface FarmOptions {
   agents?: Record<string, unknown>[];
   /** More machines on the same wire, by name, with the last number of their address. */
   others?: Record<string, number>;
-  /** The nodes have a network of their own, and the balancer its `nodeInterface` there. Default: one wire for all. */
+  /**
+   * The nodes have a network of their own, and the balancer its `nodeInterface` there. Default: one
+   * wire for all.
+   */
   nodeNetwork?: boolean;
   /** The clients have a network of their own, behind a router. Default: one wire for all. */
   clientNetwork?: boolean;
@@ -126,7 +132,9 @@ export class Farm {
     this.client = this.clients[0]!;
     this.balancer = byName(/^balancer$/)[0]!;
     this.nodes = byName(/^n\d+$/);
-    this.webs = this.nodes.map((host, index) => new WebServer(host, this.directory, options.web?.[index]));
+    this.webs = this.nodes.map(
+      (host, index) => new WebServer(host, this.directory, options.web?.[index]),
+    );
     this.keyFile = path.join(this.directory, 'key.hex');
     this.balancerConfig = path.join(this.directory, 'balancer.yaml');
   }
@@ -140,7 +148,9 @@ export class Farm {
     const tag = options.tag ?? `baton-${process.pid.toString(36)}${farmsOfThisProcess++}`;
     const existing = load(tag);
     if (existing !== undefined) {
-      const how = existing.keep ? 'end it with `make demo-stop`' : `process ${existing.owner.pid} uses it`;
+      const how = existing.keep
+        ? 'end it with `make demo-stop`'
+        : `process ${existing.owner.pid} uses it`;
       throw new Error(`the farm ${tag} is running already: ${how}`);
     }
     const wired = plan(tag, options);
@@ -181,14 +191,17 @@ export class Farm {
   }
 
   /**
-   * Has the other ends of the balancer's cables poll, as for GRO: only then does a veth take what XDP sends out of its
-   * peer, so that a balancer that starts later has XDP in the driver.
+   * Has the other ends of the balancer's cables poll, as for GRO: only then does a veth take what
+   * XDP sends out of its peer, so that a balancer that starts later has XDP in the driver.
    */
   async pollBalancer(): Promise<void> {
-    for (const cable of this.balancerCables) await offloadAt(`${this.tag}-switch`, cable, 'gro', true);
+    for (const cable of this.balancerCables)
+      await offloadAt(`${this.tag}-switch`, cable, 'gro', true);
   }
 
-  /** Whether the switch leaves the checksums of what it sends to a host unfinished, as by default. */
+  /**
+   * Whether the switch leaves the checksums of what it sends to a host unfinished, as by default.
+   */
   async leaveChecksums(host: Host, on: boolean): Promise<void> {
     await offloadAt(`${this.tag}-switch`, host.name, 'tx', on);
   }
@@ -205,7 +218,9 @@ export class Farm {
       datapath: DATAPATH,
       keyFile: 'key.hex',
       controlSocket: CONTROL_SOCKET,
-      virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, predictor: 'round-robin' }],
+      virtualServers: [
+        { name: 'www', address: VIRTUAL_ADDRESS, port: 80, predictor: 'round-robin' },
+      ],
       nodes: this.nodes.map((node) => ({ name: node.name, address: node.address })),
       resources,
       ...more,
@@ -251,11 +266,20 @@ export class Farm {
     return program;
   }
 
-  /** Everything: web servers, agents, balancer; and waits until every node is up in the balancer's eyes. */
-  async startAll(resources: readonly Resource[], more: Record<string, unknown> = {}): Promise<void> {
+  /**
+   * Everything: web servers, agents, balancer; and waits until every node is up in the balancer's
+   * eyes.
+   */
+  async startAll(
+    resources: readonly Resource[],
+    more: Record<string, unknown> = {},
+  ): Promise<void> {
     this.configureBalancer(resources, more);
     await this.startWebs();
-    await Promise.all([this.startBalancer(), ...this.nodes.map((_, index) => this.startNode(index))]);
+    await Promise.all([
+      this.startBalancer(),
+      ...this.nodes.map((_, index) => this.startNode(index)),
+    ]);
     await this.waitNodesUp();
   }
 
@@ -287,7 +311,10 @@ export class Farm {
     }
   }
 
-  /** Waits until the balancer has no session but so many; rejects with those that it has when that takes too long. */
+  /**
+   * Waits until the balancer has no session but so many; rejects with those that it has when that
+   * takes too long.
+   */
   async waitEmpty({ but = 0 } = {}): Promise<void> {
     const empty = async (): Promise<boolean> => ((await this.stats()).sessions.total ?? 0) <= but;
     await this.waitFor(empty, `no session left but ${but}`).catch(async (error: Error) => {
@@ -304,8 +331,8 @@ export class Farm {
   }
 
   /**
-   * What `baton stats --json` prints. Asked by the control socket itself: a command for each look would
-   * take a processor for as long as a test waits for something.
+   * What `baton stats --json` prints. Asked by the control socket itself: a command for each look
+   * would take a processor for as long as a test waits for something.
    */
   stats(): Promise<Stats> {
     return new ControlClient(path.join(this.directory, CONTROL_SOCKET)).stats();

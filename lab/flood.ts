@@ -1,6 +1,7 @@
 /**
- * A flood of segments from clients that do not exist: a program of its own, because it must run in the
- * namespace of a farm's host. Its argument is a FloodOptions; it writes a Flooded when it is told to end.
+ * A flood of segments from clients that do not exist: a program of its own, because it must run in
+ * the namespace of a farm's host. Its argument is a FloodOptions; it writes a Flooded when it is
+ * told to end.
  *
  * The frames lie ready in the transmit slots of a packet ring; before each is sent it gets another
  * source address, port and sequence number, and its checksums are mended (RFC 1624).
@@ -42,7 +43,9 @@ export class Flood {
 
   /** Starts it, and waits until its first segments have been sent. */
   static async from(host: Host, options: FloodOptions): Promise<Flood> {
-    const flood = new Flood(host.start('flood', [process.execPath, PROGRAM, JSON.stringify(options)]));
+    const flood = new Flood(
+      host.start('flood', [process.execPath, PROGRAM, JSON.stringify(options)]),
+    );
     await flood.program.waitForLog(/flooding/);
     return flood;
   }

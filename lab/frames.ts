@@ -1,4 +1,7 @@
-/** Frames put on a farm's wire as they are, and frames heard there. Python does it: Node has no packet sockets. */
+/**
+ * Frames put on a farm's wire as they are, and frames heard there. Python does it: Node has no
+ * packet sockets.
+ */
 
 import type { Host } from './host.js';
 import { PATIENCE_MS } from './patience.js';
@@ -39,7 +42,10 @@ print("heard all", flush=True)
 
 const PYTHON = '/usr/bin/python3';
 
-/** Sends frames from a host's eth0; returns how many the kernel took (it refuses some, such as empty ones). */
+/**
+ * Sends frames from a host's eth0; returns how many the kernel took (it refuses some, such as empty
+ * ones).
+ */
 export async function sendFrames(host: Host, frames: readonly Uint8Array[]): Promise<number> {
   const input = frames.map((frame) => Buffer.from(frame).toString('hex')).join('\n');
   const { stdout } = await host.run(PYTHON, ['-c', SEND], { input });

@@ -52,7 +52,16 @@ export class Host {
   }
 
   async traffic(device = 'eth0'): Promise<Traffic> {
-    const { stdout } = await run('ip', ['-n', this.namespace, '-j', '-s', 'link', 'show', 'dev', device]);
+    const { stdout } = await run('ip', [
+      '-n',
+      this.namespace,
+      '-j',
+      '-s',
+      'link',
+      'show',
+      'dev',
+      device,
+    ]);
     const [link] = JSON.parse(stdout) as { stats64: { rx: Counted; tx: Counted } }[];
     const { rx, tx } = link?.stats64 ?? { rx: NOTHING, tx: NOTHING };
     return {
@@ -63,14 +72,20 @@ export class Host {
     };
   }
 
-  /** Lets the interface do, or leave undone, what a real card does in hardware: checksums and cutting. */
+  /**
+   * Lets the interface do, or leave undone, what a real card does in hardware: checksums and
+   * cutting.
+   */
   async setOffloads(on: boolean): Promise<void> {
     const value = on ? 'on' : 'off';
     const features = ['tx', 'tso', 'gso'].flatMap((feature) => [feature, value]);
     await this.run('ethtool', ['-K', 'eth0', ...features]);
   }
 
-  /** A counter of this host's kernel by the name that `nstat` has for it: TcpRetransSegs, TcpExtTCPSynRetrans. */
+  /**
+   * A counter of this host's kernel by the name that `nstat` has for it: TcpRetransSegs,
+   * TcpExtTCPSynRetrans.
+   */
   async kernelCounter(name: string): Promise<number> {
     const { stdout } = await this.run('nstat', ['-asz', name]);
     const words = stdout.split(/\s+/);
@@ -85,7 +100,16 @@ export class Host {
 
   /** Addresses on an interface, as CIDR. */
   async addresses(device = 'eth0'): Promise<string[]> {
-    const { stdout } = await run('ip', ['-n', this.namespace, '-j', '-4', 'addr', 'show', 'dev', device]);
+    const { stdout } = await run('ip', [
+      '-n',
+      this.namespace,
+      '-j',
+      '-4',
+      'addr',
+      'show',
+      'dev',
+      device,
+    ]);
     return addressesIn(stdout);
   }
 }
@@ -93,7 +117,9 @@ export class Host {
 /** Addresses in what `ip -j addr show` prints, as CIDR. */
 export function addressesIn(json: string): string[] {
   const links = JSON.parse(json) as { addr_info?: { local: string; prefixlen: number }[] }[];
-  return links.flatMap((link) => (link.addr_info ?? []).map((info) => `${info.local}/${info.prefixlen}`));
+  return links.flatMap((link) =>
+    (link.addr_info ?? []).map((info) => `${info.local}/${info.prefixlen}`),
+  );
 }
 
 interface Counted {

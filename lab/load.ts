@@ -1,6 +1,7 @@
 /**
- * Clients of every sort at once, for a test that does something to the balancer meanwhile: long downloads,
- * many requests on kept connections, conversations that are silent in between. All of it lasts until it is released.
+ * Clients of every sort at once, for a test that does something to the balancer meanwhile: long
+ * downloads, many requests on kept connections, conversations that are silent in between. All of it
+ * lasts until it is released.
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -21,7 +22,10 @@ export interface LoadOptions {
 }
 
 const CONNECTIONS = 8;
-/** Of each of them, between two requests: what they are for is that they go on, not that there are many. */
+/**
+ * Of each of them, between two requests: what they are for is that they go on, not that there are
+ * many.
+ */
 const BETWEEN_REQUESTS = 'function delay() return 20 end -- ms\n';
 /** Nobody's patience is to end before the test. */
 const CONVERSATION_MS = FILE_TIMEOUT_MS;
@@ -77,7 +81,14 @@ export class Load {
         seconds: CONVERSATION_MS / 1000,
         script,
       }),
-      talk([ask, { hear: answer }, { untilFile: go.silent }, ask, { hear: answer, times: 2 }, ...end]),
+      talk([
+        ask,
+        { hear: answer },
+        { untilFile: go.silent },
+        ask,
+        { hear: answer, times: 2 },
+        ...end,
+      ]),
       talk([ask, { hear: answer }, { untilFile: go.early }, ...end]),
       rates,
       go,

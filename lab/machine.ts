@@ -24,7 +24,9 @@ export interface MachineState {
 /** Places where Baton keeps what outlives it; names end in the inode of the network namespace. */
 const KEPT = ['/sys/fs/bpf/baton', '/run/baton'];
 
-/** What is asked, in one run of a shell, for a program each would take longer than all of them do. */
+/**
+ * What is asked, in one run of a shell, for a program each would take longer than all of them do.
+ */
 const ask = (device: string): string =>
   [
     `ip -j -4 addr show dev ${device}`,
@@ -39,7 +41,9 @@ const MARK = '--';
 /** @param device the interface of which it tells addresses, filters and XDP program; besides lo */
 export async function machineState(host: Host, device = 'eth0'): Promise<MachineState> {
   const { stdout } = await host.run('sh', ['-c', ask(device)]);
-  const [own = '', lo = '', qdiscs = '', filters = '', sysctls = '', link = ''] = stdout.split(`${MARK}\n`);
+  const [own = '', lo = '', qdiscs = '', filters = '', sysctls = '', link = ''] = stdout.split(
+    `${MARK}\n`,
+  );
   return {
     addresses: [...addressesIn(own), ...addressesIn(lo)].sort(),
     filters: `${qdiscs}\n${filters}`,
@@ -50,7 +54,9 @@ export async function machineState(host: Host, device = 'eth0'): Promise<Machine
 }
 
 function xdpOf(links: string): string {
-  const [link] = JSON.parse(links) as { xdp?: { mode: number; prog?: { name?: string; id: number } } }[];
+  const [link] = JSON.parse(links) as {
+    xdp?: { mode: number; prog?: { name?: string; id: number } };
+  }[];
   if (link?.xdp === undefined) return '';
   const mode = { 1: 'native', 2: 'generic' }[link.xdp.mode] ?? `mode ${link.xdp.mode}`;
   return `${link.xdp.prog?.name ?? link.xdp.prog?.id}, ${mode}`;

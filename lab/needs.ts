@@ -42,8 +42,15 @@ export interface FarmUse extends FarmOptions {
   fill?: (farm: Farm) => void;
 }
 
-/** Starts a whole farm, runs `body`, and takes the farm down whatever happened; on failure its logs are shown. */
-export async function withFarm(t: Test, use: FarmUse, body: (farm: Farm) => Promise<void>): Promise<void> {
+/**
+ * Starts a whole farm, runs `body`, and takes the farm down whatever happened; on failure its logs
+ * are shown.
+ */
+export async function withFarm(
+  t: Test,
+  use: FarmUse,
+  body: (farm: Farm) => Promise<void>,
+): Promise<void> {
   const farm = await Farm.create(use);
   try {
     use.fill?.(farm);

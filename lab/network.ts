@@ -35,7 +35,9 @@ export interface Wired {
   routes: boolean;
 }
 
-/** Makes the namespaces and joins them. Names are in the caller's hands, and so is taking them down. */
+/**
+ * Makes the namespaces and joins them. Names are in the caller's hands, and so is taking them down.
+ */
 export async function wire(switchNamespace: string, hosts: readonly Wired[]): Promise<void> {
   const bridges = [...new Set(['br0', ...hosts.map((host) => host.bridge)])];
   const names = [switchNamespace, ...hosts.map((host) => host.namespace)];
@@ -100,8 +102,9 @@ export function cablesOf(host: Wired): string[] {
 }
 
 /**
- * Sets an offload at the switch's end of a cable. With `gro` it polls for what the other end sends; without `tx` the switch
- * finishes the checksums of what it sends there, as it must for a card that cannot.
+ * Sets an offload at the switch's end of a cable. With `gro` it polls for what the other end sends;
+ * without `tx` the switch finishes the checksums of what it sends there, as it must for a card that
+ * cannot.
  */
 export async function offloadAt(
   switchNamespace: string,
@@ -114,9 +117,9 @@ export async function offloadAt(
 }
 
 /**
- * Without IPv6 there is no neighbour discovery among the packets that tests count. And a bridge that
- * lends its packets to netfilter checks their IPv4 headers, as no switch does: malformed ones would
- * not get through to those who are to be tested with them.
+ * Without IPv6 there is no neighbour discovery among the packets that tests count. And a bridge
+ * that lends its packets to netfilter checks their IPv4 headers, as no switch does: malformed ones
+ * would not get through to those who are to be tested with them.
  */
 const QUIET = `
 for i in all default eth0 eth1 br0 br1; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null

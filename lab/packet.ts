@@ -145,7 +145,8 @@ export function addressText(address: number): string {
 
 export function macBytes(mac: string): Uint8Array {
   const bytes = new Uint8Array(6);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(mac.slice(i * 3, i * 3 + 2), 16);
+  for (let i = 0; i < bytes.length; i++)
+    bytes[i] = Number.parseInt(mac.slice(i * 3, i * 3 + 2), 16);
   return bytes;
 }
 
@@ -178,7 +179,12 @@ export function sum16(bytes: Uint8Array, start: number, end: number, sum = 0): n
 }
 
 /** Sum of the TCP pseudo header of a frame whose IPv4 addresses stand at `ip` + 12. */
-export function pseudoHeader(frame: Uint8Array, ip: number, protocol: number, length: number): number {
+export function pseudoHeader(
+  frame: Uint8Array,
+  ip: number,
+  protocol: number,
+  length: number,
+): number {
   return sum16(frame, ip + 12, ip + 20, protocol + length);
 }
 
@@ -294,7 +300,9 @@ export function build(spec: PacketSpec, key: Uint8Array = new Uint8Array(16)): U
   view.setUint16(ip + 4, i.id ?? 0);
   view.setUint16(
     ip + 6,
-    ((i.dontFragment ?? true) ? 0x4000 : 0) | (i.moreFragments ? 0x2000 : 0) | (i.fragmentOffset ?? 0),
+    ((i.dontFragment ?? true) ? 0x4000 : 0) |
+      (i.moreFragments ? 0x2000 : 0) |
+      (i.fragmentOffset ?? 0),
   );
   frame[ip + 8] = i.ttl ?? 64;
   frame[ip + 9] = i.protocol ?? defaultProtocol(spec);

@@ -1,6 +1,7 @@
 /**
- * How long a test waits for what must come, in ms. On a busy machine everything takes longer, and this limit must not
- * be the first to notice. It costs nothing while things are fine, and what is lost still fails.
+ * How long a test waits for what must come, in ms. On a busy machine everything takes longer, and
+ * this limit must not be the first to notice. It costs nothing while things are fine, and what is
+ * lost still fails.
  */
 export const PATIENCE_MS = 60_000;
 

@@ -24,8 +24,14 @@ export interface RunResult {
   stderr: string;
 }
 
-/** Runs a program to its end. Rejects with its error output when it fails, unless that is allowed. */
-export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+/**
+ * Runs a program to its end. Rejects with its error output when it fails, unless that is allowed.
+ */
+export function run(
+  command: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<RunResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
@@ -59,7 +65,9 @@ export function run(command: string, args: readonly string[], options: RunOption
         return;
       }
       const why = late ? `was still running after ${limit} ms` : `ended with ${result.code}`;
-      reject(new Error(`${[command, ...args].join(' ')} ${why}: ${result.stderr || result.stdout}`));
+      reject(
+        new Error(`${[command, ...args].join(' ')} ${why}: ${result.stderr || result.stdout}`),
+      );
     });
   });
 }
@@ -69,11 +77,14 @@ export interface Exit {
   signal: NodeJS.Signals | null;
 }
 
-/** When a process started, in clock ticks since boot: with its pid it names one process for ever. */
+/**
+ * When a process started, in clock ticks since boot: with its pid it names one process for ever.
+ */
 export function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name may hold anything, so fields are counted from the last parenthesis: state is field 3.
+    // The name may hold anything, so fields are counted from the last parenthesis: state is field
+    // 3.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return fields[0] === 'Z' ? undefined : fields[19];
   } catch {
@@ -92,7 +103,13 @@ export class Program {
   private readonly child: ChildProcess;
   private ended = false;
 
-  private constructor(name: string, child: ChildProcess, pid: number, logFile: string, logStart: number) {
+  private constructor(
+    name: string,
+    child: ChildProcess,
+    pid: number,
+    logFile: string,
+    logStart: number,
+  ) {
     this.name = name;
     this.child = child;
     this.pid = pid;
@@ -140,8 +157,8 @@ export class Program {
   }
 
   /**
-   * Waits until the log, from byte `from` on, matches. By default that is what this program has said.
-   * Rejects with the log's end when it does not in time, or never can.
+   * Waits until the log, from byte `from` on, matches. By default that is what this program has
+   * said. Rejects with the log's end when it does not in time, or never can.
    */
   async waitForLog(pattern: RegExp, timeoutMs = PATIENCE_MS, from = this.logStart): Promise<void> {
     const limit = Date.now() + timeoutMs;
@@ -152,7 +169,9 @@ export class Program {
       if (this.ended || Date.now() > limit) {
         // Its last words may have come after the look and before its end.
         if (this.ended && pattern.test(this.log(from))) return;
-        const what = this.ended ? 'ended' : `said nothing that matches ${pattern} in ${timeoutMs} ms`;
+        const what = this.ended
+          ? 'ended'
+          : `said nothing that matches ${pattern} in ${timeoutMs} ms`;
         throw new Error(`${this.name} ${what}; its log ends with:\n${this.log().slice(-2000)}`);
       }
       await sleep(20);

@@ -1,4 +1,7 @@
-/** What reaches a host while something happens, in intervals of 100 ms or a little more: how long it pauses. */
+/**
+ * What reaches a host while something happens, in intervals of 100 ms or a little more: how long it
+ * pauses.
+ */
 import type { Host } from './host.js';
 import type { Program } from './process.js';
 
@@ -9,7 +12,10 @@ export interface Interval {
   packets: number;
 }
 
-/** Prints time (ms) and the count of received packets, every 100 ms; Node would take longer to start. */
+/**
+ * Prints time (ms) and the count of received packets, every 100 ms; Node would take longer to
+ * start.
+ */
 const SAMPLE = `
 import time
 while True:
@@ -29,7 +35,9 @@ export class PacketRate {
 
   /** Begins to count the packets that a host receives. */
   static async of(host: Host): Promise<PacketRate> {
-    const rate = new PacketRate(host.start(`rate-${host.name}`, ['/usr/bin/python3', '-c', SAMPLE]));
+    const rate = new PacketRate(
+      host.start(`rate-${host.name}`, ['/usr/bin/python3', '-c', SAMPLE]),
+    );
     await rate.program.waitForLog(/\n/);
     return rate;
   }
@@ -49,13 +57,17 @@ export class PacketRate {
   }
 }
 
-/** The longest time, in ms, in which none of these hosts received anything, of all the time that was looked at. */
+/**
+ * The longest time, in ms, in which none of these hosts received anything, of all the time that was
+ * looked at.
+ */
 export function longestPause(rates: readonly (readonly Interval[])[]): number {
   const all = rates.flat();
   const busy = all.filter(({ packets }) => packets > 0).sort((a, b) => a.from - b.from);
   const end = Math.max(...all.map(({ to }) => to));
   let longest = 0;
-  // Where a packet lies within its interval is not known: only what is between two of them is a pause for sure.
+  // Where a packet lies within its interval is not known: only what is between two of them is a
+  // pause for sure.
   let last = Math.min(...all.map(({ from }) => from));
   for (const { from, to } of [...busy, { from: end, to: end }]) {
     longest = Math.max(longest, from - last);

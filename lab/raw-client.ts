@@ -61,7 +61,9 @@ async function perform(socket: Socket, step: Step, state: State): Promise<void> 
     const bytes = Buffer.from(step.send, 'latin1');
     const size = step.pieces ?? bytes.length;
     for (let at = 0; at < bytes.length && state.ending === 'open'; at += size) {
-      await new Promise<void>((resolve) => socket.write(bytes.subarray(at, at + size), () => resolve()));
+      await new Promise<void>((resolve) =>
+        socket.write(bytes.subarray(at, at + size), () => resolve()),
+      );
       // Without a pause the kernel would be free to put two writes in one segment.
       await sleep(step.pauseMs ?? 2);
     }

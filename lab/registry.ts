@@ -138,7 +138,10 @@ export function sweep(): void {
   }
 }
 
-/** Removes what killed programs have noted of a namespace that goes: nobody will start there to undo it. */
+/**
+ * Removes what killed programs have noted of a namespace that goes: nobody will start there to undo
+ * it.
+ */
 function forgetState(namespace: string): void {
   const inode = statSync(`/run/netns/${namespace}`, { throwIfNoEntry: false })?.ino;
   if (inode === undefined) return;

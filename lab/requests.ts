@@ -47,7 +47,12 @@ export async function curlAll(
   const directory = mkdtempSync('/tmp/baton-curl-');
   try {
     const parts = urls.flatMap((url, index) => {
-      const files = ['-o', path.join(directory, `body${index}`), '-D', path.join(directory, `head${index}`)];
+      const files = [
+        '-o',
+        path.join(directory, `body${index}`),
+        '-D',
+        path.join(directory, `head${index}`),
+      ];
       const seconds = String(timeoutMs / 1000);
       return [
         ...(index === 0 ? [] : ['--next']),
@@ -159,7 +164,14 @@ export interface WrkOptions {
 
 function wrkArguments(url: string, options: WrkOptions): string[] {
   const threads = Math.min(options.threads ?? 1, options.connections);
-  const args = ['-t', String(threads), '-c', String(options.connections), '-d', `${options.seconds}s`];
+  const args = [
+    '-t',
+    String(threads),
+    '-c',
+    String(options.connections),
+    '-d',
+    `${options.seconds}s`,
+  ];
   args.push('--latency', '--timeout', `${options.timeoutSeconds ?? 10}s`);
   if (options.close === true) args.push('-H', 'Connection: close');
   if (options.script !== undefined) args.push('-s', options.script);
@@ -226,8 +238,8 @@ export function parseWrk(text: string): WrkResult {
 }
 
 /**
- * Arguments: address, path, client port, count. The server closes first, so that the port is free again as soon as
- * the client's own FIN is acknowledged.
+ * Arguments: address, path, client port, count. The server closes first, so that the port is free
+ * again as soon as the client's own FIN is acknowledged.
  */
 const IN_A_ROW = `
 import socket, sys, time
@@ -246,7 +258,9 @@ for _ in range(count):
     print(answer[9:12].decode())
 `;
 
-/** The different statuses of so many connections from one client port, one right after the other. */
+/**
+ * The different statuses of so many connections from one client port, one right after the other.
+ */
 export async function statusesInARow(
   host: Host,
   address: string,

@@ -1,6 +1,7 @@
 /**
  * SipHash-2-4 over BigInt, written from the paper (Aumasson and Bernstein, 2012) alone, so that a
- * fault of src/wire/siphash.ts is not mirrored by the tests that use it. Slow, and meant to be read.
+ * fault of src/wire/siphash.ts is not mirrored by the tests that use it. Slow, and meant to be
+ * read.
  */
 
 const MASK = 0xffff_ffff_ffff_ffffn;

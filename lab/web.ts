@@ -1,6 +1,6 @@
 /**
- * Web servers of the nodes: the distribution's own binaries with small, ordinary configs, and applications as
- * people write them with Node (app-server.ts) and Python (its http.server).
+ * Web servers of the nodes: the distribution's own binaries with small, ordinary configs, and
+ * applications as people write them with Node (app-server.ts) and Python (its http.server).
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -71,7 +71,9 @@ export class WebServer {
   signal(name: NodeJS.Signals): void {
     const pid = this.program?.pid;
     if (pid === undefined) return;
-    const workers = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+    const workers = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+      .split(' ')
+      .filter(Boolean);
     for (const one of [pid, ...workers]) process.kill(Number(one), name);
   }
 
@@ -80,7 +82,10 @@ export class WebServer {
     return path.join(this.directory, 'release');
   }
 
-  /** The request lines of its access log, in the order in which they ended: a line is written some time after its answer. */
+  /**
+   * The request lines of its access log, in the order in which they ended: a line is written some
+   * time after its answer.
+   */
   requests(): string[] {
     // Python writes its lines to standard error.
     const python = this.options.server === 'python';
@@ -114,9 +119,13 @@ export class WebServer {
     const { server = 'nginx' } = this.options;
     if (server === 'node')
       return [process.execPath, APP_SERVER, listen, this.root, this.accessLog, this.release];
-    if (server === 'python') return [PYTHON, '-u', '-m', 'http.server', '--directory', this.root, listen];
+    if (server === 'python')
+      return [PYTHON, '-u', '-m', 'http.server', '--directory', this.root, listen];
     const config = path.join(this.directory, 'server.conf');
-    writeFileSync(config, server === 'apache' ? this.apacheConfig(listen) : this.nginxConfig(listen));
+    writeFileSync(
+      config,
+      server === 'apache' ? this.apacheConfig(listen) : this.nginxConfig(listen),
+    );
     if (server === 'apache') return [APACHE, '-f', config, '-DFOREGROUND'];
     return ['nginx', '-e', `${this.directory}/logs/error.log`, '-c', config, '-p', this.directory];
   }

@@ -1,10 +1,11 @@
 /**
- * A WebSocket client that keeps talking: a program of its own, for the namespace of a farm's client.
+ * A WebSocket client that keeps talking: a program of its own, for the namespace of a farm's
+ * client.
  *
  *     node websocket-client.js URL PROGRESS STOP
  *
- * Sends a numbered message, waits for its echo, writes how many came back into the file PROGRESS, and goes on, until
- * there is a file STOP. Then it closes, and prints a Talk.
+ * Sends a numbered message, waits for its echo, writes how many came back into the file PROGRESS,
+ * and goes on, until there is a file STOP. Then it closes, and prints a Talk.
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

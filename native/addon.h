@@ -1,7 +1,7 @@
 // What the parts of the addon offer to addon.cc, and what each environment keeps for them.
 //
-// The addon is loaded in the main thread and in worker threads. Whatever outlives a call belongs to one
-// environment (AddonData) or to one object; there is no other state.
+// The addon is loaded in the main thread and in worker threads. Whatever outlives a call belongs to
+// one environment (AddonData) or to one object; there is no other state.
 #pragma once
 
 #include <napi.h>

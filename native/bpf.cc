@@ -24,7 +24,8 @@ namespace {
 
 // Whether this process may use BPF at all: the smallest map fits any limit of locked memory.
 bool MayMakeMaps() {
-  return Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, nullptr, sizeof(uint32_t), sizeof(uint32_t), 1, nullptr))
+  return Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, nullptr, sizeof(uint32_t), sizeof(uint32_t), 1,
+                           nullptr))
       .valid();
 }
 
@@ -112,9 +113,13 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
   BpfMap Map(const std::string& name) const {
     const bpf_map* map = bpf_object__find_map_by_name(Object(), name.c_str());
     if (map == nullptr) throw SystemError{ENOENT, "bpf_map", "no map " + name};
-    return {
-        bpf_map__fd(map),          0,   bpf_map__type(map), bpf_map__key_size(map), bpf_map__value_size(map),
-        bpf_map__max_entries(map), name};
+    return {bpf_map__fd(map),
+            0,
+            bpf_map__type(map),
+            bpf_map__key_size(map),
+            bpf_map__value_size(map),
+            bpf_map__max_entries(map),
+            name};
   }
 
   // The map that argument 0 names.
@@ -191,7 +196,9 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
     return result;
   }
 
-  Napi::Value TestRun(const Napi::CallbackInfo& info) { return TestRunTc(info, NamedProgram(info)); }
+  Napi::Value TestRun(const Napi::CallbackInfo& info) {
+    return TestRunTc(info, NamedProgram(info));
+  }
   Napi::Value TestRunXdp(const Napi::CallbackInfo& info) {
     return baton::TestRunXdp(info, NamedProgram(info));
   }
@@ -248,7 +255,8 @@ Napi::Value KernelHasFunction(const Napi::CallbackInfo& info) {
   const std::string name = StringArgument(info, 0);
   const LibbpfLog log;
   btf* kernel = btf__load_vmlinux_btf();
-  const bool found = kernel != nullptr && btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_FUNC) >= 0;
+  const bool found =
+      kernel != nullptr && btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_FUNC) >= 0;
   btf__free(kernel);
   return Napi::Boolean::New(info.Env(), found);
 }

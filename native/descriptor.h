@@ -15,7 +15,8 @@ struct Descriptor {
   uint32_t offset;  // of the MAC header in the mapping
   uint32_t length;
   uint32_t flags;
-  uint32_t slot;  // packet ring: kOutsideRing, or anything else: the ring's next slot; XDP ring: queue
+  uint32_t
+      slot;  // packet ring: kOutsideRing, or anything else: the ring's next slot; XDP ring: queue
 };
 static_assert(sizeof(Descriptor) == 4 * sizeof(uint32_t), "as in src/host/native.ts");
 
@@ -35,7 +36,8 @@ inline std::pair<Descriptor*, uint32_t> DescriptorsArgument(const Napi::Callback
   napi_typedarray_type type;
   size_t length = 0;
   void* data = nullptr;
-  if (napi_get_typedarray_info(info.Env(), info[0], &type, &length, &data, nullptr, nullptr) != napi_ok ||
+  if (napi_get_typedarray_info(info.Env(), info[0], &type, &length, &data, nullptr, nullptr) !=
+          napi_ok ||
       type != napi_uint32_array) {
     ThrowArgument(info.Env(), "descriptors must be a Uint32Array");
   }
@@ -55,7 +57,8 @@ struct RingStats {
 
 // Fills the Float64Array of 6 in argument 0, and returns it.
 inline Napi::Value FillStats(const Napi::CallbackInfo& info, const RingStats& stats) {
-  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
+  if (!info[0].IsTypedArray() ||
+      info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
       info[0].As<Napi::TypedArray>().ElementLength() < 6) {
     ThrowArgument(info.Env(), "a Float64Array of 6 is expected");
   }

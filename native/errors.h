@@ -1,7 +1,7 @@
 // Errors on their way from the kernel to JavaScript.
 //
-// Code that talks to the kernel throws SystemError and knows nothing of JavaScript; the functions that
-// JavaScript calls turn it into an Error with `code` and `syscall`.
+// Code that talks to the kernel throws SystemError and knows nothing of JavaScript; the functions
+// that JavaScript calls turn it into an Error with `code` and `syscall`.
 #pragma once
 
 #include <bpf/libbpf.h>

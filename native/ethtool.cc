@@ -24,7 +24,8 @@ namespace {
 template <typename Command>
 bool Ask(const std::string& interface_name, Command& command, const char* name) {
   ifreq request{};
-  if (interface_name.size() >= sizeof request.ifr_name) throw SystemError{ENODEV, name, interface_name};
+  if (interface_name.size() >= sizeof request.ifr_name)
+    throw SystemError{ENODEV, name, interface_name};
   std::copy(interface_name.begin(), interface_name.end(), request.ifr_name);
   request.ifr_data = reinterpret_cast<char*>(&command);
   const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -34,18 +35,19 @@ bool Ask(const std::string& interface_name, Command& command, const char* name) 
   ThrowSystem(name, interface_name);
 }
 
-// The queues that sysfs lists, with names that begin so; 0 when it shows another network namespace than this
-// thread's, or no such interface.
+// The queues that sysfs lists, with names that begin so; 0 when it shows another network namespace
+// than this thread's, or no such interface.
 uint32_t ListedQueues(const std::string& interface_name, const char* prefix) {
   const std::string device = "/sys/class/net/" + interface_name;
   unsigned index = 0;
-  if (const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen((device + "/ifindex").c_str(), "re"),
-                                                       std::fclose);
+  if (const std::unique_ptr<FILE, int (*)(FILE*)> file(
+          std::fopen((device + "/ifindex").c_str(), "re"), std::fclose);
       !file || std::fscanf(file.get(), "%u", &index) != 1 ||
       index != ::if_nametoindex(interface_name.c_str())) {
     return 0;
   }
-  const std::unique_ptr<DIR, int (*)(DIR*)> queues(::opendir((device + "/queues").c_str()), ::closedir);
+  const std::unique_ptr<DIR, int (*)(DIR*)> queues(::opendir((device + "/queues").c_str()),
+                                                   ::closedir);
   if (!queues) return 0;
   uint32_t count = 0;
   while (const dirent* entry = ::readdir(queues.get())) {
@@ -55,13 +57,15 @@ uint32_t ListedQueues(const std::string& interface_name, const char* prefix) {
 }
 
 // The queues of one direction: those for it alone, and those for both.
-Napi::Value Queues(const Napi::CallbackInfo& info, uint32_t ethtool_channels::*own, const char* prefix) {
+Napi::Value Queues(const Napi::CallbackInfo& info, uint32_t ethtool_channels::*own,
+                   const char* prefix) {
   const std::string name = StringArgument(info, 0);
   const uint32_t queues = Guard(info.Env(), [&] {
     ethtool_channels channels{};
     channels.cmd = ETHTOOL_GCHANNELS;
-    const uint32_t told = Ask(name, channels, "ETHTOOL_GCHANNELS") ? channels.*own + channels.combined_count
-                                                                   : ListedQueues(name, prefix);
+    const uint32_t told = Ask(name, channels, "ETHTOOL_GCHANNELS")
+                              ? channels.*own + channels.combined_count
+                              : ListedQueues(name, prefix);
     return std::max(told, 1U);
   });
   return Napi::Number::New(info.Env(), queues);

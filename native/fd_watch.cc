@@ -12,7 +12,8 @@ FdWatch::FdWatch(Napi::Env env, const char* name, Napi::Function function,
       on_ready_(std::move(on_ready)) {
 }
 
-std::shared_ptr<FdWatch> FdWatch::Start(Napi::Env env, int fd, const char* name, Napi::Function function,
+std::shared_ptr<FdWatch> FdWatch::Start(Napi::Env env, int fd, const char* name,
+                                        Napi::Function function,
                                         std::function<void(bool error)> on_ready) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env, &loop) != napi_ok) throw SystemError{EINVAL, "uv_loop", ""};
@@ -21,8 +22,8 @@ std::shared_ptr<FdWatch> FdWatch::Start(Napi::Env env, int fd, const char* name,
   if (status != 0) throw SystemError{-status, "uv_poll_init", ""};
   watch->handle_.data = watch.get();
   watch->self_ = watch;
-  // Environments end without closing what is open in them. An asynchronous hook holds the environment
-  // until libuv has let go of the handle.
+  // Environments end without closing what is open in them. An asynchronous hook holds the
+  // environment until libuv has let go of the handle.
   napi_add_async_cleanup_hook(env, OnTeardown, watch.get(), &watch->hook_);
   watch->Poll();
   return watch;
@@ -40,8 +41,8 @@ void FdWatch::OnPoll(uv_poll_t* handle, int status, int) {
   } catch (const Napi::Error& error) {
     napi_fatal_exception(watch->env_, error.Value());
   }
-  // libuv stops a handle whose descriptor is in error. An interface that went down is such an error: it
-  // may come up again.
+  // libuv stops a handle whose descriptor is in error. An interface that went down is such an
+  // error: it may come up again.
   if (status < 0 && !watch->closed_) watch->Poll();
 }
 

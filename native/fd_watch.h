@@ -1,5 +1,5 @@
-// A file descriptor watched on the event loop of the environment that asked, with a JavaScript function
-// to call. Used by the packet ring and the raw socket.
+// A file descriptor watched on the event loop of the environment that asked, with a JavaScript
+// function to call. Used by the packet ring and the raw socket.
 #pragma once
 
 #include <napi.h>
@@ -15,11 +15,12 @@ class FdWatch {
  public:
   // Calls `on_ready` from the event loop whenever `fd` is readable or in error, until Close(). The
   // owner keeps `fd` open until then, and must call Close() before it goes away.
-  static std::shared_ptr<FdWatch> Start(Napi::Env env, int fd, const char* name, Napi::Function function,
+  static std::shared_ptr<FdWatch> Start(Napi::Env env, int fd, const char* name,
+                                        Napi::Function function,
                                         std::function<void(bool error)> on_ready);
 
-  // Calls the JavaScript function as a callback of its own: microtasks run after it, and what it throws
-  // becomes an uncaught exception. Must run inside a handle scope.
+  // Calls the JavaScript function as a callback of its own: microtasks run after it, and what it
+  // throws becomes an uncaught exception. Must run inside a handle scope.
   void Call(size_t count, const napi_value* arguments);
 
   // Stops at once; allowed at any time, also from inside a callback, and again.
@@ -28,7 +29,8 @@ class FdWatch {
   Napi::Env env() const { return env_; }
 
  private:
-  FdWatch(Napi::Env env, const char* name, Napi::Function function, std::function<void(bool error)> on_ready);
+  FdWatch(Napi::Env env, const char* name, Napi::Function function,
+          std::function<void(bool error)> on_ready);
   void Poll();
   static void OnPoll(uv_poll_t* handle, int status, int events);
   static void OnClosed(uv_handle_t* handle);

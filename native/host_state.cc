@@ -38,7 +38,8 @@ void ReadAddress(const nlmsghdr& message, std::vector<Ipv4Address>& into) {
                   label == nullptr ? "" : static_cast<const char*>(RTA_DATA(label))});
 }
 
-// Of the program with this id; empty when it is gone since, or when we may not see it (CAP_SYS_ADMIN).
+// Of the program with this id; empty when it is gone since, or when we may not see it
+// (CAP_SYS_ADMIN).
 std::string ProgramName(uint32_t id) {
   const Fd program(bpf_prog_get_fd_by_id(id));
   bpf_prog_info info{};
@@ -47,7 +48,8 @@ std::string ProgramName(uint32_t id) {
   return info.name;
 }
 
-// What a filter was named by who attached it: libbpf writes PROGRAM:[ID], `tc` itself OBJECT:[SECTION].
+// What a filter was named by who attached it: libbpf writes PROGRAM:[ID], `tc` itself
+// OBJECT:[SECTION].
 std::string FilterName(const rtattr* name) {
   if (name == nullptr) return "";
   const auto* text = static_cast<const char*>(RTA_DATA(name));
@@ -74,9 +76,11 @@ void ReadFilter(const nlmsghdr& message, const char* hook, std::vector<Filter>& 
     const int length = static_cast<int>(RTA_PAYLOAD(options));
     const rtattr* id = FindAttribute(first, length, TCA_BPF_ID);
     uint32_t number = 0;
-    if (id != nullptr && RTA_PAYLOAD(id) == sizeof number) std::memcpy(&number, RTA_DATA(id), sizeof number);
+    if (id != nullptr && RTA_PAYLOAD(id) == sizeof number)
+      std::memcpy(&number, RTA_DATA(id), sizeof number);
     if (number != 0) filter.program = ProgramName(number);
-    if (filter.program.empty()) filter.program = FilterName(FindAttribute(first, length, TCA_BPF_NAME));
+    if (filter.program.empty())
+      filter.program = FilterName(FindAttribute(first, length, TCA_BPF_NAME));
   }
   into.push_back(std::move(filter));
 }
@@ -93,7 +97,8 @@ bool HasClsact(uint32_t interface_index) {
   NetlinkRequest<tcmsg> ask(RTM_GETQDISC, NLM_F_DUMP, About(interface_index));
   Netlink().Ask(ask.Finish(), "RTM_GETQDISC", [&](const nlmsghdr& message) {
     if (message.nlmsg_type != RTM_NEWQDISC) return;
-    // The kernel lists those of all interfaces. The ingress qdisc has the same parent, and other hooks.
+    // The kernel lists those of all interfaces. The ingress qdisc has the same parent, and other
+    // hooks.
     const auto* entry = static_cast<const tcmsg*>(NLMSG_DATA(&message));
     const rtattr* kind = TcAttribute(message, TCA_KIND);
     if (entry->tcm_ifindex == static_cast<int>(interface_index) && kind != nullptr &&
@@ -106,7 +111,8 @@ bool HasClsact(uint32_t interface_index) {
 
 std::vector<Filter> ReadFilters(uint32_t interface_index) {
   std::vector<Filter> result;
-  for (const auto& [hook, minor] : {std::pair{"ingress", TC_H_MIN_INGRESS}, {"egress", TC_H_MIN_EGRESS}}) {
+  for (const auto& [hook, minor] :
+       {std::pair{"ingress", TC_H_MIN_INGRESS}, {"egress", TC_H_MIN_EGRESS}}) {
     const size_t before = result.size();
     tcmsg about = About(interface_index);
     about.tcm_parent = TC_H_MAKE(TC_H_CLSACT, minor);

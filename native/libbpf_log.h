@@ -7,8 +7,8 @@
 
 namespace baton {
 
-// Collects the warnings that libbpf gives in this thread while the object lives. Its printing is off
-// from the first one on.
+// Collects the warnings that libbpf gives in this thread while the object lives. Its printing is
+// off from the first one on.
 class LibbpfLog {
  public:
   LibbpfLog();

@@ -36,8 +36,8 @@ void RequirePlain(const BpfMap& map) {
 const uint8_t* Sized(const Napi::Uint8Array& bytes, uint32_t expected, const char* what) {
   if (bytes.ByteLength() != expected) {
     throw SystemError{EINVAL, "bpf_map",
-                      std::string(what) + " of " + std::to_string(bytes.ByteLength()) + " bytes instead of " +
-                          std::to_string(expected)};
+                      std::string(what) + " of " + std::to_string(bytes.ByteLength()) +
+                          " bytes instead of " + std::to_string(expected)};
   }
   return bytes.Data();
 }
@@ -74,7 +74,8 @@ std::vector<double> Sums(const BpfMap& map, uint32_t count) {
   std::vector<uint64_t> values(static_cast<size_t>(cpus));
   std::vector<double> sums(count);
   for (uint32_t i = 0; i < count; i++) {
-    if (bpf_map_lookup_elem(map.fd, &i, values.data()) != 0) ThrowSystem("bpf_map_lookup_elem", map.name);
+    if (bpf_map_lookup_elem(map.fd, &i, values.data()) != 0)
+      ThrowSystem("bpf_map_lookup_elem", map.name);
     uint64_t sum = 0;
     for (const uint64_t value : values) sum += value;
     sums[i] = static_cast<double>(sum);

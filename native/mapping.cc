@@ -26,8 +26,8 @@ MappedMemory::MappedMemory(Napi::Env env, std::shared_ptr<Mapping> mapping, size
   // The ArrayBuffer holds the mapping for itself.
   auto* hold = new std::shared_ptr<Mapping>(mapping_);
   Napi::ArrayBuffer memory = Napi::ArrayBuffer::New(
-      env, mapping_->base(), bytes, [](Napi::Env, void*, std::shared_ptr<Mapping>* held) { delete held; },
-      hold);
+      env, mapping_->base(), bytes,
+      [](Napi::Env, void*, std::shared_ptr<Mapping>* held) { delete held; }, hold);
   buffer_ = Napi::Persistent(memory);
 }
 

@@ -10,9 +10,9 @@
 
 namespace baton {
 
-// They keep what they map alive even after its descriptor is closed. Unmapped when the last holder lets go,
-// so that an ArrayBuffer over them can never outlive them; or earlier, by one that knows that the
-// ArrayBuffer is detached.
+// They keep what they map alive even after its descriptor is closed. Unmapped when the last holder
+// lets go, so that an ArrayBuffer over them can never outlive them; or earlier, by one that knows
+// that the ArrayBuffer is detached.
 class Mapping {
  public:
   Mapping(int fd, size_t bytes, uint64_t offset = 0, int protection = PROT_READ | PROT_WRITE);
@@ -36,8 +36,8 @@ class MappedMemory {
   MappedMemory(Napi::Env env, std::shared_ptr<Mapping> mapping, size_t bytes);
   Napi::ArrayBuffer Value() const { return buffer_.Value(); }
   bool open() const { return mapping_ != nullptr; }
-  // Detaches and unmaps. Should someone have moved the memory to another thread, it stays mapped until
-  // that lets go.
+  // Detaches and unmaps. Should someone have moved the memory to another thread, it stays mapped
+  // until that lets go.
   void Close();
 
  private:

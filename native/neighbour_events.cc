@@ -1,4 +1,5 @@
-// Changes of the kernel's neighbour table as they happen: interface NeighbourEvents of src/host/native.ts.
+// Changes of the kernel's neighbour table as they happen: interface NeighbourEvents of
+// src/host/native.ts.
 #include <linux/neighbour.h>
 #include <sys/socket.h>
 
@@ -53,8 +54,8 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
     if (!info[0].IsFunction()) ThrowArgument(env, "a function is expected");
     if (watch_) ThrowArgument(env, "the events of neighbours are started already");
     watch_ = Guard(env, [&] {
-      return FdWatch::Start(env, socket_.get(), "baton:NeighbourEvents", info[0].As<Napi::Function>(),
-                            [this](bool) { OnReady(); });
+      return FdWatch::Start(env, socket_.get(), "baton:NeighbourEvents",
+                            info[0].As<Napi::Function>(), [this](bool) { OnReady(); });
     });
     Ref();  // not to be collected while the kernel may wake it
     return env.Undefined();
@@ -76,14 +77,14 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
   }
 
   static void Read(FdWatch& watch, uint8_t* bytes, uint32_t left) {
-    for (auto* message = reinterpret_cast<nlmsghdr*>(bytes); NLMSG_OK(message, left) && !watch.closed();
-         message = NLMSG_NEXT(message, left)) {
+    for (auto* message = reinterpret_cast<nlmsghdr*>(bytes);
+         NLMSG_OK(message, left) && !watch.closed(); message = NLMSG_NEXT(message, left)) {
       if (message->nlmsg_type != RTM_NEWNEIGH && message->nlmsg_type != RTM_DELNEIGH) continue;
       if (message->nlmsg_len < NLMSG_LENGTH(sizeof(ndmsg))) continue;
       const auto* entry = static_cast<const ndmsg*>(NLMSG_DATA(message));
       if (entry->ndm_family != AF_INET) continue;
-      const auto* first =
-          reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) + NLMSG_ALIGN(sizeof *entry));
+      const auto* first = reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) +
+                                                          NLMSG_ALIGN(sizeof *entry));
       const rtattr* address =
           FindAttribute(first, static_cast<int>(NLMSG_PAYLOAD(message, sizeof *entry)), NDA_DST);
       if (HoldsIpv4(address)) Tell(watch, address);
@@ -93,8 +94,9 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
   static void Tell(FdWatch& watch, const rtattr* address) {
     const Napi::Env env = watch.env();
     Napi::HandleScope scope(env);
-    const napi_value what =
-        address == nullptr ? env.Undefined() : Napi::Value(Napi::String::New(env, ToDottedQuad(address)));
+    const napi_value what = address == nullptr
+                                ? env.Undefined()
+                                : Napi::Value(Napi::String::New(env, ToDottedQuad(address)));
     watch.Call(1, &what);
   }
 

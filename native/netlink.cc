@@ -48,7 +48,8 @@ void ReadLink(const nlmsghdr& message, Interface& into) {
   if (const rtattr* mtu = FindAttribute(first, length, IFLA_MTU))
     std::memcpy(&into.mtu, RTA_DATA(mtu), sizeof into.mtu);
   const rtattr* mac = FindAttribute(first, length, IFLA_ADDRESS);
-  if (mac != nullptr && RTA_PAYLOAD(mac) == kMacBytes) std::memcpy(into.mac, RTA_DATA(mac), kMacBytes);
+  if (mac != nullptr && RTA_PAYLOAD(mac) == kMacBytes)
+    std::memcpy(into.mac, RTA_DATA(mac), kMacBytes);
 }
 
 Interface ReadInterface(uint32_t index) {
@@ -75,8 +76,8 @@ void ReadNeighbour(const nlmsghdr& message, uint32_t index, std::vector<Neighbou
   if (message.nlmsg_type != RTM_NEWNEIGH) return;
   const auto* entry = static_cast<const ndmsg*>(NLMSG_DATA(&message));
   if (entry->ndm_ifindex != static_cast<int>(index) || entry->ndm_family != AF_INET) return;
-  const auto* first =
-      reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) + NLMSG_ALIGN(sizeof *entry));
+  const auto* first = reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) +
+                                                      NLMSG_ALIGN(sizeof *entry));
   const int length = static_cast<int>(NLMSG_PAYLOAD(&message, sizeof *entry));
   const rtattr* address = FindAttribute(first, length, NDA_DST);
   if (!HoldsIpv4(address)) return;
@@ -98,18 +99,21 @@ std::vector<NeighbourEntry> ReadNeighbours(uint32_t index) {
   any.ndm_family = AF_INET;
   NetlinkRequest<ndmsg> ask(RTM_GETNEIGH, NLM_F_DUMP, any);
   netlink.Ask(
-      ask.Finish(), "RTM_GETNEIGH", [&](const nlmsghdr& message) { ReadNeighbour(message, index, result); },
+      ask.Finish(), "RTM_GETNEIGH",
+      [&](const nlmsghdr& message) { ReadNeighbour(message, index, result); },
       [&] { result.clear(); });
   return result;
 }
 
 // A request about the entry of an interface (argument 0) for an address (argument 1).
-void AskAboutNeighbour(const Napi::CallbackInfo& info, uint16_t type, const char* name, uint8_t flags) {
+void AskAboutNeighbour(const Napi::CallbackInfo& info, uint16_t type, const char* name,
+                       uint8_t flags) {
   const Napi::Env env = info.Env();
   const uint32_t index = NumberArgument(info, 0);
   const std::string text = StringArgument(info, 1);
   in_addr address;
-  if (::inet_pton(AF_INET, text.c_str(), &address) != 1) ThrowArgument(env, "not an IPv4 address: " + text);
+  if (::inet_pton(AF_INET, text.c_str(), &address) != 1)
+    ThrowArgument(env, "not an IPv4 address: " + text);
   Guard(env, [&] {
     ndmsg neighbour{};
     neighbour.ndm_family = AF_INET;
@@ -227,8 +231,8 @@ Napi::Value Neighbours(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < entries.size(); i++) {
     Napi::Object neighbour = Napi::Object::New(env);
     neighbour.Set("address", entries[i].address);
-    neighbour.Set("mac",
-                  entries[i].usable ? Napi::Value(ToBytes(env, entries[i].mac, kMacBytes)) : env.Undefined());
+    neighbour.Set("mac", entries[i].usable ? Napi::Value(ToBytes(env, entries[i].mac, kMacBytes))
+                                           : env.Undefined());
     neighbour.Set("state", static_cast<uint32_t>(entries[i].state));
     result.Set(i, neighbour);
   }

@@ -18,7 +18,8 @@ namespace baton {
 template <typename Fixed>
 class NetlinkRequest {
  public:
-  NetlinkRequest(uint16_t type, uint16_t flags, const Fixed& fixed) : bytes_(NLMSG_SPACE(sizeof(Fixed))) {
+  NetlinkRequest(uint16_t type, uint16_t flags, const Fixed& fixed)
+      : bytes_(NLMSG_SPACE(sizeof(Fixed))) {
     header()->nlmsg_type = type;
     header()->nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
     std::memcpy(NLMSG_DATA(header()), &fixed, sizeof fixed);
@@ -51,8 +52,9 @@ class Netlink {
   using Visit = std::function<void(const nlmsghdr&)>;
 
   Netlink();
-  // Sends a request and visits every message of the answer, up to the acknowledgement or the end of a
-  // dump. A dump that changes under the kernel's hands is begun again: `restart` forgets what was visited.
+  // Sends a request and visits every message of the answer, up to the acknowledgement or the end of
+  // a dump. A dump that changes under the kernel's hands is begun again: `restart` forgets what was
+  // visited.
   void Ask(nlmsghdr* request, const char* name, const Visit& visit,
            const std::function<void()>& restart = {});
 

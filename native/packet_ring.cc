@@ -17,8 +17,8 @@ namespace {
 // The kernel accounts received frames in these units only where rings have slots; ours has blocks.
 constexpr uint32_t kReceiveFrameUnit = 2048;
 
-// Slots of the transmit ring are grouped in blocks of this size, so that the kernel need not find more
-// contiguous memory at once.
+// Slots of the transmit ring are grouped in blocks of this size, so that the kernel need not find
+// more contiguous memory at once.
 constexpr uint32_t kTransmitBlockBytes = 65536;
 
 constexpr uint32_t kEtherTypeOffset = 12;
@@ -35,15 +35,18 @@ uint32_t FlagsOf(const tpacket3_hdr* packet, const VirtioHeader& virtio) {
   return flags;
 }
 
-// Whether a frame is for this machine and this network. What a promiscuous interface overhears belongs
-// to others, and so does a frame whose VLAN tag the kernel took off, unless that only tells a priority.
+// Whether a frame is for this machine and this network. What a promiscuous interface overhears
+// belongs to others, and so does a frame whose VLAN tag the kernel took off, unless that only tells
+// a priority.
 bool IsVlan(const tpacket3_hdr* packet) {
   constexpr uint32_t kIdentifier = 0xfff;
-  return (packet->tp_status & TP_STATUS_VLAN_VALID) != 0 && (packet->hv1.tp_vlan_tci & kIdentifier) != 0;
+  return (packet->tp_status & TP_STATUS_VLAN_VALID) != 0 &&
+         (packet->hv1.tp_vlan_tci & kIdentifier) != 0;
 }
 
 bool IsForOthers(const uint8_t* packet) {
-  const auto* address = reinterpret_cast<const sockaddr_ll*>(packet + TPACKET_ALIGN(sizeof(tpacket3_hdr)));
+  const auto* address =
+      reinterpret_cast<const sockaddr_ll*>(packet + TPACKET_ALIGN(sizeof(tpacket3_hdr)));
   return address->sll_pkttype == PACKET_OTHERHOST;
 }
 
@@ -52,12 +55,14 @@ bool IsForOthers(const uint8_t* packet) {
 PacketRing::PacketRing(const PacketRingOptions& options)
     : options_(options),
       receive_bytes_(static_cast<size_t>(options.receive_blocks) * options.receive_block_bytes) {
-  const uint64_t transmit_bytes = static_cast<uint64_t>(options.transmit_slots) * options.transmit_slot_bytes;
-  const auto block_bytes = static_cast<uint32_t>(
-      std::min<uint64_t>(transmit_bytes, std::max(kTransmitBlockBytes, options.transmit_slot_bytes)));
+  const uint64_t transmit_bytes =
+      static_cast<uint64_t>(options.transmit_slots) * options.transmit_slot_bytes;
+  const auto block_bytes = static_cast<uint32_t>(std::min<uint64_t>(
+      transmit_bytes, std::max(kTransmitBlockBytes, options.transmit_slot_bytes)));
   // Offsets are 32 bits; and slots must follow each other without a gap.
-  if (receive_bytes_ + transmit_bytes > UINT32_MAX || block_bytes == 0 || transmit_bytes % block_bytes != 0 ||
-      block_bytes % options.transmit_slot_bytes != 0 || options.receive_block_bytes < kReceiveFrameUnit ||
+  if (receive_bytes_ + transmit_bytes > UINT32_MAX || block_bytes == 0 ||
+      transmit_bytes % block_bytes != 0 || block_bytes % options.transmit_slot_bytes != 0 ||
+      options.receive_block_bytes < kReceiveFrameUnit ||
       options.transmit_slot_bytes <= kSlotHeaderBytes + kVirtioBytes + ETH_HLEN) {
     throw SystemError{EINVAL, "openPacketRing", "sizes of the rings"};
   }
@@ -112,10 +117,10 @@ PacketRing::PacketRing(const PacketRingOptions& options)
   if (options.fanout_program_fd >= 0) JoinFanout();
 }
 
-// The kernel asks the group's program for the number of a member: they are numbered in the order in which
-// they joined, and, after the interface was down, in the order in which the sockets were made. Until the last
-// has joined, and in the moment in which the interface comes up, a frame may go to another than the program
-// says.
+// The kernel asks the group's program for the number of a member: they are numbered in the order in
+// which they joined, and, after the interface was down, in the order in which the sockets were
+// made. Until the last has joined, and in the moment in which the interface comes up, a frame may
+// go to another than the program says.
 void PacketRing::JoinFanout() {
   constexpr uint32_t kTypeShift = 16;
   const bool is_new = options_.fanout_group < 0;
@@ -124,7 +129,8 @@ void PacketRing::JoinFanout() {
   SetOption(ring_fd_, SOL_PACKET, PACKET_FANOUT, group | (PACKET_FANOUT_EBPF | flags) << kTypeShift,
             "PACKET_FANOUT");
   if (is_new) {
-    SetOption(ring_fd_, SOL_PACKET, PACKET_FANOUT_DATA, options_.fanout_program_fd, "PACKET_FANOUT_DATA");
+    SetOption(ring_fd_, SOL_PACKET, PACKET_FANOUT_DATA, options_.fanout_program_fd,
+              "PACKET_FANOUT_DATA");
   }
   uint32_t joined = 0;
   socklen_t length = sizeof joined;
@@ -136,7 +142,8 @@ void PacketRing::JoinFanout() {
 
 tpacket_block_desc* PacketRing::Block(uint32_t index) const {
   return reinterpret_cast<tpacket_block_desc*>(
-      mapping_->base() + static_cast<size_t>(index % options_.receive_blocks) * options_.receive_block_bytes);
+      mapping_->base() +
+      static_cast<size_t>(index % options_.receive_blocks) * options_.receive_block_bytes);
 }
 
 void PacketRing::EnterBlock() {
@@ -169,8 +176,8 @@ uint32_t PacketRing::Receive(Descriptor* frames, uint32_t capacity) {
       } else if (!IsForOthers(cursor_)) {
         VirtioHeader virtio;
         std::memcpy(&virtio, frame - kVirtioBytes, kVirtioBytes);
-        frames[count++] = {static_cast<uint32_t>(frame - base), packet->tp_snaplen, FlagsOf(packet, virtio),
-                           0};
+        frames[count++] = {static_cast<uint32_t>(frame - base), packet->tp_snaplen,
+                           FlagsOf(packet, virtio), 0};
       }
       cursor_ += packet->tp_next_offset;
       frames_left_--;

@@ -4,8 +4,8 @@
 //                receive: the kernel fills   transmit: JavaScript or Flush() fills
 //
 // A received frame, and a frame in a slot, has a virtio_net_hdr of ten bytes right before its MAC
-// header: there the kernel says, and is told, that a checksum is not finished or that a frame is to be
-// cut into segments. A frame that is forwarded is copied together with it, so both survive.
+// header: there the kernel says, and is told, that a checksum is not finished or that a frame is to
+// be cut into segments. A frame that is forwarded is copied together with it, so both survive.
 //
 // Nothing here knows JavaScript; failures are SystemError.
 #pragma once
@@ -31,8 +31,8 @@ struct PacketRingOptions {
   uint32_t transmit_slot_bytes = 0;
   uint32_t inject_mark = 0;
   int filter_program_fd = -1;
-  // Rings that share the frames of an interface, each frame to the one that the program names; -1: this
-  // ring has all frames. Group -1 makes a new one.
+  // Rings that share the frames of an interface, each frame to the one that the program names; -1:
+  // this ring has all frames. Group -1 makes a new one.
   int fanout_program_fd = -1;
   int fanout_group = -1;
 };
@@ -51,10 +51,12 @@ class PacketRing {
   uint32_t Receive(Descriptor* frames, uint32_t capacity);
   // Sends, then gives finished blocks back to the kernel. Returns the next transmit slot.
   uint32_t Flush(const Descriptor* frames, uint32_t count);
-  // Sends a frame that lies in the memory of another ring, at the next Flush(); or at once if it does not fit a slot.
-  // `headed`: a virtio header precedes it. Without one, a checksum that is kChecksumPartial is finished here.
+  // Sends a frame that lies in the memory of another ring, at the next Flush(); or at once if it
+  // does not fit a slot. `headed`: a virtio header precedes it. Without one, a checksum that is
+  // kChecksumPartial is finished here.
   void SendFrom(uint8_t* frame, uint32_t length, uint32_t flags, bool headed);
-  // Sends one frame with the inject mark by way of the egress hook; `received`: with its virtio header.
+  // Sends one frame with the inject mark by way of the egress hook; `received`: with its virtio
+  // header.
   void SendLocal(uint32_t offset, uint32_t length, bool received);
   RingStats Stats();
   // Clears an error that the kernel left on the socket, such as "the interface went down".
@@ -80,8 +82,8 @@ class PacketRing {
   RingStats stats_;
 
   // Blocks are used round and round: `release_` is the oldest that the kernel has not got back,
-  // `finished_` of them from there on were received whole, and the next one is where frames are taken
-  // from: `frames_left_` of it, from `cursor_` on.
+  // `finished_` of them from there on were received whole, and the next one is where frames are
+  // taken from: `frames_left_` of it, from `cursor_` on.
   uint32_t release_ = 0;
   uint32_t finished_ = 0;
   uint32_t frames_left_ = 0;

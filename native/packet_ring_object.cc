@@ -40,8 +40,8 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
     memory_ = MappedMemory(env, mapping, mapping->bytes());
 
     const TransmitRing& transmit = ring_->transmit();
-    const auto slots_at =
-        static_cast<double>(mapping->bytes() - static_cast<size_t>(transmit.slots()) * transmit.slot_bytes());
+    const auto slots_at = static_cast<double>(
+        mapping->bytes() - static_cast<size_t>(transmit.slots()) * transmit.slot_bytes());
     Napi::Object self = Value();
     self.Set("memory", memory_.Value());
     self.Set("fanoutGroup", ring_->fanout_group());
@@ -91,7 +91,8 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
   }
 
   Napi::Value SendLocal(const Napi::CallbackInfo& info) {
-    Ring(info.Env()).SendLocal(NumberArgument(info, 0), NumberArgument(info, 1), info[2].ToBoolean());
+    Ring(info.Env())
+        .SendLocal(NumberArgument(info, 0), NumberArgument(info, 1), info[2].ToBoolean());
     return info.Env().Undefined();
   }
 
@@ -113,7 +114,9 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
     watch_->Call(0, nullptr);
   }
 
-  Napi::Value Stats(const Napi::CallbackInfo& info) { return FillStats(info, Ring(info.Env()).Stats()); }
+  Napi::Value Stats(const Napi::CallbackInfo& info) {
+    return FillStats(info, Ring(info.Env()).Stats());
+  }
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
     if (!ring_) return info.Env().Undefined();
@@ -152,7 +155,8 @@ Napi::Value OpenPacketRing(const Napi::CallbackInfo& info) {
   options.filter_program_fd = static_cast<int>(NumberOption(from, "filterProgramFd"));
   const Napi::Value fanout = from.Get("fanout");
   if (fanout.IsObject()) {
-    options.fanout_program_fd = static_cast<int>(NumberOption(fanout.As<Napi::Object>(), "programFd"));
+    options.fanout_program_fd =
+        static_cast<int>(NumberOption(fanout.As<Napi::Object>(), "programFd"));
     options.fanout_group = static_cast<int>(NumberOption(fanout.As<Napi::Object>(), "group"));
   }
   Napi::Object object = env.GetInstanceData<AddonData>()->packet_ring.New({});

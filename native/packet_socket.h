@@ -15,8 +15,8 @@ namespace baton {
 constexpr int kSendBufferBytes = 256 << 20;
 
 inline Fd OpenPacketSocket() {
-  // Protocol 0: nothing is received before bind(), when the filter is in place; and never, by sockets
-  // that are not bound.
+  // Protocol 0: nothing is received before bind(), when the filter is in place; and never, by
+  // sockets that are not bound.
   const int fd = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) ThrowSystem("socket", "AF_PACKET");
   return Fd(fd);
@@ -24,7 +24,8 @@ inline Fd OpenPacketSocket() {
 
 template <typename Value>
 void SetOption(const Fd& fd, int level, int option, const Value& value, const char* name) {
-  if (::setsockopt(fd.get(), level, option, &value, sizeof value) != 0) ThrowSystem("setsockopt", name);
+  if (::setsockopt(fd.get(), level, option, &value, sizeof value) != 0)
+    ThrowSystem("setsockopt", name);
 }
 
 // 0, or the errno of a send on a socket that is not bound.

@@ -32,7 +32,8 @@ Link ReadLink(const nlmsghdr& message) {
   link.elsewhere = ReadValue(FindAttribute(first, length, IFLA_LINK_NETNSID), link.namespace_id);
   if (const rtattr* xdp = FindAttribute(first, length, IFLA_XDP)) {
     const auto* nested = static_cast<const rtattr*>(RTA_DATA(xdp));
-    ReadValue(FindAttribute(nested, static_cast<int>(RTA_PAYLOAD(xdp)), IFLA_XDP_ATTACHED), link.xdp);
+    ReadValue(FindAttribute(nested, static_cast<int>(RTA_PAYLOAD(xdp)), IFLA_XDP_ATTACHED),
+              link.xdp);
   }
   return link;
 }

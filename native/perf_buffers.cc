@@ -1,7 +1,7 @@
 // The perf buffers of a BPF map: openPerfBuffers of src/host/native.ts.
 //
-// There is one for each CPU. The kernel writes into them without waiting, and loses what does not fit. The
-// reader asks from time to time, so nothing wakes it.
+// There is one for each CPU. The kernel writes into them without waiting, and loses what does not
+// fit. The reader asks from time to time, so nothing wakes it.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/perf_event.h>
@@ -31,15 +31,15 @@ struct RawSample {
 class PerfBuffers : public Napi::ObjectWrap<PerfBuffers> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(
-        env, "PerfBuffers",
-        {InstanceMethod<&PerfBuffers::Drain>("drain"), InstanceMethod<&PerfBuffers::Close>("close")});
+    return DefineClass(env, "PerfBuffers",
+                       {InstanceMethod<&PerfBuffers::Drain>("drain"),
+                        InstanceMethod<&PerfBuffers::Close>("close")});
   }
 
   explicit PerfBuffers(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
-  // The kernel pads records, and does not tell how much: each begins with `head_bytes`, of which a word at
-  // `length_at` says how many bytes follow.
+  // The kernel pads records, and does not tell how much: each begins with `head_bytes`, of which a
+  // word at `length_at` says how many bytes follow.
   void Open(int map_fd, uint32_t pages, uint32_t head_bytes, uint32_t length_at) {
     head_bytes_ = head_bytes;
     length_at_ = length_at;
@@ -52,7 +52,8 @@ class PerfBuffers : public Napi::ObjectWrap<PerfBuffers> {
     attributes.watermark = 1;
     attributes.wakeup_watermark = kNeverWake;
     const LibbpfLog log;
-    buffers_.reset(perf_buffer__new_raw(map_fd, pages, &attributes, &PerfBuffers::OnRecord, this, nullptr));
+    buffers_.reset(
+        perf_buffer__new_raw(map_fd, pages, &attributes, &PerfBuffers::OnRecord, this, nullptr));
     if (!buffers_) log.Throw(-errno, "perf_buffer__new_raw", "");
   }
 

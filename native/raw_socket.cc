@@ -1,5 +1,5 @@
-// A raw IPv4 socket: interface RawSocket of src/host/native.ts. For the few datagrams per second between
-// agent and balancer; it allocates freely.
+// A raw IPv4 socket: interface RawSocket of src/host/native.ts. For the few datagrams per second
+// between agent and balancer; it allocates freely.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
@@ -107,7 +107,8 @@ class RawSocketObject : public Napi::ObjectWrap<RawSocketObject> {
     char source[INET_ADDRSTRLEN];
     ::inet_ntop(AF_INET, &header.saddr, source, sizeof source);
     Napi::Uint8Array payload = Napi::Uint8Array::New(env, length - header_bytes);
-    if (length != header_bytes) std::memcpy(payload.Data(), datagram + header_bytes, length - header_bytes);
+    if (length != header_bytes)
+      std::memcpy(payload.Data(), datagram + header_bytes, length - header_bytes);
     const napi_value arguments[] = {Napi::String::New(env, source), payload};
     watch.Call(2, arguments);
   }

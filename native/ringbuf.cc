@@ -1,7 +1,7 @@
 // BPF ring buffers of workers: fillRings and openRecordRing of src/host/native.ts.
 //
-// A ring buffer's first page holds the reader's position, its second the writer's; from the third on lie
-// the data, which are mapped twice in a row, so that no record is ever cut.
+// A ring buffer's first page holds the reader's position, its second the writer's; from the third
+// on lie the data, which are mapped twice in a row, so that no record is ever cut.
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -44,8 +44,9 @@ Fd OpenRing(int fd, uint32_t index) {
 class RecordRing : public Napi::ObjectWrap<RecordRing> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(env, "RecordRing",
-                       {InstanceMethod<&RecordRing::Drain>("drain"), InstanceMethod<&RecordRing::Close>("close")});
+    return DefineClass(
+        env, "RecordRing",
+        {InstanceMethod<&RecordRing::Drain>("drain"), InstanceMethod<&RecordRing::Close>("close")});
   }
 
   explicit RecordRing(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
@@ -55,8 +56,8 @@ class RecordRing : public Napi::ObjectWrap<RecordRing> {
     const BpfMap map = DescribeMap(ring.get());
     const size_t page = PageBytes();
     reader_ = std::make_unique<Mapping>(ring.get(), page);
-    writer_ = std::make_unique<Mapping>(ring.get(), page + 2 * static_cast<size_t>(map.max_entries), page,
-                                        PROT_READ);
+    writer_ = std::make_unique<Mapping>(ring.get(), page + 2 * static_cast<size_t>(map.max_entries),
+                                        page, PROT_READ);
     data_ = writer_->base() + page;
     mask_ = map.max_entries - 1;
     record_bytes_ = record_words * sizeof(uint32_t);
@@ -69,13 +70,14 @@ class RecordRing : public Napi::ObjectWrap<RecordRing> {
     napi_typedarray_type type;
     size_t length = 0;
     void* into = nullptr;
-    if (napi_get_typedarray_info(env, info[0], &type, &length, &into, nullptr, nullptr) != napi_ok ||
+    if (napi_get_typedarray_info(env, info[0], &type, &length, &into, nullptr, nullptr) !=
+            napi_ok ||
         type != napi_uint32_array) {
       ThrowArgument(env, "records must be a Uint32Array");
     }
     if (!reader_) throw Napi::Error::New(env, "the ring is closed");
-    return Napi::Number::New(env,
-                             Take(static_cast<uint8_t*>(into), length * sizeof(uint32_t) / record_bytes_));
+    return Napi::Number::New(
+        env, Take(static_cast<uint8_t*>(into), length * sizeof(uint32_t) / record_bytes_));
   }
 
   uint32_t Take(uint8_t* into, size_t capacity) {
@@ -86,14 +88,16 @@ class RecordRing : public Napi::ObjectWrap<RecordRing> {
     uint32_t count = 0;
     while (at < end && count < capacity) {
       const uint8_t* record = data_ + (at & mask_);
-      const uint32_t header = __atomic_load_n(reinterpret_cast<const uint32_t*>(record), __ATOMIC_ACQUIRE);
+      const uint32_t header =
+          __atomic_load_n(reinterpret_cast<const uint32_t*>(record), __ATOMIC_ACQUIRE);
       if ((header & BPF_RINGBUF_BUSY_BIT) != 0) break;
       const uint32_t bytes = header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
       if ((header & BPF_RINGBUF_DISCARD_BIT) == 0 && bytes == record_bytes_) {
         std::memcpy(into + count * record_bytes_, record + kRecordHeaderBytes, record_bytes_);
         count++;
       }
-      at += (bytes + kRecordHeaderBytes + kRecordAlignment - 1) / kRecordAlignment * kRecordAlignment;
+      at +=
+          (bytes + kRecordHeaderBytes + kRecordAlignment - 1) / kRecordAlignment * kRecordAlignment;
     }
     __atomic_store_n(reader, at, __ATOMIC_RELEASE);
     return count;

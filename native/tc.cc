@@ -34,8 +34,8 @@ bpf_tc_opts Options(const TcPlace& place) {
   return options;
 }
 
-// What the kernel answers when the filter, clsact or the interface is not there. A qdisc that is not
-// there is EINVAL: tc's netlink interface has no better.
+// What the kernel answers when the filter, clsact or the interface is not there. A qdisc that is
+// not there is EINVAL: tc's netlink interface has no better.
 bool IsAbsent(int result) {
   return result == -ENOENT || result == -EINVAL || result == -ENODEV;
 }
@@ -106,7 +106,8 @@ Napi::Value RemoveClsactIfEmpty(const Napi::CallbackInfo& info) {
   const uint32_t interface_index = NumberArgument(info, 0);
   Guard(info.Env(), [&] {
     try {
-      if (HasFilters(interface_index, TC_H_MIN_INGRESS) || HasFilters(interface_index, TC_H_MIN_EGRESS))
+      if (HasFilters(interface_index, TC_H_MIN_INGRESS) ||
+          HasFilters(interface_index, TC_H_MIN_EGRESS))
         return;
     } catch (const SystemError& failure) {
       if (IsAbsent(-failure.error)) return;

@@ -17,7 +17,8 @@ struct TcPlace {
 // Reads (interface index, 'ingress' | 'egress', priority, handle) from argument `first` on.
 TcPlace TcPlaceArguments(const Napi::CallbackInfo& info, size_t first);
 
-// Makes clsact if it is missing, and puts the program there in place of what holds handle and priority.
+// Makes clsact if it is missing, and puts the program there in place of what holds handle and
+// priority.
 void AttachToTc(int program_fd, const TcPlace& place);
 
 }  // namespace baton

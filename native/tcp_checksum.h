@@ -21,8 +21,8 @@ inline uint16_t FoldChecksum(uint64_t sum) {
   return static_cast<uint16_t>(sum);
 }
 
-// One's complement sum of 16-bit words in memory order (RFC 1071 section 2: any order will do); an odd last
-// byte is padded with zero.
+// One's complement sum of 16-bit words in memory order (RFC 1071 section 2: any order will do); an
+// odd last byte is padded with zero.
 inline uint64_t SumBytes(const uint8_t* bytes, size_t length) {
   uint64_t sum = 0;
   for (; length >= 4; bytes += 4, length -= 4) {
@@ -35,7 +35,8 @@ inline uint64_t SumBytes(const uint8_t* bytes, size_t length) {
   return sum + rest;
 }
 
-// A TCP segment in an Ethernet frame; `tcp` is nullptr if the frame is something else, or not whole.
+// A TCP segment in an Ethernet frame; `tcp` is nullptr if the frame is something else, or not
+// whole.
 struct TcpSegment {
   uint8_t* tcp = nullptr;
   uint32_t length = 0;
@@ -69,8 +70,9 @@ struct TcpSegment {
   }
 };
 
-// Whether the field holds the pseudo-header's sum: what a kernel leaves there for hardware to go on from. A
-// finished checksum looks the same once in 65536 times; finishing that again does not change it.
+// Whether the field holds the pseudo-header's sum: what a kernel leaves there for hardware to go on
+// from. A finished checksum looks the same once in 65536 times; finishing that again does not
+// change it.
 inline bool IsChecksumUnfinished(uint8_t* frame, uint32_t length) {
   const TcpSegment segment(frame, length);
   return segment.tcp != nullptr && segment.checksum() == segment.pseudo_sum;
@@ -80,8 +82,8 @@ inline void FinishChecksum(uint8_t* frame, uint32_t length) {
   const TcpSegment segment(frame, length);
   if (segment.tcp == nullptr) return;
   // Whatever the field holds, it is not part of the sum.
-  const uint64_t sum =
-      SumBytes(segment.tcp, segment.length) + segment.pseudo_sum + static_cast<uint16_t>(~segment.checksum());
+  const uint64_t sum = SumBytes(segment.tcp, segment.length) + segment.pseudo_sum +
+                       static_cast<uint16_t>(~segment.checksum());
   const uint16_t finished = static_cast<uint16_t>(~FoldChecksum(sum));
   std::memcpy(segment.tcp + kTcpChecksumAt, &finished, sizeof finished);
 }

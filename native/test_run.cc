@@ -38,8 +38,8 @@ class Run {
     Napi::Object result = Napi::Object::New(env);
     // TC_ACT_UNSPEC is -1.
     result.Set("verdict", static_cast<int32_t>(options_.retval));
-    result.Set("frame",
-               ToUint8Array(env, out_.data(), std::min<size_t>(options_.data_size_out, out_.size())));
+    result.Set("frame", ToUint8Array(env, out_.data(),
+                                     std::min<size_t>(options_.data_size_out, out_.size())));
     return result;
   }
 
@@ -53,7 +53,9 @@ bool IsGiven(const Napi::Value& options, const char* name) {
 }
 
 uint32_t OptionalNumber(const Napi::Value& options, const char* name) {
-  return IsGiven(options, name) ? options.As<Napi::Object>().Get(name).As<Napi::Number>().Uint32Value() : 0;
+  return IsGiven(options, name)
+             ? options.As<Napi::Object>().Get(name).As<Napi::Number>().Uint32Value()
+             : 0;
 }
 
 }  // namespace

@@ -9,17 +9,18 @@ namespace baton {
 
 namespace {
 
-// Frames that the kernel refuses as malformed before a kick gives up on all that wait. Each costs a move
-// of those behind it, so that without a bound a batch of such frames would cost its square.
+// Frames that the kernel refuses as malformed before a kick gives up on all that wait. Each costs a
+// move of those behind it, so that without a bound a batch of such frames would cost its square.
 constexpr uint32_t kRefusalsPerKick = 8;
 
-// Kicks in a row in which the device did not take the same frame, after which that frame is dropped.
-// A device whose queue is full takes it sooner; a frame that the device can never take must not block
-// the ring.
+// Kicks in a row in which the device did not take the same frame, after which that frame is
+// dropped. A device whose queue is full takes it sooner; a frame that the device can never take
+// must not block the ring.
 constexpr uint32_t kBusyKicks = 64;
 
-// Frames up to this size are copied into the kernel's buffer. Of larger ones it takes the pages, and must
-// copy these after all, into pages of its own, where a frame goes to a namespace of this machine.
+// Frames up to this size are copied into the kernel's buffer. Of larger ones it takes the pages,
+// and must copy these after all, into pages of its own, where a frame goes to a namespace of this
+// machine.
 constexpr uint32_t kCopyBytes = 2048;
 
 uint32_t Status(const tpacket3_hdr* slot) {

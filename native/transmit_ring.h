@@ -1,7 +1,8 @@
 // The transmit half of the packet ring, and the sends that do not go by way of it.
 //
-// The kernel walks the slots in order and stops at the first one that is not marked SEND_REQUEST; it
-// does not step over a frame that it refuses. So there must never be a hole before a frame that waits:
+// The kernel walks the slots in order and stops at the first one that is not marked SEND_REQUEST;
+// it does not step over a frame that it refuses. So there must never be a hole before a frame that
+// waits:
 //
 //     slots    . . S S R R R . . .        . free   S being sent   R requested
 //                      ^     ^
@@ -17,8 +18,8 @@
 
 namespace baton {
 
-// struct virtio_net_hdr, which linux/virtio_net.h does not offer to C++: what PACKET_VNET_HDR puts before
-// a frame, in the machine's byte order.
+// struct virtio_net_hdr, which linux/virtio_net.h does not offer to C++: what PACKET_VNET_HDR puts
+// before a frame, in the machine's byte order.
 struct VirtioHeader {
   uint8_t flags;
   uint8_t gso_type;

@@ -1,4 +1,5 @@
-// Programs on the XDP hook of an interface: attachXdp, detachXdp and xdpProgram of src/host/native.ts.
+// Programs on the XDP hook of an interface: attachXdp, detachXdp and xdpProgram of
+// src/host/native.ts.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
@@ -27,8 +28,8 @@ bool IsGiven(const Napi::Value& value) {
   return !value.IsUndefined();
 }
 
-// Id and mode of what runs on an interface; id 0: nothing does. Frames pass the card, the driver and the
-// generic hook in this order.
+// Id and mode of what runs on an interface; id 0: nothing does. Frames pass the card, the driver
+// and the generic hook in this order.
 struct Attached {
   uint32_t id;
   const char* mode;
@@ -56,7 +57,8 @@ Description Describe(uint32_t id) {
   bpf_prog_info info{};
   uint32_t length = sizeof info;
   const auto ask = [&] {
-    if (bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) ThrowSystem("bpf_obj_get_info_by_fd");
+    if (bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0)
+      ThrowSystem("bpf_obj_get_info_by_fd");
   };
   ask();
   std::vector<uint32_t> ids(info.nr_map_ids);
@@ -109,7 +111,8 @@ Napi::Value DetachXdp(const Napi::CallbackInfo& info) {
     bpf_xdp_attach_opts options{};
     options.sz = sizeof options;
     if (expects) options.old_prog_fd = expected_fd;
-    const int result = bpf_xdp_detach(interface_index, mode | (expects ? XDP_FLAGS_REPLACE : 0), &options);
+    const int result =
+        bpf_xdp_detach(interface_index, mode | (expects ? XDP_FLAGS_REPLACE : 0), &options);
     if (result == -EEXIST && expects) return false;
     if (result != 0) log.Throw(result, "bpf_xdp_detach");
     return true;

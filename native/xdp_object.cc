@@ -77,7 +77,8 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
   void Open(Napi::Env env, uint32_t pool_id, uint32_t worker, uint32_t inject_mark) {
     const std::shared_ptr<XdpPool> pool = XdpPool::Find(pool_id);
     if (!pool) throw SystemError{ENOENT, "openXdpRing", "the pool is closed"};
-    if (worker >= pool->options().workers) throw SystemError{EINVAL, "openXdpRing", "no such worker"};
+    if (worker >= pool->options().workers)
+      throw SystemError{EINVAL, "openXdpRing", "no such worker"};
     ring_ = std::make_unique<XdpRing>(pool, worker, inject_mark);
     memory_ = MappedMemory(env, ring_->mapping(), ring_->mapping()->bytes());
     const XdpPoolOptions& options = pool->options();
@@ -116,7 +117,8 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
   }
 
   Napi::Value SendLocal(const Napi::CallbackInfo& info) {
-    Ring(info.Env()).SendLocal(NumberArgument(info, 0), NumberArgument(info, 1), NumberArgument(info, 2));
+    Ring(info.Env())
+        .SendLocal(NumberArgument(info, 0), NumberArgument(info, 1), NumberArgument(info, 2));
     return info.Env().Undefined();
   }
 
@@ -133,7 +135,9 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
     return env.Undefined();
   }
 
-  Napi::Value Stats(const Napi::CallbackInfo& info) { return FillStats(info, Ring(info.Env()).Stats()); }
+  Napi::Value Stats(const Napi::CallbackInfo& info) {
+    return FillStats(info, Ring(info.Env()).Stats());
+  }
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
     if (!ring_) return info.Env().Undefined();
@@ -168,8 +172,9 @@ Napi::Value CreateXdpPool(const Napi::CallbackInfo& info) {
   XdpPoolOptions options;
   options.interface_index = NumberOption(from, "interfaceIndex");
   options.queues = NumberOption(from, "queues");
-  options.transmit_queues =
-      from.Get("transmitQueues").IsUndefined() ? options.queues : NumberOption(from, "transmitQueues");
+  options.transmit_queues = from.Get("transmitQueues").IsUndefined()
+                                ? options.queues
+                                : NumberOption(from, "transmitQueues");
   options.workers = NumberOption(from, "workers");
   options.frames_per_queue = NumberOption(from, "framesPerQueue");
   options.frame_bytes = NumberOption(from, "frameBytes");

@@ -38,7 +38,8 @@ constexpr uint32_t kTransmitEntries = 2048;
 // The most frames of one queue that a worker keeps for what it builds.
 constexpr uint32_t kMostFree = 512;
 
-// The kernel gives a queue free some time after the socket is closed, and after its process has ended.
+// The kernel gives a queue free some time after the socket is closed, and after its process has
+// ended.
 constexpr int kBindTries = 100;
 constexpr useconds_t kBindPauseMicroseconds = 10'000;
 
@@ -52,8 +53,8 @@ uint32_t PowerOfTwo(uint32_t at_least) {
   return power;
 }
 
-// Entries of each socket's receive ring, for frames that wait for a worker that is busy: most of the frames of
-// a queue may wait for one.
+// Entries of each socket's receive ring, for frames that wait for a worker that is busy: most of
+// the frames of a queue may wait for one.
 uint32_t ReceiveEntries(const XdpPoolOptions& options) {
   return PowerOfTwo(options.frames_per_queue / 2 + 1);
 }
@@ -93,7 +94,8 @@ std::shared_ptr<XdpPool> XdpPool::Find(uint32_t id) {
 }
 
 XdpPool::XdpPool(const XdpPoolOptions& options) : options_(options) {
-  if (!IsSane(options)) throw SystemError{EINVAL, "createXdpPool", "numbers of queues, workers or frames"};
+  if (!IsSane(options))
+    throw SystemError{EINVAL, "createXdpPool", "numbers of queues, workers or frames"};
   RaiseLockedMemory();
   frames_bytes_ = static_cast<size_t>(frame_count()) * options.frame_bytes;
   kept_ = options.frames_per_queue / 4;
@@ -102,7 +104,8 @@ XdpPool::XdpPool(const XdpPoolOptions& options) : options_(options) {
   memory_bytes_ = (FreeOffset(options.workers) + page - 1) / page * page;
   memory_fd_ = Fd(::memfd_create("baton-frames", MFD_CLOEXEC));
   if (!memory_fd_.valid()) ThrowSystem("memfd_create");
-  if (::ftruncate(memory_fd_.get(), static_cast<off_t>(memory_bytes_)) != 0) ThrowSystem("ftruncate");
+  if (::ftruncate(memory_fd_.get(), static_cast<off_t>(memory_bytes_)) != 0)
+    ThrowSystem("ftruncate");
   memory_ = std::make_unique<Mapping>(memory_fd_.get(), memory_bytes_);
   owners_.resize(frame_count());
   workers_.resize(options.workers);
@@ -120,10 +123,12 @@ XdpPool::XdpPool(const XdpPoolOptions& options) : options_(options) {
 }
 
 size_t XdpPool::FreeOffset(uint32_t worker) const {
-  return frames_bytes_ + static_cast<size_t>(worker) * options_.queues * free_words_ * sizeof(uint32_t);
+  return frames_bytes_ +
+         static_cast<size_t>(worker) * options_.queues * free_words_ * sizeof(uint32_t);
 }
 
-// The first socket brings the memory, the first of each queue that queue's rings, and the others nothing.
+// The first socket brings the memory, the first of each queue that queue's rings, and the others
+// nothing.
 std::unique_ptr<XdpSocket> XdpPool::OpenSocket(uint32_t queue, uint32_t worker) {
   auto socket = std::make_unique<XdpSocket>();
   socket->fd = Fd(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
@@ -146,7 +151,8 @@ std::unique_ptr<XdpSocket> XdpPool::OpenSocket(uint32_t queue, uint32_t worker) 
   SetOption(fd, SOL_XDP, XDP_RX_RING, ReceiveEntries(options_), "XDP_RX_RING");
   SetOption(fd, SOL_XDP, XDP_TX_RING, kTransmitEntries, "XDP_TX_RING");
   // Older kernels send 32 in a call: it takes more calls.
-  ::setsockopt(fd.get(), SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &kTransmitEntries, sizeof kTransmitEntries);
+  ::setsockopt(fd.get(), SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &kTransmitEntries,
+               sizeof kTransmitEntries);
 
   xdp_mmap_offsets at{};
   socklen_t length = sizeof at;
@@ -186,7 +192,8 @@ void XdpPool::Bind(const Fd& fd, uint32_t queue, uint32_t worker) const {
   }
   for (int tries = 1;; tries++) {
     if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) return;
-    if (errno != EBUSY || tries == kBindTries) ThrowSystem("bind", "AF_XDP, queue " + std::to_string(queue));
+    if (errno != EBUSY || tries == kBindTries)
+      ThrowSystem("bind", "AF_XDP, queue " + std::to_string(queue));
     ::usleep(kBindPauseMicroseconds);
   }
 }
@@ -214,8 +221,8 @@ void XdpPool::TakeCompletions(uint32_t queue, std::vector<std::vector<uint32_t>>
   from.completion.Publish();
 }
 
-void XdpPool::BringHome(uint32_t queue, const std::vector<uint32_t>& frames, uint32_t* list, uint8_t owner,
-                        const XdpSocket& wake) {
+void XdpPool::BringHome(uint32_t queue, const std::vector<uint32_t>& frames, uint32_t* list,
+                        uint8_t owner, const XdpSocket& wake) {
   Queue& home = *queues_[queue];
   bool wakes = false;
   {

@@ -1,18 +1,19 @@
 // The AF_XDP sockets of one interface and the frames that they share.
 //
-//     memory   | queue 0: frame 0 | frame 1 | ... | queue 1: ... | free lists of worker 0 | worker 1 | ...
+//     memory   | queue 0: frame 0 | frame 1 | ... | queue 1: ... | free lists of worker 0 | worker
+//     1 | ...
 //
-// One memory for all queues (UMEM), so that a frame can leave by another queue than the one it came by; for
-// each queue a fill and a completion ring; on each queue a socket for each worker, with a receive and a
-// transmit ring of its own. Each frame has a home, the queue in whose part of the memory it lies, and goes
-// back there when it is done with:
+// One memory for all queues (UMEM), so that a frame can leave by another queue than the one it came
+// by; for each queue a fill and a completion ring; on each queue a socket for each worker, with a
+// receive and a transmit ring of its own. Each frame has a home, the queue in whose part of the
+// memory it lies, and goes back there when it is done with:
 //
 //     fill ring -> kernel -> receive ring -> worker -> transmit ring -> kernel -> completion ring
 //         ^                                     |  ^                                    |
 //         +--------- home, under its lock <-----+  +---- free list <-- home <-----------+
 //
-// A worker is a thread. Receive and transmit rings are its own; the rings of a queue are shared under the
-// queue's lock. Nothing here knows JavaScript; failures are SystemError.
+// A worker is a thread. Receive and transmit rings are its own; the rings of a queue are shared
+// under the queue's lock. Nothing here knows JavaScript; failures are SystemError.
 #pragma once
 
 #include <cstdint>
@@ -74,15 +75,15 @@ class XdpPool {
   bool TakeWorker(uint32_t worker);
   void LeaveWorker(uint32_t worker);
 
-  // 1 + the worker that owns a frame; 0: it is at home or the kernel's. Written by the owner alone: with a
-  // frame, it is handed on by way of a ring or a lock.
+  // 1 + the worker that owns a frame; 0: it is at home or the kernel's. Written by the owner alone:
+  // with a frame, it is handed on by way of a ring or a lock.
   uint8_t& Owner(uint32_t frame) { return owners_[frame]; }
 
   bool HasCompletions(uint32_t queue) const { return queues_[queue]->completion.waiting() != 0; }
   // Adds frames that were sent by way of a queue to the lists of their homes.
   void TakeCompletions(uint32_t queue, std::vector<std::vector<uint32_t>>& homes);
-  // Brings frames home, and takes some for a worker's free list, up to `list_capacity` offsets with those
-  // that it has. `wake` is the worker's socket there.
+  // Brings frames home, and takes some for a worker's free list, up to `list_capacity` offsets with
+  // those that it has. `wake` is the worker's socket there.
   void BringHome(uint32_t queue, const std::vector<uint32_t>& frames, uint32_t* list, uint8_t owner,
                  const XdpSocket& wake);
 
@@ -101,7 +102,8 @@ class XdpPool {
   size_t frames_bytes_;
   uint32_t free_words_;
   size_t memory_bytes_;
-  // Frames that a queue keeps for what is sent, before it lets the kernel have more to receive into.
+  // Frames that a queue keeps for what is sent, before it lets the kernel have more to receive
+  // into.
   uint32_t kept_;
   bool zero_copy_ = true;
   Fd memory_fd_;

@@ -38,7 +38,8 @@ XdpRing::XdpRing(std::shared_ptr<XdpPool> pool, uint32_t worker, uint32_t inject
   homes_.resize(queues);
   listed_.resize(queues);
   // Last of what may fail.
-  if (!pool_->TakeWorker(worker)) throw SystemError{EBUSY, "openXdpRing", "the worker has a ring already"};
+  if (!pool_->TakeWorker(worker))
+    throw SystemError{EBUSY, "openXdpRing", "the worker has a ring already"};
   for (uint32_t queue = 0; queue < queues; queue++) FreeList(queue)[0] = 0;
   BringHome();
 }
@@ -119,7 +120,8 @@ void XdpRing::Count(XdpSocket& socket) {
 }
 
 void XdpRing::Kick(XdpSocket& socket) {
-  while (socket.transmit.waiting() != 0 && (!pool_->zero_copy() || socket.transmit.needs_wakeup())) {
+  while (socket.transmit.waiting() != 0 &&
+         (!pool_->zero_copy() || socket.transmit.needs_wakeup())) {
     const uint32_t before = socket.transmit.taken();
     const ssize_t result = ::sendto(socket.fd.get(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
     const int error = result < 0 ? errno : 0;
@@ -213,7 +215,8 @@ RingStats XdpRing::Stats() {
     socklen_t length = sizeof kernel;
     if (::getsockopt(socket.fd.get(), SOL_XDP, XDP_STATISTICS, &kernel, &length) != 0) continue;
     totals.lost += kernel.rx_dropped + kernel.rx_ring_full;
-    // Where the kernel copies, each of these is a frame of rx_dropped as well. A driver keeps them to itself.
+    // Where the kernel copies, each of these is a frame of rx_dropped as well. A driver keeps them
+    // to itself.
     totals.starved += kernel.rx_fill_ring_empty_descs;
   }
   totals.sent = stats_.sent;

@@ -1,5 +1,5 @@
-// One worker's part of an XdpPool: what comes in on its sockets, and what it sends. Nothing here knows
-// JavaScript; failures are SystemError.
+// One worker's part of an XdpPool: what comes in on its sockets, and what it sends. Nothing here
+// knows JavaScript; failures are SystemError.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ class XdpRing {
 
   // Takes up to `capacity` frames. They stay valid until Flush().
   uint32_t Receive(Descriptor* frames, uint32_t capacity);
-  // Sends, gives back what was received and not sent, and fills the free lists up. Returns how many frames
-  // were dropped because a transmit ring was full.
+  // Sends, gives back what was received and not sent, and fills the free lists up. Returns how many
+  // frames were dropped because a transmit ring was full.
   uint32_t Flush(const Descriptor* frames, uint32_t count);
   // Fills the free lists up with what was sent by now.
   void Refill() { BringHome(); }

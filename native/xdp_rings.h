@@ -1,8 +1,9 @@
 // The rings between an AF_XDP socket and the kernel: linux/if_xdp.h.
 //
-// Each has a producer and a consumer, both counters that go round with 32 bits; one of the two is the
-// kernel. What lies between them is filled. An entry is written before the producer moves on (release), and
-// read after its move is seen (acquire); and the same the other way round for what is free.
+// Each has a producer and a consumer, both counters that go round with 32 bits; one of the two is
+// the kernel. What lies between them is filled. An entry is written before the producer moves on
+// (release), and read after its move is seen (acquire); and the same the other way round for what
+// is free.
 #pragma once
 
 #include <linux/if_xdp.h>
@@ -20,8 +21,8 @@ class XdpQueueRing {
  public:
   XdpQueueRing() = default;
   XdpQueueRing(int fd, uint64_t page_offset, const xdp_ring_offset& at, uint32_t entries)
-      : mapping_(std::make_unique<Mapping>(fd, at.desc + static_cast<size_t>(entries) * sizeof(Entry),
-                                           page_offset)),
+      : mapping_(std::make_unique<Mapping>(
+            fd, at.desc + static_cast<size_t>(entries) * sizeof(Entry), page_offset)),
         producer_(reinterpret_cast<uint32_t*>(mapping_->base() + at.producer)),
         consumer_(reinterpret_cast<uint32_t*>(mapping_->base() + at.consumer)),
         flags_(reinterpret_cast<uint32_t*>(mapping_->base() + at.flags)),
@@ -68,7 +69,9 @@ class ConsumerRing : public XdpQueueRing<Entry> {
  public:
   using XdpQueueRing<Entry>::XdpQueueRing;
 
-  uint32_t waiting() const { return __atomic_load_n(this->producer_, __ATOMIC_ACQUIRE) - this->own_; }
+  uint32_t waiting() const {
+    return __atomic_load_n(this->producer_, __ATOMIC_ACQUIRE) - this->own_;
+  }
   // Must not be called more often than entries wait.
   Entry Take() { return this->At(this->own_++); }
   void Publish() { __atomic_store_n(this->consumer_, this->own_, __ATOMIC_RELEASE); }

@@ -31,10 +31,10 @@ const INTRODUCTION = `# Configuration
 
 This page is made from the schemas in src/config/schema.ts (by \`node dist/scripts/config-docs.js\`).
 
-A config file is YAML. \`baton check -c FILE\` checks one without running anything, and lists everything
-that is wrong with it by line, column and key. A key that is not on this page is an error, and so is a
-key that is there twice. Paths of files are relative to the config file. Durations have their unit:
-\`300ms\`, \`10s\`, \`15m\`, \`24h\`. Addresses are IPv4.
+A config file is YAML. \`baton check -c FILE\` checks one without running anything, and lists
+everything that is wrong with it by line, column and key. A key that is not on this page is an
+error, and so is a key that is there twice. Paths of files are relative to the config file.
+Durations have their unit: \`300ms\`, \`10s\`, \`15m\`, \`24h\`. Addresses are IPv4.
 `;
 
 const BALANCER_EXAMPLE = `\`\`\`yaml

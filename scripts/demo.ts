@@ -18,7 +18,8 @@ const RESOURCES = [
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 
 const colour = process.stdout.isTTY && process.env.NO_COLOR === undefined;
-const paint = (code: string, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
+const paint = (code: string, text: string): string =>
+  colour ? `\u001b[${code}m${text}\u001b[0m` : text;
 const bold = (text: string): string => paint('1', text);
 const faint = (text: string): string => paint('2', text);
 const good = (text: string): string => paint('32', text);
@@ -52,7 +53,8 @@ const logged = (farm: Farm): number[] => farm.webs.map((web) => web.requests().l
 
 /** nginx writes its log line after the last byte: give it a moment. */
 async function settled(farm: Farm, count: number, before: readonly number[]): Promise<void> {
-  const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+  const sum = (values: readonly number[]): number =>
+    values.reduce((total, value) => total + value, 0);
   for (let tries = 0; tries < 40 && sum(logged(farm)) < sum(before) + count; tries++) {
     await sleep(25);
   }
@@ -83,7 +85,8 @@ async function contentByNode(farm: Farm): Promise<void> {
     await settled(farm, 1, before);
     const [node = '?'] = answeredBy(farm, path, before);
     const text = `GET ${path.padEnd(17)} ${answer.status}  by ${node}, from ${answer.remoteAddress}`;
-    const holds = (holders as readonly string[]).includes(node) && answer.remoteAddress === VIRTUAL_ADDRESS;
+    const holds =
+      (holders as readonly string[]).includes(node) && answer.remoteAddress === VIRTUAL_ADDRESS;
     claim(
       `${text}  ${faint(`"${answer.body.toString().trim()}"`.padEnd(34))}`,
       holds && answer.status === 200,
@@ -133,7 +136,15 @@ async function longAnswer(farm: Farm, film: Uint8Array): Promise<void> {
 async function fromInside(farm: Farm): Promise<void> {
   heading('baton sessions, while a slow client downloads');
   const url = `${BASE}/films/long.bin`;
-  const slow = farm.client.start('slow', ['curl', '-s', '-o', '/dev/null', '--limit-rate', '8M', url]);
+  const slow = farm.client.start('slow', [
+    'curl',
+    '-s',
+    '-o',
+    '/dev/null',
+    '--limit-rate',
+    '8M',
+    url,
+  ]);
   await sleep(500);
   const sessions = await farm.baton(['sessions', '-c', farm.balancerConfig]);
   await slow.stop();
@@ -162,9 +173,13 @@ function printHints(farm: Farm): void {
   say(
     `sudo nsenter --net=/run/netns/${farm.tag}-switch tcpdump -ni balancer   ${faint('# its port of the switch: requests and ACKs, no answers')}`,
   );
-  say(`sudo kill -9 ${farm.agents[0]?.pid}   ${faint('# the agent of n1: established connections go on')}`);
+  say(
+    `sudo kill -9 ${farm.agents[0]?.pid}   ${faint('# the agent of n1: established connections go on')}`,
+  );
   const balancer = batonCommand(['balancer', '-c', farm.balancerConfig]).join(' ');
-  say(`sudo kill -9 ${farm.balancerProgram?.pid}   ${faint('# the balancer, and to start it again:')}`);
+  say(
+    `sudo kill -9 ${farm.balancerProgram?.pid}   ${faint('# the balancer, and to start it again:')}`,
+  );
   say(`sudo nsenter --net=/run/netns/${farm.balancer.namespace} ${balancer}`);
   say(`less ${farm.directory}/balancer.log   ${faint('# configs and logs are all in there')}`);
   say();
@@ -207,7 +222,9 @@ async function demo(keep: boolean): Promise<void> {
     say(bad(`${wrong} of the above did not hold.`));
     process.exitCode = 1;
   } else if (!keep) {
-    say(`All of it held. The farm is gone again; ${bold('sudo make demo-keep')} leaves one running.`);
+    say(
+      `All of it held. The farm is gone again; ${bold('sudo make demo-keep')} leaves one running.`,
+    );
   }
 }
 
@@ -216,7 +233,9 @@ async function main(mode: string | undefined): Promise<void> {
     throw new Error('network namespaces need root: run it with sudo');
   }
   if (mode === 'demo-stop') {
-    console.log(stopKept(TAG) ? 'The demo has ended; its namespaces are gone.' : 'No demo is running.');
+    console.log(
+      stopKept(TAG) ? 'The demo has ended; its namespaces are gone.' : 'No demo is running.',
+    );
     return;
   }
   await demo(mode === 'demo-keep');

@@ -1,15 +1,15 @@
 /**
- * Runs the tests: `make test`, or with paths as arguments only those (`make test TESTS=test/wire`); with --unit only
- * those that need neither root nor network namespaces (`make test-unit`).
+ * Runs the tests: `make test`, or with paths as arguments only those (`make test TESTS=test/wire`);
+ * with --unit only those that need neither root nor network namespaces (`make test-unit`).
  *
  * Each compiled test file runs as a program of its own under plain node. tap's own runner would
  * preload its hooks into every child, the balancers and agents under test among them; what is
  * tested here is what is installed.
  *
- * Several files run side by side. One worker begins with those that only compute, the others with those that make network
- * namespaces or load BPF programs, which mostly wait. End to end tests run once for each datapath. At the end come those
- * that need the machine for themselves. The last line is `N passed, N failed`, counted in assertions;
- * every skip is printed with its reason.
+ * Several files run side by side. One worker begins with those that only compute, the others with
+ * those that make network namespaces or load BPF programs, which mostly wait. End to end tests run
+ * once for each datapath. At the end come those that need the machine for themselves. The last line
+ * is `N passed, N failed`, counted in assertions; every skip is printed with its reason.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
@@ -22,16 +22,25 @@ import { FILE_TIMEOUT_MS } from '../lab/patience.js';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const END_TO_END = 'test/e2e/';
 /** What needs root: tests that make network namespaces or interfaces, or load BPF programs. */
-const IN_NAMESPACES = [END_TO_END, 'test/kernel/', 'test/host/interfaces.test.ts', 'test/host/state.test.ts'];
+const IN_NAMESPACES = [
+  END_TO_END,
+  'test/kernel/',
+  'test/host/interfaces.test.ts',
+  'test/host/state.test.ts',
+];
 
 /** End to end tests run once on each of them: lab/farm.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];
-const endToEnd = (names: readonly string[]): string[] => names.map((name) => `${END_TO_END}${name}.test.ts`);
-/** Except these, which run on the last one only: it makes no difference to them, or they choose it by themselves. */
+const endToEnd = (names: readonly string[]): string[] =>
+  names.map((name) => `${END_TO_END}${name}.test.ts`);
+/**
+ * Except these, which run on the last one only: it makes no difference to them, or they choose it
+ * by themselves.
+ */
 const ONCE = endToEnd(['datapath', 'farm', 'operator', 'watch']);
 /**
- * What a flood leaves of a machine is too little for others. And farm.test.ts leaves a farm behind that any other would
- * take down.
+ * What a flood leaves of a machine is too little for others. And farm.test.ts leaves a farm behind
+ * that any other would take down.
  */
 const ALONE = endToEnd(['farm', 'flood']);
 /** What takes longest begins first. */
@@ -66,7 +75,10 @@ function end(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-/** Files that run. A runner that is told to end tells them, so that they take down what they have made. */
+/**
+ * Files that run. A runner that is told to end tells them, so that they take down what they have
+ * made.
+ */
 const running = new Set<ChildProcess>();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => {
@@ -86,7 +98,8 @@ function testFiles(wanted: readonly string[]): string[] {
 }
 
 function runsOf(files: readonly string[]): Run[] {
-  const datapaths = process.env.BATON_DATAPATH === undefined ? DATAPATHS : [process.env.BATON_DATAPATH];
+  const datapaths =
+    process.env.BATON_DATAPATH === undefined ? DATAPATHS : [process.env.BATON_DATAPATH];
   const of = (file: string): readonly (string | undefined)[] => {
     if (!file.startsWith(END_TO_END)) return [undefined];
     return ONCE.includes(file) ? datapaths.slice(-1) : datapaths;
@@ -163,9 +176,9 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
 }
 
 /**
- * Counts the assertions of a test and of the tests inside it. The line that closes an inner test only
- * repeats what was counted inside, unless that test failed for a reason of its own: an exception, a
- * timeout, a plan not kept.
+ * Counts the assertions of a test and of the tests inside it. The line that closes an inner test
+ * only repeats what was counted inside, unless that test failed for a reason of its own: an
+ * exception, a timeout, a plan not kept.
  */
 function follow(parser: Parser, prefix: string, result: FileResult): void {
   let inside: { failures: number } | undefined;
@@ -221,7 +234,10 @@ function print(result: FileResult): void {
   }
 }
 
-/** Runs what the lists hold, so many at once: each worker takes from the first list that has something. */
+/**
+ * Runs what the lists hold, so many at once: each worker takes from the first list that has
+ * something.
+ */
 function runAll(workers: readonly (readonly Run[][])[], into: FileResult[]): Promise<unknown> {
   const work = async (lists: readonly Run[][]): Promise<void> => {
     for (;;) {
@@ -241,7 +257,8 @@ function longestFirst(list: Run[]): Run[] {
   return list.sort((a, b) => rank(a) - rank(b));
 }
 
-const inNamespaces = (file: string): boolean => IN_NAMESPACES.some((prefix) => file.startsWith(prefix));
+const inNamespaces = (file: string): boolean =>
+  IN_NAMESPACES.some((prefix) => file.startsWith(prefix));
 const wanted = process.argv.slice(2);
 const unit = wanted.includes('--unit');
 const files = testFiles(wanted.filter((argument) => argument !== '--unit')).filter(
@@ -255,7 +272,9 @@ const others = runs.filter((run) => !last.includes(run));
 const waiting = longestFirst(others.filter(({ file }) => inNamespaces(file)));
 const computing = longestFirst(others.filter(({ file }) => !inNamespaces(file)));
 await runAll(
-  Array.from({ length: AT_ONCE }, (_, index) => (index === 0 ? [computing, waiting] : [waiting, computing])),
+  Array.from({ length: AT_ONCE }, (_, index) =>
+    index === 0 ? [computing, waiting] : [waiting, computing],
+  ),
   results,
 );
 await runAll([[last]], results);
@@ -270,6 +289,8 @@ if (skips.length > 0) {
 const passed = results.reduce((sum, result) => sum + result.passed, 0);
 const failed = results.reduce((sum, result) => sum + result.failures.length, 0);
 const seconds = Math.round((Date.now() - began) / 1000);
-console.log(`\n${results.length} runs of ${files.length} files, ${skips.length} skipped, ${seconds} s`);
+console.log(
+  `\n${results.length} runs of ${files.length} files, ${skips.length} skipped, ${seconds} s`,
+);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 || passed === 0 ? 1 : 0;

@@ -1,4 +1,7 @@
-/** The `baton` command. The programs are loaded when they are asked for: `baton check` needs no addon. */
+/**
+ * The `baton` command. The programs are loaded when they are asked for: `baton check` needs no
+ * addon.
+ */
 import { run, tell } from './cli/cli.js';
 
 // The reader of our output may go at any time (`baton sessions | head`): that is no error.

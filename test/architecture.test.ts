@@ -39,7 +39,9 @@ function layerOf(file: string): string {
   return first;
 }
 
-/** Everything that a file imports, statically or not, as paths of .ts files or names of packages. */
+/**
+ * Everything that a file imports, statically or not, as paths of .ts files or names of packages.
+ */
 function importsOf(file: string): string[] {
   const text = readFileSync(file, 'utf8');
   const found = text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g);
@@ -78,7 +80,9 @@ t.test('the addon has one door', async (t) => {
 });
 
 t.test('files stay readable in one sitting', async (t) => {
-  const folders = ['src', 'lab', 'native', 'bpf', 'test', 'bench'].map((name) => join(project, name));
+  const folders = ['src', 'lab', 'native', 'bpf', 'test', 'bench'].map((name) =>
+    join(project, name),
+  );
   for (const folder of folders) {
     for (const file of filesBelow(folder, ['.ts', '.cc', '.c', '.h'])) {
       const lines = readFileSync(file, 'utf8').split('\n').length;

@@ -20,7 +20,14 @@ export const CASES: readonly Case[] = [
     threads: 1,
     close: true,
   },
-  { name: '1 KB, kept alive', file: '1k.bin', bytes: 1024, connections: 32, threads: 1, close: false },
+  {
+    name: '1 KB, kept alive',
+    file: '1k.bin',
+    bytes: 1024,
+    connections: 32,
+    threads: 1,
+    close: false,
+  },
   {
     name: '1 MB, a connection per request',
     file: '1m.bin',

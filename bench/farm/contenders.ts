@@ -1,6 +1,7 @@
 /**
- * Everything that is compared, side by side on one wire. All of it is started before the first measurement and
- * runs to the end: what is not asked for costs next to nothing (`idleShare` of the results).
+ * Everything that is compared, side by side on one wire. All of it is started before the first
+ * measurement and runs to the end: what is not asked for costs next to nothing (`idleShare` of the
+ * results).
  *
  *     client      wrk
  *     balancer    Baton, datapath packet        -> n1
@@ -9,13 +10,19 @@
  *     bare        an XDP program                -> n2
  *     n1, n2      nginx; on n1 the agent, too
  *
- * So the node that is asked directly, and by everybody else, has nothing of Baton: what the agent's shim costs is
- * part of what Baton costs.
+ * So the node that is asked directly, and by everybody else, has nothing of Baton: what the agent's
+ * shim costs is part of what Baton costs.
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
-import { BALANCER_ADDRESS, batonCommand, Farm, type Host, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import {
+  BALANCER_ADDRESS,
+  batonCommand,
+  Farm,
+  type Host,
+  VIRTUAL_ADDRESS,
+} from '../../lab/farm.js';
 import type { Program } from '../../lab/process.js';
 import { run } from '../../lab/process.js';
 import { curl } from '../../lab/requests.js';
@@ -57,10 +64,12 @@ const BACKLOG = 4096;
 const READY_MS = 20_000;
 
 /**
- * A machine that opens thousands of connections a second from one address to another has tens of thousands of them in
- * TIME-WAIT. With the ports that are usual it soon has none left, and before that connect() searches ever longer for one.
+ * A machine that opens thousands of connections a second from one address to another has tens of
+ * thousands of them in TIME-WAIT. With the ports that are usual it soon has none left, and before
+ * that connect() searches ever longer for one.
  */
-const MORE_PORTS = 'cd /proc/sys/net/ipv4 && echo 1024 65535 > ip_local_port_range && echo 1 > tcp_tw_reuse';
+const MORE_PORTS =
+  'cd /proc/sys/net/ipv4 && echo 1024 65535 > ip_local_port_range && echo 1 > tcp_tw_reuse';
 
 /** Answers of so many bytes are long. */
 const LONG_BYTES = 65_536;
@@ -74,7 +83,8 @@ export function urlOf(contender: Contender, file: string, bytes: number): string
 export async function startContest(): Promise<Contest> {
   const farm = await Farm.create({
     nodes: 2,
-    // What a balancer between machines costs: XDP in its driver, and frames as they come from a card.
+    // What a balancer between machines costs: XDP in its driver, and frames as they come from a
+    // card.
     cards: true,
     others: { batonx: 10, bare: 11, proxy: 12 },
     web: [{ backlog: BACKLOG }, { backlog: BACKLOG }],
@@ -129,10 +139,10 @@ function proxyContenders(farm: Farm): Contender[] {
 }
 
 /**
- * A veth takes what XDP sends back out of its peer only while a program runs on itself as well. That one lets
- * everything pass; but the machine behind it has to cut long segments in software then. So it is put only where it
- * must be: the machines that send long answers, the proxies among them, keep that offload.
- * GRO, which makes a veth poll, is on at every port.
+ * A veth takes what XDP sends back out of its peer only while a program runs on itself as well.
+ * That one lets everything pass; but the machine behind it has to cut long segments in software
+ * then. So it is put only where it must be: the machines that send long answers, the proxies among
+ * them, keep that offload. GRO, which makes a veth poll, is on at every port.
  */
 async function preparePorts(farm: Farm): Promise<void> {
   for (const { name } of farm.hosts) {
@@ -174,7 +184,9 @@ async function startXdp(farm: Farm): Promise<Contender> {
     datapath: 'xdp',
     keyFile: 'key.hex',
     controlSocket: 'xdp.sock',
-    virtualServers: [{ name: 'www', address: XDP_VIRTUAL_ADDRESS, port: 80, predictor: 'round-robin' }],
+    virtualServers: [
+      { name: 'www', address: XDP_VIRTUAL_ADDRESS, port: 80, predictor: 'round-robin' },
+    ],
     nodes: [{ name: n1.name, address: n1.address }],
     resources: RESOURCES,
   };
@@ -201,10 +213,19 @@ async function startBare(farm: Farm): Promise<Contender> {
     at: `${BARE_VIRTUAL_ADDRESS}:80`,
     between: host,
   };
-  const quiet = 'for i in all eth0; do echo 1 > $0/$i/arp_ignore; echo 2 > $0/$i/arp_announce; done';
+  const quiet =
+    'for i in all eth0; do echo 1 > $0/$i/arp_ignore; echo 2 > $0/$i/arp_announce; done';
   await n2.run('sh', ['-c', quiet, '/proc/sys/net/ipv4/conf']);
   await run('ip', ['-n', n2.namespace, 'addr', 'add', `${BARE_VIRTUAL_ADDRESS}/32`, 'dev', 'lo']);
-  await run('ip', ['-n', host.namespace, 'addr', 'add', `${BARE_VIRTUAL_ADDRESS}/32`, 'dev', 'eth0']);
+  await run('ip', [
+    '-n',
+    host.namespace,
+    'addr',
+    'add',
+    `${BARE_VIRTUAL_ADDRESS}/32`,
+    'dev',
+    'eth0',
+  ]);
   try {
     const config = { address: BARE_VIRTUAL_ADDRESS, destination: n2.mac, source: host.mac };
     await attach(host, { program: 'bounce_forward', config });

@@ -23,9 +23,9 @@ export interface CpuUse {
 }
 
 /**
- * The kernel measures idle time; user, system and softirq it only samples at its tick, and what runs in
- * step with the tick (a receive ring's 1 ms timer does) is seen always or never. So nothing is added up here
- * but what the CPUs did not do.
+ * The kernel measures idle time; user, system and softirq it only samples at its tick, and what
+ * runs in step with the tick (a receive ring's 1 ms timer does) is seen always or never. So nothing
+ * is added up here but what the CPUs did not do.
  */
 export function cpuTimes(): CpuTimes {
   const fields = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '')

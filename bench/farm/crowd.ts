@@ -1,7 +1,8 @@
 /**
- * A crowd of clients that each open a connection, ask for something and stay; and the node that adopts them all.
- * It writes and reads frames, and has no sockets: a million of them would be another program's memory. What the
- * balancer sees is what it sees in service. Runs on the generator of a pair, until it is ended.
+ * A crowd of clients that each open a connection, ask for something and stay; and the node that
+ * adopts them all. It writes and reads frames, and has no sockets: a million of them would be
+ * another program's memory. What the balancer sees is what it sees in service. Runs on the
+ * generator of a pair, until it is ended.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { FrameSink } from '../../src/datapath/datapath.js';
@@ -16,7 +17,14 @@ import { IXP, IXP_HEADER_BYTES, IxpType } from '../../src/wire/ixp.js';
 import { seqAdd } from '../../src/wire/seq.js';
 import { SipHash } from '../../src/wire/siphash.js';
 import { finishTcpChecksum, TCP, TCP_HEADER_BYTES, TcpFlag, writeTcp } from '../../src/wire/tcp.js';
-import { CLIENT_ISN, type CrowdTask, FIRST_CLIENT, FIRST_PORT, PORTS, REQUEST } from './crowd-task.js';
+import {
+  CLIENT_ISN,
+  type CrowdTask,
+  FIRST_CLIENT,
+  FIRST_PORT,
+  PORTS,
+  REQUEST,
+} from './crowd-task.js';
 
 const IP = 14;
 const TRANSPORT = IP + IPV4_HEADER_BYTES;
@@ -60,7 +68,8 @@ class Crowd implements FrameSink {
 
   receive(offset: number, length: number, _flags: number, now: number): void {
     const { view } = this.datapath.memory;
-    if (length < TRANSPORT + TCP_HEADER_BYTES || view.getUint16(offset + 12) !== EtherType.ipv4) return;
+    if (length < TRANSPORT + TCP_HEADER_BYTES || view.getUint16(offset + 12) !== EtherType.ipv4)
+      return;
     const protocol = view.getUint8(offset + IP + IPV4.protocol);
     if (protocol === Protocol.tcp) this.answered(offset, now);
     else if (protocol === Protocol.ixp) this.handed(offset, now);
@@ -81,13 +90,20 @@ class Crowd implements FrameSink {
     }
   }
 
-  /** A segment of the balancer to a client: a SYN/ACK, for there is nothing else that it says itself. */
+  /**
+   * A segment of the balancer to a client: a SYN/ACK, for there is nothing else that it says
+   * itself.
+   */
   private answered(offset: number, now: number): void {
     const { view } = this.datapath.memory;
     const tcp = offset + TRANSPORT;
     const flags = view.getUint8(tcp + TCP.flags);
-    const session = this.sessionOf(view.getUint32(offset + IP + IPV4.destination), view.getUint16(tcp + 2));
-    if (session < 0 || (flags & (TcpFlag.syn | TcpFlag.ack)) !== (TcpFlag.syn | TcpFlag.ack)) return;
+    const session = this.sessionOf(
+      view.getUint32(offset + IP + IPV4.destination),
+      view.getUint16(tcp + 2),
+    );
+    if (session < 0 || (flags & (TcpFlag.syn | TcpFlag.ack)) !== (TcpFlag.syn | TcpFlag.ack))
+      return;
     if (this.stages[session] !== Stage.syn) return;
     this.acknowledgements[session] = seqAdd(view.getUint32(tcp + TCP.sequence), 1);
     if (!this.ask(session)) return;
@@ -176,8 +192,16 @@ async function main(task: CrowdTask): Promise<void> {
   });
   reporter.start();
   await reporter.firstAnswer;
-  const { index, mac, mtu } = native().interfaceInfo('eth0') ?? { index: 0, mac: new Uint8Array(6), mtu: 0 };
-  const datapath = openPacketDatapath(native(), { interfaceIndex: index, mtu, filterProgramFd: -1 });
+  const { index, mac, mtu } = native().interfaceInfo('eth0') ?? {
+    index: 0,
+    mac: new Uint8Array(6),
+    mtu: 0,
+  };
+  const datapath = openPacketDatapath(native(), {
+    interfaceIndex: index,
+    mtu,
+    filterProgramFd: -1,
+  });
   const crowd = new Crowd(task, datapath, new SipHash(key), mac);
   const began = performance.now();
   while (crowd.opened < task.sessions) {

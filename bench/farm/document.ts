@@ -20,7 +20,13 @@ const table = ({ headings, rows, text }: Table): string => markdownTable(heading
 export function goalTable(goals: readonly Goal[]): Table {
   return {
     headings: ['what', 'goal', 'value', '', 'not a goal: the same share of the tuned one'],
-    rows: goals.map((goal) => [goal.what, goal.goal, goal.shown, verdict(goal), goal.ofTuned ?? '']),
+    rows: goals.map((goal) => [
+      goal.what,
+      goal.goal,
+      goal.shown,
+      verdict(goal),
+      goal.ofTuned ?? '',
+    ]),
     text: ['goal', 'value', ''],
   };
 }

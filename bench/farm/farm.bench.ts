@@ -1,6 +1,6 @@
 /**
- * What Baton costs, next to what else could stand in its place: `npm run bench:farm`. docs/benchmarks.md tells how it is
- * measured, and is written by this.
+ * What Baton costs, next to what else could stand in its place: `npm run bench:farm`.
+ * docs/benchmarks.md tells how it is measured, and is written by this.
  *
  *     node dist/bench/farm/farm.bench.js [--no-write | --document]
  *
@@ -98,19 +98,23 @@ async function measureFarm(): Promise<FarmResults> {
     const firstByte = await measureFirstByte(contest, SETTINGS.firstBytes);
     tell("HAProxy's memory");
     const haproxy = await measureProxyMemory(contest);
-    const contenders = [...contest.contenders, ...contest.absent].map(({ id, name, how, left }) => ({
-      id,
-      name,
-      how,
-      ...(left === undefined ? {} : { left }),
-    }));
+    const contenders = [...contest.contenders, ...contest.absent].map(
+      ({ id, name, how, left }) => ({
+        id,
+        name,
+        how,
+        ...(left === undefined ? {} : { left }),
+      }),
+    );
     return { contenders, idleShare: idle, cases, firstByte, haproxy };
   } finally {
     await contest.farm.stop();
   }
 }
 
-/** Small packets, and memory: with a million sessions on the first of these datapaths that works. */
+/**
+ * Small packets, and memory: with a million sessions on the first of these datapaths that works.
+ */
 async function measurePairs(
   datapaths: readonly ('xdp' | 'packet')[],
 ): Promise<{ smallPackets: Results['smallPackets']; memory: Results['memory']['baton'] }> {
@@ -125,7 +129,11 @@ async function measurePairs(
     }
     const most = SETTINGS.sessions;
     /** A balancer with room for as many as any, which holds so many. */
-    const holding = async (datapath: 'xdp' | 'packet', name: string, held: number): Promise<Pair> => {
+    const holding = async (
+      datapath: 'xdp' | 'packet',
+      name: string,
+      held: number,
+    ): Promise<Pair> => {
       tell(`${held.toLocaleString('en-US')} sessions, ${datapath}`);
       const pair = await Pair.create(name);
       pairs.push(pair);
@@ -157,7 +165,9 @@ async function measurePairs(
 async function measureAll(): Promise<Results> {
   const startedAt = new Date();
   tell('the engine alone');
-  const { stdout } = await run(process.execPath, ['--expose-gc', ENGINE, '--json'], { timeoutMs: 300_000 });
+  const { stdout } = await run(process.execPath, ['--expose-gc', ENGINE, '--json'], {
+    timeoutMs: 300_000,
+  });
   const engine = JSON.parse(stdout) as EngineFigures;
   const { haproxy, ...farm } = await measureFarm();
   const works = (id: string): boolean =>

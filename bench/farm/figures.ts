@@ -24,8 +24,8 @@ export function samplesOf({ rounds }: CaseResult, id: ContenderId): Sample[] {
 }
 
 /**
- * CPU time per request above direct, in us, of each round: both of a pair met the machine in the same state.
- * Empty when the contender was not measured.
+ * CPU time per request above direct, in us, of each round: both of a pair met the machine in the
+ * same state. Empty when the contender was not measured.
  */
 export function taxes({ rounds }: CaseResult, id: ContenderId): number[] {
   return rounds.flatMap(({ direct, [id]: one }) =>
@@ -33,7 +33,10 @@ export function taxes({ rounds }: CaseResult, id: ContenderId): number[] {
   );
 }
 
-/** One median as a share of another; undefined when either was not measured, NaN when the other is not above 0. */
+/**
+ * One median as a share of another; undefined when either was not measured, NaN when the other is
+ * not above 0.
+ */
 export function shareOf(values: readonly number[], whole: readonly number[]): number | undefined {
   if (values.length === 0 || whole.length === 0) return undefined;
   const denominator = median(whole);
@@ -41,9 +44,15 @@ export function shareOf(values: readonly number[], whole: readonly number[]): nu
 }
 
 /** Packets per second that came back. */
-export function rates(floods: readonly FloodSample[], forwarder: ForwarderId, sessions?: number): number[] {
+export function rates(
+  floods: readonly FloodSample[],
+  forwarder: ForwarderId,
+  sessions?: number,
+): number[] {
   return floods
-    .filter((flood) => flood.forwarder === forwarder && (sessions ?? flood.sessions) === flood.sessions)
+    .filter(
+      (flood) => flood.forwarder === forwarder && (sessions ?? flood.sessions) === flood.sessions,
+    )
     .map(({ returned, seconds }) => returned / seconds);
 }
 

@@ -1,6 +1,6 @@
 /**
- * Time to the first byte of an answer on a new connection, with nothing else to do: connect, send, receive, each
- * by a blocking call of a program that does only that. All contenders in turns.
+ * Time to the first byte of an answer on a new connection, with nothing else to do: connect, send,
+ * receive, each by a blocking call of a program that does only that. All contenders in turns.
  */
 import type { Contest } from './contenders.js';
 import type { FirstByteResult } from './results.js';
@@ -39,7 +39,10 @@ const WARM_UP = 20;
 /** So that each finds the machine idle. */
 const PAUSE_MS = 1;
 
-export async function measureFirstByte(contest: Contest, samples: number): Promise<FirstByteResult> {
+export async function measureFirstByte(
+  contest: Contest,
+  samples: number,
+): Promise<FirstByteResult> {
   const targets = Object.fromEntries(contest.contenders.map(({ id, at }) => [id, at]));
   const { stdout } = await contest.farm.client.run('/usr/bin/python3', ['-c', CLIENT], {
     input: JSON.stringify({ targets, file: FILE, samples, warmUp: WARM_UP, pauseMs: PAUSE_MS }),

@@ -1,7 +1,7 @@
 /**
- * Sends bare ACKs of open sessions as fast as one CPU can, and counts those that come back: BPF_PROG_TEST_RUN with
- * live frames, so that a packet costs the generator little more than the driver's send. Runs on the generator of
- * a pair; prints what it counted.
+ * Sends bare ACKs of open sessions as fast as one CPU can, and counts those that come back:
+ * BPF_PROG_TEST_RUN with live frames, so that a packet costs the generator little more than the
+ * driver's send. Runs on the generator of a pair; prints what it counted.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -25,8 +25,9 @@ export interface FloodTask {
   /** Absent: the forwarder does not look at it. */
   acknowledgementsFile?: string;
   /**
-   * Whether there are never more frames under way than the forwarder's ring holds. It is for one that forwards at
-   * once; one that collects frames before it looks at them gets as many as can be sent.
+   * Whether there are never more frames under way than the forwarder's ring holds. It is for one
+   * that forwards at once; one that collects frames before it looks at them gets as many as can be
+   * sent.
    */
   paced: boolean;
 }
@@ -35,7 +36,10 @@ export interface FloodCount {
   seconds: number;
   sent: number;
   returned: number;
-  /** How often the sender had to wait for the forwarder, for each batch of 64 frames; 0 when it is not paced. */
+  /**
+   * How often the sender had to wait for the forwarder, for each batch of 64 frames; 0 when it is
+   * not paced.
+   */
   waited: number;
 }
 
@@ -54,7 +58,10 @@ const FRAME_BYTES = 60;
 const WINDOW = 64_240;
 /** Of struct flood_config of bpf/bench/flood.bpf.c. */
 const CONFIG_BYTES = 40;
-/** Frames under way at the most: fewer than the ring of a veth holds, which is 256, by those between two looks. */
+/**
+ * Frames under way at the most: fewer than the ring of a veth holds, which is 256, by those between
+ * two looks.
+ */
 const MOST_UNDER_WAY = 192;
 /** Frames in one call: some tens of ms. */
 const BURST = 1 << 16;
@@ -63,7 +70,10 @@ const BATCH = 64;
 /** Until rings and caches are as they stay. */
 const SETTLE_MS = 200;
 
-function frameOf(task: FloodTask, mac: Uint8Array): { frame: Uint8Array; ipSum: number; tcpSum: number } {
+function frameOf(
+  task: FloodTask,
+  mac: Uint8Array,
+): { frame: Uint8Array; ipSum: number; tcpSum: number } {
   const frame = new Uint8Array(FRAME_BYTES);
   const view = new DataView(frame.buffer);
   const server = parseIpv4(task.virtualAddress) ?? 0;
@@ -77,13 +87,23 @@ function frameOf(task: FloodTask, mac: Uint8Array): { frame: Uint8Array; ipSum: 
     frame,
     ipSum: fold(sumBytes(view, IP, IPV4_HEADER_BYTES, 0)),
     tcpSum: fold(
-      sumBytes(view, TRANSPORT, TCP_HEADER_BYTES, pseudoHeaderSum(0, server, Protocol.tcp, TCP_HEADER_BYTES)),
+      sumBytes(
+        view,
+        TRANSPORT,
+        TCP_HEADER_BYTES,
+        pseudoHeaderSum(0, server, Protocol.tcp, TCP_HEADER_BYTES),
+      ),
     ),
   };
 }
 
 /** Fills the maps of flood.bpf.c; returns the frame to begin with. */
-function setUp(object: BpfObject, task: FloodTask, interfaceIndex: number, mac: Uint8Array): Uint8Array {
+function setUp(
+  object: BpfObject,
+  task: FloodTask,
+  interfaceIndex: number,
+  mac: Uint8Array,
+): Uint8Array {
   const { frame, ipSum, tcpSum } = frameOf(task, mac);
   const config = new ArrayBuffer(CONFIG_BYTES);
   new Uint32Array(config, 0, 3).set([interfaceIndex, task.sessions, FIRST_CLIENT]);

@@ -15,7 +15,10 @@ export interface Goal {
   /** The value with its unit. */
   shown: string;
   met: boolean | undefined;
-  /** Of a share of a proxy's tax: the same share of the tuned proxy's tax. It is shown, and is not a goal. */
+  /**
+   * Of a share of a proxy's tax: the same share of the tuned proxy's tax. It is shown, and is not a
+   * goal.
+   */
   ofTuned?: string;
 }
 
@@ -63,7 +66,12 @@ export function goalsOf(results: Results): Goal[] {
     const found = caseNamed(results, start);
     return found && shareOf(taxes(found, JUDGED), taxes(found, of));
   };
-  const taxGoal = (start: string, of: 'haproxy' | 'nginx', compare: Compare, limit: number): Goal => {
+  const taxGoal = (
+    start: string,
+    of: 'haproxy' | 'nginx',
+    compare: Compare,
+    limit: number,
+  ): Goal => {
     const what = `${start}: tax as a share of ${PROXY_NAMES[of]}'s`;
     const ofTuned = shownValue(taxShare(start, `${of}-tuned`), ratio);
     return { ...goal(what, compare, limit, taxShare(start, of), ratio), ofTuned };
@@ -84,7 +92,8 @@ export function goalsOf(results: Results): Goal[] {
     if (direct.length === 0 || judged.length === 0) return undefined;
     return percentile(judged, share) - percentile(direct, share);
   };
-  const floods = (id: 'swap' | ContenderId): number[] => rates(smallPackets.floods, id, FLOOD_SESSIONS);
+  const floods = (id: 'swap' | ContenderId): number[] =>
+    rates(smallPackets.floods, id, FLOOD_SESSIONS);
   const held = memory.baton.find(({ datapath }) => datapath === JUDGED);
   const bytes = held && held.process + held.rings + held.maps;
   return [
@@ -93,7 +102,13 @@ export function goalsOf(results: Results): Goal[] {
     taxGoal(kept, 'haproxy', 'at most', 0.25),
     taxGoal('1 MB', 'haproxy', 'at most', 0.1),
     taxGoal('10 MB', 'haproxy', 'at most', 0.05),
-    goal('10 MB: throughput as a share of direct', 'at least', 0.95, throughputShare(results), ratio),
+    goal(
+      '10 MB: throughput as a share of direct',
+      'at least',
+      0.95,
+      throughputShare(results),
+      ratio,
+    ),
     goal(
       'small packets: rate as a share of an XDP program that only swaps MAC addresses',
       'at least',
@@ -138,7 +153,8 @@ export function goalsOf(results: Results): Goal[] {
 function throughputShare(results: Results): number | undefined {
   const found = caseNamed(results, '10 MB');
   if (found === undefined) return undefined;
-  const rate = (id: ContenderId): number[] => samplesOf(found, id).map((sample) => sample.perSecond);
+  const rate = (id: ContenderId): number[] =>
+    samplesOf(found, id).map((sample) => sample.perSecond);
   return shareOf(rate(JUDGED), rate('direct'));
 }
 

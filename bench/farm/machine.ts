@@ -27,7 +27,8 @@ const PROGRAMS: readonly [string, readonly string[], RegExp][] = [
 
 export async function versionsOf(): Promise<Record<string, string>> {
   const versions: Record<string, string> = {
-    Baton: (JSON.parse(textOf(path.join(projectRoot(), 'package.json'))) as { version: string }).version,
+    Baton: (JSON.parse(textOf(path.join(projectRoot(), 'package.json'))) as { version: string })
+      .version,
     Node: process.version.slice(1),
   };
   for (const [program, args, pattern] of PROGRAMS) {

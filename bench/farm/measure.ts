@@ -1,4 +1,7 @@
-/** Rounds of one case: each contender once, in an order that turns, so that all of them meet the same machine. */
+/**
+ * Rounds of one case: each contender once, in an order that turns, so that all of them meet the
+ * same machine.
+ */
 import { curl, wrk } from '../../lab/requests.js';
 import type { Case } from './cases.js';
 import { type Contender, type Contest, urlOf } from './contenders.js';
@@ -23,8 +26,15 @@ export function turned<T>(items: readonly T[], round: number): T[] {
   return [...items.slice(first), ...items.slice(0, first)];
 }
 
-/** Measures a case. Rejects when a contender does not answer at all, or when too many rounds had to be thrown away. */
-export async function measureCase(contest: Contest, which: Case, lengths: Lengths): Promise<CaseResult> {
+/**
+ * Measures a case. Rejects when a contender does not answer at all, or when too many rounds had to
+ * be thrown away.
+ */
+export async function measureCase(
+  contest: Contest,
+  which: Case,
+  lengths: Lengths,
+): Promise<CaseResult> {
   const result: CaseResult = { case: which, rounds: [], discarded: [] };
   for (const contender of contest.contenders) {
     await warmUp(contest, contender, which);
@@ -75,7 +85,9 @@ async function sample(
   const crossing = (await crossed()) - before;
   const { requests, failed, perSecond, p50, p99 } = result;
   if (requests === 0) {
-    throw new Error(`${which.name}, ${name}: no request was answered: ${JSON.stringify(result.errors)}`);
+    throw new Error(
+      `${which.name}, ${name}: no request was answered: ${JSON.stringify(result.errors)}`,
+    );
   }
   return {
     requests,

@@ -1,4 +1,7 @@
-/** Memory: of Baton with a million sessions, of HAProxy with as many connections as it can hold here. */
+/**
+ * Memory: of Baton with a million sessions, of HAProxy with as many connections as it can hold
+ * here.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Program, run } from '../../lab/process.js';
@@ -18,8 +21,9 @@ interface Parts {
 }
 
 /**
- * Opens sessions at a balancer that runs and has none, and tells what it then takes: every resident page of its
- * process, all of what it shares with the kernel, resident or not, and its BPF maps as the kernel accounts them.
+ * Opens sessions at a balancer that runs and has none, and tells what it then takes: every resident
+ * page of its process, all of what it shares with the kernel, resident or not, and its BPF maps as
+ * the kernel accounts them.
  */
 export async function measureBatonMemory(
   pair: Pair,
@@ -41,8 +45,10 @@ async function partsOf(pid: number): Promise<Parts> {
   for (const { name, file, offset, size, resident } of mappings(pid)) {
     // Pages of maps are counted with the maps.
     if (name.includes('bpf-map')) continue;
-    // Memory that several threads map, each for itself, is there once. The rings of a socket are not one file.
-    if (name.startsWith('/memfd:')) shared.set(file, Math.max(offset + size, shared.get(file) ?? 0));
+    // Memory that several threads map, each for itself, is there once. The rings of a socket are
+    // not one file.
+    if (name.startsWith('/memfd:'))
+      shared.set(file, Math.max(offset + size, shared.get(file) ?? 0));
     else if (name.startsWith('socket:')) shared.set(`${file} ${offset}`, size);
     else process += resident;
   }
@@ -99,7 +105,9 @@ async function mapBytes(pid: number): Promise<number> {
   return bytes;
 }
 
-/** The maps in a map of maps: their ids are its values, which bpftool shows as bytes in host order. */
+/**
+ * The maps in a map of maps: their ids are its values, which bpftool shows as bytes in host order.
+ */
 async function innerMaps(id: number): Promise<number[]> {
   const { stdout } = await run('bpftool', ['-j', 'map', 'dump', 'id', String(id)]);
   const entries = JSON.parse(stdout) as { value?: unknown }[];
@@ -139,14 +147,22 @@ while True:
     sys.stdin.readline() or __import__("time").sleep(1)
 `;
 
-/** Idle connections that one HAProxy is asked to hold. What is more does not fit the ports of one client address. */
+/**
+ * Idle connections that one HAProxy is asked to hold. What is more does not fit the ports of one
+ * client address.
+ */
 const MOST_CONNECTIONS = 50_000;
 
 /**
- * Connections that have asked once and are kept, at the tuned HAProxy: it shares its connections to the node, so what it
- * holds are those of clients. The stock one holds one to the node for each besides, for a while.
+ * Connections that have asked once and are kept, at the tuned HAProxy: it shares its connections to
+ * the node, so what it holds are those of clients. The stock one holds one to the node for each
+ * besides, for a while.
  */
-export async function measureProxyMemory({ farm, contenders, haproxy }: Contest): Promise<ProxyMemory> {
+export async function measureProxyMemory({
+  farm,
+  contenders,
+  haproxy,
+}: Contest): Promise<ProxyMemory> {
   const at = contenders.find(({ id }) => id === 'haproxy-tuned')?.at ?? '';
   const [host = '', port = ''] = at.split(':');
   const resident = (program: Program): number =>
@@ -161,7 +177,9 @@ export async function measureProxyMemory({ farm, contenders, haproxy }: Contest)
     const [, held, why = ''] = /^held (\d+): (.*)$/m.exec(holder.log()) ?? [];
     await sleep(500);
     const most =
-      count < MOST_CONNECTIONS ? `${files} open files are allowed, two of each connection` : 'enough';
+      count < MOST_CONNECTIONS
+        ? `${files} open files are allowed, two of each connection`
+        : 'enough';
     const limit = why === 'enough' ? most : why;
     return { connections: Number(held), empty, process: resident(haproxy), limit };
   } finally {

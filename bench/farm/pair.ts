@@ -1,7 +1,7 @@
 /**
- * Two machines on one wire, with no switch between them: a generator, which is all the clients and the node at
- * once, and a balancer. For what a farm can not show: a million sessions, and as many small packets as
- * a machine can forward.
+ * Two machines on one wire, with no switch between them: a generator, which is all the clients and
+ * the node at once, and a balancer. For what a farm can not show: a million sessions, and as many
+ * small packets as a machine can forward.
  *
  *     generator .3 eth0 ---- eth0 balancer .2      10.98.0.0/24, virtual address .100
  */
@@ -55,7 +55,14 @@ export class Pair {
     const tag = `baton-${process.pid.toString(36)}-${name}`;
     const namespaces = ['generator', 'balancer'].map((host) => `${tag}-${host}`);
     const directory = path.join('/tmp', tag);
-    const record = { tag, owner: recordOf(process.pid), keep: false, directory, namespaces, programs: [] };
+    const record = {
+      tag,
+      owner: recordOf(process.pid),
+      keep: false,
+      directory,
+      namespaces,
+      programs: [],
+    };
     save(record);
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory, { mode: 0o755 });
@@ -65,7 +72,9 @@ export class Pair {
     process.once('SIGTERM', pair.onSignal);
     try {
       await pair.wire();
-      writeFileSync(path.join(directory, 'key.hex'), `${randomBytes(16).toString('hex')}\n`, { mode: 0o600 });
+      writeFileSync(path.join(directory, 'key.hex'), `${randomBytes(16).toString('hex')}\n`, {
+        mode: 0o600,
+      });
     } catch (error) {
       await pair.stop();
       throw error;
@@ -91,14 +100,18 @@ export class Pair {
       await host.run('ip', ['link', 'set', 'eth0', 'up']);
     }
     for (const host of [this.generator, this.balancer]) {
-      // What polls takes frames of XDP, and can be polled by a thread, which can be given a CPU: see pinForwarder.
+      // What polls takes frames of XDP, and can be polled by a thread, which can be given a CPU:
+      // see pinForwarder.
       await host.run('ethtool', ['-K', 'eth0', 'gro', 'on']);
     }
     // Without a program here the kernel does not take what XDP sends back out of the other end.
     await attach(this.generator, { program: 'pass_all' });
   }
 
-  /** Starts a balancer with room for so many sessions. Rejects, with the end of its log, when it does not start. */
+  /**
+   * Starts a balancer with room for so many sessions. Rejects, with the end of its log, when it
+   * does not start.
+   */
   async startBaton(datapath: string, sessions: number): Promise<void> {
     const file = path.join(this.directory, 'balancer.yaml');
     const config = {
@@ -106,7 +119,9 @@ export class Pair {
       datapath,
       keyFile: 'key.hex',
       controlSocket: 'baton.sock',
-      virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: PORT, predictor: 'round-robin' }],
+      virtualServers: [
+        { name: 'www', address: VIRTUAL_ADDRESS, port: PORT, predictor: 'round-robin' },
+      ],
       nodes: [{ name: 'n1', address: GENERATOR.address }],
       resources: [{ path: '/', nodes: ['n1'] }],
       limits: { sessions: Math.max(sessions, 1024) },
@@ -135,7 +150,9 @@ export class Pair {
     const seconds = Number(/^opened in ([\d.]+) s$/m.exec(program.log())?.[1]);
     const { sessions: counts } = await this.stats();
     if (counts.passing !== sessions) {
-      throw new Error(`${sessions} sessions were opened, and the balancer has ${JSON.stringify(counts)}`);
+      throw new Error(
+        `${sessions} sessions were opened, and the balancer has ${JSON.stringify(counts)}`,
+      );
     }
     return seconds;
   }
@@ -153,8 +170,8 @@ export class Pair {
   }
 
   /**
-   * Gives the forwarder a CPU of its own, the last one: what comes in at the balancer is then worked on by a
-   * thread there, and not by the generator's CPU on the side.
+   * Gives the forwarder a CPU of its own, the last one: what comes in at the balancer is then
+   * worked on by a thread there, and not by the generator's CPU on the side.
    */
   async pinForwarder(): Promise<void> {
     const threads = napiThreads();

@@ -1,6 +1,6 @@
 /**
- * HAProxy and nginx as proxies, each twice: stock, which is the plain configuration that one starts with, and tuned, as an
- * operator who wants the most of them would set them up for these answers.
+ * HAProxy and nginx as proxies, each twice: stock, which is the plain configuration that one starts
+ * with, and tuned, as an operator who wants the most of them would set them up for these answers.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -73,7 +73,12 @@ backend nodes
 `;
 }
 
-function tunedHaproxy(node: string, port: number, connections: number, more: readonly string[]): string {
+function tunedHaproxy(
+  node: string,
+  port: number,
+  connections: number,
+  more: readonly string[],
+): string {
   return `global
   maxconn ${connections}
   nbthread ${cpus().length}
@@ -148,7 +153,10 @@ ${nginxFiles(directory)}
 `;
 }
 
-/** Starts all on the machine `proxy`; resolves with the tuned HAProxy for short answers when all listen. */
+/**
+ * Starts all on the machine `proxy`; resolves with the tuned HAProxy for short answers when all
+ * listen.
+ */
 export async function startProxies(farm: Farm, node: string): Promise<Program> {
   const host = farm.host('proxy');
   const files = await openFiles(OPEN_FILES);
@@ -193,7 +201,9 @@ export function proxyConnections(files: number): number {
 
 /** How many files a program may open here when it asks for `most`. */
 export async function openFiles(most: number): Promise<number> {
-  const { code } = await run('prlimit', [`--nofile=${most}:${most}`, 'true'], { allowFailure: true });
+  const { code } = await run('prlimit', [`--nofile=${most}:${most}`, 'true'], {
+    allowFailure: true,
+  });
   if (code === 0) return most;
   const { stdout } = await run('prlimit', ['--nofile', '--output=HARD', '--noheadings']);
   return Math.min(most, Number(stdout.trim()) || 1024);

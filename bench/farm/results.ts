@@ -44,7 +44,9 @@ export interface FloodSample {
   /** Packets that the generator put on the wire, and those that came back. */
   sent: number;
   returned: number;
-  /** How often the generator had to wait for the forwarder, for each 64 frames; 0 when it does not. */
+  /**
+   * How often the generator had to wait for the forwarder, for each 64 frames; 0 when it does not.
+   */
   waited: number;
   stolen: number;
 }
@@ -152,5 +154,7 @@ export function loadResults(): Results {
 
 /** No figure here is known to more than six digits, and the file is read by people too. */
 function rounded(_key: string, value: unknown): unknown {
-  return typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value;
+  return typeof value === 'number' && !Number.isInteger(value)
+    ? Number(value.toPrecision(6))
+    : value;
 }

@@ -1,7 +1,8 @@
 /**
- * How many small packets a second a machine forwards, next to a program that only swaps two MAC addresses.
- * The generator has one CPU, the forwarder another, and more comes than can be forwarded. What comes back is
- * counted, and dropped, by the generator's end of the wire, on the forwarder's CPU: the same for all.
+ * How many small packets a second a machine forwards, next to a program that only swaps two MAC
+ * addresses. The generator has one CPU, the forwarder another, and more comes than can be
+ * forwarded. What comes back is counted, and dropped, by the generator's end of the wire, on the
+ * forwarder's CPU: the same for all.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../../lab/process.js';
@@ -45,7 +46,9 @@ export async function measureSmallPackets(
   lengths: FloodLengths,
 ): Promise<SmallPacketResult> {
   const result: SmallPacketResult = { floods: [], discarded: [], programs: [] };
-  const all = forwarders.flatMap(({ id, pair, sessions }) => sessions.map((count) => ({ id, pair, count })));
+  const all = forwarders.flatMap(({ id, pair, sessions }) =>
+    sessions.map((count) => ({ id, pair, count })),
+  );
   for (let round = 0; round < lengths.rounds; round++) {
     for (const { id, pair, count } of turned(all, round)) {
       for (let tries = 0; tries < 3; tries++) {
@@ -99,7 +102,10 @@ interface ShownProgram {
   run_cnt?: number;
 }
 
-/** What the kernel says that the XDP program of the balancer's eth0 takes, under a flood of a second; undefined without one. */
+/**
+ * What the kernel says that the XDP program of the balancer's eth0 takes, under a flood of a
+ * second; undefined without one.
+ */
 async function programTime(
   forwarder: ForwarderId,
   pair: Pair,
@@ -128,7 +134,15 @@ async function programTime(
 
 /** Of the XDP program on the balancer's eth0. */
 export async function programId(pair: Pair): Promise<number | undefined> {
-  const { stdout } = await run('ip', ['-n', pair.balancer.namespace, '-j', 'link', 'show', 'dev', 'eth0']);
+  const { stdout } = await run('ip', [
+    '-n',
+    pair.balancer.namespace,
+    '-j',
+    'link',
+    'show',
+    'dev',
+    'eth0',
+  ]);
   const [link] = JSON.parse(stdout) as { xdp?: { prog?: { id: number } } }[];
   return link?.xdp?.prog?.id;
 }

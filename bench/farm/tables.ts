@@ -81,7 +81,14 @@ export function firstByteTable({ contenders, firstByte }: Results): Table {
     return [[name, whole(at(0.5)), whole(at(0.99)), above(0.5), above(0.99), whole(times.length)]];
   });
   return {
-    headings: ['by way of', 'p50, us', 'p99, us', 'p50 above direct', 'p99 above direct', 'samples'],
+    headings: [
+      'by way of',
+      'p50, us',
+      'p99, us',
+      'p50 above direct',
+      'p99 above direct',
+      'samples',
+    ],
     rows,
   };
 }
@@ -166,7 +173,9 @@ export function memoryTable({ memory }: Results): Table {
   };
 }
 
-/** What HAProxy's process would take for a million, if each more took what each of those held took. */
+/**
+ * What HAProxy's process would take for a million, if each more took what each of those held took.
+ */
 export function haproxyMillion({ memory: { haproxy } }: Results): string {
   const each = (haproxy.process - haproxy.empty) / haproxy.connections;
   return megabytes(haproxy.empty + each * 1e6);
@@ -183,7 +192,11 @@ export function engineTable({ engine }: Results): Table {
       ['pass-through packets/s', ...range(engine.packetsPerSecond)],
       ['handoffs/s, SYN to IXP', ...range(engine.handoffsPerSecond)],
       ['handoffs/s, SYN to confirmed', ...range(engine.confirmedPerSecond)],
-      [`heap growth over ${whole(engine.heapPackets)} packets, bytes`, whole(engine.heapGrowthBytes), ''],
+      [
+        `heap growth over ${whole(engine.heapPackets)} packets, bytes`,
+        whole(engine.heapGrowthBytes),
+        '',
+      ],
       ['session table, bytes per session', engine.tableBytesPerSession.toFixed(1), ''],
       ['the same with timers and lists', engine.enginePerSession.toFixed(1), ''],
     ],
@@ -193,7 +206,11 @@ export function engineTable({ engine }: Results): Table {
 /** What more engine threads bring. */
 export function workersTable({ engine: { workers } }: Results): Table {
   const { handoffs, packets, handoffRatios, packetRatios } = workers;
-  const row = (what: string, { one, all }: { one: number[]; all: number[] }, ratios: number[]): string[] => {
+  const row = (
+    what: string,
+    { one, all }: { one: number[]; all: number[] },
+    ratios: number[],
+  ): string[] => {
     const { median, least, most } = spread(ratios);
     const ratio = `${median.toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)})`;
     return [what, withRange(one), withRange(all), ratio];

@@ -30,7 +30,9 @@ const browser = Buffer.from(
   ].join('\r\n'),
 );
 
-const nodes = new NodeTable(Array.from({ length: 8 }, (_, i) => ({ address: 0x0a630003 + i, weight: 1 })));
+const nodes = new NodeTable(
+  Array.from({ length: 8 }, (_, i) => ({ address: 0x0a630003 + i, weight: 1 })),
+);
 nodes.resolved.fill(1);
 
 const few = new Directory([
@@ -52,8 +54,12 @@ function check(value: boolean, what: string): void {
 
 const head = new HeadReader(HEAD_BYTES);
 group('read a head', () => {
-  bench(`short, ${short.length} bytes`, () => do_not_optimize(head.read(short, 0, short.length, 0)));
-  bench(`browser, ${browser.length} bytes`, () => do_not_optimize(head.read(browser, 0, browser.length, 0)));
+  bench(`short, ${short.length} bytes`, () =>
+    do_not_optimize(head.read(short, 0, short.length, 0)),
+  );
+  bench(`browser, ${browser.length} bytes`, () =>
+    do_not_optimize(head.read(browser, 0, browser.length, 0)),
+  );
   bench(`short, in two pieces`, () => {
     head.read(short, 0, 40, 0);
     do_not_optimize(head.read(short, 0, short.length, head.resume));

@@ -1,6 +1,7 @@
 /**
  * The engine over a capture in memory, one thread: handoffs and pass-through packets per second,
- * growth of the heap, bytes of session table; and the same workload shared by two threads. Part of `npm run bench`; alone:
+ * growth of the heap, bytes of session table; and the same workload shared by two threads. Part of
+ * `npm run bench`; alone:
  *
  *     node --expose-gc dist/bench/replay/engine.bench.js [--json]
  */
@@ -93,11 +94,20 @@ function rowsOf(figures: EngineFigures, workers: WorkerFigures): string[][] {
       whole(figures.heapGrowthBytes),
       '',
     ],
-    ['session table, bytes per session', 'at most 148', figures.tableBytesPerSession.toFixed(1), ''],
+    [
+      'session table, bytes per session',
+      'at most 148',
+      figures.tableBytesPerSession.toFixed(1),
+      '',
+    ],
     ['the same with timers and lists', 'at most 170', figures.enginePerSession.toFixed(1), ''],
     [`pass-through packets/s, ${workers.workers} engine threads`, '', ...rate(workers.packets.all)],
     ratio('pass-through', workers.packetRatios),
-    [`handoffs/s, SYN to IXP, ${workers.workers} engine threads`, '', ...rate(workers.handoffs.all)],
+    [
+      `handoffs/s, SYN to IXP, ${workers.workers} engine threads`,
+      '',
+      ...rate(workers.handoffs.all),
+    ],
     ratio('handoffs', workers.handoffRatios),
   ];
 }

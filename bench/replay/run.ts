@@ -58,17 +58,25 @@ export class Run {
    */
   constructor(connections: number, share?: NodeShare) {
     const { worker, workers } = share ?? { worker: 0, workers: 1 };
-    this.clients = Uint32Array.from({ length: connections }, (_, client) => client).filter((client) => {
-      const hash = sessionHash(clientAddress(client), clientKey(client), SEEDS.client, SEEDS.port);
-      return sessionWorker(hash, workers) === worker;
-    });
+    this.clients = Uint32Array.from({ length: connections }, (_, client) => client).filter(
+      (client) => {
+        const hash = sessionHash(
+          clientAddress(client),
+          clientKey(client),
+          SEEDS.client,
+          SEEDS.port,
+        );
+        return sessionWorker(hash, workers) === worker;
+      },
+    );
     this.datapath = new MemoryDatapath(workloadBytes(this.clients.length, KINDS));
     this.template = readTemplate(CAPTURE);
     this.nodes = new NodeTable(
       Array.from({ length: NODES }, (_, node) => ({ address: 0x0a630003 + node, weight: 1 })),
       share,
     );
-    for (let node = 0; node < NODES; node++) this.nodes.setMac(node, Uint8Array.of(2, 0, 0, 0, 0, node + 1));
+    for (let node = 0; node < NODES; node++)
+      this.nodes.setMac(node, Uint8Array.of(2, 0, 0, 0, 0, node + 1));
     const resources = [
       { host: undefined, path: '/', nodes: [0, 1, 2] },
       ...Array.from({ length: 1000 }, (_, i) => ({
@@ -136,7 +144,10 @@ export class Run {
     }
   }
 
-  /** Passes `packets` of the clients' bare ACKs through: a multiple of a batch. Throws if any is not forwarded. */
+  /**
+   * Passes `packets` of the clients' bare ACKs through: a multiple of a batch. Throws if any is not
+   * forwarded.
+   */
   pass(frames: Frames, packets: number): void {
     const { engine, datapath } = this;
     const before = datapath.forwarded;
@@ -144,7 +155,12 @@ export class Run {
       this.now += 0.1;
       for (let i = 0; i < BATCH; i++) {
         const index = (done + i) % frames.count;
-        engine.receive(frameOffset(frames, index), frames.length, FrameFlags.checksumValid, this.now);
+        engine.receive(
+          frameOffset(frames, index),
+          frames.length,
+          FrameFlags.checksumValid,
+          this.now,
+        );
       }
       engine.tick(this.now);
     }

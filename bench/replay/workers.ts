@@ -1,6 +1,6 @@
 /**
- * What a second engine thread brings: one workload, done in turns by one thread and by two that share it by
- * flow, each with its own engine and memory. This thread sleeps meanwhile.
+ * What a second engine thread brings: one workload, done in turns by one thread and by two that
+ * share it by flow, each with its own engine and memory. This thread sleeps meanwhile.
  */
 import { Worker } from 'node:worker_threads';
 import { type Span, seconds, sharedNodes } from './run.js';
@@ -74,7 +74,10 @@ class Team {
     });
   }
 
-  /** One round of all: how much was done a second, from when the first began until the last was done. */
+  /**
+   * One round of all: how much was done a second, from when the first began until the last was
+   * done.
+   */
   async round(): Promise<{ handoffs: number; packets: number }> {
     const rounds = await Promise.all(
       this.threads.map(

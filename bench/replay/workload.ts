@@ -1,6 +1,6 @@
 /**
- * Many connections made of one recorded connection: the client's frames of a capture, each time from
- * another address and port, with its checksums put right.
+ * Many connections made of one recorded connection: the client's frames of a capture, each time
+ * from another address and port, with its checksums put right.
  */
 import { readFileSync } from 'node:fs';
 import type { NodeTable } from '../../src/engine/node-table.js';
@@ -16,7 +16,9 @@ import { finishTcpChecksum, TCP, TcpFlag } from '../../src/wire/tcp.js';
 
 const IP = 14;
 const TRANSPORT = IP + IPV4_HEADER_BYTES;
-/** Distance between frames in memory: the largest frame of the template, and room for any header. */
+/**
+ * Distance between frames in memory: the largest frame of the template, and room for any header.
+ */
 const STRIDE = 2048;
 const FIRST_CLIENT = 0x0a000001;
 const FIRST_PORT = 1024;
@@ -46,7 +48,8 @@ export function readTemplate(file: string): Template {
   while (reader.next()) {
     const frame = reader.bytes.slice(reader.offset, reader.offset + reader.capturedLength);
     const view = new DataView(frame.buffer);
-    if (view.getUint16(12) !== EtherType.ipv4 || view.getUint8(IP + IPV4.protocol) !== Protocol.tcp) continue;
+    if (view.getUint16(12) !== EtherType.ipv4 || view.getUint8(IP + IPV4.protocol) !== Protocol.tcp)
+      continue;
     const flags = view.getUint8(TRANSPORT + TCP.offsetAndFlags + 1) & ~ECN_FLAGS;
     if (frames.length === 0 && flags === TcpFlag.syn) {
       server = view.getUint32(IP + IPV4.destination);
@@ -95,7 +98,12 @@ export function clientKey(index: number): number {
 }
 
 /** Lays out copies of a frame from `offset` on, one from each of these clients. */
-export function layOut(view: DataView, offset: number, frame: Uint8Array, clients: Uint32Array): Frames {
+export function layOut(
+  view: DataView,
+  offset: number,
+  frame: Uint8Array,
+  clients: Uint32Array,
+): Frames {
   const bytes = new Uint8Array(view.buffer);
   for (const [index, number] of clients.entries()) {
     const at = offset + index * STRIDE;
@@ -112,7 +120,9 @@ export function layOut(view: DataView, offset: number, frame: Uint8Array, client
   return { offset, length: frame.length, count: clients.length };
 }
 
-/** Lays out a notice for the session of each of these clients, from the node that it was handed to. */
+/**
+ * Lays out a notice for the session of each of these clients, from the node that it was handed to.
+ */
 export function layOutNotices(
   view: DataView,
   offset: number,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The two ends of a flood of small packets, for the benchmarks: `flood_send` makes each frame that it is run over
- * the next bare ACK of the next session, and sends it; `flood_take` counts what comes back, and keeps it from
- * the stack. Not installed, not attached by any program of Baton.
+ * The two ends of a flood of small packets, for the benchmarks: `flood_send` makes each frame that
+ * it is run over the next bare ACK of the next session, and sends it; `flood_take` counts what
+ * comes back, and keeps it from the stack. Not installed, not attached by any program of Baton.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -62,7 +62,10 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-/* Frames that are known to have come back, or are given up: each by one CPU only, on a line of its own. */
+/*
+ * Frames that are known to have come back, or are given up: each by one CPU only, on a line of its
+ * own.
+ */
 struct progress {
 	__u64 taken;
 	__u64 pad[7];
@@ -78,7 +81,10 @@ struct {
 
 /* How often the window is looked at, in frames: what the other CPU writes is read that seldom. */
 #define STEP 32
-/* Looks, each of some ns, until what has not come back is given up: 10 ms or more, as a thread may wait for its CPU. */
+/*
+ * Looks, each of some ns, until what has not come back is given up: 10 ms or more, as a thread may
+ * wait for its CPU.
+ */
 #define MOST_LOOKS (1 << 22)
 
 struct wait {
@@ -95,9 +101,9 @@ static long look(__u32 index, struct wait *wait)
 }
 
 /*
- * Waits until no more frames than the window are under way. A frame that finds a ring full is dropped and goes back
- * to where frames are taken from, under the same lock as those that have come back: it would keep waiting who
- * forwards.
+ * Waits until no more frames than the window are under way. A frame that finds a ring full is
+ * dropped and goes back to where frames are taken from, under the same lock as those that have come
+ * back: it would keep waiting who forwards.
  */
 static __always_inline void wait_for_window(__u64 sent, __u32 window)
 {

@@ -2,8 +2,8 @@
 /*
  * Initial sequence numbers. Each is a SYN cookie (RFC 4987 section 3.6), also where a session is
  * kept: so any process of this balancer can go on with a handshake that another one began, if the
- * secret is the same. src/engine/handshake.ts and src/engine/syn-cookie.ts have the same. Compiles for
- * BPF and natively.
+ * secret is the same. src/engine/handshake.ts and src/engine/syn-cookie.ts have the same. Compiles
+ * for BPF and natively.
  *
  *     | 10 bits: connection | 11 bits: the client's own number | 11 bits, masked: options |
  *

@@ -38,9 +38,9 @@ enum ixp_type {
 #define IXP_SACK_OK 0x02
 #define IXP_TSTAMP_OK 0x04
 /*
- * ixp_hdr.flags of the first IXP_ADOPT: the client's acknowledgement of the answer will confirm, and soon. No
- * IXCP_ADOPTED for what a server sends before it has to wait for the client, until the balancer asks again. A node
- * that sends one all the same does no harm.
+ * ixp_hdr.flags of the first IXP_ADOPT: the client's acknowledgement of the answer will confirm,
+ * and soon. No IXCP_ADOPTED for what a server sends before it has to wait for the client, until the
+ * balancer asks again. A node that sends one all the same does no harm.
  */
 #define IXP_CLIENT_CONFIRMS 0x08
 
@@ -86,8 +86,9 @@ enum ixcp_reason {
 };
 
 /*
- * ixcp_hdr.flags of IXCP_REPORT. An agent that does not know a bit sends it as 0. So a bit that takes something
- * away counts only when it is set, and what an older agent does not say is taken to be there.
+ * ixcp_hdr.flags of IXCP_REPORT. An agent that does not know a bit sends it as 0. So a bit that
+ * takes something away counts only when it is set, and what an older agent does not say is taken to
+ * be there.
  */
 #define IXCP_CAN_ADOPT 0x0001
 #define IXCP_NAMES_ADDRESSES 0x0002 /* virtual_addr is one of client_port virtual addresses of the node */
@@ -120,7 +121,9 @@ struct ixcp_hdr {
 #define IXCP_LENGTH 40
 #define IXCP_TAGGED 32
 
-/* skb->mark of frames on their way through the shim; always back to 0 before the stack sees them. */
+/*
+ * skb->mark of frames on their way through the shim; always back to 0 before the stack sees them.
+ */
 /* The first three in a row: what comes in with one of them was here before. */
 #define BATON_MARK_INJECT 0x42540001 /* from the balancer's engine to its own kernel: turn round at egress */
 #define BATON_MARK_RETRY 0x42540002  /* an IXP frame that waits behind the RST that clears its four-tuple */

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the engine and the XDP program share: sessions, the index that finds them, nodes, and what
- * both have to know of this balancer. All of it lies in arrays that user space maps into its memory,
- * so the engine puts a session into the kernel by writing it, and reads what the kernel counted, without a
- * system call. The engine is the authority: the kernel writes only what stands under "kernel" below.
+ * both have to know of this balancer. All of it lies in arrays that user space maps into its
+ * memory, so the engine puts a session into the kernel by writing it, and reads what the kernel
+ * counted, without a system call. The engine is the authority: the kernel writes only what stands
+ * under "kernel" below.
  *
- * Numbers are in host byte order unless their line says otherwise. src/engine/table/session-record.ts and
- * src/datapath/xdp-layout.ts are compared with this file by test/kernel. A change of any layout
- * needs another SHARED_LAYOUT: a balancer takes over sessions of its own layout only.
+ * Numbers are in host byte order unless their line says otherwise.
+ * src/engine/table/session-record.ts and src/datapath/xdp-layout.ts are compared with this file by
+ * test/kernel. A change of any layout needs another SHARED_LAYOUT: a balancer takes over sessions
+ * of its own layout only.
  */
 #ifndef BATON_SESSION_H
 #define BATON_SESSION_H
@@ -27,14 +29,17 @@
 #define SESSION_PASSING 4
 #define SESSION_LINGERING 5
 
-/* session_record.flags: SessionFlag of src/engine/table/session-table.ts; the first three are IXP_*_OK */
+/*
+ * session_record.flags: SessionFlag of src/engine/table/session-table.ts; the first three are
+ * IXP_*_OK
+ */
 #define SESSION_CLIENT_FIN 0x08
 #define SESSION_NODE_FIN 0x10
 
 /*
- * session_record.action: what the kernel does with segments that are neither SYN, FIN nor RST. 0: they
- * go to the engine. RST always do; FIN do unless they join what was seen and the engine can be told; SYN do
- * unless the session has ended.
+ * session_record.action: what the kernel does with segments that are neither SYN, FIN nor RST. 0:
+ * they go to the engine. RST always do; FIN do unless they join what was seen and the engine can be
+ * told; SYN do unless the session has ended.
  */
 #define ACTION_FORWARD 0x01    /* to the node, new MAC addresses */
 #define ACTION_PAYLOAD_UP 0x02 /* with FORWARD: those with payload go to the engine, which does not ask for it yet */
@@ -42,7 +47,10 @@
 #define ACTION_ANSWERED 0x08   /* while handed over: who acknowledges the answer has had it from the node, so the node
 				* has the session: forwarded as with FORWARD */
 
-/* Element of map `sessions`, of 64 bytes: a cache line. A worker's slots begin at worker * capacity. */
+/*
+ * Element of map `sessions`, of 64 bytes: a cache line. A worker's slots begin at worker *
+ * capacity.
+ */
 struct session_record {
 	__u32 client;       /*  0 IPv4 address */
 	__u32 port_server;  /*  4 client port << 16 | index of the virtual server */
@@ -70,12 +78,13 @@ struct session_record {
 };
 
 /*
- * The index: open addressing with linear probing and backward shift. A word is 0, or the upper 8 bits of
- * the session's hash and below them its slot in the worker's part plus 1. Each worker has index_words words; the
- * table that is in use is some power of two of them, as index_state[worker] says, and grows with the
- * sessions (src/engine/table/session-index.ts). Map `session_index` holds 16 words an element. A reader may miss a
- * session while another is taken out. It gives the segment to the engine then, which finds it; or, if it takes it for the
- * beginning of a new session, does with it what is made good when the client repeats it.
+ * The index: open addressing with linear probing and backward shift. A word is 0, or the upper 8
+ * bits of the session's hash and below them its slot in the worker's part plus 1. Each worker has
+ * index_words words; the table that is in use is some power of two of them, as index_state[worker]
+ * says, and grows with the sessions (src/engine/table/session-index.ts). Map `session_index` holds
+ * 16 words an element. A reader may miss a session while another is taken out. It gives the segment
+ * to the engine then, which finds it; or, if it takes it for the beginning of a new session, does
+ * with it what is made good when the client repeats it.
  */
 #define INDEX_AT_END 1  /* of index_state: the table ends where the worker's words end; else it begins where they begin */
 #define INDEX_GROWING 2 /* the table of half its size, at the other side, still has some of the sessions */
@@ -161,8 +170,8 @@ struct xdp_control {
 #define SYN_ALIVE_MS 60000
 
 /*
- * What the kernel tells the engine, by the ring buffer of its worker: that it has answered a SYN. With other
- * `flags` it means a session by `client`, `port_server`, and the nonce in `server_isn`:
+ * What the kernel tells the engine, by the ring buffer of its worker: that it has answered a SYN.
+ * With other `flags` it means a session by `client`, `port_server`, and the nonce in `server_isn`:
  *
  *     TOLD_FIN              the client's FIN was forwarded
  *     TOLD_NOTICE | type    a notice of this ixcp_type came, its tag right: from the node with the address

@@ -240,7 +240,10 @@ static __always_inline int cookies_off(struct tcp_sock *tcp)
 	       net->ipv4.sysctl_tcp_syncookies == 0;
 }
 
-/* Builds the socket of a session whose four-tuple is free. `sk`, a listener there or NULL, is released. */
+/*
+ * Builds the socket of a session whose four-tuple is free. `sk`, a listener there or NULL, is
+ * released.
+ */
 static __always_inline int build(struct __sk_buff *skb, const struct handover *handover,
                                  struct bpf_sock *sk, int replaces)
 {

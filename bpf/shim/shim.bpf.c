@@ -162,7 +162,9 @@ int shim_egress(struct __sk_buff *skb)
 	__u32 asked = *(volatile __u32 *)&session->asked;
 	__u32 confirm = *(volatile __u32 *)&session->confirm;
 
-	/* The beginning of an answer the client acknowledges soon, if its FIN does not tell before. */
+	/*
+	 * The beginning of an answer the client acknowledges soon, if its FIN does not tell before.
+	 */
 	int client_confirms = session->quiet && asked == 1 &&
 	                      seq_diff(bpf_ntohl(view.tcp->seq), session->told_from) < 0;
 

@@ -79,8 +79,8 @@ struct {
 } ports SEC(".maps");
 
 /*
- * By which the engine is told of answered SYNs, forwarded FINs and checked notices: a ring buffer for each
- * worker, which the loader puts in. Without one, SYNs are answered with cookies.
+ * By which the engine is told of answered SYNs, forwarded FINs and checked notices: a ring buffer
+ * for each worker, which the loader puts in. Without one, SYNs are answered with cookies.
  */
 struct told_ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Notices of nodes. Those for which nobody waits, that a node has the session or has sent its FIN, are
- * checked here, and told to the engine without waking it. All others are the engine's, and so is
- * what is wrong with any of them.
+ * Notices of nodes. Those for which nobody waits, that a node has the session or has sent its FIN,
+ * are checked here, and told to the engine without waking it. All others are the engine's, and so
+ * is what is wrong with any of them.
  */
 #ifndef BATON_XDP_NOTICE_H
 #define BATON_XDP_NOTICE_H

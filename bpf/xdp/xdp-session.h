@@ -79,10 +79,10 @@ static __always_inline __u64 key_of(__u32 client, __u32 port_server)
 }
 
 /*
- * Looks for a session in the table of its worker's index that begins at word `base` and has `mask` + 1 words: its slot
- * among those of all workers, of which its worker's begin at `first_slot`, or NO_SLOT. Not inlined, and global,
- * so that the verifier goes through it once and by itself: in every place where sessions are looked for, it would
- * not come to an end.
+ * Looks for a session in the table of its worker's index that begins at word `base` and has `mask`
+ * + 1 words: its slot among those of all workers, of which its worker's begin at `first_slot`, or
+ * NO_SLOT. Not inlined, and global, so that the verifier goes through it once and by itself: in
+ * every place where sessions are looked for, it would not come to an end.
  */
 __noinline __u32 search(__u64 key, __u32 hash, __u32 base, __u32 mask, __u32 first_slot)
 {
@@ -133,8 +133,8 @@ static __always_inline __u32 search_tables(const struct xdp_control *us, const s
 }
 
 /*
- * The session of a place. Another one may be taken out of the index meanwhile, and this one be moved up: then this can
- * miss it.
+ * The session of a place. Another one may be taken out of the index meanwhile, and this one be
+ * moved up: then this can miss it.
  */
 static __always_inline struct session_record *find(const struct xdp_control *us,
                                                    const struct place *place)
@@ -202,15 +202,17 @@ static __always_inline int follow(struct session_record *record, const struct se
 	return 1;
 }
 
-/* Most bytes of an answer that can have been acknowledged before the node's confirmation is here. */
+/*
+ * Most bytes of an answer that can have been acknowledged before the node's confirmation is here.
+ */
 #define MOST_UNSEEN_ANSWER (1 << 24)
 /* Behind what was handed over, a client can have sent at most the largest window that it was
  * offered. */
 #define MOST_AHEAD 0xffff
 
 /*
- * Whether a segment acknowledges what the balancer has not sent, so that a node has. What the engine keeps
- * and sends itself is none of it.
+ * Whether a segment acknowledges what the balancer has not sent, so that a node has. What the
+ * engine keeps and sends itself is none of it.
  */
 static __always_inline int acknowledges_answer(const struct session_record *record,
                                                const struct segment *segment)

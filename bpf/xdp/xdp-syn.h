@@ -153,8 +153,8 @@ static __noinline int is_sent(const struct xdp_control *us, const struct syn_tup
 /*
  * A SYN, flags and lengths right, for a virtual server that has no session of this client port; or
  * whose session there, `old`, has ended, with room for a new one. That gives way (RFC 9293 section
- * 3.6.1): from now on the kernel does nothing for it, so that what the client sends next does not reach the
- * old one's node, and the engine replaces it when it reads of the SYN.
+ * 3.6.1): from now on the kernel does nothing for it, so that what the client sends next does not
+ * reach the old one's node, and the engine replaces it when it reads of the SYN.
  */
 static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
                                   const struct place *place, struct session_record *old)
@@ -246,9 +246,9 @@ static __always_inline int is_bare_ack(const struct segment *segment)
 }
 
 /*
- * The ACK that ends the handshake of a half-open session. The request, which is right behind it, says the
- * same and more, so it need not wake the engine: it is noted in the record, for a client that says no
- * more. True when that was done.
+ * The ACK that ends the handshake of a half-open session. The request, which is right behind it,
+ * says the same and more, so it need not wake the engine: it is noted in the record, for a client
+ * that says no more. True when that was done.
  */
 static __noinline int absorb(struct xdp_md *ctx, struct session_record *record)
 {
@@ -295,8 +295,8 @@ static __noinline int absorb_early(struct xdp_md *ctx, const struct xdp_control 
 }
 
 /*
- * The FIN of a client whose session passes, right behind what was seen of it: the engine is told, and not
- * woken. False, and nothing changed, when it must see the segment itself.
+ * The FIN of a client whose session passes, right behind what was seen of it: the engine is told,
+ * and not woken. False, and nothing changed, when it must see the segment itself.
  */
 static __noinline int tell_fin(struct xdp_md *ctx, struct session_record *record, __u32 worker)
 {

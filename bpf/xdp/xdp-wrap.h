@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Payload that comes before the node has confirmed: it goes in IXP, so that it can not meet a
- * kernel without the socket. What Handoff.receive and NodeWriter.wrap of src/engine do for a segment
- * that needs no thought.
+ * kernel without the socket. What Handoff.receive and NodeWriter.wrap of src/engine do for a
+ * segment that needs no thought.
  */
 #ifndef BATON_XDP_WRAP_H
 #define BATON_XDP_WRAP_H
@@ -16,7 +16,9 @@ static __always_inline int can_wrap(const struct xdp_control *us,
                                     const struct session_record *record,
                                     const struct segment *segment)
 {
-	/* The MTU is what clients were offered and three headers: see `mss` in src/engine/core.ts. */
+	/*
+	 * The MTU is what clients were offered and three headers: see `mss` in src/engine/core.ts.
+	 */
 	__u32 most = us->mss + IPV4_BYTES + TCP_BYTES;
 
 	return (segment->flags & (TCP_ACK | TCP_SYN | TCP_FIN | TCP_RST)) == TCP_ACK &&

@@ -62,7 +62,10 @@ export class ControlClient {
     let after = 0;
     for (;;) {
       const wanted = Math.min(limit - sessions.length, MOST_ROWS);
-      const page: SessionPage = await this.ask(`/v1/sessions?limit=${wanted}&after=${after}`, SessionPage);
+      const page: SessionPage = await this.ask(
+        `/v1/sessions?limit=${wanted}&after=${after}`,
+        SessionPage,
+      );
       sessions.push(...page.sessions);
       if (page.next === null || page.next <= after || sessions.length >= limit) {
         return { sessions, total: page.total };
@@ -72,8 +75,8 @@ export class ControlClient {
   }
 
   /**
-   * Asks the balancer to end and to leave everything in place. False when none is running. Throws as
-   * `stats` does.
+   * Asks the balancer to end and to leave everything in place. False when none is running. Throws
+   * as `stats` does.
    */
   async leave(): Promise<boolean> {
     try {
@@ -119,7 +122,10 @@ export class ControlClient {
     const { where } = this;
     if (headers.server !== SERVER_HEADER) return this.notBaton();
     if (statusCode === 409) {
-      return new BatonError('BATON_IN_USE', 'another capture runs there', { where, hint: 'end it first' });
+      return new BatonError('BATON_IN_USE', 'another capture runs there', {
+        where,
+        hint: 'end it first',
+      });
     }
     const hint = 'is the balancer of another version than this command?';
     return new BatonError('BATON_CONTROL', `the balancer answered ${statusCode}`, { where, hint });
@@ -139,10 +145,16 @@ export class ControlClient {
     }
     if (answer.server !== SERVER_HEADER) throw this.notBaton();
     if (answer.status !== 200) {
-      const said = ajv.validate<ErrorDocument>(ErrorDocument, document) ? printable(document.message) : '';
-      throw new BatonError('BATON_CONTROL', `the balancer answered ${answer.status} ${said}`.trim(), {
-        where: this.where,
-      });
+      const said = ajv.validate<ErrorDocument>(ErrorDocument, document)
+        ? printable(document.message)
+        : '';
+      throw new BatonError(
+        'BATON_CONTROL',
+        `the balancer answered ${answer.status} ${said}`.trim(),
+        {
+          where: this.where,
+        },
+      );
     }
     if (!ajv.validate<Static<Schema>>(schema, document)) {
       throw new BatonError('BATON_CONTROL', `an answer of another form: ${ajv.errorsText()}`, {
@@ -154,10 +166,15 @@ export class ControlClient {
   }
 
   private notBaton(): BatonError {
-    return new BatonError('BATON_CONTROL', 'what answers there is not Baton', { where: this.where });
+    return new BatonError('BATON_CONTROL', 'what answers there is not Baton', {
+      where: this.where,
+    });
   }
 
-  private call(target: string, method: string): Promise<{ status: number; server: string; body: string }> {
+  private call(
+    target: string,
+    method: string,
+  ): Promise<{ status: number; server: string; body: string }> {
     return new Promise((resolve, reject) => {
       const call = this.request(target, method, reject);
       const fail = (error: unknown): void => reject(this.explain(error));
@@ -172,19 +189,32 @@ export class ControlClient {
         response.once('error', fail);
         response.once('end', () => {
           const body = Buffer.concat(chunks).toString('utf8');
-          resolve({ status: response.statusCode ?? 0, server: String(response.headers.server), body });
+          resolve({
+            status: response.statusCode ?? 0,
+            server: String(response.headers.server),
+            body,
+          });
         });
       });
       call.end();
     });
   }
 
-  /** A call that fails, as `reject` is told, also when there is no end of the answer in time; a capture's has none. */
-  private request(target: string, method: string, reject: (error: BatonError) => void): ClientRequest {
+  /**
+   * A call that fails, as `reject` is told, also when there is no end of the answer in time; a
+   * capture's has none.
+   */
+  private request(
+    target: string,
+    method: string,
+    reject: (error: BatonError) => void,
+  ): ClientRequest {
     const call = request({ socketPath: this.path, path: target, method, agent: false });
     const deadline = setTimeout(() => {
       call.destroy(
-        Object.assign(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`), { code: 'SILENT' }),
+        Object.assign(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`), {
+          code: 'SILENT',
+        }),
       );
     }, ANSWER_TIMEOUT_MS);
     call.once('response', (response) => {

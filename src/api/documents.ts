@@ -7,10 +7,11 @@ const Count = (description: string) => Type.Number({ minimum: 0, description });
 const Ms = (description: string) => Type.Number({ description: `${description}, in ms` });
 
 /**
- * `up`: takes handoffs. `unresolved`: its MAC address is not known. `unable`: what it reports says that it cannot
- * adopt. `leaving`: its agent is stopping. `suspended`: it did not answer lately. `refusing`: it refused the last
- * handoff, and adopts no other virtual server's. `unheard`: its agent has never reported, and it has adopted nothing.
- * `removed`: it is not in the config any more, and sessions of an earlier run go on there.
+ * `up`: takes handoffs. `unresolved`: its MAC address is not known. `unable`: what it reports says
+ * that it cannot adopt. `leaving`: its agent is stopping. `suspended`: it did not answer lately.
+ * `refusing`: it refused the last handoff, and adopts no other virtual server's. `unheard`: its
+ * agent has never reported, and it has adopted nothing. `removed`: it is not in the config any
+ * more, and sessions of an earlier run go on there.
  */
 export const NODE_STATES = [
   'up',
@@ -47,7 +48,9 @@ const Loss = Type.Object({
   remedy: Type.String({ description: 'What helps, in words' }),
 });
 
-/** What is optional came later than the rest: a balancer that has run since then does not send it. */
+/**
+ * What is optional came later than the rest: a balancer that has run since then does not send it.
+ */
 export const StatsDocument = Type.Object({
   version: Type.String({ description: 'Of Baton, when this balancer was started' }),
   startedAt: Type.Number({
@@ -112,7 +115,9 @@ export const StatsDocument = Type.Object({
       }),
       Type.Null(),
     ],
-    { description: 'While the sysctl kernel.bpf_stats_enabled is on; null where no XDP program is' },
+    {
+      description: 'While the sysctl kernel.bpf_stats_enabled is on; null where no XDP program is',
+    },
   ),
 });
 export type StatsDocument = Static<typeof StatsDocument>;

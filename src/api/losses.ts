@@ -1,6 +1,7 @@
 /**
- * Frames that were lost on this machine, on their way between the interface and the engine. Clients only see that
- * something is slow, so each kind of loss is a warning in the log and a line of `baton stats`, with what helps.
+ * Frames that were lost on this machine, on their way between the interface and the engine. Clients
+ * only see that something is slow, so each kind of loss is a warning in the log and a line of
+ * `baton stats`, with what helps.
  */
 import type { Log } from '../base/log.js';
 
@@ -40,7 +41,8 @@ const KINDS: readonly Kind[] = [
   {
     counter: 'ring_drop_truncated',
     what: 'frames not forwarded because they are larger than 64 KiB',
-    remedy: 'switch BIG TCP off: `ip link set dev INTERFACE gso_ipv4_max_size 65536 gro_ipv4_max_size 65536`',
+    remedy:
+      'switch BIG TCP off: `ip link set dev INTERFACE gso_ipv4_max_size 65536 gro_ipv4_max_size 65536`',
   },
   {
     counter: 'xdp_engine_absent',
@@ -91,7 +93,8 @@ export class LossWatch {
   }
 
   /**
-   * Looks at counters, and warns of what has grown: at once, and then of each kind once in QUIET_MS.
+   * Looks at counters, and warns of what has grown: at once, and then of each kind once in
+   * QUIET_MS.
    * @param now in ms, on any clock that does not jump
    */
   look(counters: Readonly<Record<string, number>>, now: number): void {

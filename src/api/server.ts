@@ -1,4 +1,7 @@
-/** The control socket: a small HTTP service on a Unix socket, for `baton stats`, `baton sessions` and scripts. */
+/**
+ * The control socket: a small HTTP service on a Unix socket, for `baton stats`, `baton sessions`
+ * and scripts.
+ */
 import { accessSync, chmodSync, constants, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { dirname } from 'node:path';
@@ -26,11 +29,16 @@ export interface StatsSource {
 
 /** Who shows frames to a capture: the engine threads. */
 export interface FrameSource {
-  /** Records of wire/tap-record.ts until the stream is destroyed; undefined while another one is open. */
+  /**
+   * Records of wire/tap-record.ts until the stream is destroyed; undefined while another one is
+   * open.
+   */
   open(wish: TapWish): Promise<Readable | undefined>;
 }
 
-/** Local and private, so generous: only there so that a client that hangs does not stay for ever. */
+/**
+ * Local and private, so generous: only there so that a client that hangs does not stay for ever.
+ */
 const REQUEST_TIMEOUT_MS = 10_000;
 const MOST_BODY_BYTES = 64 * 1024;
 /** How long to wait for whoever may be listening on a socket that is there already. */
@@ -59,12 +67,16 @@ export class ControlApi {
     app.addHook('onRequest', async (_request, reply) => {
       reply.header('server', SERVER_HEADER).header('cache-control', 'no-store');
     });
-    app.get('/v1/stats', { schema: { response: { 200: StatsDocument, '4xx': ErrorDocument } } }, () =>
-      source.stats(),
+    app.get(
+      '/v1/stats',
+      { schema: { response: { 200: StatsDocument, '4xx': ErrorDocument } } },
+      () => source.stats(),
     );
     app.get<{ Querystring: SessionQuery }>(
       '/v1/sessions',
-      { schema: { querystring: SessionQuery, response: { 200: SessionPage, '4xx': ErrorDocument } } },
+      {
+        schema: { querystring: SessionQuery, response: { 200: SessionPage, '4xx': ErrorDocument } },
+      },
       (request) => source.sessions(request.query.after, request.query.limit),
     );
     if (feed !== undefined) {
@@ -89,20 +101,25 @@ export class ControlApi {
       app.post('/v1/leave', { schema, onResponse: async () => leave() }, () => ({ leaving: true }));
     }
     app.setNotFoundHandler((request, reply) => {
-      reply
-        .code(404)
-        .send({ code: 'not-found', message: `nothing at ${request.method} ${printable(request.url)}` });
+      reply.code(404).send({
+        code: 'not-found',
+        message: `nothing at ${request.method} ${printable(request.url)}`,
+      });
     });
-    app.setErrorHandler((error: Error & { statusCode?: number; code?: string }, _request, reply) => {
-      const status = error.statusCode !== undefined && error.statusCode >= 400 ? error.statusCode : 500;
-      reply.code(status).send({ code: error.code ?? 'error', message: printable(error.message) });
-    });
+    app.setErrorHandler(
+      (error: Error & { statusCode?: number; code?: string }, _request, reply) => {
+        const status =
+          error.statusCode !== undefined && error.statusCode >= 400 ? error.statusCode : 500;
+        reply.code(status).send({ code: error.code ?? 'error', message: printable(error.message) });
+      },
+    );
   }
 
   /**
-   * Listens on `path`, which only its owner can open. A socket that a dead process left there is replaced.
-   * @throws BatonError BATON_IN_USE when somebody listens there, or it is something other than a socket;
-   *   BATON_CONTROL when it can not be made.
+   * Listens on `path`, which only its owner can open. A socket that a dead process left there is
+   * replaced.
+   * @throws BatonError BATON_IN_USE when somebody listens there, or it is something other than a
+   *   socket; BATON_CONTROL when it can not be made.
    */
   async start(path: string): Promise<void> {
     const where = `control socket ${printable(path)}`;
@@ -130,7 +147,10 @@ export class ControlApi {
       if (error instanceof BatonError) throw error;
       const code = (error as NodeJS.ErrnoException).code;
       if (code === 'EADDRINUSE') throw inUse(where);
-      throw new BatonError('BATON_CONTROL', `can not be made: ${reasonOf(error)}`, { where, cause: error });
+      throw new BatonError('BATON_CONTROL', `can not be made: ${reasonOf(error)}`, {
+        where,
+        cause: error,
+      });
     }
   }
 
@@ -157,7 +177,10 @@ export async function requireSocketPlace(path: string, replace: boolean): Promis
     accessSync(dirname(path), constants.W_OK | constants.X_OK);
   } catch (error) {
     if (error instanceof BatonError) throw error;
-    throw new BatonError('BATON_CONTROL', `cannot be made: ${reasonOf(error)}`, { where, cause: error });
+    throw new BatonError('BATON_CONTROL', `cannot be made: ${reasonOf(error)}`, {
+      where,
+      cause: error,
+    });
   }
 }
 

@@ -6,7 +6,10 @@ import type { TapStart } from './threads/engine-messages.js';
 /** Of each thread. With a look each POLL_MS they hold 200 MB/s. */
 const RING_BYTES = 4 * 1024 * 1024;
 const POLL_MS = 20;
-/** So much may wait for a client that does not read; beyond it the rings fill up, and frames are left out. */
+/**
+ * So much may wait for a client that does not read; beyond it the rings fill up, and frames are
+ * left out.
+ */
 const WAITING_BYTES = 4 * 1024 * 1024;
 
 /** Where the frames come from: the engine. */
@@ -23,8 +26,8 @@ export class CaptureFeed {
   }
 
   /**
-   * Records of wire/tap-record.ts as the engine threads write them, until the stream is destroyed. Undefined while
-   * another one is open. The first record, of no frame, comes at once.
+   * Records of wire/tap-record.ts as the engine threads write them, until the stream is destroyed.
+   * Undefined while another one is open. The first record, of no frame, comes at once.
    */
   async open(wish: TapWish): Promise<Readable | undefined> {
     if (this.running) return undefined;

@@ -1,6 +1,6 @@
 /**
- * The state of a node in one word, and why, in words: a function of what is known of it, and of nothing else. So
- * table and log say the same, and a trouble that is over is over in both.
+ * The state of a node in one word, and why, in words: a function of what is known of it, and of
+ * nothing else. So table and log say the same, and a trouble that is over is over in both.
  */
 
 import type { NodeState } from '../api/documents.js';
@@ -20,7 +20,10 @@ export interface NodeFacts extends NodeKnowledge {
 
 export interface NodeStatus {
   state: NodeState;
-  /** Empty when there is nothing to say. The same words as long as the same is so: no ages, no counts. */
+  /**
+   * Empty when there is nothing to say. The same words as long as the same is so: no ages, no
+   * counts.
+   */
   why: string;
 }
 
@@ -52,7 +55,10 @@ export function nodeStatus(
   const is = (state: NodeState, why: string): NodeStatus => ({ state, why });
   if (!facts.resolved) return is('unresolved', facts.whyUnresolved);
   if (facts.otherKey) {
-    return is('unable', 'its agent has another key: balancer and nodes need key files with the same content');
+    return is(
+      'unable',
+      'its agent has another key: balancer and nodes need key files with the same content',
+    );
   }
   const reported = facts.reportAgeMs !== null;
   if (reported && (facts.flags & IxcpFlag.leaving) !== 0) {
@@ -84,19 +90,30 @@ export function nodeStatus(
 }
 
 function lackingText(facts: NodeFacts, servers: readonly { address: string }[]): string {
-  const missing = servers.filter((_, index) => facts.lacks[index] === 1).map(({ address }) => address);
+  const missing = servers
+    .filter((_, index) => facts.lacks[index] === 1)
+    .map(({ address }) => address);
   if (missing.length === 0) return '';
   return `it has no address ${[...new Set(missing)].join(', ')}: its config needs it in virtualAddresses`;
 }
 
-function standstillText(facts: NodeFacts, servers: readonly { name: string; port: number }[]): string {
+function standstillText(
+  facts: NodeFacts,
+  servers: readonly { name: string; port: number }[],
+): string {
   return servers
     .filter((_, index) => facts.outcomes[index] === Outcome.unread)
-    .map(({ name, port }) => `its web server does not read what it is handed of ${name} (port ${port})`)
+    .map(
+      ({ name, port }) =>
+        `its web server does not read what it is handed of ${name} (port ${port})`,
+    )
     .join('; ');
 }
 
-function refusingText(facts: NodeFacts, servers: readonly { name: string; port: number }[]): string {
+function refusingText(
+  facts: NodeFacts,
+  servers: readonly { name: string; port: number }[],
+): string {
   const refused = servers.flatMap(({ name, port }, index) => {
     const outcome = facts.outcomes[index] ?? Outcome.none;
     if (facts.lacks[index] === 1 || NO_REFUSALS.includes(outcome)) return [];
@@ -123,5 +140,7 @@ function optionTexts(facts: NodeFacts): string[] {
 
 /** What it costs that an option is off somewhere. */
 export function costOf(name: string, option: number): string {
-  return option === IxpFlag.sackOk ? `its sessions go on without ${name}` : `no client is offered ${name}`;
+  return option === IxpFlag.sackOk
+    ? `its sessions go on without ${name}`
+    : `no client is offered ${name}`;
 }

@@ -1,7 +1,7 @@
 /**
- * The main thread's eye on the nodes: it tells every change of a node's state in the log, and has SYN/ACKs offer
- * just the options that all nodes, and our own kernel, go on with. It looks when an engine says that something has
- * changed, and each second for what changes by the passing of time.
+ * The main thread's eye on the nodes: it tells every change of a node's state in the log, and has
+ * SYN/ACKs offer just the options that all nodes, and our own kernel, go on with. It looks when an
+ * engine says that something has changed, and each second for what changes by the passing of time.
  */
 import { reasonOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
@@ -16,11 +16,19 @@ import { costOf, type NodeFacts, type NodeStatus, nodeStatus, refusalText } from
 import type { EngineEvent } from './threads/engine-messages.js';
 
 const LOOK_MS = 1_000;
-/** Agents report each second: after so long, in ms, one that has not been heard of is worth a word. */
+/**
+ * Agents report each second: after so long, in ms, one that has not been heard of is worth a word.
+ */
 const SETTLED_MS = 3_500;
-/** Options are offered that every node has agreed to, or when so long, in ms, has passed since the start. */
+/**
+ * Options are offered that every node has agreed to, or when so long, in ms, has passed since the
+ * start.
+ */
 const UNKNOWN_MS = 1_500;
-/** Changes of one node's state in the log: so many at once, and one more in so many seconds. What it is in the end is always told. */
+/**
+ * Changes of one node's state in the log: so many at once, and one more in so many seconds. What it
+ * is in the end is always told.
+ */
 const MOST_LINES = 12;
 const SECONDS_A_LINE = 5;
 
@@ -34,7 +42,10 @@ const REMOVED: NodeStatus = {
 
 export interface NodeWatchOptions {
   nodes: readonly { name: string }[];
-  /** How many of them are in the config, the first; those behind them take no handoffs. By default all. */
+  /**
+   * How many of them are in the config, the first; those behind them take no handoffs. By default
+   * all.
+   */
   configured?: number;
   virtualServers: readonly { name: string; address: string; port: number }[];
   /** Of the main thread, in the memory of the engines. */
@@ -101,7 +112,9 @@ export class NodeWatch {
     return nodeStatus(this.facts(node), this.options.virtualServers);
   }
 
-  /** What SYN/ACKs do not offer, and because of whom; a line each, empty when they offer everything. */
+  /**
+   * What SYN/ACKs do not offer, and because of whom; a line each, empty when they offer everything.
+   */
   notOffered(): string[] {
     const { nodes } = this.options;
     return KERNEL_OPTIONS.filter(({ option }) => (this.withheld & option) !== 0).map(
@@ -130,9 +143,13 @@ export class NodeWatch {
     const { log, nodes } = this.options;
     const name = this.nameOf(event.node);
     if (event.node < nodes.length) this.lookAt(event.node);
-    // What it says of the node is told as its state; this is of one connection, or of the local services.
+    // What it says of the node is told as its state; this is of one connection, or of the local
+    // services.
     else if (event.event === 'silent') log.warn(`${name} did not answer a handoff in time`);
-    if (event.event === 'refused' && (event.node >= nodes.length || event.reason === IxcpReason.tupleInUse))
+    if (
+      event.event === 'refused' &&
+      (event.node >= nodes.length || event.reason === IxcpReason.tupleInUse)
+    )
       log.warn(`${name} refused a handoff: ${refusalText(event.reason)}`);
   }
 

@@ -1,4 +1,6 @@
-/** `baton balancer`: puts the balancer together from its config file, and runs it until a signal. */
+/**
+ * `baton balancer`: puts the balancer together from its config file, and runs it until a signal.
+ */
 
 import { ControlClient } from '../api/client.js';
 import { ControlApi, requireSocketPlace } from '../api/server.js';
@@ -34,16 +36,19 @@ const LEAVE_MS = 10_000;
 const LOOK_MS = 5_000;
 const ENGINE_PROGRAM = new URL('./threads/engine-thread.js', import.meta.url);
 
-/** How the balancer ends: with everything undone, with everything left in place, or by a failure. */
+/**
+ * How the balancer ends: with everything undone, with everything left in place, or by a failure.
+ */
 type Manner = 'stop' | 'leave' | 'fail';
 /** What ends a part that was started. */
 type Step = (manner: Manner) => Promise<void> | void;
 
 /**
  * Runs the balancer until a signal ends it. Resolves to the exit code.
- * @param replace a balancer that runs there already is asked to leave, and its sessions are taken over
- * @throws BatonError for whatever keeps it from starting, or from going on; nothing is left set up then,
- *   unless the kernel forwards sessions without us
+ * @param replace a balancer that runs there already is asked to leave, and its sessions are taken
+ *   over
+ * @throws BatonError for whatever keeps it from starting, or from going on; nothing is left set up
+ *   then, unless the kernel forwards sessions without us
  */
 export async function runBalancer(configFile: string, replace = false): Promise<number> {
   // Before anything else: nothing that is put right in the config helps an old kernel.
@@ -68,7 +73,9 @@ export async function runBalancer(configFile: string, replace = false): Promise<
     const failures = await runAll(undo.reverse().map((step) => () => step(manner)));
     end.forget();
     for (const failure of failures) {
-      log.error(`a part of the end failed: ${reasonOf(failure)}; the next start, or --detach-all, cleans up`);
+      log.error(
+        `a part of the end failed: ${reasonOf(failure)}; the next start, or --detach-all, cleans up`,
+      );
       failed = true;
     }
   }
@@ -83,17 +90,25 @@ export async function runBalancer(configFile: string, replace = false): Promise<
 
 /**
  * Asks the balancer that has the control socket to leave.
- * @throws BatonError BATON_IN_USE when it works on another interface: it is not the one to be replaced
+ * @throws BatonError BATON_IN_USE when it works on another interface: it is not the one to be
+ *   replaced
  */
-async function askToLeave({ controlSocket, interface: name }: BalancerConfig, log: Log): Promise<void> {
+async function askToLeave(
+  { controlSocket, interface: name }: BalancerConfig,
+  log: Log,
+): Promise<void> {
   const client = new ControlClient(controlSocket);
   // One of another version may answer in another form: it is replaced all the same.
   const there = await client.stats().catch(() => undefined);
   if (there !== undefined && there.interface !== name) {
-    throw new BatonError('BATON_IN_USE', `the balancer there works on ${there.interface}, not on ${name}`, {
-      where: `control socket ${controlSocket}`,
-      hint: 'give this one another controlSocket',
-    });
+    throw new BatonError(
+      'BATON_IN_USE',
+      `the balancer there works on ${there.interface}, not on ${name}`,
+      {
+        where: `control socket ${controlSocket}`,
+        hint: 'give this one another controlSocket',
+      },
+    );
   }
   if (!(await client.leave())) log.info('no balancer to replace', { controlSocket });
 }
@@ -119,8 +134,8 @@ function machineOptions(
 }
 
 /**
- * Takes away what earlier runs left on the config's interface, and prints it. Resolves to the exit code: 1
- * when something could not be taken away.
+ * Takes away what earlier runs left on the config's interface, and prints it. Resolves to the exit
+ * code: 1 when something could not be taken away.
  * @throws BatonError BATON_IN_USE while a balancer runs there
  */
 export async function detachBalancer(configFile: string): Promise<number> {
@@ -139,7 +154,9 @@ export async function detachBalancer(configFile: string): Promise<number> {
   return left.length === 0 ? 0 : 1;
 }
 
-/** Whichever comes first: a signal, or the loss of something that the balancer can not do without. */
+/**
+ * Whichever comes first: a signal, or the loss of something that the balancer can not do without.
+ */
 class Ending {
   readonly reached: Promise<Manner>;
   /** Ends the balancer with an error. */
@@ -199,8 +216,11 @@ async function start(
 
   const nodeSide = machine.nodeSideStart();
   const nodeInterface = config.nodeInterface?.name ?? config.interface;
-  // Sessions of an earlier run stay with their nodes, also with those that are not in the config any more.
-  const departed = machine.departedNodes().map((address) => ({ name: address, address, weight: 0 }));
+  // Sessions of an earlier run stay with their nodes, also with those that are not in the config
+  // any more.
+  const departed = machine
+    .departedNodes()
+    .map((address) => ({ name: address, address, weight: 0 }));
   for (const { name } of departed)
     log.info(`node ${name} is not in the config any more: its sessions go on until they end`);
   const nodes = [...config.nodes, ...departed];
@@ -262,7 +282,8 @@ async function start(
   undo.push(() => watch.stop());
   await machine.activate();
   engine.activated();
-  if (engine.takenOver > 0) log.info(`sessions taken over from the earlier run: ${engine.takenOver}`);
+  if (engine.takenOver > 0)
+    log.info(`sessions taken over from the earlier run: ${engine.takenOver}`);
 
   const stats = new BalancerStats({ config, nodes, engine, machine, watch, log });
   const lookout = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);

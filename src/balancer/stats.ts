@@ -118,7 +118,9 @@ export class BalancerStats implements StatsSource {
   }
 }
 
-/** What the engine counts, and what the kernel did in its place: in sum as if there were no kernel. */
+/**
+ * What the engine counts, and what the kernel did in its place: in sum as if there were no kernel.
+ */
 function withKernel(
   engine: Record<CounterName, number>,
   kernel: Record<XdpCounter, number> | undefined,

@@ -1,11 +1,15 @@
-/** What is known of a counter beside its value: enough to understand it without reading the code. */
+/**
+ * What is known of a counter beside its value: enough to understand it without reading the code.
+ */
 
 export interface CounterInfo {
   /** It only grows, from 0 at the start of the program that counts. */
   readonly kind: 'counter';
   /** What it counts, in the plural. */
   readonly unit: string;
-  /** What it means, a sentence that stands alone; then what follows from it, or what to do about it. */
+  /**
+   * What it means, a sentence that stands alone; then what follows from it, or what to do about it.
+   */
   readonly help: string;
 }
 

@@ -14,12 +14,18 @@ export const COUNTERS = {
     'frames',
     'Client frames forwarded to the node that has the session, with nothing changed but the MAC addresses. This is the main work; `xdp_forwarded` says how much of it the kernel did.',
   ),
-  forwarded_bytes: counter('bytes', 'Bytes of the frames counted by forwarded, with their Ethernet headers.'),
+  forwarded_bytes: counter(
+    'bytes',
+    'Bytes of the frames counted by forwarded, with their Ethernet headers.',
+  ),
   wrapped: counter(
     'segments',
     'Client segments sent to a node inside IXP, because the node had not confirmed the handoff yet. Many of them mean clients that upload at once, or nodes that confirm late.',
   ),
-  sent: counter('frames', 'Frames that the engine built itself and sent: SYN/ACKs, ACKs, handoffs, resets.'),
+  sent: counter(
+    'frames',
+    'Frames that the engine built itself and sent: SYN/ACKs, ACKs, handoffs, resets.',
+  ),
   syn: counter(
     'sessions',
     'SYNs that opened a session. Those that the kernel had answered already are among them (syn_answered).',
@@ -281,7 +287,9 @@ export class Counters {
   readonly values: Float64Array;
 
   /** @param memory of another `Counters`, to read what another thread counts. */
-  constructor(memory = new SharedArrayBuffer(COUNTER_NAMES.length * Float64Array.BYTES_PER_ELEMENT)) {
+  constructor(
+    memory = new SharedArrayBuffer(COUNTER_NAMES.length * Float64Array.BYTES_PER_ELEMENT),
+  ) {
     this.memory = memory;
     this.values = new Float64Array(memory);
   }
@@ -302,7 +310,10 @@ export class Counters {
   /** Those of several, added up, by name. */
   static sum(all: readonly Counters[]): Record<CounterName, number> {
     return Object.fromEntries(
-      COUNTER_NAMES.map((name) => [name, all.reduce((sum, counters) => sum + counters.get(name), 0)]),
+      COUNTER_NAMES.map((name) => [
+        name,
+        all.reduce((sum, counters) => sum + counters.get(name), 0),
+      ]),
     ) as Record<CounterName, number>;
   }
 

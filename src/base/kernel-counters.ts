@@ -1,12 +1,15 @@
 /**
- * What the kernel counts for Baton: the packet rings, and the BPF programs (bpf/lib/counters.h; the order is the index
- * in their map `counters`). `baton stats` shows those of the programs as `guard_...`, `shim_...` and `xdp_...`.
+ * What the kernel counts for Baton: the packet rings, and the BPF programs (bpf/lib/counters.h; the
+ * order is the index in their map `counters`). `baton stats` shows those of the programs as
+ * `guard_...`, `shim_...` and `xdp_...`.
  */
 import { type CounterInfo, counter } from './counter-info.js';
 
 type Infos = Readonly<Record<string, CounterInfo>>;
 
-/** Of the receive and transmit rings of all engine threads together, in the order of `ringTotals`. */
+/**
+ * Of the receive and transmit rings of all engine threads together, in the order of `ringTotals`.
+ */
 export const RING_COUNTERS = {
   ring_received: counter('frames', "Frames that came in by the engine's rings."),
   ring_lost: counter(
@@ -91,8 +94,14 @@ export const SHIM_COUNTERS = {
     'frames',
     "Frames from the balancer's engine to this machine's own kernel; counted on a balancer only.",
   ),
-  notice_adopted: counter('notices', 'Notices sent that a socket was built: the confirmations of handoffs.'),
-  notice_fin: counter('notices', 'Notices sent that the web server has ended its side of a session.'),
+  notice_adopted: counter(
+    'notices',
+    'Notices sent that a socket was built: the confirmations of handoffs.',
+  ),
+  notice_fin: counter(
+    'notices',
+    'Notices sent that the web server has ended its side of a session.',
+  ),
   notice_rst: counter('notices', 'Notices sent that a session was reset, or is not known here.'),
   refused_no_listener: counter(
     'handoffs',
@@ -106,7 +115,10 @@ export const SHIM_COUNTERS = {
     'handoffs',
     'Handoffs refused because an older socket with the same addresses and ports could not be removed.',
   ),
-  drop_truncated: counter('frames', 'IXP frames dropped because they are shorter than their headers say.'),
+  drop_truncated: counter(
+    'frames',
+    'IXP frames dropped because they are shorter than their headers say.',
+  ),
   drop_ip_options: counter(
     'packets',
     'IXP packets dropped because of IPv4 options, or a wrong header length.',
@@ -120,7 +132,10 @@ export const SHIM_COUNTERS = {
     'IXP frames dropped because they are of another version. Balancer and node need the same release.',
   ),
   drop_length: counter('frames', 'IXP frames dropped because their lengths contradict each other.'),
-  drop_tcp_header: counter('frames', 'IXP frames dropped because the TCP header inside has a wrong length.'),
+  drop_tcp_header: counter(
+    'frames',
+    'IXP frames dropped because the TCP header inside has a wrong length.',
+  ),
   drop_type: counter(
     'frames',
     'IXP frames dropped because their type is unknown. The balancer is of a later release than the node.',
@@ -141,7 +156,10 @@ export const SHIM_COUNTERS = {
     'segments',
     'Segments in IXP dropped because their session is not known here, or another has its place.',
   ),
-  drop_no_socket: counter('segments', 'Segments in IXP dropped because the socket of their session is gone.'),
+  drop_no_socket: counter(
+    'segments',
+    'Segments in IXP dropped because the socket of their session is gone.',
+  ),
   drop_clone: counter(
     'frames',
     'Notices that could not be sent because a frame could not be copied: the machine is short of memory.',
@@ -285,7 +303,10 @@ export const GUARD_NAMES = Object.keys(GUARD_COUNTERS) as GuardCounter[];
 export const SHIM_NAMES = Object.keys(SHIM_COUNTERS) as ShimCounter[];
 export const XDP_NAMES = Object.keys(XDP_COUNTERS) as XdpCounter[];
 
-/** Those of frames that the XDP program took care of and that are no others': `frames` of `baton stats` has them as well. */
+/**
+ * Those of frames that the XDP program took care of and that are no others': `frames` of
+ * `baton stats` has them as well.
+ */
 export const FRAMES_OF_KERNEL = [
   'forwarded',
   'wrapped',

@@ -1,6 +1,7 @@
 /**
- * Messages of a running program on standard error: lines for people on a terminal, JSON for machines
- * otherwise. Whatever stands in a message or a field, one message is one line without control characters.
+ * Messages of a running program on standard error: lines for people on a terminal, JSON for
+ * machines otherwise. Whatever stands in a message or a field, one message is one line without
+ * control characters.
  */
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
@@ -38,7 +39,10 @@ export interface LogOptions {
 }
 
 const STDERR = 2;
-/** How often a full pipe is tried again before the line is given up: a log must never stop the program. */
+/**
+ * How often a full pipe is tried again before the line is given up: a log must never stop the
+ * program.
+ */
 const WRITE_TRIES = 20;
 
 export function createLog(options: LogOptions): Log {
@@ -53,7 +57,8 @@ export function createLog(options: LogOptions): Log {
       formatters: { level: (label) => ({ level: label }) },
     },
     {
-      write: (line: string) => write(people ? formatLine(line) : printableJson(line.trimEnd()).concat('\n')),
+      write: (line: string) =>
+        write(people ? formatLine(line) : printableJson(line.trimEnd()).concat('\n')),
     },
   );
   return {
@@ -64,7 +69,12 @@ export function createLog(options: LogOptions): Log {
   };
 }
 
-function emit(logger: Logger, level: LogLevel, message: string, fields: LogFields | undefined): void {
+function emit(
+  logger: Logger,
+  level: LogLevel,
+  message: string,
+  fields: LogFields | undefined,
+): void {
   // Without the empty format arguments a "%" in the message stays what it is.
   if (fields === undefined) logger[level]({}, message);
   else logger[level](fields, message);
@@ -98,7 +108,8 @@ function writeStderr(line: string): void {
     try {
       written += writeSync(STDERR, bytes, written);
     } catch (error) {
-      // EAGAIN: a full pipe that does not block. Anything else (nobody reads any more) does not get better.
+      // EAGAIN: a full pipe that does not block. Anything else (nobody reads any more) does not get
+      // better.
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
     }
   }

@@ -1,4 +1,7 @@
-/** Steps each of which has to be taken, whatever becomes of the others: those that undo what a start has done. */
+/**
+ * Steps each of which has to be taken, whatever becomes of the others: those that undo what a start
+ * has done.
+ */
 
 /** Takes every step, in order, and waits for each. Returns what those have thrown that failed. */
 export async function runAll(steps: Iterable<() => unknown>): Promise<unknown[]> {

@@ -1,4 +1,7 @@
-/** A doubly linked list over the slots of a table, oldest first; nothing is allocated after the start. */
+/**
+ * A doubly linked list over the slots of a table, oldest first; nothing is allocated after the
+ * start.
+ */
 
 const NONE = -1;
 
@@ -11,8 +14,8 @@ export class SlotList {
   private readonly previous: Int32Array;
 
   /**
-   * @param next and previous a word for each slot, which are the list's while the slot is in it: they may be
-   *   fields that mean nothing then
+   * @param next and previous a word for each slot, which are the list's while the slot is in it:
+   *   they may be fields that mean nothing then
    */
   constructor(next: Int32Array, previous: Int32Array) {
     this.next = next;

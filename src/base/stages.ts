@@ -1,8 +1,8 @@
 /**
- * Where an engine thread's time goes: each nanosecond of it is in exactly one stage, so the stages of
- * an interval add up to its length. The thread reads the clock a few times a batch, never for a frame,
- * and adds up in memory of its own; `publish` copies that, some times a second, to memory that other
- * threads read.
+ * Where an engine thread's time goes: each nanosecond of it is in exactly one stage, so the stages
+ * of an interval add up to its length. The thread reads the clock a few times a batch, never for a
+ * frame, and adds up in memory of its own; `publish` copies that, some times a second, to memory
+ * that other threads read.
  */
 
 /** What each stage is, by name. The order is the index, and the order within a batch. */
@@ -45,10 +45,9 @@ export function stageMemory(): SharedArrayBuffer {
 export function readStages(memory: SharedArrayBuffer): StageTotals {
   const words = new Float64Array(memory);
   return {
-    nanoseconds: Object.fromEntries(STAGE_NAMES.map((name, index) => [name, words[index] ?? 0])) as Record<
-      StageName,
-      number
-    >,
+    nanoseconds: Object.fromEntries(
+      STAGE_NAMES.map((name, index) => [name, words[index] ?? 0]),
+    ) as Record<StageName, number>,
     batches: words[BATCHES] ?? 0,
     frames: words[FRAMES] ?? 0,
   };
@@ -79,7 +78,10 @@ export class StageClock {
     this.last = source.now();
   }
 
-  /** The time since the last mark was spent in this stage. Whoever comes back from the event loop marks `loop`. */
+  /**
+   * The time since the last mark was spent in this stage. Whoever comes back from the event loop
+   * marks `loop`.
+   */
   mark(stage: number): void {
     const now = this.source.now();
     this.own[stage]! += now - this.last;
@@ -93,7 +95,9 @@ export class StageClock {
     this.own[FRAMES]! += frames;
   }
 
-  /** Lets others see it. To be called soon after a mark: the sleep up to now is taken out of `loop`. */
+  /**
+   * Lets others see it. To be called soon after a mark: the sleep up to now is taken out of `loop`.
+   */
   publish(): void {
     const { own, published } = this;
     const outside = own[Stage.loop]!;

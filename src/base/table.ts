@@ -3,7 +3,10 @@ import { printable } from './text.js';
 
 export interface Column {
   title: string;
-  /** Its text is for people to read, not to type again: it may be shortened where the table is too wide. */
+  /**
+   * Its text is for people to read, not to type again: it may be shortened where the table is too
+   * wide.
+   */
   shortens?: true;
   /** Numbers read best at the right. Default: left. */
   align?: 'left' | 'right';
@@ -18,8 +21,8 @@ const LEAST_WIDTH = 8;
 /**
  * The table as lines without a newline at the end of the last one. Cells are made safe to print.
  *
- * @param most characters that fit on a line: the widest columns that may be shortened are, as far as that goes; by
- *   default all is shown
+ * @param most characters that fit on a line: the widest columns that may be shortened are, as far
+ *   as that goes; by default all is shown
  */
 export function formatTable(
   columns: readonly Column[],
@@ -30,7 +33,9 @@ export function formatTable(
     columns.map(({ title }) => title),
     ...rows.map((row) => columns.map((_, index) => printable(String(row[index] ?? '')) || '-')),
   ];
-  const widths = columns.map((_, index) => Math.max(...cells.map((row) => width(row[index] ?? ''))));
+  const widths = columns.map((_, index) =>
+    Math.max(...cells.map((row) => width(row[index] ?? ''))),
+  );
   shorten(columns, widths, most);
   return cells
     .map((row) =>
@@ -46,7 +51,10 @@ export function formatTable(
     .join('\n');
 }
 
-/** Takes from the widest of the columns that may be shortened, until a line has at most `most` characters. */
+/**
+ * Takes from the widest of the columns that may be shortened, until a line has at most `most`
+ * characters.
+ */
 function shorten(columns: readonly Column[], widths: number[], most: number): void {
   const all = widths.reduce((sum, each) => sum + each, GAP.length * (columns.length - 1));
   for (let over = all - most; over > 0; over--) {

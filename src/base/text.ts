@@ -1,8 +1,12 @@
-/** Making text that came from elsewhere safe to show: no control character ever reaches a terminal or a log. */
+/**
+ * Making text that came from elsewhere safe to show: no control character ever reaches a terminal
+ * or a log.
+ */
 
 /**
- * C0, DEL and C1 controls, zero-width and line-breaking characters, and those that change the direction
- * of text (they make a line read as something that it is not), and halves of surrogate pairs.
+ * C0, DEL and C1 controls, zero-width and line-breaking characters, and those that change the
+ * direction of text (they make a line read as something that it is not), and halves of surrogate
+ * pairs.
  */
 const UNSAFE =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -41,7 +45,10 @@ export function escapeBytes(bytes: Uint8Array, start: number, end: number, most 
   return cut ? `${text}...` : text;
 }
 
-/** A value as it reads inside a message: in quotes. Behind the quotes of one that is cut, "..." says so. */
+/**
+ * A value as it reads inside a message: in quotes. Behind the quotes of one that is cut, "..." says
+ * so.
+ */
 export function quoted(text: string, most = 60): string {
   const whole = text.length <= most;
   return `${printableJson(JSON.stringify(whole ? text : text.slice(0, most)))}${whole ? '' : '...'}`;

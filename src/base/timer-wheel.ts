@@ -57,7 +57,10 @@ export class TimerWheel {
   set(slot: number, at: number): void {
     if (this.bucket[slot] !== 0) this.unlink(slot);
     this.deadline[slot] = Math.ceil(Math.min(at, this.tick * TICK_MS + LONGEST_MS));
-    const ticks = Math.min(Math.max(Math.ceil(at / TICK_MS), this.tick + 1), this.tick + BUCKETS - 1);
+    const ticks = Math.min(
+      Math.max(Math.ceil(at / TICK_MS), this.tick + 1),
+      this.tick + BUCKETS - 1,
+    );
     const bucket = ticks & BUCKET_MASK;
     const head = this.heads[bucket]!;
     this.next[slot] = head;

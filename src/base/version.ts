@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * From package.json, which lies beside the compiled tree. It is read once, when the process starts: after an upgrade
- * the file is that of the new code, and the process still runs the old.
+ * From package.json, which lies beside the compiled tree. It is read once, when the process starts:
+ * after an upgrade the file is that of the new code, and the process still runs the old.
  */
 export const VERSION = readVersion();
 

@@ -1,13 +1,13 @@
 /**
- * `baton capture`: the frames that a running balancer sees and sends, as a pcapng file. tcpdump cannot see those that the
- * XDP program takes, nor those that the engine sends by AF_XDP.
+ * `baton capture`: the frames that a running balancer sees and sends, as a pcapng file. tcpdump
+ * cannot see those that the XDP program takes, nor those that the engine sends by AF_XDP.
  *
  *     XDP program -- perf buffers (machine/kernel-tap.ts) --+
  *                                                           +-- by time --> file
  *     engine threads -- rings -- control socket ------------+
  *
- * Neither side waits for this process: what it does not read in time is left out and counted. When the balancer is
- * replaced, the capture goes on with the next one.
+ * Neither side waits for this process: what it does not read in time is left out and counted. When
+ * the balancer is replaced, the capture goes on with the next one.
  */
 
 import type { ControlClient, RecordStream } from '../api/client.js';
@@ -22,7 +22,10 @@ import type { KernelTap, KernelTapAbsence } from './kernel-tap.js';
 
 /** How often both sides are asked, in ms. */
 const POLL_MS = 20;
-/** Frames are written when they are older than this, in ms: until then one may come that was seen before them. */
+/**
+ * Frames are written when they are older than this, in ms: until then one may come that was seen
+ * before them.
+ */
 const HOLD_MS = 200;
 /** How often to look whether the balancer is still the same, in ms. */
 const LOOK_MS = 250;
@@ -58,7 +61,8 @@ export interface CaptureResult {
 }
 
 /**
- * Captures until `stop` is aborted, or enough is written. `note` is told what an operator should know.
+ * Captures until `stop` is aborted, or enough is written. `note` is told what an operator should
+ * know.
  * @throws BatonError when there is nothing to capture from, or another capture runs
  */
 export async function capture(
@@ -132,12 +136,18 @@ class CaptureRun {
     const absence = this.openKernel();
     if (absence === 'in use') throw inUse(this.options.interface);
     if (absence === 'other version') {
-      this.note('the XDP program is of another version of Baton: what the kernel forwards is not captured');
+      this.note(
+        'the XDP program is of another version of Baton: what the kernel forwards is not captured',
+      );
     }
     try {
       await this.openEngine();
     } catch (error) {
-      if (this.kernel === undefined || !(error instanceof BatonError) || error.code !== 'BATON_CONTROL')
+      if (
+        this.kernel === undefined ||
+        !(error instanceof BatonError) ||
+        error.code !== 'BATON_CONTROL'
+      )
         throw error;
       this.note(
         `${error.message}: what the XDP program sees and sends is captured all the same, until a balancer is back`,
@@ -150,7 +160,8 @@ class CaptureRun {
 
   async untilEnd(stop: AbortSignal): Promise<void> {
     const { seconds } = this.options;
-    const end = seconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + seconds * 1_000;
+    const end =
+      seconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + seconds * 1_000;
     let looked = performance.now();
     while (!stop.aborted && !this.isFull() && performance.now() < end) {
       await pause(Math.min(POLL_MS, Math.max(0, end - performance.now())), stop);
@@ -178,7 +189,12 @@ class CaptureRun {
     const now = process.hrtime.bigint() + this.epoch;
     const { frames, lostByKernel, lostByEngine } = this;
     // Frames by who showed them are not counted apart: the first interface stands for all.
-    this.writer.statistics(0, now, frames + lostByKernel + lostByEngine, lostByKernel + lostByEngine);
+    this.writer.statistics(
+      0,
+      now,
+      frames + lostByKernel + lostByEngine,
+      lostByKernel + lostByEngine,
+    );
     this.output.flush();
   }
 
@@ -314,7 +330,10 @@ function interfaces({ interface: clients, nodeInterface }: CaptureOptions) {
 }
 
 function inUse(where: string): BatonError {
-  return new BatonError('BATON_IN_USE', 'another capture runs there', { where, hint: 'end it first' });
+  return new BatonError('BATON_IN_USE', 'another capture runs there', {
+    where,
+    hint: 'end it first',
+  });
 }
 
 /** Resolves after `ms`, or as soon as there is a stop. */

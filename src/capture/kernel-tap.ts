@@ -1,6 +1,6 @@
 /**
- * What the XDP program shows a capture. It is asked by its maps, whoever loaded it: also while no balancer runs, and
- * the balancer has nothing to do with it.
+ * What the XDP program shows a capture. It is asked by its maps, whoever loaded it: also while no
+ * balancer runs, and the balancer has nothing to do with it.
  */
 
 import { XDP_NAMES } from '../base/kernel-counters.js';
@@ -34,7 +34,10 @@ export class KernelTap {
   private readonly lease: Uint8Array;
   private readonly lostBefore: number;
 
-  /** Opens the tap of the program on an interface, which shows frames from then on for two seconds. Throws what the kernel refuses. */
+  /**
+   * Opens the tap of the program on an interface, which shows frames from then on for two seconds.
+   * Throws what the kernel refuses.
+   */
   static open(interfaceIndex: number, wish: TapWish): KernelTap | KernelTapAbsence {
     const attached = native().xdpProgram(interfaceIndex);
     if (attached?.name !== XDP_PROGRAM) return 'no program';
@@ -42,7 +45,8 @@ export class KernelTap {
     if (maps === undefined) return 'other version';
     try {
       const control = maps.control.memory();
-      if (new Uint32Array(control, CONTROL.layout, 1)[0] !== SHARED_LAYOUT) throw new Absent('other version');
+      if (new Uint32Array(control, CONTROL.layout, 1)[0] !== SHARED_LAYOUT)
+        throw new Absent('other version');
       const lease = new Uint8Array(control, CONTROL.tap, 1);
       const left = (((lease[0] ?? 0) - nowUnits()) << 24) >> 24;
       if (lease[0] !== 0 && left > 0 && left <= LEASE_UNITS) throw new Absent('in use');
@@ -65,7 +69,12 @@ export class KernelTap {
     this.lease = lease;
     maps.tap_config.update(hostU32(0), tapConfig(wish));
     this.lostBefore = this.counted();
-    this.buffers = native().openPerfBuffers(maps.tap_frames.fd, PAGES, TAP_RECORD_BYTES, TAP_RECORD.captured);
+    this.buffers = native().openPerfBuffers(
+      maps.tap_frames.fd,
+      PAGES,
+      TAP_RECORD_BYTES,
+      TAP_RECORD.captured,
+    );
     this.renew();
   }
 

@@ -15,7 +15,9 @@ export interface CaptureRequest {
   config: string;
   /** File to write to, or "-" for standard output. */
   write: string;
-  /** Only frames of this client: its address as a number, and its port if only that one is meant. */
+  /**
+   * Only frames of this client: its address as a number, and its port if only that one is meant.
+   */
   client?: { address: number; port: number | undefined };
   /** Most frames; the longest time. */
   count?: number;
@@ -35,7 +37,9 @@ export async function runCapture(given: CaptureRequest): Promise<number> {
   requirePrivileges();
   const on = native().interfaceInfo(config.interface);
   if (on === undefined) {
-    throw new BatonError('BATON_INTERFACE', 'there is no such interface', { where: config.interface });
+    throw new BatonError('BATON_INTERFACE', 'there is no such interface', {
+      where: config.interface,
+    });
   }
   const output = openOutput(given.write);
   const note = (line: string): void => void process.stderr.write(`baton: ${printable(line)}\n`);
@@ -48,7 +52,11 @@ export async function runCapture(given: CaptureRequest): Promise<number> {
         interface: config.interface,
         nodeInterface: config.nodeInterface?.name,
         controlSocket: config.controlSocket,
-        wish: { snapLength: given.snaplen, client: given.client?.address, clientPort: given.client?.port },
+        wish: {
+          snapLength: given.snaplen,
+          client: given.client?.address,
+          clientPort: given.client?.port,
+        },
         count: given.count,
         seconds: given.seconds,
       },

@@ -29,7 +29,9 @@ export interface CaptureArguments {
   config: string;
   /** File to write to, or "-" for standard output. */
   write: string;
-  /** Only frames of this client: its address as a number, and its port if only that one is meant. */
+  /**
+   * Only frames of this client: its address as a number, and its port if only that one is meant.
+   */
   client?: { address: number; port: number | undefined };
   /** Most frames; the longest time. */
   count?: number;
@@ -82,7 +84,8 @@ export function tell(error: unknown): number {
   } else {
     complain(`unexpected error: ${reasonOf(error)}`);
   }
-  if (process.env.BATON_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  if (process.env.BATON_DEBUG === '1' && error instanceof Error)
+    process.stderr.write(`${error.stack}\n`);
   else if (!(error instanceof BatonError)) complain('set BATON_DEBUG=1 to see where it came from');
   return 1;
 }
@@ -106,7 +109,9 @@ function print(text: string): void {
 
 function define(programs: Programs, exit: (code: number) => void): Command {
   const baton = new Command('baton')
-    .description('Reads the request, then hands the live TCP connection to the node that holds the content.')
+    .description(
+      'Reads the request, then hands the live TCP connection to the node that holds the content.',
+    )
     .version(VERSION, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
@@ -126,7 +131,15 @@ function define(programs: Programs, exit: (code: number) => void): Command {
         .conflicts('replace'),
     )
     .action(
-      async ({ config, replace, detachAll }: { config: string; replace: boolean; detachAll: boolean }) =>
+      async ({
+        config,
+        replace,
+        detachAll,
+      }: {
+        config: string;
+        replace: boolean;
+        detachAll: boolean;
+      }) =>
         exit(await (detachAll ? programs.detachAll(config) : programs.balancer(config, replace))),
     );
 
@@ -153,11 +166,15 @@ function define(programs: Programs, exit: (code: number) => void): Command {
 
   baton
     .command('capture')
-    .description("write the frames of a running balancer to a file: its XDP program's and its engine's")
+    .description(
+      "write the frames of a running balancer to a file: its XDP program's and its engine's",
+    )
     .requiredOption('-c, --config <file>', 'its config')
     .requiredOption('-w, --write <file>', 'the file, pcapng; - for standard output')
     .addOption(
-      new Option('--client <address[:port]>', 'only the frames of this client').argParser(parseClient),
+      new Option('--client <address[:port]>', 'only the frames of this client').argParser(
+        parseClient,
+      ),
     )
     .addOption(new Option('--count <frames>', 'end after so many').argParser(parseCount))
     .addOption(new Option('--seconds <seconds>', 'end after so long').argParser(parseSeconds))
@@ -188,7 +205,11 @@ function define(programs: Programs, exit: (code: number) => void): Command {
     .addOption(wide())
     .action(async (options: Asking & { limit: number; wide: boolean }) => {
       const list = await client(options).sessions(options.limit);
-      print(options.json ? JSON.stringify(list, null, 2) : renderSessions(list, lineWidth(options.wide)));
+      print(
+        options.json
+          ? JSON.stringify(list, null, 2)
+          : renderSessions(list, lineWidth(options.wide)),
+      );
     });
 
   askable(baton.command('stats').description("print a running balancer's state and counters"))
@@ -198,11 +219,16 @@ function define(programs: Programs, exit: (code: number) => void): Command {
         .argParser(parseSeconds),
     )
     .addOption(
-      new Option('--count <intervals>', 'end after so many').argParser(parseCount).implies({ watch: 1 }),
+      new Option('--count <intervals>', 'end after so many')
+        .argParser(parseCount)
+        .implies({ watch: 1 }),
     )
     .addOption(wide().conflicts('watch'))
     .addOption(
-      new Option('--explain [counter]', 'ask no balancer; tell what this counter means, or all of them')
+      new Option(
+        '--explain [counter]',
+        'ask no balancer; tell what this counter means, or all of them',
+      )
         .preset(true)
         .conflicts(['watch', 'count']),
     )
@@ -211,7 +237,9 @@ function define(programs: Programs, exit: (code: number) => void): Command {
       if (options.watch !== undefined) return watchStats(options, options.watch, options.count);
       const stats = await client(options).stats();
       warnOfVersion(stats.version);
-      print(options.json ? JSON.stringify(stats, null, 2) : renderStats(stats, lineWidth(options.wide)));
+      print(
+        options.json ? JSON.stringify(stats, null, 2) : renderStats(stats, lineWidth(options.wide)),
+      );
     });
   return baton;
 }
@@ -224,7 +252,9 @@ interface StatsOptions {
   explain?: string | true;
 }
 
-/** Lines of text are not longer than this where there is no terminal, and not on one that is wider. */
+/**
+ * Lines of text are not longer than this where there is no terminal, and not on one that is wider.
+ */
 const LONGEST_LINE = 100;
 
 function explainCounters(asked: string | true, { json, wide }: Asking & StatsOptions): void {
@@ -269,9 +299,10 @@ function askable(command: Command): Command {
   return command
     .option('-c, --config <file>', 'config of the balancer, which names its socket')
     .addOption(
-      new Option('--socket <path>', `its control socket, when not ${DEFAULT_CONTROL_SOCKET}`).conflicts(
-        'config',
-      ),
+      new Option(
+        '--socket <path>',
+        `its control socket, when not ${DEFAULT_CONTROL_SOCKET}`,
+      ).conflicts('config'),
     )
     .option('--json', 'print JSON', false);
 }
@@ -285,7 +316,8 @@ function client({ config, socket }: Asking): ControlClient {
 
 function check(file: string): void {
   const config = loadConfig(file);
-  for (const warning of [...config.warnings, ...machineWarnings(config)]) complain(`warning: ${warning}`);
+  for (const warning of [...config.warnings, ...machineWarnings(config)])
+    complain(`warning: ${warning}`);
   print(renderCheck(config));
   readKey(config.keyFile);
 }
@@ -305,8 +337,14 @@ function parseSnaplen(text: string): number {
 function parseClient(text: string): { address: number; port: number | undefined } {
   const [, host = '', port] = /^([^:]*)(?::(\d{1,5}))?$/.exec(text) ?? [];
   const address = parseIpv4(host);
-  if (address === undefined || address === 0 || (port !== undefined && (+port < 1 || +port > MOST_PORT))) {
-    throw new InvalidArgumentError('Expected an IPv4 address, or one with a port such as 192.0.2.7:40000.');
+  if (
+    address === undefined ||
+    address === 0 ||
+    (port !== undefined && (+port < 1 || +port > MOST_PORT))
+  ) {
+    throw new InvalidArgumentError(
+      'Expected an IPv4 address, or one with a port such as 192.0.2.7:40000.',
+    );
   }
   return { address, port: port === undefined ? undefined : +port };
 }
@@ -321,7 +359,11 @@ function parseWhole(text: string, most: number, fewest = 1): number {
 
 function parseSeconds(text: string): number {
   const value = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || value < SHORTEST_INTERVAL_SECONDS || value > LONGEST_INTERVAL_SECONDS) {
+  if (
+    !/^\d+(\.\d+)?$/.test(text) ||
+    value < SHORTEST_INTERVAL_SECONDS ||
+    value > LONGEST_INTERVAL_SECONDS
+  ) {
     throw new InvalidArgumentError(
       `Expected a number of seconds from ${SHORTEST_INTERVAL_SECONDS} to ${LONGEST_INTERVAL_SECONDS}.`,
     );

@@ -23,7 +23,9 @@ export interface Display {
   restarted(): void;
 }
 
-/** One after the other; what is not an interval goes to standard error, and a silence is told once. */
+/**
+ * One after the other; what is not an interval goes to standard error, and a silence is told once.
+ */
 export class Stream implements Display {
   private readonly screen: Screen;
   private readonly form: (interval: Interval) => string;
@@ -80,8 +82,8 @@ const DIM = '\x1b[2m';
 const UNDIM = '\x1b[22m';
 
 /**
- * Each in the place of the one before, below a line about the watch itself. What does not fit is cut:
- * lines at the right, and the last ones altogether, which a line then says.
+ * Each in the place of the one before, below a line about the watch itself. What does not fit is
+ * cut: lines at the right, and the last ones altogether, which a line then says.
  */
 export class Terminal implements Display {
   private readonly screen: Screen;

@@ -2,7 +2,12 @@
 import { type CounterInfo, meaning } from '../base/counter-info.js';
 import { COUNTERS } from '../base/counters.js';
 import { BatonError } from '../base/errors.js';
-import { GUARD_COUNTERS, RING_COUNTERS, SHIM_COUNTERS, XDP_COUNTERS } from '../base/kernel-counters.js';
+import {
+  GUARD_COUNTERS,
+  RING_COUNTERS,
+  SHIM_COUNTERS,
+  XDP_COUNTERS,
+} from '../base/kernel-counters.js';
 import { quoted } from '../base/text.js';
 
 type Infos = Readonly<Record<string, CounterInfo>>;
@@ -17,7 +22,11 @@ interface Group {
 const GROUPS: readonly Group[] = [
   { title: 'The engine, and the XDP program in its place', prefix: '', infos: COUNTERS },
   { title: 'The receive and transmit rings', prefix: '', infos: RING_COUNTERS },
-  { title: "The guard, a program on the balancer's interfaces", prefix: 'guard_', infos: GUARD_COUNTERS },
+  {
+    title: "The guard, a program on the balancer's interfaces",
+    prefix: 'guard_',
+    infos: GUARD_COUNTERS,
+  },
   {
     title: 'The shim of the balancer, for its local services; nodes count the same',
     prefix: 'shim_',
@@ -50,9 +59,12 @@ const MOST_SIMILAR = 8;
  * @throws BatonError BATON_ARGUMENT for a name that is none
  */
 export function explain(name: string | undefined, most: number): string {
-  const asked: [string, CounterInfo][] = name === undefined ? [...GLOSSARY] : [[name, infoOf(name)]];
+  const asked: [string, CounterInfo][] =
+    name === undefined ? [...GLOSSARY] : [[name, infoOf(name)]];
   return asked
-    .map(([each, { kind, unit, help }]) => [`${each} (${kind}, ${unit})`, ...wrapped(help, most)].join('\n'))
+    .map(([each, { kind, unit, help }]) =>
+      [`${each} (${kind}, ${unit})`, ...wrapped(help, most)].join('\n'),
+    )
     .join('\n\n');
 }
 
@@ -64,7 +76,9 @@ export function explained(name: string | undefined): Infos {
 function infoOf(name: string): CounterInfo {
   const info = GLOSSARY.get(name);
   if (info !== undefined) return info;
-  const similar = [...GLOSSARY.keys()].filter((known) => known.includes(name)).slice(0, MOST_SIMILAR);
+  const similar = [...GLOSSARY.keys()]
+    .filter((known) => known.includes(name))
+    .slice(0, MOST_SIMILAR);
   const hint =
     similar.length > 0 && name !== ''
       ? `similar: ${similar.join(', ')}`
@@ -89,11 +103,11 @@ function wrapped(text: string, most: number): string[] {
 const INTRODUCTION = `# Counters
 
 This page is made from the declarations in src/base/counters.ts and src/base/kernel-counters.ts (by
-\`node dist/scripts/counter-docs.js\`). \`baton stats --explain NAME\` prints what is said here of one counter, and without a name
-of all.
+\`node dist/scripts/counter-docs.js\`). \`baton stats --explain NAME\` prints what is said here of one
+counter, and without a name of all.
 
-Each counter begins at 0 when the balancer starts, or with its XDP program, and only grows. \`baton stats\` shows those that are
-not 0; \`baton stats --watch\` shows what is dropped, by the second.
+Each counter begins at 0 when the balancer starts, or with its XDP program, and only grows. \`baton
+stats\` shows those that are not 0; \`baton stats --watch\` shows what is dropped, by the second.
 `;
 
 /** docs/counters.md. */
@@ -103,7 +117,9 @@ export function renderCounterDocs(): string {
       `## ${title}\n`,
       '| counter | counts | meaning |',
       '| --- | --- | --- |',
-      ...entries(prefix, infos).map(([name, { unit, help }]) => `| \`${name}\` | ${unit} | ${help} |`),
+      ...entries(prefix, infos).map(
+        ([name, { unit, help }]) => `| \`${name}\` | ${unit} | ${help} |`,
+      ),
       '',
     ].join('\n'),
   );

@@ -4,7 +4,9 @@ import type { NodeState, StatsDocument } from '../api/documents.js';
 import { FRAMES_OF_KERNEL } from '../base/kernel-counters.js';
 import { STAGE_NAMES, type StageName } from '../base/stages.js';
 
-/** Everything without another unit is per second. Sessions and nodes are as they were at the end. */
+/**
+ * Everything without another unit is per second. Sessions and nodes are as they were at the end.
+ */
 export interface Interval {
   /** The end of the interval, ISO 8601, by the clock of whoever asks. */
   at: string;
@@ -36,7 +38,10 @@ export interface Interval {
   drops: { name: string; perSecond: number; total: number }[];
   /** One for each engine thread. */
   stages: WorkerInterval[];
-  /** null without an XDP program, and when the kernel does not measure (sysctl kernel.bpf_stats_enabled). */
+  /**
+   * null without an XDP program, and when the kernel does not measure (sysctl
+   * kernel.bpf_stats_enabled).
+   */
   kernel: { microseconds: number; runs: number; nanosecondsPerRun: number } | null;
   /** Every counter that moved. */
   counters: Record<string, number>;
@@ -66,17 +71,28 @@ const KERNEL_ALONE = ['xdp_absorbed', 'xdp_notice_told'];
  * @param at the time of the later one, in ms since 1970
  * @returns undefined when they are not of one balancer, or of one and the same moment
  */
-export function between(before: StatsDocument, after: StatsDocument, at: number): Interval | undefined {
+export function between(
+  before: StatsDocument,
+  after: StatsDocument,
+  at: number,
+): Interval | undefined {
   const seconds = (after.uptimeMs - before.uptimeMs) / 1_000;
   if (after.startedAt !== before.startedAt || seconds <= 0) return undefined;
   const rate = (earlier: number | undefined, later: number | undefined): number =>
     Math.max(0, (later ?? 0) - (earlier ?? 0)) / seconds;
   const rates = new Map(
-    Object.entries(after.counters).map(([name, value]) => [name, rate(before.counters[name], value)]),
+    Object.entries(after.counters).map(([name, value]) => [
+      name,
+      rate(before.counters[name], value),
+    ]),
   );
   const counted = (name: string): number => rates.get(name) ?? 0;
-  const sum = (names: readonly string[]): number => names.reduce((so, name) => so + counted(name), 0);
-  const localAnswers = [...rates].reduce((sum, [name, value]) => sum + (ANSWER.test(name) ? value : 0), 0);
+  const sum = (names: readonly string[]): number =>
+    names.reduce((so, name) => so + counted(name), 0);
+  const localAnswers = [...rates].reduce(
+    (sum, [name, value]) => sum + (ANSWER.test(name) ? value : 0),
+    0,
+  );
   return {
     at: new Date(at).toISOString(),
     seconds,
@@ -125,7 +141,11 @@ type WorkerStages = StatsDocument['stages'][number];
 type Rate = (earlier: number | undefined, later: number | undefined) => number;
 
 /** The thread publishes some times a second: its interval is as long as its stages together. */
-function workerInterval(before: WorkerStages | undefined, after: WorkerStages, rate: Rate): WorkerInterval {
+function workerInterval(
+  before: WorkerStages | undefined,
+  after: WorkerStages,
+  rate: Rate,
+): WorkerInterval {
   const spent = (name: StageName): number =>
     Math.max(0, after.nanoseconds[name] - (before?.nanoseconds[name] ?? 0));
   const all = STAGE_NAMES.reduce((sum, name) => sum + spent(name), 0);
@@ -142,7 +162,10 @@ function workerInterval(before: WorkerStages | undefined, after: WorkerStages, r
 }
 
 function byStage(value: (name: StageName) => number): Record<StageName, number> {
-  return Object.fromEntries(STAGE_NAMES.map((name) => [name, value(name)])) as Record<StageName, number>;
+  return Object.fromEntries(STAGE_NAMES.map((name) => [name, value(name)])) as Record<
+    StageName,
+    number
+  >;
 }
 
 function kernelInterval(

@@ -54,7 +54,8 @@ export function renderStats(stats: StatsDocument, most?: number): string {
     [{ title: 'COUNTER' }, { title: 'VALUE', align: 'right' }],
     counted.map(([name, value]) => [name, formatCount(value)]),
   );
-  const left = silent === 0 ? '' : `\n(${silent} more ${silent === 1 ? 'counter is' : 'counters are'} 0)`;
+  const left =
+    silent === 0 ? '' : `\n(${silent} more ${silent === 1 ? 'counter is' : 'counters are'} 0)`;
   return [
     printable(
       `Baton ${stats.version} on ${stats.interface}, datapath ${stats.datapath}, up ${formatAge(stats.uptimeMs)}`,
@@ -82,7 +83,12 @@ function lossLine({ counter, total, agoMs, what, remedy }: Loss): string {
 }
 
 /** Where a thread's time went since the start: shares of it, and what a frame took of that. */
-function stageLine({ worker, nanoseconds, batches, frames }: StatsDocument['stages'][number]): string {
+function stageLine({
+  worker,
+  nanoseconds,
+  batches,
+  frames,
+}: StatsDocument['stages'][number]): string {
   const all = STAGE_NAMES.reduce((sum, name) => sum + nanoseconds[name], 0);
   const shares = STAGE_NAMES.map(
     (name) => `${name} ${((nanoseconds[name] / Math.max(1, all)) * 100).toFixed(1)} %`,
@@ -158,7 +164,10 @@ function common(config: Config): [string, string][] {
 function balancerLines(config: BalancerConfig): [string, string][] {
   return [
     ...common(config),
-    ...some('node interface', config.nodeInterface === undefined ? [] : [config.nodeInterface.name]),
+    ...some(
+      'node interface',
+      config.nodeInterface === undefined ? [] : [config.nodeInterface.name],
+    ),
     ['datapath', config.datapath],
     ['control socket', config.controlSocket],
     ...some(
@@ -189,7 +198,9 @@ function nodeLines(config: NodeConfig): [string, string][] {
     ...some('balancers', config.balancers),
     [
       'web server',
-      listen === undefined ? 'on the virtual address, or any' : `on ${listen.address}:${listen.port}`,
+      listen === undefined
+        ? 'on the virtual address, or any'
+        : `on ${listen.address}:${listen.port}`,
     ],
   ];
 }

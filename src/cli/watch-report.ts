@@ -11,7 +11,10 @@ export interface Line {
   dim: boolean;
 }
 
-/** The interval as lines. `most`: characters that fit on one; by default tables are as wide as what stands in them. */
+/**
+ * The interval as lines. `most`: characters that fit on one; by default tables are as wide as what
+ * stands in them.
+ */
 export function renderInterval(interval: Interval, most?: number): Line[] {
   const { packets, events, sessions } = interval;
   const blocks = [
@@ -58,7 +61,11 @@ export function formatRate(value: number): string {
   return value > 0 && value < 9.95 ? value.toFixed(1) : formatCount(value);
 }
 
-function table(columns: readonly Column[], rows: readonly (readonly string[])[], most?: number): string[] {
+function table(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  most?: number,
+): string[] {
   return formatTable(columns, rows, most).split('\n');
 }
 
@@ -73,7 +80,10 @@ function row(cells: readonly [string, number][], format = formatRate): string[] 
   );
 }
 
-/** The sum over all threads, what it is for each frame, and the threads one by one when there are several. */
+/**
+ * The sum over all threads, what it is for each frame, and the threads one by one when there are
+ * several.
+ */
 function stageTable(workers: readonly WorkerInterval[]): string[] {
   const sum = (of: (worker: WorkerInterval) => number): number =>
     workers.reduce((total, worker) => total + of(worker), 0);
@@ -135,7 +145,9 @@ function nodeTable(nodes: Interval['nodes'], most: number | undefined): string[]
 /** The ones that go on first, then those that were. */
 function dropLines(drops: Interval['drops'], most: number | undefined): Line[] {
   if (drops.length === 0) return [];
-  const sorted = [...drops].sort((one, other) => other.perSecond - one.perSecond || other.total - one.total);
+  const sorted = [...drops].sort(
+    (one, other) => other.perSecond - one.perSecond || other.total - one.total,
+  );
   const [title = '', ...lines] = table(
     [{ title: 'DROPPED' }, right('PER S'), right('TOTAL'), { title: 'WHAT', shortens: true }],
     sorted.map(({ name, perSecond, total }) => [

@@ -1,4 +1,6 @@
-/** `baton stats --watch`: asks a running balancer again and again, and shows what it did in between. */
+/**
+ * `baton stats --watch`: asks a running balancer again and again, and shows what it did in between.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlClient } from '../api/client.js';
 import type { StatsDocument } from '../api/documents.js';

@@ -1,4 +1,7 @@
-/** The key that balancer and nodes share: 16 bytes, kept in a file as 32 hex digits. Never in a message. */
+/**
+ * The key that balancer and nodes share: 16 bytes, kept in a file as 32 hex digits. Never in a
+ * message.
+ */
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
@@ -19,7 +22,11 @@ const OTHERS = 0o077;
 export function readKey(file: string): Uint8Array {
   const where = `key file ${printable(file)}`;
   const refuse = (message: string, hint?: string, cause?: unknown): never => {
-    throw new BatonError('BATON_KEY', message, { where, cause, ...(hint === undefined ? {} : { hint }) });
+    throw new BatonError('BATON_KEY', message, {
+      where,
+      cause,
+      ...(hint === undefined ? {} : { hint }),
+    });
   };
   const buffer = Buffer.alloc(MOST_FILE_BYTES);
   let length = 0;
@@ -31,7 +38,10 @@ export function readKey(file: string): Uint8Array {
     if (!status.isFile()) refuse('not a file, expected one with 32 hex digits');
     if ((status.mode & OTHERS) !== 0) {
       const mode = (status.mode & 0o777).toString(8).padStart(4, '0');
-      refuse(`mode ${mode} gives others access, expected 0600`, `run \`chmod 600 ${printable(file)}\``);
+      refuse(
+        `mode ${mode} gives others access, expected 0600`,
+        `run \`chmod 600 ${printable(file)}\``,
+      );
     }
     length = readSync(descriptor, buffer);
   } catch (error) {
@@ -48,7 +58,9 @@ export function readKey(file: string): Uint8Array {
   const text = buffer.toString('latin1', 0, length).trim();
   if (text === '') refuse(`empty, expected ${HEX_DIGITS} hex digits`);
   if (!/^[0-9a-fA-F]+$/.test(text)) {
-    refuse(`holds something other than hex digits, expected ${HEX_DIGITS} of them and nothing else`);
+    refuse(
+      `holds something other than hex digits, expected ${HEX_DIGITS} of them and nothing else`,
+    );
   }
   if (text.length !== HEX_DIGITS) {
     const found = length === MOST_FILE_BYTES ? 'many more' : String(text.length);
@@ -79,7 +91,10 @@ export function writeNewKey(file: string): void {
         cause: error,
       });
     }
-    throw new BatonError('BATON_KEY', `can not be written: ${whyUnwritable(error)}`, { where, cause: error });
+    throw new BatonError('BATON_KEY', `can not be written: ${whyUnwritable(error)}`, {
+      where,
+      cause: error,
+    });
   }
   try {
     writeSync(descriptor, `${newKey()}\n`);

@@ -1,6 +1,6 @@
 /**
- * Loads config files: YAML, the schema, the rules beyond the schema; and gives them in the form that
- * the program wants: durations in ms, nodes by index, paths made absolute.
+ * Loads config files: YAML, the schema, the rules beyond the schema; and gives them in the form
+ * that the program wants: durations in ms, nodes by index, paths made absolute.
  */
 
 import { BatonError } from '../base/errors.js';
@@ -48,7 +48,11 @@ export interface BalancerConfig extends Common {
     readonly port: number;
     readonly predictor: PredictorName;
   }[];
-  readonly nodes: readonly { readonly name: string; readonly address: string; readonly weight: number }[];
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly address: string;
+    readonly weight: number;
+  }[];
   readonly resources: readonly {
     readonly host: string | undefined;
     readonly path: string;
@@ -70,7 +74,14 @@ export interface NodeConfig extends Common {
 
 export type Config = BalancerConfig | NodeConfig;
 
-const ONLY_BALANCER = ['virtualServers', 'nodes', 'resources', 'datapath', 'workers', 'controlSocket'];
+const ONLY_BALANCER = [
+  'virtualServers',
+  'nodes',
+  'resources',
+  'datapath',
+  'workers',
+  'controlSocket',
+];
 const ONLY_NODE = ['virtualAddresses', 'balancers', 'listen', 'maxSessions'];
 
 /**
@@ -82,7 +93,9 @@ export function loadBalancerConfig(file: string): BalancerConfig {
   return balancerConfig(open(file, 'balancer'));
 }
 
-/** A balancer's config for a capture: virtual servers may have loopback addresses. Throws as above. */
+/**
+ * A balancer's config for a capture: virtual servers may have loopback addresses. Throws as above.
+ */
 export function loadReplayConfig(file: string): BalancerConfig {
   return balancerConfig(open(file, 'balancer'), true);
 }
@@ -120,7 +133,9 @@ function open(file: string, wanted: Config['kind']): ConfigSource {
   return source;
 }
 
-/** The kind that has more of its own keys there; undefined when neither has, or both have as many. */
+/**
+ * The kind that has more of its own keys there; undefined when neither has, or both have as many.
+ */
 function kindOf(data: unknown): Config['kind'] | undefined {
   if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined;
   const keys = Object.keys(data);

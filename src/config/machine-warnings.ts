@@ -4,8 +4,8 @@ import { ownAddress, requireInterface } from '../host/interfaces.js';
 import type { Config } from './load.js';
 
 /**
- * A line for each, none where all is well. They are warnings, for a config may be checked on another machine than the
- * one that it is for.
+ * A line for each, none where all is well. They are warnings, for a config may be checked on
+ * another machine than the one that it is for.
  */
 export function machineWarnings(config: Config): string[] {
   const ownVirtual =

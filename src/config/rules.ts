@@ -2,8 +2,8 @@
  * What no schema can say about a config: that names and addresses are not there twice, that what is
  * referred to exists, that addresses do not contradict each other.
  *
- * The rules read values that may have failed the schema (so that one run tells of every problem) and
- * pass over what is not of the right type: the schema has already said so.
+ * The rules read values that may have failed the schema (so that one run tells of every problem)
+ * and pass over what is not of the right type: the schema has already said so.
  */
 import { BatonError } from '../base/errors.js';
 import { quoted } from '../base/text.js';
@@ -66,7 +66,8 @@ export function checkBalancerRules(source: ConfigSource, replayed: boolean): voi
       source.wrong([...at, 'address'], `${what}, expected ${EXPECTED_ADDRESS}`);
     }
     // Several virtual servers may share an address: it is claimed once.
-    if (!seen.has(entry.address)) virtual.claim(entry.address, [...at, 'address'], 'a virtual address');
+    if (!seen.has(entry.address))
+      virtual.claim(entry.address, [...at, 'address'], 'a virtual address');
     seen.add(entry.address);
   }
   virtual.claim(data.address, ['address'], "the balancer's own address");
@@ -74,7 +75,11 @@ export function checkBalancerRules(source: ConfigSource, replayed: boolean): voi
   const nodeNames = new Uses(source);
   for (const { entry, at } of nodes) {
     nodeNames.claim(entry.name, [...at, 'name'], 'the name of a node');
-    virtual.claim(entry.address, [...at, 'address'], `the address of node ${quoted(String(entry.name))}`);
+    virtual.claim(
+      entry.address,
+      [...at, 'address'],
+      `the address of node ${quoted(String(entry.name))}`,
+    );
   }
 
   if (typeof data.nodeInterface === 'string' && data.nodeInterface === data.interface) {
@@ -86,8 +91,14 @@ export function checkBalancerRules(source: ConfigSource, replayed: boolean): voi
   checkHeadMemory(source, data.limits);
 }
 
-function checkResources(source: ConfigSource, resources: unknown, nodes: ReturnType<typeof entries>): void {
-  const known = new Set(nodes.map(({ entry }) => entry.name).filter((name) => typeof name === 'string'));
+function checkResources(
+  source: ConfigSource,
+  resources: unknown,
+  nodes: ReturnType<typeof entries>,
+): void {
+  const known = new Set(
+    nodes.map(({ entry }) => entry.name).filter((name) => typeof name === 'string'),
+  );
   const used = new Set<string>();
   const places = new Map<string, number>();
   for (const [index, { entry, at }] of entries(resources, ['resources']).entries()) {
@@ -97,7 +108,10 @@ function checkResources(source: ConfigSource, resources: unknown, nodes: ReturnT
   if (!Array.isArray(resources)) return;
   for (const { entry, at } of nodes) {
     if (typeof entry.name === 'string' && !used.has(entry.name)) {
-      source.warn([...at, 'name'], `node ${quoted(entry.name)} holds no resource and will get no session`);
+      source.warn(
+        [...at, 'name'],
+        `node ${quoted(entry.name)} holds no resource and will get no session`,
+      );
     }
   }
 }
@@ -112,8 +126,10 @@ function checkPattern(
 ): void {
   const hostIsWrong = typeof host === 'string' ? hostProblem(host) : undefined;
   const pathIsWrong = typeof path === 'string' ? pathProblem(path) : undefined;
-  if (hostIsWrong !== undefined) source.wrong([...at, 'host'], `is ${quoted(String(host))}: ${hostIsWrong}`);
-  if (pathIsWrong !== undefined) source.wrong([...at, 'path'], `is ${quoted(String(path))}: ${pathIsWrong}`);
+  if (hostIsWrong !== undefined)
+    source.wrong([...at, 'host'], `is ${quoted(String(host))}: ${hostIsWrong}`);
+  if (pathIsWrong !== undefined)
+    source.wrong([...at, 'path'], `is ${quoted(String(path))}: ${pathIsWrong}`);
   if (hostIsWrong !== undefined || pathIsWrong !== undefined || typeof path !== 'string') return;
   if (path.includes('*')) {
     source.warn(
@@ -155,7 +171,8 @@ function checkHolders(
       source.wrong([...at, index], `is ${quoted(holder)} once more, expected each node only once`);
     } else if (!known.has(holder)) {
       const meant = nearest(holder, known);
-      const expected = meant === undefined ? 'expected the name of a node' : `did you mean ${meant}?`;
+      const expected =
+        meant === undefined ? 'expected the name of a node' : `did you mean ${meant}?`;
       source.wrong([...at, index], `is ${quoted(holder)}, and there is no such node, ${expected}`);
     }
     here.add(holder);
@@ -192,7 +209,8 @@ function checkSocketPath(source: ConfigSource, path: unknown): void {
 export function checkNodeRules(source: ConfigSource): void {
   const data = source.data as Record<string, unknown>;
   const addresses = new Uses(source);
-  const listed = (key: string): unknown[] => (Array.isArray(data[key]) ? (data[key] as unknown[]) : []);
+  const listed = (key: string): unknown[] =>
+    Array.isArray(data[key]) ? (data[key] as unknown[]) : [];
   for (const [index, address] of listed('virtualAddresses').entries()) {
     addresses.claim(address, ['virtualAddresses', index], 'a virtual address');
   }

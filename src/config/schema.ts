@@ -1,10 +1,10 @@
 /**
- * The one definition of both config files: from it come the types, the defaults, the checks, the words
- * of every error message and docs/configuration.md.
+ * The one definition of both config files: from it come the types, the defaults, the checks, the
+ * words of every error message and docs/configuration.md.
  *
- * Every key has a `description` (with its unit) for the documentation, and an `expected` that completes
- * the sentence "... is 7, expected" of an error message. A key with a default is never missing once a
- * file has been checked, so its type here is not optional.
+ * Every key has a `description` (with its unit) for the documentation, and an `expected` that
+ * completes the sentence "... is 7, expected" of an error message. A key with a default is never
+ * missing once a file has been checked, so its type here is not optional.
  */
 import { type Static, Type } from '@sinclair/typebox';
 import { LOG_LEVELS } from '../base/log.js';
@@ -35,7 +35,8 @@ function choice<const Names extends readonly string[]>(
     enum: [...names],
     default: fallback,
     description,
-    expected: names.length === 1 ? `${names[0]}, which is all there is` : `one of ${names.join(', ')}`,
+    expected:
+      names.length === 1 ? `${names[0]}, which is all there is` : `one of ${names.join(', ')}`,
   });
 }
 
@@ -65,7 +66,9 @@ function address(description: string) {
   return Type.String({ format: 'ipv4-unicast', description, expected: EXPECTED_ADDRESS });
 }
 
-/** A virtual server's may be a loopback address in a replay; config-rules.ts refuses it elsewhere. */
+/**
+ * A virtual server's may be a loopback address in a replay; config-rules.ts refuses it elsewhere.
+ */
 function virtualAddress(description: string) {
   return Type.String({ format: 'ipv4-host', description, expected: EXPECTED_ADDRESS });
 }
@@ -131,7 +134,9 @@ const VirtualServer = Type.Object(
 const Node = Type.Object(
   {
     name: name('What the node is called in resources, tables and messages.'),
-    address: address("The node's own address, on the link of the interface that nodes are reached by."),
+    address: address(
+      "The node's own address, on the link of the interface that nodes are reached by.",
+    ),
     weight: count('Its share of the sessions, relative to the other holders.', 1, 1, 1_000),
   },
   { ...closed, expected: 'a map with the keys name, address and weight' },
@@ -169,14 +174,24 @@ const LimitKeys = Type.Object(
       64,
       16_000_000,
     ),
-    headBytes: count('Length of a request head, in bytes. A longer one gets 431.', 16_384, 1_024, 65_535),
+    headBytes: count(
+      'Length of a request head, in bytes. A longer one gets 431.',
+      16_384,
+      1_024,
+      65_535,
+    ),
     heads: count(
       'Sessions at one time whose request is being collected, or handed over. Never more than `sessions`.',
       65_536,
       64,
       1_000_000,
     ),
-    handoffTries: count('Times a handoff is sent to one node before the next holder is tried.', 2, 1, 10),
+    handoffTries: count(
+      'Times a handoff is sent to one node before the next holder is tried.',
+      2,
+      1,
+      10,
+    ),
     synAckTries: count('Times a SYN/ACK is sent before the handshake is given up.', 5, 1, 10),
   },
   { ...closed, default: {}, description: 'Bounds of every table.', expected: 'a map of limits' },
@@ -184,7 +199,10 @@ const LimitKeys = Type.Object(
 
 const TimeoutKeys = Type.Object(
   {
-    head: duration('For a request head to be complete, from the end of the handshake. Then 408.', '10s'),
+    head: duration(
+      'For a request head to be complete, from the end of the handshake. Then 408.',
+      '10s',
+    ),
     handoff: duration('For a node to confirm a handoff before it is sent again.', '300ms'),
     answer: duration(
       'For a node that has confirmed to answer. Then it is asked whether its web server has read the request; if not, another holder gets it.',
@@ -276,7 +294,8 @@ export const NodeFile = Type.Object(
     virtualAddresses: Type.Array(address('A virtual address.'), {
       minItems: 1,
       maxItems: MOST_ADDRESSES,
-      description: 'The virtual addresses that the web server here answers from. Baton puts them on lo.',
+      description:
+        'The virtual addresses that the web server here answers from. Baton puts them on lo.',
       expected: `a list of 1 to ${MOST_ADDRESSES} IPv4 addresses`,
     }),
     balancers: Type.Array(address('A balancer.'), {

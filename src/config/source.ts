@@ -1,7 +1,16 @@
 /** A config file as it was written: its values, and the line and column of each of them. */
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+} from 'yaml';
 import { BatonError } from '../base/errors.js';
 import { whyUnreadable } from '../base/file-errors.js';
 import { printable, quoted } from '../base/text.js';
@@ -52,7 +61,8 @@ export class ConfigSource {
     this.document = document;
     for (const error of [...document.errors, ...document.warnings]) {
       const offset = error.pos[0];
-      const repeated = error.code === 'DUPLICATE_KEY' ? /^[\w.-]+/.exec(text.slice(offset))?.[0] : undefined;
+      const repeated =
+        error.code === 'DUPLICATE_KEY' ? /^[\w.-]+/.exec(text.slice(offset))?.[0] : undefined;
       if (repeated !== undefined) {
         this.addProblem(offset, repeated, 'is there already in this map, expected each key once');
       } else if (error.code === 'MULTIPLE_DOCS') {
@@ -146,7 +156,9 @@ export class ConfigSource {
       if (isSeq(holder)) {
         node = holder.items[Number(part)];
       } else if (isMap(holder)) {
-        const pair = holder.items.find(({ key }) => isScalar(key) && String(key.value) === String(part));
+        const pair = holder.items.find(
+          ({ key }) => isScalar(key) && String(key.value) === String(part),
+        );
         if (pair === undefined) return offset;
         offset = isScalar(pair.key) ? (pair.key.range?.[0] ?? offset) : offset;
         if (at === 'key' && index === path.length - 1) return offset;
@@ -166,9 +178,13 @@ function readText(file: string): string {
   try {
     const { size } = statSync(file);
     if (size > MOST_BYTES) {
-      throw new BatonError('BATON_CONFIG', `larger than ${MOST_BYTES} bytes, expected a config file`, {
-        where: printable(file),
-      });
+      throw new BatonError(
+        'BATON_CONFIG',
+        `larger than ${MOST_BYTES} bytes, expected a config file`,
+        {
+          where: printable(file),
+        },
+      );
     }
     bytes = readFileSync(file);
   } catch (error) {

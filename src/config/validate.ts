@@ -1,4 +1,6 @@
-/** Checks the values of a config file against its schema, and says in words what is wrong with each. */
+/**
+ * Checks the values of a config file against its schema, and says in words what is wrong with each.
+ */
 import type { TSchema } from '@sinclair/typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { quoted } from '../base/text.js';
@@ -20,7 +22,10 @@ ajv.addFormat('listener', (text: string) => parseListener(text) !== undefined);
 
 const compiled = new WeakMap<TSchema, ValidateFunction>();
 
-/** Fills in the defaults of `source.data` in place, and tells the source everything that does not fit. */
+/**
+ * Fills in the defaults of `source.data` in place, and tells the source everything that does not
+ * fit.
+ */
 export function validate(schema: TSchema, source: ConfigSource): void {
   let check = compiled.get(schema);
   if (check === undefined) {
@@ -64,7 +69,8 @@ function whatIs(error: ErrorObject): string {
 function shown(value: unknown): string {
   if (value === null || value === undefined) return 'empty';
   if (typeof value === 'string') return quoted(value);
-  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
+  if (Array.isArray(value))
+    return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
   if (typeof value === 'object') return 'a map';
   return String(value);
 }

@@ -5,7 +5,10 @@ import { parseIpv4 } from '../wire/ipv4.js';
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 const LONGEST_MS = 24 * 3_600_000;
 
-/** "300ms", "1.5s", "15m", "24h" in ms, rounded; undefined for anything else, and outside of 1 ms to 24 h. */
+/**
+ * "300ms", "1.5s", "15m", "24h" in ms, rounded; undefined for anything else, and outside of 1 ms to
+ * 24 h.
+ */
 export function parseDuration(text: string): number | undefined {
   const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)$/.exec(text);
   if (match === null) return undefined;
@@ -35,20 +38,25 @@ export function whyNotHost(text: string): string | undefined {
   return undefined;
 }
 
-/** "127.0.0.1:8080", or undefined for anything else. A loopback address is fine here, a wildcard is not. */
+/**
+ * "127.0.0.1:8080", or undefined for anything else. A loopback address is fine here, a wildcard is
+ * not.
+ */
 export function parseListener(text: string): { address: string; port: number } | undefined {
   const match = /^([\d.]+):([1-9]\d{0,4})$/.exec(text);
   const address = match?.[1];
   if (match === null || address === undefined) return undefined;
   const value = parseIpv4(address);
   const port = Number(match[2]);
-  if (value === undefined || value >>> 24 === 0 || value >>> 24 >= 224 || port > 65_535) return undefined;
+  if (value === undefined || value >>> 24 === 0 || value >>> 24 >= 224 || port > 65_535)
+    return undefined;
   return { address, port };
 }
 
 /**
- * The one of `known` that `word` was probably meant to be, or undefined. Case never matters; beyond that
- * one slip of the finger is forgiven in words of three letters and more, two in those of more than five.
+ * The one of `known` that `word` was probably meant to be, or undefined. Case never matters; beyond
+ * that one slip of the finger is forgiven in words of three letters and more, two in those of more
+ * than five.
  */
 export function nearest(word: string, known: Iterable<string>): string | undefined {
   const wanted = word.toLowerCase();
@@ -78,7 +86,8 @@ function editDistance(a: string, b: string): number {
         current[column - 1]! + 1,
         previous[column - 1]! + (same ? 0 : 1),
       );
-      const swapped = row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
+      const swapped =
+        row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
       if (swapped) cost = Math.min(cost, older[column - 2]! + 1);
       current.push(cost);
     }

@@ -1,16 +1,23 @@
 /**
- * Cuts TCP segments that are larger than a frame of the wire, as the sender's hardware would have: senders on the same
- * machine (containers, virtual machines) leave that to a card which their frames never see, and GRO makes such
- * frames of what came by the wire.
+ * Cuts TCP segments that are larger than a frame of the wire, as the sender's hardware would have:
+ * senders on the same machine (containers, virtual machines) leave that to a card which their
+ * frames never see, and GRO makes such frames of what came by the wire.
  *
  *     | Ethernet, IPv4, TCP | payload 1 | payload 2 | payload 3 |
  *     | Ethernet, IPv4, TCP | payload 1 |   | ... | payload 2 |   | ... | payload 3 |
  *
- * Each piece has the headers, with its own sequence number and lengths; FIN and PSH belong to the last one.
+ * Each piece has the headers, with its own sequence number and lengths; FIN and PSH belong to the
+ * last one.
  */
 import { fold, pseudoHeaderSum } from '../wire/checksum.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
-import { FRAGMENT_MASK, IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
+import {
+  FRAGMENT_MASK,
+  IPV4,
+  IPV4_HEADER_BYTES,
+  Protocol,
+  VERSION_4_WORDS_5,
+} from '../wire/ipv4.js';
 import { TCP, TCP_HEADER_BYTES, TcpFlag, tcpHeaderBytes } from '../wire/tcp.js';
 
 const IP = ETHERNET_HEADER_BYTES;
@@ -40,7 +47,10 @@ export class SegmentCutter {
     const { view } = this;
     if (length < TCP_AT + TCP_HEADER_BYTES) return false;
     const ip = frame + IP;
-    if (view.getUint8(ip) !== VERSION_4_WORDS_5 || view.getUint8(ip + IPV4.protocol) !== Protocol.tcp) {
+    if (
+      view.getUint8(ip) !== VERSION_4_WORDS_5 ||
+      view.getUint8(ip + IPV4.protocol) !== Protocol.tcp
+    ) {
       return false;
     }
     if ((view.getUint16(ip + IPV4.flagsAndFragment) & FRAGMENT_MASK) !== 0) return false;
@@ -64,7 +74,11 @@ export class SegmentCutter {
    * @param most bytes of the piece, headers included; more than those
    * @returns its length
    */
-  next(into: { readonly bytes: Uint8Array; readonly view: DataView }, at: number, most: number): number {
+  next(
+    into: { readonly bytes: Uint8Array; readonly view: DataView },
+    at: number,
+    most: number,
+  ): number {
     const { frame, headers, cut } = this;
     const { bytes, view } = into;
     const taken = Math.min(most - headers, this.payload - cut);
@@ -89,10 +103,16 @@ export class SegmentCutter {
   }
 }
 
-/** Another total length, and the header's checksum for it (RFC 1624 equation 3): a wrong one stays wrong. */
+/**
+ * Another total length, and the header's checksum for it (RFC 1624 equation 3): a wrong one stays
+ * wrong.
+ */
 function setLength(view: DataView, ip: number, total: number): void {
   const before = view.getUint16(ip + IPV4.totalLength);
   const checksum = view.getUint16(ip + IPV4.checksum);
   view.setUint16(ip + IPV4.totalLength, total);
-  view.setUint16(ip + IPV4.checksum, ~fold((~checksum & 0xffff) + (~before & 0xffff) + total) & 0xffff);
+  view.setUint16(
+    ip + IPV4.checksum,
+    ~fold((~checksum & 0xffff) + (~before & 0xffff) + total) & 0xffff,
+  );
 }

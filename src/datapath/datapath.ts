@@ -44,9 +44,15 @@ export type PortNumber = (typeof Port)[keyof typeof Port];
 /** The sending half, as the engine sees it. */
 export interface TransmitQueue {
   readonly memory: FrameMemory;
-  /** Room for a new frame of up to `length` bytes: its offset in memory, or -1 when there is none (counted). */
+  /**
+   * Room for a new frame of up to `length` bytes: its offset in memory, or -1 when there is none
+   * (counted).
+   */
   reserve(length: number): number;
-  /** Sends the first `length` bytes of the room reserved last. A room that is not committed is simply reused. */
+  /**
+   * Sends the first `length` bytes of the room reserved last. A room that is not committed is
+   * simply reused.
+   */
   commit(offset: number, length: number, port: PortNumber): void;
   /** Sends a received frame as it now lies in memory; `flags` as it was received. */
   forward(offset: number, length: number, flags: number, port: PortNumber): void;

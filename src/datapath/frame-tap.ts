@@ -1,18 +1,26 @@
 /**
- * The engine's part of a capture: copies of frames, as records of wire/tap-record.ts, in a ring of shared memory that the
- * main thread empties. An engine thread writes and never waits: what does not fit is counted and left out.
+ * The engine's part of a capture: copies of frames, as records of wire/tap-record.ts, in a ring of
+ * shared memory that the main thread empties. An engine thread writes and never waits: what does
+ * not fit is counted and left out.
  *
  *     memory  [ written | read | lost | - ][ data: a power of two bytes ]
  *
- * Written and read are positions that only grow, modulo 2^32. A record is never cut: one that would not fit before the
- * end of the data begins at the start, and a record without a kind fills the rest.
+ * Written and read are positions that only grow, modulo 2^32. A record is never cut: one that would
+ * not fit before the end of the data begins at the start, and a record without a kind fills the
+ * rest.
  */
 import { DESCRIPTOR_WORDS } from '../host/native.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol } from '../wire/ipv4.js';
 import { IXCP } from '../wire/ixcp.js';
 import { IXP_HEADER_BYTES } from '../wire/ixp.js';
-import { TAP_RECORD, TAP_RECORD_BYTES, TapKind, tapRecordBytes, writeTapRecord } from '../wire/tap-record.js';
+import {
+  TAP_RECORD,
+  TAP_RECORD_BYTES,
+  TapKind,
+  tapRecordBytes,
+  writeTapRecord,
+} from '../wire/tap-record.js';
 
 const WRITTEN = 0;
 const READ = 1;
@@ -31,7 +39,9 @@ export interface TapWish {
   clientPort?: number | undefined;
   /** Most bytes of a frame. */
   snapLength: number;
-  /** Whether frames that come in by the datapath itself are wanted: where no XDP program shows them. */
+  /**
+   * Whether frames that come in by the datapath itself are wanted: where no XDP program shows them.
+   */
   received: boolean;
 }
 
@@ -72,7 +82,8 @@ export class FrameTap {
 
   /** A frame of this kind. */
   frame(kind: number, from: Uint8Array, offset: number, length: number): void {
-    if (this.isWanted(from, offset, length)) this.put(kind, from, offset, length, process.hrtime.bigint());
+    if (this.isWanted(from, offset, length))
+      this.put(kind, from, offset, length, process.hrtime.bigint());
   }
 
   private all(kind: number, from: Uint8Array, descriptors: Uint32Array, count: number): void {
@@ -85,7 +96,10 @@ export class FrameTap {
     }
   }
 
-  /** Whether it is a frame of the client that is asked for, or about one: is_of_client of bpf/xdp/xdp-tap.h. */
+  /**
+   * Whether it is a frame of the client that is asked for, or about one: is_of_client of
+   * bpf/xdp/xdp-tap.h.
+   */
   private isWanted(from: Uint8Array, offset: number, length: number): boolean {
     const { client } = this.wish;
     if (client === undefined) return true;
@@ -104,7 +118,8 @@ export class FrameTap {
       next += IXP_HEADER_BYTES;
     }
     return (
-      this.isEndpoint(view, ip + IPV4.source, next) || this.isEndpoint(view, ip + IPV4.destination, next + 2)
+      this.isEndpoint(view, ip + IPV4.source, next) ||
+      this.isEndpoint(view, ip + IPV4.destination, next + 2)
     );
   }
 
@@ -112,7 +127,8 @@ export class FrameTap {
     const { client, clientPort } = this.wish;
     if (address + 4 > view.byteLength || port + 2 > view.byteLength) return false;
     return (
-      view.getUint32(address) === client && (clientPort === undefined || view.getUint16(port) === clientPort)
+      view.getUint32(address) === client &&
+      (clientPort === undefined || view.getUint16(port) === clientPort)
     );
   }
 
@@ -130,7 +146,8 @@ export class FrameTap {
       return;
     }
     if (bytes > rest) {
-      if (rest >= TAP_RECORD_BYTES) writeTapRecord(view, at, { time: 0n, kind: FILL, length: 0 }, 0);
+      if (rest >= TAP_RECORD_BYTES)
+        writeTapRecord(view, at, { time: 0n, kind: FILL, length: 0 }, 0);
       at = 0;
     }
     writeTapRecord(view, at, { time, kind, length }, captured);
@@ -152,7 +169,10 @@ export class FrameTapReader {
     this.view = new DataView(memory, HEAD_BYTES);
   }
 
-  /** A copy of all records that are there, and behind them one of what was lost since the last call, if anything was. */
+  /**
+   * A copy of all records that are there, and behind them one of what was lost since the last call,
+   * if anything was.
+   */
   take(): Uint8Array {
     const { head, data, view } = this;
     const parts: Uint8Array[] = [];

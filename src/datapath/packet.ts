@@ -1,17 +1,23 @@
 /**
  * The packet datapath: frames in and out through an AF_PACKET ring of the addon.
  *
- * Received frames lie in the kernel's blocks, frames to be sent in the ring's slots, all in one memory.
+ * Received frames lie in the kernel's blocks, frames to be sent in the ring's slots, all in one
+ * memory.
  *
- * Slots are used strictly in order: the kernel stops at the first one that is not filled. So a slot is
- * taken at commit or forward, never at reserve, and a frame that goes elsewhere takes none.
+ * Slots are used strictly in order: the kernel stops at the first one that is not filled. So a slot
+ * is taken at commit or forward, never at reserve, and a frame that goes elsewhere takes none.
  *
- * Notices that come in by another interface are looked at in the end of the first slot's room, which
- * frames leave free then.
+ * Notices that come in by another interface are looked at in the end of the first slot's room,
+ * which frames leave free then.
  */
 
 import type { StageClock } from '../base/stages.js';
-import { type Native, OUTSIDE_RING, type PacketRing, type PacketRingOptions } from '../host/native.js';
+import {
+  type Native,
+  OUTSIDE_RING,
+  type PacketRing,
+  type PacketRingOptions,
+} from '../host/native.js';
 import { TapKind } from '../wire/tap-record.js';
 import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
 import { BATCH_FRAMES, INJECT_MARK, RingDatapath } from './ring.js';
@@ -19,9 +25,9 @@ import { BATCH_FRAMES, INJECT_MARK, RingDatapath } from './ring.js';
 export { INJECT_MARK } from './ring.js';
 
 /**
- * A block that has any frame in it is handed over after RETIRE_MS, full or not: so the number of blocks
- * is for how many ms the engine may be kept from running (a busy machine) before frames are lost. Each
- * holds at least one unsegmented frame of 64 KiB.
+ * A block that has any frame in it is handed over after RETIRE_MS, full or not: so the number of
+ * blocks is for how many ms the engine may be kept from running (a busy machine) before frames are
+ * lost. Each holds at least one unsegmented frame of 64 KiB.
  */
 const RECEIVE_BLOCKS = 256;
 const RECEIVE_BLOCK_BYTES = 128 * 1024;
@@ -31,13 +37,19 @@ const FEWEST_TRANSMIT_SLOTS = 128;
 const SMALLEST_SLOT_BYTES = 2048;
 const TRANSMIT_RING_BYTES = 16 * 1024 * 1024;
 
-/** Slots that a batch may fill: most frames are answered or forwarded by one, a long head by several. */
+/**
+ * Slots that a batch may fill: most frames are answered or forwarded by one, a long head by
+ * several.
+ */
 const BATCH_SLOTS = 4 * BATCH_FRAMES;
 
 /** For a notice of 74 bytes. Of anything longer the beginning tells that it is none. */
 const NOTICE_BYTES = 128;
 
-/** What a slot holds before the IP packet: the ring's header (48), the virtio header (10), Ethernet (14). */
+/**
+ * What a slot holds before the IP packet: the ring's header (48), the virtio header (10), Ethernet
+ * (14).
+ */
 const SLOT_OVERHEAD_BYTES = 48 + 10 + 14;
 
 export interface PacketInterface {
@@ -53,8 +65,8 @@ export interface PacketInterface {
 }
 
 /**
- * Ring sizes for an interface: 32 MiB to receive into, and for the MTU of Ethernet 4096 transmit slots of
- * 2 KiB. Larger MTUs get larger slots and fewer of them.
+ * Ring sizes for an interface: 32 MiB to receive into, and for the MTU of Ethernet 4096 transmit
+ * slots of 2 KiB. Larger MTUs get larger slots and fewer of them.
  */
 export function packetRingOptions({
   interfaceIndex,
@@ -209,9 +221,9 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   }
 
   /**
-   * On a busy machine the kernel gives slots back late. Received frames then wait in their ring, which is far deeper:
-   * one that waits is late, one whose answer finds no slot is lost. Slots come back nearly in order: where
-   * the last of so many is free, those before it are.
+   * On a busy machine the kernel gives slots back late. Received frames then wait in their ring,
+   * which is far deeper: one that waits is late, one whose answer finds no slot is lost. Slots come
+   * back nearly in order: where the last of so many is free, those before it are.
    */
   protected override hasRoom(): boolean {
     const last = (this.nextSlot + Math.min(BATCH_SLOTS, this.slots) - 1) % this.slots;
@@ -219,7 +231,10 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   }
 
   private slotIsFree(): boolean {
-    return this.taken < this.slots && this.status[this.firstStatus + this.nextSlot * this.statusStep] === 0;
+    return (
+      this.taken < this.slots &&
+      this.status[this.firstStatus + this.nextSlot * this.statusStep] === 0
+    );
   }
 
   private roomOf(slot: number): number {

@@ -1,7 +1,7 @@
 /**
- * What the datapaths of a live interface have in common: frames come in batches out of a ring of the addon,
- * are handed to the engine one by one, and what the engine wants sent is only noted, four words a
- * frame, and handed over in one call per batch.
+ * What the datapaths of a live interface have in common: frames come in batches out of a ring of
+ * the addon, are handed to the engine one by one, and what the engine wants sent is only noted,
+ * four words a frame, and handed over in one call per batch.
  *
  *     ring.receive -> incoming[]    sink.receive for each    reserve, commit, forward -> outgoing[]
  *                                   sink.tick                ring.flush(outgoing)
@@ -50,15 +50,22 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   /** Received frames not forwarded because the ring had no room for all of their bytes. */
   forwardTruncated = 0;
   /**
-   * Called in each batch with its time, when its frames were taken from the kernel, but before the first
-   * is looked at: what the kernel told by other ways of what came before them is known by then.
+   * Called in each batch with its time, when its frames were taken from the kernel, but before the
+   * first is looked at: what the kernel told by other ways of what came before them is known by
+   * then.
    */
   onBatch: ((now: number) => void) | undefined;
-  /** Where nodes are reached, if by another interface; set before the first frame. Closed with this datapath. */
+  /**
+   * Where nodes are reached, if by another interface; set before the first frame. Closed with this
+   * datapath.
+   */
   nodePort: NodePort | undefined;
   /** Shown all frames that come and go, while there is a capture. */
   protected tap: FrameTap | undefined;
-  /** What comes in beside the ring, by the same interface; set before the first frame. Closed with this datapath. */
+  /**
+   * What comes in beside the ring, by the same interface; set before the first frame. Closed with
+   * this datapath.
+   */
   beside: NoticeTap | undefined;
 
   protected readonly ring: Ring;
@@ -91,12 +98,15 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   }
 
   abstract reserve(length: number): number;
-  /** `offset` must be what reserve returned last, with no frame committed or forwarded to the wire since. */
+  /**
+   * `offset` must be what reserve returned last, with no frame committed or forwarded to the wire
+   * since.
+   */
   abstract commit(offset: number, length: number, port: PortNumber): void;
   abstract forward(offset: number, length: number, flags: number, port: PortNumber): void;
   /**
-   * Sends what was committed and forwarded outside of poll. Inside of poll it happens by itself after each
-   * batch; received frames are no longer valid after it.
+   * Sends what was committed and forwarded outside of poll. Inside of poll it happens by itself
+   * after each batch; received frames are no longer valid after it.
    */
   abstract flush(): void;
 
@@ -108,10 +118,10 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   }
 
   /**
-   * Hands what the ring holds to `sink`, batch by batch, and sends what it answers. `now` is the clock,
-   * in ms, read once a batch. Returns whether more may be waiting: the caller then polls again after
-   * timers and messages had their turn. To be called at least every tick, for it also ticks the sink and
-   * sends what the device did not take earlier. Does nothing once closed.
+   * Hands what the ring holds to `sink`, batch by batch, and sends what it answers. `now` is the
+   * clock, in ms, read once a batch. Returns whether more may be waiting: the caller then polls
+   * again after timers and messages had their turn. To be called at least every tick, for it also
+   * ticks the sink and sends what the device did not take earlier. Does nothing once closed.
    */
   poll(sink: FrameSink, now: () => number): boolean {
     this.polling = true;
@@ -160,8 +170,9 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   }
 
   /**
-   * Totals of the ring since it was opened: received, lost by the kernel, sent, send failures, sent outside the
-   * ring, times that no memory was free to receive into. What comes in by other rings is in them. The same array each time; once closed, what it held last.
+   * Totals of the ring since it was opened: received, lost by the kernel, sent, send failures, sent
+   * outside the ring, times that no memory was free to receive into. What comes in by other rings
+   * is in them. The same array each time; once closed, what it held last.
    */
   stats(): Float64Array {
     if (this.closed) return this.totals;
@@ -171,7 +182,10 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     return this.totals;
   }
 
-  /** Stops and frees the ring; from inside of poll, at the end of the batch. The memory is gone then. */
+  /**
+   * Stops and frees the ring; from inside of poll, at the end of the batch. The memory is gone
+   * then.
+   */
   close(): void {
     if (!this.closed) this.stats();
     this.closed = true;

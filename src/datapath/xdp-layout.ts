@@ -1,6 +1,7 @@
 /**
- * What the XDP program and user space share beside the sessions (engine/table/session-record.ts, engine/table/told-record.ts), byte by byte: bpf/lib/session.h, with
- * which test/kernel compares this file. Numbers are in host byte order unless their line says otherwise.
+ * What the XDP program and user space share beside the sessions (engine/table/session-record.ts,
+ * engine/table/told-record.ts), byte by byte: bpf/lib/session.h, with which test/kernel compares
+ * this file. Numbers are in host byte order unless their line says otherwise.
  */
 
 /** SHARED_LAYOUT: sessions of another layout mean nothing to us. */
@@ -67,15 +68,19 @@ export const NODE = {
 } as const;
 export const NODE_BYTES = 24;
 
-/** Of a record in a ring buffer by which the engine is told: 36 bytes behind a header of 8, and all of it a multiple of 8. */
+/**
+ * Of a record in a ring buffer by which the engine is told: 36 bytes behind a header of 8, and all
+ * of it a multiple of 8.
+ */
 const RING_RECORD_BYTES = 48;
 /** The first is a page on any machine; the second is for more than 20,000 records. */
 const SMALLEST_RING_BYTES = 1 << 16;
 const LARGEST_RING_BYTES = 1 << 20;
 
 /**
- * Size of the ring buffer by which a worker is told of SYNs and what else there is: for half of the half-open sessions that it may
- * have, because the kernel fills it before the worker can count them.
+ * Size of the ring buffer by which a worker is told of SYNs and what else there is: for half of the
+ * half-open sessions that it may have, because the kernel fills it before the worker can count
+ * them.
  */
 export function toldRingBytes(halfOpen: number): number {
   let bytes = SMALLEST_RING_BYTES;

@@ -1,11 +1,12 @@
 /**
- * The xdp datapath: frames in and out through AF_XDP sockets of the addon, one on each receive queue. The XDP
- * program of bpf/xdp/xdp.bpf.c gives the sockets what it does not forward by itself.
+ * The xdp datapath: frames in and out through AF_XDP sockets of the addon, one on each receive
+ * queue. The XDP program of bpf/xdp/xdp.bpf.c gives the sockets what it does not forward by itself.
  *
- * All frames lie in one memory, cut into pieces of one size. A received frame that is forwarded leaves from
- * where it lies; a new one is built in a free piece, if possible one of the queue on which the frame came in
- * that is being looked at, and so leaves by that queue, in order with it. Free pieces are on lists in the
- * same memory, which each flush fills up (XdpRing of native-xdp.ts).
+ * All frames lie in one memory, cut into pieces of one size. A received frame that is forwarded
+ * leaves from where it lies; a new one is built in a free piece, if possible one of the queue on
+ * which the frame came in that is being looked at, and so leaves by that queue, in order with it.
+ * Free pieces are on lists in the same memory, which each flush fills up (XdpRing of
+ * native-xdp.ts).
  */
 import { BatonError } from '../base/errors.js';
 import type { StageClock } from '../base/stages.js';
@@ -20,13 +21,16 @@ import { INJECT_MARK, RingDatapath, SLOT } from './ring.js';
 const HEADROOM_BYTES = 256;
 const FRAME_BYTES = [2048, 4096];
 
-/** The largest MTU, in bytes, for which a frame fits. A driver's own limit may be lower: then it refuses the program. */
+/**
+ * The largest MTU, in bytes, for which a frame fits. A driver's own limit may be lower: then it
+ * refuses the program.
+ */
 export const LARGEST_XDP_MTU = Math.max(...FRAME_BYTES) - HEADROOM_BYTES - ETHERNET_HEADER_BYTES;
 
 /**
- * Frames of all queues together, and of one: three quarters of them to receive into. With one queue, at 2 KiB
- * 24 MiB, 8192 frames may wait for a worker that does not run: a notice that is lost is not repeated. Many
- * queues share the load, and need fewer each.
+ * Frames of all queues together, and of one: three quarters of them to receive into. With one
+ * queue, at 2 KiB 24 MiB, 8192 frames may wait for a worker that does not run: a notice that is
+ * lost is not repeated. Many queues share the load, and need fewer each.
  */
 const FRAMES = 16_384;
 const MOST_FRAMES_OF_QUEUE = 12_288;
@@ -51,7 +55,9 @@ export function xdpPoolOptions(
   on: XdpInterface,
   workers: number,
 ): XdpPoolOptions {
-  const frameBytes = FRAME_BYTES.find((bytes) => bytes - HEADROOM_BYTES - ETHERNET_HEADER_BYTES >= on.mtu);
+  const frameBytes = FRAME_BYTES.find(
+    (bytes) => bytes - HEADROOM_BYTES - ETHERNET_HEADER_BYTES >= on.mtu,
+  );
   if (frameBytes === undefined) {
     throw new BatonError('BATON_INTERFACE', `an MTU of ${on.mtu} is too large for AF_XDP`, {
       where: on.name,
@@ -86,7 +92,11 @@ export function openXdpDatapath(
   stages?: StageClock,
   largest?: number,
 ): XdpDatapath {
-  return new XdpDatapath(native.openXdpRing({ pool, worker, injectMark: INJECT_MARK }), stages, largest);
+  return new XdpDatapath(
+    native.openXdpRing({ pool, worker, injectMark: INJECT_MARK }),
+    stages,
+    largest,
+  );
 }
 
 export class XdpDatapath extends RingDatapath<XdpRing> {
@@ -97,7 +107,10 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
   private readonly freeWords: number;
   /** Where in `free` the list begins from which reserve took last. */
   private list = 0;
-  /** The piece in which a frame that came by another way is looked at; -1: the last one is being sent. */
+  /**
+   * The piece in which a frame that came by another way is looked at; -1: the last one is being
+   * sent.
+   */
   private admitted = -1;
   private readonly cutter = new SegmentCutter();
   /** Since the last flush the lists were empty, and could not be filled up. */
@@ -105,7 +118,10 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
   /** Bytes of the largest frame that the wire has. */
   private readonly largest: number;
 
-  /** @param largest bytes of the largest frame that the wire has; default: what a frame of the memory holds */
+  /**
+   * @param largest bytes of the largest frame that the wire has; default: what a frame of the
+   *   memory holds
+   */
   constructor(ring: XdpRing, stages?: StageClock, largest = ring.frameBytes) {
     super(ring, MOST_FRAMES, stages);
     this.queues = ring.queues;

@@ -14,7 +14,10 @@ export function rollHash(hash: number, byte: number): number {
   return Math.imul(hash ^ byte, FNV_PRIME);
 }
 
-/** Spreads a rolling hash and a tag over all 32 bits (the finaliser of MurmurHash3). Signed: an unsigned one may be boxed. */
+/**
+ * Spreads a rolling hash and a tag over all 32 bits (the finaliser of MurmurHash3). Signed: an
+ * unsigned one may be boxed.
+ */
 function mix(hash: number, tag: number): number {
   let h = hash ^ Math.imul(tag + 1, 0x9e3779b1);
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
@@ -62,7 +65,10 @@ export class ByteTable {
     });
   }
 
-  /** The value of bytes[start, end) under `tag`, or -1. `hash` must be made as that of the entries was. */
+  /**
+   * The value of bytes[start, end) under `tag`, or -1. `hash` must be made as that of the entries
+   * was.
+   */
   find(tag: number, hash: number, bytes: Uint8Array, start: number, end: number): number {
     const buckets = this.buckets;
     const mixed = mix(hash, tag);
@@ -70,14 +76,23 @@ export class ByteTable {
     for (;;) {
       const entry = buckets[bucket * BUCKET_WORDS + 1]!;
       if (entry === 0) return -1;
-      if (buckets[bucket * BUCKET_WORDS] === mixed && this.isEntry(entry - 1, tag, bytes, start, end)) {
+      if (
+        buckets[bucket * BUCKET_WORDS] === mixed &&
+        this.isEntry(entry - 1, tag, bytes, start, end)
+      ) {
         return this.values[entry - 1]!;
       }
       bucket = (bucket + 1) & this.mask;
     }
   }
 
-  private isEntry(entry: number, tag: number, bytes: Uint8Array, start: number, end: number): boolean {
+  private isEntry(
+    entry: number,
+    tag: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): boolean {
     const offset = this.offsets[entry]!;
     if (this.tags[entry] !== tag || this.offsets[entry + 1]! - offset !== end - start) return false;
     const pool = this.pool;

@@ -40,7 +40,9 @@ export class Directory {
   private readonly seed: number;
   private readonly hosts: ByteTable;
   private readonly paths: ByteTable;
-  /** Bytes of the longest exact host, and of the longest "*.host" without its "*"; 0: there is none. */
+  /**
+   * Bytes of the longest exact host, and of the longest "*.host" without its "*"; 0: there is none.
+   */
   private readonly longestExact: number;
   private readonly longestWildcard: number;
   /** Bytes of the longest path that does not end in "/". */
@@ -94,7 +96,9 @@ export class Directory {
     const isPrefix = (bytes: Uint8Array) => bytes[bytes.length - 1] === SLASH;
     this.longestExactPath = max(entries.map(({ bytes }) => (isPrefix(bytes) ? 0 : bytes.length)));
     const deepest = max(
-      entries.map(({ bytes }) => (isPrefix(bytes) ? bytes.filter((byte) => byte === SLASH).length : 0)),
+      entries.map(({ bytes }) =>
+        isPrefix(bytes) ? bytes.filter((byte) => byte === SLASH).length : 0,
+      ),
     );
     this.prefixHash = new Int32Array(deepest);
     this.prefixLength = new Uint32Array(deepest);

@@ -10,7 +10,10 @@ import { Target } from '../request/http/target.js';
 
 /** What some nodes hold, as it stands in the config. */
 export interface Resource {
-  /** "www.example.org", "*.example.org" (every depth below, not the domain itself), or none: any host. */
+  /**
+   * "www.example.org", "*.example.org" (every depth below, not the domain itself), or none: any
+   * host.
+   */
   readonly host?: string | undefined;
   /** Ends in "/": everything below it, and itself. Otherwise this one path. */
   readonly path: string;
@@ -24,7 +27,9 @@ const LABELS = /^[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/i;
 /** RFC 1035 section 3.1, without the length bytes. */
 const MAX_HOST = 253;
 
-/** C1 controls, and halves of surrogate pairs: nobody types them, and the latter are no characters. */
+/**
+ * C1 controls, and halves of surrogate pairs: nobody types them, and the latter are no characters.
+ */
 const ODD = /[\u0080-\u009f\ud800-\udfff]/u;
 
 const latin1 = (text: string) => Buffer.from(text, 'latin1');
@@ -65,7 +70,10 @@ export function hostProblem(host: string): string | undefined {
   if (host === '') return 'a host is not empty: leave it out to mean any host';
   if (host.startsWith('[')) {
     const bytes = latin1(host);
-    if (bytes.length !== host.length || readHost(bytes, 0, bytes.length, new Uint8Array(bytes.length)) < 0) {
+    if (
+      bytes.length !== host.length ||
+      readHost(bytes, 0, bytes.length, new Uint8Array(bytes.length)) < 0
+    ) {
       return 'this is not an IPv6 address in brackets';
     }
     return host.endsWith(']') ? undefined : 'a host has no port: that of the virtual server holds';
@@ -73,12 +81,16 @@ export function hostProblem(host: string): string | undefined {
   const name = host.startsWith(WILDCARD) ? host.slice(WILDCARD.length) : host;
   if (name.includes('*')) return '"*" stands only at the beginning, as "*.example.org"';
   if (/:\d*$/.test(name)) return 'a host has no port: that of the virtual server holds';
-  if (!LABELS.test(name)) return 'a host is labels of letters, digits, "-" and "_", with dots between them';
+  if (!LABELS.test(name))
+    return 'a host is labels of letters, digits, "-" and "_", with dots between them';
   if (name.length > MAX_HOST) return `a host has at most ${MAX_HOST} characters`;
   return undefined;
 }
 
-/** The path that is compared, for a pattern without problem. What is beyond ASCII counts as its UTF-8 bytes. */
+/**
+ * The path that is compared, for a pattern without problem. What is beyond ASCII counts as its
+ * UTF-8 bytes.
+ */
 export function canonicalPath(path: string): Uint8Array {
   const bytes = Buffer.from(path, 'utf8');
   const target = new Target(bytes.length);
@@ -100,7 +112,8 @@ export interface CanonicalHost {
 
 export function canonicalHost(host: string): CanonicalHost {
   const problem = hostProblem(host);
-  if (problem !== undefined) throw new BatonError('BATON_CONFIG', `"${host}" is no host: ${problem}`);
+  if (problem !== undefined)
+    throw new BatonError('BATON_CONFIG', `"${host}" is no host: ${problem}`);
   const isWildcard = host.startsWith(WILDCARD);
   const text = (isWildcard ? host.slice(1) : host).toLowerCase();
   return { bytes: latin1(text.endsWith('.') ? text.slice(0, -1) : text), isWildcard };
@@ -115,8 +128,13 @@ export function patternKey(resource: Pick<Resource, 'host' | 'path'>): string {
   return `${host.isWildcard ? '*' : ''}${text(host.bytes)} ${path}`;
 }
 
-/** Resources with the same host and path as an earlier one, as [later, earlier] indexes. Patterns must be valid. */
-export function duplicates(resources: readonly Pick<Resource, 'host' | 'path'>[]): [number, number][] {
+/**
+ * Resources with the same host and path as an earlier one, as [later, earlier] indexes. Patterns
+ * must be valid.
+ */
+export function duplicates(
+  resources: readonly Pick<Resource, 'host' | 'path'>[],
+): [number, number][] {
   const seen = new Map<string, number>();
   const found: [number, number][] = [];
   resources.forEach((resource, index) => {

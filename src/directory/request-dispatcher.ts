@@ -1,4 +1,7 @@
-/** The dispatcher that the engine gets: HTTP's request head, the directory, and a predictor for each virtual server. */
+/**
+ * The dispatcher that the engine gets: HTTP's request head, the directory, and a predictor for each
+ * virtual server.
+ */
 
 import { type Dispatcher, Verdict, type VerdictCode } from '../engine/dispatcher.js';
 import type { NodeTable } from '../engine/node-table.js';
@@ -73,11 +76,18 @@ export class RequestDispatcher implements Dispatcher {
   }
 
   /** As the contract says; lists of more than 32 holders share bits (holderBit). */
-  pick(resource: number, tried: number, virtualServer: number, options: number, now: number): number {
+  pick(
+    resource: number,
+    tried: number,
+    virtualServer: number,
+    options: number,
+    now: number,
+  ): number {
     const predictor = this.predictors[virtualServer]!;
     const set = this.directory.holders.setOf[resource]!;
     let node = predictor.pick(set, tried, options, now);
-    // A node that was silent or refused lately is better than none: it may have been a burst, or be mended.
+    // A node that was silent or refused lately is better than none: it may have been a burst, or be
+    // mended.
     if (node < 0) node = predictor.pick(set, tried, options, AFTER_ANY_SUSPENSION);
     this.pickedBit = predictor.pickedBit;
     return node;

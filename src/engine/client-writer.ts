@@ -1,6 +1,6 @@
 /**
- * Builds what the engine itself says to clients: SYN/ACK, ACK and RST. Each is written straight into the
- * datapath's memory; the result tells whether there was room.
+ * Builds what the engine itself says to clients: SYN/ACK, ACK and RST. Each is written straight
+ * into the datapath's memory; the result tells whether there was room.
  */
 import { Counter } from '../base/counters.js';
 import { TokenBucket } from '../base/token-bucket.js';
@@ -131,7 +131,10 @@ export class ClientWriter {
     if (sent) counters.count(Counter.reset_sent);
   }
 
-  /** RST to the client of a session that has to be given up. False when nobody knows where it is: it was an earlier process's. */
+  /**
+   * RST to the client of a session that has to be given up. False when nobody knows where it is: it
+   * was an earlier process's.
+   */
   resetSession(slot: number): boolean {
     const { sessions, servers } = this.core;
     if (sessions.macHigh[slot] === 0 && sessions.macLow[slot] === 0) return false;

@@ -1,4 +1,6 @@
-/** Collects a request head from segments in any order, and has the dispatcher read it as it grows. */
+/**
+ * Collects a request head from segments in any order, and has the dispatcher read it as it grows.
+ */
 import { Counter } from '../base/counters.js';
 import { seqAdd, seqBefore, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
@@ -58,7 +60,8 @@ export class Collector {
         core.remove(slot, 'lost');
         return;
       }
-      // It comes again from its first byte: whatever was written of it, no acknowledgement has reached the client.
+      // It comes again from its first byte: whatever was written of it, no acknowledgement has
+      // reached the client.
       sessions.setReceiveNext(slot, first);
       core.noteMac(slot);
     }
@@ -97,8 +100,8 @@ export class Collector {
   }
 
   /**
-   * RFC 5961 section 3.2: an RST counts at exactly the next sequence number; elsewhere in the window
-   * it is challenged, outside of it dropped.
+   * RFC 5961 section 3.2: an RST counts at exactly the next sequence number; elsewhere in the
+   * window it is challenged, outside of it dropped.
    */
   private reset(slot: number): void {
     const { core } = this;
@@ -137,7 +140,8 @@ export class Collector {
       return false;
     }
     const next = seqAdd(sessions.clientIsn(slot), 1 + heads.filled[room]!);
-    // A FIN that was refused before, or lies past a gap, comes again: the client was not acknowledged.
+    // A FIN that was refused before, or lies past a gap, comes again: the client was not
+    // acknowledged.
     if (next === sessions.receiveNext(slot)) return false;
     if (taken < length) segment.flags &= ~TcpFlag.fin;
     sessions.setReceiveNext(slot, next);
@@ -171,7 +175,8 @@ export class Collector {
   private evict(slot: number, large: boolean): void {
     const { core } = this;
     let victim = -1;
-    // Best of all is one that does not need it any more, its client having been answered; or its node having confirmed.
+    // Best of all is one that does not need it any more, its client having been answered; or its
+    // node having confirmed.
     const { inState } = core.sessions;
     const others = inState[SessionState.handing]! + inState[SessionState.passing]!;
     for (let look = 0; look < EVICTION_LOOKS && others > 0; look++) {
@@ -183,7 +188,8 @@ export class Collector {
       }
       if (core.sessions.state(met) === SessionState.handing && this.handoff.lets(met)) return;
     }
-    // Then one whose head is still being collected, if the hand meets any soon: the others are nearly done.
+    // Then one whose head is still being collected, if the hand meets any soon: the others are
+    // nearly done.
     for (let look = 0; look < EVICTION_LOOKS; look++) {
       const met = core.heads.victim(large);
       if (met < 0) return;
@@ -222,7 +228,13 @@ export class Collector {
     }
     const start = heads.start(room);
     const server = core.serverOf(slot);
-    const verdict = dispatcher.inspect(heads.bytes, start, start + filled, sessions.resume[slot]!, server);
+    const verdict = dispatcher.inspect(
+      heads.bytes,
+      start,
+      start + filled,
+      sessions.resume[slot]!,
+      server,
+    );
     if (verdict === Verdict.incomplete && !endsHere) {
       sessions.resume[slot] = dispatcher.resume;
       this.writer.ack(slot);
@@ -230,7 +242,12 @@ export class Collector {
     }
     if (verdict === Verdict.found) {
       counters.count(Counter.requests);
-      this.keepRequest(slot, start + dispatcher.requestStart, start + dispatcher.requestEnd, verdict);
+      this.keepRequest(
+        slot,
+        start + dispatcher.requestStart,
+        start + dispatcher.requestEnd,
+        verdict,
+      );
       heads.repeatable[room] = dispatcher.repeatable ? 1 : 0;
       this.handoff.begin(slot, dispatcher.resource);
       return;
@@ -238,7 +255,12 @@ export class Collector {
     const status = verdict === Verdict.incomplete ? Verdict.badRequest : verdict;
     if (status === Verdict.notFound) {
       counters.count(Counter.requests);
-      this.keepRequest(slot, start + dispatcher.requestStart, start + dispatcher.requestEnd, status);
+      this.keepRequest(
+        slot,
+        start + dispatcher.requestStart,
+        start + dispatcher.requestEnd,
+        status,
+      );
     } else {
       this.keepRequest(slot, start, this.firstLineEnd(start, start + filled), status);
     }

@@ -26,17 +26,24 @@ const NO_OBSERVER: Observer = {};
 /** Silence, in ms, that ends a session whose client has sent FIN: TCP_RTO_MAX of Linux is 120 s. */
 const HALF_CLOSED_MS = 180_000;
 /**
- * Silence, in ms, after which the node of such a session is asked whether it has it still: the notice of its FIN
- * comes once, and may be lost. It is asked again each time that the silence has doubled. A node that answers keeps
- * the session for as long as any may be idle. The answer is no sign of the client, so the silence goes on.
+ * Silence, in ms, after which the node of such a session is asked whether it has it still: the
+ * notice of its FIN comes once, and may be lost. It is asked again each time that the silence has
+ * doubled. A node that answers keeps the session for as long as any may be idle. The answer is no
+ * sign of the client, so the silence goes on.
  */
 export const ASK_MS = 10_000;
-/** Questions without an answer after which a node counts as one that does not answer: one may be lost. */
+/**
+ * Questions without an answer after which a node counts as one that does not answer: one may be
+ * lost.
+ */
 const MOST_UNANSWERED = 1;
 
 const BOTH_FINS = SessionFlag.clientFin | SessionFlag.nodeFin;
 
-/** Largest plausible step of sequence and acknowledgement numbers between two segments: two large windows. */
+/**
+ * Largest plausible step of sequence and acknowledgement numbers between two segments: two large
+ * windows.
+ */
 const MAX_ADVANCE = 1 << 24;
 
 const ONLY_SHARD = { worker: 0, workers: 1 };
@@ -137,7 +144,10 @@ export class Core {
     return this.sessions.portServer(slot) & 0xffff;
   }
 
-  /** Our timestamp clock for a session (RFC 7323 section 5.4): 1 ms a tick, from an offset of its own. */
+  /**
+   * Our timestamp clock for a session (RFC 7323 section 5.4): 1 ms a tick, from an offset of its
+   * own.
+   */
   tsvalOf(slot: number): number {
     return seqAdd(this.sessions.tsOffset(slot), this.clock);
   }
@@ -166,12 +176,19 @@ export class Core {
       writeMac(view, frame + ETHERNET.destination, this.macHigh, this.macLow);
       writeMac(view, frame + ETHERNET.source, this.macHigh, this.macLow);
     } else {
-      writeMac(view, frame + ETHERNET.destination, this.nodes.macHigh[node]!, this.nodes.macLow[node]!);
+      writeMac(
+        view,
+        frame + ETHERNET.destination,
+        this.nodes.macHigh[node]!,
+        this.nodes.macLow[node]!,
+      );
       writeMac(view, frame + ETHERNET.source, this.nodeMacHigh, this.nodeMacLow);
     }
   }
 
-  /** Takes in where the segment being worked on came from: frames to the session's client go there. */
+  /**
+   * Takes in where the segment being worked on came from: frames to the session's client go there.
+   */
   noteMac(slot: number): void {
     const { segment, sessions } = this;
     const source = segment.offset + ETHERNET.source;
@@ -198,7 +215,10 @@ export class Core {
     if (node !== LOCAL_NODE) this.nodes.active[node]! -= 1;
   }
 
-  /** Whether the client of a session that passes through has sent FIN, and its node has not, as far as we know. */
+  /**
+   * Whether the client of a session that passes through has sent FIN, and its node has not, as far
+   * as we know.
+   */
   isHalfClosed(slot: number): boolean {
     return (this.sessions.flags(slot) & BOTH_FINS) === SessionFlag.clientFin;
   }
@@ -210,14 +230,15 @@ export class Core {
     if ((flags & SessionFlag.nodeFin) !== 0) return closing;
     if ((flags & SessionFlag.clientFin) === 0) return idle;
     // The client only listens now. A closed window is probed every two minutes at the least, so
-    // longer silence means that its end was not told: a node's shim was loaded anew meanwhile. Unless the node answers.
+    // longer silence means that its end was not told: a node's shim was loaded anew meanwhile.
+    // Unless the node answers.
     if (this.sessions.tries(slot) <= MOST_UNANSWERED) return idle;
     return Math.min(idle, Math.max(closing, HALF_CLOSED_MS));
   }
 
   /**
-   * One more side of a session that passes through has sent FIN, or it has begun to pass and nothing of it is to be
-   * taken back: waits, or ends.
+   * One more side of a session that passes through has sent FIN, or it has begun to pass and
+   * nothing of it is to be taken back: waits, or ends.
    */
   settle(slot: number): void {
     this.releaseHead(slot);
@@ -243,9 +264,10 @@ export class Core {
   }
 
   /**
-   * Takes in how far the client has got, from a segment that goes on to its node. A number that is far
-   * from what was seen, or that comes with an acknowledgement that is, may be forged: the balancer does
-   * not believe it, the node decides. True when a FIN joins what was seen, so that it counts.
+   * Takes in how far the client has got, from a segment that goes on to its node. A number that is
+   * far from what was seen, or that comes with an acknowledgement that is, may be forged: the
+   * balancer does not believe it, the node decides. True when a FIN joins what was seen, so that it
+   * counts.
    */
   follow(slot: number): boolean {
     const { sessions, segment } = this;
@@ -258,7 +280,8 @@ export class Core {
     const ahead = seqDiff(end, next);
     if (ahead > 0 && ahead < MAX_ADVANCE) sessions.setReceiveNext(slot, end);
     if ((segment.flags & TcpFlag.fin) === 0 || seqDiff(segment.sequence, next) > 0) return false;
-    // The kernel may have forwarded what the client sent after its FIN, before the FIN was looked at here.
+    // The kernel may have forwarded what the client sent after its FIN, before the FIN was looked
+    // at here.
     const beyond = seqDiff(sessions.receiveNext(slot), end);
     if (beyond !== 0 && (beyond !== 1 || sessions.has(slot, SessionFlag.clientFin))) return false;
     sessions.setReceiveNext(slot, seqAdd(end, 1));
@@ -272,10 +295,15 @@ export class Core {
     return workers > 1 && sessionWorker(this.sessions.hash(client, portServer), workers) !== worker;
   }
 
-  /** Whether an earlier process has acknowledged bytes of a head that is being collected: they ended with it. */
+  /**
+   * Whether an earlier process has acknowledged bytes of a head that is being collected: they ended
+   * with it.
+   */
   isLost(slot: number): boolean {
     const { sessions } = this;
-    return sessions.head[slot]! < 0 && sessions.receiveNext(slot) !== seqAdd(sessions.clientIsn(slot), 1);
+    return (
+      sessions.head[slot]! < 0 && sessions.receiveNext(slot) !== seqAdd(sessions.clientIsn(slot), 1)
+    );
   }
 
   /** Removes a session, at once. */

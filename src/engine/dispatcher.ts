@@ -4,7 +4,9 @@
  * program gives it a dispatcher (directory/request-dispatcher.ts).
  */
 
-/** What `inspect` found. Values from 400 up are the HTTP status a local service will answer with. */
+/**
+ * What `inspect` found. Values from 400 up are the HTTP status a local service will answer with.
+ */
 export const Verdict = {
   /** The head is valid as far as it goes, and not complete. */
   incomplete: 0,
@@ -41,7 +43,13 @@ export interface Dispatcher {
    * grows between calls. `resume` is 0 at the first call and `this.resume` of the last one after
    * that, so that each byte is looked at a bounded number of times however slowly it arrives.
    */
-  inspect(bytes: Uint8Array, start: number, end: number, resume: number, virtualServer: number): VerdictCode;
+  inspect(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    resume: number,
+    virtualServer: number,
+  ): VerdictCode;
   /** After `incomplete`: what to give to the next call. An unsigned 32-bit number. */
   readonly resume: number;
   /** After `found`: index of the resource. */
@@ -49,14 +57,24 @@ export interface Dispatcher {
   /** After `found`: where method and target stand, relative to `start` (for people to read). */
   readonly requestStart: number;
   readonly requestEnd: number;
-  /** After `found`: whether the request may be made a second time, elsewhere, if nobody has answered it. */
+  /**
+   * After `found`: whether the request may be made a second time, elsewhere, if nobody has answered
+   * it.
+   */
   readonly repeatable: boolean;
 
   /**
    * Chooses one of the nodes that hold `resource`, leaving out the holders whose bit is set in
-   * `tried` and those that can take no handoff of this session at `now` (NodeTable.takesHandoffs). `options` are
-   * the SessionFlag bits of the session. Returns a node index, or -1. `pickedBit` is then the bit to add to `tried`.
+   * `tried` and those that can take no handoff of this session at `now` (NodeTable.takesHandoffs).
+   * `options` are the SessionFlag bits of the session. Returns a node index, or -1. `pickedBit` is
+   * then the bit to add to `tried`.
    */
-  pick(resource: number, tried: number, virtualServer: number, options: number, now: number): number;
+  pick(
+    resource: number,
+    tried: number,
+    virtualServer: number,
+    options: number,
+    now: number,
+  ): number;
   readonly pickedBit: number;
 }

@@ -18,8 +18,7 @@ import { elapsed } from '../base/clock.js';
 import { Counter, type Counters } from '../base/counters.js';
 import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
-import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
-import { IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
+import { Protocol } from '../wire/ipv4.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { ClientWriter } from './client-writer.js';
@@ -32,6 +31,7 @@ import { NodeWriter } from './handoff/node-writer.js';
 import { Notices } from './handoff/notices.js';
 import { Recall } from './handoff/recall.js';
 import { Handshake, STRANGER } from './handshake.js';
+import { IcmpErrors } from './icmp-errors.js';
 import type { NodeTable } from './node-table.js';
 import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
@@ -54,6 +54,7 @@ export class Engine implements FrameSink, TimerHandler {
   private readonly notices: Notices;
   private readonly recall: Recall;
   private readonly inheritance: Inheritance;
+  private readonly icmpErrors: IcmpErrors;
 
   constructor(
     options: EngineOptions,
@@ -67,9 +68,16 @@ export class Engine implements FrameSink, TimerHandler {
     this.toNode = new NodeWriter(this.core);
     this.recall = new Recall(this.core, this.toNode);
     this.inheritance = new Inheritance(this.core, this.toNode);
-    this.handoff = new Handoff(this.core, this.toClient, this.toNode, this.recall, this.inheritance);
+    this.handoff = new Handoff(
+      this.core,
+      this.toClient,
+      this.toNode,
+      this.recall,
+      this.inheritance,
+    );
     this.handshake = new Handshake(this.core, this.toClient);
     this.collector = new Collector(this.core, this.toClient, this.handoff);
+    this.icmpErrors = new IcmpErrors(this.core);
     this.notices = new Notices(this.core, this.toNode, this.handoff, this.inheritance);
   }
 
@@ -89,16 +97,16 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * How many more sessions may be half open. A datapath that answers SYNs itself must turn to cookies before it
-   * has opened more than that.
+   * How many more sessions may be half open. A datapath that answers SYNs itself must turn to
+   * cookies before it has opened more than that.
    */
   get halfOpenRoom(): number {
     return this.handshake.room;
   }
 
   /**
-   * To be called before the first frame. An engine of an earlier process may have been here before: what its clients
-   * send, whose SYNs it has answered, opens their sessions.
+   * To be called before the first frame. An engine of an earlier process may have been here before:
+   * what its clients send, whose SYNs it has answered, opens their sessions.
    */
   begin(now: number): void {
     this.core.setNow(now);
@@ -106,7 +114,8 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * A SYN was answered of which this engine need not know: by the datapath, or by an engine of an earlier process.
+   * A SYN was answered of which this engine need not know: by the datapath, or by an engine of an
+   * earlier process.
    *
    * @param clock when that last happened: ms on the engine's clock, an unsigned 32-bit number
    */
@@ -115,10 +124,10 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * The datapath has answered a SYN, and sent the SYN/ACK: opens its half-open session, unless there is a
-   * session already that has not ended. Or it has forwarded the FIN of a client whose session it follows, or checked a
-   * node's notice. To be called before the frames that came after: an ACK of a session that is not known yet is
-   * answered with RST.
+   * The datapath has answered a SYN, and sent the SYN/ACK: opens its half-open session, unless
+   * there is a session already that has not ended. Or it has forwarded the FIN of a client whose
+   * session it follows, or checked a node's notice. To be called before the frames that came after:
+   * an ACK of a session that is not known yet is answered with RST.
    *
    * @param words holds a record of TOLD_RECORD_WORDS words at `at` (told-record.ts)
    */
@@ -138,7 +147,10 @@ export class Engine implements FrameSink, TimerHandler {
 
   private finished(words: Uint32Array, at: number): void {
     const { sessions } = this.core;
-    const slot = sessions.find(words[at + TOLD_RECORD.client]!, words[at + TOLD_RECORD.portServer]!);
+    const slot = sessions.find(
+      words[at + TOLD_RECORD.client]!,
+      words[at + TOLD_RECORD.portServer]!,
+    );
     if (slot < 0 || sessions.nonce(slot) !== words[at + TOLD_RECORD.serverIsn]!) return;
     sessions.raise(slot, SessionFlag.clientFin);
     // Before the node has confirmed, the kernel forwards only what acknowledges its answer.
@@ -147,9 +159,10 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * Takes over a session that passes, or is handed over, to a node, from the table of an earlier process. What is not
-   * such a session, or belongs to another worker, is passed over. One that was taken already is brought up
-   * to date: the earlier program may have forwarded for it meanwhile. False when the table is full.
+   * Takes over a session that passes, or is handed over, to a node, from the table of an earlier
+   * process. What is not such a session, or belongs to another worker, is passed over. One that was
+   * taken already is brought up to date: the earlier program may have forwarded for it meanwhile.
+   * False when the table is full.
    *
    * @param old records of the earlier process, on the clock of this engine
    * @param slot of the session among them
@@ -162,9 +175,10 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * Notes a session of an earlier process that cannot go on: bytes of its request's head were acknowledged, and ended
-   * with that process. Its client is told so when it sends more. Anything else is passed over. Parameters are those
-   * of `takeOver`; to be called when all others have been taken over, for it may take the last room.
+   * Notes a session of an earlier process that cannot go on: bytes of its request's head were
+   * acknowledged, and ended with that process. Its client is told so when it sends more. Anything
+   * else is passed over. Parameters are those of `takeOver`; to be called when all others have been
+   * taken over, for it may take the last room.
    */
   takeLoss(old: RecordReader, slot: number, server: number, now: number): void {
     this.core.setNow(now);
@@ -184,7 +198,7 @@ export class Engine implements FrameSink, TimerHandler {
     if (segment.protocol === Protocol.tcp) this.receiveTcp();
     else if (segment.protocol === Protocol.ixcp && segment.destination === core.options.address)
       this.receiveIxcp();
-    else if (segment.protocol === Protocol.icmp) this.receiveIcmp();
+    else if (segment.protocol === Protocol.icmp) this.icmpErrors.receive();
     else counters.count(Counter.drop_not_ours);
   }
 
@@ -220,8 +234,9 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * Packets do not set the timer, they only leave their time: it is looked at when it fires. A node that is asked
-   * answers with RST when it has no socket of the session any more, and by an ACK of the socket when it has.
+   * Packets do not set the timer, they only leave their time: it is looked at when it fires. A node
+   * that is asked answers with RST when it has no socket of the session any more, and by an ACK of
+   * the socket when it has.
    */
   private removeIfSilent(slot: number, wait: number, now: number, asks = false): void {
     const { core } = this;
@@ -271,7 +286,8 @@ export class Engine implements FrameSink, TimerHandler {
     if (damaged !== PARSED) counters.count(damaged);
     else if ((notable & (notable - 1)) !== 0)
       counters.count(Counter.drop_malformed_tcp); // two of SYN, FIN and RST
-    else if (slot < 0 && core.isOthers(segment.source, key)) counters.count(Counter.drop_other_worker);
+    else if (slot < 0 && core.isOthers(segment.source, key))
+      counters.count(Counter.drop_other_worker);
     else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
     else if (slot < 0) this.receiveFirst(server);
     else this.receiveText(slot);
@@ -299,7 +315,8 @@ export class Engine implements FrameSink, TimerHandler {
         }
         break;
       case SessionState.collecting:
-        // RFC 5961 section 4.2: a SYN inside a connection is answered with an ACK, whatever its number.
+        // RFC 5961 section 4.2: a SYN inside a connection is answered with an ACK, whatever its
+        // number.
         this.toClient.ack(slot);
         return;
       case SessionState.handing:
@@ -318,7 +335,8 @@ export class Engine implements FrameSink, TimerHandler {
   /** A segment of a session that is not simply passed through. */
   private receiveText(slot: number): void {
     const { sessions } = this.core;
-    // A client that has acknowledged an answer is the node's from here on, not when the engine would next have asked.
+    // A client that has acknowledged an answer is the node's from here on, not when the engine
+    // would next have asked.
     if (sessions.state(slot) === SessionState.handing && !this.handoff.heed(slot)) return;
     switch (sessions.state(slot)) {
       case SessionState.synReceived:
@@ -368,9 +386,10 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * An RST goes to the node in any case. Here it counts at exactly the next sequence number (RFC 5961
-   * section 3.2); after a FIN also at the FIN's own, as Linux does (tcp_reset_check), for that is what
-   * a client sends for a socket that it has closed. Elsewhere it may be forged, and the node decides.
+   * An RST goes to the node in any case. Here it counts at exactly the next sequence number (RFC
+   * 5961 section 3.2); after a FIN also at the FIN's own, as Linux does (tcp_reset_check), for that
+   * is what a client sends for a socket that it has closed. Elsewhere it may be forged, and the
+   * node decides.
    */
   private passReset(slot: number): void {
     const core = this.core;
@@ -406,43 +425,5 @@ export class Engine implements FrameSink, TimerHandler {
     const damaged = segment.verifyChecksums();
     if (damaged !== PARSED) counters.count(damaged);
     else this.notices.receive();
-  }
-
-  /**
-   * An ICMP error about a packet from a virtual address belongs to the node that sent that packet:
-   * RFC 1191's path MTU discovery happens there.
-   */
-  private receiveIcmp(): void {
-    const core = this.core;
-    const { segment, servers, sessions, counters } = core;
-    const view = segment.view;
-    const inner = segment.tcp + ICMP.inner;
-    if (!servers.hasAddress(segment.destination)) {
-      counters.count(Counter.drop_not_ours);
-      return;
-    }
-    if (
-      segment.end - inner < IPV4_HEADER_BYTES + ICMP_INNER_TRANSPORT_BYTES ||
-      !isIcmpError(view.getUint8(segment.tcp)) ||
-      view.getUint8(inner) !== VERSION_4_WORDS_5 ||
-      view.getUint8(inner + IPV4.protocol) !== Protocol.tcp
-    ) {
-      counters.count(Counter.drop_malformed_icmp);
-      return;
-    }
-    // The inner packet went from the virtual server to the client.
-    const ports = view.getUint32(inner + IPV4_HEADER_BYTES);
-    const server = servers.find(view.getUint32(inner + IPV4.source), ports >>> 16);
-    const key = ((ports << 16) | server) >>> 0;
-    const slot = server < 0 ? -1 : sessions.find(view.getUint32(inner + IPV4.destination), key);
-    // A node that does not confirm, since its client will, may have sent what was too large for the way there.
-    if (slot < 0 || sessions.state(slot) < SessionState.handing || !core.reachable(sessions.node(slot))) {
-      counters.count(Counter.drop_malformed_icmp);
-      return;
-    }
-    const node = sessions.node(slot);
-    core.addressTo(segment.offset, node);
-    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
-    counters.count(Counter.icmp_forwarded);
   }
 }

@@ -1,8 +1,9 @@
 /**
- * The balancer's side of the three-way handshake (RFC 9293 section 3.10.7.2 and .4). Half-open sessions are
- * kept as long as there are not too many of them; beyond that nothing is kept of a SYN. The initial sequence number is a
- * cookie (syn-cookie.ts) in both cases, so that an engine which starts now can go on with what an earlier one
- * has begun. The kernel may answer SYNs as well, in both ways.
+ * The balancer's side of the three-way handshake (RFC 9293 section 3.10.7.2 and .4). Half-open
+ * sessions are kept as long as there are not too many of them; beyond that nothing is kept of a
+ * SYN. The initial sequence number is a cookie (syn-cookie.ts) in both cases, so that an engine
+ * which starts now can go on with what an earlier one has begun. The kernel may answer SYNs as
+ * well, in both ways.
  */
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
@@ -28,7 +29,10 @@ import { TOLD_RECORD, toldMacHigh, toldMacLow } from './table/told-record.js';
 /** Bytes of the secret for timestamps; what follows is for cookies. */
 const CLOCK_SECRET_BYTES = 16;
 
-/** What `accept` gives for a segment that is no answer to any SYN/ACK of ours, and for one that may be; RST, or silence. */
+/**
+ * What `accept` gives for a segment that is no answer to any SYN/ACK of ours, and for one that may
+ * be; RST, or silence.
+ */
 export const STRANGER = -1;
 export const NOT_YET = -2;
 
@@ -40,7 +44,10 @@ export class Handshake {
   /** The next session's. Each worker counts in steps of their number, so no two give the same. */
   private nonce: number;
   private readonly nonceStep: number;
-  /** When a SYN was last answered of which this engine may know nothing: ms as `Core.clock`; -1: never. */
+  /**
+   * When a SYN was last answered of which this engine may know nothing: ms as `Core.clock`; -1:
+   * never.
+   */
   private cookieAt = -1;
 
   constructor(core: Core, writer: ClientWriter) {
@@ -93,7 +100,12 @@ export class Handshake {
     const slot = this.insert(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
     if (slot < 0) return;
     core.halfOpen.push(slot);
-    this.agree(slot, this.flagsOf(segment.options), segment.options.windowScale, segment.options.mss);
+    this.agree(
+      slot,
+      this.flagsOf(segment.options),
+      segment.options.windowScale,
+      segment.options.mss,
+    );
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
     this.core.noteMac(slot);
@@ -105,8 +117,8 @@ export class Handshake {
   }
 
   /**
-   * A SYN that the kernel has answered, told by the record of TOLD_RECORD_WORDS words at `at`: opens
-   * the session that the SYN/ACK promised.
+   * A SYN that the kernel has answered, told by the record of TOLD_RECORD_WORDS words at `at`:
+   * opens the session that the SYN/ACK promised.
    */
   answered(words: Uint32Array, at: number): void {
     const core = this.core;
@@ -161,8 +173,9 @@ export class Handshake {
     const acknowledges = (segment.flags & (TcpFlag.ack | TcpFlag.rst)) === TcpFlag.ack;
     const exact = segment.acknowledgement === seqAdd(sessions.serverIsn(slot), 1);
     const first = seqAdd(sessions.clientIsn(slot), 1);
-    // The same SYN was answered before, of which nothing was kept, and that is the answer that the client goes by. A first
-    // segment of another SYN is a late copy: what the kernel tells of a SYN is read before frames that came earlier.
+    // The same SYN was answered before, of which nothing was kept, and that is the answer that the
+    // client goes by. A first segment of another SYN is a late copy: what the kernel tells of a SYN
+    // is read before frames that came earlier.
     if (acknowledges && !exact && segment.sequence === first && this.cookiesAreOut) {
       const bits = this.checkCookie();
       if (bits >= 0) {
@@ -196,8 +209,9 @@ export class Handshake {
   }
 
   /**
-   * A segment with ACK, of no session, while cookies are out: the slot of the session that it completes the
-   * handshake of, its text still to be taken; or STRANGER, or NOT_YET, which is counted.
+   * A segment with ACK, of no session, while cookies are out: the slot of the session that it
+   * completes the handshake of, its text still to be taken; or STRANGER, or NOT_YET, which is
+   * counted.
    */
   accept(server: number): number {
     const core = this.core;
@@ -222,7 +236,8 @@ export class Handshake {
     const core = this.core;
     const { sessions } = core;
     if (sessions.clientAck(slot) === seqAdd(sessions.serverIsn(slot), 1)) {
-      // The kernel has seen the ACK, and the client has not said a word since: its time for that has begun.
+      // The kernel has seen the ACK, and the client has not said a word since: its time for that
+      // has begun.
       this.establish(slot);
       const ago = elapsed(core.clock, sessions.openedAt(slot));
       core.timers.set(slot, core.now + core.options.timeouts.head - ago);
@@ -244,7 +259,10 @@ export class Handshake {
     this.writer.synAck(slot);
   }
 
-  /** A fresh slot, at need that of the oldest half-open session; -1, which is counted, when there is none. */
+  /**
+   * A fresh slot, at need that of the oldest half-open session; -1, which is counted, when there is
+   * none.
+   */
   private insert(client: number, portServer: number): number {
     const core = this.core;
     let slot = core.sessions.insert(client, portServer, core.clock);
@@ -291,9 +309,9 @@ export class Handshake {
   }
 
   /**
-   * The bits of the cookie that the segment being worked on acknowledges; NO_COOKIE or NOT_FIRST. The segment must be the
-   * first after the SYN, for only its number says what the SYN's was; and if timestamps were agreed, it
-   * must echo one of the time in which the cookie can have been sent.
+   * The bits of the cookie that the segment being worked on acknowledges; NO_COOKIE or NOT_FIRST.
+   * The segment must be the first after the SYN, for only its number says what the SYN's was; and
+   * if timestamps were agreed, it must echo one of the time in which the cookie can have been sent.
    */
   private checkCookie(): number {
     const { segment, clock } = this.core;
@@ -325,11 +343,17 @@ export class Handshake {
     this.begin(slot, seqAdd(segment.sequence, -1), isn, this.clockOffset());
   }
 
-  /** Options that both sides have; `shift` is the client's, and counts with SessionFlag.windowScaleOk. */
+  /**
+   * Options that both sides have; `shift` is the client's, and counts with
+   * SessionFlag.windowScaleOk.
+   */
   private agree(slot: number, flags: number, shift: number, mss: number): void {
     const { sessions } = this.core;
     sessions.setFlags(slot, flags);
-    sessions.setScales(slot, (flags & SessionFlag.windowScaleOk) !== 0 ? (shift << 4) | WINDOW_SHIFT : 0);
+    sessions.setScales(
+      slot,
+      (flags & SessionFlag.windowScaleOk) !== 0 ? (shift << 4) | WINDOW_SHIFT : 0,
+    );
     sessions.setMss(slot, mss);
   }
 
@@ -355,7 +379,10 @@ export class Handshake {
     return all & ~this.core.nodes.withheld;
   }
 
-  /** Where the timestamp clock of the connection being worked on starts (RFC 7323 section 5.4): a hash of it. */
+  /**
+   * Where the timestamp clock of the connection being worked on starts (RFC 7323 section 5.4): a
+   * hash of it.
+   */
   private clockOffset(): number {
     const { segment } = this.core;
     const { message } = this.clockHash;

@@ -81,7 +81,10 @@ export class HeadStore {
     this.rangeEnd = new Uint32Array(rooms * RANGES);
     this.freeSmalls = this.smalls;
     this.freeLarges = this.larges;
-    this.freeSmall = Int32Array.from({ length: this.smalls }, (_, index) => this.smalls - 1 - index);
+    this.freeSmall = Int32Array.from(
+      { length: this.smalls },
+      (_, index) => this.smalls - 1 - index,
+    );
     this.freeLarge = Int32Array.from({ length: this.larges }, (_, index) => rooms - 1 - index);
   }
 
@@ -90,7 +93,10 @@ export class HeadStore {
     return this.freeSmalls * 2 >= this.smalls && this.freeLarges * 2 >= this.larges;
   }
 
-  /** Whether 15 of 16 rooms of each kind are free: some may be kept in reserve, which costs little memory. */
+  /**
+   * Whether 15 of 16 rooms of each kind are free: some may be kept in reserve, which costs little
+   * memory.
+   */
   get ample(): boolean {
     return this.freeSmalls * 16 >= this.smalls * 15 && this.freeLarges * 16 >= this.larges * 15;
   }
@@ -118,7 +124,9 @@ export class HeadStore {
     return room < this.smalls ? SMALL_BYTES : this.largeBytes;
   }
 
-  /** Moves a head to a large room: its index, or -1 when there is none (the head stays where it is). */
+  /**
+   * Moves a head to a large room: its index, or -1 when there is none (the head stays where it is).
+   */
   grow(room: number): number {
     if (room >= this.smalls || this.freeLarges === 0) return NONE;
     this.freeLarges -= 1;
@@ -135,13 +143,18 @@ export class HeadStore {
     return large;
   }
 
-  /** The session whose room of this kind the hand meets next on its way round; -1 when none is in use. */
+  /**
+   * The session whose room of this kind the hand meets next on its way round; -1 when none is in
+   * use.
+   */
   victim(large: boolean): number {
     this.hand = this.nextUsed(large, this.hand);
     return this.hand < 0 ? NONE : this.ownerOf(large, this.hand);
   }
 
-  /** The same by a hand of its own: who only looks must not turn the one that says whose turn it is. */
+  /**
+   * The same by a hand of its own: who only looks must not turn the one that says whose turn it is.
+   */
   glance(large: boolean): number {
     this.glanced = this.nextUsed(large, this.glanced);
     return this.glanced < 0 ? NONE : this.ownerOf(large, this.glanced);

@@ -1,7 +1,7 @@
 /**
- * Which virtual addresses a node has, put together from its reports: each names one of them, and all reports of one
- * second carry the same clock (docs/ixp.md). A list with a gap, since a report was lost, says nothing; the next
- * second brings another.
+ * Which virtual addresses a node has, put together from its reports: each names one of them, and
+ * all reports of one second carry the same clock (docs/ixp.md). A list with a gap, since a report
+ * was lost, says nothing; the next second brings another.
  */
 
 /** Addresses of one node in one second: an agent's config has fewer. */

@@ -1,21 +1,22 @@
 /**
- * What the engines of a balancer, and its main thread, know of the nodes together: one piece of shared memory.
- * There are no locks: every value stands for itself, and one that is a moment old does no harm.
+ * What the engines of a balancer, and its main thread, know of the nodes together: one piece of
+ * shared memory. There are no locks: every value stands for itself, and one that is a moment old
+ * does no harm.
  *
  *     node         0  1  2 ...
  *     engine 0     4  0  7        sessions; a node's load is the sum of its column
  *     engine 1     3  1  5
  *
- * Each engine writes its own row. What nodes report, the engine writes that hears it; what is offered to clients
- * (`withheld`, `ownRefused`), the main thread.
+ * Each engine writes its own row. What nodes report, the engine writes that hears it; what is
+ * offered to clients (`withheld`, `ownRefused`), the main thread.
  */
 
 /** Rows begin at cache lines: engines that count do not disturb each other. */
 const LINE_WORDS = 16;
 
 /**
- * What became of the last handoff of a virtual server to a node: nothing yet, adopted, adopted and never read, or the
- * IxcpReason of its refusal.
+ * What became of the last handoff of a virtual server to a node: nothing yet, adopted, adopted and
+ * never read, or the IxcpReason of its refusal.
  */
 export const Outcome = { none: 0, unread: 0xfe, adopted: 0xff } as const;
 
@@ -31,7 +32,9 @@ export interface NodeShare {
 export interface NodeViews {
   /** Sessions: rows of `rowWords(nodes)` words, one for each engine. */
   rows: Uint32Array;
-  /** When the agent reported last, and last under another key: ms on the engines' clock; -1: never. */
+  /**
+   * When the agent reported last, and last under another key: ms on the engines' clock; -1: never.
+   */
   reportedAt: Float64Array;
   badKeyAt: Float64Array;
   suspendedUntil: Float64Array;
@@ -50,7 +53,10 @@ export interface NodeViews {
   refusals: Uint8Array;
   /** 1: the node has said that it has not the virtual address. */
   lacks: Uint8Array;
-  /** IxpFlag bits: the options that SYN/ACKs do not offer; and those that our own kernel does not go on with. */
+  /**
+   * IxpFlag bits: the options that SYN/ACKs do not offer; and those that our own kernel does not go
+   * on with.
+   */
   withheld: Uint8Array;
   ownRefused: Uint8Array;
 }
@@ -60,13 +66,19 @@ export function rowWords(nodes: number): number {
   return Math.ceil(nodes / LINE_WORDS) * LINE_WORDS;
 }
 
-/** Bytes of the shared part of a node: three doubles, three words, a half word, two bytes; and of a pair of node and server. */
+/**
+ * Bytes of the shared part of a node: three doubles, three words, a half word, two bytes; and of a
+ * pair of node and server.
+ */
 const NODE_BYTES = 3 * 8 + 3 * 4 + 2 + 2;
 const PAIR_BYTES = 8 + 3;
 /** Of what is about no node. */
 const OWN_BYTES = 2;
 
-/** Memory for what so many engines share about so many nodes and virtual servers, of which nothing is known yet. */
+/**
+ * Memory for what so many engines share about so many nodes and virtual servers, of which nothing
+ * is known yet.
+ */
 export function nodeMemory(nodes: number, workers: number, servers = 1): SharedArrayBuffer {
   const memory = new SharedArrayBuffer(
     workers * rowWords(nodes) * Uint32Array.BYTES_PER_ELEMENT +

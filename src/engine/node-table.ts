@@ -2,30 +2,46 @@
  * What an engine knows of each node: where its frames go, whether it takes handoffs, and how many
  * sessions it has. Filled by the control side, read by predictors and by every forwarded packet.
  *
- * A balancer may have several engines, one in each thread, and what a node tells reaches one of them. So
- * what is known of the node itself lies in memory that all share (node-memory.ts).
+ * A balancer may have several engines, one in each thread, and what a node tells reaches one of
+ * them. So what is known of the node itself lies in memory that all share (node-memory.ts).
  */
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
-import { type NodeShare, type NodeViews, nodeMemory, nodeViews, Outcome, rowWords } from './node-memory.js';
+import {
+  type NodeShare,
+  type NodeViews,
+  nodeMemory,
+  nodeViews,
+  Outcome,
+  rowWords,
+} from './node-memory.js';
 
 /** Silent handoffs in a row after which a node is left alone for a while. */
 const FAILURES_TO_SUSPEND = 3;
-/** How long, in ms, unless its agent is started anew before; and one of which no agent has ever been heard. */
+/**
+ * How long, in ms, unless its agent is started anew before; and one of which no agent has ever been
+ * heard.
+ */
 const SUSPENSION_MS = 5_000;
 const UNHEARD_SUSPENSION_MS = 60_000;
-/** Refusals in a row after which a node is asked last, for so long, in ms: each costs the client a round trip to it. */
+/**
+ * Refusals in a row after which a node is asked last, for so long, in ms: each costs the client a
+ * round trip to it.
+ */
 const REFUSALS_TO_REST = 3;
 const REST_MS = 1_000;
 const MOST_REFUSALS = 0xff;
 /**
- * A server that stands still is left alone for so long, in ms, and then tried with one session at a time: the time in
- * which that is taken back again, or answered.
+ * A server that stands still is left alone for so long, in ms, and then tried with one session at a
+ * time: the time in which that is taken back again, or answered.
  */
 const STANDSTILL_MS = 5_000;
 const TRIAL_MS = 2_000;
 
-/** Options that a session cannot go on without once they are agreed. Without SACK it can: nobody has to use it (RFC 2018). */
+/**
+ * Options that a session cannot go on without once they are agreed. Without SACK it can: nobody has
+ * to use it (RFC 2018).
+ */
 const NEEDED_OPTIONS = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 
 /** How long the last report must be past, in ms, before one with an earlier clock is believed. */
@@ -43,7 +59,10 @@ export interface NodeKnowledge {
   /** It did not answer its last handoff, or so many that it is left alone. */
   failed: boolean;
   suspended: boolean;
-  /** By index of the virtual server. 1: its address is not there; and what became of its last handoff (Outcome). */
+  /**
+   * By index of the virtual server. 1: its address is not there; and what became of its last
+   * handoff (Outcome).
+   */
   lacks: Uint8Array;
   outcomes: Uint8Array;
 }
@@ -60,7 +79,10 @@ export class NodeTable {
   readonly resolved: Uint8Array;
   /** When its MAC address last changed from one to another, ms on the engine's clock. */
   readonly movedAt: Float64Array;
-  /** 0: the node itself has said that it can not adopt, or that it is leaving. 1: it can, or has not said. */
+  /**
+   * 0: the node itself has said that it can not adopt, or that it is leaving. 1: it can, or has not
+   * said.
+   */
   readonly able: Uint8Array;
   /** Sessions that this engine has handed over, not yet closed. */
   readonly active: Uint32Array;
@@ -72,7 +94,10 @@ export class NodeTable {
   private readonly shared: NodeViews;
   private readonly rowWords: number;
 
-  /** @param share with other engines, whose clock must be the same; by default there are none, and one virtual server */
+  /**
+   * @param share with other engines, whose clock must be the same; by default there are none, and
+   *   one virtual server
+   */
   constructor(
     nodes: readonly { address: number; weight: number }[],
     share: NodeShare = ownShare(nodes.length, 1),
@@ -108,7 +133,10 @@ export class NodeTable {
     return sum;
   }
 
-  /** Sets the MAC address (six bytes), or marks the node unresolved. `now`: ms on the engine's clock. */
+  /**
+   * Sets the MAC address (six bytes), or marks the node unresolved. `now`: ms on the engine's
+   * clock.
+   */
   setMac(node: number, mac: Uint8Array | undefined, now = 0): void {
     if (mac === undefined) {
       this.resolved[node] = 0;
@@ -118,14 +146,16 @@ export class NodeTable {
     const high = view.getUint16(0);
     const low = view.getUint32(2);
     const known = this.macHigh[node] !== 0 || this.macLow[node] !== 0;
-    if (known && (high !== this.macHigh[node] || low !== this.macLow[node])) this.movedAt[node] = now;
+    if (known && (high !== this.macHigh[node] || low !== this.macLow[node]))
+      this.movedAt[node] = now;
     this.macHigh[node] = high;
     this.macLow[node] = low;
     this.resolved[node] = 1;
   }
 
   /**
-   * Whether a session of a virtual server, in which these options were agreed, can be handed to the node at `now`.
+   * Whether a session of a virtual server, in which these options were agreed, can be handed to the
+   * node at `now`.
    * @param options IxpFlag bits; others count for nothing
    */
   takesHandoffs(node: number, server: number, options: number, now: number): boolean {
@@ -146,7 +176,10 @@ export class NodeTable {
     return this.shared.withheld[0]!;
   }
 
-  /** IxpFlag bits of the agreed options that a node need not be told of: it does without. @param node -1: ourselves */
+  /**
+   * IxpFlag bits of the agreed options that a node need not be told of: it does without. @param
+   * node -1: ourselves
+   */
   spared(node: number): number {
     const refused = node < 0 ? this.shared.ownRefused[0]! : this.shared.refused[node]!;
     return refused & IxpFlag.sackOk;
@@ -157,7 +190,10 @@ export class NodeTable {
     return now < this.shared.suspendedUntil[node]!;
   }
 
-  /** Whether the last handoff to the node ran out of tries, or its last one of this virtual server was refused. */
+  /**
+   * Whether the last handoff to the node ran out of tries, or its last one of this virtual server
+   * was refused.
+   */
   hasFailed(node: number, server: number): boolean {
     const { failures, refusals } = this.shared;
     return failures[node] !== 0 || refusals[node * this.servers + server] !== 0;
@@ -168,7 +204,8 @@ export class NodeTable {
     const { outcome, refusals, restsUntil } = this.shared;
     const pair = node * this.servers + server;
     this.forgive(node);
-    // Said at every handoff, and mostly no news: then others' caches are left alone. A kernel adopts for a server that stands still.
+    // Said at every handoff, and mostly no news: then others' caches are left alone. A kernel
+    // adopts for a server that stands still.
     if (outcome[pair] === Outcome.adopted || outcome[pair] === Outcome.unread) return;
     outcome[pair] = Outcome.adopted;
     refusals[pair] = 0;
@@ -186,7 +223,9 @@ export class NodeTable {
     if (refusals[pair]! >= REFUSALS_TO_REST) restsUntil[pair] = now + REST_MS;
   }
 
-  /** The node's kernel has adopted a session of this virtual server, but its server reads nothing. */
+  /**
+   * The node's kernel has adopted a session of this virtual server, but its server reads nothing.
+   */
   standsStill(node: number, server: number, now: number): void {
     const { outcome, restsUntil } = this.shared;
     const pair = node * this.servers + server;
@@ -228,7 +267,8 @@ export class NodeTable {
     const { shared } = this;
     const first = this.reportedAt[node]! < 0;
     const anew = start !== shared.agentStart[node] && now - this.reportedAt[node]! > CLOCK_MS;
-    // A machine's clock may be set back: a new agent counts, once the reports of the old one have stopped.
+    // A machine's clock may be set back: a new agent counts, once the reports of the old one have
+    // stopped.
     if (!first && clock < shared.agentClock[node]! && !anew) return false;
     // A new agent means a new shim: what the node was left alone for may be mended.
     if (first || start !== shared.agentStart[node]) this.forgiveAll(node);
@@ -237,11 +277,15 @@ export class NodeTable {
     shared.reported[node] = flags;
     shared.refused[node] = refusedOptions(flags);
     this.reportedAt[node] = now;
-    this.able[node] = (flags & (IxcpFlag.canAdopt | IxcpFlag.leaving)) === IxcpFlag.canAdopt ? 1 : 0;
+    this.able[node] =
+      (flags & (IxcpFlag.canAdopt | IxcpFlag.leaving)) === IxcpFlag.canAdopt ? 1 : 0;
     return true;
   }
 
-  /** IxcpFlag bits of the last report of a node that takes handoffs of some virtual server; 0 of any other. */
+  /**
+   * IxcpFlag bits of the last report of a node that takes handoffs of some virtual server; 0 of any
+   * other.
+   */
   flagsOfTaker(node: number): number {
     const { shared, servers } = this;
     if (this.resolved[node] === 0 || this.able[node] === 0 || this.reportedAt[node]! < 0) return 0;
@@ -284,8 +328,8 @@ export class NodeTable {
   }
 
   /**
-   * What SYN/ACKs do not offer from now on, and what our own kernel does not go on with, which the local services
-   * do without if they can. IxpFlag bits.
+   * What SYN/ACKs do not offer from now on, and what our own kernel does not go on with, which the
+   * local services do without if they can. IxpFlag bits.
    */
   withhold(options: number, ownRefused: number): void {
     this.shared.withheld[0] = options;

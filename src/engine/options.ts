@@ -4,17 +4,25 @@ import type { SessionMemory } from './table/session-table.js';
 export interface EngineOptions {
   /** ms on its clock when it is made: any clock, of which every later call gets the time. */
   now: number;
-  /** The balancer's own address on the interface that nodes are reached by: where they send IXCP. */
+  /**
+   * The balancer's own address on the interface that nodes are reached by: where they send IXCP.
+   */
   address: number;
   /** Of the interface that clients are reached by, six bytes. */
   mac: Uint8Array;
-  /** Of the interface that nodes are reached by, where that is another one: frames to them leave by Port.nodes. */
+  /**
+   * Of the interface that nodes are reached by, where that is another one: frames to them leave by
+   * Port.nodes.
+   */
   nodeMac?: Uint8Array | undefined;
   /** The smaller one of the interfaces', bytes: the MSS offered leaves room for IXP below it. */
   mtu: number;
   /** Shared with the nodes, 16 bytes. */
   key: Uint8Array;
-  /** 32 bytes: initial sequence numbers (16), SYN cookies (16). All engines of a balancer have the same. */
+  /**
+   * 32 bytes: initial sequence numbers (16), SYN cookies (16). All engines of a balancer have the
+   * same.
+   */
   secret: Uint8Array;
   /** Any 32-bit numbers that nobody can guess: of the session hash two, and the first nonce. */
   seeds: { client: number; port: number; nonce: number };
@@ -57,7 +65,10 @@ export interface Timeouts {
   head: number;
   /** For a node to confirm a handoff. */
   handoff: number;
-  /** For a node that has confirmed a handoff to answer, before it is asked whether anybody reads there. */
+  /**
+   * For a node that has confirmed a handoff to answer, before it is asked whether anybody reads
+   * there.
+   */
   answer: number;
   /** Without a packet of the client or a notice of the node. */
   idle: number;
@@ -79,15 +90,27 @@ export type CloseReason =
   | 'no-node'
   | 'lost';
 
-/** Calls come from inside the engine: an observer must not call back into it. `slot` is the session's. */
+/**
+ * Calls come from inside the engine: an observer must not call back into it. `slot` is the
+ * session's.
+ */
 export interface Observer {
   opened?(slot: number, now: number): void;
   established?(slot: number, now: number): void;
-  /** The request was read, or refused with a status; method and target stand in bytes[start, end). */
-  request?(slot: number, verdict: number, bytes: Uint8Array, start: number, end: number, now: number): void;
   /**
-   * A handoff was sent. `node` may be LOCAL_NODE. `attempt` counts from 1 at each node; 0 is the one before, when
-   * the client's acknowledgement will do.
+   * The request was read, or refused with a status; method and target stand in bytes[start, end).
+   */
+  request?(
+    slot: number,
+    verdict: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    now: number,
+  ): void;
+  /**
+   * A handoff was sent. `node` may be LOCAL_NODE. `attempt` counts from 1 at each node; 0 is the
+   * one before, when the client's acknowledgement will do.
    */
   handoff?(slot: number, node: number, service: number, attempt: number, now: number): void;
   adopted?(slot: number, node: number, now: number): void;

@@ -8,7 +8,13 @@ import { Counter } from '../base/counters.js';
 import { FrameFlags } from '../datapath/datapath.js';
 import { finish, sumBytes } from '../wire/checksum.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType } from '../wire/ethernet.js';
-import { FRAGMENT_MASK, IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
+import {
+  FRAGMENT_MASK,
+  IPV4,
+  IPV4_HEADER_BYTES,
+  Protocol,
+  VERSION_4_WORDS_5,
+} from '../wire/ipv4.js';
 import {
   TCP,
   TCP_HEADER_BYTES,
@@ -63,7 +69,8 @@ export class Segment {
     this.frameFlags = frameFlags;
     if ((frameFlags & FrameFlags.truncated) !== 0) return Counter.drop_truncated;
     if (length < ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES) return Counter.drop_malformed_ethernet;
-    if (view.getUint16(offset + ETHERNET.type) !== EtherType.ipv4) return Counter.drop_malformed_ethernet;
+    if (view.getUint16(offset + ETHERNET.type) !== EtherType.ipv4)
+      return Counter.drop_malformed_ethernet;
     const ip = offset + ETHERNET_HEADER_BYTES;
     const versionAndLength = view.getUint8(ip);
     if (versionAndLength !== VERSION_4_WORDS_5) {
@@ -75,7 +82,8 @@ export class Segment {
     if (totalLength < IPV4_HEADER_BYTES || totalLength > length - ETHERNET_HEADER_BYTES) {
       return Counter.drop_malformed_ipv4;
     }
-    if ((view.getUint16(ip + IPV4.flagsAndFragment) & FRAGMENT_MASK) !== 0) return Counter.drop_ipv4_fragment;
+    if ((view.getUint16(ip + IPV4.flagsAndFragment) & FRAGMENT_MASK) !== 0)
+      return Counter.drop_ipv4_fragment;
     this.ip = ip;
     this.end = ip + totalLength;
     this.protocol = view.getUint8(ip + IPV4.protocol);
@@ -91,7 +99,8 @@ export class Segment {
     const tcp = this.tcp;
     if (this.end - tcp < TCP_HEADER_BYTES) return Counter.drop_malformed_tcp;
     const headerBytes = tcpHeaderBytes(view, tcp);
-    if (headerBytes < TCP_HEADER_BYTES || headerBytes > this.end - tcp) return Counter.drop_malformed_tcp;
+    if (headerBytes < TCP_HEADER_BYTES || headerBytes > this.end - tcp)
+      return Counter.drop_malformed_tcp;
     this.headerBytes = headerBytes;
     this.sourcePort = view.getUint16(tcp + TCP.sourcePort);
     this.destinationPort = view.getUint16(tcp + TCP.destinationPort);
@@ -110,10 +119,18 @@ export class Segment {
 
   /** Checks both checksums, unless the kernel has, or the sender left the TCP one to hardware. */
   verifyChecksums(): number {
-    if (finish(sumBytes(this.view, this.ip, IPV4_HEADER_BYTES, 0)) !== 0) return Counter.drop_ipv4_checksum;
+    if (finish(sumBytes(this.view, this.ip, IPV4_HEADER_BYTES, 0)) !== 0)
+      return Counter.drop_ipv4_checksum;
     if (this.protocol !== Protocol.tcp) return PARSED;
-    if ((this.frameFlags & (FrameFlags.checksumPartial | FrameFlags.checksumValid)) !== 0) return PARSED;
-    return verifyTcpChecksum(this.view, this.tcp, this.end - this.tcp, this.source, this.destination)
+    if ((this.frameFlags & (FrameFlags.checksumPartial | FrameFlags.checksumValid)) !== 0)
+      return PARSED;
+    return verifyTcpChecksum(
+      this.view,
+      this.tcp,
+      this.end - this.tcp,
+      this.source,
+      this.destination,
+    )
       ? PARSED
       : Counter.drop_tcp_checksum;
   }

@@ -1,17 +1,19 @@
 /**
  * SYN cookies (RFC 4987 section 3.6): an initial sequence number that says all that has to be known
- * of a connection, so that nothing need be kept until its client has answered. Every initial sequence number
- * is one, also where a session is kept: a process that takes over goes on with what another one has begun.
+ * of a connection, so that nothing need be kept until its client has answered. Every initial
+ * sequence number is one, also where a session is kept: a process that takes over goes on with what
+ * another one has begun.
  *
  *     31             22 21          11 10           0
  *     +----------------+--------------+------------+     bits: index of the MSS (5), window shift or
  *     | connection     | client's ISN | bits ^ hash|           15 for none (4), SACK (1), timestamps (1)
  *     +----------------+--------------+------------+
  *
- * A hash covers addresses, ports, and the period of 2^16 ms in which the SYN came, under a secret. Its upper half gives
- * the first part, its lower half the mask of the last. The second is the client's own number under both
- * halves, multiplied (`proof`). bpf/lib/cookie.h makes the same, under the same secret: who answered
- * a SYN does not matter. A cookie is taken in its own period and the next.
+ * A hash covers addresses, ports, and the period of 2^16 ms in which the SYN came, under a secret.
+ * Its upper half gives the first part, its lower half the mask of the last. The second is the
+ * client's own number under both halves, multiplied (`proof`). bpf/lib/cookie.h makes the same,
+ * under the same secret: who answered a SYN does not matter. A cookie is taken in its own period
+ * and the next.
  */
 import { SipHash } from '../wire/siphash.js';
 import { SessionFlag } from './table/session-table.js';
@@ -35,7 +37,10 @@ const PROOF_MASK = (1 << (2 * BITS)) - 1;
 /** Of a product the uppermost bits depend on all others. */
 const MIXED_SHIFT = 32 - 2 * BITS;
 
-/** What `check` says of a number that is no cookie; and of a cookie of this connection, but of another first segment. */
+/**
+ * What `check` says of a number that is no cookie; and of a cookie of this connection, but of
+ * another first segment.
+ */
 export const NO_COOKIE = -1;
 export const NOT_FIRST = -2;
 
@@ -44,12 +49,15 @@ const MESSAGE_BYTES = 16;
 /** MSS that a cookie can say: those of common links and tunnels. */
 const MSS_VALUES = Uint16Array.of(
   ...[536, 576, 640, 768, 896, 966, 1024, 1120, 1160, 1200, 1220, 1240, 1260, 1280, 1300, 1320],
-  ...[1340, 1350, 1360, 1370, 1380, 1390, 1400, 1410, 1420, 1430, 1440, 1452, 1460, 4312, 8960, 16_344],
+  ...[
+    1340, 1350, 1360, 1370, 1380, 1390, 1400, 1410, 1420, 1430, 1440, 1452, 1460, 4312, 8960,
+    16_344,
+  ],
 );
 
 /**
- * What a cookie keeps of a SYN's options: the largest MSS of the table that is not above the client's
- * (at least 536), and what both sides can do.
+ * What a cookie keeps of a SYN's options: the largest MSS of the table that is not above the
+ * client's (at least 536), and what both sides can do.
  *
  * @param mss the client's
  * @param shift the client's window shift, 0 to 14; used with SessionFlag.windowScaleOk
@@ -114,8 +122,8 @@ export class SynCookies {
   }
 
   /**
-   * The bits of a cookie of this or the last period; NO_COOKIE for a number that is none, NOT_FIRST for one that was
-   * sent to a client whose own number was another than `clientIsn`.
+   * The bits of a cookie of this or the last period; NO_COOKIE for a number that is none, NOT_FIRST
+   * for one that was sent to a client whose own number was another than `clientIsn`.
    */
   check(
     client: number,

@@ -20,7 +20,11 @@ export function listAddresses(): HostAddress[] {
 
 /** Whether both are the same address of the same interface. */
 export function sameAddress(one: HostAddress, other: HostAddress): boolean {
-  return one.interface === other.interface && one.address === other.address && one.prefix === other.prefix;
+  return (
+    one.interface === other.interface &&
+    one.address === other.address &&
+    one.prefix === other.prefix
+  );
 }
 
 /** Whether the interface has exactly this address with this prefix length. */
@@ -31,7 +35,13 @@ export function hasAddress(wanted: HostAddress): boolean {
 /** Adds an address. One that is there already is left as it is. Throws BatonError BATON_SYSTEM. */
 export async function addAddress(wanted: HostAddress): Promise<void> {
   if (hasAddress(wanted)) return;
-  await runTool('ip', ['address', 'add', `${wanted.address}/${wanted.prefix}`, 'dev', wanted.interface]);
+  await runTool('ip', [
+    'address',
+    'add',
+    `${wanted.address}/${wanted.prefix}`,
+    'dev',
+    wanted.interface,
+  ]);
 }
 
 /** Removes an address. False when it was not there. Throws BatonError BATON_SYSTEM. */

@@ -1,6 +1,6 @@
 /**
- * What Baton changes on a machine, one kind at a time: whether a change stands, and how it is undone.
- * Undoing what does not stand, or what somebody else has changed since, does nothing.
+ * What Baton changes on a machine, one kind at a time: whether a change stands, and how it is
+ * undone. Undoing what does not stand, or what somebody else has changed since, does nothing.
  */
 
 import { type HostAddress, listAddresses, removeAddress, sameAddress } from './addresses.js';
@@ -59,7 +59,13 @@ export interface PinsChange {
   name: string;
 }
 
-export type Change = AddressChange | SettingChange | ClsactChange | FilterChange | XdpChange | PinsChange;
+export type Change =
+  | AddressChange
+  | SettingChange
+  | ClsactChange
+  | FilterChange
+  | XdpChange
+  | PinsChange;
 
 /** An interface: that which a state belongs to, or another one of the same machine. */
 export interface Place {
@@ -217,7 +223,8 @@ export function parseChange(data: unknown): Change | undefined {
       if (typeof setting !== 'string' || typeof value !== 'string' || typeof previous !== 'string')
         return undefined;
       // What is written as root must stay below /proc/sys/net whatever the file says.
-      if (!/^[^/\0]+(\/[^/\0]+)*$/.test(setting) || setting.split('/').includes('..')) return undefined;
+      if (!/^[^/\0]+(\/[^/\0]+)*$/.test(setting) || setting.split('/').includes('..'))
+        return undefined;
       return { kind: 'setting', setting, value, previous };
     }
     case 'clsact': {
@@ -230,7 +237,9 @@ export function parseChange(data: unknown): Change | undefined {
       if (typeof priority !== 'number' || typeof handle !== 'number' || typeof program !== 'string')
         return undefined;
       const at = parseAt(data);
-      return at === undefined ? undefined : { kind: 'filter', ...at, hook, priority, handle, program };
+      return at === undefined
+        ? undefined
+        : { kind: 'filter', ...at, hook, priority, handle, program };
     }
     case 'xdp': {
       const { mode } = data;
@@ -247,10 +256,14 @@ export function parseChange(data: unknown): Change | undefined {
   }
 }
 
-/** The place of a change that is on another interface than the state's; undefined when it makes no sense. */
+/**
+ * The place of a change that is on another interface than the state's; undefined when it makes no
+ * sense.
+ */
 function parseAt(data: Record<string, unknown>): { at?: Place } | undefined {
   const { at } = data;
   if (at === undefined) return {};
-  if (!isMap(at) || typeof at.interface !== 'string' || typeof at.index !== 'number') return undefined;
+  if (!isMap(at) || typeof at.interface !== 'string' || typeof at.index !== 'number')
+    return undefined;
   return { at: { interface: at.interface, index: at.index } };
 }

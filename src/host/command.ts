@@ -7,7 +7,9 @@ const TIMEOUT_MS = 10_000;
 const MOST_OUTPUT_BYTES = 16 * 1024 * 1024;
 
 /** Where Debian and others keep the tools, for a PATH that leaves out the system directories. */
-const PATH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'].join(':');
+const PATH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'].join(
+  ':',
+);
 
 /**
  * Standard output of `command`.
@@ -15,7 +17,11 @@ const PATH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr
  */
 export function runTool(command: 'ip' | 'mount', args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const options = { timeout: TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES, env: { PATH, LC_ALL: 'C' } };
+    const options = {
+      timeout: TIMEOUT_MS,
+      maxBuffer: MOST_OUTPUT_BYTES,
+      env: { PATH, LC_ALL: 'C' },
+    };
     execFile(command, [...args], options, (error, stdout, stderr) => {
       if (error === null) {
         resolve(stdout);
@@ -31,14 +37,18 @@ export function runTool(command: 'ip' | 'mount', args: readonly string[]): Promi
       reject(
         new BatonError('BATON_SYSTEM', `\`${command} ${args.join(' ')}\` failed: ${why}`, {
           cause: error,
-          ...(absent ? { hint: `install the package ${command === 'mount' ? 'mount' : 'iproute2'}` } : {}),
+          ...(absent
+            ? { hint: `install the package ${command === 'mount' ? 'mount' : 'iproute2'}` }
+            : {}),
         }),
       );
     });
   });
 }
 
-/** The list that a tool prints with `-j`. What has not the form of a list of maps counts as empty. */
+/**
+ * The list that a tool prints with `-j`. What has not the form of a list of maps counts as empty.
+ */
 export async function runToolJson(
   command: 'ip',
   args: readonly string[],

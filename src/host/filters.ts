@@ -12,9 +12,13 @@ function filtersOf(name: string): HostFilter[] | undefined {
   try {
     return native().tcFilters(index);
   } catch (error) {
-    throw new BatonError('BATON_SYSTEM', `the tc filters of ${name} can not be read: ${reasonOf(error)}`, {
-      cause: error,
-    });
+    throw new BatonError(
+      'BATON_SYSTEM',
+      `the tc filters of ${name} can not be read: ${reasonOf(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

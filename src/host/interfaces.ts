@@ -26,8 +26,10 @@ export function requireInterface(name: string): InterfaceInfo {
     });
   };
   const info = native().interfaceInfo(name);
-  if (info === undefined) return refuse('no such interface', `there are ${interfaceNames().join(', ')}`);
-  if (info.loopback) refuse('the loopback interface, expected one that other machines are reached by');
+  if (info === undefined)
+    return refuse('no such interface', `there are ${interfaceNames().join(', ')}`);
+  if (info.loopback)
+    refuse('the loopback interface, expected one that other machines are reached by');
   if (info.mac.length !== MAC_BYTES || info.mac.every((byte) => byte === 0)) {
     refuse('has no MAC address, expected an Ethernet interface');
   }
@@ -57,7 +59,9 @@ export function ownAddress(
   wanted: string | undefined,
   others: readonly string[],
 ): string {
-  const own = info.addresses.map((entry) => entry.address).filter((address) => !others.includes(address));
+  const own = info.addresses
+    .map((entry) => entry.address)
+    .filter((address) => !others.includes(address));
   if (wanted !== undefined) {
     if (own.includes(wanted)) return wanted;
     const has = own.length === 0 ? 'no address of its own' : own.join(', ');

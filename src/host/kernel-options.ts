@@ -1,6 +1,7 @@
 /**
- * Which TCP options this machine's kernel goes on with when it adopts a session, and whether it adopts at all: four
- * settings of the network namespace, each of which is off in some guides to hardening. They may change at any time.
+ * Which TCP options this machine's kernel goes on with when it adopts a session, and whether it
+ * adopts at all: four settings of the network namespace, each of which is off in some guides to
+ * hardening. They may change at any time.
  */
 import { reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
@@ -85,16 +86,21 @@ export class KernelWatch {
       if (((flags ^ last) & flag) === 0) continue;
       const what = settingName(setting);
       if ((flags & flag) === 0) log.info(`${what} is on again`);
-      else if (option === IxpFlag.sackOk) log.warn(`${what} is 0: sessions here go on without ${name}`);
-      else log.warn(`${what} is 0: balancers offer no client ${name} as long as this node takes part`);
+      else if (option === IxpFlag.sackOk)
+        log.warn(`${what} is 0: sessions here go on without ${name}`);
+      else
+        log.warn(`${what} is 0: balancers offer no client ${name} as long as this node takes part`);
     }
     const off = (flags & IxcpFlag.noCookies) !== 0;
     if (off) {
       if ((last & IxcpFlag.noCookies) === 0) {
-        log.warn(`${settingName(Setting.synCookies)} is 0: this kernel cannot adopt; switching it on`);
+        log.warn(
+          `${settingName(Setting.synCookies)} is 0: this kernel cannot adopt; switching it on`,
+        );
       }
       this.switchOn().catch((error: unknown) => {
-        if ((last & IxcpFlag.noCookies) === 0) log.warn(`it cannot be switched on: ${reasonOf(error)}`);
+        if ((last & IxcpFlag.noCookies) === 0)
+          log.warn(`it cannot be switched on: ${reasonOf(error)}`);
       });
     } else if ((last & IxcpFlag.noCookies) !== 0) {
       log.info(`${settingName(Setting.synCookies)} is on again`);

@@ -11,8 +11,8 @@ const ADOPT_KERNEL = { major: 6, minor: 9 } as const;
 const DESCRIPTION = '/sys/kernel/btf/vmlinux';
 
 /**
- * Makes sure that the kernel can adopt a session. Distributions add functions to older kernels, so the function counts
- * and not the version.
+ * Makes sure that the kernel can adopt a session. Distributions add functions to older kernels, so
+ * the function counts and not the version.
  * @throws BatonError BATON_KERNEL
  */
 export function requireAdoption(functionName = ADOPT_FUNCTION): void {
@@ -32,7 +32,9 @@ export function kernelFault(version: string, described: boolean, functionName: s
     return new BatonError(
       'BATON_KERNEL',
       `kernel ${version} is too old: Linux ${needed}.${neededMinor} or newer is needed, for ${functionName}`,
-      { hint: 'Debian 13 has one; Debian 12 has linux-image-amd64 and -arm64 in bookworm-backports' },
+      {
+        hint: 'Debian 13 has one; Debian 12 has linux-image-amd64 and -arm64 in bookworm-backports',
+      },
     );
   }
   if (!described) {

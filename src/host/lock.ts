@@ -1,6 +1,7 @@
 /**
  * One process for each role and interface. The lock is a name among the abstract Unix sockets: they
- * belong to the network namespace, as the interface does, and the kernel frees them with the process.
+ * belong to the network namespace, as the interface does, and the kernel frees them with the
+ * process.
  */
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';

@@ -12,16 +12,17 @@ import type { NativeXdp, ProgramInfo, XdpTestOptions, XdpTestResult } from './na
 export type * from './native-xdp.js';
 
 /**
- * Words of a frame descriptor. Received: [offset, length, FrameFlags, 0]. To be sent: [offset, length,
- * FrameFlags, slot]. The slot is OUTSIDE_RING, or the transmit slot that follows the last one: there a
- * frame built here lies in the slot's room already, and a received frame is copied by the addon, its
- * virtio header included.
+ * Words of a frame descriptor. Received: [offset, length, FrameFlags, 0]. To be sent: [offset,
+ * length, FrameFlags, slot]. The slot is OUTSIDE_RING, or the transmit slot that follows the last
+ * one: there a frame built here lies in the slot's room already, and a received frame is copied by
+ * the addon, its virtio header included.
  */
 export const DESCRIPTOR_WORDS = 4;
 
 /**
- * Slot of a received frame that is to leave by an ordinary send: one larger than a slot's room, or one
- * that is to be cut into segments, which software does on the way through the device's queue only.
+ * Slot of a received frame that is to leave by an ordinary send: one larger than a slot's room, or
+ * one that is to be cut into segments, which software does on the way through the device's queue
+ * only.
  */
 export const OUTSIDE_RING = 0xffff_ffff;
 
@@ -40,8 +41,9 @@ export interface PacketRingOptions {
   /** File descriptor of a loaded socket filter program, or -1 for none. */
   filterProgramFd: number;
   /**
-   * Shares the frames of the interface with other rings: each goes to the one that the program names, in the
-   * order in which they were opened. The group is PacketRing.fanoutGroup of the first, which has -1 here.
+   * Shares the frames of the interface with other rings: each goes to the one that the program
+   * names, in the order in which they were opened. The group is PacketRing.fanoutGroup of the
+   * first, which has -1 here.
    */
   fanout?: { programFd: number; group: number } | undefined;
 }
@@ -52,10 +54,10 @@ export interface PacketRing {
   /** Receive ring and transmit ring in one mapping. */
   readonly memory: ArrayBuffer;
   /**
-   * Transmit slot i has its status word (u32, host byte order: 0 free) at
-   * transmitStatus + i * transmitSlotBytes and room for a frame of transmitRoom bytes at
-   * transmitOffset + i * transmitSlotBytes, for i from 0 to transmitSlots - 1. Slots are used strictly
-   * in order, round and round, from 0 on.
+   * Transmit slot i has its status word (u32, host byte order: 0 free) at transmitStatus + i *
+   * transmitSlotBytes and room for a frame of transmitRoom bytes at transmitOffset + i *
+   * transmitSlotBytes, for i from 0 to transmitSlots - 1. Slots are used strictly in order, round
+   * and round, from 0 on.
    */
   readonly transmitStatus: number;
   readonly transmitOffset: number;
@@ -63,32 +65,41 @@ export interface PacketRing {
   readonly transmitSlots: number;
   readonly transmitSlotBytes: number;
   /**
-   * Fills `descriptors` with the frames of blocks that are ready, as many as fit; a block that does not
-   * fit whole goes on in the next call. Returns the count of frames. They stay valid until `flush`.
+   * Fills `descriptors` with the frames of blocks that are ready, as many as fit; a block that does
+   * not fit whole goes on in the next call. Returns the count of frames. They stay valid until
+   * `flush`.
    */
   receive(descriptors: Uint32Array): number;
   /**
    * Sends `count` frames in order, then gives the blocks whose frames were all received back to the
-   * kernel. A frame outside the ring leaves by an ordinary send after those before it. Returns the slot
-   * of the next frame: not always the one after the last, since a frame that the kernel refuses is
-   * closed up. Frames that the device did not take wait in their slots for the next flush, which may be
-   * one of 0 frames.
+   * kernel. A frame outside the ring leaves by an ordinary send after those before it. Returns the
+   * slot of the next frame: not always the one after the last, since a frame that the kernel
+   * refuses is closed up. Frames that the device did not take wait in their slots for the next
+   * flush, which may be one of 0 frames.
    */
   flush(descriptors: Uint32Array, count: number): number;
   /**
-   * Takes a copy of a frame that lies in the memory of another ring, and sends it at the next flush; or at once when it
-   * is larger than a slot's room, or FrameFlags.segmented. `headed`: a virtio header is right before it, as
-   * in a packet ring's received frames; else a TCP checksum that is FrameFlags.checksumPartial is finished there.
+   * Takes a copy of a frame that lies in the memory of another ring, and sends it at the next
+   * flush; or at once when it is larger than a slot's room, or FrameFlags.segmented. `headed`: a
+   * virtio header is right before it, as in a packet ring's received frames; else a TCP checksum
+   * that is FrameFlags.checksumPartial is finished there.
    */
-  sendFrom(memory: ArrayBuffer, offset: number, length: number, flags: number, headed: boolean): void;
+  sendFrom(
+    memory: ArrayBuffer,
+    offset: number,
+    length: number,
+    flags: number,
+    headed: boolean,
+  ): void;
   /** Sends one frame at once into this machine's own kernel: marked, by way of the egress hook. */
   sendLocal(offset: number, length: number, received: boolean): void;
   /** Calls `onReadable` from the event loop whenever frames are ready. */
   start(onReadable: () => void): void;
   /**
-   * Totals since open: [received, lost by the kernel (receive ring full), sent, send failures, frames
-   * sent outside the ring, 0]. Frames of a VLAN count as lost; frames for other machines, overheard by a
-   * promiscuous interface, are left out. Fills and returns `into` (Float64Array of 6).
+   * Totals since open: [received, lost by the kernel (receive ring full), sent, send failures,
+   * frames sent outside the ring, 0]. Frames of a VLAN count as lost; frames for other machines,
+   * overheard by a promiscuous interface, are left out. Fills and returns `into` (Float64Array of
+   * 6).
    */
   stats(into: Float64Array): Float64Array;
   /** At any time, also from inside onReadable. `memory` is detached. */
@@ -124,7 +135,9 @@ export interface Neighbour {
 
 /** Changes of the neighbour table, of all interfaces, as the kernel makes them. */
 export interface NeighbourEvents {
-  /** Calls back with the address of each entry that has changed; with undefined when some were lost. */
+  /**
+   * Calls back with the address of each entry that has changed; with undefined when some were lost.
+   */
   start(onEvent: (address: string | undefined) => void): void;
   close(): void;
 }
@@ -139,7 +152,10 @@ export interface BpfObject {
   mapEntries(map: string): { key: Uint8Array; value: Uint8Array }[];
   /** Per-CPU array of u64: the sum over CPUs of each of the first `count` entries. */
   mapSums(map: string, count: number): Float64Array;
-  /** Attaches to clsact of an interface, which is made if missing; replaces what holds handle and priority. */
+  /**
+   * Attaches to clsact of an interface, which is made if missing; replaces what holds handle and
+   * priority.
+   */
   attachTc(
     program: string,
     interfaceIndex: number,
@@ -160,7 +176,10 @@ export interface BpfObject {
   /** As testRun, of an XDP program. */
   testRunXdp(program: string, frame: Uint8Array, options?: XdpTestOptions): XdpTestResult;
   mapFd(name: string): number;
-  /** The values of a BPF_F_MMAPABLE array, each padded to eight bytes; detached by close(). The same one each time. */
+  /**
+   * The values of a BPF_F_MMAPABLE array, each padded to eight bytes; detached by close(). The same
+   * one each time.
+   */
   mapMemory(name: string): ArrayBuffer;
   /** Makes a file in a bpffs that keeps the map, or the program, when this process ends. */
   pinMap(name: string, path: string): void;
@@ -193,14 +212,17 @@ export interface Native extends NativeXdp {
   neighbours(interfaceIndex: number): Neighbour[];
   /** Makes the kernel resolve or confirm an address (RTM_NEWNEIGH with NTF_USE). */
   resolveNeighbour(interfaceIndex: number, address: string): void;
-  /** Removes an entry of the table (RTM_DELNEIGH): who needs it next asks the link. Fails with ENOENT when there is none. */
+  /**
+   * Removes an entry of the table (RTM_DELNEIGH): who needs it next asks the link. Fails with
+   * ENOENT when there is none.
+   */
   forgetNeighbour(interfaceIndex: number, address: string): void;
   openNeighbourEvents(): NeighbourEvents;
   /**
-   * Loads an object file. `maxEntries` resizes maps by name before loading; `reuse` takes existing maps, by
-   * descriptor, in place of new ones. The error message of a program that the verifier refuses holds the
-   * end of the verifier's log. Raises the limit of locked memory first; an EPERM although that was not
-   * possible has `syscall` 'RLIMIT_MEMLOCK'.
+   * Loads an object file. `maxEntries` resizes maps by name before loading; `reuse` takes existing
+   * maps, by descriptor, in place of new ones. The error message of a program that the verifier
+   * refuses holds the end of the verifier's log. Raises the limit of locked memory first; an EPERM
+   * although that was not possible has `syscall` 'RLIMIT_MEMLOCK'.
    */
   loadBpf(
     path: string,
@@ -212,13 +234,22 @@ export interface Native extends NativeXdp {
   ipv4Addresses(): Ipv4Address[];
   /** The tc filters on the clsact hooks of an interface; undefined when it has no clsact. */
   tcFilters(interfaceIndex: number): TcFilter[] | undefined;
-  /** Removes the tc filter with this handle and priority; and clsact itself if `removeQdisc` and nothing else is on it. False if there was none. */
-  detachTc(interfaceIndex: number, hook: 'ingress' | 'egress', priority: number, handle: number): boolean;
+  /**
+   * Removes the tc filter with this handle and priority; and clsact itself if `removeQdisc` and
+   * nothing else is on it. False if there was none.
+   */
+  detachTc(
+    interfaceIndex: number,
+    hook: 'ingress' | 'egress',
+    priority: number,
+    handle: number,
+  ): boolean;
   /** Removes clsact if no filter is left on either hook. */
   removeClsactIfEmpty(interfaceIndex: number): void;
   /**
-   * SCHED_BATCH for the calling thread (sched(7)): when it wakes up it waits for its turn, where it would else take the
-   * CPU from whoever runs there. On an idle CPU nothing changes. False when the kernel does not let it.
+   * SCHED_BATCH for the calling thread (sched(7)): when it wakes up it waits for its turn, where it
+   * would else take the CPU from whoever runs there. On an idle CPU nothing changes. False when the
+   * kernel does not let it.
    */
   scheduleInBatches(): boolean;
 }
@@ -232,10 +263,14 @@ export function native(): Native {
     try {
       loaded = createRequire(import.meta.url)(ADDON) as Native;
     } catch (error) {
-      throw new BatonError('BATON_SYSTEM', `the native addon can not be loaded: ${reasonOf(error)}`, {
-        hint: 'run `make build` in the source directory',
-        cause: error,
-      });
+      throw new BatonError(
+        'BATON_SYSTEM',
+        `the native addon can not be loaded: ${reasonOf(error)}`,
+        {
+          hint: 'run `make build` in the source directory',
+          cause: error,
+        },
+      );
     }
   }
   return loaded;

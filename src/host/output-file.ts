@@ -28,7 +28,8 @@ export class OutputFile {
   }
 
   /**
-   * A new file, or an old one, which is emptied when something is written. Only its owner may read it.
+   * A new file, or an old one, which is emptied when something is written. Only its owner may read
+   * it.
    * @throws BatonError BATON_CAPTURE
    */
   static open(name: string): OutputFile {
@@ -97,5 +98,7 @@ export class OutputFile {
 }
 
 function unwritable(name: string, error: unknown): BatonError {
-  return new BatonError('BATON_CAPTURE', `cannot be written: ${whyUnwritable(error)}`, { where: name });
+  return new BatonError('BATON_CAPTURE', `cannot be written: ${whyUnwritable(error)}`, {
+    where: name,
+  });
 }

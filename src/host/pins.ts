@@ -1,12 +1,21 @@
 /**
- * Where the maps of the XDP program have names: one directory for each interface below /sys/fs/bpf/baton,
+ * Where the maps of the XDP program have names: one directory for each interface below
+ * /sys/fs/bpf/baton,
  *
  *     /sys/fs/bpf/baton/INTERFACE-NAMESPACE/{baton_xdp,control,sessions,...}
  *
- * with the inode of the network namespace. Pins keep maps in memory when nobody else does, so those of
- * an interface that is gone are to be removed.
+ * with the inode of the network namespace. Pins keep maps in memory when nobody else does, so those
+ * of an interface that is gone are to be removed.
  */
-import { mkdirSync, readdirSync, readlinkSync, rmdirSync, statfsSync, statSync, unlinkSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+  statfsSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { runTool } from './command.js';
@@ -70,7 +79,9 @@ export function removePins(name: string): boolean {
   return true;
 }
 
-/** Removes pins of interfaces and network namespaces that are no more. Returns the names removed. */
+/**
+ * Removes pins of interfaces and network namespaces that are no more. Returns the names removed.
+ */
 export function removeStalePins(): string[] {
   const removed: string[] = [];
   let names: string[];

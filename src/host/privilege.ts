@@ -29,7 +29,8 @@ export function missingCapabilities(mask: bigint): string[] {
  * @throws BatonError BATON_PRIVILEGE
  */
 export function requirePrivileges(): void {
-  const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
+  const mask =
+    /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
   const missing = missingCapabilities(BigInt(`0x${mask}`));
   if (missing.length === 0) return;
   throw new BatonError(

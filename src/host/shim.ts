@@ -38,7 +38,10 @@ export interface ShimOptions {
   local: boolean;
   /** Addresses of the balancers that may hand sessions over. */
   balancers: readonly string[];
-  /** Listeners by service number. Without one for 0 a session goes to the listener of its own address and port. */
+  /**
+   * Listeners by service number. Without one for 0 a session goes to the listener of its own
+   * address and port.
+   */
   services: ReadonlyMap<number, Listener>;
   /** Sessions kept in mind. Default: what the object says. */
   maxSessions?: number;
@@ -136,7 +139,10 @@ export function sumsByName<Name extends string>(
   names: readonly Name[],
 ): Record<Name, number> {
   const sums = object.mapSums('counters', names.length);
-  return Object.fromEntries(names.map((name, index) => [name, sums[index] ?? 0])) as Record<Name, number>;
+  return Object.fromEntries(names.map((name, index) => [name, sums[index] ?? 0])) as Record<
+    Name,
+    number
+  >;
 }
 
 /** Four bytes in network byte order. */

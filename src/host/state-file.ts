@@ -1,11 +1,12 @@
 /**
- * The file that outlives a killed process: what it had changed on this machine, and on which interface.
+ * The file that outlives a killed process: what it had changed on this machine, and on which
+ * interface.
  *
  *     /run/baton/ROLE-INTERFACE-NAMESPACE.json
  *
- * NAMESPACE is the inode of the network namespace. The kernel gives the inodes of dead namespaces to new
- * ones, so the file also holds index and MAC address of the interface: a file that does not fit them is a
- * stranger's, and whatever it tells of went away with its namespace.
+ * NAMESPACE is the inode of the network namespace. The kernel gives the inodes of dead namespaces
+ * to new ones, so the file also holds index and MAC address of the interface: a file that does not
+ * fit them is a stranger's, and whatever it tells of went away with its namespace.
  */
 import {
   closeSync,
@@ -55,7 +56,11 @@ export class StateFile {
     }
     const status = lstatSync(directory);
     // What stands in these files is done as root.
-    if (!status.isDirectory() || status.uid !== process.geteuid?.() || (status.mode & OTHERS_WRITE) !== 0) {
+    if (
+      !status.isDirectory() ||
+      status.uid !== process.geteuid?.() ||
+      (status.mode & OTHERS_WRITE) !== 0
+    ) {
       throw new BatonError(
         'BATON_SYSTEM',
         'not a directory that only its owner, who must be us, can write to',
@@ -83,7 +88,9 @@ export class StateFile {
       }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      warn(`${this.path}: can not be read (${reasonOf(error)}): what an earlier run left behind stays`);
+      warn(
+        `${this.path}: can not be read (${reasonOf(error)}): what an earlier run left behind stays`,
+      );
       return undefined;
     }
     const record = parseRecord(text);
@@ -93,7 +100,10 @@ export class StateFile {
     return record;
   }
 
-  /** Replaces the record as a whole: a crash leaves the old one or the new one. Throws BatonError BATON_SYSTEM. */
+  /**
+   * Replaces the record as a whole: a crash leaves the old one or the new one. Throws BatonError
+   * BATON_SYSTEM.
+   */
   write(record: StateRecord): void {
     const draft = `${this.path}.new`;
     try {
@@ -124,7 +134,11 @@ function parseRecord(text: string): StateRecord | undefined {
     return undefined;
   }
   if (!isMap(data) || data.version !== VERSION) return undefined;
-  if (typeof data.index !== 'number' || typeof data.mac !== 'string' || !Array.isArray(data.changes))
+  if (
+    typeof data.index !== 'number' ||
+    typeof data.mac !== 'string' ||
+    !Array.isArray(data.changes)
+  )
     return undefined;
   const changes: Change[] = [];
   for (const entry of data.changes) {

@@ -1,6 +1,6 @@
 /**
- * All that one process of Baton has changed on its machine, so that it can be undone: at its end, and
- * at the next start when there was no end but a kill.
+ * All that one process of Baton has changed on its machine, so that it can be undone: at its end,
+ * and at the next start when there was no end but a kill.
  *
  * Each change is written to the state file before it is made. A start finds the changes of a killed
  * process there and takes them over: what it wants as well simply stays (a virtual address does not
@@ -56,16 +56,25 @@ export class HostState {
   private mac: string;
   private entries: Entry[];
 
-  /** Takes over what an earlier run left. Throws BatonError BATON_SYSTEM when the state file is of no use. */
+  /**
+   * Takes over what an earlier run left. Throws BatonError BATON_SYSTEM when the state file is of
+   * no use.
+   */
   constructor(options: StateOptions) {
     this.file = new StateFile(options.role, options.interface, options.directory);
     this.place = { interface: options.interface, index: options.index };
     this.warn = options.warn;
     this.mac = macText(options.mac);
     const earlier = this.file.read(options.warn);
-    const ours = earlier !== undefined && earlier.index === options.index && earlier.mac === this.mac;
+    const ours =
+      earlier !== undefined && earlier.index === options.index && earlier.mac === this.mac;
     this.entries = ours
-      ? earlier.changes.map((change) => ({ change, wanted: false, make: undefined, enough: undefined }))
+      ? earlier.changes.map((change) => ({
+          change,
+          wanted: false,
+          make: undefined,
+          enough: undefined,
+        }))
       : [];
   }
 
@@ -75,18 +84,27 @@ export class HostState {
   }
 
   /**
-   * Gives an interface an address with a prefix length of 32. One that any interface of this machine has
-   * already, and not from us, is left to whoever put it there.
+   * Gives an interface an address with a prefix length of 32. One that any interface of this
+   * machine has already, and not from us, is left to whoever put it there.
    */
   async address(interfaceName: string, address: string): Promise<void> {
-    const change: AddressChange = { kind: 'address', interface: interfaceName, address, prefix: 32 };
+    const change: AddressChange = {
+      kind: 'address',
+      interface: interfaceName,
+      address,
+      prefix: 32,
+    };
     const known = this.find(change) !== undefined;
     if (!known && listAddresses().some((entry) => entry.address === address)) return;
     await this.make(change, () => addAddress(change));
   }
 
   /** Sets a value below /proc/sys/net unless the one that it has is `enough`. */
-  async setting(setting: string, value: string, enough: (current: number) => boolean): Promise<void> {
+  async setting(
+    setting: string,
+    value: string,
+    enough: (current: number) => boolean,
+  ): Promise<void> {
     const current = readSetting(setting);
     if (current === undefined) {
       throw new BatonError('BATON_SYSTEM', 'the kernel has no such setting', {
@@ -106,7 +124,8 @@ export class HostState {
   }
 
   /**
-   * Attaches a tc filter by way of `attach`, which replaces what has the same hook, priority and handle.
+   * Attaches a tc filter by way of `attach`, which replaces what has the same hook, priority and
+   * handle.
    * @throws BatonError BATON_IN_USE when somebody else's filter is there.
    */
   async filter(filter: Omit<FilterChange, 'kind'>, attach: () => void): Promise<void> {
@@ -114,7 +133,9 @@ export class HostState {
     const { interface: name } = change.at ?? this.place;
     const strange = listFilters(name).find(
       (entry) =>
-        entry.hook === change.hook && entry.priority === change.priority && entry.program !== change.program,
+        entry.hook === change.hook &&
+        entry.priority === change.priority &&
+        entry.program !== change.program,
     );
     if (strange !== undefined) {
       throw new BatonError(
@@ -123,7 +144,10 @@ export class HostState {
         { where: name, hint: 'give them another priority' },
       );
     }
-    const clsact: ClsactChange = { kind: 'clsact', ...(change.at === undefined ? {} : { at: change.at }) };
+    const clsact: ClsactChange = {
+      kind: 'clsact',
+      ...(change.at === undefined ? {} : { at: change.at }),
+    };
     if (this.find(clsact) !== undefined || !hasClsact(name)) this.record(clsact, undefined);
     await this.make(change, attach);
   }
@@ -138,7 +162,9 @@ export class HostState {
     await this.make({ kind: 'pins', name }, pin);
   }
 
-  /** Notes what an earlier run left behind, should no file tell of it: `settle` undoes it, or `end`. */
+  /**
+   * Notes what an earlier run left behind, should no file tell of it: `settle` undoes it, or `end`.
+   */
   leftOver(change: Change): void {
     if (this.find(change) !== undefined) return;
     this.entries.push({ change, wanted: false, make: undefined, enough: undefined });
@@ -150,7 +176,9 @@ export class HostState {
     await this.undoAll((entry) => sameThing(entry.change, change));
   }
 
-  /** Which of its changes are in force. Throws BatonError BATON_SYSTEM when that can not be told. */
+  /**
+   * Which of its changes are in force. Throws BatonError BATON_SYSTEM when that can not be told.
+   */
   standing(): Change[] {
     const view = new HostView(this.place.interface);
     const found: Change[] = [];
@@ -163,14 +191,18 @@ export class HostState {
     await this.undoAll((entry) => !entry.wanted);
   }
 
-  /** Undoes everything, latest first, and removes the state file. What can not be undone is warned of. */
+  /**
+   * Undoes everything, latest first, and removes the state file. What can not be undone is warned
+   * of.
+   */
   async end(): Promise<void> {
     await this.undoAll(() => true);
     if (this.entries.length === 0) this.file.remove();
   }
 
   /**
-   * Makes again what no longer stands. Returns a description of each change that had to be made again.
+   * Makes again what no longer stands. Returns a description of each change that had to be made
+   * again.
    * @throws BatonError BATON_SYSTEM
    */
   async repair(): Promise<string[]> {
@@ -186,8 +218,8 @@ export class HostState {
   }
 
   /**
-   * The interface was replaced by another one of the same name: what was changed on the old one is gone
-   * with it. The caller then makes its changes again.
+   * The interface was replaced by another one of the same name: what was changed on the old one is
+   * gone with it. The caller then makes its changes again.
    */
   moveTo(index: number, mac: Uint8Array): void {
     this.place.index = index;

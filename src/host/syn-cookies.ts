@@ -6,5 +6,9 @@ const WHEN_NEEDED = 1;
 
 /** Switches SYN cookies on (net.ipv4.tcp_syncookies) where they are off. */
 export function requireSynCookies(state: HostState): Promise<void> {
-  return state.setting(Setting.synCookies, String(WHEN_NEEDED), (current) => current >= WHEN_NEEDED);
+  return state.setting(
+    Setting.synCookies,
+    String(WHEN_NEEDED),
+    (current) => current >= WHEN_NEEDED,
+  );
 }

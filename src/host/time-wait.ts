@@ -1,7 +1,7 @@
 /**
- * A client that uses its port again must find room for its new connection. Where a listener has the virtual
- * server's own address and port, the shim ends the old socket's TIME_WAIT by a SYN (bpf/shim/adopt.h). Elsewhere
- * only an RST can end it, which net.ipv4.tcp_rfc1337 forbids.
+ * A client that uses its port again must find room for its new connection. Where a listener has the
+ * virtual server's own address and port, the shim ends the old socket's TIME_WAIT by a SYN
+ * (bpf/shim/adopt.h). Elsewhere only an RST can end it, which net.ipv4.tcp_rfc1337 forbids.
  */
 import type { HostState } from './state.js';
 import { Setting } from './sysctl.js';
@@ -10,5 +10,9 @@ const RESETS_END_IT = 0;
 
 /** Switches net.ipv4.tcp_rfc1337 off where it is on. */
 export function requireEndOfTimeWait(state: HostState): Promise<void> {
-  return state.setting(Setting.rfc1337, String(RESETS_END_IT), (current) => current === RESETS_END_IT);
+  return state.setting(
+    Setting.rfc1337,
+    String(RESETS_END_IT),
+    (current) => current === RESETS_END_IT,
+  );
 }

@@ -1,10 +1,14 @@
-/** The XDP program of an interface. An interface has room for one, and it outlives who attached it. */
+/**
+ * The XDP program of an interface. An interface has room for one, and it outlives who attached it.
+ */
 import { native } from './native.js';
 
 /** The name of ours, as the kernel shows it. */
 export const XDP_PROGRAM = 'baton_xdp';
 
-/** Whether our program is attached to the interface with this index. Throws what the kernel refuses. */
+/**
+ * Whether our program is attached to the interface with this index. Throws what the kernel refuses.
+ */
 export function hasXdp(interfaceIndex: number): boolean {
   return native().xdpProgram(interfaceIndex)?.name === XDP_PROGRAM;
 }

@@ -1,7 +1,8 @@
 /**
- * An interface that is gone, or down, or has lost our address: said when it begins, said again as long as it lasts,
- * and said when it is over. The agent waits for it, and does not end: the web server's connections outlive an
- * interface that comes back, but not the virtual addresses, which the agent would take away.
+ * An interface that is gone, or down, or has lost our address: said when it begins, said again as
+ * long as it lasts, and said when it is over. The agent waits for it, and does not end: the web
+ * server's connections outlive an interface that comes back, but not the virtual addresses, which
+ * the agent would take away.
  */
 
 import type { PlainLog } from '../base/log.js';
@@ -16,7 +17,12 @@ export class Absence {
   private trouble: { what: string; since: number; saidAt: number } | undefined;
 
   /** @param remindMs how often it is said again, in ms */
-  constructor(name: string, remindMs: number, log: PlainLog, now: () => number = () => performance.now()) {
+  constructor(
+    name: string,
+    remindMs: number,
+    log: PlainLog,
+    now: () => number = () => performance.now(),
+  ) {
     this.name = name;
     this.remindMs = remindMs;
     this.log = log;

@@ -35,11 +35,16 @@ export interface AgentOptions {
   key: Uint8Array;
   virtualAddresses: readonly string[];
   balancers: readonly string[];
-  /** Where the web server listens; undefined: on the virtual server's own address and port, or a wildcard. */
+  /**
+   * Where the web server listens; undefined: on the virtual server's own address and port, or a
+   * wildcard.
+   */
   listen: Listener | undefined;
   maxSessions: number;
   log: PlainLog;
-  /** For tests: the kernel function to look for, where the state file goes, CHECK_MS and REMIND_MS. */
+  /**
+   * For tests: the kernel function to look for, where the state file goes, CHECK_MS and REMIND_MS.
+   */
   adoptFunction?: string;
   stateDirectory?: string;
   checkMs?: number;
@@ -144,8 +149,13 @@ class Agent {
       reporter.leave();
       await delay(LEAVE_MS);
     } finally {
-      const failures = await runAll([() => reporter?.close(), () => this.state.end(), () => shim?.close()]);
-      for (const failure of failures) this.log.warn(`a part of the end failed: ${reasonOf(failure)}`);
+      const failures = await runAll([
+        () => reporter?.close(),
+        () => this.state.end(),
+        () => shim?.close(),
+      ]);
+      for (const failure of failures)
+        this.log.warn(`a part of the end failed: ${reasonOf(failure)}`);
     }
   }
 
@@ -164,7 +174,8 @@ class Agent {
       if (route === undefined) {
         this.log.warn(`there is no route to balancer ${balancer}`);
       } else if (route.interface !== options.interface || route.gateway !== undefined) {
-        const way = route.gateway === undefined ? route.interface : `${route.gateway} on ${route.interface}`;
+        const way =
+          route.gateway === undefined ? route.interface : `${route.gateway} on ${route.interface}`;
         this.log.warn(
           `balancer ${balancer} is not on the link of ${options.interface}, but reached by way of ${way}`,
         );
@@ -185,7 +196,10 @@ class Agent {
     await shim.attach(state, this.index);
   }
 
-  /** Whether a balancer answers. One that is not there yet is no reason not to start; one with another key is. */
+  /**
+   * Whether a balancer answers. One that is not there yet is no reason not to start; one with
+   * another key is.
+   */
   private async awaitAnswer(reporter: Reporter, signal: AbortSignal): Promise<boolean> {
     const waiting = new AbortController();
     const limit = AbortSignal.any([signal, waiting.signal]);
@@ -228,6 +242,7 @@ class Agent {
       return;
     }
     this.strangers.look(shim.counters());
-    for (const repaired of await this.state.repair()) this.log.warn(`${repaired} was gone, and is back`);
+    for (const repaired of await this.state.repair())
+      this.log.warn(`${repaired} was gone, and is back`);
   }
 }

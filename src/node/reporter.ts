@@ -25,7 +25,10 @@ export interface ReporterOptions {
   /** 16 bytes. */
   key: Uint8Array;
   balancers: readonly string[];
-  /** What is reported, asked for each time: IxcpFlag bits, and the virtual addresses that this machine has. */
+  /**
+   * What is reported, asked for each time: IxcpFlag bits, and the virtual addresses that this
+   * machine has.
+   */
   look(): { flags: number; addresses: readonly string[] };
   log: PlainLog;
   /** For tests. */
@@ -91,7 +94,10 @@ export class Reporter {
     });
   }
 
-  /** Sends the first reports now, and goes on until `close`. Throws what the system says to a raw socket. */
+  /**
+   * Sends the first reports now, and goes on until `close`. Throws what the system says to a raw
+   * socket.
+   */
   start(): void {
     this.socket = this.openRawSocket(Protocol.ixcp);
     this.socket.start((source, payload) => this.receive(source, payload));
@@ -114,7 +120,10 @@ export class Reporter {
     this.socket = undefined;
   }
 
-  /** One report for each virtual address, or one that there is none; all of them with the same clock. */
+  /**
+   * One report for each virtual address, or one that there is none; all of them with the same
+   * clock.
+   */
   private report(more = 0): void {
     // A clock that never stands still: balancers take a number that does not grow for a replay.
     this.sequence = Math.max(this.sequence + 1, Math.floor(Date.now() / 1_000)) >>> 0;
@@ -164,13 +173,16 @@ export class Reporter {
     // An answer repeats the number of our reports.
     if (view.getUint32(IXCP.session) !== this.session) return;
     if (type === IxcpType.welcome && this.verify(view, balancer.address)) this.welcomed(balancer);
-    // Its tag is under the other key, so that it can not be verified: it counts for little later on.
+    // Its tag is under the other key, so that it can not be verified: it counts for little later
+    // on.
     if (type === IxcpType.badKey) this.refused(balancer);
   }
 
   private verify(view: DataView, source: number): boolean {
     hashIxcp(view, source, this.own, 0, this.hash);
-    return view.getUint32(IXCP.tag) === this.hash.high && view.getUint32(IXCP.tag + 4) === this.hash.low;
+    return (
+      view.getUint32(IXCP.tag) === this.hash.high && view.getUint32(IXCP.tag + 4) === this.hash.low
+    );
   }
 
   private welcomed(balancer: Balancer): void {

@@ -1,4 +1,7 @@
-/** Handoffs that the shim drops because the config does not know their balancer, or has another key: told once a minute. */
+/**
+ * Handoffs that the shim drops because the config does not know their balancer, or has another key:
+ * told once a minute.
+ */
 
 import type { ShimCounter } from '../base/kernel-counters.js';
 import type { PlainLog } from '../base/log.js';
@@ -17,7 +20,11 @@ export class Strangers {
   /** By TROUBLES: what was counted when it was told last, and when that was. */
   private readonly told = TROUBLES.map(() => ({ count: 0, at: Number.NEGATIVE_INFINITY }));
 
-  constructor(balancers: readonly string[], log: PlainLog, now: () => number = () => performance.now()) {
+  constructor(
+    balancers: readonly string[],
+    log: PlainLog,
+    now: () => number = () => performance.now(),
+  ) {
     this.balancers = balancers.join(', ');
     this.log = log;
     this.now = now;

@@ -45,11 +45,16 @@ export interface ReplaySession {
   /** ms after the first frame of the capture, as all times here. */
   openedMs: number;
   establishedMs: number | null;
-  /** Method and target, or the first line of what was refused; escaped, and empty before it was read. */
+  /**
+   * Method and target, or the first line of what was refused; escaped, and empty before it was
+   * read.
+   */
   request: string;
   /** Whether it is longer than what is shown of it, which then ends in "...". */
   requestCut: boolean;
-  /** HTTP status of a refusal, 200 for a request that a resource was found for, null before that. */
+  /**
+   * HTTP status of a refusal, 200 for a request that a resource was found for, null before that.
+   */
   status: number | null;
   /** Host and path pattern that matched. */
   resource: string | null;
@@ -58,7 +63,10 @@ export interface ReplaySession {
   /** Why that one. */
   why: string;
   handoffs: ReplayHandoff[];
-  /** When the last recorded frame was through: half-open, collecting, handing, passing, closing or closed. */
+  /**
+   * When the last recorded frame was through: half-open, collecting, handing, passing, closing or
+   * closed.
+   */
   state: string;
   /** Recorded packets of the client that were passed on to the node. */
   packets: number;
@@ -69,8 +77,11 @@ export interface ReplaySession {
 }
 
 export interface ReplayResult {
-  capture: Pick<CaptureScan, 'frames' | 'notIpv4' | 'fault'> & CaptureCounts & { durationMs: number };
-  /** Clients whose wrong checksums were taken as right: address, and how many segments of how many. */
+  capture: Pick<CaptureScan, 'frames' | 'notIpv4' | 'fault'> &
+    CaptureCounts & { durationMs: number };
+  /**
+   * Clients whose wrong checksums were taken as right: address, and how many segments of how many.
+   */
   checksumsIgnored: { client: string; segments: number; wrong: number }[];
   /** What the nodes saw; `stray` frames are those that no node expected, so 0. */
   nodeSide: NodeCounts;
@@ -174,7 +185,8 @@ export class ReplayRun {
     this.config = config;
     this.datapath = datapath;
     this.nodes = new NodeTable(nodes, ownShare(nodes.length, virtualServers.length));
-    for (let node = 0; node < this.nodes.count; node++) this.nodes.setMac(node, replayNodeMac(node));
+    for (let node = 0; node < this.nodes.count; node++)
+      this.nodes.setMac(node, replayNodeMac(node));
     this.handed = new Array<number>(this.nodes.count).fill(0);
     // No more sessions than SYNs: a config for a million of them need not take their memory here.
     const most = Math.max(datapath.scan.syns, LEAST_SESSIONS);
@@ -320,7 +332,8 @@ export class ReplayRun {
     track.handoffs.push({ node: name, attempts: 1, outcome: 'pending' });
     track.node = name;
     if (node === LOCAL_NODE) {
-      track.why = (track.unusable > 0 && WHY_UNUSABLE.get(service)) || (WHY_LOCAL.get(service) ?? '');
+      track.why =
+        (track.unusable > 0 && WHY_UNUSABLE.get(service)) || (WHY_LOCAL.get(service) ?? '');
       return;
     }
     const resource = this.config.resources[this.sessions.resource[slot]!]!;
@@ -347,7 +360,12 @@ export class ReplayRun {
     }
   }
 
-  private noteUnusable({ source, sourcePort, destination, destinationPort }: RecordedSegment): void {
+  private noteUnusable({
+    source,
+    sourcePort,
+    destination,
+    destinationPort,
+  }: RecordedSegment): void {
     const track = this.byFlow.get(flow(source, sourcePort, destination, destinationPort));
     if (track !== undefined) track.unusable += 1;
   }
@@ -385,7 +403,9 @@ function round(ms: number): number {
 /** The config's, or one that nobody in it has. */
 function ownAddress(config: ReplayConfig): number {
   if (config.address !== undefined) return ipv4(config.address);
-  const taken = new Set([...config.nodes, ...config.virtualServers].map(({ address }) => ipv4(address)));
+  const taken = new Set(
+    [...config.nodes, ...config.virtualServers].map(({ address }) => ipv4(address)),
+  );
   let address = FIRST_OWN_ADDRESS;
   while (taken.has(address)) address += 1;
   return address;

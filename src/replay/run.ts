@@ -37,8 +37,8 @@ const STANDARD: ReplayStreams = {
 };
 
 /**
- * Replays a capture and prints what was seen and done, per session. Resolves to the exit code: 1 when
- * the capture is damaged, after the frames before the damage have been replayed and told of.
+ * Replays a capture and prints what was seen and done, per session. Resolves to the exit code: 1
+ * when the capture is damaged, after the frames before the damage have been replayed and told of.
  *
  * @throws BatonError BATON_CONFIG for the config, BATON_CAPTURE for a file that can not be read or
  *   written, or is no capture.
@@ -64,7 +64,10 @@ export async function replay(options: ReplayOptions, streams = STANDARD): Promis
 }
 
 function captureError(file: string, message: string, hint?: string): BatonError {
-  return new BatonError('BATON_CAPTURE', message, { where: file, ...(hint === undefined ? {} : { hint }) });
+  return new BatonError('BATON_CAPTURE', message, {
+    where: file,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 function readCapture(file: string): Uint8Array {
@@ -113,7 +116,9 @@ function isSameFile(output: string, input: string): boolean {
 export function toJson(file: string, result: ReplayResult): string {
   const { scan: _, ...shown } = result;
   const { fault = null, ...capture } = shown.capture;
-  const lines = JSON.stringify({ file, ...shown, capture: { ...capture, fault } }, null, 2).split('\n');
+  const lines = JSON.stringify({ file, ...shown, capture: { ...capture, fault } }, null, 2).split(
+    '\n',
+  );
   return lines.map(printableJson).join('\n');
 }
 
@@ -161,10 +166,14 @@ function notesOf({ capture, checksumsIgnored, scan }: ReplayResult): string[] {
     );
   }
   if (sentOn > 0) {
-    notes.push(`frames left out that a balancer sent on, as they are there twice: ${formatCount(sentOn)}`);
+    notes.push(
+      `frames left out that a balancer sent on, as they are there twice: ${formatCount(sentOn)}`,
+    );
   }
   if (scan.unknownLinkTypes.size > 0) {
-    notes.push(`frames of unknown link types were left out: ${[...scan.unknownLinkTypes].join(', ')}`);
+    notes.push(
+      `frames of unknown link types were left out: ${[...scan.unknownLinkTypes].join(', ')}`,
+    );
   }
   return notes;
 }
@@ -174,7 +183,9 @@ function whyNoSession({ scan }: ReplayResult): string {
   if (scan.syns > 0) return `no session: SYNs to a virtual server of this config were dropped`;
   const others = [...scan.otherServers].join(', ');
   const where =
-    others === '' ? 'none to another' : `SYNs went to ${others}${scan.moreServers ? ' and others' : ''}`;
+    others === ''
+      ? 'none to another'
+      : `SYNs went to ${others}${scan.moreServers ? ' and others' : ''}`;
   return [
     `no SYN to a virtual server of this config${others === '' ? ', and ' : '; '}${where}`,
     '(a capture that tcpdump took on a balancer with datapath xdp has none: `baton capture -c FILE -w FILE` has them)',
@@ -201,7 +212,9 @@ function sessionTable(sessions: readonly ReplaySession[]): string {
       session.virtualServer,
       session.node ?? '',
       session.why,
-      session.handoffs.map(({ node, attempts, outcome }) => `${node} ${outcome} (${attempts})`).join(', '),
+      session.handoffs
+        .map(({ node, attempts, outcome }) => `${node} ${outcome} (${attempts})`)
+        .join(', '),
       formatCount(session.packets),
       session.state,
       session.closed === null ? '' : `${session.closed} at ${formatAge(session.closedMs ?? 0)}`,

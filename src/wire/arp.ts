@@ -21,8 +21,8 @@ const HARDWARE_ETHERNET = 1;
 export const ARP_FRAME_BYTES = ETHERNET_HEADER_BYTES + ARP_BYTES;
 
 /**
- * A broadcast ARP request of `mac` for `target`. With sender 0 it is a probe (RFC 5227 section 2.1.1),
- * with sender equal to target an announcement (section 2.3).
+ * A broadcast ARP request of `mac` for `target`. With sender 0 it is a probe (RFC 5227 section
+ * 2.1.1), with sender equal to target an announcement (section 2.3).
  */
 export function buildArpRequest(mac: Uint8Array, sender: number, target: number): Uint8Array {
   const frame = new Uint8Array(ARP_FRAME_BYTES);

@@ -1,6 +1,9 @@
 /** The Internet checksum (RFC 1071): one's complement sum of 16-bit big-endian words. */
 
-/** Adds the words of view[offset, offset + length) to a running sum; an odd last byte is padded with zero. */
+/**
+ * Adds the words of view[offset, offset + length) to a running sum; an odd last byte is padded with
+ * zero.
+ */
 export function sumBytes(view: DataView, offset: number, length: number, sum: number): number {
   const even = offset + (length & ~1);
   let at = offset;
@@ -32,6 +35,11 @@ export function pseudoHeaderSum(
   length: number,
 ): number {
   return (
-    (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + length
+    (source >>> 16) +
+    (source & 0xffff) +
+    (destination >>> 16) +
+    (destination & 0xffff) +
+    protocol +
+    length
   );
 }

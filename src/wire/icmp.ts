@@ -8,7 +8,11 @@ export const ICMP = {
   /** The packet that caused the error. */ inner: 8,
 } as const;
 
-export const IcmpType = { destinationUnreachable: 3, timeExceeded: 11, parameterProblem: 12 } as const;
+export const IcmpType = {
+  destinationUnreachable: 3,
+  timeExceeded: 11,
+  parameterProblem: 12,
+} as const;
 
 /** Bytes of the inner packet's transport header that every error carries (RFC 792). */
 export const ICMP_INNER_TRANSPORT_BYTES = 8;

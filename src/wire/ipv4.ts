@@ -27,7 +27,9 @@ export const Protocol = { icmp: 1, tcp: 6, ixp: 253, ixcp: 254 } as const;
 /** More-fragments flag and fragment offset: not zero in any fragment. */
 export const FRAGMENT_MASK = 0x3fff;
 
-/** Writes a header without options, don't-fragment set (RFC 6864: the identification may then be 0). */
+/**
+ * Writes a header without options, don't-fragment set (RFC 6864: the identification may then be 0).
+ */
 export function writeIpv4(
   view: DataView,
   offset: number,

@@ -36,8 +36,17 @@ export const IxcpType = {
   badKey: 7,
   released: 8,
 } as const;
-export const IxcpReason = { none: 0, noListener: 1, unable: 2, tupleInUse: 3, unknownSession: 4 } as const;
-/** Of a report. Those from `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by IXCP_OPTIONS_SHIFT. */
+export const IxcpReason = {
+  none: 0,
+  noListener: 1,
+  unable: 2,
+  tupleInUse: 3,
+  unknownSession: 4,
+} as const;
+/**
+ * Of a report. Those from `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by
+ * IXCP_OPTIONS_SHIFT.
+ */
 export const IxcpFlag = {
   canAdopt: 0x0001,
   namesAddresses: 0x0002,
@@ -52,7 +61,10 @@ export const IxcpFlag = {
 const IXCP_OPTIONS_SHIFT = 4;
 const IXCP_OPTIONS = 0x7;
 
-/** The IxpFlag bits of the options that the sender of a report does not go on with. @param flags of the report */
+/**
+ * The IxpFlag bits of the options that the sender of a report does not go on with. @param flags of
+ * the report
+ */
 export function refusedOptions(flags: number): number {
   return (flags >>> IXCP_OPTIONS_SHIFT) & IXCP_OPTIONS;
 }
@@ -91,8 +103,17 @@ export function sealIxcp(
 
 /** Whether the tag of the notice at `ixcp`, whose IPv4 header is at `ip`, is right. */
 export function verifyIxcp(view: DataView, ip: number, ixcp: number, hash: SipHash): boolean {
-  hashIxcp(view, view.getUint32(ip + IPV4.source), view.getUint32(ip + IPV4.destination), ixcp, hash);
-  return view.getUint32(ixcp + IXCP.tag) === hash.high && view.getUint32(ixcp + IXCP.tag + 4) === hash.low;
+  hashIxcp(
+    view,
+    view.getUint32(ip + IPV4.source),
+    view.getUint32(ip + IPV4.destination),
+    ixcp,
+    hash,
+  );
+  return (
+    view.getUint32(ixcp + IXCP.tag) === hash.high &&
+    view.getUint32(ixcp + IXCP.tag + 4) === hash.low
+  );
 }
 
 /** What a notice says; of reports, the fields about a connection are 0. */
@@ -109,7 +130,10 @@ export interface IxcpRepr {
   acknowledgement?: number;
 }
 
-/** Writes a whole notice (header with tag) for source and destination address at `offset`. For rare packets. */
+/**
+ * Writes a whole notice (header with tag) for source and destination address at `offset`. For rare
+ * packets.
+ */
 export function emitIxcp(
   view: DataView,
   offset: number,
@@ -134,7 +158,9 @@ export function emitIxcp(
   sealIxcp(view, source, destination, offset, hash);
 }
 
-/** Whether a notice of this version fits in `length` bytes at `offset`; its tag is another matter. */
+/**
+ * Whether a notice of this version fits in `length` bytes at `offset`; its tag is another matter.
+ */
 export function checkIxcp(view: DataView, offset: number, length: number): boolean {
   return (
     length >= IXCP_HEADER_BYTES &&

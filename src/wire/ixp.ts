@@ -29,12 +29,14 @@ export const IXP_HEADER_BYTES = 36;
 export const IxpType = { adopt: 1, segment: 2, release: 3 } as const;
 export const IxpFlag = { windowScaleOk: 1, sackOk: 2, timestampsOk: 4, clientConfirms: 8 } as const;
 
-/** Addresses and ports (12), sequence and acknowledgement number (8), and the header before its tag. */
+/**
+ * Addresses and ports (12), sequence and acknowledgement number (8), and the header before its tag.
+ */
 const TAGGED_BYTES = 48;
 
 /**
- * Computes the tag of the IXP header at `ixp` of a packet whose IPv4 header is at `ip` and whose TCP
- * header follows the IXP header; leaves it in `hash`.
+ * Computes the tag of the IXP header at `ixp` of a packet whose IPv4 header is at `ip` and whose
+ * TCP header follows the IXP header; leaves it in `hash`.
  */
 export function hashIxp(view: DataView, ip: number, ixp: number, hash: SipHash): void {
   const message = hash.message;
@@ -60,5 +62,7 @@ export function verifyIxp(view: DataView, ip: number, ixp: number, hash: SipHash
   if (view.getUint8(ixp + IXP.version) !== IXP_VERSION) return false;
   if (view.getUint8(ixp + IXP.length) !== IXP_HEADER_BYTES) return false;
   hashIxp(view, ip, ixp, hash);
-  return view.getUint32(ixp + IXP.tag) === hash.high && view.getUint32(ixp + IXP.tag + 4) === hash.low;
+  return (
+    view.getUint32(ixp + IXP.tag) === hash.high && view.getUint32(ixp + IXP.tag + 4) === hash.low
+  );
 }

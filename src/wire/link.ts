@@ -1,6 +1,6 @@
 /**
- * Link layers of capture files: where in a captured frame the IPv4 header begins. The numbers are the
- * LINKTYPE_ values of the tcpdump registry.
+ * Link layers of capture files: where in a captured frame the IPv4 header begins. The numbers are
+ * the LINKTYPE_ values of the tcpdump registry.
  */
 import { ETHERNET, EtherType } from './ethernet.js';
 
@@ -42,10 +42,15 @@ export function isKnownLinkType(linkType: number): boolean {
 }
 
 /**
- * Offset in the view of the IPv4 header of the frame view[offset, offset + length), or a negative value
- * of `NoIpv4`. At least one byte of it is there; the rest is for the reader to check.
+ * Offset in the view of the IPv4 header of the frame view[offset, offset + length), or a negative
+ * value of `NoIpv4`. At least one byte of it is there; the rest is for the reader to check.
  */
-export function ipv4Offset(view: DataView, linkType: number, offset: number, length: number): number {
+export function ipv4Offset(
+  view: DataView,
+  linkType: number,
+  offset: number,
+  length: number,
+): number {
   const end = offset + length;
   switch (linkType) {
     case LinkType.ethernet:

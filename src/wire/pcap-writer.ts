@@ -20,8 +20,8 @@ export interface PcapWriterOptions {
 }
 
 /**
- * Writes a capture as it comes. The file header leaves at construction; each frame is then two pieces,
- * its record header and its bytes.
+ * Writes a capture as it comes. The file header leaves at construction; each frame is then two
+ * pieces, its record header and its bytes.
  */
 export class PcapWriter {
   private readonly write: (bytes: Uint8Array) => void;
@@ -36,7 +36,11 @@ export class PcapWriter {
     this.nanosecondsPerUnit = nanoseconds ? 1 : 1000;
     const header = new Uint8Array(PCAP_FILE_HEADER_BYTES);
     const view = new DataView(header.buffer);
-    view.setUint32(PCAP_FILE.magic, nanoseconds ? PCAP_MAGIC_NANOSECONDS : PCAP_MAGIC_MICROSECONDS, true);
+    view.setUint32(
+      PCAP_FILE.magic,
+      nanoseconds ? PCAP_MAGIC_NANOSECONDS : PCAP_MAGIC_MICROSECONDS,
+      true,
+    );
     view.setUint16(PCAP_FILE.major, PCAP_MAJOR, true);
     view.setUint16(PCAP_FILE.minor, PCAP_MINOR, true);
     view.setUint32(PCAP_FILE.snapLength, MAX_SNAP_LENGTH, true);
@@ -45,13 +49,23 @@ export class PcapWriter {
   }
 
   /**
-   * Writes the frame bytes[offset, offset + length), seen at `seconds` and `nanoseconds` since 1970. What
-   * exceeds the largest snap length is cut off, and the record says so.
+   * Writes the frame bytes[offset, offset + length), seen at `seconds` and `nanoseconds` since
+   * 1970. What exceeds the largest snap length is cut off, and the record says so.
    */
-  frame(bytes: Uint8Array, offset: number, length: number, seconds: number, nanoseconds: number): void {
+  frame(
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    seconds: number,
+    nanoseconds: number,
+  ): void {
     const captured = Math.min(length, MAX_SNAP_LENGTH);
     this.view.setUint32(PCAP_RECORD.seconds, seconds, true);
-    this.view.setUint32(PCAP_RECORD.fraction, Math.floor(nanoseconds / this.nanosecondsPerUnit), true);
+    this.view.setUint32(
+      PCAP_RECORD.fraction,
+      Math.floor(nanoseconds / this.nanosecondsPerUnit),
+      true,
+    );
     this.view.setUint32(PCAP_RECORD.capturedLength, captured, true);
     this.view.setUint32(PCAP_RECORD.originalLength, length, true);
     this.write(this.record);

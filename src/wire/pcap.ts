@@ -1,7 +1,7 @@
 /**
  * Reading capture files: what every format gives (`CaptureReader`), and the classic pcap format
- * (draft-ietf-opsawg-pcap) in both byte orders and both resolutions. Frames are not copied: a reader
- * tells where each one lies in the file's bytes.
+ * (draft-ietf-opsawg-pcap) in both byte orders and both resolutions. Frames are not copied: a
+ * reader tells where each one lies in the file's bytes.
  *
  *     file header   magic  major minor  zone  accuracy  snap length  link type     24 bytes
  *     record        seconds  fraction  captured length  original length             16 bytes
@@ -18,9 +18,9 @@ export interface CaptureFault {
 }
 
 /**
- * Goes through a capture file frame by frame. After `next` has returned true the fields describe one
- * frame. After it has returned false there is no other, and `fault` tells whether the file ended as it
- * should. A damaged file is a result, not an exception.
+ * Goes through a capture file frame by frame. After `next` has returned true the fields describe
+ * one frame. After it has returned false there is no other, and `fault` tells whether the file
+ * ended as it should. A damaged file is a result, not an exception.
  */
 export abstract class CaptureReader {
   readonly bytes: Uint8Array;
@@ -42,7 +42,10 @@ export abstract class CaptureReader {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
-  /** Ms since 1970. A double keeps a quarter of a microsecond there; `seconds` and `nanoseconds` are exact. */
+  /**
+   * Ms since 1970. A double keeps a quarter of a microsecond there; `seconds` and `nanoseconds` are
+   * exact.
+   */
   get timestamp(): number {
     return this.seconds * 1000 + this.nanoseconds / 1e6;
   }
@@ -68,14 +71,21 @@ export const PCAP_FILE = {
 export const PCAP_FILE_HEADER_BYTES = 24;
 
 /** Byte offsets of a record's fields. */
-export const PCAP_RECORD = { seconds: 0, fraction: 4, capturedLength: 8, originalLength: 12 } as const;
+export const PCAP_RECORD = {
+  seconds: 0,
+  fraction: 4,
+  capturedLength: 8,
+  originalLength: 12,
+} as const;
 export const PCAP_RECORD_HEADER_BYTES = 16;
 
 export const PCAP_MAGIC_MICROSECONDS = 0xa1b2c3d4;
 export const PCAP_MAGIC_NANOSECONDS = 0xa1b23c4d;
 export const PCAP_MAJOR = 2;
 export const PCAP_MINOR = 4;
-/** Up to 2.2 the two lengths of a record stood the other way round; writers of 2.3 did not agree. */
+/**
+ * Up to 2.2 the two lengths of a record stood the other way round; writers of 2.3 did not agree.
+ */
 const MINOR_LENGTHS_IN_ORDER = 4;
 const MINOR_LENGTHS_UNCLEAR = 3;
 
@@ -119,7 +129,10 @@ export class PcapReader extends CaptureReader {
     const fraction = view.getUint32(at + PCAP_RECORD.fraction, this.littleEndian);
     let captured = view.getUint32(at + PCAP_RECORD.capturedLength, this.littleEndian);
     let original = view.getUint32(at + PCAP_RECORD.originalLength, this.littleEndian);
-    if (this.minor < MINOR_LENGTHS_UNCLEAR || (this.minor < MINOR_LENGTHS_IN_ORDER && captured > original)) {
+    if (
+      this.minor < MINOR_LENGTHS_UNCLEAR ||
+      (this.minor < MINOR_LENGTHS_IN_ORDER && captured > original)
+    ) {
       const swap = captured;
       captured = original;
       original = swap;
@@ -164,9 +177,14 @@ export class PcapReader extends CaptureReader {
       );
     }
     this.littleEndian = littleEndian;
-    if (view.getUint32(PCAP_FILE.magic, littleEndian) === PCAP_MAGIC_NANOSECONDS) this.nanosecondsPerUnit = 1;
-    this.longestFrame = Math.max(view.getUint32(PCAP_FILE.snapLength, littleEndian), MAX_SNAP_LENGTH);
-    // The upper half tells of frame check sequences, which lie behind the packet and disturb nobody.
+    if (view.getUint32(PCAP_FILE.magic, littleEndian) === PCAP_MAGIC_NANOSECONDS)
+      this.nanosecondsPerUnit = 1;
+    this.longestFrame = Math.max(
+      view.getUint32(PCAP_FILE.snapLength, littleEndian),
+      MAX_SNAP_LENGTH,
+    );
+    // The upper half tells of frame check sequences, which lie behind the packet and disturb
+    // nobody.
     this.linkType = view.getUint32(PCAP_FILE.linkType, littleEndian) & 0xffff;
     this.at = PCAP_FILE_HEADER_BYTES;
     return true;

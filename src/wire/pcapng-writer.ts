@@ -1,6 +1,7 @@
 /**
- * Writing pcapng files (draft-ietf-opsawg-pcapng): one section, little-endian, Ethernet interfaces with one snap length and
- * timestamps in nanoseconds. Readers that are built on libpcap want these two to be the same for all interfaces.
+ * Writing pcapng files (draft-ietf-opsawg-pcapng): one section, little-endian, Ethernet interfaces
+ * with one snap length and timestamps in nanoseconds. Readers that are built on libpcap want these
+ * two to be the same for all interfaces.
  */
 import { LinkType } from './link.js';
 import { BLOCK_OVERHEAD_BYTES, BlockType, BYTE_ORDER_MAGIC, MAJOR } from './pcapng.js';
@@ -40,7 +41,10 @@ export interface PcapngFrame {
   length: number;
 }
 
-/** Writes a capture as it comes: the description of the interfaces leaves at construction, then a piece for each frame. */
+/**
+ * Writes a capture as it comes: the description of the interfaces leaves at construction, then a
+ * piece for each frame.
+ */
 export class PcapngWriter {
   private readonly write: (bytes: Uint8Array) => void;
 

@@ -24,7 +24,14 @@ const BLOCK = { type: 0, totalLength: 4, body: 8 } as const;
 export const BLOCK_OVERHEAD_BYTES = 12;
 const SECTION = { byteOrder: 8, major: 12, minor: 14, options: 24 } as const;
 const INTERFACE = { linkType: 8, snapLength: 12, options: 16 } as const;
-const ENHANCED = { interface: 8, timeHigh: 12, timeLow: 16, captured: 20, original: 24, data: 28 } as const;
+const ENHANCED = {
+  interface: 8,
+  timeHigh: 12,
+  timeLow: 16,
+  captured: 20,
+  original: 24,
+  data: 28,
+} as const;
 /** The obsolete block has an interface of 16 bits, and a drop count beside it. */
 const PACKET = ENHANCED;
 const SIMPLE = { original: 8, data: 12 } as const;
@@ -47,10 +54,13 @@ interface Interface {
   offsetSeconds: number;
 }
 
-/** Whether the file begins with a section header block. The type reads the same in both byte orders. */
+/**
+ * Whether the file begins with a section header block. The type reads the same in both byte orders.
+ */
 export function isPcapng(bytes: Uint8Array): boolean {
   return (
-    bytes.length >= 4 && new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0) === BlockType.section
+    bytes.length >= 4 &&
+    new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0) === BlockType.section
   );
 }
 
@@ -82,7 +92,10 @@ export class PcapngReader extends CaptureReader {
     return false;
   }
 
-  /** Checks the frame of the block at `at` and returns its length, or -1. Begins a section if it is one. */
+  /**
+   * Checks the frame of the block at `at` and returns its length, or -1. Begins a section if it is
+   * one.
+   */
   private blockLength(at: number): number {
     const left = this.bytes.length - at;
     if (left < BLOCK_OVERHEAD_BYTES) {
@@ -121,15 +134,20 @@ export class PcapngReader extends CaptureReader {
 
   /** Each section has its own byte order and its own interfaces. */
   private beginSection(at: number, left: number): boolean {
-    if (left < SECTION.options + 4) return this.fail(at, `a section header is cut off after ${left} bytes`);
+    if (left < SECTION.options + 4)
+      return this.fail(at, `a section header is cut off after ${left} bytes`);
     const view = this.view;
     if (view.getUint32(at + SECTION.byteOrder, true) === BYTE_ORDER_MAGIC) this.littleEndian = true;
-    else if (view.getUint32(at + SECTION.byteOrder, false) === BYTE_ORDER_MAGIC) this.littleEndian = false;
+    else if (view.getUint32(at + SECTION.byteOrder, false) === BYTE_ORDER_MAGIC)
+      this.littleEndian = false;
     else return this.fail(at + SECTION.byteOrder, 'a section header has no byte order magic');
     const major = view.getUint16(at + SECTION.major, this.littleEndian);
     const minor = view.getUint16(at + SECTION.minor, this.littleEndian);
     if (major !== MAJOR) {
-      return this.fail(at + SECTION.major, `pcapng version ${major}.${minor} is not known, only ${MAJOR}.x`);
+      return this.fail(
+        at + SECTION.major,
+        `pcapng version ${major}.${minor} is not known, only ${MAJOR}.x`,
+      );
     }
     this.interfaces = [];
     return true;
@@ -153,12 +171,14 @@ export class PcapngReader extends CaptureReader {
         return this.fail(option, `option ${code} of ${length} bytes reaches past its block`);
       if (code === OptionCode.timeResolution && length === 1) {
         const exponent = this.view.getUint8(value);
-        found.unitsPerSecond = exponent & POWER_OF_TWO ? 2 ** (exponent & ~POWER_OF_TWO) : 10 ** exponent;
+        found.unitsPerSecond =
+          exponent & POWER_OF_TWO ? 2 ** (exponent & ~POWER_OF_TWO) : 10 ** exponent;
       } else if (code === OptionCode.timeOffset && length === 8) {
         const high = this.littleEndian ? value + 4 : value;
         const low = this.littleEndian ? value : value + 4;
         found.offsetSeconds =
-          this.view.getInt32(high, this.littleEndian) * TWO_32 + this.view.getUint32(low, this.littleEndian);
+          this.view.getInt32(high, this.littleEndian) * TWO_32 +
+          this.view.getUint32(low, this.littleEndian);
       }
       option = value + ((length + 3) & ~3);
     }
@@ -177,7 +197,10 @@ export class PcapngReader extends CaptureReader {
     const original = view.getUint32(at + ENHANCED.original, this.littleEndian);
     const from = this.interfaces[index];
     if (from === undefined)
-      return this.fail(at + ENHANCED.interface, `a packet of interface ${index}, which is not described`);
+      return this.fail(
+        at + ENHANCED.interface,
+        `a packet of interface ${index}, which is not described`,
+      );
     if (!this.describe(at, end, from, at + ENHANCED.data, captured, original)) return false;
     this.readTime(
       view.getUint32(at + ENHANCED.timeHigh, this.littleEndian),
@@ -187,7 +210,9 @@ export class PcapngReader extends CaptureReader {
     return true;
   }
 
-  /** A simple packet is of the first interface and has no time: it keeps that of the frame before. */
+  /**
+   * A simple packet is of the first interface and has no time: it keeps that of the frame before.
+   */
   private readSimplePacket(at: number, end: number): boolean {
     if (end < at + SIMPLE.data) return this.fail(at, 'a packet block is too short');
     const from = this.interfaces[0];
@@ -206,11 +231,17 @@ export class PcapngReader extends CaptureReader {
     original: number,
   ): boolean {
     if (captured > end - data) {
-      return this.fail(at, `a packet claims ${captured} captured bytes, its block holds ${end - data}`);
+      return this.fail(
+        at,
+        `a packet claims ${captured} captured bytes, its block holds ${end - data}`,
+      );
     }
     const longest = Math.max(from.snapLength, MAX_SNAP_LENGTH);
     if (captured > longest) {
-      return this.fail(at, `a packet claims ${captured} captured bytes, more than the limit of ${longest}`);
+      return this.fail(
+        at,
+        `a packet claims ${captured} captured bytes, more than the limit of ${longest}`,
+      );
     }
     this.linkType = from.linkType;
     this.offset = data;
@@ -225,7 +256,8 @@ export class PcapngReader extends CaptureReader {
     let seconds = 0;
     let rest = 0;
     if (units <= 2 ** 45) {
-      // Long division, a byte at a time: the rest is below 2^45, so eight more bits still fit a double.
+      // Long division, a byte at a time: the rest is below 2^45, so eight more bits still fit a
+      // double.
       for (let shift = 56; shift >= 0; shift -= 8) {
         const byte = shift >= 32 ? (high >>> (shift - 32)) & 0xff : (low >>> shift) & 0xff;
         const part = rest * 256 + byte;
@@ -244,7 +276,9 @@ export class PcapngReader extends CaptureReader {
   }
 }
 
-/** rest / units of a second, in whole nanoseconds; exact when units is a power of ten up to 10^13. */
+/**
+ * rest / units of a second, in whole nanoseconds; exact when units is a power of ten up to 10^13.
+ */
 function nanosecondsOf(rest: number, units: number): number {
   if (NANOSECONDS % units === 0) return rest * (NANOSECONDS / units);
   if (units % NANOSECONDS === 0) return Math.floor(rest / (units / NANOSECONDS));

@@ -1,6 +1,7 @@
 /**
- * How `baton capture` is told of frames, by the XDP program and by the engine: struct tap_record of bpf/lib/tap.h, then
- * the frame's bytes, padded to eight. Host byte order, which is little-endian wherever Baton runs.
+ * How `baton capture` is told of frames, by the XDP program and by the engine: struct tap_record of
+ * bpf/lib/tap.h, then the frame's bytes, padded to eight. Host byte order, which is little-endian
+ * wherever Baton runs.
  */
 
 export const TAP_RECORD = { time: 0, length: 8, captured: 12, kind: 16 } as const;
@@ -56,8 +57,8 @@ export function writeTapRecord(
 }
 
 /**
- * Calls `take` with each whole record in `bytes`, which are of a program that is trusted. Returns the bytes used: the
- * rest is the beginning of a record. The frames are views of `bytes`.
+ * Calls `take` with each whole record in `bytes`, which are of a program that is trusted. Returns
+ * the bytes used: the rest is the beginning of a record. The frames are views of `bytes`.
  */
 export function readTapRecords(bytes: Uint8Array, take: (record: TapRecord) => void): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

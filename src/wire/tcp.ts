@@ -1,4 +1,6 @@
-/** TCP headers (RFC 9293 section 3.1) and the options agreed in a handshake (RFC 7323, RFC 2018). */
+/**
+ * TCP headers (RFC 9293 section 3.1) and the options agreed in a handshake (RFC 7323, RFC 2018).
+ */
 import { finish, pseudoHeaderSum, sumBytes } from './checksum.js';
 import { Protocol } from './ipv4.js';
 
@@ -19,7 +21,14 @@ export const TCP = {
 /** Of a header without options. */
 export const TCP_HEADER_BYTES = 20;
 
-export const TcpFlag = { fin: 0x01, syn: 0x02, rst: 0x04, psh: 0x08, ack: 0x10, urg: 0x20 } as const;
+export const TcpFlag = {
+  fin: 0x01,
+  syn: 0x02,
+  rst: 0x04,
+  psh: 0x08,
+  ack: 0x10,
+  urg: 0x20,
+} as const;
 
 const OptionKind = {
   end: 0,
@@ -50,7 +59,9 @@ export class TcpOptions {
   tsval = 0;
   tsecr = 0;
 
-  /** Reads view[start, end). The lengths of options must fit exactly (RFC 9293 section 3.1, MUST-7). */
+  /**
+   * Reads view[start, end). The lengths of options must fit exactly (RFC 9293 section 3.1, MUST-7).
+   */
   parse(view: DataView, start: number, end: number): boolean {
     this.mss = DEFAULT_MSS;
     this.windowScale = -1;
@@ -88,7 +99,12 @@ export class TcpOptions {
 export const TIMESTAMPS_BYTES = 12;
 
 /** Writes NOP NOP timestamps at `offset`. */
-export function writeTimestamps(view: DataView, offset: number, tsval: number, tsecr: number): number {
+export function writeTimestamps(
+  view: DataView,
+  offset: number,
+  tsval: number,
+  tsecr: number,
+): number {
   view.setUint32(offset, 0x0101080a);
   view.setUint32(offset + 4, tsval);
   view.setUint32(offset + 8, tsecr);
@@ -157,7 +173,12 @@ export function finishTcpChecksum(
   destination: number,
 ): void {
   view.setUint16(offset + TCP.checksum, 0);
-  const sum = sumBytes(view, offset, length, pseudoHeaderSum(source, destination, Protocol.tcp, length));
+  const sum = sumBytes(
+    view,
+    offset,
+    length,
+    pseudoHeaderSum(source, destination, Protocol.tcp, length),
+  );
   view.setUint16(offset + TCP.checksum, finish(sum));
 }
 
@@ -170,6 +191,8 @@ export function verifyTcpChecksum(
   destination: number,
 ): boolean {
   return (
-    finish(sumBytes(view, offset, length, pseudoHeaderSum(source, destination, Protocol.tcp, length))) === 0
+    finish(
+      sumBytes(view, offset, length, pseudoHeaderSum(source, destination, Protocol.tcp, length)),
+    ) === 0
   );
 }

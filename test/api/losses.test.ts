@@ -17,7 +17,8 @@ function watched(): { watch: LossWatch; said: Said[] } {
     error: nothing,
     info: nothing,
     debug: nothing,
-    warn: (message, fields) => said.push({ message, counter: fields?.counter, total: fields?.total }),
+    warn: (message, fields) =>
+      said.push({ message, counter: fields?.counter, total: fields?.total }),
   });
   return { watch, said };
 }
@@ -38,7 +39,9 @@ t.test('one that goes on is told once a minute, each kind by itself', async (t) 
     watch.look({ ring_lost: 10 + now, xdp_engine_absent: now < QUIET_MS ? 1 : 2 }, now);
   }
   const of = (counter: string): string[] =>
-    said.filter((line) => line.counter === counter).map(({ message }) => message.split(' ')[0] ?? '');
+    said
+      .filter((line) => line.counter === counter)
+      .map(({ message }) => message.split(' ')[0] ?? '');
   t.same(of('ring_lost'), ['10', String(QUIET_MS), String(QUIET_MS)]);
   t.same(of('xdp_engine_absent'), ['1', '1']);
 });

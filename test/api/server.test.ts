@@ -22,7 +22,9 @@ const STATS: StatsDocument = {
   uptimeMs: 12_345.5,
   interface: 'eth0',
   datapath: 'packet',
-  virtualServers: [{ name: 'www', address: '10.99.0.100', port: 80, predictor: 'round-robin', active: 2 }],
+  virtualServers: [
+    { name: 'www', address: '10.99.0.100', port: 80, predictor: 'round-robin', active: 2 },
+  ],
   nodes: [
     {
       name: 'n1',
@@ -84,7 +86,11 @@ class FakeBalancer implements StatsSource {
   }
 }
 
-async function get(path: string, target: string, method = 'GET'): Promise<{ status: number; body: unknown }> {
+async function get(
+  path: string,
+  target: string,
+  method = 'GET',
+): Promise<{ status: number; body: unknown }> {
   const call = request({ socketPath: path, path: target, method, agent: false }).end();
   const [response] = await once(call, 'response');
   const chunks: Buffer[] = [];
@@ -171,7 +177,14 @@ t.test('what makes no sense is refused', async (t) => {
   const api = new ControlApi(new FakeBalancer());
   await api.start(path);
   t.teardown(() => api.stop());
-  for (const target of ['limit=0', 'limit=1001', 'limit=x', 'after=-1', 'after=4294967296', 'colour=red']) {
+  for (const target of [
+    'limit=0',
+    'limit=1001',
+    'limit=x',
+    'after=-1',
+    'after=4294967296',
+    'colour=red',
+  ]) {
     const { status, body } = await get(path, `/v1/sessions?${target}`);
     t.equal(status, 400, target);
     t.type((body as { message: unknown }).message, 'string');
@@ -204,7 +217,10 @@ t.test('the socket of a process that was killed is replaced', async (t) => {
   await once(holder.stdout, 'data');
 
   const second = new ControlApi(new FakeBalancer());
-  await t.rejects(second.start(path), { code: 'BATON_IN_USE', message: 'another balancer answers there' });
+  await t.rejects(second.start(path), {
+    code: 'BATON_IN_USE',
+    message: 'another balancer answers there',
+  });
   await second.stop();
   t.ok(existsSync(path), 'that of a living process is left alone');
 
@@ -225,7 +241,10 @@ t.test('a file of that name is not touched', async (t) => {
   const path = newPath();
   writeFileSync(path, 'precious');
   const api = new ControlApi(new FakeBalancer());
-  await t.rejects(api.start(path), { code: 'BATON_IN_USE', message: 'there already, and not a socket' });
+  await t.rejects(api.start(path), {
+    code: 'BATON_IN_USE',
+    message: 'there already, and not a socket',
+  });
   await api.stop();
   t.ok(existsSync(path));
   await t.rejects(new ControlClient(path).stats(), { code: 'BATON_CONTROL' });
@@ -273,7 +292,9 @@ t.test('the client tells what is wrong', async (t) => {
       'a Baton of another form',
       (path) =>
         listening(
-          createHttpServer((_, response) => response.setHeader('server', 'Baton').end('{"version": 7}')),
+          createHttpServer((_, response) =>
+            response.setHeader('server', 'Baton').end('{"version": 7}'),
+          ),
           path,
         ),
       { code: 'BATON_CONTROL', message: /^an answer of another form/ },
@@ -301,21 +322,25 @@ async function listening<Server extends { listen(path: string): Server }>(
   return server;
 }
 
-t.test('another user gets no answer', { skip: process.getuid?.() === 0 ? false : 'not root' }, async (t) => {
-  const path = newPath();
-  const api = new ControlApi(new FakeBalancer());
-  await api.start(path);
-  t.teardown(() => api.stop());
-  execFileSync('chmod', ['711', directory]);
-  const script = `
+t.test(
+  'another user gets no answer',
+  { skip: process.getuid?.() === 0 ? false : 'not root' },
+  async (t) => {
+    const path = newPath();
+    const api = new ControlApi(new FakeBalancer());
+    await api.start(path);
+    t.teardown(() => api.stop());
+    execFileSync('chmod', ['711', directory]);
+    const script = `
     import { ControlClient } from ${JSON.stringify(new URL('../../src/api/client.js', import.meta.url).href)};
     process.setgid(65534); process.setuid(65534);
     await new ControlClient(${JSON.stringify(path)}).stats().catch((error) => console.log(error.code, error.message));`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const chunks: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
-  await once(child, 'close');
-  t.equal(Buffer.concat(chunks).toString(), 'BATON_PRIVILEGE permission denied\n');
-});
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const chunks: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    await once(child, 'close');
+    t.equal(Buffer.concat(chunks).toString(), 'BATON_PRIVILEGE permission denied\n');
+  },
+);

@@ -1,4 +1,7 @@
-/** A node's state and its reason, by table: each row is what is known, and what people are told of it. */
+/**
+ * A node's state and its reason, by table: each row is what is known, and what people are told of
+ * it.
+ */
 import t from 'tap';
 import { type NodeFacts, nodeStatus } from '../../src/balancer/node-state.js';
 import { Outcome } from '../../src/engine/node-memory.js';
@@ -40,7 +43,12 @@ const NEVER =
 const ROWS: [string, Partial<NodeFacts>, string, string][] = [
   ['all is well', {}, 'up', ''],
   ['it adopts', of(ADOPTED, ADOPTED), 'up', ''],
-  ['no MAC address', { resolved: false, whyUnresolved: 'no ARP answer' }, 'unresolved', 'no ARP answer'],
+  [
+    'no MAC address',
+    { resolved: false, whyUnresolved: 'no ARP answer' },
+    'unresolved',
+    'no ARP answer',
+  ],
   [
     'its agent stops',
     { flags: IxcpFlag.canAdopt | IxcpFlag.leaving },
@@ -48,16 +56,31 @@ const ROWS: [string, Partial<NodeFacts>, string, string][] = [
     'its agent is stopping or has stopped',
   ],
   ['another key, after it has left', { otherKey: true, flags: IxcpFlag.leaving }, 'unable', NO_KEY],
-  ['another key, never heard otherwise', { otherKey: true, reportAgeMs: null, flags: 0 }, 'unable', NO_KEY],
+  [
+    'another key, never heard otherwise',
+    { otherKey: true, reportAgeMs: null, flags: 0 },
+    'unable',
+    NO_KEY,
+  ],
   ['no cookies', { flags: IxcpFlag.noCookies }, 'unable', 'net.ipv4.tcp_syncookies is 0 there'],
   ['cannot adopt', { flags: 0 }, 'unable', 'its agent says that its kernel cannot adopt'],
   ['no virtual address of the only server', of(LACKING), 'unable', NO_ADDRESS],
   ['one address of two', of(LACKING, ADOPTED), 'up', NO_ADDRESS],
   ['nobody listens', of(REFUSED, UNTRIED), 'refusing', NO_LISTENER],
   ['nobody listens on one port of two', of(REFUSED, ADOPTED), 'up', NO_LISTENER],
-  ['an older refusal of what it lacks now', of([1, IxcpReason.noListener], ADOPTED), 'up', NO_ADDRESS],
+  [
+    'an older refusal of what it lacks now',
+    of([1, IxcpReason.noListener], ADOPTED),
+    'up',
+    NO_ADDRESS,
+  ],
   ['silent once', { failed: true }, 'up', 'did not answer the last handoff'],
-  ['silent for long', { failed: true, suspended: true }, 'suspended', 'did not answer the last handoff'],
+  [
+    'silent for long',
+    { failed: true, suspended: true },
+    'suspended',
+    'did not answer the last handoff',
+  ],
   ['never heard of yet', { reportAgeMs: null, flags: 0, settled: false }, 'up', ''],
   ['never heard of', { reportAgeMs: null, flags: 0 }, 'unheard', NEVER],
   [

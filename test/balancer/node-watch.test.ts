@@ -1,4 +1,7 @@
-/** What the main thread makes of what the engines know: lines in the log in both directions, and what is offered. */
+/**
+ * What the main thread makes of what the engines know: lines in the log in both directions, and
+ * what is offered.
+ */
 import t from 'tap';
 import { NodeWatch } from '../../src/balancer/node-watch.js';
 import type { Log } from '../../src/base/log.js';
@@ -16,7 +19,12 @@ function watchOf(count: number, earlier?: number) {
   );
   const lines: string[] = [];
   const say = (level: string) => (text: string) => void lines.push(`${level} ${text}`);
-  const log: Log = { error: say('error'), warn: say('warn'), info: say('info'), debug: say('debug') };
+  const log: Log = {
+    error: say('error'),
+    warn: say('warn'),
+    info: say('info'),
+    debug: say('debug'),
+  };
   const withheld: number[] = [];
   const time = { now: 1_000_000 };
   const own = { flags: OK as number };
@@ -100,51 +108,64 @@ t.test('another key is no farewell, and a good report ends it', async (t) => {
   t.same(said(), ['info node n1 is up']);
 });
 
-t.test('time passes: an agent that never reports, one that stops reporting, a suspension', async (t) => {
-  const { watch, table, time, resolve, report, said } = watchOf(2);
-  resolve();
-  report(0, OK);
-  said();
-  time.now += 3_600;
-  watch.look();
-  t.match(said(), [/^warn node n2 is unheard: its agent has never reported: .*`balancers`$/]);
-  time.now += 2_000;
-  watch.look();
-  t.same(said(), ['warn node n1 is up, but: its agent reports no more']);
-  report(0, OK);
-  for (let i = 0; i < 3; i++) table.stayedSilent(0, time.now);
-  watch.engine({ event: 'silent', node: 0 });
-  t.match(said(), ['info node n1 is up', 'warn node n1 is suspended: did not answer the last handoff']);
-  time.now += 4_500;
-  report(0, OK);
-  time.now += 600;
-  watch.look();
-  t.same(said(), ['warn node n1 is up, but: did not answer the last handoff'], 'it may be asked again');
-  table.answered(0, 0);
-  watch.look();
-  t.same(said(), ['info node n1 is up']);
-});
+t.test(
+  'time passes: an agent that never reports, one that stops reporting, a suspension',
+  async (t) => {
+    const { watch, table, time, resolve, report, said } = watchOf(2);
+    resolve();
+    report(0, OK);
+    said();
+    time.now += 3_600;
+    watch.look();
+    t.match(said(), [/^warn node n2 is unheard: its agent has never reported: .*`balancers`$/]);
+    time.now += 2_000;
+    watch.look();
+    t.same(said(), ['warn node n1 is up, but: its agent reports no more']);
+    report(0, OK);
+    for (let i = 0; i < 3; i++) table.stayedSilent(0, time.now);
+    watch.engine({ event: 'silent', node: 0 });
+    t.match(said(), [
+      'info node n1 is up',
+      'warn node n1 is suspended: did not answer the last handoff',
+    ]);
+    time.now += 4_500;
+    report(0, OK);
+    time.now += 600;
+    watch.look();
+    t.same(
+      said(),
+      ['warn node n1 is up, but: did not answer the last handoff'],
+      'it may be asked again',
+    );
+    table.answered(0, 0);
+    watch.look();
+    t.same(said(), ['info node n1 is up']);
+  },
+);
 
-t.test('a node that changes all the time does not fill the log, and its last state is told', async (t) => {
-  const { table, time, resolve, report, said } = watchOf(1);
-  resolve();
-  report(0, OK);
-  said();
-  for (let i = 0; i < 300; i++) {
-    if (i % 2 === 0) table.refused(0, 0, IxcpReason.noListener, time.now);
-    else table.answered(0, 0);
-    time.now += 100;
+t.test(
+  'a node that changes all the time does not fill the log, and its last state is told',
+  async (t) => {
+    const { table, time, resolve, report, said } = watchOf(1);
+    resolve();
     report(0, OK);
-  }
-  const lines = said();
-  t.ok(lines.length >= 2 && lines.length <= 20, `${lines.length} lines for 300 changes in 30 s`);
-  table.refused(0, 0, IxcpReason.noListener, time.now);
-  for (let second = 0; second < 11; second++) {
-    time.now += 1_000;
-    report(0, OK);
-  }
-  t.match([...lines, ...said()].at(-1), /is refusing/);
-});
+    said();
+    for (let i = 0; i < 300; i++) {
+      if (i % 2 === 0) table.refused(0, 0, IxcpReason.noListener, time.now);
+      else table.answered(0, 0);
+      time.now += 100;
+      report(0, OK);
+    }
+    const lines = said();
+    t.ok(lines.length >= 2 && lines.length <= 20, `${lines.length} lines for 300 changes in 30 s`);
+    table.refused(0, 0, IxcpReason.noListener, time.now);
+    for (let second = 0; second < 11; second++) {
+      time.now += 1_000;
+      report(0, OK);
+    }
+    t.match([...lines, ...said()].at(-1), /is refusing/);
+  },
+);
 
 t.test('what is offered is what every node goes on with', async (t) => {
   const { watch, table, withheld, own, resolve, report, said } = watchOf(2);
@@ -190,18 +211,21 @@ t.test('what is offered is what every node goes on with', async (t) => {
   );
 });
 
-t.test('a node that never reports holds nothing up, and an earlier run is gone on from', async (t) => {
-  const first = watchOf(2);
-  first.resolve();
-  first.report(0, OK);
-  first.time.now += 1_600;
-  first.watch.look();
-  t.equal(first.table.withheld, 0);
-  const second = watchOf(2, IxpFlag.timestampsOk);
-  t.same(second.withheld, [IxpFlag.timestampsOk]);
-  second.resolve();
-  second.report(0, OK);
-  t.equal(second.table.withheld, IxpFlag.timestampsOk, 'until all have spoken');
-  second.report(1, OK);
-  t.equal(second.table.withheld, 0);
-});
+t.test(
+  'a node that never reports holds nothing up, and an earlier run is gone on from',
+  async (t) => {
+    const first = watchOf(2);
+    first.resolve();
+    first.report(0, OK);
+    first.time.now += 1_600;
+    first.watch.look();
+    t.equal(first.table.withheld, 0);
+    const second = watchOf(2, IxpFlag.timestampsOk);
+    t.same(second.withheld, [IxpFlag.timestampsOk]);
+    second.resolve();
+    second.report(0, OK);
+    t.equal(second.table.withheld, IxpFlag.timestampsOk, 'until all have spoken');
+    second.report(1, OK);
+    t.equal(second.table.withheld, 0);
+  },
+);

@@ -1,7 +1,10 @@
 import t from 'tap';
 import { createLog, formatLine, type LogOptions } from '../../src/base/log.js';
 
-function record(options: Partial<LogOptions>): { log: ReturnType<typeof createLog>; lines: string[] } {
+function record(options: Partial<LogOptions>): {
+  log: ReturnType<typeof createLog>;
+  lines: string[];
+} {
   const lines: string[] = [];
   const write = (line: string): void => void lines.push(line);
   return { log: createLog({ level: 'info', program: 'balancer', write, ...options }), lines };
@@ -14,7 +17,13 @@ t.test('JSON for machines, one line for each message', async (t) => {
   log.debug('below the level');
   t.equal(lines.length, 2);
   const [first, second] = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
-  t.match(first, { level: 'info', program: 'balancer', message: 'ready', interface: 'eth0', nodes: 3 });
+  t.match(first, {
+    level: 'info',
+    program: 'balancer',
+    message: 'ready',
+    interface: 'eth0',
+    nodes: 3,
+  });
   t.match(first?.time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   t.match(second, { level: 'warn', message: '100% of %s' });
 });
@@ -38,7 +47,8 @@ t.test('nothing from the wire breaks a line or speaks to a terminal', async (t) 
     t.equal(lines.length, 1);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
     t.match(lines[0], /^[^\u0000-\u001f\u007f-\u009f\u2028\u202e]+\n$/);
-    if (!people) t.match(JSON.parse(lines[0] ?? ''), { message: evil, request: evil, [evil]: evil });
+    if (!people)
+      t.match(JSON.parse(lines[0] ?? ''), { message: evil, request: evil, [evil]: evil });
   }
   t.equal(formatLine('not \u001b JSON\n'), 'not \\x1b JSON\n');
 });

@@ -77,7 +77,8 @@ t.test('another thread reads it, and sleep is told from work', async (t) => {
       clock.publish();
       if (++turns === 10) clearInterval(timer);
     }, 30);`;
-  // A thread that is kept from running wakes up late, and that is no sleep: one of several runs is left alone.
+  // A thread that is kept from running wakes up late, and that is no sleep: one of several runs is
+  // left alone.
   for (let run = 1; ; run++) {
     const memory = stageMemory();
     const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(program)}`), {

@@ -68,7 +68,11 @@ t.test(
         ['🙂', 2],
       ],
     );
-    t.same(table.split('\n'), ['REQUEST           X', 'GET /\\x0a\\x1b[2J  1', '🙂                 2']);
+    t.same(table.split('\n'), [
+      'REQUEST           X',
+      'GET /\\x0a\\x1b[2J  1',
+      '🙂                 2',
+    ]);
   },
 );
 

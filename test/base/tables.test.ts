@@ -13,7 +13,11 @@ t.test('timers fire once, not before their time, and within a tick after it', as
   const action = fc.oneof(
     fc.record({ kind: fc.constant('set' as const), slot: fc.nat(19), wait: fc.nat(100_000) }),
     fc.record({ kind: fc.constant('clear' as const), slot: fc.nat(19), wait: fc.constant(0) }),
-    fc.record({ kind: fc.constant('advance' as const), slot: fc.constant(0), wait: fc.nat(40_000) }),
+    fc.record({
+      kind: fc.constant('advance' as const),
+      slot: fc.constant(0),
+      wait: fc.nat(40_000),
+    }),
   );
   fc.assert(
     fc.property(fc.array(action, { maxLength: 60 }), fc.nat(5_000_000_000), (actions, start) => {
@@ -59,9 +63,12 @@ t.test('timers set before the first tick, at any uptime', async (t) => {
     wheel.set(0, start + 2_000 + 40);
     wheel.set(1, start + 2_000 + 900_000);
     wheel.set(2, start + 2_000 + 86_400_000);
-    const handler = { expired: (slot: number, now: number) => fired.push(`${slot} at ${now - start}`) };
+    const handler = {
+      expired: (slot: number, now: number) => fired.push(`${slot} at ${now - start}`),
+    };
     for (let now = start + 2_000; now < start + 1_000_000; now += 8) wheel.advance(now, handler);
-    for (let now = start + 1_000_000; now < start + 90_000_000; now += 8_000) wheel.advance(now, handler);
+    for (let now = start + 1_000_000; now < start + 90_000_000; now += 8_000)
+      wheel.advance(now, handler);
     t.same(fired, ['0 at 2040', '1 at 902000', '2 at 86408000'], `an uptime of ${uptime}`);
   }
 });
@@ -136,7 +143,9 @@ t.test('the token bucket', async (t) => {
 t.test('the token bucket on a machine that has been up for long', async (t) => {
   for (const [uptime, start] of Object.entries(UPTIMES)) {
     const bucket = new TokenBucket(10, 2);
-    const takes = [0, 0, 0, 99, 100, 100, 20_000, 20_000, 20_000].map((ms) => bucket.take(start + ms));
+    const takes = [0, 0, 0, 99, 100, 100, 20_000, 20_000, 20_000].map((ms) =>
+      bucket.take(start + ms),
+    );
     t.same(takes, [true, true, false, false, true, false, true, true, false], uptime);
   }
 });
@@ -152,7 +161,10 @@ t.test('counters are seen by another view of their memory', async (t) => {
 });
 
 t.test('an error says where and what to do', async (t) => {
-  const error = new BatonError('BATON_KEY', 'too short', { where: 'key.hex', hint: 'run `baton key`' });
+  const error = new BatonError('BATON_KEY', 'too short', {
+    where: 'key.hex',
+    hint: 'run `baton key`',
+  });
   t.equal(error.toLine(), 'key.hex: too short (run `baton key`)');
   t.equal(new BatonError('BATON_SYSTEM', 'odd').toLine(), 'odd');
 });

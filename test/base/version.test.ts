@@ -1,4 +1,6 @@
-/** The version that a process tells is that of the code it runs, also after the files were replaced. */
+/**
+ * The version that a process tells is that of the code it runs, also after the files were replaced.
+ */
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -20,14 +20,27 @@ const CPU: Record<ContenderId, number> = {
   xdp: 130,
 };
 const IDS: readonly ContenderId[] = [
-  ...(['direct', 'haproxy', 'haproxy-tuned', 'nginx', 'nginx-tuned', 'bare', 'packet', 'xdp'] as const),
+  ...([
+    'direct',
+    'haproxy',
+    'haproxy-tuned',
+    'nginx',
+    'nginx-tuned',
+    'bare',
+    'packet',
+    'xdp',
+  ] as const),
 ];
 
 function sample(cpu: number): Sample {
   return { requests: 10, failed: 0, perSecond: 1e6 / cpu, p50: 1, p99: 2, cpu, stolen: 0 };
 }
 
-function flood(forwarder: FloodSample['forwarder'], sessions: number, returned: number): FloodSample {
+function flood(
+  forwarder: FloodSample['forwarder'],
+  sessions: number,
+  returned: number,
+): FloodSample {
   return { forwarder, sessions, seconds: 1, sent: 2_000_000, returned, waited: 0.97, stolen: 0 };
 }
 
@@ -86,38 +99,48 @@ function find(goals: readonly Goal[], start: string): Goal {
   return found;
 }
 
-t.test('taxes are judged against the stock proxies, and shown against the tuned ones', async (t) => {
-  const goals = goalsOf(resultsOf(CPU));
-  const haproxy = find(goals, "1 KB, a connection per request: tax as a share of HAProxy's");
-  t.equal(haproxy.shown, '0.30');
-  t.equal(verdict(haproxy), 'met', 'though it would be missed against the tuned one');
-  t.equal(haproxy.ofTuned, '0.60');
-  const nginx = find(goals, "1 KB, a connection per request: tax as a share of nginx's");
-  t.match(nginx, { shown: '0.25', ofTuned: '1.50' });
-  t.equal(verdict(nginx), 'met');
-  t.equal(verdict(find(goals, '10 MB: tax')), '**missed**');
-  t.equal(goals.filter(({ ofTuned }) => ofTuned !== undefined).length, 5, 'only those of taxes');
-});
+t.test(
+  'taxes are judged against the stock proxies, and shown against the tuned ones',
+  async (t) => {
+    const goals = goalsOf(resultsOf(CPU));
+    const haproxy = find(goals, "1 KB, a connection per request: tax as a share of HAProxy's");
+    t.equal(haproxy.shown, '0.30');
+    t.equal(verdict(haproxy), 'met', 'though it would be missed against the tuned one');
+    t.equal(haproxy.ofTuned, '0.60');
+    const nginx = find(goals, "1 KB, a connection per request: tax as a share of nginx's");
+    t.match(nginx, { shown: '0.25', ofTuned: '1.50' });
+    t.equal(verdict(nginx), 'met');
+    t.equal(verdict(find(goals, '10 MB: tax')), '**missed**');
+    t.equal(goals.filter(({ ofTuned }) => ofTuned !== undefined).length, 5, 'only those of taxes');
+  },
+);
 
-t.test('a tuned proxy that was not measured, or that costs nothing, changes no verdict', async (t) => {
-  const { 'haproxy-tuned': _, ...without } = CPU;
-  const absent = find(goalsOf(resultsOf(without)), '1 KB, kept alive: tax');
-  t.match(absent, { ofTuned: 'not measured', shown: '0.30', met: false });
-  const free = find(goalsOf(resultsOf({ ...CPU, 'haproxy-tuned': 90 })), '1 KB, kept alive: tax');
-  t.match(free, { ofTuned: 'nothing to compare with', met: false });
-  const { haproxy: __, ...none } = CPU;
-  t.match(find(goalsOf(resultsOf(none)), '1 KB, kept alive: tax'), {
-    shown: 'not measured',
-    ofTuned: '0.60',
-    met: undefined,
-  });
-});
+t.test(
+  'a tuned proxy that was not measured, or that costs nothing, changes no verdict',
+  async (t) => {
+    const { 'haproxy-tuned': _, ...without } = CPU;
+    const absent = find(goalsOf(resultsOf(without)), '1 KB, kept alive: tax');
+    t.match(absent, { ofTuned: 'not measured', shown: '0.30', met: false });
+    const free = find(goalsOf(resultsOf({ ...CPU, 'haproxy-tuned': 90 })), '1 KB, kept alive: tax');
+    t.match(free, { ofTuned: 'nothing to compare with', met: false });
+    const { haproxy: __, ...none } = CPU;
+    t.match(find(goalsOf(resultsOf(none)), '1 KB, kept alive: tax'), {
+      shown: 'not measured',
+      ofTuned: '0.60',
+      met: undefined,
+    });
+  },
+);
 
 t.test('small packets are judged with 10,000 sessions, and shown with all', async (t) => {
   const results = resultsOf(CPU);
   t.match(find(goalsOf(results), 'small packets'), { shown: '0.84', met: false });
   t.same(
-    smallPacketTable(results).rows.map(([, sessions, , , waits, share]) => [sessions, waits, share]),
+    smallPacketTable(results).rows.map(([, sessions, , , waits, share]) => [
+      sessions,
+      waits,
+      share,
+    ]),
     [
       ['', '0.97', ''],
       ['1', '0.97', '0.99'],
@@ -131,8 +154,16 @@ t.test('small packets are judged with 10,000 sessions, and shown with all', asyn
 t.test('two workers are judged by the median of the ratios', async (t) => {
   const results = resultsOf(CPU);
   const start = '2 workers as a multiple of one, capture in memory';
-  t.match(find(goalsOf(results), `${start}: handoffs`), { goal: 'at least 1.80', shown: '1.80', met: true });
-  t.match(find(goalsOf(results), `${start}: packets`), { goal: 'at least 1.80', shown: '1.79', met: false });
+  t.match(find(goalsOf(results), `${start}: handoffs`), {
+    goal: 'at least 1.80',
+    shown: '1.80',
+    met: true,
+  });
+  t.match(find(goalsOf(results), `${start}: packets`), {
+    goal: 'at least 1.80',
+    shown: '1.79',
+    met: false,
+  });
   t.same(workersTable(results).rows[0], [
     'handoffs/s, SYN to IXP',
     '100 (100 to 100)',
@@ -147,6 +178,10 @@ t.test('the document names every contender in every table of the farm', async (t
   t.match(text, 'net.ipv4.tcp_tw_reuse=1');
   for (const { name, how } of PROXIES) {
     t.ok(text.includes(`- **${name}**: ${how}.`), `how ${name} is set up`);
-    t.equal(text.split(`\n| ${name} | `).length - 1, CASES.length + (name === 'HAProxy tuned' ? 1 : 0), name);
+    t.equal(
+      text.split(`\n| ${name} | `).length - 1,
+      CASES.length + (name === 'HAProxy tuned' ? 1 : 0),
+      name,
+    );
   }
 });

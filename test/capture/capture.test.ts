@@ -1,4 +1,7 @@
-/** `baton capture` without a network: the stream of the control socket, and what the command makes of both its sources. */
+/**
+ * `baton capture` without a network: the stream of the control socket, and what the command makes
+ * of both its sources.
+ */
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,12 +14,22 @@ import { ControlApi, type StatsSource } from '../../src/api/server.js';
 import { CaptureFeed } from '../../src/balancer/capture-feed.js';
 import type { TapStart } from '../../src/balancer/threads/engine-messages.js';
 import { BatonError } from '../../src/base/errors.js';
-import { type CaptureOptions, type CaptureSources, capture, summary } from '../../src/capture/capture.js';
+import {
+  type CaptureOptions,
+  type CaptureSources,
+  capture,
+  summary,
+} from '../../src/capture/capture.js';
 import type { KernelTap } from '../../src/capture/kernel-tap.js';
 import { FrameTap, lostRecord } from '../../src/datapath/frame-tap.js';
 import { OutputFile } from '../../src/host/output-file.js';
 import { PcapngReader } from '../../src/wire/pcapng.js';
-import { TAP_RECORD_BYTES, TapKind, tapRecordBytes, writeTapRecord } from '../../src/wire/tap-record.js';
+import {
+  TAP_RECORD_BYTES,
+  TapKind,
+  tapRecordBytes,
+  writeTapRecord,
+} from '../../src/wire/tap-record.js';
 
 const WISH = { snapLength: 65_535, received: true };
 const NOTHING = {} as StatsSource;
@@ -127,7 +140,12 @@ t.test('a client that does not read costs frames, and no memory', async (t) => {
 });
 
 /** A frame's record, seen so long before `now`. */
-function record(kind: number, agoMs: number, text: string, now = process.hrtime.bigint()): Uint8Array {
+function record(
+  kind: number,
+  agoMs: number,
+  text: string,
+  now = process.hrtime.bigint(),
+): Uint8Array {
   const bytes = new Uint8Array(tapRecordBytes(text.length));
   const time = now - BigInt(Math.round(agoMs * 1e6));
   writeTapRecord(new DataView(bytes.buffer), 0, { time, kind, length: text.length }, text.length);
@@ -194,7 +212,9 @@ const OPTIONS: CaptureOptions = {
   wish: { snapLength: 65_535 },
 };
 
-/** Runs a capture while `body` does something, then stops it. Resolves to the frames of the file. */
+/**
+ * Runs a capture while `body` does something, then stops it. Resolves to the frames of the file.
+ */
 async function captured(
   t: Test,
   sources: FakeSources,
@@ -235,7 +255,10 @@ t.test('frames of both sources by their times', async (t) => {
   const tap = sources.tap as FakeTap;
   const { frames, said } = await captured(t, sources, {}, async () => {
     const now = process.hrtime.bigint();
-    tap.records.push(record(TapKind.received, 50, 'SYN', now), record(TapKind.kernel, 30, 'ACK', now));
+    tap.records.push(
+      record(TapKind.received, 50, 'SYN', now),
+      record(TapKind.kernel, 30, 'ACK', now),
+    );
     const engine = Buffer.concat([
       record(TapKind.engine, 40, 'SYN/ACK', now),
       record(TapKind.engine, 10, 'ADOPT', now),
@@ -274,12 +297,19 @@ t.test('what is lost is said, by whom', async (t) => {
 t.test('it ends by itself after so many frames, or so long', async (t) => {
   const sources = new FakeSources();
   const tap = sources.tap as FakeTap;
-  for (let frame = 0; frame < 5; frame++) tap.records.push(record(TapKind.received, 400 - frame, `${frame}`));
+  for (let frame = 0; frame < 5; frame++)
+    tap.records.push(record(TapKind.received, 400 - frame, `${frame}`));
   const output = OutputFile.open(join(t.testdir(), 'count.pcapng'));
   const never = new AbortController().signal;
   const result = await capture({ ...OPTIONS, count: 3 }, sources.all, output, () => {}, never);
   t.equal(result.frames, 3);
-  const after = await capture({ ...OPTIONS, seconds: 0.1 }, new FakeSources().all, output, () => {}, never);
+  const after = await capture(
+    { ...OPTIONS, seconds: 0.1 },
+    new FakeSources().all,
+    output,
+    () => {},
+    never,
+  );
   t.equal(after.frames, 0);
   output.close();
 });
@@ -295,7 +325,11 @@ t.test('nothing to capture from, or another capture', async (t) => {
     { code: 'BATON_CONTROL' },
   );
   output.close();
-  t.equal(readFileSync(file, 'latin1'), 'of an earlier one', 'an earlier capture is not lost by it');
+  t.equal(
+    readFileSync(file, 'latin1'),
+    'of an earlier one',
+    'an earlier capture is not lost by it',
+  );
   const busy = new FakeSources();
   busy.tap = 'in use';
   await t.rejects(
@@ -312,12 +346,16 @@ t.test('a balancer that ends, and comes back with another XDP program', async (t
     first.records.push(record(TapKind.kernel, 5, 'before'));
     sources.balancer = 'absent';
     sources.endStream();
-    await until('it is said', () => sources.notes.some((line) => /the balancer has ended/.test(line)));
+    await until('it is said', () =>
+      sources.notes.some((line) => /the balancer has ended/.test(line)),
+    );
     first.records.push(record(TapKind.kernel, 4, 'meanwhile'));
     sources.tap = second;
     first.current = false;
     sources.balancer = 'runs';
-    await until('it goes on', () => sources.notes.some((line) => /a balancer runs again/.test(line)));
+    await until('it goes on', () =>
+      sources.notes.some((line) => /a balancer runs again/.test(line)),
+    );
     await until('the old tap is closed', () => first.closed);
     second.records.push(record(TapKind.kernel, 1, 'after'));
     await until('the new one is kept open', () => second.renewed > 0);
@@ -350,7 +388,10 @@ t.test(
     t.equal(statSync(file).mode & 0o777, 0o600);
     t.equal(readFileSync(file, 'latin1'), 'newer');
     const absent = join(t.testdir(), 'no/such/place.pcapng');
-    t.throws(() => OutputFile.open(absent), { code: 'BATON_CAPTURE', message: /there is no such directory/ });
+    t.throws(() => OutputFile.open(absent), {
+      code: 'BATON_CAPTURE',
+      message: /there is no such directory/,
+    });
     t.notOk(existsSync(absent));
   },
 );

@@ -29,7 +29,11 @@ function baton(...args: string[]): Promise<Outcome> {
   return new Promise((resolve) => {
     const env = { ...process.env, BATON_DEBUG: '' };
     execFile(process.execPath, [MAIN, ...args], { cwd: directory, env }, (error, out, errors) => {
-      resolve({ code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1, out, errors });
+      resolve({
+        code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1,
+        out,
+        errors,
+      });
     });
   });
 }
@@ -69,7 +73,16 @@ t.test('the version, and help', async (t) => {
   t.same(await baton('--version'), { code: 0, out: `${VERSION}\n`, errors: '' });
   const help = await baton('--help');
   t.equal(help.code, 0);
-  for (const name of ['balancer', 'node', 'check', 'key', 'capture', 'replay', 'sessions', 'stats']) {
+  for (const name of [
+    'balancer',
+    'node',
+    'check',
+    'key',
+    'capture',
+    'replay',
+    'sessions',
+    'stats',
+  ]) {
     t.match(help.out, new RegExp(`^ {2}${name} `, 'm'));
   }
   t.match(await baton('balancer', '--help'), { code: 0, out: /--config <file>/, errors: '' });
@@ -82,7 +95,10 @@ t.test('a command line that makes no sense is one line and exit 1', async (t) =>
     [['blancer'], "unknown command 'blancer' (Did you mean balancer?)"],
     [['check'], "required option '-c, --config <file>' not specified"],
     [['check', '-c'], "option '-c, --config <file>' argument missing"],
-    [['check', '-c', 'node.yaml', 'more'], "too many arguments for 'check'. Expected 0 arguments but got 1."],
+    [
+      ['check', '-c', 'node.yaml', 'more'],
+      "too many arguments for 'check'. Expected 0 arguments but got 1.",
+    ],
     [['stats', '--jsn'], "unknown option '--jsn' (Did you mean --json?)"],
     [
       ['stats', '-c', 'a', '--socket', 'b'],
@@ -96,7 +112,10 @@ t.test('a command line that makes no sense is one line and exit 1', async (t) =>
       ['sessions', '--limit', '0'],
       "option '--limit <count>' argument '0' is invalid. Expected a whole number from 1 to 16000000.",
     ],
-    [['stats', '--watch', '--wide'], "option '--wide' cannot be used with option '-w, --watch [seconds]'"],
+    [
+      ['stats', '--watch', '--wide'],
+      "option '--wide' cannot be used with option '-w, --watch [seconds]'",
+    ],
     [
       ['capture', '-c', 'a', '-w', 'b', '--client', '192.0.2.7:0'],
       "option '--client <address[:port]>' argument '192.0.2.7:0' is invalid. Expected an IPv4 address, or one with a port such as 192.0.2.7:40000.",
@@ -112,7 +131,11 @@ t.test('a command line that makes no sense is one line and exit 1', async (t) =>
     [['\u001b[2J'], "unknown command '\\x1b[2J'"],
   ];
   for (const [args, message] of cases) {
-    t.same(await baton(...args), { code: 1, out: '', errors: `baton: ${message} (see \`baton --help\`)\n` });
+    t.same(await baton(...args), {
+      code: 1,
+      out: '',
+      errors: `baton: ${message} (see \`baton --help\`)\n`,
+    });
   }
 });
 
@@ -151,22 +174,31 @@ t.test('check tells which kind it is and what it understood', async (t) => {
   t.match(node.out, /^node\.yaml: the config of a node\n/);
 });
 
-t.test('check warns of what this machine lacks, for the config may be one of another machine', async (t) => {
-  writeFileSync(
-    join(directory, 'elsewhere.yaml'),
-    CONFIG.replace('interface: eth0', 'interface: nosuch0\nnodeInterface: lo\naddress: 10.99.7.7'),
-  );
-  const checked = await baton('check', '-c', 'elsewhere.yaml');
-  t.equal(checked.code, 0);
-  t.match(checked.out, /^elsewhere\.yaml: the config of a balancer\n/);
-  const lines = checked.errors.trimEnd().split('\n');
-  t.equal(lines.length, 2);
-  t.match(
-    lines[0],
-    /^baton: warning: on this machine, interface nosuch0: no such interface \(there are .*lo.*\)$/,
-  );
-  t.match(lines[1], /^baton: warning: on this machine, interface lo: the loopback interface, expected /);
-});
+t.test(
+  'check warns of what this machine lacks, for the config may be one of another machine',
+  async (t) => {
+    writeFileSync(
+      join(directory, 'elsewhere.yaml'),
+      CONFIG.replace(
+        'interface: eth0',
+        'interface: nosuch0\nnodeInterface: lo\naddress: 10.99.7.7',
+      ),
+    );
+    const checked = await baton('check', '-c', 'elsewhere.yaml');
+    t.equal(checked.code, 0);
+    t.match(checked.out, /^elsewhere\.yaml: the config of a balancer\n/);
+    const lines = checked.errors.trimEnd().split('\n');
+    t.equal(lines.length, 2);
+    t.match(
+      lines[0],
+      /^baton: warning: on this machine, interface nosuch0: no such interface \(there are .*lo.*\)$/,
+    );
+    t.match(
+      lines[1],
+      /^baton: warning: on this machine, interface lo: the loopback interface, expected /,
+    );
+  },
+);
 
 t.test('check says how many more there are only where that is shorter', async (t) => {
   for (const [count, last] of [
@@ -289,7 +321,14 @@ t.test('a running balancer is asked by its socket', async (t) => {
       stages: [
         {
           worker: 0,
-          nanoseconds: { waiting: 24e8, loop: 3e8, receive: 6e7, engine: 18e7, timers: 15e6, flush: 45e6 },
+          nanoseconds: {
+            waiting: 24e8,
+            loop: 3e8,
+            receive: 6e7,
+            engine: 18e7,
+            timers: 15e6,
+            flush: 45e6,
+          },
           batches: 600,
           frames: 1_200,
         },
@@ -347,7 +386,8 @@ t.test('a running balancer is asked by its socket', async (t) => {
     '(1 of 3 sessions; --limit N shows more)',
     '',
   ]);
-  // On a terminal tables fit, as far as text can be shortened; and as JSON or with --wide nothing is.
+  // On a terminal tables fit, as far as text can be shortened; and as JSON or with --wide nothing
+  // is.
   const narrow = await onTerminal(62, 'stats', '-c', 'balancer.yaml');
   t.match(narrow, /\nNODE {2}ADDRESS {4}MAC {2}STATE {7}ACTIVE {2}ADOPTED {2}REPORT {2}WHY\n/);
   const rows = async (columns: number, ...options: string[]): Promise<string | undefined> =>
@@ -376,7 +416,9 @@ t.test('counters are explained, and no balancer is asked', async (t) => {
   t.equal(all.out.match(/^\w+ \(counter, /gm)?.length, GLOSSARY.size);
   const { code, out } = await baton('stats', '--explain', 'xdp_absorbed', '--json');
   t.equal(code, 0);
-  t.match(JSON.parse(out), { xdp_absorbed: { kind: 'counter', unit: 'segments', help: /^ACKs that / } });
+  t.match(JSON.parse(out), {
+    xdp_absorbed: { kind: 'counter', unit: 'segments', help: /^ACKs that / },
+  });
   t.match(await baton('stats', '--explain', 'absorbed'), {
     code: 1,
     out: '',

@@ -7,7 +7,8 @@ import { explain, GLOSSARY, meaningOf, renderCounterDocs } from '../../src/cli/g
 import { BalancerFile } from '../../src/config/schema.js';
 
 t.test('every counter that is shown is explained, by itself', async (t) => {
-  const prefixed = (prefix: string, names: readonly string[]): string[] => names.map((name) => prefix + name);
+  const prefixed = (prefix: string, names: readonly string[]): string[] =>
+    names.map((name) => prefix + name);
   t.same(
     [...GLOSSARY.keys()],
     [
@@ -71,5 +72,9 @@ t.test('one is explained, and all; within a width', async (t) => {
 
 t.test('docs/counters.md is what the declarations say', async (t) => {
   const page = new URL('../../../docs/counters.md', import.meta.url);
-  t.equal(readFileSync(page, 'utf8'), renderCounterDocs(), 'run `node dist/scripts/counter-docs.js`');
+  t.equal(
+    readFileSync(page, 'utf8'),
+    renderCounterDocs(),
+    'run `node dist/scripts/counter-docs.js`',
+  );
 });

@@ -48,7 +48,8 @@ t.test('what the kernel forwards is told apart', async (t) => {
       kernel: { runNanoseconds: 60_000 * seconds, runCount: 2_000 * seconds },
     });
     Object.assign(stats.counters, {
-      // As stats.ts adds them up: the engine's own 5,000, and all below but what is absorbed or told.
+      // As stats.ts adds them up: the engine's own 5,000, and all below but what is absorbed or
+      // told.
       frames: (5_000 + 3_900 + 20 + 40 + 10 + 2) * seconds,
       xdp_wrapped: 20 * seconds,
       xdp_drop_unresolved: 2 * seconds,
@@ -95,7 +96,12 @@ t.test('two answers that make no interval', async (t) => {
   t.equal(between(statsAt(5), statsAt(8, { startedAt: START + 1 }), START), undefined);
   const idle = statsAt(4, { stages: statsAt(3).stages });
   const [stages] = intervalOf(statsAt(3, { counters: statsAt(9).counters }), idle).stages;
-  t.match(stages, { frames: 0, framesPerBatch: 0, nanosecondsPerFrame: null, microseconds: { engine: 0 } });
+  t.match(stages, {
+    frames: 0,
+    framesPerBatch: 0,
+    nanosecondsPerFrame: null,
+    microseconds: { engine: 0 },
+  });
 });
 
 /** Notes what it is told; without a size it is no terminal. */
@@ -164,7 +170,11 @@ t.test('as JSON', async (t) => {
   stream.interval(intervalOf(statsAt(13), statsAt(14)));
   const lines = screen.text.split('\n');
   t.equal(lines.length, 3);
-  t.match(JSON.parse(lines[0] ?? ''), { seconds: 3, packets: { in: 5_000 }, events: { newSessions: 40 } });
+  t.match(JSON.parse(lines[0] ?? ''), {
+    seconds: 3,
+    packets: { in: 5_000 },
+    events: { newSessions: 40 },
+  });
   t.notMatch(screen.text, /\.\d{4}/, 'no more digits than anybody needs');
 });
 
@@ -204,7 +214,10 @@ t.test('on a terminal', async (t) => {
   t.equal(seen(screen), '^[2J^[Hfirst figures in 1 s; Ctrl-C ends^[K\n^[J');
   screen.text = '';
   terminal.interval(intervalOf(statsAt(13), statsAt(14)));
-  t.ok(seen(screen).startsWith('^[H2026-01-02T03:04:05.000Z^[K\n'), 'from the top, not cleared again');
+  t.ok(
+    seen(screen).startsWith('^[H2026-01-02T03:04:05.000Z^[K\n'),
+    'from the top, not cleared again',
+  );
   t.match(seen(screen), /\^\[2mdrop_ixcp_tag {8}0 {6}7/, 'what does not move is dimmed');
   t.match(screen.text, /\ndrop_no_session/, 'what moves is not');
   for (const line of seen(screen).split('\n')) {

@@ -35,7 +35,9 @@ class Noted implements Display {
 }
 
 /** Answers from a list, the last for ever. */
-function answering(answers: readonly (StatsDocument | Error)[]): { stats(): Promise<StatsDocument> } {
+function answering(answers: readonly (StatsDocument | Error)[]): {
+  stats(): Promise<StatsDocument>;
+} {
   let next = 0;
   return {
     stats: async () => {
@@ -46,7 +48,9 @@ function answering(answers: readonly (StatsDocument | Error)[]): { stats(): Prom
   };
 }
 
-const absent = new BatonError('BATON_CONTROL', 'no balancer is running there', { where: 'control socket s' });
+const absent = new BatonError('BATON_CONTROL', 'no balancer is running there', {
+  where: 'control socket s',
+});
 const never = new AbortController().signal;
 
 const warnings: string[] = [];
@@ -90,7 +94,12 @@ t.test('a balancer that answers later than it is asked', async (t) => {
 
 t.test('a balancer that stays away ends it', async (t) => {
   const display = new Noted();
-  const gone = watch(answering([statsAt(1), absent]), { seconds: 0.02, goneMs: 100 }, display, never);
+  const gone = watch(
+    answering([statsAt(1), absent]),
+    { seconds: 0.02, goneMs: 100 },
+    display,
+    never,
+  );
   await t.rejects(gone, {
     code: 'BATON_CONTROL',
     message: /^the balancer is gone, and has not come back for 0 s: no balancer is running there$/,
@@ -147,7 +156,9 @@ class Command {
   readonly child: ChildProcess;
   readonly closed: Promise<unknown[]>;
   constructor(program: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    this.child = spawn(program, args, { env: { ...process.env, BATON_DEBUG: '', NO_COLOR: '', ...env } });
+    this.child = spawn(program, args, {
+      env: { ...process.env, BATON_DEBUG: '', NO_COLOR: '', ...env },
+    });
     this.child.stdout?.on('data', (chunk: Buffer) => {
       this.out += chunk;
     });
@@ -172,7 +183,15 @@ t.test('the command', async (t) => {
   t.teardown(stop);
   const asked = ['stats', '--socket', socket];
 
-  const json = new Command(process.execPath, [MAIN, ...asked, '--watch', '0.2', '--count', '3', '--json']);
+  const json = new Command(process.execPath, [
+    MAIN,
+    ...asked,
+    '--watch',
+    '0.2',
+    '--count',
+    '3',
+    '--json',
+  ]);
   t.equal(await json.code(), 0, json.errors);
   const documents = json.out
     .trim()
@@ -206,7 +225,9 @@ t.test(
     const { socket, stop } = await balancer();
     t.teardown(stop);
     const command = `stty rows 50 columns 100; exec ${process.execPath} ${MAIN} stats --socket ${socket} --watch 0.2`;
-    const terminal = new Command('/usr/bin/script', ['-qec', command, '/dev/null'], { TERM: 'xterm' });
+    const terminal = new Command('/usr/bin/script', ['-qec', command, '/dev/null'], {
+      TERM: 'xterm',
+    });
     await terminal.until(/\[H20[\s\S]*PACKETS IN[\s\S]*\[H20[\s\S]*PACKETS IN/);
     t.equal(terminal.out.split('\x1b[2J').length, 2, 'cleared once');
     t.ok(terminal.out.includes('\x1b[2mdrop_ixcp_tag'), 'what does not move is dimmed');

@@ -1,5 +1,13 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -48,7 +56,11 @@ t.test('each way to be no key has its line, and none holds the content', async (
       0o600,
       'holds something other than hex digits, expected 32 of them and nothing else',
     ],
-    [`${KEY}\n${KEY}`, 0o600, 'holds something other than hex digits, expected 32 of them and nothing else'],
+    [
+      `${KEY}\n${KEY}`,
+      0o600,
+      'holds something other than hex digits, expected 32 of them and nothing else',
+    ],
   ];
   for (const [text, mode, message] of cases) {
     const file = write(text, mode);
@@ -92,7 +104,10 @@ t.test('a new key is a key, private and never the same', async (t) => {
   t.equal(statSync(file).mode & 0o777, 0o600);
   t.equal(readKey(file).length, 16);
   t.match(readFileSync(file, 'latin1'), /^[0-9a-f]{32}\n$/);
-  t.throws(() => writeNewKey(file), { code: 'BATON_KEY', message: 'there already, and not overwritten' });
+  t.throws(() => writeNewKey(file), {
+    code: 'BATON_KEY',
+    message: 'there already, and not overwritten',
+  });
   t.throws(() => writeNewKey(join(directory, 'no', 'such')), { code: 'BATON_KEY' });
   t.not(newKey(), newKey());
 });

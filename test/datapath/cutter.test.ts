@@ -32,12 +32,22 @@ function cut(frame: Uint8Array, most: number, cutter = new SegmentCutter()): Pie
     const piece = bytes.slice(INTO, INTO + length);
     const view = new DataView(piece.buffer);
     const payload = piece.subarray(TCP + (view.getUint8(TCP + 12) >> 4) * 4);
-    pieces.push({ frame: piece, sequence: view.getUint32(TCP + 4), flags: view.getUint8(TCP + 13), payload });
+    pieces.push({
+      frame: piece,
+      sequence: view.getUint32(TCP + 4),
+      flags: view.getUint8(TCP + 13),
+      payload,
+    });
   }
   return pieces;
 }
 
-const spec = (payload: Uint8Array, sequence: number, flags: string, timestamps: boolean): PacketSpec => ({
+const spec = (
+  payload: Uint8Array,
+  sequence: number,
+  flags: string,
+  timestamps: boolean,
+): PacketSpec => ({
   ip: { source: '10.1.2.3', destination: '10.99.0.100', id: 77, ttl: 9, tos: 2 },
   tcp: {
     sourcePort: 40_000,
@@ -50,7 +60,10 @@ const spec = (payload: Uint8Array, sequence: number, flags: string, timestamps: 
   payload,
 });
 
-/** Whether a checksum that holds the sum of the pseudo-header is right once hardware has finished it. */
+/**
+ * Whether a checksum that holds the sum of the pseudo-header is right once hardware has finished
+ * it.
+ */
 function finishes(frame: Uint8Array): boolean {
   const copy = frame.slice();
   const view = new DataView(copy.buffer);
@@ -59,41 +72,44 @@ function finishes(frame: Uint8Array): boolean {
   return verifyTcpChecksum(view, TCP, tcp, view.getUint32(26), view.getUint32(30));
 }
 
-t.test('pieces hold all of the payload, each as large as a frame may be but for the last', async () => {
-  const cutter = new SegmentCutter();
-  fc.assert(
-    fc.property(
-      fc.uint8Array({ minLength: 1, maxLength: 5000 }),
-      fc.nat(0xffff_ffff),
-      fc.integer({ min: 100, max: 1514 }),
-      fc.constantFrom('A', 'PA', 'FA', 'FPA'),
-      fc.boolean(),
-      (payload, sequence, most, flags, timestamps) => {
-        const whole = build(spec(payload, sequence, flags, timestamps));
-        const pieces = cut(whole, most, cutter);
-        const room = most - (timestamps ? 66 : 54);
-        let at = 0;
-        for (const [index, piece] of pieces.entries()) {
-          const last = index === pieces.length - 1;
-          const view = new DataView(piece.frame.buffer);
-          const right =
-            piece.sequence === (sequence + at) >>> 0 &&
-            Buffer.from(piece.payload).equals(payload.subarray(at, at + room)) &&
-            view.getUint16(IP + 2) === piece.frame.length - IP &&
-            finish(sumBytes(view, IP, 20, 0)) === 0 &&
-            finishes(piece.frame) &&
-            (last ? piece.flags === whole[TCP + 13] : (piece.flags & (FIN | PSH)) === 0) &&
-            // What neither lengths nor place change.
-            Buffer.from(piece.frame.subarray(0, 16)).equals(whole.subarray(0, 16)) &&
-            Buffer.from(piece.frame.subarray(42, 46)).equals(whole.subarray(42, 46));
-          if (!right) return false;
-          at += piece.payload.length;
-        }
-        return at === payload.length && pieces.length === Math.ceil(payload.length / room);
-      },
-    ),
-  );
-});
+t.test(
+  'pieces hold all of the payload, each as large as a frame may be but for the last',
+  async () => {
+    const cutter = new SegmentCutter();
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ minLength: 1, maxLength: 5000 }),
+        fc.nat(0xffff_ffff),
+        fc.integer({ min: 100, max: 1514 }),
+        fc.constantFrom('A', 'PA', 'FA', 'FPA'),
+        fc.boolean(),
+        (payload, sequence, most, flags, timestamps) => {
+          const whole = build(spec(payload, sequence, flags, timestamps));
+          const pieces = cut(whole, most, cutter);
+          const room = most - (timestamps ? 66 : 54);
+          let at = 0;
+          for (const [index, piece] of pieces.entries()) {
+            const last = index === pieces.length - 1;
+            const view = new DataView(piece.frame.buffer);
+            const right =
+              piece.sequence === (sequence + at) >>> 0 &&
+              Buffer.from(piece.payload).equals(payload.subarray(at, at + room)) &&
+              view.getUint16(IP + 2) === piece.frame.length - IP &&
+              finish(sumBytes(view, IP, 20, 0)) === 0 &&
+              finishes(piece.frame) &&
+              (last ? piece.flags === whole[TCP + 13] : (piece.flags & (FIN | PSH)) === 0) &&
+              // What neither lengths nor place change.
+              Buffer.from(piece.frame.subarray(0, 16)).equals(whole.subarray(0, 16)) &&
+              Buffer.from(piece.frame.subarray(42, 46)).equals(whole.subarray(42, 46));
+            if (!right) return false;
+            at += piece.payload.length;
+          }
+          return at === payload.length && pieces.length === Math.ceil(payload.length / room);
+        },
+      ),
+    );
+  },
+);
 
 t.test('a wrong IPv4 checksum stays wrong', async (t) => {
   const whole = build({

@@ -1,4 +1,6 @@
-/** The engine's part of a capture: every frame that fits, in order and whole; the others counted. */
+/**
+ * The engine's part of a capture: every frame that fits, in order and whole; the others counted.
+ */
 import fc from 'fast-check';
 import t from 'tap';
 import { addressNumber, build } from '../../lab/packet.js';
@@ -21,36 +23,39 @@ function pair(wish: TapWish = ALL): { tap: FrameTap; read: () => TapRecord[] } {
   return { tap: new FrameTap(memory, wish), read };
 }
 
-t.test('frames of any lengths, read at any times: none is changed, each is shown or counted', async (t) => {
-  fc.assert(
-    fc.property(
-      fc.array(fc.nat(1_600), { maxLength: 60 }),
-      fc.integer({ min: 1, max: 9 }),
-      (lengths, every) => {
-        const { tap, read } = pair();
-        const shown: number[] = [];
-        let lost = 0;
-        const take = (): void => {
-          for (const { kind, length, bytes } of read()) {
-            if (kind === TapKind.lost) lost += length;
-            else if (bytes.length !== length || bytes.some((byte) => byte !== (length & 0xff)))
-              throw new Error();
-            else shown.push(length);
+t.test(
+  'frames of any lengths, read at any times: none is changed, each is shown or counted',
+  async (t) => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat(1_600), { maxLength: 60 }),
+        fc.integer({ min: 1, max: 9 }),
+        (lengths, every) => {
+          const { tap, read } = pair();
+          const shown: number[] = [];
+          let lost = 0;
+          const take = (): void => {
+            for (const { kind, length, bytes } of read()) {
+              if (kind === TapKind.lost) lost += length;
+              else if (bytes.length !== length || bytes.some((byte) => byte !== (length & 0xff)))
+                throw new Error();
+              else shown.push(length);
+            }
+          };
+          for (const [index, length] of lengths.entries()) {
+            tap.frame(TapKind.engine, new Uint8Array(length).fill(length & 0xff), 0, length);
+            if (index % every === 0) take();
           }
-        };
-        for (const [index, length] of lengths.entries()) {
-          tap.frame(TapKind.engine, new Uint8Array(length).fill(length & 0xff), 0, length);
-          if (index % every === 0) take();
-        }
-        take();
-        let at = 0;
-        for (const length of lengths) if (shown[at] === length) at++;
-        return at === shown.length && shown.length + lost === lengths.length;
-      },
-    ),
-  );
-  t.pass();
-});
+          take();
+          let at = 0;
+          for (const length of lengths) if (shown[at] === length) at++;
+          return at === shown.length && shown.length + lost === lengths.length;
+        },
+      ),
+    );
+    t.pass();
+  },
+);
 
 t.test('a reader that does not read costs frames, and not the engine', async (t) => {
   const { tap, read } = pair();
@@ -74,7 +79,11 @@ t.test('descriptors: what is received only where it is wanted', async (t) => {
     const records = read();
     t.strictSame(
       records.map(({ kind, length, bytes }) => [kind, length, bytes[0]]),
-      [...(received ? [[TapKind.received, 20, 10]] : []), [TapKind.engine, 20, 10], [TapKind.engine, 30, 50]],
+      [
+        ...(received ? [[TapKind.received, 20, 10]] : []),
+        [TapKind.engine, 20, 10],
+        [TapKind.engine, 30, 50],
+      ],
     );
     t.ok(records.every(({ time }) => process.hrtime.bigint() - time < 60_000_000_000n));
   }
@@ -125,7 +134,11 @@ t.test('only a client: wherever a frame has it', async (t) => {
     ] as const) {
       const { tap, read } = pair({ ...ALL, client: addressNumber(client), clientPort });
       tap.frame(TapKind.engine, frame, 0, frame.length);
-      t.equal(read().length, wanted ? 1 : 0, `${what}${clientPort === undefined ? '' : ', by port'}`);
+      t.equal(
+        read().length,
+        wanted ? 1 : 0,
+        `${what}${clientPort === undefined ? '' : ', by port'}`,
+      );
     }
   }
 });

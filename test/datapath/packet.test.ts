@@ -1,4 +1,7 @@
-/** The packet datapath over a ring in memory: which slots it takes, what it hands over, what it counts. */
+/**
+ * The packet datapath over a ring in memory: which slots it takes, what it hands over, what it
+ * counts.
+ */
 import t from 'tap';
 import { readStages, StageClock, stageMemory } from '../../src/base/stages.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
@@ -47,7 +50,13 @@ class FakeRing implements PacketRing {
     this.next = (this.next + frames.filter((frame) => frame[3] !== OUTSIDE_RING).length) % SLOTS;
     return this.next;
   }
-  sendFrom(memory: ArrayBuffer, offset: number, length: number, flags: number, headed: boolean): void {
+  sendFrom(
+    memory: ArrayBuffer,
+    offset: number,
+    length: number,
+    flags: number,
+    headed: boolean,
+  ): void {
     if (memory === this.memory) throw new Error('that is its own memory');
     this.taken.push([offset, length, flags, headed]);
   }
@@ -143,7 +152,11 @@ t.test('while the kernel has the slots, received frames wait', async (t) => {
   ring.waiting = [[100, 60, 0]];
   ring.markSlot(SLOTS - 1, 2);
   t.notOk(datapath.poll(sink, now));
-  t.same([heard, ticks, ring.flushes.length], [[], 1, 1], 'timers go on, and the kernel is asked to send');
+  t.same(
+    [heard, ticks, ring.flushes.length],
+    [[], 1, 1],
+    'timers go on, and the kernel is asked to send',
+  );
   ring.markSlot(SLOTS - 1, 0);
   datapath.poll(sink, now);
   t.same(heard, [100]);
@@ -215,7 +228,14 @@ t.test('the time of a batch is told by stages', async (t) => {
   datapath.poll(sink, now);
   stages.publish();
   t.same(readStages(memory), {
-    nanoseconds: { waiting: 100e6, loop: 50e6, receive: 2e6, engine: 40e6, timers: 6e6, flush: 14e6 },
+    nanoseconds: {
+      waiting: 100e6,
+      loop: 50e6,
+      receive: 2e6,
+      engine: 40e6,
+      timers: 6e6,
+      flush: 14e6,
+    },
     batches: 1,
     frames: 2,
   });
@@ -263,82 +283,97 @@ function withNodePort(): { clients: FakeRing; nodes: FakeRing; datapath: PacketD
   const datapath = new PacketDatapath(clients, undefined, true);
   const native = { openPacketRing: () => nodes };
   const on = { interfaceIndex: 2, filterProgramFd: 3 };
-  datapath.nodePort = new NodePort(native, on, { transmitSlots: 4, transmitSlotBytes: 2048 }, datapath);
+  datapath.nodePort = new NodePort(
+    native,
+    on,
+    { transmitSlots: 4, transmitSlotBytes: 2048 },
+    datapath,
+  );
   return { clients, nodes, datapath };
 }
 
-t.test('frames to nodes leave by the other ring, before those to clients, once a batch', async (t) => {
-  const { clients, nodes, datapath } = withNodePort();
-  const flushed: string[] = [];
-  const watch = (name: string, ring: FakeRing): void => {
-    const flush = ring.flush.bind(ring);
-    ring.flush = (descriptors, count) => {
-      flushed.push(name);
-      return flush(descriptors, count);
+t.test(
+  'frames to nodes leave by the other ring, before those to clients, once a batch',
+  async (t) => {
+    const { clients, nodes, datapath } = withNodePort();
+    const flushed: string[] = [];
+    const watch = (name: string, ring: FakeRing): void => {
+      const flush = ring.flush.bind(ring);
+      ring.flush = (descriptors, count) => {
+        flushed.push(name);
+        return flush(descriptors, count);
+      };
     };
-  };
-  clients.waiting = [[100, 80, FrameFlags.checksumPartial]];
-  const sink = {
-    receive: (offset: number, length: number, flags: number) => {
-      // What is received so far in this batch came by the interface of the nodes.
-      watch('clients', clients);
-      watch('nodes', nodes);
-      datapath.forward(offset, length, flags, Port.nodes);
-      datapath.commit(datapath.reserve(60), 60, Port.nodes);
-      datapath.commit(datapath.reserve(62), 62, Port.wire);
-      datapath.forward(200, 90, FrameFlags.truncated, Port.nodes);
-      datapath.forward(300, 9000, FrameFlags.segmented, Port.nodes);
-    },
-    tick: () => {},
-  };
-  datapath.poll(sink, now);
-  t.same(nodes.taken, [
-    [100, 80, FrameFlags.checksumPartial, true],
-    [FIRST_ROOM, 60, 0, false],
-    [300, 9000, FrameFlags.segmented, true],
-  ]);
-  t.same(clients.flushes.at(-1), [[FIRST_ROOM, 62, 0, 0]], 'no slot was taken by what went to nodes');
-  t.same(flushed, ['nodes', 'clients']);
-  t.equal(datapath.forwardTruncated, 1);
-});
+    clients.waiting = [[100, 80, FrameFlags.checksumPartial]];
+    const sink = {
+      receive: (offset: number, length: number, flags: number) => {
+        // What is received so far in this batch came by the interface of the nodes.
+        watch('clients', clients);
+        watch('nodes', nodes);
+        datapath.forward(offset, length, flags, Port.nodes);
+        datapath.commit(datapath.reserve(60), 60, Port.nodes);
+        datapath.commit(datapath.reserve(62), 62, Port.wire);
+        datapath.forward(200, 90, FrameFlags.truncated, Port.nodes);
+        datapath.forward(300, 9000, FrameFlags.segmented, Port.nodes);
+      },
+      tick: () => {},
+    };
+    datapath.poll(sink, now);
+    t.same(nodes.taken, [
+      [100, 80, FrameFlags.checksumPartial, true],
+      [FIRST_ROOM, 60, 0, false],
+      [300, 9000, FrameFlags.segmented, true],
+    ]);
+    t.same(
+      clients.flushes.at(-1),
+      [[FIRST_ROOM, 62, 0, 0]],
+      'no slot was taken by what went to nodes',
+    );
+    t.same(flushed, ['nodes', 'clients']);
+    t.equal(datapath.forwardTruncated, 1);
+  },
+);
 
-t.test('notices that come in by the other ring are handed over before the frames of the batch', async (t) => {
-  const { clients, nodes, datapath } = withNodePort();
-  const IXCP = 254;
-  const bytes = new Uint8Array(nodes.memory);
-  for (const [at, protocol] of [
-    [0, IXCP],
-    [100, 6],
-    [200, IXCP],
-  ] as const) {
-    bytes.fill(at + 1, at, at + 100);
-    bytes[at + 23] = protocol;
-  }
-  nodes.waiting = [
-    [0, 74, 0],
-    [100, 74, 0],
-    [200, 200, 0],
-  ];
-  clients.waiting = [[500, 60, 0]];
-  const seen: [number, number, number][] = [];
-  const sink = {
-    receive: (offset: number, length: number) => {
-      seen.push([offset, length, datapath.memory.bytes[offset] ?? -1]);
-      // An answer must not be written over what it answers.
-      const room = datapath.reserve(ROOM - 128);
-      t.equal(room, FIRST_ROOM);
-      t.equal(datapath.reserve(ROOM - 127), -1);
-    },
-    tick: () => {},
-  };
-  datapath.poll(sink, now);
-  const noticeAt = FIRST_ROOM + ROOM - 128;
-  t.same(seen, [
-    [noticeAt, 74, 1],
-    [noticeAt, 128, 201],
-    [500, 60, 0],
-  ]);
-});
+t.test(
+  'notices that come in by the other ring are handed over before the frames of the batch',
+  async (t) => {
+    const { clients, nodes, datapath } = withNodePort();
+    const IXCP = 254;
+    const bytes = new Uint8Array(nodes.memory);
+    for (const [at, protocol] of [
+      [0, IXCP],
+      [100, 6],
+      [200, IXCP],
+    ] as const) {
+      bytes.fill(at + 1, at, at + 100);
+      bytes[at + 23] = protocol;
+    }
+    nodes.waiting = [
+      [0, 74, 0],
+      [100, 74, 0],
+      [200, 200, 0],
+    ];
+    clients.waiting = [[500, 60, 0]];
+    const seen: [number, number, number][] = [];
+    const sink = {
+      receive: (offset: number, length: number) => {
+        seen.push([offset, length, datapath.memory.bytes[offset] ?? -1]);
+        // An answer must not be written over what it answers.
+        const room = datapath.reserve(ROOM - 128);
+        t.equal(room, FIRST_ROOM);
+        t.equal(datapath.reserve(ROOM - 127), -1);
+      },
+      tick: () => {},
+    };
+    datapath.poll(sink, now);
+    const noticeAt = FIRST_ROOM + ROOM - 128;
+    t.same(seen, [
+      [noticeAt, 74, 1],
+      [noticeAt, 128, 201],
+      [500, 60, 0],
+    ]);
+  },
+);
 
 t.test('both rings are watched, counted and closed together', async (t) => {
   const { clients, nodes, datapath } = withNodePort();

@@ -1,7 +1,12 @@
 import t from 'tap';
 import { ByteTable, rollHash } from '../../src/directory/byte-table.js';
 
-const entry = (tag: number, text: string, value: number, hash = Buffer.from(text).reduce(rollHash, 7)) => ({
+const entry = (
+  tag: number,
+  text: string,
+  value: number,
+  hash = Buffer.from(text).reduce(rollHash, 7),
+) => ({
   tag,
   hash,
   bytes: Buffer.from(text),
@@ -9,7 +14,12 @@ const entry = (tag: number, text: string, value: number, hash = Buffer.from(text
 });
 
 t.test('finds what was put in, under its tag', async (t) => {
-  const table = new ByteTable([entry(0, 'a', 10), entry(1, 'a', 11), entry(0, 'ab', 12), entry(0, '', 13)]);
+  const table = new ByteTable([
+    entry(0, 'a', 10),
+    entry(1, 'a', 11),
+    entry(0, 'ab', 12),
+    entry(0, '', 13),
+  ]);
   const find = (tag: number, text: string) => {
     const bytes = Buffer.from(`x${text}x`);
     return table.find(tag, Buffer.from(text).reduce(rollHash, 7), bytes, 1, 1 + text.length);

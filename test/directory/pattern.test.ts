@@ -88,7 +88,11 @@ t.test('hosts that are', async (t) => {
   for (const [host, normal, isWildcard] of table) {
     t.equal(hostProblem(host), undefined, host);
     const canonical = canonicalHost(host);
-    t.same([Buffer.from(canonical.bytes).toString(), canonical.isWildcard], [normal, isWildcard], host);
+    t.same(
+      [Buffer.from(canonical.bytes).toString(), canonical.isWildcard],
+      [normal, isWildcard],
+      host,
+    );
   }
 });
 

@@ -35,7 +35,10 @@ t.test('from bytes to a node, and to the next when that one fails', async (t) =>
   ]);
   t.equal(it.inspect(bytes, 4, bytes.length, 0, 0), Verdict.found);
   t.equal(it.resource, 0);
-  t.equal(bytes.toString('latin1', 4 + it.requestStart, 4 + it.requestEnd), 'GET /x/../images/a%2E.png?q');
+  t.equal(
+    bytes.toString('latin1', 4 + it.requestStart, 4 + it.requestEnd),
+    'GET /x/../images/a%2E.png?q',
+  );
   const first = it.pick(it.resource, 0, 0, 0, 0);
   const tried = it.pickedBit;
   const second = it.pick(it.resource, tried, 0, 0, 0);
@@ -98,27 +101,31 @@ t.test('the limit of a head is one that fits', async (t) => {
   t.doesNotThrow(make(65_535));
 });
 
-t.test('a node that refuses one virtual server is the last choice there, and there alone', async (t) => {
-  const nodes = new NodeTable(
-    [1, 2, 3].map((address) => ({ address, weight: 1 })),
-    ownShare(3, 2),
-  );
-  const it = dispatcher(nodes);
-  const now = 1_000;
-  for (let i = 0; i < 3; i++) nodes.refused(0, 1, IxcpReason.noListener, now);
-  for (let i = 0; i < 4; i++) t.equal(it.pick(0, 0, 1, 0, now), 1);
-  t.equal(it.pick(0, it.pickedBit, 1, 0, now), 0, 'rather than none');
-  t.same([it.pick(0, 0, 0, 0, now), it.pick(0, 0, 0, 0, now)], [0, 1]);
-  nodes.setLacks(0, 1, true);
-  t.equal(it.pick(0, 2, 1, 0, now), -1, 'without the address it is no choice');
-});
+t.test(
+  'a node that refuses one virtual server is the last choice there, and there alone',
+  async (t) => {
+    const nodes = new NodeTable(
+      [1, 2, 3].map((address) => ({ address, weight: 1 })),
+      ownShare(3, 2),
+    );
+    const it = dispatcher(nodes);
+    const now = 1_000;
+    for (let i = 0; i < 3; i++) nodes.refused(0, 1, IxcpReason.noListener, now);
+    for (let i = 0; i < 4; i++) t.equal(it.pick(0, 0, 1, 0, now), 1);
+    t.equal(it.pick(0, it.pickedBit, 1, 0, now), 0, 'rather than none');
+    t.same([it.pick(0, 0, 0, 0, now), it.pick(0, 0, 0, 0, now)], [0, 1]);
+    nodes.setLacks(0, 1, true);
+    t.equal(it.pick(0, 2, 1, 0, now), -1, 'without the address it is no choice');
+  },
+);
 
 t.test('a suspended node is the last choice', async (t) => {
   const nodes = new NodeTable([1, 2, 3].map((address) => ({ address, weight: 1 })));
   const it = dispatcher(nodes);
   const now = 1_000;
   while (!nodes.isSuspended(0, now)) nodes.stayedSilent(0, now);
-  for (let i = 0; i < 4; i++) t.equal(it.pick(0, 0, 0, 0, now), 1, 'not while there is another holder');
+  for (let i = 0; i < 4; i++)
+    t.equal(it.pick(0, 0, 0, 0, now), 1, 'not while there is another holder');
   const tried = it.pickedBit;
   t.equal(it.pick(0, tried, 0, 0, now), 0, 'but rather than none');
   t.equal(it.pick(0, tried | it.pickedBit, 0, 0, now), -1, 'and once');

@@ -1,6 +1,6 @@
 /**
- * Clients that come while one balancer takes over from another: none of them is lost. And starts that fail: whoever
- * runs there goes on.
+ * Clients that come while one balancer takes over from another: none of them is lost. And starts
+ * that fail: whoever runs there goes on.
  */
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -63,7 +63,13 @@ function damaged(farm: Farm): string {
 }
 
 /** Runs a balancer that is not to start. What it says. */
-async function refused(t: Test, host: Host, config: string, args: string[], root?: string): Promise<string> {
+async function refused(
+  t: Test,
+  host: Host,
+  config: string,
+  args: string[],
+  root?: string,
+): Promise<string> {
   const [command = '', ...rest] = batonCommand(['balancer', '-c', config, ...args], root);
   const { code, stderr, stdout } = await host.run(command, rest, { allowFailure: true });
   t.equal(code, 1);
@@ -82,7 +88,12 @@ t.test('a new connection every 20 ms', { skip: whyNoFarm() }, async (t) => {
         ['an unknown key', 'interface:', 'interfaces:', /interfaces/],
         ['no key', 'key.hex', 'bad.hex', /bad\.hex/],
         ['an interface that is not there', 'eth0', 'eth9', /eth9/],
-        ['an address that is not ours', 'interface:', 'address: 10.99.0.77\ninterface:', /10\.99\.0\.77/],
+        [
+          'an address that is not ours',
+          'interface:',
+          'address: 10.99.0.77\ninterface:',
+          /10\.99\.0\.77/,
+        ],
         ['a control socket that is none', 'baton.sock', 'balancer.yaml', /not a socket/],
       ] as const) {
         writeFileSync(other, config.replace(from, to));
@@ -100,12 +111,16 @@ t.test('a new connection every 20 ms', { skip: whyNoFarm() }, async (t) => {
     await t.test('a start whose control socket is taken changes nothing', async (t) => {
       const before = await machineState(farm.client);
       // Another machine, but the same file system.
-      t.match(await refused(t, farm.client, farm.balancerConfig, []), /control socket .* another balancer/);
+      t.match(
+        await refused(t, farm.client, farm.balancerConfig, []),
+        /control socket .* another balancer/,
+      );
       t.same(await machineState(farm.client), before);
       t.notMatch(farm.balancerProgram?.log() ?? '', /left;/);
     });
 
-    const inProcess = DATAPATH === 'packet' && 'sessions of the packet datapath end with the process';
+    const inProcess =
+      DATAPATH === 'packet' && 'sessions of the packet datapath end with the process';
     await t.test(
       'a node that is taken out of the config keeps its sessions',
       { skip: inProcess },
@@ -173,7 +188,8 @@ t.test('a new connection every 20 ms', { skip: whyNoFarm() }, async (t) => {
       await t.test(`${name} ${ROUNDS} times`, async (t: Test) => {
         const sum = { count: 0, lost: 0, slowestMs: 0 };
         for (let round = 1; round <= ROUNDS; round++) {
-          const served = async (): Promise<number> => (await farm.stats()).counters.established ?? 0;
+          const served = async (): Promise<number> =>
+            (await farm.stats()).counters.established ?? 0;
           const before = await served();
           const arrivals = Arrivals.start(farm, '/a.txt');
           await farm.waitFor(async () => (await served()) > before + 10, 'clients that are served');

@@ -15,7 +15,13 @@ const CAPTURING = /capturing .*Ctrl-C ends/;
 
 interface Replayed {
   capture: { frames: number };
-  sessions: { client: string; request: string; status: number; packets: number; closed: string | null }[];
+  sessions: {
+    client: string;
+    request: string;
+    status: number;
+    packets: number;
+    closed: string | null;
+  }[];
 }
 
 function fill(farm: Farm): void {
@@ -32,7 +38,14 @@ async function start(farm: Farm, file: string, ...args: readonly string[]): Prom
 }
 
 async function replayed(farm: Farm, file: string): Promise<Replayed> {
-  const { stdout } = await farm.baton(['replay', '-c', farm.balancerConfig, '--in', file, '--json']);
+  const { stdout } = await farm.baton([
+    'replay',
+    '-c',
+    farm.balancerConfig,
+    '--in',
+    file,
+    '--json',
+  ]);
   return JSON.parse(stdout) as Replayed;
 }
 
@@ -87,7 +100,13 @@ t.test('captures', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
         ...['capture', '-c', farm.balancerConfig, '-w', '-'],
         ...['--client', wanted!.address, '--snaplen', '200'],
       ]);
-      const program = farm.balancer.start('capture', ['sh', '-c', `exec ${shell}`, 'sh', ...command]);
+      const program = farm.balancer.start('capture', [
+        'sh',
+        '-c',
+        `exec ${shell}`,
+        'sh',
+        ...command,
+      ]);
       await program.waitForLog(CAPTURING);
       for (const [client, name] of [
         [other!, 'a.txt'],
@@ -120,24 +139,27 @@ t.test('captures', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
       t.equal((await replayed(farm, to)).capture.frames, 3);
     });
 
-    await t.test('it goes on when the balancer is killed, started anew, and replaced', async (t) => {
-      const to = file('killed.pcapng');
-      const program = await start(farm, to);
-      await farm.balancerProgram?.kill();
-      await program.waitForLog(/the balancer has ended/);
-      await farm.startBalancer();
-      await farm.waitNodesUp();
-      await program.waitForLog(/a balancer runs again/);
-      // Who leaves does not wait for the capture.
-      await farm.startBalancer(['--replace']);
-      await farm.waitNodesUp();
-      await program.waitForLog(/runs again.*runs again/s);
-      t.equal((await curl(farm.client, `${BASE}/b.txt`)).body.toString(), 'there\n');
-      await farm.waitEmpty();
-      program.signal('SIGTERM');
-      t.same(await program.exited, { code: 0, signal: null });
-      t.match((await replayed(farm, to)).sessions, [{ request: 'GET /b.txt', status: 200 }]);
-    });
+    await t.test(
+      'it goes on when the balancer is killed, started anew, and replaced',
+      async (t) => {
+        const to = file('killed.pcapng');
+        const program = await start(farm, to);
+        await farm.balancerProgram?.kill();
+        await program.waitForLog(/the balancer has ended/);
+        await farm.startBalancer();
+        await farm.waitNodesUp();
+        await program.waitForLog(/a balancer runs again/);
+        // Who leaves does not wait for the capture.
+        await farm.startBalancer(['--replace']);
+        await farm.waitNodesUp();
+        await program.waitForLog(/runs again.*runs again/s);
+        t.equal((await curl(farm.client, `${BASE}/b.txt`)).body.toString(), 'there\n');
+        await farm.waitEmpty();
+        program.signal('SIGTERM');
+        t.same(await program.exited, { code: 0, signal: null });
+        t.match((await replayed(farm, to)).sessions, [{ request: 'GET /b.txt', status: 200 }]);
+      },
+    );
 
     await t.test('where people look they are told of it', async (t) => {
       const { stdout } = await farm.baton(['stats', '-c', farm.balancerConfig]);

@@ -131,20 +131,26 @@ t.test('content by node', { skip: whyNoFarm() || whyNoApache() }, async (t) => {
       t.equal(bodies.filter((body) => body === 'both: node 2\n').length, 5);
     });
 
-    await t.test('50 MB arrive intact, and only requests and ACKs cross the balancer', async (t) => {
-      for (const path of ['/one/long.bin', '/three/long.bin']) {
-        const before = await farm.balancer.traffic();
-        const answer = await get(path);
-        const after = await farm.balancer.traffic();
-        t.equal(answer.exit, 0);
-        t.equal(sha256(answer.body), sha256(long), path);
-        t.ok(after.receivedBytes - before.receivedBytes < long.length / 20, 'received by the balancer');
-        t.ok(after.sentBytes - before.sentBytes < long.length / 20, 'sent by the balancer');
-        t.comment(
-          `${Math.round(answer.rate / 1e6)} MB/s; ${after.receivedBytes - before.receivedBytes} bytes to the balancer`,
-        );
-      }
-    });
+    await t.test(
+      '50 MB arrive intact, and only requests and ACKs cross the balancer',
+      async (t) => {
+        for (const path of ['/one/long.bin', '/three/long.bin']) {
+          const before = await farm.balancer.traffic();
+          const answer = await get(path);
+          const after = await farm.balancer.traffic();
+          t.equal(answer.exit, 0);
+          t.equal(sha256(answer.body), sha256(long), path);
+          t.ok(
+            after.receivedBytes - before.receivedBytes < long.length / 20,
+            'received by the balancer',
+          );
+          t.ok(after.sentBytes - before.sentBytes < long.length / 20, 'sent by the balancer');
+          t.comment(
+            `${Math.round(answer.rate / 1e6)} MB/s; ${after.receivedBytes - before.receivedBytes} bytes to the balancer`,
+          );
+        }
+      },
+    );
 
     await t.test('further requests of a connection go to its node', async (t) => {
       const paths = ['/one/a.txt', '/one/b.txt', '/one/a.txt', '/two/a.txt'];
@@ -165,7 +171,10 @@ t.test('content by node', { skip: whyNoFarm() || whyNoApache() }, async (t) => {
     });
 
     await t.test('ways around that: what the README promises of them', async (t) => {
-      const ask = async (urls: readonly string[], ...args: string[]): Promise<[number, string, number][]> => {
+      const ask = async (
+        urls: readonly string[],
+        ...args: string[]
+      ): Promise<[number, string, number][]> => {
         const answers = await curlAll(farm.client, urls, args);
         return answers.map(({ status, body, connects }) => [status, body.toString(), connects]);
       };
@@ -209,7 +218,8 @@ t.test('content by node', { skip: whyNoFarm() || whyNoApache() }, async (t) => {
     await t.test('an upload of 5 MB arrives intact', async (t) => {
       const file = `${farm.directory}/upload.bin`;
       writeFileSync(file, upload);
-      const outside = async (): Promise<number> => (await farm.stats()).counters.drop_out_of_window ?? 0;
+      const outside = async (): Promise<number> =>
+        (await farm.stats()).counters.drop_out_of_window ?? 0;
       const before = await outside();
       for (const args of [['-H', 'Expect:'], []]) {
         const answer = await get('/post', [...args, '--data-binary', `@${file}`]);
@@ -222,8 +232,8 @@ t.test('content by node', { skip: whyNoFarm() || whyNoApache() }, async (t) => {
     });
 
     await t.test('a client port is used again at once', async (t) => {
-      // Whichever side closes first: the client's own TIME-WAIT would keep curl from binding the port. It is one that the
-      // kernel gives to nobody else.
+      // Whichever side closes first: the client's own TIME-WAIT would keep curl from binding the
+      // port. It is one that the kernel gives to nobody else.
       await farm.client.run('sysctl', ['-qw', 'net.ipv4.tcp_max_tw_buckets=0']);
       const silent = async (): Promise<number> => (await farm.stats()).counters.handoff_silent ?? 0;
       const before = await silent();
@@ -251,7 +261,10 @@ t.test('content by node', { skip: whyNoFarm() || whyNoApache() }, async (t) => {
     });
 
     await t.test('2,000 connections kept alive', async (t) => {
-      const result = await wrk(farm.client, `${BASE}/three/1k.bin`, { connections: 2000, seconds: 4 });
+      const result = await wrk(farm.client, `${BASE}/three/1k.bin`, {
+        connections: 2000,
+        seconds: 4,
+      });
       t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
       t.comment(`${Math.round(result.perSecond)} requests/s`);
     });

@@ -2,7 +2,13 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { BALANCER_ADDRESS, DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../../lab/farm.js';
+import {
+  BALANCER_ADDRESS,
+  DATAPATH,
+  type Farm,
+  projectRoot,
+  VIRTUAL_ADDRESS,
+} from '../../lab/farm.js';
 import { machineState } from '../../lab/machine.js';
 import { whyNoFarm, withFarm } from '../../lab/needs.js';
 import { offloadAt } from '../../lab/network.js';
@@ -40,7 +46,8 @@ t.setTimeout(FILE_TIMEOUT_MS);
 t.test(
   'datapaths',
   {
-    skip: whyNoFarm() || (DATAPATH === 'packet' && 'chooses datapaths itself: runs once, as on xdp'),
+    skip:
+      whyNoFarm() || (DATAPATH === 'packet' && 'chooses datapaths itself: runs once, as on xdp'),
   },
   async (t) => {
     await withFarm(t, { resources, fill, nodes: 1 }, async (farm) => {
@@ -55,8 +62,14 @@ t.test(
       const configure = (datapath: string, more: Record<string, unknown> = {}): void =>
         farm.configureBalancer(resources, { datapath, ...more });
 
-      /** Starts with the config as it is: the choice is the one expected, it is said why, and it works. */
-      const takes = async (t: Test, { datapath, says, level = 'info' }: Expected): Promise<void> => {
+      /**
+       * Starts with the config as it is: the choice is the one expected, it is said why, and it
+       * works.
+       */
+      const takes = async (
+        t: Test,
+        { datapath, says, level = 'info' }: Expected,
+      ): Promise<void> => {
         const program = await farm.startBalancer();
         const lines = program
           .log(program.logStart)
@@ -137,7 +150,11 @@ t.test(
         };
         await everywhere(9000);
         configure('auto');
-        await takes(t, { datapath: 'packet', says: /^datapath packet.*eth0.*MTU.*9000/, level: 'warn' });
+        await takes(t, {
+          datapath: 'packet',
+          says: /^datapath packet.*eth0.*MTU.*9000/,
+          level: 'warn',
+        });
         await stops(t);
         configure('xdp');
         await refusesAll(t, /eth0.*MTU.*9000/);
@@ -147,52 +164,77 @@ t.test(
         await everywhere(1500);
       });
 
-      await t.test("a stranger's XDP program: packet, or no start; and the stranger stays", async (t) => {
-        await balancer.run('ip', [
-          ...['link', 'set', 'dev', 'eth0', 'xdpdrv', 'object', STRANGER, 'program', STRANGER_NAME],
-        ]);
-        const stranger = `${STRANGER_NAME}, native`;
-        configure('xdp');
-        await refusesAll(t, new RegExp(`eth0.*${STRANGER_NAME}.*ip link set dev eth0 xdp off`));
-        t.equal((await machineState(balancer)).xdp, stranger);
-        configure('auto');
-        await takes(t, {
-          datapath: 'packet',
-          says: new RegExp(`^datapath packet.*${STRANGER_NAME}.*xdp off`),
-          level: 'warn',
-        });
-        await farm.balancerProgram?.stop();
-        const detached = await farm.baton(['balancer', '-c', farm.balancerConfig, '--detach-all']);
-        t.notMatch(detached.stdout, /XDP/);
-        t.equal((await machineState(balancer)).xdp, stranger, 'nobody took it away');
-        await balancer.run('ip', ['link', 'set', 'dev', 'eth0', 'xdp', 'off']);
-      });
+      await t.test(
+        "a stranger's XDP program: packet, or no start; and the stranger stays",
+        async (t) => {
+          await balancer.run('ip', [
+            ...[
+              'link',
+              'set',
+              'dev',
+              'eth0',
+              'xdpdrv',
+              'object',
+              STRANGER,
+              'program',
+              STRANGER_NAME,
+            ],
+          ]);
+          const stranger = `${STRANGER_NAME}, native`;
+          configure('xdp');
+          await refusesAll(t, new RegExp(`eth0.*${STRANGER_NAME}.*ip link set dev eth0 xdp off`));
+          t.equal((await machineState(balancer)).xdp, stranger);
+          configure('auto');
+          await takes(t, {
+            datapath: 'packet',
+            says: new RegExp(`^datapath packet.*${STRANGER_NAME}.*xdp off`),
+            level: 'warn',
+          });
+          await farm.balancerProgram?.stop();
+          const detached = await farm.baton([
+            'balancer',
+            '-c',
+            farm.balancerConfig,
+            '--detach-all',
+          ]);
+          t.notMatch(detached.stdout, /XDP/);
+          t.equal((await machineState(balancer)).xdp, stranger, 'nobody took it away');
+          await balancer.run('ip', ['link', 'set', 'dev', 'eth0', 'xdp', 'off']);
+        },
+      );
 
       await t.test('too little memory may be locked: packet, or no start', async (t) => {
         const poor = [
           ...['prlimit', '--memlock=65536:65536'],
-          ...['setpriv', '--bounding-set=-ipc_lock,-sys_resource', '--inh-caps=-ipc_lock,-sys_resource'],
+          ...[
+            'setpriv',
+            '--bounding-set=-ipc_lock,-sys_resource',
+            '--inh-caps=-ipc_lock,-sys_resource',
+          ],
         ];
         configure('xdp');
         await refusesAll(t, /lock.*(ulimit -l|LimitMEMLOCK)/, poor);
       });
 
-      await t.test('what another version left, of another layout: a warning, and a start', async (t) => {
-        configure('xdp');
-        await takes(t, { datapath: 'xdp (native)', says: /^datapath xdp/ });
-        await farm.balancerProgram?.kill();
-        const { kept } = await machineState(balancer);
-        const pins = kept.find((name) => name.startsWith('/sys/fs/bpf/'));
-        const control = native().openMap({ path: `${pins}/control` });
-        new Uint32Array(control.memory())[0] = OLD_LAYOUT;
-        control.close();
-        await takes(t, {
-          datapath: 'xdp (native)',
-          says: new RegExp(`can not be taken over.*layout is ${OLD_LAYOUT}, ours`),
-          level: 'warn',
-        });
-        await stops(t);
-      });
+      await t.test(
+        'what another version left, of another layout: a warning, and a start',
+        async (t) => {
+          configure('xdp');
+          await takes(t, { datapath: 'xdp (native)', says: /^datapath xdp/ });
+          await farm.balancerProgram?.kill();
+          const { kept } = await machineState(balancer);
+          const pins = kept.find((name) => name.startsWith('/sys/fs/bpf/'));
+          const control = native().openMap({ path: `${pins}/control` });
+          new Uint32Array(control.memory())[0] = OLD_LAYOUT;
+          control.close();
+          await takes(t, {
+            datapath: 'xdp (native)',
+            says: new RegExp(`can not be taken over.*layout is ${OLD_LAYOUT}, ours`),
+            level: 'warn',
+          });
+          await stops(t);
+        },
+      );
     });
   },
 );

@@ -35,7 +35,10 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
     const node1 = farm.nodes[0]!;
     const web1 = farm.webs[0]!;
 
-    /** Six requests for what both nodes hold: who served them, the slowest, and the nodes given up for them. */
+    /**
+     * Six requests for what both nodes hold: who served them, the slowest, and the nodes given up
+     * for them.
+     */
     const six = async (): Promise<{
       statuses: number[];
       nodes: string[];
@@ -75,29 +78,35 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
       t.equal((await get('/one/a.txt')).status, 200);
     });
 
-    await t.test('a client port is used again at once, also where no RST may end TIME_WAIT', async (t) => {
-      const again = (): Promise<string[]> =>
-        statusesInARow(farm.client, VIRTUAL_ADDRESS, '/both/a.txt', 20_123, 8);
-      for (const value of ['1', '0']) {
-        await Promise.all(
-          farm.nodes.map((node) => node.run('sysctl', ['-qw', `net.ipv4.tcp_rfc1337=${value}`])),
-        );
-        t.same(await again(), ['200'], `net.ipv4.tcp_rfc1337=${value}`);
-      }
-    });
+    await t.test(
+      'a client port is used again at once, also where no RST may end TIME_WAIT',
+      async (t) => {
+        const again = (): Promise<string[]> =>
+          statusesInARow(farm.client, VIRTUAL_ADDRESS, '/both/a.txt', 20_123, 8);
+        for (const value of ['1', '0']) {
+          await Promise.all(
+            farm.nodes.map((node) => node.run('sysctl', ['-qw', `net.ipv4.tcp_rfc1337=${value}`])),
+          );
+          t.same(await again(), ['200'], `net.ipv4.tcp_rfc1337=${value}`);
+        }
+      },
+    );
 
-    await t.test('an agent is killed: handoffs and downloads go on, and it starts again', async (t) => {
-      const download = new Download(farm, `${BASE}/one/long.bin`);
-      await download.begun();
-      await farm.agents[0]?.kill();
-      t.equal((await get('/one/a.txt')).status, 200, 'a new connection while no agent runs');
-      await farm.startNode(0);
-      t.equal((await get('/one/a.txt')).status, 200, 'a new connection after its restart');
-      t.ok(download.running, 'it went on to the end');
-      const finished = await download.finish();
-      t.equal(finished.error, '');
-      t.equal(finished.sha256, sha256(long));
-    });
+    await t.test(
+      'an agent is killed: handoffs and downloads go on, and it starts again',
+      async (t) => {
+        const download = new Download(farm, `${BASE}/one/long.bin`);
+        await download.begun();
+        await farm.agents[0]?.kill();
+        t.equal((await get('/one/a.txt')).status, 200, 'a new connection while no agent runs');
+        await farm.startNode(0);
+        t.equal((await get('/one/a.txt')).status, 200, 'a new connection after its restart');
+        t.ok(download.running, 'it went on to the end');
+        const finished = await download.finish();
+        t.equal(finished.error, '');
+        t.equal(finished.sha256, sha256(long));
+      },
+    );
 
     await t.test(
       'an agent stops: it takes its leave, everything of it goes, and it starts again',
@@ -109,11 +118,18 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
         const stopped = await machineState(node1);
         t.notOk(stopped.addresses.includes(`${VIRTUAL_ADDRESS}/32`));
         t.notMatch(stopped.filters, /shim|clsact/);
-        await farm.waitFor(async () => (await farm.stats()).nodes[0]?.state === 'leaving', 'n1 leaving');
+        await farm.waitFor(
+          async () => (await farm.stats()).nodes[0]?.state === 'leaving',
+          'n1 leaving',
+        );
         const result = await six();
         t.same(result.statuses, [200]);
         t.same(result.nodes, ['from node 2']);
-        t.same([result.refused, result.silent], [0, 0], `nothing was tried: ${result.slowest} s at most`);
+        t.same(
+          [result.refused, result.silent],
+          [0, 0],
+          `nothing was tried: ${result.slowest} s at most`,
+        );
         await farm.startNode(0);
         await farm.waitNodesUp();
         t.same((await six()).nodes, ['from node 1', 'from node 2']);
@@ -185,7 +201,10 @@ t.test('failures', { skip: whyNoFarm() }, async (t) => {
 
     await t.test('the balancer is killed and started: it takes its address again', async (t) => {
       await farm.balancerProgram?.kill();
-      t.ok((await farm.balancer.addresses()).includes(`${VIRTUAL_ADDRESS}/32`), 'left behind by the kill');
+      t.ok(
+        (await farm.balancer.addresses()).includes(`${VIRTUAL_ADDRESS}/32`),
+        'left behind by the kill',
+      );
       const began = Date.now();
       const setting = 'net.ipv4.tcp_rfc1337';
       await farm.balancer.run('sysctl', ['-qw', `${setting}=1`]);

@@ -1,4 +1,7 @@
-/** The farm itself: if it left things behind, or its wires were not what they seem, no other test here would mean much. */
+/**
+ * The farm itself: if it left things behind, or its wires were not what they seem, no other test
+ * here would mean much.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -34,7 +37,10 @@ t.test('a farm without Baton', { skip: whyNoFarm() }, async (t) => {
   t.same(farm.webs[0]?.requests(), ['GET / HTTP/1.1', 'GET / HTTP/1.1']);
 
   const before = await farm.balancer.traffic();
-  const load = await wrk(farm.client, `http://${farm.nodes[0]!.address}/`, { connections: 4, seconds: 1 });
+  const load = await wrk(farm.client, `http://${farm.nodes[0]!.address}/`, {
+    connections: 4,
+    seconds: 1,
+  });
   t.equal(load.failed, 0);
   const after = await farm.balancer.traffic();
   t.ok(
@@ -47,26 +53,30 @@ t.test('a farm without Baton', { skip: whyNoFarm() }, async (t) => {
   t.notOk(existsSync(farm.directory));
 });
 
-t.test('the next farm takes down what a killed process left behind', { skip: whyNoFarm() }, async (t) => {
-  const module = fileURLToPath(new URL('../../lab/farm.js', import.meta.url));
-  const script = `
+t.test(
+  'the next farm takes down what a killed process left behind',
+  { skip: whyNoFarm() },
+  async (t) => {
+    const module = fileURLToPath(new URL('../../lab/farm.js', import.meta.url));
+    const script = `
     const { Farm } = await import(${JSON.stringify(module)});
     const farm = await Farm.create({ nodes: 1 });
     await farm.startWebs();
     console.log(farm.tag);
     setInterval(() => {}, 1000);`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const [line] = (await once(child.stdout, 'data')) as [Buffer];
-  const tag = line.toString().trim();
-  t.match(await namespaces(), tag);
-  child.kill('SIGKILL');
-  await once(child, 'exit');
-  t.match(await namespaces(), tag, 'still there');
-  sweep();
-  t.notMatch(await namespaces(), tag);
-  t.notOk(existsSync(`/tmp/${tag}`));
-  const { stdout } = await run('ps', ['-eo', 'args']);
-  t.notMatch(stdout, `/tmp/${tag}/`, 'no web server left');
-});
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const [line] = (await once(child.stdout, 'data')) as [Buffer];
+    const tag = line.toString().trim();
+    t.match(await namespaces(), tag);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    t.match(await namespaces(), tag, 'still there');
+    sweep();
+    t.notMatch(await namespaces(), tag);
+    t.notOk(existsSync(`/tmp/${tag}`));
+    const { stdout } = await run('ps', ['-eo', 'args']);
+    t.notMatch(stdout, `/tmp/${tag}/`, 'no web server left');
+  },
+);

@@ -1,6 +1,6 @@
 /**
- * SYNs of clients that do not exist, as many as one machine can send: real clients are served, all of
- * them, with the options that they have without a flood, and nothing grows.
+ * SYNs of clients that do not exist, as many as one machine can send: real clients are served, all
+ * of them, with the options that they have without a flood, and nothing grows.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -25,9 +25,15 @@ const REQUESTS = 100;
 const AT_ONCE = 3;
 const DOWNLOAD_BYTES = 24_000_000;
 const DOWNLOAD_RATE = 2_000_000;
-/** SYNs a second, at most: a packet ring and one thread have their limit, and are not tested for it here. */
+/**
+ * SYNs a second, at most: a packet ring and one thread have their limit, and are not tested for it
+ * here.
+ */
 const FLOOD_RATE = DATAPATH === 'packet' ? 60_000 : undefined;
-/** How long it lasts at the least: what a SYN leaves behind must add up to more than a heap's own coming and going. */
+/**
+ * How long it lasts at the least: what a SYN leaves behind must add up to more than a heap's own
+ * coming and going.
+ */
 const LEAST_MS = 12_000;
 const MEBIBYTE = 1024 * 1024;
 
@@ -55,7 +61,11 @@ const KINDS: Kind[] = [
     settings: { tcp_timestamps: '0', tcp_window_scaling: '0', tcp_sack: '0' },
   },
   { name: 'a client with an MSS of 703', settings: {}, mss: 703 },
-  { name: 'a client with an MSS of 1399, no timestamps', settings: { tcp_timestamps: '0' }, mss: 1399 },
+  {
+    name: 'a client with an MSS of 1399, no timestamps',
+    settings: { tcp_timestamps: '0' },
+    mss: 1399,
+  },
 ];
 /** A cookie has room for one MSS of 32: the client's, or one a little below it. */
 const LEAST_OF_MSS = 0.85;
@@ -70,7 +80,9 @@ function fill(farm: Farm): void {
 
 async function become(host: Host, kind: Kind): Promise<void> {
   const settings = { ...USUAL, ...kind.settings };
-  const lines = Object.entries(settings).map(([name, value]) => `echo ${value} > /proc/sys/net/ipv4/${name}`);
+  const lines = Object.entries(settings).map(
+    ([name, value]) => `echo ${value} > /proc/sys/net/ipv4/${name}`,
+  );
   const advmss = kind.mss === undefined ? '' : ` advmss ${kind.mss}`;
   lines.push(`ip route replace ${VIRTUAL_ADDRESS}/32 dev eth0${advmss}`);
   await host.run('sh', ['-ec', lines.join('\n')]);
@@ -103,7 +115,9 @@ async function agreedBy(
   let node: Agreed | undefined;
   while (held && (client === undefined || node === undefined)) {
     await sleep(50);
-    const found = await Promise.all(farm.nodes.map((other) => socketOptions(other, localPort, 'node')));
+    const found = await Promise.all(
+      farm.nodes.map((other) => socketOptions(other, localPort, 'node')),
+    );
     node = found.find((agreed) => agreed !== undefined);
     if (node !== undefined) client = await socketOptions(host, localPort, 'client');
   }
@@ -226,7 +240,10 @@ t.test('a SYN flood', { skip: why }, async (t) => {
         const { mss: usualMss = 0, ...expected } = usual.get(kind.name)?.[side] ?? {};
         const { mss, ...found } = agreed[side];
         t.same(found, expected, `${kind.name}: the ${side}'s options`);
-        t.ok(mss <= usualMss && mss >= usualMss * LEAST_OF_MSS, `its MSS is ${mss}, was ${usualMss}`);
+        t.ok(
+          mss <= usualMss && mss >= usualMss * LEAST_OF_MSS,
+          `its MSS is ${mss}, was ${usualMss}`,
+        );
       }
       const long = await curl(odd, `${BASE}/picture.bin`, [], PATIENCE_MS);
       t.equal(sha256(long.body), sha256(picture), `${kind.name}: a longer answer`);
@@ -266,11 +283,15 @@ t.test('a SYN flood', { skip: why }, async (t) => {
       await farm.waitFor(dropped, `half of ${flooded.sent} are dropped`);
       const resets = (await counter('reset_sent')) - before;
       const most = RESETS_PER_SECOND * ((Date.now() - began) / 1000 + 1);
-      t.ok(resets <= most, `${resets} RSTs, not more than the limit of ${RESETS_PER_SECOND} a second`);
+      t.ok(
+        resets <= most,
+        `${resets} RSTs, not more than the limit of ${RESETS_PER_SECOND} a second`,
+      );
     });
 
     await t.test('afterwards all is as before', async (t) => {
-      // The notice of a node's FIN comes once: where the crowd pushed it aside, its session waits longer.
+      // The notice of a node's FIN comes once: where the crowd pushed it aside, its session waits
+      // longer.
       await farm.waitEmpty({ but: 5 });
       const cookies = await counter('syn_cookie', 'xdp_syn_cookie');
       const { endings, slowest } = await ask(client, 20);

@@ -19,7 +19,10 @@ function fill(farm: Farm): void {
 
 const GET = 'GET /two/a.txt HTTP/1.1\r\nHost: www.example.org\r\nConnection: close\r\n\r\n';
 
-/** Long enough for a client that pauses, on a machine that is busy; half of what it is without a config. */
+/**
+ * Long enough for a client that pauses, on a machine that is busy; half of what it is without a
+ * config.
+ */
 const HEAD_MS = 5000;
 const DEFAULT_HEAD_MS = 10_000;
 
@@ -60,12 +63,18 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       isFromNode2(t, await talk(steps));
     });
 
-    await t.test('after an empty line, which RFC 9112 section 2.2 lets a client send', async (t) => {
-      isFromNode2(t, await talk([{ send: `\r\n${GET}` }, { untilClosed: true }]));
-    });
+    await t.test(
+      'after an empty line, which RFC 9112 section 2.2 lets a client send',
+      async (t) => {
+        isFromNode2(t, await talk([{ send: `\r\n${GET}` }, { untilClosed: true }]));
+      },
+    );
 
     await t.test('after eight empty lines', async (t) => {
-      isFromNode2(t, await talk([{ send: `${'\r\n'.repeat(8)}${GET}`, pieces: 3 }, { untilClosed: true }]));
+      isFromNode2(
+        t,
+        await talk([{ send: `${'\r\n'.repeat(8)}${GET}`, pieces: 3 }, { untilClosed: true }]),
+      );
     });
 
     await t.test('a client that closes its half right after the request', async (t) => {
@@ -114,8 +123,16 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       ['a fragment', 'GET /one/a.txt#b HTTP/1.1\r\nHost: a\r\n\r\n', 400],
       ['nine empty lines', `${'\r\n'.repeat(9)}${GET}`, 400],
       ['what nobody holds', 'GET /three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 404],
-      ['dot segments out of the directory', 'GET /one/../three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 404],
-      ['a head over the limit', `GET /one/a.txt HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(5000)}\r\n\r\n`, 431],
+      [
+        'dot segments out of the directory',
+        'GET /one/../three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n',
+        404,
+      ],
+      [
+        'a head over the limit',
+        `GET /one/a.txt HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(5000)}\r\n\r\n`,
+        431,
+      ],
     ];
     for (const [what, request, status] of refusals) {
       await t.test(`${what}: ${status}`, async (t) => {
@@ -141,13 +158,17 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       t.ok(inTime(silent), `after ${silent.elapsedMs} ms`);
     });
 
-    await t.test('a client that resets in the middle of its head leaves nothing behind', async (t) => {
-      const resets = async (): Promise<number> => (await farm.stats()).counters.closed_client_reset ?? 0;
-      const before = await resets();
-      await talk([{ send: 'GET /one/a' }, { reset: true }]);
-      await farm.waitFor(async () => (await resets()) > before, 'the reset is counted');
-      t.equal(await resets(), before + 1);
-    });
+    await t.test(
+      'a client that resets in the middle of its head leaves nothing behind',
+      async (t) => {
+        const resets = async (): Promise<number> =>
+          (await farm.stats()).counters.closed_client_reset ?? 0;
+        const before = await resets();
+        await talk([{ send: 'GET /one/a' }, { reset: true }]);
+        await farm.waitFor(async () => (await resets()) > before, 'the reset is counted');
+        t.equal(await resets(), before + 1);
+      },
+    );
 
     await t.test('every answer was counted', async (t) => {
       const expected = {

@@ -1,4 +1,6 @@
-/** Malformed and forged frames on the real wire: dropped, counted by name, and nobody else notices. */
+/**
+ * Malformed and forged frames on the real wire: dropped, counted by name, and nobody else notices.
+ */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import t from 'tap';
@@ -33,14 +35,25 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
     const fromStranger = { source: STRANGER, destination: VIRTUAL_ADDRESS };
     const syn = { sourcePort: 5555, destinationPort: 80, seq: 1000, flags: 'S' };
     const toVirtual = (more: PacketSpec): Uint8Array =>
-      build({ ethernet, ...more, ip: { ...fromStranger, ...more.ip }, tcp: { ...syn, ...more.tcp } });
+      build({
+        ethernet,
+        ...more,
+        ip: { ...fromStranger, ...more.ip },
+        tcp: { ...syn, ...more.tcp },
+      });
     const notice = (more: PacketSpec, key = WRONG_KEY): Uint8Array =>
       build(
         {
           ethernet,
           ...more,
           ip: { source: node1!.address, destination: BALANCER_ADDRESS, ...more.ip },
-          ixcp: { type: 3, client: farm.client.address, clientPort: 5555, virtualPort: 80, ...more.ixcp },
+          ixcp: {
+            type: 3,
+            client: farm.client.address,
+            clientPort: 5555,
+            virtualPort: 80,
+            ...more.ixcp,
+          },
         },
         key,
       );
@@ -54,11 +67,20 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
     const cases: [string, string[], Uint8Array][] = [
       ['a wrong TCP checksum', ['drop_tcp_checksum'], toVirtual({ tcp: { checksum: 0x1234 } })],
       ['a wrong IPv4 checksum', ['drop_ipv4_checksum'], toVirtual({ ip: { checksum: 0x1234 } })],
-      ['a TCP header shorter than a TCP header', ['drop_malformed_tcp'], toVirtual({ tcp: { words: 3 } })],
-      ['a TCP header longer than its packet', ['drop_malformed_tcp'], toVirtual({ tcp: { words: 15 } })],
+      [
+        'a TCP header shorter than a TCP header',
+        ['drop_malformed_tcp'],
+        toVirtual({ tcp: { words: 3 } }),
+      ],
+      [
+        'a TCP header longer than its packet',
+        ['drop_malformed_tcp'],
+        toVirtual({ tcp: { words: 15 } }),
+      ],
       ['SYN and FIN at once', ['drop_malformed_tcp'], toVirtual({ tcp: { flags: 'SF' } })],
       ['an IPv4 fragment', ['drop_ipv4_fragment'], toVirtual({ ip: { moreFragments: true } })],
-      // It names no port. The XDP program leaves it to the kernel, where it comes to nothing without its first one.
+      // It names no port. The XDP program leaves it to the kernel, where it comes to nothing
+      // without its first one.
       ...(DATAPATH === 'xdp'
         ? []
         : ([
@@ -69,7 +91,11 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
         ['drop_malformed_ipv4'],
         toVirtual({ ip: { totalLength: 1400 } }),
       ],
-      ['IPv4 options', ['drop_ipv4_options'], toVirtual({ ip: { options: Uint8Array.of(1, 1, 1, 0) } })],
+      [
+        'IPv4 options',
+        ['drop_ipv4_options'],
+        toVirtual({ ip: { options: Uint8Array.of(1, 1, 1, 0) } }),
+      ],
       [
         'data of no session',
         ['drop_no_session', 'reset_sent'],
@@ -98,7 +124,12 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
     }
 
     await t.test('a forged handoff: no node answers the stranger', async (t) => {
-      const handoff = (key: Uint8Array, balancer: string, version = 1, path = 'forged.txt'): Uint8Array =>
+      const handoff = (
+        key: Uint8Array,
+        balancer: string,
+        version = 1,
+        path = 'forged.txt',
+      ): Uint8Array =>
         build(
           {
             ethernet: { source: farm.balancer.mac, destination: node1!.mac },
@@ -141,42 +172,46 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
         farm.webs[0]?.requests().includes(`GET /${path} HTTP/1.1`) ?? false;
       t.notOk(asked('forged.txt'));
 
-      // The same frame with the right key and address is a request: what was refused above was the forgery.
+      // The same frame with the right key and address is a request: what was refused above was the
+      // forgery.
       await sendFrames(farm.balancer, [handoff(key, BALANCER_ADDRESS, 1, 'genuine.txt')]);
       await farm.waitFor(() => asked('genuine.txt'), 'the genuine one is served');
       t.notOk(asked('forged.txt'));
     });
 
-    await t.test('10,000 random frames, and 10,000 frames that are right but for one byte', async (t) => {
-      const noise = Array.from({ length: 10_000 }, () =>
-        Buffer.concat([
-          Buffer.from(farm.balancer.mac.replaceAll(':', ''), 'hex'),
-          randomBytes(20 + Math.floor(Math.random() * 200)),
-        ]),
-      );
-      const bases = [
-        toVirtual({}),
-        toVirtual({ tcp: { flags: 'PA', ack: 9 }, payload: 'GET / HTTP/1.1\r\n' }),
-        notice({}),
-      ];
-      const almost = Array.from({ length: 10_000 }, (_, index) => {
-        const frame = Buffer.from(bases[index % bases.length]!);
-        const at = 12 + Math.floor(Math.random() * (frame.length - 12));
-        frame[at] = Math.floor(Math.random() * 256);
-        return frame;
-      });
-      await sendFrames(farm.client, noise);
-      await sendFrames(farm.client, almost);
-      await sendFrames(
-        farm.nodes[1]!,
-        almost.map((frame) =>
-          Buffer.concat([Buffer.from(node1!.mac.replaceAll(':', ''), 'hex'), frame.subarray(6)]),
-        ),
-      );
-      for (let index = 0; index < 4; index++) {
-        t.equal((await curl(farm.client, `${BASE}/a.txt`)).status, 200);
-      }
-    });
+    await t.test(
+      '10,000 random frames, and 10,000 frames that are right but for one byte',
+      async (t) => {
+        const noise = Array.from({ length: 10_000 }, () =>
+          Buffer.concat([
+            Buffer.from(farm.balancer.mac.replaceAll(':', ''), 'hex'),
+            randomBytes(20 + Math.floor(Math.random() * 200)),
+          ]),
+        );
+        const bases = [
+          toVirtual({}),
+          toVirtual({ tcp: { flags: 'PA', ack: 9 }, payload: 'GET / HTTP/1.1\r\n' }),
+          notice({}),
+        ];
+        const almost = Array.from({ length: 10_000 }, (_, index) => {
+          const frame = Buffer.from(bases[index % bases.length]!);
+          const at = 12 + Math.floor(Math.random() * (frame.length - 12));
+          frame[at] = Math.floor(Math.random() * 256);
+          return frame;
+        });
+        await sendFrames(farm.client, noise);
+        await sendFrames(farm.client, almost);
+        await sendFrames(
+          farm.nodes[1]!,
+          almost.map((frame) =>
+            Buffer.concat([Buffer.from(node1!.mac.replaceAll(':', ''), 'hex'), frame.subarray(6)]),
+          ),
+        );
+        for (let index = 0; index < 4; index++) {
+          t.equal((await curl(farm.client, `${BASE}/a.txt`)).status, 200);
+        }
+      },
+    );
 
     await t.test('100,000 SYNs of clients that do not exist', async (t) => {
       const flood = Array.from({ length: 20_000 }, (_, index) =>

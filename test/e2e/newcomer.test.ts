@@ -1,6 +1,7 @@
 /**
- * The farm that people begin with: clients behind a router, a bridge, nodes with four kinds of web servers, every offload
- * as the kernel has it. And what goes on there, while the balancer is killed and replaced.
+ * The farm that people begin with: clients behind a router, a bridge, nodes with four kinds of web
+ * servers, every offload as the kernel has it. And what goes on there, while the balancer is killed
+ * and replaced.
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -40,7 +41,10 @@ const SIGN_OF_LIFE = 10;
 const REPLACEMENTS = 3;
 const SEND = ['-sS', '-m', String(PATIENCE_MS / 1000), '-H', 'Expect:', '--data-binary', '@-'];
 
-/** Everybody who is connected while something happens to the balancer: those that stay, and those that keep arriving. */
+/**
+ * Everybody who is connected while something happens to the balancer: those that stay, and those
+ * that keep arriving.
+ */
 class Crowd {
   private readonly stop: string;
   private readonly progress: string;
@@ -122,7 +126,11 @@ t.test('a first farm', { skip: whyNoFarm() || whyNoApache() }, async (t) => {
     await t.test('uploads, and a long head', async (t) => {
       const stored = await client.run('curl', [...SEND, `${BASE}/post`], { input: upload });
       t.equal(stored.stdout, 'stored by n1\n');
-      t.equal(sha256(webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(upload), 'nginx has all of it');
+      t.equal(
+        sha256(webs[0]?.lastPosted() ?? Buffer.alloc(0)),
+        sha256(upload),
+        'nginx has all of it',
+      );
       const hashed = await client.run('curl', [...SEND, `${BASE}/upload`], { input: upload });
       t.equal(hashed.stdout, `${sha256(upload)}\n`, 'Node has all of it');
       for (const server of SERVERS) {

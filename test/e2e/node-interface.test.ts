@@ -1,6 +1,6 @@
 /**
- * Nodes that are reached by another interface than clients. They have a network of their own, and answer clients by
- * way of a router: nothing that they say to a client comes by the balancer.
+ * Nodes that are reached by another interface than clients. They have a network of their own, and
+ * answer clients by way of a router: nothing that they say to a client comes by the balancer.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -112,7 +112,10 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
         t.match(answer, { exit: 0, status: 200 });
         t.equal(answer.body.toString(), `from ${node}\n`);
       }
-      await farm.waitFor(() => farm.webs.every((web) => web.requests().length > 0), 'a line in each log');
+      await farm.waitFor(
+        () => farm.webs.every((web) => web.requests().length > 0),
+        'a line in each log',
+      );
       t.same(
         farm.webs.map((web) => web.requests()),
         [['GET /one/a.txt HTTP/1.1'], ['GET /two/a.txt HTTP/1.1']],
@@ -156,9 +159,19 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
         frames.push(Buffer.from(bytes.subarray(offset, offset + capturedLength)));
       }
       t.ok(framesOf(frames, IXP, client.address).length > 0, 'the handoff, by eth1');
-      t.ok(framesOf(frames, IXCP, farm.nodes[0]!.address).length > 0, 'what the node said, by eth1');
+      t.ok(
+        framesOf(frames, IXCP, farm.nodes[0]!.address).length > 0,
+        'what the node said, by eth1',
+      );
       t.ok(framesOf(frames, TCP, VIRTUAL_ADDRESS).length > 0, 'the SYN/ACK, by eth0');
-      const { stdout } = await farm.baton(['replay', '-c', farm.balancerConfig, '--in', file, '--json']);
+      const { stdout } = await farm.baton([
+        'replay',
+        '-c',
+        farm.balancerConfig,
+        '--in',
+        file,
+        '--json',
+      ]);
       t.match(JSON.parse(stdout), { sessions: [{ request: 'GET /one/a.txt', status: 200 }] });
     });
 
@@ -173,8 +186,14 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
       // What the kernel did is part of `forwarded`.
       const inKernel = grew('xdp_forwarded');
       const inEngine = grew('forwarded') - inKernel;
-      t.ok(after.sentPackets - before.sentPackets >= inKernel + inEngine, 'by the interface of the nodes');
-      t.ok(after.receivedBytes - before.receivedBytes < DOWNLOAD_BYTES / 10, 'the answer goes another way');
+      t.ok(
+        after.sentPackets - before.sentPackets >= inKernel + inEngine,
+        'by the interface of the nodes',
+      );
+      t.ok(
+        after.receivedBytes - before.receivedBytes < DOWNLOAD_BYTES / 10,
+        'the answer goes another way',
+      );
       t.ok(
         (DATAPATH === 'xdp' ? inKernel : inEngine) > 50,
         `${inKernel} in the kernel, ${inEngine} in the engine`,
@@ -203,22 +222,28 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
       await farm.waitEmpty();
     });
 
-    await t.test('nodes hear and are heard, and the kernel does not answer their notices', async (t) => {
-      const node = farm.nodes[0];
-      if (node === undefined) throw new Error('no node');
-      const reports = async (): Promise<number> => (await farm.stats()).counters.report ?? 0;
-      const before = await reports();
-      const frames = await captureFrames(node, async () => {
-        for (let i = 0; i < 5; i++) await curl(client, `${BASE}/one/a.txt`);
-        // Both nodes report each second; the first report may be from before the capture.
-        await farm.waitFor(async () => (await reports()) >= before + 4, 'reports of both nodes');
-      });
-      t.ok(framesOf(frames, IXCP, node.address).length >= 5, 'notices and reports of the node');
-      t.ok(framesOf(frames, IXCP, NODE_SIDE_ADDRESS).length >= 1, "the balancer's answers to reports");
-      t.same(framesOf(frames, ICMP, NODE_SIDE_ADDRESS), [], 'no ICMP error');
-      t.equal((await farm.stats()).counters.drop_ixcp_stale, 0);
-      await farm.waitEmpty();
-    });
+    await t.test(
+      'nodes hear and are heard, and the kernel does not answer their notices',
+      async (t) => {
+        const node = farm.nodes[0];
+        if (node === undefined) throw new Error('no node');
+        const reports = async (): Promise<number> => (await farm.stats()).counters.report ?? 0;
+        const before = await reports();
+        const frames = await captureFrames(node, async () => {
+          for (let i = 0; i < 5; i++) await curl(client, `${BASE}/one/a.txt`);
+          // Both nodes report each second; the first report may be from before the capture.
+          await farm.waitFor(async () => (await reports()) >= before + 4, 'reports of both nodes');
+        });
+        t.ok(framesOf(frames, IXCP, node.address).length >= 5, 'notices and reports of the node');
+        t.ok(
+          framesOf(frames, IXCP, NODE_SIDE_ADDRESS).length >= 1,
+          "the balancer's answers to reports",
+        );
+        t.same(framesOf(frames, ICMP, NODE_SIDE_ADDRESS), [], 'no ICMP error');
+        t.equal((await farm.stats()).counters.drop_ixcp_stale, 0);
+        await farm.waitEmpty();
+      },
+    );
 
     await t.test('a stop leaves nothing', async (t) => {
       t.match((await left(farm)).nodes.filters, /guard_ingress/, 'while it runs there is a guard');
@@ -232,7 +257,9 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
       await balancer.run('ip', ['link', 'set', 'eth1', 'down']);
       const unresolved = async (): Promise<boolean> => {
         const { nodes } = await farm.stats();
-        return nodes.every(({ state, why }) => state === 'unresolved' && why === 'interface eth1 is down');
+        return nodes.every(
+          ({ state, why }) => state === 'unresolved' && why === 'interface eth1 is down',
+        );
       };
       await farm.waitFor(unresolved, 'both nodes are out of reach');
       t.match(await curl(client, `${BASE}/one/a.txt`), { exit: 0, status: 503 });
@@ -247,7 +274,10 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
       farm.configureBalancer(resources, { timeouts, workers: 2 });
       await farm.startBalancer();
       await farm.waitNodesUp();
-      const urls = Array.from({ length: 16 }, (_, i) => `${BASE}/${i % 2 === 0 ? 'one' : 'two'}/a.txt`);
+      const urls = Array.from(
+        { length: 16 },
+        (_, i) => `${BASE}/${i % 2 === 0 ? 'one' : 'two'}/a.txt`,
+      );
       const answers = await Promise.all(urls.map((url) => curl(client, url)));
       t.same(
         answers.map((answer) => answer.status),
@@ -267,32 +297,44 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
     });
 
     const onPacket = DATAPATH === 'packet' && 'there is no XDP';
-    await t.test('a cable to the nodes whose other end does not poll', { skip: onPacket }, async (t) => {
-      const setPolling = (on: boolean) => offloadAt(`${farm.tag}-switch`, 'balancer-1', 'gro', on);
-      await farm.balancerProgram?.stop();
-      await setPolling(false);
-      const program = await farm.startBalancer();
-      t.match(program.log(program.logStart), /datapath xdp \(generic\): eth1 \(driver veth\) loses/);
-      await serves(t);
-      t.equal(sha256((await curl(client, `${BASE}/one/long.bin`)).body), sha256(long));
-      t.ok(((await farm.stats()).counters.xdp_forwarded ?? 0) > 50, 'the kernel forwards');
-      await farm.waitEmpty();
-      await program.kill();
-      // The mode of what forwards meanwhile can not be changed.
-      await setPolling(true);
-      await farm.startBalancer();
-      t.equal((await farm.stats()).datapath, 'xdp (generic)');
-      await farm.balancerProgram?.stop();
-      await farm.startBalancer();
-      await setPolling(false);
-      await farm.balancerProgram?.kill();
-      const again = await farm.startBalancer();
-      t.match(again.log(again.logStart), /eth1 .*loses .*--detach-all/, 'then all that it can do is to warn');
-      await farm.balancerProgram?.stop();
-      await setPolling(true);
-      await farm.startBalancer();
-      await serves(t);
-    });
+    await t.test(
+      'a cable to the nodes whose other end does not poll',
+      { skip: onPacket },
+      async (t) => {
+        const setPolling = (on: boolean) =>
+          offloadAt(`${farm.tag}-switch`, 'balancer-1', 'gro', on);
+        await farm.balancerProgram?.stop();
+        await setPolling(false);
+        const program = await farm.startBalancer();
+        t.match(
+          program.log(program.logStart),
+          /datapath xdp \(generic\): eth1 \(driver veth\) loses/,
+        );
+        await serves(t);
+        t.equal(sha256((await curl(client, `${BASE}/one/long.bin`)).body), sha256(long));
+        t.ok(((await farm.stats()).counters.xdp_forwarded ?? 0) > 50, 'the kernel forwards');
+        await farm.waitEmpty();
+        await program.kill();
+        // The mode of what forwards meanwhile can not be changed.
+        await setPolling(true);
+        await farm.startBalancer();
+        t.equal((await farm.stats()).datapath, 'xdp (generic)');
+        await farm.balancerProgram?.stop();
+        await farm.startBalancer();
+        await setPolling(false);
+        await farm.balancerProgram?.kill();
+        const again = await farm.startBalancer();
+        t.match(
+          again.log(again.logStart),
+          /eth1 .*loses .*--detach-all/,
+          'then all that it can do is to warn',
+        );
+        await farm.balancerProgram?.stop();
+        await setPolling(true);
+        await farm.startBalancer();
+        await serves(t);
+      },
+    );
 
     const skip = DATAPATH === 'packet' && 'sessions of the packet datapath end with the process';
     await t.test('killed and started again under a download', { skip }, async (t) => {
@@ -332,7 +374,11 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
       await farm.balancerProgram?.kill();
       farm.configureBalancer(resources, { timeouts, nodeInterface: undefined });
       await farm.startBalancer();
-      t.notMatch((await left(farm)).nodes.filters, /guard|clsact/, 'without a nodeInterface it is gone');
+      t.notMatch(
+        (await left(farm)).nodes.filters,
+        /guard|clsact/,
+        'without a nodeInterface it is gone',
+      );
       t.same(await farm.balancerProgram?.stop(), { code: 0, signal: null });
       await nothing(t, farm);
 
@@ -358,7 +404,10 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
       await refused('eth0', 'is "eth0", which is the interface already, expected another');
       await balancer.run('ip', ['link', 'add', 'bare', 'type', 'bridge']);
       await balancer.run('ip', ['link', 'set', 'bare', 'up']);
-      await refused('bare', 'bare: has no IPv4 address of its own (`ip address add ADDRESS/PREFIX dev bare`');
+      await refused(
+        'bare',
+        'bare: has no IPv4 address of its own (`ip address add ADDRESS/PREFIX dev bare`',
+      );
       await balancer.run('ip', ['link', 'set', 'eth1', 'down']);
       await refused('eth1', 'eth1: the interface is down');
       await balancer.run('ip', ['link', 'set', 'eth1', 'up']);

@@ -1,6 +1,7 @@
 /**
- * Clients on the balancer's own host, as containers and virtual machines are: they leave checksums and cutting to hardware
- * which their frames never meet. On xdp the kernel forwards them, in the driver's mode and in the stack's.
+ * Clients on the balancer's own host, as containers and virtual machines are: they leave checksums
+ * and cutting to hardware which their frames never meet. On xdp the kernel forwards them, in the
+ * driver's mode and in the stack's.
  */
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -26,8 +27,13 @@ function fill(farm: Farm): void {
   farm.webs[0]?.put('one/long.bin', long);
 }
 
-/** What the client's kernel has dropped for a wrong checksum, and repeated; and SYN/ACKs of the XDP program. */
-async function handshakes(farm: Farm): Promise<{ wrong: number; repeated: number; answered: number }> {
+/**
+ * What the client's kernel has dropped for a wrong checksum, and repeated; and SYN/ACKs of the XDP
+ * program.
+ */
+async function handshakes(
+  farm: Farm,
+): Promise<{ wrong: number; repeated: number; answered: number }> {
   const [{ counters }, wrong, repeated] = await Promise.all([
     farm.stats(),
     farm.client.kernelCounter('TcpInCsumErrors'),
@@ -49,7 +55,11 @@ t.test('clients on the same host', { skip: whyNoFarm() }, async (t) => {
       t.equal(sha256(farm.webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(long));
     };
     const downloaded = (t: Test, answer: CurlAnswer): void => {
-      t.match(answer, { exit: 0, status: 200 }, `download: ${(answer.seconds * 1000).toFixed(0)} ms`);
+      t.match(
+        answer,
+        { exit: 0, status: 200 },
+        `download: ${(answer.seconds * 1000).toFixed(0)} ms`,
+      );
       t.equal(sha256(answer.body), sha256(long));
     };
 
@@ -80,35 +90,57 @@ t.test('clients on the same host', { skip: whyNoFarm() }, async (t) => {
         }
       });
 
-      await t.test(`${mode}: a switch that finishes checksums for its port to the client`, async (t) => {
-        await farm.leaveChecksums(farm.client, false);
-        const before = await handshakes(farm);
-        for (let i = 0; i < CONNECTIONS; i++) {
-          const answer = await curl(farm.client, `${BASE}/one/a.txt`);
-          t.equal(answer.body.toString(), 'from node 1\n', `${(answer.seconds * 1000).toFixed(1)} ms`);
-        }
-        const after = await handshakes(farm);
-        await farm.leaveChecksums(farm.client, true);
-        t.strictSame(
-          { wrong: after.wrong - before.wrong, repeated: after.repeated - before.repeated },
-          { wrong: 0, repeated: 0 },
-          'each SYN/ACK was right, and came for the first SYN',
-        );
-        t.equal(after.answered - before.answered, mode === 'packet' ? 0 : CONNECTIONS, 'by the XDP program');
-      });
+      await t.test(
+        `${mode}: a switch that finishes checksums for its port to the client`,
+        async (t) => {
+          await farm.leaveChecksums(farm.client, false);
+          const before = await handshakes(farm);
+          for (let i = 0; i < CONNECTIONS; i++) {
+            const answer = await curl(farm.client, `${BASE}/one/a.txt`);
+            t.equal(
+              answer.body.toString(),
+              'from node 1\n',
+              `${(answer.seconds * 1000).toFixed(1)} ms`,
+            );
+          }
+          const after = await handshakes(farm);
+          await farm.leaveChecksums(farm.client, true);
+          t.strictSame(
+            { wrong: after.wrong - before.wrong, repeated: after.repeated - before.repeated },
+            { wrong: 0, repeated: 0 },
+            'each SYN/ACK was right, and came for the first SYN',
+          );
+          t.equal(
+            after.answered - before.answered,
+            mode === 'packet' ? 0 : CONNECTIONS,
+            'by the XDP program',
+          );
+        },
+      );
 
       await t.test(
         `${mode}: nothing was lost, and the engine saw only what begins a connection`,
         async (t) => {
           const { counters } = await farm.stats();
-          const { drop_tcp_checksum, ring_lost, ring_drop_full, xdp_to_engine_checksum = 0 } = counters;
+          const {
+            drop_tcp_checksum,
+            ring_lost,
+            ring_drop_full,
+            xdp_to_engine_checksum = 0,
+          } = counters;
           t.strictSame(
             { drop_tcp_checksum, ring_lost, ring_drop_full, xdp_to_engine_checksum },
             { drop_tcp_checksum: 0, ring_lost: 0, ring_drop_full: 0, xdp_to_engine_checksum: 0 },
           );
           if (mode === 'packet') return;
-          const [engine = 0, kernel = 0] = [counters.ring_received, counters.xdp_forwarded_by_stack];
-          t.ok(kernel > 100 && engine < kernel, `${engine} frames to the engine, ${kernel} forwarded`);
+          const [engine = 0, kernel = 0] = [
+            counters.ring_received,
+            counters.xdp_forwarded_by_stack,
+          ];
+          t.ok(
+            kernel > 100 && engine < kernel,
+            `${engine} frames to the engine, ${kernel} forwarded`,
+          );
         },
       );
 

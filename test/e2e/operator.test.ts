@@ -100,8 +100,15 @@ t.test('faults of operators', { skip: whyNoFarm() }, async (t) => {
 
     await t.test('a second balancer on the machine, or on the same virtual address', async (t) => {
       const same = writeConfig(farm, 'second', forBalancer({}));
-      await refuses(t, farm.balancer, ['balancer', '-c', same], /another (balancer|node) is running/);
-      const taken = forBalancer({ virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80 }] });
+      await refuses(
+        t,
+        farm.balancer,
+        ['balancer', '-c', same],
+        /another (balancer|node) is running/,
+      );
+      const taken = forBalancer({
+        virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80 }],
+      });
       await refuses(
         t,
         farm.client,

@@ -22,7 +22,9 @@ function fill(farm: Farm): void {
   farm.webs[0]?.put('one/a.txt', 'from node 1\n');
 }
 
-/** TCP segments from the virtual address's port 80 with RST set, and ICMP from the virtual address. */
+/**
+ * TCP segments from the virtual address's port 80 with RST set, and ICMP from the virtual address.
+ */
 function answersOfKernel(frames: readonly Buffer[]): Buffer[] {
   const virtual = Buffer.from(VIRTUAL_ADDRESS.split('.').map(Number));
   return frames.filter((frame) => {
@@ -39,7 +41,9 @@ t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test("the balancer's own kernel", { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 1 }, async (farm) => {
-    const own = new WebServer(farm.balancer, farm.directory, { listen: `${BALANCER_ADDRESS}:8022` });
+    const own = new WebServer(farm.balancer, farm.directory, {
+      listen: `${BALANCER_ADDRESS}:8022`,
+    });
     own.put('index.html', 'the balancer itself\n');
     await own.start();
     const ordinary = async (): Promise<string> =>
@@ -82,10 +86,15 @@ t.test("the balancer's own kernel", { skip: whyNoFarm() }, async (t) => {
         const before = await sent();
         const to = { to: farm.balancer.mac, address: VIRTUAL_ADDRESS, port: 80 };
         const flood = await Flood.from(farm.client, { ...to, flags: 'A', seconds: 60 });
-        await farm.waitFor(async () => (await sent()) - before > MORE_THAN_FITS, 'more than the ring holds');
+        await farm.waitFor(
+          async () => (await sent()) - before > MORE_THAN_FITS,
+          'more than the ring holds',
+        );
         await flood.stop();
         farm.balancerProgram?.signal('SIGCONT');
-        await farm.balancerProgram?.waitForLog(/frames lost before the engine took them: .*`workers`/);
+        await farm.balancerProgram?.waitForLog(
+          /frames lost before the engine took them: .*`workers`/,
+        );
         t.match((await farm.stats()).losses, [{ counter: 'ring_lost' }]);
         const { stdout } = await farm.baton(['stats', '-c', farm.balancerConfig]);
         t.match(stdout, /^warning: ring_lost: [\d,]+ frames lost .*`workers`/m);

@@ -1,6 +1,6 @@
 /**
- * Balancers that are killed, leave, or are replaced, while clients go on: on XDP no connection notices. And
- * what is left afterwards, on any datapath: nothing that nobody asked for.
+ * Balancers that are killed, leave, or are replaced, while clients go on: on XDP no connection
+ * notices. And what is left afterwards, on any datapath: nothing that nobody asked for.
  */
 import { randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -41,15 +41,22 @@ function otherVersion(farm: Farm): string {
   mkdirSync(path.join(other, 'dist'), { recursive: true });
   cpSync(path.join(root, 'dist/src'), path.join(other, 'dist/src'), { recursive: true });
   cpSync(path.join(root, 'bin'), path.join(other, 'bin'), { recursive: true });
-  for (const name of ['build', 'node_modules']) symlinkSync(path.join(root, name), path.join(other, name));
+  for (const name of ['build', 'node_modules'])
+    symlinkSync(path.join(root, name), path.join(other, name));
   const description = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as object;
-  writeFileSync(path.join(other, 'package.json'), JSON.stringify({ ...description, version: OTHER_VERSION }));
+  writeFileSync(
+    path.join(other, 'package.json'),
+    JSON.stringify({ ...description, version: OTHER_VERSION }),
+  );
   return other;
 }
 
 const newcomer = (farm: Farm): Promise<CurlAnswer> => curl(farm.client, `${BASE}/a.txt`);
 
-/** What happens to the balancer, and to one client; and what newcomers will get who came while it was away. */
+/**
+ * What happens to the balancer, and to one client; and what newcomers will get who came while it
+ * was away.
+ */
 type Event = (t: Test, farm: Farm, load: Load) => Promise<{ newcomers: Promise<CurlAnswer>[] }>;
 
 async function away(farm: Farm, load: Load, args: readonly string[] = []): ReturnType<Event> {
@@ -69,7 +76,11 @@ const killed: Event = async (_t, farm, load) => {
 const left: Event = async (t, farm, load) => {
   farm.balancerProgram?.signal('SIGUSR2');
   t.same(await farm.balancerProgram?.exited, { code: 0, signal: null }, 'it leaves in order');
-  t.match(farm.balancerProgram?.log().slice(-1000), /--detach-all/, 'and says what undoes the rest');
+  t.match(
+    farm.balancerProgram?.log().slice(-1000),
+    /--detach-all/,
+    'and says what undoes the rest',
+  );
   return await away(farm, load);
 };
 
@@ -84,13 +95,20 @@ const replaced: Event = async (t, farm, load) => {
 
 const changed: Event = async (_t, farm, load) => {
   await farm.balancerProgram?.kill();
-  const nodes = [...farm.nodes].reverse().map((node) => ({ name: node.name, address: node.address }));
+  const nodes = [...farm.nodes]
+    .reverse()
+    .map((node) => ({ name: node.name, address: node.address }));
   // A virtual server before the one that there was gives that one another number.
   const virtualServers = [
     { name: 'other', address: VIRTUAL_ADDRESS, port: 8080 },
     { name: 'www', address: VIRTUAL_ADDRESS, port: 80 },
   ];
-  farm.configureBalancer(resources, { timeouts, nodes, virtualServers, limits: { sessions: 5000 } });
+  farm.configureBalancer(resources, {
+    timeouts,
+    nodes,
+    virtualServers,
+    limits: { sessions: 5000 },
+  });
   return await away(farm, load);
 };
 
@@ -106,7 +124,8 @@ t.setTimeout(FILE_TIMEOUT_MS);
 
 const why = whyNoFarm() || (findCommand('ss') ? false : 'needs ss');
 
-const inProcess = 'sessions of the packet datapath end with the process: failures.test.ts has its restart';
+const inProcess =
+  'sessions of the packet datapath end with the process: failures.test.ts has its restart';
 t.test(
   'connections outlive the balancer',
   {
@@ -119,7 +138,9 @@ t.test(
       /** The clients of the sessions that nodes have. */
       const passing = async (): Promise<string[]> => {
         const { stdout } = await farm.baton(['sessions', '-c', farm.balancerConfig, '--json']);
-        const page = JSON.parse(stdout) as { sessions: { client: string; state: string; node: string }[] };
+        const page = JSON.parse(stdout) as {
+          sessions: { client: string; state: string; node: string }[];
+        };
         return page.sessions
           .filter((session) => session.state === 'passing' && session.node !== 'local')
           .map((session) => session.client);
@@ -129,7 +150,10 @@ t.test(
         const { stdout } = await farm.client.run('ss', ['-tnH', 'state', 'established']);
         return new Set(stdout.split('\n').map((line) => line.trim().split(/\s+/)[2] ?? ''));
       };
-      /** Sessions that may have ended while nobody listened: they wait three minutes for what they missed. */
+      /**
+       * Sessions that may have ended while nobody listened: they wait three minutes for what they
+       * missed.
+       */
       let unheard = 0;
       const goThrough = async (t: Test, event: Event): Promise<void> => {
         const load = await Load.start(farm, LOAD);
@@ -147,7 +171,11 @@ t.test(
         const lost = still.filter((client) => !after.has(client));
         t.same(lost, [], 'and so are their sessions');
         for (const { exit, status, seconds } of await Promise.all(newcomers)) {
-          t.same({ exit, status }, { exit: 0, status: 200 }, `a newcomer, after ${seconds.toFixed(3)} s`);
+          t.same(
+            { exit, status },
+            { exit: 0, status: 200 },
+            `a newcomer, after ${seconds.toFixed(3)} s`,
+          );
         }
         await load.check(t);
         unheard += before.length - still.length;
@@ -167,32 +195,47 @@ t.test(
   'connections of which no node has told yet',
   { skip: why || (DATAPATH === 'packet' && inProcess) },
   async (t) => {
-    // Clients that are near confirm themselves, of which the engine hears when they end, or when it would ask again.
+    // Clients that are near confirm themselves, of which the engine hears when they end, or when it
+    // would ask again.
     const patience = { ...timeouts, handoff: '10s' };
-    await withFarm(t, { resources, fill, nodes: 2, balancer: { timeouts: patience } }, async (farm) => {
-      const count = async (state: string): Promise<number> => (await farm.stats()).sessions[state] ?? 0;
-      const go = path.join(farm.directory, 'go');
-      const ask = { send: 'GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n' };
-      const answer = 'HTTP/1.1 200';
-      const steps: Step[] = [ask, { hear: answer }, { untilFile: go }, ask, { hear: answer, times: 2 }];
-      const talks = Array.from({ length: 3 }, () =>
-        converse(farm.client, {
-          address: VIRTUAL_ADDRESS,
-          port: 80,
-          steps: [...steps, { finish: true }, { untilClosed: true }],
-          timeoutMs: PATIENCE_MS,
-        }),
-      );
-      await farm.waitFor(async () => (await count('handing')) === 3, 'three that are being handed over');
-      await farm.balancerProgram?.kill();
-      await farm.startBalancer();
-      t.equal(await count('passing'), 3, 'taken over');
-      writeFileSync(go, '');
-      for (const { text, ending } of await Promise.all(talks)) {
-        t.equal(text.split(answer).length - 1, 2, 'both answers');
-        t.equal(ending, 'end');
-      }
-    });
+    await withFarm(
+      t,
+      { resources, fill, nodes: 2, balancer: { timeouts: patience } },
+      async (farm) => {
+        const count = async (state: string): Promise<number> =>
+          (await farm.stats()).sessions[state] ?? 0;
+        const go = path.join(farm.directory, 'go');
+        const ask = { send: 'GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n' };
+        const answer = 'HTTP/1.1 200';
+        const steps: Step[] = [
+          ask,
+          { hear: answer },
+          { untilFile: go },
+          ask,
+          { hear: answer, times: 2 },
+        ];
+        const talks = Array.from({ length: 3 }, () =>
+          converse(farm.client, {
+            address: VIRTUAL_ADDRESS,
+            port: 80,
+            steps: [...steps, { finish: true }, { untilClosed: true }],
+            timeoutMs: PATIENCE_MS,
+          }),
+        );
+        await farm.waitFor(
+          async () => (await count('handing')) === 3,
+          'three that are being handed over',
+        );
+        await farm.balancerProgram?.kill();
+        await farm.startBalancer();
+        t.equal(await count('passing'), 3, 'taken over');
+        writeFileSync(go, '');
+        for (const { text, ending } of await Promise.all(talks)) {
+          t.equal(text.split(answer).length - 1, 2, 'both answers');
+          t.equal(ending, 'end');
+        }
+      },
+    );
   },
 );
 
@@ -262,17 +305,20 @@ t.test('what is left', { skip: whyNoFarm() }, async (t) => {
       await serves(t);
     });
 
-    await t.test('a kill without its state file: --detach-all knows what is ours by its name', async (t) => {
-      await farm.balancerProgram?.kill();
-      const { kept } = await machineState(farm.balancer);
-      const files = kept.filter((file) => file.startsWith('/run/'));
-      t.equal(files.length, 1);
-      await farm.balancer.run('rm', files);
-      t.equal((await detachAll()).code, 0);
-      // Whose clsact was, nobody knows any more.
-      await nothing(t, /guard|shim/);
-      await farm.startBalancer();
-      await serves(t);
-    });
+    await t.test(
+      'a kill without its state file: --detach-all knows what is ours by its name',
+      async (t) => {
+        await farm.balancerProgram?.kill();
+        const { kept } = await machineState(farm.balancer);
+        const files = kept.filter((file) => file.startsWith('/run/'));
+        t.equal(files.length, 1);
+        await farm.balancer.run('rm', files);
+        t.equal((await detachAll()).code, 0);
+        // Whose clsact was, nobody knows any more.
+        await nothing(t, /guard|shim/);
+        await farm.startBalancer();
+        await serves(t);
+      },
+    );
   });
 });

@@ -1,4 +1,7 @@
-/** A web server that is stopped (SIGSTOP), while the kernel of its node goes on taking sessions; and slow ones. */
+/**
+ * A web server that is stopped (SIGSTOP), while the kernel of its node goes on taking sessions; and
+ * slow ones.
+ */
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import t from 'tap';
@@ -32,7 +35,8 @@ t.test('web servers that stand still', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 3, web }, async (farm) => {
     const get = (path: string, args: readonly string[] = []): Promise<CurlAnswer> =>
       curl(farm.client, BASE + path, args, LONGEST_MS);
-    const counter = async (name: string): Promise<number> => (await farm.stats()).counters[name] ?? 0;
+    const counter = async (name: string): Promise<number> =>
+      (await farm.stats()).counters[name] ?? 0;
     const nodeState = async (node: number): Promise<{ state: string; why?: string }> =>
       (await farm.stats()).nodes[node]!;
     const [web1, , app] = farm.webs;
@@ -40,7 +44,11 @@ t.test('web servers that stand still', { skip: whyNoFarm() }, async (t) => {
     await t.test('a server that has read the request may take its time', async (t) => {
       // One of the two is for the node without polls, whose answer is 404.
       const polls = [get('/poll'), get('/poll')];
-      await farm.waitFor(async () => (await counter('unanswered_asked')) > 0, 'the question', LONGEST_MS);
+      await farm.waitFor(
+        async () => (await counter('unanswered_asked')) > 0,
+        'the question',
+        LONGEST_MS,
+      );
       writeFileSync(app!.release, '');
       const answers = await Promise.all(polls);
       t.same(answers.map(({ status }) => status).sort(), [200, 404]);
@@ -52,8 +60,13 @@ t.test('web servers that stand still', { skip: whyNoFarm() }, async (t) => {
       'requests that nobody has read go to the next holder, and the server comes back',
       async (t) => {
         web1!.signal('SIGSTOP');
-        const answers = await Promise.all(Array.from({ length: REQUESTS }, () => get('/both/a.txt')));
-        t.same([...new Set(answers.map(({ status, body }) => `${status} ${body}`))], ['200 from node 2\n']);
+        const answers = await Promise.all(
+          Array.from({ length: REQUESTS }, () => get('/both/a.txt')),
+        );
+        t.same(
+          [...new Set(answers.map(({ status, body }) => `${status} ${body}`))],
+          ['200 from node 2\n'],
+        );
         t.ok((await counter('handoff_taken_back')) > 0);
         const { state, why } = await nodeState(0);
         t.equal(state, 'suspended');
@@ -77,8 +90,12 @@ t.test('web servers that stand still', { skip: whyNoFarm() }, async (t) => {
       app!.signal('SIGSTOP');
       const taken = await counter('adopted');
       const posts = [1, 2].map(() => get('/upload', ['--data-binary', 'once']));
-      await farm.waitFor(async () => (await counter('adopted')) >= taken + 2, 'both to be handed over');
-      // What is safe is taken back from there meanwhile: one of two, each of which goes to the next in turn.
+      await farm.waitFor(
+        async () => (await counter('adopted')) >= taken + 2,
+        'both to be handed over',
+      );
+      // What is safe is taken back from there meanwhile: one of two, each of which goes to the next
+      // in turn.
       const before = await counter('handoff_taken_back');
       t.same([(await get('/poll')).status, (await get('/poll')).status], [404, 404], 'from node 2');
       t.equal(await counter('handoff_taken_back'), before + 1);

@@ -44,22 +44,36 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         const once = await farm.baton(['stats', '-c', farm.balancerConfig, '--json']);
         const { version, counters, nodes } = JSON.parse(once.stdout) as Stats;
         t.equal(version, after.version);
-        t.equal(counters.requests, after.counters.requests, 'the command tells what the socket does');
+        t.equal(
+          counters.requests,
+          after.counters.requests,
+          'the command tells what the socket does',
+        );
         t.match(nodes, [{ name: 'n1', state: 'up', adopted: after.nodes[0]?.adopted }]);
 
         const all = intervals();
         const sum = (of: (interval: Interval) => number): number =>
           all.reduce((total, interval) => total + of(interval) * interval.seconds, 0);
-        const delta = (name: string): number => (after.counters[name] ?? 0) - (before.counters[name] ?? 0);
+        const delta = (name: string): number =>
+          (after.counters[name] ?? 0) - (before.counters[name] ?? 0);
         t.ok(Math.abs(sum(({ events }) => events.requests) - delta('requests')) <= 1, 'requests');
         t.ok(Math.abs(sum(({ events }) => events.adopted) - delta('adopted')) <= 1, 'adopted');
         // Local services adopt as well, so a node's share may be smaller than the counter.
         const byNode = (after.nodes[0]?.adopted ?? 0) - (before.nodes[0]?.adopted ?? 0);
-        t.ok(Math.abs(sum(({ nodes }) => nodes[0]?.adopted ?? 0) - byNode) <= 1, 'adopted by the node');
-        t.ok(sum(({ packets }) => packets.in) > 3 * load.requests, 'SYN, ACK and request at the least');
+        t.ok(
+          Math.abs(sum(({ nodes }) => nodes[0]?.adopted ?? 0) - byNode) <= 1,
+          'adopted by the node',
+        );
+        t.ok(
+          sum(({ packets }) => packets.in) > 3 * load.requests,
+          'SYN, ACK and request at the least',
+        );
         const toEngine = sum(({ packets }) => packets.toEngine);
         t.ok(toEngine >= load.requests, `${toEngine} frames for the engine`);
-        t.ok(toEngine < 2 * load.requests, `${toEngine} frames for the engine: the kernel does the rest`);
+        t.ok(
+          toEngine < 2 * load.requests,
+          `${toEngine} frames for the engine: the kernel does the rest`,
+        );
 
         const busiest = all.reduce((most, interval) =>
           interval.events.requests > most.events.requests ? interval : most,
@@ -67,17 +81,24 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         t.equal(busiest.stages.length, 1);
         const [thread] = busiest.stages;
         for (const name of STAGE_NAMES) t.ok((thread?.microseconds[name] ?? 0) > 0, name);
-        const total = STAGE_NAMES.reduce((part, name) => part + (thread?.microseconds[name] ?? 0), 0);
+        const total = STAGE_NAMES.reduce(
+          (part, name) => part + (thread?.microseconds[name] ?? 0),
+          0,
+        );
         t.ok(Math.abs(total - 1e6) < 1, `a second is ${total} us`);
         t.ok((thread?.framesPerBatch ?? 0) >= 1);
         const waiting = all.at(-1)?.stages[0]?.microseconds.waiting ?? 0;
-        t.ok(waiting > (thread?.microseconds.waiting ?? 0), `without load it sleeps: ${waiting} us`);
+        t.ok(
+          waiting > (thread?.microseconds.waiting ?? 0),
+          `without load it sleeps: ${waiting} us`,
+        );
         t.match(text.log(), /REQUESTS\/S[\s\S]*ENGINE TIME[\s\S]*\nn1 +up/);
       });
 
       await t.test('started anew', async (t) => {
         await farm.balancerProgram?.stop();
-        const gone = (): boolean => /^baton: no answer: no balancer is running there$/m.test(json.log());
+        const gone = (): boolean =>
+          /^baton: no answer: no balancer is running there$/m.test(json.log());
         await farm.waitFor(gone, 'what is seen while none runs');
         appendFileSync(farm.balancerConfig, 'limits: { halfOpen: 64 }\n');
         await farm.startBalancer();
@@ -102,7 +123,10 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         t.same(await text.exited, { code: 0, signal: null });
         await farm.balancerProgram?.stop();
         t.same(await json.exited, { code: 1, signal: null });
-        t.match(json.log(), /^baton: control socket .*baton\.sock: the balancer is gone, .* for 1\d s/m);
+        t.match(
+          json.log(),
+          /^baton: control socket .*baton\.sock: the balancer is gone, .* for 1\d s/m,
+        );
       });
     },
   );

@@ -1,4 +1,7 @@
-/** An engine of several threads: content, balance, what is told of all together, and restarts with another number. */
+/**
+ * An engine of several threads: content, balance, what is told of all together, and restarts with
+ * another number.
+ */
 import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { Download } from '../../lab/download.js';
@@ -20,7 +23,9 @@ const resources = [
 const balancer = {
   workers: WORKERS,
   timeouts: { linger: '1s', closing: '2s' },
-  virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, predictor: 'least-connections' }],
+  virtualServers: [
+    { name: 'www', address: VIRTUAL_ADDRESS, port: 80, predictor: 'least-connections' },
+  ],
 };
 
 function fill(farm: Farm): void {
@@ -48,7 +53,10 @@ function activeOf({ nodes }: Stats): number {
 
 /** So many downloads, all under way until they are finished; nothing else is. */
 async function begin(farm: Farm, count: number): Promise<Download[]> {
-  const downloads = Array.from({ length: count }, () => new Download(farm, `${BASE}/both/long.bin`, PACE));
+  const downloads = Array.from(
+    { length: count },
+    () => new Download(farm, `${BASE}/both/long.bin`, PACE),
+  );
   const all = async (): Promise<boolean> => {
     const stats = await farm.stats();
     return activeOf(stats) === count && stats.sessions.passing === count;
@@ -133,7 +141,10 @@ t.test('workers', { skip: whyNoFarm() }, async (t) => {
 
     await t.test('a node that leaves gets nothing from any thread', async (t) => {
       await farm.agents[1]?.stop();
-      await farm.waitFor(async () => (await farm.stats()).nodes[1]?.state === 'leaving', 'n2 leaving');
+      await farm.waitFor(
+        async () => (await farm.stats()).nodes[1]?.state === 'leaving',
+        'n2 leaving',
+      );
       const answers = await Promise.all(Array.from({ length: 16 }, () => get('/both/a.txt')));
       t.same([...new Set(answers.map(({ body }) => body.toString()))], ['from node 1\n']);
       await farm.startNode(1);
@@ -145,7 +156,8 @@ t.test('workers', { skip: whyNoFarm() }, async (t) => {
       ]);
     });
 
-    const skip = DATAPATH === 'packet' ? 'with this datapath connections wait while no balancer runs' : false;
+    const skip =
+      DATAPATH === 'packet' ? 'with this datapath connections wait while no balancer runs' : false;
     await t.test('killed, and started with another number of threads', { skip }, async (t) => {
       const downloads = await begin(farm, 12);
       for (const workers of [3, 1, WORKERS]) {
@@ -160,7 +172,10 @@ t.test('workers', { skip: whyNoFarm() }, async (t) => {
         t.equal((await sessionsOf(farm, 1000)).sessions.length, downloads.length);
         const answers = await Promise.all(Array.from({ length: 8 }, () => get('/both/a.txt')));
         t.ok(answers.every(({ status }) => status === 200));
-        await farm.waitFor(async () => activeOf(await farm.stats()) === downloads.length, 'these are ended');
+        await farm.waitFor(
+          async () => activeOf(await farm.stats()) === downloads.length,
+          'these are ended',
+        );
       }
       await finish(t, downloads);
       await ended(farm);

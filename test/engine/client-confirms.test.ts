@@ -42,7 +42,10 @@ function slotOf(talk: Conversation, port: number = CLIENT.port): number {
   return talk.engine.sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
 }
 
-/** A request for `path` at `time`, which echoes the TSval of the SYN/ACK, sent at 0, `later` by some ms. */
+/**
+ * A request for `path` at `time`, which echoes the TSval of the SYN/ACK, sent at 0, `later` by some
+ * ms.
+ */
 function asked(talk: Conversation, path: string, time: number, later = 0, syn = SYN): string {
   const answer = talk.handshake(0, { options: syn });
   const request = get(path);
@@ -126,13 +129,19 @@ t.test('a node that answers late, when asked: it keeps the session', async (t) =
 });
 
 t.test('rooms for heads', async (t) => {
-  /** Hands over a session of this client port, and then has the kernel see its client acknowledge an answer. */
+  /**
+   * Hands over a session of this client port, and then has the kernel see its client acknowledge an
+   * answer.
+   */
   const hand = (talk: Conversation, port: number, flags: number, answered: boolean): void => {
     const [tsval] = talk.handshake(0, { sourcePort: port, options: SYN }).tcp!.options.timestamps!;
     const options = { timestamps: [78, tsval] as const };
     talk.send(
       0,
-      fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED, options }, get('/0')),
+      fromClient(
+        { flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED, options },
+        get('/0'),
+      ),
     );
     const ixp = { type: adopt, flags, session: FIRST_NONCE + port - 1 };
     talk.expect(0, inIxp(0, ixp, { sourcePort: port }, get('/0')));
@@ -141,7 +150,10 @@ t.test('rooms for heads', async (t) => {
   /** A client that begins a head and leaves it at that. */
   const begin = (talk: Conversation, port: number): void => {
     talk.handshake(1, { sourcePort: port });
-    talk.send(1, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED }, 'GET'));
+    talk.send(
+      1,
+      fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED }, 'GET'),
+    );
     talk.expect(1, toClient({ flags: 'A', ack: 1004, destinationPort: port }));
   };
 
@@ -152,30 +164,40 @@ t.test('rooms for heads', async (t) => {
     hand(talk, 3, AGREED, false);
   });
 
-  await t.test('when none is, a session gives its own back whose client was answered', async (t) => {
-    const talk = new Conversation(t, { limits: { heads: 3 } });
-    hand(talk, 1, LEFT_TO_CLIENT, true);
-    begin(talk, 2);
-    begin(talk, 3);
-    begin(talk, 4);
-    talk.counted({ evicted_head: 0, adopted: 1 });
-    t.equal(talk.engine.sessions.inState[SessionState.passing], 1);
-    talk.end(2000, 4);
-  });
+  await t.test(
+    'when none is, a session gives its own back whose client was answered',
+    async (t) => {
+      const talk = new Conversation(t, { limits: { heads: 3 } });
+      hand(talk, 1, LEFT_TO_CLIENT, true);
+      begin(talk, 2);
+      begin(talk, 3);
+      begin(talk, 4);
+      talk.counted({ evicted_head: 0, adopted: 1 });
+      t.equal(talk.engine.sessions.inState[SessionState.passing], 1);
+      talk.end(2000, 4);
+    },
+  );
 });
 
-t.test('an upload behind an answer passes from its first segment that the engine sees', async (t) => {
-  const talk = new Conversation(t);
-  const request = asked(talk, '/0', 0);
-  talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
-  const end = 1001 + request.length;
-  // The kernel forwards what lies behind the head, but not beyond the window that the handshake offered.
-  talk.engine.sessions.setClientAck(slotOf(talk), ISN + 26);
-  const far = fromClient({ flags: 'A', seq: end + 70_000, ack: ISN + 26 }, 'a later part of the body');
-  talk.send(20, far);
-  talk.expectForwarded(20, 0, far);
-  talk.counted({ adopted: 1, drop_out_of_window: 0 });
-});
+t.test(
+  'an upload behind an answer passes from its first segment that the engine sees',
+  async (t) => {
+    const talk = new Conversation(t);
+    const request = asked(talk, '/0', 0);
+    talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
+    const end = 1001 + request.length;
+    // The kernel forwards what lies behind the head, but not beyond the window that the handshake
+    // offered.
+    talk.engine.sessions.setClientAck(slotOf(talk), ISN + 26);
+    const far = fromClient(
+      { flags: 'A', seq: end + 70_000, ack: ISN + 26 },
+      'a later part of the body',
+    );
+    talk.send(20, far);
+    talk.expectForwarded(20, 0, far);
+    talk.counted({ adopted: 1, drop_out_of_window: 0 });
+  },
+);
 
 t.test('an RST at the end of an upload counts, too', async (t) => {
   const talk = new Conversation(t);
@@ -198,7 +220,12 @@ t.test('the path is too narrow for the beginning of an answer: its node hears of
   const error: PacketSpec = {
     ethernet: { source: CLIENT.mac },
     ip: { source: '192.0.2.1', destination: SERVER.address },
-    icmp: { type: 3, code: 4, rest: 1280, quoted: build({ ...answer, payload: 'x' }).slice(14, 42) },
+    icmp: {
+      type: 3,
+      code: 4,
+      rest: 1280,
+      quoted: build({ ...answer, payload: 'x' }).slice(14, 42),
+    },
   };
   talk.send(5, error);
   talk.expectForwarded(5, 0, error);
@@ -220,7 +247,8 @@ t.test('a later process takes over what was handed to a node, and nothing else',
   const records = sessionMemory(64);
   const before = new Conversation(t, { engine: { memory: records } });
   const head = get('/01');
-  // 1: handed over. 2: to its second node, for the first was silent. 3: in several segments. 4: to ourselves. 5: not yet.
+  // 1: handed over. 2: to its second node, for the first was silent. 3: in several segments. 4: to
+  // ourselves. 5: not yet.
   const heads = new Map([
     [2, head],
     [1, get('/0')],
@@ -230,7 +258,8 @@ t.test('a later process takes over what was handed to a node, and nothing else',
   ]);
   for (const [port, text] of heads) {
     const time = port === 2 ? 0 : 950;
-    const [tsval] = before.handshake(time, { sourcePort: port, options: SYN }).tcp!.options.timestamps!;
+    const [tsval] = before.handshake(time, { sourcePort: port, options: SYN }).tcp!.options
+      .timestamps!;
     const options = { timestamps: [78, tsval] as const };
     const from = { flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED, options };
     before.send(time, fromClient(from, text.slice(0, 1400)));
@@ -239,7 +268,8 @@ t.test('a later process takes over what was handed to a node, and nothing else',
   }
   const old = new RecordReader(records.records);
   const talk = new Conversation(t, { start: START + 1_000 });
-  for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 1_000));
+  for (let slot = 0; slot < old.capacity; slot++)
+    t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 1_000));
   talk.counted({ taken_over: 3 });
   const { sessions } = talk.engine;
   for (const port of [1, 2, 3]) {
@@ -249,7 +279,10 @@ t.test('a later process takes over what was handed to a node, and nothing else',
     const ixcp = { session: sessions.nonce(slot), clientPort: port, seq: OUR_SYN_ACKED, ack: seq };
     // It acknowledges an answer, and who may have had two is not taken at its word.
     talk.send(port, more);
-    talk.expect(port, inIxp(2, { type: segment, session: ixcp.session }, { sourcePort: port, seq }, 'more'));
+    talk.expect(
+      port,
+      inIxp(2, { type: segment, session: ixcp.session }, { sourcePort: port, seq }, 'more'),
+    );
     t.equal(sessions.state(slot), port === 2 ? SessionState.handing : SessionState.passing);
     if (port === 2) talk.send(port, notice(2, NOTICE.adopted, ixcp));
     talk.send(port, more);
@@ -276,21 +309,33 @@ t.test('the next holder after a refusal is asked', async (t) => {
   talk.expect(1, handed(1, request, { flags: AGREED }));
 });
 
-t.test('a head in several segments, and what we answer ourselves, is to be confirmed', async (t) => {
-  await t.test('several segments', async (t) => {
-    const talk = new Conversation(t);
-    const [tsval] = talk.handshake(0, { options: SYN }).tcp!.options.timestamps!;
-    const request = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(2500)}\r\n\r\n`;
-    const options = { timestamps: [78, tsval] as const };
-    talk.send(0, fromClient({ flags: 'A', seq: 1001, ack: OUR_SYN_ACKED, options }, request.slice(0, 1400)));
-    talk.rest(0);
-    talk.send(0, fromClient({ flags: 'A', seq: 2401, ack: OUR_SYN_ACKED, options }, request.slice(1400)));
-    talk.expect(0, inIxp(0, { type: adopt, flags: AGREED }, { seq: 1001 }, request.slice(0, MSS - 12)));
-  });
-  await t.test('an answer of ours', async (t) => {
-    const talk = new Conversation(t);
-    const request = asked(talk, '/nowhere', 0);
-    const ixp = { type: adopt, service: LocalService.notFound, flags: AGREED };
-    talk.expect(0, inIxp(LOCAL_NODE, ixp, { seq: 1001 }, request), Port.local);
-  });
-});
+t.test(
+  'a head in several segments, and what we answer ourselves, is to be confirmed',
+  async (t) => {
+    await t.test('several segments', async (t) => {
+      const talk = new Conversation(t);
+      const [tsval] = talk.handshake(0, { options: SYN }).tcp!.options.timestamps!;
+      const request = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(2500)}\r\n\r\n`;
+      const options = { timestamps: [78, tsval] as const };
+      talk.send(
+        0,
+        fromClient({ flags: 'A', seq: 1001, ack: OUR_SYN_ACKED, options }, request.slice(0, 1400)),
+      );
+      talk.rest(0);
+      talk.send(
+        0,
+        fromClient({ flags: 'A', seq: 2401, ack: OUR_SYN_ACKED, options }, request.slice(1400)),
+      );
+      talk.expect(
+        0,
+        inIxp(0, { type: adopt, flags: AGREED }, { seq: 1001 }, request.slice(0, MSS - 12)),
+      );
+    });
+    await t.test('an answer of ours', async (t) => {
+      const talk = new Conversation(t);
+      const request = asked(talk, '/nowhere', 0);
+      const ixp = { type: adopt, service: LocalService.notFound, flags: AGREED };
+      talk.expect(0, inIxp(LOCAL_NODE, ixp, { seq: 1001 }, request), Port.local);
+    });
+  },
+);

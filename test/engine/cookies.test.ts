@@ -26,7 +26,12 @@ const ALL: TcpOptionsSpec = { mss: 1460, windowScale: 9, sackPermitted: true, ti
 
 /** A conversation in which one session is half open, and no more may be. */
 function flooded(t: Test, options: ConversationOptions = {}): Conversation {
-  const talk = new Conversation(t, { isn: undefined, limits: { halfOpen: 1 }, start: START, ...options });
+  const talk = new Conversation(t, {
+    isn: undefined,
+    limits: { halfOpen: 1 },
+    start: START,
+    ...options,
+  });
   talk.send(0, fromClient({ flags: 'S', seq: 1, sourcePort: 9 }));
   talk.expect(0, toClient({ flags: 'SA', destinationPort: 9 }));
   t.ok(talk.engine.stateless);
@@ -57,7 +62,10 @@ t.test(
     talk.send(30, fromClient({ flags: 'A', seq: 1001, ack, window: 300, options: { timestamps } }));
     talk.quiet(40);
     t.same(talk.events, ['opened', 'opened', 'established']);
-    const slot = talk.engine.sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
+    const slot = talk.engine.sessions.find(
+      addressNumber(CLIENT.address),
+      (CLIENT.port << 16) >>> 0,
+    );
     const { sessions } = talk.engine;
     t.equal(sessions.state(slot), SessionState.collecting);
     t.same(
@@ -69,8 +77,16 @@ t.test(
       50,
       inIxp(
         0,
-        // All three options, and a client that is near: its request is here 50 ms after the SYN/ACK.
-        { type: IXP_TYPE.adopt, mss: 1460, flags: 15, scales: 0x97, tsval: 97, session: FIRST_NONCE + 1 },
+        // All three options, and a client that is near: its request is here 50 ms after the
+        // SYN/ACK.
+        {
+          type: IXP_TYPE.adopt,
+          mss: 1460,
+          flags: 15,
+          scales: 0x97,
+          tsval: 97,
+          session: FIRST_NONCE + 1,
+        },
         { flags: 'PA', seq: 1001, ack },
         get('/0'),
       ),
@@ -186,7 +202,8 @@ t.test(
     talk.engine.cookieSent(START >>> 0);
     talk.engine.cookieSent((START - 5_000) >>> 0);
     // Of the period in which it is looked at.
-    const late = (at: number) => fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(at) + 1) >>> 0 });
+    const late = (at: number) =>
+      fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(at) + 1) >>> 0 });
     talk.send(COOKIE_LIFE_MS, late(COOKIE_LIFE_MS));
     talk.expect(COOKIE_LIFE_MS, toClient({ flags: 'R' }));
     talk.counted({ drop_cookie: 0, cookie_accepted: 0, drop_no_session: 2 });
@@ -242,9 +259,15 @@ t.test(
     const request = get('/0');
     const ack = syn(10, 70_000);
     talk.send(11, fromClient({ flags: 'PA', seq: 1001, ack: earlier }, request));
-    t.notOk(talk.events.includes('established'), 'it is the client of the second SYN that is waited for');
+    t.notOk(
+      talk.events.includes('established'),
+      'it is the client of the second SYN that is waited for',
+    );
     talk.send(12, fromClient({ flags: 'PA', seq: 70_001, ack }, request));
-    talk.expect(12, inIxp(0, { flags: 0, session: FIRST_NONCE + 1 }, { seq: 70_001, ack }, request));
+    talk.expect(
+      12,
+      inIxp(0, { flags: 0, session: FIRST_NONCE + 1 }, { seq: 70_001, ack }, request),
+    );
     talk.counted({ cookie_accepted: 0, established: 1 });
   },
 );
@@ -356,7 +379,8 @@ t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
 t.test('its SYN/ACKs are given up after as many as our own', async (t) => {
   const talk = new Conversation(t, { start: START });
   talk.engine.told(answeredSyn(ISN), 1, START);
-  for (const time of [1000, 3000, 7000, 15_000]) talk.expect(time, toClient({ flags: 'SA', seq: ISN }));
+  for (const time of [1000, 3000, 7000, 15_000])
+    talk.expect(time, toClient({ flags: 'SA', seq: ISN }));
   talk.end(31_200, 0);
   t.same(talk.events, ['opened', 'closed handshake-timeout']);
 });
@@ -380,7 +404,13 @@ t.test('its sessions count as half open, and find the table full as others do', 
   talk.counted({ evicted_half_open: 1, drop_sessions_full: 0, syn_answered: 2 });
   talk.send(
     0,
-    fromClient({ flags: 'A', seq: 1001, ack: ISN + 1, sourcePort: 3, options: { timestamps: [1, 1] } }),
+    fromClient({
+      flags: 'A',
+      seq: 1001,
+      ack: ISN + 1,
+      sourcePort: 3,
+      options: { timestamps: [1, 1] },
+    }),
   );
   talk.engine.told(answeredSyn(ISN, 1000, 4), 1, START);
   talk.end(10, 2);

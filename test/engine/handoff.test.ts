@@ -1,9 +1,8 @@
 /** From the complete head to a node that has confirmed it. */
 import t from 'tap';
-import { build, macBytes, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
-import { FrameFlags, Port } from '../../src/datapath/datapath.js';
+import { macBytes, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
+import { Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
-import { unfinished } from '../sim/frames.js';
 import {
   Conversation,
   fromClient,
@@ -11,7 +10,6 @@ import {
   ISN,
   IXP_TYPE,
   inIxp,
-  KEY,
   MSS,
   NODES,
   NOTICE,
@@ -21,7 +19,10 @@ import {
 
 const { adopt, segment } = IXP_TYPE;
 
-/** A conversation up to the request for `path`; its frames to the first node are still to be expected. */
+/**
+ * A conversation up to the request for `path`; its frames to the first node are still to be
+ * expected.
+ */
 function asked(talk: Conversation, path: string, syn: TcpOptionsSpec = {}): string {
   talk.handshake(0, { options: syn });
   const request = get(path);
@@ -30,7 +31,12 @@ function asked(talk: Conversation, path: string, syn: TcpOptionsSpec = {}): stri
 }
 
 function handed(node: number, request: string): PacketSpec {
-  return inIxp(node, { type: adopt, service: 0 }, { flags: 'PA', seq: 1001, ack: ISN + 1 }, request);
+  return inIxp(
+    node,
+    { type: adopt, service: 0 },
+    { flags: 'PA', seq: 1001, ack: ISN + 1 },
+    request,
+  );
 }
 
 function withdrawn(node: number, seq: number): PacketSpec {
@@ -90,9 +96,15 @@ t.test('the window of a SYN is not scaled, so it is never handed over as if it w
   talk.expect(0, toClient({ flags: 'SA' }));
   const request = get('/0');
   // The ACK was lost, and the text comes backwards.
-  talk.send(1, fromClient({ flags: 'PA', seq: 1011, ack: ISN + 1, window: 250 }, request.slice(10)));
+  talk.send(
+    1,
+    fromClient({ flags: 'PA', seq: 1011, ack: ISN + 1, window: 250 }, request.slice(10)),
+  );
   talk.expect(1, toClient({ flags: 'A', ack: 1001 }));
-  talk.send(2, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 249 }, request.slice(0, 10)));
+  talk.send(
+    2,
+    fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 249 }, request.slice(0, 10)),
+  );
   talk.expect(2, inIxp(0, { type: adopt }, { window: 249 }, request));
 });
 
@@ -182,7 +194,13 @@ t.test('a four-tuple in use: the next holder, or once more a moment later', asyn
   other.send(302, notice(LOCAL_NODE, NOTICE.refused, { reason: 3 }));
   other.expect(601, unavailable(request.replace('/01', '/0')), Port.local);
   other.send(602, notice(LOCAL_NODE, NOTICE.adopted, { ack: 1001 + request.length - 1 }));
-  other.counted({ handoff_refused: 3, handoff_silent: 0, adopted: 1, answer_503: 1, closed_no_node: 0 });
+  other.counted({
+    handoff_refused: 3,
+    handoff_silent: 0,
+    adopted: 1,
+    answer_503: 1,
+    closed_no_node: 0,
+  });
 });
 
 t.test('when not even the balancer takes it, the client is reset', async (t) => {
@@ -252,75 +270,15 @@ t.test('three silent handoffs in a row suspend a node', async (t) => {
     talk.expect(time + 50, inIxp(0, { type: adopt, session }, { sourcePort: i }, request));
     talk.expect(time + 100, inIxp(0, { type: segment, session }, { sourcePort: i, flags: 'R' }));
     talk.expect(time + 100, inIxp(1, { type: adopt, session }, { sourcePort: i }, request));
-    talk.send(time + 110, notice(1, NOTICE.adopted, { session, clientPort: i, ack: 1001 + request.length }));
+    talk.send(
+      time + 110,
+      notice(1, NOTICE.adopted, { session, clientPort: i, ack: 1001 + request.length }),
+    );
     time += 200;
   }
   talk.handshake(time, { sourcePort: 9 });
   talk.send(time, fromClient({ flags: 'PA', sourcePort: 9, seq: 1001, ack: ISN + 1 }, request));
   talk.expect(time, inIxp(1, { type: adopt, session: 103 }, { sourcePort: 9 }, request));
-});
-
-t.test('what the client sends before the confirmation goes along in IXP', async (t) => {
-  const talk = new Conversation(t);
-  const request = asked(talk, '/0', { sackPermitted: true });
-  const end = 1001 + request.length;
-  talk.expect(0, handed(0, request));
-  talk.send(10, fromClient({ flags: 'PA', seq: end, ack: ISN + 1, window: 77, urgent: 3 }, 'more'));
-  talk.expect(
-    10,
-    inIxp(
-      0,
-      { type: segment, confirm: end },
-      { flags: 'PA', seq: end, ack: ISN + 1, window: 77, urgent: 3 },
-      'more',
-    ),
-  );
-  // The request again is ours to send again, not the client's.
-  talk.send(20, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
-  talk.quiet(20);
-  talk.send(30, fromClient({ flags: 'FA', seq: end + 4, ack: ISN + 1 }));
-  talk.expect(30, inIxp(0, { type: segment }, { flags: 'FA', seq: end + 4 }, ''));
-  talk.send(40, notice(0, NOTICE.adopted, { ack: end }));
-  const last = fromClient({ flags: 'A', seq: end + 5, ack: 7000 });
-  talk.send(50, last);
-  talk.expectForwarded(50, 0, last);
-  talk.counted({ wrapped: 2 });
-});
-
-t.test('a wrapped segment leaves with a whole checksum', async (t) => {
-  const talk = new Conversation(t);
-  const request = asked(talk, '/0');
-  const end = 1001 + request.length;
-  talk.expect(0, handed(0, request));
-  const frame = unfinished(build(fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'abc'), KEY));
-  talk.send(5, frame, FrameFlags.checksumPartial);
-  talk.expect(5, inIxp(0, { type: segment }, { seq: end }, 'abc'));
-});
-
-t.test('a segment that IXP would make too large goes along in pieces', async (t) => {
-  const talk = new Conversation(t);
-  const request = asked(talk, '/0');
-  const end = 1001 + request.length;
-  talk.expect(0, handed(0, request));
-  talk.send(5, fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'x'.repeat(MSS)));
-  talk.expect(5, inIxp(0, { type: segment }, { flags: 'PA', seq: end }, 'x'.repeat(MSS)));
-  const body = `${'a'.repeat(MSS)}${'b'.repeat(MSS)}cc`;
-  talk.send(6, fromClient({ flags: 'PFA', seq: end, ack: ISN + 1 }, body), FrameFlags.segmented);
-  talk.expect(6, inIxp(0, { type: segment }, { flags: 'A', seq: end }, 'a'.repeat(MSS)));
-  talk.expect(6, inIxp(0, { type: segment }, { flags: 'A', seq: end + MSS }, 'b'.repeat(MSS)));
-  talk.expect(6, inIxp(0, { type: segment }, { flags: 'PFA', seq: end + 2 * MSS }, 'cc'));
-  talk.counted({ wrapped: 2 });
-  talk.send(20, notice(0, NOTICE.adopted, { ack: end }));
-  const large = fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'x'.repeat(20_000));
-  talk.send(21, large, FrameFlags.segmented);
-  talk.expectForwarded(21, 0, large, FrameFlags.segmented);
-});
-
-t.test('of a SYN inside a session the header alone goes along', async (t) => {
-  const talk = new Conversation(t);
-  const end = talk.passing(0);
-  talk.send(5, fromClient({ flags: 'S', seq: end + 77 }, 'x'.repeat(MSS + 40)));
-  talk.expect(5, inIxp(0, { type: segment }, { flags: 'S', seq: end + 77 }, ''));
 });
 
 t.test('a confirmation of a part: the rest is sent again, from there', async (t) => {
@@ -332,12 +290,18 @@ t.test('a confirmation of a part: the rest is sent again, from there', async (t)
   talk.expect(0, toClient({ flags: 'A', ack: 2401 }));
   talk.send(0, fromClient({ flags: 'A', seq: 2401, ack: ISN + 1 }, request.slice(1400)));
   talk.expect(0, inIxp(0, { type: adopt, confirm: end }, { seq: 1001 }, request.slice(0, MSS)));
-  talk.expect(0, inIxp(0, { type: segment, confirm: end }, { seq: 1001 + MSS }, request.slice(MSS)));
+  talk.expect(
+    0,
+    inIxp(0, { type: segment, confirm: end }, { seq: 1001 + MSS }, request.slice(MSS)),
+  );
   talk.send(10, notice(0, NOTICE.adopted, { ack: 1001 + MSS }));
   // Not passing yet: the client's next goes along in IXP.
   talk.send(20, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'body'));
   talk.expect(20, inIxp(0, { type: segment }, { seq: end }, 'body'));
-  talk.expect(310, inIxp(0, { type: segment, confirm: end }, { seq: 1001 + MSS }, request.slice(MSS)));
+  talk.expect(
+    310,
+    inIxp(0, { type: segment, confirm: end }, { seq: 1001 + MSS }, request.slice(MSS)),
+  );
   talk.send(320, notice(0, NOTICE.adopted, { ack: end }));
   talk.end(2000, 1);
   t.equal(talk.events.filter((event) => event.startsWith('adopted')).length, 1);
@@ -364,8 +328,8 @@ t.test('once a client has text of a node, no other node is asked', async (t) => 
   talk.expect(300, handed(0, request));
   talk.expect(600, withdrawn(0, end));
   talk.expect(600, handed(1, request));
-  // Node 0 had adopted, and its notices were lost: this is its answer. Whoever answers now, from the
-  // same sequence number, would mix two answers into one.
+  // Node 0 had adopted, and its notices were lost: this is its answer. Whoever answers now, from
+  // the same sequence number, would mix two answers into one.
   talk.send(650, fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 }));
   talk.send(5000, fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 }));
   const others = talk.events.filter((event) => /^handoff (node 2|local)/.test(event));
@@ -426,7 +390,8 @@ t.test('a client that resets during the handoff', async (t) => {
   const reset = fromClient({ flags: 'R', seq: end });
   talk.send(20, reset);
   talk.expect(20, inIxp(0, { type: segment }, { flags: 'R', seq: end }));
-  // Again, and text that was overtaken: the node has never confirmed, so nothing goes there in plain form.
+  // Again, and text that was overtaken: the node has never confirmed, so nothing goes there in
+  // plain form.
   talk.send(21, reset);
   talk.send(22, fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'late'));
   t.ok(

@@ -149,16 +149,19 @@ t.test('another SYN of the same port takes the place of a half-open session', as
   t.same(talk.events, ['opened', 'closed replaced', 'opened']);
 });
 
-t.test('sessions of recorded clients are kept beyond the limit: they can answer no cookie', async (t) => {
-  const talk = new Conversation(t, { limits: { halfOpen: 2 } });
-  for (const port of [1001, 1002, 1003]) {
-    talk.send(port, fromClient({ flags: 'S', seq: 1000, sourcePort: port }));
-    talk.expect(port, toClient({ flags: 'SA', seq: ISN, destinationPort: port }));
-  }
-  talk.send(1003, fromClient({ flags: 'A', seq: 1001, ack: ISN + 1, sourcePort: 1001 }));
-  talk.end(1990, 3);
-  talk.counted({ syn: 3, syn_cookie: 0, established: 1, evicted_half_open: 0 });
-});
+t.test(
+  'sessions of recorded clients are kept beyond the limit: they can answer no cookie',
+  async (t) => {
+    const talk = new Conversation(t, { limits: { halfOpen: 2 } });
+    for (const port of [1001, 1002, 1003]) {
+      talk.send(port, fromClient({ flags: 'S', seq: 1000, sourcePort: port }));
+      talk.expect(port, toClient({ flags: 'SA', seq: ISN, destinationPort: port }));
+    }
+    talk.send(1003, fromClient({ flags: 'A', seq: 1001, ack: ISN + 1, sourcePort: 1001 }));
+    talk.end(1990, 3);
+    talk.counted({ syn: 3, syn_cookie: 0, established: 1, evicted_half_open: 0 });
+  },
+);
 
 t.test('a full table evicts who is half open, and never who is further on', async (t) => {
   const talk = new Conversation(t, { limits: { sessions: 2 } });

@@ -39,7 +39,12 @@ function adopt(payload: string, isn = 1000): ReturnType<typeof inIxp> {
 }
 
 function local(service: number, payload: string, flags = 'PA'): ReturnType<typeof inIxp> {
-  return inIxp(LOCAL_NODE, { type: IXP_TYPE.adopt, service }, { seq: 1001, ack: ISN + 1, flags }, payload);
+  return inIxp(
+    LOCAL_NODE,
+    { type: IXP_TYPE.adopt, service },
+    { seq: 1001, ack: ISN + 1, flags },
+    payload,
+  );
 }
 
 t.test('a head in one segment is handed over at once, unacknowledged', async (t) => {
@@ -48,7 +53,12 @@ t.test('a head in one segment is handed over at once, unacknowledged', async (t)
   talk.send(5, text(REQUEST, 0));
   talk.expect(5, adopt(REQUEST));
   talk.end(250, 1);
-  t.same(talk.events, ['opened', 'established', 'request 1 GET /0', 'handoff node 0 service 0 attempt 1']);
+  t.same(talk.events, [
+    'opened',
+    'established',
+    'request 1 GET /0',
+    'handoff node 0 service 0 attempt 1',
+  ]);
   talk.counted({ requests: 1, handoffs: 1 });
 });
 
@@ -139,7 +149,10 @@ t.test(
     for (let at = 0; at < head.length; at += MSS) {
       const payload = head.slice(at, at + MSS);
       const type = at === 0 ? IXP_TYPE.adopt : IXP_TYPE.segment;
-      const got = talk.expect(1, inIxp(0, { type, confirm }, { seq: 1001 + at, ack: ISN + 1 }, payload));
+      const got = talk.expect(
+        1,
+        inIxp(0, { type, confirm }, { seq: 1001 + at, ack: ISN + 1 }, payload),
+      );
       t.ok(got.frame.length <= 1514, 'within the MTU');
     }
     talk.end(2, 1);
@@ -182,7 +195,12 @@ t.test('refusals of the balancer itself go to its local services', async (t) => 
       const type = at === 0 ? IXP_TYPE.adopt : IXP_TYPE.segment;
       talk.expect(
         1,
-        inIxp(LOCAL_NODE, { type, service }, { seq: 1001 + at, ack: ISN + 1 }, request.slice(at, at + MSS)),
+        inIxp(
+          LOCAL_NODE,
+          { type, service },
+          { seq: 1001 + at, ack: ISN + 1 },
+          request.slice(at, at + MSS),
+        ),
         Port.local,
       );
     }
@@ -221,7 +239,11 @@ t.test('FIN instead of a request', async (t) => {
   talk.handshake(0);
   talk.send(1, text('', 0, 'FA'));
   talk.expect(1, local(LocalService.silentClose, '', 'A'), Port.local);
-  talk.expect(1, inIxp(LOCAL_NODE, { type: IXP_TYPE.segment }, { flags: 'FA', seq: 1001 }, ''), Port.local);
+  talk.expect(
+    1,
+    inIxp(LOCAL_NODE, { type: IXP_TYPE.segment }, { flags: 'FA', seq: 1001 }, ''),
+    Port.local,
+  );
   talk.end(2, 1);
 });
 
@@ -230,7 +252,11 @@ t.test('FIN in the middle of a head', async (t) => {
   talk.handshake(0);
   talk.send(1, text('GET /0 H', 0, 'FPA'));
   talk.expect(1, local(LocalService.badRequest, 'GET /0 H'), Port.local);
-  talk.expect(1, inIxp(LOCAL_NODE, { type: IXP_TYPE.segment }, { flags: 'FA', seq: 1009 }, ''), Port.local);
+  talk.expect(
+    1,
+    inIxp(LOCAL_NODE, { type: IXP_TYPE.segment }, { flags: 'FA', seq: 1009 }, ''),
+    Port.local,
+  );
 });
 
 t.test('FIN with the last bytes of a head goes along', async (t) => {
@@ -251,7 +277,10 @@ t.test('FIN behind a hole waits for the hole to be filled', async (t) => {
   talk.send(1, text(REQUEST.slice(10), 10, 'FPA'));
   talk.expect(1, ack(0));
   talk.send(2, text(REQUEST.slice(0, 10), 0));
-  talk.expect(2, inIxp(0, { type: IXP_TYPE.adopt, confirm: 1001 + LENGTH }, { flags: 'PA' }, REQUEST));
+  talk.expect(
+    2,
+    inIxp(0, { type: IXP_TYPE.adopt, confirm: 1001 + LENGTH }, { flags: 'PA' }, REQUEST),
+  );
   t.equal(talk.engine.sessions.size, 1);
 });
 
@@ -324,7 +353,8 @@ t.test('rooms for heads are bounded: another slow client makes room', async (t) 
   for (const port of [1, 2, 3]) {
     talk.handshake(port, { sourcePort: port });
     talk.send(port, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, 'GET'));
-    if (port === 3) talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
+    if (port === 3)
+      talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
     if (port === 3) talk.expect(3, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
     else talk.expect(port, toClient({ flags: 'A', ack: 1004, destinationPort: port }));
   }
@@ -332,39 +362,52 @@ t.test('rooms for heads are bounded: another slow client makes room', async (t) 
   talk.counted({ evicted_head: 1 });
 });
 
-t.test('a session that was handed over is the last to make room, and its node is told', async (t) => {
-  const talk = new Conversation(t, { limits: { heads: 2 } });
-  const begin = (port: number, payload: string): void => {
-    talk.handshake(port, { sourcePort: port });
-    talk.send(port, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, payload));
-  };
-  begin(1, REQUEST);
-  talk.expect(1, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
-  begin(2, 'GET');
-  talk.expect(2, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
-  begin(3, 'GET');
-  talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
-  talk.expect(3, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
+t.test(
+  'a session that was handed over is the last to make room, and its node is told',
+  async (t) => {
+    const talk = new Conversation(t, { limits: { heads: 2 } });
+    const begin = (port: number, payload: string): void => {
+      talk.handshake(port, { sourcePort: port });
+      talk.send(
+        port,
+        fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, payload),
+      );
+    };
+    begin(1, REQUEST);
+    talk.expect(1, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
+    begin(2, 'GET');
+    talk.expect(2, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
+    begin(3, 'GET');
+    talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
+    talk.expect(3, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
 
-  const only = new Conversation(t, { limits: { heads: 1 } });
-  only.handshake(0, { sourcePort: 1 });
-  only.send(0, fromClient({ flags: 'PA', sourcePort: 1, seq: 1001, ack: ISN + 1 }, REQUEST));
-  only.expect(0, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
-  only.handshake(5, { sourcePort: 2 });
-  only.send(5, fromClient({ flags: 'PA', sourcePort: 2, seq: 1001, ack: ISN + 1 }, 'GET'));
-  const end = 1001 + REQUEST.length;
-  only.expect(5, inIxp(0, { type: IXP_TYPE.segment }, { sourcePort: 1, flags: 'R', seq: end }, ''));
-  only.expect(5, toClient({ flags: 'RA', seq: ISN + 1, ack: end, destinationPort: 1 }));
-  only.expect(5, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
-  t.equal(only.nodes.active[0], 0);
-});
+    const only = new Conversation(t, { limits: { heads: 1 } });
+    only.handshake(0, { sourcePort: 1 });
+    only.send(0, fromClient({ flags: 'PA', sourcePort: 1, seq: 1001, ack: ISN + 1 }, REQUEST));
+    only.expect(0, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
+    only.handshake(5, { sourcePort: 2 });
+    only.send(5, fromClient({ flags: 'PA', sourcePort: 2, seq: 1001, ack: ISN + 1 }, 'GET'));
+    const end = 1001 + REQUEST.length;
+    only.expect(
+      5,
+      inIxp(0, { type: IXP_TYPE.segment }, { sourcePort: 1, flags: 'R', seq: end }, ''),
+    );
+    only.expect(5, toClient({ flags: 'RA', seq: ISN + 1, ack: end, destinationPort: 1 }));
+    only.expect(5, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
+    t.equal(only.nodes.active[0], 0);
+  },
+);
 
 t.test('timestamps, once agreed, are in every answer', async (t) => {
   const talk = new Conversation(t);
-  const first = talk.handshake(0, { options: { timestamps: [500, 0] } }).tcp!.options.timestamps![0];
+  const first = talk.handshake(0, { options: { timestamps: [500, 0] } }).tcp!.options
+    .timestamps![0];
   talk.send(
     40,
-    fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, options: { timestamps: [540, first] } }, 'GET '),
+    fromClient(
+      { flags: 'PA', seq: 1001, ack: ISN + 1, options: { timestamps: [540, first] } },
+      'GET ',
+    ),
   );
   const stamps = talk.expect(40, ack(4)).tcp!.options.timestamps!;
   t.equal((stamps[0] - first) >>> 0, 40, 'our clock goes on');
@@ -372,9 +415,18 @@ t.test('timestamps, once agreed, are in every answer', async (t) => {
   const rest = REQUEST.slice(4);
   talk.send(
     90,
-    fromClient({ flags: 'PA', seq: 1005, ack: ISN + 1, options: { timestamps: [590, first] } }, rest),
+    fromClient(
+      { flags: 'PA', seq: 1005, ack: ISN + 1, options: { timestamps: [590, first] } },
+      rest,
+    ),
   );
-  const handed = talk.expect(90, inIxp(0, { type: IXP_TYPE.adopt, tsval: 590 }, { seq: 1001 }, REQUEST));
-  t.ok(((handed.ixp!.tsecr - stamps[0]) | 0) >= 0, 'the node goes on from what the client has seen');
+  const handed = talk.expect(
+    90,
+    inIxp(0, { type: IXP_TYPE.adopt, tsval: 590 }, { seq: 1001 }, REQUEST),
+  );
+  t.ok(
+    ((handed.ixp!.tsecr - stamps[0]) | 0) >= 0,
+    'the node goes on from what the client has seen',
+  );
   t.same(handed.tcp!.options.timestamps![0], 590);
 });

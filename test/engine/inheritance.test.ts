@@ -1,7 +1,14 @@
-/** Sessions that a later process takes over while it is in doubt whether their node has them, or that cannot go on. */
+/**
+ * Sessions that a later process takes over while it is in doubt whether their node has them, or
+ * that cannot go on.
+ */
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
-import { RecordReader, SESSION_RECORD, SessionAction } from '../../src/engine/table/session-record.js';
+import {
+  RecordReader,
+  SESSION_RECORD,
+  SessionAction,
+} from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import {
   CLIENT,
@@ -29,7 +36,10 @@ function actionOf(talk: Conversation): number {
   return talk.engine.sessions.action(slotOf(talk));
 }
 
-/** The next process, which takes over one session of the usual client while its node is in doubt: `head` was to go to node 0. */
+/**
+ * The next process, which takes over one session of the usual client while its node is in doubt:
+ * `head` was to go to node 0.
+ */
 function inDoubt(
   t: Test,
   head: readonly string[] = [HEAD],
@@ -49,7 +59,10 @@ function inDoubt(
   const talk = new Conversation(t, { start: START + 50 });
   // Once before the earlier program ends, and once after it.
   for (let time = 0; time < 2; time++) t.ok(talk.engine.takeOver(old, 0, 0, 0, START + 50));
-  t.ok(talk.engine.takeOver(old, 0, -1, 0, START + 50), 'one whose node is none here is passed over');
+  t.ok(
+    talk.engine.takeOver(old, 0, -1, 0, START + 50),
+    'one whose node is none here is passed over',
+  );
   talk.counted({ taken_over: 1 });
   t.equal(talk.nodes.active[0], 1);
   if (change === undefined) t.equal(actionOf(talk), 0, 'nothing by the kernel');
@@ -61,8 +74,18 @@ function stateOf(talk: Conversation): number {
 }
 
 const SENT_HEAD = fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD);
-const ADOPT_AGAIN = inIxp(0, { type: 1, confirm: HEAD_END }, { flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD);
-const QUESTION = inIxp(0, { type: 2, confirm: HEAD_END }, { flags: 'A', seq: 1001, ack: ISN + 1 }, '');
+const ADOPT_AGAIN = inIxp(
+  0,
+  { type: 1, confirm: HEAD_END },
+  { flags: 'PA', seq: 1001, ack: ISN + 1 },
+  HEAD,
+);
+const QUESTION = inIxp(
+  0,
+  { type: 2, confirm: HEAD_END },
+  { flags: 'A', seq: 1001, ack: ISN + 1 },
+  '',
+);
 
 t.test('in doubt: the handoff was never sent, and the client sends its head again', async (t) => {
   const talk = inDoubt(t);
@@ -187,7 +210,11 @@ t.test('no doubt: the record says that the node has it', async (t) => {
   }
   const acknowledged = (record: DataView): void =>
     record.setUint32(SESSION_RECORD.clientAck, ISN + 500, true);
-  t.equal(actionOf(inDoubt(t, [HEAD], acknowledged)), SessionAction.forward, 'the client has an answer');
+  t.equal(
+    actionOf(inDoubt(t, [HEAD], acknowledged)),
+    SessionAction.forward,
+    'the client has an answer',
+  );
   // Of which node the answer is, nobody knows.
   const moved = inDoubt(t, [HEAD], (record) => {
     acknowledged(record);
@@ -249,7 +276,10 @@ t.test(
       return talk;
     };
     const talk = start();
-    talk.send(60, fromClient({ flags: 'PA', sourcePort: 1, seq: 1007, ack: ISN + 1 }, ' HTTP/1.1\r\n'));
+    talk.send(
+      60,
+      fromClient({ flags: 'PA', sourcePort: 1, seq: 1007, ack: ISN + 1 }, ' HTTP/1.1\r\n'),
+    );
     talk.expect(60, toClient({ flags: 'R', destinationPort: 1, seq: ISN + 1 }));
     talk.end(70, 0);
     talk.counted({ closed_lost: 1, taken_over: 0 });

@@ -1,4 +1,7 @@
-/** What the engine leaves to the kernel, by the records that both see; and what a later process takes over. */
+/**
+ * What the engine leaves to the kernel, by the records that both see; and what a later process
+ * takes over.
+ */
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { sessionRow } from '../../src/balancer/threads/session-page.js';
@@ -46,7 +49,11 @@ t.test('the kernel forwards from the confirmation to the end', async (t) => {
   t.equal(actionOf(talk), 0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
   talk.expect(0, inIxp(0, {}, {}, HEAD));
-  t.equal(actionOf(talk), SessionAction.answered, 'before the node has confirmed, for who has its answer');
+  t.equal(
+    actionOf(talk),
+    SessionAction.answered,
+    'before the node has confirmed, for who has its answer',
+  );
   talk.send(1, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
   t.equal(actionOf(talk), SessionAction.forward);
   talk.send(2, fromClient({ flags: 'FA', seq: HEAD_END, ack: 7000 }));
@@ -73,7 +80,17 @@ t.test('an answer proves nothing of a node when a second one may know the sessio
 t.test('a FIN that the kernel has forwarded', async (t) => {
   const talk = new Conversation(t);
   const told = (nonce: number): Uint32Array =>
-    Uint32Array.of(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0, 0, nonce, 0, 0, 0, 0x8000, 0);
+    Uint32Array.of(
+      addressNumber(CLIENT.address),
+      (CLIENT.port << 16) >>> 0,
+      0,
+      nonce,
+      0,
+      0,
+      0,
+      0x8000,
+      0,
+    );
   talk.handshake(0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
   talk.rest(0);
@@ -114,7 +131,11 @@ t.test('the kernel wraps for a client that sends on, once the handoff is on its 
   talk.send(0, body(0));
   talk.expect(0, inIxp(0, { type: 2 }, { seq: HEAD_END }, 'body'));
   const { answered, wrap } = SessionAction;
-  t.equal(actionOf(talk), answered, 'not in the batch that the handoff is sent with: it would be overtaken');
+  t.equal(
+    actionOf(talk),
+    answered,
+    'not in the batch that the handoff is sent with: it would be overtaken',
+  );
   talk.send(1, body(1));
   talk.expect(1, inIxp(0, { type: 2 }, { seq: HEAD_END + 4 }, 'body'));
   t.equal(actionOf(talk), answered | wrap);
@@ -179,7 +200,10 @@ t.test('what the kernel has seen counts: time, numbers and packets', async (t) =
   const fin = fromClient({ flags: 'FA', seq: end + 5_000, ack: 90_000 });
   talk.send(19_100, fin);
   talk.expectForwarded(19_100, 0, fin);
-  t.ok(talk.engine.sessions.has(slot, SessionFlag.clientFin), 'the FIN joins what the kernel has seen');
+  t.ok(
+    talk.engine.sessions.has(slot, SessionFlag.clientFin),
+    'the FIN joins what the kernel has seen',
+  );
   t.equal(talk.engine.sessions.packets(slot), 42);
 });
 
@@ -206,14 +230,16 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
     engine: { seeds: { client: 7, port: 8, nonce: 900 } },
   });
   // Here the node that was the first is the third.
-  for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 50));
+  for (let slot = 0; slot < old.capacity; slot++)
+    t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 50));
   t.equal(talk.engine.sessions.size, 2, 'what passes, and nothing else');
   talk.counted({ taken_over: 2, established: 0 });
   t.equal(talk.nodes.active[2], 2);
   t.equal(talk.nodes.active[0], 0);
   t.equal(talk.engine.sessions.action(slotOf(talk, 1)), SessionAction.forward);
   t.equal(talk.engine.sessions.nonce(slotOf(talk, 2)), FIRST_NONCE + 1);
-  for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 50));
+  for (let slot = 0; slot < old.capacity; slot++)
+    t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 50));
   t.equal(talk.engine.sessions.size, 2, 'none is taken twice');
 
   const more = fromClient({ flags: 'PA', sourcePort: 1, seq: HEAD_END, ack: 7000 }, 'more');
@@ -232,23 +258,31 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
   talk.counted({ closed_idle: 1 });
 });
 
-t.test('a session that nobody has heard of for weeks is idle, though its time has wrapped', async (t) => {
-  const { old } = earlier(t, [1]);
-  for (const days of [1, 20, 24, 25, 49]) {
-    new DataView((old as unknown as { bytes: Uint8Array }).bytes.buffer).setUint32(
-      SESSION_RECORD.lastSeen,
-      START - days * 86_400_000,
-      true,
-    );
-    const talk = new Conversation(t, { start: START, timeouts: { idle: 1_000 } });
-    t.ok(talk.engine.takeOver(old, 0, 0, 0, START));
-    const { idleMs } = sessionRow(talk.engine.sessions, 0, { virtualServers: [], nodes: [] }, START >>> 0);
-    t.equal(idleMs, days * 86_400_000, 'as it is shown');
-    talk.end(990, 1);
-    talk.end(1_020, 0);
-    talk.counted({ taken_over: 1, closed_idle: 1 });
-  }
-});
+t.test(
+  'a session that nobody has heard of for weeks is idle, though its time has wrapped',
+  async (t) => {
+    const { old } = earlier(t, [1]);
+    for (const days of [1, 20, 24, 25, 49]) {
+      new DataView((old as unknown as { bytes: Uint8Array }).bytes.buffer).setUint32(
+        SESSION_RECORD.lastSeen,
+        START - days * 86_400_000,
+        true,
+      );
+      const talk = new Conversation(t, { start: START, timeouts: { idle: 1_000 } });
+      t.ok(talk.engine.takeOver(old, 0, 0, 0, START));
+      const { idleMs } = sessionRow(
+        talk.engine.sessions,
+        0,
+        { virtualServers: [], nodes: [] },
+        START >>> 0,
+      );
+      t.equal(idleMs, days * 86_400_000, 'as it is shown');
+      talk.end(990, 1);
+      talk.end(1_020, 0);
+      talk.counted({ taken_over: 1, closed_idle: 1 });
+    }
+  },
+);
 
 t.test('a FIN that the kernel has seen meanwhile counts', async (t) => {
   const { old } = earlier(t, [1]);
@@ -267,7 +301,8 @@ t.test("a node's FIN that the kernel has noted meanwhile counts", async (t) => {
       const { old } = earlier(t, [1]);
       const talk = new Conversation(t, { start: START, timeouts: { closing: 2_000 } });
       const takeOver = (): unknown => t.ok(talk.engine.takeOver(old, 0, 0, 0, START));
-      // Before the session is taken over, or between that and the moment when the earlier program ends.
+      // Before the session is taken over, or between that and the moment when the earlier program
+      // ends.
       if (later) takeOver();
       (old as unknown as { bytes: Uint8Array }).bytes[59]! |= fins;
       takeOver();
@@ -291,7 +326,8 @@ t.test('a FIN counts also when the kernel has forwarded what came after it', asy
   const slot = slotOf(talk);
   const { sessions } = talk.engine;
   const fin = fromClient({ flags: 'FA', seq: HEAD_END, ack: 7000 });
-  // The client's ACK of the node's FIN: the kernel forwards it while the FIN still waits for the engine.
+  // The client's ACK of the node's FIN: the kernel forwards it while the FIN still waits for the
+  // engine.
   sessions.setReceiveNext(slot, HEAD_END + 1);
   talk.send(2, fin);
   talk.expectForwarded(2, 0, fin);
@@ -315,7 +351,8 @@ t.test('what the earlier program does after the take-over is taken in', async (t
   const { old } = earlier(t, [1, 2]);
   const talk = new Conversation(t, { start: START + 50 });
   const takeOver = (): void => {
-    for (let slot = 0; slot < old.capacity; slot++) t.ok(talk.engine.takeOver(old, slot, 0, 0, START + 60));
+    for (let slot = 0; slot < old.capacity; slot++)
+      t.ok(talk.engine.takeOver(old, slot, 0, 0, START + 60));
   };
   takeOver();
   const writable = old as unknown as { bytes: Uint8Array; words: Uint32Array };
@@ -351,7 +388,10 @@ t.test('workers take over what is theirs', async (t) => {
   const seeds = { client: 5, port: 6, nonce: 0 };
   const taken: number[] = [];
   for (const worker of [0, 1, 2]) {
-    const talk = new Conversation(t, { start: START, engine: { seeds, shard: { worker, workers: 3 } } });
+    const talk = new Conversation(t, {
+      start: START,
+      engine: { seeds, shard: { worker, workers: 3 } },
+    });
     for (let slot = 0; slot < old.capacity; slot++) talk.engine.takeOver(old, slot, 0, 0, START);
     for (const port of ports) {
       if (slotOf(talk, port) < 0) continue;

@@ -1,4 +1,7 @@
-/** What a node has said of itself: the virtual addresses and TCP options that it has not; and refusals in a row. */
+/**
+ * What a node has said of itself: the virtual addresses and TCP options that it has not; and
+ * refusals in a row.
+ */
 import t, { type Test } from 'tap';
 import type { TcpSpec } from '../../lab/packet.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
@@ -49,12 +52,17 @@ class Reports {
           flags: flags | names,
         }),
       );
-      this.talk.expect(time, { ip: { destination: NODES[node]!.address }, ixcp: { type: NOTICE.welcome } });
+      this.talk.expect(time, {
+        ip: { destination: NODES[node]!.address },
+        ixcp: { type: NOTICE.welcome },
+      });
     }
   }
 }
 
-/** A GET at `time` over a handshake with all options; the segments that go to nodes or to ourselves. */
+/**
+ * A GET at `time` over a handshake with all options; the segments that go to nodes or to ourselves.
+ */
 function ask(
   talk: Conversation,
   time: number,
@@ -134,12 +142,16 @@ t.test('a SYN/ACK offers what is not withheld, and so does a cookie', async (t) 
     withheld: number,
     halfOpen: number,
   ): { flags: number; answer: TcpSpec['options'] } => {
-    const talk = new Conversation(t, { limits: { halfOpen }, isn: halfOpen === 0 ? undefined : ISN });
+    const talk = new Conversation(t, {
+      limits: { halfOpen },
+      isn: halfOpen === 0 ? undefined : ISN,
+    });
     talk.nodes.withhold(withheld, 0);
     talk.send(0, fromClient({ flags: 'S', seq: 1000, options: SYN }));
     const answer = talk.expect(0, toClient({ flags: 'SA', ack: 1001 }));
     const { timestamps } = answer.tcp!.options;
-    const options: TcpSpec['options'] = timestamps === undefined ? {} : { timestamps: [8, timestamps[0]] };
+    const options: TcpSpec['options'] =
+      timestamps === undefined ? {} : { timestamps: [8, timestamps[0]] };
     const ack = answer.tcp!.seq + 1;
     talk.send(1, fromClient({ flags: 'PA', seq: 1001, ack, options }, get('/0')));
     const sent = talk.expect(1, inIxp(0, { type: IXP_TYPE.adopt }, {}));

@@ -1,4 +1,7 @@
-/** Nodes that are reached by another interface than clients: which frames leave where, and from which MAC address. */
+/**
+ * Nodes that are reached by another interface than clients: which frames leave where, and from
+ * which MAC address.
+ */
 import t, { type Test } from 'tap';
 import { macBytes, type PacketSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
@@ -37,7 +40,11 @@ t.test(
     talk.handshake(0);
     const request = get('/0');
     talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
-    talk.expect(0, thence(inIxp(0, { type: adopt }, { flags: 'PA', seq: 1001 }, request)), Port.nodes);
+    talk.expect(
+      0,
+      thence(inIxp(0, { type: adopt }, { flags: 'PA', seq: 1001 }, request)),
+      Port.nodes,
+    );
 
     const seq = 1001 + request.length;
     talk.send(5, fromClient({ flags: 'PA', seq, ack: ISN + 1 }, 'more'));
@@ -56,7 +63,8 @@ t.test('a node that is given up is told so where it is', async (t) => {
   talk.handshake(0);
   const request = get('/01');
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
-  const handed = (node: number): PacketSpec => thence(inIxp(node, { type: adopt }, { seq: 1001 }, request));
+  const handed = (node: number): PacketSpec =>
+    thence(inIxp(node, { type: adopt }, { seq: 1001 }, request));
   talk.expect(0, handed(0), Port.nodes);
   talk.expect(300, handed(0), Port.nodes);
   talk.expect(600, thence(inIxp(0, { type: segment }, { flags: 'R' }, '')), Port.nodes);

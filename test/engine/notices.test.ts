@@ -1,4 +1,7 @@
-/** IXCP: notices that are believed, and those that are not; reports; and malformed frames of all kinds. */
+/**
+ * IXCP: notices that are believed, and those that are not; reports; and malformed frames of all
+ * kinds.
+ */
 import t from 'tap';
 import { build, type IxcpSpec, type PacketSpec } from '../../lab/packet.js';
 import type { CounterName } from '../../src/base/counters.js';
@@ -41,7 +44,11 @@ t.test('what is not right in every part is not believed', async (t) => {
     ['another session', 'drop_ixcp_stale', build(changed({ session: 99 }), KEY)],
     ['another client', 'drop_ixcp_stale', build(changed({ client: '10.1.0.2' }), KEY)],
     ['another client port', 'drop_ixcp_stale', build(changed({ clientPort: 40_001 }), KEY)],
-    ['another virtual address', 'drop_ixcp_stale', build(changed({ virtualAddress: '10.9.0.101' }), KEY)],
+    [
+      'another virtual address',
+      'drop_ixcp_stale',
+      build(changed({ virtualAddress: '10.9.0.101' }), KEY),
+    ],
     ['another virtual port', 'drop_ixcp_stale', build(changed({ virtualPort: 81 }), KEY)],
     [
       'a node that was not asked',
@@ -55,7 +62,11 @@ t.test('what is not right in every part is not believed', async (t) => {
     ],
     ['another version', 'drop_malformed_ixcp', build(changed({ version: 2 }), KEY)],
     ['another length', 'drop_malformed_ixcp', build(changed({ length: 39 }), KEY)],
-    ['a wrong IPv4 checksum', 'drop_ipv4_checksum', build({ ...good, ip: { ...good.ip, checksum: 1 } }, KEY)],
+    [
+      'a wrong IPv4 checksum',
+      'drop_ipv4_checksum',
+      build({ ...good, ip: { ...good.ip, checksum: 1 } }, KEY),
+    ],
     [
       'another destination',
       'drop_not_ours',
@@ -66,7 +77,8 @@ t.test('what is not right in every part is not believed', async (t) => {
     const talk = new Conversation(t);
     waiting(talk);
     talk.send(5, frame);
-    // A node that was not asked, but says that it has the session, is told to let go: no harm in that.
+    // A node that was not asked, but says that it has the session, is told to let go: no harm in
+    // that.
     if (name !== 'a node that was not asked') talk.quiet(10);
     t.equal(talk.counters.get(counter), 1, `${name}: ${counter}`);
     t.notOk(
@@ -94,7 +106,12 @@ t.test('notices cut short, at every byte', async (t) => {
     );
   }
   talk.quiet(10);
-  talk.counted({ adopted: 0, drop_malformed_ethernet: 34, drop_malformed_ipv4: 40, drop_malformed_ixcp: 40 });
+  talk.counted({
+    adopted: 0,
+    drop_malformed_ethernet: 34,
+    drop_malformed_ipv4: 40,
+    drop_malformed_ixcp: 40,
+  });
 });
 
 t.test('one bit turned over anywhere in a notice', async (t) => {
@@ -105,7 +122,8 @@ t.test('one bit turned over anywhere in a notice', async (t) => {
   const type = 14 + 20 + 1;
   for (let bit = 14 * 8; bit < whole.length * 8; bit++) {
     const at = bit >> 3;
-    // What stands in the hole is read by nobody (bpf/lib/ixp.h); a report gets an answer if its tag is wrong.
+    // What stands in the hole is read by nobody (bpf/lib/ixp.h); a report gets an answer if its tag
+    // is wrong.
     if (at === hole || at === hole + 1 || at === type) continue;
     const frame = whole.slice();
     frame[at]! ^= 1 << (bit & 7);
@@ -207,7 +225,10 @@ t.test('a report with another key is told so, within reason', async (t) => {
   const talk = new Conversation(t);
   const frame = build(notice(0, NOTICE.report, { flags: 1, seq: 1 }), OTHER_KEY);
   for (let i = 0; i < 100; i++) talk.send(i, frame);
-  const answer = talk.expect(0, { ip: { destination: NODES[0].address }, ixcp: { type: NOTICE.badKey } });
+  const answer = talk.expect(0, {
+    ip: { destination: NODES[0].address },
+    ixcp: { type: NOTICE.badKey },
+  });
   t.ok(answer.frame.length <= 128);
   t.ok(talk.counters.get('sent') <= 6, `${talk.counters.get('sent')} answers to 100 reports`);
   talk.counted({ drop_ixcp_tag: 100, report: 0 });
@@ -217,11 +238,23 @@ t.test('malformed frames, each with its counter', async (t) => {
   const cases: [string, CounterName, PacketSpec | Uint8Array, number?][] = [
     ['nothing', 'drop_malformed_ethernet', new Uint8Array(0)],
     ['Ethernet alone', 'drop_malformed_ethernet', new Uint8Array(14)],
-    ['ARP', 'drop_malformed_ethernet', fromClient({ flags: 'S' }, '', { ethernet: { type: 0x0806 } })],
-    ['IPv6', 'drop_malformed_ethernet', fromClient({ flags: 'S' }, '', { ethernet: { type: 0x86dd } })],
+    [
+      'ARP',
+      'drop_malformed_ethernet',
+      fromClient({ flags: 'S' }, '', { ethernet: { type: 0x0806 } }),
+    ],
+    [
+      'IPv6',
+      'drop_malformed_ethernet',
+      fromClient({ flags: 'S' }, '', { ethernet: { type: 0x86dd } }),
+    ],
     ['truncated by the ring', 'drop_truncated', fromClient({ flags: 'S' }), FrameFlags.truncated],
     ['IP version 5', 'drop_malformed_ipv4', fromClient({ flags: 'S' }, '', { ip: { version: 5 } })],
-    ['a header of 4 words', 'drop_malformed_ipv4', fromClient({ flags: 'S' }, '', { ip: { words: 4 } })],
+    [
+      'a header of 4 words',
+      'drop_malformed_ipv4',
+      fromClient({ flags: 'S' }, '', { ip: { words: 4 } }),
+    ],
     [
       'IP options',
       'drop_ipv4_options',
@@ -242,17 +275,29 @@ t.test('malformed frames, each with its counter', async (t) => {
       'drop_ipv4_fragment',
       fromClient({ flags: 'S' }, '', { ip: { moreFragments: true } }),
     ],
-    ['a later fragment', 'drop_ipv4_fragment', fromClient({ flags: 'S' }, '', { ip: { fragmentOffset: 8 } })],
+    [
+      'a later fragment',
+      'drop_ipv4_fragment',
+      fromClient({ flags: 'S' }, '', { ip: { fragmentOffset: 8 } }),
+    ],
     ['UDP', 'drop_not_ours', fromClient({ flags: 'S' }, '', { ip: { protocol: 17 } })],
     ['IXP', 'drop_not_ours', fromClient({ flags: 'S' }, '', { ip: { protocol: 253 } })],
-    ['no room for TCP', 'drop_malformed_tcp', fromClient({ flags: 'S' }, '', { ip: { totalLength: 39 } })],
+    [
+      'no room for TCP',
+      'drop_malformed_tcp',
+      fromClient({ flags: 'S' }, '', { ip: { totalLength: 39 } }),
+    ],
     ['a TCP header of 4 words', 'drop_malformed_tcp', fromClient({ flags: 'S', words: 4 })],
     ['a TCP header beyond the packet', 'drop_malformed_tcp', fromClient({ flags: 'S', words: 6 })],
     ['SYN and FIN', 'drop_malformed_tcp', fromClient({ flags: 'SF' })],
     ['SYN and RST', 'drop_malformed_tcp', fromClient({ flags: 'SR' })],
     ['all flags', 'drop_malformed_tcp', fromClient({ flags: 'FSRPAUEC' })],
     ['a wrong TCP checksum', 'drop_tcp_checksum', fromClient({ flags: 'S', checksum: 1 })],
-    ['a wrong IPv4 checksum', 'drop_ipv4_checksum', fromClient({ flags: 'S' }, '', { ip: { checksum: 1 } })],
+    [
+      'a wrong IPv4 checksum',
+      'drop_ipv4_checksum',
+      fromClient({ flags: 'S' }, '', { ip: { checksum: 1 } }),
+    ],
   ];
   for (const [name, counter, packet, flags] of cases) {
     const talk = new Conversation(t);
@@ -268,7 +313,10 @@ t.test('any frame at all', async (t) => {
   const random = new Random(1);
   const talk = new Conversation(t);
   const seeds = [
-    build(fromClient({ flags: 'S', options: { mss: 1460, windowScale: 3, timestamps: [1, 0] } }), KEY),
+    build(
+      fromClient({ flags: 'S', options: { mss: 1460, windowScale: 3, timestamps: [1, 0] } }),
+      KEY,
+    ),
     build(fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, get('/0')), KEY),
     build(notice(0, NOTICE.adopted), KEY),
     build({
@@ -277,7 +325,9 @@ t.test('any frame at all', async (t) => {
     }),
   ];
   for (let i = 0; i < 20_000; i++) {
-    const frame = random.pick(seeds).slice(0, random.chance(0.3) ? random.between(0, 90) : undefined);
+    const frame = random
+      .pick(seeds)
+      .slice(0, random.chance(0.3) ? random.between(0, 90) : undefined);
     for (let n = random.between(0, 3); n > 0 && frame.length > 12; n--)
       frame[random.between(12, frame.length - 1)] = random.bits();
     talk.send(i / 100, frame, random.chance(0.5) ? FrameFlags.checksumValid : 0);

@@ -26,9 +26,14 @@ function passes(talk: Conversation, time: number, tcp: TcpSpec, payload = '', no
   talk.expectForwarded(time, node, packet);
 }
 
-/** The node is asked at `time` whether it has the session still, whose client has sent FIN at `end`. */
+/**
+ * The node is asked at `time` whether it has the session still, whose client has sent FIN at `end`.
+ */
 function asksNode(talk: Conversation, time: number, end: number): void {
-  talk.expect(time, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'A', seq: end - 1, ack: ISN + 1 }, ''));
+  talk.expect(
+    time,
+    inIxp(0, { type: IXP_TYPE.segment }, { flags: 'A', seq: end - 1, ack: ISN + 1 }, ''),
+  );
 }
 
 t.test('nothing changes but the MAC addresses', async (t) => {
@@ -60,7 +65,10 @@ t.test('nothing changes but the MAC addresses', async (t) => {
   ];
   let time = 10;
   for (const packet of cases) {
-    const source = { ...packet, ip: { ...packet.ip, source: CLIENT.address, destination: SERVER.address } };
+    const source = {
+      ...packet,
+      ip: { ...packet.ip, source: CLIENT.address, destination: SERVER.address },
+    };
     talk.send(++time, source);
     talk.expectForwarded(time, 0, source);
   }
@@ -118,8 +126,8 @@ t.test('half closed and silent: a shorter wait once the node is done', async (t)
   const byClient = new Conversation(t);
   const end = byClient.passing(0);
   passes(byClient, 100, { flags: 'FA', seq: end, ack: 7000 });
-  // It only listens now: its window may be closed for minutes, and the node still has to say its FIN.
-  // After 10, 20, 40, 80 and 160 s.
+  // It only listens now: its window may be closed for minutes, and the node still has to say its
+  // FIN. After 10, 20, 40, 80 and 160 s.
   t.equal(byClient.rest(179_000).filter(({ ixp }) => ixp !== undefined).length, 5);
   byClient.end(180_000, 1);
   byClient.end(180_200, 0);
@@ -131,49 +139,57 @@ t.test('half closed and silent: a shorter wait once the node is done', async (t)
   byNode.counted({ closed_idle: 1 });
 });
 
-t.test('half closed, and the notice of the FIN of the node is lost: the node is asked', async (t) => {
-  const ended = new Conversation(t);
-  const end = ended.passing(0);
-  passes(ended, 100, { flags: 'FA', seq: end, ack: 7000 });
-  passes(ended, 5000, { flags: 'A', seq: end + 1, ack: 8000 });
-  asksNode(ended, 15_000, end);
-  ended.send(15_001, notice(0, NOTICE.reset, { seq: 8000, ack: end - 1 }));
-  t.equal(ended.events.at(-1), 'closed node-reset');
-  ended.end(20_100, 0);
-  ended.counted({ node_asked: 1, closed_idle: 0 });
+t.test(
+  'half closed, and the notice of the FIN of the node is lost: the node is asked',
+  async (t) => {
+    const ended = new Conversation(t);
+    const end = ended.passing(0);
+    passes(ended, 100, { flags: 'FA', seq: end, ack: 7000 });
+    passes(ended, 5000, { flags: 'A', seq: end + 1, ack: 8000 });
+    asksNode(ended, 15_000, end);
+    ended.send(15_001, notice(0, NOTICE.reset, { seq: 8000, ack: end - 1 }));
+    t.equal(ended.events.at(-1), 'closed node-reset');
+    ended.end(20_100, 0);
+    ended.counted({ node_asked: 1, closed_idle: 0 });
 
-  // A socket that is there still answers by an ACK, and the node tells of it: asked again when the silence has doubled.
-  const alive = new Conversation(t);
-  alive.passing(0);
-  passes(alive, 0, { flags: 'FA', seq: end, ack: 7000 });
-  const answered = (seconds: readonly number[]): void => {
-    for (const second of seconds) {
-      asksNode(alive, second * 1_000, end);
-      alive.send(second * 1_000 + 100, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
-    }
-  };
-  answered([10, 20, 40, 80]);
-  // One question, or its answer, may be lost.
-  asksNode(alive, 160_000, end);
-  answered([320, 640]);
-  t.notOk(alive.events.some((event) => event.startsWith('closed')));
-  // The node's answers are no sign of the client: no session is silent for longer than any other may be.
-  alive.quiet(899_000);
-  alive.end(901_000, 0);
-  alive.counted({ node_asked: 7, closed_idle: 1 });
-  t.equal(alive.events.at(-1), 'closed idle');
-});
+    // A socket that is there still answers by an ACK, and the node tells of it: asked again when
+    // the silence has doubled.
+    const alive = new Conversation(t);
+    alive.passing(0);
+    passes(alive, 0, { flags: 'FA', seq: end, ack: 7000 });
+    const answered = (seconds: readonly number[]): void => {
+      for (const second of seconds) {
+        asksNode(alive, second * 1_000, end);
+        alive.send(second * 1_000 + 100, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
+      }
+    };
+    answered([10, 20, 40, 80]);
+    // One question, or its answer, may be lost.
+    asksNode(alive, 160_000, end);
+    answered([320, 640]);
+    t.notOk(alive.events.some((event) => event.startsWith('closed')));
+    // The node's answers are no sign of the client: no session is silent for longer than any other
+    // may be.
+    alive.quiet(899_000);
+    alive.end(901_000, 0);
+    alive.counted({ node_asked: 7, closed_idle: 1 });
+    t.equal(alive.events.at(-1), 'closed idle');
+  },
+);
 
-t.test('half closed: a node that has answered, and does so no more, is not believed for ever', async (t) => {
-  const talk = new Conversation(t);
-  const end = talk.passing(0);
-  passes(talk, 0, { flags: 'FA', seq: end, ack: 7000 });
-  asksNode(talk, 10_000, end);
-  talk.send(10_200, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
-  for (const second of [20, 40, 80, 160]) asksNode(talk, second * 1_000, end);
-  talk.end(180_200, 0);
-  talk.counted({ node_asked: 5, closed_idle: 1 });
-});
+t.test(
+  'half closed: a node that has answered, and does so no more, is not believed for ever',
+  async (t) => {
+    const talk = new Conversation(t);
+    const end = talk.passing(0);
+    passes(talk, 0, { flags: 'FA', seq: end, ack: 7000 });
+    asksNode(talk, 10_000, end);
+    talk.send(10_200, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
+    for (const second of [20, 40, 80, 160]) asksNode(talk, second * 1_000, end);
+    talk.end(180_200, 0);
+    talk.counted({ node_asked: 5, closed_idle: 1 });
+  },
+);
 
 t.test('a FIN out of order, or from nowhere, is passed on but not believed', async (t) => {
   const talk = new Conversation(t);
@@ -319,7 +335,13 @@ t.test("fragmentation needed is the node's to hear", async (t) => {
   const quoted = build(
     {
       ip: { source: SERVER.address, destination: CLIENT.address },
-      tcp: { sourcePort: SERVER.port, destinationPort: CLIENT.port, seq: 7000, ack: end, flags: 'A' },
+      tcp: {
+        sourcePort: SERVER.port,
+        destinationPort: CLIENT.port,
+        seq: 7000,
+        ack: end,
+        flags: 'A',
+      },
       payload: 'x'.repeat(1000),
     },
     KEY,
@@ -347,12 +369,22 @@ t.test("fragmentation needed is the node's to hear", async (t) => {
   udp[9] = 17;
   const withOptions = quoted.slice(0, 28);
   withOptions[0] = 0x46;
-  for (const bytes of [new Uint8Array(0), quoted.slice(0, 27), stranger, fromElsewhere, udp, withOptions])
+  for (const bytes of [
+    new Uint8Array(0),
+    quoted.slice(0, 27),
+    stranger,
+    fromElsewhere,
+    udp,
+    withOptions,
+  ])
     talk.send(300, icmp(bytes));
   talk.send(300, icmp(quoted.slice(0, 28), { type: 8, code: 0 }));
   talk.quiet(310);
   talk.counted({ icmp_forwarded: 3, drop_malformed_icmp: 7 });
-  talk.send(310, { ...icmp(quoted.slice(0, 28)), ip: { source: '192.0.2.1', destination: '10.9.0.2' } });
+  talk.send(310, {
+    ...icmp(quoted.slice(0, 28)),
+    ip: { source: '192.0.2.1', destination: '10.9.0.2' },
+  });
   talk.end(320, 1);
   talk.counted({ drop_not_ours: 1 });
 });

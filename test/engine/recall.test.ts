@@ -36,8 +36,14 @@ function stateOf(talk: Conversation): number {
   return sessions.state(sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0));
 }
 
-/** Up to node 0's confirmation of a request at 10 ms; the nodes know RELEASE unless told otherwise. */
-function confirmed(talk: Conversation, request = get('/01'), flags: number = IxcpFlag.canRelease): number {
+/**
+ * Up to node 0's confirmation of a request at 10 ms; the nodes know RELEASE unless told otherwise.
+ */
+function confirmed(
+  talk: Conversation,
+  request = get('/01'),
+  flags: number = IxcpFlag.canRelease,
+): number {
   for (const node of [0, 1, 2]) talk.nodes.reported(node, 1, 1, IxcpFlag.canAdopt | flags, START);
   talk.handshake(0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 4321 }, request));
@@ -47,45 +53,58 @@ function confirmed(talk: Conversation, request = get('/01'), flags: number = Ixc
   return end;
 }
 
-t.test('nobody reads: the next holder gets the session, and the node none for a while', async (t) => {
-  const talk = new Conversation(t);
-  const request = get('/01');
-  const end = confirmed(talk, request);
-  talk.quiet(10 + ANSWER_MS - 1);
-  talk.expect(10 + ANSWER_MS, question(0, request));
-  // What the client sends meanwhile must not meet a kernel without the socket.
-  talk.send(1035, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }));
-  talk.expect(1035, inIxp(0, { type: segment }, { flags: 'A', seq: end }, ''));
-  talk.send(1040, notice(0, NOTICE.released));
-  talk.expect(1040, handed(1, request));
-  talk.send(1041, notice(0, NOTICE.released));
-  talk.send(1042, notice(0, NOTICE.reset));
-  talk.send(1043, notice(1, NOTICE.adopted, { ack: end }));
-  const ack = fromClient({ flags: 'A', seq: end, ack: ISN + 500 });
-  talk.send(1050, ack);
-  talk.expectForwarded(1050, 1, ack);
-  talk.quiet(4000);
-  talk.counted({ unanswered_asked: 1, handoff_taken_back: 1, adopted: 2, drop_ixcp_stale: 2, answer_503: 0 });
-  t.equal(talk.nodes.active[0], 0);
-  t.equal(talk.nodes.active[1], 1);
-  t.ok(talk.events.includes('released node 0'));
+t.test(
+  'nobody reads: the next holder gets the session, and the node none for a while',
+  async (t) => {
+    const talk = new Conversation(t);
+    const request = get('/01');
+    const end = confirmed(talk, request);
+    talk.quiet(10 + ANSWER_MS - 1);
+    talk.expect(10 + ANSWER_MS, question(0, request));
+    // What the client sends meanwhile must not meet a kernel without the socket.
+    talk.send(1035, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }));
+    talk.expect(1035, inIxp(0, { type: segment }, { flags: 'A', seq: end }, ''));
+    talk.send(1040, notice(0, NOTICE.released));
+    talk.expect(1040, handed(1, request));
+    talk.send(1041, notice(0, NOTICE.released));
+    talk.send(1042, notice(0, NOTICE.reset));
+    talk.send(1043, notice(1, NOTICE.adopted, { ack: end }));
+    const ack = fromClient({ flags: 'A', seq: end, ack: ISN + 500 });
+    talk.send(1050, ack);
+    talk.expectForwarded(1050, 1, ack);
+    talk.quiet(4000);
+    talk.counted({
+      unanswered_asked: 1,
+      handoff_taken_back: 1,
+      adopted: 2,
+      drop_ixcp_stale: 2,
+      answer_503: 0,
+    });
+    t.equal(talk.nodes.active[0], 0);
+    t.equal(talk.nodes.active[1], 1);
+    t.ok(talk.events.includes('released node 0'));
 
-  // Its kernel goes on adopting, which says nothing of its server: it is the last choice until it is tried again.
-  talk.nodes.answered(0, 0);
-  const other = (port: number, time: number, node: number): void => {
-    talk.handshake(time, { sourcePort: port });
-    talk.send(time, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, request));
-    const session = FIRST_NONCE + port;
-    talk.expect(time, inIxp(node, { type: adopt, session }, { sourcePort: port }, request));
-    talk.send(time, notice(node, NOTICE.adopted, { session, clientPort: port, ack: end }));
-  };
-  other(1, 4001, 1);
-  // One session tries; others do not until it is known what came of it.
-  other(2, 6100, 0);
-  other(3, 6101, 1);
-  talk.send(6110, notice(0, NOTICE.fin, { session: FIRST_NONCE + 2, clientPort: 2, ack: end }));
-  other(4, 6111, 0);
-});
+    // Its kernel goes on adopting, which says nothing of its server: it is the last choice until it
+    // is tried again.
+    talk.nodes.answered(0, 0);
+    const other = (port: number, time: number, node: number): void => {
+      talk.handshake(time, { sourcePort: port });
+      talk.send(
+        time,
+        fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, request),
+      );
+      const session = FIRST_NONCE + port;
+      talk.expect(time, inIxp(node, { type: adopt, session }, { sourcePort: port }, request));
+      talk.send(time, notice(node, NOTICE.adopted, { session, clientPort: port, ack: end }));
+    };
+    other(1, 4001, 1);
+    // One session tries; others do not until it is known what came of it.
+    other(2, 6100, 0);
+    other(3, 6101, 1);
+    talk.send(6110, notice(0, NOTICE.fin, { session: FIRST_NONCE + 2, clientPort: 2, ack: end }));
+    other(4, 6111, 0);
+  },
+);
 
 t.test('the node keeps the session: its server is at work', async (t) => {
   const talk = new Conversation(t);
@@ -150,7 +169,10 @@ t.test('who is not asked', async (t) => {
         talk.expectForwarded(500, 0, more);
       },
     ],
-    ['the node has closed', (talk) => talk.send(500, notice(0, NOTICE.fin, { ack: confirmed(talk) }))],
+    [
+      'the node has closed',
+      (talk) => talk.send(500, notice(0, NOTICE.fin, { ack: confirmed(talk) })),
+    ],
     [
       'the other holder stands still too',
       (talk) => {

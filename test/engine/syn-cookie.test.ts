@@ -59,7 +59,14 @@ const EDGE: Case = {
 
 function make(given: Case): number {
   const bits = cookieBits(given.mss, given.shift, given.flags);
-  return new SynCookies(SECRET).make(given.client, given.address, given.ports, given.isn, bits, given.clock);
+  return new SynCookies(SECRET).make(
+    given.client,
+    given.address,
+    given.ports,
+    given.isn,
+    bits,
+    given.clock,
+  );
 }
 
 /** Written from the description alone. */
@@ -141,7 +148,14 @@ t.test('are taken in their period and the next, by their own connection', async 
         cookies.check(client, (address ^ bit) >>> 0, ports, isn, cookie, clock),
         cookies.check(client, address, (ports ^ bit) >>> 0, isn, cookie, clock),
         cookies.check(client, address, ports, isn, (cookie ^ 0x8000_0000) >>> 0, clock),
-        new SynCookies(SECRET.map((byte) => byte ^ 1)).check(client, address, ports, isn, cookie, clock),
+        new SynCookies(SECRET.map((byte) => byte ^ 1)).check(
+          client,
+          address,
+          ports,
+          isn,
+          cookie,
+          clock,
+        ),
       ].every((result) => result < 0);
     }),
     // A forger's chance is 2 in 2^21 for each of the five: with a fixed seed none succeeds.

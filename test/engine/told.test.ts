@@ -1,4 +1,7 @@
-/** What the kernel has done by itself, and tells the engine of: notices, FINs, and SYNs of sessions that had ended. */
+/**
+ * What the kernel has done by itself, and tells the engine of: notices, FINs, and SYNs of sessions
+ * that had ended.
+ */
 import t from 'tap';
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
@@ -50,7 +53,9 @@ function record(told: Told): Uint32Array {
   return words;
 }
 
-/** A notice of a node about the session with the first nonce, which has acknowledged up to `ack`. */
+/**
+ * A notice of a node about the session with the first nonce, which has acknowledged up to `ack`.
+ */
 function told(
   talk: Conversation,
   time: number,
@@ -191,7 +196,11 @@ t.test('what is not about a session of its node changes nothing', async (t) => {
       t.equal(talk.counters.get(counter), 1, `${name}: ${counter}`);
       t.equal(stateOf(talk), SessionState.handing, name);
       t.notOk(talk.engine.sessions.has(slot, SessionFlag.adopted | SessionFlag.nodeFin), name);
-      t.equal(talk.engine.sessions.lastSeen(slot), START >>> 0, `${name}: nor is it a sign of life`);
+      t.equal(
+        talk.engine.sessions.lastSeen(slot),
+        START >>> 0,
+        `${name}: nor is it a sign of life`,
+      );
       talk.end(20, 1);
     }
   }
@@ -223,25 +232,28 @@ t.test('a node that was given up and says that it has the session must let go', 
   talk.end(2000, 1);
 });
 
-t.test("a client's FIN that was forwarded before the node's notice: it had the answer", async (t) => {
-  const talk = new Conversation(t);
-  handed(talk);
-  toldFin(talk, 4, FIRST_NONCE + 1);
-  t.equal(stateOf(talk), SessionState.handing, 'one of an earlier session');
-  toldFin(talk, 5);
-  const slot = slotOf(talk);
-  t.equal(stateOf(talk), SessionState.passing);
-  t.ok(talk.engine.sessions.has(slot, SessionFlag.clientFin));
-  talk.counted({ adopted: 1 });
-  t.equal(talk.nodes.adopted[0], 1);
-  talk.nodes.stayedSilent(0, 5);
-  told(talk, 6, NOTICE.fin, 0);
-  t.equal(stateOf(talk), SessionState.lingering);
-  t.equal(talk.nodes.adopted[0], 1, 'counted once');
-  for (const now of [7, 8]) t.notOk(talk.nodes.stayedSilent(0, now), 'forgotten by its notice');
-  talk.counted({ adopted: 1, closed_fin: 1, handoff_retransmitted: 0 });
-  talk.end(5_100, 0);
-});
+t.test(
+  "a client's FIN that was forwarded before the node's notice: it had the answer",
+  async (t) => {
+    const talk = new Conversation(t);
+    handed(talk);
+    toldFin(talk, 4, FIRST_NONCE + 1);
+    t.equal(stateOf(talk), SessionState.handing, 'one of an earlier session');
+    toldFin(talk, 5);
+    const slot = slotOf(talk);
+    t.equal(stateOf(talk), SessionState.passing);
+    t.ok(talk.engine.sessions.has(slot, SessionFlag.clientFin));
+    talk.counted({ adopted: 1 });
+    t.equal(talk.nodes.adopted[0], 1);
+    talk.nodes.stayedSilent(0, 5);
+    told(talk, 6, NOTICE.fin, 0);
+    t.equal(stateOf(talk), SessionState.lingering);
+    t.equal(talk.nodes.adopted[0], 1, 'counted once');
+    for (const now of [7, 8]) t.notOk(talk.nodes.stayedSilent(0, now), 'forgotten by its notice');
+    talk.counted({ adopted: 1, closed_fin: 1, handoff_retransmitted: 0 });
+    talk.end(5_100, 0);
+  },
+);
 
 t.test('the same when it is not known which node has answered: an end for everybody', async (t) => {
   const talk = new Conversation(t);
@@ -305,36 +317,49 @@ t.test(
   },
 );
 
-t.test('a SYN that was answered for a session that had ended: a new one takes its place', async (t) => {
-  const talk = new Conversation(t, { limits: { sessions: 1 } });
-  const end = talk.passing(0);
-  talk.send(10, fromClient({ flags: 'R', seq: end }));
-  talk.rest(10);
-  t.equal(stateOf(talk), SessionState.lingering);
-  toldSyn(talk, 20, 77_000);
-  t.equal(stateOf(talk), SessionState.synReceived);
-  const { sessions } = talk.engine;
-  const slot = slotOf(talk);
-  t.equal(sessions.size, 1);
-  t.equal(sessions.nonce(slot), FIRST_NONCE + 1);
-  t.equal(sessions.clientIsn(slot), 77_000);
-  t.equal(sessions.flags(slot), 0, 'nothing of the old one is left');
-  t.equal(sessions.action(slot), 0);
-  talk.counted({ syn_answered: 1, closed_client_reset: 1, closed_replaced: 0, drop_sessions_full: 0 });
-  told(talk, 21, NOTICE.fin, 0);
-  talk.counted({ drop_ixcp_stale: 1 });
+t.test(
+  'a SYN that was answered for a session that had ended: a new one takes its place',
+  async (t) => {
+    const talk = new Conversation(t, { limits: { sessions: 1 } });
+    const end = talk.passing(0);
+    talk.send(10, fromClient({ flags: 'R', seq: end }));
+    talk.rest(10);
+    t.equal(stateOf(talk), SessionState.lingering);
+    toldSyn(talk, 20, 77_000);
+    t.equal(stateOf(talk), SessionState.synReceived);
+    const { sessions } = talk.engine;
+    const slot = slotOf(talk);
+    t.equal(sessions.size, 1);
+    t.equal(sessions.nonce(slot), FIRST_NONCE + 1);
+    t.equal(sessions.clientIsn(slot), 77_000);
+    t.equal(sessions.flags(slot), 0, 'nothing of the old one is left');
+    t.equal(sessions.action(slot), 0);
+    talk.counted({
+      syn_answered: 1,
+      closed_client_reset: 1,
+      closed_replaced: 0,
+      drop_sessions_full: 0,
+    });
+    told(talk, 21, NOTICE.fin, 0);
+    talk.counted({ drop_ixcp_stale: 1 });
 
-  talk.send(30, fromClient({ flags: 'PA', seq: 77_001, ack: 9001 }, HEAD));
-  talk.expect(
-    30,
-    inIxp(0, { type: IXP_TYPE.adopt, session: FIRST_NONCE + 1 }, { seq: 77_001, ack: 9001 }, HEAD),
-  );
-  told(talk, 31, NOTICE.adopted, 0, { serverIsn: FIRST_NONCE + 1, ack: 77_001 + HEAD.length });
-  t.equal(stateOf(talk), SessionState.passing);
-  t.equal(talk.nodes.active[0], 1);
-  talk.end(20_000, 1);
-  talk.counted({ adopted: 2 });
-});
+    talk.send(30, fromClient({ flags: 'PA', seq: 77_001, ack: 9001 }, HEAD));
+    talk.expect(
+      30,
+      inIxp(
+        0,
+        { type: IXP_TYPE.adopt, session: FIRST_NONCE + 1 },
+        { seq: 77_001, ack: 9001 },
+        HEAD,
+      ),
+    );
+    told(talk, 31, NOTICE.adopted, 0, { serverIsn: FIRST_NONCE + 1, ack: 77_001 + HEAD.length });
+    t.equal(stateOf(talk), SessionState.passing);
+    t.equal(talk.nodes.active[0], 1);
+    talk.end(20_000, 1);
+    talk.counted({ adopted: 2 });
+  },
+);
 
 t.test('it is the same SYN, or the session has not ended: nothing changes', async (t) => {
   const talk = new Conversation(t);

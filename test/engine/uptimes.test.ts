@@ -1,6 +1,6 @@
 /**
- * The conversations of this directory again, on machines that have been up for longer: the engine's clock counts
- * ms since the start of the machine, and its 32-bit times wrap.
+ * The conversations of this directory again, on machines that have been up for longer: the engine's
+ * clock counts ms since the start of the machine, and its 32-bit times wrap.
  */
 import t from 'tap';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
@@ -28,7 +28,10 @@ t.setTimeout(FILE_TIMEOUT_MS);
 
 // Nothing of it runs before all is loaded: tap ends when it has nothing to do.
 let allIsLoaded = (): void => {};
-t.test('the conversations are loaded', () => new Promise<void>((resolve) => (allIsLoaded = resolve)));
+t.test(
+  'the conversations are loaded',
+  () => new Promise<void>((resolve) => (allIsLoaded = resolve)),
+);
 for (const [uptime, start] of Object.entries(UPTIMES)) {
   t.test(`an uptime of ${uptime}`, async () => beginAt(start));
   // Another query is another module: its tests are there once more.

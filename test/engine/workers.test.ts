@@ -1,4 +1,7 @@
-/** Engines that share a balancer's clients: whose a segment is, and what they know of the nodes together. */
+/**
+ * Engines that share a balancer's clients: whose a segment is, and what they know of the nodes
+ * together.
+ */
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { nodeMemory } from '../../src/engine/node-memory.js';
@@ -47,7 +50,10 @@ function handOver(talk: Conversation, time: number, sourcePort: number, node: nu
   const slot = talk.engine.sessions.find(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0);
   const session = talk.engine.sessions.nonce(slot);
   talk.send(time, fromClient({ flags: 'A', sourcePort, seq: 1001, ack: 5001 }, get('/012')));
-  const { payload } = talk.expect(time, inIxp(node, { type: IXP_TYPE.adopt, session }, { sourcePort }));
+  const { payload } = talk.expect(
+    time,
+    inIxp(node, { type: IXP_TYPE.adopt, session }, { sourcePort }),
+  );
   const ack = 1001 + payload.length;
   talk.send(time, notice(node, NOTICE.adopted, { session, clientPort: sourcePort, ack }));
 }
@@ -78,7 +84,10 @@ t.test('what a node reports to one engine holds for all', async (t) => {
   const taker = (time: number): number => {
     const sourcePort = second?.ports.shift() ?? 0;
     second?.talk.handshake(time, { sourcePort });
-    second?.talk.send(time, fromClient({ flags: 'A', sourcePort, seq: 1001, ack: 5001 }, get('/012')));
+    second?.talk.send(
+      time,
+      fromClient({ flags: 'A', sourcePort, seq: 1001, ack: 5001 }, get('/012')),
+    );
     const [sent] = second?.talk.rest(time) ?? [];
     return NODES.findIndex(({ mac }) => mac === sent?.ethernet.destination);
   };
@@ -140,7 +149,10 @@ t.test('silence at any engine suspends, an answer at any engine ends that', asyn
 t.test('as many nodes and engines as may be', async (t) => {
   for (const count of [0, 1, 15, 16, 17, 1023]) {
     const memory = nodeMemory(count, 8);
-    const addresses = Array.from({ length: count }, (_, index) => ({ address: index + 1, weight: 1 }));
+    const addresses = Array.from({ length: count }, (_, index) => ({
+      address: index + 1,
+      weight: 1,
+    }));
     const tables = Array.from(
       { length: 8 },
       (_, worker) => new NodeTable(addresses, { memory, worker, workers: 8, servers: 1 }),

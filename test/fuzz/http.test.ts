@@ -71,7 +71,10 @@ const scraps = fc.constantFrom(
 
 t.test('arbitrary bytes: never an exception, never a difference', async (t) => {
   const soup = fc.array(scraps, { maxLength: 30 }).map((parts) => bytesOf(parts.join('')));
-  fc.assert(fc.property(fc.oneof(fc.uint8Array({ maxLength: 700 }), soup), marks, readsAlike), runs);
+  fc.assert(
+    fc.property(fc.oneof(fc.uint8Array({ maxLength: 700 }), soup), marks, readsAlike),
+    runs,
+  );
   t.pass('so it is');
 });
 
@@ -79,7 +82,10 @@ const from = (characters: string, minLength: number, maxLength: number) =>
   fc.string({ unit: fc.constantFrom(...characters), minLength, maxLength });
 const tchar = "!#$%&'*+-.^_`|~09azAZ";
 const method = from(tchar, 1, 8).filter((text) => text !== 'CONNECT');
-const pathPiece = fc.oneof(from("aZ09-._~!$&'()*+,;=:@|", 1, 6), fc.constantFrom('%2F', '%C3%A4', '%00'));
+const pathPiece = fc.oneof(
+  from("aZ09-._~!$&'()*+,;=:@|", 1, 6),
+  fc.constantFrom('%2F', '%C3%A4', '%00'),
+);
 /** Already normal, so that what comes out must be what went in. */
 const path = fc
   .array(
@@ -91,7 +97,8 @@ const path = fc
   )
   // An empty segment is one only at the end: slashes in a row count as one.
   .map(
-    (segments) => `/${segments.filter((text, at) => text !== '' || at === segments.length - 1).join('/')}`,
+    (segments) =>
+      `/${segments.filter((text, at) => text !== '' || at === segments.length - 1).join('/')}`,
   );
 const query = fc.option(from('aZ09/?&=-_.~', 0, 12), { nil: undefined });
 const host = from('az09-.', 1, 12).map((text) => `${text}a`);
@@ -155,7 +162,9 @@ t.test('a valid request is read to its parts', async (t) => {
         chunked: r.framing.chunked,
         end: head.length,
       };
-      return head.length > reader.headBytes ? outcome.status === HeadStatus.tooLarge : same(outcome, wants);
+      return head.length > reader.headBytes
+        ? outcome.status === HeadStatus.tooLarge
+        : same(outcome, wants);
     }),
     runs,
   );
@@ -163,8 +172,8 @@ t.test('a valid request is read to its parts', async (t) => {
 });
 
 /**
- * What a head means, read in the plainest way, without any of the strictness: for a mutated head that
- * is still accepted, this must agree.
+ * What a head means, read in the plainest way, without any of the strictness: for a mutated head
+ * that is still accepted, this must agree.
  */
 function plainly(head: string): { method: string; target: string; hosts: number } {
   const [line = '', ...fields] = head.replace(/^(\r\n)+/, '').split('\r\n');
@@ -181,31 +190,36 @@ t.test('a mutated request is refused, or read alike by a plain reader', async (t
   let accepted = 0;
   let refused = 0;
   fc.assert(
-    fc.property(request, fc.array(mutation, { minLength: 1, maxLength: 3 }), marks, (r, mutations, marks) => {
-      let text = textOf(r);
-      for (const { at, remove, insert } of mutations) {
-        const p = at % (text.length + 1);
-        text = text.slice(0, p) + insert + text.slice(p + remove);
-      }
-      const head = bytesOf(text);
-      if (!readsAlike(head, marks)) return false;
-      const outcome = readWhole(reader, head);
-      if (outcome.status !== HeadStatus.complete) {
-        if (outcome.status !== HeadStatus.incomplete) refused++;
-        return true;
-      }
-      accepted++;
-      const own = text.slice(0, outcome.end).replace(/^(\r\n){1,8}/, '');
-      const plain = plainly(own);
-      return (
-        own.endsWith('\r\n\r\n') &&
-        own.indexOf('\r\n\r\n') === own.length - 4 &&
-        !/[^\r]\n|\r[^\n]|\n[ \t]|\0/.test(own) &&
-        outcome.method === plain.method &&
-        outcome.target === plain.target &&
-        plain.hosts <= 1
-      );
-    }),
+    fc.property(
+      request,
+      fc.array(mutation, { minLength: 1, maxLength: 3 }),
+      marks,
+      (r, mutations, marks) => {
+        let text = textOf(r);
+        for (const { at, remove, insert } of mutations) {
+          const p = at % (text.length + 1);
+          text = text.slice(0, p) + insert + text.slice(p + remove);
+        }
+        const head = bytesOf(text);
+        if (!readsAlike(head, marks)) return false;
+        const outcome = readWhole(reader, head);
+        if (outcome.status !== HeadStatus.complete) {
+          if (outcome.status !== HeadStatus.incomplete) refused++;
+          return true;
+        }
+        accepted++;
+        const own = text.slice(0, outcome.end).replace(/^(\r\n){1,8}/, '');
+        const plain = plainly(own);
+        return (
+          own.endsWith('\r\n\r\n') &&
+          own.indexOf('\r\n\r\n') === own.length - 4 &&
+          !/[^\r]\n|\r[^\n]|\n[ \t]|\0/.test(own) &&
+          outcome.method === plain.method &&
+          outcome.target === plain.target &&
+          plain.hosts <= 1
+        );
+      },
+    ),
     runs,
   );
   t.ok(accepted > 100 && refused > 100, `${accepted} accepted, ${refused} refused`);

@@ -53,9 +53,13 @@ t.test('arbitrary bytes never throw', async () => {
 t.test('arbitrary bytes behind a good beginning', async () => {
   for (const bytes of SMALL) {
     fc.assert(
-      fc.property(fc.integer({ min: 4, max: 200 }), fc.uint8Array({ maxLength: 300 }), (keep, rest) => {
-        read(openCapture(new Uint8Array(Buffer.concat([bytes.subarray(0, keep), rest])))!);
-      }),
+      fc.property(
+        fc.integer({ min: 4, max: 200 }),
+        fc.uint8Array({ maxLength: 300 }),
+        (keep, rest) => {
+          read(openCapture(new Uint8Array(Buffer.concat([bytes.subarray(0, keep), rest])))!);
+        },
+      ),
       { numRuns: 300 },
     );
   }
@@ -112,7 +116,8 @@ t.test('what is written reads back', async () => {
         const read = reader.bytes.subarray(reader.offset, reader.offset + reader.capturedLength);
         const exact = nanoseconds ? part : Math.floor(part / 1000) * 1000;
         if (!Buffer.from(read).equals(bytes)) throw new Error('bytes differ');
-        if (reader.seconds !== seconds || reader.nanoseconds !== exact) throw new Error('times differ');
+        if (reader.seconds !== seconds || reader.nanoseconds !== exact)
+          throw new Error('times differ');
       }
       if (reader.next() || reader.fault !== undefined) throw new Error('there is more');
     }),
@@ -135,46 +140,61 @@ t.test('link headers: never beyond the frame', async () => {
   );
 });
 
-t.test('a changed capture through the whole engine: no exception, and every session ends', async (t) => {
-  const server = { name: 'www', port: 80, predictor: 'least-connections' as const };
-  const config = {
-    address: undefined,
-    virtualServers: ['192.150.187.43', '75.98.70.31'].map((address) => ({
-      ...server,
-      name: address,
-      address,
-    })),
-    nodes: [{ name: 'n1', address: '10.99.0.3', weight: 1 }],
-    resources: [{ host: undefined, path: '/', nodes: [0] }],
-    limits: { sessions: 100, halfOpen: 10, headBytes: 2_000, heads: 10, handoffTries: 2, synAckTries: 5 },
-    timeouts: DEFAULTS.timeouts,
-  };
-  // The server's FIN is damaged, in one of the captures each: the session ends all the same.
-  const FIN_LOST: [number, number][][] = [
-    [
-      [110, 0],
-      [6_199, 0],
-    ],
-    [[19_507, 0]],
-  ];
-  let sessions = 0;
-  for (const name of ['get.pcap', 'zero-length-bodies-with-drops.pcap']) {
-    const bytes = capture(name);
-    const change = fc.tuple(fc.nat({ max: bytes.length - 1 }), fc.integer({ min: 0, max: 255 }));
-    fc.assert(
-      fc.property(fc.array(change, { minLength: 1, maxLength: 30 }), fc.boolean(), (changes, detect) => {
-        const changed = bytes.slice();
-        for (const [at, value] of changes) changed[at] = value;
-        const result = ReplayRun.open(changed, config, detect ? 'detect' : 'verify')?.run();
-        if (result === undefined) return;
-        sessions += result.sessions.length;
-        const open = result.sessions.filter(({ closed }) => closed === null);
-        if (open.length > 0) throw new Error(`still open: ${JSON.stringify(open)}`);
-        const { refused, stray } = result.nodeSide;
-        if (refused + stray > 0) throw new Error(`nodes were sent what is not theirs: ${refused}, ${stray}`);
-      }),
-      { numRuns: 400, examples: FIN_LOST.map((changes) => [changes, false]) },
-    );
-  }
-  t.ok(sessions > 400, `${sessions} sessions`);
-});
+t.test(
+  'a changed capture through the whole engine: no exception, and every session ends',
+  async (t) => {
+    const server = { name: 'www', port: 80, predictor: 'least-connections' as const };
+    const config = {
+      address: undefined,
+      virtualServers: ['192.150.187.43', '75.98.70.31'].map((address) => ({
+        ...server,
+        name: address,
+        address,
+      })),
+      nodes: [{ name: 'n1', address: '10.99.0.3', weight: 1 }],
+      resources: [{ host: undefined, path: '/', nodes: [0] }],
+      limits: {
+        sessions: 100,
+        halfOpen: 10,
+        headBytes: 2_000,
+        heads: 10,
+        handoffTries: 2,
+        synAckTries: 5,
+      },
+      timeouts: DEFAULTS.timeouts,
+    };
+    // The server's FIN is damaged, in one of the captures each: the session ends all the same.
+    const FIN_LOST: [number, number][][] = [
+      [
+        [110, 0],
+        [6_199, 0],
+      ],
+      [[19_507, 0]],
+    ];
+    let sessions = 0;
+    for (const name of ['get.pcap', 'zero-length-bodies-with-drops.pcap']) {
+      const bytes = capture(name);
+      const change = fc.tuple(fc.nat({ max: bytes.length - 1 }), fc.integer({ min: 0, max: 255 }));
+      fc.assert(
+        fc.property(
+          fc.array(change, { minLength: 1, maxLength: 30 }),
+          fc.boolean(),
+          (changes, detect) => {
+            const changed = bytes.slice();
+            for (const [at, value] of changes) changed[at] = value;
+            const result = ReplayRun.open(changed, config, detect ? 'detect' : 'verify')?.run();
+            if (result === undefined) return;
+            sessions += result.sessions.length;
+            const open = result.sessions.filter(({ closed }) => closed === null);
+            if (open.length > 0) throw new Error(`still open: ${JSON.stringify(open)}`);
+            const { refused, stray } = result.nodeSide;
+            if (refused + stray > 0)
+              throw new Error(`nodes were sent what is not theirs: ${refused}, ${stray}`);
+          },
+        ),
+        { numRuns: 400, examples: FIN_LOST.map((changes) => [changes, false]) },
+      );
+    }
+    t.ok(sessions > 400, `${sessions} sessions`);
+  },
+);

@@ -2,9 +2,20 @@ import t from 'tap';
 import { type Change, describeChange, parseChange, sameThing } from '../../src/host/changes.js';
 
 const address: Change = { kind: 'address', interface: 'lo', address: '10.99.0.100', prefix: 32 };
-const setting: Change = { kind: 'setting', setting: 'ipv4/tcp_syncookies', value: '1', previous: '0' };
+const setting: Change = {
+  kind: 'setting',
+  setting: 'ipv4/tcp_syncookies',
+  value: '1',
+  previous: '0',
+};
 const clsact: Change = { kind: 'clsact' };
-const filter: Change = { kind: 'filter', hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' };
+const filter: Change = {
+  kind: 'filter',
+  hook: 'ingress',
+  priority: 2,
+  handle: 1,
+  program: 'shim_ingress',
+};
 const xdp: Change = { kind: 'xdp', mode: 'generic' };
 const pins: Change = { kind: 'pins', name: 'eth0.100-4026531840' };
 /** On another interface than the state's. */
@@ -48,11 +59,26 @@ t.test('a setting outside /proc/sys/net is none', async (t) => {
   ]) {
     t.equal(parseChange({ ...setting, setting: path }), undefined, JSON.stringify(path));
   }
-  t.ok(parseChange({ ...setting, setting: 'ipv4/conf/eth0.100/arp_ignore' }), 'names may hold dots');
+  t.ok(
+    parseChange({ ...setting, setting: 'ipv4/conf/eth0.100/arp_ignore' }),
+    'names may hold dots',
+  );
 });
 
 t.test('pins elsewhere than in a directory of ours are none', async (t) => {
-  for (const name of ['..', '.', '../x-1', 'a/b-1', '/etc-1', 'eth0', 'eth0-', 'eth0-x', '-1', '', 'a\0-1']) {
+  for (const name of [
+    '..',
+    '.',
+    '../x-1',
+    'a/b-1',
+    '/etc-1',
+    'eth0',
+    'eth0-',
+    'eth0-x',
+    '-1',
+    '',
+    'a\0-1',
+  ]) {
     t.equal(parseChange({ ...pins, name }), undefined, JSON.stringify(name));
   }
   t.equal(parseChange({ ...xdp, mode: 'hardware' }), undefined);
@@ -67,7 +93,10 @@ t.test('what is the same thing', async (t) => {
   t.notOk(sameThing(filter, { ...filter, hook: 'egress' }));
   t.notOk(sameThing(filter, { ...filter, at }), 'on another interface');
   t.notOk(sameThing(clsact, { ...clsact, at }));
-  t.ok(sameThing({ ...filter, at }, { ...filter, at: { ...at, index: 8 } }), 'made anew under the same name');
+  t.ok(
+    sameThing({ ...filter, at }, { ...filter, at: { ...at, index: 8 } }),
+    'made anew under the same name',
+  );
 });
 
 t.test('in words', async (t) => {
@@ -79,5 +108,8 @@ t.test('in words', async (t) => {
     'XDP program baton_xdp (generic)',
     'pins in /sys/fs/bpf/baton/eth0.100-4026531840',
   ]);
-  t.same(elsewhere.map(describeChange), ['clsact on eth1', 'tc filter guard_ingress (ingress) on eth1']);
+  t.same(elsewhere.map(describeChange), [
+    'clsact on eth1',
+    'tc filter guard_ingress (ingress) on eth1',
+  ]);
 });

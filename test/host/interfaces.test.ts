@@ -1,6 +1,11 @@
 import t from 'tap';
 import { routeTo } from '../../src/host/addresses.js';
-import { interfaceNames, ownAddress, requireInterface, requireLoopback } from '../../src/host/interfaces.js';
+import {
+  interfaceNames,
+  ownAddress,
+  requireInterface,
+  requireLoopback,
+} from '../../src/host/interfaces.js';
 import { insideNamespace, run } from '../kernel/namespace.js';
 
 if (insideNamespace(import.meta.url)) {
@@ -15,7 +20,10 @@ if (insideNamespace(import.meta.url)) {
       hint: `there are ${interfaceNames().join(', ')}`,
     });
     t.throws(() => requireInterface('lo'), { code: 'BATON_INTERFACE', message: /loopback/ });
-    t.throws(() => requireInterface('eth0'), { code: 'BATON_INTERFACE', message: 'the interface is down' });
+    t.throws(() => requireInterface('eth0'), {
+      code: 'BATON_INTERFACE',
+      message: 'the interface is down',
+    });
   });
 
   t.test('our own address', async (t) => {
@@ -46,8 +54,16 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('routes', async (t) => {
     run('ip', 'route', 'add', '192.0.2.0/24', 'via', '10.99.0.1');
-    t.same(await routeTo('10.99.0.3'), { interface: 'eth0', gateway: undefined, source: '10.99.0.2' });
-    t.same(await routeTo('192.0.2.1'), { interface: 'eth0', gateway: '10.99.0.1', source: '10.99.0.2' });
+    t.same(await routeTo('10.99.0.3'), {
+      interface: 'eth0',
+      gateway: undefined,
+      source: '10.99.0.2',
+    });
+    t.same(await routeTo('192.0.2.1'), {
+      interface: 'eth0',
+      gateway: '10.99.0.1',
+      source: '10.99.0.2',
+    });
     t.equal(await routeTo('198.51.100.1'), undefined);
   });
 }

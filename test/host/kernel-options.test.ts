@@ -3,7 +3,8 @@ import { KernelWatch, kernelFlags } from '../../src/host/kernel-options.js';
 import { IxcpFlag } from '../../src/wire/ixcp.js';
 
 t.test('settings become flags of a report', async (t) => {
-  const flagsWith = (off: string): number => kernelFlags((setting) => (setting === `ipv4/${off}` ? 0 : 2));
+  const flagsWith = (off: string): number =>
+    kernelFlags((setting) => (setting === `ipv4/${off}` ? 0 : 2));
   t.equal(flagsWith('nothing'), IxcpFlag.canAdopt);
   t.equal(flagsWith('tcp_timestamps'), IxcpFlag.canAdopt | IxcpFlag.noTimestamps);
   t.equal(flagsWith('tcp_sack'), IxcpFlag.canAdopt | IxcpFlag.noSack);
@@ -20,7 +21,10 @@ t.test('each change is told once, in both directions', async (t) => {
       switchedOn++;
       throw new Error('EROFS');
     },
-    { warn: (text) => void lines.push(`warn ${text}`), info: (text) => void lines.push(`info ${text}`) },
+    {
+      warn: (text) => void lines.push(`warn ${text}`),
+      info: (text) => void lines.push(`info ${text}`),
+    },
     () => {
       if (flags instanceof Error) throw flags;
       return flags;

@@ -1,7 +1,8 @@
 import t from 'tap';
 import { missingCapabilities } from '../../src/host/privilege.js';
 
-const bits = (...numbers: number[]): bigint => numbers.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
+const bits = (...numbers: number[]): bigint =>
+  numbers.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
 
 t.test('capabilities', async (t) => {
   t.same(missingCapabilities(0n), ['CAP_NET_ADMIN', 'CAP_NET_RAW', 'CAP_BPF', 'CAP_PERFMON']);

@@ -1,4 +1,12 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -65,9 +73,16 @@ if (insideNamespace(import.meta.url)) {
     const state = open();
     await setUp(state);
     t.equal(readSetting(ARP_IGNORE), '1');
-    t.ok(listAddresses().some((entry) => entry.address === '10.99.0.100' && entry.interface === 'lo'));
+    t.ok(
+      listAddresses().some((entry) => entry.address === '10.99.0.100' && entry.interface === 'lo'),
+    );
     t.same(
-      listFilters('eth0').map(({ hook, priority, handle, program }) => [hook, priority, handle, program]),
+      listFilters('eth0').map(({ hook, priority, handle, program }) => [
+        hook,
+        priority,
+        handle,
+        program,
+      ]),
       [
         ['ingress', 2, 1, 'shim_ingress'],
         ['egress', 2, 1, 'shim_egress'],
@@ -94,15 +109,18 @@ if (insideNamespace(import.meta.url)) {
     await state.end();
   });
 
-  t.test('what a killed run left is undone by the next, also when it wants none of it', async (t) => {
-    const before = await machine();
-    await setUp(open());
-    const state = open();
-    t.equal(state.changes.length, 5);
-    await state.settle();
-    t.same(await machine(), before);
-    await state.end();
-  });
+  t.test(
+    'what a killed run left is undone by the next, also when it wants none of it',
+    async (t) => {
+      const before = await machine();
+      await setUp(open());
+      const state = open();
+      t.equal(state.changes.length, 5);
+      await state.settle();
+      t.same(await machine(), before);
+      await state.end();
+    },
+  );
 
   t.test('what a killed run left and this one wants as well stays until the end', async (t) => {
     const before = await machine();
@@ -113,7 +131,11 @@ if (insideNamespace(import.meta.url)) {
     await state.settle();
     t.same(await machine(), set);
     await state.end();
-    t.same(await machine(), before, 'the value of the setting is the one from before the first run');
+    t.same(
+      await machine(),
+      before,
+      'the value of the setting is the one from before the first run',
+    );
   });
 
   t.test('what others have put there is left alone', async (t) => {

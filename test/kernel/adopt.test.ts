@@ -90,22 +90,25 @@ if (insideNamespace(import.meta.url)) {
     socket.destroy();
   });
 
-  t.test('where the client confirms: no notice before the FIN, unless the balancer asks', async (t) => {
-    const session = node.newSession();
-    const accepted = session.socket();
-    session.adopt({ ixp: { flags: CLIENT_CONFIRMS } });
-    const { socket } = await accepted;
-    socket.write('an answer');
-    await session.sent('the answer', { seq: ACK, ack: REQUEST_END }, 'an answer');
-    t.notMatch((await session.rest()).join(), 'IXCP');
-    session.adopt();
-    await session.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
-    t.strictSame(await session.rest(), []);
-    socket.end();
-    await session.told(Ixcp.fin, { seq: ACK + 9, ack: REQUEST_END });
-    t.notMatch((await session.rest()).join(), 'IXCP');
-    socket.destroy();
-  });
+  t.test(
+    'where the client confirms: no notice before the FIN, unless the balancer asks',
+    async (t) => {
+      const session = node.newSession();
+      const accepted = session.socket();
+      session.adopt({ ixp: { flags: CLIENT_CONFIRMS } });
+      const { socket } = await accepted;
+      socket.write('an answer');
+      await session.sent('the answer', { seq: ACK, ack: REQUEST_END }, 'an answer');
+      t.notMatch((await session.rest()).join(), 'IXCP');
+      session.adopt();
+      await session.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
+      t.strictSame(await session.rest(), []);
+      socket.end();
+      await session.told(Ixcp.fin, { seq: ACK + 9, ack: REQUEST_END });
+      t.notMatch((await session.rest()).join(), 'IXCP');
+      socket.destroy();
+    },
+  );
 
   t.test('a SYN inside a live session is challenged by its socket', async (t) => {
     const session = node.newSession();
@@ -121,19 +124,26 @@ if (insideNamespace(import.meta.url)) {
     socket.destroy();
   });
 
-  t.test('a balancer that asks whether a session is there still has an answer by its socket', async (t) => {
-    const session = node.newSession();
-    const accepted = session.socket();
-    session.adopt();
-    const { socket } = await accepted;
-    await session.told(Ixcp.adopted, { ack: REQUEST_END });
-    await session.rest();
-    session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END - 2, ack: ACK, flags: 'A' }, payload: '' });
-    await session.sent('an ACK', { flags: 'A', seq: ACK, ack: REQUEST_END });
-    await session.told(Ixcp.adopted, { ack: REQUEST_END });
-    t.equal(socket.bytesRead, REQUEST.length);
-    socket.destroy();
-  });
+  t.test(
+    'a balancer that asks whether a session is there still has an answer by its socket',
+    async (t) => {
+      const session = node.newSession();
+      const accepted = session.socket();
+      session.adopt();
+      const { socket } = await accepted;
+      await session.told(Ixcp.adopted, { ack: REQUEST_END });
+      await session.rest();
+      session.adopt({
+        ixp: { type: 2 },
+        tcp: { seq: REQUEST_END - 2, ack: ACK, flags: 'A' },
+        payload: '',
+      });
+      await session.sent('an ACK', { flags: 'A', seq: ACK, ack: REQUEST_END });
+      await session.told(Ixcp.adopted, { ack: REQUEST_END });
+      t.equal(socket.bytesRead, REQUEST.length);
+      socket.destroy();
+    },
+  );
 
   t.test('an RST is told, and the session is not begun again', async (t) => {
     const session = node.newSession();
@@ -198,11 +208,16 @@ if (insideNamespace(import.meta.url)) {
     await young.told(Ixcp.adopted, { seq: 999, ack: end });
     const { socket } = await accepted;
     const heard = await young.rest();
-    t.match(heard.join(), /^[^,]*\[A\] seq=999 [^,]*$/, 'no word of the old socket or of the listener');
+    t.match(
+      heard.join(),
+      /^[^,]*\[A\] seq=999 [^,]*$/,
+      'no word of the old socket or of the listener',
+    );
     socket.destroy();
     await young.rest();
 
-    // Nobody listens where a SYN would go: it stays, the balancer is told, and the client hears nothing.
+    // Nobody listens where a SYN would go: it stays, the balancer is told, and the client hears
+    // nothing.
     const other = createServer();
     other.listen(8080, '127.0.0.1');
     await once(other, 'listening');
@@ -246,28 +261,52 @@ if (insideNamespace(import.meta.url)) {
     const key = sessionKey.slice();
     new DataView(key.buffer).setUint16(8, port);
     /** The notices that this segment of a node's socket makes, with a confirmation due or not. */
-    const made = (flags: string, ack: number, answered: number): { notices: string[]; answered: number } => {
-      shim.object.mapUpdate('sessions', key, sessionValue({ confirm: REQUEST_END, asked: 2, answered }));
+    const made = (
+      flags: string,
+      ack: number,
+      answered: number,
+    ): { notices: string[]; answered: number } => {
+      shim.object.mapUpdate(
+        'sessions',
+        key,
+        sessionValue({ confirm: REQUEST_END, asked: 2, answered }),
+      );
       const frame = build({
         ethernet: { source: OWN_MAC, destination: BALANCER_MAC },
         ip: { source: VIRTUAL, destination: CLIENT },
         tcp: { sourcePort: 80, destinationPort: port, seq: ACK, ack, flags },
       });
-      const rose = shim.counted(() => shim.object.testRun('shim_egress', frame, { interfaceIndex: e0 }));
+      const rose = shim.counted(() =>
+        shim.object.testRun('shim_egress', frame, { interfaceIndex: e0 }),
+      );
       const notices = rose.filter((name) => name.startsWith('notice_'));
-      return { notices, answered: sessionProgress(shim.object.mapLookup('sessions', key)).answered };
+      return {
+        notices,
+        answered: sessionProgress(shim.object.mapLookup('sessions', key)).answered,
+      };
     };
     t.strictSame(made('A', REQUEST_END, 1), { notices: ['notice_adopted'], answered: 2 });
     t.strictSame(made('FA', REQUEST_END, 1), { notices: ['notice_fin'], answered: 2 });
-    t.strictSame(made('FA', REQUEST_END - 1, 1), { notices: ['notice_fin'], answered: 1 }, 'not of all yet');
-    t.strictSame(made('FA', REQUEST_END, 2), { notices: ['notice_fin'], answered: 2 }, 'nothing due');
+    t.strictSame(
+      made('FA', REQUEST_END - 1, 1),
+      { notices: ['notice_fin'], answered: 1 },
+      'not of all yet',
+    );
+    t.strictSame(
+      made('FA', REQUEST_END, 2),
+      { notices: ['notice_fin'], answered: 2 },
+      'nothing due',
+    );
     t.strictSame(made('A', REQUEST_END, 2), { notices: [], answered: 2 });
     for (const [type, ack] of [
       [Ixcp.adopted, REQUEST_END],
       [Ixcp.fin, REQUEST_END],
       [Ixcp.fin, REQUEST_END - 1],
     ] as const) {
-      await wire.expect(`notice ${type}`, notice({ ixcp: { clientPort: port, type, seq: ACK, ack } }));
+      await wire.expect(
+        `notice ${type}`,
+        notice({ ixcp: { clientPort: port, type, seq: ACK, ack } }),
+      );
     }
   });
 
@@ -300,7 +339,10 @@ if (insideNamespace(import.meta.url)) {
     session.adopt();
     const [socket] = (await once(other, 'connection')) as [Socket];
     await session.told(Ixcp.adopted, { ack: REQUEST_END });
-    t.strictSame([socket.localAddress, socket.localPort, socket.remoteAddress], [VIRTUAL, 80, CLIENT]);
+    t.strictSame(
+      [socket.localAddress, socket.localPort, socket.remoteAddress],
+      [VIRTUAL, 80, CLIENT],
+    );
     socket.destroy();
     other.close();
   });

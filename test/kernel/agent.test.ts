@@ -1,4 +1,3 @@
-import type { ChildProcess } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { release, tmpdir } from 'node:os';
@@ -7,48 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type AgentOptions, runAgent } from '../../src/node/agent.js';
 import { IxcpFlag } from '../../src/wire/ixcp.js';
+import { BALANCER, fakeBalancer } from './fake-balancer.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { Program, recordedKinds, snapshot, stateFiles } from './program.js';
 
 const OWN = '10.99.0.3';
-const BALANCER = '10.99.0.2';
 const VIRTUAL = '10.99.0.100';
 const KEY = '000102030405060708090a0b0c0d0e0f';
 const NOBODY = 65_534;
-
-/** Answers reports as an engine does; prints flags and nonce of each. Arguments: root of the modules, key. */
-const FAKE_BALANCER = `
-const [root, keyText] = process.argv.slice(1);
-(async () => {
-  const { native } = await import(root + 'host/native.js');
-  const { emitIxcp, verifyIxcp, hashIxcp, IXCP, IxcpType } = await import(root + 'wire/ixcp.js');
-  const { SipHash } = await import(root + 'wire/siphash.js');
-  const { parseIpv4 } = await import(root + 'wire/ipv4.js');
-  const hash = new SipHash(Buffer.from(keyText, 'hex'));
-  const own = parseIpv4('${BALANCER}');
-  const socket = native().openRawSocket(254);
-  socket.start((source, payload) => {
-    const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-    hashIxcp(view, parseIpv4(source), own, 0, hash);
-    const good = view.getUint32(IXCP.tag) === hash.high && view.getUint32(IXCP.tag + 4) === hash.low;
-    console.log(view.getUint16(IXCP.flags) + ' ' + view.getUint32(IXCP.session) + ' ' + good);
-    const answer = new Uint8Array(40);
-    const type = good ? IxcpType.welcome : IxcpType.badKey;
-    const session = view.getUint32(IXCP.session);
-    emitIxcp(new DataView(answer.buffer), 0, own, parseIpv4(source), { type, session }, hash);
-    socket.send(source, answer);
-  });
-  console.log('listening');
-})();
-`;
-
-async function fakeBalancer(peer: Peer, key: string): Promise<{ child: ChildProcess; lines: string[] }> {
-  const child = peer.script(FAKE_BALANCER, new URL('../../src/', import.meta.url).href, key);
-  const lines: string[] = [];
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => lines.push(...text.trim().split('\n')));
-  await until('the fake balancer', () => lines.length > 0);
-  return { child, lines };
-}
 
 if (insideNamespace(import.meta.url)) {
   const peer = await Peer.make('eth0', `${BALANCER}/24`, '02:00:00:00:00:02');
@@ -61,7 +26,10 @@ if (insideNamespace(import.meta.url)) {
   write('key.hex', KEY);
   const config = (extra = ''): string => {
     const text = `keyFile: key.hex\nvirtualAddresses: [${VIRTUAL}]\nbalancers: [${BALANCER}]\n`;
-    return write('node.yaml', text + (extra.includes('interface:') ? extra : `interface: eth0\n${extra}`));
+    return write(
+      'node.yaml',
+      text + (extra.includes('interface:') ? extra : `interface: eth0\n${extra}`),
+    );
   };
   // It is there unless a test is about its absence.
   let balancer = await fakeBalancer(peer, KEY);
@@ -82,7 +50,8 @@ if (insideNamespace(import.meta.url)) {
     return agent;
   };
   t.afterEach(async () => {
-    for (const agent of agents.splice(0)) if (agent.child.exitCode === null) await agent.end('SIGKILL');
+    for (const agent of agents.splice(0))
+      if (agent.child.exitCode === null) await agent.end('SIGKILL');
   });
   /** It says one line, ends with 1, and has changed nothing. */
   const refuses = async (t: Test, agent: Program, line: string | RegExp): Promise<void> => {
@@ -138,7 +107,11 @@ if (insideNamespace(import.meta.url)) {
     await until('the next agent to be at work', () => snapshot().join() !== set.join());
     const ids = (lines: string[]): string[] =>
       lines.map((line) => line.replace(/ (id|tag) \w+|:\[\d+\]/g, ''));
-    t.same(ids(snapshot()), ids(set), 'what it wants as well has stayed, and the filters were replaced');
+    t.same(
+      ids(snapshot()),
+      ids(set),
+      'what it wants as well has stayed, and the filters were replaced',
+    );
     await agent.says(/is ready/);
     t.equal((await agent.end('SIGINT')).code, 0);
     t.same(snapshot(), before);
@@ -176,7 +149,11 @@ if (insideNamespace(import.meta.url)) {
     const own = snapshot();
     const agent = startAgent();
     await agent.says(/is ready/);
-    t.same(recordedKinds(), ['setting', 'filter', 'filter'], 'only SYN cookies and the shim were needed');
+    t.same(
+      recordedKinds(),
+      ['setting', 'filter', 'filter'],
+      'only SYN cookies and the shim were needed',
+    );
     t.match(run('sysctl', '-n', 'net.ipv4.tcp_syncookies'), '1');
     t.equal((await agent.end('SIGTERM')).code, 0);
     t.same(snapshot(), own);
@@ -220,7 +197,10 @@ if (insideNamespace(import.meta.url)) {
     const set = snapshot();
     const second = startAgent();
     t.equal((await second.ended).code, 1);
-    t.equal(second.text, 'baton: eth0: another node is running on this interface (stop it first)\n');
+    t.equal(
+      second.text,
+      'baton: eth0: another node is running on this interface (stop it first)\n',
+    );
     t.same(snapshot(), set, 'the first is not disturbed');
     await first.end('SIGTERM');
   });
@@ -323,10 +303,20 @@ if (insideNamespace(import.meta.url)) {
       add();
       run('ip', 'address', 'add', '10.95.0.3/24', 'dev', 'eth5');
       const lines: string[] = [];
-      const log = { info: (text: string) => lines.push(text), warn: (text: string) => lines.push(text) };
+      const log = {
+        info: (text: string) => lines.push(text),
+        warn: (text: string) => lines.push(text),
+      };
       const end = new AbortController();
       const running = runAgent(
-        { ...options, interface: 'eth5', balancers: ['10.95.0.2'], log, checkMs: 20, remindMs: 100 },
+        {
+          ...options,
+          interface: 'eth5',
+          balancers: ['10.95.0.2'],
+          log,
+          checkMs: 20,
+          remindMs: 100,
+        },
         end.signal,
       );
       const count = (text: RegExp): number => lines.filter((line) => text.test(line)).length;
@@ -336,7 +326,10 @@ if (insideNamespace(import.meta.url)) {
         'to be told',
         () => count(/^interface eth5 is gone: no session can be handed over here$/) === 1,
       );
-      await until('to be told again', () => count(/^interface eth5 is gone, since \d+ s: no session/) >= 3);
+      await until(
+        'to be told again',
+        () => count(/^interface eth5 is gone, since \d+ s: no session/) >= 3,
+      );
       t.match(
         run('ip', '-4', 'address', 'show', 'dev', 'lo'),
         `inet ${VIRTUAL}/32`,

@@ -1,6 +1,6 @@
 /**
- * Several packet rings on one interface: which ring gets a frame (guard_fanout, by BPF_PROG_TEST_RUN), and that
- * it gets there on a real interface, also after that was down.
+ * Several packet rings on one interface: which ring gets a frame (guard_fanout, by
+ * BPF_PROG_TEST_RUN), and that it gets there on a real interface, also after that was down.
  */
 import { join } from 'node:path';
 import t from 'tap';
@@ -38,7 +38,11 @@ function load(): ReturnType<ReturnType<typeof native>['loadBpf']> {
 }
 
 function share(guard: ReturnType<typeof load>, workers: number): void {
-  guard.mapUpdate('sharing', hostU32(0), join8(...[SEEDS.client, SEEDS.port, workers].map(hostU32)));
+  guard.mapUpdate(
+    'sharing',
+    hostU32(0),
+    join8(...[SEEDS.client, SEEDS.port, workers].map(hostU32)),
+  );
 }
 
 function ownerOf(clientPort: number, workers = WORKERS, server = SERVER, client = CLIENT): number {
@@ -76,7 +80,8 @@ if (insideNamespace(import.meta.url)) {
     const guard = load();
     t.teardown(() => guard.close());
     const chosen = (spec: PacketSpec): number => guard.testRun('guard_fanout', build(spec)).verdict;
-    const each = (of: (port: number) => PacketSpec): number[] => ports.map((port) => chosen(of(port)));
+    const each = (of: (port: number) => PacketSpec): number[] =>
+      ports.map((port) => chosen(of(port)));
     const owners = ports.map((port) => ownerOf(port));
     t.equal(new Set(owners).size, WORKERS, 'every worker has some');
     t.strictSame(each(segment), owners, 'segments');
@@ -157,7 +162,8 @@ if (insideNamespace(import.meta.url)) {
     const poll = (): void => {
       for (const [worker, ring] of rings.entries()) {
         const { view } = ring.memory;
-        const receive = (offset: number): void => void seen[worker]?.add(view.getUint16(offset + 34));
+        const receive = (offset: number): void =>
+          void seen[worker]?.add(view.getUint16(offset + 34));
         ring.poll({ receive, tick: () => {} }, now);
       }
     };
@@ -166,7 +172,9 @@ if (insideNamespace(import.meta.url)) {
     const connect = async (): Promise<number[][]> => {
       for (const ring of seen) ring.clear();
       // Nobody answers: each port sends a SYN, and that is all.
-      const done = outputOf(farm.client.script(CONNECT, CLIENT, VIRTUAL, String(FIRST_PORT), String(PORTS)));
+      const done = outputOf(
+        farm.client.script(CONNECT, CLIENT, VIRTUAL, String(FIRST_PORT), String(PORTS)),
+      );
       const all = (): boolean => {
         poll();
         return seen.reduce((sum, ring) => sum + ring.size, 0) >= PORTS;

@@ -1,4 +1,7 @@
-/** The guard frame by frame (BPF_PROG_TEST_RUN): what the engine's tap is given, what the kernel keeps. */
+/**
+ * The guard frame by frame (BPF_PROG_TEST_RUN): what the engine's tap is given, what the kernel
+ * keeps.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -132,7 +135,11 @@ if (insideNamespace(import.meta.url)) {
       if (given) notices++;
     }
     t.equal(notices, 1);
-    t.equal(check('guard_notices', build(notice({ ethernet: ELSEWHERE })), 0).verdict, 0, 'an overheard one');
+    t.equal(
+      check('guard_notices', build(notice({ ethernet: ELSEWHERE })), 0).verdict,
+      0,
+      'an overheard one',
+    );
   });
 
   t.test('ingress', async (t) => {
@@ -150,10 +157,17 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(check('guard_egress', frame, Mark.inject), turned);
   });
 
-  t.test('a SYN cut at every length never reaches the kernel once its address is known', async (t) => {
-    const whole = build(to({}));
-    for (let length = 34; length < whole.length; length++) {
-      t.equal(check('guard_ingress', whole.subarray(0, length), 0).verdict, Verdict.drop, `${length} bytes`);
-    }
-  });
+  t.test(
+    'a SYN cut at every length never reaches the kernel once its address is known',
+    async (t) => {
+      const whole = build(to({}));
+      for (let length = 34; length < whole.length; length++) {
+        t.equal(
+          check('guard_ingress', whole.subarray(0, length), 0).verdict,
+          Verdict.drop,
+          `${length} bytes`,
+        );
+      }
+    },
+  );
 }

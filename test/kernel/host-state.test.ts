@@ -1,4 +1,6 @@
-/** What the addon reads of this machine's addresses and tc filters, beside what `ip` and `tc` show. */
+/**
+ * What the addon reads of this machine's addresses and tc filters, beside what `ip` and `tc` show.
+ */
 import t from 'tap';
 import { listAddresses } from '../../src/host/addresses.js';
 import { hasClsact, listFilters } from '../../src/host/filters.js';
@@ -23,13 +25,19 @@ interface ShownFilter {
 function shownAddresses(): unknown[] {
   const links = JSON.parse(run('ip', '-j', '-4', 'address', 'show')) as ShownAddress[];
   return links.flatMap(({ ifname, addr_info }) =>
-    addr_info.map(({ local, prefixlen }) => ({ interface: ifname, address: local, prefix: prefixlen })),
+    addr_info.map(({ local, prefixlen }) => ({
+      interface: ifname,
+      address: local,
+      prefix: prefixlen,
+    })),
   );
 }
 
 function shownFilters(name: string): unknown[] {
   return ['ingress', 'egress'].flatMap((hook) => {
-    const filters = JSON.parse(run('tc', '-j', 'filter', 'show', 'dev', name, hook)) as ShownFilter[];
+    const filters = JSON.parse(
+      run('tc', '-j', 'filter', 'show', 'dev', name, hook),
+    ) as ShownFilter[];
     return filters.flatMap(({ pref, options }) =>
       options?.handle === undefined
         ? []
@@ -49,7 +57,8 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'address', 'add', '10.2.0.1/32', 'dev', 'e1');
     t.strictSame(listAddresses(), shownAddresses());
     t.equal(listAddresses().length, 5, 'and that of the loopback');
-    for (let last = 1; last < 255; last++) run('ip', 'address', 'add', `10.3.0.${last}/24`, 'dev', 'e1');
+    for (let last = 1; last < 255; last++)
+      run('ip', 'address', 'add', `10.3.0.${last}/24`, 'dev', 'e1');
     t.strictSame(listAddresses(), shownAddresses(), 'more than fit one message of the kernel');
   });
 
@@ -76,27 +85,66 @@ if (insideNamespace(import.meta.url)) {
     ];
     t.strictSame(listFilters('e0'), ours);
     t.strictSame(listFilters('e0'), shownFilters('e0'));
-    run('tc', 'filter', 'add', 'dev', 'e0', 'ingress', 'pref', '9', 'u32', 'match', 'u32', '0', '0');
+    run(
+      'tc',
+      'filter',
+      'add',
+      'dev',
+      'e0',
+      'ingress',
+      'pref',
+      '9',
+      'u32',
+      'match',
+      'u32',
+      '0',
+      '0',
+    );
     const others = listFilters('e0').filter(({ priority }) => priority === 9);
     t.ok(others.length > 0);
     t.ok(others.every(({ hook, program }) => hook === 'ingress' && program === undefined));
     run('tc', 'filter', 'del', 'dev', 'e0', 'ingress', 'pref', '9');
-    run('tc', 'filter', 'add', 'dev', 'e0', 'egress', 'pref', '3', 'bpf', 'da', 'bytecode', CLASSIC);
+    run(
+      'tc',
+      'filter',
+      'add',
+      'dev',
+      'e0',
+      'egress',
+      'pref',
+      '3',
+      'bpf',
+      'da',
+      'bytecode',
+      CLASSIC,
+    );
     t.strictSame(listFilters('e0'), shownFilters('e0'), 'a classic program, which has no name');
     t.equal(listFilters('e0').length, 4);
   });
 
-  t.test('without the right to look at programs: as they were named when they were attached', async (t) => {
-    const code = `
+  t.test(
+    'without the right to look at programs: as they were named when they were attached',
+    async (t) => {
+      const code = `
       import { listFilters } from '${new URL('../../src/host/filters.js', import.meta.url)}';
       process.stdout.write(JSON.stringify(listFilters('e0').map((filter) => filter.program ?? '')));`;
-    const args = ['--bounding-set=-sys_admin', process.execPath, '--input-type=module', '--eval', code];
-    const expected = ['shim_ingress', 'shim_ingress', 'shim_egress', ''];
-    t.strictSame(JSON.parse(run('setpriv', ...args)), expected);
-  });
+      const args = [
+        '--bounding-set=-sys_admin',
+        process.execPath,
+        '--input-type=module',
+        '--eval',
+        code,
+      ];
+      const expected = ['shim_ingress', 'shim_ingress', 'shim_egress', ''];
+      t.strictSame(JSON.parse(run('setpriv', ...args)), expected);
+    },
+  );
 
   t.test('an interface that is not there', async (t) => {
-    t.throws(() => listFilters('e9'), { code: 'BATON_SYSTEM', message: 'there is no interface e9' });
+    t.throws(() => listFilters('e9'), {
+      code: 'BATON_SYSTEM',
+      message: 'there is no interface e9',
+    });
     t.throws(() => hasClsact('e9'), { code: 'BATON_SYSTEM' });
   });
 }

@@ -68,7 +68,11 @@ if (insideNamespace(import.meta.url)) {
     t.match(side, { interfaceIndex: info?.index, mac: info?.mac, mtu: 1400 });
     const start = machine.engineStart();
     t.not(side?.tap.filterProgramFd, start.tap.filterProgramFd, 'another filter');
-    t.not(side?.tap.fanout?.group, start.tap.fanout?.group, 'threads share each interface by itself');
+    t.not(
+      side?.tap.fanout?.group,
+      start.tap.fanout?.group,
+      'threads share each interface by itself',
+    );
     await machine.takeAddresses();
     t.notMatch(run('ip', '-4', 'address', 'show', 'dev', 'eth1'), VIRTUAL, 'clients are elsewhere');
 
@@ -104,9 +108,11 @@ if (insideNamespace(import.meta.url)) {
   t.test('interfaces that will not do are told by their place in the config', async (t) => {
     const refused = (name: string, line: string): Promise<unknown> =>
       t.rejects(
-        Machine.prepare({ ...options, nodeInterface: { ...NODE_SIDE, name } }).catch((error: BatonError) => {
-          throw new Error(error.toLine());
-        }),
+        Machine.prepare({ ...options, nodeInterface: { ...NODE_SIDE, name } }).catch(
+          (error: BatonError) => {
+            throw new Error(error.toLine());
+          },
+        ),
         { message: `${NODE_SIDE.where}: ${line}` },
       );
     await refused('eth9', 'eth9: no such interface (there are lo, eth0, eth1)');

@@ -1,4 +1,6 @@
-/** A balancer that cannot start, or end in order: what runs there, or forwards without it, stays. */
+/**
+ * A balancer that cannot start, or end in order: what runs there, or forwards without it, stays.
+ */
 import t from 'tap';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import { preflight } from '../../src/balancer/machine/preflight.js';
@@ -68,32 +70,38 @@ if (insideNamespace(import.meta.url)) {
     nothingLeft(t);
   });
 
-  t.test('a lower limit, and a node that is not in the config any more, end no session', async (t) => {
-    await startAndKill();
-    const records = new SessionRecords(words('sessions').buffer as ArrayBuffer);
-    const bytes = new Uint8Array(words('sessions').buffer);
-    const SESSIONS = 100;
-    for (let slot = 0; slot < SESSIONS; slot++) {
-      records.setNode(slot, 1);
-      bytes[slot * SESSION_RECORD_BYTES + SESSION_RECORD.state] = SessionState.passing;
-    }
-    const limits = { sessions: 64, halfOpen: 64, headBytes: 16_384 };
-    const fewer = await Machine.prepare({ ...options, nodes: NODES.slice(0, 1), limits });
-    t.same(fewer.departedNodes(), NODES.slice(1));
-    const { capacity, earlier } = startOf(fewer);
-    t.equal(capacity, SESSIONS, 'room for those that are there, and for no more');
-    t.same([...(earlier?.nodes.subarray(0, 2) ?? [])], [0, 1]);
-    t.same(fewer.earlierNeighbours(), [{ node: 1, mac: NODE_MAC }]);
-    t.same(warnings, []);
-    await fewer.leave();
-    const without = await Machine.prepare({ ...options, virtualServers: options.virtualServers.slice(1) });
-    t.same(warnings, [
-      `${SESSIONS} sessions of the earlier run end: they are of virtual server ${VIRTUAL}:80, which is not in the config any more`,
-    ]);
-    t.equal(startOf(without).capacity, 1_500);
-    await without.stop();
-    nothingLeft(t);
-  });
+  t.test(
+    'a lower limit, and a node that is not in the config any more, end no session',
+    async (t) => {
+      await startAndKill();
+      const records = new SessionRecords(words('sessions').buffer as ArrayBuffer);
+      const bytes = new Uint8Array(words('sessions').buffer);
+      const SESSIONS = 100;
+      for (let slot = 0; slot < SESSIONS; slot++) {
+        records.setNode(slot, 1);
+        bytes[slot * SESSION_RECORD_BYTES + SESSION_RECORD.state] = SessionState.passing;
+      }
+      const limits = { sessions: 64, halfOpen: 64, headBytes: 16_384 };
+      const fewer = await Machine.prepare({ ...options, nodes: NODES.slice(0, 1), limits });
+      t.same(fewer.departedNodes(), NODES.slice(1));
+      const { capacity, earlier } = startOf(fewer);
+      t.equal(capacity, SESSIONS, 'room for those that are there, and for no more');
+      t.same([...(earlier?.nodes.subarray(0, 2) ?? [])], [0, 1]);
+      t.same(fewer.earlierNeighbours(), [{ node: 1, mac: NODE_MAC }]);
+      t.same(warnings, []);
+      await fewer.leave();
+      const without = await Machine.prepare({
+        ...options,
+        virtualServers: options.virtualServers.slice(1),
+      });
+      t.same(warnings, [
+        `${SESSIONS} sessions of the earlier run end: they are of virtual server ${VIRTUAL}:80, which is not in the config any more`,
+      ]);
+      t.equal(startOf(without).capacity, 1_500);
+      await without.stop();
+      nothingLeft(t);
+    },
+  );
 
   t.test('a look before the start changes nothing, and finds what is wrong', async (t) => {
     const occupied = snapshot();

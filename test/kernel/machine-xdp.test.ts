@@ -20,8 +20,19 @@ const LOST =
 
 if (insideNamespace(import.meta.url)) {
   const machine = await xdpMachine(t);
-  const { peer, options, warnings, told, pins, name, directory, index, attached, nothingLeft, startOf } =
-    machine;
+  const {
+    peer,
+    options,
+    warnings,
+    told,
+    pins,
+    name,
+    directory,
+    index,
+    attached,
+    nothingLeft,
+    startOf,
+  } = machine;
   const { detach, started, startAndKill, words } = machine;
 
   t.beforeEach(() => {
@@ -87,7 +98,8 @@ if (insideNamespace(import.meta.url)) {
         new Uint8Array(control.memory())[CONTROL.way] ?? -1,
         nodes[(NODE_BYTES + NODE.redirect) / 4] ?? -1,
       ];
-      const peerPrograms = (...args: string[]): string => peer.run('ip', 'link', 'set', 'eth0', ...args);
+      const peerPrograms = (...args: string[]): string =>
+        peer.run('ip', 'link', 'set', 'eth0', ...args);
       t.same(ways(), [WAY.redirect, 1], 'GRO is not enough for XDP_TX');
       t.equal(native().peerRunsXdp(index()), false);
       peerPrograms('xdpdrv', 'object', PASS_ALL, 'program', 'pass_all');
@@ -136,7 +148,10 @@ if (insideNamespace(import.meta.url)) {
     const secret = new Uint8Array(words('control').buffer, CONTROL.secret, 32).slice();
     const machine = await Machine.prepare({
       ...options,
-      virtualServers: [{ name: 'new', address: VIRTUAL, port: 81 }, ...options.virtualServers.slice(1)],
+      virtualServers: [
+        { name: 'new', address: VIRTUAL, port: 81 },
+        ...options.virtualServers.slice(1),
+      ],
       nodes: ['10.99.0.9', ...NODES.slice(1)],
     });
     t.equal(attached()?.id, left?.id, 'the old program works until the engine is there');
@@ -280,7 +295,11 @@ if (insideNamespace(import.meta.url)) {
   t.test('an MTU beyond a frame of AF_XDP', async (t) => {
     run('ip', 'link', 'set', 'eth0', 'mtu', '9000');
     const occupied = snapshot();
-    await t.rejects(Machine.prepare(options), { code: 'BATON_INTERFACE', where: 'eth0', message: /MTU/ });
+    await t.rejects(Machine.prepare(options), {
+      code: 'BATON_INTERFACE',
+      where: 'eth0',
+      message: /MTU/,
+    });
     t.same(snapshot(), occupied);
     const machine = await started({ datapath: 'auto' });
     t.equal(machine.datapath, 'packet');

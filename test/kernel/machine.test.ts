@@ -101,24 +101,30 @@ if (insideNamespace(import.meta.url)) {
     t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
     const mac = Buffer.from(machine.info.mac).toString('hex');
     const lines = (text: string): number => heard.text().split(text).length - 1;
-    await until('two announcements', () => lines(`${mac} 1 ${number(VIRTUAL)} ${number(VIRTUAL)}`) === 2);
+    await until(
+      'two announcements',
+      () => lines(`${mac} 1 ${number(VIRTUAL)} ${number(VIRTUAL)}`) === 2,
+    );
     t.equal(lines(`${mac} 1 0 ${number(VIRTUAL)}`), 3, 'after three probes');
     heard.stop();
 
-    t.test("the kernel never answers for a virtual server's port, and does for others", async (t) => {
-      const connect = (port: number, address: string): string =>
-        `require('net').connect(${port}, '${address}').on('error', (e) => { console.log(e.code); process.exit(); });`;
-      const ours = listen(connect(80, VIRTUAL));
-      const other = listen(connect(81, VIRTUAL));
-      const own = listen(connect(80, OWN));
-      await until('refusals', () => other.text() !== '' && own.text() !== '');
-      await until('the third', () => machine.counters().guard.kept_virtual >= 1);
-      t.equal(other.text(), 'ECONNREFUSED\n');
-      t.equal(own.text(), 'ECONNREFUSED\n');
-      t.equal(ours.text(), '');
-      ours.stop();
-      t.equal(machine.counters().shim.adopted, 0);
-    });
+    t.test(
+      "the kernel never answers for a virtual server's port, and does for others",
+      async (t) => {
+        const connect = (port: number, address: string): string =>
+          `require('net').connect(${port}, '${address}').on('error', (e) => { console.log(e.code); process.exit(); });`;
+        const ours = listen(connect(80, VIRTUAL));
+        const other = listen(connect(81, VIRTUAL));
+        const own = listen(connect(80, OWN));
+        await until('refusals', () => other.text() !== '' && own.text() !== '');
+        await until('the third', () => machine.counters().guard.kept_virtual >= 1);
+        t.equal(other.text(), 'ECONNREFUSED\n');
+        t.equal(own.text(), 'ECONNREFUSED\n');
+        t.equal(ours.text(), '');
+        ours.stop();
+        t.equal(machine.counters().shim.adopted, 0);
+      },
+    );
 
     t.test('the filter gives a ring what concerns it, and nothing else', async (t) => {
       const ring = native().openPacketRing({
@@ -193,7 +199,9 @@ if (insideNamespace(import.meta.url)) {
     });`;
     const other = listen(script);
     await until('the other', () => other.text().includes('probing'));
-    await t.rejects(Machine.prepare(options), { message: `${VIRTUAL} is already in use by ${PEER_MAC}` });
+    await t.rejects(Machine.prepare(options), {
+      message: `${VIRTUAL} is already in use by ${PEER_MAC}`,
+    });
     other.stop();
     nothingLeft(t);
   });
@@ -203,7 +211,8 @@ if (insideNamespace(import.meta.url)) {
       new Promise((resolve) => {
         const server = createServer().listen({ host, port, ipv6Only }, () => resolve(server));
       });
-    const close = (server: Server): Promise<void> => new Promise((resolve) => server.close(() => resolve()));
+    const close = (server: Server): Promise<void> =>
+      new Promise((resolve) => server.close(() => resolve()));
     const own = await bind(OWN, 80);
     const onlyIpv6 = await bind('::', 8080, true);
     const machine = await Machine.prepare(options);
@@ -251,7 +260,9 @@ if (insideNamespace(import.meta.url)) {
     await t.rejects(Machine.prepare({ ...options, adoptFunction: 'bpf_no_such_function' }), {
       code: 'BATON_KERNEL',
     });
-    await t.rejects(Machine.prepare({ ...options, interface: 'eth9' }), { code: 'BATON_INTERFACE' });
+    await t.rejects(Machine.prepare({ ...options, interface: 'eth9' }), {
+      code: 'BATON_INTERFACE',
+    });
     nothingLeft(t);
   });
 
@@ -271,7 +282,8 @@ if (insideNamespace(import.meta.url)) {
     child.kill('SIGKILL');
     await exited;
     t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
-    // What is asked second is answered, and the first is not: an answer to it would be there before.
+    // What is asked second is answered, and the first is not: an answer to it would be there
+    // before.
     const asking = listen(
       `for (const port of [80, 81]) require('net').connect(port, '${VIRTUAL}').on('error', (e) => console.log(port, e.code));`,
     );
@@ -298,7 +310,8 @@ if (insideNamespace(import.meta.url)) {
     await until('100 answers', () => packets.length >= 100);
     t.ok(
       packets.every(
-        (packet) => packet.senderAddress === number(PEER) && formatMac(packet.senderMac) === PEER_MAC,
+        (packet) =>
+          packet.senderAddress === number(PEER) && formatMac(packet.senderMac) === PEER_MAC,
       ),
     );
     port.close();
@@ -315,7 +328,8 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'route', 'add', '192.0.2.1', 'dev', 'eth0');
     const began = performance.now();
     await watch.start();
-    const of = (node: number): NeighbourChange[] => changes.filter((change) => change.node === node);
+    const of = (node: number): NeighbourChange[] =>
+      changes.filter((change) => change.node === node);
     await until('the first', () => of(0).length === 1);
     t.ok(performance.now() - began < LOOK_MS, 'at once, and not with the next look');
     t.same(of(0), [{ node: 0, mac: macOf(PEER_MAC), why: '' }]);
@@ -332,10 +346,15 @@ if (insideNamespace(import.meta.url)) {
     peer.run('ip', 'address', 'add', '10.99.0.66/24', 'dev', 'eth0');
     run('ip', 'neigh', 'flush', 'dev', 'eth0');
     await until('the new ones', () => of(0).length === 2 && of(1).length === 2);
-    t.same(of(0)[1], { node: 0, mac: macOf('02:00:00:00:00:33'), why: '' }, 'without being lost in between');
+    t.same(
+      of(0)[1],
+      { node: 0, mac: macOf('02:00:00:00:00:33'), why: '' },
+      'without being lost in between',
+    );
     t.same(of(1)[1], { node: 1, mac: macOf('02:00:00:00:00:33'), why: '' });
 
-    // A change is told when it happens: twice in a row, so that the look of each second is too late for one of them.
+    // A change is told when it happens: twice in a row, so that the look of each second is too late
+    // for one of them.
     const moved = async (mac: string): Promise<void> => {
       const told = of(0).length;
       peer.run('ip', 'link', 'set', 'eth0', 'address', mac);
@@ -361,7 +380,18 @@ if (insideNamespace(import.meta.url)) {
     });
     t.same(of(0)[5]?.mac, macOf('02:00:00:00:00:33'));
     // What is not the kernel's own finding stays.
-    run('ip', 'neigh', 'replace', '10.99.0.66', 'lladdr', PEER_MAC, 'dev', 'eth0', 'nud', 'permanent');
+    run(
+      'ip',
+      'neigh',
+      'replace',
+      '10.99.0.66',
+      'lladdr',
+      PEER_MAC,
+      'dev',
+      'eth0',
+      'nud',
+      'permanent',
+    );
     watch.doubt(1);
     t.match(run('ip', 'neigh', 'show', '10.99.0.66'), /PERMANENT/);
     run('ip', 'neigh', 'del', '10.99.0.66', 'dev', 'eth0');

@@ -1,7 +1,7 @@
 /**
- * Network namespaces for tests that need a kernel. A test file runs itself once more in a namespace of
- * its own, so that nothing it does touches the machine; further namespaces are those of child processes,
- * and end with them.
+ * Network namespaces for tests that need a kernel. A test file runs itself once more in a namespace
+ * of its own, so that nothing it does touches the machine; further namespaces are those of child
+ * processes, and end with them.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { readlinkSync } from 'node:fs';
@@ -15,15 +15,20 @@ const INSIDE = 'BATON_TEST_IN_NAMESPACE';
 const LONGEST_TEST_S = 900;
 
 /**
- * Whether this process is the one inside a new network namespace. If not, this call runs the test file
- * there and takes over its exit code; or, without root, says why nothing is tested.
+ * Whether this process is the one inside a new network namespace. If not, this call runs the test
+ * file there and takes over its exit code; or, without root, says why nothing is tested.
  */
 export function insideNamespace(file: string): boolean {
   // Also of the process that only waits: tap's own limit of 30 s would be over for it as well.
   t.setTimeout(FILE_TIMEOUT_MS);
   if (process.env[INSIDE] === '1') {
     // Answers to IPv6 neighbour discovery would be frames that no test asked for.
-    run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1');
+    run(
+      'sysctl',
+      '-qw',
+      'net.ipv6.conf.all.disable_ipv6=1',
+      'net.ipv6.conf.default.disable_ipv6=1',
+    );
     run('ip', 'link', 'set', 'lo', 'up');
     return true;
   }
@@ -31,10 +36,14 @@ export function insideNamespace(file: string): boolean {
     console.log('TAP version 14\n1..0 # SKIP network namespaces need root');
     return false;
   }
-  const child = spawnSync('unshare', ['--net', process.execPath, ...process.execArgv, fileURLToPath(file)], {
-    stdio: 'inherit',
-    env: { ...process.env, [INSIDE]: '1' },
-  });
+  const child = spawnSync(
+    'unshare',
+    ['--net', process.execPath, ...process.execArgv, fileURLToPath(file)],
+    {
+      stdio: 'inherit',
+      env: { ...process.env, [INSIDE]: '1' },
+    },
+  );
   process.exitCode = child.status ?? 1;
   return false;
 }
@@ -48,16 +57,38 @@ export function run(command: string, ...args: string[]): string {
 export class Peer {
   private constructor(private readonly holder: ChildProcess) {}
 
-  /** Makes a peer whose interface's other end is `name` in this namespace, both up, with this address. */
+  /**
+   * Makes a peer whose interface's other end is `name` in this namespace, both up, with this
+   * address.
+   */
   static async make(name: string, address: string, mac: string): Promise<Peer> {
-    const holder = spawn('unshare', ['--net', 'sleep', String(LONGEST_TEST_S)], { stdio: 'ignore' });
+    const holder = spawn('unshare', ['--net', 'sleep', String(LONGEST_TEST_S)], {
+      stdio: 'ignore',
+    });
     const peer = new Peer(holder);
     while (readlinkSync(`/proc/${holder.pid}/ns/net`) === readlinkSync('/proc/self/ns/net')) {
       await sleep(5);
     }
-    run('ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(holder.pid));
+    run(
+      'ip',
+      'link',
+      'add',
+      name,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'eth0',
+      'netns',
+      String(holder.pid),
+    );
     run('ip', 'link', 'set', name, 'up');
-    peer.run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1');
+    peer.run(
+      'sysctl',
+      '-qw',
+      'net.ipv6.conf.all.disable_ipv6=1',
+      'net.ipv6.conf.default.disable_ipv6=1',
+    );
     peer.run('ip', 'link', 'set', 'eth0', 'address', mac, 'up');
     peer.run('ip', 'link', 'set', 'lo', 'up');
     peer.run('ip', 'address', 'add', address, 'dev', 'eth0');
@@ -84,7 +115,9 @@ export class Peer {
   }
 
   private spawn(command: string, ...args: string[]): ChildProcess {
-    return spawn('nsenter', [...this.enter(), command, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+    return spawn('nsenter', [...this.enter(), command, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
   }
 
   private enter(): string[] {
@@ -93,7 +126,11 @@ export class Peer {
 }
 
 /** Waits until `condition` holds; throws after `ms`. */
-export async function until(what: string, condition: () => boolean, ms = PATIENCE_MS): Promise<void> {
+export async function until(
+  what: string,
+  condition: () => boolean,
+  ms = PATIENCE_MS,
+): Promise<void> {
   const end = performance.now() + ms;
   while (!condition()) {
     if (performance.now() > end) {

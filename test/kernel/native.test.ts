@@ -1,4 +1,7 @@
-/** The addon's doors to the kernel other than the packet ring: interfaces, neighbours, raw sockets, BPF. */
+/**
+ * The addon's doors to the kernel other than the packet ring: interfaces, neighbours, raw sockets,
+ * BPF.
+ */
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +33,10 @@ SEC("tc") int sort_frame(struct __sk_buff *skb) {
 }
 char licence[] SEC("license") = "GPL";
 `;
-/** A thread that says how it was scheduled before it asked for SCHED_BATCH, what it was told, and how it is since. */
+/**
+ * A thread that says how it was scheduled before it asked for SCHED_BATCH, what it was told, and
+ * how it is since.
+ */
 const SCHEDULED = `
 const { readFileSync } = require('node:fs');
 const { parentPort, workerData } = require('node:worker_threads');
@@ -58,7 +64,10 @@ function compile(directory: string, name: string, source: string): string {
   return object;
 }
 
-/** The calling thread's scheduling policy: field 41 of its stat, counted from behind the name, which is the second. */
+/**
+ * The calling thread's scheduling policy: field 41 of its stat, counted from behind the name, which
+ * is the second.
+ */
 function policyOfThread(read: typeof readFileSync): number {
   const stat = read('/proc/thread-self/stat', 'latin1');
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[41 - 3]);
@@ -217,7 +226,9 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('a BPF object is loaded, used and closed', async (t) => {
-    const object = native().loadBpf(compile(directory, 'sort', PROGRAM), { maxEntries: { words: 3 } });
+    const object = native().loadBpf(compile(directory, 'sort', PROGRAM), {
+      maxEntries: { words: 3 },
+    });
     t.ok(object.programFd('sort_frame') >= 0);
     t.equal(
       codeOf(() => object.programFd('other')),
@@ -260,10 +271,13 @@ if (insideNamespace(import.meta.url)) {
 
     const frame = new Uint8Array(60).fill(0xa5);
     t.same(object.testRun('sort_frame', frame), { verdict: 0, frame, mark: 9 });
-    t.match(object.testRun('sort_frame', frame, { mark: 7, ingressIndex: e0, interfaceIndex: e0 }), {
-      verdict: 2,
-      mark: 7,
-    });
+    t.match(
+      object.testRun('sort_frame', frame, { mark: 7, ingressIndex: e0, interfaceIndex: e0 }),
+      {
+        verdict: 2,
+        mark: 7,
+      },
+    );
     object.testRun('sort_frame', new Uint8Array(200));
     t.same(object.mapSums('counts', 2), Float64Array.of(2, 1));
     t.equal(
@@ -320,7 +334,9 @@ if (insideNamespace(import.meta.url)) {
       'string',
     );
     t.equal(
-      codeOf(() => native().loadBpf(compile(directory, 'sizes', PROGRAM), { maxEntries: { other: 1 } })),
+      codeOf(() =>
+        native().loadBpf(compile(directory, 'sizes', PROGRAM), { maxEntries: { other: 1 } }),
+      ),
       'ENOENT',
     );
   });

@@ -1,7 +1,7 @@
 /**
- * A machine whose kernel is too old, or lacks what is needed: the programs and `make` say so before anything else.
- * The old kernel is this one with another version and another list of its functions, which a mount namespace puts in
- * the place of its own.
+ * A machine whose kernel is too old, or lacks what is needed: the programs and `make` say so before
+ * anything else. The old kernel is this one with another version and another list of its functions,
+ * which a mount namespace puts in the place of its own.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,8 +16,8 @@ const directory = mkdtempSync(join(tmpdir(), 'baton-kernel-'));
 const LIST = join(directory, 'vmlinux');
 
 /**
- * BTF that knows one type, `int`, and no function (Documentation/bpf/btf.rst of the kernel): a header of 24 bytes,
- * one record of 16, and strings.
+ * BTF that knows one type, `int`, and no function (Documentation/bpf/btf.rst of the kernel): a
+ * header of 24 bytes, one record of 16, and strings.
  */
 function listWithoutFunctions(): Buffer {
   const strings = Buffer.from('\0int\0', 'latin1');
@@ -66,8 +66,19 @@ t.test(
     t.teardown(() => rmSync(directory, { recursive: true }));
     for (const { name, prepare, version, says, remedy } of KERNELS) {
       const there = (...command: string[]): { status: number | null; said: string } => {
-        const inside = ['--mount', 'sh', '-ec', `${prepare}; exec "$@"`, '-', ...version, ...command];
-        const { status, stdout, stderr } = spawnSync('unshare', inside, { cwd: PROJECT, encoding: 'utf8' });
+        const inside = [
+          '--mount',
+          'sh',
+          '-ec',
+          `${prepare}; exec "$@"`,
+          '-',
+          ...version,
+          ...command,
+        ];
+        const { status, stdout, stderr } = spawnSync('unshare', inside, {
+          cwd: PROJECT,
+          encoding: 'utf8',
+        });
         return { status, said: stdout + stderr };
       };
       t.test(name, async (t) => {
@@ -109,6 +120,9 @@ t.test(
 );
 
 t.test('a kernel that can: nothing is said', async (t) => {
-  const { status, stdout, stderr } = spawnSync('scripts/check-kernel.sh', { cwd: PROJECT, encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync('scripts/check-kernel.sh', {
+    cwd: PROJECT,
+    encoding: 'utf8',
+  });
   t.same({ status, said: stdout + stderr }, { status: 0, said: '' });
 });

@@ -66,8 +66,12 @@ if (insideNamespace(import.meta.url)) {
       code: 'ENODEV',
       syscall: 'bind',
     });
-    t.throws(() => native().openPacketRing(farm.options({ transmitSlotBytes: 1000 })), { code: 'EINVAL' });
-    t.throws(() => native().openPacketRing(farm.options({ filterProgramFd: 99 })), { code: 'EBADF' });
+    t.throws(() => native().openPacketRing(farm.options({ transmitSlotBytes: 1000 })), {
+      code: 'EINVAL',
+    });
+    t.throws(() => native().openPacketRing(farm.options({ filterProgramFd: 99 })), {
+      code: 'EBADF',
+    });
     const ring = native().openPacketRing(farm.options());
     t.throws(() => ring.flush(new Uint32Array(4), 2), TypeError);
     t.throws(() => ring.receive(new Float64Array(4) as unknown as Uint32Array), TypeError);

@@ -3,7 +3,12 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { FrameFlags, type FrameSink, Port } from '../../src/datapath/datapath.js';
 import { NodePort } from '../../src/datapath/inlets/node-port.js';
-import { INJECT_MARK, openPacketDatapath, PacketDatapath, transmitSlots } from '../../src/datapath/packet.js';
+import {
+  INJECT_MARK,
+  openPacketDatapath,
+  PacketDatapath,
+  transmitSlots,
+} from '../../src/datapath/packet.js';
 import { native } from '../../src/host/native.js';
 import { insideNamespace, macOf, run, until } from './namespace.js';
 import {
@@ -24,7 +29,9 @@ import { forwarder, upload, uploadDigest } from './upload.js';
 
 const UPLOAD_BYTES = 20_000_000;
 
-/** Counts frames at egress that carry the mark, keeps the last one's length, and takes them away. */
+/**
+ * Counts frames at egress that carry the mark, keeps the last one's length, and takes them away.
+ */
 const PROGRAM = `
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -47,13 +54,21 @@ if (insideNamespace(import.meta.url)) {
   t.teardown(() => farm.stop());
 
   t.test('frames come in with what is known of their checksums', async (t) => {
-    const datapath = openPacketDatapath(native(), { interfaceIndex: farm.e1, mtu: MTU, filterProgramFd: -1 });
+    const datapath = openPacketDatapath(native(), {
+      interfaceIndex: farm.e1,
+      mtu: MTU,
+      filterProgramFd: -1,
+    });
     const seen: Seen[] = [];
     const sink = collector(datapath, seen);
     datapath.start(() => datapath.poll(sink, now));
     await farm.sendUdp(5, 1000);
     await until('two frames', () => seen.length === 2);
-    t.match(seen[0], { length: UDP_PAYLOAD + 5, payload: 'bbbbb', flags: FrameFlags.checksumPartial });
+    t.match(seen[0], {
+      length: UDP_PAYLOAD + 5,
+      payload: 'bbbbb',
+      flags: FrameFlags.checksumPartial,
+    });
     t.match(seen[1], { length: UDP_PAYLOAD + 1000, payload: 'b'.repeat(1000) });
 
     farm.client.run('ethtool', '-K', 'eth0', 'tx', 'off');
@@ -146,7 +161,9 @@ if (insideNamespace(import.meta.url)) {
       [941, 60, false],
       [0xffff_ffff, 60, false],
     ] as const) {
-      t.throws(() => ring.sendFrom(memory, offset, length, 0, headed), { message: /not in the memory/ });
+      t.throws(() => ring.sendFrom(memory, offset, length, 0, headed), {
+        message: /not in the memory/,
+      });
     }
     const view = new Uint8Array(memory) as unknown as ArrayBuffer;
     t.throws(() => ring.sendFrom(view, 0, 60, 0, false), { message: /ArrayBuffer/ });
@@ -211,7 +228,8 @@ if (insideNamespace(import.meta.url)) {
     const { heard } = await farm.listen();
     const ring = native().openPacketRing(farm.options({ transmitSlots: 32 }));
     const datapath = new PacketDatapath(ring);
-    // Two frames whose virtio header demands a checksum beyond their end, as if they had been received so.
+    // Two frames whose virtio header demands a checksum beyond their end, as if they had been
+    // received so.
     const { bytes } = datapath.memory;
     const broken = 4096;
     writeUdp(datapath, broken, 80, 9);

@@ -33,7 +33,10 @@ export class Program {
   }
 
   async says(what: RegExp): Promise<void> {
-    await until(`${what} in ${this.text}`, () => what.test(this.text) || this.child.exitCode !== null);
+    await until(
+      `${what} in ${this.text}`,
+      () => what.test(this.text) || this.child.exitCode !== null,
+    );
     if (!what.test(this.text)) throw new Error(`ended without ${what}: ${this.text}`);
   }
 
@@ -54,7 +57,9 @@ export function snapshot(): string[] {
     run('tc', 'qdisc', 'show'),
     run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress'),
     run('tc', 'filter', 'show', 'dev', 'eth0', 'egress'),
-  ].flatMap((text) => text.split('\n').filter((line) => line !== '' && !line.includes('valid_lft')));
+  ].flatMap((text) =>
+    text.split('\n').filter((line) => line !== '' && !line.includes('valid_lft')),
+  );
 }
 
 /** Names of the state files of this namespace. */

@@ -67,7 +67,8 @@ if (insideNamespace(import.meta.url)) {
     release(third.session);
     await third.session.told(Ixcp.adopted, { ack: REQUEST_END + 4 });
 
-    // The RST that was to remove it came to nothing, and the server goes on: its end is one like any other.
+    // The RST that was to remove it came to nothing, and the server goes on: its end is one like
+    // any other.
     const key = sessionKey.slice();
     new DataView(key.buffer).setUint16(PORT, node.nextPort);
     const fourth = await unread();

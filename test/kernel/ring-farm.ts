@@ -1,6 +1,6 @@
 /**
- * What the tests of the packet ring share: a switch with three ports, at which are the ring's interface
- * e1 (in the test's own namespace), a client and a node; and frames to send over it.
+ * What the tests of the packet ring share: a switch with three ports, at which are the ring's
+ * interface e1 (in the test's own namespace), a client and a node; and frames to send over it.
  */
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -35,8 +35,8 @@ next();
 `;
 
 /**
- * Tells of each datagram its length and first byte, until one begins with 255. Its buffer, which Node could not make
- * so large, holds what comes while it has no turn.
+ * Tells of each datagram its length and first byte, until one begins with 255. Its buffer, which
+ * Node could not make so large, holds what comes while it has no turn.
  */
 const LISTEN = `
 import socket
@@ -76,7 +76,8 @@ export class RingFarm {
   ) {}
 
   static async make(): Promise<RingFarm> {
-    // A bridge that snoops reports a multicast group of its own: an IPv4 frame that no test asked for.
+    // A bridge that snoops reports a multicast group of its own: an IPv4 frame that no test asked
+    // for.
     run('ip', 'link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0');
     run('ip', 'link', 'set', 'br0', 'up');
     run('ip', 'link', 'add', 'e1', 'address', HERE_MAC, 'type', 'veth', 'peer', 'name', 'p1');
@@ -143,7 +144,9 @@ export function collector(datapath: RingDatapath, seen: Seen[]): FrameSink {
     receive: (offset, length, flags) => {
       const { bytes } = datapath.memory;
       if (bytes[offset + IPV4_PROTOCOL] !== UDP) return;
-      const payload = Buffer.from(bytes.subarray(offset + UDP_PAYLOAD, offset + length)).toString('latin1');
+      const payload = Buffer.from(bytes.subarray(offset + UDP_PAYLOAD, offset + length)).toString(
+        'latin1',
+      );
       seen.push({ length, flags, payload });
     },
     tick: () => {},
@@ -151,7 +154,12 @@ export function collector(datapath: RingDatapath, seen: Seen[]): FrameSink {
 }
 
 /** Writes a frame of `length` bytes with a UDP datagram for the node, whose payload is `fill`. */
-export function writeUdp(datapath: RingDatapath, offset: number, length: number, fill: number): void {
+export function writeUdp(
+  datapath: RingDatapath,
+  offset: number,
+  length: number,
+  fill: number,
+): void {
   const { bytes, view } = datapath.memory;
   bytes.fill(fill, offset, offset + length);
   bytes.set(macOf(NODE_MAC), offset);

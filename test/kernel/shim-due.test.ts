@@ -2,7 +2,15 @@
 import t from 'tap';
 import { build, type TcpSpec } from '../../lab/packet.js';
 import { insideNamespace } from './namespace.js';
-import { ACK, SEQ, Shim, sessionKey, sessionProgress, sessionValue, toClient } from './shim-fixture.js';
+import {
+  ACK,
+  SEQ,
+  Shim,
+  sessionKey,
+  sessionProgress,
+  sessionValue,
+  toClient,
+} from './shim-fixture.js';
 
 /** UNTOLD_BYTES of bpf/lib/config.h. */
 const UNTOLD_BYTES = 14_600;
@@ -21,7 +29,11 @@ if (insideNamespace(import.meta.url)) {
   t.test('a confirmation is due until everything is acknowledged', async (t) => {
     const begin = { confirm: 5, asked: 3, answered: 1 };
     shim.object.mapUpdate('sessions', sessionKey, sessionValue(begin));
-    t.strictSame(send({ ack: 0xffff_ffff }), { asked: 3, answered: 1, sent: true }, 'before the mark');
+    t.strictSame(
+      send({ ack: 0xffff_ffff }),
+      { asked: 3, answered: 1, sent: true },
+      'before the mark',
+    );
     t.strictSame(send({ ack: 4 }), { asked: 3, answered: 1, sent: true }, 'one byte before it');
     t.strictSame(send({ ack: 9, flags: 'RA' }), { asked: 3, answered: 1, sent: true }, 'a reset');
     t.strictSame(send({ ack: 5 }), { asked: 3, answered: 3, sent: true }, 'at the mark');
@@ -48,11 +60,19 @@ if (insideNamespace(import.meta.url)) {
     begin();
     t.strictSame(send({}), untold, 'an acknowledgement of the request');
     t.strictSame(send({}, 'x'.repeat(1400)), untold, 'the first segment');
-    t.strictSame(send({ seq: TOLD_FROM - 1 }, 'x'), untold, 'the last that a client lets come unasked');
+    t.strictSame(
+      send({ seq: TOLD_FROM - 1 }, 'x'),
+      untold,
+      'the last that a client lets come unasked',
+    );
     t.strictSame(send({ seq: TOLD_FROM }, 'x'), told, 'what comes after that');
     begin();
     t.strictSame(send({ flags: 'FA' }), told, 'its FIN');
     begin(2);
-    t.strictSame(send({}), { asked: 2, answered: 2, sent: true }, 'when the balancer has asked again');
+    t.strictSame(
+      send({}),
+      { asked: 2, answered: 2, sent: true },
+      'when the balancer has asked again',
+    );
   });
 }

@@ -1,4 +1,6 @@
-/** What the tests of the BPF programs share: addresses, configured objects, counters as differences. */
+/**
+ * What the tests of the BPF programs share: addresses, configured objects, counters as differences.
+ */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { addressNumber, macBytes, type PacketSpec, type TcpSpec } from '../../lab/packet.js';

@@ -1,6 +1,6 @@
 /**
- * A node in the network namespace of a test: the shim on e0, a web server on the virtual address. At the other end of
- * the veth pair, on w0, the test plays client and balancer.
+ * A node in the network namespace of a test: the shim on e0, a web server on the virtual address.
+ * At the other end of the veth pair, on w0, the test plays client and balancer.
  */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -32,7 +32,11 @@ export const REQUEST_END = (SEQ + REQUEST.length) >>> 0;
 /** A session of its own: what is sent for it, what is said about it, and the socket it gets. */
 export interface Session {
   adopt(change?: PacketSpec): void;
-  told(type: number, more?: NonNullable<PacketSpec['ixcp']>, session?: number): Promise<ParsedPacket>;
+  told(
+    type: number,
+    more?: NonNullable<PacketSpec['ixcp']>,
+    session?: number,
+  ): Promise<ParsedPacket>;
   sent(what: string, tcp: PacketSpec['tcp'], payload?: string): Promise<ParsedPacket>;
   rest(): Promise<string[]>;
   socket(): Promise<{ socket: Socket; request: string }>;
@@ -61,7 +65,8 @@ export class ShimNode {
     run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'e0');
     run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'lo');
     run('ip', 'neighbour', 'add', CLIENT, 'lladdr', BALANCER_MAC, 'dev', 'e0', 'nud', 'permanent');
-    // Large segments from the start, whatever the kernel thinks of the pace of a path that it does not know.
+    // Large segments from the start, whatever the kernel thinks of the pace of a path that it does
+    // not know.
     run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1', 'net.ipv4.tcp_min_tso_segs=32');
 
     const shim = new Shim();
@@ -95,7 +100,10 @@ export class ShimNode {
           }),
         ),
       told: (type, more = {}, session = nonce) =>
-        wire.expect(`notice ${type}`, notice({ ixcp: { clientPort: port, session, type, ...more } })),
+        wire.expect(
+          `notice ${type}`,
+          notice({ ixcp: { clientPort: port, session, type, ...more } }),
+        ),
       sent: (what, tcp, payload) =>
         wire.expect(what, {
           ip: { source: VIRTUAL, destination: CLIENT },
@@ -118,7 +126,13 @@ export class ShimNode {
   }
 
   /** Both sides of a session close, the node first: its socket goes into TIME_WAIT. */
-  async endByFin(session: Session, socket: Socket, port: number, seq: number, ack: number): Promise<void> {
+  async endByFin(
+    session: Session,
+    socket: Socket,
+    port: number,
+    seq: number,
+    ack: number,
+  ): Promise<void> {
     socket.end();
     await session.told(Ixcp.fin);
     this.wire.send(this.plain(port, { seq, ack: ack + 1, flags: 'FA' }));

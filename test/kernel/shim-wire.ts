@@ -1,4 +1,7 @@
-/** The far end of a node's wire, for tests of the shim on a real interface: client and balancer in one. */
+/**
+ * The far end of a node's wire, for tests of the shim on a real interface: client and balancer in
+ * one.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build, type PacketSpec } from '../../lab/packet.js';
 import { PATIENCE_MS } from '../../lab/patience.js';
@@ -31,7 +34,9 @@ export class Wire {
     this.datapath.flush();
   }
 
-  /** The next frame that fits the description; those before it that do not fit are left for later. */
+  /**
+   * The next frame that fits the description; those before it that do not fit are left for later.
+   */
   async expect(what: string, spec: PacketSpec): Promise<ParsedPacket> {
     const end = performance.now() + PATIENCE_MS;
     for (;;) {
@@ -42,7 +47,9 @@ export class Wire {
       );
       if (at >= 0) return this.heard.splice(at, 1)[0]!;
       if (performance.now() > end) {
-        throw new Error(`not heard: ${what}; instead: ${this.heard.map(describe).join(', ') || 'nothing'}`);
+        throw new Error(
+          `not heard: ${what}; instead: ${this.heard.map(describe).join(', ') || 'nothing'}`,
+        );
       }
       await sleep(1);
     }
@@ -52,7 +59,8 @@ export class Wire {
   async rest(port: number): Promise<string[]> {
     await sleep(20);
     this.listen();
-    const concerned = ({ tcp, ixcp }: ParsedPacket) => (tcp?.destinationPort ?? ixcp?.clientPort) === port;
+    const concerned = ({ tcp, ixcp }: ParsedPacket) =>
+      (tcp?.destinationPort ?? ixcp?.clientPort) === port;
     return this.heard.splice(0).filter(concerned).map(describe);
   }
 

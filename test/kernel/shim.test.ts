@@ -1,4 +1,7 @@
-/** The shim packet by packet (BPF_PROG_TEST_RUN): what goes in, the verdict, what comes out, what is counted. */
+/**
+ * The shim packet by packet (BPF_PROG_TEST_RUN): what goes in, the verdict, what comes out, what is
+ * counted.
+ */
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
@@ -114,9 +117,24 @@ const INGRESS: readonly Case[] = [
     ...dropped,
     counters: ['drop_fragment'],
   },
-  { name: 'version 2', frame: handoff({ ixp: { version: 2 } }), ...dropped, counters: ['drop_version'] },
-  { name: 'IXP length 35', frame: handoff({ ixp: { length: 35 } }), ...dropped, counters: ['drop_length'] },
-  { name: 'IXP length 40', frame: handoff({ ixp: { length: 40 } }), ...dropped, counters: ['drop_length'] },
+  {
+    name: 'version 2',
+    frame: handoff({ ixp: { version: 2 } }),
+    ...dropped,
+    counters: ['drop_version'],
+  },
+  {
+    name: 'IXP length 35',
+    frame: handoff({ ixp: { length: 35 } }),
+    ...dropped,
+    counters: ['drop_length'],
+  },
+  {
+    name: 'IXP length 40',
+    frame: handoff({ ixp: { length: 40 } }),
+    ...dropped,
+    counters: ['drop_length'],
+  },
   {
     name: 'a total length beyond the frame',
     frame: handoff({ ip: { totalLength: 1000 } }),
@@ -223,7 +241,12 @@ const INGRESS: readonly Case[] = [
     out: answered(Ixcp.refused, Reason.unable),
     counters: ['refused_unable'],
   },
-  { name: 'a segment of no session', frame: handoff(segment), ...dropped, counters: ['drop_no_session'] },
+  {
+    name: 'a segment of no session',
+    frame: handoff(segment),
+    ...dropped,
+    counters: ['drop_no_session'],
+  },
   {
     name: 'a segment of an older session',
     session: { nonce: SESSION - 1 },
@@ -279,7 +302,10 @@ const EGRESS: readonly Case[] = [
   {
     name: 'IPv4 options are left alone',
     session: {},
-    frame: { ...toClient({}), ip: { source: VIRTUAL, destination: CLIENT, options: new Uint8Array(4) } },
+    frame: {
+      ...toClient({}),
+      ip: { source: VIRTUAL, destination: CLIENT, options: new Uint8Array(4) },
+    },
     ...passed,
     counters: [],
   },
@@ -333,7 +359,8 @@ if (insideNamespace(import.meta.url)) {
   const check = (program: string, cases: readonly Case[]) => async (t: Test) => {
     for (const { name, session, frame, mark = 0, verdict, out, markOut = 0, counters } of cases) {
       shim.object.mapDelete('sessions', sessionKey);
-      if (session !== undefined) shim.object.mapUpdate('sessions', sessionKey, sessionValue(session));
+      if (session !== undefined)
+        shim.object.mapUpdate('sessions', sessionKey, sessionValue(session));
       const bytes = bytesOf(frame);
       const rose = shim.counted(() => {
         const result = shim.object.testRun(program, bytes, { mark });
@@ -375,7 +402,11 @@ if (insideNamespace(import.meta.url)) {
     shim.configure(true);
     shim.object.mapDelete('sessions', sessionKey);
     const frame = build(handoff({ ixp: { service: 5 } }), KEY);
-    const { verdict, frame: out, mark } = shim.object.testRun('shim_ingress', frame, { mark: Mark.inject });
+    const {
+      verdict,
+      frame: out,
+      mark,
+    } = shim.object.testRun('shim_ingress', frame, { mark: Mark.inject });
     const expected = notice({
       ethernet: { source: OWN_MAC, destination: OWN_MAC },
       ip: { source: BALANCER },
@@ -385,7 +416,9 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(out, build(expected, KEY));
 
     shim.object.mapUpdate('sessions', sessionKey, sessionValue());
-    const copy = shim.object.testRun('shim_egress', build(toClient({})), { mark: Mark.notice + Ixcp.fin });
+    const copy = shim.object.testRun('shim_egress', build(toClient({})), {
+      mark: Mark.notice + Ixcp.fin,
+    });
     t.equal(copy.verdict, Verdict.redirect);
     shim.configure(false);
   });

@@ -1,9 +1,19 @@
-/** A connection by way of the ring's interface: the client uploads to the virtual address, the node answers with a hash. */
+/**
+ * A connection by way of the ring's interface: the client uploads to the virtual address, the node
+ * answers with a hash.
+ */
 import { createHash } from 'node:crypto';
 import { type FrameSink, Port, type PortNumber } from '../../src/datapath/datapath.js';
 import type { RingDatapath } from '../../src/datapath/ring.js';
 import { macOf, outputOf } from './namespace.js';
-import { HERE_MAC, IPV4_DESTINATION, NODE_MAC, type RingFarm, VIRTUAL, VIRTUAL_NUMBER } from './ring-farm.js';
+import {
+  HERE_MAC,
+  IPV4_DESTINATION,
+  NODE_MAC,
+  type RingFarm,
+  VIRTUAL,
+  VIRTUAL_NUMBER,
+} from './ring-farm.js';
 
 /** Sends bytes to the virtual address and prints what the other side answers. */
 const UPLOAD = `
@@ -48,7 +58,10 @@ export async function upload(farm: RingFarm, count: number): Promise<string> {
   return outputOf(farm.client.script(UPLOAD, VIRTUAL, String(count)));
 }
 
-/** Forwards what comes for the virtual address to the node, as a balancer does; notes lengths and flags. */
+/**
+ * Forwards what comes for the virtual address to the node, as a balancer does; notes lengths and
+ * flags.
+ */
 export function forwarder(
   datapath: RingDatapath,
   note: (length: number, flags: number) => void = () => {},

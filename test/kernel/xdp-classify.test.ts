@@ -1,4 +1,7 @@
-/** The XDP program frame by frame: what is the balancer's, what the engine gets, what the kernel keeps. */
+/**
+ * The XDP program frame by frame: what is the balancer's, what the engine gets, what the kernel
+ * keeps.
+ */
 import t from 'tap';
 import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { CONTROL, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
@@ -24,7 +27,9 @@ import {
 const { pass, redirect, drop } = Verdict;
 const ack = { flags: 'A', seq: CLIENT_ISN + 1, ack: SERVER_ISN + 1 };
 
-/** An ICMP error for the virtual address about a segment from its port `port` to the usual client. */
+/**
+ * An ICMP error for the virtual address about a segment from its port `port` to the usual client.
+ */
 function icmp(type: number, quotedPort: number = PORTS[0], change: PacketSpec = {}): PacketSpec {
   const quoted = build({
     ip: { source: VIRTUAL, destination: CLIENT.address, ...change.ip },
@@ -77,7 +82,10 @@ const FRAMES: readonly Given[] = [
   ['SYN and FIN at once', segment({ flags: 'SF', seq: 1 }), 'to_engine_unknown'],
   ['SYN and RST at once', segment({ flags: 'SR', seq: 1 }), 'to_engine_unknown'],
   ['for another MAC address', segment(ack, '', { ethernet: elsewhere })],
-  ['turned round, on its way to our own kernel', segment(ack, '', { ethernet: { source: BALANCER.mac } })],
+  [
+    'turned round, on its way to our own kernel',
+    segment(ack, '', { ethernet: { source: BALANCER.mac } }),
+  ],
   [
     'a notice of our own shim',
     notice({ ethernet: { source: BALANCER.mac }, ip: { source: BALANCER.address } }),
@@ -88,7 +96,11 @@ const FRAMES: readonly Given[] = [
   ['IPv4 of version 5', segment(ack, '', { ip: { version: 5 } })],
   ['UDP to the virtual address', segment(ack, '', { ip: { protocol: 17 } })],
   ['another port of the virtual address', segment({ ...ack, destinationPort: PORTS[0] + 1 })],
-  ['the second virtual server', segment({ ...ack, destinationPort: PORTS[1] }), 'to_engine_unknown'],
+  [
+    'the second virtual server',
+    segment({ ...ack, destinationPort: PORTS[1] }),
+    'to_engine_unknown',
+  ],
   ['the same port of another address', segment(ack, '', { ip: { destination: BALANCER.address } })],
   ['a SYN to another port', segment({ flags: 'S', destinationPort: 22 })],
   ['IXP from the wire', segment(ack, 'x', { ixp: {} })],
@@ -100,12 +112,19 @@ const FRAMES: readonly Given[] = [
   ['a frame of 14 bytes', cut(segment(ack), 14)],
   ['nothing but part of an IPv4 header', cut(segment(ack), 33)],
 
-  ['IPv4 options', segment(ack, '', { ip: { options: Uint8Array.of(1, 1, 1, 0) } }), 'to_engine_odd'],
+  [
+    'IPv4 options',
+    segment(ack, '', { ip: { options: Uint8Array.of(1, 1, 1, 0) } }),
+    'to_engine_odd',
+  ],
   [
     'IPv4 options to another port',
     segment({ ...ack, destinationPort: 22 }, '', { ip: { options: Uint8Array.of(1, 1, 1, 0) } }),
   ],
-  ['IPv4 options to another address', segment(ack, '', { ip: { words: 6, destination: NODE.address } })],
+  [
+    'IPv4 options to another address',
+    segment(ack, '', { ip: { words: 6, destination: NODE.address } }),
+  ],
   ['an IPv4 header of four words', segment(ack, '', { ip: { words: 4 } }), 'to_engine_odd'],
   ['an IPv4 header that does not fit', segment(ack, '', { ip: { words: 15 } }), 'to_engine_odd'],
   ['a first fragment', segment(ack, 'text', { ip: { moreFragments: true } }), 'to_engine_odd'],
@@ -113,9 +132,20 @@ const FRAMES: readonly Given[] = [
     'a first fragment to another port',
     segment({ ...ack, destinationPort: 22 }, 'text', { ip: { moreFragments: true } }),
   ],
-  ['a later fragment, of which nobody knows the port', segment(ack, '', { ip: { fragmentOffset: 2 } })],
-  ['a total length beyond the frame', segment(ack, '', { ip: { totalLength: 41 } }), 'to_engine_odd'],
-  ['a total length of no TCP header', segment(ack, '', { ip: { totalLength: 39 } }), 'to_engine_odd'],
+  [
+    'a later fragment, of which nobody knows the port',
+    segment(ack, '', { ip: { fragmentOffset: 2 } }),
+  ],
+  [
+    'a total length beyond the frame',
+    segment(ack, '', { ip: { totalLength: 41 } }),
+    'to_engine_odd',
+  ],
+  [
+    'a total length of no TCP header',
+    segment(ack, '', { ip: { totalLength: 39 } }),
+    'to_engine_odd',
+  ],
   ['a total length of 0', segment(ack, '', { ip: { totalLength: 0 } }), 'to_engine_odd'],
   ['a TCP header of four words', segment({ ...ack, words: 4 }), 'to_engine_odd'],
   ['a TCP header beyond the packet', segment({ ...ack, words: 6 }), 'to_engine_odd'],
@@ -128,13 +158,19 @@ const FRAMES: readonly Given[] = [
   ['ICMP: unreachable, of another address', { ...icmp(3), ip: { destination: BALANCER.address } }],
   ['ICMP: unreachable, about another port', icmp(3, 22)],
   ['ICMP: unreachable, about UDP', icmp(3, PORTS[0], { ip: { protocol: 17 } })],
-  ['ICMP: unreachable, of a packet with options', icmp(3, PORTS[0], { ip: { words: 6 } }), 'to_engine_icmp'],
+  [
+    'ICMP: unreachable, of a packet with options',
+    icmp(3, PORTS[0], { ip: { words: 6 } }),
+    'to_engine_icmp',
+  ],
   ['ICMP: unreachable, cut', cut(icmp(3), 60), 'to_engine_icmp'],
   ['ICMP: no more than its type', cut(icmp(3), 35), 'to_engine_icmp'],
   ['ICMP: not even that', cut(icmp(3), 34)],
   ['ICMP: a fragment', { ...icmp(3), ip: { ...icmp(3).ip, fragmentOffset: 1 } }],
 
-  ...OTHER_NOTICES.map((type): Given => [`a notice of type ${type}`, notice({ ixcp: { type } }), toEngine]),
+  ...OTHER_NOTICES.map(
+    (type): Given => [`a notice of type ${type}`, notice({ ixcp: { type } }), toEngine],
+  ),
   ...QUIET_NOTICES.flatMap((type) =>
     NOT_QUIET.map(([name, change]): Given => {
       const spec = notice({ ...change, ixcp: { type, ...change.ixcp } });
@@ -182,19 +218,22 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(fast.told(), []);
   });
 
-  t.test('before it is set up, and in the hands of a later version, it lets everything pass', async (t) => {
-    const fast = new Fast();
-    t.teardown(() => fast.close());
-    fast.engine(true);
-    fast.session();
-    for (const layout of [0, SHARED_LAYOUT + 1]) {
-      fast.control.setUint32(CONTROL.layout, layout, true);
-      for (const [name, spec] of [...FRAMES, ['a SYN', segment({ flags: 'S' })] as const]) {
-        const { verdict, counters } = fast.run(spec);
-        t.strictSame({ verdict, counters }, { verdict: pass, counters: [] }, name);
+  t.test(
+    'before it is set up, and in the hands of a later version, it lets everything pass',
+    async (t) => {
+      const fast = new Fast();
+      t.teardown(() => fast.close());
+      fast.engine(true);
+      fast.session();
+      for (const layout of [0, SHARED_LAYOUT + 1]) {
+        fast.control.setUint32(CONTROL.layout, layout, true);
+        for (const [name, spec] of [...FRAMES, ['a SYN', segment({ flags: 'S' })] as const]) {
+          const { verdict, counters } = fast.run(spec);
+          t.strictSame({ verdict, counters }, { verdict: pass, counters: [] }, name);
+        }
       }
-    }
-  });
+    },
+  );
 
   t.test('a tag that only carries a priority is taken out', async (t) => {
     const fast = new Fast();
@@ -225,21 +264,24 @@ if (insideNamespace(import.meta.url)) {
     t.equal(fast.run(segment(ack)).verdict, redirect);
   });
 
-  t.test('a segment cut at every length never reaches the stack once its address is known', async (t) => {
-    const fast = new Fast();
-    t.teardown(() => fast.close());
-    fast.engine(true);
-    fast.session(SessionAction.forward);
-    const frame = build(segment({ ...ack, options: { timestamps: [1, 2] } }, 'some text'));
-    for (let length = 34; length < frame.length; length++) {
-      t.match(
-        fast.run(frame.subarray(0, length)),
-        { verdict: redirect, counters: ['to_engine_odd'] },
-        `${length}`,
-      );
-    }
-    t.match(fast.run(frame), { counters: ['forwarded'] });
-  });
+  t.test(
+    'a segment cut at every length never reaches the stack once its address is known',
+    async (t) => {
+      const fast = new Fast();
+      t.teardown(() => fast.close());
+      fast.engine(true);
+      fast.session(SessionAction.forward);
+      const frame = build(segment({ ...ack, options: { timestamps: [1, 2] } }, 'some text'));
+      for (let length = 34; length < frame.length; length++) {
+        t.match(
+          fast.run(frame.subarray(0, length)),
+          { verdict: redirect, counters: ['to_engine_odd'] },
+          `${length}`,
+        );
+      }
+      t.match(fast.run(frame), { counters: ['forwarded'] });
+    },
+  );
 
   t.test('each worker gets what is of its sessions', async (t) => {
     const workers = 3;

@@ -1,4 +1,7 @@
-/** The XDP program's SYN/ACKs and the engine that goes on with them: cookies, and sessions that it is told of. */
+/**
+ * The XDP program's SYN/ACKs and the engine that goes on with them: cookies, and sessions that it
+ * is told of.
+ */
 import t, { type Test } from 'tap';
 import { addressNumber, build, type TcpOptionsSpec } from '../../lab/packet.js';
 import { referenceSipHash } from '../../lab/siphash.js';
@@ -11,8 +14,8 @@ import { REQUEST, Twin } from './xdp-twin.js';
 
 const TCP_AT = 34;
 const MSS_VALUES = [
-  536, 576, 640, 768, 896, 966, 1024, 1120, 1160, 1200, 1220, 1240, 1260, 1280, 1300, 1320, 1340, 1350, 1360,
-  1370, 1380, 1390, 1400, 1410, 1420, 1430, 1440, 1452, 1460, 4312, 8960, 16_344,
+  536, 576, 640, 768, 896, 966, 1024, 1120, 1160, 1200, 1220, 1240, 1260, 1280, 1300, 1320, 1340,
+  1350, 1360, 1370, 1380, 1390, 1400, 1410, 1420, 1430, 1440, 1452, 1460, 4312, 8960, 16_344,
 ];
 
 const OPTIONS: readonly (readonly [string, TcpOptionsSpec])[] = [
@@ -59,7 +62,10 @@ function referenceBits(options: TcpOptionsSpec): number {
   );
 }
 
-/** The client of a SYN goes on by the SYN/ACK that it got: its ACK, then its request. The engine's last frame. */
+/**
+ * The client of a SYN goes on by the SYN/ACK that it got: its ACK, then its request. The engine's
+ * last frame.
+ */
 function goOn(t: Test, twin: Twin, answer: Uint8Array, sourcePort: number, now: number): void {
   const { tcp } = parse(answer);
   const stamps = tcp!.options.timestamps;
@@ -69,7 +75,11 @@ function goOn(t: Test, twin: Twin, answer: Uint8Array, sourcePort: number, now: 
     ack: (tcp!.seq + 1) >>> 0,
     options: stamps === undefined ? {} : { timestamps: [stamps[1] + 1, stamps[0]] as const },
   };
-  t.strictSame(twin.receive(segment({ ...rest, flags: 'A' }), now), [], 'the ACK is answered by nothing');
+  t.strictSame(
+    twin.receive(segment({ ...rest, flags: 'A' }), now),
+    [],
+    'the ACK is answered by nothing',
+  );
   const slot = twin.table.find(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0);
   if (slot < 0) {
     t.fail('no session');
@@ -140,9 +150,12 @@ if (insideNamespace(import.meta.url)) {
       const { frame } = fast.run(spec);
       const now = fast.control.getUint32(CONTROL.cookieAt, true);
       twin.engine.cookieSent(now);
-      const counted = twin.counted(['cookie_accepted', 'established', 'adopted', 'drop_cookie'], () => {
-        goOn(t, twin, frame, sourcePort, now);
-      });
+      const counted = twin.counted(
+        ['cookie_accepted', 'established', 'adopted', 'drop_cookie'],
+        () => {
+          goOn(t, twin, frame, sourcePort, now);
+        },
+      );
       t.strictSame(counted, ['cookie_accepted', 'established'], name);
       const slot = twin.table.find(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0);
       const shift = Math.min(options.windowScale ?? 0, 14);
@@ -173,5 +186,7 @@ if (insideNamespace(import.meta.url)) {
 
 /** Where the timestamp clock of a session starts. */
 function fastOffset(twin: Twin, sourcePort: number): number {
-  return twin.table.tsOffset(twin.table.find(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0));
+  return twin.table.tsOffset(
+    twin.table.find(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0),
+  );
 }

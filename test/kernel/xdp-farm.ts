@@ -1,4 +1,6 @@
-/** What the tests of AF_XDP share: the farm of ring-farm.ts with an XDP program and sockets on e1. */
+/**
+ * What the tests of AF_XDP share: the farm of ring-farm.ts with an XDP program and sockets on e1.
+ */
 
 import { openXdpDatapath, type XdpDatapath, xdpPoolOptions } from '../../src/datapath/xdp.js';
 import {
@@ -13,8 +15,8 @@ import { compileAndLoad, MTU } from './ring-farm.js';
 export const WORKERS = 8;
 
 /**
- * `steer`: IPv4 goes to the sockets, UDP datagrams of odd length to worker 1 of those that there are, all else to
- * worker 0. `turn`: IPv4 goes back out, to the MAC address in `target`.
+ * `steer`: IPv4 goes to the sockets, UDP datagrams of odd length to worker 1 of those that there
+ * are, all else to worker 0. `turn`: IPv4 goes back out, to the MAC address in `target`.
  */
 const PROGRAM = `
 #include <linux/bpf.h>

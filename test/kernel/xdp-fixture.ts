@@ -1,8 +1,9 @@
 /**
- * What the tests of the XDP program share: the program with its maps filled as the balancer fills them, runs of
- * it over one frame (BPF_PROG_TEST_RUN), and what it counted and wrote meanwhile.
+ * What the tests of the XDP program share: the program with its maps filled as the balancer fills
+ * them, runs of it over one frame (BPF_PROG_TEST_RUN), and what it counted and wrote meanwhile.
  *
- * Frames of a test run come in by lo, queue 0. Its worker sockets are those of an AF_XDP pool on lo.
+ * Frames of a test run come in by lo, queue 0. Its worker sockets are those of an AF_XDP pool on
+ * lo.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -110,7 +111,11 @@ export function clock(): number {
 }
 
 /** A segment of the usual client; what stands in `rest` is different. */
-export function segment(tcp: TcpSpec, payload?: Uint8Array | string, rest: PacketSpec = {}): PacketSpec {
+export function segment(
+  tcp: TcpSpec,
+  payload?: Uint8Array | string,
+  rest: PacketSpec = {},
+): PacketSpec {
   return {
     ...rest,
     ethernet: { source: CLIENT.mac, destination: BALANCER.mac, ...rest.ethernet },
@@ -122,10 +127,16 @@ export function segment(tcp: TcpSpec, payload?: Uint8Array | string, rest: Packe
 
 /** A SYN of the usual client. */
 export function syn(change: PacketSpec = {}): PacketSpec {
-  return segment({ flags: 'S', seq: 0xffff_ffff, window: 64_240, ...change.tcp }, change.payload, change);
+  return segment(
+    { flags: 'S', seq: 0xffff_ffff, window: 64_240, ...change.tcp },
+    change.payload,
+    change,
+  );
 }
 
-/** A notice of the usual node about the usual client's session: ADOPTED unless it says otherwise. */
+/**
+ * A notice of the usual node about the usual client's session: ADOPTED unless it says otherwise.
+ */
 export function notice(change: PacketSpec = {}): PacketSpec {
   return {
     ...change,
@@ -142,7 +153,10 @@ export function notice(change: PacketSpec = {}): PacketSpec {
   };
 }
 
-/** Sum of the TCP pseudo-header, folded: what stands for the checksum of a frame that is not finished. */
+/**
+ * Sum of the TCP pseudo-header, folded: what stands for the checksum of a frame that is not
+ * finished.
+ */
 export function pseudoSum(frame: Uint8Array): number {
   const view = new DataView(frame.buffer, frame.byteOffset);
   let sum = 6 + view.getUint16(16) - 20;
@@ -283,7 +297,8 @@ export class Fast {
         this.object.mapUpdate('xsks', hostU32(worker), hostU32(fd));
       });
     } else if (!runs && this.pool !== undefined) {
-      for (let worker = 0; worker < this.workers; worker++) this.object.mapDelete('xsks', hostU32(worker));
+      for (let worker = 0; worker < this.workers; worker++)
+        this.object.mapDelete('xsks', hostU32(worker));
       this.pool.close();
       this.pool = undefined;
     }
@@ -357,7 +372,9 @@ export class Fast {
     };
   }
 
-  /** Has the program tell the first worker, by SYNs of others, until its ring buffer takes no more. */
+  /**
+   * Has the program tell the first worker, by SYNs of others, until its ring buffer takes no more.
+   */
   fillRing(): void {
     while (this.run(syn({ tcp: { sourcePort: this.ringPort++ } })).counters[0] === 'syn_answered');
   }
@@ -372,7 +389,8 @@ export class Fast {
   told(worker = 0): ToldRecord[] {
     const into = this.toldWords(worker).slice();
     return Array.from({ length: into.length / TOLD_RECORD_WORDS }, (_, index) => {
-      const at = (field: keyof typeof TOLD_RECORD): number => index * TOLD_RECORD_BYTES + TOLD_RECORD[field];
+      const at = (field: keyof typeof TOLD_RECORD): number =>
+        index * TOLD_RECORD_BYTES + TOLD_RECORD[field];
       const view = new DataView(into.buffer);
       return {
         client: view.getUint32(at('client'), true),
@@ -417,7 +435,11 @@ export class Fast {
     PORTS.forEach((port, server) => {
       const at = CONTROL.near + server * NEAR_SERVER_BYTES;
       bytes.set(
-        join8(addressBytes(near ? VIRTUAL : NODE.address), portBytes(port), Uint8Array.of(server, 0)),
+        join8(
+          addressBytes(near ? VIRTUAL : NODE.address),
+          portBytes(port),
+          Uint8Array.of(server, 0),
+        ),
         at,
       );
     });

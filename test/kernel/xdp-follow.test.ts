@@ -1,4 +1,6 @@
-/** The XDP program follows clients as the engine does, whatever they send: random segments to both. */
+/**
+ * The XDP program follows clients as the engine does, whatever they send: random segments to both.
+ */
 import fc from 'fast-check';
 import t from 'tap';
 import { build } from '../../lab/packet.js';
@@ -28,7 +30,11 @@ const steps = fc.array(
     seq: step,
     ack: step,
     flags: fc.constantFrom('A', 'A', 'PA', 'FA', 'FA', 'F', '', 'UA'),
-    bytes: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 5 }), fc.integer({ min: 6, max: 1400 })),
+    bytes: fc.oneof(
+      fc.constant(0),
+      fc.integer({ min: 1, max: 5 }),
+      fc.integer({ min: 6, max: 1400 }),
+    ),
   }),
   { minLength: 1, maxLength: 12 },
 );
@@ -76,7 +82,8 @@ if (insideNamespace(import.meta.url)) {
           mine[SESSION_RECORD.action] = its[SESSION_RECORD.action]!;
           mine[SESSION_RECORD.state] = its[SESSION_RECORD.state]!;
           if (Buffer.compare(mine, its) !== 0) return false;
-          if (outcome.counters.includes('forwarded_alone') !== ((frame[47]! & FIN) !== 0)) return false;
+          if (outcome.counters.includes('forwarded_alone') !== ((frame[47]! & FIN) !== 0))
+            return false;
         }
         return true;
       }),

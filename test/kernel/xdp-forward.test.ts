@@ -1,4 +1,6 @@
-/** The XDP program and sessions that were handed over: forwarded, followed, or given to the engine. */
+/**
+ * The XDP program and sessions that were handed over: forwarded, followed, or given to the engine.
+ */
 import t from 'tap';
 import { addressNumber, build, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
 import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
@@ -47,7 +49,9 @@ if (insideNamespace(import.meta.url)) {
       [{ ...plain, flags: '' }, ''],
       [{ ...plain, checksum: 0x1234 }, 'the node finds a wrong checksum'],
     ] as const) {
-      const frame = build(segment(tcp, text, { ip: { tos: 3, ttl: 9, id: 77 }, trailer: new Uint8Array(6) }));
+      const frame = build(
+        segment(tcp, text, { ip: { tos: 3, ttl: 9, id: 77 }, trailer: new Uint8Array(6) }),
+      );
       const outcome = fast.run(frame);
       t.match(outcome, { verdict: tx, counters: ['forwarded'] });
       t.strictSame([...outcome.frame], [...onward(frame)]);
@@ -145,7 +149,10 @@ if (insideNamespace(import.meta.url)) {
     }
     fast.setAction(slot, 0);
     for (const flags of ['A', 'S', 'F', 'R', '']) {
-      t.match(fast.run(segment({ ...plain, flags })), { verdict: redirect, counters: ['to_engine_state'] });
+      t.match(fast.run(segment({ ...plain, flags })), {
+        verdict: redirect,
+        counters: ['to_engine_state'],
+      });
     }
     t.equal(fast.tables[0]!.packets(slot), 0, 'none of which it counted');
     t.equal(fast.tables[0]!.lastSeen(slot), 1);
@@ -166,11 +173,16 @@ if (insideNamespace(import.meta.url)) {
       ['what the engine keeps', { ...plain, seq: seq - 1, ack: SERVER_ISN + 2 }, 'to_engine_state'],
       ['no ACK', { ...plain, flags: 'P', ack: SERVER_ISN + 2 }, 'to_engine_state'],
     ];
-    for (const [name, tcp, counter] of cases) t.match(fast.run(segment(tcp)), { counters: [counter] }, name);
+    for (const [name, tcp, counter] of cases)
+      t.match(fast.run(segment(tcp)), { counters: [counter] }, name);
     t.equal(fast.tables[0]!.packets(slot), 2);
     fast.setAction(slot, SessionAction.answered | SessionAction.wrap);
-    t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 2 }, 'more')), { counters: ['forwarded'] });
-    t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 1 }, 'more')), { counters: ['wrapped'] });
+    t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 2 }, 'more')), {
+      counters: ['forwarded'],
+    });
+    t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 1 }, 'more')), {
+      counters: ['wrapped'],
+    });
   });
 
   t.test('the ACK that ends a handshake does not wake the engine', async (t) => {
@@ -188,13 +200,21 @@ if (insideNamespace(import.meta.url)) {
       ['beyond a gap', { ...ack, seq: CLIENT_ISN + 2 }, ''],
       ['a FIN', { ...ack, flags: 'FA' }, ''],
     ] as const) {
-      t.match(fast.run(segment(tcp, payload)), { verdict: redirect, counters: ['to_engine_state'] }, name);
+      t.match(
+        fast.run(segment(tcp, payload)),
+        { verdict: redirect, counters: ['to_engine_state'] },
+        name,
+      );
     }
     t.equal(table.clientAck(slot), SERVER_ISN);
     t.match(fast.run(segment(ack)), { verdict: drop, counters: ['absorbed'] });
     t.equal(table.clientAck(slot), SERVER_ISN + 1);
     table.setState(slot, SessionState.collecting);
-    t.match(fast.run(segment(ack)), { verdict: redirect, counters: ['to_engine_state'] }, 'a keep-alive');
+    t.match(
+      fast.run(segment(ack)),
+      { verdict: redirect, counters: ['to_engine_state'] },
+      'a keep-alive',
+    );
   });
 
   t.test('nor does it before the engine has read of the SYN', async (t) => {
@@ -211,14 +231,26 @@ if (insideNamespace(import.meta.url)) {
       t.match(other, { verdict: redirect, counters: ['to_engine_unknown'] }, 'nobody sent this');
     }
     const behind = segment({ flags: 'A', seq: 1, ack: ((told?.serverIsn ?? 0) + 1) >>> 0 });
-    t.match(fast.run(behind), { counters: ['to_engine_unknown'] }, 'nor this to a client that began there');
+    t.match(
+      fast.run(behind),
+      { counters: ['to_engine_unknown'] },
+      'nor this to a client that began there',
+    );
     t.match(fast.run(segment({ flags: 'A', seq: 0, ack: (told?.serverIsn ?? 0) + 1 }, 'GET')), {
       counters: ['to_engine_unknown'],
     });
     fast.control.setUint32(CONTROL.cookieAt, clock() - 1, true);
-    t.match(fast.run(ack(0)), { counters: ['to_engine_unknown'] }, 'it may be one that nobody was told of');
+    t.match(
+      fast.run(ack(0)),
+      { counters: ['to_engine_unknown'] },
+      'it may be one that nobody was told of',
+    );
     fast.control.setUint32(CONTROL.cookieAt, clock() + 10, true);
-    t.match(fast.run(ack(0)), { counters: ['to_engine_unknown'] }, 'by a CPU that is a little ahead');
+    t.match(
+      fast.run(ack(0)),
+      { counters: ['to_engine_unknown'] },
+      'by a CPU that is a little ahead',
+    );
     for (const ago of [COOKIE_LIFE_MS + 1_000, 24 * 86_400_000, 26 * 86_400_000, 49 * 86_400_000]) {
       fast.control.setUint32(CONTROL.cookieAt, (clock() - ago) >>> 0, true);
       t.match(fast.run(ack(0)), { counters: ['absorbed'] }, `${ago} ms ago`);
@@ -343,7 +375,8 @@ if (insideNamespace(import.meta.url)) {
       const state = fast.indexState(worker)[0]!;
       if (states.has(state)) continue;
       states.add(state);
-      // The index has just grown, or has just moved: whatever it was, all that came before is found.
+      // The index has just grown, or has just moved: whatever it was, all that came before is
+      // found.
       for (const { port: sourcePort, worker: owner } of inside) {
         const outcome = fast.run(segment({ ...plain, sourcePort }));
         if (outcome.verdict === tx) continue;
@@ -397,7 +430,11 @@ if (insideNamespace(import.meta.url)) {
     words.fill(0);
     for (const wrong of [word & 0xff00_0000, (word & 0xff00_0000) | 0x00ff_ffff, word + 1]) {
       words[home] = wrong;
-      t.match(fast.run(segment(plain)), { counters: ['to_engine_unknown'] }, 'a word that leads nowhere');
+      t.match(
+        fast.run(segment(plain)),
+        { counters: ['to_engine_unknown'] },
+        'a word that leads nowhere',
+      );
     }
     words[(home + 1) % words.length] = word;
     t.match(fast.run(segment(plain)), { verdict: tx }, 'the next one is looked at, too');

@@ -1,10 +1,18 @@
-/** bpf/lib/session.h and its counterparts in TypeScript: the same offsets, sizes, numbers and hashes. */
+/**
+ * bpf/lib/session.h and its counterparts in TypeScript: the same offsets, sizes, numbers and
+ * hashes.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { LEASE_UNITS, TAP_CONFIG, TAP_CONFIG_BYTES, UNIT_SHIFT } from '../../src/capture/kernel-tap.js';
+import {
+  LEASE_UNITS,
+  TAP_CONFIG,
+  TAP_CONFIG_BYTES,
+  UNIT_SHIFT,
+} from '../../src/capture/kernel-tap.js';
 import * as layout from '../../src/datapath/xdp-layout.js';
 import {
   SESSION_RECORD,
@@ -39,7 +47,10 @@ function evaluate(expressions: readonly string[]): number[] {
       join(folder, 'values'),
       join(folder, 'values.c'),
     ]);
-    return execFileSync(join(folder, 'values'), { encoding: 'utf8' }).trim().split('\n').map(Number);
+    return execFileSync(join(folder, 'values'), { encoding: 'utf8' })
+      .trim()
+      .split('\n')
+      .map(Number);
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -137,9 +148,9 @@ t.test('told_record', async (t) => {
 t.test('hash and worker', async (t) => {
   const pairs: [string, number][] = [];
   for (let i = 0; i < HASHES; i++) {
-    const [client, port, clientSeed, portSeed] = [0x9e37_79b9, 0x85eb_ca6b, 0xc2b2_ae35, 0x27d4_eb2f].map(
-      (factor) => Math.imul(i * 7919 + 1, factor) >>> 0,
-    ) as [number, number, number, number];
+    const [client, port, clientSeed, portSeed] = [
+      0x9e37_79b9, 0x85eb_ca6b, 0xc2b2_ae35, 0x27d4_eb2f,
+    ].map((factor) => Math.imul(i * 7919 + 1, factor) >>> 0) as [number, number, number, number];
     const hash = sessionHash(client, port, clientSeed, portSeed);
     pairs.push([`session_hash(${client}u, ${port}u, ${clientSeed}u, ${portSeed}u)`, hash]);
     for (const workers of [1, 3, 8]) {

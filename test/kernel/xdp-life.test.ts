@@ -1,4 +1,6 @@
-/** AF_XDP when things end or go wrong: interfaces, callers, sizes; and what a veth does with XDP. */
+/**
+ * AF_XDP when things end or go wrong: interfaces, callers, sizes; and what a veth does with XDP.
+ */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -7,7 +9,16 @@ import { Port } from '../../src/datapath/datapath.js';
 import { LARGEST_XDP_MTU, openXdpDatapath, xdpPoolOptions } from '../../src/datapath/xdp.js';
 import { native, type XdpMode, type XdpRing } from '../../src/host/native.js';
 import { insideNamespace, macOf, outputOf, Peer, run, until } from './namespace.js';
-import { collector, MTU, NODE_MAC, now, RingFarm, type Seen, VIRTUAL, writeUdp } from './ring-farm.js';
+import {
+  collector,
+  MTU,
+  NODE_MAC,
+  now,
+  RingFarm,
+  type Seen,
+  VIRTUAL,
+  writeUdp,
+} from './ring-farm.js';
 import { loadPrograms, word, XdpSetup } from './xdp-farm.js';
 
 const FRAMES = 128;
@@ -43,7 +54,8 @@ if (insideNamespace(import.meta.url)) {
   const farm = await RingFarm.make();
   const programs = loadPrograms();
   t.teardown(() => farm.stop());
-  const openRing = (pool: number): XdpRing => native().openXdpRing({ pool, worker: 0, injectMark: 1 });
+  const openRing = (pool: number): XdpRing =>
+    native().openXdpRing({ pool, worker: 0, injectMark: 1 });
 
   t.test('an interface may go down and come up again', async (t) => {
     const setup = new XdpSetup(programs, farm.e1, 'native');
@@ -175,8 +187,13 @@ if (insideNamespace(import.meta.url)) {
         JSON.stringify(change),
       );
     }
-    t.throws(() => native().createXdpPool({ ...options, interfaceIndex: 9999 }), { code: 'ENODEV' });
-    t.throws(() => native().createXdpPool({ ...options, queues: 2 }), { code: 'EINVAL', message: /queue 1/ });
+    t.throws(() => native().createXdpPool({ ...options, interfaceIndex: 9999 }), {
+      code: 'ENODEV',
+    });
+    t.throws(() => native().createXdpPool({ ...options, queues: 2 }), {
+      code: 'EINVAL',
+      message: /queue 1/,
+    });
     t.equal(pools(), 0);
 
     const setup = new XdpSetup(programs, farm.e1, 'native', 1, { framesPerQueue: FRAMES });
@@ -226,7 +243,9 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'link', 'set', 'x0', 'mtu', '3000', 'address', '02:00:00:00:00:08');
     peer.run('ip', 'neighbour', 'add', '10.78.0.1', 'lladdr', '02:00:00:00:00:08', 'dev', 'eth0');
     const index = native().interfaceInfo('x0')?.index ?? 0;
-    const pool = native().createXdpPool(xdpPoolOptions(native(), { name: 'x0', index, mtu: 3000 }, 1));
+    const pool = native().createXdpPool(
+      xdpPoolOptions(native(), { name: 'x0', index, mtu: 3000 }, 1),
+    );
     programs.mapUpdate('xsks', word(0), word(pool.socketFds[0]?.[0] ?? -1));
     native().attachXdp(index, programs.programFd('steer'), 'native');
     const datapath = openXdpDatapath(native(), pool.id, 0);

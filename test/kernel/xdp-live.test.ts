@@ -1,7 +1,7 @@
 /**
- * The XDP program and the guard behind it on real interfaces, native and generic, between a client's kernel and a
- * node's: the kernel there takes its SYN/ACK, and the segments that it forwards arrive, with checksum and cutting left
- * to hardware or not.
+ * The XDP program and the guard behind it on real interfaces, native and generic, between a
+ * client's kernel and a node's: the kernel there takes its SYN/ACK, and the segments that it
+ * forwards arrive, with checksum and cutting left to hardware or not.
  */
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
@@ -12,7 +12,16 @@ import { native, type XdpMode } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { project } from './shim-fixture.js';
-import { BALANCER, CLIENT, clock, Fast, NODE, PORTS, VIRTUAL, XDP_COUNTERS } from './xdp-fixture.js';
+import {
+  BALANCER,
+  CLIENT,
+  clock,
+  Fast,
+  NODE,
+  PORTS,
+  VIRTUAL,
+  XDP_COUNTERS,
+} from './xdp-fixture.js';
 
 /** Connects, says from which port, and goes on to write. */
 const CLIENT_PROGRAM = `
@@ -73,7 +82,10 @@ if (insideNamespace(import.meta.url)) {
       const bad = tcpCounter(node, 'InCsumErrors');
       const byStack = (): number => sum(fast, 'forwarded_by_stack');
       await until('a segment whose checksum is left to hardware is forwarded', () => byStack() > 0);
-      await until('the node gets it, and knows nothing of it', () => tcpCounter(node, 'OutRsts') > resets);
+      await until(
+        'the node gets it, and knows nothing of it',
+        () => tcpCounter(node, 'OutRsts') > resets,
+      );
       client.run('ethtool', '-K', 'eth0', 'tx', 'off');
       const finished = (): number => sum(fast, 'forwarded') - byStack();
       await until('and one whose checksum is finished', () => finished() > 0);

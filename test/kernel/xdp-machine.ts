@@ -1,4 +1,7 @@
-/** A balancer on XDP in a network namespace of the test's own: what its tests start, end and look at. */
+/**
+ * A balancer on XDP in a network namespace of the test's own: what its tests start, end and look
+ * at.
+ */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -53,7 +56,8 @@ export async function xdpMachine(t: Test) {
   };
   const before = snapshot();
   const index = (): number => native().interfaceInfo('eth0')?.index ?? 0;
-  const attached = (): ReturnType<ReturnType<typeof native>['xdpProgram']> => native().xdpProgram(index());
+  const attached = (): ReturnType<ReturnType<typeof native>['xdpProgram']> =>
+    native().xdpProgram(index());
   const nothingLeft = (t: Test): void => {
     t.same(snapshot(), before);
     t.equal(attached(), undefined);
@@ -106,7 +110,19 @@ export async function xdpMachine(t: Test) {
         .memory(),
     );
   return {
-    ...{ peer, options, warnings, told, pins, name, directory, index, attached, nothingLeft, startOf },
+    ...{
+      peer,
+      options,
+      warnings,
+      told,
+      pins,
+      name,
+      directory,
+      index,
+      attached,
+      nothingLeft,
+      startOf,
+    },
     ...{ detach, started, startAndKill, words },
   };
 }

@@ -1,4 +1,7 @@
-/** XDP programs and their maps through the addon: attaching, replacing, pins, shared memory, ring buffers. */
+/**
+ * XDP programs and their maps through the addon: attaching, replacing, pins, shared memory, ring
+ * buffers.
+ */
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +11,10 @@ import { type BpfObject, native } from '../../src/host/native.js';
 import { insideNamespace, Peer, run } from './namespace.js';
 import { compileBpf } from './ring-farm.js';
 
-/** Counts frames in memory that user space shares, tells of each in a ring buffer, and passes it on with its first byte turned round. */
+/**
+ * Counts frames in memory that user space shares, tells of each in a ring buffer, and passes it on
+ * with its first byte turned round.
+ */
 const PROGRAM = `
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -90,7 +96,10 @@ if (insideNamespace(import.meta.url)) {
     t.equal(bpf.mapMemory('cells'), memory);
     const cells = new Uint32Array(memory);
     cells[CELL_BYTES / 4] = 41;
-    t.match(bpf.testRunXdp('tell', new Uint8Array(60)), { verdict: XDP_PASS, frame: { 0: 255, length: 60 } });
+    t.match(bpf.testRunXdp('tell', new Uint8Array(60)), {
+      verdict: XDP_PASS,
+      frame: { 0: 255, length: 60 },
+    });
     t.equal(cells[CELL_BYTES / 4], 42);
     t.same(bpf.mapLookup('cells', number(1))?.subarray(0, 4), number(42));
 
@@ -130,7 +139,8 @@ if (insideNamespace(import.meta.url)) {
       code: 'EINVAL',
     });
     t.equal(
-      bpf.testRunXdp('tell', new Uint8Array(100), { ingressIndex: e0, repeat: 2, live: true }).frame.length,
+      bpf.testRunXdp('tell', new Uint8Array(100), { ingressIndex: e0, repeat: 2, live: true }).frame
+        .length,
       0,
     );
     t.equal(ring.drain(into), 2, 'live frames are run too');
@@ -171,8 +181,12 @@ if (insideNamespace(import.meta.url)) {
     bpf.testRunXdp('tell', new Uint8Array(60), { repeat: 5 });
     t.equal(ring.drain(into), 0, 'and those that were discarded');
     ring.close();
-    t.throws(() => native().openRecordRing(bpf.mapFd('words'), 0, RECORD_WORDS), { code: 'EINVAL' });
-    t.throws(() => native().openRecordRing(bpf.mapFd('rings'), 9, RECORD_WORDS), { code: 'ENOENT' });
+    t.throws(() => native().openRecordRing(bpf.mapFd('words'), 0, RECORD_WORDS), {
+      code: 'EINVAL',
+    });
+    t.throws(() => native().openRecordRing(bpf.mapFd('rings'), 9, RECORD_WORDS), {
+      code: 'ENOENT',
+    });
     bpf.close();
   });
 
@@ -263,12 +277,18 @@ if (insideNamespace(import.meta.url)) {
     t.equal(words.delete(number(4)), true);
     t.equal(words.delete(number(4)), false);
 
-    const heir = native().loadBpf(object, { reuse: { cells: cells.fd }, maxEntries: { words: 100 } });
+    const heir = native().loadBpf(object, {
+      reuse: { cells: cells.fd },
+      maxEntries: { words: 100 },
+    });
     t.equal(new Uint32Array(heir.mapMemory('cells'))[0], 5);
     t.equal(native().openMap({ fd: heir.mapFd('words') }).maxEntries, 100);
     t.throws(() => native().loadBpf(object, { reuse: { nothing: cells.fd } }), { code: 'ENOENT' });
     t.throws(() => native().loadBpf(object, { reuse: { words: cells.fd } }), { code: 'EINVAL' });
-    t.throws(() => native().openMap({ path: join(mount, 'tell') }), { code: 'EINVAL', message: /bpf-map/ });
+    t.throws(() => native().openMap({ path: join(mount, 'tell') }), {
+      code: 'EINVAL',
+      message: /bpf-map/,
+    });
     t.throws(() => native().openProgram({ path: join(mount, 'cells') }), {
       code: 'EINVAL',
       message: /bpf-prog/,
@@ -328,12 +348,19 @@ if (insideNamespace(import.meta.url)) {
     t.throws(() => native().interfaceDriver('a-name-that-is-too-long'), { code: 'ENODEV' });
     const loaded = load();
     t.throws(
-      () => native().attachXdp(native().interfaceInfo('b0')?.index ?? 0, loaded.programFd('other'), 'native'),
+      () =>
+        native().attachXdp(
+          native().interfaceInfo('b0')?.index ?? 0,
+          loaded.programFd('other'),
+          'native',
+        ),
       {
         code: 'ENOTSUP',
       },
     );
-    t.throws(() => native().attachXdp(9999, loaded.programFd('other'), 'native'), { code: 'ENODEV' });
+    t.throws(() => native().attachXdp(9999, loaded.programFd('other'), 'native'), {
+      code: 'ENODEV',
+    });
     t.throws(() => native().attachXdp(e0, 999, 'native'), { code: 'EBADF' });
     loaded.close();
   });

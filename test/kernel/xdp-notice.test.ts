@@ -1,4 +1,7 @@
-/** The XDP program and notices for which nobody waits: checked there, and told to the engine without waking it. */
+/**
+ * The XDP program and notices for which nobody waits: checked there, and told to the engine without
+ * waking it.
+ */
 import t from 'tap';
 import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { SESSION_RECORD, SessionAction } from '../../src/engine/table/session-record.js';
@@ -37,7 +40,10 @@ if (insideNamespace(import.meta.url)) {
     fast.engine(true);
     for (const type of [ADOPTED, FIN]) {
       for (const [virtualPort, server] of PORTS.map((port, index) => [port, index] as const)) {
-        const frame = build(notice({ ixcp: { type, virtualPort, session: NONCE, ack: ACKED, seq: 9 } }), KEY);
+        const frame = build(
+          notice({ ixcp: { type, virtualPort, session: NONCE, ack: ACKED, seq: 9 } }),
+          KEY,
+        );
         const outcome = fast.run(frame);
         t.match(outcome, TOLD);
         t.strictSame([...outcome.frame], [...frame], 'and not written to');
@@ -103,7 +109,10 @@ if (insideNamespace(import.meta.url)) {
     const expected: number[][] = Array.from({ length: workers }, () => []);
     for (let clientPort = 1; clientPort <= 40; clientPort++) {
       expected[fast.workerOf(client, (clientPort << 16) >>> 0)]?.push(clientPort);
-      t.match(fast.run(notice({ ixcp: { clientPort, type: clientPort % 2 === 0 ? ADOPTED : FIN } })), TOLD);
+      t.match(
+        fast.run(notice({ ixcp: { clientPort, type: clientPort % 2 === 0 ? ADOPTED : FIN } })),
+        TOLD,
+      );
     }
     for (let worker = 0; worker < workers; worker++) {
       const told = fast.told(worker).map((record) => record.portServer >>> 16);
@@ -154,7 +163,11 @@ if (insideNamespace(import.meta.url)) {
       t.equal(table.flags(slot), before, name);
     }
     table.setNode(slot, NODE.index + 1);
-    t.match(fast.run(fin()), { verdict: drop, counters: ['engine_absent'] }, 'a session of no known node');
+    t.match(
+      fast.run(fin()),
+      { verdict: drop, counters: ['engine_absent'] },
+      'a session of no known node',
+    );
     t.equal(table.flags(slot), before);
     table.setNode(slot, NODE.index);
     t.match(fast.run(fin()), { verdict: drop, counters: ['engine_absent'] });

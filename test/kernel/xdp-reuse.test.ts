@@ -141,7 +141,11 @@ if (insideNamespace(import.meta.url)) {
 
     table.setState(slot, SessionState.lingering);
     fast.setAction(slot, 0);
-    t.match(fast.run(syn()), { verdict: redirect, counters: ['to_engine_state'] }, 'one without an action');
+    t.match(
+      fast.run(syn()),
+      { verdict: redirect, counters: ['to_engine_state'] },
+      'one without an action',
+    );
     t.strictSame(fast.told(), []);
     fast.setAction(slot, forward);
     t.match(fast.run(syn()), ANSWERED);
@@ -153,7 +157,8 @@ if (insideNamespace(import.meta.url)) {
     fast.engine(true);
     const client = addressNumber(CLIENT.address);
     const [port0, port1] = [0, 1].map((worker) => {
-      for (let port = 1; ; port++) if (fast.workerOf(client, (port << 16) >>> 0) === worker) return port;
+      for (let port = 1; ; port++)
+        if (fast.workerOf(client, (port << 16) >>> 0) === worker) return port;
     }) as [number, number];
     for (const port of [port0, port1]) {
       const slot = fast.insert(client, (port << 16) >>> 0);

@@ -29,7 +29,10 @@ const FLOOD = 20_000;
 const RECEIVE_FRAMES = 8_192;
 const LISTED = 512;
 
-/** Counts frames at egress that carry the mark, keeps the last one's length and checksum field, and takes them away. */
+/**
+ * Counts frames at egress that carry the mark, keeps the last one's length and checksum field, and
+ * takes them away.
+ */
 const MARKED = `
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -82,7 +85,11 @@ if (insideNamespace(import.meta.url)) {
   const programs = loadPrograms();
   t.teardown(() => farm.stop());
 
-  const setUp = (t: { teardown(end: () => void): unknown }, mode: XdpMode, workers = 1): XdpSetup => {
+  const setUp = (
+    t: { teardown(end: () => void): unknown },
+    mode: XdpMode,
+    workers = 1,
+  ): XdpSetup => {
     const setup = new XdpSetup(programs, farm.e1, mode, workers);
     t.teardown(() => setup.close());
     return setup;
@@ -315,7 +322,10 @@ if (insideNamespace(import.meta.url)) {
     const order: string[] = [];
     datapath.onBatch = (at) => order.push(`batch ${at}`);
     await farm.sendUdp(6);
-    const sink: FrameSink = { receive: () => order.push('frame'), tick: (at) => order.push(`tick ${at}`) };
+    const sink: FrameSink = {
+      receive: () => order.push('frame'),
+      tick: (at) => order.push(`tick ${at}`),
+    };
     datapath.poll(sink, () => 7);
     t.same(order, ['batch 7', 'frame', 'tick 7']);
     setup.close();

@@ -1,4 +1,7 @@
-/** The XDP program and SYNs: its answers are the engine's, byte for byte, and so is what it says of them. */
+/**
+ * The XDP program and SYNs: its answers are the engine's, byte for byte, and so is what it says of
+ * them.
+ */
 import fc from 'fast-check';
 import t from 'tap';
 import { addressNumber, build, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
@@ -97,7 +100,10 @@ function checksumOf(frame: Uint8Array): number {
   return new DataView(frame.buffer, frame.byteOffset).getUint16(CHECKSUM_AT);
 }
 
-/** What hardware, or a kernel for one that cannot, makes of a frame whose checksum holds the pseudo-header's sum. */
+/**
+ * What hardware, or a kernel for one that cannot, makes of a frame whose checksum holds the
+ * pseudo-header's sum.
+ */
 function finish(frame: Uint8Array): Uint8Array {
   const finished = frame.slice();
   const view = new DataView(finished.buffer);
@@ -114,18 +120,26 @@ function windowThatHides(): number {
 }
 
 if (insideNamespace(import.meta.url)) {
-  /** A SYN from a port that was not used before, to the program and to the engine at the same ms. */
+  /**
+   * A SYN from a port that was not used before, to the program and to the engine at the same ms.
+   */
   const compare = (
     fast: Fast,
     twin: Twin,
     spec: PacketSpec,
-  ): { outcome: Outcome; record: ToldRecord | undefined; expected: Uint8Array | undefined; now: number } => {
+  ): {
+    outcome: Outcome;
+    record: ToldRecord | undefined;
+    expected: Uint8Array | undefined;
+    now: number;
+  } => {
     const from = clock();
     const outcome = fast.run(spec);
     const to = clock();
     const [record, ...more] = fast.told();
     if (more.length > 0) throw new Error('told twice');
-    // Timestamps tell the ms; without them nothing of the answer depends on it, but for the period of cookies.
+    // Timestamps tell the ms; without them nothing of the answer depends on it, but for the period
+    // of cookies.
     const stamps = record === undefined ? undefined : parse(outcome.frame).tcp?.options.timestamps;
     const now = stamps === undefined ? from : (stamps[0] - (record?.tsOffset ?? 0)) >>> 0;
     if (now < from || now > to) throw new Error(`made at ${now}, not between ${from} and ${to}`);
@@ -167,7 +181,10 @@ if (insideNamespace(import.meta.url)) {
         { ip: { tos: 0xb8, ttl: 1, id: 99, dontFragment: false } },
       ]) {
         const destinationPort = PORTS[port % 2]!;
-        const spec = syn({ ...change, tcp: { sourcePort: port++, destinationPort, options, urgent: 9 } });
+        const spec = syn({
+          ...change,
+          tcp: { sourcePort: port++, destinationPort, options, urgent: 9 },
+        });
         const { outcome, record, expected } = compare(fast, twin, spec);
         t.match(outcome, { verdict: tx, counters: ['syn_answered'] }, name);
         t.strictSame([...outcome.frame], [...(expected ?? [])], `${name}: the frame`);
@@ -190,7 +207,11 @@ if (insideNamespace(import.meta.url)) {
         const spec = syn({ tcp: { sourcePort: port++, destinationPort: PORTS[0], options } });
         const { outcome, record, expected } = compare(fast, twin, spec);
         t.match(outcome, { verdict: tx, counters: ['syn_answered'] }, name);
-        t.strictSame([...outcome.frame], [...(expected ?? [])], `${name}, without ${withheld}: the frame`);
+        t.strictSame(
+          [...outcome.frame],
+          [...(expected ?? [])],
+          `${name}, without ${withheld}: the frame`,
+        );
         t.strictSame(record, written(twin, spec), `${name}, without ${withheld}: what is told`);
         t.equal((record?.flags ?? 8) & (withheld | 8), 0, 'none of them is agreed');
       }
@@ -238,7 +259,11 @@ if (insideNamespace(import.meta.url)) {
         const outcome = fast.run(unfinished(spec));
         t.match(outcome, engine ? answered : cookie, name);
         t.equal(checksumOf(outcome.frame), pseudoSum(outcome.frame), `${name}: unfinished`);
-        t.strictSame(parse(finish(outcome.frame)).problems, [], `${name}: and right when it is finished`);
+        t.strictSame(
+          parse(finish(outcome.frame)).problems,
+          [],
+          `${name}: and right when it is finished`,
+        );
         t.strictSame(parse(fast.run(spec).frame).problems, [], `${name}: finished, if the SYN was`);
         fast.control.setUint8(CONTROL.way, WAY.redirect);
         t.strictSame(
@@ -279,9 +304,15 @@ if (insideNamespace(import.meta.url)) {
       ['payload', syn({ payload: 'early' })],
       ['a wrong TCP checksum', syn({ tcp: { options, checksum: 0x1234 } })],
       ['a wrong IPv4 checksum', syn({ tcp: { options }, ip: { checksum: 0x1234 } })],
-      ['an option without its length', syn({ tcp: { options: { raw: Uint8Array.of(1, 1, 1, 2) } } })],
+      [
+        'an option without its length',
+        syn({ tcp: { options: { raw: Uint8Array.of(1, 1, 1, 2) } } }),
+      ],
       ['an option of length 0', syn({ tcp: { options: { raw: Uint8Array.of(2, 0, 1, 1) } } })],
-      ['an option beyond the header', syn({ tcp: { options: { raw: Uint8Array.of(1, 2, 4, 5) } } })],
+      [
+        'an option beyond the header',
+        syn({ tcp: { options: { raw: Uint8Array.of(1, 2, 4, 5) } } }),
+      ],
     ];
     for (const [name, spec] of cases) {
       const frame = build(spec);

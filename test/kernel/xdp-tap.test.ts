@@ -1,4 +1,6 @@
-/** The tap of the XDP program: which frames a capture is shown, how much of them, and for how long. */
+/**
+ * The tap of the XDP program: which frames a capture is shown, how much of them, and for how long.
+ */
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
@@ -45,7 +47,10 @@ function until(units: number): number {
 class Tapped extends Fast {
   readonly buffers: PerfBuffers;
 
-  constructor(test: Test, wish: { client?: string; clientPort?: number; snapLength?: number } = {}) {
+  constructor(
+    test: Test,
+    wish: { client?: string; clientPort?: number; snapLength?: number } = {},
+  ) {
     super();
     this.buffers = native().openPerfBuffers(
       this.object.mapFd('tap_frames'),
@@ -86,7 +91,8 @@ class Tapped extends Fast {
 
 if (insideNamespace(import.meta.url)) {
   // Each CPU has a buffer of its own: what ran on one is read in the order in which it ran.
-  const allowed = /Cpus_allowed_list:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  const allowed =
+    /Cpus_allowed_list:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
   run('taskset', '-pc', allowed, String(process.pid));
 
   t.test('nobody captures: nothing is shown', async (t) => {
@@ -183,14 +189,22 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('only a client: by its address, or by its port as well', async (t) => {
     const of = (clientPort?: number): Tapped =>
-      new Tapped(t, { client: CLIENT.address, ...(clientPort === undefined ? {} : { clientPort }) });
+      new Tapped(t, {
+        client: CLIENT.address,
+        ...(clientPort === undefined ? {} : { clientPort }),
+      });
     const other = { ip: { source: OTHER_CLIENT } };
     const cases: [string, Uint8Array, boolean, boolean][] = [
       ['its segment', build(segment(plain, 'x')), true, true],
       ["its other connection's", build(segment({ ...plain, sourcePort: 9 }, 'x')), true, false],
       ["another client's", build(segment(plain, 'x', other)), false, false],
       ['a notice about it', build(notice(), KEY), true, true],
-      ['a notice about another', build(notice({ ixcp: { client: OTHER_CLIENT } }), KEY), false, false],
+      [
+        'a notice about another',
+        build(notice({ ixcp: { client: OTHER_CLIENT } }), KEY),
+        false,
+        false,
+      ],
     ];
     const [byAddress, byPort] = [of(), of(CLIENT.port)];
     for (const [what, frame, whole, port] of cases) {
@@ -248,7 +262,10 @@ if (insideNamespace(import.meta.url)) {
     const fast = new Tapped(t);
     fast.session();
     fast.buffers.close();
-    t.match(fast.run(segment(plain, 'x')), { verdict: tx, counters: ['forwarded', 'tap_lost', 'tap_lost'] });
+    t.match(fast.run(segment(plain, 'x')), {
+      verdict: tx,
+      counters: ['forwarded', 'tap_lost', 'tap_lost'],
+    });
     t.throws(() => fast.buffers.drain(), /closed/);
   });
 }

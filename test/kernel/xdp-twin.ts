@@ -1,9 +1,15 @@
 /**
- * An engine configured as the XDP program of xdp-fixture.ts is, over plain memory: what the program does by itself
- * must be what this engine does with the same frame at the same ms.
+ * An engine configured as the XDP program of xdp-fixture.ts is, over plain memory: what the program
+ * does by itself must be what this engine does with the same frame at the same ms.
  */
 
-import { addressNumber, build, macBytes, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
+import {
+  addressNumber,
+  build,
+  macBytes,
+  type PacketSpec,
+  type TcpOptionsSpec,
+} from '../../lab/packet.js';
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/engine/dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
@@ -135,8 +141,8 @@ export class Twin {
   }
 
   /**
-   * The usual client's session, handed over by REQUEST and not confirmed: its slot, and where the client's and our
-   * sequence numbers go on.
+   * The usual client's session, handed over by REQUEST and not confirmed: its slot, and where the
+   * client's and our sequence numbers go on.
    */
   handing(options: TcpOptionsSpec = {}, sourcePort: number = CLIENT.port): Handed {
     const [answer] = this.receive(segment({ flags: 'S', seq: CLIENT_ISN, options, sourcePort }));

@@ -1,4 +1,7 @@
-/** The XDP program and payload behind a handoff that is not confirmed: the IXP frames are the engine's own. */
+/**
+ * The XDP program and payload behind a handoff that is not confirmed: the IXP frames are the
+ * engine's own.
+ */
 import t from 'tap';
 import { build, type PacketSpec, type TcpOptionsSpec, type TcpSpec } from '../../lab/packet.js';
 import {
@@ -50,7 +53,11 @@ if (insideNamespace(import.meta.url)) {
         [most, 'PA', {}],
         [most - 1, 'AEC', { trailer: new Uint8Array(9) }],
       ] as [number, string, PacketSpec][]) {
-        const spec = segment({ flags, seq: at, ack, options: carried, urgent: 3 }, 'y'.repeat(bytes), rest);
+        const spec = segment(
+          { flags, seq: at, ack, options: carried, urgent: 3 },
+          'y'.repeat(bytes),
+          rest,
+        );
         const outcome = fast.run(spec);
         t.match(outcome, { verdict: tx, counters: ['wrapped'] }, `${bytes} bytes`);
         const now = fast.tables[0]!.lastSeen(there);
@@ -62,7 +69,11 @@ if (insideNamespace(import.meta.url)) {
           there * SESSION_RECORD_BYTES,
           SESSION_RECORD_BYTES,
         );
-        t.strictSame(comparable(record), comparable(twin.record(slot)), `${bytes} bytes: the record`);
+        t.strictSame(
+          comparable(record),
+          comparable(twin.record(slot)),
+          `${bytes} bytes: the record`,
+        );
         at = (at + bytes) >>> 0;
       }
       t.equal(fast.tables[0]!.receiveNext(there), at);
@@ -101,7 +112,11 @@ if (insideNamespace(import.meta.url)) {
       t.strictSame([...outcome.frame], [...frame], name);
     }
     const larger = fast.run(segment(good, 'y'.repeat(most + 1)));
-    t.match(larger, { verdict: pass, counters: ['to_engine_uncut'] }, 'one byte more than fits, by its tap');
+    t.match(
+      larger,
+      { verdict: pass, counters: ['to_engine_uncut'] },
+      'one byte more than fits, by its tap',
+    );
     for (const [tcp, counter] of notable) {
       t.match(fast.run(segment(tcp, 'a')), { verdict: redirect, counters: [counter] });
     }

@@ -5,7 +5,8 @@ import { differences, parse } from '../support/packet-parse.js';
 const KEY = new Uint8Array(16).fill(3);
 
 t.test('a frame byte by byte', async (t) => {
-  // Written out header by header; the checksums come from a program that shares nothing with this one.
+  // Written out header by header; the checksums come from a program that shares nothing with this
+  // one.
   const frame = build({
     ethernet: { source: '02:00:00:00:00:0a', destination: '02:00:00:00:00:0b' },
     ip: { source: '10.0.0.1', destination: '10.0.0.2', id: 0x1234 },
@@ -87,7 +88,10 @@ t.test('every damaged bit behind the MAC addresses is noticed', async (t) => {
 });
 
 t.test('a wrong tag is a problem, and so is a difference', async (t) => {
-  const packet = parse(build({ ip: { source: '10.0.0.1' }, ixcp: { session: 1, tag: 5n } }, KEY), KEY);
+  const packet = parse(
+    build({ ip: { source: '10.0.0.1' }, ixcp: { session: 1, tag: 5n } }, KEY),
+    KEY,
+  );
   t.same(packet.problems, ['wrong IXCP tag']);
   t.same(differences({ ip: { source: '10.0.0.2' }, tcp: {} }, packet), [
     'the frame is faulty: wrong IXCP tag',

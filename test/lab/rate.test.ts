@@ -12,7 +12,11 @@ t.test('the time for which nobody received anything', async (t) => {
   t.equal(longestPause([every100(0, 0, 1, 0, 1, 0, 0, 0)]), 300, 'at the end');
   t.equal(longestPause([every100(0, 0, 1, 0, 1, 0)]), 200, 'and at the beginning');
   t.equal(longestPause([every100(0, 0)]), 200, 'or all the time');
-  t.equal(longestPause([every100(1, 0, 0, 1), every100(0, 0, 5, 0)]), 100, 'another host heard something');
+  t.equal(
+    longestPause([every100(1, 0, 0, 1), every100(0, 0, 5, 0)]),
+    100,
+    'another host heard something',
+  );
   const late = [
     { from: 0, to: 100, packets: 3 },
     { from: 100, to: 900, packets: 3 },

@@ -1,7 +1,10 @@
 import t from 'tap';
 import { parseWrk } from '../../lab/requests.js';
 
-/** What wrk 4.1.0 prints, with these latencies as it pads them: a unit of one letter has a space after it. */
+/**
+ * What wrk 4.1.0 prints, with these latencies as it pads them: a unit of one letter has a space
+ * after it.
+ */
 function report(p50: string, p99: string, more = ''): string {
   return `Running 2s test @ http://10.99.0.4:80/1k.bin
   1 threads and 32 connections
@@ -35,7 +38,11 @@ t.test('latencies in every unit that wrk has', async (t) => {
     const { p50, p99 } = parseWrk(report('777.00us', text));
     t.equal(p50, 0.777, 'the median is its own line');
     t.equal(p99.toFixed(6), milliseconds.toFixed(6), `p99 ${text}`);
-    t.equal(parseWrk(report(text, '1.00ms')).p50.toFixed(6), milliseconds.toFixed(6), `p50 ${text}`);
+    t.equal(
+      parseWrk(report(text, '1.00ms')).p50.toFixed(6),
+      milliseconds.toFixed(6),
+      `p50 ${text}`,
+    );
   }
 });
 
@@ -44,7 +51,8 @@ t.test('a distribution that is not there is no figure', async (t) => {
 });
 
 t.test('requests and errors', async (t) => {
-  const errors = '  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 5\n';
+  const errors =
+    '  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 5\n';
   const result = parseWrk(report('1.00ms', '2.00ms', errors));
   t.match(result, { requests: 38_512, seconds: 2.01, failed: 15 });
   t.same(result.errors, { connect: 1, read: 2, write: 3, timeout: 4, status: 5 });

@@ -20,34 +20,40 @@ function logged() {
   return { log, said: () => lines.splice(0) };
 }
 
-t.test('an absence is told when it begins, again as long as it lasts, and when it is over', async (t) => {
-  const { log, said } = logged();
-  let now = 0;
-  const absence = new Absence('eth0', 60_000, log, () => now);
-  const look = (info: InterfaceInfo | undefined, seconds: number): string[] => {
-    for (const end = now + seconds * 1_000; now < end; now += 5_000) absence.look(info, OWN);
-    return said();
-  };
-  t.same(look(there, 300), []);
-  t.same(look(undefined, 150), [
-    'warn interface eth0 is gone: no session can be handed over here',
-    'warn interface eth0 is gone, since 60 s: no session can be handed over here',
-    'warn interface eth0 is gone, since 120 s: no session can be handed over here',
-  ]);
-  t.same(look({ ...there, up: false }, 30), [
-    'warn interface eth0 is down: no session can be handed over here',
-  ]);
-  t.same(look({ ...there, addresses: [] }, 30), [
-    `warn interface eth0 has lost the address ${OWN}: no session can be handed over here`,
-  ]);
-  t.same(look(there, 30), ['info interface eth0 is back']);
-});
+t.test(
+  'an absence is told when it begins, again as long as it lasts, and when it is over',
+  async (t) => {
+    const { log, said } = logged();
+    let now = 0;
+    const absence = new Absence('eth0', 60_000, log, () => now);
+    const look = (info: InterfaceInfo | undefined, seconds: number): string[] => {
+      for (const end = now + seconds * 1_000; now < end; now += 5_000) absence.look(info, OWN);
+      return said();
+    };
+    t.same(look(there, 300), []);
+    t.same(look(undefined, 150), [
+      'warn interface eth0 is gone: no session can be handed over here',
+      'warn interface eth0 is gone, since 60 s: no session can be handed over here',
+      'warn interface eth0 is gone, since 120 s: no session can be handed over here',
+    ]);
+    t.same(look({ ...there, up: false }, 30), [
+      'warn interface eth0 is down: no session can be handed over here',
+    ]);
+    t.same(look({ ...there, addresses: [] }, 30), [
+      `warn interface eth0 has lost the address ${OWN}: no session can be handed over here`,
+    ]);
+    t.same(look(there, 30), ['info interface eth0 is back']);
+  },
+);
 
 t.test('handoffs of a stranger, or under another key, are told once a minute', async (t) => {
   const { log, said } = logged();
   let now = 0;
   const strangers = new Strangers(['10.99.0.2'], log, () => now);
-  const counters = Object.fromEntries(SHIM_NAMES.map((name) => [name, 0])) as Record<ShimCounter, number>;
+  const counters = Object.fromEntries(SHIM_NAMES.map((name) => [name, 0])) as Record<
+    ShimCounter,
+    number
+  >;
   const look = (change: Partial<Record<ShimCounter, number>>, later: number): string[] => {
     now += later;
     Object.assign(counters, change);

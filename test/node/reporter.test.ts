@@ -2,7 +2,14 @@ import t from 'tap';
 import type { RawSocket } from '../../src/host/native.js';
 import { Reporter } from '../../src/node/reporter.js';
 import { parseIpv4 } from '../../src/wire/ipv4.js';
-import { emitIxcp, hashIxcp, IXCP, IXCP_HEADER_BYTES, IxcpFlag, IxcpType } from '../../src/wire/ixcp.js';
+import {
+  emitIxcp,
+  hashIxcp,
+  IXCP,
+  IXCP_HEADER_BYTES,
+  IxcpFlag,
+  IxcpType,
+} from '../../src/wire/ixcp.js';
 import { SipHash } from '../../src/wire/siphash.js';
 
 const KEY = Uint8Array.from({ length: 16 }, (_, index) => index);
@@ -50,7 +57,10 @@ function start(balancers = [BALANCER], addresses = [VIRTUAL]) {
     key: KEY,
     balancers,
     look: () => ({ flags: IxcpFlag.canAdopt, addresses }),
-    log: { warn: (text) => messages.push(`warn ${text}`), info: (text) => messages.push(`info ${text}`) },
+    log: {
+      warn: (text) => messages.push(`warn ${text}`),
+      info: (text) => messages.push(`info ${text}`),
+    },
     openRawSocket: (protocol) => {
       if (protocol !== 254) throw new Error(`protocol ${protocol}`);
       return socket;
@@ -75,16 +85,23 @@ t.test('a report to each balancer, with a tag for it', async (t) => {
     t.equal(view.getUint32(IXCP.tag), hash.high);
     t.equal(view.getUint32(IXCP.tag + 4), hash.low);
     t.equal(view.getUint8(IXCP.type), IxcpType.report);
-    t.equal(view.getUint16(IXCP.flags), IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease);
+    t.equal(
+      view.getUint16(IXCP.flags),
+      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease,
+    );
     t.ok(Math.abs(view.getUint32(IXCP.sequence) - before) <= 1);
   }
   reporter.leave();
   const last = viewOf(socket.sent[3]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
   const first = viewOf(socket.sent[1]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
-  const leaving = IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.leaving;
+  const leaving =
+    IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.leaving;
   t.equal(last.getUint16(IXCP.flags), leaving);
   t.equal(last.getUint32(IXCP.session), first.getUint32(IXCP.session), 'one run, one nonce');
-  t.ok(last.getUint32(IXCP.sequence) > first.getUint32(IXCP.sequence), 'the clock never stands still');
+  t.ok(
+    last.getUint32(IXCP.sequence) > first.getUint32(IXCP.sequence),
+    'the clock never stands still',
+  );
   reporter.close();
   t.ok(socket.closed);
 });
@@ -124,7 +141,14 @@ t.test('an answer that does not repeat the number of the report is none', async 
   ] as const) {
     const payload = notice(socket, type, BALANCER, key);
     const session = viewOf(payload).getUint32(IXCP.session) ^ 1;
-    emitIxcp(viewOf(payload), 0, number(BALANCER), number(OWN), { type, session }, new SipHash(key));
+    emitIxcp(
+      viewOf(payload),
+      0,
+      number(BALANCER),
+      number(OWN),
+      { type, session },
+      new SipHash(key),
+    );
     socket.deliver(BALANCER, payload);
   }
   t.equal(await Promise.race([reporter.firstAnswer, Promise.resolve('none')]), 'none');
@@ -138,7 +162,8 @@ t.test('what is not to be believed is no answer', async (t) => {
   socket.deliver(BALANCER, notice(socket, IxcpType.welcome, BALANCER, OTHER_KEY));
   socket.deliver(BALANCER, notice(socket, IxcpType.welcome, SECOND));
   socket.deliver(BALANCER, notice(socket, IxcpType.adopted));
-  for (let length = 0; length < IXCP_HEADER_BYTES; length++) socket.deliver(BALANCER, good.slice(0, length));
+  for (let length = 0; length < IXCP_HEADER_BYTES; length++)
+    socket.deliver(BALANCER, good.slice(0, length));
   for (let at = 0; at < IXCP_HEADER_BYTES; at++) {
     // The hole is covered by no tag, and read by nobody.
     if (at === IXCP.hole || at === IXCP.hole + 1 || at === IXCP.type) continue;

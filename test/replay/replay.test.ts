@@ -1,4 +1,6 @@
-/** The files and the output of `baton replay`. What a replay finds out is tested in test/datapath. */
+/**
+ * The files and the output of `baton replay`. What a replay finds out is tested in test/datapath.
+ */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
@@ -52,11 +54,19 @@ async function run(
 
 t.test('a table for people, and the frames in a file', async (t) => {
   const { config, file } = place(t);
-  const { code, out, err } = await run({ config, in: file('get.pcap'), out: file('out.pcap'), json: false });
+  const { code, out, err } = await run({
+    config,
+    in: file('get.pcap'),
+    out: file('out.pcap'),
+    json: false,
+  });
   t.equal(code, 0);
   t.equal(err, '');
   const lines = out.split('\n');
-  t.match(lines[0], /get\.pcap: 14 frames in 212ms: 7 of clients, 7 of servers, 0 others; 1 session$/);
+  t.match(
+    lines[0],
+    /get\.pcap: 14 frames in 212ms: 7 of clients, 7 of servers, 0 others; 1 session$/,
+  );
   t.match(lines[2], /^ +AT +CLIENT +SERVER +NODE +WHY +HANDOFF +PACKETS +STATE +CLOSED +REQUEST$/);
   t.match(
     lines[3],
@@ -113,17 +123,20 @@ t.test('the same capture and config give the same result', async (t) => {
   t.strictSame(results[0], results[1]);
 });
 
-t.test('a damaged capture: what was good is told, then what is wrong, and exit code 1', async (t) => {
-  const { config, file } = place(t);
-  writeFileSync(file('cut.pcap'), capture('get.pcap').subarray(0, 1_000));
-  const { code, out, err } = await run({ config, in: file('cut.pcap'), json: false });
-  t.equal(code, 1);
-  t.match(out, /GET \/download\/CHANGES\.bro-aux\.txt/);
-  t.match(
-    err,
-    /^baton: .*cut\.pcap: damaged at byte 590: a frame of 1514 bytes is cut off after 394; the 5 frames before that were replayed\n$/,
-  );
-});
+t.test(
+  'a damaged capture: what was good is told, then what is wrong, and exit code 1',
+  async (t) => {
+    const { config, file } = place(t);
+    writeFileSync(file('cut.pcap'), capture('get.pcap').subarray(0, 1_000));
+    const { code, out, err } = await run({ config, in: file('cut.pcap'), json: false });
+    t.equal(code, 1);
+    t.match(out, /GET \/download\/CHANGES\.bro-aux\.txt/);
+    t.match(
+      err,
+      /^baton: .*cut\.pcap: damaged at byte 590: a frame of 1514 bytes is cut off after 394; the 5 frames before that were replayed\n$/,
+    );
+  },
+);
 
 t.test('files that can not be used', async (t) => {
   const { config, file } = place(t);
@@ -155,7 +168,11 @@ t.test('files that can not be used', async (t) => {
     t.equal(error.code, 'BATON_CAPTURE', name);
     t.match(error.toLine(), line, name);
   }
-  t.equal(readFileSync(file('get.pcap')).length, capture('get.pcap').length, 'the input is as it was');
+  t.equal(
+    readFileSync(file('get.pcap')).length,
+    capture('get.pcap').length,
+    'the input is as it was',
+  );
   await t.rejects(replay({ config, in: file('text'), out: file('new.pcap'), json: false }));
   t.notOk(existsSync(file('new.pcap')), 'no output for what is no capture');
 });

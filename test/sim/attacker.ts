@@ -45,8 +45,10 @@ export class Attacker {
 
   private frame(): Uint8Array {
     const { random } = this;
-    const victim = this.world.connections.length === 0 ? undefined : random.pick(this.world.connections);
-    // A SYN that comes before the client's ACK takes its place: whoever knows the ports can do that to any server.
+    const victim =
+      this.world.connections.length === 0 ? undefined : random.pick(this.world.connections);
+    // A SYN that comes before the client's ACK takes its place: whoever knows the ports can do that
+    // to any server.
     const established = this.world.connections
       .filter(({ address, port }) => address === victim?.address && port === victim.port)
       .every(({ answers, outcome }) => answers > 0 || outcome !== undefined);
@@ -69,7 +71,18 @@ export class Attacker {
       default:
         return this.segment(
           victim,
-          random.pick(['R', 'RA', established ? 'S' : 'R', 'SA', 'A', 'FA', '', 'SF', 'SR', 'FSRPAUEC']),
+          random.pick([
+            'R',
+            'RA',
+            established ? 'S' : 'R',
+            'SA',
+            'A',
+            'FA',
+            '',
+            'SF',
+            'SR',
+            'FSRPAUEC',
+          ]),
         );
     }
   }
@@ -96,12 +109,18 @@ export class Attacker {
     );
   }
 
-  /** A segment that lies well outside of what the connection has sent, so that its ends must ignore it. */
+  /**
+   * A segment that lies well outside of what the connection has sent, so that its ends must ignore
+   * it.
+   */
   private segment(victim: ClientConnection | undefined, flags: string): Uint8Array {
     const { random, world } = this;
     const isn = victim?.endpoint.options.isn ?? 0;
     return build({
-      ethernet: { source: world.clientMac(victim?.address ?? STRANGER), destination: world.balancerMac },
+      ethernet: {
+        source: world.clientMac(victim?.address ?? STRANGER),
+        destination: world.balancerMac,
+      },
       ip: { source: victim?.address ?? STRANGER, destination: world.virtualAddress },
       tcp: {
         sourcePort: victim?.port ?? 40_000,
@@ -109,7 +128,9 @@ export class Attacker {
         seq: (isn + random.between(100_000_000, 4_000_000_000)) >>> 0,
         ack: random.bits(),
         flags,
-        options: random.chance(0.3) ? { raw: Uint8Array.from({ length: 8 }, () => random.bits() & 255) } : {},
+        options: random.chance(0.3)
+          ? { raw: Uint8Array.from({ length: 8 }, () => random.bits() & 255) }
+          : {},
       },
     });
   }

@@ -106,12 +106,19 @@ export class Checker {
       this.onAcknowledged(`${ip.source}:${tcp.sourcePort}`, packet);
   }
 
-  /** A client that acknowledges data has it from a node; if only one was ever asked, that one has the session. */
+  /**
+   * A client that acknowledges data has it from a node; if only one was ever asked, that one has
+   * the session.
+   */
   private onAcknowledged(tuple: string, packet: ParsedPacket): void {
     const handshake = this.handshakes.get(tuple);
     const { seq, ack, flags } = packet.tcp!;
     if (handshake === undefined || handshake.asked.size !== 1 || !flags.includes('A')) return;
-    if (distance(ack, handshake.serverIsn) <= 1 || Math.abs(distance(seq, handshake.clientIsn)) > FAR) return;
+    if (
+      distance(ack, handshake.serverIsn) <= 1 ||
+      Math.abs(distance(seq, handshake.clientIsn)) > FAR
+    )
+      return;
     const [node] = handshake.asked;
     this.confirmed.add(`${tuple}/${handshake.nonce}/${node}`);
   }
@@ -125,9 +132,11 @@ export class Checker {
         // What a forger put into the options of a segment is the node's to judge.
         if (this.world.trusting || !problem.startsWith('TCP option')) this.blame(packet, problem);
       }
-      if (packet.trailer.length > 0) this.blame(packet, `${packet.trailer.length} bytes behind the datagram`);
+      if (packet.trailer.length > 0)
+        this.blame(packet, `${packet.trailer.length} bytes behind the datagram`);
       if (wire.length > this.world.mtu + ETHERNET) this.blame(packet, 'larger than the MTU');
-      if (packet.ethernet.source !== this.world.balancerMac) this.blame(packet, 'not from our MAC address');
+      if (packet.ethernet.source !== this.world.balancerMac)
+        this.blame(packet, 'not from our MAC address');
       if (packet.ip !== undefined) this.onBuilt(sent, packet);
     }
   }
@@ -136,7 +145,8 @@ export class Checker {
   onSocket(node: string, packet: ParsedPacket): void {
     const handshake = this.handshakes.get(this.clientOf(packet));
     if (handshake === undefined || packet.ixp!.session !== handshake.nonce) return;
-    if (packet.tcp!.seq !== (handshake.clientIsn + 1) >>> 0) this.blame(packet, `${node} starts past a hole`);
+    if (packet.tcp!.seq !== (handshake.clientIsn + 1) >>> 0)
+      this.blame(packet, `${node} starts past a hole`);
   }
 
   private blame(packet: ParsedPacket, message: string): void {
@@ -188,7 +198,8 @@ export class Checker {
       return;
     }
     if (packet.ixcp !== undefined) {
-      if (!KNOWN_IXCP.has(packet.ixcp.type)) this.blame(packet, 'IXCP that a balancer does not send');
+      if (!KNOWN_IXCP.has(packet.ixcp.type))
+        this.blame(packet, 'IXCP that a balancer does not send');
       return;
     }
     if (tcp === undefined) {
@@ -197,7 +208,8 @@ export class Checker {
     }
     if (tcp.urgent !== 0) this.blame(packet, 'urgent pointer');
     if (packet.payload.length > 0) this.blame(packet, 'the balancer has nothing to say');
-    if (ip!.source !== this.world.virtualAddress) this.blame(packet, 'not from the virtual address');
+    if (ip!.source !== this.world.virtualAddress)
+      this.blame(packet, 'not from the virtual address');
     const mac = this.world.clientMac(ip!.destination);
     if (mac !== undefined && mac !== packet.ethernet.destination)
       this.blame(packet, 'to the wrong MAC address');
@@ -216,7 +228,8 @@ export class Checker {
       this.blame(packet, 'unexpected segment to a client');
       return;
     }
-    if (tcp.seq !== (handshake.serverIsn + 1) >>> 0) this.blame(packet, 'wrong sequence number to a client');
+    if (tcp.seq !== (handshake.serverIsn + 1) >>> 0)
+      this.blame(packet, 'wrong sequence number to a client');
     this.acknowledges(tuple, handshake.clientIsn, tcp.ack, packet);
     if ((handshake.agreed.timestamps !== undefined) !== (tcp.options.timestamps !== undefined)) {
       this.blame(packet, 'timestamps are not as agreed');
@@ -283,7 +296,8 @@ export class Checker {
     if (local === (ixp.service === 0) && !tcp.flags.includes('R'))
       this.blame(packet, 'service does not fit the place');
     if (ixp.version !== 1 || ixp.length !== IXP.length) this.blame(packet, 'IXP version or length');
-    if (ixp.balancer !== this.world.balancerAddress) this.blame(packet, 'notices would go elsewhere');
+    if (ixp.balancer !== this.world.balancerAddress)
+      this.blame(packet, 'notices would go elsewhere');
     const handshake = this.handshakes.get(tuple);
     if (handshake === undefined) {
       this.blame(packet, 'IXP without a handshake');
@@ -333,14 +347,16 @@ export class Checker {
       (agreed.windowScale !== undefined ? WRAP_FLAGS.scale : 0) |
       (agreed.sackPermitted ? WRAP_FLAGS.sack : 0) |
       (agreed.timestamps !== undefined ? WRAP_FLAGS.timestamps : 0);
-    // Beside what was agreed, and only there, the first word to the first node may leave the confirmation to the client.
+    // Beside what was agreed, and only there, the first word to the first node may leave the
+    // confirmation to the client.
     const leaves = (ixp.flags & CLIENT_CONFIRMS) !== 0;
     if ((ixp.flags & ~CLIENT_CONFIRMS) !== flags)
       this.blame(packet, `flags ${ixp.flags}, ${flags} were agreed`);
     if (leaves) {
       if (ixp.type !== ADOPT || handshake.asked.size > 0)
         this.blame(packet, 'the confirmation left to the client');
-      if (agreed.timestamps === undefined) this.blame(packet, 'whether the client is near is not known');
+      if (agreed.timestamps === undefined)
+        this.blame(packet, 'whether the client is near is not known');
     }
     const mss = Math.max(536, offered.mss ?? 536);
     const byCookie = this.world.counters.get('cookie_accepted') > 0 && ixp.mss === roundedMss(mss);
@@ -350,9 +366,15 @@ export class Checker {
       const scales = (Math.min(14, offered.windowScale!) << 4) | agreed.windowScale;
       if (ixp.scales !== scales) this.blame(packet, `scales ${ixp.scales}, not ${scales}`);
     }
-    if (agreed.timestamps !== undefined && !packet.tcp!.flags.includes('R') && this.world.trusting) {
-      if (((ixp.tsecr - agreed.timestamps[0]) | 0) < 0) this.blame(packet, 'TSecr before our first TSval');
-      if (((ixp.tsval - offered.timestamps![0]) | 0) < 0) this.blame(packet, 'TSval before the first');
+    if (
+      agreed.timestamps !== undefined &&
+      !packet.tcp!.flags.includes('R') &&
+      this.world.trusting
+    ) {
+      if (((ixp.tsecr - agreed.timestamps[0]) | 0) < 0)
+        this.blame(packet, 'TSecr before our first TSval');
+      if (((ixp.tsval - offered.timestamps![0]) | 0) < 0)
+        this.blame(packet, 'TSval before the first');
       if (packet.tcp!.options.timestamps === undefined) this.blame(packet, 'no timestamps in IXP');
     }
   }

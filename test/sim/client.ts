@@ -54,7 +54,12 @@ export interface ClientWorld {
   readonly mild: boolean;
 }
 
-const EXPECTED: Partial<Record<PlanKind, number>> = { malformed: 400, missing: 404, huge: 431, stalled: 408 };
+const EXPECTED: Partial<Record<PlanKind, number>> = {
+  malformed: 400,
+  missing: 404,
+  huge: 431,
+  stalled: 408,
+};
 const PATIENCE_MS = 90_000;
 
 export class ClientConnection {
@@ -141,7 +146,9 @@ export class ClientConnection {
     const last = index === plan.targets.length - 1;
     const body =
       plan.kind === 'upload' ? bytesOf(`${this.id}.${index}`, plan.uploadBytes) : new Uint8Array(0);
-    const filler = this.random.chance(0.2) ? [`X-Filler: ${'f'.repeat(this.random.between(1, 3000))}`] : [];
+    const filler = this.random.chance(0.2)
+      ? [`X-Filler: ${'f'.repeat(this.random.between(1, 3000))}`]
+      : [];
     const lines = [
       `${plan.kind === 'upload' ? 'POST' : 'GET'} ${target} HTTP/1.1`,
       'Host: www.example.org',
@@ -152,7 +159,8 @@ export class ClientConnection {
     ];
     if (plan.kind === 'malformed')
       lines[1] = this.random.pick(['Host : www', 'Host: a\r\nHost: b', ' folded', 'X: \x01']);
-    if (plan.kind === 'huge') for (let i = 0; i < 20; i++) lines.push(`X-Huge-${i}: ${'h'.repeat(1000)}`);
+    if (plan.kind === 'huge')
+      for (let i = 0; i < 20; i++) lines.push(`X-Huge-${i}: ${'h'.repeat(1000)}`);
     const text = `${lines.join('\r\n')}\r\n\r\n`;
     if (plan.kind === 'stalled')
       return Buffer.from(text.slice(0, this.random.between(1, text.length - 3)), 'latin1');

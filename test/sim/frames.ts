@@ -8,7 +8,8 @@ const LEAST_FRAME = 60;
 export function padded(frame: Uint8Array, random: Random): Uint8Array {
   if (frame.length >= LEAST_FRAME) return frame;
   const long = new Uint8Array(LEAST_FRAME);
-  if (random.chance(0.5)) for (let i = frame.length; i < LEAST_FRAME; i++) long[i] = random.bits() & 255;
+  if (random.chance(0.5))
+    for (let i = frame.length; i < LEAST_FRAME; i++) long[i] = random.bits() & 255;
   long.set(frame);
   return long;
 }

@@ -167,7 +167,8 @@ export class SimNode {
     const socket = this.sockets.get(tuple);
     const known = entry?.nonce === ixp.session;
     // A live socket challenges a SYN; TIME-WAIT would open another.
-    if (ixp.type === SEGMENT && tcp.flags.includes('S') && socket?.endpoint.state === 'time-wait') return;
+    if (ixp.type === SEGMENT && tcp.flags.includes('S') && socket?.endpoint.state === 'time-wait')
+      return;
     if (ixp.type === ADOPT) {
       if (!tcp.flags.includes('A') || /[SR]/.test(tcp.flags)) return;
       if (tcp.flags.includes('F') && packet.payload.length === 0) return;
@@ -255,7 +256,8 @@ export class SimNode {
     const application: Application = this.options.local
       ? new LocalAnswer(ixp.service, endpoint, world)
       : new WebServer(this.options.server, endpoint, tuple, this.random);
-    if (!this.options.local && ixp.service !== 0) world.violation(`service ${ixp.service} at a node`);
+    if (!this.options.local && ixp.service !== 0)
+      world.violation(`service ${ixp.service} at a node`);
     this.sockets.set(tuple, { endpoint, application });
     endpoint.adopt((tcp.seq - 1) >>> 0, {
       mss: ixp.mss,
@@ -279,7 +281,9 @@ export class SimNode {
         this.notice(entry, { type: NOTICE.reset, ...about });
       } else {
         const untold =
-          entry.toldFrom !== undefined && entry.asked === 1 && ((segment.seq - entry.toldFrom) | 0) < 0;
+          entry.toldFrom !== undefined &&
+          entry.asked === 1 &&
+          ((segment.seq - entry.toldFrom) | 0) < 0;
         if (entry.asked !== entry.answered && !untold) {
           this.notice(entry, { type: NOTICE.adopted, ...about });
           if (((segment.ack - entry.confirm) | 0) >= 0) entry.answered = entry.asked;
@@ -304,8 +308,17 @@ export class SimNode {
     });
   }
 
-  /** Answers an IXP frame with a notice: seq and ack of a socket that took nothing of it, or all up to `taken`. */
-  private answer(entry: ShimEntry, packet: ParsedPacket, type: number, reason: number, taken?: number): void {
+  /**
+   * Answers an IXP frame with a notice: seq and ack of a socket that took nothing of it, or all up
+   * to `taken`.
+   */
+  private answer(
+    entry: ShimEntry,
+    packet: ParsedPacket,
+    type: number,
+    reason: number,
+    taken?: number,
+  ): void {
     const { sourcePort, seq, ack } = packet.tcp!;
     this.notice(entry, {
       type,

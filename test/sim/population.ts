@@ -1,4 +1,7 @@
-/** All clients of a simulation, the machines that they run on, and what their kernels and devices do. */
+/**
+ * All clients of a simulation, the machines that they run on, and what their kernels and devices
+ * do.
+ */
 
 import { addressNumber, addressText, build } from '../../lab/packet.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
@@ -79,7 +82,8 @@ export class Population {
   receive(address: string, frame: Uint8Array): void {
     const packet = parse(frame);
     const { tcp, ip } = packet;
-    if (packet.problems.length > 0 || tcp === undefined || ip?.source !== this.world.virtualAddress) return;
+    if (packet.problems.length > 0 || tcp === undefined || ip?.source !== this.world.virtualAddress)
+      return;
     const { seq, ack, flags, window, options } = tcp;
     const segment: Segment = { seq, ack, flags, window, options, payload: packet.payload.slice() };
     const connections = this.byTuple.get(`${address}:${tcp.destinationPort}`) ?? [];
@@ -88,7 +92,8 @@ export class Population {
       live.endpoint.receive(segment);
       return;
     }
-    // A machine without power answers nothing; any other kernel says that it knows no such connection.
+    // A machine without power answers nothing; any other kernel says that it knows no such
+    // connection.
     if (connections.some((each) => each.endpoint.dead)) return;
     const reset = resetFor(segment);
     if (reset !== undefined) this.transmit(address, tcp.destinationPort, reset);
@@ -102,7 +107,15 @@ export class Population {
     let frame = build({
       ethernet: { source: host.mac, destination: world.balancerMac },
       ip: { source: address, destination: world.virtualAddress, id: this.random.bits() & 0xffff },
-      tcp: { sourcePort: port, destinationPort: world.virtualPort, seq, ack, flags, window, options },
+      tcp: {
+        sourcePort: port,
+        destinationPort: world.virtualPort,
+        seq,
+        ack,
+        flags,
+        window,
+        options,
+      },
       payload,
     });
     world.note(address, frame);
@@ -118,7 +131,11 @@ export class Population {
   private whenOver(index: number, act: () => void): void {
     this.world.clock.after(LOOK_EVERY_MS, () => {
       const earlier = this.connections.find((each) => each.id === `c${index}`);
-      if (earlier !== undefined && earlier.endpoint.state === 'closed' && earlier.outcome !== undefined)
+      if (
+        earlier !== undefined &&
+        earlier.endpoint.state === 'closed' &&
+        earlier.outcome !== undefined
+      )
         act();
       else this.whenOver(index, act);
     });
@@ -143,8 +160,15 @@ export class Population {
       maxRetries: 8,
       trusting: world.trusting,
     };
-    const connection = new ClientConnection(id, address, port, plan, world, random, options, (one, segment) =>
-      this.transmit(one.address, one.port, segment),
+    const connection = new ClientConnection(
+      id,
+      address,
+      port,
+      plan,
+      world,
+      random,
+      options,
+      (one, segment) => this.transmit(one.address, one.port, segment),
     );
     this.connections.push(connection);
     const earlier = this.byTuple.get(tuple);

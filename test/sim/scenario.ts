@@ -7,7 +7,10 @@ import type { LinkQuality } from './network.js';
 import type { Random } from './random.js';
 
 export interface Fault {
-  /** down: switched off, and forgets everything. deaf: its web server is not there. unresolved: no MAC address. */
+  /**
+   * down: switched off, and forgets everything. deaf: its web server is not there. unresolved: no
+   * MAC address.
+   */
   kind: 'down' | 'deaf' | 'unresolved';
   node: number;
   /** ms from the start. */
@@ -84,7 +87,9 @@ function makeResources(random: Random, nodes: number): Resource[] {
 function makePlan(random: Random, resources: readonly Resource[]): Plan {
   const kind = random.pick(KINDS);
   const single =
-    kind === 'upload' ? false : !['ordinary', 'pipelined', 'slow', 'resets', 'vanishes'].includes(kind);
+    kind === 'upload'
+      ? false
+      : !['ordinary', 'pipelined', 'slow', 'resets', 'vanishes'].includes(kind);
   const folder = kind === 'missing' ? '/nowhere/' : random.pick(resources).path;
   const targets = Array.from({ length: single ? 1 : random.between(1, 4) }, () => {
     const size = random.chance(0.2) ? random.between(20_000, 120_000) : random.between(0, 6_000);
@@ -108,7 +113,9 @@ function makePlans(random: Random, resources: readonly Resource[], count: number
   for (let i = 0; i < count; i++) {
     const host = random.between(0, hosts - 1);
     const plan = makePlan(random, resources);
-    const again = random.chance(0.3) ? [...latest].find(([key]) => key.startsWith(`${host}/`)) : undefined;
+    const again = random.chance(0.3)
+      ? [...latest].find(([key]) => key.startsWith(`${host}/`))
+      : undefined;
     const port = again === undefined ? FIRST_PORT + i : Number(again[0].split('/')[1]);
     plans.push({ plan, host, port, startAt: random.between(0, 2_000), after: again?.[1] });
     latest.set(`${host}/${port}`, i);
@@ -139,7 +146,11 @@ export function makeScenario(random: Random): Scenario {
   const mild = name === 'clean' || name === 'mild';
   const limits: Partial<Limits> =
     name === 'crowded'
-      ? { sessions: random.between(3, 12), halfOpen: random.between(1, 4), heads: random.between(1, 4) }
+      ? {
+          sessions: random.between(3, 12),
+          halfOpen: random.between(1, 4),
+          heads: random.between(1, 4),
+        }
       : {};
   return {
     name,
@@ -148,10 +159,10 @@ export function makeScenario(random: Random): Scenario {
     resources,
     predictor: random.pick(['round-robin', 'least-connections'] as const),
     clientLink: link(random, loss, jitter),
-    // The farm's own network is better than the way to its clients, and in a mild world loses nothing: a
-    // node that two handoffs in a row do not reach is rightly given up. Where it loses much, and all of a
-    // client's acknowledgements too, no balancer can know that the node it gave up had answered already:
-    // two answers then mix. Such a network is not simulated here.
+    // The farm's own network is better than the way to its clients, and in a mild world loses
+    // nothing: a node that two handoffs in a row do not reach is rightly given up. Where it loses
+    // much, and all of a client's acknowledgements too, no balancer can know that the node it gave
+    // up had answered already: two answers then mix. Such a network is not simulated here.
     nodeLink: link(random, mild ? 0 : loss / 9, jitter / 4),
     answerLink: link(random, loss, jitter),
     limits,

@@ -45,12 +45,16 @@ export interface EndpointOptions {
   trusting: boolean;
 }
 
-const FIN = flagBits('F');
-const SYN = flagBits('S');
-const RST = flagBits('R');
-const ACK = flagBits('A');
+// Flags of a segment, as bits.
+export const FIN = flagBits('F');
+export const SYN = flagBits('S');
+export const RST = flagBits('R');
+export const ACK = flagBits('A');
 
-/** The RST that a kernel sends for a segment of no connection (RFC 9293 section 3.5.2); undefined for an RST. */
+/**
+ * The RST that a kernel sends for a segment of no connection (RFC 9293 section 3.5.2); undefined
+ * for an RST.
+ */
 export function resetFor(segment: Segment): Segment | undefined {
   const flags = flagBits(segment.flags);
   if (flags & RST) return undefined;
@@ -60,7 +64,9 @@ export function resetFor(segment: Segment): Segment | undefined {
   return { ...base, seq: 0, ack: (segment.seq + length) >>> 0, flags: flagLetters(RST | ACK) };
 }
 
-/** What a SYN of this side offers. Without an MSS the default of 536 holds (RFC 9293 section 3.7.1). */
+/**
+ * What a SYN of this side offers. Without an MSS the default of 536 holds (RFC 9293 section 3.7.1).
+ */
 export function synOptions(own: EndpointOptions, timestamp: number): TcpOptionsSpec {
   const options: TcpOptionsSpec = {};
   if (own.mss !== 536) options.mss = own.mss;

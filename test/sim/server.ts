@@ -116,7 +116,13 @@ export class WebServer implements Application {
     });
   }
 
-  private answer(method: string, target: string, client: string, upload: Uint8Array, last: boolean): void {
+  private answer(
+    method: string,
+    target: string,
+    client: string,
+    upload: Uint8Array,
+    last: boolean,
+  ): void {
     const resource = resourceOf(this.options.resources, target);
     const holds = resource?.holders.includes(this.options.node) ?? false;
     const body = holds ? bytesOf(target, sizeOf(target)) : new Uint8Array(0);
@@ -160,7 +166,10 @@ export class LocalAnswer implements Application {
     }
     if (status !== undefined) {
       this.endpoint.write(
-        Buffer.from(`HTTP/1.1 ${status}\r\nContent-Length: 5\r\nConnection: close\r\n\r\noops\n`, 'latin1'),
+        Buffer.from(
+          `HTTP/1.1 ${status}\r\nContent-Length: 5\r\nConnection: close\r\n\r\noops\n`,
+          'latin1',
+        ),
       );
     }
     this.endpoint.close();

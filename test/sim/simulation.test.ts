@@ -36,8 +36,10 @@ class Reach {
       this.outcomes.set(plan.kind, kinds);
     }
     for (const [name, value] of Object.entries(world.counters.toObject())) this.add(name, value);
-    for (const [name, value] of Object.entries(world.network.counts)) this.add(`network ${name}`, value);
-    for (const [name, value] of Object.entries(world.checker.counts)) this.add(`checked ${name}`, value);
+    for (const [name, value] of Object.entries(world.network.counts))
+      this.add(`network ${name}`, value);
+    for (const [name, value] of Object.entries(world.checker.counts))
+      this.add(`checked ${name}`, value);
     for (const node of world.nodes) {
       for (const [name, value] of Object.entries(node.counts)) this.add(`node ${name}`, value);
     }
@@ -123,21 +125,29 @@ t.test(
   'worlds whose nodes are hard to reach',
   { skip: ONE !== undefined, timeout: FILE_TIMEOUT_MS },
   async (t) => {
-    // One handoff in four is lost, or its confirmation is: sessions move on while an earlier node may have them.
+    // One handoff in four is lost, or its confirmation is: sessions move on while an earlier node
+    // may have them.
     const nodeLink = { loss: 0.15, duplicate: 0.05, damage: 0, delay: 1, jitter: 5 };
     let silent = 0;
     for (let seed = 1; seed <= 60; seed++) {
-      const world = new World(seed, undefined, { scenario: { nodeLink, mild: false, attacked: false } });
+      const world = new World(seed, undefined, {
+        scenario: { nodeLink, mild: false, attacked: false },
+      });
       const violations = world.run();
       silent += world.counters.get('handoff_silent');
-      if (violations.length > 0) t.fail(`seed ${seed}`, { violations: violations.slice(0, MAX_SHOWN) });
+      if (violations.length > 0)
+        t.fail(`seed ${seed}`, { violations: violations.slice(0, MAX_SHOWN) });
     }
     t.ok(silent > 10, `${silent} nodes were given up`);
   },
 );
 
 /** The frame again after a change to its description, with right checksums and tag. */
-function rebuilt(packet: ParsedPacket, world: World, change: (packet: ParsedPacket) => void): Uint8Array {
+function rebuilt(
+  packet: ParsedPacket,
+  world: World,
+  change: (packet: ParsedPacket) => void,
+): Uint8Array {
   change(packet);
   const { ethernet, ip, ixp, tcp, payload } = packet;
   const { checksum: _sum, totalLength: _length, ...ipRest } = ip!;
@@ -148,10 +158,14 @@ function rebuilt(packet: ParsedPacket, world: World, change: (packet: ParsedPack
 
 function adopts(sent: SentFrame, world: World): ParsedPacket | undefined {
   const packet = parse(sent.frame, world.key);
-  return packet.ixp?.type === 1 && packet.ixp.service === 0 && packet.payload.length > 2 ? packet : undefined;
+  return packet.ixp?.type === 1 && packet.ixp.service === 0 && packet.payload.length > 2
+    ? packet
+    : undefined;
 }
 
-/** Faults of an engine, put in behind the real one. Each must be found, and for the right reason. */
+/**
+ * Faults of an engine, put in behind the real one. Each must be found, and for the right reason.
+ */
 const faults: { name: string; message: RegExp; sabotage: Sabotage }[] = [
   {
     name: 'a handoff goes to a node that does not hold the content',
@@ -230,7 +244,9 @@ const faults: { name: string; message: RegExp; sabotage: Sabotage }[] = [
     name: 'unwritten bytes leave behind a datagram',
     message: /bytes behind the datagram/,
     sabotage: (sent) =>
-      sent.received === undefined ? { ...sent, frame: Uint8Array.from([...sent.frame, 0xa5, 0xa5]) } : sent,
+      sent.received === undefined
+        ? { ...sent, frame: Uint8Array.from([...sent.frame, 0xa5, 0xa5]) }
+        : sent,
   },
   {
     name: 'a forwarded packet loses a hop',

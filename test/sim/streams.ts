@@ -35,7 +35,10 @@ export class Reassembly {
     return this.parts.length > 0;
   }
 
-  /** Up to `count` blocks [left, right) beyond the next position, the lowest first, none touching another. */
+  /**
+   * Up to `count` blocks [left, right) beyond the next position, the lowest first, none touching
+   * another.
+   */
   blocks(count: number): [number, number][] {
     const blocks: [number, number][] = [];
     for (const { start, bytes } of [...this.parts].sort((a, b) => a.start - b.start)) {

@@ -1,4 +1,6 @@
-/** The simulated TCP by itself: two ends and a bad network, nothing of the balancer between them. */
+/**
+ * The simulated TCP by itself: two ends and a bad network, nothing of the balancer between them.
+ */
 import t from 'tap';
 import { Clock } from './clock.js';
 import { bytesOf } from './content.js';
@@ -50,8 +52,12 @@ t.test('both directions arrive whole, whatever the network does', async (t) => {
     };
     const clientIsn = 0xffff_ff00;
     const serverIsn = 0x7fff_ff00;
-    const client: Endpoint = new Endpoint(make('client', clientIsn, (segment) => server.receive(segment)));
-    const server: Endpoint = new Endpoint(make('server', serverIsn, (segment) => client.receive(segment)));
+    const client: Endpoint = new Endpoint(
+      make('client', clientIsn, (segment) => server.receive(segment)),
+    );
+    const server: Endpoint = new Endpoint(
+      make('server', serverIsn, (segment) => client.receive(segment)),
+    );
     server.adopt(clientIsn, { mss: 1000, scale: 2, sack: true, recent: stamps ? 0 : undefined });
     client.adopt(serverIsn, { mss: 1000, scale: 2, sack: true, recent: stamps ? 0 : undefined });
     const up = bytesOf(`up ${seed}`, random.between(1, 30_000));
@@ -88,5 +94,9 @@ t.test('a segment of no connection', async (t) => {
   const base = { window: 1, options: {}, payload: new Uint8Array(3) };
   t.equal(resetFor({ ...base, seq: 1, ack: 2, flags: 'R' }), undefined);
   t.match(resetFor({ ...base, seq: 1, ack: 2, flags: 'PA' }), { seq: 2, flags: 'R' });
-  t.match(resetFor({ ...base, seq: 0xffff_ffff, ack: 2, flags: 'S' }), { seq: 0, ack: 3, flags: 'RA' });
+  t.match(resetFor({ ...base, seq: 0xffff_ffff, ack: 2, flags: 'S' }), {
+    seq: 0,
+    ack: 3,
+    flags: 'RA',
+  });
 });

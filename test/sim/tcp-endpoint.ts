@@ -6,14 +6,8 @@
  */
 import { flagBits, type TcpOptionsSpec } from '../../lab/packet.js';
 import type { Timer } from './clock.js';
-import {
-  type EndpointHooks,
-  type EndpointOptions,
-  type EndReason,
-  resetFor,
-  type Segment,
-  synOptions,
-} from './segment.js';
+import type { EndpointHooks, EndpointOptions, EndReason, Segment } from './segment.js';
+import { ACK, FIN, RST, resetFor, SYN, synOptions } from './segment.js';
 import { Reassembly, SendBuffer } from './streams.js';
 
 const SYN_RTO = 1000;
@@ -21,10 +15,6 @@ const RTO = 300;
 const MAX_RTO = 20_000;
 const DELAYED_ACK = 40;
 const CHALLENGE_INTERVAL = 500;
-const FIN = flagBits('F');
-const SYN = flagBits('S');
-const RST = flagBits('R');
-const ACK = flagBits('A');
 
 export class Endpoint {
   state: 'closed' | 'syn-sent' | 'open' | 'time-wait' = 'closed';
@@ -66,7 +56,10 @@ export class Endpoint {
     this.sendSyn();
   }
 
-  /** Passive open by adoption: the handshake was somebody else's. Positions continue at 1 on both sides. */
+  /**
+   * Passive open by adoption: the handshake was somebody else's. Positions continue at 1 on both
+   * sides.
+   */
   adopt(
     peerIsn: number,
     agreed: { mss: number; scale: number | undefined; sack: boolean; recent: number | undefined },
@@ -139,7 +132,11 @@ export class Endpoint {
     return base + ((sequence - isn - base) | 0);
   }
 
-  private segment(position: number, flags: string, payload: Uint8Array = new Uint8Array(0)): Segment {
+  private segment(
+    position: number,
+    flags: string,
+    payload: Uint8Array = new Uint8Array(0),
+  ): Segment {
     const scale = this.scaling ? (this.options.windowScale ?? 0) : 0;
     const room = Math.min(0xffff, this.options.receiveBuffer >> scale);
     this.advertised = Math.max(this.advertised, this.received.next + (room << scale));
@@ -164,7 +161,14 @@ export class Endpoint {
     const own = this.options;
     const options = synOptions(own, this.timestamp());
     const window = Math.min(0xffff, own.receiveBuffer);
-    this.hooks.transmit({ seq: own.isn, ack: 0, flags: 'S', window, options, payload: new Uint8Array(0) });
+    this.hooks.transmit({
+      seq: own.isn,
+      ack: 0,
+      flags: 'S',
+      window,
+      options,
+      payload: new Uint8Array(0),
+    });
     this.arm(SYN_RTO);
   }
 
@@ -184,7 +188,10 @@ export class Endpoint {
       if (this.options.mangle) size = this.options.random.between(1, size);
       let start = this.sendNext;
       if (this.options.mangle && this.options.random.chance(0.3)) {
-        start = Math.max(this.sendUna, start - this.options.random.between(0, Math.max(0, room - size)));
+        start = Math.max(
+          this.sendUna,
+          start - this.options.random.between(0, Math.max(0, room - size)),
+        );
       }
       pieces.push([start, this.sendNext + size]);
       this.sendNext += size;
@@ -200,7 +207,8 @@ export class Endpoint {
       this.sendNext = this.endOfData + 1;
     }
     if (this.sendNext > this.sendMax) this.sendMax = this.sendNext;
-    if (this.sendUna < this.sendNext || (this.sendUna < this.endOfData && window === 0)) this.arm(RTO);
+    if (this.sendUna < this.sendNext || (this.sendUna < this.endOfData && window === 0))
+      this.arm(RTO);
   }
 
   private transmitData(start: number, end: number, fin: boolean): void {
@@ -216,7 +224,10 @@ export class Endpoint {
     this.hooks.transmit(this.segment(this.sendMax, 'A'));
   }
 
-  /** An ACK that answers what can not be accepted; those without data are rate limited, so that two ends never echo each other for ever. */
+  /**
+   * An ACK that answers what can not be accepted; those without data are rate limited, so that two
+   * ends never echo each other for ever.
+   */
   private challenge(segment: Segment): void {
     const { now } = this.options.clock;
     if (segment.payload.length === 0 && !segment.flags.includes('F')) {
@@ -306,7 +317,9 @@ export class Endpoint {
     if (!(flags & ACK)) return;
     const limit = Math.min(this.options.mss, 65_535);
     if (segment.payload.length > limit) {
-      this.hooks.violation(`${segment.payload.length} bytes in a segment, ${limit} at most were asked for`);
+      this.hooks.violation(
+        `${segment.payload.length} bytes in a segment, ${limit} at most were asked for`,
+      );
     }
     if (start + segment.payload.length > this.advertised) {
       this.hooks.violation('data beyond the window that was advertised');
@@ -341,7 +354,8 @@ export class Endpoint {
     if (options.windowScale !== undefined && own.windowScale === undefined)
       this.hooks.violation('window scale not asked for');
     if (options.sackPermitted && !own.sack) this.hooks.violation('SACK not asked for');
-    if (options.timestamps !== undefined && !own.timestamps) this.hooks.violation('timestamps not asked for');
+    if (options.timestamps !== undefined && !own.timestamps)
+      this.hooks.violation('timestamps not asked for');
     this.scaling = options.windowScale !== undefined && own.windowScale !== undefined;
     this.peerScale = this.scaling ? options.windowScale! : 0;
     this.sackOk = own.sack && options.sackPermitted === true;
@@ -374,9 +388,16 @@ export class Endpoint {
       this.options.clock.cancel(this.timer);
       if (this.sendUna < this.sendMax) this.arm(RTO);
       this.finishIfDone();
-    } else if (ack === this.sendUna && segment.payload.length === 0 && this.sendUna < this.sendMax) {
+    } else if (
+      ack === this.sendUna &&
+      segment.payload.length === 0 &&
+      this.sendUna < this.sendMax
+    ) {
       if (++this.duplicateAcks === 3) {
-        const end = Math.min(this.endOfData, this.sendUna + Math.min(this.peerMss, this.options.mss) - 12);
+        const end = Math.min(
+          this.endOfData,
+          this.sendUna + Math.min(this.peerMss, this.options.mss) - 12,
+        );
         this.transmitData(this.sendUna, end, this.closing && end === this.endOfData);
       }
     }
@@ -415,7 +436,8 @@ export class Endpoint {
 
   /** Both FINs are acknowledged: closed, or TIME-WAIT for the side that closed first. */
   private finishIfDone(): void {
-    if (!this.closing || this.sendUna <= this.endOfData || !this.peerFin || this.state !== 'open') return;
+    if (!this.closing || this.sendUna <= this.endOfData || !this.peerFin || this.state !== 'open')
+      return;
     if (this.passive || this.options.timeWaitMs === 0) {
       this.end('closed');
       return;

@@ -98,7 +98,9 @@ export class World {
       })),
     );
     for (let i = 0; i < this.scenario.nodes; i++) {
-      this.nodes.push(this.makeNode(i, `node${'x'.repeat(i)}${i}`, nodeMac(i), nodeAddress(i), false));
+      this.nodes.push(
+        this.makeNode(i, `node${'x'.repeat(i)}${i}`, nodeMac(i), nodeAddress(i), false),
+      );
       this.nodeTable.setMac(i, macBytes(nodeMac(i)));
     }
     this.local = this.makeNode(-1, 'local', BALANCER_MAC, BALANCER_ADDRESS, true);
@@ -133,8 +135,11 @@ export class World {
   }
 
   nodeByMac(mac: string): { name: string; address: string } | undefined {
-    const node = mac === BALANCER_MAC ? this.local : this.nodes.find((each) => each.options.mac === mac);
-    return node === undefined ? undefined : { name: node.options.name, address: node.options.address };
+    const node =
+      mac === BALANCER_MAC ? this.local : this.nodes.find((each) => each.options.mac === mac);
+    return node === undefined
+      ? undefined
+      : { name: node.options.name, address: node.options.address };
   }
 
   clientMac(address: string): string {
@@ -156,9 +161,12 @@ export class World {
   run(): string[] {
     const limit = this.clock.now + LIMIT_MS;
     try {
-      while (this.clock.next() !== undefined && this.clock.now < limit && !this.settled()) this.clock.step();
+      while (this.clock.next() !== undefined && this.clock.now < limit && !this.settled())
+        this.clock.step();
     } catch (error) {
-      this.violation(`exception: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      this.violation(
+        `exception: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      );
     }
     if (!this.settled()) this.violation(`not settled after ${LIMIT_MS} ms: ${this.leftovers()}`);
     for (let i = 0; i < this.nodeTable.count; i++) {
@@ -215,14 +223,18 @@ export class World {
       return;
     }
     const client = packet.ip?.destination ?? '';
-    this.carry(frame, this.scenario.answerLink, (arriving) => this.population.receive(client, arriving));
+    this.carry(frame, this.scenario.answerLink, (arriving) =>
+      this.population.receive(client, arriving),
+    );
   }
 
   // --- what clients ask of their world
 
   finished(connection: ClientConnection): void {
     this.unfinishedClients--;
-    this.trace?.push(`${this.at()} ${connection.label}: ${connection.outcome}, ${connection.story}`);
+    this.trace?.push(
+      `${this.at()} ${connection.label}: ${connection.outcome}, ${connection.story}`,
+    );
     const good = connection.outcome === 'answered' || connection.outcome === 'gone';
     const slowness = connection.plan.kind === 'slow' && connection.outcome === 'refused';
     if (this.mild && !good && !slowness)
@@ -239,7 +251,13 @@ export class World {
     this.trace.push(`${this.at()} ${from.padEnd(9)} ${describe(parse(frame, this.key))}`);
   }
 
-  private makeNode(index: number, name: string, mac: string, address: string, local: boolean): SimNode {
+  private makeNode(
+    index: number,
+    name: string,
+    mac: string,
+    address: string,
+    local: boolean,
+  ): SimNode {
     const server = {
       clock: this.clock,
       node: index,
@@ -280,7 +298,8 @@ export class World {
           this.open.add(slot);
         },
         closed: (slot, reason) => {
-          if (!this.open.delete(slot)) this.violation(`session ${slot} closed (${reason}) but not open`);
+          if (!this.open.delete(slot))
+            this.violation(`session ${slot} closed (${reason}) but not open`);
           this.closed.set(reason, (this.closed.get(reason) ?? 0) + 1);
         },
       },
@@ -347,7 +366,9 @@ export class World {
         this.carry(wire, link, (arriving) => node.receive(arriving));
       } else if (packet.ip !== undefined) {
         const client = packet.ip.destination;
-        this.carry(wire, this.scenario.clientLink, (arriving) => this.population.receive(client, arriving));
+        this.carry(wire, this.scenario.clientLink, (arriving) =>
+          this.population.receive(client, arriving),
+        );
       }
     }
   }

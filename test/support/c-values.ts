@@ -12,7 +12,9 @@ const headers = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 
 export function evaluate(header: string, expressions: readonly string[]): number[] {
   const folder = mkdtempSync(join(tmpdir(), 'baton-values-'));
   try {
-    const lines = expressions.map((expression) => `printf("%lu\\n", (unsigned long)(${expression}));`);
+    const lines = expressions.map(
+      (expression) => `printf("%lu\\n", (unsigned long)(${expression}));`,
+    );
     const program = `#include <stddef.h>\n#include <stdio.h>\n#include "${header}"\nint main(void) {\n${lines.join('\n')}\nreturn 0;\n}\n`;
     writeFileSync(join(folder, 'values.c'), program);
     execFileSync('gcc', [
@@ -25,7 +27,10 @@ export function evaluate(header: string, expressions: readonly string[]): number
       join(folder, 'values'),
       join(folder, 'values.c'),
     ]);
-    return execFileSync(join(folder, 'values'), { encoding: 'utf8' }).trim().split('\n').map(Number);
+    return execFileSync(join(folder, 'values'), { encoding: 'utf8' })
+      .trim()
+      .split('\n')
+      .map(Number);
   } finally {
     rmSync(folder, { recursive: true });
   }

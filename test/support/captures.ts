@@ -69,7 +69,10 @@ export class FileBuilder {
   }
 
   private number(value: number, size: number): void {
-    const bytes = Array.from({ length: size }, (_, index) => Math.floor(value / 2 ** (8 * index)) & 0xff);
+    const bytes = Array.from(
+      { length: size },
+      (_, index) => Math.floor(value / 2 ** (8 * index)) & 0xff,
+    );
     this.parts.push(...(this.littleEndian ? bytes : bytes.reverse()));
   }
 }

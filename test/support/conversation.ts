@@ -69,7 +69,11 @@ export function get(path: string): string {
 }
 
 /** A segment of the client; its port and addresses are the usual ones unless they stand there. */
-export function fromClient(tcp: TcpSpec, payload?: Uint8Array | string, rest: PacketSpec = {}): PacketSpec {
+export function fromClient(
+  tcp: TcpSpec,
+  payload?: Uint8Array | string,
+  rest: PacketSpec = {},
+): PacketSpec {
   return {
     ...rest,
     ethernet: { source: CLIENT.mac, destination: BALANCER.mac, ...rest.ethernet },
@@ -91,9 +95,17 @@ export function toClient(tcp: TcpSpec, rest: PacketSpec = {}): PacketSpec {
 }
 
 /** What the balancer sends in IXP, to node `node` or (LOCAL_NODE) to itself. */
-export function inIxp(node: number, ixp: IxpSpec, tcp: TcpSpec, payload?: Uint8Array | string): PacketSpec {
+export function inIxp(
+  node: number,
+  ixp: IxpSpec,
+  tcp: TcpSpec,
+  payload?: Uint8Array | string,
+): PacketSpec {
   return {
-    ethernet: { source: BALANCER.mac, destination: node === LOCAL_NODE ? BALANCER.mac : NODES[node]!.mac },
+    ethernet: {
+      source: BALANCER.mac,
+      destination: node === LOCAL_NODE ? BALANCER.mac : NODES[node]!.mac,
+    },
     ip: { source: CLIENT.address, destination: SERVER.address, protocol: 253, tos: 0, ttl: 64 },
     ixp: { version: 1, length: 36, balancer: BALANCER.address, session: FIRST_NONCE, ...ixp },
     tcp: { sourcePort: CLIENT.port, destinationPort: SERVER.port, ...tcp },
@@ -201,7 +213,13 @@ export class Conversation {
       ...options.engine,
     };
     for (let i = 0; i < NODES.length; i++) this.nodes.setMac(i, macBytes(NODES[i]!.mac));
-    this.engine = new Engine(engineOptions, this.nodes, this.dispatcher, this.datapath, this.counters);
+    this.engine = new Engine(
+      engineOptions,
+      this.nodes,
+      this.dispatcher,
+      this.datapath,
+      this.counters,
+    );
   }
 
   /** At `time` a frame comes in. */
@@ -222,7 +240,8 @@ export class Conversation {
 
   /** At `time`, or as little later as timers may be, the engine sends this next. */
   expect(time: number, expected: PacketSpec, port: PortNumber = Port.wire): ParsedPacket {
-    while (this.heard.length === 0 && this.now < time + SLACK_MS) this.advance(Math.max(time, this.now + 1));
+    while (this.heard.length === 0 && this.now < time + SLACK_MS)
+      this.advance(Math.max(time, this.now + 1));
     const next = this.heard.shift();
     if (next === undefined) {
       this.t.fail(`nothing was sent at ${time} ms`, { expected });
@@ -250,7 +269,8 @@ export class Conversation {
     const { sent } = next;
     const toNode = this.nodeMac === undefined ? Port.wire : Port.nodes;
     const lines: string[] = [];
-    if (!Buffer.from(frame).equals(sent.frame)) lines.push(`expected ${describe(parse(frame, KEY))}`);
+    if (!Buffer.from(frame).equals(sent.frame))
+      lines.push(`expected ${describe(parse(frame, KEY))}`);
     if (sent.received === undefined) lines.push('not passed on in place');
     if (sent.flags !== flags) lines.push(`its flags are ${sent.flags}, not ${flags}`);
     if (sent.port !== (local ? Port.local : toNode)) lines.push(`sent to port ${sent.port}`);
@@ -259,8 +279,8 @@ export class Conversation {
   }
 
   /**
-   * A frame with `lines` that say what is wrong with it. Frames that are right are one assertion in all, for there are tens of
-   * thousands of them; a wrong one shows those before it.
+   * A frame with `lines` that say what is wrong with it. Frames that are right are one assertion in
+   * all, for there are tens of thousands of them; a wrong one shows those before it.
    */
   private judge({ time, sent, packet }: Heard, lines: readonly string[]): void {
     if (lines.length > 0) {
@@ -317,7 +337,11 @@ export class Conversation {
       stamps === undefined ? {} : { timestamps: [syn.options!.timestamps![0], stamps[0]] as const };
     this.send(
       time,
-      fromClient({ flags: 'A', sourcePort: port, seq: (seq + 1) >>> 0, ack, options }, undefined, rest),
+      fromClient(
+        { flags: 'A', sourcePort: port, seq: (seq + 1) >>> 0, ack, options },
+        undefined,
+        rest,
+      ),
     );
     return answer;
   }
@@ -376,7 +400,9 @@ export class Conversation {
 /** Addresses of an answer to a packet with these. */
 function reversed(rest: PacketSpec): PacketSpec {
   return {
-    ...(rest.ethernet?.source === undefined ? {} : { ethernet: { destination: rest.ethernet.source } }),
+    ...(rest.ethernet?.source === undefined
+      ? {}
+      : { ethernet: { destination: rest.ethernet.source } }),
     ...(rest.ip?.source === undefined ? {} : { ip: { destination: rest.ip.source } }),
   };
 }

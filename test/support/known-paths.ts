@@ -1,4 +1,7 @@
-/** The dispatcher of conversations: it knows a few paths by heart, so that they depend on neither HTTP nor the directory. */
+/**
+ * The dispatcher of conversations: it knows a few paths by heart, so that they depend on neither
+ * HTTP nor the directory.
+ */
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/engine/dispatcher.js';
 import type { NodeTable } from '../../src/engine/node-table.js';
 
@@ -48,7 +51,8 @@ export class KnownPaths implements Dispatcher {
   pick(resource: number, tried: number, server: number, options: number, now: number): number {
     const holders = RESOURCES[PATHS[resource]!]!;
     for (let i = 0; i < holders.length; i++) {
-      if ((tried & (1 << i)) !== 0 || !this.nodes.takesHandoffs(holders[i]!, server, options, now)) continue;
+      if ((tried & (1 << i)) !== 0 || !this.nodes.takesHandoffs(holders[i]!, server, options, now))
+        continue;
       this.pickedBit = 1 << i;
       return holders[i]!;
     }

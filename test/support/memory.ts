@@ -86,7 +86,8 @@ export class MemoryDatapath implements TransmitQueue {
     if (length > this.reserved.length) throw new Error('commit of more than was reserved');
     const behind = offset + this.reserved.length;
     for (let i = behind; i < behind + GUARD - 1; i++) {
-      if (this.memory.bytes[i] !== UNWRITTEN) throw new Error('the engine wrote behind the room it reserved');
+      if (this.memory.bytes[i] !== UNWRITTEN)
+        throw new Error('the engine wrote behind the room it reserved');
     }
     this.reserved = { offset: -1, length: 0 };
     const frame = this.memory.bytes.slice(offset, offset + length);

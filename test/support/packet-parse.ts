@@ -35,7 +35,10 @@ export interface ParsedPacket {
   icmp?: Filled<NonNullable<PacketSpec['icmp']>>;
   payload: Uint8Array;
   trailer: Uint8Array;
-  /** Wrong checksums, lengths, tags and reserved bits, one sentence each; empty for a faultless frame. */
+  /**
+   * Wrong checksums, lengths, tags and reserved bits, one sentence each; empty for a faultless
+   * frame.
+   */
   problems: string[];
 }
 
@@ -75,7 +78,8 @@ function parseOptions(bytes: Uint8Array, problems: string[]): TcpOptionsSpec {
       options.timestamps = [view.getUint32(at + 2), view.getUint32(at + 6)];
     else if (kind === 5 && (length - 2) % 8 === 0) {
       const blocks: [number, number][] = [];
-      for (let i = at + 2; i < at + length; i += 8) blocks.push([view.getUint32(i), view.getUint32(i + 4)]);
+      for (let i = at + 2; i < at + length; i += 8)
+        blocks.push([view.getUint32(i), view.getUint32(i + 4)]);
       options.sack = blocks;
     } else problems.push(`TCP option ${kind} with length ${length}`);
     at += length;
@@ -156,7 +160,8 @@ export function parse(frame: Uint8Array, key?: Uint8Array): ParsedPacket {
       tsecr: view.getUint32(at + 24),
       tag: view.getBigUint64(at + IXP.tagged),
     };
-    if (key !== undefined && packet.ixp.tag !== ixpTag(key, frame, ip, at)) problems.push('wrong IXP tag');
+    if (key !== undefined && packet.ixp.tag !== ixpTag(key, frame, ip, at))
+      problems.push('wrong IXP tag');
     at += IXP.length;
   } else if (packet.ip.protocol === IXCP.protocol) {
     if (at + IXCP.length > end) {
@@ -179,7 +184,8 @@ export function parse(frame: Uint8Array, key?: Uint8Array): ParsedPacket {
       ack: view.getUint32(at + 28),
       tag: view.getBigUint64(at + IXCP.tagged),
     };
-    if (key !== undefined && packet.ixcp.tag !== ixcpTag(key, frame, ip, at)) problems.push('wrong IXCP tag');
+    if (key !== undefined && packet.ixcp.tag !== ixcpTag(key, frame, ip, at))
+      problems.push('wrong IXCP tag');
     packet.payload = frame.subarray(at + IXCP.length, end);
     return packet;
   } else if (packet.ip.protocol === PROTOCOL_ICMP) {
@@ -251,7 +257,11 @@ function sortedFlags(letters: string): string {
  * not. What the description leaves open may be anything, but a header that it does not name must
  * not be there, and the frame must be faultless unless `tolerant`.
  */
-export function differences(expected: PacketSpec, actual: ParsedPacket, tolerant = false): string[] {
+export function differences(
+  expected: PacketSpec,
+  actual: ParsedPacket,
+  tolerant = false,
+): string[] {
   const lines = tolerant ? [] : actual.problems.map((problem) => `the frame is faulty: ${problem}`);
   const compare = (name: string, want: object | undefined, have: object | undefined): void => {
     if (want === undefined) return;
@@ -277,7 +287,8 @@ export function differences(expected: PacketSpec, actual: ParsedPacket, tolerant
   compare('ip', expected.ip, actual.ip);
   for (const name of ['ixp', 'ixcp', 'tcp', 'icmp'] as const) {
     compare(name, expected[name], actual[name]);
-    if (expected[name] === undefined && actual[name] !== undefined) lines.push(`${name} was not expected`);
+    if (expected[name] === undefined && actual[name] !== undefined)
+      lines.push(`${name} was not expected`);
   }
   if (expected.payload !== undefined && !equal(latin1(expected.payload), actual.payload)) {
     lines.push(`payload: expected ${show(latin1(expected.payload))}, got ${show(actual.payload)}`);
@@ -290,7 +301,8 @@ export function differences(expected: PacketSpec, actual: ParsedPacket, tolerant
 /** One line about a frame, for messages. */
 export function describe(packet: ParsedPacket): string {
   const { ip, tcp, ixp, ixcp, icmp } = packet;
-  if (ip === undefined) return `frame of ${packet.frame.length} bytes (${packet.problems.join('; ')})`;
+  if (ip === undefined)
+    return `frame of ${packet.frame.length} bytes (${packet.problems.join('; ')})`;
   const parts: string[] = [];
   if (ixp !== undefined) {
     parts.push(
@@ -299,7 +311,8 @@ export function describe(packet: ParsedPacket): string {
   }
   if (ixcp !== undefined) {
     const name =
-      ['?', 'ADOPTED', 'REFUSED', 'FIN', 'RST', 'REPORT', 'WELCOME', 'BAD_KEY'][ixcp.type] ?? ixcp.type;
+      ['?', 'ADOPTED', 'REFUSED', 'FIN', 'RST', 'REPORT', 'WELCOME', 'BAD_KEY'][ixcp.type] ??
+      ixcp.type;
     parts.push(
       `IXCP ${name} s=${ixcp.session} client=${ixcp.client}:${ixcp.clientPort} seq=${ixcp.seq} ack=${ixcp.ack}`,
     );
@@ -308,7 +321,9 @@ export function describe(packet: ParsedPacket): string {
   const from = tcp === undefined ? ip.source : `${ip.source}:${tcp.sourcePort}`;
   const to = tcp === undefined ? ip.destination : `${ip.destination}:${tcp.destinationPort}`;
   if (tcp !== undefined) {
-    parts.push(`[${tcp.flags}] seq=${tcp.seq} ack=${tcp.ack} win=${tcp.window} len=${packet.payload.length}`);
+    parts.push(
+      `[${tcp.flags}] seq=${tcp.seq} ack=${tcp.ack} win=${tcp.window} len=${packet.payload.length}`,
+    );
     const options = JSON.stringify(tcp.options);
     if (options !== '{}') parts.push(options);
   }

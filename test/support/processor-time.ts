@@ -1,6 +1,6 @@
 /**
- * Time that this process has had a processor, in ns, to the nearest µs: unlike the time of a clock it does not grow
- * while others have it.
+ * Time that this process has had a processor, in ns, to the nearest µs: unlike the time of a clock
+ * it does not grow while others have it.
  */
 export function processorTime(): number {
   const { user, system } = process.cpuUsage();

@@ -1,6 +1,6 @@
 /**
- * Where tests of the engine begin on its clock: ms since the machine started. test/engine/uptimes.test.ts runs them
- * again on machines that have been up for longer.
+ * Where tests of the engine begin on its clock: ms since the machine started.
+ * test/engine/uptimes.test.ts runs them again on machines that have been up for longer.
  */
 
 const DAY_MS = 86_400_000;

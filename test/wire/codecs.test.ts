@@ -51,7 +51,16 @@ t.test('the Internet checksum', async (t) => {
 t.test('addresses as text', async (t) => {
   t.equal(parseIpv4('10.99.0.3'), 0x0a630003);
   t.equal(parseIpv4('255.255.255.255'), 0xffffffff);
-  for (const wrong of ['', '1.2.3', '1.2.3.4.5', '01.2.3.4', '256.1.1.1', '1.2.3.x', ' 1.2.3.4', '::1']) {
+  for (const wrong of [
+    '',
+    '1.2.3',
+    '1.2.3.4.5',
+    '01.2.3.4',
+    '256.1.1.1',
+    '1.2.3.x',
+    ' 1.2.3.4',
+    '::1',
+  ]) {
     t.equal(parseIpv4(wrong), undefined, `"${wrong}"`);
   }
   fc.assert(
@@ -111,22 +120,28 @@ t.test('what is written is read again', async () => {
   const flag = fc.boolean();
   const shift = fc.integer({ min: -1, max: 14 });
   fc.assert(
-    fc.property(fc.integer({ min: 536, max: 9000 }), shift, flag, flag, (mss, scale, sack, timestamps) => {
-      const view = new DataView(new ArrayBuffer(60));
-      const end = writeSynAckOptions(view, 20, mss, scale, sack, timestamps, 1234, 5678);
-      writeTcp(view, 0, 80, 40000, 1, 2, end, 0x12, 65535);
-      finishTcpChecksum(view, 0, end, 1, 2);
-      return (
-        end % 4 === 0 &&
-        verifyTcpChecksum(view, 0, end, 1, 2) &&
-        options.parse(view, 20, end) &&
-        options.mss === mss &&
-        options.windowScale === scale &&
-        options.sackPermitted === sack &&
-        options.hasTimestamps === timestamps &&
-        (!timestamps || (options.tsval === 1234 && options.tsecr === 5678))
-      );
-    }),
+    fc.property(
+      fc.integer({ min: 536, max: 9000 }),
+      shift,
+      flag,
+      flag,
+      (mss, scale, sack, timestamps) => {
+        const view = new DataView(new ArrayBuffer(60));
+        const end = writeSynAckOptions(view, 20, mss, scale, sack, timestamps, 1234, 5678);
+        writeTcp(view, 0, 80, 40000, 1, 2, end, 0x12, 65535);
+        finishTcpChecksum(view, 0, end, 1, 2);
+        return (
+          end % 4 === 0 &&
+          verifyTcpChecksum(view, 0, end, 1, 2) &&
+          options.parse(view, 20, end) &&
+          options.mss === mss &&
+          options.windowScale === scale &&
+          options.sackPermitted === sack &&
+          options.hasTimestamps === timestamps &&
+          (!timestamps || (options.tsval === 1234 && options.tsecr === 5678))
+        );
+      },
+    ),
   );
 });
 
@@ -149,7 +164,12 @@ t.test('SipHash-2-4 gives the values of the reference', async (t) => {
 t.test('ARP', async (t) => {
   const mac = Uint8Array.of(2, 0, 0, 0, 0, 9);
   const frame = buildArpRequest(mac, 0, 0x0a630064);
-  t.same(parseArp(frame), { operation: 1, senderMac: mac, senderAddress: 0, targetAddress: 0x0a630064 });
+  t.same(parseArp(frame), {
+    operation: 1,
+    senderMac: mac,
+    senderAddress: 0,
+    targetAddress: 0x0a630064,
+  });
   for (let length = 0; length < frame.length; length++) {
     t.equal(parseArp(frame.subarray(0, length)), undefined, `${length} bytes are too few`);
   }

@@ -28,7 +28,12 @@ const cases: [string, number, number[], number][] = [
   ['Linux cooked, ARP', LinkType.linuxCooked, [...COOKED, 8, 6, ...IP], NoIpv4.other],
   ['Linux cooked, cut off', LinkType.linuxCooked, [...COOKED, 8], NoIpv4.other],
   ['Linux cooked 2', LinkType.linuxCooked2, [8, 0, ...COOKED_2_REST, ...IP], 20],
-  ['Linux cooked 2, IPv6', LinkType.linuxCooked2, [0x86, 0xdd, ...COOKED_2_REST, ...IP6], NoIpv4.other],
+  [
+    'Linux cooked 2, IPv6',
+    LinkType.linuxCooked2,
+    [0x86, 0xdd, ...COOKED_2_REST, ...IP6],
+    NoIpv4.other,
+  ],
   ['Linux cooked 2, cut off', LinkType.linuxCooked2, [8, 0, ...COOKED_2_REST], NoIpv4.other],
   ['raw IP', LinkType.raw, IP, 0],
   ['raw IP, OpenBSD', LinkType.rawOpenBsd, IP, 0],
@@ -49,7 +54,14 @@ t.test('where the IPv4 header begins', async (t) => {
   for (const [name, linkType, frame, expected] of cases) {
     for (const before of [0, 7]) {
       // Nothing behind the frame may be looked at: it would look like IPv4.
-      const bytes = Uint8Array.from([...new Array<number>(before).fill(0x45), ...frame, 8, 0, 0x45, 0x45]);
+      const bytes = Uint8Array.from([
+        ...new Array<number>(before).fill(0x45),
+        ...frame,
+        8,
+        0,
+        0x45,
+        0x45,
+      ]);
       const found = ipv4Offset(new DataView(bytes.buffer), linkType, before, frame.length);
       t.equal(found, expected < 0 ? expected : expected + before, `${name} at ${before}`);
     }

@@ -78,7 +78,10 @@ for (const littleEndian of [true, false]) {
 t.test('the time in ms keeps what is below one', async (t) => {
   const reader = openCapture(header(true, NANO).u32(1_700_000_000, 123_456_789, 0, 0).build())!;
   t.ok(reader.next());
-  t.ok(Math.abs(reader.timestamp - 1_700_000_000_000 - 123.456_789) < 0.000_25, String(reader.timestamp));
+  t.ok(
+    Math.abs(reader.timestamp - 1_700_000_000_000 - 123.456_789) < 0.000_25,
+    String(reader.timestamp),
+  );
 });
 
 t.test('the upper half of the link type field is not the link type', async (t) => {
@@ -100,7 +103,9 @@ t.test('lengths of old versions stand the other way round', async (t) => {
     [3, 2, 60],
     [4, 2, 60],
   ] as const) {
-    const reader = openCapture(header(true, MICRO, 1, 2, minor).u32(1, 0, first, second).u8(8, 9).build())!;
+    const reader = openCapture(
+      header(true, MICRO, 1, 2, minor).u32(1, 0, first, second).u8(8, 9).build(),
+    )!;
     t.ok(reader.next(), `2.${minor}`);
     t.match(reader, { capturedLength: 2, originalLength: 60 }, `2.${minor}`);
   }
@@ -116,10 +121,28 @@ t.test('damage: what is wrong, where, and the frames before it', async (t) => {
       42,
       /record header is cut off after 12 bytes/,
     ],
-    ['a frame cut off', good().u32(1, 0, 9, 9).u8(1).build(), 1, 42, /frame of 9 bytes is cut off after 1$/],
-    ['an absurd length', good().u32(1, 0, 262_145, 9).build(), 1, 42, /claims 262145 captured bytes/],
+    [
+      'a frame cut off',
+      good().u32(1, 0, 9, 9).u8(1).build(),
+      1,
+      42,
+      /frame of 9 bytes is cut off after 1$/,
+    ],
+    [
+      'an absurd length',
+      good().u32(1, 0, 262_145, 9).build(),
+      1,
+      42,
+      /claims 262145 captured bytes/,
+    ],
     ['another version', header(true, MICRO, 1, 3).build(), 0, 4, /version 3\.4 is not known/],
-    ['a file header cut off', header(true, MICRO).build().subarray(0, 23), 0, 0, /cut off after 23 bytes/],
+    [
+      'a file header cut off',
+      header(true, MICRO).build().subarray(0, 23),
+      0,
+      0,
+      /cut off after 23 bytes/,
+    ],
   ];
   for (const [name, file, frames, offset, message] of cases) {
     const reader = openCapture(file)!;
@@ -153,7 +176,10 @@ t.test('a reader over a part of a larger buffer', async (t) => {
   const file = header(true, MICRO).u32(1, 0, 2, 2).u8(1, 2).build();
   const larger = new Uint8Array(file.length + 20).fill(0xee);
   larger.set(file, 13);
-  t.strictSame(readAll(openCapture(larger.subarray(13, 13 + file.length))!), readAll(openCapture(file)!));
+  t.strictSame(
+    readAll(openCapture(larger.subarray(13, 13 + file.length))!),
+    readAll(openCapture(file)!),
+  );
 });
 
 t.test('what is written reads back', async (t) => {
@@ -167,7 +193,13 @@ t.test('what is written reads back', async (t) => {
     const exact = nanoseconds ? 123_456_789 : 123_456_000;
     const reader = openCapture(file.contents())!;
     t.strictSame(readAll(reader), [
-      { linkType: 101, seconds: 1_700_000_000, nanoseconds: exact, bytes: [1, 2, 3], originalLength: 3 },
+      {
+        linkType: 101,
+        seconds: 1_700_000_000,
+        nanoseconds: exact,
+        bytes: [1, 2, 3],
+        originalLength: 3,
+      },
       { linkType: 101, seconds: 1_700_000_001, nanoseconds: 0, bytes: [], originalLength: 0 },
     ]);
     t.equal(reader.fault, undefined);

@@ -24,14 +24,16 @@ t.test('frames of any length at any time', async (t) => {
     fc.property(fc.array(frame), (frames) => {
       const output = new GrowingBytes();
       const writer = new PcapngWriter(output.append, INTERFACES, 65_535);
-      for (const { more, ...rest } of frames) writer.frame({ ...rest, length: rest.bytes.length + more });
+      for (const { more, ...rest } of frames)
+        writer.frame({ ...rest, length: rest.bytes.length + more });
       writer.statistics(0, 5n * NS, frames.length, 3);
       const reader = new PcapngReader(output.contents().slice());
       for (const { time, bytes, more } of frames) {
         if (!reader.next()) return false;
         const { offset, capturedLength, originalLength, seconds, nanoseconds, linkType } = reader;
         const read = reader.bytes.subarray(offset, offset + capturedLength);
-        if (Buffer.compare(read, bytes) !== 0 || originalLength !== bytes.length + more) return false;
+        if (Buffer.compare(read, bytes) !== 0 || originalLength !== bytes.length + more)
+          return false;
         if (BigInt(seconds) * NS + BigInt(nanoseconds) !== time || linkType !== LinkType.ethernet)
           return false;
       }
@@ -73,7 +75,11 @@ t.test('names, directions and counts are where other readers look', async (t) =>
   );
   t.strictSame([...bytes.subarray(body + 20, body + 24)], [1, 2, 3, 0], 'padded to a word');
   t.strictSame(
-    [view.getUint16(body + 24, true), view.getUint16(body + 26, true), view.getUint32(body + 28, true)],
+    [
+      view.getUint16(body + 24, true),
+      view.getUint16(body + 26, true),
+      view.getUint32(body + 28, true),
+    ],
     [2, 4, PacketDirection.outbound],
   );
   const counts = statistics!.at + 20;

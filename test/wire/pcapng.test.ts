@@ -20,7 +20,10 @@ class Blocks {
   }
 
   section(major = 1): Uint8Array {
-    return this.block(SECTION, this.body().u32(BYTE_ORDER).u16(major, 0).u32(0xffff_ffff, 0xffff_ffff));
+    return this.block(
+      SECTION,
+      this.body().u32(BYTE_ORDER).u16(major, 0).u32(0xffff_ffff, 0xffff_ffff),
+    );
   }
 
   /** An interface with the bytes of options. */
@@ -145,7 +148,11 @@ t.test('resolutions: powers of ten and of two', async (t) => {
       b.interface(1, 0, b.resolution(resolution)),
       b.enhanced(0, Number(count >> 32n), Number(count & 0xffff_ffffn), []),
     );
-    t.strictSame(readAll(openCapture(file)!), [[1, seconds, nanoseconds, [], 0]], `${resolution}: ${count}`);
+    t.strictSame(
+      readAll(openCapture(file)!),
+      [[1, seconds, nanoseconds, [], 0]],
+      `${resolution}: ${count}`,
+    );
   }
 });
 
@@ -168,7 +175,11 @@ t.test('sections: each with its byte order and its own interfaces', async (t) =>
     [1, 1, 0, [1], 1],
     [276, 2, 0, [2], 1],
   ]);
-  t.match(reader.fault?.message, /interface 0, which is not described/, 'the third section has none');
+  t.match(
+    reader.fault?.message,
+    /interface 0, which is not described/,
+    'the third section has none',
+  );
 });
 
 t.test('damage: what is wrong, where, and the frames before it', async (t) => {
@@ -182,7 +193,13 @@ t.test('damage: what is wrong, where, and the frames before it', async (t) => {
     return file;
   };
   const cases: [string, Uint8Array, number, number, RegExp][] = [
-    ['a block cut off', join(good, Uint8Array.of(6, 0, 0, 0)), 1, at, /block is cut off after 4 bytes/],
+    [
+      'a block cut off',
+      join(good, Uint8Array.of(6, 0, 0, 0)),
+      1,
+      at,
+      /block is cut off after 4 bytes/,
+    ],
     [
       'a block longer than the file',
       good.subarray(0, at - 4),
@@ -198,7 +215,13 @@ t.test('damage: what is wrong, where, and the frames before it', async (t) => {
       /length of 37 bytes/,
     ],
     ['a length of 0', with32(start.length + 4, 0), 0, start.length + 4, /length of 0 bytes/],
-    ['lengths that differ', with32(at - 4, 40), 0, at - 4, /differ: 36 at its start, 40 at its end/],
+    [
+      'lengths that differ',
+      with32(at - 4, 40),
+      0,
+      at - 4,
+      /differ: 36 at its start, 40 at its end/,
+    ],
     [
       'another interface',
       with32(start.length + 8, 7),
@@ -267,5 +290,7 @@ t.test('damage: what is wrong, where, and the frames before it', async (t) => {
 t.test('the recorded file', async (t) => {
   const frames = readAll(openCapture(capture('zeek-image-1080-80-x.pcapng'))!);
   t.equal(frames.length, 17);
-  t.ok(frames.every(([linkType, , , bytes, original]) => linkType === 1 && bytes.length === original));
+  t.ok(
+    frames.every(([linkType, , , bytes, original]) => linkType === 1 && bytes.length === original),
+  );
 });

@@ -34,7 +34,9 @@ export class ArpPort {
     if (onPacket !== undefined) this.ring.start(() => this.drain(onPacket));
   }
 
-  /** Sends one frame. The ring's own count of failures is all that tells of one that is not sent. */
+  /**
+   * Sends one frame. The ring's own count of failures is all that tells of one that is not sent.
+   */
   send(frame: Uint8Array): void {
     const offset = this.ring.transmitOffset + this.nextSlot * TRANSMIT_SLOT_BYTES;
     this.bytes.set(frame, offset);

@@ -1,6 +1,6 @@
 /**
- * `baton balancer --detach-all`: takes away everything that earlier runs of a balancer left on an interface, also
- * where no state file tells of it: programs and pins are known by their names.
+ * `baton balancer --detach-all`: takes away everything that earlier runs of a balancer left on an
+ * interface, also where no state file tells of it: programs and pins are known by their names.
  */
 import { hasAddress } from '../../host/addresses.js';
 import { type Change, describeChange } from '../../host/changes.js';
@@ -30,7 +30,9 @@ const SHIM = /^shim_(?:in|e)gress$/;
  * Detaches everything. Returns what it took away, in words, and what it could not.
  * @throws BatonError BATON_IN_USE while a balancer runs there
  */
-export async function detachAll(options: DetachOptions): Promise<{ removed: string[]; left: string[] }> {
+export async function detachAll(
+  options: DetachOptions,
+): Promise<{ removed: string[]; left: string[] }> {
   requirePrivileges();
   const { interface: name, nodeInterface } = options;
   const lock = await lockSides(nodeInterface === undefined ? [name] : [name, nodeInterface]);
@@ -71,7 +73,8 @@ function findUnrecorded(options: DetachOptions, index: number | undefined): Chan
     // The agent of a node has a shim, too; the guard is the balancer's alone.
     const guarded = filters.some((filter) => GUARD.test(filter.program ?? ''));
     for (const { hook, priority, handle, program } of filters) {
-      if (program === undefined || !guarded || !(GUARD.test(program) || SHIM.test(program))) continue;
+      if (program === undefined || !guarded || !(GUARD.test(program) || SHIM.test(program)))
+        continue;
       found.push({ kind: 'filter', hook, priority, handle, program });
     }
     const attached = native().xdpProgram(index);
@@ -83,7 +86,8 @@ function findUnrecorded(options: DetachOptions, index: number | undefined): Chan
   const pins = pinName(name);
   if (hasPins(pins)) found.push({ kind: 'pins', name: pins });
   if (found.length === 0) return found;
-  // Where our programs are, the virtual addresses are ours as well; elsewhere they may be anybody's.
+  // Where our programs are, the virtual addresses are ours as well; elsewhere they may be
+  // anybody's.
   for (const address of virtualAddresses) {
     const change = { interface: name, address, prefix: 32 };
     if (hasAddress(change)) found.push({ kind: 'address', ...change });

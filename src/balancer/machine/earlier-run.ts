@@ -1,9 +1,16 @@
 /**
- * What an earlier run of a balancer left on the interface: its XDP program, which goes on forwarding without a
- * process, and in the program's maps the sessions that the next run takes over.
+ * What an earlier run of a balancer left on the interface: its XDP program, which goes on
+ * forwarding without a process, and in the program's maps the sessions that the next run takes
+ * over.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
-import { CONTROL, CONTROL_BYTES, NODE, NODE_BYTES, SHARED_LAYOUT } from '../../datapath/xdp-layout.js';
+import {
+  CONTROL,
+  CONTROL_BYTES,
+  NODE,
+  NODE_BYTES,
+  SHARED_LAYOUT,
+} from '../../datapath/xdp-layout.js';
 import { LOCAL_NODE } from '../../engine/dispatcher.js';
 import { RecordReader, SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
 import { SessionState } from '../../engine/table/session-table.js';
@@ -88,7 +95,10 @@ export class EarlierRun {
     return this.program.fd;
   }
 
-  /** Sessions that its program forwards to nodes, and hands over to them; 0 where this version cannot read them. */
+  /**
+   * Sessions that its program forwards to nodes, and hands over to them; 0 where this version
+   * cannot read them.
+   */
   countForwarded(): number {
     let count = 0;
     this.visitForwarded(() => {
@@ -113,7 +123,9 @@ export class EarlierRun {
     return this.control?.[CONTROL.cookieAt / Uint32Array.BYTES_PER_ELEMENT] ?? 0;
   }
 
-  /** The options that its SYN/ACKs do not offer, IxpFlag bits; undefined: its layout is not ours. */
+  /**
+   * The options that its SYN/ACKs do not offer, IxpFlag bits; undefined: its layout is not ours.
+   */
   withheld(): number | undefined {
     const { control } = this;
     return control === undefined ? undefined : new Uint8Array(control.buffer)[CONTROL.withheld];
@@ -127,7 +139,10 @@ export class EarlierRun {
     this.program.close();
   }
 
-  private read(attached: AttachedXdp, warn: (message: string) => void): EarlierSessions | undefined {
+  private read(
+    attached: AttachedXdp,
+    warn: (message: string) => void,
+  ): EarlierSessions | undefined {
     const control = this.open(attached, 'control');
     const sessions = this.open(attached, 'sessions');
     const layout = control.valueBytes < 4 ? 0 : (new Uint32Array(control.memory(), 0, 1)[0] ?? 0);
@@ -169,7 +184,10 @@ function readServers(map: MapHandle): Map<number, string> {
   for (const { key, value } of map.entries()) {
     const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
     const index = new Uint32Array(value.slice().buffer)[0] ?? 0;
-    servers.set(index, `${formatIpv4(view.getUint32(SERVER.address))}:${view.getUint16(SERVER.port)}`);
+    servers.set(
+      index,
+      `${formatIpv4(view.getUint32(SERVER.address))}:${view.getUint16(SERVER.port)}`,
+    );
   }
   return servers;
 }

@@ -1,4 +1,7 @@
-/** What the sessions of an earlier run need of this one: room, and nodes that are not in the config any more. */
+/**
+ * What the sessions of an earlier run need of this one: room, and nodes that are not in the config
+ * any more.
+ */
 import { MAX_XDP_NODES } from '../../datapath/xdp-layout.js';
 import { sessionHash, sessionWorker } from '../../engine/table/session-record.js';
 import type { EarlierRun } from './earlier-run.js';
@@ -67,6 +70,7 @@ export function takeCensus(
     const hash = sessionHash(records.client(slot), key, seeds.client, seeds.port);
     ofWorker[sessionWorker(hash, workers)]! += 1;
   });
-  for (const [why, count] of lost) warn(`${count} sessions of the earlier run end: they are of ${why}`);
+  for (const [why, count] of lost)
+    warn(`${count} sessions of the earlier run end: they are of ${why}`);
   return { departed: [...departed], mostOfWorker: Math.max(...ofWorker) };
 }

@@ -29,7 +29,11 @@ export class Guard {
    * @param workers threads of the engine
    * @throws BatonError BATON_SYSTEM when the kernel refuses it
    */
-  constructor(own: string, virtualServers: readonly { address: string; port: number }[], workers: number) {
+  constructor(
+    own: string,
+    virtualServers: readonly { address: string; port: number }[],
+    workers: number,
+  ) {
     this.workers = workers;
     this.object = loadObject('guard');
     try {

@@ -1,6 +1,7 @@
 /**
- * Who listens on this machine. A process that has a virtual server's address and port would never hear
- * of a client, because the guard keeps them from it: better said at the start than found out later.
+ * Who listens on this machine. A process that has a virtual server's address and port would never
+ * hear of a client, because the guard keeps them from it: better said at the start than found out
+ * later.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -20,7 +21,10 @@ export interface ListeningSocket {
   inode: string;
 }
 
-/** The listening sockets in the text of /proc/net/tcp or tcp6; of the latter those that may take IPv4. */
+/**
+ * The listening sockets in the text of /proc/net/tcp or tcp6; of the latter those that may take
+ * IPv4.
+ */
 export function parseListening(text: string): ListeningSocket[] {
   const found: ListeningSocket[] = [];
   for (const line of text.split('\n').slice(1)) {
@@ -49,7 +53,9 @@ function quadOf(word: string): string {
 export async function requireNoListener(
   servers: readonly { name: string; address: string; port: number }[],
 ): Promise<void> {
-  const sockets = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) => parseListening(readIfThere(file)));
+  const sockets = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) =>
+    parseListening(readIfThere(file)),
+  );
   for (const { name, address, port } of servers) {
     const same = sockets.filter((socket) => socket.port === port);
     const ipv4 = same.filter((socket) => socket.address !== undefined);

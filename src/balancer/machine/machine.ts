@@ -40,7 +40,10 @@ export interface MachineOptions {
   interface: string;
   /** Where nodes are reached; undefined: by `interface`. */
   nodeInterface?: NamedInterface | undefined;
-  /** Our own address where nodes are reached, dotted quad as all addresses here; undefined: the interface's first. */
+  /**
+   * Our own address where nodes are reached, dotted quad as all addresses here; undefined: the
+   * interface's first.
+   */
   address: string | undefined;
   /** 16 bytes. */
   key: Uint8Array;
@@ -72,7 +75,9 @@ export interface MachineCounters {
 
 /** How often what was set up is looked at. */
 const CHECK_MS = 5_000;
-/** For so long, in ms, packets may get stuck when somebody changes the other end of our interface. */
+/**
+ * For so long, in ms, packets may get stuck when somebody changes the other end of our interface.
+ */
 const WAY_OUT_MS = 500;
 const LOCALHOST = '127.0.0.1';
 /** Sessions of local services that the shim keeps in mind: each lasts for one short answer. */
@@ -144,7 +149,9 @@ export class Machine {
   /** What each of the engine's threads gets its frames by. */
   engineStart(): PacketStart | XdpStart {
     const guard = this.loaded(this.guard);
-    return this.xdp?.engineStart(guard.tap()) ?? guard.engineStart(sequenceSecret(this.options.key));
+    return (
+      this.xdp?.engineStart(guard.tap()) ?? guard.engineStart(sequenceSecret(this.options.key))
+    );
   }
 
   /** The same for the interface where nodes are reached; undefined: that of the clients. */
@@ -166,8 +173,8 @@ export class Machine {
   }
 
   /**
-   * Addresses of nodes that are not in the config, and that sessions of an earlier run still have. Their indexes come
-   * behind those of the config.
+   * Addresses of nodes that are not in the config, and that sessions of an earlier run still have.
+   * Their indexes come behind those of the config.
    */
   departedNodes(): readonly string[] {
     return this.xdp?.departedNodes() ?? [];
@@ -178,7 +185,9 @@ export class Machine {
     this.xdp?.setNeighbour(node, mac);
   }
 
-  /** IxpFlag bits of the options that SYN/ACKs of an earlier run do not offer; undefined: none runs. */
+  /**
+   * IxpFlag bits of the options that SYN/ACKs of an earlier run do not offer; undefined: none runs.
+   */
   earlierWithheld(): number | undefined {
     return this.xdp?.earlierWithheld();
   }
@@ -188,14 +197,20 @@ export class Machine {
     this.xdp?.withhold(options);
   }
 
-  /** To be called when the engine takes frames: the XDP program works from now on, in place of an earlier run's. */
+  /**
+   * To be called when the engine takes frames: the XDP program works from now on, in place of an
+   * earlier run's.
+   */
   async activate(): Promise<void> {
     await this.xdp?.activate();
   }
 
-  /** Takes the virtual addresses: from now on clients come. Keeps watch over all of it until `stop`. */
+  /**
+   * Takes the virtual addresses: from now on clients come. Keeps watch over all of it until `stop`.
+   */
   async takeAddresses(): Promise<void> {
-    for (const address of this.virtualAddresses) await this.state.address(this.options.interface, address);
+    for (const address of this.virtualAddresses)
+      await this.state.address(this.options.interface, address);
     await this.state.settle();
     this.announcer.announce();
     this.timer = setInterval(() => {
@@ -221,7 +236,8 @@ export class Machine {
   }
 
   /**
-   * To be called before the engine stops: from here on it gets nothing more, so that what it has read last is the end of it.
+   * To be called before the engine stops: from here on it gets nothing more, so that what it has
+   * read last is the end of it.
    */
   withdrawEngine(): void {
     this.xdp?.withdrawSockets();
@@ -400,14 +416,17 @@ export class Machine {
       options.onLost?.(error);
       return;
     }
-    for (const repaired of await this.state.repair()) options.log.warn(`${repaired} was gone, and is back`);
+    for (const repaired of await this.state.repair())
+      options.log.warn(`${repaired} was gone, and is back`);
     // Whoever was unplugged with us may have forgotten us.
     if (up.includes(options.interface)) this.announcer.announce();
   }
 
   private loaded<Loaded>(part: Loaded | undefined): Loaded {
     if (part === undefined)
-      throw new BatonError('BATON_SYSTEM', 'the balancer has stopped', { where: this.options.interface });
+      throw new BatonError('BATON_SYSTEM', 'the balancer has stopped', {
+        where: this.options.interface,
+      });
     return part;
   }
 }

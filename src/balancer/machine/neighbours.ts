@@ -1,8 +1,9 @@
 /**
- * The MAC addresses of the nodes, as the kernel's neighbour table has them. Its changes are followed as
- * the kernel makes them. Baton's own frames do not go through that table, so nothing else keeps its entries
- * fresh: every second those that are missing, stale or failed are put to the test. A node that does not answer
- * may have another MAC address while the table still believes in the old one: then the link is asked anew.
+ * The MAC addresses of the nodes, as the kernel's neighbour table has them. Its changes are
+ * followed as the kernel makes them. Baton's own frames do not go through that table, so nothing
+ * else keeps its entries fresh: every second those that are missing, stale or failed are put to the
+ * test. A node that does not answer may have another MAC address while the table still believes in
+ * the old one: then the link is asked anew.
  */
 import { reasonOf } from '../../base/errors.js';
 import { routeTo } from '../../host/addresses.js';
@@ -30,8 +31,8 @@ const INTERVAL_MS = 1_000;
 const FIRST_LOOKS_MS = [20, 60, 150, 400];
 
 /**
- * An entry that is gone or asked for anew says nothing yet: the last answer holds until the kernel has
- * given up, or has been at it for this long.
+ * An entry that is gone or asked for anew says nothing yet: the last answer holds until the kernel
+ * has given up, or has been at it for this long.
  */
 const PATIENCE_MS = 2_500;
 
@@ -92,8 +93,8 @@ export class NeighbourWatch {
   }
 
   /**
-   * Looks now, whenever the table changes, and every second until `stop`. The first looks follow faster upon each
-   * other. Rejects with what the system says to a netlink socket.
+   * Looks now, whenever the table changes, and every second until `stop`. The first looks follow
+   * faster upon each other. Rejects with what the system says to a netlink socket.
    */
   async start(): Promise<void> {
     await this.findRouted();
@@ -114,8 +115,9 @@ export class NeighbourWatch {
   }
 
   /**
-   * The node does not answer, though the table has a MAC address. Has the kernel forget that, and ask the link:
-   * what it finds is told as any change is. Until then, and when it finds nothing for PATIENCE_MS, the last answer holds.
+   * The node does not answer, though the table has a MAC address. Has the kernel forget that, and
+   * ask the link: what it finds is told as any change is. Until then, and when it finds nothing for
+   * PATIENCE_MS, the last answer holds.
    */
   doubt(node: number): void {
     const address = this.options.addresses[node];
@@ -142,7 +144,10 @@ export class NeighbourWatch {
     }, BURST_MS);
   }
 
-  /** One look at the table: tells what has changed, and has the kernel ask for what it does not know. */
+  /**
+   * One look at the table: tells what has changed, and has the kernel ask for what it does not
+   * know.
+   */
   look(): void {
     const { addresses } = this.options;
     let info: InterfaceInfo | undefined;
@@ -161,7 +166,8 @@ export class NeighbourWatch {
     try {
       table = new Map(this.native.neighbours(info.index).map((entry) => [entry.address, entry]));
     } catch (error) {
-      for (let node = 0; node < addresses.length; node++) this.tell(node, undefined, reasonOf(error));
+      for (let node = 0; node < addresses.length; node++)
+        this.tell(node, undefined, reasonOf(error));
       return;
     }
     for (const [node, address] of addresses.entries()) {
@@ -173,7 +179,12 @@ export class NeighbourWatch {
     }
   }
 
-  private lookAt(node: number, address: string, entry: Neighbour | undefined, interfaceIndex: number): void {
+  private lookAt(
+    node: number,
+    address: string,
+    entry: Neighbour | undefined,
+    interfaceIndex: number,
+  ): void {
     let why = `${address} does not answer ARP`;
     if (entry === undefined || (entry.state & (NUD_SETTLED | NUD_INCOMPLETE)) === 0) {
       try {
@@ -182,9 +193,12 @@ export class NeighbourWatch {
         why = `${address} can not be asked for: ${reasonOf(error)}`;
       }
     }
-    // An entry fails when the MAC address that it had does not answer. What counts is that nobody answers the link.
+    // An entry fails when the MAC address that it had does not answer. What counts is that nobody
+    // answers the link.
     const failed =
-      entry !== undefined && (entry.state & NUD_FAILED) !== 0 && this.missingSince[node] !== undefined;
+      entry !== undefined &&
+      (entry.state & NUD_FAILED) !== 0 &&
+      this.missingSince[node] !== undefined;
     if (entry?.mac !== undefined && (entry.state & UNUSABLE) === 0) {
       this.missingSince[node] = undefined;
       this.tell(node, entry.mac, '');
@@ -209,7 +223,8 @@ export class NeighbourWatch {
     for (const [node, address] of this.options.addresses.entries()) {
       if (info === undefined || isOnLink(info, address)) continue;
       const route = await ask(address);
-      if (route?.interface === this.options.interface && route.gateway === undefined) this.routed.add(node);
+      if (route?.interface === this.options.interface && route.gateway === undefined)
+        this.routed.add(node);
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * All that can be found out about a start before anything is changed, and before a balancer that runs there already is
- * asked to leave: a start that fails here leaves everything as it is.
+ * All that can be found out about a start before anything is changed, and before a balancer that
+ * runs there already is asked to leave: a start that fails here leaves everything as it is.
  */
 import { BatonError } from '../../base/errors.js';
 import { LEAST_MTU } from '../../engine/handoff/node-writer.js';
@@ -41,15 +41,20 @@ export function requireMachine(options: MachineOptions): Sides {
   requireLoopback();
   const virtual = options.virtualServers.map((server) => server.address);
   const sides = findSides(options, virtual);
-  for (const { name, info } of [sides.clients, sides.nodes ?? sides.clients]) requireMtu(name, info.mtu);
+  for (const { name, info } of [sides.clients, sides.nodes ?? sides.clients])
+    requireMtu(name, info.mtu);
   return sides;
 }
 
 /**
- * Sessions that the XDP program of an earlier run forwards would end with it: a start that would end them is none.
+ * Sessions that the XDP program of an earlier run forwards would end with it: a start that would
+ * end them is none.
  * @throws BatonError BATON_IN_USE
  */
-export function requireForwarded({ datapath, interface: name }: MachineOptions, index: number): void {
+export function requireForwarded(
+  { datapath, interface: name }: MachineOptions,
+  index: number,
+): void {
   if (datapath !== 'packet' || !hasXdp(index)) return;
   const earlier = EarlierRun.find(name, index, () => {});
   const count = earlier?.countForwarded() ?? 0;
@@ -90,8 +95,12 @@ function requirePrograms(options: MachineOptions, sides: Sides): void {
 
 function requireMtu(where: string, mtu: number): void {
   if (mtu >= LEAST_MTU && mtu <= MOST_MTU) return;
-  throw new BatonError('BATON_INTERFACE', `its MTU is ${mtu}, expected ${LEAST_MTU} to ${MOST_MTU}`, {
-    where,
-    hint: `ip link set ${where} mtu 1500`,
-  });
+  throw new BatonError(
+    'BATON_INTERFACE',
+    `its MTU is ${mtu}, expected ${LEAST_MTU} to ${MOST_MTU}`,
+    {
+      where,
+      hint: `ip link set ${where} mtu 1500`,
+    },
+  );
 }

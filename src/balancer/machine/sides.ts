@@ -1,5 +1,6 @@
 /**
- * The interfaces that a balancer works on: one where clients are reached, and the same or another one where nodes are.
+ * The interfaces that a balancer works on: one where clients are reached, and the same or another
+ * one where nodes are.
  */
 import { BatonError } from '../../base/errors.js';
 import { runAll } from '../../base/run-all.js';
@@ -18,7 +19,9 @@ export interface SidesOptions {
   interface: string;
   /** Undefined: nodes are reached by `interface`. */
   nodeInterface?: NamedInterface | undefined;
-  /** Our own address, dotted quad; undefined: the first of the interface that nodes are reached by. */
+  /**
+   * Our own address, dotted quad; undefined: the first of the interface that nodes are reached by.
+   */
   address: string | undefined;
 }
 
@@ -44,9 +47,13 @@ export function findSides(options: SidesOptions, virtual: readonly string[]): Si
   return placed(nodeInterface, () => {
     const nodes = { name: nodeInterface.name, info: requireInterface(nodeInterface.name) };
     if (nodes.info.index === clients.info.index) {
-      throw new BatonError('BATON_INTERFACE', `is another name of ${name}, expected another interface`, {
-        where: nodes.name,
-      });
+      throw new BatonError(
+        'BATON_INTERFACE',
+        `is another name of ${name}, expected another interface`,
+        {
+          where: nodes.name,
+        },
+      );
     }
     return { clients, nodes, address: ownAddress(nodes.name, nodes.info, address, virtual) };
   });
@@ -90,7 +97,8 @@ export class SideWatch {
 
   /**
    * One look. Returns the names of those that came up again.
-   * @throws BatonError BATON_INTERFACE when one is gone, or another one has its name: nothing but a new start helps
+   * @throws BatonError BATON_INTERFACE when one is gone, or another one has its name: nothing but a
+   *   new start helps
    */
   look(): string[] {
     return this.sides.flatMap(({ name, info }) => {
@@ -98,7 +106,10 @@ export class SideWatch {
       if (now === undefined || now.index !== info.index) {
         const message =
           now === undefined ? 'the interface is gone' : 'the interface was replaced by another one';
-        throw new BatonError('BATON_INTERFACE', message, { where: name, hint: 'start the balancer again' });
+        throw new BatonError('BATON_INTERFACE', message, {
+          where: name,
+          hint: 'start the balancer again',
+        });
       }
       const wasDown = this.down.has(name);
       if (now.up !== wasDown) return [];

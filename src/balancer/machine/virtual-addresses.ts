@@ -1,7 +1,7 @@
 /**
- * The virtual addresses on the link: whether anybody else has one (RFC 5227 section 2.1), and telling
- * the link that they are ours now (section 2.3). The waits are shorter than the RFC's, which suit
- * hosts that come up by the hundred; a server's takeover should take less than a second.
+ * The virtual addresses on the link: whether anybody else has one (RFC 5227 section 2.1), and
+ * telling the link that they are ours now (section 2.3). The waits are shorter than the RFC's,
+ * which suit hosts that come up by the hundred; a server's takeover should take less than a second.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BatonError } from '../../base/errors.js';
@@ -17,7 +17,8 @@ const ANNOUNCE_AGAIN_MS = 2_000;
 const UNSPECIFIED = 0;
 
 /**
- * Asks the link three times in 600 ms whether somebody else has one of the addresses, or is asking the same.
+ * Asks the link three times in 600 ms whether somebody else has one of the addresses, or is asking
+ * the same.
  * @param mac of the interface, six bytes
  * @throws BatonError BATON_IN_USE that names who has it
  */

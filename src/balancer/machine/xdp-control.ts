@@ -1,4 +1,7 @@
-/** What the XDP program has to know before it looks at a frame: the one element of its map `control`. */
+/**
+ * What the XDP program has to know before it looks at a frame: the one element of its map
+ * `control`.
+ */
 import { CONTROL, NEAR_SERVER_BYTES, NEAR_SERVERS } from '../../datapath/xdp-layout.js';
 import { addressKey } from '../../host/shim.js';
 import type { Secrets } from '../threads/engine-messages.js';
@@ -29,7 +32,10 @@ export interface ControlValues {
   cookieAt: number;
 }
 
-/** Writes all but the layout, which says that the program may begin, and what the engine or the kernel writes later. */
+/**
+ * Writes all but the layout, which says that the program may begin, and what the engine or the
+ * kernel writes later.
+ */
 export function writeControl(control: ArrayBuffer, values: ControlValues): void {
   const { seeds, offer, virtualServers } = values;
   const bytes = new Uint8Array(control);

@@ -2,13 +2,19 @@
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { MAX_QUEUES } from '../../datapath/xdp-layout.js';
 
-/** Throws BATON_INTERFACE when an interface has more receive queues than the program can tell apart. */
+/**
+ * Throws BATON_INTERFACE when an interface has more receive queues than the program can tell apart.
+ */
 export function requireQueues(name: string, queues: number): void {
   if (queues <= MAX_QUEUES) return;
-  throw new BatonError('BATON_INTERFACE', `has ${queues} receive queues, expected at most ${MAX_QUEUES}`, {
-    where: name,
-    hint: `ethtool -L ${name} combined ${MAX_QUEUES}`,
-  });
+  throw new BatonError(
+    'BATON_INTERFACE',
+    `has ${queues} receive queues, expected at most ${MAX_QUEUES}`,
+    {
+      where: name,
+      hint: `ethtool -L ${name} combined ${MAX_QUEUES}`,
+    },
+  );
 }
 
 /** Why there are no AF_XDP sockets on an interface, for people. */

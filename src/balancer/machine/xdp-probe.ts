@@ -1,7 +1,8 @@
 /**
- * Whether what the kernel sends out of an interface for an XDP program gets anywhere. A veth hands such frames
- * to its peer only while that polls for them (its GRO is on, or it has an XDP program too), and loses them
- * without a word otherwise. The peer may be in another network namespace, so only trying tells.
+ * Whether what the kernel sends out of an interface for an XDP program gets anywhere. A veth hands
+ * such frames to its peer only while that polls for them (its GRO is on, or it has an XDP program
+ * too), and loses them without a word otherwise. The peer may be in another network namespace, so
+ * only trying tells.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -22,8 +23,8 @@ const LOOK_MS = 5;
 const SENT_PACKETS = 9;
 
 /**
- * Tries it, where the driver is one that may lose what it is given. Frames go from the interface to itself: a
- * switch drops them, a host does not take them.
+ * Tries it, where the driver is one that may lose what it is given. Frames go from the interface to
+ * itself: a switch drops them, a host does not take them.
  * @throws what the kernel refuses; Linux 5.18 is needed
  */
 export async function sendsForXdp(name: string, info: InterfaceInfo): Promise<boolean> {
@@ -31,8 +32,8 @@ export async function sendsForXdp(name: string, info: InterfaceInfo): Promise<bo
 }
 
 /**
- * Why an interface loses what the program of another one has it send; '' if it does not. Tries it whatever the
- * driver: many send for XDP only while they have a program themselves.
+ * Why an interface loses what the program of another one has it send; '' if it does not. Tries it
+ * whatever the driver: many send for XDP only while they have a program themselves.
  * @throws as above
  */
 export async function whyLostAlone(name: string, info: InterfaceInfo): Promise<string> {

@@ -1,6 +1,6 @@
 /**
- * The XDP program on the balancer's interface: bpf/xdp/xdp.bpf.c loaded, told what it has to know, attached,
- * with the AF_XDP sockets that it gives frames to.
+ * The XDP program on the balancer's interface: bpf/xdp/xdp.bpf.c loaded, told what it has to know,
+ * attached, with the AF_XDP sockets that it gives frames to.
  *
  *     open       loads, attaches (everything still passes to the stack), opens the sockets
  *     (the engine's thread maps sessions and sockets, and takes over the sessions of an earlier run)
@@ -44,7 +44,14 @@ import { noSockets, requireQueues } from './xdp-errors.js';
 import { loses, sendsForXdp, VETH, whyLostAlone } from './xdp-probe.js';
 
 /** What is pinned, so that other tools find it. */
-const PINNED = ['control', 'sessions', 'session_index', 'nodes', 'virtual_servers', 'counters'] as const;
+const PINNED = [
+  'control',
+  'sessions',
+  'session_index',
+  'nodes',
+  'virtual_servers',
+  'counters',
+] as const;
 
 export interface XdpOptions {
   interface: string;
@@ -79,7 +86,10 @@ export class XdpProgram {
   private readonly earlier: EarlierRun | undefined;
   private readonly driver: string;
   private readonly capacity: number;
-  /** Addresses by index: those of the config, and behind them those that only sessions of an earlier run have. */
+  /**
+   * Addresses by index: those of the config, and behind them those that only sessions of an earlier
+   * run have.
+   */
   private readonly nodes: readonly string[];
   /** Index, here, of each virtual server of the earlier run, or -1. */
   private readonly earlierServers: Int32Array;
@@ -91,7 +101,10 @@ export class XdpProgram {
   private pool: XdpPool | undefined;
   /** Keys of map `xsks` by which the engine gets frames. */
   private readonly sockets: Uint8Array[] = [];
-  /** Whether what is to be sent has to go by map `ports`, because XDP_TX of the driver is not to be relied on. */
+  /**
+   * Whether what is to be sent has to go by map `ports`, because XDP_TX of the driver is not to be
+   * relied on.
+   */
   private redirects = false;
 
   private constructor(options: XdpOptions, state: HostState, earlier: EarlierRun | undefined) {
@@ -101,7 +114,8 @@ export class XdpProgram {
     this.earlierServers = serversOf(options.virtualServers, earlier);
     const census = takeCensus(options, earlier, this.earlierServers);
     this.nodes = [...options.nodes, ...census.departed];
-    // A limit that is lower now ends no session: until enough of them have ended no new ones fit in.
+    // A limit that is lower now ends no session: until enough of them have ended no new ones fit
+    // in.
     this.capacity = Math.max(Math.ceil(options.sessions / options.workers), census.mostOfWorker);
     this.indexWords = indexWordsFor(this.capacity);
     this.driver = native().interfaceDriver(options.interface);
@@ -130,8 +144,8 @@ export class XdpProgram {
 
   /**
    * Puts the program on the interface and opens the sockets. Nothing is changed for any packet yet.
-   * @throws BatonError for whatever keeps XDP from working there; nothing is left attached then but what an
-   *   earlier run left
+   * @throws BatonError for whatever keeps XDP from working there; nothing is left attached then but
+   *   what an earlier run left
    */
   static async open(options: XdpOptions, state: HostState): Promise<XdpProgram> {
     const { index, mtu } = options.info;
@@ -169,7 +183,8 @@ export class XdpProgram {
       kind: 'xdp',
       pool: pool.id,
       tap,
-      // A driver in native XDP has frames of the wire alone; the stack has what GRO or the sender made of them.
+      // A driver in native XDP has frames of the wire alone; the stack has what GRO or the sender
+      // made of them.
       uncut: this.mode === 'generic',
       capacity: this.capacity,
       indexWords: this.indexWords,
@@ -185,7 +200,9 @@ export class XdpProgram {
     };
   }
 
-  /** Addresses of nodes that are not in the config, and that sessions of an earlier run still have. */
+  /**
+   * Addresses of nodes that are not in the config, and that sessions of an earlier run still have.
+   */
   departedNodes(): readonly string[] {
     return this.nodes.slice(this.options.nodes.length);
   }
@@ -243,9 +260,9 @@ export class XdpProgram {
   }
 
   /**
-   * Says how frames go back where they came from. A veth sends what XDP_TX gives it at once only while its other
-   * end runs a program, too; by redirection it is enough that the other end polls, but a packet costs more.
-   * To be called now and then: that program is somebody else's.
+   * Says how frames go back where they came from. A veth sends what XDP_TX gives it at once only
+   * while its other end runs a program, too; by redirection it is enough that the other end polls,
+   * but a packet costs more. To be called now and then: that program is somebody else's.
    */
   chooseWayOut(): void {
     const stack = this.mode === 'generic';
@@ -253,7 +270,8 @@ export class XdpProgram {
     const redirect = this.redirects ? 1 : 0;
     new Uint8Array(this.control)[CONTROL.way] = redirect * WAY.redirect + (stack ? WAY.stack : 0);
     for (let node = 0; node < this.nodes.length; node++) {
-      this.nodeWords[(node * NODE_BYTES + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = redirect;
+      this.nodeWords[(node * NODE_BYTES + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] =
+        redirect;
     }
   }
 
@@ -268,7 +286,10 @@ export class XdpProgram {
     return { runNanoseconds, runCount };
   }
 
-  /** From now on the engine gets nothing more: the program does without it, and notes what it would have told. */
+  /**
+   * From now on the engine gets nothing more: the program does without it, and notes what it would
+   * have told.
+   */
   withdrawSockets(): void {
     for (const key of this.sockets.splice(0)) this.object.mapDelete('xsks', key);
   }
@@ -366,7 +387,8 @@ export class XdpProgram {
   private async lookAtNodeSide(): Promise<void> {
     if (this.mode !== 'native') return;
     const why = await this.whyNodeSideLoses();
-    if (why !== '') this.options.warn(`${why}; \`--detach-all\` before the start has the mode chosen anew`);
+    if (why !== '')
+      this.options.warn(`${why}; \`--detach-all\` before the start has the mode chosen anew`);
   }
 
   private attach(mode: XdpMode): void {

@@ -23,7 +23,12 @@ export const ANSWERS: ReadonlyMap<LocalServiceNumber, Answer> = new Map([
   ],
   [
     LocalService.timeout,
-    { status: 408, reason: 'Request Timeout', text: 'The request did not arrive in time.', fields: [] },
+    {
+      status: 408,
+      reason: 'Request Timeout',
+      text: 'The request did not arrive in time.',
+      fields: [],
+    },
   ],
   [
     LocalService.headTooLarge,
@@ -47,7 +52,8 @@ export const ANSWERS: ReadonlyMap<LocalServiceNumber, Answer> = new Map([
 
 /**
  * The whole response. One to HEAD has the same head and no body (RFC 9110 section 9.3.2).
- * @param now ms since 1970, for the Date field, which an origin server with a clock must send (section 6.6.1).
+ * @param now ms since 1970, for the Date field, which an origin server with a clock must send
+ *   (section 6.6.1).
  */
 export function encodeAnswer(answer: Answer, isHead: boolean, now: number): string {
   const body = `${answer.status} ${answer.reason}\n\n${answer.text}\n`;

@@ -1,8 +1,8 @@
 /**
- * The local services that answer for content nobody holds, requests nobody understands, and nodes that
- * are all away. The engine hands a live session over to one of them exactly as to a node: to a listener
- * on the loopback interface, by the balancer's own shim. There is one listener for each service, because
- * the connection itself does not tell why it was handed over.
+ * The local services that answer for content nobody holds, requests nobody understands, and nodes
+ * that are all away. The engine hands a live session over to one of them exactly as to a node: to a
+ * listener on the loopback interface, by the balancer's own shim. There is one listener for each
+ * service, because the connection itself does not tell why it was handed over.
  *
  * What the client sent may be anything, so none of it is parsed beyond "is this a HEAD request".
  */
@@ -12,11 +12,14 @@ import { LocalService, type LocalServiceNumber } from '../../engine/dispatcher.j
 import { MOST_EMPTY_BYTES } from '../../request/http/scan.js';
 import { ANSWERS, type Answer, encodeAnswer } from './answers.js';
 
-/** How long to wait for the first bytes of a request, which say whether the answer may have a body. */
+/**
+ * How long to wait for the first bytes of a request, which say whether the answer may have a body.
+ */
 const FIRST_BYTES_MS = 50;
 /**
- * RFC 9112 section 9.6: a server that closes with unread bytes makes its kernel send an RST, which can
- * destroy the answer before the client has read it. So the rest is read and thrown away for a while.
+ * RFC 9112 section 9.6: a server that closes with unread bytes makes its kernel send an RST, which
+ * can destroy the answer before the client has read it. So the rest is read and thrown away for a
+ * while.
  */
 const LINGER_MS = 2_000;
 const LINGER_BYTES = 1024 * 1024;
@@ -26,7 +29,10 @@ const CR = 0x0d;
 const LF = 0x0a;
 
 export interface ErrorServiceOptions {
-  /** Connections at one time over all services; for a new one the oldest goes. Default: 1024, for descriptors are few on some machines. */
+  /**
+   * Connections at one time over all services; for a new one the oldest goes. Default: 1024, for
+   * descriptors are few on some machines.
+   */
   connections?: number;
   /** How long to wait for the first bytes of a request, in ms. For tests. */
   firstBytesMs?: number;
@@ -37,7 +43,10 @@ export interface ErrorServiceOptions {
 type Waits = Required<Pick<ErrorServiceOptions, 'firstBytesMs' | 'lingerMs'>>;
 
 export class ErrorService {
-  /** Since the start. `answered`: responses written; `dropped`: connections ended early to make room; `failed`: errors of connections. */
+  /**
+   * Since the start. `answered`: responses written; `dropped`: connections ended early to make
+   * room; `failed`: errors of connections.
+   */
   readonly counts = { accepted: 0, answered: 0, dropped: 0, failed: 0 };
   private readonly most: number;
   private readonly waits: Waits;
@@ -88,7 +97,8 @@ export class ErrorService {
     this.servers.push(server);
     server.listen({ host: '127.0.0.1', port: 0, backlog: BACKLOG });
     await once(server, 'listening');
-    // Accepting can fail for want of descriptors: the connection is lost then, and the service is not.
+    // Accepting can fail for want of descriptors: the connection is lost then, and the service is
+    // not.
     server.on('error', () => this.counts.failed++);
     return (server.address() as AddressInfo).port;
   }

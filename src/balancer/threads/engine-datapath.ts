@@ -1,6 +1,7 @@
 /**
- * What an engine thread gets its frames by, and where it keeps its sessions: an AF_PACKET ring and memory of its
- * own; or AF_XDP and maps, by which the kernel takes part. A composition root, of engine-thread.ts.
+ * What an engine thread gets its frames by, and where it keeps its sessions: an AF_PACKET ring and
+ * memory of its own; or AF_XDP and maps, by which the kernel takes part. A composition root, of
+ * engine-thread.ts.
  */
 import { monotonicClock } from '../../base/clock.js';
 import type { StageClock } from '../../base/stages.js';
@@ -31,8 +32,9 @@ export interface EngineDatapath {
   /** What the datapath decides for the engine. */
   readonly options: Pick<EngineOptions, 'memory' | 'limits'>;
   /**
-   * Whether frames are taken before `activated`, or wait in the ring until then. With AF_PACKET clients of an earlier
-   * run send as soon as the ring is open, when no node's MAC address has been told yet: they would get 503.
+   * Whether frames are taken before `activated`, or wait in the ring until then. With AF_PACKET
+   * clients of an earlier run send as soon as the ring is open, when no node's MAC address has been
+   * told yet: they would get 503.
    */
   readonly takesAtOnce: boolean;
   /** The engine's clock, ms. */
@@ -40,11 +42,17 @@ export interface EngineDatapath {
   /** Calls `onReadable` from the event loop whenever frames are ready. */
   start(onReadable: () => void): void;
   close(): void;
-  /** Joins the engine to it, before the first poll. Returns how many sessions of an earlier run it has taken over. */
+  /**
+   * Joins the engine to it, before the first poll. Returns how many sessions of an earlier run it
+   * has taken over.
+   */
   join(engine: Engine): number;
   /** Shows frames to a capture from now on, or to none. */
   setTap(tap: FrameTap | undefined): void;
-  /** To be called when nodes' MAC addresses have been told and no XDP program of that run works: takes in what it did since. */
+  /**
+   * To be called when nodes' MAC addresses have been told and no XDP program of that run works:
+   * takes in what it did since.
+   */
   activated(engine: Engine): void;
 }
 
@@ -52,7 +60,9 @@ export interface EngineDatapath {
 export function openDatapath(given: EngineStart, stages: StageClock): EngineDatapath {
   const { datapath } = given;
   const opened =
-    datapath.kind === 'xdp' ? openXdp(given, datapath, stages) : openPacket(given, datapath, stages);
+    datapath.kind === 'xdp'
+      ? openXdp(given, datapath, stages)
+      : openPacket(given, datapath, stages);
   openNodePort(given, opened.datapath);
   return opened;
 }
@@ -86,7 +96,10 @@ function openPacket(given: EngineStart, start: PacketStart, stages: StageClock):
   };
 }
 
-/** Opens what shares frames with the other threads. They are started one after the other: the first one's group is that of all. */
+/**
+ * Opens what shares frames with the other threads. They are started one after the other: the first
+ * one's group is that of all.
+ */
 function sharing<Opened extends { readonly fanoutGroup: number }>(
   { filterProgramFd, fanout }: Tap,
   open: (tap: Pick<PacketRingOptions, 'filterProgramFd' | 'fanout'>) => Opened,
@@ -129,14 +142,21 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
     takesAtOnce: true,
     start: (onReadable) => datapath.start(onReadable),
     close: () => {
-      // The sockets get nothing more. What came last, and was told last, is in the records then, where the next process finds it.
+      // The sockets get nothing more. What came last, and was told last, is in the records then,
+      // where the next process finds it.
       for (let polls = 0; served !== undefined && polls < LAST_POLLS; polls++)
         if (!datapath.poll(served, now)) break;
       datapath.close();
     },
     join: (engine) => {
       const taken = earlier?.takeOver(engine, now()) ?? 0;
-      const joined = new Kernel(engine, new Uint32Array(control), fds.told, worker, config.limits.halfOpen);
+      const joined = new Kernel(
+        engine,
+        new Uint32Array(control),
+        fds.told,
+        worker,
+        config.limits.halfOpen,
+      );
       served = engine;
       datapath.onBatch = (clock) => joined.exchange(clock);
       return taken;
@@ -151,7 +171,10 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
   };
 }
 
-/** Of a client that sends what it was offered: what is larger comes by the tap, as `to_engine` of xdp-session.h has it. */
+/**
+ * Of a client that sends what it was offered: what is larger comes by the tap, as `to_engine` of
+ * xdp-session.h has it.
+ */
 function largestFrame(control: ArrayBuffer): number {
   const mss = new DataView(control).getUint16(CONTROL.mss, true);
   return ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + mss;
@@ -170,20 +193,27 @@ class Kernel {
   private readonly leastRoom: number;
   private cookieAt = 0;
 
-  constructor(engine: Engine, control: Uint32Array, toldFd: number, worker: number, halfOpen: number) {
+  constructor(
+    engine: Engine,
+    control: Uint32Array,
+    toldFd: number,
+    worker: number,
+    halfOpen: number,
+  ) {
     this.engine = engine;
     this.control = control;
     this.told = native().openRecordRing(toldFd, worker, TOLD_RECORD_WORDS);
     this.halfOpen = CONTROL.halfOpen / WORD_BYTES + worker;
     this.waiting = toldRingRecords(toldRingBytes(halfOpen));
-    // For those that the engine has not been told of yet. Where the ring buffer, which has a least size, holds more than
-    // the limit, the limit may be exceeded by what it holds: else every client would get a cookie.
+    // For those that the engine has not been told of yet. Where the ring buffer, which has a least
+    // size, holds more than the limit, the limit may be exceeded by what it holds: else every
+    // client would get a cookie.
     this.leastRoom = Math.min(this.waiting + RECORDS, Math.floor(halfOpen / 3));
   }
 
   /**
-   * To be called when the frames of a batch have been received and none has been looked at: the SYN of whoever
-   * sent one of them is told by then.
+   * To be called when the frames of a batch have been received and none has been looked at: the SYN
+   * of whoever sent one of them is told by then.
    */
   exchange(now: number): void {
     const { engine, control, records } = this;
@@ -193,10 +223,12 @@ class Kernel {
       engine.cookieSent(cookieAt);
     }
     let count = RECORDS;
-    // Not more than were waiting: whoever writes as fast as this reads must not keep the engine here.
+    // Not more than were waiting: whoever writes as fast as this reads must not keep the engine
+    // here.
     for (let left = this.waiting + RECORDS; left > 0 && count === RECORDS; left -= RECORDS) {
       count = this.told.drain(records);
-      for (let at = 0; at < count * TOLD_RECORD_WORDS; at += TOLD_RECORD_WORDS) engine.told(records, at, now);
+      for (let at = 0; at < count * TOLD_RECORD_WORDS; at += TOLD_RECORD_WORDS)
+        engine.told(records, at, now);
       // Each time round: a flood fills the buffer as fast as it is emptied.
       control[this.halfOpen] = engine.halfOpenRoom <= this.leastRoom ? 1 : 0;
     }

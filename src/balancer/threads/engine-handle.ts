@@ -46,7 +46,11 @@ export class EngineHandle {
    * @param program the thread's composition root
    * @throws whatever kept it from starting
    */
-  static async start(program: URL, given: EngineStart, listener: EngineListener): Promise<EngineHandle> {
+  static async start(
+    program: URL,
+    given: EngineStart,
+    listener: EngineListener,
+  ): Promise<EngineHandle> {
     const worker = new Worker(program, { workerData: given, name: 'engine' });
     const handle = new EngineHandle(worker);
     let ready = false;
@@ -85,13 +89,15 @@ export class EngineHandle {
 
   async snapshot(): Promise<EngineSnapshot> {
     const answer = await this.ask((id) => ({ kind: 'snapshot', id }));
-    if (answer.kind !== 'snapshot') throw new BatonError('BATON_SYSTEM', 'the engine gave no snapshot');
+    if (answer.kind !== 'snapshot')
+      throw new BatonError('BATON_SYSTEM', 'the engine gave no snapshot');
     return answer.snapshot;
   }
 
   async sessions(after: number, limit: number): Promise<SessionPage> {
     const answer = await this.ask((id) => ({ kind: 'sessions', id, after, limit }));
-    if (answer.kind !== 'sessions') throw new BatonError('BATON_SYSTEM', 'the engine gave no sessions');
+    if (answer.kind !== 'sessions')
+      throw new BatonError('BATON_SYSTEM', 'the engine gave no sessions');
     return answer.page;
   }
 

@@ -1,6 +1,7 @@
 /**
  * What the main thread and a thread of the engine say to each other. Everything is copied; only the
- * counters and stages, and what threads know of the nodes, are shared memory. No message is needed for any packet.
+ * counters and stages, and what threads know of the nodes, are shared memory. No message is needed
+ * for any packet.
  */
 
 import type { SessionPage } from '../../api/documents.js';
@@ -19,7 +20,10 @@ export interface Secrets {
 export interface Tap {
   /** Of the socket filter, already loaded. */
   filterProgramFd: number;
-  /** Several threads: the program that shares the frames out, and in shared memory the group, or -1 for the first. */
+  /**
+   * Several threads: the program that shares the frames out, and in shared memory the group, or -1
+   * for the first.
+   */
   fanout: { programFd: number; group: Int32Array } | undefined;
 }
 
@@ -40,7 +44,9 @@ export interface EarlierStart {
   nodes: Int32Array;
 }
 
-/** Frames by AF_XDP, sessions in maps that the kernel reads. Descriptors are those of the process. */
+/**
+ * Frames by AF_XDP, sessions in maps that the kernel reads. Descriptors are those of the process.
+ */
 export interface XdpStart extends Secrets {
   kind: 'xdp';
   /** XdpPool.id */
@@ -122,9 +128,14 @@ export type ToEngine =
   | { kind: 'activated' }
   | { kind: 'stop' };
 
-/** What an operator may want to hear of a node, or of LOCAL_NODE. The node table says what is so now. */
+/**
+ * What an operator may want to hear of a node, or of LOCAL_NODE. The node table says what is so
+ * now.
+ */
 export type EngineEvent =
-  /** A handoff has waited for its confirmation once: perhaps the node is not where we think it is. */
+  /**
+   * A handoff has waited for its confirmation once: perhaps the node is not where we think it is.
+   */
   | { event: 'unconfirmed'; node: number }
   /** A report says something else than the last one. */
   | { event: 'changed'; node: number }

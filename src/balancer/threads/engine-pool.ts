@@ -1,6 +1,6 @@
 /**
- * The engine's threads, as one engine: sessions are shared among them by flow (bpf/lib/session.h), so
- * each has its own table, and what is asked of the balancer is asked of all.
+ * The engine's threads, as one engine: sessions are shared among them by flow (bpf/lib/session.h),
+ * so each has its own table, and what is asked of the balancer is asked of all.
  *
  *     neighbour   to all
  *     snapshot    of all, added up; what is known of a node they share
@@ -109,7 +109,10 @@ export class EnginePool {
     return this.timed.map((memory, worker) => ({ worker, ...readStages(memory) }));
   }
 
-  /** The sessions numbered from `after` on, at most `limit` of them. Rejects when a thread does not answer. */
+  /**
+   * The sessions numbered from `after` on, at most `limit` of them. Rejects when a thread does not
+   * answer.
+   */
   async sessions(after: number, limit: number): Promise<SessionPage> {
     const { slots } = this;
     const page: SessionPage = { sessions: [], total: 0, next: null };
@@ -129,7 +132,10 @@ export class EnginePool {
     return page;
   }
 
-  /** Shows frames to a capture from now on: each thread in a memory of its own; or to none. Rejects when a thread does not answer. */
+  /**
+   * Shows frames to a capture from now on: each thread in a memory of its own; or to none. Rejects
+   * when a thread does not answer.
+   */
   async setTaps(start: () => TapStart | undefined): Promise<void> {
     await Promise.all(this.engines.map((engine) => engine.setTap(start())));
   }
@@ -144,7 +150,9 @@ function addUp(all: readonly EngineSnapshot[]): EngineSnapshot {
   const [first, ...others] = all;
   if (first === undefined) return { nodes: [], inState: [], perServer: [], ring: [] };
   const sum = (of: (snapshot: EngineSnapshot) => number[]): number[] =>
-    of(first).map((value, index) => others.reduce((so, other) => so + (of(other)[index] ?? 0), value));
+    of(first).map((value, index) =>
+      others.reduce((so, other) => so + (of(other)[index] ?? 0), value),
+    );
   return {
     nodes: first.nodes.map((node, index) => ({
       active: others.reduce((so, other) => so + (other.nodes[index]?.active ?? 0), node.active),

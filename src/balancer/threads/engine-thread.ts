@@ -15,7 +15,13 @@ import type { Observer } from '../../engine/options.js';
 import { native } from '../../host/native.js';
 import { parseIpv4 } from '../../wire/ipv4.js';
 import { type EngineDatapath, openDatapath } from './engine-datapath.js';
-import type { EngineEvent, EngineSnapshot, EngineStart, FromEngine, ToEngine } from './engine-messages.js';
+import type {
+  EngineEvent,
+  EngineSnapshot,
+  EngineStart,
+  FromEngine,
+  ToEngine,
+} from './engine-messages.js';
 import { sessionPage } from './session-page.js';
 
 /** Timers are looked at this often when no packets come, in ms: the timer wheel's tick. */
@@ -114,7 +120,11 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       }
       case 'snapshot': {
         const snapshot = snapshotOf(engine, nodes);
-        tell({ kind: 'snapshot', id: message.id, snapshot: { ...snapshot, ring: ringTotals(datapath) } });
+        tell({
+          kind: 'snapshot',
+          id: message.id,
+          snapshot: { ...snapshot, ring: ringTotals(datapath) },
+        });
         return;
       }
       case 'tap': {
@@ -143,17 +153,25 @@ function ringTotals(datapath: EngineDatapath['datapath']): number[] {
   return [...datapath.stats(), transmitRingFull, transmitTooLong, forwardTruncated];
 }
 
-/** Tells the main thread what an operator should know of nodes, not more than once a second each. */
+/**
+ * Tells the main thread what an operator should know of nodes, not more than once a second each.
+ */
 function nodeEvents(tell: (message: FromEngine) => void): Observer {
   const last = new Map<string, number>();
-  const rarely = (key: string, now: number, event: EngineEvent, interval = EVENT_INTERVAL_MS): void => {
+  const rarely = (
+    key: string,
+    now: number,
+    event: EngineEvent,
+    interval = EVENT_INTERVAL_MS,
+  ): void => {
     if (now - (last.get(key) ?? Number.NEGATIVE_INFINITY) < interval) return;
     last.set(key, now);
     tell({ kind: 'event', ...event });
   };
   const lastFlags = new Map<number, number>();
   return {
-    badKey: (node, now) => rarely(`key ${node}`, now, { event: 'changed', node }, COMPLAINT_INTERVAL_MS),
+    badKey: (node, now) =>
+      rarely(`key ${node}`, now, { event: 'changed', node }, COMPLAINT_INTERVAL_MS),
     unconfirmed: (_slot, node, now) =>
       rarely(`unconfirmed ${node}`, now, { event: 'unconfirmed', node }, DOUBT_INTERVAL_MS),
     refused: (_slot, node, reason, now) =>

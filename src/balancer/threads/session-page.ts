@@ -4,11 +4,22 @@ import type { SessionPage, SessionRow } from '../../api/documents.js';
 import { elapsed } from '../../base/clock.js';
 import { escapeBytes } from '../../base/text.js';
 import { LOCAL_NODE } from '../../engine/dispatcher.js';
-import { REQUEST_BYTES, SessionState, type SessionTable } from '../../engine/table/session-table.js';
+import {
+  REQUEST_BYTES,
+  SessionState,
+  type SessionTable,
+} from '../../engine/table/session-table.js';
 import { formatIpv4 } from '../../wire/ipv4.js';
 
 /** What the states are called there: RFC 9293's SYN-RECEIVED is commonly "half open". */
-export const STATE_LABELS = ['', 'half-open', 'collecting', 'handing', 'passing', 'closing'] as const;
+export const STATE_LABELS = [
+  '',
+  'half-open',
+  'collecting',
+  'handing',
+  'passing',
+  'closing',
+] as const;
 
 export interface Names {
   virtualServers: readonly string[];
@@ -16,7 +27,12 @@ export interface Names {
 }
 
 /** One session as a row. `clock` is the engine's, in ms. */
-export function sessionRow(sessions: SessionTable, slot: number, names: Names, clock: number): SessionRow {
+export function sessionRow(
+  sessions: SessionTable,
+  slot: number,
+  names: Names,
+  clock: number,
+): SessionRow {
   const state = sessions.state(slot);
   const key = sessions.portServer(slot);
   const node = sessions.node(slot);

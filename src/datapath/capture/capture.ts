@@ -1,16 +1,18 @@
 /**
- * The datapath of capture files: the frames that clients sent to virtual servers go to the engine at the
- * times at which they were recorded, on a virtual clock that begins at 0 with the first frame.
+ * The datapath of capture files: the frames that clients sent to virtual servers go to the engine
+ * at the times at which they were recorded, on a virtual clock that begins at 0 with the first
+ * frame.
  *
  *     memory  [ one received frame | one frame to be sent ]
  *
- * Frames of the recorded server do not reach the engine: with a balancer in the way they would have gone
- * from a node straight to the client. Its FIN and RST become the notices that its node would have sent,
- * and its initial sequence number becomes the engine's, since the recorded client acknowledges it.
+ * Frames of the recorded server do not reach the engine: with a balancer in the way they would have
+ * gone from a node straight to the client. Its FIN and RST become the notices that its node would
+ * have sent, and its initial sequence number becomes the engine's, since the recorded client
+ * acknowledges it.
  *
- * Every frame gets an Ethernet header for the balancer, whatever its link layer was. Time between frames
- * passes in steps of 10 ms, and of a thousandth of the gap once that is more: timers run out at most so
- * much late, and a gap of a day costs few more ticks than one of a minute.
+ * Every frame gets an Ethernet header for the balancer, whatever its link layer was. Time between
+ * frames passes in steps of 10 ms, and of a thousandth of the gap once that is more: timers run out
+ * at most so much late, and a gap of a day costs few more ticks than one of a minute.
  */
 import { openCapture } from '../../wire/capture-file.js';
 import { finish, fold, pseudoHeaderSum, sumBytes } from '../../wire/checksum.js';
@@ -47,8 +49,8 @@ const GAP_PARTS = 1000;
 const NODE_LATENCY_MS = 0.1;
 
 /**
- * Beyond these two (ms) it was the clock that moved. Frames of one capture are somewhat out of order at
- * times; and no timer of the engine runs for longer than a day.
+ * Beyond these two (ms) it was the clock that moved. Frames of one capture are somewhat out of
+ * order at times; and no timer of the engine runs for longer than a day.
  */
 const CLOCK_SET_BACK_MS = 1_000;
 const CLOCK_SET_FORWARD_MS = 2 * 86_400_000;
@@ -68,7 +70,9 @@ export interface CaptureOptions {
   key: Uint8Array;
   /** Told of every recorded frame that the engine passes on to a node: its offset in `memory`. */
   forwarded?: (offset: number) => void;
-  /** Told of every segment of a client that the engine will drop, because it is damaged or cut off. */
+  /**
+   * Told of every segment of a client that the engine will drop, because it is damaged or cut off.
+   */
   unusable?: (segment: RecordedSegment) => void;
   /** How wrong checksums are taken; default: 'detect'. */
   checksums?: ChecksumPolicy;
@@ -88,7 +92,9 @@ export interface CaptureCounts {
   unfinished: number;
   /** Given to the engine with wrong checksums, so that it drops them. */
   damaged: number;
-  /** Not given to the engine: a balancer had sent them on, and they are there as it had got them. */
+  /**
+   * Not given to the engine: a balancer had sent them on, and they are there as it had got them.
+   */
   sentOn: number;
   /** Sent by the engine to clients. */
   toClients: number;
@@ -152,7 +158,11 @@ export class CaptureDatapath implements TransmitQueue {
   }
 
   /** For the engine's options: the recorded server's number for the SYN being delivered, or -1. */
-  readonly initialSequence = (client: number, clientPort: number, virtualServer: number): number => {
+  readonly initialSequence = (
+    client: number,
+    clientPort: number,
+    virtualServer: number,
+  ): number => {
     const server = this.options.virtualServers[virtualServer];
     if (server === undefined) return -1;
     return this.scan.initialSequence(
@@ -162,10 +172,15 @@ export class CaptureDatapath implements TransmitQueue {
   };
 
   /**
-   * Gives all frames to `sink`; then calls `ended`, and lets time pass for `restMs` more so that every
-   * session can run out, or until `finished` says that nothing is left.
+   * Gives all frames to `sink`; then calls `ended`, and lets time pass for `restMs` more so that
+   * every session can run out, or until `finished` says that nothing is left.
    */
-  run(sink: FrameSink, restMs: number, ended: (now: number) => void, finished: () => boolean): void {
+  run(
+    sink: FrameSink,
+    restMs: number,
+    ended: (now: number) => void,
+    finished: () => boolean,
+  ): void {
     const reader = openCapture(this.file);
     if (reader === undefined) return;
     while (reader.next()) {
@@ -178,7 +193,8 @@ export class CaptureDatapath implements TransmitQueue {
     }
     const last = this.now;
     // What the nodes said last is under way still.
-    while (this.player.due < Number.POSITIVE_INFINITY) this.passTime(sink, this.player.due, neverFinished);
+    while (this.player.due < Number.POSITIVE_INFINITY)
+      this.passTime(sink, this.player.due, neverFinished);
     ended(last);
     this.passTime(sink, this.now + restMs, finished);
   }
@@ -200,7 +216,8 @@ export class CaptureDatapath implements TransmitQueue {
   /** When a frame comes on the virtual clock, which never steps back. */
   private virtualTime(reader: CaptureReader): number {
     const { first } = this.scan;
-    const recorded = (reader.seconds - first.seconds) * 1000 + (reader.nanoseconds - first.nanoseconds) / 1e6;
+    const recorded =
+      (reader.seconds - first.seconds) * 1000 + (reader.nanoseconds - first.nanoseconds) / 1e6;
     const step = recorded + this.clockShift - this.now;
     if (step < -CLOCK_SET_BACK_MS) this.clockShift -= step;
     else if (step > CLOCK_SET_FORWARD_MS) this.clockShift -= step - CLOCK_SET_FORWARD_MS;
@@ -263,7 +280,8 @@ export class CaptureDatapath implements TransmitQueue {
   private noteNotice(ip: number, end: number): void {
     const { fileView } = this;
     const ixcp = ip + IPV4_HEADER_BYTES;
-    if (fileView.getUint8(ip + IPV4.protocol) !== Protocol.ixcp || ixcp + IXCP_HEADER_BYTES > end) return;
+    if (fileView.getUint8(ip + IPV4.protocol) !== Protocol.ixcp || ixcp + IXCP_HEADER_BYTES > end)
+      return;
     const type = fileView.getUint8(ixcp + IXCP.type);
     if (type !== IxcpType.fin && type !== IxcpType.rst) return;
     const flow = flowKey(
@@ -328,8 +346,9 @@ export class CaptureDatapath implements TransmitQueue {
   }
 
   /**
-   * Makes the segment just copied one whose TCP checksum was left to hardware. What senders leave in the field differs
-   * (the pseudo-header's sum with or without the length, or nothing): the flag promises the sum.
+   * Makes the segment just copied one whose TCP checksum was left to hardware. What senders leave
+   * in the field differs (the pseudo-header's sum with or without the length, or nothing): the flag
+   * promises the sum.
    */
   private repair(ip: number): void {
     const { segment } = this;
@@ -339,7 +358,12 @@ export class CaptureDatapath implements TransmitQueue {
     view.setUint16(copy + IPV4.totalLength, segment.end - ip);
     view.setUint16(copy + IPV4.checksum, 0);
     view.setUint16(copy + IPV4.checksum, finish(sumBytes(view, copy, headerBytes, 0)));
-    const sum = pseudoHeaderSum(segment.source, segment.destination, Protocol.tcp, segment.end - segment.tcp);
+    const sum = pseudoHeaderSum(
+      segment.source,
+      segment.destination,
+      Protocol.tcp,
+      segment.end - segment.tcp,
+    );
     view.setUint16(copy + headerBytes + TCP.checksum, fold(sum));
   }
 
@@ -380,7 +404,8 @@ export class CaptureDatapath implements TransmitQueue {
     if (writer === undefined) return;
     const since = this.now - this.recordedAt;
     const nanoseconds = this.recorded.nanoseconds + Math.round((since % 1000) * 1e6);
-    const seconds = this.recorded.seconds + Math.floor(since / 1000) + Math.floor(nanoseconds / 1e9);
+    const seconds =
+      this.recorded.seconds + Math.floor(since / 1000) + Math.floor(nanoseconds / 1e9);
     writer.frame(bytes, offset, length, seconds, nanoseconds % 1e9);
   }
 }

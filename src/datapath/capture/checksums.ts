@@ -1,12 +1,13 @@
 /**
- * Which clients of a capture have checksums that mean nothing. A capture that was taken on the sending machine has its
- * frames before hardware finished them, and an edited one has those of before the change: nearly all of what a client
- * sent is wrong then, where damage on the way would hit few.
+ * Which clients of a capture have checksums that mean nothing. A capture that was taken on the
+ * sending machine has its frames before hardware finished them, and an edited one has those of
+ * before the change: nearly all of what a client sent is wrong then, where damage on the way would
+ * hit few.
  */
 
 /**
- * `detect`: wrong checksums of a client are ignored when most of its segments have one.
- * `verify`: segments with wrong checksums are dropped, as a balancer would. `ignore`: all are taken.
+ * `detect`: wrong checksums of a client are ignored when most of its segments have one. `verify`:
+ * segments with wrong checksums are dropped, as a balancer would. `ignore`: all are taken.
  */
 export type ChecksumPolicy = 'detect' | 'verify' | 'ignore';
 

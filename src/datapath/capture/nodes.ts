@@ -1,10 +1,10 @@
 /**
- * The nodes of a replay: they take every session that is handed to them and confirm it, and tell of the
- * FIN and RST that the recorded server sent. What they would have answered to the client lies in the
- * capture and goes past the balancer anyway.
+ * The nodes of a replay: they take every session that is handed to them and confirm it, and tell of
+ * the FIN and RST that the recorded server sent. What they would have answered to the client lies
+ * in the capture and goes past the balancer anyway.
  *
- * A node is found by the MAC address that a frame is sent to; frames for the balancer's own kernel go
- * to its local services, which answer in the same way.
+ * A node is found by the MAC address that a frame is sent to; frames for the balancer's own kernel
+ * go to its local services, which answer in the same way.
  */
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../wire/ipv4.js';
@@ -72,10 +72,14 @@ export interface NodePlayerOptions {
 
 /** What the nodes saw of the balancer. */
 export interface NodeCounts {
-  /** IXP frames, and those of them that a node would have dropped: wrong tag, or no such session. */
+  /**
+   * IXP frames, and those of them that a node would have dropped: wrong tag, or no such session.
+   */
   wrapped: number;
   refused: number;
-  /** Plain segments: to a node that has the session, and to one that has not, which must never be. */
+  /**
+   * Plain segments: to a node that has the session, and to one that has not, which must never be.
+   */
   plain: number;
   stray: number;
 }
@@ -89,7 +93,10 @@ export class NodePlayer {
   /** By flow: the node that took the session last. */
   private readonly held = new Map<string, Held>();
   private readonly early = new Map<string, Early>();
-  /** Client's initial sequence number of the present connection of a flow; and whether a node is still to take it. */
+  /**
+   * Client's initial sequence number of the present connection of a flow; and whether a node is
+   * still to take it.
+   */
   private readonly began = new Map<string, number>();
   private readonly awaited = new Set<string>();
   private readonly notices: Notice[] = [];
@@ -129,7 +136,9 @@ export class NodePlayer {
     }
   }
 
-  /** A SYN of the client. With a new sequence number a new connection begins, which no node has yet. */
+  /**
+   * A SYN of the client. With a new sequence number a new connection begins, which no node has yet.
+   */
   clientBegins(flow: string, clientIsn: number): void {
     if (this.began.get(flow) === clientIsn) return;
     this.began.set(flow, clientIsn);
@@ -137,14 +146,29 @@ export class NodePlayer {
     this.awaited.add(flow);
   }
 
-  /** A segment of the recorded server that ends its direction. Held back until a node has the session. */
+  /**
+   * A segment of the recorded server that ends its direction. Held back until a node has the
+   * session.
+   */
   serverEnds(segment: RecordedSegment, now: number): void {
-    const flow = flowKey(segment.destination, segment.destinationPort, segment.source, segment.sourcePort);
+    const flow = flowKey(
+      segment.destination,
+      segment.destinationPort,
+      segment.source,
+      segment.sourcePort,
+    );
     const type = (segment.flags & TcpFlag.rst) !== 0 ? IxcpType.rst : IxcpType.fin;
-    this.nodeTold(flow, { type, sequence: segment.sequence, acknowledgement: segment.acknowledgement }, now);
+    this.nodeTold(
+      flow,
+      { type, sequence: segment.sequence, acknowledgement: segment.acknowledgement },
+      now,
+    );
   }
 
-  /** The same as a notice has it: in a capture that was taken on a balancer, the server's own segments are not there. */
+  /**
+   * The same as a notice has it: in a capture that was taken on a balancer, the server's own
+   * segments are not there.
+   */
   nodeTold(flow: string, ending: Early, now: number): void {
     const held = this.held.get(flow);
     if (held === undefined || this.awaited.has(flow)) this.early.set(flow, ending);
@@ -184,7 +208,13 @@ export class NodePlayer {
     return NOTICE_FRAME_BYTES;
   }
 
-  private takeWrapped(view: DataView, offset: number, length: number, node: number, now: number): void {
+  private takeWrapped(
+    view: DataView,
+    offset: number,
+    length: number,
+    node: number,
+    now: number,
+  ): void {
     this.counts.wrapped += 1;
     const ip = offset + ETHERNET_HEADER_BYTES;
     const ixp = ip + IPV4_HEADER_BYTES;
@@ -215,17 +245,29 @@ export class NodePlayer {
         return;
       }
       const balancer = view.getUint32(ixp + IXP.balancer);
-      held = { node, nonce, client, clientPort, virtualAddress, virtualPort, balancer, next: sequence };
+      held = {
+        node,
+        nonce,
+        client,
+        clientPort,
+        virtualAddress,
+        virtualPort,
+        balancer,
+        next: sequence,
+      };
       this.held.set(flow, held);
       this.awaited.delete(flow);
     }
-    // A question whether the session is there still (docs/ixp.md). What the recorded server would have done by then is
-    // not known; an answer each time would keep the session for ever.
+    // A question whether the session is there still (docs/ixp.md). What the recorded server would
+    // have done by then is not known; an answer each time would keep the session for ever.
     const bare = payload === 0 && (flags & (TcpFlag.syn | TcpFlag.fin)) === 0;
     if (known && bare && view.getUint8(ixp + IXP.type) === IxpType.segment) return;
     // What lies beyond a hole is not acknowledged.
     if (seqDiff(sequence, held.next) <= 0 && seqAfter(end, held.next)) held.next = end;
-    const confirmed = { type: IxcpType.adopted, sequence: view.getUint32(tcp + TCP.acknowledgement) };
+    const confirmed = {
+      type: IxcpType.adopted,
+      sequence: view.getUint32(tcp + TCP.acknowledgement),
+    };
     this.notify(held, { ...confirmed, acknowledgement: held.next }, now);
     const early = this.early.get(flow);
     if (early !== undefined) {

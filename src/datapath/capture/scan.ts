@@ -1,13 +1,13 @@
 /**
- * The look ahead over a capture, before its frames go to the engine. It finds what the engine can not
- * know by itself:
+ * The look ahead over a capture, before its frames go to the engine. It finds what the engine can
+ * not know by itself:
  *
  * - The initial sequence number of the server that the client really spoke to: its acknowledgements
- *   follow that one. It stands in the SYN/ACK; in a capture of the client's direction alone, the first
- *   ACK after the SYN tells it.
+ *   follow that one. It stands in the SYN/ACK; in a capture of the client's direction alone, the
+ *   first ACK after the SYN tells it.
  * - Which clients have checksums that mean nothing (capture-checksums.ts).
- * - Which frames a balancer sent on: a capture taken there has them twice. SYNs are addressed to its MAC address, and
- *   what it sends on has that as its source.
+ * - Which frames a balancer sent on: a capture taken there has them twice. SYNs are addressed to
+ *   its MAC address, and what it sends on has that as its source.
  */
 import { openCapture } from '../../wire/capture-file.js';
 import { finish, sumBytes } from '../../wire/checksum.js';
@@ -33,8 +33,8 @@ export interface CaptureTime {
 export const Direction = { other: 0, toServer: 1, fromServer: 2 } as const;
 
 /**
- * Where a TCP segment lies in a view, and what of it is of interest here. One instance is filled anew
- * for each frame.
+ * Where a TCP segment lies in a view, and what of it is of interest here. One instance is filled
+ * anew for each frame.
  */
 export class RecordedSegment {
   ip = 0;
@@ -53,8 +53,9 @@ export class RecordedSegment {
   flags = 0;
 
   /**
-   * Reads the packet whose IPv4 header is at `ip`, of which `end` is the end of what was captured, and `wireEnd` that
-   * of the frame. False when it is no unfragmented TCP or its headers were not captured.
+   * Reads the packet whose IPv4 header is at `ip`, of which `end` is the end of what was captured,
+   * and `wireEnd` that of the frame. False when it is no unfragmented TCP or its headers were not
+   * captured.
    */
   parse(view: DataView, ip: number, end: number, wireEnd: number): boolean {
     if (end - ip < IPV4_HEADER_BYTES) return false;
@@ -91,7 +92,12 @@ export class RecordedSegment {
 }
 
 /** "client:port>server:port", from either direction. */
-export function flowKey(client: number, clientPort: number, server: number, serverPort: number): string {
+export function flowKey(
+  client: number,
+  clientPort: number,
+  server: number,
+  serverPort: number,
+): string {
   return `${client}:${clientPort}>${server}:${serverPort}`;
 }
 
@@ -162,12 +168,18 @@ export class CaptureScan {
     return this.servers.has(serverNumber(address, port));
   }
 
-  /** The recorded server's initial sequence number for a connection, or -1. Ports are used again: `clientIsn` tells. */
+  /**
+   * The recorded server's initial sequence number for a connection, or -1. Ports are used again:
+   * `clientIsn` tells.
+   */
   initialSequence(flow: string, clientIsn: number): number {
     return this.initial.get(`${flow}/${clientIsn}`) ?? -1;
   }
 
-  /** Whether the frame at `offset`, which goes to a virtual server, comes from where SYNs were sent: a balancer. */
+  /**
+   * Whether the frame at `offset`, which goes to a virtual server, comes from where SYNs were sent:
+   * a balancer.
+   */
   isSentOn(view: DataView, linkType: number, offset: number): boolean {
     if (linkType !== LinkType.ethernet) return false;
     const source = macNumber(view, offset + ETHERNET.source);
@@ -185,7 +197,8 @@ export class CaptureScan {
     const direction = this.direction(segment);
     if (direction === Direction.other) {
       const isOpening = (segment.flags & (TcpFlag.syn | TcpFlag.ack)) === TcpFlag.syn;
-      if (isOpening) this.noteOther(`${formatIpv4(segment.destination)}:${segment.destinationPort}`);
+      if (isOpening)
+        this.noteOther(`${formatIpv4(segment.destination)}:${segment.destinationPort}`);
       return;
     }
     if (segment.whole && direction === Direction.toServer) {
@@ -196,11 +209,21 @@ export class CaptureScan {
     const isAck = (flags & TcpFlag.ack) !== 0;
     if (direction === Direction.fromServer) {
       if (!isSyn || !isAck) return;
-      const flow = flowKey(segment.destination, segment.destinationPort, segment.source, segment.sourcePort);
+      const flow = flowKey(
+        segment.destination,
+        segment.destinationPort,
+        segment.source,
+        segment.sourcePort,
+      );
       this.learn(flow, seqAdd(segment.acknowledgement, -1), segment.sequence);
       return;
     }
-    const flow = flowKey(segment.source, segment.sourcePort, segment.destination, segment.destinationPort);
+    const flow = flowKey(
+      segment.source,
+      segment.sourcePort,
+      segment.destination,
+      segment.destinationPort,
+    );
     if (isSyn && !isAck) {
       this.syns += 1;
       awaited.set(flow, segment.sequence);

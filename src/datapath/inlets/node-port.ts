@@ -1,7 +1,8 @@
 /**
- * The interface that nodes are reached by, where that is another one than the clients'. It has a packet ring of its own:
- * frames to nodes leave by it, notices come in by it. The engine knows one memory only, that of the
- * datapath beside which this stands: frames are copied out of it, and into it.
+ * The interface that nodes are reached by, where that is another one than the clients'. It has a
+ * packet ring of its own: frames to nodes leave by it, notices come in by it. The engine knows one
+ * memory only, that of the datapath beside which this stands: frames are copied out of it, and into
+ * it.
  *
  *     commit, forward to Port.nodes -> sendFrom -> ring.flush, once a batch
  *     ring.receive, notices alone   -> datapath.admit -> engine

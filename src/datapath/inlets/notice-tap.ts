@@ -1,14 +1,19 @@
 /**
- * What does not come in by the datapath's own ring: a packet ring takes it, and hands it to the engine beside the
- * datapath.
+ * What does not come in by the datapath's own ring: a packet ring takes it, and hands it to the
+ * engine beside the datapath.
  *
- * - Notices of this machine's own shim, about the sessions of the local services: they are turned round at the egress
- *   hook, behind the XDP program of a driver, which does not see them.
+ * - Notices of this machine's own shim, about the sessions of the local services: they are turned
+ *   round at the egress hook, behind the XDP program of a driver, which does not see them.
  * - Notices of nodes that come in by another interface (node-port.ts).
- * - Segments larger than a frame of the wire, for which AF_XDP has no room: the XDP program lets them pass
- *   (PassedTap).
+ * - Segments larger than a frame of the wire, for which AF_XDP has no room: the XDP program lets
+ *   them pass (PassedTap).
  */
-import { DESCRIPTOR_WORDS, type Native, type PacketRing, type PacketRingOptions } from '../../host/native.js';
+import {
+  DESCRIPTOR_WORDS,
+  type Native,
+  type PacketRing,
+  type PacketRingOptions,
+} from '../../host/native.js';
 import { ETHERNET_HEADER_BYTES } from '../../wire/ethernet.js';
 import { IPV4, Protocol } from '../../wire/ipv4.js';
 import type { FrameSink } from '../datapath.js';
@@ -22,9 +27,9 @@ export type TapSizes = Pick<
 >;
 
 /**
- * 1 MiB, for a few notices of 74 bytes for each request that a local service answers. A block with any frame in it is
- * handed over after 2 ms: there are enough of them for a quarter of a second without the engine. Nothing is sent,
- * by the fewest slots that a ring takes.
+ * 1 MiB, for a few notices of 74 bytes for each request that a local service answers. A block with
+ * any frame in it is handed over after 2 ms: there are enough of them for a quarter of a second
+ * without the engine. Nothing is sent, by the fewest slots that a ring takes.
  */
 const SMALL: TapSizes = {
   receiveBlocks: 128,
@@ -34,22 +39,33 @@ const SMALL: TapSizes = {
   retireMs: 2,
 };
 /**
- * Where senders leave the cutting to hardware: each block has room for a segment of 64 KiB, and a client's long head waits
- * no longer than it must. 8 MiB.
+ * Where senders leave the cutting to hardware: each block has room for a segment of 64 KiB, and a
+ * client's long head waits no longer than it must. 8 MiB.
  */
-const FOR_UNCUT: TapSizes = { ...SMALL, receiveBlocks: 64, receiveBlockBytes: 131_072, retireMs: 1 };
+const FOR_UNCUT: TapSizes = {
+  ...SMALL,
+  receiveBlocks: 64,
+  receiveBlockBytes: 131_072,
+  retireMs: 1,
+};
 const FRAMES = 64;
-/** Times that so many are taken in one poll: whoever floods must not keep the engine from its clients. */
+/**
+ * Times that so many are taken in one poll: whoever floods must not keep the engine from its
+ * clients.
+ */
 const ROUNDS = 32;
 const PROTOCOL = ETHERNET_HEADER_BYTES + IPV4.protocol;
 
-/** The interface; the guard's socket filter, loaded; and how notices are shared with other engines. */
+/**
+ * The interface; the guard's socket filter, loaded; and how notices are shared with other engines.
+ */
 export type TapOptions = Pick<PacketRingOptions, 'interfaceIndex' | 'filterProgramFd' | 'fanout'>;
 
 /** A datapath that takes in frames which came by another way. */
 export interface Admitting {
   /**
-   * Hands a copy of a frame to `sink`, or several with the parts of its payload. False when there was no room.
+   * Hands a copy of a frame to `sink`, or several with the parts of its payload. False when there
+   * was no room.
    * @param flags FrameFlags
    */
   admit(
@@ -72,7 +88,12 @@ export class NoticeTap {
   private readonly into: Admitting;
 
   /** Throws what the kernel refuses, with `code` and `syscall`. */
-  constructor(native: Pick<Native, 'openPacketRing'>, on: TapOptions, into: Admitting, sizes: TapSizes) {
+  constructor(
+    native: Pick<Native, 'openPacketRing'>,
+    on: TapOptions,
+    into: Admitting,
+    sizes: TapSizes,
+  ) {
     this.ring = native.openPacketRing({ ...on, ...sizes, injectMark: 0 });
     this.bytes = new Uint8Array(this.ring.memory);
     this.into = into;
@@ -88,7 +109,10 @@ export class NoticeTap {
     this.ring.start(onReadable);
   }
 
-  /** Hands what is there to `sink`. To be called within a batch of the datapath, which sends the answers. */
+  /**
+   * Hands what is there to `sink`. To be called within a batch of the datapath, which sends the
+   * answers.
+   */
   poll(sink: FrameSink, now: number): void {
     const { ring, descriptors, bytes, into } = this;
     let count = FRAMES;

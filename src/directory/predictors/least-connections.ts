@@ -17,7 +17,10 @@ export class LeastConnections implements Predictor {
   /** Index of the virtual server. */
   private readonly server: number;
   private readonly turns: Turns;
-  /** By holder: its sessions at the beginning of the pick, or CAN_NOT. Other engines go on counting meanwhile. */
+  /**
+   * By holder: its sessions at the beginning of the pick, or CAN_NOT. Other engines go on counting
+   * meanwhile.
+   */
   private readonly loads: Float64Array;
 
   constructor(sets: HolderSets, nodes: NodeTable, server: number) {
@@ -33,7 +36,8 @@ export class LeastConnections implements Predictor {
     const first = sets.start[set]!;
     const end = sets.start[set + 1]!;
 
-    // Loads are compared as fractions, crosswise: exact while sessions times weight stay below 2^53.
+    // Loads are compared as fractions, crosswise: exact while sessions times weight stay below
+    // 2^53.
     let leastActive = 1;
     let leastWeight = 0;
     for (let holder = first; holder < end; holder++) {
@@ -61,9 +65,17 @@ export class LeastConnections implements Predictor {
     return picked < 0 ? -1 : sets.node[picked]!;
   }
 
-  private mayTake(holder: number, first: number, tried: number, options: number, now: number): boolean {
+  private mayTake(
+    holder: number,
+    first: number,
+    tried: number,
+    options: number,
+    now: number,
+  ): boolean {
     if ((tried & holderBit(holder - first)) !== 0) return false;
     const node = this.sets.node[holder]!;
-    return this.nodes.weight[node] !== 0 && this.nodes.takesHandoffs(node, this.server, options, now);
+    return (
+      this.nodes.weight[node] !== 0 && this.nodes.takesHandoffs(node, this.server, options, now)
+    );
   }
 }

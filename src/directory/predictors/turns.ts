@@ -1,7 +1,7 @@
 /**
  * Smooth weighted round-robin, as nginx does it: at each turn every candidate gains its weight, the
- * richest is picked and pays the weights of all. With weights 5, 1, 1 that gives a a b a c a a rather
- * than five of a in a row. The credits of one holder set always sum to 0.
+ * richest is picked and pays the weights of all. With weights 5, 1, 1 that gives a a b a c a a
+ * rather than five of a in a row. The credits of one holder set always sum to 0.
  */
 export class Turns {
   private readonly credit: Float64Array;
@@ -19,7 +19,10 @@ export class Turns {
     this.best = -1;
   }
 
-  /** Lets the holder at index `holder` of HolderSets.node take part in this turn. Among equals the first wins. */
+  /**
+   * Lets the holder at index `holder` of HolderSets.node take part in this turn. Among equals the
+   * first wins.
+   */
   enter(holder: number, weight: number): void {
     const credit = this.credit[holder]! + weight;
     this.credit[holder] = credit;

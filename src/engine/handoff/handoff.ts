@@ -5,7 +5,7 @@
  */
 import { Counter } from '../../base/counters.js';
 import { IxcpReason } from '../../wire/ixcp.js';
-import { IxpFlag, IxpType } from '../../wire/ixp.js';
+import { IxpFlag } from '../../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { ClientWriter } from '../client-writer.js';
@@ -16,6 +16,7 @@ import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
 import type { Recall } from './recall.js';
+import { HandoffSender } from './sender.js';
 
 /** Transmissions of the rest of a long head to a node that has confirmed its beginning. */
 const REST_TRIES = 10;
@@ -24,7 +25,10 @@ const REST_TRIES = 10;
  * node sends its first notices along with its first bytes.
  */
 const MAX_UNSEEN_ANSWER = 1 << 24;
-/** A client that is this part of the time away after which a handoff is sent again acknowledges an answer before. */
+/**
+ * A client that is this part of the time away after which a handoff is sent again acknowledges an
+ * answer before.
+ */
 const NEAR = 1 / 4;
 
 /** By LocalService number; the first, a node's own web server, is never asked for. */
@@ -42,6 +46,7 @@ export class Handoff {
   private readonly core: Core;
   private readonly toClient: ClientWriter;
   private readonly toNode: NodeWriter;
+  private readonly sender: HandoffSender;
   private readonly recall: Recall;
   private readonly inheritance: Inheritance;
 
@@ -55,6 +60,7 @@ export class Handoff {
     this.core = core;
     this.toClient = toClient;
     this.toNode = toNode;
+    this.sender = new HandoffSender(core, toNode);
     this.recall = recall;
     this.inheritance = inheritance;
   }
@@ -94,7 +100,7 @@ export class Handoff {
     if (this.inheritance.inDoubt(slot)) {
       if (this.inheritance.ask(slot)) return;
       // It may have the session, and be cut off from us alone.
-      this.withdraw(slot, node);
+      this.sender.withdraw(slot, node);
       sessions.raise(slot, SessionFlag.moved);
       this.inheritance.collectAgain(slot);
       return;
@@ -103,9 +109,9 @@ export class Handoff {
     // After none there was one that asked for no confirmation.
     const unconfirmed = sessions.tries(slot) > 0;
     if (unconfirmed && node !== LOCAL_NODE) core.observer.unconfirmed?.(slot, node, core.now);
-    if (sessions.tries(slot) < (adopted ? REST_TRIES : this.triesAt(node))) {
+    if (sessions.tries(slot) < (adopted ? REST_TRIES : this.sender.triesAt(node))) {
       counters.count(unconfirmed ? Counter.handoff_retransmitted : Counter.handoff_asked);
-      this.send(slot);
+      this.sender.send(slot);
       return;
     }
     counters.count(Counter.handoff_silent);
@@ -118,17 +124,9 @@ export class Handoff {
     }
     if (node !== LOCAL_NODE) nodes.stayedSilent(node, core.now);
     // It may have adopted, and only its notice was lost: two nodes must not answer one client.
-    this.withdraw(slot, node);
+    this.sender.withdraw(slot, node);
     sessions.raise(slot, SessionFlag.moved);
     this.next(slot);
-  }
-
-  /** How often a handoff is sent to a node: once more for each time if what was sent lately went to a MAC address that it has left. */
-  private triesAt(node: number): number {
-    const { nodes, options, now } = this.core;
-    const { limits, timeouts } = options;
-    const moved = node !== LOCAL_NODE && now - nodes.movedAt[node]! <= timeouts.handoff * limits.handoffTries;
-    return moved ? limits.handoffTries * 2 : limits.handoffTries;
   }
 
   /** The node says that it can not take the session. */
@@ -139,9 +137,11 @@ export class Handoff {
     const node = core.sessions.node(slot);
     if (node !== LOCAL_NODE) core.nodes.refused(node, core.serverOf(slot), reason, core.now);
     core.observer.refused?.(slot, node, reason, core.now);
-    // What stands in the way there may be gone in a moment: where nobody else can take it, it is sent again then.
+    // What stands in the way there may be gone in a moment: where nobody else can take it, it is
+    // sent again then.
     const again =
-      reason === IxcpReason.tupleInUse && core.sessions.tries(slot) < core.options.limits.handoffTries;
+      reason === IxcpReason.tupleInUse &&
+      core.sessions.tries(slot) < core.options.limits.handoffTries;
     if (this.inheritance.inDoubt(slot)) this.inheritance.collectAgain(slot);
     else if (!again) this.next(slot);
     else if (core.sessions.service(slot) === LocalService.none) this.toNextHolder(slot);
@@ -167,15 +167,16 @@ export class Handoff {
   }
 
   /**
-   * The node has the session, and has acknowledged the client's bytes up to `acknowledgement`: it says so, or the
-   * client's acknowledgements do.
+   * The node has the session, and has acknowledged the client's bytes up to `acknowledgement`: it
+   * says so, or the client's acknowledgements do.
    */
   confirmed(slot: number, acknowledgement: number): void {
     const core = this.core;
     const { sessions, nodes, counters, timers, options, now } = core;
     const node = sessions.node(slot);
     // What is missing there of an earlier process's head, the client has still to send.
-    const whole = seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0 || this.inheritance.inDoubt(slot);
+    const whole =
+      seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0 || this.inheritance.inDoubt(slot);
     if (!sessions.has(slot, SessionFlag.adopted)) {
       sessions.raise(slot, SessionFlag.adopted);
       counters.count(Counter.adopted);
@@ -208,7 +209,10 @@ export class Handoff {
       core.linger(slot, 'client-reset');
       return;
     }
-    if (seqAfter(segment.acknowledgement, seqAdd(sessions.serverIsn(slot), 1)) && !this.answered(slot))
+    if (
+      seqAfter(segment.acknowledgement, seqAdd(sessions.serverIsn(slot), 1)) &&
+      !this.answered(slot)
+    )
       return;
     if (segment.span > 0 && seqDiff(segment.sequence, handedTo) < 0) {
       // What we keep, we send: a client's own copy of it might differ from what was looked at.
@@ -221,19 +225,22 @@ export class Handoff {
   }
 
   /**
-   * A client that goes on sending before the node has confirmed: the kernel can wrap that. Not before the
-   * batch is over in which the handoff was sent, or it would overtake the handoff, and the node drop it.
+   * A client that goes on sending before the node has confirmed: the kernel can wrap that. Not
+   * before the batch is over in which the handoff was sent, or it would overtake the handoff, and
+   * the node drop it.
    */
   private leaveToKernel(slot: number): void {
     const { sessions, batch } = this.core;
     if (sessions.state(slot) !== SessionState.handing) return;
     if ((sessions.action(slot) & SessionAction.wrap) !== 0) return;
-    if (sessions.node(slot) !== LOCAL_NODE && sessions.resume[slot] !== batch) sessions.wrapInKernel(slot);
+    if (sessions.node(slot) !== LOCAL_NODE && sessions.resume[slot] !== batch)
+      sessions.wrapInKernel(slot);
   }
 
   /**
-   * Whether a segment can be the client's (RFC 9293 section 3.10.7.4, first steps): inside the window,
-   * with an acknowledgement that is possible; an RST exactly at the next number (RFC 5961 section 3.2).
+   * Whether a segment can be the client's (RFC 9293 section 3.10.7.4, first steps): inside the
+   * window, with an acknowledgement that is possible; an RST exactly at the next number (RFC 5961
+   * section 3.2).
    */
   private acceptable(slot: number): boolean {
     const { segment, sessions, counters } = this.core;
@@ -255,9 +262,9 @@ export class Handoff {
   }
 
   /**
-   * The client acknowledges data. We have sent none, so a node has, and its notice is not here yet. False when
-   * that ends the session: it was moved on, and which node answered can not be told; a second answer in
-   * the middle of the first would be worse than none.
+   * The client acknowledges data. We have sent none, so a node has, and its notice is not here yet.
+   * False when that ends the session: it was moved on, and which node answered can not be told; a
+   * second answer in the middle of the first would be worse than none.
    */
   answered(slot: number): boolean {
     const { sessions } = this.core;
@@ -266,13 +273,13 @@ export class Handoff {
     if ((flags & SessionFlag.moved) !== 0) {
       // What the node said meanwhile may have met no process: it is being asked.
       if (this.inheritance.inDoubt(slot)) return true;
-      this.withdraw(slot, sessions.node(slot));
+      this.sender.withdraw(slot, sessions.node(slot));
       this.fail(slot);
       return false;
     }
     const node = sessions.node(slot);
     if (node !== LOCAL_NODE) this.core.nodes.serves(node, this.core.serverOf(slot));
-    const single = this.isSingle(slot);
+    const single = this.sender.isSingle(slot);
     // There is an answer, so nothing is to be taken back.
     if (single) this.core.releaseHead(slot);
     this.confirmed(slot, single ? sessions.handedTo(slot) : sessions.nodeAck[slot]!);
@@ -280,20 +287,13 @@ export class Handoff {
   }
 
   /**
-   * Takes in that the kernel has forwarded a client's acknowledgement of an answer, if it has: that confirms. False
-   * when it ends the session (`answered`).
+   * Takes in that the kernel has forwarded a client's acknowledgement of an answer, if it has: that
+   * confirms. False when it ends the session (`answered`).
    */
   heed(slot: number): boolean {
     const { sessions } = this.core;
     const has = seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1));
     return !has || this.answered(slot);
-  }
-
-  /** Whether one segment held all that was handed over: a node that has any of it has all of it. */
-  private isSingle(slot: number): boolean {
-    const { sessions } = this.core;
-    const bytes = seqDiff(sessions.handedTo(slot), seqAdd(sessions.clientIsn(slot), 1));
-    return bytes <= this.toNode.pieceBytes(slot);
   }
 
   /**
@@ -304,14 +304,17 @@ export class Handoff {
     this.toNode.resetNode(slot, node, acknowledgement);
   }
 
-  /** Whether an unconfirmed session lets go of its room, since it turns out to be confirmed, or over. */
+  /**
+   * Whether an unconfirmed session lets go of its room, since it turns out to be confirmed, or
+   * over.
+   */
   lets(slot: number): boolean {
     return !this.heed(slot) || this.core.sessions.state(slot) !== SessionState.handing;
   }
 
   /** Ends an unconfirmed session to make room for others. */
   evict(slot: number): void {
-    this.withdraw(slot, this.core.sessions.node(slot));
+    this.sender.withdraw(slot, this.core.sessions.node(slot));
     this.toClient.resetSession(slot);
     this.core.remove(slot, 'evicted-head');
   }
@@ -339,13 +342,16 @@ export class Handoff {
     if (node !== LOCAL_NODE) nodes.begins(node, core.serverOf(slot), core.now);
     counters.count(Counter.handoffs);
     const patient =
-      near && heads.plenty && !nodes.hasFailed(node, core.serverOf(slot)) && this.isSingle(slot);
-    this.send(slot, patient ? IxpFlag.clientConfirms : 0);
+      near &&
+      heads.plenty &&
+      !nodes.hasFailed(node, core.serverOf(slot)) &&
+      this.sender.isSingle(slot);
+    this.sender.send(slot, patient ? IxpFlag.clientConfirms : 0);
   }
 
   /**
-   * Whether the client of the segment being worked on is near, by its timestamps: they tell when the SYN/ACK was sent
-   * that it echoes.
+   * Whether the client of the segment being worked on is near, by its timestamps: they tell when
+   * the SYN/ACK was sent that it echoes.
    */
   private isNear(slot: number): boolean {
     const { core } = this;
@@ -355,44 +361,6 @@ export class Handoff {
     // The kernel, which may have sent the SYN/ACK, reads the clock later than the datapath.
     const ago = Math.abs(seqDiff(core.tsvalOf(slot), segment.options.tsecr));
     return ago <= options.timeouts.handoff * NEAR;
-  }
-
-  /**
-   * Sends what the node has not acknowledged, the first segment as the one to adopt from. `flags` are IxpFlag bits
-   * for the node, other than those of the session.
-   */
-  private send(slot: number, flags = 0): void {
-    const core = this.core;
-    const { sessions, heads, timers, options, now } = core;
-    // What need not be confirmed can not fail.
-    if ((flags & IxpFlag.clientConfirms) === 0) sessions.setTries(slot, sessions.tries(slot) + 1);
-    timers.set(slot, now + options.timeouts.handoff);
-    const node = sessions.node(slot);
-    core.observer.handoff?.(slot, node, sessions.service(slot), sessions.tries(slot), now);
-    if (!core.reachable(node)) {
-      core.counters.count(Counter.drop_unresolved);
-      return;
-    }
-    const room = sessions.head[slot]!;
-    const filled = room < 0 ? 0 : heads.filled[room]!;
-    const piece = this.toNode.pieceBytes(slot);
-    let at = seqDiff(sessions.nodeAck[slot]!, seqAdd(sessions.clientIsn(slot), 1));
-    let type: number = at === 0 ? IxpType.adopt : IxpType.segment;
-    do {
-      const length = Math.min(piece, filled - at);
-      const last = at + length >= filled;
-      const tcpFlags = TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0);
-      if (!this.toNode.kept(slot, type, at, length, tcpFlags, flags)) return;
-      at += length;
-      type = IxpType.segment;
-    } while (at < filled);
-    const end = seqAdd(sessions.clientIsn(slot), 1 + filled);
-    if (sessions.handedTo(slot) !== end) {
-      this.toNode.kept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
-    } else if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.moved) && this.isSingle(slot)) {
-      // As `answered` below: the client's acknowledgement of the answer is as good as the notice.
-      sessions.proveInKernel(slot);
-    }
   }
 
   /** On to the next holder, or to a local service, or to the end. */
@@ -428,22 +396,5 @@ export class Handoff {
   private fail(slot: number): void {
     if (this.toClient.resetSession(slot)) this.core.counters.count(Counter.reset_sent);
     this.core.remove(slot, 'no-node');
-  }
-
-  /**
-   * Resets what socket a node may have of a session that goes elsewhere. An RST counts only at
-   * exactly the node's next sequence number (RFC 5961), which is the end of some piece we sent.
-   */
-  private withdraw(slot: number, node: number): void {
-    const { sessions, heads } = this.core;
-    const first = seqAdd(sessions.clientIsn(slot), 1);
-    const room = sessions.head[slot]!;
-    const filled = room < 0 ? 0 : heads.filled[room]!;
-    const piece = this.toNode.pieceBytes(slot);
-    for (let at = piece; at < filled; at += piece) this.toNode.resetNode(slot, node, seqAdd(first, at));
-    this.toNode.resetNode(slot, node, sessions.handedTo(slot));
-    // It may have taken what came after the head, too.
-    const next = sessions.receiveNext(slot);
-    if (next !== sessions.handedTo(slot)) this.toNode.resetNode(slot, node, next);
   }
 }

@@ -1,6 +1,7 @@
 /**
- * Sessions of an earlier process. Those that a node has go on as if nothing had happened. Those that were being handed
- * over are in doubt: the record was written before the handoff was sent, and its head ended with that process.
+ * Sessions of an earlier process. Those that a node has go on as if nothing had happened. Those
+ * that were being handed over are in doubt: the record was written before the handoff was sent, and
+ * its head ended with that process.
  *
  *     in doubt --- the node answers a question, or the client has an answer ---> passing
  *         |    --- the client sends its head again: an ADOPT to the same node, which knows whether it has it
@@ -8,8 +9,8 @@
  *         +------- the node refuses, or answers no question -----------------> collecting, if the head comes again;
  *                                                                              else lost: RST when the client sends more
  *
- * Until then nothing goes to the node in plain form (design rule 1). Only what was never acknowledged is sent
- * again, so a head that begins again is whole.
+ * Until then nothing goes to the node in plain form (design rule 1). Only what was never
+ * acknowledged is sent again, so a head that begins again is whole.
  */
 import { Counter } from '../../base/counters.js';
 import { IxpType } from '../../wire/ixp.js';
@@ -77,7 +78,10 @@ export class Inheritance {
     core.timers.set(taken, core.now + core.options.timeouts.head);
   }
 
-  /** Whether it is not known of an earlier process's session whether its node has it. Whose handoff is ours has a head. */
+  /**
+   * Whether it is not known of an earlier process's session whether its node has it. Whose handoff
+   * is ours has a head.
+   */
   inDoubt(slot: number): boolean {
     const { sessions } = this.core;
     return (
@@ -87,7 +91,10 @@ export class Inheritance {
     );
   }
 
-  /** Bytes, or a FIN, of the head of a session in doubt: the client sends again what was not acknowledged. */
+  /**
+   * Bytes, or a FIN, of the head of a session in doubt: the client sends again what was not
+   * acknowledged.
+   */
   again(slot: number): void {
     const { sessions, segment, timers, options, now } = this.core;
     const isFirst = segment.sequence === seqAdd(sessions.clientIsn(slot), 1);
@@ -108,12 +115,17 @@ export class Inheritance {
     if (tries > 0) core.observer.unconfirmed?.(slot, node, now);
     if (!core.reachable(node)) return true;
     sessions.setTries(slot, tries + 1);
-    // An ACK at the first byte: a socket, which has that byte, answers; where there is none, nothing is opened.
-    if (this.toNode.kept(slot, IxpType.segment, 0, 0, TcpFlag.ack)) counters.count(Counter.node_asked);
+    // An ACK at the first byte: a socket, which has that byte, answers; where there is none,
+    // nothing is opened.
+    if (this.toNode.kept(slot, IxpType.segment, 0, 0, TcpFlag.ack))
+      counters.count(Counter.node_asked);
     return true;
   }
 
-  /** The node of a session in doubt does not have it: whoever sends the head again has it collected anew. */
+  /**
+   * The node of a session in doubt does not have it: whoever sends the head again has it collected
+   * anew.
+   */
   collectAgain(slot: number): void {
     const { core } = this;
     const { sessions, timers, options, now } = core;

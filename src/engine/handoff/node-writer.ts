@@ -1,6 +1,6 @@
 /**
- * Builds what the engine says to nodes: segments in IXP, and answers to reports (docs/ixp.md). Each is written
- * straight into the datapath's memory; the result tells whether there was room.
+ * Builds what the engine says to nodes: segments in IXP, and answers to reports (docs/ixp.md). Each
+ * is written straight into the datapath's memory; the result tells whether there was room.
  */
 import { Counter } from '../../base/counters.js';
 import { FrameFlags } from '../../datapath/datapath.js';
@@ -25,7 +25,8 @@ import { SessionFlag } from '../table/session-table.js';
 /** Least MSS of an IPv4 host (RFC 9293 section 3.7.1), and least that the kernel adopts with. */
 const MIN_MSS = 536;
 /** The smallest MTU with which clients can be offered that MSS. */
-export const LEAST_MTU = MIN_MSS + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + TIMESTAMPS_BYTES + IXP_HEADER_BYTES;
+export const LEAST_MTU =
+  MIN_MSS + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + TIMESTAMPS_BYTES + IXP_HEADER_BYTES;
 const IP = ETHERNET_HEADER_BYTES;
 const IXP_AT = IP + IPV4_HEADER_BYTES;
 /** Offset of the TCP header behind IXP. */
@@ -48,7 +49,14 @@ export class NodeWriter {
    * A segment of kept bytes, in IXP, to the session's node. `at` is the offset of the payload from
    * the head's first byte. `ixpFlags` are those that are not the session's.
    */
-  kept(slot: number, type: number, at: number, length: number, flags: number, ixpFlags = 0): boolean {
+  kept(
+    slot: number,
+    type: number,
+    at: number,
+    length: number,
+    flags: number,
+    ixpFlags = 0,
+  ): boolean {
     const { sessions, servers, heads } = this.core;
     const timestamps = sessions.has(slot, SessionFlag.timestampsOk);
     const headerBytes = TCP_HEADER_BYTES + (timestamps ? TIMESTAMPS_BYTES : 0);
@@ -70,7 +78,8 @@ export class NodeWriter {
       flags,
       sessions.window(slot),
     );
-    if (timestamps) writeTimestamps(view, tcp + TCP.options, sessions.tsval(slot), this.core.tsvalOf(slot));
+    if (timestamps)
+      writeTimestamps(view, tcp + TCP.options, sessions.tsval(slot), this.core.tsvalOf(slot));
     if (length > 0) {
       let from = heads.start(sessions.head[slot]!) + at;
       const end = tcp + headerBytes + length;
@@ -90,9 +99,10 @@ export class NodeWriter {
   }
 
   /**
-   * The client's segment being worked on, in IXP, to the session's node: in pieces that fit the link when
-   * it is larger than that (a receiver that merges segments, a sender that leaves them to be cut). Of a
-   * SYN or RST the header alone. `type` is that of the first piece: the rest are segments.
+   * The client's segment being worked on, in IXP, to the session's node: in pieces that fit the
+   * link when it is larger than that (a receiver that merges segments, a sender that leaves them to
+   * be cut). Of a SYN or RST the header alone. `type` is that of the first piece: the rest are
+   * segments.
    */
   wrap(slot: number, type: number = IxpType.segment): boolean {
     const { segment, options, counters, sessions } = this.core;
@@ -114,7 +124,13 @@ export class NodeWriter {
     return true;
   }
 
-  private wrapPiece(slot: number, type: number, at: number, length: number, last: boolean): boolean {
+  private wrapPiece(
+    slot: number,
+    type: number,
+    at: number,
+    length: number,
+    last: boolean,
+  ): boolean {
     const { segment, sessions } = this.core;
     const { headerBytes } = segment;
     const frame = this.core.reserve(WRAPPED_TCP + headerBytes + length);
@@ -126,7 +142,10 @@ export class NodeWriter {
     from = segment.payload + at;
     const end = tcp + headerBytes + length;
     for (let to = tcp + headerBytes; to < end; to++) bytes[to] = bytes[from++]!;
-    if (length !== segment.payloadLength || (segment.frameFlags & FrameFlags.checksumPartial) !== 0) {
+    if (
+      length !== segment.payloadLength ||
+      (segment.frameFlags & FrameFlags.checksumPartial) !== 0
+    ) {
       view.setUint32(tcp + TCP.sequence, seqAdd(segment.sequence, at));
       // What ends the segment ends its last piece.
       if (!last) view.setUint8(tcp + TCP.flags, segment.flags & ~(TcpFlag.fin | TcpFlag.psh));
@@ -134,10 +153,21 @@ export class NodeWriter {
     }
     const node = sessions.node(slot);
     const tcpBytes = headerBytes + length;
-    return this.finishWrapped(frame, slot, type, segment.source, segment.destination, tcpBytes, node);
+    return this.finishWrapped(
+      frame,
+      slot,
+      type,
+      segment.source,
+      segment.destination,
+      tcpBytes,
+      node,
+    );
   }
 
-  /** An RST in IXP, exact at `sequence`, to a node that may have a socket of a session that went elsewhere. */
+  /**
+   * An RST in IXP, exact at `sequence`, to a node that may have a socket of a session that went
+   * elsewhere.
+   */
   resetNode(slot: number, node: number, sequence: number): boolean {
     if (!this.core.reachable(node)) return false;
     const { sessions, servers } = this.core;
@@ -151,12 +181,21 @@ export class NodeWriter {
     const port = sessions.portServer(slot) >>> 16;
     writeTcp(view, tcp, port, servers.port[server]!, sequence, 0, TCP_HEADER_BYTES, TcpFlag.rst, 0);
     finishTcpChecksum(view, tcp, TCP_HEADER_BYTES, client, virtualAddress);
-    return this.finishWrapped(frame, slot, IxpType.segment, client, virtualAddress, TCP_HEADER_BYTES, node);
+    return this.finishWrapped(
+      frame,
+      slot,
+      IxpType.segment,
+      client,
+      virtualAddress,
+      TCP_HEADER_BYTES,
+      node,
+    );
   }
 
   /**
-   * Asks the session's node, in IXP, whether it has it still: by an ACK of what the client has sent before, which
-   * changes nothing for a socket but has it answer, as a keep-alive probe does (RFC 9293 section 3.8.4).
+   * Asks the session's node, in IXP, whether it has it still: by an ACK of what the client has sent
+   * before, which changes nothing for a socket but has it answer, as a keep-alive probe does (RFC
+   * 9293 section 3.8.4).
    */
   ask(slot: number): boolean {
     const { sessions, counters } = this.core;
@@ -179,7 +218,12 @@ export class NodeWriter {
     if (frame < 0) return false;
     const view = transmit.memory.view;
     const source = segment.offset + ETHERNET.source;
-    writeMac(view, frame + ETHERNET.destination, view.getUint16(source), view.getUint32(source + 2));
+    writeMac(
+      view,
+      frame + ETHERNET.destination,
+      view.getUint16(source),
+      view.getUint32(source + 2),
+    );
     writeMac(view, frame + ETHERNET.source, core.nodeMacHigh, core.nodeMacLow);
     view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
     const length = IPV4_HEADER_BYTES + IXCP_HEADER_BYTES;

@@ -23,7 +23,10 @@ export class Notices {
   private readonly handoff: Handoff;
   private readonly inheritance: Inheritance;
   private readonly addresses = new NodeAddresses();
-  private readonly badKeyAnswers = new TokenBucket(BAD_KEY_ANSWERS_PER_SECOND, BAD_KEY_ANSWERS_PER_SECOND);
+  private readonly badKeyAnswers = new TokenBucket(
+    BAD_KEY_ANSWERS_PER_SECOND,
+    BAD_KEY_ANSWERS_PER_SECOND,
+  );
 
   constructor(core: Core, writer: NodeWriter, handoff: Handoff, inheritance: Inheritance) {
     this.core = core;
@@ -114,7 +117,9 @@ export class Notices {
     else this.core.counters.count(Counter.drop_ixcp_stale);
   }
 
-  /** A notice that the kernel has checked, told by the record of TOLD_RECORD_WORDS words at `at`. */
+  /**
+   * A notice that the kernel has checked, told by the record of TOLD_RECORD_WORDS words at `at`.
+   */
   told(words: Uint32Array, at: number): void {
     const { nodes, options, counters } = this.core;
     const address = words[at + TOLD_RECORD.tsOffset]!;
@@ -174,7 +179,8 @@ export class Notices {
         if (handing) handoff.refused(slot, reason);
         return;
       case IxcpType.fin:
-        // A FIN comes from a socket: it confirms as well, should the notice before it be lost. And a server closed it.
+        // A FIN comes from a socket: it confirms as well, should the notice before it be lost. And
+        // a server closed it.
         if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.nodeFin)) {
           core.nodes.serves(node, core.serverOf(slot));
         }

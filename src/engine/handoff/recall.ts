@@ -1,14 +1,15 @@
 /**
- * Takes a session back from a node whose web server stands still. The kernel there has taken the handoff and
- * acknowledged the request, so nothing looks wrong; but nobody reads.
+ * Takes a session back from a node whose web server stands still. The kernel there has taken the
+ * handoff and acknowledged the request, so nothing looks wrong; but nobody reads.
  *
  *     node confirms -----> passing, the head is kept
  *     timeouts.answer ---> no answer: RELEASE to the node, which knows whether anybody has read the request
  *     RELEASED ----------> it had not been read, and its socket is gone: the next holder gets the session
  *     ADOPTED, or silence  it stays, and the head is given up
  *
- * A request is given to a second server only when asking twice does no harm (`Dispatcher.repeatable`): the first
- * server may still read it from the removed socket when it goes on.
+ * A request is given to a second server only when asking twice does no harm
+ * (`Dispatcher.repeatable`): the first server may still read it from the removed socket when it
+ * goes on.
  */
 import { Counter } from '../../base/counters.js';
 import { IxpType } from '../../wire/ixp.js';
@@ -29,14 +30,15 @@ export class Recall {
   }
 
   /**
-   * A node has confirmed the whole head of a session that is about to pass. True when the head is kept, and a timer
-   * set for the answer; false when nothing more is to be done for it.
+   * A node has confirmed the whole head of a session that is about to pass. True when the head is
+   * kept, and a timer set for the answer; false when nothing more is to be done for it.
    */
   keeps(slot: number): boolean {
     const { sessions, heads, nodes, timers, options, now } = this.core;
     const room = sessions.head[slot]!;
     const node = sessions.node(slot);
-    if (node === LOCAL_NODE || room < 0 || heads.repeatable[room] === 0 || this.isAsking(slot)) return false;
+    if (node === LOCAL_NODE || room < 0 || heads.repeatable[room] === 0 || this.isAsking(slot))
+      return false;
     if (!heads.ample || !nodes.canRelease(node) || !this.isUnanswered(slot)) return false;
     sessions.nodeAck[slot] = sessions.handedTo(slot);
     timers.set(slot, now + options.timeouts.answer);
@@ -49,7 +51,8 @@ export class Recall {
     const { sessions } = core;
     const node = sessions.node(slot);
     if (!this.isUnanswered(slot)) {
-      // The client may have sent more without an answer; but what the node has not sent, it has not acknowledged.
+      // The client may have sent more without an answer; but what the node has not sent, it has not
+      // acknowledged.
       if (this.hasAnswer(slot)) core.nodes.serves(node, core.serverOf(slot));
       core.settle(slot);
       return;
@@ -90,10 +93,13 @@ export class Recall {
     const { sessions, timers, counters, options, now } = this.core;
     sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
-    if (this.toNode.kept(slot, IxpType.release, 0, 0, TcpFlag.ack)) counters.count(Counter.unanswered_asked);
+    if (this.toNode.kept(slot, IxpType.release, 0, 0, TcpFlag.ack))
+      counters.count(Counter.unanswered_asked);
   }
 
-  /** Whether the head that is kept is all that the client has sent, and neither side has said more. */
+  /**
+   * Whether the head that is kept is all that the client has sent, and neither side has said more.
+   */
   private isUnanswered(slot: number): boolean {
     const { sessions } = this.core;
     return (
@@ -108,12 +114,21 @@ export class Recall {
     return seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1));
   }
 
-  /** Whether a node other than those that were tried takes the session, and is no last choice itself. */
+  /**
+   * Whether a node other than those that were tried takes the session, and is no last choice
+   * itself.
+   */
   private hasOtherHolder(slot: number): boolean {
     const { sessions, dispatcher, nodes, now } = this.core;
     const server = this.core.serverOf(slot);
     const flags = sessions.flags(slot);
-    const node = dispatcher.pick(sessions.resource[slot]!, sessions.tried[slot]!, server, flags, now);
+    const node = dispatcher.pick(
+      sessions.resource[slot]!,
+      sessions.tried[slot]!,
+      server,
+      flags,
+      now,
+    );
     return node >= 0 && nodes.takesHandoffs(node, server, flags, now);
   }
 }

@@ -1,10 +1,12 @@
 /**
- * The index that finds sessions by their key: open addressing with linear probing, in memory that the kernel may
- * share. A word is 0, or the upper 8 bits of the session's hash and below them its slot plus 1.
+ * The index that finds sessions by their key: open addressing with linear probing, in memory that
+ * the kernel may share. A word is 0, or the upper 8 bits of the session's hash and below them its
+ * slot plus 1.
  *
- * It grows with the sessions, because a small one stays in the caches: what a packet costs the kernel depends on that
- * more than on anything that it computes (docs/decisions.md). There is room for the largest table and, behind it, for
- * one of half that size; tables of growing size take turns in them:
+ * It grows with the sessions, because a small one stays in the caches: what a packet costs the
+ * kernel depends on that more than on anything that it computes (docs/decisions.md). There is room
+ * for the largest table and, behind it, for one of half that size; tables of growing size take
+ * turns in them:
  *
  *     words:    0 ................................ most ............ 1.5 most
  *     1st            |                              | 16 words at the end  |
@@ -13,19 +15,24 @@
  *     ...
  *     last      | most words                        |
  *
- * While it grows, words move from the old table to the new one, some with each session that is added, so that
- * nothing ever waits for all of them. Each is put into the new table before it is taken out of the old one, so whoever looks
- * into the old one first, and then into the new one, finds it at any time.
+ * While it grows, words move from the old table to the new one, some with each session that is
+ * added, so that nothing ever waits for all of them. Each is put into the new table before it is
+ * taken out of the old one, so whoever looks into the old one first, and then into the new one,
+ * finds it at any time.
  */
 import { type RecordReader, sessionHash } from './session-record.js';
 
-/** Fewest words of the largest table: what there is room for is a multiple of a line of bpf/lib/session.h then. */
+/**
+ * Fewest words of the largest table: what there is room for is a multiple of a line of
+ * bpf/lib/session.h then.
+ */
 const LEAST_WORDS = 32;
 /** Words of the first table. */
 const FIRST_WORDS = 16;
 /**
- * Words of the old table that are looked at for each session that is added. It is empty long before the new table is
- * half full; half of them are in use, so that an addition takes 2 or 3 us more while the index grows.
+ * Words of the old table that are looked at for each session that is added. It is empty long before
+ * the new table is half full; half of them are in use, so that an addition takes 2 or 3 us more
+ * while the index grows.
  */
 const MOVED_WORDS = 64;
 
@@ -115,7 +122,8 @@ export class SessionIndex {
   /** Takes out the session of a slot, whose key is still in its record. */
   remove(slot: number): void {
     const hash = this.hashOf(slot);
-    if (!this.take(slot, hash, this.base, this.mask)) this.take(slot, hash, this.oldBase, this.mask >>> 1);
+    if (!this.take(slot, hash, this.base, this.mask))
+      this.take(slot, hash, this.oldBase, this.mask >>> 1);
     this.size -= 1;
   }
 
@@ -127,14 +135,21 @@ export class SessionIndex {
     return this.hash(this.records.client(slot), this.records.portServer(slot));
   }
 
-  private search(client: number, portServer: number, hash: number, base: number, mask: number): number {
+  private search(
+    client: number,
+    portServer: number,
+    hash: number,
+    base: number,
+    mask: number,
+  ): number {
     let at = hash & mask;
     for (;;) {
       const word = this.words[base + at]!;
       if (word === 0) return NONE;
       if (((word ^ hash) & FINGERPRINT_MASK) === 0) {
         const slot = (word & SLOT_MASK) - 1;
-        if (this.records.client(slot) === client && this.records.portServer(slot) === portServer) return slot;
+        if (this.records.client(slot) === client && this.records.portServer(slot) === portServer)
+          return slot;
       }
       at = (at + 1) & mask;
     }
@@ -177,7 +192,8 @@ export class SessionIndex {
     const old = this.mask + 1;
     this.oldBase = this.base;
     this.oldLeft = old;
-    // From behind an empty word on, so that sessions that lie side by side are met from their first.
+    // From behind an empty word on, so that sessions that lie side by side are met from their
+    // first.
     this.oldAt = 0;
     while (this.words[this.oldBase + this.oldAt] !== 0) this.oldAt += 1;
     this.oldAt = (this.oldAt + 1) & this.mask;
@@ -188,8 +204,9 @@ export class SessionIndex {
   }
 
   /**
-   * Moves some words on. All that lie side by side move at once: as long as none of them is missing, each is found in the
-   * old table, and they are not cleared before all are in the new one.
+   * Moves some words on. All that lie side by side move at once: as long as none of them is
+   * missing, each is found in the old table, and they are not cleared before all are in the new
+   * one.
    */
   private move(): void {
     const mask = this.mask >>> 1;
@@ -201,7 +218,8 @@ export class SessionIndex {
         this.put(this.hashOf(slot), slot);
         this.oldAt = (this.oldAt + 1) & mask;
       }
-      for (let at = first; at !== this.oldAt; at = (at + 1) & mask) this.words[this.oldBase + at] = 0;
+      for (let at = first; at !== this.oldAt; at = (at + 1) & mask)
+        this.words[this.oldBase + at] = 0;
       // They, and the empty word behind them.
       this.oldLeft -= ((this.oldAt - first) & mask) + 1;
       this.oldAt = (this.oldAt + 1) & mask;

@@ -3,8 +3,8 @@
  * bpf/lib/session.h, 64 bytes, a cache line.
  *
  * The engine reads and writes fields in place, by slot; nothing is cached, because the kernel
- * writes lastSeen, packets, receiveNext and clientAck of sessions whose segments it forwards, and takes the
- * action from one that has ended when it answers a new SYN of its client.
+ * writes lastSeen, packets, receiveNext and clientAck of sessions whose segments it forwards, and
+ * takes the action from one that has ended when it answers a new SYN of its client.
  */
 import { seqDiff } from '../../wire/seq.js';
 
@@ -37,7 +37,10 @@ export const SESSION_RECORD = {
   window: 62,
 } as const;
 
-/** What the kernel does with segments of a session, bits (bpf/lib/session.h). 0: gives them to the engine. */
+/**
+ * What the kernel does with segments of a session, bits (bpf/lib/session.h). 0: gives them to the
+ * engine.
+ */
 export const SessionAction = {
   /** To the node, with new MAC addresses. */
   forward: 0x01,
@@ -45,7 +48,9 @@ export const SessionAction = {
   payloadUp: 0x02,
   /** New payload behind the handoff goes to the node in IXP, everything else to the engine. */
   wrap: 0x04,
-  /** While handed over: a segment that acknowledges the answer goes to the node as with `forward`. */
+  /**
+   * While handed over: a segment that acknowledges the answer goes to the node as with `forward`.
+   */
   answered: 0x08,
 } as const;
 
@@ -332,12 +337,13 @@ export class SessionRecords extends RecordReader {
   }
 
   /**
-   * Takes in what has happened to the other record of the same session since it was copied. Returns whether
-   * a side of it has ended meanwhile.
+   * Takes in what has happened to the other record of the same session since it was copied. Returns
+   * whether a side of it has ended meanwhile.
    * @param fins the flags that tell of that
    */
   catchUp(other: RecordReader, from: number, slot: number, fins: number): boolean {
-    if (seqDiff(other.lastSeen(from), this.lastSeen(slot)) > 0) this.setLastSeen(slot, other.lastSeen(from));
+    if (seqDiff(other.lastSeen(from), this.lastSeen(slot)) > 0)
+      this.setLastSeen(slot, other.lastSeen(from));
     if (seqDiff(other.receiveNext(from), this.receiveNext(slot)) > 0) {
       this.setReceiveNext(slot, other.receiveNext(from));
     }
@@ -364,8 +370,8 @@ export class SessionRecords extends RecordReader {
   }
 
   /**
-   * Tells the kernel what to do. Whatever was written to the record before is in memory when the action
-   * is, so the kernel acts on nothing half written.
+   * Tells the kernel what to do. Whatever was written to the record before is in memory when the
+   * action is, so the kernel acts on nothing half written.
    */
   protected writeAction(slot: number, action: number): void {
     Atomics.store(this.bytes, (slot << BYTES_SHIFT) + ACTION, action);

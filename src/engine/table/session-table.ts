@@ -54,7 +54,10 @@ export const SessionFlag = {
   adopted: 0x20,
   /** Some handoff of this session ran into silence: a second node may know it. */
   moved: 0x40,
-  /** While it passes, the engine gets the client's payload. For connections that move at each request: nothing raises it yet. */
+  /**
+   * While it passes, the engine gets the client's payload. For connections that move at each
+   * request: nothing raises it yet.
+   */
   watched: 0x80,
 } as const;
 
@@ -106,11 +109,14 @@ export class SessionTable extends SessionRecords {
   readonly resource: Uint32Array;
   /** Holders that this session was handed to, as bits. */
   readonly tried: Uint32Array;
-  /** The dispatcher's state between looks at the head; after that, the batch in which it was handed over. */
+  /**
+   * The dispatcher's state between looks at the head; after that, the batch in which it was handed
+   * over.
+   */
   readonly resume: Uint32Array;
   /**
-   * The start of method and target: REQUEST_BYTES for each session, and how many of them are in use. A length of
-   * REQUEST_BYTES + 1 says that there was more.
+   * The start of method and target: REQUEST_BYTES for each session, and how many of them are in
+   * use. A length of REQUEST_BYTES + 1 says that there was more.
    */
   readonly requestLength: Uint8Array;
   readonly request: Uint8Array;
@@ -161,7 +167,10 @@ export class SessionTable extends SessionRecords {
     return this.index.find(client, portServer);
   }
 
-  /** A slot for a session that is not in the table, with every field fresh; -1 when the table is full. */
+  /**
+   * A slot for a session that is not in the table, with every field fresh; -1 when the table is
+   * full.
+   */
   insert(client: number, portServer: number, clock: number): number {
     const slot = this.allocate();
     if (slot === NONE) return NONE;
@@ -182,8 +191,8 @@ export class SessionTable extends SessionRecords {
   /**
    * Moves a session to another state, and with it what the kernel does: it forwards what passes to
    * a node, and the late packets of what has ended if the node is known to have had the session.
-   * The record must already say all that the kernel needs for that. The action comes first: from one that has
-   * ended the kernel may take it, and that must stay so.
+   * The record must already say all that the kernel needs for that. The action comes first: from
+   * one that has ended the kernel may take it, and that must stay so.
    */
   setState(slot: number, state: number): void {
     const action = this.actionIn(slot, state);
@@ -199,7 +208,10 @@ export class SessionTable extends SessionRecords {
     this.writeAction(slot, this.action(slot) | SessionAction.wrap);
   }
 
-  /** Has the kernel forward what a client sends that has had some of the answer, until the state changes. */
+  /**
+   * Has the kernel forward what a client sends that has had some of the answer, until the state
+   * changes.
+   */
   proveInKernel(slot: number): void {
     this.writeAction(slot, this.action(slot) | SessionAction.answered);
   }
@@ -210,8 +222,8 @@ export class SessionTable extends SessionRecords {
   }
 
   /**
-   * Whether the engine gets the client's payload of a session that passes, or the kernel forwards it. For connections
-   * that move at each request: the engine does not call it yet.
+   * Whether the engine gets the client's payload of a session that passes, or the kernel forwards
+   * it. For connections that move at each request: the engine does not call it yet.
    */
   watch(slot: number, on: boolean): void {
     const flags = this.flags(slot);
@@ -224,7 +236,8 @@ export class SessionTable extends SessionRecords {
     this.hold(slot);
     this.index.remove(slot);
     this.inState[this.state(slot)]! -= 1;
-    if (this.state(slot) !== SessionState.lingering) this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
+    if (this.state(slot) !== SessionState.lingering)
+      this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
     this.writeState(slot, SessionState.free);
     this.head[slot] = this.firstFree;
     this.firstFree = slot;
@@ -272,6 +285,8 @@ export class SessionTable extends SessionRecords {
       state === SessionState.passing ||
       (state === SessionState.lingering && this.has(slot, SessionFlag.adopted));
     if (!passes || this.node(slot) === LOCAL_NODE) return 0;
-    return SessionAction.forward | (this.has(slot, SessionFlag.watched) ? SessionAction.payloadUp : 0);
+    return (
+      SessionAction.forward | (this.has(slot, SessionFlag.watched) ? SessionAction.payloadUp : 0)
+    );
   }
 }

@@ -1,12 +1,16 @@
 /**
- * What the kernel tells of a SYN that it has answered, a FIN that it has forwarded, or a notice that it has checked:
- * `struct told_record` of bpf/lib/session.h, as words of a little-endian machine.
+ * What the kernel tells of a SYN that it has answered, a FIN that it has forwarded, or a notice
+ * that it has checked: `struct told_record` of bpf/lib/session.h, as words of a little-endian
+ * machine.
  */
 
 /** Words of a record. */
 export const TOLD_RECORD_WORDS = 9;
 
-/** Among the flags: no SYN, but the client's FIN was forwarded; or a notice came, whose type are the lower bits. */
+/**
+ * Among the flags: no SYN, but the client's FIN was forwarded; or a notice came, whose type are the
+ * lower bits.
+ */
 const FIN = 0x80;
 const NOTICE = 0x40;
 const NOTICE_TYPE = 0x3f;
@@ -40,7 +44,10 @@ export const TOLD_RECORD = {
   tsval: 5,
   /** The client's MSS below, its window above. */
   mssAndWindow: 6,
-  /** From the lowest byte up: window shifts, SessionFlag bits, the first two bytes of the client's MAC address. */
+  /**
+   * From the lowest byte up: window shifts, SessionFlag bits, the first two bytes of the client's
+   * MAC address.
+   */
   scalesFlagsAndMac: 7,
   /** The other four, the first lowest. */
   mac: 8,

@@ -2,7 +2,19 @@
  * The field section of a head (RFC 9112 section 5): every line is checked, and those fields are
  * read that decide where a request goes and where it ends.
  */
-import { CASE_BIT, COLON, COMMA, CR, FIELD_VALUE, HTAB, LF, NINE, SP, TOKEN, ZERO } from './tables.js';
+import {
+  CASE_BIT,
+  COLON,
+  COMMA,
+  CR,
+  FIELD_VALUE,
+  HTAB,
+  LF,
+  NINE,
+  SP,
+  TOKEN,
+  ZERO,
+} from './tables.js';
 
 const bytesOf = (name: string) => Uint8Array.from(name, (character) => character.charCodeAt(0));
 const HOST = bytesOf('host');
@@ -13,7 +25,10 @@ const CHUNKED = bytesOf('chunked');
 /** More digits than this may not fit a double exactly, and no body is so long. */
 const MAX_LENGTH_DIGITS = 15;
 
-/** One field section at a time; every field is overwritten by the next. Spans are indexes in `bytes`. */
+/**
+ * One field section at a time; every field is overwritten by the next. Spans are indexes in
+ * `bytes`.
+ */
 export class Fields {
   /** Host's value without the whitespace around it. */
   hostStart = 0;
@@ -58,10 +73,12 @@ export class Fields {
           if (matches(bytes, name, HOST) && !this.takeHost(bytes, value, valueEnd)) return -1;
           break;
         case CONTENT_LENGTH.length:
-          if (matches(bytes, name, CONTENT_LENGTH) && !this.takeLength(bytes, value, valueEnd)) return -1;
+          if (matches(bytes, name, CONTENT_LENGTH) && !this.takeLength(bytes, value, valueEnd))
+            return -1;
           break;
         case TRANSFER_ENCODING.length:
-          if (matches(bytes, name, TRANSFER_ENCODING) && !this.takeCodings(bytes, value, valueEnd)) return -1;
+          if (matches(bytes, name, TRANSFER_ENCODING) && !this.takeCodings(bytes, value, valueEnd))
+            return -1;
           break;
       }
     }
@@ -118,7 +135,10 @@ export class Fields {
   }
 }
 
-/** Whether the bytes from `start`, as many as the name has, are it in any case. All of them are tokens. */
+/**
+ * Whether the bytes from `start`, as many as the name has, are it in any case. All of them are
+ * tokens.
+ */
 function matches(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
   for (let i = 0; i < name.length; i++) {
     const byte = bytes[start + i]!;

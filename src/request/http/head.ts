@@ -38,7 +38,10 @@ const bytesOf = (name: string) => Uint8Array.from(name, (character) => character
 const OPTIONS = bytesOf('OPTIONS');
 const CONNECT = bytesOf('CONNECT');
 
-/** One head at a time; every field is overwritten by the next. Positions count from the head's start. */
+/**
+ * One head at a time; every field is overwritten by the next. Positions count from the head's
+ * start.
+ */
 export class HeadReader {
   /** Longest head, in bytes, with the empty line that ends it. */
   readonly headBytes: number;
@@ -55,7 +58,10 @@ export class HeadReader {
 
   /** After `complete`: where the body begins. */
   headEnd = 0;
-  /** After `complete`: the host in host[0, hostLength), lower case, no port, no trailing dot. 0: none. */
+  /**
+   * After `complete`: the host in host[0, hostLength), lower case, no port, no trailing dot. 0:
+   * none.
+   */
   readonly host: Uint8Array;
   hostLength = 0;
   /** After `complete`: the query without its "?"; empty when there is none. */
@@ -69,9 +75,13 @@ export class HeadReader {
   /** Throws BATON_CONFIG when `headBytes` is not within 1 to 65,535. */
   constructor(headBytes: number) {
     if (!Number.isInteger(headBytes) || headBytes < 1 || headBytes > MAX_HEAD_BYTES) {
-      throw new BatonError('BATON_CONFIG', `a request head can not be limited to ${headBytes} bytes`, {
-        hint: `1 to ${MAX_HEAD_BYTES}`,
-      });
+      throw new BatonError(
+        'BATON_CONFIG',
+        `a request head can not be limited to ${headBytes} bytes`,
+        {
+          hint: `1 to ${MAX_HEAD_BYTES}`,
+        },
+      );
     }
     this.headBytes = headBytes;
     this.host = new Uint8Array(headBytes);
@@ -112,7 +122,8 @@ export class HeadReader {
     if (!isInFields(resume)) {
       const line = scanner.scanLine(bytes, start, limit, resume);
       if (line === Scan.incomplete) return this.suspend(limit - start);
-      if (line === Scan.bad || !this.readLine(bytes, start, scanner.position)) return HeadStatus.badRequest;
+      if (line === Scan.bad || !this.readLine(bytes, start, scanner.position))
+        return HeadStatus.badRequest;
       isFresh = true;
       from = scanner.position;
       const headEnd = this.fields.read(bytes, from, limit);
@@ -120,17 +131,21 @@ export class HeadReader {
     }
     // Either more of the head is to come, or the head is whole and malformed: the scan tells.
     const section = scanner.scanFields(bytes, start, limit, from);
-    const status = section === Scan.incomplete ? this.suspend(limit - start) : HeadStatus.badRequest;
+    const status =
+      section === Scan.incomplete ? this.suspend(limit - start) : HeadStatus.badRequest;
     if (isFresh || status === HeadStatus.incomplete) return status;
 
-    // Scanned in pieces: what the request line said has to be read again, for people if not for the look-up.
+    // Scanned in pieces: what the request line said has to be read again, for people if not for the
+    // look-up.
     const lineEnd = this.rereadLine(bytes, start);
     if (lineEnd < 0 || section !== Scan.complete) return status;
     const headEnd = this.fields.read(bytes, lineEnd, scanner.position);
     return headEnd < 0 ? HeadStatus.badRequest : this.conclude(bytes, start, headEnd);
   }
 
-  /** Reads a complete request line once more. Returns the index past it, or -1 when it is invalid. */
+  /**
+   * Reads a complete request line once more. Returns the index past it, or -1 when it is invalid.
+   */
   private rereadLine(bytes: Uint8Array, start: number): number {
     let lineEnd = start + leadingBytes(bytes, start);
     while (bytes[lineEnd] !== LF) lineEnd++;
@@ -144,7 +159,10 @@ export class HeadReader {
     return HeadStatus.incomplete;
   }
 
-  /** Takes apart a request line whose bytes the scanner found good and which ends at index `lineEnd`. */
+  /**
+   * Takes apart a request line whose bytes the scanner found good and which ends at index
+   * `lineEnd`.
+   */
   private readLine(bytes: Uint8Array, start: number, lineEnd: number): boolean {
     const method = start + leadingBytes(bytes, start);
     let methodEnd = method;
@@ -163,7 +181,10 @@ export class HeadReader {
     if (!this.target.read(bytes, target, targetEnd, isOptions)) return false;
     this.queryStart = this.target.queryStart - start;
     this.queryEnd = this.target.queryEnd - start;
-    return !this.hasAuthority() || this.takeHost(bytes, this.target.authorityStart, this.target.authorityEnd);
+    return (
+      !this.hasAuthority() ||
+      this.takeHost(bytes, this.target.authorityStart, this.target.authorityEnd)
+    );
   }
 
   private hasAuthority(): boolean {
@@ -187,7 +208,8 @@ export class HeadReader {
       this.hostLength = 0;
     }
     // RFC 9112 section 3.2.2: the authority of an absolute target replaces Host.
-    if (this.hasAuthority()) this.takeHost(bytes, this.target.authorityStart, this.target.authorityEnd);
+    if (this.hasAuthority())
+      this.takeHost(bytes, this.target.authorityStart, this.target.authorityEnd);
 
     // RFC 9112 section 6.1 and 6.3: whatever two recipients could measure differently is refused.
     if (

@@ -36,7 +36,8 @@ export function readHost(bytes: Uint8Array, start: number, end: number, into: Ui
     if (lower !== 0) {
       into[length++] = lower;
     } else if (byte === PERCENT) {
-      if (p + 2 >= end || (HEX_VALUE[bytes[p + 1]!]! | HEX_VALUE[bytes[p + 2]!]!) === NOT_HEX) return -1;
+      if (p + 2 >= end || (HEX_VALUE[bytes[p + 1]!]! | HEX_VALUE[bytes[p + 2]!]!) === NOT_HEX)
+        return -1;
       into[length++] = byte;
     } else {
       break;
@@ -46,7 +47,9 @@ export function readHost(bytes: Uint8Array, start: number, end: number, into: Ui
   return into[length - 1] === DOT ? length - 1 : length;
 }
 
-/** What follows the host: nothing, or ":" and a port, which may be empty (RFC 3986 section 3.2.3). */
+/**
+ * What follows the host: nothing, or ":" and a port, which may be empty (RFC 3986 section 3.2.3).
+ */
 function isPort(bytes: Uint8Array, start: number, end: number): boolean {
   if (start === end) return true;
   if (bytes[start] !== COLON) return false;
@@ -66,7 +69,8 @@ function readLiteral(bytes: Uint8Array, start: number, end: number, into: Uint8A
   while (close < end && bytes[close] !== BRACKET_CLOSE) close++;
   if (close === end || !isPort(bytes, close + 1, end)) return -1;
   const isFuture = (bytes[start + 1]! | CASE_BIT) === LETTER_V;
-  if (!(isFuture ? isFutureAddress(bytes, start + 2, close) : isIpv6(bytes, start + 1, close))) return -1;
+  if (!(isFuture ? isFutureAddress(bytes, start + 2, close) : isIpv6(bytes, start + 1, close)))
+    return -1;
   for (let p = start; p <= close; p++) {
     const byte = bytes[p]!;
     into[p - start] = HOST_LOWER[byte] === 0 ? byte : HOST_LOWER[byte]!;

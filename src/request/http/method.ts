@@ -4,9 +4,13 @@ const bytesOf = (name: string) => Uint8Array.from(name, (character) => character
 /** RFC 9110 section 9.2.1. Names of methods are case-sensitive. */
 const SAFE = ['GET', 'HEAD', 'OPTIONS', 'TRACE'].map(bytesOf);
 
-/** Whether the method in bytes[start, end) is safe: the request asks for nothing to be changed, and so may be made twice. */
+/**
+ * Whether the method in bytes[start, end) is safe: the request asks for nothing to be changed, and
+ * so may be made twice.
+ */
 export function isSafeMethod(bytes: Uint8Array, start: number, end: number): boolean {
   return SAFE.some(
-    (name) => name.length === end - start && name.every((byte, index) => bytes[start + index] === byte),
+    (name) =>
+      name.length === end - start && name.every((byte, index) => bytes[start + index] === byte),
   );
 }

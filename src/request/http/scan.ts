@@ -57,7 +57,10 @@ const MOST_EMPTY_LINES = 8;
 const EMPTY_LINE_BYTES = 2;
 export const MOST_EMPTY_BYTES = MOST_EMPTY_LINES * EMPTY_LINE_BYTES;
 
-/** Bytes of the empty lines before the request line in a head whose request line the scanner found good so far. */
+/**
+ * Bytes of the empty lines before the request line in a head whose request line the scanner found
+ * good so far.
+ */
 export function leadingBytes(bytes: Uint8Array, start: number): number {
   let length = 0;
   while (bytes[start + length] === CR) length += EMPTY_LINE_BYTES;

@@ -19,7 +19,10 @@ export const QUESTION = 0x3f;
 export const BRACKET_OPEN = 0x5b;
 export const BRACKET_CLOSE = 0x5d;
 
-/** Turns an ASCII capital into its small letter; other bytes only compare right where a letter is expected. */
+/**
+ * Turns an ASCII capital into its small letter; other bytes only compare right where a letter is
+ * expected.
+ */
 export const CASE_BIT = 0x20;
 
 const DIGITS = '0123456789';
@@ -56,7 +59,9 @@ export const TARGET = classWhere((byte) => byte > SP && byte !== 0x7f && byte !=
 /** unreserved of RFC 3986 section 2.3: the same whether percent-encoded or not. */
 export const UNRESERVED = classOf(`-._~${DIGITS}${LETTERS}`);
 
-/** Bytes of a reg-name (RFC 3986 section 3.2.2) in lower case; 0 for those not in it, and for "%". */
+/**
+ * Bytes of a reg-name (RFC 3986 section 3.2.2) in lower case; 0 for those not in it, and for "%".
+ */
 export const HOST_LOWER = Uint8Array.from({ length: 256 }, (_, byte) => {
   const character = String.fromCharCode(byte);
   const allowed = UNRESERVED[byte] === 1 || SUB_DELIMS.includes(character);

@@ -25,7 +25,10 @@ import {
 const SCHEME = Uint8Array.from('http', (character) => character.charCodeAt(0));
 const LETTER_S = 0x73;
 
-/** One target at a time; every field is overwritten by the next. Spans are indexes in the `bytes` read. */
+/**
+ * One target at a time; every field is overwritten by the next. Spans are indexes in the `bytes`
+ * read.
+ */
 export class Target {
   /** The normalised path stands in path[0, pathLength) and begins with "/". */
   readonly path: Uint8Array;
@@ -39,15 +42,16 @@ export class Target {
 
   /** `capacity`: the longest target in bytes. */
   constructor(capacity: number) {
-    // A target without a path has the path "/", which may be more than stands in it; a byte may be encoded by three.
+    // A target without a path has the path "/", which may be more than stands in it; a byte may be
+    // encoded by three.
     this.path = new Uint8Array(capacity * 3 + 1);
   }
 
   /**
-   * Reads the target bytes[start, end), which is not empty and holds only bytes of the TARGET class.
-   * False when it has no valid form or a "%" without two hex digits. The asterisk is a target of
-   * OPTIONS alone, and is looked up as "/". Authority form belongs to CONNECT, which the caller
-   * refuses, so here it is invalid.
+   * Reads the target bytes[start, end), which is not empty and holds only bytes of the TARGET
+   * class. False when it has no valid form or a "%" without two hex digits. The asterisk is a
+   * target of OPTIONS alone, and is looked up as "/". Authority form belongs to CONNECT, which the
+   * caller refuses, so here it is invalid.
    */
   read(bytes: Uint8Array, start: number, end: number, isOptions: boolean): boolean {
     this.authorityStart = this.authorityEnd = start;
@@ -70,7 +74,8 @@ export class Target {
       if (p === end || (bytes[p]! | CASE_BIT) !== SCHEME[i]) return false;
     }
     if (p < end && (bytes[p]! | CASE_BIT) === LETTER_S) p++;
-    if (p + 3 > end || bytes[p] !== COLON || bytes[p + 1] !== SLASH || bytes[p + 2] !== SLASH) return false;
+    if (p + 3 > end || bytes[p] !== COLON || bytes[p + 1] !== SLASH || bytes[p + 2] !== SLASH)
+      return false;
     p += 3;
     this.authorityStart = p;
     while (p < end && bytes[p] !== SLASH && bytes[p] !== QUESTION) p++;
@@ -150,8 +155,8 @@ export class Target {
   }
 
   /**
-   * Takes bytes[start, end), which is empty or begins with "?". Nothing is looked up by the query, so it
-   * is not judged beyond its characters: browsers send a lone "%" in it as it was typed.
+   * Takes bytes[start, end), which is empty or begins with "?". Nothing is looked up by the query,
+   * so it is not judged beyond its characters: browsers send a lone "%" in it as it was typed.
    */
   private takeQuery(start: number, end: number): void {
     if (start !== end) this.queryStart = start + 1;

@@ -4,7 +4,10 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../../lab/patience.js';
-import { ErrorService, type ErrorServiceOptions } from '../../../src/balancer/services/error-service.js';
+import {
+  ErrorService,
+  type ErrorServiceOptions,
+} from '../../../src/balancer/services/error-service.js';
 import { LocalService, type LocalServiceNumber } from '../../../src/engine/dispatcher.js';
 
 const STATUS = new Map<LocalServiceNumber, [number, string]>([
@@ -47,7 +50,12 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 async function open(port: number | undefined): Promise<Socket> {
-  const socket = connect({ port: port ?? 0, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+  const socket = connect({
+    port: port ?? 0,
+    host: '127.0.0.1',
+    allowHalfOpen: true,
+    noDelay: true,
+  });
   await once(socket, 'connect');
   return socket;
 }
@@ -106,7 +114,11 @@ t.test('HEAD gets the same head and no body, however its first bytes arrive', as
       socket.destroy();
     }
   }
-  for (const other of ['head / HTTP/1.1\r\n\r\n', 'HEADER / HTTP/1.1\r\n\r\n', 'POST / HTTP/1.1\r\n\r\n']) {
+  for (const other of [
+    'head / HTTP/1.1\r\n\r\n',
+    'HEADER / HTTP/1.1\r\n\r\n',
+    'POST / HTTP/1.1\r\n\r\n',
+  ]) {
     t.match(await ask(port, other), /\r\n\r\n404 Not Found\n/, other);
   }
 });
@@ -219,7 +231,9 @@ t.test('the oldest connection makes room for a new one', async (t) => {
   t.equal(service.counts.dropped, 2);
   for (const socket of sockets) socket.write('HEAD ');
   await until(() => service.counts.answered === 3);
-  await until(() => sockets.slice(0, 2).every((socket) => socket.readableEnded || socket.destroyed));
+  await until(() =>
+    sockets.slice(0, 2).every((socket) => socket.readableEnded || socket.destroyed),
+  );
   t.ok(sockets.slice(2).every((socket) => !socket.destroyed));
   for (const socket of sockets) socket.destroy();
 });
@@ -266,6 +280,9 @@ t.test('curl understands the answers', async (t) => {
     const url = `http://127.0.0.1:${ports.get(number)}/a`;
     t.match(await curl(...format, url), new RegExp(`^${status} [1-9]`));
     t.equal(await curl(...format, '-I', url), `${status} 0`);
-    t.match(await curl(...format, '--data-binary', 'x'.repeat(1_000), url), new RegExp(`^${status} `));
+    t.match(
+      await curl(...format, '--data-binary', 'x'.repeat(1_000), url),
+      new RegExp(`^${status} `),
+    );
   }
 });

@@ -8,7 +8,10 @@ import { EngineHandle } from '../../../src/balancer/threads/engine-handle.js';
 import type { EngineStart } from '../../../src/balancer/threads/engine-messages.js';
 
 /** An engine's thread with this program; what it is started with does not matter to it. */
-async function start(t: Test, program: string): Promise<{ handle: EngineHandle; died: Promise<string> }> {
+async function start(
+  t: Test,
+  program: string,
+): Promise<{ handle: EngineHandle; died: Promise<string> }> {
   const directory = mkdtempSync(join(tmpdir(), 'baton-engine-'));
   t.teardown(() => rmSync(directory, { recursive: true }));
   const file = join(directory, 'engine.mjs');

@@ -1,18 +1,32 @@
-/** Several engine threads as one: what they are started with, and how their answers are put together. */
+/**
+ * Several engine threads as one: what they are started with, and how their answers are put
+ * together.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import type { EngineListener } from '../../../src/balancer/threads/engine-handle.js';
-import { EnginePool, type PoolOptions, shareOfLimits } from '../../../src/balancer/threads/engine-pool.js';
+import {
+  EnginePool,
+  type PoolOptions,
+  shareOfLimits,
+} from '../../../src/balancer/threads/engine-pool.js';
 import type { BalancerConfig } from '../../../src/config/load.js';
 
-const LIMITS = { sessions: 10, halfOpen: 5, headBytes: 100, heads: 3, handoffTries: 2, synAckTries: 5 };
+const LIMITS = {
+  sessions: 10,
+  halfOpen: 5,
+  headBytes: 100,
+  heads: 3,
+  handoffTries: 2,
+  synAckTries: 5,
+};
 
 /**
- * A thread that answers as an engine does. Its sessions are in the slots that `slots` names for it; each is
- * told as a row "worker.slot".
+ * A thread that answers as an engine does. Its sessions are in the slots that `slots` names for it;
+ * each is told as a row "worker.slot".
  */
 const ENGINE = `
 import { parentPort, workerData } from 'node:worker_threads';
@@ -53,7 +67,11 @@ interface Made {
   died: Promise<string>;
 }
 
-async function make(t: Test, slots: readonly (readonly number[])[], more: object = {}): Promise<Made> {
+async function make(
+  t: Test,
+  slots: readonly (readonly number[])[],
+  more: object = {},
+): Promise<Made> {
   const directory = mkdtempSync(join(tmpdir(), 'baton-pool-'));
   t.teardown(() => rmSync(directory, { recursive: true }));
   const file = join(directory, 'engine.mjs');
@@ -72,14 +90,18 @@ async function make(t: Test, slots: readonly (readonly number[])[], more: object
 }
 
 /** Every page of so many rows: the rows, the totals that were told, and what to ask for next. */
-async function pages(pool: EnginePool, limit: number): Promise<{ rows: unknown[][]; totals: number[] }> {
+async function pages(
+  pool: EnginePool,
+  limit: number,
+): Promise<{ rows: unknown[][]; totals: number[] }> {
   const rows: unknown[][] = [];
   const totals: number[] = [];
   for (let after: number | null = 0; after !== null; ) {
     const page = await pool.sessions(after, limit);
     rows.push(page.sessions);
     totals.push(page.total);
-    if (page.next !== null && page.next <= after) throw new Error(`from ${after} on to ${page.next}`);
+    if (page.next !== null && page.next <= after)
+      throw new Error(`from ${after} on to ${page.next}`);
     after = page.next;
   }
   return { rows, totals };
@@ -123,7 +145,11 @@ t.test('pages of sessions go on from thread to thread', async (t) => {
   t.same(await pages(pool, 10), { rows: [all], totals: [4] });
   t.same(await pages(pool, 1), { rows: all.map((row) => [row]), totals: [4, 4, 4, 4] });
   t.same((await pages(pool, 2)).rows, [all.slice(0, 2), all.slice(2)]);
-  t.same((await pages(pool, 3)).rows, [all.slice(0, 3), all.slice(3)], 'the next is of another thread');
+  t.same(
+    (await pages(pool, 3)).rows,
+    [all.slice(0, 3), all.slice(3)],
+    'the next is of another thread',
+  );
   t.same(await pool.sessions(1000, 5), { sessions: [], total: 4, next: null });
   const none = await make(t, [[], []]);
   t.same(await pages(none.pool, 5), { rows: [[]], totals: [0] });

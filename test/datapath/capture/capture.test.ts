@@ -49,7 +49,12 @@ for (const { file, server, frames, sessions, wrapped, counters } of CASES) {
       ...(resets > 0 ? { closed_client_reset: resets } : {}),
       ...counters,
     });
-    t.strictSame(result.nodeSide, { wrapped, refused: 0, plain: result.counters.forwarded, stray: 0 });
+    t.strictSame(result.nodeSide, {
+      wrapped,
+      refused: 0,
+      plain: result.counters.forwarded,
+      stray: 0,
+    });
     t.equal(sent.filter(({ protocol }) => protocol === 253).length, wrapped);
   });
 }
@@ -71,8 +76,17 @@ t.test('captures without a SYN: no session, and an RST to every segment', async 
 });
 
 t.test('http-post-large.pcap: two virtual servers, and segments of loopback size', async (t) => {
-  const { result, sent } = replay('http-post-large.pcap', config(['127.0.0.1:80', '127.0.0.1:5000']));
-  t.match(result.capture, { frames: 38, delivered: 20, fromServers: 18, unfinished: 20, truncated: 0 });
+  const { result, sent } = replay(
+    'http-post-large.pcap',
+    config(['127.0.0.1:80', '127.0.0.1:5000']),
+  );
+  t.match(result.capture, {
+    frames: 38,
+    delivered: 20,
+    fromServers: 18,
+    unfinished: 20,
+    truncated: 0,
+  });
   const expected = { request: 'POST /hello', status: 200, packets: 5, closed: 'fin', node: 'n1' };
   t.match(result.sessions, [
     { ...expected, client: '127.0.0.1:37526', virtualServer: '127.0.0.1:80' },
@@ -128,7 +142,9 @@ t.test('methods.pcap: a lone LF ends no line (RFC 9112 section 2.2), so all get 
   });
   t.strictSame(result.nodeSide, { wrapped: 49, refused: 0, plain: 185, stray: 0 });
   t.ok(
-    sent.filter(({ protocol }) => protocol === 253).every(({ view }) => view.getUint8(TCP + 3) === 1),
+    sent
+      .filter(({ protocol }) => protocol === 253)
+      .every(({ view }) => view.getUint8(TCP + 3) === 1),
     'each goes to the service for bad requests',
   );
 });
@@ -152,11 +168,23 @@ t.test('bro.org.pcap: each request to the node that holds it', async (t) => {
     }),
   );
   t.match(result.capture, { frames: 751, delivered: 247, fromServers: 504 });
-  const local = { request: '', status: null, node: 'local', packets: 1, closed: 'fin', resource: null };
+  const local = {
+    request: '',
+    status: null,
+    node: 'local',
+    packets: 1,
+    closed: 'fin',
+    resource: null,
+  };
   t.match(result.sessions, [
     { client: '10.0.2.15:55079', request: 'GET /', node: 'pages', packets: 42 },
     { client: '10.0.2.15:55080', request: 'GET /css/print.css', node: 'styles', packets: 73 },
-    { client: '10.0.2.15:55081', request: 'GET /js/jquery.cycle.all.min.js', node: 'scripts', packets: 27 },
+    {
+      client: '10.0.2.15:55081',
+      request: 'GET /js/jquery.cycle.all.min.js',
+      node: 'scripts',
+      packets: 27,
+    },
     {
       client: '10.0.2.15:55082',
       request: 'GET /js/jquery.fancybox-1.3.4.pack.js',
@@ -171,7 +199,12 @@ t.test('bro.org.pcap: each request to the node that holds it', async (t) => {
       node: 'files',
       packets: 5,
     },
-    { client: '10.0.2.15:55127', request: 'GET /download/CHANGES.binpac.txt', node: 'pages', packets: 3 },
+    {
+      client: '10.0.2.15:55127',
+      request: 'GET /download/CHANGES.binpac.txt',
+      node: 'pages',
+      packets: 3,
+    },
     { client: '10.0.2.15:55128', ...local },
     { client: '10.0.2.15:55129', ...local },
     { client: '10.0.2.15:55130', ...local },
@@ -235,7 +268,8 @@ t.test('checksums that were left to hardware', async (t) => {
 });
 
 t.test('a machine whose segments are mostly right is not excused', async (t) => {
-  // Damage the request: one wrong segment of seven is damage on the way, and the client sends it again.
+  // Damage the request: one wrong segment of seven is damage on the way, and the client sends it
+  // again.
   const file = capture('get.pcap');
   const reader = openCapture(file)!;
   for (let frame = 1; frame <= 4; frame++) reader.next();
@@ -245,31 +279,42 @@ t.test('a machine whose segments are mostly right is not excused', async (t) => 
   t.match(result.capture, { unfinished: 0 });
 });
 
-t.test("the client's direction alone, as a balancer sees it, gives the same sessions", async (t) => {
-  const servers: Record<string, string> = Object.fromEntries(CASES.map(({ file, server }) => [file, server]));
-  for (const file of ['get.pcap', 'zero-length-bodies-with-drops.pcap', '206_example_a.pcap']) {
-    const settings = config([servers[file] ?? '']);
-    const bytes = capture(file);
-    const reader = openCapture(bytes)!;
-    const output = new GrowingBytes();
-    const writer = new PcapWriter(output.append);
-    const view = new DataView(bytes.buffer);
-    while (reader.next()) {
-      if (view.getUint16(reader.offset + TCP + 2) !== 80) continue;
-      writer.frame(bytes, reader.offset, reader.capturedLength, reader.seconds, reader.nanoseconds);
+t.test(
+  "the client's direction alone, as a balancer sees it, gives the same sessions",
+  async (t) => {
+    const servers: Record<string, string> = Object.fromEntries(
+      CASES.map(({ file, server }) => [file, server]),
+    );
+    for (const file of ['get.pcap', 'zero-length-bodies-with-drops.pcap', '206_example_a.pcap']) {
+      const settings = config([servers[file] ?? '']);
+      const bytes = capture(file);
+      const reader = openCapture(bytes)!;
+      const output = new GrowingBytes();
+      const writer = new PcapWriter(output.append);
+      const view = new DataView(bytes.buffer);
+      while (reader.next()) {
+        if (view.getUint16(reader.offset + TCP + 2) !== 80) continue;
+        writer.frame(
+          bytes,
+          reader.offset,
+          reader.capturedLength,
+          reader.seconds,
+          reader.nanoseconds,
+        );
+      }
+      const both = ReplayRun.open(bytes, settings)!.run();
+      const one = ReplayRun.open(output.contents().slice(), settings)!.run();
+      t.equal(one.capture.fromServers, 0);
+      // The server's FIN is not there to be told of: sessions end otherwise, all else is the same.
+      const seen = ({ sessions }: ReplayResult) =>
+        sessions.map(({ client, request, node, packets, establishedMs }) => ({
+          client,
+          request,
+          node,
+          packets,
+          establishedMs,
+        }));
+      t.strictSame(seen(one), seen(both), file);
     }
-    const both = ReplayRun.open(bytes, settings)!.run();
-    const one = ReplayRun.open(output.contents().slice(), settings)!.run();
-    t.equal(one.capture.fromServers, 0);
-    // The server's FIN is not there to be told of: sessions end otherwise, all else is the same.
-    const seen = ({ sessions }: ReplayResult) =>
-      sessions.map(({ client, request, node, packets, establishedMs }) => ({
-        client,
-        request,
-        node,
-        packets,
-        establishedMs,
-      }));
-    t.strictSame(seen(one), seen(both), file);
-  }
-});
+  },
+);

@@ -26,14 +26,18 @@ export const CASES: Case[] = [
     file: 'get.pcap',
     server: '192.150.187.43:80',
     frames: { of: 14, client: 7, server: 7 },
-    sessions: [{ client: '141.142.228.5:59856', request: 'GET /download/CHANGES.bro-aux.txt', packets: 4 }],
+    sessions: [
+      { client: '141.142.228.5:59856', request: 'GET /download/CHANGES.bro-aux.txt', packets: 4 },
+    ],
     wrapped: 1,
   },
   {
     file: 'entity_gap.pcap',
     server: '192.150.187.43:80',
     frames: { of: 13, client: 7, server: 6 },
-    sessions: [{ client: '141.142.228.5:59856', request: 'GET /download/CHANGES.bro-aux.txt', packets: 4 }],
+    sessions: [
+      { client: '141.142.228.5:59856', request: 'GET /download/CHANGES.bro-aux.txt', packets: 4 },
+    ],
     wrapped: 1,
   },
   {
@@ -103,19 +107,29 @@ export const CASES: Case[] = [
     wrapped: 2,
   },
   {
-    // Our own SYN/ACK goes again after 1 s and after 2 s more, before the client's second SYN at 3 s is answered.
+    // Our own SYN/ACK goes again after 1 s and after 2 s more, before the client's second SYN at 3
+    // s is answered.
     file: '206_example_a.pcap',
     server: '129.174.93.161:80',
     frames: { of: 672, client: 266, server: 406 },
     sessions: [
-      { client: '10.101.84.70:10977', request: 'GET /~tr-admin/papers/GMU-CS-TR-2010-20.pdf', packets: 15 },
-      { client: '10.101.84.70:10978', request: 'GET /~tr-admin/papers/GMU-CS-TR-2010-20.pdf', packets: 244 },
+      {
+        client: '10.101.84.70:10977',
+        request: 'GET /~tr-admin/papers/GMU-CS-TR-2010-20.pdf',
+        packets: 15,
+      },
+      {
+        client: '10.101.84.70:10978',
+        request: 'GET /~tr-admin/papers/GMU-CS-TR-2010-20.pdf',
+        packets: 244,
+      },
     ],
     wrapped: 2,
     counters: { syn_retransmitted: 1, syn_ack_retransmitted: 2 },
   },
   {
-    // All but one frame twice: the second copy of the request is not sent on, since we keep the first.
+    // All but one frame twice: the second copy of the request is not sent on, since we keep the
+    // first.
     file: 'm57-long-49583-80.pcap',
     server: '208.111.129.62:80',
     frames: { of: 227, client: 61, server: 166 },

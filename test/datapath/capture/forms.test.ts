@@ -1,4 +1,6 @@
-/** The same connection in every form that a capture can have: link types, formats, clocks, damage. */
+/**
+ * The same connection in every form that a capture can have: link types, formats, clocks, damage.
+ */
 import t from 'tap';
 import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
@@ -13,7 +15,14 @@ const CONFIG: ReplayConfig = {
   virtualServers: [{ name: 'www', address: '192.150.187.43', port: 80, predictor: 'round-robin' }],
   nodes: [{ name: 'n1', address: '10.99.0.3', weight: 1 }],
   resources: [{ host: undefined, path: '/', nodes: [0] }],
-  limits: { sessions: 1_000, halfOpen: 100, headBytes: 16_384, heads: 100, handoffTries: 2, synAckTries: 5 },
+  limits: {
+    sessions: 1_000,
+    halfOpen: 100,
+    headBytes: 16_384,
+    heads: 100,
+    handoffTries: 2,
+    synAckTries: 5,
+  },
   timeouts: DEFAULTS.timeouts,
 };
 
@@ -29,7 +38,11 @@ function frames(): Frame[] {
   const list: Frame[] = [];
   while (reader.next()) {
     const { seconds, nanoseconds, offset, capturedLength } = reader;
-    list.push({ seconds, nanoseconds, packet: reader.bytes.slice(offset + 14, offset + capturedLength) });
+    list.push({
+      seconds,
+      nanoseconds,
+      packet: reader.bytes.slice(offset + 14, offset + capturedLength),
+    });
   }
   return list;
 }
@@ -66,14 +79,22 @@ t.test('link types', async (t) => {
     ['Ethernet', LinkType.ethernet, [...MACS, 8, 0]],
     ['Ethernet with a VLAN tag', LinkType.ethernet, [...MACS, 0x81, 0, 0, 5, 8, 0]],
     ['Linux cooked', LinkType.linuxCooked, [0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 2, 0, 0, 8, 0]],
-    ['Linux cooked 2', LinkType.linuxCooked2, [8, 0, 0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 2, 0, 0]],
+    [
+      'Linux cooked 2',
+      LinkType.linuxCooked2,
+      [8, 0, 0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 2, 0, 0],
+    ],
     ['raw IP', LinkType.raw, []],
     ['raw IPv4', LinkType.rawIpv4, []],
     ['BSD loopback', LinkType.null, [2, 0, 0, 0]],
   ];
   for (const [name, linkType, link] of cases) {
     t.strictSame(outcome(run(file(frames(), linkType, link))), USUAL, name);
-    t.strictSame(outcome(run(file(frames(), linkType, link, false))), USUAL, `${name}, microseconds`);
+    t.strictSame(
+      outcome(run(file(frames(), linkType, link, false))),
+      USUAL,
+      `${name}, microseconds`,
+    );
   }
 });
 
@@ -91,7 +112,13 @@ t.test('pcapng with a clock of nanoseconds', async (t) => {
   ];
   for (const { seconds, nanoseconds, packet } of frames()) {
     const count = BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds);
-    const body = b().u32(0, Number(count >> 32n), Number(count & 0xffff_ffffn), packet.length, packet.length);
+    const body = b().u32(
+      0,
+      Number(count >> 32n),
+      Number(count & 0xffff_ffffn),
+      packet.length,
+      packet.length,
+    );
     blocks.push(block(true, 6, body.bytes(packet).build()));
   }
   t.strictSame(outcome(run(new Uint8Array(Buffer.concat(blocks)))), USUAL);
@@ -101,7 +128,9 @@ t.test('a clock that steps back does not take the engine with it', async (t) => 
   const list = frames();
   for (const frame of list.slice(3)) frame.seconds -= 3_600;
   const result = run(file(list, LinkType.raw, []));
-  t.match(result.sessions, [{ request: 'GET /download/CHANGES.bro-aux.txt', closed: 'fin', packets: 4 }]);
+  t.match(result.sessions, [
+    { request: 'GET /download/CHANGES.bro-aux.txt', closed: 'fin', packets: 4 },
+  ]);
   t.ok(result.capture.durationMs < 1_000);
 });
 
@@ -118,7 +147,10 @@ t.test('a damaged file: what comes before the damage is replayed', async (t) => 
   const whole = openCapture(bytes)!;
   for (let frame = 1; frame <= 5; frame++) whole.next();
   const result = run(bytes.slice(0, whole.offset + 10));
-  t.match(result.capture, { frames: 4, fault: { offset: whole.offset - 16, message: /cut off after 10$/ } });
+  t.match(result.capture, {
+    frames: 4,
+    fault: { offset: whole.offset - 16, message: /cut off after 10$/ },
+  });
   t.match(result.sessions, [
     { request: 'GET /download/CHANGES.bro-aux.txt', state: 'passing', closed: 'idle' },
   ]);
@@ -132,27 +164,36 @@ t.test('frames that were not captured whole are dropped and counted', async (t) 
   t.match(result.counters, { drop_truncated: 1, established: 1, requests: 0 });
 });
 
-t.test('a port that is used again: each connection has the sequence numbers of its own server', async (t) => {
-  const shift = 0x7000_0000;
-  const again = frames().map(({ seconds, nanoseconds, packet }): Frame => {
-    const view = new DataView(packet.buffer);
-    view.setUint32(24, view.getUint32(24) + shift); // sequence number, wrapping
-    if ((view.getUint8(33) & 0x10) !== 0) view.setUint32(28, view.getUint32(28) + shift);
-    finishTcpChecksum(view, 20, view.getUint16(2) - 20, view.getUint32(12), view.getUint32(16));
-    return { seconds: seconds + 1, nanoseconds, packet };
-  });
-  const result = run(file([...frames(), ...again], LinkType.raw, []));
-  const session = { client: '141.142.228.5:59856', request: 'GET /download/CHANGES.bro-aux.txt', packets: 4 };
-  t.match(result.sessions, [
-    { ...session, closed: 'fin' },
-    { ...session, closed: 'fin' },
-  ]);
-  t.match(result.counters, { syn: 2, established: 2, adopted: 2, drop_bad_ack: 0 });
-});
+t.test(
+  'a port that is used again: each connection has the sequence numbers of its own server',
+  async (t) => {
+    const shift = 0x7000_0000;
+    const again = frames().map(({ seconds, nanoseconds, packet }): Frame => {
+      const view = new DataView(packet.buffer);
+      view.setUint32(24, view.getUint32(24) + shift); // sequence number, wrapping
+      if ((view.getUint8(33) & 0x10) !== 0) view.setUint32(28, view.getUint32(28) + shift);
+      finishTcpChecksum(view, 20, view.getUint16(2) - 20, view.getUint32(12), view.getUint32(16));
+      return { seconds: seconds + 1, nanoseconds, packet };
+    });
+    const result = run(file([...frames(), ...again], LinkType.raw, []));
+    const session = {
+      client: '141.142.228.5:59856',
+      request: 'GET /download/CHANGES.bro-aux.txt',
+      packets: 4,
+    };
+    t.match(result.sessions, [
+      { ...session, closed: 'fin' },
+      { ...session, closed: 'fin' },
+    ]);
+    t.match(result.counters, { syn: 2, established: 2, adopted: 2, drop_bad_ack: 0 });
+  },
+);
 
 t.test('an unanswered SYN is given up as configured', async (t) => {
   const result = run(file(frames().slice(0, 1), LinkType.raw, []));
-  t.match(result.sessions, [{ state: 'half-open', closed: 'handshake-timeout', request: '', node: null }]);
+  t.match(result.sessions, [
+    { state: 'half-open', closed: 'handshake-timeout', request: '', node: null },
+  ]);
   t.match(result.counters, { syn: 1, syn_ack_retransmitted: 4, closed_handshake_timeout: 1 });
   // 1 + 2 + 4 + 8 + 16 s; the steps between ticks make it a little more.
   const { closedMs } = result.sessions[0]!;
@@ -170,7 +211,9 @@ t.test('a head that never ends gets 408', async (t) => {
   view.setUint16(10, ~((sum & 0xffff) + (sum >>> 16)) & 0xffff);
   finishTcpChecksum(view, 20, view.getUint16(2) - 20, view.getUint32(12), view.getUint32(16));
   const result = run(file(list, LinkType.raw, []));
-  t.match(result.sessions, [{ state: 'collecting', node: 'local', why: 'head not complete in time: 408' }]);
+  t.match(result.sessions, [
+    { state: 'collecting', node: 'local', why: 'head not complete in time: 408' },
+  ]);
   t.match(result.counters, { answer_408: 1, requests: 0 });
 });
 

@@ -29,7 +29,10 @@ t.test('every frame that is sent is whole, in order, and from what the client se
   }
 });
 
-/** Packets of clients without their TCP checksum, and the bytes of each client's stream by sequence number. */
+/**
+ * Packets of clients without their TCP checksum, and the bytes of each client's stream by sequence
+ * number.
+ */
 function recorded(
   file: string,
   servers: readonly string[],
@@ -42,7 +45,8 @@ function recorded(
   while (reader.next()) {
     const ip = reader.offset + IP;
     const tcp = reader.offset + TCP;
-    if (!servers.includes(`${formatIpv4(view.getUint32(ip + 16))}:${view.getUint16(tcp + 2)}`)) continue;
+    if (!servers.includes(`${formatIpv4(view.getUint32(ip + 16))}:${view.getUint16(tcp + 2)}`))
+      continue;
     const end = ip + view.getUint16(ip + 2);
     packets.add(withoutChecksum(bytes.slice(ip, end)));
     const client = `${formatIpv4(view.getUint32(ip + 12))}:${view.getUint16(tcp)}`;
@@ -76,7 +80,9 @@ function checkFrame(
   if (total + IP > bytes.length) fail('length');
   const tcp = protocol === 253 ? WRAPPED_TCP : TCP;
   const segmentBytes = IP + total - tcp;
-  if (!verifyTcpChecksum(view, tcp, segmentBytes, view.getUint32(IP + 12), view.getUint32(IP + 16))) {
+  if (
+    !verifyTcpChecksum(view, tcp, segmentBytes, view.getUint32(IP + 12), view.getUint32(IP + 16))
+  ) {
     fail('TCP checksum');
   }
   if (protocol === 253) {
@@ -89,7 +95,8 @@ function checkFrame(
         fail('not what the client sent');
     }
   } else if (!servers.includes(`${source}:${view.getUint16(tcp)}`)) {
-    // Passed on: nothing but the MAC addresses may differ (and the checksum, where it was finished).
+    // Passed on: nothing but the MAC addresses may differ (and the checksum, where it was
+    // finished).
     if (!packets.has(withoutChecksum(bytes.slice(IP, IP + total)))) fail('changed on its way');
   }
 }

@@ -8,7 +8,10 @@ import { IXP_HEADER_BYTES } from '../../../src/wire/ixp.js';
 import { GrowingBytes, PcapWriter } from '../../../src/wire/pcap-writer.js';
 import { capture } from '../../support/captures.js';
 
-/** Offsets in a frame that is sent: its IPv4 header, and its TCP header without and with IXP before it. */
+/**
+ * Offsets in a frame that is sent: its IPv4 header, and its TCP header without and with IXP before
+ * it.
+ */
 export const IP = 14;
 export const TCP = 34;
 export const WRAPPED_TCP = TCP + IXP_HEADER_BYTES;
@@ -68,9 +71,15 @@ interface Replayed {
   sent: Sent[];
 }
 
-export function replay(name: string, settings: ReplayConfig, checksums: ChecksumPolicy = 'detect'): Replayed {
+export function replay(
+  name: string,
+  settings: ReplayConfig,
+  checksums: ChecksumPolicy = 'detect',
+): Replayed {
   const output = new GrowingBytes();
-  const result = ReplayRun.open(capture(name), settings, checksums)!.run(new PcapWriter(output.append));
+  const result = ReplayRun.open(capture(name), settings, checksums)!.run(
+    new PcapWriter(output.append),
+  );
   const sent: Sent[] = [];
   const reader = openCapture(output.contents())!;
   while (reader.next()) {
@@ -92,6 +101,8 @@ export function replay(name: string, settings: ReplayConfig, checksums: Checksum
 export function counted(result: ReplayResult): Record<string, number> {
   const volume = ['frames', 'sent', 'forwarded_bytes'];
   return Object.fromEntries(
-    Object.entries(result.counters).filter(([name, value]) => value !== 0 && !volume.includes(name)),
+    Object.entries(result.counters).filter(
+      ([name, value]) => value !== 0 && !volume.includes(name),
+    ),
   );
 }

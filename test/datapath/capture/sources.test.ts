@@ -1,4 +1,7 @@
-/** Captures as people have them: from the sending host, edited, cut, or taken on a balancer, which has frames twice. */
+/**
+ * Captures as people have them: from the sending host, edited, cut, or taken on a balancer, which
+ * has frames twice.
+ */
 import t from 'tap';
 import type { ChecksumPolicy } from '../../../src/datapath/capture/checksums.js';
 import { type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
@@ -93,7 +96,9 @@ t.test('edited: what one segment says was changed', async (t) => {
   const list = frames();
   spoil(list[REQUEST_FRAME]!);
   const result = run(list);
-  t.match(result.sessions, [{ unusable: 1, why: 'what it sent was dropped: closed without a word' }]);
+  t.match(result.sessions, [
+    { unusable: 1, why: 'what it sent was dropped: closed without a word' },
+  ]);
   const text = toText('x', result);
   t.match(text, /checksums are wrong: 1 \(--checksums ignore takes them\)/);
   t.notMatch(text, /never sent a byte/);
@@ -103,7 +108,8 @@ t.test('edited: what one segment says was changed', async (t) => {
 t.test('edited: addresses, with the checksums of before', async (t) => {
   const list = frames();
   for (const frame of list.filter(isOfClient)) frame.view.setUint32(IP + 12, 0xc000_0207);
-  for (const frame of list.filter((frame) => !isOfClient(frame))) frame.view.setUint32(IP + 16, 0xc000_0207);
+  for (const frame of list.filter((frame) => !isOfClient(frame)))
+    frame.view.setUint32(IP + 16, 0xc000_0207);
   const result = run(list);
   t.match(result.sessions, [{ client: '192.0.2.7:59856', request: REQUEST, closed: 'fin' }]);
   t.match(result.counters, { drop_ipv4_checksum: 0, drop_tcp_checksum: 0 });
@@ -122,7 +128,11 @@ t.test('segments that hardware was to cut: larger than the MTU, of no length', a
   t.match(result.sessions, [{ request: REQUEST, node: 'n1', unusable: 0 }]);
   t.match(result.counters, { drop_malformed_ipv4: 0, requests: 1 });
   for (const frame of list.filter(isOfClient)) spoil(frame);
-  t.match(run(list).sessions, [{ request: REQUEST, node: 'n1', unusable: 0 }], 'as a sending host has them');
+  t.match(
+    run(list).sessions,
+    [{ request: REQUEST, node: 'n1', unusable: 0 }],
+    'as a sending host has them',
+  );
 });
 
 t.test('cut by a snap length', async (t) => {
@@ -131,7 +141,9 @@ t.test('cut by a snap length', async (t) => {
   request.bytes = request.bytes.slice(0, 96);
   const result = run(list);
   t.match(result.capture, { truncated: 1 });
-  t.match(result.sessions, [{ unusable: 1, why: 'what it sent was dropped: closed without a word' }]);
+  t.match(result.sessions, [
+    { unusable: 1, why: 'what it sent was dropped: closed without a word' },
+  ]);
   t.match(toText('x', result), /only their beginning: 1 \(`tcpdump -s 0`/);
 });
 

@@ -24,7 +24,12 @@ function turns(predictor: Predictor, count: number, set = 0): string {
 }
 
 t.test('holder sets', async (t) => {
-  const sets = new HolderSets([{ nodes: [2, 0] }, { nodes: [1] }, { nodes: [0, 2, 2] }, { nodes: [] }]);
+  const sets = new HolderSets([
+    { nodes: [2, 0] },
+    { nodes: [1] },
+    { nodes: [0, 2, 2] },
+    { nodes: [] },
+  ]);
   t.same([...sets.setOf], [0, 1, 0, 2]);
   t.same([...sets.start], [0, 2, 3, 3]);
   t.same([...sets.node], [0, 2, 1]);
@@ -50,7 +55,11 @@ for (const name of PREDICTOR_NAMES) {
 
   t.test(`${name}: leaves out what was tried and what can not`, async (t) => {
     const nodes = farm(1, 1, 1);
-    const predictor = createPredictor(name, new HolderSets([{ nodes: [0, 2] }, { nodes: [1] }]), nodes);
+    const predictor = createPredictor(
+      name,
+      new HolderSets([{ nodes: [0, 2] }, { nodes: [1] }]),
+      nodes,
+    );
     const first = predictor.pick(0, 0, 0, 0);
     const tried = predictor.pickedBit;
     const second = predictor.pick(0, tried, 0, 0);
@@ -114,7 +123,8 @@ for (const name of PREDICTOR_NAMES) {
             if (predictor.pickedBit !== (picked < 0 ? 0 : 1 << picked)) return false;
             if (name === 'least-connections' && picked >= 0) {
               const load = (node: number) => (active[node] ?? 0) / (weights[node] ?? 0);
-              if (weights.some((_, node) => may(node) && load(node) < load(picked) - 1e-9)) return false;
+              if (weights.some((_, node) => may(node) && load(node) < load(picked) - 1e-9))
+                return false;
             }
           }
           return true;

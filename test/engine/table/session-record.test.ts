@@ -1,4 +1,7 @@
-/** src/engine/table/session-record.ts and told-record.ts against bpf/lib/session.h, as a C compiler sees it. */
+/**
+ * src/engine/table/session-record.ts and told-record.ts against bpf/lib/session.h, as a C compiler
+ * sees it.
+ */
 import fc from 'fast-check';
 import t from 'tap';
 import {
@@ -29,7 +32,8 @@ t.test('struct session_record', async (t) => {
   check(t, HEADER, [
     ['sizeof(struct session_record)', SESSION_RECORD_BYTES],
     ...Object.entries(SESSION_RECORD).map(
-      ([field, offset]) => [`offsetof(struct session_record, ${snakeCase(field)})`, offset] as const,
+      ([field, offset]) =>
+        [`offsetof(struct session_record, ${snakeCase(field)})`, offset] as const,
     ),
     ['SESSION_FREE', SessionState.free],
     ['SESSION_PASSING', SessionState.passing],
@@ -76,7 +80,10 @@ t.test('the hash and the worker of a session', async (t) => {
   const edges = [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
   const cases = [
     ...edges.map((word) => [word, word ^ 0x1234, 0xdead_beef, 7]),
-    ...fc.sample(fc.array(fc.nat(0xffff_ffff), { minLength: 4, maxLength: 4 }), { numRuns: 200, seed: 4 }),
+    ...fc.sample(fc.array(fc.nat(0xffff_ffff), { minLength: 4, maxLength: 4 }), {
+      numRuns: 200,
+      seed: 4,
+    }),
   ];
   check(
     t,
@@ -128,7 +135,10 @@ t.test('every field is its own, and the neighbours are let alone', async (t) => 
   const read = new RecordReader(memory, 8);
   t.equal(read.capacity, 3);
   const little = evaluate(HEADER, ['__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__'])[0] === 1;
-  const bytes = { state: 1, action: 1, scales: 1, flags: 1, service: 1, tries: 1 } as Record<string, number>;
+  const bytes = { state: 1, action: 1, scales: 1, flags: 1, service: 1, tries: 1 } as Record<
+    string,
+    number
+  >;
   const halves = { node: 1, mss: 1, window: 1 } as Record<string, number>;
   const seen = new Set<number>();
   for (const [field, offset] of Object.entries(SESSION_RECORD)) {

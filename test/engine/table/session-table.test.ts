@@ -39,7 +39,10 @@ function sharedMemory(): SessionMemory {
 const client = (key: number): number => 0xc0a8_0000 + (key >> 3);
 const portServer = (key: number): number => ((40_000 + key) * 0x1_0000 + (key & 1)) >>> 0;
 
-/** The table from which this index grows, if it does, and the one that is in use: as the kernel looks into them. */
+/**
+ * The table from which this index grows, if it does, and the one that is in use: as the kernel
+ * looks into them.
+ */
 function tables(memory: SessionMemory): Uint32Array[] {
   const room = new Uint32Array(memory.index, memory.indexOffset, memory.indexWords);
   const state = memory.indexState[0]!;
@@ -61,7 +64,8 @@ function kernelFind(memory: SessionMemory, key: number): number {
       if (word === 0) break;
       if (word >>> 24 !== hash >>> 24) continue;
       const slot = (word & 0xff_ffff) - 1;
-      if (records.client(slot) === client(key) && records.portServer(slot) === portServer(key)) return slot;
+      if (records.client(slot) === client(key) && records.portServer(slot) === portServer(key))
+        return slot;
     }
   }
   return -1;
@@ -104,13 +108,16 @@ t.test('inserts, removes and finds like a map, for the kernel as well', async (t
         if (table.size !== model.size) throw new Error('the size is wrong');
         for (let each = 0; each < KEYS; each++) {
           const expected = model.get(each) ?? -1;
-          if (table.find(client(each), portServer(each)) !== expected) throw new Error(`not found: ${each}`);
-          if (kernelFind(memory, each) !== expected) throw new Error(`the kernel does not find ${each}`);
+          if (table.find(client(each), portServer(each)) !== expected)
+            throw new Error(`not found: ${each}`);
+          if (kernelFind(memory, each) !== expected)
+            throw new Error(`the kernel does not find ${each}`);
         }
         const now = tables(memory).at(-1);
         sizes.add(now?.length ?? 0);
         if (tables(memory).length > 1) growing += 1;
-        if (now !== undefined && model.size * 2 > now.length) throw new Error('more than half full');
+        if (now !== undefined && model.size * 2 > now.length)
+          throw new Error('more than half full');
       }
       let walked = 0;
       for (let slot = table.nextUsed(0); slot >= 0; slot = table.nextUsed(slot + 1)) walked += 1;
@@ -139,7 +146,8 @@ t.test('the index grows in steps, and each takes little', async (t) => {
     const slot = table.insert(client(key), portServer(key), 0);
     if (slot !== key) t.fail(`slot ${slot}`);
     growing = (memory.indexState[0]! & IndexFlag.growing) === 0 ? 0 : growing + 1;
-    if (growing > (memory.indexState[0]! >>> 2) / 16) t.fail(`still growing with ${key + 1} sessions`);
+    if (growing > (memory.indexState[0]! >>> 2) / 16)
+      t.fail(`still growing with ${key + 1} sessions`);
     // Every 97th: to compare all words takes longer than to add one.
     if (key % 97 !== 0) continue;
     before.set(index);
@@ -161,56 +169,64 @@ t.test('the index grows in steps, and each takes little', async (t) => {
   t.equal(index.filter((word) => word !== 0).length, capacity, 'nothing is left where it was');
 });
 
-t.test('whoever looks into the old table first finds every session, between any two stores', async (t) => {
-  const capacity = 64;
-  const keys = Array.from({ length: capacity }, (_, key) => key);
-  const recordWords = new Uint32Array((capacity * SESSION_RECORD_BYTES) / 4);
-  for (const key of keys) recordWords.set([client(key), portServer(key)], (key * SESSION_RECORD_BYTES) / 4);
-  const records = new RecordReader(recordWords.buffer);
-  const words = new Uint32Array(indexWordsFor(capacity));
-  const state = new Uint32Array(1);
-  const memory: SessionMemory = {
-    records: new ArrayBuffer(0),
-    recordsOffset: 0,
-    index: words.buffer,
-    indexOffset: 0,
-    indexWords: words.length,
-    indexState: state,
-  };
-  let added = 0;
-  let stores = 0;
-  let missed = 0;
-  const look = (): void => {
-    stores += 1;
-    for (const key of keys.slice(0, added)) {
-      const hash = sessionHash(client(key), portServer(key), CLIENT_SEED, PORT_SEED);
-      const word = ((hash & 0xff00_0000) | (key + 1)) >>> 0;
-      const found = tables(memory).some((table) => {
-        for (let at = hash & (table.length - 1); table[at] !== 0; at = (at + 1) & (table.length - 1)) {
-          if (table[at] === word) return true;
-        }
-        return false;
-      });
-      if (!found) missed += 1;
+t.test(
+  'whoever looks into the old table first finds every session, between any two stores',
+  async (t) => {
+    const capacity = 64;
+    const keys = Array.from({ length: capacity }, (_, key) => key);
+    const recordWords = new Uint32Array((capacity * SESSION_RECORD_BYTES) / 4);
+    for (const key of keys)
+      recordWords.set([client(key), portServer(key)], (key * SESSION_RECORD_BYTES) / 4);
+    const records = new RecordReader(recordWords.buffer);
+    const words = new Uint32Array(indexWordsFor(capacity));
+    const state = new Uint32Array(1);
+    const memory: SessionMemory = {
+      records: new ArrayBuffer(0),
+      recordsOffset: 0,
+      index: words.buffer,
+      indexOffset: 0,
+      indexWords: words.length,
+      indexState: state,
+    };
+    let added = 0;
+    let stores = 0;
+    let missed = 0;
+    const look = (): void => {
+      stores += 1;
+      for (const key of keys.slice(0, added)) {
+        const hash = sessionHash(client(key), portServer(key), CLIENT_SEED, PORT_SEED);
+        const word = ((hash & 0xff00_0000) | (key + 1)) >>> 0;
+        const found = tables(memory).some((table) => {
+          for (
+            let at = hash & (table.length - 1);
+            table[at] !== 0;
+            at = (at + 1) & (table.length - 1)
+          ) {
+            if (table[at] === word) return true;
+          }
+          return false;
+        });
+        if (!found) missed += 1;
+      }
+    };
+    const watched = new Proxy(words, {
+      get: (target, name) => Reflect.get(target, name, target),
+      set: (target, name, value) => {
+        Reflect.set(target, name, value, target);
+        look();
+        return true;
+      },
+    });
+    const index = new SessionIndex(records, CLIENT_SEED, PORT_SEED, { words: watched, state });
+    for (const key of keys) {
+      index.add(key);
+      added = key + 1;
     }
-  };
-  const watched = new Proxy(words, {
-    get: (target, name) => Reflect.get(target, name, target),
-    set: (target, name, value) => {
-      Reflect.set(target, name, value, target);
-      look();
-      return true;
-    },
-  });
-  const index = new SessionIndex(records, CLIENT_SEED, PORT_SEED, { words: watched, state });
-  for (const key of keys) {
-    index.add(key);
-    added = key + 1;
-  }
-  t.equal(missed, 0);
-  // Each is stored once, and moved by two stores whenever the index grows.
-  t.ok(stores > 2 * capacity, `${stores} stores`);
-});
+    t.equal(missed, 0);
+    // Each is stored once, and moved by two stores whenever the index grows.
+    t.ok(stores > 2 * capacity, `${stores} stores`);
+  },
+);
 
 t.test('a slot used again is fresh', async (t) => {
   const table = new SessionTable(1, 1, 0, 0);
@@ -253,7 +269,11 @@ t.test('what the kernel does follows the state', async (t) => {
   t.equal(actionOf(1, 0, collecting, handing), 0);
   t.equal(actionOf(1, adopted, collecting, handing, passing), forward);
   t.equal(actionOf(1, adopted, collecting, handing, passing, lingering), forward);
-  t.equal(actionOf(1, 0, collecting, handing, lingering), 0, 'a node that may not know the session');
+  t.equal(
+    actionOf(1, 0, collecting, handing, lingering),
+    0,
+    'a node that may not know the session',
+  );
   t.equal(actionOf(LOCAL_NODE, adopted, passing), 0);
   t.equal(actionOf(LOCAL_NODE, adopted, passing, lingering), 0);
   t.equal(actionOf(1, adopted | watched, passing), forward | payloadUp);

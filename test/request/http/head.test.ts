@@ -44,7 +44,10 @@ const cases: Case[] = [
   accepted('any token is a method', "M!#$%&'*+-.^_`|~9 / HTTP/1.1\nHost: a\n\n", {
     method: "M!#$%&'*+-.^_`|~9",
   }),
-  accepted('one empty line before', '\nGET / HTTP/1.1\nHost: a\n\n', { method: 'GET', target: '/' }),
+  accepted('one empty line before', '\nGET / HTTP/1.1\nHost: a\n\n', {
+    method: 'GET',
+    target: '/',
+  }),
   accepted('HTTP/1.0 without Host', 'GET / HTTP/1.0\n\n', { minor: 0, host: '' }),
   accepted('HTTP/1.0 with Host', 'GET / HTTP/1.0\nHost: a\n\n', { minor: 0, host: 'a' }),
   accepted('a later minor version', 'GET / HTTP/1.9\nHost: a\n\n', { minor: 9 }),
@@ -77,7 +80,9 @@ const cases: Case[] = [
     path: '/%C3%A9',
     query: '\xe4',
   }),
-  accepted('eight empty lines before', `${'\n'.repeat(8)}GET /a HTTP/1.1\nHost: a\n\n`, { target: '/a' }),
+  accepted('eight empty lines before', `${'\n'.repeat(8)}GET /a HTTP/1.1\nHost: a\n\n`, {
+    target: '/a',
+  }),
   refused('nine empty lines before', `${'\r\n'.repeat(9)}GET / HTTP/1.1\r\nHost: a\r\n\r\n`),
   refused('nothing but empty lines', '\r\n'.repeat(9)),
   refused('an empty line and a bare LF before', '\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n'),
@@ -123,7 +128,10 @@ const cases: Case[] = [
     path: '/a',
     query: 'b',
   }),
-  accepted('absolute form without Host in HTTP/1.0', 'GET http://a/ HTTP/1.0\n\n', { host: 'a', path: '/' }),
+  accepted('absolute form without Host in HTTP/1.0', 'GET http://a/ HTTP/1.0\n\n', {
+    host: 'a',
+    path: '/',
+  }),
   refused('absolute form without Host', 'GET http://a/ HTTP/1.1\r\n\r\n'),
   refused('absolute form with an invalid Host', 'GET http://a/ HTTP/1.1\r\nHost: a b\r\n\r\n'),
   refused('absolute form with a user', 'GET http://u@a/ HTTP/1.1\r\n'),
@@ -141,14 +149,21 @@ const cases: Case[] = [
 
   accepted('Content-Length', 'POST / HTTP/1.1\nHost: a\nContent-Length: 12\n\n', { length: 12 }),
   accepted('Content-Length 0', 'POST / HTTP/1.1\nHost: a\ncontent-length:0\n\n', { length: 0 }),
-  accepted('the same length twice', 'POST / HTTP/1.1\nHost: a\nContent-Length: 5\nContent-Length: 5\n\n', {
-    length: 5,
-  }),
+  accepted(
+    'the same length twice',
+    'POST / HTTP/1.1\nHost: a\nContent-Length: 5\nContent-Length: 5\n\n',
+    {
+      length: 5,
+    },
+  ),
   accepted('15 digits', 'POST / HTTP/1.1\nHost: a\nContent-Length: 999999999999999\n\n', {
     length: 999999999999999,
   }),
   refused('16 digits', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000000\r\n\r\n'),
-  refused('two lengths', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n'),
+  refused(
+    'two lengths',
+    'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n',
+  ),
   refused('list of lengths', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n'),
   refused('empty length', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n'),
   refused('negative length', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n'),
@@ -156,10 +171,16 @@ const cases: Case[] = [
   refused('hex length', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\n'),
   refused('space in a length', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1 2\r\n\r\n'),
 
-  accepted('chunked', 'POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n', { chunked: true }),
-  accepted('chunked in capitals, last', 'POST / HTTP/1.1\nHost: a\nTransfer-Encoding: gzip , CHUNKED\n\n', {
+  accepted('chunked', 'POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n', {
     chunked: true,
   }),
+  accepted(
+    'chunked in capitals, last',
+    'POST / HTTP/1.1\nHost: a\nTransfer-Encoding: gzip , CHUNKED\n\n',
+    {
+      chunked: true,
+    },
+  ),
   accepted(
     'codings over two fields',
     'POST / HTTP/1.1\nHost: a\nTransfer-Encoding: gzip\nTransfer-Encoding: chunked\n\n',
@@ -167,18 +188,31 @@ const cases: Case[] = [
       chunked: true,
     },
   ),
-  accepted('empty list elements', 'POST / HTTP/1.1\nHost: a\nTransfer-Encoding: , gzip,, chunked,\n\n', {
-    chunked: true,
-  }),
-  refused('chunked not last', 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n'),
-  refused('chunked twice', 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n'),
+  accepted(
+    'empty list elements',
+    'POST / HTTP/1.1\nHost: a\nTransfer-Encoding: , gzip,, chunked,\n\n',
+    {
+      chunked: true,
+    },
+  ),
+  refused(
+    'chunked not last',
+    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n',
+  ),
+  refused(
+    'chunked twice',
+    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n',
+  ),
   refused(
     'chunked in two fields',
     'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n',
   ),
   refused('not chunked', 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n'),
   refused('nearly chunked', 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n'),
-  refused('chunked with a parameter', 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n'),
+  refused(
+    'chunked with a parameter',
+    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n',
+  ),
   refused(
     'chunked after a vertical tab',
     'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n',
@@ -202,7 +236,11 @@ const cases: Case[] = [
     head: 'GET / HTTP/1.1\r\nHost: a\r\n\r',
     wants: { status: HeadStatus.incomplete },
   },
-  { name: 'field line to come', head: 'GET / HTTP/1.1\r\nHo', wants: { status: HeadStatus.incomplete } },
+  {
+    name: 'field line to come',
+    head: 'GET / HTTP/1.1\r\nHo',
+    wants: { status: HeadStatus.incomplete },
+  },
 ];
 
 t.test('each head, whole and cut at every point', async (t) => {
@@ -220,31 +258,38 @@ t.test('each head, whole and cut at every point', async (t) => {
   }
 });
 
-t.test('what never was HTTP is refused at its first byte, the rest as soon as it shows', async (t) => {
-  const soonest: [string, string][] = [
-    ['', '\x16'],
-    ['', '\x80'],
-    ['\r', 'G'],
-    ['\r\n', '\n'],
-    ['\r\n'.repeat(8), '\r'],
-    ['GET', '\r'],
-    ['GET ', ' '],
-    ['GET /a', '#'],
-    ['GET /', '\r'],
-    ['GET / ', 'h'],
-    ['GET / HTTP/', '2'],
-    ['GET / HTTP/1.1', '0'],
-    ['GET / HTTP/1.1', '\n'],
-    ['GET a HTTP/1.1\r', '\n'],
-    ['GET /% HTTP/1.1\r', '\n'],
-    ['GET / HTTP/1.1\r\nHost: a', '\n'],
-  ];
-  for (const [good, bad] of soonest) {
-    const reader = newReader();
-    t.equal(readWhole(reader, bytesOf(good)).status, HeadStatus.incomplete, JSON.stringify(good));
-    t.equal(readWhole(reader, bytesOf(good + bad)).status, HeadStatus.badRequest, JSON.stringify(good + bad));
-  }
-});
+t.test(
+  'what never was HTTP is refused at its first byte, the rest as soon as it shows',
+  async (t) => {
+    const soonest: [string, string][] = [
+      ['', '\x16'],
+      ['', '\x80'],
+      ['\r', 'G'],
+      ['\r\n', '\n'],
+      ['\r\n'.repeat(8), '\r'],
+      ['GET', '\r'],
+      ['GET ', ' '],
+      ['GET /a', '#'],
+      ['GET /', '\r'],
+      ['GET / ', 'h'],
+      ['GET / HTTP/', '2'],
+      ['GET / HTTP/1.1', '0'],
+      ['GET / HTTP/1.1', '\n'],
+      ['GET a HTTP/1.1\r', '\n'],
+      ['GET /% HTTP/1.1\r', '\n'],
+      ['GET / HTTP/1.1\r\nHost: a', '\n'],
+    ];
+    for (const [good, bad] of soonest) {
+      const reader = newReader();
+      t.equal(readWhole(reader, bytesOf(good)).status, HeadStatus.incomplete, JSON.stringify(good));
+      t.equal(
+        readWhole(reader, bytesOf(good + bad)).status,
+        HeadStatus.badRequest,
+        JSON.stringify(good + bad),
+      );
+    }
+  },
+);
 
 t.test('a refusal still tells a valid request line', async (t) => {
   const head = bytesOf('GET /a HTTP/1.1\r\nHost: a\r\nbad line\r\n\r\n');
@@ -272,10 +317,14 @@ t.test('the limit', async (t) => {
       const head = headOf(length);
       t.equal(readWhole(reader, head).status, status, `${length} bytes, limit ${limit}`);
       for (const cut of allCuts(head.length)) {
-        if (readPieces(reader, head, cut).status !== status) t.fail(`${length} bytes cut at ${cut[0]}`);
+        if (readPieces(reader, head, cut).status !== status)
+          t.fail(`${length} bytes cut at ${cut[0]}`);
       }
     }
-    t.equal(readWhole(reader, headOf(limit + 1).subarray(0, limit - 1)).status, HeadStatus.incomplete);
+    t.equal(
+      readWhole(reader, headOf(limit + 1).subarray(0, limit - 1)).status,
+      HeadStatus.incomplete,
+    );
     t.equal(
       readWhole(reader, headOf(limit + 1).subarray(0, limit)).status,
       HeadStatus.tooLarge,
@@ -316,7 +365,8 @@ t.test(
     };
     for (const [name, text] of Object.entries(shapes)) {
       const head = bytesOf(text);
-      const best = (from: number) => Math.min(...Array.from({ length: 5 }, () => timed(head, from)));
+      const best = (from: number) =>
+        Math.min(...Array.from({ length: 5 }, () => timed(head, from)));
       const perCall = best(1) / head.length;
       // A quadratic reader needs 30,000 looks a call: some 20,000 ns.
       t.ok(perCall < 1_000, `${name}: ${perCall.toFixed(0)} ns for each of ${head.length} bytes`);
@@ -325,7 +375,9 @@ t.test(
 );
 
 t.test('nothing is allocated for a head that is read', async (t) => {
-  const head = bytesOf('GET /a/../b%2f?q HTTP/1.1\r\nHost: example.org\r\nContent-Length: 1\r\n\r\n');
+  const head = bytesOf(
+    'GET /a/../b%2f?q HTTP/1.1\r\nHost: example.org\r\nContent-Length: 1\r\n\r\n',
+  );
   const reader = newReader();
   const rounds = 200_000;
   const round = () => {

@@ -1,4 +1,7 @@
-/** Feeds a head to a reader whole or in pieces, and tells what came of it in words that tests compare. */
+/**
+ * Feeds a head to a reader whole or in pieces, and tells what came of it in words that tests
+ * compare.
+ */
 import { HeadReader, HeadStatus } from '../../../src/request/http/head.js';
 
 export interface Outcome {

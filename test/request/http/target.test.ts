@@ -72,11 +72,18 @@ t.test('normal form of paths', async (t) => {
     ['/a/..%2fb', '/a/..%2Fb'],
     ['/a;x/../b', '/b'],
   ];
-  for (const [target, path] of table) t.same(read(target), { path, query: '', authority: '' }, target);
+  for (const [target, path] of table)
+    t.same(read(target), { path, query: '', authority: '' }, target);
 });
 
 t.test('normal form is its own normal form', async (t) => {
-  for (const target of ['/a/../%41%2f', '//x/./y//', '/%2e%2e/%25', '/a/b/c/..', '/\xc3\xa9/\xff']) {
+  for (const target of [
+    '/a/../%41%2f',
+    '//x/./y//',
+    '/%2e%2e/%25',
+    '/a/b/c/..',
+    '/\xc3\xa9/\xff',
+  ]) {
     const once = read(target)?.path ?? '';
     t.equal(read(once)?.path, once, target);
   }
@@ -95,7 +102,8 @@ t.test('the query is kept apart and as it is', async (t) => {
     ['/a//b?c//d', '/a/b', 'c//d'],
     ['/\xe4?\xe4', '/%E4', '\xe4'],
   ];
-  for (const [target, path, query] of table) t.same(read(target), { path, query, authority: '' }, target);
+  for (const [target, path, query] of table)
+    t.same(read(target), { path, query, authority: '' }, target);
 });
 
 t.test('escapes that are none', async (t) => {

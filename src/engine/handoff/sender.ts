@@ -1,0 +1,98 @@
+/** Sends a handoff to a node, and takes it back: the head that we keep, in pieces that fit its way. */
+import { Counter } from '../../base/counters.js';
+import { IxpFlag, IxpType } from '../../wire/ixp.js';
+import { seqAdd, seqDiff } from '../../wire/seq.js';
+import { TcpFlag } from '../../wire/tcp.js';
+import type { Core } from '../core.js';
+import { LOCAL_NODE } from '../dispatcher.js';
+import { SessionFlag } from '../table/session-table.js';
+import type { NodeWriter } from './node-writer.js';
+
+export class HandoffSender {
+  private readonly core: Core;
+  private readonly toNode: NodeWriter;
+
+  constructor(core: Core, toNode: NodeWriter) {
+    this.core = core;
+    this.toNode = toNode;
+  }
+
+  /**
+   * How often a handoff is sent to a node: once more for each time if what was sent lately went to
+   * a MAC address that it has left.
+   */
+  triesAt(node: number): number {
+    const { nodes, options, now } = this.core;
+    const { limits, timeouts } = options;
+    const moved =
+      node !== LOCAL_NODE && now - nodes.movedAt[node]! <= timeouts.handoff * limits.handoffTries;
+    return moved ? limits.handoffTries * 2 : limits.handoffTries;
+  }
+
+  /** Whether one segment held all that was handed over: a node that has any of it has all of it. */
+  isSingle(slot: number): boolean {
+    const { sessions } = this.core;
+    const bytes = seqDiff(sessions.handedTo(slot), seqAdd(sessions.clientIsn(slot), 1));
+    return bytes <= this.toNode.pieceBytes(slot);
+  }
+
+  /**
+   * Sends what the node has not acknowledged, the first segment as the one to adopt from. `flags`
+   * are IxpFlag bits for the node, other than those of the session.
+   */
+  send(slot: number, flags = 0): void {
+    const core = this.core;
+    const { sessions, heads, timers, options, now } = core;
+    // What need not be confirmed can not fail.
+    if ((flags & IxpFlag.clientConfirms) === 0) sessions.setTries(slot, sessions.tries(slot) + 1);
+    timers.set(slot, now + options.timeouts.handoff);
+    const node = sessions.node(slot);
+    core.observer.handoff?.(slot, node, sessions.service(slot), sessions.tries(slot), now);
+    if (!core.reachable(node)) {
+      core.counters.count(Counter.drop_unresolved);
+      return;
+    }
+    const room = sessions.head[slot]!;
+    const filled = room < 0 ? 0 : heads.filled[room]!;
+    const piece = this.toNode.pieceBytes(slot);
+    let at = seqDiff(sessions.nodeAck[slot]!, seqAdd(sessions.clientIsn(slot), 1));
+    let type: number = at === 0 ? IxpType.adopt : IxpType.segment;
+    do {
+      const length = Math.min(piece, filled - at);
+      const last = at + length >= filled;
+      const tcpFlags = TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0);
+      if (!this.toNode.kept(slot, type, at, length, tcpFlags, flags)) return;
+      at += length;
+      type = IxpType.segment;
+    } while (at < filled);
+    const end = seqAdd(sessions.clientIsn(slot), 1 + filled);
+    if (sessions.handedTo(slot) !== end) {
+      this.toNode.kept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
+    } else if (
+      node !== LOCAL_NODE &&
+      !sessions.has(slot, SessionFlag.moved) &&
+      this.isSingle(slot)
+    ) {
+      // As Handoff.answered: the client's acknowledgement of the answer is as good as the notice.
+      sessions.proveInKernel(slot);
+    }
+  }
+
+  /**
+   * Resets what socket a node may have of a session that goes elsewhere. An RST counts only at
+   * exactly the node's next sequence number (RFC 5961), which is the end of some piece we sent.
+   */
+  withdraw(slot: number, node: number): void {
+    const { sessions, heads } = this.core;
+    const first = seqAdd(sessions.clientIsn(slot), 1);
+    const room = sessions.head[slot]!;
+    const filled = room < 0 ? 0 : heads.filled[room]!;
+    const piece = this.toNode.pieceBytes(slot);
+    for (let at = piece; at < filled; at += piece)
+      this.toNode.resetNode(slot, node, seqAdd(first, at));
+    this.toNode.resetNode(slot, node, sessions.handedTo(slot));
+    // It may have taken what came after the head, too.
+    const next = sessions.receiveNext(slot);
+    if (next !== sessions.handedTo(slot)) this.toNode.resetNode(slot, node, next);
+  }
+}

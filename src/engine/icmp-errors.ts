@@ -1,0 +1,57 @@
+/** ICMP errors about packets that nodes sent from a virtual address: on to the node that sent them. */
+import { Counter } from '../base/counters.js';
+import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
+import { IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
+import type { Core } from './core.js';
+import { SessionState } from './table/session-table.js';
+
+export class IcmpErrors {
+  private readonly core: Core;
+
+  constructor(core: Core) {
+    this.core = core;
+  }
+
+  /**
+   * An ICMP error about a packet from a virtual address belongs to the node that sent that packet:
+   * RFC 1191's path MTU discovery happens there.
+   */
+  receive(): void {
+    const core = this.core;
+    const { segment, servers, sessions, counters } = core;
+    const view = segment.view;
+    const inner = segment.tcp + ICMP.inner;
+    if (!servers.hasAddress(segment.destination)) {
+      counters.count(Counter.drop_not_ours);
+      return;
+    }
+    if (
+      segment.end - inner < IPV4_HEADER_BYTES + ICMP_INNER_TRANSPORT_BYTES ||
+      !isIcmpError(view.getUint8(segment.tcp)) ||
+      view.getUint8(inner) !== VERSION_4_WORDS_5 ||
+      view.getUint8(inner + IPV4.protocol) !== Protocol.tcp
+    ) {
+      counters.count(Counter.drop_malformed_icmp);
+      return;
+    }
+    // The inner packet went from the virtual server to the client.
+    const ports = view.getUint32(inner + IPV4_HEADER_BYTES);
+    const server = servers.find(view.getUint32(inner + IPV4.source), ports >>> 16);
+    const key = ((ports << 16) | server) >>> 0;
+    const slot = server < 0 ? -1 : sessions.find(view.getUint32(inner + IPV4.destination), key);
+    // A node that does not confirm, since its client will, may have sent what was too large for the
+    // way there.
+    if (
+      slot < 0 ||
+      sessions.state(slot) < SessionState.handing ||
+      !core.reachable(sessions.node(slot))
+    ) {
+      counters.count(Counter.drop_malformed_icmp);
+      return;
+    }
+    const node = sessions.node(slot);
+    core.addressTo(segment.offset, node);
+    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
+    counters.count(Counter.icmp_forwarded);
+  }
+}
