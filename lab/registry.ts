@@ -14,8 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
+import { STATE_DIRECTORY } from '../src/host/journal/journal-file.js';
 import { PIN_ROOT, removePins } from '../src/host/pins.js';
-import { STATE_DIRECTORY } from '../src/host/state-file.js';
 import { startTimeOf } from './process.js';
 
 const DIRECTORY = '/run/baton-farm';

@@ -26,7 +26,7 @@ const IN_NAMESPACES = [
   END_TO_END,
   'test/kernel/',
   'test/host/interfaces.test.ts',
-  'test/host/state.test.ts',
+  'test/host/journal/journal.test.ts',
 ];
 
 /** End to end tests run once on each of them: lab/farm.ts reads BATON_DATAPATH. */

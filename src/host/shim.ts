@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
 import { parseIpv4 } from '../wire/ipv4.js';
+import type { HostState } from './journal/journal.js';
 import { type BpfObject, native } from './native.js';
-import type { HostState } from './state.js';
 
 /** Compiled BPF objects lie in build/bpf, beside the compiled tree. */
 const OBJECTS = new URL('../../../build/bpf/', import.meta.url);

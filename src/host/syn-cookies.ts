@@ -1,5 +1,5 @@
 /** The kernel builds a socket from an acknowledgement only where SYN cookies are on. */
-import type { HostState } from './state.js';
+import type { HostState } from './journal/journal.js';
 import { Setting } from './sysctl.js';
 
 const WHEN_NEEDED = 1;

@@ -3,7 +3,7 @@
  * virtual server's own address and port, the shim ends the old socket's TIME_WAIT by a SYN
  * (bpf/shim/adopt.h). Elsewhere only an RST can end it, which net.ipv4.tcp_rfc1337 forbids.
  */
-import type { HostState } from './state.js';
+import type { HostState } from './journal/journal.js';
 import { Setting } from './sysctl.js';
 
 const RESETS_END_IT = 0;

@@ -4,7 +4,7 @@
  * takes the larger of the interface's value and that of `all`.
  */
 import { BatonError } from '../base/errors.js';
-import type { HostState } from '../host/state.js';
+import type { HostState } from '../host/journal/journal.js';
 import { readNumber, Setting } from '../host/sysctl.js';
 
 /** Values of arp_ignore that leave requests for an address on lo unanswered. */

@@ -3,12 +3,12 @@
  * interface, also where no state file tells of it: programs and pins are known by their names.
  */
 import { hasAddress } from '../../host/addresses.js';
-import { type Change, describeChange } from '../../host/changes.js';
 import { listFilters } from '../../host/filters.js';
+import { type Change, describeChange } from '../../host/journal/changes.js';
+import { HostState } from '../../host/journal/journal.js';
 import { native } from '../../host/native.js';
 import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
 import { requirePrivileges } from '../../host/privilege.js';
-import { HostState } from '../../host/state.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
 import { lockSides } from './sides.js';
 

@@ -6,10 +6,10 @@
 
 import { randomBytes } from 'node:crypto';
 import { GUARD_NAMES, type GuardCounter } from '../../base/kernel-counters.js';
-import type { Place } from '../../host/changes.js';
+import type { Place } from '../../host/journal/changes.js';
+import type { HostState } from '../../host/journal/journal.js';
 import type { BpfObject } from '../../host/native.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
-import type { HostState } from '../../host/state.js';
 import type { PacketStart, Tap } from '../threads/engine-messages.js';
 
 const PRIORITY = 1;

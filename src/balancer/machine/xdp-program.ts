@@ -21,6 +21,7 @@ import {
   WAY,
 } from '../../datapath/xdp-layout.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
+import type { HostState } from '../../host/journal/journal.js';
 import {
   type BpfObject,
   type InterfaceInfo,
@@ -31,7 +32,6 @@ import {
 } from '../../host/native.js';
 import { makePinDirectory, pinName } from '../../host/pins.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
-import type { HostState } from '../../host/state.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
 import type { EarlierStart, Secrets, Tap, XdpStart } from '../threads/engine-messages.js';
 import { EarlierRun } from './earlier-run.js';

@@ -1,5 +1,10 @@
 import t from 'tap';
-import { type Change, describeChange, parseChange, sameThing } from '../../src/host/changes.js';
+import {
+  type Change,
+  describeChange,
+  parseChange,
+  sameThing,
+} from '../../../src/host/journal/changes.js';
 
 const address: Change = { kind: 'address', interface: 'lo', address: '10.99.0.100', prefix: 32 };
 const setting: Change = {
@@ -49,7 +54,7 @@ t.test('what is no change is none', async (t) => {
 
 t.test('a setting outside /proc/sys/net is none', async (t) => {
   for (const path of [
-    '../kernel/core_pattern',
+    '../../kernel/core_pattern',
     '/etc/passwd',
     'ipv4/../../kernel/x',
     'ipv4//x',

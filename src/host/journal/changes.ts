@@ -3,13 +3,13 @@
  * undone. Undoing what does not stand, or what somebody else has changed since, does nothing.
  */
 
-import { type HostAddress, listAddresses, removeAddress, sameAddress } from './addresses.js';
-import { isMap } from './command.js';
-import { type Hook, type HostFilter, hasClsact, listFilters } from './filters.js';
-import { native, type XdpMode } from './native.js';
-import { hasPins, isPinName, pinDirectory, removePins } from './pins.js';
-import { readSetting, writeSetting } from './sysctl.js';
-import { hasXdp, removeXdp, XDP_PROGRAM } from './xdp.js';
+import { type HostAddress, listAddresses, removeAddress, sameAddress } from '../addresses.js';
+import { isMap } from '../command.js';
+import { type Hook, type HostFilter, hasClsact, listFilters } from '../filters.js';
+import { native, type XdpMode } from '../native.js';
+import { hasPins, isPinName, pinDirectory, removePins } from '../pins.js';
+import { readSetting, writeSetting } from '../sysctl.js';
+import { hasXdp, removeXdp, XDP_PROGRAM } from '../xdp.js';
 
 /** An address that was not there before. */
 export interface AddressChange {

@@ -21,10 +21,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { BatonError, reasonOf } from '../base/errors.js';
+import { BatonError, reasonOf } from '../../base/errors.js';
+import { isMap } from '../command.js';
+import { namespaceInode } from '../namespace.js';
 import { type Change, parseChange } from './changes.js';
-import { isMap } from './command.js';
-import { namespaceInode } from './namespace.js';
 
 export const STATE_DIRECTORY = '/run/baton';
 const VERSION = 1;

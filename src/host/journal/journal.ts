@@ -6,8 +6,11 @@
  * process there and takes them over: what it wants as well simply stays (a virtual address does not
  * vanish for a moment, a filter is replaced in one step), the rest is undone by `settle`.
  */
-import { BatonError, reasonOf } from '../base/errors.js';
-import { addAddress, listAddresses } from './addresses.js';
+import { BatonError, reasonOf } from '../../base/errors.js';
+import { addAddress, listAddresses } from '../addresses.js';
+import { hasClsact, listFilters } from '../filters.js';
+import type { XdpMode } from '../native.js';
+import { readNumber, readSetting, writeSetting } from '../sysctl.js';
 import {
   type AddressChange,
   type Change,
@@ -21,10 +24,7 @@ import {
   stands,
   undo,
 } from './changes.js';
-import { hasClsact, listFilters } from './filters.js';
-import type { XdpMode } from './native.js';
-import { StateFile } from './state-file.js';
-import { readNumber, readSetting, writeSetting } from './sysctl.js';
+import { StateFile } from './journal-file.js';
 
 export interface StateOptions {
   role: 'balancer' | 'node';

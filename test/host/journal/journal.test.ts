@@ -10,13 +10,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { listAddresses } from '../../src/host/addresses.js';
-import { hasClsact, listFilters } from '../../src/host/filters.js';
-import { native } from '../../src/host/native.js';
-import { loadObject } from '../../src/host/shim.js';
-import { HostState } from '../../src/host/state.js';
-import { readSetting, writeSetting } from '../../src/host/sysctl.js';
-import { insideNamespace, run } from '../kernel/namespace.js';
+import { listAddresses } from '../../../src/host/addresses.js';
+import { hasClsact, listFilters } from '../../../src/host/filters.js';
+import { HostState } from '../../../src/host/journal/journal.js';
+import { native } from '../../../src/host/native.js';
+import { loadObject } from '../../../src/host/shim.js';
+import { readSetting, writeSetting } from '../../../src/host/sysctl.js';
+import { insideNamespace, run } from '../../kernel/namespace.js';
 
 const ARP_IGNORE = 'ipv4/conf/eth0/arp_ignore';
 const one = (current: number): boolean => current === 1;
