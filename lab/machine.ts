@@ -17,7 +17,7 @@ export interface MachineState {
   sysctls: string;
   /** The XDP program of the interface: its name and where it runs; '' when there is none. */
   xdp: string;
-  /** Directories of pins, and state files, of this machine. */
+  /** Directories of pins, and journals, of this machine. */
   kept: string[];
 }
 

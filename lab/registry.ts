@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
-import { STATE_DIRECTORY } from '../src/host/journal/journal-file.js';
+import { JOURNAL_DIRECTORY } from '../src/host/journal/journal-file.js';
 import { PIN_ROOT, removePins } from '../src/host/pins.js';
 import { startTimeOf } from './process.js';
 
@@ -148,8 +148,9 @@ function forgetState(namespace: string): void {
   if (existsSync(PIN_ROOT)) {
     for (const name of readdirSync(PIN_ROOT)) if (name.endsWith(`-${inode}`)) removePins(name);
   }
-  if (!existsSync(STATE_DIRECTORY)) return;
-  for (const name of readdirSync(STATE_DIRECTORY)) {
-    if (name.endsWith(`-${inode}.json`)) rmSync(path.join(STATE_DIRECTORY, name), { force: true });
+  if (!existsSync(JOURNAL_DIRECTORY)) return;
+  for (const name of readdirSync(JOURNAL_DIRECTORY)) {
+    if (name.endsWith(`-${inode}.json`))
+      rmSync(path.join(JOURNAL_DIRECTORY, name), { force: true });
   }
 }

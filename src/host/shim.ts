@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
 import { parseIpv4 } from '../wire/ipv4.js';
-import type { HostState } from './journal/journal.js';
+import type { Journal } from './journal/journal.js';
 import { type BpfObject, native } from './native.js';
 
 /** Compiled BPF objects lie in build/bpf, beside the compiled tree. */
@@ -69,11 +69,11 @@ export class Shim {
    * Attaches both programs to an interface, in place of those of an earlier run.
    * @throws BatonError BATON_IN_USE when somebody else's filters are where these should be.
    */
-  async attach(state: HostState, interfaceIndex: number): Promise<void> {
+  async attach(journal: Journal, interfaceIndex: number): Promise<void> {
     // Egress first: from its first segment on, what an adopted socket sends must be seen.
     for (const hook of ['egress', 'ingress'] as const) {
       const program = `shim_${hook}`;
-      await state.filter({ hook, priority: PRIORITY, handle: HANDLE, program }, () =>
+      await journal.filter({ hook, priority: PRIORITY, handle: HANDLE, program }, () =>
         this.object.attachTc(program, interfaceIndex, hook, PRIORITY, HANDLE),
       );
     }

@@ -13,7 +13,7 @@ import type { PlainLog } from '../base/log.js';
 import { runAll } from '../base/run-all.js';
 import { listAddresses, routeTo } from '../host/addresses.js';
 import { LOOPBACK, ownAddress, requireInterface, requireLoopback } from '../host/interfaces.js';
-import { HostState } from '../host/journal/journal.js';
+import { Journal } from '../host/journal/journal.js';
 import { ADOPT_FUNCTION, requireAdoption } from '../host/kernel.js';
 import { KernelWatch } from '../host/kernel-options.js';
 import { takeLock } from '../host/lock.js';
@@ -43,10 +43,10 @@ export interface AgentOptions {
   maxSessions: number;
   log: PlainLog;
   /**
-   * For tests: the kernel function to look for, where the state file goes, CHECK_MS and REMIND_MS.
+   * For tests: the kernel function to look for, where the journal goes, CHECK_MS and REMIND_MS.
    */
   adoptFunction?: string;
-  stateDirectory?: string;
+  journalDirectory?: string;
   checkMs?: number;
   remindMs?: number;
 }
@@ -82,7 +82,7 @@ class Agent {
   private readonly options: AgentOptions;
   private readonly log: PlainLog;
   private readonly own: string;
-  private readonly state: HostState;
+  private readonly journal: Journal;
   private readonly kernel: KernelWatch;
   private readonly strangers: Strangers;
   private index: number;
@@ -95,15 +95,15 @@ class Agent {
     this.index = info.index;
     this.absence = new Absence(options.interface, options.remindMs ?? REMIND_MS, options.log);
     this.strangers = new Strangers(options.balancers, options.log);
-    this.state = new HostState({
+    this.journal = new Journal({
       role: 'node',
       interface: options.interface,
       index: info.index,
       mac: info.mac,
       warn: (message) => options.log.warn(message),
-      ...(options.stateDirectory === undefined ? {} : { directory: options.stateDirectory }),
+      ...(options.journalDirectory === undefined ? {} : { directory: options.journalDirectory }),
     });
-    this.kernel = new KernelWatch(() => requireSynCookies(this.state), options.log);
+    this.kernel = new KernelWatch(() => requireSynCookies(this.journal), options.log);
   }
 
   /** The virtual addresses of the config that this machine has now. */
@@ -127,7 +127,7 @@ class Agent {
         maxSessions: options.maxSessions,
       });
       await this.setUp(shim);
-      await this.state.settle();
+      await this.journal.settle();
       reporter = new Reporter({
         own,
         key: options.key,
@@ -151,7 +151,7 @@ class Agent {
     } finally {
       const failures = await runAll([
         () => reporter?.close(),
-        () => this.state.end(),
+        () => this.journal.end(),
         () => shim?.close(),
       ]);
       for (const failure of failures)
@@ -188,12 +188,12 @@ class Agent {
   }
 
   private async setUp(shim: Shim): Promise<void> {
-    const { state, options } = this;
-    await quietArp(state, options.interface);
-    await requireSynCookies(state);
-    if (options.listen !== undefined) await requireEndOfTimeWait(state);
-    for (const address of options.virtualAddresses) await state.address(LOOPBACK, address);
-    await shim.attach(state, this.index);
+    const { journal, options } = this;
+    await quietArp(journal, options.interface);
+    await requireSynCookies(journal);
+    if (options.listen !== undefined) await requireEndOfTimeWait(journal);
+    for (const address of options.virtualAddresses) await journal.address(LOOPBACK, address);
+    await shim.attach(journal, this.index);
   }
 
   /**
@@ -236,13 +236,13 @@ class Agent {
     if (info === undefined) return;
     if (info.index !== this.index) {
       this.index = info.index;
-      this.state.moveTo(info.index, info.mac);
+      this.journal.moveTo(info.index, info.mac);
       await this.setUp(shim);
       this.log.warn(`interface ${name} is another one now: set up again`);
       return;
     }
     this.strangers.look(shim.counters());
-    for (const repaired of await this.state.repair())
+    for (const repaired of await this.journal.repair())
       this.log.warn(`${repaired} was gone, and is back`);
   }
 }

@@ -4,7 +4,7 @@
  * takes the larger of the interface's value and that of `all`.
  */
 import { BatonError } from '../base/errors.js';
-import type { HostState } from '../host/journal/journal.js';
+import type { Journal } from '../host/journal/journal.js';
 import { readNumber, Setting } from '../host/sysctl.js';
 
 /** Values of arp_ignore that leave requests for an address on lo unanswered. */
@@ -17,7 +17,7 @@ const BEST_OWN_ADDRESS = 2;
  * Sets arp_ignore and arp_announce of the interface as far as they do not suffice.
  * @throws BatonError BATON_SYSTEM when the value of `all` gets in the way.
  */
-export async function quietArp(state: HostState, interfaceName: string): Promise<void> {
+export async function quietArp(journal: Journal, interfaceName: string): Promise<void> {
   const ignoreOfAll = readNumber(Setting.arpIgnore('all'));
   if (ignoreOfAll > ANSWER_OWN_ONLY && !SILENT.includes(ignoreOfAll)) {
     throw new BatonError(
@@ -26,10 +26,10 @@ export async function quietArp(state: HostState, interfaceName: string): Promise
       { where: interfaceName, hint: 'set it to 0 or 1' },
     );
   }
-  await state.setting(Setting.arpIgnore(interfaceName), String(ANSWER_OWN_ONLY), (current) =>
+  await journal.setting(Setting.arpIgnore(interfaceName), String(ANSWER_OWN_ONLY), (current) =>
     SILENT.includes(Math.max(current, readNumber(Setting.arpIgnore('all')))),
   );
-  await state.setting(
+  await journal.setting(
     Setting.arpAnnounce(interfaceName),
     String(BEST_OWN_ADDRESS),
     (current) => Math.max(current, readNumber(Setting.arpAnnounce('all'))) >= BEST_OWN_ADDRESS,

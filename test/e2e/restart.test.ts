@@ -306,7 +306,7 @@ t.test('what is left', { skip: whyNoFarm() }, async (t) => {
     });
 
     await t.test(
-      'a kill without its state file: --detach-all knows what is ours by its name',
+      'a kill without its journal: --detach-all knows what is ours by its name',
       async (t) => {
         await farm.balancerProgram?.kill();
         const { kept } = await machineState(farm.balancer);

@@ -48,7 +48,7 @@ if (insideNamespace(import.meta.url)) {
     limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),
-    stateDirectory: directory,
+    journalDirectory: directory,
     checkMs: CHECK_MS,
   };
   const programs = async (): Promise<(string | undefined)[]> =>
@@ -164,7 +164,7 @@ if (insideNamespace(import.meta.url)) {
       nodeInterface: 'eth1',
       virtualAddresses: [VIRTUAL],
       warn: (message) => warnings.push(message),
-      stateDirectory: directory,
+      journalDirectory: directory,
     });
     t.same(left, []);
     t.ok(removed.includes('tc filter guard_ingress (ingress)'), removed.join(', '));

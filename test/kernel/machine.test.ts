@@ -56,7 +56,7 @@ if (insideNamespace(import.meta.url)) {
     limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),
-    stateDirectory: directory,
+    journalDirectory: directory,
     checkMs: CHECK_MS,
   };
   const nothingLeft = (t: Test): void => {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { run, until } from './namespace.js';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
-const STATE_DIRECTORY = '/run/baton';
+const JOURNAL_DIRECTORY = '/run/baton';
 
 export interface Ended {
   code: number | null;
@@ -62,21 +62,21 @@ export function snapshot(): string[] {
   );
 }
 
-/** Names of the state files of this namespace. */
+/** Names of the journals of this namespace. */
 export function stateFiles(): string[] {
   const inode = /\d+/.exec(run('readlink', '/proc/self/ns/net'))?.[0] ?? 'none';
   try {
-    return readdirSync(STATE_DIRECTORY).filter((name) => name.endsWith(`-${inode}.json`));
+    return readdirSync(JOURNAL_DIRECTORY).filter((name) => name.endsWith(`-${inode}.json`));
   } catch {
     return [];
   }
 }
 
-/** The changes in the one state file of this namespace. */
+/** The changes in the one journal of this namespace. */
 export function recordedKinds(): string[] {
   const [name] = stateFiles();
   if (name === undefined) return [];
-  const record = JSON.parse(readFileSync(`${STATE_DIRECTORY}/${name}`, 'utf8')) as {
+  const record = JSON.parse(readFileSync(`${JOURNAL_DIRECTORY}/${name}`, 'utf8')) as {
     changes: { kind: string }[];
   };
   return record.changes.map((change) => change.kind);

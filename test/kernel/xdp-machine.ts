@@ -51,7 +51,7 @@ export async function xdpMachine(t: Test) {
     nodes: NODES,
     limits: { sessions: 1_500, halfOpen: 1_500, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: (message) => told.push(message) },
-    stateDirectory: directory,
+    journalDirectory: directory,
     checkMs: CHECK_MS,
   };
   const before = snapshot();
@@ -74,7 +74,7 @@ export async function xdpMachine(t: Test) {
       interface: 'eth0',
       virtualAddresses: [VIRTUAL, OTHER_VIRTUAL],
       warn: (message) => warnings.push(message),
-      stateDirectory: directory,
+      journalDirectory: directory,
     });
   /** All of a start but the engine. */
   const started = async (more: Partial<MachineOptions> = {}): Promise<Machine> => {

@@ -1,11 +1,11 @@
 /**
  * `baton balancer --detach-all`: takes away everything that earlier runs of a balancer left on an
- * interface, also where no state file tells of it: programs and pins are known by their names.
+ * interface, also where no journal lists it: programs and pins are known by their names.
  */
 import { hasAddress } from '../../host/addresses.js';
 import { listFilters } from '../../host/filters.js';
 import { type Change, describeChange } from '../../host/journal/changes.js';
-import { HostState } from '../../host/journal/journal.js';
+import { Journal } from '../../host/journal/journal.js';
 import { native } from '../../host/native.js';
 import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
 import { requirePrivileges } from '../../host/privilege.js';
@@ -20,7 +20,7 @@ export interface DetachOptions {
   virtualAddresses: readonly string[];
   warn: (message: string) => void;
   /** For tests. */
-  stateDirectory?: string;
+  journalDirectory?: string;
 }
 
 const GUARD = /^guard_(?:in|e)gress$/;
@@ -38,19 +38,19 @@ export async function detachAll(
   const lock = await lockSides(nodeInterface === undefined ? [name] : [name, nodeInterface]);
   try {
     const info = native().interfaceInfo(name);
-    const state = new HostState({
+    const journal = new Journal({
       role: 'balancer',
       interface: name,
-      // Of an interface that is gone the state file tells nothing that is still there.
+      // Nothing in the journal of an interface that is gone is still in force.
       index: info?.index ?? 0,
       mac: info?.mac ?? new Uint8Array(6),
       warn: options.warn,
-      ...(options.stateDirectory === undefined ? {} : { directory: options.stateDirectory }),
+      ...(options.journalDirectory === undefined ? {} : { directory: options.journalDirectory }),
     });
-    for (const change of findUnrecorded(options, info?.index)) state.leftOver(change);
-    const standing = state.standing();
-    await state.end();
-    const left = state.changes;
+    for (const change of findUnrecorded(options, info?.index)) journal.leftOver(change);
+    const standing = journal.standing();
+    await journal.end();
+    const left = journal.changes;
     const words = (changes: readonly Change[]): string[] => changes.map(describeChange);
     return {
       removed: [

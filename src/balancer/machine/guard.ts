@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { GUARD_NAMES, type GuardCounter } from '../../base/kernel-counters.js';
 import type { Place } from '../../host/journal/changes.js';
-import type { HostState } from '../../host/journal/journal.js';
+import type { Journal } from '../../host/journal/journal.js';
 import type { BpfObject } from '../../host/native.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
 import type { PacketStart, Tap } from '../threads/engine-messages.js';
@@ -72,10 +72,10 @@ export class Guard {
    * Attaches both programs to an interface, in place of those of an earlier run.
    * @throws BatonError BATON_IN_USE when somebody else's filters are where these should be.
    */
-  async attach(state: HostState, interfaceIndex: number): Promise<void> {
+  async attach(journal: Journal, interfaceIndex: number): Promise<void> {
     for (const hook of ['ingress', 'egress'] as const) {
       const program = `guard_${hook}`;
-      await state.filter({ hook, priority: PRIORITY, handle: HANDLE, program }, () =>
+      await journal.filter({ hook, priority: PRIORITY, handle: HANDLE, program }, () =>
         this.object.attachTc(program, interfaceIndex, hook, PRIORITY, HANDLE),
       );
     }
@@ -85,9 +85,9 @@ export class Guard {
    * Keeps from the kernel what nodes send to another interface. Nothing is turned round there.
    * @throws BatonError as `attach` does
    */
-  async attachTo(state: HostState, at: Place): Promise<void> {
+  async attachTo(journal: Journal, at: Place): Promise<void> {
     const program = 'guard_ingress';
-    await state.filter({ at, hook: 'ingress', priority: PRIORITY, handle: HANDLE, program }, () =>
+    await journal.filter({ at, hook: 'ingress', priority: PRIORITY, handle: HANDLE, program }, () =>
       this.object.attachTc(program, at.index, 'ingress', PRIORITY, HANDLE),
     );
   }

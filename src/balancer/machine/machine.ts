@@ -18,7 +18,7 @@ import { runAll } from '../../base/run-all.js';
 import type { NamedInterface } from '../../config/load.js';
 import type { Datapath } from '../../config/schema.js';
 import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/offer.js';
-import { HostState } from '../../host/journal/journal.js';
+import { Journal } from '../../host/journal/journal.js';
 import type { Lock } from '../../host/lock.js';
 import type { InterfaceInfo } from '../../host/native.js';
 import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
@@ -61,9 +61,9 @@ export interface MachineOptions {
   patience?: number;
   /** An interface that the engine works on was replaced: nothing but a new start helps. */
   onLost?: (error: BatonError) => void;
-  /** For tests: the kernel function to look for, where the state file goes, and CHECK_MS. */
+  /** For tests: the kernel function to look for, where the journal goes, and CHECK_MS. */
   adoptFunction?: string;
-  stateDirectory?: string;
+  journalDirectory?: string;
   checkMs?: number;
 }
 
@@ -93,7 +93,7 @@ export class Machine {
   private readonly options: MachineOptions;
   private readonly virtualAddresses: readonly string[];
   private readonly lock: Lock;
-  private readonly state: HostState;
+  private readonly journal: Journal;
   private readonly announcer: Announcer;
   private guard: Guard | undefined;
   private shim: Shim | undefined;
@@ -116,13 +116,13 @@ export class Machine {
     this.watch = new SideWatch(watched, (message) => options.log.warn(message));
     this.virtualAddresses = [...new Set(options.virtualServers.map((server) => server.address))];
     this.announcer = new Announcer(info.index, info.mac, this.virtualAddresses);
-    this.state = new HostState({
+    this.journal = new Journal({
       role: 'balancer',
       interface: options.interface,
       index: info.index,
       mac: info.mac,
       warn: (message) => options.log.warn(message),
-      ...(options.stateDirectory === undefined ? {} : { directory: options.stateDirectory }),
+      ...(options.journalDirectory === undefined ? {} : { directory: options.journalDirectory }),
     });
   }
 
@@ -210,8 +210,8 @@ export class Machine {
    */
   async takeAddresses(): Promise<void> {
     for (const address of this.virtualAddresses)
-      await this.state.address(this.options.interface, address);
-    await this.state.settle();
+      await this.journal.address(this.options.interface, address);
+    await this.journal.settle();
     this.announcer.announce();
     this.timer = setInterval(() => {
       this.checking = this.check().catch((error: unknown) =>
@@ -245,7 +245,7 @@ export class Machine {
 
   /** Undoes everything. What can not be undone is warned of. */
   async stop(): Promise<void> {
-    await this.all([() => this.rest(), () => this.state.end(), () => this.letGo()]);
+    await this.all([() => this.rest(), () => this.journal.end(), () => this.letGo()]);
   }
 
   /** Lets go of everything and undoes nothing: the next run takes it over. */
@@ -316,14 +316,14 @@ export class Machine {
     const ours = info.addresses.map((entry) => entry.address);
     const wanted = this.virtualAddresses.filter((text) => !ours.includes(text));
     if (wanted.length > 0) await probeAddresses(info.index, info.mac, wanted);
-    await requireSynCookies(this.state);
-    await requireEndOfTimeWait(this.state);
+    await requireSynCookies(this.journal);
+    await requireEndOfTimeWait(this.journal);
     // The shim first: the guard hands frames on to it from its own first frame.
-    await this.shim.attach(this.state, info.index);
-    await this.guard.attach(this.state, info.index);
+    await this.shim.attach(this.journal, info.index);
+    await this.guard.attach(this.journal, info.index);
     const { nodes } = this.sides;
     if (nodes !== undefined) {
-      await this.guard.attachTo(this.state, { interface: nodes.name, index: nodes.info.index });
+      await this.guard.attachTo(this.journal, { interface: nodes.name, index: nodes.info.index });
     }
     removeStalePins();
     await this.chooseDatapath();
@@ -347,12 +347,12 @@ export class Machine {
     requireForwarded(this.options, this.info.index);
     // What an earlier run on XDP left goes when the addresses are taken.
     const pins = pinName(this.options.interface);
-    if (hasXdp(this.info.index)) this.state.leftOver({ kind: 'xdp', mode: 'native' });
-    if (hasPins(pins)) this.state.leftOver({ kind: 'pins', name: pins });
+    if (hasXdp(this.info.index)) this.journal.leftOver({ kind: 'xdp', mode: 'native' });
+    if (hasPins(pins)) this.journal.leftOver({ kind: 'pins', name: pins });
   }
 
   private async openXdp(): Promise<void> {
-    const { options, info, address, state } = this;
+    const { options, info, address, journal } = this;
     const { nodes } = this.sides;
     const { datapath, limits, log } = options;
     const xdp = await XdpProgram.open(
@@ -375,7 +375,7 @@ export class Machine {
         },
         warn: (message) => log.warn(message),
       },
-      state,
+      journal,
     );
     this.xdp = xdp;
     const line = `datapath xdp (${xdp.how})${xdp.why === '' ? '' : `: ${xdp.why}`}`;
@@ -416,7 +416,7 @@ export class Machine {
       options.onLost?.(error);
       return;
     }
-    for (const repaired of await this.state.repair())
+    for (const repaired of await this.journal.repair())
       options.log.warn(`${repaired} was gone, and is back`);
     // Whoever was unplugged with us may have forgotten us.
     if (up.includes(options.interface)) this.announcer.announce();

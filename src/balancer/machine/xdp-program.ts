@@ -21,7 +21,7 @@ import {
   WAY,
 } from '../../datapath/xdp-layout.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
-import type { HostState } from '../../host/journal/journal.js';
+import type { Journal } from '../../host/journal/journal.js';
 import {
   type BpfObject,
   type InterfaceInfo,
@@ -81,7 +81,7 @@ export class XdpProgram {
   mode: XdpMode = 'native';
   why = '';
   private readonly options: XdpOptions;
-  private readonly state: HostState;
+  private readonly journal: Journal;
   private readonly object: BpfObject;
   private readonly earlier: EarlierRun | undefined;
   private readonly driver: string;
@@ -107,9 +107,9 @@ export class XdpProgram {
    */
   private redirects = false;
 
-  private constructor(options: XdpOptions, state: HostState, earlier: EarlierRun | undefined) {
+  private constructor(options: XdpOptions, journal: Journal, earlier: EarlierRun | undefined) {
     this.options = options;
-    this.state = state;
+    this.journal = journal;
     this.earlier = earlier;
     this.earlierServers = serversOf(options.virtualServers, earlier);
     const census = takeCensus(options, earlier, this.earlierServers);
@@ -147,14 +147,14 @@ export class XdpProgram {
    * @throws BatonError for whatever keeps XDP from working there; nothing is left attached then but
    *   what an earlier run left
    */
-  static async open(options: XdpOptions, state: HostState): Promise<XdpProgram> {
+  static async open(options: XdpOptions, journal: Journal): Promise<XdpProgram> {
     const { index, mtu } = options.info;
     const pool = xdpPoolOptions(native(), { name: options.interface, index, mtu }, options.workers);
     requireQueues(options.interface, pool.queues);
     const earlier = EarlierRun.find(options.interface, options.info.index, options.warn);
     let program: XdpProgram | undefined;
     try {
-      program = new XdpProgram(options, state, earlier);
+      program = new XdpProgram(options, journal, earlier);
       if (earlier === undefined) await program.attachFirst();
       else await program.lookAtNodeSide();
       program.openSockets(pool);
@@ -162,7 +162,7 @@ export class XdpProgram {
     } catch (error) {
       program?.close();
       earlier?.close();
-      if (earlier === undefined) await state.withdraw({ kind: 'xdp', mode: 'native' });
+      if (earlier === undefined) await journal.withdraw({ kind: 'xdp', mode: 'native' });
       throw error;
     }
   }
@@ -248,11 +248,11 @@ export class XdpProgram {
       // Cookies that it has sent meanwhile must be believed, too.
       const cookieAt = this.earlier.cookieAt();
       if (cookieAt !== 0) new Uint32Array(this.control)[CONTROL.cookieAt / 4] = cookieAt;
-      await this.state.xdp(this.mode, () => this.attach(this.mode));
+      await this.journal.xdp(this.mode, () => this.attach(this.mode));
       this.earlier.close();
     }
     try {
-      await this.state.pins(pinName(this.options.interface), () => this.pin());
+      await this.journal.pins(pinName(this.options.interface), () => this.pin());
     } catch (error) {
       // Other tools do not find the maps by name then; that is all.
       this.options.warn(reasonOf(error));
@@ -344,10 +344,10 @@ export class XdpProgram {
     const { interface: name, info } = this.options;
     this.why = await this.whyNotNative(name, info);
     if (this.why === '') return;
-    await this.state.withdraw({ kind: 'xdp', mode: 'native' });
+    await this.journal.withdraw({ kind: 'xdp', mode: 'native' });
     this.mode = 'generic';
     try {
-      await this.state.xdp('generic', () => this.attach('generic'));
+      await this.journal.xdp('generic', () => this.attach('generic'));
     } catch (error) {
       throw new BatonError('BATON_INTERFACE', `takes no XDP program: ${reasonOf(error)}`, {
         where: name,
@@ -361,7 +361,7 @@ export class XdpProgram {
     const { driver } = this;
     const who = `${name}${driver === '' ? '' : ` (driver ${driver})`}`;
     try {
-      await this.state.xdp('native', () => this.attach('native'));
+      await this.journal.xdp('native', () => this.attach('native'));
     } catch (error) {
       return `${who} can not do native XDP: ${reasonOf(error)}`;
     }

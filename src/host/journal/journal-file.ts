@@ -26,25 +26,25 @@ import { isMap } from '../command.js';
 import { namespaceInode } from '../namespace.js';
 import { type Change, parseChange } from './changes.js';
 
-export const STATE_DIRECTORY = '/run/baton';
+export const JOURNAL_DIRECTORY = '/run/baton';
 const VERSION = 1;
 const OTHERS_WRITE = 0o022;
 
-export interface StateRecord {
+export interface JournalRecord {
   index: number;
   /** Colon-separated. */
   mac: string;
   changes: Change[];
 }
 
-export class StateFile {
+export class JournalFile {
   readonly path: string;
 
   /**
    * Makes the directory if need be.
    * @throws BatonError BATON_SYSTEM when it can not be made, or others may write there.
    */
-  constructor(role: string, interfaceName: string, directory = STATE_DIRECTORY) {
+  constructor(role: string, interfaceName: string, directory = JOURNAL_DIRECTORY) {
     this.path = join(directory, `${role}-${interfaceName}-${namespaceInode()}.json`);
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -73,7 +73,7 @@ export class StateFile {
   }
 
   /** The record, or undefined when there is none. `warn` hears of a file that makes no sense. */
-  read(warn: (message: string) => void): StateRecord | undefined {
+  read(warn: (message: string) => void): JournalRecord | undefined {
     let text: string;
     try {
       const descriptor = openSync(
@@ -104,7 +104,7 @@ export class StateFile {
    * Replaces the record as a whole: a crash leaves the old one or the new one. Throws BatonError
    * BATON_SYSTEM.
    */
-  write(record: StateRecord): void {
+  write(record: JournalRecord): void {
     const draft = `${this.path}.new`;
     try {
       rmSync(draft, { force: true });
@@ -126,7 +126,7 @@ export class StateFile {
   }
 }
 
-function parseRecord(text: string): StateRecord | undefined {
+function parseRecord(text: string): JournalRecord | undefined {
   let data: unknown;
   try {
     data = JSON.parse(text);

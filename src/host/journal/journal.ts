@@ -24,9 +24,9 @@ import {
   stands,
   undo,
 } from './changes.js';
-import { StateFile } from './journal-file.js';
+import { JournalFile } from './journal-file.js';
 
-export interface StateOptions {
+export interface JournalOptions {
   role: 'balancer' | 'node';
   interface: string;
   index: number;
@@ -49,8 +49,8 @@ interface Entry {
 
 type Make = () => void | Promise<void>;
 
-export class HostState {
-  private readonly file: StateFile;
+export class Journal {
+  private readonly file: JournalFile;
   private readonly place: Place;
   private readonly warn: (message: string) => void;
   private mac: string;
@@ -60,8 +60,8 @@ export class HostState {
    * Takes over what an earlier run left. Throws BatonError BATON_SYSTEM when the state file is of
    * no use.
    */
-  constructor(options: StateOptions) {
-    this.file = new StateFile(options.role, options.interface, options.directory);
+  constructor(options: JournalOptions) {
+    this.file = new JournalFile(options.role, options.interface, options.directory);
     this.place = { interface: options.interface, index: options.index };
     this.warn = options.warn;
     this.mac = macText(options.mac);

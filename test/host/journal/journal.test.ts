@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { listAddresses } from '../../../src/host/addresses.js';
 import { hasClsact, listFilters } from '../../../src/host/filters.js';
-import { HostState } from '../../../src/host/journal/journal.js';
+import { Journal } from '../../../src/host/journal/journal.js';
 import { native } from '../../../src/host/native.js';
 import { loadObject } from '../../../src/host/shim.js';
 import { readSetting, writeSetting } from '../../../src/host/sysctl.js';
@@ -25,14 +25,14 @@ if (insideNamespace(import.meta.url)) {
   run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'peer0');
   run('ip', 'link', 'set', 'eth0', 'up');
   run('ip', 'link', 'set', 'peer0', 'up');
-  const parent = mkdtempSync(join(tmpdir(), 'baton-state-'));
+  const parent = mkdtempSync(join(tmpdir(), 'baton-journal-'));
   const directory = join(parent, 'run');
   t.teardown(() => rmSync(parent, { recursive: true, force: true }));
   const warnings: string[] = [];
-  const open = (): HostState => {
+  const open = (): Journal => {
     const info = native().interfaceInfo('eth0');
     if (info === undefined) throw new Error('eth0 is not there');
-    return new HostState({
+    return new Journal({
       role: 'node',
       interface: 'eth0',
       index: info.index,
@@ -44,10 +44,10 @@ if (insideNamespace(import.meta.url)) {
   const file = (): string => join(directory, readdirSync(directory)[0] ?? 'none');
   const index = (): number => native().interfaceInfo('eth0')?.index ?? 0;
   const shim = loadObject('shim');
-  const attach = async (state: HostState): Promise<void> => {
+  const attach = async (journal: Journal): Promise<void> => {
     for (const hook of ['ingress', 'egress'] as const) {
       const program = `shim_${hook}`;
-      await state.filter({ hook, priority: 2, handle: 1, program }, () =>
+      await journal.filter({ hook, priority: 2, handle: 1, program }, () =>
         shim.attachTc(program, index(), hook, 2, 1),
       );
     }
@@ -58,10 +58,10 @@ if (insideNamespace(import.meta.url)) {
     clsact: hasClsact('eth0'),
     arp: readSetting(ARP_IGNORE),
   });
-  const setUp = async (state: HostState): Promise<void> => {
-    await state.address('lo', '10.99.0.100');
-    await state.setting(ARP_IGNORE, '1', one);
-    await attach(state);
+  const setUp = async (journal: Journal): Promise<void> => {
+    await journal.address('lo', '10.99.0.100');
+    await journal.setting(ARP_IGNORE, '1', one);
+    await attach(journal);
   };
 
   t.beforeEach(() => {
@@ -70,8 +70,8 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('everything is undone, and there is no file', async (t) => {
     const before = await machine();
-    const state = open();
-    await setUp(state);
+    const journal = open();
+    await setUp(journal);
     t.equal(readSetting(ARP_IGNORE), '1');
     t.ok(
       listAddresses().some((entry) => entry.address === '10.99.0.100' && entry.interface === 'lo'),
@@ -90,23 +90,23 @@ if (insideNamespace(import.meta.url)) {
     );
     t.equal(statSync(file()).mode & 0o777, 0o600);
     t.equal(statSync(directory).mode & 0o777, 0o700);
-    await state.end();
-    await state.end();
+    await journal.end();
+    await journal.end();
     t.same(await machine(), before);
     t.same(readdirSync(directory), []);
     t.same(warnings, []);
   });
 
   t.test('it is on file before it is done', async (t) => {
-    const state = open();
-    const attached = state.filter(
+    const journal = open();
+    const attached = journal.filter(
       { hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' },
       () => {
         throw new Error(readFileSync(file(), 'utf8'));
       },
     );
     await t.rejects(attached, /"clsact".*"shim_ingress"/s);
-    await state.end();
+    await journal.end();
   });
 
   t.test(
@@ -114,23 +114,23 @@ if (insideNamespace(import.meta.url)) {
     async (t) => {
       const before = await machine();
       await setUp(open());
-      const state = open();
-      t.equal(state.changes.length, 5);
-      await state.settle();
+      const journal = open();
+      t.equal(journal.changes.length, 5);
+      await journal.settle();
       t.same(await machine(), before);
-      await state.end();
+      await journal.end();
     },
   );
 
   t.test('what a killed run left and this one wants as well stays until the end', async (t) => {
     const before = await machine();
     await setUp(open());
-    const state = open();
+    const journal = open();
     const set = await machine();
-    await setUp(state);
-    await state.settle();
+    await setUp(journal);
+    await journal.settle();
     t.same(await machine(), set);
-    await state.end();
+    await journal.end();
     t.same(
       await machine(),
       before,
@@ -142,20 +142,20 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'address', 'add', '10.99.0.100/32', 'dev', 'lo');
     run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
     const before = await machine();
-    const state = open();
-    await state.address('lo', '10.99.0.100');
-    await attach(state);
-    await state.end();
+    const journal = open();
+    await journal.address('lo', '10.99.0.100');
+    await attach(journal);
+    await journal.end();
     t.same(await machine(), before);
     run('ip', 'address', 'del', '10.99.0.100/32', 'dev', 'lo');
     run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
   });
 
   t.test('a setting that somebody has changed since stays changed', async (t) => {
-    const state = open();
-    await state.setting(ARP_IGNORE, '1', one);
+    const journal = open();
+    await journal.setting(ARP_IGNORE, '1', one);
     writeSetting(ARP_IGNORE, '2');
-    await state.end();
+    await journal.end();
     t.equal(readSetting(ARP_IGNORE), '2');
     writeSetting(ARP_IGNORE, '0');
   });
@@ -163,12 +163,12 @@ if (insideNamespace(import.meta.url)) {
   t.test("somebody else's filter is not replaced, nor removed", async (t) => {
     const guard = loadObject('guard');
     guard.attachTc('guard_ingress', index(), 'ingress', 2, 1);
-    const state = open();
-    await t.rejects(attach(state), {
+    const journal = open();
+    await t.rejects(attach(journal), {
       code: 'BATON_IN_USE',
       message: 'tc filters with priority 2 at ingress belong to another program (guard_ingress)',
     });
-    await state.end();
+    await journal.end();
     t.same(
       listFilters('eth0').map((filter) => filter.program),
       ['guard_ingress'],
@@ -179,27 +179,27 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('what vanished is made again', async (t) => {
-    const state = open();
-    await setUp(state);
+    const journal = open();
+    await setUp(journal);
     const set = await machine();
     run('ip', 'address', 'del', '10.99.0.100/32', 'dev', 'lo');
     run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
     writeSetting(ARP_IGNORE, '0');
-    t.same(await state.repair(), [
+    t.same(await journal.repair(), [
       'address 10.99.0.100/32 on lo',
       'net/ipv4/conf/eth0/arp_ignore = 1',
       'tc filter shim_ingress (ingress)',
       'tc filter shim_egress (egress)',
     ]);
     t.same(await machine(), set);
-    t.same(await state.repair(), []);
-    await state.end();
+    t.same(await journal.repair(), []);
+    await journal.end();
     t.equal(hasClsact('eth0'), false);
   });
 
   t.test('a file that makes no sense is warned of and counts as none', async (t) => {
-    const state = open();
-    await state.setting(ARP_IGNORE, '1', one);
+    const journal = open();
+    await journal.setting(ARP_IGNORE, '1', one);
     const path = file();
     const good = readFileSync(path, 'utf8');
     const wrong = [
@@ -220,14 +220,14 @@ if (insideNamespace(import.meta.url)) {
         JSON.stringify(text),
       );
     }
-    await state.end();
+    await journal.end();
     t.notOk(existsSync(path));
   });
 
   t.test('a file of a dead namespace whose number was used again is not for us', async (t) => {
     writeSetting(ARP_IGNORE, '1');
-    const state = open();
-    await state.address('lo', '10.99.0.100');
+    const journal = open();
+    await journal.address('lo', '10.99.0.100');
     const path = file();
     const record = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
     const changes = [{ kind: 'setting', setting: ARP_IGNORE, value: '1', previous: '0' }];
@@ -239,7 +239,7 @@ if (insideNamespace(import.meta.url)) {
       t.equal(readSetting(ARP_IGNORE), '1');
     }
     t.same(warnings, []);
-    await state.end();
+    await journal.end();
     writeSetting(ARP_IGNORE, '0');
   });
 
@@ -252,14 +252,14 @@ if (insideNamespace(import.meta.url)) {
     });
     const before = await machine();
     const nothing = await there();
-    const attachThere = (state: HostState): Promise<void> =>
-      state.filter({ at, hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' }, () =>
+    const attachThere = (journal: Journal): Promise<void> =>
+      journal.filter({ at, hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' }, () =>
         shim.attachTc('shim_ingress', at.index, 'ingress', 2, 1),
       );
     const killed = open();
     await attachThere(killed);
     t.same(await there(), { filters: ['shim_ingress'], clsact: true });
-    t.same(await machine(), before, "the state's own interface is as it was");
+    t.same(await machine(), before, "the journal's own interface is as it was");
 
     const next = open();
     await attachThere(next);
@@ -284,32 +284,32 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('an interface that was replaced', async (t) => {
-    const state = open();
-    await setUp(state);
+    const journal = open();
+    await setUp(journal);
     run('ip', 'link', 'del', 'eth0');
     run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'peer0');
     const info = native().interfaceInfo('eth0');
     if (info === undefined) throw new Error('eth0 is not there');
-    state.moveTo(info.index, info.mac);
+    journal.moveTo(info.index, info.mac);
     t.same(
-      state.changes.map((change) => change.kind),
+      journal.changes.map((change) => change.kind),
       ['address'],
     );
     const before = await machine();
-    await setUp(state);
+    await setUp(journal);
     t.not(JSON.stringify(await machine()), JSON.stringify(before));
-    await state.end();
+    await journal.end();
     t.equal(readSetting(ARP_IGNORE), '0');
     t.equal(hasClsact('eth0'), false);
     t.same(warnings, []);
   });
 
   t.test('a directory that others can write to', async (t) => {
-    const open = mkdtempSync(join(tmpdir(), 'baton-state-'));
+    const open = mkdtempSync(join(tmpdir(), 'baton-journal-'));
     run('chmod', '777', open);
     t.throws(
       () =>
-        new HostState({
+        new Journal({
           role: 'node',
           interface: 'eth0',
           index: 1,
