@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { batonCommand, Farm, stopKept, VIRTUAL_ADDRESS } from '../lab/farm.js';
-import { curl, curlAll, sha256 } from '../lab/requests.js';
+import { curl, curlAll, sha256 } from '../lab/clients/requests.js';
+import { batonCommand, Farm, stopKept, VIRTUAL_ADDRESS } from '../lab/farm/farm.js';
 
 const TAG = 'baton-demo';
 const FILM_BYTES = 100_000_000;

@@ -29,7 +29,7 @@ const IN_NAMESPACES = [
   'test/host/journal/journal.test.ts',
 ];
 
-/** End to end tests run once on each of them: lab/farm.ts reads BATON_DATAPATH. */
+/** End to end tests run once on each of them: lab/farm/farm.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];
 const endToEnd = (names: readonly string[]): string[] =>
   names.map((name) => `${END_TO_END}${name}.test.ts`);

@@ -9,7 +9,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { run } from '../../lab/process.js';
+import { run } from '../../lab/farm/process.js';
 import { report } from '../report.js';
 import { CASES } from './cases.js';
 import { type Contest, startContest } from './contenders.js';

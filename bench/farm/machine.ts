@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import path from 'node:path';
-import { projectRoot } from '../../lab/farm.js';
-import { run } from '../../lab/process.js';
+import { projectRoot } from '../../lab/farm/farm.js';
+import { run } from '../../lab/farm/process.js';
 
 export function machineOf(): Record<string, string> {
   const [first, ...others] = cpus();

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Program, run } from '../../lab/process.js';
+import { type Program, run } from '../../lab/farm/process.js';
 import type { Contest } from './contenders.js';
 import type { Pair } from './pair.js';
 import { limited, OPEN_FILES, openFiles, proxyConnections } from './proxies.js';

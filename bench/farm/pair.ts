@@ -10,9 +10,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { stringify } from 'yaml';
-import { batonCommand, Host, type Stats } from '../../lab/farm.js';
-import { type Program, run } from '../../lab/process.js';
-import { destroy, type FarmRecord, recordOf, save } from '../../lab/registry.js';
+import { batonCommand, Host, type Stats } from '../../lab/farm/farm.js';
+import { type Program, run } from '../../lab/farm/process.js';
+import { destroy, type FarmRecord, recordOf, save } from '../../lab/farm/registry.js';
 import { attach } from './attach.js';
 import { CROWD, type CrowdTask } from './crowd-task.js';
 

@@ -6,8 +6,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Farm, Host, Program } from '../../lab/farm.js';
-import { run } from '../../lab/process.js';
+import type { Farm, Host, Program } from '../../lab/farm/farm.js';
+import { run } from '../../lab/farm/process.js';
 
 /** Open files that HAProxy is allowed, where the machine lets it be raised. */
 export const OPEN_FILES = 131_072;

@@ -5,7 +5,7 @@
  * forwarder's CPU: the same for all.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { run } from '../../lab/process.js';
+import { run } from '../../lab/farm/process.js';
 import { attach } from './attach.js';
 import { withCpuUse } from './cpu.js';
 import { FLOOD, type FloodCount, type FloodTask } from './flood.js';

@@ -5,7 +5,8 @@
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { Arrivals } from '../../lab/arrivals.js';
+import { Arrivals } from '../../lab/clients/arrivals.js';
+import { converse, curl } from '../../lab/clients/requests.js';
 import {
   batonCommand,
   DATAPATH,
@@ -13,11 +14,10 @@ import {
   type Host,
   projectRoot,
   VIRTUAL_ADDRESS,
-} from '../../lab/farm.js';
-import { machineState } from '../../lab/machine.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+} from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
-import { converse, curl } from '../../lab/requests.js';
+import { machineState } from '../../lab/probes/machine.js';
 
 /** How often each way is gone. More by hand: BATON_ROUNDS=20. */
 const ROUNDS = Number(process.env.BATON_ROUNDS ?? 3);

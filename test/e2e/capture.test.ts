@@ -2,11 +2,11 @@
 import { statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { batonCommand, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { findCommand, whyNoFarm, withFarm } from '../../lab/needs.js';
+import { curl } from '../../lab/clients/requests.js';
+import { batonCommand, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { findCommand, whyNoFarm, withFarm } from '../../lab/farm/needs.js';
+import { type Program, run } from '../../lab/farm/process.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { type Program, run } from '../../lab/process.js';
-import { curl } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [{ path: '/', nodes: ['n1'] }];

@@ -6,10 +6,10 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import t from 'tap';
-import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { whyNoApache, whyNoFarm, withFarm } from '../../lab/needs.js';
+import { curl, curlAll, sha256, wrk } from '../../lab/clients/requests.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoApache, whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { curl, curlAll, sha256, wrk } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(50_000_000);

@@ -2,21 +2,21 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import t, { type Test } from 'tap';
+import { curl, sha256 } from '../../lab/clients/requests.js';
 import {
   BALANCER_ADDRESS,
   DATAPATH,
   type Farm,
   projectRoot,
   VIRTUAL_ADDRESS,
-} from '../../lab/farm.js';
-import { machineState } from '../../lab/machine.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
-import { offloadAt } from '../../lab/network.js';
+} from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
+import { offloadAt } from '../../lab/farm/network.js';
+import { run } from '../../lab/farm/process.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { run } from '../../lab/process.js';
-import { refuses } from '../../lab/refusal.js';
-import { curl, sha256 } from '../../lab/requests.js';
+import { machineState } from '../../lab/probes/machine.js';
 import { native } from '../../src/host/native.js';
+import { refuses } from '../support/refusal.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(3_000_000);

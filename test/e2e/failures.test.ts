@@ -1,12 +1,12 @@
 /** Nodes, agents and balancers that fail, while clients go on asking. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { Download } from '../../lab/download.js';
-import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { machineState } from '../../lab/machine.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { Download } from '../../lab/clients/download.js';
+import { type CurlAnswer, curl, sha256, statusesInARow } from '../../lab/clients/requests.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { type CurlAnswer, curl, sha256, statusesInARow } from '../../lab/requests.js';
+import { machineState } from '../../lab/probes/machine.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(20_000_000);

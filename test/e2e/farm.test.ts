@@ -7,12 +7,12 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { Farm } from '../../lab/farm.js';
-import { whyNoFarm } from '../../lab/needs.js';
+import { curl, wrk } from '../../lab/clients/requests.js';
+import { Farm } from '../../lab/farm/farm.js';
+import { whyNoFarm } from '../../lab/farm/needs.js';
+import { run } from '../../lab/farm/process.js';
+import { sweep } from '../../lab/farm/registry.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { run } from '../../lab/process.js';
-import { sweep } from '../../lab/registry.js';
-import { curl, wrk } from '../../lab/requests.js';
 
 const namespaces = async (): Promise<string> => (await run('ip', ['netns', 'list'])).stdout;
 
@@ -57,7 +57,7 @@ t.test(
   'the next farm takes down what a killed process left behind',
   { skip: whyNoFarm() },
   async (t) => {
-    const module = fileURLToPath(new URL('../../lab/farm.js', import.meta.url));
+    const module = fileURLToPath(new URL('../../lab/farm/farm.js', import.meta.url));
     const script = `
     const { Farm } = await import(${JSON.stringify(module)});
     const farm = await Farm.create({ nodes: 1 });

@@ -7,14 +7,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { Download, KEPT_BYTES } from '../../lab/download.js';
-import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { Flood, type FloodOptions } from '../../lab/flood.js';
-import type { Host } from '../../lab/host.js';
-import { findCommand, whyNoFarm, withFarm } from '../../lab/needs.js';
+import { Download, KEPT_BYTES } from '../../lab/clients/download.js';
+import { Flood, type FloodOptions } from '../../lab/clients/flood.js';
+import { converse, curl, sha256 } from '../../lab/clients/requests.js';
+import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import type { Host } from '../../lab/farm/host.js';
+import { findCommand, whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
-import { converse, curl, sha256 } from '../../lab/requests.js';
-import { type Agreed, socketOptions } from '../../lab/sockets.js';
+import { type Agreed, socketOptions } from '../../lab/probes/sockets.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 /** Of client-writer.ts: to strangers. */

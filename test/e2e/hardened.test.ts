@@ -5,12 +5,12 @@
  */
 import { writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { captureFrames } from '../../lab/frames.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import type { Step } from '../../lab/clients/raw-client.js';
+import { type CurlAnswer, converse, curl } from '../../lab/clients/requests.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
-import type { Step } from '../../lab/raw-client.js';
-import { type CurlAnswer, converse, curl } from '../../lab/requests.js';
+import { captureFrames } from '../../lab/probes/frames.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [

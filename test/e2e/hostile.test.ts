@@ -4,13 +4,13 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { Download } from '../../lab/download.js';
-import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { captureFrames, sendFrames } from '../../lab/frames.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { Download } from '../../lab/clients/download.js';
+import { curl, sha256 } from '../../lab/clients/requests.js';
+import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { build, type PacketSpec } from '../../lab/packet.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { curl, sha256 } from '../../lab/requests.js';
+import { captureFrames, sendFrames } from '../../lab/probes/frames.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(30_000_000);

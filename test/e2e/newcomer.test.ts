@@ -8,13 +8,13 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { Arrivals } from '../../lab/arrivals.js';
-import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { whyNoApache, whyNoFarm, withFarm } from '../../lab/needs.js';
+import { Arrivals } from '../../lab/clients/arrivals.js';
+import { type CurlAnswer, curl, sha256 } from '../../lab/clients/requests.js';
+import type { Talk } from '../../lab/clients/websocket-client.js';
+import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoApache, whyNoFarm, withFarm } from '../../lab/farm/needs.js';
+import type { RunResult } from '../../lab/farm/process.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
-import type { RunResult } from '../../lab/process.js';
-import { type CurlAnswer, curl, sha256 } from '../../lab/requests.js';
-import type { Talk } from '../../lab/websocket-client.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const SERVERS = ['nginx', 'apache', 'node', 'python'] as const;
@@ -60,7 +60,7 @@ class Crowd {
     this.progress = path.join(directory, 'progress');
     const slowly = ['--limit-rate', '3M'];
     this.arrivals = Arrivals.start(farm, '/nginx/a.txt');
-    const talker = fileURLToPath(new URL('../../lab/websocket-client.js', import.meta.url));
+    const talker = fileURLToPath(new URL('../../lab/clients/websocket-client.js', import.meta.url));
     const talk = [talker, `ws://${VIRTUAL_ADDRESS}/echo`, this.progress, this.stop];
     this.talk = client.run(process.execPath, talk, { timeoutMs: FILE_TIMEOUT_MS });
     this.poll = curl(client, `${BASE}/poll`, [], FILE_TIMEOUT_MS);

@@ -5,7 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { Download } from '../../lab/download.js';
+import { Download } from '../../lab/clients/download.js';
+import { curl, curlAll, sha256 } from '../../lab/clients/requests.js';
 import {
   BALANCER_ADDRESS,
   batonCommand,
@@ -13,15 +14,14 @@ import {
   type Farm,
   NODE_SIDE_ADDRESS,
   VIRTUAL_ADDRESS,
-} from '../../lab/farm.js';
-import { captureFrames } from '../../lab/frames.js';
-import { type MachineState, machineState } from '../../lab/machine.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
-import { offloadAt } from '../../lab/network.js';
+} from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
+import { offloadAt } from '../../lab/farm/network.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { refuses } from '../../lab/refusal.js';
-import { curl, curlAll, sha256 } from '../../lab/requests.js';
+import { captureFrames } from '../../lab/probes/frames.js';
+import { type MachineState, machineState } from '../../lab/probes/machine.js';
 import { openCapture } from '../../src/wire/capture-file.js';
+import { refuses } from '../support/refusal.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const DOWNLOAD_BYTES = 20_000_000;

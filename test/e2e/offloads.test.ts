@@ -6,11 +6,11 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { Download } from '../../lab/download.js';
-import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { Download } from '../../lab/clients/download.js';
+import { type CurlAnswer, converse, curl, sha256 } from '../../lab/clients/requests.js';
+import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
-import { type CurlAnswer, converse, curl, sha256 } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const LONG_BYTES = 10_000_000;

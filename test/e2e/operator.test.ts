@@ -4,13 +4,13 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'no
 import path from 'node:path';
 import t from 'tap';
 import { stringify } from 'yaml';
-import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { curl } from '../../lab/clients/requests.js';
+import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { refuses } from '../../lab/refusal.js';
-import { curl } from '../../lab/requests.js';
-import { WebServer } from '../../lab/web.js';
+import { WebServer } from '../../lab/servers/web.js';
 import { GLOSSARY } from '../../src/cli/glossary.js';
+import { refuses } from '../support/refusal.js';
 
 const resources = [{ path: '/', nodes: ['n1'] }];
 const NOBODY = 65534;

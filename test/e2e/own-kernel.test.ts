@@ -3,13 +3,13 @@
  * answer, and undisturbed in everything else.
  */
 import t from 'tap';
-import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { Flood } from '../../lab/flood.js';
-import { answersPing, captureFrames } from '../../lab/frames.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { Flood } from '../../lab/clients/flood.js';
+import { curl } from '../../lab/clients/requests.js';
+import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { curl } from '../../lab/requests.js';
-import { WebServer } from '../../lab/web.js';
+import { answersPing, captureFrames } from '../../lab/probes/frames.js';
+import { WebServer } from '../../lab/servers/web.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [{ path: '/one/', nodes: ['n1'] }];

@@ -7,13 +7,13 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'nod
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { Load, type LoadOptions } from '../../lab/load.js';
-import { type MachineState, machineState } from '../../lab/machine.js';
-import { findCommand, whyNoFarm, withFarm } from '../../lab/needs.js';
+import { Load, type LoadOptions } from '../../lab/clients/load.js';
+import type { Step } from '../../lab/clients/raw-client.js';
+import { type CurlAnswer, converse, curl, sha256 } from '../../lab/clients/requests.js';
+import { DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { findCommand, whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
-import type { Step } from '../../lab/raw-client.js';
-import { type CurlAnswer, converse, curl, sha256 } from '../../lab/requests.js';
+import { type MachineState, machineState } from '../../lab/probes/machine.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const AWAY_MS = 1500;

@@ -5,10 +5,10 @@
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import t from 'tap';
-import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { type CurlAnswer, curl } from '../../lab/clients/requests.js';
+import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { type CurlAnswer, curl } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const LONGEST_MS = 30_000;

@@ -1,10 +1,10 @@
 /** `baton stats --watch` of a balancer that works, is started anew, and goes for good. */
 import { appendFileSync } from 'node:fs';
 import t from 'tap';
-import { batonCommand, type Stats, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { curl, wrk } from '../../lab/clients/requests.js';
+import { batonCommand, type Stats, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { curl, wrk } from '../../lab/requests.js';
 import { STAGE_NAMES } from '../../src/base/stages.js';
 import type { Interval } from '../../src/cli/interval.js';
 

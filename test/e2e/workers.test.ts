@@ -4,11 +4,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
-import { Download } from '../../lab/download.js';
-import { DATAPATH, type Farm, type Stats, VIRTUAL_ADDRESS } from '../../lab/farm.js';
-import { whyNoFarm, withFarm } from '../../lab/needs.js';
+import { Download } from '../../lab/clients/download.js';
+import { type CurlAnswer, curl, sha256, wrk } from '../../lab/clients/requests.js';
+import { DATAPATH, type Farm, type Stats, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
-import { type CurlAnswer, curl, sha256, wrk } from '../../lab/requests.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const WORKERS = 2;

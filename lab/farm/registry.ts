@@ -14,8 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
-import { JOURNAL_DIRECTORY } from '../src/host/journal/journal-file.js';
-import { PIN_ROOT, removePins } from '../src/host/pins.js';
+import { JOURNAL_DIRECTORY } from '../../src/host/journal/journal-file.js';
+import { PIN_ROOT, removePins } from '../../src/host/pins.js';
 import { startTimeOf } from './process.js';
 
 const DIRECTORY = '/run/baton-farm';

@@ -2,9 +2,9 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Test } from 'tap';
-import { native } from '../src/host/native.js';
+import { native } from '../../src/host/native.js';
+import { APACHE } from '../servers/web.js';
 import { Farm, type FarmOptions, type Resource } from './farm.js';
-import { APACHE } from './web.js';
 
 /** Why end to end tests can not run on this machine; false when they can. For tap's `skip`. */
 export function whyNoFarm(): string | false {

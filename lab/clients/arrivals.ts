@@ -5,9 +5,9 @@
  */
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import type { Farm } from './farm.js';
-import { VIRTUAL_ADDRESS } from './farm.js';
-import type { Program } from './process.js';
+import type { Farm } from '../farm/farm.js';
+import { VIRTUAL_ADDRESS } from '../farm/farm.js';
+import type { Program } from '../farm/process.js';
 
 /**
  * How long a client waits for its answer, in ms: Linux sends again after 0.2, 0.6, 1.4, 3, 6.2 and

@@ -3,8 +3,8 @@
  * packet sockets.
  */
 
-import type { Host } from './host.js';
-import { PATIENCE_MS } from './patience.js';
+import type { Host } from '../farm/host.js';
+import { PATIENCE_MS } from '../patience.js';
 
 const SEND = `
 import socket, sys

@@ -7,17 +7,17 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { ControlClient } from '../src/api/client.js';
+import { ControlClient } from '../../src/api/client.js';
+import { PATIENCE_MS } from '../patience.js';
+import { type WebOptions, WebServer } from '../servers/web.js';
 import { Host } from './host.js';
 import { cablesOf, offloadAt, type Wired, wire } from './network.js';
-import { PATIENCE_MS } from './patience.js';
 import type { Program, RunOptions, RunResult } from './process.js';
 import { destroy, type FarmRecord, load, recordOf, save, sweep } from './registry.js';
-import { type WebOptions, WebServer } from './web.js';
 
+export { WebServer } from '../servers/web.js';
 export { Host } from './host.js';
 export { Program } from './process.js';
-export { WebServer } from './web.js';
 
 export const VIRTUAL_ADDRESS = '10.99.0.100';
 export const BALANCER_ADDRESS = '10.99.0.2';

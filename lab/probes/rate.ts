@@ -2,8 +2,8 @@
  * What reaches a host while something happens, in intervals of 100 ms or a little more: how long it
  * pauses.
  */
-import type { Host } from './host.js';
-import type { Program } from './process.js';
+import type { Host } from '../farm/host.js';
+import type { Program } from '../farm/process.js';
 
 export interface Interval {
   /** Its begin and end, in ms as Date.now() has them. */

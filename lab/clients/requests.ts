@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Host } from './host.js';
-import { PATIENCE_MS } from './patience.js';
-import type { Program } from './process.js';
+import type { Host } from '../farm/host.js';
+import type { Program } from '../farm/process.js';
+import { PATIENCE_MS } from '../patience.js';
 import type { Conversation, Heard } from './raw-client.js';
 
 export interface CurlAnswer {

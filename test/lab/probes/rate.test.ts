@@ -1,6 +1,6 @@
 /** How long nothing was heard, by samples that are not taken at the same moments. */
 import t from 'tap';
-import { type Interval, longestPause } from '../../lab/rate.js';
+import { type Interval, longestPause } from '../../../lab/probes/rate.js';
 
 /** Intervals of 100 ms from 0 on, with so many packets in each. */
 const every100 = (...packets: number[]): Interval[] =>

@@ -1,5 +1,5 @@
 /** What TCP sockets of a host agreed on, as `ss` tells it. */
-import type { Host } from './host.js';
+import type { Host } from '../farm/host.js';
 
 export interface Agreed {
   timestamps: boolean;

@@ -9,10 +9,10 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { DESCRIPTOR_WORDS, native } from '../src/host/native.js';
-import type { Host } from './host.js';
-import { build } from './packet.js';
-import type { Program } from './process.js';
+import { DESCRIPTOR_WORDS, native } from '../../src/host/native.js';
+import type { Host } from '../farm/host.js';
+import type { Program } from '../farm/process.js';
+import { build } from '../packet.js';
 
 export interface FloodOptions {
   /** MAC address of the balancer. */

@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PATIENCE_MS } from './patience.js';
+import { PATIENCE_MS } from '../patience.js';
 
 export interface RunOptions {
   /** Written to the program's standard input, which is closed after it. */

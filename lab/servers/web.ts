@@ -6,9 +6,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Host } from './host.js';
-import { PATIENCE_MS } from './patience.js';
-import type { Program } from './process.js';
+import type { Host } from '../farm/host.js';
+import type { Program } from '../farm/process.js';
+import { PATIENCE_MS } from '../patience.js';
 
 export interface WebOptions {
   server?: 'nginx' | 'apache' | 'node' | 'python';

@@ -1,6 +1,6 @@
 /** What Baton may change on a machine, as text to compare before and after. */
 import { readdirSync, statSync } from 'node:fs';
-import { addressesIn, type Host } from './host.js';
+import { addressesIn, type Host } from '../farm/host.js';
 
 const SYSCTLS = [
   'net/ipv4/tcp_syncookies',

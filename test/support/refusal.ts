@@ -1,8 +1,8 @@
 /** Programs that are to refuse to start: one clear line, exit 1, and the machine as it was. */
 import type { Test } from 'tap';
-import { batonCommand } from './farm.js';
-import type { Host } from './host.js';
-import { machineState } from './machine.js';
+import { batonCommand } from '../../lab/farm/farm.js';
+import type { Host } from '../../lab/farm/host.js';
+import { machineState } from '../../lab/probes/machine.js';
 
 /**
  * Asserts that a baton command refuses with one line that matches.

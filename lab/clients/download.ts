@@ -3,9 +3,9 @@
  * so.
  */
 import { existsSync, writeFileSync } from 'node:fs';
-import type { Farm } from './farm.js';
-import { PATIENCE_MS } from './patience.js';
-import type { Program } from './process.js';
+import type { Farm } from '../farm/farm.js';
+import type { Program } from '../farm/process.js';
+import { PATIENCE_MS } from '../patience.js';
 
 /** What is left unread until the release. */
 export const KEPT_BYTES = 400_000;

@@ -6,11 +6,11 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Test } from 'tap';
+import type { Farm } from '../farm/farm.js';
+import { VIRTUAL_ADDRESS } from '../farm/farm.js';
+import { FILE_TIMEOUT_MS } from '../patience.js';
+import { longestPause, PacketRate } from '../probes/rate.js';
 import { Download } from './download.js';
-import type { Farm } from './farm.js';
-import { VIRTUAL_ADDRESS } from './farm.js';
-import { FILE_TIMEOUT_MS } from './patience.js';
-import { longestPause, PacketRate } from './rate.js';
 import type { Heard, Step } from './raw-client.js';
 import { converse, Wrk } from './requests.js';
 
