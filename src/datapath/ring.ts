@@ -12,7 +12,7 @@ import { DESCRIPTOR_WORDS } from '../host/native.js';
 import type { FrameMemory, FrameSink, PortNumber, TransmitQueue } from './datapath.js';
 import type { FrameTap } from './frame-tap.js';
 import type { NodePort } from './inlets/node-port.js';
-import type { NoticeTap } from './inlets/notice-tap.js';
+import type { NoticeTap } from './inlets/packet-inlet.js';
 
 /** Frames taken from the ring, and handed to the engine, between two flushes. */
 export const BATCH_FRAMES = 256;

@@ -10,7 +10,7 @@ import { native } from '../../host/native.js';
 import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
 import { requirePrivileges } from '../../host/privilege.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import { lockSides } from './sides.js';
+import { lockSides } from './interfaces.js';
 
 export interface DetachOptions {
   interface: string;

@@ -28,10 +28,10 @@ import { requireEndOfTimeWait } from '../../host/time-wait.js';
 import { hasXdp } from '../../host/xdp.js';
 import type { NodeSideStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
 import { Guard } from './guard.js';
+import { lockSides, type Sides, SideWatch } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
 import { requireForwarded, requireMachine } from './preflight.js';
 import { sequenceSecret } from './secret.js';
-import { lockSides, type Sides, SideWatch } from './sides.js';
 import { Announcer, probeAddresses } from './virtual-addresses.js';
 import { XdpProgram } from './xdp-program.js';
 

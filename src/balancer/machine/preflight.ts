@@ -12,9 +12,9 @@ import { readNumber, Setting } from '../../host/sysctl.js';
 import { hasXdp } from '../../host/xdp.js';
 import { EarlierRun } from './earlier-run.js';
 import { Guard } from './guard.js';
+import { findSides, type Sides } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
 import type { MachineOptions } from './machine.js';
-import { findSides, type Sides } from './sides.js';
 
 /** An IPv4 packet is no longer. */
 const MOST_MTU = 65_535;

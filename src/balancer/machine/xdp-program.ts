@@ -37,8 +37,8 @@ import type { EarlierStart, Secrets, Tap, XdpStart } from '../threads/engine-mes
 import { EarlierRun } from './earlier-run.js';
 import { serversOf, takeCensus } from './earlier-sessions.js';
 import { serverKey } from './guard.js';
+import type { Side } from './interfaces.js';
 import { sequenceSecret } from './secret.js';
-import type { Side } from './sides.js';
 import { writeControl } from './xdp-control.js';
 import { noSockets, requireQueues } from './xdp-errors.js';
 import { loses, sendsForXdp, VETH, whyLostAlone } from './xdp-probe.js';

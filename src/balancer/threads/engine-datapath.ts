@@ -7,7 +7,7 @@ import { monotonicClock } from '../../base/clock.js';
 import type { StageClock } from '../../base/stages.js';
 import type { FrameTap } from '../../datapath/frame-tap.js';
 import { NodePort } from '../../datapath/inlets/node-port.js';
-import { PassedTap } from '../../datapath/inlets/notice-tap.js';
+import { PassedTap } from '../../datapath/inlets/packet-inlet.js';
 import { openPacketDatapath, type PacketDatapath, transmitSlots } from '../../datapath/packet.js';
 import { openXdpDatapath, type XdpDatapath } from '../../datapath/xdp.js';
 import { CONTROL, toldRingBytes, toldRingRecords } from '../../datapath/xdp-layout.js';

@@ -10,7 +10,7 @@
 import type { Native } from '../../host/native.js';
 import { TapKind } from '../../wire/tap-record.js';
 import type { FrameMemory } from '../datapath.js';
-import { type Admitting, NoticeTap, type TapOptions, type TapSizes } from './notice-tap.js';
+import { type Admitting, NoticeTap, type TapOptions, type TapSizes } from './packet-inlet.js';
 
 /** 8 MiB, for the notices and reports of all nodes: three or four for each connection. */
 const RECEIVE = { receiveBlocks: 256, receiveBlockBytes: 32_768, retireMs: 2 } as const;
