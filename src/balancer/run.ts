@@ -214,8 +214,7 @@ async function start(
   });
   undo.push((manner) => machine[manner]());
 
-  const nodeSide = machine.nodeSideStart();
-  const nodeInterface = config.nodeInterface?.name ?? config.interface;
+  const nodeInterface = config.nodeInterface?.name;
   // Sessions of an earlier run stay with their nodes, also with those that are not in the config
   // any more.
   const departed = machine
@@ -247,7 +246,7 @@ async function start(
       interfaceIndex: machine.info.index,
       mac: machine.info.mac,
       mtu: machine.info.mtu,
-      nodeSide,
+      nodeInterface: machine.nodeInterfaceStart(),
       address: parseIpv4(machine.address) ?? 0,
       key,
       nodes: shared,
@@ -267,7 +266,7 @@ async function start(
   );
 
   neighbours = new NeighbourWatch({
-    interface: nodeInterface,
+    interface: nodeInterface ?? config.interface,
     addresses: nodes.map((node) => node.address),
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
@@ -298,7 +297,7 @@ async function start(
   }
   log.info('ready', {
     interface: config.interface,
-    ...(nodeSide === undefined ? {} : { nodeInterface }),
+    ...(nodeInterface === undefined ? {} : { nodeInterface }),
     address: machine.address,
     datapath: machine.datapath,
   });

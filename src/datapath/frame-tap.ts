@@ -74,8 +74,8 @@ export class FrameTap {
     this.all(TapKind.engine, from, descriptors, count);
   }
 
-  /** A frame that came in beside the datapath: a notice, or what the XDP program has let pass. */
-  beside(isNotice: boolean, from: Uint8Array, offset: number, length: number): void {
+  /** A frame that came in by an inlet: a notice, or a frame that the XDP program has passed on. */
+  admitted(isNotice: boolean, from: Uint8Array, offset: number, length: number): void {
     if (isNotice) this.frame(TapKind.notice, from, offset, length);
     else if (this.wish.received) this.frame(TapKind.received, from, offset, length);
   }

@@ -173,7 +173,7 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     if (port === Port.local) {
       this.sendLocal(offset, length, false);
     } else if (port === Port.nodes) {
-      this.nodePort?.send(offset, length, 0, false);
+      this.nodes?.send(offset, length, 0, false);
     } else {
       this.send(offset, length, 0, this.nextSlot);
     }
@@ -185,7 +185,7 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     } else if (port === Port.local) {
       this.sendLocal(offset, length, true);
     } else if (port === Port.nodes) {
-      this.nodePort?.send(offset, length, flags, true);
+      this.nodes?.send(offset, length, flags, true);
     } else if ((flags & FrameFlags.segmented) !== 0) {
       this.send(offset, length, flags, OUTSIDE_RING);
     } else if (length > this.room) {
@@ -197,7 +197,7 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     }
   }
 
-  /** See Admitting. What is longer than a notice is cut, so that it is not taken for one. */
+  /** See Admitter. What is longer than a notice is cut, so that it is not taken for one. */
   admit(
     from: Uint8Array,
     offset: number,

@@ -11,8 +11,7 @@ import { Stage, StageClock } from '../base/stages.js';
 import { DESCRIPTOR_WORDS } from '../host/native.js';
 import type { FrameMemory, FrameSink, PortNumber, TransmitQueue } from './datapath.js';
 import type { FrameTap } from './frame-tap.js';
-import type { NodePort } from './inlets/node-port.js';
-import type { NoticeTap } from './inlets/packet-inlet.js';
+import type { Inlet, Outlet } from './inlets/inlet.js';
 
 /** Frames taken from the ring, and handed to the engine, between two flushes. */
 export const BATCH_FRAMES = 256;
@@ -56,17 +55,14 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
    */
   onBatch: ((now: number) => void) | undefined;
   /**
-   * Where nodes are reached, if by another interface; set before the first frame. Closed with this
-   * datapath.
+   * Where frames for Port.nodes leave, if nodes are reached by another interface; set before the
+   * first frame. Whoever sets it also adds it as an inlet.
    */
-  nodePort: NodePort | undefined;
+  nodes: Outlet | undefined;
   /** Shown all frames that come and go, while there is a capture. */
   protected tap: FrameTap | undefined;
-  /**
-   * What comes in beside the ring, by the same interface; set before the first frame. Closed with
-   * this datapath.
-   */
-  beside: NoticeTap | undefined;
+  /** Other sources of frames, in the order in which they are polled. */
+  private readonly inlets: Inlet[] = [];
 
   protected readonly ring: Ring;
   protected readonly incoming = new Uint32Array(BATCH_FRAMES * DESCRIPTOR_WORDS);
@@ -93,8 +89,12 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   /** Shows frames to a capture from now on, or to none. */
   setTap(tap: FrameTap | undefined): void {
     this.tap = tap;
-    if (this.nodePort !== undefined) this.nodePort.tap = tap;
-    if (this.beside !== undefined) this.beside.tap = tap;
+    for (const inlet of this.inlets) inlet.setTap(tap);
+  }
+
+  /** Adds a source of frames, before the first one. It is closed with this datapath. */
+  addInlet(inlet: Inlet): void {
+    this.inlets.push(inlet);
   }
 
   abstract reserve(length: number): number;
@@ -113,8 +113,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   /** Calls `onReadable` from the event loop whenever frames are ready; it is expected to poll. */
   start(onReadable: () => void): void {
     this.ring.start(onReadable);
-    this.beside?.start(onReadable);
-    this.nodePort?.start(onReadable);
+    for (const inlet of this.inlets) inlet.start(onReadable);
   }
 
   /**
@@ -148,14 +147,13 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
 
   /** One batch; returns whether it was a full one. */
   private batch(sink: FrameSink, now: number): boolean {
-    const { incoming, stages } = this;
+    const { incoming, inlets, stages } = this;
     const count = this.hasRoom() ? this.ring.receive(incoming) : 0;
     stages.mark(Stage.receive);
     stages.batch(count);
     this.tap?.received(this.memory.bytes, incoming, count);
     this.onBatch?.(now);
-    this.beside?.poll(sink, now);
-    this.nodePort?.poll(sink, now);
+    for (let index = 0; index < inlets.length; index++) inlets[index]!.poll(sink, now);
     for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
       this.current = at;
       sink.receive(incoming[at + OFFSET]!, incoming[at + LENGTH]!, incoming[at + FLAGS]!, now);
@@ -163,7 +161,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     stages.mark(Stage.engine);
     sink.tick(now);
     stages.mark(Stage.timers);
-    this.nodePort?.flush();
+    this.nodes?.flush();
     this.flush();
     stages.mark(Stage.flush);
     return count === BATCH_FRAMES;
@@ -177,8 +175,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   stats(): Float64Array {
     if (this.closed) return this.totals;
     this.ring.stats(this.totals);
-    this.beside?.addTo(this.totals);
-    this.nodePort?.addTo(this.totals);
+    for (const inlet of this.inlets) inlet.addTo(this.totals);
     return this.totals;
   }
 
@@ -193,8 +190,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   }
 
   private closeRings(): void {
-    this.beside?.close();
-    this.nodePort?.close();
+    for (const inlet of this.inlets) inlet.close();
     this.ring.close();
   }
 

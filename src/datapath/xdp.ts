@@ -158,17 +158,17 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
       throw new RangeError('the room was not the one reserved last');
     }
     if (port === Port.local) this.sendLocal(offset, length, 0);
-    else if (port === Port.nodes) this.nodePort?.send(offset, length, 0, false);
+    else if (port === Port.nodes) this.nodes?.send(offset, length, 0, false);
     else if (this.note(offset, length, 0, 0)) free[list] = free[list]! - 1;
   }
 
   override forward(offset: number, length: number, flags: number, port: PortNumber): void {
     if (port === Port.local) this.sendLocal(offset, length, flags);
-    else if (port === Port.nodes) this.nodePort?.send(offset, length, flags, false);
+    else if (port === Port.nodes) this.nodes?.send(offset, length, flags, false);
     else if (this.note(offset, length, flags, 0) && offset === this.admitted) this.admitted = -1;
   }
 
-  /** See Admitting: in a piece of the memory, which is kept for the next one unless it is sent. */
+  /** See Admitter: in a piece of the memory, which is kept for the next one unless it is sent. */
   admit(
     from: Uint8Array,
     start: number,

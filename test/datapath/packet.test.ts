@@ -283,12 +283,9 @@ function withNodePort(): { clients: FakeRing; nodes: FakeRing; datapath: PacketD
   const datapath = new PacketDatapath(clients, undefined, true);
   const native = { openPacketRing: () => nodes };
   const on = { interfaceIndex: 2, filterProgramFd: 3 };
-  datapath.nodePort = new NodePort(
-    native,
-    on,
-    { transmitSlots: 4, transmitSlotBytes: 2048 },
-    datapath,
-  );
+  const port = new NodePort(native, on, { transmitSlots: 4, transmitSlotBytes: 2048 }, datapath);
+  datapath.addInlet(port);
+  datapath.nodes = port;
   return { clients, nodes, datapath };
 }
 

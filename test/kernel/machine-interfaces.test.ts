@@ -15,7 +15,7 @@ import { snapshot } from './program.js';
 const OWN = '10.98.0.2';
 const VIRTUAL = '10.99.0.100';
 /** As a config names it. */
-const NODE_SIDE = { name: 'eth1', where: 'balancer.yaml:2:16: nodeInterface' };
+const NODE_INTERFACE = { name: 'eth1', where: 'balancer.yaml:2:16: nodeInterface' };
 
 /** What is waited for here is found at the next look. */
 const CHECK_MS = 500;
@@ -25,7 +25,7 @@ if (insideNamespace(import.meta.url)) {
   const nodes = await Peer.make('eth1', '10.98.0.3/24', '02:00:00:00:00:03');
   run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
   run('ip', 'link', 'set', 'eth1', 'mtu', '1400');
-  const parent = mkdtempSync(join(tmpdir(), 'baton-sides-'));
+  const parent = mkdtempSync(join(tmpdir(), 'baton-interfaces-'));
   const directory = join(parent, 'run');
   t.teardown(() => {
     clients.stop();
@@ -37,7 +37,7 @@ if (insideNamespace(import.meta.url)) {
   const lost: BatonError[] = [];
   const options: MachineOptions = {
     interface: 'eth0',
-    nodeInterface: NODE_SIDE,
+    nodeInterface: NODE_INTERFACE,
     address: undefined,
     key: new Uint8Array(16),
     virtualServers: [{ name: 'www', address: VIRTUAL, port: 80 }],
@@ -63,14 +63,14 @@ if (insideNamespace(import.meta.url)) {
     const machine = await Machine.prepare(options);
     t.equal(machine.address, OWN, 'nodes know us by the address where they are');
     t.same(await programs(), ['guard_ingress']);
-    const side = machine.nodeSideStart();
+    const side = machine.nodeInterfaceStart();
     const info = native().interfaceInfo('eth1');
     t.match(side, { interfaceIndex: info?.index, mac: info?.mac, mtu: 1400 });
     const start = machine.engineStart();
-    t.not(side?.tap.filterProgramFd, start.tap.filterProgramFd, 'another filter');
+    t.not(side?.share.filterProgramFd, start.share.filterProgramFd, 'another filter');
     t.not(
-      side?.tap.fanout?.group,
-      start.tap.fanout?.group,
+      side?.share.fanout?.group,
+      start.share.fanout?.group,
       'threads share each interface by itself',
     );
     await machine.takeAddresses();
@@ -108,12 +108,12 @@ if (insideNamespace(import.meta.url)) {
   t.test('interfaces that will not do are told by their place in the config', async (t) => {
     const refused = (name: string, line: string): Promise<unknown> =>
       t.rejects(
-        Machine.prepare({ ...options, nodeInterface: { ...NODE_SIDE, name } }).catch(
+        Machine.prepare({ ...options, nodeInterface: { ...NODE_INTERFACE, name } }).catch(
           (error: BatonError) => {
             throw new Error(error.toLine());
           },
         ),
-        { message: `${NODE_SIDE.where}: ${line}` },
+        { message: `${NODE_INTERFACE.where}: ${line}` },
       );
     await refused('eth9', 'eth9: no such interface (there are lo, eth0, eth1)');
     run('ip', 'link', 'property', 'add', 'dev', 'eth0', 'altname', 'clients0');
@@ -126,7 +126,7 @@ if (insideNamespace(import.meta.url)) {
     );
     run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
     await t.rejects(Machine.prepare({ ...options, address: '10.98.0.77' }), {
-      where: NODE_SIDE.where,
+      where: NODE_INTERFACE.where,
       message: 'eth1: has not the address 10.98.0.77',
       hint: `it has ${OWN}`,
     });
@@ -154,7 +154,7 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'far');
     run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
     for (const name of ['far', 'eth1']) run('ip', 'link', 'set', name, 'up');
-    const machine = await Machine.prepare({ ...options, nodeInterface: NODE_SIDE });
+    const machine = await Machine.prepare({ ...options, nodeInterface: NODE_INTERFACE });
     await machine.takeAddresses();
     await machine.leave();
     t.same(await programs(), ['guard_ingress']);

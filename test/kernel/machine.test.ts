@@ -90,7 +90,7 @@ if (insideNamespace(import.meta.url)) {
     const machine = await Machine.prepare(options);
     t.equal(machine.address, OWN);
     const start = machine.engineStart();
-    const filterProgramFd = start.tap.filterProgramFd;
+    const filterProgramFd = start.share.filterProgramFd;
     t.ok(filterProgramFd >= 0);
     t.equal(machine.datapath, 'packet');
     const filters = run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress');

@@ -134,7 +134,8 @@ if (insideNamespace(import.meta.url)) {
     const datapath = farm.open();
     const on = { interfaceIndex: farm.e1, filterProgramFd: -1 };
     const port = new NodePort(native(), on, transmitSlots(MTU), datapath);
-    datapath.nodePort = port;
+    datapath.addInlet(port);
+    datapath.nodes = port;
     let frames = 0;
     let segmented = 0;
     const note = (_length: number, flags: number): void => {

@@ -10,7 +10,7 @@ import { native } from '../../host/native.js';
 import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
 import { requirePrivileges } from '../../host/privilege.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import { lockSides } from './interfaces.js';
+import { lockInterfaces } from './interfaces.js';
 
 export interface DetachOptions {
   interface: string;
@@ -35,7 +35,7 @@ export async function detachAll(
 ): Promise<{ removed: string[]; left: string[] }> {
   requirePrivileges();
   const { interface: name, nodeInterface } = options;
-  const lock = await lockSides(nodeInterface === undefined ? [name] : [name, nodeInterface]);
+  const lock = await lockInterfaces(nodeInterface === undefined ? [name] : [name, nodeInterface]);
   try {
     const info = native().interfaceInfo(name);
     const journal = new Journal({

@@ -10,7 +10,7 @@ import type { Place } from '../../host/journal/changes.js';
 import type { Journal } from '../../host/journal/journal.js';
 import type { BpfObject } from '../../host/native.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
-import type { PacketStart, Tap } from '../threads/engine-messages.js';
+import type { PacketStart, RingShare } from '../threads/engine-messages.js';
 
 const PRIORITY = 1;
 const HANDLE = 1;
@@ -55,17 +55,17 @@ export class Guard {
    * @param secret 32 bytes
    */
   engineStart(secret: Uint8Array): PacketStart {
-    return { kind: 'packet', tap: this.tap(), seeds: this.seeds, secret };
+    return { kind: 'packet', share: this.clientShare(), seeds: this.seeds, secret };
   }
 
   /** Packet rings of the engine's threads, which share the frames that are the engine's. */
-  tap(): Tap {
-    return this.tapBy('guard_filter');
+  clientShare(): RingShare {
+    return this.ringShare('guard_filter');
   }
 
   /** The same for an interface by which nodes are reached, and no clients. */
-  nodeTap(): Tap {
-    return this.tapBy('guard_notices');
+  nodeShare(): RingShare {
+    return this.ringShare('guard_notices');
   }
 
   /**
@@ -102,7 +102,7 @@ export class Guard {
     this.object.close();
   }
 
-  private tapBy(filter: string): Tap {
+  private ringShare(filter: string): RingShare {
     const filterProgramFd = this.object.programFd(filter);
     if (this.workers === 1) return { filterProgramFd, fanout: undefined };
     const programFd = this.object.programFd('guard_fanout');

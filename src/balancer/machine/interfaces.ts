@@ -10,12 +10,12 @@ import { type Lock, takeLock } from '../../host/lock.js';
 import { type InterfaceInfo, native } from '../../host/native.js';
 
 /** An interface as it was at the start. */
-export interface Side {
+export interface MachineInterface {
   readonly name: string;
   readonly info: InterfaceInfo;
 }
 
-export interface SidesOptions {
+export interface InterfaceOptions {
   interface: string;
   /** Undefined: nodes are reached by `interface`. */
   nodeInterface?: NamedInterface | undefined;
@@ -25,10 +25,10 @@ export interface SidesOptions {
   address: string | undefined;
 }
 
-export interface Sides {
-  readonly clients: Side;
+export interface MachineInterfaces {
+  readonly clients: MachineInterface;
   /** Where nodes are reached; undefined: where clients are. */
-  readonly nodes: Side | undefined;
+  readonly nodes: MachineInterface | undefined;
   /** Our own address, which nodes know us by. */
   readonly address: string;
 }
@@ -38,7 +38,10 @@ export interface Sides {
  * @param virtual addresses that are not our own
  * @throws BatonError BATON_INTERFACE for one that is not there or can not be used
  */
-export function findSides(options: SidesOptions, virtual: readonly string[]): Sides {
+export function findInterfaces(
+  options: InterfaceOptions,
+  virtual: readonly string[],
+): MachineInterfaces {
   const { interface: name, nodeInterface, address } = options;
   const clients = { name, info: requireInterface(name) };
   if (nodeInterface === undefined) {
@@ -64,7 +67,7 @@ export function findSides(options: SidesOptions, virtual: readonly string[]): Si
  * @param patience how long to wait for whoever holds them, in ms
  * @throws BatonError BATON_IN_USE while another balancer works on one of them
  */
-export async function lockSides(names: readonly string[], patience?: number): Promise<Lock> {
+export async function lockInterfaces(names: readonly string[], patience?: number): Promise<Lock> {
   const locks: Lock[] = [];
   const release = async (): Promise<void> => {
     const [failure] = await runAll(
@@ -85,13 +88,13 @@ export async function lockSides(names: readonly string[], patience?: number): Pr
 }
 
 /** Looks after interfaces while they are in use. */
-export class SideWatch {
-  private readonly sides: readonly Side[];
+export class InterfaceWatch {
+  private readonly interfaces: readonly MachineInterface[];
   private readonly warn: (message: string) => void;
   private readonly down = new Set<string>();
 
-  constructor(sides: readonly Side[], warn: (message: string) => void) {
-    this.sides = sides;
+  constructor(interfaces: readonly MachineInterface[], warn: (message: string) => void) {
+    this.interfaces = interfaces;
     this.warn = warn;
   }
 
@@ -101,7 +104,7 @@ export class SideWatch {
    *   new start helps
    */
   look(): string[] {
-    return this.sides.flatMap(({ name, info }) => {
+    return this.interfaces.flatMap(({ name, info }) => {
       const now = native().interfaceInfo(name);
       if (now === undefined || now.index !== info.index) {
         const message =

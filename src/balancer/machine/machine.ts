@@ -26,9 +26,9 @@ import { Shim } from '../../host/shim.js';
 import { requireSynCookies } from '../../host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../host/time-wait.js';
 import { hasXdp } from '../../host/xdp.js';
-import type { NodeSideStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
+import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
 import { Guard } from './guard.js';
-import { lockSides, type Sides, SideWatch } from './interfaces.js';
+import { InterfaceWatch, lockInterfaces, type MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
 import { requireForwarded, requireMachine } from './preflight.js';
 import { sequenceSecret } from './secret.js';
@@ -88,8 +88,8 @@ export class Machine {
   readonly info: InterfaceInfo;
   /** Our own address, which nodes know us by. */
   readonly address: string;
-  private readonly sides: Sides;
-  private readonly watch: SideWatch;
+  private readonly interfaces: MachineInterfaces;
+  private readonly watch: InterfaceWatch;
   private readonly options: MachineOptions;
   private readonly virtualAddresses: readonly string[];
   private readonly lock: Lock;
@@ -104,16 +104,16 @@ export class Machine {
   /** The XDP program of an earlier run was there. */
   private found = false;
 
-  private constructor(options: MachineOptions, sides: Sides, lock: Lock) {
-    const { clients, nodes, address } = sides;
+  private constructor(options: MachineOptions, interfaces: MachineInterfaces, lock: Lock) {
+    const { clients, nodes, address } = interfaces;
     const { info } = clients;
     this.options = options;
-    this.sides = sides;
+    this.interfaces = interfaces;
     this.info = info;
     this.address = address;
     this.lock = lock;
     const watched = nodes === undefined ? [clients] : [clients, nodes];
-    this.watch = new SideWatch(watched, (message) => options.log.warn(message));
+    this.watch = new InterfaceWatch(watched, (message) => options.log.warn(message));
     this.virtualAddresses = [...new Set(options.virtualServers.map((server) => server.address))];
     this.announcer = new Announcer(info.index, info.mac, this.virtualAddresses);
     this.journal = new Journal({
@@ -131,12 +131,15 @@ export class Machine {
    * @throws BatonError for whatever is wrong; nothing is left set up then
    */
   static async prepare(options: MachineOptions): Promise<Machine> {
-    const sides = requireMachine(options);
-    const names = [sides.clients.name, ...(sides.nodes === undefined ? [] : [sides.nodes.name])];
-    const lock = await lockSides(names, options.patience);
+    const interfaces = requireMachine(options);
+    const names = [
+      interfaces.clients.name,
+      ...(interfaces.nodes === undefined ? [] : [interfaces.nodes.name]),
+    ];
+    const lock = await lockInterfaces(names, options.patience);
     let machine: Machine | undefined;
     try {
-      machine = new Machine(options, sides, lock);
+      machine = new Machine(options, interfaces, lock);
       await machine.setUp();
       return machine;
     } catch (error) {
@@ -150,16 +153,17 @@ export class Machine {
   engineStart(): PacketStart | XdpStart {
     const guard = this.loaded(this.guard);
     return (
-      this.xdp?.engineStart(guard.tap()) ?? guard.engineStart(sequenceSecret(this.options.key))
+      this.xdp?.engineStart(guard.clientShare()) ??
+      guard.engineStart(sequenceSecret(this.options.key))
     );
   }
 
   /** The same for the interface where nodes are reached; undefined: that of the clients. */
-  nodeSideStart(): NodeSideStart | undefined {
-    const { nodes } = this.sides;
+  nodeInterfaceStart(): NodeInterfaceStart | undefined {
+    const { nodes } = this.interfaces;
     if (nodes === undefined) return undefined;
     const { index, mac, mtu } = nodes.info;
-    return { interfaceIndex: index, mac, mtu, tap: this.loaded(this.guard).nodeTap() };
+    return { interfaceIndex: index, mac, mtu, share: this.loaded(this.guard).nodeShare() };
   }
 
   /** For people: the datapath, and how it runs. */
@@ -321,7 +325,7 @@ export class Machine {
     // The shim first: the guard hands frames on to it from its own first frame.
     await this.shim.attach(this.journal, info.index);
     await this.guard.attach(this.journal, info.index);
-    const { nodes } = this.sides;
+    const { nodes } = this.interfaces;
     if (nodes !== undefined) {
       await this.guard.attachTo(this.journal, { interface: nodes.name, index: nodes.info.index });
     }
@@ -353,13 +357,13 @@ export class Machine {
 
   private async openXdp(): Promise<void> {
     const { options, info, address, journal } = this;
-    const { nodes } = this.sides;
+    const { nodes } = this.interfaces;
     const { datapath, limits, log } = options;
     const xdp = await XdpProgram.open(
       {
         interface: options.interface,
         info,
-        nodeSide: nodes,
+        nodeInterface: nodes,
         own: address,
         key: options.key,
         virtualServers: options.virtualServers,

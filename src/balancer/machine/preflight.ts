@@ -12,7 +12,7 @@ import { readNumber, Setting } from '../../host/sysctl.js';
 import { hasXdp } from '../../host/xdp.js';
 import { EarlierRun } from './earlier-run.js';
 import { Guard } from './guard.js';
-import { findSides, type Sides } from './interfaces.js';
+import { findInterfaces, type MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
 import type { MachineOptions } from './machine.js';
 
@@ -24,26 +24,26 @@ const MOST_MTU = 65_535;
  * @throws BatonError for whatever would keep a balancer from starting
  */
 export async function preflight(options: MachineOptions): Promise<void> {
-  const sides = requireMachine(options);
+  const interfaces = requireMachine(options);
   await requireNoListener(options.virtualServers);
   readNumber(Setting.synCookies);
-  requirePrograms(options, sides);
-  requireForwarded(options, sides.clients.info.index);
+  requirePrograms(options, interfaces);
+  requireForwarded(options, interfaces.clients.info.index);
 }
 
 /**
  * What must be so on this machine, whatever runs there. Returns its interfaces.
  * @throws BatonError
  */
-export function requireMachine(options: MachineOptions): Sides {
+export function requireMachine(options: MachineOptions): MachineInterfaces {
   requirePrivileges();
   requireAdoption(options.adoptFunction ?? ADOPT_FUNCTION);
   requireLoopback();
   const virtual = options.virtualServers.map((server) => server.address);
-  const sides = findSides(options, virtual);
-  for (const { name, info } of [sides.clients, sides.nodes ?? sides.clients])
+  const interfaces = findInterfaces(options, virtual);
+  for (const { name, info } of [interfaces.clients, interfaces.nodes ?? interfaces.clients])
     requireMtu(name, info.mtu);
-  return sides;
+  return interfaces;
 }
 
 /**
@@ -72,8 +72,8 @@ export function requireForwarded(
 }
 
 /** The kernel looks at the programs, and nothing is attached. */
-function requirePrograms(options: MachineOptions, sides: Sides): void {
-  const { address } = sides;
+function requirePrograms(options: MachineOptions, interfaces: MachineInterfaces): void {
+  const { address } = interfaces;
   new Guard(address, options.virtualServers, options.workers).close();
   const { key } = options;
   new Shim({
@@ -89,7 +89,7 @@ function requirePrograms(options: MachineOptions, sides: Sides): void {
     loadObject('xdp').close();
   } catch (error) {
     // What `auto` does without, unless there are sessions that need it.
-    if (options.datapath === 'xdp' || hasXdp(sides.clients.info.index)) throw error;
+    if (options.datapath === 'xdp' || hasXdp(interfaces.clients.info.index)) throw error;
   }
 }
 

@@ -33,11 +33,11 @@ import {
 import { makePinDirectory, pinName } from '../../host/pins.js';
 import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import type { EarlierStart, Secrets, Tap, XdpStart } from '../threads/engine-messages.js';
+import type { EarlierStart, RingShare, Secrets, XdpStart } from '../threads/engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
 import { serversOf, takeCensus } from './earlier-sessions.js';
 import { serverKey } from './guard.js';
-import type { Side } from './interfaces.js';
+import type { MachineInterface } from './interfaces.js';
 import { sequenceSecret } from './secret.js';
 import { writeControl } from './xdp-control.js';
 import { noSockets, requireQueues } from './xdp-errors.js';
@@ -57,7 +57,7 @@ export interface XdpOptions {
   interface: string;
   info: InterfaceInfo;
   /** Where nodes are reached; undefined: by the same interface. */
-  nodeSide?: Side | undefined;
+  nodeInterface?: MachineInterface | undefined;
   /** Our own address, dotted quad as all addresses here. */
   own: string;
   /** 16 bytes. */
@@ -156,7 +156,7 @@ export class XdpProgram {
     try {
       program = new XdpProgram(options, journal, earlier);
       if (earlier === undefined) await program.attachFirst();
-      else await program.lookAtNodeSide();
+      else await program.checkNodeInterface();
       program.openSockets(pool);
       return program;
     } catch (error) {
@@ -174,15 +174,15 @@ export class XdpProgram {
 
   /**
    * What each of the engine's threads is started with.
-   * @param tap for what comes in behind the program
+   * @param share for what comes in behind the program
    */
-  engineStart(tap: Tap): XdpStart {
+  engineStart(share: RingShare): XdpStart {
     const { object, pool } = this;
     if (pool === undefined) throw new BatonError('BATON_SYSTEM', 'the XDP sockets are closed');
     return {
       kind: 'xdp',
       pool: pool.id,
-      tap,
+      share,
       // A driver in native XDP has frames of the wire alone; the stack has what GRO or the sender
       // made of them.
       uncut: this.mode === 'generic',
@@ -223,7 +223,7 @@ export class XdpProgram {
     // The kernel reads while we write: without an interface it uses nothing of the rest.
     Atomics.store(this.nodeWords, at32, 0);
     if (mac === undefined) return;
-    const by = this.options.nodeSide?.info ?? this.options.info;
+    const by = this.options.nodeInterface?.info ?? this.options.info;
     this.nodeBytes.set(mac.subarray(0, 6), at + NODE.destination);
     this.nodeBytes.set(by.mac, at + NODE.source);
     this.nodeWords[(at + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = this.redirects ? 1 : 0;
@@ -322,7 +322,7 @@ export class XdpProgram {
       object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
       object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
     }
-    for (const { index } of [info, options.nodeSide?.info ?? info]) {
+    for (const { index } of [info, options.nodeInterface?.info ?? info]) {
       object.mapUpdate('ports', hostU32(index), hostU32(index));
     }
     for (const [node, address] of this.nodes.entries()) {
@@ -367,26 +367,26 @@ export class XdpProgram {
     }
     try {
       const why = (await sendsForXdp(name, info)) ? '' : loses(name);
-      return why === '' ? await this.whyNodeSideLoses() : why;
+      return why === '' ? await this.whyNodeInterfaceLoses() : why;
     } catch (error) {
       return `${who} can not be tried: ${reasonOf(error)}`;
     }
   }
 
-  private async whyNodeSideLoses(): Promise<string> {
-    const { nodeSide } = this.options;
-    if (nodeSide === undefined) return '';
+  private async whyNodeInterfaceLoses(): Promise<string> {
+    const { nodeInterface } = this.options;
+    if (nodeInterface === undefined) return '';
     try {
-      return await whyLostAlone(nodeSide.name, nodeSide.info);
+      return await whyLostAlone(nodeInterface.name, nodeInterface.info);
     } catch (error) {
-      return `${nodeSide.name} can not be tried: ${reasonOf(error)}`;
+      return `${nodeInterface.name} can not be tried: ${reasonOf(error)}`;
     }
   }
 
   /** An earlier run has chosen the mode: all that can be done is to warn. */
-  private async lookAtNodeSide(): Promise<void> {
+  private async checkNodeInterface(): Promise<void> {
     if (this.mode !== 'native') return;
-    const why = await this.whyNodeSideLoses();
+    const why = await this.whyNodeInterfaceLoses();
     if (why !== '')
       this.options.warn(`${why}; \`--detach-all\` before the start has the mode chosen anew`);
   }

@@ -6,8 +6,9 @@
 import { monotonicClock } from '../../base/clock.js';
 import type { StageClock } from '../../base/stages.js';
 import type { FrameTap } from '../../datapath/frame-tap.js';
+import type { Inlet } from '../../datapath/inlets/inlet.js';
 import { NodePort } from '../../datapath/inlets/node-port.js';
-import { PassedTap } from '../../datapath/inlets/packet-inlet.js';
+import { StackInlet } from '../../datapath/inlets/stack-inlet.js';
 import { openPacketDatapath, type PacketDatapath, transmitSlots } from '../../datapath/packet.js';
 import { openXdpDatapath, type XdpDatapath } from '../../datapath/xdp.js';
 import { CONTROL, toldRingBytes, toldRingRecords } from '../../datapath/xdp-layout.js';
@@ -19,7 +20,14 @@ import { type MapHandle, native, type PacketRingOptions } from '../../host/nativ
 import { ETHERNET_HEADER_BYTES } from '../../wire/ethernet.js';
 import { IPV4_HEADER_BYTES } from '../../wire/ipv4.js';
 import { TCP_HEADER_BYTES } from '../../wire/tcp.js';
-import type { EarlierStart, EngineStart, PacketStart, Tap, XdpStart } from './engine-messages.js';
+import type {
+  EarlierStart,
+  EngineStart,
+  NodeInterfaceStart,
+  PacketStart,
+  RingShare,
+  XdpStart,
+} from './engine-messages.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
 /** Polls at the end, at most: more frames than sockets hold. */
@@ -63,25 +71,48 @@ export function openDatapath(given: EngineStart, stages: StageClock): EngineData
     datapath.kind === 'xdp'
       ? openXdp(given, datapath, stages)
       : openPacket(given, datapath, stages);
-  openNodePort(given, opened.datapath);
+  for (const inlet of openInlets(given, opened.datapath)) opened.datapath.addInlet(inlet);
   return opened;
 }
 
-/** The way to nodes, where they are not reached by the interface of the clients. */
-function openNodePort({ nodeSide }: EngineStart, datapath: PacketDatapath | XdpDatapath): void {
-  if (nodeSide === undefined) return;
-  const { interfaceIndex, mtu } = nodeSide;
-  datapath.nodePort = sharing(
-    nodeSide.tap,
-    (tap) => new NodePort(native(), { interfaceIndex, ...tap }, transmitSlots(mtu), datapath),
+/** Opens the sources of frames besides the datapath's own ring, in the order of their polling. */
+function openInlets(given: EngineStart, datapath: PacketDatapath | XdpDatapath): Inlet[] {
+  const inlets: Inlet[] = [];
+  if (given.datapath.kind === 'xdp') inlets.push(openStackInlet(given, given.datapath, datapath));
+  if (given.nodeInterface !== undefined) {
+    const port = openNodePort(given.nodeInterface, datapath);
+    datapath.nodes = port;
+    inlets.push(port);
+  }
+  return inlets;
+}
+
+function openStackInlet(
+  { interfaceIndex }: EngineStart,
+  start: XdpStart,
+  datapath: PacketDatapath | XdpDatapath,
+): StackInlet {
+  return joinFanout(
+    start.share,
+    (share) => new StackInlet(native(), { interfaceIndex, ...share }, datapath, start),
+  );
+}
+
+function openNodePort(
+  { interfaceIndex, mtu, share: wanted }: NodeInterfaceStart,
+  datapath: PacketDatapath | XdpDatapath,
+): NodePort {
+  return joinFanout(
+    wanted,
+    (share) => new NodePort(native(), { interfaceIndex, ...share }, transmitSlots(mtu), datapath),
   );
 }
 
 function openPacket(given: EngineStart, start: PacketStart, stages: StageClock): EngineDatapath {
   const { interfaceIndex, mtu, config } = given;
-  const admits = given.nodeSide !== undefined;
-  const datapath = sharing(start.tap, (tap) =>
-    openPacketDatapath(native(), { interfaceIndex, mtu, admits, ...tap }, stages),
+  const admits = given.nodeInterface !== undefined;
+  const datapath = joinFanout(start.share, (share) =>
+    openPacketDatapath(native(), { interfaceIndex, mtu, admits, ...share }, stages),
   );
   return {
     datapath,
@@ -100,9 +131,9 @@ function openPacket(given: EngineStart, start: PacketStart, stages: StageClock):
  * Opens what shares frames with the other threads. They are started one after the other: the first
  * one's group is that of all.
  */
-function sharing<Opened extends { readonly fanoutGroup: number }>(
-  { filterProgramFd, fanout }: Tap,
-  open: (tap: Pick<PacketRingOptions, 'filterProgramFd' | 'fanout'>) => Opened,
+function joinFanout<Opened extends { readonly fanoutGroup: number }>(
+  { filterProgramFd, fanout }: RingShare,
+  open: (share: Pick<PacketRingOptions, 'filterProgramFd' | 'fanout'>) => Opened,
 ): Opened {
   if (fanout === undefined) return open({ filterProgramFd });
   const opened = open({
@@ -114,14 +145,10 @@ function sharing<Opened extends { readonly fanoutGroup: number }>(
 }
 
 function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): EngineDatapath {
-  const { worker, config, interfaceIndex } = given;
+  const { worker, config } = given;
   const { capacity, indexWords, fds } = start;
   const control = native().openMap({ fd: fds.control }).memory();
   const datapath = openXdpDatapath(native(), start.pool, worker, stages, largestFrame(control));
-  datapath.beside = sharing(
-    start.tap,
-    (tap) => new PassedTap(native(), { interfaceIndex, ...tap }, datapath, start),
-  );
   const now = monotonicClock();
   let earlier = start.earlier === undefined ? undefined : new EarlierTable(start.earlier);
   let served: Engine | undefined;

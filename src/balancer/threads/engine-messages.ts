@@ -17,7 +17,7 @@ export interface Secrets {
 }
 
 /** Which frames a thread is given by an AF_PACKET ring. */
-export interface Tap {
+export interface RingShare {
   /** Of the socket filter, already loaded. */
   filterProgramFd: number;
   /**
@@ -30,7 +30,7 @@ export interface Tap {
 /** All frames by an AF_PACKET ring. */
 export interface PacketStart extends Secrets {
   kind: 'packet';
-  tap: Tap;
+  share: RingShare;
 }
 
 /** Sessions of an earlier run, to be taken over before the first frame. */
@@ -52,7 +52,7 @@ export interface XdpStart extends Secrets {
   /** XdpPool.id */
   pool: number;
   /** For what comes in behind the XDP program. */
-  tap: Tap;
+  share: RingShare;
   /** Segments larger than a frame of the wire come by it. */
   uncut: boolean;
   /** Sessions, and words of the index, of each worker. */
@@ -63,12 +63,12 @@ export interface XdpStart extends Secrets {
 }
 
 /** The interface that nodes are reached by, where that is another one than the clients'. */
-export interface NodeSideStart {
+export interface NodeInterfaceStart {
   interfaceIndex: number;
   mac: Uint8Array;
   mtu: number;
   /** For what nodes send to us. */
-  tap: Tap;
+  share: RingShare;
 }
 
 /** What a thread of the engine is started with. Plain data: it crosses between threads. */
@@ -83,7 +83,7 @@ export interface EngineStart {
   mac: Uint8Array;
   mtu: number;
   /** Undefined: nodes are reached by the same interface. */
-  nodeSide: NodeSideStart | undefined;
+  nodeInterface: NodeInterfaceStart | undefined;
   /** The balancer's own IPv4 address, as a number. */
   address: number;
   key: Uint8Array;

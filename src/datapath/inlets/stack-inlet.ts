@@ -1,0 +1,56 @@
+/**
+ * Frames for the engine that reach the network stack, behind the XDP program on the clients'
+ * interface:
+ *
+ * - Notices of this machine's own shim, about the sessions of the local services. They are turned
+ *   round at the egress hook, behind the XDP program of a driver, which does not see them.
+ * - Segments larger than a frame of the wire, for which AF_XDP has no room: the XDP program passes
+ *   them on.
+ */
+import type { Native } from '../../host/native.js';
+import { Protocol } from '../../wire/ipv4.js';
+import type { Admitter } from './inlet.js';
+import { type InletOptions, type InletSizes, PacketInlet } from './packet-inlet.js';
+
+/**
+ * 1 MiB, for a few notices of 74 bytes for each request that a local service answers. A block with
+ * any frame in it is handed over after 2 ms: there are enough blocks for a quarter of a second
+ * without the engine. Nothing is sent here, so the ring has the fewest slots that it takes.
+ */
+const SMALL: InletSizes = {
+  receiveBlocks: 128,
+  receiveBlockBytes: 8_192,
+  transmitSlots: 32,
+  transmitSlotBytes: 2_048,
+  retireMs: 2,
+};
+/**
+ * Where senders leave the cutting to hardware. 8 MiB: each block has room for a segment of 64 KiB,
+ * and a client's long head waits no longer than it must.
+ */
+const FOR_UNCUT: InletSizes = {
+  ...SMALL,
+  receiveBlocks: 64,
+  receiveBlockBytes: 131_072,
+  retireMs: 1,
+};
+
+export class StackInlet extends PacketInlet {
+  /**
+   * Throws what the kernel refuses, with `code` and `syscall`.
+   * @param uncut segments may be as large as IPv4 allows, not only as large as the datapath's
+   *   frames
+   */
+  constructor(
+    native: Pick<Native, 'openPacketRing'>,
+    on: InletOptions,
+    admitter: Admitter,
+    { uncut }: { uncut: boolean },
+  ) {
+    super(native, on, admitter, uncut ? FOR_UNCUT : SMALL);
+  }
+
+  protected override wants(protocol: number): boolean {
+    return protocol === Protocol.tcp || protocol === Protocol.ixcp;
+  }
+}
