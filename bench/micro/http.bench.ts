@@ -4,8 +4,8 @@
  */
 import { bench, do_not_optimize, group, run } from 'mitata';
 import { Directory } from '../../src/directory/directory.js';
+import { NodeTable } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
-import { NodeTable } from '../../src/engine/node-table.js';
 import { HeadReader } from '../../src/request/http/head.js';
 
 const HEAD_BYTES = 16_384;

@@ -4,8 +4,8 @@
  */
 
 import type { NodeState } from '../api/documents.js';
-import { Outcome } from '../engine/node-memory.js';
-import type { NodeKnowledge } from '../engine/node-table.js';
+import { Outcome } from '../directory/node-memory.js';
+import type { NodeKnowledge } from '../directory/node-states.js';
 import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';
 import { Setting } from '../host/sysctl.js';
 import { IxcpFlag, IxcpReason } from '../wire/ixcp.js';

@@ -6,7 +6,7 @@
 import { reasonOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { TokenBucket } from '../base/token-bucket.js';
-import type { NodeTable } from '../engine/node-table.js';
+import type { NodeTable } from '../directory/node-states.js';
 import { KERNEL_OPTIONS, kernelFlags, settingName } from '../host/kernel-options.js';
 import { formatMac } from '../wire/ethernet.js';
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';

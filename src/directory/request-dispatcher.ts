@@ -3,11 +3,11 @@
  * virtual server.
  */
 
-import { type Dispatcher, Verdict, type VerdictCode } from '../engine/dispatcher.js';
-import type { NodeTable } from '../engine/node-table.js';
 import { HeadReader, HeadStatus } from '../request/http/head.js';
 import { isSafeMethod } from '../request/http/method.js';
 import type { Directory } from './directory.js';
+import { type Dispatcher, Verdict, type VerdictCode } from './dispatcher.js';
+import type { NodeTable } from './node-states.js';
 import { createPredictor, type PredictorName } from './predictors/index.js';
 import type { Predictor } from './predictors/predictor.js';
 

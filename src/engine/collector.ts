@@ -2,11 +2,11 @@
  * Collects a request head from segments in any order, and has the dispatcher read it as it grows.
  */
 import { Counter } from '../base/counters.js';
+import { LocalService, type LocalServiceNumber, Verdict } from '../directory/dispatcher.js';
 import { seqAdd, seqBefore, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
-import { LocalService, type LocalServiceNumber, Verdict } from './dispatcher.js';
 import type { Handoff } from './handoff/handoff.js';
 import { REQUEST_BYTES, SessionFlag, SessionState } from './table/session-table.js';
 

@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import { type NodeFacts, nodeStatus } from '../../src/balancer/node-state.js';
-import { Outcome } from '../../src/engine/node-memory.js';
+import { Outcome } from '../../src/directory/node-memory.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 
 const SERVERS = [

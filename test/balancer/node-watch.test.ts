@@ -5,7 +5,7 @@
 import t from 'tap';
 import { NodeWatch } from '../../src/balancer/node-watch.js';
 import type { Log } from '../../src/base/log.js';
-import { NodeTable, ownShare } from '../../src/engine/node-table.js';
+import { NodeTable, ownShare } from '../../src/directory/node-states.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 

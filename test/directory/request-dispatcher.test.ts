@@ -1,8 +1,8 @@
 import t from 'tap';
 import { Directory } from '../../src/directory/directory.js';
+import { Verdict } from '../../src/directory/dispatcher.js';
+import { NodeTable, ownShare } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
-import { Verdict } from '../../src/engine/dispatcher.js';
-import { NodeTable, ownShare } from '../../src/engine/node-table.js';
 import { IxcpReason } from '../../src/wire/ixcp.js';
 
 function dispatcher(

@@ -8,7 +8,7 @@ import {
   type TcpOptionsSpec,
 } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
+import { LOCAL_NODE, LocalService } from '../../src/directory/dispatcher.js';
 import { RecordReader } from '../../src/engine/table/session-record.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
 import {

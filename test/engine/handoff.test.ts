@@ -2,7 +2,7 @@
 import t from 'tap';
 import { macBytes, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
+import { LOCAL_NODE, LocalService } from '../../src/directory/dispatcher.js';
 import {
   Conversation,
   fromClient,

@@ -5,7 +5,7 @@
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { sessionRow } from '../../src/balancer/threads/session-page.js';
-import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
+import { LOCAL_NODE } from '../../src/directory/dispatcher.js';
 import {
   RecordReader,
   SESSION_RECORD,

@@ -5,7 +5,7 @@
 import t, { type Test } from 'tap';
 import { macBytes, type PacketSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE, LocalService } from '../../src/engine/dispatcher.js';
+import { LOCAL_NODE, LocalService } from '../../src/directory/dispatcher.js';
 import {
   BALANCER,
   Conversation,

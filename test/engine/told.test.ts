@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import { addressNumber, macBytes } from '../../lab/packet.js';
-import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
+import { LOCAL_NODE } from '../../src/directory/dispatcher.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import { TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';

@@ -4,8 +4,8 @@
  */
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
-import { nodeMemory } from '../../src/engine/node-memory.js';
-import { NodeTable } from '../../src/engine/node-table.js';
+import { nodeMemory } from '../../src/directory/node-memory.js';
+import { NodeTable } from '../../src/directory/node-states.js';
 import { sessionWorker } from '../../src/engine/table/session-record.js';
 import { IxcpFlag } from '../../src/wire/ixcp.js';
 import {

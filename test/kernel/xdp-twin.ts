@@ -11,9 +11,9 @@ import {
   type TcpOptionsSpec,
 } from '../../lab/packet.js';
 import { type CounterName, Counters } from '../../src/base/counters.js';
-import { type Dispatcher, Verdict, type VerdictCode } from '../../src/engine/dispatcher.js';
+import { type Dispatcher, Verdict, type VerdictCode } from '../../src/directory/dispatcher.js';
+import { NodeTable, ownShare } from '../../src/directory/node-states.js';
 import { Engine } from '../../src/engine/engine.js';
-import { NodeTable, ownShare } from '../../src/engine/node-table.js';
 import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
 import type { SessionTable } from '../../src/engine/table/session-table.js';

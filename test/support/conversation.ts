@@ -19,10 +19,10 @@ import {
 } from '../../lab/packet.js';
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { Port, type PortNumber } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE } from '../../src/engine/dispatcher.js';
+import { LOCAL_NODE } from '../../src/directory/dispatcher.js';
+import type { NodeShare } from '../../src/directory/node-memory.js';
+import { NodeTable } from '../../src/directory/node-states.js';
 import { Engine } from '../../src/engine/engine.js';
-import type { NodeShare } from '../../src/engine/node-memory.js';
-import { NodeTable } from '../../src/engine/node-table.js';
 import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/engine/options.js';
 import { HEAD_BYTES, KnownPaths } from './known-paths.js';
 import { MemoryDatapath, type SentFrame } from './memory.js';

@@ -2,8 +2,8 @@
  * The dispatcher of conversations: it knows a few paths by heart, so that they depend on neither
  * HTTP nor the directory.
  */
-import { type Dispatcher, Verdict, type VerdictCode } from '../../src/engine/dispatcher.js';
-import type { NodeTable } from '../../src/engine/node-table.js';
+import { type Dispatcher, Verdict, type VerdictCode } from '../../src/directory/dispatcher.js';
+import type { NodeTable } from '../../src/directory/node-states.js';
 
 /** Of the longest head that it takes. */
 export const HEAD_BYTES = 4096;

@@ -1,5 +1,5 @@
 /** What the local services answer, as bytes of HTTP/1.1 (RFC 9112). */
-import { LocalService, type LocalServiceNumber } from '../../engine/dispatcher.js';
+import { LocalService, type LocalServiceNumber } from '../../directory/dispatcher.js';
 
 export interface Answer {
   status: number;

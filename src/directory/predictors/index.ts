@@ -1,6 +1,7 @@
 /** The predictors by the names that a config gives them. */
-import type { NodeTable } from '../../engine/node-table.js';
+
 import type { HolderSets } from '../holders.js';
+import type { NodeTable } from '../node-states.js';
 import { LeastConnections } from './least-connections.js';
 import type { Predictor } from './predictor.js';
 import { RoundRobin } from './round-robin.js';

@@ -2,8 +2,9 @@
  * The holder with the fewest sessions for its weight. Those that are equal take turns by weight, so
  * that an idle farm is used evenly too.
  */
-import type { NodeTable } from '../../engine/node-table.js';
+
 import { type HolderSets, holderBit } from '../holders.js';
+import type { NodeTable } from '../node-states.js';
 import type { Predictor } from './predictor.js';
 import { Turns } from './turns.js';
 

@@ -1,6 +1,7 @@
 /** Each holder in turn, as often as its weight says. */
-import type { NodeTable } from '../../engine/node-table.js';
+
 import { type HolderSets, holderBit } from '../holders.js';
+import type { NodeTable } from '../node-states.js';
 import type { Predictor } from './predictor.js';
 import { Turns } from './turns.js';
 

@@ -4,13 +4,13 @@
  * are ours to keep and to send again (design rules 1 to 4).
  */
 import { Counter } from '../../base/counters.js';
+import { LOCAL_NODE, LocalService, type LocalServiceNumber } from '../../directory/dispatcher.js';
 import { IxcpReason } from '../../wire/ixcp.js';
 import { IxpFlag } from '../../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
-import { LOCAL_NODE, LocalService, type LocalServiceNumber } from '../dispatcher.js';
 import { SessionAction } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Inheritance } from './inheritance.js';

@@ -4,6 +4,7 @@
  */
 import { Counter } from '../../base/counters.js';
 import { FrameFlags } from '../../datapath/datapath.js';
+import { LOCAL_NODE } from '../../directory/dispatcher.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../../wire/ethernet.js';
 import { IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../wire/ipv4.js';
 import { emitIxcp, IXCP, IXCP_HEADER_BYTES } from '../../wire/ixcp.js';
@@ -19,7 +20,6 @@ import {
   writeTimestamps,
 } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
-import { LOCAL_NODE } from '../dispatcher.js';
 import { SessionFlag } from '../table/session-table.js';
 
 /** Least MSS of an IPv4 host (RFC 9293 section 3.7.1), and least that the kernel adopts with. */

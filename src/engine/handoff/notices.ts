@@ -1,9 +1,9 @@
 /** What comes from nodes: notices about sessions, and the reports of their agents (docs/ixp.md). */
 import { Counter } from '../../base/counters.js';
 import { TokenBucket } from '../../base/token-bucket.js';
+import { LOCAL_NODE } from '../../directory/dispatcher.js';
 import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../../wire/ixcp.js';
 import type { Core } from '../core.js';
-import { LOCAL_NODE } from '../dispatcher.js';
 import { NodeAddresses } from '../node-addresses.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import { noticeType, TOLD_RECORD } from '../table/told-record.js';

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { HolderSets, holderBit } from '../../../src/directory/holders.js';
+import { NodeTable } from '../../../src/directory/node-states.js';
 import { createPredictor, PREDICTOR_NAMES } from '../../../src/directory/predictors/index.js';
 import type { Predictor } from '../../../src/directory/predictors/predictor.js';
-import { NodeTable } from '../../../src/engine/node-table.js';
 
 function farm(...weights: number[]): NodeTable {
   const nodes = new NodeTable(weights.map((weight, i) => ({ address: i + 1, weight })));

@@ -1,7 +1,7 @@
 /**
  * What the engine asks of the layers above it: to read a request head as it grows, and to name a
  * node for it. The engine knows neither HTTP nor the resource directory; whoever composes the
- * program gives it a dispatcher (directory/request-dispatcher.ts).
+ * program gives it a dispatcher (request-dispatcher.ts).
  */
 
 /**
