@@ -40,13 +40,15 @@ const WorkerStages = Type.Object({
   frames: Count('Frames in them'),
 });
 
+/** Frames of one kind that were lost on this machine. */
 const Loss = Type.Object({
-  counter: Type.String({ description: 'Its name in `counters`' }),
-  total: Count('As there'),
-  agoMs: Ms('Since it was seen to grow last'),
-  what: Type.String({ description: 'What is counted, in words' }),
-  remedy: Type.String({ description: 'What helps, in words' }),
+  counter: Type.String({ description: 'Name of the counter in `counters`' }),
+  total: Count('Value of that counter'),
+  agoMs: Ms('Time since the counter was last seen to grow'),
+  what: Type.String({ description: 'What the counter counts, in words' }),
+  remedy: Type.String({ description: 'What the operator can do, in words' }),
 });
+export type Loss = Static<typeof Loss>;
 
 /**
  * What is optional came later than the rest: a balancer that has run since then does not send it.

@@ -1,42 +1,44 @@
 /**
- * Frames that were lost on this machine, on their way between the interface and the engine. Clients
- * only see that something is slow, so each kind of loss is a warning in the log and a line of
- * `baton stats`, with what helps.
+ * The ways in which this machine can lose a frame between the interface and the engine, in words.
+ * A client only sees that something is slow. So each loss is a warning in the balancer's log and a
+ * line of `baton stats`, with the remedy.
  */
-import type { Log } from '../base/log.js';
 
-interface Kind {
-  /** As `baton stats` has it. */
+export interface LossKind {
+  /** Its name in `baton stats`. */
   counter: string;
-  /** What happened so often, after a number. */
+  /** What happened; follows a number. */
   what: string;
+  /** What the operator can do. */
   remedy: string;
 }
 
 const FASTER =
-  'the engine was kept from running, or is too slow: give it a CPU of its own, or set more `workers` (docs/tuning.md)';
-const KINDS: readonly Kind[] = [
-  { counter: 'ring_lost', what: 'frames lost before the engine took them', remedy: FASTER },
+  'the engine did not get the CPU in time, or is too slow: give it a CPU of its own, or set more `workers` (docs/tuning.md)';
+
+/** In the order in which `baton stats` shows them. */
+export const LOSS_KINDS: readonly LossKind[] = [
+  { counter: 'ring_lost', what: 'frames lost before the engine read them', remedy: FASTER },
   {
     counter: 'ring_starved',
-    what: 'times that no memory was free to receive a frame into',
+    what: 'times without free memory to receive a frame',
     remedy: FASTER,
   },
   {
     counter: 'ring_send_failed',
     what: 'frames that the interface did not take',
-    remedy: 'see `ip -s link` whether it is up, and what it drops',
+    remedy: '`ip -s link` shows whether it is up and what it drops',
   },
   {
     counter: 'ring_drop_full',
     what: 'frames not sent because the transmit ring was full',
     remedy:
-      'the interface sends more slowly than frames come: see `ethtool -S` what it drops, and `ethtool -l` for its queues',
+      'frames come faster than the interface sends: `ethtool -S` shows what it drops, `ethtool -l` how many queues it has',
   },
   {
     counter: 'ring_drop_too_long',
     what: 'frames not sent because they are longer than the MTU',
-    remedy: 'give the interfaces of clients, balancer and nodes one MTU',
+    remedy: 'give the interfaces of clients, balancer and nodes the same MTU',
   },
   {
     counter: 'ring_drop_truncated',
@@ -46,85 +48,13 @@ const KINDS: readonly Kind[] = [
   },
   {
     counter: 'xdp_engine_absent',
-    what: 'frames for the engine that came by a receive queue without a socket',
+    what: 'frames for the engine from a receive queue without a socket',
     remedy:
-      'the interface has more receive queues than at the start (`ethtool -l`): start again with `--replace`',
+      'the interface has more receive queues than at the start (`ethtool -l`): start the balancer again with `--replace`',
   },
   {
     counter: 'xdp_drop_no_port',
-    what: 'segments for a node behind an interface that XDP does not know',
-    remedy: '`nodeInterface` was replaced: start again with `--replace`',
+    what: 'segments for a node behind an interface that the XDP program does not know',
+    remedy: '`nodeInterface` was replaced: start the balancer again with `--replace`',
   },
 ];
-
-/** In ms: a kind that goes on is told no more often. */
-export const QUIET_MS = 60_000;
-
-/** What was lost since the start. */
-export interface Loss {
-  counter: string;
-  total: number;
-  /** Since it was seen to grow last, in ms. */
-  agoMs: number;
-  what: string;
-  remedy: string;
-}
-
-/** What a counter of lost frames counts; undefined for any other counter. */
-export function lossText(counter: string): string | undefined {
-  return KINDS.find((kind) => kind.counter === counter)?.what;
-}
-
-interface Seen {
-  total: number;
-  /** When it grew last, and when that was told last; in ms. */
-  grewAt: number;
-  toldAt: number;
-  /** How much of the total is told. */
-  told: number;
-}
-
-export class LossWatch {
-  private readonly log: Log;
-  private readonly seen = new Map<string, Seen>();
-
-  constructor(log: Log) {
-    this.log = log;
-  }
-
-  /**
-   * Looks at counters, and warns of what has grown: at once, and then of each kind once in
-   * QUIET_MS.
-   * @param now in ms, on any clock that does not jump
-   */
-  look(counters: Readonly<Record<string, number>>, now: number): void {
-    for (const { counter, what, remedy } of KINDS) {
-      const total = counters[counter] ?? 0;
-      const seen = this.seen.get(counter) ?? {
-        total: 0,
-        grewAt: 0,
-        toldAt: Number.NEGATIVE_INFINITY,
-        told: 0,
-      };
-      if (total > seen.total) {
-        seen.total = total;
-        seen.grewAt = now;
-        this.seen.set(counter, seen);
-      }
-      if (seen.total <= seen.told || now - seen.toldAt < QUIET_MS) continue;
-      this.log.warn(`${seen.total - seen.told} ${what}: ${remedy}`, { counter, total: seen.total });
-      seen.told = seen.total;
-      seen.toldAt = now;
-    }
-  }
-
-  /** Every kind of which anything was lost, in the order of KINDS. */
-  losses(now: number): Loss[] {
-    return KINDS.flatMap(({ counter, what, remedy }) => {
-      const seen = this.seen.get(counter);
-      return seen === undefined
-        ? []
-        : [{ counter, total: seen.total, agoMs: Math.round(now - seen.grewAt), what, remedy }];
-    });
-  }
-}

@@ -1,7 +1,7 @@
 /** What `baton stats` and `baton sessions` show: engine, machine and config, put together. */
 
 import type { SessionPage, StatsDocument } from '../api/documents.js';
-import { LossWatch } from '../api/losses.js';
+
 import type { StatsSource } from '../api/server.js';
 import type { CounterName } from '../base/counters.js';
 import { FRAMES_OF_KERNEL, RING_NAMES, type XdpCounter } from '../base/kernel-counters.js';
@@ -9,6 +9,7 @@ import type { Log } from '../base/log.js';
 import { VERSION } from '../base/version.js';
 import type { BalancerConfig } from '../config/load.js';
 import { SessionState } from '../engine/table/session-table.js';
+import { LossWatch } from './loss-watch.js';
 import type { Machine } from './machine/machine.js';
 import type { NodeWatch } from './node-watch.js';
 import type { EngineSnapshot } from './threads/engine-messages.js';

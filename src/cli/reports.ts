@@ -1,8 +1,8 @@
 /** What `baton stats`, `baton sessions` and `baton check` print for people. */
 
 import type { SessionList } from '../api/client.js';
-import type { StatsDocument } from '../api/documents.js';
-import type { Loss } from '../api/losses.js';
+import type { Loss, StatsDocument } from '../api/documents.js';
+
 import { STAGE_NAMES } from '../base/stages.js';
 import { formatAge, formatCount, formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';

@@ -93,7 +93,7 @@ t.test("the balancer's own kernel", { skip: whyNoFarm() }, async (t) => {
         await flood.stop();
         farm.balancerProgram?.signal('SIGCONT');
         await farm.balancerProgram?.waitForLog(
-          /frames lost before the engine took them: .*`workers`/,
+          /frames lost before the engine read them: .*`workers`/,
         );
         t.match((await farm.stats()).losses, [{ counter: 'ring_lost' }]);
         const { stdout } = await farm.baton(['stats', '-c', farm.balancerConfig]);
