@@ -3,6 +3,7 @@
 import { ControlClient } from '../api/client.js';
 import { BatonError } from '../base/errors.js';
 import { printable } from '../base/text.js';
+import type { CaptureArguments } from '../config/arguments.js';
 import { loadBalancerConfig } from '../config/load.js';
 import { native } from '../host/native.js';
 import { OutputFile } from '../host/output-file.js';
@@ -10,29 +11,13 @@ import { requirePrivileges } from '../host/privilege.js';
 import { capture, summary } from './capture.js';
 import { KernelTap } from './kernel-tap.js';
 
-export interface CaptureRequest {
-  /** File of the balancer's config. */
-  config: string;
-  /** File to write to, or "-" for standard output. */
-  write: string;
-  /**
-   * Only frames of this client: its address as a number, and its port if only that one is meant.
-   */
-  client?: { address: number; port: number | undefined };
-  /** Most frames; the longest time. */
-  count?: number;
-  seconds?: number;
-  /** Most bytes of a frame. */
-  snaplen: number;
-}
-
 const STANDARD_OUTPUT = '-';
 
 /**
  * Captures until a signal, or until enough is written. Resolves to the exit code.
  * @throws BatonError for whatever keeps it from starting
  */
-export async function runCapture(given: CaptureRequest): Promise<number> {
+export async function runCapture(given: CaptureArguments): Promise<number> {
   const config = loadBalancerConfig(given.config);
   requirePrivileges();
   const on = native().interfaceInfo(config.interface);

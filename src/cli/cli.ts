@@ -5,6 +5,7 @@ import { FEWEST_SNAP_BYTES, MOST_SNAP_BYTES } from '../api/documents.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { printable } from '../base/text.js';
 import { VERSION } from '../base/version.js';
+import type { CaptureArguments, ReplayArguments } from '../config/arguments.js';
 import { newKey, readKey, writeNewKey } from '../config/key.js';
 import { loadBalancerConfig, loadConfig } from '../config/load.js';
 import { machineWarnings } from '../config/machine-warnings.js';
@@ -14,31 +15,6 @@ import { Stream, Terminal } from './display.js';
 import { explain, explained } from './glossary.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
 import { standardScreen, watchUntilSignal } from './watch.js';
-
-/** What `baton replay` is asked for. */
-export interface ReplayArguments {
-  config: string;
-  in: string;
-  out?: string;
-  json: boolean;
-  checksums?: 'verify' | 'ignore';
-}
-
-/** What `baton capture` is asked for. */
-export interface CaptureArguments {
-  config: string;
-  /** File to write to, or "-" for standard output. */
-  write: string;
-  /**
-   * Only frames of this client: its address as a number, and its port if only that one is meant.
-   */
-  client?: { address: number; port: number | undefined };
-  /** Most frames; the longest time. */
-  count?: number;
-  seconds?: number;
-  /** Most bytes of a frame. */
-  snaplen: number;
-}
 
 /** The programs that the command starts. Each resolves to an exit code once it has stopped. */
 export interface Programs {

@@ -4,26 +4,14 @@ import { BatonError } from '../base/errors.js';
 import { whyUnreadable } from '../base/file-errors.js';
 import { formatAge, formatCount, formatTable } from '../base/table.js';
 import { printable, printableJson } from '../base/text.js';
+import type { ReplayArguments } from '../config/arguments.js';
 import { loadReplayConfig } from '../config/load.js';
-import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
 import { OutputFile } from '../host/output-file.js';
 import { PcapWriter } from '../wire/pcap-writer.js';
 import { type ReplayResult, ReplayRun, type ReplaySession } from './replay-run.js';
 
 /** The whole file is held in memory, and offsets in it fit 31 bits. */
 const MAX_FILE_BYTES = 0x7fff_ffff;
-
-export interface ReplayOptions {
-  /** File of a balancer's config. */
-  config: string;
-  /** The capture. */
-  in: string;
-  /** File to write the frames to that Baton would have sent. */
-  out?: string;
-  json: boolean;
-  /** How wrong checksums are taken; default: 'detect'. */
-  checksums?: ChecksumPolicy;
-}
 
 /** Where a replay tells what it found; tests listen instead. */
 export interface ReplayStreams {
@@ -43,7 +31,7 @@ const STANDARD: ReplayStreams = {
  * @throws BatonError BATON_CONFIG for the config, BATON_CAPTURE for a file that can not be read or
  *   written, or is no capture.
  */
-export async function replay(options: ReplayOptions, streams = STANDARD): Promise<number> {
+export async function replay(options: ReplayArguments, streams = STANDARD): Promise<number> {
   const config = loadReplayConfig(options.config);
   const run = ReplayRun.open(readCapture(options.in), config, options.checksums);
   if (run === undefined) throw captureError(options.in, 'neither pcap nor pcapng');
