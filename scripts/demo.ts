@@ -4,8 +4,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { curl, curlAll, sha256 } from '../lab/clients/requests.js';
-import { batonCommand, Farm, stopKept, VIRTUAL_ADDRESS } from '../lab/farm/farm.js';
+import { curl, curlAll, sha256 } from '../lab/clients/curl.js';
+import { VIRTUAL_ADDRESS } from '../lab/farm/addresses.js';
+import { batonCommand } from '../lab/farm/baton.js';
+import { Farm } from '../lab/farm/farm.js';
+import { stopKept } from '../lab/farm/lifetime.js';
 
 const TAG = 'baton-demo';
 const FILM_BYTES = 100_000_000;

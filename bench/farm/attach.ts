@@ -1,8 +1,8 @@
 /** Puts a program of bounce.bpf.o on an interface, where it stays until the interface goes. */
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Host } from '../../lab/farm/farm.js';
-import { projectRoot } from '../../lab/farm/farm.js';
+import { projectRoot } from '../../lab/farm/baton.js';
+import type { Host } from '../../lab/farm/host.js';
 import { native } from '../../src/host/native.js';
 import { parseIpv4 } from '../../src/wire/ipv4.js';
 

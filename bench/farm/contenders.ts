@@ -16,16 +16,12 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
-import { curl } from '../../lab/clients/requests.js';
-import {
-  BALANCER_ADDRESS,
-  batonCommand,
-  Farm,
-  type Host,
-  VIRTUAL_ADDRESS,
-} from '../../lab/farm/farm.js';
-import type { Program } from '../../lab/farm/process.js';
-import { run } from '../../lab/farm/process.js';
+import { curl } from '../../lab/clients/curl.js';
+import { BALANCER_ADDRESS, VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { batonCommand } from '../../lab/farm/baton.js';
+import { Farm } from '../../lab/farm/farm.js';
+import type { Host } from '../../lab/farm/host.js';
+import { type Program, run } from '../../lab/farm/process.js';
 import { attach, attachCommand } from './attach.js';
 import { PROXIES, type ProxyId, startProxies } from './proxies.js';
 

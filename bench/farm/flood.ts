@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { projectRoot } from '../../lab/farm/farm.js';
+import { projectRoot } from '../../lab/farm/baton.js';
 import { type BpfObject, native } from '../../src/host/native.js';
 import { fold, pseudoHeaderSum, sumBytes } from '../../src/wire/checksum.js';
 import { EtherType, parseMac } from '../../src/wire/ethernet.js';

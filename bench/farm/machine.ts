@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import path from 'node:path';
-import { projectRoot } from '../../lab/farm/farm.js';
+import { projectRoot } from '../../lab/farm/baton.js';
 import { run } from '../../lab/farm/process.js';
 
 export function machineOf(): Record<string, string> {

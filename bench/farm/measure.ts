@@ -2,7 +2,8 @@
  * Rounds of one case: each contender once, in an order that turns, so that all of them meet the
  * same machine.
  */
-import { curl, wrk } from '../../lab/clients/requests.js';
+import { curl } from '../../lab/clients/curl.js';
+import { wrk } from '../../lab/clients/wrk.js';
 import type { Case } from './cases.js';
 import { type Contender, type Contest, urlOf } from './contenders.js';
 import { withCpuUse } from './cpu.js';

@@ -5,14 +5,16 @@
  *
  *     generator .3 eth0 ---- eth0 balancer .2      10.98.0.0/24, virtual address .100
  */
-import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { stringify } from 'yaml';
-import { batonCommand, Host, type Stats } from '../../lab/farm/farm.js';
+import { batonCommand } from '../../lab/farm/baton.js';
+import { CONTROL_SOCKET, KEY_FILE } from '../../lab/farm/configs.js';
+import { Host } from '../../lab/farm/host.js';
+import { Lifetime } from '../../lab/farm/lifetime.js';
 import { type Program, run } from '../../lab/farm/process.js';
-import { destroy, type FarmRecord, recordOf, save } from '../../lab/farm/registry.js';
+import type { StatsDocument } from '../../src/api/documents.js';
 import { attach } from './attach.js';
 import { CROWD, type CrowdTask } from './crowd-task.js';
 
@@ -20,6 +22,8 @@ const GENERATOR = { address: '10.98.0.3', mac: '02:00:0a:62:00:03' };
 const BALANCER = { address: '10.98.0.2', mac: '02:00:0a:62:00:02' };
 const VIRTUAL_ADDRESS = '10.98.0.100';
 const PORT = 80;
+/** Time for each program to end by itself, in ms. */
+const STOP_MS = 10_000;
 const NAPI_THREAD = /^napi\/eth0-/;
 
 export class Pair {
@@ -30,22 +34,14 @@ export class Pair {
   readonly port = PORT;
   /** The balancer, once started. */
   baton: Program | undefined;
-  private readonly record: FarmRecord;
-  private programs: Program[] = [];
-  private stopped = false;
-  private readonly onExit = (): void => this.destroyNow();
-  private readonly onSignal = (): void => process.exit(1);
-
-  private constructor(record: FarmRecord) {
-    this.record = record;
-    this.directory = record.directory;
-    const started = (program: Program): void => {
-      this.programs.push(program);
-      record.programs = this.programs.map((other) => recordOf(other.pid));
-      save(record);
-    };
+  private constructor(
+    private readonly lifetime: Lifetime,
+    tag: string,
+  ) {
+    this.directory = lifetime.directory;
+    const started = (program: Program): void => lifetime.add(program);
     const host = (name: string, at: { address: string; mac: string }): Host =>
-      new Host(name, `${record.tag}-${name}`, at.address, at.mac, record.directory, started);
+      new Host(name, `${tag}-${name}`, at.address, at.mac, lifetime.directory, started);
     this.generator = host('generator', GENERATOR);
     this.balancer = host('balancer', BALANCER);
   }
@@ -54,27 +50,9 @@ export class Pair {
   static async create(name: string): Promise<Pair> {
     const tag = `baton-${process.pid.toString(36)}-${name}`;
     const namespaces = ['generator', 'balancer'].map((host) => `${tag}-${host}`);
-    const directory = path.join('/tmp', tag);
-    const record = {
-      tag,
-      owner: recordOf(process.pid),
-      keep: false,
-      directory,
-      namespaces,
-      programs: [],
-    };
-    save(record);
-    rmSync(directory, { recursive: true, force: true });
-    mkdirSync(directory, { mode: 0o755 });
-    const pair = new Pair(record);
-    process.once('exit', pair.onExit);
-    process.once('SIGINT', pair.onSignal);
-    process.once('SIGTERM', pair.onSignal);
+    const pair = new Pair(Lifetime.begin(tag, namespaces), tag);
     try {
       await pair.wire();
-      writeFileSync(path.join(directory, 'key.hex'), `${randomBytes(16).toString('hex')}\n`, {
-        mode: 0o600,
-      });
     } catch (error) {
       await pair.stop();
       throw error;
@@ -83,7 +61,7 @@ export class Pair {
   }
 
   private async wire(): Promise<void> {
-    const [generator = '', balancer = ''] = this.record.namespaces;
+    const [generator, balancer] = [this.generator.namespace, this.balancer.namespace];
     await run('ip', ['netns', 'add', generator]);
     await run('ip', ['netns', 'add', balancer]);
     const [mac, other] = [GENERATOR.mac, BALANCER.mac];
@@ -117,8 +95,8 @@ export class Pair {
     const config = {
       interface: 'eth0',
       datapath,
-      keyFile: 'key.hex',
-      controlSocket: 'baton.sock',
+      keyFile: KEY_FILE,
+      controlSocket: CONTROL_SOCKET,
       virtualServers: [
         { name: 'www', address: VIRTUAL_ADDRESS, port: PORT, predictor: 'round-robin' },
       ],
@@ -141,7 +119,7 @@ export class Pair {
       balancerMac: BALANCER.mac,
       virtualAddress: VIRTUAL_ADDRESS,
       port: PORT,
-      keyFile: path.join(this.directory, 'key.hex'),
+      keyFile: path.join(this.directory, KEY_FILE),
       acknowledgementsFile: this.acknowledgementsFile,
     };
     const argv = [process.execPath, CROWD, JSON.stringify(task)];
@@ -162,11 +140,11 @@ export class Pair {
     return path.join(this.directory, 'acknowledgements');
   }
 
-  async stats(): Promise<Stats> {
+  async stats(): Promise<StatsDocument> {
     const file = path.join(this.directory, 'balancer.yaml');
     const [command = '', ...args] = batonCommand(['stats', '-c', file, '--json']);
     const { stdout } = await this.balancer.run(command, args);
-    return JSON.parse(stdout) as Stats;
+    return JSON.parse(stdout) as StatsDocument;
   }
 
   /**
@@ -185,18 +163,8 @@ export class Pair {
   }
 
   /** Ends everything. Never rejects. */
-  async stop(): Promise<void> {
-    await Promise.all(this.programs.map((program) => program.stop(10_000)));
-    this.destroyNow();
-    process.off('exit', this.onExit);
-    process.off('SIGINT', this.onSignal);
-    process.off('SIGTERM', this.onSignal);
-  }
-
-  private destroyNow(): void {
-    if (this.stopped) return;
-    this.stopped = true;
-    destroy(this.record, 2000);
+  stop(): Promise<void> {
+    return this.lifetime.stop(STOP_MS);
   }
 }
 

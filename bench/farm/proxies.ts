@@ -6,7 +6,9 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Farm, Host, Program } from '../../lab/farm/farm.js';
+import type { Farm } from '../../lab/farm/farm.js';
+import type { Host } from '../../lab/farm/host.js';
+import type { Program } from '../../lab/farm/process.js';
 import { run } from '../../lab/farm/process.js';
 
 /** Open files that HAProxy is allowed, where the machine lets it be raised. */

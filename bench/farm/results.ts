@@ -1,7 +1,7 @@
 /** What a run measures: bench/results/latest.json holds all of it, every sample. */
 import { chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { projectRoot } from '../../lab/farm/farm.js';
+import { projectRoot } from '../../lab/farm/baton.js';
 import type { WorkerFigures } from '../replay/workers.js';
 import type { Case } from './cases.js';
 import type { ContenderId } from './contenders.js';

@@ -5,8 +5,8 @@
  */
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { VIRTUAL_ADDRESS } from '../farm/addresses.js';
 import type { Farm } from '../farm/farm.js';
-import { VIRTUAL_ADDRESS } from '../farm/farm.js';
 import type { Program } from '../farm/process.js';
 
 /**
@@ -41,9 +41,7 @@ export class Arrivals {
   async stop(): Promise<Arrived> {
     const { program } = this;
     program.signal('SIGTERM');
-    await program.exited;
-    const line = program.log(program.logStart).trim().split('\n').at(-1) ?? '';
-    return JSON.parse(line) as Arrived;
+    return (await program.document()) as Arrived;
   }
 }
 

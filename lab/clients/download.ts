@@ -4,7 +4,7 @@
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import type { Farm } from '../farm/farm.js';
-import type { Program } from '../farm/process.js';
+import { type Program, PYTHON } from '../farm/process.js';
 import { PATIENCE_MS } from '../patience.js';
 
 /** What is left unread until the release. */
@@ -84,7 +84,7 @@ export class Download {
     const { hostname, port, pathname } = new URL(url);
     this.go = `${farm.directory}/${name}.go`;
     this.program = farm.client.start(name, [
-      ...['/usr/bin/python3', '-u', '-c', READ_SLOWLY],
+      ...[PYTHON, '-u', '-c', READ_SLOWLY],
       ...[hostname, port === '' ? '80' : port, pathname, String(pace), this.go],
     ]);
   }
@@ -112,12 +112,6 @@ export class Download {
   /** Releases it, and waits for its end. */
   async finish(): Promise<Downloaded> {
     this.release();
-    await this.program.exited;
-    const line = this.program
-      .log()
-      .split('\n')
-      .find((text) => text.startsWith('{'));
-    if (line === undefined) throw new Error(`the download said: ${this.program.log().slice(-500)}`);
-    return JSON.parse(line) as Downloaded;
+    return (await this.program.document()) as Downloaded;
   }
 }

@@ -52,12 +52,7 @@ export class Flood {
 
   async stop(): Promise<Flooded> {
     await this.program.stop();
-    const line = this.program
-      .log(this.program.logStart)
-      .split('\n')
-      .find((text) => text.startsWith('{'));
-    if (line === undefined) throw new Error(`the flood said: ${this.program.log().slice(-500)}`);
-    return JSON.parse(line) as Flooded;
+    return (await this.program.document()) as Flooded;
   }
 }
 

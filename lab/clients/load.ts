@@ -6,13 +6,13 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Test } from 'tap';
+import { VIRTUAL_ADDRESS } from '../farm/addresses.js';
 import type { Farm } from '../farm/farm.js';
-import { VIRTUAL_ADDRESS } from '../farm/farm.js';
 import { FILE_TIMEOUT_MS } from '../patience.js';
 import { longestPause, PacketRate } from '../probes/rate.js';
 import { Download } from './download.js';
-import type { Heard, Step } from './raw-client.js';
-import { converse, Wrk } from './requests.js';
+import { converse, type Heard, type Step } from './raw-client.js';
+import { Wrk } from './wrk.js';
 
 export interface LoadOptions {
   /** What downloads fetch, its SHA-256, and how many at once. */

@@ -6,6 +6,8 @@ import { existsSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { Host } from '../farm/host.js';
+import { PATIENCE_MS } from '../patience.js';
 
 export interface Conversation {
   address: string;
@@ -43,6 +45,21 @@ export interface Heard {
   localPort: number;
   /** From the start to the end, in ms. */
   elapsedMs: number;
+}
+
+const PROGRAM = fileURLToPath(import.meta.url);
+
+/** Runs a scripted TCP conversation from a host. */
+export async function converse(
+  host: Host,
+  conversation: Conversation,
+  timeoutMs = PATIENCE_MS,
+): Promise<Heard> {
+  const { stdout } = await host.run(process.execPath, [PROGRAM], {
+    input: JSON.stringify(conversation),
+    timeoutMs,
+  });
+  return JSON.parse(stdout) as Heard;
 }
 
 interface State {
@@ -119,7 +136,7 @@ async function hold(conversation: Conversation): Promise<Heard> {
   return { text: state.text, ending: state.ending, localPort, elapsedMs: Date.now() - began };
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (process.argv[1] === PROGRAM) {
   const chunks: Buffer[] = [];
   for await (const chunk of process.stdin) {
     chunks.push(chunk as Buffer);

@@ -4,7 +4,9 @@ import { existsSync } from 'node:fs';
 import type { Test } from 'tap';
 import { native } from '../../src/host/native.js';
 import { APACHE } from '../servers/web.js';
-import { Farm, type FarmOptions, type Resource } from './farm.js';
+import type { Resource } from './configs.js';
+import { Farm, type FarmOptions } from './farm.js';
+import { PYTHON } from './process.js';
 
 /** Why end to end tests can not run on this machine; false when they can. For tap's `skip`. */
 export function whyNoFarm(): string | false {
@@ -16,8 +18,8 @@ export function whyNoFarm(): string | false {
       return `needs ${command}`;
     }
   }
-  if (!existsSync('/usr/bin/python3')) {
-    return 'needs /usr/bin/python3';
+  if (!existsSync(PYTHON)) {
+    return `needs ${PYTHON}`;
   }
   if (!native().kernelHasFunction('bpf_sk_assign_tcp_reqsk')) {
     return 'needs a kernel that can adopt connections (6.9 or newer)';

@@ -7,6 +7,9 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PATIENCE_MS } from '../patience.js';
 
+/** The distribution's interpreter, for short programs that need sockets Node does not have. */
+export const PYTHON = '/usr/bin/python3';
+
 export interface RunOptions {
   /** Written to the program's standard input, which is closed after it. */
   input?: string | Uint8Array;
@@ -176,6 +179,15 @@ export class Program {
       }
       await sleep(20);
     }
+  }
+
+  /** Waits for the program's end, and returns the JSON document that it printed as a line. */
+  async document(): Promise<unknown> {
+    await this.exited;
+    const said = this.log(this.logStart);
+    const line = said.split('\n').findLast((text) => text.startsWith('{'));
+    if (line === undefined) throw new Error(`${this.name} printed: ${said.slice(-500)}`);
+    return JSON.parse(line);
   }
 
   signal(signal: NodeJS.Signals): void {

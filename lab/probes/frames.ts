@@ -4,6 +4,7 @@
  */
 
 import type { Host } from '../farm/host.js';
+import { PYTHON } from '../farm/process.js';
 import { PATIENCE_MS } from '../patience.js';
 
 const SEND = `
@@ -39,8 +40,6 @@ while not told or time.monotonic() < told[0] + 1:
             break
 print("heard all", flush=True)
 `;
-
-const PYTHON = '/usr/bin/python3';
 
 /**
  * Sends frames from a host's eth0; returns how many the kernel took (it refuses some, such as empty

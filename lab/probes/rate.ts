@@ -3,7 +3,7 @@
  * pauses.
  */
 import type { Host } from '../farm/host.js';
-import type { Program } from '../farm/process.js';
+import { type Program, PYTHON } from '../farm/process.js';
 
 export interface Interval {
   /** Its begin and end, in ms as Date.now() has them. */
@@ -35,9 +35,7 @@ export class PacketRate {
 
   /** Begins to count the packets that a host receives. */
   static async of(host: Host): Promise<PacketRate> {
-    const rate = new PacketRate(
-      host.start(`rate-${host.name}`, ['/usr/bin/python3', '-c', SAMPLE]),
-    );
+    const rate = new PacketRate(host.start(`rate-${host.name}`, [PYTHON, '-c', SAMPLE]));
     await rate.program.waitForLog(/\n/);
     return rate;
   }

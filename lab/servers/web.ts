@@ -7,7 +7,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Host } from '../farm/host.js';
-import type { Program } from '../farm/process.js';
+import { type Program, PYTHON } from '../farm/process.js';
 import { PATIENCE_MS } from '../patience.js';
 
 export interface WebOptions {
@@ -23,7 +23,6 @@ export interface WebOptions {
 }
 
 export const APACHE = '/usr/sbin/apache2';
-const PYTHON = '/usr/bin/python3';
 const APP_SERVER = fileURLToPath(new URL('./app-server.js', import.meta.url));
 
 export class WebServer {

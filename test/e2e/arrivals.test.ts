@@ -6,15 +6,13 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'nod
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { Arrivals } from '../../lab/clients/arrivals.js';
-import { converse, curl } from '../../lab/clients/requests.js';
-import {
-  batonCommand,
-  DATAPATH,
-  type Farm,
-  type Host,
-  projectRoot,
-  VIRTUAL_ADDRESS,
-} from '../../lab/farm/farm.js';
+import { curl } from '../../lab/clients/curl.js';
+import { converse } from '../../lab/clients/raw-client.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { batonCommand, projectRoot } from '../../lab/farm/baton.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
+import type { Host } from '../../lab/farm/host.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 import { machineState } from '../../lab/probes/machine.js';

@@ -2,8 +2,11 @@
 import { statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { curl } from '../../lab/clients/requests.js';
-import { batonCommand, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { curl } from '../../lab/clients/curl.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { batonCommand } from '../../lab/farm/baton.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { findCommand, whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { type Program, run } from '../../lab/farm/process.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';

@@ -6,8 +6,10 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import t from 'tap';
-import { curl, curlAll, sha256, wrk } from '../../lab/clients/requests.js';
-import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { curl, curlAll, sha256 } from '../../lab/clients/curl.js';
+import { wrk } from '../../lab/clients/wrk.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoApache, whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 

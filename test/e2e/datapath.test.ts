@@ -2,14 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { curl, sha256 } from '../../lab/clients/requests.js';
-import {
-  BALANCER_ADDRESS,
-  DATAPATH,
-  type Farm,
-  projectRoot,
-  VIRTUAL_ADDRESS,
-} from '../../lab/farm/farm.js';
+import { curl, sha256 } from '../../lab/clients/curl.js';
+import { BALANCER_ADDRESS, VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { projectRoot } from '../../lab/farm/baton.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { offloadAt } from '../../lab/farm/network.js';
 import { run } from '../../lab/farm/process.js';

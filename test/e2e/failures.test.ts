@@ -1,9 +1,11 @@
 /** Nodes, agents and balancers that fail, while clients go on asking. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import { type CurlAnswer, curl, sha256 } from '../../lab/clients/curl.js';
 import { Download } from '../../lab/clients/download.js';
-import { type CurlAnswer, curl, sha256, statusesInARow } from '../../lab/clients/requests.js';
-import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { statusesInARow } from '../../lab/clients/same-port.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 import { machineState } from '../../lab/probes/machine.js';

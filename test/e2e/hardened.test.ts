@@ -5,9 +5,11 @@
  */
 import { writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { type CurlAnswer, curl } from '../../lab/clients/curl.js';
 import type { Step } from '../../lab/clients/raw-client.js';
-import { type CurlAnswer, converse, curl } from '../../lab/clients/requests.js';
-import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { converse } from '../../lab/clients/raw-client.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 import { captureFrames } from '../../lab/probes/frames.js';

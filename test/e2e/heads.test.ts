@@ -1,8 +1,9 @@
 /** Request heads as slow, odd and hostile clients send them, over real sockets. */
 import t, { type Test } from 'tap';
 import type { Heard, Step } from '../../lab/clients/raw-client.js';
-import { converse } from '../../lab/clients/requests.js';
-import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { converse } from '../../lab/clients/raw-client.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 

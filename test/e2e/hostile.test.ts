@@ -4,9 +4,11 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import t from 'tap';
+import { curl, sha256 } from '../../lab/clients/curl.js';
 import { Download } from '../../lab/clients/download.js';
-import { curl, sha256 } from '../../lab/clients/requests.js';
-import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { BALANCER_ADDRESS, VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { build, type PacketSpec } from '../../lab/packet.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';

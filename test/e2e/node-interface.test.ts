@@ -5,16 +5,12 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { curl, curlAll, sha256 } from '../../lab/clients/curl.js';
 import { Download } from '../../lab/clients/download.js';
-import { curl, curlAll, sha256 } from '../../lab/clients/requests.js';
-import {
-  BALANCER_ADDRESS,
-  batonCommand,
-  DATAPATH,
-  type Farm,
-  NODE_SIDE_ADDRESS,
-  VIRTUAL_ADDRESS,
-} from '../../lab/farm/farm.js';
+import { BALANCER_ADDRESS, NODE_SIDE_ADDRESS, VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { batonCommand } from '../../lab/farm/baton.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { offloadAt } from '../../lab/farm/network.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';

@@ -6,9 +6,12 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { type CurlAnswer, curl, sha256 } from '../../lab/clients/curl.js';
 import { Download } from '../../lab/clients/download.js';
-import { type CurlAnswer, converse, curl, sha256 } from '../../lab/clients/requests.js';
-import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { converse } from '../../lab/clients/raw-client.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 

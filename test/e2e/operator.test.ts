@@ -4,8 +4,10 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'no
 import path from 'node:path';
 import t from 'tap';
 import { stringify } from 'yaml';
-import { curl } from '../../lab/clients/requests.js';
-import { DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { curl } from '../../lab/clients/curl.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 import { WebServer } from '../../lab/servers/web.js';

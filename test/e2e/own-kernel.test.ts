@@ -3,9 +3,11 @@
  * answer, and undisturbed in everything else.
  */
 import t from 'tap';
+import { curl } from '../../lab/clients/curl.js';
 import { Flood } from '../../lab/clients/flood.js';
-import { curl } from '../../lab/clients/requests.js';
-import { BALANCER_ADDRESS, DATAPATH, type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { BALANCER_ADDRESS, VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 import { answersPing, captureFrames } from '../../lab/probes/frames.js';

@@ -7,10 +7,14 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'nod
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { type CurlAnswer, curl, sha256 } from '../../lab/clients/curl.js';
 import { Load, type LoadOptions } from '../../lab/clients/load.js';
 import type { Step } from '../../lab/clients/raw-client.js';
-import { type CurlAnswer, converse, curl, sha256 } from '../../lab/clients/requests.js';
-import { DATAPATH, type Farm, projectRoot, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { converse } from '../../lab/clients/raw-client.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { projectRoot } from '../../lab/farm/baton.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { findCommand, whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 import { type MachineState, machineState } from '../../lab/probes/machine.js';
@@ -202,8 +206,8 @@ t.test(
       t,
       { resources, fill, nodes: 2, balancer: { timeouts: patience } },
       async (farm) => {
-        const count = async (state: string): Promise<number> =>
-          (await farm.stats()).sessions[state] ?? 0;
+        const count = async (state: 'handing' | 'passing'): Promise<number> =>
+          (await farm.stats()).sessions[state];
         const go = path.join(farm.directory, 'go');
         const ask = { send: 'GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n' };
         const answer = 'HTTP/1.1 200';

@@ -5,8 +5,9 @@
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import t from 'tap';
-import { type CurlAnswer, curl } from '../../lab/clients/requests.js';
-import { type Farm, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { type CurlAnswer, curl } from '../../lab/clients/curl.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 

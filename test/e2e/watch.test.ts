@@ -1,10 +1,13 @@
 /** `baton stats --watch` of a balancer that works, is started anew, and goes for good. */
 import { appendFileSync } from 'node:fs';
 import t from 'tap';
-import { curl, wrk } from '../../lab/clients/requests.js';
-import { batonCommand, type Stats, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { curl } from '../../lab/clients/curl.js';
+import { wrk } from '../../lab/clients/wrk.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { batonCommand } from '../../lab/farm/baton.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import type { StatsDocument } from '../../src/api/documents.js';
 import { STAGE_NAMES } from '../../src/base/stages.js';
 import type { Interval } from '../../src/cli/interval.js';
 
@@ -42,7 +45,7 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         await farm.waitFor(async () => intervals().length > seen + 1, 'the next interval');
         const after = await farm.stats();
         const once = await farm.baton(['stats', '-c', farm.balancerConfig, '--json']);
-        const { version, counters, nodes } = JSON.parse(once.stdout) as Stats;
+        const { version, counters, nodes } = JSON.parse(once.stdout) as StatsDocument;
         t.equal(version, after.version);
         t.equal(
           counters.requests,

@@ -4,11 +4,15 @@
  */
 import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
+import { type CurlAnswer, curl, sha256 } from '../../lab/clients/curl.js';
 import { Download } from '../../lab/clients/download.js';
-import { type CurlAnswer, curl, sha256, wrk } from '../../lab/clients/requests.js';
-import { DATAPATH, type Farm, type Stats, VIRTUAL_ADDRESS } from '../../lab/farm/farm.js';
+import { wrk } from '../../lab/clients/wrk.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
+import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import type { StatsDocument } from '../../src/api/documents.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const WORKERS = 2;
@@ -47,7 +51,7 @@ async function sessionsOf(farm: Farm, limit: number): Promise<{ sessions: Row[];
   return JSON.parse((await farm.baton(args)).stdout) as { sessions: Row[]; total: number };
 }
 
-function activeOf({ nodes }: Stats): number {
+function activeOf({ nodes }: StatsDocument): number {
   return nodes.reduce((sum, node) => sum + node.active, 0);
 }
 

@@ -1,6 +1,6 @@
 /** Programs that are to refuse to start: one clear line, exit 1, and the machine as it was. */
 import type { Test } from 'tap';
-import { batonCommand } from '../../lab/farm/farm.js';
+import { batonCommand } from '../../lab/farm/baton.js';
 import type { Host } from '../../lab/farm/host.js';
 import { machineState } from '../../lab/probes/machine.js';
 

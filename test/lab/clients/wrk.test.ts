@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseWrk } from '../../../lab/clients/requests.js';
+import { parseWrk } from '../../../lab/clients/wrk.js';
 
 /**
  * What wrk 4.1.0 prints, with these latencies as it pads them: a unit of one letter has a space
