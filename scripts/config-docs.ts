@@ -1,6 +1,6 @@
 /**
- * Writes docs/configuration.md from the schemas of the config files, so that it never says anything
- * else than what the program does. Run it from the source directory after a change of the schemas:
+ * Writes docs/configuration.md from the schemas of the config files, so that the page and the
+ * program always agree. Run it from the source directory after changing a schema:
  *
  *     node dist/scripts/config-docs.js
  */
@@ -10,7 +10,7 @@ import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { BalancerFile, NodeFile } from '../src/config/schema.js';
 
-/** The parts of a JSON schema that are documented. */
+/** The parts of a JSON schema that the page shows. */
 interface Schema {
   type: string;
   description?: string;
@@ -29,12 +29,16 @@ const FILE = 'docs/configuration.md';
 
 const INTRODUCTION = `# Configuration
 
-This page is made from the schemas in src/config/schema.ts (by \`node dist/scripts/config-docs.js\`).
+Start from one of the examples below, and check your file with \`baton check -c FILE\`. The command
+runs nothing, and lists every mistake by line, column and key. The tables say what each key means.
 
-A config file is YAML. \`baton check -c FILE\` checks one without running anything, and lists
-everything that is wrong with it by line, column and key. A key that is not on this page is an
-error, and so is a key that is there twice. Paths of files are relative to the config file.
-Durations have their unit: \`300ms\`, \`10s\`, \`15m\`, \`24h\`. Addresses are IPv4.
+- A config file is YAML. A key that is not on this page is an error, and so is a key that occurs
+  twice.
+- Paths of files are relative to the config file.
+- Durations carry their unit: \`300ms\`, \`10s\`, \`15m\`, \`24h\`.
+- Addresses are IPv4.
+
+\`node dist/scripts/config-docs.js\` generates this page from src/config/schema.ts.
 `;
 
 const BALANCER_EXAMPLE = `\`\`\`yaml
@@ -69,7 +73,7 @@ balancers: [10.99.0.2]
 \`\`\`
 `;
 
-/** The whole page. */
+/** The text of docs/configuration.md. */
 export function renderConfigDocs(): string {
   return [
     INTRODUCTION,
@@ -82,7 +86,7 @@ export function renderConfigDocs(): string {
   ].join('\n');
 }
 
-/** The table of one map, and below it those of the maps inside it. */
+/** The table of one map, followed by the tables of the maps inside it. */
 function tables(schema: Schema, title: string): string[] {
   const rows = ['| key | type | default | meaning |', '| --- | --- | --- | --- |'];
   const inner: string[] = [];

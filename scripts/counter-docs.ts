@@ -1,6 +1,6 @@
 /**
  * Writes docs/counters.md from the declarations of the counters. Run it from the source directory
- * after a change of them:
+ * after changing a declaration:
  *
  *     node dist/scripts/counter-docs.js
  */

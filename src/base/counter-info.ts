@@ -1,14 +1,13 @@
-/**
- * What is known of a counter beside its value: enough to understand it without reading the code.
- */
+/** The description of a counter: enough to understand its value without reading the code. */
 
 export interface CounterInfo {
-  /** It only grows, from 0 at the start of the program that counts. */
+  /** A counter starts at 0 with the program that counts, and only grows. */
   readonly kind: 'counter';
-  /** What it counts, in the plural. */
+  /** The things counted, in the plural. */
   readonly unit: string;
   /**
-   * What it means, a sentence that stands alone; then what follows from it, or what to do about it.
+   * A noun phrase that stands alone and says what is counted; then the cause, or what to do. It is
+   * the HELP text of the metric.
    */
   readonly help: string;
 }
@@ -17,7 +16,7 @@ export function counter(unit: string, help: string): CounterInfo {
   return { kind: 'counter', unit, help };
 }
 
-/** The first sentence of the help: what the counter means. */
+/** The first sentence of the help: what is counted. */
 export function meaning({ help }: CounterInfo): string {
   const end = help.indexOf('. ');
   return end < 0 ? help : help.slice(0, end + 1);

@@ -1,37 +1,35 @@
 /**
- * What the kernel counts for Baton: the packet rings, and the BPF programs (bpf/lib/counters.h; the
- * order is the index in their map `counters`). `baton stats` shows those of the programs as
- * `guard_...`, `shim_...` and `xdp_...`.
+ * Counters that the kernel keeps for Baton: those of the packet rings, and those of the BPF programs
+ * (`bpf/lib/counters.h`; their order is their index in the map `counters`). `baton stats` shows the
+ * counters of the programs as `guard_...`, `shim_...` and `xdp_...`.
  */
 import { type CounterInfo, counter } from './counter-info.js';
 
 type Infos = Readonly<Record<string, CounterInfo>>;
 
-/**
- * Of the receive and transmit rings of all engine threads together, in the order of `ringTotals`.
- */
+/** Counters of the rings, summed over all engine threads, in the order of `ringTotals`. */
 export const RING_COUNTERS = {
-  ring_received: counter('frames', "Frames that came in by the engine's rings."),
+  ring_received: counter('frames', "Frames that arrived through the engine's receive rings."),
   ring_lost: counter(
     'frames',
     'Frames lost before the engine took them, because a receive ring was full. The engine was kept from running, or is too slow: give it a CPU of its own, or set more `workers` (docs/tuning.md).',
   ),
-  ring_sent: counter('frames', 'Frames given to the interface by a transmit ring.'),
+  ring_sent: counter('frames', 'Frames given to the interface through a transmit ring.'),
   ring_send_failed: counter(
     'frames',
-    'Frames that the interface refused to send: it is down, or they are larger than its MTU.',
+    'Frames that the interface refused to send. It is down, or the frames are larger than its MTU.',
   ),
   ring_sent_outside: counter(
     'frames',
-    "Frames sent by another socket than the ring's: to this machine's own kernel, or larger than a ring's frame.",
+    "Frames sent through another socket than the transmit ring's, because they are for this machine's own kernel or larger than a frame slot of the ring.",
   ),
   ring_starved: counter(
     'times',
-    'Times that no memory was free to receive a frame into. The engine was kept from running, or is too slow: give it a CPU of its own, or set more `workers` (docs/tuning.md).',
+    'Times when no memory was free to receive a frame. The engine was kept from running, or is too slow: give it a CPU of its own, or set more `workers` (docs/tuning.md).',
   ),
   ring_drop_full: counter(
     'frames',
-    'Frames not sent because no room was free in the transmit ring. The interface takes less than is to be sent.',
+    'Frames not sent because the transmit ring was full. The interface sends more slowly than the engine.',
   ),
   ring_drop_too_long: counter(
     'frames',
@@ -43,73 +41,76 @@ export const RING_COUNTERS = {
   ),
 } as const satisfies Infos;
 
-/** Of guard.bpf.c, on a balancer's interfaces. */
+/** Counters of `guard.bpf.c`, which runs on a balancer's interfaces. */
 export const GUARD_COUNTERS = {
   seen: counter(
     'frames',
-    "Frames that the guard's filter gave to the engine, out of all that the interface received.",
+    "Frames that the guard's filter passed to the engine, out of all that the interface received.",
   ),
   turned: counter(
     'frames',
-    "Frames of the engine turned round to this machine's own kernel, for a local service to answer.",
+    "Frames of the engine redirected to this machine's own kernel, for a local service to answer.",
   ),
   kept_virtual: counter(
     'frames',
-    "TCP frames for a virtual server kept from this machine's own kernel, which would answer them with RSTs.",
+    "TCP frames for a virtual server withheld from this machine's own kernel, which would answer them with RSTs.",
   ),
   kept_notice: counter(
     'notices',
-    "Notices of nodes kept from this machine's own kernel, which knows nothing of them.",
+    "IXCP messages of nodes withheld from this machine's own kernel, which does not know the protocol.",
   ),
   drop_ixp: counter(
     'frames',
-    'IXP frames dropped because they came in from the wire: no machine but this one may hand over to its local services. Somebody tries.',
+    'IXP frames dropped because they arrived from the wire. Only this machine itself may hand sessions over to its local services, so a stranger is trying to.',
   ),
   sent_on: counter(
     'frames',
-    'Frames that the XDP program had the network stack send to their node, since their checksum or their cutting into segments is left to hardware.',
+    'Frames that the XDP program passed to the network stack to send to their node, because their checksum or segmentation is left to hardware.',
   ),
 } as const satisfies Infos;
 
-/** Of shim.bpf.c: on each node, and on a balancer for its local services. */
+/** Counters of `shim.bpf.c`, which runs on each node, and on a balancer for its local services. */
 export const SHIM_COUNTERS = {
-  adopted: counter('handoffs', 'Handoffs from which the kernel was told to build a socket.'),
+  adopted: counter('handoffs', 'Handoffs for which the shim asked the kernel to build a socket.'),
   adopt_repeated: counter(
     'handoffs',
-    'Handoffs that came again for a session that has its socket: the balancer had not seen the confirmation.',
+    'Handoffs that arrived again for a session that already has its socket. The balancer had not seen the confirmation.',
   ),
   adopt_cleared: counter(
     'sockets',
-    "Older sockets of a session's addresses and ports that were reset to make room. Clients that use their ports again cause it.",
+    'Older sockets with the addresses and ports of a new session, removed with an RST to make room. Clients that reuse their ports cause this.',
   ),
   adopt_finished: counter(
     'frames',
-    'Frames of a session that had its socket and lost it: the web server had ended it already.',
+    'Frames of a session whose socket no longer exists, because the web server has already ended it.',
   ),
   segment: counter(
     'segments',
-    'Segments that came inside IXP and were passed to the socket of their session.',
+    'Segments that arrived inside IXP and were passed to the socket of their session.',
   ),
   injected: counter(
     'frames',
-    "Frames from the balancer's engine to this machine's own kernel; counted on a balancer only.",
+    "Frames from the balancer's engine to this machine's own kernel. Only a balancer counts them.",
   ),
   notice_adopted: counter(
     'notices',
-    'Notices sent that a socket was built: the confirmations of handoffs.',
+    'ADOPTED notices sent. They confirm handoffs: the socket was built.',
   ),
   notice_fin: counter(
     'notices',
-    'Notices sent that the web server has ended its side of a session.',
+    'FIN notices sent. The web server has ended its side of a session.',
   ),
-  notice_rst: counter('notices', 'Notices sent that a session was reset, or is not known here.'),
+  notice_rst: counter(
+    'notices',
+    'RST notices sent. A session was reset, or is not known on this machine.',
+  ),
   refused_no_listener: counter(
     'handoffs',
-    "Handoffs refused because nothing listens on the virtual address and port. Start the web server, or name where it listens by `listen` in the agent's config.",
+    "Handoffs refused because nothing listens on the virtual address and port. Start the web server, or set `listen` in the agent's config to the address where it listens.",
   ),
   refused_unable: counter(
     'handoffs',
-    "Handoffs refused because the kernel cannot build the socket with what client and balancer agreed on. A sysctl is the usual cause: the agent's log names it.",
+    "Handoffs refused because the kernel cannot build the socket with the options that client and balancer agreed on. A sysctl is the usual cause: the agent's log names it.",
   ),
   refused_tuple_in_use: counter(
     'handoffs',
@@ -121,15 +122,15 @@ export const SHIM_COUNTERS = {
   ),
   drop_ip_options: counter(
     'packets',
-    'IXP packets dropped because of IPv4 options, or a wrong header length.',
+    'IXP packets dropped because they have IPv4 options or a wrong header length.',
   ),
   drop_fragment: counter(
     'packets',
-    'Fragments of IXP packets that were dropped. The MTU between balancer and node is smaller than that of their interfaces.',
+    'Fragments of IXP packets that were dropped. The path between balancer and node has a smaller MTU than their interfaces.',
   ),
   drop_version: counter(
     'frames',
-    'IXP frames dropped because they are of another version. Balancer and node need the same release.',
+    'IXP frames dropped because they have another protocol version. Balancer and node need the same release.',
   ),
   drop_length: counter('frames', 'IXP frames dropped because their lengths contradict each other.'),
   drop_tcp_header: counter(
@@ -138,23 +139,23 @@ export const SHIM_COUNTERS = {
   ),
   drop_type: counter(
     'frames',
-    'IXP frames dropped because their type is unknown. The balancer is of a later release than the node.',
+    'IXP frames dropped because their type is unknown. The balancer runs a later release than the node.',
   ),
   drop_unknown_balancer: counter(
     'frames',
-    "IXP frames dropped because their balancer is not in `balancers` of the agent's config. Add it there, or find out who sends them.",
+    "IXP frames dropped because their balancer is not listed in `balancers` of the agent's config. Add it there, or find out who sends them.",
   ),
   drop_tag: counter(
     'frames',
-    'IXP frames dropped because their tag did not verify. The balancer has another key: copy its key file to the node.',
+    'IXP frames dropped because their tag is invalid. The balancer has another key: copy its key file to the node.',
   ),
   drop_flags: counter(
     'segments',
-    'Segments in IXP dropped because of TCP flags that a session cannot begin or go on with.',
+    'Segments in IXP dropped because of TCP flags with which a session can neither begin nor continue.',
   ),
   drop_no_session: counter(
     'segments',
-    'Segments in IXP dropped because their session is not known here, or another has its place.',
+    'Segments in IXP dropped because their session is not known on this machine, or another session has taken its place.',
   ),
   drop_no_socket: counter(
     'segments',
@@ -162,135 +163,138 @@ export const SHIM_COUNTERS = {
   ),
   drop_clone: counter(
     'frames',
-    'Notices that could not be sent because a frame could not be copied: the machine is short of memory.',
+    'Notices not sent because a frame could not be copied. The machine is short of memory.',
   ),
   drop_rewrite: counter(
     'frames',
-    'Frames dropped because they could not be rewritten: the machine is short of memory.',
+    'Frames dropped because they could not be rewritten. The machine is short of memory.',
   ),
   drop_notice: counter(
     'frames',
-    'Copies of frames that should have become a notice and belong to no session any more.',
+    'Copies of frames that were to become notices, dropped because their session no longer exists.',
   ),
   drop_unconfigured: counter(
     'frames',
-    'IXP frames that came before the shim had its configuration: the agent was just starting.',
+    'IXP frames dropped because the shim had no configuration yet: the agent was starting.',
   ),
   adopt_cleared_by_syn: counter(
     'sockets',
-    'Sockets in TIME-WAIT that no RST ended and a SYN did, as with net.ipv4.tcp_rfc1337=1.',
+    'Sockets in TIME-WAIT that an RST did not end and a SYN did. Nodes with net.ipv4.tcp_rfc1337=1 count them.',
   ),
   released: counter(
     'sockets',
-    "Sockets removed again at the balancer's request, because their web server had read nothing and answered nobody: another holder gets the session.",
+    "Sockets removed again at the balancer's request, because their web server had read nothing and answered nothing. Another holder gets the session.",
   ),
   notice_released: counter(
     'notices',
-    'Notices sent that a socket was removed again and its session is free for another holder.',
+    'RELEASED notices sent. A socket was removed again, and its session is free for another holder.',
   ),
 } as const satisfies Infos;
 
-/** Of xdp.bpf.c, on a balancer's interface with `datapath: xdp`. */
+/** Counters of `xdp.bpf.c`, which runs on a balancer's interface with `datapath: xdp`. */
 export const XDP_COUNTERS = {
   forwarded: counter(
     'segments',
-    'Segments that the XDP program forwarded to the node of their session: no engine was woken for them.',
+    'Segments that the XDP program forwarded to the node of their session without waking the engine.',
   ),
   forwarded_bytes: counter('bytes', 'Bytes of the frames that the XDP program forwarded.'),
   wrapped: counter(
     'segments',
-    'Segments that the XDP program sent to a node inside IXP, because the node had not confirmed the handoff yet.',
+    'Segments that the XDP program sent to a node inside IXP because the node had not confirmed the handoff yet.',
   ),
   payload_up: counter(
     'segments',
-    'Segments with payload of a session that the engine watches, given to it before they pass.',
+    'Segments with payload that the XDP program gave to the engine before they pass, because the engine watches their session.',
   ),
   to_engine_syn: counter(
     'SYNs',
-    'SYNs given to the engine: those of known sessions, and those that need more than an answer.',
+    'SYNs given to the engine because their session is known, or because they need more than an answer.',
   ),
   to_engine_fin: counter(
     'segments',
-    'FINs given to the engine: those of sessions that it serves itself, or that do not join what was seen.',
+    'FINs given to the engine because it serves their session itself, or because they are not in sequence.',
   ),
   to_engine_rst: counter('segments', 'RSTs given to the engine, which ends their sessions.'),
   to_engine_state: counter(
     'segments',
-    'Segments of sessions that the engine serves itself: requests, and what comes before the node has confirmed.',
+    'Segments given to the engine because it serves their session itself: requests, and segments that arrive before the node has confirmed.',
   ),
   to_engine_unknown: counter(
     'segments',
-    'Segments of no session given to the engine: the first ones that answer a cookie, and strangers.',
+    'Segments of no session given to the engine: first segments that acknowledge a cookie, and segments of strangers.',
   ),
   to_engine_checksum: counter(
     'segments',
-    'Segments whose sender left the checksum to hardware, and that the stack could not be asked to forward: given to the engine. Many of them cost speed: see docs/tuning.md, offloads.',
+    'Segments given to the engine because their checksum is left to hardware and the stack could not forward them. Many of them cost speed: see docs/tuning.md, offloads.',
   ),
-  to_engine_ixcp: counter('notices', 'Notices and reports of nodes given to the engine.'),
+  to_engine_ixcp: counter(
+    'notices',
+    'IXCP messages of nodes (notices and reports) given to the engine.',
+  ),
   to_engine_icmp: counter('packets', 'ICMP errors for a virtual server given to the engine.'),
   to_engine_odd: counter(
     'packets',
-    'Fragments, IPv4 options and wrong lengths, given to the engine, which counts them by what is wrong.',
+    'Fragments, packets with IPv4 options and packets with wrong lengths, given to the engine. The engine counts each by its fault.',
   ),
   engine_absent: counter(
     'frames',
-    'Frames for the engine that were dropped because it had no socket: the balancer is stopped or starting. Clients send them again.',
+    'Frames for the engine dropped because it had no socket. The balancer is stopped or starting; clients send the frames again.',
   ),
   forwarded_alone: counter(
     'frames',
-    'Frames that were for the engine and went to their node all the same, because there was no engine.',
+    'Frames for the engine that the XDP program forwarded to their node instead, because no engine was running.',
   ),
   syn_answered: counter(
     'SYNs',
-    'SYNs that the XDP program answered, and of which it told the engine, which opens the session.',
+    'SYNs that the XDP program answered and reported to the engine, which opens the session.',
   ),
   syn_cookie: counter(
     'SYNs',
-    'SYNs that the XDP program answered with a cookie, of which nothing is kept: too many sessions were half open, or the engine was away.',
+    'SYNs that the XDP program answered with a cookie and then forgot, because too many sessions were half open or the engine was away.',
   ),
   drop_unresolved: counter(
     'segments',
-    "Segments dropped because the MAC address of their session's node was not known. STATE and WHY of `baton stats` say more.",
+    "Segments dropped because the MAC address of their session's node was not known. STATE and WHY in `baton stats` say more.",
   ),
   drop_no_port: counter(
     'segments',
-    'Segments dropped because their node is behind an interface that the XDP program may not send by.',
+    'Segments dropped because their node is behind an interface through which the XDP program cannot send.',
   ),
   drop_not_alive: counter(
     'SYNs',
-    'SYNs dropped because no engine had been running for a minute. Start the balancer, or take it away for good with `baton balancer --detach-all`.',
+    'SYNs dropped because no engine had been running for a minute. Start the balancer, or remove it for good with `baton balancer --detach-all`.',
   ),
   index_limit: counter(
     'look-ups',
-    'Look-ups of a session given up because too many sessions stand close together in the index. The engine gets the segment, and finds it; some are normal when the table is nearly full.',
+    'Session look-ups given up because too many sessions are close together in the index. The engine gets the segment and finds the session. Some are normal when the table is nearly full.',
   ),
   absorbed: counter(
     'segments',
-    'ACKs that ended a handshake and needed no engine: the request behind them says the same.',
+    'ACKs that completed a handshake and did not need the engine. The request that follows carries the same acknowledgement.',
   ),
   fin_forwarded: counter(
     'segments',
-    'FINs of clients that the XDP program forwarded, and told the engine of without waking it.',
+    'In-sequence FINs of clients that the XDP program forwarded and reported to the engine without waking it.',
   ),
   notice_told: counter(
     'notices',
-    'Notices of nodes that the XDP program checked, and told the engine of without waking it.',
+    'IXCP notices of nodes that the XDP program verified and reported to the engine without waking it.',
   ),
   drop_untold: counter(
     'SYNs',
-    'SYNs dropped because the engine could not be told that a session gives way to them. The client sends them again; many mean that the engine does not keep up.',
+    'SYNs dropped because the engine could not be informed that a new connection replaces their session. The client sends them again; many of them mean that the engine does not keep up.',
   ),
   forwarded_by_stack: counter(
     'segments',
-    'Segments, among those forwarded, that the network stack sent to their node, since their checksum or their cutting is left to hardware. Slower than the XDP program alone, and right.',
+    'Segments that the network stack sent to their node, because their checksum or segmentation is left to hardware. They are part of `xdp_forwarded`, correct, and slower than with the XDP program alone.',
   ),
   to_engine_uncut: counter(
     'segments',
-    'Segments larger than a frame of the wire, which came to the engine by its tap, since AF_XDP has no room for them.',
+    'Segments that reached the engine through its packet tap, because they are larger than a frame of AF_XDP.',
   ),
   tap_lost: counter(
     'frames',
-    'Frames that `baton capture` did not see because it read too slowly. Capture less: one client (--client), or fewer bytes of each frame (--snaplen).',
+    'Frames missing from `baton capture` because it read too slowly. Capture less: one client (--client), or fewer bytes of each frame (--snaplen).',
   ),
 } as const satisfies Infos;
 
@@ -304,8 +308,8 @@ export const SHIM_NAMES = Object.keys(SHIM_COUNTERS) as ShimCounter[];
 export const XDP_NAMES = Object.keys(XDP_COUNTERS) as XdpCounter[];
 
 /**
- * Those of frames that the XDP program took care of and that are no others': `frames` of
- * `baton stats` has them as well.
+ * Counters of frames that the XDP program handled completely. Each such frame is in exactly one of
+ * them. `frames` in `baton stats` includes their sum.
  */
 export const FRAMES_OF_KERNEL = [
   'forwarded',

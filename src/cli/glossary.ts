@@ -1,4 +1,4 @@
-/** The counters of `baton stats` by name, and what each means. */
+/** The descriptions of the counters of `baton stats`, by name. */
 import { type CounterInfo, meaning } from '../base/counter-info.js';
 import { COUNTERS } from '../base/counters.js';
 import { BatonError } from '../base/errors.js';
@@ -20,15 +20,15 @@ interface Group {
 
 /** In the order of `baton stats`. */
 const GROUPS: readonly Group[] = [
-  { title: 'The engine, and the XDP program in its place', prefix: '', infos: COUNTERS },
+  { title: 'The engine, and the XDP program on its behalf', prefix: '', infos: COUNTERS },
   { title: 'The receive and transmit rings', prefix: '', infos: RING_COUNTERS },
   {
-    title: "The guard, a program on the balancer's interfaces",
+    title: "The guard, a BPF program on the balancer's interfaces",
     prefix: 'guard_',
     infos: GUARD_COUNTERS,
   },
   {
-    title: 'The shim of the balancer, for its local services; nodes count the same',
+    title: 'The shim, on the balancer for its local services; nodes have the same counters',
     prefix: 'shim_',
     infos: SHIM_COUNTERS,
   },
@@ -44,7 +44,7 @@ function entries(prefix: string, infos: Infos): [string, CounterInfo][] {
   return Object.entries(infos).map(([name, info]) => [prefix + name, info]);
 }
 
-/** What a counter means, in a sentence; empty for one that is not known, as of another version. */
+/** The first sentence of a counter's help. Empty for an unknown name, for example of another version. */
 export function meaningOf(name: string): string {
   const info = GLOSSARY.get(name);
   return info === undefined ? '' : meaning(info);
@@ -54,9 +54,10 @@ const INDENT = '    ';
 const MOST_SIMILAR = 8;
 
 /**
- * The counter of this name, or all of them, for people.
+ * Explains one counter, or all, as text for people.
+ * @param name a counter; `undefined` for all
  * @param most characters on a line
- * @throws BatonError BATON_ARGUMENT for a name that is none
+ * @throws BatonError BATON_ARGUMENT for an unknown name
  */
 export function explain(name: string | undefined, most: number): string {
   const asked: [string, CounterInfo][] =
@@ -68,7 +69,7 @@ export function explain(name: string | undefined, most: number): string {
     .join('\n\n');
 }
 
-/** The same as a document: by name. Throws as `explain`. */
+/** Explains one counter, or all, as a document by name. Throws as `explain` does. */
 export function explained(name: string | undefined): Infos {
   return name === undefined ? Object.fromEntries(GLOSSARY) : { [name]: infoOf(name) };
 }
@@ -102,15 +103,18 @@ function wrapped(text: string, most: number): string[] {
 
 const INTRODUCTION = `# Counters
 
-This page is made from the declarations in src/base/counters.ts and src/base/kernel-counters.ts (by
-\`node dist/scripts/counter-docs.js\`). \`baton stats --explain NAME\` prints what is said here of one
-counter, and without a name of all.
+Look a counter up by its name in the tables below, or ask \`baton stats --explain NAME\`; without a
+name that prints all of them. The text says what is counted, what makes the counter grow, and what
+to do about it.
 
-Each counter begins at 0 when the balancer starts, or with its XDP program, and only grows. \`baton
-stats\` shows those that are not 0; \`baton stats --watch\` shows what is dropped, by the second.
+\`baton stats\` shows the counters that are not 0. \`baton stats --watch\` shows drops per second.
+Each counter starts at 0 with the balancer, or with its XDP program, and only grows.
+
+\`node dist/scripts/counter-docs.js\` generates this page from src/base/counters.ts and
+src/base/kernel-counters.ts.
 `;
 
-/** docs/counters.md. */
+/** The text of docs/counters.md. */
 export function renderCounterDocs(): string {
   const tables = GROUPS.map(({ title, prefix, infos }) =>
     [

@@ -6,7 +6,7 @@ import { GUARD_NAMES, RING_NAMES, SHIM_NAMES, XDP_NAMES } from '../../src/base/k
 import { explain, GLOSSARY, meaningOf, renderCounterDocs } from '../../src/cli/glossary.js';
 import { BalancerFile } from '../../src/config/schema.js';
 
-t.test('every counter that is shown is explained, by itself', async (t) => {
+t.test('every counter that is shown has a help text that stands alone', async (t) => {
   const prefixed = (prefix: string, names: readonly string[]): string[] =>
     names.map((name) => prefix + name);
   t.same(
@@ -23,14 +23,18 @@ t.test('every counter that is shown is explained, by itself', async (t) => {
     t.equal(info.kind, 'counter', name);
     t.match(info.unit, /^[A-Za-z-]+s$/, `${name}: a unit in the plural`);
     t.match(info.help, /^[A-Z].{30,}\.$/, `${name}: sentences`);
-    t.notMatch(info.help, /\b(those|them) of them\b|^(Those|The same)/, `${name}: stands alone`);
-    t.ok(meaning(info).length <= 160, `${name}: its first sentence says what it is`);
+    t.notMatch(
+      info.help,
+      /\b(those|them) of them\b|^(Those|These|They|The same)|\bas (above|before)\b/,
+      `${name}: stands alone`,
+    );
+    t.ok(meaning(info).length <= 160, `${name}: its first sentence is short`);
   }
   const meanings = [...GLOSSARY].map(([name, info]) => `${name.split('_')[0]} ${meaning(info)}`);
   t.equal(new Set(meanings).size, GLOSSARY.size, 'no two mean the same');
 });
 
-t.test('what help names is there: counters, and keys of the config', async (t) => {
+t.test('the counters and config keys that help texts name exist', async (t) => {
   const keys = BalancerFile.properties;
   for (const [name, { help }] of GLOSSARY) {
     for (const [, group, key] of help.matchAll(/\b(limits|timeouts)\.(\w+)/g)) {
@@ -45,13 +49,13 @@ t.test('what help names is there: counters, and keys of the config', async (t) =
   }
 });
 
-t.test('one is explained, and all; within a width', async (t) => {
+t.test('explain shows one counter or all, within a width', async (t) => {
   t.equal(
     explain('xdp_forwarded', 60),
     [
       'xdp_forwarded (counter, segments)',
       '    Segments that the XDP program forwarded to the node of',
-      '    their session: no engine was woken for them.',
+      '    their session without waking the engine.',
     ].join('\n'),
   );
   const all = explain(undefined, 72).split('\n');
@@ -66,11 +70,14 @@ t.test('one is explained, and all; within a width', async (t) => {
     message: 'there is no counter "\\u001b[2J"',
     hint: /without a name/,
   });
-  t.equal(meaningOf('drop_unresolved'), 'Frames for a node whose MAC address was not known.');
+  t.equal(
+    meaningOf('drop_unresolved'),
+    'Frames for a node dropped because its MAC address was not known.',
+  );
   t.equal(meaningOf('of_a_later_version'), '');
 });
 
-t.test('docs/counters.md is what the declarations say', async (t) => {
+t.test('docs/counters.md matches the declarations', async (t) => {
   const page = new URL('../../../docs/counters.md', import.meta.url);
   t.equal(
     readFileSync(page, 'utf8'),

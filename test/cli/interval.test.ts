@@ -150,8 +150,8 @@ t.test('as text', async (t) => {
     '',
     'DROPPED          PER S  TOTAL  WHAT',
     'ring_lost          3.0     42  Frames lost before the engine took them, because a receive ring was full.',
-    'drop_no_session    0.5      7  Segments of no session.',
-    'drop_ixcp_tag        0      7  Notices dropped because their tag did not verify.',
+    'drop_no_session    0.5      7  Segments dropped because they belong to no session.',
+    'drop_ixcp_tag        0      7  IXCP messages dropped because their tag is invalid.',
     '',
   ]);
   screen.text = '';
