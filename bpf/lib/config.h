@@ -35,8 +35,8 @@ struct session_key {
 	__be16 virtual_port; /* 10 */
 };
 
-/* About as much of an answer as is sent before the client has acknowledged any (RFC 6928). */
-#define UNTOLD_BYTES 14600
+/* The initial window (RFC 6928): a server sends this much before the client must acknowledge. */
+#define INITIAL_WINDOW_BYTES 14600
 
 /*
  * Value of map `sessions`. A notice IXCP_ADOPTED is due while asked differs from answered.
@@ -44,19 +44,19 @@ struct session_key {
  * on two CPUs neither can undo what the other did.
  */
 struct session {
-	__be32 nonce;    /*  0 ixp_hdr.session */
-	__be32 balancer; /*  4 where its notices go */
-	__u32 confirm;   /*  8 the furthest ixp_hdr.confirm, host byte order */
-	__u32 asked;     /* 12 how often the balancer has asked for a confirmation */
-	__u32 answered;  /* 16 the count of askings that a full confirmation has answered */
-	__u8 mac[6];     /* 20 of the balancer */
-	__u8 sent;       /* 26 1: the socket of this session has sent a segment */
-	__u8 quiet;      /* 27 1: the first asking was with IXP_CLIENT_CONFIRMS */
-	__u32 told_from; /* 28 and IXCP_ADOPTED need not be sent for what lies before this number */
-	__u64 adopted_at; /* 32 when its socket was built, bpf_ktime_get_ns */
-	__u8 begun;       /* 40 1: its socket has sent payload */
-	__u8 released;    /* 41 1: its socket was removed unread, by IXP_RELEASE */
-	__u8 pad[6];      /* 42 always 0 */
+	__be32 nonce;      /*  0 ixp_hdr.session */
+	__be32 balancer;   /*  4 where its notices go */
+	__u32 confirm;     /*  8 the furthest ixp_hdr.confirm, host byte order */
+	__u32 asked;       /* 12 how often the balancer has asked for a confirmation */
+	__u32 answered;    /* 16 the count of askings that a full confirmation has answered */
+	__u8 mac[6];       /* 20 of the balancer */
+	__u8 sent;         /* 26 1: the socket of this session has sent a segment */
+	__u8 quiet;        /* 27 1: the first asking was with IXP_CLIENT_CONFIRMS */
+	__u32 notice_from; /* 28 quiet: segments before this sequence number need no IXCP_ADOPTED */
+	__u64 adopted_at;  /* 32 when its socket was built, bpf_ktime_get_ns */
+	__u8 begun;        /* 40 1: its socket has sent payload */
+	__u8 released;     /* 41 1: its socket was removed unread, by IXP_RELEASE */
+	__u8 pad[6];       /* 42 always 0 */
 };
 
 /* Key of map `virtual_servers` of the guard. */

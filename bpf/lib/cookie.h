@@ -71,7 +71,7 @@ static __always_inline __u32 cookie_mss_index(__u32 mss)
 	return index;
 }
 
-/* The options of a SYN as a cookie keeps them. `scales` and `flags` are those of a told_record. */
+/* The options of a SYN as a cookie keeps them. `scales` and `flags` are those of a kernel_event. */
 static __always_inline __u32 cookie_bits(__u16 mss, __u8 scales, __u8 flags)
 {
 	__u32 wscale = flags & IXP_WSCALE_OK ? scales >> 4 : COOKIE_NO_WSCALE;

@@ -173,13 +173,13 @@ struct xdp_control {
  * What the kernel tells the engine, by the ring buffer of its worker: that it has answered a SYN.
  * With other `flags` it means a session by `client`, `port_server`, and the nonce in `server_isn`:
  *
- *     TOLD_FIN              the client's FIN was forwarded
- *     TOLD_NOTICE | type    a notice of this ixcp_type came, its tag right: from the node with the address
+ *     EVENT_FIN              the client's FIN was forwarded
+ *     EVENT_NOTICE | type    a notice of this ixcp_type came, its tag right: from the node with the address
  *                           in `ts_offset`, which has acknowledged up to `client_isn`
  */
-#define TOLD_FIN 0x80
-#define TOLD_NOTICE 0x40
-struct told_record {
+#define EVENT_FIN 0x80
+#define EVENT_NOTICE 0x40
+struct kernel_event {
 	__u32 client;      /*  0 */
 	__u32 port_server; /*  4 */
 	__u32 client_isn;  /*  8 */
@@ -197,6 +197,6 @@ BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
 BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
 BATON_ASSERT(sizeof(struct xdp_control) == 208, "xdp_control");
-BATON_ASSERT(sizeof(struct told_record) == 36, "told_record");
+BATON_ASSERT(sizeof(struct kernel_event) == 36, "kernel_event");
 
 #endif

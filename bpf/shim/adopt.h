@@ -257,7 +257,7 @@ static __always_inline int build(struct __sk_buff *skb, const struct handover *h
 		.confirm = bpf_ntohl(handover->ixp.confirm),
 		.asked = 1,
 		.quiet = !!(handover->ixp.flags & IXP_CLIENT_CONFIRMS),
-		.told_from = bpf_ntohl(handover->ack) + UNTOLD_BYTES,
+		.notice_from = bpf_ntohl(handover->ack) + INITIAL_WINDOW_BYTES,
 		.adopted_at = bpf_ktime_get_ns(),
 	};
 

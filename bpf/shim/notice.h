@@ -110,7 +110,7 @@ static __always_inline int become_notice(struct __sk_buff *skb)
 }
 
 /* Sends a copy of this segment on its way to become a notice. Packet pointers end here. */
-static __always_inline int tell(struct __sk_buff *skb, __u32 type, __u32 mark)
+static __always_inline int notify_balancer(struct __sk_buff *skb, __u32 type, __u32 mark)
 {
 	skb->mark = BATON_MARK_NOTICE | type;
 

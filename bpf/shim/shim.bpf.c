@@ -166,7 +166,7 @@ int shim_egress(struct __sk_buff *skb)
 	 * The beginning of an answer the client acknowledges soon, if its FIN does not tell before.
 	 */
 	int client_confirms = session->quiet && asked == 1 &&
-	                      seq_diff(bpf_ntohl(view.tcp->seq), session->told_from) < 0;
+	                      seq_diff(bpf_ntohl(view.tcp->seq), session->notice_from) < 0;
 
 	/* Written once only: the line is shared with ingress on another CPU. */
 	if (!session->sent)
@@ -177,7 +177,7 @@ int shim_egress(struct __sk_buff *skb)
 	}
 	/* An RST confirms nothing, and its acknowledgement number may mean nothing. */
 	if (flags & TCP_RST) {
-		tell(skb, IXCP_RST, mark);
+		notify_balancer(skb, IXCP_RST, mark);
 		return TC_ACT_OK;
 	}
 	int complete = seq_diff(ack, confirm) >= 0;
@@ -185,7 +185,7 @@ int shim_egress(struct __sk_buff *skb)
 	int due = asked != session->answered && (flags & TCP_ACK) && !client_confirms;
 	__u32 type = flags & TCP_FIN ? IXCP_FIN : due ? IXCP_ADOPTED : 0;
 
-	if (type != 0 && tell(skb, type, mark) && complete)
+	if (type != 0 && notify_balancer(skb, type, mark) && complete)
 		session->answered = asked;
 	return TC_ACT_OK;
 }

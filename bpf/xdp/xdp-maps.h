@@ -79,10 +79,10 @@ struct {
 } ports SEC(".maps");
 
 /*
- * By which the engine is told of answered SYNs, forwarded FINs and checked notices: a ring buffer
- * for each worker, which the loader puts in. Without one, SYNs are answered with cookies.
+ * What has the program done that the engine must know (struct kernel_event)? A ring buffer for each
+ * worker, which the loader puts in. Without a ring buffer, SYNs are answered with cookies.
  */
-struct told_ring {
+struct event_ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 };
@@ -91,8 +91,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, MAX_WORKERS);
 	__type(key, __u32);
-	__array(values, struct told_ring);
-} told SEC(".maps");
+	__array(values, struct event_ring);
+} events SEC(".maps");
 
 /* How often did each thing of counters.h happen? */
 struct {

@@ -50,16 +50,16 @@ static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_contro
 
 	__be32 node = ip->saddr;
 	int fin = ixcp->type == IXCP_FIN;
-	struct told_record told = {
+	struct kernel_event event = {
 		.client = place->client,
 		.port_server = place->port_server,
 		.client_isn = BE32(ixcp->ack),
 		.server_isn = BE32(ixcp->session),
 		.ts_offset = BE32(node),
-		.flags = TOLD_NOTICE | ixcp->type,
+		.flags = EVENT_NOTICE | ixcp->type,
 	};
 
-	if (place->worker < MAX_WORKERS && tell(ctx, place->worker, &told)) {
+	if (place->worker < MAX_WORKERS && report_event(ctx, place->worker, &event)) {
 		count(XDP_NOTICE_TOLD);
 		return XDP_DROP;
 	}
@@ -67,7 +67,7 @@ static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_contro
 	int verdict = to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
 
 	if (fin && verdict == XDP_DROP)
-		note_fin(us, place, node, told.server_isn);
+		note_fin(us, place, node, event.server_isn);
 	return verdict;
 }
 

@@ -38,7 +38,7 @@ static __always_inline int put(__be32 **at, const void *data_end, __u32 word, __
 }
 
 static __always_inline int put_options(__be32 *at, const void *data_end,
-                                       const struct xdp_control *us, const struct told_record *syn,
+                                       const struct xdp_control *us, const struct kernel_event *syn,
                                        __u32 tsval, __u64 *sum)
 {
 	int sack = syn->flags & IXP_SACK_OK;
@@ -63,7 +63,7 @@ static __always_inline int put_options(__be32 *at, const void *data_end,
  * which the socket buffer knows.
  */
 static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control *us,
-                                   const struct told_record *syn, __u32 ms, int unfinished)
+                                   const struct kernel_event *syn, __u32 ms, int unfinished)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = (void *)(long)ctx->data;
@@ -96,11 +96,12 @@ static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control 
 	return 1;
 }
 
-/* Tells the engine, without waking it. False when it can not be told. */
-static __always_inline int tell(struct xdp_md *ctx, __u32 worker, struct told_record *record)
+/* Reports an event to the engine without waking it. False when the ring buffer has no room. */
+static __always_inline int report_event(struct xdp_md *ctx, __u32 worker,
+                                        struct kernel_event *record)
 {
 	__u32 socket = ctx->rx_queue_index * MAX_WORKERS + worker;
-	void *ring = bpf_map_lookup_elem(&told, &worker);
+	void *ring = bpf_map_lookup_elem(&events, &worker);
 
 	if (!ring || !bpf_map_lookup_elem(&xsks, &socket))
 		return 0;
@@ -133,7 +134,7 @@ static __noinline __u64 hash_of(const struct xdp_control *us, const struct syn_t
 	return tuple_hash(us->secret, tuple);
 }
 
-static __noinline __u32 bits_of(const struct told_record *syn)
+static __noinline __u32 bits_of(const struct kernel_event *syn)
 {
 	return cookie_bits(syn->mss, syn->scales, syn->flags);
 }
@@ -189,7 +190,7 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 		.ports = (__u32)BE16(segment.tcp->source) << 16 | BE16(segment.tcp->dest),
 		.client_isn = segment.seq,
 	};
-	struct told_record syn = {
+	struct kernel_event syn = {
 		.client = place->client,
 		.port_server = place->port_server,
 		.client_isn = segment.seq,
@@ -217,7 +218,7 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	if (old)
 		*(volatile __u8 *)&old->action = 0;
 	if (place->worker < MAX_WORKERS && !us->half_open[place->worker] &&
-	    tell(ctx, place->worker, &syn)) {
+	    report_event(ctx, place->worker, &syn)) {
 		count(XDP_SYN_ANSWERED);
 	} else if (old) {
 		*(volatile __u8 *)&old->action = action;
@@ -298,7 +299,7 @@ static __noinline int absorb_early(struct xdp_md *ctx, const struct xdp_control 
  * The FIN of a client whose session passes, right behind what was seen of it: the engine is told,
  * and not woken. False, and nothing changed, when it must see the segment itself.
  */
-static __noinline int tell_fin(struct xdp_md *ctx, struct session_record *record, __u32 worker)
+static __noinline int report_fin(struct xdp_md *ctx, struct session_record *record, __u32 worker)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct segment segment;
@@ -313,14 +314,14 @@ static __noinline int tell_fin(struct xdp_md *ctx, struct session_record *record
 	if (acked > MAX_ADVANCE || acked < -MAX_ADVANCE)
 		return 0;
 
-	struct told_record fin = {
+	struct kernel_event fin = {
 		.client = record->client,
 		.port_server = record->port_server,
 		.server_isn = record->nonce,
-		.flags = TOLD_FIN,
+		.flags = EVENT_FIN,
 	};
 
-	if (worker >= MAX_WORKERS || !tell(ctx, worker, &fin))
+	if (worker >= MAX_WORKERS || !report_event(ctx, worker, &fin))
 		return 0;
 	if (acked > 0)
 		record->client_ack = segment.ack;

@@ -184,7 +184,7 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 	int answered = action & ACTION_ANSWERED && acknowledges_answer(record, segment);
 
 	if (notable == TCP_FIN && (action & ACTION_FORWARD || answered) &&
-	    tell_fin(ctx, record, worker)) {
+	    report_fin(ctx, record, worker)) {
 		record->last_seen = tick_ms();
 		record->packets++;
 		count(XDP_FIN_FORWARDED);

@@ -1,13 +1,14 @@
 /**
- * What the XDP program and user space share beside the sessions (engine/table/session-record.ts,
- * engine/table/told-record.ts), byte by byte: bpf/lib/session.h, with which test/kernel compares
- * this file. Numbers are in host byte order unless their line says otherwise.
+ * Byte offsets of the structs that the XDP program and user space share: bpf/lib/session.h, which
+ * test/kernel compares with this file. Sessions and kernel events have files of their own
+ * (engine/table/session-record.ts, engine/table/kernel-event.ts). Numbers are in host byte order
+ * unless their line says otherwise.
  */
 
-/** SHARED_LAYOUT: sessions of another layout mean nothing to us. */
+/** A balancer takes over the sessions of an earlier run only if this number is the same. */
 export const SHARED_LAYOUT = 3;
 export const MAX_WORKERS = 8;
-/** Nodes that the XDP program knows. */
+/** Capacity of map `nodes`. */
 export const MAX_XDP_NODES = 1024;
 export const MAX_QUEUES = 64;
 /** Words of one element of map `session_index`. */
@@ -28,9 +29,9 @@ export const CONTROL = {
   mss: 44,
   window: 46,
   windowShift: 48,
-  /** WAY bits, written by the main thread at any time. */
+  /** WAY bits. The main thread may write them at any time. */
   way: 49,
-  /** IxpFlag bits, written by the main thread at any time. */
+  /** IxpFlag bits. The main thread may write them at any time. */
   withheld: 50,
   tap: 51,
   aliveAt: 52,
@@ -49,15 +50,15 @@ export const CONTROL_BYTES = 208;
 export const NEAR_SERVERS = 4;
 export const NEAR_SERVER_BYTES = 8;
 
-/** How frames leave by the interface that they came in by: WAY_* of bpf/lib/session.h. */
+/** How frames leave through the interface that they arrived on: WAY_* of bpf/lib/session.h. */
 export const WAY = {
-  /** XDP_TX of the interface may be lost. */
+  /** XDP_TX may lose frames on this interface. */
   redirect: 1,
-  /** XDP is generic: frames keep their socket buffers. */
+  /** XDP is generic, so frames keep their socket buffers. */
   stack: 2,
 } as const;
 
-/** struct xdp_node, element of map `nodes`. */
+/** struct xdp_node, the element of map `nodes`. */
 export const NODE = {
   destination: 0,
   source: 6,
@@ -69,26 +70,29 @@ export const NODE = {
 export const NODE_BYTES = 24;
 
 /**
- * Of a record in a ring buffer by which the engine is told: 36 bytes behind a header of 8, and all
- * of it a multiple of 8.
+ * Bytes of a kernel event in a ring buffer: a header of 8 and an event of 36, rounded up to a
+ * multiple of 8.
  */
 const RING_RECORD_BYTES = 48;
-/** The first is a page on any machine; the second is for more than 20,000 records. */
+/**
+ * The smallest is a multiple of the page size on any machine. The largest holds more than 20,000
+ * events.
+ */
 const SMALLEST_RING_BYTES = 1 << 16;
 const LARGEST_RING_BYTES = 1 << 20;
 
 /**
- * Size of the ring buffer by which a worker is told of SYNs and what else there is: for half of the
- * half-open sessions that it may have, because the kernel fills it before the worker can count
+ * Size in bytes of the ring buffer for a worker's kernel events. It has room for half of the
+ * half-open sessions that the worker may have: the kernel can fill it before the worker counts
  * them.
  */
-export function toldRingBytes(halfOpen: number): number {
+export function eventRingBytes(halfOpen: number): number {
   let bytes = SMALLEST_RING_BYTES;
-  while (bytes < LARGEST_RING_BYTES && 2 * toldRingRecords(2 * bytes) <= halfOpen) bytes *= 2;
+  while (bytes < LARGEST_RING_BYTES && 2 * eventRingRecords(2 * bytes) <= halfOpen) bytes *= 2;
   return bytes;
 }
 
-/** How many records such a ring buffer holds. */
-export function toldRingRecords(bytes: number): number {
+/** Number of events that a ring buffer of this size holds. */
+export function eventRingRecords(bytes: number): number {
   return Math.floor(bytes / RING_RECORD_BYTES);
 }

@@ -35,9 +35,9 @@ import { Handshake, STRANGER } from './handshake.js';
 import { IcmpErrors } from './icmp-errors.js';
 import type { EngineOptions } from './options.js';
 import { PARSED } from './segment.js';
+import { KERNEL_EVENT, kernelEventKind } from './table/kernel-event.js';
 import type { RecordReader } from './table/session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './table/session-table.js';
-import { TOLD_RECORD, toldBy } from './table/told-record.js';
 
 // Indices of the counters of the fast path, as plain constants.
 const FRAMES = Counter.frames;
@@ -124,16 +124,16 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * The datapath has answered a SYN, and sent the SYN/ACK: opens its half-open session, unless
-   * there is a session already that has not ended. Or it has forwarded the FIN of a client whose
-   * session it follows, or checked a node's notice. To be called before the frames that came after:
-   * an ACK of a session that is not known yet is answered with RST.
+   * Handles an event of the XDP program. It answered a SYN: this opens the half-open session,
+   * unless a session that has not ended has its key. Or it forwarded a client's FIN, or checked a
+   * node's notice. Events must be handled before the frames that arrived after them: the engine
+   * answers an ACK of an unknown session with RST.
    *
-   * @param words holds a record of TOLD_RECORD_WORDS words at `at` (told-record.ts)
+   * @param words holds an event of KERNEL_EVENT_WORDS words at `at` (kernel-event.ts)
    */
-  told(words: Uint32Array, at: number, now: number): void {
+  kernelEvent(words: Uint32Array, at: number, now: number): void {
     this.core.setNow(now);
-    switch (toldBy(words, at)) {
+    switch (kernelEventKind(words, at)) {
       case 'syn':
         this.handshake.answered(words, at);
         return;
@@ -141,17 +141,17 @@ export class Engine implements FrameSink, TimerHandler {
         this.finished(words, at);
         return;
       case 'notice':
-        this.notices.told(words, at);
+        this.notices.receiveChecked(words, at);
     }
   }
 
   private finished(words: Uint32Array, at: number): void {
     const { sessions } = this.core;
     const slot = sessions.find(
-      words[at + TOLD_RECORD.client]!,
-      words[at + TOLD_RECORD.portServer]!,
+      words[at + KERNEL_EVENT.client]!,
+      words[at + KERNEL_EVENT.portServer]!,
     );
-    if (slot < 0 || sessions.nonce(slot) !== words[at + TOLD_RECORD.serverIsn]!) return;
+    if (slot < 0 || sessions.nonce(slot) !== words[at + KERNEL_EVENT.serverIsn]!) return;
     sessions.raise(slot, SessionFlag.clientFin);
     // Before the node has confirmed, the kernel forwards only what acknowledges its answer.
     if (sessions.state(slot) === SessionState.handing) this.handoff.answered(slot);

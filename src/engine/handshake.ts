@@ -23,8 +23,8 @@ import {
   NOT_FIRST,
   SynCookies,
 } from './syn-cookie.js';
+import { eventMacHigh, eventMacLow, KERNEL_EVENT } from './table/kernel-event.js';
 import { SessionFlag, SessionState } from './table/session-table.js';
-import { TOLD_RECORD, toldMacHigh, toldMacLow } from './table/told-record.js';
 
 /** Bytes of the secret for timestamps; what follows is for cookies. */
 const CLOCK_SECRET_BYTES = 16;
@@ -117,38 +117,38 @@ export class Handshake {
   }
 
   /**
-   * A SYN that the kernel has answered, told by the record of TOLD_RECORD_WORDS words at `at`:
-   * opens the session that the SYN/ACK promised.
+   * A SYN that the kernel has answered, reported by the kernel event at `at`: opens the
+   * session that the SYN/ACK promised.
    */
   answered(words: Uint32Array, at: number): void {
     const core = this.core;
     const { sessions, counters, timers, options, now } = core;
-    const client = words[at + TOLD_RECORD.client]!;
-    const portServer = words[at + TOLD_RECORD.portServer]!;
+    const client = words[at + KERNEL_EVENT.client]!;
+    const portServer = words[at + KERNEL_EVENT.portServer]!;
     const known = sessions.find(client, portServer);
     if (known >= 0) {
       const ended = sessions.state(known) === SessionState.lingering;
       // The same SYN twice: the client goes by the first answer.
-      if (!ended || sessions.clientIsn(known) === words[at + TOLD_RECORD.clientIsn]!) return;
+      if (!ended || sessions.clientIsn(known) === words[at + KERNEL_EVENT.clientIsn]!) return;
       core.remove(known, 'replaced');
     }
     const slot = this.insert(client, portServer);
     if (slot < 0) return;
     core.halfOpen.push(slot);
-    const packed = words[at + TOLD_RECORD.scalesFlagsAndMac]!;
-    const mssAndWindow = words[at + TOLD_RECORD.mssAndWindow]!;
+    const packed = words[at + KERNEL_EVENT.scalesFlagsAndMac]!;
+    const mssAndWindow = words[at + KERNEL_EVENT.mssAndWindow]!;
     sessions.setScales(slot, packed & 0xff);
     sessions.setFlags(slot, (packed >>> 8) & 0xff);
     sessions.setMss(slot, mssAndWindow & 0xffff);
     sessions.setWindow(slot, mssAndWindow >>> 16);
-    sessions.setTsval(slot, words[at + TOLD_RECORD.tsval]!);
-    sessions.macHigh[slot] = toldMacHigh(words, at);
-    sessions.macLow[slot] = toldMacLow(words, at);
+    sessions.setTsval(slot, words[at + KERNEL_EVENT.tsval]!);
+    sessions.macHigh[slot] = eventMacHigh(words, at);
+    sessions.macLow[slot] = eventMacLow(words, at);
     this.begin(
       slot,
-      words[at + TOLD_RECORD.clientIsn]!,
-      words[at + TOLD_RECORD.serverIsn]!,
-      words[at + TOLD_RECORD.tsOffset]!,
+      words[at + KERNEL_EVENT.clientIsn]!,
+      words[at + KERNEL_EVENT.serverIsn]!,
+      words[at + KERNEL_EVENT.tsOffset]!,
     );
     sessions.setTries(slot, 1);
     timers.set(slot, now + options.timeouts.synAck);

@@ -2,9 +2,9 @@
 import t, { type Test } from 'tap';
 import { addressNumber, macBytes, type TcpOptionsSpec } from '../../lab/packet.js';
 import { COOKIE_LIFE_MS, cookieBits, SynCookies } from '../../src/engine/syn-cookie.js';
+import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
-import { TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
 import {
   CLIENT,
   Conversation,
@@ -307,7 +307,7 @@ t.test('a transmit ring that is full sends no cookie', async (t) => {
 
 /** The record of a SYN of the usual client; behind one word that is not part of it. */
 function answeredSyn(serverIsn: number, clientIsn = 1000, port: number = CLIENT.port): Uint32Array {
-  const words = new Uint32Array(1 + TOLD_RECORD_WORDS);
+  const words = new Uint32Array(1 + KERNEL_EVENT_WORDS);
   const view = new DataView(words.buffer, 4);
   view.setUint32(0, addressNumber(CLIENT.address), true);
   view.setUint32(4, (port << 16) >>> 0, true);
@@ -325,7 +325,7 @@ function answeredSyn(serverIsn: number, clientIsn = 1000, port: number = CLIENT.
 
 t.test('an ACK that the kernel has kept from us', async (t) => {
   const talk = new Conversation(t, { start: START });
-  talk.engine.told(answeredSyn(ISN), 1, START);
+  talk.engine.kernelEvent(answeredSyn(ISN), 1, START);
   const { sessions } = talk.engine;
   const slot = sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
   t.equal(sessions.clientAck(slot), ISN, 'not acknowledged yet');
@@ -343,7 +343,7 @@ t.test('an ACK that the kernel has kept from us', async (t) => {
 
 t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
   const talk = new Conversation(t, { start: START });
-  talk.engine.told(answeredSyn(0xffff_ffff), 1, START);
+  talk.engine.kernelEvent(answeredSyn(0xffff_ffff), 1, START);
   talk.quiet(900);
   t.same(talk.events, ['opened']);
   talk.counted({ syn: 1, syn_answered: 1, sent: 0 });
@@ -378,7 +378,7 @@ t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
 
 t.test('its SYN/ACKs are given up after as many as our own', async (t) => {
   const talk = new Conversation(t, { start: START });
-  talk.engine.told(answeredSyn(ISN), 1, START);
+  talk.engine.kernelEvent(answeredSyn(ISN), 1, START);
   for (const time of [1000, 3000, 7000, 15_000])
     talk.expect(time, toClient({ flags: 'SA', seq: ISN }));
   talk.end(31_200, 0);
@@ -387,10 +387,10 @@ t.test('its SYN/ACKs are given up after as many as our own', async (t) => {
 
 t.test('told twice, or of a session that there is, it changes nothing', async (t) => {
   const talk = new Conversation(t, { start: START });
-  talk.engine.told(answeredSyn(111), 1, START);
-  talk.engine.told(answeredSyn(222), 1, START);
+  talk.engine.kernelEvent(answeredSyn(111), 1, START);
+  talk.engine.kernelEvent(answeredSyn(222), 1, START);
   talk.send(1, fromClient({ flags: 'A', seq: 1001, ack: 112 }));
-  talk.engine.told(answeredSyn(333, 2000), 1, START + 1);
+  talk.engine.kernelEvent(answeredSyn(333, 2000), 1, START + 1);
   talk.end(500, 1);
   talk.counted({ syn: 1, syn_answered: 1, established: 1 });
 });
@@ -398,9 +398,9 @@ t.test('told twice, or of a session that there is, it changes nothing', async (t
 t.test('its sessions count as half open, and find the table full as others do', async (t) => {
   const talk = new Conversation(t, { start: START, limits: { sessions: 2, halfOpen: 2 } });
   talk.handshake(0, { sourcePort: 1 });
-  talk.engine.told(answeredSyn(ISN, 1000, 2), 1, START);
+  talk.engine.kernelEvent(answeredSyn(ISN, 1000, 2), 1, START);
   t.notOk(talk.engine.stateless);
-  talk.engine.told(answeredSyn(ISN, 1000, 3), 1, START);
+  talk.engine.kernelEvent(answeredSyn(ISN, 1000, 3), 1, START);
   talk.counted({ evicted_half_open: 1, drop_sessions_full: 0, syn_answered: 2 });
   talk.send(
     0,
@@ -412,7 +412,7 @@ t.test('its sessions count as half open, and find the table full as others do', 
       options: { timestamps: [1, 1] },
     }),
   );
-  talk.engine.told(answeredSyn(ISN, 1000, 4), 1, START);
+  talk.engine.kernelEvent(answeredSyn(ISN, 1000, 4), 1, START);
   talk.end(10, 2);
   talk.counted({ evicted_half_open: 1, drop_sessions_full: 1, syn_answered: 2 });
 });

@@ -79,7 +79,7 @@ t.test('an answer proves nothing of a node when a second one may know the sessio
 
 t.test('a FIN that the kernel has forwarded', async (t) => {
   const talk = new Conversation(t);
-  const told = (nonce: number): Uint32Array =>
+  const forwardedFin = (nonce: number): Uint32Array =>
     Uint32Array.of(
       addressNumber(CLIENT.address),
       (CLIENT.port << 16) >>> 0,
@@ -96,10 +96,10 @@ t.test('a FIN that the kernel has forwarded', async (t) => {
   talk.rest(0);
   const slot = slotOf(talk);
   const { sessions } = talk.engine;
-  talk.engine.told(told(FIRST_NONCE + 1), 0, START);
+  talk.engine.kernelEvent(forwardedFin(FIRST_NONCE + 1), 0, START);
   t.notOk(sessions.has(slot, SessionFlag.clientFin), 'of an earlier session');
   talk.send(1, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
-  talk.engine.told(told(sessions.nonce(slot)), 0, START + 1);
+  talk.engine.kernelEvent(forwardedFin(sessions.nonce(slot)), 0, START + 1);
   t.ok(sessions.has(slot, SessionFlag.clientFin));
   t.equal(sessions.inState[SessionState.passing], 1);
   talk.send(2, notice(0, NOTICE.fin, { seq: 7000, ack: HEAD_END + 1 }));

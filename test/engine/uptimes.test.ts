@@ -20,7 +20,7 @@ const CONVERSATIONS = [
   'notices',
   'passing',
   'recall',
-  'told',
+  'kernel-events',
   'workers',
 ];
 

@@ -39,7 +39,11 @@ if (insideNamespace(import.meta.url)) {
     const ixp = { flags: 7, scales: 0x57, mss: 1200, tsval: 1000, tsecr: 5_000_000 };
     const accepted = session.socket();
     session.adopt({ ixp, tcp: { options } });
-    const adopted = await session.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END, reason: 0 });
+    const adopted = await session.expectNotice(Ixcp.adopted, {
+      seq: ACK,
+      ack: REQUEST_END,
+      reason: 0,
+    });
     t.equal(adopted.frame.length, NOTICE_BYTES);
     const { socket, request } = await accepted;
     t.match(request, /^GET \/ HTTP/);
@@ -54,7 +58,7 @@ if (insideNamespace(import.meta.url)) {
 
     wire.send(node.plain(port, { seq: REQUEST_END, ack: (ACK + 3000) >>> 0, flags: 'A', options }));
     socket.end();
-    await session.told(Ixcp.fin, { seq: (ACK + 3000) >>> 0 });
+    await session.expectNotice(Ixcp.fin, { seq: (ACK + 3000) >>> 0 });
     await session.sent('its FIN', { flags: 'FA' });
     socket.destroy();
   });
@@ -64,7 +68,7 @@ if (insideNamespace(import.meta.url)) {
     const accepted = session.socket();
     session.adopt();
     const { socket } = await accepted;
-    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    await session.expectNotice(Ixcp.adopted, { ack: REQUEST_END });
     const rose = async (change: PacketSpec) => {
       const before = shim.object.mapSums('counters', 5).slice();
       session.adopt(change);
@@ -77,7 +81,7 @@ if (insideNamespace(import.meta.url)) {
     };
     await session.sent('the acknowledgement of the request', { flags: 'A', ack: REQUEST_END });
     t.strictSame(await rose({}), [1, 0]);
-    await session.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
+    await session.expectNotice(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
     t.equal(socket.bytesRead, REQUEST.length);
     t.strictSame(await session.rest(), [], 'the client does not hear of it');
 
@@ -85,7 +89,7 @@ if (insideNamespace(import.meta.url)) {
     const more = { type: 2, confirm: REQUEST_END + 8 };
     t.strictSame(await rose({ ixp: more, tcp: { seq: REQUEST_END }, payload: 'abcd' }), [0, 1]);
     t.strictSame(await rose({ ixp: more, tcp: { seq: REQUEST_END + 4 }, payload: 'efgh' }), [0, 1]);
-    await session.told(Ixcp.adopted, { ack: REQUEST_END + 8 });
+    await session.expectNotice(Ixcp.adopted, { ack: REQUEST_END + 8 });
     await until('the web server has read it', () => socket.bytesRead === REQUEST.length + 8);
     socket.destroy();
   });
@@ -101,10 +105,10 @@ if (insideNamespace(import.meta.url)) {
       await session.sent('the answer', { seq: ACK, ack: REQUEST_END }, 'an answer');
       t.notMatch((await session.rest()).join(), 'IXCP');
       session.adopt();
-      await session.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
+      await session.expectNotice(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
       t.strictSame(await session.rest(), []);
       socket.end();
-      await session.told(Ixcp.fin, { seq: ACK + 9, ack: REQUEST_END });
+      await session.expectNotice(Ixcp.fin, { seq: ACK + 9, ack: REQUEST_END });
       t.notMatch((await session.rest()).join(), 'IXCP');
       socket.destroy();
     },
@@ -115,7 +119,7 @@ if (insideNamespace(import.meta.url)) {
     const accepted = session.socket();
     session.adopt();
     const { socket } = await accepted;
-    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    await session.expectNotice(Ixcp.adopted, { ack: REQUEST_END });
     await session.rest();
     session.adopt({ ixp: { type: 2 }, tcp: { seq: 4242, ack: 0, flags: 'S' }, payload: '' });
     // RFC 5961 section 4: an ACK with the connection's own numbers.
@@ -131,7 +135,7 @@ if (insideNamespace(import.meta.url)) {
       const accepted = session.socket();
       session.adopt();
       const { socket } = await accepted;
-      await session.told(Ixcp.adopted, { ack: REQUEST_END });
+      await session.expectNotice(Ixcp.adopted, { ack: REQUEST_END });
       await session.rest();
       session.adopt({
         ixp: { type: 2 },
@@ -139,7 +143,7 @@ if (insideNamespace(import.meta.url)) {
         payload: '',
       });
       await session.sent('an ACK', { flags: 'A', seq: ACK, ack: REQUEST_END });
-      await session.told(Ixcp.adopted, { ack: REQUEST_END });
+      await session.expectNotice(Ixcp.adopted, { ack: REQUEST_END });
       t.equal(socket.bytesRead, REQUEST.length);
       socket.destroy();
     },
@@ -151,13 +155,13 @@ if (insideNamespace(import.meta.url)) {
     session.adopt();
     const { socket } = await accepted;
     socket.resetAndDestroy();
-    await session.told(Ixcp.rst, { seq: ACK });
+    await session.expectNotice(Ixcp.rst, { seq: ACK });
     await session.sent('the RST', { flags: 'RA' });
     await session.rest();
     session.adopt();
-    await session.told(Ixcp.rst, { seq: ACK, ack: SEQ });
+    await session.expectNotice(Ixcp.rst, { seq: ACK, ack: SEQ });
     session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END } });
-    await session.told(Ixcp.rst, { seq: ACK, ack: REQUEST_END });
+    await session.expectNotice(Ixcp.rst, { seq: ACK, ack: REQUEST_END });
     t.strictSame(await session.rest(), []);
   });
 
@@ -168,14 +172,14 @@ if (insideNamespace(import.meta.url)) {
     const first = old.socket();
     old.adopt();
     const { socket } = await first;
-    await old.told(Ixcp.adopted);
+    await old.expectNotice(Ixcp.adopted);
     await old.rest();
     const broken = once(socket, 'error');
 
     const young = node.newSession(2, port);
     const second = young.socket();
     young.adopt({ tcp: { seq: 777, ack: 999 }, ixp: { confirm: 777 } });
-    await young.told(Ixcp.adopted, { seq: 999, ack: 777 + REQUEST.length });
+    await young.expectNotice(Ixcp.adopted, { seq: 999, ack: 777 + REQUEST.length });
     const [error] = (await broken) as [NodeJS.ErrnoException];
     t.equal(error.code, 'ECONNRESET');
     const { socket: next } = await second;
@@ -186,11 +190,11 @@ if (insideNamespace(import.meta.url)) {
     await node.endByFin(young, next, port, 777 + REQUEST.length, 999);
     // A SYN would open another connection there: the balancer is told instead, and opens it itself.
     young.adopt({ ixp: { type: 2 }, tcp: { seq: 4242, ack: 0, flags: 'S' }, payload: '' });
-    await young.told(Ixcp.rst, { reason: Reason.unknownSession, seq: 0, ack: 4242 });
+    await young.expectNotice(Ixcp.rst, { reason: Reason.unknownSession, seq: 0, ack: 4242 });
     const third = node.newSession(3, port);
     const again = third.socket();
     third.adopt();
-    await third.told(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
+    await third.expectNotice(Ixcp.adopted, { seq: ACK, ack: REQUEST_END });
     (await again).socket.destroy();
     t.equal(cleared(), before + 2, 'adopt_cleared');
   });
@@ -205,7 +209,7 @@ if (insideNamespace(import.meta.url)) {
     // Its numbers are below those of the old one: RFC 9293 section 3.6.1 alone would not let it in.
     young.adopt({ tcp: { seq: SEQ - 5_000_000, ack: 999 }, ixp: { confirm: SEQ } });
     const end = SEQ - 5_000_000 + REQUEST.length;
-    await young.told(Ixcp.adopted, { seq: 999, ack: end });
+    await young.expectNotice(Ixcp.adopted, { seq: 999, ack: end });
     const { socket } = await accepted;
     const heard = await young.rest();
     t.match(
@@ -228,7 +232,7 @@ if (insideNamespace(import.meta.url)) {
     await once(server, 'close');
     const refused = node.newSession(2, lonely);
     refused.adopt();
-    await refused.told(Ixcp.refused, { reason: Reason.tupleInUse });
+    await refused.expectNotice(Ixcp.refused, { reason: Reason.tupleInUse });
     t.strictSame(await refused.rest(), []);
     t.match(run('ss', '-Htan', 'state', 'time-wait', `dport = ${lonely}`), String(lonely));
     shim.object.mapDelete('services', hostU32(0));
@@ -247,9 +251,9 @@ if (insideNamespace(import.meta.url)) {
     // Less than half a first congestion window: the kernel sends no more in one piece.
     socket.end('y'.repeat(6000));
     await once(socket, 'finish');
-    await session.told(Ixcp.adopted);
+    await session.expectNotice(Ixcp.adopted);
     wire.send(node.plain(port, { seq: REQUEST_END, ack: ACK, flags: 'A' }));
-    const fin = await session.told(Ixcp.fin);
+    const fin = await session.expectNotice(Ixcp.fin);
     t.equal(fin.frame.length, NOTICE_BYTES);
     const last = await session.sent('the large segment', { flags: 'FPA' });
     t.ok(last.payload.length > 2 * 1460, `its segment had ${last.payload.length} bytes`);
@@ -314,7 +318,7 @@ if (insideNamespace(import.meta.url)) {
     const refused = async (reason: number, change: PacketSpec = {}): Promise<void> => {
       const session = node.newSession();
       session.adopt(change);
-      await session.told(Ixcp.refused, { reason, seq: ACK, ack: SEQ });
+      await session.expectNotice(Ixcp.refused, { reason, seq: ACK, ack: SEQ });
       t.strictSame(await session.rest(), []);
     };
     await refused(Reason.noListener, { ixp: { service: 9 } });
@@ -338,7 +342,7 @@ if (insideNamespace(import.meta.url)) {
     const session = node.newSession();
     session.adopt();
     const [socket] = (await once(other, 'connection')) as [Socket];
-    await session.told(Ixcp.adopted, { ack: REQUEST_END });
+    await session.expectNotice(Ixcp.adopted, { ack: REQUEST_END });
     t.strictSame(
       [socket.localAddress, socket.localPort, socket.remoteAddress],
       [VIRTUAL, 80, CLIENT],

@@ -378,9 +378,9 @@ if (insideNamespace(import.meta.url)) {
     await agent.says(/net\.ipv4\.tcp_syncookies is 0: this kernel cannot adopt; switching it on/);
     await agent.says(/net\.ipv4\.tcp_syncookies is on again/);
     t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '1');
-    const told = lines.slice(from).map((line) => Number(line.split(' ')[0]));
+    const flagsSeen = lines.slice(from).map((line) => Number(line.split(' ')[0]));
     t.ok(
-      told.includes(IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.noCookies),
+      flagsSeen.includes(IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.noCookies),
       'as long as it was off, it could not',
     );
     t.equal((await agent.end('SIGTERM')).code, 0);

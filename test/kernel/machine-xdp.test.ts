@@ -24,7 +24,7 @@ if (insideNamespace(import.meta.url)) {
     peer,
     options,
     warnings,
-    told,
+    infos,
     pins,
     name,
     directory,
@@ -37,7 +37,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.beforeEach(() => {
     warnings.length = 0;
-    told.length = 0;
+    infos.length = 0;
   });
 
   t.test('generic, where the other end of a veth would lose what XDP sends', async (t) => {
@@ -45,7 +45,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(attached()?.mode, 'generic');
     t.equal(machine.datapath, 'xdp (generic)');
     t.equal(new Uint8Array(words('control').buffer)[CONTROL.way], WAY.stack);
-    t.same(told, [`datapath xdp (generic): ${LOST}`]);
+    t.same(infos, [`datapath xdp (generic): ${LOST}`]);
     t.same(warnings, []);
     await machine.stop();
     nothingLeft(t);
@@ -60,7 +60,7 @@ if (insideNamespace(import.meta.url)) {
     const machine = await Machine.prepare(options);
     t.match(attached(), { name: 'baton_xdp', mode: 'native' });
     t.equal(machine.datapath, 'xdp (native)');
-    t.same(told, ['datapath xdp (native)']);
+    t.same(infos, ['datapath xdp (native)']);
     const start = startOf(machine);
     t.match(start, { capacity: 1_500, indexWords: 6_144, earlier: undefined });
     const control = native().openMap({ fd: start.fds.control });

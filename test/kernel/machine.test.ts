@@ -356,9 +356,9 @@ if (insideNamespace(import.meta.url)) {
     // A change is told when it happens: twice in a row, so that the look of each second is too late
     // for one of them.
     const moved = async (mac: string): Promise<void> => {
-      const told = of(0).length;
+      const changes = of(0).length;
       peer.run('ip', 'link', 'set', 'eth0', 'address', mac);
-      await until(`${mac} to be told`, () => of(0).length > told, BEFORE_NEXT_LOOK_MS);
+      await until(`${mac} to be told`, () => of(0).length > changes, BEFORE_NEXT_LOOK_MS);
       t.same(of(0).at(-1), { node: 0, mac: macOf(mac), why: '' });
     };
     peer.run('sysctl', '-qw', 'net.ipv4.conf.eth0.arp_notify=1');

@@ -152,14 +152,14 @@ if (insideNamespace(import.meta.url)) {
     const events = native().openNeighbourEvents();
     t.teardown(() => events.close());
     t.throws(() => events.start(undefined as never), TypeError);
-    const told: (string | undefined)[] = [];
-    events.start((address) => told.push(address));
+    const changes: (string | undefined)[] = [];
+    events.start((address) => changes.push(address));
     t.throws(() => events.start(() => {}), /started already/);
     run('ip', 'neighbour', 'add', '10.77.0.6', 'lladdr', '02:00:00:00:00:06', 'dev', 'e0');
-    await until('it is told', () => told.includes('10.77.0.6'));
-    told.length = 0;
+    await until('it is told', () => changes.includes('10.77.0.6'));
+    changes.length = 0;
     native().forgetNeighbour(e0, '10.77.0.6');
-    await until('its end is told', () => told.includes('10.77.0.6'));
+    await until('its end is told', () => changes.includes('10.77.0.6'));
     t.notOk(
       native()
         .neighbours(e0)

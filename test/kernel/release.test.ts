@@ -27,7 +27,7 @@ if (insideNamespace(import.meta.url)) {
       const session = node.newSession();
       session.adopt();
       const [socket] = (await once(silent, 'connection')) as [Socket];
-      await session.told(Ixcp.adopted, { ack: REQUEST_END });
+      await session.expectNotice(Ixcp.adopted, { ack: REQUEST_END });
       await session.rest();
       shim.object.mapDelete('services', hostU32(0));
       return { session, socket };
@@ -35,13 +35,13 @@ if (insideNamespace(import.meta.url)) {
 
     const first = await unread();
     release(first.session);
-    await first.session.told(Ixcp.released, { seq: ACK, ack: SEQ });
+    await first.session.expectNotice(Ixcp.released, { seq: ACK, ack: SEQ });
     t.strictSame(await first.session.rest(), [], 'the client hears nothing of it');
     // The answer may be lost. And what of the client was under way to that socket finds none.
     release(first.session);
-    await first.session.told(Ixcp.released);
+    await first.session.expectNotice(Ixcp.released);
     first.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END }, payload: 'more' });
-    await first.session.told(Ixcp.released);
+    await first.session.expectNotice(Ixcp.released);
     first.socket.destroy();
 
     // It is answered meanwhile: the server is only slow.
@@ -50,14 +50,14 @@ if (insideNamespace(import.meta.url)) {
     const accepted = busy.socket();
     busy.adopt();
     const { socket } = await accepted;
-    await busy.told(Ixcp.adopted);
+    await busy.expectNotice(Ixcp.adopted);
     release(busy);
-    await busy.told(Ixcp.adopted, { ack: REQUEST_END });
+    await busy.expectNotice(Ixcp.adopted, { ack: REQUEST_END });
     t.ok(!socket.destroyed, 'a server that has read the request may take its time');
     socket.write('an answer');
     await busy.sent('the answer', {}, 'an answer');
     release(second.session);
-    await second.session.told(Ixcp.adopted, { ack: REQUEST_END });
+    await second.session.expectNotice(Ixcp.adopted, { ack: REQUEST_END });
     t.strictSame(await second.session.rest(), []);
     t.ok(!second.socket.destroyed);
 
@@ -65,7 +65,7 @@ if (insideNamespace(import.meta.url)) {
     const third = await unread();
     third.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END }, payload: 'more' });
     release(third.session);
-    await third.session.told(Ixcp.adopted, { ack: REQUEST_END + 4 });
+    await third.session.expectNotice(Ixcp.adopted, { ack: REQUEST_END + 4 });
 
     // The RST that was to remove it came to nothing, and the server goes on: its end is one like
     // any other.
@@ -77,11 +77,11 @@ if (insideNamespace(import.meta.url)) {
     shim.object.mapUpdate('sessions', key, value);
     fourth.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END }, payload: 'more' });
     release(fourth.session);
-    await fourth.session.told(Ixcp.adopted);
+    await fourth.session.expectNotice(Ixcp.adopted);
     fourth.socket.destroy();
-    await fourth.session.told(Ixcp.rst);
+    await fourth.session.expectNotice(Ixcp.rst);
     fourth.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END + 4 }, payload: 'more' });
-    await fourth.session.told(Ixcp.rst);
+    await fourth.session.expectNotice(Ixcp.rst);
 
     for (const one of [socket, second.socket, third.socket]) one.destroy();
     const stranger = node.newSession();

@@ -12,9 +12,9 @@ import {
   toClient,
 } from './shim-fixture.js';
 
-/** UNTOLD_BYTES of bpf/lib/config.h. */
-const UNTOLD_BYTES = 14_600;
-const TOLD_FROM = (ACK + UNTOLD_BYTES) >>> 0;
+/** INITIAL_WINDOW_BYTES of bpf/lib/config.h. */
+const INITIAL_WINDOW_BYTES = 14_600;
+const NOTICE_FROM = (ACK + INITIAL_WINDOW_BYTES) >>> 0;
 
 if (insideNamespace(import.meta.url)) {
   const shim = new Shim();
@@ -52,22 +52,22 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('where the client confirms, the beginning of an answer is not told', async (t) => {
     const begin = (asked = 1) => {
-      const session = { confirm: SEQ, asked, toldFrom: TOLD_FROM };
+      const session = { confirm: SEQ, asked, noticeFrom: NOTICE_FROM };
       shim.object.mapUpdate('sessions', sessionKey, sessionValue(session));
     };
-    const untold = { asked: 1, answered: 0, sent: true };
-    const told = { asked: 1, answered: 1, sent: true };
+    const unconfirmed = { asked: 1, answered: 0, sent: true };
+    const confirmed = { asked: 1, answered: 1, sent: true };
     begin();
-    t.strictSame(send({}), untold, 'an acknowledgement of the request');
-    t.strictSame(send({}, 'x'.repeat(1400)), untold, 'the first segment');
+    t.strictSame(send({}), unconfirmed, 'an acknowledgement of the request');
+    t.strictSame(send({}, 'x'.repeat(1400)), unconfirmed, 'the first segment');
     t.strictSame(
-      send({ seq: TOLD_FROM - 1 }, 'x'),
-      untold,
+      send({ seq: NOTICE_FROM - 1 }, 'x'),
+      unconfirmed,
       'the last that a client lets come unasked',
     );
-    t.strictSame(send({ seq: TOLD_FROM }, 'x'), told, 'what comes after that');
+    t.strictSame(send({ seq: NOTICE_FROM }, 'x'), confirmed, 'what comes after that');
     begin();
-    t.strictSame(send({ flags: 'FA' }), told, 'its FIN');
+    t.strictSame(send({ flags: 'FA' }), confirmed, 'its FIN');
     begin(2);
     t.strictSame(
       send({}),

@@ -102,7 +102,7 @@ export interface SessionSpec {
   answered?: number;
   sent?: boolean;
   /** The balancer leaves it to the client to confirm: nothing is told before this number. */
-  toldFrom?: number;
+  noticeFrom?: number;
 }
 
 /** From adopted_at on: a session that was adopted before all others. */
@@ -117,8 +117,8 @@ export function sessionValue(spec: SessionSpec = {}): Uint8Array {
     hostU32(spec.asked ?? 1),
     hostU32(spec.answered ?? 0),
     macBytes(BALANCER_MAC),
-    Uint8Array.of(spec.sent ? 1 : 0, spec.toldFrom === undefined ? 0 : 1),
-    hostU32(spec.toldFrom ?? 0),
+    Uint8Array.of(spec.sent ? 1 : 0, spec.noticeFrom === undefined ? 0 : 1),
+    hostU32(spec.noticeFrom ?? 0),
     new Uint8Array(SESSION_TAIL_BYTES),
   );
 }

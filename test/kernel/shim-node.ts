@@ -32,7 +32,7 @@ export const REQUEST_END = (SEQ + REQUEST.length) >>> 0;
 /** A session of its own: what is sent for it, what is said about it, and the socket it gets. */
 export interface Session {
   adopt(change?: PacketSpec): void;
-  told(
+  expectNotice(
     type: number,
     more?: NonNullable<PacketSpec['ixcp']>,
     session?: number,
@@ -99,7 +99,7 @@ export class ShimNode {
             tcp: { sourcePort: port, ...change.tcp },
           }),
         ),
-      told: (type, more = {}, session = nonce) =>
+      expectNotice: (type, more = {}, session = nonce) =>
         wire.expect(
           `notice ${type}`,
           notice({ ixcp: { clientPort: port, session, type, ...more } }),
@@ -134,7 +134,7 @@ export class ShimNode {
     ack: number,
   ): Promise<void> {
     socket.end();
-    await session.told(Ixcp.fin);
+    await session.expectNotice(Ixcp.fin);
     this.wire.send(this.plain(port, { seq, ack: ack + 1, flags: 'FA' }));
     await once(socket, 'close');
     const listed = run('ss', '-Htan', 'state', 'time-wait', `dport = ${port}`);
@@ -147,7 +147,7 @@ export class ShimNode {
     const accepted = session.socket();
     session.adopt();
     const { socket } = await accepted;
-    await session.told(Ixcp.adopted);
+    await session.expectNotice(Ixcp.adopted);
     await this.endByFin(session, socket, port, REQUEST_END, ACK);
     await session.rest();
   }

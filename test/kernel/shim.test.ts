@@ -286,7 +286,7 @@ const INGRESS: readonly Case[] = [
   },
 ];
 
-const told = (type: number, ack = SEQ): PacketSpec => notice({ ixcp: { type, seq: ACK, ack } });
+const noticeOf = (type: number, ack = SEQ): PacketSpec => notice({ ixcp: { type, seq: ACK, ack } });
 
 const EGRESS: readonly Case[] = [
   { name: 'TCP of no session', frame: toClient({}), ...passed, counters: [] },
@@ -315,7 +315,7 @@ const EGRESS: readonly Case[] = [
     frame: toClient({}),
     mark: Mark.notice + Ixcp.adopted,
     ...passed,
-    out: told(Ixcp.adopted),
+    out: noticeOf(Ixcp.adopted),
     counters: ['notice_adopted'],
   },
   {
@@ -324,7 +324,7 @@ const EGRESS: readonly Case[] = [
     frame: toClient({ flags: 'FA', ack: 5 }, 'x'.repeat(1400)),
     mark: Mark.notice + Ixcp.fin,
     ...passed,
-    out: told(Ixcp.fin, 5),
+    out: noticeOf(Ixcp.fin, 5),
     counters: ['notice_fin'],
   },
   {

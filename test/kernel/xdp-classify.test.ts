@@ -215,7 +215,7 @@ if (insideNamespace(import.meta.url)) {
         );
       }
     }
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
   });
 
   t.test(

@@ -132,10 +132,10 @@ if (insideNamespace(import.meta.url)) {
       { counters: ['syn_answered'] },
       'of another worker',
     );
-    t.equal(fast.told().length, 1);
+    t.equal(fast.events().length, 1);
     fast.engine(false);
     check('an engine that is gone', { mss: 1400, timestamps: [1, 2] });
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
   });
 
   t.test('an engine that never saw the SYN takes its cookie', async (t) => {
@@ -172,7 +172,7 @@ if (insideNamespace(import.meta.url)) {
       const sourcePort = port++;
       const { frame } = fast.run(syn({ tcp: { sourcePort, options } }));
       const now = clock();
-      twin.engine.told(fast.toldWords(), 0, now);
+      twin.engine.kernelEvent(fast.eventWords(), 0, now);
       const { tcp } = parse(frame);
       const stamps = tcp!.options.timestamps;
       const made = stamps === undefined ? now : (stamps[0] - fastOffset(twin, sourcePort)) >>> 0;

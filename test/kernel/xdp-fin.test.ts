@@ -46,8 +46,8 @@ if (insideNamespace(import.meta.url)) {
     const outcome = fast.run(frame);
     t.match(outcome, { verdict: tx, counters: ['forwarded', 'fin_forwarded'] });
     t.strictSame([...outcome.frame], [...onward(frame)]);
-    const [told] = fast.told();
-    t.match(told, {
+    const [event] = fast.events();
+    t.match(event, {
       client: table.client(slot),
       portServer: table.portServer(slot),
       serverIsn: 77,
@@ -63,10 +63,10 @@ if (insideNamespace(import.meta.url)) {
     const damaged = build(segment({ ...plain, flags: 'FA', seq: plain.seq + 1 }));
     damaged[50]! ^= 1;
     t.match(fast.run(damaged), { counters: ['to_engine_fin'] });
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
     const left = unfinished(segment({ ...plain, flags: 'FA', seq: plain.seq + 1 }));
     byStack(t, fast.run(left), left, ['forwarded', 'fin_forwarded']);
-    t.equal(fast.told().length, 1, 'one whose checksum is left to hardware is told as well');
+    t.equal(fast.events().length, 1, 'one whose checksum is left to hardware is told as well');
   });
 
   t.test('before the node has confirmed, with an acknowledgement of its answer', async (t) => {
@@ -82,9 +82,9 @@ if (insideNamespace(import.meta.url)) {
       const outcome = fast.run(frame);
       t.match(outcome, { verdict: tx, counters: ['forwarded', 'fin_forwarded'] }, name);
       t.strictSame([...outcome.frame], [...onward(frame)], name);
-      const told = fast.told();
-      t.equal(told.length, 1);
-      t.match(told, [
+      const events = fast.events();
+      t.equal(events.length, 1);
+      t.match(events, [
         {
           client: table.client(slot),
           portServer: table.portServer(slot),
@@ -130,10 +130,10 @@ if (insideNamespace(import.meta.url)) {
     fast.setAction(slot, wrap);
     check('a session of which an answer proves nothing', build(segment(fin)));
     fast.setAction(slot, answered);
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
     fast.fillRing();
     check('nobody can be told', build(segment(fin)));
-    fast.told();
+    fast.events();
     fast.engine(false);
     const outcome = fast.run(segment(fin));
     t.match(

@@ -18,6 +18,7 @@ import {
   NODE as XDP_NODE,
 } from '../../src/datapath/xdp-layout.js';
 import { HeadStore } from '../../src/engine/head-store.js';
+import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import {
   SESSION_RECORD,
@@ -27,7 +28,6 @@ import {
   sessionWorker,
 } from '../../src/engine/table/session-record.js';
 import { SessionState, SessionTable } from '../../src/engine/table/session-table.js';
-import { TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
 import { type BpfObject, native, type RecordRing, type XdpPool } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
 import { addressBytes, counted, join8, portBytes, project } from './shim-fixture.js';
@@ -59,10 +59,10 @@ export const LO = 1;
 export const WAY_OUT_BYTES = 8;
 export const WAY_OUT_MAGIC = 0x42544f57;
 const RING_BYTES = 4096;
-const MOST_TOLD = 256;
+const MOST_EVENTS = 256;
 
-/** struct told_record of bpf/lib/session.h, byte by byte. */
-export const TOLD_RECORD = {
+/** struct kernel_event of bpf/lib/session.h, byte by byte. */
+export const KERNEL_EVENT = {
   client: 0,
   portServer: 4,
   clientIsn: 8,
@@ -75,7 +75,7 @@ export const TOLD_RECORD = {
   flags: 29,
   mac: 30,
 } as const;
-export const TOLD_RECORD_BYTES = 36;
+export const KERNEL_EVENT_BYTES = 36;
 
 /** Names of XDP_COUNTERS in bpf/lib/counters.h. */
 export const XDP_COUNTERS: readonly string[] = (() => {
@@ -91,7 +91,7 @@ export interface Outcome {
   counters: string[];
 }
 
-export interface ToldRecord {
+export interface KernelEvent {
   client: number;
   portServer: number;
   clientIsn: number;
@@ -236,9 +236,9 @@ export class Fast {
       },
     });
     const { object } = this;
-    native().fillRings(object.mapFd('told'), this.workers, RING_BYTES);
+    native().fillRings(object.mapFd('events'), this.workers, RING_BYTES);
     for (let worker = 0; worker < this.workers; worker++) {
-      this.rings.push(native().openRecordRing(object.mapFd('told'), worker, TOLD_RECORD_WORDS));
+      this.rings.push(native().openRecordRing(object.mapFd('events'), worker, KERNEL_EVENT_WORDS));
     }
     this.control = new DataView(object.mapMemory('control'));
     this.nodes = new DataView(object.mapMemory('nodes'));
@@ -380,17 +380,17 @@ export class Fast {
   }
 
   /** What the program told this worker since it was last asked, record by record, as it is. */
-  toldWords(worker = 0): Uint32Array {
-    const into = new Uint32Array(TOLD_RECORD_WORDS * MOST_TOLD);
-    return into.subarray(0, this.rings[worker]!.drain(into) * TOLD_RECORD_WORDS);
+  eventWords(worker = 0): Uint32Array {
+    const into = new Uint32Array(KERNEL_EVENT_WORDS * MOST_EVENTS);
+    return into.subarray(0, this.rings[worker]!.drain(into) * KERNEL_EVENT_WORDS);
   }
 
   /** The same, taken apart. */
-  told(worker = 0): ToldRecord[] {
-    const into = this.toldWords(worker).slice();
-    return Array.from({ length: into.length / TOLD_RECORD_WORDS }, (_, index) => {
-      const at = (field: keyof typeof TOLD_RECORD): number =>
-        index * TOLD_RECORD_BYTES + TOLD_RECORD[field];
+  events(worker = 0): KernelEvent[] {
+    const into = this.eventWords(worker).slice();
+    return Array.from({ length: into.length / KERNEL_EVENT_WORDS }, (_, index) => {
+      const at = (field: keyof typeof KERNEL_EVENT): number =>
+        index * KERNEL_EVENT_BYTES + KERNEL_EVENT[field];
       const view = new DataView(into.buffer);
       return {
         client: view.getUint32(at('client'), true),

@@ -222,21 +222,21 @@ if (insideNamespace(import.meta.url)) {
     t.teardown(() => fast.close());
     fast.engine(true);
     fast.run(syn());
-    const [told] = fast.told();
+    const [event] = fast.events();
     const ack = (by: number): PacketSpec =>
-      segment({ flags: 'A', seq: 0, ack: ((told?.serverIsn ?? 0) + 1 + by) >>> 0 });
+      segment({ flags: 'A', seq: 0, ack: ((event?.serverIsn ?? 0) + 1 + by) >>> 0 });
     t.match(fast.run(ack(0)), { verdict: drop, counters: ['absorbed'] });
     for (const bit of [11, 21, 22, 31]) {
       const other = fast.run(ack(2 ** bit));
       t.match(other, { verdict: redirect, counters: ['to_engine_unknown'] }, 'nobody sent this');
     }
-    const behind = segment({ flags: 'A', seq: 1, ack: ((told?.serverIsn ?? 0) + 1) >>> 0 });
+    const behind = segment({ flags: 'A', seq: 1, ack: ((event?.serverIsn ?? 0) + 1) >>> 0 });
     t.match(
       fast.run(behind),
       { counters: ['to_engine_unknown'] },
       'nor this to a client that began there',
     );
-    t.match(fast.run(segment({ flags: 'A', seq: 0, ack: (told?.serverIsn ?? 0) + 1 }, 'GET')), {
+    t.match(fast.run(segment({ flags: 'A', seq: 0, ack: (event?.serverIsn ?? 0) + 1 }, 'GET')), {
       counters: ['to_engine_unknown'],
     });
     fast.control.setUint32(CONTROL.cookieAt, clock() - 1, true);

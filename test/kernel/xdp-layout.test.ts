@@ -14,6 +14,7 @@ import {
   UNIT_SHIFT,
 } from '../../src/capture/kernel-tap.js';
 import * as layout from '../../src/datapath/xdp-layout.js';
+import { KERNEL_EVENT, KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import {
   SESSION_RECORD,
   SESSION_RECORD_BYTES,
@@ -22,11 +23,10 @@ import {
   sessionWorker,
 } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
-import { TOLD_RECORD, TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 import { TAP_RECORD, TAP_RECORD_BYTES, TapKind } from '../../src/wire/tap-record.js';
 import { project } from './shim-fixture.js';
-import { SYN_ALIVE_MS, TOLD_RECORD as TOLD_BYTES, TOLD_RECORD_BYTES } from './xdp-fixture.js';
+import { KERNEL_EVENT as EVENT_BYTES, KERNEL_EVENT_BYTES, SYN_ALIVE_MS } from './xdp-fixture.js';
 
 const HASHES = 64;
 
@@ -128,20 +128,20 @@ t.test('what a capture is told', async (t) => {
   t.ok(evaluate(['TAP_LONGEST'])[0]! >= LEASE_UNITS);
 });
 
-t.test('told_record', async (t) => {
-  const { mssAndWindow, scalesFlagsAndMac, mac, ...wholes } = TOLD_RECORD;
+t.test('kernel_event', async (t) => {
+  const { mssAndWindow, scalesFlagsAndMac, mac, ...wholes } = KERNEL_EVENT;
   const bytes = Object.fromEntries(Object.entries(wholes).map(([name, word]) => [name, word * 4]));
   check(t, [
-    ...offsets('told_record', bytes),
-    ['offsetof(struct told_record, mss)', mssAndWindow * 4],
-    ['offsetof(struct told_record, window)', mssAndWindow * 4 + 2],
-    ['offsetof(struct told_record, scales)', scalesFlagsAndMac * 4],
-    ['offsetof(struct told_record, flags)', scalesFlagsAndMac * 4 + 1],
-    ['offsetof(struct told_record, mac)', scalesFlagsAndMac * 4 + 2],
-    ['offsetof(struct told_record, mac[2])', mac * 4],
-    ['sizeof(struct told_record)', TOLD_RECORD_WORDS * 4],
-    ...offsets('told_record', TOLD_BYTES),
-    ['sizeof(struct told_record)', TOLD_RECORD_BYTES],
+    ...offsets('kernel_event', bytes),
+    ['offsetof(struct kernel_event, mss)', mssAndWindow * 4],
+    ['offsetof(struct kernel_event, window)', mssAndWindow * 4 + 2],
+    ['offsetof(struct kernel_event, scales)', scalesFlagsAndMac * 4],
+    ['offsetof(struct kernel_event, flags)', scalesFlagsAndMac * 4 + 1],
+    ['offsetof(struct kernel_event, mac)', scalesFlagsAndMac * 4 + 2],
+    ['offsetof(struct kernel_event, mac[2])', mac * 4],
+    ['sizeof(struct kernel_event)', KERNEL_EVENT_WORDS * 4],
+    ...offsets('kernel_event', EVENT_BYTES),
+    ['sizeof(struct kernel_event)', KERNEL_EVENT_BYTES],
   ]);
 });
 

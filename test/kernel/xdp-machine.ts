@@ -36,7 +36,7 @@ export async function xdpMachine(t: Test) {
     rmSync(parent, { recursive: true, force: true });
   });
   const warnings: string[] = [];
-  const told: string[] = [];
+  const infos: string[] = [];
   const options: MachineOptions = {
     interface: 'eth0',
     address: undefined,
@@ -50,7 +50,7 @@ export async function xdpMachine(t: Test) {
     workers: 1,
     nodes: NODES,
     limits: { sessions: 1_500, halfOpen: 1_500, headBytes: 16_384 },
-    log: { warn: (message) => warnings.push(message), info: (message) => told.push(message) },
+    log: { warn: (message) => warnings.push(message), info: (message) => infos.push(message) },
     journalDirectory: directory,
     checkMs: CHECK_MS,
   };
@@ -114,7 +114,7 @@ export async function xdpMachine(t: Test) {
       peer,
       options,
       warnings,
-      told,
+      infos,
       pins,
       name,
       directory,

@@ -4,9 +4,9 @@
  */
 import t from 'tap';
 import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
+import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { SESSION_RECORD, SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
-import { TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
 import { insideNamespace } from './namespace.js';
 import {
   BALANCER,
@@ -27,7 +27,7 @@ const ADOPTED = 1;
 const FIN = 3;
 const NONCE = 0x8000_0001;
 const ACKED = 0xffff_fff0;
-const TOLD = { verdict: drop, counters: ['notice_told'] };
+const REPORTED = { verdict: drop, counters: ['notice_told'] };
 const IP = 14;
 const HOLE = 14 + 20 + 16;
 const client = addressNumber(CLIENT.address);
@@ -45,9 +45,9 @@ if (insideNamespace(import.meta.url)) {
           KEY,
         );
         const outcome = fast.run(frame);
-        t.match(outcome, TOLD);
+        t.match(outcome, REPORTED);
         t.strictSame([...outcome.frame], [...frame], 'and not written to');
-        t.strictSame(fast.told(), [
+        t.strictSame(fast.events(), [
           {
             client,
             portServer: portServer + server,
@@ -80,8 +80,8 @@ if (insideNamespace(import.meta.url)) {
       ['a router between', { ethernet: { source: '02:00:00:00:00:fe' } }],
       ['no node at all: the engine knows them', { ip: { source: '10.78.0.99' } }],
     ];
-    for (const [name, change] of cases) t.match(fast.run(notice(change)), TOLD, name);
-    t.equal(fast.told().length, cases.length);
+    for (const [name, change] of cases) t.match(fast.run(notice(change)), REPORTED, name);
+    t.equal(fast.events().length, cases.length);
   });
 
   t.test('one bit turned over anywhere, and it is not told', async (t) => {
@@ -97,8 +97,8 @@ if (insideNamespace(import.meta.url)) {
       const { counters } = fast.run(frame);
       if (counters.includes('notice_told')) t.fail(`bit ${bit & 7} of byte ${at}`);
     }
-    t.strictSame(fast.told(), []);
-    t.match(fast.run(whole), TOLD);
+    t.strictSame(fast.events(), []);
+    t.match(fast.run(whole), REPORTED);
   });
 
   t.test('each worker is told of its own sessions', async (t) => {
@@ -111,13 +111,13 @@ if (insideNamespace(import.meta.url)) {
       expected[fast.workerOf(client, (clientPort << 16) >>> 0)]?.push(clientPort);
       t.match(
         fast.run(notice({ ixcp: { clientPort, type: clientPort % 2 === 0 ? ADOPTED : FIN } })),
-        TOLD,
+        REPORTED,
       );
     }
     for (let worker = 0; worker < workers; worker++) {
-      const told = fast.told(worker).map((record) => record.portServer >>> 16);
-      t.strictSame(told, expected[worker]);
-      t.ok(told.length > 0, `worker ${worker} had some`);
+      const ports = fast.events(worker).map((record) => record.portServer >>> 16);
+      t.strictSame(ports, expected[worker]);
+      t.ok(ports.length > 0, `worker ${worker} had some`);
     }
   });
 
@@ -133,8 +133,8 @@ if (insideNamespace(import.meta.url)) {
     t.match(outcome, { verdict: redirect, counters: ['to_engine_ixcp'] });
     t.strictSame([...outcome.frame], [...frame]);
     t.notOk(table.has(slot, SessionFlag.nodeFin), 'flags are the engine’s');
-    fast.told();
-    t.match(fast.run(frame), TOLD, 'room again');
+    fast.events();
+    t.match(fast.run(frame), REPORTED, 'room again');
     t.notOk(table.has(slot, SessionFlag.nodeFin));
   });
 
@@ -173,7 +173,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(fin()), { verdict: drop, counters: ['engine_absent'] });
     t.equal(table.flags(slot), before | SessionFlag.nodeFin);
     t.equal(table.state(slot), SessionState.passing, 'what that means the next engine knows');
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
   });
 
   t.test('told or given as a frame, it is the same to the engine', async (t) => {
@@ -202,10 +202,10 @@ if (insideNamespace(import.meta.url)) {
         const counted = twin.counted(names, () => {
           if (index === 0) twin.receive(spec, now);
           else {
-            t.match(fast.run(spec), TOLD, name);
-            const words = fast.toldWords();
-            t.equal(words.length, TOLD_RECORD_WORDS);
-            twin.engine.told(words, 0, now);
+            t.match(fast.run(spec), REPORTED, name);
+            const words = fast.eventWords();
+            t.equal(words.length, KERNEL_EVENT_WORDS);
+            twin.engine.kernelEvent(words, 0, now);
           }
         });
         t.strictSame(counted, counter === undefined ? [] : [counter], name);
@@ -231,6 +231,6 @@ if (insideNamespace(import.meta.url)) {
     const own = notice({ ethernet: { source: BALANCER.mac }, ip: { source: BALANCER.address } });
     const { verdict, counters } = fast.run(own);
     t.strictSame({ verdict, counters }, { verdict: Verdict.pass, counters: [] });
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
   });
 }

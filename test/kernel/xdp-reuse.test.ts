@@ -51,8 +51,8 @@ if (insideNamespace(import.meta.url)) {
     const { tcp, problems } = parse(answer.frame);
     t.strictSame(problems, []);
     t.match(tcp, { flags: 'SA', ack: seq + 1, destinationPort: CLIENT.port });
-    const told = fast.told();
-    t.match(told, [
+    const events = fast.events();
+    t.match(events, [
       {
         client: addressNumber(CLIENT.address),
         portServer: (CLIENT.port << 16) >>> 0,
@@ -63,7 +63,7 @@ if (insideNamespace(import.meta.url)) {
         mac: CLIENT.mac.replaceAll(':', ''),
       },
     ]);
-    t.equal(told.length, 1);
+    t.equal(events.length, 1);
     t.equal(table.action(slot), 0);
     t.equal(table.state(slot), SessionState.lingering, 'the rest is the engine’s');
 
@@ -85,7 +85,7 @@ if (insideNamespace(import.meta.url)) {
       { verdict: redirect, counters: ['to_engine_state'] },
       'nothing reaches the old node',
     );
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
   });
 
   t.test('the flags of explicit congestion notification are those of any SYN', async (t) => {
@@ -136,7 +136,7 @@ if (insideNamespace(import.meta.url)) {
       fast.setAction(slot, forward);
       check(`a session that has not ended: ${state}`, syn(), 'to_engine_syn');
     }
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
     t.equal(fast.control.getUint32(CONTROL.cookieAt, true), 0);
 
     table.setState(slot, SessionState.lingering);
@@ -146,7 +146,7 @@ if (insideNamespace(import.meta.url)) {
       { verdict: redirect, counters: ['to_engine_state'] },
       'one without an action',
     );
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
     fast.setAction(slot, forward);
     t.match(fast.run(syn()), ANSWERED);
   });
@@ -169,8 +169,8 @@ if (insideNamespace(import.meta.url)) {
     fast.control.setUint32(CONTROL.halfOpen + 4, 1, true);
     t.match(fast.run(syn({ tcp: { sourcePort: port1 } })), { counters: ['to_engine_syn'] });
     t.match(fast.run(syn({ tcp: { sourcePort: port0 } })), ANSWERED);
-    t.match(fast.told(0), [{ portServer: (port0 << 16) >>> 0 }]);
-    t.strictSame(fast.told(1), []);
+    t.match(fast.events(0), [{ portServer: (port0 << 16) >>> 0 }]);
+    t.strictSame(fast.events(1), []);
   });
 
   t.test('who can not be told of it does not hear of it: the client tries again', async (t) => {
@@ -182,7 +182,7 @@ if (insideNamespace(import.meta.url)) {
     fast.fillRing();
     t.match(fast.run(syn()), { verdict: drop, counters: ['drop_untold'] }, 'no room');
     t.equal(table.action(slot), forward);
-    fast.told();
+    fast.events();
     fast.engine(false);
     t.match(fast.run(syn()), { verdict: drop, counters: ['drop_untold'] }, 'no engine');
     fast.alive(clock() - SYN_ALIVE_MS - 5_000);
@@ -216,7 +216,7 @@ if (insideNamespace(import.meta.url)) {
     const request = segment({ ...done, flags: 'PA' }, REQUEST);
     t.match(fast.run(request), { verdict: redirect, counters: ['to_engine_state'] });
     // As the datapath does: what was told comes before the frame.
-    twin.engine.told(fast.toldWords(), 0, clock());
+    twin.engine.kernelEvent(fast.eventWords(), 0, clock());
     const [handed, ...more] = twin.receive(request);
     t.strictSame(more, []);
     const young = table.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);

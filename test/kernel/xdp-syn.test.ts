@@ -15,6 +15,7 @@ import {
   CLIENT,
   clock,
   Fast,
+  type KernelEvent,
   type Outcome,
   PORTS,
   pseudoSum,
@@ -23,7 +24,6 @@ import {
   SYN_ALIVE_MS,
   segment,
   syn,
-  type ToldRecord,
   tagged,
   unfinished,
   Verdict,
@@ -129,14 +129,14 @@ if (insideNamespace(import.meta.url)) {
     spec: PacketSpec,
   ): {
     outcome: Outcome;
-    record: ToldRecord | undefined;
+    record: KernelEvent | undefined;
     expected: Uint8Array | undefined;
     now: number;
   } => {
     const from = clock();
     const outcome = fast.run(spec);
     const to = clock();
-    const [record, ...more] = fast.told();
+    const [record, ...more] = fast.events();
     if (more.length > 0) throw new Error('told twice');
     // Timestamps tell the ms; without them nothing of the answer depends on it, but for the period
     // of cookies.
@@ -147,7 +147,7 @@ if (insideNamespace(import.meta.url)) {
     return { outcome, record, expected, now };
   };
   /** What the engine has written down of the same SYN. */
-  const written = (twin: Twin, spec: PacketSpec): ToldRecord | undefined => {
+  const written = (twin: Twin, spec: PacketSpec): KernelEvent | undefined => {
     const { table } = twin;
     const server = PORTS.indexOf((spec.tcp?.destinationPort ?? 0) as (typeof PORTS)[number]);
     const portServer = (((spec.tcp?.sourcePort ?? 0) << 16) | server) >>> 0;
@@ -283,7 +283,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(checksumOf(frame), pseudoSum(frame));
     t.strictSame(parse(frame).problems, [], 'it is right');
     t.match(fast.run(frame), { verdict: tx, counters: ['syn_answered'] });
-    fast.told();
+    fast.events();
     fast.control.setUint8(CONTROL.way, WAY.stack);
     const outcome = fast.run(frame);
     t.match(
@@ -292,7 +292,7 @@ if (insideNamespace(import.meta.url)) {
       'nobody can tell: the engine answers',
     );
     t.strictSame([...outcome.frame], [...frame]);
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
   });
 
   t.test('what the engine has to look at comes to it unchanged', async (t) => {
@@ -320,7 +320,7 @@ if (insideNamespace(import.meta.url)) {
       t.match(outcome, { verdict: redirect, counters: ['to_engine_syn'] }, name);
       t.strictSame([...outcome.frame], [...frame], name);
     }
-    t.strictSame(fast.told(), []);
+    t.strictSame(fast.events(), []);
     t.equal(fast.control.getUint32(CONTROL.cookieAt, true), 0);
   });
 
@@ -370,17 +370,17 @@ if (insideNamespace(import.meta.url)) {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
-    let told = 0;
+    let answered = 0;
     for (let i = 0; i < 200; i++) {
       const outcome = fast.run(syn({ tcp: { sourcePort: 1000 + i } }));
       t.equal(outcome.verdict, tx);
-      if (outcome.counters[0] === 'syn_answered') told++;
+      if (outcome.counters[0] === 'syn_answered') answered++;
     }
-    t.ok(told > 50 && told < 200, `${told} were told`);
-    const records = fast.told();
+    t.ok(answered > 50 && answered < 200, `${answered} were answered`);
+    const records = fast.events();
     t.strictSame(
       records.map(({ portServer }) => portServer >>> 16),
-      Array.from({ length: told }, (_, index) => 1000 + index),
+      Array.from({ length: answered }, (_, index) => 1000 + index),
     );
     t.match(fast.run(syn()), { counters: ['syn_answered'] }, 'room again');
   });
@@ -414,7 +414,7 @@ if (insideNamespace(import.meta.url)) {
     }
     for (let worker = 0; worker < workers; worker++) {
       t.strictSame(
-        fast.told(worker).map(({ portServer }) => portServer >>> 16),
+        fast.events(worker).map(({ portServer }) => portServer >>> 16),
         expected[worker],
       );
     }

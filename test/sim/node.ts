@@ -36,8 +36,8 @@ interface ShimEntry {
   answered: number;
   /** Its socket has sent something. */
   sent: boolean;
-  /** Nothing is told of what lies before this number, as long as nobody asks again. */
-  toldFrom: number | undefined;
+  /** No ADOPTED is sent for segments before this number, until the balancer asks again. */
+  noticeFrom: number | undefined;
 }
 
 interface Socket {
@@ -53,7 +53,7 @@ const WSCALE_OK = 1;
 const SACK_OK = 2;
 const TSTAMP_OK = 4;
 const CLIENT_CONFIRMS = 8;
-const UNTOLD_BYTES = 14_600;
+const INITIAL_WINDOW_BYTES = 14_600;
 
 export interface SimNodeOptions {
   index: number;
@@ -110,7 +110,7 @@ export class SimNode {
         asked: 0,
         answered: 0,
         sent: false,
-        toldFrom: undefined,
+        noticeFrom: undefined,
       },
       {
         type: NOTICE.report,
@@ -197,7 +197,8 @@ export class SimNode {
       asked: 1,
       answered: 0,
       sent: false,
-      toldFrom: (ixp.flags & CLIENT_CONFIRMS) !== 0 ? (tcp.ack + UNTOLD_BYTES) >>> 0 : undefined,
+      noticeFrom:
+        (ixp.flags & CLIENT_CONFIRMS) !== 0 ? (tcp.ack + INITIAL_WINDOW_BYTES) >>> 0 : undefined,
     };
     // A request that a socket has answered must not be asked a second time.
     if (entry !== undefined && known && entry.sent) {
@@ -280,11 +281,11 @@ export class SimNode {
         this.counts.resets++;
         this.notice(entry, { type: NOTICE.reset, ...about });
       } else {
-        const untold =
-          entry.toldFrom !== undefined &&
+        const clientConfirms =
+          entry.noticeFrom !== undefined &&
           entry.asked === 1 &&
-          ((segment.seq - entry.toldFrom) | 0) < 0;
-        if (entry.asked !== entry.answered && !untold) {
+          ((segment.seq - entry.noticeFrom) | 0) < 0;
+        if (entry.asked !== entry.answered && !clientConfirms) {
           this.notice(entry, { type: NOTICE.adopted, ...about });
           if (((segment.ack - entry.confirm) | 0) >= 0) entry.answered = entry.asked;
         }

@@ -12,12 +12,12 @@ import { XDP_NAMES, type XdpCounter } from '../../base/kernel-counters.js';
 import { xdpPoolOptions } from '../../datapath/xdp.js';
 import {
   CONTROL,
+  eventRingBytes,
   INDEX_LINE_WORDS,
   MAX_WORKERS,
   NODE,
   NODE_BYTES,
   SHARED_LAYOUT,
-  toldRingBytes,
   WAY,
 } from '../../datapath/xdp-layout.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
@@ -133,8 +133,8 @@ export class XdpProgram {
       const nodes = this.object.mapMemory('nodes');
       this.nodeBytes = new Uint8Array(nodes);
       this.nodeWords = new Uint32Array(nodes);
-      const ringBytes = toldRingBytes(Math.ceil(options.halfOpen / options.workers));
-      native().fillRings(this.object.mapFd('told'), options.workers, ringBytes);
+      const ringBytes = eventRingBytes(Math.ceil(options.halfOpen / options.workers));
+      native().fillRings(this.object.mapFd('events'), options.workers, ringBytes);
       this.configure();
     } catch (error) {
       this.object.close();
@@ -192,7 +192,7 @@ export class XdpProgram {
         control: object.mapFd('control'),
         sessions: object.mapFd('sessions'),
         index: object.mapFd('session_index'),
-        told: object.mapFd('told'),
+        events: object.mapFd('events'),
       },
       seeds: this.options.seeds,
       secret: this.secret,

@@ -11,11 +11,11 @@ import { NodePort } from '../../datapath/inlets/node-port.js';
 import { StackInlet } from '../../datapath/inlets/stack-inlet.js';
 import { openPacketDatapath, type PacketDatapath, transmitSlots } from '../../datapath/packet.js';
 import { openXdpDatapath, type XdpDatapath } from '../../datapath/xdp.js';
-import { CONTROL, toldRingBytes, toldRingRecords } from '../../datapath/xdp-layout.js';
+import { CONTROL, eventRingBytes, eventRingRecords } from '../../datapath/xdp-layout.js';
 import type { Engine } from '../../engine/engine.js';
 import type { EngineOptions } from '../../engine/options.js';
+import { KERNEL_EVENT_WORDS } from '../../engine/table/kernel-event.js';
 import { RecordReader, SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
-import { TOLD_RECORD_WORDS } from '../../engine/table/told-record.js';
 import { type MapHandle, native, type PacketRingOptions } from '../../host/native.js';
 import { ETHERNET_HEADER_BYTES } from '../../wire/ethernet.js';
 import { IPV4_HEADER_BYTES } from '../../wire/ipv4.js';
@@ -180,7 +180,7 @@ function openXdp(given: EngineStart, start: XdpStart, stages: StageClock): Engin
       const joined = new Kernel(
         engine,
         new Uint32Array(control),
-        fds.told,
+        fds.events,
         worker,
         config.limits.halfOpen,
       );
@@ -210,10 +210,10 @@ function largestFrame(control: ArrayBuffer): number {
 /** What the engine and the XDP program tell each other, batch by batch. */
 class Kernel {
   private readonly engine: Engine;
-  private readonly told: ReturnType<ReturnType<typeof native>['openRecordRing']>;
+  private readonly events: ReturnType<ReturnType<typeof native>['openRecordRing']>;
   private readonly control: Uint32Array;
   private readonly halfOpen: number;
-  private readonly records = new Uint32Array(RECORDS * TOLD_RECORD_WORDS);
+  private readonly records = new Uint32Array(RECORDS * KERNEL_EVENT_WORDS);
   /** Records that may be waiting to be read. */
   private readonly waiting: number;
   /** So much room for half-open sessions must be left for SYNs to be answered without cookies. */
@@ -223,15 +223,15 @@ class Kernel {
   constructor(
     engine: Engine,
     control: Uint32Array,
-    toldFd: number,
+    eventsFd: number,
     worker: number,
     halfOpen: number,
   ) {
     this.engine = engine;
     this.control = control;
-    this.told = native().openRecordRing(toldFd, worker, TOLD_RECORD_WORDS);
+    this.events = native().openRecordRing(eventsFd, worker, KERNEL_EVENT_WORDS);
     this.halfOpen = CONTROL.halfOpen / WORD_BYTES + worker;
-    this.waiting = toldRingRecords(toldRingBytes(halfOpen));
+    this.waiting = eventRingRecords(eventRingBytes(halfOpen));
     // For those that the engine has not been told of yet. Where the ring buffer, which has a least
     // size, holds more than the limit, the limit may be exceeded by what it holds: else every
     // client would get a cookie.
@@ -253,9 +253,9 @@ class Kernel {
     // Not more than were waiting: whoever writes as fast as this reads must not keep the engine
     // here.
     for (let left = this.waiting + RECORDS; left > 0 && count === RECORDS; left -= RECORDS) {
-      count = this.told.drain(records);
-      for (let at = 0; at < count * TOLD_RECORD_WORDS; at += TOLD_RECORD_WORDS)
-        engine.told(records, at, now);
+      count = this.events.drain(records);
+      for (let at = 0; at < count * KERNEL_EVENT_WORDS; at += KERNEL_EVENT_WORDS)
+        engine.kernelEvent(records, at, now);
       // Each time round: a flood fills the buffer as fast as it is emptied.
       control[this.halfOpen] = engine.halfOpenRoom <= this.leastRoom ? 1 : 0;
     }

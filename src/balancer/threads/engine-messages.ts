@@ -58,7 +58,7 @@ export interface XdpStart extends Secrets {
   /** Sessions, and words of the index, of each worker. */
   capacity: number;
   indexWords: number;
-  fds: { control: number; sessions: number; index: number; told: number };
+  fds: { control: number; sessions: number; index: number; events: number };
   earlier: EarlierStart | undefined;
 }
 

@@ -5,8 +5,8 @@ import { LOCAL_NODE } from '../../directory/dispatcher.js';
 import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../../wire/ixcp.js';
 import type { Core } from '../core.js';
 import { NodeAddresses } from '../node-addresses.js';
+import { KERNEL_EVENT, noticeType } from '../table/kernel-event.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
-import { noticeType, TOLD_RECORD } from '../table/told-record.js';
 import type { Handoff } from './handoff.js';
 import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
@@ -118,21 +118,21 @@ export class Notices {
   }
 
   /**
-   * A notice that the kernel has checked, told by the record of TOLD_RECORD_WORDS words at `at`.
+   * Handles a notice that the XDP program has checked and reported as the kernel event at `at`.
    */
-  told(words: Uint32Array, at: number): void {
+  receiveChecked(words: Uint32Array, at: number): void {
     const { nodes, options, counters } = this.core;
-    const address = words[at + TOLD_RECORD.tsOffset]!;
+    const address = words[at + KERNEL_EVENT.tsOffset]!;
     const node = address === options.address ? LOCAL_NODE : nodes.find(address);
     if (node < 0) {
       counters.count(Counter.drop_ixcp_unknown_node);
       return;
     }
     const type = noticeType(words, at);
-    const client = words[at + TOLD_RECORD.client]!;
-    const nonce = words[at + TOLD_RECORD.serverIsn]!;
-    const acknowledgement = words[at + TOLD_RECORD.clientIsn]!;
-    const key = words[at + TOLD_RECORD.portServer]!;
+    const client = words[at + KERNEL_EVENT.client]!;
+    const nonce = words[at + KERNEL_EVENT.serverIsn]!;
+    const acknowledgement = words[at + KERNEL_EVENT.clientIsn]!;
+    const key = words[at + KERNEL_EVENT.portServer]!;
     const slot = this.find(node, client, key, nonce, type, acknowledgement);
     if (slot >= 0) this.apply(slot, type, IxcpReason.none, acknowledgement);
     else counters.count(Counter.drop_ixcp_stale);

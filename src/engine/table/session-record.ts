@@ -350,9 +350,9 @@ export class SessionRecords extends RecordReader {
     if (seqDiff(other.clientAck(from), this.clientAck(slot)) > 0) {
       this.setClientAck(slot, other.clientAck(from));
     }
-    const told = other.flags(from) & fins & ~this.flags(slot);
-    if (told !== 0) this.raise(slot, told);
-    return told !== 0;
+    const ended = other.flags(from) & fins & ~this.flags(slot);
+    if (ended !== 0) this.raise(slot, ended);
+    return ended !== 0;
   }
 
   /** A record whose fields are all 0 but its key and its times. */

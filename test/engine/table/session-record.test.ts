@@ -1,9 +1,15 @@
 /**
- * src/engine/table/session-record.ts and told-record.ts against bpf/lib/session.h, as a C compiler
+ * src/engine/table/session-record.ts and kernel-event.ts against bpf/lib/session.h, as a C compiler
  * sees it.
  */
 import fc from 'fast-check';
 import t from 'tap';
+import {
+  eventMacHigh,
+  eventMacLow,
+  KERNEL_EVENT,
+  KERNEL_EVENT_WORDS,
+} from '../../../src/engine/table/kernel-event.js';
 import {
   RecordReader,
   SESSION_RECORD,
@@ -14,12 +20,6 @@ import {
   sessionWorker,
 } from '../../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../../src/engine/table/session-table.js';
-import {
-  TOLD_RECORD,
-  TOLD_RECORD_WORDS,
-  toldMacHigh,
-  toldMacLow,
-} from '../../../src/engine/table/told-record.js';
 import { check, evaluate } from '../../support/c-values.js';
 
 const HEADER = 'session.h';
@@ -48,32 +48,32 @@ t.test('struct session_record', async (t) => {
   ]);
 });
 
-t.test('struct told_record', async (t) => {
-  const offset = (field: string): string => `offsetof(struct told_record, ${field}) / 4`;
-  const inWord = (field: string): string => `offsetof(struct told_record, ${field}) % 4`;
+t.test('struct kernel_event', async (t) => {
+  const offset = (field: string): string => `offsetof(struct kernel_event, ${field}) / 4`;
+  const inWord = (field: string): string => `offsetof(struct kernel_event, ${field}) % 4`;
   check(t, HEADER, [
-    ['sizeof(struct told_record) / 4', TOLD_RECORD_WORDS],
-    [offset('client'), TOLD_RECORD.client],
-    [offset('port_server'), TOLD_RECORD.portServer],
-    [offset('client_isn'), TOLD_RECORD.clientIsn],
-    [offset('server_isn'), TOLD_RECORD.serverIsn],
-    [offset('ts_offset'), TOLD_RECORD.tsOffset],
-    [offset('tsval'), TOLD_RECORD.tsval],
-    [offset('mss'), TOLD_RECORD.mssAndWindow],
+    ['sizeof(struct kernel_event) / 4', KERNEL_EVENT_WORDS],
+    [offset('client'), KERNEL_EVENT.client],
+    [offset('port_server'), KERNEL_EVENT.portServer],
+    [offset('client_isn'), KERNEL_EVENT.clientIsn],
+    [offset('server_isn'), KERNEL_EVENT.serverIsn],
+    [offset('ts_offset'), KERNEL_EVENT.tsOffset],
+    [offset('tsval'), KERNEL_EVENT.tsval],
+    [offset('mss'), KERNEL_EVENT.mssAndWindow],
     [inWord('mss'), 0],
-    [offset('window'), TOLD_RECORD.mssAndWindow],
+    [offset('window'), KERNEL_EVENT.mssAndWindow],
     [inWord('window'), 2],
-    [offset('scales'), TOLD_RECORD.scalesFlagsAndMac],
+    [offset('scales'), KERNEL_EVENT.scalesFlagsAndMac],
     [inWord('scales'), 0],
     [inWord('flags'), 1],
-    [offset('mac'), TOLD_RECORD.scalesFlagsAndMac],
+    [offset('mac'), KERNEL_EVENT.scalesFlagsAndMac],
     [inWord('mac'), 2],
-    [offset('mac[2]'), TOLD_RECORD.mac],
+    [offset('mac[2]'), KERNEL_EVENT.mac],
   ]);
-  const words = new Uint32Array(2 + TOLD_RECORD_WORDS);
+  const words = new Uint32Array(2 + KERNEL_EVENT_WORDS);
   new Uint8Array(words.buffer).set([0x02, 0x81, 0x92, 0xa3, 0xb4, 0xc5], 2 * 4 + 30);
-  t.equal(toldMacHigh(words, 2), 0x0281);
-  t.equal(toldMacLow(words, 2), 0x92a3b4c5);
+  t.equal(eventMacHigh(words, 2), 0x0281);
+  t.equal(eventMacLow(words, 2), 0x92a3b4c5);
 });
 
 t.test('the hash and the worker of a session', async (t) => {

@@ -5,9 +5,9 @@
 import t from 'tap';
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import { LOCAL_NODE } from '../../src/directory/dispatcher.js';
+import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
-import { TOLD_RECORD_WORDS } from '../../src/engine/table/told-record.js';
 import {
   BALANCER,
   CLIENT,
@@ -31,7 +31,7 @@ const HEAD_END = 1001 + HEAD.length;
 const CLIENT_FIN = 0x80;
 const OF_NOTICE = 0x40;
 
-interface Told {
+interface EventFields {
   client?: string;
   port?: number;
   clientIsn?: number;
@@ -40,28 +40,28 @@ interface Told {
   flags?: number;
 }
 
-/** struct told_record, byte by byte; behind one word that is not part of it. */
-function record(told: Told): Uint32Array {
-  const words = new Uint32Array(1 + TOLD_RECORD_WORDS);
+/** struct kernel_event, byte by byte; behind one word that is not part of it. */
+function record(event: EventFields): Uint32Array {
+  const words = new Uint32Array(1 + KERNEL_EVENT_WORDS);
   const view = new DataView(words.buffer, 4);
-  view.setUint32(0, addressNumber(told.client ?? CLIENT.address), true);
-  view.setUint32(4, ((told.port ?? CLIENT.port) << 16) >>> 0, true);
-  view.setUint32(8, told.clientIsn ?? 0, true);
-  view.setUint32(12, told.serverIsn ?? FIRST_NONCE, true);
-  view.setUint32(16, told.tsOffset ?? 0, true);
-  view.setUint8(29, told.flags ?? 0);
+  view.setUint32(0, addressNumber(event.client ?? CLIENT.address), true);
+  view.setUint32(4, ((event.port ?? CLIENT.port) << 16) >>> 0, true);
+  view.setUint32(8, event.clientIsn ?? 0, true);
+  view.setUint32(12, event.serverIsn ?? FIRST_NONCE, true);
+  view.setUint32(16, event.tsOffset ?? 0, true);
+  view.setUint8(29, event.flags ?? 0);
   return words;
 }
 
 /**
  * A notice of a node about the session with the first nonce, which has acknowledged up to `ack`.
  */
-function told(
+function checkedNotice(
   talk: Conversation,
   time: number,
   type: number,
   node: number,
-  more: Told & { ack?: number } = {},
+  more: EventFields & { ack?: number } = {},
 ): void {
   talk.quiet(time);
   const address = node === LOCAL_NODE ? BALANCER.address : NODES[node]!.address;
@@ -72,23 +72,23 @@ function told(
     flags: OF_NOTICE | type,
     ...rest,
   });
-  talk.engine.told(words, 1, START + time);
+  talk.engine.kernelEvent(words, 1, START + time);
 }
 
-function toldFin(talk: Conversation, time: number, nonce = FIRST_NONCE): void {
+function forwardedFin(talk: Conversation, time: number, nonce = FIRST_NONCE): void {
   talk.quiet(time);
-  talk.engine.told(record({ serverIsn: nonce, flags: CLIENT_FIN }), 1, START + time);
+  talk.engine.kernelEvent(record({ serverIsn: nonce, flags: CLIENT_FIN }), 1, START + time);
 }
 
 /** A SYN that was answered with the number 9000. */
-function toldSyn(talk: Conversation, time: number, clientIsn: number): void {
+function answeredSyn(talk: Conversation, time: number, clientIsn: number): void {
   talk.quiet(time);
   const words = record({ clientIsn, serverIsn: 9000 });
   const view = new DataView(words.buffer, 4);
   view.setUint16(24, 1460, true);
   view.setUint16(26, 5000, true);
   new Uint8Array(words.buffer).set(macBytes(CLIENT.mac), 4 + 30);
-  talk.engine.told(words, 1, START + time);
+  talk.engine.kernelEvent(words, 1, START + time);
 }
 
 function slotOf(talk: Conversation): number {
@@ -109,13 +109,13 @@ function handed(talk: Conversation): void {
 t.test('ADOPTED: the session passes', async (t) => {
   const talk = new Conversation(t);
   handed(talk);
-  told(talk, 7, NOTICE.adopted, 0);
+  checkedNotice(talk, 7, NOTICE.adopted, 0);
   t.equal(stateOf(talk), SessionState.passing);
   t.equal(talk.engine.sessions.action(slotOf(talk)), SessionAction.forward);
   t.equal(talk.engine.sessions.lastSeen(slotOf(talk)), (START + 7) >>> 0);
   talk.counted({ adopted: 1, handoff_retransmitted: 0, drop_ixcp_stale: 0 });
   t.equal(talk.nodes.adopted[0], 1);
-  told(talk, 8, NOTICE.adopted, 0);
+  checkedNotice(talk, 8, NOTICE.adopted, 0);
   talk.counted({ adopted: 1 });
   talk.end(2000, 1);
 });
@@ -127,10 +127,10 @@ t.test('ADOPTED, of a part: the rest is sent again, from there', async (t) => {
   talk.send(0, fromClient({ flags: 'A', seq: 1001, ack: ISN + 1 }, request.slice(0, 1400)));
   talk.send(0, fromClient({ flags: 'A', seq: 2401, ack: ISN + 1 }, request.slice(1400)));
   talk.rest(0);
-  told(talk, 10, NOTICE.adopted, 0, { ack: 1001 + MSS });
+  checkedNotice(talk, 10, NOTICE.adopted, 0, { ack: 1001 + MSS });
   t.equal(stateOf(talk), SessionState.handing);
   talk.expect(310, inIxp(0, { type: IXP_TYPE.segment }, { seq: 1001 + MSS }, request.slice(MSS)));
-  told(talk, 340, NOTICE.adopted, 0, { ack: 1001 + request.length });
+  checkedNotice(talk, 340, NOTICE.adopted, 0, { ack: 1001 + request.length });
   t.equal(stateOf(talk), SessionState.passing);
   talk.counted({ adopted: 1 });
   talk.end(2000, 1);
@@ -139,11 +139,11 @@ t.test('ADOPTED, of a part: the rest is sent again, from there', async (t) => {
 t.test('FIN: it confirms as well; and after both FINs the session is over', async (t) => {
   const talk = new Conversation(t);
   handed(talk);
-  told(talk, 5, NOTICE.fin, 0);
+  checkedNotice(talk, 5, NOTICE.fin, 0);
   t.equal(stateOf(talk), SessionState.passing);
   t.ok(talk.engine.sessions.has(slotOf(talk), SessionFlag.nodeFin));
   talk.counted({ adopted: 1, closed_fin: 0 });
-  toldFin(talk, 6);
+  forwardedFin(talk, 6);
   t.equal(stateOf(talk), SessionState.lingering);
   talk.counted({ closed_fin: 1 });
   t.equal(talk.nodes.active[0], 0);
@@ -155,7 +155,7 @@ t.test(
   async (t) => {
     const talk = new Conversation(t, { timeouts: { closing: 2_000 } });
     talk.passing(0);
-    told(talk, 0, NOTICE.fin, 0);
+    checkedNotice(talk, 0, NOTICE.fin, 0);
     t.equal(stateOf(talk), SessionState.passing);
     talk.end(1_990, 1);
     talk.end(2_020, 0);
@@ -169,7 +169,7 @@ t.test('sessions that the balancer answers itself', async (t) => {
   const head = get('/nowhere');
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, head));
   talk.rest(0);
-  told(talk, 1, NOTICE.adopted, LOCAL_NODE, { ack: 1001 + head.length });
+  checkedNotice(talk, 1, NOTICE.adopted, LOCAL_NODE, { ack: 1001 + head.length });
   t.equal(stateOf(talk), SessionState.passing);
 });
 
@@ -178,7 +178,7 @@ t.test('what is not about a session of its node changes nothing', async (t) => {
     const cases: [
       string,
       number,
-      Parameters<typeof told>[4],
+      Parameters<typeof checkedNotice>[4],
       'drop_ixcp_stale' | 'drop_ixcp_unknown_node',
     ][] = [
       ['an earlier nonce', 0, { serverIsn: FIRST_NONCE - 1 }, 'drop_ixcp_stale'],
@@ -192,7 +192,7 @@ t.test('what is not about a session of its node changes nothing', async (t) => {
       const talk = new Conversation(t);
       handed(talk);
       const slot = slotOf(talk);
-      told(talk, 9, type, node, more);
+      checkedNotice(talk, 9, type, node, more);
       t.equal(talk.counters.get(counter), 1, `${name}: ${counter}`);
       t.equal(stateOf(talk), SessionState.handing, name);
       t.notOk(talk.engine.sessions.has(slot, SessionFlag.adopted | SessionFlag.nodeFin), name);
@@ -209,8 +209,8 @@ t.test('what is not about a session of its node changes nothing', async (t) => {
 t.test('nor does a notice before the handoff', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
-  told(talk, 1, NOTICE.adopted, 0);
-  told(talk, 1, NOTICE.fin, 0);
+  checkedNotice(talk, 1, NOTICE.adopted, 0);
+  checkedNotice(talk, 1, NOTICE.fin, 0);
   talk.counted({ drop_ixcp_stale: 2, adopted: 0 });
   t.equal(talk.engine.sessions.flags(slotOf(talk)), 0);
 });
@@ -221,13 +221,13 @@ t.test('a node that was given up and says that it has the session must let go', 
   talk.expect(300, inIxp(0, { type: IXP_TYPE.adopt }, {}, HEAD));
   talk.expect(600, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'R', seq: HEAD_END }, ''));
   talk.expect(600, inIxp(1, { type: IXP_TYPE.adopt }, {}, HEAD));
-  told(talk, 650, NOTICE.fin, 0, { ack: 4000 });
+  checkedNotice(talk, 650, NOTICE.fin, 0, { ack: 4000 });
   // A short answer's only segment, FIN and all.
   talk.expect(650, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'R', seq: 4000 }, ''));
-  told(talk, 660, NOTICE.adopted, 0, { ack: 4242 });
+  checkedNotice(talk, 660, NOTICE.adopted, 0, { ack: 4242 });
   talk.expect(660, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'R', seq: 4242 }, ''));
   talk.counted({ drop_ixcp_stale: 2, adopted: 0 });
-  told(talk, 670, NOTICE.adopted, 1);
+  checkedNotice(talk, 670, NOTICE.adopted, 1);
   t.equal(stateOf(talk), SessionState.passing);
   talk.end(2000, 1);
 });
@@ -237,16 +237,16 @@ t.test(
   async (t) => {
     const talk = new Conversation(t);
     handed(talk);
-    toldFin(talk, 4, FIRST_NONCE + 1);
+    forwardedFin(talk, 4, FIRST_NONCE + 1);
     t.equal(stateOf(talk), SessionState.handing, 'one of an earlier session');
-    toldFin(talk, 5);
+    forwardedFin(talk, 5);
     const slot = slotOf(talk);
     t.equal(stateOf(talk), SessionState.passing);
     t.ok(talk.engine.sessions.has(slot, SessionFlag.clientFin));
     talk.counted({ adopted: 1 });
     t.equal(talk.nodes.adopted[0], 1);
     talk.nodes.stayedSilent(0, 5);
-    told(talk, 6, NOTICE.fin, 0);
+    checkedNotice(talk, 6, NOTICE.fin, 0);
     t.equal(stateOf(talk), SessionState.lingering);
     t.equal(talk.nodes.adopted[0], 1, 'counted once');
     for (const now of [7, 8]) t.notOk(talk.nodes.stayedSilent(0, now), 'forgotten by its notice');
@@ -260,7 +260,7 @@ t.test('the same when it is not known which node has answered: an end for everyb
   handed(talk);
   talk.rest(650);
   t.ok(talk.engine.sessions.has(slotOf(talk), SessionFlag.moved));
-  toldFin(talk, 660);
+  forwardedFin(talk, 660);
   talk.expect(660, inIxp(1, { type: IXP_TYPE.segment }, { flags: 'R', seq: HEAD_END }, ''));
   talk.expect(660, toClient({ flags: 'RA', seq: ISN + 1 }));
   talk.end(700, 0);
@@ -325,7 +325,7 @@ t.test(
     talk.send(10, fromClient({ flags: 'R', seq: end }));
     talk.rest(10);
     t.equal(stateOf(talk), SessionState.lingering);
-    toldSyn(talk, 20, 77_000);
+    answeredSyn(talk, 20, 77_000);
     t.equal(stateOf(talk), SessionState.synReceived);
     const { sessions } = talk.engine;
     const slot = slotOf(talk);
@@ -340,7 +340,7 @@ t.test(
       closed_replaced: 0,
       drop_sessions_full: 0,
     });
-    told(talk, 21, NOTICE.fin, 0);
+    checkedNotice(talk, 21, NOTICE.fin, 0);
     talk.counted({ drop_ixcp_stale: 1 });
 
     talk.send(30, fromClient({ flags: 'PA', seq: 77_001, ack: 9001 }, HEAD));
@@ -353,7 +353,10 @@ t.test(
         HEAD,
       ),
     );
-    told(talk, 31, NOTICE.adopted, 0, { serverIsn: FIRST_NONCE + 1, ack: 77_001 + HEAD.length });
+    checkedNotice(talk, 31, NOTICE.adopted, 0, {
+      serverIsn: FIRST_NONCE + 1,
+      ack: 77_001 + HEAD.length,
+    });
     t.equal(stateOf(talk), SessionState.passing);
     t.equal(talk.nodes.active[0], 1);
     talk.end(20_000, 1);
@@ -364,18 +367,18 @@ t.test(
 t.test('it is the same SYN, or the session has not ended: nothing changes', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
-  toldSyn(talk, 1, 77_000);
+  answeredSyn(talk, 1, 77_000);
   t.equal(stateOf(talk), SessionState.collecting);
   talk.send(1, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
   talk.rest(1);
-  toldSyn(talk, 2, 77_000);
+  answeredSyn(talk, 2, 77_000);
   t.equal(stateOf(talk), SessionState.handing);
   talk.send(3, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
-  toldSyn(talk, 4, 77_000);
+  answeredSyn(talk, 4, 77_000);
   t.equal(stateOf(talk), SessionState.passing);
   talk.send(5, fromClient({ flags: 'R', seq: HEAD_END }));
   talk.rest(5);
-  toldSyn(talk, 6, 1000);
+  answeredSyn(talk, 6, 1000);
   t.equal(stateOf(talk), SessionState.lingering);
   t.equal(talk.engine.sessions.nonce(slotOf(talk)), FIRST_NONCE);
   talk.counted({ syn_answered: 0, closed_replaced: 0 });
