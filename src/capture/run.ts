@@ -2,6 +2,7 @@
 
 import { ControlClient } from '../api/client.js';
 import { BatonError } from '../base/errors.js';
+import { untilEndSignal } from '../base/signals.js';
 import { printable } from '../base/text.js';
 import type { CaptureArguments } from '../config/arguments.js';
 import { loadBalancerConfig } from '../config/load.js';
@@ -28,35 +29,33 @@ export async function runCapture(given: CaptureArguments): Promise<number> {
   }
   const output = openOutput(given.write);
   const note = (line: string): void => void process.stderr.write(`baton: ${printable(line)}\n`);
-  const ending = new AbortController();
-  const end = (): void => ending.abort();
-  process.on('SIGINT', end).on('SIGTERM', end).on('SIGHUP', end);
   try {
-    const result = await capture(
-      {
-        interface: config.interface,
-        nodeInterface: config.nodeInterface?.name,
-        controlSocket: config.controlSocket,
-        wish: {
-          snapLength: given.snaplen,
-          client: given.client?.address,
-          clientPort: given.client?.port,
+    const result = await untilEndSignal((signal) =>
+      capture(
+        {
+          interface: config.interface,
+          nodeInterface: config.nodeInterface?.name,
+          controlSocket: config.controlSocket,
+          wish: {
+            snapLength: given.snaplen,
+            client: given.client?.address,
+            clientPort: given.client?.port,
+          },
+          count: given.count,
+          seconds: given.seconds,
         },
-        count: given.count,
-        seconds: given.seconds,
-      },
-      {
-        openKernelTap: (wish) => KernelTap.open(on.index, wish),
-        isCurrent: (tap) => tap.isOf(on.index),
-        client: new ControlClient(config.controlSocket),
-      },
-      output,
-      note,
-      ending.signal,
+        {
+          openKernelTap: (wish) => KernelTap.open(on.index, wish),
+          isCurrent: (tap) => tap.isOf(on.index),
+          client: new ControlClient(config.controlSocket),
+        },
+        output,
+        note,
+        signal,
+      ),
     );
     note(summary(result));
   } finally {
-    process.off('SIGINT', end).off('SIGTERM', end).off('SIGHUP', end);
     output.close();
   }
   return 0;

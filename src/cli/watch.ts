@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlClient } from '../api/client.js';
 import type { StatsDocument } from '../api/documents.js';
 import { BatonError } from '../base/errors.js';
+import { untilEndSignal } from '../base/signals.js';
 import type { Display, Screen } from './display.js';
 import { between } from './interval.js';
 
@@ -62,20 +63,13 @@ export async function watch(
   }
 }
 
-/** `watch` until Ctrl-C or SIGTERM. */
-export async function watchUntilSignal(
+/** `watch` until a signal, Ctrl-C for instance. */
+export function watchUntilSignal(
   client: Stats,
   options: WatchOptions,
   display: Display,
 ): Promise<void> {
-  const ending = new AbortController();
-  const end = (): void => ending.abort();
-  process.once('SIGINT', end).once('SIGTERM', end);
-  try {
-    await watch(client, options, display, ending.signal);
-  } finally {
-    process.off('SIGINT', end).off('SIGTERM', end);
-  }
+  return untilEndSignal((signal) => watch(client, options, display, signal));
 }
 
 /** The standard output of this process. */

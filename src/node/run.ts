@@ -1,14 +1,12 @@
 /** `baton node`: puts the node agent together from its config file. */
 
 import { createLog } from '../base/log.js';
+import { untilEndSignal } from '../base/signals.js';
 import { readKey } from '../config/key.js';
 import { loadNodeConfig } from '../config/load.js';
 import { requireAdoption } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
 import { runAgent } from './agent.js';
-
-/** Signals that end the program in an orderly way. */
-const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
  * Runs the agent until a signal ends it. Resolves to the exit code.
@@ -23,14 +21,7 @@ export async function runNode(configFile: string): Promise<number> {
   const key = readKey(config.keyFile);
   const log = createLog({ level: config.log.level, program: 'node' });
   for (const warning of config.warnings) log.warn(warning);
-  const end = new AbortController();
-  const onSignal = (): void => end.abort();
-  for (const name of END_SIGNALS) process.on(name, onSignal);
-  try {
-    await runAgent({ ...config, key, log }, end.signal);
-  } finally {
-    for (const name of END_SIGNALS) process.off(name, onSignal);
-  }
+  await untilEndSignal((signal) => runAgent({ ...config, key, log }, signal));
   log.info('stopped');
   return 0;
 }
