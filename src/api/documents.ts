@@ -1,7 +1,7 @@
 /** What the control socket answers: the one definition for the server, the client and scripts. */
 import { type Static, Type } from '@sinclair/typebox';
 import { STAGE_NAMES, STAGES, type StageName } from '../base/stages.js';
-import { REQUEST_BYTES } from '../engine/table/session-table.js';
+import { REQUEST_BYTES, SESSION_STATE_NAMES } from '../engine/table/session-table.js';
 
 const Count = (description: string) => Type.Number({ minimum: 0, description });
 const Ms = (description: string) => Type.Number({ description: `${description}, in ms` });
@@ -127,7 +127,9 @@ export type StatsDocument = Static<typeof StatsDocument>;
 export const SessionRow = Type.Object({
   client: Type.String({ description: 'address:port' }),
   virtualServer: Type.String({ description: 'Its name' }),
-  state: Type.String({ description: 'half-open, collecting, handing, passing or closing' }),
+  state: Type.String({
+    description: `One of ${SESSION_STATE_NAMES.filter((name) => name !== '').join(', ')}`,
+  }),
   node: Type.String({
     description: 'Name of the node, or "local" for a local service; empty before a choice',
   }),

@@ -16,7 +16,11 @@ import { NodeTable, ownShare } from '../directory/node-states.js';
 import { RequestDispatcher } from '../directory/request-dispatcher.js';
 import { Engine } from '../engine/engine.js';
 import type { CloseReason, Observer } from '../engine/options.js';
-import { SessionState, type SessionTable } from '../engine/table/session-table.js';
+import {
+  SESSION_STATE_NAMES,
+  SessionState,
+  type SessionTable,
+} from '../engine/table/session-table.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { formatIpv4, IPV4, IPV4_HEADER_BYTES, parseIpv4 } from '../wire/ipv4.js';
 import type { PcapWriter } from '../wire/pcap-writer.js';
@@ -90,14 +94,6 @@ export interface ReplayResult {
   counters: Record<string, number>;
   scan: CaptureScan;
 }
-
-const STATE_NAMES = new Map<number, string>([
-  [SessionState.synReceived, 'half-open'],
-  [SessionState.collecting, 'collecting'],
-  [SessionState.handing, 'handing'],
-  [SessionState.passing, 'passing'],
-  [SessionState.lingering, 'closing'],
-]);
 
 const WHY_LOCAL = new Map<number, string>([
   [LocalService.badRequest, 'not valid HTTP: 400'],
@@ -356,7 +352,8 @@ export class ReplayRun {
     const { sessions } = this;
     for (const [slot, track] of this.bySlot) {
       const isRemoved = track.closed !== null && sessions.state(slot) !== SessionState.lingering;
-      track.state = isRemoved ? 'closed' : (STATE_NAMES.get(sessions.state(slot)) ?? 'closed');
+      const name = isRemoved ? '' : SESSION_STATE_NAMES[sessions.state(slot)];
+      track.state = name || 'closed';
     }
   }
 

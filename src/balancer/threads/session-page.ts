@@ -6,20 +6,11 @@ import { escapeBytes } from '../../base/text.js';
 import { LOCAL_NODE } from '../../directory/dispatcher.js';
 import {
   REQUEST_BYTES,
+  SESSION_STATE_NAMES,
   SessionState,
   type SessionTable,
 } from '../../engine/table/session-table.js';
 import { formatIpv4 } from '../../wire/ipv4.js';
-
-/** What the states are called there: RFC 9293's SYN-RECEIVED is commonly "half open". */
-export const STATE_LABELS = [
-  '',
-  'half-open',
-  'collecting',
-  'handing',
-  'passing',
-  'closing',
-] as const;
 
 export interface Names {
   virtualServers: readonly string[];
@@ -42,7 +33,7 @@ export function sessionRow(
   return {
     client: `${formatIpv4(sessions.client(slot))}:${key >>> 16}`,
     virtualServer: names.virtualServers[key & 0xffff] ?? '',
-    state: STATE_LABELS[state] ?? '',
+    state: SESSION_STATE_NAMES[state] ?? '',
     node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes[node] ?? '')) : '',
     request: escapeBytes(sessions.request, start, start + length, REQUEST_BYTES),
     requestCut: length > REQUEST_BYTES,

@@ -35,13 +35,17 @@ export const SessionState = {
   /** Ended: late packets still pass through. */
   lingering: 5,
 } as const;
+/**
+ * What people read, by SessionState; '' for a free record. RFC 9293's SYN-RECEIVED is commonly
+ * "half-open".
+ */
 export const SESSION_STATE_NAMES = [
-  'free',
-  'syn-received',
+  '',
+  'half-open',
   'collecting',
   'handing',
   'passing',
-  'lingering',
+  'closing',
 ] as const;
 
 export const SessionFlag = {
