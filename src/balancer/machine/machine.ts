@@ -27,6 +27,7 @@ import { requireSynCookies } from '../../host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../host/time-wait.js';
 import { hasXdp } from '../../host/xdp.js';
 import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
+import { shareOfLimits } from '../threads/limits.js';
 import { Guard } from './guard.js';
 import { InterfaceWatch, lockInterfaces, type MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
@@ -368,9 +369,8 @@ export class Machine {
         key: options.key,
         virtualServers: options.virtualServers,
         nodes: options.nodes,
-        sessions: limits.sessions,
-        halfOpen: limits.halfOpen,
         workers: options.workers,
+        limits: shareOfLimits(limits, options.workers),
         seeds: this.loaded(this.guard).seeds,
         offer: {
           mss: offeredMss(Math.min(info.mtu, nodes?.info.mtu ?? info.mtu)),

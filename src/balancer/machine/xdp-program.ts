@@ -65,11 +65,9 @@ export interface XdpOptions {
   virtualServers: readonly { address: string; port: number }[];
   /** Addresses of the nodes, by index. */
   nodes: readonly string[];
-  /** Sessions at one time, in all. */
-  sessions: number;
-  /** Those of them whose handshake is not complete, in all. */
-  halfOpen: number;
   workers: number;
+  /** Of each worker: sessions at one time, and those of them whose handshake is not complete. */
+  limits: { sessions: number; halfOpen: number };
   seeds: Secrets['seeds'];
   /** What SYN/ACKs offer. */
   offer: { mss: number; window: number; windowShift: number };
@@ -116,7 +114,7 @@ export class XdpProgram {
     this.nodes = [...options.nodes, ...census.departed];
     // A limit that is lower now ends no session: until enough of them have ended no new ones fit
     // in.
-    this.capacity = Math.max(Math.ceil(options.sessions / options.workers), census.mostOfWorker);
+    this.capacity = Math.max(options.limits.sessions, census.mostOfWorker);
     this.indexWords = indexWordsFor(this.capacity);
     this.driver = native().interfaceDriver(options.interface);
     // As the earlier run had it: to try anything else would stop what it forwards.
@@ -133,7 +131,7 @@ export class XdpProgram {
       const nodes = this.object.mapMemory('nodes');
       this.nodeBytes = new Uint8Array(nodes);
       this.nodeWords = new Uint32Array(nodes);
-      const ringBytes = eventRingBytes(Math.ceil(options.halfOpen / options.workers));
+      const ringBytes = eventRingBytes(options.limits.halfOpen);
       native().fillRings(this.object.mapFd('events'), options.workers, ringBytes);
       this.configure();
     } catch (error) {

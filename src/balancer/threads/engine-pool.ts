@@ -11,9 +11,9 @@
 import type { SessionPage } from '../../api/documents.js';
 import { type CounterName, Counters } from '../../base/counters.js';
 import { readStages, type StageTotals, stageMemory } from '../../base/stages.js';
-import type { Limits } from '../../engine/options.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
 import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js';
+import { shareOfLimits } from './limits.js';
 
 /** What the pool itself gives to each thread. */
 type FromPool = 'worker' | 'workers' | 'counters' | 'stages';
@@ -25,17 +25,6 @@ export interface PoolOptions {
   /** What else each thread is started with. The config's limits are those of all together. */
   given: Omit<EngineStart, FromPool>;
   listener: EngineListener;
-}
-
-/** The part of each of so many threads: together no less than the whole. */
-export function shareOfLimits(limits: Limits, workers: number): Limits {
-  const share = (count: number): number => Math.ceil(count / workers);
-  return {
-    ...limits,
-    sessions: share(limits.sessions),
-    halfOpen: share(limits.halfOpen),
-    heads: share(limits.heads),
-  };
 }
 
 export class EnginePool {

@@ -8,11 +8,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import type { EngineListener } from '../../../src/balancer/threads/engine-handle.js';
-import {
-  EnginePool,
-  type PoolOptions,
-  shareOfLimits,
-} from '../../../src/balancer/threads/engine-pool.js';
+import { EnginePool, type PoolOptions } from '../../../src/balancer/threads/engine-pool.js';
+import { shareOfLimits } from '../../../src/balancer/threads/limits.js';
 import type { BalancerConfig } from '../../../src/config/load.js';
 
 const LIMITS = {
@@ -111,6 +108,8 @@ t.test('limits are shared so that together they are no less', async (t) => {
   t.same(shareOfLimits(LIMITS, 1), LIMITS);
   t.same(shareOfLimits(LIMITS, 4), { ...LIMITS, sessions: 3, halfOpen: 2, heads: 1 });
   t.same(shareOfLimits(LIMITS, 8), { ...LIMITS, sessions: 2, halfOpen: 1, heads: 1 });
+  const few = { sessions: 9, halfOpen: 2, headBytes: 9 };
+  t.same(shareOfLimits(few, 2), { sessions: 5, halfOpen: 1, headBytes: 9 });
 });
 
 t.test('threads are started and asked as one', async (t) => {
