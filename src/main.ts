@@ -15,7 +15,8 @@ process.exit(
   await run(process.argv.slice(2), {
     balancer: async (configFile, replace) =>
       (await import('./balancer/run.js')).runBalancer(configFile, replace),
-    detachAll: async (configFile) => (await import('./balancer/run.js')).detachBalancer(configFile),
+    detachAll: async (configFile) =>
+      (await import('./balancer/detach-run.js')).detachBalancer(configFile),
     node: async (configFile) => (await import('./node/run.js')).runNode(configFile),
     capture: async (options) => (await import('./capture/run.js')).runCapture(options),
     replay: async (options) => (await import('./replay/run.js')).replay(options),

@@ -2,13 +2,10 @@
  * `baton balancer`: puts the balancer together from its config file, and runs it until a signal.
  */
 
-import { ControlClient } from '../api/client.js';
 import { ControlApi, requireSocketPlace } from '../api/server.js';
 import { monotonicClock } from '../base/clock.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { createLog, type Log } from '../base/log.js';
-import { runAll } from '../base/run-all.js';
-import { printable } from '../base/text.js';
 import { readKey } from '../config/key.js';
 import { type BalancerConfig, loadBalancerConfig } from '../config/load.js';
 import { nodeMemory } from '../directory/node-memory.js';
@@ -17,31 +14,21 @@ import { requireAdoption } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
 import { parseIpv4 } from '../wire/ipv4.js';
 import { CaptureFeed } from './capture-feed.js';
-import { detachAll } from './machine/detach.js';
+import { Ending, EndSteps, type Manner } from './ending.js';
 import { Machine, type MachineOptions } from './machine/machine.js';
 import { NeighbourWatch } from './machine/neighbours.js';
 import { preflight } from './machine/preflight.js';
 import { NodeWatch } from './node-watch.js';
+import { askToLeave } from './replacement.js';
 import { ErrorService } from './services/error-service.js';
 import { BalancerStats } from './stats.js';
 import { EnginePool } from './threads/engine-pool.js';
 
-/** Signals that end the program in an orderly way. */
-const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** The signal after which everything stays in place, for the next run to take over. */
-const LEAVE_SIGNAL = 'SIGUSR2';
 /** How long a balancer that was asked to leave may take, in ms. */
 const LEAVE_MS = 10_000;
 /** How often is looked whether frames were lost, in ms. */
 const LOOK_MS = 5_000;
 const ENGINE_PROGRAM = new URL('./threads/engine-thread.js', import.meta.url);
-
-/**
- * How the balancer ends: with everything undone, with everything left in place, or by a failure.
- */
-type Manner = 'stop' | 'leave' | 'fail';
-/** What ends a part that was started. */
-type Step = (manner: Manner) => Promise<void> | void;
 
 /**
  * Runs the balancer until a signal ends it. Resolves to the exit code.
@@ -62,15 +49,15 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   await requireSocketPlace(config.controlSocket, replace);
   await preflight({ ...machineOptions(config, key, log), services: new Map() });
   if (replace) await askToLeave(config, log);
-  const undo: Step[] = [];
+  const steps = new EndSteps();
   const end = new Ending();
   let manner: Manner = 'fail';
   let failed = false;
   try {
-    await start(config, key, log, end, undo, replace ? LEAVE_MS : 0);
+    await start(config, key, log, end, steps, replace ? LEAVE_MS : 0);
     manner = await end.reached;
   } finally {
-    const failures = await runAll(undo.reverse().map((step) => () => step(manner)));
+    const failures = await steps.take(manner);
     end.forget();
     for (const failure of failures) {
       log.error(
@@ -86,31 +73,6 @@ export async function runBalancer(configFile: string, replace = false): Promise<
     );
   }
   return failed ? 1 : 0;
-}
-
-/**
- * Asks the balancer that has the control socket to leave.
- * @throws BatonError BATON_IN_USE when it works on another interface: it is not the one to be
- *   replaced
- */
-async function askToLeave(
-  { controlSocket, interface: name }: BalancerConfig,
-  log: Log,
-): Promise<void> {
-  const client = new ControlClient(controlSocket);
-  // One of another version may answer in another form: it is replaced all the same.
-  const there = await client.stats().catch(() => undefined);
-  if (there !== undefined && there.interface !== name) {
-    throw new BatonError(
-      'BATON_IN_USE',
-      `the balancer there works on ${there.interface}, not on ${name}`,
-      {
-        where: `control socket ${controlSocket}`,
-        hint: 'give this one another controlSocket',
-      },
-    );
-  }
-  if (!(await client.leave())) log.info('no balancer to replace', { controlSocket });
 }
 
 /** What a machine needs of the config. */
@@ -133,78 +95,18 @@ function machineOptions(
   };
 }
 
-/**
- * Takes away what earlier runs left on the config's interface, and prints it. Resolves to the exit
- * code: 1 when something could not be taken away.
- * @throws BatonError BATON_IN_USE while a balancer runs there
- */
-export async function detachBalancer(configFile: string): Promise<number> {
-  const config = loadBalancerConfig(configFile);
-  const also = config.nodeInterface === undefined ? [] : [config.nodeInterface.name];
-  const { removed, left } = await detachAll({
-    interface: config.interface,
-    nodeInterface: config.nodeInterface?.name,
-    virtualAddresses: config.virtualServers.map((server) => server.address),
-    warn: (message) => process.stderr.write(`baton: ${printable(message)}\n`),
-  });
-  const lines = removed.map((what) => `removed ${what}`);
-  if (removed.length === 0 && left.length === 0)
-    lines.push(`nothing was left on ${[config.interface, ...also].join(' or ')}`);
-  process.stdout.write(`${lines.map(printable).join('\n')}\n`);
-  return left.length === 0 ? 0 : 1;
-}
-
-/**
- * Whichever comes first: a signal, or the loss of something that the balancer can not do without.
- */
-class Ending {
-  readonly reached: Promise<Manner>;
-  /** Ends the balancer with an error. */
-  readonly lost: (error: BatonError) => void;
-  /** Ends it with everything left in place. */
-  readonly leave: () => void;
-  private readonly signalled: () => void;
-
-  constructor() {
-    let resolve: (manner: Manner) => void = () => {};
-    let reject: (error: BatonError) => void = () => {};
-    this.reached = new Promise<Manner>((onEnd, onLoss) => {
-      resolve = onEnd;
-      reject = onLoss;
-    });
-    // A loss during the start is seen when the start is through.
-    this.reached.catch(() => {});
-    let asked = 0;
-    this.signalled = () => {
-      asked += 1;
-      // Whoever asks again does not want to wait: the next start cleans up.
-      if (asked > 1) process.exit(1);
-      resolve('stop');
-    };
-    this.leave = () => resolve('leave');
-    this.lost = (error) => reject(error);
-    for (const name of END_SIGNALS) process.on(name, this.signalled);
-    process.on(LEAVE_SIGNAL, this.leave);
-  }
-
-  forget(): void {
-    for (const name of END_SIGNALS) process.off(name, this.signalled);
-    process.off(LEAVE_SIGNAL, this.leave);
-  }
-}
-
-/** Starts every part in order; `undo` gets what ends it again. */
+/** Starts every part in order; `steps` gets what ends it again. */
 async function start(
   config: BalancerConfig,
   key: Uint8Array,
   log: Log,
   end: Ending,
-  undo: Step[],
+  steps: EndSteps,
   patience: number,
 ): Promise<void> {
   const service = new ErrorService();
   const ports = await service.start();
-  undo.push(() => service.stop());
+  steps.add(() => service.stop());
 
   const machine = await Machine.prepare({
     ...machineOptions(config, key, log),
@@ -212,7 +114,7 @@ async function start(
     patience,
     onLost: end.lost,
   });
-  undo.push((manner) => machine[manner]());
+  steps.add((manner) => machine[manner]());
 
   const nodeInterface = config.nodeInterface?.name;
   // Sessions of an earlier run stay with their nodes, also with those that are not in the config
@@ -260,7 +162,7 @@ async function start(
       died: (reason) => end.lost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
     },
   });
-  undo.push(
+  steps.add(
     () => engine.stop(),
     () => machine.withdrawEngine(),
   );
@@ -275,10 +177,10 @@ async function start(
     },
   });
   for (const { node, mac } of machine.earlierNeighbours()) engine.setNeighbour(node, mac);
-  undo.push(() => neighbours?.stop());
+  steps.add(() => neighbours?.stop());
   await neighbours.start();
   watch.start();
-  undo.push(() => watch.stop());
+  steps.add(() => watch.stop());
   await machine.activate();
   engine.activated();
   if (engine.takenOver > 0)
@@ -286,10 +188,10 @@ async function start(
 
   const stats = new BalancerStats({ config, nodes, engine, machine, watch, log });
   const lookout = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);
-  undo.push(() => clearInterval(lookout));
+  steps.add(() => clearInterval(lookout));
   const api = new ControlApi(stats, end.leave, new CaptureFeed(engine));
   await api.start(config.controlSocket);
-  undo.push(() => api.stop());
+  steps.add(() => api.stop());
 
   await machine.takeAddresses();
   for (const server of config.virtualServers) {
