@@ -15,58 +15,24 @@
 import { BatonError, reasonOf } from '../../base/errors.js';
 import type { GuardCounter, ShimCounter, XdpCounter } from '../../base/kernel-counters.js';
 import { runAll } from '../../base/run-all.js';
-import type { NamedInterface } from '../../config/load.js';
-import type { Datapath } from '../../config/schema.js';
-import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/offer.js';
 import { Journal } from '../../host/journal/journal.js';
 import type { Lock } from '../../host/lock.js';
 import type { InterfaceInfo } from '../../host/native.js';
-import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
+import { removeStalePins } from '../../host/pins.js';
 import { Shim } from '../../host/shim.js';
 import { requireSynCookies } from '../../host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../host/time-wait.js';
 import { hasXdp } from '../../host/xdp.js';
 import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
-import { shareOfLimits } from '../threads/limits.js';
+import { openXdpIfChosen } from './datapath-choice.js';
 import { Guard } from './guard.js';
 import { InterfaceWatch, lockInterfaces, type MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
-import { requireForwarded, requireMachine } from './preflight.js';
+import type { MachineOptions } from './options.js';
+import { requireMachine } from './preflight.js';
 import { sequenceSecret } from './secret.js';
 import { Announcer, probeAddresses } from './virtual-addresses.js';
-import { XdpProgram } from './xdp-program.js';
-
-export interface MachineOptions {
-  /** Where clients are reached. */
-  interface: string;
-  /** Where nodes are reached; undefined: by `interface`. */
-  nodeInterface?: NamedInterface | undefined;
-  /**
-   * Our own address where nodes are reached, dotted quad as all addresses here; undefined: the
-   * interface's first.
-   */
-  address: string | undefined;
-  /** 16 bytes. */
-  key: Uint8Array;
-  virtualServers: readonly { name: string; address: string; port: number }[];
-  /** Loopback ports of the local services by service number, none of them 0. */
-  services: ReadonlyMap<number, number>;
-  datapath: Datapath;
-  /** Threads of the engine. */
-  workers: number;
-  /** Addresses of the nodes, by index. */
-  nodes: readonly string[];
-  limits: { sessions: number; halfOpen: number; headBytes: number };
-  log: { warn(message: string): void; info(message: string): void };
-  /** How long another balancer on this interface may take to leave, in ms. */
-  patience?: number;
-  /** An interface that the engine works on was replaced: nothing but a new start helps. */
-  onLost?: (error: BatonError) => void;
-  /** For tests: the kernel function to look for, where the journal goes, and CHECK_MS. */
-  adoptFunction?: string;
-  journalDirectory?: string;
-  checkMs?: number;
-}
+import type { XdpProgram } from './xdp-program.js';
 
 export interface MachineCounters {
   guard: Record<GuardCounter, number>;
@@ -331,80 +297,11 @@ export class Machine {
       await this.guard.attachTo(this.journal, { interface: nodes.name, index: nodes.info.index });
     }
     removeStalePins();
-    await this.chooseDatapath();
-  }
-
-  private async chooseDatapath(): Promise<void> {
-    const { datapath, log } = this.options;
-    if (datapath !== 'packet') {
-      try {
-        await this.openXdp();
-        return;
-      } catch (error) {
-        const known = error instanceof BatonError;
-        if (this.found) throw this.keepsForwarding(error);
-        if (datapath === 'xdp') throw known ? error : this.noXdp(error);
-        log.warn(
-          `datapath packet, because XDP is not available: ${known ? error.toLine() : reasonOf(error)}`,
-        );
-      }
-    }
-    requireForwarded(this.options, this.info.index);
-    // What an earlier run on XDP left goes when the addresses are taken.
-    const pins = pinName(this.options.interface);
-    if (hasXdp(this.info.index)) this.journal.leftOver({ kind: 'xdp', mode: 'native' });
-    if (hasPins(pins)) this.journal.leftOver({ kind: 'pins', name: pins });
-  }
-
-  private async openXdp(): Promise<void> {
-    const { options, info, address, journal } = this;
-    const { nodes } = this.interfaces;
-    const { datapath, limits, log } = options;
-    const xdp = await XdpProgram.open(
-      {
-        interface: options.interface,
-        info,
-        nodeInterface: nodes,
-        own: address,
-        key: options.key,
-        virtualServers: options.virtualServers,
-        nodes: options.nodes,
-        workers: options.workers,
-        limits: shareOfLimits(limits, options.workers),
-        seeds: this.loaded(this.guard).seeds,
-        offer: {
-          mss: offeredMss(Math.min(info.mtu, nodes?.info.mtu ?? info.mtu)),
-          window: offeredWindow(limits.headBytes),
-          windowShift: WINDOW_SHIFT,
-        },
-        warn: (message) => log.warn(message),
-      },
-      journal,
-    );
-    this.xdp = xdp;
-    const line = `datapath xdp (${xdp.how})${xdp.why === '' ? '' : `: ${xdp.why}`}`;
-    if (xdp.why !== '' && datapath === 'xdp') log.warn(line);
-    else log.info(line);
-  }
-
-  /** What an earlier run left forwards sessions: without a new program in its place it stays. */
-  private keepsForwarding(error: unknown): BatonError {
-    return new BatonError(
-      error instanceof BatonError ? error.code : 'BATON_SYSTEM',
-      `XDP cannot be opened: ${reasonOf(error)}; the program of an earlier run stays, and goes on forwarding`,
-      {
-        where: this.options.interface,
-        hint: 'mend that and start again, or end its sessions with `baton balancer --detach-all` first',
-        cause: error,
-      },
-    );
-  }
-
-  private noXdp(error: unknown): BatonError {
-    return new BatonError('BATON_SYSTEM', `XDP is not available: ${reasonOf(error)}`, {
-      where: this.options.interface,
-      hint: '`datapath: auto` goes on without it',
-      cause: error,
+    this.xdp = await openXdpIfChosen(options, {
+      interfaces: this.interfaces,
+      found: this.found,
+      seeds: this.guard.seeds,
+      journal: this.journal,
     });
   }
 

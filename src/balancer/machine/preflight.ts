@@ -14,7 +14,7 @@ import { EarlierRun } from './earlier-run.js';
 import { Guard } from './guard.js';
 import { findInterfaces, type MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
-import type { MachineOptions } from './machine.js';
+import type { MachineOptions } from './options.js';
 
 /** An IPv4 packet is no longer. */
 const MOST_MTU = 65_535;

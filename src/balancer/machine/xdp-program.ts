@@ -15,8 +15,6 @@ import {
   eventRingBytes,
   INDEX_LINE_WORDS,
   MAX_WORKERS,
-  NODE,
-  NODE_BYTES,
   SHARED_LAYOUT,
   WAY,
 } from '../../datapath/xdp-layout.js';
@@ -26,7 +24,6 @@ import {
   type BpfObject,
   type InterfaceInfo,
   native,
-  type XdpMode,
   type XdpPool,
   type XdpPoolOptions,
 } from '../../host/native.js';
@@ -39,9 +36,11 @@ import { serversOf, takeCensus } from './earlier-sessions.js';
 import { serverKey } from './guard.js';
 import type { MachineInterface } from './interfaces.js';
 import { sequenceSecret } from './secret.js';
+import { XdpAttachment } from './xdp-attachment.js';
 import { writeControl } from './xdp-control.js';
 import { noSockets, requireQueues } from './xdp-errors.js';
-import { loses, sendsForXdp, VETH, whyLostAlone } from './xdp-probe.js';
+import { XdpNodes } from './xdp-nodes.js';
+import { VETH } from './xdp-probe.js';
 
 /** What is pinned, so that other tools find it. */
 const PINNED = [
@@ -75,35 +74,27 @@ export interface XdpOptions {
 }
 
 export class XdpProgram {
-  /** Where it runs, and in words why not better: '' when that is the best there is. */
-  mode: XdpMode = 'native';
-  why = '';
   private readonly options: XdpOptions;
   private readonly journal: Journal;
   private readonly object: BpfObject;
   private readonly earlier: EarlierRun | undefined;
   private readonly driver: string;
+  private readonly attachment: XdpAttachment;
   private readonly capacity: number;
   /**
    * Addresses by index: those of the config, and behind them those that only sessions of an earlier
    * run have.
    */
   private readonly nodes: readonly string[];
+  private readonly nodeMap: XdpNodes;
   /** Index, here, of each virtual server of the earlier run, or -1. */
   private readonly earlierServers: Int32Array;
   private readonly indexWords: number;
   private readonly secret: Uint8Array;
   private readonly control: ArrayBuffer;
-  private readonly nodeBytes: Uint8Array;
-  private readonly nodeWords: Uint32Array;
   private pool: XdpPool | undefined;
   /** Keys of map `xsks` by which the engine gets frames. */
   private readonly sockets: Uint8Array[] = [];
-  /**
-   * Whether what is to be sent has to go by map `ports`, because XDP_TX of the driver is not to be
-   * relied on.
-   */
-  private redirects = false;
 
   private constructor(options: XdpOptions, journal: Journal, earlier: EarlierRun | undefined) {
     this.options = options;
@@ -117,20 +108,21 @@ export class XdpProgram {
     this.capacity = Math.max(options.limits.sessions, census.mostOfWorker);
     this.indexWords = indexWordsFor(this.capacity);
     this.driver = native().interfaceDriver(options.interface);
-    // As the earlier run had it: to try anything else would stop what it forwards.
-    if (earlier !== undefined) this.mode = earlier.mode;
-    if (earlier?.mode === 'generic') this.why = 'as the earlier run had it';
     // Another key may have come with the new config: what was begun under the old one goes on.
     this.secret = earlier?.sessions?.secret ?? sequenceSecret(options.key);
     this.object = loadObject('xdp', {
       sessions: this.capacity * options.workers,
       session_index: (this.indexWords * options.workers) / INDEX_LINE_WORDS,
     });
+    const attached = { ...options, driver: this.driver, earlierMode: earlier?.mode };
+    this.attachment = new XdpAttachment(attached, this.object, journal);
     try {
       this.control = this.object.mapMemory('control');
-      const nodes = this.object.mapMemory('nodes');
-      this.nodeBytes = new Uint8Array(nodes);
-      this.nodeWords = new Uint32Array(nodes);
+      this.nodeMap = new XdpNodes(
+        this.object.mapMemory('nodes'),
+        this.nodes,
+        options.nodeInterface?.info ?? options.info,
+      );
       const ringBytes = eventRingBytes(options.limits.halfOpen);
       native().fillRings(this.object.mapFd('events'), options.workers, ringBytes);
       this.configure();
@@ -153,8 +145,8 @@ export class XdpProgram {
     let program: XdpProgram | undefined;
     try {
       program = new XdpProgram(options, journal, earlier);
-      if (earlier === undefined) await program.attachFirst();
-      else await program.checkNodeInterface();
+      if (earlier === undefined) await program.attachment.attachFirst();
+      else await program.attachment.checkNodeInterface();
       program.openSockets(pool);
       return program;
     } catch (error) {
@@ -165,9 +157,15 @@ export class XdpProgram {
     }
   }
 
+  /** In words, why the program does not run in a better mode; '' when it is the best there is. */
+  get why(): string {
+    return this.attachment.why;
+  }
+
   /** For people: where the program runs, and whether sockets share memory with the driver. */
   get how(): string {
-    return this.pool?.zeroCopy === true ? `${this.mode}, zero copy` : this.mode;
+    const { mode } = this.attachment;
+    return this.pool?.zeroCopy === true ? `${mode}, zero copy` : mode;
   }
 
   /**
@@ -183,7 +181,7 @@ export class XdpProgram {
       share,
       // A driver in native XDP has frames of the wire alone; the stack has what GRO or the sender
       // made of them.
-      uncut: this.mode === 'generic',
+      uncut: this.attachment.mode === 'generic',
       capacity: this.capacity,
       indexWords: this.indexWords,
       fds: {
@@ -216,16 +214,7 @@ export class XdpProgram {
 
   /** A node's MAC address (six bytes), or undefined when it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
-    const at = node * NODE_BYTES;
-    const at32 = (at + NODE.interface) / Uint32Array.BYTES_PER_ELEMENT;
-    // The kernel reads while we write: without an interface it uses nothing of the rest.
-    Atomics.store(this.nodeWords, at32, 0);
-    if (mac === undefined) return;
-    const by = this.options.nodeInterface?.info ?? this.options.info;
-    this.nodeBytes.set(mac.subarray(0, 6), at + NODE.destination);
-    this.nodeBytes.set(by.mac, at + NODE.source);
-    this.nodeWords[(at + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] = this.redirects ? 1 : 0;
-    Atomics.store(this.nodeWords, at32, by.index);
+    this.nodeMap.setMac(node, mac);
   }
 
   /** What SYN/ACKs of the earlier run do not offer, IxpFlag bits; undefined: there is none. */
@@ -246,7 +235,7 @@ export class XdpProgram {
       // Cookies that it has sent meanwhile must be believed, too.
       const cookieAt = this.earlier.cookieAt();
       if (cookieAt !== 0) new Uint32Array(this.control)[CONTROL.cookieAt / 4] = cookieAt;
-      await this.journal.xdp(this.mode, () => this.attach(this.mode));
+      await this.attachment.attach();
       this.earlier.close();
     }
     try {
@@ -263,14 +252,11 @@ export class XdpProgram {
    * but a packet costs more. To be called now and then: that program is somebody else's.
    */
   chooseWayOut(): void {
-    const stack = this.mode === 'generic';
-    this.redirects = this.driver === VETH && !stack && !this.peerRunsXdp();
-    const redirect = this.redirects ? 1 : 0;
-    new Uint8Array(this.control)[CONTROL.way] = redirect * WAY.redirect + (stack ? WAY.stack : 0);
-    for (let node = 0; node < this.nodes.length; node++) {
-      this.nodeWords[(node * NODE_BYTES + NODE.redirect) / Uint32Array.BYTES_PER_ELEMENT] =
-        redirect;
-    }
+    const stack = this.attachment.mode === 'generic';
+    const redirects = this.driver === VETH && !stack && !this.peerRunsXdp();
+    new Uint8Array(this.control)[CONTROL.way] =
+      (redirects ? WAY.redirect : 0) + (stack ? WAY.stack : 0);
+    this.nodeMap.setRedirects(redirects);
   }
 
   /** What the program has counted since it was loaded. */
@@ -323,9 +309,6 @@ export class XdpProgram {
     for (const { index } of [info, options.nodeInterface?.info ?? info]) {
       object.mapUpdate('ports', hostU32(index), hostU32(index));
     }
-    for (const [node, address] of this.nodes.entries()) {
-      this.nodeBytes.set(addressKey(address), node * NODE_BYTES + NODE.address);
-    }
     for (const { node, mac } of this.earlierNeighbours()) this.setNeighbour(node, mac);
   }
 
@@ -337,77 +320,12 @@ export class XdpProgram {
     }
   }
 
-  /** In the driver if that can do all of it, else in the stack. */
-  private async attachFirst(): Promise<void> {
-    const { interface: name, info } = this.options;
-    this.why = await this.whyNotNative(name, info);
-    if (this.why === '') return;
-    await this.journal.withdraw({ kind: 'xdp', mode: 'native' });
-    this.mode = 'generic';
-    try {
-      await this.journal.xdp('generic', () => this.attach('generic'));
-    } catch (error) {
-      throw new BatonError('BATON_INTERFACE', `takes no XDP program: ${reasonOf(error)}`, {
-        where: name,
-        hint: '`datapath: packet` needs none',
-        cause: error,
-      });
-    }
-  }
-
-  private async whyNotNative(name: string, info: InterfaceInfo): Promise<string> {
-    const { driver } = this;
-    const who = `${name}${driver === '' ? '' : ` (driver ${driver})`}`;
-    try {
-      await this.journal.xdp('native', () => this.attach('native'));
-    } catch (error) {
-      return `${who} can not do native XDP: ${reasonOf(error)}`;
-    }
-    try {
-      const why = (await sendsForXdp(name, info)) ? '' : loses(name);
-      return why === '' ? await this.whyNodeInterfaceLoses() : why;
-    } catch (error) {
-      return `${who} can not be tried: ${reasonOf(error)}`;
-    }
-  }
-
-  private async whyNodeInterfaceLoses(): Promise<string> {
-    const { nodeInterface } = this.options;
-    if (nodeInterface === undefined) return '';
-    try {
-      return await whyLostAlone(nodeInterface.name, nodeInterface.info);
-    } catch (error) {
-      return `${nodeInterface.name} can not be tried: ${reasonOf(error)}`;
-    }
-  }
-
-  /** An earlier run has chosen the mode: all that can be done is to warn. */
-  private async checkNodeInterface(): Promise<void> {
-    if (this.mode !== 'native') return;
-    const why = await this.whyNodeInterfaceLoses();
-    if (why !== '')
-      this.options.warn(`${why}; \`--detach-all\` before the start has the mode chosen anew`);
-  }
-
-  private attach(mode: XdpMode): void {
-    const { index } = this.options.info;
-    const ours = this.object.programFd(XDP_PROGRAM);
-    const attached = native().xdpProgram(index);
-    if (attached?.name !== XDP_PROGRAM) {
-      native().attachXdp(index, ours, mode);
-      return;
-    }
-    const earlier = native().openProgram({ id: attached.id });
-    try {
-      native().attachXdp(index, ours, mode, earlier.fd);
-    } finally {
-      earlier.close();
-    }
-  }
-
   private openSockets(options: XdpPoolOptions): void {
     try {
-      this.pool = native().createXdpPool({ ...options, zeroCopy: this.mode === 'native' });
+      this.pool = native().createXdpPool({
+        ...options,
+        zeroCopy: this.attachment.mode === 'native',
+      });
     } catch (error) {
       throw noSockets(this.options.interface, error);
     }

@@ -1,0 +1,107 @@
+/** Which datapath a balancer works by: XDP where it can, or AF_PACKET rings. */
+import { BatonError, reasonOf } from '../../base/errors.js';
+import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/offer.js';
+import type { Journal } from '../../host/journal/journal.js';
+import { hasPins, pinName } from '../../host/pins.js';
+import { hasXdp } from '../../host/xdp.js';
+import type { Secrets } from '../threads/engine-messages.js';
+import { shareOfLimits } from '../threads/limits.js';
+import type { MachineInterfaces } from './interfaces.js';
+import type { MachineOptions } from './options.js';
+import { requireForwarded } from './preflight.js';
+import { XdpProgram } from './xdp-program.js';
+
+/** The machine so far. */
+export interface Prepared {
+  interfaces: MachineInterfaces;
+  /** The XDP program of an earlier run is attached. */
+  found: boolean;
+  seeds: Secrets['seeds'];
+  journal: Journal;
+}
+
+/**
+ * Opens the XDP program if the config asks for it, or allows it and the machine can do it.
+ * @returns undefined: the datapath is packet
+ * @throws BatonError when the config insists on XDP, or sessions of an earlier run need it, and it
+ *   cannot be opened; BATON_IN_USE when the config rules out XDP and such sessions need it
+ */
+export async function openXdpIfChosen(
+  options: MachineOptions,
+  prepared: Prepared,
+): Promise<XdpProgram | undefined> {
+  const { datapath, log } = options;
+  const { index } = prepared.interfaces.clients.info;
+  if (datapath !== 'packet') {
+    try {
+      return await openXdp(options, prepared);
+    } catch (error) {
+      const known = error instanceof BatonError;
+      if (prepared.found) throw keepsForwarding(options, error);
+      if (datapath === 'xdp') throw known ? error : noXdp(options, error);
+      log.warn(
+        `datapath packet, because XDP is not available: ${known ? error.toLine() : reasonOf(error)}`,
+      );
+    }
+  }
+  requireForwarded(options, index);
+  // What an earlier run on XDP left goes when the addresses are taken.
+  const pins = pinName(options.interface);
+  if (hasXdp(index)) prepared.journal.leftOver({ kind: 'xdp', mode: 'native' });
+  if (hasPins(pins)) prepared.journal.leftOver({ kind: 'pins', name: pins });
+  return undefined;
+}
+
+async function openXdp(
+  options: MachineOptions,
+  { interfaces, seeds, journal }: Prepared,
+): Promise<XdpProgram> {
+  const { datapath, limits, log, workers } = options;
+  const { clients, nodes, address } = interfaces;
+  const xdp = await XdpProgram.open(
+    {
+      interface: options.interface,
+      info: clients.info,
+      nodeInterface: nodes,
+      own: address,
+      key: options.key,
+      virtualServers: options.virtualServers,
+      nodes: options.nodes,
+      workers,
+      limits: shareOfLimits(limits, workers),
+      seeds,
+      offer: {
+        mss: offeredMss(Math.min(clients.info.mtu, nodes?.info.mtu ?? clients.info.mtu)),
+        window: offeredWindow(limits.headBytes),
+        windowShift: WINDOW_SHIFT,
+      },
+      warn: (message) => log.warn(message),
+    },
+    journal,
+  );
+  const line = `datapath xdp (${xdp.how})${xdp.why === '' ? '' : `: ${xdp.why}`}`;
+  if (xdp.why !== '' && datapath === 'xdp') log.warn(line);
+  else log.info(line);
+  return xdp;
+}
+
+/** The program of an earlier run forwards sessions: it stays until another takes its place. */
+function keepsForwarding(options: MachineOptions, error: unknown): BatonError {
+  return new BatonError(
+    error instanceof BatonError ? error.code : 'BATON_SYSTEM',
+    `XDP cannot be opened: ${reasonOf(error)}; the program of an earlier run stays, and goes on forwarding`,
+    {
+      where: options.interface,
+      hint: 'mend that and start again, or end its sessions with `baton balancer --detach-all` first',
+      cause: error,
+    },
+  );
+}
+
+function noXdp(options: MachineOptions, error: unknown): BatonError {
+  return new BatonError('BATON_SYSTEM', `XDP is not available: ${reasonOf(error)}`, {
+    where: options.interface,
+    hint: '`datapath: auto` goes on without it',
+    cause: error,
+  });
+}

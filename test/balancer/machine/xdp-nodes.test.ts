@@ -1,0 +1,51 @@
+/** The map of nodes that the XDP program reads while it is written. */
+import t from 'tap';
+import { XdpNodes } from '../../../src/balancer/machine/xdp-nodes.js';
+import { NODE, NODE_BYTES } from '../../../src/datapath/xdp-layout.js';
+
+const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
+const BY = { index: 7, mac: Uint8Array.of(2, 0, 0, 0, 0, 9) };
+
+function made(): { nodes: XdpNodes; element: (node: number) => unknown } {
+  const memory = new ArrayBuffer(3 * NODE_BYTES);
+  const nodes = new XdpNodes(memory, ['10.0.0.1', '10.0.0.2'], BY);
+  const element = (node: number): unknown => {
+    const bytes = new Uint8Array(memory, node * NODE_BYTES, NODE_BYTES);
+    return {
+      address: bytes.slice(NODE.address, NODE.address + 4).join('.'),
+      destination: [...bytes.slice(NODE.destination, NODE.destination + 6)],
+      source: [...bytes.slice(NODE.source, NODE.source + 6)],
+      interface: bytes[NODE.interface],
+      redirect: bytes[NODE.redirect],
+    };
+  };
+  return { nodes, element };
+}
+
+t.test('a node is used from the time that its MAC address is known', async (t) => {
+  const { nodes, element } = made();
+  t.match(element(1), { address: '10.0.0.2', interface: 0 });
+  nodes.setMac(1, MAC);
+  t.same(element(1), {
+    address: '10.0.0.2',
+    destination: [...MAC],
+    source: [...BY.mac],
+    interface: BY.index,
+    redirect: 0,
+  });
+  t.match(element(0), { address: '10.0.0.1', interface: 0 });
+  nodes.setMac(1, undefined);
+  t.match(element(1), { interface: 0 });
+});
+
+t.test('how frames leave holds for all nodes, also for those resolved later', async (t) => {
+  const { nodes, element } = made();
+  nodes.setMac(0, MAC);
+  nodes.setRedirects(true);
+  t.match([element(0), element(1)], [{ redirect: 1 }, { redirect: 1 }]);
+  nodes.setMac(1, MAC);
+  t.match(element(1), { redirect: 1 });
+  nodes.setRedirects(false);
+  t.match([element(0), element(1)], [{ redirect: 0 }, { redirect: 0 }]);
+  t.match(element(2), { redirect: 0, interface: 0 }, 'elements of no node stay empty');
+});
