@@ -14,6 +14,7 @@ import { readStages, type StageTotals, stageMemory } from '../../base/stages.js'
 import { EngineHandle, type EngineListener } from './engine-handle.js';
 import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js';
 import { shareOfLimits } from './limits.js';
+import { addSnapshots } from './snapshots.js';
 
 /** What the pool itself gives to each thread. */
 type FromPool = 'worker' | 'workers' | 'counters' | 'stages';
@@ -85,7 +86,7 @@ export class EnginePool {
   /** Rejects when a thread does not answer. */
   async snapshot(): Promise<EngineSnapshot> {
     const all = await Promise.all(this.engines.map((engine) => engine.snapshot()));
-    return addUp(all);
+    return addSnapshots(all);
   }
 
   /** Counters of all threads together, by name. */
@@ -133,22 +134,4 @@ export class EnginePool {
   async stop(): Promise<void> {
     await Promise.all(this.engines.map((engine) => engine.stop()));
   }
-}
-
-function addUp(all: readonly EngineSnapshot[]): EngineSnapshot {
-  const [first, ...others] = all;
-  if (first === undefined) return { nodes: [], inState: [], perServer: [], ring: [] };
-  const sum = (of: (snapshot: EngineSnapshot) => number[]): number[] =>
-    of(first).map((value, index) =>
-      others.reduce((so, other) => so + (of(other)[index] ?? 0), value),
-    );
-  return {
-    nodes: first.nodes.map((node, index) => ({
-      active: others.reduce((so, other) => so + (other.nodes[index]?.active ?? 0), node.active),
-      adopted: others.reduce((so, other) => so + (other.nodes[index]?.adopted ?? 0), node.adopted),
-    })),
-    inState: sum((snapshot) => snapshot.inState),
-    perServer: sum((snapshot) => snapshot.perServer),
-    ring: sum((snapshot) => snapshot.ring),
-  };
 }

@@ -11,27 +11,14 @@ import { Directory } from '../../directory/directory.js';
 import { NodeTable } from '../../directory/node-states.js';
 import { RequestDispatcher } from '../../directory/request-dispatcher.js';
 import { Engine } from '../../engine/engine.js';
-import type { Observer } from '../../engine/options.js';
 import { native } from '../../host/native.js';
 import { parseIpv4 } from '../../wire/ipv4.js';
-import { type EngineDatapath, openDatapath } from './engine-datapath.js';
-import type {
-  EngineEvent,
-  EngineSnapshot,
-  EngineStart,
-  FromEngine,
-  ToEngine,
-} from './engine-messages.js';
+import { openDatapath } from './engine-datapath.js';
+import type { EngineStart, FromEngine, ToEngine } from './engine-messages.js';
+import { NodeEvents } from './node-events.js';
+import { PollLoop } from './poll-loop.js';
 import { sessionPage } from './session-page.js';
-
-/** Timers are looked at this often when no packets come, in ms: the timer wheel's tick. */
-const TICK_MS = 8;
-/** Events of one kind about one node are told at most this often, in ms. */
-const EVENT_INTERVAL_MS = 1_000;
-/** The same of doubts where a node is: the link can be asked in no time. */
-const DOUBT_INTERVAL_MS = 250;
-/** The same for complaints that a stranger can cause. */
-const COMPLAINT_INTERVAL_MS = 60_000;
+import { snapshotOf } from './snapshots.js';
 
 function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const { config } = given;
@@ -75,7 +62,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         port: server.port,
       })),
       timeouts: config.timeouts,
-      observer: nodeEvents(tell),
+      observer: new NodeEvents((event) => tell({ kind: 'event', ...event })),
     },
     nodes,
     dispatcher,
@@ -83,29 +70,18 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     new Counters(given.counters),
   );
   engine.begin(now());
-  const takenOver = opened.join(engine);
+  const takenOver = opened.attach(engine);
   const names = {
     virtualServers: config.virtualServers.map((server) => server.name),
     nodes: config.nodes.map((node) => node.name),
   };
 
-  let again = false;
-  let taking = opened.takesAtOnce;
-  const pump = (): void => {
-    if (!taking) return;
-    // More may be waiting: messages and timers get their turn first.
-    if (!datapath.poll(engine, now) || again) return;
-    again = true;
-    setImmediate(() => {
-      again = false;
-      pump();
-    });
-  };
-  const ticker = setInterval(() => {
-    pump();
-    stages.publish();
-  }, TICK_MS);
-  opened.start(pump);
+  const loop = new PollLoop(
+    () => datapath.poll(engine, now),
+    () => stages.publish(),
+    opened.takesAtOnce,
+  );
+  datapath.start(loop.run);
 
   port.on('message', (message: ToEngine) => {
     switch (message.kind) {
@@ -118,83 +94,26 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         tell({ kind: 'sessions', id: message.id, page });
         return;
       }
-      case 'snapshot': {
-        const snapshot = snapshotOf(engine, nodes);
-        tell({
-          kind: 'snapshot',
-          id: message.id,
-          snapshot: { ...snapshot, ring: ringTotals(datapath) },
-        });
+      case 'snapshot':
+        tell({ kind: 'snapshot', id: message.id, snapshot: snapshotOf(engine, nodes, datapath) });
         return;
-      }
       case 'tap': {
         const { tap } = message;
-        opened.setTap(tap === undefined ? undefined : new FrameTap(tap.memory, tap.wish));
+        datapath.setTap(tap === undefined ? undefined : new FrameTap(tap.memory, tap.wish));
         tell({ kind: 'tapped', id: message.id });
         return;
       }
       case 'activated':
-        opened.activated(engine);
-        taking = true;
-        pump();
+        opened.activated();
+        loop.begin();
         return;
       case 'stop':
-        clearInterval(ticker);
+        loop.stop();
         opened.close();
         port.close();
     }
   });
   tell({ kind: 'ready', takenOver });
-}
-
-/** In the order of RING_NAMES. */
-function ringTotals(datapath: EngineDatapath['datapath']): number[] {
-  const { transmitRingFull, transmitTooLong, forwardTruncated } = datapath;
-  return [...datapath.stats(), transmitRingFull, transmitTooLong, forwardTruncated];
-}
-
-/**
- * Tells the main thread what an operator should know of nodes, not more than once a second each.
- */
-function nodeEvents(tell: (message: FromEngine) => void): Observer {
-  const last = new Map<string, number>();
-  const rarely = (
-    key: string,
-    now: number,
-    event: EngineEvent,
-    interval = EVENT_INTERVAL_MS,
-  ): void => {
-    if (now - (last.get(key) ?? Number.NEGATIVE_INFINITY) < interval) return;
-    last.set(key, now);
-    tell({ kind: 'event', ...event });
-  };
-  const lastFlags = new Map<number, number>();
-  return {
-    badKey: (node, now) =>
-      rarely(`key ${node}`, now, { event: 'changed', node }, COMPLAINT_INTERVAL_MS),
-    unconfirmed: (_slot, node, now) =>
-      rarely(`unconfirmed ${node}`, now, { event: 'unconfirmed', node }, DOUBT_INTERVAL_MS),
-    refused: (_slot, node, reason, now) =>
-      rarely(`refused ${node} ${reason}`, now, { event: 'refused', node, reason }),
-    released: (_slot, node, now) => rarely(`released ${node}`, now, { event: 'changed', node }),
-    silent: (_slot, node, now) => rarely(`silent ${node}`, now, { event: 'silent', node }),
-    reported: (node, flags) => {
-      if (lastFlags.get(node) === flags) return;
-      lastFlags.set(node, flags);
-      tell({ kind: 'event', event: 'changed', node });
-    },
-  };
-}
-
-function snapshotOf(engine: Engine, nodes: NodeTable): Omit<EngineSnapshot, 'ring'> {
-  return {
-    nodes: Array.from({ length: nodes.count }, (_, node) => ({
-      active: nodes.active[node] ?? 0,
-      adopted: nodes.adopted[node] ?? 0,
-    })),
-    inState: [...engine.sessions.inState],
-    perServer: [...engine.sessions.ofServer],
-  };
 }
 
 if (parentPort !== null) start(workerData as EngineStart, parentPort);

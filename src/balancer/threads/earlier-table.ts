@@ -1,0 +1,62 @@
+/** The sessions of an earlier run. Its XDP program may still forward them. */
+import type { Engine } from '../../engine/engine.js';
+import { RecordReader } from '../../engine/table/session-record.js';
+import type { MapHandle } from '../../host/native.js';
+import type { EarlierStart } from './engine-messages.js';
+
+/** What of an engine takes them over. */
+export type Heir = Pick<Engine, 'takeOver' | 'takeLoss'> & {
+  readonly sessions: { readonly size: number };
+};
+
+export class EarlierTable {
+  private readonly start: EarlierStart;
+  private readonly map: Pick<MapHandle, 'memory' | 'close'>;
+
+  /** @param map its map `sessions`, with the records that `start` describes; closed by `close` */
+  constructor(start: EarlierStart, map: Pick<MapHandle, 'memory' | 'close'>) {
+    this.start = start;
+    this.map = map;
+  }
+
+  /**
+   * Takes over the sessions that the engine does not know yet, and brings the others up to date.
+   * Returns how many are new.
+   */
+  takeOver(engine: Heir, now: number): number {
+    const { nodes } = this.start;
+    const before = engine.sessions.size;
+    this.visit((old, slot, server) => {
+      const node = nodes[old.node(slot)] ?? -1;
+      return engine.takeOver(old, slot, node, server, now);
+    });
+    return engine.sessions.size - before;
+  }
+
+  /** To be called when all have been taken over: notes those that cannot go on. */
+  takeLosses(engine: Heir, now: number): void {
+    this.visit((old, slot, server) => {
+      engine.takeLoss(old, slot, server, now);
+      return true;
+    });
+  }
+
+  close(): void {
+    this.map.close();
+  }
+
+  /**
+   * Calls `visit` with each session of a virtual server that we have too, and our index of that
+   * server, until it returns false.
+   */
+  private visit(visit: (old: RecordReader, slot: number, server: number) => boolean): void {
+    const { count, servers } = this.start;
+    const old = new RecordReader(this.map.memory(), 0, count);
+    for (let slot = 0; slot < count; slot++) {
+      // Most of the table may never have been used.
+      if (old.state(slot) === 0) continue;
+      const server = servers[old.portServer(slot) & 0xffff] ?? -1;
+      if (server >= 0 && !visit(old, slot, server)) return;
+    }
+  }
+}

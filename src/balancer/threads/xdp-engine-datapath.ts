@@ -1,0 +1,100 @@
+/**
+ * AF_XDP sockets for an engine thread, which keeps its sessions in maps: the XDP program forwards
+ * by the same records.
+ */
+import { monotonicClock } from '../../base/clock.js';
+import type { StageClock } from '../../base/stages.js';
+import { openXdpDatapath, type XdpDatapath } from '../../datapath/xdp.js';
+import { CONTROL } from '../../datapath/xdp-layout.js';
+import type { Engine } from '../../engine/engine.js';
+import { KERNEL_EVENT_WORDS } from '../../engine/table/kernel-event.js';
+import { SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
+import { native } from '../../host/native.js';
+import { ETHERNET_HEADER_BYTES } from '../../wire/ethernet.js';
+import { IPV4_HEADER_BYTES } from '../../wire/ipv4.js';
+import { TCP_HEADER_BYTES } from '../../wire/tcp.js';
+import { EarlierTable } from './earlier-table.js';
+import type { EngineDatapath } from './engine-datapath.js';
+import type { EngineStart, XdpStart } from './engine-messages.js';
+import { KernelExchange } from './kernel-exchange.js';
+
+const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
+/** Polls at the end, at most: more frames than sockets hold. */
+const LAST_POLLS = 256;
+
+export class XdpEngineDatapath implements EngineDatapath {
+  readonly datapath: XdpDatapath;
+  readonly options: EngineDatapath['options'];
+  readonly takesAtOnce = true;
+  readonly now = monotonicClock();
+  private readonly worker: number;
+  private readonly halfOpen: number;
+  private readonly eventsFd: number;
+  private readonly control: ArrayBuffer;
+  private earlier: EarlierTable | undefined;
+  private engine: Engine | undefined;
+
+  /** Throws what the kernel refuses, with `code` and `syscall`. */
+  constructor({ worker, config }: EngineStart, start: XdpStart, stages: StageClock) {
+    const { pool, capacity, indexWords, fds, earlier } = start;
+    const control = native().openMap({ fd: fds.control }).memory();
+    this.worker = worker;
+    this.halfOpen = config.limits.halfOpen;
+    this.eventsFd = fds.events;
+    this.control = control;
+    this.datapath = openXdpDatapath(native(), pool, worker, stages, largestFrame(control));
+    if (earlier !== undefined)
+      this.earlier = new EarlierTable(earlier, native().openMap({ fd: earlier.fd }));
+    this.options = {
+      limits: { ...config.limits, sessions: capacity },
+      memory: {
+        records: native().openMap({ fd: fds.sessions }).memory(),
+        recordsOffset: worker * capacity * SESSION_RECORD_BYTES,
+        index: native().openMap({ fd: fds.index }).memory(),
+        indexOffset: worker * indexWords * WORD_BYTES,
+        indexWords,
+        indexState: new Uint32Array(control, CONTROL.indexState + worker * WORD_BYTES, 1),
+      },
+    };
+  }
+
+  attach(engine: Engine): number {
+    const taken = this.earlier?.takeOver(engine, this.now()) ?? 0;
+    const exchange = new KernelExchange(engine, {
+      control: new Uint32Array(this.control),
+      events: native().openRecordRing(this.eventsFd, this.worker, KERNEL_EVENT_WORDS),
+      worker: this.worker,
+      halfOpen: this.halfOpen,
+    });
+    this.engine = engine;
+    this.datapath.onBatch = (now) => exchange.exchange(now);
+    return taken;
+  }
+
+  activated(): void {
+    const { earlier, engine } = this;
+    if (earlier === undefined || engine === undefined) return;
+    earlier.takeOver(engine, this.now());
+    earlier.takeLosses(engine, this.now());
+    earlier.close();
+    this.earlier = undefined;
+  }
+
+  close(): void {
+    const { datapath, engine, now } = this;
+    // The sockets get nothing more. After the last frames and events have been read, the records
+    // say everything, and the next process finds it there.
+    for (let polls = 0; engine !== undefined && polls < LAST_POLLS; polls++)
+      if (!datapath.poll(engine, now)) break;
+    datapath.close();
+  }
+}
+
+/**
+ * Bytes of the largest frame of a client that keeps to the MSS that it was offered. Larger ones come
+ * in by the StackInlet: `to_engine` of xdp-session.h passes them on.
+ */
+function largestFrame(control: ArrayBuffer): number {
+  const mss = new DataView(control).getUint16(CONTROL.mss, true);
+  return ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + mss;
+}
