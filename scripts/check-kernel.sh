@@ -27,10 +27,10 @@ if older; then
 	fi
 elif [ ! -e "$description" ]; then
 	reason="does not list its functions: there is no $description."
-	remedy='Mount /sys. If it is mounted, take a kernel with CONFIG_DEBUG_INFO_BTF, like those of Debian.'
+	remedy='Mount /sys. If it is mounted, use a kernel with CONFIG_DEBUG_INFO_BTF, like those of Debian.'
 else
 	reason="has no $function."
-	remedy='Take a kernel with CONFIG_BPF_SYSCALL and CONFIG_SYN_COOKIES, like those of Debian.'
+	remedy='Use a kernel with CONFIG_BPF_SYSCALL and CONFIG_SYN_COOKIES, like those of Debian.'
 fi
 warn=
 [ "${1:-}" != --warn ] || warn='warning: '

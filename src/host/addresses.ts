@@ -1,4 +1,4 @@
-/** IPv4 addresses of this network namespace: which there are, adding and removing one. */
+/** IPv4 addresses and routes of this network namespace: lists, adds and removes them. */
 import { BatonError, reasonOf } from '../base/errors.js';
 import { runTool, runToolJson } from './command.js';
 import { type Ipv4Address, native } from './native.js';
@@ -6,14 +6,14 @@ import { type Ipv4Address, native } from './native.js';
 export type HostAddress = Ipv4Address;
 
 /**
- * Every IPv4 address of every interface. Looked at all the time: no tool is run for it.
- * @throws BatonError BATON_SYSTEM when the kernel does not tell.
+ * Every IPv4 address of every interface. Callers poll this list, so no tool is run for it.
+ * @throws BatonError BATON_SYSTEM when the kernel does not provide it
  */
 export function listAddresses(): HostAddress[] {
   try {
     return native().ipv4Addresses();
   } catch (error) {
-    const why = `the addresses of this machine can not be read: ${reasonOf(error)}`;
+    const why = `cannot read the addresses of this machine: ${reasonOf(error)}`;
     throw new BatonError('BATON_SYSTEM', why, { cause: error });
   }
 }
@@ -32,7 +32,7 @@ export function hasAddress(wanted: HostAddress): boolean {
   return listAddresses().some((entry) => sameAddress(entry, wanted));
 }
 
-/** Adds an address. One that is there already is left as it is. Throws BatonError BATON_SYSTEM. */
+/** Adds an address, unless it is there already. Throws BatonError BATON_SYSTEM. */
 export async function addAddress(wanted: HostAddress): Promise<void> {
   if (hasAddress(wanted)) return;
   await runTool('ip', [
@@ -60,9 +60,9 @@ export async function removeAddress(unwanted: HostAddress): Promise<boolean> {
 /** How this machine sends to an address. */
 export interface Route {
   interface: string;
-  /** The router on the way; undefined: the address is on the interface's own link. */
+  /** The next router. Undefined: the address is on the interface's own link. */
   gateway: string | undefined;
-  /** The source address that packets get. */
+  /** The source address of packets on this route. */
   source: string | undefined;
 }
 

@@ -1,19 +1,19 @@
-/** Runs `ip` of iproute2, and `mount`. No shell is involved. */
+/** Runs `ip` of iproute2, and `mount`, without a shell. */
 import { execFile } from 'node:child_process';
 import { BatonError } from '../base/errors.js';
 
-/** They answer in milliseconds; what takes longer hangs. */
+/** The tools take milliseconds. One that takes this long hangs. */
 const TIMEOUT_MS = 10_000;
 const MOST_OUTPUT_BYTES = 16 * 1024 * 1024;
 
-/** Where Debian and others keep the tools, for a PATH that leaves out the system directories. */
+/** The directories of the tools on Debian and others. The user's PATH may lack the system ones. */
 const PATH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'].join(
   ':',
 );
 
 /**
- * Standard output of `command`.
- * @throws BatonError BATON_SYSTEM with the first line of what the tool complained about.
+ * Runs `command` and returns its standard output.
+ * @throws BatonError BATON_SYSTEM with the first line of the tool's standard error
  */
 export function runTool(command: 'ip' | 'mount', args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -30,9 +30,9 @@ export function runTool(command: 'ip' | 'mount', args: readonly string[]): Promi
       const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
       const said = stderr.trim().split('\n', 1)[0] ?? '';
       const why = absent
-        ? 'there is no such program'
+        ? 'the program is not installed'
         : said === ''
-          ? `ended by ${error.signal ?? 'an error'}`
+          ? `it ended by ${error.signal ?? 'an error'} without a message`
           : said;
       reject(
         new BatonError('BATON_SYSTEM', `\`${command} ${args.join(' ')}\` failed: ${why}`, {
@@ -46,9 +46,7 @@ export function runTool(command: 'ip' | 'mount', args: readonly string[]): Promi
   });
 }
 
-/**
- * The list that a tool prints with `-j`. What has not the form of a list of maps counts as empty.
- */
+/** The list of maps that a tool prints with `-j`. Any other JSON counts as an empty list. */
 export async function runToolJson(
   command: 'ip',
   args: readonly string[],

@@ -1,11 +1,11 @@
-/** tc filters on an interface's clsact hooks. */
+/** tc filters on the clsact hooks of an interface. */
 import { BatonError, reasonOf } from '../base/errors.js';
 import { native, type TcFilter } from './native.js';
 
 export type Hook = TcFilter['hook'];
 export type HostFilter = TcFilter;
 
-/** Undefined without clsact. */
+/** The filters of both hooks. Undefined when the interface has no clsact. */
 function filtersOf(name: string): HostFilter[] | undefined {
   const index = native().interfaceInfo(name)?.index;
   if (index === undefined) throw new BatonError('BATON_SYSTEM', `there is no interface ${name}`);
@@ -14,17 +14,15 @@ function filtersOf(name: string): HostFilter[] | undefined {
   } catch (error) {
     throw new BatonError(
       'BATON_SYSTEM',
-      `the tc filters of ${name} can not be read: ${reasonOf(error)}`,
-      {
-        cause: error,
-      },
+      `cannot read the tc filters of ${name}: ${reasonOf(error)}`,
+      { cause: error },
     );
   }
 }
 
 /**
  * Whether the interface has a clsact queueing discipline.
- * @throws BatonError BATON_SYSTEM when there is no such interface, or the kernel does not tell.
+ * @throws BatonError BATON_SYSTEM when there is no such interface, or the kernel refuses
  */
 export function hasClsact(name: string): boolean {
   return filtersOf(name) !== undefined;
@@ -32,7 +30,7 @@ export function hasClsact(name: string): boolean {
 
 /**
  * The filters of both hooks. An interface without clsact has none.
- * @throws BatonError BATON_SYSTEM when there is no such interface, or the kernel does not tell.
+ * @throws BatonError BATON_SYSTEM when there is no such interface, or the kernel refuses
  */
 export function listFilters(name: string): HostFilter[] {
   return filtersOf(name) ?? [];

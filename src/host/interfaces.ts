@@ -1,4 +1,4 @@
-/** The network interface that Baton works on: that it is there, and is one that it can work on. */
+/** Network interfaces: checks that Baton can work on one, and finds its address. */
 import { readFileSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
 import { type InterfaceInfo, native } from './native.js';
@@ -15,8 +15,9 @@ export function interfaceNames(): string[] {
 }
 
 /**
- * An interface that frames can be sent and received on.
- * @throws BatonError BATON_INTERFACE when it is not there, is down, or is no Ethernet.
+ * An interface that can send and receive Ethernet frames.
+ * @throws BatonError BATON_INTERFACE when it does not exist, is down, or is not an Ethernet
+ *   interface
  */
 export function requireInterface(name: string): InterfaceInfo {
   const refuse = (message: string, hint?: string): never => {
@@ -27,18 +28,18 @@ export function requireInterface(name: string): InterfaceInfo {
   };
   const info = native().interfaceInfo(name);
   if (info === undefined)
-    return refuse('no such interface', `there are ${interfaceNames().join(', ')}`);
+    return refuse('no such interface', `this machine has ${interfaceNames().join(', ')}`);
   if (info.loopback)
-    refuse('the loopback interface, expected one that other machines are reached by');
+    refuse('is the loopback interface; name an interface that reaches other machines');
   if (info.mac.length !== MAC_BYTES || info.mac.every((byte) => byte === 0)) {
-    refuse('has no MAC address, expected an Ethernet interface');
+    refuse('has no MAC address; name an Ethernet interface');
   }
   if (!info.up) refuse('the interface is down', `\`ip link set ${name} up\` brings it up`);
   return info;
 }
 
 /**
- * Makes sure that the loopback interface works: addresses on it are local only while it is up.
+ * Requires that the loopback interface is up. While it is down, its addresses are not local.
  * @throws BatonError BATON_INTERFACE
  */
 export function requireLoopback(): void {
@@ -50,8 +51,8 @@ export function requireLoopback(): void {
 }
 
 /**
- * Our own address on an interface: `wanted`, or its first one that is not among `others`.
- * @throws BatonError BATON_INTERFACE when it has none.
+ * This machine's own address on an interface: `wanted`, or else the first that is not in `others`.
+ * @throws BatonError BATON_INTERFACE when the interface has no such address
  */
 export function ownAddress(
   name: string,
@@ -65,7 +66,7 @@ export function ownAddress(
   if (wanted !== undefined) {
     if (own.includes(wanted)) return wanted;
     const has = own.length === 0 ? 'no address of its own' : own.join(', ');
-    throw new BatonError('BATON_INTERFACE', `has not the address ${wanted}`, {
+    throw new BatonError('BATON_INTERFACE', `does not have the address ${wanted}`, {
       where: name,
       hint: `it has ${has}`,
     });
@@ -74,7 +75,7 @@ export function ownAddress(
   if (first === undefined) {
     throw new BatonError('BATON_INTERFACE', 'has no IPv4 address of its own', {
       where: name,
-      hint: `\`ip address add ADDRESS/PREFIX dev ${name}\` gives it one`,
+      hint: `\`ip address add ADDRESS/PREFIX dev ${name}\` adds one`,
     });
   }
   return first;

@@ -1,7 +1,7 @@
 /**
- * Which TCP options this machine's kernel goes on with when it adopts a session, and whether it
- * adopts at all: four settings of the network namespace, each of which is off in some guides to
- * hardening. They may change at any time.
+ * Whether this machine's kernel can adopt a session, and which TCP options it then supports. Four
+ * settings of the network namespace decide. Some hardening guides switch each of them off, and they
+ * may change at any time.
  */
 import { reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
@@ -10,11 +10,11 @@ import { IxpFlag } from '../wire/ixp.js';
 import { readNumber, Setting } from './sysctl.js';
 
 export interface KernelOption {
-  /** For people, in the plural. */
+  /** In words, plural. */
   name: string;
   /** IxpFlag. */
   option: number;
-  /** IxcpFlag that says that it is off. */
+  /** The IxcpFlag of a report that says that the option is off. */
   flag: number;
   setting: string;
 }
@@ -40,13 +40,13 @@ export const KERNEL_OPTIONS: readonly KernelOption[] = [
   },
 ];
 
-/** "net.ipv4.tcp_sack", as `sysctl` has it, from a path below /proc/sys/net. */
+/** The name that `sysctl` uses, as "net.ipv4.tcp_sack", of a path below /proc/sys/net. */
 export function settingName(setting: string): string {
   return `net.${setting.replaceAll('/', '.')}`;
 }
 
 /**
- * The IxcpFlag bits that a report has about this kernel now.
+ * The IxcpFlag bits that describe this kernel in a report, as its settings are now.
  * @throws BatonError BATON_SYSTEM when the settings cannot be read
  */
 export function kernelFlags(read: (setting: string) => number = readNumber): number {
@@ -55,7 +55,7 @@ export function kernelFlags(read: (setting: string) => number = readNumber): num
   return flags;
 }
 
-/** An agent's eye on them: each change is told, and SYN cookies are switched on again. */
+/** Watches these settings for an agent: logs each change, and switches SYN cookies on again. */
 export class KernelWatch {
   private readonly switchOn: () => Promise<void>;
   private readonly log: PlainLog;
@@ -63,14 +63,14 @@ export class KernelWatch {
   private last = IxcpFlag.canAdopt as number;
   private unreadable = false;
 
-  /** @param switchOn switches SYN cookies on; its failure is told */
+  /** @param switchOn switches SYN cookies on; the log reports its failure */
   constructor(switchOn: () => Promise<void>, log: PlainLog, flags: () => number = kernelFlags) {
     this.switchOn = switchOn;
     this.log = log;
     this.flags = flags;
   }
 
-  /** The IxcpFlag bits of a report; those of the last look when they cannot be read. */
+  /** The IxcpFlag bits for a report. When the settings cannot be read, those of the last call. */
   look(): number {
     const { log, last } = this;
     let flags: number;
@@ -78,7 +78,7 @@ export class KernelWatch {
       flags = this.flags();
       this.unreadable = false;
     } catch (error) {
-      if (!this.unreadable) log.warn(`what this kernel adopts cannot be told: ${reasonOf(error)}`);
+      if (!this.unreadable) log.warn(`cannot tell what this kernel can adopt: ${reasonOf(error)}`);
       this.unreadable = true;
       return last;
     }
@@ -87,20 +87,18 @@ export class KernelWatch {
       const what = settingName(setting);
       if ((flags & flag) === 0) log.info(`${what} is on again`);
       else if (option === IxpFlag.sackOk)
-        log.warn(`${what} is 0: sessions here go on without ${name}`);
-      else
-        log.warn(`${what} is 0: balancers offer no client ${name} as long as this node takes part`);
+        log.warn(`${what} is 0: sessions on this node continue without ${name}`);
+      else log.warn(`${what} is 0: balancers offer clients no ${name} while this node takes part`);
     }
     const off = (flags & IxcpFlag.noCookies) !== 0;
     if (off) {
       if ((last & IxcpFlag.noCookies) === 0) {
         log.warn(
-          `${settingName(Setting.synCookies)} is 0: this kernel cannot adopt; switching it on`,
+          `${settingName(Setting.synCookies)} is 0: this kernel cannot adopt sessions; switching it on`,
         );
       }
       this.switchOn().catch((error: unknown) => {
-        if ((last & IxcpFlag.noCookies) === 0)
-          log.warn(`it cannot be switched on: ${reasonOf(error)}`);
+        if ((last & IxcpFlag.noCookies) === 0) log.warn(`cannot switch it on: ${reasonOf(error)}`);
       });
     } else if ((last & IxcpFlag.noCookies) !== 0) {
       log.info(`${settingName(Setting.synCookies)} is on again`);

@@ -1,7 +1,7 @@
 /**
- * One process for each role and interface. The lock is a name among the abstract Unix sockets: they
- * belong to the network namespace, as the interface does, and the kernel frees them with the
- * process.
+ * A lock that allows one process for each role and interface. The lock is an abstract Unix socket:
+ * it belongs to the network namespace, as the interface does, and the kernel frees it when the
+ * process ends.
  */
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,13 +11,13 @@ export interface Lock {
   release(): Promise<void>;
 }
 
-/** How often a lock that another process holds is tried for, in ms. */
+/** Time between two attempts to take a lock that another process has, in ms. */
 const TRY_MS = 20;
 
 /**
  * Takes the lock.
- * @param patience how long to wait for whoever holds it, in ms
- * @throws BatonError BATON_IN_USE when another process holds it.
+ * @param patience how long to wait for another process to release it, in ms
+ * @throws BatonError BATON_IN_USE when another process still has it
  */
 export async function takeLock(role: string, interfaceName: string, patience = 0): Promise<Lock> {
   const end = performance.now() + patience;
@@ -34,13 +34,13 @@ export async function takeLock(role: string, interfaceName: string, patience = 0
 
 function tryLock(role: string, interfaceName: string): Promise<Lock> {
   return new Promise((resolve, reject) => {
-    // Nobody is to connect: whoever does is sent away.
+    // The socket is only a name: a process that connects is refused.
     const server = createServer((socket) => socket.destroy());
     server.once('error', (error) => {
       const held = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
       const message = held
         ? `another ${role} is running on this interface`
-        : `no lock to be had: ${reasonOf(error)}`;
+        : `cannot lock the interface: ${reasonOf(error)}`;
       reject(
         new BatonError(held ? 'BATON_IN_USE' : 'BATON_SYSTEM', message, {
           where: interfaceName,

@@ -1,42 +1,40 @@
 /**
- * The XDP half of the addon: programs on interfaces, maps and programs of another process, AF_XDP
- * sockets. Part of native.ts, which offers all of this again.
+ * The XDP part of the addon's types: programs on interfaces, maps and programs of other processes,
+ * AF_XDP sockets. native.ts exports all of them.
  */
 
-/**
- * Where XDP runs: in the driver, or in the stack's generic hook, which any Ethernet interface has.
- */
+/** XDP runs in the driver ('native'), or in the stack's generic hook of any Ethernet interface. */
 export type XdpMode = 'native' | 'generic';
 
-/** A BPF map, of whoever made it. The descriptor stays open until close(). */
+/** A BPF map of any process. The descriptor stays open until close(). */
 export interface MapHandle {
   readonly fd: number;
   readonly id: number;
-  /** The first 15 characters: the kernel keeps no more. */
+  /** The first 15 characters; the kernel keeps no more. */
   readonly name: string;
   /** BPF_MAP_TYPE_* of linux/bpf.h. */
   readonly type: number;
   readonly keyBytes: number;
   readonly valueBytes: number;
-  /** How many there may be. */
+  /** Capacity of the map. */
   readonly maxEntries: number;
   /**
-   * The values of a BPF_F_MMAPABLE array, each padded to eight bytes; detached by close(). The same
-   * one each time.
+   * The values of a BPF_F_MMAPABLE array, each padded to eight bytes. Every call returns the same
+   * buffer; close() detaches it.
    */
   memory(): ArrayBuffer;
-  /** All keys and values; of a map that is not per CPU. */
+  /** All keys and values of a map that is not per CPU. */
   entries(): { key: Uint8Array; value: Uint8Array }[];
   /** As BpfObject.mapSums. */
   sums(count: number): Float64Array;
   lookup(key: Uint8Array): Uint8Array | undefined;
   update(key: Uint8Array, value: Uint8Array): void;
-  /** False when there was none. */
+  /** False when there was no such key. */
   delete(key: Uint8Array): boolean;
   close(): void;
 }
 
-/** A BPF program, of whoever loaded it. The descriptor stays open until close(). */
+/** A BPF program of any process. The descriptor stays open until close(). */
 export interface ProgramHandle {
   readonly fd: number;
   readonly id: number;
@@ -45,7 +43,7 @@ export interface ProgramHandle {
   close(): void;
 }
 
-/** A map as a program that uses it tells of it. */
+/** A map that a program uses. */
 export interface ProgramMap {
   id: number;
   /** The first 15 characters. */
@@ -62,12 +60,12 @@ export interface AttachedXdp {
   id: number;
   /** The first 15 characters. */
   name: string;
-  /** 'hardware': in the network card, which no program of ours is. */
+  /** 'hardware': the program runs in the network card. Baton's never does. */
   mode: XdpMode | 'hardware';
   maps: ProgramMap[];
 }
 
-/** What the kernel counted of a program while the sysctl kernel.bpf_stats_enabled was 1. */
+/** Run time of a program. The kernel counts it while the sysctl kernel.bpf_stats_enabled is 1. */
 export interface ProgramInfo {
   id: number;
   runNanoseconds: number;
@@ -75,57 +73,52 @@ export interface ProgramInfo {
 }
 
 export interface XdpTestOptions {
-  /** Interface the frame comes from; lo when it is left out. Linux 5.15. */
+  /** Interface that the frame comes from. Default: lo. Linux 5.15. */
   ingressIndex?: number;
   /** Receive queue of that interface. */
   queue?: number;
-  /** How often the program runs, each time over the frame as the last run left it. */
+  /** How often the program runs. Each run gets the frame as the last run left it. */
   repeat?: number;
-  /**
-   * Carry out the verdicts, frame by frame, as if they had come in from ingressIndex. Linux 5.18.
-   */
+  /** Carries out the verdicts, as if each frame had arrived on ingressIndex. Linux 5.18. */
   live?: boolean;
 }
 
 export interface XdpTestResult {
   /** XDP_* of linux/bpf.h. */
   verdict: number;
-  /** As the program left it; empty with `live`. */
+  /** The frame as the program left it; empty with `live`. */
   frame: Uint8Array;
-  /** Of one run, the mean. */
+  /** Mean time of one run. */
   nanoseconds: number;
 }
 
 export interface XdpPoolOptions {
   interfaceIndex: number;
-  /** Sockets are made for the receive queues 0 to queues - 1. */
+  /** The pool has sockets for the receive queues 0 to queues - 1. */
   queues: number;
-  /**
-   * How many transmit queues the interface has in use, at most `queues`, which it is when left out.
-   */
+  /** Transmit queues that the interface uses, at most `queues`. Default: `queues`. */
   transmitQueues?: number;
-  /** Sockets on each queue, one for each engine thread. */
+  /** Sockets on each queue: one for each engine thread. */
   workers: number;
-  /**
-   * Frames of each queue, received and sent ones together; and their size (bytes, 2048 or 4096).
-   */
+  /** Frames of each queue, for receiving and sending; and their size (2048 or 4096 bytes). */
   framesPerQueue: number;
   frameBytes: number;
-  /** Whether the driver may move frames without a copy; where it can not, it copies. */
+  /** Whether the driver may transfer frames without a copy. A driver that cannot copies them. */
   zeroCopy: boolean;
 }
 
 /**
- * AF_XDP sockets of one interface with the memory that they share: made in one thread, used by
- * XdpRings in others. Everything is freed when the pool and all of its rings are closed.
+ * The AF_XDP sockets of one interface and the memory that they share. One thread makes the pool,
+ * and other threads use it through XdpRings. Everything is freed when the pool and all of its rings
+ * are closed.
  */
 export interface XdpPool {
   /** For openXdpRing, in any thread of this process. */
   readonly id: number;
   readonly memoryBytes: number;
-  /** [queue][worker]; open until the pool is freed. */
+  /** Socket descriptors, [queue][worker]. They are open until the pool is freed. */
   readonly socketFds: readonly (readonly number[])[];
-  /** Whether every queue got it. */
+  /** Whether every queue transfers frames without a copy. */
   readonly zeroCopy: boolean;
   close(): void;
 }
@@ -133,117 +126,115 @@ export interface XdpPool {
 export interface XdpRingOptions {
   /** XdpPool.id. */
   pool: number;
-  /** 0 to workers - 1; each may be open once at a time. */
+  /** 0 to workers - 1. Each worker may have one open ring. */
   worker: number;
-  /** The mark of frames for the machine's own kernel. */
+  /** The mark of frames for this machine's own kernel. */
   injectMark: number;
 }
 
 /**
- * One worker's part of a pool: the frames of all queues whose XDP program chose this worker's
- * socket.
+ * One worker's part of a pool: the frames of all queues for which the XDP program chose this
+ * worker's socket.
  *
- * Descriptors are those of PacketRing (DESCRIPTOR_WORDS): received [offset, length, FrameFlags,
- * queue], to be sent [offset, length, FrameFlags, unused]. A frame of `frameBytes` belongs to the
- * worker from receive, or from the moment that it is taken out of the free list, until the flush
- * that sends it or that follows it.
+ * Descriptors are those of PacketRing (DESCRIPTOR_WORDS): [offset, length, FrameFlags, queue] of a
+ * received frame, [offset, length, FrameFlags, unused] of a frame to send. A worker gets a frame
+ * (of `frameBytes`) by `receive` or from a free list. It belongs to the worker until the next
+ * flush, whether that flush sends it or not.
  */
 export interface XdpRing {
-  /**
-   * All frames of all queues: those of queue q begin at q * queueBytes. This thread's own mapping.
-   */
+  /** All frames; those of queue q begin at q * queueBytes. The mapping is this thread's own. */
   readonly memory: ArrayBuffer;
   readonly queues: number;
   readonly queueBytes: number;
   readonly frameBytes: number;
   /**
-   * Free frames lie in `memory` too: for each queue a list of freeWords words (u32, host byte
-   * order) from freeOffset + q * freeWords * 4 on: a count n, then n offsets of whole frames.
-   * Whoever takes one, the last, writes n - 1. Each flush fills the lists up.
+   * `memory` also has a list of free frames for each queue q. It begins at freeOffset + q *
+   * freeWords
+   * * 4 and has freeWords words (u32, host byte order): a count n, then n offsets of whole frames.
+   *   To
+   * take a frame, take the last one and write n - 1. Each flush fills the lists up.
    */
   readonly freeOffset: number;
   readonly freeWords: number;
-  /**
-   * As PacketRing.receive, from all queues in turn. Finds unfinished TCP checksums by themselves.
-   */
+  /** As PacketRing.receive, from all queues in turn. Recognizes unfinished TCP checksums itself. */
   receive(descriptors: Uint32Array): number;
   /**
-   * Sends `count` frames, received ones and those taken from the free lists, in order on each
-   * queue; a TCP checksum that is FrameFlags.checksumPartial is finished. Then gives back received
-   * frames that were not sent. What the device does not take waits for the next flush, which may be
-   * one of 0 frames. Returns how many were dropped because too many wait already.
+   * Sends `count` frames, received or taken from the free lists, in order on each queue. Finishes a
+   * TCP checksum that is FrameFlags.checksumPartial. Then gives back received frames that were not
+   * sent. Frames that the device does not take wait for the next flush, which may have 0 frames.
+   * Returns how many frames were dropped because too many wait already.
    */
   flush(descriptors: Uint32Array, count: number): number;
-  /** Fills the free lists up in between, with frames that were sent by now. */
+  /** Fills the free lists up between two flushes, with frames that have been sent. */
   refill(): void;
-  /** Sends one frame at once into this machine's own kernel: marked, by way of the egress hook. */
+  /**
+   * Sends one frame at once to this machine's own kernel: with the mark, through the egress hook.
+   */
   sendLocal(offset: number, length: number, flags: number): void;
-  /** Calls `onReadable` from the event loop whenever frames are ready. */
+  /** Calls `onReadable` from the event loop when frames are ready. */
   start(onReadable: () => void): void;
   /**
-   * Totals since open: [received, lost by the kernel (ring full, or no free frame), sent, send
-   * failures, 0, times that no frame was free to receive into]. Fills and returns `into`
+   * Totals since the ring was opened: [received, lost by the kernel (ring full, or no free frame),
+   * sent, send failures, 0, times without a free frame to receive into]. Fills and returns `into`
    * (Float64Array of 6).
    */
   stats(into: Float64Array): Float64Array;
-  /** At any time, also from inside onReadable. `memory` is detached. */
+  /** Closes the ring and detaches `memory`. May be called at any time, also inside onReadable. */
   close(): void;
 }
 
-/** Reads the records that an XDP program put into one worker's ring buffer. */
+/** Reads the records that an XDP program has put into one worker's ring buffer. */
 export interface RecordRing {
   /**
-   * Moves waiting records, of `recordWords` words each, into `into`, as many as fit. Returns how
-   * many. A record of another size is skipped.
+   * Moves waiting records of `recordWords` words each to `into`, as many as fit. Returns how many.
+   * Skips a record of another size.
    */
   drain(into: Uint32Array): number;
   readonly recordWords: number;
   close(): void;
 }
 
-/** Perf buffers into which a BPF program writes, one for each CPU. */
+/** Perf buffers that a BPF program writes to, one for each CPU. */
 export interface PerfBuffers {
-  /**
-   * What was written since the last call: records, each padded to eight bytes, those of one CPU
-   * after those of another.
-   */
+  /** The records since the last call, each padded to eight bytes; CPU after CPU. */
   drain(): Uint8Array;
-  /** The program's writes fail from now on. */
+  /** Closes the buffers. From now on the program's writes fail. */
   close(): void;
 }
 
 export interface NativeXdp {
   /**
-   * Puts a program on an interface; in place of the one that `replaceFd` names, at one stroke, or
-   * where there is none. Throws EBUSY or EEXIST when another one is there, ENOTSUP or EINVAL when
-   * the driver can not do it, with the kernel's words in the message.
+   * Attaches a program to an interface that has none. With `replaceFd`, replaces that program in
+   * one step. Throws EBUSY or EEXIST when the interface has another program. Throws ENOTSUP or
+   * EINVAL when the driver cannot run it; the message has the kernel's words.
    */
   attachXdp(interfaceIndex: number, programFd: number, mode: XdpMode, replaceFd?: number): void;
-  /** False when there was no program, or not the one that `expectedFd` names. */
+  /** False when there was no program, or not that of `expectedFd`. */
   detachXdp(interfaceIndex: number, mode: XdpMode, expectedFd?: number): boolean;
   /**
-   * What runs on the interface; undefined when nothing does. With several modes in use, the first
-   * in the order of frames.
+   * The program on the interface; undefined when there is none. If several modes have a program,
+   * the one that frames meet first.
    */
   xdpProgram(interfaceIndex: number): AttachedXdp | undefined;
-  /** By map id, by the path of a pin, or by the descriptor of any thread of this process. */
+  /** Opens a map by its id, the path of a pin, or a descriptor of any thread of this process. */
   openMap(which: { id: number } | { path: string } | { fd: number }): MapHandle;
-  /** By program id or by the path of a pin. */
+  /** Opens a program by its id or the path of a pin. */
   openProgram(which: { id: number } | { path: string }): ProgramHandle;
-  /** How many receive queues the interface has in use; at least 1. */
+  /** Number of receive queues that the interface uses; at least 1. */
   receiveQueues(interfaceName: string): number;
-  /** The same of transmit queues. */
+  /** Number of transmit queues that the interface uses; at least 1. */
   transmitQueues(interfaceName: string): number;
-  /** The name of its driver, such as 'virtio_net'; '' when it tells none. */
+  /** Name of the driver, such as 'virtio_net'; '' when the interface does not say. */
   interfaceDriver(interfaceName: string): string;
   /**
-   * Whether the other end of a veth pair, wherever it is, has an XDP program in its driver. False
-   * for an interface without another end. Throws what the kernel refuses.
+   * Whether the other end of a veth pair, in whatever namespace, has an XDP program in its driver.
+   * False for an interface without a peer. Throws an Error when the kernel refuses.
    */
   peerRunsXdp(interfaceIndex: number): boolean;
   /**
-   * Opens and binds the sockets. Throws EBUSY when another process has a socket on a queue, ENOTSUP
-   * when the interface can not do AF_XDP, ENOBUFS or EPERM when too little memory may be locked.
+   * Opens and binds the sockets. Throws EBUSY when another process has a socket on a queue. Throws
+   * ENOTSUP when the interface does not support AF_XDP. Throws ENOBUFS or EPERM when the limit of
+   * locked memory is too low.
    */
   createXdpPool(options: XdpPoolOptions): XdpPool;
   openXdpRing(options: XdpRingOptions): XdpRing;
@@ -252,14 +243,14 @@ export interface NativeXdp {
    * first `count` elements of an array of maps.
    */
   fillRings(arrayFd: number, count: number, bytes: number): void;
-  /** @param fd of a ring buffer map, or of an array of them, of which it takes element `worker`. */
+  /** @param fd of a ring buffer map, or of an array of them: then element `worker` is opened */
   openRecordRing(fd: number, worker: number, recordWords: number): RecordRing;
   /**
-   * Gives a map of type perf event array its buffers, until close() or the end of this process.
-   * Nothing wakes the reader.
-   * @param pages of each, a power of two
-   * @param headBytes with which each record begins; the word at `lengthAt` of it says how many
-   *   bytes follow
+   * Gives a perf event array its buffers, until close() or the end of this process. Nothing wakes
+   * the reader.
+   * @param pages size of each buffer, a power of two
+   * @param headBytes size of the head of each record; its word at `lengthAt` says how many bytes
+   *   follow
    */
   openPerfBuffers(fd: number, pages: number, headBytes: number, lengthAt: number): PerfBuffers;
 }

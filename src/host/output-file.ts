@@ -1,24 +1,24 @@
-/** A capture file that is written, in large pieces. */
+/** Writes a capture file, in large pieces. */
 import { closeSync, fchmodSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
 import { whyUnwritable } from '../base/file-errors.js';
 
 const BUFFER_BYTES = 1 << 20;
-/** It holds what clients sent. */
+/** A capture contains what clients sent. */
 const OWNER_ONLY = 0o600;
 const STANDARD_OUTPUT = 1;
-/** How long to wait for a reader whose pipe is full, in ms. */
+/** Time between two attempts to write to a full pipe, in ms. */
 const FULL_PIPE_MS = 2;
 
 export class OutputFile {
-  /** The reader of the pipe that it is has gone: there is nobody to write for any more. */
+  /** The output is a pipe, and its reader has closed it. Nothing more is written. */
   abandoned = false;
   private readonly name: string;
   private readonly descriptor: number;
   private readonly buffer = new Uint8Array(BUFFER_BYTES);
   private readonly sleeper = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   private used = 0;
-  /** A file that may have content of an earlier run. */
+  /** The file may have content of an earlier run. */
   private isOld: boolean;
 
   private constructor(name: string, descriptor: number, isOld: boolean) {
@@ -28,8 +28,7 @@ export class OutputFile {
   }
 
   /**
-   * A new file, or an old one, which is emptied when something is written. Only its owner may read
-   * it.
+   * Opens a file, or makes one. The first write empties an old file. Only its owner may read it.
    * @throws BatonError BATON_CAPTURE
    */
   static open(name: string): OutputFile {
@@ -57,13 +56,13 @@ export class OutputFile {
     }
   }
 
-  /** Writes what was appended. Waits for the reader of a pipe. */
+  /** Writes the appended bytes. Waits while a pipe is full. */
   flush(): void {
     for (let at = 0; at < this.used && !this.abandoned; ) at += this.write(at);
     this.used = 0;
   }
 
-  /** Forgets what was appended and is not written yet. */
+  /** Forgets appended bytes that are not written yet. */
   discard(): void {
     this.used = 0;
   }
@@ -78,7 +77,7 @@ export class OutputFile {
 
   private empty(): void {
     ftruncateSync(this.descriptor);
-    // It keeps the mode that it had.
+    // An old file has kept its mode.
     fchmodSync(this.descriptor, OWNER_ONLY);
     this.isOld = false;
   }

@@ -1,11 +1,10 @@
 /**
- * Where the maps of the XDP program have names: one directory for each interface below
- * /sys/fs/bpf/baton,
+ * The pins of the XDP program and its maps, one directory for each interface:
  *
  *     /sys/fs/bpf/baton/INTERFACE-NAMESPACE/{baton_xdp,control,sessions,...}
  *
- * with the inode of the network namespace. Pins keep maps in memory when nobody else does, so those
- * of an interface that is gone are to be removed.
+ * NAMESPACE is the inode of the network namespace. A pin keeps its map in memory even when nothing
+ * else uses it. So the pins of an interface that is gone must be removed.
  */
 import {
   mkdirSync,
@@ -35,7 +34,7 @@ export function pinName(interfaceName: string): string {
   return `${interfaceName}-${namespaceInode()}`;
 }
 
-/** Whether a text can be such a name: it stays below PIN_ROOT, whatever it says. */
+/** Whether a text is such a name. If so, `pinDirectory` stays below PIN_ROOT. */
 export function isPinName(text: string): boolean {
   return NAME.test(text);
 }
@@ -44,13 +43,13 @@ export function pinDirectory(name: string): string {
   return join(PIN_ROOT, name);
 }
 
-/** Whether there are any pins of this name. */
+/** Whether there are pins of this name. */
 export function hasPins(name: string): boolean {
   return statSync(pinDirectory(name), { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /**
- * Makes an empty directory for pins, and mounts the BPF file system if need be.
+ * Makes an empty directory for pins. Mounts the BPF file system if it is not mounted.
  * @returns its path
  * @throws BatonError BATON_SYSTEM
  */
@@ -61,7 +60,7 @@ export async function makePinDirectory(name: string): Promise<string> {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw refused(directory, 'made', error);
+    throw refused(directory, 'created', error);
   }
   return directory;
 }
@@ -79,9 +78,7 @@ export function removePins(name: string): boolean {
   return true;
 }
 
-/**
- * Removes pins of interfaces and network namespaces that are no more. Returns the names removed.
- */
+/** Removes pins of interfaces and network namespaces that no longer exist. Returns their names. */
 export function removeStalePins(): string[] {
   const removed: string[] = [];
   let names: string[];
@@ -110,7 +107,7 @@ function livingNamespaces(): Set<string> {
     try {
       found.add(/\d+/.exec(readlinkSync(`/proc/${process}/ns/net`))?.[0] ?? '');
     } catch {
-      // It ended while we looked.
+      // The process ended meanwhile.
     }
   }
   try {
@@ -118,7 +115,7 @@ function livingNamespaces(): Set<string> {
       found.add(String(statSync(join(NAMED_NAMESPACES, name)).ino));
     }
   } catch {
-    // None has a name.
+    // The directory does not exist: no namespace has a name.
   }
   return found;
 }
@@ -135,16 +132,16 @@ async function mount(): Promise<void> {
   try {
     await runTool('mount', ['-t', 'bpf', 'bpf', BPF_FILE_SYSTEM]);
   } catch (error) {
-    throw new BatonError('BATON_SYSTEM', `no BPF file system: ${reasonOf(error)}`, {
+    throw new BatonError('BATON_SYSTEM', `cannot mount the BPF file system: ${reasonOf(error)}`, {
       where: BPF_FILE_SYSTEM,
-      hint: `\`mount -t bpf bpf ${BPF_FILE_SYSTEM}\` makes one`,
+      hint: `\`mount -t bpf bpf ${BPF_FILE_SYSTEM}\` mounts it`,
       cause: error,
     });
   }
 }
 
 function refused(directory: string, verb: string, error: unknown): BatonError {
-  return new BatonError('BATON_SYSTEM', `can not be ${verb}: ${reasonOf(error)}`, {
+  return new BatonError('BATON_SYSTEM', `cannot be ${verb}: ${reasonOf(error)}`, {
     where: directory,
     cause: error,
   });

@@ -1,4 +1,4 @@
-/** What this process may do. */
+/** The privileges of this process. */
 import { readFileSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
 
@@ -16,16 +16,16 @@ const NEEDED = [
   ['CAP_PERFMON', CAP_PERFMON],
 ] as const;
 
-/** Names of the capabilities that are missing in a mask of effective ones. */
+/** Names of the needed capabilities that a mask of effective ones lacks. */
 export function missingCapabilities(mask: bigint): string[] {
   const has = (bit: number): boolean => ((mask >> BigInt(bit)) & 1n) === 1n;
-  // CAP_SYS_ADMIN includes the two that were split off from it in Linux 5.8.
+  // Linux 5.8 split CAP_PERFMON and CAP_BPF off CAP_SYS_ADMIN, which still includes them.
   const covered = (bit: number): boolean => has(bit) || (bit >= CAP_PERFMON && has(CAP_SYS_ADMIN));
   return NEEDED.filter(([, bit]) => !covered(bit)).map(([name]) => name);
 }
 
 /**
- * Makes sure that this process may do what Baton does to the network.
+ * Requires the privileges to change the network.
  * @throws BatonError BATON_PRIVILEGE
  */
 export function requirePrivileges(): void {
@@ -35,9 +35,7 @@ export function requirePrivileges(): void {
   if (missing.length === 0) return;
   throw new BatonError(
     'BATON_PRIVILEGE',
-    `not allowed to change the network: ${missing.join(', ')} missing`,
-    {
-      hint: 'run it as root',
-    },
+    `no privilege to change the network: ${missing.join(', ')} missing`,
+    { hint: 'run it as root' },
   );
 }

@@ -1,7 +1,7 @@
 /**
- * The shim on one interface: bpf/shim/shim.bpf.c loaded, told its configuration, attached to both
- * hooks. A node has one for its web server; a balancer has one for its own local services.
- * The layouts of keys and values are those of bpf/lib/config.h.
+ * Loads the shim (bpf/shim/shim.bpf.c), configures it, and attaches it to both hooks of an
+ * interface. A node has a shim for its web server, a balancer has one for its local services.
+ * bpf/lib/config.h declares the layouts of keys and values.
  */
 import { fileURLToPath } from 'node:url';
 import { BatonError, reasonOf } from '../base/errors.js';
@@ -10,10 +10,10 @@ import { parseIpv4 } from '../wire/ipv4.js';
 import type { Journal } from './journal/journal.js';
 import { type BpfObject, native } from './native.js';
 
-/** Compiled BPF objects lie in build/bpf, beside the compiled tree. */
+/** The compiled BPF objects, in build/bpf beside the compiled tree. */
 const OBJECTS = new URL('../../../build/bpf/', import.meta.url);
 
-/** Behind the guard of a balancer, which has priority 1. */
+/** The shim runs after the guard of a balancer, which has priority 1. */
 const PRIORITY = 2;
 const HANDLE = 1;
 
@@ -34,16 +34,16 @@ export interface ShimOptions {
   key: Uint8Array;
   /** This machine's own address: the source of its notices. */
   own: string;
-  /** This machine is the balancer itself. */
+  /** This machine is the balancer itself: the shim serves local services. */
   local: boolean;
-  /** Addresses of the balancers that may hand sessions over. */
+  /** Addresses of the balancers that may hand sessions over to this machine. */
   balancers: readonly string[];
   /**
-   * Listeners by service number. Without one for 0 a session goes to the listener of its own
-   * address and port.
+   * Listeners by service number. Without a listener for service 0, a session goes to the listener
+   * of its own address and port.
    */
   services: ReadonlyMap<number, Listener>;
-  /** Sessions kept in mind. Default: what the object says. */
+  /** Capacity of the session map. Default: that of the object file. */
   maxSessions?: number;
 }
 
@@ -51,8 +51,8 @@ export class Shim {
   private readonly object: BpfObject;
 
   /**
-   * Loads the shim and tells it its configuration; nothing is attached yet.
-   * @throws BatonError BATON_SYSTEM when the kernel refuses it.
+   * Loads and configures the shim, and attaches nothing yet.
+   * @throws BatonError BATON_SYSTEM when the kernel refuses it
    */
   constructor(options: ShimOptions) {
     const { maxSessions } = options;
@@ -66,11 +66,11 @@ export class Shim {
   }
 
   /**
-   * Attaches both programs to an interface, in place of those of an earlier run.
-   * @throws BatonError BATON_IN_USE when somebody else's filters are where these should be.
+   * Attaches both programs to an interface. Replaces those of an earlier run.
+   * @throws BatonError BATON_IN_USE when another program's filters have their places
    */
   async attach(journal: Journal, interfaceIndex: number): Promise<void> {
-    // Egress first: from its first segment on, what an adopted socket sends must be seen.
+    // Egress first: the shim must see every segment of an adopted socket, from the first one on.
     for (const hook of ['egress', 'ingress'] as const) {
       const program = `shim_${hook}`;
       await journal.filter({ hook, priority: PRIORITY, handle: HANDLE, program }, () =>
@@ -79,12 +79,12 @@ export class Shim {
     }
   }
 
-  /** What the programs have counted since they were loaded. */
+  /** The programs' counters, since they were loaded. */
   counters(): Record<ShimCounter, number> {
     return sumsByName(this.object, SHIM_NAMES);
   }
 
-  /** What is attached stays attached. */
+  /** Attached programs stay attached. */
   close(): void {
     this.object.close();
   }
@@ -108,7 +108,8 @@ export class Shim {
 }
 
 /**
- * Loads build/bpf/NAME.bpf.o with maps resized by name.
+ * Loads build/bpf/NAME.bpf.o.
+ * @param maxEntries other capacities for maps, by name
  * @throws BatonError BATON_SYSTEM
  */
 export function loadObject(
@@ -125,7 +126,7 @@ export function loadObject(
       .trim()
       .split(/\s*\n\s*/)
       .join(' | ');
-    throw new BatonError('BATON_SYSTEM', `the kernel does not take the BPF programs: ${why}`, {
+    throw new BatonError('BATON_SYSTEM', `cannot load the BPF programs: ${why}`, {
       where: path,
       cause: error,
       ...(absent ? { hint: 'run `make build` in the source directory' } : {}),
@@ -133,7 +134,7 @@ export function loadObject(
   }
 }
 
-/** Sums of a per-CPU map `counters` by name. */
+/** The counters of a BPF object by name: its per-CPU map `counters`, summed over CPUs. */
 export function sumsByName<Name extends string>(
   object: BpfObject,
   names: readonly Name[],

@@ -1,10 +1,10 @@
-/** The kernel builds a socket from an acknowledgement only where SYN cookies are on. */
+/** The kernel builds a socket from an acknowledgement only if SYN cookies are on. */
 import type { Journal } from './journal/journal.js';
 import { Setting } from './sysctl.js';
 
 const WHEN_NEEDED = 1;
 
-/** Switches SYN cookies on (net.ipv4.tcp_syncookies) where they are off. */
+/** Switches SYN cookies on (net.ipv4.tcp_syncookies) if they are off. */
 export function requireSynCookies(journal: Journal): Promise<void> {
   return journal.setting(
     Setting.synCookies,

@@ -1,10 +1,10 @@
-/** Settings under /proc/sys/net. They are those of the network namespace of this process. */
+/** Settings below /proc/sys/net, in the network namespace of this process. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { BatonError, reasonOf } from '../base/errors.js';
 
 const ROOT = '/proc/sys/net';
 
-/** Settings by path below /proc/sys/net, because names of interfaces may hold dots. */
+/** Settings by path: in the dotted form, an interface name with a dot would be ambiguous. */
 export const Setting = {
   synCookies: 'ipv4/tcp_syncookies',
   rfc1337: 'ipv4/tcp_rfc1337',
@@ -16,7 +16,7 @@ export const Setting = {
 } as const;
 
 /**
- * The value of a setting, or undefined when there is no such setting (any more).
+ * The value of a setting. Undefined when the setting does not exist, or no longer exists.
  * @throws BatonError BATON_SYSTEM
  */
 export function readSetting(setting: string): string | undefined {
@@ -28,7 +28,7 @@ export function readSetting(setting: string): string | undefined {
   }
 }
 
-/** A setting whose value is a number; 0 when there is none. Throws as `readSetting` does. */
+/** The value of a numeric setting; 0 when it does not exist. Throws as `readSetting` does. */
 export function readNumber(setting: string): number {
   const value = Number(readSetting(setting) ?? '0');
   return Number.isFinite(value) ? value : 0;
@@ -39,12 +39,17 @@ export function writeSetting(setting: string, value: string): void {
   try {
     writeFileSync(`${ROOT}/${setting}`, value);
   } catch (error) {
-    throw failure('written', setting, error, `set it to ${value} where /proc/sys can be written`);
+    throw failure(
+      'written',
+      setting,
+      error,
+      `set it to ${value} from a place where /proc/sys is writable`,
+    );
   }
 }
 
 function failure(verb: string, setting: string, error: unknown, hint?: string): BatonError {
-  return new BatonError('BATON_SYSTEM', `can not be ${verb}: ${reasonOf(error)}`, {
+  return new BatonError('BATON_SYSTEM', `cannot be ${verb}: ${reasonOf(error)}`, {
     where: `${ROOT}/${setting}`,
     cause: error,
     ...(hint === undefined ? {} : { hint }),

@@ -191,11 +191,11 @@ t.test(
     t.equal(lines.length, 2);
     t.match(
       lines[0],
-      /^baton: warning: on this machine, interface nosuch0: no such interface \(there are .*lo.*\)$/,
+      /^baton: warning: on this machine, interface nosuch0: no such interface \(this machine has .*lo.*\)$/,
     );
     t.match(
       lines[1],
-      /^baton: warning: on this machine, interface lo: the loopback interface, expected /,
+      /^baton: warning: on this machine, interface lo: is the loopback interface; name /,
     );
   },
 );

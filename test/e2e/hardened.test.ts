@@ -168,7 +168,7 @@ t.test('hardened nodes', { skip: whyNoFarm() }, async (t) => {
         );
         t.match(
           farm.agents[0]?.log(),
-          /net\.ipv4\.tcp_syncookies is 0: this kernel cannot adopt; switching it on/,
+          /net\.ipv4\.tcp_syncookies is 0: this kernel cannot adopt sessions; switching it on/,
         );
         await becomes(/^up: $/);
         t.same(await offer(t), EVERYTHING);

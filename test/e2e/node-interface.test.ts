@@ -395,7 +395,7 @@ t.test('nodes behind an interface of their own', { skip: whyNoFarm() }, async (t
         const text = `${place}${says}`.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
         return refuses(t, balancer, ['balancer', '-c', farm.balancerConfig], new RegExp(text));
       };
-      await refused('eth9', 'eth9: no such interface (there are lo, eth0, eth1)');
+      await refused('eth9', 'eth9: no such interface (this machine has lo, eth0, eth1)');
       await refused('lo', 'lo: the loopback interface');
       await refused('eth0', 'is "eth0", which is the interface already, expected another');
       await balancer.run('ip', ['link', 'add', 'bare', 'type', 'bridge']);

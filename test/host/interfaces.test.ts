@@ -11,13 +11,13 @@ import { insideNamespace, run } from '../kernel/namespace.js';
 if (insideNamespace(import.meta.url)) {
   run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'peer0');
 
-  t.test('what is no interface to work on', async (t) => {
+  t.test('an interface that Baton cannot work on is refused', async (t) => {
     t.ok(interfaceNames().includes('eth0'));
     t.throws(() => requireInterface('eth9'), {
       code: 'BATON_INTERFACE',
       where: 'eth9',
       message: 'no such interface',
-      hint: `there are ${interfaceNames().join(', ')}`,
+      hint: `this machine has ${interfaceNames().join(', ')}`,
     });
     t.throws(() => requireInterface('lo'), { code: 'BATON_INTERFACE', message: /loopback/ });
     t.throws(() => requireInterface('eth0'), {
@@ -26,7 +26,7 @@ if (insideNamespace(import.meta.url)) {
     });
   });
 
-  t.test('our own address', async (t) => {
+  t.test('the own address of an interface', async (t) => {
     run('ip', 'link', 'set', 'eth0', 'up');
     run('ip', 'link', 'set', 'peer0', 'up');
     t.throws(() => ownAddress('eth0', requireInterface('eth0'), undefined, []), {
@@ -40,19 +40,19 @@ if (insideNamespace(import.meta.url)) {
     t.equal(ownAddress('eth0', info, undefined, ['10.99.0.100']), '10.99.0.2');
     t.equal(ownAddress('eth0', info, '10.99.0.7', ['10.99.0.100']), '10.99.0.7');
     t.throws(() => ownAddress('eth0', info, '10.99.0.8', ['10.99.0.100']), {
-      message: 'has not the address 10.99.0.8',
+      message: 'does not have the address 10.99.0.8',
       hint: 'it has 10.99.0.2, 10.99.0.7',
     });
   });
 
-  t.test('loopback', async (t) => {
+  t.test('the loopback interface must be up', async (t) => {
     t.doesNotThrow(requireLoopback);
     run('ip', 'link', 'set', 'lo', 'down');
     t.throws(requireLoopback, { code: 'BATON_INTERFACE', where: 'lo' });
     run('ip', 'link', 'set', 'lo', 'up');
   });
 
-  t.test('routes', async (t) => {
+  t.test('the route to an address', async (t) => {
     run('ip', 'route', 'add', '192.0.2.0/24', 'via', '10.99.0.1');
     t.same(await routeTo('10.99.0.3'), {
       interface: 'eth0',

@@ -12,7 +12,7 @@ t.test('settings become flags of a report', async (t) => {
   t.equal(flagsWith('tcp_syncookies'), IxcpFlag.noCookies);
 });
 
-t.test('each change is told once, in both directions', async (t) => {
+t.test('each change is logged once, in both directions', async (t) => {
   let flags: number | Error = IxcpFlag.canAdopt;
   const lines: string[] = [];
   let switchedOn = 0;
@@ -40,19 +40,19 @@ t.test('each change is told once, in both directions', async (t) => {
   };
   t.same(await look(IxcpFlag.canAdopt), []);
   t.same(await look(IxcpFlag.canAdopt | IxcpFlag.noTimestamps | IxcpFlag.noSack), [
-    'warn net.ipv4.tcp_timestamps is 0: balancers offer no client timestamps as long as this node takes part',
-    'warn net.ipv4.tcp_sack is 0: sessions here go on without selective acknowledgements',
+    'warn net.ipv4.tcp_timestamps is 0: balancers offer clients no timestamps while this node takes part',
+    'warn net.ipv4.tcp_sack is 0: sessions on this node continue without selective acknowledgements',
   ]);
   t.same(await look(IxcpFlag.canAdopt), [
     'info net.ipv4.tcp_timestamps is on again',
     'info net.ipv4.tcp_sack is on again',
   ]);
   t.same(await look(IxcpFlag.noCookies), [
-    'warn net.ipv4.tcp_syncookies is 0: this kernel cannot adopt; switching it on',
-    'warn it cannot be switched on: EROFS',
+    'warn net.ipv4.tcp_syncookies is 0: this kernel cannot adopt sessions; switching it on',
+    'warn cannot switch it on: EROFS',
   ]);
-  t.equal(switchedOn, 3, 'tried again each time');
+  t.equal(switchedOn, 3, 'each call tries again');
   t.same(await look(IxcpFlag.canAdopt), ['info net.ipv4.tcp_syncookies is on again']);
-  t.same(await look(new Error('gone')), ['warn what this kernel adopts cannot be told: gone']);
-  t.equal(watch.look(), IxcpFlag.canAdopt, 'as it was');
+  t.same(await look(new Error('gone')), ['warn cannot tell what this kernel can adopt: gone']);
+  t.equal(watch.look(), IxcpFlag.canAdopt, 'the flags of the last call');
 });

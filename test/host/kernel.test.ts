@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import t from 'tap';
 import { ADOPT_FUNCTION, kernelFault, requireAdoption } from '../../src/host/kernel.js';
 
-t.test('what a kernel lacks, and what to install', async (t) => {
+t.test('the error says what the kernel lacks and what to install', async (t) => {
   const tooOld = {
     code: 'BATON_KERNEL',
     message: /is too old: Linux 6\.9 or newer is needed/,
@@ -24,14 +24,14 @@ t.test('what a kernel lacks, and what to install', async (t) => {
   }
 });
 
-t.test('a kernel without the function', async (t) => {
+t.test('a kernel without the function is refused', async (t) => {
   t.throws(() => requireAdoption('bpf_no_such_function'), {
     code: 'BATON_KERNEL',
     message: /bpf_no_such_function/,
   });
   const described = existsSync('/sys/kernel/btf/vmlinux');
   t.test(
-    'and one with it',
+    'a kernel with the function is accepted',
     { skip: described ? false : 'this kernel does not describe itself' },
     async (t) => {
       t.doesNotThrow(() => requireAdoption('schedule'));

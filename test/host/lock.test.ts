@@ -6,7 +6,7 @@ import { takeLock } from '../../src/host/lock.js';
 
 const NAME = `t${process.pid}`;
 
-t.test('one process holds it, for its role and interface', async (t) => {
+t.test('one process has the lock for its role and interface', async (t) => {
   const lock = await takeLock('node', NAME);
   await t.rejects(takeLock('node', NAME), {
     code: 'BATON_IN_USE',
@@ -20,7 +20,7 @@ t.test('one process holds it, for its role and interface', async (t) => {
   await again.release();
 });
 
-t.test('a killed process no longer holds it', async (t) => {
+t.test('the lock of a killed process is free', async (t) => {
   const module = new URL('../../src/host/lock.js', import.meta.url);
   const source = `import('${module}').then((m) => m.takeLock('node', '${NAME}')).then(() => { console.log('held'); setInterval(() => {}, 1000); })`;
   const child = spawn(process.execPath, ['-e', source], { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -207,12 +207,12 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('what keeps it from starting is one line, and nothing is set up', async (t) => {
     const none = startAgent('interface: eth9\n');
-    await refuses(t, none, /^baton: eth9: no such interface \(there are .*eth0.*\)$/);
+    await refuses(t, none, /^baton: eth9: no such interface \(this machine has .*eth0.*\)$/);
     await refuses(t, startAgent('interface: lo\n'), /^baton: lo: the loopback interface/);
     await refuses(
       t,
       startAgent('address: 10.99.0.77\n'),
-      'baton: eth0: has not the address 10.99.0.77 (it has 10.99.0.3)',
+      'baton: eth0: does not have the address 10.99.0.77 (it has 10.99.0.3)',
     );
     chmodSync(join(directory, 'key.hex'), 0o644);
     await refuses(t, startAgent(), /key\.hex: mode 0644 gives others access/);
@@ -224,7 +224,7 @@ if (insideNamespace(import.meta.url)) {
     await refuses(
       t,
       unprivileged,
-      /^baton: not allowed to change the network: CAP_NET_ADMIN, .* \(run it as root\)$/,
+      /^baton: no privilege to change the network: CAP_NET_ADMIN, .* \(run it as root\)$/,
     );
     run('sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=3');
     const loud = startAgent();
@@ -375,7 +375,9 @@ if (insideNamespace(import.meta.url)) {
     }
     const from = lines.length;
     run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=0');
-    await agent.says(/net\.ipv4\.tcp_syncookies is 0: this kernel cannot adopt; switching it on/);
+    await agent.says(
+      /net\.ipv4\.tcp_syncookies is 0: this kernel cannot adopt sessions; switching it on/,
+    );
     await agent.says(/net\.ipv4\.tcp_syncookies is on again/);
     t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '1');
     const flagsSeen = lines.slice(from).map((line) => Number(line.split(' ')[0]));

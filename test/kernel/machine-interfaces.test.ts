@@ -116,19 +116,19 @@ if (insideNamespace(import.meta.url)) {
         ),
         { message: `${NODE_INTERFACE.where}: ${line}` },
       );
-    await refused('eth9', 'eth9: no such interface (there are lo, eth0, eth1)');
+    await refused('eth9', 'eth9: no such interface (this machine has lo, eth0, eth1)');
     run('ip', 'link', 'property', 'add', 'dev', 'eth0', 'altname', 'clients0');
     await refused('clients0', 'clients0: is another name of eth0, expected another interface');
     run('ip', 'link', 'property', 'del', 'dev', 'eth0', 'altname', 'clients0');
     run('ip', 'address', 'flush', 'dev', 'eth1');
     await refused(
       'eth1',
-      'eth1: has no IPv4 address of its own (`ip address add ADDRESS/PREFIX dev eth1` gives it one)',
+      'eth1: has no IPv4 address of its own (`ip address add ADDRESS/PREFIX dev eth1` adds one)',
     );
     run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
     await t.rejects(Machine.prepare({ ...options, address: '10.98.0.77' }), {
       where: NODE_INTERFACE.where,
-      message: 'eth1: has not the address 10.98.0.77',
+      message: 'eth1: does not have the address 10.98.0.77',
       hint: `it has ${OWN}`,
     });
     await nothingLeft(t);

@@ -1,6 +1,7 @@
 /**
- * What Baton changes on a machine, one kind at a time: whether a change stands, and how it is
- * undone. Undoing what does not stand, or what somebody else has changed since, does nothing.
+ * The kinds of changes that Baton makes to a machine. For each kind, this file knows how to check
+ * whether the change is in force, and how to undo it. To undo a change that is no longer in force,
+ * or that somebody else has overwritten, does nothing.
  */
 
 import { type HostAddress, listAddresses, removeAddress, sameAddress } from '../addresses.js';
@@ -11,7 +12,7 @@ import { hasPins, isPinName, pinDirectory, removePins } from '../pins.js';
 import { readSetting, writeSetting } from '../sysctl.js';
 import { hasXdp, removeXdp, XDP_PROGRAM } from '../xdp.js';
 
-/** An address that was not there before. */
+/** An address that Baton added. */
 export interface AddressChange {
   kind: 'address';
   interface: string;
@@ -19,7 +20,7 @@ export interface AddressChange {
   prefix: number;
 }
 
-/** A setting below /proc/sys/net that had another value before. */
+/** A setting below /proc/sys/net whose value Baton replaced. */
 export interface SettingChange {
   kind: 'setting';
   setting: string;
@@ -27,26 +28,26 @@ export interface SettingChange {
   previous: string;
 }
 
-/** A clsact queueing discipline that was not there before. */
+/** A clsact queueing discipline that Baton added. */
 export interface ClsactChange {
   kind: 'clsact';
-  /** Absent: on the state's interface. */
+  /** Absent: the journal's own interface. */
   at?: Place;
 }
 
 /** A tc filter. */
 export interface FilterChange {
   kind: 'filter';
-  /** Absent: on the state's interface. */
+  /** Absent: the journal's own interface. */
   at?: Place;
   hook: Hook;
   priority: number;
   handle: number;
-  /** Name of the BPF program: what is found there under another name is not ours. */
+  /** Name of the BPF program. A filter in this place with another name is not Baton's. */
   program: string;
 }
 
-/** Our XDP program on the state's interface. */
+/** Baton's XDP program on the journal's own interface. */
 export interface XdpChange {
   kind: 'xdp';
   mode: XdpMode;
@@ -67,14 +68,14 @@ export type Change =
   | XdpChange
   | PinsChange;
 
-/** An interface: that which a state belongs to, or another one of the same machine. */
+/** An interface of this machine: the journal's own, or another one. */
 export interface Place {
   interface: string;
-  /** Of the interface. It tells the interface from a later one of the same name. */
+  /** Index of the interface. A later interface with the same name has another index. */
   index: number;
 }
 
-/** Whether two records speak of the same thing, whatever its value. */
+/** Whether both changes are about the same object. Their values may differ. */
 export function sameThing(one: Change, other: Change): boolean {
   switch (one.kind) {
     case 'address':
@@ -98,7 +99,7 @@ export function sameThing(one: Change, other: Change): boolean {
   }
 }
 
-/** For people: what a change is about. */
+/** A change in words. */
 export function describeChange(change: Change): string {
   switch (change.kind) {
     case 'address':
@@ -120,7 +121,9 @@ function onOther(place: Place | undefined): string {
   return place === undefined ? '' : ` on ${place.interface}`;
 }
 
-/** What the kernel tells of the machine, asked once and only if somebody wants to know. */
+/**
+ * Addresses and filters of this machine. Each list is read from the kernel once, when first used.
+ */
 export class HostView {
   readonly name: string;
   private addresses: HostAddress[] | undefined;
@@ -143,14 +146,14 @@ export class HostView {
   }
 }
 
-/** Whether the interface is still the one that it was. */
+/** Whether the interface still exists. One with the same name and another index does not count. */
 function isPresent(place: { interface: string; index: number }): boolean {
   return native().interfaceInfo(place.interface)?.index === place.index;
 }
 
-/** Whether the change is in force. Throws BatonError BATON_SYSTEM when that can not be told. */
+/** Whether the change is in force. Throws BatonError BATON_SYSTEM when the kernel does not say. */
 export function stands(change: Change, view: HostView): boolean {
-  // With the other interface went what was on it.
+  // A change on another interface ends with that interface.
   if ('at' in change && change.at !== undefined && !isPresent(change.at)) return false;
   switch (change.kind) {
     case 'address':
@@ -178,10 +181,10 @@ export function stands(change: Change, view: HostView): boolean {
   }
 }
 
-/** Takes a change back. Throws when the system refuses. */
+/** Undoes a change. Throws when the system refuses. */
 export async function undo(change: Change, own: Place): Promise<void> {
   const place = ('at' in change ? change.at : undefined) ?? own;
-  // The kernel has cleared away what belonged to an interface that is gone.
+  // When an interface is gone, the kernel has removed what belonged to it.
   const view = new HostView(place.interface);
   const present = isPresent(place);
   switch (change.kind) {
@@ -208,7 +211,7 @@ export async function undo(change: Change, own: Place): Promise<void> {
   }
 }
 
-/** The change in parsed JSON, or undefined when it is none. */
+/** Reads a change from parsed JSON. Undefined when it is not valid. */
 export function parseChange(data: unknown): Change | undefined {
   if (!isMap(data)) return undefined;
   switch (data.kind) {
@@ -222,7 +225,7 @@ export function parseChange(data: unknown): Change | undefined {
       const { setting, value, previous } = data;
       if (typeof setting !== 'string' || typeof value !== 'string' || typeof previous !== 'string')
         return undefined;
-      // What is written as root must stay below /proc/sys/net whatever the file says.
+      // Baton writes to this path as root: it must stay below /proc/sys/net whatever the file says.
       if (!/^[^/\0]+(\/[^/\0]+)*$/.test(setting) || setting.split('/').includes('..'))
         return undefined;
       return { kind: 'setting', setting, value, previous };
@@ -257,8 +260,7 @@ export function parseChange(data: unknown): Change | undefined {
 }
 
 /**
- * The place of a change that is on another interface than the state's; undefined when it makes no
- * sense.
+ * Reads the place of a change on an interface other than the journal's own. Undefined: not valid.
  */
 function parseAt(data: Record<string, unknown>): { at?: Place } | undefined {
   const { at } = data;

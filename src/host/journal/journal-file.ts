@@ -1,12 +1,12 @@
 /**
- * The file that outlives a killed process: what it had changed on this machine, and on which
- * interface.
+ * The file of a journal. It outlives a killed process, and says what that process had changed on
+ * this machine and on which interface.
  *
  *     /run/baton/ROLE-INTERFACE-NAMESPACE.json
  *
- * NAMESPACE is the inode of the network namespace. The kernel gives the inodes of dead namespaces
- * to new ones, so the file also holds index and MAC address of the interface: a file that does not
- * fit them is a stranger's, and whatever it tells of went away with its namespace.
+ * NAMESPACE is the inode of the network namespace. The kernel gives the inode of a dead namespace
+ * to a new one. So the file also holds index and MAC address of the interface. A file that does not
+ * match them belonged to another namespace, and all changes in it ended with that namespace.
  */
 import {
   closeSync,
@@ -41,21 +41,21 @@ export class JournalFile {
   readonly path: string;
 
   /**
-   * Makes the directory if need be.
-   * @throws BatonError BATON_SYSTEM when it can not be made, or others may write there.
+   * Makes the directory if it does not exist.
+   * @throws BatonError BATON_SYSTEM when it cannot be made, or when other users may write there
    */
   constructor(role: string, interfaceName: string, directory = JOURNAL_DIRECTORY) {
     this.path = join(directory, `${role}-${interfaceName}-${namespaceInode()}.json`);
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
     } catch (error) {
-      throw new BatonError('BATON_SYSTEM', `can not be made: ${reasonOf(error)}`, {
+      throw new BatonError('BATON_SYSTEM', `cannot be created: ${reasonOf(error)}`, {
         where: directory,
         cause: error,
       });
     }
     const status = lstatSync(directory);
-    // What stands in these files is done as root.
+    // Root acts on what these files say.
     if (
       !status.isDirectory() ||
       status.uid !== process.geteuid?.() ||
@@ -63,16 +63,15 @@ export class JournalFile {
     ) {
       throw new BatonError(
         'BATON_SYSTEM',
-        'not a directory that only its owner, who must be us, can write to',
-        {
-          where: directory,
-          hint: 'remove it',
-        },
+        'must be a directory that belongs to the user of this process, and that only this user can write to',
+        { where: directory, hint: 'remove it' },
       );
     }
   }
 
-  /** The record, or undefined when there is none. `warn` hears of a file that makes no sense. */
+  /**
+   * The record. Undefined, after a warning, when the file cannot be used; or when there is none.
+   */
   read(warn: (message: string) => void): JournalRecord | undefined {
     let text: string;
     try {
@@ -89,20 +88,20 @@ export class JournalFile {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       warn(
-        `${this.path}: can not be read (${reasonOf(error)}): what an earlier run left behind stays`,
+        `${this.path}: cannot be read (${reasonOf(error)}): changes of an earlier run stay in force`,
       );
       return undefined;
     }
     const record = parseRecord(text);
     if (record === undefined) {
-      warn(`${this.path}: makes no sense: what an earlier run left behind stays`);
+      warn(`${this.path}: is not a valid journal: changes of an earlier run stay in force`);
     }
     return record;
   }
 
   /**
-   * Replaces the record as a whole: a crash leaves the old one or the new one. Throws BatonError
-   * BATON_SYSTEM.
+   * Replaces the whole record in one step: a crash leaves either the old one or the new one.
+   * @throws BatonError BATON_SYSTEM
    */
   write(record: JournalRecord): void {
     const draft = `${this.path}.new`;
@@ -114,7 +113,7 @@ export class JournalFile {
       });
       renameSync(draft, this.path);
     } catch (error) {
-      throw new BatonError('BATON_SYSTEM', `can not be written: ${reasonOf(error)}`, {
+      throw new BatonError('BATON_SYSTEM', `cannot be written: ${reasonOf(error)}`, {
         where: this.path,
         cause: error,
       });

@@ -1,10 +1,11 @@
 /**
- * All that one process of Baton has changed on its machine, so that it can be undone: at its end,
- * and at the next start when there was no end but a kill.
+ * The journal of one process: everything that it has changed on its machine. The process undoes
+ * these changes when it ends. If it was killed, the next start undoes them.
  *
- * Each change is written to the state file before it is made. A start finds the changes of a killed
- * process there and takes them over: what it wants as well simply stays (a virtual address does not
- * vanish for a moment, a filter is replaced in one step), the rest is undone by `settle`.
+ * Each change is written to the journal's file before it is made. A start reads the changes of a
+ * killed process from there and takes them over. A change that this run wants as well simply stays:
+ * a virtual address does not vanish for a moment, and a filter is replaced in one step. `settle`
+ * undoes the others.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { addAddress, listAddresses } from '../addresses.js';
@@ -30,20 +31,20 @@ export interface JournalOptions {
   role: 'balancer' | 'node';
   interface: string;
   index: number;
-  /** Of the interface, six bytes. */
+  /** MAC address of the interface, six bytes. */
   mac: Uint8Array;
   warn: (message: string) => void;
-  /** For tests. */
+  /** Directory of the file, for tests. Default: JOURNAL_DIRECTORY. */
   directory?: string;
 }
 
 interface Entry {
   change: Change;
-  /** Wanted by this run, not only left over by an earlier one. */
+  /** Whether this run asked for the change. False: an earlier run left it behind. */
   wanted: boolean;
-  /** Makes the change again; undefined for what is only left over. */
+  /** Makes the change again. Undefined for a change of an earlier run, and for clsact. */
   make: Make | undefined;
-  /** Of a setting: whether the value now will do, if somebody else has changed it since. */
+  /** Of a setting: whether the current value suffices. Somebody else may have changed it. */
   enough: (() => boolean) | undefined;
 }
 
@@ -57,8 +58,8 @@ export class Journal {
   private entries: Entry[];
 
   /**
-   * Takes over what an earlier run left. Throws BatonError BATON_SYSTEM when the state file is of
-   * no use.
+   * Takes over the changes of an earlier run.
+   * @throws BatonError BATON_SYSTEM when the directory of the file cannot be used
    */
   constructor(options: JournalOptions) {
     this.file = new JournalFile(options.role, options.interface, options.directory);
@@ -78,14 +79,14 @@ export class Journal {
       : [];
   }
 
-  /** What stands in the state file. */
+  /** All changes in the journal. */
   get changes(): readonly Change[] {
     return this.entries.map((entry) => entry.change);
   }
 
   /**
-   * Gives an interface an address with a prefix length of 32. One that any interface of this
-   * machine has already, and not from us, is left to whoever put it there.
+   * Gives an interface an address with a prefix length of 32. Does nothing when an interface of
+   * this machine has that address already and Baton did not add it.
    */
   async address(interfaceName: string, address: string): Promise<void> {
     const change: AddressChange = {
@@ -99,7 +100,7 @@ export class Journal {
     await this.make(change, () => addAddress(change));
   }
 
-  /** Sets a value below /proc/sys/net unless the one that it has is `enough`. */
+  /** Sets a value below /proc/sys/net, unless the current value is `enough`. */
   async setting(
     setting: string,
     value: string,
@@ -118,15 +119,14 @@ export class Journal {
     if (!enough(Number(current))) {
       await this.make(change, make, check);
     } else if (known?.kind === 'setting' && known.value === current) {
-      // An earlier run set it, and knew what to go back to.
+      // An earlier run set this value, and recorded the one before it.
       this.record(known, make, check);
     }
   }
 
   /**
-   * Attaches a tc filter by way of `attach`, which replaces what has the same hook, priority and
-   * handle.
-   * @throws BatonError BATON_IN_USE when somebody else's filter is there.
+   * Attaches a tc filter. `attach` replaces a filter with the same hook, priority and handle.
+   * @throws BatonError BATON_IN_USE when another program's filter has this hook and priority
    */
   async filter(filter: Omit<FilterChange, 'kind'>, attach: () => void): Promise<void> {
     const change: FilterChange = { kind: 'filter', ...filter };
@@ -152,18 +152,18 @@ export class Journal {
     await this.make(change, attach);
   }
 
-  /** Attaches the XDP program by way of `attach`, in place of one of an earlier run. */
+  /** Attaches the XDP program. `attach` replaces one of an earlier run. */
   async xdp(mode: XdpMode, attach: () => void): Promise<void> {
     await this.make({ kind: 'xdp', mode }, attach);
   }
 
-  /** Pins maps in the directory of this name by way of `pin`. */
+  /** Pins maps in the directory of this name. `pin` does it. */
   async pins(name: string, pin: () => Promise<void>): Promise<void> {
     await this.make({ kind: 'pins', name }, pin);
   }
 
   /**
-   * Notes what an earlier run left behind, should no file tell of it: `settle` undoes it, or `end`.
+   * Records a change of an earlier run that is not in the journal yet. `settle` or `end` undoes it.
    */
   leftOver(change: Change): void {
     if (this.find(change) !== undefined) return;
@@ -171,14 +171,12 @@ export class Journal {
     this.save();
   }
 
-  /** Undoes one change now: what was tried, and did not work. */
+  /** Undoes one change now, because it did not work. */
   async withdraw(change: Change): Promise<void> {
     await this.undoAll((entry) => sameThing(entry.change, change));
   }
 
-  /**
-   * Which of its changes are in force. Throws BatonError BATON_SYSTEM when that can not be told.
-   */
+  /** The changes that are in force. Throws BatonError BATON_SYSTEM when the kernel does not say. */
   standing(): Change[] {
     const view = new HostView(this.place.interface);
     const found: Change[] = [];
@@ -186,14 +184,14 @@ export class Journal {
     return found;
   }
 
-  /** Undoes what an earlier run had changed and this one did not ask for. */
+  /** Undoes the changes of an earlier run that this run did not ask for. */
   async settle(): Promise<void> {
     await this.undoAll((entry) => !entry.wanted);
   }
 
   /**
-   * Undoes everything, latest first, and removes the state file. What can not be undone is warned
-   * of.
+   * Undoes all changes, latest first, and removes the file. Warns of each change that cannot be
+   * undone, and then keeps the file.
    */
   async end(): Promise<void> {
     await this.undoAll(() => true);
@@ -201,8 +199,7 @@ export class Journal {
   }
 
   /**
-   * Makes again what no longer stands. Returns a description of each change that had to be made
-   * again.
+   * Makes each change again that is no longer in force. Returns these changes in words.
    * @throws BatonError BATON_SYSTEM
    */
   async repair(): Promise<string[]> {
@@ -218,8 +215,8 @@ export class Journal {
   }
 
   /**
-   * The interface was replaced by another one of the same name: what was changed on the old one is
-   * gone with it. The caller then makes its changes again.
+   * The interface was replaced by another one with the same name. Forgets the changes to the old
+   * one, which ended with it. The caller then makes its changes again.
    */
   moveTo(index: number, mac: Uint8Array): void {
     this.place.index = index;
@@ -261,13 +258,13 @@ export class Journal {
         await undo(entry.change, this.place);
         this.entries.splice(this.entries.indexOf(entry), 1);
       } catch (error) {
-        this.warn(`${describeChange(entry.change)} could not be undone: ${reasonOf(error)}`);
+        this.warn(`cannot undo ${describeChange(entry.change)}: ${reasonOf(error)}`);
       }
     }
     try {
       this.save();
     } catch (error) {
-      // Undoing twice does no harm.
+      // The next start undoes these changes again, which does no harm.
       this.warn(reasonOf(error));
     }
   }

@@ -23,7 +23,7 @@ const filter: Change = {
 };
 const xdp: Change = { kind: 'xdp', mode: 'generic' };
 const pins: Change = { kind: 'pins', name: 'eth0.100-4026531840' };
-/** On another interface than the state's. */
+/** On an interface other than the journal's own. */
 const at = { interface: 'eth1', index: 7 };
 const elsewhere: Change[] = [
   { kind: 'clsact', at },
@@ -31,13 +31,13 @@ const elsewhere: Change[] = [
 ];
 const all = [address, setting, clsact, filter, xdp, pins];
 
-t.test('a change survives JSON', async (t) => {
+t.test('a change is the same after a round trip through JSON', async (t) => {
   for (const change of [...all, ...elsewhere]) {
     t.same(parseChange(JSON.parse(JSON.stringify(change))), change);
   }
 });
 
-t.test('what is no change is none', async (t) => {
+t.test('JSON that is not a change is refused', async (t) => {
   const wrong: unknown[] = [null, 7, 'address', [], {}, { kind: 'mount' }];
   for (const change of all) {
     for (const key of Object.keys(change)) {
@@ -52,7 +52,7 @@ t.test('what is no change is none', async (t) => {
   for (const data of wrong) t.equal(parseChange(data), undefined, JSON.stringify(data));
 });
 
-t.test('a setting outside /proc/sys/net is none', async (t) => {
+t.test('a setting outside /proc/sys/net is refused', async (t) => {
   for (const path of [
     '../../kernel/core_pattern',
     '/etc/passwd',
@@ -66,11 +66,11 @@ t.test('a setting outside /proc/sys/net is none', async (t) => {
   }
   t.ok(
     parseChange({ ...setting, setting: 'ipv4/conf/eth0.100/arp_ignore' }),
-    'names may hold dots',
+    'names may contain dots',
   );
 });
 
-t.test('pins elsewhere than in a directory of ours are none', async (t) => {
+t.test('pins outside a directory of Baton are refused', async (t) => {
   for (const name of [
     '..',
     '.',
@@ -89,7 +89,7 @@ t.test('pins elsewhere than in a directory of ours are none', async (t) => {
   t.equal(parseChange({ ...xdp, mode: 'hardware' }), undefined);
 });
 
-t.test('what is the same thing', async (t) => {
+t.test('two changes are about the same object', async (t) => {
   for (const one of all) for (const other of all) t.equal(sameThing(one, other), one === other);
   t.ok(sameThing(setting, { ...setting, value: '2', previous: '7' }), 'whatever its value');
   t.notOk(sameThing(address, { ...address, interface: 'eth0' }));
@@ -100,11 +100,11 @@ t.test('what is the same thing', async (t) => {
   t.notOk(sameThing(clsact, { ...clsact, at }));
   t.ok(
     sameThing({ ...filter, at }, { ...filter, at: { ...at, index: 8 } }),
-    'made anew under the same name',
+    'an interface that was made again under the same name',
   );
 });
 
-t.test('in words', async (t) => {
+t.test('a change in words', async (t) => {
   t.same(all.map(describeChange), [
     'address 10.99.0.100/32 on lo',
     'net/ipv4/tcp_syncookies = 1',

@@ -68,7 +68,7 @@ if (insideNamespace(import.meta.url)) {
     warnings.length = 0;
   });
 
-  t.test('everything is undone, and there is no file', async (t) => {
+  t.test('the end undoes all changes and removes the file', async (t) => {
     const before = await machine();
     const journal = open();
     await setUp(journal);
@@ -97,7 +97,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(warnings, []);
   });
 
-  t.test('it is on file before it is done', async (t) => {
+  t.test('a change is in the file before it is made', async (t) => {
     const journal = open();
     const attached = journal.filter(
       { hook: 'ingress', priority: 2, handle: 1, program: 'shim_ingress' },
@@ -109,20 +109,17 @@ if (insideNamespace(import.meta.url)) {
     await journal.end();
   });
 
-  t.test(
-    'what a killed run left is undone by the next, also when it wants none of it',
-    async (t) => {
-      const before = await machine();
-      await setUp(open());
-      const journal = open();
-      t.equal(journal.changes.length, 5);
-      await journal.settle();
-      t.same(await machine(), before);
-      await journal.end();
-    },
-  );
+  t.test('the next run undoes the changes of a killed run that it does not ask for', async (t) => {
+    const before = await machine();
+    await setUp(open());
+    const journal = open();
+    t.equal(journal.changes.length, 5);
+    await journal.settle();
+    t.same(await machine(), before);
+    await journal.end();
+  });
 
-  t.test('what a killed run left and this one wants as well stays until the end', async (t) => {
+  t.test('a change of a killed run that this run asks for stays until the end', async (t) => {
     const before = await machine();
     await setUp(open());
     const journal = open();
@@ -138,7 +135,7 @@ if (insideNamespace(import.meta.url)) {
     );
   });
 
-  t.test('what others have put there is left alone', async (t) => {
+  t.test('the objects of others stay as they are', async (t) => {
     run('ip', 'address', 'add', '10.99.0.100/32', 'dev', 'lo');
     run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
     const before = await machine();
@@ -151,7 +148,7 @@ if (insideNamespace(import.meta.url)) {
     run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
   });
 
-  t.test('a setting that somebody has changed since stays changed', async (t) => {
+  t.test('a setting that somebody has changed since then keeps that value', async (t) => {
     const journal = open();
     await journal.setting(ARP_IGNORE, '1', one);
     writeSetting(ARP_IGNORE, '2');
@@ -160,7 +157,7 @@ if (insideNamespace(import.meta.url)) {
     writeSetting(ARP_IGNORE, '0');
   });
 
-  t.test("somebody else's filter is not replaced, nor removed", async (t) => {
+  t.test("another program's filter is neither replaced nor removed", async (t) => {
     const guard = loadObject('guard');
     guard.attachTc('guard_ingress', index(), 'ingress', 2, 1);
     const journal = open();
@@ -178,7 +175,7 @@ if (insideNamespace(import.meta.url)) {
     native().removeClsactIfEmpty(index());
   });
 
-  t.test('what vanished is made again', async (t) => {
+  t.test('a change that is no longer in force is made again', async (t) => {
     const journal = open();
     await setUp(journal);
     const set = await machine();
@@ -197,7 +194,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(hasClsact('eth0'), false);
   });
 
-  t.test('a file that makes no sense is warned of and counts as none', async (t) => {
+  t.test('a file that is not a valid journal causes a warning and counts as none', async (t) => {
     const journal = open();
     await journal.setting(ARP_IGNORE, '1', one);
     const path = file();
@@ -216,7 +213,7 @@ if (insideNamespace(import.meta.url)) {
       t.same(open().changes, []);
       t.match(
         warnings,
-        [`${path}: makes no sense: what an earlier run left behind stays`],
+        [`${path}: is not a valid journal: changes of an earlier run stay in force`],
         JSON.stringify(text),
       );
     }
@@ -224,7 +221,7 @@ if (insideNamespace(import.meta.url)) {
     t.notOk(existsSync(path));
   });
 
-  t.test('a file of a dead namespace whose number was used again is not for us', async (t) => {
+  t.test('a file of a dead namespace with the same inode is ignored', async (t) => {
     writeSetting(ARP_IGNORE, '1');
     const journal = open();
     await journal.address('lo', '10.99.0.100');
@@ -264,26 +261,30 @@ if (insideNamespace(import.meta.url)) {
     const next = open();
     await attachThere(next);
     await next.settle();
-    t.same(await there(), { filters: ['shim_ingress'], clsact: true }, 'wanted again, it stays');
+    t.same(
+      await there(),
+      { filters: ['shim_ingress'], clsact: true },
+      'it stays when this run asks for it',
+    );
     native().detachTc(at.index, 'ingress', 2, 1);
     t.same(await next.repair(), ['tc filter shim_ingress (ingress) on eth1']);
     t.same(await there(), { filters: ['shim_ingress'], clsact: true });
 
     const other = open();
     await other.settle();
-    t.same(await there(), nothing, 'not wanted any more, it is undone');
+    t.same(await there(), nothing, 'it is undone when this run does not ask for it');
 
     await attachThere(other);
     run('ip', 'link', 'del', 'eth1');
     run('ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'peer1');
     run('tc', 'qdisc', 'add', 'dev', 'eth1', 'clsact');
     await other.end();
-    t.ok(hasClsact('eth1'), 'what is on a later interface of that name is not ours');
+    t.ok(hasClsact('eth1'), 'clsact of a later interface with that name is not ours');
     t.same(warnings, []);
     run('ip', 'link', 'del', 'eth1');
   });
 
-  t.test('an interface that was replaced', async (t) => {
+  t.test('an interface is replaced by another one with the same name', async (t) => {
     const journal = open();
     await setUp(journal);
     run('ip', 'link', 'del', 'eth0');
@@ -304,7 +305,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(warnings, []);
   });
 
-  t.test('a directory that others can write to', async (t) => {
+  t.test('a directory that others can write to is refused', async (t) => {
     const open = mkdtempSync(join(tmpdir(), 'baton-journal-'));
     run('chmod', '777', open);
     t.throws(
