@@ -1,7 +1,6 @@
 /**
- * SipHash-2-4 over BigInt, written from the paper (Aumasson and Bernstein, 2012) alone, so that a
- * fault of src/wire/siphash.ts is not mirrored by the tests that use it. Slow, and meant to be
- * read.
+ * SipHash-2-4 over BigInt, written from the paper alone (Aumasson and Bernstein, 2012), so that
+ * tests do not repeat a fault of src/wire/siphash.ts. Slow, and made for reading.
  */
 
 const MASK = 0xffff_ffff_ffff_ffffn;

@@ -1,6 +1,6 @@
 /**
- * `make demo`: a farm in network namespaces, real requests, and what happened, in plain words.
- * `make demo-keep` leaves it running; `make demo-stop` ends it.
+ * `make demo`: a farm in network namespaces, real requests, and a report in plain words.
+ * `make demo-keep` leaves the farm running; `make demo-stop` ends it.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -32,15 +32,15 @@ const say = (text = ''): void => console.log(text === '' ? '' : `  ${text}`);
 const heading = (text: string): void => console.log(`\n${bold(text)}`);
 const number = (value: number): string => Math.round(value).toLocaleString('en-US');
 
-let wrong = 0;
+let failures = 0;
 
-/** A line that claims something, with the word that tells whether it is so. */
+/** Prints a statement, and whether it is true. */
 function claim(text: string, holds: boolean): void {
-  wrong += holds ? 0 : 1;
-  say(`${text}  ${holds ? good('ok') : bad('NOT SO')}`);
+  failures += holds ? 0 : 1;
+  say(`${text}  ${holds ? good('ok') : bad('WRONG')}`);
 }
 
-/** The nodes in whose access logs a path appeared since `before`. */
+/** The nodes whose access logs got a line with this path since `before`. */
 function answeredBy(farm: Farm, path: string, before: readonly number[]): string[] {
   return farm.webs
     .filter((web, index) =>
@@ -54,7 +54,7 @@ function answeredBy(farm: Farm, path: string, before: readonly number[]): string
 
 const logged = (farm: Farm): number[] => farm.webs.map((web) => web.requests().length);
 
-/** nginx writes its log line after the last byte: give it a moment. */
+/** Waits for log lines: nginx writes them after the last byte of an answer. */
 async function settled(farm: Farm, count: number, before: readonly number[]): Promise<void> {
   const sum = (values: readonly number[]): number =>
     values.reduce((total, value) => total + value, 0);
@@ -74,7 +74,7 @@ function fill(farm: Farm, film: Uint8Array): void {
 }
 
 async function contentByNode(farm: Farm): Promise<void> {
-  heading('Each node holds something else; the client knows one address');
+  heading('Each node holds other content, and the client knows only one address');
   const expected = [
     ['/images/cat.txt', ['n1']],
     ['/music/song.txt', ['n2']],
@@ -87,7 +87,7 @@ async function contentByNode(farm: Farm): Promise<void> {
     const answer = await curl(farm.client, `${BASE}${path}`, [], 10_000);
     await settled(farm, 1, before);
     const [node = '?'] = answeredBy(farm, path, before);
-    const text = `GET ${path.padEnd(17)} ${answer.status}  by ${node}, from ${answer.remoteAddress}`;
+    const text = `GET ${path.padEnd(17)} ${answer.status}  answered by ${node}, from address ${answer.remoteAddress}`;
     const holds =
       (holders as readonly string[]).includes(node) && answer.remoteAddress === VIRTUAL_ADDRESS;
     claim(
@@ -97,13 +97,13 @@ async function contentByNode(farm: Farm): Promise<void> {
   }
   const none = await curl(farm.client, `${BASE}/books/none.txt`, [], 10_000);
   claim(
-    `GET ${'/books/none.txt'.padEnd(17)} ${none.status}  nobody holds it: the balancer's own answer`,
+    `GET ${'/books/none.txt'.padEnd(17)} ${none.status}  no node holds it: the balancer itself answers`,
     none.status === 404,
   );
 }
 
 async function keptAlive(farm: Farm): Promise<void> {
-  heading('A connection is kept alive');
+  heading('Three requests share one connection');
   const path = '/images/cat.txt';
   const answers = await curlAll(
     farm.client,
@@ -113,11 +113,11 @@ async function keptAlive(farm: Farm): Promise<void> {
   );
   const connections = answers.reduce((sum, answer) => sum + answer.connects, 0);
   const all = answers.every((answer) => answer.status === 200) && answers.length === 3;
-  claim(`3 requests, ${connections} connection, all answered by n1`, all && connections === 1);
+  claim(`3 requests on ${connections} connection, all answered by n1`, all && connections === 1);
 }
 
 async function longAnswer(farm: Farm, film: Uint8Array): Promise<void> {
-  heading('100 MB go from the node to the client, not through the balancer');
+  heading('A file of 100 MB goes from the node to the client, not through the balancer');
   const before = await farm.balancer.traffic();
   const answer = await curl(farm.client, `${BASE}/films/long.bin`);
   const after = await farm.balancer.traffic();
@@ -125,37 +125,30 @@ async function longAnswer(farm: Farm, film: Uint8Array): Promise<void> {
   const sent = after.sentBytes - before.sentBytes;
   const packets = after.receivedPackets - before.receivedPackets;
   claim(
-    `${number(answer.body.length)} bytes arrived, SHA-256 ${sha256(answer.body).slice(0, 16)}…`,
+    `The client received ${number(answer.body.length)} bytes with the right SHA-256, ${sha256(answer.body).slice(0, 16)}…`,
     sha256(answer.body) === sha256(film),
   );
-  say(`in ${answer.seconds.toFixed(2)} s: ${number(answer.rate / 1e6)} MB/s`);
+  say(`It took ${answer.seconds.toFixed(2)} s: ${number(answer.rate / 1e6)} MB/s`);
   claim(
-    `through the balancer: ${number(received)} bytes in, ${number(sent)} out (${number(packets)} packets: the request and ACKs)`,
+    `The balancer received ${number(received)} bytes and sent ${number(sent)}: ${number(packets)} packets, the request and ACKs`,
     received < FILM_BYTES / 10,
   );
-  say(faint(`that is ${((100 * received) / FILM_BYTES).toFixed(2)} % of the answer`));
+  say(faint(`That is ${((100 * received) / FILM_BYTES).toFixed(2)} % of the answer`));
 }
 
 async function fromInside(farm: Farm): Promise<void> {
-  heading('baton sessions, while a slow client downloads');
+  heading('`baton sessions` while a slow client downloads');
   const url = `${BASE}/films/long.bin`;
-  const slow = farm.client.start('slow', [
-    'curl',
-    '-s',
-    '-o',
-    '/dev/null',
-    '--limit-rate',
-    '8M',
-    url,
-  ]);
+  const curlSlowly = ['curl', '-s', '-o', '/dev/null', '--limit-rate', '8M', url];
+  const slow = farm.client.start('slow', curlSlowly);
   await sleep(500);
   const sessions = await farm.baton(['sessions', '-c', farm.balancerConfig]);
   await slow.stop();
   const lines = sessions.stdout.split('\n');
   indent([lines[0], ...lines.filter((line) => line.includes(' passing '))].join('\n'));
-  heading('baton stats');
+  heading('`baton stats`');
   const stats = await farm.baton(['stats', '-c', farm.balancerConfig]);
-  // The counters are for another day: `baton stats` shows them all.
+  // Without the counters, which fill a screen.
   indent(stats.stdout.replace(/\n\n *COUNTER[\s\S]*$/, ''));
 }
 
@@ -168,32 +161,32 @@ function indent(text: string): void {
 function printHints(farm: Farm): void {
   const baton = `sudo ${batonCommand([]).join(' ')}`;
   const inClient = `sudo nsenter --net=/run/netns/${farm.client.namespace}`;
-  heading('The farm is running. Try:');
+  heading('The farm is running. You can try:');
   say(`${inClient} curl -i ${BASE}/images/cat.txt`);
   say(`${inClient} curl -o /dev/null ${BASE}/films/long.bin`);
   say(`${baton} sessions -c ${farm.balancerConfig}`);
   say(`${baton} stats -c ${farm.balancerConfig}`);
   say(
-    `sudo nsenter --net=/run/netns/${farm.tag}-switch tcpdump -ni balancer   ${faint('# its port of the switch: requests and ACKs, no answers')}`,
+    `sudo nsenter --net=/run/netns/${farm.tag}-switch tcpdump -ni balancer   ${faint('# what passes the balancer: requests and ACKs, no answers')}`,
   );
   say(
-    `sudo kill -9 ${farm.agents[0]?.pid}   ${faint('# the agent of n1: established connections go on')}`,
+    `sudo kill -9 ${farm.agents[0]?.pid}   ${faint('# kills the agent of n1: established connections go on')}`,
   );
   const balancer = batonCommand(['balancer', '-c', farm.balancerConfig]).join(' ');
   say(
-    `sudo kill -9 ${farm.balancerProgram?.pid}   ${faint('# the balancer, and to start it again:')}`,
+    `sudo kill -9 ${farm.balancerProgram?.pid}   ${faint('# kills the balancer; the next line starts it again')}`,
   );
   say(`sudo nsenter --net=/run/netns/${farm.balancer.namespace} ${balancer}`);
-  say(`less ${farm.directory}/balancer.log   ${faint('# configs and logs are all in there')}`);
+  say(`less ${farm.directory}/balancer.log   ${faint('# configs and logs are in this directory')}`);
   say();
-  say(`${bold('sudo make demo-stop')} ends it.`);
+  say(`${bold('sudo make demo-stop')} ends the farm.`);
 }
 
 async function demo(keep: boolean): Promise<void> {
   const film = randomBytes(FILM_BYTES);
   const farm = await Farm.create({ tag: TAG });
   try {
-    heading('A farm in network namespaces');
+    heading('A farm in network namespaces: each machine is a namespace with its own network');
     const { stderr } = await farm.client.run('nginx', ['-v'], { allowFailure: true });
     const server = /nginx\/[\d.]+/.exec(stderr)?.[0] ?? 'nginx';
     say(`client    ${farm.client.address}`);
@@ -202,10 +195,12 @@ async function demo(keep: boolean): Promise<void> {
       const holds = RESOURCES.filter((resource) => resource.nodes.includes(node.name)).map(
         (resource) => resource.path,
       );
-      say(`${node.name}        ${node.address}    stock ${server}, holds ${holds.join(' and ')}`);
+      say(
+        `${node.name}        ${node.address}    unmodified ${server}, holds ${holds.join(' and ')}`,
+      );
     }
     fill(farm, film);
-    // Where the kernel can, it forwards by itself; the balancer's log tells what was chosen.
+    // XDP where the kernel can; the balancer's log says what was chosen and why.
     await farm.startAll(RESOURCES, { datapath: 'auto' });
     const { datapath } = await farm.stats();
     say(`datapath  ${datapath}`);
@@ -221,23 +216,21 @@ async function demo(keep: boolean): Promise<void> {
     await farm.stop();
   }
   say();
-  if (wrong > 0) {
-    say(bad(`${wrong} of the above did not hold.`));
+  if (failures > 0) {
+    say(bad(`${failures} of the statements above are wrong.`));
     process.exitCode = 1;
   } else if (!keep) {
-    say(
-      `All of it held. The farm is gone again; ${bold('sudo make demo-keep')} leaves one running.`,
-    );
+    say(`All of it held. The farm is removed; ${bold('sudo make demo-keep')} leaves one running.`);
   }
 }
 
 async function main(mode: string | undefined): Promise<void> {
   if (process.getuid?.() !== 0) {
-    throw new Error('network namespaces need root: run it with sudo');
+    throw new Error('network namespaces need root; run it with sudo');
   }
   if (mode === 'demo-stop') {
     console.log(
-      stopKept(TAG) ? 'The demo has ended; its namespaces are gone.' : 'No demo is running.',
+      stopKept(TAG) ? 'The demo has ended; its namespaces are removed.' : 'No demo is running.',
     );
     return;
   }

@@ -1,15 +1,16 @@
 /**
- * Runs the tests: `make test`, or with paths as arguments only those (`make test TESTS=test/wire`);
- * with --unit only those that need neither root nor network namespaces (`make test-unit`).
+ * Runs the tests: all (`make test`), those below the paths in the arguments
+ * (`make test TESTS=test/wire`), or with --unit those that need neither root nor network namespaces
+ * (`make test-unit`).
  *
  * Each compiled test file runs as a program of its own under plain node. tap's own runner would
- * preload its hooks into every child, the balancers and agents under test among them; what is
- * tested here is what is installed.
+ * preload its hooks into every child process, balancers and agents under test included; tests must
+ * run the program that gets installed.
  *
- * Several files run side by side. One worker begins with those that only compute, the others with
- * those that make network namespaces or load BPF programs, which mostly wait. End to end tests run
- * once for each datapath. At the end come those that need the machine for themselves. The last line
- * is `N passed, N failed`, counted in assertions; every skip is printed with its reason.
+ * Several files run at the same time. One worker begins with files that only compute, the others
+ * with files that make network namespaces or load BPF programs, which mostly wait. End-to-end tests
+ * run once on each datapath. Files that need the whole machine run last, one by one. The last line
+ * is `N passed, N failed`, counted in assertions. Every skip is printed with its reason.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
@@ -21,7 +22,7 @@ import { FILE_TIMEOUT_MS } from '../lab/patience.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const END_TO_END = 'test/e2e/';
-/** What needs root: tests that make network namespaces or interfaces, or load BPF programs. */
+/** Tests that need root: they make network namespaces or interfaces, or load BPF programs. */
 const IN_NAMESPACES = [
   END_TO_END,
   'test/kernel/',
@@ -29,27 +30,24 @@ const IN_NAMESPACES = [
   'test/host/journal/journal.test.ts',
 ];
 
-/** End to end tests run once on each of them: lab/farm/farm.ts reads BATON_DATAPATH. */
+/** End-to-end tests run once on each: lab/farm/configs.ts reads BATON_DATAPATH. */
 const DATAPATHS = ['packet', 'xdp'];
 const endToEnd = (names: readonly string[]): string[] =>
   names.map((name) => `${END_TO_END}${name}.test.ts`);
-/**
- * Except these, which run on the last one only: it makes no difference to them, or they choose it
- * by themselves.
- */
+/** These run on the last datapath only: it makes no difference to them, or they choose it. */
 const ONCE = endToEnd(['datapath', 'farm', 'operator', 'watch']);
 /**
- * What a flood leaves of a machine is too little for others. And farm.test.ts leaves a farm behind
- * that any other would take down.
+ * A flood leaves too little of the machine for other tests. And farm.test.ts leaves a farm behind,
+ * which any other test with a farm would take down.
  */
 const ALONE = endToEnd(['farm', 'flood']);
-/** What takes longest begins first. */
+/** The longest files begin first. */
 const LONG = [
   ...endToEnd(['node-interface', 'restart', 'operator', 'datapath', 'watch']),
   'test/sim/simulation.test.ts',
 ];
 
-/** Files that run side by side: there is more waiting in them than work. */
+/** Files that run at the same time: they wait more than they compute. */
 const AT_ONCE = Math.max(2, Math.min(4, availableParallelism() + 1));
 
 /** One test file, on one datapath. */
@@ -66,18 +64,17 @@ interface FileResult {
   seconds: number;
 }
 
-/** Ends a test file with what it has started: each is a process group of its own. */
+/** Signals a test file and its children: each file is a process group of its own. */
 function end(child: ChildProcess, signal: NodeJS.Signals): void {
   try {
     if (child.pid !== undefined) process.kill(-child.pid, signal);
   } catch {
-    // ended in this moment
+    // it has just ended
   }
 }
 
 /**
- * Files that run. A runner that is told to end tells them, so that they take down what they have
- * made.
+ * Running files. A signal to the runner is passed on to them, so that they take their farms down.
  */
 const running = new Set<ChildProcess>();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -129,10 +126,10 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
     });
     running.add(child);
     let errors = '';
-    let late = false;
+    let timedOut = false;
     const timer = setTimeout(() => {
-      late = true;
-      // First politely: a test that has made namespaces takes them down.
+      timedOut = true;
+      // SIGTERM first: a test that has made namespaces takes them down.
       end(child, 'SIGTERM');
       setTimeout(() => end(child, 'SIGKILL'), 5000).unref();
     }, FILE_TIMEOUT_MS);
@@ -150,7 +147,7 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
       }
       clearTimeout(timer);
       result.seconds = (Date.now() - began) / 1000;
-      if (late) {
+      if (timedOut) {
         result.failures.push(`was still running after ${FILE_TIMEOUT_MS / 1000} s`);
       } else if (result.failures.length === 0 && (!results.ok || exit.code !== 0)) {
         const how = exit.signal === null ? `exit code ${exit.code}` : exit.signal;
@@ -162,7 +159,7 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
     };
     parser.on('complete', (final: FinalResults) => {
       if (final.plan.skipAll && final.ok) {
-        result.skips.push(final.plan.skipReason || 'all of it');
+        result.skips.push(final.plan.skipReason || 'the whole file');
       }
       results = final;
       finish();
@@ -176,9 +173,9 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
 }
 
 /**
- * Counts the assertions of a test and of the tests inside it. The line that closes an inner test
- * only repeats what was counted inside, unless that test failed for a reason of its own: an
- * exception, a timeout, a plan not kept.
+ * Counts the assertions of a test and of the tests inside it. The line that closes an inner test is
+ * not counted again, unless that test failed for a reason of its own: an exception, a timeout, a
+ * plan not kept.
  */
 function follow(parser: Parser, prefix: string, result: FileResult): void {
   let inside: { failures: number } | undefined;
@@ -234,10 +231,7 @@ function print(result: FileResult): void {
   }
 }
 
-/**
- * Runs what the lists hold, so many at once: each worker takes from the first list that has
- * something.
- */
+/** Runs all lists. Each worker takes the next file from its first list that is not empty. */
 function runAll(workers: readonly (readonly Run[][])[], into: FileResult[]): Promise<unknown> {
   const work = async (lists: readonly Run[][]): Promise<void> => {
     for (;;) {
@@ -251,7 +245,7 @@ function runAll(workers: readonly (readonly Run[][])[], into: FileResult[]): Pro
   return Promise.all(workers.map(work));
 }
 
-/** The longest first, else in the order of their names. */
+/** Sorts the files of LONG to the front; the others stay in the order of their names. */
 function longestFirst(list: Run[]): Run[] {
   const rank = ({ file }: Run): number => (LONG.includes(file) ? LONG.indexOf(file) : LONG.length);
   return list.sort((a, b) => rank(a) - rank(b));

@@ -1,7 +1,6 @@
 /**
- * Clients that keep coming, each with a connection of its own, at a steady rate: a program that
- * runs in the namespace of a farm's client, and for tests the way to start it and to ask what
- * became of them.
+ * New clients at a steady rate, each with one connection. The file is a program that runs in the
+ * namespace of a farm's client; the class Arrivals starts it and returns the outcome.
  */
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -10,34 +9,34 @@ import type { Farm } from '../farm/farm.js';
 import type { Program } from '../farm/process.js';
 
 /**
- * How long a client waits for its answer, in ms: Linux sends again after 0.2, 0.6, 1.4, 3, 6.2 and
+ * How long a client waits for its answer, in ms. Linux retransmits after 0.2, 0.6, 1.4, 3, 6.2 and
  * 12.6 s.
  */
 const PATIENCE_MS = 40_000;
-/** Between two clients, in ms. */
+/** Time between two clients, in ms. */
 const EVERY_MS = 20;
 
-/** What became of the clients. */
+/** The outcome. */
 export interface Arrived {
-  /** All of them. */
+  /** All clients. */
   count: number;
-  /** Those that got no answer, when they came (ms since 1970), and why. */
+  /** Clients without an answer: when each came (ms since 1970), and why. */
   lost: { at: number; why: string }[];
-  /** From the first SYN to the answer, the longest, in ms. */
+  /** The longest time from SYN to answer, in ms. */
   slowestMs: number;
 }
 
 export class Arrivals {
   private constructor(private readonly program: Program) {}
 
-  /** They come until `stop`, and ask for `path`. */
+  /** Clients ask for `path`, until `stop`. */
   static start(farm: Farm, path: string): Arrivals {
     const script = fileURLToPath(import.meta.url);
     const args = [VIRTUAL_ADDRESS, path, String(EVERY_MS), String(PATIENCE_MS)];
     return new Arrivals(farm.client.start('arrivals', [process.execPath, script, ...args]));
   }
 
-  /** No more come. Waits until the last of them has its answer, or has waited too long. */
+  /** No new client comes. Waits until the last one has its answer or gives up. */
   async stop(): Promise<Arrived> {
     const { program } = this;
     program.signal('SIGTERM');
@@ -45,16 +44,16 @@ export class Arrivals {
   }
 }
 
-/** One client: '' when it got its answer, else why not. */
+/** One client. Resolves with '' when it got its answer, else with the reason. */
 function visit(address: string, path: string, patienceMs: number): Promise<string> {
   return new Promise((resolve) => {
     let text = '';
     const socket = connect({ host: address, port: 80 });
-    const end = (why: string): void => {
+    const finish = (why: string): void => {
       socket.destroy();
       resolve(why);
     };
-    socket.setTimeout(patienceMs, () => end(`silence, local port ${socket.localPort}`));
+    socket.setTimeout(patienceMs, () => finish(`no answer, local port ${socket.localPort}`));
     socket.once('connect', () => {
       socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
     });
@@ -62,13 +61,13 @@ function visit(address: string, path: string, patienceMs: number): Promise<strin
       text += chunk.toString('latin1');
     });
     socket.once('end', () =>
-      end(text.startsWith('HTTP/1.1 200') ? '' : `answer ${text.slice(0, 20)}`),
+      finish(text.startsWith('HTTP/1.1 200') ? '' : `answer ${text.slice(0, 20)}`),
     );
-    socket.once('error', (error: NodeJS.ErrnoException) => end(error.code ?? 'error'));
+    socket.once('error', (error: NodeJS.ErrnoException) => finish(error.code ?? 'error'));
   });
 }
 
-async function comeAndGo([
+async function arrive([
   address = '',
   path = '/',
   every,
@@ -93,6 +92,6 @@ async function comeAndGo([
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const arrived = await comeAndGo(process.argv.slice(2));
+  const arrived = await arrive(process.argv.slice(2));
   process.stdout.write(`${JSON.stringify(arrived)}\n`, () => process.exit(0));
 }

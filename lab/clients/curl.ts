@@ -11,10 +11,10 @@ export interface CurlAnswer {
   status: number;
   body: Buffer;
   headers: string;
-  /** The address that curl was connected to. */
+  /** The server's address of the connection. */
   remoteAddress: string;
   localPort: number;
-  /** Connections that were made for this request: 0 when an earlier one served it too. */
+  /** New connections for this request: 0 when an earlier one was used again. */
   connects: number;
   /** Seconds from the start to the last byte. */
   seconds: number;
@@ -34,7 +34,7 @@ interface CurlReport {
   errormsg: string | null;
 }
 
-/** Fetches several URLs with one curl, in order, over as few connections as curl needs. */
+/** Fetches several URLs with one curl, in order, over as few connections as possible. */
 export async function curlAll(
   host: Host,
   urls: readonly string[],
@@ -83,6 +83,7 @@ export async function curlAll(
   }
 }
 
+/** Fetches one URL. */
 export async function curl(
   host: Host,
   url: string,
@@ -91,7 +92,7 @@ export async function curl(
 ): Promise<CurlAnswer> {
   const [answer] = await curlAll(host, [url], args, timeoutMs);
   if (answer === undefined) {
-    throw new Error(`curl said nothing about ${url}`);
+    throw new Error(`curl reported nothing about ${url}`);
   }
   return answer;
 }

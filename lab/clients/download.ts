@@ -1,19 +1,15 @@
-/**
- * A long answer that is under way while a test breaks something, and that ends when the test says
- * so.
- */
+/** A download that goes on while a test breaks something, and that ends when the test says so. */
 import { existsSync, writeFileSync } from 'node:fs';
 import type { Farm } from '../farm/farm.js';
 import { type Program, PYTHON } from '../farm/process.js';
 import { PATIENCE_MS } from '../patience.js';
 
-/** What is left unread until the release. */
+/** Bytes at the end that stay unread until the release. */
 export const KEPT_BYTES = 400_000;
 
 /**
- * Reads an answer piece by piece, so many bytes a second, and leaves the end of it unread until it
- * is released. Its receive buffer is small: what it has not read, the server has not sent, so the
- * connection cannot end before.
+ * Reads an answer at `pace` bytes a second and leaves its end unread until the release. The receive
+ * buffer is small: the server cannot send what is unread, so the connection cannot end before.
  */
 const READ_SLOWLY = `
 import hashlib, json, os, socket, sys, time
@@ -63,7 +59,7 @@ except (OSError, ValueError, StopIteration) as e:
 print(json.dumps({"sha256": hash.hexdigest(), "error": error}))
 `;
 
-/** What became of it: the SHA-256 of what arrived, and '' or what went wrong. */
+/** The SHA-256 of the bytes that arrived, and '' or what went wrong. */
 export interface Downloaded {
   sha256: string;
   error: string;
@@ -75,9 +71,9 @@ export class Download {
   private readonly go: string;
 
   /**
-   * Begins at once, at the first client of the farm.
-   * @param url http://ADDRESS/PATH of something longer than a megabyte
-   * @param pace bytes a second, until it is released
+   * Begins at once, on the first client of the farm.
+   * @param url http://ADDRESS/PATH of a file longer than a megabyte
+   * @param pace bytes a second until the release
    */
   constructor(farm: Farm, url: string, pace = 1_000_000) {
     const name = `download${Download.count++}`;
@@ -93,23 +89,23 @@ export class Download {
     return this.program.running;
   }
 
-  /** Waits until the head of the answer is there. Rejects when the download ends without one. */
+  /** Waits for the head of the answer. Rejects when the download ends without one. */
   async begun(): Promise<void> {
     await this.program.waitForLog(/^begun$/m);
   }
 
-  /** Waits until there is no more than the end to come: how long that took, in seconds. */
+  /** Waits until only the kept bytes are unread. Returns how long that took, in seconds. */
   async paced(): Promise<number> {
     await this.program.waitForLog(/^paced [\d.]+$/m, 2 * PATIENCE_MS);
     return Number(/^paced ([\d.]+)$/m.exec(this.program.log())?.[1]);
   }
 
-  /** From now on it reads as fast as it can, to the end. */
+  /** From now on it reads to the end as fast as it can. */
   release(): void {
     if (!existsSync(this.go)) writeFileSync(this.go, '');
   }
 
-  /** Releases it, and waits for its end. */
+  /** Releases it and waits for its end. */
   async finish(): Promise<Downloaded> {
     this.release();
     return (await this.program.document()) as Downloaded;

@@ -1,10 +1,10 @@
 /**
- * A flood of segments from clients that do not exist: a program of its own, because it must run in
- * the namespace of a farm's host. Its argument is a FloodOptions; it writes a Flooded when it is
- * told to end.
+ * A flood of segments from clients that do not exist. The file is a program of its own, because it
+ * must run in the namespace of a farm's host: its argument is a FloodOptions, and it prints a
+ * Flooded when SIGTERM ends it.
  *
- * The frames lie ready in the transmit slots of a packet ring; before each is sent it gets another
- * source address, port and sequence number, and its checksums are mended (RFC 1624).
+ * Ready frames fill the transmit slots of a packet ring. Before each is sent, it gets another
+ * source address, port and sequence number, and its checksums are updated (RFC 1624).
  */
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
@@ -19,11 +19,11 @@ export interface FloodOptions {
   to: string;
   address: string;
   port: number;
-  /** Of each segment: SYNs have the options of an ordinary client. */
+  /** Flags of each segment. SYNs have the options of an ordinary client. */
   flags: 'S' | 'A';
-  /** Segments a second; absent: as many as it can. */
+  /** Segments a second; default: as many as possible. */
   rate?: number;
-  /** It ends by itself after so many seconds. */
+  /** It ends by itself after this time. */
   seconds: number;
 }
 
@@ -33,7 +33,7 @@ export interface Flooded {
   perSecond: number;
 }
 
-/** A flood from a host, under way. */
+/** A running flood from a host. */
 export class Flood {
   private readonly program: Program;
 
@@ -60,7 +60,7 @@ const SLOTS = 1024;
 const SLOT_BYTES = 2048;
 const BATCH = 64;
 const INTERFACE = 'eth0';
-/** Of PacketRing.stats: how many there are, and which one counts the frames sent. */
+/** PacketRing.stats: the number of values, and the index of the frames sent. */
 const RING_TOTALS = 6;
 const SENT = 2;
 
@@ -86,8 +86,8 @@ function template(flood: FloodOptions, mac: string): Uint8Array {
   });
 }
 
-/** The checksum of what had `checksum` and gets these words where zeros stood. */
-function mended(checksum: number, words: number): number {
+/** `checksum` after these words replaced zeros. */
+function updated(checksum: number, words: number): number {
   let sum = (~checksum & 0xffff) + words;
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
@@ -124,13 +124,13 @@ class Sender {
     const mac = Array.from(info.mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
     const frame = template(flood, mac);
     const bytes = new Uint8Array(this.ring.memory);
-    for (let slot = 0; slot < SLOTS; slot++) bytes.set(frame, this.roomOf(slot));
+    for (let slot = 0; slot < SLOTS; slot++) bytes.set(frame, this.slotOffset(slot));
     this.length = frame.length;
-    this.ipChecksum = this.view.getUint16(this.roomOf(0) + IP.checksum);
-    this.tcpChecksum = this.view.getUint16(this.roomOf(0) + TCP.checksum);
+    this.ipChecksum = this.view.getUint16(this.slotOffset(0) + IP.checksum);
+    this.tcpChecksum = this.view.getUint16(this.slotOffset(0) + TCP.checksum);
   }
 
-  /** Sends up to `count` frames, at most BATCH; returns how many there was room for. */
+  /** Sends up to `count` frames (at most BATCH). Returns how many there was room for. */
   send(count: number): number {
     const { ring, status, descriptors } = this;
     let slot = this.slot;
@@ -149,32 +149,32 @@ class Sender {
     return filled;
   }
 
-  /** Returns how many were sent. */
+  /** Returns how many frames were sent. */
   close(): number {
     const sent = this.ring.stats(new Float64Array(RING_TOTALS))[SENT] ?? 0;
     this.ring.close();
     return sent;
   }
 
-  private roomOf(slot: number): number {
+  private slotOffset(slot: number): number {
     return this.ring.transmitOffset + slot * SLOT_BYTES;
   }
 
-  /** Returns the offset of the frame. */
+  /** Fills a slot and returns the offset of its frame. */
   private write(slot: number): number {
     const { view } = this;
-    const offset = this.roomOf(slot);
-    // Anywhere from 16.0.0.0 to 79.255.255.255: no address of a farm, and none that is nobody's.
+    const offset = this.slotOffset(slot);
+    // From 16.0.0.0 to 79.255.255.255: no address of a farm, and none that is reserved.
     const source = 0x1000_0000 + (this.next() & 0x3fff_ffff);
     const word = this.next();
     const port = 1024 + ((word >>> 16) % 64_000);
     const seq = this.next();
     const changed = halves(source);
     view.setUint32(offset + IP.source, source);
-    view.setUint16(offset + IP.checksum, mended(this.ipChecksum, changed));
+    view.setUint16(offset + IP.checksum, updated(this.ipChecksum, changed));
     view.setUint16(offset + TCP.sourcePort, port);
     view.setUint32(offset + TCP.seq, seq);
-    view.setUint16(offset + TCP.checksum, mended(this.tcpChecksum, changed + port + halves(seq)));
+    view.setUint16(offset + TCP.checksum, updated(this.tcpChecksum, changed + port + halves(seq)));
     return offset;
   }
 
@@ -191,25 +191,25 @@ class Sender {
 
 async function run(flood: FloodOptions): Promise<Flooded> {
   const sender = new Sender(flood);
-  let told = false;
+  let ending = false;
   process.once('SIGTERM', () => {
-    told = true;
+    ending = true;
   });
   const began = performance.now();
   let sent = 0;
   let batches = 0;
-  for (let now = began; !told && now - began < flood.seconds * 1000; now = performance.now()) {
+  for (let now = began; !ending && now - began < flood.seconds * 1000; now = performance.now()) {
     const due = flood.rate === undefined ? BATCH : ((now - began) / 1000) * flood.rate - sent;
     const filled = due < 1 ? 0 : sender.send(Math.min(BATCH, Math.floor(due)));
     if (sent === 0 && filled > 0) process.stdout.write('flooding\n');
     sent += filled;
-    // What is not due yet must not keep a processor busy, and a signal must be heard.
+    // Waiting must not occupy a processor, and a signal must get a turn.
     if (filled < BATCH) await sleep(1);
     else if (++batches % 64 === 0) await turn();
   }
   const seconds = (performance.now() - began) / 1000;
-  const really = sender.close();
-  return { sent: really, seconds, perSecond: Math.round(really / seconds) };
+  const total = sender.close();
+  return { sent: total, seconds, perSecond: Math.round(total / seconds) };
 }
 
 if (process.argv[1] === PROGRAM) {

@@ -1,7 +1,7 @@
 /**
- * Clients of every sort at once, for a test that does something to the balancer meanwhile: long
- * downloads, many requests on kept connections, conversations that are silent in between. All of it
- * lasts until it is released.
+ * Clients of every kind at once, for a test that does something to the balancer meanwhile: long
+ * downloads, many requests on persistent connections, conversations with silence in between. All go
+ * on until `check` releases them.
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,26 +15,23 @@ import { converse, type Heard, type Step } from './raw-client.js';
 import { Wrk } from './wrk.js';
 
 export interface LoadOptions {
-  /** What downloads fetch, its SHA-256, and how many at once. */
+  /** What the downloads fetch, its SHA-256, and the number of downloads. */
   download: { path: string; sha256: string; count: number };
-  /** What everybody else fetches. */
+  /** What all other clients fetch. */
   path: string;
 }
 
 const CONNECTIONS = 8;
-/**
- * Of each of them, between two requests: what they are for is that they go on, not that there are
- * many.
- */
+/** Pause of each connection between two requests: the test needs steady requests, not many. */
 const BETWEEN_REQUESTS = 'function delay() return 20 end -- ms\n';
-/** Nobody's patience is to end before the test. */
+/** No client may give up before the test ends. */
 const CONVERSATION_MS = FILE_TIMEOUT_MS;
-/** Packets may be this long on their way, on a machine that has other things to do. */
+/** The longest gap between packets that a busy machine may cause. */
 const LONGEST_PAUSE_MS = 1000;
 
 export class Load {
   private static count = 0;
-  /** When all of it was under way, in ms. */
+  /** When all sessions were passing, in ms since 1970. */
   private began = 0;
 
   private constructor(
@@ -47,12 +44,12 @@ export class Load {
     private readonly go: { early: string; silent: string },
   ) {}
 
-  /** How many sessions it has. */
+  /** The number of its sessions. */
   static sessions({ download }: LoadOptions): number {
     return download.count + CONNECTIONS + 2;
   }
 
-  /** Begins all of it, and waits until each of its sessions is the node's. */
+  /** Starts all clients, and waits until each session is passing. */
   static async start(farm: Farm, options: LoadOptions): Promise<Load> {
     const { download, path: target } = options;
     const base = `http://${VIRTUAL_ADDRESS}`;
@@ -93,45 +90,57 @@ export class Load {
       rates,
       go,
     );
-    // Whoever fails early is asked at the end.
+    // A conversation that fails early is reported by `check`.
     for (const promise of [load.silent, load.early]) promise.catch(() => {});
-    await farm.waitFor(async () => (await passing()) >= all, `${all} sessions that pass`);
+    await farm.waitFor(async () => (await passing()) >= all, `${all} passing sessions`);
     load.began = Date.now();
     return load;
   }
 
-  /** One of the conversations ends now. */
+  /** Ends one of the conversations now. */
   endOne(): void {
     writeFileSync(this.go.early, '');
   }
 
-  /** Releases all of it, waits for its end, and asserts that nobody noticed anything. */
+  /** Releases all clients, waits for their ends, and asserts that none noticed anything. */
   async check(t: Test): Promise<void> {
     const { options, began, go } = this;
     const rates = await Promise.all(this.rates.map((rate) => rate.stop(began, Date.now())));
-    t.ok(this.kept.running, 'requests went on to the end');
+    t.ok(this.kept.running, 'requests went on until the end');
     const kept = await this.kept.stop();
     t.equal(
       kept.failed,
       0,
-      `of ${kept.requests} requests on kept connections: ${JSON.stringify(kept.errors)}`,
+      `no request on a persistent connection failed (${kept.requests} requests, ${JSON.stringify(kept.errors)})`,
     );
-    for (const download of this.downloads) t.ok(download.running, 'a download went on to the end');
+    for (const download of this.downloads)
+      t.ok(download.running, 'each download went on until the end');
     for (const finished of await Promise.all(this.downloads.map((download) => download.finish()))) {
-      t.equal(finished.error, '', 'a download');
-      t.equal(finished.sha256, options.download.sha256, 'what it got');
+      t.equal(finished.error, '', 'the download did not fail');
+      t.equal(finished.sha256, options.download.sha256, 'the download is complete');
     }
     for (const file of Object.values(go)) writeFileSync(file, '');
     const silent = await this.silent;
-    t.equal(silent.ending, 'end', 'a connection that was silent');
-    t.equal(silent.text.split('HTTP/1.1 200').length - 1, 2, 'its answers');
-    t.equal((await this.early).ending, 'end', 'a connection that ended meanwhile');
-    // Nodes hear of clients by way of the balancer alone.
+    t.equal(silent.ending, 'end', 'the silent connection ended in order');
+    t.equal(
+      silent.text.split('HTTP/1.1 200').length - 1,
+      2,
+      'the silent connection got both answers',
+    );
+    t.equal(
+      (await this.early).ending,
+      'end',
+      'the connection that was to end meanwhile ended in order',
+    );
+    // Every packet of a client reaches its node through the balancer.
     const pause = longestPause(rates);
-    t.ok(pause < LONGEST_PAUSE_MS, `the longest time without a packet to a node: ${pause} ms`);
+    t.ok(
+      pause < LONGEST_PAUSE_MS,
+      `no pause in packets to nodes was longer than ${LONGEST_PAUSE_MS} ms: ${pause} ms`,
+    );
     for (const rate of rates) {
       const total = rate.reduce((sum, { packets }) => sum + packets, 0);
-      t.ok(total > 0, `${total} packets to a node in ${rate.length} intervals`);
+      t.ok(total > 0, `each node received packets: ${total} in ${rate.length} intervals`);
     }
   }
 }

@@ -1,6 +1,7 @@
 /**
- * A TCP client that does what a script says: a program of its own, because it must run in the
- * namespace of a farm's client. Reads a Conversation from standard input, writes a Heard.
+ * A TCP client that follows a script: each write is decided by the test. The file is a program of
+ * its own, because it must run in the namespace of a farm's client. It reads a Conversation from
+ * standard input and writes a Heard.
  */
 import { existsSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -13,28 +14,30 @@ export interface Conversation {
   address: string;
   port: number;
   localPort?: number;
-  /** In this order. Text is sent as latin1, each piece as a segment of its own. */
+  /** Performed in this order. Text is sent as latin1, each piece in a segment of its own. */
   steps: Step[];
-  /** In all, in ms. */
+  /** Limit for all steps together, in ms. */
   timeoutMs: number;
 }
 
 export type Step =
   | {
-      send: string /** Cut into pieces of this many bytes. */;
-      pieces?: number /** Pause after each piece, in ms. */;
+      send: string;
+      /** The text is cut into pieces of this many bytes. */
+      pieces?: number;
+      /** Pause after each piece, in ms. */
       pauseMs?: number;
     }
   | { waitMs: number }
-  /** Until there is a file of this path. */
+  /** Waits until this file exists. */
   | { untilFile: string }
-  /** Until this text has been heard this often since the start. */
+  /** Waits until this text has been received so many times since the start (default 1). */
   | { hear: string; times?: number }
-  /** Half-close. */
+  /** Sends FIN (half-close). */
   | { finish: true }
-  /** Close with RST. */
+  /** Closes with RST. */
   | { reset: true }
-  /** Until the other side has closed. */
+  /** Waits until the other side has closed. */
   | { untilClosed: true };
 
 export interface Heard {
@@ -49,7 +52,7 @@ export interface Heard {
 
 const PROGRAM = fileURLToPath(import.meta.url);
 
-/** Runs a scripted TCP conversation from a host. */
+/** Runs a scripted TCP conversation from a host of a farm. */
 export async function converse(
   host: Host,
   conversation: Conversation,
@@ -73,7 +76,7 @@ async function until(test: () => boolean): Promise<void> {
   }
 }
 
-async function perform(socket: Socket, step: Step, state: State): Promise<void> {
+async function performStep(socket: Socket, step: Step, state: State): Promise<void> {
   if ('send' in step) {
     const bytes = Buffer.from(step.send, 'latin1');
     const size = step.pieces ?? bytes.length;
@@ -81,7 +84,7 @@ async function perform(socket: Socket, step: Step, state: State): Promise<void> 
       await new Promise<void>((resolve) =>
         socket.write(bytes.subarray(at, at + size), () => resolve()),
       );
-      // Without a pause the kernel would be free to put two writes in one segment.
+      // Without a pause the kernel could put two writes into one segment.
       await sleep(step.pauseMs ?? 2);
     }
   } else if ('waitMs' in step) {
@@ -100,7 +103,7 @@ async function perform(socket: Socket, step: Step, state: State): Promise<void> 
   }
 }
 
-async function hold(conversation: Conversation): Promise<Heard> {
+async function perform(conversation: Conversation): Promise<Heard> {
   const began = Date.now();
   const state: State = { text: '', ending: 'open' };
   const socket = connect({
@@ -124,7 +127,7 @@ async function hold(conversation: Conversation): Promise<Heard> {
     await until(() => !socket.connecting || state.ending !== 'open');
     localPort = socket.localPort ?? 0;
     for (const step of conversation.steps) {
-      await perform(socket, step, state);
+      await performStep(socket, step, state);
     }
   };
   const timer = setTimeout(() => {
@@ -141,6 +144,6 @@ if (process.argv[1] === PROGRAM) {
   for await (const chunk of process.stdin) {
     chunks.push(chunk as Buffer);
   }
-  const heard = await hold(JSON.parse(Buffer.concat(chunks).toString()) as Conversation);
+  const heard = await perform(JSON.parse(Buffer.concat(chunks).toString()) as Conversation);
   process.stdout.write(`${JSON.stringify(heard)}\n`, () => process.exit(0));
 }

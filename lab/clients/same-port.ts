@@ -3,8 +3,8 @@ import type { Host } from '../farm/host.js';
 import { PYTHON } from '../farm/process.js';
 
 /**
- * Arguments: address, path, client port, count. The server closes first, so that the port is free
- * again as soon as the client's own FIN is acknowledged.
+ * Arguments: address, path, client port, count. The server closes first, so the port is free again
+ * as soon as the client's own FIN is acknowledged.
  */
 const IN_A_ROW = `
 import socket, sys, time
@@ -24,7 +24,8 @@ for _ in range(count):
 `;
 
 /**
- * The different statuses of so many connections from one client port, one right after the other.
+ * Makes `count` connections from one client port, each right after the one before. Returns the
+ * distinct status codes of their answers.
  */
 export async function statusesInARow(
   host: Host,

@@ -1,21 +1,21 @@
 /**
- * A WebSocket client that keeps talking: a program of its own, for the namespace of a farm's
+ * A WebSocket client that keeps sending: a program of its own, for the namespace of a farm's
  * client.
  *
  *     node websocket-client.js URL PROGRESS STOP
  *
- * Sends a numbered message, waits for its echo, writes how many came back into the file PROGRESS,
- * and goes on, until there is a file STOP. Then it closes, and prints a Talk.
+ * It sends a numbered message, waits for the echo, writes the number of echoes into the file
+ * PROGRESS, and goes on until the file STOP exists. Then it closes and prints a Talk.
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Talk {
-  /** Messages that came back as they were sent. */
+  /** Messages that came back unchanged. */
   echoed: number;
   /** The longest time from a message to its echo, in ms. */
   longestMs: number;
-  /** Of the close frame: 1000 is an orderly end (RFC 6455 section 7.4.1). */
+  /** Code of the close frame: 1000 is an orderly end (RFC 6455 section 7.4.1). */
   closeCode: number;
 }
 

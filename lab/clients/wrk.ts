@@ -9,22 +9,22 @@ export interface WrkResult {
   perSecond: number;
   /** connect, read, write, status (not 2xx or 3xx), timeout. */
   errors: { connect: number; read: number; write: number; status: number; timeout: number };
-  /** Of all kinds. */
+  /** All errors. */
   failed: number;
-  /** Of the requests' durations, in ms: the median, and what 1 % of them exceed. */
+  /** Percentiles of the latency, in ms. */
   p50: number;
   p99: number;
 }
 
 export interface WrkOptions {
   connections: number;
-  /** How long it goes on, if nothing ends it before. */
+  /** How long it runs, unless `stop` ends it. */
   seconds: number;
   threads?: number;
-  /** A connection for each request. */
+  /** A new connection for each request. */
   close?: boolean;
   timeoutSeconds?: number;
-  /** Lua, as wrk's -s takes it, in a file. */
+  /** The file of a Lua script (wrk's option -s). */
   script?: string;
 }
 
@@ -38,14 +38,14 @@ function wrkArguments(url: string, options: WrkOptions): string[] {
   return [...args, url];
 }
 
-/** Loads a URL with wrk. */
+/** Puts load on a URL for a fixed time. */
 export async function wrk(host: Host, url: string, options: WrkOptions): Promise<WrkResult> {
   const timeoutMs = options.seconds * 1000 + PATIENCE_MS;
   const { stdout } = await host.run('wrk', wrkArguments(url, options), { timeoutMs });
   return parseWrk(stdout);
 }
 
-/** wrk, under way until it is told to end. */
+/** A wrk that runs until `stop`. */
 export class Wrk {
   private static count = 0;
   private readonly program: Program;
@@ -58,7 +58,7 @@ export class Wrk {
     return this.program.running;
   }
 
-  /** Ends it, as Ctrl-C does, and tells what it saw. */
+  /** Ends it as Ctrl-C does, and returns its report. */
   async stop(): Promise<WrkResult> {
     this.program.signal('SIGINT');
     await this.program.exited;
@@ -73,11 +73,11 @@ function percentile(text: string, percent: number): number {
   return Number(line?.[1] ?? Number.NaN) * unit;
 }
 
-/** What wrk prints with --latency. Throws when that is not a report of wrk. */
+/** Reads what wrk prints with --latency. Throws when the text is not a report of wrk. */
 export function parseWrk(text: string): WrkResult {
   const total = /(\d+) requests in ([\d.]+)(ms|s|m)/.exec(text);
   if (total === null) {
-    throw new Error(`wrk said: ${text}`);
+    throw new Error(`wrk printed: ${text}`);
   }
   const unit = { ms: 0.001, s: 1, m: 60 }[total[3] ?? 's'] ?? 1;
   const socket = /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(text);

@@ -14,7 +14,7 @@ export class Host {
   readonly namespace: string;
   readonly address: string;
   readonly mac: string;
-  /** Tells the farm of a program that must end with it. */
+  /** Called with every program that must end with the farm. */
   private readonly started: (program: Program) => void;
   private readonly directory: string;
 
@@ -34,7 +34,7 @@ export class Host {
     this.started = started;
   }
 
-  /** The command line that runs `argv` on this host. `ip netns exec` would hide /sys/fs/bpf. */
+  /** The command line that runs `argv` on this host. (`ip netns exec` would hide /sys/fs/bpf.) */
   inside(argv: readonly string[]): string[] {
     return ['nsenter', `--net=/run/netns/${this.namespace}`, '--', ...argv];
   }
@@ -44,7 +44,7 @@ export class Host {
     return run(first ?? '', rest, options);
   }
 
-  /** Starts a program that runs on; its log is NAME.log in the farm's directory. */
+  /** Starts a long-running program. Its log is NAME.log in the farm's directory. */
   start(name: string, argv: readonly string[], env: Record<string, string> = {}): Program {
     const program = Program.start(name, this.inside(argv), `${this.directory}/${name}.log`, env);
     this.started(program);
@@ -52,16 +52,8 @@ export class Host {
   }
 
   async traffic(device = 'eth0'): Promise<Traffic> {
-    const { stdout } = await run('ip', [
-      '-n',
-      this.namespace,
-      '-j',
-      '-s',
-      'link',
-      'show',
-      'dev',
-      device,
-    ]);
+    const show = ['-j', '-s', 'link', 'show', 'dev', device];
+    const { stdout } = await run('ip', ['-n', this.namespace, ...show]);
     const [link] = JSON.parse(stdout) as { stats64: { rx: Counted; tx: Counted } }[];
     const { rx, tx } = link?.stats64 ?? { rx: NOTHING, tx: NOTHING };
     return {
@@ -72,20 +64,14 @@ export class Host {
     };
   }
 
-  /**
-   * Lets the interface do, or leave undone, what a real card does in hardware: checksums and
-   * cutting.
-   */
+  /** Turns on or off what a network card does in hardware: checksums and segmentation. */
   async setOffloads(on: boolean): Promise<void> {
     const value = on ? 'on' : 'off';
     const features = ['tx', 'tso', 'gso'].flatMap((feature) => [feature, value]);
     await this.run('ethtool', ['-K', 'eth0', ...features]);
   }
 
-  /**
-   * A counter of this host's kernel by the name that `nstat` has for it: TcpRetransSegs,
-   * TcpExtTCPSynRetrans.
-   */
+  /** A counter of this host's kernel by its name in `nstat`, such as TcpRetransSegs. */
   async kernelCounter(name: string): Promise<number> {
     const { stdout } = await this.run('nstat', ['-asz', name]);
     const words = stdout.split(/\s+/);
@@ -100,21 +86,13 @@ export class Host {
 
   /** Addresses on an interface, as CIDR. */
   async addresses(device = 'eth0'): Promise<string[]> {
-    const { stdout } = await run('ip', [
-      '-n',
-      this.namespace,
-      '-j',
-      '-4',
-      'addr',
-      'show',
-      'dev',
-      device,
-    ]);
+    const show = ['-j', '-4', 'addr', 'show', 'dev', device];
+    const { stdout } = await run('ip', ['-n', this.namespace, ...show]);
     return addressesIn(stdout);
   }
 }
 
-/** Addresses in what `ip -j addr show` prints, as CIDR. */
+/** The addresses in the output of `ip -j addr show`, as CIDR. */
 export function addressesIn(json: string): string[] {
   const links = JSON.parse(json) as { addr_info?: { local: string; prefixlen: number }[] }[];
   return links.flatMap((link) =>

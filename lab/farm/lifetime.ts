@@ -9,12 +9,14 @@ import { KEY_FILE } from './configs.js';
 import type { Program } from './process.js';
 import { destroy, type FarmRecord, load, recordOf, save } from './registry.js';
 
-/** How long programs may take to end by themselves, in ms, when the network is taken down. */
+/** Time for programs to end when the network is taken down, in ms. */
 const GRACE_MS = 2000;
 const KEPT_GRACE_MS = 3000;
 
 export class Lifetime {
-  /** Configs, logs, web roots and the key; readable by every user, because web servers drop root. */
+  /**
+   * Configs, logs, web roots and the key; readable by every user, because web servers drop root.
+   */
   readonly directory: string;
   private programs: Program[] = [];
   private ended = false;
@@ -32,7 +34,8 @@ export class Lifetime {
   }
 
   /**
-   * Records a farm and makes its directory with a new key. Throws when there is a farm of this name.
+   * Records a farm and makes its directory with a new key. Throws when there is a farm of this
+   * name.
    * @param tag prefix of everything's name
    * @param namespaces those that the caller is about to make
    */

@@ -1,4 +1,4 @@
-/** Whether a farm can be made here at all, and farms for the length of a test file. */
+/** Whether a farm can be made on this machine, and a farm for the length of a test. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Test } from 'tap';
@@ -8,7 +8,7 @@ import type { Resource } from './configs.js';
 import { Farm, type FarmOptions } from './farm.js';
 import { PYTHON } from './process.js';
 
-/** Why end to end tests can not run on this machine; false when they can. For tap's `skip`. */
+/** Why end-to-end tests cannot run on this machine; false when they can. For tap's `skip`. */
 export function whyNoFarm(): string | false {
   if (process.getuid?.() !== 0) {
     return 'needs root for network namespaces';
@@ -27,7 +27,7 @@ export function whyNoFarm(): string | false {
   return false;
 }
 
-/** The same for a farm with Apache on a node. */
+/** Why a farm cannot have Apache on a node; false when it can. */
 export function whyNoApache(): string | false {
   return !existsSync(APACHE) && `needs ${APACHE}`;
 }
@@ -45,8 +45,8 @@ export interface FarmUse extends FarmOptions {
 }
 
 /**
- * Starts a whole farm, runs `body`, and takes the farm down whatever happened; on failure its logs
- * are shown.
+ * Starts a whole farm, runs `body`, and takes the farm down in any case. When the test failed, the
+ * ends of the logs are shown.
  */
 export async function withFarm(
   t: Test,
@@ -60,7 +60,7 @@ export async function withFarm(
     await body(farm);
   } finally {
     if (!t.passing()) {
-      t.comment(`balancer's log ends with:\n${farm.balancerProgram?.log().slice(-3000)}`);
+      t.comment(`the balancer's log ends with:\n${farm.balancerProgram?.log().slice(-3000)}`);
       for (const agent of farm.agents) {
         t.comment(`${agent?.name}'s log ends with:\n${agent?.log().slice(-1000)}`);
       }

@@ -5,7 +5,7 @@
  *        |eth0         |eth0        |       |       |
  *     ---+-------------+------------+-------+-------+---     br0 in the switch's namespace
  *
- * Or with a network of their own for the nodes, which answer clients by way of a router:
+ * With a network of their own for the nodes, whose answers to clients pass a router:
  *
  *     client .200   router .254   balancer .2                10.99.0.0/24
  *        |eth0         |eth0         |eth0
@@ -15,29 +15,28 @@
  *             |eth0   |eth0                                  10.98.0.0/24, last numbers as above
  *          n1 .3    n2 .4
  *
- * Or with the clients on br1 behind the router, and everybody else on br0.
+ * Or the clients are on br1 behind the router, and all others on br0.
  */
 import { run } from './process.js';
 
+/** One machine and its cables. */
 export interface Wired {
   name: string;
   namespace: string;
-  /** Of eth0. */
+  /** Address of eth0. */
   address: string;
   mac: string;
-  /** The bridge that eth0 is at. */
+  /** The bridge that eth0 is connected to. */
   bridge: 'br0' | 'br1';
-  /** At br1; undefined: there is none. */
+  /** A second interface, connected to br1. */
   eth1: { address: string; mac: string } | undefined;
-  /** The router to what is not on the link. */
+  /** The default route. */
   gateway: string | undefined;
-  /** Passes on what is not its own. */
+  /** The machine is a router: it forwards IPv4. */
   routes: boolean;
 }
 
-/**
- * Makes the namespaces and joins them. Names are in the caller's hands, and so is taking them down.
- */
+/** Makes the namespaces and connects them. The caller chooses the names and removes them. */
 export async function wire(switchNamespace: string, hosts: readonly Wired[]): Promise<void> {
   const bridges = [...new Set(['br0', ...hosts.map((host) => host.bridge)])];
   const names = [switchNamespace, ...hosts.map((host) => host.namespace)];
@@ -102,9 +101,9 @@ export function cablesOf(host: Wired): string[] {
 }
 
 /**
- * Sets an offload at the switch's end of a cable. With `gro` it polls for what the other end sends;
- * without `tx` the switch finishes the checksums of what it sends there, as it must for a card that
- * cannot.
+ * Sets an offload at the switch's end of a cable. With `gro` this end polls for frames of the other
+ * end. Without `tx` the switch finishes the checksums of frames that it sends there, as it must for
+ * a card that cannot.
  */
 export async function offloadAt(
   switchNamespace: string,
@@ -117,15 +116,15 @@ export async function offloadAt(
 }
 
 /**
- * Without IPv6 there is no neighbour discovery among the packets that tests count. And a bridge
- * that lends its packets to netfilter checks their IPv4 headers, as no switch does: malformed ones
- * would not get through to those who are to be tested with them.
+ * IPv6 is off: its neighbour discovery would be among the packets that tests count. The bridge does
+ * not call netfilter, which checks IPv4 headers, as no switch does: malformed packets would not
+ * reach the machine that a test sends them to.
  */
 const QUIET = `
 for i in all default eth0 eth1 br0 br1; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null
 for t in ip ip6 arp; do echo 0 > /proc/sys/net/bridge/bridge-nf-call-"$t"tables; done 2>/dev/null`;
 
-/** What comes from a virtual address comes in where no route leads back to it. */
+/** No route leads back to a virtual address, so the reverse-path filter would drop its packets. */
 const ROUTE = `
 for i in all default eth0 eth1; do echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; done
 echo 1 > /proc/sys/net/ipv4/ip_forward`;

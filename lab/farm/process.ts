@@ -1,6 +1,6 @@
 /**
- * Running programs: short ones whose answer matters, and long ones whose log matters.
- * No shell is involved anywhere; arguments are passed as they are.
+ * Programs: `run` for short ones whose output matters, `Program` for long ones whose log matters.
+ * No shell is involved; arguments are passed as they are.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { PATIENCE_MS } from '../patience.js';
 export const PYTHON = '/usr/bin/python3';
 
 export interface RunOptions {
-  /** Written to the program's standard input, which is closed after it. */
+  /** Written to the program's standard input, which is then closed. */
   input?: string | Uint8Array;
   /** After this time, in ms, the program is killed and the run has failed. */
   timeoutMs?: number;
@@ -27,9 +27,7 @@ export interface RunResult {
   stderr: string;
 }
 
-/**
- * Runs a program to its end. Rejects with its error output when it fails, unless that is allowed.
- */
+/** Runs a program to its end. Rejects with its error output when it fails, unless allowed. */
 export function run(
   command: string,
   args: readonly string[],
@@ -42,10 +40,10 @@ export function run(
     });
     const out: Buffer[] = [];
     const err: Buffer[] = [];
-    let late = false;
+    let timedOut = false;
     const limit = options.timeoutMs ?? PATIENCE_MS;
     const timer = setTimeout(() => {
-      late = true;
+      timedOut = true;
       child.kill('SIGKILL');
     }, limit);
     child.stdout?.on('data', (chunk: Buffer) => out.push(chunk));
@@ -63,11 +61,11 @@ export function run(
         stdout: Buffer.concat(out).toString(),
         stderr: Buffer.concat(err).toString(),
       };
-      if (result.code === 0 || (options.allowFailure === true && !late)) {
+      if (result.code === 0 || (options.allowFailure === true && !timedOut)) {
         resolve(result);
         return;
       }
-      const why = late ? `was still running after ${limit} ms` : `ended with ${result.code}`;
+      const why = timedOut ? `was still running after ${limit} ms` : `ended with ${result.code}`;
       reject(
         new Error(`${[command, ...args].join(' ')} ${why}: ${result.stderr || result.stdout}`),
       );
@@ -81,13 +79,13 @@ export interface Exit {
 }
 
 /**
- * When a process started, in clock ticks since boot: with its pid it names one process for ever.
+ * When a process started, in clock ticks since boot. With the pid it identifies a process for ever.
  */
 export function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name may hold anything, so fields are counted from the last parenthesis: state is field
-    // 3.
+    // The name may contain anything, so fields are counted from the last parenthesis: the state is
+    // field 3.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return fields[0] === 'Z' ? undefined : fields[19];
   } catch {
@@ -95,7 +93,7 @@ export function startTimeOf(pid: number): string | undefined {
   }
 }
 
-/** A program that runs on, in a process group of its own, with everything it says in one file. */
+/** A long-running program in its own process group. All its output goes to one log file. */
 export class Program {
   readonly name: string;
   readonly pid: number;
@@ -140,9 +138,9 @@ export class Program {
         detached: true,
         env: { ...process.env, LC_ALL: 'C', ...env },
       });
-      child.on('error', () => {}); // told below by the missing pid
+      child.on('error', () => {}); // the missing pid reports it below
       if (child.pid === undefined) {
-        throw new Error(`${name}: ${argv[0]} can not be started`);
+        throw new Error(`${name}: ${argv[0]} cannot be started`);
       }
       return new Program(name, child, child.pid, logFile, logStart);
     } finally {
@@ -154,14 +152,14 @@ export class Program {
     return !this.ended;
   }
 
-  /** What it has said, from byte `from` of its log on. */
+  /** The log from byte `from` on. */
   log(from = 0): string {
     return readFileSync(this.logFile).subarray(from).toString();
   }
 
   /**
-   * Waits until the log, from byte `from` on, matches. By default that is what this program has
-   * said. Rejects with the log's end when it does not in time, or never can.
+   * Waits until the log matches, from byte `from` on; by default the part that this program wrote.
+   * Rejects with the log's end when time is over or the program has ended.
    */
   async waitForLog(pattern: RegExp, timeoutMs = PATIENCE_MS, from = this.logStart): Promise<void> {
     const limit = Date.now() + timeoutMs;
@@ -170,11 +168,11 @@ export class Program {
         return;
       }
       if (this.ended || Date.now() > limit) {
-        // Its last words may have come after the look and before its end.
+        // The program may have written its last line between the test above and its end.
         if (this.ended && pattern.test(this.log(from))) return;
         const what = this.ended
           ? 'ended'
-          : `said nothing that matches ${pattern} in ${timeoutMs} ms`;
+          : `logged nothing that matches ${pattern} in ${timeoutMs} ms`;
         throw new Error(`${this.name} ${what}; its log ends with:\n${this.log().slice(-2000)}`);
       }
       await sleep(20);
@@ -196,7 +194,7 @@ export class Program {
     }
   }
 
-  /** Asks the program to end, and ends it when it does not within `timeoutMs`. */
+  /** Asks the program to end (SIGTERM), and kills it when it does not end within `timeoutMs`. */
   async stop(timeoutMs = 30_000): Promise<Exit> {
     this.signal('SIGTERM');
     const timer = setTimeout(() => this.signal('SIGKILL'), timeoutMs);
@@ -205,13 +203,13 @@ export class Program {
     return exit;
   }
 
-  /** Ends the program as a crash would. */
+  /** Ends the program as a crash would (SIGKILL). */
   async kill(): Promise<Exit> {
     this.signal('SIGKILL');
     return await this.exited;
   }
 
-  /** Lets this process end while the program runs on. */
+  /** Lets this process end while the program goes on. */
   release(): void {
     this.child.unref();
   }

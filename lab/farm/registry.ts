@@ -1,6 +1,7 @@
 /**
- * What exists of each farm, on disk before it exists in the kernel, so that whatever ends the
- * process that made it, the next farm (or `make demo-stop`) finds it and takes it down.
+ * Records of farms on disk, written before a farm exists in the kernel. So whatever ends the
+ * process that made a farm, the next farm (or `make demo-stop`) finds the record and takes the farm
+ * down.
  */
 import { execFileSync } from 'node:child_process';
 import {
@@ -22,7 +23,7 @@ const DIRECTORY = '/run/baton-farm';
 
 interface ProcessRecord {
   pid: number;
-  /** Of startTimeOf: a pid alone may belong to a stranger by now. */
+  /** From startTimeOf: the pid alone may belong to another process by now. */
   start: string;
 }
 
@@ -68,7 +69,7 @@ function signalAll(records: readonly ProcessRecord[], signal: NodeJS.Signals): v
       try {
         process.kill(record.pid, signal);
       } catch {
-        // ended in this moment
+        // it has just ended
       }
     }
   }
@@ -78,8 +79,8 @@ function pause(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
-/** Processes that live in a namespace of a farm: workers whose master was killed. */
-function strangersIn(namespace: string): ProcessRecord[] {
+/** Processes in a namespace of a farm that no record names: workers whose master was killed. */
+function unrecordedIn(namespace: string): ProcessRecord[] {
   try {
     const pids = execFileSync('ip', ['netns', 'pids', namespace], {
       encoding: 'utf8',
@@ -97,8 +98,8 @@ function strangersIn(namespace: string): ProcessRecord[] {
 }
 
 /**
- * Takes down whatever is left of a farm. Synchronous, because it is also the last thing that an
- * ending process does. Programs get `graceMs` to end by themselves.
+ * Takes down whatever is left of a farm. Synchronous, because an ending process does it last.
+ * Programs get `graceMs` to end by themselves.
  */
 export function destroy(record: FarmRecord, graceMs: number): void {
   signalAll(record.programs, 'SIGTERM');
@@ -107,22 +108,22 @@ export function destroy(record: FarmRecord, graceMs: number): void {
   }
   signalAll(record.programs, 'SIGKILL');
   for (const namespace of record.namespaces) {
-    // In a kept farm that may be a shell of the person who plays with it: theirs, not ours.
+    // In a kept farm it may be a shell of the person who uses it.
     if (!record.keep) {
-      signalAll(strangersIn(namespace), 'SIGKILL');
+      signalAll(unrecordedIn(namespace), 'SIGKILL');
     }
     forgetState(namespace);
     try {
       execFileSync('ip', ['netns', 'del', namespace], { stdio: 'ignore' });
     } catch {
-      // never made, or gone already
+      // never made, or already removed
     }
   }
   rmSync(record.directory, { recursive: true, force: true });
   rmSync(fileOf(record.tag), { force: true });
 }
 
-/** Takes down the farms whose owners are dead and that were not meant to outlive them. */
+/** Takes down farms whose owner has died, except those that are kept. */
 export function sweep(): void {
   let files: string[];
   try {
@@ -139,8 +140,8 @@ export function sweep(): void {
 }
 
 /**
- * Removes what killed programs have noted of a namespace that goes: nobody will start there to undo
- * it.
+ * Removes pins and journals that killed programs left for a namespace. No program will start in
+ * that namespace again to undo them.
  */
 function forgetState(namespace: string): void {
   const inode = statSync(`/run/netns/${namespace}`, { throwIfNoEntry: false })?.ino;

@@ -1,5 +1,5 @@
 /**
- * Frames put on a farm's wire as they are, and frames heard there. Python does it: Node has no
+ * Sends raw frames on a farm's wire, and captures frames there. Python does it: Node.js has no
  * packet sockets.
  */
 
@@ -21,29 +21,28 @@ for line in sys.stdin:
 print(sent)
 `;
 
-/** Prints what it hears until it is told to end, and then what there is still. */
+/** Prints frames until SIGTERM, and then those that are still in the socket. */
 const LISTEN = `
 import signal, socket, time
 SO_RCVBUFFORCE = 33
-told = []
-signal.signal(signal.SIGTERM, lambda *_: told.append(time.monotonic()))
+ending = []
+signal.signal(signal.SIGTERM, lambda *_: ending.append(time.monotonic()))
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
 s.bind(("eth0", 3))
 s.settimeout(0.1)
 print("listening", flush=True)
-while not told or time.monotonic() < told[0] + 1:
+while not ending or time.monotonic() < ending[0] + 1:
     try:
         print(s.recv(65536).hex())
     except TimeoutError:
-        if told:
+        if ending:
             break
-print("heard all", flush=True)
+print("complete", flush=True)
 `;
 
 /**
- * Sends frames from a host's eth0; returns how many the kernel took (it refuses some, such as empty
- * ones).
+ * Sends frames from a host's eth0. Returns how many the kernel took: it refuses, say, empty ones.
  */
 export async function sendFrames(host: Host, frames: readonly Uint8Array[]): Promise<number> {
   const input = frames.map((frame) => Buffer.from(frame).toString('hex')).join('\n');
@@ -51,7 +50,7 @@ export async function sendFrames(host: Host, frames: readonly Uint8Array[]): Pro
   return Number(stdout);
 }
 
-/** Everything that crosses a host's eth0, in and out, while `during` goes on. */
+/** All frames that pass a host's eth0, in and out, while `during` runs. */
 export async function captureFrames(host: Host, during: () => Promise<void>): Promise<Buffer[]> {
   const listener = host.start(`frames-${host.name}`, [PYTHON, '-c', LISTEN]);
   await listener.waitForLog(/^listening$/m);
@@ -62,8 +61,8 @@ export async function captureFrames(host: Host, during: () => Promise<void>): Pr
     await listener.exited;
   }
   const [first, ...lines] = listener.log(listener.logStart).trim().split('\n');
-  if (first !== 'listening' || lines.pop() !== 'heard all') {
-    throw new Error(`the listener said: ${listener.log().slice(-500)}`);
+  if (first !== 'listening' || lines.pop() !== 'complete') {
+    throw new Error(`the listener printed: ${listener.log().slice(-500)}`);
   }
   return lines.map((line) => Buffer.from(line, 'hex'));
 }
@@ -87,10 +86,10 @@ while time.monotonic() < end:
         break
 `;
 
-/** Every address that is asked is to answer. */
+/** Tests expect an answer from every address, so a long wait costs nothing. */
 const PING_MS = PATIENCE_MS / 2;
 
-/** Whether an address answers an ICMP echo in time. */
+/** Whether an address answers an ICMP echo request in time. */
 export async function answersPing(host: Host, address: string): Promise<boolean> {
   const { stdout } = await host.run(PYTHON, ['-c', ECHO, address, String(PING_MS / 1000)], {
     allowFailure: true,

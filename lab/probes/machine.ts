@@ -1,4 +1,4 @@
-/** What Baton may change on a machine, as text to compare before and after. */
+/** Everything that Baton may change on a machine, to compare before and after. */
 import { readdirSync, statSync } from 'node:fs';
 import { addressesIn, type Host } from '../farm/host.js';
 
@@ -15,19 +15,17 @@ export interface MachineState {
   addresses: string[];
   filters: string;
   sysctls: string;
-  /** The XDP program of the interface: its name and where it runs; '' when there is none. */
+  /** Name and mode of the interface's XDP program; '' when there is none. */
   xdp: string;
   /** Directories of pins, and journals, of this machine. */
   kept: string[];
 }
 
-/** Places where Baton keeps what outlives it; names end in the inode of the network namespace. */
+/** Where Baton keeps what outlives it. Names end in the inode of the network namespace. */
 const KEPT = ['/sys/fs/bpf/baton', '/run/baton'];
 
-/**
- * What is asked, in one run of a shell, for a program each would take longer than all of them do.
- */
-const ask = (device: string): string =>
+/** All questions in one shell: a start of `nsenter` for each would take longer than the answers. */
+const questions = (device: string): string =>
   [
     `ip -j -4 addr show dev ${device}`,
     'ip -j -4 addr show dev lo',
@@ -38,9 +36,9 @@ const ask = (device: string): string =>
   ].join(`; echo '${MARK}'; `);
 const MARK = '--';
 
-/** @param device the interface of which it tells addresses, filters and XDP program; besides lo */
+/** @param device the interface whose addresses, filters and XDP program are read, besides lo */
 export async function machineState(host: Host, device = 'eth0'): Promise<MachineState> {
-  const { stdout } = await host.run('sh', ['-c', ask(device)]);
+  const { stdout } = await host.run('sh', ['-c', questions(device)]);
   const [own = '', lo = '', qdiscs = '', filters = '', sysctls = '', link = ''] = stdout.split(
     `${MARK}\n`,
   );

@@ -1,21 +1,15 @@
-/**
- * What reaches a host while something happens, in intervals of 100 ms or a little more: how long it
- * pauses.
- */
+/** Packets that a host receives, counted every 100 ms, to find pauses in its traffic. */
 import type { Host } from '../farm/host.js';
 import { type Program, PYTHON } from '../farm/process.js';
 
 export interface Interval {
-  /** Its begin and end, in ms as Date.now() has them. */
+  /** Begin and end, in ms since 1970. */
   from: number;
   to: number;
   packets: number;
 }
 
-/**
- * Prints time (ms) and the count of received packets, every 100 ms; Node would take longer to
- * start.
- */
+/** Prints the time (ms) and the count of received packets. Node.js would take longer to start. */
 const SAMPLE = `
 import time
 while True:
@@ -40,7 +34,7 @@ export class PacketRate {
     return rate;
   }
 
-  /** Ends it; the intervals that lie between two moments (ms as Date.now() has them). */
+  /** Ends it, and returns the intervals between two moments (ms since 1970). */
   async stop(from: number, to: number): Promise<Interval[]> {
     await this.program.stop();
     const samples = this.program
@@ -55,17 +49,14 @@ export class PacketRate {
   }
 }
 
-/**
- * The longest time, in ms, in which none of these hosts received anything, of all the time that was
- * looked at.
- */
+/** The longest time, in ms, in which none of these hosts received a packet. */
 export function longestPause(rates: readonly (readonly Interval[])[]): number {
   const all = rates.flat();
   const busy = all.filter(({ packets }) => packets > 0).sort((a, b) => a.from - b.from);
   const end = Math.max(...all.map(({ to }) => to));
   let longest = 0;
-  // Where a packet lies within its interval is not known: only what is between two of them is a
-  // pause for sure.
+  // The moment of a packet within its interval is unknown: only the time between two intervals with
+  // packets is a pause for sure.
   let last = Math.min(...all.map(({ from }) => from));
   for (const { from, to } of [...busy, { from: end, to: end }]) {
     longest = Math.max(longest, from - last);

@@ -1,16 +1,19 @@
-/** What TCP sockets of a host agreed on, as `ss` tells it. */
+/** TCP options in use on a host's connections, as `ss` prints them. */
 import type { Host } from '../farm/host.js';
 
 export interface Agreed {
   timestamps: boolean;
   sack: boolean;
-  /** Window shifts as the kernel prints them: of the other side, own; '' without window scaling. */
+  /** Window shifts as the kernel prints them: the peer's, then own; '' without window scaling. */
   scales: string;
-  /** Bytes of text in a full segment, timestamps taken off. */
+  /** Payload bytes of a full segment, after timestamps. */
   mss: number;
 }
 
-/** The established connection that has this port on the client's side, or undefined. */
+/**
+ * Options of the established connection with this client port, or undefined.
+ * @param side whether `host` is the client or the node of that connection
+ */
 export async function socketOptions(
   host: Host,
   clientPort: number,

@@ -1,12 +1,11 @@
 /**
- * An application's web server, as people write them with Node: a program of its own, for a node of
- * a farm.
+ * A Node.js application with a web server: a program of its own, for a node of a farm.
  *
  *     node app-server.js PORT ROOT ACCESS_LOG RELEASE
  *
  *     GET  any file below ROOT
- *     POST /upload   answers with the SHA-256 of the body
- *     GET  /poll     answers when there is a file RELEASE: a long poll
+ *     POST /upload         answers with the SHA-256 of the body
+ *     GET  /poll           a long poll: answers when the file RELEASE exists
  *     Upgrade: websocket   sends every message back (RFC 6455; short text messages in one frame)
  */
 import { createHash } from 'node:crypto';
@@ -49,7 +48,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   await pipeline(createReadStream(file), response);
 }
 
-/** Takes the messages out of `bytes`, sends each back, and returns what is left over. */
+/** Sends each message in `bytes` back, and returns the bytes of an incomplete one. */
 function echo(bytes: Buffer, socket: Duplex): Buffer {
   let rest = bytes;
   while (rest.length >= MASKED_HEADER_BYTES) {
@@ -98,6 +97,6 @@ server.on('upgrade', (request, socket, head) => {
   socket.on('error', () => socket.destroy());
 });
 
-// A long poll lasts as long as its test.
+// A long poll may last as long as its test.
 server.requestTimeout = 0;
 server.listen(Number(port), '0.0.0.0');

@@ -1,6 +1,6 @@
 /**
- * Web servers of the nodes: the distribution's own binaries with small, ordinary configs, and
- * applications as people write them with Node (app-server.ts) and Python (its http.server).
+ * Web servers of nodes: the distribution's own binaries with small, ordinary configs, a Node.js
+ * application (app-server.ts), and Python's http.server.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -12,13 +12,13 @@ import { PATIENCE_MS } from '../patience.js';
 
 export interface WebOptions {
   server?: 'nginx' | 'apache' | 'node' | 'python';
-  /** Where it listens: a port, or address:port. */
+  /** A port, or address:port. */
   listen?: string;
   /** Length of nginx's accept queue. Default: nginx's own, 511. */
   backlog?: number;
   /** Extra lines for nginx's server block. */
   extra?: string;
-  /** A host name whose connections nginx or Apache ends after each answer. */
+  /** A host name for which nginx or Apache closes the connection after each answer. */
   closing?: string;
 }
 
@@ -27,9 +27,9 @@ const APP_SERVER = fileURLToPath(new URL('./app-server.js', import.meta.url));
 
 export class WebServer {
   readonly host: Host;
-  /** Files below this are what it serves. */
+  /** It serves the files below this directory. */
   readonly root: string;
-  /** Bodies of POST requests to /post, a file each, as nginx stored them. */
+  /** Bodies of POST requests to /post: a file for each, stored by nginx. */
   readonly posted: string;
   private readonly directory: string;
   private readonly options: WebOptions;
@@ -60,7 +60,7 @@ export class WebServer {
     await this.waitUntilListening(Number(listen.slice(listen.lastIndexOf(':') + 1)));
   }
 
-  /** The way an operator stops it: its connections are closed. */
+  /** Stops it as an operator does: it closes its connections. */
   async stop(): Promise<void> {
     await this.program?.stop();
     this.program = undefined;
@@ -76,14 +76,14 @@ export class WebServer {
     for (const one of [pid, ...workers]) process.kill(Number(one), name);
   }
 
-  /** Long polls of a Node server are answered when this file is there. */
+  /** The Node.js server answers long polls when this file exists. */
   get release(): string {
     return path.join(this.directory, 'release');
   }
 
   /**
-   * The request lines of its access log, in the order in which they ended: a line is written some
-   * time after its answer.
+   * The request lines of its access log, in the order in which requests ended. A line is written
+   * some time after the answer.
    */
   requests(): string[] {
     // Python writes its lines to standard error.
@@ -188,7 +188,7 @@ ${temporary}
   private apacheConfig(listen: string): string {
     const here = this.directory;
     const { closing } = this.options;
-    // The first is for every other name.
+    // The first virtual host serves all other names.
     const hosts = `<VirtualHost *>
 </VirtualHost>
 <VirtualHost *>

@@ -4,9 +4,8 @@ import { differences, parse } from '../support/packet-parse.js';
 
 const KEY = new Uint8Array(16).fill(3);
 
-t.test('a frame byte by byte', async (t) => {
-  // Written out header by header; the checksums come from a program that shares nothing with this
-  // one.
+t.test('a frame has the expected bytes', async (t) => {
+  // Header by header. The checksums come from a program that shares no code with this one.
   const frame = build({
     ethernet: { source: '02:00:00:00:00:0a', destination: '02:00:00:00:00:0b' },
     ip: { source: '10.0.0.1', destination: '10.0.0.2', id: 0x1234 },
@@ -33,7 +32,7 @@ t.test('a frame byte by byte', async (t) => {
   );
 });
 
-t.test('what is built is read back, whatever it is', async (t) => {
+t.test('parse reads back every kind of frame that build makes', async (t) => {
   const specs = [
     {
       ip: { source: '10.0.0.1', tos: 4, ttl: 9 },
@@ -67,7 +66,7 @@ t.test('what is built is read back, whatever it is', async (t) => {
   }
 });
 
-t.test('every damaged bit behind the MAC addresses is noticed', async (t) => {
+t.test('parse notices every damaged bit behind the MAC addresses', async (t) => {
   for (const spec of [
     { ip: {}, tcp: { seq: 9 }, payload: 'text' },
     { ip: {}, ixcp: { session: 1 } },
@@ -87,7 +86,7 @@ t.test('every damaged bit behind the MAC addresses is noticed', async (t) => {
   t.equal(IXP.length + IXCP.length, 76);
 });
 
-t.test('a wrong tag is a problem, and so is a difference', async (t) => {
+t.test('parse reports a wrong tag, and differences reports each difference', async (t) => {
   const packet = parse(
     build({ ip: { source: '10.0.0.1' }, ixcp: { session: 1, tag: 5n } }, KEY),
     KEY,

@@ -1,10 +1,7 @@
 import t from 'tap';
 import { parseWrk } from '../../../lab/clients/wrk.js';
 
-/**
- * What wrk 4.1.0 prints, with these latencies as it pads them: a unit of one letter has a space
- * after it.
- */
+/** A report of wrk 4.1.0 with these latencies, padded as wrk does: a space follows a one-letter unit. */
 function report(p50: string, p99: string, more = ''): string {
   return `Running 2s test @ http://10.99.0.4:80/1k.bin
   1 threads and 32 connections
@@ -22,7 +19,7 @@ Transfer/sec:     23.79MB
 `;
 }
 
-t.test('latencies in every unit that wrk has', async (t) => {
+t.test('latencies are read in every unit that wrk prints', async (t) => {
   const cases: [string, number][] = [
     ['0.00us', 0],
     ['850.00us', 0.85],
@@ -36,7 +33,7 @@ t.test('latencies in every unit that wrk has', async (t) => {
   ];
   for (const [text, milliseconds] of cases) {
     const { p50, p99 } = parseWrk(report('777.00us', text));
-    t.equal(p50, 0.777, 'the median is its own line');
+    t.equal(p50, 0.777, 'the median comes from its own line');
     t.equal(p99.toFixed(6), milliseconds.toFixed(6), `p99 ${text}`);
     t.equal(
       parseWrk(report(text, '1.00ms')).p50.toFixed(6),
@@ -46,11 +43,11 @@ t.test('latencies in every unit that wrk has', async (t) => {
   }
 });
 
-t.test('a distribution that is not there is no figure', async (t) => {
+t.test('a report without a distribution has no percentile', async (t) => {
   t.ok(Number.isNaN(parseWrk('  5 requests in 2.00s, 1.00KB read\n').p99));
 });
 
-t.test('requests and errors', async (t) => {
+t.test('requests and errors are counted', async (t) => {
   const errors =
     '  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 5\n';
   const result = parseWrk(report('1.00ms', '2.00ms', errors));
@@ -58,5 +55,5 @@ t.test('requests and errors', async (t) => {
   t.same(result.errors, { connect: 1, read: 2, write: 3, timeout: 4, status: 5 });
   t.equal(parseWrk('  5 requests in 1.50m, 1.00KB read\n').seconds, 90);
   t.equal(parseWrk('  5 requests in 100.05ms, 1.00KB read\n').seconds.toFixed(5), '0.10005');
-  t.throws(() => parseWrk('unable to connect to 10.99.0.4:80 Connection refused\n'), /wrk said/);
+  t.throws(() => parseWrk('unable to connect to 10.99.0.4:80 Connection refused\n'), /wrk printed/);
 });
