@@ -2,7 +2,7 @@
  * `baton capture`: the frames that a running balancer sees and sends, as a pcapng file. tcpdump
  * cannot see those that the XDP program takes, nor those that the engine sends by AF_XDP.
  *
- *     XDP program -- perf buffers (machine/kernel-tap.ts) --+
+ *     XDP program -- perf buffers (kernel-tap.ts) ----------+
  *                                                           +-- by time --> file
  *     engine threads -- rings -- control socket ------------+
  *
