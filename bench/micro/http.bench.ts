@@ -2,10 +2,13 @@
  * Reading a request head and finding who holds what it asks for: the cost of each, and of the whole
  * way from bytes to node. Run after a build: node dist/bench/micro/http.bench.js
  */
+
 import { bench, do_not_optimize, group, run } from 'mitata';
 import { Directory } from '../../src/directory/directory.js';
-import { NodeTable } from '../../src/directory/node-states.js';
+import { NodeStates } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
+import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
+import { NodeTable } from '../../src/engine/node-table.js';
 import { HeadReader } from '../../src/request/http/head.js';
 
 const HEAD_BYTES = 16_384;
@@ -30,10 +33,10 @@ const browser = Buffer.from(
   ].join('\r\n'),
 );
 
-const nodes = new NodeTable(
-  Array.from({ length: 8 }, (_, i) => ({ address: 0x0a630003 + i, weight: 1 })),
-);
+const farm = Array.from({ length: 8 }, (_, i) => ({ address: 0x0a630003 + i, weight: 1 }));
+const nodes = new NodeTable(farm, new NodeStates(farm));
 nodes.resolved.fill(1);
+const candidates = new HandoffCandidates(nodes);
 
 const few = new Directory([
   { path: '/images/', nodes: [0, 1] },
@@ -110,13 +113,13 @@ group('inspect and pick', () => {
     const small = new RequestDispatcher({
       directory: few,
       predictors: [predictor],
-      nodes,
+      candidates,
       headBytes: HEAD_BYTES,
     });
     const large = new RequestDispatcher({
       directory: many,
       predictors: [predictor],
-      nodes,
+      candidates,
       headBytes: HEAD_BYTES,
     });
     const whole = (dispatcher: RequestDispatcher, bytes: Uint8Array) => {

@@ -1,13 +1,16 @@
 /** An engine in memory, and a workload of many connections for it. */
+
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
 import { Directory } from '../../src/directory/directory.js';
 import { type NodeShare, nodeMemory } from '../../src/directory/node-memory.js';
-import { NodeTable } from '../../src/directory/node-states.js';
+import { NodeStates } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
+import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
+import { NodeTable } from '../../src/engine/node-table.js';
 import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
 import { SipHash } from '../../src/wire/siphash.js';
 import { MemoryDatapath } from './memory.js';
@@ -71,10 +74,11 @@ export class Run {
     );
     this.datapath = new MemoryDatapath(workloadBytes(this.clients.length, KINDS));
     this.template = readTemplate(CAPTURE);
-    this.nodes = new NodeTable(
-      Array.from({ length: NODES }, (_, node) => ({ address: 0x0a630003 + node, weight: 1 })),
-      share,
-    );
+    const nodes = Array.from({ length: NODES }, (_, node) => ({
+      address: 0x0a630003 + node,
+      weight: 1,
+    }));
+    this.nodes = new NodeTable(nodes, new NodeStates(nodes, share));
     for (let node = 0; node < NODES; node++)
       this.nodes.setMac(node, Uint8Array.of(2, 0, 0, 0, 0, node + 1));
     const resources = [
@@ -88,7 +92,7 @@ export class Run {
     const dispatcher = new RequestDispatcher({
       directory: new Directory(resources),
       predictors: ['least-connections'],
-      nodes: this.nodes,
+      candidates: new HandoffCandidates(this.nodes),
       headBytes: 16_384,
     });
     const { template } = this;

@@ -3,7 +3,7 @@
  * from another address and port, with its checksums put right.
  */
 import { readFileSync } from 'node:fs';
-import type { NodeTable } from '../../src/directory/node-states.js';
+import type { NodeTable } from '../../src/engine/node-table.js';
 import type { SessionTable } from '../../src/engine/table/session-table.js';
 import { openCapture } from '../../src/wire/capture-file.js';
 import { finish, sumBytes } from '../../src/wire/checksum.js';

@@ -5,13 +5,15 @@
 
 import type { NodeState } from '../api/documents.js';
 import { Outcome } from '../directory/node-memory.js';
-import type { NodeKnowledge } from '../directory/node-states.js';
+import type { NodeHealth } from '../directory/node-states.js';
 import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';
 import { Setting } from '../host/sysctl.js';
 import { IxcpFlag, IxcpReason } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
 
-export interface NodeFacts extends NodeKnowledge {
+export interface NodeFacts extends NodeHealth {
+  /** Its MAC address is known. */
+  resolved: boolean;
   /** Why its MAC address is not known; it is not looked at when it is. */
   whyUnresolved: string;
   /** The balancer runs for so long that every agent has had time to report. */
@@ -31,7 +33,7 @@ export interface NodeStatus {
 const REPORT_LATE_MS = 5_000;
 
 /** Outcomes that are no IxcpReason. */
-const NO_REFUSALS: readonly number[] = [Outcome.none, Outcome.adopted, Outcome.unread];
+const NO_REFUSALS: readonly number[] = [Outcome.none, Outcome.adopted, Outcome.stalled];
 
 /** For people, by IxcpReason. */
 export function refusalText(reason: number): string {
@@ -102,7 +104,7 @@ function standstillText(
   servers: readonly { name: string; port: number }[],
 ): string {
   return servers
-    .filter((_, index) => facts.outcomes[index] === Outcome.unread)
+    .filter((_, index) => facts.outcomes[index] === Outcome.stalled)
     .map(
       ({ name, port }) =>
         `its web server does not read what it is handed of ${name} (port ${port})`,

@@ -6,7 +6,8 @@
 import { reasonOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { TokenBucket } from '../base/token-bucket.js';
-import type { NodeTable } from '../directory/node-states.js';
+import type { NodeStates } from '../directory/node-states.js';
+import type { WithheldOptions } from '../engine/withheld-options.js';
 import { KERNEL_OPTIONS, kernelFlags, settingName } from '../host/kernel-options.js';
 import { formatMac } from '../wire/ethernet.js';
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
@@ -48,8 +49,9 @@ export interface NodeWatchOptions {
    */
   configured?: number;
   virtualServers: readonly { name: string; address: string; port: number }[];
-  /** Of the main thread, in the memory of the engines. */
-  table: NodeTable;
+  /** In memory shared with the engines. */
+  states: NodeStates;
+  withheld: WithheldOptions;
   log: Log;
   /** Engine time, ms. */
   now(): number;
@@ -83,7 +85,7 @@ export class NodeWatch {
     this.lines = options.nodes.map(() => new TokenBucket(1 / SECONDS_A_LINE, MOST_LINES));
     // Until the nodes have spoken, clients are offered only what any node goes on with.
     this.withheld = options.earlier ?? WITHHELD;
-    options.table.withhold(this.withheld, 0);
+    options.withheld.set(this.withheld, 0);
     options.onWithheld(this.withheld);
   }
 
@@ -122,7 +124,7 @@ export class NodeWatch {
         const why = nodes
           .slice(0, this.configured)
           .map(({ name }) => name)
-          .filter((_, node) => (this.options.table.flagsOfTaker(node) & flag) !== 0);
+          .filter((_, node) => (this.flagsInService(node) & flag) !== 0);
         if ((this.ownFlags & flag) !== 0) why.unshift('this machine');
         if (why.length === 0) return `${name}: not all nodes have reported yet`;
         return `${name}: ${settingName(setting)} is 0 on ${why.join(', ')}`;
@@ -134,7 +136,6 @@ export class NodeWatch {
     const { node, mac, why } = change;
     this.macs[node] = mac;
     this.reasons[node] = why;
-    this.options.table.setMac(node, mac);
     if (mac !== undefined) this.options.log.info(`${this.nameOf(node)} is at ${formatMac(mac)}`);
     this.lookAt(node);
   }
@@ -167,9 +168,10 @@ export class NodeWatch {
   }
 
   private facts(node: number): NodeFacts {
-    const { table, now } = this.options;
+    const { states, now } = this.options;
     return {
-      ...table.knowledge(node, now()),
+      ...states.health(node, now()),
+      resolved: this.macs[node] !== undefined,
       whyUnresolved: this.reasons[node] ?? 'not looked for yet',
       settled: now() - this.startedAt > SETTLED_MS,
     };
@@ -209,20 +211,25 @@ export class NodeWatch {
   }
 
   private offer(): void {
-    const { table, now, onWithheld } = this.options;
+    const { states, now, onWithheld } = this.options;
     const own = refusedOptions(this.ownFlags);
     let refused = own;
     let unknown = false;
     for (let node = 0; node < this.configured; node++) {
-      refused |= refusedOptions(table.flagsOfTaker(node));
-      unknown ||= table.reportedAt[node] === -1;
+      refused |= refusedOptions(this.flagsInService(node));
+      unknown ||= states.reportedAt[node] === -1;
     }
     const early = unknown && now() - this.startedAt < UNKNOWN_MS;
     const withheld = (early ? this.withheld | refused : refused) & WITHHELD;
-    table.withhold(withheld, own);
+    this.options.withheld.set(withheld, own);
     if (withheld === this.withheld) return;
     this.withheld = withheld;
     onWithheld(withheld);
+  }
+
+  /** IxcpFlag bits of the last report of a node that can be handed sessions; 0 of any other. */
+  private flagsInService(node: number): number {
+    return this.macs[node] === undefined ? 0 : this.options.states.flagsInService(node);
   }
 
   private nameOf(node: number): string {

@@ -9,7 +9,8 @@ import { createLog, type Log } from '../base/log.js';
 import { readKey } from '../config/key.js';
 import { type BalancerConfig, loadBalancerConfig } from '../config/load.js';
 import { nodeMemory } from '../directory/node-memory.js';
-import { NodeTable } from '../directory/node-states.js';
+import { NodeStates } from '../directory/node-states.js';
+import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
 import { requireAdoption } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
 import { parseIpv4 } from '../wire/ipv4.js';
@@ -126,15 +127,16 @@ async function start(
   for (const { name } of departed)
     log.info(`node ${name} is not in the config any more: its sessions go on until they end`);
   const nodes = [...config.nodes, ...departed];
-  const shared = nodeMemory(nodes.length, config.workers, config.virtualServers.length);
+  const { workers } = config;
+  const servers = config.virtualServers.length;
+  const memory = nodeMemory(nodes.length, workers, servers);
+  const withheld = withheldMemory();
   const watch = new NodeWatch({
     nodes,
     configured: config.nodes.length,
     virtualServers: config.virtualServers,
-    table: new NodeTable(
-      nodes.map(({ address, weight }) => ({ address: parseIpv4(address) ?? 0, weight })),
-      { memory: shared, worker: 0, workers: config.workers, servers: config.virtualServers.length },
-    ),
+    states: new NodeStates(nodes, { memory, worker: 0, workers, servers }),
+    withheld: new WithheldOptions(withheld),
     log,
     now: monotonicClock(),
     onWithheld: (options) => machine.withhold(options),
@@ -152,7 +154,8 @@ async function start(
       nodeInterface: machine.nodeInterfaceStart(),
       address: parseIpv4(machine.address) ?? 0,
       key,
-      nodes: shared,
+      nodes: memory,
+      withheld,
       datapath: machine.engineStart(),
     },
     listener: {

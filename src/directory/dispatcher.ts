@@ -20,23 +20,6 @@ export const Verdict = {
 } as const;
 export type VerdictCode = (typeof Verdict)[keyof typeof Verdict];
 
-/** Numbers of the balancer's local services, as they stand in the IXP header's `service` field. */
-export const LocalService = {
-  /** Not local: the node's own web server. */
-  none: 0,
-  badRequest: 1,
-  notFound: 2,
-  timeout: 3,
-  headTooLarge: 4,
-  unavailable: 5,
-  /** Closes without a word: for a client that connected and never sent a byte. */
-  silentClose: 6,
-} as const;
-export type LocalServiceNumber = (typeof LocalService)[keyof typeof LocalService];
-
-/** The node index that stands for the balancer's own kernel, where the local services listen. */
-export const LOCAL_NODE = 0xffff;
-
 export interface Dispatcher {
   /**
    * Reads the request head in bytes[start, end), which begins at the connection's first byte and

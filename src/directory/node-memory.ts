@@ -1,64 +1,59 @@
 /**
- * What the engines of a balancer, and its main thread, know of the nodes together: one piece of
- * shared memory. There are no locks: every value stands for itself, and one that is a moment old
- * does no harm.
+ * The states of the nodes, in one piece of memory that all threads of a balancer share. There are
+ * no locks: every value stands for itself, and a value that is a moment old does no harm.
  *
  *     node         0  1  2 ...
  *     engine 0     4  0  7        sessions; a node's load is the sum of its column
  *     engine 1     3  1  5
  *
- * Each engine writes its own row. What nodes report, the engine writes that hears it; what is
- * offered to clients (`withheld`, `ownRefused`), the main thread.
+ * Each engine writes its own row. A report is written by the engine that receives it.
  */
 
 /** Rows begin at cache lines: engines that count do not disturb each other. */
 const LINE_WORDS = 16;
 
 /**
- * What became of the last handoff of a virtual server to a node: nothing yet, adopted, adopted and
- * never read, or the IxcpReason of its refusal.
+ * How the last handoff of a virtual server to a node ended: not at all yet, adopted but never read
+ * (its server has stalled), adopted, or the IxcpReason of its refusal.
  */
-export const Outcome = { none: 0, unread: 0xfe, adopted: 0xff } as const;
+export const Outcome = { none: 0, stalled: 0xfe, adopted: 0xff } as const;
 
-/** Which engine this is of those that share `memory`, about how many virtual servers. */
+/** The place of one engine among those that share `memory`. */
 export interface NodeShare {
   /** Of `nodeMemory`. */
   memory: SharedArrayBuffer;
   worker: number;
   workers: number;
+  /** Number of virtual servers. */
   servers: number;
 }
 
 export interface NodeViews {
   /** Sessions: rows of `rowWords(nodes)` words, one for each engine. */
   rows: Uint32Array;
-  /**
-   * When the agent reported last, and last under another key: ms on the engines' clock; -1: never.
-   */
+  /** When the agent last reported: ms on the engines' clock; -1: never. */
   reportedAt: Float64Array;
+  /** When a report last came under another key: ms on the engines' clock; -1: never. */
   badKeyAt: Float64Array;
   suspendedUntil: Float64Array;
   agentStart: Uint32Array;
   agentClock: Uint32Array;
+  /** Handoffs in a row that timed out. */
   failures: Uint32Array;
   /** IxcpFlag bits of the last report. */
   reported: Uint16Array;
   able: Uint8Array;
-  /** IxpFlag bits of the options that the node's kernel does not go on with. */
+  /** IxpFlag bits of the options that the node's kernel refuses. */
   refused: Uint8Array;
-  /** The following by node * servers + virtual server. When it may be asked first again, ms. */
+  // The following by node * servers + virtual server.
+  /** Until when the node is the last choice, ms. */
   restsUntil: Float64Array;
-  /** Outcome of the last handoff, and how many in a row were refused. */
+  /** Outcome of the last handoff. */
   outcome: Uint8Array;
+  /** Handoffs in a row that were refused. */
   refusals: Uint8Array;
-  /** 1: the node has said that it has not the virtual address. */
+  /** 1: the node has reported that it does not have the virtual address. */
   lacks: Uint8Array;
-  /**
-   * IxpFlag bits: the options that SYN/ACKs do not offer; and those that our own kernel does not go
-   * on with.
-   */
-  withheld: Uint8Array;
-  ownRefused: Uint8Array;
 }
 
 /** Words of one engine's row. */
@@ -66,25 +61,17 @@ export function rowWords(nodes: number): number {
   return Math.ceil(nodes / LINE_WORDS) * LINE_WORDS;
 }
 
-/**
- * Bytes of the shared part of a node: three doubles, three words, a half word, two bytes; and of a
- * pair of node and server.
- */
+/** Bytes of a node: three doubles, three words, a half word, two bytes. */
 const NODE_BYTES = 3 * 8 + 3 * 4 + 2 + 2;
+/** Bytes of a pair of node and virtual server. */
 const PAIR_BYTES = 8 + 3;
-/** Of what is about no node. */
-const OWN_BYTES = 2;
 
-/**
- * Memory for what so many engines share about so many nodes and virtual servers, of which nothing
- * is known yet.
- */
+/** Memory for these numbers of nodes, engines and virtual servers; nothing is known yet. */
 export function nodeMemory(nodes: number, workers: number, servers = 1): SharedArrayBuffer {
   const memory = new SharedArrayBuffer(
     workers * rowWords(nodes) * Uint32Array.BYTES_PER_ELEMENT +
       nodes * NODE_BYTES +
-      nodes * servers * PAIR_BYTES +
-      OWN_BYTES,
+      nodes * servers * PAIR_BYTES,
   );
   const { reportedAt, badKeyAt, able } = nodeViews(memory, nodes, workers, servers);
   reportedAt.fill(-1);
@@ -93,7 +80,7 @@ export function nodeMemory(nodes: number, workers: number, servers = 1): SharedA
   return memory;
 }
 
-/** The parts of such memory. */
+/** The parts of the memory that `nodeMemory` makes; parameters as there. */
 export function nodeViews(
   memory: SharedArrayBuffer,
   nodes: number,
@@ -123,7 +110,5 @@ export function nodeViews(
     outcome: new Uint8Array(memory, after(pairs), pairs),
     refusals: new Uint8Array(memory, after(pairs), pairs),
     lacks: new Uint8Array(memory, after(pairs), pairs),
-    withheld: new Uint8Array(memory, after(1), 1),
-    ownRefused: new Uint8Array(memory, after(1), 1),
   };
 }

@@ -1,9 +1,9 @@
 /**
- * What an engine knows of each node: where its frames go, whether it takes handoffs, and how many
- * sessions it has. Filled by the control side, read by predictors and by every forwarded packet.
+ * The state of each node: its weight, its sessions, what its agent reports, and how its handoffs
+ * ended. Engines write it, predictors and the main thread read it.
  *
- * A balancer may have several engines, one in each thread, and what a node tells reaches one of
- * them. So what is known of the node itself lies in memory that all share (node-memory.ts).
+ * A balancer may have several engines, one in each thread, and a packet of a node reaches only one
+ * of them. So states lie in memory that all threads share (node-memory.ts).
  */
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
@@ -16,99 +16,81 @@ import {
   rowWords,
 } from './node-memory.js';
 
-/** Silent handoffs in a row after which a node is left alone for a while. */
-const FAILURES_TO_SUSPEND = 3;
+/** Handoffs in a row that must time out before a node is suspended. */
+const TIMEOUTS_TO_SUSPEND = 3;
 /**
- * How long, in ms, unless its agent is started anew before; and one of which no agent has ever been
- * heard.
+ * How long a node is suspended, in ms, unless its agent starts again before; and a node whose agent
+ * has never reported.
  */
 const SUSPENSION_MS = 5_000;
 const UNHEARD_SUSPENSION_MS = 60_000;
 /**
- * Refusals in a row after which a node is asked last, for so long, in ms: each costs the client a
- * round trip to it.
+ * After so many refusals in a row a node becomes the last choice, for so long, in ms: each refusal
+ * costs the client a round trip to the node.
  */
 const REFUSALS_TO_REST = 3;
 const REST_MS = 1_000;
 const MOST_REFUSALS = 0xff;
 /**
- * A server that stands still is left alone for so long, in ms, and then tried with one session at a
- * time: the time in which that is taken back again, or answered.
+ * A node whose server has stalled is the last choice for so long, in ms. After that it is tried
+ * with one session at a time: one in each such period, in which the session is answered or taken
+ * back.
  */
-const STANDSTILL_MS = 5_000;
+const STALL_MS = 5_000;
 const TRIAL_MS = 2_000;
 
 /**
- * Options that a session cannot go on without once they are agreed. Without SACK it can: nobody has
- * to use it (RFC 2018).
+ * Options that a session cannot go on without once they are agreed. It can go on without SACK,
+ * since no side is obliged to use it (RFC 2018).
  */
 const NEEDED_OPTIONS = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 
-/** How long the last report must be past, in ms, before one with an earlier clock is believed. */
+/** Age of the last report, in ms, after which one with an earlier clock is believed. */
 const CLOCK_MS = 5_000;
 
-/** All that the engines know of a node at some time, but for its sessions. */
-export interface NodeKnowledge {
-  resolved: boolean;
+/** What is known of a node's health at some time. */
+export interface NodeHealth {
   /** ms since its agent's last report; null: never. */
   reportAgeMs: number | null;
-  /** A report under another key came, and none under ours since. */
+  /** A report under another key has come, and none under ours since. */
   otherKey: boolean;
   /** IxcpFlag bits of the last report. */
   flags: number;
-  /** It did not answer its last handoff, or so many that it is left alone. */
+  /** Its last handoff timed out. */
   failed: boolean;
+  /** So many handoffs in a row have timed out that it gets none for a while. */
   suspended: boolean;
-  /**
-   * By index of the virtual server. 1: its address is not there; and what became of its last
-   * handoff (Outcome).
-   */
+  /** By index of the virtual server. 1: the node does not have its address. */
   lacks: Uint8Array;
+  /** By index of the virtual server: Outcome of the last handoff. */
   outcomes: Uint8Array;
 }
 
-export class NodeTable {
+export class NodeStates {
   readonly count: number;
-  /** IPv4 addresses. */
-  readonly address: Uint32Array;
-  /** Upper 16 and lower 32 bits of each MAC address, as they stand on the wire. */
-  readonly macHigh: Uint16Array;
-  readonly macLow: Uint32Array;
   readonly weight: Uint32Array;
-  /** 1: the MAC address is resolved. */
-  readonly resolved: Uint8Array;
-  /** When its MAC address last changed from one to another, ms on the engine's clock. */
-  readonly movedAt: Float64Array;
   /**
-   * 0: the node itself has said that it can not adopt, or that it is leaving. 1: it can, or has not
-   * said.
+   * 0: the node has said that it cannot adopt, or that it is leaving. 1: it can, or has said
+   * nothing.
    */
   readonly able: Uint8Array;
-  /** Sessions that this engine has handed over, not yet closed. */
+  /** Sessions that this engine has handed over and that have not ended. */
   readonly active: Uint32Array;
-  /** Handoffs to it that this engine has seen confirmed, ever. */
+  /** Handoffs that this engine has seen confirmed since it started. */
   readonly adopted: Float64Array;
-  /** When the node's agent reported last, ms on the engines' clock; -1: never. */
+  /** When the node's agent last reported, ms on the engines' clock; -1: never. */
   readonly reportedAt: Float64Array;
   private readonly servers: number;
   private readonly shared: NodeViews;
   private readonly rowWords: number;
 
   /**
-   * @param share with other engines, whose clock must be the same; by default there are none, and
-   *   one virtual server
+   * @param share memory that other engines share, whose clock must be the same; by default there
+   *   are none, and one virtual server
    */
-  constructor(
-    nodes: readonly { address: number; weight: number }[],
-    share: NodeShare = ownShare(nodes.length, 1),
-  ) {
+  constructor(nodes: readonly { weight: number }[], share: NodeShare = ownShare(nodes.length, 1)) {
     this.count = nodes.length;
-    this.address = Uint32Array.from(nodes, (node) => node.address);
     this.weight = Uint32Array.from(nodes, (node) => node.weight);
-    this.macHigh = new Uint16Array(this.count);
-    this.macLow = new Uint32Array(this.count);
-    this.resolved = new Uint8Array(this.count);
-    this.movedAt = new Float64Array(this.count).fill(Number.NEGATIVE_INFINITY);
     this.adopted = new Float64Array(this.count);
     this.servers = share.servers;
     this.shared = nodeViews(share.memory, this.count, share.workers, share.servers);
@@ -119,12 +101,7 @@ export class NodeTable {
     this.reportedAt = this.shared.reportedAt;
   }
 
-  /** Index of the node with this IPv4 address, or -1. */
-  find(address: number): number {
-    return this.address.indexOf(address);
-  }
-
-  /** Sessions of all engines that the node has. */
+  /** Sessions of the node, over all engines. */
   load(node: number): number {
     const { rowWords, shared } = this;
     const { rows } = shared;
@@ -134,35 +111,13 @@ export class NodeTable {
   }
 
   /**
-   * Sets the MAC address (six bytes), or marks the node unresolved. `now`: ms on the engine's
-   * clock.
+   * Whether the node takes sessions of a virtual server, with these agreed options, at `now`.
+   * @param options IxpFlag bits; other bits are ignored
    */
-  setMac(node: number, mac: Uint8Array | undefined, now = 0): void {
-    if (mac === undefined) {
-      this.resolved[node] = 0;
-      return;
-    }
-    const view = new DataView(mac.buffer, mac.byteOffset, 6);
-    const high = view.getUint16(0);
-    const low = view.getUint32(2);
-    const known = this.macHigh[node] !== 0 || this.macLow[node] !== 0;
-    if (known && (high !== this.macHigh[node] || low !== this.macLow[node]))
-      this.movedAt[node] = now;
-    this.macHigh[node] = high;
-    this.macLow[node] = low;
-    this.resolved[node] = 1;
-  }
-
-  /**
-   * Whether a session of a virtual server, in which these options were agreed, can be handed to the
-   * node at `now`.
-   * @param options IxpFlag bits; others count for nothing
-   */
-  takesHandoffs(node: number, server: number, options: number, now: number): boolean {
+  available(node: number, server: number, options: number, now: number): boolean {
     const { shared } = this;
     const pair = node * this.servers + server;
     return (
-      this.resolved[node] === 1 &&
       this.able[node] === 1 &&
       shared.lacks[pair] === 0 &&
       (shared.refused[node]! & options & NEEDED_OPTIONS) === 0 &&
@@ -171,50 +126,48 @@ export class NodeTable {
     );
   }
 
-  /** IxpFlag bits of the options that SYN/ACKs do not offer. */
-  get withheld(): number {
-    return this.shared.withheld[0]!;
+  /** IxpFlag bits of the options that the node's kernel refuses. */
+  refusedOptions(node: number): number {
+    return this.shared.refused[node]!;
   }
 
-  /**
-   * IxpFlag bits of the agreed options that a node need not be told of: it does without. @param
-   * node -1: ourselves
-   */
-  spared(node: number): number {
-    const refused = node < 0 ? this.shared.ownRefused[0]! : this.shared.refused[node]!;
-    return refused & IxpFlag.sackOk;
-  }
-
-  /** True while the node is left alone because it did not answer. */
+  /** Whether the node gets no handoffs, since too many in a row have timed out. */
   isSuspended(node: number, now: number): boolean {
     return now < this.shared.suspendedUntil[node]!;
   }
 
   /**
-   * Whether the last handoff to the node ran out of tries, or its last one of this virtual server
-   * was refused.
+   * Whether the last handoff to the node timed out, or the last one of this virtual server was
+   * refused.
    */
   hasFailed(node: number, server: number): boolean {
     const { failures, refusals } = this.shared;
     return failures[node] !== 0 || refusals[node * this.servers + server] !== 0;
   }
 
-  /** The node has adopted a session of this virtual server, so it takes them. */
-  answered(node: number, server: number): void {
+  /** A handoff of this virtual server to the node begins. */
+  handoffStarted(node: number, server: number, now: number): void {
+    const { outcome, restsUntil } = this.shared;
+    const pair = node * this.servers + server;
+    if (outcome[pair] === Outcome.stalled) restsUntil[pair] = now + TRIAL_MS;
+  }
+
+  /** The node has adopted a session of this virtual server. */
+  handoffConfirmed(node: number, server: number): void {
     const { outcome, refusals, restsUntil } = this.shared;
     const pair = node * this.servers + server;
-    this.forgive(node);
-    // Said at every handoff, and mostly no news: then others' caches are left alone. A kernel
-    // adopts for a server that stands still.
-    if (outcome[pair] === Outcome.adopted || outcome[pair] === Outcome.unread) return;
+    this.clearTimeouts(node);
+    // This comes with every handoff and mostly changes nothing. Then it writes nothing, so that the
+    // caches of other threads stay valid. A stalled server stays stalled: the kernel adopts for it.
+    if (outcome[pair] === Outcome.adopted || outcome[pair] === Outcome.stalled) return;
     outcome[pair] = Outcome.adopted;
     refusals[pair] = 0;
     restsUntil[pair] = 0;
   }
 
   /** The node has refused a handoff of this virtual server. @param reason IxcpReason */
-  refused(node: number, server: number, reason: number, now: number): void {
-    // That is about one client alone.
+  handoffRefused(node: number, server: number, reason: number, now: number): void {
+    // This reason concerns one client alone.
     if (reason === IxcpReason.tupleInUse) return;
     const { outcome, refusals, restsUntil } = this.shared;
     const pair = node * this.servers + server;
@@ -223,55 +176,65 @@ export class NodeTable {
     if (refusals[pair]! >= REFUSALS_TO_REST) restsUntil[pair] = now + REST_MS;
   }
 
+  /** A handoff to the node has run out of tries. True when that suspends the node. */
+  handoffTimedOut(node: number, now: number): boolean {
+    const { failures, suspendedUntil } = this.shared;
+    failures[node] = failures[node]! + 1;
+    if (failures[node]! < TIMEOUTS_TO_SUSPEND) return false;
+    const unheard = this.reportedAt[node]! < 0;
+    suspendedUntil[node] = now + (unheard ? UNHEARD_SUSPENSION_MS : SUSPENSION_MS);
+    return true;
+  }
+
   /**
-   * The node's kernel has adopted a session of this virtual server, but its server reads nothing.
+   * The node's kernel has adopted a session of this virtual server, but its web server does not
+   * read the request.
    */
-  standsStill(node: number, server: number, now: number): void {
+  serverStalled(node: number, server: number, now: number): void {
     const { outcome, restsUntil } = this.shared;
     const pair = node * this.servers + server;
-    outcome[pair] = Outcome.unread;
-    restsUntil[pair] = now + STANDSTILL_MS;
+    outcome[pair] = Outcome.stalled;
+    restsUntil[pair] = now + STALL_MS;
   }
 
-  /** A session of this virtual server begins there. */
-  begins(node: number, server: number, now: number): void {
+  /** The node's web server has answered, or closed, a session of this virtual server. */
+  serverAnswered(node: number, server: number): void {
     const { outcome, restsUntil } = this.shared;
     const pair = node * this.servers + server;
-    if (outcome[pair] === Outcome.unread) restsUntil[pair] = now + TRIAL_MS;
-  }
-
-  /** The node's server has answered, or closed, a session of this virtual server. */
-  serves(node: number, server: number): void {
-    const { outcome, restsUntil } = this.shared;
-    const pair = node * this.servers + server;
-    if (outcome[pair] !== Outcome.unread) return;
+    if (outcome[pair] !== Outcome.stalled) return;
     outcome[pair] = Outcome.adopted;
     restsUntil[pair] = 0;
   }
 
-  /** Whether the node knows IXP_RELEASE. */
+  /** Whether the node supports IXP RELEASE. */
   canRelease(node: number): boolean {
     return (this.shared.reported[node]! & IxcpFlag.canRelease) !== 0;
   }
 
   /** A report came under another key than ours. */
-  hasOtherKey(node: number, now: number): void {
+  otherKeyReported(node: number, now: number): void {
     this.shared.badKeyAt[node] = now;
   }
 
   /**
-   * Takes in a report of the node's agent: its start (any number that differs between starts), its
-   * clock in s, and its IxcpFlag bits. False for a report that is older than one already taken in.
+   * Takes in a report of the node's agent.
+   *
+   * @param start any number that differs between two starts of the agent
+   * @param clock of the agent, s
+   * @param flags IxcpFlag bits
+   * @returns false for a report that is older than the last one
    */
   reported(node: number, start: number, clock: number, flags: number, now: number): boolean {
     const { shared } = this;
     const first = this.reportedAt[node]! < 0;
-    const anew = start !== shared.agentStart[node] && now - this.reportedAt[node]! > CLOCK_MS;
-    // A machine's clock may be set back: a new agent counts, once the reports of the old one have
-    // stopped.
-    if (!first && clock < shared.agentClock[node]! && !anew) return false;
-    // A new agent means a new shim: what the node was left alone for may be mended.
-    if (first || start !== shared.agentStart[node]) this.forgiveAll(node);
+    const restarted = start !== shared.agentStart[node];
+    const isStale = clock < shared.agentClock[node]!;
+    // A machine's clock may be set back. Then a new agent counts once the reports of the old one
+    // have stopped.
+    const replaces = restarted && now - this.reportedAt[node]! > CLOCK_MS;
+    if (!first && isStale && !replaces) return false;
+    // A new agent has loaded the shim again, which may have repaired what went wrong.
+    if (first || restarted) this.clear(node);
     shared.agentStart[node] = start;
     shared.agentClock[node] = clock;
     shared.reported[node] = flags;
@@ -282,41 +245,30 @@ export class NodeTable {
     return true;
   }
 
+  /** The node has reported whether it has the address of a virtual server. */
+  setLacks(node: number, server: number, lacks: boolean): void {
+    this.shared.lacks[node * this.servers + server] = lacks ? 1 : 0;
+  }
+
   /**
-   * IxcpFlag bits of the last report of a node that takes handoffs of some virtual server; 0 of any
-   * other.
+   * IxcpFlag bits of the last report of a node that takes sessions of at least one virtual server;
+   * 0 of any other node.
    */
-  flagsOfTaker(node: number): number {
+  flagsInService(node: number): number {
     const { shared, servers } = this;
-    if (this.resolved[node] === 0 || this.able[node] === 0 || this.reportedAt[node]! < 0) return 0;
+    if (this.able[node] === 0 || this.reportedAt[node]! < 0) return 0;
     for (let pair = node * servers; pair < (node + 1) * servers; pair++) {
       if (shared.lacks[pair] === 0) return shared.reported[node]!;
     }
     return 0;
   }
 
-  /** The node has said whether it has the address of a virtual server. */
-  setLacks(node: number, server: number, lacks: boolean): void {
-    this.shared.lacks[node * this.servers + server] = lacks ? 1 : 0;
-  }
-
-  /** A handoff ran out of tries at this node. True when that suspends it. */
-  stayedSilent(node: number, now: number): boolean {
-    const { failures, suspendedUntil } = this.shared;
-    failures[node] = failures[node]! + 1;
-    if (failures[node]! < FAILURES_TO_SUSPEND) return false;
-    const unheard = this.reportedAt[node]! < 0;
-    suspendedUntil[node] = now + (unheard ? UNHEARD_SUSPENSION_MS : SUSPENSION_MS);
-    return true;
-  }
-
-  /** What is known of the node at `now`. */
-  knowledge(node: number, now: number): NodeKnowledge {
+  /** What is known of the node's health at `now`. */
+  health(node: number, now: number): NodeHealth {
     const { shared, servers } = this;
     const reportedAt = this.reportedAt[node]!;
     const first = node * servers;
     return {
-      resolved: this.resolved[node] === 1,
       reportAgeMs: reportedAt < 0 ? null : Math.max(0, now - reportedAt),
       otherKey: shared.badKeyAt[node]! > reportedAt,
       flags: shared.reported[node]!,
@@ -327,34 +279,27 @@ export class NodeTable {
     };
   }
 
-  /**
-   * What SYN/ACKs do not offer from now on, and what our own kernel does not go on with, which the
-   * local services do without if they can. IxpFlag bits.
-   */
-  withhold(options: number, ownRefused: number): void {
-    this.shared.withheld[0] = options;
-    this.shared.ownRefused[0] = ownRefused;
-  }
-
-  private forgive(node: number): void {
+  /** Forgets the handoffs that timed out. */
+  private clearTimeouts(node: number): void {
     const { failures, suspendedUntil } = this.shared;
     if (failures[node] === 0 && suspendedUntil[node] === 0) return;
     failures[node] = 0;
     suspendedUntil[node] = 0;
   }
 
-  private forgiveAll(node: number): void {
+  /** Forgets how handoffs to the node ended. */
+  private clear(node: number): void {
     const { outcome, refusals, restsUntil } = this.shared;
     const first = node * this.servers;
     const end = first + this.servers;
-    this.forgive(node);
+    this.clearTimeouts(node);
     outcome.fill(Outcome.none, first, end);
     refusals.fill(0, first, end);
     restsUntil.fill(0, first, end);
   }
 }
 
-/** For an engine that shares with no other what it knows of so many nodes and virtual servers. */
+/** A share for an engine that is the only one. */
 export function ownShare(nodes: number, servers: number): NodeShare {
   return { memory: nodeMemory(nodes, 1, servers), worker: 0, workers: 1, servers };
 }

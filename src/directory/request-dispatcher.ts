@@ -7,18 +7,29 @@ import { HeadReader, HeadStatus } from '../request/http/head.js';
 import { isSafeMethod } from '../request/http/method.js';
 import type { Directory } from './directory.js';
 import { type Dispatcher, Verdict, type VerdictCode } from './dispatcher.js';
-import type { NodeTable } from './node-states.js';
+import type { Candidates } from './predictors/candidates.js';
 import { createPredictor, type PredictorName } from './predictors/index.js';
 import type { Predictor } from './predictors/predictor.js';
 
 /** A time at which no suspension holds any more. */
 const AFTER_ANY_SUSPENSION = Number.POSITIVE_INFINITY;
 
+/** Candidates for sessions of clients: whether one is available depends on the session. */
+export interface SessionCandidates extends Candidates {
+  /**
+   * Sets the session that `available` answers for.
+   * @param server index of its virtual server
+   * @param options IxpFlag bits of the TCP options that it has agreed on; other bits are ignored
+   * @param now ms on the engine's clock
+   */
+  setSession(server: number, options: number, now: number): void;
+}
+
 export interface RequestDispatcherOptions {
   directory: Directory;
   /** By index of the virtual server. */
   predictors: readonly PredictorName[];
-  nodes: NodeTable;
+  candidates: SessionCandidates;
   /** Longest request head, 1 to 65,535 bytes. */
   headBytes: number;
 }
@@ -31,15 +42,17 @@ export class RequestDispatcher implements Dispatcher {
   repeatable = false;
   pickedBit = 0;
   private readonly directory: Directory;
+  private readonly candidates: SessionCandidates;
   private readonly predictors: readonly Predictor[];
   private readonly head: HeadReader;
 
   /** Throws BATON_CONFIG when headBytes is out of its range. */
   constructor(options: RequestDispatcherOptions) {
-    const { directory, nodes } = options;
+    const { directory, candidates } = options;
     this.directory = directory;
-    this.predictors = options.predictors.map((name, server) =>
-      createPredictor(name, directory.holders, nodes, server),
+    this.candidates = candidates;
+    this.predictors = options.predictors.map((name) =>
+      createPredictor(name, directory.holders, candidates),
     );
     this.head = new HeadReader(options.headBytes);
   }
@@ -83,12 +96,17 @@ export class RequestDispatcher implements Dispatcher {
     options: number,
     now: number,
   ): number {
+    const { candidates } = this;
     const predictor = this.predictors[virtualServer]!;
     const set = this.directory.holders.setOf[resource]!;
-    let node = predictor.pick(set, tried, options, now);
-    // A node that was silent or refused lately is better than none: it may have been a burst, or be
-    // mended.
-    if (node < 0) node = predictor.pick(set, tried, options, AFTER_ANY_SUSPENSION);
+    candidates.setSession(virtualServer, options, now);
+    let node = predictor.pick(set, tried);
+    // A node that timed out or refused lately is better than none: a burst may have been the cause,
+    // or the fault may be repaired.
+    if (node < 0) {
+      candidates.setSession(virtualServer, options, AFTER_ANY_SUSPENSION);
+      node = predictor.pick(set, tried);
+    }
     this.pickedBit = predictor.pickedBit;
     return node;
   }

@@ -2,7 +2,8 @@
  * Collects a request head from segments in any order, and has the dispatcher read it as it grows.
  */
 import { Counter } from '../base/counters.js';
-import { LocalService, type LocalServiceNumber, Verdict } from '../directory/dispatcher.js';
+import { Verdict } from '../directory/dispatcher.js';
+import { LocalService, type LocalServiceNumber } from '../wire/ixp.js';
 import { seqAdd, seqBefore, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import type { ClientWriter } from './client-writer.js';

@@ -6,13 +6,14 @@ import { Counter, type Counters } from '../base/counters.js';
 import { SlotList } from '../base/slot-list.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
-import { type Dispatcher, LOCAL_NODE } from '../directory/dispatcher.js';
-import type { NodeTable } from '../directory/node-states.js';
+import type { Dispatcher } from '../directory/dispatcher.js';
+import type { NodeStates } from '../directory/node-states.js';
 import { ETHERNET, writeMac } from '../wire/ethernet.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { HeadStore } from './head-store.js';
+import { LOCAL_NODE, type NodeTable } from './node-table.js';
 import { offeredMss } from './offer.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
@@ -64,6 +65,8 @@ const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
 export class Core {
   readonly options: EngineOptions;
   readonly nodes: NodeTable;
+  /** Of `nodes`. */
+  readonly states: NodeStates;
   readonly dispatcher: Dispatcher;
   readonly transmit: TransmitQueue;
   readonly counters: Counters;
@@ -102,6 +105,7 @@ export class Core {
   ) {
     this.options = options;
     this.nodes = nodes;
+    this.states = nodes.states;
     this.dispatcher = dispatcher;
     this.transmit = transmit;
     this.counters = counters;
@@ -207,12 +211,12 @@ export class Core {
   /** Counts a session in or out of its node's load. */
   attach(slot: number): void {
     const node = this.sessions.node(slot);
-    if (node !== LOCAL_NODE) this.nodes.active[node]! += 1;
+    if (node !== LOCAL_NODE) this.states.active[node]! += 1;
   }
 
   detach(slot: number): void {
     const node = this.sessions.node(slot);
-    if (node !== LOCAL_NODE) this.nodes.active[node]! -= 1;
+    if (node !== LOCAL_NODE) this.states.active[node]! -= 1;
   }
 
   /**

@@ -376,7 +376,7 @@ export class Handshake {
       (offered.windowScale >= 0 ? SessionFlag.windowScaleOk : 0) |
       (offered.sackPermitted ? SessionFlag.sackOk : 0) |
       (offered.hasTimestamps ? SessionFlag.timestampsOk : 0);
-    return all & ~this.core.nodes.withheld;
+    return all & ~this.core.nodes.withheld.current;
   }
 
   /**

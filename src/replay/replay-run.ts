@@ -3,6 +3,7 @@
  * config, and keeps what became of each session. No interface, key or clock takes part, so the same
  * capture and config always give the same result.
  */
+
 import { Counters } from '../base/counters.js';
 import { escapeBytes } from '../base/text.js';
 import type { BalancerConfig } from '../config/load.js';
@@ -11,10 +12,12 @@ import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
 import { type NodeCounts, replayNodeMac } from '../datapath/capture/nodes.js';
 import type { CaptureScan, RecordedSegment } from '../datapath/capture/scan.js';
 import { Directory } from '../directory/directory.js';
-import { LOCAL_NODE, LocalService, Verdict } from '../directory/dispatcher.js';
-import { NodeTable, ownShare } from '../directory/node-states.js';
+import { Verdict } from '../directory/dispatcher.js';
+import { NodeStates, ownShare } from '../directory/node-states.js';
 import { RequestDispatcher } from '../directory/request-dispatcher.js';
 import { Engine } from '../engine/engine.js';
+import { HandoffCandidates } from '../engine/handoff/candidates.js';
+import { LOCAL_NODE, NodeTable } from '../engine/node-table.js';
 import type { CloseReason, Observer } from '../engine/options.js';
 import {
   SESSION_STATE_NAMES,
@@ -23,6 +26,7 @@ import {
 } from '../engine/table/session-table.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { formatIpv4, IPV4, IPV4_HEADER_BYTES, parseIpv4 } from '../wire/ipv4.js';
+import { LocalService } from '../wire/ixp.js';
 import type { PcapWriter } from '../wire/pcap-writer.js';
 import { TCP } from '../wire/tcp.js';
 
@@ -180,7 +184,10 @@ export class ReplayRun {
   ) {
     this.config = config;
     this.datapath = datapath;
-    this.nodes = new NodeTable(nodes, ownShare(nodes.length, virtualServers.length));
+    this.nodes = new NodeTable(
+      nodes,
+      new NodeStates(nodes, ownShare(nodes.length, virtualServers.length)),
+    );
     for (let node = 0; node < this.nodes.count; node++)
       this.nodes.setMac(node, replayNodeMac(node));
     this.handed = new Array<number>(this.nodes.count).fill(0);
@@ -190,7 +197,7 @@ export class ReplayRun {
     const dispatcher = new RequestDispatcher({
       directory: new Directory(config.resources),
       predictors: config.virtualServers.map(({ predictor }) => predictor),
-      nodes: this.nodes,
+      candidates: new HandoffCandidates(this.nodes),
       headBytes: limits.headBytes,
     });
     this.engine = new Engine(

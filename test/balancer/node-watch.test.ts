@@ -5,7 +5,8 @@
 import t from 'tap';
 import { NodeWatch } from '../../src/balancer/node-watch.js';
 import type { Log } from '../../src/base/log.js';
-import { NodeTable, ownShare } from '../../src/directory/node-states.js';
+import { NodeStates } from '../../src/directory/node-states.js';
+import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 
@@ -13,10 +14,9 @@ const OK = IxcpFlag.canAdopt;
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 
 function watchOf(count: number, earlier?: number) {
-  const table = new NodeTable(
-    Array.from({ length: count }, (_, index) => ({ address: index + 1, weight: 1 })),
-    ownShare(count, 1),
-  );
+  const farm = Array.from({ length: count }, (_, index) => ({ address: index + 1, weight: 1 }));
+  const states = new NodeStates(farm);
+  const nodes = new NodeTable(farm, states);
   const lines: string[] = [];
   const say = (level: string) => (text: string) => void lines.push(`${level} ${text}`);
   const log: Log = {
@@ -31,7 +31,8 @@ function watchOf(count: number, earlier?: number) {
   const watch = new NodeWatch({
     nodes: Array.from({ length: count }, (_, index) => ({ name: `n${index + 1}` })),
     virtualServers: [{ name: 'www', address: '10.99.0.100', port: 80 }],
-    table,
+    states,
+    withheld: nodes.withheld,
     log,
     now: () => time.now,
     onWithheld: (options) => withheld.push(options),
@@ -41,7 +42,8 @@ function watchOf(count: number, earlier?: number) {
   let clock = 0;
   return {
     watch,
-    table,
+    nodes,
+    states,
     lines,
     withheld,
     time,
@@ -50,7 +52,7 @@ function watchOf(count: number, earlier?: number) {
       for (let node = 0; node < count; node++) watch.neighbour({ node, mac: MAC, why: '' });
     },
     report: (node: number, flags: number) => {
-      table.reported(node, 7, ++clock, flags, time.now);
+      states.reported(node, 7, ++clock, flags, time.now);
       watch.look();
     },
     said: () => lines.splice(0),
@@ -58,30 +60,30 @@ function watchOf(count: number, earlier?: number) {
 }
 
 t.test('a refusal, and the recovery from it, is told once each', async (t) => {
-  const { watch, table, time, resolve, report, said } = watchOf(1);
+  const { watch, states, time, resolve, report, said } = watchOf(1);
   resolve();
   t.same(said(), ['info node n1 is at 02:00:00:00:00:01', 'info node n1 is up']);
   report(0, OK);
   for (let i = 0; i < 5; i++) {
-    table.refused(0, 0, IxcpReason.noListener, time.now);
+    states.handoffRefused(0, 0, IxcpReason.noListener, time.now);
     watch.engine({ event: 'refused', node: 0, reason: IxcpReason.noListener });
   }
   t.same(said(), [
     'warn node n1 is refusing: refused the last handoff of www (port 80): nothing listens there',
   ]);
   t.equal(watch.status(0).state, 'refusing');
-  table.answered(0, 0);
+  states.handoffConfirmed(0, 0);
   watch.look();
   t.same(said(), ['info node n1 is up']);
   t.same(watch.status(0), { state: 'up', why: '' });
 });
 
 t.test('what is about one connection is told, and is no state', async (t) => {
-  const { watch, table, time, resolve, report, said } = watchOf(1);
+  const { watch, states, time, resolve, report, said } = watchOf(1);
   resolve();
   report(0, OK);
   said();
-  table.refused(0, 0, IxcpReason.tupleInUse, time.now);
+  states.handoffRefused(0, 0, IxcpReason.tupleInUse, time.now);
   watch.engine({ event: 'refused', node: 0, reason: IxcpReason.tupleInUse });
   t.same(said(), [
     'warn node n1 refused a handoff: an older connection of the same client port could not be removed',
@@ -92,13 +94,13 @@ t.test('what is about one connection is told, and is no state', async (t) => {
 });
 
 t.test('another key is no farewell, and a good report ends it', async (t) => {
-  const { watch, table, time, resolve, report, said } = watchOf(1);
+  const { watch, states, time, resolve, report, said } = watchOf(1);
   resolve();
   report(0, OK);
   report(0, OK | IxcpFlag.leaving);
   t.match(said().at(-1), /^info node n1 is leaving: its agent is stopping or has stopped/);
   time.now += 4_000;
-  table.hasOtherKey(0, time.now);
+  states.otherKeyReported(0, time.now);
   watch.engine({ event: 'changed', node: 0 });
   t.match(said(), [/^warn node n1 is unable: its agent has another key/]);
   time.now += 100_000;
@@ -111,7 +113,7 @@ t.test('another key is no farewell, and a good report ends it', async (t) => {
 t.test(
   'time passes: an agent that never reports, one that stops reporting, a suspension',
   async (t) => {
-    const { watch, table, time, resolve, report, said } = watchOf(2);
+    const { watch, states, time, resolve, report, said } = watchOf(2);
     resolve();
     report(0, OK);
     said();
@@ -122,7 +124,7 @@ t.test(
     watch.look();
     t.same(said(), ['warn node n1 is up, but: its agent reports no more']);
     report(0, OK);
-    for (let i = 0; i < 3; i++) table.stayedSilent(0, time.now);
+    for (let i = 0; i < 3; i++) states.handoffTimedOut(0, time.now);
     watch.engine({ event: 'silent', node: 0 });
     t.match(said(), [
       'info node n1 is up',
@@ -137,7 +139,7 @@ t.test(
       ['warn node n1 is up, but: did not answer the last handoff'],
       'it may be asked again',
     );
-    table.answered(0, 0);
+    states.handoffConfirmed(0, 0);
     watch.look();
     t.same(said(), ['info node n1 is up']);
   },
@@ -146,19 +148,19 @@ t.test(
 t.test(
   'a node that changes all the time does not fill the log, and its last state is told',
   async (t) => {
-    const { table, time, resolve, report, said } = watchOf(1);
+    const { states, time, resolve, report, said } = watchOf(1);
     resolve();
     report(0, OK);
     said();
     for (let i = 0; i < 300; i++) {
-      if (i % 2 === 0) table.refused(0, 0, IxcpReason.noListener, time.now);
-      else table.answered(0, 0);
+      if (i % 2 === 0) states.handoffRefused(0, 0, IxcpReason.noListener, time.now);
+      else states.handoffConfirmed(0, 0);
       time.now += 100;
       report(0, OK);
     }
     const lines = said();
     t.ok(lines.length >= 2 && lines.length <= 20, `${lines.length} lines for 300 changes in 30 s`);
-    table.refused(0, 0, IxcpReason.noListener, time.now);
+    states.handoffRefused(0, 0, IxcpReason.noListener, time.now);
     for (let second = 0; second < 11; second++) {
       time.now += 1_000;
       report(0, OK);
@@ -168,32 +170,32 @@ t.test(
 );
 
 t.test('what is offered is what every node goes on with', async (t) => {
-  const { watch, table, withheld, own, resolve, report, said } = watchOf(2);
+  const { watch, nodes, states, withheld, own, resolve, report, said } = watchOf(2);
   const { timestampsOk, windowScaleOk } = IxpFlag;
   t.same(withheld, [windowScaleOk | timestampsOk], 'before any node has spoken');
   t.match(watch.notOffered()[0], /^timestamps: not all nodes have reported yet$/);
   resolve();
   report(0, OK);
-  t.equal(table.withheld, windowScaleOk | timestampsOk, 'one is missing yet');
+  t.equal(nodes.withheld.current, windowScaleOk | timestampsOk, 'one is missing yet');
   report(1, OK);
-  t.equal(table.withheld, 0);
+  t.equal(nodes.withheld.current, 0);
   report(1, OK | IxcpFlag.noTimestamps | IxcpFlag.noSack);
-  t.equal(table.withheld, timestampsOk, 'without SACK a session goes on all the same');
-  t.equal(table.spared(1), IxpFlag.sackOk);
+  t.equal(nodes.withheld.current, timestampsOk, 'without SACK a session goes on all the same');
+  t.equal(nodes.omittedOptions(1), IxpFlag.sackOk);
   t.same(watch.notOffered(), ['timestamps: net.ipv4.tcp_timestamps is 0 on n2']);
   report(1, OK | IxcpFlag.noTimestamps | IxcpFlag.leaving);
-  t.equal(table.withheld, 0, 'it takes part no more');
+  t.equal(nodes.withheld.current, 0, 'it takes part no more');
   report(1, IxcpFlag.noCookies | IxcpFlag.noTimestamps);
-  t.equal(table.withheld, 0, 'it cannot adopt anything');
+  t.equal(nodes.withheld.current, 0, 'it cannot adopt anything');
   report(1, OK | IxcpFlag.noTimestamps);
-  table.setLacks(1, 0, true);
+  states.setLacks(1, 0, true);
   watch.look();
-  t.equal(table.withheld, 0, 'it has not the virtual address');
+  t.equal(nodes.withheld.current, 0, 'it has not the virtual address');
   said();
   own.flags = OK | IxcpFlag.noWindowScale | IxcpFlag.noSack;
   watch.look();
-  t.equal(table.withheld, windowScaleOk, 'the local services adopt, too');
-  t.equal(table.spared(-1), IxpFlag.sackOk);
+  t.equal(nodes.withheld.current, windowScaleOk, 'the local services adopt, too');
+  t.equal(nodes.omittedOptions(LOCAL_NODE), IxpFlag.sackOk);
   t.same(said(), [
     'warn net.ipv4.tcp_window_scaling is 0 on this machine: no client is offered window scaling',
     'warn net.ipv4.tcp_sack is 0 on this machine: its sessions go on without selective acknowledgements',
@@ -219,13 +221,13 @@ t.test(
     first.report(0, OK);
     first.time.now += 1_600;
     first.watch.look();
-    t.equal(first.table.withheld, 0);
+    t.equal(first.nodes.withheld.current, 0);
     const second = watchOf(2, IxpFlag.timestampsOk);
     t.same(second.withheld, [IxpFlag.timestampsOk]);
     second.resolve();
     second.report(0, OK);
-    t.equal(second.table.withheld, IxpFlag.timestampsOk, 'until all have spoken');
+    t.equal(second.nodes.withheld.current, IxpFlag.timestampsOk, 'until all have spoken');
     second.report(1, OK);
-    t.equal(second.table.withheld, 0);
+    t.equal(second.nodes.withheld.current, 0);
   },
 );

@@ -1,16 +1,19 @@
 import t from 'tap';
 import { Directory } from '../../src/directory/directory.js';
 import { Verdict } from '../../src/directory/dispatcher.js';
-import { NodeTable, ownShare } from '../../src/directory/node-states.js';
+import { NodeStates, ownShare } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
+import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
+import { NodeTable } from '../../src/engine/node-table.js';
 import { IxcpReason } from '../../src/wire/ixcp.js';
 
-function dispatcher(
-  nodes = new NodeTable(
-    [1, 2, 3].map((address) => ({ address, weight: 1 })),
-    ownShare(3, 2),
-  ),
-): RequestDispatcher {
+/** Three nodes, as two virtual servers see them. */
+function threeNodes(): NodeTable {
+  const nodes = [1, 2, 3].map((address) => ({ address, weight: 1 }));
+  return new NodeTable(nodes, new NodeStates(nodes, ownShare(3, 2)));
+}
+
+function dispatcher(nodes = threeNodes()): RequestDispatcher {
   nodes.resolved.fill(1);
   const directory = new Directory([
     { path: '/images/', nodes: [0, 1] },
@@ -19,7 +22,7 @@ function dispatcher(
   return new RequestDispatcher({
     directory,
     predictors: ['round-robin', 'least-connections'],
-    nodes,
+    candidates: new HandoffCandidates(nodes),
     headBytes: 256,
   });
 }
@@ -94,7 +97,7 @@ t.test('the limit of a head is one that fits', async (t) => {
     new RequestDispatcher({
       directory: new Directory([]),
       predictors: [],
-      nodes: new NodeTable([]),
+      candidates: new HandoffCandidates(new NodeTable([], new NodeStates([]))),
       headBytes,
     });
   t.throws(make(65_536), { code: 'BATON_CONFIG' });
@@ -104,26 +107,23 @@ t.test('the limit of a head is one that fits', async (t) => {
 t.test(
   'a node that refuses one virtual server is the last choice there, and there alone',
   async (t) => {
-    const nodes = new NodeTable(
-      [1, 2, 3].map((address) => ({ address, weight: 1 })),
-      ownShare(3, 2),
-    );
+    const nodes = threeNodes();
     const it = dispatcher(nodes);
     const now = 1_000;
-    for (let i = 0; i < 3; i++) nodes.refused(0, 1, IxcpReason.noListener, now);
+    for (let i = 0; i < 3; i++) nodes.states.handoffRefused(0, 1, IxcpReason.noListener, now);
     for (let i = 0; i < 4; i++) t.equal(it.pick(0, 0, 1, 0, now), 1);
     t.equal(it.pick(0, it.pickedBit, 1, 0, now), 0, 'rather than none');
     t.same([it.pick(0, 0, 0, 0, now), it.pick(0, 0, 0, 0, now)], [0, 1]);
-    nodes.setLacks(0, 1, true);
+    nodes.states.setLacks(0, 1, true);
     t.equal(it.pick(0, 2, 1, 0, now), -1, 'without the address it is no choice');
   },
 );
 
 t.test('a suspended node is the last choice', async (t) => {
-  const nodes = new NodeTable([1, 2, 3].map((address) => ({ address, weight: 1 })));
+  const nodes = threeNodes();
   const it = dispatcher(nodes);
   const now = 1_000;
-  while (!nodes.isSuspended(0, now)) nodes.stayedSilent(0, now);
+  while (!nodes.states.isSuspended(0, now)) nodes.states.handoffTimedOut(0, now);
   for (let i = 0; i < 4; i++)
     t.equal(it.pick(0, 0, 0, 0, now), 1, 'not while there is another holder');
   const tried = it.pickedBit;

@@ -8,9 +8,10 @@ import {
   type TcpOptionsSpec,
 } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE, LocalService } from '../../src/directory/dispatcher.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
 import { RecordReader } from '../../src/engine/table/session-record.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
+import { LocalService } from '../../src/wire/ixp.js';
 import {
   CLIENT,
   Conversation,
@@ -89,7 +90,7 @@ t.test('its acknowledgement of the answer confirms', async (t) => {
   talk.expectForwarded(41, 0, ack);
   talk.end(5000, 1);
   talk.counted({ adopted: 1, handoff_asked: 0, handoff_retransmitted: 0 });
-  t.equal(talk.nodes.adopted[0], 1);
+  t.equal(talk.states.adopted[0], 1);
 });
 
 t.test('so does a notice, if the node sends one all the same', async (t) => {
@@ -293,12 +294,12 @@ t.test('a later process takes over what was handed to a node, and nothing else',
 
 t.test('a node that has kept silent before is asked at once, until it answers', async (t) => {
   const talk = new Conversation(t);
-  talk.nodes.stayedSilent(0, 0);
+  talk.states.handoffTimedOut(0, 0);
   const request = asked(talk, '/0', 0);
   talk.expect(0, handed(0, request, { flags: AGREED }));
-  t.ok(talk.nodes.hasFailed(0, 0));
+  t.ok(talk.states.hasFailed(0, 0));
   talk.send(1, notice(0, NOTICE.adopted, { ack: 1001 + request.length }));
-  t.notOk(talk.nodes.hasFailed(0, 0));
+  t.notOk(talk.states.hasFailed(0, 0));
 });
 
 t.test('the next holder after a refusal is asked', async (t) => {

@@ -2,7 +2,8 @@
 import t from 'tap';
 import { macBytes, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE, LocalService } from '../../src/directory/dispatcher.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { LocalService } from '../../src/wire/ixp.js';
 import {
   Conversation,
   fromClient,
@@ -119,8 +120,8 @@ t.test('a confirmed session passes', async (t) => {
     'handoff node 0 service 0 attempt 1',
     'adopted node 0',
   ]);
-  t.equal(talk.nodes.active[0], 1);
-  t.equal(talk.nodes.adopted[0], 1);
+  t.equal(talk.states.active[0], 1);
+  t.equal(talk.states.adopted[0], 1);
   const more = fromClient({ flags: 'A', seq: end, ack: 9999 });
   talk.send(5000, more);
   talk.expectForwarded(5000, 0, more);
@@ -139,7 +140,7 @@ t.test('silence: twice 300 ms, then the next holder, in the end our own 503', as
   talk.expect(1200, unavailable(request), Port.local);
   talk.send(1201, notice(LOCAL_NODE, NOTICE.adopted, { ack: end }));
   talk.end(2000, 1);
-  t.same([...talk.nodes.active], [0, 0, 0]);
+  t.same([...talk.states.active], [0, 0, 0]);
   talk.counted({
     handoffs: 3,
     handoff_retransmitted: 2,
@@ -365,7 +366,7 @@ t.test('a node that comes too late must let go', async (t) => {
   const more = fromClient({ flags: 'A', seq: end, ack: 7000 });
   talk.send(640, more);
   talk.expectForwarded(640, 1, more);
-  t.same([...talk.nodes.active], [0, 1, 0]);
+  t.same([...talk.states.active], [0, 1, 0]);
 });
 
 t.test('a node that withdraws during the handoff ends the session', async (t) => {
@@ -375,7 +376,7 @@ t.test('a node that withdraws during the handoff ends the session', async (t) =>
   talk.send(10, notice(0, NOTICE.reset, { seq: ISN + 1 }));
   talk.end(6000, 0);
   t.equal(talk.events.at(-1), 'closed node-reset');
-  t.same([...talk.nodes.active], [0, 0, 0]);
+  t.same([...talk.states.active], [0, 0, 0]);
 });
 
 t.test('a client that resets during the handoff', async (t) => {

@@ -2,7 +2,8 @@
 import t from 'tap';
 import type { TcpSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE, LocalService } from '../../src/directory/dispatcher.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { LocalService } from '../../src/wire/ixp.js';
 import { Random } from '../sim/random.js';
 import {
   Conversation,
@@ -394,7 +395,7 @@ t.test(
     );
     only.expect(5, toClient({ flags: 'RA', seq: ISN + 1, ack: end, destinationPort: 1 }));
     only.expect(5, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
-    t.equal(only.nodes.active[0], 0);
+    t.equal(only.states.active[0], 0);
   },
 );
 

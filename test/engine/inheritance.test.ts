@@ -64,7 +64,7 @@ function inDoubt(
     'one whose node is none here is passed over',
   );
   talk.counted({ taken_over: 1 });
-  t.equal(talk.nodes.active[0], 1);
+  t.equal(talk.states.active[0], 1);
   if (change === undefined) t.equal(actionOf(talk), 0, 'nothing by the kernel');
   return talk;
 }
@@ -143,7 +143,7 @@ t.test('in doubt: a node that refuses; the head is collected anew', async (t) =>
   talk.send(11, notice(0, NOTICE.refused, { reason: 1, ack: 1001 }));
   talk.quiet(20);
   t.equal(stateOf(talk), SessionState.collecting);
-  t.equal(talk.nodes.active[0], 0);
+  t.equal(talk.states.active[0], 0);
   talk.send(410, SENT_HEAD);
   const [handed] = talk.rest(410);
   t.match(handed?.ixp, { type: 1, confirm: HEAD_END });
@@ -181,7 +181,7 @@ t.test('in doubt: a node that answers no question', async (t) => {
     talk.expect(2_000, toClient({ flags: 'R', seq: ISN + 1 }));
     talk.end(2_010, 0);
     talk.counted({ closed_lost: 1 });
-    t.equal(talk.nodes.active[0], 0);
+    t.equal(talk.states.active[0], 0);
   });
   await t.test('nothing comes', async () => {
     const talk = silent(t);

@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import { addressNumber, macBytes } from '../../lab/packet.js';
-import { LOCAL_NODE } from '../../src/directory/dispatcher.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
 import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
@@ -114,7 +114,7 @@ t.test('ADOPTED: the session passes', async (t) => {
   t.equal(talk.engine.sessions.action(slotOf(talk)), SessionAction.forward);
   t.equal(talk.engine.sessions.lastSeen(slotOf(talk)), (START + 7) >>> 0);
   talk.counted({ adopted: 1, handoff_retransmitted: 0, drop_ixcp_stale: 0 });
-  t.equal(talk.nodes.adopted[0], 1);
+  t.equal(talk.states.adopted[0], 1);
   checkedNotice(talk, 8, NOTICE.adopted, 0);
   talk.counted({ adopted: 1 });
   talk.end(2000, 1);
@@ -146,7 +146,7 @@ t.test('FIN: it confirms as well; and after both FINs the session is over', asyn
   forwardedFin(talk, 6);
   t.equal(stateOf(talk), SessionState.lingering);
   talk.counted({ closed_fin: 1 });
-  t.equal(talk.nodes.active[0], 0);
+  t.equal(talk.states.active[0], 0);
   talk.end(5_100, 0);
 });
 
@@ -244,12 +244,13 @@ t.test(
     t.equal(stateOf(talk), SessionState.passing);
     t.ok(talk.engine.sessions.has(slot, SessionFlag.clientFin));
     talk.counted({ adopted: 1 });
-    t.equal(talk.nodes.adopted[0], 1);
-    talk.nodes.stayedSilent(0, 5);
+    t.equal(talk.states.adopted[0], 1);
+    talk.states.handoffTimedOut(0, 5);
     checkedNotice(talk, 6, NOTICE.fin, 0);
     t.equal(stateOf(talk), SessionState.lingering);
-    t.equal(talk.nodes.adopted[0], 1, 'counted once');
-    for (const now of [7, 8]) t.notOk(talk.nodes.stayedSilent(0, now), 'forgotten by its notice');
+    t.equal(talk.states.adopted[0], 1, 'counted once');
+    for (const now of [7, 8])
+      t.notOk(talk.states.handoffTimedOut(0, now), 'forgotten by its notice');
     talk.counted({ adopted: 1, closed_fin: 1, handoff_retransmitted: 0 });
     talk.end(5_100, 0);
   },
@@ -265,7 +266,7 @@ t.test('the same when it is not known which node has answered: an end for everyb
   talk.expect(660, toClient({ flags: 'RA', seq: ISN + 1 }));
   talk.end(700, 0);
   talk.counted({ closed_no_node: 1, adopted: 0 });
-  t.equal(talk.nodes.active[1], 0);
+  t.equal(talk.states.active[1], 0);
 });
 
 t.test('a handoff whose answer the kernel has seen acknowledged is not sent again', async (t) => {
@@ -277,7 +278,7 @@ t.test('a handoff whose answer the kernel has seen acknowledged is not sent agai
   talk.quiet(330);
   t.equal(stateOf(talk), SessionState.passing);
   talk.counted({ handoff_retransmitted: 0, adopted: 1 });
-  t.equal(talk.nodes.adopted[0], 1);
+  t.equal(talk.states.adopted[0], 1);
   talk.end(2000, 1);
 });
 
@@ -358,7 +359,7 @@ t.test(
       ack: 77_001 + HEAD.length,
     });
     t.equal(stateOf(talk), SessionState.passing);
-    t.equal(talk.nodes.active[0], 1);
+    t.equal(talk.states.active[0], 1);
     talk.end(20_000, 1);
     talk.counted({ adopted: 2 });
   },

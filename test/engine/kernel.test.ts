@@ -5,7 +5,7 @@
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { sessionRow } from '../../src/balancer/threads/session-page.js';
-import { LOCAL_NODE } from '../../src/directory/dispatcher.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
 import {
   RecordReader,
   SESSION_RECORD,
@@ -234,8 +234,8 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
     t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 50));
   t.equal(talk.engine.sessions.size, 2, 'what passes, and nothing else');
   talk.counted({ taken_over: 2, established: 0 });
-  t.equal(talk.nodes.active[2], 2);
-  t.equal(talk.nodes.active[0], 0);
+  t.equal(talk.states.active[2], 2);
+  t.equal(talk.states.active[0], 0);
   t.equal(talk.engine.sessions.action(slotOf(talk, 1)), SessionAction.forward);
   t.equal(talk.engine.sessions.nonce(slotOf(talk, 2)), FIRST_NONCE + 1);
   for (let slot = 0; slot < old.capacity; slot++)
@@ -250,7 +250,7 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
   talk.expectForwarded(61, 2, fin);
   talk.send(62, notice(2, NOTICE.fin, { clientPort: 1, seq: 7000, ack: HEAD_END + 5 }));
   talk.counted({ closed_fin: 1, drop_ixcp_stale: 0 });
-  t.equal(talk.nodes.active[2], 1);
+  t.equal(talk.states.active[2], 1);
   // The other was heard of last before the earlier process ended.
   talk.quiet(899_900);
   t.equal(talk.engine.sessions.size, 1);
@@ -310,7 +310,7 @@ t.test("a node's FIN that the kernel has noted meanwhile counts", async (t) => {
       const over = fins === nodeFin ? 0 : 1;
       talk.counted({ taken_over: 1, closed_fin: over });
       t.equal(talk.engine.sessions.inState[SessionState.lingering], over);
-      t.equal(talk.nodes.active[0], 1 - over);
+      t.equal(talk.states.active[0], 1 - over);
       talk.end(1_990, 1);
       talk.end(over === 1 ? 5_030 : 2_030, 0);
     }

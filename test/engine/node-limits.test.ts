@@ -116,7 +116,7 @@ t.test('a session whose options a node has switched off goes to another holder',
     const [sent] = ask(talk, 1, '/01', 1);
     t.equal(whereTo([sent!]), 1);
     t.equal(flagsOf(sent), ALL);
-    talk.nodes.withhold(option, 0);
+    talk.nodes.withheld.set(option, 0);
     const [next] = ask(talk, 2, '/0', 2);
     t.equal(whereTo([next!]), 0, 'agreed since: the node takes it');
     t.equal(flagsOf(next), ALL & ~option);
@@ -132,7 +132,7 @@ t.test('a node, and we ourselves, do without SACK where it is off', async (t) =>
   t.equal(flagsOf(sent), ALL & ~IxpFlag.sackOk);
   t.equal(flagsOf(ask(talk, 2, '/1', 2)[0]), ALL, 'of another node nothing is taken');
   t.equal(flagsOf(ask(talk, 3, '/none', 3)[0]), ALL);
-  talk.nodes.withhold(0, IxpFlag.sackOk);
+  talk.nodes.withheld.set(0, IxpFlag.sackOk);
   t.equal(flagsOf(ask(talk, 4, '/none', 4)[0]), ALL & ~IxpFlag.sackOk);
 });
 
@@ -146,7 +146,7 @@ t.test('a SYN/ACK offers what is not withheld, and so does a cookie', async (t) 
       limits: { halfOpen },
       isn: halfOpen === 0 ? undefined : ISN,
     });
-    talk.nodes.withhold(withheld, 0);
+    talk.nodes.withheld.set(withheld, 0);
     talk.send(0, fromClient({ flags: 'S', seq: 1000, options: SYN }));
     const answer = talk.expect(0, toClient({ flags: 'SA', ack: 1001 }));
     const { timestamps } = answer.tcp!.options;
@@ -184,21 +184,21 @@ t.test('a node that refuses again and again is asked last, until it adopts', asy
   };
   for (let port = 1; port <= 3; port++) t.equal(refuse(port, port, IxcpReason.noListener), 0);
   t.equal(refuse(4, 4, IxcpReason.noListener), 1, 'left alone');
-  t.ok(talk.nodes.hasFailed(0, 0));
+  t.ok(talk.states.hasFailed(0, 0));
   const takes = (time: number): boolean => talk.nodes.takesHandoffs(0, 0, ALL, START + time);
   t.notOk(takes(1_000));
   t.ok(takes(1_003), 'asked again after a second');
-  talk.nodes.refused(0, 0, IxcpReason.noListener, START + 1_100);
+  talk.states.handoffRefused(0, 0, IxcpReason.noListener, START + 1_100);
   t.notOk(takes(1_101), 'and left alone again at once');
-  talk.nodes.answered(0, 0);
+  talk.states.handoffConfirmed(0, 0);
   t.ok(takes(1_102));
-  t.notOk(talk.nodes.hasFailed(0, 0));
+  t.notOk(talk.states.hasFailed(0, 0));
 });
 
 t.test('an older connection in the way says nothing of the node', async (t) => {
   const talk = new Conversation(t);
-  for (let i = 0; i < 10; i++) talk.nodes.refused(0, 0, IxcpReason.tupleInUse, 5);
-  t.notOk(talk.nodes.hasFailed(0, 0));
+  for (let i = 0; i < 10; i++) talk.states.handoffRefused(0, 0, IxcpReason.tupleInUse, 5);
+  t.notOk(talk.states.hasFailed(0, 0));
   t.ok(talk.nodes.takesHandoffs(0, 0, ALL, 5));
 });
 
@@ -211,7 +211,7 @@ t.test('a silent node is left alone for longer when no agent was ever heard ther
   ] as const) {
     if (heard) reports.send(0, 0, 1, [SERVER.address]);
     t.ok(talk.nodes.takesHandoffs(0, 0, ALL, START), 'a first report ends it');
-    for (let i = 0; i < 3; i++) talk.nodes.stayedSilent(0, START);
+    for (let i = 0; i < 3; i++) talk.states.handoffTimedOut(0, START);
     t.notOk(talk.nodes.takesHandoffs(0, 0, ALL, START + seconds * 1_000 - 1));
     t.ok(talk.nodes.takesHandoffs(0, 0, ALL, START + seconds * 1_000));
   }

@@ -5,7 +5,8 @@
 import t, { type Test } from 'tap';
 import { macBytes, type PacketSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE, LocalService } from '../../src/directory/dispatcher.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { LocalService } from '../../src/wire/ixp.js';
 import {
   BALANCER,
   Conversation,

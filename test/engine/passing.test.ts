@@ -2,7 +2,8 @@
 import t from 'tap';
 import { build, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE, LocalService } from '../../src/directory/dispatcher.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { LocalService } from '../../src/wire/ixp.js';
 import {
   CLIENT,
   Conversation,
@@ -93,17 +94,17 @@ t.test('a session of the local service passes to it', async (t) => {
   );
   talk.send(1, notice(LOCAL_NODE, NOTICE.adopted, { ack: 1001 + request.length }));
   passes(talk, 2, { flags: 'A', seq: 1001 + request.length, ack: 6000 }, '', LOCAL_NODE);
-  t.same([...talk.nodes.active], [0, 0, 0]);
+  t.same([...talk.states.active], [0, 0, 0]);
 });
 
 t.test('FIN of the client, FIN of the node, a while for stragglers, gone', async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
   passes(talk, 100, { flags: 'FA', seq: end, ack: 7000 });
-  t.equal(talk.nodes.active[0], 1);
+  t.equal(talk.states.active[0], 1);
   talk.send(200, notice(0, NOTICE.fin, { seq: 7000, ack: end + 1 }));
   t.equal(talk.events.at(-1), 'closed fin');
-  t.equal(talk.nodes.active[0], 0);
+  t.equal(talk.states.active[0], 0);
   passes(talk, 300, { flags: 'A', seq: end + 1, ack: 7001 });
   passes(talk, 5000, { flags: 'FA', seq: end, ack: 7000 });
   // The wait is one without packets: a slow client may still be taking in the end of the answer.
@@ -211,7 +212,7 @@ t.test('an RST of the client: exact, or only passed on', async (t) => {
   t.equal(talk.events.at(-1), 'closed client-reset');
   passes(talk, 40, { flags: 'A', seq: end, ack: 7000 });
   talk.end(5100, 0);
-  t.equal(talk.nodes.active[0], 0);
+  t.equal(talk.states.active[0], 0);
 });
 
 t.test("after a FIN, an RST at the FIN's own number counts too", async (t) => {

@@ -44,7 +44,7 @@ function confirmed(
   request = get('/01'),
   flags: number = IxcpFlag.canRelease,
 ): number {
-  for (const node of [0, 1, 2]) talk.nodes.reported(node, 1, 1, IxcpFlag.canAdopt | flags, START);
+  for (const node of [0, 1, 2]) talk.states.reported(node, 1, 1, IxcpFlag.canAdopt | flags, START);
   talk.handshake(0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 4321 }, request));
   talk.expect(0, handed(0, request));
@@ -80,13 +80,13 @@ t.test(
       drop_ixcp_stale: 2,
       answer_503: 0,
     });
-    t.equal(talk.nodes.active[0], 0);
-    t.equal(talk.nodes.active[1], 1);
+    t.equal(talk.states.active[0], 0);
+    t.equal(talk.states.active[1], 1);
     t.ok(talk.events.includes('released node 0'));
 
     // Its kernel goes on adopting, which says nothing of its server: it is the last choice until it
     // is tried again.
-    talk.nodes.answered(0, 0);
+    talk.states.handoffConfirmed(0, 0);
     const other = (port: number, time: number, node: number): void => {
       talk.handshake(time, { sourcePort: port });
       talk.send(
@@ -177,7 +177,7 @@ t.test('who is not asked', async (t) => {
       'the other holder stands still too',
       (talk) => {
         confirmed(talk);
-        talk.nodes.standsStill(1, 0, START + 10);
+        talk.states.serverStalled(1, 0, START + 10);
       },
     ],
   ];

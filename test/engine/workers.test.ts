@@ -5,7 +5,7 @@
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { nodeMemory } from '../../src/directory/node-memory.js';
-import { NodeTable } from '../../src/directory/node-states.js';
+import { NodeStates } from '../../src/directory/node-states.js';
 import { sessionWorker } from '../../src/engine/table/session-record.js';
 import { IxcpFlag } from '../../src/wire/ixcp.js';
 import {
@@ -98,28 +98,28 @@ t.test('what a node reports to one engine holds for all', async (t) => {
   t.equal(taker(40), 0);
   report(50, 0x8001, 3);
   t.not(taker(60), 0, 'it is leaving');
-  t.equal(second?.talk.nodes.knowledge(0, 0).flags, 0x8001);
-  t.equal(second?.talk.nodes.reportedAt[0], START + 50);
+  t.equal(second?.talk.states.health(0, 0).flags, 0x8001);
+  t.equal(second?.talk.states.reportedAt[0], START + 50);
 });
 
 t.test('the load of a node is that of all engines', async (t) => {
   const [first, second] = engines(t);
   for (const [index, { talk, ports }] of [first!, second!].entries()) {
     for (const port of ports.slice(0, 2 + index)) handOver(talk, 0, port, 0);
-    t.equal(talk.nodes.active[0], 2 + index);
-    t.equal(talk.nodes.adopted[0], 2 + index);
+    t.equal(talk.states.active[0], 2 + index);
+    t.equal(talk.states.adopted[0], 2 + index);
   }
   t.same(
-    [first, second].map((engine) => engine?.talk.nodes.load(0)),
+    [first, second].map((engine) => engine?.talk.states.load(0)),
     [5, 5],
   );
   t.same(
-    [first, second].map((engine) => engine?.talk.nodes.load(1)),
+    [first, second].map((engine) => engine?.talk.states.load(1)),
     [0, 0],
   );
   second?.talk.rest(1_000_000);
   t.same(
-    [first, second].map((engine) => engine?.talk.nodes.load(0)),
+    [first, second].map((engine) => engine?.talk.states.load(0)),
     [2, 2],
     'those of one are gone',
   );
@@ -128,20 +128,21 @@ t.test('the load of a node is that of all engines', async (t) => {
 t.test('silence at any engine suspends, an answer at any engine ends that', async (t) => {
   const [first, second] = engines(t);
   const nodes = [first!.talk.nodes, second!.talk.nodes];
-  t.notOk(nodes[0]?.stayedSilent(1, 1_000));
-  t.notOk(nodes[1]?.stayedSilent(1, 1_000));
-  t.ok(nodes[0]?.stayedSilent(1, 1_000));
+  const states = nodes.map((table) => table.states);
+  t.notOk(states[0]?.handoffTimedOut(1, 1_000));
+  t.notOk(states[1]?.handoffTimedOut(1, 1_000));
+  t.ok(states[0]?.handoffTimedOut(1, 1_000));
   t.same(
-    nodes.map((table) => table.isSuspended(1, 1_001)),
+    states.map((each) => each.isSuspended(1, 1_001)),
     [true, true],
   );
   t.same(
     nodes.map((table) => table.takesHandoffs(2, 0, 0, 1_001)),
     [true, true],
   );
-  nodes[1]?.answered(1, 0);
+  states[1]?.handoffConfirmed(1, 0);
   t.same(
-    nodes.map((table) => table.isSuspended(1, 1_001)),
+    states.map((each) => each.isSuspended(1, 1_001)),
     [false, false],
   );
 });
@@ -149,13 +150,10 @@ t.test('silence at any engine suspends, an answer at any engine ends that', asyn
 t.test('as many nodes and engines as may be', async (t) => {
   for (const count of [0, 1, 15, 16, 17, 1023]) {
     const memory = nodeMemory(count, 8);
-    const addresses = Array.from({ length: count }, (_, index) => ({
-      address: index + 1,
-      weight: 1,
-    }));
+    const nodes = Array.from({ length: count }, () => ({ weight: 1 }));
     const tables = Array.from(
       { length: 8 },
-      (_, worker) => new NodeTable(addresses, { memory, worker, workers: 8, servers: 1 }),
+      (_, worker) => new NodeStates(nodes, { memory, worker, workers: 8, servers: 1 }),
     );
     for (const [worker, table] of tables.entries()) table.active.fill(worker + 1);
     t.ok(tables.every((table) => table.active.length === count));

@@ -4,7 +4,7 @@
 import t from 'tap';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import { preflight } from '../../src/balancer/machine/preflight.js';
-import { LOCAL_NODE } from '../../src/directory/dispatcher.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
 import {
   SESSION_RECORD,
   SESSION_RECORD_BYTES,

@@ -12,8 +12,9 @@ import {
 } from '../../lab/packet.js';
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/directory/dispatcher.js';
-import { NodeTable, ownShare } from '../../src/directory/node-states.js';
+import { NodeStates, ownShare } from '../../src/directory/node-states.js';
 import { Engine } from '../../src/engine/engine.js';
+import { NodeTable } from '../../src/engine/node-table.js';
 import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
 import type { SessionTable } from '../../src/engine/table/session-table.js';
@@ -67,13 +68,11 @@ export class Twin {
 
   /** @param isn our initial sequence number in every session; by default RFC 6528 makes them. */
   constructor(isn?: number) {
-    this.nodes = new NodeTable(
-      [
-        { address: addressNumber('10.78.0.9'), weight: 1 },
-        { address: addressNumber(NODE.address), weight: 1 },
-      ],
-      ownShare(2, PORTS.length),
-    );
+    const nodes = [
+      { address: addressNumber('10.78.0.9'), weight: 1 },
+      { address: addressNumber(NODE.address), weight: 1 },
+    ];
+    this.nodes = new NodeTable(nodes, new NodeStates(nodes, ownShare(2, PORTS.length)));
     this.nodes.setMac(NODE.index, macBytes(NODE.mac));
     this.engine = new Engine(
       {

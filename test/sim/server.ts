@@ -1,5 +1,5 @@
 /** What runs on the sockets of simulated nodes: a web server, and the balancer's local services. */
-import { LocalService } from '../../src/directory/dispatcher.js';
+import { LocalService } from '../../src/wire/ixp.js';
 import type { Clock } from './clock.js';
 import {
   bytesOf,

@@ -7,9 +7,11 @@ import { addressNumber, macBytes } from '../../lab/packet.js';
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { Directory } from '../../src/directory/directory.js';
-import { NodeTable } from '../../src/directory/node-states.js';
+import { NodeStates } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
+import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
+import { NodeTable } from '../../src/engine/node-table.js';
 import type { CloseReason, EngineOptions, Limits, Timeouts } from '../../src/engine/options.js';
 import { MemoryDatapath, type SentFrame } from '../support/memory.js';
 import { describe, parse } from '../support/packet-parse.js';
@@ -91,12 +93,11 @@ export class World {
     this.key = Uint8Array.from({ length: 16 }, () => this.random.bits() & 255);
     this.network = new Network(this.clock, this.random.fork());
     this.checker = new Checker(this);
-    this.nodeTable = new NodeTable(
-      Array.from({ length: this.scenario.nodes }, (_, i) => ({
-        address: addressNumber(nodeAddress(i)),
-        weight: 1 + (i % 3),
-      })),
-    );
+    const nodes = Array.from({ length: this.scenario.nodes }, (_, i) => ({
+      address: addressNumber(nodeAddress(i)),
+      weight: 1 + (i % 3),
+    }));
+    this.nodeTable = new NodeTable(nodes, new NodeStates(nodes));
     for (let i = 0; i < this.scenario.nodes; i++) {
       this.nodes.push(
         this.makeNode(i, `node${'x'.repeat(i)}${i}`, nodeMac(i), nodeAddress(i), false),
@@ -170,8 +171,8 @@ export class World {
     }
     if (!this.settled()) this.violation(`not settled after ${LIMIT_MS} ms: ${this.leftovers()}`);
     for (let i = 0; i < this.nodeTable.count; i++) {
-      if (this.nodeTable.active[i] !== 0)
-        this.violation(`node${i} still counts ${this.nodeTable.active[i]} sessions`);
+      if (this.nodeTable.states.active[i] !== 0)
+        this.violation(`node${i} still counts ${this.nodeTable.states.active[i]} sessions`);
     }
     return this.violations;
   }
@@ -310,7 +311,7 @@ export class World {
         this.random.bits(),
       ),
       predictors: [this.scenario.predictor],
-      nodes: this.nodeTable,
+      candidates: new HandoffCandidates(this.nodeTable),
       headBytes: HEAD_BYTES,
     });
     return new Engine(options, this.nodeTable, dispatcher, this.datapath, this.counters);

@@ -7,6 +7,7 @@
  *     talk.expect(0, toClient({ flags: 'SA', seq: 5000, ack: 1001 }));
  *     talk.end(0);
  */
+
 import type { Test } from 'tap';
 import {
   addressNumber,
@@ -19,10 +20,10 @@ import {
 } from '../../lab/packet.js';
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { Port, type PortNumber } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE } from '../../src/directory/dispatcher.js';
 import type { NodeShare } from '../../src/directory/node-memory.js';
-import { NodeTable } from '../../src/directory/node-states.js';
+import { NodeStates } from '../../src/directory/node-states.js';
 import { Engine } from '../../src/engine/engine.js';
+import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
 import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/engine/options.js';
 import { HEAD_BYTES, KnownPaths } from './known-paths.js';
 import { MemoryDatapath, type SentFrame } from './memory.js';
@@ -155,6 +156,7 @@ interface Heard {
 export class Conversation {
   readonly counters = new Counters();
   readonly nodes: NodeTable;
+  readonly states: NodeStates;
   readonly dispatcher: KnownPaths;
   readonly datapath = new MemoryDatapath();
   readonly engine: Engine;
@@ -174,10 +176,9 @@ export class Conversation {
   ) {
     this.start = options.start ?? START;
     this.nodeMac = options.engine?.nodeMac;
-    this.nodes = new NodeTable(
-      NODES.map(({ address }) => ({ address: addressNumber(address), weight: 1 })),
-      options.nodes,
-    );
+    const nodes = NODES.map(({ address }) => ({ address: addressNumber(address), weight: 1 }));
+    this.states = new NodeStates(nodes, options.nodes);
+    this.nodes = new NodeTable(nodes, this.states);
     this.dispatcher = new KnownPaths(this.nodes);
     const isn = 'isn' in options ? options.isn : ISN;
     const engineOptions: EngineOptions = {

@@ -3,7 +3,7 @@
  * HTTP nor the directory.
  */
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/directory/dispatcher.js';
-import type { NodeTable } from '../../src/directory/node-states.js';
+import type { NodeTable } from '../../src/engine/node-table.js';
 
 /** Of the longest head that it takes. */
 export const HEAD_BYTES = 4096;

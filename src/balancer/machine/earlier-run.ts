@@ -11,7 +11,7 @@ import {
   NODE_BYTES,
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
-import { LOCAL_NODE } from '../../directory/dispatcher.js';
+import { LOCAL_NODE } from '../../engine/node-table.js';
 import { RecordReader, SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
 import { SessionState } from '../../engine/table/session-table.js';
 import {

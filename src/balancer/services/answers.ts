@@ -1,5 +1,5 @@
 /** What the local services answer, as bytes of HTTP/1.1 (RFC 9112). */
-import { LocalService, type LocalServiceNumber } from '../../directory/dispatcher.js';
+import { LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
 
 export interface Answer {
   status: number;

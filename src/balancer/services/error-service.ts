@@ -8,8 +8,8 @@
  */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { LocalService, type LocalServiceNumber } from '../../directory/dispatcher.js';
 import { MOST_EMPTY_BYTES } from '../../request/http/scan.js';
+import { LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
 import { ANSWERS, type Answer, encodeAnswer } from './answers.js';
 
 /**

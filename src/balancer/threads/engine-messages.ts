@@ -88,14 +88,16 @@ export interface EngineStart {
   address: number;
   key: Uint8Array;
   datapath: PacketStart | XdpStart;
-  /** Of `nodeMemory`: what the threads know of the nodes together. */
+  /** Of `nodeMemory`: the states of the nodes. */
   nodes: SharedArrayBuffer;
+  /** Of `withheldMemory`: the options that SYN/ACKs do not offer. */
+  withheld: SharedArrayBuffer;
   counters: SharedArrayBuffer;
   /** Of `stageMemory`: this thread's own. */
   stages: SharedArrayBuffer;
 }
 
-/** Sessions of a node in one thread; what else is known of it lies in the memory of NodeTable. */
+/** Sessions of a node in one thread; its state lies in the memory of NodeStates. */
 export interface NodeSnapshot {
   active: number;
   adopted: number;
@@ -129,8 +131,7 @@ export type ToEngine =
   | { kind: 'stop' };
 
 /**
- * What an operator may want to hear of a node, or of LOCAL_NODE. The node table says what is so
- * now.
+ * What an operator may want to hear of a node, or of LOCAL_NODE. Its state now is in NodeStates.
  */
 export type EngineEvent =
   /**

@@ -8,9 +8,12 @@ import { Counters } from '../../base/counters.js';
 import { StageClock } from '../../base/stages.js';
 import { FrameTap } from '../../datapath/frame-tap.js';
 import { Directory } from '../../directory/directory.js';
-import { NodeTable } from '../../directory/node-states.js';
+import { NodeStates } from '../../directory/node-states.js';
 import { RequestDispatcher } from '../../directory/request-dispatcher.js';
 import { Engine } from '../../engine/engine.js';
+import { HandoffCandidates } from '../../engine/handoff/candidates.js';
+import { NodeTable } from '../../engine/node-table.js';
+import { WithheldOptions } from '../../engine/withheld-options.js';
 import { native } from '../../host/native.js';
 import { parseIpv4 } from '../../wire/ipv4.js';
 import { openDatapath } from './engine-datapath.js';
@@ -30,16 +33,13 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     weight: node.weight,
   }));
   const { worker, workers } = given;
-  const nodes = new NodeTable(addresses, {
-    memory: given.nodes,
-    worker,
-    workers,
-    servers: config.virtualServers.length,
-  });
+  const servers = config.virtualServers.length;
+  const states = new NodeStates(addresses, { memory: given.nodes, worker, workers, servers });
+  const nodes = new NodeTable(addresses, states, new WithheldOptions(given.withheld));
   const dispatcher = new RequestDispatcher({
     directory: new Directory(config.resources),
     predictors: config.virtualServers.map((server) => server.predictor),
-    nodes,
+    candidates: new HandoffCandidates(nodes),
     headBytes: config.limits.headBytes,
   });
   const stages = new StageClock(given.stages);
@@ -95,7 +95,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         return;
       }
       case 'snapshot':
-        tell({ kind: 'snapshot', id: message.id, snapshot: snapshotOf(engine, nodes, datapath) });
+        tell({ kind: 'snapshot', id: message.id, snapshot: snapshotOf(engine, states, datapath) });
         return;
       case 'tap': {
         const { tap } = message;

@@ -3,7 +3,7 @@
 import type { SessionPage, SessionRow } from '../../api/documents.js';
 import { elapsed } from '../../base/clock.js';
 import { escapeBytes } from '../../base/text.js';
-import { LOCAL_NODE } from '../../directory/dispatcher.js';
+import { LOCAL_NODE } from '../../engine/node-table.js';
 import {
   REQUEST_BYTES,
   SESSION_STATE_NAMES,

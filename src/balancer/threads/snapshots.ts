@@ -1,18 +1,18 @@
 /** What an engine thread answers to the question how it is, and the sum of such answers. */
 import type { RingDatapath } from '../../datapath/ring.js';
-import type { NodeTable } from '../../directory/node-states.js';
+import type { NodeStates } from '../../directory/node-states.js';
 import type { Engine } from '../../engine/engine.js';
 import type { EngineSnapshot } from './engine-messages.js';
 
 export function snapshotOf(
   engine: Engine,
-  nodes: NodeTable,
+  states: NodeStates,
   datapath: RingDatapath,
 ): EngineSnapshot {
   return {
-    nodes: Array.from({ length: nodes.count }, (_, node) => ({
-      active: nodes.active[node] ?? 0,
-      adopted: nodes.adopted[node] ?? 0,
+    nodes: Array.from({ length: states.count }, (_, node) => ({
+      active: states.active[node] ?? 0,
+      adopted: states.adopted[node] ?? 0,
     })),
     inState: [...engine.sessions.inState],
     perServer: [...engine.sessions.ofServer],

@@ -1,7 +1,6 @@
 /** The predictors by the names that a config gives them. */
-
 import type { HolderSets } from '../holders.js';
-import type { NodeTable } from '../node-states.js';
+import type { Candidates } from './candidates.js';
 import { LeastConnections } from './least-connections.js';
 import type { Predictor } from './predictor.js';
 import { RoundRobin } from './round-robin.js';
@@ -9,23 +8,16 @@ import { RoundRobin } from './round-robin.js';
 export const PREDICTOR_NAMES = ['round-robin', 'least-connections'] as const;
 export type PredictorName = (typeof PREDICTOR_NAMES)[number];
 
-const makers: Record<
-  PredictorName,
-  (sets: HolderSets, nodes: NodeTable, server: number) => Predictor
-> = {
-  'round-robin': (sets, nodes, server) => new RoundRobin(sets, nodes, server),
-  'least-connections': (sets, nodes, server) => new LeastConnections(sets, nodes, server),
+const makers: Record<PredictorName, (sets: HolderSets, candidates: Candidates) => Predictor> = {
+  'round-robin': (sets, candidates) => new RoundRobin(sets, candidates),
+  'least-connections': (sets, candidates) => new LeastConnections(sets, candidates),
 };
 
-/**
- * A predictor of its own for one virtual server, by its index: what it remembers is shared with no
- * other.
- */
+/** Creates a predictor. Its turns are its own: two predictors over the same sets share nothing. */
 export function createPredictor(
   name: PredictorName,
   sets: HolderSets,
-  nodes: NodeTable,
-  server = 0,
+  candidates: Candidates,
 ): Predictor {
-  return makers[name](sets, nodes, server);
+  return makers[name](sets, candidates);
 }

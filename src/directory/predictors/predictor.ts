@@ -1,10 +1,10 @@
-/** The contract of a predictor: the rule that picks one node among those that hold a resource. */
+/** The contract of a predictor: the rule that picks one candidate among those of a holder set. */
 export interface Predictor {
   /**
-   * Picks a node of holder set `set`, leaving out the holders whose bit is set in `tried` (see
-   * holderBit), nodes of weight 0, and nodes that take no handoff of a session with these `options`
-   * (IxpFlag bits) at `now` (ms). Returns its index, or -1; `pickedBit` is then its bit, or 0.
+   * Picks a candidate of holder set `set`. Leaves out the holders whose bit is set in `tried` (see
+   * holderBit), candidates of weight 0, and those that are not available. Returns its index, or -1.
+   * `pickedBit` is then its bit, or 0.
    */
-  pick(set: number, tried: number, options: number, now: number): number;
+  pick(set: number, tried: number): number;
   readonly pickedBit: number;
 }

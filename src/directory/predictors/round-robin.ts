@@ -1,37 +1,33 @@
-/** Each holder in turn, as often as its weight says. */
-
+/** Round-robin: each holder in turn, as often as its weight says. */
 import { type HolderSets, holderBit } from '../holders.js';
-import type { NodeTable } from '../node-states.js';
+import type { Candidates } from './candidates.js';
 import type { Predictor } from './predictor.js';
 import { Turns } from './turns.js';
 
 export class RoundRobin implements Predictor {
   pickedBit = 0;
   private readonly sets: HolderSets;
-  private readonly nodes: NodeTable;
-  /** Index of the virtual server. */
-  private readonly server: number;
+  private readonly candidates: Candidates;
   private readonly turns: Turns;
 
-  constructor(sets: HolderSets, nodes: NodeTable, server: number) {
+  constructor(sets: HolderSets, candidates: Candidates) {
     this.sets = sets;
-    this.nodes = nodes;
-    this.server = server;
+    this.candidates = candidates;
     this.turns = new Turns(sets.node.length);
   }
 
-  pick(set: number, tried: number, options: number, now: number): number {
-    const { sets, nodes, server, turns } = this;
+  pick(set: number, tried: number): number {
+    const { sets, candidates, turns } = this;
     const first = sets.start[set]!;
     const end = sets.start[set + 1]!;
     turns.begin();
     for (let holder = first; holder < end; holder++) {
-      const node = sets.node[holder]!;
-      const weight = nodes.weight[node]!;
+      const candidate = sets.node[holder]!;
+      const weight = candidates.weight(candidate);
       if (
         (tried & holderBit(holder - first)) !== 0 ||
         weight === 0 ||
-        !nodes.takesHandoffs(node, server, options, now)
+        !candidates.available(candidate)
       )
         continue;
       turns.enter(holder, weight);

@@ -4,13 +4,13 @@
  * are ours to keep and to send again (design rules 1 to 4).
  */
 import { Counter } from '../../base/counters.js';
-import { LOCAL_NODE, LocalService, type LocalServiceNumber } from '../../directory/dispatcher.js';
 import { IxcpReason } from '../../wire/ixcp.js';
-import { IxpFlag } from '../../wire/ixp.js';
+import { IxpFlag, LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
+import { LOCAL_NODE } from '../node-table.js';
 import { SessionAction } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Inheritance } from './inheritance.js';
@@ -93,7 +93,7 @@ export class Handoff {
       this.recall.expired(slot);
       return;
     }
-    const { sessions, counters, nodes } = core;
+    const { sessions, counters, states } = core;
     if (!this.heed(slot)) return;
     if (sessions.state(slot) !== SessionState.handing) return;
     const node = sessions.node(slot);
@@ -122,7 +122,7 @@ export class Handoff {
       this.fail(slot);
       return;
     }
-    if (node !== LOCAL_NODE) nodes.stayedSilent(node, core.now);
+    if (node !== LOCAL_NODE) states.handoffTimedOut(node, core.now);
     // It may have adopted, and only its notice was lost: two nodes must not answer one client.
     this.sender.withdraw(slot, node);
     sessions.raise(slot, SessionFlag.moved);
@@ -135,7 +135,8 @@ export class Handoff {
     if (core.sessions.has(slot, SessionFlag.adopted)) return;
     core.counters.count(Counter.handoff_refused);
     const node = core.sessions.node(slot);
-    if (node !== LOCAL_NODE) core.nodes.refused(node, core.serverOf(slot), reason, core.now);
+    if (node !== LOCAL_NODE)
+      core.states.handoffRefused(node, core.serverOf(slot), reason, core.now);
     core.observer.refused?.(slot, node, reason, core.now);
     // What stands in the way there may be gone in a moment: where nobody else can take it, it is
     // sent again then.
@@ -150,11 +151,11 @@ export class Handoff {
   /** The node has let go of the session: its server stands still. */
   released(slot: number): void {
     const { core } = this;
-    const { sessions, nodes, counters, now } = core;
+    const { sessions, states, counters, now } = core;
     const asking = this.recall.isAsking(slot);
     if (!asking && sessions.state(slot) !== SessionState.passing) return;
     const node = sessions.node(slot);
-    nodes.standsStill(node, core.serverOf(slot), now);
+    states.serverStalled(node, core.serverOf(slot), now);
     core.observer.released?.(slot, node, now);
     if (!asking) {
       // It came so late that the head is gone.
@@ -172,7 +173,7 @@ export class Handoff {
    */
   confirmed(slot: number, acknowledgement: number): void {
     const core = this.core;
-    const { sessions, nodes, counters, timers, options, now } = core;
+    const { sessions, states, counters, timers, options, now } = core;
     const node = sessions.node(slot);
     // What is missing there of an earlier process's head, the client has still to send.
     const whole =
@@ -180,7 +181,7 @@ export class Handoff {
     if (!sessions.has(slot, SessionFlag.adopted)) {
       sessions.raise(slot, SessionFlag.adopted);
       counters.count(Counter.adopted);
-      if (node !== LOCAL_NODE) nodes.adopted[node]! += 1;
+      if (node !== LOCAL_NODE) states.adopted[node]! += 1;
       core.observer.adopted?.(slot, node, now);
     }
     if (whole) {
@@ -278,7 +279,7 @@ export class Handoff {
       return false;
     }
     const node = sessions.node(slot);
-    if (node !== LOCAL_NODE) this.core.nodes.serves(node, this.core.serverOf(slot));
+    if (node !== LOCAL_NODE) this.core.states.serverAnswered(node, this.core.serverOf(slot));
     const single = this.sender.isSingle(slot);
     // There is an answer, so nothing is to be taken back.
     if (single) this.core.releaseHead(slot);
@@ -321,7 +322,7 @@ export class Handoff {
 
   private start(slot: number, node: number, service: LocalServiceNumber, near = false): void {
     const core = this.core;
-    const { sessions, heads, counters, nodes } = core;
+    const { sessions, heads, counters, states } = core;
     const room = sessions.head[slot]!;
     const first = seqAdd(sessions.clientIsn(slot), 1);
     const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
@@ -339,12 +340,12 @@ export class Handoff {
     // When the rest is written: a process that takes the record over goes by it.
     if (begins) sessions.setState(slot, SessionState.handing);
     core.attach(slot);
-    if (node !== LOCAL_NODE) nodes.begins(node, core.serverOf(slot), core.now);
+    if (node !== LOCAL_NODE) states.handoffStarted(node, core.serverOf(slot), core.now);
     counters.count(Counter.handoffs);
     const patient =
       near &&
       heads.plenty &&
-      !nodes.hasFailed(node, core.serverOf(slot)) &&
+      !states.hasFailed(node, core.serverOf(slot)) &&
       this.sender.isSingle(slot);
     this.sender.send(slot, patient ? IxpFlag.clientConfirms : 0);
   }

@@ -13,11 +13,11 @@
  * acknowledged is sent again, so a head that begins again is whole.
  */
 import { Counter } from '../../base/counters.js';
-import { LOCAL_NODE } from '../../directory/dispatcher.js';
 import { IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqAfter } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
+import { LOCAL_NODE } from '../node-table.js';
 import type { RecordReader } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { NodeWriter } from './node-writer.js';

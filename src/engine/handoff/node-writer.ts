@@ -4,7 +4,6 @@
  */
 import { Counter } from '../../base/counters.js';
 import { FrameFlags } from '../../datapath/datapath.js';
-import { LOCAL_NODE } from '../../directory/dispatcher.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../../wire/ethernet.js';
 import { IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../wire/ipv4.js';
 import { emitIxcp, IXCP, IXCP_HEADER_BYTES } from '../../wire/ixcp.js';
@@ -248,7 +247,7 @@ export class NodeWriter {
     const core = this.core;
     const { sessions, options, transmit, counters } = core;
     const view = transmit.memory.view;
-    const flags = sessions.flags(slot) & ~core.nodes.spared(node === LOCAL_NODE ? -1 : node);
+    const flags = sessions.flags(slot) & ~core.nodes.omittedOptions(node);
     core.addressTo(frame, node);
     view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
     const totalLength = IPV4_HEADER_BYTES + IXP_HEADER_BYTES + tcpBytes;

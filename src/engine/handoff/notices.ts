@@ -1,10 +1,10 @@
 /** What comes from nodes: notices about sessions, and the reports of their agents (docs/ixp.md). */
 import { Counter } from '../../base/counters.js';
 import { TokenBucket } from '../../base/token-bucket.js';
-import { LOCAL_NODE } from '../../directory/dispatcher.js';
 import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../../wire/ixcp.js';
 import type { Core } from '../core.js';
 import { NodeAddresses } from '../node-addresses.js';
+import { LOCAL_NODE } from '../node-table.js';
 import { KERNEL_EVENT, noticeType } from '../table/kernel-event.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Handoff } from './handoff.js';
@@ -65,21 +65,21 @@ export class Notices {
   private refuseKey(node: number): void {
     const { core } = this;
     // Its own reports arrive in order, so this one is somebody else's.
-    const heard = core.nodes.reportedAt[node]!;
+    const heard = core.states.reportedAt[node]!;
     if (heard >= 0 && core.now - heard < REPORTS_ARRIVE_MS) return;
-    core.nodes.hasOtherKey(node, core.now);
+    core.states.otherKeyReported(node, core.now);
     if (!this.badKeyAnswers.take(core.now)) return;
     core.observer.badKey?.(node, core.now);
     this.writer.answerNotice(IxcpType.badKey);
   }
 
   private report(node: number, at: number): void {
-    const { segment, nodes, counters, observer, now } = this.core;
+    const { segment, states, counters, observer, now } = this.core;
     const view = segment.view;
     const flags = view.getUint16(at + IXCP.flags);
     const start = view.getUint32(at + IXCP.session);
     const clock = view.getUint32(at + IXCP.sequence);
-    if (!nodes.reported(node, start, clock, flags, now)) {
+    if (!states.reported(node, start, clock, flags, now)) {
       counters.count(Counter.drop_ixcp_stale);
       return;
     }
@@ -91,13 +91,13 @@ export class Notices {
 
   /** A report that names one of the node's virtual addresses. */
   private named(node: number, start: number, clock: number, at: number): void {
-    const { segment, servers, nodes } = this.core;
+    const { segment, servers, states } = this.core;
     const count = segment.view.getUint16(at + IXCP.clientPort);
     const address = segment.view.getUint32(at + IXCP.virtualAddress);
     const has = this.addresses.named(node, start, clock, count, address);
     if (has === undefined) return;
     for (let server = 0; server < servers.count; server++) {
-      nodes.setLacks(node, server, !has.has(servers.address[server]!));
+      states.setLacks(node, server, !has.has(servers.address[server]!));
     }
   }
 
@@ -169,7 +169,7 @@ export class Notices {
     const node = sessions.node(slot);
     // Whether or not the client's acknowledgement was faster, by which no node can be judged.
     const has = type === IxcpType.adopted || type === IxcpType.fin;
-    if (has && node !== LOCAL_NODE) core.nodes.answered(node, core.serverOf(slot));
+    if (has && node !== LOCAL_NODE) core.states.handoffConfirmed(node, core.serverOf(slot));
     switch (type) {
       case IxcpType.adopted:
         if (handing) handoff.confirmed(slot, acknowledgement);
@@ -182,7 +182,7 @@ export class Notices {
         // A FIN comes from a socket: it confirms as well, should the notice before it be lost. And
         // a server closed it.
         if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.nodeFin)) {
-          core.nodes.serves(node, core.serverOf(slot));
+          core.states.serverAnswered(node, core.serverOf(slot));
         }
         sessions.raise(slot, SessionFlag.nodeFin);
         if (handing) handoff.confirmed(slot, acknowledgement);

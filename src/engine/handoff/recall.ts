@@ -12,11 +12,11 @@
  * goes on.
  */
 import { Counter } from '../../base/counters.js';
-import { LOCAL_NODE } from '../../directory/dispatcher.js';
 import { IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqAfter } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
+import { LOCAL_NODE } from '../node-table.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { NodeWriter } from './node-writer.js';
 
@@ -34,12 +34,12 @@ export class Recall {
    * kept, and a timer set for the answer; false when nothing more is to be done for it.
    */
   keeps(slot: number): boolean {
-    const { sessions, heads, nodes, timers, options, now } = this.core;
+    const { sessions, heads, states, timers, options, now } = this.core;
     const room = sessions.head[slot]!;
     const node = sessions.node(slot);
     if (node === LOCAL_NODE || room < 0 || heads.repeatable[room] === 0 || this.isAsking(slot))
       return false;
-    if (!heads.ample || !nodes.canRelease(node) || !this.isUnanswered(slot)) return false;
+    if (!heads.ample || !states.canRelease(node) || !this.isUnanswered(slot)) return false;
     sessions.nodeAck[slot] = sessions.handedTo(slot);
     timers.set(slot, now + options.timeouts.answer);
     return true;
@@ -53,7 +53,7 @@ export class Recall {
     if (!this.isUnanswered(slot)) {
       // The client may have sent more without an answer; but what the node has not sent, it has not
       // acknowledged.
-      if (this.hasAnswer(slot)) core.nodes.serves(node, core.serverOf(slot));
+      if (this.hasAnswer(slot)) core.states.serverAnswered(node, core.serverOf(slot));
       core.settle(slot);
       return;
     }

@@ -1,10 +1,10 @@
 /** Sends a handoff to a node, and takes it back: the head that we keep, in pieces that fit its way. */
 import { Counter } from '../../base/counters.js';
-import { LOCAL_NODE } from '../../directory/dispatcher.js';
 import { IxpFlag, IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
+import { LOCAL_NODE } from '../node-table.js';
 import { SessionFlag } from '../table/session-table.js';
 import type { NodeWriter } from './node-writer.js';
 

@@ -17,7 +17,7 @@
  * What the kernel has no use for is kept beside the records, a structure of arrays. Its fields are
  * public and written in place by the engine, as the records are: they are its registers.
  */
-import { LOCAL_NODE } from '../../directory/dispatcher.js';
+import { LOCAL_NODE } from '../node-table.js';
 import { indexWordsFor, SessionIndex } from './session-index.js';
 import { SESSION_RECORD_BYTES, SessionAction, SessionRecords } from './session-record.js';
 

@@ -8,7 +8,7 @@ import {
   ErrorService,
   type ErrorServiceOptions,
 } from '../../../src/balancer/services/error-service.js';
-import { LocalService, type LocalServiceNumber } from '../../../src/directory/dispatcher.js';
+import { LocalService, type LocalServiceNumber } from '../../../src/wire/ixp.js';
 
 const STATUS = new Map<LocalServiceNumber, [number, string]>([
   [LocalService.badRequest, [400, 'Bad Request']],

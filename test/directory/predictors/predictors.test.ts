@@ -1,23 +1,14 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { HolderSets, holderBit } from '../../../src/directory/holders.js';
-import { NodeTable } from '../../../src/directory/node-states.js';
 import { createPredictor, PREDICTOR_NAMES } from '../../../src/directory/predictors/index.js';
 import type { Predictor } from '../../../src/directory/predictors/predictor.js';
-
-function farm(...weights: number[]): NodeTable {
-  const nodes = new NodeTable(weights.map((weight, i) => ({ address: i + 1, weight })));
-  nodes.resolved.fill(1);
-  return nodes;
-}
-
-const everyNode = (nodes: NodeTable) =>
-  new HolderSets([{ nodes: Array.from({ length: nodes.count }, (_, i) => i) }]);
+import { Farm } from './farm.js';
 
 /** The next picks, as letters: node 0 is a. */
 function turns(predictor: Predictor, count: number, set = 0): string {
   const letter = () => {
-    const node = predictor.pick(set, 0, 0, 0);
+    const node = predictor.pick(set, 0);
     return node < 0 ? '-' : String.fromCharCode(97 + node);
   };
   return Array.from({ length: count }, letter).join('');
@@ -40,8 +31,8 @@ t.test('holder sets', async (t) => {
 for (const name of PREDICTOR_NAMES) {
   t.test(`${name}: turns among equals`, async (t) => {
     const make = (...weights: number[]) => {
-      const nodes = farm(...weights);
-      return createPredictor(name, everyNode(nodes), nodes);
+      const farm = new Farm(...weights);
+      return createPredictor(name, farm.all(), farm);
     };
     t.equal(turns(make(1, 1, 1), 7), 'abcabca');
     t.equal(turns(make(3), 3), 'aaa');
@@ -54,38 +45,36 @@ for (const name of PREDICTOR_NAMES) {
   });
 
   t.test(`${name}: leaves out what was tried and what can not`, async (t) => {
-    const nodes = farm(1, 1, 1);
+    const farm = new Farm(1, 1, 1);
     const predictor = createPredictor(
       name,
       new HolderSets([{ nodes: [0, 2] }, { nodes: [1] }]),
-      nodes,
+      farm,
     );
-    const first = predictor.pick(0, 0, 0, 0);
+    const first = predictor.pick(0, 0);
     const tried = predictor.pickedBit;
-    const second = predictor.pick(0, tried, 0, 0);
+    const second = predictor.pick(0, tried);
     t.same([first, second, tried, predictor.pickedBit], [0, 2, 1, 2]);
-    t.equal(predictor.pick(0, 3, 0, 0), -1);
+    t.equal(predictor.pick(0, 3), -1);
     t.equal(predictor.pickedBit, 0);
-    t.equal(predictor.pick(1, 0, 0, 0), 1);
+    t.equal(predictor.pick(1, 0), 1);
 
-    nodes.able[0] = 0;
-    t.equal(turns(predictor, 3), 'ccc', 'unable');
-    nodes.resolved[2] = 0;
-    t.equal(turns(predictor, 2), '--', 'unresolved');
-    nodes.able[0] = 1;
-    for (let i = 0; i < 3; i++) nodes.stayedSilent(0, 1_000);
-    t.equal(predictor.pick(0, 0, 0, 1_000), -1, 'suspended');
-    t.equal(predictor.pick(0, 0, 0, 1_000_000), 0, 'no longer suspended');
+    farm.up[0] = false;
+    t.equal(turns(predictor, 3), 'ccc', 'one is unavailable');
+    farm.up[2] = false;
+    t.equal(turns(predictor, 2), '--', 'all are unavailable');
+    farm.up[0] = true;
+    t.equal(turns(predictor, 2), 'aa', 'one is available again');
   });
 
   t.test(`${name}: more than 32 holders`, async (t) => {
-    const nodes = farm(...Array.from({ length: 40 }, () => 1));
-    const predictor = createPredictor(name, everyNode(nodes), nodes);
-    const seen = new Set(Array.from({ length: 40 }, () => predictor.pick(0, 0, 0, 0)));
+    const farm = new Farm(...Array.from({ length: 40 }, () => 1));
+    const predictor = createPredictor(name, farm.all(), farm);
+    const seen = new Set(Array.from({ length: 40 }, () => predictor.pick(0, 0)));
     t.equal(seen.size, 40, 'each gets first tries');
     let tried = 0;
     let tries = 0;
-    while (predictor.pick(0, tried, 0, 0) >= 0) {
+    while (predictor.pick(0, tried) >= 0) {
       t.equal(tried & predictor.pickedBit, 0);
       tried = (tried | predictor.pickedBit) >>> 0;
       tries++;
@@ -109,16 +98,16 @@ for (const name of PREDICTOR_NAMES) {
       );
       fc.assert(
         fc.property(weights, steps, (weights, steps) => {
-          const nodes = farm(...weights);
-          const predictor = createPredictor(name, everyNode(nodes), nodes);
+          const farm = new Farm(...weights);
+          const predictor = createPredictor(name, farm.all(), farm);
           for (const { able, tried, active } of steps) {
             const may = (node: number) =>
               weights[node] !== 0 && ((able >> node) & 1) === 1 && ((tried >> node) & 1) === 0;
             weights.forEach((_, node) => {
-              nodes.able[node] = (able >> node) & 1;
-              nodes.active[node] = active[node] ?? 0;
+              farm.up[node] = ((able >> node) & 1) === 1;
+              farm.loads[node] = active[node] ?? 0;
             });
-            const picked = predictor.pick(0, tried, 0, 0);
+            const picked = predictor.pick(0, tried);
             if (picked < 0 ? weights.some((_, node) => may(node)) : !may(picked)) return false;
             if (predictor.pickedBit !== (picked < 0 ? 0 : 1 << picked)) return false;
             if (name === 'least-connections' && picked >= 0) {
@@ -136,11 +125,11 @@ for (const name of PREDICTOR_NAMES) {
 }
 
 t.test('round-robin: each set has its own turn, and so has each predictor', async (t) => {
-  const nodes = farm(1, 1);
+  const farm = new Farm(1, 1);
   const sets = new HolderSets([{ nodes: [0, 1] }, { nodes: [1] }, { nodes: [1, 0] }]);
   const [one, two] = [
-    createPredictor('round-robin', sets, nodes),
-    createPredictor('round-robin', sets, nodes),
+    createPredictor('round-robin', sets, farm),
+    createPredictor('round-robin', sets, farm),
   ];
   t.equal(turns(one, 1), 'a');
   t.equal(turns(one, 2, 1), 'bb');
@@ -149,10 +138,10 @@ t.test('round-robin: each set has its own turn, and so has each predictor', asyn
 });
 
 t.test('least-connections: the least loaded for its weight', async (t) => {
-  const nodes = farm(1, 3, 2);
-  const predictor = createPredictor('least-connections', everyNode(nodes), nodes);
+  const farm = new Farm(1, 3, 2);
+  const predictor = createPredictor('least-connections', farm.all(), farm);
   const pickAt = (...active: number[]) => {
-    nodes.active.set(active);
+    farm.loads.splice(0, active.length, ...active);
     return turns(predictor, 1);
   };
   t.equal(pickAt(2, 5, 4), 'b');
@@ -163,11 +152,11 @@ t.test('least-connections: the least loaded for its weight', async (t) => {
 });
 
 t.test('least-connections: sessions that last end up spread by weight', async (t) => {
-  const nodes = farm(1, 2, 5);
-  const predictor = createPredictor('least-connections', everyNode(nodes), nodes);
+  const farm = new Farm(1, 2, 5);
+  const predictor = createPredictor('least-connections', farm.all(), farm);
   for (let i = 0; i < 800; i++) {
-    const node = predictor.pick(0, 0, 0, 0);
-    nodes.active[node] = (nodes.active[node] ?? 0) + 1;
+    const node = predictor.pick(0, 0);
+    farm.loads[node] = (farm.loads[node] ?? 0) + 1;
   }
-  t.same([...nodes.active], [100, 200, 500]);
+  t.same(farm.loads, [100, 200, 500]);
 });

@@ -1,7 +1,7 @@
 /** The table against a naive model, and as the kernel sees it. */
 import fc from 'fast-check';
 import t from 'tap';
-import { LOCAL_NODE } from '../../../src/directory/dispatcher.js';
+import { LOCAL_NODE } from '../../../src/engine/node-table.js';
 import { IndexFlag, indexWordsFor, SessionIndex } from '../../../src/engine/table/session-index.js';
 import {
   RecordReader,
