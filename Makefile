@@ -5,9 +5,11 @@ DESTDIR ?=
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
-.PHONY: help setup build addon bpf typescript lint test test-unit run-tests demo demo-keep demo-stop bench bench-farm bench-replay bench-micro install uninstall clean
+.PHONY: help setup build addon bpf typescript lint test test-unit run-tests demo demo-keep \
+	demo-stop bench bench-farm bench-replay bench-micro install uninstall clean
 
-# The bin directory of a Node.js of your own, 22 or newer, with npm; without it, .node/ of this checkout is used.
+# The bin directory of your own Node.js, 22 or newer, with npm. The default is .node/ of this
+# checkout.
 NODE_DIR ?=
 NODE_BIN := $(or $(NODE_DIR),$(shell scripts/find-node.sh))
 PRIVATE_NODE := $(if $(filter $(CURDIR)/.node/bin,$(NODE_BIN)),.node/installed)
@@ -16,17 +18,17 @@ OWNER := scripts/as-owner.sh
 AGAIN := $(MAKE) --no-print-directory
 
 help:
-	@echo 'make build             compile everything (needs no root when the tools are there)'
-	@echo 'sudo make demo         a farm in network namespaces, real requests, what happened; then clean up'
-	@echo 'sudo make demo-keep    the same, left running to play with; sudo make demo-stop ends it'
-	@echo 'make test-unit         the tests that need neither root nor network namespaces, in about a minute'
-	@echo 'sudo make test         every test'
-	@echo 'sudo make bench        what it costs, next to HAProxy, nginx and bare XDP: writes docs/benchmarks.md'
-	@echo 'sudo make install      PREFIX=$(PREFIX); make uninstall removes it'
-	@echo 'sudo make setup        install the tools that build, demo and test need (Debian), and Node.js into .node/'
+	@echo 'make build             compile everything (needs no root if the tools are installed)'
+	@echo 'sudo make demo         run a farm in network namespaces, show results, clean up'
+	@echo 'sudo make demo-keep    the demo, left running to try things; sudo make demo-stop ends it'
+	@echo 'make test-unit         run the tests that need neither root nor network namespaces'
+	@echo 'sudo make test         run every test'
+	@echo 'sudo make bench        compare with HAProxy, nginx, bare XDP; write docs/benchmarks.md'
+	@echo 'sudo make install      install below PREFIX=$(PREFIX); sudo make uninstall removes it'
+	@echo 'sudo make setup        install the tools for build, demo and test (Debian), and Node.js'
 	@echo
-	@echo 'NODE_DIR=DIRECTORY     for any of them: the bin directory of a Node.js 22 or newer, in place of .node/bin'
-	@echo 'TESTS="PATH..."        for test and test-unit: only the test files below these paths'
+	@echo 'NODE_DIR=DIRECTORY     for all targets: bin directory of another Node.js, 22 or newer'
+	@echo 'TESTS="PATH..."        for test and test-unit: run only the test files below these paths'
 
 setup:
 	@scripts/check-kernel.sh --warn
@@ -52,10 +54,11 @@ typescript: node_modules/.package-lock.json
 addon: build/Release/baton.node
 	@:
 
-build/Release/baton.node: binding.gyp $(wildcard native/*.cc native/*.h) bpf/lib/ixp.h node_modules/.package-lock.json $(PRIVATE_NODE)
+build/Release/baton.node: binding.gyp $(wildcard native/*.cc native/*.h) bpf/lib/ixp.h \
+		node_modules/.package-lock.json $(PRIVATE_NODE)
 	@echo 'compiling the native addon'
-	@said=$$($(OWNER) node node_modules/node-gyp/bin/node-gyp.js configure build $$(scripts/node-headers.sh) 2>&1) || \
-		{ echo "$$said"; exit 1; }
+	@output=$$($(OWNER) node node_modules/node-gyp/bin/node-gyp.js configure build \
+		$$(scripts/node-headers.sh) 2>&1) || { echo "$$output"; exit 1; }
 	@$(OWNER) touch $@
 
 bpf:
@@ -69,7 +72,7 @@ test:
 	@scripts/setup.sh test
 	@$(AGAIN) run-tests
 
-# As the owner of the checkout: none of these tests needs root.
+# Runs as the owner of the checkout, because none of these tests needs root.
 test-unit:
 	@scripts/setup.sh build
 	@$(AGAIN) typescript addon bpf lint
@@ -89,14 +92,14 @@ demo-stop:
 
 bench: bench-farm
 
-# ARGS=--no-write leaves docs/benchmarks.md and bench/results/latest.json as they are.
+# ARGS=--no-write does not change docs/benchmarks.md and bench/results/latest.json.
 bench-farm:
 	@scripts/check-kernel.sh
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/farm/farm.bench.js $(ARGS)
 
-# The engine alone: a part of the former.
+# Measures only the engine, a part of bench-farm.
 bench-replay: build
 	@node --expose-gc dist/bench/replay/engine.bench.js
 
@@ -105,13 +108,14 @@ bench-micro: build
 
 LIBRARY := $(DESTDIR)$(PREFIX)/lib/baton
 
-# What src/host/shim.ts loads; the other objects are for benchmarks.
+# The objects that the installed programs load; the others are for benchmarks.
 INSTALLED_BPF := guard probe shim xdp
 
-# Only what runs: no compiler, no tests.
+# Installs only what running needs: no compiler, no tests.
 install: build
 	rm -rf $(LIBRARY)
-	install -d $(LIBRARY)/bin $(LIBRARY)/dist $(LIBRARY)/build/Release $(LIBRARY)/build/bpf $(DESTDIR)$(PREFIX)/bin
+	install -d $(LIBRARY)/bin $(LIBRARY)/dist $(LIBRARY)/build/Release $(LIBRARY)/build/bpf
+	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 bin/baton.js $(LIBRARY)/bin/baton.js
 	install -m 644 package.json package-lock.json LICENSE $(LIBRARY)/
 	cp -R dist/src $(LIBRARY)/dist/src
@@ -125,7 +129,8 @@ install: build
 	done
 	chown -R 0:0 $(LIBRARY) 2>/dev/null || true
 	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' \
-		"$(if $(PRIVATE_NODE),$(PREFIX)/lib/baton/node/bin/node,$$(command -v node))" '$(PREFIX)/lib/baton/bin/baton.js' \
+		"$(if $(PRIVATE_NODE),$(PREFIX)/lib/baton/node/bin/node,$$(command -v node))" \
+		'$(PREFIX)/lib/baton/bin/baton.js' \
 		> $(DESTDIR)$(PREFIX)/bin/baton
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/baton
 

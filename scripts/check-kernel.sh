@@ -1,12 +1,13 @@
 #!/bin/sh
-# Checks that this machine's kernel can run Baton. If not, says what is wrong and what to install, with exit code 1.
-# With --warn that is a warning, and the exit code is 0: building, and the tests of `make test-unit`, need no such kernel.
-# src/host/kernel.ts is the same check of the programs themselves.
+# Checks that this machine's kernel can run Baton. If not, says what is wrong and what to install,
+# with exit code 1. With --warn this is a warning and the exit code is 0, because building and
+# `make test-unit` do not need such a kernel. The programs themselves make this check in
+# src/host/kernel.ts.
 needed=6.9
 function=bpf_sk_assign_tcp_reqsk
 description=/sys/kernel/btf/vmlinux
 
-# The kernel lists the names of its functions there, as plain text among other things.
+# This file contains the names of the kernel's functions as plain text.
 grep -aqs "$function" "$description" && exit 0
 
 running=$(uname -r)
@@ -21,13 +22,17 @@ if older; then
 	esac
 	codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null)
 	if [ "$codename" = bookworm ]; then
-		remedy="On Debian 12: add bookworm-backports to apt's sources, 'apt-get install -t bookworm-backports $image', reboot. Or upgrade to Debian 13."
+		remedy="On Debian 12: add bookworm-backports to apt's sources,"
+		remedy="$remedy 'apt-get install -t bookworm-backports $image', reboot."
+		remedy="$remedy Or upgrade to Debian 13."
 	else
-		remedy="Debian 13 has such a kernel, and Debian 12 has it in bookworm-backports ($image). Reboot after installing it."
+		remedy="Debian 13 has such a kernel, and Debian 12 has it in bookworm-backports ($image)."
+		remedy="$remedy Reboot after installing it."
 	fi
 elif [ ! -e "$description" ]; then
 	reason="does not list its functions: there is no $description."
-	remedy='Mount /sys. If it is mounted, use a kernel with CONFIG_DEBUG_INFO_BTF, like those of Debian.'
+	remedy='Mount /sys. If it is mounted,'
+	remedy="$remedy use a kernel with CONFIG_DEBUG_INFO_BTF, like those of Debian."
 else
 	reason="has no $function."
 	remedy='Use a kernel with CONFIG_BPF_SYSCALL and CONFIG_SYN_COOKIES, like those of Debian.'

@@ -1,11 +1,10 @@
 #!/bin/bash
-# Installs what a step needs and the machine lacks, with apt-get, and nothing else.
+# Installs with apt-get what a step needs and the machine lacks, and nothing else.
 #
 #     scripts/setup.sh build|demo|test|bench
 #
-# When everything is there, nothing is printed, and nothing but this machine is touched. Without
-# root it only says what is missing. No service is started or enabled: the web servers and proxies are
-# needed as programs only.
+# When nothing is missing, it prints nothing and uses no network. Without root it only says what is
+# missing. It starts and enables no service: web servers and proxies are needed only as programs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -23,7 +22,7 @@ need_file() { # file package
 need_command make make
 need_command g++ g++
 need_command clang clang
-need_command python3 python3 # node-gyp is written in it
+need_command python3 python3 # node-gyp needs it
 need_command setpriv util-linux
 need_file /usr/include/bpf/libbpf.h libbpf-dev
 need_file /usr/include/gelf.h libelf-dev
@@ -60,12 +59,14 @@ if [ "$node_directory" != "$PWD/.node/bin" ]; then
 	found=$("${node_directory:-/nowhere}/node" --version 2>/dev/null || echo none)
 	major=${found#v}
 	if ! [ "${major%%.*}" -ge 22 ] 2>/dev/null; then
-		echo "setup: Node.js 22 or newer is needed${NODE_DIR:+ in NODE_DIR=$NODE_DIR}; found: $found." >&2
-		echo "setup: install it (with npm), and run make with NODE_DIR=the directory of its 'node'." >&2
+		where=${NODE_DIR:+ in NODE_DIR=$NODE_DIR}
+		echo "setup: Node.js 22 or newer is needed$where; found: $found." >&2
+		echo "setup: install it with npm, and run make with NODE_DIR=its bin directory." >&2
 		exit 1
 	fi
 	if ! PATH=$node_directory:$PATH command -v npm >/dev/null; then
-		echo "setup: Node.js $found in $node_directory has no npm, which is needed to fetch the node modules: install it." >&2
+		echo "setup: Node.js $found in $node_directory has no npm; install npm." >&2
+		echo "setup: npm is needed to fetch the node modules." >&2
 		exit 1
 	fi
 fi
@@ -74,7 +75,8 @@ fi
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 
 if ! command -v apt-get >/dev/null; then
-	echo "setup: missing (Debian's names): ${missing[*]}; there is no apt-get here to install them with." >&2
+	echo "setup: missing (Debian's names): ${missing[*]}." >&2
+	echo "setup: this machine has no apt-get, so install them yourself." >&2
 	exit 1
 fi
 if [ "$(id -u)" != 0 ]; then
@@ -87,17 +89,18 @@ export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
 restore=:
 if [ ! -e "$policy" ]; then
-	# The documented way to keep packages from starting their services while they are installed.
+	# This is Debian's way to keep packages from starting their services at installation.
 	printf '#!/bin/sh\nexit 101\n' >"$policy"
 	chmod 755 "$policy"
 	restore="rm -f $policy"
 fi
 trap '$restore' EXIT
 log=$(mktemp)
-# A new machine may be installing updates by itself just now: wait for that.
-if ! { apt-get update -q && apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+# A new machine may be installing updates at this moment, so wait for the lock.
+if ! { apt-get update -q && apt-get install -q -y --no-install-recommends \
+	-o DPkg::Lock::Timeout=300 "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
 	tail -n 20 "$log" >&2
-	echo "setup: apt-get could not install them (everything it said: $log)." >&2
+	echo "setup: apt-get could not install them (its whole output: $log)." >&2
 	exit 1
 fi
 rm -f "$log"
@@ -105,6 +108,6 @@ for service in nginx haproxy; do
 	if printf '%s\n' "${missing[@]}" | grep -qx "$service"; then
 		systemctl --quiet disable "$service.service" 2>/dev/null ||
 			deb-systemd-helper disable "$service.service" >/dev/null 2>&1 || true
-		echo "setup: $service is installed as a program; its service is neither started nor enabled."
+		echo "setup: installed $service as a program; its service is neither started nor enabled."
 	fi
 done

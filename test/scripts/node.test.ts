@@ -78,7 +78,7 @@ t.test('Node.js from the registry', { skip: packaged() }, async (t) => {
     t.equal(code, 1);
     t.match(
       stderr,
-      /what npm fetched as node-linux-\w+@24\.\d+\.\d+ is not what scripts\/node\.sums names/,
+      /the package node-linux-\w+@24\.\d+\.\d+ from npm does not match scripts\/node\.sums/,
     );
     t.notOk(existsSync(join(directory, '.node/bin')));
     t.notOk(existsSync(join(directory, '.node/installed')));
