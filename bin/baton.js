@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The `baton` command. The rest is loaded only by a Node.js that can run it, so this file itself
- * keeps to what any Node.js with modules understands.
+ * The `baton` command. It checks the version of Node.js and then loads the rest. So this file uses
+ * only what every Node.js with modules supports.
  */
 import { readFileSync } from 'node:fs';
 
@@ -10,7 +10,7 @@ const needed = Number(/\d+/.exec(engines.node)?.[0]);
 if (Number.parseInt(process.versions.node, 10) < needed) {
   console.error(
     `baton: Node.js ${needed} or newer is needed; ${process.execPath} is ${process.versions.node}. ` +
-      "The command that 'sudo make install' puts into place brings its own Node.js.",
+      "'sudo make install' installs a command with a Node.js of its own.",
   );
   process.exit(1);
 }

@@ -1,10 +1,10 @@
 /**
- * The `baton` command. The programs are loaded when they are asked for: `baton check` needs no
- * addon.
+ * The `baton` command: connects the command line with the programs. A program is loaded only when
+ * it is asked for, so `baton check` needs no addon.
  */
 import { run, tell } from './cli/cli.js';
 
-// The reader of our output may go at any time (`baton sessions | head`): that is no error.
+// A reader may close our output at any time, as in `baton sessions | head`. That is not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) =>
   process.exit(error.code === 'EPIPE' ? 0 : tell(error)),
 );

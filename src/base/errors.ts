@@ -1,29 +1,29 @@
 /**
- * One family of errors for everything an operator can get wrong.
+ * One family of errors for all mistakes that an operator can make.
  *
- * What comes from the wire is never an exception: malformed packets are results and counters.
- * These errors are for people: they say what is wrong, where, and what to do about it.
+ * A packet never causes an exception: a malformed packet is a result and a counter. These errors
+ * are for people. They say what is wrong, where, and what to do.
  */
 
-/** Stable codes: documented, and safe to match on in scripts. */
+/** Stable codes. They are documented, and scripts may rely on them. */
 export type ErrorCode =
-  | 'BATON_CONFIG' // a config file that can not be used
-  | 'BATON_KEY' // a key file that can not be used, or a key that the other side does not share
-  | 'BATON_PRIVILEGE' // not root, or a capability is missing
-  | 'BATON_KERNEL' // the kernel lacks something that is needed
-  | 'BATON_INTERFACE' // a network interface that is not there, or not usable
-  | 'BATON_IN_USE' // an address, port or name that something else holds
-  | 'BATON_CAPTURE' // a capture file that can not be read or written
-  | 'BATON_CONTROL' // the control socket: nothing there, or no sense in the answer
-  | 'BATON_ARGUMENT' // a command line that makes no sense
-  | 'BATON_SYSTEM'; // the system refused something for a reason of its own
+  | 'BATON_CONFIG' // a config file that cannot be used
+  | 'BATON_KEY' // a key file that cannot be used, or a key that the other side does not have
+  | 'BATON_PRIVILEGE' // the process is not root, or lacks a capability
+  | 'BATON_KERNEL' // the kernel lacks a function that Baton needs
+  | 'BATON_INTERFACE' // a network interface that does not exist, or cannot be used
+  | 'BATON_IN_USE' // an address, port or name that something else uses
+  | 'BATON_CAPTURE' // a capture file that cannot be read or written
+  | 'BATON_CONTROL' // the control socket gives no answer, or not a valid one
+  | 'BATON_ARGUMENT' // a command line that is not valid
+  | 'BATON_SYSTEM'; // the system refused something for another reason
 
 export class BatonError extends Error {
   override readonly name = 'BatonError';
   readonly code: ErrorCode;
   /** Where it is wrong: a file with line and column, an interface, an address. */
   readonly where: string | undefined;
-  /** What to do about it. */
+  /** What the operator can do. */
   readonly hint: string | undefined;
 
   constructor(
@@ -37,7 +37,7 @@ export class BatonError extends Error {
     this.hint = options.hint;
   }
 
-  /** The one line that a person gets to read. */
+  /** The error in one line, for people. */
   toLine(): string {
     const where = this.where === undefined ? '' : `${this.where}: `;
     const hint = this.hint === undefined ? '' : ` (${this.hint})`;
@@ -45,7 +45,7 @@ export class BatonError extends Error {
   }
 }
 
-/** The message of anything thrown, for use inside a message of ours. */
+/** The message of any thrown value, for use inside another message. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,6 +1,6 @@
-/** What the kernel says about files, in words. */
+/** The kernel's errors about files, in words. */
 
-/** The reason a file could not be opened or read, in words. */
+/** Why a file cannot be opened or read. */
 export function whyUnreadable(error: unknown): string {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
   if (code === 'ENOENT') return 'there is no such file';
@@ -10,7 +10,7 @@ export function whyUnreadable(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The reason a new file could not be made or written, in words. */
+/** Why a file cannot be created or written. */
 export function whyUnwritable(error: unknown): string {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
   return code === 'ENOENT' ? 'there is no such directory' : whyUnreadable(error);

@@ -1,26 +1,25 @@
 /**
- * Messages of a running program on standard error: lines for people on a terminal, JSON for
- * machines otherwise. Whatever stands in a message or a field, one message is one line without
- * control characters.
+ * The log of a running program, on standard error: lines for people on a terminal, JSON otherwise.
+ * Every message is one line without control characters, whatever its text and fields contain.
  */
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { type Logger, pino, stdTimeFunctions } from 'pino';
 import { printable, printableJson } from './text.js';
 
-/** From the most important messages to the least. */
+/** From the most important level to the least. */
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
-/** Messages alone: what most parts of a program need of a log. */
+/** A log of messages without fields: enough for most parts of a program. */
 export interface PlainLog {
   warn(message: string): void;
   info(message: string): void;
 }
 
-/** What a program needs of a log; layers below take it as a plain option. */
+/** A log. Lower layers get it as an option. */
 export interface Log {
   error(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
@@ -30,18 +29,19 @@ export interface Log {
 
 export interface LogOptions {
   level: LogLevel;
-  /** Stands in every message: "balancer" or "node". */
+  /** A field of every message: "balancer" or "node". */
   program: string;
-  /** Takes whole lines, newline included. Default: standard error. */
+  /** Writes a whole line, with its newline. Default: to standard error. */
   write?: (line: string) => void;
-  /** Lines for people rather than JSON. Default: when standard error is a terminal. */
+  /**
+   * Whether to write lines for people instead of JSON. Default: if standard error is a terminal.
+   */
   people?: boolean;
 }
 
 const STDERR = 2;
 /**
- * How often a full pipe is tried again before the line is given up: a log must never stop the
- * program.
+ * Attempts to write a line to a full pipe. Then the line is lost: a log must not stop the program.
  */
 const WRITE_TRIES = 20;
 
@@ -75,7 +75,7 @@ function emit(
   message: string,
   fields: LogFields | undefined,
 ): void {
-  // Without the empty format arguments a "%" in the message stays what it is.
+  // No format arguments follow the message, so a "%" in it stays as it is.
   if (fields === undefined) logger[level]({}, message);
   else logger[level](fields, message);
 }
@@ -108,8 +108,8 @@ function writeStderr(line: string): void {
     try {
       written += writeSync(STDERR, bytes, written);
     } catch (error) {
-      // EAGAIN: a full pipe that does not block. Anything else (nobody reads any more) does not get
-      // better.
+      // EAGAIN: a full pipe that does not block. Any other error, such as a closed pipe, is
+      // permanent.
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
     }
   }

@@ -1,9 +1,6 @@
-/**
- * Steps each of which has to be taken, whatever becomes of the others: those that undo what a start
- * has done.
- */
+/** Runs steps that must all run even when some fail, such as those that undo a start. */
 
-/** Takes every step, in order, and waits for each. Returns what those have thrown that failed. */
+/** Runs every step in order, and waits for each. Returns the errors of the steps that failed. */
 export async function runAll(steps: Iterable<() => unknown>): Promise<unknown[]> {
   const failures: unknown[] = [];
   for (const step of steps) {

@@ -1,9 +1,9 @@
-/** The signals by which somebody asks a program of ours to end. */
+/** Signals that ask a program to end. */
 
-/** Each ends a program in an orderly way. */
+/** A program that gets one of these undoes its changes and ends. */
 export const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** Calls `onSignal` at each of `signals`. Returns a function that stops that. */
+/** Calls `onSignal` for each of `signals`. Returns a function that removes the listeners. */
 export function onSignals(signals: readonly NodeJS.Signals[], onSignal: () => void): () => void {
   for (const name of signals) process.on(name, onSignal);
   return () => {
@@ -12,8 +12,8 @@ export function onSignals(signals: readonly NodeJS.Signals[], onSignal: () => vo
 }
 
 /**
- * Runs a program until it has ended by itself, or until a signal asks it to end. Further signals
- * change nothing: an orderly end takes its time.
+ * Runs a program until it ends, and aborts it when a signal asks it to end. Further signals change
+ * nothing: the program takes the time that it needs to end.
  * @param program ends early when its AbortSignal is aborted
  */
 export async function untilEndSignal<Result>(

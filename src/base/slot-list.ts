@@ -1,12 +1,9 @@
-/**
- * A doubly linked list over the slots of a table, oldest first; nothing is allocated after the
- * start.
- */
+/** A doubly linked list over the slots of a table, oldest first. It allocates only at the start. */
 
 const NONE = -1;
 
 export class SlotList {
-  /** Slots in the list. */
+  /** Number of slots in the list. */
   size = 0;
   private first = NONE;
   private last = NONE;
@@ -14,15 +11,16 @@ export class SlotList {
   private readonly previous: Int32Array;
 
   /**
-   * @param next and previous a word for each slot, which are the list's while the slot is in it:
-   *   they may be fields that mean nothing then
+   * @param next one word for each slot. The list uses it while the slot is in the list. It may be a
+   *   field that has no other meaning then.
+   * @param previous as `next`
    */
   constructor(next: Int32Array, previous: Int32Array) {
     this.next = next;
     this.previous = previous;
   }
 
-  /** The slot that has been in the list for longest, or -1. */
+  /** The slot that has been in the list longest; -1 when the list is empty. */
   get oldest(): number {
     return this.first;
   }
@@ -37,7 +35,7 @@ export class SlotList {
     this.size += 1;
   }
 
-  /** Takes out a slot that is in the list. */
+  /** Removes a slot that is in the list. */
   remove(slot: number): void {
     const next = this.next[slot]!;
     const previous = this.previous[slot]!;

@@ -1,17 +1,19 @@
 /**
- * Where an engine thread's time goes: each nanosecond of it is in exactly one stage, so the stages
- * of an interval add up to its length. The thread reads the clock a few times a batch, never for a
- * frame, and adds up in memory of its own; `publish` copies that, some times a second, to memory
- * that other threads read.
+ * Measures where an engine thread spends its time. Each nanosecond belongs to exactly one stage, so
+ * the stages of an interval add up to its length. The thread reads the clock a few times in a
+ * batch, never for each frame, and adds the times up in its own memory. Several times a second,
+ * `publish` copies the sums to memory that other threads read.
  */
 
-/** What each stage is, by name. The order is the index, and the order within a batch. */
+/**
+ * The stages by name, each with its meaning. Their order is their index, and that within a batch.
+ */
 export const STAGES = {
-  waiting: 'asleep until frames or a timer come',
-  loop: 'the event loop, and messages of the main thread',
+  waiting: 'asleep until a frame arrives or a timer is due',
+  loop: 'the event loop, and messages from the main thread',
   receive: 'received frames taken from the kernel',
-  engine: 'frames looked at, changed and built',
-  timers: 'what was due',
+  engine: 'frames read, changed and built',
+  timers: 'timers that were due',
   flush: 'frames handed to the kernel',
 } as const;
 
@@ -28,20 +30,20 @@ const FRAMES = BATCHES + 1;
 const WORDS = FRAMES + 1;
 const NS_PER_MS = 1e6;
 
-/** What one thread has done since its start. */
+/** The totals of one thread since its start. */
 export interface StageTotals {
   nanoseconds: Record<StageName, number>;
-  /** Batches that had frames. */
+  /** Batches with at least one frame. */
   batches: number;
   frames: number;
 }
 
-/** Memory that a `StageClock` publishes to, to be made by whoever reads it. */
+/** Makes the memory that a `StageClock` publishes to. The thread that reads it calls this. */
 export function stageMemory(): SharedArrayBuffer {
   return new SharedArrayBuffer(WORDS * Float64Array.BYTES_PER_ELEMENT);
 }
 
-/** What the clock of another thread published last. */
+/** The totals that another thread's `StageClock` published last. */
 export function readStages(memory: SharedArrayBuffer): StageTotals {
   const words = new Float64Array(memory);
   return {
@@ -53,7 +55,7 @@ export function readStages(memory: SharedArrayBuffer): StageTotals {
   };
 }
 
-/** Time in ms, from any beginning; and how much of it the thread's event loop slept. */
+/** Time in ms from any origin; and how long the thread's event loop slept, in ms. */
 export interface StageSource {
   now(): number;
   slept(): number;
@@ -67,11 +69,11 @@ const THREAD: StageSource = {
 export class StageClock {
   private readonly published: Float64Array;
   private readonly source: StageSource;
-  /** Stages in ms. That of `loop` has the sleep in it until it is published. */
+  /** Stages in ms. `loop` includes the sleep; `publish` separates the two. */
   private readonly own = new Float64Array(WORDS);
   private last: number;
 
-  /** @param memory of `stageMemory`, when another thread is to read it */
+  /** @param memory made by `stageMemory`, if another thread reads it */
   constructor(memory: SharedArrayBuffer = stageMemory(), source: StageSource = THREAD) {
     this.published = new Float64Array(memory);
     this.source = source;
@@ -79,8 +81,8 @@ export class StageClock {
   }
 
   /**
-   * The time since the last mark was spent in this stage. Whoever comes back from the event loop
-   * marks `loop`.
+   * Adds the time since the last mark to this stage. Code that the event loop calls first marks
+   * `loop`.
    */
   mark(stage: number): void {
     const now = this.source.now();
@@ -88,7 +90,7 @@ export class StageClock {
     this.last = now;
   }
 
-  /** A batch of so many frames. Empty ones are not counted. */
+  /** Counts a batch of `frames` frames. Does not count an empty one. */
   batch(frames: number): void {
     if (frames === 0) return;
     this.own[BATCHES]! += 1;
@@ -96,7 +98,8 @@ export class StageClock {
   }
 
   /**
-   * Lets others see it. To be called soon after a mark: the sleep up to now is taken out of `loop`.
+   * Copies the totals to the memory that other threads read. Call it soon after a mark: it moves
+   * the sleep until now from `loop` to `waiting`.
    */
   publish(): void {
     const { own, published } = this;

@@ -1,28 +1,25 @@
-/** Tables for people: columns aligned by spaces, so that they also survive a paste or a `cut`. */
+/** Tables, counts and times for people. Spaces align the columns: a pasted table stays readable. */
 import { printable } from './text.js';
 
 export interface Column {
   title: string;
-  /**
-   * Its text is for people to read, not to type again: it may be shortened where the table is too
-   * wide.
-   */
+  /** Its text may be cut when the table is too wide: people read it and do not copy it. */
   shortens?: true;
-  /** Numbers read best at the right. Default: left. */
+  /** Use 'right' for numbers. Default: left. */
   align?: 'left' | 'right';
 }
 
 const GAP = '  ';
 
 const CUT = '...';
-/** A column is not made narrower than this. */
+/** A column does not become narrower than this. */
 const LEAST_WIDTH = 8;
 
 /**
- * The table as lines without a newline at the end of the last one. Cells are made safe to print.
+ * The table as lines, without a newline after the last. Cells become safe to print.
  *
- * @param most characters that fit on a line: the widest columns that may be shortened are, as far
- *   as that goes; by default all is shown
+ * @param most characters that fit on a line. If a line is longer, the widest columns with
+ *   `shortens` are cut as far as possible. Default: nothing is cut.
  */
 export function formatTable(
   columns: readonly Column[],
@@ -51,10 +48,7 @@ export function formatTable(
     .join('\n');
 }
 
-/**
- * Takes from the widest of the columns that may be shortened, until a line has at most `most`
- * characters.
- */
+/** Narrows the widest column with `shortens`, again and again, until a line fits into `most`. */
 function shorten(columns: readonly Column[], widths: number[], most: number): void {
   const all = widths.reduce((sum, each) => sum + each, GAP.length * (columns.length - 1));
   for (let over = all - most; over > 0; over--) {
@@ -73,7 +67,7 @@ function cut(text: string, most: number): string {
   return width(text) <= most ? text : [...text].slice(0, most - CUT.length).join('') + CUT;
 }
 
-/** Characters rather than UTF-16 units. */
+/** Length in characters, not in UTF-16 units. */
 function width(text: string): number {
   return [...text].length;
 }
@@ -83,7 +77,9 @@ export function formatCount(value: number): string {
   return Math.round(value).toLocaleString('en-US');
 }
 
-/** A length of time in ms in its two largest units: "850ms", "12.3s", "4m05s", "3h12m", "2d01h". */
+/**
+ * A duration in ms as text, in its two largest units: "850ms", "12.3s", "4m05s", "3h12m", "2d01h".
+ */
 export function formatAge(ms: number): string {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))}ms`;
   const seconds = ms / 1_000;

@@ -1,18 +1,16 @@
 /**
- * Making text that came from elsewhere safe to show: no control character ever reaches a terminal
- * or a log.
+ * Makes text from outside safe to show. No control character of it reaches a terminal or a log.
  */
 
 /**
- * C0, DEL and C1 controls, zero-width and line-breaking characters, and those that change the
- * direction of text (they make a line read as something that it is not), and halves of surrogate
- * pairs.
+ * C0, DEL and C1 controls; zero-width and line-breaking characters; characters that change the
+ * direction of text, which can make a line look like another one; halves of surrogate pairs.
  */
 const UNSAFE =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: this expression finds them
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
 
-/** The text with everything that a terminal would not simply print as \xNN or \uNNNN. */
+/** The text, with each unsafe character as \xNN or \uNNNN. */
 export function printable(text: string): string {
   return text.replace(UNSAFE, (character) => {
     const code = character.codePointAt(0) ?? 0;
@@ -22,7 +20,7 @@ export function printable(text: string): string {
   });
 }
 
-/** As `printable`, within JSON text: what is replaced stays the same string to a JSON parser. */
+/** As `printable`, for JSON text: a JSON parser still reads the same strings. */
 export function printableJson(json: string): string {
   return json.replace(UNSAFE, (character) => {
     const code = character.codePointAt(0) ?? 0;
@@ -31,8 +29,8 @@ export function printableJson(json: string): string {
 }
 
 /**
- * bytes[start, end) as printable ASCII: everything else, and the backslash itself, as \xNN, so that
- * different bytes never look the same. Cut after `most` bytes, which is then marked by "...".
+ * bytes[start, end) as printable ASCII. Other bytes and the backslash become \xNN, so different
+ * bytes never look the same. Longer input is cut after `most` bytes, and "..." follows.
  */
 export function escapeBytes(bytes: Uint8Array, start: number, end: number, most = 64): string {
   const cut = end - start > most;
@@ -46,8 +44,7 @@ export function escapeBytes(bytes: Uint8Array, start: number, end: number, most 
 }
 
 /**
- * A value as it reads inside a message: in quotes. Behind the quotes of one that is cut, "..." says
- * so.
+ * A value in quotes, for use inside a message. A longer one is cut, and "..." follows the quotes.
  */
 export function quoted(text: string, most = 60): string {
   const whole = text.length <= most;

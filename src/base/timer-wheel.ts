@@ -1,17 +1,17 @@
 /**
- * One timer wheel for everything that waits: a timer for each slot of a table, none allocated.
+ * A timer wheel with one timer for each slot of a table. It allocates only at the start.
  *
- *     buckets (one for each tick of 8 ms, about half a minute round)
+ *     buckets (one for each tick of 8 ms; a round takes about half a minute)
  *     +-----+-----+-----+-----+-- --+
  *     |  o  |     |  o  |     |     |      each a doubly linked list of slots,
  *     +--|--+-----+--|--+-----+-- --+      threaded through the arrays next and previous
  *        5 <-> 17     9
- *              ^ now moves to the right and round
+ *              ^ now moves to the right, and from the end to the start
  *
- * A deadline further away than the wheel is long waits in the last bucket and is put in again
- * when that comes round. Times are in ms, on a clock that may begin anywhere: deadlines are kept as
- * unsigned 32-bit numbers and compared by signed difference. So the wheel must know the time before
- * the first timer is set, and a wait beyond 20 days is cut to that.
+ * A deadline that is more than one round away waits in the last bucket. When that bucket is due,
+ * the timer is set again. Times are in ms, on a clock with any origin. Deadlines are unsigned
+ * 32-bit numbers, compared by signed difference. So the wheel must know the time before the first
+ * timer is set, and a wait is at most 20 days.
  */
 
 const TICK_MS = 8;
@@ -19,11 +19,11 @@ const TICK_MS = 8;
 const BUCKETS = 4096;
 const BUCKET_MASK = BUCKETS - 1;
 const NONE = -1;
-/** Anything longer is cut to this: 20 days. */
+/** The longest wait: 20 days. */
 const LONGEST_MS = 20 * 86_400_000;
 
 export interface TimerHandler {
-  /** The timer of `slot` is due. It is no longer set; the handler may set it again. */
+  /** The timer of `slot` is due, and no longer set. The handler may set it again. */
   expired(slot: number, now: number): void;
 }
 
@@ -32,15 +32,15 @@ export class TimerWheel {
   private readonly next: Int32Array;
   private readonly previous: Int32Array;
   private readonly deadline: Uint32Array;
-  /** Bucket that a slot waits in, plus one; 0: not set. */
+  /** The bucket in which a slot waits, plus one. 0: its timer is not set. */
   private readonly bucket: Uint16Array;
   private tick: number;
-  /** Timers set. */
+  /** Number of timers that are set. */
   size = 0;
 
   /**
-   * @param capacity slots, 0 to capacity - 1
-   * @param now ms on the clock of all times that it is given
+   * @param capacity number of slots: 0 to capacity - 1
+   * @param now the time, in ms, on the clock of all later times
    */
   constructor(capacity: number, now: number) {
     this.next = new Int32Array(capacity);
@@ -50,10 +50,10 @@ export class TimerWheel {
     this.tick = Math.floor(now / TICK_MS);
   }
 
-  /** Bytes of memory for each slot. */
+  /** Memory for each slot, in bytes. */
   static readonly bytesPerSlot = 4 + 4 + 4 + 2;
 
-  /** Sets, or sets anew, the timer of a slot to fire at `at`. */
+  /** Sets the timer of a slot to fire at `at`, in place of an earlier time. */
   set(slot: number, at: number): void {
     if (this.bucket[slot] !== 0) this.unlink(slot);
     this.deadline[slot] = Math.ceil(Math.min(at, this.tick * TICK_MS + LONGEST_MS));
@@ -75,20 +75,20 @@ export class TimerWheel {
     if (this.bucket[slot] !== 0) this.unlink(slot);
   }
 
-  /** Fires what is due at `now`. */
+  /** Fires the timers that are due at `now`. */
   advance(now: number, handler: TimerHandler): void {
     const target = Math.floor(now / TICK_MS);
     if (target - this.tick > BUCKETS) this.tick = target - BUCKETS;
     while (this.tick < target) {
       this.tick += 1;
       const bucket = this.tick & BUCKET_MASK;
-      // What the handler sets goes into another bucket (see `set`), so this list only gets shorter.
+      // A timer that the handler sets goes into another bucket (see `set`): this list only shrinks.
       let slot = this.heads[bucket]!;
       while (slot !== NONE) {
         this.unlink(slot);
-        const late = (Math.floor(now) - this.deadline[slot]!) | 0;
-        if (late >= 0) handler.expired(slot, now);
-        else this.set(slot, now - late);
+        const overdue = (Math.floor(now) - this.deadline[slot]!) | 0;
+        if (overdue >= 0) handler.expired(slot, now);
+        else this.set(slot, now - overdue);
         slot = this.heads[bucket]!;
       }
     }

@@ -1,4 +1,4 @@
-/** A token bucket: so many a second, so many at once. */
+/** A token bucket: limits a rate (tokens in a second) and a burst (tokens at once). */
 export class TokenBucket {
   private readonly perMs: number;
   private readonly burst: number;
@@ -11,7 +11,7 @@ export class TokenBucket {
     this.tokens = burst;
   }
 
-  /** Takes a token if there is one. `now` in ms. */
+  /** Takes a token. False when there is none. `now` in ms. */
   take(now: number): boolean {
     this.tokens = Math.min(this.burst, this.tokens + Math.max(0, now - this.at) * this.perMs);
     this.at = now;

@@ -1,9 +1,9 @@
-/** The version of the code that runs. */
+/** The version of the running code. */
 import { readFileSync } from 'node:fs';
 
 /**
- * From package.json, which lies beside the compiled tree. It is read once, when the process starts:
- * after an upgrade the file is that of the new code, and the process still runs the old.
+ * The version in package.json, beside the compiled tree. It is read once, when the process starts:
+ * after an upgrade the file is that of the new code, and the process still runs the old code.
  */
 export const VERSION = readVersion();
 

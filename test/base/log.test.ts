@@ -10,7 +10,7 @@ function record(options: Partial<LogOptions>): {
   return { log: createLog({ level: 'info', program: 'balancer', write, ...options }), lines };
 }
 
-t.test('JSON for machines, one line for each message', async (t) => {
+t.test('without a terminal, each message is one line of JSON', async (t) => {
   const { log, lines } = record({ people: false });
   log.info('ready', { interface: 'eth0', nodes: 3 });
   log.warn('100% of %s');
@@ -28,7 +28,7 @@ t.test('JSON for machines, one line for each message', async (t) => {
   t.match(second, { level: 'warn', message: '100% of %s' });
 });
 
-t.test('lines for people', async (t) => {
+t.test('on a terminal, a message is a line for people', async (t) => {
   const { log, lines } = record({ people: true, level: 'debug' });
   log.error('node n1 does not answer', { address: '10.99.0.3', why: 'no ARP reply', since: 12 });
   log.debug('x');
@@ -39,13 +39,13 @@ t.test('lines for people', async (t) => {
   t.match(lines[1], /^\S+ debug x\n$/);
 });
 
-t.test('nothing from the wire breaks a line or speaks to a terminal', async (t) => {
+t.test('text from the wire cannot break a line or control a terminal', async (t) => {
   const evil = 'GET /\u001b[2J\r\n\u009b31m\u2028\u202e"\\';
   for (const people of [true, false]) {
     const { log, lines } = record({ people });
     log.warn(evil, { request: evil, [evil]: evil });
     t.equal(lines.length, 1);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: this expression finds them
     t.match(lines[0], /^[^\u0000-\u001f\u007f-\u009f\u2028\u202e]+\n$/);
     if (!people)
       t.match(JSON.parse(lines[0] ?? ''), { message: evil, request: evil, [evil]: evil });

@@ -1,8 +1,8 @@
-/** Steps that are all taken. */
+/** runAll runs every step, whatever happens to the others. */
 import t from 'tap';
 import { runAll } from '../../src/base/run-all.js';
 
-t.test('a step that fails keeps none of the others from being taken, in order', async (t) => {
+t.test('every step runs, in order, even when one before it has failed', async (t) => {
   const taken: number[] = [];
   const step =
     (number: number, how: () => unknown = () => {}): (() => unknown) =>

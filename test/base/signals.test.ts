@@ -1,4 +1,4 @@
-/** Signals that end a program: what it is asked, and that nothing stays behind. */
+/** A signal asks a program to end, and no listener stays behind. */
 import t from 'tap';
 import { END_SIGNALS, untilEndSignal } from '../../src/base/signals.js';
 
@@ -18,7 +18,7 @@ for (const name of END_SIGNALS) {
         }),
     );
     t.equal(result, 'ended');
-    t.same(listeners(), before, 'the signals mean again what they did before');
+    t.same(listeners(), before, 'the listeners are those of before');
   });
 }
 

@@ -4,7 +4,7 @@ import { readStages, Stage, StageClock, stageMemory } from '../../src/base/stage
 
 const MOST_RUNS = 20;
 
-/** A clock that is put forward by hand, in ms. */
+/** A clock that the test moves forward, in ms. */
 class Hand {
   time = 1_000;
   sleep = 0;
@@ -16,7 +16,7 @@ class Hand {
   }
 }
 
-t.test('every nanosecond is in one stage', async (t) => {
+t.test('every nanosecond belongs to one stage', async (t) => {
   const hand = new Hand();
   const memory = stageMemory();
   const clock = new StageClock(memory, hand);
@@ -32,7 +32,7 @@ t.test('every nanosecond is in one stage', async (t) => {
   spend(2, Stage.timers);
   spend(3, Stage.flush);
   clock.batch(0);
-  t.same(readStages(memory).frames, 0, 'nothing is seen before it is published');
+  t.same(readStages(memory).frames, 0, 'totals are visible only after publish');
   clock.publish();
   t.same(readStages(memory), {
     nanoseconds: { waiting: 40e6, loop: 10e6, receive: 1e6, engine: 4e6, timers: 2e6, flush: 3e6 },
@@ -51,7 +51,7 @@ t.test('every nanosecond is in one stage', async (t) => {
   t.equal(sum, (hand.time - 1_000) * 1e6);
 });
 
-t.test('more sleep than time is no negative time', async (t) => {
+t.test('a sleep longer than the time outside gives no negative time', async (t) => {
   const hand = new Hand();
   const memory = stageMemory();
   const clock = new StageClock(memory, hand);
@@ -62,7 +62,7 @@ t.test('more sleep than time is no negative time', async (t) => {
   t.match(readStages(memory).nanoseconds, { waiting: 5e6, loop: 0 });
 });
 
-t.test('another thread reads it, and sleep is told from work', async (t) => {
+t.test('another thread reads the totals, and sleep is separate from work', async (t) => {
   const program = `
     import { workerData } from 'node:worker_threads';
     import { Stage, StageClock } from ${JSON.stringify(new URL('../../src/base/stages.js', import.meta.url).href)};
@@ -77,8 +77,8 @@ t.test('another thread reads it, and sleep is told from work', async (t) => {
       clock.publish();
       if (++turns === 10) clearInterval(timer);
     }, 30);`;
-  // A thread that is kept from running wakes up late, and that is no sleep: one of several runs is
-  // left alone.
+  // On a busy machine the thread wakes up late, and that time is not sleep. In one of several runs
+  // it gets the CPU in time.
   for (let run = 1; ; run++) {
     const memory = stageMemory();
     const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(program)}`), {

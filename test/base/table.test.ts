@@ -17,7 +17,7 @@ t.test('columns are as wide as their widest cell', async (t) => {
 });
 
 t.test(
-  'a table that is too wide: text for people is shortened, the widest first, and nothing else',
+  'a table that is too wide: only text for people is cut, the widest column first',
   async (t) => {
     const columns = [
       { title: 'NODE' },
@@ -32,7 +32,7 @@ t.test(
     const lines = (most?: number): string[] => formatTable(columns, rows, most).split('\n');
     const whole = lines();
     t.equal(whole[1], 'a-name-that-is-long       7  has not answered for 12 s  ten chars!');
-    t.same(lines(68), whole, 'as it fits');
+    t.same(lines(68), whole, 'a table that fits is not cut');
     t.same(lines(67), [
       'NODE                 ACTIVE  WHY                       NOTE',
       'a-name-that-is-long       7  has not answered for ...  ten chars!',
@@ -49,17 +49,17 @@ t.test(
     t.equal(
       lines(1)[1],
       'a-name-that-is-long       7  has n...  ten c...',
-      'never narrower than can be read',
+      'no column becomes narrower than 8 characters',
     );
   },
 );
 
-t.test('a table without rows is its titles', async (t) => {
+t.test('a table without rows has only its titles', async (t) => {
   t.equal(formatTable([{ title: 'A' }, { title: 'B' }], []), 'A  B');
 });
 
 t.test(
-  'cells can not break out of their row, nor a character outside the basic plane its column',
+  'a cell cannot break its row, and a character outside the basic plane counts as one',
   async (t) => {
     const table = formatTable(
       [{ title: 'REQUEST' }, { title: 'X' }],
@@ -76,7 +76,7 @@ t.test(
   },
 );
 
-t.test('counts and ages', async (t) => {
+t.test('counts and durations', async (t) => {
   t.equal(formatCount(1_234_567), '1,234,567');
   const ages: [number, string][] = [
     [-3, '0ms'],

@@ -9,7 +9,7 @@ import { TimerWheel } from '../../src/base/timer-wheel.js';
 import { TokenBucket } from '../../src/base/token-bucket.js';
 import { UPTIMES } from '../support/uptime.js';
 
-t.test('timers fire once, not before their time, and within a tick after it', async () => {
+t.test('a timer fires once, not before its time, and at most a tick after it', async () => {
   const action = fc.oneof(
     fc.record({ kind: fc.constant('set' as const), slot: fc.nat(19), wait: fc.nat(100_000) }),
     fc.record({ kind: fc.constant('clear' as const), slot: fc.nat(19), wait: fc.constant(0) }),
@@ -55,7 +55,7 @@ t.test('timers fire once, not before their time, and within a tick after it', as
   );
 });
 
-t.test('timers set before the first tick, at any uptime', async (t) => {
+t.test('timers that are set before the first tick, at any uptime', async (t) => {
   for (const [uptime, start] of Object.entries(UPTIMES)) {
     const fired: string[] = [];
     const wheel = new TimerWheel(3, start);
@@ -73,7 +73,7 @@ t.test('timers set before the first tick, at any uptime', async (t) => {
   }
 });
 
-t.test('how long ago a time was, on a clock that wraps', async (t) => {
+t.test('the time between two readings of a clock that wraps', async (t) => {
   const DAY_MS = 86_400_000;
   for (const [uptime, start] of Object.entries(UPTIMES)) {
     const clock = (start + 100 * DAY_MS) >>> 0;
@@ -124,7 +124,7 @@ t.test('the slot list keeps its order', async () => {
   );
 });
 
-t.test('the token bucket', async (t) => {
+t.test('the token bucket limits rate and burst', async (t) => {
   const bucket = new TokenBucket(10, 2);
   t.same(
     [0, 0, 0].map((now) => bucket.take(now)),
@@ -136,11 +136,11 @@ t.test('the token bucket', async (t) => {
   t.same(
     [5000, 5000, 5000].map((now) => bucket.take(now)),
     [true, true, false],
-    'never more than the burst',
+    'the burst is a limit',
   );
 });
 
-t.test('the token bucket on a machine that has been up for long', async (t) => {
+t.test('the token bucket works at any uptime', async (t) => {
   for (const [uptime, start] of Object.entries(UPTIMES)) {
     const bucket = new TokenBucket(10, 2);
     const takes = [0, 0, 0, 99, 100, 100, 20_000, 20_000, 20_000].map((ms) =>
@@ -150,7 +150,7 @@ t.test('the token bucket on a machine that has been up for long', async (t) => {
   }
 });
 
-t.test('counters are seen by another view of their memory', async (t) => {
+t.test('another view of the memory sees the counters', async (t) => {
   const counters = new Counters();
   counters.count(Counter.syn);
   counters.add(Counter.forwarded_bytes, 1500);
@@ -160,7 +160,7 @@ t.test('counters are seen by another view of their memory', async (t) => {
   t.equal(Object.keys(other.toObject()).length, COUNTER_NAMES.length);
 });
 
-t.test('an error says where and what to do', async (t) => {
+t.test('the line of an error says where and what to do', async (t) => {
   const error = new BatonError('BATON_KEY', 'too short', {
     where: 'key.hex',
     hint: 'run `baton key`',

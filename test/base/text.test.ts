@@ -4,7 +4,7 @@ import { escapeBytes, printable, printableJson, quoted } from '../../src/base/te
 
 const ESC = '\u001b';
 
-t.test('nothing that a terminal would obey is left', async (t) => {
+t.test('printable text cannot control a terminal', async (t) => {
   t.equal(printable(`${ESC}[31mred`), '\\x1b[31mred');
   t.equal(printable('a\nb\tc\u007f\u009b'), 'a\\x0ab\\x09c\\x7f\\x9b');
   t.equal(printable('abc\u202etxt.exe'), 'abc\\u202etxt.exe');
@@ -14,7 +14,7 @@ t.test('nothing that a terminal would obey is left', async (t) => {
   t.equal(quoted('a'.repeat(70)), `"${'a'.repeat(60)}"...`);
 });
 
-t.test('JSON stays the JSON that it was', async (t) => {
+t.test('printable JSON has the same meaning', async (t) => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       t.same(JSON.parse(printableJson(JSON.stringify(value))), JSON.parse(JSON.stringify(value)));
@@ -24,7 +24,7 @@ t.test('JSON stays the JSON that it was', async (t) => {
   t.equal(printableJson('"\u2028\u0085"'), '"\\u2028\\u0085"');
 });
 
-t.test('bytes of the wire', async (t) => {
+t.test('bytes from the wire become printable text', async (t) => {
   const bytes = Buffer.from('GET /a\\b\u001b[0m\r\n\xff', 'latin1');
   t.equal(escapeBytes(bytes, 0, bytes.length), 'GET /a\\x5cb\\x1b[0m\\x0d\\x0a\\xff');
   t.equal(escapeBytes(bytes, 4, 6), '/a');
@@ -33,7 +33,7 @@ t.test('bytes of the wire', async (t) => {
   t.equal(escapeBytes(Buffer.alloc(64, 'a'), 0, 64), 'a'.repeat(64));
 });
 
-t.test('any bytes come out as plain ASCII, and different ones differently', async (t) => {
+t.test('any bytes become plain ASCII, and different bytes become different text', async (t) => {
   const any = fc.uint8Array({ maxLength: 40 });
   fc.assert(
     fc.property(any, any, (a, b) => {

@@ -1,6 +1,4 @@
-/**
- * The version that a process tells is that of the code it runs, also after the files were replaced.
- */
+/** A process reports the version of the code that it runs, even after the files were replaced. */
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +8,7 @@ import t from 'tap';
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** A balancer without an engine; its version before and after package.json has changed. */
+/** The stats of a balancer without an engine. Prints its version before and after an upgrade. */
 const PROGRAM = `
   import { writeFileSync } from 'node:fs';
   import { BalancerStats } from './dist/src/balancer/stats.js';
@@ -27,7 +25,7 @@ const PROGRAM = `
   console.log(before, (await stats.stats()).version);
 `;
 
-t.test('the version is the one that was started', async (t) => {
+t.test('the version is that of the start', async (t) => {
   const place = t.testdir();
   mkdirSync(join(place, 'dist'));
   cpSync(join(PROJECT, 'dist/src'), join(place, 'dist/src'), { recursive: true });
