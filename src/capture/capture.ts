@@ -12,7 +12,7 @@
 
 import type { ControlClient, RecordStream } from '../api/client.js';
 import { BatonError } from '../base/errors.js';
-import { formatCount } from '../base/table.js';
+import { formatCount } from '../base/format.js';
 import type { TapWish } from '../datapath/frame-tap.js';
 import type { OutputFile } from '../host/output-file.js';
 import { formatIpv4 } from '../wire/ipv4.js';

@@ -2,9 +2,9 @@
 
 import type { SessionList } from '../api/client.js';
 import type { Loss, StatsDocument } from '../api/documents.js';
-
+import { formatCount, formatDuration } from '../base/format.js';
 import { STAGE_NAMES } from '../base/stages.js';
-import { formatAge, formatCount, formatTable } from '../base/table.js';
+import { formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';
 import type { BalancerConfig, Config, NodeConfig } from '../config/load.js';
 
@@ -45,7 +45,7 @@ export function renderStats(stats: StatsDocument, most?: number): string {
       node.state,
       formatCount(node.active),
       formatCount(node.adopted),
-      node.lastReportMs === null ? '' : formatAge(node.lastReportMs),
+      node.lastReportMs === null ? '' : formatDuration(node.lastReportMs),
       node.why,
     ]),
     most,
@@ -58,7 +58,7 @@ export function renderStats(stats: StatsDocument, most?: number): string {
     silent === 0 ? '' : `\n(${silent} more ${silent === 1 ? 'counter is' : 'counters are'} 0)`;
   return [
     printable(
-      `Baton ${stats.version} on ${stats.interface}, datapath ${stats.datapath}, up ${formatAge(stats.uptimeMs)}`,
+      `Baton ${stats.version} on ${stats.interface}, datapath ${stats.datapath}, up ${formatDuration(stats.uptimeMs)}`,
     ) + captureHint(stats.datapath),
     virtualServers,
     nodes,
@@ -78,7 +78,7 @@ function captureHint(datapath: string): string {
 
 function lossLine({ counter, total, agoMs, what, remedy }: Loss): string {
   return printable(
-    `warning: ${counter}: ${formatCount(total)} ${what}, the last ${formatAge(agoMs)} ago: ${remedy}`,
+    `warning: ${counter}: ${formatCount(total)} ${what}, the last ${formatDuration(agoMs)} ago: ${remedy}`,
   );
 }
 
@@ -120,8 +120,8 @@ export function renderSessions(list: SessionList, most?: number): string {
       row.virtualServer,
       row.state,
       row.node,
-      formatAge(row.ageMs),
-      formatAge(row.idleMs),
+      formatDuration(row.ageMs),
+      formatDuration(row.idleMs),
       formatCount(row.packets),
       row.request,
     ]),

@@ -1,6 +1,8 @@
 /** What `baton stats --watch` shows of an interval, for people. */
+
+import { formatCount, formatDuration } from '../base/format.js';
 import { STAGE_NAMES } from '../base/stages.js';
-import { type Column, formatAge, formatCount, formatTable } from '../base/table.js';
+import { type Column, formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';
 import { meaningOf } from './glossary.js';
 import type { Interval, WorkerInterval } from './interval.js';
@@ -20,7 +22,7 @@ export function renderInterval(interval: Interval, most?: number): Line[] {
   const blocks = [
     [
       printable(
-        `Baton on ${interval.interface}, datapath ${interval.datapath}, up ${formatAge(interval.uptimeMs)}; over the last ${interval.seconds.toFixed(1)} s`,
+        `Baton on ${interval.interface}, datapath ${interval.datapath}, up ${formatDuration(interval.uptimeMs)}; over the last ${interval.seconds.toFixed(1)} s`,
       ),
     ],
     row([

@@ -2,7 +2,8 @@
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
 import { whyUnreadable } from '../base/file-errors.js';
-import { formatAge, formatCount, formatTable } from '../base/table.js';
+import { formatCount, formatDuration } from '../base/format.js';
+import { formatTable } from '../base/table.js';
 import { printable, printableJson } from '../base/text.js';
 import type { ReplayArguments } from '../config/arguments.js';
 import { loadReplayConfig } from '../config/load.js';
@@ -115,7 +116,7 @@ export function toText(file: string, result: ReplayResult): string {
   const { capture, sessions } = result;
   const parts = [
     printable(
-      `${file}: ${formatCount(capture.frames)} frames in ${formatAge(capture.durationMs)}: ${formatCount(capture.delivered)} of clients, ${formatCount(capture.fromServers)} of servers, ${formatCount(capture.others)} others; ${formatCount(sessions.length)} ${sessions.length === 1 ? 'session' : 'sessions'}`,
+      `${file}: ${formatCount(capture.frames)} frames in ${formatDuration(capture.durationMs)}: ${formatCount(capture.delivered)} of clients, ${formatCount(capture.fromServers)} of servers, ${formatCount(capture.others)} others; ${formatCount(sessions.length)} ${sessions.length === 1 ? 'session' : 'sessions'}`,
     ),
   ];
   const notes = notesOf(result);
@@ -195,7 +196,7 @@ function sessionTable(sessions: readonly ReplaySession[]): string {
       { title: 'REQUEST' },
     ],
     sessions.map((session) => [
-      formatAge(session.openedMs),
+      formatDuration(session.openedMs),
       session.client,
       session.virtualServer,
       session.node ?? '',
@@ -205,7 +206,9 @@ function sessionTable(sessions: readonly ReplaySession[]): string {
         .join(', '),
       formatCount(session.packets),
       session.state,
-      session.closed === null ? '' : `${session.closed} at ${formatAge(session.closedMs ?? 0)}`,
+      session.closed === null
+        ? ''
+        : `${session.closed} at ${formatDuration(session.closedMs ?? 0)}`,
       session.request,
     ]),
   );

@@ -1,12 +1,7 @@
-/** Timer wheel, slot list and token bucket against naive models. */
+/** The timer wheel against a naive model. */
 import fc from 'fast-check';
 import t from 'tap';
-import { elapsed } from '../../src/base/clock.js';
-import { COUNTER_NAMES, Counter, Counters } from '../../src/base/counters.js';
-import { BatonError } from '../../src/base/errors.js';
-import { SlotList } from '../../src/base/slot-list.js';
 import { TimerWheel } from '../../src/base/timer-wheel.js';
-import { TokenBucket } from '../../src/base/token-bucket.js';
 import { UPTIMES } from '../support/uptime.js';
 
 t.test('a timer fires once, not before its time, and at most a tick after it', async () => {
@@ -73,20 +68,6 @@ t.test('timers that are set before the first tick, at any uptime', async (t) => 
   }
 });
 
-t.test('the time between two readings of a clock that wraps', async (t) => {
-  const DAY_MS = 86_400_000;
-  for (const [uptime, start] of Object.entries(UPTIMES)) {
-    const clock = (start + 100 * DAY_MS) >>> 0;
-    const ago = (ms: number): number => elapsed(clock, (clock - ms) >>> 0);
-    t.same(
-      [0, 1, 900_000, 24 * DAY_MS, 25 * DAY_MS, 49 * DAY_MS].map(ago),
-      [0, 1, 900_000, 24 * DAY_MS, 25 * DAY_MS, 49 * DAY_MS],
-      `an uptime of ${uptime}`,
-    );
-    t.same([-1, -30_000].map(ago), [0, 0], 'the kernel reads the clock later');
-  }
-});
-
 t.test('a handler may set its own and other timers', async (t) => {
   const wheel = new TimerWheel(3, 0);
   const fired: string[] = [];
@@ -102,69 +83,4 @@ t.test('a handler may set its own and other timers', async (t) => {
   wheel.set(1, 100);
   for (let now = 0; now <= 200; now += 8) wheel.advance(now, handler);
   t.same(fired, ['0 at 8', '0 at 48', '0 at 88', '1 at 104', '0 at 128']);
-});
-
-t.test('the slot list keeps its order', async () => {
-  fc.assert(
-    fc.property(fc.array(fc.nat(15), { maxLength: 100 }), (slots) => {
-      const list = new SlotList(new Int32Array(16), new Int32Array(16));
-      let model: number[] = [];
-      for (const slot of slots) {
-        if (model.includes(slot)) {
-          list.remove(slot);
-          model = model.filter((other) => other !== slot);
-        } else {
-          list.push(slot);
-          model.push(slot);
-        }
-        if (list.size !== model.length || list.oldest !== (model[0] ?? -1)) return false;
-      }
-      return true;
-    }),
-  );
-});
-
-t.test('the token bucket limits rate and burst', async (t) => {
-  const bucket = new TokenBucket(10, 2);
-  t.same(
-    [0, 0, 0].map((now) => bucket.take(now)),
-    [true, true, false],
-  );
-  t.equal(bucket.take(99), false);
-  t.equal(bucket.take(100), true);
-  t.equal(bucket.take(100), false);
-  t.same(
-    [5000, 5000, 5000].map((now) => bucket.take(now)),
-    [true, true, false],
-    'the burst is a limit',
-  );
-});
-
-t.test('the token bucket works at any uptime', async (t) => {
-  for (const [uptime, start] of Object.entries(UPTIMES)) {
-    const bucket = new TokenBucket(10, 2);
-    const takes = [0, 0, 0, 99, 100, 100, 20_000, 20_000, 20_000].map((ms) =>
-      bucket.take(start + ms),
-    );
-    t.same(takes, [true, true, false, false, true, false, true, true, false], uptime);
-  }
-});
-
-t.test('another view of the memory sees the counters', async (t) => {
-  const counters = new Counters();
-  counters.count(Counter.syn);
-  counters.add(Counter.forwarded_bytes, 1500);
-  const other = new Counters(counters.memory);
-  t.equal(other.get('syn'), 1);
-  t.equal(other.toObject().forwarded_bytes, 1500);
-  t.equal(Object.keys(other.toObject()).length, COUNTER_NAMES.length);
-});
-
-t.test('the line of an error says where and what to do', async (t) => {
-  const error = new BatonError('BATON_KEY', 'too short', {
-    where: 'key.hex',
-    hint: 'run `baton key`',
-  });
-  t.equal(error.toLine(), 'key.hex: too short (run `baton key`)');
-  t.equal(new BatonError('BATON_SYSTEM', 'odd').toLine(), 'odd');
 });
