@@ -1,6 +1,4 @@
-/**
- * What every benchmark prints: a table for the terminal, and the same rows for docs/benchmarks.md.
- */
+/** Output of the benchmarks: tables for the terminal, and Markdown for docs/benchmarks.md. */
 import { cpus, release } from 'node:os';
 import { formatTable } from '../src/base/table.js';
 
@@ -12,19 +10,19 @@ export function median(values: readonly number[]): number {
 }
 
 export function whole(value: number): string {
-  // Without the sum a small negative number would be "-0".
+  // The sum turns -0, from a small negative number, into 0.
   return (Math.round(value) + 0).toLocaleString('en-US');
 }
 
-/** "4 CPUs (...), Linux 6.18, Node v20": where the figures are from. */
+/** The machine of the figures: "4 CPUs (...), Linux 6.18, Node v24". */
 export function machine(): string {
   const [first, ...others] = cpus();
   return `${others.length + 1} CPUs (${first?.model.trim()}), Linux ${release()}, Node ${process.version}`;
 }
 
 /**
- * Rows under their headings as a table of Markdown; the first column is text, the others are
- * numbers unless `text` names them.
+ * Returns a Markdown table. The first column is text; the others are numbers unless `text` names
+ * their headings.
  */
 export function markdownTable(
   headings: readonly string[],
@@ -35,14 +33,46 @@ export function markdownTable(
   return [headings, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
 
+/** Width of the lines of a document. */
+const WIDTH = 100;
+const FENCE = '```';
+/** The beginning of headings and table rows: they stay on their line. */
+const FIXED = /^(#|\|)/;
+const ITEM = '- ';
+
+/** Wraps the paragraphs and list items of Markdown. Headings, tables and code stay as they are. */
+export function wrapMarkdown(text: string): string {
+  return text
+    .split(/^(```[\s\S]*?^```)$/m)
+    .map((part) => (part.startsWith(FENCE) ? part : part.split('\n\n').map(wrapBlock).join('\n\n')))
+    .join('');
+}
+
+function wrapBlock(block: string): string {
+  if (FIXED.test(block.trimStart())) return block;
+  const items = block.split(new RegExp(`\\n(?=${ITEM})`));
+  return items.map((item) => wrapLines(item, item.trimStart().startsWith(ITEM))).join('\n');
+}
+
+function wrapLines(text: string, isItem: boolean): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(/\s+/)) {
+    if (line !== '' && line.length + 1 + word.length > WIDTH) {
+      lines.push(line);
+      line = isItem ? `  ${word}` : word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line].join('\n');
+}
+
 function isText(heading: string, index: number, text: readonly string[]): boolean {
   return index === 0 || text.includes(heading);
 }
 
-/**
- * Prints such a table for the terminal, and after it, unless that is not wanted, the same as
- * Markdown.
- */
+/** Prints a table for the terminal, and by default the same table as Markdown after it. */
 export function report(
   title: string,
   headings: readonly string[],

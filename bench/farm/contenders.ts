@@ -98,7 +98,12 @@ export async function startContest(): Promise<Contest> {
     const haproxy = await startProxies(farm, n2.address);
     await startPacket(farm);
     const contenders: Contender[] = [
-      { id: 'direct', name: 'direct', how: 'the client asks the node n2', at: `${n2.address}:80` },
+      {
+        id: 'direct',
+        name: 'direct',
+        how: 'the client asks node n2 itself',
+        at: `${n2.address}:80`,
+      },
       ...proxyContenders(farm),
       await startBare(farm),
       {
@@ -205,7 +210,7 @@ async function startBare(farm: Farm): Promise<Contender> {
   const contender: Contender = {
     id: 'bare',
     name: 'bare XDP',
-    how: 'an XDP program that sends every packet for one address to one node, which answers the client itself; it looks nothing up, and can not choose (`bounce_forward` of bpf/bench/bounce.bpf.c)',
+    how: 'an XDP program that sends every packet for one address to one node, which answers the client itself. It looks nothing up and cannot choose (`bounce_forward` of bpf/bench/bounce.bpf.c)',
     at: `${BARE_VIRTUAL_ADDRESS}:80`,
     between: host,
   };

@@ -1,4 +1,4 @@
-/** What Baton set out to reach, and whether this run did. */
+/** The goals of Baton, and whether a run met them. */
 import { WORKERS_GOAL } from '../replay/workers.js';
 import { median } from '../report.js';
 import type { ContenderId } from './contenders.js';
@@ -8,17 +8,14 @@ import type { Results } from './results.js';
 
 export interface Goal {
   what: string;
-  /** In words, with the unit. */
+  /** The limit as text, with its unit. */
   goal: string;
   /** undefined: not measured; NaN: a share of nothing. */
   value: number | undefined;
   /** The value with its unit. */
   shown: string;
   met: boolean | undefined;
-  /**
-   * Of a share of a proxy's tax: the same share of the tuned proxy's tax. It is shown, and is not a
-   * goal.
-   */
+  /** For shares of a stock proxy's tax: the share of the tuned proxy's tax. It is not a goal. */
   ofTuned?: string;
 }
 
@@ -52,7 +49,7 @@ function goal(
 
 function shownValue(value: number | undefined, show: (value: number) => string): string {
   if (value === undefined) return 'not measured';
-  // A share of what came out as nothing.
+  // NaN: the other value is not above 0.
   return Number.isNaN(value) ? 'nothing to compare with' : show(value);
 }
 
@@ -117,13 +114,19 @@ export function goalsOf(results: Results): Goal[] {
       ratio,
     ),
     goal(
-      'time to first byte above direct, nothing else to do, p50',
+      'time to first byte above direct, without other load, p50',
       'at most',
       150,
       added(0.5),
       microseconds,
     ),
-    goal('the same, p99', 'at most', 500, added(0.99), microseconds),
+    goal(
+      'time to first byte above direct, without other load, p99',
+      'at most',
+      500,
+      added(0.99),
+      microseconds,
+    ),
     goal(
       `memory with ${(held?.sessions ?? 1e6).toLocaleString('en-US')} sessions, kernel maps included`,
       'at most',
@@ -158,7 +161,7 @@ function throughputShare(results: Results): number | undefined {
   return shareOf(rate(JUDGED), rate('direct'));
 }
 
-/** met or missed; empty when that can not be said. */
+/** "met" or "missed"; empty if the value was not measured. */
 export function verdict({ met }: Goal): string {
   if (met === undefined) return '';
   return met ? 'met' : '**missed**';

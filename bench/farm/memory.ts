@@ -178,7 +178,7 @@ export async function measureProxyMemory({
     await sleep(500);
     const most =
       count < MOST_CONNECTIONS
-        ? `${files} open files are allowed, two of each connection`
+        ? `${files} open files are allowed, and each connection needs two`
         : 'enough';
     const limit = why === 'enough' ? most : why;
     return { connections: Number(held), empty, process: resident(haproxy), limit };

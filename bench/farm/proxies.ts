@@ -32,26 +32,26 @@ export const PROXIES: readonly ProxyKind[] = [
   {
     id: 'haproxy',
     name: 'HAProxy',
-    how: 'stock: `mode http`, timeouts (connect 5 s, client and server 50 s, as Debian sets them), `backlog 4096`, a `maxconn` that the open files allow, no log, and every other setting its default: a thread for each CPU, `http-reuse safe`, which comes to a connection to the node for each connection of a client, buffers of 16 KB',
+    how: 'stock: `mode http`, timeouts (connect 5 s, client and server 50 s, as Debian sets them), `backlog 4096`, a `maxconn` that the open files allow, no log, and every other setting its default: a thread for each CPU, `http-reuse safe`, which results in one connection to the node for each client connection, buffers of 16 KB',
     port: 8081,
   },
   {
     id: 'haproxy-tuned',
     name: 'HAProxy tuned',
-    how: '`mode http`, `nbthread` the number of CPUs, `backlog 4096`, the same `maxconn`, no log, `http-reuse always` and `pool-max-conn -1`, so that connections to the node are kept and shared by all clients, clients kept alive for 10 minutes; for answers of 64 KB and more a second one with `tune.bufsize 131072` and `tune.recv_enough 65536` besides, which halves what they cost it and costs more for short ones',
+    how: '`mode http`, `nbthread` the number of CPUs, `backlog 4096`, the same `maxconn` as stock, no log, `http-reuse always` and `pool-max-conn -1`, so that all clients share connections to the node that are kept, client connections kept alive for 10 minutes. For answers of 64 KB and more there is a second one with `tune.bufsize 131072` and `tune.recv_enough 65536` in addition, which halves its cost for long answers and raises it for short ones',
     port: 8083,
     longPort: 8085,
   },
   {
     id: 'nginx',
     name: 'nginx',
-    how: 'stock: `worker_processes auto`, `worker_connections 4096` and as many open files as these need, `listen` with `backlog=4096`, `proxy_pass` to the address of the node, `access_log off`, temporary files in a directory of its own, and every other setting its default: HTTP/1.0 to the node with a connection per request, buffers of 8 times 4 KB, what they do not hold in temporary files, 1,000 requests on a connection of a client',
+    how: 'stock: `worker_processes auto`, `worker_connections 4096` and as many open files as these need, `listen` with `backlog=4096`, `proxy_pass` to the address of the node, `access_log off`, temporary files in a directory of its own, and every other setting its default: HTTP/1.0 to the node with one connection per request, 8 buffers of 4 KB, temporary files for data beyond these buffers, 1,000 requests on a client connection',
     port: 8082,
   },
   {
     id: 'nginx-tuned',
     name: 'nginx tuned',
-    how: '`worker_processes` the number of CPUs, `worker_connections 8192`, `listen` with `backlog=4096 reuseport`, HTTP/1.1 to the node on connections that are kept (`keepalive 1024` of each worker) and not limited in requests, nor are those of clients, `proxy_buffers 16 64k`, `proxy_buffer_size 64k`, `proxy_busy_buffers_size 128k`, no temporary files, `access_log off`',
+    how: '`worker_processes` the number of CPUs, `worker_connections 8192`, `listen` with `backlog=4096 reuseport`, HTTP/1.1 to the node on connections that are kept (`keepalive 1024` for each worker), no limit of requests on these or on client connections, `proxy_buffers 16 64k`, `proxy_buffer_size 64k`, `proxy_busy_buffers_size 128k`, no temporary files, `access_log off`',
     port: 8084,
   },
 ];

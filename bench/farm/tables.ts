@@ -1,4 +1,4 @@
-/** The tables of docs/benchmarks.md, as headings and rows. */
+/** The tables of docs/benchmarks.md: headings and rows. */
 import { whole } from '../report.js';
 import { percentile, rates, samplesOf, shareOf, spread, taxes } from './figures.js';
 import type { CaseResult, ForwarderId, Results } from './results.js';
@@ -6,7 +6,7 @@ import type { CaseResult, ForwarderId, Results } from './results.js';
 export interface Table {
   headings: string[];
   rows: string[][];
-  /** Columns that are text; the first is in any case. */
+  /** Headings of columns with text. The first column always is text. */
   text?: string[];
 }
 
@@ -55,7 +55,7 @@ export function caseTable(results: Results, which: CaseResult): Table {
   });
   return {
     headings: [
-      'by way of',
+      'through',
       'requests/s (range)',
       'MB/s',
       'p50, ms',
@@ -81,21 +81,14 @@ export function firstByteTable({ contenders, firstByte }: Results): Table {
     return [[name, whole(at(0.5)), whole(at(0.99)), above(0.5), above(0.99), whole(times.length)]];
   });
   return {
-    headings: [
-      'by way of',
-      'p50, us',
-      'p99, us',
-      'p50 above direct',
-      'p99 above direct',
-      'samples',
-    ],
+    headings: ['through', 'p50, us', 'p99, us', 'p50 above direct', 'p99 above direct', 'samples'],
     rows,
   };
 }
 
 const FORWARDER_NAMES: Partial<Record<ForwarderId, string>> = {
   swap: 'XDP program that swaps MAC addresses',
-  redirect: 'the same by redirection',
+  redirect: 'XDP program that swaps them and redirects',
   packet: 'Baton packet',
   xdp: 'Baton xdp',
 };
@@ -155,8 +148,8 @@ export function memoryTable({ memory }: Results): Table {
       'holds',
       'MB',
       'process + rings + BPF maps',
-      'MB with none',
-      'bytes for each on top of that',
+      'MB when empty',
+      'additional bytes for each',
     ],
     rows: [
       ...baton,
@@ -173,9 +166,7 @@ export function memoryTable({ memory }: Results): Table {
   };
 }
 
-/**
- * What HAProxy's process would take for a million, if each more took what each of those held took.
- */
+/** MB of HAProxy's process for a million connections, extrapolated from those that it held. */
 export function haproxyMillion({ memory: { haproxy } }: Results): string {
   const each = (haproxy.process - haproxy.empty) / haproxy.connections;
   return megabytes(haproxy.empty + each * 1e6);
@@ -198,12 +189,16 @@ export function engineTable({ engine }: Results): Table {
         '',
       ],
       ['session table, bytes per session', engine.tableBytesPerSession.toFixed(1), ''],
-      ['the same with timers and lists', engine.enginePerSession.toFixed(1), ''],
+      [
+        'session table with timers and lists, bytes per session',
+        engine.enginePerSession.toFixed(1),
+        '',
+      ],
     ],
   };
 }
 
-/** What more engine threads bring. */
+/** Compares one engine thread with several. */
 export function workersTable({ engine: { workers } }: Results): Table {
   const { handoffs, packets, handoffRatios, packetRatios } = workers;
   const row = (
@@ -224,8 +219,8 @@ export function workersTable({ engine: { workers } }: Results): Table {
   };
 }
 
-/** Rounds of a case that count, and those that were thrown away. */
+/** The number of rounds of a case that count, and of discarded ones. */
 export function roundsOf(which: CaseResult): string {
   const { length } = which.discarded;
-  return `${which.rounds.length} rounds${length === 0 ? '' : `, ${length} more thrown away for stolen time`}`;
+  return `${which.rounds.length} rounds${length === 0 ? '' : `, ${length} more discarded for stolen time`}`;
 }

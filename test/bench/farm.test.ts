@@ -1,4 +1,4 @@
-/** What the farm benchmark says of its samples, from samples that are made up. */
+/** Goals, tables and document of the farm benchmark, from invented samples. */
 import t from 'tap';
 import { CASES } from '../../bench/farm/cases.js';
 import type { ContenderId } from '../../bench/farm/contenders.js';
@@ -172,12 +172,25 @@ t.test('two workers are judged by the median of the ratios', async (t) => {
   ]);
 });
 
+t.test('paragraphs of the document fit 100 columns', async (t) => {
+  const paragraphs = documentOf(resultsOf(CPU))
+    .replace(/^```[\s\S]*?^```/gm, '')
+    .split('\n')
+    .filter((line) => !/^[|#]/.test(line));
+  t.ok(paragraphs.length > 50);
+  t.same(
+    paragraphs.filter((line) => line.length > 100),
+    [],
+  );
+});
+
 t.test('the document names every contender in every table of the farm', async (t) => {
   const text = documentOf(resultsOf(CPU));
+  const unwrapped = text.replace(/\s+/g, ' ');
   t.match(text, 'congestion control bbr');
   t.match(text, 'net.ipv4.tcp_tw_reuse=1');
   for (const { name, how } of PROXIES) {
-    t.ok(text.includes(`- **${name}**: ${how}.`), `how ${name} is set up`);
+    t.ok(unwrapped.includes(`- **${name}**: ${how}.`), `how ${name} is set up`);
     t.equal(
       text.split(`\n| ${name} | `).length - 1,
       CASES.length + (name === 'HAProxy tuned' ? 1 : 0),
