@@ -3,7 +3,6 @@
  * every part does to a session (reach its node, close it).
  */
 import { Counter, type Counters } from '../base/counters.js';
-import { SlotList } from '../base/slot-list.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
 import type { Dispatcher } from '../directory/dispatcher.js';
@@ -12,6 +11,7 @@ import { ETHERNET, writeMac } from '../wire/ethernet.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
 import { TcpFlag } from '../wire/tcp.js';
+import { BatchSlots } from './batch-slots.js';
 import { HeadStore } from './head-store.js';
 import { LOCAL_NODE, type NodeTable } from './node-table.js';
 import { offeredMss } from './offer.js';
@@ -75,8 +75,6 @@ export class Core {
   readonly sessions: SessionTable;
   readonly heads: HeadStore;
   readonly timers: TimerWheel;
-  /** Sessions in SYN-RECEIVED, oldest first. */
-  readonly halfOpen: SlotList;
   /** The frame being worked on. */
   readonly segment: Segment;
   /** Under the key shared with the nodes. */
@@ -93,8 +91,8 @@ export class Core {
   /** ms, of the call being served; and the same as the tables keep it. */
   now: number;
   clock: number;
-  /** Ticks so far, wrapping: the datapath has sent what belongs to another batch than this. */
-  batch = 0;
+  /** Sessions whose handoff was sent in the current batch. */
+  readonly batchHandoffs = new BatchSlots();
 
   constructor(
     options: EngineOptions,
@@ -122,9 +120,6 @@ export class Core {
     this.timers = new TimerWheel(options.limits.sessions, options.now);
     this.now = options.now;
     this.clock = options.now >>> 0;
-    // Both mean nothing before a handoff.
-    const { nodeAck, resource } = this.sessions;
-    this.halfOpen = new SlotList(new Int32Array(nodeAck.buffer), new Int32Array(resource.buffer));
     this.segment = new Segment(transmit.memory.view);
     this.hash = new SipHash(options.key);
     const { mac, nodeMac = mac } = options;
@@ -315,7 +310,6 @@ export class Core {
     const sessions = this.sessions;
     const state = sessions.state(slot);
     this.timers.clear(slot);
-    if (state === SessionState.synReceived) this.halfOpen.remove(slot);
     if (state !== SessionState.lingering) {
       this.releaseHead(slot);
       if (state === SessionState.handing || state === SessionState.passing) this.detach(slot);

@@ -20,7 +20,7 @@ import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import type { Dispatcher } from '../directory/dispatcher.js';
 import { Protocol } from '../wire/ipv4.js';
-import { seqAdd, seqDiff } from '../wire/seq.js';
+import { seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
@@ -204,7 +204,7 @@ export class Engine implements FrameSink, TimerHandler {
 
   tick(now: number): void {
     this.core.setNow(now);
-    this.core.batch = seqAdd(this.core.batch, 1);
+    this.core.batchHandoffs.clear();
     this.core.timers.advance(now, this);
   }
 

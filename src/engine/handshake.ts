@@ -67,7 +67,7 @@ export class Handshake {
 
   /** How many more sessions may be half open; negative when there are too many. */
   get room(): number {
-    return this.core.options.limits.halfOpen - this.core.halfOpen.size;
+    return this.core.options.limits.halfOpen - this.core.sessions.halfOpen.size;
   }
 
   /** A SYN was answered at `clock`, and nothing was kept of it here. */
@@ -99,7 +99,6 @@ export class Handshake {
     }
     const slot = this.insert(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
     if (slot < 0) return;
-    core.halfOpen.push(slot);
     this.agree(
       slot,
       this.flagsOf(segment.options),
@@ -134,7 +133,6 @@ export class Handshake {
     }
     const slot = this.insert(client, portServer);
     if (slot < 0) return;
-    core.halfOpen.push(slot);
     const packed = words[at + KERNEL_EVENT.scalesFlagsAndMac]!;
     const mssAndWindow = words[at + KERNEL_EVENT.mssAndWindow]!;
     sessions.setScales(slot, packed & 0xff);
@@ -224,7 +222,6 @@ export class Handshake {
     }
     const slot = this.insert(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
     if (slot < 0) return NOT_YET;
-    core.halfOpen.push(slot);
     this.fromCookie(slot, bits);
     core.observer.opened?.(slot, core.now);
     this.establish(slot);
@@ -265,10 +262,11 @@ export class Handshake {
    */
   private insert(client: number, portServer: number): number {
     const core = this.core;
-    let slot = core.sessions.insert(client, portServer, core.clock);
-    if (slot < 0 && core.halfOpen.size > 0) {
-      core.remove(core.halfOpen.oldest, 'evicted');
-      slot = core.sessions.insert(client, portServer, core.clock);
+    const { sessions } = core;
+    let slot = sessions.insert(client, portServer, core.clock);
+    if (slot < 0 && sessions.halfOpen.size > 0) {
+      core.remove(sessions.halfOpen.oldest, 'evicted');
+      slot = sessions.insert(client, portServer, core.clock);
     }
     if (slot < 0) core.counters.count(Counter.drop_sessions_full);
     return slot;
@@ -277,7 +275,6 @@ export class Handshake {
   private establish(slot: number): void {
     const core = this.core;
     const { sessions } = core;
-    core.halfOpen.remove(slot);
     sessions.setClientAck(slot, seqAdd(sessions.serverIsn(slot), 1));
     sessions.setState(slot, SessionState.collecting);
     core.timers.set(slot, core.now + core.options.timeouts.head);

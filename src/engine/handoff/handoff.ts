@@ -231,11 +231,10 @@ export class Handoff {
    * the node drop it.
    */
   private leaveToKernel(slot: number): void {
-    const { sessions, batch } = this.core;
+    const { sessions, batchHandoffs } = this.core;
     if (sessions.state(slot) !== SessionState.handing) return;
     if ((sessions.action(slot) & SessionAction.wrap) !== 0) return;
-    if (sessions.node(slot) !== LOCAL_NODE && sessions.resume[slot] !== batch)
-      sessions.wrapInKernel(slot);
+    if (sessions.node(slot) !== LOCAL_NODE && !batchHandoffs.has(slot)) sessions.wrapInKernel(slot);
   }
 
   /**
@@ -332,7 +331,7 @@ export class Handoff {
       sessions.setReceiveNext(slot, sessions.handedTo(slot));
     }
     sessions.hold(slot);
-    sessions.resume[slot] = core.batch;
+    core.batchHandoffs.add(slot);
     sessions.nodeAck[slot] = first;
     sessions.setNode(slot, node);
     sessions.setService(slot, service);

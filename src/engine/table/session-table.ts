@@ -17,6 +17,7 @@
  * What the kernel has no use for is kept beside the records, a structure of arrays. Its fields are
  * public and written in place by the engine, as the records are: they are its registers.
  */
+import { SlotList } from '../../base/slot-list.js';
 import { LOCAL_NODE } from '../node-table.js';
 import { indexWordsFor, SessionIndex } from './session-index.js';
 import { SESSION_RECORD_BYTES, SessionAction, SessionRecords } from './session-record.js';
@@ -102,21 +103,21 @@ export class SessionTable extends SessionRecords {
   readonly ofServer: Uint32Array;
   /** Sessions in all. */
   size = 0;
+  /** Sessions in SYN-RECEIVED, oldest first. The table adds and removes them. */
+  readonly halfOpen: Pick<SlotList, 'size' | 'oldest'>;
 
   /** Where the client's frames come from: upper 16 and lower 32 bits of a MAC address. */
   readonly macHigh: Uint16Array;
   readonly macLow: Uint32Array;
-  /** Index in the head store, or -1. Of a free slot: the next free one, or -1. */
+  /** The room of the session's head in the head store, or -1. */
   readonly head: Int32Array;
-  /** What the node has acknowledged of the bytes that were handed over. */
+  /** The next byte that the node expects of those handed over. 0 until a handoff begins. */
   readonly nodeAck: Uint32Array;
+  /** Index of the requested resource in the directory. 0 until the head has been read. */
   readonly resource: Uint32Array;
-  /** Holders that this session was handed to, as bits. */
+  /** The holders that this session was handed to: bits of `Dispatcher.pickedBit`. */
   readonly tried: Uint32Array;
-  /**
-   * The dispatcher's state between looks at the head; after that, the batch in which it was handed
-   * over.
-   */
+  /** `Dispatcher.resume` of the last look at the head. */
   readonly resume: Uint32Array;
   /**
    * The start of method and target: REQUEST_BYTES for each session, and how many of them are in
@@ -126,6 +127,16 @@ export class SessionTable extends SessionRecords {
   readonly request: Uint8Array;
 
   private readonly index: SessionIndex;
+  private readonly halfOpenList: SlotList;
+  /**
+   * Links of the one list that a slot can be in: free slots (`next` only), or half-open sessions.
+   * A session further on is in neither list. Only then does it have `nodeAck` and `resource`, so
+   * the links use the same memory (docs/decisions.md). Nothing outside this class sees the links:
+   * `setState` zeroes both words when a session leaves SYN-RECEIVED. A list of other sessions needs
+   * arrays of its own.
+   */
+  private readonly next: Int32Array;
+  private readonly previous: Int32Array;
   private firstFree = NONE;
   /** Slots from here up have never been used: their pages are not touched before. */
   private used = 0;
@@ -153,6 +164,10 @@ export class SessionTable extends SessionRecords {
     this.resource = words();
     this.tried = words();
     this.resume = words();
+    this.next = new Int32Array(this.nodeAck.buffer);
+    this.previous = new Int32Array(this.resource.buffer);
+    this.halfOpenList = new SlotList(this.next, this.previous);
+    this.halfOpen = this.halfOpenList;
     this.requestLength = new Uint8Array(capacity);
     this.request = new Uint8Array(capacity * REQUEST_BYTES);
     this.index = new SessionIndex(this, clientSeed | 0, portSeed | 0, {
@@ -172,8 +187,8 @@ export class SessionTable extends SessionRecords {
   }
 
   /**
-   * A slot for a session that is not in the table, with every field fresh; -1 when the table is
-   * full.
+   * A slot for a session that is not in the table, half open and with every field fresh; -1 when
+   * the table is full.
    */
   insert(client: number, portServer: number, clock: number): number {
     const slot = this.allocate();
@@ -182,9 +197,9 @@ export class SessionTable extends SessionRecords {
     this.head[slot] = NONE;
     this.tried[slot] = 0;
     this.resume[slot] = 0;
-    this.resource[slot] = 0;
     this.requestLength[slot] = 0;
     this.writeState(slot, SessionState.synReceived);
+    this.halfOpenList.push(slot);
     this.index.add(slot);
     this.inState[SessionState.synReceived]! += 1;
     this.ofServer[portServer & 0xffff]! += 1;
@@ -201,6 +216,7 @@ export class SessionTable extends SessionRecords {
   setState(slot: number, state: number): void {
     const action = this.actionIn(slot, state);
     if (action !== this.action(slot)) this.writeAction(slot, action);
+    if (this.state(slot) === SessionState.synReceived) this.leaveHalfOpen(slot);
     this.inState[this.state(slot)]! -= 1;
     this.inState[state]! += 1;
     if (state === SessionState.lingering) this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
@@ -239,11 +255,12 @@ export class SessionTable extends SessionRecords {
   remove(slot: number): void {
     this.hold(slot);
     this.index.remove(slot);
+    if (this.state(slot) === SessionState.synReceived) this.leaveHalfOpen(slot);
     this.inState[this.state(slot)]! -= 1;
     if (this.state(slot) !== SessionState.lingering)
       this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
     this.writeState(slot, SessionState.free);
-    this.head[slot] = this.firstFree;
+    this.next[slot] = this.firstFree;
     this.firstFree = slot;
     this.size -= 1;
   }
@@ -275,12 +292,19 @@ export class SessionTable extends SessionRecords {
   private allocate(): number {
     const slot = this.firstFree;
     if (slot !== NONE) {
-      this.firstFree = this.head[slot]!;
+      this.firstFree = this.next[slot]!;
       return slot;
     }
     if (this.used === this.capacity) return NONE;
     this.used += 1;
     return this.used - 1;
+  }
+
+  /** Ends the use of the session's links: from here on it has `nodeAck` and `resource`. */
+  private leaveHalfOpen(slot: number): void {
+    this.halfOpenList.remove(slot);
+    this.nodeAck[slot] = 0;
+    this.resource[slot] = 0;
   }
 
   /** Bits of SessionAction for a state, but for `wrap`. */
