@@ -6,6 +6,7 @@ import { Verdict } from '../directory/dispatcher.js';
 import { LocalService, type LocalServiceNumber } from '../wire/ixp.js';
 import { seqAdd, seqBefore, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
+import { Acceptance, acceptAckOfSyn, acceptReset, isInHeadWindow } from './acceptance.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import type { Handoff } from './handoff/handoff.js';
@@ -38,22 +39,21 @@ export class Collector {
   receive(slot: number): void {
     const core = this.core;
     const { segment, sessions, counters } = core;
-    const first = seqAdd(sessions.clientIsn(slot), 1);
+    const first = sessions.clientFirst(slot);
     let at = seqDiff(segment.sequence, first);
     if ((segment.flags & TcpFlag.rst) !== 0) {
       this.reset(slot);
       return;
     }
-    if ((segment.flags & TcpFlag.ack) === 0) {
-      counters.count(Counter.drop_malformed_tcp);
-      return;
-    }
-    // We have sent nothing but our SYN, so there is one number that can be acknowledged. Whoever
-    // injects text without having seen it does not know the number (RFC 5961 section 5.2).
-    if (segment.acknowledgement !== seqAdd(sessions.serverIsn(slot), 1)) {
-      counters.count(Counter.drop_bad_ack);
-      this.writer.ack(slot);
-      return;
+    const { flags, acknowledgement } = segment;
+    switch (acceptAckOfSyn(flags, acknowledgement, sessions.serverFirst(slot))) {
+      case Acceptance.noAck:
+        counters.count(Counter.drop_malformed_tcp);
+        return;
+      case Acceptance.badAck:
+        counters.count(Counter.drop_bad_ack);
+        this.writer.ack(slot);
+        return;
     }
     if (core.isLost(slot)) {
       if (at !== 0 || segment.payloadLength === 0) {
@@ -67,7 +67,7 @@ export class Collector {
       core.noteMac(slot);
     }
     sessions.setLastSeen(slot, core.clock);
-    if (at > core.heads.largeBytes || at + segment.payloadLength < -1) {
+    if (!isInHeadWindow(at, segment.payloadLength, core.heads.largeBytes)) {
       counters.count(Counter.drop_out_of_window);
       this.writer.ack(slot);
       return;
@@ -100,16 +100,19 @@ export class Collector {
     this.handoff.local(slot, empty ? LocalService.silentClose : LocalService.timeout);
   }
 
-  /**
-   * RFC 5961 section 3.2: an RST counts at exactly the next sequence number; elsewhere in the
-   * window it is challenged, outside of it dropped.
-   */
   private reset(slot: number): void {
     const { core } = this;
-    const ahead = seqDiff(core.segment.sequence, core.sessions.receiveNext(slot));
-    if (ahead === 0) core.remove(slot, 'client-reset');
-    else if (ahead > 0 && ahead <= core.heads.largeBytes) this.writer.ack(slot);
-    else core.counters.count(Counter.drop_out_of_window);
+    const { segment, sessions, heads } = core;
+    switch (acceptReset(segment.sequence, sessions.receiveNext(slot), heads.largeBytes)) {
+      case Acceptance.reset:
+        core.remove(slot, 'client-reset');
+        return;
+      case Acceptance.inexactReset:
+        this.writer.ack(slot);
+        return;
+      default:
+        core.counters.count(Counter.drop_out_of_window);
+    }
   }
 
   private noteWindow(slot: number): void {

@@ -8,9 +8,10 @@ import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.
 import type { Dispatcher } from '../directory/dispatcher.js';
 import type { NodeStates } from '../directory/node-states.js';
 import { ETHERNET, writeMac } from '../wire/ethernet.js';
-import { seqAdd, seqDiff } from '../wire/seq.js';
+import { seqAdd, seqAfter } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
 import { TcpFlag } from '../wire/tcp.js';
+import { acknowledgesAnswer, finIsInSequence, isPlausibleAck, movesOn } from './acceptance.js';
 import { BatchSlots } from './batch-slots.js';
 import { HeadStore } from './head-store.js';
 import { LOCAL_NODE, type NodeTable } from './node-table.js';
@@ -40,12 +41,6 @@ export const ASK_MS = 10_000;
 const MOST_UNANSWERED = 1;
 
 const BOTH_FINS = SessionFlag.clientFin | SessionFlag.nodeFin;
-
-/**
- * Largest plausible step of sequence and acknowledgement numbers between two segments: two large
- * windows.
- */
-const MAX_ADVANCE = 1 << 24;
 
 const ONLY_SHARD = { worker: 0, workers: 1 };
 
@@ -271,21 +266,24 @@ export class Core {
   follow(slot: number): boolean {
     const { sessions, segment } = this;
     if ((segment.flags & (TcpFlag.ack | TcpFlag.rst | TcpFlag.syn)) !== TcpFlag.ack) return false;
-    const acked = seqDiff(segment.acknowledgement, sessions.clientAck(slot));
-    if (acked > MAX_ADVANCE || acked < -MAX_ADVANCE) return false;
-    if (acked > 0) sessions.setClientAck(slot, segment.acknowledgement);
-    const next = sessions.receiveNext(slot);
-    const end = seqAdd(segment.sequence, segment.payloadLength);
-    const ahead = seqDiff(end, next);
-    if (ahead > 0 && ahead < MAX_ADVANCE) sessions.setReceiveNext(slot, end);
-    if ((segment.flags & TcpFlag.fin) === 0 || seqDiff(segment.sequence, next) > 0) return false;
-    // The kernel may have forwarded what the client sent after its FIN, before the FIN was looked
-    // at here.
-    const beyond = seqDiff(sessions.receiveNext(slot), end);
-    if (beyond !== 0 && (beyond !== 1 || sessions.has(slot, SessionFlag.clientFin))) return false;
+    const { sequence, acknowledgement } = segment;
+    const clientAck = sessions.clientAck(slot);
+    if (!isPlausibleAck(acknowledgement, clientAck)) return false;
+    if (seqAfter(acknowledgement, clientAck)) sessions.setClientAck(slot, acknowledgement);
+    const before = sessions.receiveNext(slot);
+    const end = seqAdd(sequence, segment.payloadLength);
+    if (movesOn(end, before)) sessions.setReceiveNext(slot, end);
+    if ((segment.flags & TcpFlag.fin) === 0) return false;
+    const fin = sessions.has(slot, SessionFlag.clientFin);
+    if (!finIsInSequence(sequence, end, before, sessions.receiveNext(slot), fin)) return false;
     sessions.setReceiveNext(slot, seqAdd(end, 1));
     sessions.raise(slot, SessionFlag.clientFin);
     return true;
+  }
+
+  /** Whether the client has acknowledged bytes of an answer. */
+  hasAnswer(slot: number): boolean {
+    return acknowledgesAnswer(this.sessions.clientAck(slot), this.sessions.serverFirst(slot));
   }
 
   /** Whether a session is one that another engine of this balancer has, or would have. */
@@ -300,9 +298,7 @@ export class Core {
    */
   isLost(slot: number): boolean {
     const { sessions } = this;
-    return (
-      sessions.head[slot]! < 0 && sessions.receiveNext(slot) !== seqAdd(sessions.clientIsn(slot), 1)
-    );
+    return sessions.head[slot]! < 0 && sessions.receiveNext(slot) !== sessions.clientFirst(slot);
   }
 
   /** Removes a session, at once. */

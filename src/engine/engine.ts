@@ -20,8 +20,14 @@ import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import type { Dispatcher } from '../directory/dispatcher.js';
 import { Protocol } from '../wire/ipv4.js';
-import { seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
+import {
+  acceptSyn,
+  acknowledges,
+  hasOneControlAtMost,
+  resetEndsPassing,
+  SynAcceptance,
+} from './acceptance.js';
 import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
 import { ASK_MS, Core } from './core.js';
@@ -284,8 +290,7 @@ export class Engine implements FrameSink, TimerHandler {
     // What follows changes the state of a session, so it must be as the client sent it.
     const damaged = segment.verifyChecksums();
     if (damaged !== PARSED) counters.count(damaged);
-    else if ((notable & (notable - 1)) !== 0)
-      counters.count(Counter.drop_malformed_tcp); // two of SYN, FIN and RST
+    else if (!hasOneControlAtMost(notable)) counters.count(Counter.drop_malformed_tcp);
     else if (slot < 0 && core.isOthers(segment.source, key))
       counters.count(Counter.drop_other_worker);
     else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
@@ -306,30 +311,24 @@ export class Engine implements FrameSink, TimerHandler {
       this.handshake.open(server);
       return;
     }
-    const same = segment.sequence === sessions.clientIsn(slot);
-    switch (sessions.state(slot)) {
-      case SessionState.synReceived:
-        if (same) {
-          this.handshake.repeat(slot);
-          return;
-        }
-        break;
-      case SessionState.collecting:
-        // RFC 5961 section 4.2: a SYN inside a connection is answered with an ACK, whatever its
-        // number.
+    switch (acceptSyn(sessions.state(slot), segment.sequence === sessions.clientIsn(slot))) {
+      case SynAcceptance.repeated:
+        this.handshake.repeat(slot);
+        return;
+      case SynAcceptance.challenged:
         this.toClient.ack(slot);
         return;
-      case SessionState.handing:
-      case SessionState.passing:
-        // Only the node knows its own sequence numbers: it gives the challenge ACK. Never in plain
-        // form: without its socket, the node's listener would open a connection behind our back.
+      case SynAcceptance.forNode:
+        // Never in plain form: without its socket, the node's listener would open a connection
+        // behind our back.
         this.toNode.wrap(slot);
         return;
-      default:
-        if (same) return;
+      case SynAcceptance.late:
+        return;
+      case SynAcceptance.replaces:
+        core.remove(slot, 'replaced');
+        this.handshake.open(server);
     }
-    core.remove(slot, 'replaced');
-    this.handshake.open(server);
   }
 
   /** A segment of a session that is not simply passed through. */
@@ -385,26 +384,20 @@ export class Engine implements FrameSink, TimerHandler {
     counters.add(FORWARDED_BYTES, segment.length);
   }
 
-  /**
-   * An RST goes to the node in any case. Here it counts at exactly the next sequence number (RFC
-   * 5961 section 3.2); after a FIN also at the FIN's own, as Linux does (tcp_reset_check), for that
-   * is what a client sends for a socket that it has closed. Elsewhere it may be forged, and the
-   * node decides.
-   */
+  /** An RST goes to the node in any case. */
   private passReset(slot: number): void {
     const core = this.core;
     const { sessions, segment } = core;
     sessions.countPacket(slot);
     this.forward(slot);
-    const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
-    const before = seqDiff(sessions.receiveNext(slot), segment.sequence);
-    if (before >= 0 && before <= fin) core.linger(slot, 'client-reset');
+    const fin = sessions.has(slot, SessionFlag.clientFin);
+    if (resetEndsPassing(segment.sequence, sessions.receiveNext(slot), fin))
+      core.linger(slot, 'client-reset');
   }
 
   /** A segment, other than a SYN, of no session: perhaps the first that answers a cookie. */
   private receiveFirst(server: number): void {
-    const acknowledges = (this.core.segment.flags & (TcpFlag.ack | TcpFlag.rst)) === TcpFlag.ack;
-    if (!acknowledges || !this.handshake.cookiesAreOut) {
+    if (!acknowledges(this.core.segment.flags) || !this.handshake.cookiesAreOut) {
       this.receiveUnknown();
       return;
     }

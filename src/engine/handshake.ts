@@ -7,9 +7,10 @@
  */
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
-import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
+import { seqAdd, seqAfter } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
-import { TcpFlag, type TcpOptions } from '../wire/tcp.js';
+import type { TcpOptions } from '../wire/tcp.js';
+import { Acceptance, acceptHalfOpen, acknowledges } from './acceptance.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import { WINDOW_SHIFT } from './offer.js';
@@ -168,13 +169,17 @@ export class Handshake {
   complete(slot: number): boolean {
     const core = this.core;
     const { segment, sessions, counters } = core;
-    const acknowledges = (segment.flags & (TcpFlag.ack | TcpFlag.rst)) === TcpFlag.ack;
-    const exact = segment.acknowledgement === seqAdd(sessions.serverIsn(slot), 1);
-    const first = seqAdd(sessions.clientIsn(slot), 1);
+    const clientFirst = sessions.clientFirst(slot);
+    const serverFirst = sessions.serverFirst(slot);
     // The same SYN was answered before, of which nothing was kept, and that is the answer that the
     // client goes by. A first segment of another SYN is a late copy: what the kernel tells of a SYN
     // is read before frames that came earlier.
-    if (acknowledges && !exact && segment.sequence === first && this.cookiesAreOut) {
+    if (
+      acknowledges(segment.flags) &&
+      segment.acknowledgement !== serverFirst &&
+      segment.sequence === clientFirst &&
+      this.cookiesAreOut
+    ) {
       const bits = this.checkCookie();
       if (bits >= 0) {
         this.fromCookie(slot, bits);
@@ -182,28 +187,28 @@ export class Handshake {
         return true;
       }
     }
-    const ahead = seqDiff(segment.sequence, first);
-    if (ahead < 0 || ahead > core.heads.largeBytes) {
-      counters.count(Counter.drop_out_of_window);
-      return false;
+    const { flags, sequence, acknowledgement } = segment;
+    const window = core.heads.largeBytes;
+    switch (acceptHalfOpen(flags, sequence, acknowledgement, clientFirst, serverFirst, window)) {
+      case Acceptance.accepted:
+        this.establish(slot);
+        return true;
+      case Acceptance.reset:
+        core.remove(slot, 'client-reset');
+        return false;
+      case Acceptance.outOfWindow:
+        counters.count(Counter.drop_out_of_window);
+        return false;
+      case Acceptance.noAck:
+        counters.count(Counter.drop_malformed_tcp);
+        return false;
+      case Acceptance.badAck:
+        counters.count(Counter.drop_bad_ack);
+        this.writer.resetAnswer();
+        return false;
+      default:
+        return false;
     }
-    if ((segment.flags & TcpFlag.rst) !== 0) {
-      // RFC 5961 section 3.2: only an exact sequence number resets.
-      if (ahead === 0) core.remove(slot, 'client-reset');
-      return false;
-    }
-    if ((segment.flags & TcpFlag.ack) === 0) {
-      counters.count(Counter.drop_malformed_tcp);
-      return false;
-    }
-    // "If the segment acknowledgment is not acceptable, form a reset segment."
-    if (!exact) {
-      counters.count(Counter.drop_bad_ack);
-      this.writer.resetAnswer();
-      return false;
-    }
-    this.establish(slot);
-    return true;
   }
 
   /**
@@ -232,7 +237,7 @@ export class Handshake {
   expired(slot: number): void {
     const core = this.core;
     const { sessions } = core;
-    if (sessions.clientAck(slot) === seqAdd(sessions.serverIsn(slot), 1)) {
+    if (sessions.clientAck(slot) === sessions.serverFirst(slot)) {
       // The kernel has seen the ACK, and the client has not said a word since: its time for that
       // has begun.
       this.establish(slot);
@@ -275,7 +280,7 @@ export class Handshake {
   private establish(slot: number): void {
     const core = this.core;
     const { sessions } = core;
-    sessions.setClientAck(slot, seqAdd(sessions.serverIsn(slot), 1));
+    sessions.setClientAck(slot, sessions.serverFirst(slot));
     sessions.setState(slot, SessionState.collecting);
     core.timers.set(slot, core.now + core.options.timeouts.head);
     core.counters.count(Counter.established);

@@ -6,8 +6,13 @@
 import { Counter } from '../../base/counters.js';
 import { IxcpReason } from '../../wire/ixcp.js';
 import { IxpFlag, LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
-import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
-import { TcpFlag } from '../../wire/tcp.js';
+import { seqAdd, seqAfter, seqBefore, seqDiff } from '../../wire/seq.js';
+import {
+  Acceptance,
+  type AcceptanceCode,
+  acceptHandedOver,
+  acknowledgesAnswer,
+} from '../acceptance.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
 import { LOCAL_NODE } from '../node-table.js';
@@ -20,11 +25,6 @@ import { HandoffSender } from './sender.js';
 
 /** Transmissions of the rest of a long head to a node that has confirmed its beginning. */
 const REST_TRIES = 10;
-/**
- * Most bytes of an answer that a client can have acknowledged before the first notice reached us: a
- * node sends its first notices along with its first bytes.
- */
-const MAX_UNSEEN_ANSWER = 1 << 24;
 /**
  * A client that is this part of the time away after which a handoff is sent again acknowledges an
  * answer before.
@@ -200,22 +200,26 @@ export class Handoff {
   /** A segment, other than a SYN, of the client while the node has not confirmed. */
   receive(slot: number): void {
     const core = this.core;
-    const { segment, sessions } = core;
-    const handedTo = sessions.handedTo(slot);
-    if (!this.acceptable(slot)) return;
+    const { segment, sessions, counters } = core;
+    const acceptance = this.acceptance(slot);
+    if (acceptance !== Acceptance.accepted && acceptance !== Acceptance.reset) {
+      const malformed = acceptance === Acceptance.noAck;
+      counters.count(malformed ? Counter.drop_malformed_tcp : Counter.drop_out_of_window);
+      return;
+    }
     if (this.inheritance.inDoubt(slot)) core.noteMac(slot);
     sessions.setLastSeen(slot, core.clock);
-    if ((segment.flags & TcpFlag.rst) !== 0) {
+    if (acceptance === Acceptance.reset) {
       this.toNode.wrap(slot);
       core.linger(slot, 'client-reset');
       return;
     }
     if (
-      seqAfter(segment.acknowledgement, seqAdd(sessions.serverIsn(slot), 1)) &&
+      acknowledgesAnswer(segment.acknowledgement, sessions.serverFirst(slot)) &&
       !this.answered(slot)
     )
       return;
-    if (segment.span > 0 && seqDiff(segment.sequence, handedTo) < 0) {
+    if (segment.span > 0 && seqBefore(segment.sequence, sessions.handedTo(slot))) {
       // What we keep, we send: a client's own copy of it might differ from what was looked at.
       if (this.inheritance.inDoubt(slot)) this.inheritance.again(slot);
       return;
@@ -237,28 +241,18 @@ export class Handoff {
     if (sessions.node(slot) !== LOCAL_NODE && !batchHandoffs.has(slot)) sessions.wrapInKernel(slot);
   }
 
-  /**
-   * Whether a segment can be the client's (RFC 9293 section 3.10.7.4, first steps): inside the
-   * window, with an acknowledgement that is possible; an RST exactly at the next number (RFC 5961
-   * section 3.2).
-   */
-  private acceptable(slot: number): boolean {
-    const { segment, sessions, counters } = this.core;
-    const isRst = (segment.flags & TcpFlag.rst) !== 0;
-    if (!isRst && (segment.flags & TcpFlag.ack) === 0) {
-      counters.count(Counter.drop_malformed_tcp);
-      return false;
-    }
-    // From a keep-alive probe, one before the first byte, to the end of the largest window offered.
-    const fromFirst = seqDiff(segment.sequence, seqAdd(sessions.clientIsn(slot), 1));
-    const fromEnd = seqDiff(segment.sequence, sessions.handedTo(slot));
-    const acked = seqDiff(segment.acknowledgement, seqAdd(sessions.serverIsn(slot), 1));
-    const inWindow = isRst
-      ? segment.sequence === sessions.receiveNext(slot)
-      : fromFirst >= -1 && fromEnd <= 0xffff;
-    if (inWindow && (isRst || (acked >= 0 && acked <= MAX_UNSEEN_ANSWER))) return true;
-    counters.count(Counter.drop_out_of_window);
-    return false;
+  /** The rule for a segment of the client while the node has not confirmed. */
+  private acceptance(slot: number): AcceptanceCode {
+    const { segment, sessions } = this.core;
+    return acceptHandedOver(
+      segment.flags,
+      segment.sequence,
+      segment.acknowledgement,
+      sessions.clientFirst(slot),
+      sessions.serverFirst(slot),
+      sessions.handedTo(slot),
+      sessions.receiveNext(slot),
+    );
   }
 
   /**
@@ -291,9 +285,7 @@ export class Handoff {
    * confirms. False when it ends the session (`answered`).
    */
   heed(slot: number): boolean {
-    const { sessions } = this.core;
-    const has = seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1));
-    return !has || this.answered(slot);
+    return !this.core.hasAnswer(slot) || this.answered(slot);
   }
 
   /**
@@ -323,7 +315,7 @@ export class Handoff {
     const core = this.core;
     const { sessions, heads, counters, states } = core;
     const room = sessions.head[slot]!;
-    const first = seqAdd(sessions.clientIsn(slot), 1);
+    const first = sessions.clientFirst(slot);
     const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
     const begins = sessions.state(slot) === SessionState.collecting;
     if (begins) {

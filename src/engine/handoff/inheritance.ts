@@ -14,7 +14,6 @@
  */
 import { Counter } from '../../base/counters.js';
 import { IxpType } from '../../wire/ixp.js';
-import { seqAdd, seqAfter } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
 import { LOCAL_NODE } from '../node-table.js';
@@ -68,7 +67,7 @@ export class Inheritance {
     const { sessions } = core;
     if (old.state(slot) !== SessionState.collecting) return;
     // Nothing was acknowledged: the client sends it all again, and that opens the session.
-    if (old.receiveNext(slot) === seqAdd(old.clientIsn(slot), 1)) return;
+    if (old.receiveNext(slot) === old.clientFirst(slot)) return;
     const client = old.client(slot);
     const key = keyAt(old, slot, server);
     if (core.isOthers(client, key) || sessions.find(client, key) >= 0) return;
@@ -97,7 +96,7 @@ export class Inheritance {
    */
   again(slot: number): void {
     const { sessions, segment, timers, options, now } = this.core;
-    const isFirst = segment.sequence === seqAdd(sessions.clientIsn(slot), 1);
+    const isFirst = segment.sequence === sessions.clientFirst(slot);
     if (!this.toNode.wrap(slot, isFirst ? IxpType.adopt : IxpType.segment) || !isFirst) return;
     // From here on an answer can be expected.
     sessions.setTries(slot, 0);
@@ -165,8 +164,7 @@ export class Inheritance {
   private isProven(slot: number): boolean {
     const { sessions } = this.core;
     if (sessions.has(slot, SessionFlag.adopted | SessionFlag.nodeFin)) return true;
-    const answered = seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1));
-    return answered && !sessions.has(slot, SessionFlag.moved);
+    return this.core.hasAnswer(slot) && !sessions.has(slot, SessionFlag.moved);
   }
 
   private pass(slot: number): void {

@@ -72,7 +72,7 @@ export class NodeWriter {
       sessions.portServer(slot) >>> 16,
       servers.port[server]!,
       seqAdd(sessions.clientIsn(slot), 1 + at),
-      seqAdd(sessions.serverIsn(slot), 1),
+      sessions.serverFirst(slot),
       headerBytes,
       flags,
       sessions.window(slot),

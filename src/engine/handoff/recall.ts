@@ -13,7 +13,6 @@
  */
 import { Counter } from '../../base/counters.js';
 import { IxpType } from '../../wire/ixp.js';
-import { seqAdd, seqAfter } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
 import { LOCAL_NODE } from '../node-table.js';
@@ -53,7 +52,7 @@ export class Recall {
     if (!this.isUnanswered(slot)) {
       // The client may have sent more without an answer; but what the node has not sent, it has not
       // acknowledged.
-      if (this.hasAnswer(slot)) core.states.serverAnswered(node, core.serverOf(slot));
+      if (core.hasAnswer(slot)) core.states.serverAnswered(node, core.serverOf(slot));
       core.settle(slot);
       return;
     }
@@ -103,15 +102,10 @@ export class Recall {
   private isUnanswered(slot: number): boolean {
     const { sessions } = this.core;
     return (
-      !this.hasAnswer(slot) &&
+      !this.core.hasAnswer(slot) &&
       !sessions.has(slot, SessionFlag.clientFin | SessionFlag.nodeFin | SessionFlag.moved) &&
       sessions.receiveNext(slot) === sessions.handedTo(slot)
     );
-  }
-
-  private hasAnswer(slot: number): boolean {
-    const { sessions } = this.core;
-    return seqAfter(sessions.clientAck(slot), seqAdd(sessions.serverIsn(slot), 1));
   }
 
   /**

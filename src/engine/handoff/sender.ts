@@ -32,7 +32,7 @@ export class HandoffSender {
   /** Whether one segment held all that was handed over: a node that has any of it has all of it. */
   isSingle(slot: number): boolean {
     const { sessions } = this.core;
-    const bytes = seqDiff(sessions.handedTo(slot), seqAdd(sessions.clientIsn(slot), 1));
+    const bytes = seqDiff(sessions.handedTo(slot), sessions.clientFirst(slot));
     return bytes <= this.toNode.pieceBytes(slot);
   }
 
@@ -55,7 +55,7 @@ export class HandoffSender {
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
     const piece = this.toNode.pieceBytes(slot);
-    let at = seqDiff(sessions.nodeAck[slot]!, seqAdd(sessions.clientIsn(slot), 1));
+    let at = seqDiff(sessions.nodeAck[slot]!, sessions.clientFirst(slot));
     let type: number = at === 0 ? IxpType.adopt : IxpType.segment;
     do {
       const length = Math.min(piece, filled - at);
@@ -84,7 +84,7 @@ export class HandoffSender {
    */
   withdraw(slot: number, node: number): void {
     const { sessions, heads } = this.core;
-    const first = seqAdd(sessions.clientIsn(slot), 1);
+    const first = sessions.clientFirst(slot);
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
     const piece = this.toNode.pieceBytes(slot);

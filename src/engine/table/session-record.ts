@@ -6,7 +6,7 @@
  * writes lastSeen, packets, receiveNext and clientAck of sessions whose segments it forwards, and
  * takes the action from one that has ended when it answers a new SYN of its client.
  */
-import { seqDiff } from '../../wire/seq.js';
+import { seqAdd, seqDiff } from '../../wire/seq.js';
 
 /** Bytes of a record. */
 export const SESSION_RECORD_BYTES = 64;
@@ -183,9 +183,19 @@ export class RecordReader {
     return this.words[(slot << WORDS_SHIFT) + CLIENT_ISN]!;
   }
 
-  /** Ours. */
+  /** Our initial sequence number. */
   serverIsn(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + SERVER_ISN]!;
+  }
+
+  /** Sequence number of the client's first byte: the one behind its SYN. */
+  clientFirst(slot: number): number {
+    return seqAdd(this.clientIsn(slot), 1);
+  }
+
+  /** Sequence number of the first byte of an answer: the one behind our SYN. */
+  serverFirst(slot: number): number {
+    return seqAdd(this.serverIsn(slot), 1);
   }
 
   /** End of the bytes (and FIN) that were handed over from the head store. */
