@@ -19,7 +19,7 @@ import {
   writeTimestamps,
 } from '../wire/tcp.js';
 import type { Core } from './core.js';
-import { offeredWindow, WINDOW_SHIFT } from './offer.js';
+import { offeredWindow, WINDOW_SHIFT } from './syn-ack-options.js';
 import { SessionFlag } from './table/session-table.js';
 
 /** RSTs to clients of connections that we do not know: anybody can cause them. */

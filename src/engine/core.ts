@@ -15,7 +15,7 @@ import { acknowledgesAnswer, finIsInSequence, isPlausibleAck, movesOn } from './
 import { BatchSlots } from './batch-slots.js';
 import { HeadStore } from './head-store.js';
 import { LOCAL_NODE, type NodeTable } from './node-table.js';
-import { offeredMss } from './offer.js';
+import { offeredMss } from './syn-ack-options.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
 import { sessionWorker } from './table/session-record.js';

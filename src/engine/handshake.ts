@@ -13,7 +13,7 @@ import type { TcpOptions } from '../wire/tcp.js';
 import { Acceptance, acceptHalfOpen, acknowledges } from './acceptance.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
-import { WINDOW_SHIFT } from './offer.js';
+import { WINDOW_SHIFT } from './syn-ack-options.js';
 import {
   COOKIE_LIFE_MS,
   cookieBits,

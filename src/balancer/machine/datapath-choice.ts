@@ -1,6 +1,6 @@
 /** Which datapath a balancer works by: XDP where it can, or AF_PACKET rings. */
 import { BatonError, reasonOf } from '../../base/errors.js';
-import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/offer.js';
+import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/syn-ack-options.js';
 import type { Journal } from '../../host/journal/journal.js';
 import { hasPins, pinName } from '../../host/pins.js';
 import { hasXdp } from '../../host/xdp.js';
