@@ -55,7 +55,7 @@ export class Collector {
         this.writer.ack(slot);
         return;
     }
-    if (core.isLost(slot)) {
+    if (core.isHeadLost(slot)) {
       if (at !== 0 || segment.payloadLength === 0) {
         this.writer.resetAnswer();
         core.remove(slot, 'lost');
@@ -64,7 +64,7 @@ export class Collector {
       // It comes again from its first byte: whatever was written of it, no acknowledgement has
       // reached the client.
       sessions.setReceiveNext(slot, first);
-      core.noteMac(slot);
+      core.noteClientMac(slot);
     }
     sessions.setLastSeen(slot, core.clock);
     if (!isInHeadWindow(at, segment.payloadLength, core.heads.largeBytes)) {
@@ -91,13 +91,13 @@ export class Collector {
   /** The head was not complete in time. */
   expired(slot: number): void {
     const { sessions, heads } = this.core;
-    if (this.core.isLost(slot)) {
+    if (this.core.isHeadLost(slot)) {
       this.core.remove(slot, 'lost');
       return;
     }
     const room = sessions.head[slot]!;
     const empty = room < 0 || heads.filled[room] === 0;
-    this.handoff.local(slot, empty ? LocalService.silentClose : LocalService.timeout);
+    this.handoff.serveLocally(slot, empty ? LocalService.silentClose : LocalService.timeout);
   }
 
   private reset(slot: number): void {
@@ -184,13 +184,13 @@ export class Collector {
     const { inState } = core.sessions;
     const others = inState[SessionState.handing]! + inState[SessionState.passing]!;
     for (let look = 0; look < EVICTION_LOOKS && others > 0; look++) {
-      const met = core.heads.glance(large);
+      const met = core.heads.nextOwner(large);
       if (met < 0) return;
       if (core.sessions.state(met) === SessionState.passing) {
-        core.settle(met);
+        core.waitForEnd(met);
         return;
       }
-      if (core.sessions.state(met) === SessionState.handing && this.handoff.lets(met)) return;
+      if (core.sessions.state(met) === SessionState.handing && this.handoff.freesHead(met)) return;
     }
     // Then one whose head is still being collected, if the hand meets any soon: the others are
     // nearly done.
@@ -204,7 +204,7 @@ export class Collector {
     }
     if (victim < 0) return;
     if (core.sessions.state(victim) === SessionState.passing) {
-      core.settle(victim);
+      core.waitForEnd(victim);
       return;
     }
     if (core.sessions.state(victim) === SessionState.handing) {
@@ -227,7 +227,7 @@ export class Collector {
     if (endsHere) sessions.raise(slot, SessionFlag.clientFin);
     if (filled === 0) {
       // It has closed without a word: nothing to wait for.
-      if (endsHere) this.handoff.local(slot, LocalService.silentClose);
+      if (endsHere) this.handoff.serveLocally(slot, LocalService.silentClose);
       return;
     }
     const start = heads.start(room);
@@ -268,7 +268,7 @@ export class Collector {
     } else {
       this.keepRequest(slot, start, this.firstLineEnd(start, start + filled), status);
     }
-    this.handoff.local(slot, SERVICE_OF_VERDICT.get(status) ?? LocalService.badRequest);
+    this.handoff.serveLocally(slot, SERVICE_OF_VERDICT.get(status) ?? LocalService.badRequest);
   }
 
   private firstLineEnd(start: number, end: number): number {

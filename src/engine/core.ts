@@ -15,9 +15,9 @@ import { acknowledgesAnswer, finIsInSequence, isPlausibleAck, movesOn } from './
 import { BatchSlots } from './batch-slots.js';
 import { HeadStore } from './head-store.js';
 import { LOCAL_NODE, type NodeTable } from './node-table.js';
-import { offeredMss } from './syn-ack-options.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
+import { offeredMss } from './syn-ack-options.js';
 import { sessionWorker } from './table/session-record.js';
 import { SessionFlag, SessionState, SessionTable } from './table/session-table.js';
 import { VirtualServerTable } from './virtual-servers.js';
@@ -183,7 +183,7 @@ export class Core {
   /**
    * Takes in where the segment being worked on came from: frames to the session's client go there.
    */
-  noteMac(slot: number): void {
+  noteClientMac(slot: number): void {
     const { segment, sessions } = this;
     const source = segment.offset + ETHERNET.source;
     sessions.macHigh[slot] = segment.view.getUint16(source);
@@ -218,7 +218,7 @@ export class Core {
   }
 
   /** How long a session that passes through may be silent, in ms. */
-  patience(slot: number): number {
+  idleLimit(slot: number): number {
     const { closing, idle } = this.options.timeouts;
     const flags = this.sessions.flags(slot);
     if ((flags & SessionFlag.nodeFin) !== 0) return closing;
@@ -234,13 +234,13 @@ export class Core {
    * One more side of a session that passes through has sent FIN, or it has begun to pass and
    * nothing of it is to be taken back: waits, or ends.
    */
-  settle(slot: number): void {
+  waitForEnd(slot: number): void {
     this.releaseHead(slot);
     if ((this.sessions.flags(slot) & BOTH_FINS) === BOTH_FINS) {
       this.linger(slot, 'fin');
       return;
     }
-    const wait = this.patience(slot);
+    const wait = this.idleLimit(slot);
     this.timers.set(slot, this.now + (this.isHalfClosed(slot) ? Math.min(wait, ASK_MS) : wait));
   }
 
@@ -263,7 +263,7 @@ export class Core {
    * balancer does not believe it, the node decides. True when a FIN joins what was seen, so that it
    * counts.
    */
-  follow(slot: number): boolean {
+  followClient(slot: number): boolean {
     const { sessions, segment } = this;
     if ((segment.flags & (TcpFlag.ack | TcpFlag.rst | TcpFlag.syn)) !== TcpFlag.ack) return false;
     const { sequence, acknowledgement } = segment;
@@ -287,7 +287,7 @@ export class Core {
   }
 
   /** Whether a session is one that another engine of this balancer has, or would have. */
-  isOthers(client: number, portServer: number): boolean {
+  isOtherWorkers(client: number, portServer: number): boolean {
     const { worker, workers } = this.options.shard ?? ONLY_SHARD;
     return workers > 1 && sessionWorker(this.sessions.hash(client, portServer), workers) !== worker;
   }
@@ -296,7 +296,7 @@ export class Core {
    * Whether an earlier process has acknowledged bytes of a head that is being collected: they ended
    * with it.
    */
-  isLost(slot: number): boolean {
+  isHeadLost(slot: number): boolean {
     const { sessions } = this;
     return sessions.head[slot]! < 0 && sessions.receiveNext(slot) !== sessions.clientFirst(slot);
   }

@@ -14,41 +14,33 @@
  *                    |            |--- session passing: new MAC addresses, and out again
  *                    +------------+
  */
-import { elapsed } from '../base/clock.js';
 import { Counter, type Counters } from '../base/counters.js';
 import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import type { Dispatcher } from '../directory/dispatcher.js';
 import { Protocol } from '../wire/ipv4.js';
 import { TcpFlag } from '../wire/tcp.js';
-import {
-  acceptSyn,
-  acknowledges,
-  hasOneControlAtMost,
-  resetEndsPassing,
-  SynAcceptance,
-} from './acceptance.js';
+import { acceptSyn, acknowledges, hasOneControlAtMost, SynAcceptance } from './acceptance.js';
 import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
-import { ASK_MS, Core } from './core.js';
+import { Core } from './core.js';
 import { Handoff } from './handoff/handoff.js';
 import { Inheritance } from './handoff/inheritance.js';
 import { NodeWriter } from './handoff/node-writer.js';
 import { Notices } from './handoff/notices.js';
 import { Recall } from './handoff/recall.js';
-import { Handshake, STRANGER } from './handshake.js';
+import { Handshake, NO_CONNECTION } from './handshake.js';
 import { IcmpErrors } from './icmp-errors.js';
 import type { NodeTable } from './node-table.js';
 import type { EngineOptions } from './options.js';
+import { PassThrough } from './pass-through.js';
 import { PARSED } from './segment.js';
 import { KERNEL_EVENT, kernelEventKind } from './table/kernel-event.js';
 import type { RecordReader } from './table/session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './table/session-table.js';
 
-// Indices of the counters of the fast path, as plain constants.
+// A counter of the fast path, as a plain constant.
 const FRAMES = Counter.frames;
-const FORWARDED = Counter.forwarded;
-const FORWARDED_BYTES = Counter.forwarded_bytes;
 
 export class Engine implements FrameSink, TimerHandler {
   private readonly core: Core;
@@ -58,6 +50,7 @@ export class Engine implements FrameSink, TimerHandler {
   private readonly collector: Collector;
   private readonly handoff: Handoff;
   private readonly notices: Notices;
+  private readonly passThrough: PassThrough;
   private readonly recall: Recall;
   private readonly inheritance: Inheritance;
   private readonly icmpErrors: IcmpErrors;
@@ -72,6 +65,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.core = new Core(options, nodes, dispatcher, transmit, counters);
     this.toClient = new ClientWriter(this.core);
     this.toNode = new NodeWriter(this.core);
+    this.passThrough = new PassThrough(this.core, this.toNode);
     this.recall = new Recall(this.core, this.toNode);
     this.inheritance = new Inheritance(this.core, this.toNode);
     this.handoff = new Handoff(
@@ -141,17 +135,17 @@ export class Engine implements FrameSink, TimerHandler {
     this.core.setNow(now);
     switch (kernelEventKind(words, at)) {
       case 'syn':
-        this.handshake.answered(words, at);
+        this.handshake.synAnswered(words, at);
         return;
       case 'fin':
-        this.finished(words, at);
+        this.finForwarded(words, at);
         return;
       case 'notice':
         this.notices.receiveChecked(words, at);
     }
   }
 
-  private finished(words: Uint32Array, at: number): void {
+  private finForwarded(words: Uint32Array, at: number): void {
     const { sessions } = this.core;
     const slot = sessions.find(
       words[at + KERNEL_EVENT.client]!,
@@ -160,8 +154,8 @@ export class Engine implements FrameSink, TimerHandler {
     if (slot < 0 || sessions.nonce(slot) !== words[at + KERNEL_EVENT.serverIsn]!) return;
     sessions.raise(slot, SessionFlag.clientFin);
     // Before the node has confirmed, the kernel forwards only what acknowledges its answer.
-    if (sessions.state(slot) === SessionState.handing) this.handoff.answered(slot);
-    else if (sessions.state(slot) === SessionState.passing) this.core.settle(slot);
+    if (sessions.state(slot) === SessionState.handing) this.handoff.confirmedByClient(slot);
+    else if (sessions.state(slot) === SessionState.passing) this.core.waitForEnd(slot);
   }
 
   /**
@@ -215,8 +209,8 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /** The timer of a session: what it waited for did not happen. */
-  expired(slot: number, now: number): void {
-    const { sessions, options } = this.core;
+  expired(slot: number): void {
+    const { sessions } = this.core;
     switch (sessions.state(slot)) {
       case SessionState.synReceived:
         this.handshake.expired(slot);
@@ -229,42 +223,14 @@ export class Engine implements FrameSink, TimerHandler {
         return;
       case SessionState.passing:
         if (sessions.head[slot]! >= 0) {
-          this.recall.due(slot);
+          this.recall.answerOverdue(slot);
           return;
         }
-        this.removeIfSilent(slot, this.core.patience(slot), now, this.core.isHalfClosed(slot));
+        this.passThrough.expired(slot);
         return;
       default:
-        this.removeIfSilent(slot, options.timeouts.linger, now);
+        this.passThrough.lingered(slot);
     }
-  }
-
-  /**
-   * Packets do not set the timer, they only leave their time: it is looked at when it fires. A node
-   * that is asked answers with RST when it has no socket of the session any more, and by an ACK of
-   * the socket when it has.
-   */
-  private removeIfSilent(slot: number, wait: number, now: number, asks = false): void {
-    const { core } = this;
-    const silent = elapsed(core.clock, core.sessions.lastSeen(slot));
-    if (silent >= wait) {
-      core.remove(slot, 'idle');
-      return;
-    }
-    let next = wait - silent;
-    if (asks) {
-      const due = silent >= ASK_MS;
-      if (due) this.ask(slot);
-      next = Math.min(next, due ? silent : ASK_MS - silent);
-    }
-    core.timers.set(slot, now + next);
-  }
-
-  /** While a session passes, its tries are questions that its node has not answered yet. */
-  private ask(slot: number): void {
-    const { sessions } = this.core;
-    sessions.setTries(slot, Math.min(0xff, sessions.tries(slot) + 1));
-    this.toNode.ask(slot);
   }
 
   private receiveTcp(): void {
@@ -284,14 +250,14 @@ export class Engine implements FrameSink, TimerHandler {
     const slot = sessions.find(segment.source, key);
     const notable = segment.flags & (TcpFlag.syn | TcpFlag.fin | TcpFlag.rst);
     if (slot >= 0 && notable === 0 && sessions.state(slot) === SessionState.passing) {
-      this.pass(slot);
+      this.passThrough.forward(slot);
       return;
     }
     // What follows changes the state of a session, so it must be as the client sent it.
     const damaged = segment.verifyChecksums();
     if (damaged !== PARSED) counters.count(damaged);
     else if (!hasOneControlAtMost(notable)) counters.count(Counter.drop_malformed_tcp);
-    else if (slot < 0 && core.isOthers(segment.source, key))
+    else if (slot < 0 && core.isOtherWorkers(segment.source, key))
       counters.count(Counter.drop_other_worker);
     else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
     else if (slot < 0) this.receiveFirst(server);
@@ -336,7 +302,8 @@ export class Engine implements FrameSink, TimerHandler {
     const { sessions } = this.core;
     // A client that has acknowledged an answer is the node's from here on, not when the engine
     // would next have asked.
-    if (sessions.state(slot) === SessionState.handing && !this.handoff.heed(slot)) return;
+    if (sessions.state(slot) === SessionState.handing && !this.handoff.confirmIfAnswered(slot))
+      return;
     switch (sessions.state(slot)) {
       case SessionState.synReceived:
         if (this.handshake.complete(slot)) this.collector.receive(slot);
@@ -348,63 +315,26 @@ export class Engine implements FrameSink, TimerHandler {
         this.handoff.receive(slot);
         return;
       case SessionState.passing:
-        if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passReset(slot);
-        else this.pass(slot);
+        if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passThrough.forwardReset(slot);
+        else this.passThrough.forward(slot);
         return;
       default:
         // Ended. In plain form only to a node that has confirmed: it may not know the session else.
-        if (sessions.has(slot, SessionFlag.adopted)) this.pass(slot);
+        if (sessions.has(slot, SessionFlag.adopted)) this.passThrough.forward(slot);
         else this.core.counters.count(Counter.drop_no_session);
     }
   }
 
-  /** A segment, other than an RST, to the session's node: nothing changes but the MAC addresses. */
-  private pass(slot: number): void {
-    const core = this.core;
-    const { sessions, segment } = core;
-    // An RST must not keep alive what it ends.
-    if ((segment.flags & TcpFlag.rst) === 0) sessions.setLastSeen(slot, core.clock);
-    sessions.countPacket(slot);
-    const finished = core.follow(slot);
-    this.forward(slot);
-    if (finished && sessions.state(slot) === SessionState.passing) core.settle(slot);
-  }
-
-  private forward(slot: number): void {
-    const core = this.core;
-    const { sessions, segment, counters } = core;
-    const node = sessions.node(slot);
-    if (!core.reachable(node)) {
-      counters.count(Counter.drop_unresolved);
-      return;
-    }
-    core.addressTo(segment.offset, node);
-    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
-    counters.count(FORWARDED);
-    counters.add(FORWARDED_BYTES, segment.length);
-  }
-
-  /** An RST goes to the node in any case. */
-  private passReset(slot: number): void {
-    const core = this.core;
-    const { sessions, segment } = core;
-    sessions.countPacket(slot);
-    this.forward(slot);
-    const fin = sessions.has(slot, SessionFlag.clientFin);
-    if (resetEndsPassing(segment.sequence, sessions.receiveNext(slot), fin))
-      core.linger(slot, 'client-reset');
-  }
-
   /** A segment, other than a SYN, of no session: perhaps the first that answers a cookie. */
   private receiveFirst(server: number): void {
-    if (!acknowledges(this.core.segment.flags) || !this.handshake.cookiesAreOut) {
+    if (!acknowledges(this.core.segment.flags) || !this.handshake.cookiesOutstanding) {
       this.receiveUnknown();
       return;
     }
-    const slot = this.handshake.accept(server);
+    const slot = this.handshake.acceptCookie(server);
     if (slot >= 0) this.collector.receive(slot);
     // A client whose first segment was lost sends it again: an RST would end its connection.
-    else if (slot === STRANGER) this.receiveUnknown();
+    else if (slot === NO_CONNECTION) this.receiveUnknown();
   }
 
   /** A segment of no session (RFC 9293 section 3.10.7.1). */

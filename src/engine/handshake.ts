@@ -8,40 +8,27 @@
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
 import { seqAdd, seqAfter } from '../wire/seq.js';
-import { SipHash } from '../wire/siphash.js';
 import type { TcpOptions } from '../wire/tcp.js';
 import { Acceptance, acceptHalfOpen, acknowledges } from './acceptance.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
+import { InitialNumbers } from './initial-numbers.js';
 import { WINDOW_SHIFT } from './syn-ack-options.js';
-import {
-  COOKIE_LIFE_MS,
-  cookieBits,
-  cookieFlags,
-  cookieMss,
-  cookieShift,
-  NO_COOKIE,
-  NOT_FIRST,
-  SynCookies,
-} from './syn-cookie.js';
+import { COOKIE_LIFE_MS, cookieFlags, cookieMss, cookieShift, NO_COOKIE } from './syn-cookie.js';
 import { eventMacHigh, eventMacLow, KERNEL_EVENT } from './table/kernel-event.js';
 import { SessionFlag, SessionState } from './table/session-table.js';
 
-/** Bytes of the secret for timestamps; what follows is for cookies. */
-const CLOCK_SECRET_BYTES = 16;
-
 /**
- * What `accept` gives for a segment that is no answer to any SYN/ACK of ours, and for one that may
+ * What `acceptCookie` gives for a segment that is no answer to any SYN/ACK of ours, and for one that may
  * be; RST, or silence.
  */
-export const STRANGER = -1;
-export const NOT_YET = -2;
+export const NO_CONNECTION = -1;
+export const TRY_LATER = -2;
 
 export class Handshake {
   private readonly core: Core;
   private readonly writer: ClientWriter;
-  private readonly clockHash: SipHash;
-  private readonly cookies: SynCookies;
+  private readonly numbers: InitialNumbers;
   /** The next session's. Each worker counts in steps of their number, so no two give the same. */
   private nonce: number;
   private readonly nonceStep: number;
@@ -54,9 +41,8 @@ export class Handshake {
   constructor(core: Core, writer: ClientWriter) {
     this.core = core;
     this.writer = writer;
-    const { seeds, shard, secret } = core.options;
-    this.clockHash = new SipHash(secret.subarray(0, CLOCK_SECRET_BYTES));
-    this.cookies = new SynCookies(secret.subarray(CLOCK_SECRET_BYTES));
+    this.numbers = new InitialNumbers(core);
+    const { seeds, shard } = core.options;
     this.nonceStep = shard?.workers ?? 1;
     this.nonce = seqAdd(seeds.nonce, shard?.worker ?? 0);
   }
@@ -73,11 +59,11 @@ export class Handshake {
 
   /** A SYN was answered at `clock`, and nothing was kept of it here. */
   cookieSent(clock: number): void {
-    if (!this.cookiesAreOut || seqAfter(clock, this.cookieAt)) this.cookieAt = clock;
+    if (!this.cookiesOutstanding || seqAfter(clock, this.cookieAt)) this.cookieAt = clock;
   }
 
   /** Whether a client may be about to answer a SYN/ACK of which nothing was kept. */
-  get cookiesAreOut(): boolean {
+  get cookiesOutstanding(): boolean {
     if (this.cookieAt < 0) return false;
     if (elapsed(this.core.clock, this.cookieAt) < COOKIE_LIFE_MS) return true;
     this.cookieAt = -1;
@@ -100,17 +86,13 @@ export class Handshake {
     }
     const slot = this.insert(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
     if (slot < 0) return;
-    this.agree(
-      slot,
-      this.flagsOf(segment.options),
-      segment.options.windowScale,
-      segment.options.mss,
-    );
+    const flags = this.flagsOf(segment.options);
+    this.setOptions(slot, flags, segment.options.windowScale, segment.options.mss);
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
-    this.core.noteMac(slot);
-    const isn = recorded >= 0 ? recorded : this.makeCookie();
-    this.begin(slot, segment.sequence, isn, this.clockOffset());
+    this.core.noteClientMac(slot);
+    const isn = recorded >= 0 ? recorded : this.numbers.makeCookie(flags);
+    this.setNumbers(slot, segment.sequence, isn, this.numbers.clockOffset());
     counters.count(Counter.syn);
     core.observer.opened?.(slot, core.now);
     this.sendSynAck(slot);
@@ -120,7 +102,7 @@ export class Handshake {
    * A SYN that the kernel has answered, reported by the kernel event at `at`: opens the
    * session that the SYN/ACK promised.
    */
-  answered(words: Uint32Array, at: number): void {
+  synAnswered(words: Uint32Array, at: number): void {
     const core = this.core;
     const { sessions, counters, timers, options, now } = core;
     const client = words[at + KERNEL_EVENT.client]!;
@@ -143,7 +125,7 @@ export class Handshake {
     sessions.setTsval(slot, words[at + KERNEL_EVENT.tsval]!);
     sessions.macHigh[slot] = eventMacHigh(words, at);
     sessions.macLow[slot] = eventMacLow(words, at);
-    this.begin(
+    this.setNumbers(
       slot,
       words[at + KERNEL_EVENT.clientIsn]!,
       words[at + KERNEL_EVENT.serverIsn]!,
@@ -178,9 +160,9 @@ export class Handshake {
       acknowledges(segment.flags) &&
       segment.acknowledgement !== serverFirst &&
       segment.sequence === clientFirst &&
-      this.cookiesAreOut
+      this.cookiesOutstanding
     ) {
-      const bits = this.checkCookie();
+      const bits = this.numbers.checkCookie();
       if (bits >= 0) {
         this.fromCookie(slot, bits);
         this.establish(slot);
@@ -213,20 +195,20 @@ export class Handshake {
 
   /**
    * A segment with ACK, of no session, while cookies are out: the slot of the session that it
-   * completes the handshake of, its text still to be taken; or STRANGER, or NOT_YET, which is
+   * completes the handshake of, its text still to be taken; or NO_CONNECTION, or TRY_LATER, which is
    * counted.
    */
-  accept(server: number): number {
+  acceptCookie(server: number): number {
     const core = this.core;
     const { segment, counters } = core;
-    const bits = this.checkCookie();
-    if (bits === NO_COOKIE) return STRANGER;
+    const bits = this.numbers.checkCookie();
+    if (bits === NO_COOKIE) return NO_CONNECTION;
     if (bits < 0) {
       counters.count(Counter.drop_cookie);
-      return NOT_YET;
+      return TRY_LATER;
     }
     const slot = this.insert(segment.source, ((segment.sourcePort << 16) | server) >>> 0);
-    if (slot < 0) return NOT_YET;
+    if (slot < 0) return TRY_LATER;
     this.fromCookie(slot, bits);
     core.observer.opened?.(slot, core.now);
     this.establish(slot);
@@ -291,65 +273,29 @@ export class Handshake {
   private answerWithCookie(): void {
     const { segment, counters, clock } = this.core;
     const flags = this.flagsOf(segment.options);
-    if (!this.writer.answerSyn(this.makeCookie(), flags, seqAdd(this.clockOffset(), clock))) return;
+    const cookie = this.numbers.makeCookie(flags);
+    if (!this.writer.answerSyn(cookie, flags, seqAdd(this.numbers.clockOffset(), clock))) return;
     this.cookieSent(clock);
     counters.count(Counter.syn_cookie);
-  }
-
-  /** The initial sequence number for the SYN being worked on, whose options are parsed. */
-  private makeCookie(): number {
-    const { segment, clock } = this.core;
-    const { options } = segment;
-    return this.cookies.make(
-      segment.source,
-      segment.destination,
-      portsOf(segment),
-      segment.sequence,
-      cookieBits(options.mss, options.windowScale, this.flagsOf(options)),
-      clock,
-    );
-  }
-
-  /**
-   * The bits of the cookie that the segment being worked on acknowledges; NO_COOKIE or NOT_FIRST.
-   * The segment must be the first after the SYN, for only its number says what the SYN's was; and
-   * if timestamps were agreed, it must echo one of the time in which the cookie can have been sent.
-   */
-  private checkCookie(): number {
-    const { segment, clock } = this.core;
-    const bits = this.cookies.check(
-      segment.source,
-      segment.destination,
-      portsOf(segment),
-      seqAdd(segment.sequence, -1),
-      seqAdd(segment.acknowledgement, -1),
-      clock,
-    );
-    if (bits < 0) return bits;
-    if (!segment.parseOptions()) return NOT_FIRST;
-    if ((cookieFlags(bits) & SessionFlag.timestampsOk) === 0) return bits;
-    if (!segment.options.hasTimestamps) return NOT_FIRST;
-    const age = (seqAdd(this.clockOffset(), clock) - segment.options.tsecr) >>> 0;
-    return age < COOKIE_LIFE_MS ? bits : NOT_FIRST;
   }
 
   /** Makes a session of a segment whose cookie has been checked. */
   private fromCookie(slot: number, bits: number): void {
     const { segment, sessions, counters } = this.core;
     counters.count(Counter.cookie_accepted);
-    this.agree(slot, cookieFlags(bits), cookieShift(bits), cookieMss(bits));
+    this.setOptions(slot, cookieFlags(bits), cookieShift(bits), cookieMss(bits));
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
-    this.core.noteMac(slot);
+    this.core.noteClientMac(slot);
     const isn = seqAdd(segment.acknowledgement, -1);
-    this.begin(slot, seqAdd(segment.sequence, -1), isn, this.clockOffset());
+    this.setNumbers(slot, seqAdd(segment.sequence, -1), isn, this.numbers.clockOffset());
   }
 
   /**
    * Options that both sides have; `shift` is the client's, and counts with
    * SessionFlag.windowScaleOk.
    */
-  private agree(slot: number, flags: number, shift: number, mss: number): void {
+  private setOptions(slot: number, flags: number, shift: number, mss: number): void {
     const { sessions } = this.core;
     sessions.setFlags(slot, flags);
     sessions.setScales(
@@ -360,7 +306,7 @@ export class Handshake {
   }
 
   /** Where both sides' numbers begin; and a nonce. */
-  private begin(slot: number, clientIsn: number, serverIsn: number, tsOffset: number): void {
+  private setNumbers(slot: number, clientIsn: number, serverIsn: number, tsOffset: number): void {
     const { sessions } = this.core;
     sessions.setClientIsn(slot, clientIsn);
     sessions.setReceiveNext(slot, seqAdd(clientIsn, 1));
@@ -380,23 +326,4 @@ export class Handshake {
       (offered.hasTimestamps ? SessionFlag.timestampsOk : 0);
     return all & ~this.core.nodes.withheld.current;
   }
-
-  /**
-   * Where the timestamp clock of the connection being worked on starts (RFC 7323 section 5.4): a
-   * hash of it.
-   */
-  private clockOffset(): number {
-    const { segment } = this.core;
-    const { message } = this.clockHash;
-    message.setUint32(0, segment.source);
-    message.setUint32(4, segment.destination);
-    message.setUint32(8, portsOf(segment));
-    message.setUint32(12, 0);
-    this.clockHash.hash(16);
-    return this.clockHash.high;
-  }
-}
-
-function portsOf(segment: { sourcePort: number; destinationPort: number }): number {
-  return ((segment.sourcePort << 16) | segment.destinationPort) >>> 0;
 }

@@ -89,7 +89,7 @@ export class HeadStore {
   }
 
   /** Whether half of the rooms of each kind are free: nobody need hurry to give one back. */
-  get plenty(): boolean {
+  get halfFree(): boolean {
     return this.freeSmalls * 2 >= this.smalls && this.freeLarges * 2 >= this.larges;
   }
 
@@ -97,7 +97,7 @@ export class HeadStore {
    * Whether 15 of 16 rooms of each kind are free: some may be kept in reserve, which costs little
    * memory.
    */
-  get ample(): boolean {
+  get mostlyFree(): boolean {
     return this.freeSmalls * 16 >= this.smalls * 15 && this.freeLarges * 16 >= this.larges * 15;
   }
 
@@ -155,7 +155,7 @@ export class HeadStore {
   /**
    * The same by a hand of its own: who only looks must not turn the one that says whose turn it is.
    */
-  glance(large: boolean): number {
+  nextOwner(large: boolean): number {
     this.glanced = this.nextUsed(large, this.glanced);
     return this.glanced < 0 ? NONE : this.ownerOf(large, this.glanced);
   }

@@ -29,7 +29,7 @@ const REST_TRIES = 10;
  * A client that is this part of the time away after which a handoff is sent again acknowledges an
  * answer before.
  */
-const NEAR = 1 / 4;
+const NEAR_PART = 1 / 4;
 
 /** By LocalService number; the first, a node's own web server, is never asked for. */
 const ANSWER_COUNTERS: readonly number[] = [
@@ -72,7 +72,7 @@ export class Handoff {
     const server = this.core.serverOf(slot);
     const node = dispatcher.pick(resource, 0, server, sessions.flags(slot), now);
     if (node < 0) {
-      this.local(slot, LocalService.unavailable);
+      this.serveLocally(slot, LocalService.unavailable);
       return;
     }
     sessions.tried[slot] = dispatcher.pickedBit;
@@ -80,7 +80,7 @@ export class Handoff {
   }
 
   /** The balancer itself answers. */
-  local(slot: number, service: LocalServiceNumber): void {
+  serveLocally(slot: number, service: LocalServiceNumber): void {
     this.core.counters.count(Counter.handoffs_local);
     this.core.counters.count(ANSWER_COUNTERS[service]!);
     this.start(slot, LOCAL_NODE, service);
@@ -94,7 +94,7 @@ export class Handoff {
       return;
     }
     const { sessions, counters, states } = core;
-    if (!this.heed(slot)) return;
+    if (!this.confirmIfAnswered(slot)) return;
     if (sessions.state(slot) !== SessionState.handing) return;
     const node = sessions.node(slot);
     if (this.inheritance.inDoubt(slot)) {
@@ -185,11 +185,11 @@ export class Handoff {
       core.observer.adopted?.(slot, node, now);
     }
     if (whole) {
-      const keeps = this.recall.keeps(slot);
+      const keeps = this.recall.keepsHead(slot);
       // From here on they count questions that the node has not answered.
       sessions.setTries(slot, 0);
       sessions.setState(slot, SessionState.passing);
-      if (!keeps) core.settle(slot);
+      if (!keeps) core.waitForEnd(slot);
     } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
       sessions.nodeAck[slot] = acknowledgement;
       sessions.setTries(slot, 0);
@@ -207,7 +207,7 @@ export class Handoff {
       counters.count(malformed ? Counter.drop_malformed_tcp : Counter.drop_out_of_window);
       return;
     }
-    if (this.inheritance.inDoubt(slot)) core.noteMac(slot);
+    if (this.inheritance.inDoubt(slot)) core.noteClientMac(slot);
     sessions.setLastSeen(slot, core.clock);
     if (acceptance === Acceptance.reset) {
       this.toNode.wrap(slot);
@@ -216,16 +216,17 @@ export class Handoff {
     }
     if (
       acknowledgesAnswer(segment.acknowledgement, sessions.serverFirst(slot)) &&
-      !this.answered(slot)
+      !this.confirmedByClient(slot)
     )
       return;
     if (segment.span > 0 && seqBefore(segment.sequence, sessions.handedTo(slot))) {
       // What we keep, we send: a client's own copy of it might differ from what was looked at.
-      if (this.inheritance.inDoubt(slot)) this.inheritance.again(slot);
+      if (this.inheritance.inDoubt(slot)) this.inheritance.forwardRepeatedHead(slot);
       return;
     }
     if (!this.toNode.wrap(slot)) return;
-    if (core.follow(slot) && sessions.state(slot) === SessionState.passing) core.settle(slot);
+    if (core.followClient(slot) && sessions.state(slot) === SessionState.passing)
+      core.waitForEnd(slot);
     this.leaveToKernel(slot);
   }
 
@@ -260,7 +261,7 @@ export class Handoff {
    * False when that ends the session: it was moved on, and which node answered can not be told; a
    * second answer in the middle of the first would be worse than none.
    */
-  answered(slot: number): boolean {
+  confirmedByClient(slot: number): boolean {
     const { sessions } = this.core;
     const flags = sessions.flags(slot);
     if ((flags & SessionFlag.adopted) !== 0) return true;
@@ -284,15 +285,15 @@ export class Handoff {
    * Takes in that the kernel has forwarded a client's acknowledgement of an answer, if it has: that
    * confirms. False when it ends the session (`answered`).
    */
-  heed(slot: number): boolean {
-    return !this.core.hasAnswer(slot) || this.answered(slot);
+  confirmIfAnswered(slot: number): boolean {
+    return !this.core.hasAnswer(slot) || this.confirmedByClient(slot);
   }
 
   /**
    * A node that is not the session's says it has it: it came too late, and must let go. Its notice
    * tells what it has of the client's bytes, and so the number that its socket waits at.
    */
-  late(slot: number, node: number, acknowledgement: number): void {
+  resetLateNode(slot: number, node: number, acknowledgement: number): void {
     this.toNode.resetNode(slot, node, acknowledgement);
   }
 
@@ -300,8 +301,8 @@ export class Handoff {
    * Whether an unconfirmed session lets go of its room, since it turns out to be confirmed, or
    * over.
    */
-  lets(slot: number): boolean {
-    return !this.heed(slot) || this.core.sessions.state(slot) !== SessionState.handing;
+  freesHead(slot: number): boolean {
+    return !this.confirmIfAnswered(slot) || this.core.sessions.state(slot) !== SessionState.handing;
   }
 
   /** Ends an unconfirmed session to make room for others. */
@@ -322,7 +323,7 @@ export class Handoff {
       sessions.setHandedTo(slot, seqAdd(first, (room < 0 ? 0 : heads.filled[room]!) + fin));
       sessions.setReceiveNext(slot, sessions.handedTo(slot));
     }
-    sessions.hold(slot);
+    sessions.takeFromKernel(slot);
     core.batchHandoffs.add(slot);
     sessions.nodeAck[slot] = first;
     sessions.setNode(slot, node);
@@ -333,12 +334,12 @@ export class Handoff {
     core.attach(slot);
     if (node !== LOCAL_NODE) states.handoffStarted(node, core.serverOf(slot), core.now);
     counters.count(Counter.handoffs);
-    const patient =
+    const clientConfirms =
       near &&
-      heads.plenty &&
+      heads.halfFree &&
       !states.hasFailed(node, core.serverOf(slot)) &&
       this.sender.isSingle(slot);
-    this.sender.send(slot, patient ? IxpFlag.clientConfirms : 0);
+    this.sender.send(slot, clientConfirms ? IxpFlag.clientConfirms : 0);
   }
 
   /**
@@ -352,7 +353,7 @@ export class Handoff {
     if (!segment.parseOptions() || !segment.options.hasTimestamps) return false;
     // The kernel, which may have sent the SYN/ACK, reads the clock later than the datapath.
     const ago = Math.abs(seqDiff(core.tsvalOf(slot), segment.options.tsecr));
-    return ago <= options.timeouts.handoff * NEAR;
+    return ago <= options.timeouts.handoff * NEAR_PART;
   }
 
   /** On to the next holder, or to a local service, or to the end. */
@@ -363,7 +364,7 @@ export class Handoff {
       this.fail(slot);
     } else if (!this.toNextHolder(slot)) {
       core.detach(slot);
-      this.local(slot, LocalService.unavailable);
+      this.serveLocally(slot, LocalService.unavailable);
     }
   }
 

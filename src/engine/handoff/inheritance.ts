@@ -44,7 +44,7 @@ export class Inheritance {
     if (node < 0 || old.node(slot) === LOCAL_NODE) return true;
     const client = old.client(slot);
     const key = keyAt(old, slot, server);
-    if (core.isOthers(client, key)) return true;
+    if (core.isOtherWorkers(client, key)) return true;
     const known = sessions.find(client, key);
     if (known >= 0) {
       if (sessions.nonce(known) === old.nonce(slot)) this.catchUp(old, slot, known);
@@ -70,7 +70,7 @@ export class Inheritance {
     if (old.receiveNext(slot) === old.clientFirst(slot)) return;
     const client = old.client(slot);
     const key = keyAt(old, slot, server);
-    if (core.isOthers(client, key) || sessions.find(client, key) >= 0) return;
+    if (core.isOtherWorkers(client, key) || sessions.find(client, key) >= 0) return;
     const taken = this.copy(old, slot, client, key);
     if (taken < 0) return;
     sessions.setState(taken, SessionState.collecting);
@@ -94,7 +94,7 @@ export class Inheritance {
    * Bytes, or a FIN, of the head of a session in doubt: the client sends again what was not
    * acknowledged.
    */
-  again(slot: number): void {
+  forwardRepeatedHead(slot: number): void {
     const { sessions, segment, timers, options, now } = this.core;
     const isFirst = segment.sequence === sessions.clientFirst(slot);
     if (!this.toNode.wrap(slot, isFirst ? IxpType.adopt : IxpType.segment) || !isFirst) return;
@@ -116,7 +116,7 @@ export class Inheritance {
     sessions.setTries(slot, tries + 1);
     // An ACK at the first byte: a socket, which has that byte, answers; where there is none,
     // nothing is opened.
-    if (this.toNode.kept(slot, IxpType.segment, 0, 0, TcpFlag.ack))
+    if (this.toNode.sendKept(slot, IxpType.segment, 0, 0, TcpFlag.ack))
       counters.count(Counter.node_asked);
     return true;
   }
@@ -154,10 +154,10 @@ export class Inheritance {
     const { sessions } = core;
     const state = sessions.state(slot);
     if (state !== SessionState.handing && state !== SessionState.passing) return;
-    const told = sessions.catchUp(old, from, slot, FINS);
+    const ended = sessions.catchUp(old, from, slot, FINS);
     if (this.inDoubt(slot)) {
       if (this.isProven(slot)) this.pass(slot);
-    } else if (told && state === SessionState.passing) core.settle(slot);
+    } else if (ended && state === SessionState.passing) core.waitForEnd(slot);
   }
 
   /** Whether the record says that the node has the session, though no notice of it was taken in. */
@@ -171,7 +171,7 @@ export class Inheritance {
     const { core } = this;
     core.sessions.raise(slot, SessionFlag.adopted);
     core.sessions.setState(slot, SessionState.passing);
-    core.settle(slot);
+    core.waitForEnd(slot);
   }
 }
 

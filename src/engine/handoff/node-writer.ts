@@ -48,7 +48,7 @@ export class NodeWriter {
    * A segment of kept bytes, in IXP, to the session's node. `at` is the offset of the payload from
    * the head's first byte. `ixpFlags` are those that are not the session's.
    */
-  kept(
+  sendKept(
     slot: number,
     type: number,
     at: number,
@@ -201,7 +201,7 @@ export class NodeWriter {
     if (!this.core.reachable(sessions.node(slot))) return false;
     // Two below the client's next number: it has sent FIN, and perhaps the node never got that.
     const at = seqDiff(sessions.receiveNext(slot), sessions.clientIsn(slot)) - 3;
-    if (!this.kept(slot, IxpType.segment, at, 0, TcpFlag.ack)) return false;
+    if (!this.sendKept(slot, IxpType.segment, at, 0, TcpFlag.ack)) return false;
     counters.count(Counter.node_asked);
     return true;
   }

@@ -153,7 +153,7 @@ export class Notices {
     if (sessions.state(slot) < SessionState.handing) return -1;
     if (sessions.node(slot) === node) return slot;
     const has = type === IxcpType.adopted || type === IxcpType.fin;
-    if (has && node !== LOCAL_NODE) this.handoff.late(slot, node, acknowledgement);
+    if (has && node !== LOCAL_NODE) this.handoff.resetLateNode(slot, node, acknowledgement);
     return -1;
   }
 
@@ -186,7 +186,7 @@ export class Notices {
         }
         sessions.raise(slot, SessionFlag.nodeFin);
         if (handing) handoff.confirmed(slot, acknowledgement);
-        else if (passing) core.settle(slot);
+        else if (passing) core.waitForEnd(slot);
         return;
       case IxcpType.rst: {
         // A SYN that overtook the handoff meets a node that has not heard of the session yet.

@@ -32,20 +32,20 @@ export class Recall {
    * A node has confirmed the whole head of a session that is about to pass. True when the head is
    * kept, and a timer set for the answer; false when nothing more is to be done for it.
    */
-  keeps(slot: number): boolean {
+  keepsHead(slot: number): boolean {
     const { sessions, heads, states, timers, options, now } = this.core;
     const room = sessions.head[slot]!;
     const node = sessions.node(slot);
     if (node === LOCAL_NODE || room < 0 || heads.repeatable[room] === 0 || this.isAsking(slot))
       return false;
-    if (!heads.ample || !states.canRelease(node) || !this.isUnanswered(slot)) return false;
+    if (!heads.mostlyFree || !states.canRelease(node) || !this.isUnanswered(slot)) return false;
     sessions.nodeAck[slot] = sessions.handedTo(slot);
     timers.set(slot, now + options.timeouts.answer);
     return true;
   }
 
   /** The timer of a session that passes, and whose head is kept. */
-  due(slot: number): void {
+  answerOverdue(slot: number): void {
     const { core } = this;
     const { sessions } = core;
     const node = sessions.node(slot);
@@ -53,11 +53,11 @@ export class Recall {
       // The client may have sent more without an answer; but what the node has not sent, it has not
       // acknowledged.
       if (core.hasAnswer(slot)) core.states.serverAnswered(node, core.serverOf(slot));
-      core.settle(slot);
+      core.waitForEnd(slot);
       return;
     }
     if (!core.reachable(node) || !this.hasOtherHolder(slot)) {
-      core.settle(slot);
+      core.waitForEnd(slot);
       return;
     }
     // Nothing may reach the old node in plain form from here on: its socket may be gone.
@@ -85,14 +85,14 @@ export class Recall {
       return;
     }
     sessions.setState(slot, SessionState.passing);
-    core.settle(slot);
+    core.waitForEnd(slot);
   }
 
   private ask(slot: number): void {
     const { sessions, timers, counters, options, now } = this.core;
     sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
-    if (this.toNode.kept(slot, IxpType.release, 0, 0, TcpFlag.ack))
+    if (this.toNode.sendKept(slot, IxpType.release, 0, 0, TcpFlag.ack))
       counters.count(Counter.unanswered_asked);
   }
 

@@ -61,20 +61,20 @@ export class HandoffSender {
       const length = Math.min(piece, filled - at);
       const last = at + length >= filled;
       const tcpFlags = TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0);
-      if (!this.toNode.kept(slot, type, at, length, tcpFlags, flags)) return;
+      if (!this.toNode.sendKept(slot, type, at, length, tcpFlags, flags)) return;
       at += length;
       type = IxpType.segment;
     } while (at < filled);
     const end = seqAdd(sessions.clientIsn(slot), 1 + filled);
     if (sessions.handedTo(slot) !== end) {
-      this.toNode.kept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
+      this.toNode.sendKept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
     } else if (
       node !== LOCAL_NODE &&
       !sessions.has(slot, SessionFlag.moved) &&
       this.isSingle(slot)
     ) {
-      // As Handoff.answered: the client's acknowledgement of the answer is as good as the notice.
-      sessions.proveInKernel(slot);
+      // As Handoff.confirmedByClient: the client's acknowledgement of the answer is as good as the notice.
+      sessions.forwardAnsweredInKernel(slot);
     }
   }
 

@@ -232,12 +232,12 @@ export class SessionTable extends SessionRecords {
    * Has the kernel forward what a client sends that has had some of the answer, until the state
    * changes.
    */
-  proveInKernel(slot: number): void {
+  forwardAnsweredInKernel(slot: number): void {
     this.writeAction(slot, this.action(slot) | SessionAction.answered);
   }
 
   /** Every segment of the session goes to the engine from now on, until its state changes. */
-  hold(slot: number): void {
+  takeFromKernel(slot: number): void {
     if (this.action(slot) !== 0) this.writeAction(slot, 0);
   }
 
@@ -253,7 +253,7 @@ export class SessionTable extends SessionRecords {
   }
 
   remove(slot: number): void {
-    this.hold(slot);
+    this.takeFromKernel(slot);
     this.index.remove(slot);
     if (this.state(slot) === SessionState.synReceived) this.leaveHalfOpen(slot);
     this.inState[this.state(slot)]! -= 1;

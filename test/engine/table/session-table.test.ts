@@ -284,7 +284,7 @@ t.test('what the kernel does follows the state', async (t) => {
   t.equal(table.action(slot), 0);
   table.wrapInKernel(slot);
   t.equal(table.action(slot), SessionAction.wrap);
-  table.hold(slot);
+  table.takeFromKernel(slot);
   t.equal(table.action(slot), 0);
   table.setState(slot, passing);
   t.equal(table.action(slot), forward | payloadUp);

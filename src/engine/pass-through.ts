@@ -1,0 +1,101 @@
+/**
+ * Sessions that a node has: client packets go on to it with new MAC addresses, until both sides have
+ * sent FIN, one has sent an RST, or nothing comes any more. With the datapath `xdp` the kernel
+ * forwards most of them (bpf/xdp), and the engine sees what is unusual.
+ */
+import { elapsed } from '../base/clock.js';
+import { Counter } from '../base/counters.js';
+import { TcpFlag } from '../wire/tcp.js';
+import { resetEndsPassing } from './acceptance.js';
+import { ASK_MS, type Core } from './core.js';
+import type { NodeWriter } from './handoff/node-writer.js';
+import { SessionFlag, SessionState } from './table/session-table.js';
+
+// Indices of the counters of the fast path, as plain constants.
+const FORWARDED = Counter.forwarded;
+const FORWARDED_BYTES = Counter.forwarded_bytes;
+
+export class PassThrough {
+  private readonly core: Core;
+  private readonly toNode: NodeWriter;
+
+  constructor(core: Core, toNode: NodeWriter) {
+    this.core = core;
+    this.toNode = toNode;
+  }
+
+  /** A segment, other than an RST, to the session's node: nothing changes but the MAC addresses. */
+  forward(slot: number): void {
+    const core = this.core;
+    const { sessions, segment } = core;
+    // An RST must not keep alive what it ends.
+    if ((segment.flags & TcpFlag.rst) === 0) sessions.setLastSeen(slot, core.clock);
+    sessions.countPacket(slot);
+    const finished = core.followClient(slot);
+    this.send(slot);
+    if (finished && sessions.state(slot) === SessionState.passing) core.waitForEnd(slot);
+  }
+
+  /** An RST goes to the node in any case. */
+  forwardReset(slot: number): void {
+    const core = this.core;
+    const { sessions, segment } = core;
+    sessions.countPacket(slot);
+    this.send(slot);
+    const fin = sessions.has(slot, SessionFlag.clientFin);
+    if (resetEndsPassing(segment.sequence, sessions.receiveNext(slot), fin))
+      core.linger(slot, 'client-reset');
+  }
+
+  /** The timer of a session that passes: its node is asked, or the session has been idle. */
+  expired(slot: number): void {
+    this.removeIfSilent(slot, this.core.idleLimit(slot), this.core.isHalfClosed(slot));
+  }
+
+  /** The timer of a session that lingers. */
+  lingered(slot: number): void {
+    this.removeIfSilent(slot, this.core.options.timeouts.linger, false);
+  }
+
+  /**
+   * Packets do not set the timer, they only leave their time: it is looked at when it fires. A node
+   * that is asked answers with RST when it has no socket of the session any more, and by an ACK of
+   * the socket when it has.
+   */
+  private removeIfSilent(slot: number, wait: number, asks: boolean): void {
+    const { core } = this;
+    const silent = elapsed(core.clock, core.sessions.lastSeen(slot));
+    if (silent >= wait) {
+      core.remove(slot, 'idle');
+      return;
+    }
+    let next = wait - silent;
+    if (asks) {
+      const due = silent >= ASK_MS;
+      if (due) this.ask(slot);
+      next = Math.min(next, due ? silent : ASK_MS - silent);
+    }
+    core.timers.set(slot, core.now + next);
+  }
+
+  /** While a session passes, its tries are questions that its node has not answered yet. */
+  private ask(slot: number): void {
+    const { sessions } = this.core;
+    sessions.setTries(slot, Math.min(0xff, sessions.tries(slot) + 1));
+    this.toNode.ask(slot);
+  }
+
+  private send(slot: number): void {
+    const core = this.core;
+    const { sessions, segment, counters } = core;
+    const node = sessions.node(slot);
+    if (!core.reachable(node)) {
+      counters.count(Counter.drop_unresolved);
+      return;
+    }
+    core.addressTo(segment.offset, node);
+    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
+    counters.count(FORWARDED);
+    counters.add(FORWARDED_BYTES, segment.length);
+  }
+}
