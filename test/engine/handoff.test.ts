@@ -1,9 +1,8 @@
 /** From the complete head to a node that has confirmed it. */
 import t from 'tap';
-import { macBytes, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
+import type { TcpOptionsSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE } from '../../src/engine/node-table.js';
-import { LocalService } from '../../src/wire/ixp.js';
 import {
   Conversation,
   fromClient,
@@ -12,46 +11,13 @@ import {
   IXP_TYPE,
   inIxp,
   MSS,
-  NODES,
   NOTICE,
   notice,
   toClient,
 } from '../support/conversation.js';
+import { asked, handed, unavailable, withdrawn } from '../support/handoff-frames.js';
 
 const { adopt, segment } = IXP_TYPE;
-
-/**
- * A conversation up to the request for `path`; its frames to the first node are still to be
- * expected.
- */
-function asked(talk: Conversation, path: string, syn: TcpOptionsSpec = {}): string {
-  talk.handshake(0, { options: syn });
-  const request = get(path);
-  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 4321 }, request));
-  return request;
-}
-
-function handed(node: number, request: string): PacketSpec {
-  return inIxp(
-    node,
-    { type: adopt, service: 0 },
-    { flags: 'PA', seq: 1001, ack: ISN + 1 },
-    request,
-  );
-}
-
-function withdrawn(node: number, seq: number): PacketSpec {
-  return inIxp(node, { type: segment }, { flags: 'R', seq }, '');
-}
-
-function unavailable(request: string): PacketSpec {
-  return inIxp(
-    LOCAL_NODE,
-    { type: adopt, service: LocalService.unavailable },
-    { flags: 'PA', seq: 1001 },
-    request,
-  );
-}
 
 t.test('IXP carries all that was agreed', async (t) => {
   const cases: [TcpOptionsSpec, { flags: number; scales: number; mss: number }][] = [
@@ -229,36 +195,6 @@ t.test('nodes that can take nothing are left out', async (t) => {
   other.expect(0, unavailable(request), Port.local);
 });
 
-t.test('an address that is lost during the handoff', async (t) => {
-  const talk = new Conversation(t);
-  const request = asked(talk, '/0');
-  talk.expect(0, handed(0, request));
-  talk.nodes.setMac(0, undefined);
-  talk.quiet(500);
-  talk.counted({ drop_unresolved: 1 });
-  talk.expect(600, unavailable(request), Port.local);
-});
-
-t.test('a MAC address that changes during the handoff', async (t) => {
-  const talk = new Conversation(t, { timeouts: { handoff: 100 } });
-  const request = asked(talk, '/0');
-  talk.expect(0, handed(0, request));
-  talk.expect(100, handed(0, request));
-  t.notOk(talk.events.includes('silent node 0'));
-  t.ok(talk.events.includes('unconfirmed node 0'), 'someone may look where it is');
-  talk.setMac(150, 0, '02:00:00:00:00:99');
-  const moved = { ...handed(0, request), ethernet: { destination: '02:00:00:00:00:99' } };
-  // Two more, as if the first two had never been sent; then it is silent like any other.
-  talk.expect(200, moved);
-  talk.expect(300, moved);
-  const letGo = withdrawn(0, 1001 + request.length);
-  talk.expect(400, { ...letGo, ethernet: { destination: '02:00:00:00:00:99' } });
-  talk.expect(400, unavailable(request), Port.local);
-  const movedAt = talk.nodes.movedAt[0];
-  talk.setMac(450, 0, '02:00:00:00:00:99');
-  t.equal(talk.nodes.movedAt[0], movedAt, 'the same address again is no move');
-});
-
 t.test('three silent handoffs in a row suspend a node', async (t) => {
   const talk = new Conversation(t, { timeouts: { handoff: 50 } });
   const request = get('/01');
@@ -402,14 +338,4 @@ t.test('a client that resets during the handoff', async (t) => {
   talk.end(6000, 0);
   t.equal(talk.events.at(-1), 'closed client-reset');
   talk.counted({ forwarded: 0 });
-});
-
-t.test('a node that moves house between two tries', async (t) => {
-  const talk = new Conversation(t);
-  const request = asked(talk, '/0');
-  talk.expect(0, handed(0, request));
-  const mac = '02:00:00:00:99:10';
-  talk.nodes.setMac(0, macBytes(mac));
-  talk.expect(300, { ...handed(0, request), ethernet: { destination: mac } });
-  t.not(NODES[0].mac, mac);
 });

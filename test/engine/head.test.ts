@@ -1,6 +1,5 @@
 /** Collecting the request head, from whatever segments it comes in. */
 import t from 'tap';
-import type { TcpSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE } from '../../src/engine/node-table.js';
 import { LocalService } from '../../src/wire/ixp.js';
@@ -15,29 +14,11 @@ import {
   MSS,
   toClient,
 } from '../support/conversation.js';
+import { ack, adopt, text } from '../support/head-frames.js';
 import { HEAD_BYTES } from '../support/known-paths.js';
 
 const REQUEST = get('/0');
 const LENGTH = REQUEST.length;
-
-/** Text at `at` bytes from the start of the client's stream, which began with `isn`. */
-function text(bytes: string, at: number, flags = 'PA', isn = 1000): ReturnType<typeof fromClient> {
-  return fromClient({ flags, seq: (isn + 1 + at) >>> 0, ack: ISN + 1 }, bytes);
-}
-
-function ack(to: number, more: TcpSpec = {}): ReturnType<typeof toClient> {
-  return toClient({ flags: 'A', seq: ISN + 1, ack: (1001 + to) >>> 0, ...more });
-}
-
-function adopt(payload: string, isn = 1000): ReturnType<typeof inIxp> {
-  const seq = (isn + 1) >>> 0;
-  return inIxp(
-    0,
-    { type: IXP_TYPE.adopt, service: 0, confirm: (seq + payload.length) >>> 0 },
-    { seq, ack: ISN + 1, flags: 'PA' },
-    payload,
-  );
-}
 
 function local(service: number, payload: string, flags = 'PA'): ReturnType<typeof inIxp> {
   return inIxp(
@@ -336,68 +317,6 @@ t.test('a keep-alive probe is answered', async (t) => {
   talk.send(3000, text('', 3, 'A'));
   talk.end(4000, 1);
 });
-
-t.test('more holes than are kept track of cost only time', async (t) => {
-  const talk = new Conversation(t);
-  talk.handshake(0);
-  for (let at = 2; at < 20; at += 2) {
-    talk.send(1, text(REQUEST[at]!, at));
-    talk.expect(1, ack(0));
-  }
-  t.ok(talk.counters.get('drop_out_of_order_full') > 0);
-  talk.send(2, text(REQUEST, 0));
-  talk.expect(2, adopt(REQUEST));
-});
-
-t.test('rooms for heads are bounded: another slow client makes room', async (t) => {
-  const talk = new Conversation(t, { limits: { heads: 2 } });
-  for (const port of [1, 2, 3]) {
-    talk.handshake(port, { sourcePort: port });
-    talk.send(port, fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, 'GET'));
-    if (port === 3)
-      talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
-    if (port === 3) talk.expect(3, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
-    else talk.expect(port, toClient({ flags: 'A', ack: 1004, destinationPort: port }));
-  }
-  talk.end(4, 2);
-  talk.counted({ evicted_head: 1 });
-});
-
-t.test(
-  'a session that was handed over is the last to make room, and its node is told',
-  async (t) => {
-    const talk = new Conversation(t, { limits: { heads: 2 } });
-    const begin = (port: number, payload: string): void => {
-      talk.handshake(port, { sourcePort: port });
-      talk.send(
-        port,
-        fromClient({ flags: 'PA', sourcePort: port, seq: 1001, ack: ISN + 1 }, payload),
-      );
-    };
-    begin(1, REQUEST);
-    talk.expect(1, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
-    begin(2, 'GET');
-    talk.expect(2, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
-    begin(3, 'GET');
-    talk.expect(3, toClient({ flags: 'RA', seq: ISN + 1, ack: 1004, destinationPort: 2 }));
-    talk.expect(3, toClient({ flags: 'A', ack: 1004, destinationPort: 3 }));
-
-    const only = new Conversation(t, { limits: { heads: 1 } });
-    only.handshake(0, { sourcePort: 1 });
-    only.send(0, fromClient({ flags: 'PA', sourcePort: 1, seq: 1001, ack: ISN + 1 }, REQUEST));
-    only.expect(0, inIxp(0, { type: IXP_TYPE.adopt }, { sourcePort: 1 }, REQUEST));
-    only.handshake(5, { sourcePort: 2 });
-    only.send(5, fromClient({ flags: 'PA', sourcePort: 2, seq: 1001, ack: ISN + 1 }, 'GET'));
-    const end = 1001 + REQUEST.length;
-    only.expect(
-      5,
-      inIxp(0, { type: IXP_TYPE.segment }, { sourcePort: 1, flags: 'R', seq: end }, ''),
-    );
-    only.expect(5, toClient({ flags: 'RA', seq: ISN + 1, ack: end, destinationPort: 1 }));
-    only.expect(5, toClient({ flags: 'A', ack: 1004, destinationPort: 2 }));
-    t.equal(only.states.active[0], 0);
-  },
-);
 
 t.test('timestamps, once agreed, are in every answer', async (t) => {
   const talk = new Conversation(t);

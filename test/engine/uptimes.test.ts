@@ -7,20 +7,25 @@ import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 import { beginAt, UPTIMES } from '../support/uptime.js';
 
 const CONVERSATIONS = [
+  'answered-syn',
   'client-confirms',
   'cookies',
   'forged',
   'handoff',
   'handshake',
   'head',
+  'head-rooms',
+  'icmp-errors',
   'inheritance',
   'kernel',
+  'kernel-events',
   'node-limits',
+  'node-moves',
   'node-side',
   'notices',
   'passing',
   'recall',
-  'kernel-events',
+  'take-over',
   'workers',
 ];
 

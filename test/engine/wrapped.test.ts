@@ -1,12 +1,11 @@
 /** What a client sends before its node has confirmed: it goes to the node in IXP. */
 import t from 'tap';
-import { build, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
+import { build } from '../../lab/packet.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
 import { unfinished } from '../sim/frames.js';
 import {
   Conversation,
   fromClient,
-  get,
   ISN,
   IXP_TYPE,
   inIxp,
@@ -15,28 +14,9 @@ import {
   NOTICE,
   notice,
 } from '../support/conversation.js';
+import { asked, handed } from '../support/handoff-frames.js';
 
-const { adopt, segment } = IXP_TYPE;
-
-/**
- * A conversation up to the request for `path`; its frames to the first node are still to be
- * expected.
- */
-function asked(talk: Conversation, path: string, syn: TcpOptionsSpec = {}): string {
-  talk.handshake(0, { options: syn });
-  const request = get(path);
-  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 4321 }, request));
-  return request;
-}
-
-function handed(node: number, request: string): PacketSpec {
-  return inIxp(
-    node,
-    { type: adopt, service: 0 },
-    { flags: 'PA', seq: 1001, ack: ISN + 1 },
-    request,
-  );
-}
+const { segment } = IXP_TYPE;
 
 t.test('what the client sends before the confirmation goes along in IXP', async (t) => {
   const talk = new Conversation(t);

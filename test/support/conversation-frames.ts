@@ -1,0 +1,103 @@
+/**
+ * The frames of a conversation: who takes part, with which addresses, and what each of them sends.
+ */
+import type { IxcpSpec, IxpSpec, PacketSpec, TcpSpec } from '../../lab/packet.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
+
+export const CLIENT = { address: '10.1.0.1', port: 40_000, mac: '02:00:00:00:00:01' } as const;
+export const SERVER = { address: '10.9.0.100', port: 80 } as const;
+export const BALANCER = { address: '10.9.0.2', mac: '02:00:00:00:00:bb' } as const;
+export const NODES = [
+  { address: '10.9.0.10', mac: '02:00:00:00:00:10' },
+  { address: '10.9.0.11', mac: '02:00:00:00:00:11' },
+  { address: '10.9.0.12', mac: '02:00:00:00:00:12' },
+] as const;
+export const KEY = Uint8Array.from({ length: 16 }, (_, i) => i * 7);
+export const SECRET = Uint8Array.from({ length: 32 }, (_, i) => i * 5);
+/** Our initial sequence number in every conversation that does not ask for another. */
+export const ISN = 5000;
+/** Session number of a conversation's first session; they count up. */
+export const FIRST_NONCE = 100;
+export const MTU = 1500;
+/** What a SYN/ACK offers: the MTU less IPv4, TCP and IXP headers. */
+export const MSS = 1424;
+export const NOTICE = {
+  adopted: 1,
+  refused: 2,
+  fin: 3,
+  reset: 4,
+  report: 5,
+  welcome: 6,
+  badKey: 7,
+  released: 8,
+} as const;
+export const IXP_TYPE = { adopt: 1, segment: 2, release: 3 } as const;
+
+/** GET of a path that the test dispatcher knows. */
+export function get(path: string): string {
+  return `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+}
+
+/** A segment of the client; its port and addresses are the usual ones unless they stand there. */
+export function fromClient(
+  tcp: TcpSpec,
+  payload?: Uint8Array | string,
+  rest: PacketSpec = {},
+): PacketSpec {
+  return {
+    ...rest,
+    ethernet: { source: CLIENT.mac, destination: BALANCER.mac, ...rest.ethernet },
+    ip: { source: CLIENT.address, destination: SERVER.address, ...rest.ip },
+    tcp: { sourcePort: CLIENT.port, destinationPort: SERVER.port, ...tcp },
+    ...(payload === undefined ? {} : { payload }),
+  };
+}
+
+/** What the balancer sends to the client itself: never any text. */
+export function toClient(tcp: TcpSpec, rest: PacketSpec = {}): PacketSpec {
+  return {
+    ethernet: { source: BALANCER.mac, destination: CLIENT.mac, ...rest.ethernet },
+    ip: { source: SERVER.address, destination: CLIENT.address, ttl: 64, tos: 0, ...rest.ip },
+    tcp: { sourcePort: SERVER.port, destinationPort: CLIENT.port, urgent: 0, ...tcp },
+    payload: '',
+    trailer: new Uint8Array(0),
+  };
+}
+
+/** What the balancer sends in IXP, to node `node` or (LOCAL_NODE) to itself. */
+export function inIxp(
+  node: number,
+  ixp: IxpSpec,
+  tcp: TcpSpec,
+  payload?: Uint8Array | string,
+): PacketSpec {
+  return {
+    ethernet: {
+      source: BALANCER.mac,
+      destination: node === LOCAL_NODE ? BALANCER.mac : NODES[node]!.mac,
+    },
+    ip: { source: CLIENT.address, destination: SERVER.address, protocol: 253, tos: 0, ttl: 64 },
+    ixp: { version: 1, length: 36, balancer: BALANCER.address, session: FIRST_NONCE, ...ixp },
+    tcp: { sourcePort: CLIENT.port, destinationPort: SERVER.port, ...tcp },
+    ...(payload === undefined ? {} : { payload }),
+    trailer: new Uint8Array(0),
+  };
+}
+
+/** A notice of node `node`, or of the balancer's own shim. */
+export function notice(node: number, type: number, ixcp: IxcpSpec = {}): PacketSpec {
+  const from = node === LOCAL_NODE ? BALANCER : NODES[node]!;
+  return {
+    ethernet: { source: from.mac, destination: BALANCER.mac },
+    ip: { source: from.address, destination: BALANCER.address },
+    ixcp: {
+      type,
+      session: FIRST_NONCE,
+      client: CLIENT.address,
+      clientPort: CLIENT.port,
+      virtualAddress: SERVER.address,
+      virtualPort: SERVER.port,
+      ...ixcp,
+    },
+  };
+}

@@ -1,0 +1,43 @@
+/** The frames of a handoff of the usual client's first request. */
+import type { PacketSpec, TcpOptionsSpec } from '../../lab/packet.js';
+import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { LocalService } from '../../src/wire/ixp.js';
+import { type Conversation, fromClient, get, ISN, IXP_TYPE, inIxp } from './conversation.js';
+
+const { adopt, segment } = IXP_TYPE;
+
+/**
+ * A conversation up to the request for `path`; its frames to the first node are still to be
+ * expected.
+ */
+export function asked(talk: Conversation, path: string, syn: TcpOptionsSpec = {}): string {
+  talk.handshake(0, { options: syn });
+  const request = get(path);
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 4321 }, request));
+  return request;
+}
+
+/** The ADOPT of node `node`. */
+export function handed(node: number, request: string): PacketSpec {
+  return inIxp(
+    node,
+    { type: adopt, service: 0 },
+    { flags: 'PA', seq: 1001, ack: ISN + 1 },
+    request,
+  );
+}
+
+/** The RST, exact at `seq`, that takes a handoff back. */
+export function withdrawn(node: number, seq: number): PacketSpec {
+  return inIxp(node, { type: segment }, { flags: 'R', seq }, '');
+}
+
+/** The ADOPT of the local service that answers 503. */
+export function unavailable(request: string): PacketSpec {
+  return inIxp(
+    LOCAL_NODE,
+    { type: adopt, service: LocalService.unavailable },
+    { flags: 'PA', seq: 1001 },
+    request,
+  );
+}
