@@ -1,4 +1,4 @@
-/** Puts a program of bounce.bpf.o on an interface, where it stays until the interface goes. */
+/** Attaches a program of bounce.bpf.o to an interface, for as long as the interface exists. */
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { projectRoot } from '../../lab/farm/baton.js';
@@ -14,15 +14,15 @@ export interface Attachment {
   config?: { address: string; destination: string; source: string };
 }
 
-/** Of struct bounce_config. */
+/** Size of struct bounce_config. */
 const CONFIG_BYTES = 16;
 
-/** The command line that does it in the namespace in which it is run. */
+/** The command line that attaches in the namespace in which it runs. */
 export function attachCommand(attachment: Attachment): string[] {
   return [process.execPath, fileURLToPath(import.meta.url), JSON.stringify(attachment)];
 }
 
-/** Does it on a machine. Rejects with what the kernel says. */
+/** Attaches on a machine. Rejects with the kernel's error. */
 export async function attach(host: Host, attachment: Attachment): Promise<void> {
   const [command = '', ...args] = attachCommand(attachment);
   await host.run(command, args);
@@ -32,7 +32,7 @@ function macBytes(text: string): number[] {
   return text.split(':').map((part) => Number.parseInt(part, 16));
 }
 
-function here({ program, device = 'eth0', config }: Attachment): void {
+function attachHere({ program, device = 'eth0', config }: Attachment): void {
   const object = native().loadBpf(path.join(projectRoot(), 'build/bpf/bounce.bpf.o'));
   if (config !== undefined) {
     const value = new Uint8Array(CONFIG_BYTES);
@@ -46,5 +46,5 @@ function here({ program, device = 'eth0', config }: Attachment): void {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  here(JSON.parse(process.argv[2] ?? '{}') as Attachment);
+  attachHere(JSON.parse(process.argv[2] ?? '{}') as Attachment);
 }

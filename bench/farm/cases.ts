@@ -1,13 +1,13 @@
-/** What is asked for. */
+/** The requests of the farm benchmark. */
 
 export interface Case {
   name: string;
   file: string;
   bytes: number;
   connections: number;
-  /** wrk's threads. */
+  /** Threads of wrk. */
   threads: number;
-  /** A connection per request; else connections are kept alive. */
+  /** Whether each request has a connection of its own. Otherwise connections are kept alive. */
   close: boolean;
 }
 

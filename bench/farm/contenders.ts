@@ -1,6 +1,6 @@
 /**
- * Everything that is compared, side by side on one wire. All of it is started before the first
- * measurement and runs to the end: what is not asked for costs next to nothing (`idleShare` of the
+ * The contenders that the benchmark compares, next to each other on one wire. All start before the
+ * first measurement and run to the end: an idle contender costs next to nothing (`idleShare` of the
  * results).
  *
  *     client      wrk
@@ -10,8 +10,8 @@
  *     bare        an XDP program                -> n2
  *     n1, n2      nginx; on n1 the agent, too
  *
- * So the node that is asked directly, and by everybody else, has nothing of Baton: what the agent's
- * shim costs is part of what Baton costs.
+ * n2, which is asked directly and by all other contenders, runs nothing of Baton. So the cost of
+ * the agent's shim is part of Baton's cost.
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -30,11 +30,11 @@ export type ContenderId = 'direct' | ProxyId | 'bare' | 'packet' | 'xdp';
 export interface Contender {
   id: ContenderId;
   name: string;
-  /** What it is and how it is set up. */
+  /** Its setup, in words. */
   how: string;
   /** address:port */
   at: string;
-  /** The same for long answers, where that is another. */
+  /** address:port for long answers, if different. */
   atLong?: string;
   /** The machine between client and node. */
   between?: Host;
@@ -44,10 +44,10 @@ export interface Contender {
 
 export interface Contest {
   farm: Farm;
-  /** Those that work. */
+  /** Contenders that run. */
   contenders: Contender[];
   absent: Contender[];
-  /** The one whose memory is measured: the tuned one, for short answers. */
+  /** The HAProxy whose memory is measured: the tuned one for short answers. */
   haproxy: Program;
 }
 
@@ -55,19 +55,19 @@ const BATON_XDP_ADDRESS = '10.99.0.10';
 const XDP_VIRTUAL_ADDRESS = '10.99.0.101';
 const BARE_VIRTUAL_ADDRESS = '10.99.0.102';
 const RESOURCES = [{ path: '/', nodes: ['n1'] }];
-/** As long as the kernel lets it be: a burst of new connections is not what is measured. */
+/** The longest that the kernel allows, because bursts of new connections are not measured. */
 const BACKLOG = 4096;
 const READY_MS = 20_000;
 
 /**
  * A machine that opens thousands of connections a second from one address to another has tens of
- * thousands of them in TIME-WAIT. With the ports that are usual it soon has none left, and before
- * that connect() searches ever longer for one.
+ * thousands of them in TIME-WAIT. The default range of ports is soon used up, and before that
+ * connect() searches longer and longer for a free one.
  */
 const MORE_PORTS =
   'cd /proc/sys/net/ipv4 && echo 1024 65535 > ip_local_port_range && echo 1 > tcp_tw_reuse';
 
-/** Answers of so many bytes are long. */
+/** Answers of this length, in bytes, and longer ones are long. */
 const LONG_BYTES = 65_536;
 
 export function urlOf(contender: Contender, file: string, bytes: number): string {
@@ -75,12 +75,11 @@ export function urlOf(contender: Contender, file: string, bytes: number): string
   return `http://${at}/${file}`;
 }
 
-/** Sets everything up. The farm is the caller's to stop; it is stopped here when that fails. */
+/** Starts all contenders. The caller must stop the farm; if a start fails, this function does. */
 export async function startContest(): Promise<Contest> {
   const farm = await Farm.create({
     nodes: 2,
-    // What a balancer between machines costs: XDP in its driver, and frames as they come from a
-    // card.
+    // As between machines: XDP runs in the driver, and frames look as they come from a card.
     cards: true,
     others: { batonx: 10, bare: 11, proxy: 12 },
     web: [{ backlog: BACKLOG }, { backlog: BACKLOG }],
@@ -140,10 +139,10 @@ function proxyContenders(farm: Farm): Contender[] {
 }
 
 /**
- * A veth takes what XDP sends back out of its peer only while a program runs on itself as well.
- * That one lets everything pass; but the machine behind it has to cut long segments in software
- * then. So it is put only where it must be: the machines that send long answers, the proxies among
- * them, keep that offload. GRO, which makes a veth poll, is on at every port.
+ * A veth accepts frames that XDP sends back out of its peer only while a program runs on it too.
+ * The program `pass_all` suffices, but the machine behind it must then cut long segments in
+ * software. So only ports that need it have it: machines that send long answers, proxies included,
+ * keep that offload. GRO, which makes a veth poll, is on at every port.
  */
 async function preparePorts(farm: Farm): Promise<void> {
   for (const { name } of farm.hosts) {
@@ -203,7 +202,7 @@ async function startXdp(farm: Farm): Promise<Contender> {
   return contender;
 }
 
-/** The program that only puts other MAC addresses on what comes for one address. */
+/** Starts the XDP program that only changes MAC addresses of frames for one address. */
 async function startBare(farm: Farm): Promise<Contender> {
   const host = farm.host('bare');
   const n2 = farm.host('n2');
@@ -237,19 +236,19 @@ async function startBare(farm: Farm): Promise<Contender> {
   return contender;
 }
 
-/** Waits for an answer; rejects when there is none in time. */
+/** Waits for an answer. Rejects if none arrives in time. */
 async function answers(client: Host, at: string): Promise<void> {
   const limit = Date.now() + READY_MS;
   for (;;) {
     const { status, error } = await curl(client, `http://${at}/`, [], 2000);
-    // The root has no index: any answer of a web server will do.
+    // The root has no index, so any answer of a web server is enough.
     if (status >= 200 && status !== 503) return;
     if (Date.now() > limit) throw new Error(`no answer from ${at}: ${error}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
-/** What a program says of its end: the last line of its log. */
+/** The reason why a program ended: the last line of its log. */
 function firstError(log: string): string | undefined {
   return log.trim().split('\n').at(-1);
 }

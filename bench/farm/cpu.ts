@@ -1,4 +1,4 @@
-/** What the machine's CPUs do, from /proc/stat. */
+/** CPU time of the machine, from /proc/stat. */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 
@@ -7,25 +7,25 @@ const TICK_MICROSECONDS = 10_000;
 
 /** Totals of all CPUs together, in us. */
 export interface CpuTimes {
-  /** What has passed. */
+  /** Elapsed time. */
   wall: number;
-  /** Nothing to do, or only disks to wait for. */
+  /** Time without work, or spent waiting for disks. */
   idle: number;
-  /** What the hypervisor gave to others. */
+  /** Time that the hypervisor gave to other machines. */
   stolen: number;
 }
 
 export interface CpuUse {
-  /** CPU time spent on something, in us: what has passed, less idle and stolen time. */
+  /** CPU time of work, in us: elapsed time less idle and stolen time. */
   busy: number;
   /** Share of the time that was stolen, 0 to 1. */
   stolen: number;
 }
 
 /**
- * The kernel measures idle time; user, system and softirq it only samples at its tick, and what
- * runs in step with the tick (a receive ring's 1 ms timer does) is seen always or never. So nothing
- * is added up here but what the CPUs did not do.
+ * The kernel measures idle time, but only samples user, system and softirq time at its tick. Work
+ * that runs in step with the tick, such as the 1 ms timer of a receive ring, is sampled always or
+ * never. So only idle and stolen time are used.
  */
 export function cpuTimes(): CpuTimes {
   const fields = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '')
@@ -47,7 +47,7 @@ export function cpuUse(before: CpuTimes, after: CpuTimes): CpuUse {
   return { busy: wall - (after.idle - before.idle) - stolen, stolen: stolen / wall };
 }
 
-/** What `during` resolves to, and what the CPUs did meanwhile. */
+/** Returns the result of `during`, and the CPU use in that time. */
 export async function withCpuUse<T>(during: () => Promise<T>): Promise<{ result: T; use: CpuUse }> {
   const before = cpuTimes();
   const result = await during();

@@ -1,8 +1,8 @@
 /**
- * A crowd of clients that each open a connection, ask for something and stay; and the node that
- * adopts them all. It writes and reads frames, and has no sockets: a million of them would be
- * another program's memory. What the balancer sees is what it sees in service. Runs on the
- * generator of a pair, until it is ended.
+ * A crowd of clients that each open a connection, send a request and stay, and the node that adopts
+ * all of them. The program writes and reads frames and has no sockets, because a million sockets
+ * would need memory of their own. The balancer sees the same frames as in service. Runs on the
+ * generator of a pair until SIGTERM.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { FrameSink } from '../../src/datapath/datapath.js';
@@ -32,16 +32,16 @@ const SYN_BYTES = TCP_HEADER_BYTES + 4;
 /** MSS 1460. */
 const MSS_OPTION = 0x020405b4;
 const WINDOW = 64_240;
-/** Sessions being opened at one time. */
+/** Sessions that are being opened at one time. */
 const MOST_OPENING = 1024;
-/** Without progress for so long, what was asked is asked again. */
+/** After this time without progress, SYNs and requests are sent again. */
 const REPEAT_MS = 1_500;
 
 const Stage = { none: 0, syn: 1, request: 2, adopted: 3 } as const;
 
 class Crowd implements FrameSink {
   opened = 0;
-  /** Of the server, by session. */
+  /** The next byte of the server, by session. */
   readonly acknowledgements: Uint32Array;
   private readonly stages: Uint8Array;
   private begun = 0;
@@ -71,8 +71,8 @@ class Crowd implements FrameSink {
     if (length < TRANSPORT + TCP_HEADER_BYTES || view.getUint16(offset + 12) !== EtherType.ipv4)
       return;
     const protocol = view.getUint8(offset + IP + IPV4.protocol);
-    if (protocol === Protocol.tcp) this.answered(offset, now);
-    else if (protocol === Protocol.ixp) this.handed(offset, now);
+    if (protocol === Protocol.tcp) this.receiveSynAck(offset, now);
+    else if (protocol === Protocol.ixp) this.receiveAdopt(offset, now);
   }
 
   tick(now: number): void {
@@ -90,11 +90,8 @@ class Crowd implements FrameSink {
     }
   }
 
-  /**
-   * A segment of the balancer to a client: a SYN/ACK, for there is nothing else that it says
-   * itself.
-   */
-  private answered(offset: number, now: number): void {
+  /** Handles a SYN/ACK of the balancer; it sends no other segments to these clients. */
+  private receiveSynAck(offset: number, now: number): void {
     const { view } = this.datapath.memory;
     const tcp = offset + TRANSPORT;
     const flags = view.getUint8(tcp + TCP.flags);
@@ -111,8 +108,8 @@ class Crowd implements FrameSink {
     this.progressAt = now;
   }
 
-  /** A session is handed to the node: it says that it has it. */
-  private handed(offset: number, now: number): void {
+  /** Handles an ADOPT: the node confirms the session. */
+  private receiveAdopt(offset: number, now: number): void {
     const { memory } = this.datapath;
     const view = memory.view;
     const ixp = offset + TRANSPORT;
@@ -133,7 +130,7 @@ class Crowd implements FrameSink {
     };
     const length = TRANSPORT + IXCP_HEADER_BYTES;
     const at = this.datapath.reserve(length);
-    if (at < 0) return; // it will be handed over again
+    if (at < 0) return; // the balancer sends the ADOPT again
     memory.bytes.set(this.addresses, at);
     view.setUint16(at + 12, EtherType.ipv4);
     writeIpv4(view, at + IP, length - IP, Protocol.ixcp, this.own, this.balancer);
@@ -154,7 +151,7 @@ class Crowd implements FrameSink {
     return session >= 0 && session < this.begun && port >= FIRST_PORT ? session : -1;
   }
 
-  /** A segment of a client: a SYN, or the request. False when there is no room to send it. */
+  /** Sends a SYN or a request of a client. Returns false if there is no room to send it. */
   private send(session: number, flags: number, payload: number): boolean {
     const { memory } = this.datapath;
     const view = memory.view;
@@ -211,7 +208,7 @@ async function main(task: CrowdTask): Promise<void> {
   const seconds = (performance.now() - began) / 1000;
   datapath.close();
   writeFileSync(task.acknowledgementsFile, new Uint8Array(crowd.acknowledgements.buffer));
-  // The reporter goes on: the node is there.
+  // The reporter continues, so the node stays up.
   console.log(`opened in ${seconds.toFixed(3)} s`);
 }
 

@@ -105,15 +105,15 @@ program the node answers the client itself.
 
 Client, balancers, proxies and two nodes with nginx are network namespaces on one machine, joined by
 a bridge. All contenders run next to each other for the whole time; idle they take
-${(results.idleShare * 100).toFixed(1)} % of the CPUs together. Before its first round each contender
-is asked for 3 s that do not count, because part of the code is compiled while it runs. In each round
-wrk asks each contender once, and each round begins with another one. A round in which the hypervisor
-took more than 10 % of the CPUs' time for other machines is discarded and repeated.
+${(results.idleShare * 100).toFixed(1)} % of the CPUs together. Before its first round each
+contender is asked for 3 s that do not count, because part of the code is compiled while it runs. In
+each round wrk asks each contender once, and each round begins with another one. A round in which
+the hypervisor took more than 10 % of the CPUs' time for other machines is discarded and repeated.
 
 The client does its checksums and its segmentation in software for every contender, as if it were on
-a wire. It may use the ports from 1024 on, and reuse those in TIME-WAIT (\`net.ipv4.tcp_tw_reuse=1\`).
-Otherwise a client that opens thousands of connections a second from one address runs out of ports,
-and before that the search for a free port takes longer and longer.
+a wire. It may use the ports from 1024 on, and reuse those in TIME-WAIT
+(\`net.ipv4.tcp_tw_reuse=1\`). Otherwise a client that opens thousands of connections a second from
+one address runs out of ports, and before that the search for a free port takes longer and longer.
 
 ${how.join('\n')}
 
@@ -126,8 +126,8 @@ ${cases.join('\n\n')}`;
 function firstByte(results: Results): string {
   return `## Time to the first byte
 
-A program with no other work connects, asks for 1 KB and waits for the first byte. Then it pauses for
-a millisecond and continues with the next contender. There are no other requests at that time.
+A program with no other work connects, asks for 1 KB and waits for the first byte. Then it pauses
+for a millisecond and continues with the next contender. There are no other requests at that time.
 
 ${table(firstByteTable(results))}`;
 }
@@ -153,16 +153,16 @@ receive queue. Frames that come back are counted and dropped at the generator's 
 the forwarder's CPU: that is part of every row.
 - **Waits per batch**: about 1 means that the forwarder was the limit, and near 0 that the generator
 was. An XDP forwarder never has more frames in flight than its receive ring holds: every 32 frames
-the generator checks, and waits until there is room. It sends in batches of 64. (If it sent more than
-fits, the kernel would take such frames back under the lock under which it takes frames that have
-come round. Both would wait for each other, and a slower forwarder would lose twice.)
+the generator checks, and waits until there is room. It sends in batches of 64. (If it sent more
+than fits, the kernel would take such frames back under the lock under which it takes frames that
+have come round. Both would wait for each other, and a slower forwarder would lose twice.)
 \`packet\` collects frames before it processes them, so it is offered as many as can be sent.
-- **Rows**: each row is the median of ${floodsOf(results)}, in turns, because the speed of these CPUs
-differs by up to a third from second to second. The bare programs look up no session, so each has one
-row. Both balancers with \`xdp\` have room for ${whole(most)} sessions. One holds that number, the other
-${whole(FLOOD_SESSIONS)}; the packets belong to some or all of these.
-- **Redirection**: Baton redirects where XDP_TX may get stuck, as on a veth whose other end has no XDP
-program. One bare program redirects too. The goal is judged against the other one, and with
+- **Rows**: each row is the median of ${floodsOf(results)}, in turns, because the speed of these
+CPUs differs by up to a third from second to second. The bare programs look up no session, so each
+has one row. Both balancers with \`xdp\` have room for ${whole(most)} sessions. One holds that
+number, the other ${whole(FLOOD_SESSIONS)}; the packets belong to some or all of these.
+- **Redirection**: Baton redirects where XDP_TX may get stuck, as on a veth whose other end has no
+XDP program. One bare program redirects too. The goal is judged against the other one, and with
 ${whole(FLOOD_SESSIONS)} sessions.
 - **ns in the program** is the kernel's own measurement of the XDP program
 (\`kernel.bpf_stats_enabled\`) under a flood of its own. It includes the two clock readings of that
@@ -177,12 +177,12 @@ ${table(memoryTable(results))}
 
 - **Baton**: a crowd of clients on the same two namespaces opens sessions at a running
 \`baton balancer\`. Each session has a handshake, a request and a node that confirms. The figures
-count all resident pages of the process, all rings and frames that it shares with the kernel, and its
-BPF maps as the kernel accounts them.
-- **HAProxy** is the tuned one for short answers. Its connections have asked once and are kept alive.
-They share the connections to the node; the stock one also holds one to the node for each of them,
-for a while. Only its process is counted. For each connection the kernel keeps a socket in addition,
-which Baton does not have.
+count all resident pages of the process, all rings and frames that it shares with the kernel, and
+its BPF maps as the kernel accounts them.
+- **HAProxy** is the tuned one for short answers. Its connections have asked once and are kept
+alive. They share the connections to the node; the stock one also holds one to the node for each of
+them, for a while. Only its process is counted. For each connection the kernel keeps a socket in
+addition, which Baton does not have.
 - HAProxy held no more connections here because ${haproxy.limit}. Extrapolated, not measured: its
 process would take ${haproxyMillion(results)} MB for a million connections.`;
 }
@@ -194,13 +194,13 @@ function engine(results: Results): string {
 (\`get.pcap\`) are multiplied to 20,000 clients with correct checksums, and fed to the engine from
 memory. Sent frames are counted and not sent. A handoff is SYN, ACK and GET in, SYN/ACK and IXP out,
 with 1,003 resources on three nodes; "to confirmed" adds the IXCP notice with its tag. Pass-through
-is bare ACKs of those 20,000 sessions in turn. Heap growth is heap, external memory and array buffers
-together, after a forced collection before and after.
+is bare ACKs of those 20,000 sessions in turn. Heap growth is heap, external memory and array
+buffers together, after a forced collection before and after.
 
 ${table(engineTable(results))}
 
-The next table compares one worker, an engine in a thread of its own, with several workers that share
-the same work by flow, each with its own engine and memory. They run in turns.
+The next table compares one worker, an engine in a thread of its own, with several workers that
+share the same work by flow, each with its own engine and memory. They run in turns.
 
 ${table(workersTable(results))}`;
 }
@@ -216,5 +216,6 @@ make bench ARGS=--document                # writes this page again from latest.j
 make bench-replay                         # only the engine
 \`\`\`
 
-BENCH_ROUNDS, BENCH_SECONDS, BENCH_SESSIONS (for the memory) and BENCH_FIRST_BYTES (samples) change the length.`;
+BENCH_ROUNDS, BENCH_SECONDS, BENCH_SESSIONS (for the memory) and BENCH_FIRST_BYTES (samples) change
+the length.`;
 }

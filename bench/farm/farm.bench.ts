@@ -1,6 +1,6 @@
 /**
- * What Baton costs, next to what else could stand in its place: `npm run bench:farm`.
- * docs/benchmarks.md tells how it is measured, and is written by this.
+ * Measures the cost of Baton and of its alternatives: `make bench`. It writes docs/benchmarks.md,
+ * which describes the method.
  *
  *     node dist/bench/farm/farm.bench.js [--no-write | --document]
  *
@@ -46,11 +46,11 @@ const SETTINGS = {
   sessions: setting('SESSIONS', 1_000_000),
   firstBytes: setting('FIRST_BYTES', 500),
 };
-/** Many short floods: CPUs of a shared machine have fast and slow seconds, up to a third apart. */
+/** Many short floods, because the speed of a shared machine's CPUs varies by up to a third. */
 const FLOOD_SECONDS = 0.4;
 const FLOODS_A_ROUND = 4;
 const IDLE_SECONDS = 2;
-/** Beyond it somebody else is at work here. */
+/** With a larger share, other programs are working on this machine. */
 const MOST_IDLE_SHARE = 0.1;
 const DOCUMENT = 'docs/benchmarks.md';
 const ENGINE = fileURLToPath(new URL('../replay/engine.bench.js', import.meta.url));
@@ -62,7 +62,7 @@ function setting(name: string, usual: number): number {
   return value;
 }
 
-function tell(what: string): void {
+function progress(what: string): void {
   process.stderr.write(`${what}\n`);
 }
 
@@ -80,23 +80,25 @@ async function idleShare(): Promise<number> {
 async function measureFarm(): Promise<FarmResults> {
   const contest: Contest = await startContest();
   try {
-    for (const { name, left } of contest.absent) tell(`${name} takes no part: ${left}`);
+    for (const { name, left } of contest.absent) progress(`${name} is left out: ${left}`);
     for (const which of CASES) {
       const content = randomBytes(which.bytes);
       for (const web of contest.farm.webs) web.put(which.file, content);
     }
     const idle = await idleShare();
     if (idle > MOST_IDLE_SHARE) {
-      tell(`warning: ${Math.round(idle * 100)} % of the CPUs are busy before anything is measured`);
+      progress(
+        `warning: ${Math.round(idle * 100)} % of the CPUs are busy before anything is measured`,
+      );
     }
     const cases = [];
     for (const which of CASES) {
-      tell(which.name);
+      progress(which.name);
       cases.push(await measureCase(contest, which, SETTINGS));
     }
-    tell('time to the first byte');
+    progress('time to the first byte');
     const firstByte = await measureFirstByte(contest, SETTINGS.firstBytes);
-    tell("HAProxy's memory");
+    progress("HAProxy's memory");
     const haproxy = await measureProxyMemory(contest);
     const contenders = [...contest.contenders, ...contest.absent].map(
       ({ id, name, how, left }) => ({
@@ -112,9 +114,7 @@ async function measureFarm(): Promise<FarmResults> {
   }
 }
 
-/**
- * Small packets, and memory: with a million sessions on the first of these datapaths that works.
- */
+/** Measures small packets, and memory with a million sessions on the first of these datapaths. */
 async function measurePairs(
   datapaths: readonly ('xdp' | 'packet')[],
 ): Promise<{ smallPackets: Results['smallPackets']; memory: Results['memory']['baton'] }> {
@@ -128,13 +128,13 @@ async function measurePairs(
       forwarders.push({ id, pair, sessions: [FLOOD_SESSIONS] });
     }
     const most = SETTINGS.sessions;
-    /** A balancer with room for as many as any, which holds so many. */
+    /** Starts a balancer with room for `most` sessions, and opens `held` of them. */
     const holding = async (
       datapath: 'xdp' | 'packet',
       name: string,
       held: number,
     ): Promise<Pair> => {
-      tell(`${held.toLocaleString('en-US')} sessions, ${datapath}`);
+      progress(`${held.toLocaleString('en-US')} sessions, ${datapath}`);
       const pair = await Pair.create(name);
       pairs.push(pair);
       await pair.startBaton(datapath, most);
@@ -144,7 +144,7 @@ async function measurePairs(
       return pair;
     };
     for (const [rank, datapath] of datapaths.entries()) {
-      // How much the number of sessions matters is asked of the first only.
+      // Only the first datapath is measured with several numbers of sessions.
       if (rank === 0) {
         const pair = await holding(datapath, `${datapath}-full`, most);
         forwarders.push({ id: datapath, pair, sessions: [most] });
@@ -154,7 +154,7 @@ async function measurePairs(
       const sessions = rank === 0 ? [...FEW_SESSIONS, FLOOD_SESSIONS] : [FLOOD_SESSIONS];
       forwarders.push({ id: datapath, pair, sessions });
     }
-    tell('small packets');
+    progress('small packets');
     const lengths = { rounds: SETTINGS.rounds * FLOODS_A_ROUND, seconds: FLOOD_SECONDS };
     return { smallPackets: await measureSmallPackets(forwarders, lengths), memory };
   } finally {
@@ -164,7 +164,7 @@ async function measurePairs(
 
 async function measureAll(): Promise<Results> {
   const startedAt = new Date();
-  tell('the engine alone');
+  progress('the engine alone');
   const { stdout } = await run(process.execPath, ['--expose-gc', ENGINE, '--json'], {
     timeoutMs: 300_000,
   });
@@ -205,7 +205,7 @@ if (process.argv.includes('--document')) {
   print(results);
   if (!process.argv.includes('--no-write')) {
     saveResults(results);
-    // As they were saved, so that the page is the same whenever it is made of them.
+    // The page is made from the saved results, so that --document makes the same page.
     writeInTree(DOCUMENT, documentOf(loadResults()));
   }
 }

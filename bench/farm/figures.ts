@@ -1,4 +1,4 @@
-/** What the tables and the goals say of the samples. */
+/** Figures of tables and goals, computed from the samples. */
 import { median } from '../report.js';
 import type { ContenderId } from './contenders.js';
 import type { CaseResult, FloodSample, ForwarderId, Results, Sample } from './results.js';
@@ -13,7 +13,7 @@ export function spread(values: readonly number[]): Spread {
   return { median: median(values), least: Math.min(...values), most: Math.max(...values) };
 }
 
-/** Value that `share` of the values do not exceed, by the nearest rank. */
+/** Percentile by nearest rank: the value that `share` of the values do not exceed. */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN;
@@ -24,8 +24,8 @@ export function samplesOf({ rounds }: CaseResult, id: ContenderId): Sample[] {
 }
 
 /**
- * CPU time per request above direct, in us, of each round: both of a pair met the machine in the
- * same state. Empty when the contender was not measured.
+ * CPU time per request above direct, in us, for each round. Within a round both met the machine in
+ * the same state. Empty if the contender was not measured.
  */
 export function taxes({ rounds }: CaseResult, id: ContenderId): number[] {
   return rounds.flatMap(({ direct, [id]: one }) =>
@@ -34,8 +34,8 @@ export function taxes({ rounds }: CaseResult, id: ContenderId): number[] {
 }
 
 /**
- * One median as a share of another; undefined when either was not measured, NaN when the other is
- * not above 0.
+ * The median of `values` as a share of the median of `whole`. Undefined if either was not measured;
+ * NaN if the median of `whole` is not above 0.
  */
 export function shareOf(values: readonly number[], whole: readonly number[]): number | undefined {
   if (values.length === 0 || whole.length === 0) return undefined;
@@ -43,7 +43,7 @@ export function shareOf(values: readonly number[], whole: readonly number[]): nu
   return denominator > 0 ? median(values) / denominator : Number.NaN;
 }
 
-/** Packets per second that came back. */
+/** Returned packets per second, of each flood. */
 export function rates(
   floods: readonly FloodSample[],
   forwarder: ForwarderId,
@@ -56,7 +56,7 @@ export function rates(
     .map(({ returned, seconds }) => returned / seconds);
 }
 
-/** What is judged: Baton in the kernel. */
+/** The contender that the goals judge. */
 export const JUDGED: ContenderId = 'xdp';
 
 export function caseNamed({ cases }: Results, start: string): CaseResult | undefined {

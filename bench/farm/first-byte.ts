@@ -1,6 +1,6 @@
 /**
- * Time to the first byte of an answer on a new connection, with nothing else to do: connect, send,
- * receive, each by a blocking call of a program that does only that. All contenders in turns.
+ * Measures the time to the first byte of an answer on a new connection, without other load. A
+ * program connects, sends and receives with blocking calls. All contenders take turns.
  */
 import type { Contest } from './contenders.js';
 import type { FirstByteResult } from './results.js';
@@ -36,7 +36,7 @@ json.dump(times, sys.stdout)
 
 const FILE = '1k.bin';
 const WARM_UP = 20;
-/** So that each finds the machine idle. */
+/** Pause before each request, so that each contender finds the machine idle. */
 const PAUSE_MS = 1;
 
 export async function measureFirstByte(

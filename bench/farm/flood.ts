@@ -1,7 +1,7 @@
 /**
- * Sends bare ACKs of open sessions as fast as one CPU can, and counts those that come back:
- * BPF_PROG_TEST_RUN with live frames, so that a packet costs the generator little more than the
- * driver's send. Runs on the generator of a pair; prints what it counted.
+ * Sends bare ACKs of open sessions as fast as one CPU can, and counts those that come back. It uses
+ * BPF_PROG_TEST_RUN with live frames, so a packet costs the generator little more than the driver's
+ * send. Runs on the generator of a pair, and prints its counts.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -22,12 +22,11 @@ export interface FloodTask {
   balancerMac: string;
   virtualAddress: string;
   port: number;
-  /** Absent: the forwarder does not look at it. */
+  /** Absent if the forwarder ignores acknowledgement numbers. */
   acknowledgementsFile?: string;
   /**
-   * Whether there are never more frames under way than the forwarder's ring holds. It is for one
-   * that forwards at once; one that collects frames before it looks at them gets as many as can be
-   * sent.
+   * Whether to keep no more frames in flight than the forwarder's ring holds. True for a forwarder
+   * that forwards at once. A forwarder that collects frames first gets as many as can be sent.
    */
   paced: boolean;
 }
@@ -36,38 +35,32 @@ export interface FloodCount {
   seconds: number;
   sent: number;
   returned: number;
-  /**
-   * How often the sender had to wait for the forwarder, for each batch of 64 frames; 0 when it is
-   * not paced.
-   */
+  /** How often the sender waited for the forwarder per batch of 64 frames; 0 if not paced. */
   waited: number;
 }
 
-/** The program. */
+/** Path of the program. */
 export const FLOOD = fileURLToPath(import.meta.url);
 
-/** Sessions that the packets belong to in turn, where it is not said otherwise: what is judged. */
+/** Default number of sessions that the packets belong to in turn. The goal uses it. */
 export const FLOOD_SESSIONS = 10_000;
-/** What is shown besides: all in the nearest cache, and most of them there. */
+/** Further numbers of sessions: all of them, or most, fit into the nearest cache. */
 export const FEW_SESSIONS: readonly number[] = [1, 1000];
 
 const IP = 14;
 const TRANSPORT = IP + IPV4_HEADER_BYTES;
-/** The shortest frame of Ethernet, without its check sequence. */
+/** The shortest Ethernet frame, without its check sequence. */
 const FRAME_BYTES = 60;
 const WINDOW = 64_240;
-/** Of struct flood_config of bpf/bench/flood.bpf.c. */
+/** Size of struct flood_config of bpf/bench/flood.bpf.c. */
 const CONFIG_BYTES = 40;
-/**
- * Frames under way at the most: fewer than the ring of a veth holds, which is 256, by those between
- * two looks.
- */
+/** Most frames in flight: the 256 of a veth's ring, less the frames between two checks. */
 const MOST_UNDER_WAY = 192;
-/** Frames in one call: some tens of ms. */
+/** Frames in one call: it takes some tens of ms. */
 const BURST = 1 << 16;
 /** Frames that the kernel sends at once in a test run. */
 const BATCH = 64;
-/** Until rings and caches are as they stay. */
+/** Time until rings and caches are in a steady state. */
 const SETTLE_MS = 200;
 
 function frameOf(
@@ -97,7 +90,7 @@ function frameOf(
   };
 }
 
-/** Fills the maps of flood.bpf.c; returns the frame to begin with. */
+/** Fills the maps of flood.bpf.c. Returns the first frame. */
 function setUp(
   object: BpfObject,
   task: FloodTask,

@@ -1,4 +1,4 @@
-/** Where figures are from: the machine, and the versions of everything that took part. */
+/** The machine of the figures, and the versions of all programs. */
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import path from 'node:path';
@@ -11,13 +11,13 @@ export function machineOf(): Record<string, string> {
     CPUs: `${others.length + 1} (${first?.model.trim() ?? 'unknown'})`,
     memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
     Linux: release(),
-    // New network namespaces take it over from the machine.
+    // New network namespaces inherit it from the machine.
     'congestion control': textOf('/proc/sys/net/ipv4/tcp_congestion_control').trim() || 'unknown',
     system: /^PRETTY_NAME="(.*)"$/m.exec(textOf('/etc/os-release'))?.[1] ?? 'unknown',
   };
 }
 
-/** The program, how it tells its version, and where in what it says that is. */
+/** Programs, their arguments that print a version, and where the version is in the output. */
 const PROGRAMS: readonly [string, readonly string[], RegExp][] = [
   ['nginx', ['-v'], /nginx\/(\S+)/],
   ['haproxy', ['-v'], /version (\S+)/],

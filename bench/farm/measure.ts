@@ -1,6 +1,6 @@
 /**
- * Rounds of one case: each contender once, in an order that turns, so that all of them meet the
- * same machine.
+ * Measures one case in rounds. Each round asks each contender once, and begins with another one, so
+ * that all contenders meet the machine in the same states.
  */
 import { curl } from '../../lab/clients/curl.js';
 import { wrk } from '../../lab/clients/wrk.js';
@@ -11,26 +11,23 @@ import type { CaseResult, Round, Sample } from './results.js';
 
 export interface Lengths {
   rounds: number;
-  /** Of one sample. */
+  /** Length of one sample. */
   seconds: number;
 }
 
-/** A round with more stolen time than this in any of its samples is thrown away and repeated. */
+/** A round with a larger share of stolen time in any sample is discarded and repeated. */
 export const MOST_STOLEN = 0.1;
 
-/** Until what is compiled while it runs is compiled, and what grows with connections has grown. */
+/** Time until code is compiled, and until tables that grow with connections have grown. */
 const WARM_UP_SECONDS = 3;
 
-/** `items`, beginning with another one each round. */
+/** Returns `items` in their order, but beginning with another one each round. */
 export function turned<T>(items: readonly T[], round: number): T[] {
   const first = items.length === 0 ? 0 : round % items.length;
   return [...items.slice(first), ...items.slice(0, first)];
 }
 
-/**
- * Measures a case. Rejects when a contender does not answer at all, or when too many rounds had to
- * be thrown away.
- */
+/** Measures a case. Rejects if a contender does not answer, or too many rounds were discarded. */
 export async function measureCase(
   contest: Contest,
   which: Case,
@@ -49,7 +46,7 @@ export async function measureCase(
     (stolen > MOST_STOLEN ? result.discarded : result.rounds).push(round);
     if (result.discarded.length > 2 * lengths.rounds) {
       throw new Error(
-        `${which.name}: ${result.discarded.length} rounds had more than ${MOST_STOLEN * 100} % stolen time; this machine is too busy to measure on`,
+        `${which.name}: ${result.discarded.length} rounds had more than ${MOST_STOLEN * 100} % stolen time; this machine is too busy for measurements`,
       );
     }
   }

@@ -1,6 +1,6 @@
 /**
- * Memory: of Baton with a million sessions, of HAProxy with as many connections as it can hold
- * here.
+ * Measures memory: of Baton with a million sessions, and of HAProxy with as many connections as it
+ * can hold on this machine.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,7 +11,7 @@ import { limited, OPEN_FILES, openFiles, proxyConnections } from './proxies.js';
 import type { BatonMemory, ProxyMemory } from './results.js';
 
 const KIB = 1024;
-/** Of linux/bpf.h: arrays and hashes of maps. */
+/** Types of maps that hold maps: BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS. */
 const MAPS_OF_MAPS = [12, 13];
 
 interface Parts {
@@ -21,9 +21,9 @@ interface Parts {
 }
 
 /**
- * Opens sessions at a balancer that runs and has none, and tells what it then takes: every resident
- * page of its process, all of what it shares with the kernel, resident or not, and its BPF maps as
- * the kernel accounts them.
+ * Opens sessions at a running balancer without sessions, and measures its memory: every resident
+ * page of its process, all memory that it shares with the kernel, resident or not, and its BPF maps
+ * as the kernel accounts them.
  */
 export async function measureBatonMemory(
   pair: Pair,
@@ -45,8 +45,8 @@ async function partsOf(pid: number): Promise<Parts> {
   for (const { name, file, offset, size, resident } of mappings(pid)) {
     // Pages of maps are counted with the maps.
     if (name.includes('bpf-map')) continue;
-    // Memory that several threads map, each for itself, is there once. The rings of a socket are
-    // not one file.
+    // Several threads may map the same memory: it counts once. The rings of a socket are not one
+    // file.
     if (name.startsWith('/memfd:'))
       shared.set(file, Math.max(offset + size, shared.get(file) ?? 0));
     else if (name.startsWith('socket:')) shared.set(`${file} ${offset}`, size);
@@ -58,7 +58,7 @@ async function partsOf(pid: number): Promise<Parts> {
 
 interface Mapping {
   name: string;
-  /** Its device and inode. */
+  /** Device and inode of the mapped file. */
   file: string;
   offset: number;
   size: number;
@@ -86,7 +86,7 @@ interface ShownMap {
   bytes_memlock?: number;
 }
 
-/** Bytes of all BPF maps that a process has open, and of those in them. */
+/** Bytes of all BPF maps that a process has open, and of the maps inside them. */
 async function mapBytes(pid: number): Promise<number> {
   const ids = new Set<number>();
   for (const fd of readdirSync(`/proc/${pid}/fdinfo`)) {
@@ -106,7 +106,8 @@ async function mapBytes(pid: number): Promise<number> {
 }
 
 /**
- * The maps in a map of maps: their ids are its values, which bpftool shows as bytes in host order.
+ * Returns the ids of the maps in a map of maps. The ids are its values, which bpftool shows as
+ * bytes in host order.
  */
 async function innerMaps(id: number): Promise<number[]> {
   const { stdout } = await run('bpftool', ['-j', 'map', 'dump', 'id', String(id)]);
@@ -121,11 +122,11 @@ function fileText(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch {
-    return ''; // closed meanwhile
+    return ''; // closed since the directory was read
   }
 }
 
-/** Asks once on each of its connections, then keeps them open until its standard input ends. */
+/** Sends a request on each of its connections, then keeps them open until it is killed. */
 const HOLDER = `
 import socket, sys
 host, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -148,15 +149,15 @@ while True:
 `;
 
 /**
- * Idle connections that one HAProxy is asked to hold. What is more does not fit the ports of one
- * client address.
+ * Idle connections that HAProxy is asked to hold. More would not fit the ports of one client
+ * address.
  */
 const MOST_CONNECTIONS = 50_000;
 
 /**
- * Connections that have asked once and are kept, at the tuned HAProxy: it shares its connections to
- * the node, so what it holds are those of clients. The stock one holds one to the node for each
- * besides, for a while.
+ * Measures the tuned HAProxy with connections that sent one request and are kept. It shares its
+ * connections to the node, so it holds those of clients only. The stock one also holds one to the
+ * node for each of them, for a while.
  */
 export async function measureProxyMemory({
   farm,

@@ -1,6 +1,6 @@
 /**
- * Two machines on one wire, with no switch between them: a generator, which is all the clients and
- * the node at once, and a balancer. For what a farm can not show: a million sessions, and as many
+ * Two machines on one wire, without a switch: a balancer, and a generator that plays all clients
+ * and the node. It is for measurements that a farm cannot make: a million sessions, and as many
  * small packets as a machine can forward.
  *
  *     generator .3 eth0 ---- eth0 balancer .2      10.98.0.0/24, virtual address .100
@@ -46,7 +46,7 @@ export class Pair {
     this.balancer = host('balancer', BALANCER);
   }
 
-  /** @param name of what the balancer will be: tells pairs of one process apart. */
+  /** @param name of the forwarder; distinguishes the pairs of one process */
   static async create(name: string): Promise<Pair> {
     const tag = `baton-${process.pid.toString(36)}-${name}`;
     const namespaces = ['generator', 'balancer'].map((host) => `${tag}-${host}`);
@@ -78,17 +78,17 @@ export class Pair {
       await host.run('ip', ['link', 'set', 'eth0', 'up']);
     }
     for (const host of [this.generator, this.balancer]) {
-      // What polls takes frames of XDP, and can be polled by a thread, which can be given a CPU:
-      // see pinForwarder.
+      // With GRO a veth polls: it accepts frames of XDP, and a thread can poll it on a CPU of its
+      // own (pinForwarder).
       await host.run('ethtool', ['-K', 'eth0', 'gro', 'on']);
     }
-    // Without a program here the kernel does not take what XDP sends back out of the other end.
+    // Without a program here the kernel drops frames that XDP sends back out of the other end.
     await attach(this.generator, { program: 'pass_all' });
   }
 
   /**
-   * Starts a balancer with room for so many sessions. Rejects, with the end of its log, when it
-   * does not start.
+   * Starts a balancer with room for this number of sessions. If it does not start, rejects with the
+   * end of its log.
    */
   async startBaton(datapath: string, sessions: number): Promise<void> {
     const file = path.join(this.directory, 'balancer.yaml');
@@ -110,7 +110,7 @@ export class Pair {
     this.baton = program;
   }
 
-  /** Opens sessions as a crowd of clients would. Resolves with the seconds that it took. */
+  /** Opens sessions as a crowd of clients would. Resolves with the elapsed seconds. */
   async open(sessions: number): Promise<number> {
     const task: CrowdTask = {
       sessions,
@@ -135,7 +135,7 @@ export class Pair {
     return seconds;
   }
 
-  /** Of each session: what its clients acknowledge. Host byte order. */
+  /** File with the acknowledgement number of each session, in host byte order. */
   get acknowledgementsFile(): string {
     return path.join(this.directory, 'acknowledgements');
   }
@@ -148,8 +148,8 @@ export class Pair {
   }
 
   /**
-   * Gives the forwarder a CPU of its own, the last one: what comes in at the balancer is then
-   * worked on by a thread there, and not by the generator's CPU on the side.
+   * Gives the forwarder a CPU of its own, the last one. A kernel thread there then processes frames
+   * that the balancer receives, instead of the generator's CPU.
    */
   async pinForwarder(): Promise<void> {
     const threads = napiThreads();
@@ -168,7 +168,7 @@ export class Pair {
   }
 }
 
-/** Kernel threads that poll some eth0. */
+/** Kernel threads that poll an eth0, by process id. */
 function napiThreads(): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && existsSync(`/proc/${name}/comm`))
@@ -176,7 +176,7 @@ function napiThreads(): number[] {
       try {
         return NAPI_THREAD.test(readFileSync(`/proc/${name}/comm`, 'utf8'));
       } catch {
-        return false; // it has ended meanwhile
+        return false; // the process has ended
       }
     })
     .map(Number);

@@ -1,6 +1,6 @@
 /**
- * HAProxy and nginx as proxies, each twice: stock, which is the plain configuration that one starts
- * with, and tuned, as an operator who wants the most of them would set them up for these answers.
+ * HAProxy and nginx as proxies, each twice: stock, with the plain configuration of a first start,
+ * and tuned, as an operator would set them up for the highest speed with these answers.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -11,9 +11,9 @@ import type { Host } from '../../lab/farm/host.js';
 import type { Program } from '../../lab/farm/process.js';
 import { run } from '../../lab/farm/process.js';
 
-/** Open files that HAProxy is allowed, where the machine lets it be raised. */
+/** Limit of open files for HAProxy, if the machine allows raising it. */
 export const OPEN_FILES = 131_072;
-/** Files that an nginx may open: two for each client, and temporary ones. */
+/** Limit of open files for nginx: two for each client, and temporary ones. */
 const NGINX_FILES = 20_000;
 
 export type ProxyId = 'haproxy' | 'haproxy-tuned' | 'nginx' | 'nginx-tuned';
@@ -21,10 +21,10 @@ export type ProxyId = 'haproxy' | 'haproxy-tuned' | 'nginx' | 'nginx-tuned';
 export interface ProxyKind {
   id: ProxyId;
   name: string;
-  /** Its whole configuration, in words. */
+  /** The whole configuration, in words. */
   how: string;
   port: number;
-  /** Of the one for long answers, where that is another. */
+  /** Port of the instance for long answers, if there is one. */
   longPort?: number;
 }
 
@@ -56,7 +56,7 @@ export const PROXIES: readonly ProxyKind[] = [
   },
 ];
 
-/** What the second of the tuned HAProxies has besides. */
+/** Additional settings of the tuned HAProxy for long answers. */
 const LONG = ['tune.bufsize 131072', 'tune.recv_enough 65536'];
 
 function stockHaproxy(node: string, port: number, connections: number): string {
@@ -100,7 +100,7 @@ backend nodes
 `;
 }
 
-/** What an nginx needs to run in a directory of its own. */
+/** Settings with which nginx runs in a directory of its own. */
 function nginxGlobals(directory: string, workers: string, connections: number): string {
   return `worker_processes ${workers};
 worker_rlimit_nofile ${NGINX_FILES};
@@ -156,8 +156,8 @@ ${nginxFiles(directory)}
 }
 
 /**
- * Starts all on the machine `proxy`; resolves with the tuned HAProxy for short answers when all
- * listen.
+ * Starts all proxies on the machine `proxy`. Resolves with the tuned HAProxy for short answers when
+ * all proxies listen.
  */
 export async function startProxies(farm: Farm, node: string): Promise<Program> {
   const host = farm.host('proxy');
@@ -192,16 +192,16 @@ export async function startProxies(farm: Farm, node: string): Promise<Program> {
       await haproxy(`${id}-long`, longPort, tunedHaproxy(node, longPort, connections, LONG));
     }
   }
-  if (measured === undefined) throw new Error('no tuned HAProxy is among the proxies');
+  if (measured === undefined) throw new Error('the proxies include no tuned HAProxy');
   return measured;
 }
 
-/** How many connections that is: two files of each, and some to spare. */
+/** Connections for this number of open files: each needs two, and some files are spare. */
 export function proxyConnections(files: number): number {
   return Math.floor((files - 1000) / 2);
 }
 
-/** How many files a program may open here when it asks for `most`. */
+/** Files that a program may open on this machine when it asks for `most`. */
 export async function openFiles(most: number): Promise<number> {
   const { code } = await run('prlimit', [`--nofile=${most}:${most}`, 'true'], {
     allowFailure: true,
@@ -211,7 +211,7 @@ export async function openFiles(most: number): Promise<number> {
   return Math.min(most, Number(stdout.trim()) || 1024);
 }
 
-/** The command line that lets what follows open so many files. */
+/** The command line that sets this limit of open files for the command behind it. */
 export function limited(files: number): string[] {
   return ['prlimit', `--nofile=${files}:${files}`];
 }

@@ -1,4 +1,4 @@
-/** What a run measures: bench/results/latest.json holds all of it, every sample. */
+/** The results of a run. bench/results/latest.json holds every sample. */
 import { chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { projectRoot } from '../../lab/farm/baton.js';
@@ -11,24 +11,24 @@ export interface Sample {
   requests: number;
   failed: number;
   perSecond: number;
-  /** ms, as wrk tells them. */
+  /** In ms, as wrk prints them. */
   p50: number;
   p99: number;
   /** CPU time of the whole machine per request, in us. */
   cpu: number;
   /** Share of the CPUs' time that was stolen. */
   stolen: number;
-  /** Bytes into the machine between client and node, per request; absent where there is none. */
+  /** Bytes received by the machine between client and node, per request. Absent without one. */
   crossing?: number;
 }
 
-/** A turn of all contenders. */
+/** One sample of each contender. */
 export type Round = Partial<Record<ContenderId, Sample>>;
 
 export interface CaseResult {
   case: Case;
   rounds: Round[];
-  /** Rounds in which too much time was stolen. */
+  /** Rounds with too much stolen time. */
   discarded: Round[];
 }
 
@@ -38,23 +38,21 @@ export type FirstByteResult = Partial<Record<ContenderId, number[]>>;
 /** One flood of small packets through a forwarder. */
 export interface FloodSample {
   forwarder: ForwarderId;
-  /** Sessions that the packets belong to in turn. */
+  /** Number of sessions that the packets belong to in turn. */
   sessions: number;
   seconds: number;
   /** Packets that the generator put on the wire, and those that came back. */
   sent: number;
   returned: number;
-  /**
-   * How often the generator had to wait for the forwarder, for each 64 frames; 0 when it does not.
-   */
+  /** How often the generator waited for the forwarder per 64 frames; 0 if it does not wait. */
   waited: number;
   stolen: number;
 }
 
-/** Bare programs that swap MAC addresses, and balancers. */
+/** Forwarders: bare programs that swap MAC addresses, and balancers. */
 export type ForwarderId = 'swap' | 'redirect' | ContenderId;
 
-/** The kernel's own account of a program under such a flood. */
+/** The kernel's measurement of a program under a flood. */
 export interface ProgramSample {
   forwarder: ForwarderId;
   program: string;
@@ -73,24 +71,24 @@ export interface SmallPacketResult {
 export interface BatonMemory {
   datapath: string;
   sessions: number;
-  /** Seconds that it took to open them. */
+  /** Seconds in which they were opened. */
   seconds: number;
-  /** Resident pages of the process, kernel maps that it has mapped left out. */
+  /** Resident pages of the process, without mapped kernel maps. */
   process: number;
-  /** Rings and frames that it shares with the kernel. */
+  /** Rings and frames shared with the kernel. */
   rings: number;
   /** BPF maps. */
   maps: number;
-  /** The sum of the three before there was any session. */
+  /** The sum of the three before the first session. */
   empty: number;
 }
 
 export interface ProxyMemory {
   connections: number;
-  /** Resident pages of the process without, and with them, in bytes. */
+  /** Resident pages of the process without and with the connections, in bytes. */
   empty: number;
   process: number;
-  /** Why not more. */
+  /** Why it did not hold more. */
   limit: string;
 }
 
@@ -102,15 +100,15 @@ export interface EngineFigures {
   heapPackets: number;
   tableBytesPerSession: number;
   enginePerSession: number;
-  /** Several threads next to one. */
+  /** Several threads compared with one. */
   workers: WorkerFigures;
 }
 
-/** Since 2 `haproxy` and `nginx` are stock. */
+/** Since version 2 `haproxy` and `nginx` are the stock ones. */
 export const VERSION = 3;
 
 export interface Results {
-  /** Of this form. */
+  /** Version of this form. */
   version: typeof VERSION;
   startedAt: string;
   seconds: number;
@@ -118,7 +116,7 @@ export interface Results {
   machine: Record<string, string>;
   versions: Record<string, string>;
   contenders: { id: ContenderId; name: string; how: string; left?: string }[];
-  /** Share of the CPUs' time that goes to all of them while nobody asks for anything. */
+  /** Share of the CPUs' time that all contenders use without requests. */
   idleShare: number;
   cases: CaseResult[];
   firstByte: FirstByteResult;
@@ -129,7 +127,7 @@ export interface Results {
 
 const FILE = 'bench/results/latest.json';
 
-/** Writes a file of the source tree, which belongs to whom its directory belongs to. */
+/** Writes a file of the source tree, with the owner of the tree. */
 export function writeInTree(name: string, text: string): void {
   const file = path.join(projectRoot(), name);
   mkdirSync(path.dirname(file), { recursive: true });
@@ -143,16 +141,16 @@ export function saveResults(results: Results): void {
   writeInTree(FILE, `${JSON.stringify(results, rounded, 1)}\n`);
 }
 
-/** What the last run measured. Throws when there is none, or when it is of another form. */
+/** Returns the results of the last run. Throws if there are none, or of another version. */
 export function loadResults(): Results {
   const results = JSON.parse(readFileSync(path.join(projectRoot(), FILE), 'utf8')) as Results;
   if (results.version !== VERSION) {
-    throw new Error(`${FILE} has form ${results.version}, and what reads it form ${VERSION}`);
+    throw new Error(`${FILE} has version ${results.version}, but this program reads ${VERSION}`);
   }
   return results;
 }
 
-/** No figure here is known to more than six digits, and the file is read by people too. */
+/** Rounds to six digits: no figure is more exact, and people read the file too. */
 function rounded(_key: string, value: unknown): unknown {
   return typeof value === 'number' && !Number.isInteger(value)
     ? Number(value.toPrecision(6))

@@ -1,8 +1,8 @@
 /**
- * How many small packets a second a machine forwards, next to a program that only swaps two MAC
- * addresses. The generator has one CPU, the forwarder another, and more comes than can be
- * forwarded. What comes back is counted, and dropped, by the generator's end of the wire, on the
- * forwarder's CPU: the same for all.
+ * Measures how many small packets a machine forwards per second, compared with a program that only
+ * swaps two MAC addresses. The generator has one CPU and the forwarder another. More packets arrive
+ * than can be forwarded. The generator's end of the wire counts and drops returned frames, on the
+ * forwarder's CPU, for all forwarders alike.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../../lab/farm/process.js';
@@ -16,7 +16,7 @@ import type { FloodSample, ForwarderId, ProgramSample, SmallPacketResult } from 
 export interface Forwarder {
   id: ForwarderId;
   pair: Pair;
-  /** Numbers of sessions to send packets of. */
+  /** Numbers of sessions for which to measure. */
   sessions: readonly number[];
 }
 
@@ -27,7 +27,7 @@ export interface FloodLengths {
 
 const BPF_STATS = 'kernel.bpf_stats_enabled';
 
-/** A pair whose balancer has only one of these programs. */
+/** Returns a pair whose balancer has only one of these programs. */
 export async function barePair(id: 'swap' | 'redirect'): Promise<Pair> {
   const pair = await Pair.create(id);
   try {
@@ -40,7 +40,7 @@ export async function barePair(id: 'swap' | 'redirect'): Promise<Pair> {
   return pair;
 }
 
-/** Floods each forwarder in turns, by each of its numbers of sessions. */
+/** Floods each forwarder with each of its numbers of sessions, in turns. */
 export async function measureSmallPackets(
   forwarders: readonly Forwarder[],
   lengths: FloodLengths,
@@ -103,8 +103,8 @@ interface ShownProgram {
 }
 
 /**
- * What the kernel says that the XDP program of the balancer's eth0 takes, under a flood of a
- * second; undefined without one.
+ * Returns the kernel's measurement of the XDP program on the balancer's eth0, under a flood of one
+ * second. Undefined without a program.
  */
 async function programTime(
   forwarder: ForwarderId,
@@ -132,7 +132,7 @@ async function programTime(
   }
 }
 
-/** Of the XDP program on the balancer's eth0. */
+/** Id of the XDP program on the balancer's eth0. */
 export async function programId(pair: Pair): Promise<number | undefined> {
   const { stdout } = await run('ip', [
     '-n',

@@ -1,6 +1,6 @@
 /**
- * Reading a request head and finding who holds what it asks for: the cost of each, and of the whole
- * way from bytes to node. Run after a build: node dist/bench/micro/http.bench.js
+ * Measures reading a request head, looking up its holders, and the whole way from bytes to node.
+ * Run after a build: node dist/bench/micro/http.bench.js
  */
 
 import { bench, do_not_optimize, group, run } from 'mitata';
@@ -50,7 +50,7 @@ const many = new Directory(
   })),
 );
 
-/** A function's figure only counts when the function does what it is timed for. */
+/** Checks that a timed function does its work; otherwise its figure means nothing. */
 function check(value: boolean, what: string): void {
   if (!value) throw new Error(`the benchmark is broken: ${what}`);
 }
@@ -63,11 +63,11 @@ group('read a head', () => {
   bench(`browser, ${browser.length} bytes`, () =>
     do_not_optimize(head.read(browser, 0, browser.length, 0)),
   );
-  bench(`short, in two pieces`, () => {
+  bench('short, in two pieces', () => {
     head.read(short, 0, 40, 0);
     do_not_optimize(head.read(short, 0, short.length, head.resume));
   });
-  bench(`short, byte by byte`, () => {
+  bench('short, byte by byte', () => {
     let resume = 0;
     for (let end = 1; end <= short.length; end++) {
       head.read(short, 0, end, resume);
@@ -79,7 +79,7 @@ group('read a head', () => {
 check(head.read(short, 0, short.length, 0) === 1, 'short head');
 check(head.read(browser, 0, browser.length, 0) === 1, 'browser head');
 
-/** Look-ups go round many resources, so that the cache does not answer for the table. */
+/** Look-ups use many resources in turn, so that the table does not stay in the cache. */
 const paths = Array.from({ length: 4096 }, (_, i) => {
   const n = (i * 7919 * 4) % RESOURCES;
   return Buffer.from(`/shop/articles/section${n % 100}/page${n}.html`);

@@ -1,7 +1,7 @@
 /**
- * The engine over a capture in memory, one thread: handoffs and pass-through packets per second,
- * growth of the heap, bytes of session table; and the same workload shared by two threads. Part of
- * `npm run bench`; alone:
+ * The engine over a capture in memory, in one thread: handoffs and pass-through packets per second,
+ * growth of the heap, bytes of the session table. Also the same workload shared by two threads.
+ * Part of `make bench`; alone:
  *
  *     node --expose-gc dist/bench/replay/engine.bench.js [--json]
  */
@@ -9,10 +9,10 @@ import { machine, median, report, whole } from '../report.js';
 import { Run, seconds, timed, wholeBatches } from './run.js';
 import { measureWorkers, WORKERS_GOAL, type WorkerFigures } from './workers.js';
 
-/** Connections of one round, rounds, and pass-through packets of one round. */
+/** Size of a round, and number of rounds. */
 const CONNECTIONS = 20_000;
 const ROUNDS = 11;
-/** They are compiled while they run: not counted. */
+/** Code is compiled in the first rounds, so they do not count. */
 const WARM_UP_ROUNDS = 2;
 const PACKETS = wholeBatches(2_000_000);
 const HEAP_PACKETS = wholeBatches(10_000_000);
@@ -52,7 +52,7 @@ function measureEngine(): EngineFigures {
     const handedBefore = run.counters.get('handoffs');
     const handing = seconds(timed(() => run.feed(syn, ack, request)));
     if (run.counters.get('handoffs') - handedBefore !== CONNECTIONS)
-      throw new Error('not all were handed over');
+      throw new Error('a session was not handed over');
     const adopted = run.layOutAdopted();
     const confirming = seconds(timed(() => run.feed(adopted)));
     const passing = seconds(timed(() => run.pass(ack, PACKETS)));
@@ -100,7 +100,12 @@ function rowsOf(figures: EngineFigures, workers: WorkerFigures): string[][] {
       figures.tableBytesPerSession.toFixed(1),
       '',
     ],
-    ['the same with timers and lists', 'at most 170', figures.enginePerSession.toFixed(1), ''],
+    [
+      'session table with timers and lists, bytes per session',
+      'at most 170',
+      figures.enginePerSession.toFixed(1),
+      '',
+    ],
     [`pass-through packets/s, ${workers.workers} engine threads`, '', ...rate(workers.packets.all)],
     ratio('pass-through', workers.packetRatios),
     [

@@ -1,22 +1,22 @@
-/** A datapath that is nothing but memory: frames lie ready in it, and what is sent is counted. */
+/** A datapath that is only memory: it holds the input frames, and counts sent frames. */
 import type { FrameMemory, PortNumber, TransmitQueue } from '../../src/datapath/datapath.js';
 
-/** Room for one frame that the engine builds. */
+/** Bytes for one frame that the engine builds. */
 const ROOM = 2048;
 
 export class MemoryDatapath implements TransmitQueue {
   readonly memory: FrameMemory;
-  /** Frames built and committed, frames forwarded. */
+  /** Number of frames built and committed, and of frames forwarded. */
   built = 0;
   forwarded = 0;
-  /** Offset of the frame committed last. */
+  /** Offset of the last committed frame. */
   last = 0;
   private readonly rooms: number;
   private room = 0;
 
   /**
-   * @param inputBytes of the part for received frames, from offset 0
-   * @param rooms for built frames, used round and round
+   * @param inputBytes size of the part for received frames, from offset 0
+   * @param rooms number of places for built frames, used in turn
    */
   constructor(inputBytes: number, rooms = 64) {
     const bytes = new Uint8Array(inputBytes + rooms * ROOM);

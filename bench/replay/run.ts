@@ -1,4 +1,4 @@
-/** An engine in memory, and a workload of many connections for it. */
+/** Runs a workload of many connections through an engine in memory. */
 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,9 +28,9 @@ import {
   workloadBytes,
 } from './workload.js';
 
-/** Sessions that there is room for, in all engines together. */
+/** Room for sessions, in all engines together. */
 const SESSIONS = 1_000_000;
-/** Frames between two looks at the timers, as a datapath's batch would have. */
+/** Frames between two ticks, as in a batch of a datapath. */
 const BATCH = 256;
 /** Kinds of frames: SYN, ACK and request of the client, two notices of the node. */
 const KINDS = 5;
@@ -38,7 +38,7 @@ const NODES = 3;
 const SEEDS = { client: 0xb0b1b2b3, port: 0x08131e29, nonce: 0xdce7f2fd };
 const CAPTURE = join(fileURLToPath(import.meta.url), '../../../../test/fixtures/captures/get.pcap');
 
-/** What engines that share a workload have in common. */
+/** The memory that engines with a common workload share. */
 export function sharedNodes(workers: number): SharedArrayBuffer {
   return nodeMemory(NODES, workers);
 }
@@ -47,7 +47,7 @@ export class Run {
   readonly datapath: MemoryDatapath;
   readonly counters = new Counters();
   readonly engine: Engine;
-  /** Numbers of its clients, among those of the whole workload. */
+  /** The numbers of this engine's clients within the whole workload. */
   readonly clients: Uint32Array;
   private readonly nodes: NodeTable;
   private readonly template: Template;
@@ -56,8 +56,8 @@ export class Run {
   private now = 1;
 
   /**
-   * @param connections of the whole workload
-   * @param share by default all of it
+   * @param connections number of connections of the whole workload
+   * @param share the share of this engine; by default everything
    */
   constructor(connections: number, share?: NodeShare) {
     const { worker, workers } = share ?? { worker: 0, workers: 1 };
@@ -133,7 +133,7 @@ export class Run {
     );
   }
 
-  /** Feeds frames in order, with a look at the timers after each batch. */
+  /** Feeds frames in order, with a tick after each batch. */
   feed(...kinds: Frames[]): void {
     const { engine } = this;
     const count = kinds[0]?.count ?? 0;
@@ -149,8 +149,8 @@ export class Run {
   }
 
   /**
-   * Passes `packets` of the clients' bare ACKs through: a multiple of a batch. Throws if any is not
-   * forwarded.
+   * Passes bare ACKs of the clients through the engine. `packets` is a multiple of a batch.
+   * @throws Error if a packet is not forwarded
    */
   pass(frames: Frames, packets: number): void {
     const { engine, datapath } = this;
@@ -168,7 +168,7 @@ export class Run {
       }
       engine.tick(this.now);
     }
-    if (datapath.forwarded - before !== packets) throw new Error('not all were forwarded');
+    if (datapath.forwarded - before !== packets) throw new Error('a packet was not forwarded');
   }
 
   layOutClients(): { syn: Frames; ack: Frames; request: Frames } {
@@ -182,7 +182,7 @@ export class Run {
     };
   }
 
-  /** That the nodes have taken the sessions. */
+  /** Lays out the notices with which the nodes confirm the sessions. */
   layOutAdopted(): Frames {
     return this.notices(NoticeType.adopted, 3);
   }
@@ -205,12 +205,12 @@ export class Run {
   }
 }
 
-/** So many packets, or a little more: whole batches. */
+/** Rounds a number of packets up to whole batches. */
 export function wholeBatches(packets: number): number {
   return Math.ceil(packets / BATCH) * BATCH;
 }
 
-/** When something began and ended: s on a clock that all threads have in common. */
+/** Start and end of work, in s on a clock that all threads share. */
 export interface Span {
   start: number;
   end: number;

@@ -1,4 +1,4 @@
-/** One engine thread of workers.ts: does its share of a round whenever it is told to. */
+/** One engine thread of workers.ts. It does its share of a round for each message. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Run, timed, wholeBatches } from './run.js';
 import { meet, type Round, type ThreadStart } from './workers.js';
@@ -14,7 +14,7 @@ function start(given: ThreadStart, port: NonNullable<typeof parentPort>): void {
     meet(barrier, workers);
     const handoffs = timed(() => run.feed(syn, ack, request));
     if (run.counters.get('handoffs') - before !== run.clients.length)
-      throw new Error('not all were handed over');
+      throw new Error('a session was not handed over');
     run.feed(run.layOutAdopted());
     meet(barrier, workers);
     const passed = timed(() => run.pass(ack, packets));

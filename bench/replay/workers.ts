@@ -1,11 +1,11 @@
 /**
- * What a second engine thread brings: one workload, done in turns by one thread and by two that
- * share it by flow, each with its own engine and memory. This thread sleeps meanwhile.
+ * Measures the gain of a second engine thread. One thread, and two threads that share the work by
+ * flow, run the same workload in turns. Each has its own engine and memory. The main thread sleeps.
  */
 import { Worker } from 'node:worker_threads';
 import { type Span, seconds, sharedNodes } from './run.js';
 
-/** How much more so many threads must do than one. */
+/** The goal: rate of all threads as a multiple of one thread's. */
 export const WORKERS_GOAL = 1.8;
 const WORKERS = 2;
 const CONNECTIONS = 20_000;
@@ -16,33 +16,33 @@ const THREAD = new URL('./worker-thread.js', import.meta.url);
 
 export interface WorkerFigures {
   workers: number;
-  /** Per second, of each round: by one thread, and by all. */
+  /** Rate per second of each round, of one thread and of all. */
   handoffs: { one: number[]; all: number[] };
   packets: { one: number[]; all: number[] };
-  /** All over one, round by round. */
+  /** Rate of all threads divided by that of one, round by round. */
   handoffRatios: number[];
   packetRatios: number[];
 }
 
-/** What a thread is started with. */
+/** The start parameters of a thread. */
 export interface ThreadStart {
   worker: number;
   workers: number;
   connections: number;
-  /** Of all threads together. */
+  /** Packets of all threads together. */
   packets: number;
   nodes: SharedArrayBuffer;
-  /** Two words, for `meet`. */
+  /** Two words for `meet`. */
   barrier: SharedArrayBuffer;
 }
 
-/** What a thread tells of a round. */
+/** The result of a thread for one round. */
 export interface Round {
   handoffs: Span;
   packets: Span;
 }
 
-/** Returns when every one of the threads has called it as often as this one. */
+/** A barrier: returns when every thread has called it as often as this one. */
 export function meet(barrier: Int32Array, workers: number): void {
   const turn = Atomics.load(barrier, 1);
   if (Atomics.add(barrier, 0, 1) + 1 === workers) {
@@ -74,10 +74,7 @@ class Team {
     });
   }
 
-  /**
-   * One round of all: how much was done a second, from when the first began until the last was
-   * done.
-   */
+  /** Runs one round of all threads. The rates count from the first start to the last end. */
   async round(): Promise<{ handoffs: number; packets: number }> {
     const rounds = await Promise.all(
       this.threads.map(

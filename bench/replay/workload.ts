@@ -1,6 +1,6 @@
 /**
- * Many connections made of one recorded connection: the client's frames of a capture, each time
- * from another address and port, with its checksums put right.
+ * Makes many connections from a recorded one: copies of the client's frames of a capture, each with
+ * another address and port and correct checksums.
  */
 import { readFileSync } from 'node:fs';
 import type { NodeTable } from '../../src/engine/node-table.js';
@@ -37,10 +37,10 @@ export interface Template {
   request: Uint8Array;
 }
 
-/** Reads the first connection of a capture. Throws when it holds none that is whole. */
+/** Reads the first connection of a capture. Throws if the connection is incomplete. */
 export function readTemplate(file: string): Template {
   const reader = openCapture(new Uint8Array(readFileSync(file)));
-  if (reader === undefined) throw new Error(`${file}: not a capture`);
+  if (reader === undefined) throw new Error(`${file}: this is no capture`);
   const frames: Uint8Array[] = [];
   let serverIsn: number | undefined;
   let server = 0;
@@ -63,12 +63,12 @@ export function readTemplate(file: string): Template {
   }
   const [syn, ack, request] = frames;
   if (syn === undefined || ack === undefined || request === undefined || serverIsn === undefined) {
-    throw new Error(`${file}: no whole connection`);
+    throw new Error(`${file}: the capture has no complete connection`);
   }
   return { server, port, serverIsn, syn, ack, request };
 }
 
-/** Where the frames of one kind lie in memory: index i at offset + i * STRIDE. */
+/** Place of the frames of one kind in memory: index i is at offset + i * STRIDE. */
 export interface Frames {
   offset: number;
   length: number;
@@ -92,12 +92,12 @@ function clientPort(index: number): number {
   return FIRST_PORT + (index % PORTS);
 }
 
-/** A client's port and the only virtual server, as session keys have them. */
+/** A client's port and the only virtual server, as in session keys. */
 export function clientKey(index: number): number {
   return (clientPort(index) << 16) >>> 0;
 }
 
-/** Lays out copies of a frame from `offset` on, one from each of these clients. */
+/** Lays out copies of a frame from `offset` on, one for each client. */
 export function layOut(
   view: DataView,
   offset: number,
@@ -120,9 +120,7 @@ export function layOut(
   return { offset, length: frame.length, count: clients.length };
 }
 
-/**
- * Lays out a notice for the session of each of these clients, from the node that it was handed to.
- */
+/** Lays out a notice for each client's session, from the node of the session. */
 export function layOutNotices(
   view: DataView,
   offset: number,
@@ -138,7 +136,7 @@ export function layOutNotices(
     const at = offset + index * STRIDE;
     const client = clientAddress(number);
     const slot = sessions.find(client, clientKey(number));
-    if (slot < 0) throw new Error(`no session of client ${number}`);
+    if (slot < 0) throw new Error(`client ${number} has no session`);
     const node = nodes.address[sessions.node(slot)] ?? 0;
     view.setUint16(at + 12, EtherType.ipv4);
     writeIpv4(view, at + IP, IPV4_HEADER_BYTES + IXCP_HEADER_BYTES, Protocol.ixcp, node, BALANCER);
