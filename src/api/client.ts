@@ -1,4 +1,4 @@
-/** Asks a running balancer by its control socket. */
+/** A client of the control socket of a running balancer. */
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import type { Static, TSchema } from '@sinclair/typebox';
 import { Ajv } from 'ajv';
@@ -17,27 +17,29 @@ import {
 
 const ANSWER_TIMEOUT_MS = 5_000;
 const STREAM_TYPE = 'application/octet-stream';
-/** A page of sessions is well below this. */
+/** A page of sessions is much shorter. */
 const MOST_ANSWER_BYTES = 16 * 1024 * 1024;
 
-/** What it looks like when something other than an HTTP server is there. */
+/** Errors when the socket belongs to something other than an HTTP server. */
 const STRANGE: ReadonlySet<string> = new Set(['ENOTSOCK', 'EPROTOTYPE', 'ECONNRESET', 'EPIPE']);
 
-/** What it looks like when nobody is there. */
+/** Errors when no process listens on the socket. */
 const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR']);
+
+const OTHER_VERSION = 'the balancer may be of another version than this command';
 
 const ajv = new Ajv({ strict: false });
 
-/** What `sessions` gives: pages put together. */
+/** The rows of several pages. */
 export interface SessionList {
   sessions: SessionRow[];
   /** Sessions in the balancer's table. */
   total: number;
 }
 
-/** A stream of records that goes on until one side closes it. */
+/** A stream of records, until one side closes it. */
 export interface RecordStream {
-  /** Resolves when it has ended, whoever ended it. */
+  /** Resolves when either side has closed the stream. */
   readonly ended: Promise<void>;
   close(): void;
 }
@@ -51,7 +53,7 @@ export class ControlClient {
     this.where = `control socket ${printable(path)}`;
   }
 
-  /** @throws BatonError BATON_CONTROL when there is no answer, or one that is not Baton's. */
+  /** @throws BatonError BATON_CONTROL when no balancer answers, or the response is not valid */
   stats(): Promise<StatsDocument> {
     return this.ask('/v1/stats', StatsDocument);
   }
@@ -75,8 +77,8 @@ export class ControlClient {
   }
 
   /**
-   * Asks the balancer to end and to leave everything in place. False when none is running. Throws
-   * as `stats` does.
+   * Asks the balancer to end and to leave everything in place. False when no balancer is running.
+   * Throws as `stats` does.
    */
   async leave(): Promise<boolean> {
     try {
@@ -93,7 +95,8 @@ export class ControlClient {
   }
 
   /**
-   * What the engine shows of frames from now on, in pieces. Resolves when that has begun.
+   * Begins a capture of the engine's frames, and resolves when it has begun. `take` gets the stream
+   * in pieces.
    * @throws BatonError as `stats` does; BATON_IN_USE while another capture runs
    */
   capture(query: TapWish, take: (bytes: Uint8Array) => void): Promise<RecordStream> {
@@ -122,12 +125,12 @@ export class ControlClient {
     const { where } = this;
     if (headers.server !== SERVER_HEADER) return this.notBaton();
     if (statusCode === 409) {
-      return new BatonError('BATON_IN_USE', 'another capture runs there', {
+      return new BatonError('BATON_IN_USE', 'another capture is running there', {
         where,
         hint: 'end it first',
       });
     }
-    const hint = 'is the balancer of another version than this command?';
+    const hint = OTHER_VERSION;
     return new BatonError('BATON_CONTROL', `the balancer answered ${statusCode}`, { where, hint });
   }
 
@@ -157,16 +160,16 @@ export class ControlClient {
       );
     }
     if (!ajv.validate<Static<Schema>>(schema, document)) {
-      throw new BatonError('BATON_CONTROL', `an answer of another form: ${ajv.errorsText()}`, {
+      throw new BatonError('BATON_CONTROL', `the response is not valid: ${ajv.errorsText()}`, {
         where: this.where,
-        hint: 'is the balancer of another version than this command?',
+        hint: OTHER_VERSION,
       });
     }
     return document;
   }
 
   private notBaton(): BatonError {
-    return new BatonError('BATON_CONTROL', 'what answers there is not Baton', {
+    return new BatonError('BATON_CONTROL', 'the process that answers is not Baton', {
       where: this.where,
     });
   }
@@ -183,7 +186,7 @@ export class ControlClient {
         let length = 0;
         response.on('data', (chunk: Buffer) => {
           length += chunk.length;
-          if (length > MOST_ANSWER_BYTES) call.destroy(new Error('an answer without end'));
+          if (length > MOST_ANSWER_BYTES) call.destroy(new Error('the response is too long'));
           else chunks.push(chunk);
         });
         response.once('error', fail);
@@ -201,8 +204,8 @@ export class ControlClient {
   }
 
   /**
-   * A call that fails, as `reject` is told, also when there is no end of the answer in time; a
-   * capture's has none.
+   * Makes a call. `reject` gets its failure, and also a timeout: the whole response must arrive in
+   * time, except for the stream of a capture.
    */
   private request(
     target: string,
@@ -239,7 +242,7 @@ export class ControlClient {
     if (code === 'EACCES' || code === 'EPERM') {
       return new BatonError('BATON_PRIVILEGE', 'permission denied', {
         where,
-        hint: 'run as the user that runs the balancer, mostly root',
+        hint: 'run this command as the user of the balancer, usually root',
         cause: error,
       });
     }

@@ -1,6 +1,6 @@
 /**
- * The control socket: a small HTTP service on a Unix socket, for `baton stats`, `baton sessions`
- * and scripts.
+ * The server of the control socket: a small HTTP service on a Unix socket. `baton stats`, `baton
+ * sessions` and scripts use it.
  */
 import { accessSync, chmodSync, constants, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { createConnection } from 'node:net';
@@ -20,38 +20,37 @@ import {
   StatsDocument,
 } from './documents.js';
 
-/** Who knows the answers: the balancer. */
+/** The source of the answers: the balancer. */
 export interface StatsSource {
   stats(): Promise<StatsDocument>;
-  /** Sessions in slots from `after` on, at most `limit` of them. */
+  /** At most `limit` sessions, in slots from `after` on. */
   sessions(after: number, limit: number): Promise<SessionPage>;
 }
 
-/** Who shows frames to a capture: the engine threads. */
+/** The source of a capture's frames: the engine threads. */
 export interface FrameSource {
   /**
-   * Records of wire/tap-record.ts until the stream is destroyed; undefined while another one is
+   * A stream of records (wire/tap-record.ts), until it is destroyed. Undefined while another one is
    * open.
    */
   open(wish: TapWish): Promise<Readable | undefined>;
 }
 
-/**
- * Local and private, so generous: only there so that a client that hangs does not stay for ever.
- */
+/** Generous, because clients are local and trusted. It ends the connection of one that hangs. */
 const REQUEST_TIMEOUT_MS = 10_000;
 const MOST_BODY_BYTES = 64 * 1024;
-/** How long to wait for whoever may be listening on a socket that is there already. */
+/** How long to wait for an answer on a socket that exists already, in ms. */
 const PROBE_MS = 1_000;
+/** A umask: only the owner may open the socket. */
 const OWNER_ONLY = 0o077;
 
 export class ControlApi {
   private readonly app: FastifyInstance;
-  /** Answers without an end. */
+  /** Streams of captures, whose responses have no end. */
   private readonly streams = new Set<Readable>();
 
   /**
-   * @param leave has the balancer end, and leave everything in place
+   * @param leave makes the balancer end and leave everything in place
    * @param feed the engine's part of captures
    */
   constructor(source: StatsSource, leave?: () => void, feed?: FrameSource) {
@@ -60,7 +59,7 @@ export class ControlApi {
       bodyLimit: MOST_BODY_BYTES,
       requestTimeout: REQUEST_TIMEOUT_MS,
       forceCloseConnections: true,
-      // The default takes query keys that nobody knows out without a word.
+      // By default, ajv removes unknown query keys silently.
       ajv: { customOptions: { removeAdditional: false, coerceTypes: true } },
     });
     const { app } = this;
@@ -86,10 +85,10 @@ export class ControlApi {
         async (request, reply) => {
           const frames = await feed.open(request.query);
           if (frames === undefined) {
-            return reply.code(409).send({ code: 'in-use', message: 'another capture runs' });
+            return reply.code(409).send({ code: 'in-use', message: 'another capture is running' });
           }
           this.streams.add(frames.once('close', () => this.streams.delete(frames)));
-          // Whoever asked may have gone meanwhile.
+          // The client may have gone meanwhile.
           if (request.socket.destroyed) frames.destroy();
           return reply.type('application/octet-stream').send(frames);
         },
@@ -97,7 +96,7 @@ export class ControlApi {
     }
     if (leave !== undefined) {
       const schema = { response: { 200: LeaveDocument, '4xx': ErrorDocument } };
-      // Not before the answer is out: leaving closes this socket.
+      // Only after the response has been sent: leaving closes this socket.
       app.post('/v1/leave', { schema, onResponse: async () => leave() }, () => ({ leaving: true }));
     }
     app.setNotFoundHandler((request, reply) => {
@@ -116,10 +115,9 @@ export class ControlApi {
   }
 
   /**
-   * Listens on `path`, which only its owner can open. A socket that a dead process left there is
-   * replaced.
-   * @throws BatonError BATON_IN_USE when somebody listens there, or it is something other than a
-   *   socket; BATON_CONTROL when it can not be made.
+   * Listens on `path`, which only its owner can open. Replaces the socket of a dead process.
+   * @throws BatonError BATON_IN_USE when a process listens there, or the path is not a socket;
+   *   BATON_CONTROL when the socket cannot be created
    */
   async start(path: string): Promise<void> {
     const where = `control socket ${printable(path)}`;
@@ -127,7 +125,7 @@ export class ControlApi {
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
       await makeWay(path, where);
-      // A Unix socket is bound within this call, so the mask is never that of other files.
+      // The socket is bound within this call, so the mask does not affect other files.
       const mask = process.umask(OWNER_ONLY);
       let listening: Promise<void>;
       try {
@@ -147,24 +145,24 @@ export class ControlApi {
       if (error instanceof BatonError) throw error;
       const code = (error as NodeJS.ErrnoException).code;
       if (code === 'EADDRINUSE') throw inUse(where);
-      throw new BatonError('BATON_CONTROL', `can not be made: ${reasonOf(error)}`, {
+      throw new BatonError('BATON_CONTROL', `cannot be created: ${reasonOf(error)}`, {
         where,
         cause: error,
       });
     }
   }
 
-  /** Answers no more, and takes the socket away. */
+  /** Stops the server and removes the socket. */
   async stop(): Promise<void> {
-    // It would wait for them.
+    // close() would wait for them.
     for (const stream of this.streams) stream.destroy();
     await this.app.close();
   }
 }
 
 /**
- * Makes sure that a control socket can be made at `path`, and leaves what is there.
- * @param replace whoever answers there will go
+ * Checks that a control socket can be created at `path`. Changes nothing there.
+ * @param replace a balancer that answers there will leave
  * @throws BatonError as `ControlApi.start` does
  */
 export async function requireSocketPlace(path: string, replace: boolean): Promise<void> {
@@ -177,7 +175,7 @@ export async function requireSocketPlace(path: string, replace: boolean): Promis
     accessSync(dirname(path), constants.W_OK | constants.X_OK);
   } catch (error) {
     if (error instanceof BatonError) throw error;
-    throw new BatonError('BATON_CONTROL', `cannot be made: ${reasonOf(error)}`, {
+    throw new BatonError('BATON_CONTROL', `cannot be created: ${reasonOf(error)}`, {
       where,
       cause: error,
     });
@@ -185,17 +183,17 @@ export async function requireSocketPlace(path: string, replace: boolean): Promis
 }
 
 function notASocket(where: string): BatonError {
-  return new BatonError('BATON_IN_USE', 'there already, and not a socket', { where });
+  return new BatonError('BATON_IN_USE', 'exists already, and is not a socket', { where });
 }
 
 function inUse(where: string): BatonError {
-  return new BatonError('BATON_IN_USE', 'another balancer answers there', {
+  return new BatonError('BATON_IN_USE', 'another balancer uses it', {
     where,
-    hint: 'stop it, or give this one another controlSocket',
+    hint: 'stop that balancer, or set another controlSocket for this one',
   });
 }
 
-/** Removes a socket nobody listens on; refuses to touch anything else. */
+/** Removes a socket on which no process listens. Throws for anything else. */
 async function makeWay(path: string, where: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
@@ -204,7 +202,7 @@ async function makeWay(path: string, where: string): Promise<void> {
   unlinkSync(path);
 }
 
-/** Whether a process holds the socket open: it need not be in a state to say anything. */
+/** Whether a process has the socket open, even if it does not respond. */
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = createConnection({ path });
@@ -216,7 +214,7 @@ function answers(path: string): Promise<boolean> {
     socket.once('connect', () => settle(true));
     socket.once('error', (error: NodeJS.ErrnoException) => {
       socket.destroy();
-      // EAGAIN: its queue of connections is full, so there is one.
+      // EAGAIN: the queue of connections is full, so a process listens.
       if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(false);
       else if (error.code === 'EAGAIN') resolve(true);
       else reject(error);

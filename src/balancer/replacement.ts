@@ -21,7 +21,7 @@ export async function askToLeave(
       `the balancer there works on ${there.interface}, not on ${name}`,
       {
         where: `control socket ${controlSocket}`,
-        hint: 'give this one another controlSocket',
+        hint: 'set another controlSocket for this balancer',
       },
     );
   }

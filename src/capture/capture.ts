@@ -63,7 +63,7 @@ export interface CaptureResult {
 /**
  * Captures until `stop` is aborted, or enough is written. `note` is told what an operator should
  * know.
- * @throws BatonError when there is nothing to capture from, or another capture runs
+ * @throws BatonError when there is nothing to capture from, or another capture is running
  */
 export async function capture(
   options: CaptureOptions,
@@ -330,7 +330,7 @@ function interfaces({ interface: clients, nodeInterface }: CaptureOptions) {
 }
 
 function inUse(where: string): BatonError {
-  return new BatonError('BATON_IN_USE', 'another capture runs there', {
+  return new BatonError('BATON_IN_USE', 'another capture is running there', {
     where,
     hint: 'end it first',
   });

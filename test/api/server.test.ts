@@ -63,7 +63,7 @@ const STATS: StatsDocument = {
 };
 const TOTAL = 2_500;
 
-/** Sessions in slots 0 to TOTAL - 1; slot numbers are the cursor. */
+/** Sessions in slots 0 to TOTAL - 1. The slot number is the cursor. */
 class FakeBalancer implements StatsSource {
   asked: [number, number][] = [];
   async stats(): Promise<StatsDocument> {
@@ -113,11 +113,11 @@ t.test('answers on a socket that only its owner can open', async (t) => {
   t.same(balancer.asked, [[0, 5]]);
 
   await api.stop();
-  t.notOk(existsSync(path), 'the socket is taken away');
+  t.notOk(existsSync(path), 'the socket is removed');
 });
 
-t.test('a balancer that has run since before an update is understood', async (t) => {
-  // What it sends: the document of its own version, without what came later.
+t.test('the client understands a balancer that was started before an update', async (t) => {
+  // It sends the document of its own version, without fields that were added later.
   const { notOffered, losses, ...older } = STATS;
   const path = newPath();
   const balancer = new FakeBalancer();
@@ -127,23 +127,23 @@ t.test('a balancer that has run since before an update is understood', async (t)
   t.teardown(() => api.stop());
   const stats = await new ControlClient(path).stats();
   t.same(stats, older);
-  t.equal(renderStats(stats), renderStats(STATS), 'nothing is said of what is not known');
+  t.equal(renderStats(stats), renderStats(STATS), 'missing fields are not shown');
 });
 
-t.test('a balancer is asked to leave, and hears of it when the answer is out', async (t) => {
+t.test('a balancer is asked to leave, after the response has been sent', async (t) => {
   const path = newPath();
   let left = 0;
   const api = new ControlApi(new FakeBalancer(), () => {
     left += 1;
     void api.stop();
   });
-  t.equal(await new ControlClient(path).leave(), false, 'nobody is there');
+  t.equal(await new ControlClient(path).leave(), false, 'no balancer is running');
   await api.start(path);
-  t.match(await get(path, '/v1/leave'), { status: 404 }, 'looking does no harm');
+  t.match(await get(path, '/v1/leave'), { status: 404 }, 'a GET does not make it leave');
   t.equal(left, 0);
   t.equal(await new ControlClient(path).leave(), true);
   t.equal(left, 1);
-  t.equal(await new ControlClient(path).leave(), false, 'it has left');
+  t.equal(await new ControlClient(path).leave(), false, 'the balancer has left');
 
   const other = newPath();
   const silent = new ControlApi(new FakeBalancer());
@@ -172,7 +172,7 @@ t.test('long lists come in pages', async (t) => {
   ]);
 });
 
-t.test('what makes no sense is refused', async (t) => {
+t.test('a request that is not valid is refused', async (t) => {
   const path = newPath();
   const api = new ControlApi(new FakeBalancer());
   await api.start(path);
@@ -197,7 +197,7 @@ t.test('what makes no sense is refused', async (t) => {
   t.equal((await get(path, '/v1/stats', 'POST')).status, 404);
 });
 
-t.test('a source that fails is a 500, and the client says so', async (t) => {
+t.test('a source that fails is a 500, and the client reports it', async (t) => {
   const path = newPath();
   const balancer = new FakeBalancer();
   balancer.stats = () => Promise.reject(new Error('the engine\u001b is gone'));
@@ -219,10 +219,10 @@ t.test('the socket of a process that was killed is replaced', async (t) => {
   const second = new ControlApi(new FakeBalancer());
   await t.rejects(second.start(path), {
     code: 'BATON_IN_USE',
-    message: 'another balancer answers there',
+    message: 'another balancer uses it',
   });
   await second.stop();
-  t.ok(existsSync(path), 'that of a living process is left alone');
+  t.ok(existsSync(path), 'the socket of a running process stays');
 
   holder.kill('SIGKILL');
   await once(holder, 'exit');
@@ -237,20 +237,20 @@ t.test('the socket of a process that was killed is replaced', async (t) => {
   await third.stop();
 });
 
-t.test('a file of that name is not touched', async (t) => {
+t.test('a file with that name stays', async (t) => {
   const path = newPath();
   writeFileSync(path, 'precious');
   const api = new ControlApi(new FakeBalancer());
   await t.rejects(api.start(path), {
     code: 'BATON_IN_USE',
-    message: 'there already, and not a socket',
+    message: 'exists already, and is not a socket',
   });
   await api.stop();
   t.ok(existsSync(path));
   await t.rejects(new ControlClient(path).stats(), { code: 'BATON_CONTROL' });
 });
 
-t.test('the client tells what is wrong', async (t) => {
+t.test('the client says what is wrong', async (t) => {
   await t.rejects(new ControlClient(join(directory, 'absent')).stats(), {
     code: 'BATON_CONTROL',
     message: 'no balancer is running there',
@@ -268,7 +268,7 @@ t.test('the client tells what is wrong', async (t) => {
           createHttpServer((_, response) => response.end('{}')),
           path,
         ),
-      { code: 'BATON_CONTROL', message: 'what answers there is not Baton' },
+      { code: 'BATON_CONTROL', message: 'the process that answers is not Baton' },
     ],
     [
       'no HTTP server',
@@ -277,7 +277,7 @@ t.test('the client tells what is wrong', async (t) => {
           createServer((socket) => socket.end('+OK hello\r\n')),
           path,
         ),
-      { code: 'BATON_CONTROL', message: 'what answers there is not Baton' },
+      { code: 'BATON_CONTROL', message: 'the process that answers is not Baton' },
     ],
     [
       'one that hangs up',
@@ -286,7 +286,7 @@ t.test('the client tells what is wrong', async (t) => {
           createServer((socket) => socket.destroy()),
           path,
         ),
-      { code: 'BATON_CONTROL', message: 'what answers there is not Baton' },
+      { code: 'BATON_CONTROL', message: 'the process that answers is not Baton' },
     ],
     [
       'a Baton of another form',
@@ -297,7 +297,7 @@ t.test('the client tells what is wrong', async (t) => {
           ),
           path,
         ),
-      { code: 'BATON_CONTROL', message: /^an answer of another form/ },
+      { code: 'BATON_CONTROL', message: /^the response is not valid/ },
     ],
     [
       'one that says nothing',

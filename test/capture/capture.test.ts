@@ -90,7 +90,7 @@ t.test('the stream of the control socket', async (t) => {
 
   await t.rejects(
     client.capture(WISH, () => {}),
-    { code: 'BATON_IN_USE', message: /another capture runs/ },
+    { code: 'BATON_IN_USE', message: /another capture is running/ },
   );
   t.ok(engine.isTapped, 'the first one goes on');
 

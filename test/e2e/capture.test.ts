@@ -134,7 +134,7 @@ t.test('captures', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
       const again = ['capture', '-c', farm.balancerConfig, '-w', file('second.pcapng')];
       t.match(await farm.baton(again, { allowFailure: true }), {
         code: 1,
-        stderr: /another capture runs there/,
+        stderr: /another capture is running there/,
       });
       await curl(farm.client, `${BASE}/a.txt`);
       t.same(await program.exited, { code: 0, signal: null });
