@@ -43,7 +43,14 @@ const ONCE = endToEnd(['datapath', 'farm', 'operator', 'watch']);
 const ALONE = endToEnd(['farm', 'flood']);
 /** The longest files begin first. */
 const LONG = [
-  ...endToEnd(['node-interface', 'restart', 'operator', 'datapath', 'watch']),
+  ...endToEnd([
+    'node-interface-life',
+    'node-interface',
+    'restart',
+    'operator',
+    'datapath',
+    'watch',
+  ]),
   'test/sim/simulation.test.ts',
 ];
 

@@ -1,4 +1,6 @@
-/** `baton capture` on a farm: what it writes is what passed, and other programs can read it. */
+/**
+ * `baton capture` on a farm writes the frames that passed, in files that other programs can read.
+ */
 import { statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
@@ -32,7 +34,7 @@ function fill(farm: Farm): void {
   farm.webs[0]?.put('b.txt', 'there\n');
 }
 
-/** Starts a capture, which has begun then. */
+/** Starts a capture and waits until it has begun. */
 async function start(farm: Farm, file: string, ...args: readonly string[]): Promise<Program> {
   const command = batonCommand(['capture', '-c', farm.balancerConfig, '-w', file, ...args]);
   const program = farm.balancer.start('capture', command);
@@ -52,22 +54,22 @@ async function replayed(farm: Farm, file: string): Promise<Replayed> {
   return JSON.parse(stdout) as Replayed;
 }
 
-/** What tcpdump reads of it: a line for each frame. */
+/** What tcpdump reads in it: a line for each frame. */
 async function dumped(file: string): Promise<string[]> {
   const { stdout } = await run('tcpdump', ['-nr', file]);
   return stdout.trimEnd().split('\n');
 }
 
-/** README and docs promise that these read it. */
+/** README and docs promise that these programs can read it. */
 const whyNoReader = (): string | false => !findCommand('tcpdump') && 'needs tcpdump';
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('captures', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
+t.test('baton capture records frames', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 1, clients: 2 }, async (farm) => {
     const file = (name: string): string => path.join(farm.directory, name);
 
-    await t.test('a connection from its SYN on, which replays', async (t) => {
+    await t.test('a captured connection begins with its SYN and can be replayed', async (t) => {
       const to = file('a.pcapng');
       writeFileSync(to, 'of an earlier one', { mode: 0o644 });
       const program = await start(farm, to);
@@ -95,7 +97,7 @@ t.test('captures', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
       }
     });
 
-    await t.test('one client of two, as bytes in a pipe', async (t) => {
+    await t.test('--client selects one client of two, and the output can be a pipe', async (t) => {
       const [wanted, other] = farm.clients;
       const to = file('pipe.pcapng');
       const shell = `"$@" > '${to}'`;
@@ -127,23 +129,26 @@ t.test('captures', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
       );
     });
 
-    await t.test('so many frames, and no second capture meanwhile', async (t) => {
-      const to = file('count.pcapng');
-      // Reports of agents are of no client: they do not count.
-      const program = await start(farm, to, '--count', '3', '--client', farm.client.address);
-      const again = ['capture', '-c', farm.balancerConfig, '-w', file('second.pcapng')];
-      t.match(await farm.baton(again, { allowFailure: true }), {
-        code: 1,
-        stderr: /another capture is running there/,
-      });
-      await curl(farm.client, `${BASE}/a.txt`);
-      t.same(await program.exited, { code: 0, signal: null });
-      t.match(program.log(program.logStart), /\n?baton: 3 frames captured, /);
-      t.equal((await replayed(farm, to)).capture.frames, 3);
-    });
+    await t.test(
+      'a capture ends after the given number of frames, and a second one is refused meanwhile',
+      async (t) => {
+        const to = file('count.pcapng');
+        // Reports of agents belong to no client, so they do not count.
+        const program = await start(farm, to, '--count', '3', '--client', farm.client.address);
+        const again = ['capture', '-c', farm.balancerConfig, '-w', file('second.pcapng')];
+        t.match(await farm.baton(again, { allowFailure: true }), {
+          code: 1,
+          stderr: /another capture is running there/,
+        });
+        await curl(farm.client, `${BASE}/a.txt`);
+        t.same(await program.exited, { code: 0, signal: null });
+        t.match(program.log(program.logStart), /\n?baton: 3 frames captured, /);
+        t.equal((await replayed(farm, to)).capture.frames, 3);
+      },
+    );
 
     await t.test(
-      'it goes on when the balancer is killed, started anew, and replaced',
+      'a capture goes on when the balancer is killed, started again, and replaced',
       async (t) => {
         const to = file('killed.pcapng');
         const program = await start(farm, to);
@@ -152,7 +157,7 @@ t.test('captures', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
         await farm.startBalancer();
         await farm.waitNodesUp();
         await program.waitForLog(/a balancer runs again/);
-        // Who leaves does not wait for the capture.
+        // A balancer that leaves does not wait for the capture.
         await farm.startBalancer(['--replace']);
         await farm.waitNodesUp();
         await program.waitForLog(/runs again.*runs again/s);
@@ -164,12 +169,15 @@ t.test('captures', { skip: whyNoFarm() || whyNoReader() }, async (t) => {
       },
     );
 
-    await t.test('where people look they are told of it', async (t) => {
-      const { stdout } = await farm.baton(['stats', '-c', farm.balancerConfig]);
-      t.equal(/tcpdump .* `baton capture`/.test(stdout), DATAPATH !== 'packet');
-    });
+    await t.test(
+      '`baton stats` mentions `baton capture` where tcpdump does not see all',
+      async (t) => {
+        const { stdout } = await farm.baton(['stats', '-c', farm.balancerConfig]);
+        t.equal(/tcpdump .* `baton capture`/.test(stdout), DATAPATH !== 'packet');
+      },
+    );
 
-    await t.test('nobody to capture from', async (t) => {
+    await t.test('a capture without a balancer is refused', async (t) => {
       await farm.balancerProgram?.stop();
       const args = ['capture', '-c', farm.balancerConfig, '-w', file('none.pcapng')];
       t.match(await farm.baton(args, { allowFailure: true }), {

@@ -1,7 +1,6 @@
 /**
- * Requests of curl and wrk at the virtual address, answered by the node that holds the content:
- * n1 is nginx on port 80, n2 is Apache on port 80 (nginx where there is no Apache), n3 is nginx
- * bound to 127.0.0.1:8080.
+ * Requests by curl and wrk to the virtual address are answered by the node that holds the content.
+ * n1 is nginx on port 80, n2 is Apache on port 80, n3 is nginx bound to 127.0.0.1:8080.
  */
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -45,241 +44,254 @@ function fill(farm: Farm): void {
   farm.webs[2]?.put('three/long.bin', long);
 }
 
-/** A name under which the nodes keep no connection alive. */
+/** A host name for which the nodes close every connection after one answer. */
 const CLOSING = 'closing.example.org';
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('content by node', { skip: whyNoFarm() || whyNoApache() }, async (t) => {
-  const use = {
-    resources,
-    fill,
-    // Two thousand clients at once are more than nginx's usual accept queue of 511 holds.
-    web: [
-      { backlog: 4096, closing: CLOSING },
-      { server: 'apache' as const, closing: CLOSING },
-      { listen: '127.0.0.1:8080', backlog: 4096 },
-    ],
-    agents: [{}, {}, { listen: '127.0.0.1:8080' }],
-  };
-  await withFarm(t, use, async (farm) => {
-    const get = (path: string, args: string[] = []) => curl(farm.client, `${BASE}${path}`, args);
+t.test(
+  'the node that holds the content answers',
+  { skip: whyNoFarm() || whyNoApache() },
+  async (t) => {
+    const use = {
+      resources,
+      fill,
+      // 2,000 clients at once do not fit into nginx's usual accept queue of 511.
+      web: [
+        { backlog: 4096, closing: CLOSING },
+        { server: 'apache' as const, closing: CLOSING },
+        { listen: '127.0.0.1:8080', backlog: 4096 },
+      ],
+      agents: [{}, {}, { listen: '127.0.0.1:8080' }],
+    };
+    await withFarm(t, use, async (farm) => {
+      const get = (path: string, args: string[] = []) => curl(farm.client, `${BASE}${path}`, args);
 
-    await t.test(
-      'each request is answered by the node that holds it, from the virtual address',
-      async (t) => {
-        for (const [path, node] of [
-          ['/one/a.txt', 1],
-          ['/two/a.txt', 2],
-          ['/three/a.txt', 3],
-        ] as const) {
-          const answer = await get(path);
-          t.equal(answer.status, 200, path);
-          t.equal(answer.body.toString(), `from node ${node}\n`);
-          t.equal(answer.remoteAddress, VIRTUAL_ADDRESS);
-        }
-        t.match((await get('/two/a.txt')).headers, /Server: Apache/);
-      },
-    );
-
-    await t.test('the directory decides by host, by path, and after normalisation', async (t) => {
-      t.equal((await get('/only-here.txt')).status, 404, 'without the host nobody holds it');
-      const shop = await get('/only-here.txt', ['-H', 'Host: Shop.Example.org:80']);
-      t.equal(shop.body.toString(), 'shop: node 2\n');
-      const odd = await get('/one/x/../%61.txt?q=/two/');
-      t.equal(odd.body.toString(), 'from node 1\n');
-    });
-
-    await t.test(
-      'a path in other spellings is the same resource, and reaches the node as it was sent',
-      async (t) => {
-        // curl sends what is beyond ASCII as it was typed.
-        for (const [path, body] of [
-          ['/café/é.txt', 'nginx has é\n'],
-          ['/caf%C3%A9/%c3%a9.txt', 'nginx has é\n'],
-          ['//café//é.txt', 'nginx has é\n'],
-          ['/naïve.txt', 'node 2 has ï\n'],
-          ['/na%c3%afve.txt', 'node 2 has ï\n'],
-          ['//one/a.txt', 'from node 1\n'],
-          ['/one//a.txt', 'from node 1\n'],
-          ['/x//../one/a.txt', 'from node 1\n'],
-          ['/one//inner//a.txt', 'inner: node 2\n'],
-          ['//one///inner/a.txt', 'inner: node 2\n'],
-          ['/one/x//../inner/a.txt', 'inner: node 2\n'],
-        ] as const) {
-          const answer = await get(path, ['--path-as-is']);
-          t.equal(answer.status, 200, path);
-          t.equal(answer.body.toString(), body, path);
-        }
-      },
-    );
-
-    await t.test('what nobody holds gets 404', async (t) => {
-      const answer = await get('/none/at-all.txt');
-      t.equal(answer.status, 404);
-      t.equal(answer.exit, 0);
-      t.match(answer.headers, /Connection: close/i);
-      const head = await get('/none/at-all.txt', ['-I']);
-      t.equal(head.status, 404);
-      t.equal(head.exit, 0);
-    });
-
-    await t.test('two holders take turns', async (t) => {
-      const bodies: string[] = [];
-      for (let index = 0; index < 10; index++) {
-        bodies.push((await get('/both.txt')).body.toString());
-      }
-      t.equal(bodies.filter((body) => body === 'both: node 1\n').length, 5);
-      t.equal(bodies.filter((body) => body === 'both: node 2\n').length, 5);
-    });
-
-    await t.test(
-      '50 MB arrive intact, and only requests and ACKs cross the balancer',
-      async (t) => {
-        for (const path of ['/one/long.bin', '/three/long.bin']) {
-          const before = await farm.balancer.traffic();
-          const answer = await get(path);
-          const after = await farm.balancer.traffic();
-          t.equal(answer.exit, 0);
-          t.equal(sha256(answer.body), sha256(long), path);
-          t.ok(
-            after.receivedBytes - before.receivedBytes < long.length / 20,
-            'received by the balancer',
-          );
-          t.ok(after.sentBytes - before.sentBytes < long.length / 20, 'sent by the balancer');
-          t.comment(
-            `${Math.round(answer.rate / 1e6)} MB/s; ${after.receivedBytes - before.receivedBytes} bytes to the balancer`,
-          );
-        }
-      },
-    );
-
-    await t.test('further requests of a connection go to its node', async (t) => {
-      const paths = ['/one/a.txt', '/one/b.txt', '/one/a.txt', '/two/a.txt'];
-      const answers = await curlAll(
-        farm.client,
-        paths.map((path) => BASE + path),
+      await t.test(
+        'each request is answered by the node that holds it, from the virtual address',
+        async (t) => {
+          for (const [path, node] of [
+            ['/one/a.txt', 1],
+            ['/two/a.txt', 2],
+            ['/three/a.txt', 3],
+          ] as const) {
+            const answer = await get(path);
+            t.equal(answer.status, 200, path);
+            t.equal(answer.body.toString(), `from node ${node}\n`);
+            t.equal(answer.remoteAddress, VIRTUAL_ADDRESS);
+          }
+          t.match((await get('/two/a.txt')).headers, /Server: Apache/);
+        },
       );
-      t.same(
-        answers.map((answer) => answer.connects),
-        [1, 0, 0, 0],
-      );
-      t.same(
-        answers.map((answer) => answer.status),
-        [200, 200, 200, 404],
-        'the last is not on this node',
-      );
-      t.match(answers[3]?.headers, /Server: nginx/);
-    });
 
-    await t.test('ways around that: what the README promises of them', async (t) => {
-      const ask = async (
-        urls: readonly string[],
-        ...args: string[]
-      ): Promise<[number, string, number][]> => {
-        const answers = await curlAll(farm.client, urls, args);
-        return answers.map(({ status, body, connects }) => [status, body.toString(), connects]);
-      };
-      const paths = ['/one/a.txt', '/two/a.txt', '/one/b.txt', '/two/b.txt'];
-      const from = ['from node 1\n', 'from node 2\n', 'also from node 1\n', 'also from node 2\n'];
-      const urls = paths.map((path) => `${BASE}${path}`);
-      const kept = await ask(urls);
-      t.same(
-        kept.map(([status, , connects]) => [status, connects]),
-        [
-          [200, 1],
-          [404, 0],
-          [200, 0],
-          [404, 0],
-        ],
-        'kept alive: wrong 404s',
-      );
-      t.same(
-        await ask(urls, '-H', `Host: ${CLOSING}`),
-        from.map((body) => [200, body, 1]),
-        'keepalive_timeout 0 of nginx, KeepAlive Off of Apache',
-      );
-      const names = ['one.example.org', 'two.example.org'];
-      const resolve = names.flatMap((name) => ['--resolve', `${name}:80:${VIRTUAL_ADDRESS}`]);
-      const named = paths.map((path, index) => `http://${names[index % 2]}${path}`);
-      t.same(
-        await ask(named, ...resolve),
-        from.map((body, index) => [200, body, index < 2 ? 1 : 0]),
-        'a host name for each group: a connection for each, kept alive',
-      );
-      t.same(
-        await ask([`${BASE}/two/a.txt`, `${BASE}/both.txt`]),
-        [
-          [200, 'from node 2\n', 1],
-          [200, 'both: node 2\n', 0],
-        ],
-        'what all hold, from the node that has the connection',
-      );
-    });
-
-    await t.test('an upload of 5 MB arrives intact', async (t) => {
-      const file = `${farm.directory}/upload.bin`;
-      writeFileSync(file, upload);
-      const outside = async (): Promise<number> =>
-        (await farm.stats()).counters.drop_out_of_window ?? 0;
-      const before = await outside();
-      for (const args of [['-H', 'Expect:'], []]) {
-        const answer = await get('/post', [...args, '--data-binary', `@${file}`]);
-        t.equal(answer.status, 200);
-        t.equal(answer.body.toString(), 'stored by n1\n');
-        t.equal(sha256(farm.webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(upload));
-      }
-      // Also of one that goes on at once when the node has said 100: no retransmission, no waiting.
-      t.equal(await outside(), before, 'nothing was outside of a window');
-    });
-
-    await t.test('a client port is used again at once', async (t) => {
-      // Whichever side closes first: the client's own TIME-WAIT would keep curl from binding the
-      // port. It is one that the kernel gives to nobody else.
-      await farm.client.run('sysctl', ['-qw', 'net.ipv4.tcp_max_tw_buckets=0']);
-      const silent = async (): Promise<number> => (await farm.stats()).counters.handoff_silent ?? 0;
-      const before = await silent();
-      const seconds: number[] = [];
-      for (let index = 0; index < 12; index++) {
-        const path = index % 3 === 2 ? '/two/a.txt' : '/one/a.txt';
-        const answer = await get(path, ['--local-port', '20000', '-H', 'Connection: close']);
-        t.equal(answer.status, 200, `${path}: ${answer.error}`);
-        seconds.push(answer.seconds);
-      }
-      t.equal(await silent(), before, 'each node answered for its handoff');
-      // A SYN that comes to nothing is sent again after a second.
-      t.ok(Math.max(...seconds) < 0.9, `no pause: ${Math.max(...seconds)} s at most`);
-    });
-
-    await t.test('2,000 connections at a time, a connection for each request', async (t) => {
-      const result = await wrk(farm.client, `${BASE}/one/1k.bin`, {
-        connections: 2000,
-        seconds: 5,
-        close: true,
+      await t.test('the directory decides by host and normalized path', async (t) => {
+        t.equal(
+          (await get('/only-here.txt')).status,
+          404,
+          'no node holds it without the host name',
+        );
+        const shop = await get('/only-here.txt', ['-H', 'Host: Shop.Example.org:80']);
+        t.equal(shop.body.toString(), 'shop: node 2\n');
+        const odd = await get('/one/x/../%61.txt?q=/two/');
+        t.equal(odd.body.toString(), 'from node 1\n');
       });
-      t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
-      t.ok(result.requests > 2000, `${result.requests} requests`);
-      t.comment(`${Math.round(result.perSecond)} requests/s`);
-    });
 
-    await t.test('2,000 connections kept alive', async (t) => {
-      const result = await wrk(farm.client, `${BASE}/three/1k.bin`, {
-        connections: 2000,
-        seconds: 4,
-      });
-      t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
-      t.comment(`${Math.round(result.perSecond)} requests/s`);
-    });
-
-    await t.test('the table empties when the connections have ended', async (t) => {
-      await farm.waitEmpty();
-      const { counters, nodes } = await farm.stats();
-      t.same(
-        nodes.map(({ active }) => active),
-        [0, 0, 0],
+      await t.test(
+        'other spellings of a path mean the same resource and reach the node unchanged',
+        async (t) => {
+          // curl sends characters beyond ASCII as they were typed.
+          for (const [path, body] of [
+            ['/café/é.txt', 'nginx has é\n'],
+            ['/caf%C3%A9/%c3%a9.txt', 'nginx has é\n'],
+            ['//café//é.txt', 'nginx has é\n'],
+            ['/naïve.txt', 'node 2 has ï\n'],
+            ['/na%c3%afve.txt', 'node 2 has ï\n'],
+            ['//one/a.txt', 'from node 1\n'],
+            ['/one//a.txt', 'from node 1\n'],
+            ['/x//../one/a.txt', 'from node 1\n'],
+            ['/one//inner//a.txt', 'inner: node 2\n'],
+            ['//one///inner/a.txt', 'inner: node 2\n'],
+            ['/one/x//../inner/a.txt', 'inner: node 2\n'],
+          ] as const) {
+            const answer = await get(path, ['--path-as-is']);
+            t.equal(answer.status, 200, path);
+            t.equal(answer.body.toString(), body, path);
+          }
+        },
       );
-      t.equal(counters.drop_transmit_full, 0);
-      t.equal(counters.answer_503, 0);
+
+      await t.test('a request for content that no node holds gets 404', async (t) => {
+        const answer = await get('/none/at-all.txt');
+        t.equal(answer.status, 404);
+        t.equal(answer.exit, 0);
+        t.match(answer.headers, /Connection: close/i);
+        const head = await get('/none/at-all.txt', ['-I']);
+        t.equal(head.status, 404);
+        t.equal(head.exit, 0);
+      });
+
+      await t.test('two holders take turns', async (t) => {
+        const bodies: string[] = [];
+        for (let index = 0; index < 10; index++) {
+          bodies.push((await get('/both.txt')).body.toString());
+        }
+        t.equal(bodies.filter((body) => body === 'both: node 1\n').length, 5);
+        t.equal(bodies.filter((body) => body === 'both: node 2\n').length, 5);
+      });
+
+      await t.test(
+        '50 MB arrive intact, and only requests and ACKs pass the balancer',
+        async (t) => {
+          for (const path of ['/one/long.bin', '/three/long.bin']) {
+            const before = await farm.balancer.traffic();
+            const answer = await get(path);
+            const after = await farm.balancer.traffic();
+            t.equal(answer.exit, 0);
+            t.equal(sha256(answer.body), sha256(long), path);
+            t.ok(
+              after.receivedBytes - before.receivedBytes < long.length / 20,
+              'the balancer received little',
+            );
+            t.ok(after.sentBytes - before.sentBytes < long.length / 20, 'the balancer sent little');
+            t.comment(
+              `${Math.round(answer.rate / 1e6)} MB/s; ${after.receivedBytes - before.receivedBytes} bytes to the balancer`,
+            );
+          }
+        },
+      );
+
+      await t.test('later requests on a connection go to the same node', async (t) => {
+        const paths = ['/one/a.txt', '/one/b.txt', '/one/a.txt', '/two/a.txt'];
+        const answers = await curlAll(
+          farm.client,
+          paths.map((path) => BASE + path),
+        );
+        t.same(
+          answers.map((answer) => answer.connects),
+          [1, 0, 0, 0],
+        );
+        t.same(
+          answers.map((answer) => answer.status),
+          [200, 200, 200, 404],
+          'this node does not hold the last one',
+        );
+        t.match(answers[3]?.headers, /Server: nginx/);
+      });
+
+      await t.test('the three ways around that work as the README says', async (t) => {
+        const ask = async (
+          urls: readonly string[],
+          ...args: string[]
+        ): Promise<[number, string, number][]> => {
+          const answers = await curlAll(farm.client, urls, args);
+          return answers.map(({ status, body, connects }) => [status, body.toString(), connects]);
+        };
+        const paths = ['/one/a.txt', '/two/a.txt', '/one/b.txt', '/two/b.txt'];
+        const from = ['from node 1\n', 'from node 2\n', 'also from node 1\n', 'also from node 2\n'];
+        const urls = paths.map((path) => `${BASE}${path}`);
+        const kept = await ask(urls);
+        t.same(
+          kept.map(([status, , connects]) => [status, connects]),
+          [
+            [200, 1],
+            [404, 0],
+            [200, 0],
+            [404, 0],
+          ],
+          'a persistent connection gets wrong 404s',
+        );
+        t.same(
+          await ask(urls, '-H', `Host: ${CLOSING}`),
+          from.map((body) => [200, body, 1]),
+          'way 1: the server closes each connection (keepalive_timeout 0, KeepAlive Off)',
+        );
+        const names = ['one.example.org', 'two.example.org'];
+        const resolve = names.flatMap((name) => ['--resolve', `${name}:80:${VIRTUAL_ADDRESS}`]);
+        const named = paths.map((path, index) => `http://${names[index % 2]}${path}`);
+        t.same(
+          await ask(named, ...resolve),
+          from.map((body, index) => [200, body, index < 2 ? 1 : 0]),
+          'way 2: a host name for each group gives a persistent connection for each',
+        );
+        t.same(
+          await ask([`${BASE}/two/a.txt`, `${BASE}/both.txt`]),
+          [
+            [200, 'from node 2\n', 1],
+            [200, 'both: node 2\n', 0],
+          ],
+          'way 3: content that all nodes hold comes from the node of the connection',
+        );
+      });
+
+      await t.test('an upload of 5 MB arrives intact', async (t) => {
+        const file = `${farm.directory}/upload.bin`;
+        writeFileSync(file, upload);
+        const outside = async (): Promise<number> =>
+          (await farm.stats()).counters.drop_out_of_window ?? 0;
+        const before = await outside();
+        for (const args of [['-H', 'Expect:'], []]) {
+          const answer = await get('/post', [...args, '--data-binary', `@${file}`]);
+          t.equal(answer.status, 200);
+          t.equal(answer.body.toString(), 'stored by n1\n');
+          t.equal(sha256(farm.webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(upload));
+        }
+        // This includes the upload that goes on when the node has sent 100: no retransmission, no
+        // wait.
+        t.equal(await outside(), before, 'no segment was outside the window');
+      });
+
+      await t.test('a client port can be used again at once', async (t) => {
+        // The client's own TIME-WAIT would keep curl from binding the port, whichever side closes
+        // first. The kernel gives this port to no other connection.
+        await farm.client.run('sysctl', ['-qw', 'net.ipv4.tcp_max_tw_buckets=0']);
+        const silent = async (): Promise<number> =>
+          (await farm.stats()).counters.handoff_silent ?? 0;
+        const before = await silent();
+        const seconds: number[] = [];
+        for (let index = 0; index < 12; index++) {
+          const path = index % 3 === 2 ? '/two/a.txt' : '/one/a.txt';
+          const answer = await get(path, ['--local-port', '20000', '-H', 'Connection: close']);
+          t.equal(answer.status, 200, `${path}: ${answer.error}`);
+          seconds.push(answer.seconds);
+        }
+        t.equal(await silent(), before, 'each node answered each handoff');
+        // A lost SYN is sent again after a second.
+        t.ok(Math.max(...seconds) < 0.9, `no request waited: ${Math.max(...seconds)} s at most`);
+      });
+
+      await t.test(
+        '2,000 connections at a time work with a new connection for each request',
+        async (t) => {
+          const result = await wrk(farm.client, `${BASE}/one/1k.bin`, {
+            connections: 2000,
+            seconds: 5,
+            close: true,
+          });
+          t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
+          t.ok(result.requests > 2000, `${result.requests} requests`);
+          t.comment(`${Math.round(result.perSecond)} requests/s`);
+        },
+      );
+
+      await t.test('2,000 persistent connections work', async (t) => {
+        const result = await wrk(farm.client, `${BASE}/three/1k.bin`, {
+          connections: 2000,
+          seconds: 4,
+        });
+        t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
+        t.comment(`${Math.round(result.perSecond)} requests/s`);
+      });
+
+      await t.test('the session table is empty when the connections have ended', async (t) => {
+        await farm.waitEmpty();
+        const { counters, nodes } = await farm.stats();
+        t.same(
+          nodes.map(({ active }) => active),
+          [0, 0, 0],
+        );
+        t.equal(counters.drop_transmit_full, 0);
+        t.equal(counters.answer_503, 0);
+      });
     });
-  });
-});
+  },
+);

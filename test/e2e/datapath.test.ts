@@ -1,4 +1,4 @@
-/** Which datapath a balancer takes on which interface, and what it says about it. */
+/** Which datapath a balancer chooses on which interface, and what it logs about the choice. */
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import t, { type Test } from 'tap';
@@ -18,9 +18,9 @@ import { refuses } from '../support/refusal.js';
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(3_000_000);
 const resources = [{ path: '/', nodes: ['n1'] }];
-/** Of the machine itself. */
+/** The state of the machine without Baton. */
 const EVERYTHING = { addresses: [`${BALANCER_ADDRESS}/24`, '127.0.0.1/8'], xdp: '', kept: [] };
-/** Any XDP program that is not ours. */
+/** An XDP program that is not Baton's. */
 const STRANGER = path.join(projectRoot(), 'build/bpf/bounce.bpf.o');
 const STRANGER_NAME = 'pass_all';
 const OLD_LAYOUT = 77;
@@ -31,9 +31,9 @@ function fill(farm: Farm): void {
 }
 
 interface Expected {
-  /** As `baton stats` has it. */
+  /** As `baton stats` prints it. */
   datapath: string;
-  /** Of a line of the log. */
+  /** A part of a log line. */
   says: RegExp;
   level?: 'info' | 'warn';
 }
@@ -41,7 +41,7 @@ interface Expected {
 t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test(
-  'datapaths',
+  'a balancer chooses the best datapath that its interface allows',
   {
     skip:
       whyNoFarm() || (DATAPATH === 'packet' && 'chooses datapaths itself: runs once, as on xdp'),
@@ -53,15 +53,15 @@ t.test(
       const inBalancer = async (...lines: string[]): Promise<void> => {
         await balancer.run('sh', ['-ec', lines.join('\n')]);
       };
-      /** Whether the other end of the balancer's cable polls for what XDP sends. */
+      /** Sets whether the other end of the balancer's cable polls for what XDP sends. */
       const setPolling = (on: boolean) => offloadAt(`${farm.tag}-switch`, 'balancer', 'gro', on);
       await setPolling(true);
       const configure = (datapath: string, more: Record<string, unknown> = {}): void =>
         farm.configureBalancer(resources, { datapath, ...more });
 
       /**
-       * Starts with the config as it is: the choice is the one expected, it is said why, and it
-       * works.
+       * Starts with the config as it is. Asserts that the choice is the expected one, that the log
+       * says why, and that requests are served.
        */
       const takes = async (
         t: Test,
@@ -87,19 +87,19 @@ t.test(
       const stops = async (t: Test): Promise<void> => {
         t.same(await farm.balancerProgram?.stop(), { code: 0, signal: null });
         const { addresses, xdp, kept } = await machineState(balancer);
-        t.same({ addresses, xdp, kept }, EVERYTHING, 'nothing is left');
+        t.same({ addresses, xdp, kept }, EVERYTHING, 'nothing is left behind');
       };
       const refusesAll = (t: Test, pattern: RegExp, wrapper: string[] = []): Promise<void> =>
         refuses(t, balancer, ['balancer', '-c', farm.balancerConfig], pattern, wrapper);
 
-      await t.test('a cable with all that it takes: XDP in the driver', async (t) => {
+      await t.test('an interface with all that XDP needs gets XDP in the driver', async (t) => {
         configure('auto');
         await takes(t, { datapath: 'xdp (native)', says: /^datapath xdp \(native\)$/ });
         t.equal((await machineState(balancer)).xdp, 'baton_xdp, native');
         await stops(t);
       });
 
-      await t.test('a cable whose other end does not poll: XDP in the stack', async (t) => {
+      await t.test('a veth whose other end does not poll gets XDP in the stack', async (t) => {
         await setPolling(false);
         const says = /^datapath xdp \(generic\): eth0 \(driver veth\) .*other end .*gro on/;
         configure('auto');
@@ -116,7 +116,7 @@ t.test(
         ['br1', 'link add br1 type bridge forward_delay 0 stp_state 0 mcast_snooping 0'],
         ['mv1', 'link add mv1 link eth0 type macvlan mode bridge'],
       ] as const) {
-        await t.test(`${device}, whose driver has no XDP: XDP in the stack`, async (t) => {
+        await t.test(`${device}, whose driver has no XDP, gets XDP in the stack`, async (t) => {
           await inBalancer(
             `ip ${make}`,
             ...(device === 'br1' ? ['ip link set eth0 master br1'] : []),
@@ -134,7 +134,7 @@ t.test(
         });
       }
 
-      await t.test('packets that are too long for AF_XDP: packet, or no start', async (t) => {
+      await t.test('an MTU too large for AF_XDP gives packet, or no start', async (t) => {
         const everywhere = async (mtu: number): Promise<void> => {
           const names = ['br0', 'client', 'balancer', 'n1'];
           await run('nsenter', [
@@ -195,12 +195,16 @@ t.test(
             '--detach-all',
           ]);
           t.notMatch(detached.stdout, /XDP/);
-          t.equal((await machineState(balancer)).xdp, stranger, 'nobody took it away');
+          t.equal(
+            (await machineState(balancer)).xdp,
+            stranger,
+            'the other program is still attached',
+          );
           await balancer.run('ip', ['link', 'set', 'dev', 'eth0', 'xdp', 'off']);
         },
       );
 
-      await t.test('too little memory may be locked: packet, or no start', async (t) => {
+      await t.test('a memory lock limit that is too low gives packet, or no start', async (t) => {
         const poor = [
           ...['prlimit', '--memlock=65536:65536'],
           ...[
@@ -214,7 +218,7 @@ t.test(
       });
 
       await t.test(
-        'what another version left, of another layout: a warning, and a start',
+        'maps of another version with another layout give a warning, and the balancer starts',
         async (t) => {
           configure('xdp');
           await takes(t, { datapath: 'xdp (native)', says: /^datapath xdp/ });

@@ -1,6 +1,6 @@
 /**
- * The farm itself: if it left things behind, or its wires were not what they seem, no other test
- * here would mean much.
+ * The farm itself. If it left things behind, or if frames took a wrong wire, the other tests here
+ * would prove little.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,43 +19,50 @@ const namespaces = async (): Promise<string> => (await run('ip', ['netns', 'list
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('a farm without Baton', { skip: whyNoFarm() }, async (t) => {
-  const farm = await Farm.create({ nodes: 2, clients: 2 });
-  t.teardown(() => farm.stop());
-  for (const [index, web] of farm.webs.entries()) {
-    web.put('index.html', `node ${index + 1}\n`);
-  }
-  await farm.startWebs();
-
-  for (const [index, node] of farm.nodes.entries()) {
-    for (const client of farm.clients) {
-      const answer = await curl(client, `http://${node.address}/`);
-      t.equal(answer.body.toString(), `node ${index + 1}\n`);
-      t.equal(answer.remoteAddress, node.address);
+t.test(
+  'a farm without Baton delivers frames where they belong',
+  { skip: whyNoFarm() },
+  async (t) => {
+    const farm = await Farm.create({ nodes: 2, clients: 2 });
+    t.teardown(() => farm.stop());
+    for (const [index, web] of farm.webs.entries()) {
+      web.put('index.html', `node ${index + 1}\n`);
     }
-  }
-  await farm.waitFor(() => (farm.webs[0]?.requests().length ?? 0) >= 2, 'two lines in the log');
-  t.same(farm.webs[0]?.requests(), ['GET / HTTP/1.1', 'GET / HTTP/1.1']);
+    await farm.startWebs();
 
-  const before = await farm.balancer.traffic();
-  const load = await wrk(farm.client, `http://${farm.nodes[0]!.address}/`, {
-    connections: 4,
-    seconds: 1,
-  });
-  t.equal(load.failed, 0);
-  const after = await farm.balancer.traffic();
-  t.ok(
-    after.receivedBytes - before.receivedBytes < 10_000,
-    'the switch sends nothing where it does not belong',
-  );
+    for (const [index, node] of farm.nodes.entries()) {
+      for (const client of farm.clients) {
+        const answer = await curl(client, `http://${node.address}/`);
+        t.equal(answer.body.toString(), `node ${index + 1}\n`);
+        t.equal(answer.remoteAddress, node.address);
+      }
+    }
+    await farm.waitFor(
+      () => (farm.webs[0]?.requests().length ?? 0) >= 2,
+      'two lines are in the log',
+    );
+    t.same(farm.webs[0]?.requests(), ['GET / HTTP/1.1', 'GET / HTTP/1.1']);
 
-  await farm.stop();
-  t.notMatch(await namespaces(), farm.tag);
-  t.notOk(existsSync(farm.directory));
-});
+    const before = await farm.balancer.traffic();
+    const load = await wrk(farm.client, `http://${farm.nodes[0]!.address}/`, {
+      connections: 4,
+      seconds: 1,
+    });
+    t.equal(load.failed, 0);
+    const after = await farm.balancer.traffic();
+    t.ok(
+      after.receivedBytes - before.receivedBytes < 10_000,
+      'the switch sends no frame to the wrong port',
+    );
+
+    await farm.stop();
+    t.notMatch(await namespaces(), farm.tag);
+    t.notOk(existsSync(farm.directory));
+  },
+);
 
 t.test(
-  'the next farm takes down what a killed process left behind',
+  'the next farm takes down the farm of a killed process',
   { skip: whyNoFarm() },
   async (t) => {
     const module = fileURLToPath(new URL('../../lab/farm/farm.js', import.meta.url));
@@ -73,11 +80,11 @@ t.test(
     t.match(await namespaces(), tag);
     child.kill('SIGKILL');
     await once(child, 'exit');
-    t.match(await namespaces(), tag, 'still there');
+    t.match(await namespaces(), tag, 'the farm is still there');
     sweep();
     t.notMatch(await namespaces(), tag);
     t.notOk(existsSync(`/tmp/${tag}`));
     const { stdout } = await run('ps', ['-eo', 'args']);
-    t.notMatch(stdout, `/tmp/${tag}/`, 'no web server left');
+    t.notMatch(stdout, `/tmp/${tag}/`, 'no web server is left');
   },
 );

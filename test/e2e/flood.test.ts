@@ -1,6 +1,6 @@
 /**
- * SYNs of clients that do not exist, as many as one machine can send: real clients are served, all
- * of them, with the options that they have without a flood, and nothing grows.
+ * A flood of SYNs from clients that do not exist. All real clients are served, with the same TCP
+ * options as without a flood, and memory does not grow.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -20,22 +20,22 @@ import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 import { type Agreed, socketOptions } from '../../lab/probes/sockets.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
-/** Of client-writer.ts: to strangers. */
+/** The limit of client-writer.ts for RSTs to unknown clients. */
 const RESETS_PER_SECOND = 1_000;
 const HALF_OPEN = 8192;
 const REQUESTS = 100;
-/** Requests at one time. */
+/** Requests at the same time. */
 const AT_ONCE = 3;
 const DOWNLOAD_BYTES = 24_000_000;
 const DOWNLOAD_RATE = 2_000_000;
 /**
- * SYNs a second, at most: a packet ring and one thread have their limit, and are not tested for it
- * here.
+ * Limit of the flood in SYNs a second: this test is not about the limits of a packet ring and one
+ * thread.
  */
 const FLOOD_RATE = DATAPATH === 'packet' ? 60_000 : undefined;
 /**
- * How long it lasts at the least: what a SYN leaves behind must add up to more than a heap's own
- * coming and going.
+ * Shortest duration: memory that a SYN leaves behind must add up to more than the usual variation
+ * of a heap.
  */
 const LEAST_MS = 12_000;
 const MEBIBYTE = 1024 * 1024;
@@ -44,12 +44,12 @@ const long = randomBytes(DOWNLOAD_BYTES);
 const picture = randomBytes(300_000);
 const resources = [{ path: '/', nodes: ['n1', 'n2'] }];
 
-/** What clients are like that do without something. */
+/** Clients that do without some TCP option. */
 interface Kind {
   name: string;
-  /** Below /proc/sys/net/ipv4. */
+  /** Names below /proc/sys/net/ipv4. */
   settings: Record<string, string>;
-  /** The MSS that it announces. */
+  /** The MSS that the client announces. */
   mss?: number;
 }
 
@@ -70,7 +70,7 @@ const KINDS: Kind[] = [
     mss: 1399,
   },
 ];
-/** A cookie has room for one MSS of 32: the client's, or one a little below it. */
+/** A cookie can carry one of 32 MSS values: the client's, or the next one below. */
 const LEAST_OF_MSS = 0.85;
 
 function fill(farm: Farm): void {
@@ -91,7 +91,7 @@ async function become(host: Host, kind: Kind): Promise<void> {
   await host.run('sh', ['-ec', lines.join('\n')]);
 }
 
-/** What both ends of a connection agreed on; the connection is held until both have told. */
+/** TCP options at both ends of a connection, which stays open until both are read. */
 async function agreedBy(
   farm: Farm,
   host: Host,
@@ -138,7 +138,7 @@ function memoryOf(pid: number): number {
   return Number(kib) * 1024;
 }
 
-/** Requests one after the other, AT_ONCE at one time: how each ended, and the slowest. */
+/** Sends requests, AT_ONCE at the same time. Returns the distinct outcomes, and the slowest. */
 async function ask(host: Host, count: number): Promise<{ endings: string[]; slowest: number }> {
   const endings: string[] = [];
   let slowest = 0;
@@ -154,7 +154,7 @@ async function ask(host: Host, count: number): Promise<{ endings: string[]; slow
   return { endings: [...new Set(endings)], slowest };
 }
 
-/** Looks at the balancer every now and then, until it is told to stop: the most it saw. */
+/** Samples the balancer until `stop`, and keeps the largest values. */
 function watch(farm: Farm): () => Promise<{ halfOpen: number; total: number; memory: number }> {
   const most = { halfOpen: 0, total: 0, memory: 0 };
   let stopped = false;
@@ -177,7 +177,7 @@ function watch(farm: Farm): () => Promise<{ halfOpen: number; total: number; mem
 t.setTimeout(FILE_TIMEOUT_MS);
 
 const why = whyNoFarm() || (findCommand('ss') ? false : 'needs ss');
-t.test('a SYN flood', { skip: why }, async (t) => {
+t.test('clients are served during a SYN flood', { skip: why }, async (t) => {
   const balancer = {
     limits: { halfOpen: HALF_OPEN, synAckTries: 2 },
     timeouts: { synAck: '500ms', linger: '1s', closing: '2s' },
@@ -200,7 +200,7 @@ t.test('a SYN flood', { skip: why }, async (t) => {
     let port = 20_000;
     const usual = new Map<string, { client: Agreed; node: Agreed }>();
 
-    await t.test('what clients agree on while there is none', async (t) => {
+    await t.test('clients get their TCP options without a flood', async (t) => {
       for (const kind of KINDS) {
         await become(odd, kind);
         const agreed = await agreedBy(farm, odd, port++);
@@ -213,25 +213,28 @@ t.test('a SYN flood', { skip: why }, async (t) => {
       await farm.waitEmpty();
     });
 
-    // The first requests have made room for themselves.
+    // The first requests have grown the heap.
     const memoryBefore = memoryOf(farm.balancerProgram?.pid ?? 0);
     const download = new Download(farm, `${BASE}/long.bin`, DOWNLOAD_RATE);
     await download.begun();
     const flood = await start('S', FLOOD_RATE);
     const flooding = Date.now();
     const stopWatching = watch(farm);
-    await farm.waitFor(async () => (await counter('syn_cookie', 'xdp_syn_cookie')) > 0, 'cookies');
+    await farm.waitFor(
+      async () => (await counter('syn_cookie', 'xdp_syn_cookie')) > 0,
+      'SYN cookies are sent',
+    );
 
-    await t.test(`${REQUESTS} requests while it lasts`, async (t) => {
+    await t.test(`${REQUESTS} requests are served during the flood`, async (t) => {
       const before = await counter('cookie_accepted');
       const { endings, slowest } = await ask(client, REQUESTS);
       t.same(endings, ['0 200 here']);
-      t.comment(`the slowest took ${slowest.toFixed(3)} s`);
+      t.comment(`the slowest request took ${slowest.toFixed(3)} s`);
       const accepted = (await counter('cookie_accepted')) - before;
       t.ok(accepted >= REQUESTS * 0.8, `${accepted} of them came in by a cookie`);
     });
 
-    await t.test('clients get what they get without it', async (t) => {
+    await t.test('clients get the same TCP options during the flood', async (t) => {
       for (const kind of KINDS) await sameAsEver(t, kind);
     });
 
@@ -245,14 +248,14 @@ t.test('a SYN flood', { skip: why }, async (t) => {
         t.same(found, expected, `${kind.name}: the ${side}'s options`);
         t.ok(
           mss <= usualMss && mss >= usualMss * LEAST_OF_MSS,
-          `its MSS is ${mss}, was ${usualMss}`,
+          `the MSS is ${mss}, without a flood ${usualMss}`,
         );
       }
       const long = await curl(odd, `${BASE}/picture.bin`, [], PATIENCE_MS);
       t.equal(sha256(long.body), sha256(picture), `${kind.name}: a longer answer`);
     }
 
-    await t.test('a download is not disturbed', async (t) => {
+    await t.test('a download goes on during the flood', async (t) => {
       const seconds = await download.paced();
       const finished = await download.finish();
       t.equal(finished.error, '');
@@ -261,7 +264,7 @@ t.test('a SYN flood', { skip: why }, async (t) => {
       t.ok(slower < 1.25, `it took ${seconds} s, ${slower.toFixed(2)} times what was asked for`);
     });
 
-    await t.test('it ends: nothing has grown', async (t) => {
+    await t.test('memory has not grown after the flood', async (t) => {
       await sleep(Math.max(0, flooding + LEAST_MS - Date.now()));
       const most = await stopWatching();
       const flooded = await flood.stop();
@@ -273,7 +276,7 @@ t.test('a SYN flood', { skip: why }, async (t) => {
       t.ok(grown < 32, `memory grew by ${grown.toFixed(1)} MiB`);
     });
 
-    await t.test('ACKs of nobody right after it: no session, few answers, no harm', async (t) => {
+    await t.test('a flood of ACKs opens no session and gets few answers', async (t) => {
       const began = Date.now();
       const before = await counter('reset_sent');
       const strangers = await counter('drop_no_session');
@@ -283,7 +286,7 @@ t.test('a SYN flood', { skip: why }, async (t) => {
       t.same(endings, ['0 200 here']);
       const dropped = async (): Promise<boolean> =>
         (await counter('drop_no_session')) - strangers > flooded.sent * 0.5;
-      await farm.waitFor(dropped, `half of ${flooded.sent} are dropped`);
+      await farm.waitFor(dropped, `half of ${flooded.sent} ACKs are dropped`);
       const resets = (await counter('reset_sent')) - before;
       const most = RESETS_PER_SECOND * ((Date.now() - began) / 1000 + 1);
       t.ok(
@@ -292,16 +295,16 @@ t.test('a SYN flood', { skip: why }, async (t) => {
       );
     });
 
-    await t.test('afterwards all is as before', async (t) => {
-      // The notice of a node's FIN comes once: where the crowd pushed it aside, its session waits
+    await t.test('after the floods clients are served without cookies', async (t) => {
+      // A node sends the notice of its FIN once. If the flood displaced it, its session waits
       // longer.
       await farm.waitEmpty({ but: 5 });
       const cookies = await counter('syn_cookie', 'xdp_syn_cookie');
       const { endings, slowest } = await ask(client, 20);
       t.same(endings, ['0 200 here']);
-      // A SYN that comes to nothing is sent again after a second.
+      // A lost SYN is sent again after a second.
       t.ok(slowest < 0.9, `the slowest took ${slowest} s`);
-      t.equal(await counter('syn_cookie', 'xdp_syn_cookie'), cookies, 'without cookies');
+      t.equal(await counter('syn_cookie', 'xdp_syn_cookie'), cookies, 'no cookie was needed');
       t.ok(farm.balancerProgram?.running);
     });
   });

@@ -1,4 +1,4 @@
-/** Request heads as slow, odd and hostile clients send them, over real sockets. */
+/** Request heads of slow, unusual and hostile clients, over real sockets. */
 import t, { type Test } from 'tap';
 import type { Heard, Step } from '../../lab/clients/raw-client.js';
 import { converse } from '../../lab/clients/raw-client.js';
@@ -21,15 +21,14 @@ function fill(farm: Farm): void {
 const GET = 'GET /two/a.txt HTTP/1.1\r\nHost: www.example.org\r\nConnection: close\r\n\r\n';
 
 /**
- * Long enough for a client that pauses, on a machine that is busy; half of what it is without a
- * config.
+ * Long enough for a client that pauses on a busy machine; half of the default.
  */
 const HEAD_MS = 5000;
 const DEFAULT_HEAD_MS = 10_000;
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('request heads', { skip: whyNoFarm() }, async (t) => {
+t.test('request heads of all kinds get the right answer', { skip: whyNoFarm() }, async (t) => {
   const balancer = { timeouts: { head: `${HEAD_MS}ms` }, limits: { headBytes: 4096 } };
   await withFarm(t, { resources, fill, nodes: 2, balancer }, async (farm) => {
     const talk = (steps: Step[]): Promise<Heard> =>
@@ -40,11 +39,11 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       t.equal(heard.ending, 'end');
     };
 
-    await t.test('one byte at a time', async (t) => {
+    await t.test('a head may come one byte at a time', async (t) => {
       isFromNode2(t, await talk([{ send: GET, pieces: 1, pauseMs: 3 }, { untilClosed: true }]));
     });
 
-    await t.test('in segments of every size from 2 to 20 bytes', async (t) => {
+    await t.test('a head may come in segments of any size from 2 to 20 bytes', async (t) => {
       const sizes = Array.from({ length: 19 }, (_, index) => index + 2);
       const all = await Promise.all(
         sizes.map((pieces) => talk([{ send: GET, pieces }, { untilClosed: true }])),
@@ -54,7 +53,7 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       }
     });
 
-    await t.test('with a long pause in the middle', async (t) => {
+    await t.test('a head may pause for long in the middle', async (t) => {
       const steps = [
         { send: GET.slice(0, 30) },
         { waitMs: 1000 },
@@ -64,25 +63,22 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       isFromNode2(t, await talk(steps));
     });
 
-    await t.test(
-      'after an empty line, which RFC 9112 section 2.2 lets a client send',
-      async (t) => {
-        isFromNode2(t, await talk([{ send: `\r\n${GET}` }, { untilClosed: true }]));
-      },
-    );
+    await t.test('a request may follow an empty line (RFC 9112 section 2.2)', async (t) => {
+      isFromNode2(t, await talk([{ send: `\r\n${GET}` }, { untilClosed: true }]));
+    });
 
-    await t.test('after eight empty lines', async (t) => {
+    await t.test('a request may follow eight empty lines', async (t) => {
       isFromNode2(
         t,
         await talk([{ send: `${'\r\n'.repeat(8)}${GET}`, pieces: 3 }, { untilClosed: true }]),
       );
     });
 
-    await t.test('a client that closes its half right after the request', async (t) => {
+    await t.test('a client may send FIN right after its request', async (t) => {
       isFromNode2(t, await talk([{ send: GET }, { finish: true }, { untilClosed: true }]));
     });
 
-    await t.test('pipelined', async (t) => {
+    await t.test('pipelined requests are all answered', async (t) => {
       const one = 'GET /one/a.txt HTTP/1.1\r\nHost: x\r\n\r\n';
       const two = 'GET /one/b.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
       for (const pieces of [1000, 50, 7]) {
@@ -92,7 +88,7 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       }
     });
 
-    await t.test('kept alive, with pauses', async (t) => {
+    await t.test('a persistent connection may pause between requests', async (t) => {
       const get = 'GET /one/a.txt HTTP/1.1\r\nHost: x\r\n\r\n';
       const heard = await talk([
         { send: get },
@@ -114,7 +110,7 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       ['two Hosts', 'GET /one/a.txt HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400],
       ['a space before the colon', 'GET /one/a.txt HTTP/1.1\r\nHost : a\r\n\r\n', 400],
       [
-        'both lengths',
+        'Content-Length and Transfer-Encoding together',
         'POST /one/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n',
         400,
       ],
@@ -125,7 +121,7 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       ['nine empty lines', `${'\r\n'.repeat(9)}${GET}`, 400],
       ['what nobody holds', 'GET /three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 404],
       [
-        'dot segments out of the directory',
+        'dot segments that leave the directory',
         'GET /one/../three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n',
         404,
       ],
@@ -136,16 +132,16 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       ],
     ];
     for (const [what, request, status] of refusals) {
-      await t.test(`${what}: ${status}`, async (t) => {
+      await t.test(`the answer to ${what} is ${status}`, async (t) => {
         for (const pieces of [10_000, 900]) {
           const heard = await talk([{ send: request, pieces }, { untilClosed: true }]);
           t.match(heard.text, new RegExp(`^HTTP/1\\.1 ${status} `));
-          t.equal(heard.ending, 'end', 'a whole answer, not a reset');
+          t.equal(heard.ending, 'end', 'the answer is whole, and no RST ends it');
         }
       });
     }
 
-    await t.test('heads that are never complete', async (t) => {
+    await t.test('a head that is never complete ends after the timeout', async (t) => {
       const inTime = ({ elapsedMs }: Heard): boolean =>
         elapsedMs > HEAD_MS - 200 && elapsedMs < DEFAULT_HEAD_MS;
       const [begun, silent] = await Promise.all([
@@ -154,7 +150,11 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       ]);
       t.match(begun.text, /^HTTP\/1\.1 408 /);
       t.ok(inTime(begun), `after the time set: ${begun.elapsedMs} ms`);
-      t.equal(silent.text, '', 'a client that says nothing is closed without a word');
+      t.equal(
+        silent.text,
+        '',
+        'the connection of a client that sends nothing is closed without an answer',
+      );
       t.not(silent.ending, 'timeout');
       t.ok(inTime(silent), `after ${silent.elapsedMs} ms`);
     });
@@ -171,7 +171,7 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
       },
     );
 
-    await t.test('every answer was counted', async (t) => {
+    await t.test('every answer is counted', async (t) => {
       const expected = {
         answer_400: 22,
         answer_404: 4,
@@ -179,7 +179,7 @@ t.test('request heads', { skip: whyNoFarm() }, async (t) => {
         answer_431: 2,
         closed_silent_client: 1,
       };
-      // The local service tells of the silent client when it has closed.
+      // The local service reports the silent client after it has closed.
       await farm.waitFor(
         async () => (await farm.stats()).counters.closed_silent_client === 1,
         'the silent client is counted',

@@ -1,5 +1,6 @@
 /**
- * Malformed and forged frames on the real wire: dropped, counted by name, and nobody else notices.
+ * Malformed and forged frames on the real wire are dropped and counted by name, and no other client
+ * notices.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -18,7 +19,7 @@ const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(30_000_000);
 const resources = [{ path: '/', nodes: ['n1', 'n2'] }];
 const WRONG_KEY = Buffer.alloc(16, 0x77);
-/** An address of nobody: what answers to it is heard on the wire by no one but the capture. */
+/** An address of no machine: only the capture sees answers to it. */
 const STRANGER = '10.99.0.250';
 
 function fill(farm: Farm): void {
@@ -30,7 +31,7 @@ function fill(farm: Farm): void {
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
+t.test('malformed and forged frames are dropped and counted', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
     const [node1] = farm.nodes;
     const ethernet = { source: farm.client.mac, destination: farm.balancer.mac };
@@ -81,8 +82,8 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
       ],
       ['SYN and FIN at once', ['drop_malformed_tcp'], toVirtual({ tcp: { flags: 'SF' } })],
       ['an IPv4 fragment', ['drop_ipv4_fragment'], toVirtual({ ip: { moreFragments: true } })],
-      // It names no port. The XDP program leaves it to the kernel, where it comes to nothing
-      // without its first one.
+      // It names no port. The XDP program passes it to the kernel, which drops it because the first
+      // fragment is missing.
       ...(DATAPATH === 'xdp'
         ? []
         : ([
@@ -125,7 +126,7 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
       });
     }
 
-    await t.test('a forged handoff: no node answers the stranger', async (t) => {
+    await t.test('no node answers a forged handoff', async (t) => {
       const handoff = (
         key: Uint8Array,
         balancer: string,
@@ -163,26 +164,26 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
       });
       t.ok(
         frames.every((frame) => heard.some((other) => other.equals(frame))),
-        'the capture saw them',
+        'the capture saw the forged frames',
       );
       const stranger = Buffer.from(STRANGER.split('.').map(Number));
       const toStranger = heard.filter(
         (frame) => frame.length > 34 && frame.subarray(30, 34).equals(stranger),
       );
-      t.same(toStranger, [], 'not even a reset');
+      t.same(toStranger, [], 'no RST either');
       const asked = (path: string): boolean =>
         farm.webs[0]?.requests().includes(`GET /${path} HTTP/1.1`) ?? false;
       t.notOk(asked('forged.txt'));
 
-      // The same frame with the right key and address is a request: what was refused above was the
-      // forgery.
+      // The same frame with the right key and address is a request. So the forgery was the reason
+      // for the refusals above.
       await sendFrames(farm.balancer, [handoff(key, BALANCER_ADDRESS, 1, 'genuine.txt')]);
-      await farm.waitFor(() => asked('genuine.txt'), 'the genuine one is served');
+      await farm.waitFor(() => asked('genuine.txt'), 'the genuine request is served');
       t.notOk(asked('forged.txt'));
     });
 
     await t.test(
-      '10,000 random frames, and 10,000 frames that are right but for one byte',
+      '10,000 random frames and 10,000 frames with one wrong byte do no harm',
       async (t) => {
         const noise = Array.from({ length: 10_000 }, () =>
           Buffer.concat([
@@ -215,24 +216,27 @@ t.test('malformed and forged frames', { skip: whyNoFarm() }, async (t) => {
       },
     );
 
-    await t.test('100,000 SYNs of clients that do not exist', async (t) => {
-      const flood = Array.from({ length: 20_000 }, (_, index) =>
-        toVirtual({
-          ip: { source: `10.98.${(index >> 8) & 255}.${index & 255}` },
-          tcp: { sourcePort: 1024 + (index % 60_000), seq: index },
-        }),
-      );
-      for (let round = 0; round < 5; round++) {
-        await sendFrames(farm.client, flood);
-      }
-      const answer = await curl(farm.client, `${BASE}/a.txt`);
-      t.equal(answer.status, 200);
-      t.comment(`after ${answer.seconds} s`);
-      const { sessions } = await farm.stats();
-      t.ok((sessions.halfOpen ?? 0) <= 65_536);
-    });
+    await t.test(
+      'a request is served after 100,000 SYNs of clients that do not exist',
+      async (t) => {
+        const flood = Array.from({ length: 20_000 }, (_, index) =>
+          toVirtual({
+            ip: { source: `10.98.${(index >> 8) & 255}.${index & 255}` },
+            tcp: { sourcePort: 1024 + (index % 60_000), seq: index },
+          }),
+        );
+        for (let round = 0; round < 5; round++) {
+          await sendFrames(farm.client, flood);
+        }
+        const answer = await curl(farm.client, `${BASE}/a.txt`);
+        t.equal(answer.status, 200);
+        t.comment(`served after ${answer.seconds} s`);
+        const { sessions } = await farm.stats();
+        t.ok((sessions.halfOpen ?? 0) <= 65_536);
+      },
+    );
 
-    await t.test('a download that went on through all of it arrived intact', async (t) => {
+    await t.test('a download that went on during all of this arrives intact', async (t) => {
       t.ok(download.running);
       const finished = await download.finish();
       t.equal(finished.error, '');

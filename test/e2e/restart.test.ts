@@ -1,6 +1,6 @@
 /**
- * Balancers that are killed, leave, or are replaced, while clients go on: on XDP no connection
- * notices. And what is left afterwards, on any datapath: nothing that nobody asked for.
+ * Balancers are killed, leave, or are replaced while clients go on: with XDP no connection notices.
+ * On any datapath, nothing is left afterwards that the operator did not ask for.
  */
 import { randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -38,7 +38,7 @@ function fill(farm: Farm): void {
   }
 }
 
-/** Another installation, of another version. */
+/** Another installation with another version. */
 function otherVersion(farm: Farm): string {
   const root = projectRoot();
   const other = path.join(farm.directory, 'other-version');
@@ -58,8 +58,8 @@ function otherVersion(farm: Farm): string {
 const newcomer = (farm: Farm): Promise<CurlAnswer> => curl(farm.client, `${BASE}/a.txt`);
 
 /**
- * What happens to the balancer, and to one client; and what newcomers will get who came while it
- * was away.
+ * What happens to the balancer and to one client, and the outcome for clients that came while no
+ * balancer ran.
  */
 type Event = (t: Test, farm: Farm, load: Load) => Promise<{ newcomers: Promise<CurlAnswer>[] }>;
 
@@ -79,11 +79,15 @@ const killed: Event = async (_t, farm, load) => {
 
 const left: Event = async (t, farm, load) => {
   farm.balancerProgram?.signal('SIGUSR2');
-  t.same(await farm.balancerProgram?.exited, { code: 0, signal: null }, 'it leaves in order');
+  t.same(
+    await farm.balancerProgram?.exited,
+    { code: 0, signal: null },
+    'the balancer leaves in order',
+  );
   t.match(
     farm.balancerProgram?.log().slice(-1000),
     /--detach-all/,
-    'and says what undoes the rest',
+    'the log names the command that removes the rest',
   );
   return await away(farm, load);
 };
@@ -92,7 +96,7 @@ const replaced: Event = async (t, farm, load) => {
   const former = farm.balancerProgram;
   load.endOne();
   await farm.startBalancer(['--replace'], otherVersion(farm));
-  t.same(await former?.exited, { code: 0, signal: null }, 'the former one left');
+  t.same(await former?.exited, { code: 0, signal: null }, 'the former balancer left in order');
   t.equal((await farm.stats()).version, OTHER_VERSION);
   return { newcomers: [newcomer(farm)] };
 };
@@ -102,7 +106,7 @@ const changed: Event = async (_t, farm, load) => {
   const nodes = [...farm.nodes]
     .reverse()
     .map((node) => ({ name: node.name, address: node.address }));
-  // A virtual server before the one that there was gives that one another number.
+  // A new virtual server before the existing one changes the number of the existing one.
   const virtualServers = [
     { name: 'other', address: VIRTUAL_ADDRESS, port: 8080 },
     { name: 'www', address: VIRTUAL_ADDRESS, port: 80 },
@@ -136,10 +140,10 @@ t.test(
     skip: why || (DATAPATH === 'packet' && inProcess),
   },
   async (t) => {
-    // XDP in the driver: offloads.test.ts and newcomer.test.ts have it in the stack.
+    // XDP in the driver; offloads.test.ts and newcomer.test.ts have XDP in the stack.
     const use = { resources, fill, nodes: 2, cards: true, balancer: { timeouts } };
     await withFarm(t, use, async (farm) => {
-      /** The clients of the sessions that nodes have. */
+      /** Clients of sessions that pass. */
       const passing = async (): Promise<string[]> => {
         const { stdout } = await farm.baton(['sessions', '-c', farm.balancerConfig, '--json']);
         const page = JSON.parse(stdout) as {
@@ -149,14 +153,14 @@ t.test(
           .filter((session) => session.state === 'passing' && session.node !== 'local')
           .map((session) => session.client);
       };
-      /** The clients that are connected. */
+      /** Clients that are connected. */
       const connected = async (): Promise<Set<string>> => {
         const { stdout } = await farm.client.run('ss', ['-tnH', 'state', 'established']);
         return new Set(stdout.split('\n').map((line) => line.trim().split(/\s+/)[2] ?? ''));
       };
       /**
-       * Sessions that may have ended while nobody listened: they wait three minutes for what they
-       * missed.
+       * Sessions that may have ended while no engine ran: they wait three minutes for a notice that
+       * they missed.
        */
       let unheard = 0;
       const goThrough = async (t: Test, event: Event): Promise<void> => {
@@ -167,18 +171,19 @@ t.test(
         const after = new Set(await passing());
         const open = await connected();
         const still = before.filter((client) => open.has(client));
-        // One has ended meanwhile; and sessions of clients that left before are about for a while.
+        // One client has ended meanwhile, and sessions of clients that left before stay for a
+        // while.
         t.ok(
           still.length >= Load.sessions(LOAD) - 1,
-          `${still.length} of ${before.length} clients are there still`,
+          `${still.length} of ${before.length} clients are still connected`,
         );
         const lost = still.filter((client) => !after.has(client));
-        t.same(lost, [], 'and so are their sessions');
+        t.same(lost, [], 'so are their sessions');
         for (const { exit, status, seconds } of await Promise.all(newcomers)) {
           t.same(
             { exit, status },
             { exit: 0, status: 200 },
-            `a newcomer, after ${seconds.toFixed(3)} s`,
+            `a new client was served after ${seconds.toFixed(3)} s`,
           );
         }
         await load.check(t);
@@ -187,20 +192,24 @@ t.test(
         t.equal((await newcomer(farm)).status, 200);
       };
 
-      await t.test('killed, and started again', (t) => goThrough(t, killed));
-      await t.test('left by SIGUSR2, and started again', (t) => goThrough(t, left));
-      await t.test('replaced by another version', (t) => goThrough(t, replaced));
-      await t.test('killed, and started with another config', (t) => goThrough(t, changed));
+      await t.test('connections outlive a kill and a start', (t) => goThrough(t, killed));
+      await t.test('connections outlive a leave by SIGUSR2 and a start', (t) => goThrough(t, left));
+      await t.test('connections outlive a replacement by another version', (t) =>
+        goThrough(t, replaced),
+      );
+      await t.test('connections outlive a kill and a start with another config', (t) =>
+        goThrough(t, changed),
+      );
     });
   },
 );
 
 t.test(
-  'connections of which no node has told yet',
+  'connections without a confirmation outlive the balancer',
   { skip: why || (DATAPATH === 'packet' && inProcess) },
   async (t) => {
-    // Clients that are near confirm themselves, of which the engine hears when they end, or when it
-    // would ask again.
+    // Clients that are near confirm handoffs by their ACKs. The engine reads of it when they end,
+    // or when it would ask again.
     const patience = { ...timeouts, handoff: '10s' };
     await withFarm(
       t,
@@ -228,14 +237,14 @@ t.test(
         );
         await farm.waitFor(
           async () => (await count('handing')) === 3,
-          'three that are being handed over',
+          'three sessions are being handed over',
         );
         await farm.balancerProgram?.kill();
         await farm.startBalancer();
-        t.equal(await count('passing'), 3, 'taken over');
+        t.equal(await count('passing'), 3, 'all three are taken over');
         writeFileSync(go, '');
         for (const { text, ending } of await Promise.all(talks)) {
-          t.equal(text.split(answer).length - 1, 2, 'both answers');
+          t.equal(text.split(answer).length - 1, 2, 'both answers arrived');
           t.equal(ending, 'end');
         }
       },
@@ -243,86 +252,90 @@ t.test(
   },
 );
 
-t.test('what is left', { skip: whyNoFarm() }, async (t) => {
-  await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
-    const detachAll = () =>
-      farm.baton(['balancer', '-c', farm.balancerConfig, '--detach-all'], { allowFailure: true });
-    const nothing = async (t: Test, ours = OURS): Promise<void> => {
-      const state = await machineState(farm.balancer);
-      t.same(nothingOf(state), NOTHING);
-      t.notMatch(state.filters, ours);
-    };
-    const serves = async (t: Test): Promise<void> => {
-      await farm.waitNodesUp();
-      t.equal((await newcomer(farm)).status, 200, 'a request is served');
-    };
+t.test(
+  'a balancer leaves behind what its end asks for, and nothing else',
+  { skip: whyNoFarm() },
+  async (t) => {
+    await withFarm(t, { resources, fill, nodes: 2 }, async (farm) => {
+      const detachAll = () =>
+        farm.baton(['balancer', '-c', farm.balancerConfig, '--detach-all'], { allowFailure: true });
+      const nothing = async (t: Test, ours = OURS): Promise<void> => {
+        const state = await machineState(farm.balancer);
+        t.same(nothingOf(state), NOTHING);
+        t.notMatch(state.filters, ours);
+      };
+      const serves = async (t: Test): Promise<void> => {
+        await farm.waitNodesUp();
+        t.equal((await newcomer(farm)).status, 200, 'a request is served');
+      };
 
-    await t.test('while it runs, --detach-all refuses', async (t) => {
-      const before = await machineState(farm.balancer);
-      const refused = await detachAll();
-      t.equal(refused.code, 1);
-      t.match(refused.stderr, /another balancer is running/);
-      t.same(await machineState(farm.balancer), before);
-      t.equal(before.xdp.startsWith('baton_xdp'), DATAPATH === 'xdp', before.xdp);
-    });
+      await t.test('--detach-all refuses while the balancer runs', async (t) => {
+        const before = await machineState(farm.balancer);
+        const refused = await detachAll();
+        t.equal(refused.code, 1);
+        t.match(refused.stderr, /another balancer is running/);
+        t.same(await machineState(farm.balancer), before);
+        t.equal(before.xdp.startsWith('baton_xdp'), DATAPATH === 'xdp', before.xdp);
+      });
 
-    await t.test('after a stop, nothing', async (t) => {
-      t.same(await farm.balancerProgram?.stop(), { code: 0, signal: null });
-      await nothing(t);
-      const again = await detachAll();
-      t.equal(again.code, 0);
-      t.match(again.stdout, /nothing was left/);
-      await farm.startBalancer();
-      await serves(t);
-    });
-
-    for (const [how, end] of [
-      ['a kill', 'SIGKILL'],
-      ['SIGUSR2', 'SIGUSR2'],
-    ] as const) {
-      await t.test(`after ${how}, all of it until --detach-all`, async (t) => {
-        const running = await machineState(farm.balancer);
-        farm.balancerProgram?.signal(end);
-        await farm.balancerProgram?.exited;
-        const standing = await machineState(farm.balancer);
-        t.same(standing, running, 'what it had made stands');
-        const detached = await detachAll();
-        t.equal(detached.code, 0, detached.stderr);
-        t.match(detached.stdout, new RegExp(`removed .*${VIRTUAL_ADDRESS}`));
-        t.match(detached.stdout, /guard_ingress/);
-        if (DATAPATH === 'xdp') t.match(detached.stdout, /XDP[\s\S]*pins|pins[\s\S]*XDP/);
+      await t.test('a stop leaves nothing', async (t) => {
+        t.same(await farm.balancerProgram?.stop(), { code: 0, signal: null });
         await nothing(t);
+        const again = await detachAll();
+        t.equal(again.code, 0);
+        t.match(again.stdout, /nothing was left/);
         await farm.startBalancer();
         await serves(t);
       });
-    }
 
-    await t.test('--replace: one takes over from the other', async (t) => {
-      const former = farm.balancerProgram;
-      await farm.startBalancer(['--replace']);
-      t.same(await former?.exited, { code: 0, signal: null });
-      await serves(t);
-      await farm.balancerProgram?.stop();
-      await nothing(t);
-      await farm.startBalancer(['--replace']);
-      t.match(farm.balancerProgram?.log(farm.balancerProgram.logStart), /no balancer to replace/);
-      await serves(t);
-    });
+      for (const [how, end] of [
+        ['a kill', 'SIGKILL'],
+        ['SIGUSR2', 'SIGUSR2'],
+      ] as const) {
+        await t.test(`after ${how} everything stays until --detach-all`, async (t) => {
+          const running = await machineState(farm.balancer);
+          farm.balancerProgram?.signal(end);
+          await farm.balancerProgram?.exited;
+          const standing = await machineState(farm.balancer);
+          t.same(standing, running, 'everything stays');
+          const detached = await detachAll();
+          t.equal(detached.code, 0, detached.stderr);
+          t.match(detached.stdout, new RegExp(`removed .*${VIRTUAL_ADDRESS}`));
+          t.match(detached.stdout, /guard_ingress/);
+          if (DATAPATH === 'xdp') t.match(detached.stdout, /XDP[\s\S]*pins|pins[\s\S]*XDP/);
+          await nothing(t);
+          await farm.startBalancer();
+          await serves(t);
+        });
+      }
 
-    await t.test(
-      'a kill without its journal: --detach-all knows what is ours by its name',
-      async (t) => {
-        await farm.balancerProgram?.kill();
-        const { kept } = await machineState(farm.balancer);
-        const files = kept.filter((file) => file.startsWith('/run/'));
-        t.equal(files.length, 1);
-        await farm.balancer.run('rm', files);
-        t.equal((await detachAll()).code, 0);
-        // Whose clsact was, nobody knows any more.
-        await nothing(t, /guard|shim/);
-        await farm.startBalancer();
+      await t.test('--replace takes over from the running balancer', async (t) => {
+        const former = farm.balancerProgram;
+        await farm.startBalancer(['--replace']);
+        t.same(await former?.exited, { code: 0, signal: null });
         await serves(t);
-      },
-    );
-  });
-});
+        await farm.balancerProgram?.stop();
+        await nothing(t);
+        await farm.startBalancer(['--replace']);
+        t.match(farm.balancerProgram?.log(farm.balancerProgram.logStart), /no balancer to replace/);
+        await serves(t);
+      });
+
+      await t.test(
+        "--detach-all knows by name what is Baton's when the journal is gone",
+        async (t) => {
+          await farm.balancerProgram?.kill();
+          const { kept } = await machineState(farm.balancer);
+          const files = kept.filter((file) => file.startsWith('/run/'));
+          t.equal(files.length, 1);
+          await farm.balancer.run('rm', files);
+          t.equal((await detachAll()).code, 0);
+          // The journal is gone, so clsact stays: another program may have made it.
+          await nothing(t, /guard|shim/);
+          await farm.startBalancer();
+          await serves(t);
+        },
+      );
+    });
+  },
+);

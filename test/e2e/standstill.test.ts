@@ -1,6 +1,6 @@
 /**
- * A web server that is stopped (SIGSTOP), while the kernel of its node goes on taking sessions; and
- * slow ones.
+ * Stopped web servers (SIGSTOP), while the kernels of their nodes go on adopting sessions; and slow
+ * web servers.
  */
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -31,85 +31,96 @@ function fill(farm: Farm): void {
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('web servers that stand still', { skip: whyNoFarm() }, async (t) => {
-  const web = [{}, {}, { server: 'node' as const }];
-  await withFarm(t, { resources, fill, nodes: 3, web }, async (farm) => {
-    const get = (path: string, args: readonly string[] = []): Promise<CurlAnswer> =>
-      curl(farm.client, BASE + path, args, LONGEST_MS);
-    const counter = async (name: string): Promise<number> =>
-      (await farm.stats()).counters[name] ?? 0;
-    const nodeState = async (node: number): Promise<{ state: string; why?: string }> =>
-      (await farm.stats()).nodes[node]!;
-    const [web1, , app] = farm.webs;
+t.test(
+  'a request that a stopped web server has not read goes to the next holder',
+  { skip: whyNoFarm() },
+  async (t) => {
+    const web = [{}, {}, { server: 'node' as const }];
+    await withFarm(t, { resources, fill, nodes: 3, web }, async (farm) => {
+      const get = (path: string, args: readonly string[] = []): Promise<CurlAnswer> =>
+        curl(farm.client, BASE + path, args, LONGEST_MS);
+      const counter = async (name: string): Promise<number> =>
+        (await farm.stats()).counters[name] ?? 0;
+      const nodeState = async (node: number): Promise<{ state: string; why?: string }> =>
+        (await farm.stats()).nodes[node]!;
+      const [web1, , app] = farm.webs;
 
-    await t.test('a server that has read the request may take its time', async (t) => {
-      // One of the two is for the node without polls, whose answer is 404.
-      const polls = [get('/poll'), get('/poll')];
-      await farm.waitFor(
-        async () => (await counter('unanswered_asked')) > 0,
-        'the question',
-        LONGEST_MS,
-      );
-      writeFileSync(app!.release, '');
-      const answers = await Promise.all(polls);
-      t.same(answers.map(({ status }) => status).sort(), [200, 404]);
-      t.equal(await counter('handoff_taken_back'), 0);
-      t.equal((await nodeState(2)).state, 'up');
-    });
-
-    await t.test(
-      'requests that nobody has read go to the next holder, and the server comes back',
-      async (t) => {
-        web1!.signal('SIGSTOP');
-        const answers = await Promise.all(
-          Array.from({ length: REQUESTS }, () => get('/both/a.txt')),
-        );
-        t.same(
-          [...new Set(answers.map(({ status, body }) => `${status} ${body}`))],
-          ['200 from node 2\n'],
-        );
-        t.ok((await counter('handoff_taken_back')) > 0);
-        const { state, why } = await nodeState(0);
-        t.equal(state, 'suspended');
-        t.match(why, /does not read what it is handed of www/);
-        // Nobody else holds this: it waits, as for a slow server.
-        const taken = await counter('adopted');
-        const waiting = get('/one/a.txt');
-        await farm.waitFor(async () => (await counter('adopted')) > taken, 'the one that waits');
-        web1!.signal('SIGCONT');
-        t.equal((await waiting).status, 200);
+      await t.test('a server that has read a request may answer late', async (t) => {
+        // One of the two goes to the node without /poll, which answers 404.
+        const polls = [get('/poll'), get('/poll')];
         await farm.waitFor(
-          async () => (await get('/both/a.txt')).body.toString() === 'from node 1\n',
-          'node 1 to be asked again',
+          async () => (await counter('unanswered_asked')) > 0,
+          'the balancer has asked the node',
           LONGEST_MS,
         );
-        t.equal((await nodeState(0)).state, 'up');
-      },
-    );
+        writeFileSync(app!.release, '');
+        const answers = await Promise.all(polls);
+        t.same(answers.map(({ status }) => status).sort(), [200, 404]);
+        t.equal(await counter('handoff_taken_back'), 0);
+        t.equal((await nodeState(2)).state, 'up');
+      });
 
-    await t.test('a request that may change something is not made twice', async (t) => {
-      app!.signal('SIGSTOP');
-      const taken = await counter('adopted');
-      const posts = [1, 2].map(() => get('/upload', ['--data-binary', 'once']));
-      await farm.waitFor(
-        async () => (await counter('adopted')) >= taken + 2,
-        'both to be handed over',
+      await t.test(
+        'unread requests go to the next holder, and the stopped node comes back',
+        async (t) => {
+          web1!.signal('SIGSTOP');
+          const answers = await Promise.all(
+            Array.from({ length: REQUESTS }, () => get('/both/a.txt')),
+          );
+          t.same(
+            [...new Set(answers.map(({ status, body }) => `${status} ${body}`))],
+            ['200 from node 2\n'],
+          );
+          t.ok((await counter('handoff_taken_back')) > 0);
+          const { state, why } = await nodeState(0);
+          t.equal(state, 'suspended');
+          t.match(why, /does not read what it is handed of www/);
+          // No other node holds this: the request waits, as for a slow server.
+          const taken = await counter('adopted');
+          const waiting = get('/one/a.txt');
+          await farm.waitFor(
+            async () => (await counter('adopted')) > taken,
+            'the waiting request is adopted',
+          );
+          web1!.signal('SIGCONT');
+          t.equal((await waiting).status, 200);
+          await farm.waitFor(
+            async () => (await get('/both/a.txt')).body.toString() === 'from node 1\n',
+            'node 1 is up again',
+            LONGEST_MS,
+          );
+          t.equal((await nodeState(0)).state, 'up');
+        },
       );
-      // What is safe is taken back from there meanwhile: one of two, each of which goes to the next
-      // in turn.
-      const before = await counter('handoff_taken_back');
-      t.same([(await get('/poll')).status, (await get('/poll')).status], [404, 404], 'from node 2');
-      t.equal(await counter('handoff_taken_back'), before + 1);
-      app!.signal('SIGCONT');
-      const answers = await Promise.all(posts);
-      const digest = createHash('sha256').update('once').digest('hex');
-      const served = answers.filter(({ status }) => status === 200);
-      t.same(
-        served.map(({ body }) => body.toString().trim()),
-        [digest],
-        'by the one that had it',
-      );
-      t.equal(app!.requests().filter((line) => line.startsWith('POST')).length, 1);
+
+      await t.test('a request that may change something is never sent twice', async (t) => {
+        app!.signal('SIGSTOP');
+        const taken = await counter('adopted');
+        const posts = [1, 2].map(() => get('/upload', ['--data-binary', 'once']));
+        await farm.waitFor(
+          async () => (await counter('adopted')) >= taken + 2,
+          'both are handed over',
+        );
+        // Safe requests are taken back meanwhile: one of these two, since they go to both nodes in
+        // turn.
+        const before = await counter('handoff_taken_back');
+        t.same(
+          [(await get('/poll')).status, (await get('/poll')).status],
+          [404, 404],
+          'from node 2',
+        );
+        t.equal(await counter('handoff_taken_back'), before + 1);
+        app!.signal('SIGCONT');
+        const answers = await Promise.all(posts);
+        const digest = createHash('sha256').update('once').digest('hex');
+        const served = answers.filter(({ status }) => status === 200);
+        t.same(
+          served.map(({ body }) => body.toString().trim()),
+          [digest],
+          'the node that had it answered',
+        );
+        t.equal(app!.requests().filter((line) => line.startsWith('POST')).length, 1);
+      });
     });
-  });
-});
+  },
+);

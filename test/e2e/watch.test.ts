@@ -1,4 +1,4 @@
-/** `baton stats --watch` of a balancer that works, is started anew, and goes for good. */
+/** `baton stats --watch` while a balancer works, is started again, and is gone. */
 import { appendFileSync } from 'node:fs';
 import t from 'tap';
 import { curl } from '../../lab/clients/curl.js';
@@ -15,7 +15,7 @@ const resources = [{ path: '/', nodes: ['n1'] }];
 const URL = `http://${VIRTUAL_ADDRESS}/a.txt`;
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
+t.test('baton stats --watch follows a balancer', { skip: whyNoFarm() }, async (t) => {
   await withFarm(
     t,
     { nodes: 1, resources, fill: (farm) => farm.webs[0]?.put('a.txt', 'here\n') },
@@ -31,8 +31,8 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
           .filter((line) => line.startsWith('{') && line.endsWith('}'))
           .map((line) => JSON.parse(line) as Interval);
 
-      await t.test('under load', async (t) => {
-        await farm.waitFor(async () => intervals().length > 0, 'the first interval');
+      await t.test('intervals under load add up to the counters', async (t) => {
+        await farm.waitFor(async () => intervals().length > 0, 'the first interval is there');
         const before = await farm.stats();
         const load = await wrk(farm.client, URL, {
           connections: 8,
@@ -40,9 +40,9 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
           close: true,
         });
         t.ok(load.requests > 0);
-        // The last requests are within an interval that is over by then.
+        // By then the interval with the last requests is over.
         const seen = intervals().length;
-        await farm.waitFor(async () => intervals().length > seen + 1, 'the next interval');
+        await farm.waitFor(async () => intervals().length > seen + 1, 'the next interval is there');
         const after = await farm.stats();
         const once = await farm.baton(['stats', '-c', farm.balancerConfig, '--json']);
         const { version, counters, nodes } = JSON.parse(once.stdout) as StatsDocument;
@@ -50,7 +50,7 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         t.equal(
           counters.requests,
           after.counters.requests,
-          'the command tells what the socket does',
+          'the command prints what the socket answers',
         );
         t.match(nodes, [{ name: 'n1', state: 'up', adopted: after.nodes[0]?.adopted }]);
 
@@ -61,16 +61,13 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
           (after.counters[name] ?? 0) - (before.counters[name] ?? 0);
         t.ok(Math.abs(sum(({ events }) => events.requests) - delta('requests')) <= 1, 'requests');
         t.ok(Math.abs(sum(({ events }) => events.adopted) - delta('adopted')) <= 1, 'adopted');
-        // Local services adopt as well, so a node's share may be smaller than the counter.
+        // Local services adopt too, so a node's share may be smaller than the counter.
         const byNode = (after.nodes[0]?.adopted ?? 0) - (before.nodes[0]?.adopted ?? 0);
         t.ok(
           Math.abs(sum(({ nodes }) => nodes[0]?.adopted ?? 0) - byNode) <= 1,
           'adopted by the node',
         );
-        t.ok(
-          sum(({ packets }) => packets.in) > 3 * load.requests,
-          'SYN, ACK and request at the least',
-        );
+        t.ok(sum(({ packets }) => packets.in) > 3 * load.requests, 'at least SYN, ACK and request');
         const toEngine = sum(({ packets }) => packets.toEngine);
         t.ok(toEngine >= load.requests, `${toEngine} frames for the engine`);
         t.ok(
@@ -93,35 +90,38 @@ t.test('a balancer is watched', { skip: whyNoFarm() }, async (t) => {
         const waiting = all.at(-1)?.stages[0]?.microseconds.waiting ?? 0;
         t.ok(
           waiting > (thread?.microseconds.waiting ?? 0),
-          `without load it sleeps: ${waiting} us`,
+          `without load the engine sleeps: ${waiting} us`,
         );
         t.match(text.log(), /REQUESTS\/S[\s\S]*ENGINE TIME[\s\S]*\nn1 +up/);
       });
 
-      await t.test('started anew', async (t) => {
+      await t.test('the watch goes on when the balancer is started again', async (t) => {
         await farm.balancerProgram?.stop();
         const gone = (): boolean =>
           /^baton: no answer: no balancer is running there$/m.test(json.log());
-        await farm.waitFor(gone, 'what is seen while none runs');
+        await farm.waitFor(gone, 'the watch reports that no balancer runs');
         appendFileSync(farm.balancerConfig, 'limits: { halfOpen: 64 }\n');
         await farm.startBalancer();
         const seen = intervals().length;
         await farm.waitNodesUp();
         await curl(farm.client, URL);
-        await farm.waitFor(async () => intervals().length > seen + 2, 'intervals of the new one');
+        await farm.waitFor(
+          async () => intervals().length > seen + 2,
+          'intervals of the new balancer are there',
+        );
         t.ok(json.running && text.running);
         t.match(json.log(), /^baton: the balancer was started anew$/m);
         const { counters } = await farm.stats();
         t.match(
           counters,
           { syn_cookie: 0, xdp_syn_answered: 1 },
-          'few may be half open, and one is no flood',
+          'few sessions may be half open, and one SYN is no flood',
         );
         const last = intervals().slice(seen);
         t.ok(last.every(({ uptimeMs }) => uptimeMs < 60_000));
       });
 
-      await t.test('gone, and ended by hand', async (t) => {
+      await t.test('the watch ends by a signal while no balancer runs', async (t) => {
         text.signal('SIGINT');
         t.same(await text.exited, { code: 0, signal: null });
         await farm.balancerProgram?.stop();

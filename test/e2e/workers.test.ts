@@ -1,6 +1,6 @@
 /**
- * An engine of several threads: content, balance, what is told of all together, and restarts with
- * another number.
+ * An engine with several threads: content, balance, statistics of all threads together, and
+ * restarts with another number of threads.
  */
 import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
@@ -16,7 +16,7 @@ import type { StatsDocument } from '../../src/api/documents.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const WORKERS = 2;
-/** Of a download, in bytes a second: there are many at a time. */
+/** Pace of each download in bytes a second; many run at the same time. */
 const PACE = 200_000;
 const long = randomBytes(8_000_000);
 
@@ -55,7 +55,7 @@ function activeOf({ nodes }: StatsDocument): number {
   return nodes.reduce((sum, node) => sum + node.active, 0);
 }
 
-/** So many downloads, all under way until they are finished; nothing else is. */
+/** Starts downloads that go on until `finish`. There are no other sessions. */
 async function begin(farm: Farm, count: number): Promise<Download[]> {
   const downloads = Array.from(
     { length: count },
@@ -65,7 +65,7 @@ async function begin(farm: Farm, count: number): Promise<Download[]> {
     const stats = await farm.stats();
     return activeOf(stats) === count && stats.sessions.passing === count;
   };
-  await farm.waitFor(all, `${count} downloads under way`);
+  await farm.waitFor(all, `${count} downloads run`);
   return downloads;
 }
 
@@ -88,11 +88,11 @@ function ended(farm: Farm): Promise<void> {
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('workers', { skip: whyNoFarm() }, async (t) => {
+t.test('several engine threads work as one', { skip: whyNoFarm() }, async (t) => {
   await withFarm(t, { resources, fill, nodes: 2, balancer }, async (farm) => {
     const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path);
 
-    await t.test('connections are spread over the threads, and all are served', async (t) => {
+    await t.test('connections are spread over the threads and all served', async (t) => {
       const options = { connections: 200, seconds: 2, close: true };
       const result = await wrk(farm.client, `${BASE}/one/1k.bin`, options);
       t.same(result.errors, { connect: 0, read: 0, write: 0, status: 0, timeout: 0 });
@@ -106,30 +106,34 @@ t.test('workers', { skip: whyNoFarm() }, async (t) => {
         (counters.adopted ?? 0) >= result.requests,
         `${counters.adopted} adopted, ${result.requests} requests`,
       );
-      t.ok((nodes[0]?.adopted ?? 0) > result.requests / 2, `${nodes[0]?.adopted} by n1's notices`);
+      t.ok((nodes[0]?.adopted ?? 0) > result.requests / 2, `n1 adopted ${nodes[0]?.adopted}`);
       t.equal(counters.drop_other_worker, 0);
       t.equal(counters.reset_sent, 0);
       t.equal(counters.answer_503, 0);
     });
 
-    await t.test('what nobody holds gets 404 from either thread', async (t) => {
+    await t.test('each thread answers 404 when no node holds the content', async (t) => {
       const answers = await Promise.all(Array.from({ length: 12 }, () => get('/none.txt')));
       t.same([...new Set(answers.map(({ status, exit }) => `${status} ${exit}`))], ['404 0']);
       await ended(farm);
     });
 
-    await t.test('sessions of all threads: balanced, counted, listed', async (t) => {
+    await t.test('sessions of all threads are balanced, counted and listed', async (t) => {
       const count = 24;
       const downloads = await begin(farm, count);
       const { nodes, sessions } = await farm.stats();
       t.equal(sessions.passing, count);
       const active = nodes.map((node) => node.active);
       t.equal(active[0]! + active[1]!, count);
-      // Both threads may choose at the same moment.
+      // Both threads may choose a node at the same moment.
       t.ok(Math.abs(active[0]! - active[1]!) <= 4, `sessions of the nodes: ${active.join(', ')}`);
       const all = await sessionsOf(farm, 1000);
       t.equal(all.total, count);
-      t.equal(new Set(all.sessions.map(({ client }) => client)).size, count, 'each once');
+      t.equal(
+        new Set(all.sessions.map(({ client }) => client)).size,
+        count,
+        'each session is listed once',
+      );
       t.same([...new Set(all.sessions.map(({ state }) => state))], ['passing']);
       for (const limit of [1, 7, 16, 23]) {
         const some = await sessionsOf(farm, limit);
@@ -143,11 +147,11 @@ t.test('workers', { skip: whyNoFarm() }, async (t) => {
       await ended(farm);
     });
 
-    await t.test('a node that leaves gets nothing from any thread', async (t) => {
+    await t.test('a node that leaves gets no handoff from any thread', async (t) => {
       await farm.agents[1]?.stop();
       await farm.waitFor(
         async () => (await farm.stats()).nodes[1]?.state === 'leaving',
-        'n2 leaving',
+        'n2 is leaving',
       );
       const answers = await Promise.all(Array.from({ length: 16 }, () => get('/both/a.txt')));
       t.same([...new Set(answers.map(({ body }) => body.toString()))], ['from node 1\n']);
@@ -162,27 +166,31 @@ t.test('workers', { skip: whyNoFarm() }, async (t) => {
 
     const skip =
       DATAPATH === 'packet' ? 'with this datapath connections wait while no balancer runs' : false;
-    await t.test('killed, and started with another number of threads', { skip }, async (t) => {
-      const downloads = await begin(farm, 12);
-      for (const workers of [3, 1, WORKERS]) {
-        await farm.balancerProgram?.kill();
-        farm.configureBalancer(resources, { ...balancer, workers });
-        await farm.startBalancer();
-        await farm.waitNodesUp();
-        const stats = await farm.stats();
-        t.equal(stats.stages.length, workers);
-        t.equal(stats.sessions.passing, downloads.length, `with ${workers}`);
-        t.equal(activeOf(stats), downloads.length);
-        t.equal((await sessionsOf(farm, 1000)).sessions.length, downloads.length);
-        const answers = await Promise.all(Array.from({ length: 8 }, () => get('/both/a.txt')));
-        t.ok(answers.every(({ status }) => status === 200));
-        await farm.waitFor(
-          async () => activeOf(await farm.stats()) === downloads.length,
-          'these are ended',
-        );
-      }
-      await finish(t, downloads);
-      await ended(farm);
-    });
+    await t.test(
+      'sessions outlive a kill and a start with another number of threads',
+      { skip },
+      async (t) => {
+        const downloads = await begin(farm, 12);
+        for (const workers of [3, 1, WORKERS]) {
+          await farm.balancerProgram?.kill();
+          farm.configureBalancer(resources, { ...balancer, workers });
+          await farm.startBalancer();
+          await farm.waitNodesUp();
+          const stats = await farm.stats();
+          t.equal(stats.stages.length, workers);
+          t.equal(stats.sessions.passing, downloads.length, `with ${workers}`);
+          t.equal(activeOf(stats), downloads.length);
+          t.equal((await sessionsOf(farm, 1000)).sessions.length, downloads.length);
+          const answers = await Promise.all(Array.from({ length: 8 }, () => get('/both/a.txt')));
+          t.ok(answers.every(({ status }) => status === 200));
+          await farm.waitFor(
+            async () => activeOf(await farm.stats()) === downloads.length,
+            'sessions of the old number are ended',
+          );
+        }
+        await finish(t, downloads);
+        await ended(farm);
+      },
+    );
   });
 });

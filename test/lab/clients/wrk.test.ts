@@ -1,7 +1,10 @@
 import t from 'tap';
 import { parseWrk } from '../../../lab/clients/wrk.js';
 
-/** A report of wrk 4.1.0 with these latencies, padded as wrk does: a space follows a one-letter unit. */
+/**
+ * A report of wrk 4.1.0 with these latencies, padded as wrk does: a space follows a one-letter
+ * unit.
+ */
 function report(p50: string, p99: string, more = ''): string {
   return `Running 2s test @ http://10.99.0.4:80/1k.bin
   1 threads and 32 connections
