@@ -218,7 +218,7 @@ t.test('a balancer with two interfaces', { skip: whyNoFarm() }, async (t) => {
         return refuses(t, balancer, ['balancer', '-c', farm.balancerConfig], new RegExp(text));
       };
       await refused('eth9', 'eth9: no such interface (this machine has lo, eth0, eth1)');
-      await refused('lo', 'lo: the loopback interface');
+      await refused('lo', 'lo: is the loopback interface');
       await refused('eth0', 'is "eth0", which is the interface already, expected another');
       await balancer.run('ip', ['link', 'add', 'bare', 'type', 'bridge']);
       await balancer.run('ip', ['link', 'set', 'bare', 'up']);
