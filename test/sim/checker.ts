@@ -241,7 +241,7 @@ export class Checker {
     const connection = this.world.connection(tuple, isn);
     if (connection === undefined) return;
     const position = (ack - isn) >>> 0;
-    if (position > connection.endpoint.send.length + 2)
+    if (position > connection.endpoint.sent.length + 2)
       this.blame(packet, 'acknowledges what was never sent');
   }
 
@@ -328,15 +328,15 @@ export class Checker {
     const confirm = (ixp.confirm - first) | 0;
     const connection = this.world.connection(tuple, handshake.clientIsn);
     if (connection === undefined) return;
-    const { send } = connection.endpoint;
-    if (confirm < 0 || confirm > send.length + 1)
+    const stream = connection.endpoint.sent;
+    if (confirm < 0 || confirm > stream.length + 1)
       this.blame(packet, 'confirm is outside of what the client sent');
     const at = (tcp.seq - first) | 0;
-    const said = send.slice(Math.max(0, at), Math.max(0, at) + packet.payload.length);
+    const said = stream.slice(Math.max(0, at), Math.max(0, at) + packet.payload.length);
     if (packet.payload.length > 0 && (at < 0 || Buffer.compare(said, packet.payload) !== 0)) {
       this.blame(packet, 'bytes that the client never sent there');
     }
-    if (tcp.flags.includes('F') && at + packet.payload.length !== send.length)
+    if (tcp.flags.includes('F') && at + packet.payload.length !== stream.length)
       this.blame(packet, 'FIN too early');
   }
 

@@ -8,35 +8,26 @@ import { flagBits, type TcpOptionsSpec } from '../../lab/packet.js';
 import type { Timer } from './clock.js';
 import type { EndpointHooks, EndpointOptions, EndReason, Segment } from './segment.js';
 import { ACK, FIN, RST, resetFor, SYN, synOptions } from './segment.js';
-import { Reassembly, SendBuffer } from './streams.js';
+import { Reassembly, type SendBuffer } from './streams.js';
+import { type Connection, Sender } from './tcp-sender.js';
 
 const SYN_RTO = 1000;
-const RTO = 300;
-const MAX_RTO = 20_000;
 const DELAYED_ACK = 40;
 const CHALLENGE_INTERVAL = 500;
 
-export class Endpoint {
+export class Endpoint implements Connection {
   state: 'closed' | 'syn-sent' | 'open' | 'time-wait' = 'closed';
-  readonly send = new SendBuffer();
   readonly received = new Reassembly();
+  private readonly sender = new Sender(this);
   peerIsn = 0;
-  sendUna = 0;
-  private sendNext = 0;
-  private sendMax = 0;
-  private sendWindow = 0;
-  private congestion = 0;
-  private duplicateAcks = 0;
-  private closing = false;
   private peerFin = false;
   peerMss = 536;
   peerScale = 0;
   private scaling = false;
   private sackOk = false;
-  private timestampsOk = false;
+  timestampsOk = false;
   private recent = 0;
-  private retries = 0;
-  private timer: Timer | undefined;
+  private timeWaitTimer: Timer | undefined;
   private ackTimer: Timer | undefined;
   /** Highest position that the window we advertised covers. */
   private advertised = 0;
@@ -51,8 +42,7 @@ export class Endpoint {
   /** Active open. */
   connect(): void {
     this.state = 'syn-sent';
-    this.sendNext = 1;
-    this.sendMax = 1;
+    this.sender.synSent();
     this.sendSyn();
   }
 
@@ -67,33 +57,32 @@ export class Endpoint {
     this.state = 'open';
     this.peerIsn = peerIsn;
     this.received.next = 1;
-    this.sendUna = this.sendNext = this.sendMax = 1;
     this.peerMss = Math.max(536, agreed.mss);
     this.scaling = agreed.scale !== undefined;
     this.peerScale = agreed.scale ?? 0;
     this.sackOk = agreed.sack;
     this.timestampsOk = agreed.recent !== undefined;
     this.recent = agreed.recent ?? 0;
-    this.congestion = 10 * this.peerMss;
+    this.sender.established(undefined);
     this.advertised = 1 + this.options.receiveBuffer;
   }
 
   write(bytes: Uint8Array): void {
-    this.send.push(bytes);
-    this.pump();
+    this.sender.buffer.push(bytes);
+    this.sender.pump();
   }
 
   /** Sends FIN after all that was written. */
   close(): void {
-    if (this.closing || this.state === 'closed') return;
-    this.closing = true;
-    this.pump();
+    if (this.sender.closing || this.state === 'closed') return;
+    this.sender.closing = true;
+    this.sender.pump();
   }
 
   /** Sends RST and forgets the connection. */
   abort(): void {
     if (this.state === 'closed') return;
-    this.hooks.transmit(this.segment(this.sendMax, 'RA'));
+    this.hooks.transmit(this.segment(this.sender.max, 'RA'));
     this.end('reset');
   }
 
@@ -101,13 +90,12 @@ export class Endpoint {
   vanish(): void {
     this.dead = true;
     this.state = 'closed';
-    this.options.clock.cancel(this.timer);
-    this.options.clock.cancel(this.ackTimer);
+    this.cancelTimers();
   }
 
-  /** All that was written, FIN included, is acknowledged. */
-  get flushed(): boolean {
-    return this.sendUna === this.endOfData + (this.closing ? 1 : 0);
+  /** Everything that was written so far. */
+  get sent(): SendBuffer {
+    return this.sender.buffer;
   }
 
   /** The next sequence number expected. */
@@ -157,7 +145,7 @@ export class Endpoint {
     };
   }
 
-  private sendSyn(): void {
+  sendSyn(): void {
     const own = this.options;
     const options = synOptions(own, this.timestamp());
     const window = Math.min(0xffff, own.receiveBuffer);
@@ -169,59 +157,23 @@ export class Endpoint {
       options,
       payload: new Uint8Array(0),
     });
-    this.arm(SYN_RTO);
+    this.sender.arm(SYN_RTO);
   }
 
-  private get endOfData(): number {
-    return 1 + this.send.length;
-  }
-
-  /** Sends what the windows allow. */
-  private pump(): void {
-    if (this.state !== 'open') return;
-    const window = Math.max(0, Math.min(this.sendWindow, this.congestion));
-    const limit = Math.min(this.endOfData, this.sendUna + window);
-    const room = Math.min(this.peerMss, this.options.mss) - (this.timestampsOk ? 12 : 0);
-    const pieces: [number, number][] = [];
-    while (this.sendNext < limit) {
-      let size = Math.min(room, limit - this.sendNext);
-      if (this.options.mangle) size = this.options.random.between(1, size);
-      let start = this.sendNext;
-      if (this.options.mangle && this.options.random.chance(0.3)) {
-        start = Math.max(
-          this.sendUna,
-          start - this.options.random.between(0, Math.max(0, room - size)),
-        );
-      }
-      pieces.push([start, this.sendNext + size]);
-      this.sendNext += size;
-    }
-    const fin = this.closing && this.sendNext === this.endOfData && this.sendUna <= this.endOfData;
-    if (this.options.mangle) this.options.random.shuffle(pieces);
-    for (const [start, end] of pieces) {
-      const last = fin && end === this.endOfData;
-      this.transmitData(start, end, last);
-    }
-    if (fin) {
-      if (pieces.length === 0) this.transmitData(this.endOfData, this.endOfData, true);
-      this.sendNext = this.endOfData + 1;
-    }
-    if (this.sendNext > this.sendMax) this.sendMax = this.sendNext;
-    if (this.sendUna < this.sendNext || (this.sendUna < this.endOfData && window === 0))
-      this.arm(RTO);
-  }
-
-  private transmitData(start: number, end: number, fin: boolean): void {
-    if (end + (fin ? 1 : 0) > this.sendMax) this.sendMax = end + (fin ? 1 : 0);
-    const flags = `${fin ? 'F' : ''}${end > start ? 'P' : ''}A`;
+  transmitData(position: number, flags: string, payload: Uint8Array): void {
     this.options.clock.cancel(this.ackTimer);
-    this.hooks.transmit(this.segment(start, flags, this.send.slice(start - 1, end - 1)));
+    this.hooks.transmit(this.segment(position, flags, payload));
+  }
+
+  /** The sender gives up. */
+  gaveUp(): void {
+    this.end('timeout');
   }
 
   private sendAck(): void {
     if (this.state === 'closed') return;
     this.options.clock.cancel(this.ackTimer);
-    this.hooks.transmit(this.segment(this.sendMax, 'A'));
+    this.hooks.transmit(this.segment(this.sender.max, 'A'));
   }
 
   /**
@@ -237,39 +189,10 @@ export class Endpoint {
     this.sendAck();
   }
 
-  private arm(base: number): void {
-    if (this.timer?.run !== undefined) return;
-    this.timer = this.options.clock.after(Math.min(MAX_RTO, base * 2 ** this.retries), () =>
-      this.retransmit(),
-    );
-  }
-
-  private retransmit(): void {
-    if (this.timer !== undefined) this.timer.run = undefined;
-    if (++this.retries > this.options.maxRetries) {
-      this.end('timeout');
-      return;
-    }
-    if (this.state === 'syn-sent') {
-      this.sendSyn();
-      return;
-    }
-    if (this.state !== 'open') return;
-    this.congestion = this.peerMss;
-    this.sendNext = this.sendUna;
-    if (this.sendWindow === 0 && this.sendUna < this.endOfData) {
-      // RFC 9293 section 3.8.6.1: probe a window that stays shut with one byte.
-      this.transmitData(this.sendUna, this.sendUna + 1, false);
-      this.sendNext = this.sendUna + 1;
-      this.arm(RTO);
-    } else this.pump();
-  }
-
   private end(reason: EndReason): void {
     if (this.state === 'closed') return;
     this.state = 'closed';
-    this.options.clock.cancel(this.timer);
-    this.options.clock.cancel(this.ackTimer);
+    this.cancelTimers();
     this.hooks.ended(reason);
   }
 
@@ -325,7 +248,13 @@ export class Endpoint {
       this.hooks.violation('data beyond the window that was advertised');
       return;
     }
-    if (!this.receiveAck(segment)) return;
+    const acknowledged = this.position(segment.ack, this.options.isn, this.sender.una);
+    if (acknowledged > this.sender.max) {
+      this.challenge(segment);
+      return;
+    }
+    const bare = segment.payload.length === 0;
+    this.sender.acknowledge(acknowledged, segment.window << this.peerScale, bare);
     // The hooks may have ended the connection.
     if ((this.state as string) === 'closed') return;
     this.receiveData(segment, start, (flags & FIN) !== 0);
@@ -348,8 +277,6 @@ export class Endpoint {
     const { options } = segment;
     this.peerIsn = segment.seq;
     this.received.next = 1;
-    this.sendUna = 1;
-    this.sendNext = this.sendMax = 1;
     this.peerMss = options.mss ?? 536;
     if (options.windowScale !== undefined && own.windowScale === undefined)
       this.hooks.violation('window scale not asked for');
@@ -361,48 +288,12 @@ export class Endpoint {
     this.sackOk = own.sack && options.sackPermitted === true;
     this.timestampsOk = own.timestamps && options.timestamps !== undefined;
     if (this.timestampsOk) this.recent = options.timestamps![0];
-    this.sendWindow = segment.window;
-    this.congestion = 10 * this.peerMss;
-    this.retries = 0;
-    this.options.clock.cancel(this.timer);
+    this.sender.established(segment.window);
+    this.sender.restart();
     this.state = 'open';
     this.sendAck();
     this.hooks.established?.();
-    this.pump();
-  }
-
-  /** False when the acknowledgement rules the whole segment out. */
-  private receiveAck(segment: Segment): boolean {
-    const ack = this.position(segment.ack, this.options.isn, this.sendUna);
-    if (ack > this.sendMax) {
-      this.challenge(segment);
-      return false;
-    }
-    if (ack >= this.sendUna) this.sendWindow = segment.window << this.peerScale;
-    if (ack > this.sendUna) {
-      this.sendUna = ack;
-      this.sendNext = Math.max(this.sendNext, ack);
-      this.congestion += this.peerMss;
-      this.retries = 0;
-      this.duplicateAcks = 0;
-      this.options.clock.cancel(this.timer);
-      if (this.sendUna < this.sendMax) this.arm(RTO);
-      this.finishIfDone();
-    } else if (
-      ack === this.sendUna &&
-      segment.payload.length === 0 &&
-      this.sendUna < this.sendMax
-    ) {
-      if (++this.duplicateAcks === 3) {
-        const end = Math.min(
-          this.endOfData,
-          this.sendUna + Math.min(this.peerMss, this.options.mss) - 12,
-        );
-        this.transmitData(this.sendUna, end, this.closing && end === this.endOfData);
-      }
-    }
-    this.pump();
-    return true;
+    this.sender.pump();
   }
 
   private receiveData(segment: Segment, start: number, fin: boolean): void {
@@ -418,10 +309,10 @@ export class Endpoint {
     if ((this.state as string) === 'closed') return;
     if (this.received.finished && !this.peerFin) {
       this.peerFin = true;
-      this.passive = !this.closing;
+      this.passive = !this.sender.closing;
       this.sendAck();
       this.hooks.remoteClosed();
-      this.finishIfDone();
+      this.acknowledged();
       return;
     }
     if (this.received.next === before || this.received.holes || this.options.random.chance(0.5))
@@ -434,16 +325,24 @@ export class Endpoint {
     }
   }
 
-  /** Both FINs are acknowledged: closed, or TIME-WAIT for the side that closed first. */
-  private finishIfDone(): void {
-    if (!this.closing || this.sendUna <= this.endOfData || !this.peerFin || this.state !== 'open')
-      return;
+  /** When both FINs are acknowledged: closed, or TIME-WAIT for the side that closed first. */
+  acknowledged(): void {
+    const { closing, una, endOfData } = this.sender;
+    if (!closing || una <= endOfData || !this.peerFin || this.state !== 'open') return;
     if (this.passive || this.options.timeWaitMs === 0) {
       this.end('closed');
       return;
     }
     this.state = 'time-wait';
-    this.options.clock.cancel(this.timer);
-    this.timer = this.options.clock.after(this.options.timeWaitMs, () => this.end('closed'));
+    this.sender.stop();
+    this.timeWaitTimer = this.options.clock.after(this.options.timeWaitMs, () =>
+      this.end('closed'),
+    );
+  }
+
+  private cancelTimers(): void {
+    this.sender.stop();
+    this.options.clock.cancel(this.timeWaitTimer);
+    this.options.clock.cancel(this.ackTimer);
   }
 }
