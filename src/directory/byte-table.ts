@@ -1,11 +1,12 @@
 /**
- * A hash table from byte strings to small numbers, filled once and then only read: open
- * addressing over typed arrays, at most half full. The caller computes the hash, so that one walk
- * over a path yields the hashes of all its prefixes; a match is always verified byte by byte.
+ * A hash table from byte strings to small numbers, which is filled once and then only read. It uses
+ * open addressing over typed arrays and is at most half full. The caller computes the hash, so that
+ * one pass over a path gives the hashes of all its prefixes. A match is always verified byte by
+ * byte.
  */
 
 const FNV_PRIME = 0x01000193;
-/** Words of a bucket: the mixed hash, and the entry's number plus one (0: empty). */
+/** Words of a bucket: the mixed hash, and the number of the entry plus one (0: empty). */
 const BUCKET_WORDS = 2;
 const MIN_BUCKETS = 8;
 
@@ -15,8 +16,8 @@ export function rollHash(hash: number, byte: number): number {
 }
 
 /**
- * Spreads a rolling hash and a tag over all 32 bits (the finaliser of MurmurHash3). Signed: an
- * unsigned one may be boxed.
+ * Spreads a rolling hash and a tag over all 32 bits (the finaliser of MurmurHash3). The result is
+ * signed, since V8 may box an unsigned number.
  */
 function mix(hash: number, tag: number): number {
   let h = hash ^ Math.imul(tag + 1, 0x9e3779b1);
@@ -25,7 +26,7 @@ function mix(hash: number, tag: number): number {
   return h ^ (h >>> 16);
 }
 
-/** A string to put in. Strings of different tags never match each other. */
+/** An entry to put in. Entries with different tags never match each other. */
 export interface ByteEntry {
   tag: number;
   hash: number;
@@ -38,11 +39,11 @@ export class ByteTable {
   private readonly mask: number;
   private readonly tags: Uint32Array;
   private readonly values: Uint32Array;
-  /** Entry i's bytes are pool[offsets[i], offsets[i + 1]). */
+  /** The bytes of entry i are pool[offsets[i], offsets[i + 1]). */
   private readonly offsets: Uint32Array;
   private readonly pool: Uint8Array;
 
-  /** No two entries may have the same tag and bytes: the first would hide the second. */
+  /** Two entries must not have the same tag and bytes: the first would hide the second. */
   constructor(entries: readonly ByteEntry[]) {
     let size = MIN_BUCKETS;
     while (size < entries.length * 2) size *= 2;
@@ -66,8 +67,8 @@ export class ByteTable {
   }
 
   /**
-   * The value of bytes[start, end) under `tag`, or -1. `hash` must be made as that of the entries
-   * was.
+   * The value of the entry with this tag and bytes[start, end), or -1. `hash` must be computed in
+   * the same way as the hashes of the entries.
    */
   find(tag: number, hash: number, bytes: Uint8Array, start: number, end: number): number {
     const buckets = this.buckets;

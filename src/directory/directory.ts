@@ -1,15 +1,15 @@
 /**
- * The resource directory: from host and path of a request to the resource that covers it.
+ * The resource directory finds the resource that covers the host and path of a request.
  *
  *     host   www.example.org ─┬─> group of "www.example.org"    exact
  *                             ├─> group of "*.example.org"      longest wildcard first
  *                             └─> group without host            last
  *     path   /a/b/c.html     ───> in each group: "/a/b/c.html", then "/a/b/", "/a/", "/"
  *
- * The first hit in that order is the answer. One walk over the path yields the hashes of all
- * prefixes that end in "/", one walk over the host from its end those of all suffixes that begin
- * with "."; what is deeper or longer than any pattern is not even looked up, so that what a look-up
- * costs is bounded by the directory, whatever the client sends.
+ * The first match in this order is the answer. One pass over the path gives the hashes of all
+ * prefixes that end in "/". One pass over the host, from its end, gives the hashes of all suffixes
+ * that begin with ".". A prefix or suffix that is deeper or longer than every pattern is skipped.
+ * So the directory bounds the cost of a look-up, whatever the client sends.
  */
 import { randomBytes } from 'node:crypto';
 import { BatonError } from '../base/errors.js';
@@ -33,7 +33,7 @@ function hashBackward(seed: number, bytes: Uint8Array): number {
 }
 
 export class Directory {
-  /** By index, as given. */
+  /** In the order given. A resource's place is its index. */
   readonly resources: readonly Resource[];
   readonly holders: HolderSets;
 
@@ -41,28 +41,31 @@ export class Directory {
   private readonly hosts: ByteTable;
   private readonly paths: ByteTable;
   /**
-   * Bytes of the longest exact host, and of the longest "*.host" without its "*"; 0: there is none.
+   * Bytes of the longest exact host, and of the longest "*.host" without the "*"; 0: there is none.
    */
   private readonly longestExact: number;
   private readonly longestWildcard: number;
-  /** Bytes of the longest path that does not end in "/". */
+  /** Bytes of the longest path that does not end in "/"; 0: there is none. */
   private readonly longestExactPath: number;
-  /** Groups to look in for the request at hand, the least specific first. */
+  /** The groups that cover the host of the current look-up, the least specific first. */
   private readonly groups: Uint32Array;
-  /** The path's prefixes that end in "/": hash and length of each, the shortest first. */
+  /** Hash and length of each prefix of the path that ends in "/", the shortest first. */
   private readonly prefixHash: Int32Array;
   private readonly prefixLength: Uint32Array;
 
   /**
-   * Throws BATON_CONFIG for an invalid pattern and for a host and path that are there twice; ask
-   * pathProblem, hostProblem and duplicates first to tell an operator where. `seed` (32 bits) is
-   * secret, since clients choose what is hashed; tests may fix it.
+   * To report a mistake with its place in the config, call pathProblem, hostProblem and duplicates
+   * first.
+   *
+   * @param seed 32 bits; it is secret, since clients choose what is hashed. Tests may set it.
+   * @throws BatonError BATON_CONFIG for an invalid pattern, and when two resources have the same
+   *   host and path
    */
   constructor(resources: readonly Resource[], seed = randomBytes(4).readInt32LE()) {
     const [duplicate] = duplicates(resources);
     if (duplicate !== undefined) {
       const { host, path } = resources[duplicate[0]]!;
-      throw new BatonError('BATON_CONFIG', `${host ?? ''}${path} is there twice`);
+      throw new BatonError('BATON_CONFIG', `${host ?? ''}${path} occurs twice`);
     }
     this.resources = resources;
     this.holders = new HolderSets(resources);
@@ -102,13 +105,14 @@ export class Directory {
     );
     this.prefixHash = new Int32Array(deepest);
     this.prefixLength = new Uint32Array(deepest);
-    // Any host, one exact host, and at most one wildcard for each dot of the longest.
+    // The group without host, one exact host, and at most one wildcard for each dot.
     this.groups = new Uint32Array(2 + this.longestWildcard);
   }
 
   /**
-   * Index of the resource that covers host[0, hostLength) and path[0, pathLength), or -1. Both in
-   * normal form (request/http/head.ts); hostLength 0 when the request names none.
+   * Returns the index of the resource that covers host[0, hostLength) and path[0, pathLength), or
+   * -1. Both are in normal form (request/http/head.ts). hostLength is 0 when the request names no
+   * host.
    */
   find(host: Uint8Array, hostLength: number, path: Uint8Array, pathLength: number): number {
     let hash = this.seed;
@@ -139,7 +143,7 @@ export class Directory {
     return -1;
   }
 
-  /** Fills `groups` with those that cover the host; returns how many. */
+  /** Writes the groups that cover the host to `groups`. Returns their number. */
   private findGroups(host: Uint8Array, length: number): number {
     const groups = this.groups;
     groups[0] = ANY_HOST;
@@ -150,7 +154,7 @@ export class Directory {
     for (let p = length - 1; p >= (isExact ? 0 : wildcardFrom); p--) {
       const byte = host[p]!;
       hash = rollHash(hash, byte);
-      // Not at 0: "*" stands for at least one character.
+      // A wildcard never matches at 0, since "*" stands for at least one character.
       if (byte !== DOT || p < wildcardFrom) continue;
       const group = this.hosts.find(WILDCARD_HOST, hash, host, p, length);
       if (group >= 0) groups[count++] = group;

@@ -1,16 +1,14 @@
 /**
- * What the engine asks of the layers above it: to read a request head as it grows, and to name a
- * node for it. The engine knows neither HTTP nor the resource directory; whoever composes the
- * program gives it a dispatcher (request-dispatcher.ts).
+ * The dispatcher reads a request head as it grows, and names a node for it. The engine knows
+ * neither HTTP nor the resource directory. The composition root of a program gives it a dispatcher
+ * (request-dispatcher.ts).
  */
 
-/**
- * What `inspect` found. Values from 400 up are the HTTP status a local service will answer with.
- */
+/** Results of `inspect`. Values from 400 up are the HTTP status of a local service's answer. */
 export const Verdict = {
-  /** The head is valid as far as it goes, and not complete. */
+  /** The head is valid so far, and not complete. */
   incomplete: 0,
-  /** The head is complete and `resource` names what was asked for. */
+  /** The head is complete, and `resource` is the requested resource. */
   found: 1,
   badRequest: 400,
   notFound: 404,
@@ -23,8 +21,8 @@ export type VerdictCode = (typeof Verdict)[keyof typeof Verdict];
 export interface Dispatcher {
   /**
    * Reads the request head in bytes[start, end), which begins at the connection's first byte and
-   * grows between calls. `resume` is 0 at the first call and `this.resume` of the last one after
-   * that, so that each byte is looked at a bounded number of times however slowly it arrives.
+   * grows between calls. `resume` is 0 at the first call, then `this.resume` of the last call for
+   * this head. So each byte is examined a bounded number of times, however slowly a head arrives.
    */
   inspect(
     bytes: Uint8Array,
@@ -33,24 +31,26 @@ export interface Dispatcher {
     resume: number,
     virtualServer: number,
   ): VerdictCode;
-  /** After `incomplete`: what to give to the next call. An unsigned 32-bit number. */
+  /** After `incomplete`: `resume` for the next call. An unsigned 32-bit number. */
   readonly resume: number;
   /** After `found`: index of the resource. */
   readonly resource: number;
-  /** After `found`: where method and target stand, relative to `start` (for people to read). */
+  /** After `found`: the span of method and target, relative to `start`, for display. */
   readonly requestStart: number;
   readonly requestEnd: number;
   /**
-   * After `found`: whether the request may be made a second time, elsewhere, if nobody has answered
+   * After `found`: whether the request may be sent to a second node if the first has not answered
    * it.
    */
   readonly repeatable: boolean;
 
   /**
-   * Chooses one of the nodes that hold `resource`, leaving out the holders whose bit is set in
-   * `tried` and those that can take no handoff of this session at `now` (NodeTable.takesHandoffs).
-   * `options` are the SessionFlag bits of the session. Returns a node index, or -1. `pickedBit` is
-   * then the bit to add to `tried`.
+   * Picks one of the nodes that hold `resource`. Leaves out the holders whose bit is set in
+   * `tried`, and nodes that cannot take this session at `now`. Returns its index, or -1.
+   * `pickedBit` is then the bit to add to `tried`.
+   *
+   * @param options IxpFlag bits of the session's agreed options; other bits are ignored
+   * @param now ms on the engine's clock
    */
   pick(
     resource: number,

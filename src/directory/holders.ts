@@ -1,7 +1,7 @@
 /**
- * Which nodes hold a resource, as the predictors see it. Resources with the same nodes share one
- * holder set, and so one turn: a hundred thousand rarely asked pages on the same three nodes are
- * spread like one busy page.
+ * The holder sets that predictors pick from: the nodes that hold a resource. Resources with the
+ * same nodes share one holder set, and so one turn. A hundred thousand pages on the same three
+ * nodes, each requested rarely, are spread like one busy page.
  *
  *     set      0         1
  *     start  [ 0         3      5 ]
@@ -11,7 +11,7 @@ export class HolderSets {
   /** Set s is node[start[s], start[s + 1]), in ascending order of node index. */
   readonly start: Uint32Array;
   readonly node: Uint16Array;
-  /** By resource. */
+  /** The holder set of each resource. */
   readonly setOf: Uint32Array;
   readonly count: number;
 
@@ -37,9 +37,10 @@ export class HolderSets {
 }
 
 /**
- * The bit of a holder in `tried`. From the 33rd holder on a bit is shared with those 32 places
- * before: all holders get their share of first tries, a retry may pass over some that were not
- * tried, and no session is ever tried at more than 32 nodes.
+ * The bit in `tried` of the holder at this position of its set. From the 33rd holder on, a holder
+ * shares its bit with the holder 32 positions before. So every holder gets its share of first
+ * tries, a retry may skip holders that were not tried, and no session is tried at more than 32
+ * nodes.
  */
 export function holderBit(position: number): number {
   return (1 << (position & 31)) >>> 0;

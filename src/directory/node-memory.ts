@@ -1,6 +1,6 @@
 /**
- * The states of the nodes, in one piece of memory that all threads of a balancer share. There are
- * no locks: every value stands for itself, and a value that is a moment old does no harm.
+ * The states of the nodes, in memory that all threads of a balancer share. There are no locks: no
+ * value depends on another one, and a slightly old value is good enough.
  *
  *     node         0  1  2 ...
  *     engine 0     4  0  7        sessions; a node's load is the sum of its column
@@ -13,8 +13,8 @@
 const LINE_WORDS = 16;
 
 /**
- * How the last handoff of a virtual server to a node ended: not at all yet, adopted but never read
- * (its server has stalled), adopted, or the IxcpReason of its refusal.
+ * Result of the last handoff of a virtual server to a node: none yet, adopted, adopted by the
+ * kernel while the web server has stalled and reads nothing, or the IxcpReason of a refusal.
  */
 export const Outcome = { none: 0, stalled: 0xfe, adopted: 0xff } as const;
 

@@ -3,7 +3,7 @@
  * ended. Engines write it, predictors and the main thread read it.
  *
  * A balancer may have several engines, one in each thread, and a packet of a node reaches only one
- * of them. So states lie in memory that all threads share (node-memory.ts).
+ * of them. So all threads share the memory of the states (node-memory.ts).
  */
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
@@ -19,22 +19,21 @@ import {
 /** Handoffs in a row that must time out before a node is suspended. */
 const TIMEOUTS_TO_SUSPEND = 3;
 /**
- * How long a node is suspended, in ms, unless its agent starts again before; and a node whose agent
- * has never reported.
+ * Duration of a suspension in ms, and of the suspension of a node whose agent has never reported. A
+ * start of the agent ends it earlier.
  */
 const SUSPENSION_MS = 5_000;
 const UNHEARD_SUSPENSION_MS = 60_000;
 /**
- * After so many refusals in a row a node becomes the last choice, for so long, in ms: each refusal
- * costs the client a round trip to the node.
+ * Refusals in a row that make a node the last choice, and for how long, in ms. Each refusal costs
+ * the client a round trip to the node.
  */
 const REFUSALS_TO_REST = 3;
 const REST_MS = 1_000;
 const MOST_REFUSALS = 0xff;
 /**
- * A node whose server has stalled is the last choice for so long, in ms. After that it is tried
- * with one session at a time: one in each such period, in which the session is answered or taken
- * back.
+ * How long a node whose web server has stalled is the last choice, in ms. After that the node gets
+ * one session in each trial period, in ms: the time in which the session is answered or taken back.
  */
 const STALL_MS = 5_000;
 const TRIAL_MS = 2_000;
@@ -48,7 +47,7 @@ const NEEDED_OPTIONS = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 /** Age of the last report, in ms, after which one with an earlier clock is believed. */
 const CLOCK_MS = 5_000;
 
-/** What is known of a node's health at some time. */
+/** The health of a node at some time. */
 export interface NodeHealth {
   /** ms since its agent's last report; null: never. */
   reportAgeMs: number | null;
@@ -58,11 +57,11 @@ export interface NodeHealth {
   flags: number;
   /** Its last handoff timed out. */
   failed: boolean;
-  /** So many handoffs in a row have timed out that it gets none for a while. */
+  /** It gets no handoffs for a while, since several in a row have timed out. */
   suspended: boolean;
-  /** By index of the virtual server. 1: the node does not have its address. */
+  /** For each virtual server, by index. 1: the node does not have its address. */
   lacks: Uint8Array;
-  /** By index of the virtual server: Outcome of the last handoff. */
+  /** For each virtual server, by index: Outcome of the last handoff. */
   outcomes: Uint8Array;
 }
 
@@ -111,8 +110,8 @@ export class NodeStates {
   }
 
   /**
-   * Whether the node takes sessions of a virtual server, with these agreed options, at `now`.
-   * @param options IxpFlag bits; other bits are ignored
+   * Whether the node takes a session of this virtual server at `now`.
+   * @param options IxpFlag bits of the session's agreed options; other bits are ignored
    */
   available(node: number, server: number, options: number, now: number): boolean {
     const { shared } = this;
@@ -131,14 +130,13 @@ export class NodeStates {
     return this.shared.refused[node]!;
   }
 
-  /** Whether the node gets no handoffs, since too many in a row have timed out. */
+  /** Whether the node gets no handoffs, since several in a row have timed out. */
   isSuspended(node: number, now: number): boolean {
     return now < this.shared.suspendedUntil[node]!;
   }
 
   /**
-   * Whether the last handoff to the node timed out, or the last one of this virtual server was
-   * refused.
+   * Whether the node's last handoff timed out, or the last one of this virtual server was refused.
    */
   hasFailed(node: number, server: number): boolean {
     const { failures, refusals } = this.shared;
@@ -263,7 +261,7 @@ export class NodeStates {
     return 0;
   }
 
-  /** What is known of the node's health at `now`. */
+  /** The health of the node at `now`. */
   health(node: number, now: number): NodeHealth {
     const { shared, servers } = this;
     const reportedAt = this.reportedAt[node]!;
@@ -279,7 +277,7 @@ export class NodeStates {
     };
   }
 
-  /** Forgets the handoffs that timed out. */
+  /** Clears the count of handoffs that timed out, and ends a suspension. */
   private clearTimeouts(node: number): void {
     const { failures, suspendedUntil } = this.shared;
     if (failures[node] === 0 && suspendedUntil[node] === 0) return;
@@ -287,7 +285,7 @@ export class NodeStates {
     suspendedUntil[node] = 0;
   }
 
-  /** Forgets how handoffs to the node ended. */
+  /** Clears the results of all handoffs to the node. */
   private clear(node: number): void {
     const { outcome, refusals, restsUntil } = this.shared;
     const first = node * this.servers;

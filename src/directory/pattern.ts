@@ -1,6 +1,6 @@
 /**
- * Host and path patterns as an operator writes them: what is wrong with one, in words, and the
- * form in which it is compared. Paths go through the same normalisation as those of requests.
+ * Host and path patterns as an operator writes them: this file explains mistakes in them, and
+ * brings them to the form that look-ups compare. Paths are normalised like the paths of requests.
  */
 import { BatonError } from '../base/errors.js';
 import { readHost } from '../request/http/host.js';
@@ -8,46 +8,47 @@ import { MAX_HEAD_BYTES } from '../request/http/scan.js';
 import { BEYOND_ASCII, HEX_VALUE, NOT_HEX, PERCENT, TARGET } from '../request/http/tables.js';
 import { Target } from '../request/http/target.js';
 
-/** What some nodes hold, as it stands in the config. */
+/** A part of the content, and the nodes that hold it, as the config names them. */
 export interface Resource {
   /**
-   * "www.example.org", "*.example.org" (every depth below, not the domain itself), or none: any
-   * host.
+   * "www.example.org", or "*.example.org" (all names below this domain, at any depth, but not the
+   * domain itself). Undefined: any host.
    */
   readonly host?: string | undefined;
-  /** Ends in "/": everything below it, and itself. Otherwise this one path. */
+  /** A path that ends in "/" covers itself and everything below it. Any other covers itself. */
   readonly path: string;
-  /** Indexes of the nodes that hold it. */
+  /** Indexes of the holders. */
   readonly nodes: readonly number[];
 }
 
-/** How a wildcard begins; its dot is part of what is compared. */
+/** The beginning of a wildcard. Its dot belongs to the compared part. */
 const WILDCARD = '*.';
 const LABELS = /^[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/i;
 /** RFC 1035 section 3.1, without the length bytes. */
 const MAX_HOST = 253;
 
 /**
- * C1 controls, and halves of surrogate pairs: nobody types them, and the latter are no characters.
+ * C1 controls, and halves of surrogate pairs. Neither is ever typed, and a half of a pair is no
+ * character.
  */
-const ODD = /[\u0080-\u009f\ud800-\udfff]/u;
+const UNTYPABLE = /[\u0080-\u009f\ud800-\udfff]/u;
 
 const latin1 = (text: string) => Buffer.from(text, 'latin1');
 
-/** Why `path` is no path pattern, for a person to read; undefined when it is one. */
+/** Says in words why `path` is not a path pattern; undefined when it is one. */
 export function pathProblem(path: string): string | undefined {
-  if (!path.startsWith('/')) return 'a path begins with "/"';
+  if (!path.startsWith('/')) return 'a path must begin with "/"';
   if (Buffer.byteLength(path) > MAX_HEAD_BYTES) return `a path has at most ${MAX_HEAD_BYTES} bytes`;
   for (let i = 0; i < path.length; i++) {
     const code = path.charCodeAt(i);
-    if (code === 0x3f) return 'a path has no "?": the query takes no part in the look-up';
-    if (code === 0x23) return 'a path has no "#": no browser ever sends what follows it';
+    if (code === 0x3f) return 'a path cannot contain "?": the look-up does not use the query';
+    if (code === 0x23) return 'a path cannot contain "#": browsers never send a fragment';
     if (code < BEYOND_ASCII && TARGET[code] === 0) return mustBeEncoded(String.fromCharCode(code));
     if (code === PERCENT && !isEscape(path, i))
       return `"${path.slice(i, i + 3)}" is not "%" and two hex digits`;
   }
-  const odd = ODD.exec(path);
-  return odd === null ? undefined : mustBeEncoded(odd[0]);
+  const found = UNTYPABLE.exec(path);
+  return found === null ? undefined : mustBeEncoded(found[0]);
 }
 
 function mustBeEncoded(character: string): string {
@@ -65,9 +66,9 @@ function escapesOf(character: string): string {
   return hex.replace(/../g, '%$&');
 }
 
-/** Why `host` is no host pattern, for a person to read; undefined when it is one. */
+/** Says in words why `host` is not a host pattern; undefined when it is one. */
 export function hostProblem(host: string): string | undefined {
-  if (host === '') return 'a host is not empty: leave it out to mean any host';
+  if (host === '') return 'a host cannot be empty: leave it out to cover any host';
   if (host.startsWith('[')) {
     const bytes = latin1(host);
     if (
@@ -76,20 +77,23 @@ export function hostProblem(host: string): string | undefined {
     ) {
       return 'this is not an IPv6 address in brackets';
     }
-    return host.endsWith(']') ? undefined : 'a host has no port: that of the virtual server holds';
+    return host.endsWith(']')
+      ? undefined
+      : 'a host cannot contain a port: the virtual server has one';
   }
   const name = host.startsWith(WILDCARD) ? host.slice(WILDCARD.length) : host;
-  if (name.includes('*')) return '"*" stands only at the beginning, as "*.example.org"';
-  if (/:\d*$/.test(name)) return 'a host has no port: that of the virtual server holds';
+  if (name.includes('*')) return '"*" is allowed only at the beginning, as in "*.example.org"';
+  if (/:\d*$/.test(name)) return 'a host cannot contain a port: the virtual server has one';
   if (!LABELS.test(name))
-    return 'a host is labels of letters, digits, "-" and "_", with dots between them';
+    return 'a host consists of labels of letters, digits, "-" and "_", with dots between them';
   if (name.length > MAX_HOST) return `a host has at most ${MAX_HOST} characters`;
   return undefined;
 }
 
 /**
- * The path that is compared, for a pattern without problem. What is beyond ASCII counts as its
- * UTF-8 bytes.
+ * The normal form of a valid path pattern, which look-ups compare. Characters beyond ASCII become
+ * their percent-encoded UTF-8 bytes.
+ * @throws BatonError BATON_CONFIG for an invalid pattern
  */
 export function canonicalPath(path: string): Uint8Array {
   const bytes = Buffer.from(path, 'utf8');
@@ -97,29 +101,30 @@ export function canonicalPath(path: string): Uint8Array {
   if (pathProblem(path) !== undefined || !target.read(bytes, 0, bytes.length, false)) {
     throw new BatonError(
       'BATON_CONFIG',
-      `"${path}" is no path: ${pathProblem(path) ?? 'it has no normal form'}`,
+      `"${path}" is not a path: ${pathProblem(path) ?? 'it has no normal form'}`,
     );
   }
   return target.path.slice(0, target.pathLength);
 }
 
-/** What is compared of a host pattern without problem: lower case, no trailing dot. */
+/** The normal form of a host pattern: lower case, without trailing dot. */
 export interface CanonicalHost {
-  /** The host itself, or of a wildcard what follows the "*". */
+  /** The host itself, or the part of a wildcard after the "*". */
   readonly bytes: Uint8Array;
   readonly isWildcard: boolean;
 }
 
+/** @throws BatonError BATON_CONFIG for an invalid pattern */
 export function canonicalHost(host: string): CanonicalHost {
   const problem = hostProblem(host);
   if (problem !== undefined)
-    throw new BatonError('BATON_CONFIG', `"${host}" is no host: ${problem}`);
+    throw new BatonError('BATON_CONFIG', `"${host}" is not a host: ${problem}`);
   const isWildcard = host.startsWith(WILDCARD);
   const text = (isWildcard ? host.slice(1) : host).toLowerCase();
   return { bytes: latin1(text.endsWith('.') ? text.slice(0, -1) : text), isWildcard };
 }
 
-/** A text that is equal for two patterns that match the same requests. */
+/** A key of a pattern. Two patterns that match the same requests have the same key. */
 export function patternKey(resource: Pick<Resource, 'host' | 'path'>): string {
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
   const path = text(canonicalPath(resource.path));
@@ -129,8 +134,8 @@ export function patternKey(resource: Pick<Resource, 'host' | 'path'>): string {
 }
 
 /**
- * Resources with the same host and path as an earlier one, as [later, earlier] indexes. Patterns
- * must be valid.
+ * Finds resources with the same host and path as an earlier one. Returns pairs of indexes [later,
+ * earlier]. All patterns must be valid.
  */
 export function duplicates(
   resources: readonly Pick<Resource, 'host' | 'path'>[],

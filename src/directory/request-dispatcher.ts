@@ -1,6 +1,6 @@
 /**
- * The dispatcher that the engine gets: HTTP's request head, the directory, and a predictor for each
- * virtual server.
+ * The dispatcher for HTTP requests. It joins the reader of request heads, the directory, and one
+ * predictor for each virtual server.
  */
 
 import { HeadReader, HeadStatus } from '../request/http/head.js';
@@ -11,10 +11,10 @@ import type { Candidates } from './predictors/candidates.js';
 import { createPredictor, type PredictorName } from './predictors/index.js';
 import type { Predictor } from './predictors/predictor.js';
 
-/** A time at which no suspension holds any more. */
+/** A time at which every suspension and rest has ended. */
 const AFTER_ANY_SUSPENSION = Number.POSITIVE_INFINITY;
 
-/** Candidates for sessions of clients: whether one is available depends on the session. */
+/** Candidates for a session of a client. Whether one is available depends on the session. */
 export interface SessionCandidates extends Candidates {
   /**
    * Sets the session that `available` answers for.
@@ -27,10 +27,10 @@ export interface SessionCandidates extends Candidates {
 
 export interface RequestDispatcherOptions {
   directory: Directory;
-  /** By index of the virtual server. */
+  /** For each virtual server, by index. */
   predictors: readonly PredictorName[];
   candidates: SessionCandidates;
-  /** Longest request head, 1 to 65,535 bytes. */
+  /** Size limit of a request head, 1 to 65,535 bytes. */
   headBytes: number;
 }
 
@@ -46,7 +46,7 @@ export class RequestDispatcher implements Dispatcher {
   private readonly predictors: readonly Predictor[];
   private readonly head: HeadReader;
 
-  /** Throws BATON_CONFIG when headBytes is out of its range. */
+  /** @throws BatonError BATON_CONFIG when `headBytes` is out of range */
   constructor(options: RequestDispatcherOptions) {
     const { directory, candidates } = options;
     this.directory = directory;
@@ -58,8 +58,8 @@ export class RequestDispatcher implements Dispatcher {
   }
 
   /**
-   * As the contract says. Method and target are also told after a refusal, when the request line
-   * itself was valid; otherwise both ends are 0.
+   * See Dispatcher. `requestStart` and `requestEnd` are also set after a refusal when the request
+   * line was valid; otherwise both are 0.
    */
   inspect(
     bytes: Uint8Array,
@@ -88,7 +88,7 @@ export class RequestDispatcher implements Dispatcher {
     }
   }
 
-  /** As the contract says; lists of more than 32 holders share bits (holderBit). */
+  /** See Dispatcher. In sets of more than 32 holders, holders share bits (holderBit). */
   pick(
     resource: number,
     tried: number,

@@ -1,10 +1,10 @@
 /**
- * Which virtual addresses a node has, put together from its reports: each names one of them, and
- * all reports of one second carry the same clock (docs/ixp.md). A list with a gap, since a report
- * was lost, says nothing; the next second brings another.
+ * Assembles the virtual addresses of a node from its reports. Each report names one address, and
+ * all reports of one second carry the same clock (docs/ixp.md). When a report is lost, the list of
+ * that second stays incomplete and is not used; the next second brings another.
  */
 
-/** Addresses of one node in one second: an agent's config has fewer. */
+/** Limit for the addresses of one node in one second. An agent's config has fewer. */
 const MOST_ADDRESSES = 1_024;
 
 interface List {
@@ -17,13 +17,15 @@ export class NodeAddresses {
   private readonly lists: (List | undefined)[] = [];
 
   /**
-   * Takes in one report that names an address.
+   * Adds the address that a report names.
    *
-   * @param start and clock: of the agent, from the report
-   * @param count how many addresses the node has; 0 with an address that means nothing
-   * @returns all of them when the list is complete, else undefined. It must not be kept.
+   * @param start of the agent, from the report
+   * @param clock of the agent, from the report
+   * @param count number of the node's addresses; 0: it has none, and `address` means nothing
+   * @returns all addresses when the list is complete, otherwise undefined; the next call may change
+   *   the set
    */
-  named(
+  add(
     node: number,
     start: number,
     clock: number,

@@ -1,14 +1,14 @@
 /**
- * What forwarding needs of each node: its addresses, and which options its sessions can have. The
- * state of a node, its load and its health, lies in `states` (directory/node-states.ts).
+ * The nodes as forwarding needs them: their addresses, and the options that their sessions can
+ * have. `states` (directory/node-states.ts) has the load and health of each node.
  */
 import type { NodeStates } from '../directory/node-states.js';
 import { IxpFlag } from '../wire/ixp.js';
 import { WithheldOptions } from './withheld-options.js';
 
 /**
- * The node number in a session record that stands for the balancer's own kernel, where the local
- * services listen. It has no place in the table.
+ * The node number in a session record for the balancer's own kernel, where the local services
+ * listen. It is not in the table.
  */
 export const LOCAL_NODE = 0xffff;
 
@@ -71,9 +71,8 @@ export class NodeTable {
   }
 
   /**
-   * Whether a session of a virtual server, with these agreed options, can be handed to the node at
-   * `now`.
-   * @param options IxpFlag bits; other bits are ignored
+   * Whether the node takes a handoff of a session of this virtual server at `now`.
+   * @param options IxpFlag bits of the session's agreed options; other bits are ignored
    */
   takesHandoffs(node: number, server: number, options: number, now: number): boolean {
     return this.resolved[node] === 1 && this.states.available(node, server, options, now);

@@ -1,11 +1,11 @@
-/** Which virtual server an address and port belong to: a small open-addressed table. */
+/** Finds the virtual server of an address and port, in a small table with open addressing. */
 
 export class VirtualServerTable {
   readonly count: number;
   readonly address: Uint32Array;
   readonly port: Uint16Array;
   private readonly mask: number;
-  /** Index plus one; 0: empty. */
+  /** Index of a virtual server plus one; 0: empty. */
   private readonly buckets: Uint16Array;
   private readonly addresses: Set<number>;
 

@@ -1,7 +1,7 @@
 /**
- * The TCP options that a balancer leaves out of its SYN/ACKs, since not every node can continue a
- * session that uses them. The main thread writes them, the engine threads read them: one piece of
- * shared memory without locks, since each byte is complete in itself.
+ * The TCP options that a balancer does not offer in its SYN/ACKs, since not every node can continue
+ * a session that uses them. The main thread writes them and the engine threads read them, in shared
+ * memory without locks: neither byte depends on the other.
  */
 
 const WITHHELD = 0;

@@ -97,7 +97,7 @@ t.test('a node', async (t) => {
 
 t.test('hosts are checked as the directory checks them', async (t) => {
   const [line] = problems(loadBalancerConfig, changed('/images/', '/images/\n    host: a b'));
-  t.match(line, /^18:11: resources\[0\]\.host: is "a b": a host is labels/);
+  t.match(line, /^18:11: resources\[0\]\.host: is "a b": a host consists of labels/);
   t.same(
     problems(loadBalancerConfig, changed('path: /images/', 'host: "*.example.org"\n    path: /')),
     [],

@@ -100,7 +100,7 @@ t.test('each mistake in a balancer.yaml has its line', async (t) => {
       'weight: 1001',
       '13:13: nodes[0].weight: is 1001, expected a whole number from 1 to 1000',
     ],
-    ['/images/', 'images/', '17:11: resources[0].path: is "images/": a path begins with "/"'],
+    ['/images/', 'images/', '17:11: resources[0].path: is "images/": a path must begin with "/"'],
     [
       '/images/',
       '/',

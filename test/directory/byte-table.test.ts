@@ -13,7 +13,7 @@ const entry = (
   value,
 });
 
-t.test('finds what was put in, under its tag', async (t) => {
+t.test('finds each entry under its tag', async (t) => {
   const table = new ByteTable([
     entry(0, 'a', 10),
     entry(1, 'a', 11),
@@ -30,7 +30,7 @@ t.test('finds what was put in, under its tag', async (t) => {
   );
 });
 
-t.test('equal hashes are told apart by their bytes', async (t) => {
+t.test('entries with equal hashes differ by their bytes', async (t) => {
   const texts = Array.from({ length: 100 }, (_, i) => `s${i}`);
   const table = new ByteTable(texts.map((text, value) => entry(0, text, value, 42)));
   texts.forEach((text, value) => {
@@ -41,8 +41,8 @@ t.test('equal hashes are told apart by their bytes', async (t) => {
   t.equal(new ByteTable([]).find(0, 42, Buffer.from('s1'), 0, 2), -1);
 });
 
-t.test('equal hashes are told apart by their tags', async (t) => {
-  // What the table adds to a hash for its tag, so that both come out the same.
+t.test('entries with equal hashes differ by their tags', async (t) => {
+  // The table mixes this into a hash for the tag. So both entries get the same mixed hash.
   const salt = (tag: number) => Math.imul(tag + 1, 0x9e3779b1);
   const table = new ByteTable([entry(0, 'same', 10, salt(0)), entry(1, 'same', 11, salt(1))]);
   const find = (tag: number) => table.find(tag, salt(tag), Buffer.from('same'), 0, 4);

@@ -9,7 +9,7 @@ import {
 } from '../../src/directory/pattern.js';
 import { processorTime } from '../support/processor-time.js';
 
-/** Host and path must be in normal form here. What lies behind both is to be left alone. */
+/** Host and path must be in normal form. The look-up must ignore the bytes after both. */
 function find(directory: Directory, host: string, path: string): number {
   const behind = 'example.org/x/';
   return directory.find(
@@ -97,7 +97,7 @@ t.test('hosts', async (t) => {
     t.equal(find(directory, host, path), resource, `${host}${path}`);
 });
 
-t.test('a host without a match leaves it to the less specific ones', async (t) => {
+t.test('when a host has no match, less specific hosts are searched', async (t) => {
   const directory = named([
     ['www.example.org', '/w/'],
     ['*.example.org', '/e/'],
@@ -119,7 +119,7 @@ t.test('an empty directory holds nothing', async (t) => {
   t.equal(find(new Directory([]), 'a', '/a/b'), -1);
 });
 
-t.test('what it can not hold', async (t) => {
+t.test('invalid and duplicate resources are refused', async (t) => {
   const code = { code: 'BATON_CONFIG' };
   t.throws(() => named([[undefined, 'a']]), code);
   t.throws(() => named([['a:80', '/']]), code);
@@ -133,7 +133,7 @@ t.test('what it can not hold', async (t) => {
   );
 });
 
-/** The same rules, said as plainly as possible. */
+/** The same rules in the simplest form. */
 function naive(resources: readonly Resource[], host: string, path: string): number {
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
   let best = -1;
@@ -157,7 +157,7 @@ function naive(resources: readonly Resource[], host: string, path: string): numb
   return best;
 }
 
-t.test('like the naive one', async (t) => {
+t.test('finds the same as the naive look-up', async (t) => {
   const label = fc.constantFrom('a', 'b', 'ab');
   const name = fc.array(label, { minLength: 1, maxLength: 4 }).map((labels) => labels.join('.'));
   const hostPattern = fc.oneof(
@@ -209,7 +209,7 @@ t.test('a hundred thousand resources', async (t) => {
 });
 
 t.test(
-  'a hostile path or host costs what the directory is deep, not what it is long',
+  'the cost of a hostile path or host depends on the directory, not on its length',
   async (t) => {
     const directory = named([
       [undefined, '/a/b/c/'],

@@ -8,12 +8,12 @@ import {
   patternKey,
 } from '../../src/directory/pattern.js';
 
-t.test('paths that are none, and why', async (t) => {
+t.test('invalid paths, and what is wrong with them', async (t) => {
   const table: [string, RegExp][] = [
-    ['', /begins with/],
-    ['a/', /begins with/],
-    ['*', /begins with/],
-    ['http://a/', /begins with/],
+    ['', /must begin with/],
+    ['a/', /must begin with/],
+    ['*', /must begin with/],
+    ['http://a/', /must begin with/],
     ['/a?b', /query/],
     ['/a#b', /"#"/],
     ['/a b', /" " must be percent-encoded here, as %20$/],
@@ -29,7 +29,7 @@ t.test('paths that are none, and why', async (t) => {
   for (const [path, why] of table) t.match(pathProblem(path), why, path.slice(0, 20));
 });
 
-t.test('paths that are', async (t) => {
+t.test('the normal form of valid paths', async (t) => {
   const table: [string, string][] = [
     ['/', '/'],
     ['/a/', '/a/'],
@@ -49,9 +49,9 @@ t.test('paths that are', async (t) => {
   t.throws(() => canonicalPath('/%'), { code: 'BATON_CONFIG' });
 });
 
-t.test('hosts that are none, and why', async (t) => {
+t.test('invalid hosts, and what is wrong with them', async (t) => {
   const table: [string, RegExp][] = [
-    ['', /not empty/],
+    ['', /cannot be empty/],
     ['a:80', /port/],
     ['[::1]:80', /port/],
     ['*.a:80', /port/],
@@ -76,7 +76,7 @@ t.test('hosts that are none, and why', async (t) => {
   t.throws(() => canonicalHost('a:80'), { code: 'BATON_CONFIG' });
 });
 
-t.test('hosts that are', async (t) => {
+t.test('the normal form of valid hosts', async (t) => {
   const table: [string, string, boolean][] = [
     ['Example.ORG', 'example.org', false],
     ['example.org.', 'example.org', false],
@@ -96,7 +96,7 @@ t.test('hosts that are', async (t) => {
   }
 });
 
-t.test('the same twice', async (t) => {
+t.test('duplicates are found by their normal form', async (t) => {
   const resources = [
     { path: '/a/' },
     { host: 'a.example', path: '/a/' },

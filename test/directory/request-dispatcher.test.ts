@@ -30,7 +30,7 @@ function dispatcher(nodes = threeNodes()): RequestDispatcher {
 const request = (line: string, ...fields: string[]) =>
   Buffer.from(`${[line, ...fields].join('\r\n')}\r\n\r\n`);
 
-t.test('from bytes to a node, and to the next when that one fails', async (t) => {
+t.test('finds a node for a request, and the next one when it fails', async (t) => {
   const it = dispatcher();
   const bytes = Buffer.concat([
     Buffer.from('....'),
@@ -47,10 +47,10 @@ t.test('from bytes to a node, and to the next when that one fails', async (t) =>
   const second = it.pick(it.resource, tried, 0, 0, 0);
   t.same([first, second], [0, 1]);
   t.equal(it.pick(it.resource, tried | it.pickedBit, 0, 0, 0), -1);
-  t.equal(it.pick(it.resource, 0, 1, 0, 0), 0, 'another virtual server has its own turns');
+  t.equal(it.pick(it.resource, 0, 1, 0, 0), 0, 'another virtual server has turns of its own');
 });
 
-t.test('in pieces, of two connections at once', async (t) => {
+t.test('reads the heads of two connections in turn, in pieces', async (t) => {
   const it = dispatcher();
   const one = request('GET /images/a HTTP/1.1', 'Host: www.example.org');
   const two = request('GET /b HTTP/1.1', 'Host: www.example.org');
@@ -61,15 +61,15 @@ t.test('in pieces, of two connections at once', async (t) => {
     resumeOne = it.resume;
     t.equal(it.inspect(two, 0, end, resumeTwo, 0), Verdict.incomplete);
     resumeTwo = it.resume;
-    t.not(resumeTwo, 0, 'what was looked at is remembered');
+    t.not(resumeTwo, 0, 'the position is remembered');
   }
   t.equal(it.inspect(one, 0, one.length, resumeOne, 0), Verdict.found);
-  t.equal(it.resource, 1, 'the host comes before the longer path');
+  t.equal(it.resource, 1, 'a matching host wins over a longer path');
   t.equal(it.pick(1, 0, 0, 0, 0), 2);
   t.equal(it.inspect(two, 0, two.length, resumeTwo, 0), Verdict.found);
 });
 
-t.test('what gets an error', async (t) => {
+t.test('requests that get an error', async (t) => {
   const table: [Buffer, number, string][] = [
     [request('GET /none HTTP/1.1', 'Host: a'), Verdict.notFound, 'GET /none'],
     [request('GET /images HTTP/1.1', 'Host: a'), Verdict.notFound, 'GET /images'],
@@ -92,7 +92,7 @@ t.test('what gets an error', async (t) => {
   }
 });
 
-t.test('the limit of a head is one that fits', async (t) => {
+t.test('the size limit of a head must be in range', async (t) => {
   const make = (headBytes: number) => () =>
     new RequestDispatcher({
       directory: new Directory([]),
@@ -105,17 +105,17 @@ t.test('the limit of a head is one that fits', async (t) => {
 });
 
 t.test(
-  'a node that refuses one virtual server is the last choice there, and there alone',
+  'a node that refuses one virtual server becomes the last choice, for this server only',
   async (t) => {
     const nodes = threeNodes();
     const it = dispatcher(nodes);
     const now = 1_000;
     for (let i = 0; i < 3; i++) nodes.states.handoffRefused(0, 1, IxcpReason.noListener, now);
     for (let i = 0; i < 4; i++) t.equal(it.pick(0, 0, 1, 0, now), 1);
-    t.equal(it.pick(0, it.pickedBit, 1, 0, now), 0, 'rather than none');
+    t.equal(it.pick(0, it.pickedBit, 1, 0, now), 0, 'it is better than none');
     t.same([it.pick(0, 0, 0, 0, now), it.pick(0, 0, 0, 0, now)], [0, 1]);
     nodes.states.setLacks(0, 1, true);
-    t.equal(it.pick(0, 2, 1, 0, now), -1, 'without the address it is no choice');
+    t.equal(it.pick(0, 2, 1, 0, now), -1, 'without the virtual address it is not picked');
   },
 );
 
@@ -124,11 +124,10 @@ t.test('a suspended node is the last choice', async (t) => {
   const it = dispatcher(nodes);
   const now = 1_000;
   while (!nodes.states.isSuspended(0, now)) nodes.states.handoffTimedOut(0, now);
-  for (let i = 0; i < 4; i++)
-    t.equal(it.pick(0, 0, 0, 0, now), 1, 'not while there is another holder');
+  for (let i = 0; i < 4; i++) t.equal(it.pick(0, 0, 0, 0, now), 1, 'another holder is available');
   const tried = it.pickedBit;
-  t.equal(it.pick(0, tried, 0, 0, now), 0, 'but rather than none');
-  t.equal(it.pick(0, tried | it.pickedBit, 0, 0, now), -1, 'and once');
+  t.equal(it.pick(0, tried, 0, 0, now), 0, 'it is better than none');
+  t.equal(it.pick(0, tried | it.pickedBit, 0, 0, now), -1, 'it is tried once');
   nodes.setMac(0, undefined);
-  t.equal(it.pick(0, tried, 0, 0, now), -1, 'what is down otherwise is no choice');
+  t.equal(it.pick(0, tried, 0, 0, now), -1, 'an unresolved node is not picked');
 });

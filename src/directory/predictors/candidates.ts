@@ -1,16 +1,16 @@
 /**
- * What a predictor sees of those that it chooses among, by index. Candidates are nodes today; other
- * systems bring their own. What an index means, what counts as load and what makes a candidate
- * unavailable is up to the implementation.
+ * The candidates of a predictor, by index. The implementation defines what an index means, what
+ * counts as load, and when a candidate is unavailable. Candidates are nodes today; other systems
+ * bring their own.
  *
- * All three methods are called for every holder at every pick, so they allocate nothing. A process
- * should have one class of candidates: then these calls stay monomorphic.
+ * A pick calls these methods for every holder, so they must not allocate. A process should have one
+ * class of candidates: then the calls stay monomorphic.
  */
 export interface Candidates {
-  /** Its share of the load, a whole number. A candidate of weight 0 is never picked. */
+  /** Its share of the load relative to others, a whole number. Weight 0 is never picked. */
   weight(candidate: number): number;
-  /** Its present load, a whole number: its sessions, for example. */
+  /** Its current load, a whole number: the number of its sessions, for example. */
   load(candidate: number): number;
-  /** Whether it can take the request that is being dispatched. */
+  /** Whether it can take the current request. */
   available(candidate: number): boolean;
 }

@@ -1,4 +1,4 @@
-/** The contract of a predictor: the rule that picks one candidate among those of a holder set. */
+/** The contract of a predictor: the rule that picks one candidate of a holder set. */
 export interface Predictor {
   /**
    * Picks a candidate of holder set `set`. Leaves out the holders whose bit is set in `tried` (see

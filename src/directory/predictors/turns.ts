@@ -1,14 +1,15 @@
 /**
- * Smooth weighted round-robin, as nginx does it: at each turn every candidate gains its weight, the
- * richest is picked and pays the weights of all. With weights 5, 1, 1 that gives a a b a c a a
- * rather than five of a in a row. The credits of one holder set always sum to 0.
+ * Smooth weighted round-robin, as in nginx. At each turn every holder that takes part gains its
+ * weight as credit. The holder with the most credit is picked and pays the sum of these weights.
+ * With weights 5, 1, 1 this gives a a b a c a a instead of a five times in a row. The credits of
+ * one holder set always add up to 0.
  */
 export class Turns {
   private readonly credit: Float64Array;
   private total = 0;
   private best = -1;
 
-  /** `holders`: how many there are over all sets. */
+  /** @param holders their number over all sets */
   constructor(holders: number) {
     this.credit = new Float64Array(holders);
   }
@@ -20,8 +21,8 @@ export class Turns {
   }
 
   /**
-   * Lets the holder at index `holder` of HolderSets.node take part in this turn. Among equals the
-   * first wins.
+   * Adds a holder, an index in HolderSets.node, to this turn. Among holders with the same credit
+   * the first wins.
    */
   enter(holder: number, weight: number): void {
     const credit = this.credit[holder]! + weight;
@@ -30,7 +31,7 @@ export class Turns {
     if (this.best < 0 || credit > this.credit[this.best]!) this.best = holder;
   }
 
-  /** Ends the turn. Returns the holder whose turn it is, or -1 when none took part. */
+  /** Ends the turn. Returns the picked holder, or -1 when none took part. */
   end(): number {
     const best = this.best;
     if (best >= 0) this.credit[best] = this.credit[best]! - this.total;

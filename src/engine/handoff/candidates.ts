@@ -1,4 +1,4 @@
-/** The nodes as candidates for the session that is about to be handed over. */
+/** The nodes as candidates for a handoff of one session. */
 import type { SessionCandidates } from '../../directory/request-dispatcher.js';
 import type { NodeTable } from '../node-table.js';
 

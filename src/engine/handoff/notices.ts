@@ -94,7 +94,7 @@ export class Notices {
     const { segment, servers, states } = this.core;
     const count = segment.view.getUint16(at + IXCP.clientPort);
     const address = segment.view.getUint32(at + IXCP.virtualAddress);
-    const has = this.addresses.named(node, start, clock, count, address);
+    const has = this.addresses.add(node, start, clock, count, address);
     if (has === undefined) return;
     for (let server = 0; server < servers.count; server++) {
       states.setLacks(node, server, !has.has(servers.address[server]!));

@@ -1,6 +1,6 @@
 /**
- * The field section of a head (RFC 9112 section 5): every line is checked, and those fields are
- * read that decide where a request goes and where it ends.
+ * Reads the field section of a head (RFC 9112 section 5). It checks every line, and reads the
+ * fields that decide where a request goes and where it ends.
  */
 import {
   CASE_BIT,
@@ -22,28 +22,28 @@ const CONTENT_LENGTH = bytesOf('content-length');
 const TRANSFER_ENCODING = bytesOf('transfer-encoding');
 const CHUNKED = bytesOf('chunked');
 
-/** More digits than this may not fit a double exactly, and no body is so long. */
+/** A number of more digits may not fit a double exactly. No body is that long. */
 const MAX_LENGTH_DIGITS = 15;
 
 /**
- * One field section at a time; every field is overwritten by the next. Spans are indexes in
+ * The result for one field section; the next call of `read` overwrites it. Spans are indexes in
  * `bytes`.
  */
 export class Fields {
-  /** Host's value without the whitespace around it. */
+  /** The value of Host without the whitespace around it. */
   hostStart = 0;
   hostEnd = 0;
   hasHost = false;
-  /** Bytes, or -1 when there is no Content-Length. */
+  /** In bytes; -1: there is no Content-Length. */
   contentLength = -1;
   hasTransferEncoding = false;
-  /** The last transfer coding is "chunked", and no other is. */
+  /** "chunked" is the last transfer coding, and only the last. */
   isChunked = false;
 
   /**
-   * Reads the field lines from bytes[start] and the empty line after them. Returns the index past
-   * it; or -1 when a line is malformed, a field contradicts another, or the section does not end
-   * before `limit`.
+   * Reads the field lines from bytes[start] and the empty line after them. Returns the index after
+   * the empty line. Returns -1 when a line is malformed, when two fields contradict each other, or
+   * when the section does not end before `limit`.
    */
   read(bytes: Uint8Array, start: number, limit: number): number {
     this.hasHost = false;
@@ -59,7 +59,7 @@ export class Fields {
       const nameEnd = p;
       if (p + 1 >= limit) return -1;
       if (p === name) return bytes[p] === CR && bytes[p + 1] === LF ? p + 2 : -1;
-      // No whitespace before the colon (RFC 9112 section 5.1), so nothing but the colon here.
+      // RFC 9112 section 5.1: no whitespace between field name and colon.
       if (bytes[p] !== COLON) return -1;
       p++;
       const value = p;
@@ -94,8 +94,8 @@ export class Fields {
   }
 
   /**
-   * RFC 9112 section 6.3, rule 5. A list is refused even where all its values agree; so is a number
-   * of more than 15 digits. The same number in a second field is let through.
+   * RFC 9112 section 6.3, rule 5. A list is refused, even when all its values agree, and so is a
+   * number of more than 15 digits. A second field with the same number is accepted.
    */
   private takeLength(bytes: Uint8Array, start: number, end: number): boolean {
     const first = skipSpace(bytes, start, end);
@@ -113,9 +113,9 @@ export class Fields {
   }
 
   /**
-   * A list of transfer codings, over all fields of the name (RFC 9112 section 6.1): "chunked" must
-   * be the last and may stand there once. Empty elements are ignored (RFC 9110 section 5.6.1.2).
-   * Parameters are refused: no registered coding has any.
+   * The transfer codings of one field, added to those of earlier fields of this name (RFC 9112
+   * section 6.1): "chunked" must be the last one and may occur once. Empty elements are ignored
+   * (RFC 9110 section 5.6.1.2). Parameters are refused, since no registered coding has any.
    */
   private takeCodings(bytes: Uint8Array, start: number, end: number): boolean {
     this.hasTransferEncoding = true;
@@ -135,15 +135,12 @@ export class Fields {
   }
 }
 
-/**
- * Whether the bytes from `start`, as many as the name has, are it in any case. All of them are
- * tokens.
- */
+/** Whether the token at bytes[start], which is as long as `name`, equals it in any case. */
 function matches(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
   for (let i = 0; i < name.length; i++) {
     const byte = bytes[start + i]!;
     const wanted = name[i]!;
-    // "-" already has the case bit; 0x0d, which would become it, is no token.
+    // "-" has the case bit already. 0x0d with the case bit becomes "-", but it is no token byte.
     if ((byte | CASE_BIT) !== wanted) return false;
   }
   return true;

@@ -1,14 +1,14 @@
 /**
- * Reads a request head as it grows, strictly by RFC 9112, into one reused result: spans and
- * scratch buffers, no strings, nothing allocated per request.
+ * Reads a request head as it grows, strictly by RFC 9112. The result is one reused object of spans
+ * and scratch buffers: no strings, and no allocation per request.
  *
- *     bytes so far ──scan.ts──> request line whole ──target.ts, host.ts──> its parts
+ *     bytes so far ──scan.ts──> whole request line ──target.ts, host.ts──> its parts
  *                      │
- *                      └──────> head whole ──fields.ts──> Host and the length fields ──> complete
+ *                      └──────> whole head ──fields.ts──> Host and the length fields ──> complete
  *
- * A head that arrives in one piece is read in one pass. One that does not is scanned as it comes
- * and read once more when it is whole; so each byte is looked at a bounded number of times, and
- * both ways end alike: a line is judged only by what reads it when it is complete.
+ * A head that arrives in one piece is read in one pass. A head in several pieces is scanned as it
+ * arrives, and read once more when it is complete. So each byte is examined a bounded number of
+ * times. Both ways give the same result, since only the code that reads complete lines judges them.
  */
 import { BatonError } from '../../base/errors.js';
 import { Fields } from './fields.js';
@@ -25,7 +25,7 @@ import {
 import { LF, SP, ZERO } from './tables.js';
 import { Target } from './target.js';
 
-/** What `read` found; from 400 up it is the HTTP status of the answer. */
+/** Results of `read`. Values from 400 up are the HTTP status of the answer. */
 export const HeadStatus = {
   incomplete: 0,
   complete: 1,
@@ -39,16 +39,16 @@ const OPTIONS = bytesOf('OPTIONS');
 const CONNECT = bytesOf('CONNECT');
 
 /**
- * One head at a time; every field is overwritten by the next. Positions count from the head's
+ * The result for one head; the next call of `read` overwrites it. Positions count from the head's
  * start.
  */
 export class HeadReader {
-  /** Longest head, in bytes, with the empty line that ends it. */
+  /** Size limit of a head in bytes, including the empty line that ends it. */
   readonly headBytes: number;
-  /** After `incomplete`: what to give to the next call. An unsigned 32-bit number. */
+  /** After `incomplete`: `resume` for the next call. An unsigned 32-bit number. */
   resume = 0;
 
-  /** After `complete`, and after a refusal when the request line itself was valid; else all 0. */
+  /** After `complete`, and after a refusal whose request line was valid; otherwise all are 0. */
   methodStart = 0;
   methodEnd = 0;
   targetStart = 0;
@@ -59,12 +59,12 @@ export class HeadReader {
   /** After `complete`: where the body begins. */
   headEnd = 0;
   /**
-   * After `complete`: the host in host[0, hostLength), lower case, no port, no trailing dot. 0:
-   * none.
+   * After `complete`: the host in host[0, hostLength), in lower case, without port and trailing
+   * dot. hostLength 0: the request names no host.
    */
   readonly host: Uint8Array;
   hostLength = 0;
-  /** After `complete`: the query without its "?"; empty when there is none. */
+  /** After `complete`: the query without its "?". It is empty when there is no query. */
   queryStart = 0;
   queryEnd = 0;
 
@@ -72,12 +72,12 @@ export class HeadReader {
   private readonly target: Target;
   private readonly fields = new Fields();
 
-  /** Throws BATON_CONFIG when `headBytes` is not within 1 to 65,535. */
+  /** @throws BatonError BATON_CONFIG when `headBytes` is not within 1 to 65,535 */
   constructor(headBytes: number) {
     if (!Number.isInteger(headBytes) || headBytes < 1 || headBytes > MAX_HEAD_BYTES) {
       throw new BatonError(
         'BATON_CONFIG',
-        `a request head can not be limited to ${headBytes} bytes`,
+        `the size limit of a request head cannot be ${headBytes} bytes`,
         {
           hint: `1 to ${MAX_HEAD_BYTES}`,
         },
@@ -97,7 +97,7 @@ export class HeadReader {
     return this.target.pathLength;
   }
 
-  /** After `complete`: Content-Length in bytes, or -1. */
+  /** After `complete`: Content-Length in bytes; -1: there is none. */
   get contentLength(): number {
     return this.fields.contentLength;
   }
@@ -108,9 +108,9 @@ export class HeadReader {
   }
 
   /**
-   * Reads the head that starts at bytes[start], of which the bytes up to `end` are there (what lies
-   * behind the head is not looked at). `resume` is 0 at first, then `this.resume` of the last call
-   * for the same head, whose bytes may have moved in between.
+   * Reads the head that starts at bytes[start], as far as it has arrived: up to `end`. Bytes after
+   * the head are ignored. `resume` is 0 at the first call, then `this.resume` of the last call for
+   * the same head. The bytes may have moved in memory between the calls.
    */
   read(bytes: Uint8Array, start: number, end: number, resume: number): HeadStatusCode {
     const limit = end - start > this.headBytes ? start + this.headBytes : end;
@@ -129,14 +129,14 @@ export class HeadReader {
       const headEnd = this.fields.read(bytes, from, limit);
       if (headEnd >= 0) return this.conclude(bytes, start, headEnd);
     }
-    // Either more of the head is to come, or the head is whole and malformed: the scan tells.
+    // Either the head is incomplete, or it is complete and malformed. The scan decides which.
     const section = scanner.scanFields(bytes, start, limit, from);
     const status =
       section === Scan.incomplete ? this.suspend(limit - start) : HeadStatus.badRequest;
     if (isFresh || status === HeadStatus.incomplete) return status;
 
-    // Scanned in pieces: what the request line said has to be read again, for people if not for the
-    // look-up.
+    // The head came in pieces, so the request line must be read again: for the look-up, or after a
+    // refusal for display.
     const lineEnd = this.rereadLine(bytes, start);
     if (lineEnd < 0 || section !== Scan.complete) return status;
     const headEnd = this.fields.read(bytes, lineEnd, scanner.position);
@@ -144,7 +144,7 @@ export class HeadReader {
   }
 
   /**
-   * Reads a complete request line once more. Returns the index past it, or -1 when it is invalid.
+   * Reads a complete request line again. Returns the index after it, or -1 when it is invalid.
    */
   private rereadLine(bytes: Uint8Array, start: number): number {
     let lineEnd = start + leadingBytes(bytes, start);
@@ -160,8 +160,8 @@ export class HeadReader {
   }
 
   /**
-   * Takes apart a request line whose bytes the scanner found good and which ends at index
-   * `lineEnd`.
+   * Reads the parts of a request line that ends at index `lineEnd` and whose bytes the scanner has
+   * accepted.
    */
   private readLine(bytes: Uint8Array, start: number, lineEnd: number): boolean {
     const method = start + leadingBytes(bytes, start);
@@ -197,13 +197,13 @@ export class HeadReader {
     return length >= 0;
   }
 
-  /** The rules that hold between request line and fields, once both were read. */
+  /** Checks the rules between request line and fields, once both were read. */
   private conclude(bytes: Uint8Array, start: number, headEnd: number): HeadStatusCode {
     const fields = this.fields;
     if (fields.hasHost) {
       if (!this.takeHost(bytes, fields.hostStart, fields.hostEnd)) return HeadStatus.badRequest;
     } else {
-      // RFC 9112 section 3.2: required from HTTP/1.1 on, even beside an absolute target.
+      // RFC 9112 section 3.2: HTTP/1.1 requires Host, even with an absolute target.
       if (this.minorVersion > 0) return HeadStatus.badRequest;
       this.hostLength = 0;
     }
@@ -211,7 +211,7 @@ export class HeadReader {
     if (this.hasAuthority())
       this.takeHost(bytes, this.target.authorityStart, this.target.authorityEnd);
 
-    // RFC 9112 section 6.1 and 6.3: whatever two recipients could measure differently is refused.
+    // RFC 9112 sections 6.1 and 6.3: two recipients could find different ends of such a request.
     if (
       fields.hasTransferEncoding &&
       (!fields.isChunked || fields.contentLength >= 0 || this.minorVersion === 0)

@@ -1,5 +1,5 @@
 /**
- * uri-host [ ":" port ], as it stands in Host and in the authority of an absolute target
+ * Reads uri-host [ ":" port ], the value of Host and the authority of an absolute target
  * (RFC 9110 section 7.2, RFC 3986 section 3.2).
  */
 import {
@@ -22,9 +22,9 @@ const IPV6_GROUPS = 8;
 
 /**
  * Reads bytes[start, end) and writes the host to `into` in the form that look-ups compare: lower
- * case, no port, no trailing dot. Returns its length, or -1 when it is none. An empty host is
- * none: http URIs must have one (RFC 9110 section 4.2.1). User information is refused too
- * (section 4.2.4). `into` must hold end - start bytes.
+ * case, without port and trailing dot. Returns its length, or -1 when it is invalid. An empty host
+ * is invalid, since http URIs must have one (RFC 9110 section 4.2.1), and so is user information
+ * (section 4.2.4). `into` must have room for end - start bytes.
  */
 export function readHost(bytes: Uint8Array, start: number, end: number, into: Uint8Array): number {
   if (start < end && bytes[start] === BRACKET_OPEN) return readLiteral(bytes, start, end, into);
@@ -48,7 +48,8 @@ export function readHost(bytes: Uint8Array, start: number, end: number, into: Ui
 }
 
 /**
- * What follows the host: nothing, or ":" and a port, which may be empty (RFC 3986 section 3.2.3).
+ * Whether bytes[start, end), which follow the host, are empty or ":" and a port. The port may be
+ * empty (RFC 3986 section 3.2.3).
  */
 function isPort(bytes: Uint8Array, start: number, end: number): boolean {
   if (start === end) return true;
@@ -63,7 +64,7 @@ function isPort(bytes: Uint8Array, start: number, end: number): boolean {
   return true;
 }
 
-/** IP-literal: "[" ( IPv6address / IPvFuture ) "]"; the brackets stay part of the host. */
+/** IP-literal: "[" ( IPv6address / IPvFuture ) "]". The brackets remain part of the host. */
 function readLiteral(bytes: Uint8Array, start: number, end: number, into: Uint8Array): number {
   let close = start + 1;
   while (close < end && bytes[close] !== BRACKET_CLOSE) close++;
@@ -88,7 +89,9 @@ function isFutureAddress(bytes: Uint8Array, start: number, end: number): boolean
   return p === end && p > address;
 }
 
-/** IPv6address: eight groups, of which "::" stands for one or more, and IPv4 for the last two. */
+/**
+ * IPv6address: eight groups. "::" replaces one or more of them, and an IPv4 address the last two.
+ */
 function isIpv6(bytes: Uint8Array, start: number, end: number): boolean {
   let groups = 0;
   let elided = false;

@@ -1,12 +1,12 @@
-/** What the method of a request tells of it (RFC 9110 section 9). */
+/** Properties of request methods (RFC 9110 section 9). */
 
 const bytesOf = (name: string) => Uint8Array.from(name, (character) => character.charCodeAt(0));
-/** RFC 9110 section 9.2.1. Names of methods are case-sensitive. */
+/** RFC 9110 section 9.2.1. Method names are case-sensitive. */
 const SAFE = ['GET', 'HEAD', 'OPTIONS', 'TRACE'].map(bytesOf);
 
 /**
- * Whether the method in bytes[start, end) is safe: the request asks for nothing to be changed, and
- * so may be made twice.
+ * Whether the method in bytes[start, end) is safe: the client does not ask for any change, so the
+ * request may be sent twice.
  */
 export function isSafeMethod(bytes: Uint8Array, start: number, end: number): boolean {
   return SAFE.some(

@@ -1,5 +1,5 @@
 /**
- * Character classes of HTTP and URIs, one table of 256 bytes each: what a byte may be is one
+ * Character classes of HTTP and URIs: one table of 256 bytes for each class, so that a test is one
  * indexed read.
  */
 
@@ -20,8 +20,8 @@ export const BRACKET_OPEN = 0x5b;
 export const BRACKET_CLOSE = 0x5d;
 
 /**
- * Turns an ASCII capital into its small letter; other bytes only compare right where a letter is
- * expected.
+ * Makes an ASCII letter lower case when set. Use it only to compare with a letter: it changes other
+ * bytes, too.
  */
 export const CASE_BIT = 0x20;
 
@@ -42,25 +42,25 @@ function classWhere(belongs: (byte: number) => boolean): Uint8Array {
 /** tchar of RFC 9110 section 5.6.2: methods, field names, transfer codings. */
 export const TOKEN = classOf(`!#$%&'*+-.^_\`|~${DIGITS}${LETTERS}`);
 
-/** What a field value may hold, RFC 9110 section 5.5: visible bytes, obs-text, SP and HTAB. */
+/** Bytes of a field value, RFC 9110 section 5.5: visible bytes, obs-text, SP and HTAB. */
 export const FIELD_VALUE = classWhere((byte) => byte === HTAB || (byte >= SP && byte !== 0x7f));
 
 /** The first byte that is not ASCII. */
 export const BEYOND_ASCII = 0x80;
 
 /**
- * What a request target may hold: all but controls, SP, DEL and "#". That is more than RFC 3986
- * allows. Browsers send | { } [ ] ^ ` and \ as they are (the URL standard does not have them
- * encoded everywhere), and none of them takes part in normalisation. curl and wget send what is
- * beyond ASCII as it was typed; it means the same as its percent-encoding.
+ * Bytes of a request target: all except controls, SP, DEL and "#". This is more than RFC 3986
+ * allows. Browsers send | { } [ ] ^ ` and \ without encoding (the URL standard does not require it
+ * everywhere), and none of these affects normalisation. curl and wget send bytes beyond ASCII as
+ * they were typed; such a byte means the same as its percent-encoding.
  */
 export const TARGET = classWhere((byte) => byte > SP && byte !== 0x7f && byte !== 0x23);
 
-/** unreserved of RFC 3986 section 2.3: the same whether percent-encoded or not. */
+/** unreserved of RFC 3986 section 2.3: such a byte means the same with percent-encoding. */
 export const UNRESERVED = classOf(`-._~${DIGITS}${LETTERS}`);
 
 /**
- * Bytes of a reg-name (RFC 3986 section 3.2.2) in lower case; 0 for those not in it, and for "%".
+ * The bytes of a reg-name (RFC 3986 section 3.2.2) in lower case; 0 for all others and for "%".
  */
 export const HOST_LOWER = Uint8Array.from({ length: 256 }, (_, byte) => {
   const character = String.fromCharCode(byte);
@@ -68,14 +68,14 @@ export const HOST_LOWER = Uint8Array.from({ length: 256 }, (_, byte) => {
   return allowed ? character.toLowerCase().charCodeAt(0) : 0;
 });
 
-/** Marks what is no hex digit in HEX_VALUE: or-ing two values keeps it above 15. */
+/** In HEX_VALUE: the byte is no hex digit. NOT_HEX | x is NOT_HEX for every value x. */
 export const NOT_HEX = 0xff;
 
-/** Value of a hex digit, either case. */
+/** Value of a hex digit in either case. */
 export const HEX_VALUE = Uint8Array.from({ length: 256 }, (_, byte) => {
   const value = '0123456789abcdef'.indexOf(String.fromCharCode(byte).toLowerCase());
   return value < 0 ? NOT_HEX : value;
 });
 
-/** The hex digits that normal form is written with. */
+/** The hex digits of the normal form. */
 export const HEX_DIGIT = Uint8Array.from('0123456789ABCDEF', (digit) => digit.charCodeAt(0));

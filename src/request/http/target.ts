@@ -1,11 +1,16 @@
 /**
- * The request target (RFC 9112 section 3.2), brought to the one form in which look-ups compare it
- * (RFC 3986 section 6.2.2): unreserved characters decoded, all that is beyond ASCII encoded, the
- * hex digits of what is encoded in capitals, dot segments removed. Slashes in a row count as one,
- * and do so before dot segments are looked at: "/a//../b" is "/b". nginx (merge_slashes) and Apache
- * (MergeSlashes, since 2.4.39) look files up like that; if Baton did not, "//a/" would lead past
- * the holders of "/a/". "%2F" and "%00" stay encoded: servers may tell them apart, so Baton does
- * too. The node gets the target as the client sent it.
+ * Reads a request target (RFC 9112 section 3.2) and brings its path to normal form, the one form
+ * that look-ups compare (RFC 3986 section 6.2.2):
+ *
+ *   - Unreserved characters are decoded, bytes beyond ASCII are encoded, and the hex digits of
+ *     encoded bytes are capitals.
+ *   - Consecutive slashes become one. Then dot segments are removed: "/a//../b" is "/b". nginx
+ *     (merge_slashes) and Apache (MergeSlashes, since 2.4.39) find files in this way. If Baton did
+ *     not, "//a/" would not find the holders of "/a/".
+ *   - "%2F" and "%00" remain encoded. Servers may distinguish them from the plain bytes, so Baton
+ *     does, too.
+ *
+ * The node gets the target as the client sent it.
  */
 import {
   ASTERISK,
@@ -26,32 +31,31 @@ const SCHEME = Uint8Array.from('http', (character) => character.charCodeAt(0));
 const LETTER_S = 0x73;
 
 /**
- * One target at a time; every field is overwritten by the next. Spans are indexes in the `bytes`
- * read.
+ * The result for one target; the next call of `read` overwrites it. Spans are indexes in `bytes`.
  */
 export class Target {
-  /** The normalised path stands in path[0, pathLength) and begins with "/". */
+  /** The normalised path is path[0, pathLength) and begins with "/". */
   readonly path: Uint8Array;
   pathLength = 0;
-  /** The query without its "?"; empty when there is none. */
+  /** The query without its "?". It is empty when there is no query. */
   queryStart = 0;
   queryEnd = 0;
-  /** The authority of an absolute target; empty for the other forms. */
+  /** The authority of an absolute target. It is empty for the other forms. */
   authorityStart = 0;
   authorityEnd = 0;
 
   /** `capacity`: the longest target in bytes. */
   constructor(capacity: number) {
-    // A target without a path has the path "/", which may be more than stands in it; a byte may be
-    // encoded by three.
+    // Three bytes for each, since a byte may become a percent-encoding. One more, since a target
+    // without a path gets the path "/".
     this.path = new Uint8Array(capacity * 3 + 1);
   }
 
   /**
-   * Reads the target bytes[start, end), which is not empty and holds only bytes of the TARGET
-   * class. False when it has no valid form or a "%" without two hex digits. The asterisk is a
-   * target of OPTIONS alone, and is looked up as "/". Authority form belongs to CONNECT, which the
-   * caller refuses, so here it is invalid.
+   * Reads the target bytes[start, end), which is not empty and has only bytes of the TARGET class.
+   * False when it has no valid form or a "%" without two hex digits. The asterisk is a target of
+   * OPTIONS only, and its path is "/". Authority form is invalid here: it is the form of CONNECT,
+   * which the caller refuses.
    */
   read(bytes: Uint8Array, start: number, end: number, isOptions: boolean): boolean {
     this.authorityStart = this.authorityEnd = start;
@@ -65,8 +69,8 @@ export class Target {
   }
 
   /**
-   * absolute-form, with the schemes http and https: whether TLS was taken off before Baton is not
-   * for the look-up to know. The authority is only delimited here; readHost checks it.
+   * Reads absolute-form with the scheme http or https: the look-up does not depend on whether a
+   * TLS proxy is in front of Baton. The authority is only delimited here; readHost checks it.
    */
   private readAbsolute(bytes: Uint8Array, start: number, end: number): boolean {
     let p = start;
@@ -138,9 +142,10 @@ export class Target {
   }
 
   /**
-   * When path[segment, length) is "." or "..", the length that remains without it (and, for "..",
-   * without the segment before it), which ends in "/"; otherwise -1. RFC 3986 section 5.2.4: ".."
-   * at the root is dropped. What is stepped back over is gone, so the whole is linear in time.
+   * Removes the segment path[segment, length) when it is "." or "..", and for ".." also the segment
+   * before it. Returns the length that remains, at which the path ends in "/"; -1: it is another
+   * segment. RFC 3986 section 5.2.4: ".." at the root is removed, too. A byte that is stepped back
+   * over is gone, so the time is linear in the length.
    */
   private withoutDots(segment: number, length: number): number {
     const path = this.path;
@@ -155,8 +160,8 @@ export class Target {
   }
 
   /**
-   * Takes bytes[start, end), which is empty or begins with "?". Nothing is looked up by the query,
-   * so it is not judged beyond its characters: browsers send a lone "%" in it as it was typed.
+   * Takes the query bytes[start, end), which is empty or begins with "?". The look-up does not use
+   * the query, so its escapes are not checked: browsers send a single "%" in it as it was typed.
    */
   private takeQuery(start: number, end: number): void {
     if (start !== end) this.queryStart = start + 1;

@@ -36,15 +36,15 @@ for (const name of PREDICTOR_NAMES) {
     };
     t.equal(turns(make(1, 1, 1), 7), 'abcabca');
     t.equal(turns(make(3), 3), 'aaa');
-    t.equal(turns(make(5, 1, 1), 14), 'aabacaaaabacaa', 'smoothly by weight');
+    t.equal(turns(make(5, 1, 1), 14), 'aabacaaaabacaa', 'spread smoothly by weight');
     t.equal(turns(make(2, 1), 6), 'abaaba');
     t.equal(turns(make(0, 1, 1), 4), 'bcbc', 'weight 0 gets none');
     t.equal(turns(make(0, 0), 2), '--');
-    t.equal(turns(make(), 2), '--', 'no holder at all');
+    t.equal(turns(make(), 2), '--', 'an empty holder set');
     t.equal(turns(make(4_000_000_000, 4_000_000_000), 4), 'abab', 'large weights');
   });
 
-  t.test(`${name}: leaves out what was tried and what can not`, async (t) => {
+  t.test(`${name}: leaves out holders that were tried, and unavailable ones`, async (t) => {
     const farm = new Farm(1, 1, 1);
     const predictor = createPredictor(
       name,
@@ -71,7 +71,7 @@ for (const name of PREDICTOR_NAMES) {
     const farm = new Farm(...Array.from({ length: 40 }, () => 1));
     const predictor = createPredictor(name, farm.all(), farm);
     const seen = new Set(Array.from({ length: 40 }, () => predictor.pick(0, 0)));
-    t.equal(seen.size, 40, 'each gets first tries');
+    t.equal(seen.size, 40, 'each holder gets first tries');
     let tried = 0;
     let tries = 0;
     while (predictor.pick(0, tried) >= 0) {
@@ -83,7 +83,7 @@ for (const name of PREDICTOR_NAMES) {
   });
 
   t.test(
-    `${name}: a pick is always a holder that may be picked, and one is found if there is one`,
+    `${name}: picks a holder that may be picked whenever there is one, and no other`,
     async (t) => {
       const weights = fc.array(fc.nat(3), { minLength: 1, maxLength: 6 });
       const steps = fc.array(
@@ -119,12 +119,12 @@ for (const name of PREDICTOR_NAMES) {
           return true;
         }),
       );
-      t.pass('so it is');
+      t.pass('every pick was right');
     },
   );
 }
 
-t.test('round-robin: each set has its own turn, and so has each predictor', async (t) => {
+t.test('round-robin: each set and each predictor has turns of its own', async (t) => {
   const farm = new Farm(1, 1);
   const sets = new HolderSets([{ nodes: [0, 1] }, { nodes: [1] }, { nodes: [1, 0] }]);
   const [one, two] = [
@@ -137,7 +137,7 @@ t.test('round-robin: each set has its own turn, and so has each predictor', asyn
   t.equal(turns(two, 2), 'ab');
 });
 
-t.test('least-connections: the least loaded for its weight', async (t) => {
+t.test('least-connections: picks the least load for its weight', async (t) => {
   const farm = new Farm(1, 3, 2);
   const predictor = createPredictor('least-connections', farm.all(), farm);
   const pickAt = (...active: number[]) => {
@@ -151,7 +151,7 @@ t.test('least-connections: the least loaded for its weight', async (t) => {
   t.equal(pickAt(0, 0, 1), 'b');
 });
 
-t.test('least-connections: sessions that last end up spread by weight', async (t) => {
+t.test('least-connections: long sessions are spread by weight', async (t) => {
   const farm = new Farm(1, 2, 5);
   const predictor = createPredictor('least-connections', farm.all(), farm);
   for (let i = 0; i < 800; i++) {

@@ -3,7 +3,7 @@ import { HeadReader, HeadStatus } from '../../../src/request/http/head.js';
 import { processorTime } from '../../support/processor-time.js';
 import { allCuts, bytesOf, newReader, type Outcome, readPieces, readWhole } from './pieces.js';
 
-/** A conversation with one side: what the client sends, and what is read from it. */
+/** What a client sends, and what must be read from it. */
 interface Case {
   name: string;
   head: string;
@@ -16,7 +16,7 @@ const accepted = (name: string, head: string, wants: Partial<Outcome>): Case => 
   head: crlf(head),
   wants: { status: HeadStatus.complete, ...wants },
 });
-/** `head` is taken as it is: what is refused is often a line end. */
+/** `head` is not changed, since the mistake is often in a line end. */
 const refused = (name: string, head: string, status: number = HeadStatus.badRequest): Case => ({
   name,
   head,
@@ -44,7 +44,7 @@ const cases: Case[] = [
   accepted('any token is a method', "M!#$%&'*+-.^_`|~9 / HTTP/1.1\nHost: a\n\n", {
     method: "M!#$%&'*+-.^_`|~9",
   }),
-  accepted('one empty line before', '\nGET / HTTP/1.1\nHost: a\n\n', {
+  accepted('one empty line before the request line', '\nGET / HTTP/1.1\nHost: a\n\n', {
     method: 'GET',
     target: '/',
   }),
@@ -60,17 +60,17 @@ const cases: Case[] = [
   refused('HTTP/2 preface', 'PRI * HTTP/2.0\r\n'),
   refused('HTTP/0.9', 'GET /\r\n'),
   refused('HTTP/3.0', 'GET / HTTP/3.0\r\n'),
-  refused('version in small letters', 'GET / http/1.1\r\n'),
+  refused('version in lower case', 'GET / http/1.1\r\n'),
   refused('version with two digits', 'GET / HTTP/1.10\r\n'),
   refused('version without minor', 'GET / HTTP/1.\r\n'),
   refused('no method', ' / HTTP/1.1\r\n'),
   refused('no target', 'GET  HTTP/1.1\r\n'),
   refused('two spaces before the target', 'GET  / HTTP/1.1\r\n'),
   refused('two spaces after the target', 'GET /  HTTP/1.1\r\n'),
-  refused('tab for space', 'GET\t/ HTTP/1.1\r\n'),
+  refused('tab instead of a space', 'GET\t/ HTTP/1.1\r\n'),
   refused('space after the version', 'GET / HTTP/1.1 \r\n'),
   refused('space before the method', ' GET / HTTP/1.1\r\n'),
-  refused('no token as method', 'G(T / HTTP/1.1\r\n'),
+  refused('method is not a token', 'G(T / HTTP/1.1\r\n'),
   refused('space in the target', 'GET /a b HTTP/1.1\r\n'),
   refused('fragment in the target', 'GET /a#b HTTP/1.1\r\n'),
   refused('control byte in the target', 'GET /a\x01 HTTP/1.1\r\n'),
@@ -80,17 +80,30 @@ const cases: Case[] = [
     path: '/%C3%A9',
     query: '\xe4',
   }),
-  accepted('eight empty lines before', `${'\n'.repeat(8)}GET /a HTTP/1.1\nHost: a\n\n`, {
-    target: '/a',
-  }),
-  refused('nine empty lines before', `${'\r\n'.repeat(9)}GET / HTTP/1.1\r\nHost: a\r\n\r\n`),
+  accepted(
+    'eight empty lines before the request line',
+    `${'\n'.repeat(8)}GET /a HTTP/1.1\nHost: a\n\n`,
+    {
+      target: '/a',
+    },
+  ),
+  refused(
+    'nine empty lines before the request line',
+    `${'\r\n'.repeat(9)}GET / HTTP/1.1\r\nHost: a\r\n\r\n`,
+  ),
   refused('nothing but empty lines', '\r\n'.repeat(9)),
-  refused('an empty line and a bare LF before', '\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n'),
-  refused('an empty line and a bare CR before', '\r\n\rGET / HTTP/1.1\r\nHost: a\r\n\r\n'),
+  refused(
+    'an empty line and a bare LF before the request line',
+    '\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n',
+  ),
+  refused(
+    'an empty line and a bare CR before the request line',
+    '\r\n\rGET / HTTP/1.1\r\nHost: a\r\n\r\n',
+  ),
   refused('byte above ASCII in the method', 'G\xc9T / HTTP/1.1\r\n'),
   refused('byte above ASCII in the authority', 'GET http://\xe4/ HTTP/1.1\r\nHost: a\r\n\r\n'),
-  refused('bare LF before', '\nGET / HTTP/1.1\r\nHost: a\r\n\r\n'),
-  refused('bare CR before', '\rGET / HTTP/1.1\r\nHost: a\r\n\r\n'),
+  refused('bare LF before the request line', '\nGET / HTTP/1.1\r\nHost: a\r\n\r\n'),
+  refused('bare CR before the request line', '\rGET / HTTP/1.1\r\nHost: a\r\n\r\n'),
   refused('request line ends in LF', 'GET / HTTP/1.1\nHost: a\r\n\r\n'),
   refused('request line ends in CR', 'GET / HTTP/1.1\rHost: a\r\n\r\n'),
   refused('field line ends in LF', 'GET / HTTP/1.1\r\nHost: a\n'),
@@ -100,12 +113,12 @@ const cases: Case[] = [
   refused('NUL in a value', 'GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n'),
   refused('DEL in a value', 'GET / HTTP/1.1\r\nHost: a\r\nX: a\x7fb\r\n\r\n'),
   refused('folded line', 'GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n'),
-  refused('folded with a tab', 'GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n\tb\r\n\r\n'),
+  refused('line folded with a tab', 'GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n\tb\r\n\r\n'),
   refused('space before the first field', 'GET / HTTP/1.1\r\n Host: a\r\n\r\n'),
   refused('space before the colon', 'GET / HTTP/1.1\r\nHost : a\r\n\r\n'),
   refused('no field name', 'GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n'),
   refused('no colon', 'GET / HTTP/1.1\r\nHost: a\r\nnothing\r\n\r\n'),
-  refused('no token as field name', 'GET / HTTP/1.1\r\nHost: a\r\nX(Y): b\r\n\r\n'),
+  refused('field name is not a token', 'GET / HTTP/1.1\r\nHost: a\r\nX(Y): b\r\n\r\n'),
   refused('byte above ASCII in a name', 'GET / HTTP/1.1\r\nHost: a\r\n\xe4: b\r\n\r\n'),
 
   accepted('Host with port', 'GET / HTTP/1.1\nHost: Example.ORG:8080\n\n', { host: 'example.org' }),
@@ -140,7 +153,7 @@ const cases: Case[] = [
   accepted('asterisk form', 'OPTIONS * HTTP/1.1\nHost: a\n\n', { target: '*', path: '/' }),
   accepted('OPTIONS of a path', 'OPTIONS /a HTTP/1.1\nHost: a\n\n', { path: '/a' }),
   refused('asterisk for GET', 'GET * HTTP/1.1\r\n'),
-  refused('asterisk for options in small letters', 'options * HTTP/1.1\r\n'),
+  refused('asterisk for options in lower case', 'options * HTTP/1.1\r\n'),
   refused('more than an asterisk', 'OPTIONS *a HTTP/1.1\r\n'),
   refused('CONNECT', 'CONNECT a:443 HTTP/1.1\r\n'),
   refused('CONNECT with a path', 'CONNECT /a HTTP/1.1\r\n'),
@@ -175,7 +188,7 @@ const cases: Case[] = [
     chunked: true,
   }),
   accepted(
-    'chunked in capitals, last',
+    'chunked in capitals is the last coding',
     'POST / HTTP/1.1\nHost: a\nTransfer-Encoding: gzip , CHUNKED\n\n',
     {
       chunked: true,
@@ -207,8 +220,14 @@ const cases: Case[] = [
     'chunked in two fields',
     'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n',
   ),
-  refused('not chunked', 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n'),
-  refused('nearly chunked', 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n'),
+  refused(
+    'a coding other than chunked',
+    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n',
+  ),
+  refused(
+    'a coding that ends in chunked',
+    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n',
+  ),
   refused(
     'chunked with a parameter',
     'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n',
@@ -217,7 +236,7 @@ const cases: Case[] = [
     'chunked after a vertical tab',
     'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n',
   ),
-  refused('no coding', 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n'),
+  refused('an empty list of codings', 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n'),
   refused('chunked in HTTP/1.0', 'POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n'),
   refused(
     'length and chunked',
@@ -237,13 +256,13 @@ const cases: Case[] = [
     wants: { status: HeadStatus.incomplete },
   },
   {
-    name: 'field line to come',
+    name: 'part of a field line',
     head: 'GET / HTTP/1.1\r\nHo',
     wants: { status: HeadStatus.incomplete },
   },
 ];
 
-t.test('each head, whole and cut at every point', async (t) => {
+t.test('each head, in one piece and cut at every byte', async (t) => {
   const reader = newReader();
   for (const { name, head, wants } of cases) {
     const bytes = bytesOf(head);
@@ -251,7 +270,7 @@ t.test('each head, whole and cut at every point', async (t) => {
     t.match(whole, wants, name);
     for (const cut of allCuts(bytes.length)) {
       const pieces = readPieces(reader, bytes, cut);
-      // One assertion a case: only a difference is worth a line.
+      // One assertion for each case; only a difference gets another.
       if (JSON.stringify(pieces) !== JSON.stringify(whole))
         t.same(pieces, whole, `${name}, cut at ${cut[0]}`);
     }
@@ -259,7 +278,7 @@ t.test('each head, whole and cut at every point', async (t) => {
 });
 
 t.test(
-  'what never was HTTP is refused at its first byte, the rest as soon as it shows',
+  'another protocol is refused at its first byte, and each mistake as early as possible',
   async (t) => {
     const soonest: [string, string][] = [
       ['', '\x16'],
@@ -291,7 +310,7 @@ t.test(
   },
 );
 
-t.test('a refusal still tells a valid request line', async (t) => {
+t.test('after a refusal, a valid request line can be read', async (t) => {
   const head = bytesOf('GET /a HTTP/1.1\r\nHost: a\r\nbad line\r\n\r\n');
   for (const cut of allCuts(head.length)) {
     const outcome = readPieces(newReader(), head, cut);
@@ -301,7 +320,7 @@ t.test('a refusal still tells a valid request line', async (t) => {
   t.match(readWhole(newReader(), bytesOf('GET /\x00')), { status: 400, method: '', target: '' });
 });
 
-t.test('the limit', async (t) => {
+t.test('the size limit of a head', async (t) => {
   const lineOf = (length: number) =>
     `GET /${'a'.repeat(length - 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'.length)} HTTP/1.1\r\n`;
   const headOf = (length: number) => bytesOf(`${lineOf(length)}Host: a\r\n\r\n`);
@@ -328,12 +347,12 @@ t.test('the limit', async (t) => {
     t.equal(
       readWhole(reader, headOf(limit + 1).subarray(0, limit)).status,
       HeadStatus.tooLarge,
-      'no sooner, no later',
+      'refused exactly at the limit',
     );
     t.equal(
       readWhole(reader, bytesOf(`GET a HTTP/1.1\r\n${'X: y\r\n'.repeat(limit)}`)).status,
       400,
-      'line first',
+      'an invalid request line is reported first',
     );
   }
   for (const headBytes of [0, 65_536, 1.5, Number.NaN]) {
@@ -341,40 +360,36 @@ t.test('the limit', async (t) => {
   }
 });
 
-t.test(
-  'the largest head, byte by byte, costs no more than a fixed number of looks at each byte',
-  async (t) => {
-    const size = 65_535;
-    const reader = newReader(size);
-    const shapes: Record<string, string> = {
-      'long target': `GET /${'a/../'.repeat(13_000)} HTTP/1.1\r\nHost: a\r\n\r\n`,
-      'long field': `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(65_000)}\r\n\r\n`,
-      'many fields': `GET / HTTP/1.1\r\nHost: a\r\n${'a:\r\n'.repeat(16_000)}\r\n`,
-      'long method': `${'M'.repeat(65_000)} / HTTP/1.1\r\nHost: a\r\n\r\n`,
-    };
-    const timed = (head: Buffer, from: number): number => {
-      const before = processorTime();
-      let resume = 0;
-      let status: number = HeadStatus.incomplete;
-      for (let end = from; end <= head.length; end++) {
-        status = reader.read(head, 0, end, resume);
-        resume = reader.resume;
-      }
-      if (status !== HeadStatus.complete) t.fail('not complete');
-      return processorTime() - before;
-    };
-    for (const [name, text] of Object.entries(shapes)) {
-      const head = bytesOf(text);
-      const best = (from: number) =>
-        Math.min(...Array.from({ length: 5 }, () => timed(head, from)));
-      const perCall = best(1) / head.length;
-      // A quadratic reader needs 30,000 looks a call: some 20,000 ns.
-      t.ok(perCall < 1_000, `${name}: ${perCall.toFixed(0)} ns for each of ${head.length} bytes`);
+t.test('reading the largest head byte by byte takes linear time', async (t) => {
+  const size = 65_535;
+  const reader = newReader(size);
+  const shapes: Record<string, string> = {
+    'long target': `GET /${'a/../'.repeat(13_000)} HTTP/1.1\r\nHost: a\r\n\r\n`,
+    'long field': `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(65_000)}\r\n\r\n`,
+    'many fields': `GET / HTTP/1.1\r\nHost: a\r\n${'a:\r\n'.repeat(16_000)}\r\n`,
+    'long method': `${'M'.repeat(65_000)} / HTTP/1.1\r\nHost: a\r\n\r\n`,
+  };
+  const timed = (head: Buffer, from: number): number => {
+    const before = processorTime();
+    let resume = 0;
+    let status: number = HeadStatus.incomplete;
+    for (let end = from; end <= head.length; end++) {
+      status = reader.read(head, 0, end, resume);
+      resume = reader.resume;
     }
-  },
-);
+    if (status !== HeadStatus.complete) t.fail('not complete');
+    return processorTime() - before;
+  };
+  for (const [name, text] of Object.entries(shapes)) {
+    const head = bytesOf(text);
+    const best = (from: number) => Math.min(...Array.from({ length: 5 }, () => timed(head, from)));
+    const perCall = best(1) / head.length;
+    // A quadratic reader examines some 30,000 bytes in each call: about 20,000 ns.
+    t.ok(perCall < 1_000, `${name}: ${perCall.toFixed(0)} ns for each of ${head.length} bytes`);
+  }
+});
 
-t.test('nothing is allocated for a head that is read', async (t) => {
+t.test('reading a head allocates nothing', async (t) => {
   const head = bytesOf(
     'GET /a/../b%2f?q HTTP/1.1\r\nHost: example.org\r\nContent-Length: 1\r\n\r\n',
   );
@@ -391,7 +406,7 @@ t.test('nothing is allocated for a head that is read', async (t) => {
     for (let i = 0; i < rounds; i++) round();
     return (process.memoryUsage().heapUsed - before) / rounds;
   };
-  // What V8 compiles meanwhile is on the same heap, but not each time.
+  // V8 compiles on the same heap, but not in each round of measurement.
   const perRound = Math.min(measured(), measured(), measured());
   t.ok(perRound < 1, `${perRound.toFixed(3)} bytes a round`);
 });

@@ -1,5 +1,5 @@
 /**
- * Feeds a head to a reader whole or in pieces, and tells what came of it in words that tests
+ * Gives a head to a reader, in one piece or in several, and returns the result in a form that tests
  * compare.
  */
 import { HeadReader, HeadStatus } from '../../../src/request/http/head.js';
@@ -19,7 +19,7 @@ export interface Outcome {
 
 export const bytesOf = (text: string) => Buffer.from(text, 'latin1');
 
-/** What stands around the head in memory: as misleading as can be. */
+/** The bytes before and after the head in memory. They would mislead a reader that used them. */
 const AROUND = bytesOf('\r\n\r\n: GET / HTTP/1.1\r\n\r\n');
 
 function outcomeOf(reader: HeadReader, status: number, memory: Buffer, start: number): Outcome {
@@ -68,7 +68,7 @@ export function readWhole(reader: HeadReader, head: Uint8Array): Outcome {
   return readPieces(reader, head, [head.length]);
 }
 
-/** Every way to cut the head in two, and byte by byte. */
+/** All ways to cut the head into two pieces, and one into single bytes. */
 export function* allCuts(length: number): Generator<number[]> {
   for (let at = 0; at < length; at++) yield [at, length];
   yield Array.from({ length }, (_, i) => i + 1);

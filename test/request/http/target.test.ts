@@ -11,7 +11,7 @@ interface Read {
 function read(text: string, isOptions = false): Read | undefined {
   const bytes = Buffer.from(text, 'latin1');
   const target = new Target(bytes.length);
-  // A path that leaves its buffer would be cut short there: the fill shows what was never written.
+  // The fill shows bytes that were never written. A path beyond its buffer would be cut short.
   target.path.fill(0xa5);
   if (!target.read(bytes, 0, bytes.length, isOptions)) return undefined;
   return {
@@ -23,7 +23,7 @@ function read(text: string, isOptions = false): Read | undefined {
 
 t.test('normal form of paths', async (t) => {
   const table: [string, string][] = [
-    // as they are
+    // unchanged
     ['/', '/'],
     ['/a/b/c.html', '/a/b/c.html'],
     ['//', '/'],
@@ -32,7 +32,7 @@ t.test('normal form of paths', async (t) => {
     ['/a/////b', '/a/b'],
     ["/a:b@c!$&'()*+,;=", "/a:b@c!$&'()*+,;="],
     ['/a|b{c}[d]^`\\"<>', '/a|b{c}[d]^`\\"<>'],
-    // escapes: RFC 3986 sections 6.2.2.1 and 6.2.2.2
+    // percent-encoding: RFC 3986 sections 6.2.2.1 and 6.2.2.2
     ['/%41%7a%30%2D%2e%5F%7E', '/Az0-._~'],
     ['/%e4%C3%9f', '/%E4%C3%9F'],
     ['/caf\xc3\xa9.txt', '/caf%C3%A9.txt'],
@@ -55,7 +55,7 @@ t.test('normal form of paths', async (t) => {
     ['/a/b/..', '/a/'],
     ['/a/b/../', '/a/'],
     ['/a/./b', '/a/b'],
-    // slashes first: nginx's and Apache's order, not that of RFC 3986
+    // slashes are merged first: the order of nginx and Apache, not of RFC 3986
     ['/a//../b', '/b'],
     ['/a//b/../../c', '/c'],
     ['/a/..//b', '/b'],
@@ -76,7 +76,7 @@ t.test('normal form of paths', async (t) => {
     t.same(read(target), { path, query: '', authority: '' }, target);
 });
 
-t.test('normal form is its own normal form', async (t) => {
+t.test('a path in normal form does not change', async (t) => {
   for (const target of [
     '/a/../%41%2f',
     '//x/./y//',
@@ -89,7 +89,7 @@ t.test('normal form is its own normal form', async (t) => {
   }
 });
 
-t.test('the query is kept apart and as it is', async (t) => {
+t.test('the query is separated and not changed', async (t) => {
   const table: [string, string, string][] = [
     ['/?', '/', ''],
     ['/?a', '/', 'a'],
@@ -106,7 +106,7 @@ t.test('the query is kept apart and as it is', async (t) => {
     t.same(read(target), { path, query, authority: '' }, target);
 });
 
-t.test('escapes that are none', async (t) => {
+t.test('invalid percent-encoding', async (t) => {
   for (const target of ['/%', '/%4', '/%g1', '/%1g', '/%%41', '/a%4/b', '/%?41']) {
     t.equal(read(target), undefined, target);
   }
