@@ -2,14 +2,14 @@
  * The `baton` command: connects the command line with the programs. A program is loaded only when
  * it is asked for, so `baton check` needs no addon.
  */
-import { run, tell } from './cli/cli.js';
+import { printError, run } from './cli/cli.js';
 
 // A reader may close our output at any time, as in `baton sessions | head`. That is not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) =>
-  process.exit(error.code === 'EPIPE' ? 0 : tell(error)),
+  process.exit(error.code === 'EPIPE' ? 0 : printError(error)),
 );
 process.stderr.on('error', () => {});
-process.on('uncaughtException', (error) => process.exit(tell(error)));
+process.on('uncaughtException', (error) => process.exit(printError(error)));
 
 process.exit(
   await run(process.argv.slice(2), {

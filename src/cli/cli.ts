@@ -1,4 +1,4 @@
-/** The command line: what can be asked of Baton, and how its errors are told. */
+/** The command line: the commands, their options, and how errors are printed. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { ControlClient } from '../api/client.js';
 import { FEWEST_SNAP_BYTES, MOST_SNAP_BYTES } from '../api/documents.js';
@@ -16,11 +16,11 @@ import { explain, explained } from './glossary.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
 import { standardScreen, watchUntilSignal } from './watch.js';
 
-/** The programs that the command starts. Each resolves to an exit code once it has stopped. */
+/** The programs that the commands start. Each resolves to its exit code when it has ended. */
 export interface Programs {
-  /** `replace`: a balancer that runs there already is asked to leave. */
+  /** `replace`: asks a balancer that already runs on the interface to leave. */
   balancer(configFile: string, replace: boolean): Promise<number>;
-  /** Takes away what earlier runs of a balancer left on its machine. */
+  /** Undoes the changes that earlier runs of a balancer left on this machine. */
   detachAll(configFile: string): Promise<number>;
   node(configFile: string): Promise<number>;
   capture(options: CaptureArguments): Promise<number>;
@@ -31,13 +31,13 @@ const DEFAULT_ROWS = 100;
 const MOST_ROWS_ASKED = 16_000_000;
 const SHORTEST_INTERVAL_SECONDS = 0.1;
 const LONGEST_INTERVAL_SECONDS = 86_400;
-/** Of intervals or frames. */
+/** Most intervals or frames. */
 const MOST_COUNT = 1_000_000_000;
 const MOST_PORT = 65_535;
 
 /**
- * Runs the command with `args` (without node and script) and resolves to the exit code: 0, or 1 for
- * everything that went wrong, which has then been told on standard error.
+ * Runs the command with `args` (without node and script). Resolves to the exit code: 0, or 1 after
+ * an error, which has then been printed on standard error.
  */
 export async function run(args: readonly string[], programs: Programs): Promise<number> {
   let exitCode = 0;
@@ -48,13 +48,13 @@ export async function run(args: readonly string[], programs: Programs): Promise<
     await command.parseAsync(args, { from: 'user' });
     return exitCode;
   } catch (error) {
-    return tell(error);
+    return printError(error);
   }
 }
 
-/** Tells of an error as people want to read it. Returns the exit code. */
-export function tell(error: unknown): number {
-  if (error instanceof CommanderError) return tellUsage(error);
+/** Prints an error for people, on standard error. Returns the exit code. */
+export function printError(error: unknown): number {
+  if (error instanceof CommanderError) return printUsageError(error);
   if (error instanceof BatonError) {
     for (const line of error.toLine().split('\n')) complain(line);
   } else {
@@ -62,12 +62,12 @@ export function tell(error: unknown): number {
   }
   if (process.env.BATON_DEBUG === '1' && error instanceof Error)
     process.stderr.write(`${error.stack}\n`);
-  else if (!(error instanceof BatonError)) complain('set BATON_DEBUG=1 to see where it came from');
+  else if (!(error instanceof BatonError)) complain('set BATON_DEBUG=1 to see its stack trace');
   return 1;
 }
 
-function tellUsage(error: CommanderError): number {
-  // Help and version have been printed by then, and help that nobody asked for is a usage error.
+function printUsageError(error: CommanderError): number {
+  // commander has printed help or version. Help without --help is a usage error.
   if (error.exitCode === 0) return 0;
   if (error.code === 'commander.help') return 1;
   const message = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
@@ -92,17 +92,17 @@ function define(programs: Programs, exit: (code: number) => void): Command {
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
     .showSuggestionAfterError(true)
-    // Settings are copied to a command when it is made, so these come before all of them.
+    // commander copies these settings to a command when it is made, so they come first.
     .exitOverride()
     .configureOutput({ outputError: () => {} });
 
   baton
     .command('balancer')
-    .description('run a balancer until it is told to stop')
-    .requiredOption('-c, --config <file>', 'its config')
-    .option('--replace', 'ask the one that runs there to leave, and take its sessions over', false)
+    .description('run a balancer until a signal stops it')
+    .requiredOption('-c, --config <file>', 'config file of the balancer')
+    .option('--replace', 'ask the running balancer to leave, and take its sessions over', false)
     .addOption(
-      new Option('--detach-all', 'run nothing; take away what earlier runs left on the interface')
+      new Option('--detach-all', 'run nothing; remove what earlier runs left on the interface')
         .default(false)
         .conflicts('replace'),
     )
@@ -121,20 +121,20 @@ function define(programs: Programs, exit: (code: number) => void): Command {
 
   baton
     .command('node')
-    .description("run a node's agent until it is told to stop")
-    .requiredOption('-c, --config <file>', 'its config')
+    .description("run a node's agent until a signal stops it")
+    .requiredOption('-c, --config <file>', 'config file of the node')
     .action(async ({ config }: { config: string }) => exit(await programs.node(config)));
 
   baton
     .command('check')
-    .description('check the config of a balancer or a node, and run nothing')
-    .requiredOption('-c, --config <file>', 'the config')
+    .description('check the config file of a balancer or a node; run nothing')
+    .requiredOption('-c, --config <file>', 'the config file')
     .action(({ config }: { config: string }) => check(config));
 
   baton
     .command('key')
     .description('print a new key, or write it to a new file that only its owner can read')
-    .argument('[file]', 'the file')
+    .argument('[file]', 'the new file')
     .action((file: string | undefined) => {
       if (file === undefined) print(newKey());
       else writeNewKey(file);
@@ -143,19 +143,19 @@ function define(programs: Programs, exit: (code: number) => void): Command {
   baton
     .command('capture')
     .description(
-      "write the frames of a running balancer to a file: its XDP program's and its engine's",
+      'write the frames of a running balancer, from its XDP program and its engine, to a file',
     )
-    .requiredOption('-c, --config <file>', 'its config')
-    .requiredOption('-w, --write <file>', 'the file, pcapng; - for standard output')
+    .requiredOption('-c, --config <file>', 'config file of the balancer')
+    .requiredOption('-w, --write <file>', 'the pcapng file to write; - for standard output')
     .addOption(
-      new Option('--client <address[:port]>', 'only the frames of this client').argParser(
+      new Option('--client <address[:port]>', 'capture only frames of this client').argParser(
         parseClient,
       ),
     )
-    .addOption(new Option('--count <frames>', 'end after so many').argParser(parseCount))
-    .addOption(new Option('--seconds <seconds>', 'end after so long').argParser(parseSeconds))
+    .addOption(new Option('--count <frames>', 'end after this many frames').argParser(parseCount))
+    .addOption(new Option('--seconds <seconds>', 'end after this time').argParser(parseSeconds))
     .addOption(
-      new Option('--snaplen <bytes>', 'most bytes of a frame')
+      new Option('--snaplen <bytes>', 'keep at most this many bytes of each frame')
         .argParser(parseSnaplen)
         .default(MOST_SNAP_BYTES),
     )
@@ -163,23 +163,23 @@ function define(programs: Programs, exit: (code: number) => void): Command {
 
   baton
     .command('replay')
-    .description('run a capture through the engine and tell what Baton would have done')
-    .requiredOption('-c, --config <file>', "a balancer's config")
-    .requiredOption('--in <file>', 'the capture, pcap or pcapng')
-    .option('--out <file>', 'write the frames that Baton would have sent')
+    .description('run a capture through the engine, and show what Baton would have done')
+    .requiredOption('-c, --config <file>', 'config file of a balancer')
+    .requiredOption('--in <file>', 'the capture to read, pcap or pcapng')
+    .option('--out <file>', 'a pcap file for the frames that Baton would have sent')
     .addOption(
       new Option(
         '--checksums <how>',
-        "what becomes of segments with wrong checksums: verify drops them, ignore takes them; default: ignored where most of a client's are wrong",
+        'segments with wrong checksums: verify drops them, ignore accepts them; default: ignore for a client most of whose checksums are wrong',
       ).choices(['verify', 'ignore']),
     )
     .option('--json', 'print JSON', false)
     .action(async (options: ReplayArguments) => exit(await programs.replay(options)));
 
-  askable(baton.command('sessions').description("print a running balancer's sessions"))
-    .option('--limit <count>', 'sessions to print', parseLimit, DEFAULT_ROWS)
+  addClientOptions(baton.command('sessions').description("print a running balancer's sessions"))
+    .option('--limit <count>', 'print at most this many sessions', parseLimit, DEFAULT_ROWS)
     .addOption(wide())
-    .action(async (options: Asking & { limit: number; wide: boolean }) => {
+    .action(async (options: ClientOptions & { limit: number; wide: boolean }) => {
       const list = await client(options).sessions(options.limit);
       print(
         options.json
@@ -188,14 +188,16 @@ function define(programs: Programs, exit: (code: number) => void): Command {
       );
     });
 
-  askable(baton.command('stats').description("print a running balancer's state and counters"))
+  addClientOptions(
+    baton.command('stats').description("print a running balancer's state and counters"),
+  )
     .addOption(
-      new Option('-w, --watch [seconds]', 'show what it does, live, until Ctrl-C')
+      new Option('-w, --watch [seconds]', 'show its activity live, until Ctrl-C')
         .preset('1')
         .argParser(parseSeconds),
     )
     .addOption(
-      new Option('--count <intervals>', 'end after so many')
+      new Option('--count <intervals>', 'end after this many intervals')
         .argParser(parseCount)
         .implies({ watch: 1 }),
     )
@@ -203,12 +205,12 @@ function define(programs: Programs, exit: (code: number) => void): Command {
     .addOption(
       new Option(
         '--explain [counter]',
-        'ask no balancer; tell what this counter means, or all of them',
+        'print what this counter means, or what all counters mean; needs no balancer',
       )
         .preset(true)
         .conflicts(['watch', 'count']),
     )
-    .action(async (options: Asking & StatsOptions) => {
+    .action(async (options: ClientOptions & StatsOptions) => {
       if (options.explain !== undefined) return explainCounters(options.explain, options);
       if (options.watch !== undefined) return watchStats(options, options.watch, options.count);
       const stats = await client(options).stats();
@@ -228,36 +230,38 @@ interface StatsOptions {
   explain?: string | true;
 }
 
-/**
- * Lines of text are not longer than this where there is no terminal, and not on one that is wider.
- */
+/** The longest line of text, without a terminal or on a wider one. */
 const LONGEST_LINE = 100;
 
-function explainCounters(asked: string | true, { json, wide }: Asking & StatsOptions): void {
+function explainCounters(asked: string | true, { json, wide }: ClientOptions & StatsOptions): void {
   const name = asked === true ? undefined : asked;
   const most = Math.min(LONGEST_LINE, lineWidth(wide) ?? LONGEST_LINE);
   print(json ? JSON.stringify(explained(name), null, 2) : explain(name, most));
 }
 
 function wide(): Option {
-  return new Option('--wide', 'tables in full, though the terminal is narrower').default(false);
+  return new Option('--wide', 'do not cut tables to the width of the terminal').default(false);
 }
 
-/** Characters that a line may have; undefined: any number, also where the output is no terminal. */
+/** Characters that fit on a line. Undefined: no limit, as without a terminal. */
 function lineWidth(isWide: boolean): number | undefined {
-  // Some terminals say that they have 0 columns.
+  // Some terminals report 0 columns.
   return isWide ? undefined : process.stdout.columns || undefined;
 }
 
-/** An upgrade leaves the balancer that runs as it is until it is replaced. */
+/** After an upgrade the running balancer keeps its version until it is replaced. */
 function warnOfVersion(running: string): void {
   if (running === VERSION) return;
   complain(
-    `warning: the balancer that runs is version ${running}, this command is version ${VERSION}; \`baton balancer --replace\` starts the installed version`,
+    `warning: the running balancer is version ${running}, this command is version ${VERSION}; \`baton balancer --replace\` starts the installed version`,
   );
 }
 
-function watchStats(options: Asking, seconds: number, count: number | undefined): Promise<void> {
+function watchStats(
+  options: ClientOptions,
+  seconds: number,
+  count: number | undefined,
+): Promise<void> {
   const screen = standardScreen();
   const text = (): Stream | Terminal =>
     screen.size() === undefined ? Stream.text(screen) : new Terminal(screen);
@@ -265,25 +269,26 @@ function watchStats(options: Asking, seconds: number, count: number | undefined)
   return watchUntilSignal(client(options), { seconds, count }, display);
 }
 
-interface Asking {
+/** Options of the commands that ask a running balancer. */
+interface ClientOptions {
   config?: string;
   socket?: string;
   json: boolean;
 }
 
-function askable(command: Command): Command {
+function addClientOptions(command: Command): Command {
   return command
-    .option('-c, --config <file>', 'config of the balancer, which names its socket')
+    .option('-c, --config <file>', 'config file of the balancer, which names its control socket')
     .addOption(
       new Option(
         '--socket <path>',
-        `its control socket, when not ${DEFAULT_CONTROL_SOCKET}`,
+        `control socket of the balancer; default: ${DEFAULT_CONTROL_SOCKET}`,
       ).conflicts('config'),
     )
     .option('--json', 'print JSON', false);
 }
 
-function client({ config, socket }: Asking): ControlClient {
+function client({ config, socket }: ClientOptions): ControlClient {
   if (socket !== undefined) return new ControlClient(socket);
   return new ControlClient(
     config === undefined ? DEFAULT_CONTROL_SOCKET : loadBalancerConfig(config).controlSocket,
@@ -319,7 +324,7 @@ function parseClient(text: string): { address: number; port: number | undefined 
     (port !== undefined && (+port < 1 || +port > MOST_PORT))
   ) {
     throw new InvalidArgumentError(
-      'Expected an IPv4 address, or one with a port such as 192.0.2.7:40000.',
+      'Expected an IPv4 address, or one with a port, such as 192.0.2.7:40000.',
     );
   }
   return { address, port: port === undefined ? undefined : +port };

@@ -1,30 +1,31 @@
-/** The three ways in which a watch shows its intervals: on a terminal, as text, as JSON. */
+/** The three ways to show the intervals of a watch: on a terminal, as text, as JSON. */
 
 import { printable } from '../base/text.js';
 import type { Interval } from './interval.js';
 import { type Line, renderInterval } from './watch-report.js';
 
-/** Where it is shown: standard output and standard error. */
+/** The output of a watch: standard output and standard error. */
 export interface Screen {
   write(text: string): void;
-  /** One line on standard error. */
+  /** Writes one line to standard error. */
   note(line: string): void;
-  /** Size of the terminal in characters, asked each time; undefined: it is none. */
+  /** Current size of the terminal in characters. Undefined: the output is not a terminal. */
   size(): { columns: number; rows: number } | undefined;
-  /** Whether the terminal can show lines dimmed. */
+  /** Whether the terminal can show dimmed lines. */
   dims: boolean;
 }
 
 export interface Display {
   began(seconds: number): void;
   interval(interval: Interval): void;
-  /** Nobody answered, for the reason given. */
+  /** The balancer did not answer, for this reason. */
   silent(why: string): void;
   restarted(): void;
 }
 
 /**
- * One after the other; what is not an interval goes to standard error, and a silence is told once.
+ * Shows intervals one after the other, on standard output. Notes go to standard error. A balancer
+ * that does not answer is reported once.
  */
 export class Stream implements Display {
   private readonly screen: Screen;
@@ -37,12 +38,12 @@ export class Stream implements Display {
     this.form = form;
   }
 
-  /** A document a line; numbers to the thousandth. */
+  /** One JSON document in a line. Numbers are rounded to thousandths. */
   static json(screen: Screen): Stream {
     return new Stream(screen, (interval) => `${JSON.stringify(interval, thousandths)}\n`);
   }
 
-  /** Text, with the time above each and an empty line between them. */
+  /** Text: each interval below its time, with an empty line between two. */
   static text(screen: Screen): Stream {
     const stream: Stream = new Stream(screen, (interval) => {
       const lines = [interval.at, ...renderInterval(interval).map(({ text }) => text)];
@@ -66,7 +67,7 @@ export class Stream implements Display {
 
   restarted(): void {
     this.isSilent = false;
-    this.screen.note('the balancer was started anew');
+    this.screen.note('the balancer was restarted');
   }
 }
 
@@ -82,8 +83,8 @@ const DIM = '\x1b[2m';
 const UNDIM = '\x1b[22m';
 
 /**
- * Each in the place of the one before, below a line about the watch itself. What does not fit is
- * cut: lines at the right, and the last ones altogether, which a line then says.
+ * Shows each interval in the place of the last one, below a line about the watch itself. Long lines
+ * are cut at the right. When there are too many lines, the last line says how many are missing.
  */
 export class Terminal implements Display {
   private readonly screen: Screen;
@@ -108,12 +109,12 @@ export class Terminal implements Display {
   }
 
   restarted(): void {
-    this.draw('the balancer was started anew');
+    this.draw('the balancer was restarted');
   }
 
   private draw(head: string): void {
     const { columns, rows } = this.screen.size() ?? { columns: 80, rows: 24 };
-    // The last row and column stay free: to write there makes terminals scroll or wrap.
+    // The last row and column stay free: a terminal scrolls or wraps when text reaches them.
     const room = Math.max(2, rows - 1);
     const lines = this.shown === undefined ? [] : renderInterval(this.shown, columns - 1);
     const all: Line[] = [{ text: printable(head), dim: false }, ...lines];

@@ -1,27 +1,28 @@
-/** What a balancer did between two answers of its control socket: the same figures as rates. */
+/** The rates of a balancer's counters between two answers of its control socket. */
 
 import type { NodeState, StatsDocument } from '../api/documents.js';
 import { FRAMES_OF_KERNEL } from '../base/kernel-counters.js';
 import { STAGE_NAMES, type StageName } from '../base/stages.js';
 
 /**
- * Everything without another unit is per second. Sessions and nodes are as they were at the end.
+ * Numbers without another unit are rates per second. Sessions and nodes are those at the end of the
+ * interval.
  */
 export interface Interval {
-  /** The end of the interval, ISO 8601, by the clock of whoever asks. */
+  /** The end of the interval, ISO 8601, by this machine's clock. */
   at: string;
   seconds: number;
   interface: string;
   datapath: string;
   uptimeMs: number;
   packets: {
-    /** In all. */
+    /** All packets received. */
     in: number;
-    /** Those that the engine got. */
+    /** Packets that reached the engine. */
     toEngine: number;
     forwardedByEngine: number;
     forwardedByKernel: number;
-    /** Built and sent by the engine. */
+    /** Packets that the engine has built and sent. */
     sent: number;
     forwardedBytes: number;
   };
@@ -34,42 +35,41 @@ export interface Interval {
   };
   sessions: StatsDocument['sessions'];
   nodes: { name: string; state: NodeState; why: string; active: number; adopted: number }[];
-  /** Drops of every kind that there was any of, ever. */
+  /** The kinds of drops that have occurred since the start. */
   drops: { name: string; perSecond: number; total: number }[];
-  /** One for each engine thread. */
+  /** One entry for each engine thread. */
   stages: WorkerInterval[];
   /**
-   * null without an XDP program, and when the kernel does not measure (sysctl
-   * kernel.bpf_stats_enabled).
+   * The XDP program. null without one, and while the sysctl kernel.bpf_stats_enabled is 0.
    */
   kernel: { microseconds: number; runs: number; nanosecondsPerRun: number } | null;
-  /** Every counter that moved. */
+  /** The counters that have grown. */
   counters: Record<string, number>;
 }
 
 export interface WorkerInterval {
   worker: number;
-  /** In us: ten thousand is one per cent of a CPU. */
+  /** Time in us per second: 10,000 is one per cent of a CPU. */
   microseconds: Record<StageName, number>;
-  /** null when there was no frame. */
+  /** null without a frame. */
   nanosecondsPerFrame: Record<StageName, number> | null;
   frames: number;
   batches: number;
   framesPerBatch: number;
 }
 
-/** Local answers, whatever they say. */
+/** Counters of local answers, of any status. */
 const ANSWER = /^answer_\d+$/;
-/** Counters of frames that went nowhere. */
+/** Counters of frames that were dropped or lost. */
 const DROP = /(?:^|_)(?:drop|lost|starved|failed|absent)(?:_|$)/;
-/** Frames that the XDP program took care of and that are among `frames`, and those that are not. */
+/** Frames that the XDP program has handled itself: those that `frames` includes, and the others. */
 const KERNEL_FRAMES = FRAMES_OF_KERNEL.map((name) => `xdp_${name}`);
 const KERNEL_ALONE = ['xdp_absorbed', 'xdp_notice_told'];
 
 /**
  * The rates between two answers.
- * @param at the time of the later one, in ms since 1970
- * @returns undefined when they are not of one balancer, or of one and the same moment
+ * @param at the time of the later answer, in ms since 1970
+ * @returns undefined when they are answers of two balancers, or of the same moment
  */
 export function between(
   before: StatsDocument,
@@ -140,7 +140,9 @@ export function between(
 type WorkerStages = StatsDocument['stages'][number];
 type Rate = (earlier: number | undefined, later: number | undefined) => number;
 
-/** The thread publishes some times a second: its interval is as long as its stages together. */
+/**
+ * A thread publishes several times a second. So its interval is as long as the sum of its stages.
+ */
 function workerInterval(
   before: WorkerStages | undefined,
   after: WorkerStages,

@@ -1,4 +1,4 @@
-/** What `baton stats`, `baton sessions` and `baton check` print for people. */
+/** The text that `baton stats`, `baton sessions` and `baton check` print. */
 
 import type { SessionList } from '../api/client.js';
 import type { Loss, StatsDocument } from '../api/documents.js';
@@ -8,7 +8,7 @@ import { formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';
 import type { BalancerConfig, Config, NodeConfig } from '../config/load.js';
 
-/** `most`: characters that fit on a line; by default tables are as wide as what stands in them. */
+/** @param most characters that fit on a line. Default: tables are as wide as their content. */
 export function renderStats(stats: StatsDocument, most?: number): string {
   const { sessions, notOffered = [], losses = [] } = stats;
   const counted = Object.entries(stats.counters).filter(([, value]) => value !== 0);
@@ -70,10 +70,10 @@ export function renderStats(stats: StatsDocument, most?: number): string {
   ].join('\n\n');
 }
 
-/** For whoever is about to look for packets where they are not. */
+/** A hint for an operator who would look for packets with tcpdump. */
 function captureHint(datapath: string): string {
   if (!datapath.startsWith('xdp')) return '';
-  return '\n(tcpdump on this machine does not see what the XDP program takes: use `baton capture`)';
+  return '\n(tcpdump on this machine does not see the packets of the XDP program: use `baton capture`)';
 }
 
 function lossLine({ counter, total, agoMs, what, remedy }: Loss): string {
@@ -82,7 +82,7 @@ function lossLine({ counter, total, agoMs, what, remedy }: Loss): string {
   );
 }
 
-/** Where a thread's time went since the start: shares of it, and what a frame took of that. */
+/** How a thread has spent its time since the start: shares of the stages, and time per frame. */
 function stageLine({
   worker,
   nanoseconds,
@@ -101,7 +101,7 @@ function stageLine({
   return `time of engine thread ${worker}: ${shares}${perFrame}`;
 }
 
-/** `most` as in renderStats. */
+/** @param most as in renderStats */
 export function renderSessions(list: SessionList, most?: number): string {
   if (list.sessions.length === 0) return 'no sessions';
   const table = formatTable(
@@ -140,11 +140,11 @@ export function renderCheck(config: Config): string {
   ].join('\n');
 }
 
-/** A line for each that is shown, and how many are not. */
+/** Most entries of a list that are shown. */
 const SHOWN = 8;
 
 function some(title: string, texts: readonly string[]): [string, string][] {
-  // A line that says "and 1 more" has room for that one.
+  // A line "and 1 more" would take as much room as that entry.
   const shown = texts.length === SHOWN + 1 ? texts.length : SHOWN;
   const lines = texts
     .slice(0, shown)
@@ -156,7 +156,7 @@ function some(title: string, texts: readonly string[]): [string, string][] {
 function common(config: Config): [string, string][] {
   return [
     ['interface', config.interface],
-    ['own address', config.address ?? 'the first of the interface'],
+    ['own address', config.address ?? 'the first address of the interface'],
     ['key file', config.keyFile],
   ];
 }
@@ -199,8 +199,8 @@ function nodeLines(config: NodeConfig): [string, string][] {
     [
       'web server',
       listen === undefined
-        ? 'on the virtual address, or any'
-        : `on ${listen.address}:${listen.port}`,
+        ? 'listens on the virtual address, or on any address'
+        : `listens on ${listen.address}:${listen.port}`,
     ],
   ];
 }

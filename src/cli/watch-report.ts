@@ -1,4 +1,4 @@
-/** What `baton stats --watch` shows of an interval, for people. */
+/** The text that `baton stats --watch` shows of an interval. */
 
 import { formatCount, formatDuration } from '../base/format.js';
 import { STAGE_NAMES } from '../base/stages.js';
@@ -7,15 +7,15 @@ import { printable } from '../base/text.js';
 import { meaningOf } from './glossary.js';
 import type { Interval, WorkerInterval } from './interval.js';
 
-/** A line of text; one that is less important may be shown dimmed. */
+/** A line of text. A less important one is dimmed if the terminal can do that. */
 export interface Line {
   text: string;
   dim: boolean;
 }
 
 /**
- * The interval as lines. `most`: characters that fit on one; by default tables are as wide as what
- * stands in them.
+ * The interval as lines.
+ * @param most characters that fit on a line. Default: tables are as wide as their content.
  */
 export function renderInterval(interval: Interval, most?: number): Line[] {
   const { packets, events, sessions } = interval;
@@ -58,7 +58,7 @@ export function renderInterval(interval: Interval, most?: number): Line[] {
   return [...lines.map((text) => ({ text, dim: false })), ...dropLines(interval.drops, most)];
 }
 
-/** Rates below ten with a decimal: something every few seconds is not nothing. */
+/** A rate as text. One below ten has a decimal: a rare event must not show as 0. */
 export function formatRate(value: number): string {
   return value > 0 && value < 9.95 ? value.toFixed(1) : formatCount(value);
 }
@@ -83,8 +83,7 @@ function row(cells: readonly [string, number][], format = formatRate): string[] 
 }
 
 /**
- * The sum over all threads, what it is for each frame, and the threads one by one when there are
- * several.
+ * The sum over all threads, the time per frame, and each thread if there are several.
  */
 function stageTable(workers: readonly WorkerInterval[]): string[] {
   const sum = (of: (worker: WorkerInterval) => number): number =>
@@ -144,7 +143,7 @@ function nodeTable(nodes: Interval['nodes'], most: number | undefined): string[]
   );
 }
 
-/** The ones that go on first, then those that were. */
+/** Drops that continue come first, then those of the past. */
 function dropLines(drops: Interval['drops'], most: number | undefined): Line[] {
   if (drops.length === 0) return [];
   const sorted = [...drops].sort(

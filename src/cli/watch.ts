@@ -1,5 +1,5 @@
 /**
- * `baton stats --watch`: asks a running balancer again and again, and shows what it did in between.
+ * `baton stats --watch`: asks a running balancer periodically, and shows its activity in between.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlClient } from '../api/client.js';
@@ -10,24 +10,24 @@ import type { Display, Screen } from './display.js';
 import { between } from './interval.js';
 
 export interface WatchOptions {
-  /** Length of an interval. */
+  /** Length of an interval, in s. */
   seconds: number;
-  /** Intervals to show; undefined: until `stop`. */
+  /** Number of intervals to show. Undefined: until `stop`. */
   count?: number | undefined;
-  /** How long nobody may answer, in ms. */
+  /** How long the balancer may not answer, in ms. Default: GONE_MS. */
   goneMs?: number;
 }
 
-/** A balancer that is started anew is away for a shorter time, in ms. */
+/** Longer than a restart of the balancer takes, in ms. */
 const GONE_MS = 10_000;
-/** Who does not answer is asked at least this often, in ms. */
+/** Longest time between two questions to a balancer that does not answer, in ms. */
 const AGAIN_MS = 1_000;
 
 type Stats = Pick<ControlClient, 'stats'>;
 
 /**
  * Watches until `count` intervals were shown, or `stop` is aborted.
- * @throws BatonError when nobody answers at the start, or for `goneMs` later on
+ * @throws BatonError when no balancer answers at the start, or later for `goneMs`
  */
 export async function watch(
   client: Stats,
@@ -42,7 +42,7 @@ export async function watch(
   let wait = period;
   let due = performance.now();
   for (let shown = 0; before !== undefined && shown < count; ) {
-    // By the clock, so that slow answers do not add up; what was missed is left out.
+    // By the clock, so that slow answers do not add up. Missed intervals are left out.
     due = Math.max(due + wait, performance.now());
     await sleep(Math.max(0, due - performance.now()), undefined, { signal: stop }).catch(() => {});
     const after: StatsDocument | string | undefined = await unlessStopped(patient.stats(), stop);
@@ -84,7 +84,7 @@ export function standardScreen(): Screen {
   };
 }
 
-/** Bears it for a while when nobody answers. */
+/** A client that tolerates a balancer without an answer for some time. */
 class Patient {
   private readonly client: Stats;
   private readonly goneMs: number;
@@ -95,7 +95,7 @@ class Patient {
     this.goneMs = goneMs;
   }
 
-  /** The answer; or why there is none, in words. */
+  /** The answer; or in words why there is none. */
   async stats(): Promise<StatsDocument | string> {
     const askedAt = performance.now();
     try {
@@ -108,7 +108,7 @@ class Patient {
       const silentMs = performance.now() - this.silentSince;
       if (silentMs < this.goneMs) return error.message;
       const { where } = error;
-      const message = `the balancer is gone, and has not come back for ${Math.round(silentMs / 1_000)} s: ${error.message}`;
+      const message = `the balancer has not answered for ${Math.round(silentMs / 1_000)} s: ${error.message}`;
       throw new BatonError('BATON_CONTROL', message, {
         ...(where === undefined ? {} : { where }),
         cause: error,
@@ -117,7 +117,7 @@ class Patient {
   }
 }
 
-/** What the promise gives; undefined as soon as there is a stop. */
+/** The result of the promise; undefined as soon as `stop` is aborted. */
 async function unlessStopped<Result>(
   promise: Promise<Result>,
   stop: AbortSignal,
@@ -132,7 +132,7 @@ async function unlessStopped<Result>(
     return await Promise.race([end, promise]);
   } finally {
     stop.removeEventListener('abort', stopped);
-    // What comes of it after a stop is nobody's business.
+    // After a stop, its result no longer matters.
     promise.catch(() => {});
   }
 }

@@ -11,7 +11,7 @@ import { ControlApi } from '../../src/api/server.js';
 import { VERSION } from '../../src/base/version.js';
 import { GLOSSARY } from '../../src/cli/glossary.js';
 
-// Each command is a process, which takes its time on a machine that is busy.
+// Each command is a process, and takes long on a busy machine.
 t.setTimeout(FILE_TIMEOUT_MS);
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-cli-'));
@@ -24,7 +24,7 @@ interface Outcome {
   errors: string;
 }
 
-/** The command as people run it: a process of its own, in a directory of its own. */
+/** Runs the command as people do: as a process, in a directory of its own. */
 function baton(...args: string[]): Promise<Outcome> {
   return new Promise((resolve) => {
     const env = { ...process.env, BATON_DEBUG: '' };
@@ -54,7 +54,7 @@ writeFileSync(
   'interface: eth0\nkeyFile: key.hex\nvirtualAddresses: [10.99.0.100]\nbalancers: [10.99.0.2]\n',
 );
 
-/** What it prints on a terminal of so many columns. */
+/** The command's output on a terminal with this many columns. */
 function onTerminal(columns: number, ...args: string[]): Promise<string> {
   const command = [process.execPath, MAIN, ...args].map((word) => `'${word}'`).join(' ');
   return new Promise((resolve, reject) => {
@@ -66,10 +66,10 @@ function onTerminal(columns: number, ...args: string[]): Promise<string> {
   });
 }
 
-/** Whether there is an eth0 here, and whether it is up, does not matter to these tests. */
+/** Removes warnings about eth0: this machine may have that interface or not. */
 const ONLY_OF_THE_MACHINE = /^(baton: warning: on this machine, interface eth0: .*\n)?$/;
 
-t.test('the version, and help', async (t) => {
+t.test('version and help', async (t) => {
   t.same(await baton('--version'), { code: 0, out: `${VERSION}\n`, errors: '' });
   const help = await baton('--help');
   t.equal(help.code, 0);
@@ -90,7 +90,7 @@ t.test('the version, and help', async (t) => {
   t.match(nothing, { code: 1, out: '', errors: /^Usage: baton/ });
 });
 
-t.test('a command line that makes no sense is one line and exit 1', async (t) => {
+t.test('a command line that is not valid gives one line and exit code 1', async (t) => {
   const cases: [string[], string][] = [
     [['blancer'], "unknown command 'blancer' (Did you mean balancer?)"],
     [['check'], "required option '-c, --config <file>' not specified"],
@@ -118,7 +118,7 @@ t.test('a command line that makes no sense is one line and exit 1', async (t) =>
     ],
     [
       ['capture', '-c', 'a', '-w', 'b', '--client', '192.0.2.7:0'],
-      "option '--client <address[:port]>' argument '192.0.2.7:0' is invalid. Expected an IPv4 address, or one with a port such as 192.0.2.7:40000.",
+      "option '--client <address[:port]>' argument '192.0.2.7:0' is invalid. Expected an IPv4 address, or one with a port, such as 192.0.2.7:40000.",
     ],
     [
       ['capture', '-c', 'a', '-w', 'b', '--snaplen', '63'],
@@ -139,7 +139,7 @@ t.test('a command line that makes no sense is one line and exit 1', async (t) =>
   }
 });
 
-t.test('keys', async (t) => {
+t.test('a new key is printed, or written to a new file', async (t) => {
   const printed = await baton('key');
   t.match(printed, { code: 0, out: /^[0-9a-f]{32}\n$/, errors: '' });
   t.same(await baton('key', 'key.hex'), { code: 0, out: '', errors: '' });
@@ -154,13 +154,13 @@ t.test('keys', async (t) => {
   t.equal(readFileSync(join(directory, 'key.hex'), 'latin1'), before);
 });
 
-t.test('check tells which kind it is and what it understood', async (t) => {
+t.test('check shows the kind of the config and its meaning', async (t) => {
   const balancer = await baton('check', '-c', 'balancer.yaml');
   t.match(balancer, { code: 0, errors: ONLY_OF_THE_MACHINE });
   t.same(balancer.out.split('\n'), [
     'balancer.yaml: the config of a balancer',
     '  interface        eth0',
-    '  own address      the first of the interface',
+    '  own address      the first address of the interface',
     `  key file         ${join(directory, 'key.hex')}`,
     '  datapath         auto',
     `  control socket   ${join(directory, 'baton.sock')}`,
@@ -174,33 +174,27 @@ t.test('check tells which kind it is and what it understood', async (t) => {
   t.match(node.out, /^node\.yaml: the config of a node\n/);
 });
 
-t.test(
-  'check warns of what this machine lacks, for the config may be one of another machine',
-  async (t) => {
-    writeFileSync(
-      join(directory, 'elsewhere.yaml'),
-      CONFIG.replace(
-        'interface: eth0',
-        'interface: nosuch0\nnodeInterface: lo\naddress: 10.99.7.7',
-      ),
-    );
-    const checked = await baton('check', '-c', 'elsewhere.yaml');
-    t.equal(checked.code, 0);
-    t.match(checked.out, /^elsewhere\.yaml: the config of a balancer\n/);
-    const lines = checked.errors.trimEnd().split('\n');
-    t.equal(lines.length, 2);
-    t.match(
-      lines[0],
-      /^baton: warning: on this machine, interface nosuch0: no such interface \(this machine has .*lo.*\)$/,
-    );
-    t.match(
-      lines[1],
-      /^baton: warning: on this machine, interface lo: is the loopback interface; name /,
-    );
-  },
-);
+t.test('check only warns about this machine: the config may be for another one', async (t) => {
+  writeFileSync(
+    join(directory, 'elsewhere.yaml'),
+    CONFIG.replace('interface: eth0', 'interface: nosuch0\nnodeInterface: lo\naddress: 10.99.7.7'),
+  );
+  const checked = await baton('check', '-c', 'elsewhere.yaml');
+  t.equal(checked.code, 0);
+  t.match(checked.out, /^elsewhere\.yaml: the config of a balancer\n/);
+  const lines = checked.errors.trimEnd().split('\n');
+  t.equal(lines.length, 2);
+  t.match(
+    lines[0],
+    /^baton: warning: on this machine, interface nosuch0: no such interface \(this machine has .*lo.*\)$/,
+  );
+  t.match(
+    lines[1],
+    /^baton: warning: on this machine, interface lo: is the loopback interface; name /,
+  );
+});
 
-t.test('check says how many more there are only where that is shorter', async (t) => {
+t.test('check counts the remaining entries only if that is shorter than the list', async (t) => {
   for (const [count, last] of [
     [8, 'n8'],
     [9, 'n9'],
@@ -218,7 +212,7 @@ t.test('check says how many more there are only where that is shorter', async (t
   }
 });
 
-t.test('check lists what is wrong, a line each', async (t) => {
+t.test('check prints one line for each mistake', async (t) => {
   writeFileSync(
     join(directory, 'bad.yaml'),
     CONFIG.replace('port: 80', 'port: 0').replace('[n1]', '[n2, n1]'),
@@ -247,7 +241,7 @@ t.test('check lists what is wrong, a line each', async (t) => {
   });
 });
 
-t.test('check looks at the key as well', async (t) => {
+t.test('check also reads the key file', async (t) => {
   const file = join(directory, 'key.hex');
   chmodSync(file, 0o644);
   t.match(await baton('check', '-c', 'balancer.yaml'), {
@@ -257,7 +251,7 @@ t.test('check looks at the key as well', async (t) => {
   chmodSync(file, 0o600);
 });
 
-t.test('programs refuse a config of the other kind before they touch anything', async (t) => {
+t.test('a program refuses a config of the other kind before it changes anything', async (t) => {
   t.match(await baton('replay', '-c', 'node.yaml', '--in', 'x.pcap'), {
     code: 1,
     errors:
@@ -284,7 +278,7 @@ const ROW: SessionRow = {
   packets: 12,
 };
 
-t.test('a running balancer is asked by its socket', async (t) => {
+t.test('commands ask a running balancer through its control socket', async (t) => {
   t.match(await baton('stats', '-c', 'balancer.yaml'), {
     code: 1,
     out: '',
@@ -369,7 +363,7 @@ t.test('a running balancer is asked by its socket', async (t) => {
   t.match(await baton('stats', '-c', 'balancer.yaml'), {
     code: 0,
     out: /^Baton 0\.0\.7 on eth0/,
-    errors: `baton: warning: the balancer that runs is version 0.0.7, this command is version ${VERSION}; \`baton balancer --replace\` starts the installed version\n`,
+    errors: `baton: warning: the running balancer is version 0.0.7, this command is version ${VERSION}; \`baton balancer --replace\` starts the installed version\n`,
   });
   datapath = 'xdp (native)';
   t.match(
@@ -386,8 +380,7 @@ t.test('a running balancer is asked by its socket', async (t) => {
     '(1 of 3 sessions; --limit N shows more)',
     '',
   ]);
-  // On a terminal tables fit, as far as text can be shortened; and as JSON or with --wide nothing
-  // is.
+  // On a terminal, text is cut as far as possible so that tables fit. JSON and --wide are not cut.
   const narrow = await onTerminal(62, 'stats', '-c', 'balancer.yaml');
   t.match(narrow, /\nNODE {2}ADDRESS {4}MAC {2}STATE {7}ACTIVE {2}ADOPTED {2}REPORT {2}WHY\n/);
   const rows = async (columns: number, ...options: string[]): Promise<string | undefined> =>
@@ -404,7 +397,7 @@ t.test('a running balancer is asked by its socket', async (t) => {
   t.same(JSON.parse(list.out), { sessions: [ROW, ROW, ROW], total: 3 });
 });
 
-t.test('counters are explained, and no balancer is asked', async (t) => {
+t.test('counters are explained without a balancer', async (t) => {
   const one = await baton('stats', '--explain', 'closed_idle');
   t.match(one, {
     code: 0,
@@ -426,7 +419,7 @@ t.test('counters are explained, and no balancer is asked', async (t) => {
   });
 });
 
-t.test('a reader that goes away is no error', async (t) => {
+t.test('a reader that closes the pipe is not an error', async (t) => {
   const shell = spawn(
     'sh',
     ['-c', `{ "${process.execPath}" "${MAIN}" --help; echo "code $?" >&2; } | true`],

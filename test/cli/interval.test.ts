@@ -1,4 +1,4 @@
-/** The rates between two answers of a balancer, and how they are shown. */
+/** The rates between two answers of a balancer, and their display. */
 import t from 'tap';
 import type { StatsDocument } from '../../src/api/documents.js';
 import { type Screen, Stream, Terminal } from '../../src/cli/display.js';
@@ -11,7 +11,7 @@ function intervalOf(before: StatsDocument, after: StatsDocument): Interval {
   return interval;
 }
 
-t.test('rates are per second, whatever the interval', async (t) => {
+t.test('rates are per second, for any interval', async (t) => {
   const interval = intervalOf(statsAt(10), statsAt(14));
   t.match(interval, {
     at: '2026-01-02T03:04:05.000Z',
@@ -34,7 +34,7 @@ t.test('rates are per second, whatever the interval', async (t) => {
     { name: 'drop_ixcp_tag', perSecond: 0, total: 7 },
     { name: 'ring_lost', perSecond: 3, total: 42 },
   ]);
-  t.notOk('drop_ixcp_tag' in interval.counters, 'only what moved');
+  t.notOk('drop_ixcp_tag' in interval.counters, 'only counters that have grown');
   t.equal(interval.counters.sent, 120);
   const [stages] = interval.stages;
   t.match(stages, { worker: 0, frames: 5_000, batches: 1_000, framesPerBatch: 5 });
@@ -42,14 +42,14 @@ t.test('rates are per second, whatever the interval', async (t) => {
   t.equal(Math.round(stages?.nanosecondsPerFrame?.engine ?? 0), 20_000);
 });
 
-t.test('what the kernel forwards is told apart', async (t) => {
+t.test('packets that the kernel forwards are counted apart', async (t) => {
   const withKernel = (seconds: number): StatsDocument => {
     const stats = statsAt(seconds, {
       kernel: { runNanoseconds: 60_000 * seconds, runCount: 2_000 * seconds },
     });
     Object.assign(stats.counters, {
-      // As stats.ts adds them up: the engine's own 5,000, and all below but what is absorbed or
-      // told.
+      // As stats.ts adds them up: the engine's own 5,000, and the counters below except those of
+      // absorbed and reported frames.
       frames: (5_000 + 3_900 + 20 + 40 + 10 + 2) * seconds,
       xdp_wrapped: 20 * seconds,
       xdp_drop_unresolved: 2 * seconds,
@@ -88,10 +88,14 @@ t.test('what the kernel forwards is told apart', async (t) => {
     ],
   );
   const off = statsAt(3, { kernel: { runNanoseconds: 60, runCount: 2 } });
-  t.equal(intervalOf(statsAt(1, { kernel: off.kernel }), off).kernel, null, 'not measured');
+  t.equal(
+    intervalOf(statsAt(1, { kernel: off.kernel }), off).kernel,
+    null,
+    'without kernel.bpf_stats_enabled',
+  );
 });
 
-t.test('two answers that make no interval', async (t) => {
+t.test('two answers that give no interval', async (t) => {
   t.equal(between(statsAt(5), statsAt(5), START), undefined);
   t.equal(between(statsAt(5), statsAt(8, { startedAt: START + 1 }), START), undefined);
   const idle = statsAt(4, { stages: statsAt(3).stages });
@@ -104,7 +108,7 @@ t.test('two answers that make no interval', async (t) => {
   });
 });
 
-/** Notes what it is told; without a size it is no terminal. */
+/** A screen that records its text. Without a size it is not a terminal. */
 class NotedScreen implements Screen {
   text = '';
   notes: string[] = [];
@@ -124,7 +128,7 @@ class NotedScreen implements Screen {
   }
 }
 
-t.test('as text', async (t) => {
+t.test('the intervals as text', async (t) => {
   const screen = new NotedScreen();
   const stream = Stream.text(screen);
   stream.interval(intervalOf(statsAt(13), statsAt(14)));
@@ -156,14 +160,14 @@ t.test('as text', async (t) => {
   ]);
   screen.text = '';
   stream.interval(intervalOf(statsAt(14), statsAt(15)));
-  t.match(screen.text, /^\n2026/, 'an empty line before the next');
+  t.match(screen.text, /^\n2026/, 'an empty line precedes the next interval');
   stream.silent('why');
   stream.silent('why');
   stream.restarted();
-  t.same(screen.notes, ['no answer: why', 'the balancer was started anew']);
+  t.same(screen.notes, ['no answer: why', 'the balancer was restarted']);
 });
 
-t.test('as JSON', async (t) => {
+t.test('the intervals as JSON', async (t) => {
   const screen = new NotedScreen();
   const stream = Stream.json(screen);
   stream.interval(intervalOf(statsAt(10), statsAt(13)));
@@ -175,10 +179,10 @@ t.test('as JSON', async (t) => {
     packets: { in: 5_000 },
     events: { newSessions: 40 },
   });
-  t.notMatch(screen.text, /\.\d{4}/, 'no more digits than anybody needs');
+  t.notMatch(screen.text, /\.\d{4}/, 'three decimals at most');
 });
 
-t.test('several engine threads: their sum, and each', async (t) => {
+t.test('several engine threads are shown as a sum and one by one', async (t) => {
   const two = (seconds: number): StatsDocument => {
     const [first] = statsAt(seconds).stages;
     const [second] = statsAt(seconds * 2).stages;
@@ -202,12 +206,12 @@ t.test('several engine threads: their sum, and each', async (t) => {
   ]);
 });
 
-/** With escape characters made visible. */
+/** The screen's text with visible escape characters. */
 function seen(screen: NotedScreen): string {
   return screen.text.replaceAll('\x1b', '^');
 }
 
-t.test('on a terminal', async (t) => {
+t.test('the intervals on a terminal', async (t) => {
   const screen = new NotedScreen({ columns: 60, rows: 40 });
   const terminal = new Terminal(screen);
   terminal.began(1);
@@ -216,10 +220,10 @@ t.test('on a terminal', async (t) => {
   terminal.interval(intervalOf(statsAt(13), statsAt(14)));
   t.ok(
     seen(screen).startsWith('^[H2026-01-02T03:04:05.000Z^[K\n'),
-    'from the top, not cleared again',
+    'the text starts at the top, and the screen is not cleared again',
   );
-  t.match(seen(screen), /\^\[2mdrop_ixcp_tag {8}0 {6}7/, 'what does not move is dimmed');
-  t.match(screen.text, /\ndrop_no_session/, 'what moves is not');
+  t.match(seen(screen), /\^\[2mdrop_ixcp_tag {8}0 {6}7/, 'a counter that does not grow is dimmed');
+  t.match(screen.text, /\ndrop_no_session/, 'a counter that grows is not dimmed');
   for (const line of seen(screen).split('\n')) {
     t.ok(line.replace(/\^\[\d*[a-zA-Z]/g, '').length < 60, line);
   }

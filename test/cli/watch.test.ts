@@ -1,4 +1,4 @@
-/** `baton stats --watch`: when it asks, and what ends it. */
+/** `baton stats --watch`: when it asks the balancer, and what ends it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -17,7 +17,7 @@ import { START, statsAt } from '../support/even-stats.js';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
-/** A display that notes what happens. */
+/** A display that records its calls. */
 class Noted implements Display {
   happened: string[] = [];
   began(seconds: number): void {
@@ -34,7 +34,7 @@ class Noted implements Display {
   }
 }
 
-/** Answers from a list, the last for ever. */
+/** Gives the answers of a list, then the last one again and again. */
 function answering(answers: readonly (StatsDocument | Error)[]): {
   stats(): Promise<StatsDocument>;
 } {
@@ -56,7 +56,7 @@ const never = new AbortController().signal;
 const warnings: string[] = [];
 process.on('warning', (warning) => warnings.push(warning.message));
 
-t.test('a restart is borne', async (t) => {
+t.test('a watch continues after a restart', async (t) => {
   const display = new Noted();
   const anew = { startedAt: START + 60_000 };
   const answers = [
@@ -76,7 +76,7 @@ t.test('a restart is borne', async (t) => {
   ]);
 });
 
-t.test('a balancer that answers later than it is asked', async (t) => {
+t.test('a balancer that answers more slowly than the interval', async (t) => {
   const client = answering([1, 2, 3, 4].map((second) => statsAt(second)));
   const late = {
     stats: async () => {
@@ -87,12 +87,12 @@ t.test('a balancer that answers later than it is asked', async (t) => {
   const display = new Noted();
   await watch(late, { seconds: 0.001, count: 3 }, display, never);
   t.equal(display.happened.length, 4, display.happened.join());
-  // Node.js 24 writes a warning to standard error, once, for a timer that was due already.
+  // Node.js 24 warns once on standard error about a timer that was already due.
   await sleep(0);
   t.same(warnings, []);
 });
 
-t.test('a balancer that stays away ends it', async (t) => {
+t.test('a balancer that does not come back ends the watch', async (t) => {
   const display = new Noted();
   const gone = watch(
     answering([statsAt(1), absent]),
@@ -102,7 +102,7 @@ t.test('a balancer that stays away ends it', async (t) => {
   );
   await t.rejects(gone, {
     code: 'BATON_CONTROL',
-    message: /^the balancer is gone, and has not come back for 0 s: no balancer is running there$/,
+    message: /^the balancer has not answered for 0 s: no balancer is running there$/,
     where: 'control socket s',
   });
   t.ok(display.happened.length > 2);
@@ -115,7 +115,7 @@ t.test('a balancer that stays away ends it', async (t) => {
   });
 });
 
-t.test('a stop ends it at once, whatever it waits for', async (t) => {
+t.test('a stop ends the watch at once, in any wait', async (t) => {
   for (const answers of [[statsAt(1)], [statsAt(1), statsAt(2), statsAt(3)]]) {
     const ending = new AbortController();
     const display = new Noted();
@@ -138,7 +138,7 @@ t.test('a stop ends it at once, whatever it waits for', async (t) => {
 const directory = mkdtempSync(join(tmpdir(), 'baton-watch-'));
 t.teardown(() => rmSync(directory, { recursive: true }));
 
-/** A control socket whose balancer runs at even rates. */
+/** A control socket of a balancer with constant rates. */
 async function balancer(): Promise<{ socket: string; stop(): Promise<void> }> {
   const socket = join(directory, 'watch.sock');
   const startedAt = Date.now();
@@ -178,7 +178,7 @@ class Command {
   }
 }
 
-t.test('the command', async (t) => {
+t.test('the command without a terminal', async (t) => {
   const { socket, stop } = await balancer();
   t.teardown(stop);
   const asked = ['stats', '--socket', socket];
@@ -206,12 +206,12 @@ t.test('the command', async (t) => {
   await text.until(/PACKETS IN[\s\S]*\n\n[\s\S]*PACKETS IN/);
   text.child.kill('SIGINT');
   t.equal(await text.code(), 0);
-  t.notOk(text.out.includes('\x1b'), 'nothing for terminals');
+  t.notOk(text.out.includes('\x1b'), 'no escape sequences');
   t.equal(text.errors, '');
 
   const once = new Command(process.execPath, [MAIN, ...asked, '--count', '1']);
   t.equal(await once.code(), 0);
-  t.match(once.out, /over the last [1-9]\d*\.\d s/, '--count alone watches, second by second');
+  t.match(once.out, /over the last [1-9]\d*\.\d s/, '--count alone watches every second');
 
   const bad = new Command(process.execPath, [MAIN, ...asked, '--watch', '0']);
   t.equal(await bad.code(), 1);
@@ -229,8 +229,8 @@ t.test(
       TERM: 'xterm',
     });
     await terminal.until(/\[H20[\s\S]*PACKETS IN[\s\S]*\[H20[\s\S]*PACKETS IN/);
-    t.equal(terminal.out.split('\x1b[2J').length, 2, 'cleared once');
-    t.ok(terminal.out.includes('\x1b[2mdrop_ixcp_tag'), 'what does not move is dimmed');
+    t.equal(terminal.out.split('\x1b[2J').length, 2, 'the screen is cleared once');
+    t.ok(terminal.out.includes('\x1b[2mdrop_ixcp_tag'), 'a counter that does not grow is dimmed');
     terminal.child.stdin?.write('\x03');
     t.equal(await terminal.code(), 0, 'Ctrl-C');
   },

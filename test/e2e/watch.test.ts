@@ -110,7 +110,7 @@ t.test('baton stats --watch follows a balancer', { skip: whyNoFarm() }, async (t
           'intervals of the new balancer are there',
         );
         t.ok(json.running && text.running);
-        t.match(json.log(), /^baton: the balancer was started anew$/m);
+        t.match(json.log(), /^baton: the balancer was restarted$/m);
         const { counters } = await farm.stats();
         t.match(
           counters,
