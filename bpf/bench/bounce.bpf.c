@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What the benchmarks compare with: programs that do less than any balancer must. No program of
- * Baton attaches them.
+ * Programs that do less than any balancer must, for comparison in benchmarks. No program of Baton
+ * attaches them.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -19,6 +19,7 @@ struct bounce_config {
 
 BATON_ASSERT(sizeof(struct bounce_config) == 16, "bounce_config");
 
+/* Which address is forwarded, and to which node? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -43,21 +44,21 @@ static __always_inline int swapped(struct xdp_md *ctx)
 	return 1;
 }
 
-/* Every frame goes back to where it came from: what a driver can do at the most. */
+/* Sends every frame back to its sender: the most that a driver can do. */
 SEC("xdp")
 int bounce_swap(struct xdp_md *ctx)
 {
 	return swapped(ctx) ? XDP_TX : XDP_PASS;
 }
 
-/* The same by redirection, for interfaces whose XDP_TX may get stuck. */
+/* The same with a redirect, for interfaces whose XDP_TX may get stuck. */
 SEC("xdp")
 int bounce_redirect(struct xdp_md *ctx)
 {
 	return swapped(ctx) ? (int)bpf_redirect(ctx->ingress_ifindex, 0) : XDP_PASS;
 }
 
-/* Frames to the virtual address go to the one node: it looks nothing up, and reads no request. */
+/* Sends frames for the virtual address to the one node, without any look-up. */
 SEC("xdp")
 int bounce_forward(struct xdp_md *ctx)
 {
@@ -73,7 +74,7 @@ int bounce_forward(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
-/* For the other end of a veth pair, whose driver sends what comes back only while a program is
+/* For the peer of a veth pair, whose driver delivers XDP_TX frames only while a program is
  * attached. */
 SEC("xdp")
 int pass_all(struct xdp_md *ctx)

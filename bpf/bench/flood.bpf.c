@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The two ends of a flood of small packets, for the benchmarks: `flood_send` makes each frame that
- * it is run over the next bare ACK of the next session, and sends it; `flood_take` counts what
- * comes back, and keeps it from the stack. Not installed, not attached by any program of Baton.
+ * The two ends of a flood of small packets, for benchmarks. `flood_send` turns each frame that it
+ * is run over into a bare ACK of the next session, and sends it. `flood_take` counts the frames
+ * that come back, and drops them. They are not installed, and no program of Baton attaches them.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -11,17 +11,20 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* The one entry of map `config`, key u32 0. Numbers in host byte order. */
+/*
+ * The one entry of map `config`, key u32 0. Numbers in host byte order. Session i has the client
+ * address first_client + i / ports and the port first_port + i % ports.
+ */
 struct flood_config {
-	__u32 interface;    /*  0 frames leave by it */
+	__u32 interface;    /*  0 that frames leave through */
 	__u32 sessions;     /*  4 */
-	__u32 first_client; /*  8 session i: client first_client + i / ports, port first_port + i % ports */
+	__u32 first_client; /*  8 */
 	__u16 first_port;   /* 12 */
 	__u16 ports;        /* 14 */
 	__u32 ip_sum;       /* 16 sum of the IPv4 header's words without checksum and source */
-	__u32 tcp_sum;      /* 20 the same of pseudo header and TCP header, less port and acknowledgement */
+	__u32 tcp_sum;      /* 20 same: pseudo-header and TCP, without port, acknowledgement */
 	__u8 mac[12];       /* 24 destination, source */
-	__u32 window;       /* 36 most frames under way; 0: as many as can be sent */
+	__u32 window;       /* 36 most frames in flight; 0: no limit */
 };
 
 struct mac_words {
@@ -30,6 +33,7 @@ struct mac_words {
 
 BATON_ASSERT(sizeof(struct flood_config) == 40, "flood_config");
 
+/* Which frames are sent, and how many may be in flight? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -37,11 +41,12 @@ struct {
 	__type(value, struct flood_config);
 } config SEC(".maps");
 
-/* By session: the acknowledgement number. In pairs, so that user space finds them without gaps. */
+/* The acknowledgement numbers of two sessions: pairs leave no gaps in the memory of user space. */
 struct two_words {
 	__u32 word[2];
 };
 
+/* What does this session acknowledge? The key is the session's number divided by 2. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -50,11 +55,14 @@ struct {
 	__type(value, struct two_words);
 } acknowledgements SEC(".maps");
 
+/* WAITED counts the steps that had to wait for the window. If it is 0, the sender is the
+ * bottleneck. */
 #define COUNT_SENT 0
 #define COUNT_TAKEN 1
-#define COUNT_WAITED 2 /* steps of frames that had to wait for the window: without any, the sender is the slower one */
+#define COUNT_WAITED 2
 #define COUNTS 3
 
+/* How often did each of these happen? */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTS);
@@ -63,8 +71,8 @@ struct {
 } counters SEC(".maps");
 
 /*
- * Frames that are known to have come back, or are given up: each by one CPU only, on a line of its
- * own.
+ * Frames that have come back, and frames that are taken for lost. One CPU writes each field, on a
+ * cache line of its own.
  */
 struct progress {
 	__u64 taken;
@@ -72,6 +80,7 @@ struct progress {
 	__u64 lost;
 };
 
+/* How many frames are no longer in flight? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -79,13 +88,13 @@ struct {
 	__type(value, struct progress);
 } progress SEC(".maps");
 
-/* How often the window is looked at, in frames: what the other CPU writes is read that seldom. */
+/* Frames between two checks of the window: reading what the other CPU writes is slow. */
 #define STEP 32
 /*
- * Looks, each of some ns, until what has not come back is given up: 10 ms or more, as a thread may
- * wait for its CPU.
+ * Checks, of some ns each, until missing frames are taken for lost: 10 ms or more, because a thread
+ * may wait for its CPU.
  */
-#define MOST_LOOKS (1 << 22)
+#define MOST_CHECKS (1 << 22)
 
 struct wait {
 	const volatile struct progress *progress;
@@ -93,17 +102,18 @@ struct wait {
 	__u32 window;
 };
 
-static long look(__u32 index, struct wait *wait)
+static long check_window(__u32 index, struct wait *wait)
 {
 	(void)index;
-	/* Below 0 when something that was given up has come back. */
-	return (__s64)(wait->sent - wait->progress->taken - wait->progress->lost) <= (__s64)wait->window;
+	/* Below 0 if a frame that was taken for lost has come back. */
+	return (__s64)(wait->sent - wait->progress->taken - wait->progress->lost) <=
+	       (__s64)wait->window;
 }
 
 /*
- * Waits until no more frames than the window are under way. A frame that finds a ring full is
- * dropped and goes back to where frames are taken from, under the same lock as those that have come
- * back: it would keep waiting who forwards.
+ * Waits until at most `window` frames are in flight. Without this, frames would find a ring full.
+ * The kernel returns dropped frames to the page pool under the same lock as frames that came back,
+ * which would delay the forwarding CPU.
  */
 static __always_inline void wait_for_window(__u64 sent, __u32 window)
 {
@@ -115,11 +125,11 @@ static __always_inline void wait_for_window(__u64 sent, __u32 window)
 		return;
 
 	struct wait wait = { .progress = now, .sent = sent, .window = window };
-	long looks = bpf_loop(MOST_LOOKS, look, &wait, 0);
+	long checks = bpf_loop(MOST_CHECKS, check_window, &wait, 0);
 
-	if (looks > 1)
+	if (checks > 1)
 		*waited += 1;
-	if (looks == MOST_LOOKS)
+	if (checks == MOST_CHECKS)
 		now->lost = sent - now->taken;
 }
 
@@ -146,7 +156,8 @@ int flood_send(struct xdp_md *ctx)
 	struct iphdr *ip = (void *)(data + IPV4_OFFSET);
 	struct tcphdr *tcp = (void *)(ip + 1);
 
-	if (!flood || !sent || (void *)(tcp + 1) > (void *)(long)ctx->data_end || !flood->ports || !flood->sessions)
+	if (!flood || !sent || (void *)(tcp + 1) > (void *)(long)ctx->data_end || !flood->ports ||
+	    !flood->sessions)
 		return XDP_DROP;
 
 	if (flood->window && *sent % STEP == 0)
@@ -163,7 +174,7 @@ int flood_send(struct xdp_md *ctx)
 
 	__u32 acknowledgement = words->word[session & 1];
 
-	/* The frame is one that came back before, as whoever had it left it. */
+	/* The frame may have come back before, with any content. */
 	*(struct mac_words *)data = *(const struct mac_words *)flood->mac;
 	ip->saddr = BE32(client);
 	ip->check = folded(flood->ip_sum + halves(client));
@@ -182,8 +193,8 @@ int flood_take(struct xdp_md *ctx)
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	struct iphdr *ip = (void *)(eth + 1);
 
-	if (!taken || (void *)(ip + 1) > (void *)(long)ctx->data_end || eth->h_proto != BE16(ETH_P_IP) ||
-	    ip->protocol != IPPROTO_TCP)
+	if (!taken || (void *)(ip + 1) > (void *)(long)ctx->data_end ||
+	    eth->h_proto != BE16(ETH_P_IP) || ip->protocol != IPPROTO_TCP)
 		return XDP_PASS;
 	*taken += 1;
 	if (*taken % STEP == 0) {

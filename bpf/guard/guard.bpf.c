@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The guard on the balancer's interface. The engine sees frames by a tap, before tc ingress:
+ * The guard on the balancer's interface. The engine gets all frames for its virtual servers from a
+ * tap (an AF_PACKET socket), which is before tc ingress. The kernel, which would answer them with
+ * RST, gets none of them, except for those that the engine itself sends to it:
  *
- *     wire -> tap (guard_filter chooses what the engine gets) -> guard_ingress -> stack
- *     engine -> guard_egress: marked frames go round to ingress, the others to the wire
+ *     wire -> tap (guard_filter chooses frames for the engine) -> guard_ingress -> stack
+ *     engine -> guard_egress: marked frames go to ingress, all others to the wire
  *
- * Nodes that are reached by another interface send their notices there: it has a tap
- * (guard_notices) and guard_ingress as well.
+ * If nodes are on another interface, their notices arrive there. That interface has a tap
+ * (guard_notices) and guard_ingress too. An engine of several threads has a tap for each of them;
+ * guard_fanout decides which thread gets a frame. Behind an XDP program, the tap gets the frames
+ * that the program passes, and guard_ingress sends out those with a struct redirect_request.
  *
- * An engine of several threads has a tap for each; guard_fanout says whose a frame is.
- *
- * Behind an XDP program the tap gets what that lets pass, and guard_ingress sends out what it was
- * asked to (struct way_out).
- *
- * So the engine is given everything for its virtual servers, and the kernel, which would answer
- * RST, nothing of it but what the engine itself turned round. clsact, direct action, priority 1.
- * Kernel 5.10 and newer.
+ * Attached to clsact with direct action and priority 1. Runs on kernel 5.10 and newer.
  */
 #include <stddef.h>
 #include <linux/bpf.h>
@@ -31,7 +28,7 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* Is this address and port a virtual server of ours? The value is its number in the config. */
+/* Is this address and port a virtual server? The value is its index in the config. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -39,7 +36,7 @@ struct {
 	__type(value, __u32);
 } virtual_servers SEC(".maps");
 
-/* Does a virtual server of ours have this address? The value means nothing. */
+/* Does a virtual server have this address? The value has no meaning. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -47,7 +44,7 @@ struct {
 	__type(value, __u32);
 } virtual_addresses SEC(".maps");
 
-/* Which address do notices to this machine have? */
+/* Which address do notices to this balancer go to? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -55,7 +52,7 @@ struct {
 	__type(value, __be32);
 } own SEC(".maps");
 
-/* How are sessions shared among the engine's threads? */
+/* Which engine thread owns a session? The hash seeds and the number of threads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -63,7 +60,7 @@ struct {
 	__type(value, struct guard_sharing);
 } sharing SEC(".maps");
 
-/* How often did each thing of counters.h happen? */
+/* How often did each event of counters.h happen? */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, GUARD_COUNTER_COUNT);
@@ -71,14 +68,14 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-/* What a frame is to this machine. */
-enum concern {
+/* Kind of a frame for this machine. */
+enum frame_kind {
 	NOT_OURS,
-	VIRTUAL_TCP,      /* a segment for a virtual server, or too little of one to tell */
-	VIRTUAL_FRAGMENT, /* a later fragment for a virtual address: its ports are not known */
+	VIRTUAL_TCP,      /* a segment for a virtual server, or one too short to show its ports */
+	VIRTUAL_FRAGMENT, /* a later fragment for a virtual address: it has no ports */
 	VIRTUAL_ICMP,     /* an ICMP error for a virtual address */
 	NOTICE,           /* IXCP for this machine */
-	HANDOVER,         /* IXP */
+	HANDOFF,          /* IXP */
 };
 
 static __always_inline void count(__u32 index)
@@ -89,13 +86,13 @@ static __always_inline void count(__u32 index)
 		(*value)++;
 }
 
-/* Reads from the IPv4 header on, wherever the hook has the frame begin. 0, or an error. */
+/* Reads at an offset from the IPv4 header, at any hook. Returns 0, or an error. */
 static __always_inline long load(struct __sk_buff *skb, __u32 offset, void *to, __u32 bytes)
 {
 	return bpf_skb_load_bytes_relative(skb, offset, to, bytes, BPF_HDR_START_NET);
 }
 
-static __always_inline enum concern tcp_concern(struct __sk_buff *skb, const struct iphdr *ip)
+static __always_inline enum frame_kind kind_of_tcp(struct __sk_buff *skb, const struct iphdr *ip)
 {
 	struct guard_server server = { .address = ip->daddr };
 
@@ -109,12 +106,12 @@ static __always_inline enum concern tcp_concern(struct __sk_buff *skb, const str
 	return bpf_map_lookup_elem(&virtual_servers, &server) ? VIRTUAL_TCP : NOT_OURS;
 }
 
-/* RFC 792. linux/icmp.h would pull in the C library. */
+/* RFC 792. linux/icmp.h would include headers of the C library. */
 #define ICMP_UNREACHABLE 3
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
 
-static __always_inline enum concern icmp_concern(struct __sk_buff *skb, const struct iphdr *ip)
+static __always_inline enum frame_kind kind_of_icmp(struct __sk_buff *skb, const struct iphdr *ip)
 {
 	__u8 type;
 
@@ -128,7 +125,7 @@ static __always_inline enum concern icmp_concern(struct __sk_buff *skb, const st
 	return NOT_OURS;
 }
 
-static __always_inline enum concern concern_of(struct __sk_buff *skb)
+static __always_inline enum frame_kind kind_of_frame(struct __sk_buff *skb)
 {
 	struct iphdr ip;
 	__u32 zero = 0;
@@ -140,27 +137,27 @@ static __always_inline enum concern concern_of(struct __sk_buff *skb)
 		return NOT_OURS;
 	switch (ip.protocol) {
 	case IPPROTO_TCP:
-		return tcp_concern(skb, &ip);
+		return kind_of_tcp(skb, &ip);
 	case IPPROTO_ICMP:
-		return icmp_concern(skb, &ip);
+		return kind_of_icmp(skb, &ip);
 	case BATON_IPPROTO_IXCP:
 		address = bpf_map_lookup_elem(&own, &zero);
 		return address && *address == ip.daddr ? NOTICE : NOT_OURS;
 	case BATON_IPPROTO_IXP:
-		return HANDOVER;
+		return HANDOFF;
 	default:
 		return NOT_OURS;
 	}
 }
 
-/* The tap: how many bytes of a frame the engine gets, all or none. */
+/* The filter of the tap returns how many bytes of a frame the engine gets: all or none. */
 SEC("socket")
 int guard_filter(struct __sk_buff *skb)
 {
-	/* Frames that leave, frames turned round, and what a switch sent to every port. */
+	/* Not frames that leave, that the engine sent to ingress, or that a switch flooded. */
 	if (skb->pkt_type != PACKET_HOST || skb->mark == BATON_MARK_INJECT)
 		return 0;
-	switch (concern_of(skb)) {
+	switch (kind_of_frame(skb)) {
 	case VIRTUAL_TCP:
 	case VIRTUAL_FRAGMENT:
 	case VIRTUAL_ICMP:
@@ -172,11 +169,11 @@ int guard_filter(struct __sk_buff *skb)
 	}
 }
 
-/* The tap of an interface by which nodes are reached, and no clients: notices alone. */
+/* The filter of the tap on the nodes' own interface: the engine gets notices only. */
 SEC("socket")
 int guard_notices(struct __sk_buff *skb)
 {
-	if (skb->pkt_type != PACKET_HOST || concern_of(skb) != NOTICE)
+	if (skb->pkt_type != PACKET_HOST || kind_of_frame(skb) != NOTICE)
 		return 0;
 	count(GUARD_SEEN);
 	return skb->len;
@@ -186,7 +183,7 @@ struct ports {
 	__be16 source, destination;
 };
 
-/* The thread that has the session of this client at this virtual server. */
+/* The thread that owns the session of this client at this virtual server. */
 static __always_inline __u32 worker_of(__be32 client, __be16 client_port, __be32 address,
                                        __be16 port)
 {
@@ -207,8 +204,8 @@ static __always_inline __u32 worker_of(__be32 client, __be16 client_port, __be32
 #define ICMP_HEADER_BYTES 8
 
 /*
- * Which of the taps is given a frame: that of the thread that has the session which the frame
- * belongs to, is a notice of, or is an error about. What belongs to none goes to the first.
+ * Chooses the tap for a frame: it goes to the thread that owns the session of a segment, a notice
+ * or an ICMP error. A frame of no session goes to the first thread.
  */
 SEC("socket")
 int guard_fanout(struct __sk_buff *skb)
@@ -227,7 +224,7 @@ int guard_fanout(struct __sk_buff *skb)
 			return 0;
 		return worker_of(ip.saddr, ports.source, ip.daddr, ports.destination);
 	case IPPROTO_ICMP:
-		/* What it is about went from the virtual server to the client. */
+		/* The packet inside the error went from the virtual server to the client. */
 		if (load(skb, inner, &ip, sizeof(ip)) || ip.ihl != 5 ||
 		    load(skb, inner + sizeof(ip), &ports, sizeof(ports)))
 			return 0;
@@ -242,22 +239,22 @@ int guard_fanout(struct __sk_buff *skb)
 	}
 }
 
-/* What the XDP program wants sent out: to which interface, by its index; 0: nothing is. */
-static __always_inline __u32 way_out_of(struct __sk_buff *skb)
+/* The index of the interface that the XDP program wants the frame sent from; 0: none. */
+static __always_inline __u32 requested_interface(struct __sk_buff *skb)
 {
-	struct way_out *way = (void *)(long)skb->data_meta;
+	struct redirect_request *request = (void *)(long)skb->data_meta;
 
-	if ((void *)(way + 1) > (void *)(long)skb->data || way->magic != WAY_OUT_MAGIC)
+	if ((void *)(request + 1) > (void *)(long)skb->data || request->magic != REDIRECT_MAGIC)
 		return 0;
-	/* It stays with the frame, and the next machine may be one of ours as well. */
-	way->magic = 0;
-	return way->interface;
+	/* The metadata stays with the frame, and the next host may run a guard, too. */
+	request->magic = 0;
+	return request->interface;
 }
 
 SEC("tc")
 int guard_ingress(struct __sk_buff *skb)
 {
-	__u32 interface = way_out_of(skb);
+	__u32 interface = requested_interface(skb);
 
 	if (interface) {
 		count(GUARD_SENT_ON);
@@ -265,14 +262,14 @@ int guard_ingress(struct __sk_buff *skb)
 	}
 	if (skb->mark >= BATON_MARK_INJECT && skb->mark <= BATON_MARK_AGAIN)
 		return TC_ACT_UNSPEC;
-	switch (concern_of(skb)) {
+	switch (kind_of_frame(skb)) {
 	case VIRTUAL_TCP:
 		count(GUARD_KEPT_VIRTUAL);
 		return TC_ACT_SHOT;
 	case NOTICE:
 		count(GUARD_KEPT_NOTICE);
 		return TC_ACT_SHOT;
-	case HANDOVER:
+	case HANDOFF:
 		count(GUARD_DROP_IXP);
 		return TC_ACT_SHOT;
 	default:

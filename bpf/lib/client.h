@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A client's segment as the XDP program reads it: lengths, checksums, and the options of a SYN. The
- * same rules as in src/engine/segment.ts and src/wire/tcp.ts. Compiles for BPF and natively.
+ * Reads a client's segment for the XDP program: lengths, checksums, and the options of a SYN, by
+ * the rules of src/engine/segment.ts and src/wire/tcp.ts. Compiles for BPF and natively.
  */
 #ifndef BATON_CLIENT_H
 #define BATON_CLIENT_H
@@ -9,7 +9,7 @@
 #include "packet.h"
 #include "parse.h"
 
-/* First byte of an IPv4 header without options. */
+/* The first byte of an IPv4 header without options. */
 #define VERSION_4_WORDS_5 0x45
 
 #define MOST_OPTION_BYTES 40
@@ -25,20 +25,23 @@ enum tcp_option {
 	OPTION_TIMESTAMPS = 8,
 };
 
-/* For the verifier: the compiler must not reason about `x` from here on. */
+/* For the verifier: from here on, the compiler must not draw conclusions about `x`. */
 #define OPAQUE(x) __asm__ volatile("" : "+r"(x))
 
 struct segment {
 	struct ethhdr *eth;
 	struct iphdr *ip;
 	struct tcphdr *tcp;
-	__u32 total;   /* IPv4 total length: header to payload, padding left out */
+	__u32 total;   /* IPv4 total length: headers and payload, without Ethernet padding */
 	__u32 payload; /* bytes */
 	__u32 seq, ack;
 	__u8 flags;
 };
 
-/* Whether [data, data_end) is a whole segment, its lengths right, no fragment, no IPv4 options. */
+/*
+ * True if [data, data_end) holds a whole segment with right lengths. False for fragments and IPv4
+ * options.
+ */
 static __always_inline int parse_segment(void *data, void *data_end, struct segment *segment)
 {
 	struct iphdr *ip = (void *)((char *)data + IPV4_OFFSET);
@@ -73,17 +76,19 @@ static __always_inline __u16 checksum_fold64(__u64 sum)
 	return checksum_fold((__u32)sum);
 }
 
-/* Sum of the pseudo-header (RFC 9293 section 3.1) of `bytes` of TCP, in words as they lie in
- * memory. */
+/*
+ * Sum of the pseudo-header (RFC 9293 section 3.1) of `bytes` bytes of TCP, over words in memory
+ * order.
+ */
 static __always_inline __u64 pseudo_header(__be32 source, __be32 destination, __u32 bytes)
 {
 	return (__u64)source + destination + BE16(IPPROTO_TCP) + (__u64)BE16(bytes);
 }
 
 /*
- * Whether the sender left the TCP checksum to hardware which it then had no need of (a veth pair, a
- * virtual machine): it holds the sum of the pseudo-header and no more. One right checksum in 65536
- * looks the same; finishing it once more does not change it.
+ * True if the sender left the TCP checksum to hardware, and no hardware was on the way (a veth
+ * pair, a virtual machine). The checksum field then holds the sum of the pseudo-header alone. One
+ * right checksum in 65536 looks the same; finishing it again does not change it.
  */
 static __always_inline int is_unfinished(const struct segment *segment)
 {
@@ -94,7 +99,7 @@ static __always_inline int is_unfinished(const struct segment *segment)
 	return segment->tcp->check == folded;
 }
 
-/* The words of an IPv4 header without options. */
+/* Sum of the words of an IPv4 header without options. */
 static __always_inline __u64 sum_ipv4(const struct iphdr *ip)
 {
 	const __u32 *word = (const void *)ip;
@@ -102,15 +107,15 @@ static __always_inline __u64 sum_ipv4(const struct iphdr *ip)
 	return (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
 }
 
-/* Whether the TCP checksum of a segment without payload is right as it stands. */
+/* True if a segment without payload has a right TCP checksum. */
 static __always_inline int is_finished(const struct segment *segment, const void *data_end)
 {
 	const __u32 *word = (const void *)segment->tcp;
 	__u64 sum =
 		pseudo_header(segment->ip->saddr, segment->ip->daddr, segment->total - IPV4_BYTES);
 
-	/* Else fields are read by way of a pointer that the loop has compared, and that the
-	 * verifier takes for outside. */
+	/* Otherwise the compiler reads fields through a pointer that the loop has compared, which
+	 * the verifier takes for out of bounds. */
 	OPAQUE(word);
 	for (int i = 0; i < (TCP_BYTES + MOST_OPTION_BYTES) / 4; i++) {
 		if (i >= segment->tcp->doff || (const void *)(word + i + 1) > data_end)
@@ -120,15 +125,20 @@ static __always_inline int is_finished(const struct segment *segment, const void
 	return checksum_fold64(sum) == 0;
 }
 
-/* Whether IPv4 and TCP checksum of a segment without payload are right; or TCP's is left to
- * hardware. */
+/*
+ * True if both checksums of a segment without payload are right, or the TCP checksum is left to
+ * hardware.
+ */
 static __always_inline int verify_bare(const struct segment *segment, const void *data_end)
 {
 	return checksum_fold64(sum_ipv4(segment->ip)) == 0 &&
 	       (is_unfinished(segment) || is_finished(segment, data_end));
 }
 
-/* What a SYN offers, in one word: | TSval 32 | MSS 16 | 0 | window shift 4 | IXP_*_OK 3, read 1 |.
+/*
+ * The options of a SYN in one word; OPTIONS_READ is always set:
+ *
+ *     | TSval 32 bits | MSS 16 | 0 | window shift 4 | IXP_*_OK 3 | OPTIONS_READ 1 |
  */
 #define OPTIONS_READ 1
 #define OPTIONS_FLAGS_SHIFT 1
@@ -162,15 +172,15 @@ static __always_inline __u32 read_be32(const __u8 *at)
 }
 
 /*
- * The options in [start, start + bytes). Unknown ones are skipped; 0 when lengths do not fit
- * exactly (RFC 9293 section 3.1, MUST-7). Nothing at or behind data_end is read.
+ * Reads the options in [start, start + bytes) and skips unknown ones. Returns 0 if the lengths do
+ * not add up exactly (RFC 9293 section 3.1, MUST-7). Reads nothing at data_end or beyond.
  */
 static __always_inline __u64 parse_options(const void *start, __u32 bytes, const void *data_end)
 {
 	__u32 at = 0, tsval = 0, mss = DEFAULT_MSS, window_shift = 0, flags = 0;
 
 	for (int i = 0; i < MOST_OPTION_BYTES && at < bytes; i++) {
-		/* Says nothing new, but the verifier of older kernels can not compare two
+		/* `at` is below 64 already, but the verifier of older kernels cannot compare two
 		 * variables. */
 		OPAQUE(at);
 		at &= 63;

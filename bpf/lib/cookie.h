@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Initial sequence numbers. Each is a SYN cookie (RFC 4987 section 3.6), also where a session is
- * kept: so any process of this balancer can go on with a handshake that another one began, if the
- * secret is the same. src/engine/handshake.ts and src/engine/syn-cookie.ts have the same. Compiles
- * for BPF and natively.
+ * Initial sequence numbers. Each of them is a SYN cookie (RFC 4987 section 3.6), even if a session
+ * is kept. Any process of this balancer that has the same secret can therefore complete a handshake
+ * that another process began. src/engine/handshake.ts and src/engine/syn-cookie.ts compute the same
+ * numbers. Compiles for BPF and natively.
  *
- *     | 10 bits: connection | 11 bits: the client's own number | 11 bits, masked: options |
+ *     | 10 bits: connection | 11 bits: client's sequence number | 11 bits, masked: options |
  *
- * Options are MSS (5 bits), window scale (4), SACK (1), timestamps (1).
+ * The options are MSS (5 bits), window scale (4), SACK (1) and timestamps (1).
  */
 #ifndef BATON_COOKIE_H
 #define BATON_COOKIE_H
@@ -15,25 +15,25 @@
 #include "parse.h"
 #include "siphash.h"
 
-/* A cookie's period is 2^16 ms; it is taken in its own and in the next. */
+/* A period is 2^16 ms. A cookie is valid in its own period and in the next one. */
 #define COOKIE_PERIOD_SHIFT 16
 #define COOKIE_PERIOD_MASK (0xffffffffU >> COOKIE_PERIOD_SHIFT)
-/* For so long, in ms, a cookie may be taken at most. */
+/* Longest life of a cookie, in ms. */
 #define COOKIE_LIFE_MS (2 << COOKIE_PERIOD_SHIFT)
 #define COOKIE_BITS 11
 #define COOKIE_MASK ((1U << COOKIE_BITS) - 1)
 #define COOKIE_PROOF_MASK ((1U << 2 * COOKIE_BITS) - 1)
-/* Of a product the uppermost bits depend on all others. */
+/* The uppermost bits of a product depend on all bits of its factors. */
 #define COOKIE_MIXED_SHIFT (32 - 2 * COOKIE_BITS)
 #define COOKIE_WSCALE_SHIFT 5
 #define COOKIE_NO_WSCALE 15
 #define COOKIE_SACK 0x200
 #define COOKIE_TSTAMP 0x400
 
-/* The least MSS of IPv4 (RFC 9293 section 3.7.1): a smaller one counts as this. */
+/* The smallest MSS of IPv4 (RFC 9293 section 3.7.1). Smaller values count as this one. */
 #define LEAST_MSS 536
 
-/* What a SYN says about a connection; host byte order. */
+/* Addresses, ports and sequence number of a SYN, in host byte order. */
 struct syn_tuple {
 	__u32 client;
 	__u32 virtual_addr;
@@ -41,7 +41,8 @@ struct syn_tuple {
 	__u32 client_isn;
 };
 
-/* The upper half starts the session's timestamp clock (RFC 7323 section 5.4). */
+/* The hash of a connection. Its upper half is the offset of the session's timestamp clock (RFC 7323
+ * section 5.4). */
 static __always_inline __u64 tuple_hash(const __u8 *secret, const struct syn_tuple *tuple)
 {
 	union {
@@ -54,8 +55,8 @@ static __always_inline __u64 tuple_hash(const __u8 *secret, const struct syn_tup
 }
 
 /*
- * Which of 32 values, in ascending order, is the largest that is not above `mss`; 0 when all are.
- * Counted rather than looked up: BPF would keep a table in a map, and read it in a loop.
+ * The index of the largest of 32 ascending values that is not above `mss`; 0 if all are above it.
+ * This counts instead of looking up: BPF would keep a table in a map and read it in a loop.
  */
 static __always_inline __u32 cookie_mss_index(__u32 mss)
 {
@@ -71,7 +72,7 @@ static __always_inline __u32 cookie_mss_index(__u32 mss)
 	return index;
 }
 
-/* The options of a SYN as a cookie keeps them. `scales` and `flags` are those of a kernel_event. */
+/* The 11 bits that hold the options of a SYN. `scales` and `flags` are fields of kernel_event. */
 static __always_inline __u32 cookie_bits(__u16 mss, __u8 scales, __u8 flags)
 {
 	__u32 wscale = flags & IXP_WSCALE_OK ? scales >> 4 : COOKIE_NO_WSCALE;
@@ -81,7 +82,7 @@ static __always_inline __u32 cookie_bits(__u16 mss, __u8 scales, __u8 flags)
 	       (flags & IXP_TSTAMP_OK ? COOKIE_TSTAMP : 0);
 }
 
-/* Of a connection, in a period of cookies; `secret` is the second half of the balancer's. */
+/* The hash of a connection in a period. `secret` is the second half of xdp_control.secret. */
 static __always_inline __u64 cookie_hash(const __u8 *secret, const struct syn_tuple *tuple,
                                          __u32 period)
 {
@@ -94,7 +95,7 @@ static __always_inline __u64 cookie_hash(const __u8 *secret, const struct syn_tu
 	return siphash(secret, message.words, 2);
 }
 
-/* What stands above the masked bits. */
+/* The bits of a cookie above its options. */
 static __always_inline __u32 cookie_proof(__u64 hash, __u32 client_isn)
 {
 	__u32 upper = (__u32)(hash >> 32);
@@ -104,7 +105,7 @@ static __always_inline __u32 cookie_proof(__u64 hash, __u32 client_isn)
 	       (mixed >> COOKIE_MIXED_SHIFT & COOKIE_PROOF_MASK & ~COOKIE_MASK);
 }
 
-/* The initial sequence number for a SYN that came at `ms`. */
+/* The initial sequence number that answers a SYN which arrived at `ms`. */
 static __always_inline __u32 cookie_isn(const __u8 *secret, const struct syn_tuple *tuple,
                                         __u32 bits, __u32 ms)
 {
@@ -113,8 +114,7 @@ static __always_inline __u32 cookie_isn(const __u8 *secret, const struct syn_tup
 	return cookie_proof(hash, tuple->client_isn) | (bits ^ ((__u32)hash & COOKIE_MASK));
 }
 
-/* Whether `isn` is a number that cookie_isn made of this period or the one before, whatever its
- * bits say. */
+/* True if cookie_isn made `isn` in this period or the one before, with any options. */
 static __always_inline int is_cookie(const __u8 *secret, const struct syn_tuple *tuple, __u32 isn,
                                      __u32 ms)
 {

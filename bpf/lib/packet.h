@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The two packets that the shim writes itself, a notice and a bare segment, and the Internet
- * checksum (RFC 1071) for them. Compiles for BPF and natively.
+ * The two packets that the shim writes, a notice and a bare segment, and their Internet checksum
+ * (RFC 1071). Compiles for BPF and natively.
  */
 #ifndef BATON_PACKET_H
 #define BATON_PACKET_H
@@ -12,7 +12,7 @@
 #define OWN_TTL 64
 #define IPV4_DONT_FRAGMENT 0x4000
 
-/* A whole notice as it goes to the wire. The pad puts every field on its natural boundary. */
+/* A notice as it goes to the wire. The pad aligns every field. */
 struct notice_frame {
 	__u8 pad[2];
 	struct ethhdr eth;
@@ -24,7 +24,7 @@ struct notice_frame {
 BATON_ASSERT(__builtin_offsetof(struct notice_frame, eth) == 2, "notice_frame.eth");
 BATON_ASSERT(__builtin_offsetof(struct notice_frame, ixcp) + IXCP_LENGTH == 2 + 74, "notice_frame");
 
-/* What stands behind the Ethernet header of a segment that removes a socket. */
+/* A segment that removes a socket, without its Ethernet header. */
 struct bare_packet {
 	struct iphdr ip;
 	struct tcphdr tcp;
@@ -32,7 +32,7 @@ struct bare_packet {
 
 BATON_ASSERT(sizeof(struct bare_packet) == 40, "bare_packet");
 
-/* Everything that a notice says about one session. */
+/* The content of a notice. */
 struct notice {
 	__u8 type, reason;
 	__be32 session;
@@ -50,7 +50,10 @@ static __always_inline __u16 checksum_fold(__u32 sum)
 
 typedef __u16 __attribute__((may_alias)) checksum_word;
 
-/* Sum of `count` 16-bit words as they lie in memory: any byte order gives the right checksum. */
+/*
+ * Sum of `count` 16-bit words in memory order. The byte order does not matter for the checksum (RFC
+ * 1071).
+ */
 static __always_inline __u32 checksum_add(const void *words, int count, __u32 sum)
 {
 	const checksum_word *at = words;
@@ -63,7 +66,8 @@ static __always_inline __u32 checksum_add(const void *words, int count, __u32 su
 	return sum;
 }
 
-/* A checksum after a word under it changed (RFC 1624, equation 3): a wrong one stays wrong. */
+/* Updates a checksum after one word changed (RFC 1624, equation 3). A wrong checksum stays wrong.
+ */
 static __always_inline __u16 checksum_replace(__u16 check, __u16 old_word, __u16 new_word)
 {
 	return checksum_fold((__u32)(__u16)~check + (__u16)~old_word + new_word);
@@ -84,7 +88,7 @@ static __always_inline void fill_ipv4(struct iphdr *ip, __be32 source, __be32 de
 	ip->check = checksum_fold(checksum_add(ip, sizeof(*ip) / 2, 0));
 }
 
-/* Fills all of `frame` but its MAC addresses. */
+/* Fills `frame` except for its MAC addresses. */
 static __always_inline void fill_notice(struct notice_frame *frame, const struct notice *notice,
                                         const struct shim_config *config)
 {
@@ -110,8 +114,8 @@ static __always_inline void fill_notice(struct notice_frame *frame, const struct
 }
 
 /*
- * A segment from the client of `tuple` that has nothing but its flags (TCP_*) and the sequence
- * number `seq` (host byte order).
+ * Fills a segment from the client of `tuple` with these flags (TCP_*) and the sequence number `seq`
+ * (host byte order), and nothing else.
  */
 static __always_inline void fill_bare(struct bare_packet *packet, const struct session_key *tuple,
                                       __u32 seq, __u8 flags)
@@ -126,7 +130,7 @@ static __always_inline void fill_bare(struct bare_packet *packet, const struct s
 	tcp->doff = 5;
 	((__u8 *)tcp)[TCP_FLAG_BYTE] = flags;
 
-	/* RFC 9293 section 3.1: pseudo-header of addresses, protocol and length. */
+	/* RFC 9293 section 3.1: the pseudo-header has addresses, protocol and length. */
 	const char *addresses = (const char *)&packet->ip + __builtin_offsetof(struct iphdr, saddr);
 	__u32 sum = checksum_add(addresses, 4, BE16(IPPROTO_TCP) + BE16(sizeof(*tcp)));
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Where the headers of a frame lie, found by one length check each. The programs take frames
- * without IPv4 options only, so every offset is a constant:
+ * Finds the headers of a frame, with one length check for each kind of frame. The programs handle
+ * only IPv4 headers without options, so every offset is a constant:
  *
  *     IXP:   Ethernet 0 | IPv4 14 | IXP 34 | TCP 70
  *     TCP:   Ethernet 0 | IPv4 14 | TCP 34
  *
- * `data` to `data_end` is what may be read, `frame_bytes` the length of the whole frame, of
- * which the end may lie elsewhere. Compiles for BPF and natively.
+ * A parser may read from `data` to `data_end`. `frame_bytes` is the length of the whole frame, the
+ * end of which may lie elsewhere in memory. Compiles for BPF and natively.
  */
 #ifndef BATON_PARSE_H
 #define BATON_PARSE_H
@@ -33,8 +33,9 @@
 #endif
 
 /*
- * A frame whose VLAN tag the kernel took off belongs to another interface on top of this one. A tag
- * with identifier 0 only carries a priority (IEEE 802.1Q): the frame is this interface's.
+ * True if a frame belongs to a VLAN interface on top of this interface: the kernel has removed its
+ * VLAN tag. A tag with identifier 0 only carries a priority (IEEE 802.1Q); such a frame belongs to
+ * this interface.
  */
 static __always_inline int of_another_vlan(__u32 present, __u32 tci)
 {
@@ -44,17 +45,17 @@ static __always_inline int of_another_vlan(__u32 present, __u32 tci)
 #define IPV4_OFFSET ((int)sizeof(struct ethhdr))
 #define IPV4_BYTES ((int)sizeof(struct iphdr))
 #define TCP_BYTES ((int)sizeof(struct tcphdr))
-/* What must lie in [data, data_end) for the two parsers. */
+/* The bytes that the two parsers need in [data, data_end). */
 #define IXP_FRAME_BYTES (IPV4_OFFSET + IPV4_BYTES + IXP_LENGTH + TCP_BYTES)
 #define TCP_FRAME_BYTES (IPV4_OFFSET + IPV4_BYTES + TCP_BYTES)
 
-/* More-fragments bit and fragment offset: what RFC 791 calls a fragment has one of them. */
+/* More-fragments bit and fragment offset: a fragment (RFC 791) has at least one of them set. */
 #define IPV4_FRAGMENT_MASK 0x3fff
 #define IPV4_OFFSET_MASK 0x1fff
 
 #define PARSE_OK (-1)
 
-/* TCP flags as the byte at offset 13. */
+/* The TCP flags are the byte at offset 13. */
 #define TCP_FLAG_BYTE 13
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -75,7 +76,7 @@ struct tcp_view {
 	struct tcphdr *tcp;
 };
 
-/* a - b as a signed number: all sequence arithmetic of the programs. */
+/* a - b as a signed number. The programs compare sequence numbers only with this. */
 static __always_inline int seq_diff(__u32 a, __u32 b)
 {
 	return (int)(a - b);
@@ -86,7 +87,7 @@ static __always_inline __u8 tcp_flags(const struct tcphdr *tcp)
 	return ((const __u8 *)tcp)[TCP_FLAG_BYTE];
 }
 
-/* The protocol of an IPv4 packet, or -1: all that most frames are asked. */
+/* The protocol of an IPv4 packet, or -1. Most frames need no other check. */
 static __always_inline int parse_protocol(const void *data, const void *data_end)
 {
 	const struct iphdr *ip = (const void *)((const char *)data + IPV4_OFFSET);
@@ -97,8 +98,8 @@ static __always_inline int parse_protocol(const void *data, const void *data_end
 }
 
 /*
- * A frame whose protocol is IXP. PARSE_OK, or the counter of what is wrong with it. Length and
- * form are right afterwards; who sent it is the tag's matter.
+ * Parses a frame whose protocol is IXP. Returns PARSE_OK, or the counter of the error. With
+ * PARSE_OK length and form are right; only the tag proves who sent the frame.
  */
 static __always_inline int parse_ixp(void *data, void *data_end, __u32 frame_bytes,
                                      struct ixp_view *view)
@@ -137,8 +138,8 @@ static __always_inline int parse_ixp(void *data, void *data_end, __u32 frame_byt
 }
 
 /*
- * A TCP segment in plain IPv4. PARSE_OK, or another value for everything else: fragments,
- * options and other protocols alike, as the caller leaves them all alone.
+ * Parses a TCP segment in IPv4. Returns PARSE_OK, or another value for fragments, IPv4 options and
+ * other protocols, none of which the caller handles.
  */
 static __always_inline int parse_tcp(void *data, void *data_end, struct tcp_view *view)
 {

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the engine and the XDP program share: sessions, the index that finds them, nodes, and what
- * both have to know of this balancer. All of it lies in arrays that user space maps into its
- * memory, so the engine puts a session into the kernel by writing it, and reads what the kernel
- * counted, without a system call. The engine is the authority: the kernel writes only what stands
- * under "kernel" below.
+ * Data that the engine and the XDP program share: sessions, the index that finds them, nodes, and
+ * the settings of this balancer. All of it lies in BPF arrays that user space maps into its memory.
+ * The engine therefore puts a session into the kernel with a store, and reads what the kernel wrote
+ * without a system call.
  *
- * Numbers are in host byte order unless their line says otherwise.
- * src/engine/table/session-record.ts and src/datapath/xdp-layout.ts are compared with this file by
- * test/kernel. A change of any layout needs another SHARED_LAYOUT: a balancer takes over sessions
- * of its own layout only.
+ * The engine is the authority. The kernel writes only the fields whose lines name it.
+ *
+ * Numbers are in host byte order unless their line says otherwise. test/kernel compares
+ * src/engine/table/session-record.ts, src/engine/table/kernel-event.ts and
+ * src/datapath/xdp-layout.ts with this file. A change of any layout needs another SHARED_LAYOUT: a
+ * balancer takes over sessions of its own layout only.
  */
 #ifndef BATON_SESSION_H
 #define BATON_SESSION_H
@@ -17,11 +18,11 @@
 #include "ixp.h"
 
 #define SHARED_LAYOUT 3
-#define MAX_WORKERS 8
-#define MAX_QUEUES 64
+#define MAX_WORKERS 8 /* engine threads */
+#define MAX_QUEUES 64 /* receive queues of the interface */
 #define MAX_XDP_NODES 1024
-#define MAX_INTERFACES 2
-#define NEAR_SERVERS 4
+#define MAX_INTERFACES 2 /* one for clients, one for nodes */
+#define INLINE_SERVERS 4
 
 /* session_record.state: SessionState of src/engine/table/session-table.ts */
 #define SESSION_FREE 0
@@ -30,64 +31,86 @@
 #define SESSION_LINGERING 5
 
 /*
- * session_record.flags: SessionFlag of src/engine/table/session-table.ts; the first three are
- * IXP_*_OK
+ * session_record.flags: SessionFlag of src/engine/table/session-table.ts. Its bits 0x01, 0x02 and
+ * 0x04 are IXP_*_OK.
  */
 #define SESSION_CLIENT_FIN 0x08
 #define SESSION_NODE_FIN 0x10
 
 /*
- * session_record.action: what the kernel does with segments that are neither SYN, FIN nor RST. 0:
- * they go to the engine. RST always do; FIN do unless they join what was seen and the engine can be
- * told; SYN do unless the session has ended.
+ * session_record.action: what the kernel does with the client's segments. These bits are about
+ * segments without SYN, FIN and RST. With 0, the segments go to the engine.
+ *
+ *     FORWARD      to the node, with new MAC addresses
+ *     PAYLOAD_UP   with FORWARD: segments with payload go to the engine. The engine does not ask
+ *                  for this yet.
+ *     WRAP         new payload behind the bytes of the handoff goes to the node in IXP; everything
+ *                  else goes to the engine
+ *     ANSWERED     during a handoff: a segment that acknowledges part of the response is forwarded
+ *                  as with FORWARD. The client has the response from the node, so the node owns the
+ *                  session.
+ *
+ * An RST always goes to the engine. A FIN goes there unless it is in sequence and the kernel can
+ * report it. A SYN goes there unless the session has ended.
  */
-#define ACTION_FORWARD 0x01    /* to the node, new MAC addresses */
-#define ACTION_PAYLOAD_UP 0x02 /* with FORWARD: those with payload go to the engine, which does not ask for it yet */
-#define ACTION_WRAP 0x04       /* new payload behind the handoff goes to the node in IXP; all else to the engine */
-#define ACTION_ANSWERED 0x08   /* while handed over: who acknowledges the answer has had it from the node, so the node
-				* has the session: forwarded as with FORWARD */
+#define ACTION_FORWARD 0x01
+#define ACTION_PAYLOAD_UP 0x02
+#define ACTION_WRAP 0x04
+#define ACTION_ANSWERED 0x08
 
 /*
- * Element of map `sessions`, of 64 bytes: a cache line. A worker's slots begin at worker *
- * capacity.
+ * Element of map `sessions`, of 64 bytes: one cache line. The slots of a worker begin at
+ * worker * xdp_control.capacity. Both engine and kernel write the fields marked "both".
+ *
+ * The engine writes `action` last when it puts a session into the kernel, and first when it takes
+ * the session out. The kernel clears `action` when a session that has ended gives way to a new one.
  */
 struct session_record {
 	__u32 client;       /*  0 IPv4 address */
 	__u32 port_server;  /*  4 client port << 16 | index of the virtual server */
 	__u8 state;         /*  8 SESSION_* */
-	__u8 action;        /*  9 ACTION_*: written last when a session is put here, first when it is taken; the kernel
-			     *    takes it from a session that has ended and gives way to a new one */
+	__u8 action;        /*  9 ACTION_* */
 	__u16 node;         /* 10 index in `nodes` */
-	__u32 last_seen;    /* 12 ms, CLOCK_MONOTONIC; kernel and engine */
-	__u32 packets;      /* 16 of the client, forwarded; kernel and engine */
-	__u32 receive_next; /* 20 of the client, the highest seen; kernel and engine */
-	__u32 client_ack;   /* 24 the highest seen; kernel and engine */
-	__u32 nonce;        /* 28 */
-	__u32 client_isn;   /* 32 */
-	__u32 server_isn;   /* 36 */
-	__u32 handed_to;    /* 40 end of the bytes that the engine keeps and sends itself */
-	__u32 ts_offset;    /* 44 our timestamp clock is this + ms */
-	__u32 tsval;        /* 48 the client's last */
+	__u32 last_seen;    /* 12 both: time of the last packet, ms of CLOCK_MONOTONIC */
+	__u32 packets;      /* 16 both: packets of the client that were forwarded */
+	__u32 receive_next; /* 20 both: highest sequence number seen of the client, plus 1 */
+	__u32 client_ack;   /* 24 both: highest acknowledgement number seen of the client */
+	__u32 nonce;        /* 28 ixp_hdr.session */
+	__u32 client_isn;   /* 32 initial sequence number of the client */
+	__u32 server_isn;   /* 36 initial sequence number of the balancer */
+	__u32 handed_to;    /* 40 end of the bytes that the engine keeps and sends again itself */
+	__u32 ts_offset;    /* 44 our timestamp clock (RFC 7323) is this + ms */
+	__u32 tsval;        /* 48 the client's last TSval */
 	__u32 opened_at;    /* 52 ms */
-	__u16 mss;          /* 56 the client's */
+	__u16 mss;          /* 56 of the client */
 	__u8 scales;        /* 58 window shifts: high nibble the client's, low nibble ours */
-	__u8 flags;         /* 59 SessionFlag; the kernel sets SESSION_*_FIN, and only while no engine runs */
-	__u8 service;       /* 60 */
-	__u8 tries;         /* 61 */
-	__u16 window;       /* 62 the client's, unscaled */
+	__u8 flags;         /* 59 SessionFlag; the kernel sets SESSION_*_FIN while no engine runs */
+	__u8 service;       /* 60 ixp_hdr.service */
+	__u8 tries;         /* 61 attempts at the present step */
+	__u16 window;       /* 62 of the client, unscaled */
 };
 
 /*
- * The index: open addressing with linear probing and backward shift. A word is 0, or the upper 8
- * bits of the session's hash and below them its slot in the worker's part plus 1. Each worker has
- * index_words words; the table that is in use is some power of two of them, as index_state[worker]
- * says, and grows with the sessions (src/engine/table/session-index.ts). Map `session_index` holds
- * 16 words an element. A reader may miss a session while another is taken out. It gives the segment
- * to the engine then, which finds it; or, if it takes it for the beginning of a new session, does
- * with it what is made good when the client repeats it.
+ * The index finds a session by the hash of its key: open addressing with linear probing and
+ * backward shift. A word is 0, or
+ *
+ *     | upper 8 bits of the hash | 24 bits: slot in the worker's part of `sessions`, plus 1 |
+ *
+ * Each worker has xdp_control.index_words words. The table in use covers a power of two of them and
+ * grows with the number of sessions (src/engine/table/session-index.ts). index_state[worker] holds
+ * its size and these flags:
+ *
+ *     AT_END     the table ends where the worker's words end; otherwise it begins where they begin
+ *     GROWING    some sessions are still in the previous table: half the size, at the other end
+ *
+ * An element of map `session_index` holds 16 words.
+ *
+ * A reader may miss a session while the engine removes another one. The kernel then gives the
+ * segment to the engine, which finds the session. Or it takes the segment for the start of a new
+ * session; the client's retransmission repairs that.
  */
-#define INDEX_AT_END 1  /* of index_state: the table ends where the worker's words end; else it begins where they begin */
-#define INDEX_GROWING 2 /* the table of half its size, at the other side, still has some of the sessions */
+#define INDEX_AT_END 1
+#define INDEX_GROWING 2
 #define INDEX_FLAGS 3
 #define INDEX_LINE_WORDS 16
 #define INDEX_SLOT_MASK 0x00ffffff
@@ -97,9 +120,9 @@ struct index_line {
 	__u32 word[INDEX_LINE_WORDS];
 };
 
-/* The hash of a session's key; src/engine/table/session-record.ts has the same. */
+/* The hash of a session's key, as in src/engine/table/session-record.ts. */
 static inline __attribute__((always_inline)) __u32 session_hash(__u32 client, __u32 port_server,
-                                                               __u32 client_seed, __u32 port_seed)
+                                                                __u32 client_seed, __u32 port_seed)
 {
 	__u32 port = port_server ^ port_seed;
 
@@ -113,7 +136,7 @@ static inline __attribute__((always_inline)) __u32 session_hash(__u32 client, __
 	return mixed ^ (mixed >> 16);
 }
 
-/* The worker that owns a session: the upper bits of its hash, scaled. */
+/* The worker that owns a session: the upper bits of its hash, scaled to the number of workers. */
 static inline __attribute__((always_inline)) __u32 session_worker(__u32 hash, __u32 workers)
 {
 	return (__u32)(((__u64)hash * workers) >> 32);
@@ -121,76 +144,89 @@ static inline __attribute__((always_inline)) __u32 session_worker(__u32 hash, __
 
 /* Element of map `nodes`. */
 struct xdp_node {
-	__u8 destination[6]; /*  0 the node's MAC address */
-	__u8 source[6];      /*  6 of our interface there */
-	__u32 interface;     /* 12 index of that interface; 0: not resolved */
-	__be32 address;      /* 16 the node's, so that a later process knows it again */
-	__u32 redirect;      /* 20 1: as WAY_REDIRECT, on that interface */
+	__u8 destination[6]; /*  0 MAC address of the node */
+	__u8 source[6];      /*  6 MAC address of our interface to the node */
+	__u32 interface;     /* 12 index of that interface; 0: MAC address not resolved */
+	__be32 address;      /* 16 by which a later process recognizes the node */
+	__u32 redirect;      /* 20 1: OUTPUT_REDIRECT holds on that interface */
 };
 
-/* A virtual server, as map `virtual_servers` has it. */
-struct near_server {
+/* A virtual server inside xdp_control. */
+struct inline_server {
 	__be32 address; /*  0 */
 	__be16 port;    /*  4 */
 	__u16 index;    /*  6 in session keys */
 };
 
-/* xdp_control.way: how frames leave by the interface that they came in by. */
-#define WAY_REDIRECT 0x01 /* by map `ports`: XDP_TX of the interface may be lost */
-#define WAY_STACK 0x02    /* XDP is generic: a frame keeps its socket buffer, and what that says of its checksum */
+/*
+ * xdp_control.output: how frames leave through the interface that they arrived on.
+ *
+ *     REDIRECT    through map `ports`, because XDP_TX may lose frames on this interface
+ *     GENERIC     XDP is generic: a frame keeps its socket buffer, which knows whether the checksum
+ *                 is still to be finished
+ */
+#define OUTPUT_REDIRECT 0x01
+#define OUTPUT_GENERIC 0x02
 
-/* The one element of map `control`. */
+/*
+ * The one element of map `control`. The main thread sets it at start, and may write the fields
+ * marked "main" at any time.
+ */
 struct xdp_control {
-	__u32 layout;                 /*   0 SHARED_LAYOUT; 0: not set up yet, everything passes to the stack */
-	__u32 workers;                /*   4 1 to MAX_WORKERS */
-	__u32 capacity;               /*   8 sessions of each worker */
-	__u32 index_words;            /*  12 of each worker, a multiple of INDEX_LINE_WORDS */
-	__u32 client_seed;            /*  16 of session_hash */
-	__u32 port_seed;              /*  20 */
-	__be32 own;                   /*  24 the balancer's address */
-	__u32 interfaces;             /*  28 of them used below */
-	__u8 mac[MAX_INTERFACES][6];  /*  32 our MAC addresses: frames for others are let alone */
-	__u16 mss;                    /*  44 offered in SYN/ACKs */
+	__u32 layout;      /*   0 SHARED_LAYOUT; 0: not set up yet, all frames pass to the stack */
+	__u32 workers;     /*   4 1 to MAX_WORKERS */
+	__u32 capacity;    /*   8 sessions of each worker */
+	__u32 index_words; /*  12 of each worker, a multiple of INDEX_LINE_WORDS */
+	__u32 client_seed; /*  16 of session_hash */
+	__u32 port_seed;   /*  20 of session_hash */
+	__be32 own;        /*  24 the balancer's address */
+	__u32 interfaces;  /*  28 entries of `mac` in use */
+	__u8 mac[MAX_INTERFACES][6];  /*  32 our MAC addresses; other frames pass to the stack */
+	__u16 mss;                    /*  44 of SYN/ACKs */
 	__u16 window;                 /*  46 of SYN/ACKs */
-	__u8 window_shift;            /*  48 offered in SYN/ACKs */
-	__u8 way;                     /*  49 main thread, at any time: WAY_* */
-	__u8 withheld;                /*  50 main thread, at any time: IXP_*_OK of the options that SYN/ACKs do not offer */
-	__u8 tap;                     /*  51 a capture: until when it wants to see frames (tap.h); 0: nobody captures */
-	__u32 alive_at;               /*  52 engine: ms, each tick. SYNs are answered for SYN_ALIVE_MS after it */
-	__u32 half_open[MAX_WORKERS]; /*  56 engine: 1: no more half-open sessions, answer with cookies */
-	__u32 cookie_at;              /*  88 kernel: ms when a SYN was last answered with a cookie; 0: never */
-	__u32 servers;                /*  92 virtual servers; those that `near` has no room for are in map `virtual_servers` */
-	__u8 key[16];                 /*  96 shared with the nodes, for IXP tags */
+	__u8 window_shift;            /*  48 of SYN/ACKs */
+	__u8 output;                  /*  49 main: OUTPUT_* */
+	__u8 withheld;                /*  50 main: IXP_*_OK of options left out of SYN/ACKs */
+	__u8 tap;                     /*  51 a capture: end of its lease (tap.h); 0: none */
+	__u32 alive_at;               /*  52 engine: ms of its last tick (SYN_ALIVE_MS) */
+	__u32 half_open[MAX_WORKERS]; /*  56 engine: 1: answer SYNs with cookies only */
+	__u32 cookie_at;              /*  88 kernel: ms of the last cookie that it sent; 0: never */
+	__u32 servers;                /*  92 number of virtual servers */
+	__u8 key[16];                 /*  96 of IXP and IXCP tags, shared with the nodes */
 	__u8 secret[32];              /* 112 initial sequence numbers (16), cookies (16) */
-	struct near_server near[NEAR_SERVERS]; /* 144 the first of them, which need no look-up */
-	__u32 index_state[MAX_WORKERS]; /* 176 engine: words of the table in use, INDEX_*; 0: there is none yet */
+	struct inline_server inline_servers[INLINE_SERVERS]; /* 144 need no look-up */
+	__u32 index_state[MAX_WORKERS]; /* 176 engine: size in words | INDEX_*; 0: none */
 };
 
-/* After this long without an engine, SYNs get no answer any more. */
+/* SYNs get no answer when the engine's last tick was longer ago than this. */
 #define SYN_ALIVE_MS 60000
 
 /*
- * What the kernel tells the engine, by the ring buffer of its worker: that it has answered a SYN.
- * With other `flags` it means a session by `client`, `port_server`, and the nonce in `server_isn`:
+ * What the kernel reports to the engine, through the ring buffer of the session's worker. `flags`
+ * says what happened:
  *
- *     EVENT_FIN              the client's FIN was forwarded
- *     EVENT_NOTICE | type    a notice of this ixcp_type came, its tag right: from the node with the address
- *                           in `ts_offset`, which has acknowledged up to `client_isn`
+ *     IXP_*_OK               the kernel has answered a SYN. The flags are the options that both
+ *                            sides offered.
+ *     EVENT_FIN              the kernel has forwarded the client's FIN
+ *     EVENT_NOTICE | type    a notice of this enum ixcp_type has arrived, and its tag is right
+ *
+ * A FIN and a notice name the session by `client`, `port_server` and nonce. Fields whose line does
+ * not name them are 0 then.
  */
 #define EVENT_FIN 0x80
 #define EVENT_NOTICE 0x40
 struct kernel_event {
-	__u32 client;      /*  0 */
-	__u32 port_server; /*  4 */
-	__u32 client_isn;  /*  8 */
-	__u32 server_isn;  /* 12 of the SYN/ACK that was sent */
-	__u32 ts_offset;   /* 16 */
-	__u32 tsval;       /* 20 the client's; 0 without timestamps */
-	__u16 mss;         /* 24 the client's; 536 when it gave none */
-	__u16 window;      /* 26 the client's */
-	__u8 scales;       /* 28 as session_record.scales */
-	__u8 flags;        /* 29 IXP_*_OK: what both sides offered */
-	__u8 mac[6];       /* 30 where the SYN came from */
+	__u32 client;      /*  0 as in session_record */
+	__u32 port_server; /*  4 as in session_record */
+	__u32 client_isn;  /*  8 notice: acknowledgement number of the node */
+	__u32 server_isn;  /* 12 of the SYN/ACK; FIN and notice: the session's nonce */
+	__u32 ts_offset;   /* 16 as in session_record; notice: IPv4 address of the node */
+	__u32 tsval;       /* 20 of the client; 0 without timestamps */
+	__u16 mss;         /* 24 of the client; 536 when the SYN had no MSS option */
+	__u16 window;      /* 26 of the client */
+	__u8 scales;       /* 28 as in session_record */
+	__u8 flags;        /* 29 IXP_*_OK, EVENT_* */
+	__u8 mac[6];       /* 30 source MAC address of the SYN */
 };
 
 BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");

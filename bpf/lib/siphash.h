@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * SipHash-2-4 with a 64-bit result (Aumasson and Bernstein, 2012), for messages of whole
- * 8-byte words, and the tags of IXP and IXCP made with it. Compiles for BPF and natively.
+ * SipHash-2-4 with a 64-bit result (Aumasson and Bernstein, 2012) for messages of whole 8-byte
+ * words, and the tags of IXP and IXCP. Compiles for BPF and natively.
  */
 #ifndef BATON_SIPHASH_H
 #define BATON_SIPHASH_H
@@ -48,7 +48,7 @@ static __always_inline void sip_word(struct sip_state *s, __u64 word)
 	s->v0 ^= word;
 }
 
-/* `key` and `words` as they lie in memory; `count` must be a constant, the loop is unrolled. */
+/* Hashes `count` words in memory order. `count` must be a constant: the loop is unrolled. */
 static __always_inline __u64 siphash(const __u8 *key, const __u64 *words, int count)
 {
 	__u64 k0, k1;
@@ -79,7 +79,7 @@ static __always_inline __u64 siphash(const __u8 *key, const __u64 *words, int co
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }
 
-/* The tag of an IXP header, network byte order; ixp.h tells what it covers. */
+/* The tag of an IXP header, in network byte order; ixp.h says what it covers. */
 static __always_inline __be64 ixp_tag(const __u8 *key, const struct session_key *tuple, __be32 seq,
                                       __be32 ack, const struct ixp_hdr *ixp)
 {
@@ -99,7 +99,7 @@ static __always_inline __be64 ixp_tag(const __u8 *key, const struct session_key 
 	return SIP_BE64(siphash(key, message.words, 6));
 }
 
-/* The tag of a notice between two addresses, network byte order. */
+/* The tag of an IXCP header between two addresses, in network byte order. */
 static __always_inline __be64 ixcp_tag(const __u8 *key, __be32 source, __be32 destination,
                                        const struct ixcp_hdr *ixcp)
 {

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What `baton capture` is told of frames: by the XDP program in perf buffers, by the engine in the
- * same form. Host byte order unless the line says otherwise; src/wire/tap-record.ts is compared
- * with this file by test/kernel.
+ * Records of the frames that `baton capture` reads. The XDP program writes them into perf buffers;
+ * the engine uses the same form. Numbers are in host byte order unless their line says otherwise.
+ * test/kernel compares src/wire/tap-record.ts with this file.
  */
 #ifndef BATON_TAP_H
 #define BATON_TAP_H
 
 #include "ixp.h"
 
-/* tap_record.kind; the engine has more of them. */
-#define TAP_RECEIVED 0 /* came in by the interface of the clients */
+/* tap_record.kind; the engine has more kinds. */
+#define TAP_RECEIVED 0 /* arrived on the clients' interface */
 #define TAP_KERNEL 1   /* sent by the XDP program */
 
-/* A frame. Its first `captured` bytes follow. */
+/* Header of a record. The first `captured` bytes of the frame follow. */
 struct tap_record {
 	__u64 time;     /*  0 ns, CLOCK_MONOTONIC */
 	__u32 length;   /*  8 of the whole frame */
@@ -22,21 +22,21 @@ struct tap_record {
 	__u8 pad[7];    /* 17 always 0 */
 };
 
-/* The one element of map `tap_config`: which frames, and how much of each. */
+/* The one element of map `tap_config`: which frames to record, and how many bytes of each. */
 struct tap_config {
-	__be32 client;      /*  0 only frames of this client; 0: of all */
-	__be16 client_port; /*  4 only of this port of it; 0: of all */
+	__be32 client;      /*  0 only frames of this client; 0: of all clients */
+	__be16 client_port; /*  4 only of this port of the client; 0: of all ports */
 	__u16 pad;          /*  6 always 0 */
 	__u32 snap_length;  /*  8 most bytes of a frame */
 };
 
-/* A perf buffer's record is no longer than 64 KiB, this and its headers included. */
+/* A record of a perf buffer is at most 64 KiB long, headers included. */
 #define TAP_MOST_BYTES 61440
 
 /*
- * xdp_control.tap: until when frames are shown, in units of 256 ms of CLOCK_MONOTONIC, of which the
- * lowest 8 bits; 0: no frame is. Who captures sets it again and again: when it is gone, the program
- * soon notices.
+ * xdp_control.tap: the end of the lease of a capture. It holds the lowest 8 bits of CLOCK_MONOTONIC
+ * in units of 256 ms; 0 means that nothing is captured. The capture renews the lease. When the
+ * capture is gone, the lease runs out and the program stops recording.
  */
 #define TAP_UNIT_SHIFT 8
 #define TAP_LONGEST 16

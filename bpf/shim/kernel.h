@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The few kernel types that the shim reads, declared by hand: only the members that are used,
- * which the loader finds in the running kernel's BTF by their names; and the kernel function
- * that builds the socket.
+ * The kernel types that the shim reads, with only the members that it uses, and the kernel function
+ * that builds the socket. The loader finds the members by name in the running kernel's BTF.
  */
 #ifndef BATON_KERNEL_H
 #define BATON_KERNEL_H
@@ -50,8 +49,8 @@ struct inet_connection_sock {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 rcv_nxt;
-	__u32 copied_seq; /* the server's next byte to read */
-	__u32 write_seq;  /* and to write */
+	__u32 copied_seq; /* the next byte that the server reads */
+	__u32 write_seq;  /* the next byte that it writes */
 };
 
 struct inet_timewait_sock {
@@ -69,7 +68,7 @@ struct bpf_tcp_req_attrs {
 	__u32 rcv_tsval;
 	__u32 rcv_tsecr;
 	__u16 mss;
-	__u8 rcv_wscale; /* ours: what the client shifts our windows by */
+	__u8 rcv_wscale; /* ours: by which the client shifts our windows */
 	__u8 snd_wscale; /* the client's */
 	__u8 ecn_ok;
 	__u8 wscale_ok;
@@ -79,13 +78,13 @@ struct bpf_tcp_req_attrs {
 	__u8 reserved[3];
 };
 
-/* The smallest MSS that the kernel function takes for IPv4 (TCP_MIN_MSS would be less). */
+/* The smallest MSS that the kernel function accepts for IPv4 (TCP_MIN_MSS is smaller). */
 #define ADOPT_MIN_MSS 536
 
 /*
- * Kernel 6.9 and newer; older kernels refuse to load the program, so the agent asks for this
- * name first. Makes the stack build the established socket of `listener` from this segment as
- * if a SYN cookie had come back; needs net.ipv4.tcp_syncookies to be at least 1.
+ * Makes the stack build an established socket of `listener` from this segment, as if the segment
+ * returned a SYN cookie. Needs net.ipv4.tcp_syncookies of 1 or 2, and kernel 6.9. Older kernels
+ * refuse to load the program, so the agent looks for this name first.
  */
 extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *listener,
                                    struct bpf_tcp_req_attrs *attrs, int attrs__sz) __ksym;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The maps of the shim, each with the question that it answers. config.h has their layouts. */
+/* The maps of the shim. The line above each says which question it answers. Layouts: config.h. */
 #ifndef BATON_MAPS_H
 #define BATON_MAPS_H
 
@@ -9,7 +9,7 @@
 #include "config.h"
 #include "counters.h"
 
-/* Which key, which address, which role has this machine? */
+/* Which key, address and role does this machine have? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -17,7 +17,7 @@ struct {
 	__type(value, struct shim_config);
 } config SEC(".maps");
 
-/* May this balancer hand over sessions here? The key is its address, the value means nothing. */
+/* May this balancer hand sessions to this machine? The key is its address; the value is unused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 64);
@@ -26,8 +26,8 @@ struct {
 } balancers SEC(".maps");
 
 /*
- * Which listener takes the sessions of this service? Without an entry for 0, sessions of the
- * node's web server go to whatever listens on their own virtual address and port.
+ * Which listener adopts the sessions of this service? Without an entry for 0, sessions of the
+ * node's web server go to the listener on their own virtual address and port.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -36,7 +36,7 @@ struct {
 	__type(value, struct shim_service);
 } services SEC(".maps");
 
-/* Which session of which balancer is this four-tuple, and what was the balancer told of it? */
+/* Which session has this four-tuple, and which confirmations does its balancer have? */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 131072);
@@ -44,7 +44,7 @@ struct {
 	__type(value, struct session);
 } sessions SEC(".maps");
 
-/* When did the socket of a session last begin to answer, by bpf_ktime_get_ns? 0: never. */
+/* When did the socket of any session last begin a response (bpf_ktime_get_ns)? 0: never. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -52,7 +52,7 @@ struct {
 	__type(value, __u64);
 } last_answer SEC(".maps");
 
-/* How often did each thing of counters.h happen? */
+/* How often did each event of counters.h happen? */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, SHIM_COUNTER_COUNT);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Turning a frame into a notice to the balancer: an IXP frame that is refused (at ingress), or
- * the copy of a segment to the client (at egress).
+ * Turns a frame into a notice to the balancer: an IXP frame that gets an answer (at ingress), or a
+ * copy of a segment to the client (at egress).
  *
- * A copy may be a segment of 64 KB with an unfinished checksum. Cutting it takes the
- * segmentation away, but not the order to write a TCP checksum at offset 16 behind the IPv4
- * header: that is why IXCP has a hole there.
+ * The copy may be a segment of 64 KB with an unfinished checksum. Truncating the copy removes the
+ * segmentation. But the request to write a TCP checksum at offset 16 behind the IPv4 header stays:
+ * that is why IXCP has a hole there.
  */
 #ifndef BATON_NOTICE_H
 #define BATON_NOTICE_H
@@ -18,9 +18,9 @@
 #include "packet.h"
 
 /*
- * Makes the frame this notice and sends it, at either hook. `mac` is the balancer's, `own_mac`
- * this interface's. Returns the verdict. On the balancer itself the notice goes round to its
- * ingress, where the engine's tap takes it as if it had come over the wire.
+ * Turns the frame into this notice and sends it, at either hook. `mac` is the balancer's address,
+ * `own_mac` this interface's. Returns the verdict. On the balancer itself the notice goes to
+ * ingress, where the engine's tap receives it as if it came from the wire.
  */
 static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_config *config,
                                        const struct notice *notice, const __u8 *mac,
@@ -58,7 +58,7 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 	return at_ingress ? bpf_redirect(skb->ifindex, 0) : TC_ACT_OK;
 }
 
-/* The four-tuple as the client's segments carry it, of a segment to the client. */
+/* The four-tuple of the client's segments, from a segment to the client. */
 static __always_inline struct session_key reversed_tuple(const struct tcp_view *view)
 {
 	struct session_key tuple = {
@@ -71,7 +71,7 @@ static __always_inline struct session_key reversed_tuple(const struct tcp_view *
 	return tuple;
 }
 
-/* Egress of a copy: its mark says which notice it is to become. */
+/* Handles a copy at egress. Its mark says which notice it becomes. */
 static __always_inline int become_notice(struct __sk_buff *skb)
 {
 	const struct shim_config *config = get_config();
@@ -109,7 +109,10 @@ static __always_inline int become_notice(struct __sk_buff *skb)
 	return send_notice(skb, config, &notice, session->mac, own_mac, 0);
 }
 
-/* Sends a copy of this segment on its way to become a notice. Packet pointers end here. */
+/*
+ * Sends a copy of this segment, which egress turns into a notice. Packet pointers become invalid.
+ * False if the copy failed.
+ */
 static __always_inline int notify_balancer(struct __sk_buff *skb, __u32 type, __u32 mark)
 {
 	skb->mark = BATON_MARK_NOTICE | type;

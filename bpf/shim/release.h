@@ -1,33 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Giving a session back: what happens to a verified IXP_RELEASE.
+ * Handles a verified IXP_RELEASE frame, with which the balancer takes a session back:
  *
- *     the socket has the bytes, nobody has read or answered them, and
- *     no session here was begun to be answered since -> an RST removes it; then again
- *     it was removed for that                        -> IXCP_RELEASED
- *     anything else                                  -> IXCP_ADOPTED: it stays
+ *     the server has neither read nor answered the bytes, and no
+ *     session of this node began a response since adoption         -> an RST removes the socket;
+ *                                                                     the frame waits behind it
+ *     the socket was removed this way                              -> IXCP_RELEASED
+ *     otherwise                                                    -> IXCP_ADOPTED: it stays
  *
- * A server that does not even read while it begins no other answer either is stopped. One that has
- * read is at work, however long it takes. One that answers others is only behind: it would do the
- * work all the same.
+ * A server that neither reads nor begins any response has stopped. A server that has read the
+ * request works on it, however long that takes. A server that answers other clients is only late:
+ * it would do the work anyway.
  */
 #ifndef BATON_RELEASE_H
 #define BATON_RELEASE_H
 
-#include "adopt.h"
+#include "frame.h"
+#include "socket.h"
 
 /*
- * Whether the socket has all of what was handed over and nothing behind it, its server has read
- * none of that, and has written nothing.
+ * True if the socket has received exactly the bytes of the handoff, and its server has read none of
+ * them and written nothing.
  */
-static __always_inline int is_unread(const struct tcp_sock *tcp, const struct handover *handover)
+static __always_inline int is_unread(const struct tcp_sock *tcp, const struct ixp_frame *frame)
 {
-	return tcp->copied_seq == bpf_ntohl(handover->seq) &&
-	       tcp->rcv_nxt == bpf_ntohl(handover->ixp.confirm) &&
-	       tcp->write_seq == bpf_ntohl(handover->ack);
+	return tcp->copied_seq == bpf_ntohl(frame->seq) &&
+	       tcp->rcv_nxt == bpf_ntohl(frame->ixp.confirm) &&
+	       tcp->write_seq == bpf_ntohl(frame->ack);
 }
 
-/* Whether a session of this machine was begun to be answered since this one was adopted. */
+/* True if the server began a response to any session since this session was adopted. */
 static __always_inline int answers_others(const struct session *session)
 {
 	__u32 zero = 0;
@@ -36,18 +38,18 @@ static __always_inline int answers_others(const struct session *session)
 	return !at || *at >= session->adopted_at;
 }
 
-static __always_inline int release(struct __sk_buff *skb, struct handover *handover)
+static __always_inline int release(struct __sk_buff *skb, struct ixp_frame *frame)
 {
-	struct session *session = bpf_map_lookup_elem(&sessions, &handover->tuple);
+	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
 	struct tcp_sock *tcp;
 	int outcome = -1;
 
-	/* Without its session nothing is known of the socket: the balancer goes on without an
-	 * answer. */
-	if (!session || session->nonce != handover->ixp.session)
+	/* Without the session's entry, nothing is known of the socket. The balancer continues
+	 * without an answer. */
+	if (!session || session->nonce != frame->ixp.session)
 		return drop(SHIM_DROP_NO_SESSION);
 
-	struct bpf_sock_tuple key = socket_tuple(&handover->tuple);
+	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
 	struct bpf_sock *sk = look_up(skb, &key);
 
 	if (!sk || sk->state == STATE_LISTEN) {
@@ -55,14 +57,13 @@ static __always_inline int release(struct __sk_buff *skb, struct handover *hando
 	} else if (sk->state != STATE_TIME_WAIT && sk->state != STATE_NEW_SYN_RECV) {
 		tcp = bpf_skc_to_tcp_sock(sk);
 		if (tcp) {
-			/* It may have stayed in spite of an RST that a firewall did not let
-			 * through. */
-			if (handover->waits > 0 || !is_unread(tcp, handover) ||
-			    answers_others(session)) {
+			/* After a wait, the socket is still here: a firewall may have dropped
+			 * the RST. */
+			if (frame->waits > 0 || !is_unread(tcp, frame) || answers_others(session)) {
 				session->released = 0;
 				outcome = ANSWER | IXCP_ADOPTED;
 			}
-			handover->seq = bpf_htonl(tcp->rcv_nxt);
+			frame->seq = bpf_htonl(tcp->rcv_nxt);
 		} else {
 			outcome = drop(SHIM_DROP_NO_SOCKET);
 		}
@@ -75,7 +76,7 @@ static __always_inline int release(struct __sk_buff *skb, struct handover *hando
 		return outcome;
 	session->released = 1;
 	count(SHIM_RELEASED);
-	return remove_and_wait(skb, handover, bpf_ntohl(handover->seq), TCP_RST, BATON_MARK_RETRY);
+	return remove_and_wait(skb, frame, bpf_ntohl(frame->seq), TCP_RST, BATON_MARK_RETRY);
 }
 
 #endif

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The shim between the wire and the stack of a node, and of the balancer for its own local
- * services. Ingress verifies IXP frames and gives the stack what is in them; egress watches the
- * sessions' segments to the client and tells the balancer what it must know. Everything that is
- * neither passes untouched after a look at its protocol, and at one map.
+ * The shim between wire and stack of a node, and of the balancer for its local services. Ingress
+ * verifies IXP frames and gives the segment inside to the stack. Egress watches the segments that
+ * sessions send to their clients, and sends notices to the balancer. All other frames pass
+ * unchanged, after one check of the protocol (ingress) or one map look-up (egress).
  *
- * Both expect clsact, direct action, priority 2, behind the guard of a balancer (priority 1).
- * Needs kernel 6.9.
+ * Both are attached to clsact with direct action and priority 2, behind the guard of a balancer
+ * (priority 1). Needs kernel 6.9.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -19,10 +19,11 @@
 #include "notice.h"
 #include "parse.h"
 #include "release.h"
+#include "segment.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* Makes the first `bytes` of the frame readable where data points to; packet pointers end here. */
+/* Makes the first `bytes` of the frame readable at `data`. Packet pointers become invalid. */
 static __always_inline int pull(struct __sk_buff *skb, __u32 bytes)
 {
 	return (void *)(long)skb->data + bytes > (void *)(long)skb->data_end
@@ -41,13 +42,13 @@ static __always_inline int protocol_of(struct __sk_buff *skb)
 	return parse_protocol((void *)(long)skb->data, (void *)(long)skb->data_end);
 }
 
-/* PARSE_OK, or the counter of why the frame is not to be believed. */
+/* Parses and verifies an IXP frame. Returns PARSE_OK, or the counter of the error. */
 static __always_inline int verify(struct __sk_buff *skb, const struct shim_config *config,
-                                  struct handover *handover)
+                                  struct ixp_frame *frame)
 {
 	struct ixp_view view;
 
-	/* What can not be pulled is too short, as the parser finds. */
+	/* If this fails, the frame is too short, and the parser reports that. */
 	pull(skb, IXP_FRAME_BYTES);
 
 	int error =
@@ -56,26 +57,26 @@ static __always_inline int verify(struct __sk_buff *skb, const struct shim_confi
 	if (error != PARSE_OK)
 		return error;
 
-	__builtin_memcpy(&handover->ixp, view.ixp, IXP_LENGTH);
-	handover->tuple.client = view.ip->saddr;
-	handover->tuple.virtual_addr = view.ip->daddr;
-	handover->tuple.client_port = view.tcp->source;
-	handover->tuple.virtual_port = view.tcp->dest;
-	handover->seq = view.tcp->seq;
-	handover->ack = view.tcp->ack_seq;
-	handover->flags = tcp_flags(view.tcp);
-	handover->payload = view.payload;
-	__builtin_memcpy(handover->own_mac, view.eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(handover->mac,
+	__builtin_memcpy(&frame->ixp, view.ixp, IXP_LENGTH);
+	frame->tuple.client = view.ip->saddr;
+	frame->tuple.virtual_addr = view.ip->daddr;
+	frame->tuple.client_port = view.tcp->source;
+	frame->tuple.virtual_port = view.tcp->dest;
+	frame->seq = view.tcp->seq;
+	frame->ack = view.tcp->ack_seq;
+	frame->flags = tcp_flags(view.tcp);
+	frame->payload = view.payload;
+	__builtin_memcpy(frame->own_mac, view.eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(frame->mac,
 	                 config->flags & SHIM_LOCAL ? view.eth->h_dest : view.eth->h_source,
 	                 ETH_ALEN);
 
-	__be32 balancer = handover->ixp.balancer;
+	__be32 balancer = frame->ixp.balancer;
 
 	if (!bpf_map_lookup_elem(&balancers, &balancer))
 		return SHIM_DROP_UNKNOWN_BALANCER;
-	if (ixp_tag(config->key, &handover->tuple, handover->seq, handover->ack, &handover->ixp) !=
-	    handover->ixp.tag)
+	if (ixp_tag(config->key, &frame->tuple, frame->seq, frame->ack, &frame->ixp) !=
+	    frame->ixp.tag)
 		return SHIM_DROP_TAG;
 	return PARSE_OK;
 }
@@ -83,15 +84,15 @@ static __always_inline int verify(struct __sk_buff *skb, const struct shim_confi
 SEC("tc")
 int shim_ingress(struct __sk_buff *skb)
 {
-	struct handover handover = {};
+	struct ixp_frame frame = {};
 	int injected = 0;
 
 	if (!is_ipv4(skb))
 		return TC_ACT_OK;
 	if (skb->mark >= BATON_MARK_INJECT && skb->mark <= BATON_MARK_AGAIN) {
-		handover.waits = skb->mark - BATON_MARK_INJECT;
+		frame.waits = skb->mark - BATON_MARK_INJECT;
 		skb->mark = 0;
-		injected = handover.waits == 0;
+		injected = frame.waits == 0;
 	}
 	pull(skb, IPV4_OFFSET + IPV4_BYTES);
 	if (protocol_of(skb) != BATON_IPPROTO_IXP) {
@@ -105,30 +106,31 @@ int shim_ingress(struct __sk_buff *skb)
 	if (!config)
 		return drop(SHIM_DROP_UNCONFIGURED);
 
-	int error = verify(skb, config, &handover);
+	int error = verify(skb, config, &frame);
 
 	if (error != PARSE_OK)
 		return drop(error);
 
 	int outcome;
 
-	switch (handover.ixp.type) {
+	switch (frame.ixp.type) {
 	case IXP_ADOPT:
-		outcome = adopt(skb, &handover);
+		outcome = adopt(skb, &frame);
 		break;
 	case IXP_SEGMENT:
-		outcome = pass_segment(skb, &handover);
+		outcome = pass_segment(skb, &frame);
 		break;
 	case IXP_RELEASE:
-		outcome = release(skb, &handover);
+		outcome = release(skb, &frame);
 		break;
 	default:
 		outcome = drop(SHIM_DROP_TYPE);
 	}
-	return outcome & ANSWER ? answer(skb, config, &handover, outcome) : outcome;
+	return outcome & ANSWER ? answer(skb, config, &frame, outcome) : outcome;
 }
 
-static __always_inline void note_answer(void)
+/* Records that the socket of a session begins a response. */
+static __always_inline void note_response(void)
 {
 	__u32 zero = 0;
 	__u64 *at = bpf_map_lookup_elem(&last_answer, &zero);
@@ -162,28 +164,27 @@ int shim_egress(struct __sk_buff *skb)
 	__u32 asked = *(volatile __u32 *)&session->asked;
 	__u32 confirm = *(volatile __u32 *)&session->confirm;
 
-	/*
-	 * The beginning of an answer the client acknowledges soon, if its FIN does not tell before.
-	 */
-	int client_confirms = session->quiet && asked == 1 &&
+	/* The client will soon acknowledge the start of a response, unless a FIN confirms first. */
+	int client_confirms = session->client_confirms && asked == 1 &&
 	                      seq_diff(bpf_ntohl(view.tcp->seq), session->notice_from) < 0;
 
-	/* Written once only: the line is shared with ingress on another CPU. */
+	/* Written only once: ingress on another CPU uses the same cache line. */
 	if (!session->sent)
 		session->sent = 1;
-	if (!session->begun && skb->len > TCP_FRAME_BYTES - TCP_BYTES + (__u32)view.tcp->doff * 4) {
-		session->begun = 1;
-		note_answer();
+	if (!session->sent_payload &&
+	    skb->len > TCP_FRAME_BYTES - TCP_BYTES + (__u32)view.tcp->doff * 4) {
+		session->sent_payload = 1;
+		note_response();
 	}
-	/* An RST confirms nothing, and its acknowledgement number may mean nothing. */
+	/* An RST confirms nothing. Its acknowledgement number may be meaningless. */
 	if (flags & TCP_RST) {
 		notify_balancer(skb, IXCP_RST, mark);
 		return TC_ACT_OK;
 	}
 	int complete = seq_diff(ack, confirm) >= 0;
-	/* A FIN says all that ADOPTED would. */
-	int due = asked != session->answered && (flags & TCP_ACK) && !client_confirms;
-	__u32 type = flags & TCP_FIN ? IXCP_FIN : due ? IXCP_ADOPTED : 0;
+	/* IXCP_FIN says everything that IXCP_ADOPTED would. */
+	int adopted_due = asked != session->answered && (flags & TCP_ACK) && !client_confirms;
+	__u32 type = flags & TCP_FIN ? IXCP_FIN : adopted_due ? IXCP_ADOPTED : 0;
 
 	if (type != 0 && notify_balancer(skb, type, mark) && complete)
 		session->answered = asked;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Sends every frame back out of the interface that it came in by. Never attached: the balancer runs
- * it over frames of its own (BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES) to see whether what
- * a driver sends for XDP gets anywhere. A veth takes such frames only while its peer polls.
+ * Sends every frame back through the interface that it arrived on. The balancer never attaches this
+ * program. It runs the program over frames of its own (BPF_PROG_TEST_RUN with
+ * BPF_F_TEST_XDP_LIVE_FRAMES) to find out whether frames that a driver sends for XDP arrive. A veth
+ * delivers such frames only while its peer polls.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

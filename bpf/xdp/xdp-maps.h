@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The maps of the XDP program. The loader gives `sessions` and `session_index` their sizes: workers
- * * capacity records, and workers * index_words / INDEX_LINE_WORDS lines.
+ * The maps of the XDP program. The line above each says which question it answers. session.h has
+ * the layouts. The loader sets the sizes of `sessions` (workers * capacity) and of `session_index`
+ * (workers * index_words / INDEX_LINE_WORDS).
  */
 #ifndef BATON_XDP_MAPS_H
 #define BATON_XDP_MAPS_H
@@ -13,7 +14,7 @@
 #include "counters.h"
 #include "session.h"
 
-/* What the program has to know: all that it reads before it looks at a frame. */
+/* What are the settings of this balancer? The program reads them before it looks at a frame. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -22,6 +23,7 @@ struct {
 	__type(value, struct xdp_control);
 } control SEC(".maps");
 
+/* What is known of the session in this slot, and what does the kernel do with its segments? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -30,6 +32,7 @@ struct {
 	__type(value, struct session_record);
 } sessions SEC(".maps");
 
+/* In which slot is the session with this hash? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -38,6 +41,7 @@ struct {
 	__type(value, struct index_line);
 } session_index SEC(".maps");
 
+/* Which MAC addresses and which interface lead to this node? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -46,7 +50,7 @@ struct {
 	__type(value, struct xdp_node);
 } nodes SEC(".maps");
 
-/* Is this address and port a virtual server of ours? The value is its index in session keys. */
+/* Is this address and port a virtual server? The value is its index in session keys. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -54,7 +58,7 @@ struct {
 	__type(value, __u32);
 } virtual_servers SEC(".maps");
 
-/* Does a virtual server of ours have this address? The value means nothing. */
+/* Does a virtual server have this address? The value has no meaning. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -62,7 +66,7 @@ struct {
 	__type(value, __u32);
 } virtual_addresses SEC(".maps");
 
-/* The engine's sockets: receive queue * MAX_WORKERS + worker. */
+/* Which AF_XDP socket gets frames for a worker? The key is receive queue * MAX_WORKERS + worker. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, MAX_QUEUES *MAX_WORKERS);
@@ -70,7 +74,7 @@ struct {
 	__type(value, __u32);
 } xsks SEC(".maps");
 
-/* Interfaces that frames leave by, but for those that go back the way they came: index to index. */
+/* Through which other interfaces may frames leave? The value is the key: the interface's index. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
 	__uint(max_entries, 16);
@@ -94,7 +98,7 @@ struct {
 	__array(values, struct event_ring);
 } events SEC(".maps");
 
-/* How often did each thing of counters.h happen? */
+/* How often did each event of counters.h happen? */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, XDP_COUNTER_COUNT);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Notices of nodes. Those for which nobody waits, that a node has the session or has sent its FIN,
- * are checked here, and told to the engine without waking it. All others are the engine's, and so
- * is what is wrong with any of them.
+ * Notices of nodes. The engine need not act at once on ADOPTED and FIN: the program checks them and
+ * reports them to the engine without waking it. All other notices go to the engine, and so do
+ * notices with an error.
  */
 #ifndef BATON_XDP_NOTICE_H
 #define BATON_XDP_NOTICE_H
@@ -11,9 +11,9 @@
 #include "xdp-session.h"
 #include "xdp-syn.h"
 
-/* What Notices.receive of src/engine/handoff/notices.ts would find right. */
-static __always_inline int is_quiet(const struct xdp_control *us, const struct iphdr *ip,
-                                    const struct ixcp_hdr *ixcp)
+/* True for an ADOPTED or FIN that Notices.receive of src/engine/handoff/notices.ts would accept. */
+static __always_inline int can_report(const struct xdp_control *us, const struct iphdr *ip,
+                                      const struct ixcp_hdr *ixcp)
 {
 	return (ixcp->type == IXCP_ADOPTED || ixcp->type == IXCP_FIN) &&
 	       ixcp->version == BATON_VERSION && ixcp->length == IXCP_LENGTH &&
@@ -23,9 +23,9 @@ static __always_inline int is_quiet(const struct xdp_control *us, const struct i
 	       ixcp->tag == ixcp_tag(us->key, ip->saddr, ip->daddr, ixcp);
 }
 
-/* The node's FIN, noted for the engine that will take the session over: none runs. */
-static __always_inline void note_fin(const struct xdp_control *us, const struct place *place,
-                                     __be32 node, __u32 nonce)
+/* Records the node's FIN for the engine that will take the session over: no engine runs. */
+static __always_inline void record_fin(const struct xdp_control *us, const struct place *place,
+                                       __be32 node, __u32 nonce)
 {
 	struct session_record *record = find(us, place);
 
@@ -38,14 +38,14 @@ static __always_inline void note_fin(const struct xdp_control *us, const struct 
 		record->flags |= SESSION_NODE_FIN;
 }
 
-/* A notice about the session of a place, as long as one without options. */
+/* Handles a notice about the session of `place`. The frame has no IPv4 options. */
 static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_control *us,
                                      const struct place *place)
 {
 	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
 	struct ixcp_hdr *ixcp = (void *)(ip + 1);
 
-	if ((void *)(ixcp + 1) > (void *)(long)ctx->data_end || !is_quiet(us, ip, ixcp))
+	if ((void *)(ixcp + 1) > (void *)(long)ctx->data_end || !can_report(us, ip, ixcp))
 		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
 
 	__be32 node = ip->saddr;
@@ -67,7 +67,7 @@ static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_contro
 	int verdict = to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
 
 	if (fin && verdict == XDP_DROP)
-		note_fin(us, place, node, event.server_isn);
+		record_fin(us, place, node, event.server_isn);
 	return verdict;
 }
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The XDP program's view of sessions: finding one, following its client, and the ways out of the
- * program. */
+/* Finds sessions, follows their clients, and sends frames to the engine, a node or the stack. */
 #ifndef BATON_XDP_SESSION_H
 #define BATON_XDP_SESSION_H
 
@@ -13,16 +12,16 @@
 
 #define NS_PER_MS 1000000
 
-/* ms of CLOCK_MONOTONIC, as everywhere in the shared records. */
+/* The time in ms of CLOCK_MONOTONIC, like all times in the shared records. */
 static __always_inline __u32 clock_ms(void)
 {
 	return (__u32)(bpf_ktime_get_ns() / NS_PER_MS);
 }
 
-/* How far a time may be ahead of ours: another CPU has read the clock later. */
+/* A time may be ahead of ours by this much, because another CPU has read the clock later. */
 #define MOST_AHEAD_MS 60000
 
-/* How long ago `then` was, in ms, up to 49.7 days: `elapsed` of src/base/clock.ts. */
+/* The ms since `then`, up to 49.7 days, as `elapsed` of src/base/clock.ts. */
 static __always_inline __u32 elapsed(__u32 clock, __u32 then)
 {
 	__u32 ms = clock - then;
@@ -30,14 +29,12 @@ static __always_inline __u32 elapsed(__u32 clock, __u32 then)
 	return ms > 0xffffffff - MOST_AHEAD_MS ? 0 : ms;
 }
 
-/* jiffies << 32 | ms: the time when they last ticked. One word, so that no CPU reads halves of two.
- */
+/* jiffies << 32 | ms at that tick. One word, so that no CPU reads halves of two values. */
 static volatile __u64 last_tick;
 
 /*
- * clock_ms() of the last tick, which is 1 to 10 ms ago: a third of what a packet costs would else
- * go into the clock. A CPU that reads an older word here asks the clock once more, and no harm is
- * done.
+ * clock_ms() at the last tick, which was at most 1 to 10 ms ago. Reading the clock for each packet
+ * would be a third of its cost. A CPU that reads an older word here just reads the clock again.
  */
 static __always_inline __u32 tick_ms(void)
 {
@@ -53,7 +50,7 @@ static __always_inline __u32 tick_ms(void)
 	return ms;
 }
 
-/* Where a frame belongs: to whom of the engine's threads, and by which session. */
+/* Which session a frame belongs to, and which worker owns that session. */
 struct place {
 	__u32 client;
 	__u32 port_server;
@@ -72,17 +69,17 @@ static __always_inline void place_of(const struct xdp_control *us, __u32 client,
 
 #define NO_SLOT 0xffffffff
 
-/* What a session is known by, as one word. */
+/* The key of a session as one word. */
 static __always_inline __u64 key_of(__u32 client, __u32 port_server)
 {
 	return (__u64)port_server << 32 | client;
 }
 
 /*
- * Looks for a session in the table of its worker's index that begins at word `base` and has `mask`
- * + 1 words: its slot among those of all workers, of which its worker's begin at `first_slot`, or
- * NO_SLOT. Not inlined, and global, so that the verifier goes through it once and by itself: in
- * every place where sessions are looked for, it would not come to an end.
+ * Looks for a session in one table of its worker's index. The table begins at word `base` and has
+ * `mask` + 1 words. The worker's slots begin at `first_slot`. Returns the slot in `sessions`, or
+ * NO_SLOT. The function is global and not inlined, so that the verifier checks it once, separately:
+ * inlined at each look-up, it would exceed the verifier's limit.
  */
 __noinline __u32 search(__u64 key, __u32 hash, __u32 base, __u32 mask, __u32 first_slot)
 {
@@ -111,7 +108,7 @@ __noinline __u32 search(__u64 key, __u32 hash, __u32 base, __u32 mask, __u32 fir
 	return NO_SLOT;
 }
 
-/* The same in the tables of an index that is in this state. */
+/* The same for the tables of an index with this index_state. */
 static __always_inline __u32 search_tables(const struct xdp_control *us, const struct place *place,
                                            __u32 state)
 {
@@ -122,19 +119,19 @@ static __always_inline __u32 search_tables(const struct xdp_control *us, const s
 	__u64 key = key_of(place->client, place->port_server);
 	__u32 slot = NO_SLOT;
 
-	/* The old table first: what is not there any more was put into the new one before. */
+	/* The old table first: a session is in the new table before it leaves the old one. */
 	if (state & INDEX_GROWING)
 		slot = search(key, place->hash, state & INDEX_AT_END ? first : end - words / 2,
 		              words / 2 - 1, first_slot);
 	if (slot == NO_SLOT)
-		slot = search(key, place->hash, state & INDEX_AT_END ? end - words : first, words - 1,
-		              first_slot);
+		slot = search(key, place->hash, state & INDEX_AT_END ? end - words : first,
+		              words - 1, first_slot);
 	return slot;
 }
 
 /*
- * The session of a place. Another one may be taken out of the index meanwhile, and this one be
- * moved up: then this can miss it.
+ * The session of a place, or NULL. This may miss the session while the engine removes another one
+ * from the index, because that moves words.
  */
 static __always_inline struct session_record *find(const struct xdp_control *us,
                                                    const struct place *place)
@@ -143,16 +140,16 @@ static __always_inline struct session_record *find(const struct xdp_control *us,
 	__u32 state = *index_state;
 	__u32 slot = search_tables(us, place, state);
 
-	/* The index has begun to grow meanwhile. */
+	/* The index began to grow during the search. */
 	if (slot == NO_SLOT && *index_state != state)
 		slot = search_tables(us, place, *index_state);
 	return bpf_map_lookup_elem(&sessions, &slot);
 }
 
 /*
- * To the engine: counted as `why`, or as not possible, which drops the frame (XDP_DROP). What is
- * larger than a frame of the wire has no room in its socket, and passes: the engine has a tap
- * there, and the guard lets it go no further.
+ * Gives a frame to the engine and counts it as `why`. Without a socket, counts ENGINE_ABSENT and
+ * drops the frame (XDP_DROP). A frame larger than the MTU has no room in the socket, so it passes:
+ * the engine receives it from its tap, and the guard keeps it from the stack.
  */
 static __always_inline int to_engine(struct xdp_md *ctx, const struct xdp_control *us, __u32 worker,
                                      __u32 why)
@@ -172,8 +169,8 @@ static __always_inline int to_engine(struct xdp_md *ctx, const struct xdp_contro
 }
 
 /*
- * Takes in how far the client has got, as Core.follow of src/engine/core.ts does. True when a FIN
- * joins what was seen, so that it counts; what that means is left to the caller.
+ * Updates how far the client has got, as Core.follow of src/engine/core.ts does. True for an
+ * in-sequence FIN; the caller handles it.
  */
 static __always_inline int follow(struct session_record *record, const struct segment *segment)
 {
@@ -193,7 +190,7 @@ static __always_inline int follow(struct session_record *record, const struct se
 
 	if (ahead > 0 && ahead < MAX_ADVANCE)
 		record->receive_next = end;
-	/* What the client sent after its FIN may have come before it. */
+	/* A segment that the client sent after its FIN may have arrived before the FIN. */
 	else if (ahead != 0 && (ahead != -1 || record->flags & SESSION_CLIENT_FIN))
 		return 0;
 	if (!(segment->flags & TCP_FIN) || seq_diff(segment->seq, next) > 0)
@@ -202,17 +199,14 @@ static __always_inline int follow(struct session_record *record, const struct se
 	return 1;
 }
 
-/*
- * Most bytes of an answer that can have been acknowledged before the node's confirmation is here.
- */
+/* Most bytes of a response that a client can acknowledge before the node's confirmation arrives. */
 #define MOST_UNSEEN_ANSWER (1 << 24)
-/* Behind what was handed over, a client can have sent at most the largest window that it was
- * offered. */
+/* Most bytes that a client can send behind the handoff: the largest window it was offered. */
 #define MOST_AHEAD 0xffff
 
 /*
- * Whether a segment acknowledges what the balancer has not sent, so that a node has. What the
- * engine keeps and sends itself is none of it.
+ * True if a segment acknowledges bytes that the balancer has not sent: then a node has sent them.
+ * False for segments inside the bytes that the engine keeps and sends itself.
  */
 static __always_inline int acknowledges_answer(const struct session_record *record,
                                                const struct segment *segment)
@@ -222,7 +216,7 @@ static __always_inline int acknowledges_answer(const struct session_record *reco
 	       segment->seq - record->handed_to <= MOST_AHEAD;
 }
 
-/* The node of a session, or NULL while it can not be reached. */
+/* The node of a session, or NULL while its MAC address is not resolved. */
 static __always_inline const struct xdp_node *node_of(const struct session_record *record)
 {
 	__u32 index = record->node;
@@ -231,7 +225,7 @@ static __always_inline const struct xdp_node *node_of(const struct session_recor
 	return node && node->interface ? node : NULL;
 }
 
-/* Both MAC addresses as they lie in a node's element. */
+/* Both MAC addresses, in the order of an Ethernet header and of xdp_node. */
 struct mac_words {
 	__u32 word[3];
 };
@@ -242,10 +236,11 @@ static __always_inline void write_macs(struct ethhdr *eth, const struct xdp_node
 }
 
 /*
- * Out by an interface. What a veth sends for XDP_TX is stuck unless its peer has an XDP program
- * itself; by redirection it is enough that the peer polls, as it does for GRO.
+ * Sends a frame through an interface. A frame that a veth sends for XDP_TX gets stuck unless the
+ * peer has an XDP program too. For a redirected frame the peer only has to poll, as it does for
+ * GRO.
  */
-static __always_inline int out_by(struct xdp_md *ctx, __u32 interface, __u32 redirect)
+static __always_inline int send_through(struct xdp_md *ctx, __u32 interface, __u32 redirect)
 {
 	if (interface == ctx->ingress_ifindex && !redirect)
 		return XDP_TX;
@@ -257,34 +252,34 @@ static __always_inline int out_by(struct xdp_md *ctx, __u32 interface, __u32 red
 	return verdict;
 }
 
-static __always_inline int to_node(struct xdp_md *ctx, const struct xdp_node *node)
+static __always_inline int send_to_node(struct xdp_md *ctx, const struct xdp_node *node)
 {
-	return out_by(ctx, node->interface, node->redirect);
+	return send_through(ctx, node->interface, node->redirect);
 }
 
 /*
- * A segment to the node by way of the stack, to which the checksum and the cutting that the sender
- * left to hardware are known: the guard sends it out, behind this program. False, and nothing
- * changed, where the driver has no room for metadata.
+ * Sends a segment to the node through the stack, behind which the guard sends it out. The stack
+ * knows the checksum and segmentation that the sender left to hardware. False, without any change,
+ * if the driver has no room for metadata.
  */
-static __noinline int forward_by_stack(struct xdp_md *ctx, const struct xdp_node *node)
+static __noinline int forward_through_stack(struct xdp_md *ctx, const struct xdp_node *node)
 {
-	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(struct way_out)))
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(struct redirect_request)))
 		return 0;
 
-	struct way_out *way = (void *)(long)ctx->data_meta;
+	struct redirect_request *request = (void *)(long)ctx->data_meta;
 	struct ethhdr *eth = (void *)(long)ctx->data;
 
-	if ((void *)(way + 1) > (void *)eth || (void *)(eth + 1) > (void *)(long)ctx->data_end)
+	if ((void *)(request + 1) > (void *)eth || (void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return 0;
-	way->magic = WAY_OUT_MAGIC;
-	way->interface = node->interface;
+	request->magic = REDIRECT_MAGIC;
+	request->interface = node->interface;
 	write_macs(eth, node);
 	count(XDP_FORWARDED_BY_STACK);
 	return 1;
 }
 
-/* A segment to the session's node as it came: nothing changes but the MAC addresses. */
+/* Sends a segment to the session's node. Only the MAC addresses change. */
 static __always_inline int forward(struct xdp_md *ctx, const struct xdp_control *us,
                                    struct session_record *record, const struct segment *segment,
                                    __u32 worker)
@@ -296,7 +291,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct xdp_control 
 		return XDP_DROP;
 	}
 	if (is_unfinished(segment)) {
-		if (!forward_by_stack(ctx, node))
+		if (!forward_through_stack(ctx, node))
 			return to_engine(ctx, us, worker, XDP_TO_ENGINE_CHECKSUM);
 		count(XDP_FORWARDED);
 		count_more(XDP_FORWARDED_BYTES, ctx->data_end - ctx->data);
@@ -305,7 +300,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct xdp_control 
 	count(XDP_FORWARDED);
 	count_more(XDP_FORWARDED_BYTES, ctx->data_end - ctx->data);
 	write_macs(segment->eth, node);
-	return to_node(ctx, node);
+	return send_to_node(ctx, node);
 }
 
 #endif

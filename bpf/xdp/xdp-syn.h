@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Answers a SYN where it came in: the frame becomes the SYN/ACK and goes back. The engine reads
- * about it in a ring buffer; or, when it has as many half-open sessions as it wants, or is not
- * there, nothing is kept. The sequence number is a cookie in both cases: should the engine end
- * before it has read of it, the next one goes on from what the client sends. The answer is that of
- * src/engine/client-writer.ts, byte for byte.
+ * Answers a SYN: the frame becomes the SYN/ACK and goes back. The program reports the SYN to the
+ * engine through a ring buffer. If the engine is absent or wants no more half-open sessions,
+ * nothing is kept of the SYN. The sequence number is a cookie in both cases: if the engine ends
+ * before it reads the event, the next engine continues from the client's next segment. The SYN/ACK
+ * equals that of src/engine/client-writer.ts, byte for byte.
  */
 #ifndef BATON_XDP_SYN_H
 #define BATON_XDP_SYN_H
@@ -12,7 +12,7 @@
 #include "cookie.h"
 #include "xdp-session.h"
 
-/* Of the options of a SYN/ACK, as writeSynAckOptions writes them. */
+/* The length of the options of a SYN/ACK, as writeSynAckOptions writes them. */
 static __always_inline __u32 answer_option_bytes(__u8 flags)
 {
 	__u32 bytes = 4;
@@ -24,7 +24,8 @@ static __always_inline __u32 answer_option_bytes(__u8 flags)
 	return flags & IXP_WSCALE_OK ? bytes + 4 : bytes;
 }
 
-/* One word of options; false at the end of the frame, which has room for all of them. */
+/* Writes one word of options. False at the end of the frame, which a frame of right length never
+ * reaches. */
 static __always_inline int put(__be32 **at, const void *data_end, __u32 word, __u64 *sum)
 {
 	__be32 *to = *at;
@@ -58,9 +59,9 @@ static __always_inline int put_options(__be32 *at, const void *data_end,
 }
 
 /*
- * Makes the frame, which has its right length already, the answer to the SYN it was. `unfinished`:
- * its checksum is left to hardware, as the SYN's was. Both TCP headers begin at the same place,
- * which the socket buffer knows.
+ * Turns a SYN into its SYN/ACK. The frame has the length of the answer already. With `unfinished`,
+ * the checksum is left to hardware, as in the SYN. The socket buffer knows where it is: both TCP
+ * headers begin at the same offset.
  */
 static __noinline int write_answer(struct xdp_md *ctx, const struct xdp_control *us,
                                    const struct kernel_event *syn, __u32 ms, int unfinished)
@@ -109,9 +110,9 @@ static __always_inline int report_event(struct xdp_md *ctx, __u32 worker,
 }
 
 /*
- * parse_options of the frame's segment, whose lengths are right, without those that are withheld.
- * Not static, so that the verifier looks at it once, by itself, and not again for each way that
- * leads here.
+ * The result of parse_options for the frame, without the withheld options. The lengths of the
+ * segment are right. The function is global, so that the verifier checks it once, separately,
+ * and not for each path to it.
  */
 __noinline __u64 syn_options(struct xdp_md *ctx)
 {
@@ -119,7 +120,7 @@ __noinline __u64 syn_options(struct xdp_md *ctx)
 	struct tcphdr *tcp = (void *)(long)ctx->data + IPV4_OFFSET + IPV4_BYTES;
 
 	__u32 zero = 0;
-	/* Asked for once more: the caller has no room left on its stack to hand it on. */
+	/* Looked up again, because the caller has no stack left to pass it. */
 	const struct xdp_control *us = bpf_map_lookup_elem(&control, &zero);
 
 	if ((void *)(tcp + 1) > data_end || !us)
@@ -128,7 +129,7 @@ __noinline __u64 syn_options(struct xdp_md *ctx)
 	       ~((__u64)us->withheld << OPTIONS_FLAGS_SHIFT);
 }
 
-/* Functions of their own keep what they spill off the stack of the caller. */
+/* As separate functions, these do not spill registers onto the caller's stack. */
 static __noinline __u64 hash_of(const struct xdp_control *us, const struct syn_tuple *tuple)
 {
 	return tuple_hash(us->secret, tuple);
@@ -152,10 +153,12 @@ static __noinline int is_sent(const struct xdp_control *us, const struct syn_tup
 }
 
 /*
- * A SYN, flags and lengths right, for a virtual server that has no session of this client port; or
- * whose session there, `old`, has ended, with room for a new one. That gives way (RFC 9293 section
- * 3.6.1): from now on the kernel does nothing for it, so that what the client sends next does not
- * reach the old one's node, and the engine replaces it when it reads of the SYN.
+ * Handles a SYN with right flags and lengths, if the virtual server has no session of this client
+ * and port, or if that session, `old`, has ended and there is room for a new one.
+ *
+ * The old session gives way (RFC 9293 section 3.6.1). The kernel does nothing for it from now on,
+ * so that the client's next segments do not reach the old session's node. The engine replaces it
+ * when it reads the event.
  */
 static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
                                   const struct place *place, struct session_record *old)
@@ -170,16 +173,17 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 		count(XDP_DROP_NOT_ALIVE);
 		return XDP_DROP;
 	}
-	/* What is wrong with it, and what its payload is good for, the engine knows. */
+	/* The engine handles errors and SYNs with payload. */
 	if (!parse_segment((void *)(long)ctx->data, data_end, &segment) || segment.payload > 0 ||
 	    !verify_bare(&segment, data_end) || !(options = syn_options(ctx)))
 		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
 
-	/* A driver's XDP sends a frame of its own, which nobody finishes. */
-	int unfinished = us->way & WAY_STACK && is_unfinished(&segment);
+	/* Native XDP sends a frame without a socket buffer, so nothing would finish its checksum.
+	 */
+	int unfinished = us->output & OUTPUT_GENERIC && is_unfinished(&segment);
 
-	/* Right as it is and unfinished look the same, once in 65536: the engine sends a frame of
-	 * its own, too. */
+	/* One right checksum in 65536 looks unfinished. The engine's answer is a frame of its own,
+	 * which is right in both cases. */
 	if (unfinished && is_finished(&segment, data_end))
 		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
 
@@ -208,11 +212,11 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 
 	__builtin_memcpy(syn.mac, segment.eth->h_source, ETH_ALEN);
 	syn.server_isn = cookie(us, &tuple, bits_of(&syn), ms);
-	/* Before anything is told or counted: only this can still fail. */
+	/* Before any event or count: only this can still fail. */
 	if (longer != 0 && bpf_xdp_adjust_tail(ctx, longer))
 		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
 
-	/* Before it is told: afterwards the record may be another session's. */
+	/* Before the event: after it, the record may belong to another session. */
 	__u8 action = old ? old->action : 0;
 
 	if (old)
@@ -222,12 +226,12 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 		count(XDP_SYN_ANSWERED);
 	} else if (old) {
 		*(volatile __u8 *)&old->action = action;
-		/* To keep nothing would not do: the record stands in the way of who answers it. The
-		 * client tries again. */
+		/* A cookie alone would not do: the client's next segment would find the old record.
+		 * The client sends the SYN again. */
 		count(XDP_DROP_UNTOLD);
 		return XDP_DROP;
 	} else {
-		/* 0 would mean never; the line is everybody's, so it is written once in each ms. */
+		/* 0 would mean never. All CPUs share the line, so it changes once a ms at most. */
 		__u32 at = ms | (ms == 0);
 
 		if (us->cookie_at != at)
@@ -236,10 +240,10 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 	}
 	if (!write_answer(ctx, us, &syn, ms, unfinished))
 		return XDP_DROP;
-	return out_by(ctx, ctx->ingress_ifindex, us->way & WAY_REDIRECT);
+	return send_through(ctx, ctx->ingress_ifindex, us->output & OUTPUT_REDIRECT);
 }
 
-/* What may end a handshake: an ACK with nothing else to it. */
+/* True for an ACK without payload and other flags, which may end a handshake. */
 static __always_inline int is_bare_ack(const struct segment *segment)
 {
 	return (segment->flags & (TCP_ACK | TCP_SYN | TCP_FIN | TCP_RST)) == TCP_ACK &&
@@ -247,9 +251,9 @@ static __always_inline int is_bare_ack(const struct segment *segment)
 }
 
 /*
- * The ACK that ends the handshake of a half-open session. The request, which is right behind it,
- * says the same and more, so it need not wake the engine: it is noted in the record, for a client
- * that says no more. True when that was done.
+ * Absorbs the ACK that ends the handshake of a half-open session. The request, right behind the
+ * ACK, carries the same acknowledgement, so the ACK need not wake the engine. The record keeps it,
+ * for a client that sends nothing else. True if the ACK was absorbed.
  */
 static __noinline int absorb(struct xdp_md *ctx, struct session_record *record)
 {
@@ -267,9 +271,9 @@ static __noinline int absorb(struct xdp_md *ctx, struct session_record *record)
 }
 
 /*
- * The same before the engine has read of the SYN, so that there is no record yet: the number that
- * is acknowledged was sent to this client lately. Not while there are SYN/ACKs that the engine is
- * not told of: it would not hear of a client that says no more.
+ * The same before the engine has read the event of the SYN, so that there is no record yet: the ACK
+ * acknowledges a number that was sent to this client lately. Not while SYNs are answered without an
+ * event: the engine would never know of a client that sends nothing else.
  */
 static __noinline int absorb_early(struct xdp_md *ctx, const struct xdp_control *us)
 {
@@ -296,8 +300,8 @@ static __noinline int absorb_early(struct xdp_md *ctx, const struct xdp_control 
 }
 
 /*
- * The FIN of a client whose session passes, right behind what was seen of it: the engine is told,
- * and not woken. False, and nothing changed, when it must see the segment itself.
+ * Reports an in-sequence FIN of a client whose session passes, without waking the engine. False,
+ * without any change, if the engine must see the segment itself.
  */
 static __noinline int report_fin(struct xdp_md *ctx, struct session_record *record, __u32 worker)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The tap of `baton capture`: shows a frame as it came in, and as the program sends it. Nothing of
+ * The tap of `baton capture` records frames as they arrive, and as the program sends them. None of
  * this runs while xdp_control.tap is 0.
  *
- * A frame that does not fit into the perf buffer of its CPU is counted and left out: nobody waits
- * for the reader. Programs that are called at the begin and the end of this one (fentry, fexit)
- * would need BTF, a trampoline for the architecture, and a kernel that lets them in; a hardened one
- * does not.
+ * A frame that does not fit into the perf buffer of its CPU is counted and left out; the program
+ * never waits for the reader. Programs that run at the start and end of this one (fentry, fexit)
+ * would need BTF, a trampoline for the architecture, and a kernel that permits them, which a
+ * hardened kernel does not.
  */
 #ifndef BATON_XDP_TAP_H
 #define BATON_XDP_TAP_H
@@ -18,6 +18,7 @@
 #define VLAN_TAG_BYTES 4
 #define ICMP_HEADER_BYTES 8
 
+/* Which frames does the capture want, and how many bytes of each? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -25,7 +26,9 @@ struct {
 	__type(value, struct tap_config);
 } tap_config SEC(".maps");
 
-/* A perf buffer for each CPU, which are there while somebody captures. The loader counts the CPUs.
+/*
+ * Which frames were seen on this CPU (struct tap_record)? A perf buffer for each CPU, during a
+ * capture only. The loader sets the number of CPUs.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
@@ -42,8 +45,7 @@ static __always_inline int is_endpoint(const struct tap_config *want, __be32 add
 	return address == want->client && (!want->client_port || port == want->client_port);
 }
 
-/* Is this a packet of the client that is asked for, or about one? What is cut off is not looked at.
- */
+/* Is this a packet of the wanted client, or about one? False for truncated packets. */
 static __always_inline int is_of_client(const struct tap_config *want, const struct iphdr *ip,
                                         const void *data_end)
 {
@@ -72,7 +74,7 @@ static __always_inline int is_of_client(const struct tap_config *want, const str
 	        is_endpoint(want, addresses->daddr, ports->destination));
 }
 
-/* Is a packet that came in one that this program looks at, and does not leave to the stack? */
+/* Does this program handle an arriving packet, instead of leaving it to the stack? */
 static __always_inline int is_for_baton(const struct iphdr *ip, const void *data_end)
 {
 	const struct ports *ports = (const void *)((const __u8 *)ip + ip->ihl * 4);
@@ -91,13 +93,13 @@ static __always_inline int is_for_baton(const struct iphdr *ip, const void *data
 	return bpf_map_lookup_elem(&virtual_servers, &server) != NULL;
 }
 
-/* Is the capture that asked for frames still there? */
+/* Does the lease of the capture still run? If not, this ends the capture. */
 static __always_inline int is_tapped(struct xdp_control *us)
 {
 	__u8 until = us->tap;
 	__s8 left = (__s8)(until - (__u8)(clock_ms() >> TAP_UNIT_SHIFT));
 
-	/* 0 is no time, but was perhaps written since the caller looked. */
+	/* The capture may have written 0, which is no time, since the caller read it. */
 	if (until && left > 0 && left <= TAP_LONGEST)
 		return 1;
 	us->tap = 0;
@@ -105,8 +107,8 @@ static __always_inline int is_tapped(struct xdp_control *us)
 }
 
 /*
- * Shows a frame as it is now. Global, so that the verifier goes through it once and by itself. The
- * result means nothing.
+ * Records a frame as it is now. The function is global, so that the verifier checks it once,
+ * separately. Its result has no meaning.
  */
 __noinline int tap_frame(struct xdp_md *ctx, __u32 kind)
 {

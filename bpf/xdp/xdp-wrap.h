@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Payload that comes before the node has confirmed: it goes in IXP, so that it can not meet a
- * kernel without the socket. What Handoff.receive and NodeWriter.wrap of src/engine do for a
- * segment that needs no thought.
+ * Sends payload that arrives before the node has confirmed. The payload goes in IXP, so that it
+ * cannot reach a kernel without the socket. Handoff.receive and NodeWriter.wrap of src/engine do
+ * the same; this handles ordinary segments only.
  */
 #ifndef BATON_XDP_WRAP_H
 #define BATON_XDP_WRAP_H
@@ -10,15 +10,15 @@
 #include "cookie.h"
 #include "xdp-session.h"
 
-/* Whether a segment is new payload, and says nothing about the answer yet: all else is the
- * engine's. */
+/*
+ * True for a segment with new payload that acknowledges nothing of the response. All other segments
+ * go to the engine.
+ */
 static __always_inline int can_wrap(const struct xdp_control *us,
                                     const struct session_record *record,
                                     const struct segment *segment)
 {
-	/*
-	 * The MTU is what clients were offered and three headers: see `mss` in src/engine/core.ts.
-	 */
+	/* The MTU is the offered MSS and three headers: see `mss` in src/engine/core.ts. */
 	__u32 most = us->mss + IPV4_BYTES + TCP_BYTES;
 
 	return (segment->flags & (TCP_ACK | TCP_SYN | TCP_FIN | TCP_RST)) == TCP_ACK &&
@@ -28,7 +28,7 @@ static __always_inline int can_wrap(const struct xdp_control *us,
 	       checksum_fold64(sum_ipv4(segment->ip)) == 0 && !is_unfinished(segment);
 }
 
-/* The IXP header of a segment but for its tag, as NodeWriter.finishWrapped writes it. */
+/* Fills the IXP header of a segment except for its tag, as NodeWriter.finishWrapped does. */
 static __always_inline void fill_ixp(struct ixp_hdr *ixp, const struct xdp_control *us,
                                      const struct session_record *record, __u32 ms)
 {
@@ -51,8 +51,8 @@ struct ixp_words {
 };
 
 /*
- * Puts IXP between the IPv4 and the TCP header: the frame grows at its front, and what is behind
- * stays where it is. XDP_PASS: nothing was changed, the engine can have it.
+ * Inserts IXP between IPv4 and TCP header. The frame grows at its front, so TCP header and payload
+ * stay in place. XDP_PASS means that nothing has changed and the frame goes to the engine.
  */
 static __noinline int wrap(struct xdp_md *ctx, const struct xdp_control *us,
                            struct session_record *record)
@@ -104,7 +104,7 @@ static __noinline int wrap(struct xdp_md *ctx, const struct xdp_control *us,
 	record->last_seen = ms;
 	follow(record, &segment);
 	count(XDP_WRAPPED);
-	return to_node(ctx, node);
+	return send_to_node(ctx, node);
 }
 
 #endif

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The balancer's fast path, before the kernel makes a socket buffer of a frame:
+ * The balancer's fast path. It runs before the kernel makes a socket buffer of a frame:
  *
- *     wire -> baton_xdp -+-> out again, to the node      sessions that were handed over
- *                        +-> out again, to the client    SYN/ACK
- *                        +-> the engine's socket         what needs thought: heads, RST, notices
- *                        +-> tap -> the engine           of that, what is larger than the wire's
- *                        +-> guard -> out again          checksum or cutting left to hardware
- *                        +-> guard -> stack              everything else
+ *     wire -> baton_xdp -+-> node                 segments of sessions that a node owns
+ *                        +-> client               SYN/ACKs
+ *                        +-> AF_XDP -> engine     heads, RSTs, notices, errors
+ *                        +-> tap -> engine        of these, frames larger than the MTU
+ *                        +-> guard -> node        checksum or segmentation left to hardware
+ *                        +-> guard -> stack       everything else
  *
- * The engine decides; this program only does what the shared records say (session.h). When the
- * process is gone the program stays, and its sessions go on. It uses nothing newer than
- * kernel 5.10, but has been loaded on 6.18 only.
+ * The engine decides; this program only does what the shared records say (session.h). The program
+ * stays when the process is gone, and its sessions continue. It uses no feature newer than kernel
+ * 5.10, but has only been loaded on 6.18.
  */
 #include <stddef.h>
 #include <linux/bpf.h>
@@ -26,7 +26,7 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* RFC 792. linux/icmp.h would pull in the C library. */
+/* RFC 792. linux/icmp.h would include headers of the C library. */
 #define ICMP_UNREACHABLE 3
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
@@ -37,9 +37,9 @@ struct vlan_header {
 };
 
 /*
- * Is this frame for one of our MAC addresses, from somebody else? What the guard turned round, on
- * its way between the engine and this machine's own kernel, comes by here once more where XDP is
- * generic: it has our address on both sides.
+ * True if the frame comes from another machine and is for one of our MAC addresses. Generic XDP
+ * sees frames that the guard redirected between the engine and this machine's own kernel: they have
+ * our address as source and destination.
  */
 static __always_inline int is_ours(const struct xdp_control *us, const struct ethhdr *eth)
 {
@@ -58,7 +58,7 @@ static __always_inline int is_ours(const struct xdp_control *us, const struct et
 	return 0;
 }
 
-/* Takes the tag out of an IPv4 frame that has it for its priority only. True when that was done. */
+/* Removes a VLAN tag that only carries a priority from an IPv4 frame. True if there was one. */
 static __noinline int untag(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
@@ -75,22 +75,23 @@ static __noinline int untag(struct xdp_md *ctx)
 	eth = (void *)(long)ctx->data;
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return 0;
-	/* The type of what is inside stands where it belongs already. */
+	/* The inner EtherType is in its place already. */
 	*(struct mac_words *)eth = macs;
 	return 1;
 }
 
 #define NO_SERVER (~0U)
 
-/* The index of a virtual server of ours, or NO_SERVER. */
+/* The index of a virtual server, or NO_SERVER. */
 static __always_inline __u32 find_server(const struct xdp_control *us, __be32 address, __be16 port)
 {
 #pragma unroll
-	for (__u32 i = 0; i < NEAR_SERVERS; i++) {
-		if (i < us->servers && us->near[i].address == address && us->near[i].port == port)
-			return us->near[i].index;
+	for (__u32 i = 0; i < INLINE_SERVERS; i++) {
+		if (i < us->servers && us->inline_servers[i].address == address &&
+		    us->inline_servers[i].port == port)
+			return us->inline_servers[i].index;
 	}
-	if (us->servers <= NEAR_SERVERS)
+	if (us->servers <= INLINE_SERVERS)
 		return NO_SERVER;
 
 	struct guard_server server = { .address = address, .port = port };
@@ -99,16 +100,18 @@ static __always_inline __u32 find_server(const struct xdp_control *us, __be32 ad
 	return index ? *index : NO_SERVER;
 }
 
-/* TCP that is no plain segment: the engine counts it by what is wrong. Other services keep theirs.
+/*
+ * Handles TCP with IPv4 options, fragments and wrong lengths. The engine counts the kind of error.
+ * Frames of other services on this machine pass.
  */
-static __noinline int receive_odd(struct xdp_md *ctx, const struct xdp_control *us)
+static __noinline int receive_unusual(struct xdp_md *ctx, const struct xdp_control *us)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
 
 	if ((void *)(ip + 1) > data_end || !bpf_map_lookup_elem(&virtual_addresses, &ip->daddr))
 		return XDP_PASS;
-	/* Of a later fragment nobody knows the port. Without its first one it comes to nothing. */
+	/* A later fragment has no port. Without the first one, the stack drops it. */
 	if (ip->frag_off & BE16(IPV4_OFFSET_MASK))
 		return XDP_PASS;
 
@@ -120,7 +123,7 @@ static __noinline int receive_odd(struct xdp_md *ctx, const struct xdp_control *
 	return to_engine(ctx, us, 0, XDP_TO_ENGINE_ODD);
 }
 
-/* An ICMP error about a packet of a virtual server, to the worker that has the session. */
+/* Gives an ICMP error about a packet of a virtual server to the worker that owns the session. */
 static __noinline int receive_icmp(struct xdp_md *ctx, const struct xdp_control *us)
 {
 	void *data_end = (void *)(long)ctx->data_end;
@@ -151,7 +154,7 @@ static __noinline int receive_icmp(struct xdp_md *ctx, const struct xdp_control 
 	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_ICMP);
 }
 
-/* A notice, to the worker that has the session; a report, which has none, to the first. */
+/* Gives a notice to the worker that owns the session, and a report to the first worker. */
 static __noinline int receive_ixcp(struct xdp_md *ctx, const struct xdp_control *us)
 {
 	void *data_end = (void *)(long)ctx->data_end;
@@ -172,39 +175,40 @@ static __noinline int receive_ixcp(struct xdp_md *ctx, const struct xdp_control 
 	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_IXCP);
 }
 
-/* A segment of a session whose action says that the kernel has to do with it. */
+/* Handles a segment of a session that has an action. */
 static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_control *us,
                                            struct session_record *record, __u8 action,
                                            const struct segment *segment, const struct place *place)
 {
 	__u32 worker = place->worker;
-	__u8 notable = segment->flags & (TCP_SYN | TCP_FIN | TCP_RST);
-	int alone = 0;
+	__u8 control_flags = segment->flags & (TCP_SYN | TCP_FIN | TCP_RST);
+	int engine_absent = 0;
 
 	int answered = action & ACTION_ANSWERED && acknowledges_answer(record, segment);
 
-	if (notable == TCP_FIN && (action & ACTION_FORWARD || answered) &&
+	if (control_flags == TCP_FIN && (action & ACTION_FORWARD || answered) &&
 	    report_fin(ctx, record, worker)) {
 		record->last_seen = tick_ms();
 		record->packets++;
 		count(XDP_FIN_FORWARDED);
 		return forward(ctx, us, record, segment, worker);
 	}
-	if (notable == TCP_SYN && !(segment->flags & TCP_ACK) && record->state == SESSION_LINGERING &&
-	    segment->seq != record->client_isn && !us->half_open[worker & (MAX_WORKERS - 1)])
+	if (control_flags == TCP_SYN && !(segment->flags & TCP_ACK) &&
+	    record->state == SESSION_LINGERING && segment->seq != record->client_isn &&
+	    !us->half_open[worker & (MAX_WORKERS - 1)])
 		return receive_syn(ctx, us, place, record);
-	if (notable) {
-		__u32 why = notable & TCP_SYN   ? XDP_TO_ENGINE_SYN
-		            : notable & TCP_FIN ? XDP_TO_ENGINE_FIN
-		                                : XDP_TO_ENGINE_RST;
+	if (control_flags) {
+		__u32 why = control_flags & TCP_SYN   ? XDP_TO_ENGINE_SYN
+		            : control_flags & TCP_FIN ? XDP_TO_ENGINE_FIN
+		                                      : XDP_TO_ENGINE_RST;
 		int verdict = to_engine(ctx, us, worker, why);
 
 		if (verdict != XDP_DROP || !(action & ACTION_FORWARD) ||
-		    (notable != TCP_FIN && notable != TCP_RST))
+		    (control_flags != TCP_FIN && control_flags != TCP_RST))
 			return verdict;
-		alone = 1;
+		engine_absent = 1;
 	} else if (answered) {
-		/* As if the node had confirmed. */
+		/* The client's acknowledgement shows that the node owns the session. */
 	} else if (action & ACTION_WRAP) {
 		int verdict = wrap(ctx, us, record);
 
@@ -213,21 +217,21 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 	} else if (!(action & ACTION_FORWARD)) {
 		return to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE);
 	}
-	if (!alone && action & ACTION_PAYLOAD_UP && segment->payload > 0) {
+	if (!engine_absent && action & ACTION_PAYLOAD_UP && segment->payload > 0) {
 		int verdict = to_engine(ctx, us, worker, XDP_PAYLOAD_UP);
 
 		if (verdict != XDP_DROP)
 			return verdict;
-		alone = 1;
+		engine_absent = 1;
 	}
 
-	/* An RST must not keep alive what it ends. */
-	if (notable != TCP_RST)
+	/* An RST must not keep the session alive that it ends. */
+	if (control_flags != TCP_RST)
 		record->last_seen = tick_ms();
 	record->packets++;
 	if (follow(record, segment))
 		record->flags |= SESSION_CLIENT_FIN;
-	if (alone)
+	if (engine_absent)
 		count(XDP_FORWARDED_ALONE);
 	return forward(ctx, us, record, segment, worker);
 }
@@ -237,7 +241,7 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 	struct segment segment;
 
 	if (!parse_segment((void *)(long)ctx->data, (void *)(long)ctx->data_end, &segment))
-		return receive_odd(ctx, us);
+		return receive_unusual(ctx, us);
 
 	__u32 server = find_server(us, segment.ip->daddr, segment.tcp->dest);
 
@@ -255,7 +259,8 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 
 		if (action)
 			return receive_session(ctx, us, record, action, &segment, &place);
-		if (record->state == SESSION_LINGERING ? absorb_early(ctx, us) : absorb(ctx, record))
+		if (record->state == SESSION_LINGERING ? absorb_early(ctx, us)
+		                                       : absorb(ctx, record))
 			return XDP_DROP;
 		return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_STATE);
 	}
@@ -267,10 +272,10 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 }
 
 /*
- * Does a frame leave the machine, by the stack or without it? What goes to the engine, or is the
- * stack's own, is for our MAC address still.
+ * True if a frame leaves the machine, with or without the stack. Frames for the engine or the stack
+ * itself still have our MAC address as destination.
  */
-static __noinline int sends(struct xdp_md *ctx, const struct xdp_control *us, int verdict)
+static __noinline int leaves_machine(struct xdp_md *ctx, const struct xdp_control *us, int verdict)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
 
@@ -279,7 +284,7 @@ static __noinline int sends(struct xdp_md *ctx, const struct xdp_control *us, in
 	        !is_ours(us, eth));
 }
 
-/* A frame for one of our MAC addresses. */
+/* Handles a frame for one of our MAC addresses. */
 static __always_inline int receive(struct xdp_md *ctx, struct xdp_control *us)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
@@ -327,8 +332,8 @@ int baton_xdp(struct xdp_md *ctx)
 
 	int verdict = receive(ctx, us);
 
-	/* What the engine gets is as it came. */
-	if (tapped && sends(ctx, us, verdict))
+	/* Frames for the engine are unchanged, so they need no second record. */
+	if (tapped && leaves_machine(ctx, us, verdict))
 		tap_frame(ctx, TAP_KERNEL);
 	return verdict;
 }

@@ -29,8 +29,8 @@ export const CONTROL = {
   mss: 44,
   window: 46,
   windowShift: 48,
-  /** WAY bits. The main thread may write them at any time. */
-  way: 49,
+  /** OUTPUT bits. The main thread may write them at any time. */
+  output: 49,
   /** IxpFlag bits. The main thread may write them at any time. */
   withheld: 50,
   tap: 51,
@@ -41,21 +41,21 @@ export const CONTROL = {
   servers: 92,
   key: 96,
   secret: 112,
-  /** NEAR_SERVERS of struct near_server: address and port as in a packet, then the index. */
-  near: 144,
+  /** INLINE_SERVERS of struct inline_server: address and port as in a packet, then the index. */
+  inlineServers: 144,
   /** A word for each worker. */
   indexState: 176,
 } as const;
 export const CONTROL_BYTES = 208;
-export const NEAR_SERVERS = 4;
-export const NEAR_SERVER_BYTES = 8;
+export const INLINE_SERVERS = 4;
+export const INLINE_SERVER_BYTES = 8;
 
-/** How frames leave through the interface that they arrived on: WAY_* of bpf/lib/session.h. */
-export const WAY = {
+/** How frames leave through the interface that they arrived on: OUTPUT_* of bpf/lib/session.h. */
+export const OUTPUT = {
   /** XDP_TX may lose frames on this interface. */
   redirect: 1,
   /** XDP is generic, so frames keep their socket buffers. */
-  stack: 2,
+  generic: 2,
 } as const;
 
 /** struct xdp_node, the element of map `nodes`. */

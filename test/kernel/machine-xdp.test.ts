@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import { monotonicClock } from '../../src/base/clock.js';
-import { CONTROL, NODE, NODE_BYTES, SHARED_LAYOUT, WAY } from '../../src/datapath/xdp-layout.js';
+import { CONTROL, NODE, NODE_BYTES, OUTPUT, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
 import { native } from '../../src/host/native.js';
 import { hasPins, PIN_ROOT, pinDirectory } from '../../src/host/pins.js';
 import { loadObject } from '../../src/host/shim.js';
@@ -44,7 +44,7 @@ if (insideNamespace(import.meta.url)) {
     const machine = await started({ datapath: 'auto' });
     t.equal(attached()?.mode, 'generic');
     t.equal(machine.datapath, 'xdp (generic)');
-    t.equal(new Uint8Array(words('control').buffer)[CONTROL.way], WAY.stack);
+    t.equal(new Uint8Array(words('control').buffer)[CONTROL.output], OUTPUT.generic);
     t.same(infos, [`datapath xdp (generic): ${LOST}`]);
     t.same(warnings, []);
     await machine.stop();
@@ -95,12 +95,12 @@ if (insideNamespace(import.meta.url)) {
       machine.setNeighbour(1, NODE_MAC);
       const nodes = words('nodes');
       const ways = (): number[] => [
-        new Uint8Array(control.memory())[CONTROL.way] ?? -1,
+        new Uint8Array(control.memory())[CONTROL.output] ?? -1,
         nodes[(NODE_BYTES + NODE.redirect) / 4] ?? -1,
       ];
       const peerPrograms = (...args: string[]): string =>
         peer.run('ip', 'link', 'set', 'eth0', ...args);
-      t.same(ways(), [WAY.redirect, 1], 'GRO is not enough for XDP_TX');
+      t.same(ways(), [OUTPUT.redirect, 1], 'GRO is not enough for XDP_TX');
       t.equal(native().peerRunsXdp(index()), false);
       peerPrograms('xdpdrv', 'object', PASS_ALL, 'program', 'pass_all');
       t.equal(native().peerRunsXdp(index()), true);

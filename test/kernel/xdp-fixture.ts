@@ -11,8 +11,8 @@ import type { Test } from 'tap';
 import { addressNumber, build, macBytes, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
 import {
   CONTROL,
-  NEAR_SERVER_BYTES,
-  NEAR_SERVERS,
+  INLINE_SERVER_BYTES,
+  INLINE_SERVERS,
   NODE_BYTES,
   SHARED_LAYOUT,
   NODE as XDP_NODE,
@@ -55,9 +55,9 @@ export const SEEDS = { client: 0x1357_9bdf, port: 0x2468_ace0, nonce: 500 } as c
 export const SYN_ALIVE_MS = 60_000;
 /** Index of lo, by which test runs come in. */
 export const LO = 1;
-/** struct way_out of bpf/lib/config.h. */
-export const WAY_OUT_BYTES = 8;
-export const WAY_OUT_MAGIC = 0x42544f57;
+/** struct redirect_request of bpf/lib/config.h. */
+export const REDIRECT_REQUEST_BYTES = 8;
+export const REDIRECT_MAGIC = 0x42544f57;
 const RING_BYTES = 4096;
 const MOST_EVENTS = 256;
 
@@ -172,7 +172,7 @@ export function unfinished(spec: PacketSpec): Uint8Array {
   return frame;
 }
 
-/** A frame goes to the usual node by the stack: struct way_out before it, and new MAC addresses. */
+/** A frame goes to the usual node by the stack: struct redirect_request before it, and new MAC addresses. */
 export function byStack(
   test: Test,
   outcome: Outcome,
@@ -184,9 +184,9 @@ export function byStack(
   const way = new DataView(outcome.frame.buffer, outcome.frame.byteOffset);
   test.strictSame(
     { verdict, magic: way.getUint32(0, true), by: way.getUint32(4, true) },
-    { verdict: Verdict.pass, magic: WAY_OUT_MAGIC, by },
+    { verdict: Verdict.pass, magic: REDIRECT_MAGIC, by },
   );
-  test.strictSame([...outcome.frame.subarray(WAY_OUT_BYTES)], [...onward(frame)]);
+  test.strictSame([...outcome.frame.subarray(REDIRECT_REQUEST_BYTES)], [...onward(frame)]);
   test.strictSame(outcome.counters.toSorted(), [...counters, 'forwarded_by_stack'].toSorted());
 }
 
@@ -431,9 +431,9 @@ export class Fast {
     control.setUint8(CONTROL.windowShift, WINDOW_SHIFT);
     bytes.set(KEY, CONTROL.key);
     bytes.set(SECRET, CONTROL.secret);
-    word(CONTROL.servers, near ? PORTS.length : NEAR_SERVERS + 1);
+    word(CONTROL.servers, near ? PORTS.length : INLINE_SERVERS + 1);
     PORTS.forEach((port, server) => {
-      const at = CONTROL.near + server * NEAR_SERVER_BYTES;
+      const at = CONTROL.inlineServers + server * INLINE_SERVER_BYTES;
       bytes.set(
         join8(
           addressBytes(near ? VIRTUAL : NODE.address),

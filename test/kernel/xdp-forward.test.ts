@@ -3,7 +3,7 @@
  */
 import t from 'tap';
 import { addressNumber, build, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
-import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
+import { CONTROL, OUTPUT } from '../../src/datapath/xdp-layout.js';
 import { COOKIE_LIFE_MS } from '../../src/engine/syn-cookie.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
@@ -106,7 +106,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(segment(plain)), { verdict: drop, counters: ['forwarded', 'drop_no_port'] });
     fast.object.mapUpdate('ports', hostU32(LO), hostU32(LO));
     t.match(fast.run(segment(plain)), { verdict: redirect, counters: ['forwarded'] });
-    fast.control.setUint8(CONTROL.way, WAY.redirect);
+    fast.control.setUint8(CONTROL.output, OUTPUT.redirect);
     fast.node(NODE.index, { mac: NODE.mac, interface: LO });
     t.match(fast.run(segment(plain)), { verdict: tx }, 'each node says it for itself');
     fast.engine(true);

@@ -7,7 +7,7 @@ import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
-import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
+import { CONTROL, OUTPUT } from '../../src/datapath/xdp-layout.js';
 import { native, type XdpMode } from '../../src/host/native.js';
 import { hostU32 } from '../../src/host/shim.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
@@ -62,7 +62,7 @@ if (insideNamespace(import.meta.url)) {
     fast.node(NODE.index, { mac: NODE.mac, interface: e1 });
     for (const index of [e0, e1]) fast.object.mapUpdate('ports', hostU32(index), hostU32(index));
     // XDP_TX of a veth is stuck unless its peer has an XDP program.
-    fast.control.setUint8(CONTROL.way, mode === 'native' ? WAY.redirect : WAY.stack);
+    fast.control.setUint8(CONTROL.output, mode === 'native' ? OUTPUT.redirect : OUTPUT.generic);
     guard.attachTc('guard_ingress', e0, 'ingress', 1, 1);
     native().attachXdp(e0, fast.object.programFd('baton_xdp'), mode);
     let program: ChildProcess | undefined;

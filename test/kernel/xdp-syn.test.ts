@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { addressNumber, build, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
 import { referenceSipHash } from '../../lab/siphash.js';
-import { CONTROL, WAY } from '../../src/datapath/xdp-layout.js';
+import { CONTROL, OUTPUT } from '../../src/datapath/xdp-layout.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { fold } from '../../src/wire/checksum.js';
 import { parse } from '../support/packet-parse.js';
@@ -255,7 +255,7 @@ if (insideNamespace(import.meta.url)) {
       for (const engine of [true, false]) {
         fast.engine(engine);
         const spec = syn({ tcp: { sourcePort: port++, options } });
-        fast.control.setUint8(CONTROL.way, WAY.stack);
+        fast.control.setUint8(CONTROL.output, OUTPUT.generic);
         const outcome = fast.run(unfinished(spec));
         t.match(outcome, engine ? answered : cookie, name);
         t.equal(checksumOf(outcome.frame), pseudoSum(outcome.frame), `${name}: unfinished`);
@@ -265,7 +265,7 @@ if (insideNamespace(import.meta.url)) {
           `${name}: and right when it is finished`,
         );
         t.strictSame(parse(fast.run(spec).frame).problems, [], `${name}: finished, if the SYN was`);
-        fast.control.setUint8(CONTROL.way, WAY.redirect);
+        fast.control.setUint8(CONTROL.output, OUTPUT.redirect);
         t.strictSame(
           parse(fast.run(unfinished(spec)).frame).problems,
           [],
@@ -284,7 +284,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(parse(frame).problems, [], 'it is right');
     t.match(fast.run(frame), { verdict: tx, counters: ['syn_answered'] });
     fast.events();
-    fast.control.setUint8(CONTROL.way, WAY.stack);
+    fast.control.setUint8(CONTROL.output, OUTPUT.generic);
     const outcome = fast.run(frame);
     t.match(
       outcome,

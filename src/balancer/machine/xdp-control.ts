@@ -2,7 +2,7 @@
  * What the XDP program has to know before it looks at a frame: the one element of its map
  * `control`.
  */
-import { CONTROL, NEAR_SERVER_BYTES, NEAR_SERVERS } from '../../datapath/xdp-layout.js';
+import { CONTROL, INLINE_SERVER_BYTES, INLINE_SERVERS } from '../../datapath/xdp-layout.js';
 import { addressKey } from '../../host/shim.js';
 import type { Secrets } from '../threads/engine-messages.js';
 import { serverKey } from './guard.js';
@@ -56,9 +56,9 @@ export function writeControl(control: ArrayBuffer, values: ControlValues): void 
   bytes.set(values.key, CONTROL.key);
   bytes.set(values.secret, CONTROL.secret);
   words[CONTROL.servers / WORD_BYTES] = virtualServers.length;
-  for (const [index, server] of virtualServers.slice(0, NEAR_SERVERS).entries()) {
-    const at = CONTROL.near + index * NEAR_SERVER_BYTES;
+  for (const [index, server] of virtualServers.slice(0, INLINE_SERVERS).entries()) {
+    const at = CONTROL.inlineServers + index * INLINE_SERVER_BYTES;
     bytes.set(serverKey(server), at);
-    halves[(at + NEAR_SERVER_BYTES) / HALF_BYTES - 1] = index;
+    halves[(at + INLINE_SERVER_BYTES) / HALF_BYTES - 1] = index;
   }
 }

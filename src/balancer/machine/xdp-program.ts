@@ -16,7 +16,7 @@ import {
   INDEX_LINE_WORDS,
   MAX_WORKERS,
   SHARED_LAYOUT,
-  WAY,
+  OUTPUT,
 } from '../../datapath/xdp-layout.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
 import type { Journal } from '../../host/journal/journal.js';
@@ -254,8 +254,8 @@ export class XdpProgram {
   chooseWayOut(): void {
     const stack = this.attachment.mode === 'generic';
     const redirects = this.driver === VETH && !stack && !this.peerRunsXdp();
-    new Uint8Array(this.control)[CONTROL.way] =
-      (redirects ? WAY.redirect : 0) + (stack ? WAY.stack : 0);
+    new Uint8Array(this.control)[CONTROL.output] =
+      (redirects ? OUTPUT.redirect : 0) + (stack ? OUTPUT.generic : 0);
     this.nodeMap.setRedirects(redirects);
   }
 

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A verified IXP frame, and the possible outcomes: drop, pass, wait, or answer with a notice. */
+#ifndef BATON_FRAME_H
+#define BATON_FRAME_H
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+#include "notice.h"
+#include "packet.h"
+
+/* The content of a verified IXP frame. Packet pointers become invalid with the first change. */
+struct ixp_frame {
+	struct ixp_hdr ixp __attribute__((aligned(4)));
+	struct session_key tuple;
+	__be32 seq, ack;
+	__u8 mac[ETH_ALEN];     /* of the balancer */
+	__u8 own_mac[ETH_ALEN]; /* of this interface */
+	__u8 flags;             /* of the segment, TCP_* */
+	__u8 waits;             /* how often it has waited for its four-tuple to be cleared */
+	__u32 payload;
+};
+
+/*
+ * The outcome of a frame is a verdict of tc, or ANSWER with the notice to send. One place builds
+ * the notice, because that is the largest piece of the program.
+ */
+#define ANSWER 0x100
+#define REFUSE(reason) (ANSWER | IXCP_REFUSED | IXCP_REASON_##reason << 4)
+
+static __always_inline int drop(__u32 counter)
+{
+	count(counter);
+	return TC_ACT_SHOT;
+}
+
+/* Removes the IXP header, which leaves the segment that the client sent. Returns 0, or -1. */
+static __always_inline int strip(struct __sk_buff *skb)
+{
+	if (bpf_skb_adjust_room(skb, -IXP_LENGTH, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+		return -1;
+
+	void *data = (void *)(long)skb->data;
+	struct iphdr *ip = data + IPV4_OFFSET;
+
+	if ((void *)(ip + 1) > (void *)(long)skb->data_end)
+		return -1;
+
+	/* Time to live and protocol share one word of the checksum. */
+	__u16 old_word = bpf_htons(ip->ttl << 8 | BATON_IPPROTO_IXP);
+	__u16 new_word = bpf_htons(ip->ttl << 8 | IPPROTO_TCP);
+	__be16 old_length = ip->tot_len;
+	__be16 new_length = bpf_htons(bpf_ntohs(old_length) - IXP_LENGTH);
+
+	ip->check = checksum_replace(ip->check, old_word, new_word);
+	ip->check = checksum_replace(ip->check, old_length, new_length);
+	ip->protocol = IPPROTO_TCP;
+	ip->tot_len = new_length;
+	return 0;
+}
+
+static __always_inline int strip_and_pass(struct __sk_buff *skb, __u32 counter)
+{
+	if (strip(skb)) {
+		count(SHIM_DROP_REWRITE);
+		return TC_ACT_SHOT;
+	}
+	count(counter);
+	return TC_ACT_OK;
+}
+
+/*
+ * Lets a copy of the frame wait in the backlog of this CPU, with this mark, while the frame itself
+ * becomes a bare segment that removes the socket of its four-tuple. That segment never leaves the
+ * machine, and the stack does not answer it.
+ */
+static __always_inline int remove_and_wait(struct __sk_buff *skb, const struct ixp_frame *frame,
+                                           __u32 seq, __u8 flags, __u32 mark)
+{
+	struct bare_packet packet;
+
+	fill_bare(&packet, &frame->tuple, seq, flags);
+	skb->mark = mark;
+
+	long error = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
+
+	skb->mark = 0;
+	if (error)
+		return drop(SHIM_DROP_CLONE);
+	if (bpf_skb_change_tail(skb, IPV4_OFFSET + sizeof(packet), 0) ||
+	    bpf_skb_store_bytes(skb, IPV4_OFFSET, &packet, sizeof(packet), BPF_F_RECOMPUTE_CSUM))
+		return drop(SHIM_DROP_REWRITE);
+	return TC_ACT_OK;
+}
+
+/* Has the next segment of the session's socket confirm to the balancer. */
+static __always_inline void request_confirmation(struct session *session,
+                                                 const struct ixp_frame *frame)
+{
+	__u32 confirm = bpf_ntohl(frame->ixp.confirm);
+
+	if (seq_diff(confirm, session->confirm) > 0)
+		session->confirm = confirm;
+	/* Egress reads `asked` before `confirm`: if it sees the new count, it sees the new mark. */
+	__sync_fetch_and_add(&session->asked, 1);
+}
+
+/*
+ * Answers an IXP frame with a notice. There is no segment of a socket to quote. `seq` and `ack` are
+ * those of a socket that has accepted nothing of the frame.
+ */
+static __always_inline int answer(struct __sk_buff *skb, const struct shim_config *config,
+                                  const struct ixp_frame *frame, int outcome)
+{
+	struct notice notice = {
+		.type = outcome & 0xf,
+		.reason = outcome >> 4 & 0xf,
+		.session = frame->ixp.session,
+		.balancer = frame->ixp.balancer,
+		.tuple = frame->tuple,
+		.seq = frame->ack,
+		.ack = frame->seq,
+	};
+
+	return send_notice(skb, config, &notice, frame->mac, frame->own_mac, 1);
+}
+
+#endif
