@@ -1,4 +1,4 @@
-// Registration: the names under which src/host/native.ts finds everything.
+// Registers the functions of the addon under the names that src/host/native.ts uses.
 #include "addon.h"
 
 #include <unistd.h>
@@ -27,37 +27,37 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   data->xdp_ring = Napi::Persistent(DefineXdpRing(env));
   env.SetInstanceData(data);
 
-  const auto offer = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+  const auto define = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, function, name));
   };
-  offer("openPacketRing", OpenPacketRing);
-  offer("openRawSocket", OpenRawSocket);
-  offer("interfaceInfo", InterfaceInfo);
-  offer("neighbours", Neighbours);
-  offer("resolveNeighbour", ResolveNeighbour);
-  offer("forgetNeighbour", ForgetNeighbour);
-  offer("openNeighbourEvents", OpenNeighbourEvents);
-  offer("ipv4Addresses", Ipv4Addresses);
-  offer("tcFilters", TcFilters);
-  offer("loadBpf", LoadBpf);
-  offer("kernelHasFunction", KernelHasFunction);
-  offer("detachTc", DetachTc);
-  offer("removeClsactIfEmpty", RemoveClsactIfEmpty);
-  offer("attachXdp", AttachXdp);
-  offer("detachXdp", DetachXdp);
-  offer("xdpProgram", XdpProgram);
-  offer("openMap", OpenMap);
-  offer("openProgram", OpenProgram);
-  offer("receiveQueues", ReceiveQueues);
-  offer("transmitQueues", TransmitQueues);
-  offer("interfaceDriver", InterfaceDriver);
-  offer("fillRings", FillRings);
-  offer("openRecordRing", OpenRecordRing);
-  offer("openPerfBuffers", OpenPerfBuffers);
-  offer("createXdpPool", CreateXdpPool);
-  offer("openXdpRing", OpenXdpRing);
-  offer("peerRunsXdp", PeerRunsXdp);
-  offer("scheduleInBatches", ScheduleInBatches);
+  define("openPacketRing", OpenPacketRing);
+  define("openRawSocket", OpenRawSocket);
+  define("interfaceInfo", InterfaceInfo);
+  define("neighbours", Neighbours);
+  define("resolveNeighbour", ResolveNeighbour);
+  define("forgetNeighbour", ForgetNeighbour);
+  define("openNeighbourEvents", OpenNeighbourEvents);
+  define("ipv4Addresses", Ipv4Addresses);
+  define("tcFilters", TcFilters);
+  define("loadBpf", LoadBpf);
+  define("kernelHasFunction", KernelHasFunction);
+  define("detachTc", DetachTc);
+  define("removeClsactIfEmpty", RemoveClsactIfEmpty);
+  define("attachXdp", AttachXdp);
+  define("detachXdp", DetachXdp);
+  define("xdpProgram", XdpProgram);
+  define("openMap", OpenMap);
+  define("openProgram", OpenProgram);
+  define("receiveQueues", ReceiveQueues);
+  define("transmitQueues", TransmitQueues);
+  define("interfaceDriver", InterfaceDriver);
+  define("fillRings", FillRings);
+  define("openRecordRing", OpenRecordRing);
+  define("openPerfBuffers", OpenPerfBuffers);
+  define("createXdpPool", CreateXdpPool);
+  define("openXdpRing", OpenXdpRing);
+  define("peerRunsXdp", PeerRunsXdp);
+  define("scheduleInBatches", ScheduleInBatches);
   return exports;
 }
 

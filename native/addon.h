@@ -1,7 +1,8 @@
-// What the parts of the addon offer to addon.cc, and what each environment keeps for them.
+// The functions and classes of the addon, which addon.cc registers, and the state of an
+// environment.
 //
-// The addon is loaded in the main thread and in worker threads. Whatever outlives a call belongs to
-// one environment (AddonData) or to one object; there is no other state.
+// The addon is loaded in the main thread and in worker threads. All state that outlives a call
+// belongs to one environment (AddonData) or to one object, except for the registry of XDP pools.
 #pragma once
 
 #include <napi.h>
@@ -73,7 +74,7 @@ inline Napi::Uint8Array BytesArgument(const Napi::CallbackInfo& info, size_t ind
   return info[index].As<Napi::Uint8Array>();
 }
 
-// The whole number in argument `index`; throws if it is something else.
+// The number in argument `index` as 32 bits; throws if it is something else.
 inline uint32_t NumberArgument(const Napi::CallbackInfo& info, size_t index) {
   if (!info[index].IsNumber()) throw Napi::TypeError::New(info.Env(), "a number is expected");
   return info[index].As<Napi::Number>().Uint32Value();

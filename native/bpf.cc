@@ -1,4 +1,4 @@
-// BPF object files: loadBpf and interface BpfObject of src/host/native.ts, and kernelHasFunction.
+// BPF object files: loadBpf, interface BpfObject and kernelHasFunction of src/host/native.ts.
 #include "bpf.h"
 
 #include <bpf/bpf.h>
@@ -22,7 +22,7 @@ namespace baton {
 
 namespace {
 
-// Whether this process may use BPF at all: the smallest map fits any limit of locked memory.
+// True if this process may create maps. The smallest map fits any limit of locked memory.
 bool MayMakeMaps() {
   return Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, nullptr, sizeof(uint32_t), sizeof(uint32_t), 1,
                            nullptr))
@@ -54,7 +54,7 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
 
   explicit BpfObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
-  // A number for a map.
+  // A map of the object, and a number for it: its size, or the descriptor of a map to reuse.
   struct MapOption {
     std::string map;
     uint32_t number;
@@ -74,11 +74,13 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
     for (const MapOption& map : reused) {
       bpf_map* own = ToSetUp(path, map.map);
       const auto fd = static_cast<int>(map.number);
-      // libbpf takes on whatever it is given.
+      // libbpf does not check that the given map fits.
       const BpfMap given = DescribeMap(fd);
       if (given.type != bpf_map__type(own) || given.key_bytes != bpf_map__key_size(own) ||
           given.value_bytes != bpf_map__value_size(own)) {
-        throw SystemError{EINVAL, "bpf_map__reuse_fd", map.map + " is of another kind"};
+        throw SystemError{
+            EINVAL, "bpf_map__reuse_fd",
+            "map " + map.map + " of the program has another type, key size or value size"};
       }
       const int result = bpf_map__reuse_fd(own, fd);
       if (result != 0) log.Throw(result, "bpf_map__reuse_fd", map.map);
@@ -94,25 +96,26 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
   };
 
   bpf_object* Object() const {
-    if (!object_) throw SystemError{EBADF, "bpf_object", "closed"};
+    if (!object_) throw SystemError{EBADF, "bpf_object", "the BPF object is closed"};
     return object_.get();
   }
 
   bpf_map* ToSetUp(const std::string& path, const std::string& name) const {
     bpf_map* map = bpf_object__find_map_by_name(object_.get(), name.c_str());
-    if (map == nullptr) throw SystemError{ENOENT, "bpf_map", path + ": no map " + name};
+    if (map == nullptr) throw SystemError{ENOENT, "bpf_map", path + " has no map " + name};
     return map;
   }
 
   int Program(const std::string& name) const {
     const bpf_program* program = bpf_object__find_program_by_name(Object(), name.c_str());
-    if (program == nullptr) throw SystemError{ENOENT, "bpf_program", "no program " + name};
+    if (program == nullptr)
+      throw SystemError{ENOENT, "bpf_program", "the BPF object has no program " + name};
     return bpf_program__fd(program);
   }
 
   BpfMap Map(const std::string& name) const {
     const bpf_map* map = bpf_object__find_map_by_name(Object(), name.c_str());
-    if (map == nullptr) throw SystemError{ENOENT, "bpf_map", "no map " + name};
+    if (map == nullptr) throw SystemError{ENOENT, "bpf_map", "the BPF object has no map " + name};
     return {bpf_map__fd(map),
             0,
             bpf_map__type(map),
@@ -122,13 +125,13 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
             name};
   }
 
-  // The map that argument 0 names.
+  // The map with the name in argument 0.
   BpfMap NamedMap(const Napi::CallbackInfo& info) const {
     const std::string name = StringArgument(info, 0);
     return Guard(info.Env(), [&] { return Map(name); });
   }
 
-  // The descriptor of the program that argument 0 names.
+  // The descriptor of the program with the name in argument 0.
   int NamedProgram(const Napi::CallbackInfo& info) const {
     const std::string name = StringArgument(info, 0);
     return Guard(info.Env(), [&] { return Program(name); });
@@ -214,7 +217,7 @@ class BpfObject : public Napi::ObjectWrap<BpfObject> {
   std::unique_ptr<bpf_object, Closer> object_;
 };
 
-// The object of numbers by map that is option `name`.
+// Option `name`: an object with a number for each map.
 std::vector<BpfObject::MapOption> MapOptions(const Napi::Value& options, const char* name) {
   std::vector<BpfObject::MapOption> result;
   if (!options.IsObject() || !options.As<Napi::Object>().Get(name).IsObject()) return result;

@@ -1,12 +1,13 @@
-// What goes with BPF objects.
+// Functions that BPF objects and AF_XDP sockets share.
 #pragma once
 
 #include <napi.h>
 
 namespace baton {
 
-// Before Linux 5.11 the kernel counts maps and programs as locked memory, and so it does the frames
-// of AF_XDP sockets. Takes the limit of this process off; false if that is not allowed.
+// Removes this process's limit of locked memory. Before Linux 5.11 the kernel counts maps and
+// programs as locked memory, and it counts the frames of AF_XDP sockets. False if that is not
+// allowed.
 bool RaiseLockedMemory();
 
 // BPF_PROG_TEST_RUN with the frame in argument 1 and the options in argument 2: testRun and

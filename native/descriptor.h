@@ -1,4 +1,4 @@
-// Frame descriptors, as src/host/native.ts and src/datapath/datapath.ts have them.
+// Frame descriptors, with the layout of src/host/native.ts and src/datapath/datapath.ts.
 #pragma once
 
 #include <napi.h>
@@ -10,13 +10,13 @@
 
 namespace baton {
 
-// Words of a frame descriptor.
+// A frame descriptor. `slot` is kOutsideRing or any other value (the next slot) in a packet ring,
+// and the queue in an XDP ring.
 struct Descriptor {
   uint32_t offset;  // of the MAC header in the mapping
   uint32_t length;
   uint32_t flags;
-  uint32_t
-      slot;  // packet ring: kOutsideRing, or anything else: the ring's next slot; XDP ring: queue
+  uint32_t slot;
 };
 static_assert(sizeof(Descriptor) == 4 * sizeof(uint32_t), "as in src/host/native.ts");
 
@@ -28,10 +28,10 @@ enum FrameFlag : uint32_t {
   kTruncated = 8,
 };
 
-// Descriptor::slot of a frame that leaves by an ordinary send (OUTSIDE_RING in src/host/native.ts).
+// Descriptor::slot of a frame that is sent with sendmsg (OUTSIDE_RING in src/host/native.ts).
 constexpr uint32_t kOutsideRing = 0xffffffff;
 
-// The descriptors in argument 0, and how many there is room for.
+// The descriptors in argument 0, and the number that fits there.
 inline std::pair<Descriptor*, uint32_t> DescriptorsArgument(const Napi::CallbackInfo& info) {
   napi_typedarray_type type;
   size_t length = 0;
@@ -45,14 +45,14 @@ inline std::pair<Descriptor*, uint32_t> DescriptorsArgument(const Napi::Callback
   return {static_cast<Descriptor*>(data), static_cast<uint32_t>(length / words)};
 }
 
-// What stats() of both rings fills.
+// Statistics of either ring, for stats().
 struct RingStats {
   uint64_t received = 0;
   uint64_t lost = 0;
   uint64_t sent = 0;
   uint64_t failed = 0;
-  uint64_t outside = 0;  // of those sent: not by way of the ring
-  uint64_t starved = 0;  // times that no memory was free to receive into
+  uint64_t outside = 0;  // of those sent: with sendmsg instead of the ring
+  uint64_t starved = 0;  // how often no memory was free to receive a frame
 };
 
 // Fills the Float64Array of 6 in argument 0, and returns it.
@@ -72,7 +72,7 @@ inline Napi::Value FillStats(const Napi::CallbackInfo& info, const RingStats& st
   return info[0];
 }
 
-// The number that option `name` is.
+// Option `name`, a number.
 inline uint32_t NumberOption(const Napi::Object& options, const char* name) {
   const Napi::Value value = options.Get(name);
   if (!value.IsNumber()) ThrowArgument(options.Env(), std::string(name) + " must be a number");

@@ -1,7 +1,7 @@
-// Errors on their way from the kernel to JavaScript.
+// Errors of the kernel, as JavaScript errors.
 //
-// Code that talks to the kernel throws SystemError and knows nothing of JavaScript; the functions
-// that JavaScript calls turn it into an Error with `code` and `syscall`.
+// Code that talks to the kernel throws SystemError and does not depend on JavaScript. Functions
+// that JavaScript calls turn a SystemError into an Error with `code` and `syscall`.
 #pragma once
 
 #include <bpf/libbpf.h>
@@ -18,8 +18,8 @@ namespace baton {
 // A call that the kernel refused.
 struct SystemError {
   int error;            // errno, positive
-  const char* syscall;  // what was called: a literal
-  std::string detail;   // more for people to read, or nothing
+  const char* syscall;  // name of the call: a literal
+  std::string detail;   // more about the error, for people; or empty
 };
 
 [[noreturn]] inline void ThrowSystem(const char* syscall, std::string detail = "") {
@@ -30,11 +30,11 @@ struct SystemError {
 inline Napi::Error ToJavaScript(Napi::Env env, const SystemError& failure) {
   char name[64];
   char text[128];
-  // The kernel has an error of its own for this, which no header of user space names.
+  // ENOTSUPP of the kernel, which no header of user space defines.
   constexpr int kNotSupported = 524;
   const int error_number = failure.error == kNotSupported ? ENOTSUP : failure.error;
   if (error_number >= __LIBBPF_ERRNO__START) {
-    // libbpf's own, of files that are no BPF objects.
+    // An error of libbpf itself, for example about a file that is no BPF object.
     std::snprintf(name, sizeof name, "ELIBBPF");
     libbpf_strerror(error_number, text, sizeof text);
   } else {
@@ -49,7 +49,7 @@ inline Napi::Error ToJavaScript(Napi::Env env, const SystemError& failure) {
   return error;
 }
 
-// Runs `body`, and throws what it throws as a JavaScript Error.
+// Runs `body`, and throws its SystemError as a JavaScript Error.
 template <typename Body>
 auto Guard(Napi::Env env, Body body) -> decltype(body()) {
   try {
@@ -59,7 +59,7 @@ auto Guard(Napi::Env env, Body body) -> decltype(body()) {
   }
 }
 
-// An argument that makes no sense: a mistake of the calling code, not of the machine.
+// Throws a TypeError for a wrong argument: an error of the calling code, not of the machine.
 [[noreturn]] inline void ThrowArgument(Napi::Env env, const std::string& message) {
   throw Napi::TypeError::New(env, message);
 }

@@ -1,4 +1,4 @@
-// What the driver tells of an interface: receiveQueues, transmitQueues and interfaceDriver of
+// Queries the driver of an interface: receiveQueues, transmitQueues and interfaceDriver of
 // src/host/native.ts.
 #include <dirent.h>
 #include <linux/ethtool.h>
@@ -20,7 +20,7 @@ namespace baton {
 
 namespace {
 
-// False when the interface has no answer to this command.
+// Runs an ethtool command. False if the driver does not support it.
 template <typename Command>
 bool Ask(const std::string& interface_name, Command& command, const char* name) {
   ifreq request{};
@@ -35,8 +35,8 @@ bool Ask(const std::string& interface_name, Command& command, const char* name) 
   ThrowSystem(name, interface_name);
 }
 
-// The queues that sysfs lists, with names that begin so; 0 when it shows another network namespace
-// than this thread's, or no such interface.
+// The number of queues in sysfs whose name begins with `prefix`. 0 if sysfs shows another network
+// namespace than that of this thread, or has no such interface.
 uint32_t ListedQueues(const std::string& interface_name, const char* prefix) {
   const std::string device = "/sys/class/net/" + interface_name;
   unsigned index = 0;
@@ -56,17 +56,17 @@ uint32_t ListedQueues(const std::string& interface_name, const char* prefix) {
   return count;
 }
 
-// The queues of one direction: those for it alone, and those for both.
+// The number of queues of one direction: queues for this direction, and queues for both.
 Napi::Value Queues(const Napi::CallbackInfo& info, uint32_t ethtool_channels::*own,
                    const char* prefix) {
   const std::string name = StringArgument(info, 0);
   const uint32_t queues = Guard(info.Env(), [&] {
     ethtool_channels channels{};
     channels.cmd = ETHTOOL_GCHANNELS;
-    const uint32_t told = Ask(name, channels, "ETHTOOL_GCHANNELS")
-                              ? channels.*own + channels.combined_count
-                              : ListedQueues(name, prefix);
-    return std::max(told, 1U);
+    const uint32_t count = Ask(name, channels, "ETHTOOL_GCHANNELS")
+                               ? channels.*own + channels.combined_count
+                               : ListedQueues(name, prefix);
+    return std::max(count, 1U);
   });
   return Napi::Number::New(info.Env(), queues);
 }
@@ -84,10 +84,11 @@ Napi::Value TransmitQueues(const Napi::CallbackInfo& info) {
 Napi::Value InterfaceDriver(const Napi::CallbackInfo& info) {
   const std::string name = StringArgument(info, 0);
   const std::string driver = Guard(info.Env(), [&]() -> std::string {
-    ethtool_drvinfo told{};
-    told.cmd = ETHTOOL_GDRVINFO;
-    if (!Ask(name, told, "ETHTOOL_GDRVINFO")) return "";
-    return std::string(told.driver, ::strnlen(told.driver, sizeof told.driver));
+    ethtool_drvinfo driver_info{};
+    driver_info.cmd = ETHTOOL_GDRVINFO;
+    if (!Ask(name, driver_info, "ETHTOOL_GDRVINFO")) return "";
+    return std::string(driver_info.driver,
+                       ::strnlen(driver_info.driver, sizeof driver_info.driver));
   });
   return Napi::String::New(info.Env(), driver);
 }

@@ -1,5 +1,7 @@
 #include "fd_watch.h"
 
+#include <utility>
+
 #include "errors.h"
 
 namespace baton {
@@ -22,8 +24,8 @@ std::shared_ptr<FdWatch> FdWatch::Start(Napi::Env env, int fd, const char* name,
   if (status != 0) throw SystemError{-status, "uv_poll_init", ""};
   watch->handle_.data = watch.get();
   watch->self_ = watch;
-  // Environments end without closing what is open in them. An asynchronous hook holds the
-  // environment until libuv has let go of the handle.
+  // An environment ends without closing its objects. An asynchronous hook keeps the environment
+  // until libuv has closed the handle.
   napi_add_async_cleanup_hook(env, OnTeardown, watch.get(), &watch->hook_);
   watch->Poll();
   return watch;
@@ -41,8 +43,8 @@ void FdWatch::OnPoll(uv_poll_t* handle, int status, int) {
   } catch (const Napi::Error& error) {
     napi_fatal_exception(watch->env_, error.Value());
   }
-  // libuv stops a handle whose descriptor is in error. An interface that went down is such an
-  // error: it may come up again.
+  // libuv stops a handle whose descriptor has an error. An interface that went down is such an
+  // error, and the interface may come up again.
   if (status < 0 && !watch->closed_) watch->Poll();
 }
 
@@ -75,9 +77,36 @@ void FdWatch::OnClosed(uv_handle_t* handle) {
   napi_remove_async_cleanup_hook(hook);
 }
 
-// The hook is removed in OnClosed, which follows in either case.
+// OnClosed follows, and removes the hook.
 void FdWatch::OnTeardown(napi_async_cleanup_hook_handle, void* data) {
   static_cast<FdWatch*>(data)->Close();
+}
+
+ObjectWatch::~ObjectWatch() {
+  if (watch_) watch_->Close();
+}
+
+void ObjectWatch::Start(const Napi::CallbackInfo& info, Napi::Reference<Napi::Object>& owner,
+                        int fd, const char* resource, const std::string& what, OnReady on_ready) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsFunction()) ThrowArgument(env, "a function is expected");
+  if (watch_) ThrowArgument(env, what + " is started already");
+  watch_ = Guard(env, [&] {
+    return FdWatch::Start(env, fd, resource, info[0].As<Napi::Function>(),
+                          [this, on_ready = std::move(on_ready)](bool error) {
+                            // The callback may close and destroy the owner.
+                            const std::shared_ptr<FdWatch> watch = watch_;
+                            on_ready(*watch, error);
+                          });
+  });
+  owner_ = &owner;
+  owner_->Ref();
+}
+
+void ObjectWatch::Close() {
+  if (owner_ == nullptr) return;
+  watch_->Close();
+  std::exchange(owner_, nullptr)->Unref();
 }
 
 }  // namespace baton

@@ -1,4 +1,5 @@
-// What stands on this machine: ipv4Addresses and tcFilters of src/host/native.ts.
+// Reads addresses and tc filters of this machine: ipv4Addresses and tcFilters of
+// src/host/native.ts.
 #include <bpf/bpf.h>
 #include <linux/if_addr.h>
 #include <linux/pkt_cls.h>
@@ -19,7 +20,7 @@ struct Filter {
   const char* hook;
   uint32_t priority;
   uint32_t handle;
-  // Empty: not a BPF program, or one without a name.
+  // Empty if this is no BPF program, or one without a name.
   std::string program;
 };
 
@@ -29,7 +30,7 @@ void ReadAddress(const nlmsghdr& message, std::vector<Ipv4Address>& into) {
   if (entry->ifa_family != AF_INET) return;
   const auto* first = IFA_RTA(entry);
   const int length = static_cast<int>(IFA_PAYLOAD(&message));
-  // IFA_ADDRESS is the other end's on point-to-point links.
+  // On a point-to-point link, IFA_ADDRESS is the peer's address.
   const rtattr* address = FindAttribute(first, length, IFA_LOCAL);
   if (address == nullptr) address = FindAttribute(first, length, IFA_ADDRESS);
   if (!HoldsIpv4(address)) return;
@@ -38,8 +39,8 @@ void ReadAddress(const nlmsghdr& message, std::vector<Ipv4Address>& into) {
                   label == nullptr ? "" : static_cast<const char*>(RTA_DATA(label))});
 }
 
-// Of the program with this id; empty when it is gone since, or when we may not see it
-// (CAP_SYS_ADMIN).
+// The name of the program with this id. Empty if the program is gone, or needs CAP_SYS_ADMIN to be
+// seen.
 std::string ProgramName(uint32_t id) {
   const Fd program(bpf_prog_get_fd_by_id(id));
   bpf_prog_info info{};
@@ -48,7 +49,7 @@ std::string ProgramName(uint32_t id) {
   return info.name;
 }
 
-// What a filter was named by who attached it: libbpf writes PROGRAM:[ID], `tc` itself
+// The first part of a filter's name. libbpf names a filter PROGRAM:[ID], and `tc` names it
 // OBJECT:[SECTION].
 std::string FilterName(const rtattr* name) {
   if (name == nullptr) return "";
@@ -97,8 +98,8 @@ bool HasClsact(uint32_t interface_index) {
   NetlinkRequest<tcmsg> ask(RTM_GETQDISC, NLM_F_DUMP, About(interface_index));
   Netlink().Ask(ask.Finish(), "RTM_GETQDISC", [&](const nlmsghdr& message) {
     if (message.nlmsg_type != RTM_NEWQDISC) return;
-    // The kernel lists those of all interfaces. The ingress qdisc has the same parent, and other
-    // hooks.
+    // The kernel lists the qdiscs of all interfaces. The ingress qdisc has the same parent as
+    // clsact, but other hooks.
     const auto* entry = static_cast<const tcmsg*>(NLMSG_DATA(&message));
     const rtattr* kind = TcAttribute(message, TCA_KIND);
     if (entry->tcm_ifindex == static_cast<int>(interface_index) && kind != nullptr &&
@@ -144,7 +145,7 @@ Napi::Value Ipv4Addresses(const Napi::CallbackInfo& info) {
   Napi::Array result = Napi::Array::New(env);
   for (const Ipv4Address& from : addresses) {
     char name[IF_NAMESIZE];
-    // An interface that is gone since took its addresses along.
+    // If the interface is gone, so is its address.
     if (::if_indextoname(from.interface_index, name) == nullptr) continue;
     Napi::Object entry = Napi::Object::New(env);
     entry.Set("interface", name);

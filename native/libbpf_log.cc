@@ -13,8 +13,7 @@ namespace {
 
 constexpr size_t kKeptBytes = 2048;
 
-// libbpf has one print function for the whole process, and calls it in the thread that called
-// libbpf.
+// libbpf has one print function for the whole process. It runs in the thread that called libbpf.
 thread_local std::string* collected = nullptr;
 
 int Collect(libbpf_print_level level, const char* format, va_list arguments) {

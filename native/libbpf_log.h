@@ -1,4 +1,4 @@
-// What libbpf would print, kept for the error message instead.
+// Collects the warnings of libbpf for error messages.
 #pragma once
 
 #include <string>
@@ -7,8 +7,8 @@
 
 namespace baton {
 
-// Collects the warnings that libbpf gives in this thread while the object lives. Its printing is
-// off from the first one on.
+// Collects the warnings of libbpf in this thread while the object lives. From the first object on,
+// libbpf prints nothing.
 class LibbpfLog {
  public:
   LibbpfLog();
@@ -16,9 +16,9 @@ class LibbpfLog {
   LibbpfLog(const LibbpfLog&) = delete;
   LibbpfLog& operator=(const LibbpfLog&) = delete;
 
-  // The end of what was collected, in at most kKeptBytes.
+  // The last kKeptBytes bytes of the warnings.
   std::string Text() const;
-  // Throws the failure of a libbpf call: `result` is a negative errno.
+  // Throws the error of a libbpf call. `result` is a negative errno.
   [[noreturn]] void Throw(int result, const char* call, const std::string& detail = "") const {
     const std::string text = Text();
     throw SystemError{-result, call, detail + (text.empty() || detail.empty() ? "" : "\n") + text};

@@ -28,22 +28,24 @@ bool IsPerCpu(const BpfMap& map) {
   }
 }
 
-// Values must be one each, not one for each CPU.
+// Throws for a map with a value for each CPU.
 void RequirePlain(const BpfMap& map) {
-  if (IsPerCpu(map)) throw SystemError{EINVAL, "bpf_map", map.name + " has a value for each CPU"};
+  if (IsPerCpu(map))
+    throw SystemError{EINVAL, "bpf_map",
+                      "map " + map.name + " has a value for each CPU; use mapSums"};
 }
 
 const uint8_t* Sized(const Napi::Uint8Array& bytes, uint32_t expected, const char* what) {
   if (bytes.ByteLength() != expected) {
     throw SystemError{EINVAL, "bpf_map",
-                      std::string(what) + " of " + std::to_string(bytes.ByteLength()) +
-                          " bytes instead of " + std::to_string(expected)};
+                      std::string(what) + " has " + std::to_string(bytes.ByteLength()) +
+                          " bytes; the map needs " + std::to_string(expected)};
   }
   return bytes.Data();
 }
 
-// A map may change meanwhile: an entry that goes away is left out, and when the kernel begins again
-// because the key to go on from went away, entries that were seen are not repeated.
+// The entries of a map, which may change during the call. A deleted entry is left out. If the last
+// key was deleted, the kernel starts again from the first one; entries are not repeated then.
 std::vector<std::pair<Bytes, Bytes>> Entries(const BpfMap& map) {
   RequirePlain(map);
   std::vector<std::pair<Bytes, Bytes>> entries;
@@ -67,7 +69,8 @@ std::vector<std::pair<Bytes, Bytes>> Entries(const BpfMap& map) {
 std::vector<double> Sums(const BpfMap& map, uint32_t count) {
   if (map.type != BPF_MAP_TYPE_PERCPU_ARRAY || map.value_bytes != sizeof(uint64_t) ||
       count > map.max_entries) {
-    throw SystemError{EINVAL, "bpf_map", map.name + " is no per-CPU array of that many u64"};
+    throw SystemError{EINVAL, "bpf_map",
+                      "map " + map.name + " is no per-CPU array of that many u64"};
   }
   const int cpus = libbpf_num_possible_cpus();
   if (cpus < 0) throw SystemError{-cpus, "libbpf_num_possible_cpus", ""};
@@ -161,7 +164,7 @@ Napi::Value MapSums(const Napi::CallbackInfo& info, const BpfMap& map, uint32_t 
 }
 
 MappedMemory MapMemory(Napi::Env env, const BpfMap& map) {
-  // The kernel pads values to eight bytes, and the whole to pages.
+  // The kernel pads values to eight bytes, and the array to pages.
   const uint64_t bytes = (static_cast<uint64_t>(map.value_bytes) + 7) / 8 * 8 * map.max_entries;
   const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   std::shared_ptr<Mapping> mapping;

@@ -1,4 +1,4 @@
-// BPF maps by descriptor: what BpfObject and MapHandle of src/host/native.ts have in common.
+// BPF maps by descriptor, for BpfObject and MapHandle of src/host/native.ts.
 #pragma once
 
 #include <napi.h>
@@ -24,20 +24,20 @@ struct BpfMap {
   std::string name;
 };
 
-// What the kernel tells of a map.
+// Asks the kernel about a map.
 BpfMap DescribeMap(int fd);
 
-// A map of the machine by its id: a descriptor that the caller closes.
+// Opens a map by its id. The caller closes the descriptor.
 int MapFdById(uint32_t id);
 
-// Each takes its arguments from argument `first` on, and returns what the method of that name does.
+// The methods of the same names. Arguments begin at argument `first`.
 Napi::Value MapUpdate(const Napi::CallbackInfo& info, const BpfMap& map, size_t first);
 Napi::Value MapLookup(const Napi::CallbackInfo& info, const BpfMap& map, size_t first);
 Napi::Value MapDelete(const Napi::CallbackInfo& info, const BpfMap& map, size_t first);
 Napi::Value MapEntries(const Napi::CallbackInfo& info, const BpfMap& map);
 Napi::Value MapSums(const Napi::CallbackInfo& info, const BpfMap& map, uint32_t count);
 
-// The values of an array that may be mapped.
+// Maps the values of an array with BPF_F_MMAPABLE into memory.
 MappedMemory MapMemory(Napi::Env env, const BpfMap& map);
 
 Napi::Uint8Array ToUint8Array(Napi::Env env, const uint8_t* from, size_t length);

@@ -1,4 +1,4 @@
-// Maps and programs that something else made: openMap and openProgram of src/host/native.ts.
+// Opens maps and programs of other processes: openMap and openProgram of src/host/native.ts.
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -14,18 +14,19 @@ namespace baton {
 
 namespace {
 
-// A pin, or a descriptor, does not tell what it is of; and the kernel would describe anything.
+// Throws if a descriptor is not a map or program, as `kind` says. Neither a pin nor a descriptor
+// shows its kind, and the kernel would describe either.
 void RequireKind(int fd, const char* kind) {
   const std::string link = "/proc/self/fd/" + std::to_string(fd);
   char target[64];
   const ssize_t length = ::readlink(link.c_str(), target, sizeof target);
   if (length < 0) ThrowSystem("readlink", link);
   if (std::string(target, static_cast<size_t>(length)).find(kind) == std::string::npos) {
-    throw SystemError{EINVAL, "bpf_obj_get", std::string("no ") + kind};
+    throw SystemError{EINVAL, "bpf_obj_get", std::string("this is no ") + kind};
   }
 }
 
-// A descriptor of our own for what { id }, { path } or { fd } names.
+// Opens the map or program that { id }, { path } or { fd } names. The caller owns the descriptor.
 Fd Named(const Napi::Value& which, int (*by_id)(uint32_t), const char* call) {
   if (!which.IsObject()) ThrowArgument(which.Env(), "an object with id, path or fd is expected");
   const auto from = which.As<Napi::Object>();

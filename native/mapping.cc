@@ -23,11 +23,11 @@ void Mapping::Unmap() {
 
 MappedMemory::MappedMemory(Napi::Env env, std::shared_ptr<Mapping> mapping, size_t bytes)
     : mapping_(std::move(mapping)) {
-  // The ArrayBuffer holds the mapping for itself.
-  auto* hold = new std::shared_ptr<Mapping>(mapping_);
+  // The ArrayBuffer has a reference of its own to the mapping.
+  auto* reference = new std::shared_ptr<Mapping>(mapping_);
   Napi::ArrayBuffer memory = Napi::ArrayBuffer::New(
       env, mapping_->base(), bytes,
-      [](Napi::Env, void*, std::shared_ptr<Mapping>* held) { delete held; }, hold);
+      [](Napi::Env, void*, std::shared_ptr<Mapping>* owned) { delete owned; }, reference);
   buffer_ = Napi::Persistent(memory);
 }
 

@@ -1,4 +1,4 @@
-// Pages shared with the kernel or with another thread, and the ArrayBuffer over them.
+// Memory that is shared with the kernel or another thread, and the ArrayBuffer over it.
 #pragma once
 
 #include <napi.h>
@@ -10,9 +10,9 @@
 
 namespace baton {
 
-// They keep what they map alive even after its descriptor is closed. Unmapped when the last holder
-// lets go, so that an ArrayBuffer over them can never outlive them; or earlier, by one that knows
-// that the ArrayBuffer is detached.
+// Mapped pages. They stay valid after the descriptor is closed. The last owner of the object unmaps
+// them, so an ArrayBuffer never outlives its memory. An owner that has detached the ArrayBuffer may
+// unmap them earlier.
 class Mapping {
  public:
   Mapping(int fd, size_t bytes, uint64_t offset = 0, int protection = PROT_READ | PROT_WRITE);
@@ -28,7 +28,7 @@ class Mapping {
   size_t bytes_;
 };
 
-// A mapping as JavaScript has it: an ArrayBuffer, to be detached by whoever opened it.
+// An ArrayBuffer over a mapping. The object that opened it detaches it.
 class MappedMemory {
  public:
   MappedMemory() = default;
@@ -36,8 +36,8 @@ class MappedMemory {
   MappedMemory(Napi::Env env, std::shared_ptr<Mapping> mapping, size_t bytes);
   Napi::ArrayBuffer Value() const { return buffer_.Value(); }
   bool open() const { return mapping_ != nullptr; }
-  // Detaches and unmaps. Should someone have moved the memory to another thread, it stays mapped
-  // until that lets go.
+  // Detaches and unmaps. If the memory was transferred to another thread, it stays mapped until
+  // that thread releases it.
   void Close();
 
  private:

@@ -1,5 +1,4 @@
-// Changes of the kernel's neighbour table as they happen: interface NeighbourEvents of
-// src/host/native.ts.
+// Reports changes of the kernel's neighbour table: interface NeighbourEvents of src/host/native.ts.
 #include <linux/neighbour.h>
 #include <sys/socket.h>
 
@@ -16,7 +15,7 @@ namespace baton {
 
 namespace {
 
-// Messages per wakeup, so that a flood of changes does not keep the event loop.
+// Messages per wakeup, so that a flood of changes does not block the event loop.
 constexpr int kMessagesPerWakeup = 64;
 constexpr size_t kMessageBytes = 65536;
 
@@ -32,10 +31,6 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
 
   explicit NeighbourEventsObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
-  ~NeighbourEventsObject() override {
-    if (watch_) watch_->Close();
-  }
-
   void Open() {
     Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
     if (!socket.valid()) ThrowSystem("socket", "NETLINK_ROUTE");
@@ -50,29 +45,23 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
  private:
   Napi::Value Start(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
-    if (!socket_.valid()) throw Napi::Error::New(env, "the events of neighbours are closed");
-    if (!info[0].IsFunction()) ThrowArgument(env, "a function is expected");
-    if (watch_) ThrowArgument(env, "the events of neighbours are started already");
-    watch_ = Guard(env, [&] {
-      return FdWatch::Start(env, socket_.get(), "baton:NeighbourEvents",
-                            info[0].As<Napi::Function>(), [this](bool) { OnReady(); });
-    });
-    Ref();  // not to be collected while the kernel may wake it
+    if (!socket_.valid()) throw Napi::Error::New(env, "the neighbour watch is closed");
+    watch_.Start(info, *this, socket_.get(), "baton:NeighbourEvents", "the neighbour watch",
+                 [this](FdWatch& watch, bool) { OnReady(watch); });
     return env.Undefined();
   }
 
-  void OnReady() {
-    const std::shared_ptr<FdWatch> watch = watch_;
+  void OnReady(FdWatch& watch) {
     std::vector<uint8_t> bytes(kMessageBytes);
-    for (int i = 0; i < kMessagesPerWakeup && !watch->closed(); i++) {
+    for (int i = 0; i < kMessagesPerWakeup && !watch.closed(); i++) {
       const ssize_t received = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
       if (received < 0 && errno == EINTR) continue;
       if (received < 0 && errno != ENOBUFS) return;
-      // ENOBUFS: the kernel had no room for some of them.
+      // ENOBUFS: the kernel had no room for some changes, so any entry may have changed.
       if (received < 0)
-        Tell(*watch, nullptr);
+        Notify(watch, nullptr);
       else
-        Read(*watch, bytes.data(), static_cast<uint32_t>(received));
+        Read(watch, bytes.data(), static_cast<uint32_t>(received));
     }
   }
 
@@ -87,11 +76,11 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
                                                           NLMSG_ALIGN(sizeof *entry));
       const rtattr* address =
           FindAttribute(first, static_cast<int>(NLMSG_PAYLOAD(message, sizeof *entry)), NDA_DST);
-      if (HoldsIpv4(address)) Tell(watch, address);
+      if (HoldsIpv4(address)) Notify(watch, address);
     }
   }
 
-  static void Tell(FdWatch& watch, const rtattr* address) {
+  static void Notify(FdWatch& watch, const rtattr* address) {
     const Napi::Env env = watch.env();
     Napi::HandleScope scope(env);
     const napi_value what = address == nullptr
@@ -102,16 +91,13 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
     if (!socket_.valid()) return info.Env().Undefined();
-    if (watch_) {
-      watch_->Close();
-      Unref();
-    }
+    watch_.Close();
     Fd closing = std::move(socket_);
     return info.Env().Undefined();
   }
 
   Fd socket_;
-  std::shared_ptr<FdWatch> watch_;
+  ObjectWatch watch_;
 };
 
 }  // namespace

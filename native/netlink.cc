@@ -1,4 +1,4 @@
-// Interfaces and neighbours: interfaceInfo, neighbours, resolveNeighbour, forgetNeighbour of
+// Interfaces and neighbours: interfaceInfo, neighbours, resolveNeighbour and forgetNeighbour of
 // src/host/native.ts.
 #include "netlink.h"
 
@@ -19,7 +19,7 @@ constexpr size_t kMacBytes = 6;
 constexpr size_t kAnswerBytes = 65536;
 constexpr int kDumpAttempts = 4;
 
-// States in which the kernel itself would use the address (NUD_VALID in the kernel's sources).
+// States in which the kernel uses the address (NUD_VALID in the kernel's sources).
 constexpr uint16_t kUsableStates =
     NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
 
@@ -64,7 +64,7 @@ Interface ReadInterface(uint32_t index) {
                 [&](const nlmsghdr& message) { ReadLink(message, result); });
   } catch (const SystemError& failure) {
     if (failure.error != ENODEV) throw;
-    return result;  // gone since its index was looked up
+    return result;  // the interface was removed after the look-up of its index
   }
   for (const Ipv4Address& address : ReadIpv4Addresses()) {
     if (address.interface_index == index) result.addresses.push_back(address);
@@ -105,7 +105,7 @@ std::vector<NeighbourEntry> ReadNeighbours(uint32_t index) {
   return result;
 }
 
-// A request about the entry of an interface (argument 0) for an address (argument 1).
+// Sends a request about the neighbour of an interface (argument 0) with an address (argument 1).
 void AskAboutNeighbour(const Napi::CallbackInfo& info, uint16_t type, const char* name,
                        uint8_t flags) {
   const Napi::Env env = info.Env();
@@ -161,10 +161,12 @@ void Netlink::Ask(nlmsghdr* request, const char* name, const Visit& visit,
     if (attempt != 0 && restart) restart();
     if (Once(request, name, visit)) return;
   }
-  throw SystemError{EINTR, name, "it changes too often"};
+  throw SystemError{
+      EINTR, name,
+      "the table changed during each of " + std::to_string(kDumpAttempts) + " attempts to read it"};
 }
 
-// Returns false when a dump has to be begun again.
+// False if the dump was interrupted by a change, and must be read again.
 bool Netlink::Once(nlmsghdr* request, const char* name, const Visit& visit) {
   request->nlmsg_seq = ++sequence_;
   if (::send(socket_.get(), request, request->nlmsg_len, 0) < 0) ThrowSystem("send", name);
@@ -197,7 +199,7 @@ Napi::Value InterfaceInfo(const Napi::CallbackInfo& info) {
   const std::string name = StringArgument(info, 0);
   const uint32_t index = Guard(env, [&] {
     const uint32_t found = ::if_nametoindex(name.c_str());
-    // Anything else, such as a want of descriptors, says nothing about the interface.
+    // Other errors, such as a lack of descriptors, say nothing about the interface.
     if (found == 0 && errno != ENODEV && errno != ENXIO) ThrowSystem("if_nametoindex");
     return found;
   });

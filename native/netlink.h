@@ -1,4 +1,4 @@
-// rtnetlink by hand: requests, dumps, attributes. Used for interfaces, neighbours and tc filters.
+// rtnetlink: requests, dumps and attributes, for interfaces, neighbours and tc filters.
 #pragma once
 
 #include <linux/netlink.h>
@@ -14,7 +14,7 @@
 
 namespace baton {
 
-// One request: a netlink header, a fixed part, attributes.
+// A request: a netlink header, a fixed part, and attributes.
 template <typename Fixed>
 class NetlinkRequest {
  public:
@@ -53,8 +53,8 @@ class Netlink {
 
   Netlink();
   // Sends a request and visits every message of the answer, up to the acknowledgement or the end of
-  // a dump. A dump that changes under the kernel's hands is begun again: `restart` forgets what was
-  // visited.
+  // a dump. If the table changes during a dump, the dump starts again: `restart` discards the
+  // visited messages.
   void Ask(nlmsghdr* request, const char* name, const Visit& visit,
            const std::function<void()>& restart = {});
 
@@ -66,7 +66,7 @@ class Netlink {
 
 struct Ipv4Address {
   uint32_t interface_index;
-  // Dotted quad.
+  // In dotted-decimal form.
   std::string address;
   uint8_t prefix;
   std::string label;
@@ -75,7 +75,7 @@ struct Ipv4Address {
 // Every address of every interface.
 std::vector<Ipv4Address> ReadIpv4Addresses();
 
-// The dotted quad of an attribute that HoldsIpv4.
+// The address in an attribute for which HoldsIpv4 is true, in dotted-decimal form.
 std::string ToDottedQuad(const rtattr* attribute);
 bool HoldsIpv4(const rtattr* attribute);
 

@@ -14,16 +14,18 @@ namespace baton {
 
 namespace {
 
-// The kernel accounts received frames in these units only where rings have slots; ours has blocks.
+// The kernel requires this value, but uses it only for rings with slots. Our receive ring has
+// blocks.
 constexpr uint32_t kReceiveFrameUnit = 2048;
 
-// Slots of the transmit ring are grouped in blocks of this size, so that the kernel need not find
-// more contiguous memory at once.
+// The slots of the transmit ring are grouped in blocks of this size, so that the kernel needs no
+// larger piece of contiguous memory.
 constexpr uint32_t kTransmitBlockBytes = 65536;
 
 constexpr uint32_t kEtherTypeOffset = 12;
 
-// PACKET_FANOUT_FLAG_IGNORE_OUTGOING of Linux 6.2. An older kernel asks the ring's filter instead.
+// PACKET_FANOUT_FLAG_IGNORE_OUTGOING of Linux 6.2. On an older kernel the ring's filter drops
+// outgoing frames.
 constexpr uint32_t kFanoutIgnoreOutgoing = 0x4000;
 
 uint32_t FlagsOf(const tpacket3_hdr* packet, const VirtioHeader& virtio) {
@@ -35,15 +37,15 @@ uint32_t FlagsOf(const tpacket3_hdr* packet, const VirtioHeader& virtio) {
   return flags;
 }
 
-// Whether a frame is for this machine and this network. What a promiscuous interface overhears
-// belongs to others, and so does a frame whose VLAN tag the kernel took off, unless that only tells
-// a priority.
+// True if the kernel has removed a VLAN tag from the frame. Such a frame belongs to another
+// network, unless the tag only carried a priority.
 bool IsVlan(const tpacket3_hdr* packet) {
   constexpr uint32_t kIdentifier = 0xfff;
   return (packet->tp_status & TP_STATUS_VLAN_VALID) != 0 &&
          (packet->hv1.tp_vlan_tci & kIdentifier) != 0;
 }
 
+// True if a promiscuous interface received a frame for another machine.
 bool IsForOthers(const uint8_t* packet) {
   const auto* address =
       reinterpret_cast<const sockaddr_ll*>(packet + TPACKET_ALIGN(sizeof(tpacket3_hdr)));
@@ -59,12 +61,13 @@ PacketRing::PacketRing(const PacketRingOptions& options)
       static_cast<uint64_t>(options.transmit_slots) * options.transmit_slot_bytes;
   const auto block_bytes = static_cast<uint32_t>(std::min<uint64_t>(
       transmit_bytes, std::max(kTransmitBlockBytes, options.transmit_slot_bytes)));
-  // Offsets are 32 bits; and slots must follow each other without a gap.
+  // Offsets have 32 bits, and slots must follow each other without a gap.
   if (receive_bytes_ + transmit_bytes > UINT32_MAX || block_bytes == 0 ||
       transmit_bytes % block_bytes != 0 || block_bytes % options.transmit_slot_bytes != 0 ||
       options.receive_block_bytes < kReceiveFrameUnit ||
       options.transmit_slot_bytes <= kSlotHeaderBytes + kVirtioBytes + ETH_HLEN) {
-    throw SystemError{EINVAL, "openPacketRing", "sizes of the rings"};
+    throw SystemError{EINVAL, "openPacketRing",
+                      "the ring sizes are too small, too large, or do not fit the blocks"};
   }
 
   ring_fd_ = OpenPacketSocket();
@@ -94,8 +97,9 @@ PacketRing::PacketRing(const PacketRingOptions& options)
   transmit_ = std::make_unique<TransmitRing>(ring_fd_.get(), mapping_->base() + receive_bytes_,
                                              options.transmit_slots, options.transmit_slot_bytes);
 
-  // The device's way (bypass) drops a frame that software must cut into segments, so these take the
-  // queue's way; and so must frames for this machine's own kernel, for the egress hook is on it.
+  // A socket with PACKET_QDISC_BYPASS drops frames that software must cut into segments, so these
+  // frames go through the queueing discipline. So do frames for this machine's own kernel, because
+  // that path has the egress hook.
   outside_fd_ = OpenPacketSocket();
   SetOption(outside_fd_, SOL_PACKET, PACKET_VNET_HDR, on, "PACKET_VNET_HDR");
   SetOption(outside_fd_, SOL_SOCKET, SO_SNDBUFFORCE, kSendBufferBytes, "SO_SNDBUFFORCE");
@@ -117,10 +121,10 @@ PacketRing::PacketRing(const PacketRingOptions& options)
   if (options.fanout_program_fd >= 0) JoinFanout();
 }
 
-// The kernel asks the group's program for the number of a member: they are numbered in the order in
-// which they joined, and, after the interface was down, in the order in which the sockets were
-// made. Until the last has joined, and in the moment in which the interface comes up, a frame may
-// go to another than the program says.
+// The program of the group returns the number of a member. Members are numbered in the order in
+// which they joined, and after the interface was down, in the order in which the sockets were
+// created. Until the last member has joined, and while the interface comes up, a frame may go to
+// another member.
 void PacketRing::JoinFanout() {
   constexpr uint32_t kTypeShift = 16;
   const bool is_new = options_.fanout_group < 0;
@@ -195,7 +199,7 @@ void PacketRing::ReleaseBlocks() {
   }
 }
 
-// Whether a frame and the virtio header before it lie in the mapping.
+// True if a frame and its virtio header lie in the mapping.
 bool PacketRing::Inside(uint32_t offset, uint32_t length) const {
   return offset >= kVirtioBytes && length >= ETH_HLEN &&
          static_cast<uint64_t>(offset) + length <= mapping_->bytes();
@@ -219,7 +223,7 @@ uint32_t PacketRing::Flush(const Descriptor* frames, uint32_t count) {
   return transmit_->next();
 }
 
-// By an ordinary send, behind what is in the slots.
+// Sends a frame with sendmsg, after the frames in the slots.
 void PacketRing::SendOutside(uint8_t* frame, uint32_t length, const void* virtio) {
   transmit_->Kick();
   uint16_t ether_type_be;
@@ -259,7 +263,7 @@ void PacketRing::SendLocal(uint32_t offset, uint32_t length, bool received) {
 }
 
 RingStats PacketRing::Stats() {
-  // The kernel's counters start again from 0 whenever they are read.
+  // Reading the kernel's counters sets them to 0.
   tpacket_stats_v3 kernel{};
   socklen_t length = sizeof kernel;
   if (::getsockopt(ring_fd_.get(), SOL_PACKET, PACKET_STATISTICS, &kernel, &length) == 0) {

@@ -1,13 +1,13 @@
-// One interface's frames in one mapping: a TPACKET_V3 receive ring, then a transmit ring.
+// The packet ring of an interface: a TPACKET_V3 receive ring and a transmit ring in one mapping.
 //
 //     memory   | block 0 | block 1 | ... | slot 0 | slot 1 | ...
 //                receive: the kernel fills   transmit: JavaScript or Flush() fills
 //
-// A received frame, and a frame in a slot, has a virtio_net_hdr of ten bytes right before its MAC
-// header: there the kernel says, and is told, that a checksum is not finished or that a frame is to
-// be cut into segments. A frame that is forwarded is copied together with it, so both survive.
+// A virtio_net_hdr of ten bytes stands right before the MAC header of received frames and of frames
+// in slots. In both directions, it says that a checksum is unfinished or that a frame must be cut
+// into segments. A forwarded frame is copied with this header, so that the information is kept.
 //
-// Nothing here knows JavaScript; failures are SystemError.
+// This code does not depend on JavaScript; errors are SystemError.
 #pragma once
 
 #include <linux/if_packet.h>
@@ -31,8 +31,8 @@ struct PacketRingOptions {
   uint32_t transmit_slot_bytes = 0;
   uint32_t inject_mark = 0;
   int filter_program_fd = -1;
-  // Rings that share the frames of an interface, each frame to the one that the program names; -1:
-  // this ring has all frames. Group -1 makes a new one.
+  // A fanout group: rings that share the frames of an interface, by the choice of this program. -1:
+  // this ring gets all frames. Group -1 creates a new group.
   int fanout_program_fd = -1;
   int fanout_group = -1;
 };
@@ -44,22 +44,21 @@ class PacketRing {
   const std::shared_ptr<Mapping>& mapping() const { return mapping_; }
   const TransmitRing& transmit() const { return *transmit_; }
   int fd() const { return ring_fd_.get(); }
-  // The number of its fanout group; -1 without one.
+  // The number of the fanout group; -1: none.
   int fanout_group() const { return fanout_group_; }
 
-  // Takes up to `capacity` frames from blocks that are ready. They stay valid until Flush().
+  // Receives up to `capacity` frames from blocks that are ready. They stay valid until Flush().
   uint32_t Receive(Descriptor* frames, uint32_t capacity);
-  // Sends, then gives finished blocks back to the kernel. Returns the next transmit slot.
+  // Sends frames, then returns finished blocks to the kernel. Returns the next transmit slot.
   uint32_t Flush(const Descriptor* frames, uint32_t count);
-  // Sends a frame that lies in the memory of another ring, at the next Flush(); or at once if it
-  // does not fit a slot. `headed`: a virtio header precedes it. Without one, a checksum that is
+  // Sends a frame from the memory of another ring with the next Flush(), or at once if the frame
+  // does not fit a slot. `headed`: a virtio header precedes the frame. Without one, a checksum with
   // kChecksumPartial is finished here.
   void SendFrom(uint8_t* frame, uint32_t length, uint32_t flags, bool headed);
-  // Sends one frame with the inject mark by way of the egress hook; `received`: with its virtio
-  // header.
+  // Sends a frame with the inject mark through the egress hook. `received`: with its virtio header.
   void SendLocal(uint32_t offset, uint32_t length, bool received);
   RingStats Stats();
-  // Clears an error that the kernel left on the socket, such as "the interface went down".
+  // Clears the error of the socket, such as "the interface went down".
   void ClearError();
 
  private:
@@ -81,9 +80,9 @@ class PacketRing {
   std::unique_ptr<TransmitRing> transmit_;
   RingStats stats_;
 
-  // Blocks are used round and round: `release_` is the oldest that the kernel has not got back,
-  // `finished_` of them from there on were received whole, and the next one is where frames are
-  // taken from: `frames_left_` of it, from `cursor_` on.
+  // Blocks are used in a circle. `release_` is the oldest block that the kernel has not got back.
+  // `finished_` blocks from there on have been received completely. The next block has
+  // `frames_left_` more frames, from `cursor_` on.
   uint32_t release_ = 0;
   uint32_t finished_ = 0;
   uint32_t frames_left_ = 0;

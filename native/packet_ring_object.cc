@@ -1,4 +1,4 @@
-// The packet ring as JavaScript sees it: interface PacketRing of src/host/native.ts.
+// Interface PacketRing of src/host/native.ts.
 #include <linux/if_ether.h>
 
 #include <cstddef>
@@ -29,10 +29,6 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
   }
 
   explicit PacketRingObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
-
-  ~PacketRingObject() override {
-    if (watch_) watch_->Close();
-  }
 
   void Open(Napi::Env env, const PacketRingOptions& options) {
     ring_ = std::make_unique<PacketRing>(options);
@@ -68,7 +64,7 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
     PacketRing& ring = Ring(info.Env());
     const auto [frames, capacity] = DescriptorsArgument(info);
     const uint32_t count = NumberArgument(info, 1);
-    if (count > capacity) ThrowArgument(info.Env(), "count exceeds the descriptors");
+    if (count > capacity) ThrowArgument(info.Env(), "there are fewer descriptors than count");
     return Napi::Number::New(info.Env(), ring.Flush(frames, count));
   }
 
@@ -99,19 +95,12 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
   Napi::Value Start(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     PacketRing& ring = Ring(env);
-    if (!info[0].IsFunction()) ThrowArgument(env, "a function is expected");
-    if (watch_) ThrowArgument(env, "the packet ring is started already");
-    watch_ = Guard(env, [&] {
-      return FdWatch::Start(env, ring.fd(), "baton:PacketRing", info[0].As<Napi::Function>(),
-                            [this](bool error) { OnReady(error); });
-    });
-    Ref();  // not to be collected while the kernel may wake it
+    watch_.Start(info, *this, ring.fd(), "baton:PacketRing", "the packet ring",
+                 [this](FdWatch& watch, bool error) {
+                   if (error) ring_->ClearError();
+                   watch.Call(0, nullptr);
+                 });
     return env.Undefined();
-  }
-
-  void OnReady(bool error) {
-    if (error) ring_->ClearError();
-    watch_->Call(0, nullptr);
   }
 
   Napi::Value Stats(const Napi::CallbackInfo& info) {
@@ -120,10 +109,7 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
     if (!ring_) return info.Env().Undefined();
-    if (watch_) {
-      watch_->Close();
-      Unref();
-    }
+    watch_.Close();
     memory_.Close();
     ring_.reset();
     return info.Env().Undefined();
@@ -131,7 +117,7 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
 
   std::unique_ptr<PacketRing> ring_;
   MappedMemory memory_;
-  std::shared_ptr<FdWatch> watch_;
+  ObjectWatch watch_;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Packet sockets: what the packet ring and the XDP ring both need of them.
+// Packet sockets, for the packet ring and the XDP ring.
 #pragma once
 
 #include <linux/if_packet.h>
@@ -11,12 +11,12 @@
 
 namespace baton {
 
-// Bytes that may be under way to the device: more than any ring holds.
+// Most bytes on their way to the device: more than any ring holds.
 constexpr int kSendBufferBytes = 256 << 20;
 
 inline Fd OpenPacketSocket() {
-  // Protocol 0: nothing is received before bind(), when the filter is in place; and never, by
-  // sockets that are not bound.
+  // With protocol 0, the socket receives nothing before bind(), when the filter is in place. A
+  // socket that is not bound never receives anything.
   const int fd = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) ThrowSystem("socket", "AF_PACKET");
   return Fd(fd);
@@ -28,7 +28,7 @@ void SetOption(const Fd& fd, int level, int option, const Value& value, const ch
     ThrowSystem("setsockopt", name);
 }
 
-// 0, or the errno of a send on a socket that is not bound.
+// Sends through an interface on a socket that is not bound. Returns 0, or an errno.
 inline int SendTo(const Fd& fd, uint32_t interface_index, uint16_t ether_type_be, iovec* parts,
                   size_t count) {
   sockaddr_ll address{};

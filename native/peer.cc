@@ -1,4 +1,4 @@
-// The other end of a veth pair: peerRunsXdp of src/host/native-xdp.ts.
+// The peer of a veth interface: peerRunsXdp of src/host/native-xdp.ts.
 #include <linux/if_link.h>
 
 #include "addon.h"
@@ -10,7 +10,8 @@ namespace {
 
 struct Link {
   int peer = 0;
-  // In which namespace the peer is, as ours numbers it; without one it is in ours.
+  // If true, the peer is in the namespace with this id, as our namespace numbers it. Otherwise it
+  // is in our namespace.
   bool elsewhere = false;
   int namespace_id = 0;
   uint8_t xdp = XDP_ATTACHED_NONE;

@@ -1,7 +1,7 @@
 // The perf buffers of a BPF map: openPerfBuffers of src/host/native.ts.
 //
-// There is one for each CPU. The kernel writes into them without waiting, and loses what does not
-// fit. The reader asks from time to time, so nothing wakes it.
+// Each CPU has a buffer. The kernel writes without waiting, and loses records that do not fit. The
+// reader polls, so nothing wakes it.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/perf_event.h>
@@ -38,8 +38,8 @@ class PerfBuffers : public Napi::ObjectWrap<PerfBuffers> {
 
   explicit PerfBuffers(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
-  // The kernel pads records, and does not tell how much: each begins with `head_bytes`, of which a
-  // word at `length_at` says how many bytes follow.
+  // The kernel pads records by an unknown length. So each record begins with a head of `head_bytes`
+  // bytes, in which the word at `length_at` is the number of bytes that follow the head.
   void Open(int map_fd, uint32_t pages, uint32_t head_bytes, uint32_t length_at) {
     head_bytes_ = head_bytes;
     length_at_ = length_at;
@@ -63,7 +63,7 @@ class PerfBuffers : public Napi::ObjectWrap<PerfBuffers> {
   };
 
   static bpf_perf_event_ret OnRecord(void* self, int, perf_event_header* header) {
-    // What else there is tells of losses, which the program counts itself.
+    // Other records report losses, which the BPF program counts itself.
     if (header->type == PERF_RECORD_SAMPLE) {
       static_cast<PerfBuffers*>(self)->Take(*reinterpret_cast<const RawSample*>(header));
     }
@@ -96,7 +96,7 @@ class PerfBuffers : public Napi::ObjectWrap<PerfBuffers> {
   }
 
   std::unique_ptr<perf_buffer, Closer> buffers_;
-  // Filled during a call of Drain: no larger than all buffers together.
+  // Filled during a call of Drain. Never larger than all buffers together.
   std::vector<uint8_t> waiting_;
   uint32_t head_bytes_ = 0;
   uint32_t length_at_ = 0;
@@ -114,7 +114,8 @@ Napi::Value OpenPerfBuffers(const Napi::CallbackInfo& info) {
   const uint32_t pages = NumberArgument(info, 1);
   const uint32_t head_bytes = NumberArgument(info, 2);
   const uint32_t length_at = NumberArgument(info, 3);
-  if (length_at + sizeof(uint32_t) > head_bytes) ThrowArgument(env, "the length is in the head");
+  if (length_at + sizeof(uint32_t) > head_bytes)
+    ThrowArgument(env, "the length must lie in the head");
   Napi::Object object = env.GetInstanceData<AddonData>()->perf_buffers.New({});
   Guard(env, [&] { PerfBuffers::Unwrap(object)->Open(fd, pages, head_bytes, length_at); });
   return object;

@@ -1,5 +1,5 @@
-// A raw IPv4 socket: interface RawSocket of src/host/native.ts. For the few datagrams per second
-// between agent and balancer; it allocates freely.
+// A raw IPv4 socket: interface RawSocket of src/host/native.ts. It carries the few datagrams per
+// second between agent and balancer, so it may allocate.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
@@ -16,7 +16,7 @@ namespace baton {
 
 namespace {
 
-// Datagrams per wakeup, so that a flood does not keep the event loop.
+// Datagrams per wakeup, so that a flood does not block the event loop.
 constexpr int kDatagramsPerWakeup = 256;
 constexpr size_t kDatagramBytes = 65536;
 constexpr int kReceiveBufferBytes = 4 << 20;
@@ -34,15 +34,11 @@ class RawSocketObject : public Napi::ObjectWrap<RawSocketObject> {
 
   explicit RawSocketObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
-  ~RawSocketObject() override {
-    if (watch_) watch_->Close();
-  }
-
   void Open(int protocol) {
     const int fd = ::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
     if (fd < 0) ThrowSystem("socket", "SOCK_RAW");
     socket_ = Fd(fd);
-    // A larger buffer is a gain, not a need.
+    // A larger buffer is useful but not required, so an error does not matter.
     ::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBufferBytes, sizeof kReceiveBufferBytes);
   }
 
@@ -73,29 +69,23 @@ class RawSocketObject : public Napi::ObjectWrap<RawSocketObject> {
   Napi::Value Start(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     RequireOpen(env);
-    if (!info[0].IsFunction()) ThrowArgument(env, "a function is expected");
-    if (watch_) ThrowArgument(env, "the raw socket is started already");
-    watch_ = Guard(env, [&] {
-      return FdWatch::Start(env, socket_.get(), "baton:RawSocket", info[0].As<Napi::Function>(),
-                            [this](bool) { OnReady(); });
-    });
-    Ref();  // not to be collected while the kernel may wake it
+    watch_.Start(info, *this, socket_.get(), "baton:RawSocket", "the raw socket",
+                 [this](FdWatch& watch, bool) { OnReady(watch); });
     return env.Undefined();
   }
 
-  void OnReady() {
-    const std::shared_ptr<FdWatch> watch = watch_;
+  void OnReady(FdWatch& watch) {
     const auto buffer = std::make_unique<uint8_t[]>(kDatagramBytes);
-    for (int i = 0; i < kDatagramsPerWakeup && !watch->closed(); i++) {
+    for (int i = 0; i < kDatagramsPerWakeup && !watch.closed(); i++) {
       const ssize_t received = ::recv(socket_.get(), buffer.get(), kDatagramBytes, MSG_DONTWAIT);
-      // What an earlier send ran into, such as "host unreachable", is reported here once.
+      // The error of an earlier send, such as "host unreachable", is reported here once.
       if (received < 0 && errno != EAGAIN && errno != EINTR) continue;
       if (received < 0) return;
-      Deliver(*watch, buffer.get(), static_cast<size_t>(received));
+      Deliver(watch, buffer.get(), static_cast<size_t>(received));
     }
   }
 
-  // The kernel delivers the IPv4 header too, and has checked it: raw(7).
+  // The kernel delivers the IPv4 header as well, and has checked it: raw(7).
   static void Deliver(FdWatch& watch, const uint8_t* datagram, size_t length) {
     iphdr header;
     if (length < sizeof header) return;
@@ -115,16 +105,13 @@ class RawSocketObject : public Napi::ObjectWrap<RawSocketObject> {
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
     if (!socket_.valid()) return info.Env().Undefined();
-    if (watch_) {
-      watch_->Close();
-      Unref();
-    }
+    watch_.Close();
     Fd closing = std::move(socket_);
     return info.Env().Undefined();
   }
 
   Fd socket_;
-  std::shared_ptr<FdWatch> watch_;
+  ObjectWatch watch_;
 };
 
 }  // namespace

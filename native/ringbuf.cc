@@ -1,7 +1,7 @@
 // BPF ring buffers of workers: fillRings and openRecordRing of src/host/native.ts.
 //
-// A ring buffer's first page holds the reader's position, its second the writer's; from the third
-// on lie the data, which are mapped twice in a row, so that no record is ever cut.
+// The first page of a ring buffer holds the reader's position, the second page the writer's. The
+// data begin at the third page and are mapped twice in a row, so that every record is contiguous.
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -25,7 +25,7 @@ size_t PageBytes() {
   return static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 }
 
-// The ring buffer that `fd` is, or the one in element `index` of the array that `fd` is.
+// Opens the ring buffer `fd`, or the ring buffer in element `index` of the array `fd`.
 Fd OpenRing(int fd, uint32_t index) {
   const BpfMap map = DescribeMap(fd);
   if (map.type == BPF_MAP_TYPE_RINGBUF) {
@@ -35,7 +35,8 @@ Fd OpenRing(int fd, uint32_t index) {
   }
   uint32_t id = 0;
   if (map.type != BPF_MAP_TYPE_ARRAY_OF_MAPS) {
-    throw SystemError{EINVAL, "openRecordRing", map.name + " is no ring buffer"};
+    throw SystemError{EINVAL, "openRecordRing",
+                      "map " + map.name + " is neither a ring buffer nor an array of them"};
   }
   if (bpf_map_lookup_elem(fd, &index, &id) != 0) ThrowSystem("bpf_map_lookup_elem", map.name);
   return Fd(MapFdById(id));
@@ -127,7 +128,7 @@ Napi::Value OpenRecordRing(const Napi::CallbackInfo& info) {
   const auto fd = static_cast<int>(NumberArgument(info, 0));
   const uint32_t worker = NumberArgument(info, 1);
   const uint32_t record_words = NumberArgument(info, 2);
-  if (record_words == 0) ThrowArgument(env, "a record has words");
+  if (record_words == 0) ThrowArgument(env, "a record must have at least one word");
   Napi::Object object = env.GetInstanceData<AddonData>()->record_ring.New({});
   Guard(env, [&] { RecordRing::Unwrap(object)->Open(fd, worker, record_words); });
   return object;

@@ -1,4 +1,4 @@
-// How the kernel schedules the calling thread: scheduleInBatches of src/host/native.ts.
+// The scheduling policy of the calling thread: scheduleInBatches of src/host/native.ts.
 #include <sched.h>
 
 #include "addon.h"

@@ -1,4 +1,4 @@
-// detachTc and removeClsactIfEmpty of src/host/native.ts, and what attachTc needs.
+// Programs on tc hooks: attachTc, detachTc and removeClsactIfEmpty of src/host/native.ts.
 #include "tc.h"
 
 #include <bpf/libbpf.h>
@@ -34,8 +34,8 @@ bpf_tc_opts Options(const TcPlace& place) {
   return options;
 }
 
-// What the kernel answers when the filter, clsact or the interface is not there. A qdisc that is
-// not there is EINVAL: tc's netlink interface has no better.
+// True if the filter, clsact or the interface does not exist. The kernel reports a missing qdisc as
+// EINVAL.
 bool IsAbsent(int result) {
   return result == -ENOENT || result == -EINVAL || result == -ENODEV;
 }
@@ -68,7 +68,8 @@ void RemoveClsact(uint32_t interface_index) {
 
 TcPlace TcPlaceArguments(const Napi::CallbackInfo& info, size_t first) {
   const std::string hook = StringArgument(info, first + 1);
-  if (hook != "ingress" && hook != "egress") ThrowArgument(info.Env(), "no such hook: " + hook);
+  if (hook != "ingress" && hook != "egress")
+    ThrowArgument(info.Env(), "the hook must be ingress or egress, not " + hook);
   return {NumberArgument(info, first), hook == "egress", NumberArgument(info, first + 2),
           NumberArgument(info, first + 3)};
 }

@@ -17,8 +17,8 @@ struct TcPlace {
 // Reads (interface index, 'ingress' | 'egress', priority, handle) from argument `first` on.
 TcPlace TcPlaceArguments(const Napi::CallbackInfo& info, size_t first);
 
-// Makes clsact if it is missing, and puts the program there in place of what holds handle and
-// priority.
+// Creates clsact if it is missing, and attaches the program. This replaces a filter with the same
+// handle and priority.
 void AttachToTc(int program_fd, const TcPlace& place);
 
 }  // namespace baton

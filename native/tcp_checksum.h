@@ -1,4 +1,4 @@
-// TCP checksums that the sender left to hardware, or to nobody.
+// Finishes TCP checksums that the sender left to hardware.
 #pragma once
 
 #include <arpa/inet.h>
@@ -12,7 +12,7 @@
 
 namespace baton {
 
-// linux/tcp.h and the C library's header of that name exclude each other.
+// Not from linux/tcp.h, which conflicts with the C library's header of that name.
 constexpr uint32_t kTcpHeaderBytes = 20;
 constexpr uint32_t kTcpChecksumAt = 16;
 
@@ -21,8 +21,8 @@ inline uint16_t FoldChecksum(uint64_t sum) {
   return static_cast<uint16_t>(sum);
 }
 
-// One's complement sum of 16-bit words in memory order (RFC 1071 section 2: any order will do); an
-// odd last byte is padded with zero.
+// One's complement sum of 16-bit words in memory order (RFC 1071 section 2: the byte order does not
+// matter). An odd last byte is padded with zero.
 inline uint64_t SumBytes(const uint8_t* bytes, size_t length) {
   uint64_t sum = 0;
   for (; length >= 4; bytes += 4, length -= 4) {
@@ -35,12 +35,11 @@ inline uint64_t SumBytes(const uint8_t* bytes, size_t length) {
   return sum + rest;
 }
 
-// A TCP segment in an Ethernet frame; `tcp` is nullptr if the frame is something else, or not
-// whole.
+// A TCP segment in an Ethernet frame. `tcp` is nullptr if the frame is no whole TCP segment.
 struct TcpSegment {
   uint8_t* tcp = nullptr;
   uint32_t length = 0;
-  // Of the pseudo-header (RFC 9293 section 3.1), folded.
+  // Folded sum of the pseudo-header (RFC 9293 section 3.1).
   uint16_t pseudo_sum = 0;
 
   TcpSegment(uint8_t* frame, uint32_t frame_length) {
@@ -70,9 +69,8 @@ struct TcpSegment {
   }
 };
 
-// Whether the field holds the pseudo-header's sum: what a kernel leaves there for hardware to go on
-// from. A finished checksum looks the same once in 65536 times; finishing that again does not
-// change it.
+// True if the checksum field holds the sum of the pseudo-header, from which hardware would
+// continue. One finished checksum in 65536 looks the same; finishing it again does not change it.
 inline bool IsChecksumUnfinished(uint8_t* frame, uint32_t length) {
   const TcpSegment segment(frame, length);
   return segment.tcp != nullptr && segment.checksum() == segment.pseudo_sum;
@@ -81,7 +79,7 @@ inline bool IsChecksumUnfinished(uint8_t* frame, uint32_t length) {
 inline void FinishChecksum(uint8_t* frame, uint32_t length) {
   const TcpSegment segment(frame, length);
   if (segment.tcp == nullptr) return;
-  // Whatever the field holds, it is not part of the sum.
+  // This cancels the value of the checksum field, which is not part of the sum.
   const uint64_t sum = SumBytes(segment.tcp, segment.length) + segment.pseudo_sum +
                        static_cast<uint16_t>(~segment.checksum());
   const uint16_t finished = static_cast<uint16_t>(~FoldChecksum(sum));

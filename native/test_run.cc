@@ -1,3 +1,4 @@
+// Test runs of BPF programs: testRun and testRunXdp of src/host/native.ts.
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 
@@ -12,10 +13,10 @@ namespace baton {
 
 namespace {
 
-// Programs grow a frame by headers, not by more.
+// A program adds headers to a frame, which need less room than this.
 constexpr size_t kGrowthBytes = 4096;
 
-// One run, or many: the buffers that the kernel reads and writes.
+// The buffers that the kernel reads and writes during one or more runs of a program.
 class Run {
  public:
   Run(const Napi::Uint8Array& frame, size_t room) : out_(room) {
@@ -85,7 +86,7 @@ Napi::Value TestRunXdp(const Napi::CallbackInfo& info, int program_fd) {
   context.data_end = static_cast<uint32_t>(frame.ByteLength());
   context.ingress_ifindex = OptionalNumber(info[2], "ingressIndex");
   context.rx_queue_index = OptionalNumber(info[2], "queue");
-  // The kernel refuses room for a frame that lives on.
+  // The kernel refuses an output buffer for live frames.
   Run run(frame, live ? 0 : frame.ByteLength() + kGrowthBytes);
   // Kernels before 5.15 refuse a context.
   if (IsGiven(info[2], "ingressIndex")) {

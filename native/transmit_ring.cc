@@ -9,18 +9,16 @@ namespace baton {
 
 namespace {
 
-// Frames that the kernel refuses as malformed before a kick gives up on all that wait. Each costs a
-// move of those behind it, so that without a bound a batch of such frames would cost its square.
+// Malformed frames after which a kick drops all waiting frames. Removing one moves all frames
+// behind it, so that without a bound a batch of such frames would cost its square.
 constexpr uint32_t kRefusalsPerKick = 8;
 
-// Kicks in a row in which the device did not take the same frame, after which that frame is
-// dropped. A device whose queue is full takes it sooner; a frame that the device can never take
-// must not block the ring.
+// A frame is dropped if the device does not accept it in this many kicks in a row. A device with a
+// full queue accepts it sooner. A frame that the device never accepts must not block the ring.
 constexpr uint32_t kBusyKicks = 64;
 
-// Frames up to this size are copied into the kernel's buffer. Of larger ones it takes the pages,
-// and must copy these after all, into pages of its own, where a frame goes to a namespace of this
-// machine.
+// The kernel copies frames up to this size into its own buffer. It refers to the pages of larger
+// frames, and must copy these later if the frame goes to another namespace of this machine.
 constexpr uint32_t kCopyBytes = 2048;
 
 uint32_t Status(const tpacket3_hdr* slot) {
@@ -58,7 +56,7 @@ void TransmitRing::Put(const uint8_t* frame, uint32_t length, bool with_virtio) 
     if (frame != data + kVirtioBytes) std::memmove(data + kVirtioBytes, frame, length);
     std::memset(data, 0, kVirtioBytes);
   }
-  // The kernel copies hdr_len bytes. For a frame that is not segmented it has no other meaning.
+  // The kernel copies hdr_len bytes. The field has no other meaning for an unsegmented frame.
   auto* virtio = reinterpret_cast<VirtioHeader*>(data);
   if (length <= kCopyBytes) virtio->hdr_len = static_cast<uint16_t>(length);
   slot->tp_next_offset = 0;  // the kernel refuses slots of unequal size
@@ -67,7 +65,7 @@ void TransmitRing::Put(const uint8_t* frame, uint32_t length, bool with_virtio) 
   head_++;
 }
 
-// Moves tail_ over what the kernel took: sent already, or being sent.
+// Moves tail_ beyond the slots that the kernel has taken, whether sent or being sent.
 void TransmitRing::Advance() {
   while (tail_ != head_) {
     const uint32_t status = Status(Slot(tail_));
@@ -118,11 +116,11 @@ void TransmitRing::Kick() {
     switch (error) {
       case 0:
       case EINTR:
-      case EAGAIN:   // as much is under way as the socket may have: the next kick goes on
+      case EAGAIN:   // the send buffer is full: the next kick continues
       case ENOBUFS:  // the device's queue is full
         if (++busy_ > kBusyKicks) DropFirst();
         return;
-      default:  // the interface is down or gone: late frames help nobody
+      default:  // the interface is down or gone: late frames are useless
         DropAll();
         return;
     }

@@ -1,14 +1,13 @@
-// The transmit half of the packet ring, and the sends that do not go by way of it.
+// The transmit half of the packet ring.
 //
-// The kernel walks the slots in order and stops at the first one that is not marked SEND_REQUEST;
-// it does not step over a frame that it refuses. So there must never be a hole before a frame that
-// waits:
+// The kernel visits the slots in order. It stops at the first slot without SEND_REQUEST, and at a
+// frame that it refuses. So there must never be a hole before a waiting frame:
 //
 //     slots    . . S S R R R . . .        . free   S being sent   R requested
 //                      ^     ^
 //                    tail_  head_         the kernel's cursor is at tail_
 //
-// A refused frame is closed up by moving those behind it one slot down.
+// To remove a refused frame, the frames behind it move by one slot.
 #pragma once
 
 #include <linux/if_packet.h>
@@ -18,8 +17,8 @@
 
 namespace baton {
 
-// struct virtio_net_hdr, which linux/virtio_net.h does not offer to C++: what PACKET_VNET_HDR puts
-// before a frame, in the machine's byte order.
+// struct virtio_net_hdr, which linux/virtio_net.h does not define for C++. PACKET_VNET_HDR puts it
+// before each frame, in host byte order.
 struct VirtioHeader {
   uint8_t flags;
   uint8_t gso_type;
@@ -33,25 +32,25 @@ constexpr uint8_t kVirtioNotSegmented = 0;   // VIRTIO_NET_HDR_GSO_NONE
 constexpr uint32_t kVirtioBytes = sizeof(VirtioHeader);
 static_assert(kVirtioBytes == 10, "the kernel's size");
 
-// Where the kernel takes a slot's virtio header from: TPACKET3_HDRLEN without the address.
+// Offset of the virtio header in a slot: TPACKET3_HDRLEN without the address.
 constexpr uint32_t kSlotHeaderBytes = TPACKET3_HDRLEN - sizeof(sockaddr_ll);
 
 class TransmitRing {
  public:
-  // `base` is the first slot in memory; `fd` the socket that the ring belongs to.
+  // `base` is the first slot in memory, and `fd` the socket of the ring.
   TransmitRing(int fd, uint8_t* base, uint32_t slots, uint32_t slot_bytes);
 
-  // Bytes of frame that fit a slot.
+  // The longest frame that fits a slot, in bytes.
   uint32_t room() const { return slot_bytes_ - kSlotHeaderBytes - kVirtioBytes; }
   uint32_t slots() const { return slots_; }
   uint32_t slot_bytes() const { return slot_bytes_; }
-  // The slot that the next frame is put into.
+  // The slot for the next frame.
   uint32_t next() const { return static_cast<uint32_t>(head_ % slots_); }
 
-  // Puts a frame into the next slot. `frame` may lie in a slot already; `with_virtio` says that its
-  // virtio header precedes it. Without it the frame is sent as it is.
+  // Puts a frame into the next slot. `frame` may lie in that slot already. `with_virtio`: its
+  // virtio header precedes the frame. Without this header the frame is sent unchanged.
   void Put(const uint8_t* frame, uint32_t length, bool with_virtio);
-  // Lets the kernel take what is requested.
+  // Asks the kernel to send the requested frames.
   void Kick();
 
   uint64_t sent() const { return sent_; }
@@ -67,10 +66,10 @@ class TransmitRing {
   uint8_t* base_;
   uint32_t slots_;
   uint32_t slot_bytes_;
-  // Counts of slots since the start, not indices: head_ - tail_ frames are requested.
+  // Numbers of slots since the start, not indices: head_ - tail_ frames are requested.
   uint64_t head_ = 0;
   uint64_t tail_ = 0;
-  // How often in a row the device did not take the frame at tail_.
+  // How often in a row the device did not accept the frame at tail_.
   uint32_t busy_ = 0;
   uint64_t sent_ = 0;
   uint64_t failed_ = 0;

@@ -21,15 +21,15 @@ uint32_t ModeArgument(const Napi::CallbackInfo& info, size_t index) {
   const std::string mode = StringArgument(info, index);
   if (mode == "native") return XDP_FLAGS_DRV_MODE;
   if (mode == "generic") return XDP_FLAGS_SKB_MODE;
-  ThrowArgument(info.Env(), "no such mode: " + mode);
+  ThrowArgument(info.Env(), "the mode must be native or generic, not " + mode);
 }
 
 bool IsGiven(const Napi::Value& value) {
   return !value.IsUndefined();
 }
 
-// Id and mode of what runs on an interface; id 0: nothing does. Frames pass the card, the driver
-// and the generic hook in this order.
+// Id and mode of the program on an interface; id 0: none. Frames pass the hooks of card, driver and
+// stack (generic) in this order.
 struct Attached {
   uint32_t id;
   const char* mode;
@@ -104,7 +104,7 @@ Napi::Value DetachXdp(const Napi::CallbackInfo& info) {
   const bool detached = Guard(info.Env(), [&] {
     const LibbpfLog log;
     uint32_t id = 0;
-    // The kernel says nothing of an interface without a program, and refuses an expected one there.
+    // Without a program, the kernel accepts a detach, and refuses it if a program is expected.
     const int found = bpf_xdp_query_id(interface_index, static_cast<int>(mode), &id);
     if (found != 0) log.Throw(found, "bpf_xdp_query_id");
     if (id == 0) return false;
@@ -130,7 +130,7 @@ Napi::Value XdpProgram(const Napi::CallbackInfo& info) {
     try {
       description = Describe(attached.id);
     } catch (const SystemError& failure) {
-      // It was replaced or taken away meanwhile.
+      // The program was replaced or detached in between.
       if (failure.error == ENOENT && QueryInterface(interface_index).id != attached.id) {
         return XdpProgram(info);
       }

@@ -1,4 +1,4 @@
-// AF_XDP as JavaScript sees it: interfaces XdpPool and XdpRing of src/host/native.ts.
+// Interfaces XdpPool and XdpRing of src/host/native.ts.
 #include <memory>
 #include <utility>
 
@@ -70,15 +70,11 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
 
   explicit XdpRingObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
-  ~XdpRingObject() override {
-    if (watch_) watch_->Close();
-  }
-
   void Open(Napi::Env env, uint32_t pool_id, uint32_t worker, uint32_t inject_mark) {
     const std::shared_ptr<XdpPool> pool = XdpPool::Find(pool_id);
-    if (!pool) throw SystemError{ENOENT, "openXdpRing", "the pool is closed"};
+    if (!pool) throw SystemError{ENOENT, "openXdpRing", "the XDP pool is closed"};
     if (worker >= pool->options().workers)
-      throw SystemError{EINVAL, "openXdpRing", "no such worker"};
+      throw SystemError{EINVAL, "openXdpRing", "the pool has no worker " + std::to_string(worker)};
     ring_ = std::make_unique<XdpRing>(pool, worker, inject_mark);
     memory_ = MappedMemory(env, ring_->mapping(), ring_->mapping()->bytes());
     const XdpPoolOptions& options = pool->options();
@@ -107,7 +103,7 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
     XdpRing& ring = Ring(info.Env());
     const auto [frames, capacity] = DescriptorsArgument(info);
     const uint32_t count = NumberArgument(info, 1);
-    if (count > capacity) ThrowArgument(info.Env(), "count exceeds the descriptors");
+    if (count > capacity) ThrowArgument(info.Env(), "there are fewer descriptors than count");
     return Napi::Number::New(info.Env(), ring.Flush(frames, count));
   }
 
@@ -125,13 +121,8 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
   Napi::Value Start(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     XdpRing& ring = Ring(env);
-    if (!info[0].IsFunction()) ThrowArgument(env, "a function is expected");
-    if (watch_) ThrowArgument(env, "the XDP ring is started already");
-    watch_ = Guard(env, [&] {
-      return FdWatch::Start(env, ring.fd(), "baton:XdpRing", info[0].As<Napi::Function>(),
-                            [this](bool) { watch_->Call(0, nullptr); });
-    });
-    Ref();  // not to be collected while the kernel may wake it
+    watch_.Start(info, *this, ring.fd(), "baton:XdpRing", "the XDP ring",
+                 [](FdWatch& watch, bool) { watch.Call(0, nullptr); });
     return env.Undefined();
   }
 
@@ -141,10 +132,7 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
     if (!ring_) return info.Env().Undefined();
-    if (watch_) {
-      watch_->Close();
-      Unref();
-    }
+    watch_.Close();
     ring_.reset();
     memory_.Close();
     return info.Env().Undefined();
@@ -152,7 +140,7 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
 
   std::unique_ptr<XdpRing> ring_;
   MappedMemory memory_;
-  std::shared_ptr<FdWatch> watch_;
+  ObjectWatch watch_;
 };
 
 }  // namespace

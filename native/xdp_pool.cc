@@ -19,7 +19,7 @@
 #ifndef SOL_XDP
 #define SOL_XDP 283
 #endif
-// Linux 6.18: frames that one call sends.
+// Linux 6.18: how many frames one call may send.
 #ifndef XDP_MAX_TX_SKB_BUDGET
 #define XDP_MAX_TX_SKB_BUDGET 9
 #endif
@@ -32,14 +32,13 @@ constexpr uint32_t kMostQueues = 64;
 constexpr uint32_t kMostWorkers = 8;
 constexpr uint32_t kFewestFrames = 64;
 
-// Entries of each socket's transmit ring: frames that wait for a device that is busy.
+// Entries of the transmit ring of a socket: frames that wait for a busy device.
 constexpr uint32_t kTransmitEntries = 2048;
 
-// The most frames of one queue that a worker keeps for what it builds.
+// Most frames of a queue on a worker's free list, for frames that the worker writes.
 constexpr uint32_t kMostFree = 512;
 
-// The kernel gives a queue free some time after the socket is closed, and after its process has
-// ended.
+// The kernel releases a queue some time after its socket was closed or its process ended.
 constexpr int kBindTries = 100;
 constexpr useconds_t kBindPauseMicroseconds = 10'000;
 
@@ -53,8 +52,8 @@ uint32_t PowerOfTwo(uint32_t at_least) {
   return power;
 }
 
-// Entries of each socket's receive ring, for frames that wait for a worker that is busy: most of
-// the frames of a queue may wait for one.
+// Entries of the receive ring of a socket: frames that wait for a busy worker. Most frames of a
+// queue may wait for the same worker.
 uint32_t ReceiveEntries(const XdpPoolOptions& options) {
   return PowerOfTwo(options.frames_per_queue / 2 + 1);
 }
@@ -65,7 +64,7 @@ bool IsSane(const XdpPoolOptions& options) {
          options.transmit_queues <= options.queues &&
          (options.frame_bytes == 2048 || options.frame_bytes == 4096) &&
          options.frames_per_queue >= kFewestFrames && options.frames_per_queue % 2 == 0 &&
-         // Offsets are 32 bits.
+         // Offsets have 32 bits.
          static_cast<uint64_t>(options.queues) * options.frames_per_queue * options.frame_bytes <
              UINT32_MAX - (64 << 20);
 }
@@ -95,7 +94,8 @@ std::shared_ptr<XdpPool> XdpPool::Find(uint32_t id) {
 
 XdpPool::XdpPool(const XdpPoolOptions& options) : options_(options) {
   if (!IsSane(options))
-    throw SystemError{EINVAL, "createXdpPool", "numbers of queues, workers or frames"};
+    throw SystemError{EINVAL, "createXdpPool",
+                      "a number of queues, workers or frames is out of range"};
   RaiseLockedMemory();
   frames_bytes_ = static_cast<size_t>(frame_count()) * options.frame_bytes;
   kept_ = options.frames_per_queue / 4;
@@ -127,8 +127,7 @@ size_t XdpPool::FreeOffset(uint32_t worker) const {
          static_cast<size_t>(worker) * options_.queues * free_words_ * sizeof(uint32_t);
 }
 
-// The first socket brings the memory, the first of each queue that queue's rings, and the others
-// nothing.
+// The first socket registers the memory. The first socket of each queue creates that queue's rings.
 std::unique_ptr<XdpSocket> XdpPool::OpenSocket(uint32_t queue, uint32_t worker) {
   auto socket = std::make_unique<XdpSocket>();
   socket->fd = Fd(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
@@ -142,7 +141,7 @@ std::unique_ptr<XdpSocket> XdpPool::OpenSocket(uint32_t queue, uint32_t worker) 
     memory.chunk_size = options_.frame_bytes;
     SetOption(fd, SOL_XDP, XDP_UMEM_REG, memory, "XDP_UMEM_REG");
   }
-  // Neither is ever full: each has room for all frames of the queue.
+  // Neither ring is ever full: each has room for all frames of the queue.
   const uint32_t entries = PowerOfTwo(options_.frames_per_queue);
   if (worker == 0) {
     SetOption(fd, SOL_XDP, XDP_UMEM_FILL_RING, entries, "XDP_UMEM_FILL_RING");
@@ -150,7 +149,7 @@ std::unique_ptr<XdpSocket> XdpPool::OpenSocket(uint32_t queue, uint32_t worker) 
   }
   SetOption(fd, SOL_XDP, XDP_RX_RING, ReceiveEntries(options_), "XDP_RX_RING");
   SetOption(fd, SOL_XDP, XDP_TX_RING, kTransmitEntries, "XDP_TX_RING");
-  // Older kernels send 32 in a call: it takes more calls.
+  // Older kernels ignore this: one call sends 32 frames, so sending takes more calls.
   ::setsockopt(fd.get(), SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &kTransmitEntries,
                sizeof kTransmitEntries);
 
@@ -182,10 +181,10 @@ void XdpPool::Bind(const Fd& fd, uint32_t queue, uint32_t worker) const {
   address.sxdp_queue_id = queue;
   if (queue == 0 && worker == 0) {
     address.sxdp_flags = XDP_USE_NEED_WAKEUP;
-    // Without a flag the kernel copies where the driver can not do otherwise.
+    // Without XDP_COPY the kernel copies only if the driver has no zero-copy mode.
     if (!options_.zero_copy) address.sxdp_flags |= XDP_COPY;
   } else {
-    // The rings are those of the queue that the named socket is on, where that is this queue.
+    // A socket on the same queue as the named one shares its fill and completion rings.
     const size_t with = worker == 0 ? 0 : static_cast<size_t>(queue) * options_.workers;
     address.sxdp_flags = XDP_SHARED_UMEM;
     address.sxdp_shared_umem_fd = static_cast<uint32_t>(sockets_[with]->fd.get());

@@ -1,19 +1,19 @@
-// The AF_XDP sockets of one interface and the frames that they share.
+// The AF_XDP sockets of an interface and the frames that they share.
 //
-//     memory   | queue 0: frame 0 | frame 1 | ... | queue 1: ... | free lists of worker 0 | worker
-//     1 | ...
+//     memory | queue 0: frame 0 | frame 1 | ... | queue 1: ... | free lists: worker 0 | worker 1 |
+//     ...
 //
-// One memory for all queues (UMEM), so that a frame can leave by another queue than the one it came
-// by; for each queue a fill and a completion ring; on each queue a socket for each worker, with a
-// receive and a transmit ring of its own. Each frame has a home, the queue in whose part of the
-// memory it lies, and goes back there when it is done with:
+// All queues share one memory (UMEM), so that a frame can leave through another queue than the one
+// it arrived on. Each queue has a fill and a completion ring. On each queue, each worker has a
+// socket with a receive and a transmit ring. Each frame has a home: the queue in whose part of the
+// memory it lies. It returns there after use:
 //
 //     fill ring -> kernel -> receive ring -> worker -> transmit ring -> kernel -> completion ring
 //         ^                                     |  ^                                    |
 //         +--------- home, under its lock <-----+  +---- free list <-- home <-----------+
 //
-// A worker is a thread. Receive and transmit rings are its own; the rings of a queue are shared
-// under the queue's lock. Nothing here knows JavaScript; failures are SystemError.
+// A worker is a thread, and owns its receive and transmit rings. Workers share the rings of a queue
+// under the queue's lock. This code does not depend on JavaScript; errors are SystemError.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,7 @@ struct XdpSocket {
   Fd fd;
   ConsumerRing<xdp_desc> receive;
   ProducerRing<xdp_desc> transmit;
-  // ProducerRing::taken as it was counted last.
+  // ProducerRing::taken at the last count.
   uint32_t counted = 0;
 };
 
@@ -52,7 +52,7 @@ class XdpPool {
   XdpPool(const XdpPool&) = delete;
   XdpPool& operator=(const XdpPool&) = delete;
 
-  // The pool in the registry of this process, and what the registry knows it by.
+  // The registry of this process, which gives each pool an id.
   static uint32_t Register(std::shared_ptr<XdpPool> pool);
   static void Unregister(uint32_t id);
   static std::shared_ptr<XdpPool> Find(uint32_t id);
@@ -62,7 +62,8 @@ class XdpPool {
   int memory_fd() const { return memory_fd_.get(); }
   size_t memory_bytes() const { return memory_bytes_; }
   uint32_t frame_count() const { return options_.queues * options_.frames_per_queue; }
-  // Where a worker's free lists begin, and the words of each: a count, and then offsets.
+  // Offset of a worker's free lists, and the words of one list: a count, and then offsets of
+  // frames.
   size_t FreeOffset(uint32_t worker) const;
   uint32_t free_words() const { return free_words_; }
 
@@ -71,19 +72,19 @@ class XdpPool {
   }
   uint32_t HomeOf(uint32_t frame) const { return frame / options_.frames_per_queue; }
 
-  // A worker may be taken once at a time: false if it is.
+  // Reserves a worker for one ring. False if the worker has a ring.
   bool TakeWorker(uint32_t worker);
   void LeaveWorker(uint32_t worker);
 
-  // 1 + the worker that owns a frame; 0: it is at home or the kernel's. Written by the owner alone:
-  // with a frame, it is handed on by way of a ring or a lock.
+  // 1 + the worker that owns a frame; 0: the frame is at home or with the kernel. Only the owner
+  // writes this. A ring or a lock transfers it together with the frame.
   uint8_t& Owner(uint32_t frame) { return owners_[frame]; }
 
   bool HasCompletions(uint32_t queue) const { return queues_[queue]->completion.waiting() != 0; }
-  // Adds frames that were sent by way of a queue to the lists of their homes.
+  // Adds the frames that a queue has sent to the lists of their homes.
   void TakeCompletions(uint32_t queue, std::vector<std::vector<uint32_t>>& homes);
-  // Brings frames home, and takes some for a worker's free list, up to `list_capacity` offsets with
-  // those that it has. `wake` is the worker's socket there.
+  // Returns frames to their home queue, and fills a worker's free list up to free_words() - 1
+  // offsets. `wake` is the worker's socket on that queue.
   void BringHome(uint32_t queue, const std::vector<uint32_t>& frames, uint32_t* list, uint8_t owner,
                  const XdpSocket& wake);
 
@@ -102,8 +103,7 @@ class XdpPool {
   size_t frames_bytes_;
   uint32_t free_words_;
   size_t memory_bytes_;
-  // Frames that a queue keeps for what is sent, before it lets the kernel have more to receive
-  // into.
+  // Frames that a queue keeps for sending before it gives more to the kernel for receiving.
   uint32_t kept_;
   bool zero_copy_ = true;
   Fd memory_fd_;

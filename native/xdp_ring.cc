@@ -32,14 +32,15 @@ XdpRing::XdpRing(std::shared_ptr<XdpPool> pool, uint32_t worker, uint32_t inject
     event.events = EPOLLIN;
     if (::epoll_ctl(poll_fd_.get(), EPOLL_CTL_ADD, Socket(queue).fd.get(), &event) != 0)
       ThrowSystem("epoll_ctl");
-    // What an earlier ring sent is not this one's.
+    // Frames that an earlier ring sent do not count here.
     Socket(queue).counted = Socket(queue).transmit.taken();
   }
   homes_.resize(queues);
   listed_.resize(queues);
-  // Last of what may fail.
+  // This must be the last step that may fail.
   if (!pool_->TakeWorker(worker))
-    throw SystemError{EBUSY, "openXdpRing", "the worker has a ring already"};
+    throw SystemError{EBUSY, "openXdpRing",
+                      "worker " + std::to_string(worker) + " has a ring already"};
   for (uint32_t queue = 0; queue < queues; queue++) FreeList(queue)[0] = 0;
   BringHome();
 }
@@ -57,7 +58,7 @@ uint32_t* XdpRing::FreeList(uint32_t queue) const {
          static_cast<size_t>(queue) * pool_->free_words();
 }
 
-// Whether a frame lies in one of the frames of the pool.
+// True if a frame of this length lies in one frame of the pool.
 bool XdpRing::Inside(uint32_t offset, uint32_t length) const {
   const uint32_t frame_bytes = pool_->options().frame_bytes;
   return offset / frame_bytes < pool_->frame_count() && length >= ETH_HLEN &&
@@ -112,7 +113,7 @@ bool XdpRing::Send(const Descriptor& descriptor) {
   return true;
 }
 
-// Adds what the kernel took since the last time.
+// Counts the frames that the kernel has taken since the last call.
 void XdpRing::Count(XdpSocket& socket) {
   const uint32_t taken = socket.transmit.taken();
   stats_.sent += taken - socket.counted;
@@ -127,12 +128,12 @@ void XdpRing::Kick(XdpSocket& socket) {
     const int error = result < 0 ? errno : 0;
     const bool moved = socket.transmit.taken() != before;
     down_ = error == ENETDOWN || error == ENXIO || error == ENODEV;
-    // The device dropped the last one that the kernel took, and the kernel left off there.
+    // The device dropped the last frame that the kernel took, and the kernel stopped there.
     if (error == EBUSY && moved && !pool_->zero_copy()) {
       stats_.failed++;
       stats_.sent--;
     }
-    // EAGAIN: as many were sent as one call sends, or the device is busy: then none was.
+    // EAGAIN: one call has sent its maximum; or the device is busy, and nothing was sent.
     if (!moved || pool_->zero_copy()) break;
   }
   Count(socket);
@@ -151,7 +152,7 @@ void XdpRing::BringHome() {
   }
   for (uint32_t queue = 0; queue < homes_.size(); queue++) {
     uint32_t* const list = FreeList(queue);
-    // Others write there too.
+    // JavaScript also writes the free list, so its count is not trusted.
     list[0] = std::min(list[0], listed_[queue]);
     if (!homes_[queue].empty() || list[0] < few) {
       pool_->BringHome(queue, homes_[queue], list, owner_, Socket(queue));
@@ -170,7 +171,7 @@ uint32_t XdpRing::Flush(const Descriptor* frames, uint32_t count) {
   uint32_t dropped = 0;
   for (uint32_t i = 0; i < count; i++) {
     if (Send(frames[i])) continue;
-    // The device may have room by now.
+    // Sending the waiting frames may make room.
     XdpSocket& socket =
         Socket(pool_->HomeOf(frames[i].offset / pool_->options().frame_bytes) % transmit_queues);
     socket.transmit.Publish();
@@ -215,8 +216,8 @@ RingStats XdpRing::Stats() {
     socklen_t length = sizeof kernel;
     if (::getsockopt(socket.fd.get(), SOL_XDP, XDP_STATISTICS, &kernel, &length) != 0) continue;
     totals.lost += kernel.rx_dropped + kernel.rx_ring_full;
-    // Where the kernel copies, each of these is a frame of rx_dropped as well. A driver keeps them
-    // to itself.
+    // In copy mode, each of these is also a frame of rx_dropped. In zero-copy mode, the driver does
+    // not report such frames.
     totals.starved += kernel.rx_fill_ring_empty_descs;
   }
   totals.sent = stats_.sent;

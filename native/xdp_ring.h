@@ -1,5 +1,5 @@
-// One worker's part of an XdpPool: what comes in on its sockets, and what it sends. Nothing here
-// knows JavaScript; failures are SystemError.
+// One worker's part of an XdpPool: receives and sends on the worker's sockets. This code does not
+// depend on JavaScript; errors are SystemError.
 #pragma once
 
 #include <cstdint>
@@ -21,20 +21,20 @@ class XdpRing {
   XdpRing& operator=(const XdpRing&) = delete;
 
   const XdpPool& pool() const { return *pool_; }
-  // This thread's own: an ArrayBuffer belongs to one place in memory.
+  // Each thread maps the memory itself: an address can belong to one ArrayBuffer only.
   const std::shared_ptr<Mapping>& mapping() const { return mapping_; }
   size_t free_offset() const { return pool_->FreeOffset(worker_); }
-  // Readable when any of the sockets is.
+  // Readable when one of the sockets is readable.
   int fd() const { return poll_fd_.get(); }
 
-  // Takes up to `capacity` frames. They stay valid until Flush().
+  // Receives up to `capacity` frames. They stay valid until Flush().
   uint32_t Receive(Descriptor* frames, uint32_t capacity);
-  // Sends, gives back what was received and not sent, and fills the free lists up. Returns how many
-  // frames were dropped because a transmit ring was full.
+  // Sends frames, returns received frames that were not sent, and fills the free lists. Returns the
+  // number of frames that were dropped because a transmit ring was full.
   uint32_t Flush(const Descriptor* frames, uint32_t count);
-  // Fills the free lists up with what was sent by now.
+  // Fills the free lists with frames that have been sent.
   void Refill() { BringHome(); }
-  // Sends one frame with the inject mark by way of the egress hook.
+  // Sends a frame with the inject mark through the egress hook.
   void SendLocal(uint32_t offset, uint32_t length, uint32_t flags);
   RingStats Stats();
 
@@ -55,14 +55,14 @@ class XdpRing {
   std::shared_ptr<Mapping> mapping_;
   Fd poll_fd_;
   Fd local_fd_;
-  // The queue whose turn it is to be received from first.
+  // The queue that Receive reads first next time.
   uint32_t turn_ = 0;
-  // Frames that the next Flush gives back, unless it sends them.
+  // Received frames, which the next Flush returns unless it sends them.
   std::vector<uint32_t> received_;
-  // For each queue: frames on their way home; and how many were left on its free list.
+  // For each queue: frames on their way home, and the last length of its free list.
   std::vector<std::vector<uint32_t>> homes_;
   std::vector<uint32_t> listed_;
-  // The interface is down: what is sent would only be late.
+  // The interface is down: frames are dropped, because they would be late.
   bool down_ = false;
   RingStats stats_;
 };

@@ -1,9 +1,9 @@
 // The rings between an AF_XDP socket and the kernel: linux/if_xdp.h.
 //
-// Each has a producer and a consumer, both counters that go round with 32 bits; one of the two is
-// the kernel. What lies between them is filled. An entry is written before the producer moves on
-// (release), and read after its move is seen (acquire); and the same the other way round for what
-// is free.
+// A ring has a producer and a consumer, one of which is the kernel. Both have a counter modulo
+// 2^32; the entries between the counters are filled. The producer writes an entry before it moves
+// its counter (release), and the consumer reads the counter before the entry (acquire). For free
+// entries the roles are exchanged.
 #pragma once
 
 #include <linux/if_xdp.h>
@@ -15,7 +15,7 @@
 
 namespace baton {
 
-// A ring in memory: places as the kernel tells them.
+// A ring in memory, at the offsets that the kernel gives.
 template <typename Entry>
 class XdpQueueRing {
  public:
@@ -29,7 +29,7 @@ class XdpQueueRing {
         entries_(reinterpret_cast<Entry*>(mapping_->base() + at.desc)),
         size_(entries) {}
 
-  // Whether the kernel waits to be called.
+  // True if the kernel needs a system call to continue.
   bool needs_wakeup() const {
     return (__atomic_load_n(flags_, __ATOMIC_RELAXED) & XDP_RING_NEED_WAKEUP) != 0;
   }
@@ -43,27 +43,27 @@ class XdpQueueRing {
   uint32_t* flags_ = nullptr;
   Entry* entries_ = nullptr;
   uint32_t size_ = 0;
-  // Our own counter, ahead of the shared one until Publish().
+  // Our counter, which is ahead of the shared one until Publish().
   uint32_t own_ = 0;
 };
 
-// Filled here, emptied by the kernel: fill and transmit.
+// A ring that this process fills and the kernel empties: fill and transmit.
 template <typename Entry>
 class ProducerRing : public XdpQueueRing<Entry> {
  public:
   using XdpQueueRing<Entry>::XdpQueueRing;
 
-  // How many the kernel took since the start, modulo 2^32.
+  // The number of entries that the kernel has taken since the start, modulo 2^32.
   uint32_t taken() const { return __atomic_load_n(this->consumer_, __ATOMIC_ACQUIRE); }
-  // Entries that the kernel has not taken.
+  // The number of entries that the kernel has not taken yet.
   uint32_t waiting() const { return this->own_ - taken(); }
   bool full() const { return waiting() == this->size_; }
-  // Must not be called when it is full.
+  // Must not be called when the ring is full.
   void Put(const Entry& entry) { this->At(this->own_++) = entry; }
   void Publish() { __atomic_store_n(this->producer_, this->own_, __ATOMIC_RELEASE); }
 };
 
-// Filled by the kernel, emptied here: receive and completion.
+// A ring that the kernel fills and this process empties: receive and completion.
 template <typename Entry>
 class ConsumerRing : public XdpQueueRing<Entry> {
  public:
@@ -72,7 +72,7 @@ class ConsumerRing : public XdpQueueRing<Entry> {
   uint32_t waiting() const {
     return __atomic_load_n(this->producer_, __ATOMIC_ACQUIRE) - this->own_;
   }
-  // Must not be called more often than entries wait.
+  // Must not be called when no entry is waiting.
   Entry Take() { return this->At(this->own_++); }
   void Publish() { __atomic_store_n(this->consumer_, this->own_, __ATOMIC_RELEASE); }
 };

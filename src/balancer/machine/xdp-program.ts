@@ -15,8 +15,8 @@ import {
   eventRingBytes,
   INDEX_LINE_WORDS,
   MAX_WORKERS,
-  SHARED_LAYOUT,
   OUTPUT,
+  SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
 import type { Journal } from '../../host/journal/journal.js';
