@@ -1,13 +1,13 @@
 /**
- * `baton capture`: the frames that a running balancer sees and sends, as a pcapng file. tcpdump
- * cannot see those that the XDP program takes, nor those that the engine sends by AF_XDP.
+ * A capture: the frames that a running balancer receives and sends, as a pcapng file. tcpdump
+ * cannot see the frames that the XDP program takes, nor those that the engine sends through AF_XDP.
  *
  *     XDP program -- perf buffers (kernel-tap.ts) ----------+
  *                                                           +-- by time --> file
  *     engine threads -- rings -- control socket ------------+
  *
- * Neither side waits for this process: what it does not read in time is left out and counted. When
- * the balancer is replaced, the capture goes on with the next one.
+ * Neither side waits for this process. Frames that it does not read in time are left out and
+ * counted. When the balancer is replaced, the capture continues with the next one.
  */
 
 import type { ControlClient, RecordStream } from '../api/client.js';
@@ -20,49 +20,48 @@ import { PacketDirection, PcapngWriter } from '../wire/pcapng-writer.js';
 import { readTapRecords, TapKind, type TapRecord } from '../wire/tap-record.js';
 import type { KernelTap, KernelTapAbsence } from './kernel-tap.js';
 
-/** How often both sides are asked, in ms. */
+/** Time between two reads of both sides, in ms. */
 const POLL_MS = 20;
+/** A frame is written at this age, in ms. Until then an earlier frame may still arrive. */
+const WRITE_AGE_MS = 200;
+/** Time between two checks that the balancer is still the same, in ms. */
+const CHECK_MS = 250;
 /**
- * Frames are written when they are older than this, in ms: until then one may come that was seen
- * before them.
+ * With more bytes than this in waiting frames, all are written without waiting for earlier ones.
  */
-const HOLD_MS = 200;
-/** How often to look whether the balancer is still the same, in ms. */
-const LOOK_MS = 250;
-/** Frames that wait for their turn: beyond so many bytes they are written as they are. */
 const MOST_WAITING_BYTES = 64 * 1024 * 1024;
 const NS_PER_MS = 1_000_000n;
 
 export interface CaptureOptions {
-  /** Of the clients; and where nodes are reached, if by another one. */
+  /** Interface of the clients; and that of the nodes, if it is another one. */
   interface: string;
   nodeInterface: string | undefined;
   controlSocket: string;
   wish: Omit<TapWish, 'received'>;
-  /** Most frames, and the longest time; undefined: until `stop`. */
+  /** Limits of frames and of time (s). Undefined: until `stop`. */
   count?: number | undefined;
   seconds?: number | undefined;
 }
 
-/** What a capture stands on; tests have others. */
+/** The sources of a capture. Tests replace them. */
 export interface CaptureSources {
-  /** The tap of the XDP program on the clients' interface. */
+  /** Opens the tap of the XDP program on the clients' interface. */
   openKernelTap(wish: TapWish): KernelTap | KernelTapAbsence;
-  /** Whether a tap is still of the program there. */
+  /** Whether a tap belongs to the program that is attached now. */
   isCurrent(tap: KernelTap): boolean;
   client: Pick<ControlClient, 'capture'>;
 }
 
 export interface CaptureResult {
   frames: number;
-  /** Left out, by the XDP program and by the engine. */
+  /** Frames that the XDP program and the engine have left out. */
   lostByKernel: number;
   lostByEngine: number;
 }
 
 /**
- * Captures until `stop` is aborted, or enough is written. `note` is told what an operator should
- * know.
+ * Captures until `stop` is aborted, or until the limit of frames or time. `note` gets messages for
+ * the operator.
  * @throws BatonError when there is nothing to capture from, or another capture is running
  */
 export async function capture(
@@ -82,13 +81,13 @@ export async function capture(
   return run.result();
 }
 
-/** One line about what was captured. */
+/** The result in one line. */
 export function summary({ frames, lostByKernel, lostByEngine }: CaptureResult): string {
   const lost = lostByKernel + lostByEngine;
   const where =
     lost === 0
       ? ''
-      : ` (${formatCount(lostByKernel)} of the XDP program, ${formatCount(lostByEngine)} of the engine: this command read too slowly)`;
+      : ` (${formatCount(lostByKernel)} of the XDP program, ${formatCount(lostByEngine)} of the engine: this command read them too slowly)`;
   return `${formatCount(frames)} ${frames === 1 ? 'frame' : 'frames'} captured, ${formatCount(lost)} lost${where}`;
 }
 
@@ -98,7 +97,7 @@ class CaptureRun {
   private readonly output: OutputFile;
   private readonly note: (line: string) => void;
   private readonly writer: PcapngWriter;
-  /** ns between CLOCK_MONOTONIC and 1970. */
+  /** Add this to a time of CLOCK_MONOTONIC to get the time since 1970, in ns. */
   private readonly epoch: bigint;
   private kernel: KernelTap | undefined;
   private engine: RecordStream | undefined;
@@ -106,7 +105,7 @@ class CaptureRun {
   private begun = false;
   private waiting: TapRecord[] = [];
   private waitingBytes = 0;
-  /** What the engine sent of a record that is not whole. */
+  /** The beginning of a record of the engine whose rest has not arrived. */
   private rest: Uint8Array = new Uint8Array();
   private frames = 0;
   private lostByKernel = 0;
@@ -131,13 +130,13 @@ class CaptureRun {
     );
   }
 
-  /** Opens both sides. One of them is enough: after a crash there is only the XDP program. */
+  /** Opens both sides. One is enough: after a crash there is only the XDP program. */
   async begin(): Promise<void> {
     const absence = this.openKernel();
     if (absence === 'in use') throw inUse(this.options.interface);
     if (absence === 'other version') {
       this.note(
-        'the XDP program is of another version of Baton: what the kernel forwards is not captured',
+        'the XDP program is of another version of Baton: frames that the kernel forwards are not captured',
       );
     }
     try {
@@ -150,10 +149,10 @@ class CaptureRun {
       )
         throw error;
       this.note(
-        `${error.message}: what the XDP program sees and sends is captured all the same, until a balancer is back`,
+        `${error.message}: until a balancer runs, only frames that the XDP program receives and sends are captured`,
       );
     }
-    this.note(`capturing${this.whose()} on ${this.options.interface}; Ctrl-C ends`);
+    this.note(`capturing${this.clientText()} on ${this.options.interface}; Ctrl-C ends`);
     this.begun = true;
     this.output.flush();
   }
@@ -162,16 +161,16 @@ class CaptureRun {
     const { seconds } = this.options;
     const end =
       seconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + seconds * 1_000;
-    let looked = performance.now();
+    let checked = performance.now();
     while (!stop.aborted && !this.isFull() && performance.now() < end) {
       await pause(Math.min(POLL_MS, Math.max(0, end - performance.now())), stop);
       this.takeFromKernel();
-      this.writeUntil(process.hrtime.bigint() - BigInt(HOLD_MS) * NS_PER_MS);
-      if (performance.now() - looked < LOOK_MS) continue;
-      looked = performance.now();
-      this.look();
+      this.writeUntil(process.hrtime.bigint() - BigInt(WRITE_AGE_MS) * NS_PER_MS);
+      if (performance.now() - checked < CHECK_MS) continue;
+      checked = performance.now();
+      this.check();
     }
-    // What the engine has shown by now is on its way.
+    // The last frames of the engine are on their way.
     if (!this.isFull()) await pause(2 * POLL_MS, undefined);
     this.takeFromKernel();
     this.writeUntil(process.hrtime.bigint());
@@ -182,13 +181,13 @@ class CaptureRun {
     this.engine?.close();
     this.engine = undefined;
     if (!this.begun) {
-      // An earlier capture of that name is still worth something.
+      // Nothing was captured: an earlier file with that name keeps its content.
       this.output.discard();
       return;
     }
     const now = process.hrtime.bigint() + this.epoch;
     const { frames, lostByKernel, lostByEngine } = this;
-    // Frames by who showed them are not counted apart: the first interface stands for all.
+    // Frames are not counted for each interface of the file: the first one has the sum.
     this.writer.statistics(
       0,
       now,
@@ -203,13 +202,13 @@ class CaptureRun {
     return { frames, lostByKernel, lostByEngine };
   }
 
-  private whose(): string {
+  private clientText(): string {
     const { client, clientPort } = this.options.wish;
     if (client === undefined) return '';
     return ` ${formatIpv4(client)}${clientPort === undefined ? '' : `:${clientPort}`}`;
   }
 
-  /** Nobody wants more: enough is written, or the reader has gone. */
+  /** The limit of frames is reached, or the reader has closed the pipe. */
   private isFull(): boolean {
     return this.output.abandoned || this.frames >= (this.options.count ?? Number.POSITIVE_INFINITY);
   }
@@ -230,7 +229,7 @@ class CaptureRun {
     kernel.close();
   }
 
-  /** Where the XDP program does not show what comes in, the engine does. */
+  /** The engine shows received frames if the XDP program does not. */
   private async openEngine(): Promise<void> {
     const wish = { ...this.options.wish, received: this.kernel === undefined };
     this.connecting = true;
@@ -241,15 +240,15 @@ class CaptureRun {
         if (this.engine !== engine) return;
         this.engine = undefined;
         this.rest = new Uint8Array();
-        this.note('the balancer has ended; the capture goes on with the next one');
+        this.note('the balancer has ended; the capture continues with the next one');
       });
     } finally {
       this.connecting = false;
     }
   }
 
-  /** After a replacement there is another XDP program, and another balancer. */
-  private look(): void {
+  /** Checks for another XDP program and another balancer, as after a replacement. */
+  private check(): void {
     const { kernel, sources } = this;
     if (kernel !== undefined && sources.isCurrent(kernel)) kernel.renew();
     else {
@@ -257,9 +256,9 @@ class CaptureRun {
       this.openKernel();
     }
     if (this.engine === undefined && !this.connecting) {
-      // Not there yet: the next look tries again.
+      // When there is no balancer yet, the next check tries again.
       void this.openEngine().then(
-        () => this.note('a balancer runs again'),
+        () => this.note('a balancer is running again'),
         () => {},
       );
     }
@@ -270,24 +269,24 @@ class CaptureRun {
   }
 
   private takeFrom(kernel: KernelTap): void {
-    readTapRecords(kernel.drain(), (record) => this.hold(record));
+    readTapRecords(kernel.drain(), (record) => this.keep(record));
   }
 
   private takeFromEngine(bytes: Uint8Array): void {
     const all = this.rest.length === 0 ? bytes : Buffer.concat([this.rest, bytes]);
     const used = readTapRecords(all, (record) => {
       if (record.kind === TapKind.lost) this.lostByEngine += record.length;
-      else this.hold(record);
+      else this.keep(record);
     });
     this.rest = all.subarray(used);
   }
 
-  private hold(record: TapRecord): void {
+  private keep(record: TapRecord): void {
     this.waiting.push(record);
     this.waitingBytes += record.bytes.length;
   }
 
-  /** Writes in the order of their times the frames seen until then. */
+  /** Writes the frames up to `time`, in the order of their times. */
   private writeUntil(time: bigint): void {
     const all = this.waitingBytes > MOST_WAITING_BYTES;
     this.waiting.sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
@@ -315,7 +314,7 @@ class CaptureRun {
   }
 }
 
-/** The interfaces of the file, in the order of TapKind: where a frame was seen, and who sent it. */
+/** The interfaces of the file, in the order of TapKind: where a frame was seen, and its sender. */
 function interfaces({ interface: clients, nodeInterface }: CaptureOptions) {
   const nodes = nodeInterface ?? clients;
   const [received, kernel, engine] = ['received', 'sent by the XDP program', 'sent by the engine'];
@@ -336,7 +335,7 @@ function inUse(where: string): BatonError {
   });
 }
 
-/** Resolves after `ms`, or as soon as there is a stop. */
+/** Resolves after `ms`, or as soon as `stop` is aborted. */
 function pause(ms: number, stop: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {

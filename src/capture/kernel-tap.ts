@@ -1,6 +1,6 @@
 /**
- * What the XDP program shows a capture. It is asked by its maps, whoever loaded it: also while no
- * balancer runs, and the balancer has nothing to do with it.
+ * The frames that the XDP program shows to a capture. The capture asks for them through the maps of
+ * the program. So it needs no balancer process, whatever process has loaded the program.
  */
 
 import { XDP_NAMES } from '../base/kernel-counters.js';
@@ -14,17 +14,17 @@ import { TAP_RECORD, TAP_RECORD_BYTES } from '../wire/tap-record.js';
 /** struct tap_config of bpf/lib/tap.h. */
 export const TAP_CONFIG = { client: 0, clientPort: 4, snapLength: 8 } as const;
 export const TAP_CONFIG_BYTES = 12;
-/** Of the buffer of each CPU: with 4 KiB, 4 MiB. */
+/** Pages in the buffer of each CPU: 4 MiB with pages of 4 KiB. */
 const PAGES = 1024;
-/** The unit of xdp_control.tap is 2^8 ms of CLOCK_MONOTONIC; it has 8 bits. */
+/** xdp_control.tap counts units of 2^8 ms of CLOCK_MONOTONIC, in 8 bits. */
 export const UNIT_SHIFT = 8;
 const LEASE_MASK = 0xff;
-/** How long frames are shown after the last renewal, in units: 2 s. */
+/** Duration of a lease in units: the program shows frames for 2 s after the last renewal. */
 export const LEASE_UNITS = 8;
 const MAPS = ['control', 'tap_config', 'tap_frames', 'counters'] as const;
 type MapName = (typeof MAPS)[number];
 
-/** What keeps the tap from being opened. */
+/** Why the tap cannot be opened. */
 export type KernelTapAbsence = 'no program' | 'other version' | 'in use';
 
 export class KernelTap {
@@ -35,8 +35,8 @@ export class KernelTap {
   private readonly lostBefore: number;
 
   /**
-   * Opens the tap of the program on an interface, which shows frames from then on for two seconds.
-   * Throws what the kernel refuses.
+   * Opens the tap of the program on an interface. The program then shows frames for two seconds.
+   * Throws an Error when the kernel refuses.
    */
   static open(interfaceIndex: number, wish: TapWish): KernelTap | KernelTapAbsence {
     const attached = native().xdpProgram(interfaceIndex);
@@ -78,23 +78,23 @@ export class KernelTap {
     this.renew();
   }
 
-  /** Has frames shown for two more seconds: to be called more often than that. */
+  /** Renews the lease: the program shows frames for two more seconds. Call it more often. */
   renew(): void {
-    // 0 would mean that nobody captures.
+    // 0 would mean that there is no capture.
     this.lease[0] = (nowUnits() + LEASE_UNITS) & LEASE_MASK || 1;
   }
 
-  /** Whether this is still the program on the interface. */
+  /** Whether the tap's program is still attached to the interface. */
   isOf(interfaceIndex: number): boolean {
     return native().xdpProgram(interfaceIndex)?.id === this.program;
   }
 
-  /** Records of wire/tap-record.ts, those of one CPU after those of another. */
+  /** The records since the last call (wire/tap-record.ts), CPU after CPU. */
   drain(): Uint8Array {
     return this.buffers.drain();
   }
 
-  /** Frames left out since the tap was opened. */
+  /** Number of frames left out since the tap was opened. */
   lost(): number {
     return this.counted() - this.lostBefore;
   }

@@ -1,4 +1,4 @@
-/** `baton capture`: puts a capture together from a balancer's config, and ends it by a signal. */
+/** `baton capture`: sets a capture up from a balancer's config. A signal ends it. */
 
 import { ControlClient } from '../api/client.js';
 import { BatonError } from '../base/errors.js';
@@ -15,15 +15,15 @@ import { KernelTap } from './kernel-tap.js';
 const STANDARD_OUTPUT = '-';
 
 /**
- * Captures until a signal, or until enough is written. Resolves to the exit code.
- * @throws BatonError for whatever keeps it from starting
+ * Captures until a signal, or until the limit of frames or time. Resolves to the exit code.
+ * @throws BatonError when the capture cannot start
  */
 export async function runCapture(given: CaptureArguments): Promise<number> {
   const config = loadBalancerConfig(given.config);
   requirePrivileges();
   const on = native().interfaceInfo(config.interface);
   if (on === undefined) {
-    throw new BatonError('BATON_INTERFACE', 'there is no such interface', {
+    throw new BatonError('BATON_INTERFACE', 'no such interface', {
       where: config.interface,
     });
   }
@@ -64,7 +64,7 @@ export async function runCapture(given: CaptureArguments): Promise<number> {
 function openOutput(name: string): OutputFile {
   if (name !== STANDARD_OUTPUT) return OutputFile.open(name);
   if (!process.stdout.isTTY) return OutputFile.standardOutput();
-  throw new BatonError('BATON_ARGUMENT', 'a capture is no text for a terminal', {
-    hint: 'write it to a file, or `-w - | tcpdump -nr -`',
+  throw new BatonError('BATON_ARGUMENT', 'a capture cannot be shown on a terminal', {
+    hint: 'write it to a file, or use `-w - | tcpdump -nr -`',
   });
 }

@@ -1,6 +1,6 @@
 /**
  * Runs a capture through the engine, with the resource directory and the predictors of a balancer's
- * config, and keeps what became of each session. No interface, key or clock takes part, so the same
+ * config, and records the course of each session. It uses no interface, key or clock. So the same
  * capture and config always give the same result.
  */
 
@@ -36,11 +36,11 @@ export type ReplayConfig = Pick<
   'address' | 'virtualServers' | 'nodes' | 'resources' | 'limits' | 'timeouts'
 >;
 
-/** A node, or the balancer's own service, that a session was handed to. */
+/** A handoff of a session to a node, or to a local service of the balancer. */
 export interface ReplayHandoff {
-  /** Its name; "local" for the balancer itself. */
+  /** Name of the node; "local" for a local service. */
   node: string;
-  /** Times that the handoff was sent to it. */
+  /** How often the handoff was sent. */
   attempts: number;
   outcome: 'pending' | 'adopted' | 'refused' | 'silent';
 }
@@ -48,37 +48,35 @@ export interface ReplayHandoff {
 export interface ReplaySession {
   /** address:port */
   client: string;
-  /** Its name. */
+  /** Name of the virtual server. */
   virtualServer: string;
-  /** ms after the first frame of the capture, as all times here. */
+  /** In ms after the first frame of the capture, like all times of a result. */
   openedMs: number;
   establishedMs: number | null;
   /**
-   * Method and target, or the first line of what was refused; escaped, and empty before it was
-   * read.
+   * Method and target, or the first line of a refused head, escaped. Empty before the head has
+   * arrived.
    */
   request: string;
-  /** Whether it is longer than what is shown of it, which then ends in "...". */
+  /** Whether the request is longer than the text, which then ends in "...". */
   requestCut: boolean;
-  /**
-   * HTTP status of a refusal, 200 for a request that a resource was found for, null before that.
-   */
+  /** HTTP status of a refusal; 200 if a resource was found; null before the head is complete. */
   status: number | null;
-  /** Host and path pattern that matched. */
+  /** Host and path pattern of the resource. */
   resource: string | null;
-  /** The last one that it was handed to. */
+  /** The node of the last handoff. */
   node: string | null;
-  /** Why that one. */
+  /** Why that node was chosen. */
   why: string;
   handoffs: ReplayHandoff[];
   /**
-   * When the last recorded frame was through: half-open, collecting, handing, passing, closing or
+   * State after the last recorded frame: half-open, collecting, handing, passing, closing or
    * closed.
    */
   state: string;
-  /** Recorded packets of the client that were passed on to the node. */
+  /** Recorded packets of the client that were forwarded to the node. */
   packets: number;
-  /** Recorded segments of the client that were dropped, since they are damaged or cut off. */
+  /** Recorded segments of the client that were dropped because they are damaged or cut off. */
   unusable: number;
   closed: CloseReason | null;
   closedMs: number | null;
@@ -87,11 +85,9 @@ export interface ReplaySession {
 export interface ReplayResult {
   capture: Pick<CaptureScan, 'frames' | 'notIpv4' | 'fault'> &
     CaptureCounts & { durationMs: number };
-  /**
-   * Clients whose wrong checksums were taken as right: address, and how many segments of how many.
-   */
+  /** Clients whose wrong checksums were ignored: address, segments, and how many are wrong. */
   checksumsIgnored: { client: string; segments: number; wrong: number }[];
-  /** What the nodes saw; `stray` frames are those that no node expected, so 0. */
+  /** Counts of the nodes' frames. `stray` frames are those that no node expected, so 0. */
   nodeSide: NodeCounts;
   nodes: { name: string; address: string; sessions: number }[];
   sessions: ReplaySession[];
@@ -101,33 +97,33 @@ export interface ReplayResult {
 
 const WHY_LOCAL = new Map<number, string>([
   [LocalService.badRequest, 'not valid HTTP: 400'],
-  [LocalService.notFound, 'nobody holds it: 404'],
+  [LocalService.notFound, 'no node holds it: 404'],
   [LocalService.timeout, 'head not complete in time: 408'],
   [LocalService.headTooLarge, 'head too large: 431'],
   [LocalService.unavailable, 'no node able to take it: 503'],
-  [LocalService.silentClose, 'never sent a byte: closed without a word'],
+  [LocalService.silentClose, 'the client sent nothing: closed without an answer'],
 ]);
 
-/** The same when segments of the client were dropped: what it sent is not known. */
+/** The same when segments of the client were dropped: its data is not known. */
 const WHY_UNUSABLE = new Map<number, string>([
-  [LocalService.timeout, 'head not complete, segments were dropped: 408'],
-  [LocalService.silentClose, 'what it sent was dropped: closed without a word'],
+  [LocalService.timeout, 'head not complete because segments were dropped: 408'],
+  [LocalService.silentClose, 'all data of the client was dropped: closed without an answer'],
 ]);
 
-/** Of an Ethernet link, whatever the capture was taken on. */
+/** The MTU of an Ethernet link, for captures of any link. */
 const MTU = 1500;
 const BALANCER_MAC = Uint8Array.of(0x02, 0, 0, 0, 0xff, 0xff);
-/** Nobody else takes part, so nothing depends on secrets. */
+/** There is no attacker in a replay, so the secrets may be known. */
 const KEY = new Uint8Array(16);
 const SECRET = new Uint8Array(32);
 /** Documentation addresses (RFC 5737): the balancer's own when the config names none. */
 const FIRST_OWN_ADDRESS = 0xc0_00_02_01;
-/** Tables need some room even if the capture has no SYN. */
+/** Least capacity of the tables, even for a capture without a SYN. */
 const LEAST_SESSIONS = 64;
 const STATUS_FOUND = 200;
 const REQUEST_SHOWN = 200;
 
-/** What a session is being built up from. */
+/** A session that the replay follows. */
 interface Track extends ReplaySession {
   slot: number;
 }
@@ -140,13 +136,13 @@ export class ReplayRun {
   private readonly engine: Engine;
   private readonly sessions: SessionTable;
   private readonly tracks: Track[] = [];
-  /** The session of a slot, until its slot is used again; and of a client's endpoint and server. */
+  /** Sessions by slot, until the slot is used again; and by client and virtual server. */
   private readonly bySlot = new Map<number, Track>();
   private readonly byFlow = new Map<string, Track>();
   private readonly handed: number[];
   private unclosed = 0;
 
-  /** undefined when `file` (all its bytes) is neither pcap nor pcapng. */
+  /** Undefined when `file` (all its bytes) is neither pcap nor pcapng. */
   static open(
     file: Uint8Array,
     config: ReplayConfig,
@@ -191,7 +187,7 @@ export class ReplayRun {
     for (let node = 0; node < this.nodes.count; node++)
       this.nodes.setMac(node, replayNodeMac(node));
     this.handed = new Array<number>(this.nodes.count).fill(0);
-    // No more sessions than SYNs: a config for a million of them need not take their memory here.
+    // There are no more sessions than SYNs. A config for a million sessions needs no more memory.
     const most = Math.max(datapath.scan.syns, LEAST_SESSIONS);
     const { limits } = config;
     const dispatcher = new RequestDispatcher({
@@ -229,7 +225,7 @@ export class ReplayRun {
     this.sessions = this.engine.sessions;
   }
 
-  /** Replays the capture. The writer gets every frame that Baton would have sent. */
+  /** Replays the capture. `writer` gets every frame that Baton would have sent. */
   run(writer?: PcapWriter): ReplayResult {
     const { datapath, config } = this;
     datapath.writer = writer;
@@ -354,7 +350,7 @@ export class ReplayRun {
     if (last !== undefined) last.outcome = outcome;
   }
 
-  /** States at the end of the capture; a session that is not in the table any more is closed. */
+  /** Records the states at the end of the capture. A session that has left the table is closed. */
   private noteStates(): void {
     const { sessions } = this;
     for (const [slot, track] of this.bySlot) {
@@ -399,12 +395,12 @@ function ipv4(text: string): number {
   return parseIpv4(text) ?? 0;
 }
 
-/** Ms to the microsecond: what lies below is noise of the arithmetic. */
+/** Rounds ms to microseconds: smaller parts are noise of the arithmetic. */
 function round(ms: number): number {
   return Math.round(ms * 1000) / 1000;
 }
 
-/** The config's, or one that nobody in it has. */
+/** The config's own address, or one that no node and no virtual server has. */
 function ownAddress(config: ReplayConfig): number {
   if (config.address !== undefined) return ipv4(config.address);
   const taken = new Set(

@@ -1,4 +1,4 @@
-/** `baton replay`: what Baton would have made of the connections in a capture. */
+/** `baton replay`: shows what Baton would have done with the connections in a capture. */
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
 import { whyUnreadable } from '../base/file-errors.js';
@@ -11,10 +11,10 @@ import { OutputFile } from '../host/output-file.js';
 import { PcapWriter } from '../wire/pcap-writer.js';
 import { type ReplayResult, ReplayRun, type ReplaySession } from './replay-run.js';
 
-/** The whole file is held in memory, and offsets in it fit 31 bits. */
+/** The whole file is in memory, and its offsets must fit 31 bits. */
 const MAX_FILE_BYTES = 0x7fff_ffff;
 
-/** Where a replay tells what it found; tests listen instead. */
+/** The output of a replay. Tests replace it. */
 export interface ReplayStreams {
   out(text: string): void;
   err(text: string): void;
@@ -26,16 +26,15 @@ const STANDARD: ReplayStreams = {
 };
 
 /**
- * Replays a capture and prints what was seen and done, per session. Resolves to the exit code: 1
- * when the capture is damaged, after the frames before the damage have been replayed and told of.
- *
- * @throws BatonError BATON_CONFIG for the config, BATON_CAPTURE for a file that can not be read or
- *   written, or is no capture.
+ * Replays a capture and prints the course of each session. Resolves to the exit code. It is 1 when
+ * the capture is damaged: then the frames before the damage are replayed and shown.
+ * @throws BatonError BATON_CONFIG for the config; BATON_CAPTURE for a file that cannot be read or
+ *   written, or that is not a capture
  */
 export async function replay(options: ReplayArguments, streams = STANDARD): Promise<number> {
   const config = loadReplayConfig(options.config);
   const run = ReplayRun.open(readCapture(options.in), config, options.checksums);
-  if (run === undefined) throw captureError(options.in, 'neither pcap nor pcapng');
+  if (run === undefined) throw captureError(options.in, 'is neither pcap nor pcapng');
   const output = options.out === undefined ? undefined : openOutput(options.out, options.in);
   let result: ReplayResult;
   try {
@@ -64,11 +63,11 @@ function readCapture(file: string): Uint8Array {
   try {
     descriptor = openSync(file, 'r');
     const stat = fstatSync(descriptor);
-    if (!stat.isFile()) throw captureError(file, 'not a regular file');
+    if (!stat.isFile()) throw captureError(file, 'is not a regular file');
     if (stat.size > MAX_FILE_BYTES) {
       throw captureError(
         file,
-        'larger than 2 GiB',
+        'is larger than 2 GiB',
         'split it, for example with `tcpdump -r FILE -w PART -C 1000`',
       );
     }
@@ -82,14 +81,15 @@ function readCapture(file: string): Uint8Array {
     return bytes.subarray(0, filled);
   } catch (error) {
     if (error instanceof BatonError) throw error;
-    throw captureError(file, `can not be read: ${whyUnreadable(error)}`);
+    throw captureError(file, `cannot be read: ${whyUnreadable(error)}`);
   } finally {
     if (descriptor !== undefined) closeSync(descriptor);
   }
 }
 
 function openOutput(file: string, input: string): OutputFile {
-  if (isSameFile(file, input)) throw captureError(file, 'is the capture that is read');
+  if (isSameFile(file, input))
+    throw captureError(file, 'is the capture to read; name another file');
   return OutputFile.open(file);
 }
 
@@ -97,11 +97,11 @@ function isSameFile(output: string, input: string): boolean {
   try {
     return realpathSync(output) === realpathSync(input);
   } catch {
-    return false; // there is no such file yet
+    return false; // the output file does not exist yet
   }
 }
 
-/** The result as one JSON document, safe to print. */
+/** The result as a JSON document, safe to print. */
 export function toJson(file: string, result: ReplayResult): string {
   const { scan: _, ...shown } = result;
   const { fault = null, ...capture } = shown.capture;
@@ -111,7 +111,7 @@ export function toJson(file: string, result: ReplayResult): string {
   return lines.map(printableJson).join('\n');
 }
 
-/** The result for people. */
+/** The result as text for people. */
 export function toText(file: string, result: ReplayResult): string {
   const { capture, sessions } = result;
   const parts = [
@@ -127,26 +127,26 @@ export function toText(file: string, result: ReplayResult): string {
   return parts.join('\n\n');
 }
 
-/** Clients that are named one by one. */
+/** Most clients that the notes name. */
 const NAMED_CLIENTS = 8;
 
-/** What of the capture was not taken as it is. */
+/** Notes on frames of the capture that were not replayed as they are. */
 function notesOf({ capture, checksumsIgnored, scan }: ReplayResult): string[] {
   const notes = checksumsIgnored
     .slice(0, NAMED_CLIENTS)
     .map(
       ({ client, segments, wrong }) =>
-        `${client}: the checksums of ${formatCount(wrong)} of ${formatCount(segments)} segments are wrong, as in a capture from the sending host or an edited one: ignored (--checksums verify drops such segments)`,
+        `${client}: wrong checksums in ${formatCount(wrong)} of ${formatCount(segments)} segments were ignored: captures that were taken on the sending host, or edited, have such checksums (--checksums verify drops these segments)`,
     );
   if (checksumsIgnored.length > NAMED_CLIENTS) {
     notes.push(
-      `the same of ${formatCount(checksumsIgnored.length - NAMED_CLIENTS)} more clients (--json names all)`,
+      `the same for ${formatCount(checksumsIgnored.length - NAMED_CLIENTS)} more clients (--json names all)`,
     );
   }
   const { damaged, truncated, sentOn } = capture;
   if (damaged > 0) {
     notes.push(
-      `segments dropped because their checksums are wrong: ${formatCount(damaged)} (--checksums ignore takes them)`,
+      `segments dropped because their checksums are wrong: ${formatCount(damaged)} (--checksums ignore accepts them)`,
     );
   }
   if (truncated > 0) {
@@ -156,7 +156,7 @@ function notesOf({ capture, checksumsIgnored, scan }: ReplayResult): string[] {
   }
   if (sentOn > 0) {
     notes.push(
-      `frames left out that a balancer sent on, as they are there twice: ${formatCount(sentOn)}`,
+      `frames left out because a balancer forwarded them, so the capture has them twice: ${formatCount(sentOn)}`,
     );
   }
   if (scan.unknownLinkTypes.size > 0) {
@@ -167,9 +167,9 @@ function notesOf({ capture, checksumsIgnored, scan }: ReplayResult): string[] {
   return notes;
 }
 
-/** A SYN begins each session. */
+/** Why the replay has no session. A session begins with a SYN. */
 function whyNoSession({ scan }: ReplayResult): string {
-  if (scan.syns > 0) return `no session: SYNs to a virtual server of this config were dropped`;
+  if (scan.syns > 0) return 'no session: SYNs to a virtual server of this config were dropped';
   const others = [...scan.otherServers].join(', ');
   const where =
     others === ''
@@ -177,7 +177,7 @@ function whyNoSession({ scan }: ReplayResult): string {
       : `SYNs went to ${others}${scan.moreServers ? ' and others' : ''}`;
   return [
     `no SYN to a virtual server of this config${others === '' ? ', and ' : '; '}${where}`,
-    '(a capture that tcpdump took on a balancer with datapath xdp has none: `baton capture -c FILE -w FILE` has them)',
+    '(tcpdump on a balancer with datapath xdp does not see SYNs: `baton capture -c FILE -w FILE` does)',
   ].join('\n');
 }
 

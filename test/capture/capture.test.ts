@@ -1,6 +1,6 @@
 /**
- * `baton capture` without a network: the stream of the control socket, and what the command makes
- * of both its sources.
+ * `baton capture` without a network: the stream of the control socket, and the file that the
+ * command writes from both of its sources.
  */
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -36,7 +36,7 @@ const NOTHING = {} as StatsSource;
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-/** The threads of an engine: what they were told last, and a tap on each. */
+/** The threads of an engine: the last message to each, and a tap on each. */
 class FakeEngine {
   taps: FrameTap[] = [];
   starts: (TapStart | undefined)[] = [];
@@ -62,7 +62,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
-/** In a directory of a short name: that of a socket may have 107 bytes. */
+/** In a directory with a short name: the path of a socket may have 107 bytes. */
 function socketPath(t: Test): string {
   const directory = mkdtempSync(join(tmpdir(), 'baton-'));
   t.teardown(() => rmSync(directory, { recursive: true }));
@@ -92,7 +92,7 @@ t.test('the stream of the control socket', async (t) => {
     client.capture(WISH, () => {}),
     { code: 'BATON_IN_USE', message: /another capture is running/ },
   );
-  t.ok(engine.isTapped, 'the first one goes on');
+  t.ok(engine.isTapped, 'the first capture continues');
 
   stream.close();
   await stream.ended;
@@ -113,7 +113,7 @@ t.test('a balancer that stops does not wait for a capture', async (t) => {
   await until('the engine is told', () => !engine.isTapped);
 });
 
-t.test('a query that makes no sense', async (t) => {
+t.test('a query that is not valid', async (t) => {
   const client = await serve(t, new FakeEngine(1));
   await t.rejects(
     client.capture({ ...WISH, snapLength: 1 }, () => {}),
@@ -125,7 +125,7 @@ t.test('a query that makes no sense', async (t) => {
   );
 });
 
-t.test('a client that does not read costs frames, and no memory', async (t) => {
+t.test('a client that does not read loses frames, and uses no memory', async (t) => {
   const engine = new FakeEngine(1);
   const feed = await new CaptureFeed(engine).open(WISH);
   const frame = new Uint8Array(60_000);
@@ -139,7 +139,7 @@ t.test('a client that does not read costs frames, and no memory', async (t) => {
   t.notOk(engine.isTapped);
 });
 
-/** A frame's record, seen so long before `now`. */
+/** The record of a frame that was seen this long before `now`. */
 function record(
   kind: number,
   agoMs: number,
@@ -174,7 +174,7 @@ class FakeTap {
   }
 }
 
-/** Sources that tests fill; the balancer can end, and come back. */
+/** Sources with frames of the test. The balancer can end and come back. */
 class FakeSources {
   tap: FakeTap | 'no program' | 'other version' | 'in use' = new FakeTap();
   balancer: 'runs' | 'absent' = 'runs';
@@ -213,7 +213,7 @@ const OPTIONS: CaptureOptions = {
 };
 
 /**
- * Runs a capture while `body` does something, then stops it. Resolves to the frames of the file.
+ * Runs a capture while `body` runs, then stops it. Resolves to the frames of the file.
  */
 async function captured(
   t: Test,
@@ -250,7 +250,7 @@ function framesOf(file: string): string[] {
   return frames;
 }
 
-t.test('frames of both sources by their times', async (t) => {
+t.test('frames of both sources are in the order of their times', async (t) => {
   const sources = new FakeSources();
   const tap = sources.tap as FakeTap;
   const { frames, said } = await captured(t, sources, {}, async () => {
@@ -263,7 +263,7 @@ t.test('frames of both sources by their times', async (t) => {
       record(TapKind.engine, 40, 'SYN/ACK', now),
       record(TapKind.engine, 10, 'ADOPT', now),
     ]);
-    // A piece ends anywhere.
+    // A piece of the stream may end anywhere.
     sources.toCommand(engine.subarray(0, 29));
     sources.toCommand(engine.subarray(29));
   });
@@ -272,19 +272,19 @@ t.test('frames of both sources by their times', async (t) => {
   t.strictSame(
     sources.wishes,
     [{ snapLength: 65_535, received: false }],
-    'the XDP program shows what comes in',
+    'the XDP program shows received frames',
   );
   t.ok(tap.closed);
 });
 
-t.test('without an XDP program the engine shows what comes in', async (t) => {
+t.test('without an XDP program the engine shows received frames', async (t) => {
   const sources = new FakeSources();
   sources.tap = 'no program';
   await captured(t, sources, {}, async () => {});
   t.match(sources.wishes, [{ received: true }]);
 });
 
-t.test('what is lost is said, by whom', async (t) => {
+t.test('lost frames are reported for each source', async (t) => {
   const sources = new FakeSources();
   const tap = sources.tap as FakeTap;
   const { said } = await captured(t, sources, {}, async () => {
@@ -294,7 +294,7 @@ t.test('what is lost is said, by whom', async (t) => {
   t.match(said, /^0 frames captured, 1,234 lost \(1,200 of the XDP program, 34 of the engine/);
 });
 
-t.test('it ends by itself after so many frames, or so long', async (t) => {
+t.test('a capture ends at its limit of frames or time', async (t) => {
   const sources = new FakeSources();
   const tap = sources.tap as FakeTap;
   for (let frame = 0; frame < 5; frame++)
@@ -314,7 +314,7 @@ t.test('it ends by itself after so many frames, or so long', async (t) => {
   output.close();
 });
 
-t.test('nothing to capture from, or another capture', async (t) => {
+t.test('a capture without a source, or beside another capture, is refused', async (t) => {
   const nobody = new FakeSources();
   nobody.tap = 'no program';
   nobody.balancer = 'absent';
@@ -328,7 +328,7 @@ t.test('nothing to capture from, or another capture', async (t) => {
   t.equal(
     readFileSync(file, 'latin1'),
     'of an earlier one',
-    'an earlier capture is not lost by it',
+    'the file of an earlier capture stays',
   );
   const busy = new FakeSources();
   busy.tap = 'in use';
@@ -338,7 +338,7 @@ t.test('nothing to capture from, or another capture', async (t) => {
   );
 });
 
-t.test('a balancer that ends, and comes back with another XDP program', async (t) => {
+t.test('a balancer ends, and comes back with another XDP program', async (t) => {
   const sources = new FakeSources();
   const first = sources.tap as FakeTap;
   const second = new FakeTap();
@@ -354,7 +354,7 @@ t.test('a balancer that ends, and comes back with another XDP program', async (t
     first.current = false;
     sources.balancer = 'runs';
     await until('it goes on', () =>
-      sources.notes.some((line) => /a balancer runs again/.test(line)),
+      sources.notes.some((line) => /a balancer is running again/.test(line)),
     );
     await until('the old tap is closed', () => first.closed);
     second.records.push(record(TapKind.kernel, 1, 'after'));
@@ -363,35 +363,35 @@ t.test('a balancer that ends, and comes back with another XDP program', async (t
   t.strictSame(frames, ['before', 'meanwhile', 'after']);
 });
 
-t.test('a balancer that is gone: its XDP program is captured all the same', async (t) => {
+t.test('without a balancer, the frames of its XDP program are captured', async (t) => {
   const sources = new FakeSources();
   sources.balancer = 'absent';
   const { frames } = await captured(t, sources, {}, async () => {
     (sources.tap as FakeTap).records.push(record(TapKind.kernel, 1, 'forwarded'));
   });
   t.strictSame(frames, ['forwarded']);
-  t.match(sources.notes[0], /no balancer is running there: what the XDP program sees and sends/);
+  t.match(
+    sources.notes[0],
+    /no balancer is running there: until a balancer runs, only frames that the XDP program/,
+  );
 });
 
-t.test(
-  'only its owner may read the file, and one that is there already gives way to what is written',
-  async (t) => {
-    const file = join(t.testdir(), 'out.pcapng');
-    writeFileSync(file, 'of an earlier one', { mode: 0o644 });
-    OutputFile.open(file).close();
-    t.equal(readFileSync(file, 'latin1'), 'of an earlier one', 'nothing was written');
-    const output = OutputFile.open(file);
-    output.append(Buffer.from('new'));
-    output.flush();
-    output.append(Buffer.from('er'));
-    output.close();
-    t.equal(statSync(file).mode & 0o777, 0o600);
-    t.equal(readFileSync(file, 'latin1'), 'newer');
-    const absent = join(t.testdir(), 'no/such/place.pcapng');
-    t.throws(() => OutputFile.open(absent), {
-      code: 'BATON_CAPTURE',
-      message: /there is no such directory/,
-    });
-    t.notOk(existsSync(absent));
-  },
-);
+t.test('only its owner may read the file, and the first write empties an old one', async (t) => {
+  const file = join(t.testdir(), 'out.pcapng');
+  writeFileSync(file, 'of an earlier one', { mode: 0o644 });
+  OutputFile.open(file).close();
+  t.equal(readFileSync(file, 'latin1'), 'of an earlier one', 'nothing is written yet');
+  const output = OutputFile.open(file);
+  output.append(Buffer.from('new'));
+  output.flush();
+  output.append(Buffer.from('er'));
+  output.close();
+  t.equal(statSync(file).mode & 0o777, 0o600);
+  t.equal(readFileSync(file, 'latin1'), 'newer');
+  const absent = join(t.testdir(), 'no/such/place.pcapng');
+  t.throws(() => OutputFile.open(absent), {
+    code: 'BATON_CAPTURE',
+    message: /there is no such directory/,
+  });
+  t.notOk(existsSync(absent));
+});

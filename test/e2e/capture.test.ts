@@ -156,11 +156,11 @@ t.test('baton capture records frames', { skip: whyNoFarm() || whyNoReader() }, a
         await program.waitForLog(/the balancer has ended/);
         await farm.startBalancer();
         await farm.waitNodesUp();
-        await program.waitForLog(/a balancer runs again/);
+        await program.waitForLog(/a balancer is running again/);
         // A balancer that leaves does not wait for the capture.
         await farm.startBalancer(['--replace']);
         await farm.waitNodesUp();
-        await program.waitForLog(/runs again.*runs again/s);
+        await program.waitForLog(/running again.*running again/s);
         t.equal((await curl(farm.client, `${BASE}/b.txt`)).body.toString(), 'there\n');
         await farm.waitEmpty();
         program.signal('SIGTERM');

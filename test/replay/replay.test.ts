@@ -1,5 +1,5 @@
 /**
- * The files and the output of `baton replay`. What a replay finds out is tested in test/datapath.
+ * The files and the output of `baton replay`. test/datapath tests the result of a replay.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -35,7 +35,7 @@ function place(t: Test): Place {
   return { config: file('balancer.yaml'), file };
 }
 
-/** Runs it and listens to both output streams. */
+/** Runs a replay and collects both output streams. */
 async function run(
   options: Parameters<typeof replay>[0],
 ): Promise<{ code: number; out: string; err: string }> {
@@ -52,7 +52,7 @@ async function run(
   return { code, out, err };
 }
 
-t.test('a table for people, and the frames in a file', async (t) => {
+t.test('a replay prints tables, and writes frames to a file', async (t) => {
   const { config, file } = place(t);
   const { code, out, err } = await run({
     config,
@@ -76,11 +76,11 @@ t.test('a table for people, and the frames in a file', async (t) => {
   const reader = openCapture(new Uint8Array(readFileSync(file('out.pcap'))))!;
   let frames = 0;
   while (reader.next()) frames += 1;
-  t.equal(frames, 6, 'a SYN/ACK, a handoff, four that were passed on');
+  t.equal(frames, 6, 'a SYN/ACK, a handoff, four forwarded segments');
   t.equal(reader.fault, undefined);
 });
 
-t.test('JSON', async (t) => {
+t.test('a replay prints JSON', async (t) => {
   const { config, file } = place(t);
   const { code, out } = await run({ config, in: file('get.pcap'), json: true });
   t.equal(code, 0);
@@ -124,7 +124,7 @@ t.test('the same capture and config give the same result', async (t) => {
 });
 
 t.test(
-  'a damaged capture: what was good is told, then what is wrong, and exit code 1',
+  'a damaged capture: the frames before the damage, then the damage, and exit code 1',
   async (t) => {
     const { config, file } = place(t);
     writeFileSync(file('cut.pcap'), capture('get.pcap').subarray(0, 1_000));
@@ -138,26 +138,26 @@ t.test(
   },
 );
 
-t.test('files that can not be used', async (t) => {
+t.test('files that cannot be used are refused', async (t) => {
   const { config, file } = place(t);
   writeFileSync(file('text'), 'this is no capture\n');
   writeFileSync(file('empty'), '');
   const cases: [string, Parameters<typeof replay>[0], RegExp][] = [
     [
-      'not there',
+      'absent',
       { config, in: file('none.pcap'), json: false },
-      /none\.pcap: can not be read: there is no such file/,
+      /none\.pcap: cannot be read: there is no such file/,
     ],
     ['a directory', { config, in: file('.'), json: false }, /not a regular file/],
-    ['no capture', { config, in: file('text'), json: false }, /text: neither pcap nor pcapng/],
-    ['empty', { config, in: file('empty'), json: false }, /empty: neither pcap nor pcapng/],
+    ['no capture', { config, in: file('text'), json: false }, /text: is neither pcap nor pcapng/],
+    ['empty', { config, in: file('empty'), json: false }, /empty: is neither pcap nor pcapng/],
     [
-      'output over input',
+      'output file is input file',
       { config, in: file('get.pcap'), out: file('get.pcap'), json: false },
-      /is the capture that is read/,
+      /is the capture to read; name another file/,
     ],
     [
-      'output nowhere',
+      'output in no directory',
       { config, in: file('get.pcap'), out: file('none/x'), json: false },
       /x: cannot be written: there is no such directory/,
     ],
@@ -171,13 +171,13 @@ t.test('files that can not be used', async (t) => {
   t.equal(
     readFileSync(file('get.pcap')).length,
     capture('get.pcap').length,
-    'the input is as it was',
+    'the input has not changed',
   );
   await t.rejects(replay({ config, in: file('text'), out: file('new.pcap'), json: false }));
-  t.notOk(existsSync(file('new.pcap')), 'no output for what is no capture');
+  t.notOk(existsSync(file('new.pcap')), 'no output file when the input is not a capture');
 });
 
-t.test('a capture of other servers: they are named', async (t) => {
+t.test('servers of a capture that the config does not have are named', async (t) => {
   const { config, file } = place(t);
   writeFileSync(file('other.pcap'), capture('methods.pcap'));
   const { code, out } = await run({ config, in: file('other.pcap'), json: false });
@@ -185,7 +185,7 @@ t.test('a capture of other servers: they are named', async (t) => {
   t.match(out, 'no SYN to a virtual server of this config; SYNs went to 173.194.75.103:80');
 });
 
-t.test('nothing from the wire or the command line reaches a terminal unescaped', async (t) => {
+t.test('text from the wire or the command line is escaped', async (t) => {
   const { config, file } = place(t);
   const bytes = capture('methods.pcap');
   const settings = loadBalancerConfig(config);

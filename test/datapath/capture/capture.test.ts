@@ -250,7 +250,7 @@ t.test('content that nobody holds gets 404', async (t) => {
       request: 'GET /download/CHANGES.bro-aux.txt',
       status: 404,
       node: 'local',
-      why: 'nobody holds it: 404',
+      why: 'no node holds it: 404',
       closed: 'fin',
     },
   ]);
