@@ -70,7 +70,7 @@ export class NodeWatch {
   private readonly macs: (Uint8Array | undefined)[] = [];
   private readonly reasons: string[] = [];
   /** By node: what the log has said last. */
-  private readonly said: NodeStatus[];
+  private readonly logged: NodeStatus[];
   private readonly lines: TokenBucket[];
   private readonly configured: number;
   private ownFlags = IxcpFlag.canAdopt as number;
@@ -81,7 +81,7 @@ export class NodeWatch {
     this.options = options;
     this.configured = options.configured ?? options.nodes.length;
     this.startedAt = options.now();
-    this.said = options.nodes.map(() => ({ state: 'unresolved', why: '' }));
+    this.logged = options.nodes.map(() => ({ state: 'unresolved', why: '' }));
     this.lines = options.nodes.map(() => new TokenBucket(1 / SECONDS_A_LINE, MOST_LINES));
     // Until the nodes have spoken, clients are offered only what any node goes on with.
     this.withheld = options.earlier ?? WITHHELD;
@@ -137,13 +137,13 @@ export class NodeWatch {
     this.macs[node] = mac;
     this.reasons[node] = why;
     if (mac !== undefined) this.options.log.info(`${this.nameOf(node)} is at ${formatMac(mac)}`);
-    this.lookAt(node);
+    this.check(node);
   }
 
   engine(event: EngineEvent): void {
     const { log, nodes } = this.options;
     const name = this.nameOf(event.node);
-    if (event.node < nodes.length) this.lookAt(event.node);
+    if (event.node < nodes.length) this.check(event.node);
     // What it says of the node is told as its state; this is of one connection, or of the local
     // services.
     else if (event.event === 'silent') log.warn(`${name} did not answer a handoff in time`);
@@ -155,16 +155,16 @@ export class NodeWatch {
   }
 
   /** Takes in what has changed of one node. */
-  private lookAt(node: number): void {
-    this.tell(node);
-    this.offer();
+  private check(node: number): void {
+    this.logChange(node);
+    this.updateWithheld();
   }
 
   /** Takes in whatever has changed. */
   look(): void {
-    this.lookAtOwnKernel();
-    for (let node = 0; node < this.configured; node++) this.tell(node);
-    this.offer();
+    this.checkOwnKernel();
+    for (let node = 0; node < this.configured; node++) this.logChange(node);
+    this.updateWithheld();
   }
 
   private facts(node: number): NodeFacts {
@@ -177,15 +177,15 @@ export class NodeWatch {
     };
   }
 
-  private tell(node: number): void {
+  private logChange(node: number): void {
     const { log, now } = this.options;
     const status = this.status(node);
-    const said = this.said[node];
-    if (said?.state === status.state && said.why === status.why) return;
+    const logged = this.logged[node];
+    if (logged?.state === status.state && logged.why === status.why) return;
     // Before the first look at it, there is no news in its not being known.
     if (status.state === 'unresolved' && this.reasons[node] === undefined) return;
     if (this.lines[node]?.take(now()) !== true) return;
-    this.said[node] = status;
+    this.logged[node] = status;
     const { state, why } = status;
     const name = this.nameOf(node);
     if (why === '') log.info(`${name} is ${state}`);
@@ -193,7 +193,7 @@ export class NodeWatch {
     else log.warn(`${name} is ${state}${state === 'up' ? ', but' : ''}: ${why}`);
   }
 
-  private lookAtOwnKernel(): void {
+  private checkOwnKernel(): void {
     const { log } = this.options;
     let flags: number;
     try {
@@ -210,7 +210,7 @@ export class NodeWatch {
     this.ownFlags = flags;
   }
 
-  private offer(): void {
+  private updateWithheld(): void {
     const { states, now, onWithheld } = this.options;
     const own = refusedOptions(this.ownFlags);
     let refused = own;

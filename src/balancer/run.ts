@@ -97,6 +97,20 @@ function machineOptions(
   };
 }
 
+/**
+ * The nodes of the config, and behind them those that only sessions of an earlier run have: such
+ * sessions stay with their nodes.
+ */
+function allNodes(
+  configured: BalancerConfig['nodes'],
+  departed: readonly string[],
+  log: Log,
+): BalancerConfig['nodes'] {
+  for (const name of departed)
+    log.info(`node ${name} is not in the config any more: its sessions go on until they end`);
+  return [...configured, ...departed.map((address) => ({ name: address, address, weight: 0 }))];
+}
+
 /** Starts every part in order; `steps` gets what ends it again. */
 async function start(
   config: BalancerConfig,
@@ -119,14 +133,7 @@ async function start(
   steps.add((manner) => machine[manner]());
 
   const nodeInterface = config.nodeInterface?.name;
-  // Sessions of an earlier run stay with their nodes, also with those that are not in the config
-  // any more.
-  const departed = machine
-    .departedNodes()
-    .map((address) => ({ name: address, address, weight: 0 }));
-  for (const { name } of departed)
-    log.info(`node ${name} is not in the config any more: its sessions go on until they end`);
-  const nodes = [...config.nodes, ...departed];
+  const nodes = allNodes(config.nodes, machine.departedNodes(), log);
   const { workers } = config;
   const servers = config.virtualServers.length;
   const memory = nodeMemory(nodes.length, workers, servers);
@@ -160,7 +167,7 @@ async function start(
     },
     listener: {
       event: (event) => {
-        if (event.event === 'unconfirmed') neighbours?.doubt(event.node);
+        if (event.event === 'unconfirmed') neighbours?.recheck(event.node);
         else watch.engine(event);
       },
       died: (reason) => end.lost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
@@ -191,8 +198,8 @@ async function start(
     log.info(`sessions taken over from the earlier run: ${engine.takenOver}`);
 
   const stats = new BalancerStats({ config, nodes, engine, machine, watch, log });
-  const lookout = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);
-  steps.add(() => clearInterval(lookout));
+  const lossCheck = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);
+  steps.add(() => clearInterval(lossCheck));
   const api = new ControlApi(stats, end.leave, new CaptureFeed(engine));
   await api.start(config.controlSocket);
   steps.add(() => api.stop());

@@ -4,7 +4,12 @@ import type { SessionPage, StatsDocument } from '../api/documents.js';
 
 import type { StatsSource } from '../api/server.js';
 import type { CounterName } from '../base/counters.js';
-import { FRAMES_OF_KERNEL, RING_NAMES, type XdpCounter } from '../base/kernel-counters.js';
+import {
+  COUNTER_PREFIX,
+  FRAMES_OF_KERNEL,
+  RING_NAMES,
+  type XdpCounter,
+} from '../base/kernel-counters.js';
 import type { Log } from '../base/log.js';
 import { VERSION } from '../base/version.js';
 import type { BalancerConfig } from '../config/load.js';
@@ -110,9 +115,9 @@ export class BalancerStats implements StatsSource {
     const counters = {
       ...withKernel(this.parts.engine.counters(), xdp),
       ...Object.fromEntries(RING_NAMES.map((name, index) => [name, ring[index] ?? 0])),
-      ...prefixed('guard_', guard),
-      ...prefixed('shim_', shim),
-      ...prefixed('xdp_', xdp ?? {}),
+      ...prefixed(COUNTER_PREFIX.guard, guard),
+      ...prefixed(COUNTER_PREFIX.shim, shim),
+      ...prefixed(COUNTER_PREFIX.xdp, xdp ?? {}),
     };
     this.losses.look(counters, performance.now());
     return counters;

@@ -302,6 +302,9 @@ export type GuardCounter = keyof typeof GUARD_COUNTERS;
 export type ShimCounter = keyof typeof SHIM_COUNTERS;
 export type XdpCounter = keyof typeof XDP_COUNTERS;
 
+/** Before the names of a BPF program's counters, wherever counters of all kinds stand together. */
+export const COUNTER_PREFIX = { guard: 'guard_', shim: 'shim_', xdp: 'xdp_' } as const;
+
 export const RING_NAMES = Object.keys(RING_COUNTERS);
 export const GUARD_NAMES = Object.keys(GUARD_COUNTERS) as GuardCounter[];
 export const SHIM_NAMES = Object.keys(SHIM_COUNTERS) as ShimCounter[];

@@ -3,6 +3,7 @@ import { type CounterInfo, meaning } from '../base/counter-info.js';
 import { COUNTERS } from '../base/counters.js';
 import { BatonError } from '../base/errors.js';
 import {
+  COUNTER_PREFIX,
   GUARD_COUNTERS,
   RING_COUNTERS,
   SHIM_COUNTERS,
@@ -24,15 +25,15 @@ const GROUPS: readonly Group[] = [
   { title: 'The receive and transmit rings', prefix: '', infos: RING_COUNTERS },
   {
     title: "The guard, a BPF program on the balancer's interfaces",
-    prefix: 'guard_',
+    prefix: COUNTER_PREFIX.guard,
     infos: GUARD_COUNTERS,
   },
   {
     title: 'The shim, on the balancer for its local services; nodes have the same counters',
-    prefix: 'shim_',
+    prefix: COUNTER_PREFIX.shim,
     infos: SHIM_COUNTERS,
   },
-  { title: 'The XDP program', prefix: 'xdp_', infos: XDP_COUNTERS },
+  { title: 'The XDP program', prefix: COUNTER_PREFIX.xdp, infos: XDP_COUNTERS },
 ];
 
 /** Every counter that `baton stats` can show. */

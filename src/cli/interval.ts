@@ -1,7 +1,7 @@
 /** The rates of a balancer's counters between two answers of its control socket. */
 
 import type { NodeState, StatsDocument } from '../api/documents.js';
-import { FRAMES_OF_KERNEL } from '../base/kernel-counters.js';
+import { COUNTER_PREFIX, FRAMES_OF_KERNEL } from '../base/kernel-counters.js';
 import { STAGE_NAMES, type StageName } from '../base/stages.js';
 
 /**
@@ -63,7 +63,7 @@ const ANSWER = /^answer_\d+$/;
 /** Counters of frames that were dropped or lost. */
 const DROP = /(?:^|_)(?:drop|lost|starved|failed|absent)(?:_|$)/;
 /** Frames that the XDP program has handled itself: those that `frames` includes, and the others. */
-const KERNEL_FRAMES = FRAMES_OF_KERNEL.map((name) => `xdp_${name}`);
+const KERNEL_FRAMES = FRAMES_OF_KERNEL.map((name) => COUNTER_PREFIX.xdp + name);
 const KERNEL_ALONE = ['xdp_absorbed', 'xdp_notice_told'];
 
 /**

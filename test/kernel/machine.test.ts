@@ -369,14 +369,14 @@ if (insideNamespace(import.meta.url)) {
     // The peer says nothing of it: who gets no answer has the link asked, but not again and again.
     peer.run('sysctl', '-qw', 'net.ipv4.conf.eth0.arp_notify=0');
     peer.run('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:55');
-    watch.doubt(0);
+    watch.recheck(0);
     await until('the answer', () => of(0).length === 5, BEFORE_NEXT_LOOK_MS);
     t.same(of(0)[4]?.mac, macOf('02:00:00:00:00:55'));
     peer.run('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:33');
-    watch.doubt(0);
+    watch.recheck(0);
     t.match(run('ip', 'neigh', 'show', PEER), /02:00:00:00:00:55/);
     await until('a later doubt', () => {
-      watch.doubt(0);
+      watch.recheck(0);
       return of(0).length === 6;
     });
     t.same(of(0)[5]?.mac, macOf('02:00:00:00:00:33'));
@@ -393,7 +393,7 @@ if (insideNamespace(import.meta.url)) {
       'nud',
       'permanent',
     );
-    watch.doubt(1);
+    watch.recheck(1);
     t.match(run('ip', 'neigh', 'show', '10.99.0.66'), /PERMANENT/);
     run('ip', 'neigh', 'del', '10.99.0.66', 'dev', 'eth0');
     const known = of(0).length;

@@ -23,9 +23,8 @@ import {
 } from '../../host/native.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
 import { formatIpv4 } from '../../wire/ipv4.js';
+import { GUARD_SERVER } from './guard.js';
 
-/** struct guard_server. */
-const SERVER = { address: 0, port: 4 } as const;
 const SECRET_BYTES = 32;
 const MAC_BYTES = 6;
 
@@ -186,7 +185,7 @@ function readServers(map: MapHandle): Map<number, string> {
     const index = new Uint32Array(value.slice().buffer)[0] ?? 0;
     servers.set(
       index,
-      `${formatIpv4(view.getUint32(SERVER.address))}:${view.getUint16(SERVER.port)}`,
+      `${formatIpv4(view.getUint32(GUARD_SERVER.address))}:${view.getUint16(GUARD_SERVER.port)}`,
     );
   }
   return servers;

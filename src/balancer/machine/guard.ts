@@ -14,8 +14,8 @@ import type { PacketStart, RingShare } from '../threads/engine-messages.js';
 
 const PRIORITY = 1;
 const HANDLE = 1;
-/** struct guard_server. */
-const SERVER = { address: 0, port: 4, bytes: 8 } as const;
+/** struct guard_server, the key of maps `virtual_servers`: bytes of address and port as in a packet. */
+export const GUARD_SERVER = { address: 0, port: 4, bytes: 8 } as const;
 
 export class Guard {
   private readonly object: BpfObject;
@@ -117,8 +117,8 @@ function randomU32(): number {
 
 /** A virtual server as the key of a map `virtual_servers`. */
 export function serverKey(server: { address: string; port: number }): Uint8Array {
-  const key = new Uint8Array(SERVER.bytes);
-  key.set(addressKey(server.address), SERVER.address);
-  new DataView(key.buffer).setUint16(SERVER.port, server.port);
+  const key = new Uint8Array(GUARD_SERVER.bytes);
+  key.set(addressKey(server.address), GUARD_SERVER.address);
+  new DataView(key.buffer).setUint16(GUARD_SERVER.port, server.port);
   return key;
 }

@@ -40,7 +40,7 @@ const PATIENCE_MS = 2_500;
 const BURST_MS = 1;
 
 /** The link is asked anew about a node at most this often. */
-const DOUBT_INTERVAL_MS = 250;
+const RECHECK_INTERVAL_MS = 250;
 
 type NeighbourNative = Pick<
   Native,
@@ -72,13 +72,13 @@ export class NeighbourWatch {
   private readonly options: NeighbourOptions;
   private readonly native: NeighbourNative;
   /** By node, what was last told: MAC address or reason, as one text. */
-  private readonly told: string[];
+  private readonly reported: string[];
   /** Nodes that no address of the interface has on its link, though a route may. */
   private readonly routed = new Set<number>();
   /** By node, since when the table has no usable entry, in ms. */
   private readonly missingSince: (number | undefined)[] = [];
   /** By node, when the link was last asked anew, in ms. */
-  private readonly doubtedAt: (number | undefined)[] = [];
+  private readonly recheckedAt: (number | undefined)[] = [];
   private readonly now: () => number;
   private readonly timers: NodeJS.Timeout[] = [];
   private interval: NodeJS.Timeout | undefined;
@@ -89,7 +89,7 @@ export class NeighbourWatch {
     this.options = options;
     this.native = options.native ?? native();
     this.now = options.now ?? (() => performance.now());
-    this.told = options.addresses.map(() => '');
+    this.reported = options.addresses.map(() => '');
   }
 
   /**
@@ -119,11 +119,11 @@ export class NeighbourWatch {
    * ask the link: what it finds is told as any change is. Until then, and when it finds nothing for
    * PATIENCE_MS, the last answer holds.
    */
-  doubt(node: number): void {
+  recheck(node: number): void {
     const address = this.options.addresses[node];
-    const since = this.now() - (this.doubtedAt[node] ?? Number.NEGATIVE_INFINITY);
-    if (address === undefined || since < DOUBT_INTERVAL_MS) return;
-    this.doubtedAt[node] = this.now();
+    const since = this.now() - (this.recheckedAt[node] ?? Number.NEGATIVE_INFINITY);
+    if (address === undefined || since < RECHECK_INTERVAL_MS) return;
+    this.recheckedAt[node] = this.now();
     try {
       const info = this.native.interfaceInfo(this.options.interface);
       if (info === undefined) return;
@@ -159,7 +159,7 @@ export class NeighbourWatch {
     }
     if (info === undefined || !info.up) {
       const why = `interface ${this.options.interface} is ${info === undefined ? 'gone' : 'down'}`;
-      for (let node = 0; node < addresses.length; node++) this.tell(node, undefined, why);
+      for (let node = 0; node < addresses.length; node++) this.report(node, undefined, why);
       return;
     }
     let table: Map<string, Neighbour>;
@@ -167,12 +167,12 @@ export class NeighbourWatch {
       table = new Map(this.native.neighbours(info.index).map((entry) => [entry.address, entry]));
     } catch (error) {
       for (let node = 0; node < addresses.length; node++)
-        this.tell(node, undefined, reasonOf(error));
+        this.report(node, undefined, reasonOf(error));
       return;
     }
     for (const [node, address] of addresses.entries()) {
       if (!this.routed.has(node) && !isOnLink(info, address)) {
-        this.tell(node, undefined, `${address} is not on the link of ${this.options.interface}`);
+        this.report(node, undefined, `${address} is not on the link of ${this.options.interface}`);
       } else {
         this.lookAt(node, address, table.get(address), info.index);
       }
@@ -201,18 +201,18 @@ export class NeighbourWatch {
       this.missingSince[node] !== undefined;
     if (entry?.mac !== undefined && (entry.state & UNUSABLE) === 0) {
       this.missingSince[node] = undefined;
-      this.tell(node, entry.mac, '');
+      this.report(node, entry.mac, '');
       return;
     }
     const since = this.missingSince[node] ?? this.now();
     this.missingSince[node] = since;
-    if (failed || this.now() - since >= PATIENCE_MS) this.tell(node, undefined, why);
+    if (failed || this.now() - since >= PATIENCE_MS) this.report(node, undefined, why);
   }
 
-  private tell(node: number, mac: Uint8Array | undefined, why: string): void {
+  private report(node: number, mac: Uint8Array | undefined, why: string): void {
     const text = mac === undefined ? why : formatMac(mac);
-    if (this.told[node] === text) return;
-    this.told[node] = text;
+    if (this.reported[node] === text) return;
+    this.reported[node] = text;
     this.options.onChange({ node, mac: mac?.slice(), why });
   }
 

@@ -8,7 +8,7 @@ import type { EngineEvent } from './engine-messages.js';
 /** ms. */
 const EVENT_INTERVAL_MS = 1_000;
 /** For doubts where a node is, in ms: the link can be asked in no time. */
-const DOUBT_INTERVAL_MS = 250;
+const RECHECK_INTERVAL_MS = 250;
 /** For complaints that a stranger can cause, in ms. */
 const COMPLAINT_INTERVAL_MS = 60_000;
 
@@ -28,7 +28,7 @@ export class NodeEvents implements Observer {
   }
 
   unconfirmed(_slot: number, node: number, now: number): void {
-    this.rarely(`unconfirmed ${node}`, now, { event: 'unconfirmed', node }, DOUBT_INTERVAL_MS);
+    this.rarely(`unconfirmed ${node}`, now, { event: 'unconfirmed', node }, RECHECK_INTERVAL_MS);
   }
 
   refused(_slot: number, node: number, reason: number, now: number): void {

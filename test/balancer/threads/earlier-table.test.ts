@@ -1,0 +1,98 @@
+/** Sessions of an earlier run: which an engine is given, and under what numbers. */
+import t from 'tap';
+import { EarlierTable } from '../../../src/balancer/threads/earlier-table.js';
+import {
+  type RecordReader,
+  SESSION_RECORD,
+  SESSION_RECORD_BYTES,
+} from '../../../src/engine/table/session-record.js';
+import { SessionState } from '../../../src/engine/table/session-table.js';
+
+/** Our numbers of the earlier run's virtual servers and nodes; -1: not in the config any more. */
+const SERVERS = Int32Array.of(1, -1, 0);
+const NODES = Int32Array.of(4, -1);
+
+/** A table with one session for each [slot, virtual server, node]. */
+function table(count: number, sessions: readonly (readonly [number, number, number])[]) {
+  const memory = new ArrayBuffer(count * SESSION_RECORD_BYTES);
+  const view = new DataView(memory);
+  for (const [slot, server, node] of sessions) {
+    const at = slot * SESSION_RECORD_BYTES;
+    view.setUint8(at + SESSION_RECORD.state, SessionState.passing);
+    view.setUint32(at + SESSION_RECORD.portServer, (40_000 << 16) | server, true);
+    view.setUint16(at + SESSION_RECORD.node, node, true);
+  }
+  let closes = 0;
+  const map = { memory: () => memory, close: () => void closes++ };
+  const earlier = new EarlierTable({ fd: 9, count, servers: SERVERS, nodes: NODES }, map);
+  return { earlier, closes: () => closes };
+}
+
+/** An engine that notes what it is given, and has room for so many sessions. */
+function heir(room: number) {
+  const taken: number[][] = [];
+  const losses: number[][] = [];
+  return {
+    sessions: {
+      get size() {
+        return taken.length;
+      },
+    },
+    taken,
+    losses,
+    takeOver(_old: RecordReader, slot: number, node: number, server: number, now: number) {
+      if (taken.length === room) return false;
+      taken.push([slot, node, server, now]);
+      return true;
+    },
+    takeLoss(_old: RecordReader, slot: number, server: number, now: number) {
+      losses.push([slot, server, now]);
+    },
+  };
+}
+
+t.test('sessions are taken over under our numbers of node and virtual server', async (t) => {
+  const { earlier } = table(8, [
+    [1, 0, 0],
+    [3, 2, 1],
+    [6, 2, 7],
+  ]);
+  const engine = heir(10);
+  t.equal(earlier.takeOver(engine, 50), 3);
+  t.same(engine.taken, [
+    [1, 4, 1, 50],
+    [3, -1, 0, 50],
+    [6, -1, 0, 50],
+  ]);
+});
+
+t.test('those of a virtual server that is gone, or was never there, are left out', async (t) => {
+  const { earlier } = table(4, [
+    [0, 1, 0],
+    [1, 9, 0],
+    [2, 0, 0],
+  ]);
+  const engine = heir(10);
+  t.equal(earlier.takeOver(engine, 1), 1);
+  earlier.takeLosses(engine, 2);
+  t.same(engine.losses, [[2, 1, 2]]);
+});
+
+t.test('a full engine ends the taking over, and only new sessions are counted', async (t) => {
+  const { earlier } = table(4, [
+    [0, 0, 0],
+    [1, 0, 0],
+    [2, 0, 0],
+  ]);
+  const engine = heir(2);
+  t.equal(earlier.takeOver(engine, 1), 2);
+  t.equal(earlier.takeOver(engine, 2), 0);
+});
+
+t.test('the map is closed once the engine is through with it', async (t) => {
+  const { earlier, closes } = table(1, []);
+  t.equal(earlier.takeOver(heir(1), 1), 0);
+  t.equal(closes(), 0);
+  earlier.close();
+  t.equal(closes(), 1);
+});
