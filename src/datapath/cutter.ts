@@ -1,13 +1,13 @@
 /**
- * Cuts TCP segments that are larger than a frame of the wire, as the sender's hardware would have:
- * senders on the same machine (containers, virtual machines) leave that to a card which their
- * frames never see, and GRO makes such frames of what came by the wire.
+ * Cuts TCP segments that are larger than a frame of the wire, as the sender's hardware would have
+ * done. Containers and virtual machines on the same host leave this to a network card that their
+ * frames never reach. GRO also merges frames of the wire into such segments.
  *
  *     | Ethernet, IPv4, TCP | payload 1 | payload 2 | payload 3 |
  *     | Ethernet, IPv4, TCP | payload 1 |   | ... | payload 2 |   | ... | payload 3 |
  *
- * Each piece has the headers, with its own sequence number and lengths; FIN and PSH belong to the
- * last one.
+ * Each piece gets the headers, with its own sequence number and lengths. Only the last piece keeps
+ * FIN and PSH.
  */
 import { fold, pseudoHeaderSum } from '../wire/checksum.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
@@ -30,14 +30,14 @@ export class SegmentCutter {
   private bytes: Uint8Array = new Uint8Array(0);
   private frame = 0;
   private headers = 0;
-  /** Of the payload, in bytes: all of it, and what lies in pieces already. */
+  /** Bytes of payload: all of it, and the part that has been cut already. */
   private payload = 0;
   private cut = 0;
 
   /**
-   * Takes a frame of `length` bytes to be cut.
-   * @param from the memory that it lies in
-   * @returns false for what is no whole TCP segment in IPv4 without options
+   * Begins to cut a frame of `length` bytes.
+   * @param from the memory that holds the frame
+   * @returns false when the frame is not one whole TCP segment in IPv4 without options
    */
   take(from: Uint8Array, frame: number, length: number): boolean {
     if (this.view.buffer !== from.buffer || this.bytes !== from) {
@@ -70,9 +70,9 @@ export class SegmentCutter {
   }
 
   /**
-   * Writes the next piece, its TCP checksum left unfinished.
-   * @param most bytes of the piece, headers included; more than those
-   * @returns its length
+   * Writes the next piece. Its TCP checksum is left incomplete (FrameFlags.checksumPartial).
+   * @param most bytes of the piece, headers included; must exceed the headers
+   * @returns the length of the piece
    */
   next(
     into: { readonly bytes: Uint8Array; readonly view: DataView },
@@ -104,8 +104,8 @@ export class SegmentCutter {
 }
 
 /**
- * Another total length, and the header's checksum for it (RFC 1624 equation 3): a wrong one stays
- * wrong.
+ * Sets the total length, and updates the header checksum for it (RFC 1624 equation 3). A checksum
+ * that was wrong stays wrong.
  */
 function setLength(view: DataView, ip: number, total: number): void {
   const before = view.getUint16(ip + IPV4.totalLength);

@@ -1,42 +1,44 @@
 /**
  * The contract between the engine and whatever carries its frames.
  *
- * A datapath owns one memory in which every frame lies, received or to be sent. The engine
- * reads a received frame in place, changes it in place, and tells the datapath to forward it;
- * or it reserves room, builds a frame there, and commits it. Nothing is allocated per frame.
+ * A datapath owns one memory that holds every frame, received or to be sent. The engine reads a
+ * received frame in place, changes it in place, and has the datapath forward it. Or it reserves
+ * room, builds a frame there, and commits it. Nothing is allocated per frame.
  *
  *     receive:  memory[offset, offset + length) + flags  ->  engine
  *     engine:   forward(offset, length, ...)   a received frame, changed in place
  *               reserve(length) -> offset, write, commit(offset, length, ...)   a new frame
  *
- * A received frame stays valid until the datapath's flush after the call that delivered it.
+ * A received frame is valid until the first flush after the call that delivered it.
  */
 
-/** The memory of all frames of one datapath, with the two long-lived views of it. */
+/** The memory of all frames of one datapath, as two long-lived views. */
 export interface FrameMemory {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 }
 
-/** What the datapath knows about a received frame (bits of `flags`). */
+/** Bits of `flags`: what the datapath knows about a received frame. */
 export const FrameFlags = {
-  /** The TCP checksum is not finished: the sender left it to hardware that was never there. */
+  /**
+   * The TCP checksum is incomplete: the sender left it to hardware that the frame never reached.
+   */
   checksumPartial: 1,
   /** The kernel or the hardware has verified the TCP checksum. */
   checksumValid: 2,
-  /** A segment larger than the wire's: the kernel cuts it when it is sent. */
+  /** A segment larger than a frame of the wire (GSO): the kernel cuts it when it is sent. */
   segmented: 4,
-  /** The frame did not fit its room: bytes are missing. */
+  /** The frame was larger than its room in the ring: bytes are missing. */
   truncated: 8,
 } as const;
 
-/** Where a frame is to go. */
+/** The destination of a frame. */
 export const Port = {
-  /** Out of the interface that frames come in by. */
+  /** The interface on which frames arrive. */
   wire: 0,
-  /** Into this machine's own kernel, as if it had come in from the wire. */
+  /** This machine's own kernel, as if the frame had arrived from the wire. */
   local: 1,
-  /** Out of another interface, where nodes are reached: only of a datapath that has one. */
+  /** Another interface, by which nodes are reached. Not every datapath has one. */
   nodes: 2,
 } as const;
 export type PortNumber = (typeof Port)[keyof typeof Port];
@@ -45,22 +47,23 @@ export type PortNumber = (typeof Port)[keyof typeof Port];
 export interface TransmitQueue {
   readonly memory: FrameMemory;
   /**
-   * Room for a new frame of up to `length` bytes: its offset in memory, or -1 when there is none
-   * (counted).
+   * Reserves room for a new frame of up to `length` bytes. Returns its offset in memory, or -1,
+   * counted, when there is no room.
    */
   reserve(length: number): number;
   /**
-   * Sends the first `length` bytes of the room reserved last. A room that is not committed is
-   * simply reused.
+   * Sends the first `length` bytes of the room reserved last. Room that is not committed is reused.
    */
   commit(offset: number, length: number, port: PortNumber): void;
-  /** Sends a received frame as it now lies in memory; `flags` as it was received. */
+  /** Sends a received frame as it is in memory now. `flags` are those that it came with. */
   forward(offset: number, length: number, flags: number, port: PortNumber): void;
 }
 
 /** The receiving half, as the engine implements it. `now` is in ms on the datapath's clock. */
 export interface FrameSink {
   receive(offset: number, length: number, flags: number, now: number): void;
-  /** Does what is due at `now`; called at least every `tickMs` and after each batch. */
+  /**
+   * Handles the timers that are due at `now`. Called after each batch, and at least once a tick.
+   */
   tick(now: number): void;
 }

@@ -1,14 +1,15 @@
 /**
  * The packet datapath: frames in and out through an AF_PACKET ring of the addon.
  *
- * Received frames lie in the kernel's blocks, frames to be sent in the ring's slots, all in one
- * memory.
+ * One memory holds received frames, in the kernel's blocks, and frames to be sent, in the ring's
+ * slots.
  *
- * Slots are used strictly in order: the kernel stops at the first one that is not filled. So a slot
- * is taken at commit or forward, never at reserve, and a frame that goes elsewhere takes none.
+ * Slots are used strictly in order, because the kernel stops at the first one that is not filled.
+ * So commit and forward take a slot, and reserve does not. A frame for another destination takes
+ * none.
  *
- * Notices that come in by another interface are looked at in the end of the first slot's room,
- * which frames leave free then.
+ * Frames of inlets are copied to the end of the first slot's room. The datapath keeps this part
+ * free when it has inlets.
  */
 
 import type { StageClock } from '../base/stages.js';
@@ -25,9 +26,9 @@ import { BATCH_FRAMES, INJECT_MARK, RingDatapath } from './ring.js';
 export { INJECT_MARK } from './ring.js';
 
 /**
- * A block that has any frame in it is handed over after RETIRE_MS, full or not: so the number of
- * blocks is for how many ms the engine may be kept from running (a busy machine) before frames are
- * lost. Each holds at least one unsegmented frame of 64 KiB.
+ * The kernel hands over a block that has any frame after RETIRE_MS, full or not. So the number of
+ * blocks decides for how many ms a busy machine may keep the engine from running before frames are
+ * lost. Each block holds at least one GSO segment of 64 KiB.
  */
 const RECEIVE_BLOCKS = 256;
 const RECEIVE_BLOCK_BYTES = 128 * 1024;
@@ -38,35 +39,35 @@ const SMALLEST_SLOT_BYTES = 2048;
 const TRANSMIT_RING_BYTES = 16 * 1024 * 1024;
 
 /**
- * Slots that a batch may fill: most frames are answered or forwarded by one, a long head by
- * several.
+ * Slots that a batch may fill. Most frames are answered or forwarded with one slot, a long head
+ * takes several.
  */
 const BATCH_SLOTS = 4 * BATCH_FRAMES;
 
-/** For a notice of 74 bytes. Of anything longer the beginning tells that it is none. */
+/** Room for a notice of 74 bytes. The first bytes of a longer frame show that it is no notice. */
 const NOTICE_BYTES = 128;
 
 /**
- * What a slot holds before the IP packet: the ring's header (48), the virtio header (10), Ethernet
+ * Bytes of a slot before the IP packet: the ring's header (48), the virtio header (10), Ethernet
  * (14).
  */
 const SLOT_OVERHEAD_BYTES = 48 + 10 + 14;
 
 export interface PacketInterface {
   interfaceIndex: number;
-  /** Bytes of IP packet. */
+  /** Bytes of an IP packet. */
   mtu: number;
   /** File descriptor of a loaded socket filter program, or -1 for none. */
   filterProgramFd: number;
-  /** Which of the frames the ring is given when several share the interface's; by default all. */
+  /** How several rings share the interface's frames; by default this ring gets all. */
   fanout?: PacketRingOptions['fanout'];
-  /** Frames come in by other ways as well: `admit` will be called. By default not. */
+  /** The datapath has inlets: `admit` will be called. Default: false. */
   admits?: boolean;
 }
 
 /**
- * Ring sizes for an interface: 32 MiB to receive into, and for the MTU of Ethernet 4096 transmit
- * slots of 2 KiB. Larger MTUs get larger slots and fewer of them.
+ * Ring sizes for an interface: 32 MiB to receive into. The MTU of Ethernet gets 4096 transmit slots
+ * of 2 KiB, larger MTUs get fewer and larger slots.
  */
 export function packetRingOptions({
   interfaceIndex,
@@ -87,7 +88,7 @@ export function packetRingOptions({
   };
 }
 
-/** Slots to send by, for IP packets of up to so many bytes. */
+/** Transmit slots for IP packets of up to `packetBytes`. */
 export function transmitSlots(
   packetBytes: number,
 ): Pick<PacketRingOptions, 'transmitSlots' | 'transmitSlotBytes'> {
@@ -104,7 +105,7 @@ export function transmitSlots(
 
 /**
  * Opens the ring of an interface. Throws what the kernel refuses, with `code` and `syscall`.
- * @param stages told where the time of each batch goes
+ * @param stages measures where the time of each batch goes
  */
 export function openPacketDatapath(
   native: Pick<Native, 'openPacketRing'>,
@@ -122,14 +123,14 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   private readonly slotBytes: number;
   private readonly firstRoom: number;
   private readonly room: number;
-  /** Where notices are looked at; -1: none are expected. */
+  /** Where frames of inlets are copied to; -1: there are no inlets. */
   private readonly noticeAt: number;
-  /** The slot that the next frame takes. */
+  /** The slot for the next frame. */
   private nextSlot = 0;
-  /** The slots taken since the last flush: their status says "free" until then. */
+  /** Slots taken since the last flush. Their status says "free" until the next one. */
   private taken = 0;
 
-  /** As many frames as the ring has slots are longer than any batch needs. */
+  /** The list of outgoing frames is as long as the ring: no batch needs more. */
   constructor(ring: PacketRing, stages?: StageClock, admits = false) {
     super(ring, ring.transmitSlots, stages);
     this.status = new Uint32Array(ring.memory);
@@ -197,7 +198,7 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     }
   }
 
-  /** See Admitter. What is longer than a notice is cut, so that it is not taken for one. */
+  /** See Admitter. A frame longer than a notice is truncated, so it is not taken for a notice. */
   admit(
     from: Uint8Array,
     offset: number,
@@ -221,9 +222,9 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   }
 
   /**
-   * On a busy machine the kernel gives slots back late. Received frames then wait in their ring,
-   * which is far deeper: one that waits is late, one whose answer finds no slot is lost. Slots come
-   * back nearly in order: where the last of so many is free, those before it are.
+   * On a busy machine the kernel returns slots late. Received frames then wait in their ring, which
+   * is far deeper: a frame that waits is delayed, a frame whose answer finds no slot is lost. Slots
+   * come back nearly in order: if slot BATCH_SLOTS from here is free, those before it are free.
    */
   protected override hasRoom(): boolean {
     const last = (this.nextSlot + Math.min(BATCH_SLOTS, this.slots) - 1) % this.slots;

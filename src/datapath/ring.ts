@@ -1,7 +1,7 @@
 /**
- * What the datapaths of a live interface have in common: frames come in batches out of a ring of
- * the addon, are handed to the engine one by one, and what the engine wants sent is only noted,
- * four words a frame, and handed over in one call per batch.
+ * What the datapaths of a live interface have in common. A ring of the addon delivers frames in
+ * batches, and the engine gets them one by one. A frame that the engine sends is only noted, as
+ * four words. One call for each batch hands these over.
  *
  *     ring.receive -> incoming[]    sink.receive for each    reserve, commit, forward -> outgoing[]
  *                                   sink.tick                ring.flush(outgoing)
@@ -13,13 +13,13 @@ import type { FrameMemory, FrameSink, PortNumber, TransmitQueue } from './datapa
 import type { FrameTap } from './frame-tap.js';
 import type { Inlet, Outlet } from './inlets/inlet.js';
 
-/** Frames taken from the ring, and handed to the engine, between two flushes. */
+/** Most frames that the engine gets between two flushes. */
 export const BATCH_FRAMES = 256;
 
-/** Batches in one poll, after which timers and messages get their turn. */
+/** Most batches of one poll. Timers and messages get their turn after it. */
 const BATCHES_PER_POLL = 8;
 
-/** What stats() of a ring fills. */
+/** Numbers that stats() of a ring writes. */
 export const RING_TOTALS = 6;
 
 /** Words of a descriptor. */
@@ -28,10 +28,10 @@ export const LENGTH = 1;
 export const FLAGS = 2;
 export const SLOT = 3;
 
-/** skb->mark of frames for this machine's own kernel: BATON_MARK_INJECT of bpf/lib/ixp.h. */
+/** The skb->mark of frames for this machine's own kernel: BATON_MARK_INJECT of bpf/lib/ixp.h. */
 export const INJECT_MARK = 0x42540001;
 
-/** What PacketRing and XdpRing have in common. */
+/** The part of the addon's rings that is common to PacketRing and XdpRing. */
 interface FrameRing {
   readonly memory: ArrayBuffer;
   receive(descriptors: Uint32Array): number;
@@ -44,29 +44,29 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   readonly memory: FrameMemory;
   /** Frames not sent because no room was free. */
   transmitRingFull = 0;
-  /** Frames not sent because they are larger than the room for one. */
+  /** Frames not sent because they are larger than the room for a frame. */
   transmitTooLong = 0;
   /** Received frames not forwarded because the ring had no room for all of their bytes. */
   forwardTruncated = 0;
   /**
-   * Called in each batch with its time, when its frames were taken from the kernel, but before the
-   * first is looked at: what the kernel told by other ways of what came before them is known by
-   * then.
+   * Called in each batch with its time, after its frames were taken from the kernel and before the
+   * first is handed over. By then the kernel has reported, by other means, all that came before
+   * these frames.
    */
   onBatch: ((now: number) => void) | undefined;
   /**
-   * Where frames for Port.nodes leave, if nodes are reached by another interface; set before the
-   * first frame. Whoever sets it also adds it as an inlet.
+   * The way out for Port.nodes, if nodes are reached by another interface. It must be set before
+   * the first frame, and added as an inlet too.
    */
   nodes: Outlet | undefined;
-  /** Shown all frames that come and go, while there is a capture. */
+  /** Gets a copy of all frames that come and go, during a capture. */
   protected tap: FrameTap | undefined;
   /** Other sources of frames, in the order in which they are polled. */
   private readonly inlets: Inlet[] = [];
 
   protected readonly ring: Ring;
   protected readonly incoming = new Uint32Array(BATCH_FRAMES * DESCRIPTOR_WORDS);
-  /** Where in `incoming` the frame stands that was handed to the sink last. */
+  /** Index in `incoming` of the frame that was handed to the sink last. */
   protected current = 0;
   protected readonly outgoing: Uint32Array;
   protected outgoingCount = 0;
@@ -76,8 +76,8 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   private closed = false;
 
   /**
-   * @param mostFrames that can be sent between two flushes
-   * @param stages told where the time of each batch goes
+   * @param mostFrames most frames that can be sent between two flushes
+   * @param stages measures where the time of each batch goes
    */
   constructor(ring: Ring, mostFrames: number, stages = new StageClock()) {
     this.ring = ring;
@@ -86,7 +86,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     this.outgoing = new Uint32Array(mostFrames * DESCRIPTOR_WORDS);
   }
 
-  /** Shows frames to a capture from now on, or to none. */
+  /** Shows frames to a capture from now on; undefined: to none. */
   setTap(tap: FrameTap | undefined): void {
     this.tap = tap;
     for (const inlet of this.inlets) inlet.setTap(tap);
@@ -99,28 +99,29 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
 
   abstract reserve(length: number): number;
   /**
-   * `offset` must be what reserve returned last, with no frame committed or forwarded to the wire
-   * since.
+   * `offset` must be the last result of reserve, and no frame may have been committed or forwarded
+   * to the wire since.
    */
   abstract commit(offset: number, length: number, port: PortNumber): void;
   abstract forward(offset: number, length: number, flags: number, port: PortNumber): void;
   /**
-   * Sends what was committed and forwarded outside of poll. Inside of poll it happens by itself
-   * after each batch; received frames are no longer valid after it.
+   * Sends the frames that were committed and forwarded outside of poll. Poll itself flushes after
+   * each batch. After a flush, received frames are no longer valid.
    */
   abstract flush(): void;
 
-  /** Calls `onReadable` from the event loop whenever frames are ready; it is expected to poll. */
+  /** Calls `onReadable` from the event loop whenever frames are ready. The callee must poll. */
   start(onReadable: () => void): void {
     this.ring.start(onReadable);
     for (const inlet of this.inlets) inlet.start(onReadable);
   }
 
   /**
-   * Hands what the ring holds to `sink`, batch by batch, and sends what it answers. `now` is the
-   * clock, in ms, read once a batch. Returns whether more may be waiting: the caller then polls
-   * again after timers and messages had their turn. To be called at least every tick, for it also
-   * ticks the sink and sends what the device did not take earlier. Does nothing once closed.
+   * Hands the frames in the ring to `sink`, batch by batch, and sends its answers. `now` is the
+   * clock, in ms, read once a batch. Returns whether more frames may be waiting: the caller then
+   * polls again after timers and messages had their turn. It must be called at least once a tick:
+   * it also ticks the sink, and sends what the device did not take earlier. Once closed, it does
+   * nothing.
    */
   poll(sink: FrameSink, now: () => number): boolean {
     this.polling = true;
@@ -140,12 +141,12 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     return more;
   }
 
-  /** Whether the answers to a whole batch can be sent. While they cannot, no frame is received. */
+  /** Whether the answers to a whole batch can be sent. If not, no frame is received. */
   protected hasRoom(): boolean {
     return true;
   }
 
-  /** One batch; returns whether it was a full one. */
+  /** Handles one batch. Returns whether it was full. */
   private batch(sink: FrameSink, now: number): boolean {
     const { incoming, inlets, stages } = this;
     const count = this.hasRoom() ? this.ring.receive(incoming) : 0;
@@ -169,8 +170,8 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
 
   /**
    * Totals of the ring since it was opened: received, lost by the kernel, sent, send failures, sent
-   * outside the ring, times that no memory was free to receive into. What comes in by other rings
-   * is in them. The same array each time; once closed, what it held last.
+   * outside the ring, times that no memory was free to receive into. They include the inlets. The
+   * array is the same each time. Once closed, it keeps its last values.
    */
   stats(): Float64Array {
     if (this.closed) return this.totals;
@@ -180,8 +181,8 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
   }
 
   /**
-   * Stops and frees the ring; from inside of poll, at the end of the batch. The memory is gone
-   * then.
+   * Stops and frees the ring. Called from inside of poll, it does so at the end of the batch. The
+   * memory is unmapped then.
    */
   close(): void {
     if (!this.closed) this.stats();
@@ -194,7 +195,7 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
     this.ring.close();
   }
 
-  /** Notes a frame for the next flush; false, counted, when the list is full. */
+  /** Notes a frame for the next flush. Returns false, counted, when the list is full. */
   protected note(offset: number, length: number, flags: number, slot: number): boolean {
     const at = this.outgoingCount * DESCRIPTOR_WORDS;
     const outgoing = this.outgoing;

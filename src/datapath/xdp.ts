@@ -1,12 +1,11 @@
 /**
  * The xdp datapath: frames in and out through AF_XDP sockets of the addon, one on each receive
- * queue. The XDP program of bpf/xdp/xdp.bpf.c gives the sockets what it does not forward by itself.
+ * queue. The XDP program (bpf/xdp/xdp.bpf.c) gives the sockets the frames that it does not forward.
  *
- * All frames lie in one memory, cut into pieces of one size. A received frame that is forwarded
- * leaves from where it lies; a new one is built in a free piece, if possible one of the queue on
- * which the frame came in that is being looked at, and so leaves by that queue, in order with it.
- * Free pieces are on lists in the same memory, which each flush fills up (XdpRing of
- * native-xdp.ts).
+ * One memory holds all frames, in pieces of equal size. A received frame is forwarded from its own
+ * piece. A new frame is built in a free piece, if possible in one of the queue on which the current
+ * frame arrived: then it leaves by that queue, in order. Free pieces are on lists in the same
+ * memory, and each flush fills these up (XdpRing of native-xdp.ts).
  */
 import { BatonError } from '../base/errors.js';
 import type { StageClock } from '../base/stages.js';
@@ -17,38 +16,38 @@ import { SegmentCutter } from './cutter.js';
 import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
 import { INJECT_MARK, RingDatapath, SLOT } from './ring.js';
 
-/** What the kernel leaves free before each received frame (XDP_PACKET_HEADROOM). */
+/** Bytes that the kernel leaves free before each received frame (XDP_PACKET_HEADROOM). */
 const HEADROOM_BYTES = 256;
 const FRAME_BYTES = [2048, 4096];
 
 /**
- * The largest MTU, in bytes, for which a frame fits. A driver's own limit may be lower: then it
- * refuses the program.
+ * The largest MTU, in bytes, whose frames fit. If a driver's own limit is lower, it refuses the
+ * program.
  */
 export const LARGEST_XDP_MTU = Math.max(...FRAME_BYTES) - HEADROOM_BYTES - ETHERNET_HEADER_BYTES;
 
 /**
- * Frames of all queues together, and of one: three quarters of them to receive into. With one
- * queue, at 2 KiB 24 MiB, 8192 frames may wait for a worker that does not run: a notice that is
- * lost is not repeated. Many queues share the load, and need fewer each.
+ * Frames of all queues together, and of one queue. Three quarters of them are for receiving. With
+ * one queue (24 MiB at 2 KiB a frame) 8192 frames may wait for a worker that does not run: this is
+ * so many because a lost notice is not repeated. Many queues share the load, so each needs fewer.
  */
 const FRAMES = 16_384;
 const MOST_FRAMES_OF_QUEUE = 12_288;
 const FEWEST_FRAMES_OF_QUEUE = 4_096;
 
-/** Frames that can be sent between two flushes. */
+/** Most frames that can be sent between two flushes. */
 const MOST_FRAMES = 4096;
 
 export interface XdpInterface {
   name: string;
   index: number;
-  /** Bytes of IP packet. */
+  /** Bytes of an IP packet. */
   mtu: number;
 }
 
 /**
  * Sizes of the pool for an interface. Throws BATON_INTERFACE when its frames are too large.
- * @param workers engine threads that share it
+ * @param workers number of engine threads that share the pool
  */
 export function xdpPoolOptions(
   native: Pick<Native, 'receiveQueues' | 'transmitQueues'>,
@@ -82,7 +81,7 @@ export function xdpPoolOptions(
 /**
  * Opens one worker's part of a pool. Throws what the kernel refuses, with `code` and `syscall`.
  * @param pool XdpPool.id
- * @param stages told where the time of each batch goes
+ * @param stages measures where the time of each batch goes
  * @param largest see XdpDatapath
  */
 export function openXdpDatapath(
@@ -102,25 +101,21 @@ export function openXdpDatapath(
 export class XdpDatapath extends RingDatapath<XdpRing> {
   private readonly queues: number;
   private readonly frameBytes: number;
-  /** The free lists: of each queue a count and then offsets, `freeWords` words in all. */
+  /** The free lists: for each queue a count, then offsets, `freeWords` words in all. */
   private readonly free: Uint32Array;
   private readonly freeWords: number;
-  /** Where in `free` the list begins from which reserve took last. */
+  /** Index in `free` of the list that reserve used last. */
   private list = 0;
-  /**
-   * The piece in which a frame that came by another way is looked at; -1: the last one is being
-   * sent.
-   */
+  /** The piece for frames of inlets; -1: the last one is being sent. */
   private admitted = -1;
   private readonly cutter = new SegmentCutter();
-  /** Since the last flush the lists were empty, and could not be filled up. */
+  /** The lists were empty, and could not be filled up, since the last flush. */
   private dry = false;
-  /** Bytes of the largest frame that the wire has. */
+  /** Bytes of the largest frame of the wire. */
   private readonly largest: number;
 
   /**
-   * @param largest bytes of the largest frame that the wire has; default: what a frame of the
-   *   memory holds
+   * @param largest bytes of the largest frame of the wire; default: the size of a piece
    */
   constructor(ring: XdpRing, stages?: StageClock, largest = ring.frameBytes) {
     super(ring, MOST_FRAMES, stages);
@@ -168,7 +163,9 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
     else if (this.note(offset, length, flags, 0) && offset === this.admitted) this.admitted = -1;
   }
 
-  /** See Admitter: in a piece of the memory, which is kept for the next one unless it is sent. */
+  /**
+   * See Admitter. The frame gets a piece of the memory. The next one reuses it unless it is sent.
+   */
   admit(
     from: Uint8Array,
     start: number,
@@ -177,7 +174,7 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
     sink: FrameSink,
     now: number,
   ): boolean {
-    // What nobody has verified must not be given new checksums.
+    // A segment with an unverified checksum must not get a new, correct one.
     const sound = (flags & (FrameFlags.checksumPartial | FrameFlags.checksumValid)) !== 0;
     const whole = (flags & FrameFlags.truncated) === 0;
     if (length > this.largest && sound && whole && this.cutter.take(from, start, length)) {
@@ -212,19 +209,19 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
     this.ring.sendLocal(offset, length, flags);
   }
 
-  /** Takes a free piece for good; -1, counted, when there is none. */
+  /** Takes a free piece off its list. Returns -1, counted, when there is none. */
   private takePiece(): number {
     const offset = this.reserve(this.frameBytes);
     if (offset >= 0) this.free[this.list] = this.free[this.list]! - 1;
     return offset;
   }
 
-  /** The last offset on a list. */
+  /** The last offset of a list. */
   private lastOf(list: number): number {
     return this.free[list + this.free[list]!]!;
   }
 
-  /** Another queue's list that is not empty, if need be after filling them up. */
+  /** Finds another queue's list that is not empty, after filling them up if necessary. */
   private findList(): boolean {
     if (this.dry) return false;
     for (let tries = 0; tries < 2; tries++) {
