@@ -1,12 +1,12 @@
 /**
  * The engine's part of a capture: copies of frames, as records of wire/tap-record.ts, in a ring of
- * shared memory that the main thread empties. An engine thread writes and never waits: what does
- * not fit is counted and left out.
+ * shared memory. An engine thread writes and the main thread reads. The writer never waits: it
+ * counts and leaves out frames that do not fit.
  *
  *     memory  [ written | read | lost | - ][ data: a power of two bytes ]
  *
- * Written and read are positions that only grow, modulo 2^32. A record is never cut: one that would
- * not fit before the end of the data begins at the start, and a record without a kind fills the
+ * `written` and `read` are positions that only grow, modulo 2^32. A record is contiguous: one that
+ * does not fit before the end of the data begins at the start, and a record of kind FILL takes the
  * rest.
  */
 import { DESCRIPTOR_WORDS } from '../host/native.js';
@@ -26,26 +26,24 @@ const WRITTEN = 0;
 const READ = 1;
 const LOST = 2;
 const HEAD_BYTES = 16;
-/** Kind of a record that only fills the rest of the data. */
+/** The kind of a record that only fills the rest of the data. */
 const FILL = 254;
-/** IXCP, ICMP errors and IXP have the client's address elsewhere than TCP. */
+/** ICMP errors, like IXCP and IXP, carry the client's address at another place than TCP does. */
 const ICMP_HEADER_BYTES = 8;
 
-/** Which frames are wanted, and how much of each. */
+/** Which frames a capture asks for, and how much of each. */
 export interface TapWish {
-  /** Address of the client; undefined: all. */
+  /** Address of the client; undefined: all clients. */
   client?: number | undefined;
   /** Its port; undefined: all of its ports. */
   clientPort?: number | undefined;
   /** Most bytes of a frame. */
   snapLength: number;
-  /**
-   * Whether frames that come in by the datapath itself are wanted: where no XDP program shows them.
-   */
+  /** Also the frames that the datapath receives, where no XDP program shows them. */
   received: boolean;
 }
 
-/** Memory for a ring with so many bytes of data, a power of two. */
+/** Memory for a ring with `dataBytes` of data, a power of two. */
 export function tapMemory(dataBytes: number): SharedArrayBuffer {
   return new SharedArrayBuffer(HEAD_BYTES + dataBytes);
 }
@@ -64,12 +62,12 @@ export class FrameTap {
     this.view = new DataView(memory, HEAD_BYTES);
   }
 
-  /** Frames that came in by the datapath: `count` descriptors of `from`. */
+  /** Frames that the datapath received: `count` descriptors of `from`. */
   received(from: Uint8Array, descriptors: Uint32Array, count: number): void {
     if (this.wish.received) this.all(TapKind.received, from, descriptors, count);
   }
 
-  /** Frames that are about to leave by the datapath. */
+  /** Frames that the datapath is about to send. */
   sent(from: Uint8Array, descriptors: Uint32Array, count: number): void {
     this.all(TapKind.engine, from, descriptors, count);
   }
@@ -97,8 +95,8 @@ export class FrameTap {
   }
 
   /**
-   * Whether it is a frame of the client that is asked for, or about one: is_of_client of
-   * bpf/xdp/xdp-tap.h.
+   * Whether the frame belongs to the requested client, or is about one of its connections:
+   * is_of_client of bpf/xdp/xdp-tap.h.
    */
   private isWanted(from: Uint8Array, offset: number, length: number): boolean {
     const { client } = this.wish;
@@ -161,7 +159,7 @@ export class FrameTapReader {
   private readonly head: Int32Array;
   private readonly data: Uint8Array;
   private readonly view: DataView;
-  private told = 0;
+  private reportedLost = 0;
 
   constructor(memory: SharedArrayBuffer) {
     this.head = new Int32Array(memory, 0, HEAD_BYTES / 4);
@@ -170,8 +168,8 @@ export class FrameTapReader {
   }
 
   /**
-   * A copy of all records that are there, and behind them one of what was lost since the last call,
-   * if anything was.
+   * Returns a copy of all records. If frames were lost since the last call, a record with their
+   * number follows.
    */
   take(): Uint8Array {
     const { head, data, view } = this;
@@ -190,16 +188,16 @@ export class FrameTapReader {
       read = (read + bytes) | 0;
     }
     Atomics.store(head, READ, read);
-    const lost = (Atomics.load(head, LOST) - this.told) | 0;
+    const lost = (Atomics.load(head, LOST) - this.reportedLost) | 0;
     if (lost > 0) {
-      this.told = (this.told + lost) | 0;
+      this.reportedLost = (this.reportedLost + lost) | 0;
       parts.push(lostRecord(lost));
     }
     return Buffer.concat(parts);
   }
 }
 
-/** A record that says how many frames were left out. */
+/** Makes a record that says how many frames were left out. */
 export function lostRecord(lost: number): Uint8Array {
   const bytes = new Uint8Array(TAP_RECORD_BYTES);
   writeTapRecord(new DataView(bytes.buffer), 0, { time: 0n, kind: TapKind.lost, length: lost }, 0);

@@ -28,8 +28,8 @@ export const LARGEST_XDP_MTU = Math.max(...FRAME_BYTES) - HEADROOM_BYTES - ETHER
 
 /**
  * Frames of all queues together, and of one queue. Three quarters of them are for receiving. With
- * one queue (24 MiB at 2 KiB a frame) 8192 frames may wait for a worker that does not run: this is
- * so many because a lost notice is not repeated. Many queues share the load, so each needs fewer.
+ * one queue (24 MiB at 2 KiB a frame) 8192 frames may wait for a worker that does not run. A node
+ * does not repeat a notice that is lost. Many queues share the load, so each needs fewer frames.
  */
 const FRAMES = 16_384;
 const MOST_FRAMES_OF_QUEUE = 12_288;

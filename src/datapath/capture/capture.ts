@@ -1,18 +1,17 @@
 /**
- * The datapath of capture files: the frames that clients sent to virtual servers go to the engine
- * at the times at which they were recorded, on a virtual clock that begins at 0 with the first
- * frame.
+ * The datapath of capture files. It gives the engine the frames that clients sent to virtual
+ * servers, at their recorded times, on a virtual clock that begins at 0 with the first frame.
  *
  *     memory  [ one received frame | one frame to be sent ]
  *
- * Frames of the recorded server do not reach the engine: with a balancer in the way they would have
- * gone from a node straight to the client. Its FIN and RST become the notices that its node would
- * have sent, and its initial sequence number becomes the engine's, since the recorded client
- * acknowledges it.
+ * Frames of the recorded server do not reach the engine: a node would have sent them directly to
+ * the client. Its FIN and RST become the notices that a node would have sent. Its initial sequence
+ * number becomes the engine's, because the recorded client acknowledges that number.
  *
- * Every frame gets an Ethernet header for the balancer, whatever its link layer was. Time between
- * frames passes in steps of 10 ms, and of a thousandth of the gap once that is more: timers run out
- * at most so much late, and a gap of a day costs few more ticks than one of a minute.
+ * Every frame gets an Ethernet header for the balancer, whatever its link layer was. Between frames
+ * the clock moves in steps of 10 ms, or of a thousandth of the time that has passed if that is
+ * more. A timer is late by one step at most, and a gap of a day costs few more ticks than a gap of
+ * a minute.
  */
 import { openCapture } from '../../wire/capture-file.js';
 import { finish, fold, pseudoHeaderSum, sumBytes } from '../../wire/checksum.js';
@@ -45,55 +44,58 @@ import {
 
 const STEP_MS = 10;
 const GAP_PARTS = 1000;
-/** From a handoff to its confirmation: a round trip in one machine room. */
+/** From a handoff to its confirmation, ms: a round trip in one machine room. */
 const NODE_LATENCY_MS = 0.1;
 
 /**
- * Beyond these two (ms) it was the clock that moved. Frames of one capture are somewhat out of
- * order at times; and no timer of the engine runs for longer than a day.
+ * A larger step between two frames, in ms, means that somebody set the recording machine's clock.
+ * Smaller steps back occur: frames of a capture may be slightly out of order. No timer of the
+ * engine runs for longer than a day.
  */
 const CLOCK_SET_BACK_MS = 1_000;
 const CLOCK_SET_FORWARD_MS = 2 * 86_400_000;
 
-/** Room for one frame, received or to be sent. */
+/** Bytes of room for one frame, received or to be sent. */
 const ROOM_BYTES = ETHERNET_HEADER_BYTES + MAX_PACKET_BYTES;
-/** Source of frames that were recorded without a MAC address. */
+/** Source MAC address of frames that were recorded without one. */
 const CLIENT_MAC_HIGH = 0x0200;
 const CLIENT_MAC_LOW = 0x0000fffe;
 
 export interface CaptureOptions {
   virtualServers: readonly VirtualServerAddress[];
-  /** In the order of the engine's node table; their MAC addresses are `replayNodeMac`. */
+  /** In the order of the engine's node table. Their MAC addresses are those of `replayNodeMac`. */
   nodes: readonly { address: number }[];
   balancerMac: Uint8Array;
   /** The key of IXP and IXCP, 16 bytes. */
   key: Uint8Array;
-  /** Told of every recorded frame that the engine passes on to a node: its offset in `memory`. */
+  /** Called for every recorded frame that the engine forwards to a node: its offset in `memory`. */
   forwarded?: (offset: number) => void;
   /**
-   * Told of every segment of a client that the engine will drop, because it is damaged or cut off.
+   * Called for every segment of a client that the engine will drop, because it is damaged or
+   * truncated.
    */
   unusable?: (segment: RecordedSegment) => void;
-  /** How wrong checksums are taken; default: 'detect'. */
+  /** How wrong checksums are treated; default: 'detect'. */
   checksums?: ChecksumPolicy;
 }
 
-/** What became of the frames of a file. */
+/** Numbers of frames in a file, and of frames that the engine sent. */
 export interface CaptureCounts {
   /** Given to the engine. */
   delivered: number;
-  /** Of recorded servers. */
+  /** Sent by recorded servers. */
   fromServers: number;
-  /** For or from no virtual server, or no IPv4 at all. */
+  /** Neither to nor from a virtual server, or not IPv4. */
   others: number;
-  /** Given to the engine as cut off, since the file holds only their beginning. */
+  /** Given to the engine as truncated, because the file has only their beginning. */
   truncated: number;
-  /** Given to the engine as if their wrong checksums were right. */
+  /** Given to the engine as if their wrong checksums were only incomplete. */
   unfinished: number;
   /** Given to the engine with wrong checksums, so that it drops them. */
   damaged: number;
   /**
-   * Not given to the engine: a balancer had sent them on, and they are there as it had got them.
+   * Not given to the engine: a balancer had forwarded them, and the capture also has them as that
+   * balancer received them.
    */
   sentOn: number;
   /** Sent by the engine to clients. */
@@ -113,7 +115,7 @@ export class CaptureDatapath implements TransmitQueue {
     toClients: 0,
   };
   readonly scan: CaptureScan;
-  /** Gets every frame that the engine sends, with the time that it would have been sent at. */
+  /** Gets every frame that the engine sends, with the time at which it would have been sent. */
   writer: PcapWriter | undefined = undefined;
   private readonly file: Uint8Array;
   private readonly fileView: DataView;
@@ -125,15 +127,16 @@ export class CaptureDatapath implements TransmitQueue {
   private readonly virtualAddresses: ReadonlySet<number>;
   /** ms since the first frame. */
   private now = 0;
-  /** What the virtual clock is ahead of the recorded one since the first frame, ms. */
+  /** How far the virtual clock is ahead of the recorded clock since the first frame, ms. */
   private clockShift = 0;
-  /** When the last frame was recorded, and where the virtual clock was then. */
+  /** When the last frame was recorded. */
   private readonly recorded: CaptureTime = { seconds: 0, nanoseconds: 0 };
+  /** The virtual clock at that frame, ms. */
   private recordedAt = 0;
-  /** Of the SYN being delivered. */
+  /** The client's initial sequence number in the SYN being delivered. */
   private clientIsn = 0;
 
-  /** Opens the capture in `file` (all its bytes); undefined when it is neither pcap nor pcapng. */
+  /** Opens the capture in `file` (all its bytes). Returns undefined if it is no pcap or pcapng. */
   static open(file: Uint8Array, options: CaptureOptions): CaptureDatapath | undefined {
     const scan = CaptureScan.of(file, options.virtualServers);
     return scan === undefined ? undefined : new CaptureDatapath(file, scan, options);
@@ -157,7 +160,10 @@ export class CaptureDatapath implements TransmitQueue {
     return this.player.counts;
   }
 
-  /** For the engine's options: the recorded server's number for the SYN being delivered, or -1. */
+  /**
+   * For the engine's options: the recorded server's initial sequence number for the SYN being
+   * delivered, or -1.
+   */
   readonly initialSequence = (
     client: number,
     clientPort: number,
@@ -172,8 +178,8 @@ export class CaptureDatapath implements TransmitQueue {
   };
 
   /**
-   * Gives all frames to `sink`; then calls `ended`, and lets time pass for `restMs` more so that
-   * every session can run out, or until `finished` says that nothing is left.
+   * Gives all frames to `sink`, then calls `ended`. After that the clock runs for `restMs` more, so
+   * that every session can expire, or until `finished` returns true.
    */
   run(
     sink: FrameSink,
@@ -192,7 +198,7 @@ export class CaptureDatapath implements TransmitQueue {
       sink.tick(this.now);
     }
     const last = this.now;
-    // What the nodes said last is under way still.
+    // The last notices of the nodes are still on their way.
     while (this.player.due < Number.POSITIVE_INFINITY)
       this.passTime(sink, this.player.due, neverFinished);
     ended(last);
@@ -213,7 +219,7 @@ export class CaptureDatapath implements TransmitQueue {
     this.send(offset, length, port);
   }
 
-  /** When a frame comes on the virtual clock, which never steps back. */
+  /** The time of a frame on the virtual clock, which never steps back. */
   private virtualTime(reader: CaptureReader): number {
     const { first } = this.scan;
     const recorded =
@@ -224,7 +230,7 @@ export class CaptureDatapath implements TransmitQueue {
     return Math.max(recorded + this.clockShift, this.now);
   }
 
-  /** Moves the clock on to `until`, with the ticks and the notices that fall into that time. */
+  /** Moves the clock to `until`, with all ticks and notices that are due before. */
   private passTime(sink: FrameSink, until: number, finished: () => boolean): void {
     const from = this.now;
     for (;;) {
@@ -245,7 +251,7 @@ export class CaptureDatapath implements TransmitQueue {
     sink.receive(0, length, 0, this.now);
   }
 
-  /** Sorts out one recorded frame, and gives it to the engine if it came from a client. */
+  /** Classifies one recorded frame, and gives it to the engine if a client sent it. */
   private deliver(
     sink: FrameSink,
     { linkType, offset, capturedLength, originalLength }: CaptureReader,
@@ -276,7 +282,7 @@ export class CaptureDatapath implements TransmitQueue {
     }
   }
 
-  /** A recorded notice of a node that its web server ends its direction. */
+  /** Takes a recorded notice of a node whose web server ended its direction. */
   private noteNotice(ip: number, end: number): void {
     const { fileView } = this;
     const ixcp = ip + IPV4_HEADER_BYTES;
@@ -292,10 +298,10 @@ export class CaptureDatapath implements TransmitQueue {
     );
     const sequence = fileView.getUint32(ixcp + IXCP.sequence);
     const acknowledgement = fileView.getUint32(ixcp + IXCP.acknowledgement);
-    this.player.nodeTold(flow, { type, sequence, acknowledgement }, this.now);
+    this.player.serverEnded(flow, { type, sequence, acknowledgement }, this.now);
   }
 
-  /** ICMP, and fragments of TCP, go to the engine when they are for a virtual address. */
+  /** ICMP packets and TCP fragments go to the engine if they are for a virtual address. */
   private directionOfOther(ip: number): number {
     const protocol = this.fileView.getUint8(ip + IPV4.protocol);
     if (protocol !== Protocol.icmp && protocol !== Protocol.tcp) return Direction.other;
@@ -303,7 +309,7 @@ export class CaptureDatapath implements TransmitQueue {
     return this.virtualAddresses.has(destination) ? Direction.toServer : Direction.other;
   }
 
-  /** Copies the packet into the memory, behind an Ethernet header to the balancer. */
+  /** Copies the packet into the memory, behind an Ethernet header for the balancer. */
   private copy(linkType: number, offset: number, ip: number, end: number): void {
     const { bytes, view } = this.memory;
     writeMac(view, ETHERNET.destination, this.macHigh, this.macLow);
@@ -317,7 +323,7 @@ export class CaptureDatapath implements TransmitQueue {
     bytes.set(this.file.subarray(ip, end), ETHERNET_HEADER_BYTES);
   }
 
-  /** Flags of the frame just copied, whose checksums are brought to what the flags promise. */
+  /** Returns the flags of the frame just copied, and makes its checksums agree with them. */
   private prepare(isTcp: boolean, ip: number, end: number): number {
     const { segment } = this;
     const packetEnd = isTcp ? segment.end : ip + this.fileView.getUint16(ip + IPV4.totalLength);
@@ -346,9 +352,9 @@ export class CaptureDatapath implements TransmitQueue {
   }
 
   /**
-   * Makes the segment just copied one whose TCP checksum was left to hardware. What senders leave
-   * in the field differs (the pseudo-header's sum with or without the length, or nothing): the flag
-   * promises the sum.
+   * Turns the segment just copied into one whose TCP checksum was left to hardware. Senders leave
+   * different values in the field: the pseudo-header's sum with or without the length, or 0. The
+   * flag promises the sum with the length.
    */
   private repair(ip: number): void {
     const { segment } = this;
@@ -388,7 +394,7 @@ export class CaptureDatapath implements TransmitQueue {
     else this.player.take(view, offset, length, port === Port.local, this.now);
   }
 
-  /** The addresses alone do not tell: on a loopback capture they are all the same. */
+  /** Addresses alone do not decide: in a loopback capture they are all the same. */
   private isToClient(offset: number): boolean {
     const { view } = this.memory;
     const ip = offset + ETHERNET_HEADER_BYTES;

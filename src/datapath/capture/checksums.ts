@@ -1,13 +1,13 @@
 /**
- * Which clients of a capture have checksums that mean nothing. A capture that was taken on the
- * sending machine has its frames before hardware finished them, and an edited one has those of
- * before the change: nearly all of what a client sent is wrong then, where damage on the way would
- * hit few.
+ * Finds the clients of a capture whose checksums mean nothing. A capture that was taken on the
+ * sending machine shows frames before hardware completed their checksums. An edited capture may
+ * have kept the old checksums. In both cases nearly all segments of a client are wrong, whereas
+ * damage on the way would hit few.
  */
 
 /**
- * `detect`: wrong checksums of a client are ignored when most of its segments have one. `verify`:
- * segments with wrong checksums are dropped, as a balancer would. `ignore`: all are taken.
+ * `detect`: a client's wrong checksums are ignored if most of its segments have one. `verify`:
+ * segments with wrong checksums are dropped, as a balancer does. `ignore`: all segments are taken.
  */
 export type ChecksumPolicy = 'detect' | 'verify' | 'ignore';
 
@@ -15,7 +15,7 @@ export interface ClientChecksums {
   /** IPv4 address. */
   client: number;
   segments: number;
-  /** Those of them whose IPv4 or TCP checksum is wrong. */
+  /** Segments whose IPv4 or TCP checksum is wrong. */
   wrong: number;
 }
 
@@ -34,14 +34,14 @@ export class ChecksumTally {
     if (!isRight) tally.wrong += 1;
   }
 
-  /** Whether wrong checksums of this client say nothing. */
+  /** Whether wrong checksums of this client are ignored. */
   ignores(client: number, policy: ChecksumPolicy): boolean {
     if (policy !== 'detect') return policy === 'ignore';
     const tally = this.clients.get(client);
     return tally !== undefined && 2 * tally.wrong > tally.segments;
   }
 
-  /** The clients whose wrong checksums are ignored; only those that have any. */
+  /** The clients that have wrong checksums which are ignored. */
   ignored(policy: ChecksumPolicy): ClientChecksums[] {
     return [...this.clients]
       .filter(([client, { wrong }]) => wrong > 0 && this.ignores(client, policy))

@@ -1,10 +1,10 @@
 /**
- * The nodes of a replay: they take every session that is handed to them and confirm it, and tell of
- * the FIN and RST that the recorded server sent. What they would have answered to the client lies
- * in the capture and goes past the balancer anyway.
+ * The nodes of a replay. They take and confirm every session that is handed to them, and they send
+ * notices of the FIN and RST that the recorded server sent. Their responses to the client need no
+ * replay: they are in the capture, and would not pass through the balancer.
  *
- * A node is found by the MAC address that a frame is sent to; frames for the balancer's own kernel
- * go to its local services, which answer in the same way.
+ * The destination MAC address of a frame names its node. Frames for the balancer's own kernel go to
+ * its local services, which behave in the same way.
  */
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../wire/ipv4.js';
@@ -18,21 +18,21 @@ import { flowKey, type RecordedSegment } from './scan.js';
 /** Bytes of a notice with its headers. */
 const NOTICE_FRAME_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + IXCP_HEADER_BYTES;
 const WRAPPED_TCP = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + IXP_HEADER_BYTES;
-/** Locally administered addresses, numbered: 02:00:00:00:00:01 is node 0. */
+/** Locally administered MAC addresses: 02:00:00:00:00:01 is node 0. */
 const NODE_MAC_HIGH = 0x0200;
 const NODE_MAC_LOW = 1;
-/** Index of the balancer itself among the nodes here. */
+/** The balancer itself, as an index of a node. */
 const LOCAL = -1;
 
-/** The made-up MAC address of a node of a replay, six bytes. */
+/** The invented MAC address of a node of a replay, six bytes. */
 export function replayNodeMac(node: number): Uint8Array {
   const mac = new Uint8Array(6);
   writeMac(new DataView(mac.buffer), 0, NODE_MAC_HIGH, NODE_MAC_LOW + node);
   return mac;
 }
 
-/** A session as its node has it. */
-interface Held {
+/** A session on its node. */
+interface NodeSession {
   readonly node: number;
   readonly nonce: number;
   readonly client: number;
@@ -40,45 +40,46 @@ interface Held {
   readonly virtualAddress: number;
   readonly virtualPort: number;
   readonly balancer: number;
-  /** Next byte that the node expects of the client. */
+  /** Next sequence number that the node expects from the client. */
   next: number;
 }
 
 /** A notice on its way to the balancer. */
 interface Notice {
   readonly at: number;
-  readonly to: Held;
+  readonly to: NodeSession;
   readonly type: number;
   readonly sequence: number;
   readonly acknowledgement: number;
 }
 
-/** What the recorded server sent before its node had the session. */
-export interface Early {
+/** The end of the server's direction of a connection, as a notice reports it. */
+export interface ServerEnd {
   readonly type: number;
   readonly sequence: number;
   readonly acknowledgement: number;
 }
 
 export interface NodePlayerOptions {
-  /** Of the nodes, in their order. */
+  /** In the order of the engine's node table. */
   nodes: readonly { address: number }[];
   balancerMac: Uint8Array;
   /** Shared key, 16 bytes. */
   key: Uint8Array;
-  /** From a frame to the node's notice at the balancer, ms. */
+  /** Time from a frame to the arrival of the node's notice at the balancer, ms. */
   latencyMs: number;
 }
 
-/** What the nodes saw of the balancer. */
+/** Frames that the nodes got from the balancer. */
 export interface NodeCounts {
   /**
-   * IXP frames, and those of them that a node would have dropped: wrong tag, or no such session.
+   * IXP frames, and how many of them a node would have dropped: wrong tag, or no such session.
    */
   wrapped: number;
   refused: number;
   /**
-   * Plain segments: to a node that has the session, and to one that has not, which must never be.
+   * Plain segments to a node that has the session, and to a node that does not. The latter must
+   * never happen.
    */
   plain: number;
   stray: number;
@@ -90,14 +91,13 @@ export class NodePlayer {
   private readonly hash: SipHash;
   private readonly macHigh: number;
   private readonly macLow: number;
-  /** By flow: the node that took the session last. */
-  private readonly held = new Map<string, Held>();
-  private readonly early = new Map<string, Early>();
-  /**
-   * Client's initial sequence number of the present connection of a flow; and whether a node is
-   * still to take it.
-   */
+  /** By flow, the session on the node that took it last. */
+  private readonly sessions = new Map<string, NodeSession>();
+  /** By flow, an end that waits until a node has the session. */
+  private readonly early = new Map<string, ServerEnd>();
+  /** By flow, the client's initial sequence number of the present connection. */
   private readonly began = new Map<string, number>();
+  /** Flows whose present connection no node has taken yet. */
   private readonly awaited = new Set<string>();
   private readonly notices: Notice[] = [];
   private nextNotice = 0;
@@ -110,12 +110,12 @@ export class NodePlayer {
     this.macLow = mac.getUint32(2);
   }
 
-  /** When the next notice arrives, or Infinity. */
+  /** When the next notice arrives at the balancer, in ms; or Infinity. */
   get due(): number {
     return this.notices[this.nextNotice]?.at ?? Number.POSITIVE_INFINITY;
   }
 
-  /** A frame that the engine sent to a node, or (`local`) to its own kernel. */
+  /** Takes a frame that the engine sent to a node, or (`local`) to its own kernel. */
   take(view: DataView, offset: number, length: number, local: boolean, now: number): void {
     const ip = offset + ETHERNET_HEADER_BYTES;
     const protocol = view.getUint8(ip + IPV4.protocol);
@@ -123,7 +123,7 @@ export class NodePlayer {
     if (protocol === Protocol.ixp) this.takeWrapped(view, offset, length, node, now);
     else if (protocol === Protocol.tcp) {
       const tcp = ip + IPV4_HEADER_BYTES;
-      const held = this.held.get(
+      const session = this.sessions.get(
         flowKey(
           view.getUint32(ip + IPV4.source),
           view.getUint16(tcp + TCP.sourcePort),
@@ -131,13 +131,14 @@ export class NodePlayer {
           view.getUint16(tcp + TCP.destinationPort),
         ),
       );
-      if (held?.node === node) this.counts.plain += 1;
+      if (session?.node === node) this.counts.plain += 1;
       else this.counts.stray += 1;
     }
   }
 
   /**
-   * A SYN of the client. With a new sequence number a new connection begins, which no node has yet.
+   * Takes a SYN of the client. A new sequence number begins a new connection, which no node has
+   * yet.
    */
   clientBegins(flow: string, clientIsn: number): void {
     if (this.began.get(flow) === clientIsn) return;
@@ -147,7 +148,7 @@ export class NodePlayer {
   }
 
   /**
-   * A segment of the recorded server that ends its direction. Held back until a node has the
+   * Takes a segment of the recorded server that ends its direction. It waits until a node has the
    * session.
    */
   serverEnds(segment: RecordedSegment, now: number): void {
@@ -158,7 +159,7 @@ export class NodePlayer {
       segment.sourcePort,
     );
     const type = (segment.flags & TcpFlag.rst) !== 0 ? IxcpType.rst : IxcpType.fin;
-    this.nodeTold(
+    this.serverEnded(
       flow,
       { type, sequence: segment.sequence, acknowledgement: segment.acknowledgement },
       now,
@@ -166,13 +167,13 @@ export class NodePlayer {
   }
 
   /**
-   * The same as a notice has it: in a capture that was taken on a balancer, the server's own
-   * segments are not there.
+   * Takes the end of the server's direction, for instance from a recorded notice: a capture that
+   * was taken on a balancer does not contain the server's own segments.
    */
-  nodeTold(flow: string, ending: Early, now: number): void {
-    const held = this.held.get(flow);
-    if (held === undefined || this.awaited.has(flow)) this.early.set(flow, ending);
-    else this.notify(held, ending, now);
+  serverEnded(flow: string, ending: ServerEnd, now: number): void {
+    const session = this.sessions.get(flow);
+    if (session === undefined || this.awaited.has(flow)) this.early.set(flow, ending);
+    else this.notify(session, ending, now);
   }
 
   /** Writes the next notice as a frame at `offset` and returns its length. */
@@ -233,19 +234,19 @@ export class NodePlayer {
     const flags = view.getUint8(tcp + TCP.offsetAndFlags + 1);
     const payload = ip + view.getUint16(ip + IPV4.totalLength) - tcp - tcpHeaderBytes(view, tcp);
     const end = seqAdd(sequence, payload + ((flags & TcpFlag.fin) === 0 ? 0 : 1));
-    let held = this.held.get(flow);
-    const known = held !== undefined && held.nonce === nonce && held.node === node;
+    let session = this.sessions.get(flow);
+    const known = session !== undefined && session.nonce === nonce && session.node === node;
     if ((flags & TcpFlag.rst) !== 0) {
-      if (known) this.held.delete(flow);
+      if (known) this.sessions.delete(flow);
       return;
     }
-    if (held === undefined || !known) {
+    if (session === undefined || !known) {
       if (view.getUint8(ixp + IXP.type) !== IxpType.adopt) {
         this.counts.refused += 1;
         return;
       }
       const balancer = view.getUint32(ixp + IXP.balancer);
-      held = {
+      session = {
         node,
         nonce,
         client,
@@ -255,29 +256,30 @@ export class NodePlayer {
         balancer,
         next: sequence,
       };
-      this.held.set(flow, held);
+      this.sessions.set(flow, session);
       this.awaited.delete(flow);
     }
-    // A question whether the session is there still (docs/ixp.md). What the recorded server would
-    // have done by then is not known; an answer each time would keep the session for ever.
+    // The balancer asks whether the node still has the session (docs/ixp.md). The capture does not
+    // say what the server would have done by then. An answer each time would keep the session for
+    // ever.
     const bare = payload === 0 && (flags & (TcpFlag.syn | TcpFlag.fin)) === 0;
     if (known && bare && view.getUint8(ixp + IXP.type) === IxpType.segment) return;
-    // What lies beyond a hole is not acknowledged.
-    if (seqDiff(sequence, held.next) <= 0 && seqAfter(end, held.next)) held.next = end;
+    // Bytes beyond a gap are not acknowledged.
+    if (seqDiff(sequence, session.next) <= 0 && seqAfter(end, session.next)) session.next = end;
     const confirmed = {
       type: IxcpType.adopted,
       sequence: view.getUint32(tcp + TCP.acknowledgement),
     };
-    this.notify(held, { ...confirmed, acknowledgement: held.next }, now);
+    this.notify(session, { ...confirmed, acknowledgement: session.next }, now);
     const early = this.early.get(flow);
     if (early !== undefined) {
       this.early.delete(flow);
-      this.notify(held, early, now);
+      this.notify(session, early, now);
     }
   }
 
-  /** The latency is the same for all: the queue stays in order of time. */
-  private notify(to: Held, notice: Early, now: number): void {
+  /** The latency is the same for all notices, so the queue stays in order of time. */
+  private notify(to: NodeSession, notice: ServerEnd, now: number): void {
     this.notices.push({ at: now + this.options.latencyMs, to, ...notice });
   }
 }

@@ -1,13 +1,12 @@
 /**
- * The look ahead over a capture, before its frames go to the engine. It finds what the engine can
- * not know by itself:
+ * A first pass over a capture, before its frames go to the engine. It finds what the engine cannot
+ * know:
  *
- * - The initial sequence number of the server that the client really spoke to: its acknowledgements
- *   follow that one. It stands in the SYN/ACK; in a capture of the client's direction alone, the
- *   first ACK after the SYN tells it.
- * - Which clients have checksums that mean nothing (capture-checksums.ts).
- * - Which frames a balancer sent on: a capture taken there has them twice. SYNs are addressed to
- *   its MAC address, and what it sends on has that as its source.
+ * - The initial sequence number of the recorded server, which the client acknowledges. It is in the
+ *   SYN/ACK. In a capture of the client's direction alone, the first ACK after the SYN shows it.
+ * - The clients whose checksums mean nothing (checksums.ts).
+ * - The frames that a balancer forwarded: a capture taken on a balancer has them twice. SYNs are
+ *   addressed to its MAC address, and the frames that it forwards have that address as source.
  */
 import { openCapture } from '../../wire/capture-file.js';
 import { finish, sumBytes } from '../../wire/checksum.js';
@@ -19,7 +18,7 @@ import { seqAdd } from '../../wire/seq.js';
 import { TCP, TCP_HEADER_BYTES, TcpFlag, verifyTcpChecksum } from '../../wire/tcp.js';
 import { ChecksumTally } from './checksums.js';
 
-/** Servers beyond the config that are remembered. */
+/** Most servers outside the config that are remembered. */
 const OTHER_SERVERS = 8;
 export const MAX_PACKET_BYTES = 0xffff;
 
@@ -29,20 +28,21 @@ export interface CaptureTime {
   nanoseconds: number;
 }
 
-/** Which way a segment goes, seen from the virtual servers. */
+/** The direction of a segment, seen from the virtual servers. */
 export const Direction = { other: 0, toServer: 1, fromServer: 2 } as const;
 
 /**
- * Where a TCP segment lies in a view, and what of it is of interest here. One instance is filled
- * anew for each frame.
+ * A TCP segment in a view: its place and the fields that are needed here. One instance is reused
+ * for all frames.
  */
 export class RecordedSegment {
   ip = 0;
   tcp = 0;
-  /** First byte after the packet as its header has it, and whether it was captured that far. */
+  /** Offset behind the packet, by the length in its header. */
   end = 0;
+  /** The packet was captured up to there. */
   whole = false;
-  /** The header gives no length: hardware was to write it when it cut the packet into segments. */
+  /** The header has no length: hardware was to write it when it cut the packet into segments. */
   lengthLeft = false;
   source = 0;
   sourcePort = 0;
@@ -53,9 +53,10 @@ export class RecordedSegment {
   flags = 0;
 
   /**
-   * Reads the packet whose IPv4 header is at `ip`, of which `end` is the end of what was captured,
-   * and `wireEnd` that of the frame. False when it is no unfragmented TCP or its headers were not
-   * captured.
+   * Reads the packet whose IPv4 header is at `ip`. Returns false if it is not unfragmented TCP, or
+   * if its headers were not captured.
+   * @param end of the captured bytes
+   * @param wireEnd end of the frame as it was on the wire
    */
   parse(view: DataView, ip: number, end: number, wireEnd: number): boolean {
     if (end - ip < IPV4_HEADER_BYTES) return false;
@@ -81,7 +82,7 @@ export class RecordedSegment {
     return true;
   }
 
-  /** Of a whole segment: whether both its checksums are right. */
+  /** Whether both checksums of a whole segment are right. */
   checksumsRight(view: DataView): boolean {
     return (
       !this.lengthLeft &&
@@ -106,29 +107,29 @@ export interface VirtualServerAddress {
   port: number;
 }
 
-/** What the look ahead found. */
+/** The results of the first pass. */
 export class CaptureScan {
-  /** Frames in the file, and those among them that hold no IPv4. */
+  /** Frames in the file, and how many of them are not IPv4. */
   frames = 0;
   notIpv4 = 0;
-  /** SYNs to a virtual server: no more sessions can come of it. */
+  /** SYNs to a virtual server: there cannot be more sessions than these. */
   syns = 0;
-  /** Link types of the file that nothing is known of: their frames count as `notIpv4`. */
+  /** Unknown link types in the file. Their frames count as `notIpv4`. */
   readonly unknownLinkTypes = new Set<number>();
-  /** Where else SYNs went, as "address:port": a few, to tell an operator. */
+  /** Other destinations of SYNs, as "address:port". Only a few, as a hint for the operator. */
   readonly otherServers = new Set<string>();
-  /** There are more of them. */
+  /** There were more other destinations. */
   moreServers = false;
   fault: CaptureFault | undefined;
   readonly first: CaptureTime = { seconds: 0, nanoseconds: 0 };
   private readonly servers: ReadonlySet<number>;
-  /** Server's initial sequence number by flow and client's initial sequence number. */
+  /** The server's initial sequence number, by flow and the client's initial sequence number. */
   private readonly initial = new Map<string, number>();
   readonly checksums = new ChecksumTally();
-  /** MAC addresses to which SYNs were sent, as numbers. */
-  private readonly entrances = new Set<number>();
+  /** The MAC addresses to which SYNs were sent, as numbers. */
+  private readonly balancerMacs = new Set<number>();
 
-  /** @param bytes of a whole file. `undefined` instead of a scan: neither pcap nor pcapng. */
+  /** @param bytes of a whole file. Returns undefined if it is no pcap or pcapng. */
   static of(bytes: Uint8Array, servers: readonly VirtualServerAddress[]): CaptureScan | undefined {
     const reader = openCapture(bytes);
     return reader === undefined ? undefined : new CaptureScan(reader, servers);
@@ -138,7 +139,7 @@ export class CaptureScan {
     this.servers = new Set(servers.map((server) => serverNumber(server.address, server.port)));
     const view = new DataView(reader.bytes.buffer, reader.bytes.byteOffset, reader.bytes.length);
     const segment = new RecordedSegment();
-    /** By flow: initial sequence number of a client whose first ACK is still awaited. */
+    /** By flow, the initial sequence number of a client whose first ACK has not come yet. */
     const awaited = new Map<string, number>();
     while (reader.next()) {
       if (this.frames === 0) {
@@ -152,8 +153,8 @@ export class CaptureScan {
       if (ip < 0) continue;
       const { offset, capturedLength, originalLength } = reader;
       if (!segment.parse(view, ip, offset + capturedLength, offset + originalLength)) continue;
-      if (reader.linkType === LinkType.ethernet) this.learnEntrance(view, offset, segment);
-      if (!this.isSentOn(view, reader.linkType, offset)) this.look(view, segment, awaited);
+      if (reader.linkType === LinkType.ethernet) this.learnBalancerMac(view, offset, segment);
+      if (!this.isSentOn(view, reader.linkType, offset)) this.scanSegment(view, segment, awaited);
     }
     this.fault = reader.fault;
   }
@@ -169,31 +170,37 @@ export class CaptureScan {
   }
 
   /**
-   * The recorded server's initial sequence number for a connection, or -1. Ports are used again:
-   * `clientIsn` tells.
+   * The recorded server's initial sequence number for a connection, or -1. Clients reuse ports:
+   * `clientIsn` tells their connections apart.
    */
   initialSequence(flow: string, clientIsn: number): number {
     return this.initial.get(`${flow}/${clientIsn}`) ?? -1;
   }
 
   /**
-   * Whether the frame at `offset`, which goes to a virtual server, comes from where SYNs were sent:
-   * a balancer.
+   * Whether a balancer forwarded the frame at `offset`, which goes to a virtual server: its source
+   * is a MAC address to which SYNs were sent.
    */
   isSentOn(view: DataView, linkType: number, offset: number): boolean {
     if (linkType !== LinkType.ethernet) return false;
     const source = macNumber(view, offset + ETHERNET.source);
-    return this.entrances.has(source) && source !== macNumber(view, offset + ETHERNET.destination);
+    return (
+      this.balancerMacs.has(source) && source !== macNumber(view, offset + ETHERNET.destination)
+    );
   }
 
-  private learnEntrance(view: DataView, offset: number, segment: RecordedSegment): void {
+  private learnBalancerMac(view: DataView, offset: number, segment: RecordedSegment): void {
     const isSyn = (segment.flags & (TcpFlag.syn | TcpFlag.ack)) === TcpFlag.syn;
     if (!isSyn || this.direction(segment) !== Direction.toServer) return;
     if (this.isSentOn(view, LinkType.ethernet, offset)) return;
-    this.entrances.add(macNumber(view, offset + ETHERNET.destination));
+    this.balancerMacs.add(macNumber(view, offset + ETHERNET.destination));
   }
 
-  private look(view: DataView, segment: RecordedSegment, awaited: Map<string, number>): void {
+  private scanSegment(
+    view: DataView,
+    segment: RecordedSegment,
+    awaited: Map<string, number>,
+  ): void {
     const direction = this.direction(segment);
     if (direction === Direction.other) {
       const isOpening = (segment.flags & (TcpFlag.syn | TcpFlag.ack)) === TcpFlag.syn;
@@ -240,7 +247,7 @@ export class CaptureScan {
     else if (!this.otherServers.has(server)) this.moreServers = true;
   }
 
-  /** The first word counts: a client ignores a second SYN/ACK. */
+  /** The first SYN/ACK counts: a client ignores a second one. */
   private learn(flow: string, clientIsn: number, serverIsn: number): void {
     const key = `${flow}/${clientIsn}`;
     if (!this.initial.has(key)) this.initial.set(key, serverIsn);
