@@ -1,18 +1,18 @@
-/** The balancer's side of a capture: what the engine threads show of frames, as a stream. */
+/** The balancer's side of a capture: the frames that its engine threads copy, as a stream. */
 import { Readable } from 'node:stream';
 import { FrameTapReader, lostRecord, type TapWish, tapMemory } from '../datapath/frame-tap.js';
 import type { TapStart } from './threads/engine-messages.js';
 
-/** Of each thread. With a look each POLL_MS they hold 200 MB/s. */
+/** Bytes of the ring of each thread. Emptied every POLL_MS, a ring is enough for 200 MB/s. */
 const RING_BYTES = 4 * 1024 * 1024;
 const POLL_MS = 20;
 /**
- * So much may wait for a client that does not read; beyond it the rings fill up, and frames are
- * left out.
+ * Most bytes that wait for a client that does not read. Beyond it the rings fill up, and the
+ * threads leave frames out.
  */
 const WAITING_BYTES = 4 * 1024 * 1024;
 
-/** Where the frames come from: the engine. */
+/** The source of the frames: the engine threads. */
 export interface Tappable {
   setTaps(start: () => TapStart | undefined): Promise<void>;
 }
@@ -26,8 +26,8 @@ export class CaptureFeed {
   }
 
   /**
-   * Records of wire/tap-record.ts as the engine threads write them, until the stream is destroyed.
-   * Undefined while another one is open. The first record, of no frame, comes at once.
+   * Opens a stream of records of wire/tap-record.ts, which ends when it is destroyed. The first
+   * record has no frame and comes at once. Returns undefined while another stream is open.
    */
   async open(wish: TapWish): Promise<Readable | undefined> {
     if (this.running) return undefined;

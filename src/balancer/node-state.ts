@@ -1,6 +1,6 @@
 /**
- * The state of a node in one word, and why, in words: a function of what is known of it, and of
- * nothing else. So table and log say the same, and a trouble that is over is over in both.
+ * The state of a node in one word, and the reason in a sentence. It is a function of what is known
+ * of the node, and of nothing else. So the table and the log always agree.
  */
 
 import type { NodeState } from '../api/documents.js';
@@ -14,28 +14,28 @@ import { IxpFlag } from '../wire/ixp.js';
 export interface NodeFacts extends NodeHealth {
   /** Its MAC address is known. */
   resolved: boolean;
-  /** Why its MAC address is not known; it is not looked at when it is. */
+  /** Why the MAC address is unknown. Not used if it is known. */
   whyUnresolved: string;
-  /** The balancer runs for so long that every agent has had time to report. */
+  /** The balancer has run long enough for every agent to report. */
   settled: boolean;
 }
 
 export interface NodeStatus {
   state: NodeState;
   /**
-   * Empty when there is nothing to say. The same words as long as the same is so: no ages, no
-   * counts.
+   * Empty when nothing is unusual. The text must not change while the facts stay the same, so it
+   * has no ages and no counts.
    */
   why: string;
 }
 
-/** Reports come each second: one that is older than this, in ms, is worth a word. */
+/** Reports come every second. The state mentions a last report that is older than this, in ms. */
 const REPORT_LATE_MS = 5_000;
 
-/** Outcomes that are no IxcpReason. */
+/** Outcomes that are not an IxcpReason. */
 const NO_REFUSALS: readonly number[] = [Outcome.none, Outcome.adopted, Outcome.stalled];
 
-/** For people, by IxcpReason. */
+/** The text for an IxcpReason. */
 export function refusalText(reason: number): string {
   switch (reason) {
     case IxcpReason.noListener:
@@ -49,7 +49,7 @@ export function refusalText(reason: number): string {
   }
 }
 
-/** What of `facts` is so; `servers` are the virtual servers by index. */
+/** Decides the state of a node. `servers` are the virtual servers by index. */
 export function nodeStatus(
   facts: NodeFacts,
   servers: readonly { name: string; address: string; port: number }[],
@@ -96,7 +96,7 @@ function lackingText(facts: NodeFacts, servers: readonly { address: string }[]):
     .filter((_, index) => facts.lacks[index] === 1)
     .map(({ address }) => address);
   if (missing.length === 0) return '';
-  return `it has no address ${[...new Set(missing)].join(', ')}: its config needs it in virtualAddresses`;
+  return `it lacks the address ${[...new Set(missing)].join(', ')}: add it to virtualAddresses in its config`;
 }
 
 function standstillText(
@@ -105,10 +105,7 @@ function standstillText(
 ): string {
   return servers
     .filter((_, index) => facts.outcomes[index] === Outcome.stalled)
-    .map(
-      ({ name, port }) =>
-        `its web server does not read what it is handed of ${name} (port ${port})`,
-    )
+    .map(({ name, port }) => `its web server does not read the requests of ${name} (port ${port})`)
     .join('; ');
 }
 
@@ -126,10 +123,10 @@ function refusingText(
 
 function reportText(facts: NodeFacts): string {
   if (facts.reportAgeMs !== null) {
-    return facts.reportAgeMs > REPORT_LATE_MS ? 'its agent reports no more' : '';
+    return facts.reportAgeMs > REPORT_LATE_MS ? 'its agent no longer reports' : '';
   }
   return facts.settled
-    ? 'its agent has never reported: it does not run there, or this balancer is missing in its `balancers`'
+    ? 'its agent has never reported: it is not running, or its `balancers` does not list this balancer'
     : '';
 }
 
@@ -140,9 +137,9 @@ function optionTexts(facts: NodeFacts): string[] {
   );
 }
 
-/** What it costs that an option is off somewhere. */
+/** The consequence when a TCP option is disabled on a machine. */
 export function costOf(name: string, option: number): string {
   return option === IxpFlag.sackOk
-    ? `its sessions go on without ${name}`
+    ? `its sessions continue without ${name}`
     : `no client is offered ${name}`;
 }

@@ -38,7 +38,7 @@ const WITHHELD = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 
 const REMOVED: NodeStatus = {
   state: 'removed',
-  why: 'it is not in the config any more; its sessions go on until they end',
+  why: 'it is no longer in the config; its sessions continue until they end',
 };
 
 export interface NodeWatchOptions {
@@ -199,7 +199,7 @@ export class NodeWatch {
     try {
       flags = (this.options.kernelFlags ?? kernelFlags)();
     } catch (error) {
-      log.warn(`what this machine's kernel adopts cannot be told: ${reasonOf(error)}`);
+      log.warn(`cannot read what this machine's kernel can adopt: ${reasonOf(error)}`);
       return;
     }
     for (const { name, option, flag, setting } of KERNEL_OPTIONS) {

@@ -63,7 +63,7 @@ export async function runBalancer(configFile: string, replace = false): Promise<
     end.forget();
     for (const failure of failures) {
       log.error(
-        `a part of the end failed: ${reasonOf(failure)}; the next start, or --detach-all, cleans up`,
+        `a step of the shutdown failed: ${reasonOf(failure)}; the next start, or --detach-all, cleans up`,
       );
       failed = true;
     }
@@ -71,7 +71,7 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   if (manner === 'stop') log.info('stopped');
   else {
     log.info(
-      `left; sessions go on where the kernel forwards them, and the next start takes them over; \`baton balancer -c ${configFile} --detach-all\` removes everything`,
+      `left; the kernel keeps forwarding its sessions, and the next start takes them over; \`baton balancer -c ${configFile} --detach-all\` removes everything`,
     );
   }
   return failed ? 1 : 0;
@@ -107,7 +107,7 @@ function allNodes(
   log: Log,
 ): BalancerConfig['nodes'] {
   for (const name of departed)
-    log.info(`node ${name} is not in the config any more: its sessions go on until they end`);
+    log.info(`node ${name} is no longer in the config: its sessions continue until they end`);
   return [...configured, ...departed.map((address) => ({ name: address, address, weight: 0 }))];
 }
 

@@ -35,10 +35,10 @@ const UP: NodeFacts = {
 };
 
 const NO_LISTENER = 'refused the last handoff of www (port 80): nothing listens there';
-const NO_ADDRESS = 'it has no address 10.99.0.100: its config needs it in virtualAddresses';
+const NO_ADDRESS = 'it lacks the address 10.99.0.100: add it to virtualAddresses in its config';
 const NO_KEY = 'its agent has another key: balancer and nodes need key files with the same content';
 const NEVER =
-  'its agent has never reported: it does not run there, or this balancer is missing in its `balancers`';
+  'its agent has never reported: it is not running, or its `balancers` does not list this balancer';
 
 const ROWS: [string, Partial<NodeFacts>, string, string][] = [
   ['all is well', {}, 'up', ''],
@@ -89,7 +89,7 @@ const ROWS: [string, Partial<NodeFacts>, string, string][] = [
     'up',
     NEVER,
   ],
-  ['its agent died', { reportAgeMs: 6_000 }, 'up', 'its agent reports no more'],
+  ['its agent died', { reportAgeMs: 6_000 }, 'up', 'its agent no longer reports'],
   [
     'timestamps off',
     { flags: IxcpFlag.canAdopt | IxcpFlag.noTimestamps },
@@ -101,7 +101,7 @@ const ROWS: [string, Partial<NodeFacts>, string, string][] = [
     { flags: IxcpFlag.canAdopt | IxcpFlag.noWindowScale | IxcpFlag.noSack },
     'up',
     'net.ipv4.tcp_window_scaling is 0 there: no client is offered window scaling; ' +
-      'net.ipv4.tcp_sack is 0 there: its sessions go on without selective acknowledgements',
+      'net.ipv4.tcp_sack is 0 there: its sessions continue without selective acknowledgements',
   ],
 ];
 

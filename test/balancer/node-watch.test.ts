@@ -119,10 +119,12 @@ t.test(
     said();
     time.now += 3_600;
     watch.look();
-    t.match(said(), [/^warn node n2 is unheard: its agent has never reported: .*`balancers`$/]);
+    t.match(said(), [
+      /^warn node n2 is unheard: its agent has never reported: .*`balancers` does not list this balancer$/,
+    ]);
     time.now += 2_000;
     watch.look();
-    t.same(said(), ['warn node n1 is up, but: its agent reports no more']);
+    t.same(said(), ['warn node n1 is up, but: its agent no longer reports']);
     report(0, OK);
     for (let i = 0; i < 3; i++) states.handoffTimedOut(0, time.now);
     watch.engine({ event: 'silent', node: 0 });
@@ -198,7 +200,7 @@ t.test('what is offered is what every node goes on with', async (t) => {
   t.equal(nodes.omittedOptions(LOCAL_NODE), IxpFlag.sackOk);
   t.same(said(), [
     'warn net.ipv4.tcp_window_scaling is 0 on this machine: no client is offered window scaling',
-    'warn net.ipv4.tcp_sack is 0 on this machine: its sessions go on without selective acknowledgements',
+    'warn net.ipv4.tcp_sack is 0 on this machine: its sessions continue without selective acknowledgements',
   ]);
   t.same(watch.notOffered(), ['window scaling: net.ipv4.tcp_window_scaling is 0 on this machine']);
   own.flags = OK;

@@ -230,7 +230,7 @@ t.test(
           control.close();
           await takes(t, {
             datapath: 'xdp (native)',
-            says: new RegExp(`can not be taken over.*layout is ${OLD_LAYOUT}, ours`),
+            says: new RegExp(`cannot be taken over.*layout is ${OLD_LAYOUT}, ours`),
             level: 'warn',
           });
           await stops(t);

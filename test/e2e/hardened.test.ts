@@ -167,7 +167,7 @@ t.test(
         await t.test('tcp_sack=0 on one node withholds SACK from that node alone', async (t) => {
           await set('tcp_sack', 0);
           await becomes(
-            /^up: net\.ipv4\.tcp_sack is 0 there: its sessions go on without selective acknowledgements$/,
+            /^up: net\.ipv4\.tcp_sack is 0 there: its sessions continue without selective acknowledgements$/,
           );
           t.same(await offer(t), EVERYTHING);
           t.equal((await get('/both/a.txt')).status, 200);
@@ -246,7 +246,7 @@ t.test(
           await farm.agents[0]?.stop();
           await farm.startNode(0, { virtualAddresses: ['10.99.0.101'] });
           const lacking =
-            /unable: it has no address 10\.99\.0\.100: its config needs it in virtualAddresses/;
+            /unable: it lacks the address 10\.99\.0\.100: add it to virtualAddresses in its config/;
           await becomes(lacking);
           await says(lacking, from);
           const before = await failed();
@@ -269,7 +269,7 @@ t.test(
           await farm.startBalancer();
           await farm.startNode(0, { balancers: ['10.99.0.77'] });
           await becomes(
-            /^unheard: its agent has never reported: it does not run there, or this balancer is missing/,
+            /^unheard: its agent has never reported: it is not running, or its `balancers` does not list/,
           );
           t.equal((await get('/one/a.txt')).status, 503);
           await farm.waitFor(

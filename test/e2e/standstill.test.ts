@@ -74,7 +74,7 @@ t.test(
           t.ok((await counter('handoff_taken_back')) > 0);
           const { state, why } = await nodeState(0);
           t.equal(state, 'suspended');
-          t.match(why, /does not read what it is handed of www/);
+          t.match(why, /does not read the requests of www/);
           // No other node holds this: the request waits, as for a slow server.
           const taken = await counter('adopted');
           const waiting = get('/one/a.txt');

@@ -30,7 +30,7 @@ if (insideNamespace(import.meta.url)) {
     await t.rejects(Machine.prepare({ ...options, datapath: 'auto' }), {
       code: 'BATON_INTERFACE',
       where: 'eth0',
-      message: /MTU.*the program of an earlier run stays, and goes on forwarding/,
+      message: /MTU.*the program of an earlier run stays, and keeps forwarding/,
       hint: /--detach-all/,
     });
     t.equal(attached()?.id, id);
@@ -95,7 +95,7 @@ if (insideNamespace(import.meta.url)) {
         virtualServers: options.virtualServers.slice(1),
       });
       t.same(warnings, [
-        `${SESSIONS} sessions of the earlier run end: they are of virtual server ${VIRTUAL}:80, which is not in the config any more`,
+        `${SESSIONS} sessions of the earlier run end: they are of virtual server ${VIRTUAL}:80, which is no longer in the config`,
       ]);
       t.equal(startOf(without).capacity, 1_500);
       await without.stop();
@@ -131,7 +131,10 @@ if (insideNamespace(import.meta.url)) {
       };
     }
     await machine.stop();
-    t.same(warnings, ['a part of the end failed: broken', 'a part of the end failed: broken']);
+    t.same(warnings, [
+      'a step of the shutdown failed: broken',
+      'a step of the shutdown failed: broken',
+    ]);
     nothingLeft(t);
     await (await started()).stop();
   });

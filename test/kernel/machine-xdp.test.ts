@@ -16,7 +16,7 @@ import { NODE_MAC, NODES, OTHER_VIRTUAL, VIRTUAL, xdpMachine } from './xdp-machi
 
 const PASS_ALL = join(project, 'build', 'bpf', 'bounce.bpf.o');
 const LOST =
-  'eth0 (driver veth) loses what it sends in native XDP, since its other end does not poll: `ethtool -K OTHER-END gro on` there makes it';
+  'eth0 (driver veth) loses the frames that it sends in native XDP, because its peer does not poll: run `ethtool -K PEER gro on` there';
 
 if (insideNamespace(import.meta.url)) {
   const machine = await xdpMachine(t);
@@ -209,7 +209,9 @@ if (insideNamespace(import.meta.url)) {
     const server = createServer().listen(80, '0.0.0.0');
     await once(server, 'listening');
     await t.rejects(Machine.prepare(options), { code: 'BATON_IN_USE' });
-    t.same(warnings, ['sessions go on in the kernel: what was set up stays for the next start']);
+    t.same(warnings, [
+      'the kernel keeps forwarding sessions: what was set up stays for the next start',
+    ]);
     t.equal(attached()?.id, id);
     t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
     server.close();
@@ -226,7 +228,7 @@ if (insideNamespace(import.meta.url)) {
     words('control')[CONTROL.layout / 4] = SHARED_LAYOUT + 1;
     const machine = await Machine.prepare(options);
     t.same(warnings, [
-      `sessions of the earlier version can not be taken over: their layout is ${SHARED_LAYOUT + 1}, ours ${SHARED_LAYOUT}`,
+      `sessions of the earlier version cannot be taken over: their layout is ${SHARED_LAYOUT + 1}, ours is ${SHARED_LAYOUT}`,
     ]);
     t.equal(startOf(machine).earlier, undefined);
     t.same(machine.earlierNeighbours(), []);
@@ -315,7 +317,9 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'link', 'set', 'br7', 'up');
     const machine = await started({ interface: 'br7' });
     t.equal(machine.datapath, 'xdp (generic)');
-    t.match(warnings, [/^datapath xdp \(generic\): br7 \(driver bridge\) can not do native XDP: /]);
+    t.match(warnings, [
+      /^datapath xdp \(generic\): br7 \(driver bridge\) does not support native XDP: /,
+    ]);
     await machine.stop();
     run('ip', 'link', 'del', 'br7');
     nothingLeft(t);

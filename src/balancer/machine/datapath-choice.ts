@@ -89,10 +89,10 @@ async function openXdp(
 function keepsForwarding(options: MachineOptions, error: unknown): BatonError {
   return new BatonError(
     error instanceof BatonError ? error.code : 'BATON_SYSTEM',
-    `XDP cannot be opened: ${reasonOf(error)}; the program of an earlier run stays, and goes on forwarding`,
+    `XDP cannot be opened: ${reasonOf(error)}; the program of an earlier run stays, and keeps forwarding`,
     {
       where: options.interface,
-      hint: 'mend that and start again, or end its sessions with `baton balancer --detach-all` first',
+      hint: 'fix this and start again, or end its sessions first: `baton balancer --detach-all`',
       cause: error,
     },
   );

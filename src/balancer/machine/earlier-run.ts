@@ -66,7 +66,7 @@ export class EarlierRun {
     try {
       this.sessions = this.read(attached, warn);
     } catch (error) {
-      warn(`sessions of the earlier run can not be taken over: ${reasonOf(error)}`);
+      warn(`sessions of the earlier run cannot be taken over: ${reasonOf(error)}`);
     }
   }
 
@@ -153,7 +153,7 @@ export class EarlierRun {
       sessions.valueBytes !== SESSION_RECORD_BYTES
     ) {
       warn(
-        `sessions of the earlier version can not be taken over: their layout is ${layout}, ours ${SHARED_LAYOUT}`,
+        `sessions of the earlier version cannot be taken over: their layout is ${layout}, ours is ${SHARED_LAYOUT}`,
       );
       return undefined;
     }

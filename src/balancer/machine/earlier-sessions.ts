@@ -55,7 +55,7 @@ export function takeCensus(
     const server = servers[portServer & 0xffff] ?? -1;
     if (server < 0) {
       const name = earlier.sessions?.servers.get(portServer & 0xffff) ?? 'unknown';
-      lose(`virtual server ${name}, which is not in the config any more`);
+      lose(`virtual server ${name}, which is no longer in the config`);
       return;
     }
     const node = theirs[records.node(slot)]?.address ?? '';

@@ -186,7 +186,7 @@ export class Machine {
     this.announcer.announce();
     this.timer = setInterval(() => {
       this.checking = this.check().catch((error: unknown) =>
-        this.options.log.warn(`what was set up can not be checked: ${reasonOf(error)}`),
+        this.options.log.warn(`cannot check what was set up: ${reasonOf(error)}`),
       );
     }, this.options.checkMs ?? CHECK_MS);
     this.wayOutTimer = setInterval(() => this.xdp?.chooseWayOut(), WAY_OUT_MS);
@@ -227,7 +227,9 @@ export class Machine {
   /** Ends after a failure. Sessions that the kernel forwards must not end with us. */
   async fail(): Promise<void> {
     if (!this.isForwarding()) return this.stop();
-    this.options.log.warn('sessions go on in the kernel: what was set up stays for the next start');
+    this.options.log.warn(
+      'the kernel keeps forwarding sessions: what was set up stays for the next start',
+    );
     return this.leave();
   }
 
@@ -264,7 +266,7 @@ export class Machine {
   /** Takes every step of an end. What fails is warned of. */
   private async all(steps: readonly (() => unknown)[]): Promise<void> {
     for (const failure of await runAll(steps)) {
-      this.options.log.warn(`a part of the end failed: ${reasonOf(failure)}`);
+      this.options.log.warn(`a step of the shutdown failed: ${reasonOf(failure)}`);
     }
   }
 

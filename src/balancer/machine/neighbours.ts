@@ -190,7 +190,7 @@ export class NeighbourWatch {
       try {
         this.native.resolveNeighbour(interfaceIndex, address);
       } catch (error) {
-        why = `${address} can not be asked for: ${reasonOf(error)}`;
+        why = `cannot resolve ${address}: ${reasonOf(error)}`;
       }
     }
     // An entry fails when the MAC address that it had does not answer. What counts is that nobody

@@ -72,7 +72,9 @@ export class XdpAttachment {
     if (this.mode !== 'native') return;
     const why = await this.whyNodeInterfaceLoses();
     if (why !== '')
-      this.options.warn(`${why}; \`--detach-all\` before the start has the mode chosen anew`);
+      this.options.warn(
+        `${why}; \`--detach-all\` before the start makes the start choose the mode again`,
+      );
   }
 
   private async whyNotNative(name: string, info: InterfaceInfo): Promise<string> {
@@ -81,13 +83,13 @@ export class XdpAttachment {
     try {
       await this.attach();
     } catch (error) {
-      return `${who} can not do native XDP: ${reasonOf(error)}`;
+      return `${who} does not support native XDP: ${reasonOf(error)}`;
     }
     try {
       const why = (await sendsForXdp(name, info)) ? '' : loses(name);
       return why === '' ? await this.whyNodeInterfaceLoses() : why;
     } catch (error) {
-      return `${who} can not be tried: ${reasonOf(error)}`;
+      return `${who} cannot be tried: ${reasonOf(error)}`;
     }
   }
 
@@ -97,7 +99,7 @@ export class XdpAttachment {
     try {
       return await whyLostAlone(nodeInterface.name, nodeInterface.info);
     } catch (error) {
-      return `${nodeInterface.name} can not be tried: ${reasonOf(error)}`;
+      return `${nodeInterface.name} cannot be tried: ${reasonOf(error)}`;
     }
   }
 

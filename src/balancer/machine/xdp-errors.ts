@@ -27,7 +27,7 @@ export function noSockets(where: string, error: unknown): BatonError {
     });
   }
   const memory = code === 'ENOBUFS' || code === 'EPERM' || code === 'ENOMEM';
-  return new BatonError('BATON_SYSTEM', `no AF_XDP sockets to be had: ${reasonOf(error)}`, {
+  return new BatonError('BATON_SYSTEM', `cannot open AF_XDP sockets: ${reasonOf(error)}`, {
     where,
     cause: error,
     ...(memory

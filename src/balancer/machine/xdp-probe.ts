@@ -41,12 +41,12 @@ export async function whyLostAlone(name: string, info: InterfaceInfo): Promise<s
   const driver = native().interfaceDriver(name);
   return driver === VETH
     ? loses(name)
-    : `${name} (driver ${driver}) does not send what an XDP program of another interface gives it`;
+    : `${name} (driver ${driver}) does not send frames from an XDP program of another interface`;
 }
 
 /** What is wrong with a veth that loses what it sends, and what helps. */
 export function loses(name: string): string {
-  return `${name} (driver ${VETH}) loses what it sends in native XDP, since its other end does not poll: \`ethtool -K OTHER-END gro on\` there makes it`;
+  return `${name} (driver ${VETH}) loses the frames that it sends in native XDP, because its peer does not poll: run \`ethtool -K PEER gro on\` there`;
 }
 
 async function sends(name: string, info: InterfaceInfo): Promise<boolean> {

@@ -1,7 +1,7 @@
 /**
- * Opens what an engine thread gets its frames by, and where it keeps its sessions: an AF_PACKET ring
- * and memory of its own; or AF_XDP sockets and maps, by which the kernel takes part. A composition
- * root, of engine-thread.ts.
+ * Opens what an engine thread gets its frames by, and where it keeps its sessions: an AF_PACKET
+ * ring and memory of its own; or AF_XDP sockets and maps, by which the kernel takes part. A
+ * composition root, of engine-thread.ts.
  */
 import type { StageClock } from '../../base/stages.js';
 import type { Inlet } from '../../datapath/inlets/inlet.js';

@@ -1,4 +1,4 @@
-/** The main thread's side of the engine's thread: starts it, asks it, hears from it. */
+/** The main thread's handle of one engine thread: starts it, asks it questions, gets its events. */
 import { Worker } from 'node:worker_threads';
 import type { SessionPage } from '../../api/documents.js';
 import { BatonError, reasonOf } from '../../base/errors.js';
@@ -11,13 +11,15 @@ import type {
   ToEngine,
 } from './engine-messages.js';
 
-/** An answer takes a turn of the engine's loop; this long means that it hangs. */
+/**
+ * An answer takes one turn of the engine's event loop. After this time, in ms, the engine hangs.
+ */
 const ANSWER_MS = 5_000;
 const STOP_MS = 2_000;
 
 export interface EngineListener {
   event(event: EngineEvent): void;
-  /** The thread ended by itself: nothing is forwarded any more. */
+  /** The thread ended without being asked: it forwards nothing any more. */
   died(reason: string): void;
 }
 
@@ -33,7 +35,7 @@ export class EngineHandle {
   private readonly exited: Promise<void>;
   private nextId = 1;
   private stopping = false;
-  /** Sessions of an earlier run that the engine has taken over. */
+  /** Number of sessions of an earlier run that the engine has taken over. */
   takenOver = 0;
 
   private constructor(worker: Worker) {
@@ -42,9 +44,9 @@ export class EngineHandle {
   }
 
   /**
-   * Starts the thread and waits until it takes frames.
+   * Starts the thread and waits until it is ready for frames.
    * @param program the thread's composition root
-   * @throws whatever kept it from starting
+   * @throws the error that kept it from starting
    */
   static async start(
     program: URL,
@@ -77,12 +79,12 @@ export class EngineHandle {
     return handle;
   }
 
-  /** A node's MAC address, or null when it is not known any more. */
+  /** Sets a node's MAC address; undefined: it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
     this.post({ kind: 'neighbour', node, mac: mac ?? null });
   }
 
-  /** To be called when the XDP program works: what its predecessor did meanwhile is taken in. */
+  /** To be called when the XDP program works: the engine reads what the program before it did. */
   activated(): void {
     this.post({ kind: 'activated' });
   }
@@ -101,12 +103,12 @@ export class EngineHandle {
     return answer.page;
   }
 
-  /** Shows frames to a capture from now on, or to none. Resolves when that is so. */
+  /** Shows frames to a capture from now on; undefined: to none. Resolves when that is in effect. */
   async setTap(tap: TapStart | undefined): Promise<void> {
     await this.ask((id) => ({ kind: 'tap', id, tap }));
   }
 
-  /** Ends the thread, unless it has ended by itself: its ring is closed first. */
+  /** Ends the thread, unless it has ended already. The thread closes its rings first. */
   async stop(): Promise<void> {
     this.stopping = true;
     this.post({ kind: 'stop' });
@@ -148,7 +150,7 @@ export class EngineHandle {
   }
 }
 
-/** Errors lose their class on the way between threads: a BatonError is made anew. */
+/** Errors lose their class between threads, so this makes a BatonError again. */
 function failure(error: unknown): Error {
   if (error instanceof Error && error.name === 'BatonError' && 'code' in error) {
     const { code, where, hint } = error as BatonError;

@@ -1,103 +1,104 @@
 /**
- * What the main thread and a thread of the engine say to each other. Everything is copied; only the
- * counters and stages, and what threads know of the nodes, are shared memory. No message is needed
- * for any packet.
+ * The messages between the main thread and an engine thread. Everything in them is copied, except
+ * shared memory: counters, stages, and what the threads know of the nodes. No packet needs a
+ * message.
  */
 
 import type { SessionPage } from '../../api/documents.js';
 import type { BalancerConfig } from '../../config/load.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
 
-/** What all threads of an engine have in common, and nobody else may know. */
+/** Secrets that all engine threads share. */
 export interface Secrets {
-  /** Any numbers: of the session hash two, which the kernel has as well, and the first nonce. */
+  /** Random numbers: two for the session hash, which the kernel has too, and the first nonce. */
   seeds: { client: number; port: number; nonce: number };
-  /** 32 bytes: initial sequence numbers, cookies. */
+  /** 32 bytes, for initial sequence numbers and cookies. */
   secret: Uint8Array;
 }
 
-/** Which frames a thread is given by an AF_PACKET ring. */
+/** Which of an interface's frames the packet ring of one engine thread gets. */
 export interface RingShare {
-  /** Of the socket filter, already loaded. */
+  /** File descriptor of the socket filter, already loaded. */
   filterProgramFd: number;
   /**
-   * Several threads: the program that shares the frames out, and in shared memory the group, or -1
-   * for the first.
+   * With several threads: the program that distributes the frames, and in shared memory the number
+   * of the group of rings, -1 until the first thread has made it. Undefined: one thread gets all.
    */
   fanout: { programFd: number; group: Int32Array } | undefined;
 }
 
-/** All frames by an AF_PACKET ring. */
+/** The engine gets all frames by an AF_PACKET ring. */
 export interface PacketStart extends Secrets {
   kind: 'packet';
   share: RingShare;
 }
 
-/** Sessions of an earlier run, to be taken over before the first frame. */
+/** The sessions of an earlier run. The engine takes them over before the first frame. */
 export interface EarlierStart {
-  /** Of its map `sessions`. */
+  /** File descriptor of its map `sessions`. */
   fd: number;
-  /** Records in it. */
+  /** Records in the map. */
   count: number;
-  /** Our index for each of its virtual servers and nodes, or -1. */
+  /** Our index of each of its virtual servers and nodes, or -1. */
   servers: Int32Array;
   nodes: Int32Array;
 }
 
 /**
- * Frames by AF_XDP, sessions in maps that the kernel reads. Descriptors are those of the process.
+ * The engine gets frames by AF_XDP, and keeps sessions in maps that the kernel reads. File
+ * descriptors are valid in all threads of the process.
  */
 export interface XdpStart extends Secrets {
   kind: 'xdp';
   /** XdpPool.id */
   pool: number;
-  /** For what comes in behind the XDP program. */
+  /** Frames that reach the network stack behind the XDP program (StackInlet). */
   share: RingShare;
-  /** Segments larger than a frame of the wire come by it. */
+  /** These frames may be segments larger than a frame of the wire. */
   uncut: boolean;
-  /** Sessions, and words of the index, of each worker. */
+  /** Sessions of each worker, and words of its index. */
   capacity: number;
   indexWords: number;
   fds: { control: number; sessions: number; index: number; events: number };
   earlier: EarlierStart | undefined;
 }
 
-/** The interface that nodes are reached by, where that is another one than the clients'. */
+/** The interface by which nodes are reached, if it is not the one of the clients. */
 export interface NodeInterfaceStart {
   interfaceIndex: number;
   mac: Uint8Array;
   mtu: number;
-  /** For what nodes send to us. */
+  /** Frames that nodes send to the balancer. */
   share: RingShare;
 }
 
-/** What a thread of the engine is started with. Plain data: it crosses between threads. */
+/** The start data of an engine thread. Plain data, because it crosses between threads. */
 export interface EngineStart {
-  /** Its limits are those of this thread. */
+  /** Its limits are the share of this thread. */
   config: BalancerConfig;
-  /** Which of the threads it is, and of how many. */
+  /** Number of this thread, from 0, and of all threads. */
   worker: number;
   workers: number;
-  /** Of the interface that clients come in by. */
+  /** The interface of the clients. */
   interfaceIndex: number;
   mac: Uint8Array;
   mtu: number;
-  /** Undefined: nodes are reached by the same interface. */
+  /** Undefined: nodes are reached by the interface of the clients. */
   nodeInterface: NodeInterfaceStart | undefined;
   /** The balancer's own IPv4 address, as a number. */
   address: number;
   key: Uint8Array;
   datapath: PacketStart | XdpStart;
-  /** Of `nodeMemory`: the states of the nodes. */
+  /** Memory of `nodeMemory`: the states of the nodes. */
   nodes: SharedArrayBuffer;
-  /** Of `withheldMemory`: the options that SYN/ACKs do not offer. */
+  /** Memory of `withheldMemory`: the options that SYN/ACKs do not offer. */
   withheld: SharedArrayBuffer;
   counters: SharedArrayBuffer;
-  /** Of `stageMemory`: this thread's own. */
+  /** This thread's memory of `stageMemory`. */
   stages: SharedArrayBuffer;
 }
 
-/** Sessions of a node in one thread; its state lies in the memory of NodeStates. */
+/** Sessions of a node in one thread. The memory of NodeStates has its state. */
 export interface NodeSnapshot {
   active: number;
   adopted: number;
@@ -109,13 +110,13 @@ export interface EngineSnapshot {
   inState: number[];
   /** Sessions of each virtual server that have not ended. */
   perServer: number[];
-  /** Totals of the packet ring, in the order of RING_NAMES. */
+  /** Totals of the rings, in the order of RING_NAMES. */
   ring: number[];
 }
 
 /** The engine's part of a capture. */
 export interface TapStart {
-  /** Of `tapMemory`. */
+  /** Memory of `tapMemory`. */
   memory: SharedArrayBuffer;
   wish: TapWish;
 }
@@ -126,19 +127,20 @@ export type ToEngine =
   | { kind: 'snapshot'; id: number }
   /** Shows frames to a capture from now on; undefined: to none. */
   | { kind: 'tap'; id: number; tap: TapStart | undefined }
-  /** The XDP program works, and that of an earlier run no more. */
+  /** The XDP program works now, in place of an earlier run's. */
   | { kind: 'activated' }
   | { kind: 'stop' };
 
 /**
- * What an operator may want to hear of a node, or of LOCAL_NODE. Its state now is in NodeStates.
+ * An event about a node, or about LOCAL_NODE, that an operator may want to know. NodeStates has its
+ * present state.
  */
 export type EngineEvent =
   /**
-   * A handoff has waited for its confirmation once: perhaps the node is not where we think it is.
+   * A handoff was not confirmed in time, once. Perhaps the node's MAC address has changed.
    */
   | { event: 'unconfirmed'; node: number }
-  /** A report says something else than the last one. */
+  /** What is known of the node has changed, for instance by a report that differs from the last. */
   | { event: 'changed'; node: number }
   | { event: 'silent'; node: number }
   /** `reason`: IxcpReason. */

@@ -1,11 +1,13 @@
 /**
- * The engine's threads, as one engine: sessions are shared among them by flow (bpf/lib/session.h),
- * so each has its own table, and what is asked of the balancer is asked of all.
+ * All engine threads as one engine. A hash of client, port and virtual server decides which thread
+ * owns a session (bpf/lib/session.h), so each thread has a table of its own. A question to the
+ * balancer goes to all threads.
  *
- *     neighbour   to all
- *     snapshot    of all, added up; what is known of a node they share
- *     sessions    of one after the other: thread w has the numbers from w * (sessions of each) on
- *     the end     of one is the end of all
+ *     neighbour   goes to all threads
+ *     snapshot    of all threads, added up
+ *     sessions    of one thread after the other: those of thread w have the numbers from
+ *                 w * (sessions of each thread) on
+ *     end         the end of one thread is the end of all
  */
 
 import type { SessionPage } from '../../api/documents.js';
@@ -16,14 +18,14 @@ import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js
 import { shareOfLimits } from './limits.js';
 import { addSnapshots } from './snapshots.js';
 
-/** What the pool itself gives to each thread. */
+/** The start data that the pool adds for each thread. */
 type FromPool = 'worker' | 'workers' | 'counters' | 'stages';
 
 export interface PoolOptions {
   /** The thread's composition root. */
   program: URL;
   workers: number;
-  /** What else each thread is started with. The config's limits are those of all together. */
+  /** The other start data. The config's limits are those of all threads together. */
   given: Omit<EngineStart, FromPool>;
   listener: EngineListener;
 }
@@ -32,7 +34,7 @@ export class EnginePool {
   private readonly engines: EngineHandle[] = [];
   private readonly counted: Counters[] = [];
   private readonly timed: SharedArrayBuffer[] = [];
-  /** Numbers of sessions that each thread has. */
+  /** Session numbers of each thread. */
   private readonly slots: number;
 
   private constructor(slots: number) {
@@ -40,8 +42,8 @@ export class EnginePool {
   }
 
   /**
-   * Starts the threads, one after the other, and waits until all take frames.
-   * @throws whatever kept one from starting; none runs then
+   * Starts the threads, one after the other, and waits until all are ready for frames.
+   * @throws the error that kept a thread from starting; no thread runs then
    */
   static async start({ program, workers, given, listener }: PoolOptions): Promise<EnginePool> {
     const limits = shareOfLimits(given.config.limits, workers);
@@ -68,22 +70,22 @@ export class EnginePool {
     return pool;
   }
 
-  /** Sessions of an earlier run that the threads have taken over. */
+  /** Number of sessions of an earlier run that the threads have taken over. */
   get takenOver(): number {
     return this.engines.reduce((sum, engine) => sum + engine.takenOver, 0);
   }
 
-  /** A node's MAC address, or undefined when it is not known any more. */
+  /** Sets a node's MAC address; undefined: it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
     for (const engine of this.engines) engine.setNeighbour(node, mac);
   }
 
-  /** To be called when the XDP program works: what its predecessor did meanwhile is taken in. */
+  /** To be called when the XDP program works: the engines read what the program before it did. */
   activated(): void {
     for (const engine of this.engines) engine.activated();
   }
 
-  /** Rejects when a thread does not answer. */
+  /** The snapshots of all threads, added up. Rejects when a thread does not answer. */
   async snapshot(): Promise<EngineSnapshot> {
     const all = await Promise.all(this.engines.map((engine) => engine.snapshot()));
     return addSnapshots(all);
@@ -109,7 +111,7 @@ export class EnginePool {
     for (const [worker, engine] of this.engines.entries()) {
       const first = worker * slots;
       const wanted = page.next === null && after < first + slots;
-      // Beyond its last session there is only their total.
+      // An answer from behind the last session has only their total.
       const part = await engine.sessions(
         wanted ? Math.max(0, after - first) : slots,
         limit - page.sessions.length,
@@ -123,14 +125,14 @@ export class EnginePool {
   }
 
   /**
-   * Shows frames to a capture from now on: each thread in a memory of its own; or to none. Rejects
-   * when a thread does not answer.
+   * Shows frames to a capture from now on. `start` is called for each thread, which gets a memory
+   * of its own; undefined: to none. Rejects when a thread does not answer.
    */
   async setTaps(start: () => TapStart | undefined): Promise<void> {
     await Promise.all(this.engines.map((engine) => engine.setTap(start())));
   }
 
-  /** Ends the threads, those that have not ended by themselves. */
+  /** Ends the threads that have not ended already. */
   async stop(): Promise<void> {
     await Promise.all(this.engines.map((engine) => engine.stop()));
   }

@@ -1,7 +1,7 @@
 /**
- * The engine's thread: datapath, engine and directory, and nothing else, so that neither an API
- * call nor a garbage collection of the control side delays a packet. A composition root, like
- * balancer.ts, which starts it.
+ * An engine thread: datapath, engine and directory, and nothing else. So neither an API call nor a
+ * garbage collection of the main thread delays a packet. A composition root, like balancer/run.ts,
+ * which starts it.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Counters } from '../../base/counters.js';
@@ -25,7 +25,7 @@ import { snapshotOf } from './snapshots.js';
 
 function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const { config } = given;
-  // The more frames are there when the thread gets its turn, the less each of them costs.
+  // The more frames are waiting when the thread gets its turn, the less each of them costs.
   native().scheduleInBatches();
   const tell = (message: FromEngine): void => port.postMessage(message);
   const addresses = config.nodes.map((node) => ({

@@ -1,7 +1,7 @@
 /**
  * What an engine and the XDP program exchange, batch by batch, besides frames: the program reports
- * by a ring buffer what it has done with SYNs, FINs and notices, and when it last sent a cookie; the
- * engine says whether there is room for half-open sessions, and that it is alive.
+ * by a ring buffer what it has done with SYNs, FINs and notices, and when it last sent a cookie;
+ * the engine says whether there is room for half-open sessions, and that it is alive.
  */
 import { CONTROL, eventRingBytes, eventRingRecords } from '../../datapath/xdp-layout.js';
 import type { Engine } from '../../engine/engine.js';

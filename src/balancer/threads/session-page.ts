@@ -1,4 +1,4 @@
-/** Rows of the session table, for people and scripts. */
+/** Rows of `baton sessions`, from the session table. */
 
 import type { SessionPage, SessionRow } from '../../api/documents.js';
 import { elapsed } from '../../base/clock.js';
@@ -17,7 +17,10 @@ export interface Names {
   nodes: readonly string[];
 }
 
-/** One session as a row. `clock` is the engine's, in ms. */
+/**
+ * One session as a row.
+ * @param clock the engine's time, ms
+ */
 export function sessionRow(
   sessions: SessionTable,
   slot: number,
@@ -43,7 +46,7 @@ export function sessionRow(
   };
 }
 
-/** The sessions in slots from `after` on, at most `limit` of them. */
+/** The sessions in the slots from `after` on, at most `limit` of them. */
 export function sessionPage(
   sessions: SessionTable,
   names: Names,

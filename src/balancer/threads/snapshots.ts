@@ -1,4 +1,4 @@
-/** What an engine thread answers to the question how it is, and the sum of such answers. */
+/** The state of an engine thread in numbers, and the sum of all threads. */
 import type { RingDatapath } from '../../datapath/ring.js';
 import type { NodeStates } from '../../directory/node-states.js';
 import type { Engine } from '../../engine/engine.js';

@@ -91,8 +91,8 @@ export class XdpEngineDatapath implements EngineDatapath {
 }
 
 /**
- * Bytes of the largest frame of a client that keeps to the MSS that it was offered. Larger ones come
- * in by the StackInlet: `to_engine` of xdp-session.h passes them on.
+ * Bytes of the largest frame of a client that keeps to the MSS that it was offered. Larger ones
+ * come in by the StackInlet: `to_engine` of xdp-session.h passes them on.
  */
 function largestFrame(control: ArrayBuffer): number {
   const mss = new DataView(control).getUint16(CONTROL.mss, true);
