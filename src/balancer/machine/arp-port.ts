@@ -1,15 +1,15 @@
-/** Sends and receives ARP on an interface for a moment, by a small packet ring of its own. */
+/** Sends and receives ARP on an interface for a short time, by a small packet ring of its own. */
 import { DESCRIPTOR_WORDS, native, type PacketRing } from '../../host/native.js';
 import { type ArpPacket, parseArp } from '../../wire/arp.js';
 
-/** 256 KiB: without a filter all of the interface's traffic passes here. */
+/** 256 KiB. The ring has no filter, so it gets all frames of the interface. */
 const RECEIVE_BLOCKS = 4;
 const RECEIVE_BLOCK_BYTES = 65_536;
 const RETIRE_MS = 5;
 const TRANSMIT_SLOTS = 32;
 const TRANSMIT_SLOT_BYTES = 2_048;
 const DESCRIPTORS = 256;
-/** Batches for each wakeup: a flood must not keep the event loop. */
+/** Most batches for each wakeup: a flood must not block the event loop. */
 const BATCHES = 16;
 
 export class ArpPort {
@@ -18,7 +18,7 @@ export class ArpPort {
   private readonly descriptors = new Uint32Array(DESCRIPTORS * DESCRIPTOR_WORDS);
   private nextSlot = 0;
 
-  /** @param onPacket hears every well-formed ARP packet that comes in; none of our own. */
+  /** @param onPacket called with every well-formed ARP packet that arrives, except our own. */
   constructor(interfaceIndex: number, onPacket?: (packet: ArpPacket) => void) {
     this.ring = native().openPacketRing({
       interfaceIndex,
@@ -35,7 +35,7 @@ export class ArpPort {
   }
 
   /**
-   * Sends one frame. The ring's own count of failures is all that tells of one that is not sent.
+   * Sends one frame. A failure only shows in the ring's counters.
    */
   send(frame: Uint8Array): void {
     const offset = this.ring.transmitOffset + this.nextSlot * TRANSMIT_SLOT_BYTES;

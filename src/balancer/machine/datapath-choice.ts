@@ -15,7 +15,7 @@ import { XdpProgram } from './xdp-program.js';
 export interface Prepared {
   interfaces: MachineInterfaces;
   /** The XDP program of an earlier run is attached. */
-  found: boolean;
+  foundEarlier: boolean;
   seeds: Secrets['seeds'];
   journal: Journal;
 }
@@ -37,7 +37,7 @@ export async function openXdpIfChosen(
       return await openXdp(options, prepared);
     } catch (error) {
       const known = error instanceof BatonError;
-      if (prepared.found) throw keepsForwarding(options, error);
+      if (prepared.foundEarlier) throw keepsForwarding(options, error);
       if (datapath === 'xdp') throw known ? error : noXdp(options, error);
       log.warn(
         `datapath packet, because XDP is not available: ${known ? error.toLine() : reasonOf(error)}`,

@@ -1,6 +1,6 @@
 /**
- * `baton balancer --detach-all`: takes away everything that earlier runs of a balancer left on an
- * interface, also where no journal lists it: programs and pins are known by their names.
+ * `baton balancer --detach-all`: removes everything that earlier runs of a balancer left on an
+ * interface. It also finds what no journal lists: programs and pins have known names.
  */
 import { hasAddress } from '../../host/addresses.js';
 import { listFilters } from '../../host/filters.js';
@@ -14,7 +14,7 @@ import { lockInterfaces } from './interfaces.js';
 
 export interface DetachOptions {
   interface: string;
-  /** Where nodes are reached, if that is another one. */
+  /** The interface by which nodes are reached, if it is another one. */
   nodeInterface?: string | undefined;
   /** Dotted quads. */
   virtualAddresses: readonly string[];
@@ -27,8 +27,8 @@ const GUARD = /^guard_(?:in|e)gress$/;
 const SHIM = /^shim_(?:in|e)gress$/;
 
 /**
- * Detaches everything. Returns what it took away, in words, and what it could not.
- * @throws BatonError BATON_IN_USE while a balancer runs there
+ * Detaches everything. Returns in words what it removed, and what it could not remove.
+ * @throws BatonError BATON_IN_USE while a balancer works on one of the interfaces
  */
 export async function detachAll(
   options: DetachOptions,
@@ -64,13 +64,13 @@ export async function detachAll(
   }
 }
 
-/** What is ours by its name, in the order in which a start makes it. */
+/** Finds what is ours by its name, in the order in which a start makes it. */
 function findUnrecorded(options: DetachOptions, index: number | undefined): Change[] {
   const { interface: name, virtualAddresses } = options;
   const found: Change[] = [];
   if (index !== undefined) {
     const filters = listFilters(name);
-    // The agent of a node has a shim, too; the guard is the balancer's alone.
+    // A node's agent has a shim too. Only a balancer has a guard.
     const guarded = filters.some((filter) => GUARD.test(filter.program ?? ''));
     for (const { hook, priority, handle, program } of filters) {
       if (program === undefined || !guarded || !(GUARD.test(program) || SHIM.test(program)))
@@ -86,8 +86,8 @@ function findUnrecorded(options: DetachOptions, index: number | undefined): Chan
   const pins = pinName(name);
   if (hasPins(pins)) found.push({ kind: 'pins', name: pins });
   if (found.length === 0) return found;
-  // Where our programs are, the virtual addresses are ours as well; elsewhere they may be
-  // anybody's.
+  // If our programs are there, the virtual addresses are ours too. Otherwise they may belong to
+  // others.
   for (const address of virtualAddresses) {
     const change = { interface: name, address, prefix: 32 };
     if (hasAddress(change)) found.push({ kind: 'address', ...change });
@@ -95,7 +95,7 @@ function findUnrecorded(options: DetachOptions, index: number | undefined): Chan
   return found;
 }
 
-/** The guard on an interface where nodes are reached. */
+/** Finds the guard on the interface by which nodes are reached. */
 function findGuard(name: string): Change[] {
   const index = native().interfaceInfo(name)?.index;
   if (index === undefined) return [];

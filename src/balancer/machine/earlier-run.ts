@@ -1,7 +1,6 @@
 /**
- * What an earlier run of a balancer left on the interface: its XDP program, which goes on
- * forwarding without a process, and in the program's maps the sessions that the next run takes
- * over.
+ * What an earlier run of a balancer left on the interface: its XDP program, which keeps forwarding
+ * without a process, and the program's maps. The next run takes over the sessions in them.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import {
@@ -28,35 +27,35 @@ import { GUARD_SERVER } from './guard.js';
 const SECRET_BYTES = 32;
 const MAC_BYTES = 6;
 
-/** A node as the earlier run knew it. */
+/** A node of the earlier run. */
 export interface EarlierNode {
   /** Dotted quad. */
   address: string;
-  /** Six bytes; undefined: not resolved. */
+  /** Six bytes; undefined: it was not resolved. */
   mac: Uint8Array | undefined;
 }
 
-/** The sessions of an earlier run, and what their fields mean. */
+/** The sessions of an earlier run, and the tables that their fields refer to. */
 export interface EarlierSessions {
-  /** Of the map `sessions`, to be mapped by the engine's thread; closed by `EarlierRun.close`. */
+  /** Descriptor of the map `sessions`, for the engine threads. `EarlierRun.close` closes it. */
   fd: number;
-  /** Records in it. */
+  /** Records in the map. */
   count: number;
   /** "address:port" by index of the virtual server. */
   servers: ReadonlyMap<number, string>;
   /** By index. */
   nodes: readonly EarlierNode[];
-  /** 32 bytes: cookies and sequence numbers go on from it. */
+  /** 32 bytes. Cookies and sequence numbers of this run must be made with the same secret. */
   secret: Uint8Array;
 }
 
 export class EarlierRun {
   readonly mode: XdpMode;
-  /** Undefined when there are none, or none that this version understands. */
+  /** Undefined if there are none, or none that this version can read. */
   readonly sessions: EarlierSessions | undefined;
   private readonly program: ProgramHandle;
   private readonly maps: MapHandle[] = [];
-  /** Of the layout that we know. */
+  /** Undefined if its layout is not ours. */
   private control: Uint32Array | undefined;
   private table: MapHandle | undefined;
 
@@ -71,8 +70,8 @@ export class EarlierRun {
   }
 
   /**
-   * What is attached to the interface, if it is ours.
-   * @throws BatonError BATON_IN_USE when it is somebody else's
+   * Finds our program on the interface. Returns undefined if there is no XDP program.
+   * @throws BatonError BATON_IN_USE when the program there is not ours
    */
   static find(
     interfaceName: string,
@@ -89,14 +88,14 @@ export class EarlierRun {
     });
   }
 
-  /** File descriptor of its program. */
+  /** File descriptor of the program. */
   get programFd(): number {
     return this.program.fd;
   }
 
   /**
-   * Sessions that its program forwards to nodes, and hands over to them; 0 where this version
-   * cannot read them.
+   * Number of sessions that its program forwards to nodes, or that are being handed over. 0 if this
+   * version cannot read them.
    */
   countForwarded(): number {
     let count = 0;
@@ -106,7 +105,7 @@ export class EarlierRun {
     return count;
   }
 
-  /** Calls `visit` for each of those, with the records and its slot among them. */
+  /** Calls `visit` for each of these sessions, with the records and its slot. */
   visitForwarded(visit: (records: RecordReader, slot: number) => void): void {
     if (this.table === undefined) return;
     const records = new RecordReader(this.table.memory());
@@ -117,20 +116,20 @@ export class EarlierRun {
     }
   }
 
-  /** When it last sent a cookie, in ms of CLOCK_MONOTONIC; 0: never. */
+  /** When it last sent a cookie, ms of CLOCK_MONOTONIC; 0: never. */
   cookieAt(): number {
     return this.control?.[CONTROL.cookieAt / Uint32Array.BYTES_PER_ELEMENT] ?? 0;
   }
 
   /**
-   * The options that its SYN/ACKs do not offer, IxpFlag bits; undefined: its layout is not ours.
+   * The options that its SYN/ACKs do not offer, as IxpFlag bits; undefined: its layout is not ours.
    */
   withheld(): number | undefined {
     const { control } = this;
     return control === undefined ? undefined : new Uint8Array(control.buffer)[CONTROL.withheld];
   }
 
-  /** Lets go of it. What is attached stays attached. */
+  /** Closes all descriptors. The program stays attached. */
   close(): void {
     this.control = undefined;
     this.table = undefined;
@@ -145,7 +144,7 @@ export class EarlierRun {
     const control = this.open(attached, 'control');
     const sessions = this.open(attached, 'sessions');
     const layout = control.valueBytes < 4 ? 0 : (new Uint32Array(control.memory(), 0, 1)[0] ?? 0);
-    // It ended before it was set up.
+    // The earlier run ended before its program was set up.
     if (layout === 0) return undefined;
     if (
       layout !== SHARED_LAYOUT ||

@@ -1,6 +1,6 @@
 /**
- * What the sessions of an earlier run need of this one: room, and nodes that are not in the config
- * any more.
+ * What the sessions of an earlier run need in this one: room, and the nodes that are no longer in
+ * the config.
  */
 import { MAX_XDP_NODES } from '../../datapath/xdp-layout.js';
 import { sessionHash, sessionWorker } from '../../engine/table/session-record.js';
@@ -12,9 +12,9 @@ interface Server {
 }
 
 export interface Census {
-  /** Addresses of nodes that are not in the config, and have sessions. */
+  /** Addresses of nodes that have sessions and are not in the config. */
   departed: string[];
-  /** Sessions that the worker with most of them takes over. */
+  /** Number of sessions that the worker with most of them takes over. */
   mostOfWorker: number;
 }
 
@@ -22,12 +22,12 @@ export interface CensusOptions {
   /** Addresses of the config's nodes, by index. */
   nodes: readonly string[];
   workers: number;
-  /** Of the session hash. */
+  /** Seeds of the session hash. */
   seeds: { client: number; port: number };
   warn: (message: string) => void;
 }
 
-/** Index, among `servers`, of each virtual server of the earlier run, or -1. */
+/** The index in `servers` of each virtual server of the earlier run, or -1. */
 export function serversOf(servers: readonly Server[], earlier: EarlierRun | undefined): Int32Array {
   const theirs = earlier?.sessions?.servers ?? new Map<number, string>();
   const ours = new Map(servers.map((server, index) => [`${server.address}:${server.port}`, index]));
@@ -36,8 +36,8 @@ export function serversOf(servers: readonly Server[], earlier: EarlierRun | unde
 }
 
 /**
- * Counts the sessions that can be taken over. Warns of those that cannot.
- * @param servers of `serversOf`
+ * Counts the sessions that can be taken over. Logs a warning about those that cannot.
+ * @param servers the result of `serversOf`
  */
 export function takeCensus(
   { nodes, workers, seeds, warn }: CensusOptions,

@@ -1,7 +1,7 @@
 /**
- * The guard on the balancer's interface: bpf/guard/guard.bpf.c loaded, told its virtual servers,
- * attached to both hooks. It gives the engine the frames that concern it, and keeps them from the
- * kernel. The layouts of keys and values are those of bpf/lib/config.h.
+ * The guard on the balancer's interface: loads bpf/guard/guard.bpf.c, writes the virtual servers into
+ * its maps, and attaches it to both tc hooks. The guard gives the engine its frames, and drops them
+ * before the kernel's own stack. bpf/lib/config.h defines the layouts of keys and values.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -20,13 +20,13 @@ export const GUARD_SERVER = { address: 0, port: 4, bytes: 8 } as const;
 export class Guard {
   private readonly object: BpfObject;
   private readonly workers: number;
-  /** Of the session hash, and the first nonce: whoever shares sessions out must have the same. */
+  /** Seeds of the session hash, and the first nonce. All that distribute sessions use the same. */
   readonly seeds = { client: randomU32(), port: randomU32(), nonce: randomU32() };
 
   /**
-   * Loads the guard and tells it its configuration; nothing is attached yet.
-   * @param own this machine's own address, where notices come
-   * @param workers threads of the engine
+   * Loads the guard and configures it. Nothing is attached yet.
+   * @param own this machine's own address, to which notices are sent
+   * @param workers number of engine threads
    * @throws BatonError BATON_SYSTEM when the kernel refuses it
    */
   constructor(
@@ -51,26 +51,26 @@ export class Guard {
   }
 
   /**
-   * What each of the engine's threads is started with, if all its frames come by a packet ring.
+   * Start data for engine threads that get all frames by packet rings.
    * @param secret 32 bytes
    */
   engineStart(secret: Uint8Array): PacketStart {
     return { kind: 'packet', share: this.clientShare(), seeds: this.seeds, secret };
   }
 
-  /** Packet rings of the engine's threads, which share the frames that are the engine's. */
+  /** How the engine threads share the frames of the clients' interface. */
   clientShare(): RingShare {
     return this.ringShare('guard_filter');
   }
 
-  /** The same for an interface by which nodes are reached, and no clients. */
+  /** The same for an interface by which only nodes are reached. */
   nodeShare(): RingShare {
     return this.ringShare('guard_notices');
   }
 
   /**
    * Attaches both programs to an interface, in place of those of an earlier run.
-   * @throws BatonError BATON_IN_USE when somebody else's filters are where these should be.
+   * @throws BatonError BATON_IN_USE when filters of another program have the same places.
    */
   async attach(journal: Journal, interfaceIndex: number): Promise<void> {
     for (const hook of ['ingress', 'egress'] as const) {
@@ -82,7 +82,8 @@ export class Guard {
   }
 
   /**
-   * Keeps from the kernel what nodes send to another interface. Nothing is turned round there.
+   * Attaches the ingress program to the nodes' interface: the kernel's stack must not answer what
+   * nodes send there. No frames for local services leave by it, so it needs no egress program.
    * @throws BatonError as `attach` does
    */
   async attachTo(journal: Journal, at: Place): Promise<void> {
@@ -92,12 +93,12 @@ export class Guard {
     );
   }
 
-  /** What the programs have counted since they were loaded. */
+  /** The programs' counters since they were loaded. */
   counters(): Record<GuardCounter, number> {
     return sumsByName(this.object, GUARD_NAMES);
   }
 
-  /** What is attached stays attached. */
+  /** Closes the descriptors. The programs stay attached. */
   close(): void {
     this.object.close();
   }

@@ -1,6 +1,6 @@
 /**
- * The interfaces that a balancer works on: one where clients are reached, and the same or another
- * one where nodes are.
+ * The interfaces of a balancer: the one by which clients are reached, and the one by which nodes are
+ * reached, which may be the same.
  */
 import { BatonError } from '../../base/errors.js';
 import { runAll } from '../../base/run-all.js';
@@ -9,7 +9,7 @@ import { ownAddress, requireInterface } from '../../host/interfaces.js';
 import { type Lock, takeLock } from '../../host/lock.js';
 import { type InterfaceInfo, native } from '../../host/native.js';
 
-/** An interface as it was at the start. */
+/** An interface, as it was at the start. */
 export interface MachineInterface {
   readonly name: string;
   readonly info: InterfaceInfo;
@@ -20,23 +20,24 @@ export interface InterfaceOptions {
   /** Undefined: nodes are reached by `interface`. */
   nodeInterface?: NamedInterface | undefined;
   /**
-   * Our own address, dotted quad; undefined: the first of the interface that nodes are reached by.
+   * Our own address, dotted quad; undefined: the first one of the interface by which nodes are
+   * reached.
    */
   address: string | undefined;
 }
 
 export interface MachineInterfaces {
   readonly clients: MachineInterface;
-  /** Where nodes are reached; undefined: where clients are. */
+  /** Where nodes are reached; undefined: by the interface of the clients. */
   readonly nodes: MachineInterface | undefined;
-  /** Our own address, which nodes know us by. */
+  /** Our own address: nodes send notices to it. */
   readonly address: string;
 }
 
 /**
- * Looks at the interfaces.
- * @param virtual addresses that are not our own
- * @throws BatonError BATON_INTERFACE for one that is not there or can not be used
+ * Finds the interfaces and our own address.
+ * @param virtual the virtual addresses, none of which is our own
+ * @throws BatonError BATON_INTERFACE for an interface that does not exist or cannot be used
  */
 export function findInterfaces(
   options: InterfaceOptions,
@@ -63,8 +64,8 @@ export function findInterfaces(
 }
 
 /**
- * Takes the locks of all interfaces that a balancer works on.
- * @param patience how long to wait for whoever holds them, in ms
+ * Takes the locks of all interfaces of a balancer.
+ * @param patience how long to wait while another process holds a lock, in ms
  * @throws BatonError BATON_IN_USE while another balancer works on one of them
  */
 export async function lockInterfaces(names: readonly string[], patience?: number): Promise<Lock> {
@@ -87,7 +88,7 @@ export async function lockInterfaces(names: readonly string[], patience?: number
   return { release };
 }
 
-/** Looks after interfaces while they are in use. */
+/** Watches interfaces while they are in use. */
 export class InterfaceWatch {
   private readonly interfaces: readonly MachineInterface[];
   private readonly warn: (message: string) => void;
@@ -99,9 +100,9 @@ export class InterfaceWatch {
   }
 
   /**
-   * One look. Returns the names of those that came up again.
-   * @throws BatonError BATON_INTERFACE when one is gone, or another one has its name: nothing but a
-   *   new start helps
+   * Checks the interfaces once. Returns the names of those that came up again.
+   * @throws BatonError BATON_INTERFACE when one is gone, or another one has its name: only a new
+   *   start helps
    */
   look(): string[] {
     return this.interfaces.flatMap(({ name, info }) => {
@@ -124,7 +125,7 @@ export class InterfaceWatch {
   }
 }
 
-/** What is wrong with an interface, told by its place in the config. */
+/** Runs `find`, and adds the place in the config to what it throws. */
 function placed<Result>({ where }: NamedInterface, find: () => Result): Result {
   try {
     return find();

@@ -1,13 +1,13 @@
 /**
- * Who listens on this machine. A process that has a virtual server's address and port would never
- * hear of a client, because the guard keeps them from it: better said at the start than found out
- * later.
+ * Finds the processes that listen on this machine. A process that is bound to the address and port
+ * of a virtual server would never see a client, because the guard drops its frames. The start
+ * reports this instead.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { BatonError } from '../../base/errors.js';
 
-/** State of a listening socket in /proc/net/tcp. */
+/** The state of a listening socket in /proc/net/tcp. */
 const LISTEN = '0A';
 const ANY = '0.0.0.0';
 const ANY_IPV6 = '0'.repeat(32);
@@ -22,7 +22,7 @@ export interface ListeningSocket {
 }
 
 /**
- * The listening sockets in the text of /proc/net/tcp or tcp6; of the latter those that may take
+ * The listening sockets in the text of /proc/net/tcp or tcp6. Of tcp6, only those that may accept
  * IPv4.
  */
 export function parseListening(text: string): ListeningSocket[] {
@@ -41,13 +41,13 @@ export function parseListening(text: string): ListeningSocket[] {
 }
 
 function quadOf(word: string): string {
-  // A word in host byte order whose bytes are in network byte order.
+  // The kernel prints the word in host byte order. Its bytes are in network byte order.
   const bytes = new Uint8Array(Uint32Array.of(Number.parseInt(word, 16)).buffer);
   return bytes.join('.');
 }
 
 /**
- * Makes sure that nobody on this machine listens where a virtual server is to be.
+ * Requires that no process listens on the address and port of a virtual server.
  * @throws BatonError BATON_IN_USE that names the process
  */
 export async function requireNoListener(
@@ -60,7 +60,7 @@ export async function requireNoListener(
     const same = sockets.filter((socket) => socket.port === port);
     const ipv4 = same.filter((socket) => socket.address !== undefined);
     let taken = ipv4.find((socket) => socket.address === address || socket.address === ANY);
-    // Whether a socket for every IPv6 address takes IPv4 as well is not told: only trying shows it.
+    // /proc does not say whether a socket for all IPv6 addresses accepts IPv4 too: a bind shows it.
     if (taken === undefined && ipv4.length === 0 && same[0] !== undefined && !(await isFree(port)))
       taken = same[0];
     if (taken === undefined) continue;
@@ -90,7 +90,7 @@ function readIfThere(file: string): string {
   }
 }
 
-/** The process that has a socket open: "nginx (process 123)". */
+/** The process that has the socket open: "nginx (process 123)". */
 function holderOf(inode: string): string {
   const wanted = `socket:[${inode}]`;
   for (const process of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
@@ -99,7 +99,7 @@ function holderOf(inode: string): string {
       if (!files.some((file) => linkOf(`/proc/${process}/fd/${file}`) === wanted)) continue;
       return `${readFileSync(`/proc/${process}/comm`, 'utf8').trim()} (process ${process})`;
     } catch {
-      // It ended while we looked.
+      // The process has ended meanwhile.
     }
   }
   return 'another process';

@@ -1,15 +1,15 @@
 /**
- * What a balancer does to its machine, in the order in which it may be seen:
+ * The changes that a balancer makes to its machine, in the order in which they take effect:
  *
- *     prepare         checks, then SYN cookies, shim and guard on the interface; the XDP program and its sockets
+ *     prepare         checks; SYN cookies, shim and guard on the interface; XDP program, its sockets
  *     (the engine opens its ring, and takes over the sessions of an earlier run)
  *     activate        the XDP program works
  *     takeAddresses   the virtual addresses on the interface, announced by ARP
- *     stop            everything undone, latest first
- *     leave           nothing undone: the kernel goes on forwarding until the next run takes over
- *     fail            `leave` where the kernel forwards sessions without us, else `stop`
+ *     stop            undoes everything, latest first
+ *     leave           undoes nothing: the kernel keeps forwarding until the next run takes over
+ *     fail            `leave` if the kernel forwards sessions without us, else `stop`
  *
- * `prepare` leaves no trace of a start that fails. What a killed process left behind is taken over.
+ * A `prepare` that fails leaves no trace. A start takes over what a killed process left behind.
  */
 
 import { BatonError, reasonOf } from '../../base/errors.js';
@@ -40,20 +40,21 @@ export interface MachineCounters {
   xdp: Record<XdpCounter, number> | undefined;
 }
 
-/** How often what was set up is looked at. */
+/** Interval of the checks of what was set up, ms. */
 const CHECK_MS = 5_000;
 /**
- * For so long, in ms, packets may get stuck when somebody changes the other end of our interface.
+ * Interval of XdpProgram.chooseTransmitPath, ms: when the peer of our interface changes, packets may
+ * be lost for this long.
  */
-const WAY_OUT_MS = 500;
+const TRANSMIT_PATH_MS = 500;
 const LOCALHOST = '127.0.0.1';
-/** Sessions of local services that the shim keeps in mind: each lasts for one short answer. */
+/** Sessions of local services in the shim's map. Each lasts for one short answer. */
 const LOCAL_SESSIONS = 16_384;
 
 export class Machine {
-  /** Of the interface where clients are reached. */
+  /** The interface by which clients are reached. */
   readonly info: InterfaceInfo;
-  /** Our own address, which nodes know us by. */
+  /** Our own address: nodes send notices to it. */
   readonly address: string;
   private readonly interfaces: MachineInterfaces;
   private readonly watch: InterfaceWatch;
@@ -66,10 +67,10 @@ export class Machine {
   private shim: Shim | undefined;
   private xdp: XdpProgram | undefined;
   private timer: NodeJS.Timeout | undefined;
-  private wayOutTimer: NodeJS.Timeout | undefined;
+  private transmitPathTimer: NodeJS.Timeout | undefined;
   private checking: Promise<void> = Promise.resolve();
-  /** The XDP program of an earlier run was there. */
-  private found = false;
+  /** The XDP program of an earlier run was attached. */
+  private foundEarlier = false;
 
   private constructor(options: MachineOptions, interfaces: MachineInterfaces, lock: Lock) {
     const { clients, nodes, address } = interfaces;
@@ -94,8 +95,8 @@ export class Machine {
   }
 
   /**
-   * Checks everything that can be checked, then puts the filters in place.
-   * @throws BatonError for whatever is wrong; nothing is left set up then
+   * Checks everything that can be checked, then attaches the filters.
+   * @throws BatonError for what is wrong; nothing is left set up then
    */
   static async prepare(options: MachineOptions): Promise<Machine> {
     const interfaces = requireMachine(options);
@@ -116,7 +117,7 @@ export class Machine {
     }
   }
 
-  /** What each of the engine's threads gets its frames by. */
+  /** Start data of engine threads: the source of their frames. */
   engineStart(): PacketStart | XdpStart {
     const guard = this.loaded(this.guard);
     return (
@@ -125,7 +126,7 @@ export class Machine {
     );
   }
 
-  /** The same for the interface where nodes are reached; undefined: that of the clients. */
+  /** The same for the interface of the nodes; undefined: it is the interface of the clients. */
   nodeInterfaceStart(): NodeInterfaceStart | undefined {
     const { nodes } = this.interfaces;
     if (nodes === undefined) return undefined;
@@ -133,51 +134,53 @@ export class Machine {
     return { interfaceIndex: index, mac, mtu, share: this.loaded(this.guard).nodeShare() };
   }
 
-  /** For people: the datapath, and how it runs. */
+  /** The datapath and its mode, as text. */
   get datapath(): string {
     return this.xdp === undefined ? 'packet' : `xdp (${this.xdp.how})`;
   }
 
-  /** MAC addresses of nodes that an earlier run knew: until the nodes are looked for, they hold. */
+  /** MAC addresses of nodes from an earlier run. They are valid until the nodes are resolved. */
   earlierNeighbours(): { node: number; mac: Uint8Array }[] {
     return this.xdp?.earlierNeighbours() ?? [];
   }
 
   /**
-   * Addresses of nodes that are not in the config, and that sessions of an earlier run still have.
-   * Their indexes come behind those of the config.
+   * Addresses of nodes that are not in the config and still have sessions of an earlier run. Their
+   * indexes follow those of the config's nodes.
    */
   departedNodes(): readonly string[] {
     return this.xdp?.departedNodes() ?? [];
   }
 
-  /** A node's MAC address (six bytes), or undefined when it is not known any more. */
+  /** Sets a node's MAC address (six bytes); undefined: it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
     this.xdp?.setNeighbour(node, mac);
   }
 
   /**
-   * IxpFlag bits of the options that SYN/ACKs of an earlier run do not offer; undefined: none runs.
+   * The options that SYN/ACKs of an earlier run do not offer, as IxpFlag bits; undefined: there is
+   * none.
    */
   earlierWithheld(): number | undefined {
     return this.xdp?.earlierWithheld();
   }
 
-  /** SYN/ACKs made in the kernel do not offer these options from now on: IxpFlag bits. */
+  /** Sets the options that SYN/ACKs made in the kernel do not offer, as IxpFlag bits. */
   withhold(options: number): void {
     this.xdp?.withhold(options);
   }
 
   /**
-   * To be called when the engine takes frames: the XDP program works from now on, in place of an
-   * earlier run's.
+   * To be called when the engine is ready for frames: from now on the XDP program works, in place
+   * of an earlier run's.
    */
   async activate(): Promise<void> {
     await this.xdp?.activate();
   }
 
   /**
-   * Takes the virtual addresses: from now on clients come. Keeps watch over all of it until `stop`.
+   * Adds the virtual addresses: from now on clients connect. Everything that was set up is checked,
+   * and repaired, until `stop`.
    */
   async takeAddresses(): Promise<void> {
     for (const address of this.virtualAddresses)
@@ -189,10 +192,10 @@ export class Machine {
         this.options.log.warn(`cannot check what was set up: ${reasonOf(error)}`),
       );
     }, this.options.checkMs ?? CHECK_MS);
-    this.wayOutTimer = setInterval(() => this.xdp?.chooseWayOut(), WAY_OUT_MS);
+    this.transmitPathTimer = setInterval(() => this.xdp?.chooseTransmitPath(), TRANSMIT_PATH_MS);
   }
 
-  /** What the BPF programs have counted; `xdp` where there is one. */
+  /** The counters of the BPF programs; `xdp` if there is an XDP program. */
   counters(): MachineCounters {
     return {
       guard: this.loaded(this.guard).counters(),
@@ -201,30 +204,30 @@ export class Machine {
     };
   }
 
-  /** Run time of the XDP program while the kernel measures it; null where there is none. */
+  /** Run time of the XDP program, as far as the kernel measures it; null: there is none. */
   runTime(): { runNanoseconds: number; runCount: number } | null {
     return this.xdp?.runTime() ?? null;
   }
 
   /**
-   * To be called before the engine stops: from here on it gets nothing more, so that what it has
-   * read last is the end of it.
+   * To be called before the engine stops. From here on it gets no more frames, so its last poll is
+   * complete.
    */
   withdrawEngine(): void {
     this.xdp?.withdrawSockets();
   }
 
-  /** Undoes everything. What can not be undone is warned of. */
+  /** Undoes everything. Logs a warning about what cannot be undone. */
   async stop(): Promise<void> {
-    await this.all([() => this.rest(), () => this.journal.end(), () => this.letGo()]);
+    await this.takeSteps([() => this.stopChecks(), () => this.journal.end(), () => this.closeAll()]);
   }
 
-  /** Lets go of everything and undoes nothing: the next run takes it over. */
+  /** Closes everything and undoes nothing: the next run takes it over. */
   async leave(): Promise<void> {
-    await this.all([() => this.xdp?.closeSockets(), () => this.rest(), () => this.letGo()]);
+    await this.takeSteps([() => this.xdp?.closeSockets(), () => this.stopChecks(), () => this.closeAll()]);
   }
 
-  /** Ends after a failure. Sessions that the kernel forwards must not end with us. */
+  /** Ends after a failure. Sessions that the kernel forwards must not end with this process. */
   async fail(): Promise<void> {
     if (!this.isForwarding()) return this.stop();
     this.options.log.warn(
@@ -233,29 +236,29 @@ export class Machine {
     return this.leave();
   }
 
-  /** Whether there may be sessions that the kernel forwards by itself. */
+  /** Whether the kernel may be forwarding sessions without us. */
   private isForwarding(): boolean {
     const served = this.xdp !== undefined && this.timer !== undefined;
     try {
-      return (served || this.found) && hasXdp(this.info.index);
+      return (served || this.foundEarlier) && hasXdp(this.info.index);
     } catch {
       return false;
     }
   }
 
-  private async rest(): Promise<void> {
+  private async stopChecks(): Promise<void> {
     clearInterval(this.timer);
-    clearInterval(this.wayOutTimer);
+    clearInterval(this.transmitPathTimer);
     this.announcer.stop();
     await this.checking;
   }
 
-  private async letGo(): Promise<void> {
+  private async closeAll(): Promise<void> {
     const { guard, shim, xdp } = this;
     this.guard = undefined;
     this.shim = undefined;
     this.xdp = undefined;
-    await this.all([
+    await this.takeSteps([
       () => guard?.close(),
       () => shim?.close(),
       () => xdp?.close(),
@@ -263,8 +266,8 @@ export class Machine {
     ]);
   }
 
-  /** Takes every step of an end. What fails is warned of. */
-  private async all(steps: readonly (() => unknown)[]): Promise<void> {
+  /** Takes every step of a shutdown. Logs a warning about those that fail. */
+  private async takeSteps(steps: readonly (() => unknown)[]): Promise<void> {
     for (const failure of await runAll(steps)) {
       this.options.log.warn(`a step of the shutdown failed: ${reasonOf(failure)}`);
     }
@@ -272,7 +275,7 @@ export class Machine {
 
   private async setUp(): Promise<void> {
     const { options, info, address } = this;
-    this.found = hasXdp(info.index);
+    this.foundEarlier = hasXdp(info.index);
     await requireNoListener(options.virtualServers);
     this.guard = new Guard(address, options.virtualServers, options.workers);
     this.shim = new Shim({
@@ -285,13 +288,13 @@ export class Machine {
       ),
       maxSessions: LOCAL_SESSIONS,
     });
-    // What an earlier run left here is ours: its sessions need not wait.
+    // Addresses that an earlier run left here are ours: its sessions need not wait for a probe.
     const ours = info.addresses.map((entry) => entry.address);
     const wanted = this.virtualAddresses.filter((text) => !ours.includes(text));
     if (wanted.length > 0) await probeAddresses(info.index, info.mac, wanted);
     await requireSynCookies(this.journal);
     await requireEndOfTimeWait(this.journal);
-    // The shim first: the guard hands frames on to it from its own first frame.
+    // The shim first: the guard passes frames on to it as soon as it is attached.
     await this.shim.attach(this.journal, info.index);
     await this.guard.attach(this.journal, info.index);
     const { nodes } = this.interfaces;
@@ -301,7 +304,7 @@ export class Machine {
     removeStalePins();
     this.xdp = await openXdpIfChosen(options, {
       interfaces: this.interfaces,
-      found: this.found,
+      foundEarlier: this.foundEarlier,
       seeds: this.guard.seeds,
       journal: this.journal,
     });
@@ -315,13 +318,13 @@ export class Machine {
     } catch (error) {
       if (!(error instanceof BatonError)) throw error;
       clearInterval(this.timer);
-      clearInterval(this.wayOutTimer);
+      clearInterval(this.transmitPathTimer);
       options.onLost?.(error);
       return;
     }
     for (const repaired of await this.journal.repair())
       options.log.warn(`${repaired} was gone, and is back`);
-    // Whoever was unplugged with us may have forgotten us.
+    // Neighbours that were disconnected too may have lost their ARP entries.
     if (up.includes(options.interface)) this.announcer.announce();
   }
 

@@ -1,9 +1,9 @@
 /**
- * The MAC addresses of the nodes, as the kernel's neighbour table has them. Its changes are
- * followed as the kernel makes them. Baton's own frames do not go through that table, so nothing
- * else keeps its entries fresh: every second those that are missing, stale or failed are put to the
- * test. A node that does not answer may have another MAC address while the table still believes in
- * the old one: then the link is asked anew.
+ * The MAC addresses of the nodes, from the kernel's neighbour table. The kernel reports each change
+ * of the table. Frames of the balancer bypass it, so nothing else keeps its entries fresh: every
+ * second, entries that are missing, stale or failed are resolved again. A node that does not answer
+ * may have a new MAC address while the table still has the old one. Then the entry is deleted and
+ * resolved again.
  */
 import { reasonOf } from '../../base/errors.js';
 import { routeTo } from '../../host/addresses.js';
@@ -17,29 +17,29 @@ import {
 import { formatMac } from '../../wire/ethernet.js';
 import { parseIpv4 } from '../../wire/ipv4.js';
 
-/** States of linux/neighbour.h in which an entry's MAC address is not to be used. */
+/** States of linux/neighbour.h in which an entry's MAC address must not be used. */
 const NUD_INCOMPLETE = 0x01;
 const NUD_FAILED = 0x20;
 const UNUSABLE = NUD_INCOMPLETE | NUD_FAILED;
-/** States of entries that are not the kernel's own finding: without ARP, permanent. */
+/** States of entries that the kernel did not find itself: no ARP needed, permanent. */
 const NUD_GIVEN = 0x40 | 0x80;
-/** States that need no test: reachable, being tested (delay, probe), given. */
+/** States that need no resolution: reachable, being tested (delay, probe), given. */
 const NUD_SETTLED = 0x02 | 0x08 | 0x10 | NUD_GIVEN;
 
 const INTERVAL_MS = 1_000;
-/** At the start, so that sessions need not wait a second for the first answers. */
+/** Looks at the start, ms: sessions need not wait a second for the first answers. */
 const FIRST_LOOKS_MS = [20, 60, 150, 400];
 
 /**
- * An entry that is gone or asked for anew says nothing yet: the last answer holds until the kernel
- * has given up, or has been at it for this long.
+ * While the kernel resolves an entry, the last answer stays valid. It ends when the kernel gives up,
+ * or after this time, in ms.
  */
 const PATIENCE_MS = 2_500;
 
-/** Changes come in bursts: one look for all of them. */
+/** Changes come in bursts. One look after this time, in ms, serves all of them. */
 const BURST_MS = 1;
 
-/** The link is asked anew about a node at most this often. */
+/** Shortest time between two rechecks of a node, ms. */
 const RECHECK_INTERVAL_MS = 250;
 
 type NeighbourNative = Pick<
@@ -47,13 +47,13 @@ type NeighbourNative = Pick<
   'interfaceInfo' | 'neighbours' | 'resolveNeighbour' | 'forgetNeighbour' | 'openNeighbourEvents'
 >;
 
-/** One node was resolved, changed its MAC address, or can no longer be reached. */
+/** A node was resolved, changed its MAC address, or cannot be reached any more. */
 export interface NeighbourChange {
   /** Index of the node. */
   node: number;
   /** Six bytes, or undefined. */
   mac: Uint8Array | undefined;
-  /** Why there is none, in words; else empty. */
+  /** Why there is no MAC address, in words; else empty. */
   why: string;
 }
 
@@ -71,13 +71,13 @@ export interface NeighbourOptions {
 export class NeighbourWatch {
   private readonly options: NeighbourOptions;
   private readonly native: NeighbourNative;
-  /** By node, what was last told: MAC address or reason, as one text. */
+  /** By node, what was last reported: MAC address or reason, as text. */
   private readonly reported: string[];
-  /** Nodes that no address of the interface has on its link, though a route may. */
+  /** Nodes that are on the link by a route of their own, not by an address of the interface. */
   private readonly routed = new Set<number>();
-  /** By node, since when the table has no usable entry, in ms. */
+  /** By node, when the table lost its usable entry, ms. */
   private readonly missingSince: (number | undefined)[] = [];
-  /** By node, when the link was last asked anew, in ms. */
+  /** By node, the time of the last recheck, ms. */
   private readonly recheckedAt: (number | undefined)[] = [];
   private readonly now: () => number;
   private readonly timers: NodeJS.Timeout[] = [];
@@ -93,8 +93,8 @@ export class NeighbourWatch {
   }
 
   /**
-   * Looks now, whenever the table changes, and every second until `stop`. The first looks follow
-   * faster upon each other. Rejects with what the system says to a netlink socket.
+   * Looks now, at each change of the table, and every second until `stop`; more often at first.
+   * Rejects with the system's error when a netlink socket cannot be opened.
    */
   async start(): Promise<void> {
     await this.findRouted();
@@ -115,9 +115,9 @@ export class NeighbourWatch {
   }
 
   /**
-   * The node does not answer, though the table has a MAC address. Has the kernel forget that, and
-   * ask the link: what it finds is told as any change is. Until then, and when it finds nothing for
-   * PATIENCE_MS, the last answer holds.
+   * To be called when a node does not answer although the table has its MAC address. The kernel
+   * deletes the entry and resolves it again; the result is reported like any change. Until then, at
+   * most for PATIENCE_MS, the last answer stays valid.
    */
   recheck(node: number): void {
     const address = this.options.addresses[node];
@@ -132,7 +132,7 @@ export class NeighbourWatch {
       this.native.forgetNeighbour(info.index, address);
       this.native.resolveNeighbour(info.index, address);
     } catch {
-      // The entry has gone by itself meanwhile, or the interface has: the next look finds out.
+      // The entry or the interface has disappeared meanwhile: the next look finds out.
     }
     this.lookSoon();
   }
@@ -145,8 +145,7 @@ export class NeighbourWatch {
   }
 
   /**
-   * One look at the table: tells what has changed, and has the kernel ask for what it does not
-   * know.
+   * Looks at the table once: reports what has changed, and has the kernel resolve missing entries.
    */
   look(): void {
     const { addresses } = this.options;
@@ -154,7 +153,7 @@ export class NeighbourWatch {
     try {
       info = this.native.interfaceInfo(this.options.interface);
     } catch {
-      // Short of descriptors, say: that tells nothing of the nodes, so what was known holds.
+      // For example, no descriptor was free. This says nothing of the nodes: the last answers stay.
       return;
     }
     if (info === undefined || !info.up) {
@@ -193,8 +192,8 @@ export class NeighbourWatch {
         why = `cannot resolve ${address}: ${reasonOf(error)}`;
       }
     }
-    // An entry fails when the MAC address that it had does not answer. What counts is that nobody
-    // answers the link.
+    // An entry fails when its old MAC address does not answer. That alone is not enough: the node
+    // is lost only if no machine on the link answers either.
     const failed =
       entry !== undefined &&
       (entry.state & NUD_FAILED) !== 0 &&
@@ -216,7 +215,7 @@ export class NeighbourWatch {
     this.options.onChange({ node, mac: mac?.slice(), why });
   }
 
-  /** Finds the nodes that a route of its own, not an address of the interface, has on the link. */
+  /** Finds the nodes that are on the link by a route of their own. */
   private async findRouted(): Promise<void> {
     const info = this.native.interfaceInfo(this.options.interface);
     const ask = this.options.routeTo ?? routeTo;
@@ -229,12 +228,12 @@ export class NeighbourWatch {
   }
 }
 
-/** Whether an address is in the network of one of the interface's addresses. */
+/** Whether an address is in the subnet of one of the interface's addresses. */
 function isOnLink(info: InterfaceInfo, address: string): boolean {
   const number = parseIpv4(address);
   if (number === undefined) return false;
   return info.addresses.some(({ address: own, prefix }) => {
-    // A shift by 32 would be one by 0.
+    // In JavaScript a shift by 32 is a shift by 0.
     const mask = prefix === 0 ? 0 : -1 << (32 - prefix);
     return ((number ^ (parseIpv4(own) ?? 0)) & mask) === 0;
   });

@@ -1,6 +1,6 @@
 /**
- * All that can be found out about a start before anything is changed, and before a balancer that
- * runs there already is asked to leave: a start that fails here leaves everything as it is.
+ * All checks that are possible before anything is changed, and before a running balancer is asked to
+ * leave. A start that fails here leaves everything as it is.
  */
 import { BatonError } from '../../base/errors.js';
 import { LEAST_MTU } from '../../engine/handoff/node-writer.js';
@@ -16,12 +16,12 @@ import { findInterfaces, type MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
 import type { MachineOptions } from './options.js';
 
-/** An IPv4 packet is no longer. */
+/** The largest IPv4 packet, in bytes. */
 const MOST_MTU = 65_535;
 
 /**
- * Looks at the machine, and has the kernel check the BPF programs.
- * @throws BatonError for whatever would keep a balancer from starting
+ * Checks the machine, and has the kernel verify the BPF programs.
+ * @throws BatonError for anything that would keep a balancer from starting
  */
 export async function preflight(options: MachineOptions): Promise<void> {
   const interfaces = requireMachine(options);
@@ -32,8 +32,8 @@ export async function preflight(options: MachineOptions): Promise<void> {
 }
 
 /**
- * What must be so on this machine, whatever runs there. Returns its interfaces.
- * @throws BatonError
+ * Checks what every start requires of this machine. Returns its interfaces.
+ * @throws BatonError for what is missing
  */
 export function requireMachine(options: MachineOptions): MachineInterfaces {
   requirePrivileges();
@@ -47,9 +47,9 @@ export function requireMachine(options: MachineOptions): MachineInterfaces {
 }
 
 /**
- * Sessions that the XDP program of an earlier run forwards would end with it: a start that would
- * end them is none.
- * @throws BatonError BATON_IN_USE
+ * Requires that a start with `datapath: packet` ends no sessions: those that the XDP program of an
+ * earlier run forwards would end with that program.
+ * @throws BatonError BATON_IN_USE when there are such sessions
  */
 export function requireForwarded(
   { datapath, interface: name }: MachineOptions,
@@ -71,7 +71,7 @@ export function requireForwarded(
   );
 }
 
-/** The kernel looks at the programs, and nothing is attached. */
+/** Has the kernel verify the programs. Nothing is attached. */
 function requirePrograms(options: MachineOptions, interfaces: MachineInterfaces): void {
   const { address } = interfaces;
   new Guard(address, options.virtualServers, options.workers).close();
@@ -88,7 +88,7 @@ function requirePrograms(options: MachineOptions, interfaces: MachineInterfaces)
   try {
     loadObject('xdp').close();
   } catch (error) {
-    // What `auto` does without, unless there are sessions that need it.
+    // `auto` needs no XDP program, unless an earlier run's sessions need it.
     if (options.datapath === 'xdp' || hasXdp(interfaces.clients.info.index)) throw error;
   }
 }

@@ -3,18 +3,18 @@ import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 const PURPOSE = 'baton: initial sequence numbers';
-/** A random number of each boot. */
+/** A random number that the kernel makes at each boot. */
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 
 /**
- * 32 bytes, the same for every process with this key until the machine starts anew: a balancer goes
- * on with handshakes that the one before had begun, also where nothing of that one is left. The
- * clock of cookies begins again at each boot. With the same secret its cookies would come again,
- * too, and those that were seen before would be taken (RFC 6528 section 3). Who has the key could
- * forge far more than these.
+ * The secret of this boot, 32 bytes: the same for every process with this key until the machine
+ * restarts. So a balancer can complete handshakes that an earlier process began, even if nothing
+ * else of that process is left. The secret must change at each boot, because the clock of cookies
+ * begins again: with the same secret the same cookies would be made and old ones accepted (RFC 6528
+ * section 3). Anybody who has the key could forge far more than cookies.
  *
- * @param key 16 bytes, that of balancer and nodes
- * @param boot tells this boot of this machine from all others
+ * @param key 16 bytes, shared by balancer and nodes
+ * @param boot identifies this boot of this machine
  */
 export function sequenceSecret(
   key: Uint8Array,

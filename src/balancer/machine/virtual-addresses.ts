@@ -1,7 +1,8 @@
 /**
- * The virtual addresses on the link: whether anybody else has one (RFC 5227 section 2.1), and
- * telling the link that they are ours now (section 2.3). The waits are shorter than the RFC's,
- * which suit hosts that come up by the hundred; a server's takeover should take less than a second.
+ * The virtual addresses on the link: checks that no other machine has one (RFC 5227 section 2.1), and
+ * announces that they are ours now (section 2.3). The waits are shorter than the RFC's, which are
+ * meant for hundreds of hosts that start together. The takeover of a server should take less than a
+ * second.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BatonError } from '../../base/errors.js';
@@ -12,15 +13,14 @@ import { ArpPort } from './arp-port.js';
 
 const PROBES = 3;
 const PROBE_INTERVAL_MS = 200;
-/** A second announcement, for whoever missed the first (ANNOUNCE_INTERVAL). */
+/** Time to the second announcement, ms, for machines that missed the first (ANNOUNCE_INTERVAL). */
 const ANNOUNCE_AGAIN_MS = 2_000;
 const UNSPECIFIED = 0;
 
 /**
- * Asks the link three times in 600 ms whether somebody else has one of the addresses, or is asking
- * the same.
+ * Asks three times in 600 ms whether another machine has one of the addresses, or probes for it too.
  * @param mac of the interface, six bytes
- * @throws BatonError BATON_IN_USE that names who has it
+ * @throws BatonError BATON_IN_USE that names the MAC address of that machine
  */
 export async function probeAddresses(
   interfaceIndex: number,
@@ -56,7 +56,7 @@ function claimOf(packet: ArpPacket): number {
   return probe ? packet.targetAddress : packet.senderAddress;
 }
 
-/** Tells the link twice whose the addresses are; the second time is two seconds later. */
+/** Announces the addresses twice, two seconds apart. */
 export class Announcer {
   private readonly interfaceIndex: number;
   private readonly mac: Uint8Array;
@@ -70,7 +70,7 @@ export class Announcer {
     this.addresses = addresses;
   }
 
-  /** Announces now and once more. Throws what the system says to a packet socket. */
+  /** Announces now and once more. Throws the system's error when a packet socket cannot be opened. */
   announce(): void {
     clearTimeout(this.timer);
     this.send();
@@ -78,7 +78,7 @@ export class Announcer {
       try {
         this.send();
       } catch {
-        // The interface went away between the two; whoever watches it says so.
+        // The interface has disappeared meanwhile. InterfaceWatch reports this.
       }
     }, ANNOUNCE_AGAIN_MS);
     this.timer.unref();

@@ -229,7 +229,7 @@ export class XdpProgram {
 
   /** The program begins to work, and goes on where that of an earlier run was. */
   async activate(): Promise<void> {
-    this.chooseWayOut();
+    this.chooseTransmitPath();
     Atomics.store(new Uint32Array(this.control), CONTROL.layout / 4, SHARED_LAYOUT);
     if (this.earlier !== undefined) {
       // Cookies that it has sent meanwhile must be believed, too.
@@ -251,7 +251,7 @@ export class XdpProgram {
    * while its other end runs a program, too; by redirection it is enough that the other end polls,
    * but a packet costs more. To be called now and then: that program is somebody else's.
    */
-  chooseWayOut(): void {
+  chooseTransmitPath(): void {
     const stack = this.attachment.mode === 'generic';
     const redirects = this.driver === VETH && !stack && !this.peerRunsXdp();
     new Uint8Array(this.control)[CONTROL.output] =
