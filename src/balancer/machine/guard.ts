@@ -1,7 +1,7 @@
 /**
- * The guard on the balancer's interface: loads bpf/guard/guard.bpf.c, writes the virtual servers into
- * its maps, and attaches it to both tc hooks. The guard gives the engine its frames, and drops them
- * before the kernel's own stack. bpf/lib/config.h defines the layouts of keys and values.
+ * The guard on the balancer's interface: loads bpf/guard/guard.bpf.c, writes the virtual servers
+ * into its maps, and attaches it to both tc hooks. The guard gives the engine its frames, and drops
+ * them before the kernel's own stack. bpf/lib/config.h defines the layouts of keys and values.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -14,7 +14,9 @@ import type { PacketStart, RingShare } from '../threads/engine-messages.js';
 
 const PRIORITY = 1;
 const HANDLE = 1;
-/** struct guard_server, the key of maps `virtual_servers`: bytes of address and port as in a packet. */
+/**
+ * struct guard_server, the key of maps `virtual_servers`: bytes of address and port as in a packet.
+ */
 export const GUARD_SERVER = { address: 0, port: 4, bytes: 8 } as const;
 
 export class Guard {

@@ -1,6 +1,6 @@
 /**
- * The interfaces of a balancer: the one by which clients are reached, and the one by which nodes are
- * reached, which may be the same.
+ * The interfaces of a balancer: the one by which clients are reached, and the one by which nodes
+ * are reached, which may be the same.
  */
 import { BatonError } from '../../base/errors.js';
 import { runAll } from '../../base/run-all.js';

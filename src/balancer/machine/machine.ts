@@ -43,8 +43,8 @@ export interface MachineCounters {
 /** Interval of the checks of what was set up, ms. */
 const CHECK_MS = 5_000;
 /**
- * Interval of XdpProgram.chooseTransmitPath, ms: when the peer of our interface changes, packets may
- * be lost for this long.
+ * Interval of XdpProgram.chooseTransmitPath, ms: when the peer of our interface changes, packets
+ * may be lost for this long.
  */
 const TRANSMIT_PATH_MS = 500;
 const LOCALHOST = '127.0.0.1';
@@ -219,12 +219,20 @@ export class Machine {
 
   /** Undoes everything. Logs a warning about what cannot be undone. */
   async stop(): Promise<void> {
-    await this.takeSteps([() => this.stopChecks(), () => this.journal.end(), () => this.closeAll()]);
+    await this.takeSteps([
+      () => this.stopChecks(),
+      () => this.journal.end(),
+      () => this.closeAll(),
+    ]);
   }
 
   /** Closes everything and undoes nothing: the next run takes it over. */
   async leave(): Promise<void> {
-    await this.takeSteps([() => this.xdp?.closeSockets(), () => this.stopChecks(), () => this.closeAll()]);
+    await this.takeSteps([
+      () => this.xdp?.closeSockets(),
+      () => this.stopChecks(),
+      () => this.closeAll(),
+    ]);
   }
 
   /** Ends after a failure. Sessions that the kernel forwards must not end with this process. */

@@ -31,8 +31,8 @@ const INTERVAL_MS = 1_000;
 const FIRST_LOOKS_MS = [20, 60, 150, 400];
 
 /**
- * While the kernel resolves an entry, the last answer stays valid. It ends when the kernel gives up,
- * or after this time, in ms.
+ * While the kernel resolves an entry, the last answer stays valid. It ends when the kernel gives
+ * up, or after this time, in ms.
  */
 const PATIENCE_MS = 2_500;
 

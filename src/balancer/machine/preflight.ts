@@ -1,6 +1,6 @@
 /**
- * All checks that are possible before anything is changed, and before a running balancer is asked to
- * leave. A start that fails here leaves everything as it is.
+ * All checks that are possible before anything is changed, and before a running balancer is asked
+ * to leave. A start that fails here leaves everything as it is.
  */
 import { BatonError } from '../../base/errors.js';
 import { LEAST_MTU } from '../../engine/handoff/node-writer.js';

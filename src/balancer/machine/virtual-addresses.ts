@@ -1,8 +1,8 @@
 /**
- * The virtual addresses on the link: checks that no other machine has one (RFC 5227 section 2.1), and
- * announces that they are ours now (section 2.3). The waits are shorter than the RFC's, which are
- * meant for hundreds of hosts that start together. The takeover of a server should take less than a
- * second.
+ * The virtual addresses on the link: checks that no other machine has one (RFC 5227 section 2.1),
+ * and announces that they are ours now (section 2.3). The waits are shorter than the RFC's, which
+ * are meant for hundreds of hosts that start together. The takeover of a server should take less
+ * than a second.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BatonError } from '../../base/errors.js';
@@ -18,7 +18,8 @@ const ANNOUNCE_AGAIN_MS = 2_000;
 const UNSPECIFIED = 0;
 
 /**
- * Asks three times in 600 ms whether another machine has one of the addresses, or probes for it too.
+ * Asks three times in 600 ms whether another machine has one of the addresses, or probes for it
+ * too.
  * @param mac of the interface, six bytes
  * @throws BatonError BATON_IN_USE that names the MAC address of that machine
  */
@@ -70,7 +71,9 @@ export class Announcer {
     this.addresses = addresses;
   }
 
-  /** Announces now and once more. Throws the system's error when a packet socket cannot be opened. */
+  /**
+   * Announces now and once more. Throws the system's error when a packet socket cannot be opened.
+   */
   announce(): void {
     clearTimeout(this.timer);
     this.send();
