@@ -1,7 +1,7 @@
 /**
- * The main thread's eye on the nodes: it tells every change of a node's state in the log, and has
- * SYN/ACKs offer just the options that all nodes, and our own kernel, go on with. It looks when an
- * engine says that something has changed, and each second for what changes by the passing of time.
+ * Watches the nodes from the main thread. It logs every change of a node's state, and decides which
+ * options SYN/ACKs offer: those that all nodes, and our own kernel, can continue with. It looks
+ * when an engine reports a change, and every second, because some states change with time alone.
  */
 import { reasonOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
@@ -18,22 +18,23 @@ import type { EngineEvent } from './threads/engine-messages.js';
 
 const LOOK_MS = 1_000;
 /**
- * Agents report each second: after so long, in ms, one that has not been heard of is worth a word.
+ * Agents report every second. An agent that has not reported this long after the start, in ms, is
+ * mentioned in the state.
  */
 const SETTLED_MS = 3_500;
 /**
- * Options are offered that every node has agreed to, or when so long, in ms, has passed since the
- * start.
+ * An option is offered once every node has reported that it supports it. After this time, in ms,
+ * nodes that have never reported do not count any more.
  */
 const UNKNOWN_MS = 1_500;
 /**
- * Changes of one node's state in the log: so many at once, and one more in so many seconds. What it
- * is in the end is always told.
+ * Limits of log lines about one node: MOST_LINES at once, then one in SECONDS_A_LINE. The last
+ * state is always logged in the end.
  */
 const MOST_LINES = 12;
 const SECONDS_A_LINE = 5;
 
-/** What cannot be undone once a client was offered it. */
+/** Options that cannot be withdrawn once a client was offered them. */
 const WITHHELD = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 
 const REMOVED: NodeStatus = {
@@ -44,20 +45,19 @@ const REMOVED: NodeStatus = {
 export interface NodeWatchOptions {
   nodes: readonly { name: string }[];
   /**
-   * How many of them are in the config, the first; those behind them take no handoffs. By default
-   * all.
+   * How many of them, the first ones, are in the config. The others get no handoffs. Default: all.
    */
   configured?: number;
   virtualServers: readonly { name: string; address: string; port: number }[];
-  /** In memory shared with the engines. */
+  /** States of the nodes, in memory shared with the engine threads. */
   states: NodeStates;
   withheld: WithheldOptions;
   log: Log;
   /** Engine time, ms. */
   now(): number;
-  /** Called with the IxpFlag bits that SYN/ACKs do not offer any more, each time they change. */
+  /** Called with the IxpFlag bits that SYN/ACKs must not offer, each time they change. */
   onWithheld(options: number): void;
-  /** What an earlier run did not offer; undefined: there was none. */
+  /** Options that an earlier run did not offer, IxpFlag bits; undefined: there was none. */
   earlier: number | undefined;
   /** For tests: `kernelFlags`. */
   kernelFlags?: () => number;
@@ -66,10 +66,11 @@ export interface NodeWatchOptions {
 export class NodeWatch {
   private readonly options: NodeWatchOptions;
   private readonly startedAt: number;
-  /** By node: its MAC address, undefined while it is not known, and why it is not. */
+  /** By node, its MAC address; undefined: not known. */
   private readonly macs: (Uint8Array | undefined)[] = [];
+  /** By node, why its MAC address is not known. */
   private readonly reasons: string[] = [];
-  /** By node: what the log has said last. */
+  /** By node, the status that was logged last. */
   private readonly logged: NodeStatus[];
   private readonly lines: TokenBucket[];
   private readonly configured: number;
@@ -83,7 +84,7 @@ export class NodeWatch {
     this.startedAt = options.now();
     this.logged = options.nodes.map(() => ({ state: 'unresolved', why: '' }));
     this.lines = options.nodes.map(() => new TokenBucket(1 / SECONDS_A_LINE, MOST_LINES));
-    // Until the nodes have spoken, clients are offered only what any node goes on with.
+    // Until the nodes have reported, clients are offered only what every node can continue with.
     this.withheld = options.earlier ?? WITHHELD;
     options.withheld.set(this.withheld, 0);
     options.onWithheld(this.withheld);
@@ -98,13 +99,13 @@ export class NodeWatch {
     clearInterval(this.timer);
   }
 
-  /** "02:00:00:00:00:01", or null while it is not known. */
+  /** A node's MAC address as "02:00:00:00:00:01"; null: not known. */
   mac(node: number): string | null {
     const mac = this.macs[node];
     return mac === undefined ? null : formatMac(mac);
   }
 
-  /** ms since its agent's last report; null: never. */
+  /** ms since the last report of a node's agent; null: it has never reported. */
   reportAgeMs(node: number): number | null {
     return this.facts(node).reportAgeMs;
   }
@@ -115,7 +116,7 @@ export class NodeWatch {
   }
 
   /**
-   * What SYN/ACKs do not offer, and because of whom; a line each, empty when they offer everything.
+   * The options that SYN/ACKs do not offer, and because of which machines: a line for each option.
    */
   notOffered(): string[] {
     const { nodes } = this.options;
@@ -144,8 +145,8 @@ export class NodeWatch {
     const { log, nodes } = this.options;
     const name = this.nameOf(event.node);
     if (event.node < nodes.length) this.check(event.node);
-    // What it says of the node is told as its state; this is of one connection, or of the local
-    // services.
+    // The log has events about a node as its state. These lines are about one connection, or about
+    // the local services.
     else if (event.event === 'silent') log.warn(`${name} did not answer a handoff in time`);
     if (
       event.event === 'refused' &&
@@ -154,13 +155,13 @@ export class NodeWatch {
       log.warn(`${name} refused a handoff: ${refusalText(event.reason)}`);
   }
 
-  /** Takes in what has changed of one node. */
+  /** Checks one node. */
   private check(node: number): void {
     this.logChange(node);
     this.updateWithheld();
   }
 
-  /** Takes in whatever has changed. */
+  /** Checks all nodes and our own kernel. */
   look(): void {
     this.checkOwnKernel();
     for (let node = 0; node < this.configured; node++) this.logChange(node);
@@ -182,7 +183,7 @@ export class NodeWatch {
     const status = this.status(node);
     const logged = this.logged[node];
     if (logged?.state === status.state && logged.why === status.why) return;
-    // Before the first look at it, there is no news in its not being known.
+    // Before the first resolution, it is no news that the MAC address is unknown.
     if (status.state === 'unresolved' && this.reasons[node] === undefined) return;
     if (this.lines[node]?.take(now()) !== true) return;
     this.logged[node] = status;

@@ -28,26 +28,25 @@ import { EnginePool } from './threads/engine-pool.js';
 
 /** How long a balancer that was asked to leave may take, in ms. */
 const LEAVE_MS = 10_000;
-/** How often is looked whether frames were lost, in ms. */
+/** Interval of the checks for lost frames, ms. */
 const LOOK_MS = 5_000;
 const ENGINE_PROGRAM = new URL('./threads/engine-thread.js', import.meta.url);
 
 /**
  * Runs the balancer until a signal ends it. Resolves to the exit code.
- * @param replace a balancer that runs there already is asked to leave, and its sessions are taken
- *   over
- * @throws BatonError for whatever keeps it from starting, or from going on; nothing is left set up
- *   then, unless the kernel forwards sessions without us
+ * @param replace a running balancer is asked to leave, and its sessions are taken over
+ * @throws BatonError for what keeps it from starting, or from running on. Nothing is left set up
+ *   then, unless the kernel forwards sessions without us.
  */
 export async function runBalancer(configFile: string, replace = false): Promise<number> {
-  // Before anything else: nothing that is put right in the config helps an old kernel.
+  // First of all: no change of the config helps with an old kernel.
   requireAdoption();
   const config = loadBalancerConfig(configFile);
   requirePrivileges();
   const key = readKey(config.keyFile);
   const log = createLog({ level: config.log.level, program: 'balancer' });
   for (const warning of config.warnings) log.warn(warning);
-  // Before anything is changed here, and before who runs there is asked to leave.
+  // Before anything is changed, and before a running balancer is asked to leave.
   await requireSocketPlace(config.controlSocket, replace);
   await preflight({ ...machineOptions(config, key, log), services: new Map() });
   if (replace) await askToLeave(config, log);
@@ -77,7 +76,7 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   return failed ? 1 : 0;
 }
 
-/** What a machine needs of the config. */
+/** The machine's options from the config. */
 function machineOptions(
   config: BalancerConfig,
   key: Uint8Array,
@@ -111,7 +110,7 @@ function allNodes(
   return [...configured, ...departed.map((address) => ({ name: address, address, weight: 0 }))];
 }
 
-/** Starts every part in order; `steps` gets what ends it again. */
+/** Starts every part in order. `steps` gets the steps that end it again. */
 async function start(
   config: BalancerConfig,
   key: Uint8Array,

@@ -1,4 +1,4 @@
-/** What `baton stats` and `baton sessions` show: engine, machine and config, put together. */
+/** The data of `baton stats` and `baton sessions`, from engine threads, machine and config. */
 
 import type { SessionPage, StatsDocument } from '../api/documents.js';
 
@@ -22,7 +22,7 @@ import type { EnginePool } from './threads/engine-pool.js';
 
 export interface BalancerParts {
   config: BalancerConfig;
-  /** Those of the config, and behind them those that only sessions of an earlier run have. */
+  /** The nodes of the config, then those that only sessions of an earlier run have. */
   nodes: readonly { name: string; address: string }[];
   engine: EnginePool;
   machine: Machine;
@@ -41,7 +41,7 @@ export class BalancerStats implements StatsSource {
     this.losses = new LossWatch(parts.log);
   }
 
-  /** Looks whether frames were lost, and says so in the log. */
+  /** Checks whether frames were lost, and logs a warning if so. */
   async look(): Promise<void> {
     this.counters(await this.parts.engine.snapshot());
   }
@@ -73,7 +73,7 @@ export class BalancerStats implements StatsSource {
       })),
       nodes: nodes.flatMap((node, index) => {
         const known = snapshot.nodes[index];
-        // One that is not in the config is gone with its last session.
+        // A node that is not in the config disappears with its last session.
         if (index >= config.nodes.length && (known?.active ?? 0) === 0) return [];
         const { state, why } = watch.status(index);
         const reportAgeMs = watch.reportAgeMs(index);
@@ -125,7 +125,8 @@ export class BalancerStats implements StatsSource {
 }
 
 /**
- * What the engine counts, and what the kernel did in its place: in sum as if there were no kernel.
+ * Adds what the XDP program did in place of the engine to the engine's counters. The sum is as if
+ * the engine had done everything.
  */
 function withKernel(
   engine: Record<CounterName, number>,

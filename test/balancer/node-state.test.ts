@@ -1,7 +1,4 @@
-/**
- * A node's state and its reason, by table: each row is what is known, and what people are told of
- * it.
- */
+/** A node's state and the reason for it: each row has the facts, the state and the text. */
 import t from 'tap';
 import { type NodeFacts, nodeStatus } from '../../src/balancer/node-state.js';
 import { Outcome } from '../../src/directory/node-memory.js';
@@ -41,8 +38,8 @@ const NEVER =
   'its agent has never reported: it is not running, or its `balancers` does not list this balancer';
 
 const ROWS: [string, Partial<NodeFacts>, string, string][] = [
-  ['all is well', {}, 'up', ''],
-  ['it adopts', of(ADOPTED, ADOPTED), 'up', ''],
+  ['nothing is wrong', {}, 'up', ''],
+  ['the node adopts', of(ADOPTED, ADOPTED), 'up', ''],
   [
     'no MAC address',
     { resolved: false, whyUnresolved: 'no ARP answer' },
@@ -50,14 +47,19 @@ const ROWS: [string, Partial<NodeFacts>, string, string][] = [
     'no ARP answer',
   ],
   [
-    'its agent stops',
+    'the agent is stopping',
     { flags: IxcpFlag.canAdopt | IxcpFlag.leaving },
     'leaving',
     'its agent is stopping or has stopped',
   ],
-  ['another key, after it has left', { otherKey: true, flags: IxcpFlag.leaving }, 'unable', NO_KEY],
   [
-    'another key, never heard otherwise',
+    'another key, after the agent has left',
+    { otherKey: true, flags: IxcpFlag.leaving },
+    'unable',
+    NO_KEY,
+  ],
+  [
+    'another key, and no other report ever',
     { otherKey: true, reportAgeMs: null, flags: 0 },
     'unable',
     NO_KEY,
@@ -66,30 +68,35 @@ const ROWS: [string, Partial<NodeFacts>, string, string][] = [
   ['cannot adopt', { flags: 0 }, 'unable', 'its agent says that its kernel cannot adopt'],
   ['no virtual address of the only server', of(LACKING), 'unable', NO_ADDRESS],
   ['one address of two', of(LACKING, ADOPTED), 'up', NO_ADDRESS],
-  ['nobody listens', of(REFUSED, UNTRIED), 'refusing', NO_LISTENER],
-  ['nobody listens on one port of two', of(REFUSED, ADOPTED), 'up', NO_LISTENER],
+  ['no listener', of(REFUSED, UNTRIED), 'refusing', NO_LISTENER],
+  ['no listener on one port of two', of(REFUSED, ADOPTED), 'up', NO_LISTENER],
   [
-    'an older refusal of what it lacks now',
+    'an older refusal for an address that the node lacks now',
     of([1, IxcpReason.noListener], ADOPTED),
     'up',
     NO_ADDRESS,
   ],
-  ['silent once', { failed: true }, 'up', 'did not answer the last handoff'],
+  ['one handoff without an answer', { failed: true }, 'up', 'did not answer the last handoff'],
   [
-    'silent for long',
+    'suspended after handoffs without an answer',
     { failed: true, suspended: true },
     'suspended',
     'did not answer the last handoff',
   ],
-  ['never heard of yet', { reportAgeMs: null, flags: 0, settled: false }, 'up', ''],
-  ['never heard of', { reportAgeMs: null, flags: 0 }, 'unheard', NEVER],
   [
-    'never heard of, and yet it adopts',
+    'no report yet, shortly after the start',
+    { reportAgeMs: null, flags: 0, settled: false },
+    'up',
+    '',
+  ],
+  ['no report ever', { reportAgeMs: null, flags: 0 }, 'unheard', NEVER],
+  [
+    'no report ever, yet the node adopts',
     { reportAgeMs: null, flags: 0, ...of(ADOPTED, UNTRIED) },
     'up',
     NEVER,
   ],
-  ['its agent died', { reportAgeMs: 6_000 }, 'up', 'its agent no longer reports'],
+  ['the last report is old', { reportAgeMs: 6_000 }, 'up', 'its agent no longer reports'],
   [
     'timestamps off',
     { flags: IxcpFlag.canAdopt | IxcpFlag.noTimestamps },

@@ -1,6 +1,6 @@
 /**
- * What the main thread makes of what the engines know: lines in the log in both directions, and
- * what is offered.
+ * What the main thread does with the states of nodes: it logs each change, for the worse and for the
+ * better, and decides which options are offered.
  */
 import t from 'tap';
 import { NodeWatch } from '../../src/balancer/node-watch.js';
@@ -59,7 +59,7 @@ function watchOf(count: number, earlier?: number) {
   };
 }
 
-t.test('a refusal, and the recovery from it, is told once each', async (t) => {
+t.test('a refusal and the recovery are logged once each', async (t) => {
   const { watch, states, time, resolve, report, said } = watchOf(1);
   resolve();
   t.same(said(), ['info node n1 is at 02:00:00:00:00:01', 'info node n1 is up']);
@@ -78,7 +78,7 @@ t.test('a refusal, and the recovery from it, is told once each', async (t) => {
   t.same(watch.status(0), { state: 'up', why: '' });
 });
 
-t.test('what is about one connection is told, and is no state', async (t) => {
+t.test('an event about one connection is logged, and changes no state', async (t) => {
   const { watch, states, time, resolve, report, said } = watchOf(1);
   resolve();
   report(0, OK);
@@ -93,22 +93,25 @@ t.test('what is about one connection is told, and is no state', async (t) => {
   t.same(said(), ['warn the local service did not answer a handoff in time']);
 });
 
-t.test('another key is no farewell, and a good report ends it', async (t) => {
-  const { watch, states, time, resolve, report, said } = watchOf(1);
-  resolve();
-  report(0, OK);
-  report(0, OK | IxcpFlag.leaving);
-  t.match(said().at(-1), /^info node n1 is leaving: its agent is stopping or has stopped/);
-  time.now += 4_000;
-  states.otherKeyReported(0, time.now);
-  watch.engine({ event: 'changed', node: 0 });
-  t.match(said(), [/^warn node n1 is unable: its agent has another key/]);
-  time.now += 100_000;
-  watch.look();
-  t.equal(watch.status(0).state, 'unable', 'as long as nothing better is known');
-  report(0, OK);
-  t.same(said(), ['info node n1 is up']);
-});
+t.test(
+  'a report under another key does not mean that the agent left, and a valid report ends it',
+  async (t) => {
+    const { watch, states, time, resolve, report, said } = watchOf(1);
+    resolve();
+    report(0, OK);
+    report(0, OK | IxcpFlag.leaving);
+    t.match(said().at(-1), /^info node n1 is leaving: its agent is stopping or has stopped/);
+    time.now += 4_000;
+    states.otherKeyReported(0, time.now);
+    watch.engine({ event: 'changed', node: 0 });
+    t.match(said(), [/^warn node n1 is unable: its agent has another key/]);
+    time.now += 100_000;
+    watch.look();
+    t.equal(watch.status(0).state, 'unable', 'until a valid report arrives');
+    report(0, OK);
+    t.same(said(), ['info node n1 is up']);
+  },
+);
 
 t.test(
   'time passes: an agent that never reports, one that stops reporting, a suspension',
@@ -139,7 +142,7 @@ t.test(
     t.same(
       said(),
       ['warn node n1 is up, but: did not answer the last handoff'],
-      'it may be asked again',
+      'the node may be tried again',
     );
     states.handoffConfirmed(0, 0);
     watch.look();
@@ -148,7 +151,7 @@ t.test(
 );
 
 t.test(
-  'a node that changes all the time does not fill the log, and its last state is told',
+  'a node that changes all the time does not fill the log, and its last state is logged',
   async (t) => {
     const { states, time, resolve, report, said } = watchOf(1);
     resolve();
@@ -171,32 +174,32 @@ t.test(
   },
 );
 
-t.test('what is offered is what every node goes on with', async (t) => {
+t.test('SYN/ACKs offer what every node can continue with', async (t) => {
   const { watch, nodes, states, withheld, own, resolve, report, said } = watchOf(2);
   const { timestampsOk, windowScaleOk } = IxpFlag;
-  t.same(withheld, [windowScaleOk | timestampsOk], 'before any node has spoken');
+  t.same(withheld, [windowScaleOk | timestampsOk], 'before any report');
   t.match(watch.notOffered()[0], /^timestamps: not all nodes have reported yet$/);
   resolve();
   report(0, OK);
-  t.equal(nodes.withheld.current, windowScaleOk | timestampsOk, 'one is missing yet');
+  t.equal(nodes.withheld.current, windowScaleOk | timestampsOk, 'one report is missing');
   report(1, OK);
   t.equal(nodes.withheld.current, 0);
   report(1, OK | IxcpFlag.noTimestamps | IxcpFlag.noSack);
-  t.equal(nodes.withheld.current, timestampsOk, 'without SACK a session goes on all the same');
+  t.equal(nodes.withheld.current, timestampsOk, 'a session can continue without SACK');
   t.equal(nodes.omittedOptions(1), IxpFlag.sackOk);
   t.same(watch.notOffered(), ['timestamps: net.ipv4.tcp_timestamps is 0 on n2']);
   report(1, OK | IxcpFlag.noTimestamps | IxcpFlag.leaving);
-  t.equal(nodes.withheld.current, 0, 'it takes part no more');
+  t.equal(nodes.withheld.current, 0, 'the node gets no more handoffs');
   report(1, IxcpFlag.noCookies | IxcpFlag.noTimestamps);
-  t.equal(nodes.withheld.current, 0, 'it cannot adopt anything');
+  t.equal(nodes.withheld.current, 0, 'the node cannot adopt');
   report(1, OK | IxcpFlag.noTimestamps);
   states.setLacks(1, 0, true);
   watch.look();
-  t.equal(nodes.withheld.current, 0, 'it has not the virtual address');
+  t.equal(nodes.withheld.current, 0, 'the node lacks the virtual address');
   said();
   own.flags = OK | IxcpFlag.noWindowScale | IxcpFlag.noSack;
   watch.look();
-  t.equal(nodes.withheld.current, windowScaleOk, 'the local services adopt, too');
+  t.equal(nodes.withheld.current, windowScaleOk, 'the local services adopt too');
   t.equal(nodes.omittedOptions(LOCAL_NODE), IxpFlag.sackOk);
   t.same(said(), [
     'warn net.ipv4.tcp_window_scaling is 0 on this machine: no client is offered window scaling',
@@ -216,7 +219,7 @@ t.test('what is offered is what every node goes on with', async (t) => {
 });
 
 t.test(
-  'a node that never reports holds nothing up, and an earlier run is gone on from',
+  'a node that never reports delays no option for long, and options of an earlier run stay',
   async (t) => {
     const first = watchOf(2);
     first.resolve();
@@ -228,7 +231,7 @@ t.test(
     t.same(second.withheld, [IxpFlag.timestampsOk]);
     second.resolve();
     second.report(0, OK);
-    t.equal(second.nodes.withheld.current, IxpFlag.timestampsOk, 'until all have spoken');
+    t.equal(second.nodes.withheld.current, IxpFlag.timestampsOk, 'until all nodes have reported');
     second.report(1, OK);
     t.equal(second.nodes.withheld.current, 0);
   },

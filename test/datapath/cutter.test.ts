@@ -1,4 +1,4 @@
-/** Segments larger than the wire's: their pieces say what the whole said. */
+/** Segments larger than a frame of the wire: the pieces together equal the whole. */
 import fc from 'fast-check';
 import t from 'tap';
 import { build, type PacketSpec } from '../../lab/packet.js';
@@ -10,7 +10,7 @@ const IP = 14;
 const TCP = 34;
 const FIN = 1;
 const PSH = 8;
-/** Where the frame lies in its memory, and the piece in its own. */
+/** Offsets of the frame in its memory, and of the piece in its own. */
 const FROM = 5;
 const INTO = 3;
 
@@ -60,10 +60,7 @@ const spec = (
   payload,
 });
 
-/**
- * Whether a checksum that holds the sum of the pseudo-header is right once hardware has finished
- * it.
- */
+/** Whether an incomplete checksum, the pseudo-header's sum, is right once hardware completes it. */
 function finishes(frame: Uint8Array): boolean {
   const copy = frame.slice();
   const view = new DataView(copy.buffer);
@@ -73,7 +70,7 @@ function finishes(frame: Uint8Array): boolean {
 }
 
 t.test(
-  'pieces hold all of the payload, each as large as a frame may be but for the last',
+  'pieces contain all of the payload, and all but the last are as large as allowed',
   async () => {
     const cutter = new SegmentCutter();
     fc.assert(
@@ -98,7 +95,7 @@ t.test(
               finish(sumBytes(view, IP, 20, 0)) === 0 &&
               finishes(piece.frame) &&
               (last ? piece.flags === whole[TCP + 13] : (piece.flags & (FIN | PSH)) === 0) &&
-              // What neither lengths nor place change.
+              // Fields that depend on neither length nor position.
               Buffer.from(piece.frame.subarray(0, 16)).equals(whole.subarray(0, 16)) &&
               Buffer.from(piece.frame.subarray(42, 46)).equals(whole.subarray(42, 46));
             if (!right) return false;
@@ -121,7 +118,7 @@ t.test('a wrong IPv4 checksum stays wrong', async (t) => {
   }
 });
 
-t.test('what is no whole segment is not cut', async (t) => {
+t.test('a frame that is no whole segment is not cut', async (t) => {
   const whole = build(spec(new Uint8Array(2000), 1, 'A', false));
   const cutter = new SegmentCutter();
   t.ok(cutter.take(whole, 0, whole.length));

@@ -1,6 +1,4 @@
-/**
- * The engine's part of a capture: every frame that fits, in order and whole; the others counted.
- */
+/** The engine's part of a capture: frames that fit come in order, the others are counted. */
 import fc from 'fast-check';
 import t from 'tap';
 import { addressNumber, build } from '../../lab/packet.js';
@@ -23,41 +21,38 @@ function pair(wish: TapWish = ALL): { tap: FrameTap; read: () => TapRecord[] } {
   return { tap: new FrameTap(memory, wish), read };
 }
 
-t.test(
-  'frames of any lengths, read at any times: none is changed, each is shown or counted',
-  async (t) => {
-    fc.assert(
-      fc.property(
-        fc.array(fc.nat(1_600), { maxLength: 60 }),
-        fc.integer({ min: 1, max: 9 }),
-        (lengths, every) => {
-          const { tap, read } = pair();
-          const shown: number[] = [];
-          let lost = 0;
-          const take = (): void => {
-            for (const { kind, length, bytes } of read()) {
-              if (kind === TapKind.lost) lost += length;
-              else if (bytes.length !== length || bytes.some((byte) => byte !== (length & 0xff)))
-                throw new Error();
-              else shown.push(length);
-            }
-          };
-          for (const [index, length] of lengths.entries()) {
-            tap.frame(TapKind.engine, new Uint8Array(length).fill(length & 0xff), 0, length);
-            if (index % every === 0) take();
+t.test('frames of any length, read at any time: each is unchanged, or counted', async (t) => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.nat(1_600), { maxLength: 60 }),
+      fc.integer({ min: 1, max: 9 }),
+      (lengths, every) => {
+        const { tap, read } = pair();
+        const shown: number[] = [];
+        let lost = 0;
+        const take = (): void => {
+          for (const { kind, length, bytes } of read()) {
+            if (kind === TapKind.lost) lost += length;
+            else if (bytes.length !== length || bytes.some((byte) => byte !== (length & 0xff)))
+              throw new Error();
+            else shown.push(length);
           }
-          take();
-          let at = 0;
-          for (const length of lengths) if (shown[at] === length) at++;
-          return at === shown.length && shown.length + lost === lengths.length;
-        },
-      ),
-    );
-    t.pass();
-  },
-);
+        };
+        for (const [index, length] of lengths.entries()) {
+          tap.frame(TapKind.engine, new Uint8Array(length).fill(length & 0xff), 0, length);
+          if (index % every === 0) take();
+        }
+        take();
+        let at = 0;
+        for (const length of lengths) if (shown[at] === length) at++;
+        return at === shown.length && shown.length + lost === lengths.length;
+      },
+    ),
+  );
+  t.pass();
+});
 
-t.test('a reader that does not read costs frames, and not the engine', async (t) => {
+t.test('a reader that does not read loses frames, and does not block the engine', async (t) => {
   const { tap, read } = pair();
   const frame = new Uint8Array(100);
   for (let sent = 0; sent < 1_000; sent++) tap.frame(TapKind.nodes, frame, 0, frame.length);
@@ -68,7 +63,7 @@ t.test('a reader that does not read costs frames, and not the engine', async (t)
   t.strictSame(read(), [], 'told once');
 });
 
-t.test('descriptors: what is received only where it is wanted', async (t) => {
+t.test('descriptors: received frames only if they were asked for', async (t) => {
   const descriptors = Uint32Array.of(10, 20, 0, 0, 50, 30, 0, 0, 99, 99, 0, 0);
   const memory = Uint8Array.from({ length: 100 }, (_, index) => index);
   for (const received of [true, false]) {
@@ -89,7 +84,7 @@ t.test('descriptors: what is received only where it is wanted', async (t) => {
   }
 });
 
-t.test('no more than the snap length', async (t) => {
+t.test('frames are truncated to the snap length', async (t) => {
   const { tap, read } = pair({ ...ALL, snapLength: 64 });
   tap.frame(TapKind.engine, new Uint8Array(500), 0, 500);
   t.strictSame(
@@ -98,7 +93,7 @@ t.test('no more than the snap length', async (t) => {
   );
 });
 
-t.test('only a client: wherever a frame has it', async (t) => {
+t.test('only one client: wherever a frame has its address', async (t) => {
   const client = '192.0.2.7';
   const of = { source: client, destination: '192.0.2.100' };
   const to = { source: '192.0.2.100', destination: client };
@@ -120,7 +115,7 @@ t.test('only a client: wherever a frame has it', async (t) => {
     ['from a stranger', build({ ip: stranger, tcp }), false, false],
     ['a notice', build({ ip: between, ixcp: about(client) }, new Uint8Array(16)), true, true],
     [
-      'a notice about another',
+      'a notice about another client',
       build({ ip: between, ixcp: about('192.0.2.8') }, new Uint8Array(16)),
       false,
       false,

@@ -1,7 +1,4 @@
-/**
- * The packet datapath over a ring in memory: which slots it takes, what it hands over, what it
- * counts.
- */
+/** The packet datapath over a ring in memory: the slots that it takes, its frames, its counters. */
 import t from 'tap';
 import { readStages, StageClock, stageMemory } from '../../src/base/stages.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
@@ -16,7 +13,7 @@ const ROOM = SLOT_BYTES - 58;
 const STATUS = RECEIVE_BYTES;
 const FIRST_ROOM = RECEIVE_BYTES + 58;
 
-/** A ring whose frames come from a list, and which notes what it is told. */
+/** A ring whose frames come from a list, and which records all calls. */
 class FakeRing implements PacketRing {
   readonly memory = new ArrayBuffer(RECEIVE_BYTES + SLOTS * SLOT_BYTES);
   readonly fanoutGroup = -1;
@@ -30,7 +27,7 @@ class FakeRing implements PacketRing {
   waiting: [number, number, number][] = [];
   flushes: number[][][] = [];
   locals: [number, number, boolean][] = [];
-  /** Frames out of another ring's memory: [offset, length, flags, headed]. */
+  /** Frames from another ring's memory: [offset, length, flags, headed]. */
   taken: [number, number, number, boolean][] = [];
   next = 0;
   closes = 0;
@@ -82,12 +79,12 @@ t.test('a frame built here takes the next slot when it is committed', async (t) 
   const ring = new FakeRing();
   const datapath = new PacketDatapath(ring);
   t.equal(datapath.reserve(60), FIRST_ROOM);
-  t.equal(datapath.reserve(ROOM), FIRST_ROOM, 'a room that was not committed is used again');
+  t.equal(datapath.reserve(ROOM), FIRST_ROOM, 'room that was not committed is used again');
   datapath.commit(FIRST_ROOM, 70, Port.wire);
   t.equal(datapath.reserve(60), FIRST_ROOM + SLOT_BYTES);
   datapath.flush();
   t.same(ring.flushes, [[[FIRST_ROOM, 70, 0, 0]]]);
-  t.equal(datapath.reserve(60), FIRST_ROOM + SLOT_BYTES, 'goes on where the ring says');
+  t.equal(datapath.reserve(60), FIRST_ROOM + SLOT_BYTES, 'continues where the ring says');
 });
 
 t.test('a frame for this machine takes no slot', async (t) => {
@@ -155,21 +152,21 @@ t.test('while the kernel has the slots, received frames wait', async (t) => {
   t.same(
     [heard, ticks, ring.flushes.length],
     [[], 1, 1],
-    'timers go on, and the kernel is asked to send',
+    'timers run, and the kernel is asked to send',
   );
   ring.markSlot(SLOTS - 1, 0);
   datapath.poll(sink, now);
   t.same(heard, [100]);
 });
 
-t.test('a room other than the one reserved last is a mistake of the caller', async (t) => {
+t.test('a commit of other room than the last reserved throws', async (t) => {
   const datapath = new PacketDatapath(new FakeRing());
   const room = datapath.reserve(60);
   datapath.forward(100, 60, 0, Port.wire);
   t.throws(() => datapath.commit(room, 60, Port.wire), RangeError);
 });
 
-t.test('poll takes batches until the ring is empty, but leaves others their turn', async (t) => {
+t.test('poll takes batches until the ring is empty, at most eight', async (t) => {
   const ring = new FakeRing();
   const datapath = new PacketDatapath(ring);
   const seen: number[] = [];
@@ -197,7 +194,7 @@ t.test('poll takes batches until the ring is empty, but leaves others their turn
   t.equal(datapath.poll(ignore, now), false);
 });
 
-t.test('the time of a batch is told by stages', async (t) => {
+t.test('the stages measure the time of a batch', async (t) => {
   const ring = new FakeRing();
   let time = 0;
   const memory = stageMemory();
@@ -241,7 +238,7 @@ t.test('the time of a batch is told by stages', async (t) => {
   });
 });
 
-t.test('close from inside of poll waits for the end of the batch', async (t) => {
+t.test('close inside of poll waits for the end of the batch', async (t) => {
   const ring = new FakeRing();
   const datapath = new PacketDatapath(ring);
   ring.waiting = Array.from({ length: 300 }, () => [10, 60, 0]);
@@ -276,7 +273,7 @@ t.test('ring sizes follow the MTU', async (t) => {
   });
 });
 
-/** A datapath, and beside it the ring of the interface where nodes are reached. */
+/** A datapath with a node port as its inlet and outlet. */
 function withNodePort(): { clients: FakeRing; nodes: FakeRing; datapath: PacketDatapath } {
   const clients = new FakeRing();
   const nodes = new FakeRing();
@@ -290,7 +287,7 @@ function withNodePort(): { clients: FakeRing; nodes: FakeRing; datapath: PacketD
 }
 
 t.test(
-  'frames to nodes leave by the other ring, before those to clients, once a batch',
+  'frames to nodes leave by the node port, before frames to clients, once a batch',
   async (t) => {
     const { clients, nodes, datapath } = withNodePort();
     const flushed: string[] = [];
@@ -304,7 +301,7 @@ t.test(
     clients.waiting = [[100, 80, FrameFlags.checksumPartial]];
     const sink = {
       receive: (offset: number, length: number, flags: number) => {
-        // What is received so far in this batch came by the interface of the nodes.
+        // The rings are watched from here on: the node port has been polled before.
         watch('clients', clients);
         watch('nodes', nodes);
         datapath.forward(offset, length, flags, Port.nodes);
@@ -321,58 +318,51 @@ t.test(
       [FIRST_ROOM, 60, 0, false],
       [300, 9000, FrameFlags.segmented, true],
     ]);
-    t.same(
-      clients.flushes.at(-1),
-      [[FIRST_ROOM, 62, 0, 0]],
-      'no slot was taken by what went to nodes',
-    );
+    t.same(clients.flushes.at(-1), [[FIRST_ROOM, 62, 0, 0]], 'frames to nodes took no slot');
     t.same(flushed, ['nodes', 'clients']);
     t.equal(datapath.forwardTruncated, 1);
   },
 );
 
-t.test(
-  'notices that come in by the other ring are handed over before the frames of the batch',
-  async (t) => {
-    const { clients, nodes, datapath } = withNodePort();
-    const IXCP = 254;
-    const bytes = new Uint8Array(nodes.memory);
-    for (const [at, protocol] of [
-      [0, IXCP],
-      [100, 6],
-      [200, IXCP],
-    ] as const) {
-      bytes.fill(at + 1, at, at + 100);
-      bytes[at + 23] = protocol;
-    }
-    nodes.waiting = [
-      [0, 74, 0],
-      [100, 74, 0],
-      [200, 200, 0],
-    ];
-    clients.waiting = [[500, 60, 0]];
-    const seen: [number, number, number][] = [];
-    const sink = {
-      receive: (offset: number, length: number) => {
-        seen.push([offset, length, datapath.memory.bytes[offset] ?? -1]);
-        // An answer must not be written over what it answers.
-        const room = datapath.reserve(ROOM - 128);
-        t.equal(room, FIRST_ROOM);
-        t.equal(datapath.reserve(ROOM - 127), -1);
-      },
-      tick: () => {},
-    };
-    datapath.poll(sink, now);
-    const noticeAt = FIRST_ROOM + ROOM - 128;
-    t.same(seen, [
-      [noticeAt, 74, 1],
-      [noticeAt, 128, 201],
-      [500, 60, 0],
-    ]);
-  },
-);
+t.test('notices from the node port are handed over before the frames of the batch', async (t) => {
+  const { clients, nodes, datapath } = withNodePort();
+  const IXCP = 254;
+  const bytes = new Uint8Array(nodes.memory);
+  for (const [at, protocol] of [
+    [0, IXCP],
+    [100, 6],
+    [200, IXCP],
+  ] as const) {
+    bytes.fill(at + 1, at, at + 100);
+    bytes[at + 23] = protocol;
+  }
+  nodes.waiting = [
+    [0, 74, 0],
+    [100, 74, 0],
+    [200, 200, 0],
+  ];
+  clients.waiting = [[500, 60, 0]];
+  const seen: [number, number, number][] = [];
+  const sink = {
+    receive: (offset: number, length: number) => {
+      seen.push([offset, length, datapath.memory.bytes[offset] ?? -1]);
+      // An answer must not overwrite the notice.
+      const room = datapath.reserve(ROOM - 128);
+      t.equal(room, FIRST_ROOM);
+      t.equal(datapath.reserve(ROOM - 127), -1);
+    },
+    tick: () => {},
+  };
+  datapath.poll(sink, now);
+  const noticeAt = FIRST_ROOM + ROOM - 128;
+  t.same(seen, [
+    [noticeAt, 74, 1],
+    [noticeAt, 128, 201],
+    [500, 60, 0],
+  ]);
+});
 
-t.test('both rings are watched, counted and closed together', async (t) => {
+t.test('both rings are started, counted and closed together', async (t) => {
   const { clients, nodes, datapath } = withNodePort();
   const started: FakeRing[] = [];
   for (const ring of [clients, nodes]) ring.start = () => started.push(ring);
@@ -383,7 +373,7 @@ t.test('both rings are watched, counted and closed together', async (t) => {
   t.same([clients.closes, nodes.closes], [1, 1]);
 });
 
-t.test('a datapath that has no other ring takes in nothing from one', async (t) => {
+t.test('a datapath without inlets admits no frame', async (t) => {
   const datapath = new PacketDatapath(new FakeRing());
   t.equal(datapath.admit(new Uint8Array(100), 0, 74, 0, ignore, 5), false);
 });

@@ -1,4 +1,4 @@
-/** Which datapath a balancer works by: XDP where it can, or AF_PACKET rings. */
+/** Chooses the datapath of a balancer: XDP if possible, else AF_PACKET rings. */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/syn-ack-options.js';
 import type { Journal } from '../../host/journal/journal.js';
@@ -45,7 +45,7 @@ export async function openXdpIfChosen(
     }
   }
   requireForwarded(options, index);
-  // What an earlier run on XDP left goes when the addresses are taken.
+  // What an earlier run with XDP left is removed when the addresses are taken.
   const pins = pinName(options.interface);
   if (hasXdp(index)) prepared.journal.leftOver({ kind: 'xdp', mode: 'native' });
   if (hasPins(pins)) prepared.journal.leftOver({ kind: 'pins', name: pins });

@@ -1,7 +1,7 @@
 /**
- * How the XDP program is on the balancer's interface: in the driver (native) where that can do all
- * of it, else in the network stack (generic). A program that an earlier run attached keeps its
- * mode: to try another one would stop what it forwards.
+ * Attaches the XDP program to the balancer's interface: in the driver (native) if that supports all
+ * of it, else in the network stack (generic). A start over an earlier run's program keeps its mode:
+ * to try another one would interrupt its forwarding.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import type { Journal } from '../../host/journal/journal.js';
@@ -13,7 +13,7 @@ import { loses, sendsForXdp, whyLostAlone } from './xdp-probe.js';
 export interface AttachmentOptions {
   interface: string;
   info: InterfaceInfo;
-  /** Where nodes are reached; undefined: by the same interface. */
+  /** The interface by which nodes are reached; undefined: the same interface. */
   nodeInterface?: MachineInterface | undefined;
   /** Name of the interface's driver; '' when it has none. */
   driver: string;
@@ -23,9 +23,9 @@ export interface AttachmentOptions {
 }
 
 export class XdpAttachment {
-  /** Where the program runs. */
+  /** The mode of the program. */
   mode: XdpMode;
-  /** In words, why not in a better mode; '' when it is the best there is. */
+  /** In words, why the mode is not a better one; '' if it is the best one. */
   why: string;
   private readonly options: AttachmentOptions;
   private readonly object: BpfObject;
@@ -41,8 +41,8 @@ export class XdpAttachment {
   }
 
   /**
-   * Attaches the program where there is none, and chooses the mode.
-   * @throws BatonError BATON_INTERFACE when the interface takes none
+   * Attaches the program to an interface that has none, and chooses the mode.
+   * @throws BatonError BATON_INTERFACE when the interface accepts no XDP program
    */
   async attachFirst(): Promise<void> {
     const { interface: name, info } = this.options;
@@ -61,13 +61,13 @@ export class XdpAttachment {
     }
   }
 
-  /** Attaches the program in the chosen mode, in place of an earlier run's if there is one. */
+  /** Attaches the program in the chosen mode; it replaces an earlier run's program. */
   async attach(): Promise<void> {
     const { mode } = this;
     await this.journal.xdp(mode, () => this.put(mode));
   }
 
-  /** An earlier run has chosen the mode: all that can be done is to warn. */
+  /** Logs a warning if frames to nodes get lost: an earlier run has chosen the mode. */
   async checkNodeInterface(): Promise<void> {
     if (this.mode !== 'native') return;
     const why = await this.whyNodeInterfaceLoses();

@@ -1,5 +1,5 @@
 /**
- * What the XDP program has to know before it looks at a frame: the one element of its map
+ * Writes what the XDP program must know before the first frame: the one element of its map
  * `control`.
  */
 import { CONTROL, INLINE_SERVER_BYTES, INLINE_SERVERS } from '../../datapath/xdp-layout.js';
@@ -12,29 +12,29 @@ const HALF_BYTES = Uint16Array.BYTES_PER_ELEMENT;
 
 export interface ControlValues {
   workers: number;
-  /** Sessions of each worker. */
+  /** Session records of each worker. */
   capacity: number;
-  /** Of each worker. */
+  /** Words of the session index of each worker. */
   indexWords: number;
   seeds: Secrets['seeds'];
   /** Our own address, dotted quad. */
   own: string;
-  /** Of the interface on which clients come in. */
+  /** MAC address of the clients' interface. */
   mac: Uint8Array;
-  /** What SYN/ACKs offer. */
+  /** The values that SYN/ACKs offer. */
   offer: { mss: number; window: number; windowShift: number };
   virtualServers: readonly { address: string; port: number }[];
   /** 16 bytes, shared with the nodes. */
   key: Uint8Array;
   /** 32 bytes, for sequence numbers and cookies. */
   secret: Uint8Array;
-  /** When a cookie was last sent, as the kernel writes it; 0: never. */
+  /** When a cookie was last sent, ms of CLOCK_MONOTONIC; 0: never. */
   cookieAt: number;
 }
 
 /**
- * Writes all but the layout, which says that the program may begin, and what the engine or the
- * kernel writes later.
+ * Writes everything except the layout number, which starts the program, and the fields that the
+ * engine and the kernel write later.
  */
 export function writeControl(control: ArrayBuffer, values: ControlValues): void {
   const { seeds, offer, virtualServers } = values;

@@ -1,9 +1,9 @@
-/** What may keep AF_XDP from an interface, in words that say what helps. */
+/** Errors about AF_XDP on an interface, each with its remedy. */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { MAX_QUEUES } from '../../datapath/xdp-layout.js';
 
 /**
- * Throws BATON_INTERFACE when an interface has more receive queues than the program can tell apart.
+ * Throws BATON_INTERFACE when an interface has more receive queues than the XDP program supports.
  */
 export function requireQueues(name: string, queues: number): void {
   if (queues <= MAX_QUEUES) return;
@@ -17,7 +17,7 @@ export function requireQueues(name: string, queues: number): void {
   );
 }
 
-/** Why there are no AF_XDP sockets on an interface, for people. */
+/** The error for AF_XDP sockets that cannot be opened on an interface. */
 export function noSockets(where: string, error: unknown): BatonError {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === 'EBUSY') {

@@ -33,11 +33,11 @@ export class XdpNodes {
       this.bytes.set(addressKey(address), node * NODE_BYTES + NODE.address);
   }
 
-  /** A node's MAC address (six bytes), or undefined when it is not known any more. */
+  /** Sets a node's MAC address (six bytes); undefined: it is not known any more. */
   setMac(node: number, mac: Uint8Array | undefined): void {
     const { bytes, words, by } = this;
     const at = node * NODE_BYTES;
-    // Without an interface the program uses nothing of the rest.
+    // While this word is 0, the program does not use the other fields.
     Atomics.store(words, (at + NODE.interface) / WORD_BYTES, 0);
     if (mac === undefined) return;
     bytes.set(mac.subarray(0, MAC_BYTES), at + NODE.destination);
@@ -46,7 +46,7 @@ export class XdpNodes {
     Atomics.store(words, (at + NODE.interface) / WORD_BYTES, by.index);
   }
 
-  /** Whether frames to nodes go by the map `ports`, because XDP_TX may lose them. */
+  /** Whether frames to nodes leave by the map `ports`, because XDP_TX may lose them. */
   setRedirects(redirects: boolean): void {
     this.redirects = redirects;
     for (let node = 0; node < this.count; node++) this.writeRedirect(node);

@@ -1,8 +1,8 @@
 /**
- * Whether what the kernel sends out of an interface for an XDP program gets anywhere. A veth hands
- * such frames to its peer only while that polls for them (its GRO is on, or it has an XDP program
- * too), and loses them without a word otherwise. The peer may be in another network namespace, so
- * only trying tells.
+ * Tests whether an interface sends the frames of an XDP program. A veth passes such frames to its
+ * peer only while the peer polls for them: its GRO is on, or it has an XDP program too. Otherwise
+ * they are lost and not counted. The peer may be in another network namespace, so only a test shows
+ * it.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,12 +10,12 @@ import { type InterfaceInfo, native } from '../../host/native.js';
 import { loadObject } from '../../host/shim.js';
 import { ETHERNET } from '../../wire/ethernet.js';
 
-/** The driver in question. */
+/** The driver that may lose frames. */
 export const VETH = 'veth';
-/** IEEE 802 local experimental EtherType 1: nobody takes it for anything. */
+/** IEEE 802 local experimental EtherType 1: no protocol uses it. */
 const EXPERIMENTAL = 0x88b5;
 const FRAME_BYTES = 60;
-/** More than anything else sends by chance in so short a time. */
+/** More frames than anything else is likely to send during the test. */
 const FRAMES = 64;
 const LOOKS = 20;
 const LOOK_MS = 5;
@@ -23,8 +23,8 @@ const LOOK_MS = 5;
 const SENT_PACKETS = 9;
 
 /**
- * Tries it, where the driver is one that may lose what it is given. Frames go from the interface to
- * itself: a switch drops them, a host does not take them.
+ * Whether the interface sends frames of its own XDP program. Only veth is tested. The test frames
+ * are addressed to the interface itself: switches drop them, and hosts ignore them.
  * @throws what the kernel refuses; Linux 5.18 is needed
  */
 export async function sendsForXdp(name: string, info: InterfaceInfo): Promise<boolean> {
@@ -32,8 +32,8 @@ export async function sendsForXdp(name: string, info: InterfaceInfo): Promise<bo
 }
 
 /**
- * Why an interface loses what the program of another one has it send; '' if it does not. Tries it
- * whatever the driver: many send for XDP only while they have a program themselves.
+ * Why an interface loses frames that another interface's XDP program redirects to it; '' if it does
+ * not. Every driver is tested: many send for XDP only while they have a program themselves.
  * @throws as above
  */
 export async function whyLostAlone(name: string, info: InterfaceInfo): Promise<string> {
@@ -44,7 +44,7 @@ export async function whyLostAlone(name: string, info: InterfaceInfo): Promise<s
     : `${name} (driver ${driver}) does not send frames from an XDP program of another interface`;
 }
 
-/** What is wrong with a veth that loses what it sends, and what helps. */
+/** The message about a veth that loses frames, with the remedy. */
 export function loses(name: string): string {
   return `${name} (driver ${VETH}) loses the frames that it sends in native XDP, because its peer does not poll: run \`ethtool -K PEER gro on\` there`;
 }

@@ -1,11 +1,11 @@
 /**
- * The XDP program on the balancer's interface: bpf/xdp/xdp.bpf.c loaded, told what it has to know,
- * attached, with the AF_XDP sockets that it gives frames to.
+ * The XDP program on the balancer's interface: loads bpf/xdp/xdp.bpf.c, configures and attaches it,
+ * and opens the AF_XDP sockets to which it gives frames.
  *
  *     open       loads, attaches (everything still passes to the stack), opens the sockets
- *     (the engine's thread maps sessions and sockets, and takes over the sessions of an earlier run)
- *     activate   from now on the program works: at one stroke in place of that of the earlier run, if there is one
- *     close      lets go; what is attached stays attached, and forwards without us
+ *     (engine threads map sessions and sockets, and take over the sessions of an earlier run)
+ *     activate   the program begins to work; it replaces that of an earlier run atomically
+ *     close      closes the descriptors; the program stays attached, and forwards without us
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { XDP_NAMES, type XdpCounter } from '../../base/kernel-counters.js';
@@ -42,7 +42,7 @@ import { noSockets, requireQueues } from './xdp-errors.js';
 import { XdpNodes } from './xdp-nodes.js';
 import { VETH } from './xdp-probe.js';
 
-/** What is pinned, so that other tools find it. */
+/** Maps that are pinned, so that other tools find them. */
 const PINNED = [
   'control',
   'sessions',
@@ -55,9 +55,9 @@ const PINNED = [
 export interface XdpOptions {
   interface: string;
   info: InterfaceInfo;
-  /** Where nodes are reached; undefined: by the same interface. */
+  /** The interface by which nodes are reached; undefined: the same interface. */
   nodeInterface?: MachineInterface | undefined;
-  /** Our own address, dotted quad as all addresses here. */
+  /** Our own address, a dotted quad like all addresses here. */
   own: string;
   /** 16 bytes. */
   key: Uint8Array;
@@ -65,10 +65,10 @@ export interface XdpOptions {
   /** Addresses of the nodes, by index. */
   nodes: readonly string[];
   workers: number;
-  /** Of each worker: sessions at one time, and those of them whose handshake is not complete. */
+  /** Of each worker: most sessions at one time, and most of them with an incomplete handshake. */
   limits: { sessions: number; halfOpen: number };
   seeds: Secrets['seeds'];
-  /** What SYN/ACKs offer. */
+  /** The values that SYN/ACKs offer. */
   offer: { mss: number; window: number; windowShift: number };
   warn: (message: string) => void;
 }
@@ -82,18 +82,18 @@ export class XdpProgram {
   private readonly attachment: XdpAttachment;
   private readonly capacity: number;
   /**
-   * Addresses by index: those of the config, and behind them those that only sessions of an earlier
+   * Addresses of nodes by index: those of the config, then those that only sessions of an earlier
    * run have.
    */
   private readonly nodes: readonly string[];
   private readonly nodeMap: XdpNodes;
-  /** Index, here, of each virtual server of the earlier run, or -1. */
+  /** Our index of each virtual server of the earlier run, or -1. */
   private readonly earlierServers: Int32Array;
   private readonly indexWords: number;
   private readonly secret: Uint8Array;
   private readonly control: ArrayBuffer;
   private pool: XdpPool | undefined;
-  /** Keys of map `xsks` by which the engine gets frames. */
+  /** Keys of the sockets in map `xsks`. */
   private readonly sockets: Uint8Array[] = [];
 
   private constructor(options: XdpOptions, journal: Journal, earlier: EarlierRun | undefined) {
@@ -103,12 +103,12 @@ export class XdpProgram {
     this.earlierServers = serversOf(options.virtualServers, earlier);
     const census = takeCensus(options, earlier, this.earlierServers);
     this.nodes = [...options.nodes, ...census.departed];
-    // A limit that is lower now ends no session: until enough of them have ended no new ones fit
-    // in.
+    // A lower limit than before ends no session. New ones find room when enough old ones have
+    // ended.
     this.capacity = Math.max(options.limits.sessions, census.mostOfWorker);
     this.indexWords = indexWordsFor(this.capacity);
     this.driver = native().interfaceDriver(options.interface);
-    // Another key may have come with the new config: what was begun under the old one goes on.
+    // The new config may have another key. Handshakes that began under the old one can complete.
     this.secret = earlier?.sessions?.secret ?? sequenceSecret(options.key);
     this.object = loadObject('xdp', {
       sessions: this.capacity * options.workers,
@@ -133,9 +133,9 @@ export class XdpProgram {
   }
 
   /**
-   * Puts the program on the interface and opens the sockets. Nothing is changed for any packet yet.
-   * @throws BatonError for whatever keeps XDP from working there; nothing is left attached then but
-   *   what an earlier run left
+   * Attaches the program to the interface and opens the sockets. No packet is affected yet.
+   * @throws BatonError for anything that keeps XDP from working there. Nothing stays attached then,
+   *   except the program of an earlier run.
    */
   static async open(options: XdpOptions, journal: Journal): Promise<XdpProgram> {
     const { index, mtu } = options.info;
@@ -157,20 +157,20 @@ export class XdpProgram {
     }
   }
 
-  /** In words, why the program does not run in a better mode; '' when it is the best there is. */
+  /** In words, why the program does not run in a better mode; '' if the mode is the best one. */
   get why(): string {
     return this.attachment.why;
   }
 
-  /** For people: where the program runs, and whether sockets share memory with the driver. */
+  /** The mode of the program, and whether sockets share memory with the driver, as text. */
   get how(): string {
     const { mode } = this.attachment;
     return this.pool?.zeroCopy === true ? `${mode}, zero copy` : mode;
   }
 
   /**
-   * What each of the engine's threads is started with.
-   * @param share for what comes in behind the program
+   * Start data of the engine threads.
+   * @param share of the frames that reach the network stack behind the program
    */
   engineStart(share: RingShare): XdpStart {
     const { object, pool } = this;
@@ -179,8 +179,8 @@ export class XdpProgram {
       kind: 'xdp',
       pool: pool.id,
       share,
-      // A driver in native XDP has frames of the wire alone; the stack has what GRO or the sender
-      // made of them.
+      // In native XDP the driver has only frames of the wire. The stack has GSO segments too, made
+      // by GRO or by the sender.
       uncut: this.attachment.mode === 'generic',
       capacity: this.capacity,
       indexWords: this.indexWords,
@@ -197,13 +197,13 @@ export class XdpProgram {
   }
 
   /**
-   * Addresses of nodes that are not in the config, and that sessions of an earlier run still have.
+   * Addresses of nodes that are not in the config and still have sessions of an earlier run.
    */
   departedNodes(): readonly string[] {
     return this.nodes.slice(this.options.nodes.length);
   }
 
-  /** Nodes whose MAC addresses an earlier run knew: until they are looked for, they hold. */
+  /** MAC addresses of nodes from an earlier run. They are valid until the nodes are resolved. */
   earlierNeighbours(): { node: number; mac: Uint8Array }[] {
     const known = new Map(this.earlier?.sessions?.nodes.map((node) => [node.address, node.mac]));
     return this.nodes.flatMap((address, node) => {
@@ -212,27 +212,29 @@ export class XdpProgram {
     });
   }
 
-  /** A node's MAC address (six bytes), or undefined when it is not known any more. */
+  /** Sets a node's MAC address (six bytes); undefined: it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
     this.nodeMap.setMac(node, mac);
   }
 
-  /** What SYN/ACKs of the earlier run do not offer, IxpFlag bits; undefined: there is none. */
+  /**
+   * Options that SYN/ACKs of an earlier run do not offer, IxpFlag bits; undefined: there is none.
+   */
   earlierWithheld(): number | undefined {
     return this.earlier?.withheld();
   }
 
-  /** SYN/ACKs do not offer these options from now on: IxpFlag bits. */
+  /** Sets the options that SYN/ACKs do not offer, as IxpFlag bits. */
   withhold(options: number): void {
     new Uint8Array(this.control)[CONTROL.withheld] = options;
   }
 
-  /** The program begins to work, and goes on where that of an earlier run was. */
+  /** Starts the program, in place of that of an earlier run. */
   async activate(): Promise<void> {
     this.chooseTransmitPath();
     Atomics.store(new Uint32Array(this.control), CONTROL.layout / 4, SHARED_LAYOUT);
     if (this.earlier !== undefined) {
-      // Cookies that it has sent meanwhile must be believed, too.
+      // Cookies that it has sent since the start of this run must be accepted too.
       const cookieAt = this.earlier.cookieAt();
       if (cookieAt !== 0) new Uint32Array(this.control)[CONTROL.cookieAt / 4] = cookieAt;
       await this.attachment.attach();
@@ -241,15 +243,16 @@ export class XdpProgram {
     try {
       await this.journal.pins(pinName(this.options.interface), () => this.pin());
     } catch (error) {
-      // Other tools do not find the maps by name then; that is all.
+      // Only other tools need the pins.
       this.options.warn(reasonOf(error));
     }
   }
 
   /**
-   * Says how frames go back where they came from. A veth sends what XDP_TX gives it at once only
-   * while its other end runs a program, too; by redirection it is enough that the other end polls,
-   * but a packet costs more. To be called now and then: that program is somebody else's.
+   * Chooses how frames leave by the interface on which they arrived: XDP_TX or redirection. XDP_TX
+   * of a veth works only while its peer runs an XDP program too. Redirection only needs a peer that
+   * polls, but costs more for each packet. To be called regularly, because others may change the
+   * peer's program.
    */
   chooseTransmitPath(): void {
     const stack = this.attachment.mode === 'generic';
@@ -259,20 +262,20 @@ export class XdpProgram {
     this.nodeMap.setRedirects(redirects);
   }
 
-  /** What the program has counted since it was loaded. */
+  /** The program's counters since it was loaded. */
   counters(): Record<XdpCounter, number> {
     return sumsByName(this.object, XDP_NAMES);
   }
 
-  /** Its run time, while the sysctl kernel.bpf_stats_enabled is on. */
+  /** The program's run time, as far as the sysctl kernel.bpf_stats_enabled was on. */
   runTime(): { runNanoseconds: number; runCount: number } {
     const { runNanoseconds, runCount } = this.object.programInfo(XDP_PROGRAM);
     return { runNanoseconds, runCount };
   }
 
   /**
-   * From now on the engine gets nothing more: the program does without it, and notes what it would
-   * have told.
+   * From now on the engine gets no frames. The program works without it, and writes into the
+   * records what it would have reported.
    */
   withdrawSockets(): void {
     for (const key of this.sockets.splice(0)) this.object.mapDelete('xsks', key);
@@ -283,7 +286,7 @@ export class XdpProgram {
     this.pool = undefined;
   }
 
-  /** What is attached stays attached. */
+  /** Closes the descriptors. The program stays attached. */
   close(): void {
     this.closeSockets();
     this.earlier?.close();
@@ -299,7 +302,7 @@ export class XdpProgram {
       capacity: this.capacity,
       indexWords: this.indexWords,
       secret: this.secret,
-      // Cookies that an earlier run sent must still be believed.
+      // Cookies that an earlier run sent must still be accepted.
       cookieAt: this.earlier?.cookieAt() ?? 0,
     });
     for (const [index, server] of virtualServers.entries()) {
@@ -316,7 +319,7 @@ export class XdpProgram {
     try {
       return native().peerRunsXdp(this.options.info.index);
     } catch {
-      return false; // in a namespace that we may not look into
+      return false; // The peer is in a namespace that we must not enter.
     }
   }
 

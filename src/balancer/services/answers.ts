@@ -1,17 +1,17 @@
-/** What the local services answer, as bytes of HTTP/1.1 (RFC 9112). */
+/** The responses of the local services, as bytes of HTTP/1.1 (RFC 9112). */
 import { LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
 
 export interface Answer {
   status: number;
   /** The registered phrase (RFC 9110 section 15, RFC 6585 for 431). */
   reason: string;
-  /** For people; one sentence. */
+  /** One sentence for the body of the response. */
   text: string;
-  /** Field lines of this status alone. */
+  /** Field lines that only this status has. */
   fields: readonly string[];
 }
 
-/** By service. One that is not here answers nothing. */
+/** By service. A service that is not listed sends no response. */
 export const ANSWERS: ReadonlyMap<LocalServiceNumber, Answer> = new Map([
   [
     LocalService.badRequest,
@@ -51,9 +51,9 @@ export const ANSWERS: ReadonlyMap<LocalServiceNumber, Answer> = new Map([
 ]);
 
 /**
- * The whole response. One to HEAD has the same head and no body (RFC 9110 section 9.3.2).
- * @param now ms since 1970, for the Date field, which an origin server with a clock must send
- *   (section 6.6.1).
+ * The complete response. A response to HEAD has the same head and no body (RFC 9110 section 9.3.2).
+ * @param now ms since 1970, for the Date field: an origin server with a clock must send it (section
+ *   6.6.1)
  */
 export function encodeAnswer(answer: Answer, isHead: boolean, now: number): string {
   const body = `${answer.status} ${answer.reason}\n\n${answer.text}\n`;

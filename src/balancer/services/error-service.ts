@@ -1,10 +1,10 @@
 /**
- * The local services that answer for content nobody holds, requests nobody understands, and nodes
- * that are all away. The engine hands a live session over to one of them exactly as to a node: to a
- * listener on the loopback interface, by the balancer's own shim. There is one listener for each
- * service, because the connection itself does not tell why it was handed over.
+ * The local services. They answer requests for content that no node holds, invalid requests, and
+ * requests that no node can take. A session is handed over to them exactly as to a node: the
+ * balancer's own shim adopts it to a listener on the loopback interface. Each service has a
+ * listener of its own, because the connection does not say why it was handed over.
  *
- * What the client sent may be anything, so none of it is parsed beyond "is this a HEAD request".
+ * A client may have sent anything. So nothing of it is parsed, except whether it is a HEAD request.
  */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
@@ -13,13 +13,14 @@ import { LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
 import { ANSWERS, type Answer, encodeAnswer } from './answers.js';
 
 /**
- * How long to wait for the first bytes of a request, which say whether the answer may have a body.
+ * How long to wait for the first bytes of a request, ms. They decide whether the response has a
+ * body.
  */
 const FIRST_BYTES_MS = 50;
 /**
- * RFC 9112 section 9.6: a server that closes with unread bytes makes its kernel send an RST, which
- * can destroy the answer before the client has read it. So the rest is read and thrown away for a
- * while.
+ * RFC 9112 section 9.6: if a server closes with unread bytes, its kernel sends an RST, which can
+ * destroy the response before the client has read it. So the server reads and discards the rest for
+ * a limited time.
  */
 const LINGER_MS = 2_000;
 const LINGER_BYTES = 1024 * 1024;
@@ -30,13 +31,13 @@ const LF = 0x0a;
 
 export interface ErrorServiceOptions {
   /**
-   * Connections at one time over all services; for a new one the oldest goes. Default: 1024, for
-   * descriptors are few on some machines.
+   * Most connections at one time over all services. A new one beyond it ends the oldest. Default:
+   * 1024, because descriptors are few on some machines.
    */
   connections?: number;
-  /** How long to wait for the first bytes of a request, in ms. For tests. */
+  /** How long to wait for the first bytes of a request, ms. For tests. */
   firstBytesMs?: number;
-  /** How long to read and throw away what a client still sends, in ms. For tests. */
+  /** How long to read and discard what a client still sends, ms. For tests. */
   lingerMs?: number;
 }
 
@@ -44,14 +45,14 @@ type Waits = Required<Pick<ErrorServiceOptions, 'firstBytesMs' | 'lingerMs'>>;
 
 export class ErrorService {
   /**
-   * Since the start. `answered`: responses written; `dropped`: connections ended early to make
-   * room; `failed`: errors of connections.
+   * Counts since the start. `answered`: responses written. `dropped`: connections ended early to
+   * make room. `failed`: errors of connections.
    */
   readonly counts = { accepted: 0, answered: 0, dropped: 0, failed: 0 };
   private readonly most: number;
   private readonly waits: Waits;
   private readonly servers: Server[] = [];
-  /** In the order they came, so that the first is the oldest. */
+  /** In the order of their arrival: the first is the oldest. */
   private readonly connections = new Set<Connection>();
 
   constructor(options: ErrorServiceOptions = {}) {
@@ -64,8 +65,8 @@ export class ErrorService {
 
   /**
    * Listens for each service on 127.0.0.1, on a port that the kernel chooses.
-   * @returns the ports by service number.
-   * @throws Error of the system when a listener can not be opened; none is open then.
+   * @returns the ports by service number
+   * @throws the system's error when a listener cannot be opened; none is open then
    */
   async start(): Promise<Map<LocalServiceNumber, number>> {
     const ports = new Map<LocalServiceNumber, number>();
@@ -97,8 +98,7 @@ export class ErrorService {
     this.servers.push(server);
     server.listen({ host: '127.0.0.1', port: 0, backlog: BACKLOG });
     await once(server, 'listening');
-    // Accepting can fail for want of descriptors: the connection is lost then, and the service is
-    // not.
+    // Accepting fails if no descriptor is free: this connection is lost, but the service goes on.
     server.on('error', () => this.counts.failed++);
     return (server.address() as AddressInfo).port;
   }
@@ -125,7 +125,7 @@ interface Events {
   gone(): void;
 }
 
-/** One connection: waits for first bytes, answers, then lingers. */
+/** One connection: waits for the first bytes, responds, then lingers. */
 class Connection {
   private readonly socket: Socket;
   private readonly answer: Answer | undefined;
@@ -133,7 +133,7 @@ class Connection {
   private readonly lingerMs: number;
   private timer: NodeJS.Timeout;
   private answered = false;
-  /** The first bytes without the empty lines before them, as many as it takes to know HEAD. */
+  /** The first bytes behind any empty lines, as many as HEAD needs. */
   private first: Buffer = Buffer.alloc(0);
   private discarded = 0;
 
@@ -150,7 +150,7 @@ class Connection {
       clearTimeout(this.timer);
       events.gone();
     });
-    // Nothing to say: whatever comes is only thrown away.
+    // There is no response: what arrives is only discarded.
     if (answer === undefined) this.reply();
   }
 
@@ -175,11 +175,11 @@ class Connection {
 
   private ended(): void {
     this.reply();
-    // Both sides have said all they had to say: the kernel delivers the rest.
+    // Both sides have sent everything: the kernel delivers the rest.
     this.socket.destroySoon();
   }
 
-  /** Answers, if that has not been done, and ends our side. */
+  /** Sends the response, unless it was sent already, and ends our direction. */
   private reply(): void {
     if (this.answered) return;
     this.answered = true;
@@ -195,7 +195,9 @@ class Connection {
   }
 }
 
-/** True as far as the bytes go. Methods are case-sensitive (RFC 9110 section 9.1). */
+/**
+ * Whether the bytes begin like a HEAD request. Methods are case-sensitive (RFC 9110 section 9.1).
+ */
 function startsLikeHead(bytes: Buffer): boolean {
   const length = Math.min(bytes.length, HEAD_METHOD.length);
   return bytes.compare(HEAD_METHOD, 0, length, 0, length) === 0;

@@ -14,7 +14,7 @@ t.test('every process of a boot has the same secret, and no other has it', async
   t.notSame(sequenceSecret(KEY, 'a'), secret);
 });
 
-t.test('a cookie that was seen at this uptime is not taken after a reboot', async (t) => {
+t.test('a cookie from before a reboot is not accepted at the same uptime after it', async (t) => {
   const before = new SynCookies(sequenceSecret(KEY, 'a').subarray(16));
   const after = new SynCookies(sequenceSecret(KEY, 'b').subarray(16));
   const bits = cookieBits(1460, 7, 0);
@@ -24,6 +24,6 @@ t.test('a cookie that was seen at this uptime is not taken after a reboot', asyn
     if (after.check(0x0a010001, 0x0a090064, (port << 16) | 80, 1_000, isn, 5_000_000) !== NO_COOKIE)
       taken += 1;
   }
-  // One number in 512 is near a cookie of its connection.
+  // One of 512 numbers passes for a cookie of its connection.
   t.ok(taken <= 5, `${taken} of 100`);
 });

@@ -28,7 +28,7 @@ async function started(
 }
 type Tap = { teardown(end: () => unknown): void };
 
-/** Everything that comes until the server ends its side, with the time of its first byte. */
+/** All bytes until the server ends its direction, with the time of the first one. */
 async function read(socket: Socket): Promise<{ text: string; firstMs: number }> {
   const start = performance.now();
   let firstMs = Number.NaN;
@@ -68,7 +68,7 @@ async function ask(port: number | undefined, sent: string | Uint8Array): Promise
   return text;
 }
 
-t.test('each service has a port of its own and its own answer', async (t) => {
+t.test('each service has its own port and its own response', async (t) => {
   const { service, ports } = await started(t);
   t.same([...ports.keys()].sort(), [1, 2, 3, 4, 5, 6]);
   t.equal(new Set(ports.values()).size, 6);
@@ -94,8 +94,8 @@ t.test('each service has a port of its own and its own answer', async (t) => {
   t.match(service.counts, { accepted: 5, answered: 5, dropped: 0, failed: 0 });
 });
 
-t.test('HEAD gets the same head and no body, however its first bytes arrive', async (t) => {
-  // The rest of a first line must not come too late, however busy the machine is.
+t.test('HEAD gets the same head and no body, however its first bytes are split', async (t) => {
+  // On a busy machine the rest of the first line must not arrive too late.
   const { ports } = await started(t, { firstBytesMs: PATIENCE_MS });
   const port = ports.get(LocalService.notFound);
   const noDate = (text: string): string => text.replace(/Date: .*\r\n/, '');
@@ -123,7 +123,7 @@ t.test('HEAD gets the same head and no body, however its first bytes arrive', as
   }
 });
 
-t.test('a client that sends nothing more is answered after 50 ms', async (t) => {
+t.test('a client that sends nothing more gets its response after 50 ms', async (t) => {
   const { ports } = await started(t);
   for (const sent of ['', 'H', 'HEA']) {
     const socket = await open(ports.get(LocalService.timeout));
@@ -135,7 +135,7 @@ t.test('a client that sends nothing more is answered after 50 ms', async (t) => 
   }
 });
 
-t.test('garbage is answered like anything else', async (t) => {
+t.test('garbage gets the same response as a request', async (t) => {
   const { ports } = await started(t);
   const garbage = [
     Uint8Array.of(0x16, 3, 1, 2, 0),
@@ -147,7 +147,7 @@ t.test('garbage is answered like anything else', async (t) => {
     t.match(await ask(ports.get(LocalService.badRequest), sent), /^HTTP\/1\.1 400 Bad Request\r\n/);
 });
 
-t.test('a client that ends its side first still gets its answer', async (t) => {
+t.test('a client that ends its direction first still gets its response', async (t) => {
   const { ports } = await started(t);
   const socket = await open(ports.get(LocalService.notFound));
   socket.end('GET / HTTP/1.1\r\n');
@@ -157,7 +157,7 @@ t.test('a client that ends its side first still gets its answer', async (t) => {
   t.match((await read(mute)).text, /^HTTP\/1\.1 408 /);
 });
 
-t.test('the rest of an upload is read, so that no reset destroys the answer', async (t) => {
+t.test('the rest of an upload is read, so that no RST destroys the response', async (t) => {
   const { ports } = await started(t);
   const socket = await open(ports.get(LocalService.notFound));
   const errors: Error[] = [];
@@ -174,8 +174,8 @@ t.test('the rest of an upload is read, so that no reset destroys the answer', as
   t.same(errors, []);
 });
 
-t.test('an upload without end is cut after 1 MiB', async (t) => {
-  // It must be cut for its length: the time is never up.
+t.test('an endless upload is cut after 1 MiB', async (t) => {
+  // Its length must end it: the time limit is out of reach.
   const { ports } = await started(t, { lingerMs: FILE_TIMEOUT_MS });
   const socket = await open(ports.get(LocalService.unavailable));
   socket.on('error', () => {});
@@ -194,13 +194,13 @@ t.test('an upload without end is cut after 1 MiB', async (t) => {
   t.ok(sent > 1 << 20, `${sent} bytes were sent`);
 });
 
-t.test('silence is cut after 2 s', async (t) => {
+t.test('a silent connection is cut after 2 s', async (t) => {
   const { ports } = await started(t);
   const idle = await open(ports.get(LocalService.unavailable));
   const start = performance.now();
   idle.resume();
   await once(idle, 'end');
-  // Whoever writes after the server has gone away gets a reset.
+  // A write after the server has closed gets an RST.
   await sleep(Math.max(0, 2_200 - (performance.now() - start)));
   const failure = new Promise((resolve) => idle.once('error', resolve));
   const writing = setInterval(() => idle.write('x'), 50);
@@ -210,7 +210,7 @@ t.test('silence is cut after 2 s', async (t) => {
   idle.destroy();
 });
 
-t.test('the silent service only ends', async (t) => {
+t.test('the silent service only closes', async (t) => {
   const { service, ports } = await started(t);
   const socket = await open(ports.get(LocalService.silentClose));
   t.equal((await read(socket)).text, '');
@@ -238,7 +238,7 @@ t.test('the oldest connection makes room for a new one', async (t) => {
   for (const socket of sockets) socket.destroy();
 });
 
-t.test('clients that vanish in the middle leave nothing behind', async (t) => {
+t.test('clients that vanish halfway leave nothing behind', async (t) => {
   const { service, ports } = await started(t);
   for (let index = 0; index < 200; index++) {
     const socket = await open(ports.get(LocalService.badRequest));
@@ -251,7 +251,7 @@ t.test('clients that vanish in the middle leave nothing behind', async (t) => {
   t.match(await ask(ports.get(LocalService.badRequest), 'x'), /^HTTP\/1\.1 400 /);
 });
 
-t.test('stop ends everything at once', async (t) => {
+t.test('stop ends all connections at once', async (t) => {
   const service = new ErrorService({ firstBytesMs: FILE_TIMEOUT_MS, lingerMs: FILE_TIMEOUT_MS });
   const ports = await service.start();
   const socket = await open(ports.get(LocalService.notFound));
@@ -260,14 +260,14 @@ t.test('stop ends everything at once', async (t) => {
   await until(() => service.counts.accepted === 1);
   const start = performance.now();
   await service.stop();
-  t.ok(performance.now() - start < PATIENCE_MS, 'and waits for nobody');
+  t.ok(performance.now() - start < PATIENCE_MS, 'and waits for no client');
   const refused = connect({ port: ports.get(LocalService.notFound) ?? 0, host: '127.0.0.1' });
   const [error] = await once(refused, 'error').catch((thrown) => [thrown]);
   t.match(error, { code: 'ECONNREFUSED' });
   socket.destroy();
 });
 
-t.test('curl understands the answers', async (t) => {
+t.test('curl accepts the responses', async (t) => {
   const { ports } = await started(t);
   const curl = (...args: string[]): Promise<string> =>
     new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-/** Sessions of an earlier run: which an engine is given, and under what numbers. */
+/** Sessions of an earlier run: which of them an engine takes over, and under which numbers. */
 import t from 'tap';
 import { EarlierTable } from '../../../src/balancer/threads/earlier-table.js';
 import {
@@ -8,7 +8,7 @@ import {
 } from '../../../src/engine/table/session-record.js';
 import { SessionState } from '../../../src/engine/table/session-table.js';
 
-/** Our numbers of the earlier run's virtual servers and nodes; -1: not in the config any more. */
+/** Our numbers of the earlier run's virtual servers and nodes; -1: no longer in the config. */
 const SERVERS = Int32Array.of(1, -1, 0);
 const NODES = Int32Array.of(4, -1);
 
@@ -66,7 +66,7 @@ t.test('sessions are taken over under our numbers of node and virtual server', a
   ]);
 });
 
-t.test('those of a virtual server that is gone, or was never there, are left out', async (t) => {
+t.test('sessions of a virtual server that is gone or unknown are left out', async (t) => {
   const { earlier } = table(4, [
     [0, 1, 0],
     [1, 9, 0],
@@ -78,7 +78,7 @@ t.test('those of a virtual server that is gone, or was never there, are left out
   t.same(engine.losses, [[2, 1, 2]]);
 });
 
-t.test('a full engine ends the taking over, and only new sessions are counted', async (t) => {
+t.test('a full engine takes no more sessions, and only new ones are counted', async (t) => {
   const { earlier } = table(4, [
     [0, 0, 0],
     [1, 0, 0],
@@ -89,7 +89,7 @@ t.test('a full engine ends the taking over, and only new sessions are counted', 
   t.equal(earlier.takeOver(engine, 2), 0);
 });
 
-t.test('the map is closed once the engine is through with it', async (t) => {
+t.test('the map is closed by close alone', async (t) => {
   const { earlier, closes } = table(1, []);
   t.equal(earlier.takeOver(heir(1), 1), 0);
   t.equal(closes(), 0);

@@ -1,4 +1,4 @@
-/** What becomes of the balancer's main thread when the engine's thread ends by itself. */
+/** What the balancer's main thread sees of an engine thread that ends or hangs. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { EngineHandle } from '../../../src/balancer/threads/engine-handle.js';
 import type { EngineStart } from '../../../src/balancer/threads/engine-messages.js';
 
-/** An engine's thread with this program; what it is started with does not matter to it. */
+/** An engine thread with this program, which ignores its start data. */
 async function start(
   t: Test,
   program: string,
@@ -25,7 +25,7 @@ async function start(
   return { handle, died };
 }
 
-t.test('an engine that ends is told of, and stopping it afterwards ends', async (t) => {
+t.test('the end of an engine is reported, and it can still be stopped', async (t) => {
   const program = `parentPort.postMessage({ kind: 'ready' });
     setTimeout(() => { throw new Error('a fault of its own'); }, 20);`;
   const { handle, died } = await start(t, program);
@@ -35,14 +35,14 @@ t.test('an engine that ends is told of, and stopping it afterwards ends', async 
   await handle.stop();
 });
 
-t.test('an engine that does not hear is ended', async (t) => {
+t.test('an engine that ignores the stop message is terminated', async (t) => {
   const program = `parentPort.on('message', () => {}); parentPort.postMessage({ kind: 'ready' });`;
   const { handle, died } = await start(t, program);
   await handle.stop();
   t.equal(await Promise.race([died, Promise.resolve('asked for')]), 'asked for');
 });
 
-t.test('an engine that can not start says why', async (t) => {
+t.test('an engine that cannot start gives the reason', async (t) => {
   const failing = `throw Object.assign(new Error('no ring'), { name: 'BatonError', code: 'BATON_SYSTEM', hint: 'try' });`;
   await t.rejects(start(t, failing), { message: 'no ring' });
   await t.rejects(start(t, ''), { message: 'the engine ended by itself' });

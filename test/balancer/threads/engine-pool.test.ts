@@ -1,7 +1,4 @@
-/**
- * Several engine threads as one: what they are started with, and how their answers are put
- * together.
- */
+/** Several engine threads as one: their start data, and the sum of their answers. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,8 +19,8 @@ const LIMITS = {
 };
 
 /**
- * A thread that answers as an engine does. Its sessions are in the slots that `slots` names for it;
- * each is told as a row "worker.slot".
+ * A thread that answers like an engine. `slots` lists the slots of its sessions; the row of each is
+ * "worker.slot".
  */
 const ENGINE = `
 import { parentPort, workerData } from 'node:worker_threads';
@@ -86,7 +83,7 @@ async function make(
   return { pool, died };
 }
 
-/** Every page of so many rows: the rows, the totals that were told, and what to ask for next. */
+/** Reads all pages of `limit` rows: the rows and the totals of each page. */
 async function pages(
   pool: EnginePool,
   limit: number,
@@ -104,7 +101,7 @@ async function pages(
   return { rows, totals };
 }
 
-t.test('limits are shared so that together they are no less', async (t) => {
+t.test('the shares of a limit add up to no less than the limit', async (t) => {
   t.same(shareOfLimits(LIMITS, 1), LIMITS);
   t.same(shareOfLimits(LIMITS, 4), { ...LIMITS, sessions: 3, halfOpen: 2, heads: 1 });
   t.same(shareOfLimits(LIMITS, 8), { ...LIMITS, sessions: 2, halfOpen: 1, heads: 1 });
@@ -112,7 +109,7 @@ t.test('limits are shared so that together they are no less', async (t) => {
   t.same(shareOfLimits(few, 2), { sessions: 5, halfOpen: 1, headBytes: 9 });
 });
 
-t.test('threads are started and asked as one', async (t) => {
+t.test('threads start and answer as one', async (t) => {
   const { pool } = await make(t, [[], [], []]);
   pool.setNeighbour(0, Uint8Array.of(2, 0, 0, 0, 0, 1));
   pool.setNeighbour(1, undefined);
@@ -138,7 +135,7 @@ t.test('threads are started and asked as one', async (t) => {
   );
 });
 
-t.test('pages of sessions go on from thread to thread', async (t) => {
+t.test('pages of sessions continue from thread to thread', async (t) => {
   const { pool } = await make(t, [[0, 2, 3], [], [1]]);
   const all = ['0.0', '0.2', '0.3', '2.1'];
   t.same(await pages(pool, 10), { rows: [all], totals: [4] });
@@ -147,7 +144,7 @@ t.test('pages of sessions go on from thread to thread', async (t) => {
   t.same(
     (await pages(pool, 3)).rows,
     [all.slice(0, 3), all.slice(3)],
-    'the next is of another thread',
+    'the next page begins in another thread',
   );
   t.same(await pool.sessions(1000, 5), { sessions: [], total: 4, next: null });
   const none = await make(t, [[], []]);
@@ -156,11 +153,11 @@ t.test('pages of sessions go on from thread to thread', async (t) => {
   t.same((await pages(first.pool, 1)).rows, [['0.3'], ['1.0']], 'a slot 0');
 });
 
-t.test('one that can not start is the end of those that did', async (t) => {
+t.test('if one thread cannot start, those that did end', async (t) => {
   await t.rejects(make(t, [[], [], []], { fails: 2 }), /no ring for 2/);
 });
 
-t.test('one that ends is told of', async (t) => {
+t.test('the end of one thread is reported', async (t) => {
   const { pool, died } = await make(t, [[], []]);
   pool.setNeighbour(99, undefined);
   t.match(await died, /a fault of thread/);

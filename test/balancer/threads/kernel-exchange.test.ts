@@ -1,4 +1,4 @@
-/** What an engine learns from the XDP program in each batch, and what it says in turn. */
+/** What an engine and the XDP program exchange in each batch. */
 import t from 'tap';
 import { KernelExchange } from '../../../src/balancer/threads/kernel-exchange.js';
 import {
@@ -21,7 +21,7 @@ interface Made {
   heard: [number, number][];
   cookies: number[];
   engine: { halfOpenRoom: number };
-  /** Events in the ring buffer, numbered on from 0. */
+  /** Events in the ring buffer. They are numbered from 0. */
   waiting: { count: number };
   /** How many events each call could have taken. */
   drains: number[];
@@ -82,7 +82,7 @@ t.test('a full buffer is emptied in one exchange', async (t) => {
   t.equal(heard.length, full);
 });
 
-t.test('a flood that writes as fast as the engine reads does not keep it', async (t) => {
+t.test('a flood that writes as fast as the engine reads does not block it', async (t) => {
   const { exchange, heard, waiting, drains } = make();
   waiting.count = Number.POSITIVE_INFINITY;
   exchange.exchange(1);
@@ -96,15 +96,15 @@ t.test('when room for half-open sessions runs out, the program sends cookies', a
   t.equal(halfOpenWord(control), 0);
   engine.halfOpenRoom = LEAST_ROOM;
   exchange.exchange(2);
-  t.equal(halfOpenWord(control), 1, 'what the buffer holds may come on top');
+  t.equal(halfOpenWord(control), 1, 'the events in the buffer may add as many');
   engine.halfOpenRoom = LEAST_ROOM + 1;
   exchange.exchange(3);
   t.equal(halfOpenWord(control), 0);
   const others = [0, 1, 3].map((worker) => control[CONTROL.halfOpen / 4 + worker]);
-  t.same(others, [0, 0, 0], 'the words of other workers are theirs');
+  t.same(others, [0, 0, 0], 'the words of other workers do not change');
 });
 
-t.test('where the buffer holds more than the limit, a third of the limit is kept', async (t) => {
+t.test('if the buffer holds more than the limit, a third of the limit is kept free', async (t) => {
   const { exchange, control, engine } = make(30);
   engine.halfOpenRoom = 11;
   exchange.exchange(1);
@@ -114,7 +114,7 @@ t.test('where the buffer holds more than the limit, a third of the limit is kept
   t.equal(halfOpenWord(control), 1);
 });
 
-t.test('each new time of a cookie is reported once', async (t) => {
+t.test('the engine gets each new time of a cookie once', async (t) => {
   const { exchange, control, cookies } = make();
   exchange.exchange(1);
   t.same(cookies, [], '0: none was ever sent');

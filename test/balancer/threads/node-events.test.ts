@@ -39,13 +39,13 @@ t.test('refusals for different reasons are different kinds', async (t) => {
   ]);
 });
 
-t.test('doubts where a node is come every 250 ms', async (t) => {
+t.test('unconfirmed handoffs are reported every 250 ms', async (t) => {
   const { events, reported } = make();
   for (const now of [0, 249, 250, 400, 500]) events.unconfirmed(SLOT, 3, now);
   t.same(reported(), Array(3).fill({ event: 'unconfirmed', node: 3 }));
 });
 
-t.test('complaints that a stranger can cause come once a minute', async (t) => {
+t.test('events that a stranger can cause are reported once a minute', async (t) => {
   const { events, reported } = make();
   for (const now of [0, 1_000, 59_999, 60_000]) events.badKey(0, now);
   t.same(reported(), Array(2).fill({ event: 'changed', node: 0 }));

@@ -1,4 +1,4 @@
-/** Rows of the session table: what is kept of a request, and whether that is all of it. */
+/** Rows of the session table: the kept part of a request, and whether it is complete. */
 import t, { type Test } from 'tap';
 import type { SessionRow } from '../../../src/api/documents.js';
 import { sessionRow } from '../../../src/balancer/threads/session-page.js';
@@ -16,7 +16,7 @@ function rowAfter(t: Test, bytes: string): SessionRow {
   return sessionRow(sessions, sessions.nextUsed(0), NAMES, 10);
 }
 
-t.test('a request that was cut says so, and one that just fits does not', async (t) => {
+t.test('a truncated request is marked, and one that just fits is not', async (t) => {
   const target = (bytes: number): string => `/0${'x'.repeat(bytes - 'GET /0'.length)}`;
   const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
 
@@ -27,12 +27,12 @@ t.test('a request that was cut says so, and one that just fits does not', async 
     request: `${`GET ${longer}`.slice(0, REQUEST_BYTES)}...`,
     requestCut: true,
   });
-  // Dots that the client sent are no mark.
+  // Dots that the client sent are not a mark.
   const dots = `${target(REQUEST_BYTES - 3)}...`;
   t.match(rowAfter(t, get(dots)), { request: `GET ${dots}`, requestCut: false });
 });
 
-t.test('so does the first line of what was refused', async (t) => {
+t.test('a truncated first line of a refused request is marked too', async (t) => {
   const line = (bytes: number): string => `BAD${'y'.repeat(bytes - 'BAD'.length)}`;
   t.match(rowAfter(t, `${line(REQUEST_BYTES)}\r\n\r\n`), {
     request: line(REQUEST_BYTES),

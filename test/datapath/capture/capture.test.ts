@@ -1,6 +1,6 @@
 /**
- * Every recorded capture through the whole engine. What is expected was read from the frames:
- * test/fixtures/captures/EXPECTED.md tells it in words.
+ * Every recorded capture through the whole engine. The expectations come from reading the frames:
+ * test/fixtures/captures/EXPECTED.md has them in words.
  */
 import t from 'tap';
 import { type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
@@ -128,7 +128,7 @@ t.test('methods.pcap: a lone LF ends no line (RFC 9112 section 2.2), so all get 
   t.equal(
     result.sessions[10]?.request,
     '\\xc3\\x83\\xc3\\x82\\xc3\\x83 / HTTP/1.',
-    'what is not ASCII is escaped',
+    'bytes outside ASCII are escaped',
   );
   t.strictSame(counted(result), {
     syn: 49,
@@ -213,7 +213,11 @@ t.test('bro.org.pcap: each request to the node that holds it', async (t) => {
   ]);
   t.match(result.sessions[1], { resource: 'bro.org/css/', why: 'only holder of bro.org/css/' });
   const open = result.sessions.filter(({ state }) => state === 'passing');
-  t.match(open, [{ client: '10.0.2.15:55127', closed: 'idle' }], 'one is still open at the end');
+  t.match(
+    open,
+    [{ client: '10.0.2.15:55127', closed: 'idle' }],
+    'one session is still open at the end',
+  );
   // Its last packet is #731, 15.216 s after the first frame; a gap that long has steps of 900 ms.
   const idle = (open[0]?.closedMs ?? 0) - 15_216 - DEFAULTS.timeouts.idle;
   t.ok(idle >= 0 && idle < 2_000, `idle ${idle} ms too long`);
@@ -240,7 +244,7 @@ t.test('bro.org.pcap: each request to the node that holds it', async (t) => {
   );
 });
 
-t.test('content that nobody holds gets 404', async (t) => {
+t.test('content that no node holds gets 404', async (t) => {
   const { result } = replay(
     'get.pcap',
     config(['192.150.187.43:80'], { resources: [{ host: 'www.bro.org', path: '/', nodes: [0] }] }),
@@ -257,7 +261,7 @@ t.test('content that nobody holds gets 404', async (t) => {
   t.match(counted(result), { requests: 1, answer_404: 1 });
 });
 
-t.test('checksums that were left to hardware', async (t) => {
+t.test('checksums that the sender left to hardware', async (t) => {
   const server = '127.0.0.1:1234';
   const detected = replay('http-lower-case-nonstandard-port.pcap', config([server]));
   t.equal(detected.result.capture.unfinished, 6);
@@ -267,7 +271,7 @@ t.test('checksums that were left to hardware', async (t) => {
   t.equal(replay('get.pcap', config(['192.150.187.43:80'])).result.capture.unfinished, 0);
 });
 
-t.test('a machine whose segments are mostly right is not excused', async (t) => {
+t.test('wrong checksums count for a client whose segments are mostly right', async (t) => {
   // Damage the request: one wrong segment of seven is damage on the way, and the client sends it
   // again.
   const file = capture('get.pcap');
@@ -305,7 +309,7 @@ t.test(
       const both = ReplayRun.open(bytes, settings)!.run();
       const one = ReplayRun.open(output.contents().slice(), settings)!.run();
       t.equal(one.capture.fromServers, 0);
-      // The server's FIN is not there to be told of: sessions end otherwise, all else is the same.
+      // The capture lacks the server's FIN: sessions end in another way, all else is the same.
       const seen = ({ sessions }: ReplayResult) =>
         sessions.map(({ client, request, node, packets, establishedMs }) => ({
           client,

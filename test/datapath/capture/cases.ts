@@ -1,11 +1,11 @@
-/** What must become of the captures: test/fixtures/captures/EXPECTED.md as a table. */
+/** The expected results of the captures: test/fixtures/captures/EXPECTED.md as a table. */
 
-/** What EXPECTED.md says of one connection. */
+/** The expectations of EXPECTED.md for one connection. */
 export interface Expected {
   client: string;
-  /** Of the request as it is shown: method and target. */
+  /** Method and target of the request, as shown. */
   request: string;
-  /** Client frames passed on once the node had the session. */
+  /** Client frames forwarded after the node had the session. */
   packets: number;
   closed?: string;
 }
@@ -15,9 +15,9 @@ export interface Case {
   server: string;
   frames: { of: number; client: number; server: number };
   sessions: Expected[];
-  /** IXP frames: the pieces of the head, and what came before the confirmation. */
+  /** IXP frames: the pieces of the head, and segments before the confirmation. */
   wrapped: number;
-  /** Counters besides those that follow from `sessions`. */
+  /** Counters that do not follow from `sessions`. */
   counters?: Record<string, number>;
 }
 
@@ -69,7 +69,7 @@ export const CASES: Case[] = [
     wrapped: 1,
   },
   {
-    // The head is valid; three segments of body come before the node has confirmed.
+    // The head is valid. Three segments of the body arrive before the node has confirmed.
     file: 'smuggle-http-request.pcap',
     server: '127.0.0.1:8080',
     frames: { of: 23, client: 13, server: 10 },
@@ -107,8 +107,8 @@ export const CASES: Case[] = [
     wrapped: 2,
   },
   {
-    // Our own SYN/ACK goes again after 1 s and after 2 s more, before the client's second SYN at 3
-    // s is answered.
+    // The SYN/ACK is sent again after 1 s and after another 2 s. Then the client's second SYN, at 3
+    // s, is answered.
     file: '206_example_a.pcap',
     server: '129.174.93.161:80',
     frames: { of: 672, client: 266, server: 406 },
@@ -128,8 +128,8 @@ export const CASES: Case[] = [
     counters: { syn_retransmitted: 1, syn_ack_retransmitted: 2 },
   },
   {
-    // All but one frame twice: the second copy of the request is not sent on, since we keep the
-    // first.
+    // All frames but one are there twice. The second copy of the request is not forwarded, since the
+    // first one is kept.
     file: 'm57-long-49583-80.pcap',
     server: '208.111.129.62:80',
     frames: { of: 227, client: 61, server: 166 },

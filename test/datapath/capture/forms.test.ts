@@ -1,6 +1,4 @@
-/**
- * The same connection in every form that a capture can have: link types, formats, clocks, damage.
- */
+/** One connection in every form of a capture: link types, formats, clocks, damage. */
 import t from 'tap';
 import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
@@ -66,7 +64,7 @@ function run(bytes: Uint8Array): ReplayResult {
   return ReplayRun.open(bytes, CONFIG)!.run();
 }
 
-/** What became of the connection, without what depends on the link header. */
+/** The result of the connection, without the numbers that depend on the link header. */
 function outcome({ sessions, counters, nodeSide }: ReplayResult): unknown {
   return { sessions, nodeSide, counters: { ...counters, forwarded_bytes: 0 } };
 }
@@ -98,7 +96,7 @@ t.test('link types', async (t) => {
   }
 });
 
-t.test('a link type that is not known is told of', async (t) => {
+t.test('an unknown link type is reported', async (t) => {
   const result = run(file(frames(), 105, [...MACS, 8, 0]));
   t.match(result, { sessions: [], capture: { frames: 14, notIpv4: 14, others: 14 } });
   t.strictSame([...result.scan.unknownLinkTypes], [105]);
@@ -124,7 +122,7 @@ t.test('pcapng with a clock of nanoseconds', async (t) => {
   t.strictSame(outcome(run(new Uint8Array(Buffer.concat(blocks)))), USUAL);
 });
 
-t.test('a clock that steps back does not take the engine with it', async (t) => {
+t.test('a clock that steps back does not set back the engine's clock', async (t) => {
   const list = frames();
   for (const frame of list.slice(3)) frame.seconds -= 3_600;
   const result = run(file(list, LinkType.raw, []));
@@ -144,7 +142,7 @@ t.test('a clock that is set forward by years costs no more than two days', async
   t.equal(Math.floor(result.capture.durationMs / 1000), 2 * 86_400);
 });
 
-t.test('a damaged file: what comes before the damage is replayed', async (t) => {
+t.test('a damaged file is replayed up to the damage', async (t) => {
   const bytes = capture('get.pcap');
   const whole = openCapture(bytes)!;
   for (let frame = 1; frame <= 5; frame++) whole.next();
@@ -158,7 +156,7 @@ t.test('a damaged file: what comes before the damage is replayed', async (t) => 
   ]);
 });
 
-t.test('frames that were not captured whole are dropped and counted', async (t) => {
+t.test('truncated frames are dropped and counted', async (t) => {
   const list = frames();
   list[3]!.packet = list[3]!.packet.slice(0, 100); // the request, cut by a snap length
   const result = run(file(list, LinkType.raw, []));
@@ -167,7 +165,7 @@ t.test('frames that were not captured whole are dropped and counted', async (t) 
 });
 
 t.test(
-  'a port that is used again: each connection has the sequence numbers of its own server',
+  'a port that is used again: each connection has its own server's sequence numbers',
   async (t) => {
     const shift = 0x7000_0000;
     const again = frames().map(({ seconds, nanoseconds, packet }): Frame => {
@@ -197,7 +195,7 @@ t.test('an unanswered SYN is given up as configured', async (t) => {
     { state: 'half-open', closed: 'handshake-timeout', request: '', node: null },
   ]);
   t.match(result.counters, { syn: 1, syn_ack_retransmitted: 4, closed_handshake_timeout: 1 });
-  // 1 + 2 + 4 + 8 + 16 s; the steps between ticks make it a little more.
+  // 1 + 2 + 4 + 8 + 16 s, and a little more because of the steps between ticks.
   const { closedMs } = result.sessions[0]!;
   t.ok(closedMs !== null && closedMs >= 31_000 && closedMs < 31_300, String(closedMs));
 });
@@ -219,7 +217,7 @@ t.test('a head that never ends gets 408', async (t) => {
   t.match(result.counters, { answer_408: 1, requests: 0 });
 });
 
-t.test("a server's FIN before the request is told of once a node has the session", async (t) => {
+t.test("a server's FIN before the request is reported once a node has the session", async (t) => {
   const early = (list: Frame[]): Frame[] => {
     const [syn, synAck, ack, request, , , , , , , , , fin] = list;
     return [syn!, synAck!, ack!, fin!, request!].map((frame, index) => ({

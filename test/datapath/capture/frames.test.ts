@@ -1,4 +1,4 @@
-/** What the engine sends during a replay, frame by frame, held against what the clients sent. */
+/** Compares every frame that the engine sends in a replay with what the clients sent. */
 import t from 'tap';
 import { openCapture } from '../../../src/wire/capture-file.js';
 import { finish, sumBytes } from '../../../src/wire/checksum.js';
@@ -8,14 +8,14 @@ import { CAPTURES, capture } from '../../support/captures.js';
 import { CASES } from './cases.js';
 import { config, IP, replay, type Sent, TCP, WRAPPED_TCP } from './replay.js';
 
-t.test('every frame that is sent is whole, in order, and from what the client sent', async (t) => {
+t.test('every frame is complete, in order, and consists of bytes from the client', async (t) => {
   const servers = new Map(CASES.map(({ file, server }) => [file, [server]]));
   servers.set('http-post-large.pcap', ['127.0.0.1:80', '127.0.0.1:5000']);
   servers.set('methods.pcap', ['173.194.75.103:80']);
   servers.set('bro.org.pcap', ['192.150.187.43:80']);
   servers.set('get_nosyn.pcap', ['192.150.187.43:80']);
   servers.set('zeek-image-1080-80-x.pcapng', ['127.0.0.1:80']);
-  t.equal(servers.size, CAPTURES.length, 'all of them');
+  t.equal(servers.size, CAPTURES.length, 'all captures');
   for (const [file, names] of servers) {
     const { sent } = replay(file, config(names));
     const { packets, streams } = recorded(file, names);
@@ -95,8 +95,7 @@ function checkFrame(
         fail('not what the client sent');
     }
   } else if (!servers.includes(`${source}:${view.getUint16(tcp)}`)) {
-    // Passed on: nothing but the MAC addresses may differ (and the checksum, where it was
-    // finished).
+    // A forwarded frame: only the MAC addresses may differ, and a checksum that was incomplete.
     if (!packets.has(withoutChecksum(bytes.slice(IP, IP + total)))) fail('changed on its way');
   }
 }

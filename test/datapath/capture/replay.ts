@@ -8,15 +8,12 @@ import { IXP_HEADER_BYTES } from '../../../src/wire/ixp.js';
 import { GrowingBytes, PcapWriter } from '../../../src/wire/pcap-writer.js';
 import { capture } from '../../support/captures.js';
 
-/**
- * Offsets in a frame that is sent: its IPv4 header, and its TCP header without and with IXP before
- * it.
- */
+/** Offsets in a sent frame: its IPv4 header, and its TCP header without and with IXP. */
 export const IP = 14;
 export const TCP = 34;
 export const WRAPPED_TCP = TCP + IXP_HEADER_BYTES;
 
-/** As in a config without limits and timeouts of its own. */
+/** The defaults of a config without `limits` and `timeouts`. */
 export const DEFAULTS = {
   limits: {
     sessions: 1_000_000,
@@ -37,7 +34,7 @@ export const DEFAULTS = {
   },
 } as const;
 
-/** Two nodes that hold everything, in turn. */
+/** Two nodes that hold everything and take turns. */
 export function config(servers: readonly string[], more: Partial<ReplayConfig> = {}): ReplayConfig {
   return {
     address: '10.99.0.2',
@@ -97,7 +94,7 @@ export function replay(
   return { result, sent };
 }
 
-/** The counters that are not 0, but for those that only say how much traffic there was. */
+/** The counters that are not 0, without those that only measure the traffic. */
 export function counted(result: ReplayResult): Record<string, number> {
   const volume = ['frames', 'sent', 'forwarded_bytes'];
   return Object.fromEntries(

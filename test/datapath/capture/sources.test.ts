@@ -1,6 +1,6 @@
 /**
- * Captures as people have them: from the sending host, edited, cut, or taken on a balancer, which
- * has frames twice.
+ * Captures from other sources: from the sending host, edited, truncated, or taken on a balancer,
+ * with frames twice.
  */
 import t from 'tap';
 import type { ChecksumPolicy } from '../../../src/datapath/capture/checksums.js';
@@ -23,7 +23,7 @@ interface Frame {
   seconds: number;
   nanoseconds: number;
   bytes: Uint8Array;
-  /** On the wire. */
+  /** Length on the wire. */
   length: number;
 }
 
@@ -60,12 +60,12 @@ function run(list: readonly Frame[], checksums?: ChecksumPolicy): ReplayResult {
   return ReplayRun.open(output.contents().slice(), config([`${SERVER}:80`]), checksums)!.run();
 }
 
-/** Gives a frame a checksum that is wrong. */
+/** Makes a frame's checksum wrong. */
 function spoil({ view }: { view: DataView }): void {
   view.setUint16(TCP + 16, view.getUint16(TCP + 16) ^ 0x1234);
 }
 
-t.test('from the sending host: checksums that hardware was to finish', async (t) => {
+t.test('from the sending host: checksums that were left to hardware', async (t) => {
   const list = frames();
   for (const frame of list.filter(isOfClient)) spoil(frame);
   const result = run(list);
@@ -80,7 +80,7 @@ t.test('from the sending host: checksums that hardware was to finish', async (t)
   );
 });
 
-t.test('the same, to be verified: it is said that segments were dropped', async (t) => {
+t.test('the same with `verify`: the result says that segments were dropped', async (t) => {
   const list = frames();
   for (const frame of list.filter(isOfClient)) spoil(frame);
   const result = run(list, 'verify');
@@ -92,7 +92,7 @@ t.test('the same, to be verified: it is said that segments were dropped', async 
   t.notMatch(text, /no SYN/);
 });
 
-t.test('edited: what one segment says was changed', async (t) => {
+t.test('edited: the payload of one segment was changed', async (t) => {
   const list = frames();
   spoil(list[REQUEST_FRAME]!);
   const result = run(list);
@@ -105,7 +105,7 @@ t.test('edited: what one segment says was changed', async (t) => {
   t.match(run(list, 'ignore').sessions, [{ request: REQUEST, closed: 'fin', unusable: 0 }]);
 });
 
-t.test('edited: addresses, with the checksums of before', async (t) => {
+t.test('edited: addresses were changed, checksums were not', async (t) => {
   const list = frames();
   for (const frame of list.filter(isOfClient)) frame.view.setUint32(IP + 12, 0xc000_0207);
   for (const frame of list.filter((frame) => !isOfClient(frame)))
@@ -115,12 +115,12 @@ t.test('edited: addresses, with the checksums of before', async (t) => {
   t.match(result.counters, { drop_ipv4_checksum: 0, drop_tcp_checksum: 0 });
 });
 
-t.test('segments that hardware was to cut: larger than the MTU, of no length', async (t) => {
+t.test('segments that were left to hardware: larger than the MTU, without a length', async (t) => {
   const list = frames();
   const request = list[REQUEST_FRAME]!;
   const large = new Uint8Array(TCP + 32 + 20_000);
   large.set(request.bytes);
-  // The request, and behind it what could be the next one's body.
+  // The request, and bytes behind it that could be the next one's body.
   const view = new DataView(large.buffer);
   view.setUint16(IP + 2, 0);
   list[REQUEST_FRAME] = { ...request, bytes: large, view, length: large.length };
@@ -131,11 +131,11 @@ t.test('segments that hardware was to cut: larger than the MTU, of no length', a
   t.match(
     run(list).sessions,
     [{ request: REQUEST, node: 'n1', unusable: 0 }],
-    'as a sending host has them',
+    'as on the sending host',
   );
 });
 
-t.test('cut by a snap length', async (t) => {
+t.test('truncated by a snap length', async (t) => {
   const list = frames();
   const request = list[REQUEST_FRAME]!;
   request.bytes = request.bytes.slice(0, 96);
@@ -147,7 +147,7 @@ t.test('cut by a snap length', async (t) => {
   t.match(toText('x', result), /only their beginning: 1 \(`tcpdump -s 0`/);
 });
 
-t.test('taken on a balancer: what it sent on is there twice, and counts once', async (t) => {
+t.test('taken on a balancer: forwarded frames are there twice, and count once', async (t) => {
   const twice: Frame[] = [];
   for (const frame of frames()) {
     twice.push(frame);
@@ -166,13 +166,13 @@ t.test('taken on a balancer: what it sent on is there twice, and counts once', a
   );
 });
 
-t.test('without a SYN: where tcpdump sees none is said', async (t) => {
+t.test('without a SYN: the message says where tcpdump sees none', async (t) => {
   const text = toText('x', run(frames().slice(1)));
   t.match(text, /no SYN to a virtual server of this config/);
   t.match(text, /datapath xdp does not see SYNs: `baton capture/);
 });
 
-t.test('more servers than are named', async (t) => {
+t.test('more servers than the message lists', async (t) => {
   const [syn] = frames();
   const list = Array.from({ length: 12 }, (_, index) => {
     const bytes = syn!.bytes.slice();

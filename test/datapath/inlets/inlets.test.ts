@@ -14,7 +14,7 @@ const NOTICE_BYTES = 74;
 /** Offset of the IP protocol in a frame. */
 const PROTOCOL = 23;
 
-/** A datapath whose ring has one frame for each poll; `log` is told what is done, in order. */
+/** A datapath whose ring has one frame for each poll. `log` gets its calls, in order. */
 class OneFrame extends RingDatapath {
   constructor(private readonly log: string[]) {
     const ring = {
@@ -58,7 +58,7 @@ class Named implements Inlet {
   }
 }
 
-t.test('all inlets take part in all that a datapath does, in the order of addition', async (t) => {
+t.test('a datapath calls all its inlets, in the order of addition', async (t) => {
   const log: string[] = [];
   const datapath = new OneFrame(log);
   for (const name of ['a', 'b', 'c']) datapath.addInlet(new Named(name, log));
