@@ -122,7 +122,7 @@ t.test('pcapng with a clock of nanoseconds', async (t) => {
   t.strictSame(outcome(run(new Uint8Array(Buffer.concat(blocks)))), USUAL);
 });
 
-t.test('a clock that steps back does not set back the engine's clock', async (t) => {
+t.test("a clock that steps back does not set back the engine's clock", async (t) => {
   const list = frames();
   for (const frame of list.slice(3)) frame.seconds -= 3_600;
   const result = run(file(list, LinkType.raw, []));
@@ -165,7 +165,7 @@ t.test('truncated frames are dropped and counted', async (t) => {
 });
 
 t.test(
-  'a port that is used again: each connection has its own server's sequence numbers',
+  'a port that is used again: each connection has its own initial sequence numbers',
   async (t) => {
     const shift = 0x7000_0000;
     const again = frames().map(({ seconds, nanoseconds, packet }): Frame => {
