@@ -6,8 +6,8 @@
 import { XDP_NAMES } from '../base/kernel-counters.js';
 import type { TapWish } from '../datapath/frame-tap.js';
 import { CONTROL, SHARED_LAYOUT } from '../datapath/xdp-layout.js';
+import { hostU32 } from '../host/bpf-object.js';
 import { type AttachedXdp, type MapHandle, native, type PerfBuffers } from '../host/native.js';
-import { hostU32 } from '../host/shim.js';
 import { XDP_PROGRAM } from '../host/xdp.js';
 import { TAP_RECORD, TAP_RECORD_BYTES } from '../wire/tap-record.js';
 

@@ -3,15 +3,10 @@
  * interface. A node has a shim for its web server, a balancer has one for its local services.
  * bpf/lib/config.h declares the layouts of keys and values.
  */
-import { fileURLToPath } from 'node:url';
-import { BatonError, reasonOf } from '../base/errors.js';
 import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
-import { parseIpv4 } from '../wire/ipv4.js';
+import { addressKey, hostU32, loadObject, sumsByName } from './bpf-object.js';
 import type { Journal } from './journal/journal.js';
-import { type BpfObject, native } from './native.js';
-
-/** The compiled BPF objects, in build/bpf beside the compiled tree. */
-const OBJECTS = new URL('../../../build/bpf/', import.meta.url);
+import type { BpfObject } from './native.js';
 
 /** The shim runs after the guard of a balancer, which has priority 1. */
 const PRIORITY = 2;
@@ -105,57 +100,4 @@ export class Shim {
     }
     this.object.mapUpdate('config', hostU32(0), config);
   }
-}
-
-/**
- * Loads build/bpf/NAME.bpf.o.
- * @param maxEntries other capacities for maps, by name
- * @throws BatonError BATON_SYSTEM
- */
-export function loadObject(
-  name: 'shim' | 'guard' | 'xdp' | 'probe',
-  maxEntries: Record<string, number> = {},
-): BpfObject {
-  const path = fileURLToPath(new URL(`${name}.bpf.o`, OBJECTS));
-  try {
-    return native().loadBpf(path, { maxEntries });
-  } catch (error) {
-    if (error instanceof BatonError) throw error;
-    const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    const why = reasonOf(error)
-      .trim()
-      .split(/\s*\n\s*/)
-      .join(' | ');
-    throw new BatonError('BATON_SYSTEM', `cannot load the BPF programs: ${why}`, {
-      where: path,
-      cause: error,
-      ...(absent ? { hint: 'run `make build` in the source directory' } : {}),
-    });
-  }
-}
-
-/** The counters of a BPF object by name: its per-CPU map `counters`, summed over CPUs. */
-export function sumsByName<Name extends string>(
-  object: BpfObject,
-  names: readonly Name[],
-): Record<Name, number> {
-  const sums = object.mapSums('counters', names.length);
-  return Object.fromEntries(names.map((name, index) => [name, sums[index] ?? 0])) as Record<
-    Name,
-    number
-  >;
-}
-
-/** Four bytes in network byte order. */
-export function addressKey(address: string): Uint8Array {
-  const number = parseIpv4(address);
-  if (number === undefined) throw new BatonError('BATON_SYSTEM', `not an IPv4 address: ${address}`);
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, number);
-  return bytes;
-}
-
-/** Four bytes in this machine's byte order. */
-export function hostU32(value: number): Uint8Array {
-  return new Uint8Array(Uint32Array.of(value).buffer);
 }

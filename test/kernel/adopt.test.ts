@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import t from 'tap';
 import { build, type PacketSpec } from '../../lab/packet.js';
-import { hostU32 } from '../../src/host/shim.js';
+import { hostU32 } from '../../src/host/bpf-object.js';
 import { insideNamespace, run, until } from './namespace.js';
 import {
   ACK,

@@ -266,7 +266,7 @@ if (insideNamespace(import.meta.url)) {
   t.test('whatever fails half way, everything before it is undone', async (t) => {
     // The last step of the setup runs into somebody else's filter.
     run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
-    const { loadObject } = await import('../../src/host/shim.js');
+    const { loadObject } = await import('../../src/host/bpf-object.js');
     const { native } = await import('../../src/host/native.js');
     const guard = loadObject('guard');
     guard.attachTc('guard_ingress', native().interfaceInfo('eth0')?.index ?? 0, 'ingress', 2, 1);

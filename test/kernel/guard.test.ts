@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { build, type PacketSpec } from '../../lab/packet.js';
 import { GUARD_NAMES } from '../../src/base/kernel-counters.js';
+import { hostU32 } from '../../src/host/bpf-object.js';
 import { native } from '../../src/host/native.js';
-import { hostU32 } from '../../src/host/shim.js';
 import { insideNamespace } from './namespace.js';
 import {
   addressBytes,

@@ -3,9 +3,9 @@
  */
 import t from 'tap';
 import { listAddresses } from '../../src/host/addresses.js';
+import { loadObject } from '../../src/host/bpf-object.js';
 import { hasClsact, listFilters } from '../../src/host/filters.js';
 import { native } from '../../src/host/native.js';
-import { loadObject } from '../../src/host/shim.js';
 import { insideNamespace, run } from './namespace.js';
 
 /** A classic BPF program: one instruction, that lets everything pass. */

@@ -7,9 +7,9 @@ import { detachAll } from '../../src/balancer/machine/detach.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
 import type { BatonError } from '../../src/base/errors.js';
+import { loadObject } from '../../src/host/bpf-object.js';
 import { hasClsact, listFilters } from '../../src/host/filters.js';
 import { native } from '../../src/host/native.js';
-import { loadObject } from '../../src/host/shim.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { snapshot } from './program.js';
 

@@ -246,7 +246,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('a start that fails late', async (t) => {
     run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
-    const { loadObject } = await import('../../src/host/shim.js');
+    const { loadObject } = await import('../../src/host/bpf-object.js');
     const shim = loadObject('shim');
     shim.attachTc('shim_egress', index(), 'egress', 1, 1);
     const occupied = snapshot();

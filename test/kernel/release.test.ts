@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import t from 'tap';
-import { hostU32 } from '../../src/host/shim.js';
+import { hostU32 } from '../../src/host/bpf-object.js';
 import { insideNamespace } from './namespace.js';
 import { ACK, SEQ, sessionKey } from './shim-fixture.js';
 import { Ixcp, REQUEST_END, type Session, ShimNode } from './shim-node.js';

@@ -5,8 +5,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { addressNumber, macBytes, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
 import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
+import { hostU32 } from '../../src/host/bpf-object.js';
 import { type BpfObject, native } from '../../src/host/native.js';
-import { hostU32 } from '../../src/host/shim.js';
 
 export const KEY = Uint8Array.from({ length: 16 }, (_, index) => index * 7);
 export const CLIENT = '10.78.0.1';

@@ -28,8 +28,8 @@ import {
   sessionWorker,
 } from '../../src/engine/table/session-record.js';
 import { SessionState, SessionTable } from '../../src/engine/table/session-table.js';
+import { hostU32 } from '../../src/host/bpf-object.js';
 import { type BpfObject, native, type RecordRing, type XdpPool } from '../../src/host/native.js';
-import { hostU32 } from '../../src/host/shim.js';
 import { addressBytes, counted, join8, portBytes, project } from './shim-fixture.js';
 
 export const Verdict = { aborted: 0, drop: 1, pass: 2, tx: 3, redirect: 4 } as const;

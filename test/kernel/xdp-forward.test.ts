@@ -7,8 +7,8 @@ import { CONTROL, OUTPUT } from '../../src/datapath/xdp-layout.js';
 import { COOKIE_LIFE_MS } from '../../src/engine/syn-cookie.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
+import { hostU32 } from '../../src/host/bpf-object.js';
 import { native } from '../../src/host/native.js';
-import { hostU32 } from '../../src/host/shim.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace, run } from './namespace.js';
 import {

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { CONTROL, OUTPUT } from '../../src/datapath/xdp-layout.js';
+import { hostU32 } from '../../src/host/bpf-object.js';
 import { native, type XdpMode } from '../../src/host/native.js';
-import { hostU32 } from '../../src/host/shim.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { project } from './shim-fixture.js';
 import {

@@ -6,8 +6,8 @@ import t, { type Test } from 'tap';
 import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { TAP_CONFIG, TAP_CONFIG_BYTES, UNIT_SHIFT } from '../../src/capture/kernel-tap.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
+import { hostU32 } from '../../src/host/bpf-object.js';
 import { native, type PerfBuffers } from '../../src/host/native.js';
-import { hostU32 } from '../../src/host/shim.js';
 import {
   readTapRecords,
   TAP_RECORD,

@@ -6,10 +6,10 @@
 
 import { randomBytes } from 'node:crypto';
 import { GUARD_NAMES, type GuardCounter } from '../../base/kernel-counters.js';
+import { addressKey, hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Place } from '../../host/journal/changes.js';
 import type { Journal } from '../../host/journal/journal.js';
 import type { BpfObject } from '../../host/native.js';
-import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
 import type { PacketStart, RingShare } from '../threads/engine-messages.js';
 
 const PRIORITY = 1;

@@ -4,10 +4,11 @@
  */
 import { BatonError } from '../../base/errors.js';
 import { LEAST_MTU } from '../../engine/handoff/node-writer.js';
+import { loadObject } from '../../host/bpf-object.js';
 import { requireLoopback } from '../../host/interfaces.js';
 import { ADOPT_FUNCTION, requireAdoption } from '../../host/kernel.js';
 import { requirePrivileges } from '../../host/privilege.js';
-import { loadObject, Shim } from '../../host/shim.js';
+import { Shim } from '../../host/shim.js';
 import { readNumber, Setting } from '../../host/sysctl.js';
 import { hasXdp } from '../../host/xdp.js';
 import { EarlierRun } from './earlier-run.js';

@@ -3,7 +3,7 @@
  * `control`.
  */
 import { CONTROL, INLINE_SERVER_BYTES, INLINE_SERVERS } from '../../datapath/xdp-layout.js';
-import { addressKey } from '../../host/shim.js';
+import { addressKey } from '../../host/bpf-object.js';
 import type { Secrets } from '../threads/engine-messages.js';
 import { serverKey } from './guard.js';
 

@@ -3,7 +3,7 @@
  * reads while we write.
  */
 import { NODE, NODE_BYTES } from '../../datapath/xdp-layout.js';
-import { addressKey } from '../../host/shim.js';
+import { addressKey } from '../../host/bpf-object.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
 const MAC_BYTES = 6;

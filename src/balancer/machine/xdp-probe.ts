@@ -6,8 +6,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { loadObject } from '../../host/bpf-object.js';
 import { type InterfaceInfo, native } from '../../host/native.js';
-import { loadObject } from '../../host/shim.js';
 import { ETHERNET } from '../../wire/ethernet.js';
 
 /** The driver that may lose frames. */

@@ -19,6 +19,7 @@ import {
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
+import { addressKey, hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Journal } from '../../host/journal/journal.js';
 import {
   type BpfObject,
@@ -28,7 +29,6 @@ import {
   type XdpPoolOptions,
 } from '../../host/native.js';
 import { makePinDirectory, pinName } from '../../host/pins.js';
-import { addressKey, hostU32, loadObject, sumsByName } from '../../host/shim.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
 import type { EarlierStart, RingShare, Secrets, XdpStart } from '../threads/engine-messages.js';
 import { EarlierRun } from './earlier-run.js';

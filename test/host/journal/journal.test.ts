@@ -11,10 +11,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { listAddresses } from '../../../src/host/addresses.js';
+import { loadObject } from '../../../src/host/bpf-object.js';
 import { hasClsact, listFilters } from '../../../src/host/filters.js';
 import { Journal } from '../../../src/host/journal/journal.js';
 import { native } from '../../../src/host/native.js';
-import { loadObject } from '../../../src/host/shim.js';
 import { readSetting, writeSetting } from '../../../src/host/sysctl.js';
 import { insideNamespace, run } from '../../kernel/namespace.js';
 
