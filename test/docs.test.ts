@@ -127,6 +127,17 @@ t.test('the configs of the README are valid', async (t) => {
   t.ok(load(node, loadNodeConfig));
 });
 
+t.test('the list at the top of the decisions has every decision, in order', async (t) => {
+  const text = proseOf('docs/decisions.md');
+  const listed = [...text.matchAll(/^- \[([^\]]+)\]\(#/gm)].map(([, title = '']) =>
+    title.replace(/\s+/g, ' '),
+  );
+  t.same(
+    listed,
+    [...text.matchAll(/^### (.+)$/gm)].map(([, title]) => title),
+  );
+});
+
 t.test('the glossary is in alphabetical order', async (t) => {
   const words = [...proseOf('docs/glossary.md').matchAll(/(?<=\n\n)\*\*(.+?)\*\*/g)].map(
     ([, word = '']) => word.toLowerCase(),
