@@ -208,7 +208,7 @@ if (insideNamespace(import.meta.url)) {
   t.test('what keeps it from starting is one line, and nothing is set up', async (t) => {
     const none = startAgent('interface: eth9\n');
     await refuses(t, none, /^baton: eth9: no such interface \(this machine has .*eth0.*\)$/);
-    await refuses(t, startAgent('interface: lo\n'), /^baton: lo: the loopback interface/);
+    await refuses(t, startAgent('interface: lo\n'), /^baton: lo: is the loopback interface/);
     await refuses(
       t,
       startAgent('address: 10.99.0.77\n'),
