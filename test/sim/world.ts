@@ -6,17 +6,22 @@
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
-import { Directory } from '../../src/directory/directory.js';
 import { NodeStates } from '../../src/directory/node-states.js';
-import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
-import { Engine } from '../../src/engine/engine.js';
-import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
+import type { Engine } from '../../src/engine/engine.js';
 import { NodeTable } from '../../src/engine/node-table.js';
-import type { CloseReason, EngineOptions, Limits, Timeouts } from '../../src/engine/options.js';
+import type { CloseReason, Observer } from '../../src/engine/options.js';
 import { MemoryDatapath, type SentFrame } from '../support/memory.js';
 import { describe, parse } from '../support/packet-parse.js';
 import { UPTIMES } from '../support/uptime.js';
 import { Attacker } from './attacker.js';
+import {
+  BALANCER_ADDRESS,
+  BALANCER_MAC,
+  MTU,
+  makeEngine,
+  VIRTUAL_ADDRESS,
+  VIRTUAL_PORT,
+} from './balancer.js';
 import { Checker } from './checker.js';
 import type { ClientConnection } from './client.js';
 import { Clock } from './clock.js';
@@ -28,25 +33,9 @@ import { Population } from './population.js';
 import { Random } from './random.js';
 import { makeScenario, type Scenario } from './scenario.js';
 
-export const VIRTUAL_ADDRESS = '10.9.0.100';
-export const VIRTUAL_PORT = 80;
-const BALANCER_ADDRESS = '10.9.0.2';
-const BALANCER_MAC = '02:00:00:00:00:bb';
-const MTU = 1500;
 const TICK_MS = 10;
-const HEAD_BYTES = 8192;
 const LIMIT_MS = 600_000;
 const MAX_VIOLATIONS = 20;
-
-const TIMEOUTS: Timeouts = {
-  synAck: 1000,
-  head: 10_000,
-  handoff: 300,
-  idle: 40_000,
-  closing: 15_000,
-  answer: 1_000,
-  linger: 2_000,
-};
 
 /** Lets a test put a fault between the engine and the wire. */
 export type Sabotage = (sent: SentFrame, world: World) => SentFrame | undefined;
@@ -105,7 +94,14 @@ export class World {
       this.nodeTable.setMac(i, macBytes(nodeMac(i)));
     }
     this.local = this.makeNode(-1, 'local', BALANCER_MAC, BALANCER_ADDRESS, true);
-    this.engine = this.makeEngine(this.scenario.limits);
+    this.engine = makeEngine(
+      { now: this.clock.now, key: this.key, observer: this.observer() },
+      this.scenario,
+      this.nodeTable,
+      this.random,
+      this.datapath,
+      this.counters,
+    );
     this.scheduleFaults();
     this.unfinishedClients = this.scenario.plans.length;
     this.population = new Population(this, this.scenario.clientLink, this.random.fork());
@@ -273,48 +269,19 @@ export class World {
     return new SimNode({ index, name, mac, address, server, local }, this, this.random.fork());
   }
 
-  private makeEngine(limits: Partial<Limits>): Engine {
-    const options: EngineOptions = {
-      now: this.clock.now,
-      address: addressNumber(BALANCER_ADDRESS),
-      mac: macBytes(BALANCER_MAC),
-      mtu: MTU,
-      key: this.key,
-      secret: Uint8Array.from({ length: 32 }, () => this.random.bits() & 255),
-      seeds: { client: this.random.bits(), port: this.random.bits(), nonce: this.random.bits() },
-      virtualServers: [{ address: addressNumber(VIRTUAL_ADDRESS), port: VIRTUAL_PORT }],
-      limits: {
-        sessions: 256,
-        halfOpen: 128,
-        headBytes: HEAD_BYTES,
-        heads: 128,
-        handoffTries: 2,
-        synAckTries: 5,
-        ...limits,
+  /** Checks that each session is opened and closed once. */
+  private observer(): Observer {
+    return {
+      opened: (slot) => {
+        if (this.open.has(slot)) this.violation(`session ${slot} opened twice`);
+        this.open.add(slot);
       },
-      timeouts: TIMEOUTS,
-      observer: {
-        opened: (slot) => {
-          if (this.open.has(slot)) this.violation(`session ${slot} opened twice`);
-          this.open.add(slot);
-        },
-        closed: (slot, reason) => {
-          if (!this.open.delete(slot))
-            this.violation(`session ${slot} closed (${reason}) but not open`);
-          this.closed.set(reason, (this.closed.get(reason) ?? 0) + 1);
-        },
+      closed: (slot, reason) => {
+        if (!this.open.delete(slot))
+          this.violation(`session ${slot} closed (${reason}) but not open`);
+        this.closed.set(reason, (this.closed.get(reason) ?? 0) + 1);
       },
     };
-    const dispatcher = new RequestDispatcher({
-      directory: new Directory(
-        this.resources.map(({ path, holders }) => ({ path, nodes: holders })),
-        this.random.bits(),
-      ),
-      predictors: [this.scenario.predictor],
-      candidates: new HandoffCandidates(this.nodeTable),
-      headBytes: HEAD_BYTES,
-    });
-    return new Engine(options, this.nodeTable, dispatcher, this.datapath, this.counters);
   }
 
   private settled(): boolean {
