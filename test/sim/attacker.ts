@@ -1,6 +1,6 @@
 /**
- * Sends what nobody should: noise, cut frames, forged notices, and segments by somebody who knows
- * addresses and ports of a connection but sees none of it. None of it may do harm.
+ * Sends noise, cut frames, forged notices, and segments of an off-path attacker: one that knows the
+ * addresses and ports of a connection but sees none of its packets. None of these may do harm.
  */
 import { build, IXCP } from '../../lab/packet.js';
 import type { ClientConnection } from './client.js';
@@ -47,8 +47,8 @@ export class Attacker {
     const { random } = this;
     const victim =
       this.world.connections.length === 0 ? undefined : random.pick(this.world.connections);
-    // A SYN that comes before the client's ACK takes its place: whoever knows the ports can do that
-    // to any server.
+    // A SYN that comes before the client's ACK replaces the client's. An attacker that knows the
+    // ports can do that to any server.
     const established = this.world.connections
       .filter(({ address, port }) => address === victim?.address && port === victim.port)
       .every(({ answers, outcome }) => answers > 0 || outcome !== undefined);
@@ -62,7 +62,7 @@ export class Attacker {
           random.between(0, 8),
         );
       case 2:
-        // With the right key, but of no session: a notice of long ago.
+        // The right key, but no session: a very old notice.
         return this.notice(victim, this.world.key, random.between(1, 4));
       case 3: {
         const whole = this.segment(victim, random.pick(['A', 'PA', 'FA']));
@@ -110,8 +110,7 @@ export class Attacker {
   }
 
   /**
-   * A segment that lies well outside of what the connection has sent, so that its ends must ignore
-   * it.
+   * A segment far outside the window of its connection. Both ends must ignore it.
    */
   private segment(victim: ClientConnection | undefined, flags: string): Uint8Array {
     const { random, world } = this;

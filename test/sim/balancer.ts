@@ -1,4 +1,6 @@
-/** The simulated balancer: the real engine and dispatcher, with addresses and limits of this farm. */
+/**
+ * The simulated balancer: the real engine and dispatcher, with addresses and limits of this farm.
+ */
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import type { Counters } from '../../src/base/counters.js';
 import { Directory } from '../../src/directory/directory.js';

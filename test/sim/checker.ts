@@ -1,7 +1,7 @@
 /**
- * Looks at every frame that goes into the engine and comes out of it, and at every socket that a
- * node builds, and knows what the rules of the design allow. It sees what no part of the real
- * system sees: both ends of every connection at once.
+ * Checks every frame that enters or leaves the engine, and every socket that a node builds, against
+ * the rules of the design. It sees what no part of the real system sees: both ends of every
+ * connection.
  */
 
 import { ETHERNET, flagBits, IXP, PROTOCOL_TCP, type TcpOptionsSpec } from '../../lab/packet.js';
@@ -12,7 +12,7 @@ import type { SentFrame } from '../support/memory.js';
 import { describe, type ParsedPacket, parse } from '../support/packet-parse.js';
 import type { ClientConnection } from './client.js';
 
-/** Of a SYN, and the TSvals of its retransmissions. */
+/** Options of a SYN, and the TSvals of its retransmissions. */
 interface Offer {
   options: TcpOptionsSpec;
   values: Set<number>;
@@ -21,7 +21,7 @@ interface Offer {
 interface Handshake {
   clientIsn: number;
   serverIsn: number;
-  /** What the SYN/ACK agreed to, and the client's MSS. */
+  /** Options that the SYN/ACK agreed to, and the client's MSS. */
   agreed: TcpOptionsSpec;
   offered: TcpOptionsSpec;
   /** From the first IXP frame of this connection. */
@@ -49,7 +49,7 @@ const ADOPT = 1;
 const ADOPTED = 1;
 const REFUSED = 2;
 const FIN = 3;
-/** Beyond any window: what stands there was forged. */
+/** Beyond any window: a segment there is forged. */
 const FAR = 1 << 24;
 const KNOWN_IXCP = new Set([6, 7]);
 const CLIENT_CONFIRMS = 8;
@@ -59,7 +59,7 @@ const SYN = flagBits('S');
 export class Checker {
   private readonly syns = new Map<string, Map<number, Offer>>();
   private readonly handshakes = new Map<string, Handshake>();
-  /** tuple/nonce/node address of every confirmation that the engine was given. */
+  /** Every confirmation that the engine received, as tuple/nonce/node address. */
   private readonly confirmed = new Set<string>();
   readonly counts = {
     adopts: 0,
@@ -76,11 +76,11 @@ export class Checker {
 
   constructor(private readonly world: CheckerWorld) {}
 
-  /** A frame is about to be given to the engine. */
+  /** The engine is about to receive a frame. */
   onReceived(frame: Uint8Array, flags: number): void {
     const packet = parse(frame, this.world.key);
     const vouched = (flags & (FrameFlags.checksumPartial | FrameFlags.checksumValid)) !== 0;
-    // What arrives damaged has not arrived.
+    // A damaged frame counts as lost.
     const harmless = (problem: string): boolean =>
       problem.startsWith('TCP option') || (vouched && problem === 'wrong TCP checksum');
     if (!packet.problems.every(harmless)) return;
@@ -94,7 +94,7 @@ export class Checker {
       syns.set(tcp.seq, offer);
       this.syns.set(tuple, syns);
     }
-    // A FIN comes from a socket, and so confirms as well.
+    // A FIN comes from a socket, so it confirms too.
     if (ixcp !== undefined && (ixcp.type === ADOPTED || ixcp.type === FIN)) {
       this.confirmed.add(`${ixcp.client}:${ixcp.clientPort}/${ixcp.session}/${ip.source}`);
     }
@@ -107,8 +107,8 @@ export class Checker {
   }
 
   /**
-   * A client that acknowledges data has it from a node; if only one was ever asked, that one has
-   * the session.
+   * A client that acknowledges data has it from a node. If only one node got an ADOPT, that node
+   * has the session.
    */
   private onAcknowledged(tuple: string, packet: ParsedPacket): void {
     const handshake = this.handshakes.get(tuple);
@@ -129,7 +129,7 @@ export class Checker {
     if (sent.received !== undefined) this.onForwarded(sent, packet);
     else {
       for (const problem of packet.problems) {
-        // What a forger put into the options of a segment is the node's to judge.
+        // The node judges options that an attacker put into a segment.
         if (this.world.trusting || !problem.startsWith('TCP option')) this.blame(packet, problem);
       }
       if (packet.trailer.length > 0)
@@ -141,7 +141,7 @@ export class Checker {
     }
   }
 
-  /** A node has made a socket of a handed-over segment (rule 2). */
+  /** A node has made a socket from an ADOPT (rule 2). */
   onSocket(node: string, packet: ParsedPacket): void {
     const handshake = this.handshakes.get(this.clientOf(packet));
     if (handshake === undefined || packet.ixp!.session !== handshake.nonce) return;
@@ -181,7 +181,7 @@ export class Checker {
     }
     if (packet.ip?.protocol !== PROTOCOL_TCP || packet.tcp === undefined) return;
     this.counts.forwarded++;
-    // Rule 1: in plain form only after that node has confirmed this very session.
+    // Rule 1: a node gets plain segments of a session only after it has confirmed that session.
     const tuple = this.clientOf(packet);
     const nonce = this.handshakes.get(tuple)?.nonce;
     if (nonce === undefined || !this.confirmed.has(`${tuple}/${nonce}/${node.address}`)) {
@@ -236,7 +236,7 @@ export class Checker {
     }
   }
 
-  /** Nothing is acknowledged that the client has not sent. */
+  /** The engine acknowledges only bytes that the client has sent. */
   private acknowledges(tuple: string, isn: number, ack: number, packet: ParsedPacket): void {
     const connection = this.world.connection(tuple, isn);
     if (connection === undefined) return;
@@ -347,7 +347,7 @@ export class Checker {
       (agreed.windowScale !== undefined ? WRAP_FLAGS.scale : 0) |
       (agreed.sackPermitted ? WRAP_FLAGS.sack : 0) |
       (agreed.timestamps !== undefined ? WRAP_FLAGS.timestamps : 0);
-    // Beside what was agreed, and only there, the first word to the first node may leave the
+    // One more flag is allowed, in the first ADOPT to the first node only: it leaves the
     // confirmation to the client.
     const leaves = (ixp.flags & CLIENT_CONFIRMS) !== 0;
     if ((ixp.flags & ~CLIENT_CONFIRMS) !== flags)
@@ -380,7 +380,7 @@ export class Checker {
   }
 }
 
-/** From b to a, as a signed number. */
+/** The signed distance from b to a. */
 function distance(a: number, b: number): number {
   return (a - b) | 0;
 }

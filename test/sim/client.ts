@@ -1,7 +1,7 @@
 /**
- * A simulated client: one connection with a plan, and an unforgiving reader of what comes back.
- * Whatever happens, what it gets must be the answer to what it asked, an HTTP error that the plan
- * allows, or a clean failure.
+ * A simulated client: one connection with a plan, and a strict check of every answer. Whatever
+ * happens, the client must get the answer to its request, an HTTP error that the plan allows, or a
+ * clean failure.
  */
 import {
   bytesOf,
@@ -20,13 +20,13 @@ import { Endpoint } from './tcp-endpoint.js';
 export type PlanKind =
   | 'ordinary' // requests one after the other
   | 'pipelined' // all requests at once
-  | 'slow' // the head in drops
+  | 'slow' // the head in small pieces
   | 'upload' // a body after the head
   | 'malformed' // expects 400
   | 'missing' // expects 404
   | 'huge' // expects 431
   | 'stalled' // half a head and then nothing: expects 408
-  | 'mute' // never says a word
+  | 'mute' // sends nothing
   | 'resets' // RST in the middle
   | 'vanishes'; // power cut in the middle
 
@@ -36,13 +36,13 @@ export interface Plan {
   uploadBytes: number;
   /** The last request asks for the connection to be closed; else the client closes. */
   askClose: boolean;
-  /** ms until the RST or the power cut. */
+  /** Time until the RST or the power cut, in ms. */
   breakAfter: number;
-  /** Longest pause between requests or drops, ms. */
+  /** Longest pause between requests or pieces, in ms. */
   pauseMs: number;
 }
 
-/** How it ended, for the world to judge. */
+/** How the connection ended. The world decides whether that is allowed. */
 export type Outcome = 'answered' | 'refused' | 'failed' | 'gone';
 
 export interface ClientWorld {
@@ -50,7 +50,7 @@ export interface ClientWorld {
   nodeName(index: number): string;
   violation(message: string): void;
   finished(connection: ClientConnection): void;
-  /** No failure but those of the plan may happen in this world. */
+  /** In this world only the failures of plans may happen. */
   readonly mild: boolean;
 }
 
@@ -65,7 +65,7 @@ const PATIENCE_MS = 90_000;
 export class ClientConnection {
   readonly endpoint: Endpoint;
   outcome: Outcome | undefined;
-  /** How far it came and why it ended, for messages. */
+  /** Progress and reason of the end, for messages. */
   story = '';
   answers = 0;
   private readonly reader = new MessageReader();
@@ -122,7 +122,7 @@ export class ClientConnection {
     }
   }
 
-  /** Whether this connection sends this request: asked by servers. */
+  /** Whether this connection sends this request; servers ask it. */
   asks(target: string, client: string): boolean {
     const [id, index] = client.split('.');
     return id === this.id && this.plan.targets[Number(index)] === target;
@@ -183,7 +183,7 @@ export class ClientConnection {
     }
   }
 
-  /** Later by a random while, if the connection is still wanted then. */
+  /** Acts after a random pause, if the connection still goes on then. */
   private pause(act: () => void): void {
     const { clock } = this.endpoint.options;
     clock.after(this.random.between(0, this.plan.pauseMs), () => {
@@ -230,7 +230,7 @@ export class ClientConnection {
       return;
     }
     if (target === undefined) {
-      this.complain('an answer to nothing');
+      this.complain('an answer without a request');
       return;
     }
     const { fields, body } = message;
@@ -271,8 +271,8 @@ export class ClientConnection {
     if (this.reader.left > 0)
       this.complain(`closed in the middle of an answer, ${this.reader.left} bytes into it`);
     if (this.outcome === undefined) {
-      // A service that closes without a word is right for who said nothing.
-      if (this.plan.kind === 'mute') this.finish('answered', 'closed without a word');
+      // A client that sent nothing is closed without an answer.
+      if (this.plan.kind === 'mute') this.finish('answered', 'closed, having sent nothing');
       else this.finish('failed', 'closed without an answer');
     }
     this.endpoint.close();

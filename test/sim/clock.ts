@@ -1,4 +1,6 @@
-/** A virtual clock: events in order of time, and of scheduling where times are equal. */
+/**
+ * A virtual clock: events run in order of time, and in order of scheduling when times are equal.
+ */
 
 export interface Timer {
   time: number;
@@ -35,7 +37,7 @@ export class Clock {
     if (timer !== undefined) timer.run = undefined;
   }
 
-  /** Runs the next event; false when there is none. */
+  /** Runs the next event. Returns false when there is none. */
   step(): boolean {
     const next = this.heap[0];
     if (next === undefined) return false;

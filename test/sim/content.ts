@@ -1,6 +1,6 @@
 /**
- * What the simulated farm holds. A resource is a folder; a file in it names its own size, and its
- * bytes are a function of its path, so that a client can tell its answer from any other.
+ * The content of the simulated farm. A resource is a folder. The name of a file contains its size,
+ * and its bytes are a function of its path, so that a client recognizes the right answer.
  */
 import { hashText, Random } from './random.js';
 
@@ -53,8 +53,8 @@ export interface Message {
 }
 
 /**
- * Cuts HTTP/1.1 messages out of a byte stream as it arrives. The head and body grow by `feed`;
- * `take` gives the next whole message.
+ * Cuts HTTP/1.1 messages out of a byte stream. `feed` adds bytes; `take` returns the next whole
+ * message.
  */
 export class MessageReader {
   private bytes = Buffer.alloc(0);
@@ -68,7 +68,9 @@ export class MessageReader {
     return this.bytes.length;
   }
 
-  /** The next whole message, undefined when there is none yet, or what is wrong with the bytes. */
+  /**
+   * The next whole message; undefined when there is none yet; a text when the bytes are not HTTP.
+   */
   take(): Message | string | undefined {
     const end = this.bytes.indexOf('\r\n\r\n');
     if (end < 0) return undefined;
@@ -76,11 +78,11 @@ export class MessageReader {
     const fields = new Map<string, string>();
     for (const line of lines) {
       const colon = line.indexOf(': ');
-      if (colon <= 0) return `a field line that is none: ${JSON.stringify(line.slice(0, 60))}`;
+      if (colon <= 0) return `not a field line: ${JSON.stringify(line.slice(0, 60))}`;
       fields.set(line.slice(0, colon).toLowerCase(), line.slice(colon + 2));
     }
     const length = Number(fields.get('content-length') ?? '0');
-    if (!Number.isInteger(length)) return 'a content length that is none';
+    if (!Number.isInteger(length)) return 'not a content length';
     const whole = end + 4 + length;
     if (this.bytes.length < whole) return undefined;
     const body = Uint8Array.from(this.bytes.subarray(end + 4, whole));

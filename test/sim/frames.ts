@@ -1,10 +1,10 @@
-/** What network devices do to frames at the edges: padding, and checksums left to hardware. */
+/** What network devices do to frames: padding, and checksums left to hardware. */
 import { ETHERNET, IPV4, IXP, PROTOCOL_TCP, pseudoHeader, sum16 } from '../../lab/packet.js';
 import type { Random } from './random.js';
 
 const LEAST_FRAME = 60;
 
-/** Pads a short frame as Ethernet does; a careless device leaves old bytes there. */
+/** Pads a short frame as Ethernet does. Some devices leave old bytes in the padding. */
 export function padded(frame: Uint8Array, random: Random): Uint8Array {
   if (frame.length >= LEAST_FRAME) return frame;
   const long = new Uint8Array(LEAST_FRAME);
@@ -29,7 +29,7 @@ export function unfinished(frame: Uint8Array): Uint8Array {
   return copy;
 }
 
-/** What the hardware does with such a frame. */
+/** Finishes the checksum, as the hardware does. */
 export function finished(frame: Uint8Array): Uint8Array {
   const copy = frame.slice();
   const [at, end] = tcpRange(copy);

@@ -1,4 +1,6 @@
-/** Links between the machines of a simulation: delay, and with it reordering; loss; duplication. */
+/**
+ * Links between the machines of a simulation: delay (and so reordering), loss, duplication, damage.
+ */
 import type { Clock } from './clock.js';
 import type { Random } from './random.js';
 
@@ -6,9 +8,9 @@ export interface LinkQuality {
   /** Probabilities. */
   loss: number;
   duplicate: number;
-  /** Of one bit turned over on the way. */
+  /** Probability of one flipped bit. */
   damage: number;
-  /** ms: least, and most beyond that. */
+  /** Shortest delay, and the largest addition to it, in ms. */
   delay: number;
   jitter: number;
 }
@@ -17,7 +19,7 @@ export const PERFECT: LinkQuality = { loss: 0, duplicate: 0, damage: 0, delay: 0
 
 export class Network {
   readonly counts = { carried: 0, lost: 0, duplicated: 0, damaged: 0 };
-  /** Frames on their way. */
+  /** Frames in flight. */
   inFlight = 0;
 
   constructor(
@@ -25,7 +27,7 @@ export class Network {
     private readonly random: Random,
   ) {}
 
-  /** Brings a frame over a link; `arrive` is called as often as the link lets it through. */
+  /** Sends a frame over a link. Calls `arrive` for every copy that gets through. */
   carry(frame: Uint8Array, link: LinkQuality, arrive: (frame: Uint8Array) => void): void {
     const { random, counts } = this;
     if (random.chance(link.loss)) {
@@ -42,7 +44,7 @@ export class Network {
       if (random.chance(link.damage)) {
         counts.damaged++;
         arriving = frame.slice();
-        // Behind the MAC addresses: a frame for nobody is a frame lost.
+        // Behind the MAC addresses: a frame to an unknown address would only be lost.
         const at = random.between(12, frame.length - 1);
         arriving[at]! ^= 1 << random.between(0, 7);
       }

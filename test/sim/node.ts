@@ -1,8 +1,7 @@
 /**
  * A model of a node: the shim (bpf/shim/shim.bpf.c), the kernel's TCP, and a web server. With
- * `services` it is the balancer's own kernel with its local services. It believes nothing that the
- * real one would not: tags, lengths and checksums are verified, and a plain segment of no socket is
- * answered with RST.
+ * `local` it is the balancer's own kernel with its local services. It is as strict as a real node:
+ * it verifies tags, lengths and checksums, and answers a plain segment without a socket with RST.
  */
 import { build, type PacketSpec } from '../../lab/packet.js';
 import { type ParsedPacket, parse } from '../support/packet-parse.js';
@@ -17,11 +16,11 @@ export interface NodeWorld {
   readonly key: Uint8Array;
   readonly virtualAddress: string;
   readonly virtualPort: number;
-  /** Nobody forges segments. */
+  /** No segment in this world is forged. */
   readonly trusting: boolean;
   clientMac(address: string): string;
   violation(message: string): void;
-  /** A socket was made by adoption. */
+  /** The node has adopted a session: there is a new socket. */
   built(node: SimNode, packet: ParsedPacket): void;
   transmit(node: SimNode, frame: Uint8Array): void;
 }
@@ -34,7 +33,7 @@ interface ShimEntry {
   confirm: number;
   asked: number;
   answered: number;
-  /** Its socket has sent something. */
+  /** Its socket has sent a segment. */
   sent: boolean;
   /** No ADOPTED is sent for segments before this number, until the balancer asks again. */
   noticeFrom: number | undefined;
@@ -61,7 +60,7 @@ export interface SimNodeOptions {
   mac: string;
   address: string;
   server: WebServerOptions;
-  /** The balancer itself: service numbers instead of the web server. */
+  /** This is the balancer's own kernel: local services in place of the web server. */
   local: boolean;
 }
 
@@ -87,7 +86,7 @@ export class SimNode {
     return this.sockets.size;
   }
 
-  /** The machine is switched off: all that it knew is gone. */
+  /** The machine is switched off and forgets everything. */
   stop(): void {
     this.down = true;
     for (const { endpoint, application } of this.sockets.values()) {
@@ -98,7 +97,7 @@ export class SimNode {
     this.entries.clear();
   }
 
-  /** Tells the balancer that it is alive, as the agent does every second. */
+  /** Sends a report to the balancer, as the agent does every second. */
   report(balancer: string, balancerMac: string): void {
     if (this.down) return;
     this.notice(
@@ -166,7 +165,7 @@ export class SimNode {
     const entry = this.entries.get(tuple);
     const socket = this.sockets.get(tuple);
     const known = entry?.nonce === ixp.session;
-    // A live socket challenges a SYN; TIME-WAIT would open another.
+    // An established socket answers a SYN with a challenge ACK; one in TIME-WAIT would accept it.
     if (ixp.type === SEGMENT && tcp.flags.includes('S') && socket?.endpoint.state === 'time-wait')
       return;
     if (ixp.type === ADOPT) {
@@ -200,7 +199,7 @@ export class SimNode {
       noticeFrom:
         (ixp.flags & CLIENT_CONFIRMS) !== 0 ? (tcp.ack + INITIAL_WINDOW_BYTES) >>> 0 : undefined,
     };
-    // A request that a socket has answered must not be asked a second time.
+    // A request that a socket has answered must not be sent a second time.
     if (entry !== undefined && known && entry.sent) {
       this.answer(fresh, packet, NOTICE.reset, 0);
       return;
@@ -210,7 +209,7 @@ export class SimNode {
       this.answer(fresh, packet, NOTICE.refused, REASON_NO_LISTENER);
       return;
     }
-    // An older socket of this four-tuple is cleared by an RST that only it sees.
+    // The shim removes an older socket of this four-tuple by an RST that only that socket sees.
     if (socket !== undefined) {
       socket.endpoint.vanish();
       socket.application.stop();
@@ -310,8 +309,8 @@ export class SimNode {
   }
 
   /**
-   * Answers an IXP frame with a notice: seq and ack of a socket that took nothing of it, or all up
-   * to `taken`.
+   * Answers an IXP frame with a notice: sequence numbers of a socket that took nothing, or
+   * everything up to `taken`.
    */
   private answer(
     entry: ShimEntry,
@@ -339,7 +338,7 @@ export class SimNode {
         session: entry.nonce,
         virtualAddress: this.world.virtualAddress,
         virtualPort: this.world.virtualPort,
-        // A device may have finished a checksum here: the receiver must not care.
+        // A device may have written a checksum here: the receiver must ignore it.
         hole: 0,
         ...fields,
       },

@@ -1,6 +1,5 @@
 /**
- * All clients of a simulation, the machines that they run on, and what their kernels and devices
- * do.
+ * All clients of a simulation, and their machines with kernels and network devices.
  */
 
 import { addressNumber, addressText, build } from '../../lab/packet.js';
@@ -19,7 +18,7 @@ export interface PopulationWorld extends ClientWorld {
   readonly virtualAddress: string;
   readonly virtualPort: number;
   readonly balancerMac: string;
-  /** Nobody forges segments in this world. */
+  /** No segment in this world is forged. */
   readonly trusting: boolean;
   note(from: string, frame: Uint8Array): void;
   carry(frame: Uint8Array, link: LinkQuality, arrive: (frame: Uint8Array) => void): void;
@@ -48,7 +47,7 @@ export class Population {
     private readonly random: Random,
   ) {}
 
-  /** Has every client begin at its time. */
+  /** Starts every client at its time. */
   schedule(plans: readonly PlannedClient[]): void {
     const { random } = this;
     plans.forEach(({ plan, host, port, startAt, after }, index) => {
@@ -68,7 +67,7 @@ export class Population {
     return this.hosts.get(address)?.mac ?? NO_HOST;
   }
 
-  /** The connection of this client address and port that began with this number. */
+  /** The connection of this client address and port with this initial sequence number. */
   connection(tuple: string, isn: number): ClientConnection | undefined {
     return this.byTuple.get(tuple)?.find((each) => each.endpoint.options.isn === isn);
   }
@@ -78,7 +77,7 @@ export class Population {
     return this.byTuple.get(tuple)?.some((each) => each.asks(target, client)) ?? false;
   }
 
-  /** A frame has come to the machine with this address. */
+  /** A frame arrives at the machine with this address. */
   receive(address: string, frame: Uint8Array): void {
     const packet = parse(frame);
     const { tcp, ip } = packet;
@@ -92,8 +91,7 @@ export class Population {
       live.endpoint.receive(segment);
       return;
     }
-    // A machine without power answers nothing; any other kernel says that it knows no such
-    // connection.
+    // A machine without power does not answer. Any other kernel answers with RST.
     if (connections.some((each) => each.endpoint.dead)) return;
     const reset = resetFor(segment);
     if (reset !== undefined) this.transmit(address, tcp.destinationPort, reset);
@@ -127,7 +125,7 @@ export class Population {
     });
   }
 
-  /** Calls back once the connection of plan number `index` has left its port. */
+  /** Calls `act` when the connection of plan `index` no longer uses its port. */
   private whenOver(index: number, act: () => void): void {
     this.world.clock.after(LOOK_EVERY_MS, () => {
       const earlier = this.connections.find((each) => each.id === `c${index}`);

@@ -20,7 +20,7 @@ export class Random {
     return this.bits() / 0x1_0000_0000;
   }
 
-  /** A whole number from low to high, both included. */
+  /** An integer from low to high, both included. */
   between(low: number, high: number): number {
     return low + Math.floor(this.fraction() * (high - low + 1));
   }
@@ -41,7 +41,7 @@ export class Random {
     return items;
   }
 
-  /** A stream of its own, so that one part's use of randomness does not shift another's. */
+  /** An independent stream, so that one part's use of randomness does not change another's. */
   fork(): Random {
     return new Random(this.bits());
   }

@@ -1,4 +1,4 @@
-/** What happens in a simulated world: drawn from its seed, before anything happens. */
+/** The plan of a simulated world, drawn from its seed before it starts. */
 import type { PredictorName } from '../../src/directory/predictors/index.js';
 import type { Limits } from '../../src/engine/options.js';
 import type { Plan, PlanKind } from './client.js';
@@ -8,12 +8,12 @@ import type { Random } from './random.js';
 
 export interface Fault {
   /**
-   * down: switched off, and forgets everything. deaf: its web server is not there. unresolved: no
-   * MAC address.
+   * down: switched off, and forgets everything. deaf: no web server listens. unresolved: no MAC
+   * address is known.
    */
   kind: 'down' | 'deaf' | 'unresolved';
   node: number;
-  /** ms from the start. */
+  /** Times from the start, in ms. */
   at: number;
   until: number;
 }
@@ -22,28 +22,28 @@ export interface PlannedClient {
   plan: Plan;
   host: number;
   port: number;
-  /** ms from the start, or from the end of `after`. */
+  /** Time from the start, or from the end of `after`, in ms. */
   startAt: number;
-  /** Number of the plan whose port is used again. */
+  /** Index of the plan whose port is used again. */
   after: number | undefined;
 }
 
 export interface Scenario {
   name: string;
-  /** Every request must be answered as it should be: nothing worse happens than TCP is made for. */
+  /** Every request must get its proper answer: TCP can repair all that happens. */
   mild: boolean;
   nodes: number;
   resources: Resource[];
   predictor: PredictorName;
   clientLink: LinkQuality;
   nodeLink: LinkQuality;
-  /** From nodes to clients. */
+  /** The link from nodes to clients. */
   answerLink: LinkQuality;
   limits: Partial<Limits>;
   faults: Fault[];
   plans: PlannedClient[];
   serviceMs: number;
-  /** Garbage and forgeries arrive as well. */
+  /** Noise and forged frames arrive too. */
   attacked: boolean;
   /** Agents report every second. */
   reports: boolean;
@@ -108,7 +108,7 @@ function makePlan(random: Random, resources: readonly Resource[]): Plan {
 function makePlans(random: Random, resources: readonly Resource[], count: number): PlannedClient[] {
   const hosts = random.between(1, 6);
   const plans: PlannedClient[] = [];
-  /** Number of the last plan on each port. */
+  /** Index of the last plan on each port. */
   const latest = new Map<string, number>();
   for (let i = 0; i < count; i++) {
     const host = random.between(0, hosts - 1);
@@ -159,10 +159,10 @@ export function makeScenario(random: Random): Scenario {
     resources,
     predictor: random.pick(['round-robin', 'least-connections'] as const),
     clientLink: link(random, loss, jitter),
-    // The farm's own network is better than the way to its clients, and in a mild world loses
-    // nothing: a node that two handoffs in a row do not reach is rightly given up. Where it loses
-    // much, and all of a client's acknowledgements too, no balancer can know that the node it gave
-    // up had answered already: two answers then mix. Such a network is not simulated here.
+    // The farm's network is better than the links to clients. In a mild world it loses nothing,
+    // because a balancer rightly gives up a node that two handoffs in a row do not reach. When the
+    // network loses much, and all ACKs of a client too, no balancer can know that the node it gave
+    // up has already answered: two answers then mix. Such a network is not simulated.
     nodeLink: link(random, mild ? 0 : loss / 9, jitter / 4),
     answerLink: link(random, loss, jitter),
     limits,

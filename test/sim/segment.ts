@@ -1,4 +1,4 @@
-/** What a simulated TCP speaks in, and what its owner tells it. */
+/** Segments of a simulated TCP, its options, and its hooks. */
 import { flagBits, flagLetters, type TcpOptionsSpec } from '../../lab/packet.js';
 import type { Clock } from './clock.js';
 import type { Random } from './random.js';
@@ -20,7 +20,7 @@ export interface EndpointHooks {
   receive(bytes: Uint8Array): void;
   remoteClosed(): void;
   ended(reason: EndReason): void;
-  /** The peer did what no TCP may do. */
+  /** The peer broke a rule of TCP. */
   violation(message: string): void;
 }
 
@@ -29,7 +29,7 @@ export interface EndpointOptions {
   random: Random;
   hooks: EndpointHooks;
   isn: number;
-  /** Of this side: the largest segment that it takes. */
+  /** The largest segment that this side takes. */
   mss: number;
   windowScale: number | undefined;
   sack: boolean;
@@ -37,11 +37,11 @@ export interface EndpointOptions {
   receiveBuffer: number;
   /** Added to the clock for TSval. */
   timestampOffset: number;
-  /** Cuts what it sends at random places, out of order and overlapping. */
+  /** Cuts its data at random places, and sends segments out of order and overlapping. */
   mangle: boolean;
   timeWaitMs: number;
   maxRetries: number;
-  /** Nobody forges segments in this world: one that breaks the rules is the other end's fault. */
+  /** No segment in this world is forged: one that breaks a rule is a fault of the other end. */
   trusting: boolean;
 }
 
@@ -52,8 +52,8 @@ export const RST = flagBits('R');
 export const ACK = flagBits('A');
 
 /**
- * The RST that a kernel sends for a segment of no connection (RFC 9293 section 3.5.2); undefined
- * for an RST.
+ * The RST that a kernel sends for a segment without a connection (RFC 9293 section 3.5.2);
+ * undefined when the segment is an RST.
  */
 export function resetFor(segment: Segment): Segment | undefined {
   const flags = flagBits(segment.flags);
@@ -65,7 +65,7 @@ export function resetFor(segment: Segment): Segment | undefined {
 }
 
 /**
- * What a SYN of this side offers. Without an MSS the default of 536 holds (RFC 9293 section 3.7.1).
+ * Options of this side's SYN. Without an MSS option the default is 536 (RFC 9293 section 3.7.1).
  */
 export function synOptions(own: EndpointOptions, timestamp: number): TcpOptionsSpec {
   const options: TcpOptionsSpec = {};

@@ -1,4 +1,4 @@
-/** What runs on the sockets of simulated nodes: a web server, and the balancer's local services. */
+/** Applications on sockets of simulated nodes: a web server, and the balancer's local services. */
 import { LocalService } from '../../src/wire/ixp.js';
 import type { Clock } from './clock.js';
 import {
@@ -14,7 +14,7 @@ import type { Random } from './random.js';
 import type { Endpoint } from './tcp-endpoint.js';
 
 export interface Application {
-  /** The socket is there; bytes that came with it have been delivered already. */
+  /** The socket is ready. The bytes that came with it are already delivered. */
   begin(): void;
   receive(bytes: Uint8Array): void;
   remoteClosed(): void;
@@ -27,15 +27,15 @@ export interface WebServerOptions {
   node: number;
   name: string;
   resources: readonly Resource[];
-  /** Longest time to think about a request, ms. */
+  /** Longest time until the answer to a request, in ms. */
   serviceMs: number;
   keepAliveMs: number;
   violation(message: string): void;
-  /** Says that the client at this address and port may have sent this request. */
+  /** Whether the client at this address and port may have sent this request. */
   mayAsk(tuple: string, client: string, target: string): boolean;
 }
 
-/** Serves GET and POST with keep-alive and pipelining, and is suspicious of every byte. */
+/** Serves GET and POST with persistent connections and pipelining, and checks every byte. */
 export class WebServer implements Application {
   private readonly reader = new MessageReader();
   private busy = false;
@@ -148,7 +148,7 @@ const STATUS = new Map<number, string>([
   [LocalService.unavailable, '503 Service Unavailable'],
 ]);
 
-/** A local service of the balancer: answers at once, whatever came, and closes. */
+/** A local service of the balancer: answers at once, whatever the request, and closes. */
 export class LocalAnswer implements Application {
   private stopped = false;
 

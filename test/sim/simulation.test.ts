@@ -1,8 +1,8 @@
 /**
  * Hundreds of small farms, each a function of its seed (world.ts): the real engine and dispatcher
- * between simulated clients and nodes, on a network that loses, doubles, damages and reorders.
+ * between simulated clients and nodes, on a network that loses, duplicates, damages and reorders.
  *
- * One seed again, with every frame:  SIM_SEED=17 SIM_TRACE=1 node dist/test/sim/simulation.test.js
+ * One seed again, with every frame: SIM_SEED=17 SIM_TRACE=1 node dist/test/sim/simulation.test.js
  * Other seeds, or more:              SIM_FIRST=1000 SIM_COUNT=5000 node ...
  */
 import t from 'tap';
@@ -20,7 +20,7 @@ const TRACE = process.env.SIM_TRACE !== undefined;
 const MAX_SHOWN = 5;
 t.setTimeout(FILE_TIMEOUT_MS);
 
-/** What all worlds together have reached: a simulation in which nothing happens proves nothing. */
+/** Counts of all worlds together: a simulation in which nothing happens proves nothing. */
 class Reach {
   readonly outcomes = new Map<PlanKind, Map<Outcome | 'open', number>>();
   readonly sums = new Map<string, number>();
@@ -46,7 +46,7 @@ class Reach {
   }
 }
 
-t.test(`${COUNT} worlds`, { timeout: FILE_TIMEOUT_MS }, async (t) => {
+t.test(`the engine breaks no rule in ${COUNT} worlds`, { timeout: FILE_TIMEOUT_MS }, async (t) => {
   const reach = new Reach();
   let failed = 0;
   for (let seed = FIRST; seed < FIRST + COUNT; seed++) {
@@ -122,11 +122,11 @@ t.test(`${COUNT} worlds`, { timeout: FILE_TIMEOUT_MS }, async (t) => {
 });
 
 t.test(
-  'worlds whose nodes are hard to reach',
+  'the engine breaks no rule when nodes are hard to reach',
   { skip: ONE !== undefined, timeout: FILE_TIMEOUT_MS },
   async (t) => {
-    // One handoff in four is lost, or its confirmation is: sessions move on while an earlier node
-    // may have them.
+    // One handoff in four is lost, or its confirmation is: sessions move to another node while an
+    // earlier node may have them.
     const nodeLink = { loss: 0.15, duplicate: 0.05, damage: 0, delay: 1, jitter: 5 };
     let silent = 0;
     for (let seed = 1; seed <= 60; seed++) {
@@ -138,11 +138,11 @@ t.test(
       if (violations.length > 0)
         t.fail(`seed ${seed}`, { violations: violations.slice(0, MAX_SHOWN) });
     }
-    t.ok(silent > 10, `${silent} nodes were given up`);
+    t.ok(silent > 10, `nodes were given up: ${silent}`);
   },
 );
 
-/** The frame again after a change to its description, with right checksums and tag. */
+/** The frame after a change to its description, with correct checksums and tag. */
 function rebuilt(
   packet: ParsedPacket,
   world: World,
@@ -164,7 +164,7 @@ function adopts(sent: SentFrame, world: World): ParsedPacket | undefined {
 }
 
 /**
- * Faults of an engine, put in behind the real one. Each must be found, and for the right reason.
+ * Faults of an engine, added behind the real one. The checker must find each for the right reason.
  */
 const faults: { name: string; message: RegExp; sabotage: Sabotage }[] = [
   {
@@ -241,7 +241,7 @@ const faults: { name: string; message: RegExp; sabotage: Sabotage }[] = [
     },
   },
   {
-    name: 'unwritten bytes leave behind a datagram',
+    name: 'unwritten bytes follow a datagram',
     message: /bytes behind the datagram/,
     sabotage: (sent) =>
       sent.received === undefined
@@ -259,7 +259,7 @@ const faults: { name: string; message: RegExp; sabotage: Sabotage }[] = [
     },
   },
   {
-    name: 'client packets are not passed on',
+    name: 'client packets are not forwarded',
     message: /failed/,
     sabotage: (sent) => (sent.received === undefined ? sent : undefined),
   },
@@ -277,15 +277,19 @@ const faults: { name: string; message: RegExp; sabotage: Sabotage }[] = [
   },
 ];
 
-t.test('a broken engine is found out', { skip: ONE !== undefined }, async (t) => {
-  for (const { name, message, sabotage } of faults) {
-    let found: string | undefined;
-    let seeds = 0;
-    for (let seed = 1; seed <= 60 && found === undefined; seed++) {
-      seeds++;
-      const world = new World(seed, sabotage, { scenario: { attacked: false } });
-      found = world.run().find((violation) => message.test(violation));
+t.test(
+  'the checker finds every fault of a broken engine',
+  { skip: ONE !== undefined },
+  async (t) => {
+    for (const { name, message, sabotage } of faults) {
+      let found: string | undefined;
+      let seeds = 0;
+      for (let seed = 1; seed <= 60 && found === undefined; seed++) {
+        seeds++;
+        const world = new World(seed, sabotage, { scenario: { attacked: false } });
+        found = world.run().find((violation) => message.test(violation));
+      }
+      t.ok(found !== undefined, `${name}: found after ${seeds} worlds`, { found });
     }
-    t.ok(found !== undefined, `${name}: found after ${seeds} worlds`, { found });
-  }
-});
+  },
+);

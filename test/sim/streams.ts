@@ -1,4 +1,4 @@
-/** The two buffers of a simulated TCP: what is to be sent, and what has come in. */
+/** The two buffers of a simulated TCP: data to send, and received data. */
 
 /** Bytes written so far; byte 0 is the first of the stream. */
 export class SendBuffer {
@@ -24,20 +24,20 @@ export class SendBuffer {
 export class Reassembly {
   /** The next position expected. */
   next = 0;
-  /** All up to the FIN is here. */
+  /** Everything up to the FIN has arrived. */
   finished = false;
   private readonly parts: { start: number; bytes: Uint8Array }[] = [];
   private finAt: number | undefined;
   private ready: Uint8Array[] = [];
 
-  /** Something is here that can not be delivered yet. */
+  /** Data has arrived that cannot be delivered yet. */
   get holes(): boolean {
     return this.parts.length > 0;
   }
 
   /**
-   * Up to `count` blocks [left, right) beyond the next position, the lowest first, none touching
-   * another.
+   * Up to `count` blocks [left, right) beyond the next position, lowest first, with gaps between
+   * them.
    */
   blocks(count: number): [number, number][] {
     const blocks: [number, number][] = [];
@@ -73,7 +73,7 @@ export class Reassembly {
     }
   }
 
-  /** What has come into order since the last call. */
+  /** Data that came into order since the last call. */
   take(): Uint8Array {
     const ready = this.ready;
     if (ready.length === 0) return new Uint8Array(0);

@@ -1,5 +1,5 @@
 /**
- * The simulated TCP by itself: two ends and a bad network, nothing of the balancer between them.
+ * The simulated TCP alone: two ends and a bad network, without the balancer.
  */
 import t from 'tap';
 import { Clock } from './clock.js';
@@ -11,7 +11,7 @@ import { Endpoint } from './tcp-endpoint.js';
 
 const LINK = { loss: 0.2, duplicate: 0.1, damage: 0, delay: 5, jitter: 40 };
 
-t.test('both directions arrive whole, whatever the network does', async (t) => {
+t.test('both directions arrive complete, whatever the network does', async (t) => {
   for (let seed = 1; seed <= 100; seed++) {
     const random = new Random(seed);
     const clock = new Clock(0);
@@ -26,7 +26,7 @@ t.test('both directions arrive whole, whatever the network does', async (t) => {
       to: (segment: Segment) => void,
     ): EndpointOptions => {
       const hooks: EndpointHooks = {
-        // A frame only stands for the segment here: the network asks for nothing more.
+        // The frame is a placeholder: the network does not read it.
         transmit: (segment) => network.carry(new Uint8Array(64), LINK, () => to(segment)),
         receive: (bytes) => heard[name].push(bytes),
         remoteClosed: () => (name === 'server' ? server : client).close(),
@@ -90,7 +90,7 @@ t.test('both directions arrive whole, whatever the network does', async (t) => {
   }
 });
 
-t.test('a segment of no connection', async (t) => {
+t.test('resetFor answers a segment without a connection as RFC 9293 says', async (t) => {
   const base = { window: 1, options: {}, payload: new Uint8Array(3) };
   t.equal(resetFor({ ...base, seq: 1, ack: 2, flags: 'R' }), undefined);
   t.match(resetFor({ ...base, seq: 1, ack: 2, flags: 'PA' }), { seq: 2, flags: 'R' });

@@ -1,8 +1,8 @@
 /**
  * A compact TCP for both ends of simulated connections: RFC 9293 with retransmission and back-off
  * (RFC 6298), fast retransmit, window scaling, timestamps and PAWS (RFC 7323), SACK blocks as a
- * receiver (RFC 2018), challenge ACKs (RFC 5961). Positions in a stream are plain numbers counted
- * from the SYN (0) and become sequence numbers only at the edge.
+ * receiver (RFC 2018), challenge ACKs (RFC 5961). Positions in a stream are plain numbers, counted
+ * from the SYN (0); only segments have sequence numbers.
  */
 import { flagBits, type TcpOptionsSpec } from '../../lab/packet.js';
 import type { Timer } from './clock.js';
@@ -29,12 +29,12 @@ export class Endpoint implements Connection {
   private recent = 0;
   private timeWaitTimer: Timer | undefined;
   private ackTimer: Timer | undefined;
-  /** Highest position that the window we advertised covers. */
+  /** The highest position in the window that we advertised. */
   private advertised = 0;
   private nextChallenge = 0;
   /** The peer closed first: no TIME-WAIT on this side. */
   private passive = false;
-  /** Set by the owner, so that nothing is sent or heard any more: the machine is gone. */
+  /** The machine is gone: nothing is sent or received. */
   dead = false;
 
   constructor(readonly options: EndpointOptions) {}
@@ -47,7 +47,7 @@ export class Endpoint implements Connection {
   }
 
   /**
-   * Passive open by adoption: the handshake was somebody else's. Positions continue at 1 on both
+   * Passive open by adoption: another machine did the handshake. Positions continue at 1 on both
    * sides.
    */
   adopt(
@@ -72,7 +72,7 @@ export class Endpoint implements Connection {
     this.sender.pump();
   }
 
-  /** Sends FIN after all that was written. */
+  /** Sends FIN after the data written so far. */
   close(): void {
     if (this.sender.closing || this.state === 'closed') return;
     this.sender.closing = true;
@@ -86,7 +86,7 @@ export class Endpoint implements Connection {
     this.end('reset');
   }
 
-  /** The machine lost power: no word, no timers. */
+  /** The machine lost power: nothing is sent, and no timer runs. */
   vanish(): void {
     this.dead = true;
     this.state = 'closed';
@@ -177,8 +177,8 @@ export class Endpoint implements Connection {
   }
 
   /**
-   * An ACK that answers what can not be accepted; those without data are rate limited, so that two
-   * ends never echo each other for ever.
+   * Answers an unacceptable segment with an ACK. Answers to segments without data are rate limited,
+   * so that two ends never answer each other for ever.
    */
   private challenge(segment: Segment): void {
     const { now } = this.options.clock;
@@ -196,7 +196,7 @@ export class Endpoint implements Connection {
     this.hooks.ended(reason);
   }
 
-  /** A segment of this connection has come in. */
+  /** Receives a segment of this connection. */
   receive(segment: Segment): void {
     if (this.dead || this.state === 'closed') return;
     const flags = flagBits(segment.flags);
@@ -211,12 +211,13 @@ export class Endpoint implements Connection {
     const acceptable = start <= this.received.next + window && start + length >= this.received.next;
     if (this.timestampsOk && !(flags & (RST | SYN)) && acceptable) {
       if (segment.options.timestamps === undefined) {
-        // RFC 7323 section 3.2: a segment without them should be dropped; nobody honest sends one.
+        // RFC 7323 section 3.2: a segment without timestamps should be dropped; an honest peer
+        // sends none.
         if (this.options.trusting)
           this.hooks.violation(`a segment [${segment.flags}] without the timestamps agreed`);
         return;
       }
-      // Section 5.3: an older timestamp means an older segment.
+      // Section 5.3: an older timestamp means an old segment.
       const [value] = segment.options.timestamps;
       if (((value - this.recent) | 0) < 0) {
         this.challenge(segment);
@@ -225,7 +226,7 @@ export class Endpoint implements Connection {
       if (start <= this.received.next) this.recent = value;
     }
     if (flags & RST) {
-      // RFC 5961 section 3.2: exactly the next byte, or a challenge.
+      // RFC 5961 section 3.2: an RST must be exact, or it gets a challenge ACK.
       if (start === this.received.next) {
         this.end('reset');
         return;
@@ -267,7 +268,7 @@ export class Endpoint implements Connection {
       return;
     }
     if (flags & ACK && !ackOk) {
-      // RFC 9293 section 3.10.7.3: the other end still has an older connection. That ends it.
+      // RFC 9293 section 3.10.7.3: the other end still has an older connection. The RST ends it.
       const reset = resetFor(segment);
       if (reset !== undefined) this.hooks.transmit(reset);
       return;

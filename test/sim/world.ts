@@ -1,6 +1,7 @@
 /**
- * One simulated farm: clients, the real engine with the real dispatcher, nodes, and a network that
- * behaves as its seed says. `run` lets it live until nothing is left, and returns what was wrong.
+ * One simulated farm: clients, the real engine with the real dispatcher, nodes, and a network whose
+ * faults come from the seed. `run` goes on until every session has ended, and returns the
+ * violations.
  */
 
 import { addressNumber, macBytes } from '../../lab/packet.js';
@@ -74,7 +75,7 @@ export class World {
   ) {
     this.random = new Random(seed);
     this.trace = options.trace ? [] : undefined;
-    // A start anywhere in the life of a 32-bit clock, also close to where it wraps, and later.
+    // The clock may start anywhere: near a wrap of 32 bits, and beyond.
     this.clock = new Clock(
       this.random.pick([...Object.values(UPTIMES), 1_763_665_000_000, this.random.bits()]),
     );
@@ -154,7 +155,7 @@ export class World {
     }
   }
 
-  /** Lets the world live until every session is gone. Returns what was wrong. */
+  /** Runs the world until every session has ended. Returns the violations. */
   run(): string[] {
     const limit = this.clock.now + LIMIT_MS;
     try {
@@ -173,12 +174,12 @@ export class World {
     return this.violations;
   }
 
-  /** What happened, frame by frame; only of a world that was made with `trace`. */
+  /** All frames in order; empty without the option `trace`. */
   get log(): readonly string[] {
     return this.trace ?? [];
   }
 
-  /** A frame comes in at the balancer's interface. */
+  /** A frame arrives at the balancer's interface. */
   toEngine(frame: Uint8Array, flags: number): void {
     this.inbox.push({ frame, flags });
     if (this.pollDue) return;
@@ -204,7 +205,7 @@ export class World {
     this.network.carry(frame, link, arrive);
   }
 
-  // --- what nodes ask of their world
+  // --- called by nodes
 
   built(node: SimNode, packet: ReturnType<typeof parse>): void {
     this.checker.onSocket(node.options.name, packet);
@@ -225,7 +226,7 @@ export class World {
     );
   }
 
-  // --- what clients ask of their world
+  // --- called by clients
 
   finished(connection: ClientConnection): void {
     this.unfinishedClients--;
@@ -242,7 +243,7 @@ export class World {
     return `${(this.clock.now % 100_000_000).toFixed(1)} ms`;
   }
 
-  /** For the trace: a frame leaves `from`. */
+  /** Adds a frame that leaves `from` to the trace. */
   note(from: string, frame: Uint8Array): void {
     if (this.trace === undefined) return;
     this.trace.push(`${this.at()} ${from.padEnd(9)} ${describe(parse(frame, this.key))}`);
@@ -313,7 +314,7 @@ export class World {
     });
   }
 
-  /** Takes what the engine has sent, has it checked, and puts it on its way. */
+  /** Takes the frames that the engine has sent, checks them, and sends them over the network. */
   private drain(): void {
     for (const each of this.datapath.take()) {
       const sent = this.sabotage === undefined ? each : this.sabotage(each, this);
@@ -328,7 +329,8 @@ export class World {
       }
       const node = this.nodes.find((one) => one.options.mac === packet.ethernet.destination);
       if (node !== undefined) {
-        // Two bits turned over can cancel out in a checksum of TCP: one is enough.
+        // Two flipped bits can cancel out in a TCP checksum, so a damaged frame is not damaged
+        // again.
         const { nodeLink } = this.scenario;
         const link = packet.problems.length > 0 ? { ...nodeLink, damage: 0 } : nodeLink;
         this.carry(wire, link, (arriving) => node.receive(arriving));

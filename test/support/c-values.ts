@@ -1,4 +1,4 @@
-/** What a C compiler makes of the headers in bpf/lib. */
+/** Values of the C headers in bpf/lib, as a C compiler computes them. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -36,7 +36,7 @@ export function evaluate(header: string, expressions: readonly string[]): number
   }
 }
 
-/** Each expression must have the value beside it. */
+/** Asserts that each expression has its value. */
 export function check(
   test: Test,
   header: string,

@@ -28,7 +28,7 @@ export const CAPTURES = [
   'zero-length-bodies-with-drops.pcap',
 ] as const;
 
-/** Bytes in either byte order: a growing file made of numbers. */
+/** Builds a file from numbers, in either byte order. */
 export class FileBuilder {
   private readonly parts: number[] = [];
 
@@ -77,7 +77,7 @@ export class FileBuilder {
   }
 }
 
-/** A block of a pcapng file around `body`. */
+/** A pcapng block with this body. */
 export function block(littleEndian: boolean, type: number, body: Uint8Array): Uint8Array {
   const padded = new FileBuilder(littleEndian).bytes(body).pad().build();
   return new FileBuilder(littleEndian)

@@ -1,6 +1,6 @@
 /**
- * The MSS values that a SYN cookie can say, in ascending order: part of what engine and kernel must
- * agree on.
+ * The MSS values that a SYN cookie can carry, in ascending order. Engine and kernel must agree on
+ * them.
  */
 export const COOKIE_MSS: readonly number[] = [
   ...[536, 576, 640, 768, 896, 966, 1024, 1120, 1160, 1200, 1220, 1240, 1260, 1280, 1300, 1320],
@@ -10,7 +10,7 @@ export const COOKIE_MSS: readonly number[] = [
   ],
 ];
 
-/** What a cookie makes of a client's MSS: never more. */
+/** A client's MSS as a cookie carries it: never larger. */
 export function roundedMss(mss: number): number {
   return Math.max(536, ...COOKIE_MSS.filter((value) => value <= mss));
 }

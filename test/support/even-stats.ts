@@ -1,9 +1,9 @@
-/** Answers of a control socket whose balancer works at even rates. */
+/** Statistics of a balancer that works at constant rates. */
 import type { StatsDocument } from '../../src/api/documents.js';
 
 export const START = Date.UTC(2026, 0, 2, 3, 4, 5);
 
-/** What a balancer says that has run for so many seconds at even rates. */
+/** The document of a balancer that has run for `seconds` at constant rates. */
 export function statsAt(seconds: number, change: Partial<StatsDocument> = {}): StatsDocument {
   const stage = (share: number): number => share * seconds * 1e9;
   return {

@@ -1,14 +1,14 @@
 /**
- * The dispatcher of conversations: it knows a few paths by heart, so that they depend on neither
- * HTTP nor the directory.
+ * The dispatcher of conversations. It knows a few fixed paths, so that those tests depend on
+ * neither HTTP nor the directory.
  */
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/directory/dispatcher.js';
 import type { NodeTable } from '../../src/engine/node-table.js';
 
-/** Of the longest head that it takes. */
+/** Length of the longest head that it accepts. */
 export const HEAD_BYTES = 4096;
 
-/** Path to nodes. */
+/** Nodes by path. */
 const RESOURCES: Readonly<Record<string, readonly number[]>> = {
   '/0': [0],
   '/1': [1],
@@ -17,7 +17,7 @@ const RESOURCES: Readonly<Record<string, readonly number[]>> = {
 };
 const PATHS = Object.keys(RESOURCES);
 
-/** Reads heads as far as their end, line and limit; picks holders in their order. */
+/** Reads the request line, the end of the head and the limit; picks holders in their order. */
 export class KnownPaths implements Dispatcher {
   resume = 0;
   resource = -1;
@@ -25,7 +25,7 @@ export class KnownPaths implements Dispatcher {
   requestEnd = 0;
   repeatable = false;
   pickedBit = 0;
-  /** Bytes looked at, in all. */
+  /** Total of bytes read. */
   looked = 0;
 
   constructor(private readonly nodes: NodeTable) {}

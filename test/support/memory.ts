@@ -1,12 +1,11 @@
 /**
- * A datapath of plain memory: received frames are laid into it, and what the engine sends is
- * collected. It keeps the engine to the contract of src/datapath/datapath.ts: memory that nobody
- * wrote is 0xa5, a room is written only inside its length, a received frame is forwarded only
- * while it is valid.
+ * A datapath of plain memory. Tests place received frames in it, and it collects the frames that
+ * the engine sends. It enforces the contract of src/datapath/datapath.ts: unwritten memory is 0xa5,
+ * a room is written only inside its length, a received frame is forwarded only while it is valid.
  */
 import type { FrameMemory, PortNumber, TransmitQueue } from '../../src/datapath/datapath.js';
 
-/** A value that no header of ours holds eight times in a row: unwritten bytes show. */
+/** No header of ours has this value eight times in a row, so unwritten bytes are visible. */
 export const UNWRITTEN = 0xa5;
 
 const ROOMS = 64;
@@ -17,18 +16,18 @@ const RECEIVE_BYTES = 128 * 1024;
 export interface SentFrame {
   frame: Uint8Array;
   port: PortNumber;
-  /** As it was received, when it was forwarded in place; else undefined. */
+  /** The frame as it was received, when it was forwarded in place; else undefined. */
   received: Uint8Array | undefined;
   flags: number;
 }
 
 export class MemoryDatapath implements TransmitQueue {
   readonly memory: FrameMemory;
-  /** What was sent since the last `take`, in order. */
+  /** Frames sent since the last `take`, in order. */
   private sent: SentFrame[] = [];
-  /** Rooms that `reserve` will still give out before it returns -1; undefined: no end. */
+  /** Rooms that `reserve` still gives before it returns -1; undefined: no limit. */
   roomsLeft: number | undefined;
-  /** Times that `reserve` had no room. */
+  /** How often `reserve` had no room. */
   refused = 0;
   private reserved = { offset: -1, length: 0 };
   private nextRoom = 0;
@@ -40,18 +39,18 @@ export class MemoryDatapath implements TransmitQueue {
     this.memory = { bytes, view: new DataView(bytes.buffer) };
   }
 
-  /** Lays a received frame into memory: the offset to give to the engine. Valid until `flush`. */
+  /** Places a received frame in memory, valid until `flush`. Returns its offset for the engine. */
   place(frame: Uint8Array, flags: number): number {
     if (this.nextReceive + frame.length + GUARD > RECEIVE_BYTES) this.flush();
     const offset = this.nextReceive;
-    // Odd offsets too: nothing promises alignment.
+    // Odd offsets too: the contract does not promise alignment.
     this.nextReceive = offset + frame.length + GUARD + (frame.length & 1);
     this.memory.bytes.set(frame, offset);
     this.valid.set(offset, { length: frame.length, flags, copy: frame.slice() });
     return offset;
   }
 
-  /** Ends the life of the frames received so far: their bytes are gone. */
+  /** Invalidates the frames received so far: their bytes are overwritten. */
   flush(): void {
     for (const [offset, { length }] of this.valid) {
       const after = this.memory.bytes.subarray(offset + length, offset + length + GUARD);
@@ -65,7 +64,7 @@ export class MemoryDatapath implements TransmitQueue {
 
   reserve(length: number): number {
     if (length <= 0 || length > ROOM_BYTES - GUARD)
-      throw new Error(`a room of ${length} bytes was asked for`);
+      throw new Error(`a room of ${length} bytes was requested`);
     if (this.roomsLeft !== undefined) {
       if (this.roomsLeft === 0) {
         this.refused++;
@@ -103,7 +102,7 @@ export class MemoryDatapath implements TransmitQueue {
     this.sent.push({ frame, port, received: entry.copy, flags });
   }
 
-  /** What was sent since the last call. */
+  /** Frames sent since the last call. */
   take(): SentFrame[] {
     const sent = this.sent;
     this.sent = [];

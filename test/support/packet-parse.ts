@@ -1,6 +1,6 @@
 /**
- * Reads frames for tests: every field of every header, and a list of what is wrong with the frame.
- * The counterpart of packet.ts, and like it independent of src/wire.
+ * Reads frames for tests: every field of every header, and a list of faults. It is the counterpart
+ * of lab/packet.ts, and like that independent of src/wire.
  */
 import {
   addressText,
@@ -36,8 +36,7 @@ export interface ParsedPacket {
   payload: Uint8Array;
   trailer: Uint8Array;
   /**
-   * Wrong checksums, lengths, tags and reserved bits, one sentence each; empty for a faultless
-   * frame.
+   * Faults: wrong checksums, lengths, tags and reserved bits, one sentence each.
    */
   problems: string[];
 }
@@ -253,9 +252,9 @@ function sortedFlags(letters: string): string {
 }
 
 /**
- * How `actual` differs from what `expected` says of it, a line for each field; empty when it does
- * not. What the description leaves open may be anything, but a header that it does not name must
- * not be there, and the frame must be faultless unless `tolerant`.
+ * How `actual` differs from `expected`, a line for each field; empty when it does not. A field that
+ * the description omits may have any value. A header that it omits must be absent. The frame must
+ * have no faults, unless `tolerant`.
  */
 export function differences(
   expected: PacketSpec,

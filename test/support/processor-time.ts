@@ -1,6 +1,6 @@
 /**
- * Time that this process has had a processor, in ns, to the nearest µs: unlike the time of a clock
- * it does not grow while others have it.
+ * Processor time of this process in ns, with a resolution of 1 µs. Unlike the time of a clock, it
+ * does not grow while other processes run.
  */
 export function processorTime(): number {
   const { user, system } = process.cpuUsage();

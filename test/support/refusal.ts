@@ -1,11 +1,11 @@
-/** Programs that are to refuse to start: one clear line, exit 1, and the machine as it was. */
+/** Programs that must refuse to start: one clear line, exit code 1, and an unchanged machine. */
 import type { Test } from 'tap';
 import { batonCommand } from '../../lab/farm/baton.js';
 import type { Host } from '../../lab/farm/host.js';
 import { machineState } from '../../lab/probes/machine.js';
 
 /**
- * Asserts that a baton command refuses with one line that matches.
+ * Asserts that a baton command refuses with one matching line.
  * @param wrapper command line that runs it
  */
 export async function refuses(
@@ -19,7 +19,7 @@ export async function refuses(
   const [command, ...args] = [...wrapper, ...batonCommand(argv)];
   const result = await host.run(command ?? '', args, { allowFailure: true });
   t.equal(result.code, 1, 'exit code');
-  // Log lines of a program that starts are no complaint; what it could not do is one line.
+  // Log lines are allowed; the refusal itself is one line.
   const complaints = result.stderr.split('\n').filter((line) => line.startsWith('baton: '));
   t.equal(complaints.length, 1, `one line:\n${result.stderr}${result.stdout}`);
   t.match(complaints[0], pattern);

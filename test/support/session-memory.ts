@@ -1,4 +1,4 @@
-/** Memory for a session table that outlives its engine, as the maps do that the kernel shares. */
+/** Memory for a session table that outlives its engine, as maps shared with the kernel do. */
 import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
 import type { SessionMemory } from '../../src/engine/table/session-table.js';

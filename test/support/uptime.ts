@@ -1,11 +1,11 @@
 /**
- * Where tests of the engine begin on its clock: ms since the machine started.
- * test/engine/uptimes.test.ts runs them again on machines that have been up for longer.
+ * Start times of engine tests on its clock, in ms since the machine started.
+ * test/engine/uptimes.test.ts runs the tests again with longer uptimes.
  */
 
 const DAY_MS = 86_400_000;
 
-/** Before and after what wraps: half of 2^32 ms, 24.8 days, and all of it. */
+/** Before and after the wraps: half of 2^32 ms (24.8 days), and 2^32 ms. */
 export const UPTIMES: Readonly<Record<string, number>> = {
   '0 days': 0,
   '24.8 days, 5 s before half of 2^32 ms': 2 ** 31 - 5_000,
@@ -15,10 +15,10 @@ export const UPTIMES: Readonly<Record<string, number>> = {
   '400 days': 400 * DAY_MS,
 };
 
-/** Of every conversation that does not ask for another. */
+/** Start of every conversation that does not set its own. */
 export let START = 1_000_000;
 
-/** Near it: a period of SYN cookies, 2^16 ms, begins 16,960 ms before it. */
+/** A time near START, 16,960 ms after the begin of a SYN cookie period of 2^16 ms. */
 export let IN_COOKIE_PERIOD = inCookiePeriod(START);
 
 /** The tests that run from now on begin at this time. */
