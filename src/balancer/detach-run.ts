@@ -4,8 +4,8 @@ import { loadBalancerConfig } from '../config/load.js';
 import { detachAll } from './machine/detach.js';
 
 /**
- * Takes away what earlier runs left on the config's interface, and prints it. Resolves to the exit
- * code: 1 when something could not be taken away.
+ * Removes what earlier runs left on the interfaces of the config, and prints it. Resolves to the
+ * exit code: 1 when something could not be removed.
  * @throws BatonError BATON_IN_USE while a balancer runs there
  */
 export async function detachBalancer(configFile: string): Promise<number> {

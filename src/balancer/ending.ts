@@ -6,7 +6,7 @@ import { END_SIGNALS, onSignals } from '../base/signals.js';
 /** The signal after which everything stays in place, for the next run to take over. */
 const LEAVE_SIGNAL = 'SIGUSR2';
 
-/** The balancer ends with everything undone, with everything left in place, or by a failure. */
+/** How a balancer ends: with everything undone, with everything left in place, or by a failure. */
 export type Manner = 'stop' | 'leave' | 'fail';
 
 /** Waits for the first of: a signal, or the loss of something that the balancer needs. */
@@ -30,7 +30,7 @@ export class Ending {
     let asked = 0;
     const stop = (): void => {
       asked += 1;
-      // Whoever asks again does not want to wait: the next start cleans up.
+      // A second signal means that the operator does not want to wait: the next start cleans up.
       if (asked > 1) process.exit(1);
       resolve('stop');
     };
@@ -56,7 +56,7 @@ export class EndSteps {
     this.steps.push(...steps);
   }
 
-  /** Takes every step, whatever becomes of the others. Returns what the failed ones have thrown. */
+  /** Takes every step, even if others fail. Returns what the failed steps have thrown. */
   take(manner: Manner): Promise<unknown[]> {
     return runAll(
       this.steps

@@ -13,7 +13,7 @@ export async function askToLeave(
   log: Log,
 ): Promise<void> {
   const client = new ControlClient(controlSocket);
-  // One of another version may answer in another form: it is replaced all the same.
+  // A balancer of another version may answer in another form. It is replaced all the same.
   const there = await client.stats().catch(() => undefined);
   if (there !== undefined && there.interface !== name) {
     throw new BatonError(

@@ -4,7 +4,7 @@ import { RecordReader } from '../../engine/table/session-record.js';
 import type { MapHandle } from '../../host/native.js';
 import type { EarlierStart } from './engine-messages.js';
 
-/** What of an engine takes them over. */
+/** The part of an engine that takes them over. */
 export type Heir = Pick<Engine, 'takeOver' | 'takeLoss'> & {
   readonly sessions: { readonly size: number };
 };
@@ -13,7 +13,7 @@ export class EarlierTable {
   private readonly start: EarlierStart;
   private readonly map: Pick<MapHandle, 'memory' | 'close'>;
 
-  /** @param map its map `sessions`, with the records that `start` describes; closed by `close` */
+  /** @param map the map `sessions` of that run, which `start` describes; `close` closes it */
   constructor(start: EarlierStart, map: Pick<MapHandle, 'memory' | 'close'>) {
     this.start = start;
     this.map = map;
@@ -33,7 +33,7 @@ export class EarlierTable {
     return engine.sessions.size - before;
   }
 
-  /** To be called when all have been taken over: notes those that cannot go on. */
+  /** To be called when all sessions have been taken over: notes those that cannot continue. */
   takeLosses(engine: Heir, now: number): void {
     this.visit((old, slot, server) => {
       engine.takeLoss(old, slot, server, now);
@@ -46,8 +46,8 @@ export class EarlierTable {
   }
 
   /**
-   * Calls `visit` with each session of a virtual server that we have too, and our index of that
-   * server, until it returns false.
+   * Calls `visit` with each session of a virtual server that is still in the config, and the index
+   * of that server, until `visit` returns false.
    */
   private visit(visit: (old: RecordReader, slot: number, server: number) => boolean): void {
     const { count, servers } = this.start;

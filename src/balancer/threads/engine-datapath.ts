@@ -1,7 +1,7 @@
 /**
- * Opens what an engine thread gets its frames by, and where it keeps its sessions: an AF_PACKET
- * ring and memory of its own; or AF_XDP sockets and maps, by which the kernel takes part. A
- * composition root, of engine-thread.ts.
+ * Opens the datapath of an engine thread: an AF_PACKET ring, with the sessions in memory of the
+ * thread; or AF_XDP sockets, with the sessions in maps that the XDP program reads. A composition
+ * root, used by engine-thread.ts.
  */
 import type { StageClock } from '../../base/stages.js';
 import type { Inlet } from '../../datapath/inlets/inlet.js';
@@ -21,9 +21,9 @@ type OpenDatapath = PacketDatapath | XdpDatapath;
 
 export interface EngineDatapath {
   readonly datapath: OpenDatapath;
-  /** What the datapath decides for the engine. */
+  /** Options of the engine that depend on the datapath. */
   readonly options: Pick<EngineOptions, 'memory' | 'limits'>;
-  /** Whether frames are taken before `activated`, or wait in the ring until then. */
+  /** Whether the engine takes frames at once; else they wait in the ring until `activated`. */
   readonly takesAtOnce: boolean;
   /** The engine's clock, ms. */
   readonly now: () => number;
@@ -33,8 +33,8 @@ export interface EngineDatapath {
    */
   attach(engine: Engine): number;
   /**
-   * To be called when the MAC addresses of nodes are set and no XDP program of an earlier run works
-   * any more: takes in what that program did since `attach`.
+   * To be called when the MAC addresses of nodes are set and the XDP program of an earlier run no
+   * longer works: takes over what that program did since `attach`.
    */
   activated(): void;
   close(): void;

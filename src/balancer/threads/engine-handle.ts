@@ -57,7 +57,7 @@ export class EngineHandle {
     const handle = new EngineHandle(worker);
     let ready = false;
     await new Promise<void>((resolve, reject) => {
-      let reason: Error = new BatonError('BATON_SYSTEM', 'the engine ended by itself');
+      let reason: Error = new BatonError('BATON_SYSTEM', 'the engine thread ended unexpectedly');
       worker.on('message', (message: FromEngine) => {
         if (message.kind === 'event') listener.event(message);
         else if (message.kind !== 'ready') handle.settle(message);

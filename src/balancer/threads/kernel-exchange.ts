@@ -1,7 +1,8 @@
 /**
- * What an engine and the XDP program exchange, batch by batch, besides frames: the program reports
- * by a ring buffer what it has done with SYNs, FINs and notices, and when it last sent a cookie;
- * the engine says whether there is room for half-open sessions, and that it is alive.
+ * The exchange between an engine and the XDP program in each batch, besides frames. The program
+ * reports kernel events through a ring buffer: what it did with SYNs, FINs and notices. It also
+ * writes when it last sent a cookie. The engine writes whether it has room for half-open sessions,
+ * and that it is alive.
  */
 import { CONTROL, eventRingBytes, eventRingRecords } from '../../datapath/xdp-layout.js';
 import type { Engine } from '../../engine/engine.js';
@@ -9,10 +10,10 @@ import { KERNEL_EVENT_WORDS } from '../../engine/table/kernel-event.js';
 import type { RecordRing } from '../../host/native.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
-/** Records taken from the kernel in one call. */
+/** Events taken from the ring buffer in one call. */
 const RECORDS = 256;
 
-/** What of an engine takes part. */
+/** The part of an engine that takes part in the exchange. */
 export type ExchangeEngine = Pick<Engine, 'kernelEvent' | 'cookieSent' | 'halfOpenRoom'>;
 
 export interface ExchangeOptions {
@@ -31,7 +32,7 @@ export class KernelExchange {
   private readonly control: Uint32Array;
   private readonly halfOpen: number;
   private readonly records = new Uint32Array(RECORDS * KERNEL_EVENT_WORDS);
-  /** Records that may be waiting to be read. */
+  /** Most events that may be waiting to be read. */
   private readonly waiting: number;
   /** Room for half-open sessions that must be left for SYNs to be answered without cookies. */
   private readonly leastRoom: number;
@@ -43,15 +44,15 @@ export class KernelExchange {
     this.events = events;
     this.halfOpen = CONTROL.halfOpen / WORD_BYTES + worker;
     this.waiting = eventRingRecords(eventRingBytes(halfOpen));
-    // Left for the SYNs that the engine does not know of yet. The ring buffer has a least size: it
-    // may hold more records than the limit allows sessions. Then the limit may be exceeded by what
-    // it holds: else every client would get a cookie.
+    // For the SYNs that the engine does not know yet. The ring buffer has a least size, so it may
+    // hold more events than the limit allows half-open sessions. Then the limit may be exceeded by
+    // the events in the buffer. Otherwise every client would get a cookie.
     this.leastRoom = Math.min(this.waiting + RECORDS, Math.floor(halfOpen / 3));
   }
 
   /**
-   * To be called when the frames of a batch have been received and none has been processed: the
-   * records of the SYNs that came before them are in the ring buffer by then.
+   * To be called when the frames of a batch have been received and none has been processed. By then
+   * the ring buffer has the events of all SYNs that came before them.
    */
   exchange(now: number): void {
     const { engine, control, records } = this;
@@ -61,8 +62,8 @@ export class KernelExchange {
       engine.cookieSent(cookieAt);
     }
     let count = RECORDS;
-    // No more than were waiting: a flood that writes as fast as this reads must not keep the engine
-    // here.
+    // Not more than may have been waiting: a flood that writes as fast as this reads must not block
+    // the engine.
     for (let left = this.waiting + RECORDS; left > 0 && count === RECORDS; left -= RECORDS) {
       count = this.events.drain(records);
       for (let at = 0; at < count * KERNEL_EVENT_WORDS; at += KERNEL_EVENT_WORDS)

@@ -1,15 +1,15 @@
 /**
- * Reports to the main thread what an operator should know of nodes. Each kind of event about a node
- * is reported at most once in its interval: a node may refuse thousands of handoffs a second.
+ * Reports events about nodes to the main thread. Each kind of event about a node is reported at
+ * most once in its interval, because a node may refuse thousands of handoffs a second.
  */
 import type { Observer } from '../../engine/options.js';
 import type { EngineEvent } from './engine-messages.js';
 
-/** ms. */
+/** Interval of most kinds, ms. */
 const EVENT_INTERVAL_MS = 1_000;
-/** For doubts where a node is, in ms: the link can be asked in no time. */
+/** For unconfirmed handoffs, ms: the node's MAC address is then checked again, which is quick. */
 const RECHECK_INTERVAL_MS = 250;
-/** For complaints that a stranger can cause, in ms. */
+/** For events that a stranger can cause, ms. */
 const COMPLAINT_INTERVAL_MS = 60_000;
 
 export class NodeEvents implements Observer {

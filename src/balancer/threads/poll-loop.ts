@@ -3,7 +3,7 @@
  * Messages and timers of the thread get their turn between two polls.
  */
 
-/** How often timers are looked at when no packets come, in ms: the timer wheel's tick. */
+/** Interval between two polls when no packets arrive, ms: the timer wheel's tick. */
 const TICK_MS = 8;
 
 export class PollLoop {
@@ -15,7 +15,7 @@ export class PollLoop {
 
   /**
    * @param poll returns whether more may be waiting
-   * @param onTick called behind the poll of each tick
+   * @param onTick called after the poll of each tick
    * @param polls whether frames are taken at once, or wait for `begin`
    */
   constructor(poll: () => boolean, onTick: () => void, polls: boolean) {

@@ -45,5 +45,5 @@ t.test('an engine that ignores the stop message is terminated', async (t) => {
 t.test('an engine that cannot start gives the reason', async (t) => {
   const failing = `throw Object.assign(new Error('no ring'), { name: 'BatonError', code: 'BATON_SYSTEM', hint: 'try' });`;
   await t.rejects(start(t, failing), { message: 'no ring' });
-  await t.rejects(start(t, ''), { message: 'the engine ended by itself' });
+  await t.rejects(start(t, ''), { message: 'the engine thread ended unexpectedly' });
 });
