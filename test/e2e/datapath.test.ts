@@ -101,7 +101,7 @@ t.test(
 
       await t.test('a veth whose other end does not poll gets XDP in the stack', async (t) => {
         await setPolling(false);
-        const says = /^datapath xdp \(generic\): eth0 \(driver veth\) .*other end .*gro on/;
+        const says = /^datapath xdp \(generic\): eth0 \(driver veth\) .*peer .*gro on/;
         configure('auto');
         await takes(t, { datapath: 'xdp (generic)', says });
         t.equal((await machineState(balancer)).xdp, 'baton_xdp, generic');
