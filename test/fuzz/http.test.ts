@@ -12,7 +12,7 @@ const cutsOf = (length: number, marks: readonly number[]) =>
 const marks = fc.array(fc.nat(), { maxLength: 8 });
 const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
 
-/** The head in one piece, in the given ones and byte by byte comes out the same. */
+/** Asserts that a head gives the same result in one piece, in these pieces and byte by byte. */
 function readsAlike(head: Uint8Array, marks: readonly number[]): boolean {
   const whole = readWhole(reader, head);
   const bytewise = Array.from(head, (_, i) => i + 1);
@@ -22,7 +22,7 @@ function readsAlike(head: Uint8Array, marks: readonly number[]): boolean {
   );
 }
 
-/** Pieces of HTTP, so that chance gets past the first byte. */
+/** Pieces of HTTP, so that random input gets beyond the first byte. */
 const scraps = fc.constantFrom(
   ...[
     'GET',
@@ -69,7 +69,7 @@ const scraps = fc.constantFrom(
   ],
 );
 
-t.test('arbitrary bytes: never an exception, never a difference', async (t) => {
+t.test('arbitrary bytes: never an exception, never a different result', async (t) => {
   const soup = fc.array(scraps, { maxLength: 30 }).map((parts) => bytesOf(parts.join('')));
   fc.assert(
     fc.property(fc.oneof(fc.uint8Array({ maxLength: 700 }), soup), marks, readsAlike),
@@ -86,7 +86,7 @@ const pathPiece = fc.oneof(
   from("aZ09-._~!$&'()*+,;=:@|", 1, 6),
   fc.constantFrom('%2F', '%C3%A4', '%00'),
 );
-/** Already normal, so that what comes out must be what went in. */
+/** Already normal, so that the result must equal the input. */
 const path = fc
   .array(
     fc
@@ -95,7 +95,7 @@ const path = fc
       .filter((segment) => segment !== '.' && segment !== '..'),
     { minLength: 1, maxLength: 5 },
   )
-  // An empty segment is one only at the end: slashes in a row count as one.
+  // An empty segment is possible only at the end: consecutive slashes count as one.
   .map(
     (segments) =>
       `/${segments.filter((text, at) => text !== '' || at === segments.length - 1).join('/')}`,
@@ -110,7 +110,7 @@ const field = fc
     from('aZ09 \t:,"()\x80\xff', 0, 20),
   )
   .map(([name, space, value]) => `${name}:${space}${value}`);
-/** A field about the body, and what is to be read from it. */
+/** A field about the body, and its expected reading. */
 const framing = fc.oneof(
   fc.constant({ fields: [] as string[], length: -1, chunked: false }),
   fc.nat().map((length) => ({ fields: [`Content-Length: ${length}`], length, chunked: false })),
@@ -145,7 +145,7 @@ function textOf(r: Request): string {
   return `${'\r\n'.repeat(r.leading)}${[line, ...fields].join('\r\n')}\r\n\r\n`;
 }
 
-t.test('a valid request is read to its parts', async (t) => {
+t.test('a valid request is split into its parts', async (t) => {
   fc.assert(
     fc.property(request, marks, (r, marks) => {
       const head = bytesOf(textOf(r));
@@ -172,8 +172,8 @@ t.test('a valid request is read to its parts', async (t) => {
 });
 
 /**
- * What a head means, read in the plainest way, without any of the strictness: for a mutated head
- * that is still accepted, this must agree.
+ * Reads a head in the simplest way, without strict checks. A mutated head that is still accepted
+ * must give the same result.
  */
 function plainly(head: string): { method: string; target: string; hosts: number } {
   const [line = '', ...fields] = head.replace(/^(\r\n)+/, '').split('\r\n');
@@ -181,7 +181,7 @@ function plainly(head: string): { method: string; target: string; hosts: number 
   return { method, target, hosts: fields.filter((field) => /^host:/i.test(field)).length };
 }
 
-t.test('a mutated request is refused, or read alike by a plain reader', async (t) => {
+t.test('a mutated request is refused, or a simple reader reads the same', async (t) => {
   const mutation = fc.record({
     at: fc.nat(),
     remove: fc.nat(3),
@@ -225,7 +225,7 @@ t.test('a mutated request is refused, or read alike by a plain reader', async (t
   t.ok(accepted > 100 && refused > 100, `${accepted} accepted, ${refused} refused`);
 });
 
-t.test('a path in any spelling comes to the same normal form', async (t) => {
+t.test('all spellings of a path have the same normal form', async (t) => {
   const spell = (text: string, choices: readonly boolean[]) =>
     text.replace(/%..|./g, (piece, at: number) => {
       if (piece.length > 1) {

@@ -14,7 +14,7 @@ interface Frames {
   fault: string | undefined;
 }
 
-/** Reads all of it, and holds it to the contract of a reader. */
+/** Reads the whole input, and checks the contract of a reader. */
 function read(reader: CaptureReader): Frames {
   const places: string[] = [];
   let end = 0;
@@ -50,7 +50,7 @@ t.test('arbitrary bytes never throw', async () => {
   );
 });
 
-t.test('arbitrary bytes behind a good beginning', async () => {
+t.test('arbitrary bytes behind a valid start', async () => {
   for (const bytes of SMALL) {
     fc.assert(
       fc.property(
@@ -80,7 +80,7 @@ t.test('a file with some bytes changed', async () => {
   }
 });
 
-t.test('a file cut off at every byte gives the frames that are whole', async (t) => {
+t.test('a file truncated at any byte gives its complete frames', async (t) => {
   for (const bytes of SMALL) {
     const whole = read(openCapture(bytes)!);
     t.equal(whole.fault, undefined);
@@ -97,7 +97,7 @@ t.test('a file cut off at every byte gives the frames that are whole', async (t)
   }
 });
 
-t.test('what is written reads back', async () => {
+t.test('written files read back', async () => {
   const frame = fc.record({
     bytes: fc.uint8Array({ maxLength: 100 }),
     seconds: fc.nat({ max: 0xffff_ffff }),
@@ -125,13 +125,13 @@ t.test('what is written reads back', async () => {
   );
 });
 
-t.test('link headers: never beyond the frame', async () => {
+t.test('link headers: no read beyond the frame', async () => {
   fc.assert(
     fc.property(
       fc.constantFrom(...Object.values(LinkType), 105),
       fc.array(fc.constantFrom(0, 1, 2, 8, 0x45, 0x60, 0x81, 0x88, 0xa8), { maxLength: 40 }),
       (linkType, frame) => {
-        const bytes = Uint8Array.from(frame); // of exactly this size: a read beyond it throws
+        const bytes = Uint8Array.from(frame); // of exactly this size, so that a read beyond it throws
         const at = ipv4Offset(new DataView(bytes.buffer), linkType, 0, bytes.length);
         if (at >= 0 && (bytes[at] ?? 0) >>> 4 !== 4) throw new Error(`no IPv4 at ${at}`);
       },
@@ -163,7 +163,7 @@ t.test(
       },
       timeouts: DEFAULTS.timeouts,
     };
-    // The server's FIN is damaged, in one of the captures each: the session ends all the same.
+    // In each capture the server's FIN may be damaged: the session still ends.
     const FIN_LOST: [number, number][][] = [
       [
         [110, 0],

@@ -1,6 +1,6 @@
 /**
- * The C parsers that read the wire in the kernel, under AddressSanitizer: shim/*.c, compiled here.
- * FUZZ_SHIM_SEED makes it another run; the seed is printed, so that a failure can be repeated.
+ * The C parsers of the BPF programs under AddressSanitizer: shim/*.c, compiled here. FUZZ_SHIM_SEED
+ * selects another run; the seed is printed, so that a failure can be repeated.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 
-/** Source, what it tries, rounds (of about 540 and 70 inputs), the fewest inputs. */
+/** Source, description, rounds (of about 540 and 70 inputs), the least number of inputs. */
 const HARNESSES = [
   ['harness.c', 'parsers, hash and packets of the shim and the guard', 4000, 2_000_000],
   ['client.c', 'segments, options and cookies of the XDP program', 30_000, 2_000_000],
@@ -37,7 +37,7 @@ for (const [source, name, rounds, fewest] of HARNESSES) {
     const run = spawnSync(program, [String(rounds), seed], {
       encoding: 'utf8',
       timeout: FILE_TIMEOUT_MS,
-      // Freed buffers are poisoned at once anyway; a large quarantine only costs memory.
+      // Freed buffers are poisoned at once in any case; a large quarantine only costs memory.
       env: { ...process.env, ASAN_OPTIONS: 'quarantine_size_mb=8' },
     });
     t.equal(run.status, 0, run.stdout + run.stderr);

@@ -1,6 +1,6 @@
 /**
- * The shim on a real interface: sockets that the kernel builds from a handed-over segment, what the
- * client is sent, and what the balancer is told.
+ * The shim on a real interface: sockets that the kernel builds from a handoff, segments to the
+ * client, and notices to the balancer.
  */
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
@@ -32,7 +32,7 @@ if (insideNamespace(import.meta.url)) {
   const { shim, wire, server, e0 } = node;
   const cleared = (): number => shim.object.mapSums('counters', 3)[2]!;
 
-  t.test('one segment makes a connection that goes on where the balancer left it', async (t) => {
+  t.test('one segment makes a connection that continues where the balancer stopped', async (t) => {
     const port = node.nextPort;
     const session = node.newSession();
     const options = { timestamps: [1000, 5_000_000] } as const;
@@ -54,7 +54,7 @@ if (insideNamespace(import.meta.url)) {
     const answer = await session.sent('the answer', { seq: ACK, ack: REQUEST_END });
     t.equal(answer.tcp?.options.timestamps?.[1], 1000, 'the client hears its own clock');
     const step = (answer.tcp?.options.timestamps?.[0] ?? 0) - 5_000_000;
-    t.ok(step >= 0 && step < 5000, 'and ours goes on');
+    t.ok(step >= 0 && step < 5000, 'and ours continues');
 
     wire.send(node.plain(port, { seq: REQUEST_END, ack: (ACK + 3000) >>> 0, flags: 'A', options }));
     socket.end();
@@ -63,7 +63,7 @@ if (insideNamespace(import.meta.url)) {
     socket.destroy();
   });
 
-  t.test('the same handoff again is confirmed again, and the request is there once', async (t) => {
+  t.test('a repeated handoff is confirmed again, and the request arrives once', async (t) => {
     const session = node.newSession();
     const accepted = session.socket();
     session.adopt();
@@ -85,7 +85,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(socket.bytesRead, REQUEST.length);
     t.strictSame(await session.rest(), [], 'the client does not hear of it');
 
-    // The rest of a longer head: confirmed only when all of it is there.
+    // The rest of a longer head: confirmed only when all of it has arrived.
     const more = { type: 2, confirm: REQUEST_END + 8 };
     t.strictSame(await rose({ ixp: more, tcp: { seq: REQUEST_END }, payload: 'abcd' }), [0, 1]);
     t.strictSame(await rose({ ixp: more, tcp: { seq: REQUEST_END + 4 }, payload: 'efgh' }), [0, 1]);
@@ -95,7 +95,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test(
-    'where the client confirms: no notice before the FIN, unless the balancer asks',
+    'if the client confirms: no notice before the FIN, unless the balancer asks',
     async (t) => {
       const session = node.newSession();
       const accepted = session.socket();
@@ -114,7 +114,7 @@ if (insideNamespace(import.meta.url)) {
     },
   );
 
-  t.test('a SYN inside a live session is challenged by its socket', async (t) => {
+  t.test('the socket answers a SYN inside a live session with a challenge ACK', async (t) => {
     const session = node.newSession();
     const accepted = session.socket();
     session.adopt();
@@ -129,7 +129,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test(
-    'a balancer that asks whether a session is there still has an answer by its socket',
+    'a balancer that asks whether a session still exists gets an answer of its socket',
     async (t) => {
       const session = node.newSession();
       const accepted = session.socket();
@@ -149,7 +149,7 @@ if (insideNamespace(import.meta.url)) {
     },
   );
 
-  t.test('an RST is told, and the session is not begun again', async (t) => {
+  t.test('an RST is reported, and the session does not start again', async (t) => {
     const session = node.newSession();
     const accepted = session.socket();
     session.adopt();
@@ -165,7 +165,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(await session.rest(), []);
   });
 
-  t.test('an older connection of the same port makes room', async (t) => {
+  t.test('an older connection of the same port gives way', async (t) => {
     const before = cleared();
     const port = node.nextPort;
     const old = node.newSession(1);
@@ -186,9 +186,10 @@ if (insideNamespace(import.meta.url)) {
     await young.sent('the ACK of the second connection', { flags: 'A', seq: 999 });
     t.strictSame(await young.rest(), [], 'and nothing of the first');
 
-    // And one in TIME_WAIT, which the client's FIN brings about.
+    // Then a socket in TIME_WAIT, to which the client's FIN leads.
     await node.endByFin(young, next, port, 777 + REQUEST.length, 999);
-    // A SYN would open another connection there: the balancer is told instead, and opens it itself.
+    // A SYN would open another connection there. The shim sends a notice instead, and the balancer
+    // opens the connection.
     young.adopt({ ixp: { type: 2 }, tcp: { seq: 4242, ack: 0, flags: 'S' }, payload: '' });
     await young.expectNotice(Ixcp.rst, { reason: Reason.unknownSession, seq: 0, ack: 4242 });
     const third = node.newSession(3, port);
@@ -199,14 +200,15 @@ if (insideNamespace(import.meta.url)) {
     t.equal(cleared(), before + 2, 'adopt_cleared');
   });
 
-  t.test('a socket in TIME_WAIT makes room also where no RST may end it', async (t) => {
+  t.test('a socket in TIME_WAIT gives way even if no RST may end it', async (t) => {
     run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=1');
     t.teardown(() => run('sysctl', '-qw', 'net.ipv4.tcp_rfc1337=0'));
     const port = node.nextPort;
     await node.inTimeWait(1, port);
     const young = node.newSession(2, port);
     const accepted = young.socket();
-    // Its numbers are below those of the old one: RFC 9293 section 3.6.1 alone would not let it in.
+    // Its sequence numbers are below those of the old connection: RFC 9293 section 3.6.1 alone
+    // would not accept it.
     young.adopt({ tcp: { seq: SEQ - 5_000_000, ack: 999 }, ixp: { confirm: SEQ } });
     const end = SEQ - 5_000_000 + REQUEST.length;
     await young.expectNotice(Ixcp.adopted, { seq: 999, ack: end });
@@ -215,12 +217,12 @@ if (insideNamespace(import.meta.url)) {
     t.match(
       heard.join(),
       /^[^,]*\[A\] seq=999 [^,]*$/,
-      'no word of the old socket or of the listener',
+      'no segment of the old socket or the listener',
     );
     socket.destroy();
     await young.rest();
 
-    // Nobody listens where a SYN would go: it stays, the balancer is told, and the client hears
+    // Nothing listens for a SYN: the socket stays, the balancer gets a notice, and the client gets
     // nothing.
     const other = createServer();
     other.listen(8080, '127.0.0.1');
@@ -241,14 +243,14 @@ if (insideNamespace(import.meta.url)) {
     await once(server, 'listening');
   });
 
-  t.test('a notice stays small whatever it was cut from', async (t) => {
+  t.test('a notice is small, however large its segment was', async (t) => {
     const port = node.nextPort;
     const session = node.newSession();
     const accepted = session.socket();
-    // A closed window keeps the answer back until its FIN is there too.
+    // A closed window holds the response back until its FIN is queued too.
     session.adopt({ ixp: { mss: 1460 }, tcp: { window: 0 } });
     const { socket } = await accepted;
-    // Less than half a first congestion window: the kernel sends no more in one piece.
+    // Less than half an initial congestion window: the kernel sends at most that much in one piece.
     socket.end('y'.repeat(6000));
     await once(socket, 'finish');
     await session.expectNotice(Ixcp.adopted);
@@ -260,11 +262,13 @@ if (insideNamespace(import.meta.url)) {
     socket.destroy();
   });
 
-  t.test('a segment with FIN is told by one notice, which confirms as well', async (t) => {
+  t.test('a segment with FIN causes one notice, which also confirms', async (t) => {
     const port = node.nextPort++;
     const key = sessionKey.slice();
     new DataView(key.buffer).setUint16(8, port);
-    /** The notices that this segment of a node's socket makes, with a confirmation due or not. */
+    /**
+     * The notices that this segment of a node's socket causes, with or without a confirmation due.
+     */
     const made = (
       flags: string,
       ack: number,
@@ -294,7 +298,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(
       made('FA', REQUEST_END - 1, 1),
       { notices: ['notice_fin'], answered: 1 },
-      'not of all yet',
+      'not all of it yet',
     );
     t.strictSame(
       made('FA', REQUEST_END, 2),
@@ -314,7 +318,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('a handoff that can not be taken is refused, and the client hears nothing', async (t) => {
+  t.test('a handoff that cannot be adopted is refused, and the client gets nothing', async (t) => {
     const refused = async (reason: number, change: PacketSpec = {}): Promise<void> => {
       const session = node.newSession();
       session.adopt(change);
@@ -328,7 +332,7 @@ if (insideNamespace(import.meta.url)) {
     run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1');
   });
 
-  t.test('a forged handoff is dropped, and nobody hears anything', async (t) => {
+  t.test('a forged handoff is dropped without any answer', async (t) => {
     const session = node.newSession();
     session.adopt({ ixp: { tag: 1n } });
     t.strictSame(await session.rest(), []);

@@ -31,7 +31,7 @@ if (insideNamespace(import.meta.url)) {
       text + (extra.includes('interface:') ? extra : `interface: eth0\n${extra}`),
     );
   };
-  // It is there unless a test is about its absence.
+  // It exists unless a test is about its absence.
   let balancer = await fakeBalancer(peer, KEY);
   const replaceBalancer = async (key?: string): Promise<void> => {
     balancer.child.kill('SIGKILL');
@@ -53,7 +53,7 @@ if (insideNamespace(import.meta.url)) {
     for (const agent of agents.splice(0))
       if (agent.child.exitCode === null) await agent.end('SIGKILL');
   });
-  /** It says one line, ends with 1, and has changed nothing. */
+  /** It prints one line, ends with 1, and has changed nothing. */
   const refuses = async (t: Test, agent: Program, line: string | RegExp): Promise<void> => {
     t.equal((await agent.ended).code, 1);
     const lines = agent.text.trim().split('\n');
@@ -81,7 +81,7 @@ if (insideNamespace(import.meta.url)) {
     t.notMatch(
       peer.run('ip', 'neigh', 'show', VIRTUAL),
       'lladdr',
-      'nobody answers ARP for the virtual address',
+      'no machine answers ARP for the virtual address',
     );
     client.kill('SIGKILL');
     await until('three reports', () => lines.length >= 4);
@@ -102,7 +102,7 @@ if (insideNamespace(import.meta.url)) {
     await killed.says(/is ready/);
     const set = snapshot();
     await killed.end('SIGKILL');
-    t.same(snapshot(), set, 'nobody has cleared away');
+    t.same(snapshot(), set, 'no run has undone the changes');
     const agent = startAgent();
     await until('the next agent to be at work', () => snapshot().join() !== set.join());
     const ids = (lines: string[]): string[] =>
@@ -110,7 +110,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(
       ids(snapshot()),
       ids(set),
-      'what it wants as well has stayed, and the filters were replaced',
+      'changes that the new run needs too have stayed, and the filters were replaced',
     );
     await agent.says(/is ready/);
     t.equal((await agent.end('SIGINT')).code, 0);
@@ -118,7 +118,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(stateFiles(), []);
   });
 
-  t.test('killed, and the next one wants something else', async (t) => {
+  t.test('killed, and the next run has another config', async (t) => {
     const killed = startAgent();
     await killed.says(/is ready/);
     await killed.end('SIGKILL');
@@ -136,7 +136,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(snapshot(), before);
   });
 
-  t.test('what the user has set stays as the user set it', async (t) => {
+  t.test('settings of the user stay', async (t) => {
     run(
       'sysctl',
       '-qw',
@@ -169,7 +169,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(snapshot(), before);
   });
 
-  t.test('without a balancer it says so and goes on; a signal ends it at any time', async (t) => {
+  t.test('without a balancer it says so and continues; a signal ends it at any time', async (t) => {
     await replaceBalancer();
     const agent = startAgent();
     await agent.says(/no answer from 10\.99\.0\.2 yet/);
@@ -205,7 +205,7 @@ if (insideNamespace(import.meta.url)) {
     await first.end('SIGTERM');
   });
 
-  t.test('what keeps it from starting is one line, and nothing is set up', async (t) => {
+  t.test('a start that fails prints one line and changes nothing', async (t) => {
     const none = startAgent('interface: eth9\n');
     await refuses(t, none, /^baton: eth9: no such interface \(this machine has .*eth0.*\)$/);
     await refuses(t, startAgent('interface: lo\n'), /^baton: lo: is the loopback interface/);
@@ -263,8 +263,8 @@ if (insideNamespace(import.meta.url)) {
     t.same(snapshot(), before);
   });
 
-  t.test('whatever fails half way, everything before it is undone', async (t) => {
-    // The last step of the setup runs into somebody else's filter.
+  t.test('if a step of the start fails, all earlier steps are undone', async (t) => {
+    // The last step of the setup meets another program's filter.
     run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
     const { loadObject } = await import('../../src/host/bpf-object.js');
     const { native } = await import('../../src/host/native.js');
@@ -279,7 +279,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(snapshot(), before);
   });
 
-  t.test('what somebody takes away comes back', async (t) => {
+  t.test('a change that another program undoes is made again', async (t) => {
     const agent = startAgent();
     await agent.says(/is ready/);
     run('ip', 'address', 'del', `${VIRTUAL}/32`, 'dev', 'lo');
@@ -293,7 +293,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test(
-    'an interface that goes is missed aloud, and taken up again when one of its name is there',
+    'the loss of an interface is logged, and an interface of that name is used again',
     async (t) => {
       const add = (): void => {
         run('ip', 'link', 'add', 'eth5', 'type', 'veth', 'peer', 'name', 'peer5');
@@ -323,21 +323,21 @@ if (insideNamespace(import.meta.url)) {
       await until('it to be ready', () => count(/is ready/) === 1);
       run('ip', 'link', 'del', 'eth5');
       await until(
-        'to be told',
+        'the message',
         () => count(/^interface eth5 is gone: no session can be handed over here$/) === 1,
       );
       await until(
-        'to be told again',
+        'the message again',
         () => count(/^interface eth5 is gone, since \d+ s: no session/) >= 3,
       );
       t.match(
         run('ip', '-4', 'address', 'show', 'dev', 'lo'),
         `inet ${VIRTUAL}/32`,
-        'what connections need stays',
+        'changes that connections need stay',
       );
       add();
       await until(
-        'the address to be missed',
+        'the loss of the address',
         () => count(/^interface eth5 has lost the address 10\.95\.0\.3/) > 0,
       );
       t.equal(count(/^interface eth5 is back$/), 0);
@@ -353,7 +353,7 @@ if (insideNamespace(import.meta.url)) {
     },
   );
 
-  t.test('settings that change are reported, and SYN cookies switched on again', async (t) => {
+  t.test('changed settings are reported, and SYN cookies are switched on again', async (t) => {
     const { lines } = balancer;
     const agent = startAgent();
     await agent.says(/is ready/);
@@ -383,15 +383,15 @@ if (insideNamespace(import.meta.url)) {
     const flagsSeen = lines.slice(from).map((line) => Number(line.split(' ')[0]));
     t.ok(
       flagsSeen.includes(IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.noCookies),
-      'as long as it was off, it could not',
+      'it could not adopt while SYN cookies were off',
     );
     t.equal((await agent.end('SIGTERM')).code, 0);
-    t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '0', 'as somebody had set it');
+    t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '0', 'as the user had set it');
     run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1');
     t.same(snapshot(), before);
   });
 
-  t.test('a web server on this machine notices nothing', async (t) => {
+  t.test('a web server on this machine is not affected', async (t) => {
     const server = createServer((socket) => socket.end('served'));
     await new Promise<void>((resolve) => server.listen(80, () => resolve()));
     const agent = startAgent('listen: 127.0.0.1:8080\n');

@@ -1,11 +1,11 @@
-/** A balancer as far as agents can tell: it answers their reports. */
+/** A balancer that only answers the reports of agents. */
 import type { ChildProcess } from 'node:child_process';
 import { type Peer, until } from './namespace.js';
 
 export const BALANCER = '10.99.0.2';
 
 /**
- * Answers reports as an engine does; prints flags and nonce of each. Arguments: root of the
+ * Answers reports as an engine does, and prints the flags and nonce of each. Arguments: root of the
  * modules, key.
  */
 const FAKE_BALANCER = `

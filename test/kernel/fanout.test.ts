@@ -1,6 +1,7 @@
 /**
- * Several packet rings on one interface: which ring gets a frame (guard_fanout, by
- * BPF_PROG_TEST_RUN), and that it gets there on a real interface, also after that was down.
+ * Several packet rings on one interface: which ring gets a frame (guard_fanout, with
+ * BPF_PROG_TEST_RUN), and that the frame arrives there on a real interface, even after the
+ * interface was down.
  */
 import { join } from 'node:path';
 import t from 'tap';
@@ -19,7 +20,7 @@ const SEEDS = { client: 0x0123_4567, port: 0x89ab_cdef };
 const WORKERS = 3;
 const FIRST_PORT = 20_000;
 const PORTS = 64;
-/** Indices of the virtual servers: 0 is OTHER:80, this VIRTUAL:80. */
+/** Index of virtual server VIRTUAL:80. Index 0 is OTHER:80. */
 const SERVER = 5;
 const IXCP_REPORT = 5;
 
@@ -76,7 +77,7 @@ const notices = (clientPort: number, type = 1): PacketSpec =>
 if (insideNamespace(import.meta.url)) {
   const ports = Array.from({ length: PORTS }, (_, index) => FIRST_PORT + index);
 
-  t.test('whose a frame is', async (t) => {
+  t.test('which thread gets a frame', async (t) => {
     const guard = load();
     t.teardown(() => guard.close());
     const chosen = (spec: PacketSpec): number => guard.testRun('guard_fanout', build(spec)).verdict;
@@ -121,7 +122,7 @@ if (insideNamespace(import.meta.url)) {
   t.test('rings in a group', async (t) => {
     const farm = await RingFarm.make();
     const guard = load();
-    // Without a filter of addresses: every TCP segment counts, and nothing else.
+    // Without an address filter: every TCP segment counts, and nothing else.
     const only = compileAndLoad(`
       #include <linux/bpf.h>
       #include <bpf/bpf_helpers.h>
@@ -171,7 +172,7 @@ if (insideNamespace(import.meta.url)) {
       rings.map((_, worker) => of.filter((port) => ownerOf(port) === worker));
     const connect = async (): Promise<number[][]> => {
       for (const ring of seen) ring.clear();
-      // Nobody answers: each port sends a SYN, and that is all.
+      // No host answers: each port sends one SYN.
       const done = outputOf(
         farm.client.script(CONNECT, CLIENT, VIRTUAL, String(FIRST_PORT), String(PORTS)),
       );
@@ -196,7 +197,7 @@ if (insideNamespace(import.meta.url)) {
   });
 }
 
-/** Begins a connection from each of so many ports. */
+/** Opens a connection from each of these ports. */
 const CONNECT = `
 const [from, to, first, count] = process.argv.slice(1);
 const { connect } = require('node:net');

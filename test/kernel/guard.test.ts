@@ -1,6 +1,6 @@
 /**
- * The guard frame by frame (BPF_PROG_TEST_RUN): what the engine's tap is given, what the kernel
- * keeps.
+ * The guard, frame by frame (BPF_PROG_TEST_RUN): which frames the engine's tap gets, and which the
+ * kernel keeps.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ import {
 } from './shim-fixture.js';
 
 const Verdict = { unspec: -1, drop: 2, redirect: 7 } as const;
-/** The test run's device is lo: its MAC makes a frame one for this machine. */
+/** The device of a test run is lo: frames to its MAC address are for this machine. */
 const HERE = { destination: '00:00:00:00:00:00' };
 const ELSEWHERE = { destination: '02:00:00:00:00:77' };
 const PORT = 80;
@@ -56,14 +56,7 @@ const FRAMES: readonly (readonly [string, PacketSpec, number, boolean, number, s
   ],
   ['one with a header length of 4', to({ words: 4 }), 0, true, Verdict.drop, ['kept_virtual']],
   ['a first fragment', to({ moreFragments: true }), 0, true, Verdict.drop, ['kept_virtual']],
-  [
-    'a later fragment, of which nobody knows the port',
-    to({ fragmentOffset: 2 }),
-    0,
-    true,
-    Verdict.unspec,
-    [],
-  ],
+  ['a later fragment, which has no port', to({ fragmentOffset: 2 }), 0, true, Verdict.unspec, []],
   ['another port of the virtual address', to({}, otherPort), 0, false, Verdict.unspec, []],
   ['the same port of another address', to({ destination: BALANCER }), 0, false, Verdict.unspec, []],
   ['UDP to the virtual address', to({ protocol: 17 }), 0, false, Verdict.unspec, []],
@@ -86,7 +79,7 @@ const FRAMES: readonly (readonly [string, PacketSpec, number, boolean, number, s
   ['IXP of the engine', handoff({ ethernet: HERE }), Mark.inject, false, Verdict.unspec, []],
   ['IXP that waited', handoff({ ethernet: HERE }), Mark.retry, false, Verdict.unspec, []],
   ['TCP of the engine', to({}), Mark.inject, false, Verdict.unspec, []],
-  ['a SYN with a mark of somebody else', to({}), 7, true, Verdict.drop, ['kept_virtual']],
+  ['a SYN with the mark of another program', to({}), 7, true, Verdict.drop, ['kept_virtual']],
 ];
 
 if (insideNamespace(import.meta.url)) {
@@ -115,7 +108,7 @@ if (insideNamespace(import.meta.url)) {
   t.test('the tap', async (t) => {
     for (const [name, spec, mark, given] of FRAMES) {
       const frame = build(spec);
-      // Without the Ethernet header: that is where a test run of a socket filter begins to count.
+      // Without the Ethernet header: a test run of a socket filter counts from there.
       const { verdict, counters } = check('guard_filter', frame, mark);
       t.equal(verdict, given ? frame.length - 14 : 0, name);
       t.strictSame(counters, given ? ['seen'] : [], `${name}: counters`);
@@ -124,7 +117,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(overheard.verdict, 0, 'a frame for another MAC address');
   });
 
-  t.test('the tap where nodes are reached: notices alone', async (t) => {
+  t.test("the tap on the nodes' interface: notices only", async (t) => {
     let notices = 0;
     for (const [name, spec, mark] of FRAMES) {
       const frame = build(spec);
@@ -138,7 +131,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(
       check('guard_notices', build(notice({ ethernet: ELSEWHERE })), 0).verdict,
       0,
-      'an overheard one',
+      'a notice for another machine',
     );
   });
 
@@ -157,17 +150,14 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(check('guard_egress', frame, Mark.inject), turned);
   });
 
-  t.test(
-    'a SYN cut at every length never reaches the kernel once its address is known',
-    async (t) => {
-      const whole = build(to({}));
-      for (let length = 34; length < whole.length; length++) {
-        t.equal(
-          check('guard_ingress', whole.subarray(0, length), 0).verdict,
-          Verdict.drop,
-          `${length} bytes`,
-        );
-      }
-    },
-  );
+  t.test('a SYN truncated at any length behind its address never reaches the kernel', async (t) => {
+    const whole = build(to({}));
+    for (let length = 34; length < whole.length; length++) {
+      t.equal(
+        check('guard_ingress', whole.subarray(0, length), 0).verdict,
+        Verdict.drop,
+        `${length} bytes`,
+      );
+    }
+  });
 }

@@ -1,5 +1,5 @@
 /**
- * What the addon reads of this machine's addresses and tc filters, beside what `ip` and `tc` show.
+ * Addresses and tc filters as the addon reads them, compared with `ip` and `tc`.
  */
 import t from 'tap';
 import { listAddresses } from '../../src/host/addresses.js';
@@ -8,7 +8,7 @@ import { hasClsact, listFilters } from '../../src/host/filters.js';
 import { native } from '../../src/host/native.js';
 import { insideNamespace, run } from './namespace.js';
 
-/** A classic BPF program: one instruction, that lets everything pass. */
+/** A classic BPF program: one instruction, which passes every frame. */
 const CLASSIC = '1,6 0 0 4294967295,';
 
 interface ShownAddress {
@@ -21,7 +21,7 @@ interface ShownFilter {
   options?: { handle?: number | string; prog?: { name?: string } };
 }
 
-/** The same by the tools. */
+/** The same, from the tools. */
 function shownAddresses(): unknown[] {
   const links = JSON.parse(run('ip', '-j', '-4', 'address', 'show')) as ShownAddress[];
   return links.flatMap(({ ifname, addr_info }) =>
@@ -50,19 +50,19 @@ if (insideNamespace(import.meta.url)) {
   run('ip', 'link', 'add', 'e0', 'type', 'veth', 'peer', 'name', 'e1');
   run('ip', 'link', 'set', 'e0', 'up');
 
-  t.test('addresses: several, with a label, with another end', async (t) => {
+  t.test('addresses: several, with a label, with a peer', async (t) => {
     run('ip', 'address', 'add', '10.1.0.1/24', 'dev', 'e0');
     run('ip', 'address', 'add', '10.1.0.2/24', 'label', 'e0:two', 'dev', 'e0');
     run('ip', 'address', 'add', '10.1.1.1', 'peer', '10.1.1.2/32', 'dev', 'e0');
     run('ip', 'address', 'add', '10.2.0.1/32', 'dev', 'e1');
     t.strictSame(listAddresses(), shownAddresses());
-    t.equal(listAddresses().length, 5, 'and that of the loopback');
+    t.equal(listAddresses().length, 5, 'including the address of lo');
     for (let last = 1; last < 255; last++)
       run('ip', 'address', 'add', `10.3.0.${last}/24`, 'dev', 'e1');
     t.strictSame(listAddresses(), shownAddresses(), 'more than fit one message of the kernel');
   });
 
-  t.test('filters: of ours, of others, of no program', async (t) => {
+  t.test('filters: of Baton, of others, without a program', async (t) => {
     t.notOk(hasClsact('e0'));
     t.strictSame(listFilters('e0'), []);
     run('tc', 'qdisc', 'add', 'dev', 'e1', 'ingress');
@@ -123,7 +123,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test(
-    'without the right to look at programs: as they were named when they were attached',
+    'without permission to see programs: the names given when they were attached',
     async (t) => {
       const code = `
       import { listFilters } from '${new URL('../../src/host/filters.js', import.meta.url)}';
@@ -140,7 +140,7 @@ if (insideNamespace(import.meta.url)) {
     },
   );
 
-  t.test('an interface that is not there', async (t) => {
+  t.test('an interface that does not exist', async (t) => {
     t.throws(() => listFilters('e9'), {
       code: 'BATON_SYSTEM',
       message: 'there is no interface e9',

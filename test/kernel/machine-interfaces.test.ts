@@ -1,4 +1,4 @@
-/** What a balancer does to the second of its interfaces, by which nodes are reached. */
+/** What a balancer changes on its second interface, which leads to the nodes. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,10 +15,10 @@ import { snapshot } from './program.js';
 
 const OWN = '10.98.0.2';
 const VIRTUAL = '10.99.0.100';
-/** As a config names it. */
+/** As in a config. */
 const NODE_INTERFACE = { name: 'eth1', where: 'balancer.yaml:2:16: nodeInterface' };
 
-/** What is waited for here is found at the next look. */
+/** The next check finds what these tests wait for. */
 const CHECK_MS = 500;
 
 if (insideNamespace(import.meta.url)) {
@@ -60,7 +60,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(readdirSync(directory), []);
   };
 
-  t.test('the guard alone is put there, and taken away again', async (t) => {
+  t.test('only the guard is attached there, and removed again', async (t) => {
     const machine = await Machine.prepare(options);
     t.equal(machine.address, OWN, 'nodes know us by the address where they are');
     t.same(await programs(), ['guard_ingress']);
@@ -72,7 +72,7 @@ if (insideNamespace(import.meta.url)) {
     t.not(
       side?.share.fanout?.group,
       start.share.fanout?.group,
-      'threads share each interface by itself',
+      'threads share each interface separately',
     );
     await machine.takeAddresses();
     t.notMatch(run('ip', '-4', 'address', 'show', 'dev', 'eth1'), VIRTUAL, 'clients are elsewhere');
@@ -91,7 +91,7 @@ if (insideNamespace(import.meta.url)) {
     await nothingLeft(t);
   });
 
-  t.test('a start that fails leaves nothing on either', async (t) => {
+  t.test('a start that fails leaves nothing on either interface', async (t) => {
     run('tc', 'qdisc', 'add', 'dev', 'eth1', 'clsact');
     const shim = loadObject('shim');
     shim.attachTc('shim_egress', native().interfaceInfo('eth1')?.index ?? 0, 'ingress', 1, 7);
@@ -106,7 +106,7 @@ if (insideNamespace(import.meta.url)) {
     await nothingLeft(t);
   });
 
-  t.test('interfaces that will not do are told by their place in the config', async (t) => {
+  t.test('an unusable interface is reported with its place in the config', async (t) => {
     const refused = (name: string, line: string): Promise<unknown> =>
       t.rejects(
         Machine.prepare({ ...options, nodeInterface: { ...NODE_INTERFACE, name } }).catch(
@@ -151,7 +151,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(listFilters('eth0'), []);
   });
 
-  t.test('everything is taken off the one when the other is gone', async (t) => {
+  t.test('if one interface is gone, everything is removed from the other', async (t) => {
     run('ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'far');
     run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
     for (const name of ['far', 'eth1']) run('ip', 'link', 'set', name, 'up');
@@ -171,7 +171,7 @@ if (insideNamespace(import.meta.url)) {
     t.ok(removed.includes('tc filter guard_ingress (ingress)'), removed.join(', '));
     t.notOk(
       removed.some((what) => what.includes('eth1')),
-      'what went by itself was not removed',
+      'changes that vanished with the interface were not removed',
     );
     t.same(listFilters('eth0'), []);
     t.same(readdirSync(directory), []);

@@ -1,5 +1,6 @@
 /**
- * A balancer that cannot start, or end in order: what runs there, or forwards without it, stays.
+ * A balancer that cannot start or stop properly: a running balancer, or a program that forwards
+ * without one, stays.
  */
 import t from 'tap';
 import { Machine } from '../../src/balancer/machine/machine.js';
@@ -23,7 +24,7 @@ if (insideNamespace(import.meta.url)) {
     warnings.length = 0;
   });
 
-  t.test('what forwards stays, where `auto` cannot put a program in its place', async (t) => {
+  t.test('a forwarding program stays if `auto` cannot replace it', async (t) => {
     await startAndKill();
     const id = attached()?.id;
     run('ip', 'link', 'set', 'eth0', 'mtu', '9000');
@@ -71,7 +72,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test(
-    'a lower limit, and a node that is not in the config any more, end no session',
+    'neither a lower limit nor the removal of a node from the config ends a session',
     async (t) => {
       await startAndKill();
       const records = new SessionRecords(words('sessions').buffer as ArrayBuffer);
@@ -85,7 +86,7 @@ if (insideNamespace(import.meta.url)) {
       const fewer = await Machine.prepare({ ...options, nodes: NODES.slice(0, 1), limits });
       t.same(fewer.departedNodes(), NODES.slice(1));
       const { capacity, earlier } = startOf(fewer);
-      t.equal(capacity, SESSIONS, 'room for those that are there, and for no more');
+      t.equal(capacity, SESSIONS, 'room for the existing sessions only');
       t.same([...(earlier?.nodes.subarray(0, 2) ?? [])], [0, 1]);
       t.same(fewer.earlierNeighbours(), [{ node: 1, mac: NODE_MAC }]);
       t.same(warnings, []);
@@ -103,7 +104,7 @@ if (insideNamespace(import.meta.url)) {
     },
   );
 
-  t.test('a look before the start changes nothing, and finds what is wrong', async (t) => {
+  t.test('the check before the start changes nothing, and finds errors', async (t) => {
     const occupied = snapshot();
     await preflight(options);
     t.same(snapshot(), occupied);
@@ -120,7 +121,7 @@ if (insideNamespace(import.meta.url)) {
     nothingLeft(t);
   });
 
-  t.test('a part that cannot be let go of keeps no other from it', async (t) => {
+  t.test('a part that cannot be removed does not keep others from being removed', async (t) => {
     const machine = await started();
     const parts = machine as unknown as { guard: { close(): void }; xdp: { close(): void } };
     for (const part of [parts.guard, parts.xdp]) {

@@ -40,7 +40,7 @@ if (insideNamespace(import.meta.url)) {
     infos.length = 0;
   });
 
-  t.test('generic, where the other end of a veth would lose what XDP sends', async (t) => {
+  t.test('generic, if the peer of a veth would lose frames that XDP sends', async (t) => {
     const machine = await started({ datapath: 'auto' });
     t.equal(attached()?.mode, 'generic');
     t.equal(machine.datapath, 'xdp (generic)');
@@ -50,12 +50,12 @@ if (insideNamespace(import.meta.url)) {
     await machine.stop();
     nothingLeft(t);
     const asked = await started();
-    t.same(warnings, [`datapath xdp (generic): ${LOST}`], 'whoever asks for XDP is warned');
+    t.same(warnings, [`datapath xdp (generic): ${LOST}`], 'a warning if the config asks for XDP');
     await asked.stop();
     nothingLeft(t);
   });
 
-  t.test('in the driver, all of it and back', async (t) => {
+  t.test('native: everything is set up, and removed again', async (t) => {
     peer.run('ethtool', '-K', 'eth0', 'gro', 'on');
     const machine = await Machine.prepare(options);
     t.match(attached(), { name: 'baton_xdp', mode: 'native' });
@@ -91,7 +91,7 @@ if (insideNamespace(import.meta.url)) {
       t.equal(nodes[(at + NODE.interface) / 4], 0);
     });
 
-    await t.test('the way out follows what the other end runs', async (t) => {
+    await t.test('OUTPUT_REDIRECT follows the XDP program of the peer', async (t) => {
       machine.setNeighbour(1, NODE_MAC);
       const nodes = words('nodes');
       const ways = (): number[] => [
@@ -107,7 +107,7 @@ if (insideNamespace(import.meta.url)) {
       await until('XDP_TX', () => ways().join() === '0,0');
       peerPrograms('xdpdrv', 'off');
       await until('redirection again', () => ways().join() === '1,1');
-      // One in the stack is too late for what XDP_TX leaves in the ring.
+      // A generic program runs too late for frames that XDP_TX leaves in the ring.
       peerPrograms('xdpgeneric', 'object', PASS_ALL, 'program', 'pass_all');
       t.equal(native().peerRunsXdp(index()), false);
       peerPrograms('xdpgeneric', 'off');
@@ -124,7 +124,7 @@ if (insideNamespace(import.meta.url)) {
       t.ok(attached());
     });
 
-    await t.test('what somebody takes away comes back', async (t) => {
+    await t.test('a change that another program undoes is made again', async (t) => {
       run('ip', 'link', 'set', 'dev', 'eth0', 'xdp', 'off');
       rmSync(pins, { recursive: true });
       await until('repairs', () => warnings.length >= 2);
@@ -140,7 +140,7 @@ if (insideNamespace(import.meta.url)) {
     nothingLeft(t);
   });
 
-  t.test('killed: the next start goes on from it', async (t) => {
+  t.test('killed: the next start continues from there', async (t) => {
     await startAndKill();
     const left = attached();
     t.match(left, { name: 'baton_xdp', mode: 'native' });
@@ -174,7 +174,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(warnings, []);
   });
 
-  t.test('left: everything stays, and any datapath can come next', async (t) => {
+  t.test('leave: everything stays, and any datapath can follow', async (t) => {
     const first = await started();
     words('control')[CONTROL.aliveAt / 4] = monotonicClock()();
     const connect = (): string => peer.run('bash', '-c', `exec 3<>/dev/tcp/${VIRTUAL}/80`);
@@ -185,7 +185,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(
       first.counters().xdp,
       { syn_answered: 1, syn_cookie: 1 },
-      'an engine that ends is told nothing more',
+      'an engine that ends gets no more events',
     );
     await first.leave();
     t.ok(attached());
@@ -260,9 +260,9 @@ if (insideNamespace(import.meta.url)) {
     );
     nothingLeft(t);
     await startAndKill();
-    // As after a reboot of the disk that it was on.
+    // As after a reboot, if the directory is on a disk.
     rmSync(directory, { recursive: true });
-    t.equal((await detach()).removed.length, removed.length - 1, 'clsact may be somebody else’s');
+    t.equal((await detach()).removed.length, removed.length - 1, 'clsact may belong to another program');
     run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
     nothingLeft(t);
     const packet = await started({ datapath: 'packet' });
@@ -271,7 +271,7 @@ if (insideNamespace(import.meta.url)) {
     nothingLeft(t);
   });
 
-  t.test("somebody else's program stays", async (t) => {
+  t.test('another program stays', async (t) => {
     const stranger = loadObject('probe');
     native().attachXdp(index(), stranger.programFd('probe'), 'generic');
     const { id } = attached() ?? {};
@@ -311,7 +311,7 @@ if (insideNamespace(import.meta.url)) {
     nothingLeft(t);
   });
 
-  t.test('an interface whose driver knows no XDP', async (t) => {
+  t.test('an interface whose driver does not support XDP', async (t) => {
     run('ip', 'link', 'add', 'br7', 'type', 'bridge');
     run('ip', 'address', 'add', '10.98.0.2/24', 'dev', 'br7');
     run('ip', 'link', 'set', 'br7', 'up');
@@ -325,15 +325,15 @@ if (insideNamespace(import.meta.url)) {
     nothingLeft(t);
   });
 
-  t.test('pins of what is gone', async (t) => {
+  t.test('pins of an interface that is gone', async (t) => {
     const machine = await started();
     const stale = ['eth9-1', `eth9-${name.slice(name.lastIndexOf('-') + 1)}`].map(pinDirectory);
-    for (const path of [...stale, join(PIN_ROOT, 'of somebody else')]) mkdirSync(path);
+    for (const path of [...stale, join(PIN_ROOT, 'of another program')]) mkdirSync(path);
     await machine.leave();
     const next = await started();
     for (const path of stale) t.notOk(existsSync(path), path);
-    t.ok(existsSync(join(PIN_ROOT, 'of somebody else')));
-    rmSync(join(PIN_ROOT, 'of somebody else'), { recursive: true });
+    t.ok(existsSync(join(PIN_ROOT, 'of another program')));
+    rmSync(join(PIN_ROOT, 'of another program'), { recursive: true });
     await next.stop();
     nothingLeft(t);
   });

@@ -24,9 +24,12 @@ const PEER_MAC = '02:00:00:00:00:03';
 const VIRTUAL = '10.99.0.100';
 const number = (address: string): number => parseIpv4(address) ?? 0;
 
-/** What is waited for here is found at the next look. */
+/** The next check finds what these tests wait for. */
 const CHECK_MS = 500;
-/** Between two looks at the neighbours; and what is told before the next one. */
+/**
+ * Between two checks of the neighbours, and the time within which a change must be reported without
+ * a check.
+ */
 const LOOK_MS = 1000;
 const BEFORE_NEXT_LOOK_MS = 900;
 
@@ -65,7 +68,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(readdirSync(directory), []);
   };
   const index = (): number => native().interfaceInfo('eth0')?.index ?? 0;
-  /** ARP packets that come in here, the engine's place being taken by nobody. */
+  /** A script that runs on the peer, and its output so far. */
   const listen = (script: string): { text: () => string; stop: () => void } => {
     const child = peer.script(script);
     let text = '';
@@ -85,7 +88,7 @@ if (insideNamespace(import.meta.url)) {
     warnings.length = 0;
   });
 
-  t.test('all of it, in its order, and back', async (t) => {
+  t.test('everything is set up in its order, and removed again', async (t) => {
     const heard = listen(arpListener);
     await until('the listener', () => heard.text().includes('listening'));
     const machine = await Machine.prepare(options);
@@ -127,7 +130,7 @@ if (insideNamespace(import.meta.url)) {
       },
     );
 
-    t.test('the filter gives a ring what concerns it, and nothing else', async (t) => {
+    t.test('the filter gives a ring the frames of virtual servers, and no others', async (t) => {
       const ring = native().openPacketRing({
         interfaceIndex: index(),
         receiveBlocks: 4,
@@ -164,7 +167,7 @@ if (insideNamespace(import.meta.url)) {
       t.same(snapshot(), set);
     });
 
-    t.test('what somebody takes away comes back', async (t) => {
+    t.test('a change that another program undoes is made again', async (t) => {
       run('ip', 'address', 'del', `${VIRTUAL}/32`, 'dev', 'eth0');
       run('tc', 'filter', 'del', 'dev', 'eth0', 'ingress', 'pref', '1');
       await until('repairs', () => warnings.length >= 2);
@@ -181,7 +184,7 @@ if (insideNamespace(import.meta.url)) {
     });
   });
 
-  t.test('an address that somebody else has', async (t) => {
+  t.test('an address that another machine has', async (t) => {
     peer.run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'eth0');
     await t.rejects(Machine.prepare(options), {
       code: 'BATON_IN_USE',
@@ -191,7 +194,7 @@ if (insideNamespace(import.meta.url)) {
     peer.run('ip', 'address', 'del', `${VIRTUAL}/32`, 'dev', 'eth0');
   });
 
-  t.test('an address that somebody else is about to take', async (t) => {
+  t.test('an address that another machine is about to take', async (t) => {
     const script = `Promise.all([import('${new URL('../../src/balancer/machine/arp-port.js', import.meta.url)}'), import('${new URL('../../src/host/native.js', import.meta.url)}'), import('${new URL('../../src/wire/arp.js', import.meta.url)}')]).then(([m, n, a]) => {
       const info = n.native().interfaceInfo('eth0');
       const port = new m.ArpPort(info.index);
@@ -283,13 +286,16 @@ if (insideNamespace(import.meta.url)) {
     child.kill('SIGKILL');
     await exited;
     t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
-    // What is asked second is answered, and the first is not: an answer to it would be there
-    // before.
+    // The second request is answered. An answer to the first would have come before.
     const asking = listen(
       `for (const port of [80, 81]) require('net').connect(port, '${VIRTUAL}').on('error', (e) => console.log(port, e.code));`,
     );
     await until('the answer of another port', () => asking.text().includes('81'));
-    t.equal(asking.text(), '81 ECONNREFUSED\n', 'not even a dead balancer lets the kernel answer');
+    t.equal(
+      asking.text(),
+      '81 ECONNREFUSED\n',
+      'the kernel does not answer, even after the balancer died',
+    );
     asking.stop();
     const machine = await Machine.prepare(options);
     t.match(run('ip', '-4', 'address', 'show', 'dev', 'eth0'), `inet ${VIRTUAL}/32`);
@@ -303,7 +309,7 @@ if (insideNamespace(import.meta.url)) {
     const packets: ArpPacket[] = [];
     const port = new ArpPort(index(), (packet) => packets.push(packet));
     const mac = native().interfaceInfo('eth0')?.mac ?? new Uint8Array(6);
-    // More than the ring has slots for.
+    // More packets than the ring has slots.
     for (let sent = 0; sent < 100; sent++) {
       port.send(buildArpRequest(mac, number(OWN), number(PEER)));
       await sleep(1);
@@ -332,7 +338,7 @@ if (insideNamespace(import.meta.url)) {
     const of = (node: number): NeighbourChange[] =>
       changes.filter((change) => change.node === node);
     await until('the first', () => of(0).length === 1);
-    t.ok(performance.now() - began < LOOK_MS, 'at once, and not with the next look');
+    t.ok(performance.now() - began < LOOK_MS, 'at once, not at the next check');
     t.same(of(0), [{ node: 0, mac: macOf(PEER_MAC), why: '' }]);
     t.same(of(3), [{ node: 3, mac: undefined, why: '198.51.100.1 is not on the link of eth0' }]);
     await until('silence', () => of(1).length === 1 && of(2).length === 1);
@@ -340,7 +346,7 @@ if (insideNamespace(import.meta.url)) {
     t.same(
       of(2),
       [{ node: 2, mac: undefined, why: '192.0.2.1 does not answer ARP' }],
-      'a route has it on the link',
+      'a route makes it reachable on the link',
     );
 
     peer.run('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:33');
@@ -350,23 +356,24 @@ if (insideNamespace(import.meta.url)) {
     t.same(
       of(0)[1],
       { node: 0, mac: macOf('02:00:00:00:00:33'), why: '' },
-      'without being lost in between',
+      'never unknown in between',
     );
     t.same(of(1)[1], { node: 1, mac: macOf('02:00:00:00:00:33'), why: '' });
 
-    // A change is told when it happens: twice in a row, so that the look of each second is too late
-    // for one of them.
+    // A change is reported when it happens. Two changes in a row: the check of each second would be
+    // too late for one of them.
     const moved = async (mac: string): Promise<void> => {
-      const changes = of(0).length;
+      const seen = of(0).length;
       peer.run('ip', 'link', 'set', 'eth0', 'address', mac);
-      await until(`${mac} to be told`, () => of(0).length > changes, BEFORE_NEXT_LOOK_MS);
+      await until(`${mac} to be reported`, () => of(0).length > seen, BEFORE_NEXT_LOOK_MS);
       t.same(of(0).at(-1), { node: 0, mac: macOf(mac), why: '' });
     };
     peer.run('sysctl', '-qw', 'net.ipv4.conf.eth0.arp_notify=1');
     await moved('02:00:00:00:00:44');
     await moved('02:00:00:00:00:45');
 
-    // The peer says nothing of it: who gets no answer has the link asked, but not again and again.
+    // The peer does not announce this change. A doubt about the address causes an ARP request, but
+    // not repeatedly.
     peer.run('sysctl', '-qw', 'net.ipv4.conf.eth0.arp_notify=0');
     peer.run('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:55');
     watch.recheck(0);
@@ -380,7 +387,7 @@ if (insideNamespace(import.meta.url)) {
       return of(0).length === 6;
     });
     t.same(of(0)[5]?.mac, macOf('02:00:00:00:00:33'));
-    // What is not the kernel's own finding stays.
+    // An entry that the kernel did not learn itself stays.
     run(
       'ip',
       'neigh',

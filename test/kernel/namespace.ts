@@ -1,7 +1,7 @@
 /**
- * Network namespaces for tests that need a kernel. A test file runs itself once more in a namespace
- * of its own, so that nothing it does touches the machine; further namespaces are those of child
- * processes, and end with them.
+ * Network namespaces for tests that need a kernel. A test file runs itself again in a namespace of
+ * its own, so that nothing it does changes the machine. Other namespaces belong to child processes,
+ * and end with them.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { readlinkSync } from 'node:fs';
@@ -11,18 +11,18 @@ import t from 'tap';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 
 const INSIDE = 'BATON_TEST_IN_NAMESPACE';
-/** A holder that nobody ends, ends itself. */
+/** A process that holds a namespace ends itself after this time. */
 const LONGEST_TEST_S = 900;
 
 /**
- * Whether this process is the one inside a new network namespace. If not, this call runs the test
- * file there and takes over its exit code; or, without root, says why nothing is tested.
+ * True in the process inside the new network namespace. Otherwise this call runs the test file
+ * there and takes over its exit code, or says, without root, why nothing is tested.
  */
 export function insideNamespace(file: string): boolean {
-  // Also of the process that only waits: tap's own limit of 30 s would be over for it as well.
+  // Also for the process that only waits: tap's own limit is 30 s.
   t.setTimeout(FILE_TIMEOUT_MS);
   if (process.env[INSIDE] === '1') {
-    // Answers to IPv6 neighbour discovery would be frames that no test asked for.
+    // IPv6 neighbour discovery would cause frames that no test expects.
     run(
       'sysctl',
       '-qw',
@@ -48,18 +48,18 @@ export function insideNamespace(file: string): boolean {
   return false;
 }
 
-/** Runs a command in this namespace; returns what it printed. */
+/** Runs a command in this namespace; returns its output. */
 export function run(command: string, ...args: string[]): string {
   return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-/** Another machine: a network namespace with one interface, `eth0`, whose other end is here. */
+/** Another machine: a network namespace with one interface, `eth0`, whose peer is here. */
 export class Peer {
   private constructor(private readonly holder: ChildProcess) {}
 
   /**
-   * Makes a peer whose interface's other end is `name` in this namespace, both up, with this
-   * address.
+   * Makes a peer with this address. The peer of its interface is `name` in this namespace; both are
+   * up.
    */
   static async make(name: string, address: string, mac: string): Promise<Peer> {
     const holder = spawn('unshare', ['--net', 'sleep', String(LONGEST_TEST_S)], {
@@ -95,7 +95,7 @@ export class Peer {
     return peer;
   }
 
-  /** Runs a command there; returns what it printed. */
+  /** Runs a command there; returns its output. */
   run(command: string, ...args: string[]): string {
     return run('nsenter', ...this.enter(), command, ...args);
   }
@@ -140,7 +140,7 @@ export async function until(
   }
 }
 
-/** What a program printed until it ended. */
+/** The output of a program, once it has ended. */
 export async function outputOf(child: ChildProcess): Promise<string> {
   let text = '';
   child.stdout?.setEncoding('utf8').on('data', (part: string) => {

@@ -1,6 +1,5 @@
 /**
- * The addon's doors to the kernel other than the packet ring: interfaces, neighbours, raw sockets,
- * BPF.
+ * The addon, except for the packet ring and AF_XDP: interfaces, neighbours, raw sockets, BPF.
  */
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -34,8 +33,8 @@ SEC("tc") int sort_frame(struct __sk_buff *skb) {
 char licence[] SEC("license") = "GPL";
 `;
 /**
- * A thread that says how it was scheduled before it asked for SCHED_BATCH, what it was told, and
- * how it is since.
+ * A thread that reports its scheduling policy before it asks for SCHED_BATCH, the result, and its
+ * policy after that.
  */
 const SCHEDULED = `
 const { readFileSync } = require('node:fs');
@@ -65,8 +64,8 @@ function compile(directory: string, name: string, source: string): string {
 }
 
 /**
- * The calling thread's scheduling policy: field 41 of its stat, counted from behind the name, which
- * is the second.
+ * The calling thread's scheduling policy: field 41 of its stat, counted from behind field 2, the
+ * name.
  */
 function policyOfThread(read: typeof readFileSync): number {
   const stat = read('/proc/thread-self/stat', 'latin1');
@@ -148,7 +147,7 @@ if (insideNamespace(import.meta.url)) {
     t.throws(() => native().resolveNeighbour(e0, '10.77.0'), TypeError);
   });
 
-  t.test('a neighbour is forgotten, and every change is told', async (t) => {
+  t.test('a neighbour is forgotten, and every change is reported', async (t) => {
     const events = native().openNeighbourEvents();
     t.teardown(() => events.close());
     t.throws(() => events.start(undefined as never), TypeError);
@@ -156,10 +155,10 @@ if (insideNamespace(import.meta.url)) {
     events.start((address) => changes.push(address));
     t.throws(() => events.start(() => {}), /started already/);
     run('ip', 'neighbour', 'add', '10.77.0.6', 'lladdr', '02:00:00:00:00:06', 'dev', 'e0');
-    await until('it is told', () => changes.includes('10.77.0.6'));
+    await until('the change', () => changes.includes('10.77.0.6'));
     changes.length = 0;
     native().forgetNeighbour(e0, '10.77.0.6');
-    await until('its end is told', () => changes.includes('10.77.0.6'));
+    await until('the removal', () => changes.includes('10.77.0.6'));
     t.notOk(
       native()
         .neighbours(e0)
@@ -210,12 +209,12 @@ if (insideNamespace(import.meta.url)) {
     t.equal(calls, 1);
   });
 
-  t.test('the kernel is asked for a function', async (t) => {
+  t.test('whether the kernel has a function', async (t) => {
     t.equal(native().kernelHasFunction('tcp_v4_rcv'), true);
     t.equal(native().kernelHasFunction('no_such_function_here'), false);
   });
 
-  t.test('a thread waits for its turn, and only that thread', async (t) => {
+  t.test('SCHED_BATCH, for one thread only', async (t) => {
     t.equal(policyOfThread(readFileSync), SCHED_OTHER);
     const workerData = new URL('../../src/host/native.js', import.meta.url).href;
     const worker = new Worker(SCHEDULED, { eval: true, workerData });
@@ -244,7 +243,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(
       codeOf(() => object.mapUpdate('words', key(4), value(4))),
       'E2BIG',
-      'maxEntries holds',
+      'maxEntries is in force',
     );
     t.same(object.mapLookup('words', key(2)), value(20));
     t.equal(object.mapEntries('words').length, 3);
@@ -320,7 +319,7 @@ if (insideNamespace(import.meta.url)) {
     native().removeClsactIfEmpty(e0 + 1000);
   });
 
-  t.test('a BPF object that can not be loaded says why', async (t) => {
+  t.test('a BPF object that cannot be loaded says why', async (t) => {
     t.throws(() => native().loadBpf(compile(directory, 'beyond', REFUSED)), {
       message: /invalid (mem|access)|R\d/,
     });

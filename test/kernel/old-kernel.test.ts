@@ -1,7 +1,7 @@
 /**
- * A machine whose kernel is too old, or lacks what is needed: the programs and `make` say so before
- * anything else. The old kernel is this one with another version and another list of its functions,
- * which a mount namespace puts in the place of its own.
+ * A machine whose kernel is too old or lacks a feature: the programs and `make` say so before
+ * anything else. The old kernel is this kernel with another version and another list of functions,
+ * which a mount namespace puts in place of its own.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,8 +16,8 @@ const directory = mkdtempSync(join(tmpdir(), 'baton-kernel-'));
 const LIST = join(directory, 'vmlinux');
 
 /**
- * BTF that knows one type, `int`, and no function (Documentation/bpf/btf.rst of the kernel): a
- * header of 24 bytes, one record of 16, and strings.
+ * BTF with one type, `int`, and no function (Documentation/bpf/btf.rst of the kernel): a header of
+ * 24 bytes, one record of 16, and strings.
  */
 function listWithoutFunctions(): Buffer {
   const strings = Buffer.from('\0int\0', 'latin1');
@@ -83,7 +83,7 @@ t.test(
       };
       t.test(name, async (t) => {
         for (const program of ['balancer', 'node']) {
-          // The config is not there: the kernel comes first.
+          // There is no config: the kernel is checked first.
           const { status, said } = there(
             process.execPath,
             'bin/baton.js',
@@ -119,7 +119,7 @@ t.test(
   },
 );
 
-t.test('a kernel that can: nothing is said', async (t) => {
+t.test('a kernel that can run Baton: no message', async (t) => {
   const { status, stdout, stderr } = spawnSync('scripts/check-kernel.sh', {
     cwd: PROJECT,
     encoding: 'utf8',

@@ -31,7 +31,7 @@ if (insideNamespace(import.meta.url)) {
     writeUdp(datapath, room, 80, 1);
     datapath.commit(room, 80, Port.wire);
     datapath.flush();
-    t.equal(datapath.stats()[3], 1, 'what can not be sent is counted');
+    t.equal(datapath.stats()[3], 1, 'a frame that cannot be sent is counted');
     t.ok(wakeups < 10, 'and it does not spin');
     run('ip', 'link', 'set', 'e1', 'up');
     await farm.sendUdp(5);
@@ -39,7 +39,7 @@ if (insideNamespace(import.meta.url)) {
     datapath.close();
   });
 
-  t.test('memory is gone after close, whoever closes when', async (t) => {
+  t.test('memory is unmapped after close, whatever the order of closing', async (t) => {
     const before = packetSockets();
     const ring: PacketRing = native().openPacketRing(farm.options());
     let calls = 0;
@@ -61,7 +61,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(packetSockets(), before);
   });
 
-  t.test('mistakes of the caller are errors', async (t) => {
+  t.test('wrong arguments are errors', async (t) => {
     t.throws(() => native().openPacketRing(farm.options({ interfaceIndex: 9999 })), {
       code: 'ENODEV',
       syscall: 'bind',
@@ -80,7 +80,7 @@ if (insideNamespace(import.meta.url)) {
     ring.close();
   });
 
-  t.test('a worker that ends takes its ring with it', async (t) => {
+  t.test('the ring of a thread that ends is closed', async (t) => {
     const before = packetSockets();
     const source = `
       const { createRequire } = require('node:module');

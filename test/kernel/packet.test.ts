@@ -30,7 +30,7 @@ import { forwarder, upload, uploadDigest } from './upload.js';
 const UPLOAD_BYTES = 20_000_000;
 
 /**
- * Counts frames at egress that carry the mark, keeps the last one's length, and takes them away.
+ * Counts frames with the mark at egress, keeps the length of the last one, and drops them.
  */
 const PROGRAM = `
 #include <linux/bpf.h>
@@ -53,7 +53,7 @@ if (insideNamespace(import.meta.url)) {
   const programs = compileAndLoad(PROGRAM);
   t.teardown(() => farm.stop());
 
-  t.test('frames come in with what is known of their checksums', async (t) => {
+  t.test('frames arrive with flags for their checksums', async (t) => {
     const datapath = openPacketDatapath(native(), {
       interfaceIndex: farm.e1,
       mtu: MTU,
@@ -94,32 +94,35 @@ if (insideNamespace(import.meta.url)) {
     datapath.close();
   });
 
-  t.test('a connection is forwarded whole, segments larger than the wire included', async (t) => {
-    const datapath = farm.open();
-    let largest = 0;
-    let segmented = 0;
-    const sink = forwarder(datapath, (length, flags) => {
-      largest = Math.max(largest, length);
-      if ((flags & FrameFlags.segmented) !== 0) segmented++;
-    });
-    const pump = (): void => {
-      if (datapath.poll(sink, now)) setImmediate(pump);
-    };
-    datapath.start(pump);
-    const start = now();
-    t.equal(await upload(farm, UPLOAD_BYTES), uploadDigest(UPLOAD_BYTES));
-    const [received, lost, sent, failed, outside] = datapath.stats();
-    t.comment(
-      `${UPLOAD_BYTES} bytes in ${(now() - start).toFixed(0)} ms, ${received} frames, largest ${largest}, ` +
-        `${segmented} segmented, ${outside} outside the ring, ${sent} sent, ${failed} failed, ${lost} lost`,
-    );
-    t.ok(largest > MTU + 14, 'the kernel handed over large segments');
-    t.equal(outside, segmented);
-    t.same([lost, failed, datapath.transmitRingFull], [0, 0, 0]);
-    datapath.close();
-  });
+  t.test(
+    'a connection is forwarded completely, including segments larger than the MTU',
+    async (t) => {
+      const datapath = farm.open();
+      let largest = 0;
+      let segmented = 0;
+      const sink = forwarder(datapath, (length, flags) => {
+        largest = Math.max(largest, length);
+        if ((flags & FrameFlags.segmented) !== 0) segmented++;
+      });
+      const pump = (): void => {
+        if (datapath.poll(sink, now)) setImmediate(pump);
+      };
+      datapath.start(pump);
+      const start = now();
+      t.equal(await upload(farm, UPLOAD_BYTES), uploadDigest(UPLOAD_BYTES));
+      const [received, lost, sent, failed, outside] = datapath.stats();
+      t.comment(
+        `${UPLOAD_BYTES} bytes in ${(now() - start).toFixed(0)} ms, ${received} frames, largest ${largest}, ` +
+          `${segmented} segmented, ${outside} outside the ring, ${sent} sent, ${failed} failed, ${lost} lost`,
+      );
+      t.ok(largest > MTU + 14, 'the kernel handed over large segments');
+      t.equal(outside, segmented);
+      t.same([lost, failed, datapath.transmitRingFull], [0, 0, 0]);
+      datapath.close();
+    },
+  );
 
-  t.test('the same where the device can not cut segments', async (t) => {
+  t.test('the same if the device cannot cut segments', async (t) => {
     run('ethtool', '-K', 'e1', 'tso', 'off', 'gso', 'off', 'tx', 'off');
     const datapath = farm.open();
     const sink = forwarder(datapath, () => {});
@@ -130,7 +133,7 @@ if (insideNamespace(import.meta.url)) {
     run('ethtool', '-K', 'e1', 'tso', 'on', 'gso', 'on', 'tx', 'on');
   });
 
-  t.test('the same by another ring than that which frames came in by', async (t) => {
+  t.test('the same through another ring than the receiving one', async (t) => {
     const datapath = farm.open();
     const on = { interfaceIndex: farm.e1, filterProgramFd: -1 };
     const port = new NodePort(native(), on, transmitSlots(MTU), datapath);
@@ -153,7 +156,7 @@ if (insideNamespace(import.meta.url)) {
     datapath.close();
   });
 
-  t.test('what does not lie in the memory of the other ring is refused', async (t) => {
+  t.test('a frame outside the memory of the other ring is refused', async (t) => {
     const ring = native().openPacketRing(farm.options());
     const memory = new ArrayBuffer(1000);
     for (const [offset, length, headed] of [
@@ -174,7 +177,7 @@ if (insideNamespace(import.meta.url)) {
     ring.close();
   });
 
-  t.test('frames of a VLAN and frames for others are left out', async (t) => {
+  t.test('frames of a VLAN and frames for other machines are left out', async (t) => {
     run('ip', 'link', 'add', 'x0', 'type', 'veth', 'peer', 'name', 'x1');
     run('ip', 'link', 'set', 'x0', 'up');
     run('ip', 'link', 'set', 'x1', 'address', NODE_MAC, 'up');
@@ -201,7 +204,7 @@ if (insideNamespace(import.meta.url)) {
     receiver.close();
   });
 
-  t.test('frames built here arrive in order, round the ring many times', async (t) => {
+  t.test('frames built here arrive in order, many times round the ring', async (t) => {
     const count = 1000;
     const { heard } = await farm.listen();
     const datapath = farm.open({ transmitSlots: 32 });
@@ -229,8 +232,7 @@ if (insideNamespace(import.meta.url)) {
     const { heard } = await farm.listen();
     const ring = native().openPacketRing(farm.options({ transmitSlots: 32 }));
     const datapath = new PacketDatapath(ring);
-    // Two frames whose virtio header demands a checksum beyond their end, as if they had been
-    // received so.
+    // Two frames, as if received, whose virtio header requests a checksum beyond their end.
     const { bytes } = datapath.memory;
     const broken = 4096;
     writeUdp(datapath, broken, 80, 9);
@@ -303,7 +305,7 @@ if (insideNamespace(import.meta.url)) {
     native().detachTc(farm.e1, 'egress', 1, 1);
     native().removeClsactIfEmpty(farm.e1);
   });
-  t.test('the mark is the one that the kernel programs know', async (t) => {
+  t.test('the mark equals that of the BPF programs', async (t) => {
     const header = readFileSync(new URL('../../../bpf/lib/ixp.h', import.meta.url), 'utf8');
     t.match(header, new RegExp(`#define BATON_MARK_INJECT 0x${INJECT_MARK.toString(16)}\\b`));
   });

@@ -1,4 +1,4 @@
-/** A program of Baton as a child process: its config, its lines, its end. */
+/** A program of Baton as a child process: its config, its output, its end. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +14,7 @@ export interface Ended {
 
 export class Program {
   readonly child: ChildProcess;
-  /** Everything on standard error. */
+  /** All its standard error so far. */
   text = '';
   readonly ended: Promise<Ended>;
 
@@ -40,14 +40,16 @@ export class Program {
     if (!what.test(this.text)) throw new Error(`ended without ${what}: ${this.text}`);
   }
 
-  /** Ends it by a signal; resolves once it is gone. */
+  /** Ends it with a signal; resolves when it has ended. */
   end(signal: NodeJS.Signals): Promise<Ended> {
     this.child.kill(signal);
     return this.ended;
   }
 }
 
-/** All of this namespace that a program of Baton may change, as text: one line for each thing. */
+/**
+ * The state of this namespace that a program of Baton may change, as text, a line for each item.
+ */
 export function snapshot(): string[] {
   return [
     run('ip', '-4', 'address', 'show'),

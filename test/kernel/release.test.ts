@@ -1,4 +1,4 @@
-/** IXP_RELEASE on a real interface: which sockets go, and which stay. */
+/** IXP_RELEASE on a real interface: which sockets are removed, and which stay. */
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import t from 'tap';
@@ -7,7 +7,7 @@ import { insideNamespace } from './namespace.js';
 import { ACK, SEQ, sessionKey } from './shim-fixture.js';
 import { Ixcp, REQUEST_END, type Session, ShimNode } from './shim-node.js';
 
-/** Of the client in struct session_key, and in struct session (bpf/lib/config.h). */
+/** Offsets in struct session_key and struct session (bpf/lib/config.h). */
 const PORT = 8;
 const RELEASED = 41;
 
@@ -15,13 +15,13 @@ if (insideNamespace(import.meta.url)) {
   const node = await ShimNode.start(t);
   const { shim } = node;
 
-  t.test('a session that nobody reads is given back, any other is not', async (t) => {
+  t.test('a session whose server has read nothing is released, no other is', async (t) => {
     const silent = createServer({ pauseOnConnect: true });
     silent.listen(8081, '127.0.0.1');
     await once(silent, 'listening');
     const release = (session: Session): void =>
       session.adopt({ ixp: { type: 3, confirm: REQUEST_END }, payload: '', tcp: { flags: 'A' } });
-    /** One whose server has accepted it and reads nothing. */
+    /** A session whose server has accepted it and reads nothing. */
     const unread = async (): Promise<{ session: Session; socket: Socket }> => {
       shim.service(0, '127.0.0.1', 8081);
       const session = node.newSession();
@@ -37,14 +37,14 @@ if (insideNamespace(import.meta.url)) {
     release(first.session);
     await first.session.expectNotice(Ixcp.released, { seq: ACK, ack: SEQ });
     t.strictSame(await first.session.rest(), [], 'the client hears nothing of it');
-    // The answer may be lost. And what of the client was under way to that socket finds none.
+    // The answer may be lost. Segments of the client on their way to that socket find no socket.
     release(first.session);
     await first.session.expectNotice(Ixcp.released);
     first.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END }, payload: 'more' });
     await first.session.expectNotice(Ixcp.released);
     first.socket.destroy();
 
-    // It is answered meanwhile: the server is only slow.
+    // The server answers another session in between: it is only slow.
     const second = await unread();
     const busy = node.newSession();
     const accepted = busy.socket();
@@ -61,13 +61,13 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(await second.session.rest(), []);
     t.ok(!second.socket.destroyed);
 
-    // There is more than the balancer keeps.
+    // The socket has more bytes than the balancer keeps.
     const third = await unread();
     third.session.adopt({ ixp: { type: 2 }, tcp: { seq: REQUEST_END }, payload: 'more' });
     release(third.session);
     await third.session.expectNotice(Ixcp.adopted, { ack: REQUEST_END + 4 });
 
-    // The RST that was to remove it came to nothing, and the server goes on: its end is one like
+    // The RST that should remove it had no effect, and the server continues: the session ends like
     // any other.
     const key = sessionKey.slice();
     new DataView(key.buffer).setUint16(PORT, node.nextPort);

@@ -1,6 +1,6 @@
 /**
- * What the tests of the packet ring share: a switch with three ports, at which are the ring's
- * interface e1 (in the test's own namespace), a client and a node; and frames to send over it.
+ * Shared by the tests of the packet ring: a switch with three ports, for the ring's interface e1
+ * (in the test's own namespace), a client and a node, and frames to send.
  */
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -35,8 +35,9 @@ next();
 `;
 
 /**
- * Tells of each datagram its length and first byte, until one begins with 255. Its buffer, which
- * Node could not make so large, holds what comes while it has no turn.
+ * Prints length and first byte of each datagram, until one begins with 255. Python can make the
+ * receive buffer larger than Node.js can, so that datagrams wait there while the process has no
+ * CPU.
  */
 const LISTEN = `
 import socket
@@ -54,13 +55,13 @@ while True:
 print(",".join(heard))
 `;
 
-/** A datagram that the node has heard. */
+/** A datagram that the node has received. */
 export interface Heard {
   length: number;
   tag: number;
 }
 
-/** A UDP frame that came in. */
+/** A UDP frame that arrived. */
 export interface Seen {
   length: number;
   flags: number;
@@ -76,8 +77,8 @@ export class RingFarm {
   ) {}
 
   static async make(): Promise<RingFarm> {
-    // A bridge that snoops reports a multicast group of its own: an IPv4 frame that no test asked
-    // for.
+    // A bridge with multicast snooping reports a group of its own: an IPv4 frame that no test
+    // expects.
     run('ip', 'link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0');
     run('ip', 'link', 'set', 'br0', 'up');
     run('ip', 'link', 'add', 'e1', 'address', HERE_MAC, 'type', 'veth', 'peer', 'name', 'p1');
@@ -113,7 +114,7 @@ export class RingFarm {
     return outputOf(this.client.script(SEND_UDP, VIRTUAL, ...sizes.map(String)));
   }
 
-  /** Listens at the node: what it has heard by the time that a datagram begins with 255. */
+  /** Listens at the node: the datagrams up to one that begins with 255. */
   async listen(): Promise<{ heard: Promise<Heard[]> }> {
     const listener = this.node.python(LISTEN);
     const output = outputOf(listener);
@@ -138,7 +139,7 @@ export function now(): number {
   return performance.now();
 }
 
-/** A sink that notes the UDP frames that come in. */
+/** A sink that records the UDP frames that arrive. */
 export function collector(datapath: RingDatapath, seen: Seen[]): FrameSink {
   return {
     receive: (offset, length, flags) => {
@@ -153,7 +154,7 @@ export function collector(datapath: RingDatapath, seen: Seen[]): FrameSink {
   };
 }
 
-/** Writes a frame of `length` bytes with a UDP datagram for the node, whose payload is `fill`. */
+/** Writes a frame of `length` bytes: a UDP datagram for the node with `fill` as payload. */
 export function writeUdp(
   datapath: RingDatapath,
   offset: number,

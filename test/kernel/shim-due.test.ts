@@ -1,4 +1,4 @@
-/** When the shim tells of a socket's segments (IXCP_ADOPTED), and when it need not. */
+/** When the shim sends IXCP_ADOPTED for the segments of a socket, and when it need not. */
 import t from 'tap';
 import { build, type TcpSpec } from '../../lab/packet.js';
 import { insideNamespace } from './namespace.js';
@@ -20,7 +20,7 @@ if (insideNamespace(import.meta.url)) {
   const shim = new Shim();
   t.teardown(() => shim.object.close());
 
-  /** A segment of the node's socket; `answered` rises to `asked` when it was told. */
+  /** Sends a segment of the node's socket. `answered` rises to `asked` with a complete notice. */
   const send = (tcp: TcpSpec, payload = '') => {
     shim.object.testRun('shim_egress', build(toClient(tcp, payload)));
     return sessionProgress(shim.object.mapLookup('sessions', sessionKey));
@@ -50,7 +50,7 @@ if (insideNamespace(import.meta.url)) {
     );
   });
 
-  t.test('where the client confirms, the beginning of an answer is not told', async (t) => {
+  t.test('if the client confirms, the start of a response causes no notice', async (t) => {
     const begin = (asked = 1) => {
       const session = { confirm: SEQ, asked, noticeFrom: NOTICE_FROM };
       shim.object.mapUpdate('sessions', sessionKey, sessionValue(session));
@@ -63,9 +63,9 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(
       send({ seq: NOTICE_FROM - 1 }, 'x'),
       unconfirmed,
-      'the last that a client lets come unasked',
+      'the last byte of the initial window',
     );
-    t.strictSame(send({ seq: NOTICE_FROM }, 'x'), confirmed, 'what comes after that');
+    t.strictSame(send({ seq: NOTICE_FROM }, 'x'), confirmed, 'the first byte behind it');
     begin();
     t.strictSame(send({ flags: 'FA' }), confirmed, 'its FIN');
     begin(2);

@@ -1,5 +1,5 @@
 /**
- * What the tests of the BPF programs share: addresses, configured objects, counters as differences.
+ * Shared by the tests of the BPF programs: addresses, configured objects, counters as differences.
  */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ export const CLIENT_PORT = 40_000;
 export const BALANCER_MAC = '02:00:00:00:00:02';
 export const OWN_MAC = '02:00:00:00:00:03';
 export const SESSION = 0x1234_5678;
-/** Sequence number of the request, and of the first byte of the answer. */
+/** Sequence number of the request, and of the first byte of the response. */
 export const SEQ = 0xffff_fff0;
 export const ACK = 0x0800_0001;
 export const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
@@ -27,7 +27,7 @@ export const Mark = { inject: 0x4254_0001, retry: 0x4254_0002, notice: 0x4254_01
 
 export const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 
-/** A request in IXP_ADOPT, or what is different from it. */
+/** A request in IXP_ADOPT, with these changes. */
 export function handoff(change: PacketSpec = {}): PacketSpec {
   return {
     ethernet: { source: BALANCER_MAC, destination: OWN_MAC, ...change.ethernet },
@@ -45,7 +45,7 @@ export function handoff(change: PacketSpec = {}): PacketSpec {
   };
 }
 
-/** The notice about the session of `handoff`, or what is different from it. */
+/** The notice about the session of `handoff`, with these changes. */
 export function notice(change: PacketSpec = {}): PacketSpec {
   return {
     ethernet: { source: OWN_MAC, destination: BALANCER_MAC, ...change.ethernet },
@@ -87,7 +87,7 @@ export const sessionKey = join8(
   portBytes(80),
 );
 
-/** What the node's socket sends to the client. */
+/** A segment of the node's socket to the client. */
 export const toClient = (tcp: TcpSpec, payload = ''): PacketSpec => ({
   ethernet: { source: OWN_MAC, destination: '02:00:00:00:00:01' },
   ip: { source: VIRTUAL, destination: CLIENT },
@@ -101,11 +101,11 @@ export interface SessionSpec {
   asked?: number;
   answered?: number;
   sent?: boolean;
-  /** The balancer leaves it to the client to confirm: nothing is told before this number. */
+  /** With IXP_CLIENT_CONFIRMS: earlier sequence numbers cause no notice. */
   noticeFrom?: number;
 }
 
-/** From adopted_at on: a session that was adopted before all others. */
+/** The fields from adopted_at on, of a session that was adopted before all others. */
 const SESSION_TAIL_BYTES = 16;
 
 /** struct session of bpf/lib/config.h. */
@@ -123,7 +123,7 @@ export function sessionValue(spec: SessionSpec = {}): Uint8Array {
   );
 }
 
-/** What egress has written into an entry of `sessions`. */
+/** The fields that egress writes into an entry of `sessions`. */
 export function sessionProgress(value: Uint8Array | undefined): {
   asked: number;
   answered: number;
@@ -155,7 +155,7 @@ export class Shim {
     this.object.mapUpdate('services', hostU32(number), value);
   }
 
-  /** Names of the counters that rise during `action`, each as often as it rises. */
+  /** Names of the counters that rise during `action`, each as many times as it rises. */
   counted(action: () => void): string[] {
     return counted(this.object, SHIM_NAMES, action);
   }

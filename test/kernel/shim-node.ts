@@ -1,6 +1,6 @@
 /**
- * A node in the network namespace of a test: the shim on e0, a web server on the virtual address.
- * At the other end of the veth pair, on w0, the test plays client and balancer.
+ * A node in the network namespace of a test: the shim on e0, and a web server on the virtual
+ * address. On w0, the peer of e0, the test acts as client and balancer.
  */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -29,7 +29,7 @@ import { Wire } from './shim-wire.js';
 export const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4, released: 8 } as const;
 export const REQUEST_END = (SEQ + REQUEST.length) >>> 0;
 
-/** A session of its own: what is sent for it, what is said about it, and the socket it gets. */
+/** A session: the segments of client and node, the notices, and its socket. */
 export interface Session {
   adopt(change?: PacketSpec): void;
   expectNotice(
@@ -59,14 +59,13 @@ export class ShimNode {
 
   static async start(t: Test): Promise<ShimNode> {
     run('ip', 'link', 'add', 'e0', 'address', OWN_MAC, 'type', 'veth', 'peer', 'name', 'w0');
-    // The ring leaves out frames for other machines: client and balancer are one here.
+    // Client and balancer have one MAC address here: the ring leaves out frames for other machines.
     run('ip', 'link', 'set', 'w0', 'address', BALANCER_MAC, 'arp', 'off', 'up');
     run('ip', 'link', 'set', 'e0', 'up');
     run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'e0');
     run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'lo');
     run('ip', 'neighbour', 'add', CLIENT, 'lladdr', BALANCER_MAC, 'dev', 'e0', 'nud', 'permanent');
-    // Large segments from the start, whatever the kernel thinks of the pace of a path that it does
-    // not know.
+    // Large segments from the start, whatever pace the kernel assumes for an unknown path.
     run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1', 'net.ipv4.tcp_min_tso_segs=32');
 
     const shim = new Shim();
@@ -119,13 +118,13 @@ export class ShimNode {
     };
   }
 
-  /** A segment of the client of this port as the client sends it. */
+  /** A segment of the client with this port, without IXP. */
   plain(port: number, tcp: NonNullable<PacketSpec['tcp']>): PacketSpec {
     const { ixp: _, ...rest } = handoff({ tcp: { sourcePort: port, ...tcp } });
     return { ...rest, ethernet: { source: BALANCER_MAC, destination: OWN_MAC }, payload: '' };
   }
 
-  /** Both sides of a session close, the node first: its socket goes into TIME_WAIT. */
+  /** Closes both sides of a session, the node's first: its socket enters TIME_WAIT. */
   async endByFin(
     session: Session,
     socket: Socket,

@@ -1,6 +1,6 @@
 /**
- * The far end of a node's wire, for tests of the shim on a real interface: client and balancer in
- * one.
+ * The other end of a node's link, for tests of the shim on a real interface: both client and
+ * balancer.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build, type PacketSpec } from '../../lab/packet.js';
@@ -11,7 +11,7 @@ import { native } from '../../src/host/native.js';
 import { describe, differences, type ParsedPacket, parse } from '../support/packet-parse.js';
 import { KEY, OWN, VIRTUAL } from './shim-fixture.js';
 
-/** Sends frames, and keeps what comes until somebody expects it. */
+/** Sends frames, and keeps received frames until a test expects them. */
 export class Wire {
   private readonly datapath;
   private readonly heard: ParsedPacket[] = [];
@@ -35,13 +35,14 @@ export class Wire {
   }
 
   /**
-   * The next frame that fits the description; those before it that do not fit are left for later.
+   * Waits for the next frame that fits the description. Earlier frames that do not fit stay for
+   * later.
    */
   async expect(what: string, spec: PacketSpec): Promise<ParsedPacket> {
     const end = performance.now() + PATIENCE_MS;
     for (;;) {
       this.listen();
-      // Segments leave the veth with unfinished checksums; notices must be faultless.
+      // Segments leave the veth with unfinished checksums. Notices must have no error.
       const at = this.heard.findIndex(
         (packet) => differences(spec, packet, spec.tcp !== undefined).length === 0,
       );
@@ -55,7 +56,7 @@ export class Wire {
     }
   }
 
-  /** What came for this client port within a few ms and nobody expected, in words. */
+  /** Descriptions of the unexpected frames for this client port, after a wait of a few ms. */
   async rest(port: number): Promise<string[]> {
     await sleep(20);
     this.listen();

@@ -1,6 +1,5 @@
 /**
- * The shim packet by packet (BPF_PROG_TEST_RUN): what goes in, the verdict, what comes out, what is
- * counted.
+ * The shim, packet by packet (BPF_PROG_TEST_RUN): packet in, verdict, packet out, counters.
  */
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -38,12 +37,12 @@ const USER_MARK = 7;
 
 interface Case {
   name: string;
-  /** In the map before the frame comes. */
+  /** The session in the map, before the frame. */
   session?: SessionSpec;
   frame: PacketSpec | Uint8Array;
   mark?: number;
   verdict: number;
-  /** Absent: the frame as it came in. */
+  /** Default: the frame, unchanged. */
   out?: PacketSpec;
   /** Default: 0. */
   markOut?: number;
@@ -59,7 +58,7 @@ function changed(frame: Uint8Array, at: number): Uint8Array {
   return copy;
 }
 
-/** The answer to a handoff, as a socket that took nothing of it would number it. */
+/** The answer to a handoff, with the numbers of a socket that has accepted nothing of it. */
 const answered = (type: number, reason = 0): PacketSpec =>
   notice({ ixcp: { type, reason, seq: ACK, ack: SEQ } });
 
@@ -73,7 +72,7 @@ const segment = { ixp: { type: 2 } };
 const INGRESS: readonly Case[] = [
   { name: 'plain TCP passes untouched', frame: plain, ...passed, counters: [] },
   {
-    name: 'a mark of somebody else stays',
+    name: 'the mark of another program stays',
     frame: plain,
     mark: USER_MARK,
     ...passed,
@@ -218,7 +217,7 @@ const INGRESS: readonly Case[] = [
     counters: ['refused_no_listener'],
   },
   {
-    // Outside of a real ingress hook the kernel function refuses: what a refusing kernel leads to.
+    // Outside a real ingress hook the kernel function returns an error: this shows the effect.
     name: 'a listener, but the kernel does not build the socket',
     frame: handoff(),
     ...refused,
@@ -226,7 +225,7 @@ const INGRESS: readonly Case[] = [
     counters: ['refused_unable'],
   },
   {
-    name: 'a session that had a socket is not begun again',
+    name: 'a session that had a socket does not start again',
     session: { sent: true },
     frame: handoff(),
     ...refused,
@@ -291,7 +290,7 @@ const noticeOf = (type: number, ack = SEQ): PacketSpec => notice({ ixcp: { type,
 const EGRESS: readonly Case[] = [
   { name: 'TCP of no session', frame: toClient({}), ...passed, counters: [] },
   {
-    name: 'a session with nothing to tell',
+    name: 'a session without a notice due',
     session: { answered: 1 },
     frame: toClient({}, 'x'),
     mark: USER_MARK,
@@ -328,7 +327,7 @@ const EGRESS: readonly Case[] = [
     counters: ['notice_fin'],
   },
   {
-    name: 'a copy of no session goes nowhere',
+    name: 'a copy of no session is dropped',
     frame: toClient({}),
     mark: Mark.notice + Ixcp.rst,
     ...dropped,
@@ -336,7 +335,7 @@ const EGRESS: readonly Case[] = [
     counters: ['drop_notice'],
   },
   {
-    name: 'a copy that is not TCP goes nowhere',
+    name: 'a copy that is not TCP is dropped',
     session: {},
     frame: { ...toClient({}), ip: { source: VIRTUAL, destination: CLIENT, protocol: 17 } },
     mark: Mark.notice + Ixcp.fin,
@@ -386,7 +385,7 @@ if (insideNamespace(import.meta.url)) {
   t.test('ingress', check('shim_ingress', INGRESS));
   t.test('egress', check('shim_egress', EGRESS));
 
-  t.test('an IXP frame cut at every length', async (t) => {
+  t.test('an IXP frame truncated at any length', async (t) => {
     const whole = build(handoff(), KEY);
     for (let length = IPV4_END; length < whole.length; length++) {
       const expected = length < IXP_FRAME_BYTES ? 'drop_truncated' : 'drop_length';
@@ -398,7 +397,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('on the balancer itself notices go round to its own ingress', async (t) => {
+  t.test('on the balancer itself, notices go to its own ingress', async (t) => {
     shim.configure(true);
     shim.object.mapDelete('sessions', sessionKey);
     const frame = build(handoff({ ixp: { service: 5 } }), KEY);

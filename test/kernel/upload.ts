@@ -1,6 +1,6 @@
 /**
- * A connection by way of the ring's interface: the client uploads to the virtual address, the node
- * answers with a hash.
+ * A connection through the ring's interface: the client uploads to the virtual address, and the
+ * node answers with a hash.
  */
 import { createHash } from 'node:crypto';
 import { type FrameSink, Port, type PortNumber } from '../../src/datapath/datapath.js';
@@ -15,7 +15,7 @@ import {
   VIRTUAL_NUMBER,
 } from './ring-farm.js';
 
-/** Sends bytes to the virtual address and prints what the other side answers. */
+/** Sends bytes to the virtual address and prints the answer. */
 const UPLOAD = `
 const [address, count] = process.argv.slice(1);
 const socket = require('node:net').connect({ host: address, port: 80, allowHalfOpen: true });
@@ -32,7 +32,7 @@ const more = () => {
 };
 socket.once('connect', more).pipe(process.stdout);
 `;
-/** Takes one connection, and answers with the hash of what came. */
+/** Accepts one connection, and answers with the hash of the received bytes. */
 const DIGEST = `
 const server = require('node:net').createServer({ allowHalfOpen: true }, (socket) => {
   const hash = require('node:crypto').createHash('sha256');
@@ -51,7 +51,7 @@ export function uploadDigest(count: number): string {
   return hash.digest('hex');
 }
 
-/** Uploads by way of the virtual address; returns the hash of what arrived. */
+/** Uploads to the virtual address; returns the hash of the bytes that arrived. */
 export async function upload(farm: RingFarm, count: number): Promise<string> {
   const server = farm.node.script(DIGEST);
   await new Promise((resolve) => server.stdout?.once('data', resolve));
@@ -59,8 +59,8 @@ export async function upload(farm: RingFarm, count: number): Promise<string> {
 }
 
 /**
- * Forwards what comes for the virtual address to the node, as a balancer does; notes lengths and
- * flags.
+ * Forwards frames for the virtual address to the node, as a balancer does, and records their
+ * lengths and flags.
  */
 export function forwarder(
   datapath: RingDatapath,

@@ -1,6 +1,6 @@
 /**
- * The XDP program frame by frame: what is the balancer's, what the engine gets, what the kernel
- * keeps.
+ * The XDP program, frame by frame: which frames it handles, which the engine gets, and which the
+ * kernel keeps.
  */
 import t from 'tap';
 import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
@@ -46,10 +46,10 @@ const elsewhere = { destination: '02:00:00:00:00:77' };
 const cut = (spec: PacketSpec, length: number): Uint8Array => build(spec, KEY).subarray(0, length);
 
 const toEngine = 'to_engine_ixcp';
-/** ADOPTED and FIN, which the engine is told of without being woken when all is right with them. */
+/** ADOPTED and FIN, which are reported without waking the engine if they have no error. */
 const QUIET_NOTICES = [1, 3];
 const OTHER_NOTICES = [0, 2, 4, 6, 7, 8, 0x41, 255];
-/** What may be wrong with one of these. */
+/** Possible errors of these notices. */
 const NOT_QUIET: readonly (readonly [string, PacketSpec])[] = [
   ['a wrong tag', { ixcp: { tag: 1n } }],
   ['a tag for another sender', { ixcp: { tag: tagOf({ ip: { source: '10.78.0.4' } }) } }],
@@ -72,7 +72,7 @@ function tagOf(change: PacketSpec): bigint {
   return new DataView(frame.buffer).getBigUint64(frame.length - 8);
 }
 
-/** [what, frame, counter when the engine gets it; none: it is for the stack] */
+/** [description, frame, counter if the engine gets it; none: the stack gets it] */
 type Given = readonly [string, PacketSpec | Uint8Array, string?];
 const FRAMES: readonly Given[] = [
   ['a segment of no session', segment(ack), 'to_engine_unknown'],
@@ -83,7 +83,7 @@ const FRAMES: readonly Given[] = [
   ['SYN and RST at once', segment({ flags: 'SR', seq: 1 }), 'to_engine_unknown'],
   ['for another MAC address', segment(ack, '', { ethernet: elsewhere })],
   [
-    'turned round, on its way to our own kernel',
+    'redirected by the guard, on its way to our own kernel',
     segment(ack, '', { ethernet: { source: BALANCER.mac } }),
   ],
   [
@@ -132,17 +132,14 @@ const FRAMES: readonly Given[] = [
     'a first fragment to another port',
     segment({ ...ack, destinationPort: 22 }, 'text', { ip: { moreFragments: true } }),
   ],
-  [
-    'a later fragment, of which nobody knows the port',
-    segment(ack, '', { ip: { fragmentOffset: 2 } }),
-  ],
+  ['a later fragment, which has no port', segment(ack, '', { ip: { fragmentOffset: 2 } })],
   [
     'a total length beyond the frame',
     segment(ack, '', { ip: { totalLength: 41 } }),
     'to_engine_odd',
   ],
   [
-    'a total length of no TCP header',
+    'a total length without a TCP header',
     segment(ack, '', { ip: { totalLength: 39 } }),
     'to_engine_odd',
   ],
@@ -164,8 +161,8 @@ const FRAMES: readonly Given[] = [
     'to_engine_icmp',
   ],
   ['ICMP: unreachable, cut', cut(icmp(3), 60), 'to_engine_icmp'],
-  ['ICMP: no more than its type', cut(icmp(3), 35), 'to_engine_icmp'],
-  ['ICMP: not even that', cut(icmp(3), 34)],
+  ['ICMP: its type only', cut(icmp(3), 35), 'to_engine_icmp'],
+  ['ICMP: without its type', cut(icmp(3), 34)],
   ['ICMP: a fragment', { ...icmp(3), ip: { ...icmp(3).ip, fragmentOffset: 1 } }],
 
   ...OTHER_NOTICES.map(
@@ -218,24 +215,21 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(fast.events(), []);
   });
 
-  t.test(
-    'before it is set up, and in the hands of a later version, it lets everything pass',
-    async (t) => {
-      const fast = new Fast();
-      t.teardown(() => fast.close());
-      fast.engine(true);
-      fast.session();
-      for (const layout of [0, SHARED_LAYOUT + 1]) {
-        fast.control.setUint32(CONTROL.layout, layout, true);
-        for (const [name, spec] of [...FRAMES, ['a SYN', segment({ flags: 'S' })] as const]) {
-          const { verdict, counters } = fast.run(spec);
-          t.strictSame({ verdict, counters }, { verdict: pass, counters: [] }, name);
-        }
+  t.test('before it is set up, and with another layout, every frame passes', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    fast.session();
+    for (const layout of [0, SHARED_LAYOUT + 1]) {
+      fast.control.setUint32(CONTROL.layout, layout, true);
+      for (const [name, spec] of [...FRAMES, ['a SYN', segment({ flags: 'S' })] as const]) {
+        const { verdict, counters } = fast.run(spec);
+        t.strictSame({ verdict, counters }, { verdict: pass, counters: [] }, name);
       }
-    },
-  );
+    }
+  });
 
-  t.test('a tag that only carries a priority is taken out', async (t) => {
+  t.test('a VLAN tag that only carries a priority is removed', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -249,10 +243,14 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame([...fast.run(tagged(other, 0)).frame], [...other], 'also of what the stack gets');
     const short = tagged(plain, 0).subarray(0, 18);
     const { verdict, counters } = fast.run(short);
-    t.strictSame({ verdict, counters }, { verdict: pass, counters: [] }, 'a tag and no more');
+    t.strictSame(
+      { verdict, counters },
+      { verdict: pass, counters: [] },
+      'a frame that ends behind the tag',
+    );
   });
 
-  t.test('every interface of ours counts', async (t) => {
+  t.test('MAC addresses of both interfaces count', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -265,7 +263,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test(
-    'a segment cut at every length never reaches the stack once its address is known',
+    'a segment truncated at any length behind its address never reaches the stack',
     async (t) => {
       const fast = new Fast();
       t.teardown(() => fast.close());
@@ -283,13 +281,13 @@ if (insideNamespace(import.meta.url)) {
     },
   );
 
-  t.test('each worker gets what is of its sessions', async (t) => {
+  t.test('each worker gets the frames of its sessions', async (t) => {
     const workers = 3;
     const fast = new Fast({ workers });
     t.teardown(() => fast.close());
     fast.engine(true);
     const key = (port: number, server: number): number => ((port << 16) | server) >>> 0;
-    /** The worker whose socket is missed when only its is gone. */
+    /** The worker without whose socket the frame is lost. */
     const workerOf = (spec: PacketSpec): number[] => {
       const found: number[] = [];
       for (let worker = 0; worker < workers; worker++) {
@@ -311,7 +309,7 @@ if (insideNamespace(import.meta.url)) {
         `segment ${port}`,
       );
       const about = { client: CLIENT.address, clientPort: port, virtualPort: destinationPort };
-      // One that is told is dropped whether there is a socket or not.
+      // A reported notice is dropped, with or without a socket.
       t.strictSame(workerOf(notice({ ixcp: { ...about, type: 2 } })), [worker], `notice ${port}`);
       const quoted = build({
         ip: { source: VIRTUAL, destination: CLIENT.address },

@@ -1,6 +1,6 @@
 /**
- * The XDP program's SYN/ACKs and the engine that goes on with them: cookies, and sessions that it
- * is told of.
+ * The XDP program's SYN/ACKs and the engine that continues from them: cookies, and reported
+ * sessions.
  */
 import t, { type Test } from 'tap';
 import { addressNumber, build, type TcpOptionsSpec } from '../../lab/packet.js';
@@ -32,7 +32,7 @@ const OPTIONS: readonly (readonly [string, TcpOptionsSpec])[] = [
   ['an MSS of 65535', { mss: 65_535 }],
 ];
 
-/** A cookie, from its description. */
+/** A cookie, computed from its description. */
 function referenceCookie(frame: Uint8Array, bits: number, ms: number): number {
   const view = new DataView(frame.buffer, frame.byteOffset);
   const ports = view.getUint32(TCP_AT);
@@ -63,7 +63,7 @@ function referenceBits(options: TcpOptionsSpec): number {
 }
 
 /**
- * The client of a SYN goes on by the SYN/ACK that it got: its ACK, then its request. The engine's
+ * Continues a handshake from its SYN/ACK: the client's ACK, then its request. Returns the engine's
  * last frame.
  */
 function goOn(t: Test, twin: Twin, answer: Uint8Array, sourcePort: number, now: number): void {
@@ -75,11 +75,7 @@ function goOn(t: Test, twin: Twin, answer: Uint8Array, sourcePort: number, now: 
     ack: (tcp!.seq + 1) >>> 0,
     options: stamps === undefined ? {} : { timestamps: [stamps[1] + 1, stamps[0]] as const },
   };
-  t.strictSame(
-    twin.receive(segment({ ...rest, flags: 'A' }), now),
-    [],
-    'the ACK is answered by nothing',
-  );
+  t.strictSame(twin.receive(segment({ ...rest, flags: 'A' }), now), [], 'the ACK gets no answer');
   const slot = twin.table.find(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0);
   if (slot < 0) {
     t.fail('no session');
@@ -98,7 +94,7 @@ function goOn(t: Test, twin: Twin, answer: Uint8Array, sourcePort: number, now: 
 if (insideNamespace(import.meta.url)) {
   let port = 30_000;
 
-  t.test('cookies are as they are described', async (t) => {
+  t.test('cookies match their description', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     const twin = new Twin();
@@ -138,7 +134,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(fast.events(), []);
   });
 
-  t.test('an engine that never saw the SYN takes its cookie', async (t) => {
+  t.test('an engine that never saw the SYN accepts its cookie', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.control.setUint32(CONTROL.halfOpen, 1, true);
@@ -163,7 +159,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('an engine that is told goes on with the session', async (t) => {
+  t.test('an engine that reads the event continues the session', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -184,7 +180,7 @@ if (insideNamespace(import.meta.url)) {
   });
 }
 
-/** Where the timestamp clock of a session starts. */
+/** The start of a session's timestamp clock. */
 function fastOffset(twin: Twin, sourcePort: number): number {
   return twin.table.tsOffset(
     twin.table.find(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0),

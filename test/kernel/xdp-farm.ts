@@ -1,5 +1,5 @@
 /**
- * What the tests of AF_XDP share: the farm of ring-farm.ts with an XDP program and sockets on e1.
+ * Shared by the tests of AF_XDP: the farm of ring-farm.ts with an XDP program and sockets on e1.
  */
 
 import { openXdpDatapath, type XdpDatapath, xdpPoolOptions } from '../../src/datapath/xdp.js';
@@ -15,8 +15,8 @@ import { compileAndLoad, MTU } from './ring-farm.js';
 export const WORKERS = 8;
 
 /**
- * `steer`: IPv4 goes to the sockets, UDP datagrams of odd length to worker 1 of those that there
- * are, all else to worker 0. `turn`: IPv4 goes back out, to the MAC address in `target`.
+ * `steer` gives IPv4 to the sockets: UDP datagrams of odd length to worker 1, if there is one, and
+ * all others to worker 0. `turn` sends IPv4 back, to the MAC address in `target`.
  */
 const PROGRAM = `
 #include <linux/bpf.h>
@@ -72,7 +72,7 @@ export function word(value: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(value).buffer);
 }
 
-/** Sockets on e1 with the program that gives them its frames. */
+/** Sockets on e1, with the program that gives them frames. */
 export class XdpSetup {
   readonly pool: XdpPool;
   private readonly datapaths: XdpDatapath[] = [];

@@ -1,4 +1,4 @@
-/** The XDP program and the FIN of a client: forwarded, and told to the engine without waking it. */
+/** The XDP program and the FIN of a client: forwarded, and reported without waking the engine. */
 import t from 'tap';
 import { build, type TcpSpec } from '../../lab/packet.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
@@ -18,12 +18,12 @@ import {
 const { drop, redirect, tx } = Verdict;
 const FIRST = (CLIENT_ISN + 1) >>> 0;
 const plain = { flags: 'A', seq: FIRST, ack: SERVER_ISN + 1 };
-/** With an acknowledgement of one byte of the answer. */
+/** Acknowledges one byte of the response. */
 const fin = { flags: 'FA', seq: FIRST, ack: SERVER_ISN + 2 };
 const NONCE = 77;
 const { answered, wrap } = SessionAction;
 
-/** The usual client's session, handed over and not confirmed; its slot. */
+/** Inserts the usual client's session during its handoff; returns its slot. */
 function handing(fast: Fast, action: number = answered): number {
   const slot = fast.session(0, (table, at) => {
     table.setNonce(at, NONCE);
@@ -35,7 +35,7 @@ function handing(fast: Fast, action: number = answered): number {
 }
 
 if (insideNamespace(import.meta.url)) {
-  t.test('a FIN is forwarded, and the engine told', async (t) => {
+  t.test('a FIN is forwarded and reported', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -66,10 +66,10 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(fast.events(), []);
     const left = unfinished(segment({ ...plain, flags: 'FA', seq: plain.seq + 1 }));
     byStack(t, fast.run(left), left, ['forwarded', 'fin_forwarded']);
-    t.equal(fast.events().length, 1, 'one whose checksum is left to hardware is told as well');
+    t.equal(fast.events().length, 1, 'a FIN whose checksum is left to hardware is reported too');
   });
 
-  t.test('before the node has confirmed, with an acknowledgement of its answer', async (t) => {
+  t.test('before the node has confirmed: a FIN that acknowledges the response', async (t) => {
     for (const [name, action] of [
       ['handed over', answered],
       ['and sent on in IXP', answered | wrap],
@@ -102,7 +102,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('before that, whatever else it says, the engine has it', async (t) => {
+  t.test('before that, the engine gets every other FIN', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -132,14 +132,14 @@ if (insideNamespace(import.meta.url)) {
     fast.setAction(slot, answered);
     t.strictSame(fast.events(), []);
     fast.fillRing();
-    check('nobody can be told', build(segment(fin)));
+    check('the ring buffer is full', build(segment(fin)));
     fast.events();
     fast.engine(false);
     const outcome = fast.run(segment(fin));
     t.match(
       outcome,
       { verdict: drop, counters: ['engine_absent'] },
-      'without an engine nobody has the request',
+      'without an engine the request is lost',
     );
     t.equal(table.flags(slot), 0);
     t.equal(table.packets(slot), 0);

@@ -1,9 +1,8 @@
 /**
- * What the tests of the XDP program share: the program with its maps filled as the balancer fills
- * them, runs of it over one frame (BPF_PROG_TEST_RUN), and what it counted and wrote meanwhile.
+ * Shared by the tests of the XDP program: the program with maps as the balancer fills them, runs of
+ * it over one frame (BPF_PROG_TEST_RUN), and what it counted and wrote during a run.
  *
- * Frames of a test run come in by lo, queue 0. Its worker sockets are those of an AF_XDP pool on
- * lo.
+ * Frames of a test run arrive on lo, queue 0. The worker sockets belong to an AF_XDP pool on lo.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -42,18 +41,18 @@ export const NODE = { address: '10.78.0.3', mac: '02:00:00:00:00:03', index: 1 }
 /** The second virtual server is at another port of the same address. */
 export const VIRTUAL = '10.78.0.100';
 export const PORTS = [80, 8443] as const;
-/** Of the usual client's connection. */
+/** Initial sequence numbers of the usual client's connection. */
 export const CLIENT_ISN = 0xffff_ff00;
 export const SERVER_ISN = 0x7fff_fffe;
 export const MTU = 1500;
 export const MSS = MTU - 76;
-/** Of a request head; SYN/ACKs offer a window of HeadStore.largeBytes. */
+/** Largest request head. SYN/ACKs offer a window of HeadStore.largeBytes. */
 export const HEAD_BYTES = 8192;
 export const WINDOW = new HeadStore(1, HEAD_BYTES).largeBytes;
 export const WINDOW_SHIFT = 7;
 export const SEEDS = { client: 0x1357_9bdf, port: 0x2468_ace0, nonce: 500 } as const;
 export const SYN_ALIVE_MS = 60_000;
-/** Index of lo, by which test runs come in. */
+/** Index of lo, on which frames of test runs arrive. */
 export const LO = 1;
 /** struct redirect_request of bpf/lib/config.h. */
 export const REDIRECT_REQUEST_BYTES = 8;
@@ -87,7 +86,9 @@ export const XDP_COUNTERS: readonly string[] = (() => {
 export interface Outcome {
   verdict: number;
   frame: Uint8Array;
-  /** Names of the counters that rose, but for that of the bytes; each as often as it rose. */
+  /**
+   * Names of the counters that rose, each as many times as it rose; without the counter of bytes.
+   */
   counters: string[];
 }
 
@@ -110,7 +111,7 @@ export function clock(): number {
   return Number((process.hrtime.bigint() / 1_000_000n) & 0xffff_ffffn);
 }
 
-/** A segment of the usual client; what stands in `rest` is different. */
+/** A segment of the usual client, with the changes in `rest`. */
 export function segment(
   tcp: TcpSpec,
   payload?: Uint8Array | string,
@@ -135,7 +136,7 @@ export function syn(change: PacketSpec = {}): PacketSpec {
 }
 
 /**
- * A notice of the usual node about the usual client's session: ADOPTED unless it says otherwise.
+ * A notice of the usual node about the usual client's session, by default ADOPTED.
  */
 export function notice(change: PacketSpec = {}): PacketSpec {
   return {
@@ -154,8 +155,7 @@ export function notice(change: PacketSpec = {}): PacketSpec {
 }
 
 /**
- * Sum of the TCP pseudo-header, folded: what stands for the checksum of a frame that is not
- * finished.
+ * Folded sum of the TCP pseudo-header: the checksum field of an unfinished frame.
  */
 export function pseudoSum(frame: Uint8Array): number {
   const view = new DataView(frame.buffer, frame.byteOffset);
@@ -165,14 +165,17 @@ export function pseudoSum(frame: Uint8Array): number {
   return sum;
 }
 
-/** The frame as a sender leaves it that counts on hardware to finish the checksum. */
+/** The frame of a sender that leaves the checksum to hardware. */
 export function unfinished(spec: PacketSpec): Uint8Array {
   const frame = build(spec);
   new DataView(frame.buffer).setUint16(50, pseudoSum(frame));
   return frame;
 }
 
-/** A frame goes to the usual node by the stack: struct redirect_request before it, and new MAC addresses. */
+/**
+ * Asserts that a frame goes to the usual node through the stack: with a struct redirect_request
+ * before it, and new MAC addresses.
+ */
 export function byStack(
   test: Test,
   outcome: Outcome,
@@ -181,9 +184,9 @@ export function byStack(
   by = LO,
 ): void {
   const { verdict } = outcome;
-  const way = new DataView(outcome.frame.buffer, outcome.frame.byteOffset);
+  const request = new DataView(outcome.frame.buffer, outcome.frame.byteOffset);
   test.strictSame(
-    { verdict, magic: way.getUint32(0, true), by: way.getUint32(4, true) },
+    { verdict, magic: request.getUint32(0, true), by: request.getUint32(4, true) },
     { verdict: Verdict.pass, magic: REDIRECT_MAGIC, by },
   );
   test.strictSame([...outcome.frame.subarray(REDIRECT_REQUEST_BYTES)], [...onward(frame)]);
@@ -196,7 +199,7 @@ export function tagged(frame: Uint8Array, tci: number, type = 0x8100): Uint8Arra
   return join8(frame.subarray(0, 12), tag, frame.subarray(12));
 }
 
-/** The frame as it looks on its way to the node. */
+/** The frame with the MAC addresses that it has on its way to the node. */
 export function onward(frame: Uint8Array): Uint8Array {
   const copy = frame.slice();
   copy.set(macBytes(NODE.mac), 0);
@@ -208,15 +211,15 @@ export interface FastOptions {
   workers?: number;
   /** Sessions of each worker. */
   capacity?: number;
-  /** false: as if there were so many virtual servers that these two have no place in `control`. */
-  near?: boolean;
+  /** False: as with more virtual servers than fit into `control`, the two are in the map only. */
+  inlineServers?: boolean;
 }
 
 export class Fast {
   readonly object: BpfObject;
   readonly control: DataView;
   readonly workers: number;
-  /** Of each worker; they lie in the maps. */
+  /** The session table of each worker, in the maps. */
   readonly tables: SessionTable[] = [];
   /** All records, of all workers. */
   readonly records: DataView;
@@ -262,16 +265,16 @@ export class Fast {
       const key = join8(addressBytes(VIRTUAL), portBytes(port), Uint8Array.of(0, 0));
       object.mapUpdate('virtual_servers', key, hostU32(server));
     });
-    this.configure(capacity, indexWords, options.near ?? true);
+    this.configure(capacity, indexWords, options.inlineServers ?? true);
     this.node(NODE.index, { mac: NODE.mac, interface: LO });
   }
 
-  /** Where a worker's index is now. */
+  /** xdp_control.index_state of a worker. */
   indexState(worker: number): Uint32Array {
     return new Uint32Array(this.control.buffer, CONTROL.indexState + worker * 4, 1);
   }
 
-  /** A node of this index, with the usual node's address; interface 0: it is not resolved. */
+  /** Sets a node, with the usual node's address. Interface 0: not resolved. */
   node(index: number, node: { mac: string; interface: number; redirect?: boolean }): void {
     const at = index * NODE_BYTES;
     new Uint8Array(this.nodes.buffer).set(addressBytes(NODE.address), at + XDP_NODE.address);
@@ -281,7 +284,7 @@ export class Fast {
   }
 
   /**
-   * Whether the engine runs: its sockets are in place, and it has just said so.
+   * Starts or stops the engine as the program sees it: its sockets, and the time of its last tick.
    */
   engine(runs: boolean): void {
     if (runs && this.pool === undefined) {
@@ -305,7 +308,7 @@ export class Fast {
     this.alive(clock());
   }
 
-  /** While this worker alone has no socket. */
+  /** Runs `action` while this worker has no socket. */
   withoutSocket(worker: number, action: () => void): void {
     const fd = this.pool?.socketFds[0]?.[worker];
     if (fd === undefined) throw new Error('the engine does not run');
@@ -314,12 +317,12 @@ export class Fast {
     this.object.mapUpdate('xsks', hostU32(worker), hostU32(fd));
   }
 
-  /** The engine's last word was at this time, in ms. */
+  /** Sets the time of the engine's last tick, in ms. */
   alive(at: number): void {
     this.control.setUint32(CONTROL.aliveAt, at >>> 0, true);
   }
 
-  /** The usual client's session, passing to the usual node. */
+  /** Inserts the usual client's session, which passes to the usual node; returns its slot. */
   session(
     action: number = SessionAction.forward,
     change: (table: SessionTable, slot: number) => void = () => {},
@@ -341,7 +344,7 @@ export class Fast {
     this.records.setUint8(slot * SESSION_RECORD_BYTES + SESSION_RECORD.action, action);
   }
 
-  /** Any session, passing to the usual node, at its worker: its slot there, or -1. */
+  /** Inserts a session that passes to the usual node; returns its slot at its worker, or -1. */
   insert(client: number, portServer: number): number {
     const table = this.tables[this.workerOf(client, portServer)]!;
     const slot = table.insert(client, portServer, 1);
@@ -373,19 +376,19 @@ export class Fast {
   }
 
   /**
-   * Has the program tell the first worker, by SYNs of others, until its ring buffer takes no more.
+   * Fills the first worker's ring buffer with events of SYNs from other ports.
    */
   fillRing(): void {
     while (this.run(syn({ tcp: { sourcePort: this.ringPort++ } })).counters[0] === 'syn_answered');
   }
 
-  /** What the program told this worker since it was last asked, record by record, as it is. */
+  /** The events for this worker since the last call, as words. */
   eventWords(worker = 0): Uint32Array {
     const into = new Uint32Array(KERNEL_EVENT_WORDS * MOST_EVENTS);
     return into.subarray(0, this.rings[worker]!.drain(into) * KERNEL_EVENT_WORDS);
   }
 
-  /** The same, taken apart. */
+  /** The same, by field. */
   events(worker = 0): KernelEvent[] {
     const into = this.eventWords(worker).slice();
     return Array.from({ length: into.length / KERNEL_EVENT_WORDS }, (_, index) => {
@@ -414,7 +417,7 @@ export class Fast {
     this.object.close();
   }
 
-  private configure(capacity: number, indexWords: number, near: boolean): void {
+  private configure(capacity: number, indexWords: number, inlineServers: boolean): void {
     const { control } = this;
     const word = (at: number, value: number): void => control.setUint32(at, value, true);
     const bytes = new Uint8Array(control.buffer);
@@ -431,12 +434,12 @@ export class Fast {
     control.setUint8(CONTROL.windowShift, WINDOW_SHIFT);
     bytes.set(KEY, CONTROL.key);
     bytes.set(SECRET, CONTROL.secret);
-    word(CONTROL.servers, near ? PORTS.length : INLINE_SERVERS + 1);
+    word(CONTROL.servers, inlineServers ? PORTS.length : INLINE_SERVERS + 1);
     PORTS.forEach((port, server) => {
       const at = CONTROL.inlineServers + server * INLINE_SERVER_BYTES;
       bytes.set(
         join8(
-          addressBytes(near ? VIRTUAL : NODE.address),
+          addressBytes(inlineServers ? VIRTUAL : NODE.address),
           portBytes(port),
           Uint8Array.of(server, 0),
         ),

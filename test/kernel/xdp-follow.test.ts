@@ -1,5 +1,5 @@
 /**
- * The XDP program follows clients as the engine does, whatever they send: random segments to both.
+ * The XDP program follows clients as the engine does: both get the same random segments.
  */
 import fc from 'fast-check';
 import t from 'tap';
@@ -18,7 +18,7 @@ const MAX_ADVANCE = 1 << 24;
 const FIN = 0x01;
 const RUNS = 300;
 
-/** Numbers near those where it matters. */
+/** Numbers near the limits. */
 const step = fc.oneof(
   fc.integer({ min: -3, max: 3 }),
   fc.integer({ min: -3, max: 3 }).map((by) => MAX_ADVANCE + by),
@@ -70,7 +70,7 @@ if (insideNamespace(import.meta.url)) {
             'z'.repeat(bytes),
           );
           const frame = build(spec);
-          // Once in 65536 times a right checksum looks like one that is not finished.
+          // One right checksum in 65536 looks unfinished.
           if (new DataView(frame.buffer).getUint16(50) === pseudoSum(frame)) continue;
           const outcome = fast.run(frame);
           if (outcome.verdict !== Verdict.tx) return false;

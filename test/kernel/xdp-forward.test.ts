@@ -1,5 +1,6 @@
 /**
- * The XDP program and sessions that were handed over: forwarded, followed, or given to the engine.
+ * The XDP program and sessions that a node owns: segments are forwarded, followed, or given to the
+ * engine.
  */
 import t from 'tap';
 import { addressNumber, build, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
@@ -37,7 +38,7 @@ const LIMIT_PROBES = 64;
 const forward = SessionAction.forward;
 
 if (insideNamespace(import.meta.url)) {
-  t.test('a segment goes to the node with nothing changed but its MAC addresses', async (t) => {
+  t.test('a segment goes to the node with new MAC addresses and no other change', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     const slot = fast.session();
@@ -60,8 +61,8 @@ if (insideNamespace(import.meta.url)) {
     t.ok(clock() - table.lastSeen(slot) < 5000, 'seen now');
   });
 
-  t.test('so it does when there are more virtual servers than stand in `control`', async (t) => {
-    const fast = new Fast({ near: false });
+  t.test('the same with more virtual servers than fit into `control`', async (t) => {
+    const fast = new Fast({ inlineServers: false });
     t.teardown(() => fast.close());
     fast.session();
     const frame = build(segment(plain));
@@ -70,10 +71,14 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame([...outcome.frame], [...onward(frame)]);
     const other = build(segment({ ...plain, destinationPort: 81 }));
     const { verdict, counters } = fast.run(other);
-    t.strictSame({ verdict, counters }, { verdict: pass, counters: [] }, 'a port that is none');
+    t.strictSame(
+      { verdict, counters },
+      { verdict: pass, counters: [] },
+      'a port without a virtual server',
+    );
   });
 
-  t.test('bytes are counted as frames are long', async (t) => {
+  t.test('forwarded bytes are whole frames', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.session();
@@ -83,7 +88,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame([...fast.object.mapSums('counters', names.length)], [1, frame.length]);
   });
 
-  t.test('by another interface', async (t) => {
+  t.test('through another interface', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.session();
@@ -98,7 +103,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame([...outcome.frame], [...onward(frame)]);
   });
 
-  t.test('where XDP_TX is not to be relied on', async (t) => {
+  t.test('on interfaces where XDP_TX may lose frames', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.session();
@@ -108,14 +113,14 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(segment(plain)), { verdict: redirect, counters: ['forwarded'] });
     fast.control.setUint8(CONTROL.output, OUTPUT.redirect);
     fast.node(NODE.index, { mac: NODE.mac, interface: LO });
-    t.match(fast.run(segment(plain)), { verdict: tx }, 'each node says it for itself');
+    t.match(fast.run(segment(plain)), { verdict: tx }, 'each node has a flag of its own');
     fast.engine(true);
     const answer = fast.run(syn({ tcp: { sourcePort: 7 } }));
     t.match(answer, { verdict: redirect, counters: ['syn_answered'] }, 'the answer to a SYN');
     t.strictSame(parse(answer.frame).problems, []);
   });
 
-  t.test('a node that is not resolved, or is none', async (t) => {
+  t.test('a node without a MAC address, or that does not exist', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -124,10 +129,10 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(segment(plain)), { verdict: drop, counters: ['drop_unresolved'] });
     fast.tables[0]!.setNode(slot, 0xffff);
     t.match(fast.run(segment(plain)), { verdict: drop, counters: ['drop_unresolved'] });
-    t.equal(fast.tables[0]!.packets(slot), 2, 'the client is followed all the same');
+    t.equal(fast.tables[0]!.packets(slot), 2, 'the client is still followed');
   });
 
-  t.test('what needs thought goes to the engine', async (t) => {
+  t.test('SYN, FIN, RST and sessions without an action go to the engine', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -158,32 +163,39 @@ if (insideNamespace(import.meta.url)) {
     t.equal(fast.tables[0]!.lastSeen(slot), 1);
   });
 
-  t.test('who acknowledges the answer is forwarded before the node has confirmed', async (t) => {
-    const fast = new Fast();
-    t.teardown(() => fast.close());
-    fast.engine(true);
-    const seq = plain.seq;
-    const slot = fast.session(SessionAction.answered, (table, at) => table.setHandedTo(at, seq));
-    const cases: [string, TcpSpec, string][] = [
-      ['nothing acknowledged', { ...plain, ack: SERVER_ISN + 1 }, 'to_engine_state'],
-      ['less than nothing', { ...plain, ack: SERVER_ISN }, 'to_engine_state'],
-      ['the first byte', { ...plain, ack: SERVER_ISN + 2 }, 'forwarded'],
-      ['as much as may be', { ...plain, ack: SERVER_ISN + 1 + (1 << 24) }, 'forwarded'],
-      ['more', { ...plain, ack: SERVER_ISN + 2 + (1 << 24) }, 'to_engine_state'],
-      ['what the engine keeps', { ...plain, seq: seq - 1, ack: SERVER_ISN + 2 }, 'to_engine_state'],
-      ['no ACK', { ...plain, flags: 'P', ack: SERVER_ISN + 2 }, 'to_engine_state'],
-    ];
-    for (const [name, tcp, counter] of cases)
-      t.match(fast.run(segment(tcp)), { counters: [counter] }, name);
-    t.equal(fast.tables[0]!.packets(slot), 2);
-    fast.setAction(slot, SessionAction.answered | SessionAction.wrap);
-    t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 2 }, 'more')), {
-      counters: ['forwarded'],
-    });
-    t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 1 }, 'more')), {
-      counters: ['wrapped'],
-    });
-  });
+  t.test(
+    'an acknowledgement of the response is forwarded before the node has confirmed',
+    async (t) => {
+      const fast = new Fast();
+      t.teardown(() => fast.close());
+      fast.engine(true);
+      const seq = plain.seq;
+      const slot = fast.session(SessionAction.answered, (table, at) => table.setHandedTo(at, seq));
+      const cases: [string, TcpSpec, string][] = [
+        ['nothing acknowledged', { ...plain, ack: SERVER_ISN + 1 }, 'to_engine_state'],
+        ['less than nothing', { ...plain, ack: SERVER_ISN }, 'to_engine_state'],
+        ['the first byte', { ...plain, ack: SERVER_ISN + 2 }, 'forwarded'],
+        ['as much as may be', { ...plain, ack: SERVER_ISN + 1 + (1 << 24) }, 'forwarded'],
+        ['more', { ...plain, ack: SERVER_ISN + 2 + (1 << 24) }, 'to_engine_state'],
+        [
+          'what the engine keeps',
+          { ...plain, seq: seq - 1, ack: SERVER_ISN + 2 },
+          'to_engine_state',
+        ],
+        ['no ACK', { ...plain, flags: 'P', ack: SERVER_ISN + 2 }, 'to_engine_state'],
+      ];
+      for (const [name, tcp, counter] of cases)
+        t.match(fast.run(segment(tcp)), { counters: [counter] }, name);
+      t.equal(fast.tables[0]!.packets(slot), 2);
+      fast.setAction(slot, SessionAction.answered | SessionAction.wrap);
+      t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 2 }, 'more')), {
+        counters: ['forwarded'],
+      });
+      t.match(fast.run(segment({ ...plain, ack: SERVER_ISN + 1 }, 'more')), {
+        counters: ['wrapped'],
+      });
+    },
+  );
 
   t.test('the ACK that ends a handshake does not wake the engine', async (t) => {
     const fast = new Fast();
@@ -217,7 +229,7 @@ if (insideNamespace(import.meta.url)) {
     );
   });
 
-  t.test('nor does it before the engine has read of the SYN', async (t) => {
+  t.test('nor does it before the engine has read the event of the SYN', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -228,13 +240,17 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(ack(0)), { verdict: drop, counters: ['absorbed'] });
     for (const bit of [11, 21, 22, 31]) {
       const other = fast.run(ack(2 ** bit));
-      t.match(other, { verdict: redirect, counters: ['to_engine_unknown'] }, 'nobody sent this');
+      t.match(
+        other,
+        { verdict: redirect, counters: ['to_engine_unknown'] },
+        'a number that was not sent',
+      );
     }
     const behind = segment({ flags: 'A', seq: 1, ack: ((event?.serverIsn ?? 0) + 1) >>> 0 });
     t.match(
       fast.run(behind),
       { counters: ['to_engine_unknown'] },
-      'nor this to a client that began there',
+      'nor this to a client whose first number is there',
     );
     t.match(fast.run(segment({ flags: 'A', seq: 0, ack: (event?.serverIsn ?? 0) + 1 }, 'GET')), {
       counters: ['to_engine_unknown'],
@@ -243,13 +259,13 @@ if (insideNamespace(import.meta.url)) {
     t.match(
       fast.run(ack(0)),
       { counters: ['to_engine_unknown'] },
-      'it may be one that nobody was told of',
+      'the engine may not know of this SYN',
     );
     fast.control.setUint32(CONTROL.cookieAt, clock() + 10, true);
     t.match(
       fast.run(ack(0)),
       { counters: ['to_engine_unknown'] },
-      'by a CPU that is a little ahead',
+      'on a CPU whose clock is a little ahead',
     );
     for (const ago of [COOKIE_LIFE_MS + 1_000, 24 * 86_400_000, 26 * 86_400_000, 49 * 86_400_000]) {
       fast.control.setUint32(CONTROL.cookieAt, (clock() - ago) >>> 0, true);
@@ -257,7 +273,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('payload that the engine watches', async (t) => {
+  t.test('payload that the engine asks to see', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -270,7 +286,7 @@ if (insideNamespace(import.meta.url)) {
     t.match({ ...outcome, counters: outcome.counters.sort() }, { verdict: tx, counters: alone });
   });
 
-  t.test('without an engine sessions go on, to their end', async (t) => {
+  t.test('without an engine sessions continue to their end', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     const slot = fast.session();
@@ -306,7 +322,10 @@ if (insideNamespace(import.meta.url)) {
     const fast = new Fast();
     t.teardown(() => fast.close());
     const table = fast.tables[0]!;
-    /** [what, segment, text, receive_next and client_ack afterwards, from the first numbers on] */
+    /**
+     * [description, segment, payload, receive_next and client_ack afterwards, relative to the first
+     * numbers]
+     */
     const steps: [string, TcpSpec, string, number, number][] = [
       ['payload', plain, 'abc', 3, 0],
       ['the same again', plain, 'abc', 3, 0],
@@ -315,14 +334,14 @@ if (insideNamespace(import.meta.url)) {
       ['an acknowledgement', { ...plain, seq: FIRST + 13, ack: ANSWER + 100 }, '', 13, 100],
       ['an older one', { ...plain, seq: FIRST + 13, ack: ANSWER + 50 }, '', 13, 100],
       [
-        'one step of the largest',
+        'the largest step',
         { ...plain, seq: FIRST + 13, ack: ANSWER + 100 + MAX_ADVANCE },
         '',
         13,
         100 + MAX_ADVANCE,
       ],
       [
-        'one more than that',
+        'one more than the largest step',
         { ...plain, seq: FIRST + 14, ack: ANSWER + 101 + 2 * MAX_ADVANCE },
         'a',
         13,
@@ -360,7 +379,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('sessions of all workers are found, however they lie', async (t) => {
+  t.test('sessions of all workers are found, at every position of the index', async (t) => {
     const workers = 3;
     const fast = new Fast({ workers, capacity: 256 });
     t.teardown(() => fast.close());
@@ -375,8 +394,7 @@ if (insideNamespace(import.meta.url)) {
       const state = fast.indexState(worker)[0]!;
       if (states.has(state)) continue;
       states.add(state);
-      // The index has just grown, or has just moved: whatever it was, all that came before is
-      // found.
+      // The index has just grown or moved: all earlier sessions are still found.
       for (const { port: sourcePort, worker: owner } of inside) {
         const outcome = fast.run(segment({ ...plain, sourcePort }));
         if (outcome.verdict === tx) continue;
@@ -389,7 +407,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(
       [...states].sort((one, other) => one - other),
       [17, 32, 65, 128, 257, 259, 512, 514],
-      'each size at either side, and while it grows to it',
+      'each size at either end, and during growth',
     );
     for (const removed of inside.splice(0, 200)) {
       fast.tables[removed.worker]!.remove(removed.slot);
@@ -417,7 +435,7 @@ if (insideNamespace(import.meta.url)) {
     const home = hash % words.length;
     const word = ((hash & 0xff00_0000) | (slot + 1)) >>> 0;
     const other = word ^ 0x5500_0000;
-    /** So many words of other sessions before ours. */
+    /** The number of words of other sessions before ours. */
     const behind = (count: number): void => {
       words.fill(0);
       for (let i = 0; i < count; i++) words[(home + i) % words.length] = other;
@@ -433,10 +451,10 @@ if (insideNamespace(import.meta.url)) {
       t.match(
         fast.run(segment(plain)),
         { counters: ['to_engine_unknown'] },
-        'a word that leads nowhere',
+        'a word without a session',
       );
     }
     words[(home + 1) % words.length] = word;
-    t.match(fast.run(segment(plain)), { verdict: tx }, 'the next one is looked at, too');
+    t.match(fast.run(segment(plain)), { verdict: tx }, 'the next word is read, too');
   });
 }

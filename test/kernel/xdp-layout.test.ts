@@ -1,5 +1,5 @@
 /**
- * bpf/lib/session.h and its counterparts in TypeScript: the same offsets, sizes, numbers and
+ * bpf/lib/session.h and its counterparts in TypeScript have the same offsets, sizes, numbers and
  * hashes.
  */
 import { execFileSync } from 'node:child_process';
@@ -94,7 +94,7 @@ t.test('session_record', async (t) => {
   t.equal(Object.keys(SESSION_RECORD).length, 22, 'every field');
 });
 
-t.test('what else is shared', async (t) => {
+t.test('other shared structs and numbers', async (t) => {
   check(t, [
     ...offsets('xdp_control', layout.CONTROL),
     ['sizeof(struct xdp_control)', layout.CONTROL_BYTES],
@@ -115,7 +115,7 @@ t.test('what else is shared', async (t) => {
   ]);
 });
 
-t.test('what a capture is told', async (t) => {
+t.test('records of a capture', async (t) => {
   check(t, [
     ...offsets('tap_record', TAP_RECORD),
     ['sizeof(struct tap_record)', TAP_RECORD_BYTES],

@@ -1,5 +1,5 @@
 /**
- * AF_XDP when things end or go wrong: interfaces, callers, sizes; and what a veth does with XDP.
+ * AF_XDP when things end or go wrong: interfaces, callers, sizes; and XDP on a veth.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,10 +22,10 @@ import {
 import { loadPrograms, word, XdpSetup } from './xdp-farm.js';
 
 const FRAMES = 128;
-/** After this long without an answer there is none. */
+/** Without an answer after this long, there is none. */
 const SILENCE_MS = 1500;
 
-/** Frames that are mapped: what the pools of this process hold. */
+/** The number of mapped frame memories in this process. */
 function pools(): number {
   const regions = new Set<string>();
   for (const line of readFileSync('/proc/self/maps', 'utf8').split('\n')) {
@@ -35,13 +35,13 @@ function pools(): number {
   return regions.size;
 }
 
-/** Sends what is longer than a segment, and says whether there was an answer in so many ms. */
+/** Sends a request longer than a segment, and reports whether an answer came in time (ms). */
 const TCP_BYTES = `
 const socket = require('node:net').connect({ host: process.argv[1], port: 80 }, () => socket.write(Buffer.alloc(30000, 'x')));
 socket.on('data', () => { console.log('answered'); process.exit(); });
 setTimeout(() => { console.log('silence'); process.exit(); }, Number(process.argv[2]));
 `;
-/** Answers when all of it is there. */
+/** Answers when the whole request has arrived. */
 const ANSWER = `
 require('node:net').createServer((socket) => {
   let bytes = 0;
@@ -80,7 +80,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(
       datapath.stats(),
       { 2: 0, 3: 5000 },
-      'what can not be sent is counted, but for what found it out',
+      'frames that cannot be sent are counted, except for the frame that found it out',
     );
     t.equal(datapath.transmitRingFull, 0);
     t.ok(wakeups < 10, 'and it does not spin');
@@ -117,7 +117,7 @@ if (insideNamespace(import.meta.url)) {
     peer.stop();
   });
 
-  t.test('memory is gone after close, whoever closes when', async (t) => {
+  t.test('memory is unmapped after close, whatever the order of closing', async (t) => {
     t.equal(pools(), 0);
     const setup = new XdpSetup(programs, farm.e1, 'native');
     const ring = openRing(setup.pool.id);
@@ -169,7 +169,7 @@ if (insideNamespace(import.meta.url)) {
     closing.close();
   });
 
-  t.test('mistakes of the caller are errors, or counted', async (t) => {
+  t.test('wrong arguments are errors, or counted', async (t) => {
     const options = { ...xdpPoolOptions(native(), { name: 'e1', index: farm.e1, mtu: MTU }, 1) };
     const wrong = [
       { frameBytes: 3000 },
@@ -210,11 +210,11 @@ if (insideNamespace(import.meta.url)) {
     const foreign =
       Array.from({ length: FRAMES }, (_, i) => i * 2048).find((at) => !free.includes(at, 1)) ?? 0;
     const descriptors = [
-      [foreign, 80, 0, 0], // another's
+      [foreign, 80, 0, 0], // of another worker
       [0xfffffff0, 80, 0, 0], // outside
       [FRAMES * 2048, 80, 0, 0], // the free lists
-      [own + 2000, 80, 0, 0], // beyond its end
-      [own, 13, 0, 0], // no whole header
+      [own + 2000, 80, 0, 0], // beyond the end of the frame
+      [own, 13, 0, 0], // shorter than an Ethernet header
       [own, 80, 0, 0],
       [own, 80, 0, 0], // sent already
     ];
@@ -260,7 +260,7 @@ if (insideNamespace(import.meta.url)) {
     peer.stop();
   });
 
-  t.test('what a veth sends back is only taken by a peer that polls', async (t) => {
+  t.test("a veth's peer accepts frames sent with XDP_TX only if it polls", async (t) => {
     programs.mapUpdate('target', word(0), Uint8Array.of(...macOf(NODE_MAC), 0, 0));
     programs.mapUpdate('ports', word(farm.e1), word(farm.e1));
     const p1 = native().interfaceInfo('p1')?.index ?? 0;
@@ -289,7 +289,7 @@ if (insideNamespace(import.meta.url)) {
     native().attachXdp(p1, programs.programFd('pass'), 'native');
     await goes('taken by a peer with a program', 'turn', 'native', 'answered');
     offloads('on');
-    await goes('but nobody finishes checksums', 'turn', 'native', 'silence');
+    await goes('but checksums stay unfinished', 'turn', 'native', 'silence');
     native().detachXdp(p1, 'native');
     server.kill();
   });

@@ -1,7 +1,7 @@
 /**
- * The XDP program and the guard behind it on real interfaces, native and generic, between a
- * client's kernel and a node's: the kernel there takes its SYN/ACK, and the segments that it
- * forwards arrive, with checksum and cutting left to hardware or not.
+ * The XDP program and the guard behind it on real interfaces, native and generic, between the
+ * kernels of a client and a node. The client's kernel accepts the SYN/ACK. Forwarded segments
+ * arrive, whether or not checksum and segmentation are left to hardware.
  */
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ import {
   XDP_COUNTERS,
 } from './xdp-fixture.js';
 
-/** Connects, says from which port, and goes on to write. */
+/** Connects, prints its port, and writes. */
 const CLIENT_PROGRAM = `
 const socket = require('node:net').connect(${PORTS[0]}, '${VIRTUAL}');
 socket.on('connect', () => console.log('port', socket.localPort));
@@ -48,7 +48,7 @@ if (insideNamespace(import.meta.url)) {
   });
   run('ip', 'link', 'set', 'e0', 'address', BALANCER.mac);
   client.run('ip', 'neigh', 'replace', VIRTUAL, 'lladdr', BALANCER.mac, 'dev', 'eth0');
-  // The far ends poll: else a veth takes no frames that a program sends.
+  // The peers poll: otherwise a veth accepts no frames that a program sends.
   for (const peer of [client, node]) peer.run('ethtool', '-K', 'eth0', 'gro', 'on');
   const guard = native().loadBpf(join(project, 'build', 'bpf', 'guard.bpf.o'));
   const e0 = native().interfaceInfo('e0')?.index ?? 0;
@@ -61,7 +61,7 @@ if (insideNamespace(import.meta.url)) {
     fast.alive(clock());
     fast.node(NODE.index, { mac: NODE.mac, interface: e1 });
     for (const index of [e0, e1]) fast.object.mapUpdate('ports', hostU32(index), hostU32(index));
-    // XDP_TX of a veth is stuck unless its peer has an XDP program.
+    // A frame that a veth sends with XDP_TX gets stuck unless its peer has an XDP program.
     fast.control.setUint8(CONTROL.output, mode === 'native' ? OUTPUT.redirect : OUTPUT.generic);
     guard.attachTc('guard_ingress', e0, 'ingress', 1, 1);
     native().attachXdp(e0, fast.object.programFd('baton_xdp'), mode);
@@ -83,7 +83,7 @@ if (insideNamespace(import.meta.url)) {
       const byStack = (): number => sum(fast, 'forwarded_by_stack');
       await until('a segment whose checksum is left to hardware is forwarded', () => byStack() > 0);
       await until(
-        'the node gets it, and knows nothing of it',
+        'the node gets the segment, and has no socket for it',
         () => tcpCounter(node, 'OutRsts') > resets,
       );
       client.run('ethtool', '-K', 'eth0', 'tx', 'off');

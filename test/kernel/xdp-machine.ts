@@ -1,6 +1,6 @@
 /**
- * A balancer on XDP in a network namespace of the test's own: what its tests start, end and look
- * at.
+ * A balancer on XDP in a network namespace of its own, for tests that start it, end it and look at
+ * its state.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -21,10 +21,10 @@ export const VIRTUAL = '10.99.0.100';
 export const OTHER_VIRTUAL = '10.99.0.101';
 export const NODES = ['10.99.0.3', '10.99.0.4'];
 export const NODE_MAC = macOf('02:00:00:00:00:04');
-/** What is waited for here is found at the next look. */
+/** The next check finds what these tests wait for. */
 export const CHECK_MS = 500;
 
-/** Makes eth0, and all that a test needs to have balancers there. */
+/** Makes eth0, and everything that a test needs to start balancers there. */
 export async function xdpMachine(t: Test) {
   const peer = await Peer.make('eth0', '10.99.0.3/24', '02:00:00:00:00:03');
   run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth0');
@@ -77,14 +77,14 @@ export async function xdpMachine(t: Test) {
       warn: (message) => warnings.push(message),
       journalDirectory: directory,
     });
-  /** All of a start but the engine. */
+  /** A whole start, except for the engine. */
   const started = async (more: Partial<MachineOptions> = {}): Promise<Machine> => {
     const machine = await Machine.prepare({ ...options, ...more });
     await machine.activate();
     await machine.takeAddresses();
     return machine;
   };
-  /** Starts a machine in a process of its own, and kills that without a warning. */
+  /** Starts a machine in another process, and kills that process with SIGKILL. */
   const startAndKill = async (): Promise<void> => {
     const { services, log: _, key, ...plain } = options;
     const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });

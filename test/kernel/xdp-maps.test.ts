@@ -12,8 +12,8 @@ import { insideNamespace, Peer, run } from './namespace.js';
 import { compileBpf } from './ring-farm.js';
 
 /**
- * Counts frames in memory that user space shares, tells of each in a ring buffer, and passes it on
- * with its first byte turned round.
+ * Counts frames in shared memory, reports each in a ring buffer, and passes it with its first byte
+ * inverted.
  */
 const PROGRAM = `
 #include <linux/bpf.h>
@@ -110,14 +110,14 @@ if (insideNamespace(import.meta.url)) {
     t.equal(cells[CELL_BYTES / 4], 7, 'the same memory at another place');
     bpf.close();
     t.equal(memory.byteLength, 0, 'detached');
-    t.equal(other[CELL_BYTES / 4], 7, 'a handle holds the map by itself');
+    t.equal(other[CELL_BYTES / 4], 7, 'a handle keeps the map alive');
     handle.close();
     t.equal(other.length, 0);
     t.throws(() => handle.memory(), /closed/);
     handle.close();
   });
 
-  t.test('maps that can not be memory are refused', async (t) => {
+  t.test('maps that cannot be mapped are refused', async (t) => {
     const bpf = load();
     t.throws(() => bpf.mapMemory('words'), { code: 'ENOTSUP', message: /words/ });
     t.throws(() => bpf.mapMemory('nothing'), { code: 'ENOENT' });
@@ -146,13 +146,13 @@ if (insideNamespace(import.meta.url)) {
     t.equal(ring.drain(into), 2, 'live frames are run too');
     const { id } = bpf.programInfo('tell');
     t.ok(id > 0);
-    t.equal(bpf.programInfo('tell').runCount, 0, 'not counted as long as nobody asked for it');
+    t.equal(bpf.programInfo('tell').runCount, 0, 'not counted until it is switched on');
     ring.close();
     t.throws(() => ring.drain(into), /closed/);
     bpf.close();
   });
 
-  t.test('a ring buffer goes round, is full, and skips what is not a record', async (t) => {
+  t.test('a ring buffer wraps, is full, and skips discarded records', async (t) => {
     const bpf = load();
     const cells = new Uint8Array(bpf.mapMemory('cells'));
     const ring = native().openRecordRing(bpf.mapFd('rings'), 1, RECORD_WORDS);
@@ -210,7 +210,7 @@ if (insideNamespace(import.meta.url)) {
       t.match(
         codeOf(() => native().attachXdp(e0, next.programFd('tell'), mode, next.programFd('other'))),
         /^(EBUSY|EEXIST)$/,
-        'only in place of the one that is named',
+        'only in place of the named program',
       );
       native().attachXdp(e0, next.programFd('other'), mode, mine.programFd('tell'));
       t.match(native().xdpProgram(e0), { name: 'other', maps: [] });
@@ -223,7 +223,7 @@ if (insideNamespace(import.meta.url)) {
     });
   }
 
-  t.test('the maps of what is attached are found by their ids', async (t) => {
+  t.test('the maps of an attached program are found by their ids', async (t) => {
     const bpf = load();
     native().attachXdp(e0, bpf.programFd('tell'), 'native');
     const cells = new Uint32Array(bpf.mapMemory('cells'));
@@ -247,7 +247,7 @@ if (insideNamespace(import.meta.url)) {
     rings.close();
   });
 
-  t.test('pins keep maps and programs, and another object can take them over', async (t) => {
+  t.test('pins keep maps and programs, and another object can use them', async (t) => {
     const mount = join(directory, 'bpf');
     run('mkdir', mount);
     run('mount', '-t', 'bpf', 'bpf', mount);
@@ -299,7 +299,7 @@ if (insideNamespace(import.meta.url)) {
     run('umount', mount);
   });
 
-  t.test('a thread maps what another one made', async (t) => {
+  t.test('a thread maps a map of another thread', async (t) => {
     const bpf = load();
     const cells = new Uint32Array(bpf.mapMemory('cells'));
     const source = `
@@ -322,7 +322,7 @@ if (insideNamespace(import.meta.url)) {
     bpf.close();
   });
 
-  t.test('interfaces tell of their queues and drivers', async (t) => {
+  t.test('queues and drivers of interfaces', async (t) => {
     run(
       'ip',
       'link',

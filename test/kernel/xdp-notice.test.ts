@@ -1,6 +1,6 @@
 /**
- * The XDP program and notices for which nobody waits: checked there, and told to the engine without
- * waking it.
+ * The XDP program and notices on which the engine need not act at once: checked, and reported
+ * without waking the engine.
  */
 import t from 'tap';
 import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
@@ -34,7 +34,7 @@ const client = addressNumber(CLIENT.address);
 const portServer = (CLIENT.port << 16) >>> 0;
 
 if (insideNamespace(import.meta.url)) {
-  t.test('it is dropped, and told word by word', async (t) => {
+  t.test('it is dropped, and reported with every field', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -66,7 +66,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('what means nothing may be anything', async (t) => {
+  t.test('fields without a meaning may have any value', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -78,13 +78,13 @@ if (insideNamespace(import.meta.url)) {
         { ip: { tos: 0xb8, dontFragment: false, ttl: 3, id: 9 } },
       ],
       ['a router between', { ethernet: { source: '02:00:00:00:00:fe' } }],
-      ['no node at all: the engine knows them', { ip: { source: '10.78.0.99' } }],
+      ['a sender that is no node: the engine knows the nodes', { ip: { source: '10.78.0.99' } }],
     ];
     for (const [name, change] of cases) t.match(fast.run(notice(change)), REPORTED, name);
     t.equal(fast.events().length, cases.length);
   });
 
-  t.test('one bit turned over anywhere, and it is not told', async (t) => {
+  t.test('with any bit inverted, it is not reported', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -101,7 +101,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(whole), REPORTED);
   });
 
-  t.test('each worker is told of its own sessions', async (t) => {
+  t.test('each worker gets the events of its own sessions', async (t) => {
     const workers = 3;
     const fast = new Fast({ workers });
     t.teardown(() => fast.close());
@@ -121,7 +121,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('when nothing more can be told, the engine gets the frame', async (t) => {
+  t.test('if the ring buffer is full, the engine gets the frame', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -138,7 +138,7 @@ if (insideNamespace(import.meta.url)) {
     t.notOk(table.has(slot, SessionFlag.nodeFin));
   });
 
-  t.test("without an engine the node's FIN is noted, if it is the session's", async (t) => {
+  t.test("without an engine the FIN is recorded, if it is from the session's node", async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     const slot = fast.session(SessionAction.forward, (table, at) => table.setNonce(at, NONCE));
@@ -166,7 +166,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(
       fast.run(fin()),
       { verdict: drop, counters: ['engine_absent'] },
-      'a session of no known node',
+      'a session whose node is not known',
     );
     t.equal(table.flags(slot), before);
     table.setNode(slot, NODE.index);
@@ -176,7 +176,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(fast.events(), []);
   });
 
-  t.test('told or given as a frame, it is the same to the engine', async (t) => {
+  t.test('the event and the frame have the same effect on the engine', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -215,7 +215,7 @@ if (insideNamespace(import.meta.url)) {
           `${name}: of its node, so it is alive`,
         );
         const record = twin.record(slot);
-        // The two sessions did not begin at one moment.
+        // The two sessions began at different times.
         for (const field of [SESSION_RECORD.openedAt, SESSION_RECORD.lastSeen])
           record.fill(0, field, field + 4);
         return Buffer.from(record).toString('hex');
@@ -224,7 +224,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('a notice of our own shim is not looked at', async (t) => {
+  t.test('a notice of our own shim passes', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);

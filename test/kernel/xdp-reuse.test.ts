@@ -1,4 +1,4 @@
-/** The XDP program and a client that uses its port again, soon after its session has ended. */
+/** The XDP program and a client that uses its port again soon after its session has ended. */
 import t from 'tap';
 import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
@@ -24,7 +24,7 @@ const { drop, redirect, tx } = Verdict;
 const forward = SessionAction.forward;
 const ANSWERED = { verdict: tx, counters: ['syn_answered'] };
 
-/** The usual client's session, ended; its slot. */
+/** Inserts the usual client's session, which has ended; returns its slot. */
 function ended(fast: Fast): number {
   const slot = fast.session(forward);
   const table = fast.tables[0]!;
@@ -34,7 +34,7 @@ function ended(fast: Fast): number {
 }
 
 if (insideNamespace(import.meta.url)) {
-  t.test('its SYN is answered, the old session gives way, and the engine is told', async (t) => {
+  t.test('its SYN is answered and reported, and the old session gives way', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -72,7 +72,7 @@ if (insideNamespace(import.meta.url)) {
     const before = { ...ack, ack: (ack.ack - 2 ** 24) >>> 0 };
     for (const [name, spec] of [
       ['the request', segment(ack, 'GET')],
-      ['a number that nobody sent', segment({ ...ack, ack: (ack.ack + 2 ** 12) >>> 0 })],
+      ['a number that was not sent', segment({ ...ack, ack: (ack.ack + 2 ** 12) >>> 0 })],
       ['one of long ago', segment(before)],
       ['the SYN again', syn({ tcp: { seq, options } })],
       ['one more SYN', syn({ tcp: { seq: 7 } })],
@@ -88,7 +88,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(fast.events(), []);
   });
 
-  t.test('the flags of explicit congestion notification are those of any SYN', async (t) => {
+  t.test('a SYN with ECN flags is like any other', async (t) => {
     for (const flags of ['SEC', 'SPU']) {
       const fast = new Fast();
       fast.engine(true);
@@ -99,7 +99,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('what the engine has to look at comes to it, and nothing changes', async (t) => {
+  t.test('a SYN that the engine must see goes there, and nothing changes', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -114,7 +114,7 @@ if (insideNamespace(import.meta.url)) {
       ['a wrong TCP checksum', syn({ tcp: { checksum: 0x1234 } }), 'to_engine_syn'],
       ['a wrong IPv4 checksum', syn({ ip: { checksum: 0x1234 } }), 'to_engine_syn'],
       [
-        'options that are none',
+        'malformed options',
         syn({ tcp: { options: { raw: Uint8Array.of(2, 0, 1, 1) } } }),
         'to_engine_syn',
       ],
@@ -173,7 +173,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(fast.events(1), []);
   });
 
-  t.test('who can not be told of it does not hear of it: the client tries again', async (t) => {
+  t.test('a SYN that cannot be reported gets no answer: the client sends it again', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -215,7 +215,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(segment(done)), { counters: ['absorbed'] });
     const request = segment({ ...done, flags: 'PA' }, REQUEST);
     t.match(fast.run(request), { verdict: redirect, counters: ['to_engine_state'] });
-    // As the datapath does: what was told comes before the frame.
+    // As in the datapath: the event comes before the frame.
     twin.engine.kernelEvent(fast.eventWords(), 0, clock());
     const [handed, ...more] = twin.receive(request);
     t.strictSame(more, []);

@@ -25,13 +25,13 @@ import { loadPrograms, XdpSetup } from './xdp-farm.js';
 const UPLOAD_BYTES = 20_000_000;
 /** More than all frames of a queue. */
 const FLOOD = 20_000;
-/** Frames to receive into, of which some may be on a list to send from. */
+/** Frames for receiving, some of which may be on a free list for sending. */
 const RECEIVE_FRAMES = 8_192;
 const LISTED = 512;
 
 /**
- * Counts frames at egress that carry the mark, keeps the last one's length and checksum field, and
- * takes them away.
+ * Counts frames with the mark at egress, keeps length and checksum field of the last one, and drops
+ * them.
  */
 const MARKED = `
 #include <linux/bpf.h>
@@ -56,7 +56,7 @@ const send = (left) => socket.send(Buffer.alloc(left > 0 ? 100 : 200, 'f'), 9, a
 send(Number(count) - 1);
 `;
 
-/** A worker of its own in a thread: says how long the datagrams are that it gets. */
+/** A worker in a thread, which reports the lengths of its datagrams. */
 const THREAD = `
 const { createRequire } = require('node:module');
 const { parentPort, workerData } = require('node:worker_threads');
@@ -94,7 +94,7 @@ if (insideNamespace(import.meta.url)) {
     t.teardown(() => setup.close());
     return setup;
   };
-  /** What the node hears until a datagram that begins with 255. */
+  /** The datagrams of the node, up to one that begins with 255. */
   const listen = async (): Promise<{ tags: Promise<number[]> }> => {
     const { heard } = await farm.listen();
     return { tags: heard.then((all) => all.map(({ tag }) => tag)) };
@@ -108,7 +108,7 @@ if (insideNamespace(import.meta.url)) {
   };
 
   for (const mode of ['native', 'generic'] as const) {
-    t.test(`${mode}: frames come in, and unfinished checksums are noticed`, async (t) => {
+    t.test(`${mode}: frames arrive, and unfinished checksums are detected`, async (t) => {
       const setup = setUp(t, mode);
       const datapath = setup.open();
       const seen: Seen[] = [];
@@ -125,38 +125,42 @@ if (insideNamespace(import.meta.url)) {
       await until('two frames', () => seen.length === 2);
       t.match(seen[0], { length: UDP_PAYLOAD + 6, payload: 'bbbbbb' });
       t.match(seen[1], { length: UDP_PAYLOAD + 1000, payload: 'b'.repeat(1000) });
-      // The client's kernel may say something of its own meanwhile, ARP for example.
+      // The client's kernel may also send frames of its own, ARP for example.
       t.match(datapath.stats(), { 0: frames, 1: 0 });
       setup.close();
     });
 
-    t.test(`${mode}: a connection is forwarded whole, round all rings many times`, async (t) => {
-      // Generic XDP gets segments uncut, which are too large for a frame.
-      if (mode === 'generic') farm.client.run('ethtool', '-K', 'eth0', 'tso', 'off', 'gso', 'off');
-      const setup = setUp(t, mode);
-      const datapath = setup.open();
-      let unfinished = 0;
-      let frames = 0;
-      const sink = forwarder(datapath, (_length, flags) => {
-        frames++;
-        if ((flags & FrameFlags.checksumPartial) !== 0) unfinished++;
-      });
-      pump(datapath, sink);
-      t.equal(await upload(farm, UPLOAD_BYTES), uploadDigest(UPLOAD_BYTES));
-      t.comment(`${frames} frames, ${unfinished} unfinished, ${datapath.stats()}`);
-      t.ok(unfinished >= frames - 3, 'the sender left checksums to hardware that is not there');
-      t.match(datapath.stats(), { 1: 0, 2: frames, 3: 0 });
-      t.equal(datapath.transmitRingFull, 0);
-      farm.client.run('ethtool', '-K', 'eth0', 'tx', 'off');
-      const before = unfinished;
-      t.equal(await upload(farm, 1_000_000), uploadDigest(1_000_000));
-      t.ok(unfinished - before <= 3, 'finished ones are known as such');
-      setup.close();
-      farm.client.run('ethtool', '-K', 'eth0', 'tx', 'on', 'tso', 'on', 'gso', 'on');
-    });
+    t.test(
+      `${mode}: a connection is forwarded completely, many times round all rings`,
+      async (t) => {
+        // Generic XDP gets unsegmented data, which is too large for a frame.
+        if (mode === 'generic')
+          farm.client.run('ethtool', '-K', 'eth0', 'tso', 'off', 'gso', 'off');
+        const setup = setUp(t, mode);
+        const datapath = setup.open();
+        let unfinished = 0;
+        let frames = 0;
+        const sink = forwarder(datapath, (_length, flags) => {
+          frames++;
+          if ((flags & FrameFlags.checksumPartial) !== 0) unfinished++;
+        });
+        pump(datapath, sink);
+        t.equal(await upload(farm, UPLOAD_BYTES), uploadDigest(UPLOAD_BYTES));
+        t.comment(`${frames} frames, ${unfinished} unfinished, ${datapath.stats()}`);
+        t.ok(unfinished >= frames - 3, 'the sender left checksums to hardware that is not there');
+        t.match(datapath.stats(), { 1: 0, 2: frames, 3: 0 });
+        t.equal(datapath.transmitRingFull, 0);
+        farm.client.run('ethtool', '-K', 'eth0', 'tx', 'off');
+        const before = unfinished;
+        t.equal(await upload(farm, 1_000_000), uploadDigest(1_000_000));
+        t.ok(unfinished - before <= 3, 'finished ones are known as such');
+        setup.close();
+        farm.client.run('ethtool', '-K', 'eth0', 'tx', 'on', 'tso', 'on', 'gso', 'on');
+      },
+    );
   }
 
-  t.test('frames built here arrive in order, also when there is no room for all', async (t) => {
+  t.test('frames built here arrive in order, even without room for all', async (t) => {
     const setup = setUp(t, 'native');
     const datapath = setup.open();
     const heard = await listen();
@@ -201,7 +205,7 @@ if (insideNamespace(import.meta.url)) {
     setup.close();
   });
 
-  t.test('a flood costs frames that are counted, and nothing else', async (t) => {
+  t.test('during a flood, lost frames are counted, and nothing else is lost', async (t) => {
     const setup = setUp(t, 'native');
     const datapath = setup.open();
     const seen: Seen[] = [];
@@ -225,7 +229,7 @@ if (insideNamespace(import.meta.url)) {
     setup.close();
   });
 
-  t.test('workers share a queue, each with the frames that the program chose for it', async (t) => {
+  t.test('workers share a queue, each with the frames that the program gives it', async (t) => {
     const setup = setUp(t, 'native', 2);
     const [even, odd] = [setup.open(0), setup.open(1)];
     const seen: Seen[][] = [[], []];
@@ -316,7 +320,7 @@ if (insideNamespace(import.meta.url)) {
     marked.close();
   });
 
-  t.test('what the kernel told by other ways is heard before the frames of a batch', async (t) => {
+  t.test('onBatch runs before the frames of a batch are read', async (t) => {
     const setup = setUp(t, 'native');
     const datapath = setup.open();
     const order: string[] = [];
@@ -331,7 +335,7 @@ if (insideNamespace(import.meta.url)) {
     setup.close();
   });
 
-  t.test('a queue without a transmit queue of its number sends by another', async (t) => {
+  t.test('a queue without a transmit queue of its number sends through another', async (t) => {
     run(
       'ip',
       'link',

@@ -1,6 +1,5 @@
 /**
- * The XDP program and SYNs: its answers are the engine's, byte for byte, and so is what it says of
- * them.
+ * The XDP program and SYNs: its answers and events equal those of the engine, byte for byte.
  */
 import fc from 'fast-check';
 import t from 'tap';
@@ -42,7 +41,7 @@ function words(...values: number[]): Uint8Array {
   return bytes;
 }
 
-/** Where the timestamps of a connection start: the high half of its hash. */
+/** The start of a connection's timestamp clock: the upper half of its hash. */
 function clockOffset(sourcePort: number, destinationPort: number): number {
   const ports = ((sourcePort << 16) | destinationPort) >>> 0;
   const message = words(addressNumber(CLIENT.address), addressNumber(VIRTUAL), ports, 0);
@@ -64,7 +63,7 @@ const OPTIONS: readonly (readonly [string, TcpOptionsSpec])[] = [
   ['an MSS of 65535', { mss: 65_535 }],
   ['unknown ones', { raw: Uint8Array.of(34, 6, 1, 2, 3, 4, 253, 2, 2, 4, 5, 180) }],
 ];
-/** Options well and badly formed. */
+/** Well-formed and malformed options. */
 const option = fc.oneof(
   fc.constantFrom(
     [1],
@@ -101,8 +100,7 @@ function checksumOf(frame: Uint8Array): number {
 }
 
 /**
- * What hardware, or a kernel for one that cannot, makes of a frame whose checksum holds the
- * pseudo-header's sum.
+ * Finishes a checksum that holds the sum of the pseudo-header, as hardware or the kernel would.
  */
 function finish(frame: Uint8Array): Uint8Array {
   const finished = frame.slice();
@@ -113,7 +111,7 @@ function finish(frame: Uint8Array): Uint8Array {
   return finished;
 }
 
-/** The window with which the right checksum of a SYN is the sum of its pseudo-header. */
+/** The window with which the right checksum of a SYN equals the sum of its pseudo-header. */
 function windowThatHides(): number {
   const frame = build(syn({ tcp: { window: 0 } }));
   return fold(checksumOf(frame) + (~pseudoSum(frame) & 0xffff));
@@ -121,7 +119,7 @@ function windowThatHides(): number {
 
 if (insideNamespace(import.meta.url)) {
   /**
-   * A SYN from a port that was not used before, to the program and to the engine at the same ms.
+   * Gives a SYN from an unused port to the program and to the engine, in the same ms.
    */
   const compare = (
     fast: Fast,
@@ -137,16 +135,15 @@ if (insideNamespace(import.meta.url)) {
     const outcome = fast.run(spec);
     const to = clock();
     const [record, ...more] = fast.events();
-    if (more.length > 0) throw new Error('told twice');
-    // Timestamps tell the ms; without them nothing of the answer depends on it, but for the period
-    // of cookies.
+    if (more.length > 0) throw new Error('reported twice');
+    // Timestamps show the ms. Without them, only the period of cookies depends on it.
     const stamps = record === undefined ? undefined : parse(outcome.frame).tcp?.options.timestamps;
     const now = stamps === undefined ? from : (stamps[0] - (record?.tsOffset ?? 0)) >>> 0;
     if (now < from || now > to) throw new Error(`made at ${now}, not between ${from} and ${to}`);
     const [expected] = twin.receive(spec, now);
     return { outcome, record, expected, now };
   };
-  /** What the engine has written down of the same SYN. */
+  /** The event of the same SYN, from the engine's record. */
   const written = (twin: Twin, spec: PacketSpec): KernelEvent | undefined => {
     const { table } = twin;
     const server = PORTS.indexOf((spec.tcp?.destinationPort ?? 0) as (typeof PORTS)[number]);
@@ -169,7 +166,7 @@ if (insideNamespace(import.meta.url)) {
   };
   let port = 20_000;
 
-  t.test('answers are those of the engine', async (t) => {
+  t.test('answers equal those of the engine', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -189,13 +186,13 @@ if (insideNamespace(import.meta.url)) {
         t.match(outcome, { verdict: tx, counters: ['syn_answered'] }, name);
         t.strictSame([...outcome.frame], [...(expected ?? [])], `${name}: the frame`);
         t.strictSame(parse(outcome.frame).problems, [], `${name}: faultless`);
-        t.strictSame(record, written(twin, spec), `${name}: what is told`);
+        t.strictSame(record, written(twin, spec), `${name}: event`);
         t.equal(record?.tsOffset, clockOffset(port - 1, destinationPort));
       }
     }
   });
 
-  t.test('options that are withheld, from one store on', async (t) => {
+  t.test('withheld options, from the moment of the store', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -212,13 +209,13 @@ if (insideNamespace(import.meta.url)) {
           [...(expected ?? [])],
           `${name}, without ${withheld}: the frame`,
         );
-        t.strictSame(record, written(twin, spec), `${name}, without ${withheld}: what is told`);
+        t.strictSame(record, written(twin, spec), `${name}, without ${withheld}: event`);
         t.equal((record?.flags ?? 8) & (withheld | 8), 0, 'none of them is agreed');
       }
     }
   });
 
-  t.test('flags beside SYN', async (t) => {
+  t.test('other flags with SYN', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -242,11 +239,11 @@ if (insideNamespace(import.meta.url)) {
     const plain = syn({ tcp: { options: { mss: 1460, windowScale: 7 } } });
     const answer = fast.run(unfinished(plain));
     t.match(answer, { verdict: tx, counters: ['syn_answered'] });
-    t.strictSame(parse(answer.frame).problems, [], 'that of the answer is finished');
+    t.strictSame(parse(answer.frame).problems, [], 'the checksum of the answer is finished');
     t.match(fast.run(tagged(build(plain), 0xe000)), { verdict: tx, counters: ['syn_answered'] });
   });
 
-  t.test('in the stack, an answer is as finished as its SYN', async (t) => {
+  t.test('in generic mode, an answer is finished if its SYN is', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     const answered = { verdict: tx, counters: ['syn_answered'] };
@@ -289,13 +286,13 @@ if (insideNamespace(import.meta.url)) {
     t.match(
       outcome,
       { verdict: redirect, counters: ['to_engine_syn'] },
-      'nobody can tell: the engine answers',
+      'both are possible: the engine answers',
     );
     t.strictSame([...outcome.frame], [...frame]);
     t.strictSame(fast.events(), []);
   });
 
-  t.test('what the engine has to look at comes to it unchanged', async (t) => {
+  t.test('a SYN that the engine must see goes there unchanged', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -366,7 +363,7 @@ if (insideNamespace(import.meta.url)) {
     t.ok(answered > RUNS / 10 && answered < RUNS, `${answered} of ${RUNS} answered`);
   });
 
-  t.test('when nobody reads what is told, cookies', async (t) => {
+  t.test('if the engine reads no events, cookies', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -385,7 +382,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(syn()), { counters: ['syn_answered'] }, 'room again');
   });
 
-  t.test('when no engine has run for long, no answer', async (t) => {
+  t.test('if no engine has run for a minute, no answer', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     const slack = 5000;
@@ -401,7 +398,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(fast.run(ack), { verdict: tx, counters: ['forwarded'] }, 'sessions go on');
   });
 
-  t.test('each worker is told of its own', async (t) => {
+  t.test('each worker gets its own events', async (t) => {
     const workers = 2;
     const fast = new Fast({ workers });
     t.teardown(() => fast.close());

@@ -1,5 +1,5 @@
 /**
- * The tap of the XDP program: which frames a capture is shown, how much of them, and for how long.
+ * The tap of the XDP program: which frames it records, how many bytes of them, and for how long.
  */
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
@@ -38,12 +38,12 @@ const WHOLE = 262_144;
 const plain = { flags: 'PA', seq: (CLIENT_ISN + 1) >>> 0, ack: SERVER_ISN + 1 };
 const OTHER_CLIENT = '10.78.0.77';
 
-/** The units of a lease that ends so many of them from now. */
+/** The value of a lease that ends this many units from now. */
 function until(units: number): number {
   return ((clock() >>> UNIT_SHIFT) + units) & 0xff || 1;
 }
 
-/** The program with a capture that wants these frames. */
+/** The program, with a capture of these frames. */
 class Tapped extends Fast {
   readonly buffers: PerfBuffers;
 
@@ -82,7 +82,7 @@ class Tapped extends Fast {
     return records;
   }
 
-  /** Kinds and bytes of what is shown while this frame is received. */
+  /** Kinds and bytes of the records while this frame is received. */
   shownOf(frame: Uint8Array | PacketSpec): [number, number[]][] {
     this.run(frame);
     return this.shown().map(({ kind, bytes }) => [kind, [...bytes]]);
@@ -90,12 +90,12 @@ class Tapped extends Fast {
 }
 
 if (insideNamespace(import.meta.url)) {
-  // Each CPU has a buffer of its own: what ran on one is read in the order in which it ran.
+  // Each CPU has its own buffer: on one CPU, records are read in the order of the runs.
   const allowed =
     /Cpus_allowed_list:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
   run('taskset', '-pc', allowed, String(process.pid));
 
-  t.test('nobody captures: nothing is shown', async (t) => {
+  t.test('without a capture, nothing is recorded', async (t) => {
     const fast = new Tapped(t);
     fast.session();
     fast.lease(0);
@@ -103,7 +103,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(fast.shown(), []);
   });
 
-  t.test('what is forwarded: as it came, and as it leaves', async (t) => {
+  t.test('a forwarded frame, as it arrives and as it leaves', async (t) => {
     const fast = new Tapped(t);
     fast.session();
     const frame = build(segment(plain, 'some bytes'));
@@ -138,7 +138,7 @@ if (insideNamespace(import.meta.url)) {
     );
   });
 
-  t.test('what the engine gets, and what ends here, once', async (t) => {
+  t.test('frames for the engine and dropped frames, once', async (t) => {
     const fast = new Tapped(t);
     fast.engine(true);
     for (const [frame, verdict] of [
@@ -168,14 +168,14 @@ if (insideNamespace(import.meta.url)) {
     );
   });
 
-  t.test('a priority tag is shown as it came', async (t) => {
+  t.test('a priority tag is recorded as it arrived', async (t) => {
     const fast = new Tapped(t);
     fast.session();
     const frame = tagged(build(segment(plain, 'x')), 0x6000);
     t.strictSame(fast.shownOf(frame)[0], [TapKind.received, [...frame]]);
   });
 
-  t.test('what is not ours is not shown', async (t) => {
+  t.test('frames that the program does not handle are not recorded', async (t) => {
     const fast = new Tapped(t);
     for (const spec of [
       segment({ ...plain, destinationPort: 22 }, 'of another service'),
@@ -200,7 +200,7 @@ if (insideNamespace(import.meta.url)) {
       ["another client's", build(segment(plain, 'x', other)), false, false],
       ['a notice about it', build(notice(), KEY), true, true],
       [
-        'a notice about another',
+        'a notice about another client',
         build(notice({ ixcp: { client: OTHER_CLIENT } }), KEY),
         false,
         false,
@@ -211,7 +211,7 @@ if (insideNamespace(import.meta.url)) {
       t.equal(byAddress.shownOf(frame).length > 0, whole, what);
       t.equal(byPort.shownOf(frame).length > 0, port, `${what}, by port`);
     }
-    // The answer goes to the client: it is found at the other end.
+    // The answer goes to the client, which is now the destination.
     byPort.engine(true);
     t.strictSame(
       byPort.shownOf(build(syn())).map(([kind]) => kind),
@@ -219,7 +219,7 @@ if (insideNamespace(import.meta.url)) {
     );
   });
 
-  t.test('no more than the snap length, and the length of the whole', async (t) => {
+  t.test('at most the snap length, with the length of the whole frame', async (t) => {
     const fast = new Tapped(t, { snapLength: 64 });
     fast.session();
     const frame = build(segment(plain, 'x'.repeat(500)));
@@ -229,25 +229,28 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame([...(record?.bytes ?? [])], [...frame.subarray(0, 64)]);
   });
 
-  t.test('a reader that does not read: frames are forwarded, left out and counted', async (t) => {
-    const fast = new Tapped(t);
-    fast.session();
-    const frame = build(segment(plain, 'x'.repeat(1_000)));
-    const room = PAGES * PAGE_BYTES;
-    let lost = 0;
-    for (let sent = 0; sent < 2 * room; sent += frame.length) {
-      const { verdict, counters } = fast.run(frame);
-      if (verdict !== tx) throw new Error('not forwarded');
-      lost += counters.filter((name) => name === 'tap_lost').length;
-    }
-    const shown = fast.shown().length;
-    t.ok(lost > 0 && shown > 0);
-    t.ok(shown * frame.length <= room);
-    fast.run(frame);
-    t.equal(fast.shown().length, 2, 'there is room again');
-  });
+  t.test(
+    'a reader that does not read: frames are forwarded, but not recorded, and counted',
+    async (t) => {
+      const fast = new Tapped(t);
+      fast.session();
+      const frame = build(segment(plain, 'x'.repeat(1_000)));
+      const room = PAGES * PAGE_BYTES;
+      let lost = 0;
+      for (let sent = 0; sent < 2 * room; sent += frame.length) {
+        const { verdict, counters } = fast.run(frame);
+        if (verdict !== tx) throw new Error('not forwarded');
+        lost += counters.filter((name) => name === 'tap_lost').length;
+      }
+      const shown = fast.shown().length;
+      t.ok(lost > 0 && shown > 0);
+      t.ok(shown * frame.length <= room);
+      fast.run(frame);
+      t.equal(fast.shown().length, 2, 'there is room again');
+    },
+  );
 
-  t.test('a capture that is gone: the program stops by itself', async (t) => {
+  t.test('a capture that is gone: the program stops recording', async (t) => {
     const fast = new Tapped(t);
     fast.session();
     for (const lease of [until(-1), until(-100), until(100)]) {
@@ -258,7 +261,7 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
-  t.test('the buffers are closed while it shows: frames go on', async (t) => {
+  t.test('the buffers close while it records: frames are still forwarded', async (t) => {
     const fast = new Tapped(t);
     fast.session();
     fast.buffers.close();

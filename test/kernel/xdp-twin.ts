@@ -1,6 +1,6 @@
 /**
- * An engine configured as the XDP program of xdp-fixture.ts is, over plain memory: what the program
- * does by itself must be what this engine does with the same frame at the same ms.
+ * An engine with the same config as the XDP program of xdp-fixture.ts, over plain memory. The
+ * program must do what this engine does with the same frame in the same ms.
  */
 
 import {
@@ -41,7 +41,7 @@ export const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const ALLOWED = 4096;
 const NO_EVENT = 1_000_000_000;
 
-/** Everything that ends like a head is one, and the usual node has all of it. */
+/** Takes all bytes that end like a head for a head. The usual node holds everything. */
 class OneNode implements Dispatcher {
   resume = 0;
   resource = 0;
@@ -66,7 +66,7 @@ export class Twin {
   private readonly datapath = new MemoryDatapath();
   private readonly bytes = new Uint8Array(ALLOWED * SESSION_RECORD_BYTES);
 
-  /** @param isn our initial sequence number in every session; by default RFC 6528 makes them. */
+  /** @param isn our initial sequence number in every session; by default as in RFC 6528. */
   constructor(isn?: number) {
     const nodes = [
       { address: addressNumber('10.78.0.9'), weight: 1 },
@@ -122,7 +122,7 @@ export class Twin {
     return this.engine.sessions;
   }
 
-  /** What the engine sends when it gets this frame at `now`. */
+  /** The frames that the engine sends when it gets this frame at `now`. */
   receive(packet: PacketSpec | Uint8Array, now = clock(), flags = 0): Uint8Array[] {
     const frame = packet instanceof Uint8Array ? packet : build(packet, KEY);
     const offset = this.datapath.place(frame, flags);
@@ -132,7 +132,7 @@ export class Twin {
     return sent;
   }
 
-  /** What it counts meanwhile: the names of these counters that rose. */
+  /** The names of these counters that rise during `action`. */
   counted(names: readonly CounterName[], action: () => void): CounterName[] {
     const before = names.map((name) => this.counters.get(name));
     action();
@@ -140,8 +140,8 @@ export class Twin {
   }
 
   /**
-   * The usual client's session, handed over by REQUEST and not confirmed: its slot, and where the
-   * client's and our sequence numbers go on.
+   * Hands the usual client's session over with REQUEST, without a confirmation. Returns its slot,
+   * and the next sequence numbers of the client and of ours.
    */
   handing(options: TcpOptionsSpec = {}, sourcePort: number = CLIENT.port): Handed {
     const [answer] = this.receive(segment({ flags: 'S', seq: CLIENT_ISN, options, sourcePort }));
@@ -153,7 +153,7 @@ export class Twin {
     return { slot, seq: (first + REQUEST.length) >>> 0, ack };
   }
 
-  /** The same session in the program's map, with this action; its slot there. */
+  /** Inserts the same session into the program's map, with this action; returns its slot there. */
   mirror(fast: Fast, slot: number, action: number): number {
     const { table } = this;
     const there = fast.insert(table.client(slot), table.portServer(slot));

@@ -1,6 +1,6 @@
 /**
- * The XDP program and payload behind a handoff that is not confirmed: the IXP frames are the
- * engine's own.
+ * The XDP program and payload behind an unconfirmed handoff: its IXP frames equal those of the
+ * engine.
  */
 import t from 'tap';
 import { build, type PacketSpec, type TcpOptionsSpec, type TcpSpec } from '../../lab/packet.js';
@@ -19,7 +19,7 @@ const OWN_FIELDS: readonly number[] = [SESSION_RECORD.action];
 const HEADERS = 40;
 const IXP = 36;
 
-/** A record without what only one side of the comparison has. */
+/** A record without the fields that only one side of the comparison sets. */
 function comparable(record: Uint8Array): number[] {
   return [...record].map((byte, at) => (OWN_FIELDS.includes(at) ? 0 : byte));
 }
@@ -80,7 +80,7 @@ if (insideNamespace(import.meta.url)) {
     });
   }
 
-  t.test('all else is given to the engine as it came', async (t) => {
+  t.test('all other segments go to the engine unchanged', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
@@ -115,7 +115,7 @@ if (insideNamespace(import.meta.url)) {
     t.match(
       larger,
       { verdict: pass, counters: ['to_engine_uncut'] },
-      'one byte more than fits, by its tap',
+      'one byte more than fits, through its tap',
     );
     for (const [tcp, counter] of notable) {
       t.match(fast.run(segment(tcp, 'a')), { verdict: redirect, counters: [counter] });
