@@ -262,7 +262,11 @@ if (insideNamespace(import.meta.url)) {
     await startAndKill();
     // As after a reboot, if the directory is on a disk.
     rmSync(directory, { recursive: true });
-    t.equal((await detach()).removed.length, removed.length - 1, 'clsact may belong to another program');
+    t.equal(
+      (await detach()).removed.length,
+      removed.length - 1,
+      'clsact may belong to another program',
+    );
     run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
     nothingLeft(t);
     const packet = await started({ datapath: 'packet' });

@@ -7,11 +7,11 @@ import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { CONTROL, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { insideNamespace } from './namespace.js';
+import { Fast, XDP_COUNTERS } from './xdp-fixture.js';
 import {
   BALANCER,
   CLIENT,
   CLIENT_ISN,
-  Fast,
   KEY,
   NODE,
   notice,
@@ -21,8 +21,7 @@ import {
   tagged,
   Verdict,
   VIRTUAL,
-  XDP_COUNTERS,
-} from './xdp-fixture.js';
+} from './xdp-packets.js';
 
 const { pass, redirect, drop } = Verdict;
 const ack = { flags: 'A', seq: CLIENT_ISN + 1, ack: SERVER_ISN + 1 };

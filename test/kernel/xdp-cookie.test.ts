@@ -9,7 +9,8 @@ import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace } from './namespace.js';
-import { CLIENT, clock, Fast, KEY, SECRET, segment, syn, VIRTUAL } from './xdp-fixture.js';
+import { Fast } from './xdp-fixture.js';
+import { CLIENT, clock, KEY, SECRET, segment, syn, VIRTUAL } from './xdp-packets.js';
 import { REQUEST, Twin } from './xdp-twin.js';
 
 const TCP_AT = 34;

@@ -4,16 +4,16 @@ import { build, type TcpSpec } from '../../lab/packet.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
 import { insideNamespace } from './namespace.js';
+import { Fast } from './xdp-fixture.js';
 import {
   byStack,
   CLIENT_ISN,
-  Fast,
   onward,
   SERVER_ISN,
   segment,
   unfinished,
   Verdict,
-} from './xdp-fixture.js';
+} from './xdp-packets.js';
 
 const { drop, redirect, tx } = Verdict;
 const FIRST = (CLIENT_ISN + 1) >>> 0;

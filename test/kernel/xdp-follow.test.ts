@@ -11,7 +11,8 @@ import {
 } from '../../src/engine/table/session-record.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
 import { insideNamespace } from './namespace.js';
-import { Fast, onward, pseudoSum, SERVER_ISN, segment, Verdict } from './xdp-fixture.js';
+import { Fast } from './xdp-fixture.js';
+import { onward, pseudoSum, SERVER_ISN, segment, Verdict } from './xdp-packets.js';
 import { Twin } from './xdp-twin.js';
 
 const MAX_ADVANCE = 1 << 24;

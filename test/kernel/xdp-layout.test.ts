@@ -26,7 +26,8 @@ import { SessionFlag, SessionState } from '../../src/engine/table/session-table.
 import { IxpFlag } from '../../src/wire/ixp.js';
 import { TAP_RECORD, TAP_RECORD_BYTES, TapKind } from '../../src/wire/tap-record.js';
 import { project } from './shim-fixture.js';
-import { KERNEL_EVENT as EVENT_BYTES, KERNEL_EVENT_BYTES, SYN_ALIVE_MS } from './xdp-fixture.js';
+import { KERNEL_EVENT as EVENT_BYTES, KERNEL_EVENT_BYTES } from './xdp-fixture.js';
+import { SYN_ALIVE_MS } from './xdp-packets.js';
 
 const HASHES = 64;
 

@@ -6,17 +6,17 @@ import t from 'tap';
 import { build } from '../../lab/packet.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { insideNamespace } from './namespace.js';
+import { Fast } from './xdp-fixture.js';
 import {
   byStack,
   CLIENT_ISN,
-  Fast,
   MSS,
   NODE,
   SERVER_ISN,
   segment,
   unfinished,
   Verdict,
-} from './xdp-fixture.js';
+} from './xdp-packets.js';
 
 const { drop, pass, redirect } = Verdict;
 const plain = { flags: 'A', seq: (CLIENT_ISN + 1) >>> 0, ack: SERVER_ISN + 1 };

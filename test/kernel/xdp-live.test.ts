@@ -12,16 +12,8 @@ import { hostU32 } from '../../src/host/bpf-object.js';
 import { native, type XdpMode } from '../../src/host/native.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { project } from './shim-fixture.js';
-import {
-  BALANCER,
-  CLIENT,
-  clock,
-  Fast,
-  NODE,
-  PORTS,
-  VIRTUAL,
-  XDP_COUNTERS,
-} from './xdp-fixture.js';
+import { Fast, XDP_COUNTERS } from './xdp-fixture.js';
+import { BALANCER, CLIENT, clock, NODE, PORTS, VIRTUAL } from './xdp-packets.js';
 
 /** Connects, prints its port, and writes. */
 const CLIENT_PROGRAM = `

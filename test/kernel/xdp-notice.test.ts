@@ -8,18 +8,18 @@ import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { SESSION_RECORD, SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import { insideNamespace } from './namespace.js';
+import { Fast } from './xdp-fixture.js';
 import {
   BALANCER,
   CLIENT,
   CLIENT_ISN,
-  Fast,
   KEY,
   NODE,
   notice,
   PORTS,
   SERVER_ISN,
   Verdict,
-} from './xdp-fixture.js';
+} from './xdp-packets.js';
 import { Twin } from './xdp-twin.js';
 
 const { drop, redirect } = Verdict;

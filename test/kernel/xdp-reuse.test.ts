@@ -6,18 +6,18 @@ import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace } from './namespace.js';
+import { Fast } from './xdp-fixture.js';
 import {
   CLIENT,
   CLIENT_ISN,
   clock,
-  Fast,
   onward,
   SERVER_ISN,
   SYN_ALIVE_MS,
   segment,
   syn,
   Verdict,
-} from './xdp-fixture.js';
+} from './xdp-packets.js';
 import { REQUEST, Twin } from './xdp-twin.js';
 
 const { drop, redirect, tx } = Verdict;

@@ -10,27 +10,23 @@ import { SessionAction } from '../../src/engine/table/session-record.js';
 import { fold } from '../../src/wire/checksum.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace } from './namespace.js';
+import { Fast, type KernelEvent } from './xdp-fixture.js';
 import {
   CLIENT,
   clock,
-  Fast,
-  type KernelEvent,
   type Outcome,
   PORTS,
   pseudoSum,
   SECRET,
-  SERVER_ISN,
-  SYN_ALIVE_MS,
-  segment,
   syn,
   tagged,
   unfinished,
   Verdict,
   VIRTUAL,
-} from './xdp-fixture.js';
+} from './xdp-packets.js';
 import { Twin } from './xdp-twin.js';
 
-const { drop, redirect, tx } = Verdict;
+const { redirect, tx } = Verdict;
 const RUNS = 400;
 
 function words(...values: number[]): Uint8Array {
@@ -361,59 +357,5 @@ if (insideNamespace(import.meta.url)) {
       { numRuns: RUNS },
     );
     t.ok(answered > RUNS / 10 && answered < RUNS, `${answered} of ${RUNS} answered`);
-  });
-
-  t.test('if the engine reads no events, cookies', async (t) => {
-    const fast = new Fast();
-    t.teardown(() => fast.close());
-    fast.engine(true);
-    let answered = 0;
-    for (let i = 0; i < 200; i++) {
-      const outcome = fast.run(syn({ tcp: { sourcePort: 1000 + i } }));
-      t.equal(outcome.verdict, tx);
-      if (outcome.counters[0] === 'syn_answered') answered++;
-    }
-    t.ok(answered > 50 && answered < 200, `${answered} were answered`);
-    const records = fast.events();
-    t.strictSame(
-      records.map(({ portServer }) => portServer >>> 16),
-      Array.from({ length: answered }, (_, index) => 1000 + index),
-    );
-    t.match(fast.run(syn()), { counters: ['syn_answered'] }, 'room again');
-  });
-
-  t.test('if no engine has run for a minute, no answer', async (t) => {
-    const fast = new Fast();
-    t.teardown(() => fast.close());
-    const slack = 5000;
-    fast.alive(clock() - SYN_ALIVE_MS + slack);
-    t.match(fast.run(syn()), { verdict: tx, counters: ['syn_cookie'] });
-    fast.alive(clock() - SYN_ALIVE_MS - slack);
-    t.match(fast.run(syn()), { verdict: drop, counters: ['drop_not_alive'] });
-    fast.alive(clock() + SYN_ALIVE_MS + slack);
-    t.match(fast.run(syn()), { verdict: drop, counters: ['drop_not_alive'] });
-    const ack = segment({ flags: 'A', seq: 1, ack: SERVER_ISN });
-    t.match(fast.run(ack), { verdict: drop, counters: ['engine_absent'] });
-    fast.session();
-    t.match(fast.run(ack), { verdict: tx, counters: ['forwarded'] }, 'sessions go on');
-  });
-
-  t.test('each worker gets its own events', async (t) => {
-    const workers = 2;
-    const fast = new Fast({ workers });
-    t.teardown(() => fast.close());
-    fast.engine(true);
-    const expected: number[][] = [[], []];
-    for (let sourcePort = 1; sourcePort <= 40; sourcePort++) {
-      const worker = fast.workerOf(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0);
-      expected[worker]?.push(sourcePort);
-      t.equal(fast.run(syn({ tcp: { sourcePort } })).verdict, tx);
-    }
-    for (let worker = 0; worker < workers; worker++) {
-      t.strictSame(
-        fast.events(worker).map(({ portServer }) => portServer >>> 16),
-        expected[worker],
-      );
-    }
   });
 }

@@ -16,11 +16,11 @@ import {
   type TapRecord,
 } from '../../src/wire/tap-record.js';
 import { insideNamespace, run } from './namespace.js';
+import { Fast } from './xdp-fixture.js';
 import {
   CLIENT,
   CLIENT_ISN,
   clock,
-  Fast,
   KEY,
   notice,
   onward,
@@ -29,7 +29,7 @@ import {
   syn,
   tagged,
   Verdict,
-} from './xdp-fixture.js';
+} from './xdp-packets.js';
 
 const { drop, pass, redirect, tx } = Verdict;
 const PAGES = 8;

@@ -20,12 +20,12 @@ import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
 import type { SessionTable } from '../../src/engine/table/session-table.js';
 import { MemoryDatapath } from '../support/memory.js';
 import { parse } from '../support/packet-parse.js';
+import type { Fast } from './xdp-fixture.js';
 import {
   BALANCER,
   CLIENT,
   CLIENT_ISN,
   clock,
-  type Fast,
   HEAD_BYTES,
   KEY,
   MTU,
@@ -35,7 +35,7 @@ import {
   SEEDS,
   segment,
   VIRTUAL,
-} from './xdp-fixture.js';
+} from './xdp-packets.js';
 
 export const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const ALLOWED = 4096;

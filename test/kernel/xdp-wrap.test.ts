@@ -11,7 +11,8 @@ import {
 } from '../../src/engine/table/session-record.js';
 import { parse } from '../support/packet-parse.js';
 import { insideNamespace } from './namespace.js';
-import { Fast, KEY, MTU, NODE, SERVER_ISN, segment, unfinished, Verdict } from './xdp-fixture.js';
+import { Fast } from './xdp-fixture.js';
+import { KEY, MTU, NODE, SERVER_ISN, segment, unfinished, Verdict } from './xdp-packets.js';
 import { Twin } from './xdp-twin.js';
 
 const { drop, pass, redirect, tx } = Verdict;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the XDP program reads of clients' segments (client.h) and the numbers it answers them with
- * (cookie.h), run natively under the address and undefined-behaviour sanitizers, each against a
- * slow and simple version.
+ * Runs the XDP program's parser of clients' segments (client.h) and its cookies (cookie.h)
+ * natively, under the address and undefined-behaviour sanitizers. Each result is compared with a slow
+ * and simple version.
  *
- *     client ROUNDS SEED     each round: a SYN with random options, mutated, cut at every length
+ *     client ROUNDS SEED     rounds of a SYN with random options, mutated, truncated
  *
- * Prints "inputs N" at the end; a broken property prints itself and ends with 1.
+ * Prints "inputs N" at the end. If a property does not hold, prints it and exits with 1.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 
 #define MOST_BYTES 128
 #define MOST_MUTATIONS 3
-/* Two bytes before the frame put its headers on 4-byte boundaries, as in a receive buffer. */
+/* Two bytes before the frame align its headers to 4 bytes, as in a receive buffer. */
 #define FRAME_PAD 2
 #define TCP_AT (IPV4_OFFSET + IPV4_BYTES)
 #define OPTIONS_AT (TCP_AT + TCP_BYTES)
@@ -72,15 +72,15 @@ static __u32 pseudo_sum(const __u8 *frame)
 	return sum_bytes(frame + IPV4_OFFSET + 12, 8, IPPROTO_TCP + bytes);
 }
 
-/* What is agreed with: parse_options in bytes[0, length), as RFC 9293 section 3.1 reads. */
-struct offer {
+/* A simple version of parse_options for bytes[0, length), by RFC 9293 section 3.1. */
+struct syn_options {
 	int whole;
 	__u32 tsval, mss, shift, flags;
 };
 
-static struct offer read_offer(const __u8 *bytes, size_t length)
+static struct syn_options read_options(const __u8 *bytes, size_t length)
 {
-	struct offer offer = { .mss = 536 };
+	struct syn_options expected = { .mss = 536 };
 	size_t at = 0;
 
 	while (at < length && bytes[at] != 0) {
@@ -89,50 +89,50 @@ static struct offer read_offer(const __u8 *bytes, size_t length)
 			continue;
 		}
 		if (at + 2 > length || bytes[at + 1] < 2 || at + bytes[at + 1] > length)
-			return offer;
+			return expected;
 
 		const __u8 *value = bytes + at + 2;
 
 		switch (bytes[at] << 8 | bytes[at + 1]) {
 		case 2 << 8 | 4:
-			offer.mss = be16(value);
+			expected.mss = be16(value);
 			break;
 		case 3 << 8 | 3:
-			offer.shift = *value > 14 ? 14 : *value;
-			offer.flags |= 1;
+			expected.shift = *value > 14 ? 14 : *value;
+			expected.flags |= 1;
 			break;
 		case 4 << 8 | 2:
-			offer.flags |= 2;
+			expected.flags |= 2;
 			break;
 		case 8 << 8 | 10:
-			offer.tsval = (__u32)be16(value) << 16 | be16(value + 2);
-			offer.flags |= 4;
+			expected.tsval = (__u32)be16(value) << 16 | be16(value + 2);
+			expected.flags |= 4;
 			break;
 		}
 		at += bytes[at + 1];
 	}
-	offer.whole = 1;
-	return offer;
+	expected.whole = 1;
+	return expected;
 }
 
 static void check_options(const struct segment *segment, const __u8 *end)
 {
 	const __u8 *options = (const __u8 *)segment->tcp + TCP_BYTES;
 	size_t length = segment->tcp->doff * 4 - TCP_BYTES;
-	struct offer offer = read_offer(options, length);
+	struct syn_options expected = read_options(options, length);
 	__u64 word = parse_options(options, (__u32)length, end);
 
-	require(offer.whole == (word != 0), "options are whole or not");
+	require(expected.whole == (word != 0), "options are well-formed or not");
 	if (!word)
 		return;
 	read_whole++;
-	require(offered_mss(word) == offer.mss, "MSS");
-	require(offered_window_shift(word) == offer.shift, "window shift");
-	require(offered_tsval(word) == offer.tsval, "TSval");
-	require(offered_flags(word) == offer.flags, "flags of the options");
+	require(offered_mss(word) == expected.mss, "MSS");
+	require(offered_window_shift(word) == expected.shift, "window shift");
+	require(offered_tsval(word) == expected.tsval, "TSval");
+	require(offered_flags(word) == expected.flags, "flags of the options");
 }
 
-/* One input in a buffer of exactly its length: a byte read too far is seen. */
+/* Gives one input to the parser, in a buffer of exactly its length: this detects any overread. */
 static void feed(const __u8 *bytes, size_t length)
 {
 	__u8 *buffer = malloc(FRAME_PAD + length);
@@ -163,7 +163,7 @@ static void feed(const __u8 *bytes, size_t length)
 	free(buffer);
 }
 
-/* Options as a client may send them, and as nobody should: their length, a multiple of 4. */
+/* Writes well-formed or malformed options. Returns their length, a multiple of 4. */
 static size_t random_options(__u8 *to)
 {
 	static const __u8 usual[][10] = { { 1 },           { 2, 4, 5, 180 }, { 3, 3, 7 },
@@ -239,7 +239,7 @@ static void check_cookie_bits(void)
 	require(cookie_bits(100, 0x77, 0) == 15 << 5, "bits of no options");
 }
 
-/* A cookie gives its bits back, and to nobody else. */
+/* A cookie returns its bits, and is valid for its connection and periods only. */
 static void check_cookie(void)
 {
 	__u8 secret[BATON_KEY_BYTES];
@@ -255,10 +255,10 @@ static void check_cookie(void)
 
 	require((isn ^ other) == 1, "a cookie holds its bits");
 	require(cookie_isn(secret, &tuple, bits, ms ^ 0xffff) == isn, "one cookie in a period");
-	require(cookie_isn(secret, &tuple, bits, ms + 0x10000) != isn, "another in the next");
-	require(is_cookie(secret, &tuple, other, ms), "taken in its period");
-	require(is_cookie(secret, &tuple, isn, ms + 0x10000), "and in the next");
-	/* One made-up number in 2^20 is taken by chance: more of them here would be a fault. */
+	require(cookie_isn(secret, &tuple, bits, ms + 0x10000) != isn, "another cookie later");
+	require(is_cookie(secret, &tuple, other, ms), "valid in its period");
+	require(is_cookie(secret, &tuple, isn, ms + 0x10000), "valid in the next period");
+	/* One random number in 2^20 is valid by chance: more of them here would be an error. */
 	require(is_cookie(secret, &tuple, isn + 0x800, ms) +
 	                        is_cookie(secret, &tuple, isn ^ 0x80000000, ms) +
 	                        is_cookie(secret, &tuple, isn, ms + 0x20000) <

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The parsing, hashing and packet building of the BPF programs, run natively under the address
- * and undefined-behaviour sanitizers. The verifier proves that a program reads nothing beyond
- * data_end; here it is also seen that a parser believes nothing that does not fit together.
+ * Runs parsers, hashes and packet writers of the BPF programs natively, under the address and
+ * undefined-behaviour sanitizers. The verifier proves that a program reads nothing beyond data_end.
+ * This also tests that a parser accepts no inconsistent lengths.
  *
- *     harness ROUNDS SEED    each round: every seed frame, mutated, cut at every length
+ *     harness ROUNDS SEED    each round: every seed frame, mutated, truncated at any length
  *
- * Prints "inputs N" at the end; a broken property prints itself and ends with 1.
+ * Prints "inputs N" at the end. If a property does not hold, prints it and exits with 1.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 
 #define MOST_BYTES 160
 #define MOST_MUTATIONS 4
-/* Two bytes before the frame put its headers on 4-byte boundaries, as in a socket buffer. */
+/* Two bytes before the frame align its headers to 4 bytes, as in a socket buffer. */
 #define FRAME_PAD 2
 
 struct seed {
@@ -31,7 +31,7 @@ static __u64 random_state;
 static unsigned long inputs;
 static unsigned long parsed_ixp;
 static unsigned long parsed_tcp;
-/* Keeps what is read from being optimised away. */
+/* Keeps the compiler from removing reads. */
 static volatile __u64 sink;
 
 static const __u8 key[BATON_KEY_BYTES] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
@@ -71,7 +71,7 @@ static __u32 sum_words(const void *at, size_t bytes, __u32 sum)
 	return sum;
 }
 
-/* The vectors of the reference implementation whose messages are whole words: bytes 0, 1, 2... */
+/* Vectors of the reference implementation, for messages of whole words: bytes 0, 1, 2... */
 static void check_siphash(void)
 {
 	union {
@@ -102,7 +102,7 @@ static void make_tcp(struct tcphdr *tcp)
 	tcp->ack = 1;
 }
 
-/* Ethernet, IPv4 and what follows, from their parts. */
+/* Makes a frame of Ethernet, IPv4 and the given parts. */
 static void make_frame(struct seed *seed, const char *name, __u8 protocol, const void *first,
                        size_t first_bytes, const void *second, size_t second_bytes)
 {
@@ -157,7 +157,7 @@ static size_t make_seeds(struct seed *seeds)
 	return 3;
 }
 
-/* Whether `parse_ixp` may believe this frame at all, and its tag. */
+/* Parses an IXP frame and checks the result. True if the tag verifies. */
 static int check_ixp(__u8 *frame, size_t readable, size_t whole)
 {
 	struct ixp_view view;
@@ -168,7 +168,7 @@ static int check_ixp(__u8 *frame, size_t readable, size_t whole)
 	__u32 total = BE16(view.ip->tot_len);
 
 	parsed_ixp++;
-	require(readable >= (size_t)IXP_FRAME_BYTES, "IXP headers within what is readable");
+	require(readable >= (size_t)IXP_FRAME_BYTES, "IXP headers are readable");
 	require(IPV4_OFFSET + total <= whole, "IXP packet within its frame");
 	require(IPV4_BYTES + IXP_LENGTH + view.tcp->doff * 4 + view.payload == total,
 	        "IXP headers and payload make the total length");
@@ -194,11 +194,11 @@ static void check_tcp(__u8 *frame, size_t readable)
 	if (parse_tcp(frame, frame + readable, &view) != PARSE_OK)
 		return;
 	parsed_tcp++;
-	require(readable >= (size_t)TCP_FRAME_BYTES, "TCP headers within what is readable");
+	require(readable >= (size_t)TCP_FRAME_BYTES, "TCP headers are readable");
 	require(view.ip->protocol == IPPROTO_TCP, "TCP is TCP");
 	sink += view.tcp->ack_seq + tcp_flags(view.tcp);
 
-	/* A checksum that was changed word by word is the one made anew. */
+	/* A checksum that was updated word by word equals a new one. */
 	__u16 word = (__u16)random_u32();
 	__u16 ttl_word;
 
@@ -210,7 +210,7 @@ static void check_tcp(__u8 *frame, size_t readable)
 	require(sum_words(view.ip, sizeof(*view.ip), 0) == 0xffff, "checksum after a change");
 }
 
-/* One input in a buffer of exactly its length: a byte read too far is seen. */
+/* Gives one input to the parsers, in a buffer of exactly its length: this detects any overread. */
 static int feed(const __u8 *bytes, size_t length, size_t whole)
 {
 	__u8 *buffer = malloc(FRAME_PAD + length);
@@ -226,7 +226,7 @@ static int feed(const __u8 *bytes, size_t length, size_t whole)
 	return genuine;
 }
 
-/* Whether the tag, or a check of the parser, covers this byte of an IXP frame. */
+/* True if the tag or a check of the parser covers this byte of an IXP frame. */
 static int covered(size_t at)
 {
 	size_t ixp = IPV4_OFFSET + IPV4_BYTES;
@@ -245,7 +245,7 @@ static void mutate(const struct seed *seed)
 		__u32 how = random_u32();
 		size_t at = random_u32() % seed->length;
 
-		/* Half of them in the headers' first bytes, where versions and lengths are. */
+		/* Half of the mutations hit the first bytes of the headers: versions, lengths. */
 		if (how & 1)
 			at = IPV4_OFFSET + random_u32() % 28;
 		bytes[at] = how & 2 ? (__u8)(how >> 8) : bytes[at] ^ (__u8)(1 << (how >> 8 & 7));
@@ -256,7 +256,7 @@ static void mutate(const struct seed *seed)
 	for (size_t at = 0; at < seed->length; at++)
 		forged |= bytes[at] != seed->bytes[at] && covered(at);
 	for (size_t length = 0; length <= seed->length; length++) {
-		/* Cut off, and with the rest of the frame where it can not be read. */
+		/* Truncated, and with the rest of the frame in memory that cannot be read. */
 		int genuine = feed(bytes, length, length);
 
 		require(!(genuine && forged), "a changed IXP header does not verify");
@@ -265,7 +265,7 @@ static void mutate(const struct seed *seed)
 	}
 }
 
-/* What the programs write is what a parser reads, with the right checksums. */
+/* A parser reads the packets that the programs write, and their checksums are right. */
 static void check_built(void)
 {
 	struct {

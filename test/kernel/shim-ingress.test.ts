@@ -1,56 +1,34 @@
 /**
- * The shim, packet by packet (BPF_PROG_TEST_RUN): packet in, verdict, packet out, counters.
+ * The shim at ingress, packet by packet (BPF_PROG_TEST_RUN): packet in, verdict, packet out,
+ * counters.
  */
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { build, type PacketSpec } from '../../lab/packet.js';
 import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
 import { insideNamespace, run } from './namespace.js';
+import { type Case, dropped, passed, runCases, Verdict } from './shim-cases.js';
 import {
   ACK,
-  BALANCER,
   CLIENT,
   handoff,
   KEY,
   Mark,
   notice,
-  OWN_MAC,
   project,
   SEQ,
   SESSION,
-  type SessionSpec,
   Shim,
-  sessionKey,
-  sessionValue,
-  toClient,
   VIRTUAL,
 } from './shim-fixture.js';
 
-const Verdict = { ok: 0, drop: 2, redirect: 7 } as const;
 const Reason = { noListener: 1, unable: 2, unknownSession: 4 } as const;
 const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4 } as const;
 const IXP_FRAME_BYTES = 90;
 const IPV4_END = 34;
 const USER_MARK = 7;
-
-interface Case {
-  name: string;
-  /** The session in the map, before the frame. */
-  session?: SessionSpec;
-  frame: PacketSpec | Uint8Array;
-  mark?: number;
-  verdict: number;
-  /** Default: the frame, unchanged. */
-  out?: PacketSpec;
-  /** Default: 0. */
-  markOut?: number;
-  counters: readonly string[];
-}
-
-const bytesOf = (frame: PacketSpec | Uint8Array): Uint8Array =>
-  frame instanceof Uint8Array ? frame : build(frame, KEY);
 
 function changed(frame: Uint8Array, at: number): Uint8Array {
   const copy = frame.slice();
@@ -65,8 +43,6 @@ const answered = (type: number, reason = 0): PacketSpec =>
 const plain = handoff();
 delete plain.ixp;
 const refused = { verdict: Verdict.redirect };
-const passed = { verdict: Verdict.ok };
-const dropped = { verdict: Verdict.drop };
 const segment = { ixp: { type: 2 } };
 
 const INGRESS: readonly Case[] = [
@@ -285,66 +261,6 @@ const INGRESS: readonly Case[] = [
   },
 ];
 
-const noticeOf = (type: number, ack = SEQ): PacketSpec => notice({ ixcp: { type, seq: ACK, ack } });
-
-const EGRESS: readonly Case[] = [
-  { name: 'TCP of no session', frame: toClient({}), ...passed, counters: [] },
-  {
-    name: 'a session without a notice due',
-    session: { answered: 1 },
-    frame: toClient({}, 'x'),
-    mark: USER_MARK,
-    markOut: USER_MARK,
-    ...passed,
-    counters: [],
-  },
-  {
-    name: 'IPv4 options are left alone',
-    session: {},
-    frame: {
-      ...toClient({}),
-      ip: { source: VIRTUAL, destination: CLIENT, options: new Uint8Array(4) },
-    },
-    ...passed,
-    counters: [],
-  },
-  {
-    name: 'a short copy becomes a notice, longer than it was',
-    session: {},
-    frame: toClient({}),
-    mark: Mark.notice + Ixcp.adopted,
-    ...passed,
-    out: noticeOf(Ixcp.adopted),
-    counters: ['notice_adopted'],
-  },
-  {
-    name: 'a long copy becomes a notice',
-    session: {},
-    frame: toClient({ flags: 'FA', ack: 5 }, 'x'.repeat(1400)),
-    mark: Mark.notice + Ixcp.fin,
-    ...passed,
-    out: noticeOf(Ixcp.fin, 5),
-    counters: ['notice_fin'],
-  },
-  {
-    name: 'a copy of no session is dropped',
-    frame: toClient({}),
-    mark: Mark.notice + Ixcp.rst,
-    ...dropped,
-    markOut: Mark.notice + Ixcp.rst,
-    counters: ['drop_notice'],
-  },
-  {
-    name: 'a copy that is not TCP is dropped',
-    session: {},
-    frame: { ...toClient({}), ip: { source: VIRTUAL, destination: CLIENT, protocol: 17 } },
-    mark: Mark.notice + Ixcp.fin,
-    ...dropped,
-    markOut: Mark.notice + Ixcp.fin,
-    counters: ['drop_notice'],
-  },
-];
-
 if (insideNamespace(import.meta.url)) {
   run('ip', 'address', 'add', `${VIRTUAL}/32`, 'dev', 'lo');
   const shim = new Shim();
@@ -355,26 +271,6 @@ if (insideNamespace(import.meta.url)) {
     shim.object.close();
   });
 
-  const check = (program: string, cases: readonly Case[]) => async (t: Test) => {
-    for (const { name, session, frame, mark = 0, verdict, out, markOut = 0, counters } of cases) {
-      shim.object.mapDelete('sessions', sessionKey);
-      if (session !== undefined)
-        shim.object.mapUpdate('sessions', sessionKey, sessionValue(session));
-      const bytes = bytesOf(frame);
-      const rose = shim.counted(() => {
-        const result = shim.object.testRun(program, bytes, { mark });
-        t.equal(result.verdict, verdict, `${name}: verdict`);
-        t.equal(result.mark, markOut, `${name}: mark`);
-        t.strictSame(
-          Buffer.from(result.frame).toString('hex'),
-          Buffer.from(out === undefined ? bytes : bytesOf(out)).toString('hex'),
-          `${name}: frame`,
-        );
-      });
-      t.strictSame(rose, counters, `${name}: counters`);
-    }
-  };
-
   t.test('the counters have the names that the agent shows', async (t) => {
     const header = readFileSync(join(project, 'bpf', 'lib', 'counters.h'), 'utf8');
     const list = /SHIM_COUNTERS\(X\)(.*?)\n\n/s.exec(header)?.[1] ?? '';
@@ -382,8 +278,7 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(names, SHIM_NAMES);
   });
 
-  t.test('ingress', check('shim_ingress', INGRESS));
-  t.test('egress', check('shim_egress', EGRESS));
+  t.test('ingress', async (t) => runCases(t, shim, 'shim_ingress', INGRESS));
 
   t.test('an IXP frame truncated at any length', async (t) => {
     const whole = build(handoff(), KEY);
@@ -395,30 +290,5 @@ if (insideNamespace(import.meta.url)) {
       });
       t.strictSame(rose, [expected], `${length} bytes`);
     }
-  });
-
-  t.test('on the balancer itself, notices go to its own ingress', async (t) => {
-    shim.configure(true);
-    shim.object.mapDelete('sessions', sessionKey);
-    const frame = build(handoff({ ixp: { service: 5 } }), KEY);
-    const {
-      verdict,
-      frame: out,
-      mark,
-    } = shim.object.testRun('shim_ingress', frame, { mark: Mark.inject });
-    const expected = notice({
-      ethernet: { source: OWN_MAC, destination: OWN_MAC },
-      ip: { source: BALANCER },
-      ixcp: { type: Ixcp.refused, reason: Reason.noListener, seq: ACK, ack: SEQ },
-    });
-    t.strictSame([verdict, mark], [Verdict.redirect, 0]);
-    t.strictSame(out, build(expected, KEY));
-
-    shim.object.mapUpdate('sessions', sessionKey, sessionValue());
-    const copy = shim.object.testRun('shim_egress', build(toClient({})), {
-      mark: Mark.notice + Ixcp.fin,
-    });
-    t.equal(copy.verdict, Verdict.redirect);
-    shim.configure(false);
   });
 }
