@@ -119,7 +119,7 @@ t.test('request heads of all kinds get the right answer', { skip: whyNoFarm() },
       ['HTTP/0.9', 'GET /one/a.txt\r\n', 400],
       ['a fragment', 'GET /one/a.txt#b HTTP/1.1\r\nHost: a\r\n\r\n', 400],
       ['nine empty lines', `${'\r\n'.repeat(9)}${GET}`, 400],
-      ['what nobody holds', 'GET /three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 404],
+      ['content that no node holds', 'GET /three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n', 404],
       [
         'dot segments that leave the directory',
         'GET /one/../three/a.txt HTTP/1.1\r\nHost: a\r\n\r\n',

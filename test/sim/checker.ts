@@ -37,7 +37,7 @@ export interface CheckerWorld {
   readonly balancerAddress: string;
   readonly balancerMac: string;
   readonly mtu: number;
-  /** Nobody forges segments. */
+  /** No segment in this world is forged. */
   readonly trusting: boolean;
   violation(message: string): void;
   nodeByMac(mac: string): { name: string; address: string } | undefined;
