@@ -1,4 +1,4 @@
-/** Goals, tables and document of the farm benchmark, from invented samples. */
+/** Goals, tables and document of the farm benchmark, made from invented samples. */
 import t from 'tap';
 import { CASES } from '../../bench/farm/cases.js';
 import type { ContenderId } from '../../bench/farm/contenders.js';
@@ -8,7 +8,7 @@ import { PROXIES } from '../../bench/farm/proxies.js';
 import type { FloodSample, Results, Sample } from '../../bench/farm/results.js';
 import { smallPacketTable, workersTable } from '../../bench/farm/tables.js';
 
-/** us of CPU per request: above direct the stock HAProxy takes 100, the tuned one 50, Baton 30. */
+/** CPU in us per request. Above direct: stock HAProxy 100, tuned HAProxy 50, Baton 30. */
 const CPU: Record<ContenderId, number> = {
   direct: 100,
   haproxy: 200,
@@ -100,18 +100,22 @@ function find(goals: readonly Goal[], start: string): Goal {
 }
 
 t.test(
-  'taxes are judged against the stock proxies, and shown against the tuned ones',
+  'a tax is judged against the stock proxies, and also shown against the tuned ones',
   async (t) => {
     const goals = goalsOf(resultsOf(CPU));
     const haproxy = find(goals, "1 KB, a connection per request: tax as a share of HAProxy's");
     t.equal(haproxy.shown, '0.30');
-    t.equal(verdict(haproxy), 'met', 'though it would be missed against the tuned one');
+    t.equal(verdict(haproxy), 'met', 'against the tuned proxy the goal would be missed');
     t.equal(haproxy.ofTuned, '0.60');
     const nginx = find(goals, "1 KB, a connection per request: tax as a share of nginx's");
     t.match(nginx, { shown: '0.25', ofTuned: '1.50' });
     t.equal(verdict(nginx), 'met');
     t.equal(verdict(find(goals, '10 MB: tax')), '**missed**');
-    t.equal(goals.filter(({ ofTuned }) => ofTuned !== undefined).length, 5, 'only those of taxes');
+    t.equal(
+      goals.filter(({ ofTuned }) => ofTuned !== undefined).length,
+      5,
+      'only the goals of taxes',
+    );
   },
 );
 
@@ -132,7 +136,7 @@ t.test(
   },
 );
 
-t.test('small packets are judged with 10,000 sessions, and shown with all', async (t) => {
+t.test('small packets are judged with 10,000 sessions, and shown with every number', async (t) => {
   const results = resultsOf(CPU);
   t.match(find(goalsOf(results), 'small packets'), { shown: '0.84', met: false });
   t.same(

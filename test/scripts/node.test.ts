@@ -1,4 +1,4 @@
-/** What Node.js the project runs on: the command's own check, and the download into .node/. */
+/** The Node.js of the project: the check by the command, and the download into .node/. */
 import { execFile, spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -43,8 +43,8 @@ t.test('the command says which Node.js it needs', async (t) => {
 });
 
 /**
- * A checkout of the scripts alone, on a machine whose npm packs whatever `archive` makes.
- * @param archive shell commands; $1 is the file to write.
+ * Runs the download in a checkout of only the scripts. Its npm packs the file that `archive` makes.
+ * @param archive shell commands; $1 is the file to write
  */
 async function fetchNode(t: Test, archive: string, sums?: string) {
   const directory = mkdtempSync(join(tmpdir(), 'baton-node-'));
@@ -54,8 +54,7 @@ async function fetchNode(t: Test, archive: string, sums?: string) {
   const machine = join(directory, 'machine');
   mkdirSync(machine);
   writeFileSync(join(machine, 'node'), '#!/bin/sh\n');
-  // npm pack --silent NAME@VERSION writes NAME-VERSION.tgz; npm --version is the question whether
-  // it runs.
+  // `npm pack --silent NAME@VERSION` writes NAME-VERSION.tgz. `npm --version` tests that npm runs.
   writeFileSync(
     join(machine, 'npm'),
     `#!/bin/sh\n[ "$1" != config ] || echo /etc/machine/npmrc\n[ "$1" = pack ] || exit 0\nset -- "$(echo "$3" | tr @ -).tgz"\n${archive}\n`,
@@ -73,7 +72,7 @@ async function fetchNode(t: Test, archive: string, sums?: string) {
 }
 
 t.test('Node.js from the registry', { skip: packaged() }, async (t) => {
-  t.test('what is not pinned is not used', async (t) => {
+  t.test('a package with another checksum is refused', async (t) => {
     const { code, stderr, directory } = await fetchNode(t, 'echo something else >"$1"');
     t.equal(code, 1);
     t.match(
@@ -84,14 +83,14 @@ t.test('Node.js from the registry', { skip: packaged() }, async (t) => {
     t.notOk(existsSync(join(directory, '.node/installed')));
   });
 
-  t.test('a registry that does not answer', async (t) => {
+  t.test('an error of npm is shown', async (t) => {
     const { code, stderr } = await fetchNode(t, 'echo "npm error: network" >&2; exit 1');
     t.equal(code, 1);
     t.match(stderr, /npm error: network\nsetup: npm could not fetch node-linux-/);
   });
 
-  t.test('what is pinned is unpacked, and said', async (t) => {
-    // An archive with everything that either package is looked into for.
+  t.test('the pinned packages are unpacked', async (t) => {
+    // One archive with all files that the script needs of both packages.
     const packages = mkdtempSync(join(tmpdir(), 'baton-node-'));
     t.teardown(() => rmSync(packages, { recursive: true }));
     mkdirSync(join(packages, 'package/bin'), { recursive: true });
@@ -115,13 +114,13 @@ t.test('Node.js from the registry', { skip: packaged() }, async (t) => {
     t.equal(
       readlinkSync(join(directory, '.node/etc/npmrc')),
       '/etc/machine/npmrc',
-      "the machine's registry",
+      "npm has the machine's configuration",
     );
     t.notOk(existsSync(join(directory, '.node/new')));
   });
 });
 
-/** npm has the Node.js of two architectures. */
+/** Why there is no package for this machine: npm has Node.js for two architectures. */
 function packaged(): string | false {
   return ['x64', 'arm64'].includes(process.arch)
     ? false

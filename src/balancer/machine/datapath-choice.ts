@@ -47,8 +47,8 @@ export async function openXdpIfChosen(
   requireForwarded(options, index);
   // What an earlier run with XDP left is removed when the addresses are taken.
   const pins = pinName(options.interface);
-  if (hasXdp(index)) prepared.journal.leftOver({ kind: 'xdp', mode: 'native' });
-  if (hasPins(pins)) prepared.journal.leftOver({ kind: 'pins', name: pins });
+  if (hasXdp(index)) prepared.journal.addLeftover({ kind: 'xdp', mode: 'native' });
+  if (hasPins(pins)) prepared.journal.addLeftover({ kind: 'pins', name: pins });
   return undefined;
 }
 

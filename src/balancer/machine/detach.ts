@@ -47,14 +47,14 @@ export async function detachAll(
       warn: options.warn,
       ...(options.journalDirectory === undefined ? {} : { directory: options.journalDirectory }),
     });
-    for (const change of findUnrecorded(options, info?.index)) journal.leftOver(change);
-    const standing = journal.standing();
+    for (const change of findUnrecorded(options, info?.index)) journal.addLeftover(change);
+    const inForce = journal.inForce();
     await journal.end();
     const left = journal.changes;
     const words = (changes: readonly Change[]): string[] => changes.map(describeChange);
     return {
       removed: [
-        ...words(standing.filter((change) => !left.includes(change))),
+        ...words(inForce.filter((change) => !left.includes(change))),
         ...removeStalePins().map((name) => `pins ${name} of an interface that is gone`),
       ],
       left: words(left),

@@ -152,7 +152,7 @@ function isPresent(place: { interface: string; index: number }): boolean {
 }
 
 /** Whether the change is in force. Throws BatonError BATON_SYSTEM when the kernel does not say. */
-export function stands(change: Change, view: HostView): boolean {
+export function isInForce(change: Change, view: HostView): boolean {
   // A change on another interface ends with that interface.
   if ('at' in change && change.at !== undefined && !isPresent(change.at)) return false;
   switch (change.kind) {
@@ -192,13 +192,13 @@ export async function undo(change: Change, own: Place): Promise<void> {
       if (present || change.interface !== place.interface) await removeAddress(change);
       break;
     case 'setting':
-      if (stands(change, view)) writeSetting(change.setting, change.previous);
+      if (isInForce(change, view)) writeSetting(change.setting, change.previous);
       break;
     case 'clsact':
-      if (present && stands(change, view)) native().removeClsactIfEmpty(place.index);
+      if (present && isInForce(change, view)) native().removeClsactIfEmpty(place.index);
       break;
     case 'filter':
-      if (present && stands(change, view)) {
+      if (present && isInForce(change, view)) {
         native().detachTc(place.index, change.hook, change.priority, change.handle);
       }
       break;

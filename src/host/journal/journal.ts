@@ -19,10 +19,10 @@ import {
   describeChange,
   type FilterChange,
   HostView,
+  isInForce,
   type Place,
   type SettingChange,
   sameThing,
-  stands,
   undo,
 } from './changes.js';
 import { JournalFile } from './journal-file.js';
@@ -165,7 +165,7 @@ export class Journal {
   /**
    * Records a change of an earlier run that is not in the journal yet. `settle` or `end` undoes it.
    */
-  leftOver(change: Change): void {
+  addLeftover(change: Change): void {
     if (this.find(change) !== undefined) return;
     this.entries.push({ change, wanted: false, make: undefined, enough: undefined });
     this.save();
@@ -177,10 +177,10 @@ export class Journal {
   }
 
   /** The changes that are in force. Throws BatonError BATON_SYSTEM when the kernel does not say. */
-  standing(): Change[] {
+  inForce(): Change[] {
     const view = new HostView(this.place.interface);
     const found: Change[] = [];
-    for (const change of this.changes) if (stands(change, view)) found.push(change);
+    for (const change of this.changes) if (isInForce(change, view)) found.push(change);
     return found;
   }
 
@@ -207,7 +207,7 @@ export class Journal {
     const seen = new HostView(this.place.interface);
     for (const { change, make, enough } of this.entries) {
       if (make === undefined) continue;
-      if (enough === undefined ? stands(change, seen) : enough()) continue;
+      if (enough === undefined ? isInForce(change, seen) : enough()) continue;
       await make();
       repaired.push(describeChange(change));
     }
