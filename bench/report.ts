@@ -1,5 +1,6 @@
 /** Output of the benchmarks: tables for the terminal, and Markdown for docs/benchmarks.md. */
 import { cpus, release } from 'node:os';
+import { wrapWords } from '../src/base/format.js';
 import { formatTable } from '../src/base/table.js';
 
 export function median(values: readonly number[]): number {
@@ -50,22 +51,11 @@ export function wrapMarkdown(text: string): string {
 
 function wrapBlock(block: string): string {
   if (FIXED.test(block.trimStart())) return block;
-  const items = block.split(new RegExp(`\\n(?=${ITEM})`));
-  return items.map((item) => wrapLines(item, item.trimStart().startsWith(ITEM))).join('\n');
-}
-
-function wrapLines(text: string, isItem: boolean): string {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(/\s+/)) {
-    if (line !== '' && line.length + 1 + word.length > WIDTH) {
-      lines.push(line);
-      line = isItem ? `  ${word}` : word;
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line].join('\n');
+  const [paragraph = '', ...items] = `\n${block}`.split(`\n${ITEM}`);
+  return [
+    ...(paragraph.trim() === '' ? [] : wrapWords(paragraph, WIDTH)),
+    ...items.map((item) => ITEM + wrapWords(item, WIDTH - ITEM.length).join('\n  ')),
+  ].join('\n');
 }
 
 function isText(heading: string, index: number, text: readonly string[]): boolean {

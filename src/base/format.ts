@@ -1,4 +1,4 @@
-/** Counts and durations as text for people. */
+/** Text for people: counts, durations, wrapped lines. */
 
 /** 1234567 as "1,234,567". */
 export function formatCount(value: number): string {
@@ -19,4 +19,19 @@ export function formatDuration(ms: number): string {
   if (minutes < 1_440) return `${Math.floor(minutes / 60)}h${two(minutes % 60)}m`;
   const hours = Math.floor(minutes / 60);
   return `${Math.floor(hours / 24)}d${two(hours % 24)}h`;
+}
+
+/** Cuts text at spaces into lines of at most `most` characters. A longer word has a line alone. */
+export function wrapWords(text: string, most: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.trim().split(/\s+/)) {
+    if (line !== '' && line.length + 1 + word.length > most) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
 }

@@ -2,6 +2,7 @@
 import { type CounterInfo, meaning } from '../base/counter-info.js';
 import { COUNTERS } from '../base/counters.js';
 import { BatonError } from '../base/errors.js';
+import { wrapWords } from '../base/format.js';
 import {
   COUNTER_PREFIX,
   GUARD_COUNTERS,
@@ -65,7 +66,10 @@ export function explain(name: string | undefined, most: number): string {
     name === undefined ? [...GLOSSARY] : [[name, infoOf(name)]];
   return asked
     .map(([each, { kind, unit, help }]) =>
-      [`${each} (${kind}, ${unit})`, ...wrapped(help, most)].join('\n'),
+      [
+        `${each} (${kind}, ${unit})`,
+        ...wrapWords(help, most - INDENT.length).map((line) => INDENT + line),
+      ].join('\n'),
     )
     .join('\n\n');
 }
@@ -86,20 +90,6 @@ function infoOf(name: string): CounterInfo {
       ? `similar: ${similar.join(', ')}`
       : '`baton stats --explain` without a name lists them all';
   throw new BatonError('BATON_ARGUMENT', `there is no counter ${quoted(name)}`, { hint });
-}
-
-function wrapped(text: string, most: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && INDENT.length + line.length + 1 + word.length > most) {
-      lines.push(INDENT + line);
-      line = word;
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, INDENT + line];
 }
 
 const INTRODUCTION = `# Counters
