@@ -1,7 +1,7 @@
 /**
  * The rules by which a client's segment is accepted: RFC 9293 section 3.10.7.4 with the stricter
- * checks of RFC 5961. Each rule stands below the sentence that it carries out. The rules are
- * functions over numbers; their callers count, answer and change the session.
+ * checks of RFC 5961. Each rule stands below the sentence of the RFC that it implements. The rules
+ * are functions of numbers. Their callers count, answer and change the session.
  *
  *     state          sequence numbers                       acknowledgement numbers
  *     syn-received   from the client's first byte to the    our first byte (only our SYN was sent)
@@ -11,7 +11,7 @@
  *                    largest window, behind what is kept    answered already
  *     passing        the node decides, the balancer only follows what is plausible
  *
- * "First byte" is the number behind the SYN. `window` is in bytes.
+ * "First byte" is the number after the SYN. `window` is in bytes.
  */
 import { seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
@@ -19,22 +19,22 @@ import { SessionState } from './table/session-table.js';
 
 /** What a rule says about a segment. */
 export const Acceptance = {
-  /** It is the client's. */
+  /** The segment is the client's. */
   accepted: 0,
   /** An RST that ends the connection. */
   reset: 1,
   /** An RST that may be forged. */
   inexactReset: 2,
-  /** Its sequence number is not acceptable. */
+  /** The sequence number is not acceptable. */
   outOfWindow: 3,
-  /** It has no ACK, which every segment but SYN and RST has. */
+  /** There is no ACK, which every segment but SYN and RST has. */
   noAck: 4,
-  /** Its acknowledgement number is not acceptable. */
+  /** The acknowledgement number is not acceptable. */
   badAck: 5,
 } as const;
 export type AcceptanceCode = (typeof Acceptance)[keyof typeof Acceptance];
 
-/** What is to be done about a SYN of a session. */
+/** What to do about a SYN of a session. */
 export const SynAcceptance = {
   /** The same SYN as before: the SYN/ACK goes out again. */
   repeated: 0,
@@ -50,8 +50,8 @@ export const SynAcceptance = {
 export type SynAcceptanceCode = (typeof SynAcceptance)[keyof typeof SynAcceptance];
 
 /**
- * Most that a node can have answered, and a client acknowledged, before the node's first notice is
- * here: a node sends its first notices along with its first bytes.
+ * Most bytes of an answer that a client can have acknowledged before the node's first notice
+ * arrives: a node sends its first notices along with its first bytes.
  */
 const MAX_UNSEEN_ANSWER = 1 << 24;
 /**
@@ -70,17 +70,20 @@ export function hasOneControlAtMost(flags: number): boolean {
   return (control & (control - 1)) === 0;
 }
 
-/** Whether a segment acknowledges: an RST's acknowledgement number counts for nothing here. */
+/**
+ * Whether a segment acknowledges. The acknowledgement number of an RST counts for nothing here.
+ */
 export function acknowledges(flags: number): boolean {
   return (flags & (TcpFlag.ack | TcpFlag.rst)) === TcpFlag.ack;
 }
 
 /**
- * A SYN, without ACK, of a session in `state`. `sameIsn`: its number is that of the session's SYN.
+ * A SYN, without ACK, of a session in `state`. `sameIsn`: its sequence number is that of the
+ * session's SYN.
  *
  * RFC 5961 section 4.2: "If the SYN bit is set, irrespective of the sequence number, TCP MUST send
  * an ACK (also referred to as challenge ACK) to the remote peer". In SYN-RECEIVED after a passive
- * OPEN, RFC 9293 has the connection return to LISTEN, where the SYN opens a new one.
+ * OPEN, RFC 9293 returns the connection to LISTEN, where the SYN opens a new one.
  */
 export function acceptSyn(state: number, sameIsn: boolean): SynAcceptanceCode {
   switch (state) {
@@ -112,11 +115,11 @@ export function acceptReset(sequence: number, receiveNext: number, window: numbe
 }
 
 /**
- * Whether an RST that was passed on ends the session here as well: elsewhere it may be forged, and
+ * Whether an RST that was forwarded also ends the session here. Any other RST may be forged, and
  * the node decides.
  *
- * RFC 5961 section 3.2, as above. After the client's FIN its own number counts as well, as in Linux
- * (tcp_reset_check): a client sends that for a socket that it has closed.
+ * RFC 5961 section 3.2, as above. After the client's FIN, the FIN's own number counts as well, as
+ * in Linux (tcp_reset_check): a client sends such an RST for a socket that it has closed.
  */
 export function resetEndsPassing(
   sequence: number,
@@ -132,8 +135,8 @@ export function resetEndsPassing(
  *
  * RFC 9293 section 3.10.7.4, first: "SYN-RECEIVED STATE [...] There are four cases for the
  * acceptability test for an incoming segment"; fifth: "if the ACK bit is off, drop the segment and
- * return"; "If SND.UNA < SEG.ACK =< SND.NXT, then enter ESTABLISHED state". We have sent nothing
- * but our SYN, so one number is acceptable. "If the segment acknowledgment is not acceptable, form
+ * return"; "If SND.UNA < SEG.ACK =< SND.NXT, then enter ESTABLISHED state". We have sent only our
+ * SYN, so exactly one number is acceptable. "If the segment acknowledgment is not acceptable, form
  * a reset segment".
  */
 export function acceptHalfOpen(
@@ -151,11 +154,11 @@ export function acceptHalfOpen(
 }
 
 /**
- * The ACK field while nothing but our SYN has been sent: SYN-RECEIVED and collecting.
+ * The ACK field while only our SYN has been sent: SYN-RECEIVED and collecting.
  *
  * RFC 9293 section 3.10.7.4, fifth, as above. RFC 5961 section 5.2: "((SND.UNA - MAX.SND.WND) <=
- * SEG.ACK <= SND.NXT)"; we have a window of none to allow below SND.UNA. Whoever injects text
- * without having seen our SYN/ACK does not know the number.
+ * SEG.ACK <= SND.NXT)". Nothing below SND.UNA was ever sent, so exactly one number is acceptable. A
+ * sender that injects data without having seen our SYN/ACK does not know it.
  */
 export function acceptAckOfSyn(
   flags: number,
@@ -167,24 +170,24 @@ export function acceptAckOfSyn(
 }
 
 /**
- * Whether any of a segment lies in the window while the head is being collected. `at` is its offset
- * from the client's first byte.
+ * Whether part of a segment lies in the window while the head is being collected. `at` is its
+ * offset from the client's first byte.
  *
  * RFC 9293 section 3.10.7.4, first: "RCV.NXT =< SEG.SEQ < RCV.NXT+RCV.WND or RCV.NXT =<
- * SEG.SEQ+SEG.LEN-1 < RCV.NXT+RCV.WND". The window is that of the whole head, so that what was
- * acknowledged may come again; and one byte before it, for keep-alive probes (section 3.8.4).
+ * SEG.SEQ+SEG.LEN-1 < RCV.NXT+RCV.WND". The window is that of the whole head, so that acknowledged
+ * bytes may come again. It begins one byte earlier, for keep-alive probes (section 3.8.4).
  */
 export function isInHeadWindow(at: number, length: number, window: number): boolean {
   return at <= window && at + length >= -1;
 }
 
 /**
- * Any segment but a SYN of a session that is handed over. `handedTo` is the end of the bytes that
- * the balancer keeps.
+ * Any segment but a SYN of a session that is being handed over. `handedTo` is the end of the bytes
+ * that the balancer keeps.
  *
- * RFC 9293 section 3.10.7.4, first, second and fifth, as above; an RST counts at RCV.NXT alone. The
- * window begins with a keep-alive probe, one before the first byte, and ends with the largest one
- * offered. A node may have answered by now, so its bytes may be acknowledged.
+ * RFC 9293 section 3.10.7.4, first, second and fifth, as above. An RST counts at RCV.NXT alone. The
+ * window begins one byte before the first, for a keep-alive probe, and ends with the largest window
+ * offered. A node may have answered by now, so the client may acknowledge its bytes.
  */
 export function acceptHandedOver(
   flags: number,
@@ -212,8 +215,8 @@ export function acknowledgesAnswer(acknowledgement: number, serverFirst: number)
 }
 
 /**
- * Whether an acknowledgement number is near the highest that was seen. A number that is far from it
- * may be forged: the balancer does not believe the segment, the node decides.
+ * Whether an acknowledgement number is near the highest seen. A number far from it may be forged:
+ * the balancer does not believe the segment, and the node decides.
  *
  * RFC 5961 section 5.2: "All incoming segments whose ACK value doesn't satisfy the above condition
  * MUST be discarded".
@@ -223,19 +226,20 @@ export function isPlausibleAck(acknowledgement: number, clientAck: number): bool
   return acked <= MAX_ADVANCE && acked >= -MAX_ADVANCE;
 }
 
-/** Whether the end of a segment moves on the highest number seen, by a plausible step. */
+/** Whether the end of a segment advances the highest number seen by a plausible step. */
 export function movesOn(end: number, receiveNext: number): boolean {
   const ahead = seqDiff(end, receiveNext);
   return ahead > 0 && ahead < MAX_ADVANCE;
 }
 
 /**
- * Whether a FIN counts: all that the client sent before it has been seen. `before` is the highest
- * number seen before its segment, `seen` with it, `end` the FIN's own.
+ * Whether a FIN counts, that is, whether all that the client sent before it has been seen. `before`
+ * is the highest number seen before this segment, `seen` the highest with it, `end` the number of
+ * the FIN.
  *
  * RFC 9293 section 3.10.7.4, eighth: "If the FIN bit is set, [...] advance RCV.NXT over the FIN".
- * The kernel may have forwarded what the client sent after its FIN, before the FIN was looked at
- * here: then the FIN is one number back, and counts once.
+ * The kernel may have forwarded a later segment of the client before the engine processed the FIN.
+ * The FIN is then one number back, and counts once.
  */
 export function finIsInSequence(
   sequence: number,

@@ -1,10 +1,10 @@
 /**
- * The sessions to which something happened in the current batch, so that it is known of each
- * whether the datapath has sent its frames yet. A short list rather than a word for each session:
- * few sessions are in it, and it is rarely asked.
+ * The sessions to which something happened in the current batch: the datapath may not have sent
+ * their frames yet. This is a short list rather than a word for each session, because it has few
+ * members and is rarely asked.
  */
 
-/** Slots that are remembered. When there are more, all sessions count as being in the list. */
+/** Slots that are remembered. When there are more, every session counts as a member. */
 const MOST = 512;
 
 export class BatchSlots {
@@ -16,7 +16,7 @@ export class BatchSlots {
     this.count += 1;
   }
 
-  /** Whether the session may be in the list: never false for one that is. */
+  /** Whether the session may be in the list. Never false for a session that is in it. */
   has(slot: number): boolean {
     if (this.count > MOST) return true;
     for (let i = 0; i < this.count; i++) if (this.slots[i] === slot) return true;

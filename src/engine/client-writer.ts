@@ -1,6 +1,6 @@
 /**
- * Builds what the engine itself says to clients: SYN/ACK, ACK and RST. Each is written straight
- * into the datapath's memory; the result tells whether there was room.
+ * Builds the segments that the engine itself sends to clients: SYN/ACK, ACK and RST. Each is
+ * written directly into the datapath's memory. The result says whether there was room.
  */
 import { Counter } from '../base/counters.js';
 import { TokenBucket } from '../base/token-bucket.js';
@@ -22,7 +22,7 @@ import type { Core } from './core.js';
 import { offeredWindow, WINDOW_SHIFT } from './syn-ack-options.js';
 import { SessionFlag } from './table/session-table.js';
 
-/** RSTs to clients of connections that we do not know: anybody can cause them. */
+/** RSTs a second for unknown connections: anyone can cause them. */
 const RESETS_PER_SECOND = 1000;
 const MAX_SYN_ACK_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + 20;
 const IP = ETHERNET_HEADER_BYTES;
@@ -37,7 +37,7 @@ export class ClientWriter {
     this.core = core;
   }
 
-  /** SYN/ACK of a session. */
+  /** The SYN/ACK of a session. */
   synAck(slot: number): boolean {
     const { sessions, servers } = this.core;
     const frame = this.core.reserve(MAX_SYN_ACK_BYTES);
@@ -60,11 +60,11 @@ export class ClientWriter {
   }
 
   /**
-   * SYN/ACK in answer to the SYN being worked on, for which there is no session.
+   * A SYN/ACK for the current SYN, which has no session.
    *
    * @param sequence our initial sequence number
    * @param flags SessionFlag: the options that both sides have
-   * @param tsval our timestamp, if they are among them
+   * @param tsval our timestamp, if both sides use timestamps
    */
   answerSyn(sequence: number, flags: number, tsval: number): boolean {
     const { segment } = this.core;
@@ -86,7 +86,7 @@ export class ClientWriter {
     return this.finishPlain(frame, length);
   }
 
-  /** Bare ACK of what has been collected. */
+  /** A bare ACK of the bytes that have been collected. */
   ack(slot: number): boolean {
     const { sessions, servers, heads } = this.core;
     const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES + TIMESTAMPS_BYTES);
@@ -117,7 +117,7 @@ export class ClientWriter {
     return this.finishPlain(frame, headerBytes);
   }
 
-  /** RST in answer to the frame being worked on (RFC 9293 section 3.10.7.1), within a rate. */
+  /** An RST in answer to the current frame (RFC 9293 section 3.10.7.1), within a rate limit. */
   resetAnswer(): void {
     const { segment, counters, now } = this.core;
     if (!this.resets.take(now)) {
@@ -132,8 +132,8 @@ export class ClientWriter {
   }
 
   /**
-   * RST to the client of a session that has to be given up. False when nobody knows where it is: it
-   * was an earlier process's.
+   * An RST to the client of a session that has to be given up. Returns false when the client's MAC
+   * address is unknown: the session came from an earlier process.
    */
   resetSession(slot: number): boolean {
     const { sessions, servers } = this.core;
@@ -156,7 +156,7 @@ export class ClientWriter {
     return this.finishPlain(frame, TCP_HEADER_BYTES);
   }
 
-  /** Writes the options of a SYN/ACK. Bytes of its TCP header. */
+  /** Writes the options of a SYN/ACK. Returns the bytes of its TCP header. */
   private synAckOptions(frame: number, flags: number, tsval: number, tsecr: number): number {
     const tcp = frame + PLAIN_TCP;
     const end = writeSynAckOptions(
@@ -191,7 +191,7 @@ export class ClientWriter {
     return this.finishPlain(frame, TCP_HEADER_BYTES);
   }
 
-  /** Ethernet and IPv4 header of an answer to the frame being worked on. */
+  /** Ethernet and IPv4 header of an answer to the current frame. */
   private answerHeaders(frame: number, tcpBytes: number): void {
     const { segment } = this.core;
     const source = segment.offset + ETHERNET.source;

@@ -21,7 +21,7 @@ const SERVICE_OF_VERDICT = new Map<number, LocalServiceNumber>([
 const CR = 13;
 const LF = 10;
 
-/** Rooms looked at to find a victim. */
+/** How many rooms are examined to find one that can be freed. */
 const EVICTION_LOOKS = 32;
 
 export class Collector {
@@ -61,8 +61,7 @@ export class Collector {
         core.remove(slot, 'lost');
         return;
       }
-      // It comes again from its first byte: whatever was written of it, no acknowledgement has
-      // reached the client.
+      // The head comes again from its first byte: no acknowledgement of it has reached the client.
       sessions.setReceiveNext(slot, first);
       core.noteClientMac(slot);
     }
@@ -77,7 +76,7 @@ export class Collector {
     const length = segment.payloadLength - skip;
     at += skip;
     if (length <= 0 && (segment.flags & TcpFlag.fin) === 0) {
-      // A bare ACK needs no answer, unless it stands before what we expect: a keep-alive probe.
+      // A bare ACK needs no answer, unless it is a keep-alive probe, which comes before RCV.NXT.
       if (seqBefore(segment.sequence, sessions.receiveNext(slot))) this.writer.ack(slot);
       return;
     }
@@ -123,7 +122,7 @@ export class Collector {
       sessions.setTsval(slot, segment.options.tsval);
   }
 
-  /** Puts payload into the session's room. False when nothing new was taken. */
+  /** Puts payload into the session's room. Returns false when nothing new was taken. */
   private take(slot: number, at: number, from: number, length: number): boolean {
     const { sessions, heads, segment, counters, transmit } = this.core;
     let room = sessions.head[slot]!;
@@ -144,8 +143,7 @@ export class Collector {
       return false;
     }
     const next = seqAdd(sessions.clientIsn(slot), 1 + heads.filled[room]!);
-    // A FIN that was refused before, or lies past a gap, comes again: the client was not
-    // acknowledged.
+    // A FIN that was not taken, or lies past a gap, comes again: it was not acknowledged.
     if (next === sessions.receiveNext(slot)) return false;
     if (taken < length) segment.flags &= ~TcpFlag.fin;
     sessions.setReceiveNext(slot, next);
@@ -175,12 +173,12 @@ export class Collector {
     return large;
   }
 
-  /** Ends some other session that has a room, so that slow clients can not keep all of them. */
+  /** Frees the room of some other session, so that slow clients cannot keep all rooms. */
   private evict(slot: number, large: boolean): void {
     const { core } = this;
     let victim = -1;
-    // Best of all is one that does not need it any more, its client having been answered; or its
-    // node having confirmed.
+    // The best choice is a session that no longer needs its room: its client has acknowledged an
+    // answer, or its node has confirmed.
     const { inState } = core.sessions;
     const others = inState[SessionState.handing]! + inState[SessionState.passing]!;
     for (let look = 0; look < EVICTION_LOOKS && others > 0; look++) {
@@ -192,8 +190,8 @@ export class Collector {
       }
       if (core.sessions.state(met) === SessionState.handing && this.handoff.freesHead(met)) return;
     }
-    // Then one whose head is still being collected, if the hand meets any soon: the others are
-    // nearly done.
+    // The next choice is a session that is still collecting, if one is near: the others are nearly
+    // done.
     for (let look = 0; look < EVICTION_LOOKS; look++) {
       const met = core.heads.victim(large);
       if (met < 0) return;
@@ -215,7 +213,7 @@ export class Collector {
     core.remove(victim, 'evicted-head');
   }
 
-  /** Has the dispatcher look at what there is now. */
+  /** Has the dispatcher inspect what has been collected so far. */
   private look(slot: number, first: number): void {
     const core = this.core;
     const { sessions, heads, segment, dispatcher, counters } = core;
@@ -226,7 +224,7 @@ export class Collector {
       seqAdd(segment.sequence, segment.payloadLength) === seqAdd(first, filled);
     if (endsHere) sessions.raise(slot, SessionFlag.clientFin);
     if (filled === 0) {
-      // It has closed without a word: nothing to wait for.
+      // The client has closed without sending a byte: there is nothing to wait for.
       if (endsHere) this.handoff.serveLocally(slot, LocalService.silentClose);
       return;
     }

@@ -1,6 +1,6 @@
 /**
- * What all parts of the engine share: the tables, the clock of the call, and the few things that
- * every part does to a session (reach its node, close it).
+ * What all parts of the engine share: the tables, the time of the current call, and the operations
+ * on a session that every part needs (reach its node, close it).
  */
 import { Counter, type Counters } from '../base/counters.js';
 import { TimerWheel } from '../base/timer-wheel.js';
@@ -22,20 +22,20 @@ import { sessionWorker } from './table/session-record.js';
 import { SessionFlag, SessionState, SessionTable } from './table/session-table.js';
 import { VirtualServerTable } from './virtual-servers.js';
 
-/** What an engine gives every listener that is not there. */
+/** The observer when no one listens. */
 const NO_OBSERVER: Observer = {};
 
-/** Silence, in ms, that ends a session whose client has sent FIN: TCP_RTO_MAX of Linux is 120 s. */
+/** Silence in ms that ends a session whose client has sent FIN. TCP_RTO_MAX of Linux is 120 s. */
 const HALF_CLOSED_MS = 180_000;
 /**
- * Silence, in ms, after which the node of such a session is asked whether it has it still: the
- * notice of its FIN comes once, and may be lost. It is asked again each time that the silence has
- * doubled. A node that answers keeps the session for as long as any may be idle. The answer is no
- * sign of the client, so the silence goes on.
+ * Silence in ms after which the engine asks the node whether it still has such a session. The
+ * notice of the node's FIN is sent once and may be lost. The engine asks again each time the
+ * silence has doubled. A node that answers keeps the session for as long as any session may be
+ * idle. Its answer is not a sign of the client, so the silence continues.
  */
 export const ASK_MS = 10_000;
 /**
- * Questions without an answer after which a node counts as one that does not answer: one may be
+ * Questions without an answer after which a node counts as one that does not answer. One may be
  * lost.
  */
 const MOST_UNANSWERED = 1;
@@ -60,7 +60,7 @@ const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
 export class Core {
   readonly options: EngineOptions;
   readonly nodes: NodeTable;
-  /** Of `nodes`. */
+  /** States of `nodes`. */
   readonly states: NodeStates;
   readonly dispatcher: Dispatcher;
   readonly transmit: TransmitQueue;
@@ -70,20 +70,20 @@ export class Core {
   readonly sessions: SessionTable;
   readonly heads: HeadStore;
   readonly timers: TimerWheel;
-  /** The frame being worked on. */
+  /** The frame that the engine is processing. */
   readonly segment: Segment;
-  /** Under the key shared with the nodes. */
+  /** SipHash under the key shared with the nodes. */
   readonly hash: SipHash;
-  /** Our own MAC address where clients are reached, and that where nodes are. */
+  /** Our own MAC addresses: on the interface of the clients, and on that of the nodes. */
   readonly macHigh: number;
   readonly macLow: number;
   readonly nodeMacHigh: number;
   readonly nodeMacLow: number;
-  /** Where frames to nodes leave. */
+  /** The port on which frames to nodes leave. */
   readonly nodePort: PortNumber;
-  /** The MSS that clients are offered: room for IXP stays below the MTU. */
+  /** The MSS in our SYN/ACKs. It leaves room for IXP below the MTU. */
   readonly mss: number;
-  /** ms, of the call being served; and the same as the tables keep it. */
+  /** Time of the current call in ms; `clock` is the same time as the tables keep it. */
   now: number;
   clock: number;
   /** Sessions whose handoff was sent in the current batch. */
@@ -139,31 +139,31 @@ export class Core {
   }
 
   /**
-   * Our timestamp clock for a session (RFC 7323 section 5.4): 1 ms a tick, from an offset of its
+   * Our timestamp clock for a session (RFC 7323 section 5.4): 1 ms a tick, with an offset of its
    * own.
    */
   tsvalOf(slot: number): number {
     return seqAdd(this.sessions.tsOffset(slot), this.clock);
   }
 
-  /** Room for a frame of our own: its offset, or -1, which is counted. */
+  /** Reserves room for a frame of our own. Returns its offset, or -1, which is counted. */
   reserve(length: number): number {
     const frame = this.transmit.reserve(length);
     if (frame < 0) this.counters.count(Counter.drop_transmit_full);
     return frame;
   }
 
-  /** Port that leads to a session's node. */
+  /** The port that leads to a session's node. */
   portOf(node: number): PortNumber {
     return node === LOCAL_NODE ? Port.local : this.nodePort;
   }
 
-  /** Whether frames can be sent to the node now: its MAC address is known. */
+  /** Whether frames can be sent to the node now, that is, whether its MAC address is known. */
   reachable(node: number): boolean {
     return node === LOCAL_NODE || this.nodes.resolved[node] === 1;
   }
 
-  /** Writes both MAC addresses of a frame to a node: ours as its source. */
+  /** Writes both MAC addresses of a frame to a node, with ours as the source. */
   addressTo(frame: number, node: number): void {
     const view = this.transmit.memory.view;
     if (node === LOCAL_NODE) {
@@ -181,7 +181,7 @@ export class Core {
   }
 
   /**
-   * Takes in where the segment being worked on came from: frames to the session's client go there.
+   * Notes the source MAC address of the current segment: frames to the session's client go there.
    */
   noteClientMac(slot: number): void {
     const { segment, sessions } = this;
@@ -190,7 +190,7 @@ export class Core {
     sessions.macLow[slot] = segment.view.getUint32(source + 2);
   }
 
-  /** Gives back the room of a session's head. */
+  /** Frees the room of a session's head. */
   releaseHead(slot: number): void {
     const room = this.sessions.head[slot]!;
     if (room < 0) return;
@@ -210,29 +210,29 @@ export class Core {
   }
 
   /**
-   * Whether the client of a session that passes through has sent FIN, and its node has not, as far
-   * as we know.
+   * Whether the client of a session that passes has sent FIN, and its node has not as far as we
+   * know.
    */
   isHalfClosed(slot: number): boolean {
     return (this.sessions.flags(slot) & BOTH_FINS) === SessionFlag.clientFin;
   }
 
-  /** How long a session that passes through may be silent, in ms. */
+  /** How long a session that passes may be silent, in ms. */
   idleLimit(slot: number): number {
     const { closing, idle } = this.options.timeouts;
     const flags = this.sessions.flags(slot);
     if ((flags & SessionFlag.nodeFin) !== 0) return closing;
     if ((flags & SessionFlag.clientFin) === 0) return idle;
-    // The client only listens now. A closed window is probed every two minutes at the least, so
-    // longer silence means that its end was not told: a node's shim was loaded anew meanwhile.
-    // Unless the node answers.
+    // The client only listens now. A closed window is probed at least every two minutes. So longer
+    // silence means that the end was not reported, because the node's shim was reloaded meanwhile;
+    // unless the node answers.
     if (this.sessions.tries(slot) <= MOST_UNANSWERED) return idle;
     return Math.min(idle, Math.max(closing, HALF_CLOSED_MS));
   }
 
   /**
-   * One more side of a session that passes through has sent FIN, or it has begun to pass and
-   * nothing of it is to be taken back: waits, or ends.
+   * Called when another side of a session that passes has sent FIN, or when it begins to pass and
+   * need not be recalled. Sets the timer, or ends the session.
    */
   waitForEnd(slot: number): void {
     this.releaseHead(slot);
@@ -244,7 +244,7 @@ export class Core {
     this.timers.set(slot, this.now + (this.isHalfClosed(slot) ? Math.min(wait, ASK_MS) : wait));
   }
 
-  /** Ends a session, but lets its late packets through for a while. */
+  /** Ends a session, but forwards its late packets for a while. */
   linger(slot: number, reason: CloseReason): void {
     const sessions = this.sessions;
     const state = sessions.state(slot);
@@ -258,10 +258,9 @@ export class Core {
   }
 
   /**
-   * Takes in how far the client has got, from a segment that goes on to its node. A number that is
-   * far from what was seen, or that comes with an acknowledgement that is, may be forged: the
-   * balancer does not believe it, the node decides. True when a FIN joins what was seen, so that it
-   * counts.
+   * Records how far the client has got, from a segment that goes on to its node. Returns true for a
+   * FIN that is in sequence and so counts. The balancer does not believe a number far from what it
+   * has seen, nor a segment with such an acknowledgement: it may be forged. The node decides.
    */
   followClient(slot: number): boolean {
     const { sessions, segment } = this;
@@ -286,22 +285,22 @@ export class Core {
     return acknowledgesAnswer(this.sessions.clientAck(slot), this.sessions.serverFirst(slot));
   }
 
-  /** Whether a session is one that another engine of this balancer has, or would have. */
+  /** Whether another engine of this balancer owns, or would own, a session with this key. */
   isOtherWorkers(client: number, portServer: number): boolean {
     const { worker, workers } = this.options.shard ?? ONLY_SHARD;
     return workers > 1 && sessionWorker(this.sessions.hash(client, portServer), workers) !== worker;
   }
 
   /**
-   * Whether an earlier process has acknowledged bytes of a head that is being collected: they ended
-   * with it.
+   * Whether an earlier process has acknowledged bytes of a head that is being collected. They ended
+   * with that process.
    */
   isHeadLost(slot: number): boolean {
     const { sessions } = this;
     return sessions.head[slot]! < 0 && sessions.receiveNext(slot) !== sessions.clientFirst(slot);
   }
 
-  /** Removes a session, at once. */
+  /** Removes a session at once. */
   remove(slot: number, reason: CloseReason): void {
     const sessions = this.sessions;
     const state = sessions.state(slot);

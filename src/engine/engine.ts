@@ -1,18 +1,19 @@
 /**
- * The engine: (frames, now) in, frames out. It knows no sockets and no clock of its own; a datapath
- * feeds it and sends what it builds, in real time or in a capture's.
+ * The engine: (frames, now) in, frames out. It has no socket and no clock. A datapath feeds it and
+ * sends what it builds, in real time or in the time of a capture file.
  *
  *                    +------------+  SYN     +-----------+
  *     receive ------>|            |--------->| handshake |--- established ---+
  *                    |   engine   |          +-----------+                   v
- *                    |  (find the |  text    +-----------+   head read  +---------+
+ *                    |  (find the |  data    +-----------+   head read  +---------+
  *                    |  session)  |--------->| collector |------------->| handoff |
  *                    |            |          +-----------+              +---------+
  *                    |            |  IXCP    +-----------+  confirmed,       ^
  *                    |            |--------->|  notices  |--refused, FIN ----+
  *                    |            |          +-----------+
- *                    |            |--- session passing: new MAC addresses, and out again
- *                    +------------+
+ *                    |            |          +--------------+
+ *                    |            |--------->| pass-through |--- to the node, new MAC addresses
+ *                    +------------+          +--------------+
  */
 import { Counter, type Counters } from '../base/counters.js';
 import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
@@ -39,7 +40,7 @@ import { KERNEL_EVENT, kernelEventKind } from './table/kernel-event.js';
 import type { RecordReader } from './table/session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './table/session-table.js';
 
-// A counter of the fast path, as a plain constant.
+// A plain constant: the index of a counter of the fast path.
 const FRAMES = Counter.frames;
 
 export class Engine implements FrameSink, TimerHandler {
@@ -81,7 +82,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.notices = new Notices(this.core, this.toNode, this.handoff, this.inheritance);
   }
 
-  /** For those who show or check sessions; nobody else writes to it. */
+  /** Read access for code that shows or checks sessions. Only the engine writes. */
   get sessions(): SessionTable {
     return this.core.sessions;
   }
@@ -91,22 +92,24 @@ export class Engine implements FrameSink, TimerHandler {
     return this.core.sessions.bytesPerSession + TimerWheel.bytesPerSlot;
   }
 
-  /** Whether there are so many half-open sessions that SYNs are answered with cookies. */
+  /**
+   * Whether the limit of half-open sessions is reached, so that SYNs are answered with cookies.
+   */
   get stateless(): boolean {
     return this.handshake.stateless;
   }
 
   /**
-   * How many more sessions may be half open. A datapath that answers SYNs itself must turn to
-   * cookies before it has opened more than that.
+   * How many more sessions may be half open. A datapath that answers SYNs itself must switch to
+   * cookies before it has opened more than these.
    */
   get halfOpenRoom(): number {
     return this.handshake.room;
   }
 
   /**
-   * To be called before the first frame. An engine of an earlier process may have been here before:
-   * what its clients send, whose SYNs it has answered, opens their sessions.
+   * Must be called before the first frame. An engine of an earlier process may have answered SYNs:
+   * the first segments of those clients open sessions here.
    */
   begin(now: number): void {
     this.core.setNow(now);
@@ -114,10 +117,11 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * A SYN was answered of which this engine need not know: by the datapath, or by an engine of an
+   * A SYN was answered that this engine may not know: by the datapath, or by an engine of an
    * earlier process.
    *
-   * @param clock when that last happened: ms on the engine's clock, an unsigned 32-bit number
+   * @param clock the last time when that happened: ms on the engine's clock, an unsigned 32-bit
+   *   number
    */
   cookieSent(clock: number): void {
     this.handshake.cookieSent(clock);
@@ -153,21 +157,21 @@ export class Engine implements FrameSink, TimerHandler {
     );
     if (slot < 0 || sessions.nonce(slot) !== words[at + KERNEL_EVENT.serverIsn]!) return;
     sessions.raise(slot, SessionFlag.clientFin);
-    // Before the node has confirmed, the kernel forwards only what acknowledges its answer.
+    // Before the node has confirmed, the kernel forwards a FIN only if it acknowledges the answer.
     if (sessions.state(slot) === SessionState.handing) this.handoff.confirmedByClient(slot);
     else if (sessions.state(slot) === SessionState.passing) this.core.waitForEnd(slot);
   }
 
   /**
-   * Takes over a session that passes, or is handed over, to a node, from the table of an earlier
-   * process. What is not such a session, or belongs to another worker, is passed over. One that was
-   * taken already is brought up to date: the earlier program may have forwarded for it meanwhile.
-   * False when the table is full.
+   * Takes over a session from the table of an earlier process, if a node has the session or it was
+   * being handed over to one. Other sessions, and those of another engine thread, are skipped. A
+   * session that was taken over before is brought up to date, because the earlier XDP program may
+   * have forwarded for it meanwhile. Returns false when the table is full.
    *
    * @param old records of the earlier process, on the clock of this engine
-   * @param slot of the session among them
-   * @param node index, here, of the node that has it; -1: none here
-   * @param server index, here, of its virtual server
+   * @param slot of the session in `old`
+   * @param node index in this engine of the node that has the session; -1 if there is none
+   * @param server index in this engine of its virtual server
    */
   takeOver(old: RecordReader, slot: number, node: number, server: number, now: number): boolean {
     this.core.setNow(now);
@@ -175,10 +179,10 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * Notes a session of an earlier process that cannot go on: bytes of its request's head were
-   * acknowledged, and ended with that process. Its client is told so when it sends more. Anything
-   * else is passed over. Parameters are those of `takeOver`; to be called when all others have been
-   * taken over, for it may take the last room.
+   * Records a session of an earlier process that cannot continue: that process had acknowledged
+   * bytes of the head, and they ended with it. The client gets an RST when it sends more. Other
+   * sessions are skipped. Parameters are those of `takeOver`. Must be called after all other
+   * sessions were taken over, because it may use the last slot.
    */
   takeLoss(old: RecordReader, slot: number, server: number, now: number): void {
     this.core.setNow(now);
@@ -208,7 +212,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.core.timers.advance(now, this);
   }
 
-  /** The timer of a session: what it waited for did not happen. */
+  /** A session's timer has fired: the event that the session waited for did not happen. */
   expired(slot: number): void {
     const { sessions } = this.core;
     switch (sessions.state(slot)) {
@@ -253,7 +257,7 @@ export class Engine implements FrameSink, TimerHandler {
       this.passThrough.forward(slot);
       return;
     }
-    // What follows changes the state of a session, so it must be as the client sent it.
+    // The rest changes the state of a session, so the segment must be as the client sent it.
     const damaged = segment.verifyChecksums();
     if (damaged !== PARSED) counters.count(damaged);
     else if (!hasOneControlAtMost(notable)) counters.count(Counter.drop_malformed_tcp);
@@ -264,12 +268,12 @@ export class Engine implements FrameSink, TimerHandler {
     else this.receiveText(slot);
   }
 
-  /** SYN, with or without a session. */
+  /** A SYN, with or without a session. */
   private receiveSyn(slot: number, server: number): void {
     const core = this.core;
     const { sessions, segment } = core;
     if ((segment.flags & TcpFlag.ack) !== 0) {
-      // We open no connections: a SYN/ACK answers nothing of ours.
+      // We open no connections, so a SYN/ACK answers nothing of ours.
       this.receiveUnknown();
       return;
     }
@@ -285,8 +289,8 @@ export class Engine implements FrameSink, TimerHandler {
         this.toClient.ack(slot);
         return;
       case SynAcceptance.forNode:
-        // Never in plain form: without its socket, the node's listener would open a connection
-        // behind our back.
+        // Never in plain form: if the node had no socket, its listener would open a connection that
+        // the balancer does not know.
         this.toNode.wrap(slot);
         return;
       case SynAcceptance.late:
@@ -300,8 +304,8 @@ export class Engine implements FrameSink, TimerHandler {
   /** A segment of a session that is not simply passed through. */
   private receiveText(slot: number): void {
     const { sessions } = this.core;
-    // A client that has acknowledged an answer is the node's from here on, not when the engine
-    // would next have asked.
+    // A client that has acknowledged an answer belongs to the node at once, and not only when the
+    // engine would next have asked.
     if (sessions.state(slot) === SessionState.handing && !this.handoff.confirmIfAnswered(slot))
       return;
     switch (sessions.state(slot)) {
@@ -319,13 +323,17 @@ export class Engine implements FrameSink, TimerHandler {
         else this.passThrough.forward(slot);
         return;
       default:
-        // Ended. In plain form only to a node that has confirmed: it may not know the session else.
+        // The session has ended. Only a node that has confirmed gets the segment in plain form:
+        // another may not know the session.
         if (sessions.has(slot, SessionFlag.adopted)) this.passThrough.forward(slot);
         else this.core.counters.count(Counter.drop_no_session);
     }
   }
 
-  /** A segment, other than a SYN, of no session: perhaps the first that answers a cookie. */
+  /**
+   * A segment without a session, other than a SYN. It may be the first one that acknowledges a
+   * cookie.
+   */
   private receiveFirst(server: number): void {
     if (!acknowledges(this.core.segment.flags) || !this.handshake.cookiesOutstanding) {
       this.receiveUnknown();
@@ -333,7 +341,7 @@ export class Engine implements FrameSink, TimerHandler {
     }
     const slot = this.handshake.acceptCookie(server);
     if (slot >= 0) this.collector.receive(slot);
-    // A client whose first segment was lost sends it again: an RST would end its connection.
+    // After TRY_LATER the client sends its segment again. An RST would end its connection.
     else if (slot === NO_CONNECTION) this.receiveUnknown();
   }
 

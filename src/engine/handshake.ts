@@ -1,9 +1,8 @@
 /**
- * The balancer's side of the three-way handshake (RFC 9293 section 3.10.7.2 and .4). Half-open
- * sessions are kept as long as there are not too many of them; beyond that nothing is kept of a
- * SYN. The initial sequence number is a cookie (syn-cookie.ts) in both cases, so that an engine
- * which starts now can go on with what an earlier one has begun. The kernel may answer SYNs as
- * well, in both ways.
+ * The balancer's side of the three-way handshake (RFC 9293 sections 3.10.7.2 and 3.10.7.4).
+ * Half-open sessions are kept up to a limit; beyond it, nothing is kept of a SYN. The initial
+ * sequence number is a cookie (syn-cookie.ts) in both cases, so that an engine can continue the
+ * handshakes of an earlier process. The kernel may answer SYNs in both ways as well.
  */
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
@@ -19,8 +18,8 @@ import { eventMacHigh, eventMacLow, KERNEL_EVENT } from './table/kernel-event.js
 import { SessionFlag, SessionState } from './table/session-table.js';
 
 /**
- * What `acceptCookie` gives for a segment that is no answer to any SYN/ACK of ours, and for one that may
- * be; RST, or silence.
+ * Results of `acceptCookie` other than a slot. NO_CONNECTION: the segment acknowledges no SYN/ACK
+ * of ours, and gets an RST. TRY_LATER: it may acknowledge one, and is dropped without an answer.
  */
 export const NO_CONNECTION = -1;
 export const TRY_LATER = -2;
@@ -29,12 +28,14 @@ export class Handshake {
   private readonly core: Core;
   private readonly writer: ClientWriter;
   private readonly numbers: InitialNumbers;
-  /** The next session's. Each worker counts in steps of their number, so no two give the same. */
+  /**
+   * Nonce of the next session. Each engine thread counts in steps of the number of threads, so no
+   * two use the same nonce.
+   */
   private nonce: number;
   private readonly nonceStep: number;
   /**
-   * When a SYN was last answered of which this engine may know nothing: ms as `Core.clock`; -1:
-   * never.
+   * When a SYN was last answered that this engine may not know: ms as `Core.clock`; -1 for never.
    */
   private cookieAt = -1;
 
@@ -47,22 +48,22 @@ export class Handshake {
     this.nonce = seqAdd(seeds.nonce, shard?.worker ?? 0);
   }
 
-  /** Whether there are as many half-open sessions as may be: SYNs are answered with cookies. */
+  /** Whether the limit of half-open sessions is reached: SYNs are answered with cookies. */
   get stateless(): boolean {
     return this.room <= 0;
   }
 
-  /** How many more sessions may be half open; negative when there are too many. */
+  /** How many more sessions may be half open. Negative when there are too many. */
   get room(): number {
     return this.core.options.limits.halfOpen - this.core.sessions.halfOpen.size;
   }
 
-  /** A SYN was answered at `clock`, and nothing was kept of it here. */
+  /** A SYN was answered at `clock`, and nothing of it was kept here. */
   cookieSent(clock: number): void {
     if (!this.cookiesOutstanding || seqAfter(clock, this.cookieAt)) this.cookieAt = clock;
   }
 
-  /** Whether a client may be about to answer a SYN/ACK of which nothing was kept. */
+  /** Whether a client may still acknowledge a SYN/ACK of which nothing was kept. */
   get cookiesOutstanding(): boolean {
     if (this.cookieAt < 0) return false;
     if (elapsed(this.core.clock, this.cookieAt) < COOKIE_LIFE_MS) return true;
@@ -70,7 +71,7 @@ export class Handshake {
     return false;
   }
 
-  /** A SYN for which there is no session: opens one, and answers. */
+  /** A SYN without a session: opens one, and answers. */
   open(server: number): void {
     const core = this.core;
     const { segment, sessions, counters, options } = core;
@@ -79,7 +80,7 @@ export class Handshake {
       return;
     }
     const recorded = options.initialSequence?.(segment.source, segment.sourcePort, server) ?? -1;
-    // A client whose part was recorded does not acknowledge a number that it never saw.
+    // A client from a capture file does not acknowledge a number that it never saw.
     if (recorded < 0 && this.stateless) {
       this.answerWithCookie();
       return;
@@ -99,8 +100,8 @@ export class Handshake {
   }
 
   /**
-   * A SYN that the kernel has answered, reported by the kernel event at `at`: opens the
-   * session that the SYN/ACK promised.
+   * The kernel has answered a SYN, as the kernel event at `at` reports: opens the session that the
+   * SYN/ACK promised.
    */
   synAnswered(words: Uint32Array, at: number): void {
     const core = this.core;
@@ -110,7 +111,7 @@ export class Handshake {
     const known = sessions.find(client, portServer);
     if (known >= 0) {
       const ended = sessions.state(known) === SessionState.lingering;
-      // The same SYN twice: the client goes by the first answer.
+      // The same SYN was answered twice: the client uses the first answer.
       if (!ended || sessions.clientIsn(known) === words[at + KERNEL_EVENT.clientIsn]!) return;
       core.remove(known, 'replaced');
     }
@@ -145,17 +146,17 @@ export class Handshake {
   }
 
   /**
-   * A segment other than a SYN while half open (RFC 9293 section 3.10.7.4, SYN-RECEIVED). True when
-   * it completes the handshake; its text is then still to be taken.
+   * A segment other than a SYN while half open (RFC 9293 section 3.10.7.4, SYN-RECEIVED). Returns
+   * true when it completes the handshake; its data is then still to be taken.
    */
   complete(slot: number): boolean {
     const core = this.core;
     const { segment, sessions, counters } = core;
     const clientFirst = sessions.clientFirst(slot);
     const serverFirst = sessions.serverFirst(slot);
-    // The same SYN was answered before, of which nothing was kept, and that is the answer that the
-    // client goes by. A first segment of another SYN is a late copy: what the kernel tells of a SYN
-    // is read before frames that came earlier.
+    // The same SYN was answered before with a cookie of which nothing was kept, and the client uses
+    // that first answer. A first segment of another SYN is a late copy, because kernel events are
+    // read before frames that came earlier.
     if (
       acknowledges(segment.flags) &&
       segment.acknowledgement !== serverFirst &&
@@ -194,9 +195,9 @@ export class Handshake {
   }
 
   /**
-   * A segment with ACK, of no session, while cookies are out: the slot of the session that it
-   * completes the handshake of, its text still to be taken; or NO_CONNECTION, or TRY_LATER, which is
-   * counted.
+   * A segment with ACK, of no session, while cookies may be acknowledged. Returns the slot of the
+   * session whose handshake it completes; its data is still to be taken. Otherwise NO_CONNECTION,
+   * or TRY_LATER, which is counted.
    */
   acceptCookie(server: number): number {
     const core = this.core;
@@ -215,12 +216,12 @@ export class Handshake {
     return slot;
   }
 
-  /** The timer of a half-open session: the SYN/ACK again, with back-off, or the end. */
+  /** The timer of a half-open session: sends the SYN/ACK again, with back-off, or gives up. */
   expired(slot: number): void {
     const core = this.core;
     const { sessions } = core;
     if (sessions.clientAck(slot) === sessions.serverFirst(slot)) {
-      // The kernel has seen the ACK, and the client has not said a word since: its time for that
+      // The kernel has seen the ACK, and the client has sent nothing since. Its time to send a head
       // has begun.
       this.establish(slot);
       const ago = elapsed(core.clock, sessions.openedAt(slot));
@@ -244,8 +245,8 @@ export class Handshake {
   }
 
   /**
-   * A fresh slot, at need that of the oldest half-open session; -1, which is counted, when there is
-   * none.
+   * A fresh slot, if necessary that of the oldest half-open session. -1, which is counted, when
+   * there is none.
    */
   private insert(client: number, portServer: number): number {
     const core = this.core;
@@ -269,7 +270,7 @@ export class Handshake {
     core.observer.established?.(slot, core.now);
   }
 
-  /** Answers the SYN being worked on, whose options are parsed, and keeps nothing. */
+  /** Answers the current SYN, whose options are parsed, and keeps nothing of it. */
   private answerWithCookie(): void {
     const { segment, counters, clock } = this.core;
     const flags = this.flagsOf(segment.options);
@@ -279,7 +280,7 @@ export class Handshake {
     counters.count(Counter.syn_cookie);
   }
 
-  /** Makes a session of a segment whose cookie has been checked. */
+  /** Fills in a session from the current segment, whose cookie has been checked. */
   private fromCookie(slot: number, bits: number): void {
     const { segment, sessions, counters } = this.core;
     counters.count(Counter.cookie_accepted);
@@ -292,7 +293,7 @@ export class Handshake {
   }
 
   /**
-   * Options that both sides have; `shift` is the client's, and counts with
+   * Sets the options that both sides have. `shift` is the client's, and counts only with
    * SessionFlag.windowScaleOk.
    */
   private setOptions(slot: number, flags: number, shift: number, mss: number): void {
@@ -305,20 +306,20 @@ export class Handshake {
     sessions.setMss(slot, mss);
   }
 
-  /** Where both sides' numbers begin; and a nonce. */
+  /** Sets the initial numbers of both sides, and a nonce. */
   private setNumbers(slot: number, clientIsn: number, serverIsn: number, tsOffset: number): void {
     const { sessions } = this.core;
     sessions.setClientIsn(slot, clientIsn);
     sessions.setReceiveNext(slot, seqAdd(clientIsn, 1));
     sessions.setServerIsn(slot, serverIsn);
-    // Not acknowledged yet. The kernel, which may keep the ACK from us, notes it here.
+    // Not acknowledged yet. The kernel may keep the ACK from us, and then notes it here.
     sessions.setClientAck(slot, serverIsn);
     sessions.setTsOffset(slot, tsOffset);
     sessions.setNonce(slot, this.nonce);
     this.nonce = seqAdd(this.nonce, this.nonceStep);
   }
 
-  /** What a SYN offers, and we offer as well. */
+  /** The options that both the SYN and we offer. */
   private flagsOf(offered: TcpOptions): number {
     const all =
       (offered.windowScale >= 0 ? SessionFlag.windowScaleOk : 0) |

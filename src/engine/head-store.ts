@@ -1,8 +1,8 @@
 /**
  * Room for request heads, and the reassembly of each from segments in any order.
  *
- * A head begins in a small room and moves once to a large one when it outgrows that. Both kinds
- * lie in one memory, so that an offset is all that a reader needs:
+ * A head begins in a small room and moves once to a large room if it outgrows that. Both kinds lie
+ * in one memory, so that a reader needs only an offset:
  *
  *     memory  | small | small | small | ... | large      | large      | ...
  *               index 0       1       2       smalls       smalls + 1
@@ -10,27 +10,27 @@
  *     one room  |<---- filled ---->|  gap  |<- range ->|  gap |<- range ->|
  *               first byte         next byte the client must send
  *
- * Bytes below `filled` never change: they were looked at, acknowledged, and are what the node
- * gets, whatever a client sends over them later.
+ * Bytes below `filled` never change. They were inspected and acknowledged, and they are what the
+ * node gets, whatever a client sends over them later.
  */
 
 const SMALL_BYTES = 2048;
-/** Ranges beyond the first gap that are kept for a head. */
+/** Ranges beyond the first gap that are kept for each head. */
 const RANGES = 4;
 const NONE = -1;
 
-/** Bytes beyond a head's limit that are taken along with it: the start of a body. */
+/** Bytes beyond the limit of a head that are kept with it: the start of a body. */
 const BODY_ROOM_BYTES = 16_384;
-/** One room in so many is a large one, but there are never fewer than the second. */
+/** One room in ROOMS_PER_LARGE is large, but at least FEWEST_LARGE are. */
 const ROOMS_PER_LARGE = 16;
 const FEWEST_LARGE = 16;
 
-/** Room for a head of so many bytes, and for what comes behind it. */
+/** Bytes of a large room: for a head of `headBytes` bytes and the bytes behind it. */
 export function largestHead(headBytes: number): number {
   return headBytes + BODY_ROOM_BYTES;
 }
 
-/** Bytes of a store for so many heads of so many bytes each. */
+/** Bytes of a store for `heads` heads of `headBytes` bytes each. */
 export function headStoreBytes(heads: number, headBytes: number): number {
   return heads * SMALL_BYTES + largeRooms(heads) * largestHead(headBytes);
 }
@@ -42,13 +42,13 @@ function largeRooms(heads: number): number {
 export class HeadStore {
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  /** Bytes that the largest head may take, and so the receive window. */
+  /** Bytes of a large room, and so the receive window. */
   readonly largeBytes: number;
-  /** Session that owns each room, or -1. */
+  /** The session that owns each room, or -1. */
   readonly owner: Int32Array;
-  /** Contiguous bytes from the start. */
+  /** Contiguous bytes from the start of each room. */
   readonly filled: Uint32Array;
-  /** 1: the request in this room may be made again. */
+  /** 1 if the request in this room may be sent to a second server. */
   readonly repeatable: Uint8Array;
   private readonly smalls: number;
   private readonly larges: number;
@@ -64,7 +64,7 @@ export class HeadStore {
 
   /**
    * @param heads rooms at one time
-   * @param headBytes of the largest head
+   * @param headBytes limit of a head
    */
   constructor(heads: number, headBytes: number) {
     this.smalls = heads;
@@ -88,7 +88,7 @@ export class HeadStore {
     this.freeLarge = Int32Array.from({ length: this.larges }, (_, index) => rooms - 1 - index);
   }
 
-  /** Whether half of the rooms of each kind are free: nobody need hurry to give one back. */
+  /** Whether half of the rooms of each kind are free: no session needs to free one early. */
   get halfFree(): boolean {
     return this.freeSmalls * 2 >= this.smalls && this.freeLarges * 2 >= this.larges;
   }
@@ -101,7 +101,7 @@ export class HeadStore {
     return this.freeSmalls * 16 >= this.smalls * 15 && this.freeLarges * 16 >= this.larges * 15;
   }
 
-  /** A small room for a session, or -1 when there is none. */
+  /** A small room for a session, or -1 if there is none. */
   allocate(session: number): number {
     if (this.freeSmalls === 0) return NONE;
     this.freeSmalls -= 1;
@@ -125,7 +125,8 @@ export class HeadStore {
   }
 
   /**
-   * Moves a head to a large room: its index, or -1 when there is none (the head stays where it is).
+   * Moves a head to a large room. Returns its index, or -1 if there is none: the head then stays
+   * where it is.
    */
   grow(room: number): number {
     if (room >= this.smalls || this.freeLarges === 0) return NONE;
@@ -143,24 +144,22 @@ export class HeadStore {
     return large;
   }
 
-  /**
-   * The session whose room of this kind the hand meets next on its way round; -1 when none is in
-   * use.
-   */
+  /** The owner of the next room of this kind, in turn; -1 if no room is in use. */
   victim(large: boolean): number {
     this.hand = this.nextUsed(large, this.hand);
     return this.hand < 0 ? NONE : this.ownerOf(large, this.hand);
   }
 
   /**
-   * The same by a hand of its own: who only looks must not turn the one that says whose turn it is.
+   * As `victim`, with a cursor of its own: a caller that only looks must not change whose turn it
+   * is.
    */
   nextOwner(large: boolean): number {
     this.glanced = this.nextUsed(large, this.glanced);
     return this.glanced < 0 ? NONE : this.ownerOf(large, this.glanced);
   }
 
-  /** The place behind `from` of the next room of this kind that is in use; -1 when none is. */
+  /** The next place after `from` whose room of this kind is in use; -1 if none is. */
   private nextUsed(large: boolean, from: number): number {
     const count = large ? this.larges : this.smalls;
     for (let step = 1; step <= count; step++) {
@@ -175,8 +174,8 @@ export class HeadStore {
   }
 
   /**
-   * Puts source[from, from + length) at `at` bytes from the room's start, which must lie inside the
-   * room. False when it lies past more gaps than are kept track of: then nothing was taken.
+   * Writes source[from, from + length) at `at` bytes from the room's start. The bytes must fit in
+   * the room. Returns false, and takes nothing, if they lie past more gaps than are tracked.
    */
   write(room: number, at: number, source: Uint8Array, from: number, length: number): boolean {
     const filled = this.filled[room]!;
@@ -202,7 +201,7 @@ export class HeadStore {
     return room;
   }
 
-  /** Notes a range past the first gap, merged with those that it touches. */
+  /** Records a range past the first gap, merged with the ranges that it touches. */
   private addRange(room: number, start: number, end: number): boolean {
     const base = room * RANGES;
     let count = this.ranges[room]!;
@@ -222,7 +221,7 @@ export class HeadStore {
       this.rangeEnd[base + i] = this.rangeEnd[base + count]!;
       i = 0;
     }
-    // Merging only frees places, so when there is none nothing was merged and nothing is lost.
+    // Merging only frees places. If no place is free, nothing was merged, and nothing is lost.
     if (count === RANGES) return false;
     this.rangeStart[base + count] = from;
     this.rangeEnd[base + count] = to;
@@ -230,7 +229,7 @@ export class HeadStore {
     return true;
   }
 
-  /** Moves `filled` over the ranges that it has reached. */
+  /** Advances `filled` over the ranges that it has reached. */
   private absorb(room: number): void {
     const base = room * RANGES;
     for (let i = 0; i < this.ranges[room]!; ) {

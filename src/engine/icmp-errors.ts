@@ -1,4 +1,4 @@
-/** ICMP errors about packets that nodes sent from a virtual address: on to the node that sent them. */
+/** ICMP errors about packets that nodes sent from a virtual address. They go on to the node. */
 import { Counter } from '../base/counters.js';
 import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError } from '../wire/icmp.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
@@ -13,8 +13,8 @@ export class IcmpErrors {
   }
 
   /**
-   * An ICMP error about a packet from a virtual address belongs to the node that sent that packet:
-   * RFC 1191's path MTU discovery happens there.
+   * An ICMP error about a packet from a virtual address belongs to the node that sent the packet:
+   * path MTU discovery (RFC 1191) happens there.
    */
   receive(): void {
     const core = this.core;
@@ -39,8 +39,8 @@ export class IcmpErrors {
     const server = servers.find(view.getUint32(inner + IPV4.source), ports >>> 16);
     const key = ((ports << 16) | server) >>> 0;
     const slot = server < 0 ? -1 : sessions.find(view.getUint32(inner + IPV4.destination), key);
-    // A node that does not confirm, since its client will, may have sent what was too large for the
-    // way there.
+    // A node that has not confirmed may already have sent a packet that was too large: where the
+    // client is to confirm, the node sends no notice.
     if (
       slot < 0 ||
       sessions.state(slot) < SessionState.handing ||

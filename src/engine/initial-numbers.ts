@@ -1,8 +1,8 @@
 /**
- * The numbers with which our side of a connection begins: the initial sequence number, which is a
- * SYN cookie (syn-cookie.ts), and the offset of its timestamp clock. Both are hashes of the
- * connection under the secret that all engines of a balancer share, so whoever answered its SYN
- * does not matter.
+ * The initial numbers of our side of a connection: the initial sequence number, which is a SYN
+ * cookie (syn-cookie.ts), and the offset of the timestamp clock. Both are hashes of the connection
+ * under a secret that all engines of a balancer share. So it does not matter which of them answered
+ * the SYN.
  */
 import { seqAdd } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
@@ -10,7 +10,7 @@ import type { Core } from './core.js';
 import { COOKIE_LIFE_MS, cookieBits, cookieFlags, NOT_FIRST, SynCookies } from './syn-cookie.js';
 import { SessionFlag } from './table/session-table.js';
 
-/** Bytes of the secret for timestamps; what follows is for cookies. */
+/** Bytes of the secret for timestamps. The bytes behind them are for cookies. */
 const CLOCK_SECRET_BYTES = 16;
 
 export class InitialNumbers {
@@ -26,7 +26,7 @@ export class InitialNumbers {
   }
 
   /**
-   * The initial sequence number for the SYN being worked on, whose options are parsed. `flags` are
+   * The initial sequence number for the current SYN, whose options are parsed. `flags` are
    * SessionFlag bits: the options that both sides have.
    */
   makeCookie(flags: number): number {
@@ -43,9 +43,9 @@ export class InitialNumbers {
   }
 
   /**
-   * The bits of the cookie that the segment being worked on acknowledges; NO_COOKIE or NOT_FIRST.
-   * The segment must be the first after the SYN, for only its number says what the SYN's was; and
-   * if timestamps were agreed, it must echo one of the time in which the cookie can have been sent.
+   * The bits of the cookie that the current segment acknowledges; NO_COOKIE or NOT_FIRST. It must
+   * be the first segment after the SYN, because only its sequence number gives that of the SYN. If
+   * timestamps were agreed, it must echo one from the time in which the cookie can have been sent.
    */
   checkCookie(): number {
     const { segment, clock } = this.core;
@@ -65,10 +65,7 @@ export class InitialNumbers {
     return age < COOKIE_LIFE_MS ? bits : NOT_FIRST;
   }
 
-  /**
-   * Where the timestamp clock of the connection being worked on starts (RFC 7323 section 5.4): a
-   * hash of it.
-   */
+  /** The start of the timestamp clock of the current connection (RFC 7323 section 5.4): a hash. */
   clockOffset(): number {
     const { segment } = this.core;
     const { message } = this.clockHash;

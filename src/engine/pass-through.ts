@@ -1,7 +1,7 @@
 /**
- * Sessions that a node has: client packets go on to it with new MAC addresses, until both sides have
- * sent FIN, one has sent an RST, or nothing comes any more. With the datapath `xdp` the kernel
- * forwards most of them (bpf/xdp), and the engine sees what is unusual.
+ * Sessions that a node has. Client packets go on to the node with new MAC addresses, until both
+ * sides have sent FIN, one side has sent RST, or the session is idle. With `datapath: xdp` the
+ * kernel forwards most of these packets (bpf/xdp), and the engine gets the unusual ones.
  */
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
@@ -11,7 +11,7 @@ import { ASK_MS, type Core } from './core.js';
 import type { NodeWriter } from './handoff/node-writer.js';
 import { SessionFlag, SessionState } from './table/session-table.js';
 
-// Indices of the counters of the fast path, as plain constants.
+// Plain constants: indices of the counters of the fast path.
 const FORWARDED = Counter.forwarded;
 const FORWARDED_BYTES = Counter.forwarded_bytes;
 
@@ -24,11 +24,13 @@ export class PassThrough {
     this.toNode = toNode;
   }
 
-  /** A segment, other than an RST, to the session's node: nothing changes but the MAC addresses. */
+  /**
+   * Forwards a segment, other than an RST, to the session's node: only the MAC addresses change.
+   */
   forward(slot: number): void {
     const core = this.core;
     const { sessions, segment } = core;
-    // An RST must not keep alive what it ends.
+    // An RST must not keep alive the session that it ends.
     if ((segment.flags & TcpFlag.rst) === 0) sessions.setLastSeen(slot, core.clock);
     sessions.countPacket(slot);
     const finished = core.followClient(slot);
@@ -36,7 +38,7 @@ export class PassThrough {
     if (finished && sessions.state(slot) === SessionState.passing) core.waitForEnd(slot);
   }
 
-  /** An RST goes to the node in any case. */
+  /** Forwards an RST to the node in any case, and ends the session if the RST counts here. */
   forwardReset(slot: number): void {
     const core = this.core;
     const { sessions, segment } = core;
@@ -47,7 +49,7 @@ export class PassThrough {
       core.linger(slot, 'client-reset');
   }
 
-  /** The timer of a session that passes: its node is asked, or the session has been idle. */
+  /** The timer of a session that passes: asks its node, or removes the session if it was idle. */
   expired(slot: number): void {
     this.removeIfSilent(slot, this.core.idleLimit(slot), this.core.isHalfClosed(slot));
   }
@@ -58,9 +60,9 @@ export class PassThrough {
   }
 
   /**
-   * Packets do not set the timer, they only leave their time: it is looked at when it fires. A node
-   * that is asked answers with RST when it has no socket of the session any more, and by an ACK of
-   * the socket when it has.
+   * Packets do not set the timer. They only write their time into the record, and the timer reads
+   * it when it fires. A node that is asked answers with an ACK of the session's socket, or with RST
+   * if it has no such socket any more.
    */
   private removeIfSilent(slot: number, wait: number, asks: boolean): void {
     const { core } = this;
@@ -78,7 +80,7 @@ export class PassThrough {
     core.timers.set(slot, core.now + next);
   }
 
-  /** While a session passes, its tries are questions that its node has not answered yet. */
+  /** While a session passes, `tries` counts the questions that its node has not answered. */
   private ask(slot: number): void {
     const { sessions } = this.core;
     sessions.setTries(slot, Math.min(0xff, sessions.tries(slot) + 1));

@@ -1,8 +1,8 @@
 /**
- * A received frame, taken apart. One instance is filled anew for every frame: no object is made.
+ * A received frame, parsed. One instance is filled again for every frame, so no object is made.
  *
- * `parse` checks every length once; after it has returned `ok`, all bytes up to `end` may be read
- * freely, until the frame is given back to the datapath.
+ * The parse methods check every length once. After they return PARSED, all bytes up to `end` may be
+ * read freely, until the frame is given back to the datapath.
  */
 import { Counter } from '../base/counters.js';
 import { FrameFlags } from '../datapath/datapath.js';
@@ -24,16 +24,16 @@ import {
   verifyTcpChecksum,
 } from '../wire/tcp.js';
 
-/** A result of `parse`: not the index of a drop counter. */
+/** Result of a parse that succeeded. It is not the index of any drop counter. */
 export const PARSED = -1;
 
 export class Segment {
-  /** The frame in memory. */
+  /** Where the frame lies in memory. */
   offset = 0;
   length = 0;
   frameFlags = 0;
   view: DataView;
-  /** Offset of the IPv4 header, and of the first byte after the packet (padding left out). */
+  /** Offset of the IPv4 header, and of the first byte after the packet (padding excluded). */
   ip = 0;
   end = 0;
   protocol = 0;
@@ -56,12 +56,12 @@ export class Segment {
     this.view = view;
   }
 
-  /** Sequence numbers that the segment takes: payload, SYN and FIN. */
+  /** Sequence numbers that the segment occupies: payload, SYN and FIN (SEG.LEN of RFC 9293). */
   get span(): number {
     return this.payloadLength + ((this.flags & (TcpFlag.syn | TcpFlag.fin)) === 0 ? 0 : 1);
   }
 
-  /** Takes the IPv4 header apart: PARSED, or the index of the counter that says what is wrong. */
+  /** Parses the IPv4 header. Returns PARSED, or the index of the counter that names the fault. */
   parseIp(offset: number, length: number, frameFlags: number): number {
     const view = this.view;
     this.offset = offset;
@@ -93,7 +93,7 @@ export class Segment {
     return PARSED;
   }
 
-  /** Takes the TCP header apart, options left alone: PARSED, or the index of a counter. */
+  /** Parses the TCP header without its options. Returns PARSED, or the index of a counter. */
   parseTcp(): number {
     const view = this.view;
     const tcp = this.tcp;
@@ -117,7 +117,10 @@ export class Segment {
     return this.options.parse(this.view, this.tcp + TCP_HEADER_BYTES, this.payload);
   }
 
-  /** Checks both checksums, unless the kernel has, or the sender left the TCP one to hardware. */
+  /**
+   * Verifies both checksums. Skips the TCP one if the kernel has verified it, or if the sender left
+   * it to hardware.
+   */
   verifyChecksums(): number {
     if (finish(sumBytes(this.view, this.ip, IPV4_HEADER_BYTES, 0)) !== 0)
       return Counter.drop_ipv4_checksum;

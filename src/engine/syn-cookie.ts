@@ -1,19 +1,19 @@
 /**
- * SYN cookies (RFC 4987 section 3.6): an initial sequence number that says all that has to be known
- * of a connection, so that nothing need be kept until its client has answered. Every initial
- * sequence number is one, also where a session is kept: a process that takes over goes on with what
- * another one has begun.
+ * SYN cookies (RFC 4987 section 3.6): an initial sequence number that holds everything needed to
+ * open a session, so that nothing need be kept until the client has answered. Every initial
+ * sequence number is a cookie, even if its session is kept. So a later process can continue the
+ * handshakes of an earlier one.
  *
  *     31             22 21          11 10           0
  *     +----------------+--------------+------------+     bits: index of the MSS (5), window shift or
  *     | connection     | client's ISN | bits ^ hash|           15 for none (4), SACK (1), timestamps (1)
  *     +----------------+--------------+------------+
  *
- * A hash covers addresses, ports, and the period of 2^16 ms in which the SYN came, under a secret.
- * Its upper half gives the first part, its lower half the mask of the last. The second is the
- * client's own number under both halves, multiplied (`proof`). bpf/lib/cookie.h makes the same,
- * under the same secret: who answered a SYN does not matter. A cookie is taken in its own period
- * and the next.
+ * A keyed hash covers addresses, ports, and the period of 2^16 ms in which the SYN came. Its upper
+ * half gives the first part, its lower half the mask of the last part. The second part is the
+ * client's ISN, multiplied under both halves (`proof`). bpf/lib/cookie.h makes the same cookies
+ * under the same secret, so it does not matter who answered a SYN. A cookie is accepted in its own
+ * period and the next.
  */
 import { SipHash } from '../wire/siphash.js';
 import { SessionFlag } from './table/session-table.js';
@@ -21,7 +21,7 @@ import { SessionFlag } from './table/session-table.js';
 /** A period is 2^16 ms. */
 const PERIOD_SHIFT = 16;
 const PERIOD_MASK = 0xffff_ffff >>> PERIOD_SHIFT;
-/** For so long, in ms, a cookie may be taken at most. */
+/** Longest time in ms for which a cookie is accepted. */
 export const COOKIE_LIFE_MS = 2 << PERIOD_SHIFT;
 
 const BITS = 11;
@@ -34,19 +34,19 @@ const SACK = 1 << 9;
 const TIMESTAMPS = 1 << 10;
 
 const PROOF_MASK = (1 << (2 * BITS)) - 1;
-/** Of a product the uppermost bits depend on all others. */
+/** The uppermost bits of a product depend on all others. */
 const MIXED_SHIFT = 32 - 2 * BITS;
 
 /**
- * What `check` says of a number that is no cookie; and of a cookie of this connection, but of
- * another first segment.
+ * Results of `check` for a number that is no cookie, and for a cookie of this connection with
+ * another client ISN.
  */
 export const NO_COOKIE = -1;
 export const NOT_FIRST = -2;
 
 const MESSAGE_BYTES = 16;
 
-/** MSS that a cookie can say: those of common links and tunnels. */
+/** MSS values that a cookie can hold: those of common links and tunnels. */
 const MSS_VALUES = Uint16Array.of(
   ...[536, 576, 640, 768, 896, 966, 1024, 1120, 1160, 1200, 1220, 1240, 1260, 1280, 1300, 1320],
   ...[
@@ -57,7 +57,7 @@ const MSS_VALUES = Uint16Array.of(
 
 /**
  * What a cookie keeps of a SYN's options: the largest MSS of the table that is not above the
- * client's (at least 536), and what both sides can do.
+ * client's (at least 536), and the options that both sides have.
  *
  * @param mss the client's
  * @param shift the client's window shift, 0 to 14; used with SessionFlag.windowScaleOk
@@ -74,18 +74,18 @@ export function cookieBits(mss: number, shift: number, flags: number): number {
   );
 }
 
-/** The MSS that a cookie's bits say. */
+/** The MSS in a cookie's bits. */
 export function cookieMss(bits: number): number {
   return MSS_VALUES[bits & MSS_MASK]!;
 }
 
-/** The client's window shift that they say, or -1. */
+/** The client's window shift in a cookie's bits, or -1. */
 export function cookieShift(bits: number): number {
   const shift = (bits >>> SCALE_SHIFT) & SCALE_MASK;
   return shift === NO_SCALE ? -1 : shift;
 }
 
-/** The SessionFlag bits that they say. */
+/** The SessionFlag bits in a cookie's bits. */
 export function cookieFlags(bits: number): number {
   return (
     (cookieShift(bits) >= 0 ? SessionFlag.windowScaleOk : 0) |
@@ -106,7 +106,7 @@ export class SynCookies {
    * The initial sequence number for a SYN.
    *
    * @param ports client port in the upper half, the virtual server's in the lower
-   * @param bits of `cookieBits`
+   * @param bits result of `cookieBits`
    * @param clock ms, an unsigned 32-bit number
    */
   make(
@@ -122,8 +122,8 @@ export class SynCookies {
   }
 
   /**
-   * The bits of a cookie of this or the last period; NO_COOKIE for a number that is none, NOT_FIRST
-   * for one that was sent to a client whose own number was another than `clientIsn`.
+   * The bits of a cookie of this or the previous period. NO_COOKIE if the number is not a cookie;
+   * NOT_FIRST if it is the cookie of a client whose ISN was not `clientIsn`.
    */
   check(
     client: number,
@@ -145,7 +145,7 @@ export class SynCookies {
     return found;
   }
 
-  /** What stands above the masked bits, under the hash that was made last. */
+  /** The part above the masked bits, under the most recent hash. */
   private proof(clientIsn: number): number {
     const { high, low } = this.sipHash;
     const mixed = Math.imul(clientIsn ^ low, high | 1);

@@ -36,7 +36,7 @@ export class VirtualServerTable {
     }
   }
 
-  /** Whether any virtual server has this address. For rare packets. */
+  /** Whether any virtual server has this address. For rare packets only. */
   hasAddress(address: number): boolean {
     return this.addresses.has(address);
   }

@@ -1,6 +1,6 @@
 /**
- * The rules of src/engine/acceptance.ts as tables: the client's first byte is 1,000 and ours 5,000
- * unless a row is about numbers that wrap.
+ * The rules of src/engine/acceptance.ts as tables. The client's first byte is 1,000 and ours 5,000,
+ * except where numbers wrap.
  */
 import t from 'tap';
 import {

@@ -17,7 +17,7 @@ import {
 } from '../support/conversation.js';
 import { IN_COOKIE_PERIOD as START } from '../support/uptime.js';
 
-/** The record of a SYN of the usual client; behind one word that is not part of it. */
+/** The event of a SYN of the usual client, behind one word that is not part of it. */
 function answeredSyn(serverIsn: number, clientIsn = 1000, port: number = CLIENT.port): Uint32Array {
   const words = new Uint32Array(1 + KERNEL_EVENT_WORDS);
   const view = new DataView(words.buffer, 4);
@@ -41,7 +41,7 @@ t.test('an ACK that the kernel has kept from us', async (t) => {
   const { sessions } = talk.engine;
   const slot = sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
   t.equal(sessions.clientAck(slot), ISN, 'not acknowledged yet');
-  // As the XDP program notes it.
+  // The XDP program writes this.
   sessions.setClientAck(slot, ISN + 1);
   talk.rest(1000);
   t.equal(sessions.inState[SessionState.collecting], 1, 'and no SYN/ACK is sent again');
@@ -59,7 +59,7 @@ t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
   talk.quiet(900);
   t.same(talk.events, ['opened']);
   talk.counted({ syn: 1, syn_answered: 1, sent: 0 });
-  // The SYN/ACK was lost: again, as the kernel made it.
+  // The SYN/ACK was lost, and is sent again as the kernel made it.
   const answer = talk.expect(
     1000,
     toClient({

@@ -1,4 +1,4 @@
-/** Handoffs that no node need confirm, for the client will, and soon: IXP_CLIENT_CONFIRMS. */
+/** Handoffs that no node need confirm, because the client will do so soon: IXP_CLIENT_CONFIRMS. */
 import t from 'tap';
 import {
   addressNumber,
@@ -31,7 +31,7 @@ import { sessionMemory } from '../support/session-memory.js';
 import { START } from '../support/uptime.js';
 
 const { adopt, segment } = IXP_TYPE;
-/** What a client acknowledges that has had nothing but our SYN. */
+/** The acknowledgement number of a client that has received only our SYN. */
 const OUR_SYN_ACKED = ISN + 1;
 const AGREED = 4;
 const LEFT_TO_CLIENT = AGREED | 8;
@@ -44,8 +44,7 @@ function slotOf(talk: Conversation, port: number = CLIENT.port): number {
 }
 
 /**
- * A request for `path` at `time`, which echoes the TSval of the SYN/ACK, sent at 0, `later` by some
- * ms.
+ * A request for `path` at `time`. It echoes the TSval of the SYN/ACK, sent at 0, plus `later` ms.
  */
 function asked(talk: Conversation, path: string, time: number, later = 0, syn = SYN): string {
   const answer = talk.handshake(0, { options: syn });
@@ -112,7 +111,7 @@ t.test('who does not acknowledge: the node is asked, as often as any other', asy
   talk.expect(600, handed(0, request, { flags: AGREED }));
   talk.counted({ handoff_asked: 1, handoff_retransmitted: 1, handoff_silent: 0 });
   talk.expect(900, inIxp(0, { type: segment }, { flags: 'R', seq: end }, ''));
-  // The next has the client's word no more: two may have answered.
+  // The client's acknowledgement does not confirm the next node: two nodes may have answered.
   talk.expect(900, handed(1, request, { flags: AGREED }));
   talk.send(901, notice(1, NOTICE.adopted, { ack: end }));
   talk.end(3000, 1);
@@ -131,7 +130,7 @@ t.test('a node that answers late, when asked: it keeps the session', async (t) =
 
 t.test('rooms for heads', async (t) => {
   /**
-   * Hands over a session of this client port, and then has the kernel see its client acknowledge an
+   * Hands over a session of this client port. Then the kernel sees its client acknowledge an
    * answer.
    */
   const hand = (talk: Conversation, port: number, flags: number, answered: boolean): void => {
@@ -148,7 +147,7 @@ t.test('rooms for heads', async (t) => {
     talk.expect(0, inIxp(0, ixp, { sourcePort: port }, get('/0')));
     if (answered) talk.engine.sessions.setClientAck(slotOf(talk, port), ISN + 300);
   };
-  /** A client that begins a head and leaves it at that. */
+  /** A client that begins a head and sends no more. */
   const begin = (talk: Conversation, port: number): void => {
     talk.handshake(1, { sourcePort: port });
     talk.send(
@@ -187,8 +186,8 @@ t.test(
     const request = asked(talk, '/0', 0);
     talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
     const end = 1001 + request.length;
-    // The kernel forwards what lies behind the head, but not beyond the window that the handshake
-    // offered.
+    // The kernel forwards what lies behind the head, but nothing beyond the window that the
+    // handshake offered.
     talk.engine.sessions.setClientAck(slotOf(talk), ISN + 26);
     const far = fromClient(
       { flags: 'A', seq: end + 70_000, ack: ISN + 26 },
@@ -248,8 +247,8 @@ t.test('a later process takes over what was handed to a node, and nothing else',
   const records = sessionMemory(64);
   const before = new Conversation(t, { engine: { memory: records } });
   const head = get('/01');
-  // 1: handed over. 2: to its second node, for the first was silent. 3: in several segments. 4: to
-  // ourselves. 5: not yet.
+  // 1: handed over. 2: handed over to its second node, because the first was silent. 3: in several
+  // segments. 4: to the balancer itself. 5: not handed over yet.
   const heads = new Map([
     [2, head],
     [1, get('/0')],
@@ -278,7 +277,8 @@ t.test('a later process takes over what was handed to a node, and nothing else',
     const more = fromClient({ flags: 'PA', sourcePort: port, seq, ack: 7000 }, 'more');
     const slot = sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
     const ixcp = { session: sessions.nonce(slot), clientPort: port, seq: OUR_SYN_ACKED, ack: seq };
-    // It acknowledges an answer, and who may have had two is not taken at its word.
+    // It acknowledges an answer. A session that two nodes may have answered is not confirmed by
+    // that.
     talk.send(port, more);
     talk.expect(
       port,

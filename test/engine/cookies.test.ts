@@ -22,7 +22,7 @@ import { IN_COOKIE_PERIOD as START } from '../support/uptime.js';
 
 const ALL: TcpOptionsSpec = { mss: 1460, windowScale: 9, sackPermitted: true, timestamps: [77, 0] };
 
-/** A conversation in which one session is half open, and no more may be. */
+/** A conversation with one half-open session, which is the limit. */
 function flooded(t: Test, options: ConversationOptions = {}): Conversation {
   const talk = new Conversation(t, {
     isn: undefined,
@@ -75,7 +75,7 @@ t.test(
       50,
       inIxp(
         0,
-        // All three options, and a client that is near: its request is here 50 ms after the
+        // All three options, and a client that is near: its request arrives 50 ms after the
         // SYN/ACK.
         {
           type: IXP_TYPE.adopt,
@@ -124,7 +124,7 @@ t.test(
     talk.send(2, fromClient({ flags: 'A', seq: 2461, ack }));
     talk.quiet(10);
     talk.counted({ drop_cookie: 1, cookie_accepted: 0, reset_sent: 0 });
-    // A stranger is told so at once.
+    // An unknown client gets an RST at once.
     const strange = (ack ^ 0x4000_0000) >>> 0;
     talk.send(11, fromClient({ flags: 'A', seq: 1001, ack: strange }));
     talk.expect(11, toClient({ flags: 'R', seq: strange }));
@@ -157,7 +157,7 @@ t.test("with timestamps, one of the cookie's time must come back", async (t) => 
   talk.counted({ drop_cookie: 4, cookie_accepted: 1 });
 });
 
-/** The cookie of the usual client's SYN without options, sent `at` ms into a conversation. */
+/** The cookie for the usual client's SYN without options, sent `at` ms into a conversation. */
 function cookieAt(at: number, seq = 1000): number {
   return new SynCookies(SECRET.subarray(16)).make(
     addressNumber(CLIENT.address),
@@ -170,7 +170,7 @@ function cookieAt(at: number, seq = 1000): number {
 }
 
 t.test('a cookie of the kernel is as good as our own, until it is too old', async (t) => {
-  // 48,576 ms after the start another period begins.
+  // Another period begins 48,576 ms after the start.
   for (const [sent, received, good] of [
     [0, 0, true],
     [0, 48_500, true],
@@ -199,7 +199,7 @@ t.test(
     talk.expect(0, toClient({ flags: 'R' }));
     talk.engine.cookieSent(START >>> 0);
     talk.engine.cookieSent((START - 5_000) >>> 0);
-    // Of the period in which it is looked at.
+    // From the period in which the cookie is checked.
     const late = (at: number) =>
       fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(at) + 1) >>> 0 });
     talk.send(COOKIE_LIFE_MS, late(COOKIE_LIFE_MS));
@@ -210,7 +210,7 @@ t.test(
 
 t.test('what another engine has begun, one that starts goes on with', async (t) => {
   const isn = (at: number, options: TcpOptionsSpec): number => {
-    // It answers a SYN as ever, and is gone before the client says a word.
+    // This engine answers a SYN as always, and ends before the client sends more.
     const gone = new Conversation(t, { isn: undefined, start: START });
     gone.send(at, fromClient({ flags: 'S', seq: 1000, options }));
     const { seq } = gone.expect(at, toClient({ flags: 'SA', ack: 1001 })).tcp!;
@@ -223,7 +223,7 @@ t.test('what another engine has begun, one that starts goes on with', async (t) 
   talk.send(3_000, fromClient({ flags: 'PA', seq: 1001, ack }, get('/0')));
   talk.expect(3_000, inIxp(0, { mss: 1400, flags: 0 }, { seq: 1001, ack }, get('/0')));
   talk.counted({ cookie_accepted: 1, established: 1, reset_sent: 0 });
-  // What goes on in the middle of a connection that nobody knows is told so at once.
+  // A segment from the middle of an unknown connection gets an RST at once.
   talk.send(3_010, fromClient({ flags: 'PA', seq: 77, ack: 99, sourcePort: 7 }, 'more'));
   talk.expect(3_010, toClient({ flags: 'R', seq: 99, destinationPort: 7 }));
 });
@@ -235,7 +235,7 @@ t.test('a client that goes by an earlier cookie gets the session of its second S
   talk.expect(1000, toClient({ flags: 'SA', ack: 1001 }));
   const ack = (cookieAt(0) + 1) >>> 0;
   talk.send(1001, fromClient({ flags: 'PA', seq: 1001, ack }, get('/0')));
-  // What the kernel's SYN/ACK agreed counts.
+  // The options agreed in the kernel's SYN/ACK count.
   talk.expect(
     1001,
     inIxp(0, { mss: 1400, flags: 0, session: FIRST_NONCE + 1 }, { seq: 1001, ack }, get('/0')),

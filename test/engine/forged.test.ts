@@ -1,4 +1,7 @@
-/** Segments of somebody who knows addresses and ports of a connection, and sees none of it. */
+/**
+ * Segments of an attacker who knows addresses and ports of a connection, and sees none of its
+ * segments.
+ */
 import t from 'tap';
 import { Conversation, fromClient, get, ISN, IXP_TYPE, inIxp } from '../support/conversation.js';
 
@@ -6,7 +9,7 @@ const { adopt, segment } = IXP_TYPE;
 const request = get('/0');
 const end = 1001 + request.length;
 
-/** A conversation in which node 0 has been asked. */
+/** A conversation in which node 0 has got the ADOPT. */
 function asked(t: ConstructorParameters<typeof Conversation>[0]): Conversation {
   const talk = new Conversation(t);
   talk.handshake(0);
@@ -17,7 +20,7 @@ function asked(t: ConstructorParameters<typeof Conversation>[0]): Conversation {
 
 t.test('forged segments during the handoff', async (t) => {
   const talk = asked(t);
-  // Far outside of any window: not the client's, so not the node's either.
+  // Far outside any window: not from the client, so the node gets nothing.
   for (const seq of [end + 100_000_000, end - 100_000_000, end + 0x8000_0000]) {
     talk.send(10, fromClient({ flags: 'A', seq: seq >>> 0, ack: ISN + 1 + 5000 }));
     talk.send(10, fromClient({ flags: 'FA', seq: seq >>> 0, ack: ISN + 1 }));
@@ -25,7 +28,8 @@ t.test('forged segments during the handoff', async (t) => {
   }
   talk.quiet(11);
   t.notOk(talk.events.includes('adopted node 0'), 'a forged acknowledgement proves nothing');
-  // The session is what it was: handed over again in time, and reset by its client's exact number.
+  // The session is unchanged: it is handed over again in time, and reset by its client's exact
+  // number.
   talk.expect(300, inIxp(0, { type: adopt }, { seq: 1001 }, request));
   talk.send(310, fromClient({ flags: 'R', seq: end }));
   talk.expect(310, inIxp(0, { type: segment }, { flags: 'R', seq: end }));
@@ -52,7 +56,7 @@ t.test('forged ends after the handoff are passed on, and not believed', async (t
     talk.expectForwarded(10, 0, packet);
   }
   t.notOk(talk.events.some((event) => event.startsWith('closed')));
-  // The client's own end still counts.
+  // The client's own FIN still counts.
   const fin = fromClient({ flags: 'RA', seq: next, ack: ISN + 1 });
   talk.send(20, fin);
   talk.expectForwarded(20, 0, fin);
@@ -62,7 +66,7 @@ t.test('forged ends after the handoff are passed on, and not believed', async (t
 t.test('text with a plausible sequence number needs a plausible acknowledgement too', async (t) => {
   const talk = new Conversation(t);
   const next = talk.passing(0);
-  // One of these lands in the window: alone it moves nothing, so the RST behind it is not exact.
+  // One of these lands in the window. Alone it moves nothing, so the RST after it is not exact.
   for (let i = 0; i < 256; i++) {
     const seq = (next + i * ((1 << 24) - 1)) >>> 0;
     const text = fromClient({ flags: 'A', seq, ack: (ISN + 0x4000_0000) >>> 0 }, 'x');

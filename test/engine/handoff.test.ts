@@ -62,7 +62,7 @@ t.test('the window of a SYN is not scaled, so it is never handed over as if it w
   talk.send(0, fromClient({ flags: 'S', seq: 1000, window: 60_000, options: { windowScale: 8 } }));
   talk.expect(0, toClient({ flags: 'SA' }));
   const request = get('/0');
-  // The ACK was lost, and the text comes backwards.
+  // The ACK was lost, and the data comes in reverse order.
   talk.send(
     1,
     fromClient({ flags: 'PA', seq: 1011, ack: ISN + 1, window: 250 }, request.slice(10)),
@@ -124,7 +124,7 @@ t.test('a refusal moves on at once, and leaves nothing to withdraw', async (t) =
   talk.expect(1, handed(1, request));
   talk.send(2, notice(1, NOTICE.refused, { reason: 2 }));
   talk.expect(2, handed(2, request));
-  // Again, and of a node that is not asked any more: nothing.
+  // A repeated notice, and one of a node that is no longer asked, change nothing.
   talk.send(3, notice(1, NOTICE.refused, { reason: 2 }));
   talk.send(3, notice(2, NOTICE.refused, { reason: 2 }));
   talk.expect(3, unavailable(request), Port.local);
@@ -149,7 +149,7 @@ t.test('a four-tuple in use: the next holder, or once more a moment later', asyn
   talk.end(2000, 1);
   talk.counted({ handoff_refused: 2, handoff_silent: 0, adopted: 1, answer_503: 0 });
 
-  // For as often as a handoff is sent at all, and no longer.
+  // As long as handoffs are sent at all, and no longer.
   const other = new Conversation(t);
   asked(other, '/0');
   other.expect(0, handed(0, request.replace('/01', '/0')));
@@ -157,7 +157,7 @@ t.test('a four-tuple in use: the next holder, or once more a moment later', asyn
   other.expect(300, handed(0, request.replace('/01', '/0')));
   other.send(301, notice(0, NOTICE.refused, { reason: 3 }));
   other.expect(301, unavailable(request.replace('/01', '/0')), Port.local);
-  // So does the balancer itself.
+  // The balancer itself gets it as well.
   other.send(302, notice(LOCAL_NODE, NOTICE.refused, { reason: 3 }));
   other.expect(601, unavailable(request.replace('/01', '/0')), Port.local);
   other.send(602, notice(LOCAL_NODE, NOTICE.adopted, { ack: 1001 + request.length - 1 }));
@@ -232,7 +232,7 @@ t.test('a confirmation of a part: the rest is sent again, from there', async (t)
     inIxp(0, { type: segment, confirm: end }, { seq: 1001 + MSS }, request.slice(MSS)),
   );
   talk.send(10, notice(0, NOTICE.adopted, { ack: 1001 + MSS }));
-  // Not passing yet: the client's next goes along in IXP.
+  // The session does not pass yet: the client's next segment goes in IXP.
   talk.send(20, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }, 'body'));
   talk.expect(20, inIxp(0, { type: segment }, { seq: end }, 'body'));
   talk.expect(
@@ -265,8 +265,8 @@ t.test('once a client has text of a node, no other node is asked', async (t) => 
   talk.expect(300, handed(0, request));
   talk.expect(600, withdrawn(0, end));
   talk.expect(600, handed(1, request));
-  // Node 0 had adopted, and its notices were lost: this is its answer. Whoever answers now, from
-  // the same sequence number, would mix two answers into one.
+  // Node 0 had adopted, and its notices were lost: this acknowledges its answer. A second answer
+  // from the same sequence number would mix two answers into one.
   talk.send(650, fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 }));
   talk.send(5000, fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 }));
   const others = talk.events.filter((event) => /^handoff (node 2|local)/.test(event));
@@ -327,7 +327,7 @@ t.test('a client that resets during the handoff', async (t) => {
   const reset = fromClient({ flags: 'R', seq: end });
   talk.send(20, reset);
   talk.expect(20, inIxp(0, { type: segment }, { flags: 'R', seq: end }));
-  // Again, and text that was overtaken: the node has never confirmed, so nothing goes there in
+  // Once more, and data that was overtaken. The node has never confirmed, so it gets nothing in
   // plain form.
   talk.send(21, reset);
   talk.send(22, fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'late'));

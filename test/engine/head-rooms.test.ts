@@ -1,4 +1,4 @@
-/** The rooms in which request heads are collected: how many holes and heads there may be. */
+/** The rooms in which request heads are collected: how many gaps and heads there may be. */
 import t from 'tap';
 import {
   Conversation,

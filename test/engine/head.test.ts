@@ -1,4 +1,4 @@
-/** Collecting the request head, from whatever segments it comes in. */
+/** Collecting the request head from any segments. */
 import t from 'tap';
 import { Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE } from '../../src/engine/node-table.js';
@@ -196,7 +196,7 @@ t.test('a head that is not complete in time gets 408', async (t) => {
   talk.handshake(0);
   talk.send(3000, text('GET /0 HT', 0));
   talk.expect(3000, ack(9));
-  // From the end of the handshake: more bytes do not buy more time.
+  // The time counts from the end of the handshake: more bytes do not extend it.
   talk.expect(10_000, local(LocalService.timeout, 'GET /0 HT'), Port.local);
   talk.counted({ answer_408: 1 });
 });

@@ -28,7 +28,7 @@ t.test("fragmentation needed is the node's to hear", async (t) => {
     ...router,
     icmp: { type: 3, code: 4, rest: 1280, quoted: bytes, ...more },
   });
-  // As much of the segment as routers quote: the ports and the sequence number at least.
+  // As much of the segment as routers quote: at least the ports and the sequence number.
   for (const length of [28, 40, 200]) {
     talk.send(length, icmp(quoted.slice(0, length)));
     talk.expectForwarded(length, 0, icmp(quoted.slice(0, length)));

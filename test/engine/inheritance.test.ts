@@ -1,6 +1,6 @@
 /**
- * Sessions that a later process takes over while it is in doubt whether their node has them, or
- * that cannot go on.
+ * Sessions that a later process takes over while it is unknown whether their node has them, or that
+ * cannot continue.
  */
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
@@ -37,8 +37,8 @@ function actionOf(talk: Conversation): number {
 }
 
 /**
- * The next process, which takes over one session of the usual client while its node is in doubt:
- * `head` was to go to node 0.
+ * The next process, which takes over one session of the usual client in doubt: `head` was to go to
+ * node 0.
  */
 function inDoubt(
   t: Test,
@@ -57,7 +57,7 @@ function inDoubt(
   t.equal(old.state(0), SessionState.handing);
   change?.(new DataView(records.records));
   const talk = new Conversation(t, { start: START + 50 });
-  // Once before the earlier program ends, and once after it.
+  // Once before the earlier program ends, and once after that.
   for (let time = 0; time < 2; time++) t.ok(talk.engine.takeOver(old, 0, 0, 0, START + 50));
   t.ok(
     talk.engine.takeOver(old, 0, -1, 0, START + 50),
@@ -113,10 +113,10 @@ t.test('in doubt: the client goes on before the node has said a word', async (t)
   const talk = inDoubt(t);
   const next = (seq: number): Parameters<Conversation['send']>[1] =>
     fromClient({ flags: 'PA', seq, ack: ISN + 1 }, 'body');
-  // Never in plain form to a node of which nothing is known.
+  // Never in plain form to a node that has not confirmed.
   talk.send(10, next(HEAD_END));
   talk.expect(10, inIxp(0, { type: 2 }, { flags: 'PA', seq: HEAD_END }, 'body'));
-  // It has had an answer, so the node has the session.
+  // The client has acknowledged an answer, so the node has the session.
   const ack = fromClient({ flags: 'A', seq: HEAD_END + 4, ack: ISN + 500 });
   talk.send(20, ack);
   talk.expect(20, inIxp(0, { type: 2 }, { flags: 'A', seq: HEAD_END + 4, ack: ISN + 500 }, ''));
@@ -131,7 +131,7 @@ t.test('in doubt: a head of several segments, of which the last comes again', as
   const last = { flags: 'PA', seq: 1001 + half, ack: ISN + 1 };
   talk.send(10, fromClient(last, HEAD.slice(half)));
   talk.expect(10, inIxp(0, { type: 2 }, last, HEAD.slice(half)));
-  // What the node lacks still, the client sends.
+  // The client sends what the node still lacks.
   talk.send(11, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: 1001 + half }));
   t.equal(actionOf(talk), SessionAction.forward);
 });
@@ -154,7 +154,7 @@ t.test('in doubt: a node that refuses; the head is collected anew', async (t) =>
 t.test('in doubt: a node that answers no question', async (t) => {
   const silent = (t: Test): Conversation => {
     const talk = inDoubt(t);
-    // It may have the session all the same, so it is told to let go in the end.
+    // The node may still have the session, so in the end its socket is reset.
     const question = [2, 'A', 1001];
     t.same(
       talk.rest(1_900).map(({ ixp, tcp }) => [ixp?.type, tcp?.flags, tcp?.seq]),
@@ -215,7 +215,7 @@ t.test('no doubt: the record says that the node has it', async (t) => {
     SessionAction.forward,
     'the client has an answer',
   );
-  // Of which node the answer is, nobody knows.
+  // It is unknown which node answered.
   const moved = inDoubt(t, [HEAD], (record) => {
     acknowledged(record);
     record.setUint8(SESSION_RECORD.flags, SessionFlag.moved);
@@ -246,7 +246,7 @@ t.test('a part of a head that nobody has acknowledged comes again', async (t) =>
   const old = new RecordReader(records.records);
   const talk = new Conversation(t, { start: START + 50 });
   talk.engine.takeLoss(old, 0, 0, START + 50);
-  // The acknowledgement was written into the record, and ended with the process.
+  // The acknowledgement was written into the record, and the bytes ended with the process.
   talk.send(200, SENT_HEAD);
   t.match(
     talk.rest(200).map(({ ixp, tcp }) => [ixp?.type, tcp?.seq]),
@@ -283,7 +283,7 @@ t.test(
     talk.expect(60, toClient({ flags: 'R', destinationPort: 1, seq: ISN + 1 }));
     talk.end(70, 0);
     talk.counted({ closed_lost: 1, taken_over: 0 });
-    // One that says no more is forgotten.
+    // A session whose client sends no more is removed.
     const silent = start();
     silent.end(60_000, 0);
     silent.counted({ closed_lost: 1, sent: 0 });

@@ -1,5 +1,5 @@
 /**
- * What the kernel has done by itself, and tells the engine of: notices, FINs, and SYNs of sessions
+ * What the kernel has done by itself and reports to the engine: notices, FINs, and SYNs of sessions
  * that had ended.
  */
 import t from 'tap';
@@ -40,7 +40,7 @@ interface EventFields {
   flags?: number;
 }
 
-/** struct kernel_event, byte by byte; behind one word that is not part of it. */
+/** struct kernel_event, byte by byte, behind one word that is not part of it. */
 function record(event: EventFields): Uint32Array {
   const words = new Uint32Array(1 + KERNEL_EVENT_WORDS);
   const view = new DataView(words.buffer, 4);
@@ -54,7 +54,7 @@ function record(event: EventFields): Uint32Array {
 }
 
 /**
- * A notice of a node about the session with the first nonce, which has acknowledged up to `ack`.
+ * A node's notice about the session with the first nonce. The node has acknowledged up to `ack`.
  */
 function checkedNotice(
   talk: Conversation,
@@ -99,7 +99,7 @@ function stateOf(talk: Conversation): number {
   return talk.engine.sessions.state(slotOf(talk));
 }
 
-/** The usual client has asked for what nodes 0 and 1 have, and node 0 was sent it at 0. */
+/** The usual client has asked for a resource of nodes 0 and 1, and node 0 got the ADOPT at 0. */
 function handed(talk: Conversation): void {
   talk.handshake(0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
@@ -222,7 +222,7 @@ t.test('a node that was given up and says that it has the session must let go', 
   talk.expect(600, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'R', seq: HEAD_END }, ''));
   talk.expect(600, inIxp(1, { type: IXP_TYPE.adopt }, {}, HEAD));
   checkedNotice(talk, 650, NOTICE.fin, 0, { ack: 4000 });
-  // A short answer's only segment, FIN and all.
+  // The only segment of a short answer, with FIN.
   talk.expect(650, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'R', seq: 4000 }, ''));
   checkedNotice(talk, 660, NOTICE.adopted, 0, { ack: 4242 });
   talk.expect(660, inIxp(0, { type: IXP_TYPE.segment }, { flags: 'R', seq: 4242 }, ''));

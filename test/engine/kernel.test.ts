@@ -1,4 +1,4 @@
-/** What the engine leaves to the kernel, by the records that both see. */
+/** What the engine leaves to the kernel, seen in the records that both share. */
 import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { LOCAL_NODE } from '../../src/engine/node-table.js';
@@ -58,7 +58,7 @@ t.test('an answer proves nothing of a node when a second one may know the sessio
   talk.handshake(0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
   t.equal(actionOf(talk), SessionAction.answered);
-  // Twice silent: the next node gets it.
+  // Two silent tries: the next node gets it.
   talk.rest(700);
   t.ok(talk.engine.sessions.has(slotOf(talk), SessionFlag.moved));
   t.equal(actionOf(talk), 0);
@@ -127,7 +127,7 @@ t.test('the kernel wraps for a client that sends on, once the handoff is on its 
   talk.expect(1, inIxp(0, { type: 2 }, { seq: HEAD_END + 4 }, 'body'));
   t.equal(actionOf(talk), answered | wrap);
 
-  // Refused: the next node does not have it yet.
+  // Refused: the next node does not have the session yet.
   talk.send(2, notice(0, NOTICE.refused, { ack: 1001 }));
   talk.expect(2, inIxp(1, { type: 1 }, {}, HEAD));
   t.equal(actionOf(talk), answered);
@@ -174,7 +174,7 @@ t.test('what the kernel has seen counts: time, numbers and packets', async (t) =
   const end = talk.passing(0);
   const slot = slotOf(talk);
   const kernel = new DataView(records.records, slot * SESSION_RECORD_BYTES, SESSION_RECORD_BYTES);
-  // It reads the clock later than the datapath: at the moment of a tick its time may be ahead.
+  // The kernel reads the clock later than the datapath: at a tick its time may be ahead.
   kernel.setUint32(12, START + 9_000, true);
   kernel.setUint32(16, 41, true);
   kernel.setUint32(20, end + 5_000, true);
@@ -203,8 +203,7 @@ t.test('a FIN counts also when the kernel has forwarded what came after it', asy
   const slot = slotOf(talk);
   const { sessions } = talk.engine;
   const fin = fromClient({ flags: 'FA', seq: HEAD_END, ack: 7000 });
-  // The client's ACK of the node's FIN: the kernel forwards it while the FIN still waits for the
-  // engine.
+  // The client's ACK of the node's FIN: the kernel forwards it before the engine processes the FIN.
   sessions.setReceiveNext(slot, HEAD_END + 1);
   talk.send(2, fin);
   talk.expectForwarded(2, 0, fin);
@@ -213,7 +212,7 @@ t.test('a FIN counts also when the kernel has forwarded what came after it', asy
   talk.send(3, notice(0, NOTICE.fin, { seq: 7000, ack: HEAD_END + 1 }));
   talk.counted({ closed_fin: 1 });
 
-  // What is further behind joins nothing.
+  // A FIN further back is not in sequence.
   const other = new Conversation(t);
   other.handshake(0);
   other.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));

@@ -1,6 +1,6 @@
 /**
- * What a node has said of itself: the virtual addresses and TCP options that it has not; and
- * refusals in a row.
+ * What a node has reported about itself: virtual addresses that it lacks, and TCP options that are
+ * switched off. Also refusals in a row.
  */
 import t, { type Test } from 'tap';
 import type { TcpSpec } from '../../lab/packet.js';
@@ -61,7 +61,8 @@ class Reports {
 }
 
 /**
- * A GET at `time` over a handshake with all options; the segments that go to nodes or to ourselves.
+ * A GET at `time` after a handshake with all options. Returns the segments to nodes or to
+ * ourselves.
  */
 function ask(
   talk: Conversation,
@@ -112,7 +113,7 @@ t.test('a session whose options a node has switched off goes to another holder',
     const talk = new Conversation(t);
     const reports = new Reports(talk);
     reports.send(0, 0, flag, [SERVER.address]);
-    // It was agreed before the report, or while the offer was still on its way to change.
+    // The options were agreed before the report, or before the offer changed.
     const [sent] = ask(talk, 1, '/01', 1);
     t.equal(whereTo([sent!]), 1);
     t.equal(flagsOf(sent), ALL);

@@ -24,7 +24,8 @@ t.test('a MAC address that changes during the handoff', async (t) => {
   t.ok(talk.events.includes('unconfirmed node 0'), 'someone may look where it is');
   talk.setMac(150, 0, '02:00:00:00:00:99');
   const moved = { ...handed(0, request), ethernet: { destination: '02:00:00:00:00:99' } };
-  // Two more, as if the first two had never been sent; then it is silent like any other.
+  // Two more tries, as if the first two had never been sent. Then the node counts as silent, like
+  // any other.
   talk.expect(200, moved);
   talk.expect(300, moved);
   const letGo = withdrawn(0, 1001 + request.length);

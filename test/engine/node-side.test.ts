@@ -1,6 +1,5 @@
 /**
- * Nodes that are reached by another interface than clients: which frames leave where, and from
- * which MAC address.
+ * Nodes on another interface than the clients: where each frame leaves, and with which MAC address.
  */
 import t, { type Test } from 'tap';
 import { macBytes, type PacketSpec } from '../../lab/packet.js';
@@ -28,7 +27,7 @@ const CAN_ADOPT = 1;
 const conversation = (test: Test): Conversation =>
   new Conversation(test, { engine: { nodeMac: macBytes(NODE_SIDE_MAC) } });
 
-/** As it leaves by the interface of the nodes. */
+/** As it leaves on the interface of the nodes. */
 function thence(packet: PacketSpec): PacketSpec {
   return { ...packet, ethernet: { ...packet.ethernet, source: NODE_SIDE_MAC } };
 }

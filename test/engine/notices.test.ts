@@ -1,6 +1,5 @@
 /**
- * IXCP: notices that are believed, and those that are not; reports; and malformed frames of all
- * kinds.
+ * IXCP: notices that are believed, and those that are not; reports; malformed frames of all kinds.
  */
 import t from 'tap';
 import { build, type IxcpSpec, type PacketSpec } from '../../lab/packet.js';
@@ -26,7 +25,7 @@ import {
 
 const OTHER_KEY = new Uint8Array(16).fill(9);
 
-/** A conversation in which node 0 has been asked and has not answered. */
+/** A conversation in which node 0 has got the ADOPT and has not answered. */
 function waiting(talk: Conversation): string {
   talk.handshake(0);
   const request = get('/0');
@@ -77,8 +76,7 @@ t.test('what is not right in every part is not believed', async (t) => {
     const talk = new Conversation(t);
     waiting(talk);
     talk.send(5, frame);
-    // A node that was not asked, but says that it has the session, is told to let go: no harm in
-    // that.
+    // A node that was not asked, but says that it has the session, gets an RST: that does no harm.
     if (name !== 'a node that was not asked') talk.quiet(10);
     t.equal(talk.counters.get(counter), 1, `${name}: ${counter}`);
     t.notOk(
@@ -96,7 +94,7 @@ t.test('notices cut short, at every byte', async (t) => {
     const frame = whole.slice(0, length);
     talk.send(5, frame);
     if (length < 34) continue;
-    // The same with an IPv4 length that fits: the notice itself is too short then.
+    // The same with an IPv4 length that fits: now the notice itself is too short.
     talk.send(
       5,
       build({
@@ -122,8 +120,8 @@ t.test('one bit turned over anywhere in a notice', async (t) => {
   const type = 14 + 20 + 1;
   for (let bit = 14 * 8; bit < whole.length * 8; bit++) {
     const at = bit >> 3;
-    // What stands in the hole is read by nobody (bpf/lib/ixp.h); a report gets an answer if its tag
-    // is wrong.
+    // Nothing reads the hole in the header (bpf/lib/ixp.h). A report with a wrong tag gets an
+    // answer.
     if (at === hole || at === hole + 1 || at === type) continue;
     const frame = whole.slice();
     frame[at]! ^= 1 << (bit & 7);
@@ -180,7 +178,7 @@ t.test('a report is answered, and says what the node can do', async (t) => {
   report(1000, { flags: 0, seq: 101 });
   talk.expect(1000, welcome);
   t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 0), 'its kernel can not adopt');
-  // Played again by somebody: older than what is known.
+  // Replayed by an attacker: older than the newest report.
   report(1500, { flags: 1, seq: 100 });
   talk.quiet(1600);
   t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 0));
@@ -301,7 +299,7 @@ t.test('malformed frames, each with its counter', async (t) => {
   ];
   for (const [name, counter, packet, flags] of cases) {
     const talk = new Conversation(t);
-    // `fromClient` merges: addresses are the usual ones whatever else a case says of its headers.
+    // `fromClient` merges: addresses are the usual ones unless a case overrides them.
     talk.send(0, packet, flags);
     talk.end(10, 0);
     t.equal(talk.counters.get(counter), 1, `${name}: ${counter}`);

@@ -18,7 +18,7 @@ import {
   toClient,
 } from '../support/conversation.js';
 
-/** Passes, and must: sent and expected at `time`. */
+/** A segment that must pass: sent and expected at `time`. */
 function passes(talk: Conversation, time: number, tcp: TcpSpec, payload = '', node = 0): void {
   const packet = fromClient(tcp, payload);
   talk.send(time, packet);
@@ -26,7 +26,8 @@ function passes(talk: Conversation, time: number, tcp: TcpSpec, payload = '', no
 }
 
 /**
- * The node is asked at `time` whether it has the session still, whose client has sent FIN at `end`.
+ * At `time` the engine asks the node whether it still has the session, whose client has sent FIN at
+ * `end`.
  */
 function asksNode(talk: Conversation, time: number, end: number): void {
   talk.expect(
@@ -71,7 +72,7 @@ t.test('nothing changes but the MAC addresses', async (t) => {
     talk.send(++time, source);
     talk.expectForwarded(time, 0, source);
   }
-  // A checksum that is wrong, or not finished, is the receiver's business.
+  // A wrong or unfinished checksum is left to the receiver.
   const damaged = fromClient({ flags: 'A', seq: end, ack: 7000, checksum: 0xbad });
   talk.send(++time, damaged);
   talk.expectForwarded(time, 0, damaged);
@@ -105,7 +106,7 @@ t.test('FIN of the client, FIN of the node, a while for stragglers, gone', async
   t.equal(talk.states.active[0], 0);
   passes(talk, 300, { flags: 'A', seq: end + 1, ack: 7001 });
   passes(talk, 5000, { flags: 'FA', seq: end, ack: 7000 });
-  // The wait is one without packets: a slow client may still be taking in the end of the answer.
+  // The wait is one without packets: a slow client may still be receiving the end of the answer.
   talk.end(9980, 1);
   talk.end(10_020, 0);
   talk.counted({ closed_fin: 1, closed_idle: 0 });
@@ -125,8 +126,8 @@ t.test('half closed and silent: a shorter wait once the node is done', async (t)
   const byClient = new Conversation(t);
   const end = byClient.passing(0);
   passes(byClient, 100, { flags: 'FA', seq: end, ack: 7000 });
-  // It only listens now: its window may be closed for minutes, and the node still has to say its
-  // FIN. After 10, 20, 40, 80 and 160 s.
+  // The client only listens now. Its window may be closed for minutes, and the node still has to
+  // send FIN. The questions come after 10, 20, 40, 80 and 160 s.
   t.equal(byClient.rest(179_000).filter(({ ixp }) => ixp !== undefined).length, 5);
   byClient.end(180_000, 1);
   byClient.end(180_200, 0);
@@ -151,8 +152,8 @@ t.test(
     ended.end(20_100, 0);
     ended.counted({ node_asked: 1, closed_idle: 0 });
 
-    // A socket that is there still answers by an ACK, and the node tells of it: asked again when
-    // the silence has doubled.
+    // A socket that is still there answers with an ACK, and the node reports it. The engine asks
+    // again when the silence has doubled.
     const alive = new Conversation(t);
     alive.passing(0);
     passes(alive, 0, { flags: 'FA', seq: end, ack: 7000 });
@@ -167,8 +168,8 @@ t.test(
     asksNode(alive, 160_000, end);
     answered([320, 640]);
     t.notOk(alive.events.some((event) => event.startsWith('closed')));
-    // The node's answers are no sign of the client: no session is silent for longer than any other
-    // may be.
+    // The node's answers are no sign of the client: no session may be silent for longer than the
+    // idle timeout.
     alive.quiet(899_000);
     alive.end(901_000, 0);
     alive.counted({ node_asked: 7, closed_idle: 1 });
@@ -300,7 +301,7 @@ t.test('a port used again: while the old session lingers', async (t) => {
   talk.expect(130, toClient({ flags: 'SA', ack: 90_001 }));
   talk.send(140, fromClient({ flags: 'PA', seq: 90_001, ack: ISN + 1 }, get('/1')));
   talk.expect(140, inIxp(1, { type: IXP_TYPE.adopt, session: 101 }, { seq: 90_001 }, get('/1')));
-  // Notices of the session before it mean nothing now.
+  // Notices of the previous session mean nothing now.
   talk.send(150, notice(0, NOTICE.reset, { session: 100 }));
   talk.end(160, 1);
   talk.counted({ drop_ixcp_stale: 1, syn: 2 });

@@ -1,4 +1,4 @@
-/** Sessions whose node has confirmed and does not answer: IXP_RELEASE, and what comes of it. */
+/** Sessions whose node has confirmed and does not answer: IXP_RELEASE and its results. */
 import t from 'tap';
 import { addressNumber, type PacketSpec } from '../../lab/packet.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
@@ -37,7 +37,8 @@ function stateOf(talk: Conversation): number {
 }
 
 /**
- * Up to node 0's confirmation of a request at 10 ms; the nodes know RELEASE unless told otherwise.
+ * Runs up to node 0's confirmation of a request at 10 ms. The nodes support RELEASE unless `flags`
+ * say otherwise.
  */
 function confirmed(
   talk: Conversation,
@@ -61,7 +62,7 @@ t.test(
     const end = confirmed(talk, request);
     talk.quiet(10 + ANSWER_MS - 1);
     talk.expect(10 + ANSWER_MS, question(0, request));
-    // What the client sends meanwhile must not meet a kernel without the socket.
+    // What the client sends meanwhile must not reach a kernel without the socket.
     talk.send(1035, fromClient({ flags: 'A', seq: end, ack: ISN + 1 }));
     talk.expect(1035, inIxp(0, { type: segment }, { flags: 'A', seq: end }, ''));
     talk.send(1040, notice(0, NOTICE.released));
@@ -84,8 +85,8 @@ t.test(
     t.equal(talk.states.active[1], 1);
     t.ok(talk.events.includes('released node 0'));
 
-    // Its kernel goes on adopting, which says nothing of its server: it is the last choice until it
-    // is tried again.
+    // Its kernel goes on adopting, which says nothing about its server. The node is the last choice
+    // until it is tried again.
     talk.states.handoffConfirmed(0, 0);
     const other = (port: number, time: number, node: number): void => {
       talk.handshake(time, { sourcePort: port });
@@ -98,7 +99,7 @@ t.test(
       talk.send(time, notice(node, NOTICE.adopted, { session, clientPort: port, ack: end }));
     };
     other(1, 4001, 1);
-    // One session tries; others do not until it is known what came of it.
+    // One session tries the node. Others do not, until the result is known.
     other(2, 6100, 0);
     other(3, 6101, 1);
     talk.send(6110, notice(0, NOTICE.fin, { session: FIRST_NONCE + 2, clientPort: 2, ack: end }));
@@ -128,7 +129,7 @@ t.test('a node that does not answer the question keeps the session', async (t) =
   talk.expect(10 + ANSWER_MS + HANDOFF_MS, question(0, request));
   talk.quiet(10 + ANSWER_MS + 2 * HANDOFF_MS + 20);
   t.equal(stateOf(talk), SessionState.passing);
-  // An answer that comes after all: there is no socket any more, and the head is gone.
+  // A late answer to the question: the socket is gone, and so is the head.
   talk.send(3000, notice(0, NOTICE.released));
   talk.expect(3000, toClient({ flags: 'RA', seq: ISN + 1, ack: 1001 + request.length }));
   talk.end(3000, 0);

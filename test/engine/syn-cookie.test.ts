@@ -141,7 +141,7 @@ t.test('are taken in their period and the next, by their own connection', async 
       const at = (clock + later * 0x1_0000) >>> 0;
       const checked = cookies.check(client, address, ports, isn, cookie, at);
       if (checked !== (later < 2 ? bits : NO_COOKIE)) return false;
-      // Any one bit of what the cookie stands for.
+      // Any one bit of what the cookie covers.
       const bit = 1 << (given.mss & 31);
       return [
         cookies.check((client ^ bit) >>> 0, address, ports, isn, cookie, clock),
@@ -158,7 +158,7 @@ t.test('are taken in their period and the next, by their own connection', async 
         ),
       ].every((result) => result < 0);
     }),
-    // A forger's chance is 2 in 2^21 for each of the five: with a fixed seed none succeeds.
+    // A forger's chance is 2 in 2^21 for each of the five. With a fixed seed none succeeds.
     { numRuns: 1_000, seed: 7 },
   );
 });

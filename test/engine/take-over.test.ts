@@ -55,7 +55,7 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
     start: START + 50,
     engine: { seeds: { client: 7, port: 8, nonce: 900 } },
   });
-  // Here the node that was the first is the third.
+  // The first node of the earlier process is the third here.
   for (let slot = 0; slot < old.capacity; slot++)
     t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 50));
   t.equal(talk.engine.sessions.size, 2, 'what passes, and nothing else');
@@ -77,7 +77,7 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
   talk.send(62, notice(2, NOTICE.fin, { clientPort: 1, seq: 7000, ack: HEAD_END + 5 }));
   talk.counted({ closed_fin: 1, drop_ixcp_stale: 0 });
   t.equal(talk.states.active[2], 1);
-  // The other was heard of last before the earlier process ended.
+  // The other session was last active before the earlier process ended.
   talk.quiet(899_900);
   t.equal(talk.engine.sessions.size, 1);
   talk.end(900_030, 0);
@@ -152,7 +152,7 @@ t.test('what the earlier program does after the take-over is taken in', async (t
   };
   takeOver();
   const writable = old as unknown as { bytes: Uint8Array; words: Uint32Array };
-  // More than follows from any one segment, and a FIN.
+  // More than any one segment could cause, and a FIN.
   const end = HEAD_END + 100_000_000;
   writable.words[5] = end + 1;
   writable.bytes[59]! |= SessionFlag.clientFin;

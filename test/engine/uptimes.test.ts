@@ -1,5 +1,5 @@
 /**
- * The conversations of this directory again, on machines that have been up for longer: the engine's
+ * The conversations of this directory again, on machines that have been up for longer. The engine's
  * clock counts ms since the start of the machine, and its 32-bit times wrap.
  */
 import t from 'tap';
@@ -31,7 +31,7 @@ const CONVERSATIONS = [
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-// Nothing of it runs before all is loaded: tap ends when it has nothing to do.
+// No test runs before all files are loaded: tap ends when it has nothing to do.
 let allIsLoaded = (): void => {};
 t.test(
   'the conversations are loaded',
@@ -39,7 +39,7 @@ t.test(
 );
 for (const [uptime, start] of Object.entries(UPTIMES)) {
   t.test(`an uptime of ${uptime}`, async () => beginAt(start));
-  // Another query is another module: its tests are there once more.
+  // Another query makes another module, so its tests are defined once more.
   for (const name of CONVERSATIONS) await import(`./${name}.test.js?uptime=${start}`);
 }
 allIsLoaded();

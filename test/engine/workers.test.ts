@@ -1,6 +1,6 @@
 /**
- * Engines that share a balancer's clients: whose a segment is, and what they know of the nodes
- * together.
+ * Engines that share a balancer's clients: which one owns a segment, and what they know together of
+ * the nodes.
  */
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
@@ -24,7 +24,7 @@ import { START } from '../support/uptime.js';
 
 const WORKERS = 2;
 
-/** All engines of a balancer, each with the client ports that are its own. */
+/** All engines of a balancer, each with the client ports that it owns. */
 function engines(
   t: Test,
   options: ConversationOptions = {},
@@ -44,7 +44,7 @@ function engines(
   });
 }
 
-/** Hands a session of this port over, which node `node` then confirms. */
+/** Hands over a session of this port, which node `node` then confirms. */
 function handOver(talk: Conversation, time: number, sourcePort: number, node: number): void {
   talk.handshake(time, { sourcePort });
   const slot = talk.engine.sessions.find(addressNumber(CLIENT.address), (sourcePort << 16) >>> 0);
@@ -66,7 +66,7 @@ t.test('an engine answers for its own sessions only', async (t) => {
       talk.send(0, fromClient({ flags: 'A', seq: 2, ack: 5001, sourcePort }));
       talk.send(0, fromClient({ flags: 'R', seq: 2, sourcePort }));
     }
-    // Neither a SYN/ACK nor an RST: the one who has the session would not know.
+    // Neither a SYN/ACK nor an RST: the engine that owns the session would not know of it.
     talk.end(10, 0);
     talk.counted({ drop_other_worker: others.length * 3, drop_no_session: 0, syn: 0 });
     for (const sourcePort of ports.slice(0, 4)) talk.handshake(20, { sourcePort });

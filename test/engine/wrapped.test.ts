@@ -33,7 +33,7 @@ t.test('what the client sends before the confirmation goes along in IXP', async 
       'more',
     ),
   );
-  // The request again is ours to send again, not the client's.
+  // The engine sends the request again itself, and not the client's copy.
   talk.send(20, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
   talk.quiet(20);
   talk.send(30, fromClient({ flags: 'FA', seq: end + 4, ack: ISN + 1 }));

@@ -14,12 +14,12 @@ export const NODES = [
 ] as const;
 export const KEY = Uint8Array.from({ length: 16 }, (_, i) => i * 7);
 export const SECRET = Uint8Array.from({ length: 32 }, (_, i) => i * 5);
-/** Our initial sequence number in every conversation that does not ask for another. */
+/** Our initial sequence number in every conversation that does not choose another. */
 export const ISN = 5000;
-/** Session number of a conversation's first session; they count up. */
+/** Nonce of a conversation's first session. Later ones count up. */
 export const FIRST_NONCE = 100;
 export const MTU = 1500;
-/** What a SYN/ACK offers: the MTU less IPv4, TCP and IXP headers. */
+/** The MSS of a SYN/ACK: the MTU less IPv4, TCP and IXP headers. */
 export const MSS = 1424;
 export const NOTICE = {
   adopted: 1,
@@ -33,12 +33,12 @@ export const NOTICE = {
 } as const;
 export const IXP_TYPE = { adopt: 1, segment: 2, release: 3 } as const;
 
-/** GET of a path that the test dispatcher knows. */
+/** A GET of a path that the test dispatcher knows. */
 export function get(path: string): string {
   return `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
 }
 
-/** A segment of the client; its port and addresses are the usual ones unless they stand there. */
+/** A segment of the client, with the usual port and addresses unless others are given. */
 export function fromClient(
   tcp: TcpSpec,
   payload?: Uint8Array | string,
@@ -53,7 +53,7 @@ export function fromClient(
   };
 }
 
-/** What the balancer sends to the client itself: never any text. */
+/** A segment of the balancer itself to the client. It never carries data. */
 export function toClient(tcp: TcpSpec, rest: PacketSpec = {}): PacketSpec {
   return {
     ethernet: { source: BALANCER.mac, destination: CLIENT.mac, ...rest.ethernet },
@@ -64,7 +64,7 @@ export function toClient(tcp: TcpSpec, rest: PacketSpec = {}): PacketSpec {
   };
 }
 
-/** What the balancer sends in IXP, to node `node` or (LOCAL_NODE) to itself. */
+/** A segment of the balancer in IXP, to node `node` or, with LOCAL_NODE, to itself. */
 export function inIxp(
   node: number,
   ixp: IxpSpec,

@@ -1,6 +1,6 @@
 /**
  * Conversations with the engine: literal packets are sent and expected at times in ms, and time
- * passes only between them. Beneath are the memory datapath and the dispatcher of known-paths.ts.
+ * passes only between them. They run on the memory datapath and the dispatcher of known-paths.ts.
  *
  *     const talk = new Conversation(t);
  *     talk.send(0, fromClient({ flags: 'S', seq: 1000 }));
@@ -42,9 +42,9 @@ import { START } from './uptime.js';
 
 export * from './conversation-frames.js';
 
-/** Timers are kept in ticks of 8 ms; one that follows another may be late twice. */
+/** Timers are kept in ticks of 8 ms. A timer that follows another may be late twice. */
 const SLACK_MS = 20;
-/** Frames that are shown before one that is wrong. */
+/** Frames that are shown before a wrong one. */
 const MOST_SHOWN = 12;
 
 export interface ConversationOptions {
@@ -55,9 +55,9 @@ export interface ConversationOptions {
   /** ms on the engine's clock when the conversation begins. */
   start?: number;
   mtu?: number;
-  /** What the engine shares with others about the nodes. */
+  /** What the engine shares with other engines about the nodes. */
   nodes?: NodeShare;
-  /** Whatever else differs from the usual. */
+  /** Any other options that differ from the usual ones. */
   engine?: Partial<EngineOptions>;
 }
 
@@ -74,13 +74,13 @@ export class Conversation {
   readonly dispatcher: KnownPaths;
   readonly datapath = new MemoryDatapath();
   readonly engine: Engine;
-  /** What the observer was told, a word or two each. */
+  /** The events of the observer, a few words each. */
   readonly events: string[] = [];
   private readonly start: number;
-  /** Of another interface, where nodes are reached. */
+  /** MAC address of the nodes' interface, if it is another one. */
   private readonly nodeMac: Uint8Array | undefined;
   private readonly heard: Heard[] = [];
-  /** The first frame that was as expected, and the latest. */
+  /** The first frame that was as expected, and the latest ones. */
   private readonly right: Pick<Heard, 'time' | 'packet'>[] = [];
   private now = 0;
 
@@ -137,7 +137,7 @@ export class Conversation {
     );
   }
 
-  /** At `time` a frame comes in. */
+  /** A frame arrives at `time`. */
   send(time: number, packet: PacketSpec | Uint8Array, flags = 0): void {
     this.advance(time);
     const frame = packet instanceof Uint8Array ? packet : build(packet, KEY);
@@ -147,13 +147,13 @@ export class Conversation {
     this.datapath.flush();
   }
 
-  /** At `time` the node turns out to have this MAC address. */
+  /** The node's MAC address becomes this one at `time`. */
   setMac(time: number, node: number, mac: string): void {
     this.advance(time);
     this.nodes.setMac(node, macBytes(mac), this.start + this.now);
   }
 
-  /** At `time`, or as little later as timers may be, the engine sends this next. */
+  /** The engine's next frame is this one, sent at `time` or as little later as timers may be. */
   expect(time: number, expected: PacketSpec, port: PortNumber = Port.wire): ParsedPacket {
     while (this.heard.length === 0 && this.now < time + SLACK_MS)
       this.advance(Math.max(time, this.now + 1));
@@ -170,7 +170,7 @@ export class Conversation {
     return next.packet;
   }
 
-  /** The engine passes on the frame that was received last, with only its MAC addresses changed. */
+  /** The engine forwards the frame that was received last, with only its MAC addresses changed. */
   expectForwarded(time: number, node: number, original: PacketSpec | Uint8Array, flags = 0): void {
     const frame = (original instanceof Uint8Array ? original : build(original, KEY)).slice();
     const local = node === LOCAL_NODE;
@@ -194,8 +194,8 @@ export class Conversation {
   }
 
   /**
-   * A frame with `lines` that say what is wrong with it. Frames that are right are one assertion in
-   * all, for there are tens of thousands of them; a wrong one shows those before it.
+   * Judges a frame: `lines` say what is wrong with it. All right frames together are one assertion,
+   * because there are tens of thousands of them. A wrong frame is shown with those before it.
    */
   private judge({ time, sent, packet }: Heard, lines: readonly string[]): void {
     if (lines.length > 0) {
@@ -209,7 +209,7 @@ export class Conversation {
     }
   }
 
-  /** Time passes until `time`, and nothing is sent that was not expected. */
+  /** Time passes until `time`, and nothing unexpected is sent. */
   quiet(time: number): void {
     this.advance(time);
     const [next] = this.heard;
@@ -217,13 +217,13 @@ export class Conversation {
     this.heard.length = 0;
   }
 
-  /** Time passes until `time`: whatever is sent meanwhile. */
+  /** Time passes until `time`. Returns whatever is sent meanwhile. */
   rest(time: number): ParsedPacket[] {
     this.advance(time);
     return this.heard.splice(0).map(({ packet }) => packet);
   }
 
-  /** The last thing said: nothing more until `time`, and the table is empty or not. */
+  /** Ends the conversation: nothing more is sent until `time`, and this many sessions are left. */
   end(time: number, sessions?: number): void {
     this.quiet(time);
     if (sessions !== undefined)
@@ -312,7 +312,7 @@ export class Conversation {
   }
 }
 
-/** Addresses of an answer to a packet with these. */
+/** The addresses of an answer to a packet with these addresses. */
 function reversed(rest: PacketSpec): PacketSpec {
   return {
     ...(rest.ethernet?.source === undefined

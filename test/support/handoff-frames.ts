@@ -7,7 +7,7 @@ import { type Conversation, fromClient, get, ISN, IXP_TYPE, inIxp } from './conv
 const { adopt, segment } = IXP_TYPE;
 
 /**
- * A conversation up to the request for `path`; its frames to the first node are still to be
+ * A conversation up to the request for `path`. The frames to the first node are still to be
  * expected.
  */
 export function asked(talk: Conversation, path: string, syn: TcpOptionsSpec = {}): string {
@@ -27,7 +27,7 @@ export function handed(node: number, request: string): PacketSpec {
   );
 }
 
-/** The RST, exact at `seq`, that takes a handoff back. */
+/** The RST, exact at `seq`, that withdraws a handoff. */
 export function withdrawn(node: number, seq: number): PacketSpec {
   return inIxp(node, { type: segment }, { flags: 'R', seq }, '');
 }

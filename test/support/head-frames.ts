@@ -2,7 +2,7 @@
 import type { TcpSpec } from '../../lab/packet.js';
 import { fromClient, ISN, IXP_TYPE, inIxp, toClient } from './conversation.js';
 
-/** Text at `at` bytes from the start of the client's stream, which began with `isn`. */
+/** Data at `at` bytes from the start of the client's stream, which began with `isn`. */
 export function text(
   bytes: string,
   at: number,

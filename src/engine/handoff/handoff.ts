@@ -1,7 +1,7 @@
 /**
- * Hands a session over: to a node that holds the content, to the next when that one refuses or
- * stays silent, in the end to a local service. Until a node has confirmed, the bytes collected
- * are ours to keep and to send again (design rules 1 to 4).
+ * Hands a session over to a node that holds the content, then to the next holder if that node
+ * refuses or stays silent, and in the end to a local service. Until a node has confirmed, the
+ * engine keeps the collected bytes and sends them again.
  */
 import { Counter } from '../../base/counters.js';
 import { IxcpReason } from '../../wire/ixcp.js';
@@ -26,12 +26,12 @@ import { HandoffSender } from './sender.js';
 /** Transmissions of the rest of a long head to a node that has confirmed its beginning. */
 const REST_TRIES = 10;
 /**
- * A client that is this part of the time away after which a handoff is sent again acknowledges an
- * answer before.
+ * Part of timeouts.handoff. A client no further away than this acknowledges an answer before a
+ * handoff would be sent again.
  */
 const NEAR_PART = 1 / 4;
 
-/** By LocalService number; the first, a node's own web server, is never asked for. */
+/** By LocalService number. The first is a node's own web server, which is never asked for here. */
 const ANSWER_COUNTERS: readonly number[] = [
   Counter.handoffs_local,
   Counter.answer_400,
@@ -79,7 +79,7 @@ export class Handoff {
     this.start(slot, node, LocalService.none, this.isNear(slot));
   }
 
-  /** The balancer itself answers. */
+  /** Hands the session over to a local service. */
   serveLocally(slot: number, service: LocalServiceNumber): void {
     this.core.counters.count(Counter.handoffs_local);
     this.core.counters.count(ANSWER_COUNTERS[service]!);
@@ -99,14 +99,14 @@ export class Handoff {
     const node = sessions.node(slot);
     if (this.inheritance.inDoubt(slot)) {
       if (this.inheritance.ask(slot)) return;
-      // It may have the session, and be cut off from us alone.
+      // The node may have the session and only be cut off from us.
       this.sender.withdraw(slot, node);
       sessions.raise(slot, SessionFlag.moved);
       this.inheritance.collectAgain(slot);
       return;
     }
     const adopted = sessions.has(slot, SessionFlag.adopted);
-    // After none there was one that asked for no confirmation.
+    // With no tries, the last transmission asked for no confirmation.
     const unconfirmed = sessions.tries(slot) > 0;
     if (unconfirmed && node !== LOCAL_NODE) core.observer.unconfirmed?.(slot, node, core.now);
     if (sessions.tries(slot) < (adopted ? REST_TRIES : this.sender.triesAt(node))) {
@@ -117,19 +117,21 @@ export class Handoff {
     counters.count(Counter.handoff_silent);
     core.observer.silent?.(slot, node, core.now);
     if (adopted) {
-      // It has the beginning of the head and never took the rest: nobody else can go on with it.
+      // The node has the beginning of the head and never took the rest. No other node can continue
+      // the session.
       this.toNode.resetNode(slot, node, sessions.nodeAck[slot]!);
       this.fail(slot);
       return;
     }
     if (node !== LOCAL_NODE) states.handoffTimedOut(node, core.now);
-    // It may have adopted, and only its notice was lost: two nodes must not answer one client.
+    // The node may have adopted, and only its notice was lost. Two nodes must not answer one
+    // client.
     this.sender.withdraw(slot, node);
     sessions.raise(slot, SessionFlag.moved);
     this.next(slot);
   }
 
-  /** The node says that it can not take the session. */
+  /** The node says that it cannot take the session. */
   refused(slot: number, reason: number): void {
     const core = this.core;
     if (core.sessions.has(slot, SessionFlag.adopted)) return;
@@ -138,8 +140,8 @@ export class Handoff {
     if (node !== LOCAL_NODE)
       core.states.handoffRefused(node, core.serverOf(slot), reason, core.now);
     core.observer.refused?.(slot, node, reason, core.now);
-    // What stands in the way there may be gone in a moment: where nobody else can take it, it is
-    // sent again then.
+    // The older connection at the node may be gone in a moment. If no other holder can take the
+    // session, the handoff is sent there again then.
     const again =
       reason === IxcpReason.tupleInUse &&
       core.sessions.tries(slot) < core.options.limits.handoffTries;
@@ -148,7 +150,7 @@ export class Handoff {
     else if (core.sessions.service(slot) === LocalService.none) this.toNextHolder(slot);
   }
 
-  /** The node has let go of the session: its server stands still. */
+  /** The node has removed its socket again: its web server stands still. */
   released(slot: number): void {
     const { core } = this;
     const { sessions, states, counters, now } = core;
@@ -158,7 +160,7 @@ export class Handoff {
     states.serverStalled(node, core.serverOf(slot), now);
     core.observer.released?.(slot, node, now);
     if (!asking) {
-      // It came so late that the head is gone.
+      // The notice came so late that the head is gone.
       this.fail(slot);
       return;
     }
@@ -168,14 +170,14 @@ export class Handoff {
   }
 
   /**
-   * The node has the session, and has acknowledged the client's bytes up to `acknowledgement`: it
-   * says so, or the client's acknowledgements do.
+   * The node has the session, and has acknowledged the client's bytes up to `acknowledgement`. Its
+   * notice says so, or the client's acknowledgement does.
    */
   confirmed(slot: number, acknowledgement: number): void {
     const core = this.core;
     const { sessions, states, counters, timers, options, now } = core;
     const node = sessions.node(slot);
-    // What is missing there of an earlier process's head, the client has still to send.
+    // If part of an earlier process's head is missing at the node, the client still has to send it.
     const whole =
       seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0 || this.inheritance.inDoubt(slot);
     if (!sessions.has(slot, SessionFlag.adopted)) {
@@ -186,7 +188,7 @@ export class Handoff {
     }
     if (whole) {
       const keeps = this.recall.keepsHead(slot);
-      // From here on they count questions that the node has not answered.
+      // From here on `tries` counts questions that the node has not answered.
       sessions.setTries(slot, 0);
       sessions.setState(slot, SessionState.passing);
       if (!keeps) core.waitForEnd(slot);
@@ -220,7 +222,8 @@ export class Handoff {
     )
       return;
     if (segment.span > 0 && seqBefore(segment.sequence, sessions.handedTo(slot))) {
-      // What we keep, we send: a client's own copy of it might differ from what was looked at.
+      // The engine sends the bytes that it keeps. The client's own copy might differ from what was
+      // inspected.
       if (this.inheritance.inDoubt(slot)) this.inheritance.forwardRepeatedHead(slot);
       return;
     }
@@ -231,9 +234,9 @@ export class Handoff {
   }
 
   /**
-   * A client that goes on sending before the node has confirmed: the kernel can wrap that. Not
-   * before the batch is over in which the handoff was sent, or it would overtake the handoff, and
-   * the node drop it.
+   * The kernel can wrap what a client sends before the node has confirmed. It must not begin in the
+   * batch in which the handoff was sent: the segment would overtake the handoff, and the node would
+   * drop it.
    */
   private leaveToKernel(slot: number): void {
     const { sessions, batchHandoffs } = this.core;
@@ -242,7 +245,7 @@ export class Handoff {
     if (sessions.node(slot) !== LOCAL_NODE && !batchHandoffs.has(slot)) sessions.wrapInKernel(slot);
   }
 
-  /** The rule for a segment of the client while the node has not confirmed. */
+  /** The acceptance rule for a segment of the client while the node has not confirmed. */
   private acceptance(slot: number): AcceptanceCode {
     const { segment, sessions } = this.core;
     return acceptHandedOver(
@@ -257,16 +260,17 @@ export class Handoff {
   }
 
   /**
-   * The client acknowledges data. We have sent none, so a node has, and its notice is not here yet.
-   * False when that ends the session: it was moved on, and which node answered can not be told; a
-   * second answer in the middle of the first would be worse than none.
+   * The client acknowledges bytes of an answer. We have sent none, so a node has, and its notice
+   * has not arrived yet. Returns false when that ends the session: the session was moved on, and it
+   * is not known which node answered. A second answer in the middle of the first would be worse
+   * than none.
    */
   confirmedByClient(slot: number): boolean {
     const { sessions } = this.core;
     const flags = sessions.flags(slot);
     if ((flags & SessionFlag.adopted) !== 0) return true;
     if ((flags & SessionFlag.moved) !== 0) {
-      // What the node said meanwhile may have met no process: it is being asked.
+      // The node may have confirmed while no process was running. It is being asked.
       if (this.inheritance.inDoubt(slot)) return true;
       this.sender.withdraw(slot, sessions.node(slot));
       this.fail(slot);
@@ -275,37 +279,38 @@ export class Handoff {
     const node = sessions.node(slot);
     if (node !== LOCAL_NODE) this.core.states.serverAnswered(node, this.core.serverOf(slot));
     const single = this.sender.isSingle(slot);
-    // There is an answer, so nothing is to be taken back.
+    // There is an answer, so nothing will be recalled.
     if (single) this.core.releaseHead(slot);
     this.confirmed(slot, single ? sessions.handedTo(slot) : sessions.nodeAck[slot]!);
     return true;
   }
 
   /**
-   * Takes in that the kernel has forwarded a client's acknowledgement of an answer, if it has: that
-   * confirms. False when it ends the session (`answered`).
+   * Confirms the handoff if the client has acknowledged bytes of an answer; the kernel may have
+   * forwarded that segment. Returns false when it ends the session (`confirmedByClient`).
    */
   confirmIfAnswered(slot: number): boolean {
     return !this.core.hasAnswer(slot) || this.confirmedByClient(slot);
   }
 
   /**
-   * A node that is not the session's says it has it: it came too late, and must let go. Its notice
-   * tells what it has of the client's bytes, and so the number that its socket waits at.
+   * A node that no longer is the session's says that it has the session. It came too late, and its
+   * socket must be reset. Its notice tells which of the client's bytes it has, and so the number at
+   * which the socket accepts an RST.
    */
   resetLateNode(slot: number, node: number, acknowledgement: number): void {
     this.toNode.resetNode(slot, node, acknowledgement);
   }
 
   /**
-   * Whether an unconfirmed session lets go of its room, since it turns out to be confirmed, or
-   * over.
+   * Whether an unconfirmed session gives up its room, because it turns out to be confirmed or
+   * ended.
    */
   freesHead(slot: number): boolean {
     return !this.confirmIfAnswered(slot) || this.core.sessions.state(slot) !== SessionState.handing;
   }
 
-  /** Ends an unconfirmed session to make room for others. */
+  /** Ends an unconfirmed session to free its room for others. */
   evict(slot: number): void {
     this.sender.withdraw(slot, this.core.sessions.node(slot));
     this.toClient.resetSession(slot);
@@ -329,7 +334,7 @@ export class Handoff {
     sessions.setNode(slot, node);
     sessions.setService(slot, service);
     sessions.setTries(slot, 0);
-    // When the rest is written: a process that takes the record over goes by it.
+    // Written last: a process that takes the record over relies on it.
     if (begins) sessions.setState(slot, SessionState.handing);
     core.attach(slot);
     if (node !== LOCAL_NODE) states.handoffStarted(node, core.serverOf(slot), core.now);
@@ -343,23 +348,23 @@ export class Handoff {
   }
 
   /**
-   * Whether the client of the segment being worked on is near, by its timestamps: they tell when
-   * the SYN/ACK was sent that it echoes.
+   * Whether the client of the current segment is near. Its timestamps echo the time at which the
+   * SYN/ACK was sent.
    */
   private isNear(slot: number): boolean {
     const { core } = this;
     const { segment, options, sessions } = core;
     if (!sessions.has(slot, SessionFlag.timestampsOk)) return false;
     if (!segment.parseOptions() || !segment.options.hasTimestamps) return false;
-    // The kernel, which may have sent the SYN/ACK, reads the clock later than the datapath.
+    // If the kernel sent the SYN/ACK, it read the clock later than the datapath did.
     const ago = Math.abs(seqDiff(core.tsvalOf(slot), segment.options.tsecr));
     return ago <= options.timeouts.handoff * NEAR_PART;
   }
 
-  /** On to the next holder, or to a local service, or to the end. */
+  /** Goes on to the next holder, or to a local service, or ends the session. */
   private next(slot: number): void {
     const core = this.core;
-    // Not even the balancer's own service takes it.
+    // Even the balancer's own service does not take the session.
     if (core.sessions.service(slot) !== LocalService.none) {
       this.fail(slot);
     } else if (!this.toNextHolder(slot)) {
@@ -368,7 +373,7 @@ export class Handoff {
     }
   }
 
-  /** On to the next holder, if there is one that can take it. */
+  /** Goes on to the next holder, if one can take the session. */
   private toNextHolder(slot: number): boolean {
     const { sessions, dispatcher, now } = this.core;
     const server = this.core.serverOf(slot);

@@ -1,7 +1,7 @@
 /**
- * Sessions of an earlier process. Those that a node has go on as if nothing had happened. Those
- * that were being handed over are in doubt: the record was written before the handoff was sent, and
- * its head ended with that process.
+ * Sessions of an earlier process. Those that a node has simply go on. Those that were being handed
+ * over are in doubt: the record was written before the handoff was sent, and the head ended with
+ * that process.
  *
  *     in doubt --- the node answers a question, or the client has an answer ---> passing
  *         |    --- the client sends its head again: an ADOPT to the same node, which knows whether it has it
@@ -9,8 +9,8 @@
  *         +------- the node refuses, or answers no question -----------------> collecting, if the head comes again;
  *                                                                              else lost: RST when the client sends more
  *
- * Until then nothing goes to the node in plain form (design rule 1). Only what was never
- * acknowledged is sent again, so a head that begins again is whole.
+ * Until then nothing goes to the node in plain form. The client sends only what was never
+ * acknowledged again, so a head that begins again is whole.
  */
 import { Counter } from '../../base/counters.js';
 import { IxpType } from '../../wire/ixp.js';
@@ -66,7 +66,7 @@ export class Inheritance {
     const { core } = this;
     const { sessions } = core;
     if (old.state(slot) !== SessionState.collecting) return;
-    // Nothing was acknowledged: the client sends it all again, and that opens the session.
+    // Nothing was acknowledged: the client sends all of it again, and that opens the session.
     if (old.receiveNext(slot) === old.clientFirst(slot)) return;
     const client = old.client(slot);
     const key = keyAt(old, slot, server);
@@ -78,8 +78,8 @@ export class Inheritance {
   }
 
   /**
-   * Whether it is not known of an earlier process's session whether its node has it. Whose handoff
-   * is ours has a head.
+   * Whether it is unknown if the node has this session of an earlier process. A session that we
+   * hand over ourselves has a head.
    */
   inDoubt(slot: number): boolean {
     const { sessions } = this.core;
@@ -103,7 +103,10 @@ export class Inheritance {
     timers.set(slot, now + options.timeouts.handoff);
   }
 
-  /** The timer of a session in doubt: asks the node. False when it has been asked often enough. */
+  /**
+   * The timer of a session in doubt: asks the node. Returns false when it has been asked often
+   * enough.
+   */
   ask(slot: number): boolean {
     const { core } = this;
     const { sessions, timers, counters, options, now } = core;
@@ -114,16 +117,16 @@ export class Inheritance {
     if (tries > 0) core.observer.unconfirmed?.(slot, node, now);
     if (!core.reachable(node)) return true;
     sessions.setTries(slot, tries + 1);
-    // An ACK at the first byte: a socket, which has that byte, answers; where there is none,
-    // nothing is opened.
+    // An ACK at the first byte. A socket already has that byte, so it answers. Without a socket,
+    // this opens nothing.
     if (this.toNode.sendKept(slot, IxpType.segment, 0, 0, TcpFlag.ack))
       counters.count(Counter.node_asked);
     return true;
   }
 
   /**
-   * The node of a session in doubt does not have it: whoever sends the head again has it collected
-   * anew.
+   * The node does not have the session in doubt. If the client sends the head again, it is
+   * collected again.
    */
   collectAgain(slot: number): void {
     const { core } = this;
@@ -135,20 +138,20 @@ export class Inheritance {
     timers.set(slot, now + options.timeouts.head);
   }
 
-  /** A slot with what the record says, half open still; -1 when the table is full. */
+  /** A half-open slot with the contents of the record; -1 when the table is full. */
   private copy(old: RecordReader, from: number, client: number, key: number): number {
     const { sessions, observer, clock, now } = this.core;
     const slot = sessions.insert(client, key, clock);
     if (slot < 0) return slot;
     sessions.copyFrom(old, from, slot);
-    // Where its client is, its next segment tells.
+    // The client's next segment will tell its MAC address.
     sessions.macHigh[slot] = 0;
     sessions.macLow[slot] = 0;
     observer.opened?.(slot, now);
     return slot;
   }
 
-  /** Takes in what happened by the earlier program to a session that was taken over. */
+  /** Applies what the earlier XDP program did meanwhile to a session that was taken over. */
   private catchUp(old: RecordReader, from: number, slot: number): void {
     const { core } = this;
     const { sessions } = core;
@@ -160,7 +163,7 @@ export class Inheritance {
     } else if (ended && state === SessionState.passing) core.waitForEnd(slot);
   }
 
-  /** Whether the record says that the node has the session, though no notice of it was taken in. */
+  /** Whether the record proves that the node has the session, although no notice was received. */
   private isProven(slot: number): boolean {
     const { sessions } = this.core;
     if (sessions.has(slot, SessionFlag.adopted | SessionFlag.nodeFin)) return true;
@@ -175,7 +178,7 @@ export class Inheritance {
   }
 }
 
-/** The key of an earlier process's session where its virtual server has the index `server`. */
+/** The key of an earlier process's session whose virtual server has the index `server` here. */
 function keyAt(old: RecordReader, slot: number, server: number): number {
   return ((old.portServer(slot) & 0xffff_0000) | server) >>> 0;
 }

@@ -1,6 +1,6 @@
 /**
- * Builds what the engine says to nodes: segments in IXP, and answers to reports (docs/ixp.md). Each
- * is written straight into the datapath's memory; the result tells whether there was room.
+ * Builds what the engine sends to nodes: segments in IXP, and answers to reports (docs/ixp.md).
+ * Each is written directly into the datapath's memory. The result says whether there was room.
  */
 import { Counter } from '../../base/counters.js';
 import { FrameFlags } from '../../datapath/datapath.js';
@@ -21,9 +21,11 @@ import {
 import type { Core } from '../core.js';
 import { SessionFlag } from '../table/session-table.js';
 
-/** Least MSS of an IPv4 host (RFC 9293 section 3.7.1), and least that the kernel adopts with. */
+/**
+ * Least MSS of an IPv4 host (RFC 9293 section 3.7.1), and the least with which the kernel adopts.
+ */
 const MIN_MSS = 536;
-/** The smallest MTU with which clients can be offered that MSS. */
+/** The smallest MTU with which that MSS can be offered to clients. */
 export const LEAST_MTU =
   MIN_MSS + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + TIMESTAMPS_BYTES + IXP_HEADER_BYTES;
 const IP = ETHERNET_HEADER_BYTES;
@@ -38,15 +40,15 @@ export class NodeWriter {
     this.core = core;
   }
 
-  /** Bytes of payload that fit in one IXP frame for a session. */
+  /** Bytes of payload that fit in one IXP frame of a session. */
   pieceBytes(slot: number): number {
     const timestamps = this.core.sessions.has(slot, SessionFlag.timestampsOk);
     return this.core.mss - (timestamps ? TIMESTAMPS_BYTES : 0);
   }
 
   /**
-   * A segment of kept bytes, in IXP, to the session's node. `at` is the offset of the payload from
-   * the head's first byte. `ixpFlags` are those that are not the session's.
+   * Sends a segment of kept bytes, in IXP, to the session's node. `at` is the offset of the payload
+   * from the head's first byte. `ixpFlags` are IxpFlag bits other than those of the session.
    */
   sendKept(
     slot: number,
@@ -98,10 +100,10 @@ export class NodeWriter {
   }
 
   /**
-   * The client's segment being worked on, in IXP, to the session's node: in pieces that fit the
-   * link when it is larger than that (a receiver that merges segments, a sender that leaves them to
-   * be cut). Of a SYN or RST the header alone. `type` is that of the first piece: the rest are
-   * segments.
+   * Sends the client's current segment, in IXP, to the session's node. A segment too large for the
+   * link goes in pieces (after receive offload, or from a sender that leaves segmentation to
+   * hardware). Of a SYN or RST only the header goes. `type` is that of the first piece; the rest
+   * are SEGMENTs.
    */
   wrap(slot: number, type: number = IxpType.segment): boolean {
     const { segment, options, counters, sessions } = this.core;
@@ -146,7 +148,7 @@ export class NodeWriter {
       (segment.frameFlags & FrameFlags.checksumPartial) !== 0
     ) {
       view.setUint32(tcp + TCP.sequence, seqAdd(segment.sequence, at));
-      // What ends the segment ends its last piece.
+      // FIN and PSH belong to the last piece.
       if (!last) view.setUint8(tcp + TCP.flags, segment.flags & ~(TcpFlag.fin | TcpFlag.psh));
       finishTcpChecksum(view, tcp, headerBytes + length, segment.source, segment.destination);
     }
@@ -164,8 +166,8 @@ export class NodeWriter {
   }
 
   /**
-   * An RST in IXP, exact at `sequence`, to a node that may have a socket of a session that went
-   * elsewhere.
+   * Sends an RST in IXP, exact at `sequence`, to a node that may have a socket of a session that
+   * went elsewhere.
    */
   resetNode(slot: number, node: number, sequence: number): boolean {
     if (!this.core.reachable(node)) return false;
@@ -192,14 +194,15 @@ export class NodeWriter {
   }
 
   /**
-   * Asks the session's node, in IXP, whether it has it still: by an ACK of what the client has sent
-   * before, which changes nothing for a socket but has it answer, as a keep-alive probe does (RFC
-   * 9293 section 3.8.4).
+   * Asks the session's node, in IXP, whether it still has the session. The question is an ACK
+   * before the client's next number. It changes nothing in a socket but makes it answer, as a
+   * keep-alive probe does (RFC 9293 section 3.8.4).
    */
   ask(slot: number): boolean {
     const { sessions, counters } = this.core;
     if (!this.core.reachable(sessions.node(slot))) return false;
-    // Two below the client's next number: it has sent FIN, and perhaps the node never got that.
+    // Two below the client's next number: the client has sent FIN, which the node may never have
+    // received.
     const at = seqDiff(sessions.receiveNext(slot), sessions.clientIsn(slot)) - 3;
     if (!this.sendKept(slot, IxpType.segment, at, 0, TcpFlag.ack)) return false;
     counters.count(Counter.node_asked);
@@ -207,8 +210,8 @@ export class NodeWriter {
   }
 
   /**
-   * An IXCP notice in answer to the one being worked on, to the node that sent it. It repeats the
-   * session number: who did not see the question can not make up the answer.
+   * Sends an IXCP notice in answer to the current one, to the node that sent it. It repeats the
+   * session number, so that only who saw the question can make the answer.
    */
   answerNotice(type: number): boolean {
     const { core } = this;

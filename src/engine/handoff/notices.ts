@@ -1,4 +1,7 @@
-/** What comes from nodes: notices about sessions, and the reports of their agents (docs/ixp.md). */
+/**
+ * Handles what comes from nodes: notices about sessions, and the reports of their agents
+ * (docs/ixp.md).
+ */
 import { Counter } from '../../base/counters.js';
 import { TokenBucket } from '../../base/token-bucket.js';
 import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../../wire/ixcp.js';
@@ -11,10 +14,10 @@ import type { Handoff } from './handoff.js';
 import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
 
-/** Answers to reports with a wrong key, a second: anybody can cause them. */
+/** Answers a second to reports with a wrong key: anyone can cause them. */
 const BAD_KEY_ANSWERS_PER_SECOND = 5;
 
-/** A node whose reports verified within this time, in ms, has our key. */
+/** A node whose report verified within this time, in ms, has our key. */
 const REPORTS_ARRIVE_MS = 3_000;
 
 export class Notices {
@@ -35,7 +38,7 @@ export class Notices {
     this.inheritance = inheritance;
   }
 
-  /** An IXCP packet for us, its IPv4 header taken apart. */
+  /** An IXCP packet for us, whose IPv4 header is parsed. */
   receive(): void {
     const { segment, options, nodes, counters, hash } = this.core;
     const view = segment.view;
@@ -64,7 +67,7 @@ export class Notices {
 
   private refuseKey(node: number): void {
     const { core } = this;
-    // Its own reports arrive in order, so this one is somebody else's.
+    // The node's own reports arrive, so this one is forged or comes from another sender.
     const heard = core.states.reportedAt[node]!;
     if (heard >= 0 && core.now - heard < REPORTS_ARRIVE_MS) return;
     core.states.otherKeyReported(node, core.now);
@@ -138,7 +141,7 @@ export class Notices {
     else counters.count(Counter.drop_ixcp_stale);
   }
 
-  /** The session that a notice of a node is about; -1 when it is none that the node has now. */
+  /** The session of a node's notice; -1 if the node does not have that session now. */
   private find(
     node: number,
     client: number,
@@ -157,17 +160,17 @@ export class Notices {
     return -1;
   }
 
-  /** A verified notice about a session from the node that has it. */
+  /** A verified notice about a session, from the node that has it. */
   private apply(slot: number, type: number, reason: number, acknowledgement: number): void {
     const { core, handoff } = this;
     const { sessions } = core;
     const handing = sessions.state(slot) === SessionState.handing;
     const passing = sessions.state(slot) === SessionState.passing;
-    // The answer to a question of ours: nothing has happened to the session.
+    // This answers a question of ours: nothing has happened to the session.
     const answers = passing && type === IxcpType.adopted && core.isHalfClosed(slot);
     if (!answers) sessions.setLastSeen(slot, core.clock);
     const node = sessions.node(slot);
-    // Whether or not the client's acknowledgement was faster, by which no node can be judged.
+    // Counts even if the client's acknowledgement was faster: that says nothing about a node.
     const has = type === IxcpType.adopted || type === IxcpType.fin;
     if (has && node !== LOCAL_NODE) core.states.handoffConfirmed(node, core.serverOf(slot));
     switch (type) {
@@ -179,8 +182,8 @@ export class Notices {
         if (handing) handoff.refused(slot, reason);
         return;
       case IxcpType.fin:
-        // A FIN comes from a socket: it confirms as well, should the notice before it be lost. And
-        // a server closed it.
+        // A FIN comes from a socket, so it confirms as well if the notice before it was lost. And a
+        // server closed the socket.
         if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.nodeFin)) {
           core.states.serverAnswered(node, core.serverOf(slot));
         }
@@ -189,10 +192,10 @@ export class Notices {
         else if (passing) core.waitForEnd(slot);
         return;
       case IxcpType.rst: {
-        // A SYN that overtook the handoff meets a node that has not heard of the session yet.
+        // A SYN that overtook the handoff reaches a node that does not know the session yet.
         const unknown = reason === IxcpReason.unknownSession;
         if (handing && unknown && !this.inheritance.inDoubt(slot)) return;
-        // A socket was there: what the client still sends is for its node to answer.
+        // The node had a socket, so it answers what the client still sends.
         if (handing && !unknown) handoff.confirmed(slot, sessions.handedTo(slot));
         core.linger(slot, 'node-reset');
         return;

@@ -1,15 +1,14 @@
 /**
- * Takes a session back from a node whose web server stands still. The kernel there has taken the
- * handoff and acknowledged the request, so nothing looks wrong; but nobody reads.
+ * Recalls a session from a node whose web server stands still. The kernel there has taken the
+ * handoff and acknowledged the request, so nothing looks wrong. But nobody reads the request.
  *
  *     node confirms -----> passing, the head is kept
- *     timeouts.answer ---> no answer: RELEASE to the node, which knows whether anybody has read the request
- *     RELEASED ----------> it had not been read, and its socket is gone: the next holder gets the session
- *     ADOPTED, or silence  it stays, and the head is given up
+ *     timeouts.answer ---> no answer: RELEASE to the node, which knows whether its server has read the request
+ *     RELEASED ----------> the request had not been read, and the socket is gone: the next holder gets the session
+ *     ADOPTED, or silence  the session stays, and the head is given up
  *
- * A request is given to a second server only when asking twice does no harm
- * (`Dispatcher.repeatable`): the first server may still read it from the removed socket when it
- * goes on.
+ * A request goes to a second server only if repeating it does no harm (`Dispatcher.repeatable`):
+ * the first server may still read it from the removed socket when it goes on.
  */
 import { Counter } from '../../base/counters.js';
 import { IxpType } from '../../wire/ixp.js';
@@ -29,8 +28,8 @@ export class Recall {
   }
 
   /**
-   * A node has confirmed the whole head of a session that is about to pass. True when the head is
-   * kept, and a timer set for the answer; false when nothing more is to be done for it.
+   * A node has confirmed the whole head of a session that is about to pass. Returns true if the
+   * head is kept and a timer is set for the answer, false if nothing more is to be done.
    */
   keepsHead(slot: number): boolean {
     const { sessions, heads, states, timers, options, now } = this.core;
@@ -44,14 +43,14 @@ export class Recall {
     return true;
   }
 
-  /** The timer of a session that passes, and whose head is kept. */
+  /** The timer of a session that passes and whose head is kept. */
   answerOverdue(slot: number): void {
     const { core } = this;
     const { sessions } = core;
     const node = sessions.node(slot);
     if (!this.isUnanswered(slot)) {
-      // The client may have sent more without an answer; but what the node has not sent, it has not
-      // acknowledged.
+      // The client may have sent more without an answer. But it cannot have acknowledged what the
+      // node has not sent.
       if (core.hasAnswer(slot)) core.states.serverAnswered(node, core.serverOf(slot));
       core.waitForEnd(slot);
       return;
@@ -60,13 +59,13 @@ export class Recall {
       core.waitForEnd(slot);
       return;
     }
-    // Nothing may reach the old node in plain form from here on: its socket may be gone.
+    // From here on nothing may reach the old node in plain form: its socket may be gone.
     sessions.setState(slot, SessionState.handing);
     sessions.setTries(slot, 0);
     this.ask(slot);
   }
 
-  /** Whether a session that is handed over waits for the answer to RELEASE. */
+  /** Whether a session that is being handed over waits for the answer to RELEASE. */
   isAsking(slot: number): boolean {
     const { sessions } = this.core;
     return (
@@ -97,7 +96,7 @@ export class Recall {
   }
 
   /**
-   * Whether the head that is kept is all that the client has sent, and neither side has said more.
+   * Whether the client has sent nothing but the head that is kept, and the node nothing at all.
    */
   private isUnanswered(slot: number): boolean {
     const { sessions } = this.core;
@@ -109,8 +108,8 @@ export class Recall {
   }
 
   /**
-   * Whether a node other than those that were tried takes the session, and is no last choice
-   * itself.
+   * Whether there is a node that was not tried yet, takes the session, and is not itself a last
+   * choice.
    */
   private hasOtherHolder(slot: number): boolean {
     const { sessions, dispatcher, nodes, now } = this.core;

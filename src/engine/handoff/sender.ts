@@ -1,4 +1,4 @@
-/** Sends a handoff to a node, and takes it back: the head that we keep, in pieces that fit its way. */
+/** Sends a handoff to a node: the kept head, in pieces that fit the link. Also withdraws it. */
 import { Counter } from '../../base/counters.js';
 import { IxpFlag, IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqDiff } from '../../wire/seq.js';
@@ -18,8 +18,8 @@ export class HandoffSender {
   }
 
   /**
-   * How often a handoff is sent to a node: once more for each time if what was sent lately went to
-   * a MAC address that it has left.
+   * How often a handoff is sent to a node. Twice as often if earlier transmissions may have gone to
+   * a MAC address that the node has left.
    */
   triesAt(node: number): number {
     const { nodes, options, now } = this.core;
@@ -29,7 +29,9 @@ export class HandoffSender {
     return moved ? limits.handoffTries * 2 : limits.handoffTries;
   }
 
-  /** Whether one segment held all that was handed over: a node that has any of it has all of it. */
+  /**
+   * Whether one segment held all that was handed over: a node that has any of it has all of it.
+   */
   isSingle(slot: number): boolean {
     const { sessions } = this.core;
     const bytes = seqDiff(sessions.handedTo(slot), sessions.clientFirst(slot));
@@ -37,13 +39,13 @@ export class HandoffSender {
   }
 
   /**
-   * Sends what the node has not acknowledged, the first segment as the one to adopt from. `flags`
+   * Sends what the node has not acknowledged. The first segment is the one to adopt from. `flags`
    * are IxpFlag bits for the node, other than those of the session.
    */
   send(slot: number, flags = 0): void {
     const core = this.core;
     const { sessions, heads, timers, options, now } = core;
-    // What need not be confirmed can not fail.
+    // A transmission that needs no confirmation cannot fail.
     if ((flags & IxpFlag.clientConfirms) === 0) sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
     const node = sessions.node(slot);
@@ -79,8 +81,9 @@ export class HandoffSender {
   }
 
   /**
-   * Resets what socket a node may have of a session that goes elsewhere. An RST counts only at
-   * exactly the node's next sequence number (RFC 5961), which is the end of some piece we sent.
+   * Resets the socket that a node may have of a session that goes elsewhere. An RST counts only at
+   * exactly the node's next sequence number (RFC 5961), which is the end of some piece that we
+   * sent.
    */
   withdraw(slot: number, node: number): void {
     const { sessions, heads } = this.core;
@@ -91,7 +94,7 @@ export class HandoffSender {
     for (let at = piece; at < filled; at += piece)
       this.toNode.resetNode(slot, node, seqAdd(first, at));
     this.toNode.resetNode(slot, node, sessions.handedTo(slot));
-    // It may have taken what came after the head, too.
+    // The node may also have taken what came after the head.
     const next = sessions.receiveNext(slot);
     if (next !== sessions.handedTo(slot)) this.toNode.resetNode(slot, node, next);
   }

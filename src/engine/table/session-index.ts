@@ -3,10 +3,10 @@
  * the kernel may share. A word is 0, or the upper 8 bits of the session's hash and below them its
  * slot plus 1.
  *
- * It grows with the sessions, because a small one stays in the caches: what a packet costs the
- * kernel depends on that more than on anything that it computes (docs/decisions.md). There is room
- * for the largest table and, behind it, for one of half that size; tables of growing size take
- * turns in them:
+ * The index grows with the sessions, because a small one stays in the caches. What a packet costs
+ * the kernel depends on that more than on any computation (docs/decisions.md). The memory has room
+ * for the largest table and, behind it, for one of half that size. Tables of growing size alternate
+ * between them:
  *
  *     words:    0 ................................ most ............ 1.5 most
  *     1st            |                              | 16 words at the end  |
@@ -15,32 +15,34 @@
  *     ...
  *     last      | most words                        |
  *
- * While it grows, words move from the old table to the new one, some with each session that is
- * added, so that nothing ever waits for all of them. Each is put into the new table before it is
- * taken out of the old one, so whoever looks into the old one first, and then into the new one,
- * finds it at any time.
+ * While the index grows, words move from the old table to the new one, some with each session that
+ * is added, so that no call has to move all of them. Each word is put into the new table before it
+ * is removed from the old one. So a reader that searches the old table first, and then the new one,
+ * always finds it.
  */
 import { type RecordReader, sessionHash } from './session-record.js';
 
 /**
- * Fewest words of the largest table: what there is room for is a multiple of a line of
- * bpf/lib/session.h then.
+ * Fewest words of the largest table. The memory is then a multiple of a line of bpf/lib/session.h.
  */
 const LEAST_WORDS = 32;
 /** Words of the first table. */
 const FIRST_WORDS = 16;
 /**
- * Words of the old table that are looked at for each session that is added. It is empty long before
- * the new table is half full; half of them are in use, so that an addition takes 2 or 3 us more
- * while the index grows.
+ * Words of the old table that are examined for each session that is added. The old table is empty
+ * long before the new one is half full. Half of these words are in use, so an addition takes 2 or 3
+ * us more while the index grows.
  */
 const MOVED_WORDS = 64;
 
-/** Beside the number of words, a power of two: bits of what the kernel is told of a table. */
+/**
+ * Bits of the word that describes a table to the kernel. The rest of the word is its size, a power
+ * of two.
+ */
 export const IndexFlag = {
-  /** It lies at the end of the room that there is. */
+  /** The table lies at the end of the memory. */
   atEnd: 0x01,
-  /** The table of half its size, at the other side, still has some of the sessions. */
+  /** The table of half its size, at the other end, still holds some of the sessions. */
   growing: 0x02,
 } as const;
 
@@ -50,13 +52,13 @@ const NONE = -1;
 
 /** Where an index lies. */
 export interface IndexMemory {
-  /** As many as `indexWordsFor` says, all 0. */
+  /** As many as `indexWordsFor` returns, all 0. */
   words: Uint32Array;
-  /** One word, for the kernel: words of the table, and IndexFlag. */
+  /** One word, for the kernel: the number of words of the table, and IndexFlag. */
   state: Uint32Array;
 }
 
-/** Words that an index for so many sessions needs; its tables are never more than half full. */
+/** Words that an index for `capacity` sessions needs. Its tables are never more than half full. */
 export function indexWordsFor(capacity: number): number {
   let most = LEAST_WORDS;
   while (most < capacity * 2) most *= 2;
@@ -66,19 +68,19 @@ export function indexWordsFor(capacity: number): number {
 export class SessionIndex {
   private readonly words: Uint32Array;
   private readonly state: Uint32Array;
-  /** The table: its first word, and its number of words less 1. */
+  /** The current table: its first word, and its number of words less 1. */
   private base: number;
   private mask = FIRST_WORDS - 1;
-  /** Sessions in it and in the old table. */
+  /** Sessions in the current and the old table. */
   private size = 0;
   private oldBase = 0;
-  /** The next word of the old table to be looked at. All before it have been moved. */
+  /** The next word of the old table to examine. All words before it have been moved. */
   private oldAt = 0;
-  /** Words of the old table that are left to be looked at; 0: the index does not grow. */
+  /** Words of the old table that are still to be examined; 0 if the index is not growing. */
   private oldLeft = 0;
 
   /**
-   * @param records whose keys are looked for
+   * @param records with the keys
    * @param clientSeed and portSeed any numbers: the secret of the hash
    * @param memory for as many sessions as there are records
    */
@@ -91,7 +93,7 @@ export class SessionIndex {
     this.words = memory.words;
     this.state = memory.state;
     const most = (memory.words.length / 3) * 2;
-    // Sizes take turns so that the largest begins at 0.
+    // Sizes alternate between the ends so that the largest table begins at 0.
     const doublings = Math.log2(most / FIRST_WORDS);
     this.base = doublings % 2 === 0 ? 0 : memory.words.length - FIRST_WORDS;
     this.publish();
@@ -105,13 +107,14 @@ export class SessionIndex {
   /** Slot of a session, or -1. */
   find(client: number, portServer: number): number {
     const hash = this.hash(client, portServer);
-    // Nothing moves meanwhile, so the order does not matter here: most are in the new table soon.
+    // No word moves during this call, so the order does not matter: most sessions are soon in the
+    // new table.
     const slot = this.search(client, portServer, hash, this.base, this.mask);
     if (slot !== NONE || this.oldLeft === 0) return slot;
     return this.search(client, portServer, hash, this.oldBase, this.mask >>> 1);
   }
 
-  /** Adds the session of a slot, whose key is in its record and is not in the index. */
+  /** Adds the session of a slot. Its key is in its record, and not yet in the index. */
   add(slot: number): void {
     if (this.oldLeft > 0) this.move();
     else if (this.size * 2 > this.mask && this.mask + 1 < (this.words.length / 3) * 2) this.grow();
@@ -119,7 +122,7 @@ export class SessionIndex {
     this.size += 1;
   }
 
-  /** Takes out the session of a slot, whose key is still in its record. */
+  /** Removes the session of a slot, whose key is still in its record. */
   remove(slot: number): void {
     const hash = this.hashOf(slot);
     if (!this.take(slot, hash, this.base, this.mask))
@@ -161,7 +164,7 @@ export class SessionIndex {
     this.words[this.base + at] = (hash & FINGERPRINT_MASK) | (slot + 1);
   }
 
-  /** Takes a session out of one table; false when it is not there. */
+  /** Removes a session from one table. Returns false when it is not there. */
   private take(slot: number, hash: number, base: number, mask: number): boolean {
     const { words } = this;
     let hole = hash & mask;
@@ -171,7 +174,7 @@ export class SessionIndex {
       if ((word & SLOT_MASK) === slot + 1) break;
       hole = (hole + 1) & mask;
     }
-    // Backward shift: what was displaced past the hole moves up, so that no tombstones are needed.
+    // Backward shift: words that were displaced past the hole move up, so no tombstones are needed.
     let at = hole;
     for (;;) {
       at = (at + 1) & mask;
@@ -192,8 +195,7 @@ export class SessionIndex {
     const old = this.mask + 1;
     this.oldBase = this.base;
     this.oldLeft = old;
-    // From behind an empty word on, so that sessions that lie side by side are met from their
-    // first.
+    // Starts behind an empty word, so that each run of adjacent words is met at its beginning.
     this.oldAt = 0;
     while (this.words[this.oldBase + this.oldAt] !== 0) this.oldAt += 1;
     this.oldAt = (this.oldAt + 1) & this.mask;
@@ -204,9 +206,8 @@ export class SessionIndex {
   }
 
   /**
-   * Moves some words on. All that lie side by side move at once: as long as none of them is
-   * missing, each is found in the old table, and they are not cleared before all are in the new
-   * one.
+   * Moves some words. Adjacent words move together: while none of them is missing, each is found in
+   * the old table. They are cleared only when all are in the new table.
    */
   private move(): void {
     const mask = this.mask >>> 1;
@@ -220,7 +221,7 @@ export class SessionIndex {
       }
       for (let at = first; at !== this.oldAt; at = (at + 1) & mask)
         this.words[this.oldBase + at] = 0;
-      // They, and the empty word behind them.
+      // These words, and the empty word behind them.
       this.oldLeft -= ((this.oldAt - first) & mask) + 1;
       this.oldAt = (this.oldAt + 1) & mask;
     }

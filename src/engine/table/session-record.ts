@@ -1,10 +1,10 @@
 /**
- * One session as it stands in memory that the kernel may share: `struct session_record` of
- * bpf/lib/session.h, 64 bytes, a cache line.
+ * One session in memory that the kernel may share: `struct session_record` of bpf/lib/session.h, 64
+ * bytes, a cache line.
  *
- * The engine reads and writes fields in place, by slot; nothing is cached, because the kernel
- * writes lastSeen, packets, receiveNext and clientAck of sessions whose segments it forwards, and
- * takes the action from one that has ended when it answers a new SYN of its client.
+ * The engine reads and writes fields in place, by slot, and caches nothing. The kernel writes
+ * lastSeen, packets, receiveNext and clientAck of sessions that it forwards for. It clears the
+ * action of a session that has ended when it answers a new SYN of the client.
  */
 import { seqAdd, seqDiff } from '../../wire/seq.js';
 
@@ -38,25 +38,26 @@ export const SESSION_RECORD = {
 } as const;
 
 /**
- * What the kernel does with segments of a session, bits (bpf/lib/session.h). 0: gives them to the
- * engine.
+ * What the kernel does with segments of a session: bits, as in bpf/lib/session.h. With 0 it gives
+ * them to the engine.
  */
 export const SessionAction = {
-  /** To the node, with new MAC addresses. */
+  /** Forwards to the node, with new MAC addresses. */
   forward: 0x01,
-  /** With `forward`: those that have payload go to the engine. */
+  /** With `forward`: gives segments with payload to the engine. */
   payloadUp: 0x02,
-  /** New payload behind the handoff goes to the node in IXP, everything else to the engine. */
-  wrap: 0x04,
   /**
-   * While handed over: a segment that acknowledges the answer goes to the node as with `forward`.
+   * Sends new payload behind the handoff to the node in IXP, and gives everything else to the
+   * engine.
    */
+  wrap: 0x04,
+  /** During the handoff: forwards a segment that acknowledges the answer, as with `forward`. */
   answered: 0x08,
 } as const;
 
 /**
- * Hash of a session's key, unsigned. Both words are mixed before they meet, each with a seed of its
- * own: no pair of keys collides under every seed.
+ * Hash of a session's key, unsigned. Both words are mixed separately before they are combined, each
+ * with its own seed, so no pair of keys collides under every seed.
  */
 export function sessionHash(
   client: number,
@@ -73,12 +74,12 @@ export function sessionHash(
   return (mixed ^ (mixed >>> 16)) >>> 0;
 }
 
-/** The worker that owns a session: the upper bits of its hash, scaled. */
+/** The engine thread that owns a session: the upper bits of the hash, scaled. */
 export function sessionWorker(hash: number, workers: number): number {
   return Math.floor((hash * workers) / 0x1_0000_0000);
 }
 
-// Strides and places in the views below.
+// Strides, and offsets in the views below.
 const WORDS_SHIFT = 4;
 const HALVES_SHIFT = 5;
 const BYTES_SHIFT = 6;
@@ -105,18 +106,18 @@ const SERVICE = SESSION_RECORD.service;
 const TRIES = SESSION_RECORD.tries;
 const WINDOW = SESSION_RECORD.window >> 1;
 
-/** Reads records; of a table in use, or of one that an earlier process has left. */
+/** Reads records: of the table in use, or of one that an earlier process has left. */
 export class RecordReader {
-  /** Records in the memory. */
+  /** Number of records in the memory. */
   readonly capacity: number;
   protected readonly words: Uint32Array;
   protected readonly halves: Uint16Array;
   protected readonly bytes: Uint8Array;
 
   /**
-   * @param memory that holds them
+   * @param memory that holds the records
    * @param offset bytes before the first record, a multiple of 4
-   * @param capacity records; by default as many as fit
+   * @param capacity number of records; by default as many as fit
    */
   constructor(
     memory: ArrayBuffer,
@@ -148,32 +149,34 @@ export class RecordReader {
     return this.bytes[(slot << BYTES_SHIFT) + ACTION]!;
   }
 
-  /** Index of the node, LOCAL_NODE for the balancer itself. Means nothing before a handoff. */
+  /** Index of the node, LOCAL_NODE for the balancer itself. Undefined before a handoff. */
   node(slot: number): number {
     return this.halves[(slot << HALVES_SHIFT) + NODE]!;
   }
 
-  /** ms on the engine's clock, wrapping, as all times here. */
+  /** ms on the engine's clock. Wraps, as all times here. */
   lastSeen(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + LAST_SEEN]!;
   }
 
-  /** Client packets passed through. */
+  /** Client packets that were forwarded. */
   packets(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + PACKETS]!;
   }
 
-  /** Next sequence number expected of the client; in pass-through, the highest seen. */
+  /**
+   * RCV.NXT: the next sequence number expected of the client. In pass-through, the highest seen.
+   */
   receiveNext(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + RECEIVE_NEXT]!;
   }
 
-  /** The client's last acknowledgement number. */
+  /** The client's highest acknowledgement number. */
   clientAck(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + CLIENT_ACK]!;
   }
 
-  /** Number that tells the session from earlier ones of its slot and key. */
+  /** Distinguishes the session from earlier ones with the same slot and key. */
   nonce(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + NONCE]!;
   }
@@ -188,12 +191,12 @@ export class RecordReader {
     return this.words[(slot << WORDS_SHIFT) + SERVER_ISN]!;
   }
 
-  /** Sequence number of the client's first byte: the one behind its SYN. */
+  /** Sequence number of the client's first byte, the one after its SYN. */
   clientFirst(slot: number): number {
     return seqAdd(this.clientIsn(slot), 1);
   }
 
-  /** Sequence number of the first byte of an answer: the one behind our SYN. */
+  /** Sequence number of the first byte of an answer, the one after our SYN. */
   serverFirst(slot: number): number {
     return seqAdd(this.serverIsn(slot), 1);
   }
@@ -203,7 +206,7 @@ export class RecordReader {
     return this.words[(slot << WORDS_SHIFT) + HANDED_TO]!;
   }
 
-  /** Our timestamp clock for this session is this + ms. */
+  /** Our timestamp clock for this session is this offset plus ms. */
   tsOffset(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + TS_OFFSET]!;
   }
@@ -217,7 +220,7 @@ export class RecordReader {
     return this.words[(slot << WORDS_SHIFT) + OPENED_AT]!;
   }
 
-  /** The client's. */
+  /** The client's MSS. */
   mss(slot: number): number {
     return this.halves[(slot << HALVES_SHIFT) + MSS]!;
   }
@@ -241,18 +244,21 @@ export class RecordReader {
     return this.bytes[(slot << BYTES_SHIFT) + SERVICE]!;
   }
 
-  /** Transmissions of SYN/ACK, or of the handoff to the present node. */
+  /**
+   * Unanswered transmissions: of the SYN/ACK, of the handoff to the present node, or of questions
+   * to it.
+   */
   tries(slot: number): number {
     return this.bytes[(slot << BYTES_SHIFT) + TRIES]!;
   }
 
-  /** The client's window as it last stood in a segment, unscaled. */
+  /** The client's window in its last segment, unscaled. */
   window(slot: number): number {
     return this.halves[(slot << HALVES_SHIFT) + WINDOW]!;
   }
 }
 
-/** Reads and writes records in place. What each field means stands in RecordReader. */
+/** Reads and writes records in place. RecordReader documents the fields. */
 export class SessionRecords extends RecordReader {
   setLastSeen(slot: number, clock: number): void {
     this.words[(slot << WORDS_SHIFT) + LAST_SEEN] = clock;
@@ -310,7 +316,7 @@ export class SessionRecords extends RecordReader {
     this.bytes[(slot << BYTES_SHIFT) + FLAGS] = flags;
   }
 
-  /** Sets these bits, too. */
+  /** Sets these bits in addition to the others. */
   raise(slot: number, flags: number): void {
     this.bytes[(slot << BYTES_SHIFT) + FLAGS]! |= flags;
   }
@@ -327,7 +333,7 @@ export class SessionRecords extends RecordReader {
     this.halves[(slot << HALVES_SHIFT) + WINDOW] = window;
   }
 
-  /** Copies the record of a session that passes: all but its key, node, state and action. */
+  /** Copies the record of a session that passes, except for its key, node, state and action. */
   copyFrom(other: RecordReader, from: number, slot: number): void {
     this.setLastSeen(slot, other.lastSeen(from));
     this.words[(slot << WORDS_SHIFT) + PACKETS] = other.packets(from);
@@ -347,9 +353,10 @@ export class SessionRecords extends RecordReader {
   }
 
   /**
-   * Takes in what has happened to the other record of the same session since it was copied. Returns
-   * whether a side of it has ended meanwhile.
-   * @param fins the flags that tell of that
+   * Applies what has happened to the other record of the same session since it was copied. Returns
+   * whether a side has ended meanwhile.
+   *
+   * @param fins the flags that say so
    */
   catchUp(other: RecordReader, from: number, slot: number, fins: number): boolean {
     if (seqDiff(other.lastSeen(from), this.lastSeen(slot)) > 0)
@@ -365,7 +372,7 @@ export class SessionRecords extends RecordReader {
     return ended !== 0;
   }
 
-  /** A record whose fields are all 0 but its key and its times. */
+  /** Clears a record: all fields are 0 except for its key and its times. */
   protected clear(slot: number, client: number, portServer: number, clock: number): void {
     const at = slot << WORDS_SHIFT;
     for (let word = at; word < at + (1 << WORDS_SHIFT); word++) this.words[word] = 0;
@@ -380,8 +387,8 @@ export class SessionRecords extends RecordReader {
   }
 
   /**
-   * Tells the kernel what to do. Whatever was written to the record before is in memory when the
-   * action is, so the kernel acts on nothing half written.
+   * Tells the kernel what to do. Everything written to the record before is visible when the action
+   * is, so the kernel never acts on a half-written record.
    */
   protected writeAction(slot: number, action: number): void {
     Atomics.store(this.bytes, (slot << BYTES_SHIFT) + ACTION, action);

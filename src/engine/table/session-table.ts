@@ -9,31 +9,33 @@
  *     | 31    1 | ---> slot 0
  *     +---------+    (a word: upper 8 bits of a seeded hash, and slot + 1; 0 is empty)
  *
- * A session's key is client address, client port and virtual server. An attacker chooses ports
- * and so the keys: the hash has a secret seed. A slot that is freed and used again gets a new
- * nonce, which goes with the session to the node and comes back in its notices: the slot's
- * generation. Addresses are IPv4 words; see docs/decisions.md.
+ * A session's key is client address, client port and virtual server. An attacker chooses ports and
+ * so the keys; therefore the hash has a secret seed. A slot that is freed and used again gets a new
+ * nonce. The nonce is the slot's generation: it goes with the session to the node and comes back in
+ * its notices. Addresses are IPv4 words; see docs/decisions.md.
  *
- * What the kernel has no use for is kept beside the records, a structure of arrays. Its fields are
- * public and written in place by the engine, as the records are: they are its registers.
+ * Fields that the kernel does not need are kept beside the records, as a structure of arrays. They
+ * are public, and the engine writes them in place, as it does the records.
  */
 import { SlotList } from '../../base/slot-list.js';
 import { LOCAL_NODE } from '../node-table.js';
 import { indexWordsFor, SessionIndex } from './session-index.js';
 import { SESSION_RECORD_BYTES, SessionAction, SessionRecords } from './session-record.js';
 
-/** Life of a session. The order matters: half open is evicted before what is further on. */
+/**
+ * Life of a session. The order matters: half-open sessions are evicted before those further on.
+ */
 export const SessionState = {
   free: 0,
   /** SYN/ACK sent (RFC 9293: SYN-RECEIVED): half open. */
   synReceived: 1,
   /** Handshake complete; the request head is being collected. */
   collecting: 2,
-  /** Handed over; the node has not confirmed. */
+  /** Being handed over: the node has not confirmed. */
   handing: 3,
-  /** The node has the connection: client packets pass through. */
+  /** The node has the connection, and client packets pass through. */
   passing: 4,
-  /** Ended: late packets still pass through. */
+  /** Ended; late packets still pass through. */
   lingering: 5,
 } as const;
 /**
@@ -55,35 +57,40 @@ export const SessionFlag = {
   timestampsOk: 0x04,
   clientFin: 0x08,
   nodeFin: 0x10,
-  /** The node has confirmed, but not yet all the bytes that we keep. */
+  /**
+   * The node has confirmed. While it has not acknowledged all bytes that we keep, the state is
+   * still `handing`.
+   */
   adopted: 0x20,
-  /** Some handoff of this session ran into silence: a second node may know it. */
+  /** A handoff of this session met silence, so a second node may know it. */
   moved: 0x40,
   /**
    * While it passes, the engine gets the client's payload. For connections that move at each
-   * request: nothing raises it yet.
+   * request; nothing sets it yet.
    */
   watched: 0x80,
 } as const;
 
-/** Bytes of method and target kept for people to read. */
+/** Bytes of method and target that are kept for people to read. */
 export const REQUEST_BYTES = 40;
 
 const NONE = -1;
 
-/** Where a worker's part of the shared memory begins. Offsets are bytes, multiples of 4. */
+/**
+ * Where an engine thread's part of the shared memory begins. Offsets are in bytes, multiples of 4.
+ */
 export interface SessionMemory {
   records: ArrayBuffer;
   recordsOffset: number;
   index: ArrayBuffer;
   indexOffset: number;
-  /** Of this worker: what `indexWordsFor` says. */
+  /** Words of this engine thread: as many as `indexWordsFor` returns. */
   indexWords: number;
-  /** One word, in which the kernel reads where the index is now. */
+  /** One word, from which the kernel reads where the index is now. */
   indexState: Uint32Array;
 }
 
-/** Memory of this process alone, for so many sessions. */
+/** Memory of this process alone, for `capacity` sessions. */
 function privateMemory(capacity: number): SessionMemory {
   const indexWords = indexWordsFor(capacity);
   return {
@@ -97,16 +104,19 @@ function privateMemory(capacity: number): SessionMemory {
 }
 
 export class SessionTable extends SessionRecords {
-  /** Sessions in each state; index 0 is not kept. */
+  /** Number of sessions in each state; index 0 is unused. */
   readonly inState = new Uint32Array(SESSION_STATE_NAMES.length);
-  /** Sessions of each virtual server, without those that have ended and linger. */
+  /** Sessions of each virtual server, except those that have ended and linger. */
   readonly ofServer: Uint32Array;
-  /** Sessions in all. */
+  /** Number of all sessions. */
   size = 0;
   /** Sessions in SYN-RECEIVED, oldest first. The table adds and removes them. */
   readonly halfOpen: Pick<SlotList, 'size' | 'oldest'>;
 
-  /** Where the client's frames come from: upper 16 and lower 32 bits of a MAC address. */
+  /**
+   * Source of the client's frames: upper 16 and lower 32 bits of a MAC address. Both are 0 if it is
+   * unknown.
+   */
   readonly macHigh: Uint16Array;
   readonly macLow: Uint32Array;
   /** The room of the session's head in the head store, or -1. */
@@ -121,7 +131,7 @@ export class SessionTable extends SessionRecords {
   readonly resume: Uint32Array;
   /**
    * The start of method and target: REQUEST_BYTES for each session, and how many of them are in
-   * use. A length of REQUEST_BYTES + 1 says that there was more.
+   * use. A length of REQUEST_BYTES + 1 means that there was more.
    */
   readonly requestLength: Uint8Array;
   readonly request: Uint8Array;
@@ -138,12 +148,12 @@ export class SessionTable extends SessionRecords {
   private readonly next: Int32Array;
   private readonly previous: Int32Array;
   private firstFree = NONE;
-  /** Slots from here up have never been used: their pages are not touched before. */
+  /** Slots from here on have never been used, so that their pages are not touched. */
   private used = 0;
 
   /**
    * @param capacity sessions at one time, less than 2^24 - 1
-   * @param servers virtual servers
+   * @param servers number of virtual servers
    * @param clientSeed and portSeed any numbers: the secret of the hash
    * @param memory all 0; by default the table's own
    */
@@ -187,8 +197,8 @@ export class SessionTable extends SessionRecords {
   }
 
   /**
-   * A slot for a session that is not in the table, half open and with every field fresh; -1 when
-   * the table is full.
+   * A slot for a session that is not in the table. It is half open, and every field is fresh. -1
+   * when the table is full.
    */
   insert(client: number, portServer: number, clock: number): number {
     const slot = this.allocate();
@@ -208,10 +218,11 @@ export class SessionTable extends SessionRecords {
   }
 
   /**
-   * Moves a session to another state, and with it what the kernel does: it forwards what passes to
-   * a node, and the late packets of what has ended if the node is known to have had the session.
-   * The record must already say all that the kernel needs for that. The action comes first: from
-   * one that has ended the kernel may take it, and that must stay so.
+   * Moves a session to another state, and changes what the kernel does. The kernel forwards for
+   * sessions that pass. It also forwards late packets of sessions that have ended, if the node is
+   * known to have had them. The record must already hold all that the kernel needs. The action is
+   * written before the state, because the kernel may clear the action of a session that has ended,
+   * and that must last.
    */
   setState(slot: number, state: number): void {
     const action = this.actionIn(slot, state);
@@ -223,27 +234,30 @@ export class SessionTable extends SessionRecords {
     this.writeState(slot, state);
   }
 
-  /** Has the kernel wrap new payload of a session that is handed over, until its state changes. */
+  /**
+   * Has the kernel wrap new payload of a session that is being handed over, until its state
+   * changes.
+   */
   wrapInKernel(slot: number): void {
     this.writeAction(slot, this.action(slot) | SessionAction.wrap);
   }
 
   /**
-   * Has the kernel forward what a client sends that has had some of the answer, until the state
-   * changes.
+   * Has the kernel forward segments of a client that has acknowledged part of the answer, until the
+   * state changes.
    */
   forwardAnsweredInKernel(slot: number): void {
     this.writeAction(slot, this.action(slot) | SessionAction.answered);
   }
 
-  /** Every segment of the session goes to the engine from now on, until its state changes. */
+  /** Has the kernel give every segment of the session to the engine, until its state changes. */
   takeFromKernel(slot: number): void {
     if (this.action(slot) !== 0) this.writeAction(slot, 0);
   }
 
   /**
-   * Whether the engine gets the client's payload of a session that passes, or the kernel forwards
-   * it. For connections that move at each request: the engine does not call it yet.
+   * Chooses whether the engine gets the client's payload of a session that passes, or the kernel
+   * forwards it. For connections that move at each request; the engine does not call it yet.
    */
   watch(slot: number, on: boolean): void {
     const flags = this.flags(slot);
@@ -265,13 +279,13 @@ export class SessionTable extends SessionRecords {
     this.size -= 1;
   }
 
-  /** First slot in use at or after `slot`, or -1: for walking the table. */
+  /** The first slot in use at or after `slot`, or -1. Serves to walk the table. */
   nextUsed(slot: number): number {
     for (let at = slot; at < this.used; at++) if (this.state(at) !== SessionState.free) return at;
     return NONE;
   }
 
-  /** Bytes of memory for each session at full capacity, the index included. */
+  /** Bytes of memory for each session at full capacity, with the index. */
   get bytesPerSession(): number {
     const beside = [
       this.index,
@@ -300,14 +314,14 @@ export class SessionTable extends SessionRecords {
     return this.used - 1;
   }
 
-  /** Ends the use of the session's links: from here on it has `nodeAck` and `resource`. */
+  /** Ends the use of the session's links. From here on it has `nodeAck` and `resource`. */
   private leaveHalfOpen(slot: number): void {
     this.halfOpenList.remove(slot);
     this.nodeAck[slot] = 0;
     this.resource[slot] = 0;
   }
 
-  /** Bits of SessionAction for a state, but for `wrap`. */
+  /** Bits of SessionAction for a state, without `wrap`. */
   private actionIn(slot: number, state: number): number {
     const passes =
       state === SessionState.passing ||

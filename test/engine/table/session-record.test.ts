@@ -100,7 +100,7 @@ t.test('the hash and the worker of a session', async (t) => {
   );
 });
 
-/** Lets a test write what only a table may. */
+/** Lets a test write fields that only a table may write. */
 class OpenRecords extends SessionRecords {
   fill(slot: number): void {
     this.clear(slot, 0xfedc_ba98, 0x8001_0002, 0xa000_0001);

@@ -20,10 +20,10 @@ import { sessionMemory } from '../../support/session-memory.js';
 const CLIENT_SEED = 0x1234_5678;
 const PORT_SEED = 0x9abc_def0;
 const CAPACITY = 150;
-/** Of the clients that come and go: more than there is room for. */
+/** Keys of the clients that come and go: more than there is room for. */
 const KEYS = 180;
 
-/** One worker's part in the middle of memory that belongs to several. */
+/** One engine thread's part in the middle of memory that belongs to several. */
 function sharedMemory(): SessionMemory {
   const indexWords = indexWordsFor(CAPACITY);
   return {
@@ -40,8 +40,8 @@ const client = (key: number): number => 0xc0a8_0000 + (key >> 3);
 const portServer = (key: number): number => ((40_000 + key) * 0x1_0000 + (key & 1)) >>> 0;
 
 /**
- * The table from which this index grows, if it does, and the one that is in use: as the kernel
- * looks into them.
+ * The table from which this index grows, if it does, and the current table, as the kernel sees
+ * them.
  */
 function tables(memory: SessionMemory): Uint32Array[] {
   const room = new Uint32Array(memory.index, memory.indexOffset, memory.indexWords);
@@ -85,10 +85,10 @@ t.test('index sizes', async (t) => {
 });
 
 t.test('inserts, removes and finds like a map, for the kernel as well', async (t) => {
-  /** Sizes that the index had, and how often it was seen growing. */
+  /** The sizes that the index had, and how often it was seen growing. */
   const sizes = new Set<number>();
   let growing = 0;
-  // More is added than removed, so that most runs fill the table.
+  // More sessions are added than removed, so that most runs fill the table.
   const action = fc.record({ insert: fc.integer({ min: 0, max: 3 }), key: fc.nat(KEYS - 1) });
   fc.assert(
     fc.property(fc.array(action, { maxLength: 500, size: 'max' }), (actions) => {
@@ -148,7 +148,7 @@ t.test('the index grows in steps, and each takes little', async (t) => {
     growing = (memory.indexState[0]! & IndexFlag.growing) === 0 ? 0 : growing + 1;
     if (growing > (memory.indexState[0]! >>> 2) / 16)
       t.fail(`still growing with ${key + 1} sessions`);
-    // Every 97th: to compare all words takes longer than to add one.
+    // Every 97th: comparing all words takes longer than adding one.
     if (key % 97 !== 0) continue;
     before.set(index);
     table.remove(slot);
