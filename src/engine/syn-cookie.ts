@@ -5,9 +5,9 @@
  * handshakes of an earlier one.
  *
  *     31             22 21          11 10           0
- *     +----------------+--------------+------------+     bits: index of the MSS (5), window shift or
- *     | connection     | client's ISN | bits ^ hash|           15 for none (4), SACK (1), timestamps (1)
- *     +----------------+--------------+------------+
+ *     +----------------+--------------+------------+   bits: index of the MSS (5), window shift
+ *     | connection     | client's ISN | bits ^ hash|         or 15 for none (4), SACK (1),
+ *     +----------------+--------------+------------+         timestamps (1)
  *
  * A keyed hash covers addresses, ports, and the period of 2^16 ms in which the SYN came. Its upper
  * half gives the first part, its lower half the mask of the last part. The second part is the

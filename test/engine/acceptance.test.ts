@@ -38,7 +38,7 @@ t.test('one of SYN, FIN and RST at most', async (t) => {
     t.notOk(hasOneControlAtMost(flags), `${flags}`);
 });
 
-t.test('a segment acknowledges by its ACK, unless it is an RST', async (t) => {
+t.test('a segment acknowledges if it has ACK and is no RST', async (t) => {
   t.same(
     [ACK, ACK | FIN, 0, FIN, RST, RST | ACK].map((flags) => acknowledges(flags)),
     [true, true, false, false, false, false],
@@ -87,36 +87,39 @@ t.test("in pass-through an RST counts at the next number, and at the FIN's own",
     }
 });
 
-t.test('half open: window, RST, ACK, acknowledgement number, in this order', async (t) => {
-  const rows: [number, number, number, number][] = [
-    // flags, bytes from the first, acknowledged of ours, verdict
-    [ACK, 0, 0, accepted],
-    [ACK, WINDOW, 0, accepted],
-    [ACK | FIN, 0, 0, accepted],
-    [ACK, -1, 0, outOfWindow],
-    [ACK, WINDOW + 1, 0, outOfWindow],
-    [ACK, 0, 1, badAck],
-    [ACK, 0, -1, badAck],
-    [0, 0, 0, noAck],
-    [FIN, 0, 1, noAck],
-    [RST, 0, 7, reset],
-    [RST | ACK, 0, 0, reset],
-    [RST, 1, 0, inexactReset],
-    [RST, -1, 0, outOfWindow],
-    [0, -1, 0, outOfWindow],
-  ];
-  for (const [first, ours] of [
-    [FIRST, OURS],
-    [0, 0],
-    [0xffff_ffff, 0xffff_ffff],
-  ] as const)
-    for (const [flags, at, acked, verdict] of rows)
-      t.equal(
-        acceptHalfOpen(flags, seqAdd(first, at), seqAdd(ours, acked), first, ours, WINDOW),
-        verdict,
-        `flags ${flags} at ${first} + ${at}, acknowledging ${ours} + ${acked}`,
-      );
-});
+t.test(
+  'half open: the window, RST, ACK and the acknowledgement number are checked in this order',
+  async (t) => {
+    const rows: [number, number, number, number][] = [
+      // flags, bytes from the first, acknowledged of ours, verdict
+      [ACK, 0, 0, accepted],
+      [ACK, WINDOW, 0, accepted],
+      [ACK | FIN, 0, 0, accepted],
+      [ACK, -1, 0, outOfWindow],
+      [ACK, WINDOW + 1, 0, outOfWindow],
+      [ACK, 0, 1, badAck],
+      [ACK, 0, -1, badAck],
+      [0, 0, 0, noAck],
+      [FIN, 0, 1, noAck],
+      [RST, 0, 7, reset],
+      [RST | ACK, 0, 0, reset],
+      [RST, 1, 0, inexactReset],
+      [RST, -1, 0, outOfWindow],
+      [0, -1, 0, outOfWindow],
+    ];
+    for (const [first, ours] of [
+      [FIRST, OURS],
+      [0, 0],
+      [0xffff_ffff, 0xffff_ffff],
+    ] as const)
+      for (const [flags, at, acked, verdict] of rows)
+        t.equal(
+          acceptHalfOpen(flags, seqAdd(first, at), seqAdd(ours, acked), first, ours, WINDOW),
+          verdict,
+          `flags ${flags} at ${first} + ${at}, acknowledging ${ours} + ${acked}`,
+        );
+  },
+);
 
 t.test('while the head is collected, only our SYN can be acknowledged', async (t) => {
   t.equal(acceptAckOfSyn(ACK, OURS, OURS), accepted);
@@ -183,7 +186,7 @@ t.test('an answer is acknowledged by any byte behind our SYN', async (t) => {
   t.ok(acknowledgesAnswer(3, 0xffff_fff0), 'across the wrap');
 });
 
-t.test('the balancer follows plausible steps alone', async (t) => {
+t.test('the balancer follows only plausible steps', async (t) => {
   for (const seen of [FIRST, 5, 0xffff_fff0]) {
     for (const step of [0, 1, -1, STEP, -STEP])
       t.ok(isPlausibleAck(seqAdd(seen, step), seen), `${seen} + ${step}`);
@@ -196,7 +199,7 @@ t.test('the balancer follows plausible steps alone', async (t) => {
   }
 });
 
-t.test('a FIN counts once, and when all before it was seen', async (t) => {
+t.test('a FIN counts once, when all bytes before it were seen', async (t) => {
   const rows: [number, number, number, number, boolean, boolean][] = [
     // from, FIN's own number, seen before, seen with it, FIN seen already, verdict
     [FIRST, FIRST + 10, FIRST, FIRST + 10, false, true],

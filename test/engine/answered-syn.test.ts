@@ -35,7 +35,7 @@ function answeredSyn(serverIsn: number, clientIsn = 1000, port: number = CLIENT.
   return words;
 }
 
-t.test('an ACK that the kernel has kept from us', async (t) => {
+t.test('the kernel keeps the last ACK of a handshake from the engine', async (t) => {
   const talk = new Conversation(t, { start: START });
   talk.engine.kernelEvent(answeredSyn(ISN), 1, START);
   const { sessions } = talk.engine;
@@ -44,7 +44,7 @@ t.test('an ACK that the kernel has kept from us', async (t) => {
   // The XDP program writes this.
   sessions.setClientAck(slot, ISN + 1);
   talk.rest(1000);
-  t.equal(sessions.inState[SessionState.collecting], 1, 'and no SYN/ACK is sent again');
+  t.equal(sessions.inState[SessionState.collecting], 1, 'no SYN/ACK is sent again');
   talk.counted({ established: 1, syn_ack_retransmitted: 0, sent: 0 });
   talk.rest(9_990);
   t.equal(sessions.inState[SessionState.collecting], 1);
@@ -53,7 +53,7 @@ t.test('an ACK that the kernel has kept from us', async (t) => {
   talk.counted({ closed_silent_client: 1 });
 });
 
-t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
+t.test('a handshake that the kernel began continues as if the engine had begun it', async (t) => {
   const talk = new Conversation(t, { start: START });
   talk.engine.kernelEvent(answeredSyn(0xffff_ffff), 1, START);
   talk.quiet(900);
@@ -71,7 +71,7 @@ t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
   );
   const [tsval, tsecr] = answer.tcp!.options.timestamps!;
   t.equal(tsecr, 77);
-  t.ok((tsval - 0xfff0_0000 - START - 1000) >>> 0 < 20, 'its clock goes on');
+  t.ok((tsval - 0xfff0_0000 - START - 1000) >>> 0 < 20, 'its timestamp clock continues');
   talk.send(
     1100,
     fromClient({ flags: 'PA', seq: 1001, ack: 0, options: { timestamps: [99, tsval] } }, get('/0')),
@@ -88,7 +88,7 @@ t.test('a SYN that the kernel has answered goes on as if we had', async (t) => {
   talk.counted({ syn_ack_retransmitted: 1, established: 1, cookie_accepted: 0 });
 });
 
-t.test('its SYN/ACKs are given up after as many as our own', async (t) => {
+t.test("its SYN/ACKs are given up after as many tries as the engine's own", async (t) => {
   const talk = new Conversation(t, { start: START });
   talk.engine.kernelEvent(answeredSyn(ISN), 1, START);
   for (const time of [1000, 3000, 7000, 15_000])
@@ -97,7 +97,7 @@ t.test('its SYN/ACKs are given up after as many as our own', async (t) => {
   t.same(talk.events, ['opened', 'closed handshake-timeout']);
 });
 
-t.test('told twice, or of a session that there is, it changes nothing', async (t) => {
+t.test('a repeated event, or one of an existing session, changes nothing', async (t) => {
   const talk = new Conversation(t, { start: START });
   talk.engine.kernelEvent(answeredSyn(111), 1, START);
   talk.engine.kernelEvent(answeredSyn(222), 1, START);
@@ -107,7 +107,7 @@ t.test('told twice, or of a session that there is, it changes nothing', async (t
   talk.counted({ syn: 1, syn_answered: 1, established: 1 });
 });
 
-t.test('its sessions count as half open, and find the table full as others do', async (t) => {
+t.test('its sessions count as half open, and a full table drops them like others', async (t) => {
   const talk = new Conversation(t, { start: START, limits: { sessions: 2, halfOpen: 2 } });
   talk.handshake(0, { sourcePort: 1 });
   talk.engine.kernelEvent(answeredSyn(ISN, 1000, 2), 1, START);

@@ -14,7 +14,7 @@ t.test('a slot is in the list until the next batch begins', async (t) => {
 });
 
 t.test(
-  'when there are more than the list remembers, every slot counts as being in it',
+  'if there are more slots than the list remembers, every slot counts as a member',
   async (t) => {
     const slots = new BatchSlots();
     for (let slot = 0; slot < 512; slot++) slots.add(slot);

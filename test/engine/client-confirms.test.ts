@@ -59,14 +59,14 @@ function handed(node: number, request: string, ixp: IxpSpec): PacketSpec {
   return inIxp(node, { type: adopt, ...ixp }, { seq: 1001, ack: ISN + 1 }, request);
 }
 
-t.test('a client that is near, and one that may not be', async (t) => {
+t.test('only a client that is near is to confirm', async (t) => {
   const cases: [string, number, number, TcpOptionsSpec, number][] = [
-    ['heard of us just now', 0, 0, SYN, LEFT_TO_CLIENT],
-    ['a quarter of the time ago', NEAR_MS, 0, SYN, LEFT_TO_CLIENT],
-    ['longer ago than that', NEAR_MS + 1, 0, SYN, AGREED],
-    ['as seen by a kernel whose clock was read later', 0, 8, SYN, LEFT_TO_CLIENT],
-    ['in the future', 0, NEAR_MS + 1, SYN, AGREED],
-    ['an old number', 0, -1_000_000, SYN, AGREED],
+    ['the SYN/ACK was sent just now', 0, 0, SYN, LEFT_TO_CLIENT],
+    ['it was sent a quarter of the limit ago', NEAR_MS, 0, SYN, LEFT_TO_CLIENT],
+    ['it was sent longer ago', NEAR_MS + 1, 0, SYN, AGREED],
+    ['the kernel sent it and read the clock later', 0, 8, SYN, LEFT_TO_CLIENT],
+    ['it was sent in the future', 0, NEAR_MS + 1, SYN, AGREED],
+    ['an old timestamp', 0, -1_000_000, SYN, AGREED],
     ['without timestamps', 0, 0, { mss: 1460 }, 0],
   ];
   for (const [what, time, later, syn, flags] of cases) {
@@ -78,7 +78,7 @@ t.test('a client that is near, and one that may not be', async (t) => {
   }
 });
 
-t.test('its acknowledgement of the answer confirms', async (t) => {
+t.test("the client's acknowledgement of the answer confirms", async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0', 0);
   talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
@@ -92,7 +92,7 @@ t.test('its acknowledgement of the answer confirms', async (t) => {
   t.equal(talk.states.adopted[0], 1);
 });
 
-t.test('so does a notice, if the node sends one all the same', async (t) => {
+t.test('a notice confirms as well, if the node sends one', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0', 0);
   talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
@@ -101,7 +101,7 @@ t.test('so does a notice, if the node sends one all the same', async (t) => {
   talk.counted({ adopted: 1, handoff_asked: 0 });
 });
 
-t.test('who does not acknowledge: the node is asked, as often as any other', async (t) => {
+t.test('without an acknowledgement the node is asked, as often as any other', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/01', 0);
   const end = 1001 + request.length;
@@ -118,7 +118,7 @@ t.test('who does not acknowledge: the node is asked, as often as any other', asy
   talk.counted({ handoff_asked: 1, handoff_silent: 1, adopted: 1 });
 });
 
-t.test('a node that answers late, when asked: it keeps the session', async (t) => {
+t.test('a node that answers late, when asked, keeps the session', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/01', 0);
   talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
@@ -165,7 +165,7 @@ t.test('rooms for heads', async (t) => {
   });
 
   await t.test(
-    'when none is, a session gives its own back whose client was answered',
+    'when none is free, a session whose client has an answer gives its room back',
     async (t) => {
       const talk = new Conversation(t, { limits: { heads: 3 } });
       hand(talk, 1, LEFT_TO_CLIENT, true);
@@ -180,7 +180,7 @@ t.test('rooms for heads', async (t) => {
 });
 
 t.test(
-  'an upload behind an answer passes from its first segment that the engine sees',
+  'an upload after an answer passes from the first segment that the engine sees',
   async (t) => {
     const talk = new Conversation(t);
     const request = asked(talk, '/0', 0);
@@ -199,7 +199,7 @@ t.test(
   },
 );
 
-t.test('an RST at the end of an upload counts, too', async (t) => {
+t.test('an RST at the end of an upload counts as well', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0', 0);
   talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
@@ -212,7 +212,7 @@ t.test('an RST at the end of an upload counts, too', async (t) => {
   t.equal(talk.events.at(-1), 'closed client-reset');
 });
 
-t.test('the path is too narrow for the beginning of an answer: its node hears of it', async () => {
+t.test('the node gets the ICMP error about the beginning of its answer', async () => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0', 0);
   talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
@@ -232,7 +232,7 @@ t.test('the path is too narrow for the beginning of an answer: its node hears of
   talk.counted({ icmp_forwarded: 1, drop_malformed_icmp: 0 });
 });
 
-t.test('its node resets it: what the client still sends is for the node to answer', async (t) => {
+t.test('after an RST of the node, the node answers what the client still sends', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0', 0);
   talk.expect(0, handed(0, request, { flags: LEFT_TO_CLIENT }));
@@ -243,56 +243,65 @@ t.test('its node resets it: what the client still sends is for the node to answe
   talk.expectForwarded(6, 0, late);
 });
 
-t.test('a later process takes over what was handed to a node, and nothing else', async (t) => {
-  const records = sessionMemory(64);
-  const before = new Conversation(t, { engine: { memory: records } });
-  const head = get('/01');
-  // 1: handed over. 2: handed over to its second node, because the first was silent. 3: in several
-  // segments. 4: to the balancer itself. 5: not handed over yet.
-  const heads = new Map([
-    [2, head],
-    [1, get('/0')],
-    [3, `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(1500)}\r\n\r\n`],
-    [4, get('/nowhere')],
-    [5, 'GET /0'],
-  ]);
-  for (const [port, text] of heads) {
-    const time = port === 2 ? 0 : 950;
-    const [tsval] = before.handshake(time, { sourcePort: port, options: SYN }).tcp!.options
-      .timestamps!;
-    const options = { timestamps: [78, tsval] as const };
-    const from = { flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED, options };
-    before.send(time, fromClient(from, text.slice(0, 1400)));
-    if (text.length > 1400) before.send(time, fromClient({ ...from, seq: 2401 }, text.slice(1400)));
-    before.rest(port === 2 ? 950 : time);
-  }
-  const old = new RecordReader(records.records);
-  const talk = new Conversation(t, { start: START + 1_000 });
-  for (let slot = 0; slot < old.capacity; slot++)
-    t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 1_000));
-  talk.counted({ taken_over: 3 });
-  const { sessions } = talk.engine;
-  for (const port of [1, 2, 3]) {
-    const seq = 1001 + heads.get(port)!.length;
-    const more = fromClient({ flags: 'PA', sourcePort: port, seq, ack: 7000 }, 'more');
-    const slot = sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
-    const ixcp = { session: sessions.nonce(slot), clientPort: port, seq: OUR_SYN_ACKED, ack: seq };
-    // It acknowledges an answer. A session that two nodes may have answered is not confirmed by
-    // that.
-    talk.send(port, more);
-    talk.expect(
-      port,
-      inIxp(2, { type: segment, session: ixcp.session }, { sourcePort: port, seq }, 'more'),
-    );
-    t.equal(sessions.state(slot), port === 2 ? SessionState.handing : SessionState.passing);
-    if (port === 2) talk.send(port, notice(2, NOTICE.adopted, ixcp));
-    talk.send(port, more);
-    talk.expectForwarded(port, 2, more);
-  }
-  talk.end(2000, 3);
-});
+t.test(
+  'a later process takes over sessions that were handed to a node, and no others',
+  async (t) => {
+    const records = sessionMemory(64);
+    const before = new Conversation(t, { engine: { memory: records } });
+    const head = get('/01');
+    // 1: handed over. 2: handed over to its second node, because the first was silent. 3: in several
+    // segments. 4: to the balancer itself. 5: not handed over yet.
+    const heads = new Map([
+      [2, head],
+      [1, get('/0')],
+      [3, `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(1500)}\r\n\r\n`],
+      [4, get('/nowhere')],
+      [5, 'GET /0'],
+    ]);
+    for (const [port, text] of heads) {
+      const time = port === 2 ? 0 : 950;
+      const [tsval] = before.handshake(time, { sourcePort: port, options: SYN }).tcp!.options
+        .timestamps!;
+      const options = { timestamps: [78, tsval] as const };
+      const from = { flags: 'PA', sourcePort: port, seq: 1001, ack: OUR_SYN_ACKED, options };
+      before.send(time, fromClient(from, text.slice(0, 1400)));
+      if (text.length > 1400)
+        before.send(time, fromClient({ ...from, seq: 2401 }, text.slice(1400)));
+      before.rest(port === 2 ? 950 : time);
+    }
+    const old = new RecordReader(records.records);
+    const talk = new Conversation(t, { start: START + 1_000 });
+    for (let slot = 0; slot < old.capacity; slot++)
+      t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 1_000));
+    talk.counted({ taken_over: 3 });
+    const { sessions } = talk.engine;
+    for (const port of [1, 2, 3]) {
+      const seq = 1001 + heads.get(port)!.length;
+      const more = fromClient({ flags: 'PA', sourcePort: port, seq, ack: 7000 }, 'more');
+      const slot = sessions.find(addressNumber(CLIENT.address), (port << 16) >>> 0);
+      const ixcp = {
+        session: sessions.nonce(slot),
+        clientPort: port,
+        seq: OUR_SYN_ACKED,
+        ack: seq,
+      };
+      // It acknowledges an answer. A session that two nodes may have answered is not confirmed by
+      // that.
+      talk.send(port, more);
+      talk.expect(
+        port,
+        inIxp(2, { type: segment, session: ixcp.session }, { sourcePort: port, seq }, 'more'),
+      );
+      t.equal(sessions.state(slot), port === 2 ? SessionState.handing : SessionState.passing);
+      if (port === 2) talk.send(port, notice(2, NOTICE.adopted, ixcp));
+      talk.send(port, more);
+      talk.expectForwarded(port, 2, more);
+    }
+    talk.end(2000, 3);
+  },
+);
 
-t.test('a node that has kept silent before is asked at once, until it answers', async (t) => {
+t.test('a node that was silent before is asked at once, until it answers', async (t) => {
   const talk = new Conversation(t);
   talk.states.handoffTimedOut(0, 0);
   const request = asked(talk, '/0', 0);
@@ -311,7 +320,7 @@ t.test('the next holder after a refusal is asked', async (t) => {
 });
 
 t.test(
-  'a head in several segments, and what we answer ourselves, is to be confirmed',
+  'the node must confirm a head in several segments, and a local service its handoff',
   async (t) => {
     await t.test('several segments', async (t) => {
       const talk = new Conversation(t);
@@ -332,7 +341,7 @@ t.test(
         inIxp(0, { type: adopt, flags: AGREED }, { seq: 1001 }, request.slice(0, MSS - 12)),
       );
     });
-    await t.test('an answer of ours', async (t) => {
+    await t.test('a local service', async (t) => {
       const talk = new Conversation(t);
       const request = asked(talk, '/nowhere', 0);
       const ixp = { type: adopt, service: LocalService.notFound, flags: AGREED };

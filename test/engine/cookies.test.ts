@@ -37,7 +37,7 @@ function flooded(t: Test, options: ConversationOptions = {}): Conversation {
 }
 
 t.test(
-  'with too many half-open sessions a SYN leaves nothing behind, and its client is served',
+  'with too many half-open sessions nothing is kept of a SYN, and its client is served',
   async (t) => {
     const talk = flooded(t);
     talk.send(1, fromClient({ flags: 'S', seq: 1000, window: 5000, options: ALL }));
@@ -93,7 +93,7 @@ t.test(
   },
 );
 
-t.test('text in the first segment is taken, and only what was offered is agreed', async (t) => {
+t.test('data in the first segment is taken, and only offered options are agreed', async (t) => {
   for (const [options, agreed] of [
     [{}, { mss: 536, flags: 0, scales: 0 }],
     [{ mss: 1400 }, { mss: 1400, flags: 0, scales: 0 }],
@@ -116,7 +116,7 @@ t.test('text in the first segment is taken, and only what was offered is agreed'
 });
 
 t.test(
-  'what a client sends behind its lost first segment is dropped without a word, while there are cookies',
+  'while cookies are outstanding, segments after a lost first one are dropped without an RST',
   async (t) => {
     const talk = flooded(t);
     talk.send(1, fromClient({ flags: 'S', seq: 1000 }));
@@ -140,7 +140,7 @@ t.test(
   },
 );
 
-t.test("with timestamps, one of the cookie's time must come back", async (t) => {
+t.test('with timestamps, the client must echo one from the time of the cookie', async (t) => {
   const talk = flooded(t);
   talk.send(1, fromClient({ flags: 'S', seq: 1000, options: ALL }));
   const { seq, options } = talk.expect(1, toClient({ flags: 'SA' })).tcp!;
@@ -169,46 +169,45 @@ function cookieAt(at: number, seq = 1000): number {
   );
 }
 
-t.test('a cookie of the kernel is as good as our own, until it is too old', async (t) => {
-  // Another period begins 48,576 ms after the start.
-  for (const [sent, received, good] of [
-    [0, 0, true],
-    [0, 48_500, true],
-    [0, 114_100, true],
-    [0, 114_200, false],
-    [48_500, 48_600, true],
-  ] as const) {
-    const talk = new Conversation(t, { isn: undefined, start: START });
-    talk.quiet(sent);
-    talk.engine.cookieSent((START + sent + 2) >>> 0);
-    t.notOk(talk.engine.stateless);
-    const ack = (cookieAt(sent) + 1) >>> 0;
-    talk.send(received, fromClient({ flags: 'A', seq: 1001, ack }));
-    if (!good) talk.expect(received, toClient({ flags: 'R', seq: ack }));
-    talk.quiet(received + 1);
-    talk.counted({ cookie_accepted: good ? 1 : 0, drop_cookie: 0, reset_sent: good ? 0 : 1 });
-  }
-});
-
 t.test(
-  'an engine that has never answered a SYN believes no cookie, and after a while none again',
+  "a cookie of the kernel is accepted like the engine's own, until it is too old",
   async (t) => {
-    const talk = new Conversation(t, { isn: undefined, start: START });
-    const good = fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(0) + 1) >>> 0 });
-    talk.send(0, good);
-    talk.expect(0, toClient({ flags: 'R' }));
-    talk.engine.cookieSent(START >>> 0);
-    talk.engine.cookieSent((START - 5_000) >>> 0);
-    // From the period in which the cookie is checked.
-    const late = (at: number) =>
-      fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(at) + 1) >>> 0 });
-    talk.send(COOKIE_LIFE_MS, late(COOKIE_LIFE_MS));
-    talk.expect(COOKIE_LIFE_MS, toClient({ flags: 'R' }));
-    talk.counted({ drop_cookie: 0, cookie_accepted: 0, drop_no_session: 2 });
+    // Another period begins 48,576 ms after the start.
+    for (const [sent, received, good] of [
+      [0, 0, true],
+      [0, 48_500, true],
+      [0, 114_100, true],
+      [0, 114_200, false],
+      [48_500, 48_600, true],
+    ] as const) {
+      const talk = new Conversation(t, { isn: undefined, start: START });
+      talk.quiet(sent);
+      talk.engine.cookieSent((START + sent + 2) >>> 0);
+      t.notOk(talk.engine.stateless);
+      const ack = (cookieAt(sent) + 1) >>> 0;
+      talk.send(received, fromClient({ flags: 'A', seq: 1001, ack }));
+      if (!good) talk.expect(received, toClient({ flags: 'R', seq: ack }));
+      talk.quiet(received + 1);
+      talk.counted({ cookie_accepted: good ? 1 : 0, drop_cookie: 0, reset_sent: good ? 0 : 1 });
+    }
   },
 );
 
-t.test('what another engine has begun, one that starts goes on with', async (t) => {
+t.test('an engine accepts cookies only for a while after a SYN was answered', async (t) => {
+  const talk = new Conversation(t, { isn: undefined, start: START });
+  const good = fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(0) + 1) >>> 0 });
+  talk.send(0, good);
+  talk.expect(0, toClient({ flags: 'R' }));
+  talk.engine.cookieSent(START >>> 0);
+  talk.engine.cookieSent((START - 5_000) >>> 0);
+  // From the period in which the cookie is checked.
+  const late = (at: number) => fromClient({ flags: 'A', seq: 1001, ack: (cookieAt(at) + 1) >>> 0 });
+  talk.send(COOKIE_LIFE_MS, late(COOKIE_LIFE_MS));
+  talk.expect(COOKIE_LIFE_MS, toClient({ flags: 'R' }));
+  talk.counted({ drop_cookie: 0, cookie_accepted: 0, drop_no_session: 2 });
+});
+
+t.test('an engine that starts continues the handshakes of another', async (t) => {
   const isn = (at: number, options: TcpOptionsSpec): number => {
     // This engine answers a SYN as always, and ends before the client sends more.
     const gone = new Conversation(t, { isn: undefined, start: START });
@@ -228,24 +227,27 @@ t.test('what another engine has begun, one that starts goes on with', async (t) 
   talk.expect(3_010, toClient({ flags: 'R', seq: 99, destinationPort: 7 }));
 });
 
-t.test('a client that goes by an earlier cookie gets the session of its second SYN', async (t) => {
-  const talk = new Conversation(t, { isn: undefined, start: START });
-  talk.engine.cookieSent(START >>> 0);
-  talk.send(1000, fromClient({ flags: 'S', seq: 1000, options: { mss: 900, windowScale: 3 } }));
-  talk.expect(1000, toClient({ flags: 'SA', ack: 1001 }));
-  const ack = (cookieAt(0) + 1) >>> 0;
-  talk.send(1001, fromClient({ flags: 'PA', seq: 1001, ack }, get('/0')));
-  // The options agreed in the kernel's SYN/ACK count.
-  talk.expect(
-    1001,
-    inIxp(0, { mss: 1400, flags: 0, session: FIRST_NONCE + 1 }, { seq: 1001, ack }, get('/0')),
-  );
-  t.same(talk.events.slice(0, 2), ['opened', 'established']);
-  talk.counted({ established: 1, cookie_accepted: 1, syn: 1 });
-});
+t.test(
+  'a client that acknowledges an earlier cookie gets the session of its second SYN',
+  async (t) => {
+    const talk = new Conversation(t, { isn: undefined, start: START });
+    talk.engine.cookieSent(START >>> 0);
+    talk.send(1000, fromClient({ flags: 'S', seq: 1000, options: { mss: 900, windowScale: 3 } }));
+    talk.expect(1000, toClient({ flags: 'SA', ack: 1001 }));
+    const ack = (cookieAt(0) + 1) >>> 0;
+    talk.send(1001, fromClient({ flags: 'PA', seq: 1001, ack }, get('/0')));
+    // The options agreed in the kernel's SYN/ACK count.
+    talk.expect(
+      1001,
+      inIxp(0, { mss: 1400, flags: 0, session: FIRST_NONCE + 1 }, { seq: 1001, ack }, get('/0')),
+    );
+    t.same(talk.events.slice(0, 2), ['opened', 'established']);
+    talk.counted({ established: 1, cookie_accepted: 1, syn: 1 });
+  },
+);
 
 t.test(
-  'half open, a late copy of what an earlier connection of the port began with counts for nothing',
+  "half open, a late copy of an earlier connection's first segment counts for nothing",
   async (t) => {
     const talk = new Conversation(t, { isn: undefined, start: START });
     talk.engine.begin(START);
@@ -259,7 +261,7 @@ t.test(
     talk.send(11, fromClient({ flags: 'PA', seq: 1001, ack: earlier }, request));
     t.notOk(
       talk.events.includes('established'),
-      'it is the client of the second SYN that is waited for',
+      'the engine waits for the client of the second SYN',
     );
     talk.send(12, fromClient({ flags: 'PA', seq: 70_001, ack }, request));
     talk.expect(
@@ -270,7 +272,7 @@ t.test(
   },
 );
 
-t.test('half open, what fits neither number nor cookie is answered with a reset', async (t) => {
+t.test('half open, an acknowledgement of neither ISN nor cookie gets an RST', async (t) => {
   const talk = new Conversation(t, { isn: undefined, start: START });
   talk.engine.cookieSent(START >>> 0);
   talk.send(0, fromClient({ flags: 'S', seq: 1000 }));
@@ -281,7 +283,7 @@ t.test('half open, what fits neither number nor cookie is answered with a reset'
   talk.counted({ drop_bad_ack: 1, cookie_accepted: 0 });
 });
 
-t.test("a full table makes room for a cookie's client only among the half open", async (t) => {
+t.test("in a full table a cookie's client can replace only a half-open session", async (t) => {
   const talk = flooded(t, { limits: { sessions: 2, halfOpen: 1 } });
   const acks = [1, 2, 3].map((port) => {
     talk.send(port, fromClient({ flags: 'S', seq: 1000, sourcePort: port }));
@@ -295,7 +297,7 @@ t.test("a full table makes room for a cookie's client only among the half open",
   t.notOk(talk.engine.stateless);
 });
 
-t.test('a transmit ring that is full sends no cookie', async (t) => {
+t.test('no cookie is sent when the transmit ring is full', async (t) => {
   const talk = flooded(t);
   talk.datapath.roomsLeft = 0;
   talk.send(1, fromClient({ flags: 'S', seq: 1000 }));
@@ -303,7 +305,7 @@ t.test('a transmit ring that is full sends no cookie', async (t) => {
   talk.counted({ syn_cookie: 0, drop_transmit_full: 1 });
 });
 
-t.test('workers give every session a number of its own', async (t) => {
+t.test('engine threads give every session a nonce of its own', async (t) => {
   const numbers: number[] = [];
   const client = addressNumber(CLIENT.address);
   for (const worker of [0, 1, 2]) {

@@ -35,7 +35,7 @@ t.test('forged segments during the handoff', async (t) => {
   talk.expect(310, inIxp(0, { type: segment }, { flags: 'R', seq: end }));
 });
 
-t.test('a segment without ACK is nobody who has shaken hands', async (t) => {
+t.test('a segment without ACK does not belong to a session', async (t) => {
   const talk = asked(t);
   talk.send(10, fromClient({ flags: '', seq: end }, 'no flags'));
   talk.send(10, fromClient({ flags: 'F', seq: end }));
@@ -43,7 +43,7 @@ t.test('a segment without ACK is nobody who has shaken hands', async (t) => {
   talk.counted({ wrapped: 0 });
 });
 
-t.test('forged ends after the handoff are passed on, and not believed', async (t) => {
+t.test('forged FINs and RSTs after the handoff are forwarded, and end nothing', async (t) => {
   const talk = new Conversation(t);
   const next = talk.passing(0);
   for (const [flags, ahead] of [
@@ -63,23 +63,26 @@ t.test('forged ends after the handoff are passed on, and not believed', async (t
   t.equal(talk.events.at(-1), 'closed client-reset');
 });
 
-t.test('text with a plausible sequence number needs a plausible acknowledgement too', async (t) => {
-  const talk = new Conversation(t);
-  const next = talk.passing(0);
-  // One of these lands in the window. Alone it moves nothing, so the RST after it is not exact.
-  for (let i = 0; i < 256; i++) {
-    const seq = (next + i * ((1 << 24) - 1)) >>> 0;
-    const text = fromClient({ flags: 'A', seq, ack: (ISN + 0x4000_0000) >>> 0 }, 'x');
-    const reset = fromClient({ flags: 'R', seq: (seq + 1) >>> 0 });
-    for (const packet of [text, reset]) {
-      talk.send(10, packet);
-      talk.expectForwarded(10, 0, packet);
+t.test(
+  'data with a plausible sequence number needs a plausible acknowledgement as well',
+  async (t) => {
+    const talk = new Conversation(t);
+    const next = talk.passing(0);
+    // One of these lands in the window. Alone it moves nothing, so the RST after it is not exact.
+    for (let i = 0; i < 256; i++) {
+      const seq = (next + i * ((1 << 24) - 1)) >>> 0;
+      const text = fromClient({ flags: 'A', seq, ack: (ISN + 0x4000_0000) >>> 0 }, 'x');
+      const reset = fromClient({ flags: 'R', seq: (seq + 1) >>> 0 });
+      for (const packet of [text, reset]) {
+        talk.send(10, packet);
+        talk.expectForwarded(10, 0, packet);
+      }
     }
-  }
-  t.notOk(talk.events.some((event) => event.startsWith('closed')));
-});
+    t.notOk(talk.events.some((event) => event.startsWith('closed')));
+  },
+);
 
-t.test('a session that was ended by an RST stays while its client goes on', async (t) => {
+t.test('a session that an RST ended stays while its client goes on sending', async (t) => {
   const talk = new Conversation(t);
   const next = talk.passing(0);
   const reset = fromClient({ flags: 'R', seq: next });

@@ -57,23 +57,29 @@ t.test('IXP carries all that was agreed', async (t) => {
   }
 });
 
-t.test('the window of a SYN is not scaled, so it is never handed over as if it were', async (t) => {
-  const talk = new Conversation(t);
-  talk.send(0, fromClient({ flags: 'S', seq: 1000, window: 60_000, options: { windowScale: 8 } }));
-  talk.expect(0, toClient({ flags: 'SA' }));
-  const request = get('/0');
-  // The ACK was lost, and the data comes in reverse order.
-  talk.send(
-    1,
-    fromClient({ flags: 'PA', seq: 1011, ack: ISN + 1, window: 250 }, request.slice(10)),
-  );
-  talk.expect(1, toClient({ flags: 'A', ack: 1001 }));
-  talk.send(
-    2,
-    fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 249 }, request.slice(0, 10)),
-  );
-  talk.expect(2, inIxp(0, { type: adopt }, { window: 249 }, request));
-});
+t.test(
+  'the window of a SYN is not scaled, so it is never handed over as a scaled one',
+  async (t) => {
+    const talk = new Conversation(t);
+    talk.send(
+      0,
+      fromClient({ flags: 'S', seq: 1000, window: 60_000, options: { windowScale: 8 } }),
+    );
+    talk.expect(0, toClient({ flags: 'SA' }));
+    const request = get('/0');
+    // The ACK was lost, and the data comes in reverse order.
+    talk.send(
+      1,
+      fromClient({ flags: 'PA', seq: 1011, ack: ISN + 1, window: 250 }, request.slice(10)),
+    );
+    talk.expect(1, toClient({ flags: 'A', ack: 1001 }));
+    talk.send(
+      2,
+      fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1, window: 249 }, request.slice(0, 10)),
+    );
+    talk.expect(2, inIxp(0, { type: adopt }, { window: 249 }, request));
+  },
+);
 
 t.test('a confirmed session passes', async (t) => {
   const talk = new Conversation(t);
@@ -93,7 +99,7 @@ t.test('a confirmed session passes', async (t) => {
   talk.expectForwarded(5000, 0, more);
 });
 
-t.test('silence: twice 300 ms, then the next holder, in the end our own 503', async (t) => {
+t.test('silence: two tries of 300 ms, then the next holder, in the end a local 503', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/01');
   const end = 1001 + request.length;
@@ -116,27 +122,30 @@ t.test('silence: twice 300 ms, then the next holder, in the end our own 503', as
   });
 });
 
-t.test('a refusal moves on at once, and leaves nothing to withdraw', async (t) => {
-  const talk = new Conversation(t);
-  const request = asked(talk, '/012');
-  talk.expect(0, handed(0, request));
-  talk.send(1, notice(0, NOTICE.refused, { reason: 1, ack: 1001, seq: ISN + 1 }));
-  talk.expect(1, handed(1, request));
-  talk.send(2, notice(1, NOTICE.refused, { reason: 2 }));
-  talk.expect(2, handed(2, request));
-  // A repeated notice, and one of a node that is no longer asked, change nothing.
-  talk.send(3, notice(1, NOTICE.refused, { reason: 2 }));
-  talk.send(3, notice(2, NOTICE.refused, { reason: 2 }));
-  talk.expect(3, unavailable(request), Port.local);
-  talk.end(4, 1);
-  talk.counted({ handoff_refused: 3, answer_503: 1, drop_ixcp_stale: 1 });
-  t.same(
-    talk.events.filter((event) => event.startsWith('refused')),
-    ['refused node 0 reason 1', 'refused node 1 reason 2', 'refused node 2 reason 2'],
-  );
-});
+t.test(
+  'after a refusal the next holder gets the session at once, and nothing is withdrawn',
+  async (t) => {
+    const talk = new Conversation(t);
+    const request = asked(talk, '/012');
+    talk.expect(0, handed(0, request));
+    talk.send(1, notice(0, NOTICE.refused, { reason: 1, ack: 1001, seq: ISN + 1 }));
+    talk.expect(1, handed(1, request));
+    talk.send(2, notice(1, NOTICE.refused, { reason: 2 }));
+    talk.expect(2, handed(2, request));
+    // A repeated notice, and one of a node that is no longer asked, change nothing.
+    talk.send(3, notice(1, NOTICE.refused, { reason: 2 }));
+    talk.send(3, notice(2, NOTICE.refused, { reason: 2 }));
+    talk.expect(3, unavailable(request), Port.local);
+    talk.end(4, 1);
+    talk.counted({ handoff_refused: 3, answer_503: 1, drop_ixcp_stale: 1 });
+    t.same(
+      talk.events.filter((event) => event.startsWith('refused')),
+      ['refused node 0 reason 1', 'refused node 1 reason 2', 'refused node 2 reason 2'],
+    );
+  },
+);
 
-t.test('a four-tuple in use: the next holder, or once more a moment later', async (t) => {
+t.test('a four-tuple in use: the next holder, or the same node a moment later', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/01');
   talk.expect(0, handed(0, request));
@@ -170,7 +179,7 @@ t.test('a four-tuple in use: the next holder, or once more a moment later', asyn
   });
 });
 
-t.test('when not even the balancer takes it, the client is reset', async (t) => {
+t.test('when even the local service does not take the session, the client is reset', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0');
   talk.expect(0, handed(0, request));
@@ -183,7 +192,7 @@ t.test('when not even the balancer takes it, the client is reset', async (t) => 
   talk.counted({ closed_no_node: 1, reset_sent: 1 });
 });
 
-t.test('nodes that can take nothing are left out', async (t) => {
+t.test('nodes that cannot take the session are left out', async (t) => {
   const talk = new Conversation(t);
   talk.nodes.setMac(0, undefined);
   const request = asked(talk, '/01');
@@ -218,7 +227,7 @@ t.test('three silent handoffs in a row suspend a node', async (t) => {
   talk.expect(time, inIxp(1, { type: adopt, session: 103 }, { sourcePort: 9 }, request));
 });
 
-t.test('a confirmation of a part: the rest is sent again, from there', async (t) => {
+t.test('after a confirmation of a part, the rest is sent again', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   const request = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(2500)}\r\n\r\n`;
@@ -244,20 +253,23 @@ t.test('a confirmation of a part: the rest is sent again, from there', async (t)
   t.equal(talk.events.filter((event) => event.startsWith('adopted')).length, 1);
 });
 
-t.test('a client that acknowledges text has it from the node: that confirms as well', async (t) => {
-  const talk = new Conversation(t);
-  const request = asked(talk, '/0');
-  const end = 1001 + request.length;
-  talk.expect(0, handed(0, request));
-  const ack = fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 });
-  talk.send(10, ack);
-  talk.expect(10, inIxp(0, { type: segment }, { flags: 'A', seq: end, ack: ISN + 501 }));
-  talk.send(11, ack);
-  talk.expectForwarded(11, 0, ack);
-  talk.end(1000, 1);
-});
+t.test(
+  'a client that acknowledges an answer has it from the node, which confirms as well',
+  async (t) => {
+    const talk = new Conversation(t);
+    const request = asked(talk, '/0');
+    const end = 1001 + request.length;
+    talk.expect(0, handed(0, request));
+    const ack = fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 });
+    talk.send(10, ack);
+    talk.expect(10, inIxp(0, { type: segment }, { flags: 'A', seq: end, ack: ISN + 501 }));
+    talk.send(11, ack);
+    talk.expectForwarded(11, 0, ack);
+    talk.end(1000, 1);
+  },
+);
 
-t.test('once a client has text of a node, no other node is asked', async (t) => {
+t.test('once a client has bytes of an answer, no other node gets the session', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/012');
   const end = 1001 + request.length;
@@ -273,7 +285,7 @@ t.test('once a client has text of a node, no other node is asked', async (t) => 
   t.same(others, []);
 });
 
-t.test('the FIN of a node confirms too', async (t) => {
+t.test('the FIN of a node confirms as well', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0');
   const end = 1001 + request.length;
@@ -286,7 +298,7 @@ t.test('the FIN of a node confirms too', async (t) => {
   t.equal(talk.events.at(-1), 'closed fin');
 });
 
-t.test('a node that comes too late must let go', async (t) => {
+t.test('a node that confirms too late is reset', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/01');
   const end = 1001 + request.length;
@@ -305,7 +317,7 @@ t.test('a node that comes too late must let go', async (t) => {
   t.same([...talk.states.active], [0, 1, 0]);
 });
 
-t.test('a node that withdraws during the handoff ends the session', async (t) => {
+t.test('an RST of the node during the handoff ends the session', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/01');
   talk.expect(0, handed(0, request));
@@ -315,7 +327,7 @@ t.test('a node that withdraws during the handoff ends the session', async (t) =>
   t.same([...talk.states.active], [0, 0, 0]);
 });
 
-t.test('a client that resets during the handoff', async (t) => {
+t.test('an RST of the client during the handoff', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/01');
   const end = 1001 + request.length;
@@ -333,7 +345,7 @@ t.test('a client that resets during the handoff', async (t) => {
   talk.send(22, fromClient({ flags: 'PA', seq: end, ack: ISN + 1 }, 'late'));
   t.ok(
     talk.rest(30).every((packet) => packet.ixp !== undefined),
-    'what goes there goes in IXP',
+    'the node gets it in IXP',
   );
   talk.end(6000, 0);
   t.equal(talk.events.at(-1), 'closed client-reset');

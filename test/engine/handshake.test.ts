@@ -44,7 +44,7 @@ t.test('a SYN with all options is answered with all of ours', async (t) => {
   talk.counted({ syn: 1, established: 1, sent: 1 });
 });
 
-t.test('only what was offered is answered', async (t) => {
+t.test('a SYN/ACK has only options that the SYN offered', async (t) => {
   const cases: TcpOptionsSpec[] = [
     {},
     { mss: 536 },
@@ -66,7 +66,7 @@ t.test('only what was offered is answered', async (t) => {
   }
 });
 
-t.test('broken options of a SYN open nothing', async (t) => {
+t.test('a SYN with malformed options opens no session', async (t) => {
   for (const raw of [
     Uint8Array.of(2, 4, 5),
     Uint8Array.of(2, 0, 0, 0),
@@ -81,7 +81,7 @@ t.test('broken options of a SYN open nothing', async (t) => {
   }
 });
 
-t.test('a SYN again gets the same SYN/ACK again', async (t) => {
+t.test('a repeated SYN gets the same SYN/ACK', async (t) => {
   const talk = new Conversation(t);
   const syn = fromClient({ flags: 'S', seq: 1000, options: { mss: 1400 } });
   const answer = toClient({ flags: 'SA', seq: ISN, ack: 1001, options: { mss: MSS } });
@@ -105,7 +105,7 @@ t.test('a SYN/ACK is sent again with back-off, and given up', async (t) => {
   talk.counted({ syn_ack_retransmitted: 4, closed_handshake_timeout: 1 });
 });
 
-t.test('the last ACK may be lost: text completes the handshake as well', async (t) => {
+t.test('if the last ACK is lost, data completes the handshake as well', async (t) => {
   const talk = new Conversation(t);
   talk.send(0, fromClient({ flags: 'S', seq: 1000 }));
   talk.expect(0, toClient({ flags: 'SA' }));
@@ -139,7 +139,7 @@ t.test('half open, only an RST at exactly the next number resets', async (t) => 
   t.same(talk.events, ['opened', 'closed client-reset']);
 });
 
-t.test('another SYN of the same port takes the place of a half-open session', async (t) => {
+t.test('another SYN of the same port replaces a half-open session', async (t) => {
   const talk = new Conversation(t);
   talk.send(0, fromClient({ flags: 'S', seq: 1000 }));
   talk.expect(0, toClient({ flags: 'SA', ack: 1001 }));
@@ -150,7 +150,7 @@ t.test('another SYN of the same port takes the place of a half-open session', as
 });
 
 t.test(
-  'sessions of recorded clients are kept beyond the limit: they can answer no cookie',
+  'sessions of recorded clients are kept beyond the limit: they cannot acknowledge a cookie',
   async (t) => {
     const talk = new Conversation(t, { limits: { halfOpen: 2 } });
     for (const port of [1001, 1002, 1003]) {
@@ -163,7 +163,7 @@ t.test(
   },
 );
 
-t.test('a full table evicts who is half open, and never who is further on', async (t) => {
+t.test('a full table evicts half-open sessions, and never those further on', async (t) => {
   const talk = new Conversation(t, { limits: { sessions: 2 } });
   talk.handshake(0, { sourcePort: 1 });
   talk.send(0, fromClient({ flags: 'S', seq: 5, sourcePort: 2 }));
@@ -175,7 +175,7 @@ t.test('a full table evicts who is half open, and never who is further on', asyn
   talk.counted({ evicted_half_open: 1, drop_sessions_full: 1 });
 });
 
-t.test('an initial sequence number is a cookie also where a session is kept', async (t) => {
+t.test('an initial sequence number is a cookie even if the session is kept', async (t) => {
   const isnAt = (time: number, port: number, seq = 1): number => {
     const talk = new Conversation(t, { isn: undefined });
     talk.send(time, fromClient({ flags: 'S', seq, sourcePort: port }));
@@ -184,10 +184,10 @@ t.test('an initial sequence number is a cookie also where a session is kept', as
     return answer;
   };
   const first = isnAt(0, 1000);
-  t.equal(isnAt(100, 1000), first, 'it says what the SYN said');
-  t.not(isnAt(0, 1000, 2), first, 'and with it the number of the client');
-  t.not(isnAt(0, 1001), first, 'and its port');
-  t.not(isnAt(70_000, 1000), first, 'and when it came');
+  t.equal(isnAt(100, 1000), first, 'it holds the options of the SYN');
+  t.not(isnAt(0, 1000, 2), first, "it covers the client's ISN");
+  t.not(isnAt(0, 1001), first, "it covers the client's port");
+  t.not(isnAt(70_000, 1000), first, 'it covers the time');
 });
 
 t.test('sequence numbers wrap around', async (t) => {
@@ -199,7 +199,7 @@ t.test('sequence numbers wrap around', async (t) => {
   talk.expect(0, inIxp(0, { type: IXP_TYPE.adopt }, { seq: 0, ack: 0 }, get('/0')));
 });
 
-t.test('who is not known is told so', async (t) => {
+t.test('segments without a session get an RST', async (t) => {
   const talk = new Conversation(t);
   talk.send(0, fromClient({ flags: 'A', seq: 7, ack: 9 }));
   talk.expect(0, toClient({ flags: 'R', seq: 9 }));
@@ -215,7 +215,7 @@ t.test('who is not known is told so', async (t) => {
   talk.counted({ drop_no_session: 6 });
 });
 
-t.test('other addresses and ports are none of ours', async (t) => {
+t.test('other addresses and ports are not ours', async (t) => {
   const talk = new Conversation(t);
   talk.send(0, fromClient({ flags: 'S', destinationPort: 443 }));
   talk.send(0, fromClient({ flags: 'S' }, undefined, { ip: { destination: '10.9.0.101' } }));
@@ -223,7 +223,7 @@ t.test('other addresses and ports are none of ours', async (t) => {
   talk.counted({ drop_not_ours: 2 });
 });
 
-t.test('a checksum that hardware was to finish is no fault, a wrong one is', async (t) => {
+t.test('an unfinished checksum is accepted, a wrong one is not', async (t) => {
   const talk = new Conversation(t);
   const syn = build(fromClient({ flags: 'S', seq: 1000 }), KEY);
   talk.send(0, unfinished(syn));
@@ -233,7 +233,7 @@ t.test('a checksum that hardware was to finish is no fault, a wrong one is', asy
   talk.expect(5, toClient({ flags: 'SA', ack: 1001 }));
 });
 
-t.test('answers go to where the frame came from', async (t) => {
+t.test('answers go to the source of the frame', async (t) => {
   const talk = new Conversation(t);
   const router = '02:00:00:00:00:fe';
   talk.send(0, fromClient({ flags: 'S', seq: 1000 }, undefined, { ethernet: { source: router } }));

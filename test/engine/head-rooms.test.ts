@@ -13,7 +13,7 @@ import { ack, adopt, text } from '../support/head-frames.js';
 
 const REQUEST = get('/0');
 
-t.test('more holes than are kept track of cost only time', async (t) => {
+t.test('more gaps than are tracked only cost time', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   for (let at = 2; at < 20; at += 2) {
@@ -40,7 +40,7 @@ t.test('rooms for heads are bounded: another slow client makes room', async (t) 
 });
 
 t.test(
-  'a session that was handed over is the last to make room, and its node is told',
+  'a session that was handed over gives up its room last, and its node is reset',
   async (t) => {
     const talk = new Conversation(t, { limits: { heads: 2 } });
     const begin = (port: number, payload: string): void => {

@@ -77,10 +77,10 @@ t.test('byte by byte, each acknowledged', async (t) => {
   }
   talk.send(LENGTH * 10, text(REQUEST[LENGTH - 1]!, LENGTH - 1));
   talk.expect(LENGTH * 10, adopt(REQUEST));
-  t.equal(talk.dispatcher.looked, LENGTH, 'each byte is looked at once');
+  t.equal(talk.dispatcher.looked, LENGTH, 'each byte is inspected once');
 });
 
-t.test('any pieces, in any order, overlapping and again', async (t) => {
+t.test('any pieces, in any order, overlapping and repeated', async (t) => {
   for (let seed = 1; seed <= 200; seed++) {
     const random = new Random(seed);
     const isn = random.pick([1000, 0xffff_ffff, 0xffff_fff0, 0x7fff_fffa]);
@@ -100,7 +100,7 @@ t.test('any pieces, in any order, overlapping and again', async (t) => {
   }
 });
 
-t.test('what was read stays as it was read', async (t) => {
+t.test('bytes that were inspected do not change', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(1, text('GET /0 ', 0));
@@ -109,7 +109,7 @@ t.test('what was read stays as it was read', async (t) => {
   talk.expect(2, adopt('GET /0 HTTP/1.1\r\n\r\n'));
 });
 
-t.test('text behind the head goes along with it', async (t) => {
+t.test('data after the head is handed over with it', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   const both = REQUEST + get('/1');
@@ -141,7 +141,7 @@ t.test(
   },
 );
 
-t.test('the window that is offered shrinks with what is kept', async (t) => {
+t.test('the offered window shrinks as bytes are kept', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(1, text('GET /0 HTTP/1.1\r\n', 0));
@@ -150,7 +150,7 @@ t.test('the window that is offered shrinks with what is kept', async (t) => {
   t.equal(first - talk.expect(2, ack(1017)).tcp!.window, 1000);
 });
 
-t.test('a scaled window is offered in its scale', async (t) => {
+t.test('a scaled window is offered with its scale', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0, { options: { windowScale: 3 } });
   talk.send(1, text('GET ', 0));
@@ -201,14 +201,14 @@ t.test('a head that is not complete in time gets 408', async (t) => {
   talk.counted({ answer_408: 1 });
 });
 
-t.test('who never says a word is let go without one', async (t) => {
+t.test('a client that never sends a byte is closed without an answer', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.expect(10_000, local(LocalService.silentClose, '', 'A'), Port.local);
   talk.counted({ closed_silent_client: 1, answer_408: 0 });
 });
 
-t.test('a hole at the start is no word either', async (t) => {
+t.test('a client that leaves a gap at the start is closed without an answer as well', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(1, text('late', 5));
@@ -241,7 +241,7 @@ t.test('FIN in the middle of a head', async (t) => {
   );
 });
 
-t.test('FIN with the last bytes of a head goes along', async (t) => {
+t.test('a FIN with the last bytes of a head is handed over with them', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(1, text(REQUEST, 0, 'FPA'));
@@ -253,7 +253,7 @@ t.test('FIN with the last bytes of a head goes along', async (t) => {
   talk.end(2, 1);
 });
 
-t.test('FIN behind a hole waits for the hole to be filled', async (t) => {
+t.test('a FIN behind a gap waits until the gap is filled', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(1, text(REQUEST.slice(10), 10, 'FPA'));
@@ -293,7 +293,7 @@ t.test('a SYN while collecting is answered with an ACK (RFC 5961)', async (t) =>
   talk.end(5, 1);
 });
 
-t.test('text outside of the window is refused', async (t) => {
+t.test('data outside the window is dropped', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(1, text('x', 1_000_000));
@@ -330,8 +330,8 @@ t.test('timestamps, once agreed, are in every answer', async (t) => {
     ),
   );
   const stamps = talk.expect(40, ack(4)).tcp!.options.timestamps!;
-  t.equal((stamps[0] - first) >>> 0, 40, 'our clock goes on');
-  t.equal(stamps[1], 540, 'and echoes theirs');
+  t.equal((stamps[0] - first) >>> 0, 40, 'our timestamp clock advances');
+  t.equal(stamps[1], 540, "the client's timestamp is echoed");
   const rest = REQUEST.slice(4);
   talk.send(
     90,
@@ -346,7 +346,7 @@ t.test('timestamps, once agreed, are in every answer', async (t) => {
   );
   t.ok(
     ((handed.ixp!.tsecr - stamps[0]) | 0) >= 0,
-    'the node goes on from what the client has seen',
+    'the node continues from what the client has seen',
   );
   t.same(handed.tcp!.options.timestamps![0], 590);
 });

@@ -3,7 +3,7 @@ import t from 'tap';
 import { build, type PacketSpec } from '../../lab/packet.js';
 import { CLIENT, Conversation, KEY, NODES, SERVER } from '../support/conversation.js';
 
-t.test("fragmentation needed is the node's to hear", async (t) => {
+t.test('the node gets "fragmentation needed"', async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
   const quoted = build(
@@ -63,7 +63,7 @@ t.test("fragmentation needed is the node's to hear", async (t) => {
   talk.counted({ drop_not_ours: 1 });
 });
 
-t.test('ICMP for a session that no node has yet', async (t) => {
+t.test('an ICMP error about a session that no node has yet', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   const quoted = build({

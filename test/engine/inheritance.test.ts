@@ -61,11 +61,11 @@ function inDoubt(
   for (let time = 0; time < 2; time++) t.ok(talk.engine.takeOver(old, 0, 0, 0, START + 50));
   t.ok(
     talk.engine.takeOver(old, 0, -1, 0, START + 50),
-    'one whose node is none here is passed over',
+    'a session whose node is not in this config is skipped',
   );
   talk.counted({ taken_over: 1 });
   t.equal(talk.states.active[0], 1);
-  if (change === undefined) t.equal(actionOf(talk), 0, 'nothing by the kernel');
+  if (change === undefined) t.equal(actionOf(talk), 0, 'the kernel forwards nothing');
   return talk;
 }
 
@@ -99,7 +99,7 @@ t.test('in doubt: the handoff was never sent, and the client sends its head agai
   talk.end(2_000, 1);
 });
 
-t.test('in doubt: the node has it, and the client waits', async (t) => {
+t.test('in doubt: the node has the session, and the client waits', async (t) => {
   const talk = inDoubt(t);
   talk.expect(300, QUESTION);
   talk.expect(600, QUESTION);
@@ -109,7 +109,7 @@ t.test('in doubt: the node has it, and the client waits', async (t) => {
   talk.counted({ node_asked: 2, handoffs: 0 });
 });
 
-t.test('in doubt: the client goes on before the node has said a word', async (t) => {
+t.test('in doubt: the client goes on before the node has answered', async (t) => {
   const talk = inDoubt(t);
   const next = (seq: number): Parameters<Conversation['send']>[1] =>
     fromClient({ flags: 'PA', seq, ack: ISN + 1 }, 'body');
@@ -125,7 +125,7 @@ t.test('in doubt: the client goes on before the node has said a word', async (t)
   talk.expectForwarded(21, 0, next(HEAD_END + 4));
 });
 
-t.test('in doubt: a head of several segments, of which the last comes again', async (t) => {
+t.test('in doubt: the last of several segments of a head comes again', async (t) => {
   const half = HEAD.length >> 1;
   const talk = inDoubt(t, [HEAD.slice(0, half), HEAD.slice(half)]);
   const last = { flags: 'PA', seq: 1001 + half, ack: ISN + 1 };
@@ -136,7 +136,7 @@ t.test('in doubt: a head of several segments, of which the last comes again', as
   t.equal(actionOf(talk), SessionAction.forward);
 });
 
-t.test('in doubt: a node that refuses; the head is collected anew', async (t) => {
+t.test('in doubt: the node refuses, and the head is collected again', async (t) => {
   const talk = inDoubt(t);
   talk.send(10, SENT_HEAD);
   talk.expect(10, ADOPT_AGAIN);
@@ -151,7 +151,7 @@ t.test('in doubt: a node that refuses; the head is collected anew', async (t) =>
   talk.counted({ requests: 1, handoffs: 1, handoff_refused: 1 });
 });
 
-t.test('in doubt: a node that answers no question', async (t) => {
+t.test('in doubt: the node answers no question', async (t) => {
   const silent = (t: Test): Conversation => {
     const talk = inDoubt(t);
     // The node may still have the session, so in the end its socket is reset.
@@ -190,7 +190,7 @@ t.test('in doubt: a node that answers no question', async (t) => {
   });
 });
 
-t.test('in doubt: the client has given up, and begins anew', async (t) => {
+t.test('in doubt: the client has given up, and opens a new connection', async (t) => {
   const talk = inDoubt(t);
   const syn = fromClient({ flags: 'S', seq: 9000 });
   talk.send(10, syn);
@@ -200,7 +200,7 @@ t.test('in doubt: the client has given up, and begins anew', async (t) => {
   talk.expect(1_010, toClient({ flags: 'SA', ack: 9001 }));
 });
 
-t.test('no doubt: the record says that the node has it', async (t) => {
+t.test('not in doubt: the record proves that the node has the session', async (t) => {
   const { nodeFin, adopted } = SessionFlag;
   for (const flag of [nodeFin, adopted]) {
     const talk = inDoubt(t, [HEAD], (record) =>
@@ -223,7 +223,7 @@ t.test('no doubt: the record says that the node has it', async (t) => {
   t.equal(actionOf(moved), 0);
 });
 
-t.test('what the earlier program sees of a session in doubt is taken in', async (t) => {
+t.test('what the earlier XDP program records of a session in doubt is taken over', async (t) => {
   const records = sessionMemory(SESSIONS);
   const before = new Conversation(t, { engine: { memory: records } });
   before.handshake(0);
@@ -237,7 +237,7 @@ t.test('what the earlier program sees of a session in doubt is taken in', async 
   t.equal(actionOf(talk), SessionAction.forward);
 });
 
-t.test('a part of a head that nobody has acknowledged comes again', async (t) => {
+t.test('a part of a head that was not acknowledged comes again', async (t) => {
   const records = sessionMemory(SESSIONS);
   const before = new Conversation(t, { engine: { memory: records } });
   before.handshake(0);
@@ -256,7 +256,7 @@ t.test('a part of a head that nobody has acknowledged comes again', async (t) =>
 });
 
 t.test(
-  'a head of which bytes were acknowledged, and are lost: its client is told when it sends more',
+  'acknowledged bytes of a head are lost: the client gets an RST when it sends more',
   async (t) => {
     const records = sessionMemory(SESSIONS);
     const before = new Conversation(t, { engine: { memory: records } });
@@ -272,7 +272,7 @@ t.test(
         talk.engine.takeLoss(old, slot, 0, START + 50);
         talk.engine.takeLoss(old, slot, 0, START + 50);
       }
-      t.equal(talk.engine.sessions.size, 1, 'that one alone');
+      t.equal(talk.engine.sessions.size, 1, 'only that one');
       return talk;
     };
     const talk = start();

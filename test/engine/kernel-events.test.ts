@@ -120,7 +120,7 @@ t.test('ADOPTED: the session passes', async (t) => {
   talk.end(2000, 1);
 });
 
-t.test('ADOPTED, of a part: the rest is sent again, from there', async (t) => {
+t.test('ADOPTED for a part: the rest is sent again', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   const request = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(2500)}\r\n\r\n`;
@@ -136,7 +136,7 @@ t.test('ADOPTED, of a part: the rest is sent again, from there', async (t) => {
   talk.end(2000, 1);
 });
 
-t.test('FIN: it confirms as well; and after both FINs the session is over', async (t) => {
+t.test('FIN confirms as well, and after both FINs the session has ended', async (t) => {
   const talk = new Conversation(t);
   handed(talk);
   checkedNotice(talk, 5, NOTICE.fin, 0);
@@ -151,7 +151,7 @@ t.test('FIN: it confirms as well; and after both FINs the session is over', asyn
 });
 
 t.test(
-  'FIN of a session that passes: its client is waited for, and not for as long as one that talks',
+  'FIN of a session that passes: its client has less time than one of an open session',
   async (t) => {
     const talk = new Conversation(t, { timeouts: { closing: 2_000 } });
     talk.passing(0);
@@ -163,7 +163,7 @@ t.test(
   },
 );
 
-t.test('sessions that the balancer answers itself', async (t) => {
+t.test('sessions of local services', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   const head = get('/nowhere');
@@ -173,7 +173,7 @@ t.test('sessions that the balancer answers itself', async (t) => {
   t.equal(stateOf(talk), SessionState.passing);
 });
 
-t.test('what is not about a session of its node changes nothing', async (t) => {
+t.test('a notice that is not about a session of its node changes nothing', async (t) => {
   for (const type of [NOTICE.adopted, NOTICE.fin]) {
     const cases: [
       string,
@@ -206,7 +206,7 @@ t.test('what is not about a session of its node changes nothing', async (t) => {
   }
 });
 
-t.test('nor does a notice before the handoff', async (t) => {
+t.test('a notice before the handoff changes nothing', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   checkedNotice(talk, 1, NOTICE.adopted, 0);
@@ -215,7 +215,7 @@ t.test('nor does a notice before the handoff', async (t) => {
   t.equal(talk.engine.sessions.flags(slotOf(talk)), 0);
 });
 
-t.test('a node that was given up and says that it has the session must let go', async (t) => {
+t.test('a node that was given up, and says that it has the session, is reset', async (t) => {
   const talk = new Conversation(t);
   handed(talk);
   talk.expect(300, inIxp(0, { type: IXP_TYPE.adopt }, {}, HEAD));
@@ -232,31 +232,28 @@ t.test('a node that was given up and says that it has the session must let go', 
   talk.end(2000, 1);
 });
 
-t.test(
-  "a client's FIN that was forwarded before the node's notice: it had the answer",
-  async (t) => {
-    const talk = new Conversation(t);
-    handed(talk);
-    forwardedFin(talk, 4, FIRST_NONCE + 1);
-    t.equal(stateOf(talk), SessionState.handing, 'one of an earlier session');
-    forwardedFin(talk, 5);
-    const slot = slotOf(talk);
-    t.equal(stateOf(talk), SessionState.passing);
-    t.ok(talk.engine.sessions.has(slot, SessionFlag.clientFin));
-    talk.counted({ adopted: 1 });
-    t.equal(talk.states.adopted[0], 1);
-    talk.states.handoffTimedOut(0, 5);
-    checkedNotice(talk, 6, NOTICE.fin, 0);
-    t.equal(stateOf(talk), SessionState.lingering);
-    t.equal(talk.states.adopted[0], 1, 'counted once');
-    for (const now of [7, 8])
-      t.notOk(talk.states.handoffTimedOut(0, now), 'forgotten by its notice');
-    talk.counted({ adopted: 1, closed_fin: 1, handoff_retransmitted: 0 });
-    talk.end(5_100, 0);
-  },
-);
+t.test("a client's FIN that was forwarded before the node's notice confirms", async (t) => {
+  const talk = new Conversation(t);
+  handed(talk);
+  forwardedFin(talk, 4, FIRST_NONCE + 1);
+  t.equal(stateOf(talk), SessionState.handing, 'one of an earlier session');
+  forwardedFin(talk, 5);
+  const slot = slotOf(talk);
+  t.equal(stateOf(talk), SessionState.passing);
+  t.ok(talk.engine.sessions.has(slot, SessionFlag.clientFin));
+  talk.counted({ adopted: 1 });
+  t.equal(talk.states.adopted[0], 1);
+  talk.states.handoffTimedOut(0, 5);
+  checkedNotice(talk, 6, NOTICE.fin, 0);
+  t.equal(stateOf(talk), SessionState.lingering);
+  t.equal(talk.states.adopted[0], 1, 'counted once');
+  for (const now of [7, 8])
+    t.notOk(talk.states.handoffTimedOut(0, now), 'its notice clears the count');
+  talk.counted({ adopted: 1, closed_fin: 1, handoff_retransmitted: 0 });
+  talk.end(5_100, 0);
+});
 
-t.test('the same when it is not known which node has answered: an end for everybody', async (t) => {
+t.test('a FIN when it is unknown which node has answered ends the session', async (t) => {
   const talk = new Conversation(t);
   handed(talk);
   talk.rest(650);
@@ -269,20 +266,23 @@ t.test('the same when it is not known which node has answered: an end for everyb
   t.equal(talk.states.active[1], 0);
 });
 
-t.test('a handoff whose answer the kernel has seen acknowledged is not sent again', async (t) => {
-  const talk = new Conversation(t);
-  handed(talk);
-  const slot = slotOf(talk);
-  talk.quiet(290);
-  talk.engine.sessions.setClientAck(slot, ISN + 2);
-  talk.quiet(330);
-  t.equal(stateOf(talk), SessionState.passing);
-  talk.counted({ handoff_retransmitted: 0, adopted: 1 });
-  t.equal(talk.states.adopted[0], 1);
-  talk.end(2000, 1);
-});
+t.test(
+  'a handoff is not sent again when the kernel has seen its answer acknowledged',
+  async (t) => {
+    const talk = new Conversation(t);
+    handed(talk);
+    const slot = slotOf(talk);
+    talk.quiet(290);
+    talk.engine.sessions.setClientAck(slot, ISN + 2);
+    talk.quiet(330);
+    t.equal(stateOf(talk), SessionState.passing);
+    talk.counted({ handoff_retransmitted: 0, adopted: 1 });
+    t.equal(talk.states.adopted[0], 1);
+    talk.end(2000, 1);
+  },
+);
 
-t.test('it is sent again when nothing of an answer is', async (t) => {
+t.test('a handoff is sent again when no answer was acknowledged', async (t) => {
   const talk = new Conversation(t);
   handed(talk);
   t.equal(talk.engine.sessions.clientAck(slotOf(talk)), ISN + 1);
@@ -290,7 +290,7 @@ t.test('it is sent again when nothing of an answer is', async (t) => {
   talk.counted({ handoff_retransmitted: 1 });
 });
 
-t.test('of a head in several segments the rest is sent again all the same', async (t) => {
+t.test('the rest of a head in several segments is sent again nevertheless', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   const request = `GET /0 HTTP/1.1\r\nX: ${'x'.repeat(2500)}\r\n\r\n`;
@@ -304,68 +304,57 @@ t.test('of a head in several segments the rest is sent again all the same', asyn
   talk.counted({ adopted: 1, handoff_retransmitted: 1 });
 });
 
-t.test(
-  'an answer acknowledged when it is not known whose it was ends the session at the next try',
-  async (t) => {
-    const talk = new Conversation(t);
-    handed(talk);
-    talk.rest(650);
-    talk.engine.sessions.setClientAck(slotOf(talk), ISN + 100);
-    talk.expect(900, inIxp(1, { type: IXP_TYPE.segment }, { flags: 'R', seq: HEAD_END }, ''));
-    talk.expect(900, toClient({ flags: 'RA', seq: ISN + 1 }));
-    talk.end(2000, 0);
-    talk.counted({ closed_no_node: 1, adopted: 0 });
-  },
-);
+t.test('an acknowledged answer of an unknown node ends the session at the next try', async (t) => {
+  const talk = new Conversation(t);
+  handed(talk);
+  talk.rest(650);
+  talk.engine.sessions.setClientAck(slotOf(talk), ISN + 100);
+  talk.expect(900, inIxp(1, { type: IXP_TYPE.segment }, { flags: 'R', seq: HEAD_END }, ''));
+  talk.expect(900, toClient({ flags: 'RA', seq: ISN + 1 }));
+  talk.end(2000, 0);
+  talk.counted({ closed_no_node: 1, adopted: 0 });
+});
 
-t.test(
-  'a SYN that was answered for a session that had ended: a new one takes its place',
-  async (t) => {
-    const talk = new Conversation(t, { limits: { sessions: 1 } });
-    const end = talk.passing(0);
-    talk.send(10, fromClient({ flags: 'R', seq: end }));
-    talk.rest(10);
-    t.equal(stateOf(talk), SessionState.lingering);
-    answeredSyn(talk, 20, 77_000);
-    t.equal(stateOf(talk), SessionState.synReceived);
-    const { sessions } = talk.engine;
-    const slot = slotOf(talk);
-    t.equal(sessions.size, 1);
-    t.equal(sessions.nonce(slot), FIRST_NONCE + 1);
-    t.equal(sessions.clientIsn(slot), 77_000);
-    t.equal(sessions.flags(slot), 0, 'nothing of the old one is left');
-    t.equal(sessions.action(slot), 0);
-    talk.counted({
-      syn_answered: 1,
-      closed_client_reset: 1,
-      closed_replaced: 0,
-      drop_sessions_full: 0,
-    });
-    checkedNotice(talk, 21, NOTICE.fin, 0);
-    talk.counted({ drop_ixcp_stale: 1 });
+t.test('a SYN that was answered for a session that had ended opens a new session', async (t) => {
+  const talk = new Conversation(t, { limits: { sessions: 1 } });
+  const end = talk.passing(0);
+  talk.send(10, fromClient({ flags: 'R', seq: end }));
+  talk.rest(10);
+  t.equal(stateOf(talk), SessionState.lingering);
+  answeredSyn(talk, 20, 77_000);
+  t.equal(stateOf(talk), SessionState.synReceived);
+  const { sessions } = talk.engine;
+  const slot = slotOf(talk);
+  t.equal(sessions.size, 1);
+  t.equal(sessions.nonce(slot), FIRST_NONCE + 1);
+  t.equal(sessions.clientIsn(slot), 77_000);
+  t.equal(sessions.flags(slot), 0, 'nothing of the old session is left');
+  t.equal(sessions.action(slot), 0);
+  talk.counted({
+    syn_answered: 1,
+    closed_client_reset: 1,
+    closed_replaced: 0,
+    drop_sessions_full: 0,
+  });
+  checkedNotice(talk, 21, NOTICE.fin, 0);
+  talk.counted({ drop_ixcp_stale: 1 });
 
-    talk.send(30, fromClient({ flags: 'PA', seq: 77_001, ack: 9001 }, HEAD));
-    talk.expect(
-      30,
-      inIxp(
-        0,
-        { type: IXP_TYPE.adopt, session: FIRST_NONCE + 1 },
-        { seq: 77_001, ack: 9001 },
-        HEAD,
-      ),
-    );
-    checkedNotice(talk, 31, NOTICE.adopted, 0, {
-      serverIsn: FIRST_NONCE + 1,
-      ack: 77_001 + HEAD.length,
-    });
-    t.equal(stateOf(talk), SessionState.passing);
-    t.equal(talk.states.active[0], 1);
-    talk.end(20_000, 1);
-    talk.counted({ adopted: 2 });
-  },
-);
+  talk.send(30, fromClient({ flags: 'PA', seq: 77_001, ack: 9001 }, HEAD));
+  talk.expect(
+    30,
+    inIxp(0, { type: IXP_TYPE.adopt, session: FIRST_NONCE + 1 }, { seq: 77_001, ack: 9001 }, HEAD),
+  );
+  checkedNotice(talk, 31, NOTICE.adopted, 0, {
+    serverIsn: FIRST_NONCE + 1,
+    ack: 77_001 + HEAD.length,
+  });
+  t.equal(stateOf(talk), SessionState.passing);
+  t.equal(talk.states.active[0], 1);
+  talk.end(20_000, 1);
+  talk.counted({ adopted: 2 });
+});
 
-t.test('it is the same SYN, or the session has not ended: nothing changes', async (t) => {
+t.test('the same SYN, or one of a session that has not ended, changes nothing', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   answeredSyn(talk, 1, 77_000);

@@ -39,7 +39,7 @@ t.test('the kernel forwards from the confirmation to the end', async (t) => {
   t.equal(
     actionOf(talk),
     SessionAction.answered,
-    'before the node has confirmed, for who has its answer',
+    'before the node has confirmed, for a client that has its answer',
   );
   talk.send(1, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
   t.equal(actionOf(talk), SessionAction.forward);
@@ -50,10 +50,10 @@ t.test('the kernel forwards from the confirmation to the end', async (t) => {
   t.equal(talk.engine.sessions.inState[SessionState.lingering], 1);
   t.equal(actionOf(talk), SessionAction.forward, 'late packets still pass');
   talk.end(10_000, 0);
-  t.equal(talk.engine.sessions.action(0), 0, 'and no more when it is removed');
+  t.equal(talk.engine.sessions.action(0), 0, 'none after its removal');
 });
 
-t.test('an answer proves nothing of a node when a second one may know the session', async (t) => {
+t.test('an answer does not confirm a node when a second one may know the session', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
@@ -84,7 +84,7 @@ t.test('a FIN that the kernel has forwarded', async (t) => {
   const slot = slotOf(talk);
   const { sessions } = talk.engine;
   talk.engine.kernelEvent(forwardedFin(FIRST_NONCE + 1), 0, START);
-  t.notOk(sessions.has(slot, SessionFlag.clientFin), 'of an earlier session');
+  t.notOk(sessions.has(slot, SessionFlag.clientFin), 'the FIN of an earlier session');
   talk.send(1, notice(0, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
   talk.engine.kernelEvent(forwardedFin(sessions.nonce(slot)), 0, START + 1);
   t.ok(sessions.has(slot, SessionFlag.clientFin));
@@ -108,41 +108,44 @@ t.test('sessions of local services stay with the engine', async (t) => {
   t.equal(actionOf(talk), 0);
 });
 
-t.test('the kernel wraps for a client that sends on, once the handoff is on its way', async (t) => {
-  const talk = new Conversation(t);
-  talk.handshake(0);
-  const body = (at: number): Parameters<Conversation['send']>[1] =>
-    fromClient({ flags: 'A', seq: HEAD_END + at * 4, ack: ISN + 1 }, 'body');
-  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
-  talk.expect(0, inIxp(0, {}, {}, HEAD));
-  talk.send(0, body(0));
-  talk.expect(0, inIxp(0, { type: 2 }, { seq: HEAD_END }, 'body'));
-  const { answered, wrap } = SessionAction;
-  t.equal(
-    actionOf(talk),
-    answered,
-    'not in the batch that the handoff is sent with: it would be overtaken',
-  );
-  talk.send(1, body(1));
-  talk.expect(1, inIxp(0, { type: 2 }, { seq: HEAD_END + 4 }, 'body'));
-  t.equal(actionOf(talk), answered | wrap);
+t.test(
+  'the kernel wraps for a client that goes on sending, once the handoff is sent',
+  async (t) => {
+    const talk = new Conversation(t);
+    talk.handshake(0);
+    const body = (at: number): Parameters<Conversation['send']>[1] =>
+      fromClient({ flags: 'A', seq: HEAD_END + at * 4, ack: ISN + 1 }, 'body');
+    talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
+    talk.expect(0, inIxp(0, {}, {}, HEAD));
+    talk.send(0, body(0));
+    talk.expect(0, inIxp(0, { type: 2 }, { seq: HEAD_END }, 'body'));
+    const { answered, wrap } = SessionAction;
+    t.equal(
+      actionOf(talk),
+      answered,
+      'not in the batch in which the handoff is sent: the segment would overtake it',
+    );
+    talk.send(1, body(1));
+    talk.expect(1, inIxp(0, { type: 2 }, { seq: HEAD_END + 4 }, 'body'));
+    t.equal(actionOf(talk), answered | wrap);
 
-  // Refused: the next node does not have the session yet.
-  talk.send(2, notice(0, NOTICE.refused, { ack: 1001 }));
-  talk.expect(2, inIxp(1, { type: 1 }, {}, HEAD));
-  t.equal(actionOf(talk), answered);
-  talk.send(2, body(2));
-  talk.expect(2, inIxp(1, { type: 2 }, { seq: HEAD_END + 8 }, 'body'));
-  t.equal(actionOf(talk), answered);
-  talk.send(3, body(3));
-  talk.expect(3, inIxp(1, { type: 2 }, { seq: HEAD_END + 12 }, 'body'));
-  t.equal(actionOf(talk), answered | wrap);
-  t.equal(talk.engine.sessions.node(slotOf(talk)), 1);
-  talk.send(4, notice(1, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
-  t.equal(actionOf(talk), SessionAction.forward);
-});
+    // Refused: the next node does not have the session yet.
+    talk.send(2, notice(0, NOTICE.refused, { ack: 1001 }));
+    talk.expect(2, inIxp(1, { type: 1 }, {}, HEAD));
+    t.equal(actionOf(talk), answered);
+    talk.send(2, body(2));
+    talk.expect(2, inIxp(1, { type: 2 }, { seq: HEAD_END + 8 }, 'body'));
+    t.equal(actionOf(talk), answered);
+    talk.send(3, body(3));
+    talk.expect(3, inIxp(1, { type: 2 }, { seq: HEAD_END + 12 }, 'body'));
+    t.equal(actionOf(talk), answered | wrap);
+    t.equal(talk.engine.sessions.node(slotOf(talk)), 1);
+    talk.send(4, notice(1, NOTICE.adopted, { seq: ISN + 1, ack: HEAD_END }));
+    t.equal(actionOf(talk), SessionAction.forward);
+  },
+);
 
-t.test("a client's reset before the confirmation ends what the kernel does", async (t) => {
+t.test("an RST of the client before the confirmation ends the kernel's part", async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));
@@ -183,18 +186,15 @@ t.test('what the kernel has seen counts: time, numbers and packets', async (t) =
   t.equal(talk.engine.sessions.size, 1, 'not idle');
   kernel.setUint32(12, START + 19_050, true);
   talk.quiet(19_030);
-  t.equal(talk.engine.sessions.size, 1, 'a time ahead of ours is not one of long ago');
+  t.equal(talk.engine.sessions.size, 1, 'a time ahead of ours is not an old one');
   const fin = fromClient({ flags: 'FA', seq: end + 5_000, ack: 90_000 });
   talk.send(19_100, fin);
   talk.expectForwarded(19_100, 0, fin);
-  t.ok(
-    talk.engine.sessions.has(slot, SessionFlag.clientFin),
-    'the FIN joins what the kernel has seen',
-  );
+  t.ok(talk.engine.sessions.has(slot, SessionFlag.clientFin), 'the FIN is in sequence');
   t.equal(talk.engine.sessions.packets(slot), 42);
 });
 
-t.test('a FIN counts also when the kernel has forwarded what came after it', async (t) => {
+t.test('a FIN counts even if the kernel has forwarded a later segment', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, HEAD));

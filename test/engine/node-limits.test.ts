@@ -86,21 +86,21 @@ const flagsOf = (sent: ReturnType<Conversation['rest']>[number] | undefined): nu
 const whereTo = (sent: ReturnType<Conversation['rest']>): number =>
   NODES.findIndex(({ mac }) => mac === sent[0]?.ethernet.destination);
 
-t.test('a node without the virtual address gets nothing of that virtual server', async (t) => {
+t.test('a node without the virtual address gets no session of that virtual server', async (t) => {
   const talk = new Conversation(t);
   const reports = new Reports(talk);
   t.equal(whereTo(ask(talk, 0, '/01', 1)), 0, 'an agent that does not name addresses may have all');
   reports.send(0, 0, 1, [OTHER]);
   t.equal(whereTo(ask(talk, 1, '/01', 2)), 1);
   const [local] = ask(talk, 2, '/0', 3);
-  t.equal(local?.ixp?.service, 5, 'nobody else holds it: 503 at once');
-  t.equal(local?.ethernet.destination, local?.ethernet.source, 'from ourselves');
+  t.equal(local?.ixp?.service, 5, 'no other node holds it: 503 at once');
+  t.equal(local?.ethernet.destination, local?.ethernet.source, 'from the local service');
   reports.send(3, 0, 1, [OTHER, SERVER.address]);
   t.equal(whereTo(ask(talk, 3, '/0', 4)), 0);
   reports.send(4, 0, 1, [OTHER], 2);
   t.equal(whereTo(ask(talk, 4, '/0', 5)), 0, 'a list with a gap says nothing');
   reports.send(5, 0, 1, [OTHER, OTHER], 2);
-  t.equal(whereTo(ask(talk, 5, '/0', 6)), 0, 'nor does one with a repetition');
+  t.equal(whereTo(ask(talk, 5, '/0', 6)), 0, 'a list with a repetition says nothing');
   reports.send(6, 0, 1, []);
   t.equal(whereTo(ask(talk, 6, '/01', 7)), 1, 'none at all');
 });
@@ -119,25 +119,25 @@ t.test('a session whose options a node has switched off goes to another holder',
     t.equal(flagsOf(sent), ALL);
     talk.nodes.withheld.set(option, 0);
     const [next] = ask(talk, 2, '/0', 2);
-    t.equal(whereTo([next!]), 0, 'agreed since: the node takes it');
+    t.equal(whereTo([next!]), 0, 'agreed after the report: the node takes it');
     t.equal(flagsOf(next), ALL & ~option);
   }
 });
 
-t.test('a node, and we ourselves, do without SACK where it is off', async (t) => {
+t.test('a node, and the balancer itself, continue without SACK where it is off', async (t) => {
   const talk = new Conversation(t);
   const reports = new Reports(talk);
   reports.send(0, 0, IxcpFlag.noSack, [SERVER.address]);
   const [sent] = ask(talk, 1, '/0', 1);
   t.equal(whereTo([sent!]), 0);
   t.equal(flagsOf(sent), ALL & ~IxpFlag.sackOk);
-  t.equal(flagsOf(ask(talk, 2, '/1', 2)[0]), ALL, 'of another node nothing is taken');
+  t.equal(flagsOf(ask(talk, 2, '/1', 2)[0]), ALL, 'nothing is changed for another node');
   t.equal(flagsOf(ask(talk, 3, '/none', 3)[0]), ALL);
   talk.nodes.withheld.set(0, IxpFlag.sackOk);
   t.equal(flagsOf(ask(talk, 4, '/none', 4)[0]), ALL & ~IxpFlag.sackOk);
 });
 
-t.test('a SYN/ACK offers what is not withheld, and so does a cookie', async (t) => {
+t.test('a SYN/ACK offers only what is not withheld, with a cookie as well', async (t) => {
   const offered = (
     t: Test,
     withheld: number,
@@ -170,7 +170,7 @@ t.test('a SYN/ACK offers what is not withheld, and so does a cookie', async (t) 
   }
 });
 
-t.test('a node that refuses again and again is asked last, until it adopts', async (t) => {
+t.test('a node that refuses repeatedly is the last choice, until it adopts', async (t) => {
   const talk = new Conversation(t);
   const refuse = (time: number, port: number, reason: number): number => {
     const to = whereTo(ask(talk, time, '/01', port));
@@ -190,20 +190,20 @@ t.test('a node that refuses again and again is asked last, until it adopts', asy
   t.notOk(takes(1_000));
   t.ok(takes(1_003), 'asked again after a second');
   talk.states.handoffRefused(0, 0, IxcpReason.noListener, START + 1_100);
-  t.notOk(takes(1_101), 'and left alone again at once');
+  t.notOk(takes(1_101), 'left out again at once');
   talk.states.handoffConfirmed(0, 0);
   t.ok(takes(1_102));
   t.notOk(talk.states.hasFailed(0, 0));
 });
 
-t.test('an older connection in the way says nothing of the node', async (t) => {
+t.test('an older connection in the way says nothing about the node', async (t) => {
   const talk = new Conversation(t);
   for (let i = 0; i < 10; i++) talk.states.handoffRefused(0, 0, IxcpReason.tupleInUse, 5);
   t.notOk(talk.states.hasFailed(0, 0));
   t.ok(talk.nodes.takesHandoffs(0, 0, ALL, 5));
 });
 
-t.test('a silent node is left alone for longer when no agent was ever heard there', async (t) => {
+t.test('a silent node is left out for longer when its agent was never heard', async (t) => {
   const talk = new Conversation(t);
   const reports = new Reports(talk);
   for (const [heard, seconds] of [
@@ -211,7 +211,7 @@ t.test('a silent node is left alone for longer when no agent was ever heard ther
     [true, 5],
   ] as const) {
     if (heard) reports.send(0, 0, 1, [SERVER.address]);
-    t.ok(talk.nodes.takesHandoffs(0, 0, ALL, START), 'a first report ends it');
+    t.ok(talk.nodes.takesHandoffs(0, 0, ALL, START), 'a first report ends that');
     for (let i = 0; i < 3; i++) talk.states.handoffTimedOut(0, START);
     t.notOk(talk.nodes.takesHandoffs(0, 0, ALL, START + seconds * 1_000 - 1));
     t.ok(talk.nodes.takesHandoffs(0, 0, ALL, START + seconds * 1_000));

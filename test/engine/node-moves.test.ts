@@ -5,7 +5,7 @@ import { Port } from '../../src/datapath/datapath.js';
 import { Conversation, NODES } from '../support/conversation.js';
 import { asked, handed, unavailable, withdrawn } from '../support/handoff-frames.js';
 
-t.test('an address that is lost during the handoff', async (t) => {
+t.test('a MAC address that is lost during the handoff', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0');
   talk.expect(0, handed(0, request));
@@ -21,7 +21,7 @@ t.test('a MAC address that changes during the handoff', async (t) => {
   talk.expect(0, handed(0, request));
   talk.expect(100, handed(0, request));
   t.notOk(talk.events.includes('silent node 0'));
-  t.ok(talk.events.includes('unconfirmed node 0'), 'someone may look where it is');
+  t.ok(talk.events.includes('unconfirmed node 0'), 'a listener may look up the address');
   talk.setMac(150, 0, '02:00:00:00:00:99');
   const moved = { ...handed(0, request), ethernet: { destination: '02:00:00:00:00:99' } };
   // Two more tries, as if the first two had never been sent. Then the node counts as silent, like
@@ -33,10 +33,10 @@ t.test('a MAC address that changes during the handoff', async (t) => {
   talk.expect(400, unavailable(request), Port.local);
   const movedAt = talk.nodes.movedAt[0];
   talk.setMac(450, 0, '02:00:00:00:00:99');
-  t.equal(talk.nodes.movedAt[0], movedAt, 'the same address again is no move');
+  t.equal(talk.nodes.movedAt[0], movedAt, 'the same address again is no change');
 });
 
-t.test('a node that moves house between two tries', async (t) => {
+t.test('a node that changes its MAC address between two tries', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0');
   talk.expect(0, handed(0, request));

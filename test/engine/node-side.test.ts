@@ -33,7 +33,7 @@ function thence(packet: PacketSpec): PacketSpec {
 }
 
 t.test(
-  'handoff, wrapped and passed segments leave where nodes are; answers to clients where they are',
+  'frames to nodes leave on the interface of the nodes, frames to clients on theirs',
   async (t) => {
     const talk = conversation(t);
     // handshake() expects the SYN/ACK at Port.wire, from the MAC address of the clients' interface.
@@ -58,7 +58,7 @@ t.test(
   },
 );
 
-t.test('a node that is given up is told so where it is', async (t) => {
+t.test('a node that is given up gets its RST on the interface of the nodes', async (t) => {
   const talk = conversation(t);
   talk.handshake(0);
   const request = get('/01');
@@ -87,7 +87,7 @@ t.test('local services stay on the interface of the clients', async (t) => {
   talk.expectForwarded(2, LOCAL_NODE, passed);
 });
 
-t.test('reports are answered where they came from', async (t) => {
+t.test('reports are answered on the interface of the nodes', async (t) => {
   const talk = conversation(t);
   talk.send(0, notice(0, NOTICE.report, { session: 7, flags: CAN_ADOPT, seq: 1 }));
   talk.expect(
@@ -101,7 +101,7 @@ t.test('reports are answered where they came from', async (t) => {
   );
 });
 
-t.test('a stranger is reset where clients are', async (t) => {
+t.test('an unknown client gets its RST on the interface of the clients', async (t) => {
   const talk = conversation(t);
   talk.send(0, fromClient({ flags: 'A', seq: 1, ack: 77 }));
   talk.expect(0, toClient({ flags: 'R', seq: 77 }));

@@ -34,7 +34,7 @@ function waiting(talk: Conversation): string {
   return request;
 }
 
-t.test('what is not right in every part is not believed', async (t) => {
+t.test('a notice is believed only if every part is right', async (t) => {
   const good = notice(0, NOTICE.adopted, { ack: 2000 });
   const changed = (ixcp: IxcpSpec): PacketSpec => ({ ...good, ixcp: { ...good.ixcp, ...ixcp } });
   const cases: [string, CounterName, Uint8Array][] = [
@@ -112,7 +112,7 @@ t.test('notices cut short, at every byte', async (t) => {
   });
 });
 
-t.test('one bit turned over anywhere in a notice', async (t) => {
+t.test('any one bit of a notice flipped', async (t) => {
   const talk = new Conversation(t);
   waiting(talk);
   const whole = build(notice(0, NOTICE.adopted, { ack: 2000 }), KEY);
@@ -135,7 +135,7 @@ t.test('one bit turned over anywhere in a notice', async (t) => {
   talk.counted({ adopted: 1 });
 });
 
-t.test('a notice of an unknown kind', async (t) => {
+t.test('a notice of an unknown type', async (t) => {
   const talk = new Conversation(t);
   waiting(talk);
   for (const type of [0, 6, 7, 8, 255]) talk.send(5, notice(0, type, { ack: 2000 }));
@@ -177,7 +177,7 @@ t.test('a report is answered, and says what the node can do', async (t) => {
   t.ok(talk.nodes.takesHandoffs(0, 0, 0, 0));
   report(1000, { flags: 0, seq: 101 });
   talk.expect(1000, welcome);
-  t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 0), 'its kernel can not adopt');
+  t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 0), 'its kernel cannot adopt');
   // Replayed by an attacker: older than the newest report.
   report(1500, { flags: 1, seq: 100 });
   talk.quiet(1600);
@@ -190,22 +190,25 @@ t.test('a report is answered, and says what the node can do', async (t) => {
   talk.counted({ report: 4, drop_ixcp_stale: 1 });
 });
 
-t.test('an agent whose clock was set back is believed once the old one is silent', async (t) => {
-  const talk = new Conversation(t);
-  const none = { client: '0.0.0.0', clientPort: 0, virtualAddress: '0.0.0.0', virtualPort: 0 };
-  const report = (time: number, session: number, seq: number, flags: number): void =>
-    talk.send(time, notice(0, NOTICE.report, { ...none, session, seq, flags }));
-  report(0, 7, 5000, 0x8001);
-  talk.expect(0, { ixcp: { type: NOTICE.welcome, session: 7 } });
-  report(1000, 8, 100, 1);
-  talk.quiet(1500);
-  t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 1500));
-  report(6000, 8, 105, 1);
-  talk.expect(6000, { ixcp: { type: NOTICE.welcome, session: 8 } });
-  t.ok(talk.nodes.takesHandoffs(0, 0, 0, 6000));
-});
+t.test(
+  'an agent whose clock was set back is believed once its old reports are outdated',
+  async (t) => {
+    const talk = new Conversation(t);
+    const none = { client: '0.0.0.0', clientPort: 0, virtualAddress: '0.0.0.0', virtualPort: 0 };
+    const report = (time: number, session: number, seq: number, flags: number): void =>
+      talk.send(time, notice(0, NOTICE.report, { ...none, session, seq, flags }));
+    report(0, 7, 5000, 0x8001);
+    talk.expect(0, { ixcp: { type: NOTICE.welcome, session: 7 } });
+    report(1000, 8, 100, 1);
+    talk.quiet(1500);
+    t.notOk(talk.nodes.takesHandoffs(0, 0, 0, 1500));
+    report(6000, 8, 105, 1);
+    talk.expect(6000, { ixcp: { type: NOTICE.welcome, session: 8 } });
+    t.ok(talk.nodes.takesHandoffs(0, 0, 0, 6000));
+  },
+);
 
-t.test('an RST because of a SYN counts only once the node has had the session', async (t) => {
+t.test('an RST for a SYN counts only once the node has had the session', async (t) => {
   const unknown = { reason: 4, seq: 0, ack: 4242 };
   const passing = new Conversation(t);
   passing.passing(0);
@@ -219,7 +222,7 @@ t.test('an RST because of a SYN counts only once the node has had the session', 
   t.notOk(handing.events.some((event) => event.startsWith('closed')));
 });
 
-t.test('a report with another key is told so, within reason', async (t) => {
+t.test('a report with another key gets BAD_KEY, within a rate limit', async (t) => {
   const talk = new Conversation(t);
   const frame = build(notice(0, NOTICE.report, { flags: 1, seq: 1 }), OTHER_KEY);
   for (let i = 0; i < 100; i++) talk.send(i, frame);
@@ -333,7 +336,7 @@ t.test('any frame at all', async (t) => {
   t.equal(talk.counters.get('frames'), 20_000);
 });
 
-t.test('an answer to a report goes where the report came from', async (t) => {
+t.test('an answer to a report goes to the source of the report', async (t) => {
   const talk = new Conversation(t);
   const router = '02:00:00:00:00:fe';
   const report = notice(1, NOTICE.report, { flags: 1, seq: 5 });

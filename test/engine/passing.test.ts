@@ -96,7 +96,7 @@ t.test('a session of the local service passes to it', async (t) => {
   t.same([...talk.states.active], [0, 0, 0]);
 });
 
-t.test('FIN of the client, FIN of the node, a while for stragglers, gone', async (t) => {
+t.test('FIN of the client, FIN of the node, a while for late packets, removed', async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
   passes(talk, 100, { flags: 'FA', seq: end, ack: 7000 });
@@ -122,7 +122,7 @@ t.test('the node may close first', async (t) => {
   talk.end(25_100, 0);
 });
 
-t.test('half closed and silent: a shorter wait once the node is done', async (t) => {
+t.test('half closed and silent: a shorter wait once the node has sent FIN', async (t) => {
   const byClient = new Conversation(t);
   const end = byClient.passing(0);
   passes(byClient, 100, { flags: 'FA', seq: end, ack: 7000 });
@@ -139,59 +139,53 @@ t.test('half closed and silent: a shorter wait once the node is done', async (t)
   byNode.counted({ closed_idle: 1 });
 });
 
-t.test(
-  'half closed, and the notice of the FIN of the node is lost: the node is asked',
-  async (t) => {
-    const ended = new Conversation(t);
-    const end = ended.passing(0);
-    passes(ended, 100, { flags: 'FA', seq: end, ack: 7000 });
-    passes(ended, 5000, { flags: 'A', seq: end + 1, ack: 8000 });
-    asksNode(ended, 15_000, end);
-    ended.send(15_001, notice(0, NOTICE.reset, { seq: 8000, ack: end - 1 }));
-    t.equal(ended.events.at(-1), 'closed node-reset');
-    ended.end(20_100, 0);
-    ended.counted({ node_asked: 1, closed_idle: 0 });
+t.test("half closed, and the notice of the node's FIN is lost: the node is asked", async (t) => {
+  const ended = new Conversation(t);
+  const end = ended.passing(0);
+  passes(ended, 100, { flags: 'FA', seq: end, ack: 7000 });
+  passes(ended, 5000, { flags: 'A', seq: end + 1, ack: 8000 });
+  asksNode(ended, 15_000, end);
+  ended.send(15_001, notice(0, NOTICE.reset, { seq: 8000, ack: end - 1 }));
+  t.equal(ended.events.at(-1), 'closed node-reset');
+  ended.end(20_100, 0);
+  ended.counted({ node_asked: 1, closed_idle: 0 });
 
-    // A socket that is still there answers with an ACK, and the node reports it. The engine asks
-    // again when the silence has doubled.
-    const alive = new Conversation(t);
-    alive.passing(0);
-    passes(alive, 0, { flags: 'FA', seq: end, ack: 7000 });
-    const answered = (seconds: readonly number[]): void => {
-      for (const second of seconds) {
-        asksNode(alive, second * 1_000, end);
-        alive.send(second * 1_000 + 100, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
-      }
-    };
-    answered([10, 20, 40, 80]);
-    // One question, or its answer, may be lost.
-    asksNode(alive, 160_000, end);
-    answered([320, 640]);
-    t.notOk(alive.events.some((event) => event.startsWith('closed')));
-    // The node's answers are no sign of the client: no session may be silent for longer than the
-    // idle timeout.
-    alive.quiet(899_000);
-    alive.end(901_000, 0);
-    alive.counted({ node_asked: 7, closed_idle: 1 });
-    t.equal(alive.events.at(-1), 'closed idle');
-  },
-);
+  // A socket that is still there answers with an ACK, and the node reports it. The engine asks
+  // again when the silence has doubled.
+  const alive = new Conversation(t);
+  alive.passing(0);
+  passes(alive, 0, { flags: 'FA', seq: end, ack: 7000 });
+  const answered = (seconds: readonly number[]): void => {
+    for (const second of seconds) {
+      asksNode(alive, second * 1_000, end);
+      alive.send(second * 1_000 + 100, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
+    }
+  };
+  answered([10, 20, 40, 80]);
+  // One question, or its answer, may be lost.
+  asksNode(alive, 160_000, end);
+  answered([320, 640]);
+  t.notOk(alive.events.some((event) => event.startsWith('closed')));
+  // The node's answers are no sign of the client: no session may be silent for longer than the
+  // idle timeout.
+  alive.quiet(899_000);
+  alive.end(901_000, 0);
+  alive.counted({ node_asked: 7, closed_idle: 1 });
+  t.equal(alive.events.at(-1), 'closed idle');
+});
 
-t.test(
-  'half closed: a node that has answered, and does so no more, is not believed for ever',
-  async (t) => {
-    const talk = new Conversation(t);
-    const end = talk.passing(0);
-    passes(talk, 0, { flags: 'FA', seq: end, ack: 7000 });
-    asksNode(talk, 10_000, end);
-    talk.send(10_200, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
-    for (const second of [20, 40, 80, 160]) asksNode(talk, second * 1_000, end);
-    talk.end(180_200, 0);
-    talk.counted({ node_asked: 5, closed_idle: 1 });
-  },
-);
+t.test('half closed: a node that stops answering is not believed forever', async (t) => {
+  const talk = new Conversation(t);
+  const end = talk.passing(0);
+  passes(talk, 0, { flags: 'FA', seq: end, ack: 7000 });
+  asksNode(talk, 10_000, end);
+  talk.send(10_200, notice(0, NOTICE.adopted, { seq: 7000, ack: end + 1 }));
+  for (const second of [20, 40, 80, 160]) asksNode(talk, second * 1_000, end);
+  talk.end(180_200, 0);
+  talk.counted({ node_asked: 5, closed_idle: 1 });
+});
 
-t.test('a FIN out of order, or from nowhere, is passed on but not believed', async (t) => {
+t.test('a FIN out of sequence is forwarded but does not count', async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
   passes(talk, 10, { flags: 'FA', seq: end + 100, ack: 7000 });
@@ -201,7 +195,7 @@ t.test('a FIN out of order, or from nowhere, is passed on but not believed', asy
   talk.end(59_000, 1);
 });
 
-t.test('an RST of the client: exact, or only passed on', async (t) => {
+t.test('an RST of the client counts if it is exact, and is forwarded in any case', async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
   for (const seq of [end + 1, end - 1, end + 10_000_000]) passes(talk, 10, { flags: 'R', seq });
@@ -214,7 +208,7 @@ t.test('an RST of the client: exact, or only passed on', async (t) => {
   t.equal(talk.states.active[0], 0);
 });
 
-t.test("after a FIN, an RST at the FIN's own number counts too", async (t) => {
+t.test("after a FIN, an RST at the FIN's own number counts as well", async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
   passes(talk, 10, { flags: 'FA', seq: end, ack: 7000 });
@@ -224,17 +218,17 @@ t.test("after a FIN, an RST at the FIN's own number counts too", async (t) => {
   t.equal(talk.events.at(-1), 'closed client-reset');
 });
 
-t.test('an RST that is not exact does not make the next one so', async (t) => {
+t.test('an inexact RST does not make the next one exact', async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
   passes(talk, 10, { flags: 'R', seq: end + 50 });
   passes(talk, 11, { flags: 'R', seq: end + 50 });
   t.notOk(talk.events.some((event) => event.startsWith('closed')));
   passes(talk, 12, { flags: 'R', seq: end });
-  t.equal(talk.events.at(-1), 'closed client-reset', 'as after the challenge ACK of the node');
+  t.equal(talk.events.at(-1), 'closed client-reset', "as after the node's challenge ACK");
 });
 
-t.test('a FIN behind the end of a session holds it no longer than any packet', async (t) => {
+t.test('a FIN after the end of a session keeps it no longer than any packet', async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
   passes(talk, 10, { flags: 'R', seq: end });
@@ -244,7 +238,7 @@ t.test('a FIN behind the end of a session holds it no longer than any packet', a
   talk.end(6100, 0);
 });
 
-t.test('half closed: never a longer wait than the idle timeout', async (t) => {
+t.test('half closed: the wait is never longer than the idle timeout', async (t) => {
   const talk = new Conversation(t, { timeouts: { idle: 20_000, closing: 5000 } });
   const end = talk.passing(0);
   passes(talk, 100, { flags: 'FA', seq: end, ack: 7000 });
@@ -307,7 +301,7 @@ t.test('a port used again: while the old session lingers', async (t) => {
   talk.counted({ drop_ixcp_stale: 1, syn: 2 });
 });
 
-t.test('a SYN in the middle is never passed on in plain form', async (t) => {
+t.test('a SYN inside a session is never forwarded in plain form', async (t) => {
   const talk = new Conversation(t);
   talk.passing(0);
   for (const seq of [1000, 123_456]) {

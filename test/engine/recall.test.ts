@@ -55,7 +55,7 @@ function confirmed(
 }
 
 t.test(
-  'nobody reads: the next holder gets the session, and the node none for a while',
+  'no server reads the request: the next holder gets the session, and the node none for a while',
   async (t) => {
     const talk = new Conversation(t);
     const request = get('/01');
@@ -107,7 +107,7 @@ t.test(
   },
 );
 
-t.test('the node keeps the session: its server is at work', async (t) => {
+t.test('the node keeps the session: its server is working', async (t) => {
   const talk = new Conversation(t);
   const request = get('/01');
   const end = confirmed(talk, request);
@@ -146,11 +146,11 @@ t.test('an answer that crosses the question', async (t) => {
   t.equal(stateOf(talk), SessionState.passing);
 });
 
-t.test('who is not asked', async (t) => {
+t.test('sessions whose node is not asked', async (t) => {
   const post = 'POST /01 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx';
   const cases: [string, (talk: Conversation) => void][] = [
-    ['a request that is not to be made twice', (talk) => confirmed(talk, post)],
-    ['nobody else holds it', (talk) => confirmed(talk, get('/0'))],
+    ['a request that must not be repeated', (talk) => confirmed(talk, post)],
+    ['no other node holds it', (talk) => confirmed(talk, get('/0'))],
     ['a node of an earlier version', (talk) => confirmed(talk, get('/01'), 0)],
     [
       'the client has had some of the answer',
@@ -191,7 +191,7 @@ t.test('who is not asked', async (t) => {
   }
 });
 
-t.test('heads that are kept for this make room for others', async (t) => {
+t.test('heads that are kept for a recall make room for others', async (t) => {
   const talk = new Conversation(t, { limits: { heads: 2 } });
   confirmed(talk);
   for (const sourcePort of [1, 2]) {

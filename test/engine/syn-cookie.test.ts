@@ -90,14 +90,14 @@ function reference({ client, address, ports, isn, mss, shift, flags, clock }: Ca
   return Number(((upper >> 22n) << 22n) | ((product >> 21n) << 11n) | (bits ^ (hash & 0x7ffn)));
 }
 
-t.test('are what their description says', async () => {
+t.test('cookies are as described', async () => {
   fc.assert(
     fc.property(anyCase, (given) => make(given) === reference(given)),
     { numRuns: 500, examples: [[EDGE]] },
   );
 });
 
-t.test('are what the kernel makes', async (t) => {
+t.test("cookies are equal to the kernel's", async (t) => {
   const cases = [EDGE, ...fc.sample(anyCase, { numRuns: 300, seed: 11 })];
   const bytes = [...SECRET].join(', ');
   check(
@@ -116,7 +116,7 @@ t.test('are what the kernel makes', async (t) => {
   );
 });
 
-t.test('say what the SYN said', async (t) => {
+t.test('cookies hold the options of the SYN', async (t) => {
   for (const mss of [0, 100, 535, 536, 537, 1459, 1460, 1461, 9000, 65_535]) {
     const said = cookieMss(cookieBits(mss, 0, 0));
     t.equal(said, roundedMss(mss), `${mss} becomes ${said}`);
@@ -131,7 +131,7 @@ t.test('say what the SYN said', async (t) => {
   }
 });
 
-t.test('are taken in their period and the next, by their own connection', async () => {
+t.test('cookies are accepted in their period and the next, from their own connection', async () => {
   fc.assert(
     fc.property(anyCase, fc.nat(4), (given, later) => {
       const { client, address, ports, isn, clock } = given;
@@ -163,7 +163,7 @@ t.test('are taken in their period and the next, by their own connection', async 
   );
 });
 
-t.test('tell whether a segment is the first of its connection', async (t) => {
+t.test('cookies tell whether a segment is the first of its connection', async (t) => {
   const cookies = new SynCookies(SECRET);
   const found = { first: 0, notFirst: 0, strange: 0 };
   for (let isn = 1; isn <= 5_000; isn++) {
@@ -178,7 +178,7 @@ t.test('tell whether a segment is the first of its connection', async (t) => {
     else found.strange += 1;
   }
   t.ok(found.first < 15, `${found.first} of 5,000 later ones pass for the first`);
-  t.equal(found.strange, 0, 'and none for a stranger');
+  t.equal(found.strange, 0, "none passes for another connection's");
   let taken = 0;
   for (let i = 1; i <= 5_000; i++) {
     if (cookies.check(i, 2, 3, 4, Math.imul(i, 0x9e37_79b1) >>> 0, 5) !== NO_COOKIE) taken += 1;
@@ -186,7 +186,7 @@ t.test('tell whether a segment is the first of its connection', async (t) => {
   t.ok(taken < 25, `${taken} of 5,000 strangers may be others`);
 });
 
-t.test('numbers made up are no cookies', async (t) => {
+t.test('random numbers are not accepted as cookies', async (t) => {
   const cookies = new SynCookies(SECRET);
   let hits = 0;
   for (let i = 0; i < 20_000; i++) {

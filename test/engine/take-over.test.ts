@@ -47,7 +47,7 @@ function earlier(t: Test, ports: readonly number[]): { talk: Conversation; old: 
   return { talk, old: new RecordReader(records.records) };
 }
 
-t.test('a later process goes on with the sessions of an earlier one', async (t) => {
+t.test('a later process continues the sessions of an earlier one', async (t) => {
   const { talk: before, old } = earlier(t, [1, 2]);
   before.handshake(1, { sourcePort: 3 });
   before.quiet(40);
@@ -58,7 +58,7 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
   // The first node of the earlier process is the third here.
   for (let slot = 0; slot < old.capacity; slot++)
     t.ok(talk.engine.takeOver(old, slot, 2, 0, START + 50));
-  t.equal(talk.engine.sessions.size, 2, 'what passes, and nothing else');
+  t.equal(talk.engine.sessions.size, 2, 'sessions that pass, and no others');
   talk.counted({ taken_over: 2, established: 0 });
   t.equal(talk.states.active[2], 2);
   t.equal(talk.states.active[0], 0);
@@ -84,33 +84,30 @@ t.test('a later process goes on with the sessions of an earlier one', async (t) 
   talk.counted({ closed_idle: 1 });
 });
 
-t.test(
-  'a session that nobody has heard of for weeks is idle, though its time has wrapped',
-  async (t) => {
-    const { old } = earlier(t, [1]);
-    for (const days of [1, 20, 24, 25, 49]) {
-      new DataView((old as unknown as { bytes: Uint8Array }).bytes.buffer).setUint32(
-        SESSION_RECORD.lastSeen,
-        START - days * 86_400_000,
-        true,
-      );
-      const talk = new Conversation(t, { start: START, timeouts: { idle: 1_000 } });
-      t.ok(talk.engine.takeOver(old, 0, 0, 0, START));
-      const { idleMs } = sessionRow(
-        talk.engine.sessions,
-        0,
-        { virtualServers: [], nodes: [] },
-        START >>> 0,
-      );
-      t.equal(idleMs, days * 86_400_000, 'as it is shown');
-      talk.end(990, 1);
-      talk.end(1_020, 0);
-      talk.counted({ taken_over: 1, closed_idle: 1 });
-    }
-  },
-);
+t.test('a session that was silent for weeks is idle, although its time has wrapped', async (t) => {
+  const { old } = earlier(t, [1]);
+  for (const days of [1, 20, 24, 25, 49]) {
+    new DataView((old as unknown as { bytes: Uint8Array }).bytes.buffer).setUint32(
+      SESSION_RECORD.lastSeen,
+      START - days * 86_400_000,
+      true,
+    );
+    const talk = new Conversation(t, { start: START, timeouts: { idle: 1_000 } });
+    t.ok(talk.engine.takeOver(old, 0, 0, 0, START));
+    const { idleMs } = sessionRow(
+      talk.engine.sessions,
+      0,
+      { virtualServers: [], nodes: [] },
+      START >>> 0,
+    );
+    t.equal(idleMs, days * 86_400_000, 'as the session table shows it');
+    talk.end(990, 1);
+    talk.end(1_020, 0);
+    talk.counted({ taken_over: 1, closed_idle: 1 });
+  }
+});
 
-t.test('a FIN that the kernel has seen meanwhile counts', async (t) => {
+t.test('a FIN that the kernel has forwarded meanwhile counts', async (t) => {
   const { old } = earlier(t, [1]);
   const writable = old as unknown as { bytes: Uint8Array };
   writable.bytes[59]! |= SessionFlag.clientFin;
@@ -143,7 +140,7 @@ t.test("a node's FIN that the kernel has noted meanwhile counts", async (t) => {
   }
 });
 
-t.test('what the earlier program does after the take-over is taken in', async (t) => {
+t.test('what the earlier XDP program does after the take-over is taken over as well', async (t) => {
   const { old } = earlier(t, [1, 2]);
   const talk = new Conversation(t, { start: START + 50 });
   const takeOver = (): void => {
@@ -168,7 +165,7 @@ t.test('what the earlier program does after the take-over is taken in', async (t
   talk.counted({ closed_fin: 1 });
 });
 
-t.test('a full table takes over no more', async (t) => {
+t.test('a full table takes over no further sessions', async (t) => {
   const { old } = earlier(t, [1, 2, 3]);
   const talk = new Conversation(t, { start: START, limits: { sessions: 2 } });
   t.same(
@@ -178,7 +175,7 @@ t.test('a full table takes over no more', async (t) => {
   talk.counted({ taken_over: 2 });
 });
 
-t.test('workers take over what is theirs', async (t) => {
+t.test('engine threads take over their own sessions', async (t) => {
   const ports = [1, 2, 3, 4, 5, 6, 7, 8, 9];
   const { old } = earlier(t, ports);
   const seeds = { client: 5, port: 6, nonce: 0 };
@@ -199,7 +196,7 @@ t.test('workers take over what is theirs', async (t) => {
   t.same(taken.sort(), ports);
 });
 
-t.test('sessions of another virtual server go to where that stands now', async (t) => {
+t.test('sessions follow their virtual server to its new index', async (t) => {
   const { old } = earlier(t, [1]);
   const talk = new Conversation(t, {
     start: START,

@@ -74,7 +74,7 @@ t.test('an engine answers for its own sessions only', async (t) => {
   }
 });
 
-t.test('what a node reports to one engine holds for all', async (t) => {
+t.test("a node's report to one engine counts for all", async (t) => {
   const [first, second] = engines(t);
   const report = (time: number, flags: number, seq: number): void => {
     const none = { client: '0.0.0.0', clientPort: 0, virtualAddress: '0.0.0.0', virtualPort: 0 };
@@ -93,7 +93,7 @@ t.test('what a node reports to one engine holds for all', async (t) => {
   };
   t.equal(taker(0), 0);
   report(10, 0, 1);
-  t.not(taker(20), 0, 'it can not adopt');
+  t.not(taker(20), 0, 'it cannot adopt');
   report(30, 1, 2);
   t.equal(taker(40), 0);
   report(50, 0x8001, 3);
@@ -102,7 +102,7 @@ t.test('what a node reports to one engine holds for all', async (t) => {
   t.equal(second?.talk.states.reportedAt[0], START + 50);
 });
 
-t.test('the load of a node is that of all engines', async (t) => {
+t.test('the load of a node is the sum over all engines', async (t) => {
   const [first, second] = engines(t);
   for (const [index, { talk, ports }] of [first!, second!].entries()) {
     for (const port of ports.slice(0, 2 + index)) handOver(talk, 0, port, 0);
@@ -121,7 +121,7 @@ t.test('the load of a node is that of all engines', async (t) => {
   t.same(
     [first, second].map((engine) => engine?.talk.states.load(0)),
     [2, 2],
-    'those of one are gone',
+    'the sessions of one engine are gone',
   );
 });
 
@@ -147,7 +147,7 @@ t.test('silence at any engine suspends, an answer at any engine ends that', asyn
   );
 });
 
-t.test('as many nodes and engines as may be', async (t) => {
+t.test('the largest number of nodes and engines', async (t) => {
   for (const count of [0, 1, 15, 16, 17, 1023]) {
     const memory = nodeMemory(count, 8);
     const nodes = Array.from({ length: count }, () => ({ weight: 1 }));

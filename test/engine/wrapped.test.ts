@@ -18,7 +18,7 @@ import { asked, handed } from '../support/handoff-frames.js';
 
 const { segment } = IXP_TYPE;
 
-t.test('what the client sends before the confirmation goes along in IXP', async (t) => {
+t.test('what the client sends before the confirmation goes to the node in IXP', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0', { sackPermitted: true });
   const end = 1001 + request.length;
@@ -45,7 +45,7 @@ t.test('what the client sends before the confirmation goes along in IXP', async 
   talk.counted({ wrapped: 2 });
 });
 
-t.test('a wrapped segment leaves with a whole checksum', async (t) => {
+t.test('a wrapped segment leaves with a complete checksum', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0');
   const end = 1001 + request.length;
@@ -55,7 +55,7 @@ t.test('a wrapped segment leaves with a whole checksum', async (t) => {
   talk.expect(5, inIxp(0, { type: segment }, { seq: end }, 'abc'));
 });
 
-t.test('a segment that IXP would make too large goes along in pieces', async (t) => {
+t.test('a segment that IXP would make too large goes in pieces', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0');
   const end = 1001 + request.length;
@@ -74,7 +74,7 @@ t.test('a segment that IXP would make too large goes along in pieces', async (t)
   talk.expectForwarded(21, 0, large, FrameFlags.segmented);
 });
 
-t.test('of a SYN inside a session the header alone goes along', async (t) => {
+t.test('of a SYN inside a session only the header goes', async (t) => {
   const talk = new Conversation(t);
   const end = talk.passing(0);
   talk.send(5, fromClient({ flags: 'S', seq: end + 77 }, 'x'.repeat(MSS + 40)));

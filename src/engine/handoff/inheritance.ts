@@ -4,13 +4,15 @@
  * that process.
  *
  *     in doubt --- the node answers a question, or the client has an answer ---> passing
- *         |    --- the client sends its head again: an ADOPT to the same node, which knows whether it has it
+ *         |    --- the client sends its head again: an ADOPT to the same node, which knows
+ *         |        whether it has the session
  *         |
- *         +------- the node refuses, or answers no question -----------------> collecting, if the head comes again;
- *                                                                              else lost: RST when the client sends more
+ *         +------- the node refuses, or answers no question
+ *                      --- the head comes again ----------> collecting
+ *                      --- the client sends other bytes --> lost: RST
  *
- * Until then nothing goes to the node in plain form. The client sends only what was never
- * acknowledged again, so a head that begins again is whole.
+ * Until then nothing goes to the node in plain form. A client sends only bytes
+ * again that were never acknowledged, so a head that begins again is whole.
  */
 import { Counter } from '../../base/counters.js';
 import { IxpType } from '../../wire/ixp.js';

@@ -1,10 +1,12 @@
 /**
  * Recalls a session from a node whose web server stands still. The kernel there has taken the
- * handoff and acknowledged the request, so nothing looks wrong. But nobody reads the request.
+ * handoff and acknowledged the request, so nothing looks wrong. But no process reads the request.
  *
  *     node confirms -----> passing, the head is kept
- *     timeouts.answer ---> no answer: RELEASE to the node, which knows whether its server has read the request
- *     RELEASED ----------> the request had not been read, and the socket is gone: the next holder gets the session
+ *     timeouts.answer ---> no answer: RELEASE to the node, which knows whether its server has
+ *                          read the request
+ *     RELEASED ----------> the server had not, and the socket is gone: the next holder gets the
+ *                          session
  *     ADOPTED, or silence  the session stays, and the head is given up
  *
  * A request goes to a second server only if repeating it does no harm (`Dispatcher.repeatable`):

@@ -75,7 +75,7 @@ export class HandoffSender {
       !sessions.has(slot, SessionFlag.moved) &&
       this.isSingle(slot)
     ) {
-      // As Handoff.confirmedByClient: the client's acknowledgement of the answer is as good as the notice.
+      // The client's acknowledgement of the answer will confirm (Handoff.confirmedByClient).
       sessions.forwardAnsweredInKernel(slot);
     }
   }

@@ -76,7 +76,7 @@ t.test('struct kernel_event', async (t) => {
   t.equal(eventMacLow(words, 2), 0x92a3b4c5);
 });
 
-t.test('the hash and the worker of a session', async (t) => {
+t.test('the hash and the engine thread of a session', async (t) => {
   const edges = [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
   const cases = [
     ...edges.map((word) => [word, word ^ 0x1234, 0xdead_beef, 7]),
@@ -127,7 +127,7 @@ class OpenRecords extends SessionRecords {
   }
 }
 
-t.test('every field is its own, and the neighbours are let alone', async (t) => {
+t.test('writing a field changes neither other fields nor neighbours', async (t) => {
   const memory = new ArrayBuffer(8 + 3 * SESSION_RECORD_BYTES);
   new Uint8Array(memory).fill(0x5a);
   new OpenRecords(memory, 8, 3).fill(1);

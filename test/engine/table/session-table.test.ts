@@ -84,7 +84,7 @@ t.test('index sizes', async (t) => {
   }
 });
 
-t.test('inserts, removes and finds like a map, for the kernel as well', async (t) => {
+t.test('inserts, removes and finds like a Map, for the kernel as well', async (t) => {
   /** The sizes that the index had, and how often it was seen growing. */
   const sizes = new Set<number>();
   let growing = 0;
@@ -134,7 +134,7 @@ t.test('inserts, removes and finds like a map, for the kernel as well', async (t
   t.ok(growing > 200, `seen growing ${growing} times`);
 });
 
-t.test('the index grows in steps, and each takes little', async (t) => {
+t.test('the index grows in small steps', async (t) => {
   const capacity = 40_000;
   const memory = sessionMemory(capacity);
   const table = new SessionTable(capacity, 2, CLIENT_SEED, PORT_SEED, memory);
@@ -166,11 +166,11 @@ t.test('the index grows in steps, and each takes little', async (t) => {
     if (table.find(client(key), portServer(key)) !== key) t.fail(`not found: ${key}`);
   }
   t.equal(table.find(client(capacity), portServer(capacity)), -1);
-  t.equal(index.filter((word) => word !== 0).length, capacity, 'nothing is left where it was');
+  t.equal(index.filter((word) => word !== 0).length, capacity, 'nothing is left in the old place');
 });
 
 t.test(
-  'whoever looks into the old table first finds every session, between any two stores',
+  'a reader that searches the old table first finds every session between any two stores',
   async (t) => {
     const capacity = 64;
     const keys = Array.from({ length: capacity }, (_, key) => key);
@@ -249,7 +249,7 @@ t.test('a slot used again is fresh', async (t) => {
   t.equal(table.head[second], -1);
 });
 
-t.test('what the kernel does follows the state', async (t) => {
+t.test("the kernel's action follows the state", async (t) => {
   const table = new SessionTable(4, 1, 0, 0);
   const actionOf = (node: number, flags: number, ...states: number[]): number => {
     const slot = table.insert(1, 2, 0);
@@ -298,7 +298,7 @@ t.test('memory of a session', async (t) => {
   t.ok(table.bytesPerSession <= 64 + 15.8 + 67, `${table.bytesPerSession} bytes`);
 });
 
-t.test('a session that has ended counts no more at its virtual server', async (t) => {
+t.test('a session that has ended no longer counts at its virtual server', async (t) => {
   const table = new SessionTable(4, 2, CLIENT_SEED, PORT_SEED);
   const ended = table.insert(1, 0x0001_0001, 0);
   const live = table.insert(2, 0x0001_0001, 0);
@@ -306,7 +306,7 @@ t.test('a session that has ended counts no more at its virtual server', async (t
   t.same([...table.ofServer], [0, 2]);
   table.setState(ended, SessionState.lingering);
   t.same([...table.ofServer], [0, 1]);
-  t.equal(table.size, 2, 'it is there still');
+  t.equal(table.size, 2, 'the session is still there');
   table.remove(ended);
   t.same([...table.ofServer], [0, 1]);
   table.remove(live);
