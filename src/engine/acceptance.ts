@@ -182,6 +182,25 @@ export function isInHeadWindow(at: number, length: number, window: number): bool
 }
 
 /**
+ * Whether a segment without data is a keep-alive probe, which must be answered with an ACK. Any
+ * other bare ACK needs no answer.
+ *
+ * RFC 9293 section 3.8.4: "Such a segment generally contains SEG.SEQ = SND.NXT-1".
+ */
+export function isKeepAliveProbe(sequence: number, receiveNext: number): boolean {
+  return seqDiff(sequence, receiveNext) < 0;
+}
+
+/**
+ * Whether a segment's FIN counts while the head is being collected. A FIN past a gap comes again.
+ *
+ * RFC 9293 section 3.10.7.4, eighth: "If the FIN bit is set, [...] advance RCV.NXT over the FIN".
+ */
+export function finEndsHead(flags: number, end: number, receiveNext: number): boolean {
+  return (flags & TcpFlag.fin) !== 0 && end === receiveNext;
+}
+
+/**
  * Any segment but a SYN of a session that is being handed over. `handedTo` is the end of the bytes
  * that the balancer keeps.
  *

@@ -4,9 +4,16 @@
 import { Counter } from '../base/counters.js';
 import { Verdict } from '../directory/dispatcher.js';
 import { LocalService, type LocalServiceNumber } from '../wire/ixp.js';
-import { seqAdd, seqBefore, seqDiff } from '../wire/seq.js';
+import { seqAdd, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
-import { Acceptance, acceptAckOfSyn, acceptReset, isInHeadWindow } from './acceptance.js';
+import {
+  Acceptance,
+  acceptAckOfSyn,
+  acceptReset,
+  finEndsHead,
+  isInHeadWindow,
+  isKeepAliveProbe,
+} from './acceptance.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import type { Handoff } from './handoff/handoff.js';
@@ -76,8 +83,7 @@ export class Collector {
     const length = segment.payloadLength - skip;
     at += skip;
     if (length <= 0 && (segment.flags & TcpFlag.fin) === 0) {
-      // A bare ACK needs no answer, unless it is a keep-alive probe, which comes before RCV.NXT.
-      if (seqBefore(segment.sequence, sessions.receiveNext(slot))) this.writer.ack(slot);
+      if (isKeepAliveProbe(segment.sequence, sessions.receiveNext(slot))) this.writer.ack(slot);
       return;
     }
     if (length > 0 && !this.take(slot, at, segment.payload + skip, length)) {
@@ -219,9 +225,8 @@ export class Collector {
     const { sessions, heads, segment, dispatcher, counters } = core;
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
-    const endsHere =
-      (segment.flags & TcpFlag.fin) !== 0 &&
-      seqAdd(segment.sequence, segment.payloadLength) === seqAdd(first, filled);
+    const end = seqAdd(segment.sequence, segment.payloadLength);
+    const endsHere = finEndsHead(segment.flags, end, seqAdd(first, filled));
     if (endsHere) sessions.raise(slot, SessionFlag.clientFin);
     if (filled === 0) {
       // The client has closed without sending a byte: there is nothing to wait for.

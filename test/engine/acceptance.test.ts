@@ -12,9 +12,11 @@ import {
   acceptSyn,
   acknowledges,
   acknowledgesAnswer,
+  finEndsHead,
   finIsInSequence,
   hasOneControlAtMost,
   isInHeadWindow,
+  isKeepAliveProbe,
   isPlausibleAck,
   movesOn,
   resetEndsPassing,
@@ -143,6 +145,21 @@ t.test('the window of a head begins with a keep-alive probe', async (t) => {
   ];
   for (const [at, length, verdict] of rows)
     t.equal(isInHeadWindow(at, length, WINDOW), verdict, `${length} bytes at ${at}`);
+});
+
+t.test('a bare ACK before the next number is a keep-alive probe', async (t) => {
+  for (const next of [FIRST, 0])
+    t.same(
+      [-1, -100, 0, 1].map((at) => isKeepAliveProbe(seqAdd(next, at), next)),
+      [true, true, false, false],
+    );
+});
+
+t.test('a FIN ends a head if all bytes before it are here', async (t) => {
+  t.ok(finEndsHead(FIN | ACK, FIRST + 10, FIRST + 10));
+  t.notOk(finEndsHead(ACK, FIRST + 10, FIRST + 10));
+  t.notOk(finEndsHead(FIN | ACK, FIRST + 11, FIRST + 10), 'past a gap');
+  t.notOk(finEndsHead(FIN | ACK, FIRST + 9, FIRST + 10));
 });
 
 t.test('handed over: a probe, the bytes kept, and a window behind them', async (t) => {
