@@ -8,6 +8,7 @@
  */
 import { type Static, Type } from '@sinclair/typebox';
 import { LOG_LEVELS } from '../base/log.js';
+import { MAX_WORKERS, MAX_XDP_NODES } from '../datapath/xdp-layout.js';
 import { PREDICTOR_NAMES } from '../directory/predictors/index.js';
 
 /** The names of what is there to choose from. */
@@ -18,12 +19,9 @@ export type Datapath = (typeof DATAPATHS)[number];
 /** Where the control socket is when nobody says otherwise. */
 export const DEFAULT_CONTROL_SOCKET = '/run/baton/baton.sock';
 
-/** Numbers of nodes and virtual servers stay far below what 16 bits of an index can tell apart. */
-const MOST_NODES = 1_024;
+/** Virtual servers stay far below what 16 bits of an index can tell apart. */
 const MOST_VIRTUAL_SERVERS = 256;
 const MOST_ADDRESSES = 64;
-/** MAX_WORKERS of bpf/lib/session.h. */
-const MOST_WORKERS = 8;
 
 function choice<const Names extends readonly string[]>(
   names: Names,
@@ -243,7 +241,7 @@ export const BalancerFile = Type.Object(
       'Threads of the engine, each with its share of the sessions, by a hash of client and server, and of the limits. One for each CPU at most.',
       1,
       1,
-      MOST_WORKERS,
+      MAX_WORKERS,
     ),
     address: Type.Optional(
       address(
@@ -265,9 +263,9 @@ export const BalancerFile = Type.Object(
     }),
     nodes: Type.Array(Node, {
       minItems: 1,
-      maxItems: MOST_NODES,
+      maxItems: MAX_XDP_NODES,
       description: 'The machines that hold the content.',
-      expected: `a list of 1 to ${MOST_NODES} nodes`,
+      expected: `a list of 1 to ${MAX_XDP_NODES} nodes`,
     }),
     resources: Type.Array(Resource, {
       minItems: 1,
