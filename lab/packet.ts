@@ -1,13 +1,14 @@
 /**
- * Builds the frames of tests from literal descriptions.
+ * Builds the frames of tests from literal descriptions, and says how a frame differs from one.
  *
- * A description is one object with a member per header. An absent field gets a sensible default
- * when a frame is built, and matches anything when a frame is compared with the description
- * (test/support/packet-parse.ts): the same literal serves both. A present field is written as it
- * stands, even when it is wrong, so that malformed frames need no other tool.
+ * A description is one object with a member per header. A field that is not there means a sensible
+ * default when the frame is built, and "anything" when a frame is compared with it: the same
+ * literal serves both. A field that is there is written as it stands, however wrong, so that
+ * malformed frames need no other tool.
  *
- * Nothing here uses src/wire: a fault there would be on both sides of a test and cancel out.
+ * Nothing here uses the code of src/wire: a fault there would otherwise be on both sides and cancel out.
  */
+import type { Address } from '../src/wire/address.js';
 import { referenceSipHash } from './siphash.js';
 
 export interface EthernetSpec {
@@ -20,7 +21,7 @@ export interface Ipv4Spec {
   source?: string;
   destination?: string;
   version?: number;
-  /** Length of the header, in 32-bit words. */
+  /** Of the header, in 32-bit words. */
   words?: number;
   tos?: number;
   totalLength?: number;
@@ -44,7 +45,7 @@ export interface TcpOptionsSpec {
   timestamps?: readonly [number, number];
   /** Blocks of [left, right). */
   sack?: readonly (readonly [number, number])[];
-  /** These bytes in place of all other options. */
+  /** Instead of all others: these bytes, as they are. */
   raw?: Uint8Array;
 }
 
@@ -56,7 +57,7 @@ export interface TcpSpec {
   /** Letters of 'FSRPAUEC'. */
   flags?: string;
   window?: number;
-  /** Length of the header, in 32-bit words. */
+  /** Of the header, in 32-bit words. */
   words?: number;
   urgent?: number;
   checksum?: number;
@@ -66,7 +67,7 @@ export interface TcpSpec {
 export interface IcmpSpec {
   type?: number;
   code?: number;
-  /** The four bytes after the checksum: in "fragmentation needed" the next hop's MTU. */
+  /** The four bytes after the checksum: for "fragmentation needed" the next hop's MTU. */
   rest?: number;
   checksum?: number;
   /** The quoted datagram, from its IPv4 header on. */
@@ -87,7 +88,7 @@ export interface IxpSpec {
   scales?: number;
   tsval?: number;
   tsecr?: number;
-  /** Default: the correct tag under the key given to `build`. */
+  /** Default: the right tag under the key given to `build`. */
   tag?: bigint;
 }
 
@@ -105,7 +106,7 @@ export interface IxcpSpec {
   virtualPort?: number;
   seq?: number;
   ack?: number;
-  /** Default: the correct tag under the key given to `build`. */
+  /** Default: the right tag under the key given to `build`. */
   tag?: bigint;
 }
 
@@ -116,7 +117,7 @@ export interface PacketSpec {
   ixcp?: IxcpSpec;
   tcp?: TcpSpec;
   icmp?: IcmpSpec;
-  /** After the last header. A string is encoded as Latin-1. */
+  /** After the last header; a string is taken as Latin-1. */
   payload?: Uint8Array | string;
   /** After the end of the datagram, as Ethernet pads short frames. */
   trailer?: Uint8Array;
@@ -134,9 +135,10 @@ export const PROTOCOL_ICMP = 1;
 const FLAG_LETTERS = 'FSRPAUEC';
 const NO_BYTES = new Uint8Array(0);
 
-export function addressNumber(dotted: string): number {
+export function addressNumber(dotted: string): Address {
   const parts = dotted.split('.').map(Number);
-  return ((parts[0]! << 24) | (parts[1]! << 16) | (parts[2]! << 8) | parts[3]!) >>> 0;
+  const number = ((parts[0]! << 24) | (parts[1]! << 16) | (parts[2]! << 8) | parts[3]!) >>> 0;
+  return number as Address;
 }
 
 export function addressText(address: number): string {
@@ -171,14 +173,14 @@ export function flagLetters(bits: number): string {
   return letters;
 }
 
-/** One's complement sum of 16-bit words (RFC 1071), not yet inverted to a checksum. */
+/** One's complement sum of 16-bit words (RFC 1071), not folded into a checksum yet. */
 export function sum16(bytes: Uint8Array, start: number, end: number, sum = 0): number {
   for (let i = start; i < end; i += 2) sum += (bytes[i]! << 8) | (i + 1 < end ? bytes[i + 1]! : 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return sum;
 }
 
-/** Sum of the TCP pseudo-header of a frame whose IPv4 header is at `ip`. */
+/** Sum of the TCP pseudo header of a frame whose IPv4 addresses stand at `ip` + 12. */
 export function pseudoHeader(
   frame: Uint8Array,
   ip: number,
@@ -188,7 +190,7 @@ export function pseudoHeader(
   return sum16(frame, ip + 12, ip + 20, protocol + length);
 }
 
-/** The tag of the IXP header at `ixp` (bpf/lib/ixp.h says which bytes it covers). */
+/** What the tag of an IXP header at `ixp` covers (bpf/lib/ixp.h). */
 export function ixpTag(key: Uint8Array, frame: Uint8Array, ip: number, ixp: number): bigint {
   const tcp = ixp + IXP.length;
   const covered = new Uint8Array(48);
@@ -198,7 +200,7 @@ export function ixpTag(key: Uint8Array, frame: Uint8Array, ip: number, ixp: numb
   return referenceSipHash(key, covered);
 }
 
-/** The tag of the IXCP header at `ixcp`; its `hole` counts as 0. */
+/** What the tag of an IXCP header at `ixcp` covers: its `hole` counts as 0. */
 export function ixcpTag(key: Uint8Array, frame: Uint8Array, ip: number, ixcp: number): bigint {
   const covered = new Uint8Array(40);
   covered.set(frame.subarray(ip + 12, ip + 20), 0);

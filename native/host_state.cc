@@ -35,7 +35,7 @@ void ReadAddress(const nlmsghdr& message, std::vector<Ipv4Address>& into) {
   if (address == nullptr) address = FindAttribute(first, length, IFA_ADDRESS);
   if (!HoldsIpv4(address)) return;
   const rtattr* label = FindAttribute(first, length, IFA_LABEL);
-  into.push_back({entry->ifa_index, ToDottedQuad(address), entry->ifa_prefixlen,
+  into.push_back({entry->ifa_index, ToAddress(address), entry->ifa_prefixlen,
                   label == nullptr ? "" : static_cast<const char*>(RTA_DATA(label))});
 }
 

@@ -85,7 +85,7 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
     Napi::HandleScope scope(env);
     const napi_value what = address == nullptr
                                 ? env.Undefined()
-                                : Napi::Value(Napi::String::New(env, ToDottedQuad(address)));
+                                : Napi::Value(Napi::Number::New(env, ToAddress(address)));
     watch.Call(1, &what);
   }
 

@@ -32,7 +32,7 @@ struct Interface {
 };
 
 struct NeighbourEntry {
-  std::string address;
+  uint32_t address = 0;
   bool usable = false;
   uint8_t mac[kMacBytes] = {};
   uint16_t state = 0;
@@ -82,7 +82,7 @@ void ReadNeighbour(const nlmsghdr& message, uint32_t index, std::vector<Neighbou
   const rtattr* address = FindAttribute(first, length, NDA_DST);
   if (!HoldsIpv4(address)) return;
   NeighbourEntry result;
-  result.address = ToDottedQuad(address);
+  result.address = ToAddress(address);
   result.state = entry->ndm_state;
   const rtattr* mac = FindAttribute(first, length, NDA_LLADDR);
   if (mac != nullptr && RTA_PAYLOAD(mac) == kMacBytes && (entry->ndm_state & kUsableStates) != 0) {
@@ -110,10 +110,7 @@ void AskAboutNeighbour(const Napi::CallbackInfo& info, uint16_t type, const char
                        uint8_t flags) {
   const Napi::Env env = info.Env();
   const uint32_t index = NumberArgument(info, 0);
-  const std::string text = StringArgument(info, 1);
-  in_addr address;
-  if (::inet_pton(AF_INET, text.c_str(), &address) != 1)
-    ThrowArgument(env, "not an IPv4 address: " + text);
+  const in_addr address{htonl(NumberArgument(info, 1))};
   Guard(env, [&] {
     ndmsg neighbour{};
     neighbour.ndm_family = AF_INET;
@@ -133,10 +130,10 @@ Napi::Uint8Array ToBytes(Napi::Env env, const uint8_t* from, size_t length) {
 
 }  // namespace
 
-std::string ToDottedQuad(const rtattr* attribute) {
-  char text[INET_ADDRSTRLEN];
-  ::inet_ntop(AF_INET, RTA_DATA(attribute), text, sizeof text);
-  return text;
+uint32_t ToAddress(const rtattr* attribute) {
+  uint32_t address;
+  std::memcpy(&address, RTA_DATA(attribute), sizeof address);
+  return ntohl(address);
 }
 
 bool HoldsIpv4(const rtattr* attribute) {

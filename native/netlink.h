@@ -66,8 +66,8 @@ class Netlink {
 
 struct Ipv4Address {
   uint32_t interface_index;
-  // In dotted-decimal form.
-  std::string address;
+  // In host byte order, as in src/wire/address.ts.
+  uint32_t address;
   uint8_t prefix;
   std::string label;
 };
@@ -75,8 +75,8 @@ struct Ipv4Address {
 // Every address of every interface.
 std::vector<Ipv4Address> ReadIpv4Addresses();
 
-// The address in an attribute for which HoldsIpv4 is true, in dotted-decimal form.
-std::string ToDottedQuad(const rtattr* attribute);
+// The address in an attribute for which HoldsIpv4 is true, in host byte order.
+uint32_t ToAddress(const rtattr* attribute);
 bool HoldsIpv4(const rtattr* attribute);
 
 }  // namespace baton

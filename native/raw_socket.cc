@@ -50,17 +50,18 @@ class RawSocketObject : public Napi::ObjectWrap<RawSocketObject> {
   Napi::Value Send(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     RequireOpen(env);
-    const std::string destination = StringArgument(info, 0);
+    const uint32_t destination = NumberArgument(info, 0);
     const Napi::Uint8Array payload = BytesArgument(info, 1);
     sockaddr_in address{};
     address.sin_family = AF_INET;
-    if (::inet_pton(AF_INET, destination.c_str(), &address.sin_addr) != 1) {
-      ThrowArgument(env, "not an IPv4 address: " + destination);
-    }
+    address.sin_addr.s_addr = htonl(destination);
     Guard(env, [&] {
       if (::sendto(socket_.get(), payload.Data(), payload.ByteLength(), MSG_DONTWAIT,
                    reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) {
-        ThrowSystem("sendto", destination);
+        const int error = errno;
+        char text[INET_ADDRSTRLEN];
+        ::inet_ntop(AF_INET, &address.sin_addr, text, sizeof text);
+        throw SystemError{error, "sendto", text};
       }
     });
     return env.Undefined();
@@ -94,12 +95,10 @@ class RawSocketObject : public Napi::ObjectWrap<RawSocketObject> {
     if (header_bytes < sizeof header || header_bytes > length) return;
     const Napi::Env env = watch.env();
     Napi::HandleScope scope(env);
-    char source[INET_ADDRSTRLEN];
-    ::inet_ntop(AF_INET, &header.saddr, source, sizeof source);
     Napi::Uint8Array payload = Napi::Uint8Array::New(env, length - header_bytes);
     if (length != header_bytes)
       std::memcpy(payload.Data(), datagram + header_bytes, length - header_bytes);
-    const napi_value arguments[] = {Napi::String::New(env, source), payload};
+    const napi_value arguments[] = {Napi::Number::New(env, ntohl(header.saddr)), payload};
     watch.Call(2, arguments);
   }
 

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { projectRoot } from '../../lab/farm/baton.js';
 import type { Host } from '../../lab/farm/host.js';
 import { native } from '../../src/host/native.js';
-import { parseIpv4 } from '../../src/wire/ipv4.js';
+import { addressBytes, requireAddress } from '../../src/wire/address.js';
 
 export interface Attachment {
   program: 'bounce_swap' | 'bounce_redirect' | 'bounce_forward' | 'pass_all';
@@ -36,7 +36,7 @@ function attachHere({ program, device = 'eth0', config }: Attachment): void {
   const object = native().loadBpf(path.join(projectRoot(), 'build/bpf/bounce.bpf.o'));
   if (config !== undefined) {
     const value = new Uint8Array(CONFIG_BYTES);
-    new DataView(value.buffer).setUint32(0, parseIpv4(config.address) ?? 0);
+    value.set(addressBytes(requireAddress(config.address)));
     value.set([...macBytes(config.destination), ...macBytes(config.source)], 4);
     object.mapUpdate('config', new Uint8Array(4), value);
   }

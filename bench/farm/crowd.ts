@@ -10,8 +10,9 @@ import { Port } from '../../src/datapath/datapath.js';
 import { openPacketDatapath, type PacketDatapath } from '../../src/datapath/packet.js';
 import { native } from '../../src/host/native.js';
 import { Reporter } from '../../src/node/reporter.js';
+import { requireAddress } from '../../src/wire/address.js';
 import { EtherType, parseMac } from '../../src/wire/ethernet.js';
-import { IPV4, IPV4_HEADER_BYTES, Protocol, parseIpv4, writeIpv4 } from '../../src/wire/ipv4.js';
+import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../src/wire/ipv4.js';
 import { emitIxcp, IXCP_HEADER_BYTES, IxcpFlag, IxcpType } from '../../src/wire/ixcp.js';
 import { IXP, IXP_HEADER_BYTES, IxpType } from '../../src/wire/ixp.js';
 import { seqAdd } from '../../src/wire/seq.js';
@@ -60,9 +61,9 @@ class Crowd implements FrameSink {
   ) {
     this.stages = new Uint8Array(task.sessions);
     this.acknowledgements = new Uint32Array(task.sessions);
-    this.own = parseIpv4(task.own) ?? 0;
-    this.balancer = parseIpv4(task.balancer) ?? 0;
-    this.server = parseIpv4(task.virtualAddress) ?? 0;
+    this.own = requireAddress(task.own);
+    this.balancer = requireAddress(task.balancer);
+    this.server = requireAddress(task.virtualAddress);
     this.addresses = Uint8Array.of(...(parseMac(task.balancerMac) ?? []), ...mac);
   }
 
@@ -181,10 +182,10 @@ async function main(task: CrowdTask): Promise<void> {
   const key = Buffer.from(readFileSync(task.keyFile, 'utf8').trim(), 'hex');
   const log = { info: () => {}, warn: (message: string) => console.log(message) };
   const reporter = new Reporter({
-    own: task.own,
+    own: requireAddress(task.own),
     key,
-    balancers: [task.balancer],
-    look: () => ({ flags: IxcpFlag.canAdopt, addresses: [task.virtualAddress] }),
+    balancers: [requireAddress(task.balancer)],
+    look: () => ({ flags: IxcpFlag.canAdopt, addresses: [requireAddress(task.virtualAddress)] }),
     log,
   });
   reporter.start();

@@ -12,9 +12,7 @@ export async function detachBalancer(configFile: string): Promise<number> {
   const config = loadBalancerConfig(configFile);
   const also = config.nodeInterface === undefined ? [] : [config.nodeInterface.name];
   const { removed, left } = await detachAll({
-    interface: config.interface,
-    nodeInterface: config.nodeInterface?.name,
-    virtualAddresses: config.virtualServers.map((server) => server.address),
+    ...config,
     warn: (message) => process.stderr.write(`baton: ${printable(message)}\n`),
   });
   const lines = removed.map((what) => `removed ${what}`);

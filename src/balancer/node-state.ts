@@ -8,6 +8,7 @@ import { Outcome } from '../directory/node-memory.js';
 import type { NodeHealth } from '../directory/node-states.js';
 import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';
 import { Setting } from '../host/sysctl.js';
+import { type Endpoint, formatAddress } from '../wire/address.js';
 import { IxcpFlag, IxcpReason } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
 
@@ -52,7 +53,7 @@ export function refusalText(reason: number): string {
 /** Decides the state of a node. `servers` are the virtual servers by index. */
 export function nodeStatus(
   facts: NodeFacts,
-  servers: readonly { name: string; address: string; port: number }[],
+  servers: readonly (Endpoint & { name: string })[],
 ): NodeStatus {
   const is = (state: NodeState, why: string): NodeStatus => ({ state, why });
   if (!facts.resolved) return is('unresolved', facts.whyUnresolved);
@@ -91,10 +92,10 @@ export function nodeStatus(
   return is('up', why);
 }
 
-function lackingText(facts: NodeFacts, servers: readonly { address: string }[]): string {
+function lackingText(facts: NodeFacts, servers: readonly Endpoint[]): string {
   const missing = servers
     .filter((_, index) => facts.lacks[index] === 1)
-    .map(({ address }) => address);
+    .map(({ address }) => formatAddress(address));
   if (missing.length === 0) return '';
   return `it lacks the address ${[...new Set(missing)].join(', ')}: add it to virtualAddresses in its config`;
 }

@@ -9,6 +9,7 @@ import { TokenBucket } from '../base/token-bucket.js';
 import type { NodeStates } from '../directory/node-states.js';
 import type { WithheldOptions } from '../engine/withheld-options.js';
 import { KERNEL_OPTIONS, kernelFlags, settingName } from '../host/kernel-options.js';
+import type { Endpoint } from '../wire/address.js';
 import { formatMac } from '../wire/ethernet.js';
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
@@ -48,7 +49,7 @@ export interface NodeWatchOptions {
    * How many of them, the first ones, are in the config. The others get no handoffs. Default: all.
    */
   configured?: number;
-  virtualServers: readonly { name: string; address: string; port: number }[];
+  virtualServers: readonly (Endpoint & { name: string })[];
   /** States of the nodes, in memory shared with the engine threads. */
   states: NodeStates;
   withheld: WithheldOptions;

@@ -7,18 +7,17 @@ import { monotonicClock } from '../base/clock.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { createLog, type Log } from '../base/log.js';
 import { readKey } from '../config/key.js';
-import { type BalancerConfig, loadBalancerConfig } from '../config/load.js';
+import { type BalancerConfig, loadBalancerConfig, type NodeEntry } from '../config/load.js';
 import { nodeMemory } from '../directory/node-memory.js';
 import { NodeStates } from '../directory/node-states.js';
 import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
 import { requireAdoption } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
-import { parseIpv4 } from '../wire/ipv4.js';
+import { type Address, formatAddress, formatEndpoint } from '../wire/address.js';
 import { CaptureFeed } from './capture-feed.js';
 import { Ending, EndSteps, type Manner } from './ending.js';
 import { Machine } from './machine/machine.js';
 import { NeighbourWatch } from './machine/neighbours.js';
-import type { MachineOptions } from './machine/options.js';
 import { preflight } from './machine/preflight.js';
 import { NodeWatch } from './node-watch.js';
 import { askToLeave } from './replacement.js';
@@ -48,7 +47,7 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   for (const warning of config.warnings) log.warn(warning);
   // Before anything is changed, and before a running balancer is asked to leave.
   await requireSocketPlace(config.controlSocket, replace);
-  await preflight({ ...machineOptions(config, key, log), services: new Map() });
+  await preflight({ ...config, key, log, services: new Map() });
   if (replace) await askToLeave(config, log);
   const steps = new EndSteps();
   const end = new Ending();
@@ -76,38 +75,19 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   return failed ? 1 : 0;
 }
 
-/** The machine's options from the config. */
-function machineOptions(
-  config: BalancerConfig,
-  key: Uint8Array,
-  log: Log,
-): Omit<MachineOptions, 'services' | 'patience' | 'onLost'> {
-  return {
-    interface: config.interface,
-    nodeInterface: config.nodeInterface,
-    address: config.address,
-    key,
-    virtualServers: config.virtualServers,
-    datapath: config.datapath,
-    workers: config.workers,
-    nodes: config.nodes.map((node) => node.address),
-    limits: config.limits,
-    log,
-  };
-}
-
 /**
  * The nodes of the config, and behind them those that only sessions of an earlier run have: such
  * sessions stay with their nodes.
  */
 function allNodes(
-  configured: BalancerConfig['nodes'],
-  departed: readonly string[],
+  configured: readonly NodeEntry[],
+  departed: readonly Address[],
   log: Log,
-): BalancerConfig['nodes'] {
-  for (const name of departed)
+): readonly NodeEntry[] {
+  const more = departed.map((address) => ({ name: formatAddress(address), address, weight: 0 }));
+  for (const { name } of more)
     log.info(`node ${name} is no longer in the config: its sessions continue until they end`);
-  return [...configured, ...departed.map((address) => ({ name: address, address, weight: 0 }))];
+  return [...configured, ...more];
 }
 
 /** Starts every part in order. `steps` gets the steps that end it again. */
@@ -124,7 +104,9 @@ async function start(
   steps.add(() => service.stop());
 
   const machine = await Machine.prepare({
-    ...machineOptions(config, key, log),
+    ...config,
+    key,
+    log,
     services: ports,
     patience,
     onLost: end.lost,
@@ -158,7 +140,7 @@ async function start(
       mac: machine.info.mac,
       mtu: machine.info.mtu,
       nodeInterface: machine.nodeInterfaceStart(),
-      address: parseIpv4(machine.address) ?? 0,
+      address: machine.address,
       key,
       nodes: memory,
       withheld,
@@ -179,7 +161,7 @@ async function start(
 
   neighbours = new NeighbourWatch({
     interface: nodeInterface ?? config.interface,
-    addresses: nodes.map((node) => node.address),
+    nodes,
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
       machine.setNeighbour(change.node, change.mac);
@@ -205,12 +187,12 @@ async function start(
 
   await machine.takeAddresses();
   for (const server of config.virtualServers) {
-    log.info(`virtual server ${server.name} at ${server.address}:${server.port}`);
+    log.info(`virtual server ${server.name} at ${formatEndpoint(server)}`);
   }
   log.info('ready', {
     interface: config.interface,
     ...(nodeInterface === undefined ? {} : { nodeInterface }),
-    address: machine.address,
+    address: formatAddress(machine.address),
     datapath: machine.datapath,
   });
 }

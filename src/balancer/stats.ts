@@ -12,8 +12,9 @@ import {
 } from '../base/kernel-counters.js';
 import type { Log } from '../base/log.js';
 import { VERSION } from '../base/version.js';
-import type { BalancerConfig } from '../config/load.js';
+import type { BalancerConfig, NodeEntry } from '../config/load.js';
 import { SessionState } from '../engine/table/session-table.js';
+import { formatAddress } from '../wire/address.js';
 import { LossWatch } from './loss-watch.js';
 import type { Machine } from './machine/machine.js';
 import type { NodeWatch } from './node-watch.js';
@@ -23,7 +24,7 @@ import type { EnginePool } from './threads/engine-pool.js';
 export interface BalancerParts {
   config: BalancerConfig;
   /** The nodes of the config, then those that only sessions of an earlier run have. */
-  nodes: readonly { name: string; address: string }[];
+  nodes: readonly NodeEntry[];
   engine: EnginePool;
   machine: Machine;
   watch: NodeWatch;
@@ -66,7 +67,7 @@ export class BalancerStats implements StatsSource {
       datapath: machine.datapath,
       virtualServers: config.virtualServers.map((server, index) => ({
         name: server.name,
-        address: server.address,
+        address: formatAddress(server.address),
         port: server.port,
         predictor: server.predictor,
         active: snapshot.perServer[index] ?? 0,
@@ -79,7 +80,7 @@ export class BalancerStats implements StatsSource {
         const reportAgeMs = watch.reportAgeMs(index);
         const row = {
           name: node.name,
-          address: node.address,
+          address: formatAddress(node.address),
           mac: watch.mac(index),
           state,
           why,

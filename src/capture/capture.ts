@@ -15,7 +15,7 @@ import { BatonError } from '../base/errors.js';
 import { formatCount } from '../base/format.js';
 import type { TapWish } from '../datapath/frame-tap.js';
 import type { OutputFile } from '../host/output-file.js';
-import { formatIpv4 } from '../wire/ipv4.js';
+import { formatAddress, toAddress } from '../wire/address.js';
 import { PacketDirection, PcapngWriter } from '../wire/pcapng-writer.js';
 import { readTapRecords, TapKind, type TapRecord } from '../wire/tap-record.js';
 import type { KernelTap, KernelTapAbsence } from './kernel-tap.js';
@@ -205,7 +205,7 @@ class CaptureRun {
   private clientText(): string {
     const { client, clientPort } = this.options.wish;
     if (client === undefined) return '';
-    return ` ${formatIpv4(client)}${clientPort === undefined ? '' : `:${clientPort}`}`;
+    return ` ${formatAddress(toAddress(client))}${clientPort === undefined ? '' : `:${clientPort}`}`;
   }
 
   /** The limit of frames is reached, or the reader has closed the pipe. */

@@ -10,7 +10,7 @@ import { newKey, readKey, writeNewKey } from '../config/key.js';
 import { loadBalancerConfig, loadConfig } from '../config/load.js';
 import { machineWarnings } from '../config/machine-warnings.js';
 import { DEFAULT_CONTROL_SOCKET } from '../config/schema.js';
-import { parseIpv4 } from '../wire/ipv4.js';
+import { type Address, parseAddress, UNSPECIFIED } from '../wire/address.js';
 import { Stream, Terminal } from './display.js';
 import { explain, explained } from './glossary.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
@@ -315,12 +315,12 @@ function parseSnaplen(text: string): number {
   return parseWhole(text, MOST_SNAP_BYTES, FEWEST_SNAP_BYTES);
 }
 
-function parseClient(text: string): { address: number; port: number | undefined } {
+function parseClient(text: string): { address: Address; port: number | undefined } {
   const [, host = '', port] = /^([^:]*)(?::(\d{1,5}))?$/.exec(text) ?? [];
-  const address = parseIpv4(host);
+  const address = parseAddress(host);
   if (
     address === undefined ||
-    address === 0 ||
+    address === UNSPECIFIED ||
     (port !== undefined && (+port < 1 || +port > MOST_PORT))
   ) {
     throw new InvalidArgumentError(

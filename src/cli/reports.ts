@@ -7,6 +7,7 @@ import { STAGE_NAMES } from '../base/stages.js';
 import { formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';
 import type { BalancerConfig, Config, NodeConfig } from '../config/load.js';
+import { formatAddress, formatEndpoint } from '../wire/address.js';
 
 /** @param most characters that fit on a line. Default: tables are as wide as their content. */
 export function renderStats(stats: StatsDocument, most?: number): string {
@@ -156,7 +157,12 @@ function some(title: string, texts: readonly string[]): [string, string][] {
 function common(config: Config): [string, string][] {
   return [
     ['interface', config.interface],
-    ['own address', config.address ?? 'the first address of the interface'],
+    [
+      'own address',
+      config.address === undefined
+        ? 'the first address of the interface'
+        : formatAddress(config.address),
+    ],
     ['key file', config.keyFile],
   ];
 }
@@ -173,12 +179,14 @@ function balancerLines(config: BalancerConfig): [string, string][] {
     ...some(
       'virtual servers',
       config.virtualServers.map(
-        ({ name, address, port, predictor }) => `${name}  ${address}:${port}, ${predictor}`,
+        (server) => `${server.name}  ${formatEndpoint(server)}, ${server.predictor}`,
       ),
     ),
     ...some(
       'nodes',
-      config.nodes.map(({ name, address, weight }) => `${name}  ${address}, weight ${weight}`),
+      config.nodes.map(
+        ({ name, address, weight }) => `${name}  ${formatAddress(address)}, weight ${weight}`,
+      ),
     ),
     ...some(
       'resources',
@@ -194,13 +202,13 @@ function nodeLines(config: NodeConfig): [string, string][] {
   const { listen } = config;
   return [
     ...common(config),
-    ...some('virtual addresses', config.virtualAddresses),
-    ...some('balancers', config.balancers),
+    ...some('virtual addresses', config.virtualAddresses.map(formatAddress)),
+    ...some('balancers', config.balancers.map(formatAddress)),
     [
       'web server',
       listen === undefined
         ? 'listens on the virtual address, or on any address'
-        : `listens on ${listen.address}:${listen.port}`,
+        : `listens on ${formatEndpoint(listen)}`,
     ],
   ];
 }

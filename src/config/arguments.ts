@@ -4,6 +4,8 @@
  * never each other.
  */
 
+import type { Address } from '../wire/address.js';
+
 /** Arguments of `baton capture`. */
 export interface CaptureArguments {
   /** Config file of the balancer. */
@@ -11,10 +13,10 @@ export interface CaptureArguments {
   /** The file to write, or "-" for standard output. */
   write: string;
   /**
-   * Captures only frames of this client: its IPv4 address as a number, and its port; without a
+   * Captures only frames of this client: its address, and its port; without a
    * port, frames of all its ports.
    */
-  client?: { address: number; port: number | undefined };
+  client?: { address: Address; port: number | undefined };
   /** Ends the capture after this many frames. */
   count?: number;
   /** Ends the capture after this time. */

@@ -1,12 +1,13 @@
 /**
  * Loads config files: YAML, the schema, the rules beyond the schema; and gives them in the form
- * that the program wants: durations in ms, nodes by index, paths made absolute.
+ * that the program wants: addresses as values, durations in ms, nodes by index, paths made absolute.
  */
 
 import { BatonError } from '../base/errors.js';
 import type { LogLevel } from '../base/log.js';
 import type { PredictorName } from '../directory/predictors/index.js';
 import type { Limits, Timeouts } from '../engine/options.js';
+import { type Address, type Endpoint, requireAddress } from '../wire/address.js';
 import { checkBalancerRules, checkNodeRules } from './rules.js';
 import { BalancerFile, type Datapath, NodeFile } from './schema.js';
 import { ConfigSource } from './source.js';
@@ -18,7 +19,7 @@ interface Common {
   readonly file: string;
   readonly interface: string;
   /** Our own IPv4 address; undefined: the interface's first. */
-  readonly address: string | undefined;
+  readonly address: Address | undefined;
   /** Absolute. */
   readonly keyFile: string;
   readonly log: { readonly level: LogLevel };
@@ -32,6 +33,20 @@ export interface NamedInterface {
   readonly where: string;
 }
 
+/** A virtual server, as every part of the balancer takes it. */
+export interface VirtualServer extends Endpoint {
+  readonly name: string;
+  readonly predictor: PredictorName;
+}
+
+/** A node, as every part of the balancer takes it. */
+export interface NodeEntry {
+  readonly name: string;
+  readonly address: Address;
+  /** 0: it takes no new session. */
+  readonly weight: number;
+}
+
 export interface BalancerConfig extends Common {
   readonly kind: 'balancer';
   /** Where nodes are reached; undefined: by `interface`. */
@@ -41,18 +56,8 @@ export interface BalancerConfig extends Common {
   readonly workers: number;
   /** Absolute. */
   readonly controlSocket: string;
-  readonly virtualServers: readonly {
-    readonly name: string;
-    /** Dotted quad, as are all addresses here. */
-    readonly address: string;
-    readonly port: number;
-    readonly predictor: PredictorName;
-  }[];
-  readonly nodes: readonly {
-    readonly name: string;
-    readonly address: string;
-    readonly weight: number;
-  }[];
+  readonly virtualServers: readonly VirtualServer[];
+  readonly nodes: readonly NodeEntry[];
   readonly resources: readonly {
     readonly host: string | undefined;
     readonly path: string;
@@ -65,10 +70,10 @@ export interface BalancerConfig extends Common {
 
 export interface NodeConfig extends Common {
   readonly kind: 'node';
-  readonly virtualAddresses: readonly string[];
-  readonly balancers: readonly string[];
+  readonly virtualAddresses: readonly Address[];
+  readonly balancers: readonly Address[];
   /** Where the web server listens; undefined: on the virtual address and port, or a wildcard. */
-  readonly listen: { readonly address: string; readonly port: number } | undefined;
+  readonly listen: Endpoint | undefined;
   readonly maxSessions: number;
 }
 
@@ -165,11 +170,11 @@ function balancerConfig(source: ConfigSource, replayed = false): BalancerConfig 
         : { name: data.nodeInterface, where: source.placeOf(['nodeInterface']) },
     datapath: data.datapath,
     workers: data.workers,
-    address: data.address,
+    address: optionalAddress(data.address),
     keyFile: source.resolve(data.keyFile),
     controlSocket: source.resolve(data.controlSocket),
-    virtualServers: data.virtualServers,
-    nodes: data.nodes,
+    virtualServers: data.virtualServers.map(withAddress),
+    nodes: data.nodes.map(withAddress),
     resources: data.resources.map((resource) => ({
       host: resource.host,
       path: resource.path,
@@ -203,15 +208,26 @@ function nodeConfig(source: ConfigSource): NodeConfig {
     kind: 'node',
     file: source.file,
     interface: data.interface,
-    address: data.address,
+    address: optionalAddress(data.address),
     keyFile: source.resolve(data.keyFile),
-    virtualAddresses: data.virtualAddresses,
-    balancers: data.balancers,
+    virtualAddresses: data.virtualAddresses.map(requireAddress),
+    balancers: data.balancers.map(requireAddress),
     listen: data.listen === undefined ? undefined : parseListener(data.listen),
     maxSessions: data.maxSessions,
     log: data.log,
     warnings: source.warningLines(),
   };
+}
+
+function optionalAddress(text: string | undefined): Address | undefined {
+  return text === undefined ? undefined : requireAddress(text);
+}
+
+/** The same entry of the file, with its address as a value. */
+function withAddress<Entry extends { address: string }>(
+  entry: Entry,
+): Omit<Entry, 'address'> & { address: Address } {
+  return { ...entry, address: requireAddress(entry.address) };
 }
 
 /** The schema has made sure that it is a duration. */

@@ -9,9 +9,10 @@ import { BatonError } from '../base/errors.js';
 import { quoted } from '../base/text.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
 import { headStoreBytes } from '../engine/head-store.js';
+import { formatAddress } from '../wire/address.js';
 import { EXPECTED_ADDRESS } from './schema.js';
 import type { ConfigSource, KeyPath } from './source.js';
-import { isLoopback, nearest, parseListener } from './values.js';
+import { isLoopbackText, nearest, parseListener } from './values.js';
 
 /** Linux: sizeof(sockaddr_un.sun_path) less the terminating zero. */
 const MOST_SOCKET_PATH_BYTES = 107;
@@ -61,7 +62,7 @@ export function checkBalancerRules(source: ConfigSource, replayed: boolean): voi
         at,
         `is ${listener}, which is virtual server ${quoted(holder)} already, expected another address or port`,
       );
-    if (!replayed && typeof entry.address === 'string' && isLoopback(entry.address)) {
+    if (!replayed && typeof entry.address === 'string' && isLoopbackText(entry.address)) {
       const what = `is ${quoted(entry.address)}, a loopback address`;
       source.wrong([...at, 'address'], `${what}, expected ${EXPECTED_ADDRESS}`);
     }
@@ -219,7 +220,10 @@ export function checkNodeRules(source: ConfigSource): void {
   }
   addresses.claim(data.address, ['address'], "the node's own address");
   const listener = typeof data.listen === 'string' ? parseListener(data.listen) : undefined;
-  if (listener !== undefined && listed('virtualAddresses').includes(listener.address)) {
+  if (
+    listener !== undefined &&
+    listed('virtualAddresses').includes(formatAddress(listener.address))
+  ) {
     source.warn(
       ['listen'],
       'is a virtual address: needed only when its port is not that of the virtual server',

@@ -1,6 +1,6 @@
 /** The small languages inside config values: durations, addresses, listeners. */
 import { isIPv6 } from 'node:net';
-import { parseIpv4 } from '../wire/ipv4.js';
+import { type Endpoint, isLoopback, parseAddress } from '../wire/address.js';
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 const LONGEST_MS = 24 * 3_600_000;
@@ -18,18 +18,19 @@ export function parseDuration(text: string): number | undefined {
 
 /** Why an address can not be that of one machine on a link, or undefined when it can. */
 export function whyNotUnicast(text: string): string | undefined {
-  return whyNotHost(text) ?? (isLoopback(text) ? 'a loopback address' : undefined);
+  return whyNotHost(text) ?? (isLoopbackText(text) ? 'a loopback address' : undefined);
 }
 
-/** Whether it is an IPv4 address that no frame on a link ever has. */
-export function isLoopback(text: string): boolean {
-  return (parseIpv4(text) ?? 0) >>> 24 === 127;
+/** Whether a text is an IPv4 address that no frame on a link ever has. */
+export function isLoopbackText(text: string): boolean {
+  const address = parseAddress(text);
+  return address !== undefined && isLoopback(address);
 }
 
 /** As `whyNotUnicast`, but a loopback address will do: captures of `lo` have nothing else. */
 export function whyNotHost(text: string): string | undefined {
   if (isIPv6(text)) return 'an IPv6 address, but Baton does IPv4 only';
-  const address = parseIpv4(text);
+  const address = parseAddress(text);
   if (address === undefined) return 'no IPv4 address';
   const first = address >>> 24;
   if (first === 0) return 'an address of no machine';
@@ -42,13 +43,12 @@ export function whyNotHost(text: string): string | undefined {
  * "127.0.0.1:8080", or undefined for anything else. A loopback address is fine here, a wildcard is
  * not.
  */
-export function parseListener(text: string): { address: string; port: number } | undefined {
+export function parseListener(text: string): Endpoint | undefined {
   const match = /^([\d.]+):([1-9]\d{0,4})$/.exec(text);
-  const address = match?.[1];
-  if (match === null || address === undefined) return undefined;
-  const value = parseIpv4(address);
+  if (match === null) return undefined;
+  const address = parseAddress(match[1] ?? '');
   const port = Number(match[2]);
-  if (value === undefined || value >>> 24 === 0 || value >>> 24 >= 224 || port > 65_535)
+  if (address === undefined || address >>> 24 === 0 || address >>> 24 >= 224 || port > 65_535)
     return undefined;
   return { address, port };
 }

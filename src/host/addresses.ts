@@ -1,5 +1,6 @@
 /** IPv4 addresses and routes of this network namespace: lists, adds and removes them. */
 import { BatonError, reasonOf } from '../base/errors.js';
+import { type Address, formatAddress, requireAddress } from '../wire/address.js';
 import { runTool, runToolJson } from './command.js';
 import { type Ipv4Address, native } from './native.js';
 
@@ -38,7 +39,7 @@ export async function addAddress(wanted: HostAddress): Promise<void> {
   await runTool('ip', [
     'address',
     'add',
-    `${wanted.address}/${wanted.prefix}`,
+    `${formatAddress(wanted.address)}/${wanted.prefix}`,
     'dev',
     wanted.interface,
   ]);
@@ -50,7 +51,7 @@ export async function removeAddress(unwanted: HostAddress): Promise<boolean> {
   await runTool('ip', [
     'address',
     'del',
-    `${unwanted.address}/${unwanted.prefix}`,
+    `${formatAddress(unwanted.address)}/${unwanted.prefix}`,
     'dev',
     unwanted.interface,
   ]);
@@ -61,16 +62,19 @@ export async function removeAddress(unwanted: HostAddress): Promise<boolean> {
 export interface Route {
   interface: string;
   /** The next router. Undefined: the address is on the interface's own link. */
-  gateway: string | undefined;
+  gateway: Address | undefined;
   /** The source address of packets on this route. */
-  source: string | undefined;
+  source: Address | undefined;
 }
 
-/** The route to an address, or undefined when there is none. */
-export async function routeTo(address: string): Promise<Route | undefined> {
+/**
+ * The route to an address, or undefined when there is none. Throws BatonError BATON_SYSTEM when the
+ * tool names an address that is none.
+ */
+export async function routeTo(address: Address): Promise<Route | undefined> {
   let entries: Record<string, unknown>[];
   try {
-    entries = await runToolJson('ip', ['-4', 'route', 'get', address]);
+    entries = await runToolJson('ip', ['-4', 'route', 'get', formatAddress(address)]);
   } catch {
     // The tool fails when there is no route.
     return undefined;
@@ -79,7 +83,7 @@ export async function routeTo(address: string): Promise<Route | undefined> {
   if (entry === undefined || typeof entry.dev !== 'string') return undefined;
   return {
     interface: entry.dev,
-    gateway: typeof entry.gateway === 'string' ? entry.gateway : undefined,
-    source: typeof entry.prefsrc === 'string' ? entry.prefsrc : undefined,
+    gateway: typeof entry.gateway === 'string' ? requireAddress(entry.gateway) : undefined,
+    source: typeof entry.prefsrc === 'string' ? requireAddress(entry.prefsrc) : undefined,
   };
 }

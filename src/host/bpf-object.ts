@@ -1,7 +1,6 @@
 /** Loads the compiled BPF objects; keys, values and counters of their maps. */
 import { fileURLToPath } from 'node:url';
 import { BatonError, reasonOf } from '../base/errors.js';
-import { parseIpv4 } from '../wire/ipv4.js';
 import { type BpfObject, native } from './native.js';
 
 /** The compiled BPF objects, in build/bpf beside the compiled tree. */
@@ -44,15 +43,6 @@ export function sumsByName<Name extends string>(
     Name,
     number
   >;
-}
-
-/** Four bytes in network byte order. */
-export function addressKey(address: string): Uint8Array {
-  const number = parseIpv4(address);
-  if (number === undefined) throw new BatonError('BATON_SYSTEM', `not an IPv4 address: ${address}`);
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, number);
-  return bytes;
 }
 
 /** Four bytes in this machine's byte order. */

@@ -1,6 +1,7 @@
 /** Network interfaces: checks that Baton can work on one, and finds its address. */
 import { readFileSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
+import { type Address, formatAddress } from '../wire/address.js';
 import { type InterfaceInfo, native } from './native.js';
 
 export const LOOPBACK = 'lo';
@@ -57,16 +58,16 @@ export function requireLoopback(): void {
 export function ownAddress(
   name: string,
   info: InterfaceInfo,
-  wanted: string | undefined,
-  others: readonly string[],
-): string {
+  wanted: Address | undefined,
+  others: readonly Address[],
+): Address {
   const own = info.addresses
     .map((entry) => entry.address)
     .filter((address) => !others.includes(address));
   if (wanted !== undefined) {
     if (own.includes(wanted)) return wanted;
-    const has = own.length === 0 ? 'no address of its own' : own.join(', ');
-    throw new BatonError('BATON_INTERFACE', `does not have the address ${wanted}`, {
+    const has = own.length === 0 ? 'no address of its own' : own.map(formatAddress).join(', ');
+    throw new BatonError('BATON_INTERFACE', `does not have the address ${formatAddress(wanted)}`, {
       where: name,
       hint: `it has ${has}`,
     });

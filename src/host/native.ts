@@ -1,12 +1,13 @@
 /**
  * The one door to the native addon (native/*.cc). This file declares everything that the addon
- * offers, and no other file loads it.
+ * offers, and no other file loads it. Addresses are the values of wire/address.ts.
  *
  * When the kernel refuses, a function throws an Error with `code` (the errno name, such as 'EPERM')
  * and `syscall`. The caller turns it into a BatonError that says what to do.
  */
 import { createRequire } from 'node:module';
 import { BatonError, reasonOf } from '../base/errors.js';
+import type { Address } from '../wire/address.js';
 import type { NativeXdp, ProgramInfo, XdpTestOptions, XdpTestResult } from './native-xdp.js';
 
 export type * from './native-xdp.js';
@@ -109,10 +110,10 @@ export interface PacketRing {
 }
 
 export interface RawSocket {
-  /** Sends `payload` in an IPv4 packet with this socket's protocol. `destination`: dotted quad. */
-  send(destination: string, payload: Uint8Array): void;
+  /** Sends `payload` in an IPv4 packet with this socket's protocol. */
+  send(destination: Address, payload: Uint8Array): void;
   /** Calls back with source address and payload of each datagram for this machine. */
-  start(onDatagram: (source: string, payload: Uint8Array) => void): void;
+  start(onDatagram: (source: Address, payload: Uint8Array) => void): void;
   close(): void;
 }
 
@@ -124,11 +125,11 @@ export interface InterfaceInfo {
   up: boolean;
   loopback: boolean;
   /** IPv4 addresses with prefix length and label, in the kernel's order. */
-  addresses: { address: string; prefix: number; label: string }[];
+  addresses: { address: Address; prefix: number; label: string }[];
 }
 
 export interface Neighbour {
-  address: string;
+  address: Address;
   /** Six bytes, or undefined while the address is not resolved. */
   mac: Uint8Array | undefined;
   /** NUD_* state bits of linux/neighbour.h. */
@@ -138,7 +139,7 @@ export interface Neighbour {
 /** Changes that the kernel makes to the neighbour table, on all interfaces. */
 export interface NeighbourEvents {
   /** Calls back with the address of each changed entry; with undefined when changes were lost. */
-  start(onEvent: (address: string | undefined) => void): void;
+  start(onEvent: (address: Address | undefined) => void): void;
   close(): void;
 }
 
@@ -191,8 +192,7 @@ export interface BpfObject {
 export interface Ipv4Address {
   /** Name of the interface. */
   interface: string;
-  /** Dotted quad. */
-  address: string;
+  address: Address;
   prefix: number;
 }
 
@@ -211,12 +211,12 @@ export interface Native extends NativeXdp {
   interfaceInfo(name: string): InterfaceInfo | undefined;
   neighbours(interfaceIndex: number): Neighbour[];
   /** Asks the kernel to resolve or confirm an address (RTM_NEWNEIGH with NTF_USE). */
-  resolveNeighbour(interfaceIndex: number, address: string): void;
+  resolveNeighbour(interfaceIndex: number, address: Address): void;
   /**
    * Removes an entry from the neighbour table (RTM_DELNEIGH). The next packet to that address makes
    * the kernel ask the link again. Throws ENOENT when there is no such entry.
    */
-  forgetNeighbour(interfaceIndex: number, address: string): void;
+  forgetNeighbour(interfaceIndex: number, address: Address): void;
   openNeighbourEvents(): NeighbourEvents;
   /**
    * Loads an object file. `maxEntries` sets the capacity of maps, by name. `reuse` gives

@@ -4,7 +4,8 @@
  * bpf/lib/config.h declares the layouts of keys and values.
  */
 import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
-import { addressKey, hostU32, loadObject, sumsByName } from './bpf-object.js';
+import { type Address, addressBytes, type Endpoint } from '../wire/address.js';
+import { hostU32, loadObject, sumsByName } from './bpf-object.js';
 import type { Journal } from './journal/journal.js';
 import type { BpfObject } from './native.js';
 
@@ -18,26 +19,20 @@ const FLAG_LOCAL = 0x1;
 /** struct shim_service. */
 const SERVICE = { address: 0, port: 4, bytes: 8 } as const;
 
-export interface Listener {
-  /** Dotted quad. */
-  address: string;
-  port: number;
-}
-
 export interface ShimOptions {
   /** 16 bytes. */
   key: Uint8Array;
   /** This machine's own address: the source of its notices. */
-  own: string;
+  own: Address;
   /** This machine is the balancer itself: the shim serves local services. */
   local: boolean;
   /** Addresses of the balancers that may hand sessions over to this machine. */
-  balancers: readonly string[];
+  balancers: readonly Address[];
   /**
    * Listeners by service number. Without a listener for service 0, a session goes to the listener
    * of its own address and port.
    */
-  services: ReadonlyMap<number, Listener>;
+  services: ReadonlyMap<number, Endpoint>;
   /** Capacity of the session map. Default: that of the object file. */
   maxSessions?: number;
 }
@@ -87,14 +82,14 @@ export class Shim {
   private configure(options: ShimOptions): void {
     const config = new Uint8Array(CONFIG.bytes);
     config.set(options.key, CONFIG.key);
-    config.set(addressKey(options.own), CONFIG.own);
+    config.set(addressBytes(options.own), CONFIG.own);
     config.set(hostU32(options.local ? FLAG_LOCAL : 0), CONFIG.flags);
     for (const balancer of options.balancers) {
-      this.object.mapUpdate('balancers', addressKey(balancer), Uint8Array.of(1));
+      this.object.mapUpdate('balancers', addressBytes(balancer), Uint8Array.of(1));
     }
     for (const [service, listener] of options.services) {
       const value = new Uint8Array(SERVICE.bytes);
-      value.set(addressKey(listener.address), SERVICE.address);
+      value.set(addressBytes(listener.address), SERVICE.address);
       new DataView(value.buffer).setUint16(SERVICE.port, listener.port);
       this.object.mapUpdate('services', hostU32(service), value);
     }

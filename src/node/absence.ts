@@ -7,6 +7,7 @@
 
 import type { PlainLog } from '../base/log.js';
 import type { InterfaceInfo } from '../host/native.js';
+import { type Address, formatAddress } from '../wire/address.js';
 
 export class Absence {
   private readonly name: string;
@@ -31,9 +32,9 @@ export class Absence {
 
   /**
    * Takes in what the interface is like now.
-   * @param own our own address there, dotted quad
+   * @param own our own address there
    */
-  look(info: InterfaceInfo | undefined, own: string): void {
+  look(info: InterfaceInfo | undefined, own: Address): void {
     const what = this.troubleOf(info, own);
     const { trouble, log, name } = this;
     const now = this.now();
@@ -52,10 +53,10 @@ export class Absence {
     }
   }
 
-  private troubleOf(info: InterfaceInfo | undefined, own: string): string | undefined {
+  private troubleOf(info: InterfaceInfo | undefined, own: Address): string | undefined {
     if (info === undefined) return 'is gone';
     if (!info.up) return 'is down';
     const has = info.addresses.some(({ address }) => address === own);
-    return has ? undefined : `has lost the address ${own}`;
+    return has ? undefined : `has lost the address ${formatAddress(own)}`;
   }
 }

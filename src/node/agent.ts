@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { BatonError, reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
 import { runAll } from '../base/run-all.js';
+import type { NodeConfig } from '../config/load.js';
 import { listAddresses, routeTo } from '../host/addresses.js';
 import { LOOPBACK, ownAddress, requireInterface, requireLoopback } from '../host/interfaces.js';
 import { Journal } from '../host/journal/journal.js';
@@ -19,28 +20,24 @@ import { KernelWatch } from '../host/kernel-options.js';
 import { takeLock } from '../host/lock.js';
 import { type InterfaceInfo, native } from '../host/native.js';
 import { requirePrivileges } from '../host/privilege.js';
-import { type Listener, Shim } from '../host/shim.js';
+import { Shim } from '../host/shim.js';
 import { requireSynCookies } from '../host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../host/time-wait.js';
+import { type Address, formatAddress } from '../wire/address.js';
 import { Absence } from './absence.js';
 import { quietArp } from './quiet-arp.js';
 import { Reporter } from './reporter.js';
 import { Strangers } from './strangers.js';
 
-export interface AgentOptions {
-  interface: string;
-  /** Our own address, dotted quad as all addresses here; undefined: the interface's first. */
-  address: string | undefined;
+/** What the agent needs of a node's config. */
+type AgentConfig = Pick<
+  NodeConfig,
+  'interface' | 'address' | 'virtualAddresses' | 'balancers' | 'listen' | 'maxSessions'
+>;
+
+export interface AgentOptions extends AgentConfig {
   /** 16 bytes. */
   key: Uint8Array;
-  virtualAddresses: readonly string[];
-  balancers: readonly string[];
-  /**
-   * Where the web server listens; undefined: on the virtual server's own address and port, or a
-   * wildcard.
-   */
-  listen: Listener | undefined;
-  maxSessions: number;
   log: PlainLog;
   /**
    * For tests: the kernel function to look for, where the journal goes, CHECK_MS and REMIND_MS.
@@ -81,14 +78,14 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
 class Agent {
   private readonly options: AgentOptions;
   private readonly log: PlainLog;
-  private readonly own: string;
+  private readonly own: Address;
   private readonly journal: Journal;
   private readonly kernel: KernelWatch;
   private readonly strangers: Strangers;
   private index: number;
   private readonly absence: Absence;
 
-  constructor(options: AgentOptions, info: InterfaceInfo, own: string) {
+  constructor(options: AgentOptions, info: InterfaceInfo, own: Address) {
     this.options = options;
     this.log = options.log;
     this.own = own;
@@ -107,7 +104,7 @@ class Agent {
   }
 
   /** The virtual addresses of the config that this machine has now. */
-  private addresses(): string[] {
+  private addresses(): Address[] {
     const there = new Set(listAddresses().map(({ address }) => address));
     return this.options.virtualAddresses.filter((address) => there.has(address));
   }
@@ -138,7 +135,7 @@ class Agent {
       reporter.start();
       const heard = await this.awaitAnswer(reporter, signal);
       if (!signal.aborted) {
-        const ready = `node ${own} on ${options.interface} is ready for ${options.virtualAddresses.join(', ')}`;
+        const ready = `node ${formatAddress(own)} on ${options.interface} is ready for ${options.virtualAddresses.map(formatAddress).join(', ')}`;
         if (heard) this.log.info(ready);
         else
           this.log.warn(
@@ -165,23 +162,26 @@ class Agent {
     for (const { interface: name, address } of listAddresses()) {
       if (name === options.interface && options.virtualAddresses.includes(address)) {
         this.log.warn(
-          `${address} is an address of ${name} itself: this machine answers ARP for it, not the balancer`,
+          `${formatAddress(address)} is an address of ${name} itself: this machine answers ARP for it, not the balancer`,
         );
       }
     }
     for (const balancer of options.balancers) {
       const route = await routeTo(balancer);
+      const name = formatAddress(balancer);
       if (route === undefined) {
-        this.log.warn(`there is no route to balancer ${balancer}`);
+        this.log.warn(`there is no route to balancer ${name}`);
       } else if (route.interface !== options.interface || route.gateway !== undefined) {
         const way =
-          route.gateway === undefined ? route.interface : `${route.gateway} on ${route.interface}`;
+          route.gateway === undefined
+            ? route.interface
+            : `${formatAddress(route.gateway)} on ${route.interface}`;
         this.log.warn(
-          `balancer ${balancer} is not on the link of ${options.interface}, but reached by way of ${way}`,
+          `balancer ${name} is not on the link of ${options.interface}, but reached by way of ${way}`,
         );
       } else if (route.source !== undefined && route.source !== own) {
         this.log.warn(
-          `packets to balancer ${balancer} leave from ${route.source}, not from ${own}: it will not know us`,
+          `packets to balancer ${name} leave from ${formatAddress(route.source)}, not from ${formatAddress(own)}: it will not know us`,
         );
       }
     }
@@ -207,12 +207,18 @@ class Agent {
     const answer = await Promise.race([reporter.firstAnswer, silence]);
     waiting.abort();
     if (answer?.badKey === true) {
-      throw new BatonError('BATON_KEY', `balancer ${answer.balancer} has another key`, {
-        hint: 'balancer and nodes need key files with the same content',
-      });
+      throw new BatonError(
+        'BATON_KEY',
+        `balancer ${formatAddress(answer.balancer)} has another key`,
+        {
+          hint: 'balancer and nodes need key files with the same content',
+        },
+      );
     }
     if (answer === undefined && !signal.aborted) {
-      this.log.warn(`no answer from ${this.options.balancers.join(', ')} yet; reports go on`);
+      this.log.warn(
+        `no answer from ${this.options.balancers.map(formatAddress).join(', ')} yet; reports go on`,
+      );
     }
     return answer !== undefined;
   }

@@ -6,7 +6,8 @@ import { randomBytes } from 'node:crypto';
 import { reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
 import { type Native, native, type RawSocket } from '../host/native.js';
-import { Protocol, parseIpv4 } from '../wire/ipv4.js';
+import { type Address, formatAddress, UNSPECIFIED } from '../wire/address.js';
+import { Protocol } from '../wire/ipv4.js';
 import {
   checkIxcp,
   emitIxcp,
@@ -20,16 +21,16 @@ import {
 import { SipHash } from '../wire/siphash.js';
 
 export interface ReporterOptions {
-  /** This node's own address, which the tags cover. Dotted quad, as are the balancers'. */
-  own: string;
+  /** This node's own address, which the tags cover. */
+  own: Address;
   /** 16 bytes. */
   key: Uint8Array;
-  balancers: readonly string[];
+  balancers: readonly Address[];
   /**
    * What is reported, asked for each time: IxcpFlag bits, and the virtual addresses that this
    * machine has.
    */
-  look(): { flags: number; addresses: readonly string[] };
+  look(): { flags: number; addresses: readonly Address[] };
   log: PlainLog;
   /** For tests. */
   openRawSocket?: Native['openRawSocket'];
@@ -39,18 +40,16 @@ const INTERVAL_MS = 1_000;
 /** Without an answer for this long, a balancer that answered before counts as silent. */
 const SILENCE_MS = 5_000;
 
-/** In a report that this machine has no virtual address. */
-const NO_ADDRESS = '0.0.0.0';
-
 /** The first word of any balancer: which one, and whether it has our key. */
 export interface FirstAnswer {
-  balancer: string;
+  balancer: Address;
   badKey: boolean;
 }
 
 interface Balancer {
-  readonly text: string;
-  readonly address: number;
+  readonly address: Address;
+  /** The address for messages. */
+  readonly name: string;
   /** ms on the process's clock; 0: never heard. */
   heardAt: number;
   complainedKey: boolean;
@@ -60,7 +59,7 @@ interface Balancer {
 export class Reporter {
   /** Resolves with the first answer of any balancer. */
   readonly firstAnswer: Promise<FirstAnswer>;
-  private readonly own: number;
+  private readonly own: Address;
   private readonly hash: SipHash;
   private readonly balancers: readonly Balancer[];
   private readonly look: ReporterOptions['look'];
@@ -77,14 +76,14 @@ export class Reporter {
   private timer: NodeJS.Timeout | undefined;
 
   constructor(options: ReporterOptions) {
-    this.own = parseIpv4(options.own) ?? 0;
+    this.own = options.own;
     this.hash = new SipHash(options.key);
     this.look = options.look;
     this.log = options.log;
     this.openRawSocket = options.openRawSocket ?? ((protocol) => native().openRawSocket(protocol));
-    this.balancers = options.balancers.map((text) => ({
-      text,
-      address: parseIpv4(text) ?? 0,
+    this.balancers = options.balancers.map((address) => ({
+      address,
+      name: formatAddress(address),
       heardAt: 0,
       complainedKey: false,
       complainedSend: false,
@@ -146,8 +145,9 @@ export class Reporter {
       clientPort: addresses.length,
     };
     for (const balancer of this.balancers) {
-      for (const address of addresses.length === 0 ? [NO_ADDRESS] : addresses) {
-        this.send(balancer, { ...repr, virtualAddress: parseIpv4(address) ?? 0 });
+      // UNSPECIFIED: this machine has no virtual address.
+      for (const virtualAddress of addresses.length === 0 ? [UNSPECIFIED] : addresses) {
+        this.send(balancer, { ...repr, virtualAddress });
       }
     }
   }
@@ -155,18 +155,18 @@ export class Reporter {
   private send(balancer: Balancer, repr: IxcpRepr): void {
     emitIxcp(this.view, 0, this.own, balancer.address, repr, this.hash);
     try {
-      this.socket?.send(balancer.text, this.payload);
+      this.socket?.send(balancer.address, this.payload);
       balancer.complainedSend = false;
     } catch (error) {
       if (!balancer.complainedSend) {
-        this.log.warn(`balancer ${balancer.text} can not be reached: ${reasonOf(error)}`);
+        this.log.warn(`balancer ${balancer.name} can not be reached: ${reasonOf(error)}`);
       }
       balancer.complainedSend = true;
     }
   }
 
-  private receive(source: string, payload: Uint8Array): void {
-    const balancer = this.balancers.find((entry) => entry.text === source);
+  private receive(source: Address, payload: Uint8Array): void {
+    const balancer = this.balancers.find((entry) => entry.address === source);
     const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
     if (balancer === undefined || !checkIxcp(view, 0, payload.byteLength)) return;
     const type = view.getUint8(IXCP.type);
@@ -186,24 +186,24 @@ export class Reporter {
   }
 
   private welcomed(balancer: Balancer): void {
-    if (balancer.heardAt === 0) this.log.info(`balancer ${balancer.text} hears this node`);
+    if (balancer.heardAt === 0) this.log.info(`balancer ${balancer.name} hears this node`);
     balancer.heardAt = performance.now();
     balancer.complainedKey = false;
-    this.answered({ balancer: balancer.text, badKey: false });
+    this.answered({ balancer: balancer.address, badKey: false });
   }
 
   private refused(balancer: Balancer): void {
-    this.answered({ balancer: balancer.text, badKey: true });
+    this.answered({ balancer: balancer.address, badKey: true });
     if (balancer.complainedKey || balancer.heardAt !== 0) return;
     balancer.complainedKey = true;
-    this.log.warn(`balancer ${balancer.text} says that it has another key`);
+    this.log.warn(`balancer ${balancer.name} says that it has another key`);
   }
 
   private noticeSilence(): void {
     for (const balancer of this.balancers) {
       if (balancer.heardAt === 0 || performance.now() - balancer.heardAt < SILENCE_MS) continue;
       balancer.heardAt = 0;
-      this.log.warn(`balancer ${balancer.text} no longer answers`);
+      this.log.warn(`balancer ${balancer.name} no longer answers`);
     }
   }
 }

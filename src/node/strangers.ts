@@ -5,6 +5,7 @@
 
 import type { ShimCounter } from '../base/kernel-counters.js';
 import type { PlainLog } from '../base/log.js';
+import { type Address, formatAddress } from '../wire/address.js';
 
 const AGAIN_MS = 60_000;
 
@@ -21,11 +22,11 @@ export class Strangers {
   private readonly told = TROUBLES.map(() => ({ count: 0, at: Number.NEGATIVE_INFINITY }));
 
   constructor(
-    balancers: readonly string[],
+    balancers: readonly Address[],
     log: PlainLog,
     now: () => number = () => performance.now(),
   ) {
-    this.balancers = balancers.join(', ');
+    this.balancers = balancers.map(formatAddress).join(', ');
     this.log = log;
     this.now = now;
   }

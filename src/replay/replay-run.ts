@@ -24,8 +24,9 @@ import {
   SessionState,
   type SessionTable,
 } from '../engine/table/session-table.js';
+import { type Address, formatAddress, formatEndpoint, toAddress } from '../wire/address.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
-import { formatIpv4, IPV4, IPV4_HEADER_BYTES, parseIpv4 } from '../wire/ipv4.js';
+import { IPV4, IPV4_HEADER_BYTES } from '../wire/ipv4.js';
 import { LocalService } from '../wire/ixp.js';
 import type { PcapWriter } from '../wire/pcap-writer.js';
 import { TCP } from '../wire/tcp.js';
@@ -117,7 +118,7 @@ const BALANCER_MAC = Uint8Array.of(0x02, 0, 0, 0, 0xff, 0xff);
 const KEY = new Uint8Array(16);
 const SECRET = new Uint8Array(32);
 /** Documentation addresses (RFC 5737): the balancer's own when the config names none. */
-const FIRST_OWN_ADDRESS = 0xc0_00_02_01;
+const FIRST_OWN_ADDRESS = toAddress(0xc0_00_02_01);
 /** Least capacity of the tables, even for a capture without a SYN. */
 const LEAST_SESSIONS = 64;
 const STATUS_FOUND = 200;
@@ -148,16 +149,11 @@ export class ReplayRun {
     config: ReplayConfig,
     checksums: ChecksumPolicy = 'detect',
   ): ReplayRun | undefined {
-    const virtualServers = config.virtualServers.map(({ address, port }) => ({
-      address: ipv4(address),
-      port,
-    }));
-    const nodes = config.nodes.map(({ address, weight }) => ({ address: ipv4(address), weight }));
     let forwarded: (offset: number) => void = () => {};
     let unusable: (segment: RecordedSegment) => void = () => {};
     const datapath = CaptureDatapath.open(file, {
-      virtualServers,
-      nodes,
+      virtualServers: config.virtualServers,
+      nodes: config.nodes,
       balancerMac: BALANCER_MAC,
       key: KEY,
       checksums,
@@ -165,7 +161,7 @@ export class ReplayRun {
       unusable: (segment) => unusable(segment),
     });
     if (datapath === undefined) return undefined;
-    const run = new ReplayRun(config, datapath, virtualServers, nodes, checksums);
+    const run = new ReplayRun(config, datapath, checksums);
     forwarded = (offset) => run.noteForwarded(offset);
     unusable = (segment) => run.noteUnusable(segment);
     return run;
@@ -174,12 +170,11 @@ export class ReplayRun {
   private constructor(
     config: ReplayConfig,
     datapath: CaptureDatapath,
-    virtualServers: readonly { address: number; port: number }[],
-    nodes: readonly { address: number; weight: number }[],
     private readonly checksums: ChecksumPolicy,
   ) {
     this.config = config;
     this.datapath = datapath;
+    const { nodes, virtualServers, limits } = config;
     this.nodes = new NodeTable(
       nodes,
       new NodeStates(nodes, ownShare(nodes.length, virtualServers.length)),
@@ -189,10 +184,9 @@ export class ReplayRun {
     this.handed = new Array<number>(this.nodes.count).fill(0);
     // There are no more sessions than SYNs. A config for a million sessions needs no more memory.
     const most = Math.max(datapath.scan.syns, LEAST_SESSIONS);
-    const { limits } = config;
     const dispatcher = new RequestDispatcher({
       directory: new Directory(config.resources),
-      predictors: config.virtualServers.map(({ predictor }) => predictor),
+      predictors: virtualServers.map(({ predictor }) => predictor),
       candidates: new HandoffCandidates(this.nodes),
       headBytes: limits.headBytes,
     });
@@ -245,11 +239,11 @@ export class ReplayRun {
       capture: { frames, notIpv4, fault, durationMs, ...datapath.counts },
       checksumsIgnored: datapath.scan.checksums
         .ignored(this.checksums)
-        .map(({ client, ...counts }) => ({ client: formatIpv4(client), ...counts })),
+        .map(({ client, ...counts }) => ({ client: formatAddress(toAddress(client)), ...counts })),
       nodeSide: datapath.nodeCounts,
       nodes: config.nodes.map(({ name, address }, node) => ({
         name,
-        address,
+        address: formatAddress(address),
         sessions: this.handed[node] ?? 0,
       })),
       sessions: this.tracks.map(({ slot: _, ...session }) => session),
@@ -296,7 +290,7 @@ export class ReplayRun {
     const server = this.config.virtualServers[sessions.portServer(slot) & 0xffff]!;
     const track: Track = {
       slot,
-      client: `${formatIpv4(client)}:${port}`,
+      client: formatEndpoint({ address: toAddress(client), port }),
       virtualServer: server.name,
       openedMs: round(now),
       establishedMs: null,
@@ -316,7 +310,7 @@ export class ReplayRun {
     this.unclosed += 1;
     this.tracks.push(track);
     this.bySlot.set(slot, track);
-    this.byFlow.set(flow(client, port, ipv4(server.address), server.port), track);
+    this.byFlow.set(flow(client, port, server.address, server.port), track);
   }
 
   private handoff(slot: number, node: number, service: number): void {
@@ -390,23 +384,16 @@ function flow(client: number, clientPort: number, server: number, serverPort: nu
   return `${client}:${clientPort}>${server}:${serverPort}`;
 }
 
-/** The config checker has made sure that it is an address. */
-function ipv4(text: string): number {
-  return parseIpv4(text) ?? 0;
-}
-
 /** Rounds ms to microseconds: smaller parts are noise of the arithmetic. */
 function round(ms: number): number {
   return Math.round(ms * 1000) / 1000;
 }
 
 /** The config's own address, or one that no node and no virtual server has. */
-function ownAddress(config: ReplayConfig): number {
-  if (config.address !== undefined) return ipv4(config.address);
-  const taken = new Set(
-    [...config.nodes, ...config.virtualServers].map(({ address }) => ipv4(address)),
-  );
+function ownAddress(config: ReplayConfig): Address {
+  if (config.address !== undefined) return config.address;
+  const taken = new Set([...config.nodes, ...config.virtualServers].map(({ address }) => address));
   let address = FIRST_OWN_ADDRESS;
-  while (taken.has(address)) address += 1;
+  while (taken.has(address)) address = toAddress(address + 1);
   return address;
 }

@@ -1,4 +1,5 @@
 /** ARP for IPv4 over Ethernet (RFC 826), with the uses of RFC 5227: probe and announcement. */
+import { type Address, toAddress } from './address.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType } from './ethernet.js';
 
 /** Byte offsets from the first byte of the ARP packet. */
@@ -24,7 +25,7 @@ export const ARP_FRAME_BYTES = ETHERNET_HEADER_BYTES + ARP_BYTES;
  * A broadcast ARP request of `mac` for `target`. With sender 0 it is a probe (RFC 5227 section
  * 2.1.1), with sender equal to target an announcement (section 2.3).
  */
-export function buildArpRequest(mac: Uint8Array, sender: number, target: number): Uint8Array {
+export function buildArpRequest(mac: Uint8Array, sender: Address, target: Address): Uint8Array {
   const frame = new Uint8Array(ARP_FRAME_BYTES);
   const view = new DataView(frame.buffer);
   frame.fill(0xff, ETHERNET.destination, ETHERNET.source);
@@ -45,8 +46,8 @@ export function buildArpRequest(mac: Uint8Array, sender: number, target: number)
 export interface ArpPacket {
   operation: number;
   senderMac: Uint8Array;
-  senderAddress: number;
-  targetAddress: number;
+  senderAddress: Address;
+  targetAddress: Address;
 }
 
 /** The ARP packet of an Ethernet frame, or undefined when it holds none that is well formed. */
@@ -61,7 +62,7 @@ export function parseArp(frame: Uint8Array): ArpPacket | undefined {
   return {
     operation: view.getUint16(at + ARP.operation),
     senderMac: frame.slice(at + ARP.senderMac, at + ARP.senderMac + 6),
-    senderAddress: view.getUint32(at + ARP.senderAddress),
-    targetAddress: view.getUint32(at + ARP.targetAddress),
+    senderAddress: toAddress(view.getUint32(at + ARP.senderAddress)),
+    targetAddress: toAddress(view.getUint32(at + ARP.targetAddress)),
   };
 }

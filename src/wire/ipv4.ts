@@ -1,4 +1,4 @@
-/** IPv4 headers (RFC 791). Addresses are unsigned 32-bit numbers. */
+/** IPv4 headers (RFC 791). Addresses are unsigned 32-bit numbers, as in address.ts. */
 import { finish, sumBytes } from './checksum.js';
 
 /** Byte offsets of the header's fields, from its first byte. */
@@ -46,23 +46,4 @@ export function writeIpv4(
   view.setUint32(offset + IPV4.source, source);
   view.setUint32(offset + IPV4.destination, destination);
   view.setUint16(offset + IPV4.checksum, finish(sumBytes(view, offset, IPV4_HEADER_BYTES, 0)));
-}
-
-/** "10.99.0.1" */
-export function formatIpv4(address: number): string {
-  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
-}
-
-/** Strict dotted quad (no leading zeros, no shorthand), or undefined. */
-export function parseIpv4(text: string): number | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
-  let address = 0;
-  for (const part of parts) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(part)) return undefined;
-    const byte = Number(part);
-    if (byte > 255) return undefined;
-    address = address * 256 + byte;
-  }
-  return address;
 }

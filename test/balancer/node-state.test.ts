@@ -2,11 +2,12 @@
 import t from 'tap';
 import { type NodeFacts, nodeStatus } from '../../src/balancer/node-state.js';
 import { Outcome } from '../../src/directory/node-memory.js';
+import { requireAddress } from '../../src/wire/address.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 
 const SERVERS = [
-  { name: 'www', address: '10.99.0.100', port: 80 },
-  { name: 'api', address: '10.99.0.101', port: 8080 },
+  { name: 'www', address: requireAddress('10.99.0.100'), port: 80 },
+  { name: 'api', address: requireAddress('10.99.0.101'), port: 8080 },
 ];
 
 type Server = readonly [lacks: number, outcome: number];

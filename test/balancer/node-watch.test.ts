@@ -7,6 +7,7 @@ import { NodeWatch } from '../../src/balancer/node-watch.js';
 import type { Log } from '../../src/base/log.js';
 import { NodeStates } from '../../src/directory/node-states.js';
 import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
+import { requireAddress } from '../../src/wire/address.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 
@@ -30,7 +31,7 @@ function watchOf(count: number, earlier?: number) {
   const own = { flags: OK as number };
   const watch = new NodeWatch({
     nodes: Array.from({ length: count }, (_, index) => ({ name: `n${index + 1}` })),
-    virtualServers: [{ name: 'www', address: '10.99.0.100', port: 80 }],
+    virtualServers: [{ name: 'www', address: requireAddress('10.99.0.100'), port: 80 }],
     states,
     withheld: nodes.withheld,
     log,

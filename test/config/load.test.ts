@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import {
   loadBalancerConfig,
   loadConfig,
@@ -23,11 +24,16 @@ t.test('a balancer', async (t) => {
     keyFile: join(directory, 'key.hex'),
     controlSocket: join(directory, 'baton.sock'),
     virtualServers: [
-      { name: 'www', address: '10.99.0.100', port: 80, predictor: 'least-connections' },
+      {
+        name: 'www',
+        address: addressNumber('10.99.0.100'),
+        port: 80,
+        predictor: 'least-connections',
+      },
     ],
     nodes: [
-      { name: 'n1', address: '10.99.0.3', weight: 1 },
-      { name: 'n2', address: '10.99.0.4', weight: 1 },
+      { name: 'n1', address: addressNumber('10.99.0.3'), weight: 1 },
+      { name: 'n2', address: addressNumber('10.99.0.4'), weight: 1 },
     ],
     resources: [
       { host: undefined, path: '/images/', nodes: [1, 0] },
@@ -69,7 +75,7 @@ t.test('what is left out has its default, what is said holds', async (t) => {
   const config = loadBalancerConfig(FILE);
   t.equal(config.controlSocket, '/run/baton/baton.sock');
   t.equal(config.virtualServers[0]?.predictor, 'round-robin');
-  t.equal(config.address, '10.99.0.2');
+  t.equal(config.address, addressNumber('10.99.0.2'));
   t.match(config.limits, { sessions: 2_000, halfOpen: 2_000, heads: 2_000, headBytes: 16_384 });
   t.match(config.timeouts, { head: 2_500, idle: 900_000 });
   t.equal(config.log.level, 'debug');
@@ -83,9 +89,9 @@ t.test('a node', async (t) => {
     interface: 'eth0',
     address: undefined,
     keyFile: '/etc/baton/key.hex',
-    virtualAddresses: ['10.99.0.100'],
-    balancers: ['10.99.0.2'],
-    listen: { address: '127.0.0.1', port: 8080 },
+    virtualAddresses: [addressNumber('10.99.0.100')],
+    balancers: [addressNumber('10.99.0.2')],
+    listen: { address: addressNumber('127.0.0.1'), port: 8080 },
     maxSessions: 131_072,
     log: { level: 'info' },
     warnings: [],

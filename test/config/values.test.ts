@@ -1,4 +1,5 @@
 import t from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { nearest, parseDuration, parseListener, whyNotUnicast } from '../../src/config/values.js';
 
 t.test('durations are a number and a unit', async (t) => {
@@ -42,8 +43,14 @@ t.test('an address of one machine', async (t) => {
 });
 
 t.test('a listener is an address and a port', async (t) => {
-  t.same(parseListener('127.0.0.1:8080'), { address: '127.0.0.1', port: 8080 });
-  t.same(parseListener('10.99.0.3:65535'), { address: '10.99.0.3', port: 65_535 });
+  t.same(parseListener('127.0.0.1:8080'), {
+    address: addressNumber('127.0.0.1'),
+    port: 8080,
+  });
+  t.same(parseListener('10.99.0.3:65535'), {
+    address: addressNumber('10.99.0.3'),
+    port: 65_535,
+  });
   for (const text of [
     '8080',
     ':8080',

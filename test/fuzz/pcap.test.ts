@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { ReplayRun } from '../../src/replay/replay-run.js';
+import { requireAddress } from '../../src/wire/address.js';
 import { openCapture } from '../../src/wire/capture-file.js';
 import { ipv4Offset, LinkType } from '../../src/wire/link.js';
 import { type CaptureReader, PcapReader } from '../../src/wire/pcap.js';
@@ -149,9 +150,9 @@ t.test(
       virtualServers: ['192.150.187.43', '75.98.70.31'].map((address) => ({
         ...server,
         name: address,
-        address,
+        address: requireAddress(address),
       })),
-      nodes: [{ name: 'n1', address: '10.99.0.3', weight: 1 }],
+      nodes: [{ name: 'n1', address: requireAddress('10.99.0.3'), weight: 1 }],
       resources: [{ host: undefined, path: '/', nodes: [0] }],
       limits: {
         sessions: 100,

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { routeTo } from '../../src/host/addresses.js';
 import {
   interfaceNames,
@@ -37,9 +38,11 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'address', 'add', '10.99.0.2/24', 'dev', 'eth0');
     run('ip', 'address', 'add', '10.99.0.7/24', 'dev', 'eth0');
     const info = requireInterface('eth0');
-    t.equal(ownAddress('eth0', info, undefined, ['10.99.0.100']), '10.99.0.2');
-    t.equal(ownAddress('eth0', info, '10.99.0.7', ['10.99.0.100']), '10.99.0.7');
-    t.throws(() => ownAddress('eth0', info, '10.99.0.8', ['10.99.0.100']), {
+    const virtual = addressNumber('10.99.0.100');
+    t.equal(ownAddress('eth0', info, undefined, [virtual]), addressNumber('10.99.0.2'));
+    const second = addressNumber('10.99.0.7');
+    t.equal(ownAddress('eth0', info, second, [virtual]), second);
+    t.throws(() => ownAddress('eth0', info, addressNumber('10.99.0.8'), [virtual]), {
       message: 'does not have the address 10.99.0.8',
       hint: 'it has 10.99.0.2, 10.99.0.7',
     });
@@ -54,16 +57,16 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('the route to an address', async (t) => {
     run('ip', 'route', 'add', '192.0.2.0/24', 'via', '10.99.0.1');
-    t.same(await routeTo('10.99.0.3'), {
+    t.same(await routeTo(addressNumber('10.99.0.3')), {
       interface: 'eth0',
       gateway: undefined,
-      source: '10.99.0.2',
+      source: addressNumber('10.99.0.2'),
     });
-    t.same(await routeTo('192.0.2.1'), {
+    t.same(await routeTo(addressNumber('192.0.2.1')), {
       interface: 'eth0',
-      gateway: '10.99.0.1',
-      source: '10.99.0.2',
+      gateway: addressNumber('10.99.0.1'),
+      source: addressNumber('10.99.0.2'),
     });
-    t.equal(await routeTo('198.51.100.1'), undefined);
+    t.equal(await routeTo(addressNumber('198.51.100.1')), undefined);
   });
 }

@@ -4,6 +4,7 @@ import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { type AgentOptions, runAgent } from '../../src/node/agent.js';
 import { IxcpFlag } from '../../src/wire/ixcp.js';
 import { BALANCER, fakeBalancer } from './fake-balancer.js';
@@ -244,8 +245,8 @@ if (insideNamespace(import.meta.url)) {
     interface: 'eth0',
     address: undefined,
     key: Buffer.from(KEY, 'hex'),
-    virtualAddresses: [VIRTUAL],
-    balancers: [BALANCER],
+    virtualAddresses: [addressNumber(VIRTUAL)],
+    balancers: [addressNumber(BALANCER)],
     listen: undefined,
     maxSessions: 1_024,
     log: { info: () => {}, warn: () => {} },
@@ -312,7 +313,7 @@ if (insideNamespace(import.meta.url)) {
         {
           ...options,
           interface: 'eth5',
-          balancers: ['10.95.0.2'],
+          balancers: [addressNumber('10.95.0.2')],
           log,
           checkMs: 20,
           remindMs: 100,

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { detachAll } from '../../src/balancer/machine/detach.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
@@ -41,11 +42,13 @@ if (insideNamespace(import.meta.url)) {
     nodeInterface: NODE_INTERFACE,
     address: undefined,
     key: new Uint8Array(16),
-    virtualServers: [{ name: 'www', address: VIRTUAL, port: 80 }],
+    virtualServers: [
+      { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
+    ],
     services: new Map([[2, 40_004]]),
     datapath: 'packet',
     workers: 2,
-    nodes: ['10.98.0.3'],
+    nodes: [{ name: 'n1', address: addressNumber('10.98.0.3'), weight: 1 }],
     limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),
@@ -62,7 +65,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('only the guard is attached there, and removed again', async (t) => {
     const machine = await Machine.prepare(options);
-    t.equal(machine.address, OWN, 'nodes know us by the address where they are');
+    t.equal(machine.address, addressNumber(OWN), 'nodes know us by the address where they are');
     t.same(await programs(), ['guard_ingress']);
     const side = machine.nodeInterfaceStart();
     const info = native().interfaceInfo('eth1');
@@ -126,7 +129,7 @@ if (insideNamespace(import.meta.url)) {
       'eth1: has no IPv4 address of its own (`ip address add ADDRESS/PREFIX dev eth1` adds one)',
     );
     run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
-    await t.rejects(Machine.prepare({ ...options, address: '10.98.0.77' }), {
+    await t.rejects(Machine.prepare({ ...options, address: addressNumber('10.98.0.77') }), {
       where: NODE_INTERFACE.where,
       message: 'eth1: does not have the address 10.98.0.77',
       hint: `it has ${OWN}`,
@@ -161,9 +164,8 @@ if (insideNamespace(import.meta.url)) {
     t.same(await programs(), ['guard_ingress']);
     run('ip', 'link', 'del', 'eth1');
     const { removed, left } = await detachAll({
-      interface: 'eth0',
-      nodeInterface: 'eth1',
-      virtualAddresses: [VIRTUAL],
+      ...options,
+      nodeInterface: NODE_INTERFACE,
       warn: (message) => warnings.push(message),
       journalDirectory: directory,
     });

@@ -1,18 +1,17 @@
 /** ARP of the balancer, and the MAC addresses of nodes as they change. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { ArpPort } from '../../src/balancer/machine/arp-port.js';
 import { type NeighbourChange, NeighbourWatch } from '../../src/balancer/machine/neighbours.js';
 import { native } from '../../src/host/native.js';
 import { type ArpPacket, buildArpRequest } from '../../src/wire/arp.js';
 import { formatMac } from '../../src/wire/ethernet.js';
-import { parseIpv4 } from '../../src/wire/ipv4.js';
 import { insideNamespace, macOf, Peer, run, until } from './namespace.js';
 
 const OWN = '10.99.0.2';
 const PEER = '10.99.0.3';
 const PEER_MAC = '02:00:00:00:00:03';
-const number = (address: string): number => parseIpv4(address) ?? 0;
 
 /**
  * Between two checks of the neighbours, and the time within which a change must be reported without
@@ -33,14 +32,14 @@ if (insideNamespace(import.meta.url)) {
     const mac = native().interfaceInfo('eth0')?.mac ?? new Uint8Array(6);
     // More packets than the ring has slots.
     for (let sent = 0; sent < 100; sent++) {
-      port.send(buildArpRequest(mac, number(OWN), number(PEER)));
+      port.send(buildArpRequest(mac, addressNumber(OWN), addressNumber(PEER)));
       await sleep(1);
     }
     await until('100 answers', () => packets.length >= 100);
     t.ok(
       packets.every(
         (packet) =>
-          packet.senderAddress === number(PEER) && formatMac(packet.senderMac) === PEER_MAC,
+          packet.senderAddress === addressNumber(PEER) && formatMac(packet.senderMac) === PEER_MAC,
       ),
     );
     port.close();
@@ -51,7 +50,9 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'neigh', 'flush', 'dev', 'eth0');
     const watch = new NeighbourWatch({
       interface: 'eth0',
-      addresses: [PEER, '10.99.0.66', '192.0.2.1', '198.51.100.1'],
+      nodes: [PEER, '10.99.0.66', '192.0.2.1', '198.51.100.1'].map((address) => ({
+        address: addressNumber(address),
+      })),
       onChange: (change) => changes.push(change),
     });
     run('ip', 'route', 'add', '192.0.2.1', 'dev', 'eth0');

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import { monotonicClock } from '../../src/base/clock.js';
 import { CONTROL, NODE, NODE_BYTES, OUTPUT, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
@@ -12,7 +13,7 @@ import { hasPins, PIN_ROOT, pinDirectory } from '../../src/host/pins.js';
 import { insideNamespace, run, until } from './namespace.js';
 import { snapshot } from './program.js';
 import { project } from './shim-fixture.js';
-import { NODE_MAC, NODES, OTHER_VIRTUAL, VIRTUAL, xdpMachine } from './xdp-machine.js';
+import { NODE_MAC, OTHER_VIRTUAL, VIRTUAL, xdpMachine } from './xdp-machine.js';
 
 const PASS_ALL = join(project, 'build', 'bpf', 'bounce.bpf.o');
 const LOST =
@@ -149,10 +150,13 @@ if (insideNamespace(import.meta.url)) {
     const machine = await Machine.prepare({
       ...options,
       virtualServers: [
-        { name: 'new', address: VIRTUAL, port: 81 },
+        { name: 'new', address: addressNumber(VIRTUAL), port: 81, predictor: 'round-robin' },
         ...options.virtualServers.slice(1),
       ],
-      nodes: ['10.99.0.9', ...NODES.slice(1)],
+      nodes: [
+        { name: 'n9', address: addressNumber('10.99.0.9'), weight: 1 },
+        ...options.nodes.slice(1),
+      ],
     });
     t.equal(attached()?.id, left?.id, 'the old program works until the engine is there');
     const { earlier, ...start } = startOf(machine);

@@ -5,11 +5,11 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
 import type { BatonError } from '../../src/base/errors.js';
 import { DESCRIPTOR_WORDS, native } from '../../src/host/native.js';
-import { parseIpv4 } from '../../src/wire/ipv4.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { snapshot } from './program.js';
 
@@ -17,7 +17,6 @@ const OWN = '10.99.0.2';
 const PEER = '10.99.0.3';
 const PEER_MAC = '02:00:00:00:00:03';
 const VIRTUAL = '10.99.0.100';
-const number = (address: string): number => parseIpv4(address) ?? 0;
 
 /** The next check finds what these tests wait for. */
 const CHECK_MS = 500;
@@ -36,16 +35,17 @@ if (insideNamespace(import.meta.url)) {
   const lost: BatonError[] = [];
   const options: MachineOptions = {
     interface: 'eth0',
+    nodeInterface: undefined,
     address: undefined,
     key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
     virtualServers: [
-      { name: 'www', address: VIRTUAL, port: 80 },
-      { name: 'api', address: VIRTUAL, port: 8080 },
+      { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
+      { name: 'api', address: addressNumber(VIRTUAL), port: 8080, predictor: 'round-robin' },
     ],
     services: new Map([[2, 40_004]]),
     datapath: 'packet',
     workers: 1,
-    nodes: [PEER],
+    nodes: [{ name: 'n1', address: addressNumber(PEER), weight: 1 }],
     limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),
@@ -81,7 +81,7 @@ if (insideNamespace(import.meta.url)) {
     const heard = listen(arpListener);
     await until('the listener', () => heard.text().includes('listening'));
     const machine = await Machine.prepare(options);
-    t.equal(machine.address, OWN);
+    t.equal(machine.address, addressNumber(OWN));
     const start = machine.engineStart();
     const filterProgramFd = start.share.filterProgramFd;
     t.ok(filterProgramFd >= 0);
@@ -96,9 +96,9 @@ if (insideNamespace(import.meta.url)) {
     const lines = (text: string): number => heard.text().split(text).length - 1;
     await until(
       'two announcements',
-      () => lines(`${mac} 1 ${number(VIRTUAL)} ${number(VIRTUAL)}`) === 2,
+      () => lines(`${mac} 1 ${addressNumber(VIRTUAL)} ${addressNumber(VIRTUAL)}`) === 2,
     );
-    t.equal(lines(`${mac} 1 0 ${number(VIRTUAL)}`), 3, 'after three probes');
+    t.equal(lines(`${mac} 1 0 ${addressNumber(VIRTUAL)}`), 3, 'after three probes');
     heard.stop();
 
     t.test(
@@ -187,7 +187,7 @@ if (insideNamespace(import.meta.url)) {
     const script = `Promise.all([import('${new URL('../../src/balancer/machine/arp-port.js', import.meta.url)}'), import('${new URL('../../src/host/native.js', import.meta.url)}'), import('${new URL('../../src/wire/arp.js', import.meta.url)}')]).then(([m, n, a]) => {
       const info = n.native().interfaceInfo('eth0');
       const port = new m.ArpPort(info.index);
-      setInterval(() => port.send(a.buildArpRequest(info.mac, 0, ${number(VIRTUAL)})), 50);
+      setInterval(() => port.send(a.buildArpRequest(info.mac, 0, ${addressNumber(VIRTUAL)})), 50);
       console.log('probing');
     });`;
     const other = listen(script);

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { native } from '../../src/host/native.js';
 import { insideNamespace, macOf, Peer, run, until } from './namespace.js';
 import { compileBpf } from './ring-farm.js';
@@ -99,8 +100,8 @@ if (insideNamespace(import.meta.url)) {
     t.match(info, { index: e0, mtu: 1400, up: true, loopback: false });
     t.same(info?.mac, macOf('02:00:00:00:00:01'));
     t.same(info?.addresses, [
-      { address: '10.77.0.1', prefix: 24, label: 'e0' },
-      { address: '10.77.0.9', prefix: 32, label: 'e0:vip' },
+      { address: addressNumber('10.77.0.1'), prefix: 24, label: 'e0' },
+      { address: addressNumber('10.77.0.9'), prefix: 32, label: 'e0:vip' },
     ]);
     t.match(native().interfaceInfo('lo'), { loopback: true, mac: new Uint8Array(6) });
     t.equal(native().interfaceInfo('nothing'), undefined);
@@ -124,51 +125,51 @@ if (insideNamespace(import.meta.url)) {
     const find = (address: string) =>
       native()
         .neighbours(e0)
-        .find((entry) => entry.address === address);
+        .find((entry) => entry.address === addressNumber(address));
     t.same(find('10.77.0.5'), {
-      address: '10.77.0.5',
+      address: addressNumber('10.77.0.5'),
       mac: macOf('02:00:00:00:00:05'),
       state: NUD_PERMANENT,
     });
 
     t.equal(find('10.77.0.2'), undefined);
-    native().resolveNeighbour(e0, '10.77.0.2');
+    native().resolveNeighbour(e0, addressNumber('10.77.0.2'));
     await until('10.77.0.2 resolves', () => find('10.77.0.2')?.mac !== undefined);
     t.same(find('10.77.0.2')?.mac, macOf(PEER_MAC));
-    native().resolveNeighbour(e0, '10.77.0.2');
+    native().resolveNeighbour(e0, addressNumber('10.77.0.2'));
 
-    native().resolveNeighbour(e0, '10.77.0.77');
+    native().resolveNeighbour(e0, addressNumber('10.77.0.77'));
     t.match(find('10.77.0.77'), { mac: undefined });
     t.same(native().neighbours(e0 + 1000), []);
     t.equal(
-      codeOf(() => native().resolveNeighbour(e0 + 1000, '10.77.0.2')),
+      codeOf(() => native().resolveNeighbour(e0 + 1000, addressNumber('10.77.0.2'))),
       'ENODEV',
     );
-    t.throws(() => native().resolveNeighbour(e0, '10.77.0'), TypeError);
+    t.throws(() => native().resolveNeighbour(e0, '10.77.0' as never), TypeError);
   });
 
   t.test('a neighbour is forgotten, and every change is reported', async (t) => {
     const events = native().openNeighbourEvents();
     t.teardown(() => events.close());
     t.throws(() => events.start(undefined as never), TypeError);
-    const changes: (string | undefined)[] = [];
+    const changes: (number | undefined)[] = [];
     events.start((address) => changes.push(address));
     t.throws(() => events.start(() => {}), /started already/);
     run('ip', 'neighbour', 'add', '10.77.0.6', 'lladdr', '02:00:00:00:00:06', 'dev', 'e0');
-    await until('the change', () => changes.includes('10.77.0.6'));
+    await until('the change', () => changes.includes(addressNumber('10.77.0.6')));
     changes.length = 0;
-    native().forgetNeighbour(e0, '10.77.0.6');
-    await until('the removal', () => changes.includes('10.77.0.6'));
+    native().forgetNeighbour(e0, addressNumber('10.77.0.6'));
+    await until('the removal', () => changes.includes(addressNumber('10.77.0.6')));
     t.notOk(
       native()
         .neighbours(e0)
-        .some((entry) => entry.address === '10.77.0.6' && entry.mac !== undefined),
+        .some((entry) => entry.address === addressNumber('10.77.0.6') && entry.mac !== undefined),
     );
     t.equal(
-      codeOf(() => native().forgetNeighbour(e0, '10.77.0.66')),
+      codeOf(() => native().forgetNeighbour(e0, addressNumber('10.77.0.66'))),
       'ENOENT',
     );
-    t.throws(() => native().forgetNeighbour(e0, '10.77.0'), TypeError);
+    t.throws(() => native().forgetNeighbour(e0, '10.77.0' as never), TypeError);
     events.close();
     events.close();
     t.throws(() => events.start(() => {}), /closed/);
@@ -176,23 +177,23 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('raw datagrams go both ways', async (t) => {
     const here = native().openRawSocket(PROTOCOL);
-    const got: [string, number[]][] = [];
+    const got: [number, number[]][] = [];
     here.start((source, payload) => got.push([source, [...payload]]));
-    here.send('127.0.0.1', Uint8Array.of(1, 2, 3));
-    here.send('10.77.0.1', new Uint8Array(0));
+    here.send(addressNumber('127.0.0.1'), Uint8Array.of(1, 2, 3));
+    here.send(addressNumber('10.77.0.1'), new Uint8Array(0));
     await until('two datagrams', () => got.length === 2);
     t.same(got, [
-      ['127.0.0.1', [1, 2, 3]],
-      ['10.77.0.1', []],
+      [addressNumber('127.0.0.1'), [1, 2, 3]],
+      [addressNumber('10.77.0.1'), []],
     ]);
-    t.throws(() => here.send('localhost', Uint8Array.of(1)), TypeError);
+    t.throws(() => here.send('localhost' as never, Uint8Array.of(1)), TypeError);
     t.equal(
-      codeOf(() => here.send('192.0.2.1', Uint8Array.of(1))),
+      codeOf(() => here.send(addressNumber('192.0.2.1'), Uint8Array.of(1))),
       'ENETUNREACH',
     );
     here.close();
     here.close();
-    t.throws(() => here.send('127.0.0.1', Uint8Array.of(1)), /closed/);
+    t.throws(() => here.send(addressNumber('127.0.0.1'), Uint8Array.of(1)), /closed/);
   });
 
   t.test('a raw socket closes from inside its callback', async (t) => {
@@ -202,8 +203,8 @@ if (insideNamespace(import.meta.url)) {
       calls++;
       socket.close();
     });
-    socket.send('127.0.0.1', Uint8Array.of(1));
-    socket.send('127.0.0.1', Uint8Array.of(2));
+    socket.send(addressNumber('127.0.0.1'), Uint8Array.of(1));
+    socket.send(addressNumber('127.0.0.1'), Uint8Array.of(2));
     await until('a call', () => calls > 0);
     await new Promise((resolve) => setTimeout(resolve, 20));
     t.equal(calls, 1);

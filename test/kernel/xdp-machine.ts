@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { detachAll } from '../../src/balancer/machine/detach.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
@@ -40,16 +41,21 @@ export async function xdpMachine(t: Test) {
   const infos: string[] = [];
   const options: MachineOptions = {
     interface: 'eth0',
+    nodeInterface: undefined,
     address: undefined,
     key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
     virtualServers: [
-      { name: 'www', address: VIRTUAL, port: 80 },
-      { name: 'api', address: OTHER_VIRTUAL, port: 8080 },
+      { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
+      { name: 'api', address: addressNumber(OTHER_VIRTUAL), port: 8080, predictor: 'round-robin' },
     ],
     services: new Map([[2, 40_004]]),
     datapath: 'xdp',
     workers: 1,
-    nodes: NODES,
+    nodes: NODES.map((address, index) => ({
+      name: `n${index + 1}`,
+      address: addressNumber(address),
+      weight: 1,
+    })),
     limits: { sessions: 1_500, halfOpen: 1_500, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: (message) => infos.push(message) },
     journalDirectory: directory,
@@ -72,8 +78,7 @@ export async function xdpMachine(t: Test) {
   };
   const detach = (): ReturnType<typeof detachAll> =>
     detachAll({
-      interface: 'eth0',
-      virtualAddresses: [VIRTUAL, OTHER_VIRTUAL],
+      ...options,
       warn: (message) => warnings.push(message),
       journalDirectory: directory,
     });

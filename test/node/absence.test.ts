@@ -1,4 +1,5 @@
 import t from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import { SHIM_NAMES, type ShimCounter } from '../../src/base/kernel-counters.js';
 import type { InterfaceInfo } from '../../src/host/native.js';
 import { Absence } from '../../src/node/absence.js';
@@ -8,7 +9,7 @@ const OWN = '10.99.0.3';
 const there = {
   index: 7,
   up: true,
-  addresses: [{ interface: 'eth0', address: OWN, prefix: 24 }],
+  addresses: [{ interface: 'eth0', address: addressNumber(OWN), prefix: 24 }],
 } as unknown as InterfaceInfo;
 
 function logged() {
@@ -27,7 +28,8 @@ t.test(
     let now = 0;
     const absence = new Absence('eth0', 60_000, log, () => now);
     const look = (info: InterfaceInfo | undefined, seconds: number): string[] => {
-      for (const end = now + seconds * 1_000; now < end; now += 5_000) absence.look(info, OWN);
+      for (const end = now + seconds * 1_000; now < end; now += 5_000)
+        absence.look(info, addressNumber(OWN));
       return said();
     };
     t.same(look(there, 300), []);
@@ -49,7 +51,7 @@ t.test(
 t.test('handoffs of a stranger, or under another key, are told once a minute', async (t) => {
   const { log, said } = logged();
   let now = 0;
-  const strangers = new Strangers(['10.99.0.2'], log, () => now);
+  const strangers = new Strangers([addressNumber('10.99.0.2')], log, () => now);
   const counters = Object.fromEntries(SHIM_NAMES.map((name) => [name, 0])) as Record<
     ShimCounter,
     number

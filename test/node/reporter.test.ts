@@ -1,7 +1,8 @@
 import t from 'tap';
+import { addressNumber } from '../../lab/packet.js';
 import type { RawSocket } from '../../src/host/native.js';
 import { Reporter } from '../../src/node/reporter.js';
-import { parseIpv4 } from '../../src/wire/ipv4.js';
+import { type Address, formatAddress } from '../../src/wire/address.js';
 import {
   emitIxcp,
   hashIxcp,
@@ -14,21 +15,21 @@ import { SipHash } from '../../src/wire/siphash.js';
 
 const KEY = Uint8Array.from({ length: 16 }, (_, index) => index);
 const OTHER_KEY = new Uint8Array(16);
-const OWN = '10.99.0.3';
-const BALANCER = '10.99.0.2';
-const VIRTUAL = '10.99.0.100';
-const SECOND = '10.99.0.9';
+const OWN = addressNumber('10.99.0.3');
+const BALANCER = addressNumber('10.99.0.2');
+const VIRTUAL = addressNumber('10.99.0.100');
+const SECOND = addressNumber('10.99.0.9');
 
 class FakeSocket implements RawSocket {
-  readonly sent: { destination: string; payload: Uint8Array }[] = [];
+  readonly sent: { destination: Address; payload: Uint8Array }[] = [];
   closed = false;
-  deliver: (source: string, payload: Uint8Array) => void = () => {};
+  deliver: (source: Address, payload: Uint8Array) => void = () => {};
   fails: Error | undefined;
-  send(destination: string, payload: Uint8Array): void {
+  send(destination: Address, payload: Uint8Array): void {
     if (this.fails !== undefined) throw this.fails;
     this.sent.push({ destination, payload: payload.slice() });
   }
-  start(onDatagram: (source: string, payload: Uint8Array) => void): void {
+  start(onDatagram: (source: Address, payload: Uint8Array) => void): void {
     this.deliver = onDatagram;
   }
   close(): void {
@@ -36,7 +37,6 @@ class FakeSocket implements RawSocket {
   }
 }
 
-const number = (address: string): number => parseIpv4(address) ?? 0;
 const viewOf = (payload: Uint8Array): DataView =>
   new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
 
@@ -45,7 +45,7 @@ function notice(to: FakeSocket, type: number, source = BALANCER, key = KEY): Uin
   const payload = new Uint8Array(IXCP_HEADER_BYTES);
   const report = to.sent[0]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES);
   const session = viewOf(report).getUint32(IXCP.session);
-  emitIxcp(viewOf(payload), 0, number(source), number(OWN), { type, session }, new SipHash(key));
+  emitIxcp(viewOf(payload), 0, source, OWN, { type, session }, new SipHash(key));
   return payload;
 }
 
@@ -81,7 +81,7 @@ t.test('a report to each balancer, with a tag for it', async (t) => {
   for (const { destination, payload } of socket.sent) {
     const view = viewOf(payload);
     const hash = new SipHash(KEY);
-    hashIxcp(view, number(OWN), number(destination), 0, hash);
+    hashIxcp(view, OWN, destination, 0, hash);
     t.equal(view.getUint32(IXCP.tag), hash.high);
     t.equal(view.getUint32(IXCP.tag + 4), hash.low);
     t.equal(view.getUint8(IXCP.type), IxcpType.report);
@@ -120,7 +120,7 @@ t.test('a welcome is told once', async (t) => {
   socket.deliver(BALANCER, notice(socket, IxcpType.welcome));
   socket.deliver(BALANCER, notice(socket, IxcpType.welcome));
   t.same(await reporter.firstAnswer, { balancer: BALANCER, badKey: false });
-  t.same(messages, [`info balancer ${BALANCER} hears this node`]);
+  t.same(messages, [`info balancer ${formatAddress(BALANCER)} hears this node`]);
   socket.deliver(BALANCER, notice(socket, IxcpType.badKey, BALANCER, OTHER_KEY));
   t.equal(messages.length, 1, 'and whoever says later that the key is wrong is not believed');
 });
@@ -130,7 +130,7 @@ t.test('another key', async (t) => {
   socket.deliver(BALANCER, notice(socket, IxcpType.badKey, BALANCER, OTHER_KEY));
   socket.deliver(BALANCER, notice(socket, IxcpType.badKey, BALANCER, OTHER_KEY));
   t.same(await reporter.firstAnswer, { balancer: BALANCER, badKey: true });
-  t.same(messages, [`warn balancer ${BALANCER} says that it has another key`]);
+  t.same(messages, [`warn balancer ${formatAddress(BALANCER)} says that it has another key`]);
 });
 
 t.test('an answer that does not repeat the number of the report is none', async (t) => {
@@ -141,14 +141,7 @@ t.test('an answer that does not repeat the number of the report is none', async 
   ] as const) {
     const payload = notice(socket, type, BALANCER, key);
     const session = viewOf(payload).getUint32(IXCP.session) ^ 1;
-    emitIxcp(
-      viewOf(payload),
-      0,
-      number(BALANCER),
-      number(OWN),
-      { type, session },
-      new SipHash(key),
-    );
+    emitIxcp(viewOf(payload), 0, BALANCER, OWN, { type, session }, new SipHash(key));
     socket.deliver(BALANCER, payload);
   }
   t.equal(await Promise.race([reporter.firstAnswer, Promise.resolve('none')]), 'none');
@@ -181,7 +174,7 @@ t.test('a send that fails is told once, until one succeeds', async (t) => {
   socket.fails = new Error('ENETUNREACH');
   reporter.leave();
   reporter.leave();
-  t.same(messages, [`warn balancer ${BALANCER} can not be reached: ENETUNREACH`]);
+  t.same(messages, [`warn balancer ${formatAddress(BALANCER)} can not be reached: ENETUNREACH`]);
   socket.fails = undefined;
   reporter.leave();
   socket.fails = new Error('ENETDOWN');
@@ -190,11 +183,12 @@ t.test('a send that fails is told once, until one succeeds', async (t) => {
 });
 
 t.test('each virtual address is named, and all in one second carry one clock', async (t) => {
-  const { socket } = start([BALANCER], ['10.99.0.100', '10.99.0.101', '10.99.0.102']);
+  const addresses = ['10.99.0.100', '10.99.0.101', '10.99.0.102'].map(addressNumber);
+  const { socket } = start([BALANCER], addresses);
   const views = socket.sent.map(({ payload }) => viewOf(payload));
   t.same(
     views.map((view) => view.getUint32(IXCP.virtualAddress)),
-    ['10.99.0.100', '10.99.0.101', '10.99.0.102'].map(number),
+    addresses,
   );
   t.ok(views.every((view) => view.getUint16(IXCP.clientPort) === 3));
   t.equal(new Set(views.map((view) => view.getUint32(IXCP.sequence))).size, 1);

@@ -8,6 +8,7 @@ import { BatonError } from '../../src/base/errors.js';
 import { loadBalancerConfig } from '../../src/config/load.js';
 import { ReplayRun } from '../../src/replay/replay-run.js';
 import { replay, toJson, toText } from '../../src/replay/run.js';
+import { requireAddress } from '../../src/wire/address.js';
 import { openCapture } from '../../src/wire/capture-file.js';
 import { capture } from '../support/captures.js';
 
@@ -192,7 +193,7 @@ t.test('text from the wire or the command line is escaped', async (t) => {
   const [server] = settings.virtualServers;
   const result = ReplayRun.open(bytes, {
     ...settings,
-    virtualServers: [{ ...server!, address: '173.194.75.103' }],
+    virtualServers: [{ ...server!, address: requireAddress('173.194.75.103') }],
   })!.run();
   for (const text of [toText('a\u001b[31m\u202eb', result), toJson('a\u001b[31m\u202eb', result)]) {
     t.notMatch(text, /[^\u0020-\u007e\n]/);

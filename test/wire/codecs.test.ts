@@ -1,10 +1,21 @@
 /** The small codecs: known values, and properties by fast-check. */
 import fc from 'fast-check';
 import t from 'tap';
+import {
+  addressBytes,
+  formatAddress,
+  formatEndpoint,
+  isLoopback,
+  parseAddress,
+  requireAddress,
+  sameNetwork,
+  toAddress,
+  UNSPECIFIED,
+} from '../../src/wire/address.js';
 import { buildArpRequest, parseArp } from '../../src/wire/arp.js';
 import { finish, fold, sumBytes } from '../../src/wire/checksum.js';
 import { formatMac, parseMac } from '../../src/wire/ethernet.js';
-import { formatIpv4, parseIpv4, writeIpv4 } from '../../src/wire/ipv4.js';
+import { writeIpv4 } from '../../src/wire/ipv4.js';
 import { seqAdd, seqAfter, seqBefore, seqDiff, seqMax } from '../../src/wire/seq.js';
 import { SipHash } from '../../src/wire/siphash.js';
 import {
@@ -48,9 +59,25 @@ t.test('the Internet checksum', async (t) => {
   );
 });
 
+t.test('addresses as values', async (t) => {
+  const address = requireAddress;
+  t.same(addressBytes(address('10.99.0.3')), Uint8Array.of(10, 99, 0, 3));
+  t.same(addressBytes(address('255.0.0.1')), Uint8Array.of(255, 0, 0, 1));
+  for (const text of ['127.0.0.1', '127.255.0.1']) t.ok(isLoopback(address(text)), text);
+  for (const text of ['126.0.0.1', '255.0.0.1', '0.0.0.0']) t.notOk(isLoopback(address(text)));
+  const same = (one: string, other: string, prefix: number): boolean =>
+    sameNetwork(address(one), address(other), prefix);
+  t.ok(same('10.99.0.3', '10.99.0.200', 24));
+  t.notOk(same('10.99.0.3', '10.99.1.3', 24));
+  t.ok(same('255.0.0.1', '1.2.3.4', 0), 'every address');
+  t.ok(same('255.0.0.1', '255.0.0.1', 32));
+  t.notOk(same('255.0.0.1', '255.0.0.0', 32));
+  t.notOk(same('255.0.0.1', '127.0.0.1', 1));
+});
+
 t.test('addresses as text', async (t) => {
-  t.equal(parseIpv4('10.99.0.3'), 0x0a630003);
-  t.equal(parseIpv4('255.255.255.255'), 0xffffffff);
+  t.equal(parseAddress('10.99.0.3'), 0x0a630003);
+  t.equal(parseAddress('255.255.255.255'), 0xffffffff);
   for (const wrong of [
     '',
     '1.2.3',
@@ -61,14 +88,16 @@ t.test('addresses as text', async (t) => {
     ' 1.2.3.4',
     '::1',
   ]) {
-    t.equal(parseIpv4(wrong), undefined, `"${wrong}"`);
+    t.equal(parseAddress(wrong), undefined, `"${wrong}"`);
+    t.throws(() => requireAddress(wrong), { code: 'BATON_SYSTEM' }, `"${wrong}"`);
   }
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: 0xffffffff }),
-      (address) => parseIpv4(formatIpv4(address)) === address,
+      (address) => parseAddress(formatAddress(toAddress(address))) === address,
     ),
   );
+  t.equal(formatEndpoint({ address: requireAddress('10.99.0.3'), port: 80 }), '10.99.0.3:80');
   t.equal(formatMac(Uint8Array.of(2, 0, 0, 0xab, 0, 1)), '02:00:00:ab:00:01');
   t.same(parseMac('02:00:00:ab:00:01'), Uint8Array.of(2, 0, 0, 0xab, 0, 1));
   t.equal(parseMac('02:00:00:ab:00'), undefined);
@@ -163,7 +192,7 @@ t.test('SipHash-2-4 gives the values of the reference', async (t) => {
 
 t.test('ARP', async (t) => {
   const mac = Uint8Array.of(2, 0, 0, 0, 0, 9);
-  const frame = buildArpRequest(mac, 0, 0x0a630064);
+  const frame = buildArpRequest(mac, UNSPECIFIED, toAddress(0x0a630064));
   t.same(parseArp(frame), {
     operation: 1,
     senderMac: mac,

@@ -60,14 +60,10 @@ async function openXdp(
   const { clients, nodes, address } = interfaces;
   const xdp = await XdpProgram.open(
     {
-      interface: options.interface,
+      ...options,
       info: clients.info,
       nodeInterface: nodes,
       own: address,
-      key: options.key,
-      virtualServers: options.virtualServers,
-      nodes: options.nodes,
-      workers,
       limits: shareOfLimits(limits, workers),
       seeds,
       offer: {

@@ -2,6 +2,7 @@
  * `baton balancer --detach-all`: removes everything that earlier runs of a balancer left on an
  * interface. It also finds what no journal lists: programs and pins have known names.
  */
+import type { BalancerConfig } from '../../config/load.js';
 import { hasAddress } from '../../host/addresses.js';
 import { listFilters } from '../../host/filters.js';
 import { type Change, describeChange } from '../../host/journal/changes.js';
@@ -12,12 +13,8 @@ import { requirePrivileges } from '../../host/privilege.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
 import { lockInterfaces } from './interfaces.js';
 
-export interface DetachOptions {
-  interface: string;
-  /** The interface by which nodes are reached, if it is another one. */
-  nodeInterface?: string | undefined;
-  /** Dotted quads. */
-  virtualAddresses: readonly string[];
+export interface DetachOptions
+  extends Pick<BalancerConfig, 'interface' | 'nodeInterface' | 'virtualServers'> {
   warn: (message: string) => void;
   /** For tests. */
   journalDirectory?: string;
@@ -34,7 +31,8 @@ export async function detachAll(
   options: DetachOptions,
 ): Promise<{ removed: string[]; left: string[] }> {
   requirePrivileges();
-  const { interface: name, nodeInterface } = options;
+  const { interface: name } = options;
+  const nodeInterface = options.nodeInterface?.name;
   const lock = await lockInterfaces(nodeInterface === undefined ? [name] : [name, nodeInterface]);
   try {
     const info = native().interfaceInfo(name);
@@ -66,7 +64,7 @@ export async function detachAll(
 
 /** Finds what is ours by its name, in the order in which a start makes it. */
 function findUnrecorded(options: DetachOptions, index: number | undefined): Change[] {
-  const { interface: name, virtualAddresses } = options;
+  const { interface: name, virtualServers } = options;
   const found: Change[] = [];
   if (index !== undefined) {
     const filters = listFilters(name);
@@ -82,13 +80,13 @@ function findUnrecorded(options: DetachOptions, index: number | undefined): Chan
       found.push({ kind: 'xdp', mode: attached.mode });
     }
   }
-  if (options.nodeInterface !== undefined) found.push(...findGuard(options.nodeInterface));
+  if (options.nodeInterface !== undefined) found.push(...findGuard(options.nodeInterface.name));
   const pins = pinName(name);
   if (hasPins(pins)) found.push({ kind: 'pins', name: pins });
   if (found.length === 0) return found;
   // If our programs are there, the virtual addresses are ours too. Otherwise they may belong to
   // others.
-  for (const address of virtualAddresses) {
+  for (const { address } of virtualServers) {
     const change = { interface: name, address, prefix: 32 };
     if (hasAddress(change)) found.push({ kind: 'address', ...change });
   }

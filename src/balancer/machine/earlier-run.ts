@@ -21,7 +21,7 @@ import {
   type XdpMode,
 } from '../../host/native.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import { formatIpv4 } from '../../wire/ipv4.js';
+import { type Address, type Endpoint, toAddress } from '../../wire/address.js';
 import { GUARD_SERVER } from './guard.js';
 
 const SECRET_BYTES = 32;
@@ -29,8 +29,7 @@ const MAC_BYTES = 6;
 
 /** A node of the earlier run. */
 export interface EarlierNode {
-  /** Dotted quad. */
-  address: string;
+  address: Address;
   /** Six bytes; undefined: it was not resolved. */
   mac: Uint8Array | undefined;
 }
@@ -41,8 +40,8 @@ export interface EarlierSessions {
   fd: number;
   /** Records in the map. */
   count: number;
-  /** "address:port" by index of the virtual server. */
-  servers: ReadonlyMap<number, string>;
+  /** By index of the virtual server. */
+  servers: ReadonlyMap<number, Endpoint>;
   /** By index. */
   nodes: readonly EarlierNode[];
   /** 32 bytes. Cookies and sequence numbers of this run must be made with the same secret. */
@@ -177,15 +176,15 @@ export class EarlierRun {
   }
 }
 
-function readServers(map: MapHandle): Map<number, string> {
-  const servers = new Map<number, string>();
+function readServers(map: MapHandle): Map<number, Endpoint> {
+  const servers = new Map<number, Endpoint>();
   for (const { key, value } of map.entries()) {
     const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
     const index = new Uint32Array(value.slice().buffer)[0] ?? 0;
-    servers.set(
-      index,
-      `${formatIpv4(view.getUint32(GUARD_SERVER.address))}:${view.getUint16(GUARD_SERVER.port)}`,
-    );
+    servers.set(index, {
+      address: toAddress(view.getUint32(GUARD_SERVER.address)),
+      port: view.getUint16(GUARD_SERVER.port),
+    });
   }
   return servers;
 }
@@ -197,7 +196,7 @@ function readNodes(map: MapHandle): EarlierNode[] {
     const at = node * NODE_BYTES;
     const resolved = new Uint32Array(memory, at + NODE.interface, 1)[0] !== 0;
     return {
-      address: formatIpv4(view.getUint32(at + NODE.address)),
+      address: toAddress(view.getUint32(at + NODE.address)),
       mac: resolved ? new Uint8Array(memory, at + NODE.destination, MAC_BYTES).slice() : undefined,
     };
   });

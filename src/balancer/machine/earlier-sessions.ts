@@ -4,23 +4,19 @@
  */
 import { MAX_XDP_NODES } from '../../datapath/xdp-layout.js';
 import { sessionHash, sessionWorker } from '../../engine/table/session-record.js';
+import { type Address, type Endpoint, formatAddress, formatEndpoint } from '../../wire/address.js';
 import type { EarlierRun } from './earlier-run.js';
-
-interface Server {
-  address: string;
-  port: number;
-}
 
 export interface Census {
   /** Addresses of nodes that have sessions and are not in the config. */
-  departed: string[];
+  departed: Address[];
   /** Number of sessions that the worker with most of them takes over. */
   mostOfWorker: number;
 }
 
 export interface CensusOptions {
-  /** Addresses of the config's nodes, by index. */
-  nodes: readonly string[];
+  /** The config's nodes, by index. */
+  nodes: readonly { address: Address }[];
   workers: number;
   /** Seeds of the session hash. */
   seeds: { client: number; port: number };
@@ -28,11 +24,17 @@ export interface CensusOptions {
 }
 
 /** The index in `servers` of each virtual server of the earlier run, or -1. */
-export function serversOf(servers: readonly Server[], earlier: EarlierRun | undefined): Int32Array {
-  const theirs = earlier?.sessions?.servers ?? new Map<number, string>();
-  const ours = new Map(servers.map((server, index) => [`${server.address}:${server.port}`, index]));
+export function serversOf(
+  servers: readonly Endpoint[],
+  earlier: EarlierRun | undefined,
+): Int32Array {
+  const theirs = earlier?.sessions?.servers ?? new Map<number, Endpoint>();
+  const ours = new Map(servers.map((server, index) => [formatEndpoint(server), index]));
   const count = Math.max(-1, ...theirs.keys()) + 1;
-  return Int32Array.from({ length: count }, (_, index) => ours.get(theirs.get(index) ?? '') ?? -1);
+  return Int32Array.from({ length: count }, (_, index) => {
+    const server = theirs.get(index);
+    return (server && ours.get(formatEndpoint(server))) ?? -1;
+  });
 }
 
 /**
@@ -45,8 +47,8 @@ export function takeCensus(
   servers: Int32Array,
 ): Census {
   const theirs = earlier?.sessions?.nodes ?? [];
-  const known = new Set(nodes);
-  const departed = new Set<string>();
+  const known = new Set(nodes.map((node) => node.address));
+  const departed = new Set<Address>();
   const ofWorker = new Uint32Array(workers);
   const lost = new Map<string, number>();
   const lose = (why: string): void => void lost.set(why, (lost.get(why) ?? 0) + 1);
@@ -54,14 +56,19 @@ export function takeCensus(
     const portServer = records.portServer(slot);
     const server = servers[portServer & 0xffff] ?? -1;
     if (server < 0) {
-      const name = earlier.sessions?.servers.get(portServer & 0xffff) ?? 'unknown';
+      const theirServer = earlier.sessions?.servers.get(portServer & 0xffff);
+      const name = theirServer === undefined ? 'unknown' : formatEndpoint(theirServer);
       lose(`virtual server ${name}, which is no longer in the config`);
       return;
     }
-    const node = theirs[records.node(slot)]?.address ?? '';
+    const node = theirs[records.node(slot)]?.address;
+    if (node === undefined) {
+      lose('a node that the earlier run did not know');
+      return;
+    }
     if (!known.has(node) && !departed.has(node)) {
       if (known.size + departed.size >= MAX_XDP_NODES) {
-        lose(`node ${node}: there is room for ${MAX_XDP_NODES} nodes in all`);
+        lose(`node ${formatAddress(node)}: there is room for ${MAX_XDP_NODES} nodes in all`);
         return;
       }
       departed.add(node);

@@ -6,10 +6,11 @@
 
 import { randomBytes } from 'node:crypto';
 import { GUARD_NAMES, type GuardCounter } from '../../base/kernel-counters.js';
-import { addressKey, hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
+import { hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Place } from '../../host/journal/changes.js';
 import type { Journal } from '../../host/journal/journal.js';
 import type { BpfObject } from '../../host/native.js';
+import { type Address, addressBytes, type Endpoint } from '../../wire/address.js';
 import type { PacketStart, RingShare } from '../threads/engine-messages.js';
 
 const PRIORITY = 1;
@@ -31,20 +32,16 @@ export class Guard {
    * @param workers number of engine threads
    * @throws BatonError BATON_SYSTEM when the kernel refuses it
    */
-  constructor(
-    own: string,
-    virtualServers: readonly { address: string; port: number }[],
-    workers: number,
-  ) {
+  constructor(own: Address, virtualServers: readonly Endpoint[], workers: number) {
     this.workers = workers;
     this.object = loadObject('guard');
     try {
-      this.object.mapUpdate('own', hostU32(0), addressKey(own));
+      this.object.mapUpdate('own', hostU32(0), addressBytes(own));
       const sharing = Uint32Array.of(this.seeds.client, this.seeds.port, workers);
       this.object.mapUpdate('sharing', hostU32(0), new Uint8Array(sharing.buffer));
       for (const [index, server] of virtualServers.entries()) {
         this.object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
-        this.object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
+        this.object.mapUpdate('virtual_addresses', addressBytes(server.address), hostU32(1));
       }
     } catch (error) {
       this.object.close();
@@ -119,9 +116,9 @@ function randomU32(): number {
 }
 
 /** A virtual server as the key of a map `virtual_servers`. */
-export function serverKey(server: { address: string; port: number }): Uint8Array {
+export function serverKey(server: Endpoint): Uint8Array {
   const key = new Uint8Array(GUARD_SERVER.bytes);
-  key.set(addressKey(server.address), GUARD_SERVER.address);
+  key.set(addressBytes(server.address), GUARD_SERVER.address);
   new DataView(key.buffer).setUint16(GUARD_SERVER.port, server.port);
   return key;
 }

@@ -4,10 +4,11 @@
  */
 import { BatonError } from '../../base/errors.js';
 import { runAll } from '../../base/run-all.js';
-import type { NamedInterface } from '../../config/load.js';
+import type { BalancerConfig, NamedInterface } from '../../config/load.js';
 import { ownAddress, requireInterface } from '../../host/interfaces.js';
 import { type Lock, takeLock } from '../../host/lock.js';
 import { type InterfaceInfo, native } from '../../host/native.js';
+import type { Address } from '../../wire/address.js';
 
 /** An interface, as it was at the start. */
 export interface MachineInterface {
@@ -15,23 +16,14 @@ export interface MachineInterface {
   readonly info: InterfaceInfo;
 }
 
-export interface InterfaceOptions {
-  interface: string;
-  /** Undefined: nodes are reached by `interface`. */
-  nodeInterface?: NamedInterface | undefined;
-  /**
-   * Our own address, dotted quad; undefined: the first one of the interface by which nodes are
-   * reached.
-   */
-  address: string | undefined;
-}
+export type InterfaceOptions = Pick<BalancerConfig, 'interface' | 'nodeInterface' | 'address'>;
 
 export interface MachineInterfaces {
   readonly clients: MachineInterface;
   /** Where nodes are reached; undefined: by the interface of the clients. */
   readonly nodes: MachineInterface | undefined;
   /** Our own address: nodes send notices to it. */
-  readonly address: string;
+  readonly address: Address;
 }
 
 /**
@@ -41,7 +33,7 @@ export interface MachineInterfaces {
  */
 export function findInterfaces(
   options: InterfaceOptions,
-  virtual: readonly string[],
+  virtual: readonly Address[],
 ): MachineInterfaces {
   const { interface: name, nodeInterface, address } = options;
   const clients = { name, info: requireInterface(name) };

@@ -6,17 +6,24 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { BatonError } from '../../base/errors.js';
+import {
+  type Address,
+  type Endpoint,
+  formatAddress,
+  formatEndpoint,
+  toAddress,
+  UNSPECIFIED,
+} from '../../wire/address.js';
 
 /** The state of a listening socket in /proc/net/tcp. */
 const LISTEN = '0A';
-const ANY = '0.0.0.0';
 const ANY_IPV6 = '0'.repeat(32);
 /** ::ffff:0:0/96 as the kernel prints it: words in host byte order. */
 const MAPPED = /^0{16}(?:0000FFFF|FFFF0000)([0-9A-F]{8})$/;
 
 export interface ListeningSocket {
-  /** Dotted quad; undefined: every IPv6 address. */
-  address: string | undefined;
+  /** undefined: every IPv6 address. */
+  address: Address | undefined;
   port: number;
   inode: string;
 }
@@ -34,16 +41,16 @@ export function parseListening(text: string): ListeningSocket[] {
     const socket = { port: Number.parseInt(port, 16), inode: fields[9] ?? '' };
     const mapped = MAPPED.exec(address)?.[1];
     if (address === ANY_IPV6) found.push({ address: undefined, ...socket });
-    else if (mapped !== undefined) found.push({ address: quadOf(mapped), ...socket });
-    else if (address.length === 8) found.push({ address: quadOf(address), ...socket });
+    else if (mapped !== undefined) found.push({ address: addressOf(mapped), ...socket });
+    else if (address.length === 8) found.push({ address: addressOf(address), ...socket });
   }
   return found;
 }
 
-function quadOf(word: string): string {
+function addressOf(word: string): Address {
   // The kernel prints the word in host byte order. Its bytes are in network byte order.
-  const bytes = new Uint8Array(Uint32Array.of(Number.parseInt(word, 16)).buffer);
-  return bytes.join('.');
+  const bytes = Uint32Array.of(Number.parseInt(word, 16)).buffer;
+  return toAddress(new DataView(bytes).getUint32(0));
 }
 
 /**
@@ -51,23 +58,24 @@ function quadOf(word: string): string {
  * @throws BatonError BATON_IN_USE that names the process
  */
 export async function requireNoListener(
-  servers: readonly { name: string; address: string; port: number }[],
+  servers: readonly (Endpoint & { name: string })[],
 ): Promise<void> {
   const sockets = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) =>
     parseListening(readIfThere(file)),
   );
-  for (const { name, address, port } of servers) {
+  for (const server of servers) {
+    const { name, address, port } = server;
     const same = sockets.filter((socket) => socket.port === port);
     const ipv4 = same.filter((socket) => socket.address !== undefined);
-    let taken = ipv4.find((socket) => socket.address === address || socket.address === ANY);
+    let taken = ipv4.find((socket) => socket.address === address || socket.address === UNSPECIFIED);
     // /proc does not say whether a socket for all IPv6 addresses accepts IPv4 too: a bind shows it.
     if (taken === undefined && ipv4.length === 0 && same[0] !== undefined && !(await isFree(port)))
       taken = same[0];
     if (taken === undefined) continue;
-    const where = taken.address === address ? address : 'every address';
+    const where = taken.address === address ? formatAddress(address) : 'every address';
     throw new BatonError(
       'BATON_IN_USE',
-      `port ${port} of ${where} is already bound by ${holderOf(taken.inode)}, and virtual server ${name} is ${address}:${port}`,
+      `port ${port} of ${where} is already bound by ${holderOf(taken.inode)}, and virtual server ${name} is ${formatEndpoint(server)}`,
       { hint: "stop it, or bind it to the machine's own address" },
     );
   }
@@ -77,7 +85,9 @@ function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer((socket) => socket.destroy());
     server.once('error', () => resolve(false));
-    server.listen({ host: ANY, port }, () => server.close(() => resolve(true)));
+    server.listen({ host: formatAddress(UNSPECIFIED), port }, () =>
+      server.close(() => resolve(true)),
+    );
   });
 }
 

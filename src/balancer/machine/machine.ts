@@ -23,6 +23,7 @@ import { Shim } from '../../host/shim.js';
 import { requireSynCookies } from '../../host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../host/time-wait.js';
 import { hasXdp } from '../../host/xdp.js';
+import { type Address, LOCALHOST } from '../../wire/address.js';
 import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
 import { openXdpIfChosen } from './datapath-choice.js';
 import { Guard } from './guard.js';
@@ -47,7 +48,6 @@ const CHECK_MS = 5_000;
  * may be lost for this long.
  */
 const TRANSMIT_PATH_MS = 500;
-const LOCALHOST = '127.0.0.1';
 /** Sessions of local services in the shim's map. Each lasts for one short answer. */
 const LOCAL_SESSIONS = 16_384;
 
@@ -55,11 +55,11 @@ export class Machine {
   /** The interface by which clients are reached. */
   readonly info: InterfaceInfo;
   /** Our own address: nodes send notices to it. */
-  readonly address: string;
+  readonly address: Address;
   private readonly interfaces: MachineInterfaces;
   private readonly watch: InterfaceWatch;
   private readonly options: MachineOptions;
-  private readonly virtualAddresses: readonly string[];
+  private readonly virtualAddresses: readonly Address[];
   private readonly lock: Lock;
   private readonly journal: Journal;
   private readonly announcer: Announcer;
@@ -148,7 +148,7 @@ export class Machine {
    * Addresses of nodes that are not in the config and still have sessions of an earlier run. Their
    * indexes follow those of the config's nodes.
    */
-  departedNodes(): readonly string[] {
+  departedNodes(): readonly Address[] {
     return this.xdp?.departedNodes() ?? [];
   }
 
@@ -298,7 +298,7 @@ export class Machine {
     });
     // Addresses that an earlier run left here are ours: its sessions need not wait for a probe.
     const ours = info.addresses.map((entry) => entry.address);
-    const wanted = this.virtualAddresses.filter((text) => !ours.includes(text));
+    const wanted = this.virtualAddresses.filter((address) => !ours.includes(address));
     if (wanted.length > 0) await probeAddresses(info.index, info.mac, wanted);
     await requireSynCookies(this.journal);
     await requireEndOfTimeWait(this.journal);

@@ -14,8 +14,8 @@ import {
   type NeighbourEvents,
   native,
 } from '../../host/native.js';
+import { type Address, formatAddress, sameNetwork } from '../../wire/address.js';
 import { formatMac } from '../../wire/ethernet.js';
-import { parseIpv4 } from '../../wire/ipv4.js';
 
 /** States of linux/neighbour.h in which an entry's MAC address must not be used. */
 const NUD_INCOMPLETE = 0x01;
@@ -59,8 +59,8 @@ export interface NeighbourChange {
 
 export interface NeighbourOptions {
   interface: string;
-  /** Addresses of the nodes by index, dotted quads. */
-  addresses: readonly string[];
+  /** The nodes, by index. */
+  nodes: readonly { address: Address }[];
   onChange: (change: NeighbourChange) => void;
   /** For tests. */
   native?: NeighbourNative;
@@ -70,6 +70,8 @@ export interface NeighbourOptions {
 
 export class NeighbourWatch {
   private readonly options: NeighbourOptions;
+  /** By node. */
+  private readonly addresses: readonly Address[];
   private readonly native: NeighbourNative;
   /** By node, what was last reported: MAC address or reason, as text. */
   private readonly reported: string[];
@@ -87,9 +89,10 @@ export class NeighbourWatch {
 
   constructor(options: NeighbourOptions) {
     this.options = options;
+    this.addresses = options.nodes.map((node) => node.address);
     this.native = options.native ?? native();
     this.now = options.now ?? (() => performance.now());
-    this.reported = options.addresses.map(() => '');
+    this.reported = options.nodes.map(() => '');
   }
 
   /**
@@ -100,7 +103,7 @@ export class NeighbourWatch {
     await this.findRouted();
     this.events = this.native.openNeighbourEvents();
     this.events.start((address) => {
-      if (address === undefined || this.options.addresses.includes(address)) this.lookSoon();
+      if (address === undefined || this.addresses.includes(address)) this.lookSoon();
     });
     this.look();
     for (const wait of FIRST_LOOKS_MS) this.timers.push(setTimeout(() => this.look(), wait));
@@ -120,7 +123,7 @@ export class NeighbourWatch {
    * most for PATIENCE_MS, the last answer stays valid.
    */
   recheck(node: number): void {
-    const address = this.options.addresses[node];
+    const address = this.addresses[node];
     const since = this.now() - (this.recheckedAt[node] ?? Number.NEGATIVE_INFINITY);
     if (address === undefined || since < RECHECK_INTERVAL_MS) return;
     this.recheckedAt[node] = this.now();
@@ -148,7 +151,7 @@ export class NeighbourWatch {
    * Looks at the table once: reports what has changed, and has the kernel resolve missing entries.
    */
   look(): void {
-    const { addresses } = this.options;
+    const { addresses } = this;
     let info: InterfaceInfo | undefined;
     try {
       info = this.native.interfaceInfo(this.options.interface);
@@ -161,7 +164,7 @@ export class NeighbourWatch {
       for (let node = 0; node < addresses.length; node++) this.report(node, undefined, why);
       return;
     }
-    let table: Map<string, Neighbour>;
+    let table: Map<Address, Neighbour>;
     try {
       table = new Map(this.native.neighbours(info.index).map((entry) => [entry.address, entry]));
     } catch (error) {
@@ -171,7 +174,11 @@ export class NeighbourWatch {
     }
     for (const [node, address] of addresses.entries()) {
       if (!this.routed.has(node) && !isOnLink(info, address)) {
-        this.report(node, undefined, `${address} is not on the link of ${this.options.interface}`);
+        this.report(
+          node,
+          undefined,
+          `${formatAddress(address)} is not on the link of ${this.options.interface}`,
+        );
       } else {
         this.lookAt(node, address, table.get(address), info.index);
       }
@@ -180,16 +187,16 @@ export class NeighbourWatch {
 
   private lookAt(
     node: number,
-    address: string,
+    address: Address,
     entry: Neighbour | undefined,
     interfaceIndex: number,
   ): void {
-    let why = `${address} does not answer ARP`;
+    let why = `${formatAddress(address)} does not answer ARP`;
     if (entry === undefined || (entry.state & (NUD_SETTLED | NUD_INCOMPLETE)) === 0) {
       try {
         this.native.resolveNeighbour(interfaceIndex, address);
       } catch (error) {
-        why = `cannot resolve ${address}: ${reasonOf(error)}`;
+        why = `cannot resolve ${formatAddress(address)}: ${reasonOf(error)}`;
       }
     }
     // An entry fails when its old MAC address does not answer. That alone is not enough: the node
@@ -219,7 +226,7 @@ export class NeighbourWatch {
   private async findRouted(): Promise<void> {
     const info = this.native.interfaceInfo(this.options.interface);
     const ask = this.options.routeTo ?? routeTo;
-    for (const [node, address] of this.options.addresses.entries()) {
+    for (const [node, address] of this.addresses.entries()) {
       if (info === undefined || isOnLink(info, address)) continue;
       const route = await ask(address);
       if (route?.interface === this.options.interface && route.gateway === undefined)
@@ -229,12 +236,6 @@ export class NeighbourWatch {
 }
 
 /** Whether an address is in the subnet of one of the interface's addresses. */
-function isOnLink(info: InterfaceInfo, address: string): boolean {
-  const number = parseIpv4(address);
-  if (number === undefined) return false;
-  return info.addresses.some(({ address: own, prefix }) => {
-    // In JavaScript a shift by 32 is a shift by 0.
-    const mask = prefix === 0 ? 0 : -1 << (32 - prefix);
-    return ((number ^ (parseIpv4(own) ?? 0)) & mask) === 0;
-  });
+function isOnLink(info: InterfaceInfo, address: Address): boolean {
+  return info.addresses.some(({ address: own, prefix }) => sameNetwork(own, address, prefix));
 }

@@ -6,16 +6,15 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BatonError } from '../../base/errors.js';
+import { type Address, formatAddress, UNSPECIFIED } from '../../wire/address.js';
 import { ArpOperation, type ArpPacket, buildArpRequest } from '../../wire/arp.js';
 import { formatMac } from '../../wire/ethernet.js';
-import { parseIpv4 } from '../../wire/ipv4.js';
 import { ArpPort } from './arp-port.js';
 
 const PROBES = 3;
 const PROBE_INTERVAL_MS = 200;
 /** Time to the second announcement, ms, for machines that missed the first (ANNOUNCE_INTERVAL). */
 const ANNOUNCE_AGAIN_MS = 2_000;
-const UNSPECIFIED = 0;
 
 /**
  * Asks three times in 600 ms whether another machine has one of the addresses, or probes for it
@@ -26,33 +25,37 @@ const UNSPECIFIED = 0;
 export async function probeAddresses(
   interfaceIndex: number,
   mac: Uint8Array,
-  addresses: readonly string[],
+  addresses: readonly Address[],
 ): Promise<void> {
-  const wanted = new Map(addresses.map((text) => [parseIpv4(text) ?? UNSPECIFIED, text]));
+  const wanted = new Set(addresses);
   const own = formatMac(mac);
-  const holders = new Map<string, string>();
+  const holders = new Map<Address, string>();
   const port = new ArpPort(interfaceIndex, (packet) => {
-    const text = wanted.get(claimOf(packet));
+    const address = claimOf(packet);
     const holder = formatMac(packet.senderMac);
-    if (text !== undefined && holder !== own) holders.set(text, holder);
+    if (wanted.has(address) && holder !== own) holders.set(address, holder);
   });
   try {
     for (let probe = 0; probe < PROBES && holders.size === 0; probe++) {
-      for (const address of wanted.keys()) port.send(buildArpRequest(mac, UNSPECIFIED, address));
+      for (const address of wanted) port.send(buildArpRequest(mac, UNSPECIFIED, address));
       await delay(PROBE_INTERVAL_MS);
     }
   } finally {
     port.close();
   }
   for (const [address, holder] of holders) {
-    throw new BatonError('BATON_IN_USE', `${address} is already in use by ${holder}`, {
-      hint: 'another balancer, or a node that answers ARP for it',
-    });
+    throw new BatonError(
+      'BATON_IN_USE',
+      `${formatAddress(address)} is already in use by ${holder}`,
+      {
+        hint: 'another balancer, or a node that answers ARP for it',
+      },
+    );
   }
 }
 
 /** The address that the sender of an ARP packet has, or is about to take. */
-function claimOf(packet: ArpPacket): number {
+function claimOf(packet: ArpPacket): Address {
   const probe = packet.operation === ArpOperation.request && packet.senderAddress === UNSPECIFIED;
   return probe ? packet.targetAddress : packet.senderAddress;
 }
@@ -61,11 +64,11 @@ function claimOf(packet: ArpPacket): number {
 export class Announcer {
   private readonly interfaceIndex: number;
   private readonly mac: Uint8Array;
-  private readonly addresses: readonly string[];
+  private readonly addresses: readonly Address[];
   private timer: NodeJS.Timeout | undefined;
 
   /** @param mac of the interface, six bytes */
-  constructor(interfaceIndex: number, mac: Uint8Array, addresses: readonly string[]) {
+  constructor(interfaceIndex: number, mac: Uint8Array, addresses: readonly Address[]) {
     this.interfaceIndex = interfaceIndex;
     this.mac = mac;
     this.addresses = addresses;
@@ -94,10 +97,7 @@ export class Announcer {
   private send(): void {
     const port = new ArpPort(this.interfaceIndex);
     try {
-      for (const text of this.addresses) {
-        const address = parseIpv4(text) ?? UNSPECIFIED;
-        port.send(buildArpRequest(this.mac, address, address));
-      }
+      for (const address of this.addresses) port.send(buildArpRequest(this.mac, address, address));
     } finally {
       port.close();
     }

@@ -3,7 +3,7 @@
  * `control`.
  */
 import { CONTROL, INLINE_SERVER_BYTES, INLINE_SERVERS } from '../../datapath/xdp-layout.js';
-import { addressKey } from '../../host/bpf-object.js';
+import { type Address, addressBytes, type Endpoint } from '../../wire/address.js';
 import type { Secrets } from '../threads/engine-messages.js';
 import { serverKey } from './guard.js';
 
@@ -17,13 +17,13 @@ export interface ControlValues {
   /** Words of the session index of each worker. */
   indexWords: number;
   seeds: Secrets['seeds'];
-  /** Our own address, dotted quad. */
-  own: string;
+  /** Our own address. */
+  own: Address;
   /** MAC address of the clients' interface. */
   mac: Uint8Array;
   /** The values that SYN/ACKs offer. */
   offer: { mss: number; window: number; windowShift: number };
-  virtualServers: readonly { address: string; port: number }[];
+  virtualServers: readonly Endpoint[];
   /** 16 bytes, shared with the nodes. */
   key: Uint8Array;
   /** 32 bytes, for sequence numbers and cookies. */
@@ -46,7 +46,7 @@ export function writeControl(control: ArrayBuffer, values: ControlValues): void 
   words[CONTROL.indexWords / WORD_BYTES] = values.indexWords;
   words[CONTROL.clientSeed / WORD_BYTES] = seeds.client;
   words[CONTROL.portSeed / WORD_BYTES] = seeds.port;
-  bytes.set(addressKey(values.own), CONTROL.own);
+  bytes.set(addressBytes(values.own), CONTROL.own);
   words[CONTROL.interfaces / WORD_BYTES] = 1;
   bytes.set(values.mac, CONTROL.mac);
   halves[CONTROL.mss / HALF_BYTES] = offer.mss;

@@ -3,7 +3,7 @@
  * reads while we write.
  */
 import { NODE, NODE_BYTES } from '../../datapath/xdp-layout.js';
-import { addressKey } from '../../host/bpf-object.js';
+import { type Address, addressBytes } from '../../wire/address.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
 const MAC_BYTES = 6;
@@ -17,12 +17,12 @@ export class XdpNodes {
 
   /**
    * @param memory of the map
-   * @param addresses of the nodes by index, dotted quads
+   * @param addresses of the nodes, by index
    * @param by the interface by which nodes are reached
    */
   constructor(
     memory: ArrayBuffer,
-    addresses: readonly string[],
+    addresses: readonly Address[],
     by: { index: number; mac: Uint8Array },
   ) {
     this.bytes = new Uint8Array(memory);
@@ -30,7 +30,7 @@ export class XdpNodes {
     this.count = addresses.length;
     this.by = by;
     for (const [node, address] of addresses.entries())
-      this.bytes.set(addressKey(address), node * NODE_BYTES + NODE.address);
+      this.bytes.set(addressBytes(address), node * NODE_BYTES + NODE.address);
   }
 
   /** Sets a node's MAC address (six bytes); undefined: it is not known any more. */

@@ -19,7 +19,7 @@ import {
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
-import { addressKey, hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
+import { hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Journal } from '../../host/journal/journal.js';
 import {
   type BpfObject,
@@ -30,11 +30,13 @@ import {
 } from '../../host/native.js';
 import { makePinDirectory, pinName } from '../../host/pins.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
+import { type Address, addressBytes } from '../../wire/address.js';
 import type { EarlierStart, RingShare, Secrets, XdpStart } from '../threads/engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
 import { serversOf, takeCensus } from './earlier-sessions.js';
 import { serverKey } from './guard.js';
 import type { MachineInterface } from './interfaces.js';
+import type { MachineConfig } from './options.js';
 import { sequenceSecret } from './secret.js';
 import { XdpAttachment } from './xdp-attachment.js';
 import { writeControl } from './xdp-control.js';
@@ -52,19 +54,15 @@ const PINNED = [
   'counters',
 ] as const;
 
-export interface XdpOptions {
-  interface: string;
+export interface XdpOptions
+  extends Pick<MachineConfig, 'interface' | 'virtualServers' | 'nodes' | 'workers'> {
   info: InterfaceInfo;
   /** The interface by which nodes are reached; undefined: the same interface. */
   nodeInterface?: MachineInterface | undefined;
-  /** Our own address, a dotted quad like all addresses here. */
-  own: string;
+  /** Our own address. */
+  own: Address;
   /** 16 bytes. */
   key: Uint8Array;
-  virtualServers: readonly { address: string; port: number }[];
-  /** Addresses of the nodes, by index. */
-  nodes: readonly string[];
-  workers: number;
   /** Of each worker: most sessions at one time, and most of them with an incomplete handshake. */
   limits: { sessions: number; halfOpen: number };
   seeds: Secrets['seeds'];
@@ -85,7 +83,7 @@ export class XdpProgram {
    * Addresses of nodes by index: those of the config, then those that only sessions of an earlier
    * run have.
    */
-  private readonly nodes: readonly string[];
+  private readonly nodes: readonly Address[];
   private readonly nodeMap: XdpNodes;
   /** Our index of each virtual server of the earlier run, or -1. */
   private readonly earlierServers: Int32Array;
@@ -102,7 +100,7 @@ export class XdpProgram {
     this.earlier = earlier;
     this.earlierServers = serversOf(options.virtualServers, earlier);
     const census = takeCensus(options, earlier, this.earlierServers);
-    this.nodes = [...options.nodes, ...census.departed];
+    this.nodes = [...options.nodes.map((node) => node.address), ...census.departed];
     // A lower limit than before ends no session. New ones find room when enough old ones have
     // ended.
     this.capacity = Math.max(options.limits.sessions, census.mostOfWorker);
@@ -199,7 +197,7 @@ export class XdpProgram {
   /**
    * Addresses of nodes that are not in the config and still have sessions of an earlier run.
    */
-  departedNodes(): readonly string[] {
+  departedNodes(): readonly Address[] {
     return this.nodes.slice(this.options.nodes.length);
   }
 
@@ -307,7 +305,7 @@ export class XdpProgram {
     });
     for (const [index, server] of virtualServers.entries()) {
       object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
-      object.mapUpdate('virtual_addresses', addressKey(server.address), hostU32(1));
+      object.mapUpdate('virtual_addresses', addressBytes(server.address), hostU32(1));
     }
     for (const { index } of [info, options.nodeInterface?.info ?? info]) {
       object.mapUpdate('ports', hostU32(index), hostU32(index));

@@ -7,6 +7,7 @@
 import type { SessionPage } from '../../api/documents.js';
 import type { BalancerConfig } from '../../config/load.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
+import type { Address } from '../../wire/address.js';
 
 /** Secrets that all engine threads share. */
 export interface Secrets {
@@ -85,8 +86,8 @@ export interface EngineStart {
   mtu: number;
   /** Undefined: nodes are reached by the interface of the clients. */
   nodeInterface: NodeInterfaceStart | undefined;
-  /** The balancer's own IPv4 address, as a number. */
-  address: number;
+  /** The balancer's own address. */
+  address: Address;
   key: Uint8Array;
   datapath: PacketStart | XdpStart;
   /** Memory of `nodeMemory`: the states of the nodes. */

@@ -15,7 +15,6 @@ import { HandoffCandidates } from '../../engine/handoff/candidates.js';
 import { NodeTable } from '../../engine/node-table.js';
 import { WithheldOptions } from '../../engine/withheld-options.js';
 import { native } from '../../host/native.js';
-import { parseIpv4 } from '../../wire/ipv4.js';
 import { openDatapath } from './engine-datapath.js';
 import type { EngineStart, FromEngine, ToEngine } from './engine-messages.js';
 import { NodeEvents } from './node-events.js';
@@ -28,14 +27,10 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   // The more frames are waiting when the thread gets its turn, the less each of them costs.
   native().scheduleInBatches();
   const tell = (message: FromEngine): void => port.postMessage(message);
-  const addresses = config.nodes.map((node) => ({
-    address: parseIpv4(node.address) ?? 0,
-    weight: node.weight,
-  }));
   const { worker, workers } = given;
   const servers = config.virtualServers.length;
-  const states = new NodeStates(addresses, { memory: given.nodes, worker, workers, servers });
-  const nodes = new NodeTable(addresses, states, new WithheldOptions(given.withheld));
+  const states = new NodeStates(config.nodes, { memory: given.nodes, worker, workers, servers });
+  const nodes = new NodeTable(config.nodes, states, new WithheldOptions(given.withheld));
   const dispatcher = new RequestDispatcher({
     directory: new Directory(config.resources),
     predictors: config.virtualServers.map((server) => server.predictor),
@@ -57,10 +52,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       seeds: given.datapath.seeds,
       shard: { worker, workers },
       ...opened.options,
-      virtualServers: config.virtualServers.map((server) => ({
-        address: parseIpv4(server.address) ?? 0,
-        port: server.port,
-      })),
+      virtualServers: config.virtualServers,
       timeouts: config.timeouts,
       observer: new NodeEvents((event) => tell({ kind: 'event', ...event })),
     },
@@ -71,10 +63,6 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   );
   engine.begin(now());
   const takenOver = opened.attach(engine);
-  const names = {
-    virtualServers: config.virtualServers.map((server) => server.name),
-    nodes: config.nodes.map((node) => node.name),
-  };
 
   const loop = new PollLoop(
     () => datapath.poll(engine, now),
@@ -90,7 +78,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         return;
       case 'sessions': {
         const clock = now() >>> 0;
-        const page = sessionPage(engine.sessions, names, message.after, message.limit, clock);
+        const page = sessionPage(engine.sessions, config, message.after, message.limit, clock);
         tell({ kind: 'sessions', id: message.id, page });
         return;
       }

@@ -10,11 +10,12 @@ import {
   SessionState,
   type SessionTable,
 } from '../../engine/table/session-table.js';
-import { formatIpv4 } from '../../wire/ipv4.js';
+import { formatEndpoint, toAddress } from '../../wire/address.js';
 
+/** What a row names by index. */
 export interface Names {
-  virtualServers: readonly string[];
-  nodes: readonly string[];
+  virtualServers: readonly { name: string }[];
+  nodes: readonly { name: string }[];
 }
 
 /**
@@ -34,10 +35,10 @@ export function sessionRow(
   const start = slot * REQUEST_BYTES;
   const length = sessions.requestLength[slot] ?? 0;
   return {
-    client: `${formatIpv4(sessions.client(slot))}:${key >>> 16}`,
-    virtualServer: names.virtualServers[key & 0xffff] ?? '',
+    client: formatEndpoint({ address: toAddress(sessions.client(slot)), port: key >>> 16 }),
+    virtualServer: names.virtualServers[key & 0xffff]?.name ?? '',
     state: SESSION_STATE_NAMES[state] ?? '',
-    node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes[node] ?? '')) : '',
+    node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes[node]?.name ?? '')) : '',
     request: escapeBytes(sessions.request, start, start + length, REQUEST_BYTES),
     requestCut: length > REQUEST_BYTES,
     ageMs: elapsed(clock, sessions.openedAt(slot)),

@@ -8,10 +8,12 @@
  * - The frames that a balancer forwarded: a capture taken on a balancer has them twice. SYNs are
  *   addressed to its MAC address, and the frames that it forwards have that address as source.
  */
+
+import { formatEndpoint, toAddress } from '../../wire/address.js';
 import { openCapture } from '../../wire/capture-file.js';
 import { finish, sumBytes } from '../../wire/checksum.js';
 import { ETHERNET } from '../../wire/ethernet.js';
-import { FRAGMENT_MASK, formatIpv4, IPV4, IPV4_HEADER_BYTES, Protocol } from '../../wire/ipv4.js';
+import { FRAGMENT_MASK, IPV4, IPV4_HEADER_BYTES, Protocol } from '../../wire/ipv4.js';
 import { ipv4Offset, LinkType, NoIpv4 } from '../../wire/link.js';
 import type { CaptureFault, CaptureReader } from '../../wire/pcap.js';
 import { seqAdd } from '../../wire/seq.js';
@@ -205,7 +207,12 @@ export class CaptureScan {
     if (direction === Direction.other) {
       const isOpening = (segment.flags & (TcpFlag.syn | TcpFlag.ack)) === TcpFlag.syn;
       if (isOpening)
-        this.noteOther(`${formatIpv4(segment.destination)}:${segment.destinationPort}`);
+        this.noteOther(
+          formatEndpoint({
+            address: toAddress(segment.destination),
+            port: segment.destinationPort,
+          }),
+        );
       return;
     }
     if (segment.whole && direction === Direction.toServer) {

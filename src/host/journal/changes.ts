@@ -4,6 +4,7 @@
  * or that somebody else has overwritten, does nothing.
  */
 
+import { type Address, formatAddress, parseAddress } from '../../wire/address.js';
 import { type HostAddress, listAddresses, removeAddress, sameAddress } from '../addresses.js';
 import { isMap } from '../command.js';
 import { type Hook, type HostFilter, hasClsact, listFilters } from '../filters.js';
@@ -16,7 +17,7 @@ import { hasXdp, removeXdp, XDP_PROGRAM } from '../xdp.js';
 export interface AddressChange {
   kind: 'address';
   interface: string;
-  address: string;
+  address: Address;
   prefix: number;
 }
 
@@ -103,7 +104,7 @@ export function sameThing(one: Change, other: Change): boolean {
 export function describeChange(change: Change): string {
   switch (change.kind) {
     case 'address':
-      return `address ${change.address}/${change.prefix} on ${change.interface}`;
+      return `address ${formatAddress(change.address)}/${change.prefix} on ${change.interface}`;
     case 'setting':
       return `net/${change.setting} = ${change.value}`;
     case 'clsact':
@@ -211,13 +212,21 @@ export async function undo(change: Change, own: Place): Promise<void> {
   }
 }
 
+/** The change as data for JSON, in which addresses are text. `parseChange` reads it. */
+export function changeToJson(change: Change): Record<string, unknown> {
+  return change.kind === 'address'
+    ? { ...change, address: formatAddress(change.address) }
+    : { ...change };
+}
+
 /** Reads a change from parsed JSON. Undefined when it is not valid. */
 export function parseChange(data: unknown): Change | undefined {
   if (!isMap(data)) return undefined;
   switch (data.kind) {
     case 'address': {
-      const { interface: name, address, prefix } = data;
-      if (typeof name !== 'string' || typeof address !== 'string' || typeof prefix !== 'number')
+      const { interface: name, prefix } = data;
+      const address = typeof data.address === 'string' ? parseAddress(data.address) : undefined;
+      if (typeof name !== 'string' || address === undefined || typeof prefix !== 'number')
         return undefined;
       return { kind: 'address', interface: name, address, prefix };
     }

@@ -24,7 +24,7 @@ import { join } from 'node:path';
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { isMap } from '../command.js';
 import { namespaceInode } from '../namespace.js';
-import { type Change, parseChange } from './changes.js';
+import { type Change, changeToJson, parseChange } from './changes.js';
 
 export const JOURNAL_DIRECTORY = '/run/baton';
 const VERSION = 1;
@@ -107,7 +107,8 @@ export class JournalFile {
     const draft = `${this.path}.new`;
     try {
       rmSync(draft, { force: true });
-      writeFileSync(draft, `${JSON.stringify({ version: VERSION, ...record })}\n`, {
+      const changes = record.changes.map(changeToJson);
+      writeFileSync(draft, `${JSON.stringify({ version: VERSION, ...record, changes })}\n`, {
         mode: 0o600,
         flag: 'wx',
       });

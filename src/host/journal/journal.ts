@@ -8,6 +8,7 @@
  * undoes the others.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
+import type { Address } from '../../wire/address.js';
 import { addAddress, listAddresses } from '../addresses.js';
 import { hasClsact, listFilters } from '../filters.js';
 import type { XdpMode } from '../native.js';
@@ -88,7 +89,7 @@ export class Journal {
    * Gives an interface an address with a prefix length of 32. Does nothing when an interface of
    * this machine has that address already and Baton did not add it.
    */
-  async address(interfaceName: string, address: string): Promise<void> {
+  async address(interfaceName: string, address: Address): Promise<void> {
     const change: AddressChange = {
       kind: 'address',
       interface: interfaceName,

@@ -1,5 +1,6 @@
 /** The listening sockets of this machine, as `listeners.ts` reads them. */
 import t from 'tap';
+import { addressNumber } from '../../../lab/packet.js';
 import { parseListening } from '../../../src/balancer/machine/listeners.js';
 
 const VIRTUAL = '10.99.0.100';
@@ -16,10 +17,10 @@ t.test('the listening sockets of /proc/net/tcp', async (t) => {
     'nonsense',
   ].join('\n');
   t.match(parseListening(text), [
-    { address: VIRTUAL, port: 80, inode: '4711' },
-    { address: '0.0.0.0', port: 8080, inode: '4712' },
+    { address: addressNumber(VIRTUAL), port: 80, inode: '4711' },
+    { address: addressNumber('0.0.0.0'), port: 8080, inode: '4712' },
     { address: undefined, port: 80 },
-    { address: VIRTUAL, port: 81, inode: '4715' },
+    { address: addressNumber(VIRTUAL), port: 81, inode: '4715' },
   ]);
   t.equal(parseListening(text).length, 4);
 });

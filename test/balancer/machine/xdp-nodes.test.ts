@@ -1,5 +1,6 @@
 /** The map of nodes that the XDP program reads while it is written. */
 import t from 'tap';
+import { addressNumber } from '../../../lab/packet.js';
 import { XdpNodes } from '../../../src/balancer/machine/xdp-nodes.js';
 import { NODE, NODE_BYTES } from '../../../src/datapath/xdp-layout.js';
 
@@ -8,7 +9,7 @@ const BY = { index: 7, mac: Uint8Array.of(2, 0, 0, 0, 0, 9) };
 
 function made(): { nodes: XdpNodes; element: (node: number) => unknown } {
   const memory = new ArrayBuffer(3 * NODE_BYTES);
-  const nodes = new XdpNodes(memory, ['10.0.0.1', '10.0.0.2'], BY);
+  const nodes = new XdpNodes(memory, [addressNumber('10.0.0.1'), addressNumber('10.0.0.2')], BY);
   const element = (node: number): unknown => {
     const bytes = new Uint8Array(memory, node * NODE_BYTES, NODE_BYTES);
     return {

@@ -5,7 +5,10 @@ import { sessionRow } from '../../../src/balancer/threads/session-page.js';
 import { REQUEST_BYTES } from '../../../src/engine/table/session-table.js';
 import { Conversation, fromClient, ISN } from '../../support/conversation.js';
 
-const NAMES = { virtualServers: ['www'], nodes: ['n1', 'n2'] };
+const NAMES = {
+  virtualServers: [{ name: 'www' }],
+  nodes: [{ name: 'n1' }, { name: 'n2' }],
+};
 
 /** The row of a session whose client has sent these bytes. */
 function rowAfter(t: Test, bytes: string): SessionRow {

@@ -4,6 +4,7 @@
  */
 import t from 'tap';
 import { type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
+import { requireAddress } from '../../../src/wire/address.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
 import { GrowingBytes, PcapWriter } from '../../../src/wire/pcap-writer.js';
 import { capture } from '../../support/captures.js';
@@ -154,10 +155,10 @@ t.test('bro.org.pcap: each request to the node that holds it', async (t) => {
     'bro.org.pcap',
     config(['192.150.187.43:80'], {
       nodes: [
-        { name: 'styles', address: '10.99.0.3', weight: 1 },
-        { name: 'scripts', address: '10.99.0.4', weight: 1 },
-        { name: 'pages', address: '10.99.0.5', weight: 1 },
-        { name: 'files', address: '10.99.0.6', weight: 1 },
+        { name: 'styles', address: requireAddress('10.99.0.3'), weight: 1 },
+        { name: 'scripts', address: requireAddress('10.99.0.4'), weight: 1 },
+        { name: 'pages', address: requireAddress('10.99.0.5'), weight: 1 },
+        { name: 'files', address: requireAddress('10.99.0.6'), weight: 1 },
       ],
       resources: [
         { host: 'bro.org', path: '/css/', nodes: [0] },

@@ -1,6 +1,7 @@
 /** One connection in every form of a capture: link types, formats, clocks, damage. */
 import t from 'tap';
 import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
+import { requireAddress } from '../../../src/wire/address.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
 import { LinkType } from '../../../src/wire/link.js';
 import { GrowingBytes, PcapWriter } from '../../../src/wire/pcap-writer.js';
@@ -10,8 +11,10 @@ import { DEFAULTS } from './replay.js';
 
 const CONFIG: ReplayConfig = {
   address: undefined,
-  virtualServers: [{ name: 'www', address: '192.150.187.43', port: 80, predictor: 'round-robin' }],
-  nodes: [{ name: 'n1', address: '10.99.0.3', weight: 1 }],
+  virtualServers: [
+    { name: 'www', address: requireAddress('192.150.187.43'), port: 80, predictor: 'round-robin' },
+  ],
+  nodes: [{ name: 'n1', address: requireAddress('10.99.0.3'), weight: 1 }],
   resources: [{ host: undefined, path: '/', nodes: [0] }],
   limits: {
     sessions: 1_000,

@@ -1,8 +1,8 @@
 /** Compares every frame that the engine sends in a replay with what the clients sent. */
 import t from 'tap';
+import { formatEndpoint, toAddress } from '../../../src/wire/address.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
 import { finish, sumBytes } from '../../../src/wire/checksum.js';
-import { formatIpv4 } from '../../../src/wire/ipv4.js';
 import { verifyTcpChecksum } from '../../../src/wire/tcp.js';
 import { CAPTURES, capture } from '../../support/captures.js';
 import { CASES } from './cases.js';
@@ -45,11 +45,12 @@ function recorded(
   while (reader.next()) {
     const ip = reader.offset + IP;
     const tcp = reader.offset + TCP;
-    if (!servers.includes(`${formatIpv4(view.getUint32(ip + 16))}:${view.getUint16(tcp + 2)}`))
-      continue;
+    const endpoint = (address: number, port: number): string =>
+      formatEndpoint({ address: toAddress(view.getUint32(address)), port: view.getUint16(port) });
+    if (!servers.includes(endpoint(ip + 16, tcp + 2))) continue;
     const end = ip + view.getUint16(ip + 2);
     packets.add(withoutChecksum(bytes.slice(ip, end)));
-    const client = `${formatIpv4(view.getUint32(ip + 12))}:${view.getUint16(tcp)}`;
+    const client = endpoint(ip + 12, tcp);
     let sequence = view.getUint32(tcp + 4);
     for (let at = tcp + (view.getUint8(tcp + 12) >>> 4) * 4; at < end; at++) {
       streams.set(`${client}/${sequence}`, bytes[at]!);

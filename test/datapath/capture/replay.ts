@@ -2,8 +2,8 @@
 
 import type { ChecksumPolicy } from '../../../src/datapath/capture/checksums.js';
 import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
+import { formatAddress, requireAddress, toAddress } from '../../../src/wire/address.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
-import { formatIpv4 } from '../../../src/wire/ipv4.js';
 import { IXP_HEADER_BYTES } from '../../../src/wire/ixp.js';
 import { GrowingBytes, PcapWriter } from '../../../src/wire/pcap-writer.js';
 import { capture } from '../../support/captures.js';
@@ -37,14 +37,19 @@ export const DEFAULTS = {
 /** Two nodes that hold everything and take turns. */
 export function config(servers: readonly string[], more: Partial<ReplayConfig> = {}): ReplayConfig {
   return {
-    address: '10.99.0.2',
+    address: requireAddress('10.99.0.2'),
     virtualServers: servers.map((server) => {
       const [address = '', port = ''] = server.split(':');
-      return { name: server, address, port: Number(port), predictor: 'round-robin' as const };
+      return {
+        name: server,
+        address: requireAddress(address),
+        port: Number(port),
+        predictor: 'round-robin' as const,
+      };
     }),
     nodes: [
-      { name: 'n1', address: '10.99.0.3', weight: 1 },
-      { name: 'n2', address: '10.99.0.4', weight: 1 },
+      { name: 'n1', address: requireAddress('10.99.0.3'), weight: 1 },
+      { name: 'n2', address: requireAddress('10.99.0.4'), weight: 1 },
     ],
     resources: [{ host: undefined, path: '/', nodes: [0, 1] }],
     ...DEFAULTS,
@@ -87,8 +92,8 @@ export function replay(
       bytes,
       view,
       protocol: view.getUint8(IP + 9),
-      source: formatIpv4(view.getUint32(IP + 12)),
-      destination: formatIpv4(view.getUint32(IP + 16)),
+      source: formatAddress(toAddress(view.getUint32(IP + 12))),
+      destination: formatAddress(toAddress(view.getUint32(IP + 16))),
     });
   }
   return { result, sent };

@@ -1,12 +1,19 @@
 import t from 'tap';
+import { addressNumber } from '../../../lab/packet.js';
 import {
   type Change,
+  changeToJson,
   describeChange,
   parseChange,
   sameThing,
 } from '../../../src/host/journal/changes.js';
 
-const address: Change = { kind: 'address', interface: 'lo', address: '10.99.0.100', prefix: 32 };
+const address = {
+  kind: 'address',
+  interface: 'lo',
+  address: addressNumber('10.99.0.100'),
+  prefix: 32,
+} as const satisfies Change;
 const setting: Change = {
   kind: 'setting',
   setting: 'ipv4/tcp_syncookies',
@@ -33,7 +40,7 @@ const all = [address, setting, clsact, filter, xdp, pins];
 
 t.test('a change is the same after a round trip through JSON', async (t) => {
   for (const change of [...all, ...elsewhere]) {
-    t.same(parseChange(JSON.parse(JSON.stringify(change))), change);
+    t.same(parseChange(JSON.parse(JSON.stringify(changeToJson(change)))), change);
   }
 });
 
@@ -41,7 +48,8 @@ t.test('JSON that is not a change is refused', async (t) => {
   const wrong: unknown[] = [null, 7, 'address', [], {}, { kind: 'mount' }];
   for (const change of all) {
     for (const key of Object.keys(change)) {
-      wrong.push({ ...change, [key]: undefined }, { ...change, [key]: [] });
+      const data = changeToJson(change);
+      wrong.push({ ...data, [key]: undefined }, { ...data, [key]: [] });
     }
   }
   for (const change of elsewhere) {
@@ -49,6 +57,7 @@ t.test('JSON that is not a change is refused', async (t) => {
       wrong.push({ ...change, at: place });
     }
   }
+  wrong.push({ ...address, address: 'localhost' }, address);
   for (const data of wrong) t.equal(parseChange(data), undefined, JSON.stringify(data));
 });
 

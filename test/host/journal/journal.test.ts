@@ -10,6 +10,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { addressNumber } from '../../../lab/packet.js';
 import { listAddresses } from '../../../src/host/addresses.js';
 import { loadObject } from '../../../src/host/bpf-object.js';
 import { hasClsact, listFilters } from '../../../src/host/filters.js';
@@ -59,7 +60,7 @@ if (insideNamespace(import.meta.url)) {
     arp: readSetting(ARP_IGNORE),
   });
   const setUp = async (journal: Journal): Promise<void> => {
-    await journal.address('lo', '10.99.0.100');
+    await journal.address('lo', addressNumber('10.99.0.100'));
     await journal.setting(ARP_IGNORE, '1', one);
     await attach(journal);
   };
@@ -74,7 +75,9 @@ if (insideNamespace(import.meta.url)) {
     await setUp(journal);
     t.equal(readSetting(ARP_IGNORE), '1');
     t.ok(
-      listAddresses().some((entry) => entry.address === '10.99.0.100' && entry.interface === 'lo'),
+      listAddresses().some(
+        (entry) => entry.address === addressNumber('10.99.0.100') && entry.interface === 'lo',
+      ),
     );
     t.same(
       listFilters('eth0').map(({ hook, priority, handle, program }) => [
@@ -140,7 +143,7 @@ if (insideNamespace(import.meta.url)) {
     run('tc', 'qdisc', 'add', 'dev', 'eth0', 'clsact');
     const before = await machine();
     const journal = open();
-    await journal.address('lo', '10.99.0.100');
+    await journal.address('lo', addressNumber('10.99.0.100'));
     await attach(journal);
     await journal.end();
     t.same(await machine(), before);
@@ -224,7 +227,7 @@ if (insideNamespace(import.meta.url)) {
   t.test('a file of a dead namespace with the same inode is ignored', async (t) => {
     writeSetting(ARP_IGNORE, '1');
     const journal = open();
-    await journal.address('lo', '10.99.0.100');
+    await journal.address('lo', addressNumber('10.99.0.100'));
     const path = file();
     const record = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
     const changes = [{ kind: 'setting', setting: ARP_IGNORE, value: '1', previous: '0' }];
