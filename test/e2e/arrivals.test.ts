@@ -160,7 +160,7 @@ t.test(
               name: second?.address,
               address: second?.address,
               state: 'removed',
-              why: /not in the config/,
+              why: /no longer in the config/,
               active: 3,
             },
           ]);
