@@ -1,6 +1,6 @@
 /**
- * Loads config files: YAML, the schema, the rules beyond the schema; and gives them in the form
- * that the program wants: addresses as values, durations in ms, nodes by index, paths made absolute.
+ * Loads config files: checks YAML, schema and rules, and returns the values in the form that the
+ * program wants: addresses as values, durations in ms, nodes by index, paths made absolute.
  */
 
 import { BatonError } from '../base/errors.js';
@@ -15,19 +15,19 @@ import { validate } from './validate.js';
 import { parseDuration, parseListener } from './values.js';
 
 interface Common {
-  /** As it was given to the loader. */
+  /** As given to the loader. */
   readonly file: string;
   readonly interface: string;
-  /** Our own IPv4 address; undefined: the interface's first. */
+  /** Our own address; undefined: the first address of the interface. */
   readonly address: Address | undefined;
   /** Absolute. */
   readonly keyFile: string;
   readonly log: { readonly level: LogLevel };
-  /** `file:line:column: key: text`, each worth showing to the operator. */
+  /** Warnings for the operator: `file:line:column: key: text`. */
   readonly warnings: readonly string[];
 }
 
-/** The name of an interface, and where in the config it stands: `file:line:column: key`. */
+/** The name of an interface, and its place in the config: `file:line:column: key`. */
 export interface NamedInterface {
   readonly name: string;
   readonly where: string;
@@ -49,10 +49,10 @@ export interface NodeEntry {
 
 export interface BalancerConfig extends Common {
   readonly kind: 'balancer';
-  /** Where nodes are reached; undefined: by `interface`. */
+  /** The interface by which nodes are reached; undefined: `interface`. */
   readonly nodeInterface: NamedInterface | undefined;
   readonly datapath: Datapath;
-  /** Engine threads of the datapath `xdp`. */
+  /** Number of engine threads. */
   readonly workers: number;
   /** Absolute. */
   readonly controlSocket: string;
@@ -72,7 +72,10 @@ export interface NodeConfig extends Common {
   readonly kind: 'node';
   readonly virtualAddresses: readonly Address[];
   readonly balancers: readonly Address[];
-  /** Where the web server listens; undefined: on the virtual address and port, or a wildcard. */
+  /**
+   * Where the web server listens. Undefined: on the address and port of the virtual server, or on a
+   * wildcard address.
+   */
   readonly listen: Endpoint | undefined;
   readonly maxSessions: number;
 }
@@ -90,27 +93,28 @@ const ONLY_BALANCER = [
 const ONLY_NODE = ['virtualAddresses', 'balancers', 'listen', 'maxSessions'];
 
 /**
- * A balancer's config.
- * @throws BatonError BATON_CONFIG whose message has one line for everything that is wrong:
- *   `file:line:column: key.path: what is wrong, expected what`.
+ * Loads a balancer's config.
+ * @throws BatonError BATON_CONFIG whose message has one line for each problem:
+ *   `file:line:column: key.path: problem, expected value`
  */
 export function loadBalancerConfig(file: string): BalancerConfig {
   return balancerConfig(open(file, 'balancer'));
 }
 
 /**
- * A balancer's config for a capture: virtual servers may have loopback addresses. Throws as above.
+ * Loads a balancer's config for a capture, in which virtual servers may have loopback addresses.
+ * Throws as `loadBalancerConfig` does.
  */
 export function loadReplayConfig(file: string): BalancerConfig {
   return balancerConfig(open(file, 'balancer'), true);
 }
 
-/** A node's config. Throws as `loadBalancerConfig` does. */
+/** Loads a node's config. Throws as `loadBalancerConfig` does. */
 export function loadNodeConfig(file: string): NodeConfig {
   return nodeConfig(open(file, 'node'));
 }
 
-/** A config of either kind, told apart by its keys. Throws as `loadBalancerConfig` does. */
+/** Loads a config of either kind. Its keys show the kind. Throws as `loadBalancerConfig` does. */
 export function loadConfig(file: string): Config {
   const source = new ConfigSource(file);
   source.throwIfWrong();
@@ -118,7 +122,7 @@ export function loadConfig(file: string): Config {
   if (kind === undefined) {
     source.wrong(
       [],
-      'neither a balancer nor a node, expected keys such as virtualServers and resources, or virtualAddresses and balancers',
+      'is neither the config of a balancer nor that of a node, expected keys such as virtualServers and resources, or virtualAddresses and balancers',
     );
     source.throwIfWrong();
   }
@@ -130,17 +134,19 @@ function open(file: string, wanted: Config['kind']): ConfigSource {
   source.throwIfWrong();
   const kind = kindOf(source.data);
   if (kind !== undefined && kind !== wanted) {
-    throw new BatonError('BATON_CONFIG', `the config of a ${kind}, expected that of a ${wanted}`, {
-      where: `${source.name}:1:1`,
-      hint: `\`baton ${kind} -c ${source.name}\` is what runs it`,
-    });
+    throw new BatonError(
+      'BATON_CONFIG',
+      `is the config of a ${kind}, expected the config of a ${wanted}`,
+      {
+        where: `${source.name}:1:1`,
+        hint: `run it with \`baton ${kind} -c ${source.name}\``,
+      },
+    );
   }
   return source;
 }
 
-/**
- * The kind that has more of its own keys there; undefined when neither has, or both have as many.
- */
+/** The kind with more of its own keys in the file; undefined when both have the same number. */
 function kindOf(data: unknown): Config['kind'] | undefined {
   if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined;
   const keys = Object.keys(data);
@@ -230,7 +236,7 @@ function withAddress<Entry extends { address: string }>(
   return { ...entry, address: requireAddress(entry.address) };
 }
 
-/** The schema has made sure that it is a duration. */
+/** The schema has checked that it is a duration. */
 function ms(text: string): number {
   return parseDuration(text)!;
 }

@@ -1,11 +1,11 @@
-/** What of a config does not fit the machine that it is checked on. */
+/** Checks a config against the machine on which it is checked. */
 import { BatonError } from '../base/errors.js';
 import { ownAddress, requireInterface } from '../host/interfaces.js';
 import type { Config } from './load.js';
 
 /**
- * A line for each, none where all is well. They are warnings, for a config may be checked on
- * another machine than the one that it is for.
+ * One line for each problem; empty if there is none. They are only warnings, since a config may be
+ * checked on another machine than the one that will use it.
  */
 export function machineWarnings(config: Config): string[] {
   const ownVirtual =
@@ -17,14 +17,14 @@ export function machineWarnings(config: Config): string[] {
   return [...new Set([clients, nodes])].flatMap((name) => {
     try {
       const info = requireInterface(name);
-      // Nodes are spoken to from our own address; clients only see the virtual ones.
+      // Packets to nodes have our own address. Clients see only the virtual addresses.
       if (name === nodes) ownAddress(name, info, config.address, ownVirtual);
       return [];
     } catch (error) {
       if (!(error instanceof BatonError)) throw error;
       const line = error.toLine();
       if (error.code === 'BATON_INTERFACE') return [`on this machine, interface ${line}`];
-      return [`interface ${name} was not looked at: ${line}`];
+      return [`interface ${name} was not checked: ${line}`];
     }
   });
 }

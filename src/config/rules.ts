@@ -1,9 +1,9 @@
 /**
- * What no schema can say about a config: that names and addresses are not there twice, that what is
- * referred to exists, that addresses do not contradict each other.
+ * The rules of a config that a schema cannot express. Names and addresses are unique, references
+ * exist, and addresses do not contradict each other.
  *
- * The rules read values that may have failed the schema (so that one run tells of every problem)
- * and pass over what is not of the right type: the schema has already said so.
+ * The rules also read values that failed the schema, so that one run reports all problems. They
+ * skip values of a wrong type, since the schema has reported those.
  */
 import { BatonError } from '../base/errors.js';
 import { quoted } from '../base/text.js';
@@ -17,7 +17,7 @@ import { isLoopbackText, nearest, parseListener } from './values.js';
 /** Linux: sizeof(sockaddr_un.sun_path) less the terminating zero. */
 const MOST_SOCKET_PATH_BYTES = 107;
 
-/** The entries of a list in the file, each with its path. Of something that is no list: none. */
+/** The entries of a list in the file, each with its path. Empty if the value is not a list. */
 function entries(value: unknown, path: KeyPath): { entry: Record<string, unknown>; at: KeyPath }[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((entry: unknown, index) =>
@@ -27,21 +27,21 @@ function entries(value: unknown, path: KeyPath): { entry: Record<string, unknown
   );
 }
 
-/** Remembers who used a value first, and tells of everyone who uses it again. */
+/** Remembers the first use of each value, and reports each other use. */
 class Uses {
   private readonly first = new Map<string, string>();
   constructor(private readonly source: ConfigSource) {}
 
-  /** `what` is how the user of the value is called in the message of the next one. */
+  /** @param what describes this use in the message about the next one */
   claim(value: unknown, at: KeyPath, what: string): void {
     if (typeof value !== 'string') return;
     const holder = this.first.get(value);
     if (holder === undefined) this.first.set(value, what);
-    else this.source.wrong(at, `is ${quoted(value)}, which is ${holder} already, expected another`);
+    else this.source.wrong(at, `is ${quoted(value)}, already ${holder}, expected another value`);
   }
 }
 
-/** @param replayed the config is for a capture, whose addresses need not be on any link */
+/** @param replayed the config is for a capture: its virtual addresses need not be on a link */
 export function checkBalancerRules(source: ConfigSource, replayed: boolean): void {
   const data = source.data as Record<string, unknown>;
   const servers = entries(data.virtualServers, ['virtualServers']);
@@ -60,13 +60,13 @@ export function checkBalancerRules(source: ConfigSource, replayed: boolean): voi
     else if (complete)
       source.wrong(
         at,
-        `is ${listener}, which is virtual server ${quoted(holder)} already, expected another address or port`,
+        `is ${listener}, already used by virtual server ${quoted(holder)}, expected another address or port`,
       );
     if (!replayed && typeof entry.address === 'string' && isLoopbackText(entry.address)) {
       const what = `is ${quoted(entry.address)}, a loopback address`;
       source.wrong([...at, 'address'], `${what}, expected ${EXPECTED_ADDRESS}`);
     }
-    // Several virtual servers may share an address: it is claimed once.
+    // Virtual servers may share an address, so it is claimed once.
     if (!seen.has(entry.address))
       virtual.claim(entry.address, [...at, 'address'], 'a virtual address');
     seen.add(entry.address);
@@ -84,8 +84,8 @@ export function checkBalancerRules(source: ConfigSource, replayed: boolean): voi
   }
 
   if (typeof data.nodeInterface === 'string' && data.nodeInterface === data.interface) {
-    const what = `is ${quoted(data.nodeInterface)}, which is the interface already`;
-    source.wrong(['nodeInterface'], `${what}, expected another, or no such key`);
+    const what = `is ${quoted(data.nodeInterface)}, the same as interface`;
+    source.wrong(['nodeInterface'], `${what}, expected another interface, or leave out the key`);
   }
   checkResources(source, data.resources, nodes);
   checkSocketPath(source, data.controlSocket);
@@ -111,7 +111,7 @@ function checkResources(
     if (typeof entry.name === 'string' && !used.has(entry.name)) {
       source.warn(
         [...at, 'name'],
-        `node ${quoted(entry.name)} holds no resource and will get no session`,
+        `node ${quoted(entry.name)} holds no resource, so it gets no sessions: add it to a resource or remove it`,
       );
     }
   }
@@ -135,7 +135,7 @@ function checkPattern(
   if (path.includes('*')) {
     source.warn(
       [...at, 'path'],
-      'has a "*", which stands for itself; a path that ends in "/" stands for everything below it',
+      'contains "*", which matches only itself; to match all paths below a path, end it with "/"',
     );
   }
   if (host !== undefined && typeof host !== 'string') return;
@@ -144,7 +144,10 @@ function checkPattern(
     key = patternKey({ host, path });
   } catch (error) {
     if (!(error instanceof BatonError)) throw error;
-    source.wrong([...at, 'path'], `is ${quoted(path)}, which has no normal form`);
+    source.wrong(
+      [...at, 'path'],
+      `is ${quoted(path)}, which has no normal form, expected a valid path`,
+    );
     return;
   }
   const earlier = places.get(key);
@@ -152,7 +155,7 @@ function checkPattern(
   else {
     source.wrong(
       [...at, 'path'],
-      `is the same host and path as resources[${earlier}], expected each only once`,
+      `has the same host and path as resources[${earlier}], expected each pair only once`,
     );
   }
 }
@@ -169,19 +172,19 @@ function checkHolders(
   for (const [index, holder] of holders.entries()) {
     if (typeof holder !== 'string') continue;
     if (here.has(holder)) {
-      source.wrong([...at, index], `is ${quoted(holder)} once more, expected each node only once`);
+      source.wrong([...at, index], `is ${quoted(holder)} again, expected each node only once`);
     } else if (!known.has(holder)) {
       const meant = nearest(holder, known);
       const expected =
         meant === undefined ? 'expected the name of a node' : `did you mean ${meant}?`;
-      source.wrong([...at, index], `is ${quoted(holder)}, and there is no such node, ${expected}`);
+      source.wrong([...at, index], `is ${quoted(holder)}, but no node has this name, ${expected}`);
     }
     here.add(holder);
     used.add(holder);
   }
 }
 
-/** Rooms for heads lie in one memory, which can not be larger than this. */
+/** All request heads are in one block of memory, which cannot be larger than this. */
 const MOST_HEAD_MEMORY_BYTES = 2 ** 32;
 
 function checkHeadMemory(source: ConfigSource, limits: unknown): void {
@@ -192,7 +195,7 @@ function checkHeadMemory(source: ConfigSource, limits: unknown): void {
   const gib = (bytes / 2 ** 30).toFixed(1);
   source.wrong(
     ['limits', 'heads'],
-    `is ${heads}, which with heads of ${headBytes} bytes takes ${gib} GiB, expected at most 4 GiB in all`,
+    `is ${heads}: with headBytes ${headBytes} this takes ${gib} GiB, expected at most 4 GiB`,
   );
 }
 
@@ -202,7 +205,7 @@ function checkSocketPath(source: ConfigSource, path: unknown): void {
   if (bytes > MOST_SOCKET_PATH_BYTES) {
     source.wrong(
       ['controlSocket'],
-      `is a path of ${bytes} bytes in all, expected at most ${MOST_SOCKET_PATH_BYTES}, the most for a Unix socket`,
+      `is a path of ${bytes} bytes, expected at most ${MOST_SOCKET_PATH_BYTES}, the limit for a Unix socket`,
     );
   }
 }
@@ -226,7 +229,7 @@ export function checkNodeRules(source: ConfigSource): void {
   ) {
     source.warn(
       ['listen'],
-      'is a virtual address: needed only when its port is not that of the virtual server',
+      'is a virtual address, so this key is needed only if the port differs from that of the virtual server',
     );
   }
 }

@@ -1,25 +1,25 @@
 /**
- * The one definition of both config files: from it come the types, the defaults, the checks, the
- * words of every error message and docs/configuration.md.
+ * The one definition of both config files. Types, defaults, checks, the text of error messages and
+ * docs/configuration.md all come from it.
  *
- * Every key has a `description` (with its unit) for the documentation, and an `expected` that
- * completes the sentence "... is 7, expected" of an error message. A key with a default is never
- * missing once a file has been checked, so its type here is not optional.
+ * Each key has a `description` with its unit, for the documentation. Its `expected` completes the
+ * sentence "... is 7, expected" of an error message. After the checks, a key with a default always
+ * has a value, so its type here is not optional.
  */
 import { type Static, Type } from '@sinclair/typebox';
 import { LOG_LEVELS } from '../base/log.js';
 import { MAX_WORKERS, MAX_XDP_NODES } from '../datapath/xdp-layout.js';
 import { PREDICTOR_NAMES } from '../directory/predictors/index.js';
 
-/** The names of what is there to choose from. */
+/** The values of the key `datapath`. */
 export const DATAPATHS = ['auto', 'xdp', 'packet'] as const;
 
 export type Datapath = (typeof DATAPATHS)[number];
 
-/** Where the control socket is when nobody says otherwise. */
+/** The default path of the control socket. */
 export const DEFAULT_CONTROL_SOCKET = '/run/baton/baton.sock';
 
-/** Virtual servers stay far below what 16 bits of an index can tell apart. */
+/** Far below the limit of a 16-bit index. */
 const MOST_VIRTUAL_SERVERS = 256;
 const MOST_ADDRESSES = 64;
 
@@ -33,8 +33,7 @@ function choice<const Names extends readonly string[]>(
     enum: [...names],
     default: fallback,
     description,
-    expected:
-      names.length === 1 ? `${names[0]}, which is all there is` : `one of ${names.join(', ')}`,
+    expected: names.length === 1 ? `${names[0]}, the only value` : `one of ${names.join(', ')}`,
   });
 }
 
@@ -57,16 +56,14 @@ function duration(description: string, fallback: string) {
   });
 }
 
-/** How an address is asked for, in the message about one that is none. */
+/** Describes an address in error messages. */
 export const EXPECTED_ADDRESS = 'an IPv4 address such as 10.99.0.3';
 
 function address(description: string) {
   return Type.String({ format: 'ipv4-unicast', description, expected: EXPECTED_ADDRESS });
 }
 
-/**
- * A virtual server's may be a loopback address in a replay; config-rules.ts refuses it elsewhere.
- */
+/** In a replay a virtual server may have a loopback address. Elsewhere rules.ts refuses it. */
 function virtualAddress(description: string) {
   return Type.String({ format: 'ipv4-host', description, expected: EXPECTED_ADDRESS });
 }
@@ -84,7 +81,7 @@ function filePath(description: string, fallback?: string) {
     minLength: 1,
     pattern: '^[^\\u0000]*$',
     description,
-    expected: 'a path of a file',
+    expected: 'the path of a file',
     ...(fallback === undefined ? {} : { default: fallback }),
   });
 }
@@ -99,7 +96,7 @@ const interfaceName = (description: string) =>
 const closed = { additionalProperties: false } as const;
 
 const Log = Type.Object(
-  { level: choice(LOG_LEVELS, 'The least important messages that are still written.', 'info') },
+  { level: choice(LOG_LEVELS, 'The lowest level of messages that are written.', 'info') },
   {
     ...closed,
     default: {},
@@ -110,9 +107,9 @@ const Log = Type.Object(
 
 const VirtualServer = Type.Object(
   {
-    name: name('What the virtual server is called in tables and messages.'),
+    name: name('The name of the virtual server in tables and messages.'),
     address: virtualAddress(
-      'The virtual address. Baton puts it on the interface itself and takes it off when it stops.',
+      'The virtual address. Baton adds it to the interface, and removes it when it stops.',
     ),
     port: Type.Integer({
       minimum: 1,
@@ -122,7 +119,7 @@ const VirtualServer = Type.Object(
     }),
     predictor: choice(
       PREDICTOR_NAMES,
-      'How one node is picked among those that hold what was asked for: in turn, or the one with the fewest sessions; both by weight.',
+      'How one of the holders is picked: in turn, or the one with the fewest sessions. Both take weights into account.',
       'round-robin',
     ),
   },
@@ -131,11 +128,16 @@ const VirtualServer = Type.Object(
 
 const Node = Type.Object(
   {
-    name: name('What the node is called in resources, tables and messages.'),
+    name: name('The name of the node in resources, tables and messages.'),
     address: address(
-      "The node's own address, on the link of the interface that nodes are reached by.",
+      "The node's own address, on the link of the interface by which nodes are reached.",
     ),
-    weight: count('Its share of the sessions, relative to the other holders.', 1, 1, 1_000),
+    weight: count(
+      'The share of sessions that it gets, relative to the other holders.',
+      1,
+      1,
+      1_000,
+    ),
   },
   { ...closed, expected: 'a map with the keys name, address and weight' },
 );
@@ -145,18 +147,18 @@ const Resource = Type.Object(
     host: Type.Optional(
       Type.String({
         description:
-          'The host that is asked for: a name, or `*.` and a name for every name below it. Absent: any host. The most specific host wins.',
+          'The host of the request: a name, or `*.` and a name, which matches each name below it. Without this key, any host matches. The most specific host wins.',
         expected: 'a host name such as www.example.org or *.example.org',
       }),
     ),
     path: Type.String({
       description:
-        'The path. One that ends in `/` stands for everything below it, any other for itself alone. The longest match wins. What is beyond ASCII may be written as it is or percent-encoded, and slashes in a row count as one.',
+        'The path. A path that ends in `/` matches all paths below it. Another path matches only itself. The longest match wins. Characters outside ASCII may be written as they are or percent-encoded. Several slashes in a row count as one.',
       expected: 'a path that begins with "/"',
     }),
     nodes: Type.Array(Type.String({ expected: 'the name of a node' }), {
       minItems: 1,
-      description: 'Names of the nodes that hold it.',
+      description: 'Names of the nodes that hold this content.',
       expected: 'a list of at least one node name',
     }),
   },
@@ -165,54 +167,76 @@ const Resource = Type.Object(
 
 const LimitKeys = Type.Object(
   {
-    sessions: count('Sessions at one time.', 1_000_000, 1_024, 16_000_000),
+    sessions: count('Most sessions at one time.', 1_000_000, 1_024, 16_000_000),
     halfOpen: count(
-      'Sessions at one time whose handshake is not complete. Beyond it SYNs are answered by stateless cookies, which take no room. Never more than `sessions`.',
+      'Most sessions at one time with an incomplete handshake. Beyond this limit SYNs are answered with stateless cookies, which use no memory. At most `sessions`.',
       65_536,
       64,
       16_000_000,
     ),
     headBytes: count(
-      'Length of a request head, in bytes. A longer one gets 431.',
+      'Most bytes of a request head. A longer head gets the answer 431.',
       16_384,
       1_024,
       65_535,
     ),
     heads: count(
-      'Sessions at one time whose request is being collected, or handed over. Never more than `sessions`.',
+      'Most sessions at one time whose request head is being collected or handed over. At most `sessions`.',
       65_536,
       64,
       1_000_000,
     ),
     handoffTries: count(
-      'Times a handoff is sent to one node before the next holder is tried.',
+      'How many times a handoff is sent to one node before the next holder is tried.',
       2,
       1,
       10,
     ),
-    synAckTries: count('Times a SYN/ACK is sent before the handshake is given up.', 5, 1, 10),
+    synAckTries: count(
+      'How many times a SYN/ACK is sent before the handshake is given up.',
+      5,
+      1,
+      10,
+    ),
   },
-  { ...closed, default: {}, description: 'Bounds of every table.', expected: 'a map of limits' },
+  {
+    ...closed,
+    default: {},
+    description: 'Limits of tables, and of repeated messages.',
+    expected: 'a map of limits',
+  },
 );
 
 const TimeoutKeys = Type.Object(
   {
     head: duration(
-      'For a request head to be complete, from the end of the handshake. Then 408.',
+      'From the end of the handshake until the request head must be complete. Later the client gets the answer 408.',
       '10s',
     ),
-    handoff: duration('For a node to confirm a handoff before it is sent again.', '300ms'),
+    handoff: duration(
+      'How long a node may take to confirm a handoff. Then the handoff is sent again.',
+      '300ms',
+    ),
     answer: duration(
-      'For a node that has confirmed to answer. Then it is asked whether its web server has read the request; if not, another holder gets it.',
+      'How long a node that has confirmed a handoff may take to answer. Then it is asked whether its web server has read the request. If not, another holder gets the request.',
       '1s',
     ),
     idle: duration(
-      'Without a packet of the client or a notice of the node, until removal (counted as `closed_idle`). It holds while neither side has sent FIN. When the client has, the node is asked whether it has the session still. If it does not answer, the wait is 3 minutes, or `closing` if that is longer, but never more than `idle`. When the node has, it is `closing`.',
+      'A session without packets of the client and notices of the node is removed after this time (counted as `closed_idle`). This applies while neither side has sent FIN. After a FIN of the client, the node is asked whether it still has the session. If it does not answer, the session is removed after 3 minutes, or after `closing` if that is longer, but never later than `idle`. After a FIN of the node, `closing` applies.',
       '15m',
     ),
-    linger: duration('After the second FIN, or an RST, without a packet, until removal.', '5s'),
-    closing: duration("After the node's FIN, without a packet, until removal.", '60s'),
-    synAck: duration('To the first retransmission of a SYN/ACK; doubles each time.', '1s'),
+    linger: duration(
+      'After the second FIN or an RST, a session without packets is removed after this time.',
+      '5s',
+    ),
+    closing: duration(
+      "After the node's FIN, a session without packets is removed after this time.",
+      '60s',
+    ),
+    synAck: duration(
+      'Until a SYN/ACK is sent again for the first time. The time doubles with each repetition.',
+      '1s',
+    ),
   },
   {
     ...closed,
@@ -225,40 +249,40 @@ const TimeoutKeys = Type.Object(
 export const BalancerFile = Type.Object(
   {
     interface: interfaceName(
-      'The network interface that clients are reached by; and nodes, unless there is a `nodeInterface`.',
+      'The network interface by which clients are reached, and also nodes unless there is a `nodeInterface`.',
     ),
     nodeInterface: Type.Optional(
       interfaceName(
-        'Another network interface, by which nodes are reached. Nodes name its address as their balancer. Absent: `interface`.',
+        'Another network interface, by which nodes are reached. Nodes list its address in their `balancers`. Default: `interface`.',
       ),
     ),
     datapath: choice(
       DATAPATHS,
-      'How frames get in and out. `xdp`: a program in the kernel forwards what was handed over, and gives the engine the rest by AF_XDP. `packet`: the engine takes everything, by an AF_PACKET ring. `auto`: `xdp` where the interface can do it, else `packet`; the log says which, and why not better.',
+      'How frames reach the engine and leave it. `xdp`: a program in the kernel forwards sessions that were handed over, and gives other frames to the engine through AF_XDP. `packet`: the engine receives all frames through an AF_PACKET ring. `auto`: `xdp` if the interface supports it, else `packet`; the log names the choice and its reason.',
       'auto',
     ),
     workers: count(
-      'Threads of the engine, each with its share of the sessions, by a hash of client and server, and of the limits. One for each CPU at most.',
+      'Number of engine threads. Sessions are shared among them by a hash of client and virtual server, and so are the limits. Use at most one for each CPU.',
       1,
       1,
       MAX_WORKERS,
     ),
     address: Type.Optional(
       address(
-        "The balancer's own address on the interface that nodes are reached by. Absent: the first one that it has.",
+        "The balancer's own address on the interface by which nodes are reached. Default: the first address of that interface.",
       ),
     ),
     keyFile: filePath(
-      'File with the key shared with the nodes: 32 hex digits, readable by its owner alone. `baton key` makes one. Relative to the config file.',
+      'File with the key that balancer and nodes share: 32 hex digits, readable by its owner only. `baton key` makes such a file. A relative path starts at the directory of the config file.',
     ),
     controlSocket: filePath(
-      'Unix socket that `baton stats` and `baton sessions` ask. Relative to the config file.',
+      'Unix socket for `baton stats`, `baton sessions` and other commands. A relative path starts at the directory of the config file.',
       DEFAULT_CONTROL_SOCKET,
     ),
     virtualServers: Type.Array(VirtualServer, {
       minItems: 1,
       maxItems: MOST_VIRTUAL_SERVERS,
-      description: 'What clients connect to.',
+      description: 'The addresses and ports to which clients connect.',
       expected: `a list of 1 to ${MOST_VIRTUAL_SERVERS} virtual servers`,
     }),
     nodes: Type.Array(Node, {
@@ -269,7 +293,7 @@ export const BalancerFile = Type.Object(
     }),
     resources: Type.Array(Resource, {
       minItems: 1,
-      description: 'Which nodes hold what.',
+      description: 'Which nodes hold which content.',
       expected: 'a list of at least one resource',
     }),
     limits: LimitKeys,
@@ -282,36 +306,38 @@ export type BalancerFile = Static<typeof BalancerFile>;
 
 export const NodeFile = Type.Object(
   {
-    interface: interfaceName('The network interface that the balancer is reached by.'),
+    interface: interfaceName('The network interface by which the balancer is reached.'),
     address: Type.Optional(
-      address("The node's own address on the interface. Absent: the first one that it has."),
+      address(
+        "The node's own address on the interface. Default: the first address of the interface.",
+      ),
     ),
     keyFile: filePath(
-      'File with the key shared with the balancer: 32 hex digits, readable by its owner alone. Relative to the config file.',
+      'File with the key that balancer and nodes share: 32 hex digits, readable by its owner only. A relative path starts at the directory of the config file.',
     ),
     virtualAddresses: Type.Array(address('A virtual address.'), {
       minItems: 1,
       maxItems: MOST_ADDRESSES,
       description:
-        'The virtual addresses that the web server here answers from. Baton puts them on lo.',
+        'The virtual addresses from which the web server of this node answers. Baton adds them to lo.',
       expected: `a list of 1 to ${MOST_ADDRESSES} IPv4 addresses`,
     }),
     balancers: Type.Array(address('A balancer.'), {
       minItems: 1,
       maxItems: MOST_ADDRESSES,
-      description: 'The balancers that may hand sessions over, by their own addresses.',
+      description: 'The own addresses of the balancers that may hand sessions over to this node.',
       expected: `a list of 1 to ${MOST_ADDRESSES} IPv4 addresses`,
     }),
     listen: Type.Optional(
       Type.String({
         format: 'listener',
         description:
-          "Where the web server listens, as address:port, when that is neither a wildcard nor the virtual address on the virtual server's port.",
+          'The address:port on which the web server listens. Needed only if that is neither a wildcard address nor a virtual address, or if its port is not that of the virtual server.',
         expected: 'an address and a port such as 127.0.0.1:8080',
       }),
     ),
     maxSessions: count(
-      'Sessions that the shim keeps in mind at one time; beyond it the oldest go.',
+      'Most sessions that the shim remembers at one time. Beyond this limit it forgets the oldest.',
       131_072,
       1_024,
       4_194_304,

@@ -1,4 +1,4 @@
-/** A config file as it was written: its values, and the line and column of each of them. */
+/** A config file as it was written: its values, each with its line and column. */
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import {
@@ -18,7 +18,7 @@ import { printable, quoted } from '../base/text.js';
 /** Keys of maps and indices of lists, from the top of the file. */
 export type KeyPath = readonly (string | number)[];
 
-/** More than a file of a million resources; less than what takes minutes to parse. */
+/** Room for a million resources. A larger file would take minutes to parse. */
 const MOST_BYTES = 256 * 1024 * 1024;
 
 /** "virtualServers[0].port" */
@@ -38,16 +38,16 @@ interface Problem {
 }
 
 export class ConfigSource {
-  /** As it was given on the command line: it begins every message. */
+  /** As given on the command line. Each message begins with it. */
   readonly file: string;
-  /** Plain values; undefined when the file is not YAML. */
+  /** Plain values. Undefined when the file is not valid YAML. */
   readonly data: unknown;
   private readonly lines = new LineCounter();
   private readonly document: Document.Parsed;
   private readonly problems: Problem[] = [];
   private readonly warnings: Problem[] = [];
 
-  /** @throws BatonError BATON_CONFIG when the file can not be read. */
+  /** @throws BatonError BATON_CONFIG when the file cannot be read */
   constructor(file: string) {
     this.file = file;
     const text = readText(file);
@@ -64,9 +64,13 @@ export class ConfigSource {
       const repeated =
         error.code === 'DUPLICATE_KEY' ? /^[\w.-]+/.exec(text.slice(offset))?.[0] : undefined;
       if (repeated !== undefined) {
-        this.addProblem(offset, repeated, 'is there already in this map, expected each key once');
+        this.addProblem(offset, repeated, 'appears twice in this map, expected each key once');
       } else if (error.code === 'MULTIPLE_DOCS') {
-        this.addProblem(offset, '', 'a second document begins here, expected one in a file');
+        this.addProblem(
+          offset,
+          '',
+          'a second document begins here, expected one document in the file',
+        );
       } else {
         this.addProblem(offset, '', `not valid YAML: ${sentence(error.message)}`);
       }
@@ -83,33 +87,33 @@ export class ConfigSource {
     }
   }
 
-  /** A problem of the value at `path`, or of its key when the key itself is what is wrong. */
+  /** Records a problem of the value at `path`, or of its key when the key itself is wrong. */
   wrong(path: KeyPath, text: string, at: 'value' | 'key' = 'value'): void {
     this.addProblem(this.offsetOf(path, at), formatPath(path), text);
   }
 
-  /** A problem of what is not there: shown where the map begins that should hold it. */
+  /** Records a missing key. The message shows where the map begins that should contain it. */
   missing(path: KeyPath, text: string): void {
     this.addProblem(this.offsetOf(path.slice(0, -1), 'value'), formatPath(path), text);
   }
 
-  /** Worth saying, and no reason to refuse the file. */
+  /** Records a warning. It does not make the file invalid. */
   warn(path: KeyPath, text: string): void {
     this.warnings.push({ offset: this.offsetOf(path, 'value'), path: formatPath(path), text });
   }
 
-  /** `file:line:column: key` of the value at `path`, for who finds later that it is wrong. */
+  /** `file:line:column: key` of the value at `path`, for errors that are found later. */
   placeOf(path: KeyPath): string {
     const { line, col } = this.lines.linePos(this.offsetOf(path, 'value'));
     return `${this.name}:${line}:${col}: ${formatPath(path)}`;
   }
 
-  /** The file's name, safe to show. */
+  /** The name of the file, escaped for a terminal. */
   get name(): string {
     return printable(this.file);
   }
 
-  /** A path in the file is relative to the file's own directory. */
+  /** Resolves a path in the file, which is relative to the directory of the file. */
   resolve(path: string): string {
     return resolve(dirname(this.file), path);
   }
@@ -122,7 +126,9 @@ export class ConfigSource {
     return this.toLines(this.warnings);
   }
 
-  /** Throws what was found, all of it, in the order of the file; returns when there was nothing. */
+  /**
+   * @throws BatonError BATON_CONFIG with all problems, in the order of the file, if there are any
+   */
   throwIfWrong(): void {
     if (this.sound) return;
     throw new BatonError('BATON_CONFIG', this.toLines(this.problems).join('\n'));
@@ -133,7 +139,7 @@ export class ConfigSource {
     return [...problems]
       .sort((a, b) => a.offset - b.offset)
       .filter(({ offset, path }) => {
-        // One value that is wrong in two ways is shown for the first of them.
+        // A value with two problems is reported once, with the first of them.
         const place = `${offset} ${path}`;
         return path === '' || (!seen.has(place) && seen.add(place));
       })
@@ -166,7 +172,7 @@ export class ConfigSource {
       } else {
         return offset;
       }
-      // A key without a value has one of no length somewhere behind it: what people see is the key.
+      // A key without a value has an empty value somewhere behind it. Readers see the key.
       if (isNode(node) && node.range && node.range[0] !== node.range[1]) offset = node.range[0];
     }
     return offset;
@@ -180,7 +186,7 @@ function readText(file: string): string {
     if (size > MOST_BYTES) {
       throw new BatonError(
         'BATON_CONFIG',
-        `larger than ${MOST_BYTES} bytes, expected a config file`,
+        `larger than ${MOST_BYTES} bytes, expected a smaller config file`,
         {
           where: printable(file),
         },
@@ -189,7 +195,7 @@ function readText(file: string): string {
     bytes = readFileSync(file);
   } catch (error) {
     if (error instanceof BatonError) throw error;
-    throw new BatonError('BATON_CONFIG', `can not be read: ${whyUnreadable(error)}`, {
+    throw new BatonError('BATON_CONFIG', `cannot be read: ${whyUnreadable(error)}`, {
       where: printable(file),
       cause: error,
     });

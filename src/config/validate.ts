@@ -1,5 +1,5 @@
 /**
- * Checks the values of a config file against its schema, and says in words what is wrong with each.
+ * Checks the values of a config file against its schema, and describes each problem in words.
  */
 import type { TSchema } from '@sinclair/typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
@@ -7,7 +7,7 @@ import { quoted } from '../base/text.js';
 import type { ConfigSource, KeyPath } from './source.js';
 import { nearest, parseDuration, parseListener, whyNotHost, whyNotUnicast } from './values.js';
 
-/** What this module reads of a schema; every schema of schema.ts has it. */
+/** The parts of a schema that this module reads. */
 interface Described {
   expected?: string;
   properties?: Record<string, Described>;
@@ -22,10 +22,7 @@ ajv.addFormat('listener', (text: string) => parseListener(text) !== undefined);
 
 const compiled = new WeakMap<TSchema, ValidateFunction>();
 
-/**
- * Fills in the defaults of `source.data` in place, and tells the source everything that does not
- * fit.
- */
+/** Fills the defaults into `source.data`, and records all problems in `source`. */
 export function validate(schema: TSchema, source: ConfigSource): void {
   let check = compiled.get(schema);
   if (check === undefined) {
@@ -58,7 +55,7 @@ function report(error: ErrorObject, root: Described, source: ConfigSource): void
   }
 }
 
-/** "is 7", "is a list", "is an IPv6 address ...": the value as people see it. */
+/** The value in words: "is 7", "is a list of 2", "is \"::1\", an IPv6 address ...". */
 function whatIs(error: ErrorObject): string {
   const value: unknown = error.data;
   const isAddress = error.schema === 'ipv4-unicast' || error.schema === 'ipv4-host';
@@ -82,7 +79,7 @@ function advice(error: ErrorObject): string {
   return wantsText && scalar && !isDuration ? ' (put it in quotes)' : '';
 }
 
-/** A JSON pointer as keys and indices. */
+/** Converts a JSON pointer to keys and indices. */
 function toPath(pointer: string, data: unknown): KeyPath {
   if (pointer === '') return [];
   let value = data;

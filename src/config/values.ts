@@ -1,4 +1,4 @@
-/** The small languages inside config values: durations, addresses, listeners. */
+/** Parses config values: durations, addresses, listeners. */
 import { isIPv6 } from 'node:net';
 import { type Endpoint, isLoopback, parseAddress } from '../wire/address.js';
 
@@ -6,8 +6,8 @@ const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, 
 const LONGEST_MS = 24 * 3_600_000;
 
 /**
- * "300ms", "1.5s", "15m", "24h" in ms, rounded; undefined for anything else, and outside of 1 ms to
- * 24 h.
+ * Parses a duration such as "300ms", "1.5s", "15m" or "24h". Returns ms, rounded; undefined for any
+ * other text, and outside 1 ms to 24 h.
  */
 export function parseDuration(text: string): number | undefined {
   const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)$/.exec(text);
@@ -16,7 +16,7 @@ export function parseDuration(text: string): number | undefined {
   return ms >= 1 && ms <= LONGEST_MS ? ms : undefined;
 }
 
-/** Why an address can not be that of one machine on a link, or undefined when it can. */
+/** Why a text is not the address of a machine on a link. Undefined: it is one. */
 export function whyNotUnicast(text: string): string | undefined {
   return whyNotHost(text) ?? (isLoopbackText(text) ? 'a loopback address' : undefined);
 }
@@ -27,21 +27,21 @@ export function isLoopbackText(text: string): boolean {
   return address !== undefined && isLoopback(address);
 }
 
-/** As `whyNotUnicast`, but a loopback address will do: captures of `lo` have nothing else. */
+/** Like `whyNotUnicast`, but accepts loopback addresses: captures of `lo` have no others. */
 export function whyNotHost(text: string): string | undefined {
-  if (isIPv6(text)) return 'an IPv6 address, but Baton does IPv4 only';
+  if (isIPv6(text)) return 'an IPv6 address, but Baton supports only IPv4';
   const address = parseAddress(text);
-  if (address === undefined) return 'no IPv4 address';
+  if (address === undefined) return 'not an IPv4 address';
   const first = address >>> 24;
-  if (first === 0) return 'an address of no machine';
+  if (first === 0) return 'an address that no machine can have';
   if (first >= 224 && first < 240) return 'a multicast address';
   if (first >= 240) return 'a reserved or broadcast address';
   return undefined;
 }
 
 /**
- * "127.0.0.1:8080", or undefined for anything else. A loopback address is fine here, a wildcard is
- * not.
+ * Parses "127.0.0.1:8080"; undefined for any other text. A loopback address is valid here, a
+ * wildcard address is not.
  */
 export function parseListener(text: string): Endpoint | undefined {
   const match = /^([\d.]+):([1-9]\d{0,4})$/.exec(text);
@@ -54,9 +54,8 @@ export function parseListener(text: string): Endpoint | undefined {
 }
 
 /**
- * The one of `known` that `word` was probably meant to be, or undefined. Case never matters; beyond
- * that one slip of the finger is forgiven in words of three letters and more, two in those of more
- * than five.
+ * The word in `known` that `word` probably stands for, or undefined. Case is ignored. Words of
+ * three letters and more may have one typing error, words of more than five letters two.
  */
 export function nearest(word: string, known: Iterable<string>): string | undefined {
   const wanted = word.toLowerCase();

@@ -1,8 +1,8 @@
 /**
- * An interface that is gone, or down, or has lost our address: said when it begins, said again as
- * long as it lasts, and said when it is over. The agent waits for it, and does not end: the web
- * server's connections outlive an interface that comes back, but not the virtual addresses, which
- * the agent would take away.
+ * Reports that an interface is gone, is down or has lost our address: when that begins, regularly
+ * while it lasts, and when it is over. The agent waits for the interface and does not end. The
+ * connections of the web server survive an interface that comes back. They would not survive the
+ * removal of the virtual addresses, which the agent removes at its end.
  */
 
 import type { PlainLog } from '../base/log.js';
@@ -14,10 +14,10 @@ export class Absence {
   private readonly remindMs: number;
   private readonly log: PlainLog;
   private readonly now: () => number;
-  /** What is wrong, since when, and when that was last said; undefined: nothing is wrong. */
+  /** The problem, its beginning and the time of the last message; undefined: no problem. */
   private trouble: { what: string; since: number; saidAt: number } | undefined;
 
-  /** @param remindMs how often it is said again, in ms */
+  /** @param remindMs time between two messages about the same problem, in ms */
   constructor(
     name: string,
     remindMs: number,
@@ -31,7 +31,7 @@ export class Absence {
   }
 
   /**
-   * Takes in what the interface is like now.
+   * Checks the present state of the interface.
    * @param own our own address there
    */
   look(info: InterfaceInfo | undefined, own: Address): void {
@@ -44,11 +44,13 @@ export class Absence {
       return;
     }
     if (trouble?.what !== what) {
-      log.warn(`interface ${name} ${what}: no session can be handed over here`);
+      log.warn(`interface ${name} ${what}: no session can be handed over to this node`);
       this.trouble = { what, since: trouble?.since ?? now, saidAt: now };
     } else if (now - trouble.saidAt >= this.remindMs) {
       const seconds = Math.round((now - trouble.since) / 1_000);
-      log.warn(`interface ${name} ${what}, since ${seconds} s: no session can be handed over here`);
+      log.warn(
+        `interface ${name} ${what}, for ${seconds} s: no session can be handed over to this node`,
+      );
       trouble.saidAt = now;
     }
   }

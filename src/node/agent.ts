@@ -1,11 +1,11 @@
 /**
- * The agent of a node: everything that makes an ordinary web server's machine take sessions from a
- * balancer, put there at the start, kept there while it runs, taken away at the end. The web server
- * itself is not touched.
+ * The agent of a node. It sets up the machine of an ordinary web server to take sessions from a
+ * balancer, maintains that setup while it runs, and undoes it at its end. It does not touch the web
+ * server itself.
  *
  *     silent ARP -> SYN cookies -> virtual addresses on lo -> shim on the interface -> reports
  *
- * Whatever fails on the way, all before it is undone.
+ * If a step fails, all steps before it are undone.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BatonError, reasonOf } from '../base/errors.js';
@@ -29,7 +29,7 @@ import { quietArp } from './quiet-arp.js';
 import { Reporter } from './reporter.js';
 import { Strangers } from './strangers.js';
 
-/** What the agent needs of a node's config. */
+/** The part of a node's config that the agent needs. */
 type AgentConfig = Pick<
   NodeConfig,
   'interface' | 'address' | 'virtualAddresses' | 'balancers' | 'listen' | 'maxSessions'
@@ -48,18 +48,18 @@ export interface AgentOptions extends AgentConfig {
   remindMs?: number;
 }
 
-/** How long a start waits for a balancer's answer. */
+/** How long a start waits for the answer of a balancer. */
 const ANSWER_MS = 3_500;
-/** How often what was set up is looked at. */
+/** Time between two checks of the setup. */
 const CHECK_MS = 5_000;
-/** How often it is said again that the interface is gone. */
+/** Time between two messages about a missing interface. */
 const REMIND_MS = 60_000;
-/** Between the last report and the end: handoffs on their way are still taken. */
+/** From the last report to the end: handoffs that are under way are still taken. */
 const LEAVE_MS = 100;
 
 /**
- * Runs the agent until `signal` aborts; by then everything is undone.
- * @throws BatonError for whatever keeps it from starting; everything is undone then as well.
+ * Runs the agent until `signal` aborts. Resolves when everything is undone.
+ * @throws BatonError when it cannot start; then, too, everything is undone
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
   requirePrivileges();
@@ -139,7 +139,7 @@ class Agent {
         if (heard) this.log.info(ready);
         else
           this.log.warn(
-            `${ready}, but no balancer has answered: none of them runs, or \`balancers\` is wrong`,
+            `${ready}, but no balancer has answered: start one, or correct \`balancers\` in the config`,
           );
       }
       await this.watch(shim, signal);
@@ -152,11 +152,11 @@ class Agent {
         () => shim?.close(),
       ]);
       for (const failure of failures)
-        this.log.warn(`a part of the end failed: ${reasonOf(failure)}`);
+        this.log.warn(`a step of the cleanup failed: ${reasonOf(failure)}`);
     }
   }
 
-  /** Warns of what works against a node without making it impossible. */
+  /** Warns of conditions that disturb a node but do not stop it. */
   private async look(): Promise<void> {
     const { options, own } = this;
     for (const { interface: name, address } of listAddresses()) {
@@ -177,11 +177,11 @@ class Agent {
             ? route.interface
             : `${formatAddress(route.gateway)} on ${route.interface}`;
         this.log.warn(
-          `balancer ${name} is not on the link of ${options.interface}, but reached by way of ${way}`,
+          `balancer ${name} is not on the link of ${options.interface}, but reached through ${way}`,
         );
       } else if (route.source !== undefined && route.source !== own) {
         this.log.warn(
-          `packets to balancer ${name} leave from ${formatAddress(route.source)}, not from ${formatAddress(own)}: it will not know us`,
+          `packets to balancer ${name} leave from ${formatAddress(route.source)}, not from ${formatAddress(own)}: the balancer will not recognize this node`,
         );
       }
     }
@@ -197,8 +197,9 @@ class Agent {
   }
 
   /**
-   * Whether a balancer answers. One that is not there yet is no reason not to start; one with
-   * another key is.
+   * Waits for the answer of a balancer, and returns whether one came. The agent starts without an
+   * answer, too.
+   * @throws BatonError BATON_KEY when a balancer has another key
    */
   private async awaitAnswer(reporter: Reporter, signal: AbortSignal): Promise<boolean> {
     const waiting = new AbortController();
@@ -217,7 +218,7 @@ class Agent {
     }
     if (answer === undefined && !signal.aborted) {
       this.log.warn(
-        `no answer from ${this.options.balancers.map(formatAddress).join(', ')} yet; reports go on`,
+        `no answer from ${this.options.balancers.map(formatAddress).join(', ')} yet; the agent continues to send reports`,
       );
     }
     return answer !== undefined;
@@ -230,7 +231,7 @@ class Agent {
       try {
         await this.check(shim);
       } catch (error) {
-        this.log.warn(`what was set up can not be checked: ${reasonOf(error)}`);
+        this.log.warn(`cannot check the setup: ${reasonOf(error)}`);
       }
     }
   }
@@ -244,11 +245,11 @@ class Agent {
       this.index = info.index;
       this.journal.moveTo(info.index, info.mac);
       await this.setUp(shim);
-      this.log.warn(`interface ${name} is another one now: set up again`);
+      this.log.warn(`interface ${name} was replaced by another one: set up again`);
       return;
     }
     this.strangers.look(shim.counters());
     for (const repaired of await this.journal.repair())
-      this.log.warn(`${repaired} was gone, and is back`);
+      this.log.warn(`${repaired} was missing, and is restored`);
   }
 }

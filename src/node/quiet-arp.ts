@@ -1,28 +1,28 @@
 /**
- * Keeps a node silent about the virtual addresses that it has on lo: the balancer alone answers ARP
- * for them. The settings are those of Documentation/networking/ip-sysctl.rst; for both the kernel
- * takes the larger of the interface's value and that of `all`.
+ * Stops a node from answering ARP for the virtual addresses on its lo: only the balancer answers
+ * for them. Documentation/networking/ip-sysctl.rst describes both settings. For each of them the
+ * kernel uses the larger of the values of the interface and of `all`.
  */
 import { BatonError } from '../base/errors.js';
 import type { Journal } from '../host/journal/journal.js';
 import { readNumber, Setting } from '../host/sysctl.js';
 
-/** Values of arp_ignore that leave requests for an address on lo unanswered. */
+/** Values of arp_ignore with which the kernel does not answer for an address on lo. */
 const SILENT = [1, 2, 8];
 const ANSWER_OWN_ONLY = 1;
-/** arp_announce: never a virtual address as the sender of our own requests. */
+/** arp_announce: our own requests never have a virtual address as their sender. */
 const BEST_OWN_ADDRESS = 2;
 
 /**
- * Sets arp_ignore and arp_announce of the interface as far as they do not suffice.
- * @throws BatonError BATON_SYSTEM when the value of `all` gets in the way.
+ * Sets arp_ignore and arp_announce of the interface, unless their values already suffice.
+ * @throws BatonError BATON_SYSTEM when the value of `all` makes that impossible
  */
 export async function quietArp(journal: Journal, interfaceName: string): Promise<void> {
   const ignoreOfAll = readNumber(Setting.arpIgnore('all'));
   if (ignoreOfAll > ANSWER_OWN_ONLY && !SILENT.includes(ignoreOfAll)) {
     throw new BatonError(
       'BATON_SYSTEM',
-      `net.ipv4.conf.all.arp_ignore is ${ignoreOfAll}, with which this machine answers ARP for the virtual addresses`,
+      `net.ipv4.conf.all.arp_ignore is ${ignoreOfAll}, so this machine answers ARP for the virtual addresses`,
       { where: interfaceName, hint: 'set it to 0 or 1' },
     );
   }

@@ -1,6 +1,6 @@
 /**
- * Tells every balancer once a second that this node is there and what it can do (IXCP_REPORT), and
- * hears what they answer. docs/ixp.md has the exchange, bpf/lib/ixp.h the header.
+ * Sends each balancer a report once a second: this node runs, and what it can do (IXCP_REPORT).
+ * Receives their answers. docs/ixp.md describes the exchange, bpf/lib/ixp.h the header.
  */
 import { randomBytes } from 'node:crypto';
 import { reasonOf } from '../base/errors.js';
@@ -27,8 +27,7 @@ export interface ReporterOptions {
   key: Uint8Array;
   balancers: readonly Address[];
   /**
-   * What is reported, asked for each time: IxcpFlag bits, and the virtual addresses that this
-   * machine has.
+   * Returns the content of the next report: IxcpFlag bits, and this machine's virtual addresses.
    */
   look(): { flags: number; addresses: readonly Address[] };
   log: PlainLog;
@@ -37,10 +36,10 @@ export interface ReporterOptions {
 }
 
 const INTERVAL_MS = 1_000;
-/** Without an answer for this long, a balancer that answered before counts as silent. */
+/** A balancer that answered before counts as silent after this time without an answer. */
 const SILENCE_MS = 5_000;
 
-/** The first word of any balancer: which one, and whether it has our key. */
+/** The first answer: its balancer, and whether that has another key. */
 export interface FirstAnswer {
   balancer: Address;
   badKey: boolean;
@@ -50,7 +49,7 @@ interface Balancer {
   readonly address: Address;
   /** The address for messages. */
   readonly name: string;
-  /** ms on the process's clock; 0: never heard. */
+  /** Time of the last answer, ms of `performance.now`; 0: no answer yet. */
   heardAt: number;
   complainedKey: boolean;
   complainedSend: boolean;
@@ -65,7 +64,7 @@ export class Reporter {
   private readonly look: ReporterOptions['look'];
   private readonly log: PlainLog;
   private readonly openRawSocket: Native['openRawSocket'];
-  /** Tells this run of the agent from earlier ones. */
+  /** Distinguishes this run of the agent from earlier runs. */
   private readonly session = randomBytes(4).readUInt32BE();
   private readonly payload = new Uint8Array(IXCP_HEADER_BYTES);
   private readonly view = new DataView(this.payload.buffer);
@@ -94,8 +93,8 @@ export class Reporter {
   }
 
   /**
-   * Sends the first reports now, and goes on until `close`. Throws what the system says to a raw
-   * socket.
+   * Sends the first reports now, and more every second until `close`. Throws the system's error if
+   * it refuses a raw socket.
    */
   start(): void {
     this.socket = this.openRawSocket(Protocol.ixcp);
@@ -107,7 +106,7 @@ export class Reporter {
     }, INTERVAL_MS);
   }
 
-  /** The last reports: no session is to be handed over here any more. */
+  /** Sends the last reports, which ask for no more handoffs. */
   leave(): void {
     clearInterval(this.timer);
     if (this.socket !== undefined) this.report(IxcpFlag.leaving);
@@ -120,19 +119,19 @@ export class Reporter {
   }
 
   /**
-   * One report for each virtual address, or one that there is none; all of them with the same
+   * Sends one report for each virtual address, or one report without an address. All have the same
    * clock.
    */
   private report(more = 0): void {
-    // A clock that never stands still: balancers take a number that does not grow for a replay.
+    // This number always grows: balancers take a report whose number does not grow for a replay.
     this.sequence = Math.max(this.sequence + 1, Math.floor(Date.now() / 1_000)) >>> 0;
     let seen: ReturnType<ReporterOptions['look']>;
     try {
       seen = this.look();
       this.complainedLook = false;
     } catch (error) {
-      // What is not known is not reported; a balancer bears the gap.
-      if (!this.complainedLook) this.log.warn(`nothing can be reported: ${reasonOf(error)}`);
+      // An unknown state is not reported. A balancer tolerates missing reports.
+      if (!this.complainedLook) this.log.warn(`cannot send reports: ${reasonOf(error)}`);
       this.complainedLook = true;
       return;
     }
@@ -159,7 +158,7 @@ export class Reporter {
       balancer.complainedSend = false;
     } catch (error) {
       if (!balancer.complainedSend) {
-        this.log.warn(`balancer ${balancer.name} can not be reached: ${reasonOf(error)}`);
+        this.log.warn(`cannot reach balancer ${balancer.name}: ${reasonOf(error)}`);
       }
       balancer.complainedSend = true;
     }
@@ -170,11 +169,11 @@ export class Reporter {
     const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
     if (balancer === undefined || !checkIxcp(view, 0, payload.byteLength)) return;
     const type = view.getUint8(IXCP.type);
-    // An answer repeats the number of our reports.
+    // An answer repeats the session number of our reports.
     if (view.getUint32(IXCP.session) !== this.session) return;
     if (type === IxcpType.welcome && this.verify(view, balancer.address)) this.welcomed(balancer);
-    // Its tag is under the other key, so that it can not be verified: it counts for little later
-    // on.
+    // Its tag was made with the other key, so it cannot be verified. `refused` believes it only
+    // before the first valid answer.
     if (type === IxcpType.badKey) this.refused(balancer);
   }
 
@@ -186,7 +185,8 @@ export class Reporter {
   }
 
   private welcomed(balancer: Balancer): void {
-    if (balancer.heardAt === 0) this.log.info(`balancer ${balancer.name} hears this node`);
+    if (balancer.heardAt === 0)
+      this.log.info(`balancer ${balancer.name} receives the reports of this node`);
     balancer.heardAt = performance.now();
     balancer.complainedKey = false;
     this.answered({ balancer: balancer.address, badKey: false });
@@ -196,7 +196,7 @@ export class Reporter {
     this.answered({ balancer: balancer.address, badKey: true });
     if (balancer.complainedKey || balancer.heardAt !== 0) return;
     balancer.complainedKey = true;
-    this.log.warn(`balancer ${balancer.name} says that it has another key`);
+    this.log.warn(`balancer ${balancer.name} reports that it has another key`);
   }
 
   private noticeSilence(): void {

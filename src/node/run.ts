@@ -1,4 +1,4 @@
-/** `baton node`: puts the node agent together from its config file. */
+/** `baton node`: runs the agent of a node with its config file. */
 
 import { createLog } from '../base/log.js';
 import { untilEndSignal } from '../base/signals.js';
@@ -10,13 +10,13 @@ import { runAgent } from './agent.js';
 
 /**
  * Runs the agent until a signal ends it. Resolves to the exit code.
- * @throws BatonError for whatever keeps it from starting; nothing is left set up then.
+ * @throws BatonError when it cannot start; then nothing stays set up
  */
 export async function runNode(configFile: string): Promise<number> {
-  // Before anything else: nothing that is put right in the config helps an old kernel.
+  // First of all: no change of the config helps with an old kernel.
   requireAdoption();
   const config = loadNodeConfig(configFile);
-  // Before the key, which only root may read: its absence would be a puzzling complaint.
+  // Before the key: only root may read it, and a message about the key file would be misleading.
   requirePrivileges();
   const key = readKey(config.keyFile);
   const log = createLog({ level: config.log.level, program: 'node' });

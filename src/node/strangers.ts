@@ -1,6 +1,6 @@
 /**
- * Handoffs that the shim drops because the config does not know their balancer, or has another key:
- * told once a minute.
+ * Warns of handoffs that the shim drops because their balancer is not in the config, or has another
+ * key. At most one warning per minute and reason.
  */
 
 import type { ShimCounter } from '../base/kernel-counters.js';
@@ -11,15 +11,18 @@ const AGAIN_MS = 60_000;
 
 const TROUBLES = [
   ['drop_unknown_balancer', 'from a balancer that is not in `balancers`'],
-  ['drop_tag', 'under another key: balancer and nodes need key files with the same content'],
+  [
+    'drop_tag',
+    'since their key is another one: balancer and nodes need key files with the same content',
+  ],
 ] as const satisfies readonly (readonly [ShimCounter, string])[];
 
 export class Strangers {
   private readonly balancers: string;
   private readonly log: PlainLog;
   private readonly now: () => number;
-  /** By TROUBLES: what was counted when it was told last, and when that was. */
-  private readonly told = TROUBLES.map(() => ({ count: 0, at: Number.NEGATIVE_INFINITY }));
+  /** By index of TROUBLES: count and time of the last warning. */
+  private readonly warned = TROUBLES.map(() => ({ count: 0, at: Number.NEGATIVE_INFINITY }));
 
   constructor(
     balancers: readonly Address[],
@@ -34,13 +37,15 @@ export class Strangers {
   /** @param counters of the shim, since it was loaded */
   look(counters: Readonly<Record<ShimCounter, number>>): void {
     for (const [index, [name, what]] of TROUBLES.entries()) {
-      const told = this.told[index];
+      const last = this.warned[index];
       const count = counters[name];
-      if (told === undefined || count === told.count || this.now() - told.at < AGAIN_MS) continue;
-      const frames = count - told.count;
-      this.log.warn(`${frames} handoff frames were dropped, ${what} (known: ${this.balancers})`);
-      told.count = count;
-      told.at = this.now();
+      if (last === undefined || count === last.count || this.now() - last.at < AGAIN_MS) continue;
+      const frames = count - last.count;
+      this.log.warn(
+        `${frames} handoff frames were dropped, ${what} (balancers in the config: ${this.balancers})`,
+      );
+      last.count = count;
+      last.at = this.now();
     }
   }
 }

@@ -1,11 +1,12 @@
 /**
  * An IP address as a value. Text becomes an address once, where it enters: in the config loader and
- * in the command line. It becomes text again only for people, for documents of the API and for
- * calls of `ip`. The addon and the headers of packets have the same value.
+ * in the command line. It becomes text again only in messages, in documents of the API and in
+ * calls of `ip`. The addon and packet headers use the same value.
  *
  * Today an address is IPv4: an unsigned 32-bit number in host byte order, of a type of its own. A
  * number costs nothing to copy, compare or send to a thread. With IPv6 the representation changes
- * in this module; whoever names the type `Address` need not.
+ * only in this module, in the codecs and in the layouts of BPF maps. Code that just passes an
+ * `Address` on stays as it is.
  */
 import { BatonError } from '../base/errors.js';
 

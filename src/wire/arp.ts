@@ -18,12 +18,12 @@ export const ARP = {
 export const ArpOperation = { request: 1, reply: 2 } as const;
 const ARP_BYTES = 28;
 const HARDWARE_ETHERNET = 1;
-/** Bytes of a whole frame built here. */
+/** Bytes of a whole frame that is built here. */
 export const ARP_FRAME_BYTES = ETHERNET_HEADER_BYTES + ARP_BYTES;
 
 /**
- * A broadcast ARP request of `mac` for `target`. With sender 0 it is a probe (RFC 5227 section
- * 2.1.1), with sender equal to target an announcement (section 2.3).
+ * Builds a broadcast ARP request of `mac` for `target`. With sender 0 it is a probe (RFC 5227
+ * section 2.1.1), with sender equal to target an announcement (section 2.3).
  */
 export function buildArpRequest(mac: Uint8Array, sender: Address, target: Address): Uint8Array {
   const frame = new Uint8Array(ARP_FRAME_BYTES);
@@ -50,7 +50,7 @@ export interface ArpPacket {
   targetAddress: Address;
 }
 
-/** The ARP packet of an Ethernet frame, or undefined when it holds none that is well formed. */
+/** Parses the ARP packet in an Ethernet frame; undefined when there is no well-formed one. */
 export function parseArp(frame: Uint8Array): ArpPacket | undefined {
   if (frame.length < ARP_FRAME_BYTES) return undefined;
   const view = new DataView(frame.buffer, frame.byteOffset, frame.length);

@@ -1,4 +1,4 @@
-/** Opening a capture of either format. */
+/** Opens a capture file of any known format. */
 import { type CaptureReader, isPcap, PcapReader } from './pcap.js';
 import { isPcapng, PcapngReader } from './pcapng.js';
 

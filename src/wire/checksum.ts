@@ -1,7 +1,7 @@
 /** The Internet checksum (RFC 1071): one's complement sum of 16-bit big-endian words. */
 
 /**
- * Adds the words of view[offset, offset + length) to a running sum; an odd last byte is padded with
+ * Adds the words of view[offset, offset + length) to a running sum. An odd last byte is padded with
  * zero.
  */
 export function sumBytes(view: DataView, offset: number, length: number, sum: number): number {

@@ -17,7 +17,7 @@ export function formatMac(bytes: Uint8Array): string {
   return Array.from(bytes.subarray(0, 6), (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
-/** The six bytes of a colon-separated MAC address, or undefined when it is none. */
+/** Parses a colon-separated MAC address into six bytes; undefined for any other text. */
 export function parseMac(text: string): Uint8Array | undefined {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined;
   return Uint8Array.from(text.split(':'), (pair) => Number.parseInt(pair, 16));

@@ -1,4 +1,4 @@
-/** ICMP errors (RFC 792, RFC 1191): only what is needed to tell whose they are. */
+/** ICMP errors (RFC 792, RFC 1191): only the fields that identify the session of the error. */
 
 /** Byte offsets from the first byte of the ICMP header. */
 export const ICMP = {

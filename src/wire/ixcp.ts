@@ -44,7 +44,7 @@ export const IxcpReason = {
   unknownSession: 4,
 } as const;
 /**
- * Of a report. Those from `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by
+ * Flags of a report. `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by
  * IXCP_OPTIONS_SHIFT.
  */
 export const IxcpFlag = {
@@ -62,8 +62,8 @@ const IXCP_OPTIONS_SHIFT = 4;
 const IXCP_OPTIONS = 0x7;
 
 /**
- * The IxpFlag bits of the options that the sender of a report does not go on with. @param flags of
- * the report
+ * The IxpFlag bits of the options that the sender of a report does not accept.
+ * @param flags of the report
  */
 export function refusedOptions(flags: number): number {
   return (flags >>> IXCP_OPTIONS_SHIFT) & IXCP_OPTIONS;
@@ -72,7 +72,7 @@ export function refusedOptions(flags: number): number {
 /** Addresses (8) and the header before its tag. */
 const TAGGED_BYTES = 40;
 
-/** Computes the tag of the notice at `ixcp` between two addresses; leaves it in `hash`. */
+/** Computes the tag of the notice at `ixcp` between two addresses, and leaves it in `hash`. */
 export function hashIxcp(
   view: DataView,
   source: number,
@@ -88,7 +88,7 @@ export function hashIxcp(
   hash.hash(TAGGED_BYTES);
 }
 
-/** Writes the tag; everything that it covers must stand in its place. */
+/** Writes the tag. All fields that it covers must be written before. */
 export function sealIxcp(
   view: DataView,
   source: number,
@@ -101,7 +101,7 @@ export function sealIxcp(
   view.setUint32(ixcp + IXCP.tag + 4, hash.low);
 }
 
-/** Whether the tag of the notice at `ixcp`, whose IPv4 header is at `ip`, is right. */
+/** Whether the notice at `ixcp` has the right tag. Its IPv4 header is at `ip`. */
 export function verifyIxcp(view: DataView, ip: number, ixcp: number, hash: SipHash): boolean {
   hashIxcp(
     view,
@@ -116,7 +116,7 @@ export function verifyIxcp(view: DataView, ip: number, ixcp: number, hash: SipHa
   );
 }
 
-/** What a notice says; of reports, the fields about a connection are 0. */
+/** The content of a notice. In a report the fields about a connection are 0. */
 export interface IxcpRepr {
   type: number;
   reason?: number;
@@ -158,9 +158,7 @@ export function emitIxcp(
   sealIxcp(view, source, destination, offset, hash);
 }
 
-/**
- * Whether a notice of this version fits in `length` bytes at `offset`; its tag is another matter.
- */
+/** Whether there is a whole notice of this version in `length` bytes at `offset`. No tag check. */
 export function checkIxcp(view: DataView, offset: number, length: number): boolean {
   return (
     length >= IXCP_HEADER_BYTES &&

@@ -64,14 +64,14 @@ export function hashIxp(view: DataView, ip: number, ixp: number, hash: SipHash):
   hash.hash(TAGGED_BYTES);
 }
 
-/** Writes the tag; everything that it covers must stand in its place. */
+/** Writes the tag. All fields that it covers must be written before. */
 export function sealIxp(view: DataView, ip: number, ixp: number, hash: SipHash): void {
   hashIxp(view, ip, ixp, hash);
   view.setUint32(ixp + IXP.tag, hash.high);
   view.setUint32(ixp + IXP.tag + 4, hash.low);
 }
 
-/** Whether version, length and tag are right. At least IXP and TCP header must lie in the view. */
+/** Whether version, length and tag are right. IXP and TCP header must be within the view. */
 export function verifyIxp(view: DataView, ip: number, ixp: number, hash: SipHash): boolean {
   if (view.getUint8(ixp + IXP.version) !== IXP_VERSION) return false;
   if (view.getUint8(ixp + IXP.length) !== IXP_HEADER_BYTES) return false;

@@ -1,6 +1,6 @@
 /**
- * Link layers of capture files: where in a captured frame the IPv4 header begins. The numbers are
- * the LINKTYPE_ values of the tcpdump registry.
+ * Link layers of capture files: finds the IPv4 header in a captured frame. The numbers are the
+ * LINKTYPE_ values of the tcpdump registry.
  */
 import { ETHERNET, EtherType } from './ethernet.js';
 
@@ -29,9 +29,9 @@ const VLAN_TAG_BYTES = 4;
 const VLAN_TYPES: readonly number[] = [EtherType.vlan, 0x88a8, 0x9100];
 const IP_VERSION_4 = 4;
 
-/** What `ipv4Offset` returns instead of an offset. */
+/** Results of `ipv4Offset` that are not offsets. */
 export const NoIpv4 = {
-  /** The frame carries something else, or not even its link header is whole. */
+  /** The frame carries another protocol, or its link header is incomplete. */
   other: -1,
   /** The link type is not one of those above. */
   unknownLink: -2,
@@ -43,7 +43,7 @@ export function isKnownLinkType(linkType: number): boolean {
 
 /**
  * Offset in the view of the IPv4 header of the frame view[offset, offset + length), or a negative
- * value of `NoIpv4`. At least one byte of it is there; the rest is for the reader to check.
+ * value of `NoIpv4`. At least one byte of the header is there. The caller checks the rest.
  */
 export function ipv4Offset(
   view: DataView,

@@ -1,4 +1,4 @@
-/** Writing classic pcap files: little-endian, one link type, microseconds or nanoseconds. */
+/** Writes classic pcap files: little-endian, one link type, microseconds or nanoseconds. */
 import { LinkType } from './link.js';
 import {
   MAX_SNAP_LENGTH,
@@ -20,7 +20,7 @@ export interface PcapWriterOptions {
 }
 
 /**
- * Writes a capture as it comes. The file header leaves at construction; each frame is then two
+ * Writes a capture piece by piece. The constructor writes the file header. Each frame is two
  * pieces, its record header and its bytes.
  */
 export class PcapWriter {
@@ -29,7 +29,7 @@ export class PcapWriter {
   private readonly view = new DataView(this.record.buffer);
   private readonly nanosecondsPerUnit: number;
 
-  /** @param write takes the file's bytes in order; a piece is good only until `write` returns. */
+  /** @param write gets the file's bytes in order; a piece is valid only until `write` returns */
   constructor(write: (bytes: Uint8Array) => void, options: PcapWriterOptions = {}) {
     const nanoseconds = options.nanoseconds ?? true;
     this.write = write;
@@ -50,7 +50,7 @@ export class PcapWriter {
 
   /**
    * Writes the frame bytes[offset, offset + length), seen at `seconds` and `nanoseconds` since
-   * 1970. What exceeds the largest snap length is cut off, and the record says so.
+   * 1970. A frame longer than the largest snap length is cut, and the record shows that.
    */
   frame(
     bytes: Uint8Array,
@@ -92,7 +92,7 @@ export class GrowingBytes {
     this.used = end;
   };
 
-  /** What was appended so far: a view, good until the next append. */
+  /** The bytes so far, as a view that is valid until the next append. */
   contents(): Uint8Array {
     return this.bytes.subarray(0, this.used);
   }

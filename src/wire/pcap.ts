@@ -1,7 +1,7 @@
 /**
- * Reading capture files: what every format gives (`CaptureReader`), and the classic pcap format
+ * Reads capture files: the interface of all formats (`CaptureReader`), and the classic pcap format
  * (draft-ietf-opsawg-pcap) in both byte orders and both resolutions. Frames are not copied: a
- * reader tells where each one lies in the file's bytes.
+ * reader gives the place of each frame in the file's bytes.
  *
  *     file header   magic  major minor  zone  accuracy  snap length  link type     24 bytes
  *     record        seconds  fraction  captured length  original length             16 bytes
@@ -10,7 +10,7 @@
 
 const NANOSECONDS = 1_000_000_000;
 
-/** Where a file stops making sense. Frames before that place are good. */
+/** The place where a file is damaged. Frames before that place are valid. */
 export interface CaptureFault {
   /** Bytes from the start of the file. */
   readonly offset: number;
@@ -18,9 +18,9 @@ export interface CaptureFault {
 }
 
 /**
- * Goes through a capture file frame by frame. After `next` has returned true the fields describe
- * one frame. After it has returned false there is no other, and `fault` tells whether the file
- * ended as it should. A damaged file is a result, not an exception.
+ * Reads a capture file frame by frame. When `next` returns true, the fields describe one frame.
+ * When it returns false, there are no more frames, and `fault` says whether the file is damaged. A
+ * damaged file is a result, not an exception.
  */
 export abstract class CaptureReader {
   readonly bytes: Uint8Array;
@@ -29,9 +29,9 @@ export abstract class CaptureReader {
   /** When it was captured, since 1970: whole seconds, and nanoseconds below a second. */
   seconds = 0;
   nanoseconds = 0;
-  /** Where the frame lies in `bytes`. */
+  /** The place of the frame in `bytes`. */
   offset = 0;
-  /** Bytes that are there, and bytes that the frame had on the wire. */
+  /** Bytes in the file, and bytes that the frame had on the wire. */
   capturedLength = 0;
   originalLength = 0;
   fault: CaptureFault | undefined = undefined;
@@ -84,15 +84,15 @@ export const PCAP_MAGIC_NANOSECONDS = 0xa1b23c4d;
 export const PCAP_MAJOR = 2;
 export const PCAP_MINOR = 4;
 /**
- * Up to 2.2 the two lengths of a record stood the other way round; writers of 2.3 did not agree.
+ * Up to version 2.2 the two lengths of a record are in reverse order. Writers of 2.3 did not agree.
  */
 const MINOR_LENGTHS_IN_ORDER = 4;
 const MINOR_LENGTHS_UNCLEAR = 3;
 
-/** No capture of a network device is longer: the greatest snap length of libpcap. */
+/** The largest snap length of libpcap: no frame of a network device is longer. */
 export const MAX_SNAP_LENGTH = 262_144;
 
-/** Whether the file begins like classic pcap, in one of the byte orders. */
+/** Whether the file begins with the magic number of classic pcap, in either byte order. */
 export function isPcap(bytes: Uint8Array): boolean {
   return byteOrder(bytes) !== undefined;
 }
@@ -149,7 +149,7 @@ export class PcapReader extends CaptureReader {
         `a frame of ${captured} bytes is cut off after ${left - PCAP_RECORD_HEADER_BYTES}`,
       );
     }
-    // Some writers let the fraction pass a second.
+    // Some writers use fractions of more than a second.
     const nanoseconds = fraction * this.nanosecondsPerUnit;
     this.seconds = seconds + Math.floor(nanoseconds / NANOSECONDS);
     this.nanoseconds = nanoseconds % NANOSECONDS;
@@ -173,7 +173,7 @@ export class PcapReader extends CaptureReader {
     if (major !== PCAP_MAJOR) {
       return this.fail(
         PCAP_FILE.major,
-        `pcap version ${major}.${this.minor} is not known, only ${PCAP_MAJOR}.x`,
+        `pcap version ${major}.${this.minor} is not supported, expected ${PCAP_MAJOR}.x`,
       );
     }
     this.littleEndian = littleEndian;
@@ -183,8 +183,8 @@ export class PcapReader extends CaptureReader {
       view.getUint32(PCAP_FILE.snapLength, littleEndian),
       MAX_SNAP_LENGTH,
     );
-    // The upper half tells of frame check sequences, which lie behind the packet and disturb
-    // nobody.
+    // The upper half describes the frame check sequence, which follows the packet and can be
+    // ignored.
     this.linkType = view.getUint32(PCAP_FILE.linkType, littleEndian) & 0xffff;
     this.at = PCAP_FILE_HEADER_BYTES;
     return true;

@@ -1,12 +1,12 @@
 /**
- * Writing pcapng files (draft-ietf-opsawg-pcapng): one section, little-endian, Ethernet interfaces
- * with one snap length and timestamps in nanoseconds. Readers that are built on libpcap want these
- * two to be the same for all interfaces.
+ * Writes pcapng files (draft-ietf-opsawg-pcapng): one section, little-endian, Ethernet interfaces
+ * with one snap length and timestamps in nanoseconds. Readers based on libpcap need these two to be
+ * the same for all interfaces.
  */
 import { LinkType } from './link.js';
 import { BLOCK_OVERHEAD_BYTES, BlockType, BYTE_ORDER_MAGIC, MAJOR } from './pcapng.js';
 
-/** Codes of options; those of different blocks mean different things. */
+/** Codes of options. The same code has different meanings in different blocks. */
 const Option = {
   end: 0,
   interfaceName: 2,
@@ -19,7 +19,7 @@ const Option = {
 const OPTION_HEADER_BYTES = 4;
 const NANOSECONDS_EXPONENT = 9;
 
-/** Which way a frame went, seen from the machine: the lowest bits of a packet's flags. */
+/** The direction of a frame, seen from the machine: the lowest bits of a packet's flags. */
 export const PacketDirection = { inbound: 1, outbound: 2 } as const;
 
 export interface PcapngInterface {
@@ -27,7 +27,7 @@ export interface PcapngInterface {
   description: string;
 }
 
-/** A frame, and where and when it was seen. */
+/** A frame, with the place and time at which it was seen. */
 export interface PcapngFrame {
   /** Index among the interfaces. */
   interface: number;
@@ -35,21 +35,21 @@ export interface PcapngFrame {
   time: bigint;
   /** PacketDirection */
   direction: number;
-  /** What was captured of it. */
+  /** The captured bytes. */
   bytes: Uint8Array;
   /** Its whole length in bytes. */
   length: number;
 }
 
 /**
- * Writes a capture as it comes: the description of the interfaces leaves at construction, then a
- * piece for each frame.
+ * Writes a capture piece by piece. The constructor writes the description of the interfaces. Each
+ * frame is one piece.
  */
 export class PcapngWriter {
   private readonly write: (bytes: Uint8Array) => void;
 
   /**
-   * @param write takes the file's bytes in order
+   * @param write gets the file's bytes in order
    * @param snapLength most bytes of a frame
    */
   constructor(
@@ -86,9 +86,9 @@ export class PcapngWriter {
   }
 
   /**
-   * What became of the frames of an interface.
+   * Writes the statistics of an interface.
    * @param time of the count, ns since 1970
-   * @param received with those that were dropped
+   * @param received frames, including dropped ones
    */
   statistics(index: number, time: bigint, received: number, dropped: number): void {
     this.write(
@@ -103,7 +103,7 @@ export class PcapngWriter {
   }
 }
 
-/** A block of these parts, each padded to whole words. */
+/** Makes a block of these parts, each padded to whole words. */
 function block(type: number, ...parts: readonly Uint8Array[]): Uint8Array {
   const length = parts.reduce((sum, part) => sum + padded(part.length), BLOCK_OVERHEAD_BYTES);
   const bytes = new Uint8Array(length);

@@ -1,5 +1,5 @@
 /**
- * Reading pcapng files (draft-ietf-opsawg-pcapng): sections in either byte order, any number of
+ * Reads pcapng files (draft-ietf-opsawg-pcapng): sections in either byte order, any number of
  * interfaces with their own link type and clock; enhanced, simple and obsolete packet blocks. Other
  * blocks and unknown options are skipped.
  *
@@ -32,7 +32,7 @@ const ENHANCED = {
   original: 24,
   data: 28,
 } as const;
-/** The obsolete block has an interface of 16 bits, and a drop count beside it. */
+/** The obsolete block has an interface index of 16 bits, followed by a drop count. */
 const PACKET = ENHANCED;
 const SIMPLE = { original: 8, data: 12 } as const;
 
@@ -92,10 +92,7 @@ export class PcapngReader extends CaptureReader {
     return false;
   }
 
-  /**
-   * Checks the frame of the block at `at` and returns its length, or -1. Begins a section if it is
-   * one.
-   */
+  /** Checks the bounds of the block at `at`. Returns its length, or -1. Begins a new section. */
   private blockLength(at: number): number {
     const left = this.bytes.length - at;
     if (left < BLOCK_OVERHEAD_BYTES) {
@@ -140,13 +137,13 @@ export class PcapngReader extends CaptureReader {
     if (view.getUint32(at + SECTION.byteOrder, true) === BYTE_ORDER_MAGIC) this.littleEndian = true;
     else if (view.getUint32(at + SECTION.byteOrder, false) === BYTE_ORDER_MAGIC)
       this.littleEndian = false;
-    else return this.fail(at + SECTION.byteOrder, 'a section header has no byte order magic');
+    else return this.fail(at + SECTION.byteOrder, 'a section header has no byte-order magic');
     const major = view.getUint16(at + SECTION.major, this.littleEndian);
     const minor = view.getUint16(at + SECTION.minor, this.littleEndian);
     if (major !== MAJOR) {
       return this.fail(
         at + SECTION.major,
-        `pcapng version ${major}.${minor} is not known, only ${MAJOR}.x`,
+        `pcapng version ${major}.${minor} is not supported, expected ${MAJOR}.x`,
       );
     }
     this.interfaces = [];
@@ -199,7 +196,7 @@ export class PcapngReader extends CaptureReader {
     if (from === undefined)
       return this.fail(
         at + ENHANCED.interface,
-        `a packet of interface ${index}, which is not described`,
+        `a packet names interface ${index}, which has no description`,
       );
     if (!this.describe(at, end, from, at + ENHANCED.data, captured, original)) return false;
     this.readTime(
@@ -211,12 +208,14 @@ export class PcapngReader extends CaptureReader {
   }
 
   /**
-   * A simple packet is of the first interface and has no time: it keeps that of the frame before.
+   * A simple packet belongs to the first interface and has no time. It gets the time of the frame
+   * before it.
    */
   private readSimplePacket(at: number, end: number): boolean {
     if (end < at + SIMPLE.data) return this.fail(at, 'a packet block is too short');
     const from = this.interfaces[0];
-    if (from === undefined) return this.fail(at, 'a packet of interface 0, which is not described');
+    if (from === undefined)
+      return this.fail(at, 'a packet names interface 0, which has no description');
     const original = this.view.getUint32(at + SIMPLE.original, this.littleEndian);
     const captured = from.snapLength === 0 ? original : Math.min(original, from.snapLength);
     return this.describe(at, end, from, at + SIMPLE.data, captured, original);
@@ -233,7 +232,7 @@ export class PcapngReader extends CaptureReader {
     if (captured > end - data) {
       return this.fail(
         at,
-        `a packet claims ${captured} captured bytes, its block holds ${end - data}`,
+        `a packet claims ${captured} captured bytes, but its block has ${end - data}`,
       );
     }
     const longest = Math.max(from.snapLength, MAX_SNAP_LENGTH);
@@ -256,8 +255,8 @@ export class PcapngReader extends CaptureReader {
     let seconds = 0;
     let rest = 0;
     if (units <= 2 ** 45) {
-      // Long division, a byte at a time: the rest is below 2^45, so eight more bits still fit a
-      // double.
+      // Long division, one byte at a time. The remainder is below 2^45, so a double has room for
+      // eight more bits.
       for (let shift = 56; shift >= 0; shift -= 8) {
         const byte = shift >= 32 ? (high >>> (shift - 32)) & 0xff : (low >>> shift) & 0xff;
         const part = rest * 256 + byte;
@@ -266,7 +265,7 @@ export class PcapngReader extends CaptureReader {
         rest = part - quotient * units;
       }
     } else {
-      // With units as fine as these a double's rounding stays below a nanosecond.
+      // With such fine units the rounding error of a double is below a nanosecond.
       const count = high * TWO_32 + low;
       seconds = Math.floor(count / units);
       rest = count - seconds * units;

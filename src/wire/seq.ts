@@ -1,6 +1,6 @@
 /**
  * Sequence number arithmetic (RFC 9293 section 3.4): modulo 2^32, compared by signed difference.
- * All sequence arithmetic of the tree is done here. Values are unsigned 32-bit numbers.
+ * All sequence arithmetic of Baton is in this file. Values are unsigned 32-bit numbers.
  */
 
 /** a - b as a signed number: negative when a is before b. */

@@ -1,28 +1,28 @@
 /**
- * How `baton capture` is told of frames, by the XDP program and by the engine: struct tap_record of
- * bpf/lib/tap.h, then the frame's bytes, padded to eight. Host byte order, which is little-endian
- * wherever Baton runs.
+ * Records by which the XDP program and the engine give frames to `baton capture`: struct tap_record
+ * of bpf/lib/tap.h, then the frame's bytes, padded to a multiple of eight. Host byte order, which
+ * is little-endian wherever Baton runs.
  */
 
 export const TAP_RECORD = { time: 0, length: 8, captured: 12, kind: 16 } as const;
 export const TAP_RECORD_BYTES = 24;
 const ALIGNMENT = 8;
 
-/** Where a frame was seen. */
+/** The place where a frame was seen. */
 export const TapKind = {
-  /** It came in by the interface of the clients. */
+  /** Received on the clients' interface. */
   received: 0,
-  /** The XDP program sends it. */
+  /** Sent by the XDP program. */
   kernel: 1,
-  /** The engine sends it by the interface of the clients. */
+  /** Sent by the engine on the clients' interface. */
   engine: 2,
-  /** It came in by the interface of the nodes, or from this machine's own shim: a notice. */
+  /** Received on the nodes' interface, or from this machine's own shim: a notice. */
   notice: 3,
-  /** The engine sends it by the interface of the nodes. */
+  /** Sent by the engine on the nodes' interface. */
   nodes: 4,
-  /** The engine sends it to this machine's own kernel, for a local service. */
+  /** Sent by the engine to this machine's own kernel, for a local service. */
   local: 5,
-  /** No frame: `length` frames were left out since the last record of this kind. */
+  /** Not a frame: `length` frames were left out since the last record of this kind. */
   lost: 255,
 } as const;
 
@@ -33,11 +33,11 @@ export interface TapRecord {
   kind: number;
   /** Bytes of the whole frame. */
   length: number;
-  /** The first of them. */
+  /** Captured bytes, from the start of the frame. */
   bytes: Uint8Array;
 }
 
-/** Bytes that a record takes with so many bytes of its frame. */
+/** Length of a record with `captured` bytes of its frame. */
 export function tapRecordBytes(captured: number): number {
   return (TAP_RECORD_BYTES + captured + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
 }
@@ -57,8 +57,8 @@ export function writeTapRecord(
 }
 
 /**
- * Calls `take` with each whole record in `bytes`, which are of a program that is trusted. Returns
- * the bytes used: the rest is the beginning of a record. The frames are views of `bytes`.
+ * Calls `take` with each whole record in `bytes`, which come from a trusted program. Returns how
+ * many bytes were used. The rest is the beginning of a record. The frames are views of `bytes`.
  */
 export function readTapRecords(bytes: Uint8Array, take: (record: TapRecord) => void): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -41,14 +41,14 @@ const OptionKind = {
 const MAX_WINDOW_SHIFT = 14; // RFC 7323 section 2.3
 const DEFAULT_MSS = 536; // RFC 9293 section 3.7.1
 
-/** Header length in bytes as the data offset field says; not checked. */
+/** Header length in bytes from the data offset field, without a check. */
 export function tcpHeaderBytes(view: DataView, offset: number): number {
   return (view.getUint8(offset + TCP.offsetAndFlags) >>> 4) << 2;
 }
 
 /**
- * Options of one segment. One instance is reused for every segment that is parsed.
- * Unknown options are skipped; a malformed list makes `parse` return false.
+ * The options of one segment. One instance is reused for all parsed segments. Unknown options are
+ * skipped. For a malformed list `parse` returns false.
  */
 export class TcpOptions {
   mss = DEFAULT_MSS;
@@ -95,7 +95,7 @@ export class TcpOptions {
   }
 }
 
-/** Of the timestamps option with the padding before it. */
+/** Bytes of the timestamps option with the padding before it. */
 export const TIMESTAMPS_BYTES = 12;
 
 /** Writes NOP NOP timestamps at `offset`. */
@@ -112,8 +112,8 @@ export function writeTimestamps(
 }
 
 /**
- * Writes the options of a SYN/ACK, padded to words, and returns where they end. `windowScale` is -1
- * when the client did not offer it.
+ * Writes the options of a SYN/ACK, padded to words, and returns their end. `windowScale` is -1 when
+ * the client did not offer window scaling.
  */
 export function writeSynAckOptions(
   view: DataView,
@@ -143,7 +143,7 @@ export function writeSynAckOptions(
   return at;
 }
 
-/** Writes the fixed header; the checksum is left 0 for `finishTcpChecksum`. */
+/** Writes the fixed header. The checksum stays 0 for `finishTcpChecksum`. */
 export function writeTcp(
   view: DataView,
   offset: number,
@@ -182,7 +182,7 @@ export function finishTcpChecksum(
   view.setUint16(offset + TCP.checksum, finish(sum));
 }
 
-/** Whether the checksum of the segment view[offset, offset + length) is right. */
+/** Whether the segment view[offset, offset + length) has the right checksum. */
 export function verifyTcpChecksum(
   view: DataView,
   offset: number,

@@ -149,7 +149,7 @@ t.test('a new key is printed, or written to a new file', async (t) => {
     code: 1,
     out: '',
     errors:
-      'baton: key file key.hex: there already, and not overwritten (remove it first if every node is to get a new key)\n',
+      'baton: key file key.hex: exists, and is not overwritten (to give a new key to balancer and nodes, remove it first)\n',
   });
   t.equal(readFileSync(join(directory, 'key.hex'), 'latin1'), before);
 });
@@ -222,13 +222,13 @@ t.test('check prints one line for each mistake', async (t) => {
     out: '',
     errors: [
       'baton: bad.yaml:5:45: virtualServers[0].port: is 0, expected a port number from 1 to 65535\n',
-      'baton: bad.yaml:9:23: resources[0].nodes[0]: is "n2", and there is no such node, expected the name of a node\n',
+      'baton: bad.yaml:9:23: resources[0].nodes[0]: is "n2", but no node has this name, expected the name of a node\n',
     ].join(''),
   });
   t.same(await baton('check', '-c', 'absent.yaml'), {
     code: 1,
     out: '',
-    errors: 'baton: absent.yaml: can not be read: there is no such file\n',
+    errors: 'baton: absent.yaml: cannot be read: there is no such file\n',
   });
   writeFileSync(
     join(directory, 'idle.yaml'),
@@ -237,7 +237,7 @@ t.test('check prints one line for each mistake', async (t) => {
   t.match(await baton('check', '-c', 'idle.yaml'), {
     code: 0,
     errors:
-      'baton: warning: idle.yaml:7:12: nodes[0].name: node "n2" holds no resource and will get no session\n',
+      'baton: warning: idle.yaml:7:12: nodes[0].name: node "n2" holds no resource, so it gets no sessions: add it to a resource or remove it\n',
   });
 });
 
@@ -246,7 +246,7 @@ t.test('check also reads the key file', async (t) => {
   chmodSync(file, 0o644);
   t.match(await baton('check', '-c', 'balancer.yaml'), {
     code: 1,
-    errors: `baton: key file ${file}: mode 0644 gives others access, expected 0600 (run \`chmod 600 ${file}\`)\n`,
+    errors: `baton: key file ${file}: mode 0644 gives access to other users, expected 0600 (run \`chmod 600 ${file}\`)\n`,
   });
   chmodSync(file, 0o600);
 });
@@ -255,15 +255,15 @@ t.test('a program refuses a config of the other kind before it changes anything'
   t.match(await baton('replay', '-c', 'node.yaml', '--in', 'x.pcap'), {
     code: 1,
     errors:
-      'baton: node.yaml:1:1: the config of a node, expected that of a balancer (`baton node -c node.yaml` is what runs it)\n',
+      'baton: node.yaml:1:1: is the config of a node, expected the config of a balancer (run it with `baton node -c node.yaml`)\n',
   });
   t.match(await baton('node', '-c', 'balancer.yaml'), {
     code: 1,
-    errors: /the config of a balancer, expected that of a node/,
+    errors: /the config of a balancer, expected the config of a node/,
   });
   t.match(await baton('balancer', '-c', 'node.yaml'), {
     code: 1,
-    errors: /the config of a node, expected that of a balancer/,
+    errors: /the config of a node, expected the config of a balancer/,
   });
 });
 

@@ -9,11 +9,11 @@ function findPage(directory: string): string {
   return existsSync(page) ? page : findPage(dirname(directory));
 }
 
-t.test('docs/configuration.md says what the schemas say', async (t) => {
+t.test('docs/configuration.md is generated from the schemas', async (t) => {
   const page = readFileSync(findPage(dirname(fileURLToPath(import.meta.url))), 'utf8');
   t.equal(page, renderConfigDocs(), 'if not: node dist/scripts/config-docs.js');
 });
 
-t.test('every key has a type and a meaning', async (t) => {
+t.test('every key has a type and a description', async (t) => {
   t.notMatch(renderConfigDocs(), /undefined|\[object/);
 });

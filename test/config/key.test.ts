@@ -37,29 +37,29 @@ function refusal(file: string): string {
   return 'accepted';
 }
 
-t.test('32 hex digits, in any case, with white space around them', async (t) => {
+t.test('a key is 32 hex digits, in either case, with white space around them', async (t) => {
   const bytes = Uint8Array.from({ length: 16 }, (_, index) => index);
   t.same(readKey(write(KEY)), bytes);
   t.same(readKey(write(`  ${KEY.toUpperCase()}\r\n\n`)), bytes);
   t.same(readKey(write(KEY, 0o400)), bytes);
 });
 
-t.test('each way to be no key has its line, and none holds the content', async (t) => {
+t.test('each kind of invalid key has its message, and no message contains the key', async (t) => {
   const cases: [string, number, string][] = [
-    ['', 0o600, 'empty, expected 32 hex digits'],
-    [' \n', 0o600, 'empty, expected 32 hex digits'],
-    [KEY.slice(1), 0o600, 'holds 31 hex digits, expected 32'],
-    [`${KEY}00`, 0o600, 'holds 34 hex digits, expected 32'],
-    [KEY.repeat(200), 0o600, 'holds many more hex digits, expected 32'],
+    ['', 0o600, 'is empty, expected 32 hex digits'],
+    [' \n', 0o600, 'is empty, expected 32 hex digits'],
+    [KEY.slice(1), 0o600, 'contains 31 hex digits, expected 32'],
+    [`${KEY}00`, 0o600, 'contains 34 hex digits, expected 32'],
+    [KEY.repeat(200), 0o600, 'contains many more hex digits, expected 32'],
     [
       `${KEY.slice(1)}g`,
       0o600,
-      'holds something other than hex digits, expected 32 of them and nothing else',
+      'contains other characters than hex digits, expected 32 hex digits only',
     ],
     [
       `${KEY}\n${KEY}`,
       0o600,
-      'holds something other than hex digits, expected 32 of them and nothing else',
+      'contains other characters than hex digits, expected 32 hex digits only',
     ],
   ];
   for (const [text, mode, message] of cases) {
@@ -69,7 +69,7 @@ t.test('each way to be no key has its line, and none holds the content', async (
   }
 });
 
-t.test('a key that others can read or write is no secret', async (t) => {
+t.test('a key file that other users may read or write is refused', async (t) => {
   for (const [mode, shown] of [
     [0o644, '0644'],
     [0o640, '0640'],
@@ -79,26 +79,32 @@ t.test('a key that others can read or write is no secret', async (t) => {
     const file = write(KEY, mode);
     t.equal(
       refusal(file),
-      `key file ${file}: mode ${shown} gives others access, expected 0600 (run \`chmod 600 ${file}\`)`,
+      `key file ${file}: mode ${shown} gives access to other users, expected 0600 (run \`chmod 600 ${file}\`)`,
     );
   }
 });
 
-t.test('what is no file', async (t) => {
+t.test('an absent file, a directory and a pipe are refused', async (t) => {
   const absent = join(directory, 'absent');
   t.equal(
     refusal(absent),
-    `key file ${absent}: can not be read: there is no such file (\`baton key FILE\` makes one; balancer and nodes need the same)`,
+    `key file ${absent}: cannot be read: there is no such file (\`baton key FILE\` makes a key; balancer and nodes need the same key)`,
   );
   const folder = join(directory, 'folder');
   mkdirSync(folder, { mode: 0o700 });
-  t.equal(refusal(folder), `key file ${folder}: not a file, expected one with 32 hex digits`);
+  t.equal(
+    refusal(folder),
+    `key file ${folder}: is not a regular file, expected a file with 32 hex digits`,
+  );
   const pipe = join(directory, 'pipe');
   execFileSync('mkfifo', ['-m', '600', pipe]);
-  t.equal(refusal(pipe), `key file ${pipe}: not a file, expected one with 32 hex digits`);
+  t.equal(
+    refusal(pipe),
+    `key file ${pipe}: is not a regular file, expected a file with 32 hex digits`,
+  );
 });
 
-t.test('a new key is a key, private and never the same', async (t) => {
+t.test('a new key is valid and private, and each new key differs', async (t) => {
   const file = join(directory, 'new');
   writeNewKey(file);
   t.equal(statSync(file).mode & 0o777, 0o600);
@@ -106,7 +112,7 @@ t.test('a new key is a key, private and never the same', async (t) => {
   t.match(readFileSync(file, 'latin1'), /^[0-9a-f]{32}\n$/);
   t.throws(() => writeNewKey(file), {
     code: 'BATON_KEY',
-    message: 'there already, and not overwritten',
+    message: 'exists, and is not overwritten',
   });
   t.throws(() => writeNewKey(join(directory, 'no', 'such')), { code: 'BATON_KEY' });
   t.not(newKey(), newKey());

@@ -62,7 +62,7 @@ t.test('a balancer', async (t) => {
   t.equal(loadConfig(FILE).kind, 'balancer');
 });
 
-t.test('what is left out has its default, what is said holds', async (t) => {
+t.test('absent keys get their defaults, and given values are kept', async (t) => {
   const text = changed(
     '    predictor: least-connections\n',
     '',
@@ -101,7 +101,7 @@ t.test('a node', async (t) => {
   t.equal(loadNodeConfig(FILE).listen, undefined);
 });
 
-t.test('hosts are checked as the directory checks them', async (t) => {
+t.test('hosts are checked by the rules of the directory', async (t) => {
   const [line] = problems(loadBalancerConfig, changed('/images/', '/images/\n    host: a b'));
   t.match(line, /^18:11: resources\[0\]\.host: is "a b": a host consists of labels/);
   t.same(
@@ -110,22 +110,25 @@ t.test('hosts are checked as the directory checks them', async (t) => {
   );
 });
 
-t.test('virtual servers may share an address, not address and port, nor a name', async (t) => {
-  const second = (name: string, port: number): string =>
-    changed(
-      'nodes:\n  - name',
-      `  - {name: ${name}, address: 10.99.0.100, port: ${port}}\nnodes:\n  - name`,
-    );
-  t.same(problems(loadBalancerConfig, second('other', 81)), []);
-  t.same(problems(loadBalancerConfig, second('other', 80)), [
-    '10:5: virtualServers[1]: is 10.99.0.100:80, which is virtual server "www" already, expected another address or port',
-  ]);
-  t.same(problems(loadBalancerConfig, second('www', 81)), [
-    '10:12: virtualServers[1].name: is "www", which is the name of a virtual server already, expected another',
-  ]);
-});
+t.test(
+  'virtual servers may share an address, but not address and port, and not a name',
+  async (t) => {
+    const second = (name: string, port: number): string =>
+      changed(
+        'nodes:\n  - name',
+        `  - {name: ${name}, address: 10.99.0.100, port: ${port}}\nnodes:\n  - name`,
+      );
+    t.same(problems(loadBalancerConfig, second('other', 81)), []);
+    t.same(problems(loadBalancerConfig, second('other', 80)), [
+      '10:5: virtualServers[1]: is 10.99.0.100:80, already used by virtual server "www", expected another address or port',
+    ]);
+    t.same(problems(loadBalancerConfig, second('www', 81)), [
+      '10:12: virtualServers[1].name: is "www", already the name of a virtual server, expected another value',
+    ]);
+  },
+);
 
-t.test('all mistakes are told at once, in the order of the file', async (t) => {
+t.test('all mistakes are reported at once, in the order of the file', async (t) => {
   const text = changed('[n2, n1]', '[n9]', changed('80', '0', changed('keyFile: key.hex\n', '')));
   t.same(
     problems(loadBalancerConfig, text).map((line) => line.split(': is')[0]),
@@ -133,7 +136,7 @@ t.test('all mistakes are told at once, in the order of the file', async (t) => {
   );
 });
 
-t.test('what is no config at all', async (t) => {
+t.test('files that are not a config are refused', async (t) => {
   t.same(problems(loadBalancerConfig, ''), [
     '1:1: is empty, expected a map of keys such as interface, virtualServers, nodes and resources',
   ]);
@@ -141,44 +144,44 @@ t.test('what is no config at all', async (t) => {
     '1:1: is a list of 1, expected a map of keys such as interface, virtualAddresses and balancers',
   ]);
   t.same(problems(loadConfig, 'interface: eth0\n'), [
-    '1:1: neither a balancer nor a node, expected keys such as virtualServers and resources, or virtualAddresses and balancers',
+    '1:1: is neither the config of a balancer nor that of a node, expected keys such as virtualServers and resources, or virtualAddresses and balancers',
   ]);
   t.match(problems(loadBalancerConfig, 'a: [1, 2\nb: 3\n'), [/^2:1: not valid YAML: /]);
   t.match(problems(loadBalancerConfig, 'a: !!strange 1\n'), [
     /^1:4: not valid YAML: Unresolved tag/,
   ]);
   t.same(problems(loadBalancerConfig, 'a: 1\n---\nb: 2\n'), [
-    '2:1: a second document begins here, expected one in a file',
+    '2:1: a second document begins here, expected one document in the file',
   ]);
   t.same(problems(loadBalancerConfig, Uint8Array.of(0x61, 0xff, 0xfe)), [
     ' not UTF-8 text, expected YAML',
   ]);
   t.throws(() => loadBalancerConfig(join(directory, 'absent')), {
     code: 'BATON_CONFIG',
-    message: 'can not be read: there is no such file',
+    message: 'cannot be read: there is no such file',
   });
   const folder = join(directory, 'folder');
   mkdirSync(folder);
-  t.throws(() => loadBalancerConfig(folder), { message: 'can not be read: it is a directory' });
+  t.throws(() => loadBalancerConfig(folder), { message: 'cannot be read: it is a directory' });
 });
 
-t.test('a config of the other kind is called that, and nothing else is said', async (t) => {
+t.test('a config of the other kind gets one message only', async (t) => {
   t.same(problems(loadNodeConfig, BALANCER), [
-    `1:1: the config of a balancer, expected that of a node (\`baton balancer -c ${FILE}\` is what runs it)`,
+    `1:1: is the config of a balancer, expected the config of a node (run it with \`baton balancer -c ${FILE}\`)`,
   ]);
   t.same(problems(loadBalancerConfig, NODE), [
-    `1:1: the config of a node, expected that of a balancer (\`baton node -c ${FILE}\` is what runs it)`,
+    `1:1: is the config of a node, expected the config of a balancer (run it with \`baton node -c ${FILE}\`)`,
   ]);
 });
 
-t.test('a node that holds nothing is worth a warning', async (t) => {
+t.test('a node that holds no resource gets a warning', async (t) => {
   writeFileSync(FILE, changed('[n2, n1]', '[n1]'));
   t.same(loadBalancerConfig(FILE).warnings, [
-    `${FILE}:14:11: nodes[1].name: node "n2" holds no resource and will get no session`,
+    `${FILE}:14:11: nodes[1].name: node "n2" holds no resource, so it gets no sessions: add it to a resource or remove it`,
   ]);
 });
 
-t.test('anchors and aliases work, and a mistake behind one is shown', async (t) => {
+t.test('anchors and aliases work, and a mistake behind an alias is reported', async (t) => {
   t.same(
     problems(loadBalancerConfig, changed('[n2, n1]', '&both [n2, n1]').replace('[n1]', '*both')),
     [],
@@ -186,8 +189,8 @@ t.test('anchors and aliases work, and a mistake behind one is shown', async (t) 
   t.same(
     problems(loadBalancerConfig, changed('[n2, n1]', '&both [n2, n7]').replace('[n1]', '*both')),
     [
-      '18:23: resources[0].nodes[1]: is "n7", and there is no such node, expected the name of a node',
-      '18:23: resources[1].nodes[1]: is "n7", and there is no such node, expected the name of a node',
+      '18:23: resources[0].nodes[1]: is "n7", but no node has this name, expected the name of a node',
+      '18:23: resources[1].nodes[1]: is "n7", but no node has this name, expected the name of a node',
     ],
   );
   const bomb = ['a: &a [x, x, x, x, x, x, x, x, x, x]'];
@@ -217,7 +220,7 @@ t.test('a hundred thousand resources load in a few seconds', async (t) => {
   t.ok(seconds < 30, `${seconds} s`);
 });
 
-t.test('a loopback address is good for a capture only', async (t) => {
+t.test('a loopback address is valid for a replay only', async (t) => {
   const file = changed('10.99.0.100', '127.0.0.1');
   t.same(problems(loadReplayConfig, file), []);
   const [line] = problems(loadBalancerConfig, file);
@@ -227,11 +230,11 @@ t.test('a loopback address is good for a capture only', async (t) => {
   );
 });
 
-t.test('rooms for heads that no memory holds', async (t) => {
+t.test('heads that need more than 4 GiB are refused', async (t) => {
   const file = changed('nodes:\n', 'limits: { heads: 1000000, headBytes: 65535 }\nnodes:\n');
   const [line] = problems(loadBalancerConfig, file);
   t.match(
     line,
-    /limits\.heads: is 1000000, which with heads of 65535 bytes takes 6\.7 GiB, expected at most 4 GiB/,
+    /limits\.heads: is 1000000: with headBytes 65535 this takes 6\.7 GiB, expected at most 4 GiB/,
   );
 });

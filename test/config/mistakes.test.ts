@@ -2,7 +2,7 @@ import t from 'tap';
 import { loadBalancerConfig, loadNodeConfig } from '../../src/config/load.js';
 import { changed, directory, NODE, problems } from './fixture.js';
 
-t.test('each mistake in a balancer.yaml has its line', async (t) => {
+t.test('each mistake in balancer.yaml gets a message with its place', async (t) => {
   const duration =
     'expected a duration from 1ms to 24h with its unit (ms, s, m, h), such as 300ms, 10s or 15m';
   const cases: [string, string, string][] = [
@@ -30,27 +30,23 @@ t.test('each mistake in a balancer.yaml has its line', async (t) => {
       'colour: red\nkeyFile:',
       '3:1: colour: is not a known key, expected one of interface, nodeInterface, datapath, workers, address, keyFile, controlSocket, virtualServers, nodes, resources, limits, timeouts, log',
     ],
-    ['key.hex', '', '3:1: keyFile: is empty, expected a path of a file'],
-    ['key.hex', '0x12', '3:10: keyFile: is 18, expected a path of a file (put it in quotes)'],
-    [
-      'key.hex',
-      'a\nkeyFile: b',
-      '4:1: keyFile: is there already in this map, expected each key once',
-    ],
+    ['key.hex', '', '3:1: keyFile: is empty, expected the path of a file'],
+    ['key.hex', '0x12', '3:10: keyFile: is 18, expected the path of a file (put it in quotes)'],
+    ['key.hex', 'a\nkeyFile: b', '4:1: keyFile: appears twice in this map, expected each key once'],
     [
       'baton.sock',
       'x'.repeat(120),
-      `4:16: controlSocket: is a path of ${directory.length + 121} bytes in all, expected at most 107, the most for a Unix socket`,
+      `4:16: controlSocket: is a path of ${directory.length + 121} bytes, expected at most 107, the limit for a Unix socket`,
     ],
     [
       '10.99.0.100',
       '10.99.0.256',
-      '7:14: virtualServers[0].address: is "10.99.0.256", no IPv4 address, expected an IPv4 address such as 10.99.0.3',
+      '7:14: virtualServers[0].address: is "10.99.0.256", not an IPv4 address, expected an IPv4 address such as 10.99.0.3',
     ],
     [
       '10.99.0.100',
       '2001:db8::1',
-      '7:14: virtualServers[0].address: is "2001:db8::1", an IPv6 address, but Baton does IPv4 only, expected an IPv4 address such as 10.99.0.3',
+      '7:14: virtualServers[0].address: is "2001:db8::1", an IPv6 address, but Baton supports only IPv4, expected an IPv4 address such as 10.99.0.3',
     ],
     [
       '10.99.0.100',
@@ -73,7 +69,7 @@ t.test('each mistake in a balancer.yaml has its line', async (t) => {
     [
       'nodes:\n',
       'nodes:\n  - {name: n1, address: 10.99.0.9}\n',
-      '12:11: nodes[1].name: is "n1", which is the name of a node already, expected another',
+      '12:11: nodes[1].name: is "n1", already the name of a node, expected another value',
     ],
     [
       'nodes:\n',
@@ -83,12 +79,12 @@ t.test('each mistake in a balancer.yaml has its line', async (t) => {
     [
       '10.99.0.4',
       '10.99.0.3',
-      '15:14: nodes[1].address: is "10.99.0.3", which is the address of node "n1" already, expected another',
+      '15:14: nodes[1].address: is "10.99.0.3", already the address of node "n1", expected another value',
     ],
     [
       '10.99.0.4',
       '10.99.0.100',
-      '15:14: nodes[1].address: is "10.99.0.100", which is a virtual address already, expected another',
+      '15:14: nodes[1].address: is "10.99.0.100", already a virtual address, expected another value',
     ],
     [
       'weight: 1',
@@ -104,27 +100,27 @@ t.test('each mistake in a balancer.yaml has its line', async (t) => {
     [
       '/images/',
       '/',
-      '19:11: resources[1].path: is the same host and path as resources[0], expected each only once',
+      '19:11: resources[1].path: has the same host and path as resources[0], expected each pair only once',
     ],
     [
       '/images/',
       '/x/../',
-      '19:11: resources[1].path: is the same host and path as resources[0], expected each only once',
+      '19:11: resources[1].path: has the same host and path as resources[0], expected each pair only once',
     ],
     [
       '[n2, n1]',
       '[n2, nx]',
-      '18:17: resources[0].nodes[1]: is "nx", and there is no such node, expected the name of a node',
+      '18:17: resources[0].nodes[1]: is "nx", but no node has this name, expected the name of a node',
     ],
     [
       '[n2, n1]',
       '[n2, N1]',
-      '18:17: resources[0].nodes[1]: is "N1", and there is no such node, did you mean n1?',
+      '18:17: resources[0].nodes[1]: is "N1", but no node has this name, did you mean n1?',
     ],
     [
       '[n2, n1]',
       '[n2, n1, n2]',
-      '18:21: resources[0].nodes[2]: is "n2" once more, expected each node only once',
+      '18:21: resources[0].nodes[2]: is "n2" again, expected each node only once',
     ],
     [
       '[n2, n1]',
@@ -134,12 +130,12 @@ t.test('each mistake in a balancer.yaml has its line', async (t) => {
     [
       'nodes: [n1]\n',
       'nodes: [n1]\naddress: 10.99.0.3\n',
-      '12:14: nodes[0].address: is "10.99.0.3", which is the balancer\'s own address already, expected another',
+      '12:14: nodes[0].address: is "10.99.0.3", already the balancer\'s own address, expected another value',
     ],
     [
       'nodes: [n1]\n',
       'nodes: [n1]\naddress: 10.99.0.100\n',
-      '21:10: address: is "10.99.0.100", which is a virtual address already, expected another',
+      '21:10: address: is "10.99.0.100", already a virtual address, expected another value',
     ],
     [
       'nodes: [n1]\n',
@@ -177,7 +173,7 @@ t.test('each mistake in a balancer.yaml has its line', async (t) => {
   }
 });
 
-t.test('each mistake in a node.yaml has its line', async (t) => {
+t.test('each mistake in node.yaml gets a message with its place', async (t) => {
   const cases: [string, string, string][] = [
     [
       '[10.99.0.100]',
@@ -192,17 +188,17 @@ t.test('each mistake in a node.yaml has its line', async (t) => {
     [
       '[10.99.0.100]',
       '[10.99.0.100, 10.99.0.100]',
-      '3:33: virtualAddresses[1]: is "10.99.0.100", which is a virtual address already, expected another',
+      '3:33: virtualAddresses[1]: is "10.99.0.100", already a virtual address, expected another value',
     ],
     [
       '[10.99.0.100]',
       '["::1"]',
-      '3:20: virtualAddresses[0]: is "::1", an IPv6 address, but Baton does IPv4 only, expected an IPv4 address such as 10.99.0.3',
+      '3:20: virtualAddresses[0]: is "::1", an IPv6 address, but Baton supports only IPv4, expected an IPv4 address such as 10.99.0.3',
     ],
     [
       '[10.99.0.2]',
       '[10.99.0.100]',
-      '4:13: balancers[0]: is "10.99.0.100", which is a virtual address already, expected another',
+      '4:13: balancers[0]: is "10.99.0.100", already a virtual address, expected another value',
     ],
     [
       'balancers',
@@ -222,7 +218,7 @@ t.test('each mistake in a node.yaml has its line', async (t) => {
     [
       'balancers',
       'address: 10.99.0.100\nbalancers',
-      '4:10: address: is "10.99.0.100", which is a virtual address already, expected another',
+      '4:10: address: is "10.99.0.100", already a virtual address, expected another value',
     ],
   ];
   for (const [piece, replacement, line] of cases) {

@@ -22,20 +22,20 @@ resources: [{ path: /, nodes: [n1] }]
   return loadBalancerConfig(FILE);
 };
 
-t.test('absent, there is none', async (t) => {
+t.test('without the key, there is no interface for nodes', async (t) => {
   t.equal(load('').nodeInterface, undefined);
 });
 
-t.test('its place is known to who finds later that it will not do', async (t) => {
+t.test('the config keeps the place of the key for later errors', async (t) => {
   t.same(load('# where nodes are\nnodeInterface:   eth1.5\n').nodeInterface, {
     name: 'eth1.5',
     where: `${FILE}:3:18: nodeInterface`,
   });
 });
 
-t.test('what can not be', async (t) => {
+t.test('invalid values are refused', async (t) => {
   const cases = [
-    ['eth0', 'is "eth0", which is the interface already, expected another, or no such key'],
+    ['eth0', 'is "eth0", the same as interface, expected another interface, or leave out the key'],
     ['a b', 'is "a b", expected the name of a network interface such as eth0'],
     ['[eth1]', 'is a list of 1, expected the name of a network interface such as eth0'],
   ] as const;

@@ -24,20 +24,20 @@ t.test('durations are a number and a unit', async (t) => {
   for (const [text, ms] of cases) t.equal(parseDuration(text), ms, JSON.stringify(text));
 });
 
-t.test('an address of one machine', async (t) => {
+t.test('a unicast address is one that a machine on a link can have', async (t) => {
   const cases: [string, string | undefined][] = [
     ['10.99.0.3', undefined],
     ['223.255.255.255', undefined],
-    ['0.0.0.0', 'an address of no machine'],
+    ['0.0.0.0', 'an address that no machine can have'],
     ['127.0.0.1', 'a loopback address'],
     ['224.0.0.1', 'a multicast address'],
     ['255.255.255.255', 'a reserved or broadcast address'],
-    ['::1', 'an IPv6 address, but Baton does IPv4 only'],
-    ['::ffff:10.0.0.1', 'an IPv6 address, but Baton does IPv4 only'],
-    ['10.99.0.03', 'no IPv4 address'],
-    ['10.99.3', 'no IPv4 address'],
-    ['10.99.0.3/24', 'no IPv4 address'],
-    ['web.example.org', 'no IPv4 address'],
+    ['::1', 'an IPv6 address, but Baton supports only IPv4'],
+    ['::ffff:10.0.0.1', 'an IPv6 address, but Baton supports only IPv4'],
+    ['10.99.0.03', 'not an IPv4 address'],
+    ['10.99.3', 'not an IPv4 address'],
+    ['10.99.0.3/24', 'not an IPv4 address'],
+    ['web.example.org', 'not an IPv4 address'],
   ];
   for (const [text, why] of cases) t.equal(whyNotUnicast(text), why, text);
 });
@@ -65,7 +65,7 @@ t.test('a listener is an address and a port', async (t) => {
   }
 });
 
-t.test('what a word was probably meant to be', async (t) => {
+t.test('the known word that is nearest to a mistyped one', async (t) => {
   const keys = ['interface', 'keyFile', 'nodes', 'log', 'port'];
   t.equal(nearest('kefFile', keys), 'keyFile');
   t.equal(nearest('keyfile', keys), 'keyFile');
@@ -73,6 +73,6 @@ t.test('what a word was probably meant to be', async (t) => {
   t.equal(nearest('node', keys), 'nodes');
   t.equal(nearest('prot', keys), 'port');
   t.equal(nearest('timeouts', keys), undefined);
-  t.equal(nearest('n2', ['n1', 'n3']), undefined, 'of short names each is near to any other');
+  t.equal(nearest('n2', ['n1', 'n3']), undefined, 'among short names each is near to the others');
   t.equal(nearest('N1', ['n1', 'n3']), 'n1');
 });

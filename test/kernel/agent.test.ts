@@ -69,7 +69,7 @@ if (insideNamespace(import.meta.url)) {
     const { lines } = balancer;
     const agent = startAgent();
     await agent.says(/is ready/);
-    t.match(agent.text, new RegExp(`balancer ${BALANCER} hears this node`));
+    t.match(agent.text, new RegExp(`balancer ${BALANCER} receives the reports of this node`));
     t.match(run('ip', '-4', 'address', 'show', 'dev', 'lo'), `inet ${VIRTUAL}/32`);
     t.match(run('sysctl', '-n', 'net.ipv4.conf.eth0.arp_ignore'), '1');
     t.match(run('sysctl', '-n', 'net.ipv4.conf.eth0.arp_announce'), '2');
@@ -285,9 +285,9 @@ if (insideNamespace(import.meta.url)) {
     await agent.says(/is ready/);
     run('ip', 'address', 'del', `${VIRTUAL}/32`, 'dev', 'lo');
     run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
-    await agent.says(/address 10\.99\.0\.100\/32 on lo was gone, and is back/);
-    await agent.says(/tc filter shim_ingress \(ingress\) was gone, and is back/);
-    await agent.says(/tc filter shim_egress \(egress\) was gone, and is back/);
+    await agent.says(/address 10\.99\.0\.100\/32 on lo was missing, and is restored/);
+    await agent.says(/tc filter shim_ingress \(ingress\) was missing, and is restored/);
+    await agent.says(/tc filter shim_egress \(egress\) was missing, and is restored/);
     t.match(run('ip', '-4', 'address', 'show', 'dev', 'lo'), `inet ${VIRTUAL}/32`);
     t.equal((await agent.end('SIGTERM')).code, 0);
     t.same(snapshot(), before);
@@ -325,7 +325,7 @@ if (insideNamespace(import.meta.url)) {
       run('ip', 'link', 'del', 'eth5');
       await until(
         'the message',
-        () => count(/^interface eth5 is gone: no session can be handed over here$/) === 1,
+        () => count(/^interface eth5 is gone: no session can be handed over to this node$/) === 1,
       );
       await until(
         'the message again',
@@ -344,7 +344,7 @@ if (insideNamespace(import.meta.url)) {
       t.equal(count(/^interface eth5 is back$/), 0);
       run('ip', 'address', 'add', '10.95.0.3/24', 'dev', 'eth5');
       await until('it to be back', () => count(/^interface eth5 is back$/) === 1);
-      t.equal(count(/^interface eth5 is another one now: set up again$/), 1);
+      t.equal(count(/^interface eth5 was replaced by another one: set up again$/), 1);
       t.match(run('tc', 'filter', 'show', 'dev', 'eth5', 'ingress'), 'shim_ingress');
       t.match(run('tc', 'filter', 'show', 'dev', 'eth5', 'egress'), 'shim_egress');
       end.abort();

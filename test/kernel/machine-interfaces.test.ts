@@ -82,7 +82,9 @@ if (insideNamespace(import.meta.url)) {
 
     run('tc', 'filter', 'del', 'dev', 'eth1', 'ingress', 'pref', '1');
     await until('its repair', () => warnings.length >= 1);
-    t.same(warnings.splice(0), ['tc filter guard_ingress (ingress) on eth1 was gone, and is back']);
+    t.same(warnings.splice(0), [
+      'tc filter guard_ingress (ingress) on eth1 was missing, and is restored',
+    ]);
 
     await t.rejects(Machine.prepare({ ...options, interface: 'eth1', nodeInterface: undefined }), {
       code: 'BATON_IN_USE',

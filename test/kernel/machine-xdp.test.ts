@@ -130,8 +130,8 @@ if (insideNamespace(import.meta.url)) {
       rmSync(pins, { recursive: true });
       await until('repairs', () => warnings.length >= 2);
       t.same(warnings, [
-        'XDP program baton_xdp (native) was gone, and is back',
-        `pins in ${pins} was gone, and is back`,
+        'XDP program baton_xdp (native) was missing, and is restored',
+        `pins in ${pins} was missing, and is restored`,
       ]);
       t.ok(attached());
       t.ok(existsSync(join(pins, 'control')));

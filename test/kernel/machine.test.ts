@@ -161,8 +161,8 @@ if (insideNamespace(import.meta.url)) {
       run('tc', 'filter', 'del', 'dev', 'eth0', 'ingress', 'pref', '1');
       await until('repairs', () => warnings.length >= 2);
       t.same(warnings, [
-        'tc filter guard_ingress (ingress) was gone, and is back',
-        `address ${VIRTUAL}/32 on eth0 was gone, and is back`,
+        'tc filter guard_ingress (ingress) was missing, and is restored',
+        `address ${VIRTUAL}/32 on eth0 was missing, and is restored`,
       ]);
     });
 

@@ -22,7 +22,7 @@ function logged() {
 }
 
 t.test(
-  'an absence is told when it begins, again as long as it lasts, and when it is over',
+  'an absence is reported when it begins, regularly while it lasts, and when it is over',
   async (t) => {
     const { log, said } = logged();
     let now = 0;
@@ -34,42 +34,47 @@ t.test(
     };
     t.same(look(there, 300), []);
     t.same(look(undefined, 150), [
-      'warn interface eth0 is gone: no session can be handed over here',
-      'warn interface eth0 is gone, since 60 s: no session can be handed over here',
-      'warn interface eth0 is gone, since 120 s: no session can be handed over here',
+      'warn interface eth0 is gone: no session can be handed over to this node',
+      'warn interface eth0 is gone, for 60 s: no session can be handed over to this node',
+      'warn interface eth0 is gone, for 120 s: no session can be handed over to this node',
     ]);
     t.same(look({ ...there, up: false }, 30), [
-      'warn interface eth0 is down: no session can be handed over here',
+      'warn interface eth0 is down: no session can be handed over to this node',
     ]);
     t.same(look({ ...there, addresses: [] }, 30), [
-      `warn interface eth0 has lost the address ${OWN}: no session can be handed over here`,
+      `warn interface eth0 has lost the address ${OWN}: no session can be handed over to this node`,
     ]);
     t.same(look(there, 30), ['info interface eth0 is back']);
   },
 );
 
-t.test('handoffs of a stranger, or under another key, are told once a minute', async (t) => {
-  const { log, said } = logged();
-  let now = 0;
-  const strangers = new Strangers([addressNumber('10.99.0.2')], log, () => now);
-  const counters = Object.fromEntries(SHIM_NAMES.map((name) => [name, 0])) as Record<
-    ShimCounter,
-    number
-  >;
-  const look = (change: Partial<Record<ShimCounter, number>>, later: number): string[] => {
-    now += later;
-    Object.assign(counters, change);
-    strangers.look(counters);
-    return said();
-  };
-  t.same(look({}, 5_000), []);
-  t.same(look({ drop_unknown_balancer: 3 }, 5_000), [
-    'warn 3 handoff frames were dropped, from a balancer that is not in `balancers` (known: 10.99.0.2)',
-  ]);
-  t.same(look({ drop_unknown_balancer: 5 }, 5_000), []);
-  t.same(look({}, 60_000), [
-    'warn 2 handoff frames were dropped, from a balancer that is not in `balancers` (known: 10.99.0.2)',
-  ]);
-  t.match(look({ drop_tag: 1 }, 5_000), [/^warn 1 handoff frames were dropped, under another key/]);
-  t.same(look({}, 600_000), []);
-});
+t.test(
+  'dropped handoffs of unknown balancers or with another key are reported once a minute',
+  async (t) => {
+    const { log, said } = logged();
+    let now = 0;
+    const strangers = new Strangers([addressNumber('10.99.0.2')], log, () => now);
+    const counters = Object.fromEntries(SHIM_NAMES.map((name) => [name, 0])) as Record<
+      ShimCounter,
+      number
+    >;
+    const look = (change: Partial<Record<ShimCounter, number>>, later: number): string[] => {
+      now += later;
+      Object.assign(counters, change);
+      strangers.look(counters);
+      return said();
+    };
+    t.same(look({}, 5_000), []);
+    t.same(look({ drop_unknown_balancer: 3 }, 5_000), [
+      'warn 3 handoff frames were dropped, from a balancer that is not in `balancers` (balancers in the config: 10.99.0.2)',
+    ]);
+    t.same(look({ drop_unknown_balancer: 5 }, 5_000), []);
+    t.same(look({}, 60_000), [
+      'warn 2 handoff frames were dropped, from a balancer that is not in `balancers` (balancers in the config: 10.99.0.2)',
+    ]);
+    t.match(look({ drop_tag: 1 }, 5_000), [
+      /^warn 1 handoff frames were dropped, since their key is another one/,
+    ]);
+    t.same(look({}, 600_000), []);
+  },
+);

@@ -40,7 +40,7 @@ class FakeSocket implements RawSocket {
 const viewOf = (payload: Uint8Array): DataView =>
   new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
 
-/** What a balancer answers to the socket's report: it repeats the report's number. */
+/** The answer of a balancer to the socket's report, whose session number it repeats. */
 function notice(to: FakeSocket, type: number, source = BALANCER, key = KEY): Uint8Array {
   const payload = new Uint8Array(IXCP_HEADER_BYTES);
   const report = to.sent[0]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES);
@@ -71,7 +71,7 @@ function start(balancers = [BALANCER], addresses = [VIRTUAL]) {
   return { socket, reporter, messages };
 }
 
-t.test('a report to each balancer, with a tag for it', async (t) => {
+t.test('each balancer gets a report with a tag for it', async (t) => {
   const { socket, reporter } = start([BALANCER, SECOND]);
   t.same(
     socket.sent.map((entry) => entry.destination),
@@ -98,10 +98,7 @@ t.test('a report to each balancer, with a tag for it', async (t) => {
     IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.leaving;
   t.equal(last.getUint16(IXCP.flags), leaving);
   t.equal(last.getUint32(IXCP.session), first.getUint32(IXCP.session), 'one run, one nonce');
-  t.ok(
-    last.getUint32(IXCP.sequence) > first.getUint32(IXCP.sequence),
-    'the clock never stands still',
-  );
+  t.ok(last.getUint32(IXCP.sequence) > first.getUint32(IXCP.sequence), 'the clock always grows');
   reporter.close();
   t.ok(socket.closed);
 });
@@ -115,25 +112,25 @@ t.test('runs have different nonces', async (t) => {
   t.equal(nonces.size, 4);
 });
 
-t.test('a welcome is told once', async (t) => {
+t.test('a welcome is logged once', async (t) => {
   const { socket, reporter, messages } = start();
   socket.deliver(BALANCER, notice(socket, IxcpType.welcome));
   socket.deliver(BALANCER, notice(socket, IxcpType.welcome));
   t.same(await reporter.firstAnswer, { balancer: BALANCER, badKey: false });
-  t.same(messages, [`info balancer ${formatAddress(BALANCER)} hears this node`]);
+  t.same(messages, [`info balancer ${formatAddress(BALANCER)} receives the reports of this node`]);
   socket.deliver(BALANCER, notice(socket, IxcpType.badKey, BALANCER, OTHER_KEY));
-  t.equal(messages.length, 1, 'and whoever says later that the key is wrong is not believed');
+  t.equal(messages.length, 1, 'a later badKey notice is ignored');
 });
 
-t.test('another key', async (t) => {
+t.test('a balancer with another key is logged once', async (t) => {
   const { socket, reporter, messages } = start();
   socket.deliver(BALANCER, notice(socket, IxcpType.badKey, BALANCER, OTHER_KEY));
   socket.deliver(BALANCER, notice(socket, IxcpType.badKey, BALANCER, OTHER_KEY));
   t.same(await reporter.firstAnswer, { balancer: BALANCER, badKey: true });
-  t.same(messages, [`warn balancer ${formatAddress(BALANCER)} says that it has another key`]);
+  t.same(messages, [`warn balancer ${formatAddress(BALANCER)} reports that it has another key`]);
 });
 
-t.test('an answer that does not repeat the number of the report is none', async (t) => {
+t.test('an answer with another session number is ignored', async (t) => {
   const { socket, reporter, messages } = start();
   for (const [type, key] of [
     [IxcpType.badKey, OTHER_KEY],
@@ -148,7 +145,7 @@ t.test('an answer that does not repeat the number of the report is none', async 
   t.same(messages, []);
 });
 
-t.test('what is not to be believed is no answer', async (t) => {
+t.test('invalid answers are ignored', async (t) => {
   const { socket, reporter, messages } = start();
   const good = notice(socket, IxcpType.welcome);
   socket.deliver(SECOND, notice(socket, IxcpType.welcome, SECOND));
@@ -158,7 +155,7 @@ t.test('what is not to be believed is no answer', async (t) => {
   for (let length = 0; length < IXCP_HEADER_BYTES; length++)
     socket.deliver(BALANCER, good.slice(0, length));
   for (let at = 0; at < IXCP_HEADER_BYTES; at++) {
-    // The hole is covered by no tag, and read by nobody.
+    // The tag does not cover the hole, and no code reads it.
     if (at === IXCP.hole || at === IXCP.hole + 1 || at === IXCP.type) continue;
     const flipped = good.slice();
     flipped[at]! ^= 0x10;
@@ -169,12 +166,12 @@ t.test('what is not to be believed is no answer', async (t) => {
   t.same(messages, []);
 });
 
-t.test('a send that fails is told once, until one succeeds', async (t) => {
+t.test('a failure to send is logged once, until a send succeeds', async (t) => {
   const { socket, reporter, messages } = start();
   socket.fails = new Error('ENETUNREACH');
   reporter.leave();
   reporter.leave();
-  t.same(messages, [`warn balancer ${formatAddress(BALANCER)} can not be reached: ENETUNREACH`]);
+  t.same(messages, [`warn cannot reach balancer ${formatAddress(BALANCER)}: ENETUNREACH`]);
   socket.fails = undefined;
   reporter.leave();
   socket.fails = new Error('ENETDOWN');
@@ -182,18 +179,21 @@ t.test('a send that fails is told once, until one succeeds', async (t) => {
   t.equal(messages.length, 2);
 });
 
-t.test('each virtual address is named, and all in one second carry one clock', async (t) => {
-  const addresses = ['10.99.0.100', '10.99.0.101', '10.99.0.102'].map(addressNumber);
-  const { socket } = start([BALANCER], addresses);
-  const views = socket.sent.map(({ payload }) => viewOf(payload));
-  t.same(
-    views.map((view) => view.getUint32(IXCP.virtualAddress)),
-    addresses,
-  );
-  t.ok(views.every((view) => view.getUint16(IXCP.clientPort) === 3));
-  t.equal(new Set(views.map((view) => view.getUint32(IXCP.sequence))).size, 1);
-  t.ok(views.every((view) => (view.getUint16(IXCP.flags) & IxcpFlag.namesAddresses) !== 0));
-  const none = start([BALANCER], []).socket.sent.map(({ payload }) => viewOf(payload));
-  t.equal(none.length, 1);
-  t.same([none[0]?.getUint16(IXCP.clientPort), none[0]?.getUint32(IXCP.virtualAddress)], [0, 0]);
-});
+t.test(
+  'there is a report for each virtual address, and all of one second have one clock',
+  async (t) => {
+    const addresses = ['10.99.0.100', '10.99.0.101', '10.99.0.102'].map(addressNumber);
+    const { socket } = start([BALANCER], addresses);
+    const views = socket.sent.map(({ payload }) => viewOf(payload));
+    t.same(
+      views.map((view) => view.getUint32(IXCP.virtualAddress)),
+      addresses,
+    );
+    t.ok(views.every((view) => view.getUint16(IXCP.clientPort) === 3));
+    t.equal(new Set(views.map((view) => view.getUint32(IXCP.sequence))).size, 1);
+    t.ok(views.every((view) => (view.getUint16(IXCP.flags) & IxcpFlag.namesAddresses) !== 0));
+    const none = start([BALANCER], []).socket.sent.map(({ payload }) => viewOf(payload));
+    t.equal(none.length, 1);
+    t.same([none[0]?.getUint16(IXCP.clientPort), none[0]?.getUint32(IXCP.virtualAddress)], [0, 0]);
+  },
+);

@@ -144,7 +144,7 @@ t.test('TCP options', async (t) => {
   );
 });
 
-t.test('what is written is read again', async () => {
+t.test('options that are written are parsed again', async () => {
   const options = new TcpOptions();
   const flag = fc.boolean();
   const shift = fc.integer({ min: -1, max: 14 });

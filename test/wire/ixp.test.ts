@@ -47,7 +47,7 @@ t.test('IXP', async (t) => {
   ]);
 });
 
-t.test('what a report refuses is named by the bits of IXP', async (t) => {
+t.test('options that a report refuses have the bits of IXP', async (t) => {
   t.equal(refusedOptions(IxcpFlag.canAdopt | IxcpFlag.noCookies | IxcpFlag.leaving), 0);
   t.equal(refusedOptions(IxcpFlag.noWindowScale), IxpFlag.windowScaleOk);
   t.equal(refusedOptions(IxcpFlag.noSack), IxpFlag.sackOk);

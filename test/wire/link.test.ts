@@ -50,7 +50,7 @@ const cases: [string, number, number[], number][] = [
   ['wireless', 105, [...MACS, 8, 0, ...IP], NoIpv4.unknownLink],
 ];
 
-t.test('where the IPv4 header begins', async (t) => {
+t.test('the IPv4 header is found behind each link layer', async (t) => {
   for (const [name, linkType, frame, expected] of cases) {
     for (const before of [0, 7]) {
       // Nothing behind the frame may be looked at: it would look like IPv4.
@@ -68,7 +68,7 @@ t.test('where the IPv4 header begins', async (t) => {
   }
 });
 
-t.test('which link types are known', async (t) => {
+t.test('known link types are recognized', async (t) => {
   t.ok(isKnownLinkType(276));
   t.notOk(isKnownLinkType(105));
 });

@@ -43,7 +43,7 @@ t.test('frames of any length at any time', async (t) => {
   t.pass();
 });
 
-t.test('names, directions and counts are where other readers look', async (t) => {
+t.test('names, directions and counts are at the places of the specification', async (t) => {
   const output = new GrowingBytes();
   const writer = new PcapngWriter(output.append, INTERFACES, 96);
   writer.frame({

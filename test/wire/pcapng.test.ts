@@ -177,12 +177,12 @@ t.test('sections: each with its byte order and its own interfaces', async (t) =>
   ]);
   t.match(
     reader.fault?.message,
-    /interface 0, which is not described/,
+    /interface 0, which has no description/,
     'the third section has none',
   );
 });
 
-t.test('damage: what is wrong, where, and the frames before it', async (t) => {
+t.test('damage is reported with its place, and the frames before it are read', async (t) => {
   const b = new Blocks(true);
   const start = join(b.section(), b.interface(1));
   const good = join(start, b.enhanced(0, 0, 0, [1, 2, 3, 4]));
@@ -227,14 +227,14 @@ t.test('damage: what is wrong, where, and the frames before it', async (t) => {
       with32(start.length + 8, 7),
       0,
       start.length + 8,
-      /interface 7, which is not described/,
+      /interface 7, which has no description/,
     ],
     [
       'more captured than there is',
       with32(start.length + 20, 5),
       0,
       start.length,
-      /claims 5 captured bytes, its block holds 4/,
+      /claims 5 captured bytes, but its block has 4/,
     ],
     [
       'a packet block too short',
@@ -255,7 +255,7 @@ t.test('damage: what is wrong, where, and the frames before it', async (t) => {
       join(b.section(), b.block(3, b.body().u32(0))),
       0,
       28,
-      /not described/,
+      /has no description/,
     ],
     [
       'an interface block too short',
@@ -271,8 +271,8 @@ t.test('damage: what is wrong, where, and the frames before it', async (t) => {
       44,
       /option 9 of 9 bytes reaches past its block/,
     ],
-    ['another version', b.section(2), 0, 12, /version 2\.0 is not known/],
-    ['no byte order', join(b.section().fill(0, 8, 12)), 0, 8, /no byte order magic/],
+    ['another version', b.section(2), 0, 12, /version 2\.0 is not supported/],
+    ['no byte order', join(b.section().fill(0, 8, 12)), 0, 8, /no byte-order magic/],
     ['a section header cut off', b.section().subarray(0, 20), 0, 0, /section header is cut off/],
   ];
   for (const [name, file, frames, offset, message] of cases) {
@@ -280,7 +280,7 @@ t.test('damage: what is wrong, where, and the frames before it', async (t) => {
     t.equal(readAll(reader).length, frames, name);
     t.equal(reader.fault?.offset, offset, name);
     t.match(reader.fault?.message, message, name);
-    t.equal(reader.next(), false, 'and nothing after it');
+    t.equal(reader.next(), false, 'no frame follows the damage');
   }
   const reader = new PcapngReader(join(b.interface(1), good));
   t.equal(reader.next(), false);

@@ -331,7 +331,7 @@ export class Machine {
       return;
     }
     for (const repaired of await this.journal.repair())
-      options.log.warn(`${repaired} was gone, and is back`);
+      options.log.warn(`${repaired} was missing, and is restored`);
     // Neighbours that were disconnected too may have lost their ARP entries.
     if (up.includes(options.interface)) this.announcer.announce();
   }
