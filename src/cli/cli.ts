@@ -10,7 +10,7 @@ import { newKey, readKey, writeNewKey } from '../config/key.js';
 import { loadBalancerConfig, loadConfig } from '../config/load.js';
 import { machineWarnings } from '../config/machine-warnings.js';
 import { DEFAULT_CONTROL_SOCKET } from '../config/schema.js';
-import { type Address, parseAddress, UNSPECIFIED } from '../wire/address.js';
+import { type Address, MOST_PORT, parseAddress, UNSPECIFIED } from '../wire/address.js';
 import { Stream, Terminal } from './display.js';
 import { explain, explained } from './glossary.js';
 import { renderCheck, renderSessions, renderStats } from './reports.js';
@@ -33,7 +33,6 @@ const SHORTEST_INTERVAL_SECONDS = 0.1;
 const LONGEST_INTERVAL_SECONDS = 86_400;
 /** Most intervals or frames. */
 const MOST_COUNT = 1_000_000_000;
-const MOST_PORT = 65_535;
 
 /**
  * Runs the command with `args` (without node and script). Resolves to the exit code: 0, or 1 after

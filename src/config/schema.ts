@@ -10,6 +10,8 @@ import { type Static, Type } from '@sinclair/typebox';
 import { LOG_LEVELS } from '../base/log.js';
 import { MAX_WORKERS, MAX_XDP_NODES } from '../datapath/xdp-layout.js';
 import { PREDICTOR_NAMES } from '../directory/predictors/index.js';
+import { MAX_HEAD_BYTES } from '../request/http/scan.js';
+import { MOST_PORT } from '../wire/address.js';
 
 /** The values of the key `datapath`. */
 export const DATAPATHS = ['auto', 'xdp', 'packet'] as const;
@@ -113,9 +115,9 @@ const VirtualServer = Type.Object(
     ),
     port: Type.Integer({
       minimum: 1,
-      maximum: 65_535,
+      maximum: MOST_PORT,
       description: 'The TCP port.',
-      expected: 'a port number from 1 to 65535',
+      expected: `a port number from 1 to ${MOST_PORT}`,
     }),
     predictor: choice(
       PREDICTOR_NAMES,
@@ -178,7 +180,7 @@ const LimitKeys = Type.Object(
       'Most bytes of a request head. A longer head gets the answer 431.',
       16_384,
       1_024,
-      65_535,
+      MAX_HEAD_BYTES,
     ),
     heads: count(
       'Most sessions at one time whose request head is being collected or handed over. At most `sessions`.',

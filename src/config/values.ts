@@ -1,6 +1,6 @@
 /** Parses config values: durations, addresses, listeners. */
 import { isIPv6 } from 'node:net';
-import { type Endpoint, isLoopback, parseAddress } from '../wire/address.js';
+import { type Endpoint, isLoopback, MOST_PORT, parseAddress } from '../wire/address.js';
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 const LONGEST_MS = 24 * 3_600_000;
@@ -48,7 +48,7 @@ export function parseListener(text: string): Endpoint | undefined {
   if (match === null) return undefined;
   const address = parseAddress(match[1] ?? '');
   const port = Number(match[2]);
-  if (address === undefined || address >>> 24 === 0 || address >>> 24 >= 224 || port > 65_535)
+  if (address === undefined || address >>> 24 === 0 || address >>> 24 >= 224 || port > MOST_PORT)
     return undefined;
   return { address, port };
 }

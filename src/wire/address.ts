@@ -12,8 +12,11 @@ import { BatonError } from '../base/errors.js';
 
 declare const ADDRESS: unique symbol;
 
-/** An IPv4 address. A plain number is none: `toAddress` makes one of a header's field. */
+/** An IPv4 address. `toAddress` makes one from the field of a header; a plain number is not accepted. */
 export type Address = number & { readonly [ADDRESS]: true };
+
+/** The largest TCP port. */
+export const MOST_PORT = 65_535;
 
 /** An address and a TCP port. */
 export interface Endpoint {

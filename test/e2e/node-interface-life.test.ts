@@ -219,7 +219,7 @@ t.test('a balancer with two interfaces', { skip: whyNoFarm() }, async (t) => {
       };
       await refused('eth9', 'eth9: no such interface (this machine has lo, eth0, eth1)');
       await refused('lo', 'lo: is the loopback interface');
-      await refused('eth0', 'is "eth0", which is the interface already, expected another');
+      await refused('eth0', 'is "eth0", the same as interface, expected another interface');
       await balancer.run('ip', ['link', 'add', 'bare', 'type', 'bridge']);
       await balancer.run('ip', ['link', 'set', 'bare', 'up']);
       await refused(
