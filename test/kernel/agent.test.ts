@@ -216,7 +216,7 @@ if (insideNamespace(import.meta.url)) {
       'baton: eth0: does not have the address 10.99.0.77 (it has 10.99.0.3)',
     );
     chmodSync(join(directory, 'key.hex'), 0o644);
-    await refuses(t, startAgent(), /key\.hex: mode 0644 gives others access/);
+    await refuses(t, startAgent(), /key\.hex: mode 0644 gives access to other users/);
     chmodSync(join(directory, 'key.hex'), 0o600);
     run('chmod', '-R', 'a+rX', directory);
     chmodSync(join(directory, 'key.hex'), 0o600);
@@ -329,7 +329,7 @@ if (insideNamespace(import.meta.url)) {
       );
       await until(
         'the message again',
-        () => count(/^interface eth5 is gone, since \d+ s: no session/) >= 3,
+        () => count(/^interface eth5 is gone, for \d+ s: no session/) >= 3,
       );
       t.match(
         run('ip', '-4', 'address', 'show', 'dev', 'lo'),
