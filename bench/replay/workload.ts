@@ -137,7 +137,7 @@ export function layOutNotices(
     const client = clientAddress(number);
     const slot = sessions.find(client, clientKey(number));
     if (slot < 0) throw new Error(`client ${number} has no session`);
-    const node = nodes.address[sessions.node(slot)] ?? 0;
+    const node = nodes.address[sessions.node(slot)]!;
     view.setUint16(at + 12, EtherType.ipv4);
     writeIpv4(view, at + IP, IPV4_HEADER_BYTES + IXCP_HEADER_BYTES, Protocol.ixcp, node, BALANCER);
     const repr = {

@@ -248,7 +248,7 @@ export class CaptureDatapath implements TransmitQueue {
 
   private deliverNotice(sink: FrameSink): void {
     const length = this.player.writeNotice(this.memory.view, 0);
-    sink.receive(0, length, 0, this.now);
+    if (length > 0) sink.receive(0, length, 0, this.now);
   }
 
   /** Classifies one recorded frame, and gives it to the engine if a client sent it. */

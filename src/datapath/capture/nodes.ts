@@ -182,7 +182,8 @@ export class NodePlayer {
     if (notice === undefined) return 0;
     this.nextNotice += 1;
     const { to } = notice;
-    const source = to.node === LOCAL ? to.balancer : (this.options.nodes[to.node]?.address ?? 0);
+    const source = to.node === LOCAL ? to.balancer : this.options.nodes[to.node]?.address;
+    if (source === undefined) return 0;
     writeMac(view, offset + ETHERNET.destination, this.macHigh, this.macLow);
     if (to.node === LOCAL) writeMac(view, offset + ETHERNET.source, this.macHigh, this.macLow);
     else writeMac(view, offset + ETHERNET.source, NODE_MAC_HIGH, NODE_MAC_LOW + to.node);
