@@ -6,7 +6,8 @@
  * literal serves both. A field that is there is written as it stands, however wrong, so that
  * malformed frames need no other tool.
  *
- * Nothing here uses the code of src/wire: a fault there would otherwise be on both sides and cancel out.
+ * Nothing here uses the code of src/wire: a fault there would otherwise be on both sides and cancel
+ * out.
  */
 import type { Address } from '../src/wire/address.js';
 import { referenceSipHash } from './siphash.js';

@@ -48,7 +48,9 @@ function anchorsOf(name: string): string[] {
   );
 }
 
-/** Whether a path names a file or folder, from the root, from src/, or from the file's own place. */
+/**
+ * Whether a path names a file or folder, from the root, from src/, or from the file's own place.
+ */
 function exists(path: string, from: string): boolean {
   const bare = path.replace(/\/$/, '');
   const bases = ['', 'src', ...foldersOf(from)];

@@ -1,7 +1,7 @@
 /**
- * Counters that the kernel keeps for Baton: those of the packet rings, and those of the BPF programs
- * (`bpf/lib/counters.h`; their order is their index in the map `counters`). `baton stats` shows the
- * counters of the programs as `guard_...`, `shim_...` and `xdp_...`.
+ * Counters that the kernel keeps for Baton: those of the packet rings, and those of the BPF
+ * programs (`bpf/lib/counters.h`; their order is their index in the map `counters`). `baton stats`
+ * shows the counters of the programs as `guard_...`, `shim_...` and `xdp_...`.
  */
 import { type CounterInfo, counter } from './counter-info.js';
 

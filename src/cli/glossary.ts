@@ -46,7 +46,10 @@ function entries(prefix: string, infos: Infos): [string, CounterInfo][] {
   return Object.entries(infos).map(([name, info]) => [prefix + name, info]);
 }
 
-/** The first sentence of a counter's help. Empty for an unknown name, for example of another version. */
+/**
+ * The first sentence of a counter's help. Empty for an unknown name, for example of another
+ * version.
+ */
 export function meaningOf(name: string): string {
   const info = GLOSSARY.get(name);
   return info === undefined ? '' : meaning(info);

@@ -12,7 +12,10 @@ import { BatonError } from '../base/errors.js';
 
 declare const ADDRESS: unique symbol;
 
-/** An IPv4 address. `toAddress` makes one from the field of a header; a plain number is not accepted. */
+/**
+ * An IPv4 address. `toAddress` makes one from the field of a header; a plain number is not
+ * accepted.
+ */
 export type Address = number & { readonly [ADDRESS]: true };
 
 /** The largest TCP port. */

@@ -1,6 +1,6 @@
 /**
- * What the main thread does with the states of nodes: it logs each change, for the worse and for the
- * better, and decides which options are offered.
+ * What the main thread does with the states of nodes: it logs each change, for the worse and for
+ * the better, and decides which options are offered.
  */
 import t from 'tap';
 import { NodeWatch } from '../../src/balancer/node-watch.js';

@@ -249,8 +249,8 @@ t.test(
     const records = sessionMemory(64);
     const before = new Conversation(t, { engine: { memory: records } });
     const head = get('/01');
-    // 1: handed over. 2: handed over to its second node, because the first was silent. 3: in several
-    // segments. 4: to the balancer itself. 5: not handed over yet.
+    // 1: handed over. 2: handed over to its second node, because the first was silent. 3: in
+    // several segments. 4: to the balancer itself. 5: not handed over yet.
     const heads = new Map([
       [2, head],
       [1, get('/0')],

@@ -1,7 +1,7 @@
 /**
  * The changes that a balancer makes to its machine, in the order in which they take effect:
  *
- *     prepare         checks; SYN cookies, shim and guard on the interface; XDP program, its sockets
+ *     prepare         checks; cookies, shim and guard on the interface; XDP program and sockets
  *     (the engine opens its ring, and takes over the sessions of an earlier run)
  *     activate        the XDP program works
  *     takeAddresses   the virtual addresses on the interface, announced by ARP

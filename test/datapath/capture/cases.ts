@@ -128,8 +128,8 @@ export const CASES: Case[] = [
     counters: { syn_retransmitted: 1, syn_ack_retransmitted: 2 },
   },
   {
-    // All frames but one are there twice. The second copy of the request is not forwarded, since the
-    // first one is kept.
+    // All frames but one are there twice. The second copy of the request is not forwarded, since
+    // the first one is kept.
     file: 'm57-long-49583-80.pcap',
     server: '208.111.129.62:80',
     frames: { of: 227, client: 61, server: 166 },

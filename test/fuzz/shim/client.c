@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Runs the XDP program's parser of clients' segments (client.h) and its cookies (cookie.h)
- * natively, under the address and undefined-behaviour sanitizers. Each result is compared with a slow
- * and simple version.
+ * natively, under the address and undefined-behaviour sanitizers. Each result is compared with a
+ * slow and simple version.
  *
  *     client ROUNDS SEED     rounds of a SYN with random options, mutated, truncated
  *
