@@ -6,6 +6,7 @@ import { listAddresses } from '../../src/host/addresses.js';
 import { loadObject } from '../../src/host/bpf-object.js';
 import { hasClsact, listFilters } from '../../src/host/filters.js';
 import { native } from '../../src/host/native.js';
+import { requireAddress } from '../../src/wire/address.js';
 import { insideNamespace, run } from './namespace.js';
 
 /** A classic BPF program: one instruction, which passes every frame. */
@@ -27,7 +28,7 @@ function shownAddresses(): unknown[] {
   return links.flatMap(({ ifname, addr_info }) =>
     addr_info.map(({ local, prefixlen }) => ({
       interface: ifname,
-      address: local,
+      address: requireAddress(local),
       prefix: prefixlen,
     })),
   );
