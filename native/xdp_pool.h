@@ -1,7 +1,6 @@
 // The AF_XDP sockets of an interface and the frames that they share.
 //
-//     memory | queue 0: frame 0 | frame 1 | ... | queue 1: ... | free lists: worker 0 | worker 1 |
-//     ...
+//     memory | queue 0: frame 0 | frame 1 | ... | queue 1: ... | free lists: worker 0 | ...
 //
 // All queues share one memory (UMEM), so that a frame can leave through another queue than the one
 // it arrived on. Each queue has a fill and a completion ring. On each queue, each worker has a

@@ -12,7 +12,7 @@
  * guard_fanout decides which thread gets a frame. Behind an XDP program, the tap gets the frames
  * that the program passes, and guard_ingress sends out those with a struct redirect_request.
  *
- * Attached to clsact with direct action and priority 1. Runs on kernel 5.10 and newer.
+ * Attached to clsact with direct action and priority 1. Uses nothing newer than kernel 5.10.
  */
 #include <stddef.h>
 #include <linux/bpf.h>
@@ -25,24 +25,9 @@
 #include "counters.h"
 #include "parse.h"
 #include "session.h"
+#include "virtual-servers.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
-
-/* Is this address and port a virtual server? The value is its index in the config. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, struct guard_server);
-	__type(value, __u32);
-} virtual_servers SEC(".maps");
-
-/* Does a virtual server have this address? The value has no meaning. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __be32);
-	__type(value, __u32);
-} virtual_addresses SEC(".maps");
 
 /* Which address do notices to this balancer go to? */
 struct {

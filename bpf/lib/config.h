@@ -59,7 +59,7 @@ struct session {
 	__u8 pad[6];          /* 42 always 0 */
 };
 
-/* Key of map `virtual_servers` of the guard. */
+/* Key of map `virtual_servers`. */
 struct guard_server {
 	__be32 address; /* 0 */
 	__be16 port;    /* 4 */

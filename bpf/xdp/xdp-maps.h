@@ -13,6 +13,7 @@
 #include "config.h"
 #include "counters.h"
 #include "session.h"
+#include "virtual-servers.h"
 
 /* What are the settings of this balancer? The program reads them before it looks at a frame. */
 struct {
@@ -49,22 +50,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct xdp_node);
 } nodes SEC(".maps");
-
-/* Is this address and port a virtual server? The value is its index in session keys. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, struct guard_server);
-	__type(value, __u32);
-} virtual_servers SEC(".maps");
-
-/* Does a virtual server have this address? The value has no meaning. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __be32);
-	__type(value, __u32);
-} virtual_addresses SEC(".maps");
 
 /* Which AF_XDP socket gets frames for a worker? The key is receive queue * MAX_WORKERS + worker. */
 struct {

@@ -130,8 +130,10 @@ export class ControlClient {
         hint: 'end it first',
       });
     }
-    const hint = OTHER_VERSION;
-    return new BatonError('BATON_CONTROL', `the balancer answered ${statusCode}`, { where, hint });
+    return new BatonError('BATON_CONTROL', `the balancer answered ${statusCode}`, {
+      where,
+      hint: OTHER_VERSION,
+    });
   }
 
   private async ask<Schema extends TSchema>(

@@ -1,5 +1,6 @@
 /** The balancer's side of a capture: the frames that its engine threads copy, as a stream. */
 import { Readable } from 'node:stream';
+import type { FrameSource } from '../api/server.js';
 import { FrameTapReader, lostRecord, type TapWish, tapMemory } from '../datapath/frame-tap.js';
 import type { TapStart } from './threads/engine-messages.js';
 
@@ -17,7 +18,7 @@ export interface Tappable {
   setTaps(start: () => TapStart | undefined): Promise<void>;
 }
 
-export class CaptureFeed {
+export class CaptureFeed implements FrameSource {
   private readonly engine: Tappable;
   private running = false;
 

@@ -133,7 +133,7 @@ async function start(
   let neighbours: NeighbourWatch | undefined;
   const engine = await EnginePool.start({
     program: ENGINE_PROGRAM,
-    workers: config.workers,
+    workers,
     given: {
       config: { ...config, nodes },
       interfaceIndex: machine.info.index,

@@ -1,7 +1,6 @@
 /** The data of `baton stats` and `baton sessions`, from engine threads, machine and config. */
 
 import type { SessionPage, StatsDocument } from '../api/documents.js';
-
 import type { StatsSource } from '../api/server.js';
 import type { CounterName } from '../base/counters.js';
 import {

@@ -129,7 +129,7 @@ export const COUNTERS = {
   ),
   closed_silent_client: counter(
     'sessions',
-    'Connections closed without an answer because the client sent no byte within timeouts.head. Browsers open such connections in advance.',
+    'Connections closed without an answer because the client sent no byte within timeouts.head, or closed without sending one. Browsers open such connections in advance.',
   ),
   closed_fin: counter('sessions', 'Sessions that ended normally, by FIN from both sides.'),
   closed_client_reset: counter(
@@ -150,7 +150,7 @@ export const COUNTERS = {
   ),
   closed_no_node: counter(
     'sessions',
-    "Sessions reset because no node took them and the local service did not either. Check that the shim on the balancer's own interface works (`shim_...`).",
+    "Sessions reset because no node could continue them. No holder and no local service took the session, a node took only the beginning of its head, or it was moved and the node that answered is unknown. If this grows, check that the shim on the balancer's own interface works (`shim_...`).",
   ),
   closed_replaced: counter(
     'sessions',
@@ -243,7 +243,7 @@ export const COUNTERS = {
   ),
   drop_bad_ack: counter(
     'segments',
-    'Segments in a handshake that acknowledge a number that was never sent. The sender gets an RST (RFC 9293 section 3.10.7.4).',
+    'Segments before the handoff that acknowledge a number that was never sent. During the handshake the sender gets an RST (RFC 9293 section 3.10.7.4), later an ACK.',
   ),
   drop_out_of_window: counter(
     'segments',

@@ -61,7 +61,10 @@ export interface PacketInterface {
   filterProgramFd: number;
   /** How several rings share the interface's frames; by default this ring gets all. */
   fanout?: PacketRingOptions['fanout'];
-  /** The datapath has inlets: `admit` will be called. Default: false. */
+  /**
+   * The datapath has an inlet, and the inlet brings only notices: `admit` will be called. Default:
+   * false.
+   */
   admits?: boolean;
 }
 

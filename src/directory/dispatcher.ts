@@ -46,7 +46,8 @@ export interface Dispatcher {
 
   /**
    * Picks one of the nodes that hold `resource`. Leaves out the holders whose bit is set in
-   * `tried`, and nodes that cannot take this session at `now`. Returns its index, or -1.
+   * `tried`, and nodes that cannot take this session. Nodes that are suspended or rest at `now` are
+   * the last choice. Returns its index, or -1.
    * `pickedBit` is then the bit to add to `tried`.
    *
    * @param options IxpFlag bits of the session's agreed options; other bits are ignored

@@ -57,7 +57,7 @@ export interface NodeHealth {
   flags: number;
   /** Its last handoff timed out. */
   failed: boolean;
-  /** It gets no handoffs for a while, since several in a row have timed out. */
+  /** It is the last choice for a while, since several handoffs in a row have timed out. */
   suspended: boolean;
   /** For each virtual server, by index. 1: the node does not have its address. */
   lacks: Uint8Array;
@@ -130,7 +130,7 @@ export class NodeStates {
     return this.shared.refused[node]!;
   }
 
-  /** Whether the node gets no handoffs, since several in a row have timed out. */
+  /** Whether the node is the last choice, since several handoffs in a row have timed out. */
   isSuspended(node: number, now: number): boolean {
     return now < this.shared.suspendedUntil[node]!;
   }

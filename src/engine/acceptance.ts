@@ -83,7 +83,9 @@ export function acknowledges(flags: number): boolean {
  *
  * RFC 5961 section 4.2: "If the SYN bit is set, irrespective of the sequence number, TCP MUST send
  * an ACK (also referred to as challenge ACK) to the remote peer". In SYN-RECEIVED after a passive
- * OPEN, RFC 9293 returns the connection to LISTEN, where the SYN opens a new one.
+ * OPEN, RFC 9293 returns the connection to LISTEN and drops the SYN. Here that SYN opens the new
+ * session at once, so that the client need not send it again. A session that has ended is in
+ * TIME-WAIT for the balancer: RFC 9293 section 3.6.1 lets a SYN with another number replace it.
  */
 export function acceptSyn(state: number, sameIsn: boolean): SynAcceptanceCode {
   switch (state) {
@@ -100,7 +102,7 @@ export function acceptSyn(state: number, sameIsn: boolean): SynAcceptanceCode {
 }
 
 /**
- * An RST outside of pass-through.
+ * An RST while the head is being collected. `window` counts from `receiveNext`, inclusive.
  *
  * RFC 9293 section 3.10.7.4, second (RFC 5961 section 3.2): "1) If the RST bit is set and the
  * sequence number is outside the current receive window, silently drop the segment. 2) If the RST
@@ -157,8 +159,8 @@ export function acceptHalfOpen(
  * The ACK field while only our SYN has been sent: SYN-RECEIVED and collecting.
  *
  * RFC 9293 section 3.10.7.4, fifth, as above. RFC 5961 section 5.2: "((SND.UNA - MAX.SND.WND) <=
- * SEG.ACK <= SND.NXT)". Nothing below SND.UNA was ever sent, so exactly one number is acceptable. A
- * sender that injects data without having seen our SYN/ACK does not know it.
+ * SEG.ACK <= SND.NXT)". We have sent only our SYN, so exactly one number is acceptable. A sender
+ * that injects data without having seen our SYN/ACK does not know it.
  */
 export function acceptAckOfSyn(
   flags: number,
@@ -234,11 +236,12 @@ export function acknowledgesAnswer(acknowledgement: number, serverFirst: number)
 }
 
 /**
- * Whether an acknowledgement number is near the highest seen. A number far from it may be forged:
- * the balancer does not believe the segment, and the node decides.
+ * Whether an acknowledgement number is near the highest seen. A number far from it may be forged.
  *
- * RFC 5961 section 5.2: "All incoming segments whose ACK value doesn't satisfy the above condition
- * MUST be discarded".
+ * RFC 5961 section 5.2: "((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT). All incoming segments
+ * whose ACK value doesn't satisfy the above condition MUST be discarded [...]". The balancer does
+ * not know the node's SND.NXT. So it ignores such a segment for itself and forwards it, and the
+ * node decides.
  */
 export function isPlausibleAck(acknowledgement: number, clientAck: number): boolean {
   const acked = seqDiff(acknowledgement, clientAck);

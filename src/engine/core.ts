@@ -11,7 +11,13 @@ import { ETHERNET, writeMac } from '../wire/ethernet.js';
 import { seqAdd, seqAfter } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
 import { TcpFlag } from '../wire/tcp.js';
-import { acknowledgesAnswer, finIsInSequence, isPlausibleAck, movesOn } from './acceptance.js';
+import {
+  acknowledges,
+  acknowledgesAnswer,
+  finIsInSequence,
+  isPlausibleAck,
+  movesOn,
+} from './acceptance.js';
 import { BatchSlots } from './batch-slots.js';
 import { HeadStore } from './head-store.js';
 import { LOCAL_NODE, type NodeTable } from './node-table.js';
@@ -264,7 +270,7 @@ export class Core {
    */
   followClient(slot: number): boolean {
     const { sessions, segment } = this;
-    if ((segment.flags & (TcpFlag.ack | TcpFlag.rst | TcpFlag.syn)) !== TcpFlag.ack) return false;
+    if (!acknowledges(segment.flags)) return false;
     const { sequence, acknowledgement } = segment;
     const clientAck = sessions.clientAck(slot);
     if (!isPlausibleAck(acknowledgement, clientAck)) return false;

@@ -25,7 +25,8 @@ export class PassThrough {
   }
 
   /**
-   * Forwards a segment, other than an RST, to the session's node: only the MAC addresses change.
+   * Forwards a segment to the session's node: only the MAC addresses change. An RST that may end
+   * the session has its own way.
    */
   forward(slot: number): void {
     const core = this.core;

@@ -1,6 +1,6 @@
 /** IPv4 addresses and routes of this network namespace: lists, adds and removes them. */
 import { BatonError, reasonOf } from '../base/errors.js';
-import { type Address, formatAddress, requireAddress } from '../wire/address.js';
+import { type Address, formatAddress, parseAddress } from '../wire/address.js';
 import { runTool, runToolJson } from './command.js';
 import { type Ipv4Address, native } from './native.js';
 
@@ -68,8 +68,8 @@ export interface Route {
 }
 
 /**
- * The route to an address, or undefined when there is none. Throws BatonError BATON_SYSTEM when the
- * tool names an address that is none.
+ * The route to an address. Undefined when there is none, or when its next router is no IPv4 address
+ * and so unknown here.
  */
 export async function routeTo(address: Address): Promise<Route | undefined> {
   let entries: Record<string, unknown>[];
@@ -81,9 +81,11 @@ export async function routeTo(address: Address): Promise<Route | undefined> {
   }
   const entry = entries[0];
   if (entry === undefined || typeof entry.dev !== 'string') return undefined;
-  return {
-    interface: entry.dev,
-    gateway: typeof entry.gateway === 'string' ? requireAddress(entry.gateway) : undefined,
-    source: typeof entry.prefsrc === 'string' ? requireAddress(entry.prefsrc) : undefined,
-  };
+  const gateway = addressIn(entry.gateway);
+  if (entry.gateway !== undefined && gateway === undefined) return undefined;
+  return { interface: entry.dev, gateway, source: addressIn(entry.prefsrc) };
+}
+
+function addressIn(value: unknown): Address | undefined {
+  return typeof value === 'string' ? parseAddress(value) : undefined;
 }

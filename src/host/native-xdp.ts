@@ -148,11 +148,10 @@ export interface XdpRing {
   readonly queueBytes: number;
   readonly frameBytes: number;
   /**
-   * `memory` also has a list of free frames for each queue q. It begins at freeOffset + q *
-   * freeWords
-   * * 4 and has freeWords words (u32, host byte order): a count n, then n offsets of whole frames.
-   *   To
-   * take a frame, take the last one and write n - 1. Each flush fills the lists up.
+   * `memory` also has a list of free frames for each queue q. It begins at
+   * `freeOffset + q * freeWords * 4` and has `freeWords` words (u32, host byte order): a count n,
+   * then n offsets of whole frames. To take a frame, take the last one and write n - 1. Each flush
+   * fills the lists up.
    */
   readonly freeOffset: number;
   readonly freeWords: number;

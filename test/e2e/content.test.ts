@@ -250,6 +250,12 @@ t.test(
         const seconds: number[] = [];
         for (let index = 0; index < 12; index++) {
           const path = index % 3 === 2 ? '/two/a.txt' : '/one/a.txt';
+          // Until the client's FIN is acknowledged, its own kernel still uses the port.
+          await farm.waitFor(
+            async () =>
+              (await farm.client.run('ss', ['-tanH', 'sport = :20000'])).stdout.trim() === '',
+            'the client port is free again',
+          );
           const answer = await get(path, ['--local-port', '20000', '-H', 'Connection: close']);
           t.equal(answer.status, 200, `${path}: ${answer.error}`);
           seconds.push(answer.seconds);

@@ -207,6 +207,7 @@ export class Fast {
   session(
     action: number = SessionAction.forward,
     change: (table: SessionTable, slot: number) => void = () => {},
+    state: number = SessionState.passing,
   ) {
     const table = this.tables[0]!;
     const slot = table.insert(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0, 1);
@@ -216,7 +217,8 @@ export class Fast {
     table.setReceiveNext(slot, (CLIENT_ISN + 1) >>> 0);
     table.setClientAck(slot, SERVER_ISN + 1);
     change(table, slot);
-    table.setState(slot, SessionState.passing);
+    // A session begins in SYN-RECEIVED, and never returns to it.
+    if (state !== SessionState.synReceived) table.setState(slot, state);
     this.setAction(slot, action);
     return slot;
   }

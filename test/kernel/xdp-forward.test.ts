@@ -199,10 +199,9 @@ if (insideNamespace(import.meta.url)) {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
-    const slot = fast.session(0);
+    const slot = fast.session(0, () => {}, SessionState.synReceived);
     const table = fast.tables[0]!;
     table.setClientAck(slot, SERVER_ISN);
-    table.setState(slot, SessionState.synReceived);
     const ack: TcpSpec = { ...plain, flags: 'A', seq: CLIENT_ISN + 1, ack: SERVER_ISN + 1 };
     for (const [name, tcp, payload] of [
       ['a request', ack, 'GET'],

@@ -87,11 +87,6 @@ export class EarlierRun {
     });
   }
 
-  /** File descriptor of the program. */
-  get programFd(): number {
-    return this.program.fd;
-  }
-
   /**
    * Number of sessions that its program forwards to nodes, or that are being handed over. 0 if this
    * version cannot read them.

@@ -44,10 +44,12 @@ export class KernelExchange {
     this.events = events;
     this.halfOpen = CONTROL.halfOpen / WORD_BYTES + worker;
     this.waiting = eventRingRecords(eventRingBytes(halfOpen));
-    // For the SYNs that the engine does not know yet. The ring buffer has a least size, so it may
-    // hold more events than the limit allows half-open sessions. Then the limit may be exceeded by
-    // the events in the buffer. Otherwise every client would get a cookie.
-    this.leastRoom = Math.min(this.waiting + RECORDS, Math.floor(halfOpen / 3));
+    // For the SYNs that the engine does not know yet: those in the ring buffer, and those that the
+    // program reports while the engine processes what it took. The ring buffer has a least size. A
+    // limit that is too small for it may be exceeded by the events in it; otherwise every client
+    // would get a cookie.
+    const unknown = this.waiting + RECORDS;
+    this.leastRoom = unknown <= (2 * halfOpen) / 3 ? unknown : Math.floor(halfOpen / 3);
   }
 
   /**

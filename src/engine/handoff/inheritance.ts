@@ -11,8 +11,8 @@
  *                      --- the head comes again ----------> collecting
  *                      --- the client sends other bytes --> lost: RST
  *
- * Until then nothing goes to the node in plain form. A client sends only bytes
- * again that were never acknowledged, so a head that begins again is whole.
+ * Until then nothing goes to the node in plain form. A client sends again only bytes that were
+ * never acknowledged, so a head that begins again is whole.
  */
 import { Counter } from '../../base/counters.js';
 import { IxpType } from '../../wire/ixp.js';

@@ -121,9 +121,12 @@ export class SessionTable extends SessionRecords {
   readonly macLow: Uint32Array;
   /** The room of the session's head in the head store, or -1. */
   readonly head: Int32Array;
-  /** The next byte that the node expects of those handed over. 0 until a handoff begins. */
+  /**
+   * The next byte that the node expects of those handed over. Valid from the beginning of a
+   * handoff.
+   */
   readonly nodeAck: Uint32Array;
-  /** Index of the requested resource in the directory. 0 until the head has been read. */
+  /** Index of the requested resource in the directory. Valid when the head has been read. */
   readonly resource: Uint32Array;
   /** The holders that this session was handed to: bits of `Dispatcher.pickedBit`. */
   readonly tried: Uint32Array;
@@ -222,7 +225,7 @@ export class SessionTable extends SessionRecords {
    * sessions that pass. It also forwards late packets of sessions that have ended, if the node is
    * known to have had them. The record must already hold all that the kernel needs. The action is
    * written before the state, because the kernel may clear the action of a session that has ended,
-   * and that must last.
+   * and that must last. No session returns to SYN-RECEIVED.
    */
   setState(slot: number, state: number): void {
     const action = this.actionIn(slot, state);

@@ -9,6 +9,7 @@
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import type { Address } from '../../wire/address.js';
+import { formatMac } from '../../wire/ethernet.js';
 import { addAddress, listAddresses } from '../addresses.js';
 import { hasClsact, listFilters } from '../filters.js';
 import type { XdpMode } from '../native.js';
@@ -66,7 +67,7 @@ export class Journal {
     this.file = new JournalFile(options.role, options.interface, options.directory);
     this.place = { interface: options.interface, index: options.index };
     this.warn = options.warn;
-    this.mac = macText(options.mac);
+    this.mac = formatMac(options.mac);
     const earlier = this.file.read(options.warn);
     const ours =
       earlier !== undefined && earlier.index === options.index && earlier.mac === this.mac;
@@ -221,7 +222,7 @@ export class Journal {
    */
   moveTo(index: number, mac: Uint8Array): void {
     this.place.index = index;
-    this.mac = macText(mac);
+    this.mac = formatMac(mac);
     const name = this.place.interface;
     this.entries = this.entries.filter(({ change }) => {
       if (change.kind === 'address') return change.interface !== name;
@@ -269,8 +270,4 @@ export class Journal {
       this.warn(reasonOf(error));
     }
   }
-}
-
-function macText(mac: Uint8Array): string {
-  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }

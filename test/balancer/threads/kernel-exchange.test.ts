@@ -20,7 +20,10 @@ interface Made {
   /** First words of the events that the engine was given, and when. */
   heard: [number, number][];
   cookies: number[];
-  engine: { halfOpenRoom: number };
+  engine: {
+    halfOpenRoom: number;
+    kernelEvent: (words: Uint32Array, at: number, now: number) => void;
+  };
   /** Events in the ring buffer. They are numbered from 0. */
   waiting: { count: number };
   /** How many events each call could have taken. */
@@ -112,6 +115,31 @@ t.test('if the buffer holds more than the limit, a third of the limit is kept fr
   engine.halfOpenRoom = 10;
   exchange.exchange(2);
   t.equal(halfOpenWord(control), 1);
+});
+
+t.test('a flood that keeps the buffer full never opens more sessions than the limit', async (t) => {
+  for (const halfOpen of [2_500, 4_096, 8_192, 10_922, 40_000, 100_000]) {
+    const { exchange, control, engine, heard, waiting } = make(halfOpen);
+    const full = eventRingRecords(eventRingBytes(halfOpen));
+    // The program reports a SYN as long as it may, and the buffer has room again after each drain.
+    const fill = (): void => {
+      if (halfOpenWord(control) === 0) waiting.count = full;
+    };
+    const opened = engine.kernelEvent;
+    engine.halfOpenRoom = halfOpen;
+    engine.kernelEvent = (words, at, now) => {
+      fill();
+      opened(words, at, now);
+      engine.halfOpenRoom -= 1;
+    };
+    for (let batch = 1; batch < 100; batch++) {
+      fill();
+      exchange.exchange(batch);
+    }
+    t.ok(heard.length <= halfOpen, `${heard.length} of ${halfOpen}`);
+    t.ok(heard.length > halfOpen / 4, 'it was a flood');
+    t.equal(waiting.count, 0, 'no event is left');
+  }
 });
 
 t.test('the engine gets each new time of a cookie once', async (t) => {
