@@ -5,6 +5,7 @@
 
 import { bench, do_not_optimize, group, run } from 'mitata';
 import { Directory } from '../../src/directory/directory.js';
+import { directoryImage } from '../../src/directory/directory-image.js';
 import { NodeStates } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
@@ -38,16 +39,20 @@ const nodes = new NodeTable(farm, new NodeStates(farm));
 nodes.resolved.fill(1);
 const candidates = new HandoffCandidates(nodes);
 
-const few = new Directory([
-  { path: '/images/', nodes: [0, 1] },
-  { path: '/', nodes: [2] },
-]);
+const few = new Directory(
+  directoryImage([
+    { path: '/images/', nodes: [0, 1] },
+    { path: '/', nodes: [2] },
+  ]),
+);
 const many = new Directory(
-  Array.from({ length: RESOURCES }, (_, i) => ({
-    ...(i % 4 === 0 ? { host: 'www.example.org' } : {}),
-    path: i % 2 === 0 ? `/shop/articles/section${i % 100}/page${i}.html` : `/static/${i}/`,
-    nodes: [i % 8, (i + 1) % 8],
-  })),
+  directoryImage(
+    Array.from({ length: RESOURCES }, (_, i) => ({
+      ...(i % 4 === 0 ? { host: 'www.example.org' } : {}),
+      path: i % 2 === 0 ? `/shop/articles/section${i % 100}/page${i}.html` : `/static/${i}/`,
+      nodes: [i % 8, (i + 1) % 8],
+    })),
+  ),
 );
 
 /** Checks that a timed function does its work; otherwise its figure means nothing. */

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
 import { Directory } from '../../src/directory/directory.js';
+import { directoryImage } from '../../src/directory/directory-image.js';
 import { type NodeShare, nodeMemory } from '../../src/directory/node-memory.js';
 import { NodeStates } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
@@ -90,7 +91,7 @@ export class Run {
       })),
     ];
     const dispatcher = new RequestDispatcher({
-      directory: new Directory(resources),
+      directory: new Directory(directoryImage(resources)),
       predictors: ['least-connections'],
       candidates: new HandoffCandidates(this.nodes),
       headBytes: 16_384,

@@ -2,8 +2,9 @@
  * A hash table from byte strings to small numbers, which is filled once and then only read. It uses
  * open addressing over typed arrays and is at most half full. The caller computes the hash, so that
  * one pass over a path gives the hashes of all its prefixes. A match is always verified byte by
- * byte.
+ * byte. Its arrays may be shared memory (directory-image.ts): one thread fills them, all read.
  */
+import { type ArrayMaker, ownArrays } from '../base/arrays.js';
 
 const FNV_PRIME = 0x01000193;
 /** Words of a bucket: the mixed hash, and the number of the entry plus one (0: empty). */
@@ -34,36 +35,63 @@ export interface ByteEntry {
   value: number;
 }
 
+/** The arrays of a table. */
+export interface ByteTableImage {
+  /** BUCKET_WORDS for each bucket; the number of buckets is a power of two. */
+  readonly buckets: Int32Array;
+  readonly tags: Uint32Array;
+  readonly values: Uint32Array;
+  /** The bytes of entry i are pool[offsets[i], offsets[i + 1]). */
+  readonly offsets: Uint32Array;
+  readonly pool: Uint8Array;
+}
+
+/**
+ * Fills a table. Two entries must not have the same tag and bytes: the first would hide the second.
+ */
+export function byteTableImage(
+  entries: readonly ByteEntry[],
+  make: ArrayMaker = ownArrays,
+): ByteTableImage {
+  let size = MIN_BUCKETS;
+  while (size < entries.length * 2) size *= 2;
+  const mask = size - 1;
+  const buckets = make.int32(size * BUCKET_WORDS);
+  const tags = make.uint32(entries.length);
+  const values = make.uint32(entries.length);
+  const offsets = make.uint32(entries.length + 1);
+  const pool = make.uint8(entries.reduce((sum, entry) => sum + entry.bytes.length, 0));
+  let used = 0;
+  for (const [index, entry] of entries.entries()) {
+    tags[index] = entry.tag;
+    values[index] = entry.value;
+    pool.set(entry.bytes, used);
+    used += entry.bytes.length;
+    offsets[index + 1] = used;
+    const mixed = mix(entry.hash, entry.tag);
+    let bucket = mixed & mask;
+    while (buckets[bucket * BUCKET_WORDS + 1] !== 0) bucket = (bucket + 1) & mask;
+    buckets[bucket * BUCKET_WORDS] = mixed;
+    buckets[bucket * BUCKET_WORDS + 1] = index + 1;
+  }
+  return { buckets, tags, values, offsets, pool };
+}
+
 export class ByteTable {
   private readonly buckets: Int32Array;
   private readonly mask: number;
   private readonly tags: Uint32Array;
   private readonly values: Uint32Array;
-  /** The bytes of entry i are pool[offsets[i], offsets[i + 1]). */
   private readonly offsets: Uint32Array;
   private readonly pool: Uint8Array;
 
-  /** Two entries must not have the same tag and bytes: the first would hide the second. */
-  constructor(entries: readonly ByteEntry[]) {
-    let size = MIN_BUCKETS;
-    while (size < entries.length * 2) size *= 2;
-    this.buckets = new Int32Array(size * BUCKET_WORDS);
-    this.mask = size - 1;
-    this.tags = Uint32Array.from(entries, (entry) => entry.tag);
-    this.values = Uint32Array.from(entries, (entry) => entry.value);
-    this.offsets = new Uint32Array(entries.length + 1);
-    this.pool = new Uint8Array(entries.reduce((sum, entry) => sum + entry.bytes.length, 0));
-    let used = 0;
-    entries.forEach((entry, index) => {
-      this.pool.set(entry.bytes, used);
-      used += entry.bytes.length;
-      this.offsets[index + 1] = used;
-      const mixed = mix(entry.hash, entry.tag);
-      let bucket = mixed & this.mask;
-      while (this.buckets[bucket * BUCKET_WORDS + 1] !== 0) bucket = (bucket + 1) & this.mask;
-      this.buckets[bucket * BUCKET_WORDS] = mixed;
-      this.buckets[bucket * BUCKET_WORDS + 1] = index + 1;
-    });
+  constructor(image: ByteTableImage) {
+    this.buckets = image.buckets;
+    this.mask = image.buckets.length / BUCKET_WORDS - 1;
+    this.tags = image.tags;
+    this.values = image.values;
+    this.offsets = image.offsets;
+    this.pool = image.pool;
   }
 
   /**

@@ -11,41 +11,19 @@
  * that begin with ".". A prefix or suffix that is deeper or longer than every pattern is skipped.
  * So the directory bounds the cost of a look-up, whatever the client sends.
  */
-import { randomBytes } from 'node:crypto';
-import { BatonError } from '../base/errors.js';
 import { DOT, SLASH } from '../request/http/tables.js';
-import { type ByteEntry, ByteTable, rollHash } from './byte-table.js';
-import { HolderSets } from './holders.js';
-import { canonicalHost, canonicalPath, duplicates, type Resource } from './pattern.js';
-
-/** Tags of the host table. */
-const EXACT_HOST = 0;
-const WILDCARD_HOST = 1;
-/** The group of resources without a host. */
-const ANY_HOST = 0;
-
-function hashForward(seed: number, bytes: Uint8Array): number {
-  return bytes.reduce(rollHash, seed);
-}
-
-function hashBackward(seed: number, bytes: Uint8Array): number {
-  return bytes.reduceRight(rollHash, seed);
-}
+import { ByteTable, rollHash } from './byte-table.js';
+import { ANY_HOST, type DirectoryImage, EXACT_HOST, WILDCARD_HOST } from './directory-image.js';
+import type { HolderSets } from './holders.js';
 
 export class Directory {
-  /** In the order given. A resource's place is its index. */
-  readonly resources: readonly Resource[];
   readonly holders: HolderSets;
 
   private readonly seed: number;
   private readonly hosts: ByteTable;
   private readonly paths: ByteTable;
-  /**
-   * Bytes of the longest exact host, and of the longest "*.host" without the "*"; 0: there is none.
-   */
   private readonly longestExact: number;
   private readonly longestWildcard: number;
-  /** Bytes of the longest path that does not end in "/"; 0: there is none. */
   private readonly longestExactPath: number;
   /** The groups that cover the host of the current look-up, the least specific first. */
   private readonly groups: Uint32Array;
@@ -53,58 +31,17 @@ export class Directory {
   private readonly prefixHash: Int32Array;
   private readonly prefixLength: Uint32Array;
 
-  /**
-   * To report a mistake with its place in the config, call pathProblem, hostProblem and duplicates
-   * first.
-   *
-   * @param seed 32 bits; it is secret, since clients choose what is hashed. Tests may set it.
-   * @throws BatonError BATON_CONFIG for an invalid pattern, and when two resources have the same
-   *   host and path
-   */
-  constructor(resources: readonly Resource[], seed = randomBytes(4).readInt32LE()) {
-    const [duplicate] = duplicates(resources);
-    if (duplicate !== undefined) {
-      const { host, path } = resources[duplicate[0]]!;
-      throw new BatonError('BATON_CONFIG', `${host ?? ''}${path} occurs twice`);
-    }
-    this.resources = resources;
-    this.holders = new HolderSets(resources);
-    this.seed = seed;
-
-    const hosts = new Map<string, ByteEntry>();
-    const hostLengths: [number[], number[]] = [[0], [0]];
-    const groupOf = (host: string | undefined): number => {
-      if (host === undefined) return ANY_HOST;
-      const { bytes, isWildcard } = canonicalHost(host);
-      const tag = isWildcard ? WILDCARD_HOST : EXACT_HOST;
-      const key = `${tag} ${Buffer.from(bytes).toString('latin1')}`;
-      let entry = hosts.get(key);
-      if (entry === undefined) {
-        entry = { tag, hash: hashBackward(seed, bytes), bytes, value: hosts.size + 1 };
-        hosts.set(key, entry);
-        hostLengths[tag].push(bytes.length);
-      }
-      return entry.value;
-    };
-    const entries = resources.map((resource, index): ByteEntry => {
-      const bytes = canonicalPath(resource.path);
-      return { tag: groupOf(resource.host), hash: hashForward(seed, bytes), bytes, value: index };
-    });
-    this.paths = new ByteTable(entries);
-    this.hosts = new ByteTable([...hosts.values()]);
-
-    const max = (numbers: readonly number[]) => numbers.reduce((a, b) => Math.max(a, b), 0);
-    this.longestExact = max(hostLengths[EXACT_HOST]);
-    this.longestWildcard = max(hostLengths[WILDCARD_HOST]);
-    const isPrefix = (bytes: Uint8Array) => bytes[bytes.length - 1] === SLASH;
-    this.longestExactPath = max(entries.map(({ bytes }) => (isPrefix(bytes) ? 0 : bytes.length)));
-    const deepest = max(
-      entries.map(({ bytes }) =>
-        isPrefix(bytes) ? bytes.filter((byte) => byte === SLASH).length : 0,
-      ),
-    );
-    this.prefixHash = new Int32Array(deepest);
-    this.prefixLength = new Uint32Array(deepest);
+  /** @param image of `directoryImage`; the directory reads it and changes nothing */
+  constructor(image: DirectoryImage) {
+    this.holders = image.holders;
+    this.seed = image.seed;
+    this.hosts = new ByteTable(image.hosts);
+    this.paths = new ByteTable(image.paths);
+    this.longestExact = image.longestExact;
+    this.longestWildcard = image.longestWildcard;
+    this.longestExactPath = image.longestExactPath;
+    this.prefixHash = new Int32Array(image.deepestPrefix);
+    this.prefixLength = new Uint32Array(image.deepestPrefix);
     // The group without host, one exact host, and at most one wildcard for each dot.
     this.groups = new Uint32Array(2 + this.longestWildcard);
   }

@@ -6,34 +6,46 @@
  *     set      0         1
  *     start  [ 0         3      5 ]
  *     node   [ 0  1  2   1  4 ]
+ *
+ * The arrays may be memory that threads share.
  */
-export class HolderSets {
+import { type ArrayMaker, ownArrays } from '../base/arrays.js';
+
+export interface HolderSets {
   /** Set s is node[start[s], start[s + 1]), in ascending order of node index. */
   readonly start: Uint32Array;
   readonly node: Uint16Array;
   /** The holder set of each resource. */
   readonly setOf: Uint32Array;
   readonly count: number;
+}
 
-  constructor(resources: readonly { readonly nodes: readonly number[] }[]) {
-    const sets = new Map<string, number>();
-    const start = [0];
-    const node: number[] = [];
-    this.setOf = Uint32Array.from(resources, (resource) => {
-      const holders = [...new Set(resource.nodes)].sort((a, b) => a - b);
-      const key = holders.join();
-      const known = sets.get(key);
-      if (known !== undefined) return known;
-      const set = sets.size;
+/** The sets of `resources`, whose indexes are the places in the list. */
+export function holderSets(
+  resources: readonly { readonly nodes: readonly number[] }[],
+  make: ArrayMaker = ownArrays,
+): HolderSets {
+  const sets = new Map<string, number>();
+  const starts = [0];
+  const nodes: number[] = [];
+  const setOf = make.uint32(resources.length);
+  for (const [index, resource] of resources.entries()) {
+    const holders = [...new Set(resource.nodes)].sort((a, b) => a - b);
+    const key = holders.join();
+    let set = sets.get(key);
+    if (set === undefined) {
+      set = sets.size;
       sets.set(key, set);
-      for (const holder of holders) node.push(holder);
-      start.push(node.length);
-      return set;
-    });
-    this.start = Uint32Array.from(start);
-    this.node = Uint16Array.from(node);
-    this.count = sets.size;
+      for (const holder of holders) nodes.push(holder);
+      starts.push(nodes.length);
+    }
+    setOf[index] = set;
   }
+  const start = make.uint32(starts.length);
+  start.set(starts);
+  const node = make.uint16(nodes.length);
+  node.set(nodes);
+  return { start, node, setOf, count: sets.size };
 }
 
 /**

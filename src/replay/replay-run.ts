@@ -12,6 +12,7 @@ import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
 import { type NodeCounts, replayNodeMac } from '../datapath/capture/nodes.js';
 import type { CaptureScan, RecordedSegment } from '../datapath/capture/scan.js';
 import { Directory } from '../directory/directory.js';
+import { directoryImage } from '../directory/directory-image.js';
 import { Verdict } from '../directory/dispatcher.js';
 import { NodeStates, ownShare } from '../directory/node-states.js';
 import { RequestDispatcher } from '../directory/request-dispatcher.js';
@@ -185,7 +186,7 @@ export class ReplayRun {
     // There are no more sessions than SYNs. A config for a million sessions needs no more memory.
     const most = Math.max(datapath.scan.syns, LEAST_SESSIONS);
     const dispatcher = new RequestDispatcher({
-      directory: new Directory(config.resources),
+      directory: new Directory(directoryImage(config.resources)),
       predictors: virtualServers.map(({ predictor }) => predictor),
       candidates: new HandoffCandidates(this.nodes),
       headBytes: limits.headBytes,

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { Directory } from '../../src/directory/directory.js';
+import { directoryImage } from '../../src/directory/directory-image.js';
 import {
   canonicalHost,
   canonicalPath,
@@ -22,11 +23,13 @@ function find(directory: Directory, host: string, path: string): number {
 
 function named(resources: [string | undefined, string][]): Directory {
   return new Directory(
-    resources.map(([host, path]) => ({
-      ...(host === undefined ? {} : { host }),
-      path,
-      nodes: [0],
-    })),
+    directoryImage(
+      resources.map(([host, path]) => ({
+        ...(host === undefined ? {} : { host }),
+        path,
+        nodes: [0],
+      })),
+    ),
   );
 }
 
@@ -116,7 +119,7 @@ t.test('when a host has no match, less specific hosts are searched', async (t) =
 });
 
 t.test('an empty directory holds nothing', async (t) => {
-  t.equal(find(new Directory([]), 'a', '/a/b'), -1);
+  t.equal(find(new Directory(directoryImage([])), 'a', '/a/b'), -1);
 });
 
 t.test('invalid and duplicate resources are refused', async (t) => {
@@ -181,7 +184,7 @@ t.test('finds the same as the naive look-up', async (t) => {
   let hits = 0;
   fc.assert(
     fc.property(resources, requests, fc.integer(), (resources, requests, seed) => {
-      const directory = new Directory(resources, seed);
+      const directory = new Directory(directoryImage(resources, seed));
       for (const [host, path] of requests) {
         const found = find(directory, host, path);
         if (found >= 0) hits++;
@@ -198,7 +201,7 @@ t.test('a hundred thousand resources', async (t) => {
   const count = 100_000;
   const pathOf = (i: number) => (i % 2 === 0 ? `/s${i % 97}/p${i}.html` : `/s${i % 97}/d${i}/`);
   const directory = new Directory(
-    Array.from({ length: count }, (_, i) => ({ path: pathOf(i), nodes: [i % 3] })),
+    directoryImage(Array.from({ length: count }, (_, i) => ({ path: pathOf(i), nodes: [i % 3] }))),
   );
   for (let i = 0; i < count; i++) {
     if (find(directory, 'h', pathOf(i)) !== i) t.fail(pathOf(i));

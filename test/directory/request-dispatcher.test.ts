@@ -1,5 +1,6 @@
 import t from 'tap';
 import { Directory } from '../../src/directory/directory.js';
+import { directoryImage } from '../../src/directory/directory-image.js';
 import { Verdict } from '../../src/directory/dispatcher.js';
 import { NodeStates, ownShare } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
@@ -15,10 +16,12 @@ function threeNodes(): NodeTable {
 
 function dispatcher(nodes = threeNodes()): RequestDispatcher {
   nodes.resolved.fill(1);
-  const directory = new Directory([
-    { path: '/images/', nodes: [0, 1] },
-    { host: 'www.example.org', path: '/', nodes: [2] },
-  ]);
+  const directory = new Directory(
+    directoryImage([
+      { path: '/images/', nodes: [0, 1] },
+      { host: 'www.example.org', path: '/', nodes: [2] },
+    ]),
+  );
   return new RequestDispatcher({
     directory,
     predictors: ['round-robin', 'least-connections'],
@@ -95,7 +98,7 @@ t.test('requests that get an error', async (t) => {
 t.test('the size limit of a head must be in range', async (t) => {
   const make = (headBytes: number) => () =>
     new RequestDispatcher({
-      directory: new Directory([]),
+      directory: new Directory(directoryImage([])),
       predictors: [],
       candidates: new HandoffCandidates(new NodeTable([], new NodeStates([]))),
       headBytes,

@@ -1,6 +1,6 @@
 /** Which nodes take a handoff, and which options of a session an IXP header leaves out. */
 import t from 'tap';
-import { HolderSets } from '../../src/directory/holders.js';
+import { holderSets } from '../../src/directory/holders.js';
 import { NodeStates, ownShare } from '../../src/directory/node-states.js';
 import { createPredictor, PREDICTOR_NAMES } from '../../src/directory/predictors/index.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
@@ -20,7 +20,7 @@ for (const name of PREDICTOR_NAMES) {
     const nodes = tableOf(2);
     nodes.resolved.fill(1);
     const candidates = new HandoffCandidates(nodes);
-    const predictor = createPredictor(name, new HolderSets([{ nodes: [0, 1] }]), candidates);
+    const predictor = createPredictor(name, holderSets([{ nodes: [0, 1] }]), candidates);
     const picks = (now: number): number[] => {
       candidates.setSession(0, 0, now);
       return [predictor.pick(0, 0), predictor.pick(0, 0)];

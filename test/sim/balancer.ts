@@ -4,6 +4,7 @@
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import type { Counters } from '../../src/base/counters.js';
 import { Directory } from '../../src/directory/directory.js';
+import { directoryImage } from '../../src/directory/directory-image.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
@@ -60,8 +61,10 @@ export function makeEngine(
   };
   const dispatcher = new RequestDispatcher({
     directory: new Directory(
-      scenario.resources.map(({ path, holders }) => ({ path, nodes: holders })),
-      random.bits(),
+      directoryImage(
+        scenario.resources.map(({ path, holders }) => ({ path, nodes: holders })),
+        random.bits(),
+      ),
     ),
     predictors: [scenario.predictor],
     candidates: new HandoffCandidates(nodes),

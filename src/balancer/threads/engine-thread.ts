@@ -8,6 +8,7 @@ import { Counters } from '../../base/counters.js';
 import { StageClock } from '../../base/stages.js';
 import { FrameTap } from '../../datapath/frame-tap.js';
 import { Directory } from '../../directory/directory.js';
+import { directoryImage } from '../../directory/directory-image.js';
 import { NodeStates } from '../../directory/node-states.js';
 import { RequestDispatcher } from '../../directory/request-dispatcher.js';
 import { Engine } from '../../engine/engine.js';
@@ -32,7 +33,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const states = new NodeStates(config.nodes, { memory: given.nodes, worker, workers, servers });
   const nodes = new NodeTable(config.nodes, states, new WithheldOptions(given.withheld));
   const dispatcher = new RequestDispatcher({
-    directory: new Directory(config.resources),
+    directory: new Directory(directoryImage(config.resources)),
     predictors: config.virtualServers.map((server) => server.predictor),
     candidates: new HandoffCandidates(nodes),
     headBytes: config.limits.headBytes,

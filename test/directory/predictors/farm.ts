@@ -1,5 +1,5 @@
 /** Candidates whose weight, load and availability a test sets. */
-import { HolderSets } from '../../../src/directory/holders.js';
+import { type HolderSets, holderSets } from '../../../src/directory/holders.js';
 import type { Candidates } from '../../../src/directory/predictors/candidates.js';
 
 export class Farm implements Candidates {
@@ -27,6 +27,6 @@ export class Farm implements Candidates {
 
   /** One holder set with all candidates. */
   all(): HolderSets {
-    return new HolderSets([{ nodes: this.weights.map((_, index) => index) }]);
+    return holderSets([{ nodes: this.weights.map((_, index) => index) }]);
   }
 }

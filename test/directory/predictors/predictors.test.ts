@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { HolderSets, holderBit } from '../../../src/directory/holders.js';
+import { holderBit, holderSets } from '../../../src/directory/holders.js';
 import { createPredictor, PREDICTOR_NAMES } from '../../../src/directory/predictors/index.js';
 import type { Predictor } from '../../../src/directory/predictors/predictor.js';
 import { Farm } from './farm.js';
@@ -15,12 +15,7 @@ function turns(predictor: Predictor, count: number, set = 0): string {
 }
 
 t.test('holder sets', async (t) => {
-  const sets = new HolderSets([
-    { nodes: [2, 0] },
-    { nodes: [1] },
-    { nodes: [0, 2, 2] },
-    { nodes: [] },
-  ]);
+  const sets = holderSets([{ nodes: [2, 0] }, { nodes: [1] }, { nodes: [0, 2, 2] }, { nodes: [] }]);
   t.same([...sets.setOf], [0, 1, 0, 2]);
   t.same([...sets.start], [0, 2, 3, 3]);
   t.same([...sets.node], [0, 2, 1]);
@@ -46,11 +41,7 @@ for (const name of PREDICTOR_NAMES) {
 
   t.test(`${name}: leaves out holders that were tried, and unavailable ones`, async (t) => {
     const farm = new Farm(1, 1, 1);
-    const predictor = createPredictor(
-      name,
-      new HolderSets([{ nodes: [0, 2] }, { nodes: [1] }]),
-      farm,
-    );
+    const predictor = createPredictor(name, holderSets([{ nodes: [0, 2] }, { nodes: [1] }]), farm);
     const first = predictor.pick(0, 0);
     const tried = predictor.pickedBit;
     const second = predictor.pick(0, tried);
@@ -126,7 +117,7 @@ for (const name of PREDICTOR_NAMES) {
 
 t.test('round-robin: each set and each predictor has turns of its own', async (t) => {
   const farm = new Farm(1, 1);
-  const sets = new HolderSets([{ nodes: [0, 1] }, { nodes: [1] }, { nodes: [1, 0] }]);
+  const sets = holderSets([{ nodes: [0, 1] }, { nodes: [1] }, { nodes: [1, 0] }]);
   const [one, two] = [
     createPredictor('round-robin', sets, farm),
     createPredictor('round-robin', sets, farm),

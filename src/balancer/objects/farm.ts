@@ -1,0 +1,48 @@
+/**
+ * The farm as engine threads, machine and watches take it: nodes and virtual servers in numbered
+ * slots, and the directory. A change makes a new farm. Whatever stays keeps its slot, so the
+ * numbers in session records stay true:
+ *
+ *     free --- added ---> in use --- removed ---> retired --- its last session has ended ---> free
+ *                            ^                       |
+ *                            +--- added again -------+
+ *
+ * A slot belongs to an address (of a node) or to an address and port (of a virtual server). Names,
+ * weights and predictors may change in place. A retired slot keeps its sessions and gets no new
+ * ones.
+ */
+import type { VirtualServer } from '../../config/load.js';
+import type { DirectoryImage } from '../../directory/directory-image.js';
+import type { Timeouts } from '../../engine/options.js';
+import type { Address } from '../../wire/address.js';
+
+/** A node in its slot. */
+export interface NodeSlot {
+  readonly slot: number;
+  readonly name: string;
+  readonly address: Address;
+  /** 0: retired. */
+  readonly weight: number;
+  readonly retired: boolean;
+}
+
+/** A virtual server in its slot. */
+export interface ServerSlot extends VirtualServer {
+  readonly slot: number;
+  readonly retired: boolean;
+}
+
+/** The slots in use and retired, in ascending order of slot. */
+export interface FarmSlots {
+  readonly nodes: readonly NodeSlot[];
+  readonly servers: readonly ServerSlot[];
+}
+
+/** Plain data, because it crosses between threads; the arrays of the directory are shared. */
+export interface Farm extends FarmSlots {
+  /** 1 at the start; one more with each farm. */
+  readonly generation: number;
+  /** Names nodes by their slots. */
+  readonly directory: DirectoryImage;
+  readonly timeouts: Timeouts;
+}
