@@ -15,7 +15,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   node: ['config', 'host', 'wire', 'base'],
   replay: ['config', 'engine', 'directory', 'datapath', 'host', 'wire', 'base'],
   capture: ['api', 'config', 'datapath', 'host', 'wire', 'base'],
-  api: ['engine', 'datapath', 'wire', 'base'],
+  api: ['config', 'engine', 'datapath', 'wire', 'base'],
   config: ['engine', 'directory', 'request', 'datapath', 'host', 'wire', 'base'],
   engine: ['directory', 'datapath', 'wire', 'base'],
   directory: ['request', 'wire', 'base'],

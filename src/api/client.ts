@@ -151,7 +151,7 @@ export class ControlClient {
     if (answer.server !== SERVER_HEADER) throw this.notBaton();
     if (answer.status !== 200) {
       const said = ajv.validate<ErrorDocument>(ErrorDocument, document)
-        ? printable(document.message)
+        ? printable(document.error.message)
         : '';
       throw new BatonError(
         'BATON_CONTROL',

@@ -85,7 +85,8 @@ export class ControlApi {
         async (request, reply) => {
           const frames = await feed.open(request.query);
           if (frames === undefined) {
-            return reply.code(409).send({ code: 'in-use', message: 'another capture is running' });
+            const error = { code: 'BATON_IN_USE', message: 'another capture is running' };
+            return reply.code(409).send({ error });
           }
           this.streams.add(frames.once('close', () => this.streams.delete(frames)));
           // The client may have gone meanwhile.
@@ -100,16 +101,15 @@ export class ControlApi {
       app.post('/v1/leave', { schema, onResponse: async () => leave() }, () => ({ leaving: true }));
     }
     app.setNotFoundHandler((request, reply) => {
-      reply.code(404).send({
-        code: 'not-found',
-        message: `nothing at ${request.method} ${printable(request.url)}`,
-      });
+      const message = `nothing at ${request.method} ${printable(request.url)}`;
+      reply.code(404).send({ error: { code: 'BATON_UNKNOWN', message } });
     });
     app.setErrorHandler(
       (error: Error & { statusCode?: number; code?: string }, _request, reply) => {
         const status =
           error.statusCode !== undefined && error.statusCode >= 400 ? error.statusCode : 500;
-        reply.code(status).send({ code: error.code ?? 'error', message: printable(error.message) });
+        const code = status < 500 ? 'BATON_REQUEST' : 'BATON_SYSTEM';
+        reply.code(status).send({ error: { code, message: printable(error.message) } });
       },
     );
   }

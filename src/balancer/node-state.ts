@@ -3,7 +3,7 @@
  * of the node, and of nothing else. So the table and the log always agree.
  */
 
-import type { NodeState } from '../api/documents.js';
+import type { NodeCondition } from '../api/documents.js';
 import { Outcome } from '../directory/node-memory.js';
 import type { NodeHealth } from '../directory/node-states.js';
 import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';
@@ -22,7 +22,7 @@ export interface NodeFacts extends NodeHealth {
 }
 
 export interface NodeStatus {
-  state: NodeState;
+  state: NodeCondition;
   /**
    * Empty when nothing is unusual. The text must not change while the facts stay the same, so it
    * has no ages and no counts.
@@ -55,7 +55,7 @@ export function nodeStatus(
   facts: NodeFacts,
   servers: readonly (Endpoint & { name: string })[],
 ): NodeStatus {
-  const is = (state: NodeState, why: string): NodeStatus => ({ state, why });
+  const is = (state: NodeCondition, why: string): NodeStatus => ({ state, why });
   if (!facts.resolved) return is('unresolved', facts.whyUnresolved);
   if (facts.otherKey) {
     return is(

@@ -16,6 +16,11 @@ export type ErrorCode =
   | 'BATON_CAPTURE' // a capture file that cannot be read or written
   | 'BATON_CONTROL' // the control socket gives no answer, or not a valid one
   | 'BATON_ARGUMENT' // a command line that is not valid
+  | 'BATON_REQUEST' // a request to the API that is not valid
+  | 'BATON_TOKEN' // a token that is absent, unknown or not enough; a file of tokens with a mistake
+  | 'BATON_CERTIFICATE' // a certificate, or its key, that cannot be used
+  | 'BATON_UNKNOWN' // a name that does not exist
+  | 'BATON_CONFLICT' // what does not fit with what is going on, such as a second reload during one
   | 'BATON_SYSTEM'; // the system refused something for another reason
 
 export class BatonError extends Error {

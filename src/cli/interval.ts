@@ -1,6 +1,6 @@
 /** The rates of a balancer's counters between two answers of its control socket. */
 
-import type { NodeState, StatsDocument } from '../api/documents.js';
+import type { NodeCondition, StatsDocument } from '../api/documents.js';
 import { COUNTER_PREFIX, FRAMES_OF_KERNEL } from '../base/kernel-counters.js';
 import { STAGE_NAMES, type StageName } from '../base/stages.js';
 
@@ -34,7 +34,7 @@ export interface Interval {
     localAnswers: number;
   };
   sessions: StatsDocument['sessions'];
-  nodes: { name: string; state: NodeState; why: string; active: number; adopted: number }[];
+  nodes: { name: string; state: NodeCondition; why: string; active: number; adopted: number }[];
   /** The kinds of drops that have occurred since the start. */
   drops: { name: string; perSecond: number; total: number }[];
   /** One entry for each engine thread. */

@@ -107,7 +107,8 @@ const Log = Type.Object(
   },
 );
 
-const VirtualServer = Type.Object(
+/** A virtual server in the config file, and in calls of the API that add one. */
+export const VirtualServer = Type.Object(
   {
     name: name('The name of the virtual server in tables and messages.'),
     address: virtualAddress(
@@ -128,7 +129,8 @@ const VirtualServer = Type.Object(
   { ...closed, expected: 'a map with the keys name, address, port and predictor' },
 );
 
-const Node = Type.Object(
+/** A node in the config file, and in calls of the API that add one. */
+export const Node = Type.Object(
   {
     name: name('The name of the node in resources, tables and messages.'),
     address: address(
@@ -144,7 +146,8 @@ const Node = Type.Object(
   { ...closed, expected: 'a map with the keys name, address and weight' },
 );
 
-const Resource = Type.Object(
+/** A resource in the config file, and in calls of the API that add one. */
+export const Resource = Type.Object(
   {
     host: Type.Optional(
       Type.String({

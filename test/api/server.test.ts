@@ -187,12 +187,12 @@ t.test('a request that is not valid is refused', async (t) => {
   ]) {
     const { status, body } = await get(path, `/v1/sessions?${target}`);
     t.equal(status, 400, target);
-    t.type((body as { message: unknown }).message, 'string');
+    t.match(body, { error: { code: 'BATON_REQUEST', message: String } });
   }
   t.equal((await get(path, '/v1/sessions')).status, 200);
   t.match(await get(path, '/v2/stats'), {
     status: 404,
-    body: { code: 'not-found', message: 'nothing at GET /v2/stats' },
+    body: { error: { code: 'BATON_UNKNOWN', message: 'nothing at GET /v2/stats' } },
   });
   t.equal((await get(path, '/v1/stats', 'POST')).status, 404);
 });

@@ -1,0 +1,94 @@
+/** Nodes as objects of the API. */
+import { type Static, Type } from '@sinclair/typebox';
+import { Choice, Count, closed, Time } from './common.js';
+
+/** The states that an operator may set. */
+export const ADMIN_STATES = ['up', 'draining', 'maintenance'] as const;
+export type AdminState = (typeof ADMIN_STATES)[number];
+
+/**
+ * States of a node:
+ * - `up`: it takes handoffs.
+ * - `draining`: it keeps its sessions and gets no new ones.
+ * - `maintenance`: it gets nothing.
+ * - `down`: the balancer has found that it cannot take handoffs; `condition` and `why` say why.
+ */
+export const NODE_STATES = [...ADMIN_STATES, 'down'] as const;
+export type NodeState = (typeof NODE_STATES)[number];
+
+/**
+ * What the balancer has found out about a node:
+ * - `up`: it takes handoffs.
+ * - `unresolved`: its MAC address is not known.
+ * - `unable`: its reports say that it cannot adopt.
+ * - `leaving`: its agent is stopping.
+ * - `suspended`: it did not answer recently.
+ * - `refusing`: it refused the last handoff, and adopts for no other virtual server.
+ * - `unheard`: its agent has never reported, and it has adopted nothing.
+ * - `removed`: it is no longer in the config, but still has sessions.
+ */
+export const NODE_CONDITIONS = [
+  'up',
+  'unresolved',
+  'unable',
+  'leaving',
+  'suspended',
+  'refusing',
+  'unheard',
+  'removed',
+] as const;
+export type NodeCondition = (typeof NODE_CONDITIONS)[number];
+
+export const NodeDocument = Type.Object(
+  {
+    name: Type.String(),
+    address: Type.String({ description: "The node's own IPv4 address" }),
+    mac: Type.Union([Type.String(), Type.Null()], {
+      description: 'As 02:00:00:00:00:01; null while it is not known',
+    }),
+    weight: Type.Integer({ minimum: 0, description: 'Share of sessions; 0 once it is removed' }),
+    state: Choice(
+      NODE_STATES,
+      'up: it takes handoffs. draining: it keeps its sessions and gets no new ones. maintenance: it gets nothing. down: it cannot take handoffs.',
+    ),
+    by: Type.String({
+      description:
+        'Who has set the state: config, balancer, local (the unix socket) or the name of a token',
+    }),
+    why: Type.String({ description: 'The reason for the state, in words; or empty' }),
+    since: Time('When the node came into this state'),
+    condition: Choice(NODE_CONDITIONS, 'What the balancer has found out about the node'),
+    active: Count('Sessions that were handed to the node and have not ended'),
+    held: Count('Sessions that name the node, with those that are kept for late packets'),
+    adopted: Count('Handoffs that the node has confirmed'),
+    lastReportMs: Type.Union([Type.Number(), Type.Null()], {
+      description: "Time since the agent's last report, in ms; null without a report",
+    }),
+  },
+  { description: 'A node' },
+);
+export type NodeDocument = Static<typeof NodeDocument>;
+
+export const NodesDocument = Type.Object({ nodes: Type.Array(NodeDocument) });
+export type NodesDocument = Static<typeof NodesDocument>;
+
+/** The longest reason that an operator may give, in characters. */
+export const MOST_REASON = 200;
+
+/** What PATCH changes of a node. The keys that are absent stay as they are. */
+export const NodePatch = Type.Object(
+  {
+    state: Type.Optional(Choice(ADMIN_STATES, 'The new state')),
+    weight: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: 'The new weight' }),
+    ),
+    reason: Type.Optional(
+      Type.String({
+        maxLength: MOST_REASON,
+        description: 'Why the state changes; it is shown with the state',
+      }),
+    ),
+  },
+  { ...closed, minProperties: 1, description: 'A change of a node' },
+);
+export type NodePatch = Static<typeof NodePatch>;
