@@ -53,6 +53,8 @@ export interface NumberedEvent {
 
 export interface Control {
   stats(): Promise<StatsDocument>;
+  /** The text of `GET /metrics`, for Prometheus. The path has no version: scrapers expect it so. */
+  metrics(): Promise<string>;
   /** At most `limit` sessions, in slots from `after` on. */
   sessions(after: number, limit: number): Promise<SessionPage>;
   /**
