@@ -120,7 +120,7 @@ function plural(schema: Schema): string {
 }
 
 function defaultOf(schema: Schema, required: boolean): string {
-  if (schema.type === 'object') return 'see below';
+  if (schema.type === 'object' && schema.default !== undefined) return 'see below';
   if (schema.default !== undefined) return `\`${String(schema.default)}\``;
   return required ? '**required**' : '';
 }

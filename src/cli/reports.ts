@@ -168,6 +168,7 @@ function common(config: Config): [string, string][] {
 }
 
 function balancerLines(config: BalancerConfig): [string, string][] {
+  const { api, metrics, accessLog } = config;
   return [
     ...common(config),
     ...some(
@@ -194,6 +195,22 @@ function balancerLines(config: BalancerConfig): [string, string][] {
         ({ host, path, nodes }) =>
           `${host ?? ''}${path}  ${nodes.map((node) => config.nodes[node]?.name).join(', ')}`,
       ),
+    ),
+    ...some(
+      'API',
+      api === undefined
+        ? []
+        : [
+            `${formatEndpoint(api.listen)}, with TLS`,
+            `certificate ${api.certificate}`,
+            `key ${api.key}`,
+            `tokens ${api.tokens}`,
+          ],
+    ),
+    ...some('metrics', metrics === undefined ? [] : [formatEndpoint(metrics.listen)]),
+    ...some(
+      'access log',
+      accessLog === undefined ? [] : [`${accessLog.file}, ${accessLog.format}`],
     ),
   ];
 }

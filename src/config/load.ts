@@ -8,9 +8,11 @@ import type { LogLevel } from '../base/log.js';
 import type { PredictorName } from '../directory/predictors/index.js';
 import type { Limits, Timeouts } from '../engine/options.js';
 import { type Address, type Endpoint, requireAddress } from '../wire/address.js';
+import type { BalancerData } from './data.js';
+import { FileSource } from './file-source.js';
 import { checkBalancerRules, checkNodeRules } from './rules.js';
-import { BalancerFile, type Datapath, NodeFile } from './schema.js';
-import { ConfigSource } from './source.js';
+import { type AccessLogFormat, BalancerFile, type Datapath, NodeFile } from './schema.js';
+import type { Source } from './source.js';
 import { validate } from './validate.js';
 import { parseDuration, parseListener } from './values.js';
 
@@ -47,6 +49,25 @@ export interface NodeEntry {
   readonly weight: number;
 }
 
+/** The API over TLS. Paths are absolute. */
+export interface ApiConfig {
+  readonly listen: Endpoint;
+  readonly certificate: string;
+  readonly key: string;
+  readonly tokens: string;
+}
+
+/** The metrics for Prometheus. */
+export interface MetricsConfig {
+  readonly listen: Endpoint;
+}
+
+export interface AccessLogConfig {
+  /** Absolute. */
+  readonly file: string;
+  readonly format: AccessLogFormat;
+}
+
 export interface BalancerConfig extends Common {
   readonly kind: 'balancer';
   /** The interface by which nodes are reached; undefined: `interface`. */
@@ -66,6 +87,12 @@ export interface BalancerConfig extends Common {
   }[];
   readonly limits: Limits;
   readonly timeouts: Timeouts;
+  /** Undefined: the control socket is the only way to the API. */
+  readonly api: ApiConfig | undefined;
+  /** Undefined: none. */
+  readonly metrics: MetricsConfig | undefined;
+  /** Undefined: none. */
+  readonly accessLog: AccessLogConfig | undefined;
 }
 
 export interface NodeConfig extends Common {
@@ -89,6 +116,9 @@ const ONLY_BALANCER = [
   'datapath',
   'workers',
   'controlSocket',
+  'api',
+  'metrics',
+  'accessLog',
 ];
 const ONLY_NODE = ['virtualAddresses', 'balancers', 'listen', 'maxSessions'];
 
@@ -99,6 +129,22 @@ const ONLY_NODE = ['virtualAddresses', 'balancers', 'listen', 'maxSessions'];
  */
 export function loadBalancerConfig(file: string): BalancerConfig {
   return balancerConfig(open(file, 'balancer'));
+}
+
+/** A balancer's config with what it was made from. */
+export interface LoadedFile {
+  readonly config: BalancerConfig;
+  /** The file's own keys, without defaults. */
+  readonly data: BalancerData;
+  readonly text: string;
+}
+
+/** Loads a balancer's config as a basis for changes. Throws as `loadBalancerConfig` does. */
+export function loadBalancerFile(file: string): LoadedFile {
+  const source = open(file, 'balancer');
+  const config = balancerConfig(source);
+  // The check has shown that it has this form.
+  return { config, data: source.data as BalancerData, text: source.text };
 }
 
 /**
@@ -116,7 +162,7 @@ export function loadNodeConfig(file: string): NodeConfig {
 
 /** Loads a config of either kind. Its keys show the kind. Throws as `loadBalancerConfig` does. */
 export function loadConfig(file: string): Config {
-  const source = new ConfigSource(file);
+  const source = new FileSource(file);
   source.throwIfWrong();
   const kind = kindOf(source.data);
   if (kind === undefined) {
@@ -129,8 +175,8 @@ export function loadConfig(file: string): Config {
   return kind === 'node' ? nodeConfig(source) : balancerConfig(source);
 }
 
-function open(file: string, wanted: Config['kind']): ConfigSource {
-  const source = new ConfigSource(file);
+function open(file: string, wanted: Config['kind']): FileSource {
+  const source = new FileSource(file);
   source.throwIfWrong();
   const kind = kindOf(source.data);
   if (kind !== undefined && kind !== wanted) {
@@ -156,15 +202,16 @@ function kindOf(data: unknown): Config['kind'] | undefined {
   return difference > 0 ? 'balancer' : 'node';
 }
 
-function isMap(data: unknown): boolean {
+function isMap(data: unknown): data is Record<string, unknown> {
   return typeof data === 'object' && data !== null && !Array.isArray(data);
 }
 
-function balancerConfig(source: ConfigSource, replayed = false): BalancerConfig {
-  validate(BalancerFile, source);
-  if (isMap(source.data)) checkBalancerRules(source, replayed);
+/** @throws BatonError BATON_CONFIG with all problems of the data */
+export function balancerConfig(source: Source, replayed = false): BalancerConfig {
+  const filled = validate(BalancerFile, source);
+  if (isMap(filled)) checkBalancerRules(source, filled, replayed);
   source.throwIfWrong();
-  const data = source.data as BalancerFile;
+  const data = filled as BalancerFile;
   const indices = new Map(data.nodes.map((node, index) => [node.name, index]));
   return {
     kind: 'balancer',
@@ -200,16 +247,30 @@ function balancerConfig(source: ConfigSource, replayed = false): BalancerConfig 
       closing: ms(data.timeouts.closing),
       linger: ms(data.timeouts.linger),
     },
+    api:
+      data.api === undefined
+        ? undefined
+        : {
+            listen: endpoint(data.api.listen),
+            certificate: source.resolve(data.api.certificate),
+            key: source.resolve(data.api.key),
+            tokens: source.resolve(data.api.tokens),
+          },
+    metrics: data.metrics === undefined ? undefined : { listen: endpoint(data.metrics.listen) },
+    accessLog:
+      data.accessLog === undefined
+        ? undefined
+        : { file: source.resolve(data.accessLog.file), format: data.accessLog.format },
     log: data.log,
     warnings: source.warningLines(),
   };
 }
 
-function nodeConfig(source: ConfigSource): NodeConfig {
-  validate(NodeFile, source);
-  if (isMap(source.data)) checkNodeRules(source);
+function nodeConfig(source: Source): NodeConfig {
+  const filled = validate(NodeFile, source);
+  if (isMap(filled)) checkNodeRules(source, filled);
   source.throwIfWrong();
-  const data = source.data as NodeFile;
+  const data = filled as NodeFile;
   return {
     kind: 'node',
     file: source.file,
@@ -234,6 +295,11 @@ function withAddress<Entry extends { address: string }>(
   entry: Entry,
 ): Omit<Entry, 'address'> & { address: Address } {
   return { ...entry, address: requireAddress(entry.address) };
+}
+
+/** The schema has checked that it is an address and a port. */
+function endpoint(text: string): Endpoint {
+  return parseListener(text)!;
 }
 
 /** The schema has checked that it is a duration. */

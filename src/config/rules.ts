@@ -5,13 +5,14 @@
  * The rules also read values that failed the schema, so that one run reports all problems. They
  * skip values of a wrong type, since the schema has reported those.
  */
+import { resolve } from 'node:path';
 import { BatonError } from '../base/errors.js';
 import { quoted } from '../base/text.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
 import { headStoreBytes } from '../engine/head-store.js';
-import { formatAddress } from '../wire/address.js';
+import { formatAddress, formatEndpoint } from '../wire/address.js';
 import { EXPECTED_ADDRESS } from './schema.js';
-import type { ConfigSource, KeyPath } from './source.js';
+import type { KeyPath, Source } from './source.js';
 import { isLoopbackText, nearest, parseListener } from './values.js';
 
 /** Linux: sizeof(sockaddr_un.sun_path) less the terminating zero. */
@@ -30,7 +31,7 @@ function entries(value: unknown, path: KeyPath): { entry: Record<string, unknown
 /** Remembers the first use of each value, and reports each other use. */
 class Uses {
   private readonly first = new Map<string, string>();
-  constructor(private readonly source: ConfigSource) {}
+  constructor(private readonly source: Source) {}
 
   /** @param what describes this use in the message about the next one */
   claim(value: unknown, at: KeyPath, what: string): void {
@@ -41,9 +42,15 @@ class Uses {
   }
 }
 
-/** @param replayed the config is for a capture: its virtual addresses need not be on a link */
-export function checkBalancerRules(source: ConfigSource, replayed: boolean): void {
-  const data = source.data as Record<string, unknown>;
+/**
+ * @param data the config with its defaults
+ * @param replayed the config is for a capture: its virtual addresses need not be on a link
+ */
+export function checkBalancerRules(
+  source: Source,
+  data: Record<string, unknown>,
+  replayed: boolean,
+): void {
   const servers = entries(data.virtualServers, ['virtualServers']);
   const nodes = entries(data.nodes, ['nodes']);
 
@@ -90,10 +97,71 @@ export function checkBalancerRules(source: ConfigSource, replayed: boolean): voi
   checkResources(source, data.resources, nodes);
   checkSocketPath(source, data.controlSocket);
   checkHeadMemory(source, data.limits);
+  checkListeners(source, data, listeners, seen);
+  checkAccessLog(source, data);
+}
+
+/** The value of `key` in the map `map` of the file; undefined if there is no such map. */
+function valueIn(map: unknown, key: string): unknown {
+  return typeof map === 'object' && map !== null
+    ? (map as Record<string, unknown>)[key]
+    : undefined;
+}
+
+/**
+ * @param servers the name of the virtual server at each `address:port`
+ * @param virtual the virtual addresses
+ */
+function checkListeners(
+  source: Source,
+  data: Record<string, unknown>,
+  servers: ReadonlyMap<string, string>,
+  virtual: ReadonlySet<unknown>,
+): void {
+  const uses = new Uses(source);
+  for (const key of ['api', 'metrics']) {
+    const listen = valueIn(data[key], 'listen');
+    const parsed = typeof listen === 'string' ? parseListener(listen) : undefined;
+    if (parsed === undefined) continue;
+    const text = formatEndpoint(parsed);
+    const at = [key, 'listen'];
+    const server = servers.get(text);
+    if (server !== undefined) {
+      const what = `is ${quoted(text)}, already used by virtual server ${quoted(server)}`;
+      source.wrong(at, `${what}, expected another address or port`);
+    } else if (virtual.has(formatAddress(parsed.address))) {
+      source.warn(at, 'is at a virtual address, so every client can reach it');
+    }
+    uses.claim(text, at, `the value of ${key}.listen`);
+  }
+}
+
+/** A log that is appended to another file of the config would destroy it. */
+function checkAccessLog(source: Source, data: Record<string, unknown>): void {
+  const file = valueIn(data.accessLog, 'file');
+  if (typeof file !== 'string') return;
+  const others: [string, unknown][] = [
+    ['keyFile', data.keyFile],
+    ['controlSocket', data.controlSocket],
+    ...['certificate', 'key', 'tokens'].map((key): [string, unknown] => [
+      `api.${key}`,
+      valueIn(data.api, key),
+    ]),
+  ];
+  const path = source.resolve(file);
+  const same = others.find(
+    ([, other]) => typeof other === 'string' && source.resolve(other) === path,
+  );
+  const what = path === resolve(source.file) ? 'this config file' : same?.[0];
+  if (what === undefined) return;
+  source.wrong(
+    ['accessLog', 'file'],
+    `is ${quoted(file)}, the same file as ${what}, expected another`,
+  );
 }
 
 function checkResources(
-  source: ConfigSource,
+  source: Source,
   resources: unknown,
   nodes: ReturnType<typeof entries>,
 ): void {
@@ -118,7 +186,7 @@ function checkResources(
 }
 
 function checkPattern(
-  source: ConfigSource,
+  source: Source,
   host: unknown,
   path: unknown,
   at: KeyPath,
@@ -161,7 +229,7 @@ function checkPattern(
 }
 
 function checkHolders(
-  source: ConfigSource,
+  source: Source,
   holders: unknown,
   at: KeyPath,
   known: ReadonlySet<string>,
@@ -187,7 +255,7 @@ function checkHolders(
 /** All request heads are in one block of memory, which cannot be larger than this. */
 const MOST_HEAD_MEMORY_BYTES = 2 ** 32;
 
-function checkHeadMemory(source: ConfigSource, limits: unknown): void {
+function checkHeadMemory(source: Source, limits: unknown): void {
   const { heads, headBytes } = (limits ?? {}) as Record<string, unknown>;
   if (typeof heads !== 'number' || typeof headBytes !== 'number') return;
   const bytes = headStoreBytes(heads, headBytes);
@@ -199,7 +267,7 @@ function checkHeadMemory(source: ConfigSource, limits: unknown): void {
   );
 }
 
-function checkSocketPath(source: ConfigSource, path: unknown): void {
+function checkSocketPath(source: Source, path: unknown): void {
   if (typeof path !== 'string') return;
   const bytes = Buffer.byteLength(source.resolve(path));
   if (bytes > MOST_SOCKET_PATH_BYTES) {
@@ -210,8 +278,8 @@ function checkSocketPath(source: ConfigSource, path: unknown): void {
   }
 }
 
-export function checkNodeRules(source: ConfigSource): void {
-  const data = source.data as Record<string, unknown>;
+/** @param data the config with its defaults */
+export function checkNodeRules(source: Source, data: Record<string, unknown>): void {
   const addresses = new Uses(source);
   const listed = (key: string): unknown[] =>
     Array.isArray(data[key]) ? (data[key] as unknown[]) : [];

@@ -21,8 +21,15 @@ export type Datapath = (typeof DATAPATHS)[number];
 /** The default path of the control socket. */
 export const DEFAULT_CONTROL_SOCKET = '/run/baton/baton.sock';
 
+/** The values of the key `accessLog.format`. */
+export const ACCESS_LOG_FORMATS = ['json', 'combined'] as const;
+
+export type AccessLogFormat = (typeof ACCESS_LOG_FORMATS)[number];
+
 /** Far below the limit of a 16-bit index. */
 const MOST_VIRTUAL_SERVERS = 256;
+/** Checking this many takes several seconds. */
+const MOST_RESOURCES = 1_048_576;
 const MOST_ADDRESSES = 64;
 
 function choice<const Names extends readonly string[]>(
@@ -94,6 +101,10 @@ const interfaceName = (description: string) =>
     description,
     expected: 'the name of a network interface such as eth0',
   });
+
+function listener(description: string, expected: string) {
+  return Type.String({ format: 'listener', description, expected });
+}
 
 const closed = { additionalProperties: false } as const;
 
@@ -251,6 +262,62 @@ const TimeoutKeys = Type.Object(
   },
 );
 
+const Api = Type.Object(
+  {
+    listen: listener(
+      'The address:port on which the API listens. No wildcard address: clients would reach the API at the virtual addresses.',
+      'an address of this machine and a port such as 10.99.0.2:8443',
+    ),
+    certificate: filePath(
+      'File with the certificate of the API, and any intermediate certificates, in PEM form. A relative path starts at the directory of the config file.',
+    ),
+    key: filePath(
+      'File with the private key of the certificate in PEM form, readable by its owner only. A relative path starts at the directory of the config file.',
+    ),
+    tokens: filePath(
+      'File with the tokens of those who may use the API, readable by its owner only. A relative path starts at the directory of the config file.',
+    ),
+  },
+  {
+    ...closed,
+    description:
+      'The API over TLS, for other machines. Without this key, only the control socket gives the API.',
+    expected: 'a map with the keys listen, certificate, key and tokens',
+  },
+);
+
+const Metrics = Type.Object(
+  {
+    listen: listener(
+      'The address:port on which Prometheus can read `/metrics`, over HTTP and without a password. No wildcard address: clients would reach it at the virtual addresses.',
+      'an address of this machine and a port such as 127.0.0.1:9464',
+    ),
+  },
+  {
+    ...closed,
+    description: 'Metrics for Prometheus. Without this key there are none.',
+    expected: 'a map with the key listen',
+  },
+);
+
+const AccessLog = Type.Object(
+  {
+    file: filePath(
+      'The file to which the lines are appended. A relative path starts at the directory of the config file.',
+    ),
+    format: choice(
+      ACCESS_LOG_FORMATS,
+      'The form of the lines. `json`: a JSON object with everything that is known of the session. `combined`: the Combined Log Format of Apache.',
+      'json',
+    ),
+  },
+  {
+    ...closed,
+    description: 'A log with one line for each session that has ended. Without this key, no log.',
+    expected: 'a map with the keys file and format',
+  },
+);
+
 export const BalancerFile = Type.Object(
   {
     interface: interfaceName(
@@ -298,12 +365,16 @@ export const BalancerFile = Type.Object(
     }),
     resources: Type.Array(Resource, {
       minItems: 1,
+      maxItems: MOST_RESOURCES,
       description: 'Which nodes hold which content.',
-      expected: 'a list of at least one resource',
+      expected: `a list of 1 to ${MOST_RESOURCES} resources`,
     }),
     limits: LimitKeys,
     timeouts: TimeoutKeys,
     log: Log,
+    api: Type.Optional(Api),
+    metrics: Type.Optional(Metrics),
+    accessLog: Type.Optional(AccessLog),
   },
   { ...closed, expected: 'a map of keys such as interface, virtualServers, nodes and resources' },
 );
@@ -334,12 +405,10 @@ export const NodeFile = Type.Object(
       expected: `a list of 1 to ${MOST_ADDRESSES} IPv4 addresses`,
     }),
     listen: Type.Optional(
-      Type.String({
-        format: 'listener',
-        description:
-          'The address:port on which the web server listens. Needed only if that is neither a wildcard address nor a virtual address, or if its port is not that of the virtual server.',
-        expected: 'an address and a port such as 127.0.0.1:8080',
-      }),
+      listener(
+        'The address:port on which the web server listens. Needed only if that is neither a wildcard address nor a virtual address, or if its port is not that of the virtual server.',
+        'an address and a port such as 127.0.0.1:8080',
+      ),
     ),
     maxSessions: count(
       'Most sessions that the shim remembers at one time. Beyond this limit it forgets the oldest.',

@@ -4,13 +4,15 @@
 import type { TSchema } from '@sinclair/typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { quoted } from '../base/text.js';
-import type { ConfigSource, KeyPath } from './source.js';
+import type { KeyPath, Source } from './source.js';
 import { nearest, parseDuration, parseListener, whyNotHost, whyNotUnicast } from './values.js';
 
 /** The parts of a schema that this module reads. */
 interface Described {
   expected?: string;
+  default?: unknown;
   properties?: Record<string, Described>;
+  items?: Described;
 }
 
 const ajv = new Ajv({ strict: true, allErrors: true, useDefaults: true, verbose: true });
@@ -22,19 +24,49 @@ ajv.addFormat('listener', (text: string) => parseListener(text) !== undefined);
 
 const compiled = new WeakMap<TSchema, ValidateFunction>();
 
-/** Fills the defaults into `source.data`, and records all problems in `source`. */
-export function validate(schema: TSchema, source: ConfigSource): void {
+/**
+ * Records all problems in `source`. Returns its data with the defaults filled in; the data itself
+ * stays as it is.
+ */
+export function validate(schema: TSchema, source: Source): unknown {
   let check = compiled.get(schema);
   if (check === undefined) {
     check = ajv.compile(schema);
     compiled.set(schema, check);
   }
-  if (check(source.data)) return;
-  for (const error of check.errors ?? []) report(error, schema as Described, source);
+  const data = copyForDefaults(schema as Described, source.data);
+  if (check(data)) return data;
+  for (const error of check.errors ?? []) report(error, schema as Described, data, source);
+  return data;
 }
 
-function report(error: ErrorObject, root: Described, source: ConfigSource): void {
-  const path = toPath(error.instancePath, source.data);
+/**
+ * Copies each map into which a default may be filled, and what contains such maps. The rest is
+ * shared with `value`: the resources, which may be a million, have no defaults.
+ */
+function copyForDefaults(schema: Described, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !hasDefaults(schema)) return value;
+  if (Array.isArray(value)) {
+    const { items } = schema;
+    return items === undefined ? value : value.map((item) => copyForDefaults(items, item));
+  }
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [
+      key,
+      copyForDefaults(schema.properties?.[key] ?? {}, inner),
+    ]),
+  );
+}
+
+function hasDefaults({ properties = {}, items }: Described): boolean {
+  if (items !== undefined && hasDefaults(items)) return true;
+  return Object.values(properties).some(
+    (property) => property.default !== undefined || hasDefaults(property),
+  );
+}
+
+function report(error: ErrorObject, root: Described, data: unknown, source: Source): void {
+  const path = toPath(error.instancePath, data);
   const schema = (error.parentSchema ?? root) as Described;
   if (error.keyword === 'required') {
     const key = String(error.params.missingProperty);

@@ -28,7 +28,7 @@ t.test('each mistake in balancer.yaml gets a message with its place', async (t) 
     [
       'keyFile:',
       'colour: red\nkeyFile:',
-      '3:1: colour: is not a known key, expected one of interface, nodeInterface, datapath, workers, address, keyFile, controlSocket, virtualServers, nodes, resources, limits, timeouts, log',
+      '3:1: colour: is not a known key, expected one of interface, nodeInterface, datapath, workers, address, keyFile, controlSocket, virtualServers, nodes, resources, limits, timeouts, log, api, metrics, accessLog',
     ],
     ['key.hex', '', '3:1: keyFile: is empty, expected the path of a file'],
     ['key.hex', '0x12', '3:10: keyFile: is 18, expected the path of a file (put it in quotes)'],

@@ -1,0 +1,32 @@
+/**
+ * A balancer's config as plain data: the keys of the file, without defaults. Changes at run time
+ * are made to it (edit.ts), checked like a file (check-data.ts), and written back (render.ts).
+ */
+
+export interface NodeData {
+  readonly name: string;
+  readonly address: string;
+  readonly weight?: number;
+}
+
+export interface VirtualServerData {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+  readonly predictor?: string;
+}
+
+export interface ResourceData {
+  readonly host?: string;
+  readonly path: string;
+  /** Names of the holders. */
+  readonly nodes: readonly string[];
+}
+
+/** Nothing changes it in place: an edit makes new data, which shares what stays as it was. */
+export interface BalancerData {
+  readonly virtualServers: readonly VirtualServerData[];
+  readonly nodes: readonly NodeData[];
+  readonly resources: readonly ResourceData[];
+  readonly [key: string]: unknown;
+}
