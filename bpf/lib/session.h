@@ -24,6 +24,14 @@
 #define MAX_INTERFACES 2 /* one for clients, one for nodes */
 #define INLINE_SERVERS 4
 
+/*
+ * A virtual server as `find_server` names it: its slot, and SERVER_RETIRED if it takes no new
+ * sessions. Then its SYNs go to the engine, and everything else goes on. Session keys have the slot
+ * alone.
+ */
+#define SERVER_RETIRED 0x8000
+#define NO_SERVER 0xffff
+
 /* session_record.state: SessionState of src/engine/table/session-table.ts */
 #define SESSION_FREE 0
 #define SESSION_SYN_RECEIVED 1
@@ -67,10 +75,10 @@
  */
 struct session_record {
 	__u32 client;       /*  0 IPv4 address */
-	__u32 port_server;  /*  4 client port << 16 | index of the virtual server */
+	__u32 port_server;  /*  4 client port << 16 | slot of the virtual server */
 	__u8 state;         /*  8 SESSION_* */
 	__u8 action;        /*  9 ACTION_* */
-	__u16 node;         /* 10 index in `nodes` */
+	__u16 node;         /* 10 slot in `nodes` */
 	__u32 last_seen;    /* 12 both: time of the last packet, ms of CLOCK_MONOTONIC */
 	__u32 packets;      /* 16 both: packets of the client that were forwarded */
 	__u32 receive_next; /* 20 both: highest sequence number seen of the client, plus 1 */
@@ -151,12 +159,15 @@ struct xdp_node {
 	__u32 redirect;      /* 20 1: OUTPUT_REDIRECT holds on that interface */
 };
 
-/* A virtual server inside xdp_control. */
+/*
+ * A virtual server inside xdp_control. The main thread writes an entry with one store, and the
+ * program reads it with one load, because entries change while the program runs.
+ */
 struct inline_server {
 	__be32 address; /*  0 */
 	__be16 port;    /*  4 */
-	__u16 index;    /*  6 in session keys */
-};
+	__u16 server;   /*  6 slot, SERVER_RETIRED; NO_SERVER: the entry is free */
+} __attribute__((aligned(8)));
 
 /*
  * xdp_control.output: how frames leave through the interface that they arrived on.
@@ -191,10 +202,10 @@ struct xdp_control {
 	__u32 alive_at;               /*  52 engine: ms of its last tick (SYN_ALIVE_MS) */
 	__u32 half_open[MAX_WORKERS]; /*  56 engine: 1: answer SYNs with cookies only */
 	__u32 cookie_at;              /*  88 kernel: ms of the last cookie that it sent; 0: never */
-	__u32 servers;                /*  92 number of virtual servers */
+	__u32 servers;                /*  92 main: virtual servers in use, also retired ones */
 	__u8 key[16];                 /*  96 of IXP and IXCP tags, shared with the nodes */
 	__u8 secret[32];              /* 112 initial sequence numbers (16), cookies (16) */
-	struct inline_server inline_servers[INLINE_SERVERS]; /* 144 need no look-up */
+	struct inline_server inline_servers[INLINE_SERVERS]; /* 144 main: need no look-up */
 	__u32 index_state[MAX_WORKERS]; /* 176 engine: size in words | INDEX_*; 0: none */
 };
 
@@ -232,6 +243,7 @@ struct kernel_event {
 BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
 BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
+BATON_ASSERT(sizeof(struct inline_server) == 8, "inline_server");
 BATON_ASSERT(sizeof(struct xdp_control) == 208, "xdp_control");
 BATON_ASSERT(sizeof(struct kernel_event) == 36, "kernel_event");
 

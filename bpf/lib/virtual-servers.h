@@ -8,7 +8,10 @@
 
 #include "config.h"
 
-/* Is this address and port a virtual server? The value is its index, also in session keys. */
+/*
+ * Is this address and port a virtual server? The value is its slot, which is also in session keys.
+ * In the XDP program it has SERVER_RETIRED (session.h) too.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);

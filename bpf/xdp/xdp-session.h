@@ -50,6 +50,46 @@ static __always_inline __u32 tick_ms(void)
 	return ms;
 }
 
+/* An entry of xdp_control.inline_servers as one word. */
+union server_entry {
+	__u64 word;
+	struct inline_server is;
+};
+
+/*
+ * The virtual server with this address and port, as slot and SERVER_RETIRED; or NO_SERVER. It is
+ * right while the main thread changes servers: all of them are in the map, one that is in an entry
+ * stays in that entry, and `servers` falls to INLINE_SERVERS only after all of them are in entries.
+ */
+static __always_inline __u32 find_server(const struct xdp_control *us, __be32 address, __be16 port)
+{
+	/* Read before the entries: with an older number, the map is searched once too often. */
+	__u32 servers = *(const volatile __u32 *)&us->servers;
+
+#pragma unroll
+	for (__u32 i = 0; i < INLINE_SERVERS; i++) {
+		union server_entry entry = {
+			.word = *(const volatile __u64 *)&us->inline_servers[i],
+		};
+
+		if (entry.is.address == address && entry.is.port == port)
+			return entry.is.server;
+	}
+	if (servers <= INLINE_SERVERS)
+		return NO_SERVER;
+
+	struct guard_server key = { .address = address, .port = port };
+	const __u32 *server = bpf_map_lookup_elem(&virtual_servers, &key);
+
+	return server ? *server : NO_SERVER;
+}
+
+/* True if a virtual server takes no new sessions. Only SYNs pay for this second look-up. */
+static __noinline int is_retired(const struct xdp_control *us, __be32 address, __be16 port)
+{
+	return (find_server(us, address, port) & SERVER_RETIRED) != 0;
+}
+
 /* Which session a frame belongs to, and which worker owns that session. */
 struct place {
 	__u32 client;
@@ -58,11 +98,12 @@ struct place {
 	__u32 worker;
 };
 
+/* `server`: as find_server returns it. */
 static __always_inline void place_of(const struct xdp_control *us, __u32 client, __u32 client_port,
                                      __u32 server, struct place *place)
 {
 	place->client = client;
-	place->port_server = client_port << 16 | server;
+	place->port_server = client_port << 16 | (server & ~SERVER_RETIRED);
 	place->hash = session_hash(client, place->port_server, us->client_seed, us->port_seed);
 	place->worker = session_worker(place->hash, us->workers);
 }

@@ -173,9 +173,10 @@ static __noinline int receive_syn(struct xdp_md *ctx, struct xdp_control *us,
 		count(XDP_DROP_NOT_ALIVE);
 		return XDP_DROP;
 	}
-	/* The engine handles errors and SYNs with payload. */
+	/* The engine handles errors, SYNs with payload, and those of retired virtual servers. */
 	if (!parse_segment((void *)(long)ctx->data, data_end, &segment) || segment.payload > 0 ||
-	    !verify_bare(&segment, data_end) || !(options = syn_options(ctx)))
+	    !verify_bare(&segment, data_end) ||
+	    is_retired(us, segment.ip->daddr, segment.tcp->dest) || !(options = syn_options(ctx)))
 		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_SYN);
 
 	/* Native XDP sends a frame without a socket buffer, so nothing would finish its checksum.

@@ -80,26 +80,6 @@ static __noinline int untag(struct xdp_md *ctx)
 	return 1;
 }
 
-#define NO_SERVER (~0U)
-
-/* The index of a virtual server, or NO_SERVER. */
-static __always_inline __u32 find_server(const struct xdp_control *us, __be32 address, __be16 port)
-{
-#pragma unroll
-	for (__u32 i = 0; i < INLINE_SERVERS; i++) {
-		if (i < us->servers && us->inline_servers[i].address == address &&
-		    us->inline_servers[i].port == port)
-			return us->inline_servers[i].index;
-	}
-	if (us->servers <= INLINE_SERVERS)
-		return NO_SERVER;
-
-	struct guard_server server = { .address = address, .port = port };
-	const __u32 *index = bpf_map_lookup_elem(&virtual_servers, &server);
-
-	return index ? *index : NO_SERVER;
-}
-
 /*
  * Handles TCP with IPv4 options, fragments and wrong lengths. The engine counts the kind of error.
  * Frames of other services on this machine pass.

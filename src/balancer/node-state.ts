@@ -8,9 +8,10 @@ import { Outcome } from '../directory/node-memory.js';
 import type { NodeHealth } from '../directory/node-states.js';
 import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';
 import { Setting } from '../host/sysctl.js';
-import { type Endpoint, formatAddress } from '../wire/address.js';
+import { formatAddress } from '../wire/address.js';
 import { IxcpFlag, IxcpReason } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
+import type { ServerSlot } from './objects/farm.js';
 
 export interface NodeFacts extends NodeHealth {
   /** Its MAC address is known. */
@@ -50,11 +51,11 @@ export function refusalText(reason: number): string {
   }
 }
 
-/** Decides the state of a node. `servers` are the virtual servers by index. */
-export function nodeStatus(
-  facts: NodeFacts,
-  servers: readonly (Endpoint & { name: string })[],
-): NodeStatus {
+/** A virtual server in its slot, by which the facts have it. */
+export type StatusServer = Pick<ServerSlot, 'slot' | 'name' | 'address' | 'port'>;
+
+/** Decides the state of a node. @param servers the virtual servers that take sessions */
+export function nodeStatus(facts: NodeFacts, servers: readonly StatusServer[]): NodeStatus {
   const is = (state: NodeCondition, why: string): NodeStatus => ({ state, why });
   if (!facts.resolved) return is('unresolved', facts.whyUnresolved);
   if (facts.otherKey) {
@@ -73,7 +74,8 @@ export function nodeStatus(
     return is('unable', cookies ? setting : 'its agent says that its kernel cannot adopt');
   }
   const lacking = lackingText(facts, servers);
-  if (servers.length > 0 && facts.lacks.every((lacks) => lacks === 1)) return is('unable', lacking);
+  if (servers.length > 0 && servers.every(({ slot }) => facts.lacks[slot] === 1))
+    return is('unable', lacking);
   const adopts = facts.outcomes.includes(Outcome.adopted);
   const refusing = refusingText(facts, servers);
   const stands = standstillText(facts, servers);
@@ -92,31 +94,25 @@ export function nodeStatus(
   return is('up', why);
 }
 
-function lackingText(facts: NodeFacts, servers: readonly Endpoint[]): string {
+function lackingText(facts: NodeFacts, servers: readonly StatusServer[]): string {
   const missing = servers
-    .filter((_, index) => facts.lacks[index] === 1)
+    .filter(({ slot }) => facts.lacks[slot] === 1)
     .map(({ address }) => formatAddress(address));
   if (missing.length === 0) return '';
   return `it lacks the address ${[...new Set(missing)].join(', ')}: add it to virtualAddresses in its config`;
 }
 
-function standstillText(
-  facts: NodeFacts,
-  servers: readonly { name: string; port: number }[],
-): string {
+function standstillText(facts: NodeFacts, servers: readonly StatusServer[]): string {
   return servers
-    .filter((_, index) => facts.outcomes[index] === Outcome.stalled)
+    .filter(({ slot }) => facts.outcomes[slot] === Outcome.stalled)
     .map(({ name, port }) => `its web server does not read the requests of ${name} (port ${port})`)
     .join('; ');
 }
 
-function refusingText(
-  facts: NodeFacts,
-  servers: readonly { name: string; port: number }[],
-): string {
-  const refused = servers.flatMap(({ name, port }, index) => {
-    const outcome = facts.outcomes[index] ?? Outcome.none;
-    if (facts.lacks[index] === 1 || NO_REFUSALS.includes(outcome)) return [];
+function refusingText(facts: NodeFacts, servers: readonly StatusServer[]): string {
+  const refused = servers.flatMap(({ slot, name, port }) => {
+    const outcome = facts.outcomes[slot] ?? Outcome.none;
+    if (facts.lacks[slot] === 1 || NO_REFUSALS.includes(outcome)) return [];
     return [`refused the last handoff of ${name} (port ${port}): ${refusalText(outcome)}`];
   });
   return refused.join('; ');

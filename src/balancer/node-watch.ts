@@ -7,20 +7,22 @@ import { reasonOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { TokenBucket } from '../base/token-bucket.js';
 import type { NodeStates } from '../directory/node-states.js';
+import { LOCAL_NODE } from '../engine/node-table.js';
 import type { WithheldOptions } from '../engine/withheld-options.js';
 import { KERNEL_OPTIONS, kernelFlags, settingName } from '../host/kernel-options.js';
-import type { Endpoint } from '../wire/address.js';
+import type { Address } from '../wire/address.js';
 import { formatMac } from '../wire/ethernet.js';
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
 import type { NeighbourChange } from './machine/neighbours.js';
 import { costOf, type NodeFacts, type NodeStatus, nodeStatus, refusalText } from './node-state.js';
+import type { FarmSlots, ServerSlot } from './objects/farm.js';
 import type { EngineEvent } from './threads/engine-messages.js';
 
 const LOOK_MS = 1_000;
 /**
- * Agents report every second. An agent that has not reported this long after the start, in ms, is
- * mentioned in the state.
+ * Agents report every second. An agent that has not reported this long after we began to watch its
+ * node, in ms, is mentioned in the state.
  */
 const SETTLED_MS = 3_500;
 /**
@@ -44,12 +46,7 @@ const REMOVED: NodeStatus = {
 };
 
 export interface NodeWatchOptions {
-  nodes: readonly { name: string }[];
-  /**
-   * How many of them, the first ones, are in the config. The others get no handoffs. Default: all.
-   */
-  configured?: number;
-  virtualServers: readonly (Endpoint & { name: string })[];
+  farm: FarmSlots;
   /** States of the nodes, in memory shared with the engine threads. */
   states: NodeStates;
   withheld: WithheldOptions;
@@ -64,27 +61,38 @@ export interface NodeWatchOptions {
   kernelFlags?: () => number;
 }
 
+/** What is known of the node in a slot. */
+interface Watched {
+  name: string;
+  readonly address: Address;
+  /** It is not in the config any more, so it gets no handoffs. */
+  retired: boolean;
+  /** Since when it is watched, ms. */
+  readonly since: number;
+  /** Undefined: not known. */
+  mac: Uint8Array | undefined;
+  /** Why its MAC address is not known; undefined: not looked for yet. */
+  reason: string | undefined;
+  /** The status that was logged last. */
+  logged: NodeStatus;
+  readonly lines: TokenBucket;
+}
+
 export class NodeWatch {
   private readonly options: NodeWatchOptions;
   private readonly startedAt: number;
-  /** By node, its MAC address; undefined: not known. */
-  private readonly macs: (Uint8Array | undefined)[] = [];
-  /** By node, why its MAC address is not known. */
-  private readonly reasons: string[] = [];
-  /** By node, the status that was logged last. */
-  private readonly logged: NodeStatus[];
-  private readonly lines: TokenBucket[];
-  private readonly configured: number;
+  /** By slot. */
+  private readonly nodes = new Map<number, Watched>();
+  /** The virtual servers that take sessions. */
+  private servers: readonly ServerSlot[] = [];
   private ownFlags = IxcpFlag.canAdopt as number;
   private withheld: number;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(options: NodeWatchOptions) {
     this.options = options;
-    this.configured = options.configured ?? options.nodes.length;
     this.startedAt = options.now();
-    this.logged = options.nodes.map(() => ({ state: 'unresolved', why: '' }));
-    this.lines = options.nodes.map(() => new TokenBucket(1 / SECONDS_A_LINE, MOST_LINES));
+    this.setFarm(options.farm);
     // Until the nodes have reported, clients are offered only what every node can continue with.
     this.withheld = options.earlier ?? WITHHELD;
     options.withheld.set(this.withheld, 0);
@@ -100,9 +108,26 @@ export class NodeWatch {
     clearInterval(this.timer);
   }
 
-  /** A node's MAC address as "02:00:00:00:00:01"; null: not known. */
+  /**
+   * Watches these nodes and virtual servers from now on, and no others. What is known of a node
+   * stays as long as its slot and address do.
+   */
+  setFarm({ nodes, servers }: FarmSlots): void {
+    const wanted = new Map(nodes.map((node) => [node.slot, node]));
+    for (const [slot, { address }] of this.nodes) {
+      if (wanted.get(slot)?.address !== address) this.nodes.delete(slot);
+    }
+    for (const [slot, { name, address, retired }] of wanted) {
+      const known = this.nodes.get(slot);
+      if (known === undefined) this.nodes.set(slot, this.watched(name, address, retired));
+      else Object.assign(known, { name, retired });
+    }
+    this.servers = servers.filter((server) => !server.retired);
+  }
+
+  /** The MAC address of the node in a slot as "02:00:00:00:00:01"; null: not known. */
   mac(node: number): string | null {
-    const mac = this.macs[node];
+    const mac = this.nodes.get(node)?.mac;
     return mac === undefined ? null : formatMac(mac);
   }
 
@@ -112,21 +137,20 @@ export class NodeWatch {
   }
 
   status(node: number): NodeStatus {
-    if (node >= this.configured) return REMOVED;
-    return nodeStatus(this.facts(node), this.options.virtualServers);
+    const known = this.nodes.get(node);
+    if (known === undefined || known.retired) return REMOVED;
+    return nodeStatus(this.facts(node), this.servers);
   }
 
   /**
    * The options that SYN/ACKs do not offer, and because of which machines: a line for each option.
    */
   notOffered(): string[] {
-    const { nodes } = this.options;
     return KERNEL_OPTIONS.filter(({ option }) => (this.withheld & option) !== 0).map(
       ({ name, flag, setting }) => {
-        const why = nodes
-          .slice(0, this.configured)
-          .map(({ name }) => name)
-          .filter((_, node) => (this.flagsInService(node) & flag) !== 0);
+        const why = this.inConfig()
+          .filter(([node]) => (this.flagsInService(node) & flag) !== 0)
+          .map(([, { name }]) => name);
         if ((this.ownFlags & flag) !== 0) why.unshift('this machine');
         if (why.length === 0) return `${name}: not all nodes have reported yet`;
         return `${name}: ${settingName(setting)} is 0 on ${why.join(', ')}`;
@@ -136,22 +160,28 @@ export class NodeWatch {
 
   neighbour(change: NeighbourChange): void {
     const { node, mac, why } = change;
-    this.macs[node] = mac;
-    this.reasons[node] = why;
-    if (mac !== undefined) this.options.log.info(`${this.nameOf(node)} is at ${formatMac(mac)}`);
+    const known = this.nodes.get(node);
+    if (known === undefined) return;
+    known.mac = mac;
+    known.reason = why;
+    if (mac !== undefined) this.options.log.info(`node ${known.name} is at ${formatMac(mac)}`);
     this.check(node);
   }
 
   engine(event: EngineEvent): void {
-    const { log, nodes } = this.options;
-    const name = this.nameOf(event.node);
-    if (event.node < nodes.length) this.check(event.node);
+    const { log } = this.options;
+    const { node } = event;
+    const known = this.nodes.get(node);
+    // A node that is gone meanwhile.
+    if (known === undefined && node !== LOCAL_NODE) return;
+    const name = known === undefined ? 'the local service' : `node ${known.name}`;
+    if (known !== undefined) this.check(node);
     // The log has events about a node as its state. These lines are about one connection, or about
     // the local services.
     else if (event.event === 'silent') log.warn(`${name} did not answer a handoff in time`);
     if (
       event.event === 'refused' &&
-      (event.node >= nodes.length || event.reason === IxcpReason.tupleInUse)
+      (known === undefined || event.reason === IxcpReason.tupleInUse)
     )
       log.warn(`${name} refused a handoff: ${refusalText(event.reason)}`);
   }
@@ -165,31 +195,52 @@ export class NodeWatch {
   /** Checks all nodes and our own kernel. */
   look(): void {
     this.checkOwnKernel();
-    for (let node = 0; node < this.configured; node++) this.logChange(node);
+    for (const [node] of this.inConfig()) this.logChange(node);
     this.updateWithheld();
+  }
+
+  private watched(name: string, address: Address, retired: boolean): Watched {
+    return {
+      name,
+      address,
+      retired,
+      since: this.options.now(),
+      mac: undefined,
+      reason: undefined,
+      logged: { state: 'unresolved', why: '' },
+      lines: new TokenBucket(1 / SECONDS_A_LINE, MOST_LINES),
+    };
+  }
+
+  /** The nodes that are in the config, by slot. */
+  private inConfig(): [number, Watched][] {
+    return [...this.nodes].filter(([, { retired }]) => !retired);
   }
 
   private facts(node: number): NodeFacts {
     const { states, now } = this.options;
+    const known = this.nodes.get(node);
     return {
       ...states.health(node, now()),
-      resolved: this.macs[node] !== undefined,
-      whyUnresolved: this.reasons[node] ?? 'not looked for yet',
-      settled: now() - this.startedAt > SETTLED_MS,
+      resolved: known?.mac !== undefined,
+      whyUnresolved: known?.reason ?? 'not looked for yet',
+      settled: known !== undefined && now() - known.since > SETTLED_MS,
     };
   }
 
   private logChange(node: number): void {
     const { log, now } = this.options;
+    const known = this.nodes.get(node);
+    if (known === undefined) return;
     const status = this.status(node);
-    const logged = this.logged[node];
-    if (logged?.state === status.state && logged.why === status.why) return;
+    const { logged } = known;
+    if (logged.state === status.state && logged.why === status.why) return;
     // Before the first resolution, it is no news that the MAC address is unknown.
-    if (status.state === 'unresolved' && this.reasons[node] === undefined) return;
-    if (this.lines[node]?.take(now()) !== true) return;
-    this.logged[node] = status;
+    if (status.state === 'unresolved' && known.reason === undefined) return;
+    if (!known.lines.take(now())) return;
+    known.logged = status;
     const { state, why } = status;
-    const name = this.nameOf(node);
+    const name = `node ${known.name}`;
     if (why === '') log.info(`${name} is ${state}`);
     else if (state === 'leaving') log.info(`${name} is ${state}: ${why}`);
     else log.warn(`${name} is ${state}${state === 'up' ? ', but' : ''}: ${why}`);
@@ -217,7 +268,7 @@ export class NodeWatch {
     const own = refusedOptions(this.ownFlags);
     let refused = own;
     let unknown = false;
-    for (let node = 0; node < this.configured; node++) {
+    for (const [node] of this.inConfig()) {
       refused |= refusedOptions(this.flagsInService(node));
       unknown ||= states.reportedAt[node] === -1;
     }
@@ -231,11 +282,7 @@ export class NodeWatch {
 
   /** IxcpFlag bits of the last report of a node that can be handed sessions; 0 of any other. */
   private flagsInService(node: number): number {
-    return this.macs[node] === undefined ? 0 : this.options.states.flagsInService(node);
-  }
-
-  private nameOf(node: number): string {
-    const name = this.options.nodes[node]?.name;
-    return name === undefined ? 'the local service' : `node ${name}`;
+    if (this.nodes.get(node)?.mac === undefined) return 0;
+    return this.options.states.flagsInService(node, this.servers);
   }
 }

@@ -7,19 +7,20 @@ import { monotonicClock } from '../base/clock.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { createLog, type Log } from '../base/log.js';
 import { readKey } from '../config/key.js';
-import { type BalancerConfig, loadBalancerConfig, type NodeEntry } from '../config/load.js';
+import { type BalancerConfig, loadBalancerConfig } from '../config/load.js';
 import { nodeMemory } from '../directory/node-memory.js';
 import { NodeStates } from '../directory/node-states.js';
 import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
 import { requireAdoption } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
-import { type Address, formatAddress, formatEndpoint } from '../wire/address.js';
+import { formatAddress, formatEndpoint } from '../wire/address.js';
 import { CaptureFeed } from './capture-feed.js';
 import { Ending, EndSteps, type Manner } from './ending.js';
 import { Machine } from './machine/machine.js';
 import { NeighbourWatch } from './machine/neighbours.js';
 import { preflight } from './machine/preflight.js';
 import { NodeWatch } from './node-watch.js';
+import { firstSlots } from './objects/farm.js';
 import { askToLeave } from './replacement.js';
 import { ErrorService } from './services/error-service.js';
 import { BalancerStats } from './stats.js';
@@ -47,7 +48,7 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   for (const warning of config.warnings) log.warn(warning);
   // Before anything is changed, and before a running balancer is asked to leave.
   await requireSocketPlace(config.controlSocket, replace);
-  await preflight({ ...config, key, log, services: new Map() });
+  await preflight({ ...config, farm: firstSlots(config), key, log, services: new Map() });
   if (replace) await askToLeave(config, log);
   const steps = new EndSteps();
   const end = new Ending();
@@ -75,21 +76,6 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   return failed ? 1 : 0;
 }
 
-/**
- * The nodes of the config, and behind them those that only sessions of an earlier run have: such
- * sessions stay with their nodes.
- */
-function allNodes(
-  configured: readonly NodeEntry[],
-  departed: readonly Address[],
-  log: Log,
-): readonly NodeEntry[] {
-  const more = departed.map((address) => ({ name: formatAddress(address), address, weight: 0 }));
-  for (const { name } of more)
-    log.info(`node ${name} is no longer in the config: its sessions continue until they end`);
-  return [...configured, ...more];
-}
-
 /** Starts every part in order. `steps` gets the steps that end it again. */
 async function start(
   config: BalancerConfig,
@@ -105,6 +91,7 @@ async function start(
 
   const machine = await Machine.prepare({
     ...config,
+    farm: firstSlots(config),
     key,
     log,
     services: ports,
@@ -114,15 +101,18 @@ async function start(
   steps.add((manner) => machine[manner]());
 
   const nodeInterface = config.nodeInterface?.name;
-  const nodes = allNodes(config.nodes, machine.departedNodes(), log);
+  const { slots } = machine;
+  const { nodes } = slots;
+  for (const { name, retired } of nodes) {
+    if (retired)
+      log.info(`node ${name} is no longer in the config: its sessions continue until they end`);
+  }
   const { workers } = config;
   const servers = config.virtualServers.length;
   const memory = nodeMemory(nodes.length, workers, servers);
   const withheld = withheldMemory();
   const watch = new NodeWatch({
-    nodes,
-    configured: config.nodes.length,
-    virtualServers: config.virtualServers,
+    farm: slots,
     states: new NodeStates(nodes, { memory, worker: 0, workers, servers }),
     withheld: new WithheldOptions(withheld),
     log,

@@ -27,7 +27,7 @@ export const ACCESS_LOG_FORMATS = ['json', 'combined'] as const;
 export type AccessLogFormat = (typeof ACCESS_LOG_FORMATS)[number];
 
 /** Far below the limit of a 16-bit index. */
-const MOST_VIRTUAL_SERVERS = 256;
+export const MOST_VIRTUAL_SERVERS = 256;
 /** Checking this many takes several seconds. */
 const MOST_RESOURCES = 1_048_576;
 const MOST_ADDRESSES = 64;

@@ -38,10 +38,14 @@ export const CONTROL = {
   /** A word for each worker. */
   halfOpen: 56,
   cookieAt: 88,
+  /** Virtual servers in use, also retired ones. */
   servers: 92,
   key: 96,
   secret: 112,
-  /** INLINE_SERVERS of struct inline_server: address and port as in a packet, then the index. */
+  /**
+   * INLINE_SERVERS of struct inline_server: address and port as in a packet, then the slot with
+   * SERVER_RETIRED, or NO_SERVER.
+   */
   inlineServers: 144,
   /** A word for each worker. */
   indexState: 176,
@@ -49,6 +53,10 @@ export const CONTROL = {
 export const CONTROL_BYTES = 208;
 export const INLINE_SERVERS = 4;
 export const INLINE_SERVER_BYTES = 8;
+/** A virtual server takes no new sessions. The bit is beside its slot, which is smaller. */
+export const SERVER_RETIRED = 0x8000;
+/** An entry of CONTROL.inlineServers is free. */
+export const NO_SERVER = 0xffff;
 
 /** How frames leave through the interface that they arrived on: OUTPUT_* of bpf/lib/session.h. */
 export const OUTPUT = {

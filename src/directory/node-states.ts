@@ -249,16 +249,15 @@ export class NodeStates {
   }
 
   /**
-   * IxcpFlag bits of the last report of a node that takes sessions of at least one virtual server;
-   * 0 of any other node.
+   * IxcpFlag bits of the last report of a node that takes sessions of at least one of these virtual
+   * servers; 0 of any other node.
    */
-  flagsInService(node: number): number {
-    const { shared, servers } = this;
+  flagsInService(node: number, servers: readonly { slot: number }[]): number {
+    const { shared } = this;
     if (this.able[node] === 0 || this.reportedAt[node]! < 0) return 0;
-    for (let pair = node * servers; pair < (node + 1) * servers; pair++) {
-      if (shared.lacks[pair] === 0) return shared.reported[node]!;
-    }
-    return 0;
+    const first = node * this.servers;
+    const takes = servers.some(({ slot }) => shared.lacks[first + slot] === 0);
+    return takes ? shared.reported[node]! : 0;
   }
 
   /** The health of the node at `now`. */

@@ -6,8 +6,8 @@ import { requireAddress } from '../../src/wire/address.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 
 const SERVERS = [
-  { name: 'www', address: requireAddress('10.99.0.100'), port: 80 },
-  { name: 'api', address: requireAddress('10.99.0.101'), port: 8080 },
+  { slot: 0, name: 'www', address: requireAddress('10.99.0.100'), port: 80 },
+  { slot: 1, name: 'api', address: requireAddress('10.99.0.101'), port: 8080 },
 ];
 
 type Server = readonly [lacks: number, outcome: number];

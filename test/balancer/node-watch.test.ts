@@ -4,14 +4,21 @@
  */
 import t from 'tap';
 import { NodeWatch } from '../../src/balancer/node-watch.js';
+import { firstSlots } from '../../src/balancer/objects/farm.js';
 import type { Log } from '../../src/base/log.js';
 import { NodeStates } from '../../src/directory/node-states.js';
 import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
-import { requireAddress } from '../../src/wire/address.js';
+import { requireAddress, toAddress } from '../../src/wire/address.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 
 const OK = IxcpFlag.canAdopt;
+const WWW = {
+  name: 'www',
+  address: requireAddress('10.99.0.100'),
+  port: 80,
+  predictor: 'round-robin',
+} as const;
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 
 function watchOf(count: number, earlier?: number) {
@@ -30,8 +37,14 @@ function watchOf(count: number, earlier?: number) {
   const time = { now: 1_000_000 };
   const own = { flags: OK as number };
   const watch = new NodeWatch({
-    nodes: Array.from({ length: count }, (_, index) => ({ name: `n${index + 1}` })),
-    virtualServers: [{ name: 'www', address: requireAddress('10.99.0.100'), port: 80 }],
+    farm: firstSlots({
+      nodes: Array.from({ length: count }, (_, slot) => ({
+        name: `n${slot + 1}`,
+        address: toAddress(slot + 1),
+        weight: 1,
+      })),
+      virtualServers: [WWW],
+    }),
     states,
     withheld: nodes.withheld,
     log,

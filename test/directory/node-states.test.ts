@@ -43,16 +43,18 @@ t.test('a new agent clears what went wrong before', async (t) => {
 });
 
 t.test('flags of a node in service', async (t) => {
+  const BOTH = [{ slot: 0 }, { slot: 1 }];
   const states = statesOf(2);
   const flags = IxcpFlag.canAdopt | IxcpFlag.noSack;
-  t.equal(states.flagsInService(0), 0, 'it has not reported');
+  t.equal(states.flagsInService(0, BOTH), 0, 'it has not reported');
   states.reported(0, 1, 1, flags, 0);
-  t.equal(states.flagsInService(0), flags);
+  t.equal(states.flagsInService(0, BOTH), flags);
   states.setLacks(0, 0, true);
-  t.equal(states.flagsInService(0), flags);
+  t.equal(states.flagsInService(0, BOTH), flags);
+  t.equal(states.flagsInService(0, BOTH.slice(0, 1)), 0, 'only the virtual servers in use count');
   states.setLacks(0, 1, true);
-  t.equal(states.flagsInService(0), 0, 'it has none of the virtual addresses');
+  t.equal(states.flagsInService(0, BOTH), 0, 'it has none of the virtual addresses');
   states.setLacks(0, 1, false);
   states.reported(0, 1, 2, flags | IxcpFlag.leaving, 0);
-  t.equal(states.flagsInService(0), 0, 'it is leaving');
+  t.equal(states.flagsInService(0, BOTH), 0, 'it is leaving');
 });

@@ -7,12 +7,14 @@ import { addressNumber } from '../../lab/packet.js';
 import { detachAll } from '../../src/balancer/machine/detach.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
+import { firstSlots } from '../../src/balancer/objects/farm.js';
 import type { BatonError } from '../../src/base/errors.js';
 import { loadObject } from '../../src/host/bpf-object.js';
 import { hasClsact, listFilters } from '../../src/host/filters.js';
 import { native } from '../../src/host/native.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { snapshot } from './program.js';
+import type { FarmConfig } from './xdp-machine.js';
 
 const OWN = '10.98.0.2';
 const VIRTUAL = '10.99.0.100';
@@ -37,18 +39,22 @@ if (insideNamespace(import.meta.url)) {
   const before = snapshot();
   const warnings: string[] = [];
   const lost: BatonError[] = [];
-  const options: MachineOptions = {
+  const config: FarmConfig = {
+    virtualServers: [
+      { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
+    ],
+    nodes: [{ name: 'n1', address: addressNumber('10.98.0.3'), weight: 1 }],
+  };
+  const options: MachineOptions & FarmConfig = {
     interface: 'eth0',
     nodeInterface: NODE_INTERFACE,
     address: undefined,
     key: new Uint8Array(16),
-    virtualServers: [
-      { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
-    ],
+    ...config,
+    farm: firstSlots(config),
     services: new Map([[2, 40_004]]),
     datapath: 'packet',
     workers: 2,
-    nodes: [{ name: 'n1', address: addressNumber('10.98.0.3'), weight: 1 }],
     limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),

@@ -50,7 +50,8 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'neigh', 'flush', 'dev', 'eth0');
     const watch = new NeighbourWatch({
       interface: 'eth0',
-      nodes: [PEER, '10.99.0.66', '192.0.2.1', '198.51.100.1'].map((address) => ({
+      nodes: [PEER, '10.99.0.66', '192.0.2.1', '198.51.100.1'].map((address, slot) => ({
+        slot,
         address: addressNumber(address),
       })),
       onChange: (change) => changes.push(change),

@@ -6,6 +6,7 @@ import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import { preflight } from '../../src/balancer/machine/preflight.js';
+import { firstSlots } from '../../src/balancer/objects/farm.js';
 import { LOCAL_NODE } from '../../src/engine/node-table.js';
 import {
   SESSION_RECORD,
@@ -84,8 +85,12 @@ if (insideNamespace(import.meta.url)) {
         bytes[slot * SESSION_RECORD_BYTES + SESSION_RECORD.state] = SessionState.passing;
       }
       const limits = { sessions: 64, halfOpen: 64, headBytes: 16_384 };
-      const fewer = await Machine.prepare({ ...options, nodes: options.nodes.slice(0, 1), limits });
-      t.same(fewer.departedNodes(), NODES.slice(1).map(addressNumber));
+      const one = firstSlots({ ...options, nodes: options.nodes.slice(0, 1) });
+      const fewer = await Machine.prepare({ ...options, farm: one, limits });
+      t.same(fewer.slots.nodes, [
+        ...one.nodes,
+        { slot: 1, name: NODES[1], address: addressNumber(NODES[1]!), weight: 0, retired: true },
+      ]);
       const { capacity, earlier } = startOf(fewer);
       t.equal(capacity, SESSIONS, 'room for the existing sessions only');
       t.same([...(earlier?.nodes.subarray(0, 2) ?? [])], [0, 1]);
@@ -94,7 +99,7 @@ if (insideNamespace(import.meta.url)) {
       await fewer.leave();
       const without = await Machine.prepare({
         ...options,
-        virtualServers: options.virtualServers.slice(1),
+        farm: firstSlots({ ...options, virtualServers: options.virtualServers.slice(1) }),
       });
       t.same(warnings, [
         `${SESSIONS} sessions of the earlier run end: they are of virtual server ${VIRTUAL}:80, which is no longer in the config`,

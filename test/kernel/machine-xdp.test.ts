@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
+import { firstSlots } from '../../src/balancer/objects/farm.js';
 import { monotonicClock } from '../../src/base/clock.js';
 import { CONTROL, NODE, NODE_BYTES, OUTPUT, SHARED_LAYOUT } from '../../src/datapath/xdp-layout.js';
 import { loadObject } from '../../src/host/bpf-object.js';
@@ -149,14 +150,16 @@ if (insideNamespace(import.meta.url)) {
     const secret = new Uint8Array(words('control').buffer, CONTROL.secret, 32).slice();
     const machine = await Machine.prepare({
       ...options,
-      virtualServers: [
-        { name: 'new', address: addressNumber(VIRTUAL), port: 81, predictor: 'round-robin' },
-        ...options.virtualServers.slice(1),
-      ],
-      nodes: [
-        { name: 'n9', address: addressNumber('10.99.0.9'), weight: 1 },
-        ...options.nodes.slice(1),
-      ],
+      farm: firstSlots({
+        virtualServers: [
+          { name: 'new', address: addressNumber(VIRTUAL), port: 81, predictor: 'round-robin' },
+          ...options.virtualServers.slice(1),
+        ],
+        nodes: [
+          { name: 'n9', address: addressNumber('10.99.0.9'), weight: 1 },
+          ...options.nodes.slice(1),
+        ],
+      }),
     });
     t.equal(attached()?.id, left?.id, 'the old program works until the engine is there');
     const { earlier, ...start } = startOf(machine);

@@ -8,10 +8,12 @@ import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
+import { firstSlots } from '../../src/balancer/objects/farm.js';
 import type { BatonError } from '../../src/base/errors.js';
 import { DESCRIPTOR_WORDS, native } from '../../src/host/native.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { snapshot } from './program.js';
+import type { FarmConfig } from './xdp-machine.js';
 
 const OWN = '10.99.0.2';
 const PEER = '10.99.0.3';
@@ -33,19 +35,23 @@ if (insideNamespace(import.meta.url)) {
   const before = snapshot();
   const warnings: string[] = [];
   const lost: BatonError[] = [];
-  const options: MachineOptions = {
-    interface: 'eth0',
-    nodeInterface: undefined,
-    address: undefined,
-    key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
+  const config: FarmConfig = {
     virtualServers: [
       { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
       { name: 'api', address: addressNumber(VIRTUAL), port: 8080, predictor: 'round-robin' },
     ],
+    nodes: [{ name: 'n1', address: addressNumber(PEER), weight: 1 }],
+  };
+  const options: MachineOptions & FarmConfig = {
+    interface: 'eth0',
+    nodeInterface: undefined,
+    address: undefined,
+    key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
+    ...config,
+    farm: firstSlots(config),
     services: new Map([[2, 40_004]]),
     datapath: 'packet',
     workers: 1,
-    nodes: [{ name: 'n1', address: addressNumber(PEER), weight: 1 }],
     limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: () => {} },
     onLost: (error) => lost.push(error),

@@ -11,7 +11,9 @@ import { addressNumber } from '../../lab/packet.js';
 import { detachAll } from '../../src/balancer/machine/detach.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
+import { firstSlots } from '../../src/balancer/objects/farm.js';
 import type { XdpStart } from '../../src/balancer/threads/engine-messages.js';
+import type { BalancerConfig } from '../../src/config/load.js';
 import { native } from '../../src/host/native.js';
 import { hasPins, pinDirectory, pinName } from '../../src/host/pins.js';
 import { macOf, Peer, run } from './namespace.js';
@@ -24,6 +26,9 @@ export const NODES = ['10.99.0.3', '10.99.0.4'];
 export const NODE_MAC = macOf('02:00:00:00:00:04');
 /** The next check finds what these tests wait for. */
 export const CHECK_MS = 500;
+
+/** The part of a config of which a farm is made. */
+export type FarmConfig = Pick<BalancerConfig, 'virtualServers' | 'nodes'>;
 
 /** Makes eth0, and everything that a test needs to start balancers there. */
 export async function xdpMachine(t: Test) {
@@ -39,23 +44,27 @@ export async function xdpMachine(t: Test) {
   });
   const warnings: string[] = [];
   const infos: string[] = [];
-  const options: MachineOptions = {
-    interface: 'eth0',
-    nodeInterface: undefined,
-    address: undefined,
-    key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
+  const config: FarmConfig = {
     virtualServers: [
       { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
       { name: 'api', address: addressNumber(OTHER_VIRTUAL), port: 8080, predictor: 'round-robin' },
     ],
-    services: new Map([[2, 40_004]]),
-    datapath: 'xdp',
-    workers: 1,
     nodes: NODES.map((address, index) => ({
       name: `n${index + 1}`,
       address: addressNumber(address),
       weight: 1,
     })),
+  };
+  const options: MachineOptions & FarmConfig = {
+    interface: 'eth0',
+    nodeInterface: undefined,
+    address: undefined,
+    key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
+    ...config,
+    farm: firstSlots(config),
+    services: new Map([[2, 40_004]]),
+    datapath: 'xdp',
+    workers: 1,
     limits: { sessions: 1_500, halfOpen: 1_500, headBytes: 16_384 },
     log: { warn: (message) => warnings.push(message), info: (message) => infos.push(message) },
     journalDirectory: directory,

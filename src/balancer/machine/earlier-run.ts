@@ -8,6 +8,7 @@ import {
   CONTROL_BYTES,
   NODE,
   NODE_BYTES,
+  SERVER_RETIRED,
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
 import { LOCAL_NODE } from '../../engine/node-table.js';
@@ -22,7 +23,7 @@ import {
 } from '../../host/native.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
 import { type Address, type Endpoint, toAddress } from '../../wire/address.js';
-import { GUARD_SERVER } from './guard.js';
+import { GUARD_SERVER } from './server-maps.js';
 
 const SECRET_BYTES = 32;
 const MAC_BYTES = 6;
@@ -40,9 +41,9 @@ export interface EarlierSessions {
   fd: number;
   /** Records in the map. */
   count: number;
-  /** By index of the virtual server. */
+  /** By slot of the virtual server, also of retired ones. */
   servers: ReadonlyMap<number, Endpoint>;
-  /** By index. */
+  /** By slot. */
   nodes: readonly EarlierNode[];
   /** 32 bytes. Cookies and sequence numbers of this run must be made with the same secret. */
   secret: Uint8Array;
@@ -175,8 +176,8 @@ function readServers(map: MapHandle): Map<number, Endpoint> {
   const servers = new Map<number, Endpoint>();
   for (const { key, value } of map.entries()) {
     const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
-    const index = new Uint32Array(value.slice().buffer)[0] ?? 0;
-    servers.set(index, {
+    const server = new Uint32Array(value.slice().buffer)[0] ?? 0;
+    servers.set(server & ~SERVER_RETIRED, {
       address: toAddress(view.getUint32(GUARD_SERVER.address)),
       port: view.getUint16(GUARD_SERVER.port),
     });

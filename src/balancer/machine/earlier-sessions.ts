@@ -5,31 +5,31 @@
 import { MAX_XDP_NODES } from '../../datapath/xdp-layout.js';
 import { sessionHash, sessionWorker } from '../../engine/table/session-record.js';
 import { type Address, type Endpoint, formatAddress, formatEndpoint } from '../../wire/address.js';
+import type { FarmSlots, NodeSlot, ServerSlot } from '../objects/farm.js';
 import type { EarlierRun } from './earlier-run.js';
 
 export interface Census {
-  /** Addresses of nodes that have sessions and are not in the config. */
-  departed: Address[];
+  /** Nodes that have sessions and are not in the config, in the lowest slots that are free. */
+  departed: NodeSlot[];
   /** Number of sessions that the worker with most of them takes over. */
   mostOfWorker: number;
 }
 
 export interface CensusOptions {
-  /** The config's nodes, by index. */
-  nodes: readonly { address: Address }[];
+  farm: FarmSlots;
   workers: number;
   /** Seeds of the session hash. */
   seeds: { client: number; port: number };
   warn: (message: string) => void;
 }
 
-/** The index in `servers` of each virtual server of the earlier run, or -1. */
+/** Our slot of each virtual server of the earlier run, by its slot there; or -1. */
 export function serversOf(
-  servers: readonly Endpoint[],
+  servers: readonly ServerSlot[],
   earlier: EarlierRun | undefined,
 ): Int32Array {
   const theirs = earlier?.sessions?.servers ?? new Map<number, Endpoint>();
-  const ours = new Map(servers.map((server, index) => [formatEndpoint(server), index]));
+  const ours = new Map(servers.map((server) => [formatEndpoint(server), server.slot]));
   const count = Math.max(-1, ...theirs.keys()) + 1;
   return Int32Array.from({ length: count }, (_, index) => {
     const server = theirs.get(index);
@@ -42,12 +42,12 @@ export function serversOf(
  * @param servers the result of `serversOf`
  */
 export function takeCensus(
-  { nodes, workers, seeds, warn }: CensusOptions,
+  { farm, workers, seeds, warn }: CensusOptions,
   earlier: EarlierRun | undefined,
   servers: Int32Array,
 ): Census {
   const theirs = earlier?.sessions?.nodes ?? [];
-  const known = new Set(nodes.map((node) => node.address));
+  const known = new Set(farm.nodes.map((node) => node.address));
   const departed = new Set<Address>();
   const ofWorker = new Uint32Array(workers);
   const lost = new Map<string, number>();
@@ -79,5 +79,18 @@ export function takeCensus(
   });
   for (const [why, count] of lost)
     warn(`${count} sessions of the earlier run end: they are of ${why}`);
-  return { departed: [...departed], mostOfWorker: Math.max(...ofWorker) };
+  return {
+    departed: inFreeSlots([...departed], new Set(farm.nodes.map((node) => node.slot))),
+    mostOfWorker: Math.max(...ofWorker),
+  };
+}
+
+/** Retired nodes with these addresses. There are enough slots. */
+function inFreeSlots(addresses: readonly Address[], used: ReadonlySet<number>): NodeSlot[] {
+  let slot = -1;
+  return addresses.map((address) => {
+    do slot += 1;
+    while (used.has(slot));
+    return { slot, name: formatAddress(address), address, weight: 0, retired: true };
+  });
 }

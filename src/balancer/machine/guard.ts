@@ -10,18 +10,17 @@ import { hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Place } from '../../host/journal/changes.js';
 import type { Journal } from '../../host/journal/journal.js';
 import type { BpfObject } from '../../host/native.js';
-import { type Address, addressBytes, type Endpoint } from '../../wire/address.js';
+import { type Address, addressBytes } from '../../wire/address.js';
+import type { ServerSlot } from '../objects/farm.js';
 import type { PacketStart, RingShare } from '../threads/engine-messages.js';
+import { ServerMaps } from './server-maps.js';
 
 const PRIORITY = 1;
 const HANDLE = 1;
-/**
- * struct guard_server, the key of maps `virtual_servers`: bytes of address and port as in a packet.
- */
-export const GUARD_SERVER = { address: 0, port: 4, bytes: 8 } as const;
 
 export class Guard {
   private readonly object: BpfObject;
+  private readonly servers: ServerMaps;
   private readonly workers: number;
   /** Seeds of the session hash, and the first nonce. All that distribute sessions use the same. */
   readonly seeds = { client: randomU32(), port: randomU32(), nonce: randomU32() };
@@ -29,24 +28,28 @@ export class Guard {
   /**
    * Loads the guard and configures it. Nothing is attached yet.
    * @param own this machine's own address, to which notices are sent
+   * @param servers the virtual servers, also retired ones
    * @param workers number of engine threads
    * @throws BatonError BATON_SYSTEM when the kernel refuses it
    */
-  constructor(own: Address, virtualServers: readonly Endpoint[], workers: number) {
+  constructor(own: Address, servers: readonly ServerSlot[], workers: number) {
     this.workers = workers;
     this.object = loadObject('guard');
+    this.servers = new ServerMaps(this.object, (server) => server.slot);
     try {
       this.object.mapUpdate('own', hostU32(0), addressBytes(own));
       const sharing = Uint32Array.of(this.seeds.client, this.seeds.port, workers);
       this.object.mapUpdate('sharing', hostU32(0), new Uint8Array(sharing.buffer));
-      for (const [index, server] of virtualServers.entries()) {
-        this.object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
-        this.object.mapUpdate('virtual_addresses', addressBytes(server.address), hostU32(1));
-      }
+      this.setServers(servers);
     } catch (error) {
       this.object.close();
       throw error;
     }
+  }
+
+  /** Keeps frames of these virtual servers, and of no others. Throws as ServerMaps.set does. */
+  setServers(servers: readonly ServerSlot[]): void {
+    this.servers.set(servers);
   }
 
   /**
@@ -113,12 +116,4 @@ export class Guard {
 
 function randomU32(): number {
   return randomBytes(Uint32Array.BYTES_PER_ELEMENT).readUInt32LE();
-}
-
-/** A virtual server as the key of a map `virtual_servers`. */
-export function serverKey(server: Endpoint): Uint8Array {
-  const key = new Uint8Array(GUARD_SERVER.bytes);
-  key.set(addressBytes(server.address), GUARD_SERVER.address);
-  new DataView(key.buffer).setUint16(GUARD_SERVER.port, server.port);
-  return key;
 }

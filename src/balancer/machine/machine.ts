@@ -1,10 +1,11 @@
 /**
- * The changes that a balancer makes to its machine, in the order in which they take effect:
+ * What a balancer changes on its machine, in the order in which it takes effect:
  *
  *     prepare         checks; cookies, shim and guard on the interface; XDP program and sockets
  *     (the engine opens its ring, and takes over the sessions of an earlier run)
  *     activate        the XDP program works
  *     takeAddresses   the virtual addresses on the interface, announced by ARP
+ *     prepareChange   then, as often as wanted: other nodes and virtual servers (change.ts)
  *     stop            undoes everything, latest first
  *     leave           undoes nothing: the kernel keeps forwarding until the next run takes over
  *     fail            `leave` if the kernel forwards sessions without us, else `stop`
@@ -24,7 +25,9 @@ import { requireSynCookies } from '../../host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../host/time-wait.js';
 import { hasXdp } from '../../host/xdp.js';
 import { type Address, LOCALHOST } from '../../wire/address.js';
+import type { FarmSlots } from '../objects/farm.js';
 import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
+import { addressesOf, applyChange, type PreparedChange, requireChange } from './change.js';
 import { openXdpIfChosen } from './datapath-choice.js';
 import { Guard } from './guard.js';
 import { InterfaceWatch, lockInterfaces, type MachineInterfaces } from './interfaces.js';
@@ -59,7 +62,7 @@ export class Machine {
   private readonly interfaces: MachineInterfaces;
   private readonly watch: InterfaceWatch;
   private readonly options: MachineOptions;
-  private readonly virtualAddresses: readonly Address[];
+  private farm: FarmSlots;
   private readonly lock: Lock;
   private readonly journal: Journal;
   private readonly announcer: Announcer;
@@ -68,7 +71,9 @@ export class Machine {
   private xdp: XdpProgram | undefined;
   private timer: NodeJS.Timeout | undefined;
   private transmitPathTimer: NodeJS.Timeout | undefined;
-  private checking: Promise<void> = Promise.resolve();
+  /** Checks and changes, one after the other: a check must not repair what a change removes. */
+  private turn: Promise<unknown> = Promise.resolve();
+  private isChanging = false;
   /** The XDP program of an earlier run was attached. */
   private foundEarlier = false;
 
@@ -82,8 +87,8 @@ export class Machine {
     this.lock = lock;
     const watched = nodes === undefined ? [clients] : [clients, nodes];
     this.watch = new InterfaceWatch(watched, (message) => options.log.warn(message));
-    this.virtualAddresses = [...new Set(options.virtualServers.map((server) => server.address))];
-    this.announcer = new Announcer(info.index, info.mac, this.virtualAddresses);
+    this.farm = options.farm;
+    this.announcer = new Announcer(info.index, info.mac);
     this.journal = new Journal({
       role: 'balancer',
       interface: options.interface,
@@ -139,20 +144,20 @@ export class Machine {
     return this.xdp === undefined ? 'packet' : `xdp (${this.xdp.how})`;
   }
 
-  /** MAC addresses of nodes from an earlier run. They are valid until the nodes are resolved. */
+  /** MAC addresses of nodes from an earlier run, by slot, valid until the nodes are resolved. */
   earlierNeighbours(): { node: number; mac: Uint8Array }[] {
     return this.xdp?.earlierNeighbours() ?? [];
   }
 
   /**
-   * Addresses of nodes that are not in the config and still have sessions of an earlier run. Their
-   * indexes follow those of the config's nodes.
+   * The nodes and virtual servers that the machine has now. After a start these are the config's,
+   * and retired nodes that are not in the config and still have sessions of an earlier run.
    */
-  departedNodes(): readonly Address[] {
-    return this.xdp?.departedNodes() ?? [];
+  get slots(): FarmSlots {
+    return this.farm;
   }
 
-  /** Sets a node's MAC address (six bytes); undefined: it is not known any more. */
+  /** Sets the MAC address (six bytes) of a node's slot; undefined: it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
     this.xdp?.setNeighbour(node, mac);
   }
@@ -183,16 +188,40 @@ export class Machine {
    * and repaired, until `stop`.
    */
   async takeAddresses(): Promise<void> {
-    for (const address of this.virtualAddresses)
+    for (const address of this.virtualAddresses())
       await this.journal.address(this.options.interface, address);
     await this.journal.settle();
-    this.announcer.announce();
+    this.announcer.announce(this.virtualAddresses());
     this.timer = setInterval(() => {
-      this.checking = this.check().catch((error: unknown) =>
+      this.inTurn(() => this.check()).catch((error: unknown) =>
         this.options.log.warn(`cannot check what was set up: ${reasonOf(error)}`),
       );
     }, this.options.checkMs ?? CHECK_MS);
     this.transmitPathTimer = setInterval(() => this.xdp?.chooseTransmitPath(), TRANSMIT_PATH_MS);
+  }
+
+  /**
+   * Checks whether the machine can have these nodes and virtual servers in place of those that it
+   * has. The check takes 600 ms for new virtual addresses: other machines may have them. The
+   * engine threads must know new virtual servers before `commit`.
+   * @throws BatonError for what is wrong, or while another change is under way
+   */
+  async prepareChange(next: FarmSlots): Promise<PreparedChange> {
+    if (this.isChanging) throw new BatonError('BATON_IN_USE', 'another change is under way');
+    this.isChanging = true;
+    const end = (): void => {
+      this.isChanging = false;
+    };
+    try {
+      await requireChange(this.farm, next, this.interfaces.clients, this.address);
+    } catch (error) {
+      end();
+      throw error;
+    }
+    return {
+      commit: () => this.inTurn(() => this.change(next)).finally(end),
+      abandon: async () => end(),
+    };
   }
 
   /** The counters of the BPF programs; `xdp` if there is an XDP program. */
@@ -257,8 +286,8 @@ export class Machine {
   private async stopChecks(): Promise<void> {
     clearInterval(this.timer);
     clearInterval(this.transmitPathTimer);
+    await this.turn;
     this.announcer.stop();
-    await this.checking;
   }
 
   private async closeAll(): Promise<void> {
@@ -284,8 +313,8 @@ export class Machine {
   private async setUp(): Promise<void> {
     const { options, info, address } = this;
     this.foundEarlier = hasXdp(info.index);
-    await requireNoListener(options.virtualServers);
-    this.guard = new Guard(address, options.virtualServers, options.workers);
+    await requireNoListener(options.farm.servers);
+    this.guard = new Guard(address, options.farm.servers, options.workers);
     this.shim = new Shim({
       key: options.key,
       own: address,
@@ -298,7 +327,7 @@ export class Machine {
     });
     // Addresses that an earlier run left here are ours: its sessions need not wait for a probe.
     const ours = info.addresses.map((entry) => entry.address);
-    const wanted = this.virtualAddresses.filter((address) => !ours.includes(address));
+    const wanted = this.virtualAddresses().filter((address) => !ours.includes(address));
     if (wanted.length > 0) await probeAddresses(info.index, info.mac, wanted);
     await requireSynCookies(this.journal);
     await requireEndOfTimeWait(this.journal);
@@ -316,6 +345,31 @@ export class Machine {
       seeds: this.guard.seeds,
       journal: this.journal,
     });
+    const all = [...options.farm.nodes, ...(this.xdp?.departed ?? [])];
+    all.sort((one, other) => one.slot - other.slot);
+    this.farm = { servers: options.farm.servers, nodes: all };
+  }
+
+  private async change(next: FarmSlots): Promise<void> {
+    const { journal, announcer, options } = this;
+    const { interface: name, log } = options;
+    const guard = this.loaded(this.guard);
+    await applyChange(
+      { interface: name, guard, xdp: this.xdp, journal, announcer, warn: (line) => log.warn(line) },
+      this.farm,
+      next,
+    );
+    this.farm = { nodes: next.nodes, servers: next.servers };
+  }
+
+  private inTurn(work: () => Promise<void>): Promise<void> {
+    const result = this.turn.then(work);
+    this.turn = result.catch(() => {});
+    return result;
+  }
+
+  private virtualAddresses(): Address[] {
+    return addressesOf(this.farm.servers);
   }
 
   private async check(): Promise<void> {
@@ -333,7 +387,7 @@ export class Machine {
     for (const repaired of await this.journal.repair())
       options.log.warn(`${repaired} was missing, and is restored`);
     // Neighbours that were disconnected too may have lost their ARP entries.
-    if (up.includes(options.interface)) this.announcer.announce();
+    if (up.includes(options.interface)) this.announcer.announce(this.virtualAddresses());
   }
 
   private loaded<Loaded>(part: Loaded | undefined): Loaded {

@@ -16,6 +16,7 @@ import {
 } from '../../host/native.js';
 import { type Address, formatAddress, sameNetwork } from '../../wire/address.js';
 import { formatMac } from '../../wire/ethernet.js';
+import type { NodeSlot } from '../objects/farm.js';
 
 /** States of linux/neighbour.h in which an entry's MAC address must not be used. */
 const NUD_INCOMPLETE = 0x01;
@@ -27,7 +28,7 @@ const NUD_GIVEN = 0x40 | 0x80;
 const NUD_SETTLED = 0x02 | 0x08 | 0x10 | NUD_GIVEN;
 
 const INTERVAL_MS = 1_000;
-/** Looks at the start, ms: sessions need not wait a second for the first answers. */
+/** Looks at new nodes, ms: sessions need not wait a second for the first answers. */
 const FIRST_LOOKS_MS = [20, 60, 150, 400];
 
 /**
@@ -49,7 +50,7 @@ type NeighbourNative = Pick<
 
 /** A node was resolved, changed its MAC address, or cannot be reached any more. */
 export interface NeighbourChange {
-  /** Index of the node. */
+  /** Slot of the node. */
   node: number;
   /** Six bytes, or undefined. */
   mac: Uint8Array | undefined;
@@ -57,10 +58,27 @@ export interface NeighbourChange {
   why: string;
 }
 
+/** A node's slot and address. */
+type Place = Pick<NodeSlot, 'slot' | 'address'>;
+
+/** What is known of a node. */
+interface Entry extends Place {
+  /** What was last reported: MAC address or reason, as text. */
+  reported: string;
+  /**
+   * It is on the link by a route of its own, not by an address of the interface; undefined: not
+   * found out yet.
+   */
+  routed: boolean | undefined;
+  /** When the table lost its usable entry, ms. */
+  missingSince: number | undefined;
+  /** Time of the last recheck, ms. */
+  recheckedAt: number;
+}
+
 export interface NeighbourOptions {
   interface: string;
-  /** The nodes, by index. */
-  nodes: readonly { address: Address }[];
+  nodes: readonly Place[];
   onChange: (change: NeighbourChange) => void;
   /** For tests. */
   native?: NeighbourNative;
@@ -68,19 +86,19 @@ export interface NeighbourOptions {
   now?: () => number;
 }
 
+const UNKNOWN = {
+  reported: '',
+  routed: undefined,
+  missingSince: undefined,
+  recheckedAt: Number.NEGATIVE_INFINITY,
+} as const;
+
 export class NeighbourWatch {
   private readonly options: NeighbourOptions;
-  /** By node. */
-  private readonly addresses: readonly Address[];
   private readonly native: NeighbourNative;
-  /** By node, what was last reported: MAC address or reason, as text. */
-  private readonly reported: string[];
-  /** Nodes that are on the link by a route of their own, not by an address of the interface. */
-  private readonly routed = new Set<number>();
-  /** By node, when the table lost its usable entry, ms. */
-  private readonly missingSince: (number | undefined)[] = [];
-  /** By node, the time of the last recheck, ms. */
-  private readonly recheckedAt: (number | undefined)[] = [];
+  /** By slot. */
+  private readonly entries = new Map<number, Entry>();
+  private addresses: ReadonlySet<Address> = new Set();
   private readonly now: () => number;
   private readonly timers: NodeJS.Timeout[] = [];
   private interval: NodeJS.Timeout | undefined;
@@ -89,10 +107,9 @@ export class NeighbourWatch {
 
   constructor(options: NeighbourOptions) {
     this.options = options;
-    this.addresses = options.nodes.map((node) => node.address);
     this.native = options.native ?? native();
     this.now = options.now ?? (() => performance.now());
-    this.reported = options.nodes.map(() => '');
+    this.take(options.nodes);
   }
 
   /**
@@ -100,21 +117,57 @@ export class NeighbourWatch {
    * Rejects with the system's error when a netlink socket cannot be opened.
    */
   async start(): Promise<void> {
-    await this.findRouted();
+    await this.findRouted([...this.entries.values()]);
     this.events = this.native.openNeighbourEvents();
     this.events.start((address) => {
-      if (address === undefined || this.addresses.includes(address)) this.lookSoon();
+      if (address === undefined || this.addresses.has(address)) this.lookSoon();
     });
-    this.look();
-    for (const wait of FIRST_LOOKS_MS) this.timers.push(setTimeout(() => this.look(), wait));
+    this.lookOften();
     this.interval = setInterval(() => this.look(), INTERVAL_MS);
+  }
+
+  /**
+   * Watches these nodes from now on, and no others. What is known of a node stays as long as its
+   * slot and address do. The answers for new nodes are reported like any change.
+   */
+  setNodes(nodes: readonly NodeSlot[]): void {
+    const added = this.take(nodes);
+    if (added.length === 0) return;
+    // The others need not wait for the routes.
+    void this.findRouted(added).then(() => {
+      if (this.interval !== undefined) this.lookOften();
+    });
   }
 
   stop(): void {
     clearInterval(this.interval);
+    this.interval = undefined;
     clearTimeout(this.burst);
     for (const timer of this.timers) clearTimeout(timer);
     this.events?.close();
+  }
+
+  private lookOften(): void {
+    for (const timer of this.timers.splice(0)) clearTimeout(timer);
+    this.look();
+    for (const wait of FIRST_LOOKS_MS) this.timers.push(setTimeout(() => this.look(), wait));
+  }
+
+  /** Replaces the nodes. Returns the entries of those that are new. */
+  private take(nodes: readonly Place[]): Entry[] {
+    const added: Entry[] = [];
+    const wanted = new Map(nodes.map((node) => [node.slot, node.address]));
+    for (const [slot, { address }] of this.entries) {
+      if (wanted.get(slot) !== address) this.entries.delete(slot);
+    }
+    for (const [slot, address] of wanted) {
+      if (this.entries.has(slot)) continue;
+      const entry = { slot, address, ...UNKNOWN };
+      this.entries.set(slot, entry);
+      added.push(entry);
+    }
+    this.addresses = new Set(wanted.values());
+    return added;
   }
 
   /**
@@ -123,10 +176,10 @@ export class NeighbourWatch {
    * most for PATIENCE_MS, the last answer stays valid.
    */
   recheck(node: number): void {
-    const address = this.addresses[node];
-    const since = this.now() - (this.recheckedAt[node] ?? Number.NEGATIVE_INFINITY);
-    if (address === undefined || since < RECHECK_INTERVAL_MS) return;
-    this.recheckedAt[node] = this.now();
+    const known = this.entries.get(node);
+    if (known === undefined || this.now() - known.recheckedAt < RECHECK_INTERVAL_MS) return;
+    known.recheckedAt = this.now();
+    const { address } = known;
     try {
       const info = this.native.interfaceInfo(this.options.interface);
       if (info === undefined) return;
@@ -151,7 +204,6 @@ export class NeighbourWatch {
    * Looks at the table once: reports what has changed, and has the kernel resolve missing entries.
    */
   look(): void {
-    const { addresses } = this;
     let info: InterfaceInfo | undefined;
     try {
       info = this.native.interfaceInfo(this.options.interface);
@@ -161,36 +213,33 @@ export class NeighbourWatch {
     }
     if (info === undefined || !info.up) {
       const why = `interface ${this.options.interface} is ${info === undefined ? 'gone' : 'down'}`;
-      for (let node = 0; node < addresses.length; node++) this.report(node, undefined, why);
+      for (const node of this.entries.values()) this.report(node, undefined, why);
       return;
     }
     let table: Map<Address, Neighbour>;
     try {
       table = new Map(this.native.neighbours(info.index).map((entry) => [entry.address, entry]));
     } catch (error) {
-      for (let node = 0; node < addresses.length; node++)
-        this.report(node, undefined, reasonOf(error));
+      for (const node of this.entries.values()) this.report(node, undefined, reasonOf(error));
       return;
     }
-    for (const [node, address] of addresses.entries()) {
-      if (!this.routed.has(node) && !isOnLink(info, address)) {
+    for (const node of this.entries.values()) {
+      const { address } = node;
+      if (node.routed !== true && !isOnLink(info, address)) {
+        if (node.routed === undefined) continue;
         this.report(
           node,
           undefined,
           `${formatAddress(address)} is not on the link of ${this.options.interface}`,
         );
       } else {
-        this.lookAt(node, address, table.get(address), info.index);
+        this.lookAt(node, table.get(address), info.index);
       }
     }
   }
 
-  private lookAt(
-    node: number,
-    address: Address,
-    entry: Neighbour | undefined,
-    interfaceIndex: number,
-  ): void {
+  private lookAt(node: Entry, entry: Neighbour | undefined, interfaceIndex: number): void {
+    const { address } = node;
     let why = `${formatAddress(address)} does not answer ARP`;
     if (entry === undefined || (entry.state & (NUD_SETTLED | NUD_INCOMPLETE)) === 0) {
       try {
@@ -202,35 +251,37 @@ export class NeighbourWatch {
     // An entry fails when its old MAC address does not answer. That alone is not enough: the node
     // is lost only if no machine on the link answers either.
     const failed =
-      entry !== undefined &&
-      (entry.state & NUD_FAILED) !== 0 &&
-      this.missingSince[node] !== undefined;
+      entry !== undefined && (entry.state & NUD_FAILED) !== 0 && node.missingSince !== undefined;
     if (entry?.mac !== undefined && (entry.state & UNUSABLE) === 0) {
-      this.missingSince[node] = undefined;
+      node.missingSince = undefined;
       this.report(node, entry.mac, '');
       return;
     }
-    const since = this.missingSince[node] ?? this.now();
-    this.missingSince[node] = since;
+    const since = node.missingSince ?? this.now();
+    node.missingSince = since;
     if (failed || this.now() - since >= PATIENCE_MS) this.report(node, undefined, why);
   }
 
-  private report(node: number, mac: Uint8Array | undefined, why: string): void {
+  private report(node: Entry, mac: Uint8Array | undefined, why: string): void {
     const text = mac === undefined ? why : formatMac(mac);
-    if (this.reported[node] === text) return;
-    this.reported[node] = text;
-    this.options.onChange({ node, mac: mac?.slice(), why });
+    if (node.reported === text) return;
+    node.reported = text;
+    this.options.onChange({ node: node.slot, mac: mac?.slice(), why });
   }
 
-  /** Finds the nodes that are on the link by a route of their own. */
-  private async findRouted(): Promise<void> {
-    const info = this.native.interfaceInfo(this.options.interface);
-    const ask = this.options.routeTo ?? routeTo;
-    for (const [node, address] of this.addresses.entries()) {
-      if (info === undefined || isOnLink(info, address)) continue;
-      const route = await ask(address);
-      if (route?.interface === this.options.interface && route.gateway === undefined)
-        this.routed.add(node);
+  /** Finds those of the nodes that are on the link by a route of their own. */
+  private async findRouted(nodes: readonly Entry[]): Promise<void> {
+    const { interface: name, routeTo: ask = routeTo } = this.options;
+    let info: InterfaceInfo | undefined;
+    try {
+      info = this.native.interfaceInfo(name);
+    } catch {
+      // As when the interface is gone: no route leads there.
+    }
+    for (const node of nodes) {
+      const asks = info !== undefined && !isOnLink(info, node.address);
+      const route = asks ? await ask(node.address) : undefined;
+      node.routed = route?.interface === name && route.gateway === undefined;
     }
   }
 }

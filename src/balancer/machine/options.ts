@@ -2,17 +2,17 @@
 import type { BatonError } from '../../base/errors.js';
 import type { BalancerConfig } from '../../config/load.js';
 import type { Limits } from '../../engine/options.js';
+import type { FarmSlots } from '../objects/farm.js';
 
 /** The part of a balancer's config that its machine needs. */
 export interface MachineConfig
-  extends Pick<
-    BalancerConfig,
-    'interface' | 'nodeInterface' | 'address' | 'datapath' | 'workers' | 'virtualServers' | 'nodes'
-  > {
+  extends Pick<BalancerConfig, 'interface' | 'nodeInterface' | 'address' | 'datapath' | 'workers'> {
   readonly limits: Pick<Limits, 'sessions' | 'halfOpen' | 'headBytes'>;
 }
 
 export interface MachineOptions extends MachineConfig {
+  /** The nodes and virtual servers of the config. None is retired. */
+  farm: FarmSlots;
   /** 16 bytes. */
   key: Uint8Array;
   /** Loopback ports of the local services by service number, none of them 0. */

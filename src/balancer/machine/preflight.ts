@@ -26,7 +26,7 @@ const MOST_MTU = 65_535;
  */
 export async function preflight(options: MachineOptions): Promise<void> {
   const interfaces = requireMachine(options);
-  await requireNoListener(options.virtualServers);
+  await requireNoListener(options.farm.servers);
   readNumber(Setting.synCookies);
   requirePrograms(options, interfaces);
   requireForwarded(options, interfaces.clients.info.index);
@@ -40,7 +40,7 @@ export function requireMachine(options: MachineOptions): MachineInterfaces {
   requirePrivileges();
   requireAdoption(options.adoptFunction ?? ADOPT_FUNCTION);
   requireLoopback();
-  const virtual = options.virtualServers.map((server) => server.address);
+  const virtual = options.farm.servers.map((server) => server.address);
   const interfaces = findInterfaces(options, virtual);
   for (const { name, info } of [interfaces.clients, interfaces.nodes ?? interfaces.clients])
     requireMtu(name, info.mtu);
@@ -75,7 +75,7 @@ export function requireForwarded(
 /** Has the kernel verify the programs. Nothing is attached. */
 function requirePrograms(options: MachineOptions, interfaces: MachineInterfaces): void {
   const { address } = interfaces;
-  new Guard(address, options.virtualServers, options.workers).close();
+  new Guard(address, options.farm.servers, options.workers).close();
   const { key } = options;
   new Shim({
     key,

@@ -60,29 +60,34 @@ function claimOf(packet: ArpPacket): Address {
   return probe ? packet.targetAddress : packet.senderAddress;
 }
 
-/** Announces the addresses twice, two seconds apart. */
+/** Announces addresses twice, two seconds apart. */
 export class Announcer {
   private readonly interfaceIndex: number;
   private readonly mac: Uint8Array;
-  private readonly addresses: readonly Address[];
+  /** Addresses that are still to be announced a second time. */
+  private readonly pending = new Set<Address>();
   private timer: NodeJS.Timeout | undefined;
 
   /** @param mac of the interface, six bytes */
-  constructor(interfaceIndex: number, mac: Uint8Array, addresses: readonly Address[]) {
+  constructor(interfaceIndex: number, mac: Uint8Array) {
     this.interfaceIndex = interfaceIndex;
     this.mac = mac;
-    this.addresses = addresses;
   }
 
   /**
-   * Announces now and once more. Throws the system's error when a packet socket cannot be opened.
+   * Announces these addresses now and once more. Throws the system's error when a packet socket
+   * cannot be opened.
    */
-  announce(): void {
+  announce(addresses: readonly Address[]): void {
+    if (addresses.length === 0) return;
+    this.send(addresses);
     clearTimeout(this.timer);
-    this.send();
+    for (const address of addresses) this.pending.add(address);
     this.timer = setTimeout(() => {
+      const again = [...this.pending];
+      this.pending.clear();
       try {
-        this.send();
+        if (again.length > 0) this.send(again);
       } catch {
         // The interface has disappeared meanwhile. InterfaceWatch reports this.
       }
@@ -90,14 +95,19 @@ export class Announcer {
     this.timer.unref();
   }
 
+  /** This address is ours no longer: it must not be announced again. */
+  forget(address: Address): void {
+    this.pending.delete(address);
+  }
+
   stop(): void {
     clearTimeout(this.timer);
   }
 
-  private send(): void {
+  private send(addresses: readonly Address[]): void {
     const port = new ArpPort(this.interfaceIndex);
     try {
-      for (const address of this.addresses) port.send(buildArpRequest(this.mac, address, address));
+      for (const address of addresses) port.send(buildArpRequest(this.mac, address, address));
     } finally {
       port.close();
     }

@@ -2,10 +2,9 @@
  * Writes what the XDP program must know before the first frame: the one element of its map
  * `control`.
  */
-import { CONTROL, INLINE_SERVER_BYTES, INLINE_SERVERS } from '../../datapath/xdp-layout.js';
-import { type Address, addressBytes, type Endpoint } from '../../wire/address.js';
+import { CONTROL } from '../../datapath/xdp-layout.js';
+import { type Address, addressBytes } from '../../wire/address.js';
 import type { Secrets } from '../threads/engine-messages.js';
-import { serverKey } from './guard.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
 const HALF_BYTES = Uint16Array.BYTES_PER_ELEMENT;
@@ -23,7 +22,6 @@ export interface ControlValues {
   mac: Uint8Array;
   /** The values that SYN/ACKs offer. */
   offer: { mss: number; window: number; windowShift: number };
-  virtualServers: readonly Endpoint[];
   /** 16 bytes, shared with the nodes. */
   key: Uint8Array;
   /** 32 bytes, for sequence numbers and cookies. */
@@ -33,11 +31,11 @@ export interface ControlValues {
 }
 
 /**
- * Writes everything except the layout number, which starts the program, and the fields that the
- * engine and the kernel write later.
+ * Writes everything except the layout number, which starts the program, the virtual servers
+ * (xdp-servers.ts), and the fields that the engine and the kernel write later.
  */
 export function writeControl(control: ArrayBuffer, values: ControlValues): void {
-  const { seeds, offer, virtualServers } = values;
+  const { seeds, offer } = values;
   const bytes = new Uint8Array(control);
   const words = new Uint32Array(control);
   const halves = new Uint16Array(control);
@@ -55,10 +53,4 @@ export function writeControl(control: ArrayBuffer, values: ControlValues): void 
   words[CONTROL.cookieAt / WORD_BYTES] = values.cookieAt;
   bytes.set(values.key, CONTROL.key);
   bytes.set(values.secret, CONTROL.secret);
-  words[CONTROL.servers / WORD_BYTES] = virtualServers.length;
-  for (const [index, server] of virtualServers.slice(0, INLINE_SERVERS).entries()) {
-    const at = CONTROL.inlineServers + index * INLINE_SERVER_BYTES;
-    bytes.set(serverKey(server), at);
-    halves[(at + INLINE_SERVER_BYTES) / HALF_BYTES - 1] = index;
-  }
 }

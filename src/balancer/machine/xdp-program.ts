@@ -30,11 +30,11 @@ import {
 } from '../../host/native.js';
 import { makePinDirectory, pinName } from '../../host/pins.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import { type Address, addressBytes } from '../../wire/address.js';
+import type { Address } from '../../wire/address.js';
+import type { FarmSlots, NodeSlot, ServerSlot } from '../objects/farm.js';
 import type { EarlierStart, RingShare, Secrets, XdpStart } from '../threads/engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
 import { serversOf, takeCensus } from './earlier-sessions.js';
-import { serverKey } from './guard.js';
 import type { MachineInterface } from './interfaces.js';
 import type { MachineConfig } from './options.js';
 import { sequenceSecret } from './secret.js';
@@ -43,6 +43,7 @@ import { writeControl } from './xdp-control.js';
 import { noSockets, requireQueues } from './xdp-errors.js';
 import { XdpNodes } from './xdp-nodes.js';
 import { VETH } from './xdp-probe.js';
+import { XdpServers } from './xdp-servers.js';
 
 /** Maps that are pinned, so that other tools find them. */
 const PINNED = [
@@ -54,8 +55,9 @@ const PINNED = [
   'counters',
 ] as const;
 
-export interface XdpOptions
-  extends Pick<MachineConfig, 'interface' | 'virtualServers' | 'nodes' | 'workers'> {
+export interface XdpOptions extends Pick<MachineConfig, 'interface' | 'workers'> {
+  /** The nodes and virtual servers of the config. */
+  farm: FarmSlots;
   info: InterfaceInfo;
   /** The interface by which nodes are reached; undefined: the same interface. */
   nodeInterface?: MachineInterface | undefined;
@@ -79,13 +81,11 @@ export class XdpProgram {
   private readonly driver: string;
   private readonly attachment: XdpAttachment;
   private readonly capacity: number;
-  /**
-   * Addresses of nodes by index: those of the config, then those that only sessions of an earlier
-   * run have.
-   */
-  private readonly nodes: readonly Address[];
+  /** Nodes that are not in the config and still have sessions of an earlier run, retired. */
+  readonly departed: readonly NodeSlot[];
   private readonly nodeMap: XdpNodes;
-  /** Our index of each virtual server of the earlier run, or -1. */
+  private readonly servers: XdpServers;
+  /** Our slot of each virtual server of the earlier run, or -1. */
   private readonly earlierServers: Int32Array;
   private readonly indexWords: number;
   private readonly secret: Uint8Array;
@@ -98,9 +98,9 @@ export class XdpProgram {
     this.options = options;
     this.journal = journal;
     this.earlier = earlier;
-    this.earlierServers = serversOf(options.virtualServers, earlier);
+    this.earlierServers = serversOf(options.farm.servers, earlier);
     const census = takeCensus(options, earlier, this.earlierServers);
-    this.nodes = [...options.nodes.map((node) => node.address), ...census.departed];
+    this.departed = census.departed;
     // A lower limit than before ends no session. New ones find room when enough old ones have
     // ended.
     this.capacity = Math.max(options.limits.sessions, census.mostOfWorker);
@@ -118,9 +118,9 @@ export class XdpProgram {
       this.control = this.object.mapMemory('control');
       this.nodeMap = new XdpNodes(
         this.object.mapMemory('nodes'),
-        this.nodes,
         options.nodeInterface?.info ?? options.info,
       );
+      this.servers = new XdpServers(this.object, this.control);
       const ringBytes = eventRingBytes(options.limits.halfOpen);
       native().fillRings(this.object.mapFd('events'), options.workers, ringBytes);
       this.configure();
@@ -194,23 +194,34 @@ export class XdpProgram {
     };
   }
 
-  /**
-   * Addresses of nodes that are not in the config and still have sessions of an earlier run.
-   */
-  departedNodes(): readonly Address[] {
-    return this.nodes.slice(this.options.nodes.length);
+  /** The nodes that the program can forward to when it starts. */
+  private get firstNodes(): readonly NodeSlot[] {
+    return [...this.options.farm.nodes, ...this.departed];
   }
 
-  /** MAC addresses of nodes from an earlier run. They are valid until the nodes are resolved. */
+  /**
+   * MAC addresses of nodes from an earlier run, by slot. They are valid until the nodes are
+   * resolved.
+   */
   earlierNeighbours(): { node: number; mac: Uint8Array }[] {
     const known = new Map(this.earlier?.sessions?.nodes.map((node) => [node.address, node.mac]));
-    return this.nodes.flatMap((address, node) => {
+    return this.firstNodes.flatMap(({ slot, address }) => {
       const mac = known.get(address);
-      return mac === undefined ? [] : [{ node, mac }];
+      return mac === undefined ? [] : [{ node: slot, mac }];
     });
   }
 
-  /** Sets a node's MAC address (six bytes); undefined: it is not known any more. */
+  /** Makes the program know these virtual servers and no others. Throws as ServerMaps.set does. */
+  setServers(servers: readonly ServerSlot[]): void {
+    this.servers.set(servers);
+  }
+
+  /** Makes the program know these nodes and no others. Those in new slots have no MAC address. */
+  setNodes(nodes: readonly NodeSlot[]): void {
+    this.nodeMap.set(nodes);
+  }
+
+  /** Sets the MAC address (six bytes) of a node's slot; undefined: it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
     this.nodeMap.setMac(node, mac);
   }
@@ -293,7 +304,7 @@ export class XdpProgram {
 
   private configure(): void {
     const { options, object } = this;
-    const { info, virtualServers } = options;
+    const { info } = options;
     writeControl(this.control, {
       ...options,
       mac: info.mac,
@@ -303,10 +314,8 @@ export class XdpProgram {
       // Cookies that an earlier run sent must still be accepted.
       cookieAt: this.earlier?.cookieAt() ?? 0,
     });
-    for (const [index, server] of virtualServers.entries()) {
-      object.mapUpdate('virtual_servers', serverKey(server), hostU32(index));
-      object.mapUpdate('virtual_addresses', addressBytes(server.address), hostU32(1));
-    }
+    this.setServers(options.farm.servers);
+    this.setNodes(this.firstNodes);
     for (const { index } of [info, options.nodeInterface?.info ?? info]) {
       object.mapUpdate('ports', hostU32(index), hostU32(index));
     }
@@ -348,11 +357,12 @@ export class XdpProgram {
   private earlierStart(): EarlierStart | undefined {
     const sessions = this.earlier?.sessions;
     if (sessions === undefined) return undefined;
+    const ours = new Map(this.firstNodes.map((node) => [node.address, node.slot]));
     return {
       fd: sessions.fd,
       count: sessions.count,
       servers: this.earlierServers,
-      nodes: Int32Array.from(sessions.nodes, (node) => this.nodes.indexOf(node.address)),
+      nodes: Int32Array.from(sessions.nodes, (node) => ours.get(node.address) ?? -1),
     };
   }
 }

@@ -11,7 +11,7 @@
  * weights and predictors may change in place. A retired slot keeps its sessions and gets no new
  * ones.
  */
-import type { VirtualServer } from '../../config/load.js';
+import type { BalancerConfig, VirtualServer } from '../../config/load.js';
 import type { DirectoryImage } from '../../directory/directory-image.js';
 import type { Timeouts } from '../../engine/options.js';
 import type { Address } from '../../wire/address.js';
@@ -36,6 +36,14 @@ export interface ServerSlot extends VirtualServer {
 export interface FarmSlots {
   readonly nodes: readonly NodeSlot[];
   readonly servers: readonly ServerSlot[];
+}
+
+/** The slots of a start: nodes and virtual servers in the order of the config, none retired. */
+export function firstSlots(config: Pick<BalancerConfig, 'nodes' | 'virtualServers'>): FarmSlots {
+  return {
+    nodes: config.nodes.map((node, slot) => ({ ...node, slot, retired: false })),
+    servers: config.virtualServers.map((server, slot) => ({ ...server, slot, retired: false })),
+  };
 }
 
 /** Plain data, because it crosses between threads; the arrays of the directory are shared. */

@@ -12,46 +12,79 @@ const RECHECK_INTERVAL_MS = 250;
 /** For events that a stranger can cause, ms. */
 const COMPLAINT_INTERVAL_MS = 60_000;
 
+/** Refusals for this reason and higher ones count as one kind. Notices have lower ones. */
+const MOST_REASON = 7;
+/** Kinds of events, each with an interval of its own. Refusals: one kind for each reason. */
+const Kind = { key: 0, unconfirmed: 1, released: 2, silent: 3, refused: 4 } as const;
+const KINDS = Kind.refused + MOST_REASON + 1;
+
+/** What was reported about a node. */
+interface Reported {
+  /** By kind: when an event was last reported. */
+  readonly last: Float64Array;
+  /** The flags of its agent's last report; -1: there was none. */
+  flags: number;
+}
+
 export class NodeEvents implements Observer {
   private readonly report: (event: EngineEvent) => void;
-  /** When an event of each kind and node was last reported. */
-  private readonly last = new Map<string, number>();
-  /** By node, the flags of its last report. */
-  private readonly flags = new Map<number, number>();
+  /** By slot, or LOCAL_NODE. */
+  private readonly nodes = new Map<number, Reported>();
 
   constructor(report: (event: EngineEvent) => void) {
     this.report = report;
   }
 
   badKey(node: number, now: number): void {
-    this.rarely(`key ${node}`, now, { event: 'changed', node }, COMPLAINT_INTERVAL_MS);
+    this.rarely(Kind.key, now, { event: 'changed', node }, COMPLAINT_INTERVAL_MS);
   }
 
   unconfirmed(_slot: number, node: number, now: number): void {
-    this.rarely(`unconfirmed ${node}`, now, { event: 'unconfirmed', node }, RECHECK_INTERVAL_MS);
+    this.rarely(Kind.unconfirmed, now, { event: 'unconfirmed', node }, RECHECK_INTERVAL_MS);
   }
 
   refused(_slot: number, node: number, reason: number, now: number): void {
-    this.rarely(`refused ${node} ${reason}`, now, { event: 'refused', node, reason });
+    const kind = Kind.refused + Math.min(reason, MOST_REASON);
+    this.rarely(kind, now, { event: 'refused', node, reason });
   }
 
   released(_slot: number, node: number, now: number): void {
-    this.rarely(`released ${node}`, now, { event: 'changed', node });
+    this.rarely(Kind.released, now, { event: 'changed', node });
   }
 
   silent(_slot: number, node: number, now: number): void {
-    this.rarely(`silent ${node}`, now, { event: 'silent', node });
+    this.rarely(Kind.silent, now, { event: 'silent', node });
   }
 
   reported(node: number, flags: number): void {
-    if (this.flags.get(node) === flags) return;
-    this.flags.set(node, flags);
+    const known = this.of(node);
+    if (known.flags === flags) return;
+    known.flags = flags;
     this.report({ event: 'changed', node });
   }
 
-  private rarely(key: string, now: number, event: EngineEvent, interval = EVENT_INTERVAL_MS): void {
-    if (now - (this.last.get(key) ?? Number.NEGATIVE_INFINITY) < interval) return;
-    this.last.set(key, now);
+  /** To be called when another node gets this slot, or none: everything about it is news. */
+  forget(node: number): void {
+    this.nodes.delete(node);
+  }
+
+  private rarely(
+    kind: number,
+    now: number,
+    event: EngineEvent,
+    interval = EVENT_INTERVAL_MS,
+  ): void {
+    const { last } = this.of(event.node);
+    if (now - last[kind]! < interval) return;
+    last[kind] = now;
     this.report(event);
+  }
+
+  private of(node: number): Reported {
+    const known = this.nodes.get(node);
+    if (known !== undefined) return known;
+    const reported = { last: new Float64Array(KINDS).fill(Number.NEGATIVE_INFINITY), flags: -1 };
+    this.nodes.set(node, reported);
+    return reported;
   }
 }

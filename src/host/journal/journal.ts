@@ -178,6 +178,23 @@ export class Journal {
     await this.undoAll((entry) => sameThing(entry.change, change));
   }
 
+  /**
+   * Removes an address that `address` added; does nothing about any other. Throws BatonError
+   * BATON_SYSTEM when that fails; then the address stays in the journal.
+   */
+  async removeAddress(interfaceName: string, address: Address): Promise<void> {
+    const entry = this.find({ kind: 'address', interface: interfaceName, address, prefix: 32 });
+    if (entry === undefined) return;
+    await undo(entry.change, this.place);
+    this.entries.splice(this.entries.indexOf(entry), 1);
+    try {
+      this.save();
+    } catch (error) {
+      // The next start removes it again, which does no harm.
+      this.warn(reasonOf(error));
+    }
+  }
+
   /** The changes that are in force. Throws BatonError BATON_SYSTEM when the kernel does not say. */
   inForce(): Change[] {
     const view = new HostView(this.place.interface);

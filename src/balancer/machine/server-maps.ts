@@ -1,0 +1,69 @@
+/**
+ * The virtual servers in the maps of guard or XDP program: `virtual_servers` and
+ * `virtual_addresses` of bpf/lib/virtual-servers.h. Packets are looked up in them while they
+ * change: what stays is never absent.
+ */
+import { hostU32 } from '../../host/bpf-object.js';
+import type { BpfObject } from '../../host/native.js';
+import { type Address, addressBytes, type Endpoint, formatEndpoint } from '../../wire/address.js';
+import type { ServerSlot } from '../objects/farm.js';
+
+/**
+ * struct guard_server, the key of maps `virtual_servers`: bytes of address and port as in a packet.
+ */
+export const GUARD_SERVER = { address: 0, port: 4, bytes: 8 } as const;
+
+export class ServerMaps {
+  private readonly object: BpfObject;
+  private readonly toValue: (server: ServerSlot) => number;
+  /** What the map has: by endpoint as text, its key and value. */
+  private readonly servers = new Map<string, { key: Uint8Array; value: number }>();
+  private readonly addresses = new Set<Address>();
+
+  /** @param toValue the value of a virtual server in the map */
+  constructor(object: BpfObject, toValue: (server: ServerSlot) => number) {
+    this.object = object;
+    this.toValue = toValue;
+  }
+
+  /**
+   * Makes the maps hold these virtual servers and no others. Servers that leave do so first,
+   * because another one may have the slot now. Throws the system's error when a map is full; then
+   * another call completes or undoes what was begun.
+   */
+  set(servers: readonly ServerSlot[]): void {
+    const { object } = this;
+    const wanted = new Map(servers.map((server) => [formatEndpoint(server), server]));
+    const addresses = new Set(servers.map((server) => server.address));
+    for (const [text, { key }] of this.servers) {
+      if (wanted.has(text)) continue;
+      object.mapDelete('virtual_servers', key);
+      this.servers.delete(text);
+    }
+    for (const address of this.addresses) {
+      if (addresses.has(address)) continue;
+      object.mapDelete('virtual_addresses', addressBytes(address));
+      this.addresses.delete(address);
+    }
+    for (const [text, server] of wanted) {
+      const value = this.toValue(server);
+      if (this.servers.get(text)?.value === value) continue;
+      const key = serverKey(server);
+      object.mapUpdate('virtual_servers', key, hostU32(value));
+      this.servers.set(text, { key, value });
+    }
+    for (const address of addresses) {
+      if (this.addresses.has(address)) continue;
+      object.mapUpdate('virtual_addresses', addressBytes(address), hostU32(1));
+      this.addresses.add(address);
+    }
+  }
+}
+
+/** A virtual server as the key of a map `virtual_servers`. */
+export function serverKey(server: Endpoint): Uint8Array {
+  const key = new Uint8Array(GUARD_SERVER.bytes);
+  key.set(addressBytes(server.address), GUARD_SERVER.address);
+  new DataView(key.buffer).setUint16(GUARD_SERVER.port, server.port);
+  return key;
+}

@@ -1,0 +1,67 @@
+/**
+ * The virtual servers as the XDP program finds them (find_server of bpf/xdp/xdp-session.h): all in
+ * its maps, and the first few in `control` too, which costs a packet less. The program reads while
+ * we write, and must not miss a server that stays. Therefore a server keeps its entry in `control`
+ * as long as it is in use, and the number of servers falls only after all of them have entries.
+ */
+import {
+  CONTROL,
+  INLINE_SERVER_BYTES,
+  INLINE_SERVERS,
+  NO_SERVER,
+  SERVER_RETIRED,
+} from '../../datapath/xdp-layout.js';
+import type { BpfObject } from '../../host/native.js';
+import { formatEndpoint } from '../../wire/address.js';
+import type { ServerSlot } from '../objects/farm.js';
+import { ServerMaps, serverKey } from './server-maps.js';
+
+export class XdpServers {
+  private readonly maps: ServerMaps;
+  private readonly count: Uint32Array;
+  /** An entry is one element, so that one store writes it. */
+  private readonly entries: BigInt64Array;
+  /** By entry, the endpoint of its server as text; undefined: free. */
+  private readonly holders: (string | undefined)[] = Array(INLINE_SERVERS).fill(undefined);
+
+  /** @param control memory of the map `control` */
+  constructor(object: BpfObject, control: ArrayBuffer) {
+    this.maps = new ServerMaps(object, serverValue);
+    this.count = new Uint32Array(control, CONTROL.servers, 1);
+    this.entries = new BigInt64Array(control, CONTROL.inlineServers, INLINE_SERVERS);
+    for (let entry = 0; entry < INLINE_SERVERS; entry++) this.write(entry, undefined);
+  }
+
+  /** Makes the program know these virtual servers and no others. Throws as ServerMaps.set does. */
+  set(servers: readonly ServerSlot[]): void {
+    const wanted = new Map(servers.map((server) => [formatEndpoint(server), server]));
+    for (const [entry, holder] of this.holders.entries()) {
+      if (holder !== undefined && !wanted.has(holder)) this.write(entry, undefined);
+    }
+    this.maps.set(servers);
+    for (const [entry, holder] of this.holders.entries()) {
+      if (holder !== undefined) this.write(entry, wanted.get(holder));
+    }
+    for (const [text, server] of wanted) {
+      if (this.holders.includes(text)) continue;
+      const free = this.holders.indexOf(undefined);
+      if (free < 0) break;
+      this.write(free, server);
+    }
+    Atomics.store(this.count, 0, servers.length);
+  }
+
+  private write(entry: number, server: ServerSlot | undefined): void {
+    const bytes = new Uint8Array(INLINE_SERVER_BYTES);
+    if (server !== undefined) bytes.set(serverKey(server));
+    const value = server === undefined ? NO_SERVER : serverValue(server);
+    new Uint16Array(bytes.buffer)[INLINE_SERVER_BYTES / Uint16Array.BYTES_PER_ELEMENT - 1] = value;
+    Atomics.store(this.entries, entry, new BigInt64Array(bytes.buffer)[0] ?? 0n);
+    this.holders[entry] = server === undefined ? undefined : formatEndpoint(server);
+  }
+}
+
+/** A virtual server as `find_server` returns it. */
+function serverValue({ slot, retired }: ServerSlot): number {
+  return retired ? slot | SERVER_RETIRED : slot;
+}
