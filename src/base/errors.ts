@@ -12,7 +12,7 @@ export type ErrorCode =
   | 'BATON_PRIVILEGE' // the process is not root, or lacks a capability
   | 'BATON_KERNEL' // the kernel lacks a function that Baton needs
   | 'BATON_INTERFACE' // a network interface that does not exist, or cannot be used
-  | 'BATON_IN_USE' // an address, port or name that something else uses
+  | 'BATON_IN_USE' // an address, port or name that something else uses, or an object in use
   | 'BATON_CAPTURE' // a capture file that cannot be read or written
   | 'BATON_CONTROL' // the control socket gives no answer, or not a valid one
   | 'BATON_ARGUMENT' // a command line that is not valid
@@ -34,7 +34,7 @@ export class BatonError extends Error {
   constructor(
     code: ErrorCode,
     message: string,
-    options: { where?: string; hint?: string; cause?: unknown } = {},
+    options: { where?: string | undefined; hint?: string | undefined; cause?: unknown } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;

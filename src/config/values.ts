@@ -16,6 +16,13 @@ export function parseDuration(text: string): number | undefined {
   return ms >= 1 && ms <= LONGEST_MS ? ms : undefined;
 }
 
+/** A duration in ms as the config writes it: "300ms", "90s", "15m", "24h". */
+export function formatConfigDuration(ms: number): string {
+  const units = Object.entries(UNIT_MS).reverse();
+  const [unit, size] = units.find(([, size]) => ms >= size && ms % size === 0) ?? ['ms', 1];
+  return `${ms / size}${unit}`;
+}
+
 /** Why a text is not the address of a machine on a link. Undefined: it is one. */
 export function whyNotUnicast(text: string): string | undefined {
   return whyNotHost(text) ?? (isLoopbackText(text) ? 'a loopback address' : undefined);

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import t from 'tap';
 import {
   canonicalHost,
@@ -7,6 +8,7 @@ import {
   pathProblem,
   patternKey,
 } from '../../src/directory/pattern.js';
+import { Target } from '../../src/request/http/target.js';
 
 t.test('invalid paths, and what is wrong with them', async (t) => {
   const table: [string, RegExp][] = [
@@ -117,4 +119,49 @@ t.test('duplicates are found by their normal form', async (t) => {
     [9, 0],
   ]);
   t.not(patternKey({ path: '/a' }), patternKey({ path: '/a/' }));
+});
+
+t.test('a path gets the normal form that the same path of a request has', async (t) => {
+  const piece = fc.constantFrom(
+    '/',
+    '/',
+    'a',
+    'B9',
+    '.',
+    '..',
+    '-',
+    '_',
+    '~',
+    '=',
+    '%41',
+    '%2f',
+    'é',
+  );
+  const path = fc.array(piece, { maxLength: 12 }).map((pieces) => `/${pieces.join('')}`);
+  fc.assert(
+    fc.property(path, (path) => {
+      const bytes = Buffer.from(path);
+      const target = new Target(bytes.length);
+      if (!target.read(bytes, 0, bytes.length, false)) throw new Error(path);
+      const normal = Buffer.from(target.path.subarray(0, target.pathLength)).toString('latin1');
+      t.equal(Buffer.from(canonicalPath(path)).toString('latin1'), normal);
+      t.equal(patternKey({ path }), normal);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+t.test('two hosts have the same key if they have the same normal form', async (t) => {
+  const label = fc.constantFrom('www', 'WWW', 'a-b', '_x', '0');
+  const host = fc
+    .tuple(fc.constantFrom('', '*.'), fc.array(label, { minLength: 1, maxLength: 3 }), fc.boolean())
+    .map(([wildcard, labels, dot]) => `${wildcard}${labels.join('.')}${dot ? '.' : ''}`);
+  fc.assert(
+    fc.property(host, (host) => {
+      t.equal(hostProblem(host), undefined);
+      const { bytes, isWildcard } = canonicalHost(host);
+      const normal = `${isWildcard ? '*' : ''}${Buffer.from(bytes).toString('latin1')}`;
+      t.equal(patternKey({ host, path: '/' }), `${normal} /`);
+    }),
+  );
 });

@@ -1,7 +1,8 @@
 /** The main thread's handle of one engine thread: starts it, asks it questions, gets its events. */
 import { Worker } from 'node:worker_threads';
 import type { SessionPage } from '../../api/documents.js';
-import { BatonError, reasonOf } from '../../base/errors.js';
+import { BatonError } from '../../base/errors.js';
+import { errorOfThread } from '../../base/thread-errors.js';
 import type {
   EngineEvent,
   EngineSnapshot,
@@ -68,7 +69,7 @@ export class EngineHandle {
         }
       });
       worker.on('error', (error) => {
-        reason = failure(error);
+        reason = errorOfThread(error);
       });
       worker.on('exit', () => {
         handle.abandon();
@@ -148,16 +149,4 @@ export class EngineHandle {
     }
     this.waiting.clear();
   }
-}
-
-/** Errors lose their class between threads, so this makes a BatonError again. */
-function failure(error: unknown): Error {
-  if (error instanceof Error && error.name === 'BatonError' && 'code' in error) {
-    const { code, where, hint } = error as BatonError;
-    return new BatonError(code, error.message, {
-      ...(where === undefined ? {} : { where }),
-      ...(hint === undefined ? {} : { hint }),
-    });
-  }
-  return error instanceof Error ? error : new Error(reasonOf(error));
 }

@@ -1,0 +1,212 @@
+/**
+ * The changes that an operator makes to a config at run time, one at a time, on plain data. Each
+ * returns new data and leaves the given data as it is. They find what a change to one object can
+ * get wrong: names that do not exist, objects that exist already, objects that are in use. The
+ * values themselves, such as addresses, are checked with the whole config (check-data.ts).
+ */
+import { BatonError } from '../base/errors.js';
+import { quoted } from '../base/text.js';
+import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
+import type { BalancerData, NodeData, ResourceData, VirtualServerData } from './data.js';
+import { nearest } from './values.js';
+
+/** Names a resource. Without a host it is the resource for any host. */
+export interface ResourceName {
+  readonly host?: string | undefined;
+  readonly path: string;
+}
+
+/** Resources that a message names. */
+const MOST_NAMED = 3;
+/** Resources whose names are compared with a name that does not exist. */
+const MOST_COMPARED = 4_096;
+const MOST_WEIGHT = 1_000;
+
+/** "www.example.org/a/", or "/a/" for any host. */
+export function resourceName({ host, path }: ResourceName): string {
+  return `${host ?? ''}${path}`;
+}
+
+/** @throws BatonError BATON_IN_USE when the name or the address is taken */
+export function addNode(data: BalancerData, node: NodeData): BalancerData {
+  const same = data.nodes.find(({ name }) => name === node.name);
+  if (same !== undefined) {
+    throw inUse(`node ${quoted(node.name)} exists already, with the address ${same.address}`);
+  }
+  const other = data.nodes.find(({ address }) => address === node.address);
+  if (other !== undefined)
+    throw inUse(`${quoted(node.address)} is the address of node ${quoted(other.name)}`);
+  return { ...data, nodes: [...data.nodes, node] };
+}
+
+/** @throws BatonError BATON_IN_USE when the name, or address and port, are taken */
+export function addVirtualServer(data: BalancerData, server: VirtualServerData): BalancerData {
+  const { name, address, port } = server;
+  const same = data.virtualServers.find((other) => other.name === name);
+  if (same !== undefined) {
+    const at = `${same.address}:${same.port}`;
+    throw inUse(`virtual server ${quoted(name)} exists already, at ${at}`);
+  }
+  const other = data.virtualServers.find((one) => one.address === address && one.port === port);
+  if (other !== undefined) {
+    throw inUse(`${address}:${port} is used by virtual server ${quoted(other.name)}`);
+  }
+  return { ...data, virtualServers: [...data.virtualServers, server] };
+}
+
+/**
+ * Adds a resource. If it exists already, the nodes become further holders.
+ * @throws BatonError BATON_UNKNOWN for a node that does not exist, BATON_IN_USE when all nodes
+ *   hold the resource already, BATON_ARGUMENT for an invalid host or path
+ */
+export function addResource(data: BalancerData, resource: ResourceData): BalancerData {
+  const key = keyOf(resource);
+  for (const node of resource.nodes) requireNode(data, node);
+  const at = indexOf(data, key);
+  const existing = data.resources[at];
+  if (existing === undefined) return { ...data, resources: [...data.resources, resource] };
+  const added = resource.nodes.filter((node) => !existing.nodes.includes(node));
+  if (added.length === 0) {
+    const nodes = resource.nodes.map((node) => quoted(node)).join(', ');
+    throw inUse(`resource ${quoted(resourceName(existing))} has the holder ${nodes} already`);
+  }
+  return withResource(data, at, { ...existing, nodes: [...existing.nodes, ...added] });
+}
+
+/** @throws BatonError BATON_UNKNOWN, or BATON_IN_USE while a resource names the node */
+export function removeNode(data: BalancerData, name: string): BalancerData {
+  requireNode(data, name);
+  const held = data.resources.filter(({ nodes }) => nodes.includes(name));
+  if (held.length > 0) {
+    const named = held.slice(0, MOST_NAMED).map((resource) => quoted(resourceName(resource)));
+    const more = held.length - named.length;
+    const list = more > 0 ? `${named.join(', ')} and ${more} more` : named.join(' and ');
+    const what = held.length === 1 ? 'the resource' : 'the resources';
+    throw inUse(
+      `node ${quoted(name)} holds ${what} ${list}`,
+      'take it out of the holders first, or remove these resources',
+    );
+  }
+  return { ...data, nodes: data.nodes.filter((node) => node.name !== name) };
+}
+
+/** @throws BatonError BATON_UNKNOWN, or BATON_IN_USE for the only virtual server */
+export function removeVirtualServer(data: BalancerData, name: string): BalancerData {
+  const rest = data.virtualServers.filter((server) => server.name !== name);
+  if (rest.length === data.virtualServers.length) {
+    const names = data.virtualServers.map((server) => server.name);
+    throw notFound('virtual server', name, nearest(name, names));
+  }
+  if (rest.length === 0) {
+    throw inUse(
+      `virtual server ${quoted(name)} is the only one`,
+      'a balancer needs a virtual server: add another first, or stop the balancer',
+    );
+  }
+  return { ...data, virtualServers: rest };
+}
+
+/**
+ * Removes a resource, or one of its holders.
+ * @param node the holder to take away; undefined: the whole resource is removed
+ * @throws BatonError BATON_UNKNOWN for a resource or holder that does not exist, BATON_IN_USE for
+ *   the last holder and the last resource, BATON_ARGUMENT for an invalid host or path
+ */
+export function removeResource(
+  data: BalancerData,
+  name: ResourceName,
+  node?: string,
+): BalancerData {
+  const at = indexOf(data, keyOf(name));
+  const existing = data.resources[at];
+  if (existing === undefined) {
+    const samePath = data.resources.find(({ path }) => path === name.path);
+    const known = data.resources.slice(0, MOST_COMPARED);
+    const meant =
+      samePath === undefined
+        ? nearest(resourceName(name), known.map(resourceName))
+        : resourceName(samePath);
+    throw notFound('resource', resourceName(name), meant);
+  }
+  const text = quoted(resourceName(existing));
+  if (node === undefined) {
+    if (data.resources.length === 1) {
+      throw inUse(
+        `resource ${text} is the only one`,
+        'a balancer needs a resource: add another first',
+      );
+    }
+    return { ...data, resources: data.resources.filter((_, index) => index !== at) };
+  }
+  if (!existing.nodes.includes(node)) {
+    requireNode(data, node);
+    throw new BatonError('BATON_UNKNOWN', `node ${quoted(node)} is no holder of ${text}`, {
+      hint: `its holders are ${existing.nodes.slice(0, MOST_NAMED).join(', ')}${existing.nodes.length > MOST_NAMED ? ', ...' : ''}`,
+    });
+  }
+  if (existing.nodes.length === 1) {
+    throw inUse(
+      `node ${quoted(node)} is the only holder of ${text}`,
+      'add another holder first, or remove the resource',
+    );
+  }
+  const nodes = existing.nodes.filter((holder) => holder !== node);
+  return withResource(data, at, { ...existing, nodes });
+}
+
+/** @throws BatonError BATON_UNKNOWN, or BATON_ARGUMENT for a weight that no node can have */
+export function setWeight(data: BalancerData, name: string, weight: number): BalancerData {
+  requireNode(data, name);
+  if (!Number.isInteger(weight) || weight < 1 || weight > MOST_WEIGHT) {
+    throw new BatonError(
+      'BATON_ARGUMENT',
+      `weight: is ${weight}, expected a whole number from 1 to ${MOST_WEIGHT}`,
+    );
+  }
+  const changed = (node: NodeData): NodeData =>
+    // A weight of 1 needs no key.
+    (node.weight ?? 1) === weight ? node : { ...node, weight };
+  return { ...data, nodes: data.nodes.map((node) => (node.name === name ? changed(node) : node)) };
+}
+
+function withResource(data: BalancerData, at: number, resource: ResourceData): BalancerData {
+  return { ...data, resources: data.resources.with(at, resource) };
+}
+
+/** The index of the resource with this key, or -1. */
+function indexOf(data: BalancerData, key: string): number {
+  return data.resources.findIndex((resource) => patternKey(resource) === key);
+}
+
+/** @throws BatonError BATON_ARGUMENT */
+function keyOf({ host, path }: ResourceName): string {
+  const wrong = (key: string, value: string, why: string): never => {
+    throw new BatonError('BATON_ARGUMENT', `${key}: is ${quoted(value)}: ${why}`);
+  };
+  const hostIsWrong = host === undefined ? undefined : hostProblem(host);
+  if (host !== undefined && hostIsWrong !== undefined) wrong('host', host, hostIsWrong);
+  const pathIsWrong = pathProblem(path);
+  if (pathIsWrong !== undefined) wrong('path', path, pathIsWrong);
+  try {
+    return patternKey({ host, path });
+  } catch (error) {
+    if (!(error instanceof BatonError)) throw error;
+    return wrong('path', path, 'it has no normal form');
+  }
+}
+
+function requireNode(data: BalancerData, name: string): void {
+  if (data.nodes.some((node) => node.name === name)) return;
+  const names = data.nodes.map((node) => node.name);
+  throw notFound('node', name, nearest(name, names));
+}
+
+function notFound(kind: string, name: string, meant: string | undefined): BatonError {
+  return new BatonError('BATON_UNKNOWN', `there is no ${kind} ${quoted(name)}`, {
+    hint: meant === undefined ? undefined : `did you mean ${meant}?`,
+  });
+}
+
+function inUse(message: string, hint?: string): BatonError {
+  return new BatonError('BATON_IN_USE', message, { hint });
+}

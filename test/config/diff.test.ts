@@ -1,0 +1,155 @@
+/** What differs between two configs. */
+import { performance } from 'node:perf_hooks';
+import t from 'tap';
+import { checkData } from '../../src/config/check-data.js';
+import type { BalancerData } from '../../src/config/data.js';
+import { diffConfig } from '../../src/config/diff.js';
+import { manyResources } from './fixture.js';
+
+const DATA: BalancerData = {
+  interface: 'eth0',
+  keyFile: 'key.hex',
+  virtualServers: [{ name: 'www', address: '10.99.0.100', port: 80 }],
+  nodes: [
+    { name: 'n1', address: '10.99.0.3' },
+    { name: 'n2', address: '10.99.0.4' },
+  ],
+  resources: [
+    { host: 'www.example.org', path: '/a/', nodes: ['n1', 'n2'] },
+    { path: '/', nodes: ['n1'] },
+  ],
+};
+const config = (data: BalancerData) => checkData(data, '/etc/baton/balancer.yaml');
+const NOTHING = { added: 0, removed: 0, moved: 0, changed: 0 };
+
+t.test('the same config in another order and spelling differs in nothing', async (t) => {
+  const other = {
+    ...DATA,
+    nodes: DATA.nodes.toReversed(),
+    resources: [
+      { path: '/./', nodes: ['n1'] },
+      { host: 'WWW.Example.org', path: '/a//', nodes: ['n2', 'n1'] },
+    ],
+    timeouts: { idle: '900s' },
+  };
+  t.same(diffConfig(config(DATA), config(other)), {
+    lines: [],
+    nodes: NOTHING,
+    virtualServers: NOTHING,
+    resources: NOTHING,
+    settings: [],
+    fixed: [],
+    same: true,
+  });
+});
+
+t.test('every kind of change has its line', async (t) => {
+  const { lines, nodes, virtualServers, resources, fixed, same } = diffConfig(
+    config({
+      ...DATA,
+      virtualServers: [
+        { name: 'www', address: '10.99.0.101', port: 80, predictor: 'least-connections' },
+        { name: 'tls', address: '10.99.0.100', port: 443 },
+      ],
+    }),
+    config({
+      ...DATA,
+      virtualServers: [{ name: 'www', address: '10.99.0.100', port: 80 }],
+      nodes: [
+        { name: 'n1', address: '10.99.0.3', weight: 3 },
+        { name: 'n2', address: '10.99.0.9', weight: 2 },
+        { name: 'n3', address: '10.99.0.4', weight: 5 },
+      ],
+      resources: [
+        { host: 'www.example.org', path: '/a/', nodes: ['n2'] },
+        { path: '/new', nodes: ['n3', 'n1'] },
+      ],
+      timeouts: { idle: '5m' },
+      log: { level: 'debug' },
+      metrics: { listen: '127.0.0.1:9464' },
+      accessLog: { file: 'access.json' },
+    }),
+  );
+  t.same(lines, [
+    'virtual server www: moved, 10.99.0.101:80 -> 10.99.0.100:80, predictor least-connections -> round-robin',
+    'virtual server tls 10.99.0.100:443 is removed',
+    'node n1: weight 1 -> 3',
+    'node n2: moved, 10.99.0.4 -> 10.99.0.9, weight 1 -> 2',
+    'node n3 10.99.0.4 is added, weight 5',
+    'resource www.example.org/a/: holders n1, n2 -> n2',
+    'resource /new is added: holders n3, n1',
+    'resource / is removed',
+    'timeouts.idle 15m -> 5m',
+    'log.level info -> debug',
+    'metrics.listen not set -> 127.0.0.1:9464',
+    'accessLog.file not set -> /etc/baton/access.json',
+    'accessLog.format not set -> json',
+  ]);
+  t.same(nodes, { added: 1, removed: 0, moved: 1, changed: 1 });
+  t.same(virtualServers, { added: 0, removed: 1, moved: 1, changed: 0 });
+  t.same(resources, { added: 1, removed: 1, moved: 0, changed: 1 });
+  t.same([fixed, same], [[], false]);
+});
+
+t.test('a removed node whose index another node has got is another holder', async (t) => {
+  const { lines } = diffConfig(
+    config({ ...DATA, resources: [{ path: '/', nodes: ['n1', 'n2'] }] }),
+    config({
+      ...DATA,
+      nodes: [
+        { name: 'n2', address: '10.99.0.4' },
+        { name: 'n3', address: '10.99.0.5' },
+      ],
+      resources: [{ path: '/', nodes: ['n2', 'n3'] }],
+    }),
+  );
+  t.match(lines, [/n3 .* added/, /n1 .* removed/, 'resource /: holders n1, n2 -> n2, n3']);
+});
+
+t.test('keys that cannot change at run time are named with both values', async (t) => {
+  const { lines, fixed, same } = diffConfig(
+    config(DATA),
+    config({
+      ...DATA,
+      interface: 'eth1',
+      nodeInterface: 'eth2',
+      address: '10.99.0.2',
+      datapath: 'xdp',
+      workers: 2,
+      keyFile: '/k',
+      controlSocket: '/s',
+      limits: { headBytes: 2_048 },
+    }),
+  );
+  t.same(
+    fixed.map(({ key, running, wanted }) => `${key} ${running} -> ${wanted}`),
+    [
+      'interface eth0 -> eth1',
+      'nodeInterface not set -> eth2',
+      'address not set -> 10.99.0.2',
+      'datapath auto -> xdp',
+      'workers 1 -> 2',
+      'keyFile /etc/baton/key.hex -> /k',
+      'controlSocket /run/baton/baton.sock -> /s',
+      'limits.headBytes 16384 -> 2048',
+    ],
+  );
+  t.same([lines, same], [[], false]);
+});
+
+t.test('many changes of a kind are counted after the first 20', async (t) => {
+  const many = manyResources(100_000, 1_000);
+  const before = config(many);
+  const after = config({
+    ...many,
+    resources: many.resources.map(({ nodes, ...rest }) => ({ ...rest, nodes: nodes.slice(1) })),
+  });
+  const start = performance.now();
+  const { lines, resources } = diffConfig(before, after);
+  const ms = performance.now() - start;
+  t.comment(`compared 100,000 resources in ${ms.toFixed(0)} ms`);
+  t.equal(lines.length, 21);
+  t.equal(lines.at(-1), 'and 99,980 more resources');
+  t.equal(resources.changed, 100_000);
+  t.ok(ms < 5_000, `${ms} ms`);
+});
