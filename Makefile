@@ -99,9 +99,10 @@ bench-farm:
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/farm/farm.bench.js $(ARGS)
 
-# Measures only the engine, a part of bench-farm.
+# Measures only the engine, a part of bench-farm, and what the access log costs it.
 bench-replay: build
 	@node --expose-gc dist/bench/replay/engine.bench.js
+	@node --expose-gc dist/bench/replay/access-log.bench.js
 
 bench-micro: build
 	@for file in bench/micro/*.bench.ts; do node --expose-gc "dist/$${file%.ts}.js" || exit 1; done

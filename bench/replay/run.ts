@@ -26,6 +26,7 @@ import {
   NoticeType,
   readTemplate,
   type Template,
+  withFields,
   workloadBytes,
 } from './workload.js';
 
@@ -59,8 +60,9 @@ export class Run {
   /**
    * @param connections number of connections of the whole workload
    * @param share the share of this engine; by default everything
+   * @param fields more field lines for each request, with their CR LF
    */
-  constructor(connections: number, share?: NodeShare) {
+  constructor(connections: number, share?: NodeShare, fields = '') {
     const { worker, workers } = share ?? { worker: 0, workers: 1 };
     this.clients = Uint32Array.from({ length: connections }, (_, client) => client).filter(
       (client) => {
@@ -74,7 +76,7 @@ export class Run {
       },
     );
     this.datapath = new MemoryDatapath(workloadBytes(this.clients.length, KINDS));
-    this.template = readTemplate(CAPTURE);
+    this.template = withFields(readTemplate(CAPTURE), fields);
     const nodes = Array.from({ length: NODES }, (_, node) => ({
       address: 0x0a630003 + node,
       weight: 1,

@@ -68,6 +68,19 @@ export function readTemplate(file: string): Template {
   return { server, port, serverIsn, syn, ack, request };
 }
 
+/** The same connection with more field lines in its request, each with its CR LF. */
+export function withFields(template: Template, fields: string): Template {
+  const { request } = template;
+  const more = Buffer.from(fields, 'latin1');
+  // Before the empty line that ends the head, and the frame.
+  const at = request.length - 2;
+  const longer = Buffer.concat([request.subarray(0, at), more, request.subarray(at)]);
+  const view = new DataView(longer.buffer, longer.byteOffset);
+  const total = IP + IPV4.totalLength;
+  view.setUint16(total, view.getUint16(total) + more.length);
+  return { ...template, request: longer };
+}
+
 /** Place of the frames of one kind in memory: index i is at offset + i * STRIDE. */
 export interface Frames {
   offset: number;

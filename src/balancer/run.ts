@@ -6,6 +6,7 @@ import { ControlApi, requireSocketPlace } from '../api/server.js';
 import { monotonicClock } from '../base/clock.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { createLog, type Log } from '../base/log.js';
+import { onSignals } from '../base/signals.js';
 import { readKey } from '../config/key.js';
 import { type BalancerConfig, loadBalancerConfig } from '../config/load.js';
 import { nodeMemory } from '../directory/node-memory.js';
@@ -14,6 +15,7 @@ import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
 import { requireAdoption } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
 import { formatAddress, formatEndpoint } from '../wire/address.js';
+import { AccessLog } from './access-log/access-log.js';
 import { CaptureFeed } from './capture-feed.js';
 import { Ending, EndSteps, type Manner } from './ending.js';
 import { Machine } from './machine/machine.js';
@@ -30,6 +32,8 @@ import { EnginePool } from './threads/engine-pool.js';
 const LEAVE_MS = 10_000;
 /** Interval of the checks for lost frames, ms. */
 const LOOK_MS = 5_000;
+/** Asks for the access log's file to be opened again, as after a rotation. */
+const REOPEN_SIGNAL = 'SIGUSR1';
 const ENGINE_PROGRAM = new URL('./threads/engine-thread.js', import.meta.url);
 
 /**
@@ -39,7 +43,10 @@ const ENGINE_PROGRAM = new URL('./threads/engine-thread.js', import.meta.url);
  *   then, unless the kernel forwards sessions without us.
  */
 export async function runBalancer(configFile: string, replace = false): Promise<number> {
-  // First of all: no change of the config helps with an old kernel.
+  let accessLog: AccessLog | undefined;
+  // At once: without a listener, Node.js opens its debugger.
+  onSignals([REOPEN_SIGNAL], () => accessLog?.reopen());
+  // No change of the config helps with an old kernel.
   requireAdoption();
   const config = loadBalancerConfig(configFile);
   requirePrivileges();
@@ -49,13 +56,18 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   // Before anything is changed, and before a running balancer is asked to leave.
   await requireSocketPlace(config.controlSocket, replace);
   await preflight({ ...config, farm: firstSlots(config), key, log, services: new Map() });
-  if (replace) await askToLeave(config, log);
+  const sessionLog = new AccessLog({ workers: config.workers, log });
+  accessLog = sessionLog;
   const steps = new EndSteps();
+  // Taken last: sessions end until the engine has ended.
+  steps.add(() => sessionLog.stop());
   const end = new Ending();
   let manner: Manner = 'fail';
   let failed = false;
   try {
-    await start(config, key, log, end, steps, replace ? LEAVE_MS : 0);
+    await sessionLog.change(config.accessLog);
+    if (replace) await askToLeave(config, log);
+    await start(config, key, log, end, steps, sessionLog, replace ? LEAVE_MS : 0);
     manner = await end.reached;
   } finally {
     const failures = await steps.take(manner);
@@ -83,6 +95,7 @@ async function start(
   log: Log,
   end: Ending,
   steps: EndSteps,
+  accessLog: AccessLog,
   patience: number,
 ): Promise<void> {
   const service = new ErrorService();
@@ -149,6 +162,9 @@ async function start(
     () => machine.withdrawEngine(),
   );
 
+  accessLog.setNames(slots);
+  await accessLog.attach(engine);
+
   neighbours = new NeighbourWatch({
     interface: nodeInterface ?? config.interface,
     nodes,
@@ -168,7 +184,7 @@ async function start(
   if (engine.takenOver > 0)
     log.info(`sessions taken over from the earlier run: ${engine.takenOver}`);
 
-  const stats = new BalancerStats({ config, nodes, engine, machine, watch, log });
+  const stats = new BalancerStats({ config, nodes, engine, machine, watch, accessLog, log });
   const lossCheck = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);
   steps.add(() => clearInterval(lossCheck));
   const api = new ControlApi(stats, end.leave, new CaptureFeed(engine));

@@ -14,6 +14,7 @@ import { VERSION } from '../base/version.js';
 import type { BalancerConfig, NodeEntry } from '../config/load.js';
 import { SessionState } from '../engine/table/session-table.js';
 import { formatAddress } from '../wire/address.js';
+import type { AccessLog } from './access-log/access-log.js';
 import { LossWatch } from './loss-watch.js';
 import type { Machine } from './machine/machine.js';
 import type { NodeWatch } from './node-watch.js';
@@ -27,6 +28,7 @@ export interface BalancerParts {
   engine: EnginePool;
   machine: Machine;
   watch: NodeWatch;
+  accessLog: AccessLog;
   log: Log;
 }
 
@@ -118,6 +120,7 @@ export class BalancerStats implements StatsSource {
       ...prefixed(COUNTER_PREFIX.guard, guard),
       ...prefixed(COUNTER_PREFIX.shim, shim),
       ...prefixed(COUNTER_PREFIX.xdp, xdp ?? {}),
+      ...prefixed(COUNTER_PREFIX.accessLog, this.parts.accessLog.counters()),
     };
     this.losses.look(counters, performance.now());
     return counters;

@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'BATON_INTERFACE' // a network interface that does not exist, or cannot be used
   | 'BATON_IN_USE' // an address, port or name that something else uses, or an object in use
   | 'BATON_CAPTURE' // a capture file that cannot be read or written
+  | 'BATON_LOG' // an access log that cannot be written
   | 'BATON_CONTROL' // the control socket gives no answer, or not a valid one
   | 'BATON_ARGUMENT' // a command line that is not valid
   | 'BATON_REQUEST' // a request to the API that is not valid

@@ -302,8 +302,16 @@ export type GuardCounter = keyof typeof GUARD_COUNTERS;
 export type ShimCounter = keyof typeof SHIM_COUNTERS;
 export type XdpCounter = keyof typeof XDP_COUNTERS;
 
-/** Before the names of a BPF program's counters, wherever counters of all kinds stand together. */
-export const COUNTER_PREFIX = { guard: 'guard_', shim: 'shim_', xdp: 'xdp_' } as const;
+/**
+ * Before the names of the counters of a BPF program or of the access log, wherever counters of all
+ * kinds stand together.
+ */
+export const COUNTER_PREFIX = {
+  guard: 'guard_',
+  shim: 'shim_',
+  xdp: 'xdp_',
+  accessLog: 'access_log_',
+} as const;
 
 export const RING_NAMES = Object.keys(RING_COUNTERS);
 export const GUARD_NAMES = Object.keys(GUARD_COUNTERS) as GuardCounter[];

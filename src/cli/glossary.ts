@@ -1,4 +1,5 @@
 /** The descriptions of the counters of `baton stats`, by name. */
+import { ACCESS_LOG_COUNTERS } from '../base/access-log-counters.js';
 import { type CounterInfo, meaning } from '../base/counter-info.js';
 import { COUNTERS } from '../base/counters.js';
 import { BatonError } from '../base/errors.js';
@@ -35,6 +36,7 @@ const GROUPS: readonly Group[] = [
     infos: SHIM_COUNTERS,
   },
   { title: 'The XDP program', prefix: COUNTER_PREFIX.xdp, infos: XDP_COUNTERS },
+  { title: 'The access log', prefix: COUNTER_PREFIX.accessLog, infos: ACCESS_LOG_COUNTERS },
 ];
 
 /** Every counter that `baton stats` can show. */
@@ -104,8 +106,8 @@ to do about it.
 \`baton stats\` shows the counters that are not 0. \`baton stats --watch\` shows drops per second.
 Each counter starts at 0 with the balancer, or with its XDP program, and only grows.
 
-\`node dist/scripts/counter-docs.js\` generates this page from src/base/counters.ts and
-src/base/kernel-counters.ts.
+\`node dist/scripts/counter-docs.js\` generates this page from src/base/counters.ts,
+src/base/kernel-counters.ts and src/base/access-log-counters.ts.
 `;
 
 /** The text of docs/counters.md. */

@@ -254,6 +254,7 @@ export class Collector {
         start + dispatcher.requestStart,
         start + dispatcher.requestEnd,
         verdict,
+        start + filled,
       );
       heads.repeatable[room] = dispatcher.repeatable ? 1 : 0;
       this.handoff.begin(slot, dispatcher.resource);
@@ -267,9 +268,11 @@ export class Collector {
         start + dispatcher.requestStart,
         start + dispatcher.requestEnd,
         status,
+        start + filled,
       );
     } else {
-      this.keepRequest(slot, start, this.firstLineEnd(start, start + filled), status);
+      const end = start + filled;
+      this.keepRequest(slot, start, this.firstLineEnd(start, end), status, end);
     }
     this.handoff.serveLocally(slot, SERVICE_OF_VERDICT.get(status) ?? LocalService.badRequest);
   }
@@ -280,12 +283,18 @@ export class Collector {
     return end;
   }
 
-  private keepRequest(slot: number, start: number, end: number, verdict: number): void {
+  private keepRequest(
+    slot: number,
+    start: number,
+    end: number,
+    verdict: number,
+    filled: number,
+  ): void {
     const { sessions, heads, observer, now } = this.core;
     const length = Math.min(end - start, REQUEST_BYTES);
     const to = slot * REQUEST_BYTES;
     for (let i = 0; i < length; i++) sessions.request[to + i] = heads.bytes[start + i]!;
     sessions.requestLength[slot] = Math.min(end - start, REQUEST_BYTES + 1);
-    observer.request?.(slot, verdict, heads.bytes, start, end, now);
+    observer.request?.(slot, verdict, heads.bytes, start, end, now, filled);
   }
 }

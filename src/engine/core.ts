@@ -71,7 +71,7 @@ export class Core {
   readonly dispatcher: Dispatcher;
   readonly transmit: TransmitQueue;
   readonly counters: Counters;
-  readonly observer: Observer;
+  observer: Observer;
   readonly servers: VirtualServerTable;
   readonly sessions: SessionTable;
   readonly heads: HeadStore;

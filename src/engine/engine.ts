@@ -33,7 +33,7 @@ import { Recall } from './handoff/recall.js';
 import { Handshake, NO_CONNECTION } from './handshake.js';
 import { IcmpErrors } from './icmp-errors.js';
 import type { NodeTable } from './node-table.js';
-import type { EngineOptions } from './options.js';
+import type { EngineOptions, Observer } from './options.js';
 import { PassThrough } from './pass-through.js';
 import { PARSED } from './segment.js';
 import { KERNEL_EVENT, kernelEventKind } from './table/kernel-event.js';
@@ -105,6 +105,11 @@ export class Engine implements FrameSink, TimerHandler {
    */
   get halfOpenRoom(): number {
     return this.handshake.room;
+  }
+
+  /** From now on this observer gets the events of sessions, in place of the one before. */
+  setObserver(observer: Observer): void {
+    this.core.observer = observer;
   }
 
   /**

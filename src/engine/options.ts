@@ -83,17 +83,20 @@ export interface Timeouts {
   linger: number;
 }
 
-export type CloseReason =
-  | 'fin'
-  | 'client-reset'
-  | 'node-reset'
-  | 'idle'
-  | 'handshake-timeout'
-  | 'evicted'
-  | 'evicted-head'
-  | 'replaced'
-  | 'no-node'
-  | 'lost';
+/** How a session can end. */
+export const CLOSE_REASONS = [
+  'fin',
+  'client-reset',
+  'node-reset',
+  'idle',
+  'handshake-timeout',
+  'evicted',
+  'evicted-head',
+  'replaced',
+  'no-node',
+  'lost',
+] as const;
+export type CloseReason = (typeof CLOSE_REASONS)[number];
 
 /**
  * Listens to the engine. It is called from inside the engine and must not call back into it. `slot`
@@ -102,7 +105,11 @@ export type CloseReason =
 export interface Observer {
   opened?(slot: number, now: number): void;
   established?(slot: number, now: number): void;
-  /** The request was read, or refused with a status. Method and target are bytes[start, end). */
+  /**
+   * The request was read, or refused with a status. Method and target are bytes[start, end). The
+   * rest of the head follows them, and perhaps the beginning of a body: bytes[start, filled) is
+   * what has arrived. A refused head may be incomplete.
+   */
   request?(
     slot: number,
     verdict: number,
@@ -110,6 +117,7 @@ export interface Observer {
     start: number,
     end: number,
     now: number,
+    filled: number,
   ): void;
   /**
    * A handoff was sent. `node` may be LOCAL_NODE. `attempt` counts from 1 at each node. It is 0 for
@@ -123,6 +131,7 @@ export interface Observer {
   silent?(slot: number, node: number, now: number): void;
   /** The node has given the session back, because its server reads nothing. */
   released?(slot: number, node: number, now: number): void;
+  /** The session's record is still as it was when the session ended. */
   closed?(slot: number, reason: CloseReason, now: number): void;
   /** A report from a node's agent. */
   reported?(node: number, flags: number, now: number): void;

@@ -109,6 +109,13 @@ export class EngineHandle {
     await this.ask((id) => ({ kind: 'tap', id, tap }));
   }
 
+  /**
+   * Records sessions for the access log in this memory; undefined: no more. Resolves when it does.
+   */
+  async setAccessLog(ring: SharedArrayBuffer | undefined): Promise<void> {
+    await this.ask((id) => ({ kind: 'accessLog', id, ring }));
+  }
+
   /** Ends the thread, unless it has ended already. The thread closes its rings first. */
   async stop(): Promise<void> {
     this.stopping = true;

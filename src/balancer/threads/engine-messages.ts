@@ -128,6 +128,11 @@ export type ToEngine =
   | { kind: 'snapshot'; id: number }
   /** Shows frames to a capture from now on; undefined: to none. */
   | { kind: 'tap'; id: number; tap: TapStart | undefined }
+  /**
+   * Records what happens to sessions in this memory of `ringMemory` from now on; undefined: no
+   * more.
+   */
+  | { kind: 'accessLog'; id: number; ring: SharedArrayBuffer | undefined }
   /** The XDP program works now, in place of an earlier run's. */
   | { kind: 'activated' }
   | { kind: 'stop' };
@@ -152,4 +157,5 @@ export type FromEngine =
   | { kind: 'sessions'; id: number; page: SessionPage }
   | { kind: 'snapshot'; id: number; snapshot: EngineSnapshot }
   | { kind: 'tapped'; id: number }
+  | { kind: 'accessLogSet'; id: number }
   | ({ kind: 'event' } & EngineEvent);

@@ -132,6 +132,13 @@ export class EnginePool {
     await Promise.all(this.engines.map((engine) => engine.setTap(start())));
   }
 
+  /**
+   * Has each thread record sessions for the access log in a memory of its own; undefined: no more.
+   */
+  async setAccessLog(rings: readonly SharedArrayBuffer[] | undefined): Promise<void> {
+    await Promise.all(this.engines.map((engine, worker) => engine.setAccessLog(rings?.[worker])));
+  }
+
   /** Ends the threads that have not ended already. */
   async stop(): Promise<void> {
     await Promise.all(this.engines.map((engine) => engine.stop()));

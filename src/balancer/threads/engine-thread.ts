@@ -14,8 +14,10 @@ import { RequestDispatcher } from '../../directory/request-dispatcher.js';
 import { Engine } from '../../engine/engine.js';
 import { HandoffCandidates } from '../../engine/handoff/candidates.js';
 import { NodeTable } from '../../engine/node-table.js';
+import { joinObservers } from '../../engine/observers.js';
 import { WithheldOptions } from '../../engine/withheld-options.js';
 import { native } from '../../host/native.js';
+import { AccessRecorder } from '../access-log/recorder.js';
 import { openDatapath } from './engine-datapath.js';
 import type { EngineStart, FromEngine, ToEngine } from './engine-messages.js';
 import { NodeEvents } from './node-events.js';
@@ -41,6 +43,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const stages = new StageClock(given.stages);
   const opened = openDatapath(given, stages);
   const { datapath, now } = opened;
+  const nodeEvents = new NodeEvents((event) => tell({ kind: 'event', ...event }));
   const engine = new Engine(
     {
       now: now(),
@@ -55,7 +58,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       ...opened.options,
       virtualServers: config.virtualServers,
       timeouts: config.timeouts,
-      observer: new NodeEvents((event) => tell({ kind: 'event', ...event })),
+      observer: nodeEvents,
     },
     nodes,
     dispatcher,
@@ -90,6 +93,16 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         const { tap } = message;
         datapath.setTap(tap === undefined ? undefined : new FrameTap(tap.memory, tap.wish));
         tell({ kind: 'tapped', id: message.id });
+        return;
+      }
+      case 'accessLog': {
+        const { ring } = message;
+        engine.setObserver(
+          ring === undefined
+            ? nodeEvents
+            : joinObservers([nodeEvents, new AccessRecorder(ring, engine.sessions)]),
+        );
+        tell({ kind: 'accessLogSet', id: message.id });
         return;
       }
       case 'activated':

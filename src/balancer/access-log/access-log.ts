@@ -1,0 +1,179 @@
+/**
+ * The access log as the main thread sees it: turns it on and off, changes its file, and reads its
+ * counters. The lines themselves never pass the main thread:
+ *
+ *     engine threads -- records in rings of shared memory --> log thread --> file
+ */
+import { Worker } from 'node:worker_threads';
+import { ACCESS_LOG_COUNTER_NAMES, type AccessLogCounter } from '../../base/access-log-counters.js';
+import { BatonError, reasonOf } from '../../base/errors.js';
+import type { Log } from '../../base/log.js';
+import type { AccessLogConfig } from '../../config/load.js';
+import type { FarmSlots } from '../objects/farm.js';
+import type { SlotNames } from './joiner.js';
+import type { FromLog, LogStart, ToLog } from './messages.js';
+import { ringMemory } from './records.js';
+
+const PROGRAM = new URL('./log-thread.js', import.meta.url);
+/** How long a full buffer may take to reach the disk when the balancer ends, in ms. */
+const STOP_MS = 5_000;
+
+/** The source of records: the engine threads. */
+export interface Recordable {
+  /** Gives each thread a memory of `ringMemory` to write to; undefined: they record nothing. */
+  setAccessLog(rings: readonly SharedArrayBuffer[] | undefined): Promise<void>;
+}
+
+export interface AccessLogOptions {
+  /** Number of engine threads. */
+  workers: number;
+  log: Log;
+}
+
+interface Thread {
+  worker: Worker;
+  rings: readonly SharedArrayBuffer[];
+  exited: Promise<void>;
+  /** Settles the change that the thread is asked for. */
+  answer: { resolve(): void; reject(error: Error): void } | undefined;
+}
+
+export class AccessLog {
+  private readonly options: AccessLogOptions;
+  /** Outlives the thread: a counter only grows. */
+  private readonly counted = new SharedArrayBuffer(
+    ACCESS_LOG_COUNTER_NAMES.length * Float64Array.BYTES_PER_ELEMENT,
+  );
+  private names: SlotNames = { nodes: new Map(), servers: new Map() };
+  private engine: Recordable | undefined;
+  private thread: Thread | undefined;
+
+  constructor(options: AccessLogOptions) {
+    this.options = options;
+  }
+
+  /**
+   * Turns the log on or off, or changes its file or format. One call after the other.
+   * @throws BatonError BATON_LOG: the file cannot be opened, and nothing has changed
+   */
+  async change(wish: AccessLogConfig | undefined): Promise<void> {
+    const { thread } = this;
+    if (wish === undefined) {
+      await this.engine?.setAccessLog(undefined);
+      await this.stop();
+    } else if (thread === undefined) {
+      await this.start(wish);
+    } else {
+      const changed = answerOf(thread);
+      this.post({ kind: 'change', wish });
+      await changed;
+    }
+  }
+
+  /** Has the engine threads record what happens to sessions, if and when the log is on. */
+  async attach(engine: Recordable): Promise<void> {
+    this.engine = engine;
+    if (this.thread !== undefined) await engine.setAccessLog(this.thread.rings);
+  }
+
+  /** Sets the names of nodes and virtual servers, for sessions that end from now on. */
+  setNames({ nodes, servers }: FarmSlots): void {
+    const named = (slots: readonly { slot: number; name: string }[]): Map<number, string> =>
+      new Map(slots.map(({ slot, name }) => [slot, name]));
+    this.names = { nodes: named(nodes), servers: named(servers) };
+    this.post({ kind: 'names', names: this.names });
+  }
+
+  /** Opens the file by its name again, after the present one was renamed. */
+  reopen(): void {
+    this.post({ kind: 'reopen' });
+  }
+
+  /** The counters, by name. */
+  counters(): Record<AccessLogCounter, number> {
+    const values = new Float64Array(this.counted);
+    return Object.fromEntries(
+      ACCESS_LOG_COUNTER_NAMES.map((name, index) => [name, values[index] ?? 0]),
+    ) as Record<AccessLogCounter, number>;
+  }
+
+  /** Writes what the engine threads have recorded, and ends the thread. */
+  async stop(): Promise<void> {
+    const { thread } = this;
+    if (thread === undefined) return;
+    this.post({ kind: 'stop' });
+    this.thread = undefined;
+    const timer = setTimeout(() => {
+      this.options.log.warn('the access log did not end in time: its last lines are lost');
+      void thread.worker.terminate();
+    }, STOP_MS);
+    await thread.exited;
+    clearTimeout(timer);
+  }
+
+  private async start(wish: AccessLogConfig): Promise<void> {
+    const rings = Array.from({ length: this.options.workers }, () => ringMemory());
+    const given: LogStart = { wish, names: this.names, rings, counters: this.counted };
+    const worker = new Worker(PROGRAM, { workerData: given, name: 'access-log' });
+    const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+    const thread: Thread = { worker, rings, exited, answer: undefined };
+    const opened = answerOf(thread);
+    worker.on('message', (message: FromLog) => this.take(thread, message));
+    worker.on('error', (error) => this.options.log.error(`access log: ${reasonOf(error)}`));
+    worker.on('exit', () => this.ended(thread));
+    await opened;
+    this.thread = thread;
+    await this.engine?.setAccessLog(rings);
+  }
+
+  private take(thread: Thread, message: FromLog): void {
+    switch (message.kind) {
+      case 'opened':
+        settle(thread)?.resolve();
+        return;
+      case 'refused': {
+        const { message: text, where, hint } = message.failure;
+        const more = {
+          ...(where === undefined ? {} : { where }),
+          ...(hint === undefined ? {} : { hint }),
+        };
+        settle(thread)?.reject(new BatonError('BATON_LOG', text, more));
+        return;
+      }
+      case 'warning':
+        this.options.log.warn(message.message);
+        return;
+      case 'info':
+        this.options.log.info(message.message);
+    }
+  }
+
+  private ended(thread: Thread): void {
+    const why = 'the log thread has ended';
+    settle(thread)?.reject(new BatonError('BATON_SYSTEM', why));
+    if (this.thread !== thread) return;
+    // Sessions do not depend on it. A reload with the key turns the log on again.
+    this.thread = undefined;
+    this.options.log.error(
+      `${why}: no access log is written until the next change of \`accessLog\``,
+    );
+    this.engine?.setAccessLog(undefined).catch(() => {});
+  }
+
+  private post(message: ToLog): void {
+    this.thread?.worker.postMessage(message);
+  }
+}
+
+/** Resolves or rejects when the thread has answered. */
+function answerOf(thread: Thread): Promise<void> {
+  return new Promise((resolve, reject) => {
+    thread.answer = { resolve, reject };
+  });
+}
+
+function settle(thread: Thread): Thread['answer'] {
+  const { answer } = thread;
+  thread.answer = undefined;
+  return answer;
+}

@@ -1,0 +1,41 @@
+/** The reason codes in lines of the access log: what was unusual about a session. */
+import { LocalService } from '../../wire/ixp.js';
+import { RecordKind } from './records.js';
+
+/** Each code, and what it means. docs/logging.md lists them. */
+export const REASONS = {
+  'bad-request': 'the request was malformed: 400',
+  'not-found': 'no resource covers host and path: 404',
+  'head-timeout': 'the head was not complete within `timeouts.head`: 408',
+  'head-too-large': 'the head was larger than `limits.headBytes`: 431',
+  'no-holder': 'no holder of the content took the session: 503',
+  'silent-client': 'the client sent no byte of a request, so it got no answer',
+  'handoff-repeated': 'a handoff was not confirmed within `timeouts.handoff`, and was sent again',
+  'node-silent': 'a node never confirmed the handoff, and was given up',
+  'node-refused': 'a node refused the handoff',
+  'taken-back':
+    'a node confirmed, but its web server had not read the request, so another holder got it',
+  'earlier-run': 'the request was read by an earlier run of the balancer',
+  'request-lost':
+    'the log had no room for the request: only its first 40 bytes are known, and `reasons` may be incomplete',
+  'text-cut': 'a text of the request is longer than its bound, and was cut',
+} as const;
+export type Reason = keyof typeof REASONS;
+
+/** By LocalService. */
+export const REASON_OF_SERVICE: ReadonlyMap<number, Reason> = new Map([
+  [LocalService.badRequest, 'bad-request'],
+  [LocalService.notFound, 'not-found'],
+  [LocalService.timeout, 'head-timeout'],
+  [LocalService.headTooLarge, 'head-too-large'],
+  [LocalService.unavailable, 'no-holder'],
+  [LocalService.silentClose, 'silent-client'],
+]);
+
+/** By RecordKind, for events that are a reason. */
+export const REASON_OF_EVENT: ReadonlyMap<number, Reason> = new Map([
+  [RecordKind.unconfirmed, 'handoff-repeated'],
+  [RecordKind.refused, 'node-refused'],
+  [RecordKind.silent, 'node-silent'],
+  [RecordKind.released, 'taken-back'],
+]);
