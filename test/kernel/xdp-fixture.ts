@@ -11,7 +11,9 @@ import {
   CONTROL,
   INLINE_SERVER_BYTES,
   INLINE_SERVERS,
+  NO_SERVER,
   NODE_BYTES,
+  SERVER_RETIRED,
   SHARED_LAYOUT,
   NODE as XDP_NODE,
 } from '../../src/datapath/xdp-layout.js';
@@ -162,6 +164,15 @@ export class Fast {
     new Uint8Array(this.nodes.buffer).set(join8(macBytes(node.mac), macBytes(BALANCER.mac)), at);
     this.nodes.setUint32(at + XDP_NODE.redirect, node.redirect ? 1 : 0, true);
     this.nodes.setUint32(at + XDP_NODE.interface, node.interface, true);
+  }
+
+  /** Marks a virtual server: it takes no new sessions. */
+  retire(server: number): void {
+    const value = server | SERVER_RETIRED;
+    const key = join8(addressBytes(VIRTUAL), portBytes(PORTS[server]!), Uint8Array.of(0, 0));
+    this.object.mapUpdate('virtual_servers', key, hostU32(value));
+    const at = CONTROL.inlineServers + server * INLINE_SERVER_BYTES;
+    this.control.setUint16(at + INLINE_SERVER_BYTES - 2, value, true);
   }
 
   /**
@@ -329,6 +340,10 @@ export class Fast {
         at,
       );
     });
+    for (let entry = PORTS.length; entry < INLINE_SERVERS; entry++) {
+      const at = CONTROL.inlineServers + entry * INLINE_SERVER_BYTES;
+      control.setUint16(at + INLINE_SERVER_BYTES - 2, NO_SERVER, true);
+    }
     word(CONTROL.layout, SHARED_LAYOUT);
   }
 }
