@@ -2,6 +2,7 @@
  * Collects a request head from segments in any order, and has the dispatcher read it as it grows.
  */
 import { Counter } from '../base/counters.js';
+import { ServerCounter } from '../base/object-counters.js';
 import { Verdict } from '../directory/dispatcher.js';
 import { LocalService, type LocalServiceNumber } from '../wire/ixp.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
@@ -222,7 +223,7 @@ export class Collector {
   /** Has the dispatcher inspect what has been collected so far. */
   private look(slot: number, first: number): void {
     const core = this.core;
-    const { sessions, heads, segment, dispatcher, counters } = core;
+    const { sessions, heads, segment, dispatcher, counters, objects } = core;
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
     const end = seqAdd(segment.sequence, segment.payloadLength);
@@ -249,6 +250,7 @@ export class Collector {
     }
     if (verdict === Verdict.found) {
       counters.count(Counter.requests);
+      objects.countServer(server, ServerCounter.requests);
       this.keepRequest(
         slot,
         start + dispatcher.requestStart,
@@ -263,6 +265,7 @@ export class Collector {
     const status = verdict === Verdict.incomplete ? Verdict.badRequest : verdict;
     if (status === Verdict.notFound) {
       counters.count(Counter.requests);
+      objects.countServer(server, ServerCounter.requests);
       this.keepRequest(
         slot,
         start + dispatcher.requestStart,

@@ -3,6 +3,7 @@
  * on a session that every part needs (reach its node, close it).
  */
 import { Counter, type Counters } from '../base/counters.js';
+import { ObjectCounters } from '../base/object-counters.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
 import type { Dispatcher } from '../directory/dispatcher.js';
@@ -71,6 +72,8 @@ export class Core {
   readonly dispatcher: Dispatcher;
   readonly transmit: TransmitQueue;
   readonly counters: Counters;
+  /** Counters of each node and virtual server. */
+  readonly objects: ObjectCounters;
   observer: Observer;
   readonly servers: VirtualServerTable;
   readonly sessions: SessionTable;
@@ -110,6 +113,7 @@ export class Core {
     this.counters = counters;
     this.observer = options.observer ?? NO_OBSERVER;
     this.servers = new VirtualServerTable(options.virtualServers);
+    this.objects = options.objects ?? new ObjectCounters(nodes.count, this.servers.count);
     this.sessions = new SessionTable(
       options.limits.sessions,
       this.servers.count,

@@ -6,6 +6,7 @@
  */
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
+import { ServerCounter } from '../base/object-counters.js';
 import { seqAdd, seqAfter } from '../wire/seq.js';
 import type { TcpOptions } from '../wire/tcp.js';
 import { Acceptance, acceptHalfOpen, acknowledges } from './acceptance.js';
@@ -267,6 +268,7 @@ export class Handshake {
     sessions.setState(slot, SessionState.collecting);
     core.timers.set(slot, core.now + core.options.timeouts.head);
     core.counters.count(Counter.established);
+    core.objects.countServer(core.serverOf(slot), ServerCounter.connections);
     core.observer.established?.(slot, core.now);
   }
 

@@ -95,6 +95,8 @@ export interface EngineStart {
   /** Memory of `withheldMemory`: the options that SYN/ACKs do not offer. */
   withheld: SharedArrayBuffer;
   counters: SharedArrayBuffer;
+  /** Memory of this thread's `ObjectCounters`. */
+  objects: SharedArrayBuffer;
   /** This thread's memory of `stageMemory`. */
   stages: SharedArrayBuffer;
 }

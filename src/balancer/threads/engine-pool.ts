@@ -12,6 +12,7 @@
 
 import type { SessionPage } from '../../api/documents.js';
 import { type CounterName, Counters } from '../../base/counters.js';
+import { ObjectCounters } from '../../base/object-counters.js';
 import { readStages, type StageTotals, stageMemory } from '../../base/stages.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
 import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js';
@@ -19,7 +20,7 @@ import { shareOfLimits } from './limits.js';
 import { addSnapshots } from './snapshots.js';
 
 /** The start data that the pool adds for each thread. */
-type FromPool = 'worker' | 'workers' | 'counters' | 'stages';
+type FromPool = 'worker' | 'workers' | 'counters' | 'objects' | 'stages';
 
 export interface PoolOptions {
   /** The thread's composition root. */
@@ -33,6 +34,8 @@ export interface PoolOptions {
 export class EnginePool {
   private readonly engines: EngineHandle[] = [];
   private readonly counted: Counters[] = [];
+  /** Counters of single nodes and virtual servers, of each thread. */
+  readonly objects: ObjectCounters[] = [];
   private readonly timed: SharedArrayBuffer[] = [];
   /** Session numbers of each thread. */
   private readonly slots: number;
@@ -52,13 +55,23 @@ export class EnginePool {
     try {
       for (let worker = 0; worker < workers; worker++) {
         const counters = new Counters();
+        const objects = new ObjectCounters(config.nodes.length, config.virtualServers.length);
         const stages = stageMemory();
         pool.counted.push(counters);
+        pool.objects.push(objects);
         pool.timed.push(stages);
         pool.engines.push(
           await EngineHandle.start(
             program,
-            { ...given, config, worker, workers, counters: counters.memory, stages },
+            {
+              ...given,
+              config,
+              worker,
+              workers,
+              counters: counters.memory,
+              objects: objects.memory,
+              stages,
+            },
             listener,
           ),
         );

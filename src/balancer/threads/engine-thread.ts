@@ -5,6 +5,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Counters } from '../../base/counters.js';
+import { ObjectCounters } from '../../base/object-counters.js';
 import { StageClock } from '../../base/stages.js';
 import { FrameTap } from '../../datapath/frame-tap.js';
 import { Directory } from '../../directory/directory.js';
@@ -57,6 +58,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       shard: { worker, workers },
       ...opened.options,
       virtualServers: config.virtualServers,
+      objects: new ObjectCounters(config.nodes.length, servers, given.objects),
       timeouts: config.timeouts,
       observer: nodeEvents,
     },

@@ -4,6 +4,7 @@
  * engine keeps the collected bytes and sends them again.
  */
 import { Counter } from '../../base/counters.js';
+import { NodeCounter, ServerCounter } from '../../base/object-counters.js';
 import { IxcpReason } from '../../wire/ixcp.js';
 import { IxpFlag, LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
 import { seqAdd, seqAfter, seqBefore, seqDiff } from '../../wire/seq.js';
@@ -18,6 +19,7 @@ import type { Core } from '../core.js';
 import { LOCAL_NODE } from '../node-table.js';
 import { SessionAction } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
+import { answeredAgo, countAnswer, noteTimeToHandoff } from './figures.js';
 import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
 import type { Recall } from './recall.js';
@@ -30,17 +32,6 @@ const REST_TRIES = 10;
  * handoff would be sent again.
  */
 const NEAR_PART = 1 / 4;
-
-/** By LocalService number. The first is a node's own web server, which is never asked for here. */
-const ANSWER_COUNTERS: readonly number[] = [
-  Counter.handoffs_local,
-  Counter.answer_400,
-  Counter.answer_404,
-  Counter.answer_408,
-  Counter.answer_431,
-  Counter.answer_503,
-  Counter.closed_silent_client,
-];
 
 export class Handoff {
   private readonly core: Core;
@@ -76,13 +67,15 @@ export class Handoff {
       return;
     }
     sessions.tried[slot] = dispatcher.pickedBit;
-    this.start(slot, node, LocalService.none, this.isNear(slot));
+    const ago = answeredAgo(this.core, slot);
+    noteTimeToHandoff(this.core, slot, ago);
+    const near = ago <= this.core.options.timeouts.handoff * NEAR_PART;
+    this.start(slot, node, LocalService.none, near);
   }
 
   /** Hands the session over to a local service. */
   serveLocally(slot: number, service: LocalServiceNumber): void {
-    this.core.counters.count(Counter.handoffs_local);
-    this.core.counters.count(ANSWER_COUNTERS[service]!);
+    countAnswer(this.core, slot, service);
     this.start(slot, LOCAL_NODE, service);
   }
 
@@ -123,7 +116,10 @@ export class Handoff {
       this.fail(slot);
       return;
     }
-    if (node !== LOCAL_NODE) states.handoffTimedOut(node, core.now);
+    if (node !== LOCAL_NODE) {
+      states.handoffTimedOut(node, core.now);
+      core.objects.countNode(node, NodeCounter.silent);
+    }
     // The node may have adopted, and only its notice was lost. Two nodes must not answer one
     // client.
     this.sender.withdraw(slot, node);
@@ -137,8 +133,10 @@ export class Handoff {
     if (core.sessions.has(slot, SessionFlag.adopted)) return;
     core.counters.count(Counter.handoff_refused);
     const node = core.sessions.node(slot);
-    if (node !== LOCAL_NODE)
+    if (node !== LOCAL_NODE) {
       core.states.handoffRefused(node, core.serverOf(slot), reason, core.now);
+      core.objects.countNode(node, NodeCounter.refused);
+    }
     core.observer.refused?.(slot, node, reason, core.now);
     // The older connection at the node may be gone in a moment. If no other holder can take the
     // session, the handoff is sent there again then.
@@ -165,6 +163,7 @@ export class Handoff {
       return;
     }
     counters.count(Counter.handoff_taken_back);
+    core.objects.countNode(node, NodeCounter.taken_back);
     sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
     this.next(slot);
   }
@@ -183,7 +182,10 @@ export class Handoff {
     if (!sessions.has(slot, SessionFlag.adopted)) {
       sessions.raise(slot, SessionFlag.adopted);
       counters.count(Counter.adopted);
-      if (node !== LOCAL_NODE) states.adopted[node]! += 1;
+      if (node !== LOCAL_NODE) {
+        states.adopted[node]! += 1;
+        core.objects.countNode(node, NodeCounter.adopted);
+      }
       core.observer.adopted?.(slot, node, now);
     }
     if (whole) {
@@ -337,28 +339,16 @@ export class Handoff {
     // Written last: a process that takes the record over relies on it.
     if (begins) sessions.setState(slot, SessionState.handing);
     core.attach(slot);
-    if (node !== LOCAL_NODE) states.handoffStarted(node, core.serverOf(slot), core.now);
+    const server = core.serverOf(slot);
+    if (node !== LOCAL_NODE) {
+      states.handoffStarted(node, server, core.now);
+      core.objects.countNode(node, NodeCounter.handoffs);
+      core.objects.countServer(server, ServerCounter.handoffs);
+    }
     counters.count(Counter.handoffs);
     const clientConfirms =
-      near &&
-      heads.halfFree &&
-      !states.hasFailed(node, core.serverOf(slot)) &&
-      this.sender.isSingle(slot);
+      near && heads.halfFree && !states.hasFailed(node, server) && this.sender.isSingle(slot);
     this.sender.send(slot, clientConfirms ? IxpFlag.clientConfirms : 0);
-  }
-
-  /**
-   * Whether the client of the current segment is near. Its timestamps echo the time at which the
-   * SYN/ACK was sent.
-   */
-  private isNear(slot: number): boolean {
-    const { core } = this;
-    const { segment, options, sessions } = core;
-    if (!sessions.has(slot, SessionFlag.timestampsOk)) return false;
-    if (!segment.parseOptions() || !segment.options.hasTimestamps) return false;
-    // If the kernel sent the SYN/ACK, it read the clock later than the datapath did.
-    const ago = Math.abs(seqDiff(core.tsvalOf(slot), segment.options.tsecr));
-    return ago <= options.timeouts.handoff * NEAR_PART;
   }
 
   /** Goes on to the next holder, or to a local service, or ends the session. */
