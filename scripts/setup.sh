@@ -71,6 +71,8 @@ if [ "$node_directory" != "$PWD/.node/bin" ]; then
 	fi
 fi
 
+if [ "$step" = test ]; then scripts/prometheus.sh; fi
+
 [ ${#missing[@]} -gt 0 ] || exit 0
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 

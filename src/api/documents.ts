@@ -1,7 +1,7 @@
 /** The documents of the API: one definition for the server, the client and scripts. */
 export * from './documents/capture.js';
 export * from './documents/changes.js';
-export { ErrorDocument, SERVER_HEADER } from './documents/common.js';
+export { ErrorDocument, METRICS_TYPE, SERVER_HEADER } from './documents/common.js';
 export * from './documents/events.js';
 export * from './documents/explain.js';
 export * from './documents/nodes.js';

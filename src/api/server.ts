@@ -14,6 +14,7 @@ import {
   CaptureQuery,
   ErrorDocument,
   LeaveDocument,
+  METRICS_TYPE,
   SERVER_HEADER,
   SessionPage,
   SessionQuery,
@@ -25,6 +26,8 @@ export interface StatsSource {
   stats(): Promise<StatsDocument>;
   /** At most `limit` sessions, in slots from `after` on. */
   sessions(after: number, limit: number): Promise<SessionPage>;
+  /** The text of `/metrics`, for Prometheus. */
+  metrics?(): Promise<string>;
 }
 
 /** The source of a capture's frames: the engine threads. */
@@ -78,6 +81,13 @@ export class ControlApi {
       },
       (request) => source.sessions(request.query.after, request.query.limit),
     );
+    // Without a version in the path: scrapers expect it so.
+    if (source.metrics !== undefined) {
+      const { metrics } = source;
+      app.get('/metrics', async (_request, reply) =>
+        reply.type(METRICS_TYPE).send(await metrics.call(source)),
+      );
+    }
     if (feed !== undefined) {
       app.get<{ Querystring: CaptureQuery }>(
         '/v1/capture',

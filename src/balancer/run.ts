@@ -21,6 +21,7 @@ import { Ending, EndSteps, type Manner } from './ending.js';
 import { Machine } from './machine/machine.js';
 import { NeighbourWatch } from './machine/neighbours.js';
 import { preflight } from './machine/preflight.js';
+import { MetricsServer } from './metrics/metrics-server.js';
 import { NodeWatch } from './node-watch.js';
 import { firstSlots } from './objects/farm.js';
 import { askToLeave } from './replacement.js';
@@ -190,6 +191,13 @@ async function start(
   const api = new ControlApi(stats, end.leave, new CaptureFeed(engine));
   await api.start(config.controlSocket);
   steps.add(() => api.stop());
+
+  if (config.metrics !== undefined) {
+    const { listen } = config.metrics;
+    const server = await MetricsServer.start(listen, () => stats.metrics());
+    steps.add(() => server.stop());
+    log.info(`metrics at http://${formatEndpoint(listen)}/metrics`);
+  }
 
   await machine.takeAddresses();
   for (const server of config.virtualServers) {

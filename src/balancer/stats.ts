@@ -17,10 +17,14 @@ import { formatAddress } from '../wire/address.js';
 import type { AccessLog } from './access-log/access-log.js';
 import { LossWatch } from './loss-watch.js';
 import type { Machine } from './machine/machine.js';
+import { renderMetrics } from './metrics/exposition.js';
+import { Scrapes } from './metrics/scrapes.js';
+import { metricsInput } from './metrics/source.js';
 import type { NodeWatch } from './node-watch.js';
 import type { EngineSnapshot } from './threads/engine-messages.js';
 import type { EnginePool } from './threads/engine-pool.js';
 
+/** The parts of a running balancer that its documents are made of. */
 export interface BalancerParts {
   config: BalancerConfig;
   /** The nodes of the config, then those that only sessions of an earlier run have. */
@@ -37,6 +41,7 @@ export class BalancerStats implements StatsSource {
   private readonly startedAt = Date.now();
   private readonly startedOn = performance.now();
   private readonly losses: LossWatch;
+  private readonly scrapes = new Scrapes(() => this.scrape());
 
   constructor(parts: BalancerParts) {
     this.parts = parts;
@@ -109,6 +114,28 @@ export class BalancerStats implements StatsSource {
 
   sessions(after: number, limit: number): Promise<SessionPage> {
     return this.parts.engine.sessions(after, limit);
+  }
+
+  metrics(): Promise<string> {
+    return this.scrapes.text();
+  }
+
+  private async scrape(): Promise<string> {
+    const { config, nodes, engine } = this.parts;
+    const input = await metricsInput({
+      stats: () => this.stats(),
+      engine,
+      slots: () => ({
+        nodes: nodes.map((node, slot) => ({
+          ...node,
+          slot,
+          retired: slot >= config.nodes.length,
+        })),
+        servers: config.virtualServers.map((server, slot) => ({ ...server, slot, retired: false })),
+      }),
+      sessionLimit: config.limits.sessions,
+    });
+    return renderMetrics(input);
   }
 
   /** All counters as they are now. */

@@ -29,5 +29,8 @@ export const ErrorDocument = Type.Object(
 );
 export type ErrorDocument = Static<typeof ErrorDocument>;
 
+/** Type of the text of `/metrics`: Prometheus' text format. */
+export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
 /** Value of the Server header field, by which a client recognizes Baton. */
 export const SERVER_HEADER = 'Baton';

@@ -1,0 +1,54 @@
+/** Gathers the values of one scrape from engine threads, machine and farm. */
+import type { StatsDocument } from '../../api/documents.js';
+import { ObjectCounters } from '../../base/object-counters.js';
+import { formatAddress, formatEndpoint } from '../../wire/address.js';
+import type { FarmSlots } from '../objects/farm.js';
+import type { EnginePool } from '../threads/engine-pool.js';
+import type { MetricsInput } from './family.js';
+
+const US_PER_S = 1e6;
+
+export interface MetricsParts {
+  stats(): Promise<StatsDocument>;
+  engine: Pick<EnginePool, 'counters' | 'objects'>;
+  /** The farm that runs now. */
+  slots(): FarmSlots;
+  sessionLimit: number;
+}
+
+/** Rejects when an engine thread does not answer. */
+export async function metricsInput(parts: MetricsParts): Promise<MetricsInput> {
+  const stats = await parts.stats();
+  const { nodes, servers } = parts.slots();
+  const { objects } = parts.engine;
+  // A slot belongs to an address, so that is what joins the two. A name may change.
+  const nodeRows = new Map(stats.nodes.map((row) => [row.address, row]));
+  const serverRows = new Map(
+    stats.virtualServers.map((row) => [`${row.address}:${row.port}`, row]),
+  );
+  const { user, system } = process.cpuUsage();
+  return {
+    stats,
+    engine: parts.engine.counters(),
+    nodes: nodes.flatMap(({ slot, name, address, weight, retired }) => {
+      const row = nodeRows.get(formatAddress(address));
+      if (retired || row === undefined) return [];
+      const { active, lastReportMs, state: condition } = row;
+      const counts = ObjectCounters.ofNode(objects, slot);
+      return [{ name, address: row.address, weight, condition, active, lastReportMs, counts }];
+    }),
+    servers: servers.flatMap((server) => {
+      const row = serverRows.get(formatEndpoint(server));
+      if (server.retired || row === undefined) return [];
+      const { name, predictor, port } = server;
+      const { address, active } = row;
+      const counts = ObjectCounters.ofServer(objects, server.slot);
+      return [{ name, address, port, predictor, active, counts }];
+    }),
+    sessionLimit: parts.sessionLimit,
+    process: {
+      cpuSeconds: (user + system) / US_PER_S,
+      residentBytes: process.memoryUsage.rss(),
+    },
+  };
+}
