@@ -1,34 +1,32 @@
-/** A client of the control socket of a running balancer. */
-import { type ClientRequest, type IncomingMessage, request } from 'node:http';
+/** A client of the control socket of a running balancer: a method for each call of the API. */
 import type { Static, TSchema } from '@sinclair/typebox';
-import { Ajv } from 'ajv';
-import { BatonError, reasonOf } from '../base/errors.js';
-import { printable } from '../base/text.js';
 import type { TapWish } from '../datapath/frame-tap.js';
+import { ajv, ControlConnection, isAbsent, type RecordStream } from './connection.js';
+import type { Change, NumberedEvent } from './control.js';
 import {
-  ErrorDocument,
+  ChangeReport,
+  ConfigDocument,
+  ControlEvent,
+  ExplainDocument,
+  type ExplainQuery,
   LeaveDocument,
   MOST_ROWS,
-  SERVER_HEADER,
+  NodeDocument,
+  NodesDocument,
+  ResourcePage,
+  SaveDocument,
   SessionPage,
   type SessionRow,
   StatsDocument,
+  VirtualServerDocument,
+  VirtualServersDocument,
 } from './documents.js';
+import { EventReader } from './event-reader.js';
 
-const ANSWER_TIMEOUT_MS = 5_000;
-const STREAM_TYPE = 'application/octet-stream';
-/** A page of sessions is much shorter. */
-const MOST_ANSWER_BYTES = 16 * 1024 * 1024;
+export type { RecordStream } from './connection.js';
 
-/** Errors when the socket belongs to something other than an HTTP server. */
-const STRANGE: ReadonlySet<string> = new Set(['ENOTSOCK', 'EPROTOTYPE', 'ECONNRESET', 'EPIPE']);
-
-/** Errors when no process listens on the socket. */
-const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR']);
-
-const OTHER_VERSION = 'the balancer may be of another version than this command';
-
-const ajv = new Ajv({ strict: false });
+/** A change may wait for probes of addresses, and a large config takes its time to read. */
+const CHANGE_TIMEOUT_MS = 60_000;
 
 /** The rows of several pages. */
 export interface SessionList {
@@ -37,28 +35,19 @@ export interface SessionList {
   total: number;
 }
 
-/** A stream of records, until one side closes it. */
-export interface RecordStream {
-  /** Resolves when either side has closed the stream. */
-  readonly ended: Promise<void>;
-  close(): void;
-}
-
+/** All methods throw the BatonError that the balancer answers, or one of `ControlConnection`. */
 export class ControlClient {
-  private readonly path: string;
-  private readonly where: string;
+  private readonly connection: ControlConnection;
 
   constructor(path: string) {
-    this.path = path;
-    this.where = `control socket ${printable(path)}`;
+    this.connection = new ControlConnection(path);
   }
 
-  /** @throws BatonError BATON_CONTROL when no balancer answers, or the response is not valid */
   stats(): Promise<StatsDocument> {
     return this.ask('/v1/stats', StatsDocument);
   }
 
-  /** The first `limit` sessions. Throws as `stats` does. */
+  /** The first `limit` sessions. */
   async sessions(limit: number): Promise<SessionList> {
     const sessions: SessionRow[] = [];
     let after = 0;
@@ -78,177 +67,133 @@ export class ControlClient {
 
   /**
    * Asks the balancer to end and to leave everything in place. False when no balancer is running.
-   * Throws as `stats` does.
    */
   async leave(): Promise<boolean> {
     try {
-      await this.ask('/v1/leave', LeaveDocument, 'POST');
+      await this.ask('/v1/leave', LeaveDocument, { method: 'POST' });
       return true;
     } catch (error) {
-      if (
-        error instanceof BatonError &&
-        ABSENT.has((error.cause as NodeJS.ErrnoException | undefined)?.code ?? '')
-      )
-        return false;
+      if (isAbsent(error)) return false;
       throw error;
     }
   }
 
   /**
    * Begins a capture of the engine's frames, and resolves when it has begun. `take` gets the stream
-   * in pieces.
-   * @throws BatonError as `stats` does; BATON_IN_USE while another capture runs
+   * in pieces. Throws BATON_IN_USE while another capture runs.
    */
   capture(query: TapWish, take: (bytes: Uint8Array) => void): Promise<RecordStream> {
-    const parameters = new URLSearchParams();
-    for (const [name, value] of Object.entries(query)) {
-      if (value !== undefined) parameters.set(name, String(value));
-    }
-    return new Promise((resolve, reject) => {
-      const call = this.request(`/v1/capture?${parameters}`, 'GET', reject);
-      call.once('response', (response) => {
-        if (response.statusCode !== 200 || response.headers.server !== SERVER_HEADER) {
-          call.destroy();
-          reject(this.noCapture(response));
-          return;
-        }
-        const ended = new Promise<void>((end) => response.once('close', end));
-        response.on('error', () => {});
-        response.on('data', take);
-        resolve({ ended, close: () => call.destroy() });
-      });
-      call.end();
+    return this.connection.stream(`/v1/capture?${encode({ ...query })}`, take);
+  }
+
+  nodes(): Promise<NodesDocument> {
+    return this.ask('/v1/nodes', NodesDocument);
+  }
+
+  node(name: string): Promise<NodeDocument> {
+    return this.ask(`/v1/nodes/${encodeURIComponent(name)}`, NodeDocument);
+  }
+
+  virtualServers(): Promise<VirtualServersDocument> {
+    return this.ask('/v1/virtual-servers', VirtualServersDocument);
+  }
+
+  virtualServer(name: string): Promise<VirtualServerDocument> {
+    return this.ask(`/v1/virtual-servers/${encodeURIComponent(name)}`, VirtualServerDocument);
+  }
+
+  /** A page of resources, from number `after` on. */
+  resources(after: number, limit: number): Promise<ResourcePage> {
+    return this.ask(`/v1/resources?${encode({ after, limit })}`, ResourcePage);
+  }
+
+  change(change: Change): Promise<ChangeReport> {
+    const { target, method, body } = callOf(change);
+    return this.ask(target, ChangeReport, {
+      method,
+      timeout: CHANGE_TIMEOUT_MS,
+      ...(body === undefined ? {} : { body }),
     });
   }
 
-  private noCapture({ statusCode, headers }: IncomingMessage): BatonError {
-    const { where } = this;
-    if (headers.server !== SERVER_HEADER) return this.notBaton();
-    if (statusCode === 409) {
-      return new BatonError('BATON_IN_USE', 'another capture is running there', {
-        where,
-        hint: 'end it first',
-      });
-    }
-    return new BatonError('BATON_CONTROL', `the balancer answered ${statusCode}`, {
-      where,
-      hint: OTHER_VERSION,
+  config(): Promise<ConfigDocument> {
+    return this.ask('/v1/config', ConfigDocument, { timeout: CHANGE_TIMEOUT_MS });
+  }
+
+  saveConfig(options: { force?: boolean } = {}): Promise<SaveDocument> {
+    const call = { method: 'POST', body: options, timeout: CHANGE_TIMEOUT_MS };
+    return this.ask('/v1/config/save', SaveDocument, call);
+  }
+
+  explain(query: ExplainQuery): Promise<ExplainDocument> {
+    return this.ask(`/v1/explain?${encode(query)}`, ExplainDocument);
+  }
+
+  /** `take` gets every event from now on. Resolves when the stream has begun. */
+  events(take: (event: NumberedEvent) => void): Promise<RecordStream> {
+    const reader = new EventReader(({ id, data }) => {
+      const event: unknown = JSON.parse(data);
+      // An event of another kind is one of a later version.
+      if (ajv.validate<ControlEvent>(ControlEvent, event)) take({ id, event });
     });
+    return this.connection.stream('/v1/events', (bytes) => reader.take(bytes));
   }
 
   private async ask<Schema extends TSchema>(
     target: string,
     schema: Schema,
-    method = 'GET',
+    options: { method?: string; body?: object; timeout?: number } = {},
   ): Promise<Static<Schema>> {
-    const answer = await this.call(target, method);
-    let document: unknown;
-    try {
-      document = JSON.parse(answer.body);
-    } catch {
-      throw this.notBaton();
-    }
-    if (answer.server !== SERVER_HEADER) throw this.notBaton();
-    if (answer.status !== 200) {
-      const said = ajv.validate<ErrorDocument>(ErrorDocument, document)
-        ? printable(document.error.message)
-        : '';
-      throw new BatonError(
-        'BATON_CONTROL',
-        `the balancer answered ${answer.status} ${said}`.trim(),
-        {
-          where: this.where,
-        },
-      );
-    }
+    const document = await this.connection.document(target, options);
     if (!ajv.validate<Static<Schema>>(schema, document)) {
-      throw new BatonError('BATON_CONTROL', `the response is not valid: ${ajv.errorsText()}`, {
-        where: this.where,
-        hint: OTHER_VERSION,
-      });
+      throw this.connection.notUnderstood(`the response is not valid: ${ajv.errorsText()}`);
     }
     return document;
   }
+}
 
-  private notBaton(): BatonError {
-    return new BatonError('BATON_CONTROL', 'the process that answers is not Baton', {
-      where: this.where,
-    });
+function encode(values: Readonly<Record<string, unknown>>): string {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) {
+    if (value !== undefined) parameters.set(name, String(value));
   }
+  return parameters.toString();
+}
 
-  private call(
-    target: string,
-    method: string,
-  ): Promise<{ status: number; server: string; body: string }> {
-    return new Promise((resolve, reject) => {
-      const call = this.request(target, method, reject);
-      const fail = (error: unknown): void => reject(this.explain(error));
-      call.once('response', (response) => {
-        const chunks: Buffer[] = [];
-        let length = 0;
-        response.on('data', (chunk: Buffer) => {
-          length += chunk.length;
-          if (length > MOST_ANSWER_BYTES) call.destroy(new Error('the response is too long'));
-          else chunks.push(chunk);
-        });
-        response.once('error', fail);
-        response.once('end', () => {
-          const body = Buffer.concat(chunks).toString('utf8');
-          resolve({
-            status: response.statusCode ?? 0,
-            server: String(response.headers.server),
-            body,
-          });
-        });
-      });
-      call.end();
-    });
-  }
-
-  /**
-   * Makes a call. `reject` gets its failure, and also a timeout: the whole response must arrive in
-   * time, except for the stream of a capture.
-   */
-  private request(
-    target: string,
-    method: string,
-    reject: (error: BatonError) => void,
-  ): ClientRequest {
-    const call = request({ socketPath: this.path, path: target, method, agent: false });
-    const deadline = setTimeout(() => {
-      call.destroy(
-        Object.assign(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`), {
-          code: 'SILENT',
-        }),
-      );
-    }, ANSWER_TIMEOUT_MS);
-    call.once('response', (response) => {
-      if (response.headers['content-type'] === STREAM_TYPE) clearTimeout(deadline);
-      else response.once('end', () => clearTimeout(deadline));
-    });
-    call.once('close', () => clearTimeout(deadline));
-    call.on('error', (error) => reject(this.explain(error)));
-    return call;
-  }
-
-  private explain(error: unknown): BatonError {
-    const { where } = this;
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    if (ABSENT.has(code)) {
-      return new BatonError('BATON_CONTROL', 'no balancer is running there', {
-        where,
-        hint: 'name its config with -c, or its socket with --socket',
-        cause: error,
-      });
+/** The call that makes a change. */
+function callOf(change: Change): { target: string; method: string; body?: object } {
+  switch (change.kind) {
+    case 'reload':
+      return {
+        target: '/v1/reload',
+        method: 'POST',
+        body: change.file === undefined ? {} : { file: change.file },
+      };
+    case 'node-state': {
+      const { kind: _, node, ...body } = change;
+      return { target: `/v1/nodes/${encodeURIComponent(node)}`, method: 'PATCH', body };
     }
-    if (code === 'EACCES' || code === 'EPERM') {
-      return new BatonError('BATON_PRIVILEGE', 'permission denied', {
-        where,
-        hint: 'run this command as the user of the balancer, usually root',
-        cause: error,
-      });
+    case 'weight':
+      return {
+        target: `/v1/nodes/${encodeURIComponent(change.node)}`,
+        method: 'PATCH',
+        body: { weight: change.weight },
+      };
+    case 'add-node':
+      return { target: '/v1/nodes', method: 'POST', body: change.node };
+    case 'add-virtual-server':
+      return { target: '/v1/virtual-servers', method: 'POST', body: change.virtualServer };
+    case 'add-resource':
+      return { target: '/v1/resources', method: 'POST', body: change.resource };
+    case 'remove-node':
+      return { target: `/v1/nodes/${encodeURIComponent(change.node)}`, method: 'DELETE' };
+    case 'remove-virtual-server': {
+      const name = encodeURIComponent(change.virtualServer);
+      return { target: `/v1/virtual-servers/${name}`, method: 'DELETE' };
     }
-    if (code.startsWith('HPE_') || STRANGE.has(code)) return this.notBaton();
-    return new BatonError('BATON_CONTROL', printable(reasonOf(error)), { where, cause: error });
+    case 'remove-resource': {
+      const { kind: _, ...key } = change;
+      return { target: `/v1/resources?${encode(key)}`, method: 'DELETE' };
+    }
   }
 }

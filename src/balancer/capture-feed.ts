@@ -1,6 +1,5 @@
 /** The balancer's side of a capture: the frames that its engine threads copy, as a stream. */
 import { Readable } from 'node:stream';
-import type { FrameSource } from '../api/server.js';
 import { FrameTapReader, lostRecord, type TapWish, tapMemory } from '../datapath/frame-tap.js';
 import type { TapStart } from './threads/engine-messages.js';
 
@@ -18,7 +17,7 @@ export interface Tappable {
   setTaps(start: () => TapStart | undefined): Promise<void>;
 }
 
-export class CaptureFeed implements FrameSource {
+export class CaptureFeed {
   private readonly engine: Tappable;
   private running = false;
 

@@ -2,7 +2,9 @@
  * `baton balancer`: puts the balancer together from its config file, and runs it until a signal.
  */
 
-import { ControlApi, requireSocketPlace } from '../api/server.js';
+import { ApiCounters } from '../api/counters.js';
+import { ControlApi } from '../api/server.js';
+import { requireSocketPlace } from '../api/unix-socket.js';
 import { monotonicClock } from '../base/clock.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { createLog, type Log } from '../base/log.js';
@@ -185,10 +187,21 @@ async function start(
   if (engine.takenOver > 0)
     log.info(`sessions taken over from the earlier run: ${engine.takenOver}`);
 
-  const stats = new BalancerStats({ config, nodes, engine, machine, watch, accessLog, log });
+  const counters = new ApiCounters();
+  const stats = new BalancerStats({ config, nodes, engine, machine, watch, accessLog, api: counters, log });
   const lossCheck = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);
   steps.add(() => clearInterval(lossCheck));
-  const api = new ControlApi(stats, end.leave, new CaptureFeed(engine));
+  const feed = new CaptureFeed(engine);
+  const api = new ControlApi(
+    {
+      stats: () => stats.stats(),
+      metrics: () => stats.metrics(),
+      sessions: (after, limit) => stats.sessions(after, limit),
+      capture: (wish) => feed.open(wish),
+      leave: end.leave,
+    },
+    { log, counters },
+  );
   await api.start(config.controlSocket);
   steps.add(() => api.stop());
 

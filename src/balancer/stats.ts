@@ -1,7 +1,7 @@
 /** The data of `baton stats` and `baton sessions`, from engine threads, machine and config. */
 
+import type { ApiCounters } from '../api/counters.js';
 import type { SessionPage, StatsDocument } from '../api/documents.js';
-import type { StatsSource } from '../api/server.js';
 import type { CounterName } from '../base/counters.js';
 import {
   COUNTER_PREFIX,
@@ -33,10 +33,12 @@ export interface BalancerParts {
   machine: Machine;
   watch: NodeWatch;
   accessLog: AccessLog;
+  /** What the callers of the API did. */
+  api: ApiCounters;
   log: Log;
 }
 
-export class BalancerStats implements StatsSource {
+export class BalancerStats {
   private readonly parts: BalancerParts;
   private readonly startedAt = Date.now();
   private readonly startedOn = performance.now();
@@ -148,6 +150,7 @@ export class BalancerStats implements StatsSource {
       ...prefixed(COUNTER_PREFIX.shim, shim),
       ...prefixed(COUNTER_PREFIX.xdp, xdp ?? {}),
       ...prefixed(COUNTER_PREFIX.accessLog, this.parts.accessLog.counters()),
+      ...this.parts.api.read(),
     };
     this.losses.look(counters, performance.now());
     return counters;

@@ -1,5 +1,6 @@
 /** The descriptions of the counters of `baton stats`, by name. */
 import { ACCESS_LOG_COUNTERS } from '../base/access-log-counters.js';
+import { API_COUNTERS } from '../base/api-counters.js';
 import { type CounterInfo, meaning } from '../base/counter-info.js';
 import { COUNTERS } from '../base/counters.js';
 import { BatonError } from '../base/errors.js';
@@ -37,6 +38,7 @@ const GROUPS: readonly Group[] = [
   },
   { title: 'The XDP program', prefix: COUNTER_PREFIX.xdp, infos: XDP_COUNTERS },
   { title: 'The access log', prefix: COUNTER_PREFIX.accessLog, infos: ACCESS_LOG_COUNTERS },
+  { title: 'The API', prefix: '', infos: API_COUNTERS },
 ];
 
 /** Every counter that `baton stats` can show. */
@@ -107,7 +109,7 @@ to do about it.
 Each counter starts at 0 with the balancer, or with its XDP program, and only grows.
 
 \`node dist/scripts/counter-docs.js\` generates this page from src/base/counters.ts,
-src/base/kernel-counters.ts and src/base/access-log-counters.ts.
+src/base/kernel-counters.ts, src/base/access-log-counters.ts and src/base/api-counters.ts.
 `;
 
 /** The text of docs/counters.md. */

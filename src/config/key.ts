@@ -3,17 +3,17 @@
  * ever contains it.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
-import { whyUnreadable, whyUnwritable } from '../base/file-errors.js';
+import { whyUnwritable } from '../base/file-errors.js';
 import { printable } from '../base/text.js';
+import { readSecretFile } from './secret-file.js';
 
 export const KEY_BYTES = 16;
 const HEX_DIGITS = KEY_BYTES * 2;
 
 /** Enough for the digits and white space around them. */
 const MOST_FILE_BYTES = 4_096;
-const OTHERS = 0o077;
 
 /**
  * Reads the key in `file`: 16 bytes.
@@ -22,47 +22,23 @@ const OTHERS = 0o077;
  */
 export function readKey(file: string): Uint8Array {
   const where = `key file ${printable(file)}`;
-  const refuse = (message: string, hint?: string, cause?: unknown): never => {
-    throw new BatonError('BATON_KEY', message, {
-      where,
-      cause,
-      ...(hint === undefined ? {} : { hint }),
-    });
+  const refuse = (message: string): never => {
+    throw new BatonError('BATON_KEY', message, { where });
   };
-  const buffer = Buffer.alloc(MOST_FILE_BYTES);
-  let length = 0;
-  let descriptor: number | undefined;
-  try {
-    // Without O_NONBLOCK, opening a pipe would wait for its writer.
-    descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
-    const status = fstatSync(descriptor);
-    if (!status.isFile()) refuse('is not a regular file, expected a file with 32 hex digits');
-    if ((status.mode & OTHERS) !== 0) {
-      const mode = (status.mode & 0o777).toString(8).padStart(4, '0');
-      refuse(
-        `mode ${mode} gives access to other users, expected 0600`,
-        `run \`chmod 600 ${printable(file)}\``,
-      );
-    }
-    length = readSync(descriptor, buffer);
-  } catch (error) {
-    if (error instanceof BatonError) throw error;
-    const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    refuse(
-      `cannot be read: ${whyUnreadable(error)}`,
-      absent ? '`baton key FILE` makes a key; balancer and nodes need the same key' : undefined,
-      error,
-    );
-  } finally {
-    if (descriptor !== undefined) closeSync(descriptor);
-  }
-  const text = buffer.toString('latin1', 0, length).trim();
+  const bytes = readSecretFile(file, {
+    code: 'BATON_KEY',
+    what: 'key file',
+    expected: `${HEX_DIGITS} hex digits`,
+    absent: '`baton key FILE` makes a key; balancer and nodes need the same key',
+    most: MOST_FILE_BYTES,
+  });
+  const text = bytes.toString('latin1').trim();
   if (text === '') refuse(`is empty, expected ${HEX_DIGITS} hex digits`);
   if (!/^[0-9a-fA-F]+$/.test(text)) {
     refuse(`contains other characters than hex digits, expected ${HEX_DIGITS} hex digits only`);
   }
   if (text.length !== HEX_DIGITS) {
-    const found = length === MOST_FILE_BYTES ? 'many more' : String(text.length);
+    const found = bytes.length === MOST_FILE_BYTES ? 'many more' : String(text.length);
     refuse(`contains ${found} hex digits, expected ${HEX_DIGITS}`);
   }
   return Uint8Array.from(Buffer.from(text, 'hex'));

@@ -7,8 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { ControlClient } from '../../src/api/client.js';
+import type { Control } from '../../src/api/control.js';
 import type { SessionPage, StatsDocument } from '../../src/api/documents.js';
-import { ControlApi, type StatsSource } from '../../src/api/server.js';
+import { ControlApi } from '../../src/api/server.js';
 import { renderStats } from '../../src/cli/reports.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-api-'));
@@ -64,7 +65,7 @@ const STATS: StatsDocument = {
 const TOTAL = 2_500;
 
 /** Sessions in slots 0 to TOTAL - 1. The slot number is the cursor. */
-class FakeBalancer implements StatsSource {
+class FakeBalancer implements Pick<Control, 'stats' | 'sessions'> {
   asked: [number, number][] = [];
   async stats(): Promise<StatsDocument> {
     return STATS;
@@ -133,13 +134,14 @@ t.test('the client understands a balancer that was started before an update', as
 t.test('a balancer is asked to leave, after the response has been sent', async (t) => {
   const path = newPath();
   let left = 0;
-  const api = new ControlApi(new FakeBalancer(), () => {
+  const leave = (): void => {
     left += 1;
     void api.stop();
-  });
+  };
+  const api = new ControlApi({ leave });
   t.equal(await new ControlClient(path).leave(), false, 'no balancer is running');
   await api.start(path);
-  t.match(await get(path, '/v1/leave'), { status: 404 }, 'a GET does not make it leave');
+  t.match(await get(path, '/v1/leave'), { status: 405 }, 'a GET does not make it leave');
   t.equal(left, 0);
   t.equal(await new ControlClient(path).leave(), true);
   t.equal(left, 1);
@@ -150,8 +152,8 @@ t.test('a balancer is asked to leave, after the response has been sent', async (
   await silent.start(other);
   t.teardown(() => silent.stop());
   await t.rejects(new ControlClient(other).leave(), {
-    code: 'BATON_CONTROL',
-    message: 'the balancer answered 404 nothing at POST /v1/leave',
+    code: 'BATON_UNKNOWN',
+    message: 'nothing at POST /v1/leave',
   });
 });
 
@@ -194,7 +196,7 @@ t.test('a request that is not valid is refused', async (t) => {
     status: 404,
     body: { error: { code: 'BATON_UNKNOWN', message: 'nothing at GET /v2/stats' } },
   });
-  t.equal((await get(path, '/v1/stats', 'POST')).status, 404);
+  t.equal((await get(path, '/v1/stats', 'POST')).status, 405);
 });
 
 t.test('a source that fails is a 500, and the client reports it', async (t) => {
@@ -205,8 +207,8 @@ t.test('a source that fails is a 500, and the client reports it', async (t) => {
   await api.start(path);
   t.teardown(() => api.stop());
   await t.rejects(new ControlClient(path).stats(), {
-    code: 'BATON_CONTROL',
-    message: 'the balancer answered 500 the engine\\x1b is gone',
+    code: 'BATON_SYSTEM',
+    message: 'the engine\\x1b is gone',
   });
 });
 

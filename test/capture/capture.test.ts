@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 import { ControlClient } from '../../src/api/client.js';
-import { ControlApi, type StatsSource } from '../../src/api/server.js';
+import { ControlApi } from '../../src/api/server.js';
 import { CaptureFeed } from '../../src/balancer/capture-feed.js';
 import type { TapStart } from '../../src/balancer/threads/engine-messages.js';
 import { BatonError } from '../../src/base/errors.js';
@@ -32,7 +32,6 @@ import {
 } from '../../src/wire/tap-record.js';
 
 const WISH = { snapLength: 65_535, received: true };
-const NOTHING = {} as StatsSource;
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
@@ -69,9 +68,14 @@ function socketPath(t: Test): string {
   return join(directory, 's');
 }
 
+function apiOf(engine: FakeEngine): ControlApi {
+  const feed = new CaptureFeed(engine);
+  return new ControlApi({ capture: (wish) => feed.open(wish) });
+}
+
 async function serve(t: Test, engine: FakeEngine): Promise<ControlClient> {
   const path = socketPath(t);
-  const api = new ControlApi(NOTHING, undefined, new CaptureFeed(engine));
+  const api = apiOf(engine);
   await api.start(path);
   t.teardown(() => api.stop());
   return new ControlClient(path);
@@ -105,7 +109,7 @@ t.test('the stream of the control socket', async (t) => {
 t.test('a balancer that stops does not wait for a capture', async (t) => {
   const engine = new FakeEngine(1);
   const path = socketPath(t);
-  const api = new ControlApi(NOTHING, undefined, new CaptureFeed(engine));
+  const api = apiOf(engine);
   await api.start(path);
   const stream = await new ControlClient(path).capture(WISH, () => {});
   await api.stop();
@@ -117,11 +121,11 @@ t.test('a query that is not valid', async (t) => {
   const client = await serve(t, new FakeEngine(1));
   await t.rejects(
     client.capture({ ...WISH, snapLength: 1 }, () => {}),
-    /answered 400/,
+    { code: 'BATON_REQUEST' },
   );
   await t.rejects(
     client.capture({ ...WISH, clientPort: 70_000 }, () => {}),
-    /answered 400/,
+    { code: 'BATON_REQUEST' },
   );
 });
 

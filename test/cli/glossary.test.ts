@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { ACCESS_LOG_COUNTER_NAMES } from '../../src/base/access-log-counters.js';
+import { API_COUNTERS } from '../../src/base/api-counters.js';
 import { meaning } from '../../src/base/counter-info.js';
 import { COUNTER_NAMES } from '../../src/base/counters.js';
 import { GUARD_NAMES, RING_NAMES, SHIM_NAMES, XDP_NAMES } from '../../src/base/kernel-counters.js';
@@ -19,6 +20,7 @@ t.test('every counter that is shown has a help text that stands alone', async (t
       ...prefixed('shim_', SHIM_NAMES),
       ...prefixed('xdp_', XDP_NAMES),
       ...prefixed('access_log_', ACCESS_LOG_COUNTER_NAMES),
+      ...Object.keys(API_COUNTERS),
     ],
   );
   for (const [name, info] of GLOSSARY) {

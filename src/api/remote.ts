@@ -1,0 +1,177 @@
+/** The API over TLS: its listener, certificate and tokens, which can be replaced while it runs. */
+import type { Server } from 'node:https';
+import type { FastifyInstance } from 'fastify';
+import { BatonError, reasonOf } from '../base/errors.js';
+import type { PlainLog } from '../base/log.js';
+import { type Endpoint, formatAddress, formatEndpoint } from '../wire/address.js';
+import { TokenAccess } from './access.js';
+import { buildApp } from './app.js';
+import { type Certificate, OLDEST_TLS, readCertificate } from './certificate.js';
+import type { ApiCounters } from './counters.js';
+import type { Route } from './routes/route.js';
+import type { OpenStreams } from './streams.js';
+import { readTokens, type Tokens } from './tokens.js';
+
+/** `api:` in the config. The paths of files are absolute. */
+export interface RemoteOptions {
+  readonly listen: Endpoint;
+  /** PEM: the certificate and those that signed it. */
+  readonly certificate: string;
+  /** PEM: the private key. */
+  readonly key: string;
+  readonly tokens: string;
+}
+
+/** A change that is ready: everything that can fail has been done. */
+export interface Prepared {
+  commit(): Promise<void>;
+  abandon(): Promise<void>;
+}
+
+export interface RemoteParts {
+  routes: readonly Route[];
+  streams: OpenStreams;
+  counters: ApiCounters;
+  log: PlainLog;
+}
+
+const MOST_CONNECTIONS = 256;
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+
+interface Secrets {
+  certificate: Certificate;
+  tokens: Tokens;
+}
+
+/** A listener that works. */
+interface Door {
+  options: RemoteOptions;
+  app: FastifyInstance<Server>;
+  access: TokenAccess;
+}
+
+export class RemoteApi {
+  private readonly parts: RemoteParts;
+  private door: Door | undefined;
+
+  constructor(parts: RemoteParts) {
+    this.parts = parts;
+  }
+
+  /**
+   * Gets ready for new options: reads the files, and listens if the address is a new one. What runs
+   * stays as it is until `commit`.
+   * @param options undefined: no API over TLS
+   * @throws BatonError BATON_CERTIFICATE, BATON_TOKEN; BATON_IN_USE when the port is taken;
+   *   BATON_SYSTEM when it is not possible to listen there
+   */
+  async prepare(options: RemoteOptions | undefined): Promise<Prepared> {
+    const old = this.door;
+    if (options === undefined) {
+      return { commit: () => this.replace(undefined), abandon: async () => {} };
+    }
+    const secrets = { certificate: readCertificate(options), tokens: readTokens(options.tokens) };
+    for (const warning of secrets.certificate.warnings) this.parts.log.warn(warning);
+    if (old !== undefined && sameEndpoint(old.options.listen, options.listen)) {
+      return {
+        commit: async () => {
+          old.options = options;
+          this.renew(old, secrets);
+        },
+        abandon: async () => {},
+      };
+    }
+    const door = await this.open(options, secrets);
+    return { commit: () => this.replace(door), abandon: () => door.app.close() };
+  }
+
+  /**
+   * Reads certificate, key and tokens again. A mistake in one of the files leaves all of them as
+   * they are. Throws as `prepare` does.
+   */
+  async reloadSecrets(): Promise<void> {
+    if (this.door !== undefined) await (await this.prepare(this.door.options)).commit();
+  }
+
+  /** Where it listens; undefined: nowhere. */
+  get endpoint(): Endpoint | undefined {
+    return this.door?.options.listen;
+  }
+
+  async stop(): Promise<void> {
+    const { door } = this;
+    this.door = undefined;
+    await door?.app.close();
+  }
+
+  /** New connections get the new certificate. A stream ends when its token is gone. */
+  private renew(door: Door, { certificate, tokens }: Secrets): void {
+    door.app.server.setSecureContext(contextOf(certificate));
+    door.access.tokens = tokens;
+    this.parts.streams.close(({ token }) => token !== undefined && !tokens.has(token));
+  }
+
+  private async replace(door: Door | undefined): Promise<void> {
+    const old = this.door;
+    this.door = door;
+    // close() would wait for streams.
+    this.parts.streams.close(({ token }) => token !== undefined);
+    await old?.app.close();
+  }
+
+  private async open(options: RemoteOptions, secrets: Secrets): Promise<Door> {
+    const { routes, counters, log } = this.parts;
+    const access = new TokenAccess(secrets.tokens, counters, log);
+    const app = buildApp(routes, access, {
+      ...contextOf(secrets.certificate),
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    });
+    await app.ready();
+    app.server.maxConnections = MOST_CONNECTIONS;
+    app.server.on('drop', () => counters.add('api_connection_refused'));
+    await listen(app.server, options.listen);
+    log.info(`API at https://${formatEndpoint(options.listen)}`);
+    return { options, app, access };
+  }
+}
+
+function contextOf({ cert, key }: Certificate) {
+  return { cert, key, minVersion: OLDEST_TLS } as const;
+}
+
+function sameEndpoint(one: Endpoint, other: Endpoint): boolean {
+  return one.address === other.address && one.port === other.port;
+}
+
+async function listen(server: Server, endpoint: Endpoint): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: formatAddress(endpoint.address), port: endpoint.port }, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  } catch (error) {
+    const where = `api.listen ${formatEndpoint(endpoint)}`;
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'EADDRINUSE') {
+      throw new BatonError('BATON_IN_USE', 'another process listens there', {
+        where,
+        hint: '`ss -ltnp` shows which one; stop it, or set another port',
+        cause: error,
+      });
+    }
+    if (code === 'EADDRNOTAVAIL') {
+      throw new BatonError('BATON_SYSTEM', 'this machine does not have this address', {
+        where,
+        hint: '`ip address` shows those that it has',
+        cause: error,
+      });
+    }
+    throw new BatonError('BATON_SYSTEM', `cannot listen there: ${reasonOf(error)}`, {
+      where,
+      cause: error,
+    });
+  }
+}
