@@ -3,6 +3,7 @@ import type { Server } from 'node:https';
 import type { FastifyInstance } from 'fastify';
 import { BatonError, reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
+import type { ApiConfig } from '../config/load.js';
 import { type Endpoint, formatAddress, formatEndpoint } from '../wire/address.js';
 import { TokenAccess } from './access.js';
 import { buildApp } from './app.js';
@@ -11,16 +12,6 @@ import type { ApiCounters } from './counters.js';
 import type { Route } from './routes/route.js';
 import type { OpenStreams } from './streams.js';
 import { readTokens, type Tokens } from './tokens.js';
-
-/** `api:` in the config. The paths of files are absolute. */
-export interface RemoteOptions {
-  readonly listen: Endpoint;
-  /** PEM: the certificate and those that signed it. */
-  readonly certificate: string;
-  /** PEM: the private key. */
-  readonly key: string;
-  readonly tokens: string;
-}
 
 /** A change that is ready: everything that can fail has been done. */
 export interface Prepared {
@@ -45,9 +36,21 @@ interface Secrets {
 
 /** A listener that works. */
 interface Door {
-  options: RemoteOptions;
+  options: ApiConfig;
   app: FastifyInstance<Server>;
   access: TokenAccess;
+}
+
+/**
+ * Reads certificate, key and tokens, and checks them. Throws as `RemoteApi.prepare` does.
+ * @returns warnings, a line each
+ */
+export function checkSecrets(options: ApiConfig): readonly string[] {
+  return readSecrets(options).certificate.warnings;
+}
+
+function readSecrets(options: ApiConfig): Secrets {
+  return { certificate: readCertificate(options), tokens: readTokens(options.tokens) };
 }
 
 export class RemoteApi {
@@ -65,12 +68,12 @@ export class RemoteApi {
    * @throws BatonError BATON_CERTIFICATE, BATON_TOKEN; BATON_IN_USE when the port is taken;
    *   BATON_SYSTEM when it is not possible to listen there
    */
-  async prepare(options: RemoteOptions | undefined): Promise<Prepared> {
+  async prepare(options: ApiConfig | undefined): Promise<Prepared> {
     const old = this.door;
     if (options === undefined) {
       return { commit: () => this.replace(undefined), abandon: async () => {} };
     }
-    const secrets = { certificate: readCertificate(options), tokens: readTokens(options.tokens) };
+    const secrets = readSecrets(options);
     for (const warning of secrets.certificate.warnings) this.parts.log.warn(warning);
     if (old !== undefined && sameEndpoint(old.options.listen, options.listen)) {
       return {
@@ -119,7 +122,7 @@ export class RemoteApi {
     await old?.app.close();
   }
 
-  private async open(options: RemoteOptions, secrets: Secrets): Promise<Door> {
+  private async open(options: ApiConfig, secrets: Secrets): Promise<Door> {
     const { routes, counters, log } = this.parts;
     const access = new TokenAccess(secrets.tokens, counters, log);
     const app = buildApp(routes, access, {

@@ -5,11 +5,12 @@
 import type { Server } from 'node:https';
 import type { FastifyInstance } from 'fastify';
 import type { PlainLog } from '../base/log.js';
+import type { ApiConfig } from '../config/load.js';
 import { LOCAL_ACCESS } from './access.js';
 import { buildApp } from './app.js';
 import type { Control } from './control.js';
 import { ApiCounters } from './counters.js';
-import { type Prepared, RemoteApi, type RemoteOptions } from './remote.js';
+import { type Prepared, RemoteApi } from './remote.js';
 import { allRoutes } from './routes/index.js';
 import { OpenStreams } from './streams.js';
 import { listenOnSocket } from './unix-socket.js';
@@ -53,7 +54,7 @@ export class ControlApi {
   }
 
   /** Gets ready to listen over TLS with these options, or not at all. See `RemoteApi.prepare`. */
-  prepareRemote(options: RemoteOptions | undefined): Promise<Prepared> {
+  prepareRemote(options: ApiConfig | undefined): Promise<Prepared> {
     return this.remote.prepare(options);
   }
 

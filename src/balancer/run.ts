@@ -3,6 +3,7 @@
  */
 
 import { ApiCounters } from '../api/counters.js';
+import { checkSecrets } from '../api/remote.js';
 import { ControlApi } from '../api/server.js';
 import { requireSocketPlace } from '../api/unix-socket.js';
 import { monotonicClock } from '../base/clock.js';
@@ -58,6 +59,7 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   for (const warning of config.warnings) log.warn(warning);
   // Before anything is changed, and before a running balancer is asked to leave.
   await requireSocketPlace(config.controlSocket, replace);
+  if (config.api !== undefined) checkSecrets(config.api);
   await preflight({ ...config, farm: firstSlots(config), key, log, services: new Map() });
   const sessionLog = new AccessLog({ workers: config.workers, log });
   accessLog = sessionLog;
@@ -204,6 +206,7 @@ async function start(
   );
   await api.start(config.controlSocket);
   steps.add(() => api.stop());
+  if (config.api !== undefined) await (await api.prepareRemote(config.api)).commit();
 
   if (config.metrics !== undefined) {
     const { listen } = config.metrics;
