@@ -190,7 +190,16 @@ async function start(
     log.info(`sessions taken over from the earlier run: ${engine.takenOver}`);
 
   const counters = new ApiCounters();
-  const stats = new BalancerStats({ config, nodes, engine, machine, watch, accessLog, api: counters, log });
+  const stats = new BalancerStats({
+    config,
+    nodes,
+    engine,
+    machine,
+    watch,
+    accessLog,
+    api: counters,
+    log,
+  });
   const lossCheck = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);
   steps.add(() => clearInterval(lossCheck));
   const feed = new CaptureFeed(engine);
