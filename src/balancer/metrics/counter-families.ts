@@ -5,6 +5,7 @@
  */
 import { LOSS_KINDS } from '../../api/losses.js';
 import { ACCESS_LOG_COUNTERS } from '../../base/access-log-counters.js';
+import { API_COUNTERS } from '../../base/api-counters.js';
 import { type CounterInfo, meaning } from '../../base/counter-info.js';
 import { COUNTERS } from '../../base/counters.js';
 import {
@@ -41,6 +42,7 @@ const ALL: readonly Counted[] = [
   ...counted('shim', COUNTER_PREFIX.shim, SHIM_COUNTERS),
   ...counted('xdp', COUNTER_PREFIX.xdp, XDP_COUNTERS),
   ...counted('access_log', COUNTER_PREFIX.accessLog, ACCESS_LOG_COUNTERS),
+  ...counted('api', '', API_COUNTERS),
 ];
 
 /** Counters that become one metric. `label` has the part of the name behind the prefix. */
