@@ -6,8 +6,9 @@
 import { bench, do_not_optimize, group, run } from 'mitata';
 import { Directory } from '../../src/directory/directory.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
-import { NodeStates } from '../../src/directory/node-states.js';
+import { ownStates } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
+import { inSlots } from '../../src/engine/farm.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
 import { NodeTable } from '../../src/engine/node-table.js';
 import { HeadReader } from '../../src/request/http/head.js';
@@ -35,7 +36,7 @@ const browser = Buffer.from(
 );
 
 const farm = Array.from({ length: 8 }, (_, i) => ({ address: 0x0a630003 + i, weight: 1 }));
-const nodes = new NodeTable(farm, new NodeStates(farm));
+const nodes = new NodeTable(inSlots(farm), ownStates(farm));
 nodes.resolved.fill(1);
 const candidates = new HandoffCandidates(nodes);
 

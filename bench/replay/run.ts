@@ -7,9 +7,10 @@ import { FrameFlags } from '../../src/datapath/datapath.js';
 import { Directory } from '../../src/directory/directory.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
 import { type NodeShare, nodeMemory } from '../../src/directory/node-memory.js';
-import { NodeStates } from '../../src/directory/node-states.js';
+import { NodeStates, ownStates } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
+import { inSlots } from '../../src/engine/farm.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
 import { NodeTable } from '../../src/engine/node-table.js';
 import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
@@ -36,7 +37,7 @@ const SESSIONS = 1_000_000;
 const BATCH = 256;
 /** Kinds of frames: SYN, ACK and request of the client, two notices of the node. */
 const KINDS = 5;
-const NODES = 3;
+export const NODES = 3;
 const SEEDS = { client: 0xb0b1b2b3, port: 0x08131e29, nonce: 0xdce7f2fd };
 const CAPTURE = join(fileURLToPath(import.meta.url), '../../../../test/fixtures/captures/get.pcap');
 
@@ -81,7 +82,9 @@ export class Run {
       address: 0x0a630003 + node,
       weight: 1,
     }));
-    this.nodes = new NodeTable(nodes, new NodeStates(nodes, share));
+    const states = share === undefined ? ownStates(nodes) : new NodeStates(share);
+    for (let node = 0; node < NODES; node++) states.setWeight(node, 1);
+    this.nodes = new NodeTable(inSlots(nodes), states);
     for (let node = 0; node < NODES; node++)
       this.nodes.setMac(node, Uint8Array.of(2, 0, 0, 0, 0, node + 1));
     const resources = [
@@ -109,7 +112,7 @@ export class Run {
         secret: Uint8Array.from({ length: 32 }, (_, i) => i * 11),
         seeds: SEEDS,
         shard: { worker, workers },
-        virtualServers: [{ address: template.server, port: template.port }],
+        virtualServers: inSlots([{ address: template.server, port: template.port }]),
         limits: {
           sessions: Math.ceil(SESSIONS / workers),
           halfOpen: 65_536,

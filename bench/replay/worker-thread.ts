@@ -1,12 +1,12 @@
 /** One engine thread of workers.ts. It does its share of a round for each message. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { Run, timed, wholeBatches } from './run.js';
+import { NODES, Run, timed, wholeBatches } from './run.js';
 import { meet, type Round, type ThreadStart } from './workers.js';
 
 function start(given: ThreadStart, port: NonNullable<typeof parentPort>): void {
   const { worker, workers, connections, nodes } = given;
   const barrier = new Int32Array(given.barrier);
-  const run = new Run(connections, { memory: nodes, worker, workers, servers: 1 });
+  const run = new Run(connections, { memory: nodes, nodes: NODES, worker, workers, servers: 1 });
   const packets = wholeBatches(given.packets / workers);
   port.on('message', () => {
     const { syn, ack, request } = run.layOutClients();

@@ -12,8 +12,6 @@ import { createLog, type Log } from '../base/log.js';
 import { onSignals } from '../base/signals.js';
 import { readKey } from '../config/key.js';
 import { type BalancerConfig, loadBalancerConfig } from '../config/load.js';
-import { nodeMemory } from '../directory/node-memory.js';
-import { NodeStates } from '../directory/node-states.js';
 import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
 import { requireAdoption } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
@@ -27,6 +25,8 @@ import { preflight } from './machine/preflight.js';
 import { MetricsServer } from './metrics/metrics-server.js';
 import { NodeWatch } from './node-watch.js';
 import { firstSlots } from './objects/farm.js';
+import { farmMemory, farmStates } from './objects/farm-states.js';
+import { firstFarm } from './objects/first-farm.js';
 import { askToLeave } from './replacement.js';
 import { ErrorService } from './services/error-service.js';
 import { BalancerStats } from './stats.js';
@@ -126,12 +126,11 @@ async function start(
       log.info(`node ${name} is no longer in the config: its sessions continue until they end`);
   }
   const { workers } = config;
-  const servers = config.virtualServers.length;
-  const memory = nodeMemory(nodes.length, workers, servers);
+  const memory = farmMemory(workers);
   const withheld = withheldMemory();
   const watch = new NodeWatch({
     farm: slots,
-    states: new NodeStates(nodes, { memory, worker: 0, workers, servers }),
+    states: farmStates(memory, workers),
     withheld: new WithheldOptions(withheld),
     log,
     now: monotonicClock(),
@@ -143,7 +142,8 @@ async function start(
     program: ENGINE_PROGRAM,
     workers,
     given: {
-      config: { ...config, nodes },
+      farm: firstFarm(config, slots),
+      limits: config.limits,
       interfaceIndex: machine.info.index,
       mac: machine.info.mac,
       mtu: machine.info.mtu,

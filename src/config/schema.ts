@@ -8,7 +8,7 @@
  */
 import { type Static, Type } from '@sinclair/typebox';
 import { LOG_LEVELS } from '../base/log.js';
-import { MAX_WORKERS, MAX_XDP_NODES } from '../datapath/xdp-layout.js';
+import { MAX_WORKERS, MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../datapath/xdp-layout.js';
 import { PREDICTOR_NAMES } from '../directory/predictors/index.js';
 import { MAX_HEAD_BYTES } from '../request/http/scan.js';
 import { MOST_PORT } from '../wire/address.js';
@@ -26,8 +26,6 @@ export const ACCESS_LOG_FORMATS = ['json', 'combined'] as const;
 
 export type AccessLogFormat = (typeof ACCESS_LOG_FORMATS)[number];
 
-/** Far below the limit of a 16-bit index. */
-export const MOST_VIRTUAL_SERVERS = 256;
 /** Checking this many takes several seconds. */
 const MOST_RESOURCES = 1_048_576;
 const MOST_ADDRESSES = 64;

@@ -8,8 +8,13 @@
 /** A balancer takes over the sessions of an earlier run only if this number is the same. */
 export const SHARED_LAYOUT = 3;
 export const MAX_WORKERS = 8;
-/** Capacity of map `nodes`. */
+/** Capacity of map `nodes`, and slots for nodes everywhere. */
 export const MAX_XDP_NODES = 1024;
+/**
+ * Slots for virtual servers: far below the limit of 16 bits in a session's key, and of the maps in
+ * bpf/lib/virtual-servers.h.
+ */
+export const MOST_VIRTUAL_SERVERS = 256;
 export const MAX_QUEUES = 64;
 /** Words of one element of map `session_index`. */
 export const INDEX_LINE_WORDS = 16;

@@ -33,7 +33,7 @@ export interface Dispatcher {
   ): VerdictCode;
   /** After `incomplete`: `resume` for the next call. An unsigned 32-bit number. */
   readonly resume: number;
-  /** After `found`: index of the resource. */
+  /** After `found`: index of the resource in the current directory. */
   readonly resource: number;
   /** After `found`: the span of method and target, relative to `start`, for display. */
   readonly requestStart: number;
@@ -45,10 +45,10 @@ export interface Dispatcher {
   readonly repeatable: boolean;
 
   /**
-   * Picks one of the nodes that hold `resource`. Leaves out the holders whose bit is set in
-   * `tried`, and nodes that cannot take this session. Nodes that are suspended or rest at `now` are
-   * the last choice. Returns its index, or -1.
-   * `pickedBit` is then the bit to add to `tried`.
+   * Picks one of the nodes that hold `resource` of the current directory. Leaves out the holders
+   * whose bit is set in `tried`, and nodes that cannot take this session. Nodes that are suspended
+   * or rest at `now` are the last choice. Returns its index, or -1. `pickedBit` is then the bit to
+   * add to `tried`.
    *
    * @param options IxpFlag bits of the session's agreed options; other bits are ignored
    * @param now ms on the engine's clock
@@ -61,4 +61,7 @@ export interface Dispatcher {
     now: number,
   ): number;
   readonly pickedBit: number;
+
+  /** The bit in `tried` of this node among the holders of `resource`; 0 if it is none of them. */
+  holderBit(resource: number, node: number): number;
 }

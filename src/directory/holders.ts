@@ -12,12 +12,14 @@
 import { type ArrayMaker, ownArrays } from '../base/arrays.js';
 
 export interface HolderSets {
-  /** Set s is node[start[s], start[s + 1]), in ascending order of node index. */
+  /** Set s is node[start[s], start[s + 1]), in ascending order of node slot. */
   readonly start: Uint32Array;
   readonly node: Uint16Array;
   /** The holder set of each resource. */
   readonly setOf: Uint32Array;
   readonly count: number;
+  /** Holders of the largest set. */
+  readonly largest: number;
 }
 
 /** The sets of `resources`, whose indexes are the places in the list. */
@@ -28,6 +30,7 @@ export function holderSets(
   const sets = new Map<string, number>();
   const starts = [0];
   const nodes: number[] = [];
+  let largest = 0;
   const setOf = make.uint32(resources.length);
   for (const [index, resource] of resources.entries()) {
     const holders = [...new Set(resource.nodes)].sort((a, b) => a - b);
@@ -38,6 +41,7 @@ export function holderSets(
       sets.set(key, set);
       for (const holder of holders) nodes.push(holder);
       starts.push(nodes.length);
+      largest = Math.max(largest, holders.length);
     }
     setOf[index] = set;
   }
@@ -45,7 +49,7 @@ export function holderSets(
   start.set(starts);
   const node = make.uint16(nodes.length);
   node.set(nodes);
-  return { start, node, setOf, count: sets.size };
+  return { start, node, setOf, count: sets.size, largest };
 }
 
 /**

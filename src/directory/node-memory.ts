@@ -2,11 +2,17 @@
  * The states of the nodes, in memory that all threads of a balancer share. There are no locks: no
  * value depends on another one, and a slightly old value is good enough.
  *
- *     node         0  1  2 ...
- *     engine 0     4  0  7        sessions; a node's load is the sum of its column
- *     engine 1     3  1  5
+ *     node            0  1  2 ...
+ *     engine 0        4  0  7     active sessions; a node's load is the sum of its column
+ *     engine 1        3  1  5
+ *     engine 0        6  0  7     sessions held: the active ones, and those that linger
+ *     engine 1        3  2  5
  *
- * Each engine writes its own row. A report is written by the engine that receives it.
+ * Each engine writes its own two rows. A report is written by the engine that receives it. The main
+ * thread writes `weight` and `admin`, and engines see them at their next pick.
+ *
+ * A node and a virtual server are named by their slots. The memory has a place for every slot, in
+ * use or not.
  */
 
 /** Rows begin at cache lines: engines that count do not disturb each other. */
@@ -18,19 +24,33 @@ const LINE_WORDS = 16;
  */
 export const Outcome = { none: 0, stalled: 0xfe, adopted: 0xff } as const;
 
+/** What operators say about a node. Only a node that is `up` gets new sessions. */
+export const Admin = {
+  up: 0,
+  /** It keeps its sessions. */
+  draining: 1,
+  /** It gets nothing. */
+  maintenance: 2,
+} as const;
+export type AdminState = (typeof Admin)[keyof typeof Admin];
+
 /** The place of one engine among those that share `memory`. */
 export interface NodeShare {
-  /** Of `nodeMemory`. */
+  /** Of `nodeMemory`, which had the same `nodes`, `workers` and `servers`. */
   memory: SharedArrayBuffer;
+  /** Slots for nodes. */
+  nodes: number;
   worker: number;
   workers: number;
-  /** Number of virtual servers. */
+  /** Slots for virtual servers. */
   servers: number;
 }
 
 export interface NodeViews {
-  /** Sessions: rows of `rowWords(nodes)` words, one for each engine. */
+  /** Active sessions: rows of `rowWords(nodes)` words, one for each engine. */
   rows: Uint32Array;
+  /** Sessions held, laid out in the same way. */
+  heldRows: Uint32Array;
   /** When the agent last reported: ms on the engines' clock; -1: never. */
   reportedAt: Float64Array;
   /** When a report last came under another key: ms on the engines' clock; -1: never. */
@@ -40,11 +60,15 @@ export interface NodeViews {
   agentClock: Uint32Array;
   /** Handoffs in a row that timed out. */
   failures: Uint32Array;
+  /** Share of new sessions; 0: the node gets none. */
+  weight: Uint32Array;
   /** IxcpFlag bits of the last report. */
   reported: Uint16Array;
   able: Uint8Array;
   /** IxpFlag bits of the options that the node's kernel refuses. */
   refused: Uint8Array;
+  /** AdminState. */
+  admin: Uint8Array;
   // The following by node * servers + virtual server.
   /** Until when the node is the last choice, ms. */
   restsUntil: Float64Array;
@@ -61,15 +85,18 @@ export function rowWords(nodes: number): number {
   return Math.ceil(nodes / LINE_WORDS) * LINE_WORDS;
 }
 
-/** Bytes of a node: three doubles, three words, a half word, two bytes. */
-const NODE_BYTES = 3 * 8 + 3 * 4 + 2 + 2;
+/** Bytes of a node: three doubles, four words, a half word, three bytes. */
+const NODE_BYTES = 3 * 8 + 4 * 4 + 2 + 3;
 /** Bytes of a pair of node and virtual server. */
 const PAIR_BYTES = 8 + 3;
 
-/** Memory for these numbers of nodes, engines and virtual servers; nothing is known yet. */
+/**
+ * Memory for this many slots of nodes, engines and slots of virtual servers. Nothing is known yet,
+ * and no node has a weight.
+ */
 export function nodeMemory(nodes: number, workers: number, servers = 1): SharedArrayBuffer {
   const memory = new SharedArrayBuffer(
-    workers * rowWords(nodes) * Uint32Array.BYTES_PER_ELEMENT +
+    2 * workers * rowWords(nodes) * Uint32Array.BYTES_PER_ELEMENT +
       nodes * NODE_BYTES +
       nodes * servers * PAIR_BYTES,
   );
@@ -87,9 +114,11 @@ export function nodeViews(
   workers: number,
   servers: number,
 ): NodeViews {
-  const rows = new Uint32Array(memory, 0, workers * rowWords(nodes));
+  const rowsWords = workers * rowWords(nodes);
+  const rows = new Uint32Array(memory, 0, rowsWords);
+  const heldRows = new Uint32Array(memory, rows.byteLength, rowsWords);
   const pairs = nodes * servers;
-  let at = rows.byteLength;
+  let at = 2 * rows.byteLength;
   const after = (bytes: number): number => {
     at += bytes;
     return at - bytes;
@@ -97,6 +126,7 @@ export function nodeViews(
   // The widest first, so that each is aligned.
   return {
     rows,
+    heldRows,
     reportedAt: new Float64Array(memory, after(nodes * 8), nodes),
     badKeyAt: new Float64Array(memory, after(nodes * 8), nodes),
     suspendedUntil: new Float64Array(memory, after(nodes * 8), nodes),
@@ -104,9 +134,11 @@ export function nodeViews(
     agentStart: new Uint32Array(memory, after(nodes * 4), nodes),
     agentClock: new Uint32Array(memory, after(nodes * 4), nodes),
     failures: new Uint32Array(memory, after(nodes * 4), nodes),
+    weight: new Uint32Array(memory, after(nodes * 4), nodes),
     reported: new Uint16Array(memory, after(nodes * 2), nodes),
     able: new Uint8Array(memory, after(nodes), nodes),
     refused: new Uint8Array(memory, after(nodes), nodes),
+    admin: new Uint8Array(memory, after(nodes), nodes),
     outcome: new Uint8Array(memory, after(pairs), pairs),
     refusals: new Uint8Array(memory, after(pairs), pairs),
     lacks: new Uint8Array(memory, after(pairs), pairs),

@@ -8,6 +8,8 @@
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
 import {
+  Admin,
+  type AdminState,
   type NodeShare,
   type NodeViews,
   nodeMemory,
@@ -44,6 +46,9 @@ const TRIAL_MS = 2_000;
  */
 const NEEDED_OPTIONS = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 
+// A plain constant: a pick reads it for each holder.
+const UP = Admin.up;
+
 /** Age of the last report, in ms, after which one with an earlier clock is believed. */
 const CLOCK_MS = 5_000;
 
@@ -59,14 +64,16 @@ export interface NodeHealth {
   failed: boolean;
   /** It is the last choice for a while, since several handoffs in a row have timed out. */
   suspended: boolean;
-  /** For each virtual server, by index. 1: the node does not have its address. */
+  /** For each virtual server, by slot. 1: the node does not have its address. */
   lacks: Uint8Array;
-  /** For each virtual server, by index: Outcome of the last handoff. */
+  /** For each virtual server, by slot: Outcome of the last handoff. */
   outcomes: Uint8Array;
 }
 
 export class NodeStates {
+  /** Slots for nodes. */
   readonly count: number;
+  /** Share of new sessions, by slot. The main thread writes it (`setWeight`). */
   readonly weight: Uint32Array;
   /**
    * 0: the node has said that it cannot adopt, or that it is leaving. 1: it can, or has said
@@ -75,6 +82,10 @@ export class NodeStates {
   readonly able: Uint8Array;
   /** Sessions that this engine has handed over and that have not ended. */
   readonly active: Uint32Array;
+  /**
+   * Sessions of this engine whose record names the node: the active ones, and those that linger.
+   */
+  readonly heldHere: Uint32Array;
   /** Handoffs that this engine has seen confirmed since it started. */
   readonly adopted: Float64Array;
   /** When the node's agent last reported, ms on the engines' clock; -1: never. */
@@ -83,19 +94,17 @@ export class NodeStates {
   private readonly shared: NodeViews;
   private readonly rowWords: number;
 
-  /**
-   * @param share memory that other engines share, whose clock must be the same; by default there
-   *   are none, and one virtual server
-   */
-  constructor(nodes: readonly { weight: number }[], share: NodeShare = ownShare(nodes.length, 1)) {
-    this.count = nodes.length;
-    this.weight = Uint32Array.from(nodes, (node) => node.weight);
+  /** @param share of memory that other engines may share, whose clock must be the same */
+  constructor(share: NodeShare) {
+    this.count = share.nodes;
     this.adopted = new Float64Array(this.count);
     this.servers = share.servers;
     this.shared = nodeViews(share.memory, this.count, share.workers, share.servers);
     this.rowWords = rowWords(this.count);
     const row = share.worker * this.rowWords;
     this.active = this.shared.rows.subarray(row, row + this.count);
+    this.heldHere = this.shared.heldRows.subarray(row, row + this.count);
+    this.weight = this.shared.weight;
     this.able = this.shared.able;
     this.reportedAt = this.shared.reportedAt;
   }
@@ -109,8 +118,61 @@ export class NodeStates {
     return sum;
   }
 
+  /** Sessions of all engines whose record names the node, with those that linger. */
+  held(node: number): number {
+    const { heldRows } = this.shared;
+    let sum = 0;
+    for (let at = node; at < heldRows.length; at += this.rowWords) sum += heldRows[at]!;
+    return sum;
+  }
+
+  /** AdminState of the node. */
+  admin(node: number): AdminState {
+    return this.shared.admin[node] as AdminState;
+  }
+
+  /** @param weight share of new sessions; 0: the node gets none */
+  setWeight(node: number, weight: number): void {
+    this.shared.weight[node] = weight;
+  }
+
+  setAdmin(node: number, admin: AdminState): void {
+    this.shared.admin[node] = admin;
+  }
+
   /**
-   * Whether the node takes a session of this virtual server at `now`.
+   * Forgets everything about a slot that another node takes: it has no weight, and it is up. No
+   * session may name the slot.
+   */
+  clearSlot(node: number): void {
+    const { shared, servers } = this;
+    this.setWeight(node, 0);
+    this.setAdmin(node, Admin.up);
+    this.reportedAt[node] = -1;
+    shared.badKeyAt[node] = -1;
+    shared.agentStart[node] = 0;
+    shared.agentClock[node] = 0;
+    shared.reported[node] = 0;
+    shared.refused[node] = 0;
+    this.able[node] = 1;
+    this.clear(node);
+    shared.lacks.fill(0, node * servers, (node + 1) * servers);
+  }
+
+  /** Forgets what is known of all nodes about a slot that another virtual server takes. */
+  clearServer(server: number): void {
+    const { shared, servers } = this;
+    for (let pair = server; pair < shared.lacks.length; pair += servers) {
+      shared.outcome[pair] = Outcome.none;
+      shared.refusals[pair] = 0;
+      shared.restsUntil[pair] = 0;
+      shared.lacks[pair] = 0;
+    }
+  }
+
+  /**
+   * Whether the node takes a session of this virtual server at `now`. An infinite `now` disregards
+   * suspensions and rests, and nothing else.
    * @param options IxpFlag bits of the session's agreed options; other bits are ignored
    */
   available(node: number, server: number, options: number, now: number): boolean {
@@ -118,6 +180,7 @@ export class NodeStates {
     const pair = node * this.servers + server;
     return (
       this.able[node] === 1 &&
+      shared.admin[node] === UP &&
       shared.lacks[pair] === 0 &&
       (shared.refused[node]! & options & NEEDED_OPTIONS) === 0 &&
       now >= shared.suspendedUntil[node]! &&
@@ -296,7 +359,13 @@ export class NodeStates {
   }
 }
 
-/** A share for an engine that is the only one. */
-export function ownShare(nodes: number, servers: number): NodeShare {
-  return { memory: nodeMemory(nodes, 1, servers), worker: 0, workers: 1, servers };
+/**
+ * States for an engine that is the only one: of these nodes, each in the slot of its place in the
+ * list.
+ */
+export function ownStates(nodes: readonly { readonly weight: number }[], servers = 1): NodeStates {
+  const memory = nodeMemory(nodes.length, 1, servers);
+  const states = new NodeStates({ memory, nodes: nodes.length, worker: 0, workers: 1, servers });
+  for (const [node, { weight }] of nodes.entries()) states.setWeight(node, weight);
+  return states;
 }

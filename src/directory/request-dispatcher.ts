@@ -7,8 +7,9 @@ import { HeadReader, HeadStatus } from '../request/http/head.js';
 import { isSafeMethod } from '../request/http/method.js';
 import type { Directory } from './directory.js';
 import { type Dispatcher, Verdict, type VerdictCode } from './dispatcher.js';
+import { holderBit } from './holders.js';
 import type { Candidates } from './predictors/candidates.js';
-import { createPredictor, type PredictorName } from './predictors/index.js';
+import { createPredictor, PREDICTOR_NAMES, type PredictorName } from './predictors/index.js';
 import type { Predictor } from './predictors/predictor.js';
 
 /** A time at which every suspension and rest has ended. */
@@ -18,17 +19,21 @@ const AFTER_ANY_SUSPENSION = Number.POSITIVE_INFINITY;
 export interface SessionCandidates extends Candidates {
   /**
    * Sets the session that `available` answers for.
-   * @param server index of its virtual server
+   * @param server slot of its virtual server
    * @param options IxpFlag bits of the TCP options that it has agreed on; other bits are ignored
    * @param now ms on the engine's clock
    */
   setSession(server: number, options: number, now: number): void;
 }
 
-export interface RequestDispatcherOptions {
-  directory: Directory;
-  /** For each virtual server, by index. */
-  predictors: readonly PredictorName[];
+/** Where requests go. A change of the farm brings another. */
+export interface Routes {
+  readonly directory: Directory;
+  /** By slot of the virtual server; undefined in a free slot. */
+  readonly predictors: readonly (PredictorName | undefined)[];
+}
+
+export interface RequestDispatcherOptions extends Routes {
   candidates: SessionCandidates;
   /** Size limit of a request head, 1 to 65,535 bytes. */
   headBytes: number;
@@ -41,20 +46,30 @@ export class RequestDispatcher implements Dispatcher {
   requestEnd = 0;
   repeatable = false;
   pickedBit = 0;
-  private readonly directory: Directory;
+  private directory: Directory;
+  private names: Routes['predictors'];
   private readonly candidates: SessionCandidates;
-  private readonly predictors: readonly Predictor[];
+  /**
+   * By slot of the virtual server. Each is made at its first pick: the turns of 100,000 holder sets
+   * take megabytes, and most virtual servers never use most of them.
+   */
+  private predictors: (Predictor | undefined)[];
   private readonly head: HeadReader;
 
   /** @throws BatonError BATON_CONFIG when `headBytes` is out of range */
   constructor(options: RequestDispatcherOptions) {
-    const { directory, candidates } = options;
-    this.directory = directory;
-    this.candidates = candidates;
-    this.predictors = options.predictors.map((name) =>
-      createPredictor(name, directory.holders, candidates),
-    );
+    this.directory = options.directory;
+    this.names = options.predictors;
+    this.predictors = options.predictors.map(() => undefined);
+    this.candidates = options.candidates;
     this.head = new HeadReader(options.headBytes);
+  }
+
+  /** Takes other routes from the next call on. All turns begin anew. */
+  use({ directory, predictors }: Routes): void {
+    this.directory = directory;
+    this.names = predictors;
+    this.predictors = predictors.map(() => undefined);
   }
 
   /**
@@ -97,7 +112,7 @@ export class RequestDispatcher implements Dispatcher {
     now: number,
   ): number {
     const { candidates } = this;
-    const predictor = this.predictors[virtualServer]!;
+    const predictor = this.predictors[virtualServer] ?? this.makePredictor(virtualServer);
     const set = this.directory.holders.setOf[resource]!;
     candidates.setSession(virtualServer, options, now);
     let node = predictor.pick(set, tried);
@@ -109,5 +124,21 @@ export class RequestDispatcher implements Dispatcher {
     }
     this.pickedBit = predictor.pickedBit;
     return node;
+  }
+
+  /** See Dispatcher. */
+  holderBit(resource: number, node: number): number {
+    const { start, node: nodes, setOf } = this.directory.holders;
+    const set = setOf[resource]!;
+    const first = start[set]!;
+    const position = nodes.subarray(first, start[set + 1]).indexOf(node);
+    return position < 0 ? 0 : holderBit(position);
+  }
+
+  private makePredictor(virtualServer: number): Predictor {
+    const name = this.names[virtualServer] ?? PREDICTOR_NAMES[0];
+    const predictor = createPredictor(name, this.directory.holders, this.candidates);
+    this.predictors[virtualServer] = predictor;
+    return predictor;
   }
 }

@@ -6,6 +6,7 @@ import { Counter, type Counters } from '../base/counters.js';
 import { ObjectCounters } from '../base/object-counters.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
+import { MOST_VIRTUAL_SERVERS } from '../datapath/xdp-layout.js';
 import type { Dispatcher } from '../directory/dispatcher.js';
 import type { NodeStates } from '../directory/node-states.js';
 import { ETHERNET, writeMac } from '../wire/ethernet.js';
@@ -65,6 +66,7 @@ const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
 };
 
 export class Core {
+  /** A copy of our own: a change replaces the timeouts. */
   readonly options: EngineOptions;
   readonly nodes: NodeTable;
   /** States of `nodes`. */
@@ -75,7 +77,7 @@ export class Core {
   /** Counters of each node and virtual server. */
   readonly objects: ObjectCounters;
   observer: Observer;
-  readonly servers: VirtualServerTable;
+  servers: VirtualServerTable;
   readonly sessions: SessionTable;
   readonly heads: HeadStore;
   readonly timers: TimerWheel;
@@ -95,6 +97,8 @@ export class Core {
   /** Time of the current call in ms; `clock` is the same time as the tables keep it. */
   now: number;
   clock: number;
+  /** Number of the current directory. Indexes of resources of an earlier one mean nothing. */
+  directory = 0;
   /** Sessions whose handoff was sent in the current batch. */
   readonly batchHandoffs = new BatchSlots();
 
@@ -105,7 +109,7 @@ export class Core {
     transmit: TransmitQueue,
     counters: Counters,
   ) {
-    this.options = options;
+    this.options = { ...options };
     this.nodes = nodes;
     this.states = nodes.states;
     this.dispatcher = dispatcher;
@@ -113,10 +117,10 @@ export class Core {
     this.counters = counters;
     this.observer = options.observer ?? NO_OBSERVER;
     this.servers = new VirtualServerTable(options.virtualServers);
-    this.objects = options.objects ?? new ObjectCounters(nodes.count, this.servers.count);
+    this.objects = options.objects ?? new ObjectCounters(nodes.count, MOST_VIRTUAL_SERVERS);
     this.sessions = new SessionTable(
       options.limits.sessions,
-      this.servers.count,
+      MOST_VIRTUAL_SERVERS,
       options.seeds.client,
       options.seeds.port,
       options.memory,
@@ -143,7 +147,7 @@ export class Core {
     this.clock = now >>> 0;
   }
 
-  /** Index of a session's virtual server. */
+  /** Slot of a session's virtual server. */
   serverOf(slot: number): number {
     return this.sessions.portServer(slot) & 0xffff;
   }
@@ -208,15 +212,30 @@ export class Core {
     this.sessions.head[slot] = -1;
   }
 
-  /** Counts a session in or out of its node's load. */
+  /** Counts a session among those that its node has. */
   attach(slot: number): void {
     const node = this.sessions.node(slot);
-    if (node !== LOCAL_NODE) this.states.active[node]! += 1;
+    if (node === LOCAL_NODE) return;
+    this.states.active[node]! += 1;
+    this.states.heldHere[node]! += 1;
   }
 
+  /** The session leaves its node. */
   detach(slot: number): void {
+    this.endActive(slot);
+    this.endHeld(slot);
+  }
+
+  /** The session has ended: it is no load to its node any more. */
+  private endActive(slot: number): void {
     const node = this.sessions.node(slot);
     if (node !== LOCAL_NODE) this.states.active[node]! -= 1;
+  }
+
+  /** The session's record names its node no more. */
+  private endHeld(slot: number): void {
+    const node = this.sessions.node(slot);
+    if (node !== LOCAL_NODE) this.states.heldHere[node]! -= 1;
   }
 
   /**
@@ -260,7 +279,7 @@ export class Core {
     const state = sessions.state(slot);
     if (state !== SessionState.handing && state !== SessionState.passing) return;
     this.releaseHead(slot);
-    this.detach(slot);
+    this.endActive(slot);
     sessions.setState(slot, SessionState.lingering);
     this.timers.set(slot, this.now + this.options.timeouts.linger);
     this.counters.count(CLOSE_COUNTERS[reason]);
@@ -315,7 +334,8 @@ export class Core {
     const sessions = this.sessions;
     const state = sessions.state(slot);
     this.timers.clear(slot);
-    if (state !== SessionState.lingering) {
+    if (state === SessionState.lingering) this.endHeld(slot);
+    else {
       this.releaseHead(slot);
       if (state === SessionState.handing || state === SessionState.passing) this.detach(slot);
       this.counters.count(CLOSE_COUNTERS[reason]);

@@ -25,6 +25,8 @@ import { acceptSyn, acknowledges, hasOneControlAtMost, SynAcceptance } from './a
 import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
 import { Core } from './core.js';
+import type { EngineFarm } from './farm.js';
+import { Choice } from './handoff/choice.js';
 import { Handoff } from './handoff/handoff.js';
 import { Inheritance } from './handoff/inheritance.js';
 import { NodeWriter } from './handoff/node-writer.js';
@@ -32,16 +34,26 @@ import { Notices } from './handoff/notices.js';
 import { Recall } from './handoff/recall.js';
 import { Handshake, NO_CONNECTION } from './handshake.js';
 import { IcmpErrors } from './icmp-errors.js';
-import type { NodeTable } from './node-table.js';
-import type { EngineOptions, Observer } from './options.js';
+import type { NodeChange, NodeTable } from './node-table.js';
+import type { EngineOptions, Observer, Timeouts } from './options.js';
 import { PassThrough } from './pass-through.js';
 import { PARSED } from './segment.js';
 import { KERNEL_EVENT, kernelEventKind } from './table/kernel-event.js';
 import type { RecordReader } from './table/session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './table/session-table.js';
+import { VirtualServerTable } from './virtual-servers.js';
 
 // A plain constant: the index of a counter of the fast path.
 const FRAMES = Counter.frames;
+
+/** Another farm, ready to be put in place. */
+export interface EngineChange {
+  readonly nodes: NodeChange;
+  readonly servers: VirtualServerTable;
+  /** The slots whose virtual server leaves. */
+  readonly replacedServers: readonly number[];
+  readonly timeouts: Timeouts;
+}
 
 export class Engine implements FrameSink, TimerHandler {
   private readonly core: Core;
@@ -64,10 +76,11 @@ export class Engine implements FrameSink, TimerHandler {
     counters: Counters,
   ) {
     this.core = new Core(options, nodes, dispatcher, transmit, counters);
+    const choice = new Choice(this.core);
     this.toClient = new ClientWriter(this.core);
     this.toNode = new NodeWriter(this.core);
     this.passThrough = new PassThrough(this.core, this.toNode);
-    this.recall = new Recall(this.core, this.toNode);
+    this.recall = new Recall(this.core, this.toNode, choice);
     this.inheritance = new Inheritance(this.core, this.toNode);
     this.handoff = new Handoff(
       this.core,
@@ -75,6 +88,7 @@ export class Engine implements FrameSink, TimerHandler {
       this.toNode,
       this.recall,
       this.inheritance,
+      choice,
     );
     this.handshake = new Handshake(this.core, this.toClient);
     this.collector = new Collector(this.core, this.toClient, this.handoff);
@@ -110,6 +124,43 @@ export class Engine implements FrameSink, TimerHandler {
   /** From now on this observer gets the events of sessions, in place of the one before. */
   setObserver(observer: Observer): void {
     this.core.observer = observer;
+  }
+
+  /**
+   * Prepares the engine for another farm, and changes nothing yet.
+   *
+   * @throws BatonError BATON_IN_USE when a slot would get another address, or none, and its present
+   *   owner is not retired or has sessions of this engine; BATON_CONFIG for a slot that does not
+   *   exist
+   */
+  prepare(farm: EngineFarm): EngineChange {
+    const { nodes, servers, sessions } = this.core;
+    const next = new VirtualServerTable(farm.servers);
+    return {
+      nodes: nodes.prepare(farm.nodes),
+      servers: next,
+      replacedServers: servers.replaced(next, sessions.heldByServer),
+      timeouts: farm.timeouts,
+    };
+  }
+
+  /**
+   * Puts a prepared farm in place, between two batches. The caller changes the dispatcher's
+   * directory in the same turn: indexes of resources mean the new one from here on.
+   */
+  commit(change: EngineChange): void {
+    const { core } = this;
+    core.nodes.commit(change.nodes);
+    for (const node of change.nodes.changed) core.objects.clearNode(node);
+    for (const server of change.replacedServers) core.objects.clearServer(server);
+    core.servers = change.servers;
+    core.options.timeouts = change.timeouts;
+    core.directory = (core.directory + 1) >>> 0;
+  }
+
+  /** The slots that have a virtual server, in use or retired. */
+  get serverSlots(): Uint16Array {
+    return this.core.servers.slots;
   }
 
   /**
@@ -283,7 +334,7 @@ export class Engine implements FrameSink, TimerHandler {
       return;
     }
     if (slot < 0) {
-      this.handshake.open(server);
+      this.openOrRefuse(server);
       return;
     }
     switch (acceptSyn(sessions.state(slot), segment.sequence === sessions.clientIsn(slot))) {
@@ -302,8 +353,14 @@ export class Engine implements FrameSink, TimerHandler {
         return;
       case SynAcceptance.replaces:
         core.remove(slot, 'replaced');
-        this.handshake.open(server);
+        this.openOrRefuse(server);
     }
+  }
+
+  /** A SYN that opens a session, unless the virtual server is closed to new ones. */
+  private openOrRefuse(server: number): void {
+    if (this.core.servers.isOpen(server)) this.handshake.open(server);
+    else this.receiveUnknown();
   }
 
   /** A segment of a session that is not simply passed through. */
@@ -340,7 +397,11 @@ export class Engine implements FrameSink, TimerHandler {
    * cookie.
    */
   private receiveFirst(server: number): void {
-    if (!acknowledges(this.core.segment.flags) || !this.handshake.cookiesOutstanding) {
+    if (
+      !acknowledges(this.core.segment.flags) ||
+      !this.handshake.cookiesOutstanding ||
+      !this.core.servers.isOpen(server)
+    ) {
       this.receiveUnknown();
       return;
     }

@@ -102,13 +102,15 @@ export class Handshake {
 
   /**
    * The kernel has answered a SYN, as the kernel event at `at` reports: opens the session that the
-   * SYN/ACK promised.
+   * SYN/ACK promised. If its virtual server has been closed to new sessions meanwhile, the client
+   * gets an RST when it goes on.
    */
   synAnswered(words: Uint32Array, at: number): void {
     const core = this.core;
     const { sessions, counters, timers, options, now } = core;
     const client = words[at + KERNEL_EVENT.client]!;
     const portServer = words[at + KERNEL_EVENT.portServer]!;
+    if (!core.servers.isOpen(portServer & 0xffff)) return;
     const known = sessions.find(client, portServer);
     if (known >= 0) {
       const ended = sessions.state(known) === SessionState.lingering;

@@ -50,6 +50,8 @@ export class HeadStore {
   readonly filled: Uint32Array;
   /** 1 if the request in this room may be sent to a second server. */
   readonly repeatable: Uint8Array;
+  /** `Core.directory` when the resource of this request was looked up. */
+  readonly directory: Uint32Array;
   private readonly smalls: number;
   private readonly larges: number;
   private readonly ranges: Uint8Array;
@@ -76,6 +78,7 @@ export class HeadStore {
     this.owner = new Int32Array(rooms).fill(NONE);
     this.filled = new Uint32Array(rooms);
     this.repeatable = new Uint8Array(rooms);
+    this.directory = new Uint32Array(rooms);
     this.ranges = new Uint8Array(rooms);
     this.rangeStart = new Uint32Array(rooms * RANGES);
     this.rangeEnd = new Uint32Array(rooms * RANGES);

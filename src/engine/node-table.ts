@@ -1,9 +1,11 @@
 /**
- * The nodes as forwarding needs them: their addresses, and the options that their sessions can
- * have. `states` (directory/node-states.ts) has the load and health of each node.
+ * The nodes by slot, as forwarding needs them: their addresses, and the options that their sessions
+ * can have. `states` (directory/node-states.ts) has the load and health of each node.
  */
+import { BatonError } from '../base/errors.js';
 import type { NodeStates } from '../directory/node-states.js';
 import { IxpFlag } from '../wire/ixp.js';
+import { type NodeAt, requireUnused } from './farm.js';
 import { WithheldOptions } from './withheld-options.js';
 
 /**
@@ -11,11 +13,23 @@ import { WithheldOptions } from './withheld-options.js';
  * listen. It is not in the table.
  */
 export const LOCAL_NODE = 0xffff;
+const NO_NODE = -1;
+
+/** Other nodes for the slots of a table. */
+export interface NodeChange {
+  /** By slot: IPv4 address, 0 for a free slot. */
+  readonly address: Uint32Array;
+  /** By slot. 1: the node is retired. */
+  readonly retired: Uint8Array;
+  /** The slots whose address changes. */
+  readonly changed: readonly number[];
+}
 
 export class NodeTable {
+  /** Number of slots. */
   readonly count: number;
-  /** IPv4 addresses. */
-  readonly address: Uint32Array;
+  /** IPv4 addresses, 0 in free slots. */
+  address: Uint32Array;
   /** Upper 16 and lower 32 bits of each MAC address, in network order. */
   readonly macHigh: Uint16Array;
   readonly macLow: Uint32Array;
@@ -25,29 +39,78 @@ export class NodeTable {
   readonly movedAt: Float64Array;
   readonly states: NodeStates;
   readonly withheld: WithheldOptions;
+  private retired: Uint8Array;
+  /** The addresses of the slots below the highest one in use: all that a search looks at. */
+  private searched: Uint32Array;
 
   /**
-   * @param states of the same nodes
+   * @param states with a place for each slot
    * @param withheld shared with other engines and the main thread; by default with none
    */
-  constructor(
-    nodes: readonly { address: number }[],
-    states: NodeStates,
-    withheld = new WithheldOptions(),
-  ) {
-    this.count = nodes.length;
-    this.address = Uint32Array.from(nodes, (node) => node.address);
+  constructor(nodes: readonly NodeAt[], states: NodeStates, withheld = new WithheldOptions()) {
+    this.count = states.count;
+    this.address = new Uint32Array(this.count);
+    this.retired = new Uint8Array(this.count);
+    this.searched = this.address;
     this.macHigh = new Uint16Array(this.count);
     this.macLow = new Uint32Array(this.count);
     this.resolved = new Uint8Array(this.count);
     this.movedAt = new Float64Array(this.count).fill(Number.NEGATIVE_INFINITY);
     this.states = states;
     this.withheld = withheld;
+    this.commit(this.prepare(nodes));
   }
 
-  /** Index of the node with this IPv4 address, or -1. */
+  /**
+   * Prepares the table for other nodes, and changes nothing yet. A node keeps its slot while it has
+   * sessions.
+   *
+   * @throws BatonError BATON_CONFIG for a slot that does not exist; BATON_IN_USE when a slot would
+   *   get another address, or none, and its present node is not retired or has sessions
+   */
+  prepare(nodes: readonly NodeAt[]): NodeChange {
+    const address = new Uint32Array(this.count);
+    const retired = new Uint8Array(this.count);
+    for (const node of nodes) {
+      if (node.slot >= this.count)
+        throw new BatonError('BATON_CONFIG', `there is room for ${this.count} nodes`);
+      address[node.slot] = node.address;
+      retired[node.slot] = node.retired ? 1 : 0;
+    }
+    const changed: number[] = [];
+    for (let slot = 0; slot < this.count; slot++) {
+      if (address[slot] === this.address[slot]) continue;
+      changed.push(slot);
+      if (this.address[slot] !== 0)
+        requireUnused('node', slot, this.retired[slot] === 1, this.states.heldHere[slot]!);
+    }
+    return { address, retired, changed };
+  }
+
+  /** Puts the prepared nodes in place. The MAC address of a slot with another node is unknown. */
+  commit({ address, retired, changed }: NodeChange): void {
+    this.address = address;
+    this.retired = retired;
+    let end = address.length;
+    while (end > 0 && address[end - 1] === 0) end -= 1;
+    this.searched = address.subarray(0, end);
+    for (const slot of changed) {
+      this.macHigh[slot] = 0;
+      this.macLow[slot] = 0;
+      this.resolved[slot] = 0;
+      this.movedAt[slot] = Number.NEGATIVE_INFINITY;
+      this.states.adopted[slot] = 0;
+    }
+  }
+
+  /** The slots up to here may have nodes; all slots behind are free. */
+  get end(): number {
+    return this.searched.length;
+  }
+
+  /** Slot of the node with this IPv4 address, in use or retired; -1: there is none. */
   find(address: number): number {
-    return this.address.indexOf(address);
+    return address === 0 ? NO_NODE : this.searched.indexOf(address);
   }
 
   /**

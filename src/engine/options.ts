@@ -1,5 +1,6 @@
 /** What an engine needs to know at its start. Addresses are IPv4 as unsigned 32-bit numbers. */
 import type { ObjectCounters } from '../base/object-counters.js';
+import type { ServerAt } from './farm.js';
 import type { SessionMemory } from './table/session-table.js';
 
 export interface EngineOptions {
@@ -36,10 +37,11 @@ export interface EngineOptions {
   shard?: { worker: number; workers: number };
   /** Where sessions are kept. By default in memory of this process alone. */
   memory?: SessionMemory;
-  virtualServers: readonly { address: number; port: number }[];
+  virtualServers: readonly ServerAt[];
   /** Counters of each node and virtual server. By default in memory that nobody reads. */
   objects?: ObjectCounters | undefined;
   limits: Limits;
+  /** `Engine.commit` replaces them. */
   timeouts: Timeouts;
   /** Gets the events of sessions. Absent in production unless something listens. */
   observer?: Observer;

@@ -1,44 +1,86 @@
-/** Finds the virtual server of an address and port, in a small table with open addressing. */
+/**
+ * The virtual servers by slot, and a small table with open addressing that finds the one of an
+ * address and port. A change makes another table.
+ */
+import { BatonError } from '../base/errors.js';
+import { MOST_VIRTUAL_SERVERS } from '../datapath/xdp-layout.js';
+import { requireUnused, type ServerAt } from './farm.js';
+
+/** Of the virtual server in a slot. */
+const Phase = { free: 0, open: 1, retired: 2 } as const;
 
 export class VirtualServerTable {
-  readonly count: number;
+  /** By slot. */
   readonly address: Uint32Array;
   readonly port: Uint16Array;
+  /** The slots that have a virtual server, in use or retired. */
+  readonly slots: Uint16Array;
+  private readonly phase: Uint8Array;
   private readonly mask: number;
-  /** Index of a virtual server plus one; 0: empty. */
+  /** Slot of a virtual server plus one; 0: empty. */
   private readonly buckets: Uint16Array;
   private readonly addresses: Set<number>;
 
-  constructor(servers: readonly { address: number; port: number }[]) {
-    this.count = servers.length;
-    this.address = Uint32Array.from(servers, (server) => server.address);
-    this.port = Uint16Array.from(servers, (server) => server.port);
-    this.addresses = new Set(this.address);
+  /** @throws BatonError BATON_CONFIG for a slot that does not exist */
+  constructor(servers: readonly ServerAt[]) {
+    this.address = new Uint32Array(MOST_VIRTUAL_SERVERS);
+    this.port = new Uint16Array(MOST_VIRTUAL_SERVERS);
+    this.phase = new Uint8Array(MOST_VIRTUAL_SERVERS);
+    this.slots = Uint16Array.from(servers, ({ slot }) => slot);
+    this.addresses = new Set(servers.map(({ address }) => address));
     let size = 8;
     while (size < servers.length * 4) size *= 2;
     this.mask = size - 1;
     this.buckets = new Uint16Array(size);
-    for (let index = 0; index < servers.length; index++) {
-      let at = this.home(this.address[index]!, this.port[index]!);
+    for (const { slot, address, port, retired } of servers) {
+      if (slot >= MOST_VIRTUAL_SERVERS) {
+        const most = MOST_VIRTUAL_SERVERS;
+        throw new BatonError('BATON_CONFIG', `there is room for ${most} virtual servers`);
+      }
+      this.address[slot] = address;
+      this.port[slot] = port;
+      this.phase[slot] = retired ? Phase.retired : Phase.open;
+      let at = this.home(address, port);
       while (this.buckets[at] !== 0) at = (at + 1) & this.mask;
-      this.buckets[at] = index + 1;
+      this.buckets[at] = slot + 1;
     }
   }
 
-  /** Index of the virtual server, or -1. */
+  /** Slot of the virtual server, or -1. */
   find(address: number, port: number): number {
     let at = this.home(address, port);
     for (;;) {
-      const index = this.buckets[at]! - 1;
-      if (index < 0) return -1;
-      if (this.address[index] === address && this.port[index] === port) return index;
+      const slot = this.buckets[at]! - 1;
+      if (slot < 0) return -1;
+      if (this.address[slot] === address && this.port[slot] === port) return slot;
       at = (at + 1) & this.mask;
     }
+  }
+
+  /** Whether there is a virtual server in the slot, and it takes new connections. */
+  isOpen(slot: number): boolean {
+    return this.phase[slot] === Phase.open;
   }
 
   /** Whether any virtual server has this address. For rare packets only. */
   hasAddress(address: number): boolean {
     return this.addresses.has(address);
+  }
+
+  /**
+   * The slots that have another virtual server in `next`, or none. Checks that `next` may take the
+   * place of this table: a slot keeps its address and port while sessions have it.
+   *
+   * @param held sessions of this engine, by slot
+   * @throws BatonError BATON_IN_USE
+   */
+  replaced(next: VirtualServerTable, held: Uint32Array): number[] {
+    const slots = [...this.slots].filter(
+      (slot) => this.address[slot] !== next.address[slot] || this.port[slot] !== next.port[slot],
+    );
+    for (const slot of slots)
+      requireUnused('virtual server', slot, !this.isOpen(slot), held[slot]!);
+    return slots;
   }
 
   private home(address: number, port: number): number {

@@ -14,9 +14,10 @@ import type { CaptureScan, RecordedSegment } from '../datapath/capture/scan.js';
 import { Directory } from '../directory/directory.js';
 import { directoryImage } from '../directory/directory-image.js';
 import { Verdict } from '../directory/dispatcher.js';
-import { NodeStates, ownShare } from '../directory/node-states.js';
+import { ownStates } from '../directory/node-states.js';
 import { RequestDispatcher } from '../directory/request-dispatcher.js';
 import { Engine } from '../engine/engine.js';
+import { inSlots } from '../engine/farm.js';
 import { HandoffCandidates } from '../engine/handoff/candidates.js';
 import { LOCAL_NODE, NodeTable } from '../engine/node-table.js';
 import type { CloseReason, Observer } from '../engine/options.js';
@@ -176,10 +177,7 @@ export class ReplayRun {
     this.config = config;
     this.datapath = datapath;
     const { nodes, virtualServers, limits } = config;
-    this.nodes = new NodeTable(
-      nodes,
-      new NodeStates(nodes, ownShare(nodes.length, virtualServers.length)),
-    );
+    this.nodes = new NodeTable(inSlots(nodes), ownStates(nodes, virtualServers.length));
     for (let node = 0; node < this.nodes.count; node++)
       this.nodes.setMac(node, replayNodeMac(node));
     this.handed = new Array<number>(this.nodes.count).fill(0);
@@ -201,7 +199,7 @@ export class ReplayRun {
         key: KEY,
         secret: SECRET,
         seeds: { client: 0, port: 0, nonce: 0 },
-        virtualServers,
+        virtualServers: inSlots(virtualServers),
         limits: {
           ...limits,
           sessions: Math.min(limits.sessions, most),

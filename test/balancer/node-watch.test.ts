@@ -6,7 +6,8 @@ import t from 'tap';
 import { NodeWatch } from '../../src/balancer/node-watch.js';
 import { firstSlots } from '../../src/balancer/objects/farm.js';
 import type { Log } from '../../src/base/log.js';
-import { NodeStates } from '../../src/directory/node-states.js';
+import { ownStates } from '../../src/directory/node-states.js';
+import { inSlots } from '../../src/engine/farm.js';
 import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
 import { requireAddress, toAddress } from '../../src/wire/address.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
@@ -23,8 +24,8 @@ const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 
 function watchOf(count: number, earlier?: number) {
   const farm = Array.from({ length: count }, (_, index) => ({ address: index + 1, weight: 1 }));
-  const states = new NodeStates(farm);
-  const nodes = new NodeTable(farm, states);
+  const states = ownStates(farm);
+  const nodes = new NodeTable(inSlots(farm), states);
   const lines: string[] = [];
   const say = (level: string) => (text: string) => void lines.push(`${level} ${text}`);
   const log: Log = {

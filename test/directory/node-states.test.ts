@@ -1,11 +1,10 @@
 /** The states of nodes by themselves: no engine is needed to keep them. */
 import t from 'tap';
-import { Outcome } from '../../src/directory/node-memory.js';
-import { NodeStates, ownShare } from '../../src/directory/node-states.js';
+import { Admin, nodeMemory, Outcome } from '../../src/directory/node-memory.js';
+import { NodeStates, ownStates } from '../../src/directory/node-states.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 
-const statesOf = (servers = 1): NodeStates =>
-  new NodeStates([{ weight: 1 }, { weight: 2 }], ownShare(2, servers));
+const statesOf = (servers = 1): NodeStates => ownStates([{ weight: 1 }, { weight: 2 }], servers);
 
 t.test('a stalled server is the last choice, then tried with one session at a time', async (t) => {
   const states = statesOf(2);
@@ -57,4 +56,53 @@ t.test('flags of a node in service', async (t) => {
   states.setLacks(0, 1, false);
   states.reported(0, 1, 2, flags | IxcpFlag.leaving, 0);
   t.equal(states.flagsInService(0, BOTH), 0, 'it is leaving');
+});
+
+t.test('what the main thread writes counts at the next pick of every engine', async (t) => {
+  const memory = nodeMemory(2, 2, 1);
+  const [main, other] = [0, 1].map(
+    (worker) => new NodeStates({ memory, nodes: 2, worker, workers: 2, servers: 1 }),
+  );
+  t.equal(other?.weight[1], 0, 'a slot without a node has no weight');
+  main?.setWeight(1, 7);
+  t.equal(other?.weight[1], 7);
+  for (const admin of [Admin.draining, Admin.maintenance]) {
+    main?.setAdmin(1, admin);
+    t.equal(other?.admin(1), admin);
+    t.notOk(other?.available(1, 0, 0, 0));
+    t.notOk(other?.available(1, 0, 0, Number.POSITIVE_INFINITY), 'not even as the last choice');
+  }
+  main?.setAdmin(1, Admin.up);
+  t.ok(other?.available(1, 0, 0, 0));
+});
+
+t.test('a slot that another node takes knows nothing', async (t) => {
+  const states = statesOf(2);
+  const fresh = statesOf(2);
+  for (let i = 0; i < 3; i++) states.handoffRefused(0, 1, IxcpReason.noListener, 1_000);
+  for (let i = 0; i < 3; i++) states.handoffTimedOut(0, 1_000);
+  states.reported(0, 7, 100, IxcpFlag.leaving | IxcpFlag.noTimestamps, 1_000);
+  states.otherKeyReported(0, 1_000);
+  states.setLacks(0, 0, true);
+  states.setAdmin(0, Admin.draining);
+  t.notSame(states.health(0, 2_000), fresh.health(0, 2_000));
+  states.clearSlot(0);
+  t.same(states.health(0, 2_000), fresh.health(0, 2_000));
+  t.same([states.weight[0], states.admin(0)], [0, Admin.up]);
+  t.ok(states.available(0, 0, 3, 0));
+  t.ok(states.reported(0, 1, 1, IxcpFlag.canAdopt, 3_000), 'any clock of the new agent is right');
+  t.equal(states.weight[1], 2, 'the other node is as it was');
+});
+
+t.test('a slot that another virtual server takes knows nothing', async (t) => {
+  const states = statesOf(2);
+  const fresh = statesOf(2);
+  states.handoffTimedOut(1, 1_000);
+  fresh.handoffTimedOut(1, 1_000);
+  for (let i = 0; i < 3; i++) states.handoffRefused(1, 1, IxcpReason.noListener, 1_000);
+  states.setLacks(1, 1, true);
+  t.notSame(states.health(1, 0), fresh.health(1, 0));
+  states.clearServer(1);
+  t.same(states.health(1, 0), fresh.health(1, 0));
+  t.ok(states.available(1, 1, 0, 1_000));
 });

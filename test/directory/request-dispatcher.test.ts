@@ -2,8 +2,9 @@ import t from 'tap';
 import { Directory } from '../../src/directory/directory.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
 import { Verdict } from '../../src/directory/dispatcher.js';
-import { NodeStates, ownShare } from '../../src/directory/node-states.js';
+import { ownStates } from '../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
+import { inSlots } from '../../src/engine/farm.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
 import { NodeTable } from '../../src/engine/node-table.js';
 import { IxcpReason } from '../../src/wire/ixcp.js';
@@ -11,7 +12,7 @@ import { IxcpReason } from '../../src/wire/ixcp.js';
 /** Three nodes, as two virtual servers see them. */
 function threeNodes(): NodeTable {
   const nodes = [1, 2, 3].map((address) => ({ address, weight: 1 }));
-  return new NodeTable(nodes, new NodeStates(nodes, ownShare(3, 2)));
+  return new NodeTable(inSlots(nodes), ownStates(nodes, 2));
 }
 
 function dispatcher(nodes = threeNodes()): RequestDispatcher {
@@ -100,7 +101,7 @@ t.test('the size limit of a head must be in range', async (t) => {
     new RequestDispatcher({
       directory: new Directory(directoryImage([])),
       predictors: [],
-      candidates: new HandoffCandidates(new NodeTable([], new NodeStates([]))),
+      candidates: new HandoffCandidates(new NodeTable([], ownStates([]))),
       headBytes,
     });
   t.throws(make(65_536), { code: 'BATON_CONFIG' });

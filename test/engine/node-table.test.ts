@@ -1,8 +1,9 @@
 /** Which nodes take a handoff, and which options of a session an IXP header leaves out. */
 import t from 'tap';
 import { holderSets } from '../../src/directory/holders.js';
-import { NodeStates, ownShare } from '../../src/directory/node-states.js';
+import { ownStates } from '../../src/directory/node-states.js';
 import { createPredictor, PREDICTOR_NAMES } from '../../src/directory/predictors/index.js';
+import { inSlots } from '../../src/engine/farm.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
 import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
 import { IxcpFlag } from '../../src/wire/ixcp.js';
@@ -12,7 +13,7 @@ const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 
 function tableOf(count: number, servers = 1): NodeTable {
   const nodes = Array.from({ length: count }, (_, index) => ({ address: index + 1, weight: 1 }));
-  return new NodeTable(nodes, new NodeStates(nodes, ownShare(count, servers)));
+  return new NodeTable(inSlots(nodes), ownStates(nodes, servers));
 }
 
 for (const name of PREDICTOR_NAMES) {

@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { sessionRow } from '../../src/balancer/threads/session-page.js';
+import { inSlots } from '../../src/engine/farm.js';
 import {
   RecordReader,
   SESSION_RECORD,
@@ -97,7 +98,7 @@ t.test('a session that was silent for weeks is idle, although its time has wrapp
     const { idleMs } = sessionRow(
       talk.engine.sessions,
       0,
-      { virtualServers: [], nodes: [] },
+      { virtualServers: new Map(), nodes: new Map() },
       START >>> 0,
     );
     t.equal(idleMs, days * 86_400_000, 'as the session table shows it');
@@ -201,10 +202,10 @@ t.test('sessions follow their virtual server to its new index', async (t) => {
   const talk = new Conversation(t, {
     start: START,
     engine: {
-      virtualServers: [
+      virtualServers: inSlots([
         { address: addressNumber('10.9.0.101'), port: 80 },
         { address: addressNumber(SERVER.address), port: SERVER.port },
-      ],
+      ]),
     },
   });
   talk.engine.takeOver(old, 0, 0, 1, START);

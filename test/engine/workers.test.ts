@@ -32,7 +32,7 @@ function engines(
   const memory = nodeMemory(NODES.length, WORKERS);
   return Array.from({ length: WORKERS }, (_, worker) => {
     const talk = new Conversation(t, {
-      nodes: { memory, worker, workers: WORKERS, servers: 1 },
+      nodes: { memory, nodes: NODES.length, worker, workers: WORKERS, servers: 1 },
       engine: { shard: { worker, workers: WORKERS } },
       ...options,
     });
@@ -150,10 +150,9 @@ t.test('silence at any engine suspends, an answer at any engine ends that', asyn
 t.test('the largest number of nodes and engines', async (t) => {
   for (const count of [0, 1, 15, 16, 17, 1023]) {
     const memory = nodeMemory(count, 8);
-    const nodes = Array.from({ length: count }, () => ({ weight: 1 }));
     const tables = Array.from(
       { length: 8 },
-      (_, worker) => new NodeStates(nodes, { memory, worker, workers: 8, servers: 1 }),
+      (_, worker) => new NodeStates({ memory, nodes: count, worker, workers: 8, servers: 1 }),
     );
     for (const [worker, table] of tables.entries()) table.active.fill(worker + 1);
     t.ok(tables.every((table) => table.active.length === count));

@@ -12,8 +12,9 @@ import {
 } from '../../lab/packet.js';
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/directory/dispatcher.js';
-import { NodeStates, ownShare } from '../../src/directory/node-states.js';
+import { ownStates } from '../../src/directory/node-states.js';
 import { Engine } from '../../src/engine/engine.js';
+import { inSlots } from '../../src/engine/farm.js';
 import { NodeTable } from '../../src/engine/node-table.js';
 import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
@@ -57,6 +58,10 @@ class OneNode implements Dispatcher {
   pick(): number {
     return NODE.index;
   }
+
+  holderBit(): number {
+    return 1;
+  }
 }
 
 export class Twin {
@@ -72,7 +77,7 @@ export class Twin {
       { address: addressNumber('10.78.0.9'), weight: 1 },
       { address: addressNumber(NODE.address), weight: 1 },
     ];
-    this.nodes = new NodeTable(nodes, new NodeStates(nodes, ownShare(2, PORTS.length)));
+    this.nodes = new NodeTable(inSlots(nodes), ownStates(nodes, PORTS.length));
     this.nodes.setMac(NODE.index, macBytes(NODE.mac));
     this.engine = new Engine(
       {
@@ -83,7 +88,7 @@ export class Twin {
         key: KEY,
         secret: SECRET,
         seeds: SEEDS,
-        virtualServers: PORTS.map((port) => ({ address: addressNumber(VIRTUAL), port })),
+        virtualServers: inSlots(PORTS.map((port) => ({ address: addressNumber(VIRTUAL), port }))),
         limits: {
           sessions: ALLOWED,
           halfOpen: ALLOWED,

@@ -7,6 +7,7 @@ import { Directory } from '../../src/directory/directory.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
+import { inSlots } from '../../src/engine/farm.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
 import type { NodeTable } from '../../src/engine/node-table.js';
 import type { EngineOptions, Timeouts } from '../../src/engine/options.js';
@@ -47,7 +48,7 @@ export function makeEngine(
     mtu: MTU,
     secret: Uint8Array.from({ length: 32 }, () => random.bits() & 255),
     seeds: { client: random.bits(), port: random.bits(), nonce: random.bits() },
-    virtualServers: [{ address: addressNumber(VIRTUAL_ADDRESS), port: VIRTUAL_PORT }],
+    virtualServers: inSlots([{ address: addressNumber(VIRTUAL_ADDRESS), port: VIRTUAL_PORT }]),
     limits: {
       sessions: 256,
       halfOpen: 128,

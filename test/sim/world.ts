@@ -7,8 +7,9 @@
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
-import { NodeStates } from '../../src/directory/node-states.js';
+import { ownStates } from '../../src/directory/node-states.js';
 import type { Engine } from '../../src/engine/engine.js';
+import { inSlots } from '../../src/engine/farm.js';
 import { NodeTable } from '../../src/engine/node-table.js';
 import type { CloseReason, Observer } from '../../src/engine/options.js';
 import { MemoryDatapath, type SentFrame } from '../support/memory.js';
@@ -87,7 +88,7 @@ export class World {
       address: addressNumber(nodeAddress(i)),
       weight: 1 + (i % 3),
     }));
-    this.nodeTable = new NodeTable(nodes, new NodeStates(nodes));
+    this.nodeTable = new NodeTable(inSlots(nodes), ownStates(nodes));
     for (let i = 0; i < this.scenario.nodes; i++) {
       this.nodes.push(
         this.makeNode(i, `node${'x'.repeat(i)}${i}`, nodeMac(i), nodeAddress(i), false),

@@ -13,8 +13,9 @@ import { addressNumber, build, macBytes, type PacketSpec, type TcpSpec } from '.
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { Port, type PortNumber } from '../../src/datapath/datapath.js';
 import type { NodeShare } from '../../src/directory/node-memory.js';
-import { NodeStates } from '../../src/directory/node-states.js';
+import { NodeStates, ownStates } from '../../src/directory/node-states.js';
 import { Engine } from '../../src/engine/engine.js';
+import { inSlots } from '../../src/engine/farm.js';
 import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
 import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/engine/options.js';
 import {
@@ -91,8 +92,9 @@ export class Conversation {
     this.start = options.start ?? START;
     this.nodeMac = options.engine?.nodeMac;
     const nodes = NODES.map(({ address }) => ({ address: addressNumber(address), weight: 1 }));
-    this.states = new NodeStates(nodes, options.nodes);
-    this.nodes = new NodeTable(nodes, this.states);
+    this.states = options.nodes === undefined ? ownStates(nodes) : new NodeStates(options.nodes);
+    for (let node = 0; node < NODES.length; node++) this.states.setWeight(node, 1);
+    this.nodes = new NodeTable(inSlots(nodes), this.states);
     this.dispatcher = new KnownPaths(this.nodes);
     const isn = 'isn' in options ? options.isn : ISN;
     const engineOptions: EngineOptions = {
@@ -103,7 +105,7 @@ export class Conversation {
       key: KEY,
       secret: SECRET,
       seeds: { client: 0, port: 0, nonce: FIRST_NONCE },
-      virtualServers: [{ address: addressNumber(SERVER.address), port: SERVER.port }],
+      virtualServers: inSlots([{ address: addressNumber(SERVER.address), port: SERVER.port }]),
       limits: {
         sessions: 64,
         halfOpen: 32,

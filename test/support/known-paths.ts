@@ -58,4 +58,9 @@ export class KnownPaths implements Dispatcher {
     }
     return -1;
   }
+
+  holderBit(resource: number, node: number): number {
+    const position = RESOURCES[PATHS[resource]!]!.indexOf(node);
+    return position < 0 ? 0 : 1 << position;
+  }
 }

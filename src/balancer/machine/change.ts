@@ -10,8 +10,7 @@
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { runAll } from '../../base/run-all.js';
-import { MOST_VIRTUAL_SERVERS } from '../../config/schema.js';
-import { MAX_XDP_NODES } from '../../datapath/xdp-layout.js';
+import { MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
 import type { Journal } from '../../host/journal/journal.js';
 import { native } from '../../host/native.js';
 import { type Address, formatAddress, formatEndpoint } from '../../wire/address.js';

@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import type { SessionPage } from '../../api/documents.js';
 import { BatonError } from '../../base/errors.js';
 import { errorOfThread } from '../../base/thread-errors.js';
+import type { Farm } from '../objects/farm.js';
 import type {
   EngineEvent,
   EngineSnapshot,
@@ -114,6 +115,25 @@ export class EngineHandle {
    */
   async setAccessLog(ring: SharedArrayBuffer | undefined): Promise<void> {
     await this.ask((id) => ({ kind: 'accessLog', id, ring }));
+  }
+
+  /**
+   * Makes everything that the next farm needs, and changes nothing yet.
+   * @throws BatonError why the engine cannot take the farm
+   */
+  async prepare(farm: Farm): Promise<void> {
+    const answer = await this.ask((id) => ({ kind: 'prepare', id, farm }));
+    if (answer.kind === 'prepared' && answer.fault !== undefined) throw errorOfThread(answer.fault);
+  }
+
+  /** Puts the prepared farm in place. Resolves when it is in effect. */
+  async commit(): Promise<void> {
+    await this.ask((id) => ({ kind: 'commit', id }));
+  }
+
+  /** Forgets the prepared farm. */
+  async discard(): Promise<void> {
+    await this.ask((id) => ({ kind: 'discard', id }));
   }
 
   /** Ends the thread, unless it has ended already. The thread closes its rings first. */

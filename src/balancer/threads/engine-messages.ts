@@ -5,9 +5,11 @@
  */
 
 import type { SessionPage } from '../../api/documents.js';
-import type { BalancerConfig } from '../../config/load.js';
+import type { PlainError } from '../../base/thread-errors.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
+import type { Limits } from '../../engine/options.js';
 import type { Address } from '../../wire/address.js';
+import type { Farm } from '../objects/farm.js';
 
 /** Secrets that all engine threads share. */
 export interface Secrets {
@@ -40,7 +42,7 @@ export interface EarlierStart {
   fd: number;
   /** Records in the map. */
   count: number;
-  /** Our index of each of its virtual servers and nodes, or -1. */
+  /** Our slot of each of its virtual servers and nodes, or -1. */
   servers: Int32Array;
   nodes: Int32Array;
 }
@@ -75,8 +77,10 @@ export interface NodeInterfaceStart {
 
 /** The start data of an engine thread. Plain data, because it crosses between threads. */
 export interface EngineStart {
-  /** Its limits are the share of this thread. */
-  config: BalancerConfig;
+  /** The farm at the start. */
+  farm: Farm;
+  /** The share of this thread. */
+  limits: Limits;
   /** Number of this thread, from 0, and of all threads. */
   worker: number;
   workers: number;
@@ -90,7 +94,7 @@ export interface EngineStart {
   address: Address;
   key: Uint8Array;
   datapath: PacketStart | XdpStart;
-  /** Memory of `nodeMemory`: the states of the nodes. */
+  /** Memory of `farmMemory`: the states of the nodes. */
   nodes: SharedArrayBuffer;
   /** Memory of `withheldMemory`: the options that SYN/ACKs do not offer. */
   withheld: SharedArrayBuffer;
@@ -108,11 +112,14 @@ export interface NodeSnapshot {
 }
 
 export interface EngineSnapshot {
+  /** By slot. */
   nodes: NodeSnapshot[];
   /** Sessions by state, indexed by SessionState. */
   inState: number[];
-  /** Sessions of each virtual server that have not ended. */
+  /** Sessions of each virtual server that have not ended, by slot. */
   perServer: number[];
+  /** The same with those that linger. */
+  heldByServer: number[];
   /** Totals of the rings, in the order of RING_NAMES. */
   ring: number[];
 }
@@ -135,6 +142,11 @@ export type ToEngine =
    * more.
    */
   | { kind: 'accessLog'; id: number; ring: SharedArrayBuffer | undefined }
+  /** Makes everything that this farm needs, and changes nothing. */
+  | { kind: 'prepare'; id: number; farm: Farm }
+  /** Puts the prepared farm in place, or forgets it. */
+  | { kind: 'commit'; id: number }
+  | { kind: 'discard'; id: number }
   /** The XDP program works now, in place of an earlier run's. */
   | { kind: 'activated' }
   | { kind: 'stop' };
@@ -160,4 +172,8 @@ export type FromEngine =
   | { kind: 'snapshot'; id: number; snapshot: EngineSnapshot }
   | { kind: 'tapped'; id: number }
   | { kind: 'accessLogSet'; id: number }
+  /** `fault`: why the farm could not be prepared. */
+  | { kind: 'prepared'; id: number; fault: PlainError | undefined }
+  | { kind: 'committed'; id: number }
+  | { kind: 'discarded'; id: number }
   | ({ kind: 'event' } & EngineEvent);

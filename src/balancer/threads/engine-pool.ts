@@ -4,6 +4,7 @@
  * balancer goes to all threads.
  *
  *     neighbour   goes to all threads
+ *     change      of the farm: prepared in all threads, then committed in all, or in none
  *     snapshot    of all threads, added up
  *     sessions    of one thread after the other: those of thread w have the numbers from
  *                 w * (sessions of each thread) on
@@ -14,6 +15,10 @@ import type { SessionPage } from '../../api/documents.js';
 import { type CounterName, Counters } from '../../base/counters.js';
 import { ObjectCounters } from '../../base/object-counters.js';
 import { readStages, type StageTotals, stageMemory } from '../../base/stages.js';
+import { MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
+import type { NodeStates } from '../../directory/node-states.js';
+import type { Farm } from '../objects/farm.js';
+import { farmStates, writeFarm } from '../objects/farm-states.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
 import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js';
 import { shareOfLimits } from './limits.js';
@@ -26,7 +31,7 @@ export interface PoolOptions {
   /** The thread's composition root. */
   program: URL;
   workers: number;
-  /** The other start data. The config's limits are those of all threads together. */
+  /** The other start data. The limits are those of all threads together. */
   given: Omit<EngineStart, FromPool>;
   listener: EngineListener;
 }
@@ -39,9 +44,13 @@ export class EnginePool {
   private readonly timed: SharedArrayBuffer[] = [];
   /** Session numbers of each thread. */
   private readonly slots: number;
+  private readonly states: NodeStates;
+  private farm: Farm;
 
-  private constructor(slots: number) {
+  private constructor(slots: number, states: NodeStates, farm: Farm) {
     this.slots = slots;
+    this.states = states;
+    this.farm = farm;
   }
 
   /**
@@ -49,13 +58,14 @@ export class EnginePool {
    * @throws the error that kept a thread from starting; no thread runs then
    */
   static async start({ program, workers, given, listener }: PoolOptions): Promise<EnginePool> {
-    const limits = shareOfLimits(given.config.limits, workers);
-    const config = { ...given.config, limits };
-    const pool = new EnginePool(limits.sessions);
+    const limits = shareOfLimits(given.limits, workers);
+    const states = farmStates(given.nodes, workers);
+    writeFarm(states, given.farm);
+    const pool = new EnginePool(limits.sessions, states, given.farm);
     try {
       for (let worker = 0; worker < workers; worker++) {
         const counters = new Counters();
-        const objects = new ObjectCounters(config.nodes.length, config.virtualServers.length);
+        const objects = new ObjectCounters(MAX_XDP_NODES, MOST_VIRTUAL_SERVERS);
         const stages = stageMemory();
         pool.counted.push(counters);
         pool.objects.push(objects);
@@ -65,7 +75,7 @@ export class EnginePool {
             program,
             {
               ...given,
-              config,
+              limits,
               worker,
               workers,
               counters: counters.memory,
@@ -91,6 +101,28 @@ export class EnginePool {
   /** Sets a node's MAC address; undefined: it is not known any more. */
   setNeighbour(node: number, mac: Uint8Array | undefined): void {
     for (const engine of this.engines) engine.setNeighbour(node, mac);
+  }
+
+  /**
+   * Changes the farm in all threads, or in none. Waits until it is in effect in all of them. The
+   * MAC addresses of new nodes must be set after that, because a slot that another node takes
+   * forgets everything.
+   *
+   * @param farm the present one, in which a slot is freed or given to another address only if its
+   *   owner is retired and has no sessions. Its weights count from now on.
+   * @throws BatonError why a thread cannot take the farm; nothing has changed then
+   */
+  async change(farm: Farm): Promise<void> {
+    const { engines } = this;
+    const prepared = await Promise.allSettled(engines.map((engine) => engine.prepare(farm)));
+    const failed = prepared.find((result) => result.status === 'rejected');
+    if (failed !== undefined) {
+      await Promise.allSettled(engines.map((engine) => engine.discard()));
+      throw failed.reason;
+    }
+    writeFarm(this.states, farm, this.farm);
+    this.farm = farm;
+    await Promise.all(engines.map((engine) => engine.commit()));
   }
 
   /** To be called when the XDP program works: the engines read what the program before it did. */

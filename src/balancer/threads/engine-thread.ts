@@ -7,10 +7,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { Counters } from '../../base/counters.js';
 import { ObjectCounters } from '../../base/object-counters.js';
 import { StageClock } from '../../base/stages.js';
+import { type PlainError, toPlainError } from '../../base/thread-errors.js';
 import { FrameTap } from '../../datapath/frame-tap.js';
-import { Directory } from '../../directory/directory.js';
-import { directoryImage } from '../../directory/directory-image.js';
-import { NodeStates } from '../../directory/node-states.js';
+import { MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
 import { RequestDispatcher } from '../../directory/request-dispatcher.js';
 import { Engine } from '../../engine/engine.js';
 import { HandoffCandidates } from '../../engine/handoff/candidates.js';
@@ -19,27 +18,27 @@ import { joinObservers } from '../../engine/observers.js';
 import { WithheldOptions } from '../../engine/withheld-options.js';
 import { native } from '../../host/native.js';
 import { AccessRecorder } from '../access-log/recorder.js';
+import { farmStates } from '../objects/farm-states.js';
 import { openDatapath } from './engine-datapath.js';
 import type { EngineStart, FromEngine, ToEngine } from './engine-messages.js';
 import { NodeEvents } from './node-events.js';
 import { PollLoop } from './poll-loop.js';
 import { sessionPage } from './session-page.js';
 import { snapshotOf } from './snapshots.js';
+import { routesOf, ThreadFarm } from './thread-farm.js';
 
 function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
-  const { config } = given;
+  const { farm, limits } = given;
   // The more frames are waiting when the thread gets its turn, the less each of them costs.
   native().scheduleInBatches();
   const tell = (message: FromEngine): void => port.postMessage(message);
   const { worker, workers } = given;
-  const servers = config.virtualServers.length;
-  const states = new NodeStates(config.nodes, { memory: given.nodes, worker, workers, servers });
-  const nodes = new NodeTable(config.nodes, states, new WithheldOptions(given.withheld));
+  const states = farmStates(given.nodes, workers, worker);
+  const nodes = new NodeTable(farm.nodes, states, new WithheldOptions(given.withheld));
   const dispatcher = new RequestDispatcher({
-    directory: new Directory(directoryImage(config.resources)),
-    predictors: config.virtualServers.map((server) => server.predictor),
+    ...routesOf(farm),
     candidates: new HandoffCandidates(nodes),
-    headBytes: config.limits.headBytes,
+    headBytes: limits.headBytes,
   });
   const stages = new StageClock(given.stages);
   const opened = openDatapath(given, stages);
@@ -57,9 +56,9 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       seeds: given.datapath.seeds,
       shard: { worker, workers },
       ...opened.options,
-      virtualServers: config.virtualServers,
-      objects: new ObjectCounters(config.nodes.length, servers, given.objects),
-      timeouts: config.timeouts,
+      virtualServers: farm.servers,
+      objects: new ObjectCounters(states.count, MOST_VIRTUAL_SERVERS, given.objects),
+      timeouts: farm.timeouts,
       observer: nodeEvents,
     },
     nodes,
@@ -67,6 +66,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     datapath,
     new Counters(given.counters),
   );
+  const current = new ThreadFarm({ engine, dispatcher, events: nodeEvents }, farm);
   engine.begin(now());
   const takenOver = opened.attach(engine);
 
@@ -84,12 +84,18 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         return;
       case 'sessions': {
         const clock = now() >>> 0;
-        const page = sessionPage(engine.sessions, config, message.after, message.limit, clock);
+        const page = sessionPage(
+          engine.sessions,
+          current.names,
+          message.after,
+          message.limit,
+          clock,
+        );
         tell({ kind: 'sessions', id: message.id, page });
         return;
       }
       case 'snapshot':
-        tell({ kind: 'snapshot', id: message.id, snapshot: snapshotOf(engine, states, datapath) });
+        tell({ kind: 'snapshot', id: message.id, snapshot: snapshotOf(engine, nodes, datapath) });
         return;
       case 'tap': {
         const { tap } = message;
@@ -107,6 +113,21 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         tell({ kind: 'accessLogSet', id: message.id });
         return;
       }
+      case 'prepare':
+        tell({
+          kind: 'prepared',
+          id: message.id,
+          fault: faultOf(() => current.prepare(message.farm)),
+        });
+        return;
+      case 'commit':
+        current.commit();
+        tell({ kind: 'committed', id: message.id });
+        return;
+      case 'discard':
+        current.discard();
+        tell({ kind: 'discarded', id: message.id });
+        return;
       case 'activated':
         opened.activated();
         loop.begin();
@@ -118,6 +139,16 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     }
   });
   tell({ kind: 'ready', takenOver });
+}
+
+/** Why `action` cannot be done; undefined: it is done. */
+function faultOf(action: () => void): PlainError | undefined {
+  try {
+    action();
+    return undefined;
+  } catch (error) {
+    return toPlainError(error);
+  }
 }
 
 if (parentPort !== null) start(workerData as EngineStart, parentPort);

@@ -19,9 +19,9 @@ export class PacketEngineDatapath implements EngineDatapath {
 
   /** Throws what the kernel refuses, with `code` and `syscall`. */
   constructor(given: EngineStart, start: PacketStart, stages: StageClock) {
-    const { interfaceIndex, mtu, config } = given;
+    const { interfaceIndex, mtu, limits } = given;
     const admits = given.nodeInterface !== undefined;
-    this.options = { limits: config.limits };
+    this.options = { limits };
     this.datapath = joinFanout(start.share, (share) =>
       openPacketDatapath(native(), { interfaceIndex, mtu, admits, ...share }, stages),
     );

@@ -12,10 +12,10 @@ import {
 } from '../../engine/table/session-table.js';
 import { formatEndpoint, toAddress } from '../../wire/address.js';
 
-/** What a row names by index. */
+/** What a row names by slot. */
 export interface Names {
-  virtualServers: readonly { name: string }[];
-  nodes: readonly { name: string }[];
+  readonly virtualServers: ReadonlyMap<number, string>;
+  readonly nodes: ReadonlyMap<number, string>;
 }
 
 /**
@@ -36,9 +36,9 @@ export function sessionRow(
   const length = sessions.requestLength[slot] ?? 0;
   return {
     client: formatEndpoint({ address: toAddress(sessions.client(slot)), port: key >>> 16 }),
-    virtualServer: names.virtualServers[key & 0xffff]?.name ?? '',
+    virtualServer: names.virtualServers.get(key & 0xffff) ?? '',
     state: SESSION_STATE_NAMES[state] ?? '',
-    node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes[node]?.name ?? '')) : '',
+    node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes.get(node) ?? '')) : '',
     request: escapeBytes(sessions.request, start, start + length, REQUEST_BYTES),
     requestCut: length > REQUEST_BYTES,
     ageMs: elapsed(clock, sessions.openedAt(slot)),

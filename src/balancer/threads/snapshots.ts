@@ -1,21 +1,25 @@
 /** The state of an engine thread in numbers, and the sum of all threads. */
 import type { RingDatapath } from '../../datapath/ring.js';
-import type { NodeStates } from '../../directory/node-states.js';
 import type { Engine } from '../../engine/engine.js';
+import type { NodeTable } from '../../engine/node-table.js';
 import type { EngineSnapshot } from './engine-messages.js';
 
 export function snapshotOf(
   engine: Engine,
-  states: NodeStates,
+  nodes: NodeTable,
   datapath: RingDatapath,
 ): EngineSnapshot {
+  const { sessions } = engine;
+  const { states } = nodes;
+  const servers = Math.max(-1, ...engine.serverSlots) + 1;
   return {
-    nodes: Array.from({ length: states.count }, (_, node) => ({
+    nodes: Array.from({ length: nodes.end }, (_, node) => ({
       active: states.active[node] ?? 0,
       adopted: states.adopted[node] ?? 0,
     })),
-    inState: [...engine.sessions.inState],
-    perServer: [...engine.sessions.ofServer],
+    inState: [...sessions.inState],
+    perServer: [...sessions.ofServer.subarray(0, servers)],
+    heldByServer: [...sessions.heldByServer.subarray(0, servers)],
     ring: ringTotals(datapath),
   };
 }
@@ -26,21 +30,25 @@ function ringTotals(datapath: RingDatapath): number[] {
   return [...datapath.stats(), transmitRingFull, transmitTooLong, forwardTruncated];
 }
 
-/** The snapshots of all threads together. */
+/**
+ * The snapshots of all threads together. During a change, a thread may know more slots than
+ * another.
+ */
 export function addSnapshots(all: readonly EngineSnapshot[]): EngineSnapshot {
-  const [first, ...others] = all;
-  if (first === undefined) return { nodes: [], inState: [], perServer: [], ring: [] };
-  const sum = (of: (snapshot: EngineSnapshot) => number[]): number[] =>
-    of(first).map((value, index) =>
-      others.reduce((so, other) => so + (of(other)[index] ?? 0), value),
+  const sum = (of: (snapshot: EngineSnapshot) => readonly number[]): number[] => {
+    const rows = all.map(of);
+    const length = Math.max(0, ...rows.map((row) => row.length));
+    return Array.from({ length }, (_, index) =>
+      rows.reduce((total, row) => total + (row[index] ?? 0), 0),
     );
+  };
+  const active = sum(({ nodes }) => nodes.map((node) => node.active));
+  const adopted = sum(({ nodes }) => nodes.map((node) => node.adopted));
   return {
-    nodes: first.nodes.map((node, index) => ({
-      active: others.reduce((so, other) => so + (other.nodes[index]?.active ?? 0), node.active),
-      adopted: others.reduce((so, other) => so + (other.nodes[index]?.adopted ?? 0), node.adopted),
-    })),
+    nodes: active.map((value, node) => ({ active: value, adopted: adopted[node] ?? 0 })),
     inState: sum((snapshot) => snapshot.inState),
     perServer: sum((snapshot) => snapshot.perServer),
+    heldByServer: sum((snapshot) => snapshot.heldByServer),
     ring: sum((snapshot) => snapshot.ring),
   };
 }

@@ -35,18 +35,18 @@ export class XdpEngineDatapath implements EngineDatapath {
   private engine: Engine | undefined;
 
   /** Throws what the kernel refuses, with `code` and `syscall`. */
-  constructor({ worker, config }: EngineStart, start: XdpStart, stages: StageClock) {
+  constructor({ worker, limits }: EngineStart, start: XdpStart, stages: StageClock) {
     const { pool, capacity, indexWords, fds, earlier } = start;
     const control = native().openMap({ fd: fds.control }).memory();
     this.worker = worker;
-    this.halfOpen = config.limits.halfOpen;
+    this.halfOpen = limits.halfOpen;
     this.eventsFd = fds.events;
     this.control = control;
     this.datapath = openXdpDatapath(native(), pool, worker, stages, largestFrame(control));
     if (earlier !== undefined)
       this.earlier = new EarlierTable(earlier, native().openMap({ fd: earlier.fd }));
     this.options = {
-      limits: { ...config.limits, sessions: capacity },
+      limits: { ...limits, sessions: capacity },
       memory: {
         records: native().openMap({ fd: fds.sessions }).memory(),
         recordsOffset: worker * capacity * SESSION_RECORD_BYTES,

@@ -16,8 +16,8 @@ export class LeastConnections implements Predictor {
   private readonly candidates: Candidates;
   private readonly turns: Turns;
   /**
-   * By holder: its load at the beginning of the pick, or UNAVAILABLE. Other threads may change a
-   * load during the pick.
+   * By position in the set: the holder's load at the beginning of the pick, or UNAVAILABLE. Other
+   * threads may change a load during the pick.
    */
   private readonly loads: Float64Array;
 
@@ -25,7 +25,7 @@ export class LeastConnections implements Predictor {
     this.sets = sets;
     this.candidates = candidates;
     this.turns = new Turns(sets.node.length);
-    this.loads = new Float64Array(sets.node.length);
+    this.loads = new Float64Array(sets.largest);
   }
 
   pick(set: number, tried: number): number {
@@ -38,7 +38,7 @@ export class LeastConnections implements Predictor {
     let leastLoad = 1;
     let leastWeight = 0;
     for (let holder = first; holder < end; holder++) {
-      loads[holder] = UNAVAILABLE;
+      loads[holder - first] = UNAVAILABLE;
       const candidate = sets.node[holder]!;
       const weight = candidates.weight(candidate);
       if (
@@ -48,7 +48,7 @@ export class LeastConnections implements Predictor {
       )
         continue;
       const load = candidates.load(candidate);
-      loads[holder] = load;
+      loads[holder - first] = load;
       // The initial value, 1/0, is more than any load.
       if (load * leastWeight < leastLoad * weight) {
         leastLoad = load;
@@ -57,7 +57,7 @@ export class LeastConnections implements Predictor {
     }
     turns.begin();
     for (let holder = first; holder < end; holder++) {
-      const load = loads[holder]!;
+      const load = loads[holder - first]!;
       if (load === UNAVAILABLE) continue;
       const weight = candidates.weight(sets.node[holder]!);
       if (load * leastWeight === leastLoad * weight) turns.enter(holder, weight);

@@ -19,6 +19,7 @@ import type { Core } from '../core.js';
 import { LOCAL_NODE } from '../node-table.js';
 import { SessionAction } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
+import type { Choice } from './choice.js';
 import { answeredAgo, countAnswer, noteTimeToHandoff } from './figures.js';
 import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
@@ -40,6 +41,7 @@ export class Handoff {
   private readonly sender: HandoffSender;
   private readonly recall: Recall;
   private readonly inheritance: Inheritance;
+  private readonly choice: Choice;
 
   constructor(
     core: Core,
@@ -47,8 +49,10 @@ export class Handoff {
     toNode: NodeWriter,
     recall: Recall,
     inheritance: Inheritance,
+    choice: Choice,
   ) {
     this.core = core;
+    this.choice = choice;
     this.toClient = toClient;
     this.toNode = toNode;
     this.sender = new HandoffSender(core, toNode);
@@ -56,17 +60,14 @@ export class Handoff {
     this.inheritance = inheritance;
   }
 
-  /** The head is complete and asks for `resource`. */
+  /** The head is complete and asks for `resource` of the current directory. */
   begin(slot: number, resource: number): void {
-    const { sessions, dispatcher, now } = this.core;
-    sessions.resource[slot] = resource;
-    const server = this.core.serverOf(slot);
-    const node = dispatcher.pick(resource, 0, server, sessions.flags(slot), now);
+    const node = this.choice.first(slot, resource);
     if (node < 0) {
       this.serveLocally(slot, LocalService.unavailable);
       return;
     }
-    sessions.tried[slot] = dispatcher.pickedBit;
+    this.choice.take(slot);
     const ago = answeredAgo(this.core, slot);
     noteTimeToHandoff(this.core, slot, ago);
     const near = ago <= this.core.options.timeouts.handoff * NEAR_PART;
@@ -359,24 +360,19 @@ export class Handoff {
       this.fail(slot);
     } else if (!this.toNextHolder(slot)) {
       core.detach(slot);
-      this.serveLocally(slot, LocalService.unavailable);
+      this.serveLocally(
+        slot,
+        this.choice.isGone(slot) ? LocalService.notFound : LocalService.unavailable,
+      );
     }
   }
 
   /** Goes on to the next holder, if one can take the session. */
   private toNextHolder(slot: number): boolean {
-    const { sessions, dispatcher, now } = this.core;
-    const server = this.core.serverOf(slot);
-    const node = dispatcher.pick(
-      sessions.resource[slot]!,
-      sessions.tried[slot]!,
-      server,
-      sessions.flags(slot),
-      now,
-    );
+    const node = this.choice.next(slot);
     if (node < 0) return false;
     this.core.detach(slot);
-    sessions.tried[slot]! |= dispatcher.pickedBit;
+    this.choice.take(slot);
     this.start(slot, node, LocalService.none);
     return true;
   }

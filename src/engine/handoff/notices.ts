@@ -99,7 +99,7 @@ export class Notices {
     const address = segment.view.getUint32(at + IXCP.virtualAddress);
     const has = this.addresses.add(node, start, clock, count, address);
     if (has === undefined) return;
-    for (let server = 0; server < servers.count; server++) {
+    for (const server of servers.slots) {
       states.setLacks(node, server, !has.has(servers.address[server]!));
     }
   }

@@ -18,15 +18,18 @@ import { TcpFlag } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
 import { LOCAL_NODE } from '../node-table.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
+import type { Choice } from './choice.js';
 import type { NodeWriter } from './node-writer.js';
 
 export class Recall {
   private readonly core: Core;
   private readonly toNode: NodeWriter;
+  private readonly choice: Choice;
 
-  constructor(core: Core, toNode: NodeWriter) {
+  constructor(core: Core, toNode: NodeWriter, choice: Choice) {
     this.core = core;
     this.toNode = toNode;
+    this.choice = choice;
   }
 
   /**
@@ -114,16 +117,9 @@ export class Recall {
    * choice.
    */
   private hasOtherHolder(slot: number): boolean {
-    const { sessions, dispatcher, nodes, now } = this.core;
-    const server = this.core.serverOf(slot);
-    const flags = sessions.flags(slot);
-    const node = dispatcher.pick(
-      sessions.resource[slot]!,
-      sessions.tried[slot]!,
-      server,
-      flags,
-      now,
-    );
-    return node >= 0 && nodes.takesHandoffs(node, server, flags, now);
+    const { sessions, nodes, now } = this.core;
+    const node = this.choice.next(slot);
+    if (node < 0) return false;
+    return nodes.takesHandoffs(node, this.core.serverOf(slot), sessions.flags(slot), now);
   }
 }

@@ -134,7 +134,7 @@ export class RecordReader {
     return this.words[(slot << WORDS_SHIFT) + CLIENT]!;
   }
 
-  /** Client port in the upper half, virtual server index in the lower. */
+  /** Client port in the upper half, slot of the virtual server in the lower. */
   portServer(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + PORT_SERVER]!;
   }
@@ -149,7 +149,7 @@ export class RecordReader {
     return this.bytes[(slot << BYTES_SHIFT) + ACTION]!;
   }
 
-  /** Index of the node, LOCAL_NODE for the balancer itself. Undefined before a handoff. */
+  /** Slot of the node, LOCAL_NODE for the balancer itself. Undefined before a handoff. */
   node(slot: number): number {
     return this.halves[(slot << HALVES_SHIFT) + NODE]!;
   }

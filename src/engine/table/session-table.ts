@@ -74,6 +74,9 @@ export const SessionFlag = {
 /** Bytes of method and target that are kept for people to read. */
 export const REQUEST_BYTES = 40;
 
+/** In place of a resource: the current directory has none for the request any more. */
+export const NO_RESOURCE = 0xffff_ffff;
+
 const NONE = -1;
 
 /**
@@ -106,8 +109,10 @@ function privateMemory(capacity: number): SessionMemory {
 export class SessionTable extends SessionRecords {
   /** Number of sessions in each state; index 0 is unused. */
   readonly inState = new Uint32Array(SESSION_STATE_NAMES.length);
-  /** Sessions of each virtual server, except those that have ended and linger. */
+  /** Sessions of each virtual server, by slot, except those that have ended and linger. */
   readonly ofServer: Uint32Array;
+  /** The same with those that linger. */
+  readonly heldByServer: Uint32Array;
   /** Number of all sessions. */
   size = 0;
   /** Sessions in SYN-RECEIVED, oldest first. The table adds and removes them. */
@@ -126,7 +131,10 @@ export class SessionTable extends SessionRecords {
    * handoff.
    */
   readonly nodeAck: Uint32Array;
-  /** Index of the requested resource in the directory. Valid when the head has been read. */
+  /**
+   * Index of the requested resource in the directory `HeadStore.directory`, or NO_RESOURCE. Valid
+   * from when the head has been read until it is given up.
+   */
   readonly resource: Uint32Array;
   /** The holders that this session was handed to: bits of `Dispatcher.pickedBit`. */
   readonly tried: Uint32Array;
@@ -156,7 +164,7 @@ export class SessionTable extends SessionRecords {
 
   /**
    * @param capacity sessions at one time, less than 2^24 - 1
-   * @param servers number of virtual servers
+   * @param servers slots for virtual servers
    * @param clientSeed and portSeed any numbers: the secret of the hash
    * @param memory all 0; by default the table's own
    */
@@ -169,6 +177,7 @@ export class SessionTable extends SessionRecords {
   ) {
     super(memory.records, memory.recordsOffset, capacity);
     this.ofServer = new Uint32Array(servers);
+    this.heldByServer = new Uint32Array(servers);
     const words = (): Uint32Array => new Uint32Array(capacity);
     this.macHigh = new Uint16Array(capacity);
     this.macLow = words();
@@ -216,6 +225,7 @@ export class SessionTable extends SessionRecords {
     this.index.add(slot);
     this.inState[SessionState.synReceived]! += 1;
     this.ofServer[portServer & 0xffff]! += 1;
+    this.heldByServer[portServer & 0xffff]! += 1;
     this.size += 1;
     return slot;
   }
@@ -274,8 +284,9 @@ export class SessionTable extends SessionRecords {
     this.index.remove(slot);
     if (this.state(slot) === SessionState.synReceived) this.leaveHalfOpen(slot);
     this.inState[this.state(slot)]! -= 1;
-    if (this.state(slot) !== SessionState.lingering)
-      this.ofServer[this.portServer(slot) & 0xffff]! -= 1;
+    const server = this.portServer(slot) & 0xffff;
+    if (this.state(slot) !== SessionState.lingering) this.ofServer[server]! -= 1;
+    this.heldByServer[server]! -= 1;
     this.writeState(slot, SessionState.free);
     this.next[slot] = this.firstFree;
     this.firstFree = slot;

@@ -4,10 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
+import type { Farm, NodeSlot, ServerSlot } from '../../../src/balancer/objects/farm.js';
+import { farmMemory, farmStates } from '../../../src/balancer/objects/farm-states.js';
 import type { EngineListener } from '../../../src/balancer/threads/engine-handle.js';
 import { EnginePool, type PoolOptions } from '../../../src/balancer/threads/engine-pool.js';
 import { shareOfLimits } from '../../../src/balancer/threads/limits.js';
-import type { BalancerConfig } from '../../../src/config/load.js';
+import type { NodeStates } from '../../../src/directory/node-states.js';
+import { requireAddress } from '../../../src/wire/address.js';
+import { IxcpFlag } from '../../../src/wire/ixcp.js';
 
 const LIMITS = {
   sessions: 10,
@@ -24,12 +28,12 @@ const LIMITS = {
  */
 const ENGINE = `
 import { parentPort, workerData } from 'node:worker_threads';
-const { worker, workers, config, nodes, counters, slots } = workerData;
+const { worker, workers, limits, counters, slots } = workerData;
 new Float64Array(counters)[0] = 100 ** worker;
 new Float64Array(counters)[1] = 1;
-const shared = new Uint8Array(nodes);
-shared[worker] = worker + 1;
 let macs = 0;
+let prepared = 0;
+let current = workerData.farm.generation;
 parentPort.on('message', (message) => {
   const { kind, id } = message;
   if (kind === 'neighbour') macs += message.mac === null ? 0 : message.mac[0];
@@ -45,10 +49,26 @@ parentPort.on('message', (message) => {
       active: 10 ** worker * (index + 1), adopted: worker + 1,
     });
     const snapshot = {
-      nodes: [node(0), node(1)], inState: [0, worker, macs], perServer: [config.limits.sessions],
-      ring: [1, 2 * worker],
+      nodes: [node(0), node(1)], inState: [0, worker, macs], perServer: [limits.sessions],
+      heldByServer: [current, prepared], ring: [1, 2 * worker],
     };
     parentPort.postMessage({ kind, id, snapshot });
+  }
+  if (kind === 'prepare') {
+    const cannot = message.farm.generation === 13 && worker === 1;
+    prepared = message.farm.generation;
+    const fault = cannot
+      ? { name: 'BatonError', code: 'BATON_IN_USE', message: 'sessions have it', where: 'slot 7' }
+      : undefined;
+    parentPort.postMessage({ kind: 'prepared', id, fault });
+  }
+  if (kind === 'commit') {
+    current = prepared;
+    parentPort.postMessage({ kind: 'committed', id });
+  }
+  if (kind === 'discard') {
+    prepared = 0;
+    parentPort.postMessage({ kind: 'discarded', id });
   }
   if (kind === 'neighbour' && message.node === 99) throw new Error('a fault of thread ' + worker);
 });
@@ -56,8 +76,33 @@ if (workerData.fails === worker) throw new Error('no ring for ' + worker);
 parentPort.postMessage({ kind: 'ready', takenOver: worker + 1 });
 `;
 
+const NODE = {
+  slot: 0,
+  name: 'n1',
+  address: requireAddress('10.99.0.3'),
+  weight: 4,
+  retired: false,
+};
+const SERVER: ServerSlot = {
+  slot: 2,
+  name: 'www',
+  address: requireAddress('10.99.0.100'),
+  port: 80,
+  predictor: 'round-robin',
+  retired: false,
+};
+
+function farmOf(
+  generation: number,
+  nodes: readonly NodeSlot[] = [NODE],
+  servers: readonly ServerSlot[] = [SERVER],
+): Farm {
+  return { generation, nodes, servers } as Farm;
+}
+
 interface Made {
   pool: EnginePool;
+  states: NodeStates;
   died: Promise<string>;
 }
 
@@ -75,12 +120,17 @@ async function make(
     tell = resolve;
   });
   const listener: EngineListener = { event: () => {}, died: (reason) => tell(reason) };
-  const config = { limits: LIMITS, nodes: [{}, {}] } as unknown as BalancerConfig;
-  const given = { config, slots, ...more } as unknown as PoolOptions['given'];
+  const nodes = farmMemory(slots.length);
+  const given = { farm: farmOf(1), limits: LIMITS, nodes, slots, ...more };
   const program = pathToFileURL(file);
-  const pool = await EnginePool.start({ program, workers: slots.length, given, listener });
+  const pool = await EnginePool.start({
+    program,
+    workers: slots.length,
+    given: given as unknown as PoolOptions['given'],
+    listener,
+  });
   t.teardown(() => pool.stop());
-  return { pool, died };
+  return { pool, died, states: farmStates(nodes, slots.length) };
 }
 
 /** Reads all pages of `limit` rows: the rows and the totals of each page. */
@@ -121,6 +171,7 @@ t.test('threads start and answer as one', async (t) => {
     ],
     inState: [0, 3, 6],
     perServer: [12],
+    heldByServer: [3, 0],
     ring: [3, 6],
   });
   t.equal(pool.takenOver, 6);
@@ -151,6 +202,49 @@ t.test('pages of sessions continue from thread to thread', async (t) => {
   t.same(await pages(none.pool, 5), { rows: [[]], totals: [0] });
   const first = await make(t, [[3], [0]]);
   t.same((await pages(first.pool, 1)).rows, [['0.3'], ['1.0']], 'a slot 0');
+});
+
+t.test('a change takes effect in all threads, or in none', async (t) => {
+  const { pool, states } = await make(t, [[], [], []]);
+  const generations = async (): Promise<number[]> => (await pool.snapshot()).heldByServer;
+  await pool.change(farmOf(5, [{ ...NODE, weight: 9 }]));
+  t.same(await generations(), [15, 15]);
+  t.equal(states.weight[0], 9);
+  await t.rejects(pool.change(farmOf(13, [{ ...NODE, weight: 1 }])), {
+    name: 'BatonError',
+    code: 'BATON_IN_USE',
+    message: 'sessions have it',
+    where: 'slot 7',
+  });
+  t.same(await generations(), [15, 0], 'what was prepared is forgotten');
+  t.equal(states.weight[0], 9);
+  await pool.change(farmOf(14, [{ ...NODE, weight: 2, retired: true }]));
+  t.same(await generations(), [42, 42]);
+  t.equal(states.weight[0], 0, 'a retired node has no weight');
+});
+
+t.test('a slot with another address knows nothing of its earlier owner', async (t) => {
+  const { pool, states } = await make(t, [[]]);
+  const other = { ...NODE, slot: 7, address: requireAddress('10.99.0.4') };
+  const spare = { ...SERVER, slot: 9, port: 81 };
+  await pool.change(farmOf(2, [NODE, other], [SERVER, spare]));
+  for (const node of [0, 7]) {
+    states.reported(node, 1, 1, IxcpFlag.leaving, 5);
+    states.setLacks(node, 2, true);
+    states.setLacks(node, 9, true);
+  }
+  const changed = { ...other, address: requireAddress('10.99.0.5') };
+  await pool.change(farmOf(3, [NODE, changed], [SERVER, { ...spare, port: 82 }]));
+  t.equal(states.reportedAt[0], 5, 'the node that stays is as it was');
+  t.equal(states.reportedAt[7], -1);
+  t.same(
+    [2, 9].map((server) => states.health(0, 0).lacks[server]),
+    [1, 0],
+    'slot 9 is new',
+  );
+  t.same([states.weight[7], states.able[7]], [NODE.weight, 1]);
+  await pool.change(farmOf(4, [NODE], [SERVER]));
+  t.equal(states.weight[7], 0);
 });
 
 t.test('if one thread cannot start, those that did end', async (t) => {

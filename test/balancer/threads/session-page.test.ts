@@ -6,8 +6,11 @@ import { REQUEST_BYTES } from '../../../src/engine/table/session-table.js';
 import { Conversation, fromClient, ISN } from '../../support/conversation.js';
 
 const NAMES = {
-  virtualServers: [{ name: 'www' }],
-  nodes: [{ name: 'n1' }, { name: 'n2' }],
+  virtualServers: new Map([[0, 'www']]),
+  nodes: new Map([
+    [0, 'n1'],
+    [1, 'n2'],
+  ]),
 };
 
 /** The row of a session whose client has sent these bytes. */

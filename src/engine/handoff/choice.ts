@@ -1,0 +1,84 @@
+/**
+ * Chooses the node that a session is handed over to.
+ *
+ * The directory may change while a session is being handed over. Then `sessions.resource` and
+ * `sessions.tried` mean nothing any more, because both belong to the earlier directory. The head is
+ * still in its room. So the request is looked up again when the session needs another node:
+ *
+ *     found      all holders are new, except the node that has just failed
+ *     not found  no node holds the resource any more: 404, as for any new request
+ */
+import { Verdict } from '../../directory/dispatcher.js';
+import type { Core } from '../core.js';
+import { NO_RESOURCE } from '../table/session-table.js';
+
+const NO_NODE = -1;
+
+export class Choice {
+  private readonly core: Core;
+
+  constructor(core: Core) {
+    this.core = core;
+  }
+
+  /** The first node for a session that asks for `resource` of the current directory; -1: none. */
+  first(slot: number, resource: number): number {
+    const { sessions, heads, directory } = this.core;
+    sessions.resource[slot] = resource;
+    sessions.tried[slot] = 0;
+    heads.directory[sessions.head[slot]!] = directory;
+    return this.pick(slot);
+  }
+
+  /**
+   * Another node for a session whose node has failed, or may have; -1: there is none. `take` must
+   * follow if the session goes to it.
+   */
+  next(slot: number): number {
+    return this.isLookedUp(slot) ? this.pick(slot) : NO_NODE;
+  }
+
+  /** The session goes to the node that `first` or `next` has just returned. */
+  take(slot: number): void {
+    this.core.sessions.tried[slot]! |= this.core.dispatcher.pickedBit;
+  }
+
+  /** After `next` returned -1: whether no node holds the resource any more. */
+  isGone(slot: number): boolean {
+    return this.core.sessions.resource[slot] === NO_RESOURCE;
+  }
+
+  private pick(slot: number): number {
+    const { sessions, dispatcher, now } = this.core;
+    return dispatcher.pick(
+      sessions.resource[slot]!,
+      sessions.tried[slot]!,
+      this.core.serverOf(slot),
+      sessions.flags(slot),
+      now,
+    );
+  }
+
+  /**
+   * Whether the session's resource is one of the current directory. If it is of an earlier one,
+   * looks the request up again.
+   */
+  private isLookedUp(slot: number): boolean {
+    const { sessions, heads, dispatcher, directory } = this.core;
+    const room = sessions.head[slot]!;
+    if (room < 0) return false;
+    if (heads.directory[room] === directory) return sessions.resource[slot] !== NO_RESOURCE;
+    const start = heads.start(room);
+    const end = start + heads.filled[room]!;
+    const verdict = dispatcher.inspect(heads.bytes, start, end, 0, this.core.serverOf(slot));
+    heads.directory[room] = directory;
+    if (verdict !== Verdict.found) {
+      sessions.resource[slot] = NO_RESOURCE;
+      return false;
+    }
+    const { resource } = dispatcher;
+    sessions.resource[slot] = resource;
+    sessions.tried[slot] = dispatcher.holderBit(resource, sessions.node(slot));
+    return true;
+  }
+}
