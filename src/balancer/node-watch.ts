@@ -231,7 +231,8 @@ export class NodeWatch {
   private logChange(node: number): void {
     const { log, now } = this.options;
     const known = this.nodes.get(node);
-    if (known === undefined) return;
+    // Whoever removed a node knows it.
+    if (known === undefined || known.retired) return;
     const status = this.status(node);
     const { logged } = known;
     if (logged.state === status.state && logged.why === status.why) return;

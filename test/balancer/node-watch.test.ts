@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import { NodeWatch } from '../../src/balancer/node-watch.js';
-import { firstSlots } from '../../src/balancer/objects/farm.js';
+import { type FarmSlots, firstSlots, type NodeSlot } from '../../src/balancer/objects/farm.js';
 import type { Log } from '../../src/base/log.js';
 import { ownStates } from '../../src/directory/node-states.js';
 import { inSlots } from '../../src/engine/farm.js';
@@ -251,3 +251,56 @@ t.test(
     t.equal(second.nodes.withheld.current, 0);
   },
 );
+
+t.test('nodes come and go, and a slot gets another node', async (t) => {
+  const { watch, states, time, resolve, report, said } = watchOf(2);
+  const node = (slot: number, name: string, address: number, retired = false): NodeSlot => ({
+    slot,
+    name,
+    address: toAddress(address),
+    weight: 1,
+    retired,
+  });
+  const farm = (...nodes: NodeSlot[]): FarmSlots => ({
+    nodes,
+    servers: [{ ...WWW, slot: 0, retired: false }],
+  });
+  resolve();
+  report(0, OK);
+  report(1, OK | IxcpFlag.noTimestamps);
+  time.now += 10_000;
+  report(0, OK);
+  report(1, OK | IxcpFlag.noTimestamps);
+  said();
+  t.match(watch.notOffered(), [/timestamps is 0 on n2$/]);
+
+  watch.setFarm(farm(node(0, 'first', 1), node(1, 'n2', 2, true)));
+  t.match(watch.status(0), { state: 'up' }, 'another name in the same slot');
+  t.match(watch.status(1), { state: 'removed' });
+  t.equal(watch.mac(1), '02:00:00:00:00:01', 'its sessions go on');
+  watch.look();
+  t.same(watch.notOffered(), [], 'it gets no handoffs, so its options do not count');
+  watch.engine({ event: 'silent', node: 1 });
+  t.same(said(), []);
+
+  watch.setFarm(farm(node(0, 'first', 1), node(1, 'n2', 2)));
+  t.match(watch.notOffered(), []);
+  watch.look();
+  t.match(watch.notOffered(), [/timestamps is 0 on n2$/], 'added again: what is known counts');
+  said();
+
+  watch.setFarm(farm(node(1, 'n9', 9)));
+  t.match(watch.status(0), { state: 'removed' }, 'gone');
+  t.equal(watch.mac(0), null);
+  t.equal(watch.mac(1), null, 'another node in the slot');
+  t.match(watch.status(1), { state: 'unresolved', why: 'not looked for yet' });
+  watch.neighbour({ node: 0, mac: MAC, why: '' });
+  watch.engine({ event: 'refused', node: 0, reason: IxcpReason.tupleInUse });
+  t.same(said(), [], 'late news of a node that is gone');
+  states.reportedAt[1] = -1;
+  watch.neighbour({ node: 1, mac: MAC, why: '' });
+  t.same(said(), ['info node n9 is at 02:00:00:00:00:01', 'info node n9 is up']);
+  time.now += 3_600;
+  watch.look();
+  t.match(said(), [/^warn node n9 is unheard: /], 'not before an agent had time to report');
+});

@@ -4,6 +4,7 @@ import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { ArpPort } from '../../src/balancer/machine/arp-port.js';
 import { type NeighbourChange, NeighbourWatch } from '../../src/balancer/machine/neighbours.js';
+import type { NodeSlot } from '../../src/balancer/objects/farm.js';
 import { native } from '../../src/host/native.js';
 import { type ArpPacket, buildArpRequest } from '../../src/wire/arp.js';
 import { formatMac } from '../../src/wire/ethernet.js';
@@ -128,6 +129,31 @@ if (insideNamespace(import.meta.url)) {
     t.match(run('ip', 'neigh', 'show', '10.99.0.66'), /PERMANENT/);
     run('ip', 'neigh', 'del', '10.99.0.66', 'dev', 'eth0');
     const known = of(0).length;
+
+    // Slots get other nodes.
+    const slots = (...places: [number, string][]): NodeSlot[] =>
+      places.map(([slot, address]) => ({
+        slot,
+        name: address,
+        address: addressNumber(address),
+        weight: 1,
+        retired: false,
+      }));
+    peer.run('ip', 'address', 'add', '10.99.0.67/24', 'dev', 'eth0');
+    run('ip', 'route', 'add', '192.0.2.2', 'dev', 'eth0');
+    peer.run('ip', 'address', 'add', '192.0.2.2/32', 'dev', 'eth0');
+    const gone = of(2).length;
+    watch.setNodes(slots([0, PEER], [1, '10.99.0.67'], [9, '192.0.2.2'], [500, '198.51.100.2']));
+    await until('the new nodes', () => of(9).length > 0 && of(1).at(-1)?.mac !== undefined);
+    t.same(of(1).at(-1), { node: 1, mac: macOf('02:00:00:00:00:33'), why: '' });
+    t.same(of(9), [{ node: 9, mac: macOf('02:00:00:00:00:33'), why: '' }], 'by its route');
+    await until('the other', () => of(500).length > 0);
+    t.same(of(500), [
+      { node: 500, mac: undefined, why: '198.51.100.2 is not on the link of eth0' },
+    ]);
+    t.equal(of(0).length, known, 'what is known of a node that stays is no news');
+    t.equal(of(2).length, gone, 'nothing about a node that is gone');
+    watch.recheck(2);
 
     run('ip', 'link', 'set', 'eth0', 'down');
     await until('the interface to be down', () => of(0).length === known + 1);

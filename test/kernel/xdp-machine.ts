@@ -11,7 +11,7 @@ import { addressNumber } from '../../lab/packet.js';
 import { detachAll } from '../../src/balancer/machine/detach.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
-import { firstSlots } from '../../src/balancer/objects/farm.js';
+import { type FarmSlots, firstSlots } from '../../src/balancer/objects/farm.js';
 import type { XdpStart } from '../../src/balancer/threads/engine-messages.js';
 import type { BalancerConfig } from '../../src/config/load.js';
 import { native } from '../../src/host/native.js';
@@ -98,9 +98,15 @@ export async function xdpMachine(t: Test) {
     await machine.takeAddresses();
     return machine;
   };
-  /** Starts a machine in another process, and kills that process with SIGKILL. */
-  const startAndKill = async (): Promise<void> => {
-    const { services, log: _, key, ...plain } = options;
+  /**
+   * Starts a machine in another process, gives it the farm `next`, and kills that process with
+   * SIGKILL.
+   */
+  const startAndKill = async (
+    next: FarmSlots | undefined = undefined,
+    more: Partial<MachineOptions> = {},
+  ): Promise<void> => {
+    const { services, log: _, key, ...plain } = { ...options, ...more };
     const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
     const script = `import('${new URL('../../src/balancer/machine/machine.js', import.meta.url)}').then(async (m) => {
       const given = ${given};
@@ -109,6 +115,8 @@ export async function xdpMachine(t: Test) {
       machine.setNeighbour(1, Uint8Array.of(${NODE_MAC.join()}));
       await machine.activate();
       await machine.takeAddresses();
+      const next = ${JSON.stringify(next ?? null)};
+      if (next !== null) await (await machine.prepareChange(next)).commit();
       console.log('taken');
       setInterval(() => {}, 1000);
     });`;

@@ -64,9 +64,8 @@ function claimOf(packet: ArpPacket): Address {
 export class Announcer {
   private readonly interfaceIndex: number;
   private readonly mac: Uint8Array;
-  /** Addresses that are still to be announced a second time. */
-  private readonly pending = new Set<Address>();
-  private timer: NodeJS.Timeout | undefined;
+  /** By timer, the addresses that it announces a second time. */
+  private readonly pending = new Map<NodeJS.Timeout, Set<Address>>();
 
   /** @param mac of the interface, six bytes */
   constructor(interfaceIndex: number, mac: Uint8Array) {
@@ -79,32 +78,32 @@ export class Announcer {
    * cannot be opened.
    */
   announce(addresses: readonly Address[]): void {
-    if (addresses.length === 0) return;
     this.send(addresses);
-    clearTimeout(this.timer);
-    for (const address of addresses) this.pending.add(address);
-    this.timer = setTimeout(() => {
-      const again = [...this.pending];
-      this.pending.clear();
+    const again = new Set(addresses);
+    const timer = setTimeout(() => {
+      this.pending.delete(timer);
       try {
-        if (again.length > 0) this.send(again);
+        this.send([...again]);
       } catch {
         // The interface has disappeared meanwhile. InterfaceWatch reports this.
       }
     }, ANNOUNCE_AGAIN_MS);
-    this.timer.unref();
+    timer.unref();
+    this.pending.set(timer, again);
   }
 
   /** This address is ours no longer: it must not be announced again. */
   forget(address: Address): void {
-    this.pending.delete(address);
+    for (const again of this.pending.values()) again.delete(address);
   }
 
   stop(): void {
-    clearTimeout(this.timer);
+    for (const timer of this.pending.keys()) clearTimeout(timer);
+    this.pending.clear();
   }
 
   private send(addresses: readonly Address[]): void {
+    if (addresses.length === 0) return;
     const port = new ArpPort(this.interfaceIndex);
     try {
       for (const address of addresses) port.send(buildArpRequest(this.mac, address, address));

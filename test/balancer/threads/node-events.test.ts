@@ -39,6 +39,28 @@ t.test('refusals for different reasons are different kinds', async (t) => {
   ]);
 });
 
+t.test('unknown reasons are one kind, so that nobody can make more of them', async (t) => {
+  const { events, reported } = make();
+  for (let reason = 7; reason < 256; reason++) events.refused(SLOT, 1, reason, 0);
+  t.same(reported(), [{ event: 'refused', node: 1, reason: 7 }]);
+});
+
+t.test('everything about another node in the slot is news', async (t) => {
+  const { events, reported } = make();
+  const say = (): void => {
+    events.silent(SLOT, 1, 1_000);
+    events.badKey(1, 1_000);
+    events.reported(1, 5);
+  };
+  say();
+  t.equal(reported().length, 3);
+  say();
+  t.equal(reported().length, 0);
+  events.forget(1);
+  say();
+  t.equal(reported().length, 3);
+});
+
 t.test('unconfirmed handoffs are reported every 250 ms', async (t) => {
   const { events, reported } = make();
   for (const now of [0, 249, 250, 400, 500]) events.unconfirmed(SLOT, 3, now);
