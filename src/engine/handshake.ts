@@ -7,7 +7,7 @@
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
 import { ServerCounter } from '../base/object-counters.js';
-import { seqAdd, seqAfter } from '../wire/seq.js';
+import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
 import type { TcpOptions } from '../wire/tcp.js';
 import { Acceptance, acceptHalfOpen, acknowledges } from './acceptance.js';
 import type { ClientWriter } from './client-writer.js';
@@ -169,6 +169,7 @@ export class Handshake {
       const bits = this.numbers.checkCookie();
       if (bits >= 0) {
         this.fromCookie(slot, bits);
+        this.dateOpening(slot);
         this.establish(slot);
         return true;
       }
@@ -177,6 +178,7 @@ export class Handshake {
     const window = core.heads.largeBytes;
     switch (acceptHalfOpen(flags, sequence, acknowledgement, clientFirst, serverFirst, window)) {
       case Acceptance.accepted:
+        this.dateOpening(slot);
         this.establish(slot);
         return true;
       case Acceptance.reset:
@@ -215,6 +217,7 @@ export class Handshake {
     if (slot < 0) return TRY_LATER;
     this.fromCookie(slot, bits);
     core.observer.opened?.(slot, core.now);
+    this.dateOpening(slot);
     this.establish(slot);
     return slot;
   }
@@ -261,6 +264,20 @@ export class Handshake {
     }
     if (slot < 0) core.counters.count(Counter.drop_sessions_full);
     return slot;
+  }
+
+  /**
+   * The current segment completes the handshake. If the kernel answered the SYN, the engine did not
+   * know when. A client with timestamps tells: it echoes the time of our SYN/ACK (RFC 7323 section
+   * 3.2). A session may only become older by this, and only by as much as a handshake can take.
+   */
+  private dateOpening(slot: number): void {
+    const { sessions, segment } = this.core;
+    if (!sessions.has(slot, SessionFlag.timestampsOk)) return;
+    if (!segment.parseOptions() || !segment.options.hasTimestamps) return;
+    const answered = seqAdd(segment.options.tsecr, -sessions.tsOffset(slot));
+    const ago = seqDiff(sessions.openedAt(slot), answered);
+    if (ago > 0 && ago < COOKIE_LIFE_MS) sessions.setOpenedAt(slot, answered);
   }
 
   private establish(slot: number): void {

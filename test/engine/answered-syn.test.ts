@@ -53,6 +53,22 @@ t.test('the kernel keeps the last ACK of a handshake from the engine', async (t)
   talk.counted({ closed_silent_client: 1 });
 });
 
+t.test('a session is as old as the SYN/ACK of the kernel', async (t) => {
+  const openedAt = (echoedMs: number): number => {
+    const talk = new Conversation(t, { start: START });
+    talk.quiet(8);
+    talk.engine.kernelEvent(answeredSyn(ISN), 1, START + 8);
+    const timestamps = [99, (0xfff0_0000 + START + echoedMs) >>> 0] as const;
+    talk.send(10, fromClient({ flags: 'A', seq: 1001, ack: ISN + 1, options: { timestamps } }));
+    const { sessions } = talk.engine;
+    const slot = sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
+    return (sessions.openedAt(slot) - START) | 0;
+  };
+  t.equal(openedAt(1), 1, 'the engine read the event 7 ms later');
+  t.equal(openedAt(9), 8, 'never younger than its event');
+  t.equal(openedAt(-1_000_000), 8, 'nor older than a handshake can be');
+});
+
 t.test('a handshake that the kernel began continues as if the engine had begun it', async (t) => {
   const talk = new Conversation(t, { start: START });
   talk.engine.kernelEvent(answeredSyn(0xffff_ffff), 1, START);

@@ -216,6 +216,7 @@ export class RecordReader {
     return this.words[(slot << WORDS_SHIFT) + TSVAL]!;
   }
 
+  /** When the SYN was answered, as well as it is known: ms as `lastSeen`. */
   openedAt(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + OPENED_AT]!;
   }
@@ -302,6 +303,10 @@ export class SessionRecords extends RecordReader {
 
   setNode(slot: number, node: number): void {
     this.halves[(slot << HALVES_SHIFT) + NODE] = node;
+  }
+
+  setOpenedAt(slot: number, clock: number): void {
+    this.words[(slot << WORDS_SHIFT) + OPENED_AT] = clock;
   }
 
   setMss(slot: number, mss: number): void {
