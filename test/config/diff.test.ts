@@ -1,10 +1,10 @@
 /** What differs between two configs. */
-import { performance } from 'node:perf_hooks';
 import t from 'tap';
 import { checkData } from '../../src/config/check-data.js';
 import type { BalancerData } from '../../src/config/data.js';
 import { diffConfig } from '../../src/config/diff.js';
-import { manyResources } from './fixture.js';
+import { processorTime } from '../support/processor-time.js';
+import { manyResources } from './many-resources.js';
 
 const DATA: BalancerData = {
   interface: 'eth0',
@@ -144,12 +144,12 @@ t.test('many changes of a kind are counted after the first 20', async (t) => {
     ...many,
     resources: many.resources.map(({ nodes, ...rest }) => ({ ...rest, nodes: nodes.slice(1) })),
   });
-  const start = performance.now();
+  const start = processorTime();
   const { lines, resources } = diffConfig(before, after);
-  const ms = performance.now() - start;
+  const ms = (processorTime() - start) / 1e6;
   t.comment(`compared 100,000 resources in ${ms.toFixed(0)} ms`);
   t.equal(lines.length, 21);
   t.equal(lines.at(-1), 'and 99,980 more resources');
   t.equal(resources.changed, 100_000);
-  t.ok(ms < 5_000, `${ms} ms`);
+  t.ok(ms < 1_000, `${ms} ms`);
 });
