@@ -151,12 +151,12 @@ function difference(key: string, before: string | number, after: string | number
 type ResourceEntry = BalancerConfig['resources'][number];
 
 function compareResources(changes: Changes, running: BalancerConfig, wanted: BalancerConfig): void {
-  if (running.resources === wanted.resources && sameNames(running, wanted)) return;
-  const left = new Map(running.resources.map((resource) => [patternKey(resource), resource]));
   // The index in `wanted.nodes` of each node that runs; -1: it is removed.
   const indices = new Map(wanted.nodes.map(({ name }, index) => [name, index]));
   const wantedIndex = running.nodes.map(({ name }) => indices.get(name) ?? -1);
-  for (const after of wanted.resources) {
+  const different = unequal(running.resources, wanted.resources, wantedIndex);
+  const left = new Map(different.running.map((resource) => [patternKey(resource), resource]));
+  for (const after of different.wanted) {
     const key = patternKey(after);
     const before = left.get(key);
     left.delete(key);
@@ -174,11 +174,35 @@ function compareResources(changes: Changes, running: BalancerConfig, wanted: Bal
     changes.add('removed', () => `${resourceName(before)} is removed`);
 }
 
-function sameNames(running: BalancerConfig, wanted: BalancerConfig): boolean {
-  return (
-    running.nodes.length === wanted.nodes.length &&
-    running.nodes.every(({ name }, index) => name === wanted.nodes[index]?.name)
-  );
+/**
+ * Both lists without resources that are equal, and equally far from the beginning or the end. What
+ * is left of two long lists after a few changes is short. A list has each resource once, so equal
+ * ones belong together.
+ */
+function unequal(
+  running: readonly ResourceEntry[],
+  wanted: readonly ResourceEntry[],
+  wantedIndex: readonly number[],
+): { running: readonly ResourceEntry[]; wanted: readonly ResourceEntry[] } {
+  const same = (before: ResourceEntry | undefined, after: ResourceEntry | undefined): boolean =>
+    before !== undefined &&
+    after !== undefined &&
+    before.path === after.path &&
+    before.host === after.host &&
+    sameHolders(before.nodes, after.nodes, wantedIndex);
+  const fromStart = {
+    running: running.filter((before, at) => !same(before, wanted[at])),
+    wanted: wanted.filter((after, at) => !same(running[at], after)),
+  };
+  const end = { running: fromStart.running.length, wanted: fromStart.wanted.length };
+  while (same(fromStart.running[end.running - 1], fromStart.wanted[end.wanted - 1])) {
+    end.running--;
+    end.wanted--;
+  }
+  return {
+    running: fromStart.running.slice(0, end.running),
+    wanted: fromStart.wanted.slice(0, end.wanted),
+  };
 }
 
 function sameHolders(

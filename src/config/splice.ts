@@ -60,12 +60,15 @@ export function splice(given: string, data: Values): string {
 class Splicer {
   private replacements: Replacement[] = [];
   private readonly lineEnd: string;
+  /** The file is JSON, and stays JSON. */
+  private readonly isJson: boolean;
 
   constructor(
     private readonly text: string,
     private readonly document: Document.Parsed,
   ) {
     this.lineEnd = text.includes('\r\n') ? '\r\n' : '\n';
+    this.isJson = isJson(text);
   }
 
   /** text[start, end) with the replacements inside it. */
@@ -94,7 +97,7 @@ class Splicer {
 
   private replaceNode(node: ParsedNode, value: unknown): void {
     const style = isScalar(node) ? node : undefined;
-    this.replace(node.range[0], this.contentEnd(node), flowText(value, style, false));
+    this.replace(node.range[0], this.contentEnd(node), this.flowText(value, style, false));
   }
 
   private reconcileItems(node: YAMLMap | YAMLSeq, given: readonly Wanted[]): void {
@@ -185,7 +188,7 @@ class Splicer {
       const value = isSeq(node)
         ? wanted.map((one) => one.value)
         : Object.fromEntries(wanted.map((one) => [one.key, one.value]));
-      this.replace(start, end, flowText(value, undefined, false));
+      this.replace(start, end, this.flowText(value, undefined, false));
       return;
     }
     if (wanted.length === items.length && wanted.every(({ item }) => item !== undefined)) {
@@ -199,8 +202,9 @@ class Splicer {
     const padded = this.text[start + 1] === ' ';
     const texts = wanted.map(({ item, key, value }) => {
       if (item === undefined) {
-        const text = flowText(value, undefined, padded);
-        return key === undefined ? text : `${key}: ${text}`;
+        const text = this.flowText(value, undefined, padded);
+        if (key === undefined) return text;
+        return `${this.isJson ? JSON.stringify(key) : key}: ${text}`;
       }
       const outer = this.replacements;
       this.replacements = [];
@@ -310,6 +314,22 @@ class Splicer {
     return lines.map((line, index) => (line === '' ? '' : (index === 0 ? first : rest) + line));
   }
 
+  /** A value in one line, valid inside a flow list too; a text is quoted like `style`. */
+  private flowText(value: unknown, style: Scalar | undefined, padded: boolean): string {
+    const document = new Document([value]);
+    if (!isSeq(document.contents)) throw new Unsupported();
+    document.contents.flow = true;
+    const [item] = document.contents.items;
+    if (isScalar(item) && style !== undefined && isQuoted(style)) item.type = style.type!;
+    const options = { lineWidth: 0, flowCollectionPadding: padded } as const;
+    const text = document.toString(
+      this.isJson
+        ? { ...options, defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'QUOTE_DOUBLE' }
+        : options,
+    );
+    return text.trim().slice(1, -1).trim();
+  }
+
   private lineStart(offset: number): number {
     return offset === 0 ? 0 : this.text.lastIndexOf('\n', offset - 1) + 1;
   }
@@ -385,13 +405,13 @@ function isQuoted(scalar: Scalar): boolean {
   return scalar.type === Scalar.QUOTE_DOUBLE || scalar.type === Scalar.QUOTE_SINGLE;
 }
 
-/** A value in one line, valid inside a flow list too; a text is quoted like `style`. */
-function flowText(value: unknown, style: Scalar | undefined, padded: boolean): string {
-  const document = new Document([value]);
-  if (!isSeq(document.contents)) throw new Unsupported();
-  document.contents.flow = true;
-  const [item] = document.contents.items;
-  if (isScalar(item) && style !== undefined && isQuoted(style)) item.type = style.type!;
-  const text = document.toString({ lineWidth: 0, flowCollectionPadding: padded });
-  return text.trim().slice(1, -1).trim();
+/** Whether the text is a JSON object, which YAML parsers read too. */
+function isJson(text: string): boolean {
+  if (!/^\s*\{\s*"/.test(text)) return false;
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

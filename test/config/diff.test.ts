@@ -153,3 +153,23 @@ t.test('many changes of a kind are counted after the first 20', async (t) => {
   t.equal(resources.changed, 100_000);
   t.ok(ms < 1_000, `${ms} ms`);
 });
+
+t.test('one insertion into many resources takes a few ms', async (t) => {
+  const many = manyResources(100_000, 1_000);
+  const added = { path: '/new', nodes: ['node-1'] };
+  const before = config(many);
+  const after = config({ ...many, resources: many.resources.toSpliced(50_000, 1, added) });
+  const moved = config({ ...many, resources: many.resources.toSpliced(50_000, 0, added) });
+  for (const [wanted, removed] of [
+    [after, 1],
+    [moved, 0],
+  ] as const) {
+    const start = processorTime();
+    const { lines, resources } = diffConfig(before, wanted);
+    const ms = (processorTime() - start) / 1e6;
+    t.comment(`compared 100,000 resources in ${ms.toFixed(0)} ms`);
+    t.same(resources, { ...NOTHING, added: 1, removed });
+    t.equal(lines[0], 'resource /new is added: holders node-1');
+    t.ok(ms < 300, `${ms} ms`);
+  }
+});

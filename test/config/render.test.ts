@@ -1,7 +1,7 @@
 /** Changed data as YAML that keeps the comments and the form of the file. */
 import fc from 'fast-check';
 import t from 'tap';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 import type { BalancerData } from '../../src/config/data.js';
 import {
   addNode,
@@ -216,6 +216,26 @@ resources:
   },
 );
 
+t.test('a JSON file stays JSON', async (t) => {
+  const text = `${JSON.stringify(data(FILE), null, 2)}\n`;
+  const added = addNode(data(text), { name: 'n4', address: '10.99.0.6' });
+  const after = removeResource(setWeight(added, 'n2', 4), { path: '/images/' }, 'n1');
+  const rendered = renderConfig(text, { ...after, metrics: { listen: '127.0.0.1:9464' } });
+  t.same(JSON.parse(rendered), { ...after, metrics: { listen: '127.0.0.1:9464' } });
+  t.same(lineChanges(text, rendered), [
+    '-       "address": "10.99.0.4"',
+    '+       "address": "10.99.0.4",',
+    '+       "weight": 4',
+    '-     }',
+    '+     },',
+    '+     {"name": "n4", "address": "10.99.0.6"}',
+    '-         "n1",',
+    '-   }',
+    '+   },',
+    '+   "metrics": {"listen": "127.0.0.1:9464"}',
+  ]);
+});
+
 t.test('without a usable file the result is plain YAML', async (t) => {
   const after = data(FILE);
   for (const text of ['', '{', '[1]', 'a: 1\na: 2\n', '*x', '---\na: 1\n---\nb: 1\n'])
@@ -249,6 +269,31 @@ function apply(before: BalancerData, [kind, first, second]: Edit): BalancerData 
     return before;
   }
 }
+
+t.test('after any edits of a file in another form the YAML has the data', async (t) => {
+  const edit = fc.tuple(fc.nat(6), fc.nat(12), fc.nat(12)) as fc.Arbitrary<Edit>;
+  const start = data(FILE);
+  const flow = stringify(start, { collectionStyle: 'flow', lineWidth: 40 });
+  const forms = [
+    flow,
+    JSON.stringify(start),
+    JSON.stringify(start, null, 2),
+    stringify(start, { indentSeq: false }),
+    stringify(start, { indent: 4, defaultStringType: 'QUOTE_SINGLE' }),
+    FILE.replace('nodes: [ n1,  n2 ]', 'nodes: &both [ n1,  n2 ]').replace(
+      /nodes:\n {6}-.*\n.*\n/,
+      'nodes: *both\n',
+    ),
+  ];
+  fc.assert(
+    fc.property(fc.constantFrom(...forms), fc.array(edit, { maxLength: 12 }), (text, edits) => {
+      let after = data(text);
+      for (const one of edits) after = apply(after, one);
+      t.same(parse(renderConfig(text, after)), after);
+    }),
+    { numRuns: 300 },
+  );
+});
 
 /** The lines of an item: from the one with its name to the next item, or the comment above it. */
 function linesWith(text: string, piece: string): string {
