@@ -1,0 +1,86 @@
+/** Commands that add and remove objects while the balancer runs: add, remove. */
+import type { TSchema } from '@sinclair/typebox';
+import { type Command, Option } from 'commander';
+import { NodeBody, VirtualServerBody } from '../../api/documents.js';
+import { parseEndpoint, parseResource, parseWeight } from '../arguments.js';
+import { addClientOptions, type ClientOptions } from '../connect.js';
+import { makeChange } from './changed.js';
+
+const PREDICTOR: TSchema = VirtualServerBody.properties.predictor;
+const WEIGHT: number = NodeBody.properties.weight.default;
+
+const NOT_SAVED = 'The config file stays as it is until `baton config --save`.';
+const RESOURCE = 'a path for any host such as /images/, or www.example.org/images/';
+
+type Resource = ReturnType<typeof parseResource>;
+
+export function addObjectCommands(baton: Command): void {
+  const add = baton
+    .command('add')
+    .helpCommand(false)
+    .description('add a node, a virtual server or a resource to a running balancer')
+    .addHelpText('after', `\n${NOT_SAVED}`);
+  addClientOptions(add.command('node').description('add a node; resources name it as a holder'))
+    .argument('<name>', 'name of the node')
+    .argument('<address>', "the node's own address")
+    .option('--weight <number>', 'its share of sessions', parseWeight, WEIGHT)
+    .action((name: string, address: string, options: ClientOptions & { weight: number }) =>
+      makeChange(options, { kind: 'add-node', node: { name, address, weight: options.weight } }),
+    );
+  addClientOptions(add.command('virtual').description('add a virtual server'))
+    .argument('<name>', 'name of the virtual server')
+    .argument('<address:port>', 'where clients connect', parseEndpoint)
+    .addOption(
+      new Option('--predictor <name>', 'how one of the holders is picked')
+        .choices(PREDICTOR.enum)
+        .default(PREDICTOR.default),
+    )
+    .action(
+      (
+        name: string,
+        endpoint: { address: string; port: number },
+        options: ClientOptions & { predictor: VirtualServerBody['predictor'] },
+      ) =>
+        makeChange(options, {
+          kind: 'add-virtual-server',
+          virtualServer: { name, ...endpoint, predictor: options.predictor },
+        }),
+    );
+  addClientOptions(
+    add.command('resource').description('add a resource, or further holders to one that is there'),
+  )
+    .argument('<[host]/path>', RESOURCE, parseResource)
+    .argument('<nodes...>', 'names of the nodes that hold it')
+    .action((resource: Resource, nodes: string[], options: ClientOptions) =>
+      makeChange(options, { kind: 'add-resource', resource: { ...resource, nodes } }),
+    );
+
+  const remove = baton
+    .command('remove')
+    .helpCommand(false)
+    .description('remove a node, a virtual server or a resource; sessions go on until they end')
+    .addHelpText('after', `\n${NOT_SAVED}`);
+  addClientOptions(
+    remove.command('node').description('remove a node that holds no resource any more'),
+  )
+    .argument('<name>', 'name of the node')
+    .action((node: string, options: ClientOptions) =>
+      makeChange(options, { kind: 'remove-node', node }),
+    );
+  addClientOptions(remove.command('virtual').description('remove a virtual server'))
+    .argument('<name>', 'name of the virtual server')
+    .action((virtualServer: string, options: ClientOptions) =>
+      makeChange(options, { kind: 'remove-virtual-server', virtualServer }),
+    );
+  addClientOptions(
+    remove.command('resource').description('remove a resource, or some of its holders'),
+  )
+    .argument('<[host]/path>', RESOURCE, parseResource)
+    .argument('[nodes...]', 'only these nodes no longer hold it')
+    .action(async (resource: Resource, nodes: string[], options: ClientOptions) => {
+      if (nodes.length === 0) return makeChange(options, { kind: 'remove-resource', ...resource });
+      for (const node of nodes) {
+        await makeChange(options, { kind: 'remove-resource', ...resource, node });
+      }
+    });
+}

@@ -1,0 +1,105 @@
+/** Commands that show what a running balancer does: sessions, stats. */
+import { type Command, Option } from 'commander';
+import { VERSION } from '../../base/version.js';
+import { parseCount, parseLimit, parseSeconds } from '../arguments.js';
+import { addClientOptions, type ClientOptions, client } from '../connect.js';
+import { Stream, Terminal } from '../display.js';
+import { explain, explained } from '../glossary.js';
+import { complain, print } from '../output.js';
+import { renderSessions, renderStats } from '../reports.js';
+import { standardScreen, watchUntilSignal } from '../watch.js';
+
+const DEFAULT_ROWS = 100;
+
+export function addShowCommands(baton: Command): void {
+  addClientOptions(baton.command('sessions').description("print a running balancer's sessions"))
+    .option('--limit <count>', 'print at most this many sessions', parseLimit, DEFAULT_ROWS)
+    .addOption(wide())
+    .action(async (options: ClientOptions & { limit: number; wide: boolean }) => {
+      const list = await client(options).sessions(options.limit);
+      print(
+        options.json
+          ? JSON.stringify(list, null, 2)
+          : renderSessions(list, lineWidth(options.wide)),
+      );
+    });
+
+  addClientOptions(
+    baton.command('stats').description("print a running balancer's state and counters"),
+  )
+    .addOption(
+      new Option('-w, --watch [seconds]', 'show its activity live, until Ctrl-C')
+        .preset('1')
+        .argParser(parseSeconds),
+    )
+    .addOption(
+      new Option('--count <intervals>', 'end after this many intervals')
+        .argParser(parseCount)
+        .implies({ watch: 1 }),
+    )
+    .addOption(wide().conflicts('watch'))
+    .addOption(
+      new Option(
+        '--explain [counter]',
+        'print what this counter means, or what all counters mean; needs no balancer',
+      )
+        .preset(true)
+        .conflicts(['watch', 'count']),
+    )
+    .action(async (options: ClientOptions & StatsOptions) => {
+      if (options.explain !== undefined) return explainCounters(options.explain, options);
+      if (options.watch !== undefined) return watchStats(options, options.watch, options.count);
+      const stats = await client(options).stats();
+      warnOfVersion(stats.version);
+      print(
+        options.json ? JSON.stringify(stats, null, 2) : renderStats(stats, lineWidth(options.wide)),
+      );
+    });
+}
+
+interface StatsOptions {
+  watch?: number;
+  count?: number;
+  wide: boolean;
+  /** true: all counters. */
+  explain?: string | true;
+}
+
+/** The longest line of text, without a terminal or on a wider one. */
+const LONGEST_LINE = 100;
+
+function explainCounters(asked: string | true, { json, wide }: ClientOptions & StatsOptions): void {
+  const name = asked === true ? undefined : asked;
+  const most = Math.min(LONGEST_LINE, lineWidth(wide) ?? LONGEST_LINE);
+  print(json ? JSON.stringify(explained(name), null, 2) : explain(name, most));
+}
+
+function wide(): Option {
+  return new Option('--wide', 'do not cut tables to the width of the terminal').default(false);
+}
+
+/** Characters that fit on a line. Undefined: no limit, as without a terminal. */
+function lineWidth(isWide: boolean): number | undefined {
+  // Some terminals report 0 columns.
+  return isWide ? undefined : process.stdout.columns || undefined;
+}
+
+/** After an upgrade the running balancer keeps its version until it is replaced. */
+function warnOfVersion(running: string): void {
+  if (running === VERSION) return;
+  complain(
+    `warning: the running balancer is version ${running}, this command is version ${VERSION}; \`baton balancer --replace\` starts the installed version`,
+  );
+}
+
+function watchStats(
+  options: ClientOptions,
+  seconds: number,
+  count: number | undefined,
+): Promise<void> {
+  const screen = standardScreen();
+  const text = (): Stream | Terminal =>
+    screen.size() === undefined ? Stream.text(screen) : new Terminal(screen);
+  const display = options.json ? Stream.json(screen) : text();
+  return watchUntilSignal(client(options), { seconds, count }, display);
+}
