@@ -45,6 +45,9 @@ fi
 if [ "$step" = test ]; then
 	need_file /usr/sbin/apache2 apache2-bin
 	need_command tcpdump tcpdump # reads what `baton capture` writes
+	need_command logrotate logrotate # rotates the access log
+	need_command goaccess goaccess # reads the access log in Apache's format
+	need_command chattr e2fsprogs
 fi
 if [ "$step" = bench ]; then
 	need_command haproxy haproxy # what Baton is compared with

@@ -1,6 +1,5 @@
 /** The access log of a farm: one line for each session, with what is true of it. */
-import { readFileSync, renameSync } from 'node:fs';
-import path from 'node:path';
+import { renameSync } from 'node:fs';
 import t from 'tap';
 import { curl } from '../../lab/clients/curl.js';
 import { converse } from '../../lab/clients/raw-client.js';
@@ -9,52 +8,12 @@ import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
 import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
+import { type AccessLine, AccessLogReader } from '../../lab/probes/access-log.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const UPLOAD_BYTES = 3_000_000;
 /** Times in lines are whole ms, and curl measures from before its SYN. */
 const SLACK_S = 0.05;
-
-interface Line {
-  time: string;
-  client: string;
-  client_port: number;
-  virtual_server: string;
-  request: string | null;
-  method: string | null;
-  host: string | null;
-  referer: string | null;
-  user_agent: string | null;
-  node: string | null;
-  tried: string[];
-  status: number | null;
-  time_to_handoff: number | null;
-  duration: number;
-  packets: number;
-  bytes: number;
-  closed: string;
-  reasons: string[];
-  worker: number;
-}
-
-const logFile = (farm: Farm, name = 'access.json'): string => path.join(farm.directory, name);
-
-/** The lines of a log. Throws when a line is not whole. */
-function linesOf(file: string): Line[] {
-  const text = readFileSync(file, 'utf8');
-  if (text !== '' && !text.endsWith('\n')) throw new Error('the last line is not whole');
-  return text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Line);
-}
-
-/** Waits for the line of a session, which comes once it has ended. */
-async function lineOf(farm: Farm, what: string, is: (line: Line) => boolean): Promise<Line> {
-  const find = (): Line | undefined => linesOf(logFile(farm)).find(is);
-  await farm.waitFor(() => find() !== undefined, `the line of ${what}`);
-  return find()!;
-}
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
@@ -72,13 +31,14 @@ t.test('each session has a line', { skip: whyNoFarm() }, async (t) => {
   const balancer = { accessLog: { file: 'access.json' } };
   await withFarm(t, { resources, fill, nodes: 2, balancer }, async (farm) => {
     const { client } = farm;
+    const log = new AccessLogReader(farm, 'access.json');
 
     await t.test('with what curl knows of it', async (t) => {
       const from = Date.now();
       const args = ['-A', 'a "test"', '-e', 'http://www.example.org/'];
       const answer = await curl(client, `${BASE}/a.txt?q=1`, args);
       t.equal(answer.status, 200);
-      const line = await lineOf(farm, 'curl', (line) => line.client_port === answer.localPort);
+      const line = await log.ofPort(answer.localPort);
       const { time, duration, time_to_handoff, packets, bytes, node, ...rest } = line;
       t.same(rest, {
         client: client.address,
@@ -113,7 +73,7 @@ t.test('each session has a line', { skip: whyNoFarm() }, async (t) => {
         steps: [{ send: 'GET /b"\\\x07ad\xff HTTP/1.1\r\nX\r\n\r\n' }, { untilClosed: true }],
         timeoutMs: PATIENCE_MS,
       });
-      const line = await lineOf(farm, '400', (line) => line.client_port === bad.localPort);
+      const line = await log.ofPort(bad.localPort);
       t.match(line, { status: 400, node: null, reasons: ['bad-request'] });
       t.equal(line.request, 'GET /b"\\\x07ad\xff HTTP/1.1', 'each character is a byte');
       const silent = await converse(client, {
@@ -122,12 +82,12 @@ t.test('each session has a line', { skip: whyNoFarm() }, async (t) => {
         steps: [{ finish: true }, { untilClosed: true }],
         timeoutMs: PATIENCE_MS,
       });
-      const none = await lineOf(farm, 'silence', (line) => line.client_port === silent.localPort);
+      const none = await log.ofPort(silent.localPort);
       t.match(none, { status: null, request: null, reasons: ['silent-client'], bytes: 0 });
       await farm.webs[0]!.stop();
       const answer = await curl(client, `${BASE}/one/a.txt`);
       t.equal(answer.status, 503);
-      const lost = await lineOf(farm, '503', (line) => line.client_port === answer.localPort);
+      const lost = await log.ofPort(answer.localPort);
       t.match(lost, { status: 503, node: null, tried: ['n1'] });
       t.same([...lost.reasons].sort(), ['no-holder', 'node-refused']);
       await farm.webs[0]!.start();
@@ -147,7 +107,7 @@ t.test('each session has a line', { skip: whyNoFarm() }, async (t) => {
         ],
         timeoutMs: PATIENCE_MS,
       });
-      const line = await lineOf(farm, 'upload', (line) => line.client_port === sent.localPort);
+      const line = await log.ofPort(sent.localPort);
       t.match(line, { method: 'POST', closed: 'fin', bytes: head.length + UPLOAD_BYTES });
       const gone = await converse(client, {
         address: VIRTUAL_ADDRESS,
@@ -159,24 +119,24 @@ t.test('each session has a line', { skip: whyNoFarm() }, async (t) => {
         ],
         timeoutMs: PATIENCE_MS,
       });
-      const reset = await lineOf(farm, 'reset', (line) => line.client_port === gone.localPort);
+      const reset = await log.ofPort(gone.localPort);
       t.match(reset, { closed: 'client-reset', host: 'x' });
     });
 
     await t.test('under load, also while the file is rotated', async (t) => {
-      const rotated = logFile(farm, 'access.json.1');
+      const rotated = `${log.file}.1`;
       const load = new Wrk(client, `${BASE}/a.txt`, { connections: 16, seconds: 600, close: true });
-      const is = (line: Line): boolean => line.user_agent === null && line.request !== null;
-      const loaded = (): number => linesOf(logFile(farm)).filter(is).length;
+      const is = (line: AccessLine): boolean => line.user_agent === null && line.request !== null;
+      const loaded = (): number => log.lines().filter(is).length;
       await farm.waitFor(() => loaded() >= 1_000, 'lines of wrk');
-      renameSync(logFile(farm), rotated);
+      renameSync(log.file, rotated);
       process.kill(farm.balancerProgram!.pid, 'SIGUSR1');
       await farm.balancerProgram!.waitForLog(/access log reopened/);
       await farm.waitFor(() => loaded() >= 1_000, 'lines of wrk in the new file');
       await load.stop();
       await farm.waitEmpty();
       const { counters } = await farm.stats();
-      const lines = [...linesOf(rotated), ...linesOf(logFile(farm))];
+      const lines = [...log.lines(rotated), ...log.lines()];
       t.equal(lines.length, counters.established, 'a line for each completed handshake');
       t.equal(counters.access_log_lines, lines.length);
       t.ok(lines.length > 2_000, 'there were many');
@@ -189,7 +149,7 @@ t.test('each session has a line', { skip: whyNoFarm() }, async (t) => {
     await t.test('what is buffered is written at the end', async (t) => {
       const answer = await curl(client, `${BASE}/a.txt`);
       await farm.balancerProgram!.stop();
-      const line = linesOf(logFile(farm)).find((line) => line.client_port === answer.localPort);
+      const line = log.lines().find((line) => line.client_port === answer.localPort);
       t.match(line, { request: 'GET /a.txt HTTP/1.1' });
     });
   });

@@ -146,6 +146,19 @@ t.test(
         await web.stop();
       });
 
+      await t.test('a file that cannot be an access log is refused', async (t) => {
+        const cases: [string, RegExp][] = [
+          ['.', /\/log-0: the access log cannot be written: it is a directory/],
+          ['none/access.json', /log-1\/none\/access\.json: .*no such directory/],
+          ['/dev/null', /\/dev\/null: .*it is not a regular file/],
+        ];
+        for (const [index, [file, pattern]] of cases.entries()) {
+          const config = forBalancer({ accessLog: { file } });
+          const name = writeConfig(farm, `log-${index}`, config);
+          await refuses(t, farm.client, ['balancer', '-c', name], pattern);
+        }
+      });
+
       await t.test('the running farm goes on', async (t) => {
         const answer = await curl(farm.client, `http://${VIRTUAL_ADDRESS}/a.txt`);
         t.equal(answer.body.toString(), 'here\n');

@@ -1,8 +1,13 @@
 /** Lines are whole and printable, and say what a client has sent, whatever that is. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { formatLine, MOST_FORMATTED_BYTES } from '../../../src/balancer/access-log/format.js';
+import { REASONS } from '../../../src/balancer/access-log/reasons.js';
 import { NO_TEXT, readRequestText } from '../../../src/balancer/access-log/request-text.js';
+import { CLOSE_REASONS } from '../../../src/engine/options.js';
 import { LINE } from './fixture.js';
 
 /** A common pattern for Apache's combined format. Apache too writes "-" for an unknown status. */
@@ -113,4 +118,47 @@ t.test('the longest line fits the buffer', async (t) => {
     const { length } = formatLine({ ...LINE, text, tried }, format);
     t.ok(length > 10_000 && length < MOST_FORMATTED_BYTES, `${format}: ${length}`);
   }
+});
+
+t.test(
+  "goaccess reads Apache's format",
+  { skip: spawnSync('goaccess', ['--version']).error !== undefined && 'needs goaccess' },
+  async (t) => {
+    const directory = t.testdir();
+    const log = path.join(directory, 'access.log');
+    const texts = ['GET /a?b=" HTTP/1.1', 'GET /\\\xff HTTP/1.0', '\x16\x03', ''];
+    const lines = texts.map((line, index) =>
+      formatLine(
+        {
+          ...LINE,
+          text: { ...NO_TEXT, line, userAgent: 'a "b"' },
+          status: index < 2 ? undefined : 400,
+        },
+        'combined',
+      ),
+    );
+    writeFileSync(log, lines.join(''));
+    const report = path.join(directory, 'report.json');
+    execFileSync(
+      'goaccess',
+      [log, '--log-format=COMBINED', '--no-strict-status', '--no-global-config', '-o', report],
+      { stdio: 'ignore' },
+    );
+    const { general } = JSON.parse(readFileSync(report, 'utf8')) as {
+      general: Record<string, unknown>;
+    };
+    t.match(general, { total_requests: 4, valid_requests: 4, failed_requests: 0 });
+  },
+);
+
+t.test('docs/logging.md explains every code', async (t) => {
+  const page = readFileSync(new URL('../../../../docs/logging.md', import.meta.url), 'utf8');
+  for (const [reason, meaning] of Object.entries(REASONS))
+    t.ok(page.includes(`| \`${reason}\` | ${meaning} |`), reason);
+  // These ends come before the end of the handshake, so no line has them.
+  const without = ['handshake-timeout', 'evicted'];
+  for (const reason of CLOSE_REASONS)
+    t.equal(page.includes(`| \`${reason}\` |`), !without.includes(reason), reason);
+  for (const key of Object.keys(JSON.parse(formatLine(LINE, 'json')) as object))
+    t.match(page, new RegExp(`\\| .*\`${key}\`.* \\|`), key);
 });
