@@ -49,10 +49,7 @@ export class RequestDispatcher implements Dispatcher {
   private directory: Directory;
   private names: Routes['predictors'];
   private readonly candidates: SessionCandidates;
-  /**
-   * By slot of the virtual server. Each is made at its first pick: the turns of 100,000 holder sets
-   * take megabytes, and most virtual servers never use most of them.
-   */
+  /** By slot of the virtual server. Each is made at its first pick. */
   private predictors: (Predictor | undefined)[];
   private readonly head: HeadReader;
 

@@ -135,3 +135,31 @@ t.test('a suspended node is the last choice', async (t) => {
   nodes.setMac(0, undefined);
   t.equal(it.pick(0, tried, 0, 0, now), -1, 'an unresolved node is not picked');
 });
+
+t.test('other routes: indexes and turns of the new directory', async (t) => {
+  const it = dispatcher();
+  const bytes = request('GET /images/a HTTP/1.1', 'Host: a');
+  it.inspect(bytes, 0, bytes.length, 0, 0);
+  t.equal(it.pick(it.resource, 0, 0, 0, 0), 0);
+  t.same(
+    [0, 1, 2].map((node) => it.holderBit(0, node)),
+    [1, 2, 0],
+  );
+  it.use({
+    directory: new Directory(
+      directoryImage([
+        { path: '/first/', nodes: [0] },
+        { path: '/images/', nodes: [1, 2] },
+      ]),
+    ),
+    // The slot 0 is free. A session of it would still be served.
+    predictors: [undefined, 'least-connections'],
+  });
+  t.equal(it.inspect(bytes, 0, bytes.length, 0, 0), Verdict.found);
+  t.equal(it.resource, 1);
+  t.same([it.pick(1, 0, 0, 0, 0), it.pick(1, 0, 1, 0, 0)], [1, 1]);
+  t.same(
+    [0, 1, 2].map((node) => it.holderBit(1, node)),
+    [0, 1, 2],
+  );
+});

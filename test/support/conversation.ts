@@ -15,7 +15,7 @@ import { Port, type PortNumber } from '../../src/datapath/datapath.js';
 import type { NodeShare } from '../../src/directory/node-memory.js';
 import { NodeStates, ownStates } from '../../src/directory/node-states.js';
 import { Engine } from '../../src/engine/engine.js';
-import { inSlots } from '../../src/engine/farm.js';
+import { type EngineFarm, inSlots } from '../../src/engine/farm.js';
 import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
 import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/engine/options.js';
 import {
@@ -36,7 +36,7 @@ import {
   SERVER,
   toClient,
 } from './conversation-frames.js';
-import { HEAD_BYTES, KnownPaths } from './known-paths.js';
+import { HEAD_BYTES, KnownPaths, type Paths } from './known-paths.js';
 import { MemoryDatapath, type SentFrame } from './memory.js';
 import { describe, differences, type ParsedPacket, parse } from './packet-parse.js';
 import { START } from './uptime.js';
@@ -84,6 +84,8 @@ export class Conversation {
   /** The first frame that was as expected, and the latest ones. */
   private readonly right: Pick<Heard, 'time' | 'packet'>[] = [];
   private now = 0;
+  /** The farm that is in place. */
+  farm: EngineFarm;
 
   constructor(
     private readonly t: Test,
@@ -129,6 +131,11 @@ export class Conversation {
       ...(isn === undefined ? {} : { initialSequence: () => isn }),
       ...options.engine,
     };
+    this.farm = {
+      nodes: inSlots(nodes),
+      servers: engineOptions.virtualServers,
+      timeouts: engineOptions.timeouts,
+    };
     for (let i = 0; i < NODES.length; i++) this.nodes.setMac(i, macBytes(NODES[i]!.mac));
     this.engine = new Engine(
       engineOptions,
@@ -153,6 +160,18 @@ export class Conversation {
   setMac(time: number, node: number, mac: string): void {
     this.advance(time);
     this.nodes.setMac(node, macBytes(mac), this.start + this.now);
+  }
+
+  /**
+   * The farm changes at `time`. What is not given stays.
+   * @throws BatonError what `Engine.prepare` throws; nothing changes then
+   */
+  change(time: number, farm: Partial<EngineFarm>, paths?: Paths): void {
+    this.advance(time);
+    const next = { ...this.farm, ...farm };
+    this.engine.commit(this.engine.prepare(next));
+    if (paths !== undefined) this.dispatcher.use(paths);
+    this.farm = next;
   }
 
   /** The engine's next frame is this one, sent at `time` or as little later as timers may be. */

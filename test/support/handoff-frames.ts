@@ -32,12 +32,10 @@ export function withdrawn(node: number, seq: number): PacketSpec {
   return inIxp(node, { type: segment }, { flags: 'R', seq }, '');
 }
 
-/** The ADOPT of the local service that answers 503. */
-export function unavailable(request: string): PacketSpec {
-  return inIxp(
-    LOCAL_NODE,
-    { type: adopt, service: LocalService.unavailable },
-    { flags: 'PA', seq: 1001 },
-    request,
-  );
+/** The ADOPT of the local service that answers 503, or another status. */
+export function unavailable(
+  request: string,
+  service: number = LocalService.unavailable,
+): PacketSpec {
+  return inIxp(LOCAL_NODE, { type: adopt, service }, { flags: 'PA', seq: 1001 }, request);
 }

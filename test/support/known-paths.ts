@@ -8,14 +8,15 @@ import type { NodeTable } from '../../src/engine/node-table.js';
 /** Length of the longest head that it accepts. */
 export const HEAD_BYTES = 4096;
 
-/** Nodes by path. */
-const RESOURCES: Readonly<Record<string, readonly number[]>> = {
+/** Nodes by path. The place of a path is its index. */
+export type Paths = Readonly<Record<string, readonly number[]>>;
+
+const FIRST_PATHS: Paths = {
   '/0': [0],
   '/1': [1],
   '/01': [0, 1],
   '/012': [0, 1, 2],
 };
-const PATHS = Object.keys(RESOURCES);
 
 /** Reads the request line, the end of the head and the limit; picks holders in their order. */
 export class KnownPaths implements Dispatcher {
@@ -28,7 +29,14 @@ export class KnownPaths implements Dispatcher {
   /** Total of bytes read. */
   looked = 0;
 
+  private paths = Object.entries(FIRST_PATHS);
+
   constructor(private readonly nodes: NodeTable) {}
+
+  /** Knows these paths from now on. */
+  use(paths: Paths): void {
+    this.paths = Object.entries(paths);
+  }
 
   inspect(bytes: Uint8Array, start: number, end: number, resume: number): VerdictCode {
     const text = Buffer.from(bytes.subarray(start, end)).toString('latin1');
@@ -43,13 +51,13 @@ export class KnownPaths implements Dispatcher {
     const [method = '', path = ''] = text.split(' ');
     this.requestStart = 0;
     this.requestEnd = method.length + 1 + path.length;
-    this.resource = PATHS.indexOf(path);
+    this.resource = this.paths.findIndex(([known]) => known === path);
     this.repeatable = method === 'GET';
     return this.resource < 0 ? Verdict.notFound : Verdict.found;
   }
 
   pick(resource: number, tried: number, server: number, options: number, now: number): number {
-    const holders = RESOURCES[PATHS[resource]!]!;
+    const [, holders] = this.paths[resource]!;
     for (let i = 0; i < holders.length; i++) {
       if ((tried & (1 << i)) !== 0 || !this.nodes.takesHandoffs(holders[i]!, server, options, now))
         continue;
@@ -60,7 +68,7 @@ export class KnownPaths implements Dispatcher {
   }
 
   holderBit(resource: number, node: number): number {
-    const position = RESOURCES[PATHS[resource]!]!.indexOf(node);
+    const position = this.paths[resource]![1].indexOf(node);
     return position < 0 ? 0 : 1 << position;
   }
 }

@@ -24,7 +24,7 @@ export class LeastConnections implements Predictor {
   constructor(sets: HolderSets, candidates: Candidates) {
     this.sets = sets;
     this.candidates = candidates;
-    this.turns = new Turns(sets.node.length);
+    this.turns = new Turns(sets);
     this.loads = new Float64Array(sets.largest);
   }
 
@@ -55,7 +55,7 @@ export class LeastConnections implements Predictor {
         leastWeight = weight;
       }
     }
-    turns.begin();
+    turns.begin(first);
     for (let holder = first; holder < end; holder++) {
       const load = loads[holder - first]!;
       if (load === UNAVAILABLE) continue;

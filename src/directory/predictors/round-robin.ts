@@ -13,14 +13,14 @@ export class RoundRobin implements Predictor {
   constructor(sets: HolderSets, candidates: Candidates) {
     this.sets = sets;
     this.candidates = candidates;
-    this.turns = new Turns(sets.node.length);
+    this.turns = new Turns(sets);
   }
 
   pick(set: number, tried: number): number {
     const { sets, candidates, turns } = this;
     const first = sets.start[set]!;
     const end = sets.start[set + 1]!;
-    turns.begin();
+    turns.begin(first);
     for (let holder = first; holder < end; holder++) {
       const candidate = sets.node[holder]!;
       const weight = candidates.weight(candidate);

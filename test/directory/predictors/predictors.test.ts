@@ -39,6 +39,27 @@ for (const name of PREDICTOR_NAMES) {
     t.equal(turns(make(4_000_000_000, 4_000_000_000), 4), 'abab', 'large weights');
   });
 
+  t.test(`${name}: thousands of sets have turns of their own`, async (t) => {
+    const nodes = 30;
+    const triples = Array.from({ length: nodes * nodes * nodes }, (_, index) => [
+      index % nodes,
+      Math.floor(index / nodes) % nodes,
+      Math.floor(index / (nodes * nodes)),
+    ]);
+    const sets = holderSets(triples.map((holders) => ({ nodes: holders })));
+    t.ok(sets.node.length > 4_096, 'there are several parts');
+    const farm = new Farm(...Array<number>(nodes).fill(1));
+    const predictor = createPredictor(name, sets, farm);
+    const picked = (): number[] =>
+      Array.from({ length: sets.count }, (_, set) => predictor.pick(set, 0));
+    const rounds = [picked(), picked(), picked(), picked(), picked(), picked()];
+    const wrong = Array.from({ length: sets.count }, (_, set) => set).filter((set) => {
+      const holders = sets.node.subarray(sets.start[set], sets.start[set + 1]);
+      return rounds.some((round, turn) => round[set] !== holders[turn % holders.length]);
+    });
+    t.same(wrong, []);
+  });
+
   t.test(`${name}: leaves out holders that were tried, and unavailable ones`, async (t) => {
     const farm = new Farm(1, 1, 1);
     const predictor = createPredictor(name, holderSets([{ nodes: [0, 2] }, { nodes: [1] }]), farm);
