@@ -172,7 +172,7 @@ export class Farm {
     return program;
   }
 
-  /** Starts web servers, agents and the balancer, and waits until it reports every node as up. */
+  /** Starts web servers, agents and the balancer, and waits until every node takes handoffs. */
   async startAll(
     resources: readonly Resource[],
     more: Record<string, unknown> = {},
@@ -190,7 +190,8 @@ export class Farm {
     await this.waitFor(
       async () => {
         const { nodes } = await this.stats();
-        return nodes.filter((node) => node.state === 'up').length >= count;
+        const up = nodes.filter(({ state, condition }) => state === 'up' && condition === 'up');
+        return up.length >= count;
       },
       `${count} nodes up`,
       timeoutMs,

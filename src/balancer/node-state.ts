@@ -1,6 +1,6 @@
 /**
- * The state of a node in one word, and the reason in a sentence. It is a function of what is known
- * of the node, and of nothing else. So the table and the log always agree.
+ * The condition of a node in one word, and the reason in a sentence. It is a function of what is
+ * known of the node, and of nothing else. So the table and the log always agree.
  */
 
 import type { NodeCondition } from '../api/documents.js';
@@ -23,7 +23,7 @@ export interface NodeFacts extends NodeHealth {
 }
 
 export interface NodeStatus {
-  state: NodeCondition;
+  condition: NodeCondition;
   /**
    * Empty when nothing is unusual. The text must not change while the facts stay the same, so it
    * has no ages and no counts.
@@ -31,7 +31,7 @@ export interface NodeStatus {
   why: string;
 }
 
-/** Reports come every second. The state mentions a last report that is older than this, in ms. */
+/** Reports come every second. The reason mentions a last report that is older than this, in ms. */
 const REPORT_LATE_MS = 5_000;
 
 /** Outcomes that are not an IxcpReason. */
@@ -54,9 +54,9 @@ export function refusalText(reason: number): string {
 /** A virtual server in its slot, by which the facts have it. */
 export type StatusServer = Pick<ServerSlot, 'slot' | 'name' | 'address' | 'port'>;
 
-/** Decides the state of a node. @param servers the virtual servers that take sessions */
+/** Decides the condition of a node. @param servers the virtual servers that take sessions */
 export function nodeStatus(facts: NodeFacts, servers: readonly StatusServer[]): NodeStatus {
-  const is = (state: NodeCondition, why: string): NodeStatus => ({ state, why });
+  const is = (condition: NodeCondition, why: string): NodeStatus => ({ condition, why });
   if (!facts.resolved) return is('unresolved', facts.whyUnresolved);
   if (facts.otherKey) {
     return is(

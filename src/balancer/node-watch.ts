@@ -1,11 +1,11 @@
 /**
- * Watches the nodes from the main thread. It logs every change of a node's state, and decides which
+ * Watches the nodes from the main thread. It finds out the condition of each, and decides which
  * options SYN/ACKs offer: those that all nodes, and our own kernel, can continue with. It looks
- * when an engine reports a change, and every second, because some states change with time alone.
+ * when an engine reports a change, and every second, because some conditions change with time
+ * alone.
  */
 import { reasonOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
-import { TokenBucket } from '../base/token-bucket.js';
 import type { NodeStates } from '../directory/node-states.js';
 import { LOCAL_NODE } from '../engine/node-table.js';
 import type { WithheldOptions } from '../engine/withheld-options.js';
@@ -22,7 +22,7 @@ import type { EngineEvent } from './threads/engine-messages.js';
 const LOOK_MS = 1_000;
 /**
  * Agents report every second. An agent that has not reported this long after we began to watch its
- * node, in ms, is mentioned in the state.
+ * node, in ms, is mentioned in the status.
  */
 const SETTLED_MS = 3_500;
 /**
@@ -30,18 +30,11 @@ const SETTLED_MS = 3_500;
  * nodes that have never reported do not count any more.
  */
 const UNKNOWN_MS = 1_500;
-/**
- * Limits of log lines about one node: MOST_LINES at once, then one in SECONDS_A_LINE. The last
- * state is always logged in the end.
- */
-const MOST_LINES = 12;
-const SECONDS_A_LINE = 5;
-
 /** Options that cannot be withdrawn once a client was offered them. */
 const WITHHELD = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 
 const REMOVED: NodeStatus = {
-  state: 'removed',
+  condition: 'removed',
   why: 'it is no longer in the config; its sessions continue until they end',
 };
 
@@ -73,12 +66,11 @@ interface Watched {
   mac: Uint8Array | undefined;
   /** Why its MAC address is not known; undefined: not looked for yet. */
   reason: string | undefined;
-  /** The status that was logged last. */
-  logged: NodeStatus;
-  readonly lines: TokenBucket;
 }
 
 export class NodeWatch {
+  /** Called with the slot of a node whose status may have changed. */
+  onLook: ((node: number) => void) | undefined;
   private readonly options: NodeWatchOptions;
   private readonly startedAt: number;
   /** By slot. */
@@ -136,6 +128,12 @@ export class NodeWatch {
     return this.facts(node).reportAgeMs;
   }
 
+  /** Whether the node's MAC address was looked for. Before that, no status is news. */
+  hasLooked(node: number): boolean {
+    return this.nodes.get(node)?.reason !== undefined;
+  }
+
+  /** What is known of the node in a slot, in one word and a sentence. */
   status(node: number): NodeStatus {
     const known = this.nodes.get(node);
     if (known === undefined || known.retired) return REMOVED;
@@ -176,8 +174,8 @@ export class NodeWatch {
     if (known === undefined && node !== LOCAL_NODE) return;
     const name = known === undefined ? 'the local service' : `node ${known.name}`;
     if (known !== undefined) this.check(node);
-    // The log has events about a node as its state. These lines are about one connection, or about
-    // the local services.
+    // The log has events about a node as its condition. These lines are about one connection, or
+    // about the local services.
     else if (event.event === 'silent') log.warn(`${name} did not answer a handoff in time`);
     if (
       event.event === 'refused' &&
@@ -188,14 +186,14 @@ export class NodeWatch {
 
   /** Checks one node. */
   private check(node: number): void {
-    this.logChange(node);
+    this.onLook?.(node);
     this.updateWithheld();
   }
 
   /** Checks all nodes and our own kernel. */
   look(): void {
     this.checkOwnKernel();
-    for (const [node] of this.inConfig()) this.logChange(node);
+    for (const [node] of this.inConfig()) this.onLook?.(node);
     this.updateWithheld();
   }
 
@@ -207,8 +205,6 @@ export class NodeWatch {
       since: this.options.now(),
       mac: undefined,
       reason: undefined,
-      logged: { state: 'unresolved', why: '' },
-      lines: new TokenBucket(1 / SECONDS_A_LINE, MOST_LINES),
     };
   }
 
@@ -226,25 +222,6 @@ export class NodeWatch {
       whyUnresolved: known?.reason ?? 'not looked for yet',
       settled: known !== undefined && now() - known.since > SETTLED_MS,
     };
-  }
-
-  private logChange(node: number): void {
-    const { log, now } = this.options;
-    const known = this.nodes.get(node);
-    // Whoever removed a node knows it.
-    if (known === undefined || known.retired) return;
-    const status = this.status(node);
-    const { logged } = known;
-    if (logged.state === status.state && logged.why === status.why) return;
-    // Before the first resolution, it is no news that the MAC address is unknown.
-    if (status.state === 'unresolved' && known.reason === undefined) return;
-    if (!known.lines.take(now())) return;
-    known.logged = status;
-    const { state, why } = status;
-    const name = `node ${known.name}`;
-    if (why === '') log.info(`${name} is ${state}`);
-    else if (state === 'leaving') log.info(`${name} is ${state}: ${why}`);
-    else log.warn(`${name} is ${state}${state === 'up' ? ', but' : ''}: ${why}`);
   }
 
   private checkOwnKernel(): void {

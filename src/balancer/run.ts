@@ -25,8 +25,10 @@ import { preflight } from './machine/preflight.js';
 import { MetricsServer } from './metrics/metrics-server.js';
 import { NodeWatch } from './node-watch.js';
 import { firstSlots } from './objects/farm.js';
-import { farmMemory, farmStates } from './objects/farm-states.js';
+import { farmMemory, farmStates, writeFarm } from './objects/farm-states.js';
 import { firstFarm } from './objects/first-farm.js';
+import { NodeObjects } from './objects/node-objects.js';
+import { OperatorFile } from './objects/operator-states.js';
 import { askToLeave } from './replacement.js';
 import { ErrorService } from './services/error-service.js';
 import { BalancerStats } from './stats.js';
@@ -128,21 +130,37 @@ async function start(
   const { workers } = config;
   const memory = farmMemory(workers);
   const withheld = withheldMemory();
+  const states = farmStates(memory, workers);
+  const farm = firstFarm(config, slots);
+  writeFarm(states, farm);
   const watch = new NodeWatch({
     farm: slots,
-    states: farmStates(memory, workers),
+    states,
     withheld: new WithheldOptions(withheld),
     log,
     now: monotonicClock(),
     onWithheld: (options) => machine.withhold(options),
     earlier: machine.earlierWithheld(),
   });
+  const pool: { engine?: EnginePool } = {};
+  // Before the engine threads start: they see the states that operators have set from the first
+  // session on.
+  const objects = new NodeObjects({
+    nodes,
+    states,
+    finder: watch,
+    log,
+    now: monotonicClock(),
+    kept: new OperatorFile({ ...machine.info, interface: config.interface, log }),
+    endSessions: (slot) => pool.engine?.endSessionsOfNode(slot),
+  });
+  watch.onLook = (slot) => objects.look(slot);
   let neighbours: NeighbourWatch | undefined;
   const engine = await EnginePool.start({
     program: ENGINE_PROGRAM,
     workers,
     given: {
-      farm: firstFarm(config, slots),
+      farm,
       limits: config.limits,
       interfaceIndex: machine.info.index,
       mac: machine.info.mac,
@@ -162,6 +180,7 @@ async function start(
       died: (reason) => end.lost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
     },
   });
+  pool.engine = engine;
   steps.add(
     () => engine.stop(),
     () => machine.withdrawEngine(),
@@ -193,6 +212,7 @@ async function start(
   const stats = new BalancerStats({
     config,
     nodes,
+    objects,
     engine,
     machine,
     watch,

@@ -11,7 +11,7 @@ import {
 } from '../base/kernel-counters.js';
 import type { Log } from '../base/log.js';
 import { VERSION } from '../base/version.js';
-import type { BalancerConfig, NodeEntry } from '../config/load.js';
+import type { BalancerConfig } from '../config/load.js';
 import { SessionState } from '../engine/table/session-table.js';
 import { formatAddress } from '../wire/address.js';
 import type { AccessLog } from './access-log/access-log.js';
@@ -21,14 +21,16 @@ import { renderMetrics } from './metrics/exposition.js';
 import { Scrapes } from './metrics/scrapes.js';
 import { metricsInput } from './metrics/source.js';
 import type { NodeWatch } from './node-watch.js';
+import type { NodeSlot } from './objects/farm.js';
+import type { NodeObjects } from './objects/node-objects.js';
 import type { EngineSnapshot } from './threads/engine-messages.js';
 import type { EnginePool } from './threads/engine-pool.js';
 
 /** The parts of a running balancer that its documents are made of. */
 export interface BalancerParts {
   config: BalancerConfig;
-  /** The nodes of the config, then those that only sessions of an earlier run have. */
-  nodes: readonly NodeEntry[];
+  nodes: readonly NodeSlot[];
+  objects: NodeObjects;
   engine: EnginePool;
   machine: Machine;
   watch: NodeWatch;
@@ -56,7 +58,7 @@ export class BalancerStats {
   }
 
   async stats(): Promise<StatsDocument> {
-    const { config, nodes, engine, machine, watch } = this.parts;
+    const { config, nodes, objects, engine, machine, watch } = this.parts;
     const snapshot = await engine.snapshot();
     const counters = this.counters(snapshot);
     const inState = (state: number): number => snapshot.inState[state] ?? 0;
@@ -80,23 +82,11 @@ export class BalancerStats {
         predictor: server.predictor,
         active: snapshot.perServer[index] ?? 0,
       })),
-      nodes: nodes.flatMap((node, index) => {
-        const known = snapshot.nodes[index];
+      nodes: nodes.flatMap(({ slot, retired }) => {
+        const { active = 0, adopted = 0 } = snapshot.nodes[slot] ?? {};
+        const node = objects.document(slot, { active, adopted });
         // A node that is not in the config disappears with its last session.
-        if (index >= config.nodes.length && (known?.active ?? 0) === 0) return [];
-        const { state, why } = watch.status(index);
-        const reportAgeMs = watch.reportAgeMs(index);
-        const row = {
-          name: node.name,
-          address: formatAddress(node.address),
-          mac: watch.mac(index),
-          state,
-          why,
-          active: known?.active ?? 0,
-          adopted: known?.adopted ?? 0,
-          lastReportMs: reportAgeMs === null ? null : Math.round(reportAgeMs),
-        };
-        return [row];
+        return node === undefined || (retired && active === 0) ? [] : [node];
       }),
       notOffered: watch.notOffered(),
       sessions: {

@@ -160,6 +160,14 @@ export const COUNTERS = {
     'sessions',
     'Sessions of an earlier run of the balancer that were reset or forgotten, because that run ended with bytes of their request head. A few are normal after a balancer was killed.',
   ),
+  closed_maintenance: counter(
+    'sessions',
+    'Sessions that were reset because an operator put their node into maintenance. Drain a node first, and its sessions end by themselves.',
+  ),
+  closed_removed: counter(
+    'sessions',
+    'Sessions that were reset because an operator removed their virtual server and ended its sessions by force.',
+  ),
   taken_over: counter(
     'sessions',
     'Sessions taken over from an earlier run of the balancer at a restart or an upgrade.',

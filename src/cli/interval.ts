@@ -1,6 +1,6 @@
 /** The rates of a balancer's counters between two answers of its control socket. */
 
-import type { NodeCondition, StatsDocument } from '../api/documents.js';
+import type { NodeDocument, StatsDocument } from '../api/documents.js';
 import { COUNTER_PREFIX, FRAMES_OF_KERNEL } from '../base/kernel-counters.js';
 import { STAGE_NAMES, type StageName } from '../base/stages.js';
 
@@ -34,7 +34,20 @@ export interface Interval {
     localAnswers: number;
   };
   sessions: StatsDocument['sessions'];
-  nodes: { name: string; state: NodeCondition; why: string; active: number; adopted: number }[];
+  nodes: Pick<
+    NodeDocument,
+    | 'name'
+    | 'state'
+    | 'by'
+    | 'why'
+    | 'since'
+    | 'condition'
+    | 'sources'
+    | 'weight'
+    | 'active'
+    | 'held'
+    | 'adopted'
+  >[];
   /** The kinds of drops that have occurred since the start. */
   drops: { name: string; perSecond: number; total: number }[];
   /** One entry for each engine thread. */
@@ -115,12 +128,18 @@ export function between(
       localAnswers,
     },
     sessions: after.sessions,
-    nodes: after.nodes.map(({ name, state, why, active, adopted }, index) => ({
-      name,
-      state,
-      why,
-      active,
-      adopted: rate(before.nodes[index]?.adopted, adopted),
+    nodes: after.nodes.map((node) => ({
+      name: node.name,
+      state: node.state,
+      by: node.by,
+      why: node.why,
+      since: node.since,
+      condition: node.condition,
+      sources: node.sources,
+      weight: node.weight,
+      active: node.active,
+      held: node.held,
+      adopted: rate(before.nodes.find(({ name }) => name === node.name)?.adopted, node.adopted),
     })),
     drops: Object.entries(after.counters)
       .filter(([name, total]) => total > 0 && DROP.test(name))

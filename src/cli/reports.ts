@@ -8,6 +8,7 @@ import { formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';
 import type { BalancerConfig, Config, NodeConfig } from '../config/load.js';
 import { formatAddress, formatEndpoint } from '../wire/address.js';
+import { nodeWhy } from './node-why.js';
 
 /** @param most characters that fit on a line. Default: tables are as wide as their content. */
 export function renderStats(stats: StatsDocument, most?: number): string {
@@ -35,6 +36,7 @@ export function renderStats(stats: StatsDocument, most?: number): string {
       { title: 'MAC' },
       { title: 'STATE' },
       { title: 'ACTIVE', align: 'right' },
+      { title: 'HELD', align: 'right' },
       { title: 'ADOPTED', align: 'right' },
       { title: 'REPORT', align: 'right' },
       { title: 'WHY', shortens: true },
@@ -45,9 +47,10 @@ export function renderStats(stats: StatsDocument, most?: number): string {
       node.mac ?? '',
       node.state,
       formatCount(node.active),
+      formatCount(node.held),
       formatCount(node.adopted),
       node.lastReportMs === null ? '' : formatDuration(node.lastReportMs),
-      node.why,
+      nodeWhy(node, stats.startedAt + stats.uptimeMs),
     ]),
     most,
   );

@@ -6,6 +6,7 @@ import { type Column, formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';
 import { meaningOf } from './glossary.js';
 import type { Interval, WorkerInterval } from './interval.js';
+import { nodeWhy } from './node-why.js';
 
 /** A line of text. A less important one is dimmed if the terminal can do that. */
 export interface Line {
@@ -52,7 +53,7 @@ export function renderInterval(interval: Interval, most?: number): Line[] {
       formatCount,
     ),
     [...stageTable(interval.stages), ...kernelLine(interval.kernel)],
-    nodeTable(interval.nodes, most),
+    nodeTable(interval, most),
   ];
   const lines = blocks.flatMap((block, index) => [...(index === 0 ? [] : ['']), ...block]);
   return [...lines.map((text) => ({ text, dim: false })), ...dropLines(interval.drops, most)];
@@ -123,7 +124,7 @@ function kernelLine(kernel: Interval['kernel']): string[] {
   ];
 }
 
-function nodeTable(nodes: Interval['nodes'], most: number | undefined): string[] {
+function nodeTable({ nodes, at }: Interval, most: number | undefined): string[] {
   return table(
     [
       { title: 'NODE' },
@@ -137,7 +138,7 @@ function nodeTable(nodes: Interval['nodes'], most: number | undefined): string[]
       node.state,
       formatCount(node.active),
       formatRate(node.adopted),
-      node.why,
+      nodeWhy(node, Date.parse(at)),
     ]),
     most,
   );

@@ -7,7 +7,7 @@ import { TokenBucket } from '../base/token-bucket.js';
 import { Port } from '../datapath/datapath.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../wire/ipv4.js';
-import { seqAdd } from '../wire/seq.js';
+import { seqAdd, seqAfter } from '../wire/seq.js';
 import {
   finishTcpChecksum,
   TCP,
@@ -117,13 +117,19 @@ export class ClientWriter {
     return this.finishPlain(frame, headerBytes);
   }
 
-  /** An RST in answer to the current frame (RFC 9293 section 3.10.7.1), within a rate limit. */
+  /**
+   * An RST in answer to the current frame of no session (RFC 9293 section 3.10.7.1), within a rate
+   * limit.
+   */
   resetAnswer(): void {
-    const { segment, counters, now } = this.core;
-    if (!this.resets.take(now)) {
-      counters.count(Counter.drop_reset_limit);
-      return;
-    }
+    const { counters, now } = this.core;
+    if (this.resets.take(now)) this.resetSender();
+    else counters.count(Counter.drop_reset_limit);
+  }
+
+  /** An RST in answer to the current frame, whose sender has proved its address. */
+  resetSender(): void {
+    const { segment, counters } = this.core;
     const acknowledges = (segment.flags & TcpFlag.ack) !== 0;
     const sent = acknowledges
       ? this.reset(segment.acknowledgement, 0, TcpFlag.rst)
@@ -132,7 +138,8 @@ export class ClientWriter {
   }
 
   /**
-   * An RST to the client of a session that has to be given up. Returns false when the client's MAC
+   * An RST to the client of a session that has to be given up. Its number is the one that the
+   * client expects next, as far as its acknowledgements say. Returns false when the client's MAC
    * address is unknown: the session came from an earlier process.
    */
   resetSession(slot: number): boolean {
@@ -141,13 +148,14 @@ export class ClientWriter {
     const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES);
     if (frame < 0) return false;
     const server = this.core.serverOf(slot);
+    const first = sessions.serverFirst(slot);
     this.sessionHeaders(frame, slot, TCP_HEADER_BYTES);
     writeTcp(
       this.core.transmit.memory.view,
       frame + PLAIN_TCP,
       servers.port[server]!,
       sessions.portServer(slot) >>> 16,
-      sessions.serverFirst(slot),
+      seqAfter(sessions.clientAck(slot), first) ? sessions.clientAck(slot) : first,
       sessions.receiveNext(slot),
       TCP_HEADER_BYTES,
       TcpFlag.rst | TcpFlag.ack,

@@ -10,6 +10,7 @@ import { MOST_VIRTUAL_SERVERS } from '../datapath/xdp-layout.js';
 import type { Dispatcher } from '../directory/dispatcher.js';
 import type { NodeStates } from '../directory/node-states.js';
 import { ETHERNET, writeMac } from '../wire/ethernet.js';
+import { LocalService } from '../wire/ixp.js';
 import { seqAdd, seqAfter } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
 import { TcpFlag } from '../wire/tcp.js';
@@ -63,6 +64,8 @@ const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
   replaced: Counter.closed_replaced,
   'no-node': Counter.closed_no_node,
   lost: Counter.closed_lost,
+  maintenance: Counter.closed_maintenance,
+  removed: Counter.closed_removed,
 };
 
 export class Core {
@@ -284,6 +287,34 @@ export class Core {
     this.timers.set(slot, this.now + this.options.timeouts.linger);
     this.counters.count(CLOSE_COUNTERS[reason]);
     this.observer.closed?.(slot, reason, this.now);
+  }
+
+  /**
+   * Ends a session whose node and client were reset. The balancer keeps it for a while without a
+   * node, to reset the client again if it has missed that.
+   */
+  cut(slot: number, reason: CloseReason): void {
+    const { sessions } = this;
+    this.releaseHead(slot);
+    this.counters.count(CLOSE_COUNTERS[reason]);
+    // The observer still sees the node.
+    this.observer.closed?.(slot, reason, this.now);
+    this.detach(slot);
+    sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
+    sessions.setNode(slot, LOCAL_NODE);
+    sessions.setService(slot, LocalService.none);
+    sessions.setState(slot, SessionState.lingering);
+    this.timers.set(slot, this.now + this.options.timeouts.linger);
+  }
+
+  /** Whether `cut` has ended the session. A local service has another number than none. */
+  isCut(slot: number): boolean {
+    const { sessions } = this;
+    return (
+      sessions.state(slot) === SessionState.lingering &&
+      sessions.node(slot) === LOCAL_NODE &&
+      sessions.service(slot) === LocalService.none
+    );
   }
 
   /**

@@ -38,6 +38,7 @@ import type { NodeChange, NodeTable } from './node-table.js';
 import type { EngineOptions, Observer, Timeouts } from './options.js';
 import { PassThrough } from './pass-through.js';
 import { PARSED } from './segment.js';
+import { Sweep } from './sweep.js';
 import { KERNEL_EVENT, kernelEventKind } from './table/kernel-event.js';
 import type { RecordReader } from './table/session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './table/session-table.js';
@@ -56,6 +57,8 @@ export interface EngineChange {
 }
 
 export class Engine implements FrameSink, TimerHandler {
+  /** Ends the sessions of nodes in maintenance. */
+  readonly sweep: Sweep;
   private readonly core: Core;
   private readonly toClient: ClientWriter;
   private readonly toNode: NodeWriter;
@@ -94,6 +97,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.collector = new Collector(this.core, this.toClient, this.handoff);
     this.icmpErrors = new IcmpErrors(this.core);
     this.notices = new Notices(this.core, this.toNode, this.handoff, this.inheritance);
+    this.sweep = new Sweep(this.core, this.toClient, this.toNode, this.handoff);
   }
 
   /** Read access for code that shows or checks sessions. Only the engine writes. */
@@ -266,6 +270,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.core.setNow(now);
     this.core.batchHandoffs.clear();
     this.core.timers.advance(now, this);
+    this.sweep.tick();
   }
 
   /** A session's timer has fired: the event that the session waited for did not happen. */
@@ -388,6 +393,7 @@ export class Engine implements FrameSink, TimerHandler {
         // The session has ended. Only a node that has confirmed gets the segment in plain form:
         // another may not know the session.
         if (sessions.has(slot, SessionFlag.adopted)) this.passThrough.forward(slot);
+        else if (this.core.isCut(slot)) this.sweep.receive(slot);
         else this.core.counters.count(Counter.drop_no_session);
     }
   }

@@ -100,6 +100,10 @@ export const CLOSE_REASONS = [
   'replaced',
   'no-node',
   'lost',
+  /** Its node is in maintenance. */
+  'maintenance',
+  /** An operator has ended the sessions of its virtual server by force. */
+  'removed',
 ] as const;
 export type CloseReason = (typeof CLOSE_REASONS)[number];
 

@@ -1,4 +1,4 @@
-/** A node's state and the reason for it: each row has the facts, the state and the text. */
+/** A node's condition and the reason for it: each row has the facts, the condition and the text. */
 import t from 'tap';
 import { type NodeFacts, nodeStatus } from '../../src/balancer/node-state.js';
 import { Outcome } from '../../src/directory/node-memory.js';
@@ -113,9 +113,9 @@ const ROWS: [string, Partial<NodeFacts>, string, string][] = [
   ],
 ];
 
-for (const [name, facts, state, why] of ROWS) {
+for (const [name, facts, condition, why] of ROWS) {
   t.test(name, async (t) => {
     const all = { ...UP, ...facts };
-    t.same(nodeStatus(all, SERVERS.slice(0, all.lacks.length)), { state, why });
+    t.same(nodeStatus(all, SERVERS.slice(0, all.lacks.length)), { condition, why });
   });
 }

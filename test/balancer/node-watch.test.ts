@@ -5,6 +5,7 @@
 import t from 'tap';
 import { NodeWatch } from '../../src/balancer/node-watch.js';
 import { type FarmSlots, firstSlots, type NodeSlot } from '../../src/balancer/objects/farm.js';
+import { NodeObjects } from '../../src/balancer/objects/node-objects.js';
 import type { Log } from '../../src/base/log.js';
 import { ownStates } from '../../src/directory/node-states.js';
 import { inSlots } from '../../src/engine/farm.js';
@@ -37,15 +38,16 @@ function watchOf(count: number, earlier?: number) {
   const withheld: number[] = [];
   const time = { now: 1_000_000 };
   const own = { flags: OK as number };
+  const farmSlots = firstSlots({
+    nodes: Array.from({ length: count }, (_, slot) => ({
+      name: `n${slot + 1}`,
+      address: toAddress(slot + 1),
+      weight: 1,
+    })),
+    virtualServers: [WWW],
+  });
   const watch = new NodeWatch({
-    farm: firstSlots({
-      nodes: Array.from({ length: count }, (_, slot) => ({
-        name: `n${slot + 1}`,
-        address: toAddress(slot + 1),
-        weight: 1,
-      })),
-      virtualServers: [WWW],
-    }),
+    farm: farmSlots,
     states,
     withheld: nodes.withheld,
     log,
@@ -54,9 +56,20 @@ function watchOf(count: number, earlier?: number) {
     earlier,
     kernelFlags: () => own.flags,
   });
+  const objects = new NodeObjects({
+    nodes: farmSlots.nodes,
+    states,
+    finder: watch,
+    log,
+    now: () => time.now,
+    kept: undefined,
+    endSessions: () => {},
+  });
+  watch.onLook = (slot) => objects.look(slot);
   let clock = 0;
   return {
     watch,
+    objects,
     nodes,
     states,
     lines,
@@ -71,6 +84,10 @@ function watchOf(count: number, earlier?: number) {
       watch.look();
     },
     said: () => lines.splice(0),
+    setFarm: (slots: FarmSlots) => {
+      watch.setFarm(slots);
+      objects.setFarm(slots.nodes);
+    },
   };
 }
 
@@ -84,13 +101,13 @@ t.test('a refusal and the recovery are logged once each', async (t) => {
     watch.engine({ event: 'refused', node: 0, reason: IxcpReason.noListener });
   }
   t.same(said(), [
-    'warn node n1 is refusing: refused the last handoff of www (port 80): nothing listens there',
+    'warn node n1 is down (refusing): refused the last handoff of www (port 80): nothing listens there',
   ]);
-  t.equal(watch.status(0).state, 'refusing');
+  t.equal(watch.status(0).condition, 'refusing');
   states.handoffConfirmed(0, 0);
   watch.look();
   t.same(said(), ['info node n1 is up']);
-  t.same(watch.status(0), { state: 'up', why: '' });
+  t.same(watch.status(0), { condition: 'up', why: '' });
 });
 
 t.test('an event about one connection is logged, and changes no state', async (t) => {
@@ -103,7 +120,7 @@ t.test('an event about one connection is logged, and changes no state', async (t
   t.same(said(), [
     'warn node n1 refused a handoff: an older connection of the same client port could not be removed',
   ]);
-  t.equal(watch.status(0).state, 'up');
+  t.equal(watch.status(0).condition, 'up');
   watch.engine({ event: 'silent', node: 0xffff });
   t.same(said(), ['warn the local service did not answer a handoff in time']);
 });
@@ -115,14 +132,17 @@ t.test(
     resolve();
     report(0, OK);
     report(0, OK | IxcpFlag.leaving);
-    t.match(said().at(-1), /^info node n1 is leaving: its agent is stopping or has stopped/);
+    t.match(
+      said().at(-1),
+      /^info node n1 is down \(leaving\): its agent is stopping or has stopped/,
+    );
     time.now += 4_000;
     states.otherKeyReported(0, time.now);
     watch.engine({ event: 'changed', node: 0 });
-    t.match(said(), [/^warn node n1 is unable: its agent has another key/]);
+    t.match(said(), [/^warn node n1 is down \(unable\): its agent has another key/]);
     time.now += 100_000;
     watch.look();
-    t.equal(watch.status(0).state, 'unable', 'until a valid report arrives');
+    t.equal(watch.status(0).condition, 'unable', 'until a valid report arrives');
     report(0, OK);
     t.same(said(), ['info node n1 is up']);
   },
@@ -138,7 +158,7 @@ t.test(
     time.now += 3_600;
     watch.look();
     t.match(said(), [
-      /^warn node n2 is unheard: its agent has never reported: .*`balancers` does not list this balancer$/,
+      /^warn node n2 is up \(unheard\): its agent has never reported: .*`balancers` does not list this balancer$/,
     ]);
     time.now += 2_000;
     watch.look();
@@ -148,7 +168,7 @@ t.test(
     watch.engine({ event: 'silent', node: 0 });
     t.match(said(), [
       'info node n1 is up',
-      'warn node n1 is suspended: did not answer the last handoff',
+      'warn node n1 is down (suspended): did not answer the last handoff',
     ]);
     time.now += 4_500;
     report(0, OK);
@@ -185,7 +205,7 @@ t.test(
       time.now += 1_000;
       report(0, OK);
     }
-    t.match([...lines, ...said()].at(-1), /is refusing/);
+    t.match([...lines, ...said()].at(-1), /is down \(refusing\)/);
   },
 );
 
@@ -253,7 +273,7 @@ t.test(
 );
 
 t.test('nodes come and go, and a slot gets another node', async (t) => {
-  const { watch, states, time, resolve, report, said } = watchOf(2);
+  const { watch, states, time, resolve, report, said, setFarm } = watchOf(2);
   const node = (slot: number, name: string, address: number, retired = false): NodeSlot => ({
     slot,
     name,
@@ -274,26 +294,26 @@ t.test('nodes come and go, and a slot gets another node', async (t) => {
   said();
   t.match(watch.notOffered(), [/timestamps is 0 on n2$/]);
 
-  watch.setFarm(farm(node(0, 'first', 1), node(1, 'n2', 2, true)));
-  t.match(watch.status(0), { state: 'up' }, 'another name in the same slot');
-  t.match(watch.status(1), { state: 'removed' });
+  setFarm(farm(node(0, 'first', 1), node(1, 'n2', 2, true)));
+  t.match(watch.status(0), { condition: 'up' }, 'another name in the same slot');
+  t.match(watch.status(1), { condition: 'removed' });
   t.equal(watch.mac(1), '02:00:00:00:00:01', 'its sessions go on');
   watch.look();
   t.same(watch.notOffered(), [], 'it gets no handoffs, so its options do not count');
   watch.engine({ event: 'silent', node: 1 });
   t.same(said(), []);
 
-  watch.setFarm(farm(node(0, 'first', 1), node(1, 'n2', 2)));
+  setFarm(farm(node(0, 'first', 1), node(1, 'n2', 2)));
   t.match(watch.notOffered(), []);
   watch.look();
   t.match(watch.notOffered(), [/timestamps is 0 on n2$/], 'added again: what is known counts');
   said();
 
-  watch.setFarm(farm(node(1, 'n9', 9)));
-  t.match(watch.status(0), { state: 'removed' }, 'gone');
+  setFarm(farm(node(1, 'n9', 9)));
+  t.match(watch.status(0), { condition: 'removed' }, 'gone');
   t.equal(watch.mac(0), null);
   t.equal(watch.mac(1), null, 'another node in the slot');
-  t.match(watch.status(1), { state: 'unresolved', why: 'not looked for yet' });
+  t.match(watch.status(1), { condition: 'unresolved', why: 'not looked for yet' });
   watch.neighbour({ node: 0, mac: MAC, why: '' });
   watch.engine({ event: 'refused', node: 0, reason: IxcpReason.tupleInUse });
   t.same(said(), [], 'late news of a node that is gone');
@@ -302,5 +322,5 @@ t.test('nodes come and go, and a slot gets another node', async (t) => {
   t.same(said(), ['info node n9 is at 02:00:00:00:00:01', 'info node n9 is up']);
   time.now += 3_600;
   watch.look();
-  t.match(said(), [/^warn node n9 is unheard: /], 'not before an agent had time to report');
+  t.match(said(), [/^warn node n9 is up \(unheard\): /], 'not before an agent had time to report');
 });

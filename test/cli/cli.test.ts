@@ -301,9 +301,18 @@ t.test('commands ask a running balancer through its control socket', async (t) =
           name: 'n1',
           address: '10.99.0.3',
           mac: null,
-          state: 'unresolved',
+          weight: 1,
+          state: 'down',
+          by: 'balancer',
           why: 'no reply',
+          since: 1_000,
+          condition: 'unresolved',
+          sources: [
+            { source: 'config', state: 'up', by: 'config', why: '', since: 0 },
+            { source: 'balancer', state: 'down', by: 'balancer', why: 'no reply', since: 1_000 },
+          ],
           active: 1,
+          held: 1,
           adopted: 1,
           lastReportMs: null,
         },
@@ -346,8 +355,8 @@ t.test('commands ask a running balancer through its control socket', async (t) =
     'VIRTUAL SERVER  ADDRESS         PREDICTOR    SESSIONS',
     'www             10.99.0.100:80  round-robin         1',
     '',
-    'NODE  ADDRESS    MAC  STATE       ACTIVE  ADOPTED  REPORT  WHY',
-    'n1    10.99.0.3  -    unresolved       1        1       -  no reply',
+    'NODE  ADDRESS    MAC  STATE  ACTIVE  HELD  ADOPTED  REPORT  WHY',
+    'n1    10.99.0.3  -    down        1     1        1       -  unresolved: no reply',
     '',
     'sessions: 3 (half-open 0, collecting 0, handing 0, passing 3); ended, kept for late packets: 0',
     '',
@@ -382,7 +391,10 @@ t.test('commands ask a running balancer through its control socket', async (t) =
   ]);
   // On a terminal, text is cut as far as possible so that tables fit. JSON and --wide are not cut.
   const narrow = await onTerminal(62, 'stats', '-c', 'balancer.yaml');
-  t.match(narrow, /\nNODE {2}ADDRESS {4}MAC {2}STATE {7}ACTIVE {2}ADOPTED {2}REPORT {2}WHY\n/);
+  t.match(
+    narrow,
+    /\nNODE {2}ADDRESS {4}MAC {2}STATE {2}ACTIVE {2}HELD {2}ADOPTED {2}REPORT {2}WHY\n/,
+  );
   const rows = async (columns: number, ...options: string[]): Promise<string | undefined> =>
     (await onTerminal(columns, 'sessions', '-c', 'balancer.yaml', ...options)).split('\n')[1];
   t.match(

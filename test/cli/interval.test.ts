@@ -26,7 +26,9 @@ t.test('rates are per second, for any interval', async (t) => {
     },
     events: { newSessions: 40, requests: 35, handoffs: 34, adopted: 30, localAnswers: 3 },
     sessions: { passing: 1_200 },
-    nodes: [{ name: 'n1', state: 'unresolved', active: 5, adopted: 30 }],
+    nodes: [
+      { name: 'n1', state: 'down', condition: 'unresolved', active: 5, held: 5, adopted: 30 },
+    ],
     kernel: null,
   });
   t.same(interval.drops, [
@@ -149,8 +151,8 @@ t.test('the intervals as text', async (t) => {
     'us/s         700,000  100,000   50,000  100,000  10,000  40,000           5.0',
     'ns/frame           -   20,000   10,000   20,000   2,000   8,000             -',
     '',
-    'NODE  STATE       ACTIVE  ADOPTED/S  WHY',
-    'n1    unresolved       5         30  no reply\\x1b[2J',
+    'NODE  STATE  ACTIVE  ADOPTED/S  WHY',
+    'n1    down        5         30  unresolved: no reply\\x1b[2J',
     '',
     'DROPPED          PER S  TOTAL  WHAT',
     'ring_lost          3.0     42  Frames lost before the engine took them, because a receive ring was full.',

@@ -159,7 +159,9 @@ t.test(
             {
               name: second?.address,
               address: second?.address,
-              state: 'removed',
+              state: 'draining',
+              by: 'config',
+              condition: 'removed',
               why: /no longer in the config/,
               active: 3,
             },

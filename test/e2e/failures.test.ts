@@ -123,7 +123,7 @@ t.test('clients are served while parts of the farm fail', { skip: whyNoFarm() },
       t.notOk(stopped.addresses.includes(`${VIRTUAL_ADDRESS}/32`));
       t.notMatch(stopped.filters, /shim|clsact/);
       await farm.waitFor(
-        async () => (await farm.stats()).nodes[0]?.state === 'leaving',
+        async () => (await farm.stats()).nodes[0]?.condition === 'leaving',
         'n1 is leaving',
       );
       const result = await six();

@@ -63,9 +63,9 @@ t.test(
         const get = (path: string): Promise<CurlAnswer> => curl(farm.client, BASE + path);
         const set = (setting: string, value: number, host = n1!): Promise<unknown> =>
           host.run('sysctl', ['-qw', `net.ipv4.${setting}=${value}`]);
-        const why = async (node = 0): Promise<{ state: string; why: string }> => {
-          const { state = '', why = '' } = (await farm.stats()).nodes[node] ?? {};
-          return { state, why };
+        const why = async (node = 0): Promise<{ condition: string; why: string }> => {
+          const { condition = '', why = '' } = (await farm.stats()).nodes[node] ?? {};
+          return { condition, why };
         };
         const says = (text: RegExp, from: number): Promise<void> =>
           farm.waitFor(() => text.test(farm.balancerProgram?.log(from) ?? ''), String(text));
@@ -73,7 +73,7 @@ t.test(
         const becomes = (text: RegExp, node = 0): Promise<void> =>
           farm.waitFor(async () => {
             const now = await why(node);
-            return text.test(`${now.state}: ${now.why}`);
+            return text.test(`${now.condition}: ${now.why}`);
           }, String(text));
         /** Handoffs so far that a node refused or did not answer. */
         const failed = async (): Promise<number> => {
@@ -127,7 +127,7 @@ t.test(
               await set(setting, 1);
               await everythingOffered();
               t.same(await offer(t), EVERYTHING);
-              t.same(await why(), { state: 'up', why: '' });
+              t.same(await why(), { condition: 'up', why: '' });
             },
           );
         }
@@ -298,15 +298,15 @@ t.test(
           await farm.waitFor(
             async () => {
               await farm.startNode(0, { keyFile: 'other.hex' }).catch(() => failures++);
-              return (await why()).state === 'unable';
+              return (await why()).condition === 'unable';
             },
-            'the state names the other key',
+            'the condition is because of the other key',
             20_000,
           );
           t.ok(failures > 0, 'the agent ends with an error');
           t.match(farm.agents[0]?.log(), /balancer 10\.99\.0\.2 has another key/);
           t.match((await why()).why, /^its agent has another key/);
-          await says(/node n1 is unable: its agent has another key/, from);
+          await says(/node n1 is down \(unable\): its agent has another key/, from);
           await farm.startNode(0);
           await becomes(/^up: $/);
           await says(/another key[\s\S]*node n1 is up\b/, from);
@@ -319,13 +319,13 @@ t.test(
             await farm.webs[0]?.stop();
             t.equal((await get('/one/a.txt')).status, 503);
             const refusing =
-              /refusing: refused the last handoff of www \(port 80\): nothing listens there/;
+              /refusing\)?: refused the last handoff of www \(port 80\): nothing listens there/;
             await becomes(refusing);
             await says(refusing, from);
             await farm.webs[0]?.start();
             t.equal((await get('/one/a.txt')).status, 200);
             await becomes(/^up: $/);
-            await says(/is refusing[\s\S]*node n1 is up\b/, from);
+            await says(/is down \(refusing\)[\s\S]*node n1 is up\b/, from);
           },
         );
       },

@@ -65,7 +65,7 @@ t.test('a balancer with two interfaces', { skip: whyNoFarm() }, async (t) => {
       const unresolved = async (): Promise<boolean> => {
         const { nodes } = await farm.stats();
         return nodes.every(
-          ({ state, why }) => state === 'unresolved' && why === 'interface eth1 is down',
+          ({ condition, why }) => condition === 'unresolved' && why === 'interface eth1 is down',
         );
       };
       await farm.waitFor(unresolved, 'both nodes are unresolved');

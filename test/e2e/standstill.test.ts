@@ -41,7 +41,9 @@ t.test(
         curl(farm.client, BASE + path, args, LONGEST_MS);
       const counter = async (name: string): Promise<number> =>
         (await farm.stats()).counters[name] ?? 0;
-      const nodeState = async (node: number): Promise<{ state: string; why?: string }> =>
+      const nodeState = async (
+        node: number,
+      ): Promise<{ state: string; condition: string; why?: string }> =>
         (await farm.stats()).nodes[node]!;
       const [web1, , app] = farm.webs;
 
@@ -57,7 +59,7 @@ t.test(
         const answers = await Promise.all(polls);
         t.same(answers.map(({ status }) => status).sort(), [200, 404]);
         t.equal(await counter('handoff_taken_back'), 0);
-        t.equal((await nodeState(2)).state, 'up');
+        t.equal((await nodeState(2)).condition, 'up');
       });
 
       await t.test(
@@ -72,8 +74,8 @@ t.test(
             ['200 from node 2\n'],
           );
           t.ok((await counter('handoff_taken_back')) > 0);
-          const { state, why } = await nodeState(0);
-          t.equal(state, 'suspended');
+          const { state, condition, why } = await nodeState(0);
+          t.same([state, condition], ['down', 'suspended']);
           t.match(why, /does not read the requests of www/);
           // No other node holds this: the request waits, as for a slow server.
           const taken = await counter('adopted');
@@ -89,7 +91,7 @@ t.test(
             'node 1 is up again',
             LONGEST_MS,
           );
-          t.equal((await nodeState(0)).state, 'up');
+          t.match(await nodeState(0), { state: 'up', condition: 'up' });
         },
       );
 

@@ -52,7 +52,9 @@ t.test('baton stats --watch follows a balancer', { skip: whyNoFarm() }, async (t
           after.counters.requests,
           'the command prints what the socket answers',
         );
-        t.match(nodes, [{ name: 'n1', state: 'up', adopted: after.nodes[0]?.adopted }]);
+        t.match(nodes, [
+          { name: 'n1', state: 'up', condition: 'up', adopted: after.nodes[0]?.adopted },
+        ]);
 
         const all = intervals();
         const sum = (of: (interval: Interval) => number): number =>

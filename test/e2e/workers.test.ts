@@ -150,7 +150,7 @@ t.test('several engine threads work as one', { skip: whyNoFarm() }, async (t) =>
     await t.test('a node that leaves gets no handoff from any thread', async (t) => {
       await farm.agents[1]?.stop();
       await farm.waitFor(
-        async () => (await farm.stats()).nodes[1]?.state === 'leaving',
+        async () => (await farm.stats()).nodes[1]?.condition === 'leaving',
         'n2 is leaving',
       );
       const answers = await Promise.all(Array.from({ length: 16 }, () => get('/both/a.txt')));

@@ -28,6 +28,10 @@ export const NODE: NodeDocument = {
   why: 'new disk',
   since: 1_700_000_000_000,
   condition: 'up',
+  sources: [
+    { source: 'operator', state: 'draining', by: 'local', why: 'new disk', since: 1_000 },
+    { source: 'balancer', state: 'up', by: 'balancer', why: '', since: 0 },
+  ],
   active: 2,
   held: 3,
   adopted: 7,

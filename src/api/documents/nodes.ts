@@ -39,6 +39,16 @@ export const NODE_CONDITIONS = [
 ] as const;
 export type NodeCondition = (typeof NODE_CONDITIONS)[number];
 
+/** One of those who have something to say about a node: operators, the balancer, the config. */
+const NodeSource = Type.Object({
+  source: Type.String({ description: 'operator, balancer or config' }),
+  state: Choice(NODE_STATES, 'The state that this source gives the node'),
+  by: Type.String({ description: 'Who it was, as in the node' }),
+  why: Type.String({ description: 'Its reason, in words; or empty' }),
+  since: Time('When this source came to that state'),
+});
+export type NodeSource = Static<typeof NodeSource>;
+
 export const NodeDocument = Type.Object(
   {
     name: Type.String(),
@@ -55,9 +65,16 @@ export const NodeDocument = Type.Object(
       description:
         'Who has set the state: config, balancer, local (the unix socket) or the name of a token',
     }),
-    why: Type.String({ description: 'The reason for the state, in words; or empty' }),
+    why: Type.String({
+      description:
+        'The reason for the state, or another problem of a node that is up, in words; or empty',
+    }),
     since: Time('When the node came into this state'),
     condition: Choice(NODE_CONDITIONS, 'What the balancer has found out about the node'),
+    sources: Type.Array(NodeSource, {
+      description:
+        'What each source says. The worst is the state: maintenance, down, draining, up.',
+    }),
     active: Count('Sessions that were handed to the node and have not ended'),
     held: Count('Sessions that name the node, with those that are kept for late packets'),
     adopted: Count('Handoffs that the node has confirmed'),

@@ -1,8 +1,8 @@
 /** The document of `baton stats`: state and counters of a running balancer. */
 import { type Static, Type } from '@sinclair/typebox';
 import { STAGE_NAMES, STAGES, type StageName } from '../../base/stages.js';
-import { Choice, Count, Ms } from './common.js';
-import { NODE_CONDITIONS } from './nodes.js';
+import { Count, Ms } from './common.js';
+import { NodeDocument } from './nodes.js';
 
 const Stages = Type.Object(
   Object.fromEntries(STAGE_NAMES.map((name) => [name, Count(STAGES[name])])) as Record<
@@ -47,25 +47,7 @@ export const StatsDocument = Type.Object({
       active: Count('Sessions that have not ended'),
     }),
   ),
-  nodes: Type.Array(
-    Type.Object({
-      name: Type.String(),
-      address: Type.String(),
-      mac: Type.Union([Type.String(), Type.Null()], {
-        description: 'As 02:00:00:00:00:01; null while it is not known',
-      }),
-      state: Choice(NODE_CONDITIONS, 'What the balancer has found out about the node'),
-      why: Type.String({
-        description:
-          'The reason for a state other than up, or another problem of the node, in words; or empty',
-      }),
-      active: Count('Sessions that were handed to the node and have not ended'),
-      adopted: Count('Handoffs that the node has confirmed'),
-      lastReportMs: Type.Union([Type.Number(), Type.Null()], {
-        description: "Time since the agent's last report, in ms; null without a report",
-      }),
-    }),
-  ),
+  nodes: Type.Array(NodeDocument),
   notOffered: Type.Optional(
     Type.Array(Type.String(), {
       description:

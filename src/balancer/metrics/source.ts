@@ -33,7 +33,7 @@ export async function metricsInput(parts: MetricsParts): Promise<MetricsInput> {
     nodes: nodes.flatMap(({ slot, name, address, weight, retired }) => {
       const row = nodeRows.get(formatAddress(address));
       if (retired || row === undefined) return [];
-      const { active, lastReportMs, state: condition } = row;
+      const { active, lastReportMs, condition } = row;
       const counts = ObjectCounters.ofNode(objects, slot);
       return [{ name, address: row.address, weight, condition, active, lastReportMs, counts }];
     }),

@@ -91,6 +91,16 @@ export class EngineHandle {
     this.post({ kind: 'activated' });
   }
 
+  /** The node is in maintenance: its sessions end. */
+  endSessionsOfNode(node: number): void {
+    this.post({ kind: 'end-node', node });
+  }
+
+  /** The sessions of a virtual server that gets no new ones end. */
+  endSessionsOfServer(server: number): void {
+    this.post({ kind: 'end-server', server });
+  }
+
   async snapshot(): Promise<EngineSnapshot> {
     const answer = await this.ask((id) => ({ kind: 'snapshot', id }));
     if (answer.kind !== 'snapshot')

@@ -147,6 +147,10 @@ export type ToEngine =
   /** Puts the prepared farm in place, or forgets it. */
   | { kind: 'commit'; id: number }
   | { kind: 'discard'; id: number }
+  /** The node is in maintenance: its sessions end. */
+  | { kind: 'end-node'; node: number }
+  /** The virtual server gets no new sessions: those that it has end. */
+  | { kind: 'end-server'; server: number }
   /** The XDP program works now, in place of an earlier run's. */
   | { kind: 'activated' }
   | { kind: 'stop' };

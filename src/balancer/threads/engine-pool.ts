@@ -31,7 +31,10 @@ export interface PoolOptions {
   /** The thread's composition root. */
   program: URL;
   workers: number;
-  /** The other start data. The limits are those of all threads together. */
+  /**
+   * The other start data. The limits are those of all threads together. The farm is written in
+   * `nodes` already (`writeFarm`).
+   */
   given: Omit<EngineStart, FromPool>;
   listener: EngineListener;
 }
@@ -60,7 +63,6 @@ export class EnginePool {
   static async start({ program, workers, given, listener }: PoolOptions): Promise<EnginePool> {
     const limits = shareOfLimits(given.limits, workers);
     const states = farmStates(given.nodes, workers);
-    writeFarm(states, given.farm);
     const pool = new EnginePool(limits.sessions, states, given.farm);
     try {
       for (let worker = 0; worker < workers; worker++) {
@@ -128,6 +130,16 @@ export class EnginePool {
   /** To be called when the XDP program works: the engines read what the program before it did. */
   activated(): void {
     for (const engine of this.engines) engine.activated();
+  }
+
+  /** The node is in maintenance: its sessions end, within a few seconds. */
+  endSessionsOfNode(node: number): void {
+    for (const engine of this.engines) engine.endSessionsOfNode(node);
+  }
+
+  /** The sessions of a virtual server that gets no new ones end, within a few seconds. */
+  endSessionsOfServer(server: number): void {
+    for (const engine of this.engines) engine.endSessionsOfServer(server);
   }
 
   /** The snapshots of all threads, added up. Rejects when a thread does not answer. */

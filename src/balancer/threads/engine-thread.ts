@@ -10,6 +10,7 @@ import { StageClock } from '../../base/stages.js';
 import { type PlainError, toPlainError } from '../../base/thread-errors.js';
 import { FrameTap } from '../../datapath/frame-tap.js';
 import { MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
+import { Admin } from '../../directory/node-memory.js';
 import { RequestDispatcher } from '../../directory/request-dispatcher.js';
 import { Engine } from '../../engine/engine.js';
 import { HandoffCandidates } from '../../engine/handoff/candidates.js';
@@ -69,9 +70,12 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const current = new ThreadFarm({ engine, dispatcher, events: nodeEvents }, farm);
   engine.begin(now());
   const takenOver = opened.attach(engine);
+  for (let node = 0; node < states.count; node++) {
+    if (states.admin(node) === Admin.maintenance) engine.sweep.endNode(node);
+  }
 
   const loop = new PollLoop(
-    () => datapath.poll(engine, now),
+    () => datapath.poll(engine, now) || engine.sweep.underway,
     () => stages.publish(),
     opened.takesAtOnce,
   );
@@ -127,6 +131,12 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       case 'discard':
         current.discard();
         tell({ kind: 'discarded', id: message.id });
+        return;
+      case 'end-node':
+        engine.sweep.endNode(message.node);
+        return;
+      case 'end-server':
+        engine.sweep.endServer(message.server);
         return;
       case 'activated':
         opened.activated();

@@ -313,9 +313,35 @@ export class Handoff {
     return !this.confirmIfAnswered(slot) || this.core.sessions.state(slot) !== SessionState.handing;
   }
 
+  /**
+   * The session's node is to get nothing any more, and has not confirmed. Hands the session to the
+   * next holder, or to the local service. A request that may change something waits for the node's
+   * word instead: the node may have it. Returns false when the session can only end.
+   */
+  leave(slot: number): boolean {
+    if (!this.confirmIfAnswered(slot)) return true;
+    const { sessions, heads } = this.core;
+    const handing = sessions.state(slot) === SessionState.handing;
+    // The node has at least a part of the head, so no other node can continue.
+    if (!handing || sessions.has(slot, SessionFlag.adopted)) return false;
+    const inDoubt = this.inheritance.inDoubt(slot);
+    if (!inDoubt && heads.repeatable[sessions.head[slot]!] === 0) return true;
+    sessions.takeFromKernel(slot);
+    this.withdraw(slot);
+    sessions.raise(slot, SessionFlag.moved);
+    if (inDoubt) this.inheritance.collectAgain(slot);
+    else this.next(slot);
+    return true;
+  }
+
+  /** Resets the socket that the session's node may have. */
+  withdraw(slot: number): void {
+    this.sender.withdraw(slot, this.core.sessions.node(slot));
+  }
+
   /** Ends an unconfirmed session to free its room for others. */
   evict(slot: number): void {
-    this.sender.withdraw(slot, this.core.sessions.node(slot));
+    this.withdraw(slot);
     this.toClient.resetSession(slot);
     this.core.remove(slot, 'evicted-head');
   }

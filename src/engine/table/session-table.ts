@@ -160,7 +160,7 @@ export class SessionTable extends SessionRecords {
   private readonly previous: Int32Array;
   private firstFree = NONE;
   /** Slots from here on have never been used, so that their pages are not touched. */
-  private used = 0;
+  private firstUnused = 0;
 
   /**
    * @param capacity sessions at one time, less than 2^24 - 1
@@ -293,9 +293,15 @@ export class SessionTable extends SessionRecords {
     this.size -= 1;
   }
 
+  /** All sessions are in slots below this one. */
+  get used(): number {
+    return this.firstUnused;
+  }
+
   /** The first slot in use at or after `slot`, or -1. Serves to walk the table. */
   nextUsed(slot: number): number {
-    for (let at = slot; at < this.used; at++) if (this.state(at) !== SessionState.free) return at;
+    for (let at = slot; at < this.firstUnused; at++)
+      if (this.state(at) !== SessionState.free) return at;
     return NONE;
   }
 
@@ -323,9 +329,9 @@ export class SessionTable extends SessionRecords {
       this.firstFree = this.next[slot]!;
       return slot;
     }
-    if (this.used === this.capacity) return NONE;
-    this.used += 1;
-    return this.used - 1;
+    if (this.firstUnused === this.capacity) return NONE;
+    this.firstUnused += 1;
+    return this.firstUnused - 1;
   }
 
   /** Ends the use of the session's links. From here on it has `nodeAck` and `resource`. */

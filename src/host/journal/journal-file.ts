@@ -4,31 +4,16 @@
  *
  *     /run/baton/ROLE-INTERFACE-NAMESPACE.json
  *
- * NAMESPACE is the inode of the network namespace. The kernel gives the inode of a dead namespace
- * to a new one. So the file also holds index and MAC address of the interface. A file that does not
- * match them belonged to another namespace, and all changes in it ended with that namespace.
+ * It also holds index and MAC address of the interface. A file that does not match them belonged to
+ * another network namespace, and all changes in it ended with that namespace.
  */
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { join } from 'node:path';
-import { BatonError, reasonOf } from '../../base/errors.js';
+import { reasonOf } from '../../base/errors.js';
 import { isMap } from '../command.js';
-import { namespaceInode } from '../namespace.js';
+import { KEPT_DIRECTORY, KeptFile } from '../kept-file.js';
 import { type Change, changeToJson, parseChange } from './changes.js';
 
-export const JOURNAL_DIRECTORY = '/run/baton';
+export const JOURNAL_DIRECTORY = KEPT_DIRECTORY;
 const VERSION = 1;
-const OTHERS_WRITE = 0o022;
 
 export interface JournalRecord {
   index: number;
@@ -38,60 +23,34 @@ export interface JournalRecord {
 }
 
 export class JournalFile {
-  readonly path: string;
+  private readonly file: KeptFile;
 
   /**
    * Makes the directory if it does not exist.
    * @throws BatonError BATON_SYSTEM when it cannot be made, or when other users may write there
    */
   constructor(role: string, interfaceName: string, directory = JOURNAL_DIRECTORY) {
-    this.path = join(directory, `${role}-${interfaceName}-${namespaceInode()}.json`);
-    try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-    } catch (error) {
-      throw new BatonError('BATON_SYSTEM', `cannot be created: ${reasonOf(error)}`, {
-        where: directory,
-        cause: error,
-      });
-    }
-    const status = lstatSync(directory);
-    // Root acts on what these files say.
-    if (
-      !status.isDirectory() ||
-      status.uid !== process.geteuid?.() ||
-      (status.mode & OTHERS_WRITE) !== 0
-    ) {
-      throw new BatonError(
-        'BATON_SYSTEM',
-        'must be a directory that belongs to the user of this process, and that only this user can write to',
-        { where: directory, hint: 'remove it' },
-      );
-    }
+    this.file = new KeptFile(role, interfaceName, directory);
+  }
+
+  get path(): string {
+    return this.file.path;
   }
 
   /**
    * The record. Undefined, after a warning, when the file cannot be used; or when there is none.
    */
   read(warn: (message: string) => void): JournalRecord | undefined {
-    let text: string;
+    let text: string | undefined;
     try {
-      const descriptor = openSync(
-        this.path,
-        constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
-      );
-      try {
-        if (!fstatSync(descriptor).isFile()) throw new Error('not a file');
-        text = readFileSync(descriptor, 'utf8');
-      } finally {
-        closeSync(descriptor);
-      }
+      text = this.file.read();
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       warn(
         `${this.path}: cannot be read (${reasonOf(error)}): changes of an earlier run stay in force`,
       );
       return undefined;
     }
+    if (text === undefined) return undefined;
     const record = parseRecord(text);
     if (record === undefined) {
       warn(`${this.path}: is not a valid journal: changes of an earlier run stay in force`);
@@ -104,25 +63,12 @@ export class JournalFile {
    * @throws BatonError BATON_SYSTEM
    */
   write(record: JournalRecord): void {
-    const draft = `${this.path}.new`;
-    try {
-      rmSync(draft, { force: true });
-      const changes = record.changes.map(changeToJson);
-      writeFileSync(draft, `${JSON.stringify({ version: VERSION, ...record, changes })}\n`, {
-        mode: 0o600,
-        flag: 'wx',
-      });
-      renameSync(draft, this.path);
-    } catch (error) {
-      throw new BatonError('BATON_SYSTEM', `cannot be written: ${reasonOf(error)}`, {
-        where: this.path,
-        cause: error,
-      });
-    }
+    const changes = record.changes.map(changeToJson);
+    this.file.write(`${JSON.stringify({ version: VERSION, ...record, changes })}\n`);
   }
 
   remove(): void {
-    rmSync(this.path, { force: true });
+    this.file.remove();
   }
 }
 

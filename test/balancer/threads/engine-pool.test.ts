@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import type { Farm, NodeSlot, ServerSlot } from '../../../src/balancer/objects/farm.js';
-import { farmMemory, farmStates } from '../../../src/balancer/objects/farm-states.js';
+import { farmMemory, farmStates, writeFarm } from '../../../src/balancer/objects/farm-states.js';
 import type { EngineListener } from '../../../src/balancer/threads/engine-handle.js';
 import { EnginePool, type PoolOptions } from '../../../src/balancer/threads/engine-pool.js';
 import { shareOfLimits } from '../../../src/balancer/threads/limits.js';
@@ -121,6 +121,7 @@ async function make(
   });
   const listener: EngineListener = { event: () => {}, died: (reason) => tell(reason) };
   const nodes = farmMemory(slots.length);
+  writeFarm(farmStates(nodes, slots.length), farmOf(1));
   const given = { farm: farmOf(1), limits: LIMITS, nodes, slots, ...more };
   const program = pathToFileURL(file);
   const pool = await EnginePool.start({
