@@ -113,7 +113,10 @@ function addRoute(app: FastifyInstance<Server>, route: Route): void {
         '5xx': ErrorDocument,
       },
     },
-    ...(after === undefined ? {} : { onResponse: async () => after() }),
+    onResponse: async (_request, reply) => {
+      // A call that was refused has this hook as well.
+      if (reply.statusCode === status) after?.();
+    },
     handler: async (request, reply) => {
       reply.code(status);
       return route.handle({

@@ -178,15 +178,22 @@ function parameters(schema: TSchema, place: 'query' | 'path'): object[] {
 function shape(schema: TSchema, whole?: TSchema): object {
   const name = Object.keys(COMPONENTS).find((each) => COMPONENTS[each] === schema);
   if (name !== undefined && schema !== whole) return { $ref: `#/components/schemas/${name}` };
-  const { expected: _, format, properties, items, anyOf, patternProperties, ...rest } = schema;
+  const { expected: _, format, properties, items, anyOf, patternProperties, ...others } = schema;
+  const { required, ...rest } = others;
   const each = (schemas: Record<string, TSchema>): object =>
     Object.fromEntries(Object.entries(schemas).map(([key, value]) => [key, shape(value)]));
   return {
     ...rest,
+    ...(required === undefined ? {} : { required: withoutDefaults(required, properties) }),
     ...(format === undefined ? {} : { format: FORMATS[format] ?? format }),
     ...(properties === undefined ? {} : { properties: each(properties) }),
     ...(patternProperties === undefined ? {} : { patternProperties: each(patternProperties) }),
     ...(items === undefined ? {} : { items: shape(items) }),
     ...(anyOf === undefined ? {} : { anyOf: anyOf.map((one: TSchema) => shape(one)) }),
   };
+}
+
+/** A key with a default may be absent from a request: the check fills it in. */
+function withoutDefaults(keys: readonly string[], properties: Record<string, TSchema>): string[] {
+  return keys.filter((key) => properties[key]?.default === undefined);
 }

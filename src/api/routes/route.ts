@@ -59,7 +59,7 @@ export interface Route extends Described {
   params: TObject | undefined;
   body: TSchema | undefined;
   handle(call: Call<unknown, unknown, unknown>): unknown;
-  /** Runs when the response has been sent. */
+  /** Runs when a call has succeeded and its response has been sent. */
   after?(): void;
 }
 
