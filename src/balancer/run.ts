@@ -186,7 +186,7 @@ async function start(
     () => machine.withdrawEngine(),
   );
 
-  accessLog.setNames(slots);
+  await accessLog.setNames(slots);
   await accessLog.attach(engine);
 
   neighbours = new NeighbourWatch({

@@ -11,7 +11,7 @@ import type { Log } from '../../base/log.js';
 import type { AccessLogConfig } from '../../config/load.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { SlotNames } from './joiner.js';
-import type { FromLog, LogStart, ToLog } from './messages.js';
+import { type FromLog, type LogStart, START_ID, type ToLog } from './messages.js';
 import { ringMemory } from './records.js';
 
 const PROGRAM = new URL('./log-thread.js', import.meta.url);
@@ -34,8 +34,9 @@ interface Thread {
   worker: Worker;
   rings: readonly SharedArrayBuffer[];
   exited: Promise<void>;
-  /** Settles the change that the thread is asked for. */
-  answer: { resolve(): void; reject(error: Error): void } | undefined;
+  /** Messages that it has not answered, by their id. */
+  waiting: Map<number, { resolve(): void; reject(error: Error): void }>;
+  nextId: number;
 }
 
 export class AccessLog {
@@ -64,9 +65,7 @@ export class AccessLog {
     } else if (thread === undefined) {
       await this.start(wish);
     } else {
-      const changed = answerOf(thread);
-      this.post({ kind: 'change', wish });
-      await changed;
+      await ask(thread, (id) => ({ kind: 'change', id, wish }));
     }
   }
 
@@ -76,17 +75,21 @@ export class AccessLog {
     if (this.thread !== undefined) await engine.setAccessLog(this.thread.rings);
   }
 
-  /** Sets the names of nodes and virtual servers, for sessions that end from now on. */
-  setNames({ nodes, servers }: FarmSlots): void {
+  /**
+   * Sets the names of nodes and virtual servers, for sessions that end from now on. To be awaited
+   * before the engine threads get the farm, so that no session is without the name of its node.
+   */
+  async setNames({ nodes, servers }: FarmSlots): Promise<void> {
     const named = (slots: readonly { slot: number; name: string }[]): Map<number, string> =>
       new Map(slots.map(({ slot, name }) => [slot, name]));
-    this.names = { nodes: named(nodes), servers: named(servers) };
-    this.post({ kind: 'names', names: this.names });
+    const names = { nodes: named(nodes), servers: named(servers) };
+    this.names = names;
+    if (this.thread !== undefined) await ask(this.thread, (id) => ({ kind: 'names', id, names }));
   }
 
   /** Opens the file by its name again, after the present one was renamed. */
   reopen(): void {
-    this.post({ kind: 'reopen' });
+    this.thread?.worker.postMessage({ kind: 'reopen' } satisfies ToLog);
   }
 
   /** The counters, by name. */
@@ -101,8 +104,8 @@ export class AccessLog {
   async stop(): Promise<void> {
     const { thread } = this;
     if (thread === undefined) return;
-    this.post({ kind: 'stop' });
     this.thread = undefined;
+    thread.worker.postMessage({ kind: 'stop' } satisfies ToLog);
     const timer = setTimeout(() => {
       this.options.log.warn('the access log did not end in time: its last lines are lost');
       void thread.worker.terminate();
@@ -116,20 +119,25 @@ export class AccessLog {
     const given: LogStart = { wish, names: this.names, rings, counters: this.counted };
     const worker = new Worker(PROGRAM, { workerData: given, name: 'access-log' });
     const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
-    const thread: Thread = { worker, rings, exited, answer: undefined };
+    const thread: Thread = { worker, rings, exited, waiting: new Map(), nextId: START_ID };
     const opened = answerOf(thread);
     worker.on('message', (message: FromLog) => this.take(thread, message));
     worker.on('error', (error) => this.options.log.error(`access log: ${reasonOf(error)}`));
     worker.on('exit', () => this.ended(thread));
     await opened;
     this.thread = thread;
-    await this.engine?.setAccessLog(rings);
+    try {
+      await this.engine?.setAccessLog(rings);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
   }
 
   private take(thread: Thread, message: FromLog): void {
     switch (message.kind) {
-      case 'opened':
-        settle(thread)?.resolve();
+      case 'done':
+        settle(thread, message.id)?.resolve();
         return;
       case 'refused': {
         const { message: text, where, hint } = message.failure;
@@ -137,7 +145,7 @@ export class AccessLog {
           ...(where === undefined ? {} : { where }),
           ...(hint === undefined ? {} : { hint }),
         };
-        settle(thread)?.reject(new BatonError('BATON_LOG', text, more));
+        settle(thread, message.id)?.reject(new BatonError('BATON_LOG', text, more));
         return;
       }
       case 'warning':
@@ -150,7 +158,8 @@ export class AccessLog {
 
   private ended(thread: Thread): void {
     const why = 'the log thread has ended';
-    settle(thread)?.reject(new BatonError('BATON_SYSTEM', why));
+    for (const id of [...thread.waiting.keys()])
+      settle(thread, id)?.reject(new BatonError('BATON_SYSTEM', why));
     if (this.thread !== thread) return;
     // Sessions do not depend on it. A reload with the key turns the log on again.
     this.thread = undefined;
@@ -159,21 +168,29 @@ export class AccessLog {
     );
     this.engine?.setAccessLog(undefined).catch(() => {});
   }
-
-  private post(message: ToLog): void {
-    this.thread?.worker.postMessage(message);
-  }
 }
 
-/** Resolves or rejects when the thread has answered. */
+/** Sends a message, and resolves or rejects when the thread has answered it. */
+function ask(thread: Thread, message: (id: number) => ToLog): Promise<void> {
+  const { nextId } = thread;
+  const answer = answerOf(thread);
+  thread.worker.postMessage(message(nextId));
+  return answer;
+}
+
+/** Resolves or rejects when the thread has answered the next message. */
 function answerOf(thread: Thread): Promise<void> {
   return new Promise((resolve, reject) => {
-    thread.answer = { resolve, reject };
+    thread.waiting.set(thread.nextId, { resolve, reject });
+    thread.nextId += 1;
   });
 }
 
-function settle(thread: Thread): Thread['answer'] {
-  const { answer } = thread;
-  thread.answer = undefined;
+function settle(
+  thread: Thread,
+  id: number,
+): { resolve(): void; reject(error: Error): void } | undefined {
+  const answer = thread.waiting.get(id);
+  thread.waiting.delete(id);
   return answer;
 }

@@ -12,7 +12,7 @@ import { formatLine } from './format.js';
 import { Joiner } from './joiner.js';
 import { LineBuffer } from './line-buffer.js';
 import { LogFile } from './log-file.js';
-import type { FromLog, LogFailure, LogStart, ToLog } from './messages.js';
+import { type FromLog, type LogFailure, type LogStart, START_ID, type ToLog } from './messages.js';
 import { RingReader } from './ring-reader.js';
 
 /** Time between two looks at the rings, in ms. */
@@ -50,17 +50,18 @@ class LogThread {
   }
 
   take(message: ToLog): void {
-    // Records that came before the message belong to the names and the file before it.
+    // Records from before the message belong to the names and the file before it.
     this.turn();
     switch (message.kind) {
       case 'change':
-        this.change(message.wish);
+        this.change(message.id, message.wish);
         return;
       case 'reopen':
         this.reopen();
         return;
       case 'names':
         this.joiner.names = message.names;
+        this.tell({ kind: 'done', id: message.id });
         return;
       case 'stop':
         clearTimeout(this.timer);
@@ -87,13 +88,13 @@ class LogThread {
     }, POLL_MS);
   }
 
-  private change(wish: AccessLogConfig): void {
+  private change(id: number, wish: AccessLogConfig): void {
     try {
       if (wish.file !== this.wish.file) this.buffer.setFile(LogFile.open(wish.file));
       this.wish = wish;
-      this.tell({ kind: 'opened' });
+      this.tell({ kind: 'done', id });
     } catch (error) {
-      this.tell({ kind: 'refused', failure: failureOf(error) });
+      this.tell({ kind: 'refused', id, failure: failureOf(error) });
     }
   }
 
@@ -127,10 +128,10 @@ function start(given: LogStart, port: NonNullable<typeof parentPort>): void {
       if (message.kind === 'stop') port.close();
     });
   } catch (error) {
-    tell({ kind: 'refused', failure: failureOf(error) });
+    tell({ kind: 'refused', id: START_ID, failure: failureOf(error) });
     return;
   }
-  tell({ kind: 'opened' });
+  tell({ kind: 'done', id: START_ID });
 }
 
 if (parentPort !== null) start(workerData as LogStart, parentPort);

@@ -14,10 +14,10 @@ export interface LogStart {
 
 export type ToLog =
   /** Writes to another file from now on, if that can be opened, or in another format. */
-  | { kind: 'change'; wish: AccessLogConfig }
+  | { kind: 'change'; id: number; wish: AccessLogConfig }
   /** Opens the file by its name again. */
   | { kind: 'reopen' }
-  | { kind: 'names'; names: SlotNames }
+  | { kind: 'names'; id: number; names: SlotNames }
   /** Writes everything that has come so far, and ends. */
   | { kind: 'stop' };
 
@@ -28,11 +28,14 @@ export interface LogFailure {
   hint: string | undefined;
 }
 
+/** The id of the answer to the start. */
+export const START_ID = 0;
+
 export type FromLog =
-  /** The file of the start, or of a change, is open. */
-  | { kind: 'opened' }
+  /** The message with this id is in effect. */
+  | { kind: 'done'; id: number }
   /** It is not, and nothing has changed. */
-  | { kind: 'refused'; failure: LogFailure }
+  | { kind: 'refused'; id: number; failure: LogFailure }
   /** For the log of the balancer. */
   | { kind: 'warning'; message: string }
   | { kind: 'info'; message: string };
