@@ -341,3 +341,36 @@ t.test('after any edits the YAML has the data, and other items their lines', asy
     { numRuns: 300 },
   );
 });
+
+t.test('whatever the file contains, the result has the data', async (t) => {
+  const piece = fc.constantFrom(
+    ...['- ', '-\n', 'a: ', 'nodes:', 'resources:\n', 'name: n1', '\n', '  ', '\t', '\r\n', ' # c'],
+    ...[
+      '{',
+      '}',
+      '[',
+      ']',
+      ', ',
+      '&x ',
+      '*x',
+      '"',
+      "'",
+      '|\n',
+      '>-\n',
+      '? ',
+      '!!str ',
+      '---\n',
+      '~',
+      '<<: ',
+    ],
+  );
+  const text = fc.array(piece, { maxLength: 30 }).map((pieces) => pieces.join(''));
+  const after = data(FILE);
+  fc.assert(
+    fc.property(text, fc.boolean(), (text, behind) => {
+      const file = behind ? FILE + text : text;
+      t.same(parse(renderConfig(file, after)), after, JSON.stringify(file));
+    }),
+    { numRuns: 1_000 },
+  );
+});

@@ -50,8 +50,11 @@ export class ConfigThread {
   /** The shared form of lists of resources. Lists are never changed in place. */
   private readonly packed = new WeakMap<readonly unknown[], readonly ResourcePiece[]>();
 
-  /** @param idleMs tests may set it */
-  constructor(private readonly idleMs = IDLE_MS) {}
+  /** Tests may set the time after which the thread ends, and what it runs. */
+  constructor(
+    private readonly idleMs = IDLE_MS,
+    private readonly program = PROGRAM,
+  ) {}
 
   /** Whether there is a thread at this moment. */
   get running(): boolean {
@@ -116,7 +119,7 @@ export class ConfigThread {
   }
 
   private start(): Worker {
-    const worker = new Worker(PROGRAM, { name: 'config' });
+    const worker = new Worker(this.program, { name: 'config' });
     let reason: Error = ended();
     worker.on('message', ({ id, answer }: { id: number; answer: ConfigAnswer }) => {
       const waiting = this.waiting.get(id);
