@@ -1,8 +1,10 @@
 /** How a balancer ends, and what each of its parts does then. */
 import type { BatonError } from '../base/errors.js';
 import { runAll } from '../base/run-all.js';
-import { END_SIGNALS, onSignals } from '../base/signals.js';
+import { onSignals } from '../base/signals.js';
 
+/** SIGHUP does not end a balancer: it reads its config again. */
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /** The signal after which everything stays in place, for the next run to take over. */
 const LEAVE_SIGNAL = 'SIGUSR2';
 
@@ -36,7 +38,7 @@ export class Ending {
     };
     this.leave = () => resolve('leave');
     this.lost = (error) => reject(error);
-    this.forgetters = [onSignals(END_SIGNALS, stop), onSignals([LEAVE_SIGNAL], this.leave)];
+    this.forgetters = [onSignals(STOP_SIGNALS, stop), onSignals([LEAVE_SIGNAL], this.leave)];
   }
 
   /** Signals mean again what they did before. */

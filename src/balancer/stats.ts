@@ -21,15 +21,16 @@ import { renderMetrics } from './metrics/exposition.js';
 import { Scrapes } from './metrics/scrapes.js';
 import { metricsInput } from './metrics/source.js';
 import type { NodeWatch } from './node-watch.js';
-import type { NodeSlot } from './objects/farm.js';
+import type { FarmSlots } from './objects/farm.js';
 import type { NodeObjects } from './objects/node-objects.js';
 import type { EngineSnapshot } from './threads/engine-messages.js';
 import type { EnginePool } from './threads/engine-pool.js';
 
 /** The parts of a running balancer that its documents are made of. */
 export interface BalancerParts {
-  config: BalancerConfig;
-  nodes: readonly NodeSlot[];
+  config: Pick<BalancerConfig, 'interface' | 'limits'>;
+  /** What is in the slots now. */
+  slots(): FarmSlots;
   objects: NodeObjects;
   engine: EnginePool;
   machine: Machine;
@@ -58,8 +59,9 @@ export class BalancerStats {
   }
 
   async stats(): Promise<StatsDocument> {
-    const { config, nodes, objects, engine, machine, watch } = this.parts;
+    const { config, objects, engine, machine, watch } = this.parts;
     const snapshot = await engine.snapshot();
+    const slots = this.parts.slots();
     const counters = this.counters(snapshot);
     const inState = (state: number): number => snapshot.inState[state] ?? 0;
     const states = [
@@ -75,14 +77,14 @@ export class BalancerStats {
       uptimeMs: Math.round(performance.now() - this.startedOn),
       interface: config.interface,
       datapath: machine.datapath,
-      virtualServers: config.virtualServers.map((server, index) => ({
+      virtualServers: slots.servers.map((server) => ({
         name: server.name,
         address: formatAddress(server.address),
         port: server.port,
         predictor: server.predictor,
-        active: snapshot.perServer[index] ?? 0,
+        active: snapshot.perServer[server.slot] ?? 0,
       })),
-      nodes: nodes.flatMap(({ slot, retired }) => {
+      nodes: slots.nodes.flatMap(({ slot, retired }) => {
         const { active = 0, adopted = 0 } = snapshot.nodes[slot] ?? {};
         const node = objects.document(slot, { active, adopted });
         // A node that is not in the config disappears with its last session.
@@ -113,18 +115,11 @@ export class BalancerStats {
   }
 
   private async scrape(): Promise<string> {
-    const { config, nodes, engine } = this.parts;
+    const { config, engine } = this.parts;
     const input = await metricsInput({
       stats: () => this.stats(),
       engine,
-      slots: () => ({
-        nodes: nodes.map((node, slot) => ({
-          ...node,
-          slot,
-          retired: slot >= config.nodes.length,
-        })),
-        servers: config.virtualServers.map((server, slot) => ({ ...server, slot, retired: false })),
-      }),
+      slots: () => this.parts.slots(),
       sessionLimit: config.limits.sessions,
     });
     return renderMetrics(input);

@@ -27,6 +27,12 @@ export interface Log {
   debug(message: string, fields?: LogFields): void;
 }
 
+/** The log of a program. */
+export interface ProgramLog extends Log {
+  /** Writes messages of this level and above from now on. */
+  setLevel(level: LogLevel): void;
+}
+
 export interface LogOptions {
   level: LogLevel;
   /** A field of every message: "balancer" or "node". */
@@ -45,7 +51,7 @@ const STDERR = 2;
  */
 const WRITE_TRIES = 20;
 
-export function createLog(options: LogOptions): Log {
+export function createLog(options: LogOptions): ProgramLog {
   const write = options.write ?? writeStderr;
   const people = options.people ?? isatty(STDERR);
   const logger = pino(
@@ -66,6 +72,9 @@ export function createLog(options: LogOptions): Log {
     warn: (message, fields) => emit(logger, 'warn', message, fields),
     info: (message, fields) => emit(logger, 'info', message, fields),
     debug: (message, fields) => emit(logger, 'debug', message, fields),
+    setLevel: (level) => {
+      logger.level = level;
+    },
   };
 }
 

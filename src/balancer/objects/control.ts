@@ -1,0 +1,148 @@
+/** What the API can ask of this balancer: joins the parts that answer. */
+import type { Readable } from 'node:stream';
+import type { Change, Control, NumberedEvent } from '../../api/control.js';
+import type {
+  ChangeReport,
+  ConfigDocument,
+  NodeDocument,
+  NodesDocument,
+  ResourcePage,
+  SaveDocument,
+  SessionPage,
+  StatsDocument,
+  VirtualServerDocument,
+  VirtualServersDocument,
+} from '../../api/documents.js';
+import { unknownName } from '../../api/errors.js';
+import type { TapWish } from '../../datapath/frame-tap.js';
+import { formatAddress } from '../../wire/address.js';
+import type { CaptureFeed } from '../capture-feed.js';
+import type { EventSource } from '../event-source.js';
+import type { BalancerStats } from '../stats.js';
+import type { EnginePool } from '../threads/engine-pool.js';
+import type { Changes } from './changes.js';
+import type { FarmChanger } from './farm-changer.js';
+import type { NodeObjects } from './node-objects.js';
+
+export interface ControlParts {
+  readonly stats: BalancerStats;
+  readonly engine: EnginePool;
+  readonly capture: CaptureFeed;
+  readonly farm: FarmChanger;
+  readonly nodes: NodeObjects;
+  readonly changes: Changes;
+  readonly events: EventSource;
+  leave(): void;
+}
+
+export class BalancerControl implements Omit<Control, 'explain'> {
+  private readonly parts: ControlParts;
+
+  constructor(parts: ControlParts) {
+    this.parts = parts;
+  }
+
+  stats(): Promise<StatsDocument> {
+    return this.parts.stats.stats();
+  }
+
+  sessions(after: number, limit: number): Promise<SessionPage> {
+    return this.parts.engine.sessions(after, limit);
+  }
+
+  metrics(): Promise<string> {
+    return this.parts.stats.metrics();
+  }
+
+  capture(wish: TapWish): Promise<Readable | undefined> {
+    return this.parts.capture.open(wish);
+  }
+
+  leave(): void {
+    this.parts.leave();
+  }
+
+  async nodes(): Promise<NodesDocument> {
+    const { nodes } = await this.parts.stats.stats();
+    return { nodes };
+  }
+
+  async node(name: string): Promise<NodeDocument> {
+    const { nodes } = await this.nodes();
+    return named(nodes, 'node', name);
+  }
+
+  async virtualServers(): Promise<VirtualServersDocument> {
+    const { engine, farm } = this.parts;
+    const { perServer, heldByServer } = await engine.snapshot();
+    return {
+      virtualServers: farm.farm.servers.map((server) => ({
+        name: server.name,
+        address: formatAddress(server.address),
+        port: server.port,
+        predictor: server.predictor,
+        state: server.retired ? 'removed' : 'up',
+        active: perServer[server.slot] ?? 0,
+        held: heldByServer[server.slot] ?? 0,
+      })),
+    };
+  }
+
+  async virtualServer(name: string): Promise<VirtualServerDocument> {
+    const { virtualServers } = await this.virtualServers();
+    return named(virtualServers, 'virtual server', name);
+  }
+
+  async resources(after: number, limit: number): Promise<ResourcePage> {
+    const { resources } = this.parts.changes.running.data;
+    const { nodes } = await this.parts.stats.stats();
+    const up = new Set(nodes.filter(({ state }) => state === 'up').map(({ name }) => name));
+    const end = after + limit;
+    return {
+      resources: resources.slice(after, end).map(({ host = null, path, nodes: holders }) => ({
+        host,
+        path,
+        nodes: [...holders],
+        up: holders.filter((holder) => up.has(holder)).length,
+      })),
+      total: resources.length,
+      next: end < resources.length ? end : null,
+    };
+  }
+
+  async change(change: Change, actor: string): Promise<ChangeReport> {
+    const { nodes, changes, farm, events } = this.parts;
+    if (change.kind !== 'node-state') return changes.change(change, actor);
+    const changed = nodes.setState(change.node, change.state, actor, change.reason);
+    const report = { changed, generation: farm.farm.generation };
+    if (changed.length > 0) events.changed(report, actor);
+    return report;
+  }
+
+  config(): Promise<ConfigDocument> {
+    return this.parts.changes.config();
+  }
+
+  saveConfig(options: { force?: boolean }): Promise<SaveDocument> {
+    return this.parts.changes.save(options);
+  }
+
+  subscribe(listener: (event: NumberedEvent) => void, after?: string): () => void {
+    return this.parts.events.subscribe(listener, after);
+  }
+}
+
+/** The object of this name that is in use, else the removed one. */
+function named<Named extends { name: string }>(
+  all: readonly Named[],
+  kind: string,
+  name: string,
+): Named {
+  const found = all.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  throw unknownName(
+    kind,
+    name,
+    all.map((one) => one.name),
+  );
+}

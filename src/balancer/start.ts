@@ -1,0 +1,240 @@
+/** Starts the parts of a balancer in order. A composition root, like run.ts, which calls it. */
+import { LOCAL_ACTOR } from '../api/control.js';
+import { ApiCounters } from '../api/counters.js';
+import { ControlApi } from '../api/server.js';
+import { monotonicClock } from '../base/clock.js';
+import { BatonError, reasonOf } from '../base/errors.js';
+import type { ProgramLog } from '../base/log.js';
+import type { LoadedFile } from '../config/load.js';
+import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
+import { formatAddress, formatEndpoint } from '../wire/address.js';
+import type { AccessLog } from './access-log/access-log.js';
+import { CaptureFeed } from './capture-feed.js';
+import type { Ending, EndSteps } from './ending.js';
+import { EventSource } from './event-source.js';
+import { Machine } from './machine/machine.js';
+import { NeighbourWatch } from './machine/neighbours.js';
+import { NodeWatch } from './node-watch.js';
+import { Changes } from './objects/changes.js';
+import { ConfigThread } from './objects/config-handle.js';
+import { BalancerControl } from './objects/control.js';
+import { firstSlots } from './objects/farm.js';
+import { FarmChanger } from './objects/farm-changer.js';
+import { farmMemory, farmStates, writeFarm } from './objects/farm-states.js';
+import { firstFarm } from './objects/first-farm.js';
+import { NodeObjects } from './objects/node-objects.js';
+import { OperatorFile } from './objects/operator-states.js';
+import { ErrorService } from './services/error-service.js';
+import { accessLogOf, levelOf, MetricsListener, remoteOf } from './settings.js';
+import { BalancerStats } from './stats.js';
+import { EnginePool } from './threads/engine-pool.js';
+
+/** Interval of the checks for lost frames, ms. */
+const LOOK_MS = 5_000;
+const ENGINE_PROGRAM = new URL('./threads/engine-thread.js', import.meta.url);
+
+export interface StartOptions {
+  /** The config file. */
+  loaded: LoadedFile;
+  /** 16 bytes. */
+  key: Uint8Array;
+  log: ProgramLog;
+  end: Ending;
+  /** Gets the steps that end again what was started. */
+  steps: EndSteps;
+  accessLog: AccessLog;
+  /** How long to wait for another balancer to leave, ms. */
+  patience: number;
+}
+
+/**
+ * Starts every part in order.
+ * @returns reads the config file again, and logs what has changed or what is wrong
+ * @throws BatonError for what keeps it from starting
+ */
+export async function start(options: StartOptions): Promise<() => void> {
+  const { loaded, key, log, end, steps, accessLog, patience } = options;
+  const { config } = loaded;
+  const service = new ErrorService();
+  const ports = await service.start();
+  steps.add(() => service.stop());
+
+  const machine = await Machine.prepare({
+    ...config,
+    farm: firstSlots(config),
+    key,
+    log,
+    services: ports,
+    patience,
+    onLost: end.lost,
+  });
+  steps.add((manner) => machine[manner]());
+
+  const nodeInterface = config.nodeInterface?.name;
+  const { slots } = machine;
+  const { nodes } = slots;
+  for (const { name, retired } of nodes) {
+    if (retired)
+      log.info(`node ${name} is no longer in the config: its sessions continue until they end`);
+  }
+  const { workers } = config;
+  const memory = farmMemory(workers);
+  const withheld = withheldMemory();
+  const states = farmStates(memory, workers);
+  const first = firstFarm(config, slots);
+  writeFarm(states, first);
+  const watch = new NodeWatch({
+    farm: slots,
+    states,
+    withheld: new WithheldOptions(withheld),
+    log,
+    now: monotonicClock(),
+    onWithheld: (options) => machine.withhold(options),
+    earlier: machine.earlierWithheld(),
+  });
+  const pool: { engine?: EnginePool } = {};
+  // Before the engine threads start: they see the states that operators have set from the first
+  // session on.
+  const objects = new NodeObjects({
+    nodes,
+    states,
+    finder: watch,
+    log,
+    now: monotonicClock(),
+    kept: new OperatorFile({ ...machine.info, interface: config.interface, log }),
+    endSessions: (slot) => pool.engine?.endSessionsOfNode(slot),
+  });
+  watch.onLook = (slot) => objects.look(slot);
+  let neighbours: NeighbourWatch | undefined;
+  const engine = await EnginePool.start({
+    program: ENGINE_PROGRAM,
+    workers,
+    given: {
+      farm: first,
+      limits: config.limits,
+      interfaceIndex: machine.info.index,
+      mac: machine.info.mac,
+      mtu: machine.info.mtu,
+      nodeInterface: machine.nodeInterfaceStart(),
+      address: machine.address,
+      key,
+      nodes: memory,
+      withheld,
+      datapath: machine.engineStart(),
+    },
+    listener: {
+      event: (event) => {
+        if (event.event === 'unconfirmed') neighbours?.recheck(event.node);
+        else watch.engine(event);
+      },
+      died: (reason) => end.lost(new BatonError('BATON_SYSTEM', `the engine has ended: ${reason}`)),
+    },
+  });
+  pool.engine = engine;
+  steps.add(
+    () => engine.stop(),
+    () => machine.withdrawEngine(),
+  );
+
+  await accessLog.setNames(slots);
+  await accessLog.attach(engine);
+
+  neighbours = new NeighbourWatch({
+    interface: nodeInterface ?? config.interface,
+    nodes,
+    onChange: (change) => {
+      engine.setNeighbour(change.node, change.mac);
+      machine.setNeighbour(change.node, change.mac);
+      watch.neighbour(change);
+    },
+  });
+  for (const { node, mac } of machine.earlierNeighbours()) engine.setNeighbour(node, mac);
+  steps.add(() => neighbours?.stop());
+  await neighbours.start();
+  watch.start();
+  steps.add(() => watch.stop());
+  await machine.activate();
+  engine.activated();
+  if (engine.takenOver > 0)
+    log.info(`sessions taken over from the earlier run: ${engine.takenOver}`);
+
+  const farm = new FarmChanger(
+    {
+      machine,
+      engine,
+      neighbours,
+      macOf: (slot) => watch.mac(slot),
+      states,
+      accessLog,
+      followers: [(now) => watch.setFarm(now), (now) => objects.setFarm(now.nodes)],
+      log,
+    },
+    first,
+  );
+  const counters = new ApiCounters();
+  const stats = new BalancerStats({
+    config,
+    slots: () => farm.farm,
+    objects,
+    engine,
+    machine,
+    watch,
+    accessLog,
+    api: counters,
+    log,
+  });
+  const lossCheck = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);
+  steps.add(() => clearInterval(lossCheck));
+
+  const events = new EventSource({ stats: () => stats.stats() });
+  objects.onChange(({ name, ...change }) => events.node({ node: name, ...change }));
+  const metrics = new MetricsListener(() => stats.metrics(), log);
+  steps.add(() => metrics.stop());
+  const configs = new ConfigThread();
+  steps.add(() => configs.stop());
+  const parts = [levelOf(log), accessLogOf(accessLog, config.accessLog), metrics];
+  const changes = new Changes({
+    running: loaded,
+    configs,
+    farm,
+    parts,
+    log,
+    onChange: (report, actor) => events.changed(report, actor),
+  });
+  const capture = new CaptureFeed(engine);
+  const control = new BalancerControl({
+    stats,
+    engine,
+    capture,
+    farm,
+    nodes: objects,
+    changes,
+    events,
+    leave: end.leave,
+  });
+  const api = new ControlApi(control, { log, counters });
+  const remote = remoteOf(api);
+  parts.push(remote);
+  await api.start(config.controlSocket);
+  steps.add(() => api.stop());
+  for (const part of [remote, metrics]) await (await part.prepare(config)).commit();
+  changes.start();
+  steps.add(() => changes.stop());
+
+  await machine.takeAddresses();
+  for (const server of config.virtualServers) {
+    log.info(`virtual server ${server.name} at ${formatEndpoint(server)}`);
+  }
+  log.info('ready', {
+    interface: config.interface,
+    ...(nodeInterface === undefined ? {} : { nodeInterface }),
+    address: formatAddress(machine.address),
+    datapath: machine.datapath,
+  });
+  return () => {
+    changes.change({ kind: 'reload' }, LOCAL_ACTOR).catch((error: unknown) => {
+      const lines = error instanceof BatonError ? error.toLine() : reasonOf(error);
+      for (const line of lines.split('\n')) log.error(`the config is not reloaded: ${line}`);
+    });
+  };
+}

@@ -1,0 +1,160 @@
+import fc from 'fast-check';
+import t from 'tap';
+import type { FarmSlots } from '../../../src/balancer/objects/farm.js';
+import {
+  addedNodes,
+  assignSlots,
+  NO_SLOTS,
+  slotsOfNodes,
+  withoutFree,
+} from '../../../src/balancer/objects/slots.js';
+import type { NodeEntry, VirtualServer } from '../../../src/config/load.js';
+import { formatEndpoint, toAddress } from '../../../src/wire/address.js';
+
+const CAPACITY = { nodes: 8, servers: 6 };
+
+const node = (name: string, last: number, weight = 1): NodeEntry => ({
+  name,
+  address: toAddress(0x0a000000 + last),
+  weight,
+});
+const server = (name: string, last: number, port = 80): VirtualServer => ({
+  name,
+  address: toAddress(0x0a630000 + last),
+  port,
+  predictor: 'round-robin',
+});
+
+t.test('the first farm has slots equal to indexes', async (t) => {
+  const wanted = {
+    nodes: [node('n1', 1), node('n2', 2)],
+    virtualServers: [server('www', 1), server('tls', 1, 443)],
+  };
+  const slots = assignSlots(NO_SLOTS, wanted, CAPACITY);
+  t.same(
+    slots.nodes.map(({ slot, name, retired }) => [slot, name, retired]),
+    [
+      [0, 'n1', false],
+      [1, 'n2', false],
+    ],
+  );
+  t.same(
+    slots.servers.map(({ slot, name }) => [slot, name]),
+    [
+      [0, 'www'],
+      [1, 'tls'],
+    ],
+  );
+});
+
+t.test('a removed node is retired, and its slot is not given away', async (t) => {
+  const servers = [server('www', 1)];
+  const first = assignSlots(
+    NO_SLOTS,
+    { nodes: [node('n1', 1), node('n2', 2, 5)], virtualServers: servers },
+    CAPACITY,
+  );
+  const second = assignSlots(
+    first,
+    { nodes: [node('n3', 3), node('n1', 1, 7)], virtualServers: servers },
+    CAPACITY,
+  );
+  t.same(
+    second.nodes.map(({ slot, name, weight, retired }) => [slot, name, weight, retired]),
+    [
+      [0, 'n1', 7, false],
+      [1, 'n2', 0, true],
+      [2, 'n3', 1, false],
+    ],
+  );
+  t.same([...slotsOfNodes(second, [node('n3', 3), node('n1', 1)])], [2, 0]);
+  t.same(
+    addedNodes(first, second).map(({ name }) => name),
+    ['n3'],
+  );
+
+  t.test('until it is added again', async (t) => {
+    const third = assignSlots(
+      second,
+      { nodes: [node('again', 2), node('n1', 1), node('n3', 3)], virtualServers: servers },
+      CAPACITY,
+    );
+    t.same(
+      third.nodes.map(({ slot, name, retired }) => [slot, name, retired]),
+      [
+        [0, 'n1', false],
+        [1, 'again', false],
+        [2, 'n3', false],
+      ],
+    );
+    t.same(
+      addedNodes(second, third).map(({ name }) => name),
+      ['again'],
+    );
+  });
+
+  t.test('or until no session refers to it', async (t) => {
+    const busy = withoutFree(second, { node: () => false, server: () => false });
+    t.same(busy, second);
+    const freed = withoutFree(second, { node: () => true, server: () => true });
+    t.same(
+      freed.nodes.map(({ slot }) => slot),
+      [0, 2],
+      'only retired slots become free',
+    );
+    t.equal(freed.servers.length, 1);
+  });
+});
+
+t.test('too many retired objects leave no room', async (t) => {
+  const virtualServers = [server('www', 1)];
+  const nodes = (from: number, count: number): NodeEntry[] =>
+    Array.from({ length: count }, (_, index) => node(`n${from + index}`, from + index));
+  const full = assignSlots(NO_SLOTS, { nodes: nodes(1, 8), virtualServers }, CAPACITY);
+  t.throws(() => assignSlots(full, { nodes: nodes(2, 8), virtualServers }, CAPACITY), {
+    code: 'BATON_IN_USE',
+    message: /of 8, 1 are removed ones that still have sessions/,
+  });
+});
+
+t.test('whatever changes, what stays keeps its slot and no slot has two owners', async () => {
+  const step = fc.record({
+    nodes: fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 3 }),
+    servers: fc.uniqueArray(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 2 }),
+    frees: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 12 }), (steps) => {
+      let present: FarmSlots = NO_SLOTS;
+      for (const { nodes, servers, frees } of steps) {
+        const wanted = {
+          nodes: nodes.map((last) => node(`n${last}`, last)),
+          virtualServers: servers.map((last) => server(`s${last}`, last)),
+        };
+        const next = assignSlots(present, wanted, CAPACITY);
+        const slotOf = new Map(present.nodes.map(({ address, slot }) => [address, slot]));
+        for (const { address, slot } of next.nodes) {
+          if ((slotOf.get(address) ?? slot) !== slot) return false;
+        }
+        const serverAt = new Map(present.servers.map((one) => [formatEndpoint(one), one.slot]));
+        for (const one of next.servers) {
+          if ((serverAt.get(formatEndpoint(one)) ?? one.slot) !== one.slot) return false;
+        }
+        for (const list of [next.nodes, next.servers]) {
+          if (new Set(list.map(({ slot }) => slot)).size !== list.length) return false;
+        }
+        const inUse = next.nodes.filter(({ retired }) => !retired).map(({ name }) => name);
+        if (
+          inUse.sort().join() !==
+          wanted.nodes
+            .map(({ name }) => name)
+            .sort()
+            .join()
+        )
+          return false;
+        present = frees ? withoutFree(next, { node: () => true, server: () => true }) : next;
+      }
+      return true;
+    }),
+  );
+});
