@@ -8,6 +8,7 @@ import { BatonError } from '../base/errors.js';
 import { quoted } from '../base/text.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
 import type { BalancerData, NodeData, ResourceData, VirtualServerData } from './data.js';
+import { MOST_WEIGHT } from './schema.js';
 import { nearest } from './values.js';
 
 /** Names a resource. Without a host it is the resource for any host. */
@@ -20,7 +21,6 @@ export interface ResourceName {
 const MOST_NAMED = 3;
 /** Resources whose names are compared with a name that does not exist. */
 const MOST_COMPARED = 4_096;
-const MOST_WEIGHT = 1_000;
 
 /** "www.example.org/a/", or "/a/" for any host. */
 export function resourceName({ host, path }: ResourceName): string {

@@ -29,6 +29,8 @@ export type AccessLogFormat = (typeof ACCESS_LOG_FORMATS)[number];
 /** Checking this many takes several seconds. */
 const MOST_RESOURCES = 1_048_576;
 const MOST_ADDRESSES = 64;
+/** The largest weight of a node. */
+export const MOST_WEIGHT = 1_000;
 
 function choice<const Names extends readonly string[]>(
   names: Names,
@@ -149,7 +151,7 @@ export const Node = Type.Object(
       'The share of sessions that it gets, relative to the other holders.',
       1,
       1,
-      1_000,
+      MOST_WEIGHT,
     ),
   },
   { ...closed, expected: 'a map with the keys name, address and weight' },
