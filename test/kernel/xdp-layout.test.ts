@@ -105,6 +105,8 @@ t.test('other shared structs and numbers', async (t) => {
     ['INDEX_LINE_WORDS', layout.INDEX_LINE_WORDS],
     ['sizeof(struct inline_server)', layout.INLINE_SERVER_BYTES],
     ['INLINE_SERVERS', layout.INLINE_SERVERS],
+    ['SERVER_RETIRED', layout.SERVER_RETIRED],
+    ['NO_SERVER', layout.NO_SERVER],
     ['SESSION_NODE_FIN', SessionFlag.nodeFin],
     ['SHARED_LAYOUT', layout.SHARED_LAYOUT],
     ['OUTPUT_REDIRECT', layout.OUTPUT.redirect],
