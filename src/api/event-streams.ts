@@ -13,6 +13,9 @@ const HEARTBEAT_MS = 15_000;
 /** After this time a client that has lost its connection should come back. */
 const RETRY_MS = 3_000;
 
+/** How long a client may take to read the end of its stream, ms. */
+const END_MS = 1_000;
+
 /** @param heartbeat interval of the comments, ms */
 export class EventStreams {
   private subscribers = 0;
@@ -39,12 +42,17 @@ export class EventStreams {
     reply.hijack();
     const response = reply.raw;
     const write = (text: string): void => {
+      if (response.destroyed || response.writableEnded) return;
       response.write(text);
       if (response.writableLength <= MOST_WAITING_BYTES) return;
       this.counters.add('api_event_slow');
       response.destroy();
     };
-    response.writeHead(200, { ...headersOf(reply), 'content-type': 'text/event-stream' });
+    response.writeHead(200, {
+      ...headersOf(reply),
+      'content-type': 'text/event-stream',
+      connection: 'close',
+    });
     write(`retry: ${RETRY_MS}\n\n`);
     const after = request.headers['last-event-id'];
     const unsubscribe = this.control.subscribe(
@@ -52,7 +60,12 @@ export class EventStreams {
       typeof after === 'string' ? after : undefined,
     );
     const timer = setInterval(() => write(':\n\n'), this.heartbeat);
-    const forget = this.streams.add({ caller: request.caller, close: () => response.end() });
+    const close = (): void => {
+      response.end();
+      // The end is behind what waits for a client that does not read.
+      setTimeout(() => response.destroy(), END_MS).unref();
+    };
+    const forget = this.streams.add({ caller: request.caller, close });
     // Nobody listens to errors of a response that the client has left.
     response.on('error', () => {});
     response.once('close', () => {

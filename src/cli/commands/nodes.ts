@@ -20,7 +20,7 @@ const STATE_COMMANDS: readonly StateCommand[] = [
   {
     name: 'disable',
     state: 'maintenance',
-    description: 'give a node nothing any more, for maintenance; drain it first',
+    description: 'end what a node has and give it nothing more, for maintenance; drain it first',
   },
   { name: 'enable', state: 'up', description: 'give a node sessions again' },
 ];
