@@ -1,16 +1,24 @@
 /**
  * What the access log costs an engine thread: connections of a capture in memory, from SYN to RST,
- * with the log off and on in turn. Part of `make bench-replay`; alone:
+ * with the log off and on in turn. Also what the log thread does with their records. Part of
+ * `make bench-replay`; alone:
  *
  *     node --expose-gc dist/bench/replay/access-log.bench.js
  */
+import { rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { formatLine } from '../../src/balancer/access-log/format.js';
+import { Joiner } from '../../src/balancer/access-log/joiner.js';
+import { LineBuffer } from '../../src/balancer/access-log/line-buffer.js';
+import { LogFile } from '../../src/balancer/access-log/log-file.js';
 import { AccessRecorder } from '../../src/balancer/access-log/recorder.js';
 import { ringMemory } from '../../src/balancer/access-log/records.js';
 import { type RecordSink, RingReader } from '../../src/balancer/access-log/ring-reader.js';
 import { joinObservers } from '../../src/engine/observers.js';
 import type { Observer } from '../../src/engine/options.js';
 import { machine, median, report } from '../report.js';
-import { Run, seconds, timed } from './run.js';
+import { Run } from './run.js';
 
 const CONNECTIONS = 20_000;
 /** Rounds with the log off, and as many with it on. */
@@ -21,24 +29,47 @@ const GOAL_MICROSECONDS = 3;
 /** Room for all requests of a round. */
 const RING_BYTES = 32 * 1024 * 1024;
 
-/** Counts the records of a round. */
-class Tally implements RecordSink {
-  requests = 0;
-  ends = 0;
-  request(): void {
-    this.requests += 1;
+/** Makes lines of records, as the log thread does. */
+class Lines {
+  written = 0;
+  readonly sink: RecordSink;
+  private readonly buffer: LineBuffer;
+
+  constructor(file: string) {
+    this.buffer = new LineBuffer(LogFile.open(file), {
+      written: (lines) => {
+        this.written += lines;
+      },
+      lost: () => {},
+      warn: () => {},
+      info: () => {},
+      now: () => 0,
+    });
+    const joiner = new Joiner((line) => this.buffer.add(formatLine(line, 'json')));
+    joiner.setTime(Date.now(), performance.now());
+    this.sink = joiner.sink(0);
   }
-  event(): void {}
-  closed(): void {
-    this.ends += 1;
+
+  close(): void {
+    this.buffer.close();
   }
 }
 
+/** CPU time of work, in us: what else the machine does changes it little. */
+function processorTime(work: () => void): number {
+  const before = process.cpuUsage();
+  work();
+  const { user, system } = process.cpuUsage(before);
+  return user + system;
+}
+
 interface Round {
-  /** Time of one session, in us. */
+  /** CPU time of one session, in us. */
   time: number;
   /** What one session allocates on the heap, in bytes. */
   heap: number;
+  /** CPU time of the log thread for one session, from the records to the file, in us. */
+  logThread: number;
 }
 
 /** What a browser sends besides the fields of the capture. */
@@ -60,6 +91,7 @@ class Bench {
   private readonly memory = ringMemory(RING_BYTES);
   private readonly reader = new RingReader(this.memory);
   private readonly recorder: Observer;
+  private readonly file = path.join(tmpdir(), `baton-access-log-${process.pid}`);
 
   constructor(fields: string) {
     this.run = new Run(CONNECTIONS, undefined, fields);
@@ -81,23 +113,27 @@ class Bench {
     if (gc === undefined) throw new Error('needs node --expose-gc');
     const { run, reader } = this;
     const { syn, ack, request } = run.layOutClients();
-    const tally = new Tally();
+    const lines = new Lines(this.file);
     run.engine.setObserver(on ? this.recorder : {});
     gc();
     const before = process.memoryUsage().heapUsed;
-    const handing = seconds(timed(() => run.feed(syn, ack, request)));
+    const handing = processorTime(() => run.feed(syn, ack, request));
     const heap = process.memoryUsage().heapUsed - before;
-    reader.drain(tally);
+    const requests = processorTime(() => reader.drain(lines.sink));
     const adopted = run.layOutAdopted();
-    const confirming = seconds(timed(() => run.feed(adopted)));
-    const ending = seconds(timed(() => run.finish()));
-    reader.drain(tally);
-    const expected = on ? CONNECTIONS : 0;
-    if (reader.takeLost() > 0 || tally.requests !== expected || tally.ends !== expected)
+    const confirming = processorTime(() => run.feed(adopted));
+    const ending = processorTime(() => run.finish());
+    const ends = processorTime(() => {
+      reader.drain(lines.sink);
+      lines.close();
+    });
+    rmSync(this.file);
+    if (reader.takeLost() > 0 || lines.written !== (on ? CONNECTIONS : 0))
       throw new Error('a session was not recorded');
     return {
-      time: ((handing + confirming + ending) / CONNECTIONS) * 1e6,
+      time: (handing + confirming + ending) / CONNECTIONS,
       heap: heap / CONNECTIONS,
+      logThread: (requests + ends) / CONNECTIONS,
     };
   }
 }
@@ -134,6 +170,11 @@ function rowsOf(what: string, rounds: readonly { off: Round; on: Round }[]): str
       'heap until the handoff, bytes a session, log on',
       'as off',
       on.map(({ heap }) => heap),
+    ),
+    row(
+      'log thread, us a session, JSON',
+      '',
+      on.map(({ logThread }) => logThread),
     ),
   ];
 }
