@@ -15,6 +15,8 @@ import { type FromLog, type LogStart, START_ID, type ToLog } from './messages.js
 import { ringMemory } from './records.js';
 
 const PROGRAM = new URL('./log-thread.js', import.meta.url);
+/** How long the thread may take to answer, in ms. */
+const ANSWER_MS = 5_000;
 /** How long a full buffer may take to reach the disk when the balancer ends, in ms. */
 const STOP_MS = 5_000;
 
@@ -30,12 +32,17 @@ export interface AccessLogOptions {
   log: Log;
 }
 
+interface Answer {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
 interface Thread {
   worker: Worker;
   rings: readonly SharedArrayBuffer[];
   exited: Promise<void>;
   /** Messages that it has not answered, by their id. */
-  waiting: Map<number, { resolve(): void; reject(error: Error): void }>;
+  waiting: Map<number, Answer>;
   nextId: number;
 }
 
@@ -84,7 +91,13 @@ export class AccessLog {
       new Map(slots.map(({ slot, name }) => [slot, name]));
     const names = { nodes: named(nodes), servers: named(servers) };
     this.names = names;
-    if (this.thread !== undefined) await ask(this.thread, (id) => ({ kind: 'names', id, names }));
+    if (this.thread === undefined) return;
+    try {
+      await ask(this.thread, (id) => ({ kind: 'names', id, names }));
+    } catch (error) {
+      // The names come into effect when the disk answers. A change of the farm must not fail.
+      this.options.log.warn(`access log: ${reasonOf(error)}`);
+    }
   }
 
   /** Opens the file by its name again, after the present one was renamed. */
@@ -124,7 +137,12 @@ export class AccessLog {
     worker.on('message', (message: FromLog) => this.take(thread, message));
     worker.on('error', (error) => this.options.log.error(`access log: ${reasonOf(error)}`));
     worker.on('exit', () => this.ended(thread));
-    await opened;
+    try {
+      await opened;
+    } catch (error) {
+      void worker.terminate();
+      throw error;
+    }
     this.thread = thread;
     try {
       await this.engine?.setAccessLog(rings);
@@ -178,18 +196,29 @@ function ask(thread: Thread, message: (id: number) => ToLog): Promise<void> {
   return answer;
 }
 
-/** Resolves or rejects when the thread has answered the next message. */
+/**
+ * Resolves or rejects when the thread has answered the next message. Rejects when that takes too
+ * long: a disk may hang.
+ */
 function answerOf(thread: Thread): Promise<void> {
-  return new Promise((resolve, reject) => {
-    thread.waiting.set(thread.nextId, { resolve, reject });
-    thread.nextId += 1;
+  const id = thread.nextId++;
+  return new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      const why = `the log thread has not answered for ${ANSWER_MS / 1000} s: its disk may hang`;
+      settle(thread, id)?.reject(new BatonError('BATON_LOG', why));
+    }, ANSWER_MS);
+    const ended = (settled: () => void): void => {
+      clearTimeout(timer);
+      settled();
+    };
+    thread.waiting.set(id, {
+      resolve: () => ended(resolve),
+      reject: (error) => ended(() => reject(error)),
+    });
   });
 }
 
-function settle(
-  thread: Thread,
-  id: number,
-): { resolve(): void; reject(error: Error): void } | undefined {
+function settle(thread: Thread, id: number): Answer | undefined {
   const answer = thread.waiting.get(id);
   thread.waiting.delete(id);
   return answer;

@@ -11,6 +11,12 @@ const MOST_HOST_BYTES = 255;
 const MOST_REFERER_BYTES = 1024;
 const MOST_AGENT_BYTES = 512;
 
+const CR = 13;
+/** Makes an ASCII letter lower case. */
+const CASE_BIT = 0x20;
+/** First letters of the fields that are shown: most lines are not looked at further. */
+const SHOWN: ReadonlySet<number> = new Set([...'hru'].map((letter) => letter.charCodeAt(0)));
+
 export interface RequestText {
   /** The request line. */
   line: string;
@@ -44,10 +50,11 @@ export function readRequestText(head: string, cut: boolean): RequestText {
   while (at >= 0) {
     const start = at + 1;
     at = head.indexOf('\n', start);
-    const field = head.slice(start, at < 0 ? undefined : at).replace(/\r$/, '');
+    const end = at < 0 ? head.length : head.charCodeAt(at - 1) === CR ? at - 1 : at;
     // The empty line ends the head. A field without its end may be only a part of it.
-    if (field === '') return text;
-    if (at >= 0) takeField(text, field);
+    if (end <= start) return text;
+    if (at >= 0 && SHOWN.has(head.charCodeAt(start) | CASE_BIT))
+      takeField(text, head.slice(start, end));
   }
   text.cut ||= cut;
   return text;
