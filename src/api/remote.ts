@@ -28,6 +28,8 @@ export interface RemoteParts {
 
 const MOST_CONNECTIONS = 256;
 const HANDSHAKE_TIMEOUT_MS = 5_000;
+/** How long calls may go on after their listener was closed, ms. */
+const GRACE_MS = 2_000;
 
 interface Secrets {
   certificate: Certificate;
@@ -56,6 +58,8 @@ function readSecrets(options: ApiConfig): Secrets {
 export class RemoteApi {
   private readonly parts: RemoteParts;
   private door: Door | undefined;
+  /** Doors that listen no longer, and close after GRACE_MS. */
+  private readonly retired = new Map<Door, NodeJS.Timeout>();
 
   constructor(parts: RemoteParts) {
     this.parts = parts;
@@ -102,9 +106,11 @@ export class RemoteApi {
   }
 
   async stop(): Promise<void> {
-    const { door } = this;
+    const doors = [...this.retired.keys(), ...(this.door === undefined ? [] : [this.door])];
+    for (const timer of this.retired.values()) clearTimeout(timer);
+    this.retired.clear();
     this.door = undefined;
-    await door?.app.close();
+    for (const { app } of doors) await app.close();
   }
 
   /** New connections get the new certificate. A stream ends when its token is gone. */
@@ -119,7 +125,17 @@ export class RemoteApi {
     this.door = door;
     // close() would wait for streams.
     this.parts.streams.close(({ token }) => token !== undefined);
-    await old?.app.close();
+    if (old !== undefined) this.retire(old);
+  }
+
+  /** Listens no longer. A call that is under way gets its answer: it may have asked for this. */
+  private retire(door: Door): void {
+    door.app.server.close();
+    const timer = setTimeout(() => {
+      this.retired.delete(door);
+      void door.app.close();
+    }, GRACE_MS);
+    this.retired.set(door, timer);
   }
 
   private async open(options: ApiConfig, secrets: Secrets): Promise<Door> {

@@ -274,6 +274,20 @@ t.test('it moves to another address, and goes when the config has it no longer',
   );
 });
 
+t.test('a call that closes its own listener gets its answer', async (t) => {
+  const started = await start(t);
+  const { api, control } = started;
+  control.change = async () => {
+    await (await api.prepareRemote(undefined)).commit();
+    return control.report;
+  };
+  t.match(await curl(started, '/v1/reload', ADMIN, '-X', 'POST'), {
+    status: 200,
+    body: control.report,
+  });
+  await t.rejects(curl(started, '/v1/nodes', READER), /Fail|refused|connect/);
+});
+
 t.test('what cannot work is said at the start', async (t) => {
   const { api, options } = await start(t);
   const taken: Server = createServer().listen(0, '127.0.0.1');
