@@ -236,7 +236,12 @@ export class Farm {
    * would occupy a processor for as long as a test waits.
    */
   stats(): Promise<StatsDocument> {
-    return new ControlClient(path.join(this.directory, CONTROL_SOCKET)).stats();
+    return this.control().stats();
+  }
+
+  /** The API of the balancer, through its control socket. */
+  control(): ControlClient {
+    return new ControlClient(path.join(this.directory, CONTROL_SOCKET));
   }
 
   /** Ends every program and takes the network down. Never rejects; a second call does nothing. */

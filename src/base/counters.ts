@@ -271,7 +271,7 @@ export const COUNTERS = {
   ),
   drop_unresolved: counter(
     'frames',
-    'Frames for a node dropped because its MAC address was not known. STATE unresolved in `baton stats` shows which node, and WHY the reason.',
+    'Frames for a node dropped because its MAC address was not known. `unresolved` in the column WHY of `baton stats` shows which node, and the reason.',
   ),
   drop_reset_limit: counter(
     'segments',

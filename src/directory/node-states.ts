@@ -317,7 +317,7 @@ export class NodeStates {
    */
   flagsInService(node: number, servers: readonly { slot: number }[]): number {
     const { shared } = this;
-    if (this.able[node] === 0 || this.reportedAt[node]! < 0) return 0;
+    if (this.able[node] === 0 || this.reportedAt[node]! < 0 || shared.admin[node] !== UP) return 0;
     const first = node * this.servers;
     const takes = servers.some(({ slot }) => shared.lacks[first + slot] === 0);
     return takes ? shared.reported[node]! : 0;

@@ -54,6 +54,9 @@ t.test('flags of a node in service', async (t) => {
   states.setLacks(0, 1, true);
   t.equal(states.flagsInService(0, BOTH), 0, 'it has none of the virtual addresses');
   states.setLacks(0, 1, false);
+  states.setAdmin(0, Admin.draining);
+  t.equal(states.flagsInService(0, BOTH), 0, 'it gets no new sessions');
+  states.setAdmin(0, Admin.up);
   states.reported(0, 1, 2, flags | IxcpFlag.leaving, 0);
   t.equal(states.flagsInService(0, BOTH), 0, 'it is leaving');
 });

@@ -4,7 +4,7 @@
  */
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
-import { nodeMemory } from '../../src/directory/node-memory.js';
+import { Admin, nodeMemory } from '../../src/directory/node-memory.js';
 import { NodeStates } from '../../src/directory/node-states.js';
 import { sessionWorker } from '../../src/engine/table/session-record.js';
 import { IxcpFlag } from '../../src/wire/ixcp.js';
@@ -169,5 +169,22 @@ t.test('the largest number of nodes and engines', async (t) => {
       [1, 2, 3, 4, 5, 6, 7, 8],
       'nothing overlaps',
     );
+  }
+});
+
+t.test('each engine ends its own sessions of a node in maintenance', async (t) => {
+  const [one, other] = engines(t);
+  for (const { talk, ports } of [one!, other!]) {
+    handOver(talk, 0, ports[0]!, 0);
+    handOver(talk, 0, ports[1]!, 0);
+  }
+  t.equal(one!.talk.states.held(0), 4);
+  one!.talk.states.setAdmin(0, Admin.maintenance);
+  for (const [index, { talk, ports }] of [one!, other!].entries()) {
+    talk.quiet(5);
+    talk.engine.sweep.endNode(0);
+    const resets = talk.rest(10).filter(({ ixp, tcp }) => ixp === undefined && tcp !== undefined);
+    t.same(resets.map(({ tcp }) => tcp?.destinationPort).sort(), [ports[0], ports[1]].sort());
+    t.equal(one!.talk.states.held(0), 2 - 2 * index);
   }
 });

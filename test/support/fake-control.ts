@@ -29,7 +29,7 @@ export const NODE: NodeDocument = {
   since: 1_700_000_000_000,
   condition: 'up',
   sources: [
-    { source: 'operator', state: 'draining', by: 'local', why: 'new disk', since: 1_000 },
+    { source: 'operator', state: 'draining', by: 'alice', why: 'new disk', since: 1_000 },
     { source: 'balancer', state: 'up', by: 'balancer', why: '', since: 0 },
   ],
   active: 2,
