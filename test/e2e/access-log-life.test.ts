@@ -177,21 +177,30 @@ t.test('the access log goes on', { skip: whyNoFarm() }, async (t) => {
       t.match(await log.ofPort(next.localPort), { request: 'GET /a.txt?new HTTP/1.1' });
     });
 
-    await t.test("Apache's format", async (t) => {
-      await farm.balancerProgram!.stop();
-      farm.configureBalancer(resources.slice(1), {
-        accessLog: { file: 'log/access.log', format: 'combined' },
-      });
-      await farm.startBalancer();
-      await farm.waitNodesUp();
+    await t.test('a reload changes file and format, and turns the log off', async (t) => {
+      const other = path.join(directory, 'access.log');
+      const reload = async (more: Record<string, unknown>): Promise<void> => {
+        farm.configureBalancer(resources.slice(1), more);
+        await farm.baton(['reload', '-c', farm.balancerConfig]);
+      };
+      const before = await curl(client, `${BASE}/a.txt?before`);
+      await log.ofPort(before.localPort);
+      const lines = log.lines().length;
+      await reload({ accessLog: { file: 'log/access.log', format: 'combined' } });
       const args = ['-A', 'a "quoted" name', '-e', 'http://a/\\'];
       t.equal((await curl(client, `${BASE}/none`, args)).status, 404);
-      await farm.waitFor(async () => (await counter('lines')) > 0, 'a line');
-      const text = readFileSync(path.join(directory, 'access.log'), 'utf8');
+      await farm.waitFor(() => readFileSync(other).length > 0, 'a line');
+      const text = readFileSync(other, 'utf8');
       t.match(
         text,
         /^10\.99\.0\.200 - - \[\d\d\/[A-Z][a-z]{2}\/\d{4}(:\d\d){3} \+0000\] "GET \/none HTTP\/1\.1" 404 - "http:\/\/a\/\\\\" "a \\"quoted\\" name"\n$/,
       );
+      t.equal(log.lines().length, lines, 'the file before gets no more lines');
+      await reload({});
+      t.equal((await curl(client, `${BASE}/none`)).status, 404);
+      await farm.waitEmpty();
+      await farm.balancerProgram!.stop();
+      t.equal(readFileSync(other, 'utf8'), text, 'no line while the log is off');
     });
   });
 });
