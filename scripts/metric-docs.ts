@@ -38,8 +38,8 @@ curl --unix-socket /run/baton/baton.sock http://localhost/metrics
 
 - Names and units follow Prometheus' conventions. Times are seconds, sizes are bytes.
 - The label \`node\` is a name of \`nodes\`, and \`virtual_server\` one of \`virtualServers\`.
-- Counters begin at 0 when the balancer starts. Those of a node or virtual server also begin at 0
-  when it is removed and added again. \`rate()\` and \`increase()\` allow for that.
+- Counters begin at 0 when the balancer starts. Those of a node or virtual server may also begin at
+  0 again when it is removed and added again. \`rate()\` and \`increase()\` allow for that.
 - A node or virtual server that is removed has no values any more, even while sessions of it go on.
 - A counter \`NAME\` of \`baton stats\` is the metric \`baton_NAME_total\`, unless it is one case of a
   metric with a label: \`drop_cookie\` is \`baton_dropped_packets_total{part="engine",
@@ -57,8 +57,8 @@ sum by (virtual_server) (rate(baton_virtual_server_handoffs_total[5m]))
 # Time from the SYN to the handoff that 99 of 100 sessions stay below
 histogram_quantile(0.99, sum by (le, virtual_server) (rate(baton_time_to_handoff_seconds_bucket[5m])))
 
-# Nodes that take no sessions
-baton_node_condition{condition="up"} == 0
+# Nodes that get no new sessions
+baton_node_state{state="up"} == 0
 
 # Frames that this machine lost
 sum by (counter) (increase(baton_lost_frames_total[5m])) > 0

@@ -18,6 +18,7 @@ import { NodeWatch } from './node-watch.js';
 import { Changes } from './objects/changes.js';
 import { ConfigThread } from './objects/config-handle.js';
 import { BalancerControl } from './objects/control.js';
+import { Explainer } from './objects/explain.js';
 import { firstSlots } from './objects/farm.js';
 import { FarmChanger } from './objects/farm-changer.js';
 import { farmMemory, farmStates, writeFarm } from './objects/farm-states.js';
@@ -201,6 +202,12 @@ export async function start(options: StartOptions): Promise<() => void> {
     log,
     onChange: (report, actor) => events.changed(report, actor),
   });
+  const explainer = new Explainer({
+    current: () => ({ farm: farm.farm, resources: changes.running.config.resources }),
+    engine,
+    node: (slot) => objects.document(slot, { active: 0, adopted: 0 }),
+    headBytes: config.limits.headBytes,
+  });
   const capture = new CaptureFeed(engine);
   const control = new BalancerControl({
     stats,
@@ -210,6 +217,7 @@ export async function start(options: StartOptions): Promise<() => void> {
     nodes: objects,
     changes,
     events,
+    explainer,
     leave: end.leave,
   });
   const api = new ControlApi(control, { log, counters });

@@ -4,6 +4,7 @@ import { BatonError, reasonOf } from '../base/errors.js';
 import { VERSION } from '../base/version.js';
 import { addConfigCommands } from './commands/config.js';
 import { addEventsCommand } from './commands/events.js';
+import { addExplainCommand } from './commands/explain.js';
 import { addNodeCommands } from './commands/nodes.js';
 import { addObjectCommands } from './commands/objects.js';
 import { addPrograms, type Programs } from './commands/programs.js';
@@ -68,5 +69,6 @@ function define(programs: Programs, exit: (code: number) => void): Command {
   addObjectCommands(baton);
   addConfigCommands(baton);
   addEventsCommand(baton);
+  addExplainCommand(baton);
   return baton;
 }

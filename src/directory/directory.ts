@@ -30,6 +30,8 @@ export class Directory {
   /** Hash and length of each prefix of the path that ends in "/", the shortest first. */
   private readonly prefixHash: Int32Array;
   private readonly prefixLength: Uint32Array;
+  /** Hash of the whole path of the current look-up. */
+  private pathHash = 0;
 
   /** @param image of `directoryImage`; the directory reads it and changes nothing */
   constructor(image: DirectoryImage) {
@@ -52,23 +54,12 @@ export class Directory {
    * host.
    */
   find(host: Uint8Array, hostLength: number, path: Uint8Array, pathLength: number): number {
-    let hash = this.seed;
-    let prefixes = 0;
-    const deepest = this.prefixHash.length;
     const isExact = pathLength <= this.longestExactPath && path[pathLength - 1] !== SLASH;
-    for (let p = 0; p < pathLength && (isExact || prefixes < deepest); p++) {
-      const byte = path[p]!;
-      hash = rollHash(hash, byte);
-      if (byte === SLASH && prefixes < deepest) {
-        this.prefixHash[prefixes] = hash;
-        this.prefixLength[prefixes] = p + 1;
-        prefixes++;
-      }
-    }
+    const prefixes = this.hashPath(path, pathLength, isExact);
     for (let i = this.findGroups(host, hostLength) - 1; i >= 0; i--) {
       const group = this.groups[i]!;
       if (isExact) {
-        const resource = this.paths.find(group, hash, path, 0, pathLength);
+        const resource = this.paths.find(group, this.pathHash, path, 0, pathLength);
         if (resource >= 0) return resource;
       }
       for (let prefix = prefixes - 1; prefix >= 0; prefix--) {
@@ -78,6 +69,46 @@ export class Directory {
       }
     }
     return -1;
+  }
+
+  /**
+   * All resources that cover the host and path: the one that `find` returns, then those that would
+   * follow if it were not there. Parameters as in `find`. For people; it allocates.
+   */
+  findAll(host: Uint8Array, hostLength: number, path: Uint8Array, pathLength: number): number[] {
+    const isExact = pathLength <= this.longestExactPath && path[pathLength - 1] !== SLASH;
+    const prefixes = this.hashPath(path, pathLength, isExact);
+    const found: number[] = [];
+    for (let i = this.findGroups(host, hostLength) - 1; i >= 0; i--) {
+      const group = this.groups[i]!;
+      if (isExact) found.push(this.paths.find(group, this.pathHash, path, 0, pathLength));
+      for (let prefix = prefixes - 1; prefix >= 0; prefix--) {
+        const length = this.prefixLength[prefix]!;
+        found.push(this.paths.find(group, this.prefixHash[prefix]!, path, 0, length));
+      }
+    }
+    return found.filter((resource) => resource >= 0);
+  }
+
+  /**
+   * Writes hash and length of each prefix that ends in "/", and returns their number. With
+   * `isExact` also computes `pathHash`.
+   */
+  private hashPath(path: Uint8Array, pathLength: number, isExact: boolean): number {
+    let hash = this.seed;
+    let prefixes = 0;
+    const deepest = this.prefixHash.length;
+    for (let p = 0; p < pathLength && (isExact || prefixes < deepest); p++) {
+      const byte = path[p]!;
+      hash = rollHash(hash, byte);
+      if (byte === SLASH && prefixes < deepest) {
+        this.prefixHash[prefixes] = hash;
+        this.prefixLength[prefixes] = p + 1;
+        prefixes++;
+      }
+    }
+    this.pathHash = hash;
+    return prefixes;
   }
 
   /** Writes the groups that cover the host to `groups`. Returns their number. */

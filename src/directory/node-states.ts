@@ -6,7 +6,6 @@
  * of them. So all threads share the memory of the states (node-memory.ts).
  */
 import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
-import { IxpFlag } from '../wire/ixp.js';
 import {
   Admin,
   type AdminState,
@@ -17,6 +16,7 @@ import {
   Outcome,
   rowWords,
 } from './node-memory.js';
+import { NEEDED_OPTIONS, type NodeObstacle, obstacleOf } from './obstacle.js';
 
 /** Handoffs in a row that must time out before a node is suspended. */
 const TIMEOUTS_TO_SUSPEND = 3;
@@ -39,12 +39,6 @@ const MOST_REFUSALS = 0xff;
  */
 const STALL_MS = 5_000;
 const TRIAL_MS = 2_000;
-
-/**
- * Options that a session cannot go on without once they are agreed. It can go on without SACK,
- * since no side is obliged to use it (RFC 2018).
- */
-const NEEDED_OPTIONS = IxpFlag.windowScaleOk | IxpFlag.timestampsOk;
 
 // A plain constant: a pick reads it for each holder.
 const UP = Admin.up;
@@ -186,6 +180,11 @@ export class NodeStates {
       now >= shared.suspendedUntil[node]! &&
       now >= shared.restsUntil[pair]!
     );
+  }
+
+  /** Why `available` is false; undefined where it is true. Parameters as there. */
+  obstacle(node: number, server: number, options: number, now: number): NodeObstacle | undefined {
+    return obstacleOf(this.shared, node, node * this.servers + server, options, now);
   }
 
   /** IxpFlag bits of the options that the node's kernel refuses. */

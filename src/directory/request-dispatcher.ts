@@ -10,7 +10,7 @@ import { type Dispatcher, Verdict, type VerdictCode } from './dispatcher.js';
 import { holderBit } from './holders.js';
 import type { Candidates } from './predictors/candidates.js';
 import { createPredictor, PREDICTOR_NAMES, type PredictorName } from './predictors/index.js';
-import type { Predictor } from './predictors/predictor.js';
+import type { Predictor, PreviewedHolder } from './predictors/predictor.js';
 
 /** A time at which every suspension and rest has ended. */
 const AFTER_ANY_SUSPENSION = Number.POSITIVE_INFINITY;
@@ -31,6 +31,18 @@ export interface Routes {
   readonly directory: Directory;
   /** By slot of the virtual server; undefined in a free slot. */
   readonly predictors: readonly (PredictorName | undefined)[];
+}
+
+/** What a pick would do. */
+export interface PickPreview {
+  /** The node that it would return, or -1. */
+  picked: number;
+  holders: (PreviewedHolder & {
+    node: number;
+    takes: boolean;
+    /** It takes the session only if no other holder does. */
+    lastChoice: boolean;
+  })[];
 }
 
 export interface RequestDispatcherOptions extends Routes {
@@ -121,6 +133,33 @@ export class RequestDispatcher implements Dispatcher {
     }
     this.pickedBit = predictor.pickedBit;
     return node;
+  }
+
+  /**
+   * What `pick(resource, 0, ...)` would do now. Changes nothing. Parameters as there. For people;
+   * it allocates.
+   */
+  preview(resource: number, virtualServer: number, options: number, now: number): PickPreview {
+    const { candidates } = this;
+    const { start, node: nodes, setOf } = this.directory.holders;
+    const set = setOf[resource]!;
+    const predictor = this.predictors[virtualServer] ?? this.makePredictor(virtualServer);
+    candidates.setSession(virtualServer, options, now);
+    const holders = [...nodes.subarray(start[set], start[set + 1])];
+    const takes = holders.map((node) => candidates.weight(node) > 0 && candidates.available(node));
+    let preview = predictor.preview(set);
+    candidates.setSession(virtualServer, options, AFTER_ANY_SUSPENSION);
+    const later = holders.map((node) => candidates.weight(node) > 0 && candidates.available(node));
+    if (preview.picked < 0) preview = predictor.preview(set);
+    return {
+      picked: preview.picked,
+      holders: holders.map((node, position) => ({
+        node,
+        takes: takes[position]!,
+        lastChoice: !takes[position]! && later[position]!,
+        ...preview.holders[position]!,
+      })),
+    };
   }
 
   /** See Dispatcher. */

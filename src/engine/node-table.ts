@@ -4,6 +4,7 @@
  */
 import { BatonError } from '../base/errors.js';
 import type { NodeStates } from '../directory/node-states.js';
+import type { NodeObstacle } from '../directory/obstacle.js';
 import { IxpFlag } from '../wire/ixp.js';
 import { type NodeAt, requireUnused } from './farm.js';
 import { WithheldOptions } from './withheld-options.js';
@@ -139,6 +140,13 @@ export class NodeTable {
    */
   takesHandoffs(node: number, server: number, options: number, now: number): boolean {
     return this.resolved[node] === 1 && this.states.available(node, server, options, now);
+  }
+
+  /** Why `takesHandoffs` is false, or the node is never picked; undefined: there is no reason. */
+  obstacle(node: number, server: number, options: number, now: number): NodeObstacle | undefined {
+    if (this.states.weight[node] === 0) return { obstacle: 'weight', forMs: null };
+    if (this.resolved[node] !== 1) return { obstacle: 'unresolved', forMs: null };
+    return this.states.obstacle(node, server, options, now);
   }
 
   /**

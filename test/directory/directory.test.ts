@@ -21,6 +21,10 @@ function find(directory: Directory, host: string, path: string): number {
   );
 }
 
+function findAll(directory: Directory, host: string, path: string): number[] {
+  return directory.findAll(Buffer.from(host), host.length, Buffer.from(path), path.length);
+}
+
 function named(resources: [string | undefined, string][]): Directory {
   return new Directory(
     directoryImage(
@@ -137,11 +141,12 @@ t.test('invalid and duplicate resources are refused', async (t) => {
 });
 
 /** The same rules in the simplest form. */
-function naive(resources: readonly Resource[], host: string, path: string): number {
+function naive(resources: readonly (Resource | undefined)[], host: string, path: string): number {
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
   let best = -1;
   let bestRank: [number, number] = [-1, -1];
   resources.forEach((resource, index) => {
+    if (resource === undefined) return;
     const pattern = text(canonicalPath(resource.path));
     if (pattern.endsWith('/') ? !path.startsWith(pattern) : path !== pattern) return;
     let specific = 0;
@@ -189,6 +194,13 @@ t.test('finds the same as the naive look-up', async (t) => {
         const found = find(directory, host, path);
         if (found >= 0) hits++;
         if (found !== naive(resources, host, path)) return false;
+        // And those that would be found without the ones before them.
+        const left: (Resource | undefined)[] = [...resources];
+        for (const next of findAll(directory, host, path)) {
+          if (next !== naive(left, host, path)) return false;
+          left[next] = undefined;
+        }
+        if (naive(left, host, path) !== -1) return false;
       }
       return true;
     }),

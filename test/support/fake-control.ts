@@ -51,9 +51,13 @@ export const SERVER: VirtualServerDocument = {
 export const EXPLANATION: ExplainDocument = {
   virtualServer: 'www',
   predictor: 'round-robin',
-  resource: { host: null, path: '/' },
+  lookedUp: { host: 'www.example.org', path: '/' },
+  resource: { host: null, path: '/', hostMatch: 'any', pathMatch: 'prefix', nodes: [] },
+  next: [],
+  thread: { number: 0, of: 1, known: true },
   candidates: [],
   chosen: null,
+  answer: 503,
   why: 'no holder takes sessions',
 };
 

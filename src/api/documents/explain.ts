@@ -17,6 +17,21 @@ export const ExplainQuery = Type.Object(
 );
 export type ExplainQuery = Static<typeof ExplainQuery>;
 
+export const HOST_MATCHES = ['exact', 'wildcard', 'any'] as const;
+export const PATH_MATCHES = ['exact', 'prefix'] as const;
+
+const Rule = Type.Object(
+  {
+    host: Type.Union([Type.String(), Type.Null()], { description: 'As in the config; null: any' }),
+    path: Type.String({ description: 'As in the config' }),
+    hostMatch: Choice(HOST_MATCHES, 'How it covers the host'),
+    pathMatch: Choice(PATH_MATCHES, 'How it covers the path'),
+    nodes: Type.Array(Type.String(), { description: 'Names of the holders' }),
+  },
+  { description: 'A resource that covers the request' },
+);
+export type ExplainRule = Static<typeof Rule>;
+
 const Candidate = Type.Object(
   {
     node: Type.String({ description: 'Name of a holder' }),
@@ -25,32 +40,59 @@ const Candidate = Type.Object(
     weight: Type.Integer({ minimum: 0 }),
     load: Count('Sessions of the node'),
     score: Type.Union([Type.Number(), Type.Null()], {
-      description: 'By which the predictor compares, lowest first; null: it compares nothing',
+      description:
+        'Sessions for each unit of weight, by which least-connections compares: the lowest wins; null if the predictor does not compare loads',
     }),
+    credit: Type.Union([Type.Number(), Type.Null()], {
+      description:
+        'Credit of the turns, by which holders with equal scores compare: the highest wins; null if the node does not take part',
+    }),
+    takes: Type.Boolean({ description: 'Whether the node would take the session now' }),
+    lastChoice: Type.Boolean({
+      description: 'Whether it would take the session only if no other holder does',
+    }),
+    chosen: Type.Boolean({ description: 'Whether the node would get the session' }),
     why: Type.String({ description: 'Why the node would be chosen, or not, in words' }),
   },
   { description: 'A holder of the content' },
 );
+export type ExplainCandidate = Static<typeof Candidate>;
 
 export const ExplainDocument = Type.Object(
   {
-    virtualServer: Type.Union([Type.String(), Type.Null()], {
-      description: 'Name of the virtual server; null: none has this address and port',
-    }),
-    predictor: Type.Union([Type.String(), Type.Null()]),
-    resource: Type.Union(
+    virtualServer: Type.String({ description: 'Name of the virtual server' }),
+    predictor: Type.String({ description: 'How it picks one of the holders' }),
+    lookedUp: Type.Union(
       [
         Type.Object({
-          host: Type.Union([Type.String(), Type.Null()]),
+          host: Type.Union([Type.String(), Type.Null()], { description: 'null: none' }),
           path: Type.String(),
         }),
         Type.Null(),
       ],
-      { description: 'The resource that matches; null: none does' },
+      {
+        description: 'Host and path in normal form; null: the balancer would not read the request',
+      },
     ),
+    resource: Type.Union([Rule, Type.Null()], {
+      description: 'The resource that covers the request; null: none does',
+    }),
+    next: Type.Array(Rule, {
+      description: 'Resources that would cover the request if that one were not there, in order',
+    }),
+    thread: Type.Object({
+      number: Type.Integer({ minimum: 0, description: 'Engine thread that would own the session' }),
+      of: Type.Integer({ minimum: 1, description: 'Number of engine threads' }),
+      known: Type.Boolean({
+        description: 'False: it depends on the port of the client, which is not given',
+      }),
+    }),
     candidates: Type.Array(Candidate, { description: 'The holders' }),
     chosen: Type.Union([Type.String(), Type.Null()], {
       description: 'The node that would get the next such request; null: none',
+    }),
+    answer: Type.Union([Type.Integer(), Type.Null()], {
+      description: 'HTTP status of the answer of the balancer itself; null: a node answers',
     }),
     why: Type.String({ description: 'The result in words' }),
   },

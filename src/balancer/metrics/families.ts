@@ -1,5 +1,5 @@
 /** Every metric of `/metrics`, in the order in which it shows them. docs/metrics.md lists them. */
-import { NODE_CONDITIONS } from '../../api/documents.js';
+import { NODE_CONDITIONS, NODE_STATES } from '../../api/documents.js';
 import {
   NODE_COUNTERS,
   SERVER_COUNTERS,
@@ -173,8 +173,20 @@ const NODES: readonly CounterOrGauge[] = [
       nodes.map(({ name, address }) => ({ labels: { node: name, address }, value: 1 })),
   ),
   gaugeFamily(
+    'baton_node_state',
+    '1 for the state of the node, 0 for every other one. Only a node that is up gets new sessions.',
+    ['node', 'state'],
+    ({ nodes }) =>
+      nodes.flatMap((node) =>
+        NODE_STATES.map((state) => ({
+          labels: { node: node.name, state },
+          value: node.state === state ? 1 : 0,
+        })),
+      ),
+  ),
+  gaugeFamily(
     'baton_node_condition',
-    '1 for the condition that the node is in, 0 for every other one. `baton stats` says why.',
+    '1 for what the balancer has found out about the node, 0 for everything else. `baton stats` says why.',
     ['node', 'condition'],
     ({ nodes }) =>
       nodes.flatMap((node) =>

@@ -6,7 +6,7 @@ import type { NodeCounterName, ServerCounts } from '../../base/object-counters.j
 /** A node, and what the engine threads have counted about it. */
 export type NodeFigures = Pick<
   NodeDocument,
-  'name' | 'address' | 'weight' | 'condition' | 'active' | 'lastReportMs'
+  'name' | 'address' | 'weight' | 'state' | 'condition' | 'active' | 'lastReportMs'
 > & { counts: Readonly<Record<NodeCounterName, number>> };
 
 /** A virtual server, and what the engine threads have counted about it. */

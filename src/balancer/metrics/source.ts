@@ -30,12 +30,10 @@ export async function metricsInput(parts: MetricsParts): Promise<MetricsInput> {
   return {
     stats,
     engine: parts.engine.counters(),
-    nodes: nodes.flatMap(({ slot, name, address, weight, retired }) => {
+    nodes: nodes.flatMap(({ slot, address, retired }) => {
       const row = nodeRows.get(formatAddress(address));
       if (retired || row === undefined) return [];
-      const { active, lastReportMs, condition } = row;
-      const counts = ObjectCounters.ofNode(objects, slot);
-      return [{ name, address: row.address, weight, condition, active, lastReportMs, counts }];
+      return [{ ...row, counts: ObjectCounters.ofNode(objects, slot) }];
     }),
     servers: servers.flatMap((server) => {
       const row = serverRows.get(formatEndpoint(server));

@@ -4,6 +4,8 @@ import type { Change, Control, NumberedEvent } from '../../api/control.js';
 import type {
   ChangeReport,
   ConfigDocument,
+  ExplainDocument,
+  ExplainQuery,
   NodeDocument,
   NodesDocument,
   ResourcePage,
@@ -21,6 +23,7 @@ import type { EventSource } from '../event-source.js';
 import type { BalancerStats } from '../stats.js';
 import type { EnginePool } from '../threads/engine-pool.js';
 import type { Changes } from './changes.js';
+import type { Explainer } from './explain.js';
 import type { FarmChanger } from './farm-changer.js';
 import type { NodeObjects } from './node-objects.js';
 
@@ -32,10 +35,11 @@ export interface ControlParts {
   readonly nodes: NodeObjects;
   readonly changes: Changes;
   readonly events: EventSource;
+  readonly explainer: Explainer;
   leave(): void;
 }
 
-export class BalancerControl implements Omit<Control, 'explain'> {
+export class BalancerControl implements Control {
   private readonly parts: ControlParts;
 
   constructor(parts: ControlParts) {
@@ -48,6 +52,10 @@ export class BalancerControl implements Omit<Control, 'explain'> {
 
   sessions(after: number, limit: number): Promise<SessionPage> {
     return this.parts.engine.sessions(after, limit);
+  }
+
+  explain(query: ExplainQuery): Promise<ExplainDocument> {
+    return this.parts.explainer.explain(query);
   }
 
   metrics(): Promise<string> {

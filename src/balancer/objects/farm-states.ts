@@ -1,4 +1,5 @@
 /** The states of a balancer's nodes: a place for every slot, in memory that its threads share. */
+import type { ObjectCounters } from '../../base/object-counters.js';
 import { MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
 import { nodeMemory } from '../../directory/node-memory.js';
 import { NodeStates } from '../../directory/node-states.js';
@@ -36,15 +37,30 @@ export function writeFarm(
   farm: FarmSlots,
   before: FarmSlots = { nodes: [], servers: [] },
 ): void {
+  const changed = changedSlots(farm, before);
+  for (const slot of changed.nodes) states.clearSlot(slot);
+  for (const { slot, weight, retired } of farm.nodes) states.setWeight(slot, retired ? 0 : weight);
+  for (const slot of changed.servers) states.clearServer(slot);
+}
+
+/** Begins the counters of slots with another owner again from 0. Parameters as in `writeFarm`. */
+export function clearReused(objects: ObjectCounters, farm: FarmSlots, before: FarmSlots): void {
+  const changed = changedSlots(farm, before);
+  for (const slot of changed.nodes) objects.clearNode(slot);
+  for (const slot of changed.servers) objects.clearServer(slot);
+}
+
+/** Slots of nodes that have another owner now, or none; slots of virtual servers with another. */
+function changedSlots(farm: FarmSlots, before: FarmSlots): { nodes: number[]; servers: number[] } {
   const addresses = new Map(before.nodes.map(({ slot, address }) => [slot, address]));
-  for (const { slot, address, weight, retired } of farm.nodes) {
-    if (addresses.get(slot) !== address) states.clearSlot(slot);
-    states.setWeight(slot, retired ? 0 : weight);
+  const nodes: number[] = [];
+  for (const { slot, address } of farm.nodes) {
+    if (addresses.get(slot) !== address) nodes.push(slot);
     addresses.delete(slot);
   }
-  for (const slot of addresses.keys()) states.clearSlot(slot);
   const endpoints = new Map(before.servers.map((server) => [server.slot, formatEndpoint(server)]));
-  for (const server of farm.servers) {
-    if (endpoints.get(server.slot) !== formatEndpoint(server)) states.clearServer(server.slot);
-  }
+  const servers = farm.servers
+    .filter((server) => endpoints.get(server.slot) !== formatEndpoint(server))
+    .map(({ slot }) => slot);
+  return { nodes: [...nodes, ...addresses.keys()], servers };
 }

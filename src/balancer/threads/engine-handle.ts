@@ -8,6 +8,8 @@ import type {
   EngineEvent,
   EngineSnapshot,
   EngineStart,
+  ExplainAnswer,
+  ExplainQuestion,
   FromEngine,
   TapStart,
   ToEngine,
@@ -125,6 +127,12 @@ export class EngineHandle {
    */
   async setAccessLog(ring: SharedArrayBuffer | undefined): Promise<void> {
     await this.ask((id) => ({ kind: 'accessLog', id, ring }));
+  }
+
+  /** Which node a request would get. Undefined: the thread has another farm. */
+  async explain(question: ExplainQuestion): Promise<ExplainAnswer | undefined> {
+    const answer = await this.ask((id) => ({ kind: 'explain', id, question }));
+    return answer.kind === 'explained' ? answer.answer : undefined;
   }
 
   /**

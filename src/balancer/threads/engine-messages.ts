@@ -7,6 +7,8 @@
 import type { SessionPage } from '../../api/documents.js';
 import type { PlainError } from '../../base/thread-errors.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
+import type { Obstacle } from '../../directory/obstacle.js';
+import type { PreviewedHolder } from '../../directory/predictors/predictor.js';
 import type { Limits } from '../../engine/options.js';
 import type { Address } from '../../wire/address.js';
 import type { Farm } from '../objects/farm.js';
@@ -124,6 +126,36 @@ export interface EngineSnapshot {
   ring: number[];
 }
 
+/** Asks which node a request would get. */
+export interface ExplainQuestion {
+  /** Of the farm in which `resource` is an index of the directory. */
+  generation: number;
+  resource: number;
+  /** Slot of the virtual server. */
+  server: number;
+}
+
+/** A holder of the resource, as the thread sees it. */
+export interface ExplainedHolder extends PreviewedHolder {
+  /** Slot of the node. */
+  node: number;
+  weight: number;
+  /** Its sessions in all threads. */
+  load: number;
+  takes: boolean;
+  /** It takes the session only if no other holder does. */
+  lastChoice: boolean;
+  /** Why it does not take the session; null: it does. `forMs`: until that ends, if it is known. */
+  obstacle: Obstacle | null;
+  forMs: number | null;
+}
+
+export interface ExplainAnswer {
+  /** Slot of the node that would get the request; -1: none. */
+  node: number;
+  holders: ExplainedHolder[];
+}
+
 /** The engine's part of a capture. */
 export interface TapStart {
   /** Memory of `tapMemory`. */
@@ -142,6 +174,7 @@ export type ToEngine =
    * more.
    */
   | { kind: 'accessLog'; id: number; ring: SharedArrayBuffer | undefined }
+  | { kind: 'explain'; id: number; question: ExplainQuestion }
   /** Makes everything that this farm needs, and changes nothing. */
   | { kind: 'prepare'; id: number; farm: Farm }
   /** Puts the prepared farm in place, or forgets it. */
@@ -176,6 +209,8 @@ export type FromEngine =
   | { kind: 'snapshot'; id: number; snapshot: EngineSnapshot }
   | { kind: 'tapped'; id: number }
   | { kind: 'accessLogSet'; id: number }
+  /** Undefined: the thread has another farm than the question is about. */
+  | { kind: 'explained'; id: number; answer: ExplainAnswer | undefined }
   /** `fault`: why the farm could not be prepared. */
   | { kind: 'prepared'; id: number; fault: PlainError | undefined }
   | { kind: 'committed'; id: number }

@@ -17,10 +17,19 @@ import { ObjectCounters } from '../../base/object-counters.js';
 import { readStages, type StageTotals, stageMemory } from '../../base/stages.js';
 import { MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
 import type { NodeStates } from '../../directory/node-states.js';
+import { sessionHash, sessionWorker } from '../../engine/table/session-record.js';
+import type { Address } from '../../wire/address.js';
 import type { Farm } from '../objects/farm.js';
-import { farmStates, writeFarm } from '../objects/farm-states.js';
+import { clearReused, farmStates, writeFarm } from '../objects/farm-states.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
-import type { EngineSnapshot, EngineStart, TapStart } from './engine-messages.js';
+import type {
+  EngineSnapshot,
+  EngineStart,
+  ExplainAnswer,
+  ExplainQuestion,
+  Secrets,
+  TapStart,
+} from './engine-messages.js';
 import { shareOfLimits } from './limits.js';
 import { addSnapshots } from './snapshots.js';
 
@@ -47,11 +56,13 @@ export class EnginePool {
   private readonly timed: SharedArrayBuffer[] = [];
   /** Session numbers of each thread. */
   private readonly slots: number;
+  private readonly seeds: Secrets['seeds'];
   private readonly states: NodeStates;
   private farm: Farm;
 
-  private constructor(slots: number, states: NodeStates, farm: Farm) {
+  private constructor(slots: number, seeds: Secrets['seeds'], states: NodeStates, farm: Farm) {
     this.slots = slots;
+    this.seeds = seeds;
     this.states = states;
     this.farm = farm;
   }
@@ -63,7 +74,7 @@ export class EnginePool {
   static async start({ program, workers, given, listener }: PoolOptions): Promise<EnginePool> {
     const limits = shareOfLimits(given.limits, workers);
     const states = farmStates(given.nodes, workers);
-    const pool = new EnginePool(limits.sessions, states, given.farm);
+    const pool = new EnginePool(limits.sessions, given.datapath.seeds, states, given.farm);
     try {
       for (let worker = 0; worker < workers; worker++) {
         const counters = new Counters();
@@ -123,8 +134,28 @@ export class EnginePool {
       throw failed.reason;
     }
     writeFarm(this.states, farm, this.farm);
+    for (const objects of this.objects) clearReused(objects, farm, this.farm);
     this.farm = farm;
     await Promise.all(engines.map((engine) => engine.commit()));
+  }
+
+  get workers(): number {
+    return this.engines.length;
+  }
+
+  /** The thread that owns the sessions of a client at a virtual server, named by its slot. */
+  workerOf(client: Address, port: number, server: number): number {
+    const { seeds } = this;
+    const hash = sessionHash(client, ((port << 16) | server) >>> 0, seeds.client, seeds.port);
+    return sessionWorker(hash, this.engines.length);
+  }
+
+  /**
+   * Which node a request would get in a thread. Undefined: the thread has another farm than the
+   * question is about.
+   */
+  async explain(worker: number, question: ExplainQuestion): Promise<ExplainAnswer | undefined> {
+    return await this.engines[worker]?.explain(question);
   }
 
   /** To be called when the XDP program works: the engines read what the program before it did. */

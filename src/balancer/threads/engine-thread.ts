@@ -22,6 +22,7 @@ import { AccessRecorder } from '../access-log/recorder.js';
 import { farmStates } from '../objects/farm-states.js';
 import { openDatapath } from './engine-datapath.js';
 import type { EngineStart, FromEngine, ToEngine } from './engine-messages.js';
+import { explainPick } from './explain-pick.js';
 import { NodeEvents } from './node-events.js';
 import { PollLoop } from './poll-loop.js';
 import { sessionPage } from './session-page.js';
@@ -101,6 +102,13 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       case 'snapshot':
         tell({ kind: 'snapshot', id: message.id, snapshot: snapshotOf(engine, nodes, datapath) });
         return;
+      case 'explain': {
+        const { id, question } = message;
+        const knows = question.generation === current.generation;
+        const answer = knows ? explainPick(dispatcher, nodes, question, now()) : undefined;
+        tell({ kind: 'explained', id, answer });
+        return;
+      }
       case 'tap': {
         const { tap } = message;
         datapath.setTap(tap === undefined ? undefined : new FrameTap(tap.memory, tap.wish));

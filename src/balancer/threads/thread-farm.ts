@@ -16,6 +16,7 @@ interface Prepared {
   change: EngineChange;
   routes: Routes;
   names: Names;
+  generation: number;
 }
 
 /** The parts of a thread that know the farm. */
@@ -44,12 +45,15 @@ export function namesOf({ nodes, servers }: Pick<Farm, 'nodes' | 'servers'>): Na
 export class ThreadFarm {
   private readonly users: FarmUsers;
   private prepared: Prepared | undefined;
+  /** Number of the farm that is in place. */
+  generation: number;
   /** Of the farm that is in place. */
   names: Names;
 
   /** @param farm that the users have been made with */
   constructor(users: FarmUsers, farm: Farm) {
     this.users = users;
+    this.generation = farm.generation;
     this.names = namesOf(farm);
     // When a field changes for the first time, the JIT compiler discards the code that took it for
     // a constant. That happens here, before there is such code.
@@ -64,6 +68,7 @@ export class ThreadFarm {
       change: this.users.engine.prepare(farm),
       routes: routesOf(farm),
       names: namesOf(farm),
+      generation: farm.generation,
     };
   }
 
@@ -74,6 +79,7 @@ export class ThreadFarm {
     users.engine.commit(prepared.change);
     users.dispatcher.use(prepared.routes);
     this.names = prepared.names;
+    this.generation = prepared.generation;
     for (const node of prepared.change.nodes.changed) users.events.forget(node);
     this.prepared = undefined;
   }

@@ -5,7 +5,7 @@ import { parseCount, parseLimit, parseSeconds } from '../arguments.js';
 import { addClientOptions, type ClientOptions, client } from '../connect.js';
 import { Stream, Terminal } from '../display.js';
 import { explain, explained } from '../glossary.js';
-import { complain, print } from '../output.js';
+import { complain, lineWidth, print, wide } from '../output.js';
 import { renderSessions, renderStats } from '../reports.js';
 import { standardScreen, watchUntilSignal } from '../watch.js';
 
@@ -72,16 +72,6 @@ function explainCounters(asked: string | true, { json, wide }: ClientOptions & S
   const name = asked === true ? undefined : asked;
   const most = Math.min(LONGEST_LINE, lineWidth(wide) ?? LONGEST_LINE);
   print(json ? JSON.stringify(explained(name), null, 2) : explain(name, most));
-}
-
-function wide(): Option {
-  return new Option('--wide', 'do not cut tables to the width of the terminal').default(false);
-}
-
-/** Characters that fit on a line. Undefined: no limit, as without a terminal. */
-function lineWidth(isWide: boolean): number | undefined {
-  // Some terminals report 0 columns.
-  return isWide ? undefined : process.stdout.columns || undefined;
 }
 
 /** After an upgrade the running balancer keeps its version until it is replaced. */

@@ -4,7 +4,8 @@
  */
 import { type HolderSets, holderBit } from '../holders.js';
 import type { Candidates } from './candidates.js';
-import type { Predictor } from './predictor.js';
+import type { Predictor, Preview } from './predictor.js';
+import { previewTurn } from './preview-turn.js';
 import { Turns } from './turns.js';
 
 /** In place of a load: the holder may not be picked now. */
@@ -65,5 +66,10 @@ export class LeastConnections implements Predictor {
     const picked = turns.end();
     this.pickedBit = picked < 0 ? 0 : holderBit(picked - first);
     return picked < 0 ? -1 : sets.node[picked]!;
+  }
+
+  preview(set: number): Preview {
+    const { sets, candidates, turns } = this;
+    return previewTurn(sets, set, turns, candidates, (candidate) => candidates.load(candidate));
   }
 }

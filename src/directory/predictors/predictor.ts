@@ -7,4 +7,27 @@ export interface Predictor {
    */
   pick(set: number, tried: number): number;
   readonly pickedBit: number;
+  /**
+   * What `pick(set, 0)` would do now. Changes nothing: neither the turns nor `pickedBit`. For
+   * people; it allocates.
+   */
+  preview(set: number): Preview;
+}
+
+/** What a pick would do. */
+export interface Preview {
+  /** The candidate that it would return, or -1. */
+  picked: number;
+  /** For each holder of the set, in its order. */
+  holders: PreviewedHolder[];
+}
+
+export interface PreviewedHolder {
+  /** Load divided by weight, the lowest wins; null: loads are not compared, or it takes no part. */
+  score: number | null;
+  /**
+   * Its credit in this turn: among holders with equal scores the highest wins, and of those the
+   * first. null: it takes no part in the turn.
+   */
+  credit: number | null;
 }

@@ -1,7 +1,8 @@
 /** Round-robin: each holder in turn, as often as its weight says. */
 import { type HolderSets, holderBit } from '../holders.js';
 import type { Candidates } from './candidates.js';
-import type { Predictor } from './predictor.js';
+import type { Predictor, Preview } from './predictor.js';
+import { previewTurn } from './preview-turn.js';
 import { Turns } from './turns.js';
 
 export class RoundRobin implements Predictor {
@@ -35,5 +36,10 @@ export class RoundRobin implements Predictor {
     const picked = turns.end();
     this.pickedBit = picked < 0 ? 0 : holderBit(picked - first);
     return picked < 0 ? -1 : sets.node[picked]!;
+  }
+
+  preview(set: number): Preview {
+    const { sets, candidates, turns } = this;
+    return previewTurn(sets, set, turns, candidates, () => null);
   }
 }

@@ -52,6 +52,15 @@ export class Turns {
     if (this.best < 0 || credit > this.credit[this.best - this.base]!) this.best = holder;
   }
 
+  /**
+   * The credit with which a holder of the set with this first holder would take part in a turn now.
+   * Begins no turn.
+   */
+  creditOf(first: number, holder: number, weight: number): number {
+    const part = first >>> PART_SHIFT;
+    return (this.parts[part]?.[holder - (part << PART_SHIFT)] ?? 0) + weight;
+  }
+
   /** Ends the turn. Returns the picked holder, or -1 when none took part. */
   end(): number {
     const { best } = this;

@@ -20,7 +20,7 @@ import { LOCAL_NODE } from '../node-table.js';
 import { SessionAction } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Choice } from './choice.js';
-import { answeredAgo, countAnswer, noteTimeToHandoff } from './figures.js';
+import { countAnswer, noteTimeToHandoff } from './figures.js';
 import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
 import type { Recall } from './recall.js';
@@ -68,10 +68,8 @@ export class Handoff {
       return;
     }
     this.choice.take(slot);
-    const ago = answeredAgo(this.core, slot);
-    noteTimeToHandoff(this.core, slot, ago);
-    const near = ago <= this.core.options.timeouts.handoff * NEAR_PART;
-    this.start(slot, node, LocalService.none, near);
+    noteTimeToHandoff(this.core, slot);
+    this.start(slot, node, LocalService.none, this.isNear(slot));
   }
 
   /** Hands the session over to a local service. */
@@ -376,6 +374,20 @@ export class Handoff {
     const clientConfirms =
       near && heads.halfFree && !states.hasFailed(node, server) && this.sender.isSingle(slot);
     this.sender.send(slot, clientConfirms ? IxpFlag.clientConfirms : 0);
+  }
+
+  /**
+   * Whether the client of the current segment is near. Its timestamps echo the time at which the
+   * SYN/ACK was sent.
+   */
+  private isNear(slot: number): boolean {
+    const { core } = this;
+    const { segment, options, sessions } = core;
+    if (!sessions.has(slot, SessionFlag.timestampsOk)) return false;
+    if (!segment.parseOptions() || !segment.options.hasTimestamps) return false;
+    // If the kernel sent the SYN/ACK, it read the clock later than the datapath did.
+    const ago = Math.abs(seqDiff(core.tsvalOf(slot), segment.options.tsecr));
+    return ago <= options.timeouts.handoff * NEAR_PART;
   }
 
   /** Goes on to the next holder, or to a local service, or ends the session. */

@@ -41,6 +41,8 @@ t.test('nodes and virtual servers have their values', async (t) => {
     'baton_sessions{state="closing"}': 5,
     baton_sessions_limit: 1_000_000,
     'baton_node_info{node="n1",address="10.99.0.3"}': 1,
+    'baton_node_state{node="n1",state="draining"}': 1,
+    'baton_node_state{node="n1",state="up"}': 0,
     'baton_node_condition{node="n1",condition="up"}': 1,
     'baton_node_condition{node="n1",condition="suspended"}': 0,
     'baton_node_weight{node="n1"}': 2,

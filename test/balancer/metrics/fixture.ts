@@ -18,6 +18,7 @@ export function nodeFigures(more: Partial<NodeFigures> = {}): NodeFigures {
     name: 'n1',
     address: '10.99.0.3',
     weight: 2,
+    state: 'draining',
     condition: 'up',
     active: 4,
     lastReportMs: 400,

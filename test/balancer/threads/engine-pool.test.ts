@@ -9,7 +9,9 @@ import { farmMemory, farmStates, writeFarm } from '../../../src/balancer/objects
 import type { EngineListener } from '../../../src/balancer/threads/engine-handle.js';
 import { EnginePool, type PoolOptions } from '../../../src/balancer/threads/engine-pool.js';
 import { shareOfLimits } from '../../../src/balancer/threads/limits.js';
+import { NodeCounter, ObjectCounters, ServerCounter } from '../../../src/base/object-counters.js';
 import type { NodeStates } from '../../../src/directory/node-states.js';
+import { sessionHash, sessionWorker } from '../../../src/engine/table/session-record.js';
 import { requireAddress } from '../../../src/wire/address.js';
 import { IxcpFlag } from '../../../src/wire/ixcp.js';
 
@@ -21,6 +23,8 @@ const LIMITS = {
   handoffTries: 2,
   synAckTries: 5,
 };
+
+const SEEDS = { client: 0x1234_5678, port: 0x0bad_cafe, nonce: 0 };
 
 /**
  * A thread that answers like an engine. `slots` lists the slots of its sessions; the row of each is
@@ -43,6 +47,11 @@ parentPort.on('message', (message) => {
     const sessions = from.slice(0, message.limit).map((slot) => worker + '.' + slot);
     const page = { sessions, total: slots[worker].length, next: from[message.limit] ?? null };
     parentPort.postMessage({ kind, id, page });
+  }
+  if (kind === 'explain') {
+    const known = message.question.generation === current;
+    const answer = known ? { node: worker, holders: [] } : undefined;
+    parentPort.postMessage({ kind: 'explained', id, answer });
   }
   if (kind === 'snapshot') {
     const node = (index) => ({
@@ -122,7 +131,8 @@ async function make(
   const listener: EngineListener = { event: () => {}, died: (reason) => tell(reason) };
   const nodes = farmMemory(slots.length);
   writeFarm(farmStates(nodes, slots.length), farmOf(1));
-  const given = { farm: farmOf(1), limits: LIMITS, nodes, slots, ...more };
+  const datapath = { seeds: SEEDS };
+  const given = { farm: farmOf(1), limits: LIMITS, nodes, slots, datapath, ...more };
   const program = pathToFileURL(file);
   const pool = await EnginePool.start({
     program,
@@ -256,4 +266,37 @@ t.test('the end of one thread is reported', async (t) => {
   const { pool, died } = await make(t, [[], []]);
   pool.setNeighbour(99, undefined);
   t.match(await died, /a fault of thread/);
+});
+
+t.test('a question about a request goes to the thread that owns the client', async (t) => {
+  const { pool } = await make(t, [[], [], []]);
+  t.equal(pool.workers, 3);
+  const question = { generation: 1, resource: 0, server: 2 };
+  const client = requireAddress('192.0.2.7');
+  const workers = new Set<number>();
+  for (let port = 40_000; port < 40_050; port++) {
+    const worker = pool.workerOf(client, port, question.server);
+    const hash = sessionHash(client, ((port << 16) | 2) >>> 0, SEEDS.client, SEEDS.port);
+    t.equal(worker, sessionWorker(hash, 3));
+    t.same(await pool.explain(worker, question), { node: worker, holders: [] });
+    workers.add(worker);
+  }
+  t.equal(workers.size, 3, 'the port decides');
+  t.equal(await pool.explain(0, { ...question, generation: 9 }), undefined, 'of another farm');
+});
+
+t.test('the counters of a slot begin again when another node or server takes it', async (t) => {
+  const { pool } = await make(t, [[], []]);
+  const [, objects] = pool.objects;
+  const seen = (): number[] => [
+    ...[0, 1].map((slot) => ObjectCounters.ofNode(pool.objects, slot).adopted),
+    ObjectCounters.ofServer(pool.objects, SERVER.slot).requests,
+  ];
+  for (const slot of [0, 1]) objects?.countNode(slot, NodeCounter.adopted);
+  objects?.countServer(SERVER.slot, ServerCounter.requests);
+  await pool.change(farmOf(2));
+  t.same(seen(), [1, 1, 1], 'the same owners');
+  const other = { ...NODE, address: requireAddress('10.99.0.99') };
+  await pool.change(farmOf(3, [other], [{ ...SERVER, port: 8080 }]));
+  t.same(seen(), [0, 1, 0], 'the slot 1 has had no owner');
 });
