@@ -22,7 +22,7 @@ export const BALANCER_MAC = '02:00:00:00:00:bb';
 export const MTU = 1500;
 const HEAD_BYTES = 8192;
 
-const TIMEOUTS: Timeouts = {
+export const TIMEOUTS: Timeouts = {
   synAck: 1000,
   head: 10_000,
   handoff: 300,
@@ -40,7 +40,7 @@ export function makeEngine(
   random: Random,
   datapath: MemoryDatapath,
   counters: Counters,
-): Engine {
+): { engine: Engine; dispatcher: RequestDispatcher } {
   const options: EngineOptions = {
     ...own,
     address: addressNumber(BALANCER_ADDRESS),
@@ -71,5 +71,5 @@ export function makeEngine(
     candidates: new HandoffCandidates(nodes),
     headBytes: HEAD_BYTES,
   });
-  return new Engine(options, nodes, dispatcher, datapath, counters);
+  return { engine: new Engine(options, nodes, dispatcher, datapath, counters), dispatcher };
 }

@@ -47,6 +47,10 @@ export interface Scenario {
   attacked: boolean;
   /** Agents report every second. */
   reports: boolean;
+  /** Machines that are not in the farm at the start. */
+  spares: number;
+  /** Times of changes of the farm, ms from the start. */
+  changes: number[];
 }
 
 const NAMES = ['clean', 'mild', 'mild', 'lossy', 'brutal', 'faulty', 'crowded'] as const;
@@ -152,7 +156,7 @@ export function makeScenario(random: Random): Scenario {
           heads: random.between(1, 4),
         }
       : {};
-  return {
+  const scenario: Scenario = {
     name,
     mild,
     nodes,
@@ -171,5 +175,10 @@ export function makeScenario(random: Random): Scenario {
     serviceMs: random.pick([0, 5, 50, 500]),
     attacked: random.chance(0.4),
     reports: random.chance(0.5),
+    spares: 0,
+    changes: [],
   };
+  if (!random.chance(0.4)) return scenario;
+  const changes = Array.from({ length: random.between(5, 40) }, () => random.between(0, 8_000));
+  return { ...scenario, spares: random.between(0, 2), changes };
 }

@@ -40,6 +40,8 @@ class Reach {
       this.add(`network ${name}`, value);
     for (const [name, value] of Object.entries(world.checker.counts))
       this.add(`checked ${name}`, value);
+    for (const [name, value] of Object.entries(world.changes?.counts ?? {}))
+      this.add(`changes ${name}`, value);
     for (const node of world.nodes) {
       for (const [name, value] of Object.entries(node.counts)) this.add(`node ${name}`, value);
     }
@@ -113,6 +115,15 @@ t.test(`the engine breaks no rule in ${COUNT} worlds`, { timeout: FILE_TIMEOUT_M
     'network damaged',
     'checked withdrawn',
     'checked local',
+    'changes swapped',
+    'changes added',
+    'changes removed',
+    'changes freed',
+    'changes drained',
+    'changes weighed',
+    'changes servers',
+    'changes refused',
+    'changes handoffs',
     'node adopted',
     'node refused',
   ]) {

@@ -8,6 +8,7 @@ import { addressNumber, macBytes } from '../../lab/packet.js';
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { ownStates } from '../../src/directory/node-states.js';
+import type { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import type { Engine } from '../../src/engine/engine.js';
 import { inSlots } from '../../src/engine/farm.js';
 import { NodeTable } from '../../src/engine/node-table.js';
@@ -21,9 +22,11 @@ import {
   BALANCER_MAC,
   MTU,
   makeEngine,
+  TIMEOUTS,
   VIRTUAL_ADDRESS,
   VIRTUAL_PORT,
 } from './balancer.js';
+import { Changes, NODE_SLOTS, SERVER_SLOTS } from './changes.js';
 import { Checker } from './checker.js';
 import type { ClientConnection } from './client.js';
 import { Clock } from './clock.js';
@@ -61,6 +64,8 @@ export class World {
   readonly engine: Engine;
   readonly network: Network;
   readonly closed = new Map<CloseReason, number>();
+  /** Undefined: the farm stays as it is. */
+  readonly changes: Changes | undefined;
   private readonly datapath = new MemoryDatapath();
   private readonly population: Population;
   private readonly open = new Set<number>();
@@ -88,15 +93,19 @@ export class World {
       address: addressNumber(nodeAddress(i)),
       weight: 1 + (i % 3),
     }));
-    this.nodeTable = new NodeTable(inSlots(nodes), ownStates(nodes));
-    for (let i = 0; i < this.scenario.nodes; i++) {
+    // A farm that changes has free slots.
+    const changing = this.scenario.changes.length > 0;
+    const free = Array<{ weight: number }>(changing ? NODE_SLOTS - nodes.length : 0);
+    const states = ownStates([...nodes, ...free.fill({ weight: 0 })], changing ? SERVER_SLOTS : 1);
+    this.nodeTable = new NodeTable(inSlots(nodes), states);
+    for (let i = 0; i < this.scenario.nodes + this.scenario.spares; i++) {
       this.nodes.push(
         this.makeNode(i, `node${'x'.repeat(i)}${i}`, nodeMac(i), nodeAddress(i), false),
       );
-      this.nodeTable.setMac(i, macBytes(nodeMac(i)));
     }
+    for (let i = 0; i < this.scenario.nodes; i++) this.nodeTable.setMac(i, macBytes(nodeMac(i)));
     this.local = this.makeNode(-1, 'local', BALANCER_MAC, BALANCER_ADDRESS, true);
-    this.engine = makeEngine(
+    const made = makeEngine(
       { now: this.clock.now, key: this.key, observer: this.observer() },
       this.scenario,
       this.nodeTable,
@@ -104,6 +113,8 @@ export class World {
       this.datapath,
       this.counters,
     );
+    this.engine = made.engine;
+    if (changing) this.changes = this.scheduleChanges(made.dispatcher);
     this.scheduleFaults();
     this.unfinishedClients = this.scenario.plans.length;
     this.population = new Population(this, this.scenario.clientLink, this.random.fork());
@@ -168,10 +179,14 @@ export class World {
       );
     }
     if (!this.settled()) this.violation(`not settled after ${LIMIT_MS} ms: ${this.leftovers()}`);
+    const { states } = this.nodeTable;
     for (let i = 0; i < this.nodeTable.count; i++) {
-      if (this.nodeTable.states.active[i] !== 0)
-        this.violation(`node${i} still counts ${this.nodeTable.states.active[i]} sessions`);
+      if (states.active[i] !== 0 || states.held(i) !== 0)
+        this.violation(`slot ${i} still counts ${states.active[i]}, ${states.held(i)} sessions`);
     }
+    const { ofServer, heldByServer } = this.engine.sessions;
+    if ([...ofServer, ...heldByServer].some((count) => count !== 0))
+      this.violation('a virtual server still counts sessions');
     return this.violations;
   }
 
@@ -274,6 +289,7 @@ export class World {
   /** Checks that each session is opened and closed once. */
   private observer(): Observer {
     return {
+      handoff: (slot, node) => this.changes?.onHandoff(slot, node),
       opened: (slot) => {
         if (this.open.has(slot)) this.violation(`session ${slot} opened twice`);
         this.open.add(slot);
@@ -281,6 +297,7 @@ export class World {
       closed: (slot, reason) => {
         if (!this.open.delete(slot))
           this.violation(`session ${slot} closed (${reason}) but not open`);
+        this.changes?.onClosed(slot);
         this.closed.set(reason, (this.closed.get(reason) ?? 0) + 1);
       },
     };
@@ -351,15 +368,48 @@ export class World {
         this.trace?.push(`${this.at()} ${machine.options.name} is ${kind}`);
         if (kind === 'down') machine.stop();
         else if (kind === 'deaf') machine.deaf = true;
-        else this.nodeTable.setMac(node, undefined);
+        else this.setMac(node, undefined);
       });
       this.clock.after(until, () => {
         this.trace?.push(`${this.at()} ${machine.options.name} is no longer ${kind}`);
         if (kind === 'down') machine.down = false;
         else if (kind === 'deaf') machine.deaf = false;
-        else this.nodeTable.setMac(node, macBytes(machine.options.mac));
+        else this.setMac(node, macBytes(machine.options.mac));
       });
     }
+  }
+
+  /** Sets the MAC address of a machine that is in the farm. */
+  private setMac(machine: number, mac: Uint8Array | undefined): void {
+    const slot = this.changes === undefined ? machine : this.changes.slotOf(machine);
+    if (slot !== undefined) this.nodeTable.setMac(slot, mac);
+  }
+
+  private scheduleChanges(dispatcher: RequestDispatcher): Changes {
+    const changes = new Changes(
+      {
+        engine: this.engine,
+        dispatcher,
+        nodeTable: this.nodeTable,
+        machines: this.nodes.map(({ options }) => options.address),
+        resources: this.scenario.resources,
+        predictor: this.scenario.predictor,
+        timeouts: TIMEOUTS,
+        server: { address: VIRTUAL_ADDRESS, port: VIRTUAL_PORT },
+        resolved: (machine, slot) =>
+          this.nodeTable.setMac(slot, macBytes(this.nodes[machine]!.options.mac)),
+        violation: (message) => this.violation(message),
+      },
+      this.random.fork(),
+      this.scenario.nodes,
+    );
+    for (const at of this.scenario.changes) {
+      this.clock.after(at, () => {
+        this.trace?.push(`${this.at()} the farm changes`);
+        changes.next();
+      });
+    }
+    return changes;
   }
 }
 
