@@ -1,7 +1,7 @@
 /**
- * Random changes of the farm while clients run: nodes are added, removed, drained and weighed
- * anew, directories are swapped, and a second virtual server comes and goes. Every change goes the
- * way of an engine thread (ThreadFarm). A resource always keeps a node that takes sessions, so every
+ * Random changes of the farm while clients run: nodes are added, removed, drained and weighed anew,
+ * directories are swapped, and a second virtual server comes and goes. Every change goes the way of
+ * an engine thread (ThreadFarm). A resource always keeps a node that takes sessions, so every
  * request must still get its answer.
  */
 import { addressNumber } from '../../lab/packet.js';
