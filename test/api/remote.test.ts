@@ -355,7 +355,7 @@ t.test('what cannot work is said at the start', async (t) => {
 
 t.test('a certificate that ends soon is a warning', async (t) => {
   const { api, options, warnings } = await start(t);
-  const soon = makeCertificate(directory, 'soon', 3);
+  const soon = makeCertificate(directory, 'soon', { days: 3 });
   copyFileSync(soon.certificate, options.certificate);
   copyFileSync(soon.key, options.key);
   await api.reloadSecrets();

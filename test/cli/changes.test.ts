@@ -1,7 +1,7 @@
 /** The commands that change a running balancer, and the one that shows its events. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +11,8 @@ import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 import type { Change } from '../../src/api/control.js';
 import { ControlApi } from '../../src/api/server.js';
 import { BatonError } from '../../src/base/errors.js';
+import { writeNewKey } from '../../src/config/key.js';
+import { makeCertificate } from '../support/certificates.js';
 import { FakeControl, NODE } from '../support/fake-control.js';
 
 // Each command is a process, and takes long on a busy machine.
@@ -252,4 +254,25 @@ t.test('events are shown as they come', async (t) => {
   t.same(await once(child, 'exit'), [0, null]);
   t.equal(errors, '');
   await until('the balancer knows that it has gone', () => control.listeners.size === 0);
+});
+
+t.test('check reads certificate, key and tokens of the API', async (t) => {
+  const config = readFileSync(join(directory, 'balancer.yaml'), 'utf8');
+  writeFileSync(
+    join(directory, 'api.yaml'),
+    `${config}api: {listen: "10.99.0.2:8443", certificate: a.pem, key: a.key, tokens: t.txt}\n`,
+  );
+  writeNewKey(join(directory, 'key.hex'));
+  makeCertificate(directory, 'a', { days: 3 });
+  const tokens = join(directory, 't.txt');
+  writeFileSync(tokens, 'alice admin short\n', { mode: 0o600 });
+  t.match(await baton('check', '-c', 'api.yaml'), {
+    code: 1,
+    errors: `baton: tokens file ${tokens}: line 1: the token of alice is not valid`,
+  });
+  writeFileSync(tokens, (await baton('token', 'alice', 'admin')).out);
+  t.match(await baton('check', '-c', 'api.yaml'), {
+    code: 0,
+    errors: `baton: warning: certificate ${join(directory, 'a.pem')}: ends on `,
+  });
 });
