@@ -87,6 +87,31 @@ t.test('explain says which node a request gets', { skip: whyNoFarm() }, async (t
       t.match(wrong.stderr, /no virtual server is at 10\.99\.0\.7:80.*www \(10\.99\.0\.100:80\)/);
     });
 
+    await t.test('a node that is draining is not chosen, and the reason is shown', async (t) => {
+      const config = ['-c', farm.balancerConfig];
+      await farm.baton(['drain', 'n2', '--reason', 'new disks', ...config]);
+      const said = await explain({ url: URL, host: 'a.example.org' });
+      t.match(said, { chosen: 'n3' });
+      t.match(said.candidates[0], {
+        node: 'n2',
+        state: 'draining',
+        takes: false,
+        why: /^it is draining: .*new disks/,
+      });
+      await farm.baton(['enable', 'n2', ...config]);
+      t.match((await explain({ url: URL })).candidates[1], {
+        node: 'n2',
+        state: 'up',
+        takes: true,
+      });
+      // The directory has changed: the rule that is shown is one of the new directory.
+      await farm.baton(['add', 'resource', '/new/', 'n2', ...config]);
+      t.match(await explain({ url: `${URL.replace('a.txt', 'new/x')}` }), {
+        resource: { path: '/new/', nodes: ['n2'] },
+        chosen: 'n2',
+      });
+    });
+
     await t.test('a node that cannot be reached is not chosen', async (t) => {
       await farm.agents[2]?.stop();
       await farm.waitFor(

@@ -57,15 +57,16 @@ t.test('Prometheus reads a balancer', { skip: whyNoFarm() || whyNoPrometheus() }
 
     await t.test('PromQL gives what the clients did', async (t) => {
       const prometheus = Prometheus.start(farm.balancer, LISTEN, farm.directory);
+      /** NaN: there is no value any more. */
       const becomes = async (query: string, value: number): Promise<void> => {
         let last = Number.NaN;
         await farm
           .waitFor(async () => {
             last = await prometheus.sum(query);
-            return last === value;
+            return Object.is(last, value);
           }, query)
           .catch(() => {});
-        t.equal(last, value, query);
+        t.ok(Object.is(last, value), `${query} is ${last}, expected ${value}`);
       };
       const www = 'virtual_server="www"';
       await becomes('up{job="baton"}', 1);
@@ -91,6 +92,22 @@ t.test('Prometheus reads a balancer', { skip: whyNoFarm() || whyNoPrometheus() }
       await becomes('sum(baton_engine_stage_seconds_total) > bool 1', 1);
 
       await ask('first', 1);
+      await becomes('baton_node_handoffs_total{node="n1"}', FIRST + 1);
+
+      // What is changed at run time shows, and what is removed disappears.
+      const change = (...args: string[]): Promise<unknown> =>
+        farm.baton([...args, '-c', farm.balancerConfig]);
+      await change('weight', 'n1', '3');
+      await becomes('baton_node_weight{node="n1"}', 3);
+      await change('drain', 'n2');
+      await becomes('baton_node_state{node="n2",state="draining"}', 1);
+      await becomes('baton_node_state{state="up"}', 1);
+      await change('remove', 'resource', '/second/');
+      await change('remove', 'node', 'n2');
+      await change('remove', 'virtual', 'other');
+      await becomes('count({node="n2"})', Number.NaN);
+      await becomes('count({virtual_server="other"})', Number.NaN);
+      await becomes('baton_node_info', 1);
       await becomes('baton_node_handoffs_total{node="n1"}', FIRST + 1);
     });
 
