@@ -248,7 +248,7 @@ t.test(
           await farm.agents[0]?.stop();
           await farm.startNode(0, { virtualAddresses: ['10.99.0.101'] });
           const lacking =
-            /unable: it lacks the address 10\.99\.0\.100: add it to virtualAddresses in its config/;
+            /unable\)?: it lacks the address 10\.99\.0\.100: add it to virtualAddresses in its config/;
           await becomes(lacking);
           await says(lacking, from);
           const before = await failed();
