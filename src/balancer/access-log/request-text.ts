@@ -40,10 +40,12 @@ export const NO_TEXT: RequestText = {
 
 /**
  * Reads the beginning of a head, which may be followed by other bytes.
+ * @param sent what the client sent; empty lines before the request line are left out
  * @param cut the head goes on, and only its beginning is known
  */
-export function readRequestText(head: string, cut: boolean): RequestText {
+export function readRequestText(sent: string, cut: boolean): RequestText {
   const text: RequestText = { ...NO_TEXT };
+  const head = sent.replace(/^[\r\n]+/, '');
   const end = head.search(/[\r\n]/);
   setLine(text, end < 0 ? head : head.slice(0, end));
   let at = head.indexOf('\n');

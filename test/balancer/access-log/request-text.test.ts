@@ -24,6 +24,8 @@ t.test('heads that are not whole', async (t) => {
     method: undefined,
   });
   t.match(readRequestText('', false), { line: '', cut: false });
+  const late = readRequestText('\r\n\r\nGET x HTTP/1.1\r\nHost: a\r\n\r\n', false);
+  t.match(late, { line: 'GET x HTTP/1.1', host: 'a' });
   t.match(readRequestText('GET / HTTP/1.1\nhost\n:\n\n', false), { host: undefined });
 });
 
