@@ -310,7 +310,7 @@ t.test('an acknowledged answer of an unknown node ends the session at the next t
   talk.rest(650);
   talk.engine.sessions.setClientAck(slotOf(talk), ISN + 100);
   talk.expect(900, inIxp(1, { type: IXP_TYPE.segment }, { flags: 'R', seq: HEAD_END }, ''));
-  talk.expect(900, toClient({ flags: 'RA', seq: ISN + 1 }));
+  talk.expect(900, toClient({ flags: 'RA', seq: ISN + 100 }));
   talk.end(2000, 0);
   talk.counted({ closed_no_node: 1, adopted: 0 });
 });
