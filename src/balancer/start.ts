@@ -226,10 +226,10 @@ export async function start(options: StartOptions): Promise<() => void> {
   await api.start(config.controlSocket);
   steps.add(() => api.stop());
   for (const part of [remote, metrics]) await (await part.prepare(config)).commit();
-  changes.start();
-  steps.add(() => changes.stop());
 
   await machine.takeAddresses();
+  changes.start();
+  steps.add(() => changes.stop());
   for (const server of config.virtualServers) {
     log.info(`virtual server ${server.name} at ${formatEndpoint(server)}`);
   }

@@ -68,8 +68,8 @@ export interface ChangesOptions {
 export class Changes {
   private readonly options: ChangesOptions;
   private current: Running;
-  /** What is being changed; undefined: nothing. */
-  private busy: string | undefined;
+  /** What keeps a change from beginning; undefined: nothing. */
+  private busy: string | undefined = 'the start of the balancer';
   private collecting: Promise<unknown> = Promise.resolve();
   private isCollecting = false;
   private timer: NodeJS.Timeout | undefined;
@@ -84,8 +84,9 @@ export class Changes {
     return this.current;
   }
 
-  /** Frees retired slots from time to time, until `stop`. */
+  /** Takes changes from now on. Frees retired slots from time to time, until `stop`. */
   start(): void {
+    this.busy = undefined;
     this.timer = setInterval(() => this.collect(), COLLECT_MS);
   }
 
