@@ -15,6 +15,8 @@ import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 import { AccessLogReader } from '../../lab/probes/access-log.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
+/** Times in lines are whole ms, and two clocks are compared. */
+const SLACK_MS = 10;
 const resources = [
   { path: '/', nodes: ['n1', 'n2'] },
   ...['/poll', '/echo'].map((each) => ({ path: each, nodes: ['n3'] })),
@@ -40,6 +42,7 @@ t.test('the access log goes on', { skip: whyNoFarm() }, async (t) => {
 
     await t.test('a long poll and a WebSocket have their line at their end', async (t) => {
       const release = farm.webs[2]!.release;
+      const before = Date.now();
       const poll = curl(client, `${BASE}/poll`);
       const progress = path.join(farm.directory, 'progress');
       const stop = path.join(farm.directory, 'stop');
@@ -53,14 +56,21 @@ t.test('the access log goes on', { skip: whyNoFarm() }, async (t) => {
         stop,
       ]);
       const echoed = (): number => (existsSync(progress) ? Number(readFileSync(progress)) : 0);
+      const passing = async (): Promise<number> => (await farm.stats()).sessions.passing;
+      await farm.waitFor(async () => (await passing()) === 2, 'both sessions');
+      const open = Date.now();
       await farm.waitFor(() => echoed() >= 5, 'messages');
       t.same(log.lines(), [], 'no line while they are open');
+      const released = Date.now();
       writeFileSync(release, '');
       writeFileSync(stop, '');
       const answer = await poll;
       const line = await log.ofPort(answer.localPort);
       t.match(line, { request: 'GET /poll HTTP/1.1', node: 'n3', status: null, closed: 'fin' });
-      t.ok(line.duration <= answer.seconds + 0.05, `${line.duration} of ${answer.seconds} s`);
+      const passed = Date.now() - before;
+      const lasted = line.duration * 1_000;
+      t.ok(lasted >= released - open - SLACK_MS, `${lasted} ms, at least ${released - open}`);
+      t.ok(lasted <= passed + SLACK_MS, `and at most ${passed} ms`);
       const told = JSON.parse((await talk).stdout) as Talk;
       const socket = await log.line(
         'the WebSocket',
