@@ -48,13 +48,50 @@ export interface StartOptions {
   patience: number;
 }
 
+/** The parts that every change of the farm reaches. */
+interface FarmParts {
+  machine: Machine;
+  engine: EnginePool;
+  watch: NodeWatch;
+  objects: NodeObjects;
+  farm: FarmChanger;
+}
+
 /**
  * Starts every part in order.
  * @returns reads the config file again, and logs what has changed or what is wrong
  * @throws BatonError for what keeps it from starting
  */
 export async function start(options: StartOptions): Promise<() => void> {
-  const { loaded, key, log, end, steps, accessLog, patience } = options;
+  const { log, steps, loaded } = options;
+  const { config } = loaded;
+  const machine = await startMachine(options);
+  const parts = await startEngines(options, machine);
+  const changes = await openDoor(options, parts);
+
+  await machine.takeAddresses();
+  changes.start();
+  steps.add(() => changes.stop());
+  for (const server of config.virtualServers) {
+    log.info(`virtual server ${server.name} at ${formatEndpoint(server)}`);
+  }
+  log.info('ready', {
+    interface: config.interface,
+    ...(config.nodeInterface === undefined ? {} : { nodeInterface: config.nodeInterface.name }),
+    address: formatAddress(machine.address),
+    datapath: machine.datapath,
+  });
+  return () => {
+    changes.change({ kind: 'reload' }, LOCAL_ACTOR).catch((error: unknown) => {
+      const lines = error instanceof BatonError ? error.toLine() : reasonOf(error);
+      for (const line of lines.split('\n')) log.error(`the config is not reloaded: ${line}`);
+    });
+  };
+}
+
+/** Starts the local services, and sets the machine up for them and for the engine. */
+async function startMachine(options: StartOptions): Promise<Machine> {
+  const { loaded, key, log, end, steps, patience } = options;
   const { config } = loaded;
   const service = new ErrorService();
   const ports = await service.start();
@@ -70,8 +107,13 @@ export async function start(options: StartOptions): Promise<() => void> {
     onLost: end.lost,
   });
   steps.add((manner) => machine[manner]());
+  return machine;
+}
 
-  const nodeInterface = config.nodeInterface?.name;
+/** Starts the engine threads, and what watches their nodes. From then on frames are handled. */
+async function startEngines(options: StartOptions, machine: Machine): Promise<FarmParts> {
+  const { loaded, key, log, end, steps, accessLog } = options;
+  const { config } = loaded;
   const { slots } = machine;
   const { nodes } = slots;
   for (const { name, retired } of nodes) {
@@ -141,7 +183,7 @@ export async function start(options: StartOptions): Promise<() => void> {
   await accessLog.attach(engine);
 
   neighbours = new NeighbourWatch({
-    interface: nodeInterface ?? config.interface,
+    interface: config.nodeInterface?.name ?? config.interface,
     nodes,
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
@@ -172,6 +214,14 @@ export async function start(options: StartOptions): Promise<() => void> {
     },
     first,
   );
+  return { machine, engine, watch, objects, farm };
+}
+
+/** Opens the API and the listener for Prometheus. */
+async function openDoor(options: StartOptions, parts: FarmParts): Promise<Changes> {
+  const { loaded, log, end, steps, accessLog } = options;
+  const { config } = loaded;
+  const { machine, engine, watch, objects, farm } = parts;
   const counters = new ApiCounters();
   const stats = new BalancerStats({
     config,
@@ -193,12 +243,12 @@ export async function start(options: StartOptions): Promise<() => void> {
   steps.add(() => metrics.stop());
   const configs = new ConfigThread();
   steps.add(() => configs.stop());
-  const parts = [levelOf(log), accessLogOf(accessLog, config.accessLog), metrics];
+  const settings = [levelOf(log), accessLogOf(accessLog, config.accessLog), metrics];
   const changes = new Changes({
     running: loaded,
     configs,
     farm,
-    parts,
+    parts: settings,
     log,
     onChange: (report, actor) => events.changed(report, actor),
   });
@@ -222,27 +272,9 @@ export async function start(options: StartOptions): Promise<() => void> {
   });
   const api = new ControlApi(control, { log, counters });
   const remote = remoteOf(api);
-  parts.push(remote);
+  settings.push(remote);
   await api.start(config.controlSocket);
   steps.add(() => api.stop());
   for (const part of [remote, metrics]) await (await part.prepare(config)).commit();
-
-  await machine.takeAddresses();
-  changes.start();
-  steps.add(() => changes.stop());
-  for (const server of config.virtualServers) {
-    log.info(`virtual server ${server.name} at ${formatEndpoint(server)}`);
-  }
-  log.info('ready', {
-    interface: config.interface,
-    ...(nodeInterface === undefined ? {} : { nodeInterface }),
-    address: formatAddress(machine.address),
-    datapath: machine.datapath,
-  });
-  return () => {
-    changes.change({ kind: 'reload' }, LOCAL_ACTOR).catch((error: unknown) => {
-      const lines = error instanceof BatonError ? error.toLine() : reasonOf(error);
-      for (const line of lines.split('\n')) log.error(`the config is not reloaded: ${line}`);
-    });
-  };
+  return changes;
 }

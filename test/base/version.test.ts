@@ -14,11 +14,13 @@ const PROGRAM = `
   import { BalancerStats } from './dist/src/balancer/stats.js';
   const snapshot = { nodes: [], inState: [], perServer: [], ring: [] };
   const stats = new BalancerStats({
-    config: { interface: 'eth0', virtualServers: [], nodes: [] },
-    nodes: [],
+    config: { interface: 'eth0', limits: {} },
+    slots: () => ({ nodes: [], servers: [] }),
     engine: { snapshot: async () => snapshot, counters: () => ({}), stages: () => [] },
     machine: { datapath: 'packet', counters: () => ({ guard: {}, shim: {} }), runTime: () => null },
     watch: { notOffered: () => [] },
+    accessLog: { counters: () => ({}) },
+    api: { read: () => ({}) },
   });
   const before = (await stats.stats()).version;
   writeFileSync('package.json', '{"version": "2.0.0", "type": "module"}');
