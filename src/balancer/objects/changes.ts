@@ -12,6 +12,7 @@ import type { Change } from '../../api/control.js';
 import type { ChangeReport, ConfigDocument, SaveDocument } from '../../api/documents.js';
 import { BatonError, reasonOf } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
+import { runAll } from '../../base/run-all.js';
 import type { BalancerData } from '../../config/data.js';
 import { diffConfig, type KeyChange } from '../../config/diff.js';
 import {
@@ -173,10 +174,21 @@ export class Changes {
       for (const part of this.options.parts) prepared.push(await part.prepare(config));
       if (!same) await this.options.farm.apply(config, directory);
     } catch (error) {
-      for (const part of prepared) await part.abandon();
+      await this.all('given up', prepared, 'abandon');
       throw error;
     }
-    for (const part of prepared) await part.commit();
+    // The farm has changed, so this change is in force: what fails now is no reason to refuse it.
+    await this.all('in force', prepared, 'commit');
+  }
+
+  /** Takes the last step with each part. A part that fails keeps none of the others from it. */
+  private async all(
+    what: string,
+    parts: readonly PreparedChange[],
+    step: 'commit' | 'abandon',
+  ): Promise<void> {
+    for (const failure of await runAll(parts.map((part) => () => part[step]())))
+      this.options.log.warn(`a setting of a change is not fully ${what}: ${reasonOf(failure)}`);
   }
 
   /** Runs `work` while no other change can begin. */
