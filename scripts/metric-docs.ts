@@ -44,9 +44,9 @@ curl --unix-socket /run/baton/baton.sock http://localhost/metrics
 - A counter \`NAME\` of \`baton stats\` is the metric \`baton_NAME_total\`, unless it is one case of a
   metric with a label: \`drop_cookie\` is \`baton_dropped_packets_total{part="engine",
   reason="cookie"}\`.
-- A scrape reads memory that the engine threads share, and asks each of them one question. With 1,024
-  nodes the question takes a thread about 0.2 ms. All scrapers within 0.2 s get the same text. A
-  scraper that has not read it after 10 s is disconnected.
+- A scrape reads memory that the engine threads share, and asks each of them one question. With
+  1,024 nodes the question takes a thread about 0.2 ms. All scrapers within 0.2 s get the same text.
+  A scraper that has not read it after 10 s is disconnected.
 
 Queries to begin with:
 
