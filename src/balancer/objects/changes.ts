@@ -108,10 +108,12 @@ export class Changes {
       const { configs } = this.options;
       if (change.kind === 'reload') {
         const loaded = await configs.load(change.file ?? current.config.file);
-        return this.apply(loaded, { text: loaded.text, saved: loaded.data }, actor);
+        const source = { text: loaded.text, saved: loaded.data };
+        return this.apply(loaded, source, this.options.parts, actor);
       }
       const data = edited(current.data, change);
-      return this.apply(await configs.check(data, current.config.file), current, actor);
+      // An edit changes no settings: files of the parts that are wrong meanwhile do not matter.
+      return this.apply(await configs.check(data, current.config.file), current, [], actor);
     });
   }
 
@@ -142,17 +144,21 @@ export class Changes {
     });
   }
 
-  /** Applies a checked config. `source`: the file that its data are from. */
+  /**
+   * Applies a checked config.
+   * @param parts that take their settings from it
+   */
   private async apply(
     next: CheckedConfig,
     { text, saved }: Pick<Running, 'text' | 'saved'>,
+    parts: readonly Configurable[],
     actor: string,
   ): Promise<ChangeReport> {
     const { farm, log, onChange } = this.options;
     const diff = diffConfig(this.current.config, next.config);
     if (diff.fixed.length > 0) throw needsReplace(next.config.file, diff.fixed);
     for (const warning of next.config.warnings) log.warn(warning);
-    await this.bring(next, diff.same);
+    await this.bring(next, diff.same, parts);
     this.current = { config: next.config, data: next.data, text, saved };
     for (const line of diff.lines) log.info(`${line} (by ${actor})`);
     const report: ChangeReport = {
@@ -168,10 +174,14 @@ export class Changes {
    * Brings the config to all parts and to the farm, or to none of them. The parts read their files
    * again, even if the config is the same.
    */
-  private async bring({ config, directory }: CheckedConfig, same: boolean): Promise<void> {
+  private async bring(
+    { config, directory }: CheckedConfig,
+    same: boolean,
+    parts: readonly Configurable[],
+  ): Promise<void> {
     const prepared: PreparedChange[] = [];
     try {
-      for (const part of this.options.parts) prepared.push(await part.prepare(config));
+      for (const part of parts) prepared.push(await part.prepare(config));
       if (!same) await this.options.farm.apply(config, directory);
     } catch (error) {
       await this.all('given up', prepared, 'abandon');

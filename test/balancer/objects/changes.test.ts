@@ -128,6 +128,10 @@ function setUp(t: Test, started = true) {
   return { changes, configs, engine, farm, farms, held, log, parts, reload, told, weight };
 }
 
+/** The config with another weight of n1. */
+const heavier = (weight: number): string =>
+  TEXT.replace('{name: n1,', `{name: n1, weight: ${weight},`);
+
 t.test('an edit is applied, logged and told with its actor', async (t) => {
   const { farm, log, told, weight, changes } = setUp(t);
   const report = await weight(7);
@@ -212,7 +216,7 @@ t.test('an unknown name is refused and changes nothing', async (t) => {
 });
 
 t.test('parts that were prepared are given up when a later step fails', async (t) => {
-  const { changes, engine, farms, log, parts, reload, weight } = setUp(t);
+  const { changes, engine, farms, log, parts, reload } = setUp(t);
   const before = changes.running;
   const [first, second] = parts;
   second.fails = 'prepare';
@@ -223,7 +227,7 @@ t.test('parts that were prepared are given up when a later step fails', async (t
   second.fails = '';
   first.fails = 'abandon';
   engine.fails = true;
-  await t.rejects(weight(5), { code: 'BATON_IN_USE', message: 'a thread cannot take the farm' });
+  await t.rejects(reload(heavier(5)), { code: 'BATON_IN_USE' });
   t.same(first.steps.splice(0), ['prepare info', 'abandon']);
   t.same(second.steps.splice(0), ['prepare info', 'abandon']);
   t.match(log, [/not fully given up: cannot abandon/]);
@@ -232,15 +236,22 @@ t.test('parts that were prepared are given up when a later step fails', async (t
 });
 
 t.test('a change whose farm is in place is in force, although a part fails then', async (t) => {
-  const { changes, log, parts, weight } = setUp(t);
+  const { changes, log, parts, reload, weight } = setUp(t);
   const [first, second] = parts;
   first.fails = 'commit';
-  t.match(await weight(5), { changed: ['node n1: weight 1 -> 5'] });
+  t.match(await reload(heavier(5)), { changed: ['node n1: weight 1 -> 5'] });
   t.same(second.steps, ['prepare info', 'commit']);
   t.match(log[0], /not fully in force: cannot commit/);
   first.fails = '';
   t.equal(changes.running.config.nodes[0]?.weight, 5);
   t.match(await weight(6), { changed: ['node n1: weight 5 -> 6'] });
+});
+
+t.test('an edit leaves the other parts alone', async (t) => {
+  const { parts, weight } = setUp(t);
+  parts[0].fails = 'prepare';
+  t.match(await weight(5), { changed: ['node n1: weight 1 -> 5'] });
+  t.same(parts[0].steps, []);
 });
 
 t.test('a reload of the same file brings all parts to read theirs again', async (t) => {
