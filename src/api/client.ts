@@ -26,7 +26,7 @@ import { EventReader } from './event-reader.js';
 export type { RecordStream } from './connection.js';
 
 /** A change may wait for probes of addresses, and a large config takes its time to read. */
-const CHANGE_TIMEOUT_MS = 60_000;
+const CHANGE_TIMEOUT_MS = 600_000;
 
 /** The rows of several pages. */
 export interface SessionList {

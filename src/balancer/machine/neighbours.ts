@@ -37,8 +37,20 @@ const FIRST_LOOKS_MS = [20, 60, 150, 400];
  */
 const PATIENCE_MS = 2_500;
 
-/** Changes come in bursts. One look after this time, in ms, serves all of them. */
+/**
+ * Changes come in bursts. One look after this time, in ms, serves all of them. After a look that
+ * took long the next one waits longer, so that many nodes that do not answer cost a small share of
+ * the thread's time.
+ */
 const BURST_MS = 1;
+const LONGEST_BURST_MS = 100;
+const REST = 20;
+
+/**
+ * Nodes without an answer that are asked again in a second. When more do not answer, they take
+ * turns: each question is a broadcast to all machines of the link.
+ */
+const ASKS_AGAIN = 64;
 
 /** Shortest time between two rechecks of a node, ms. */
 const RECHECK_INTERVAL_MS = 250;
@@ -74,6 +86,8 @@ interface Entry extends Place {
   missingSince: number | undefined;
   /** Time of the last recheck, ms. */
   recheckedAt: number;
+  /** When the kernel was last asked to resolve it, ms. */
+  askedAt: number;
 }
 
 export interface NeighbourOptions {
@@ -91,6 +105,7 @@ const UNKNOWN = {
   routed: undefined,
   missingSince: undefined,
   recheckedAt: Number.NEGATIVE_INFINITY,
+  askedAt: Number.NEGATIVE_INFINITY,
 } as const;
 
 export class NeighbourWatch {
@@ -103,6 +118,14 @@ export class NeighbourWatch {
   private readonly timers: NodeJS.Timeout[] = [];
   private interval: NodeJS.Timeout | undefined;
   private burst: NodeJS.Timeout | undefined;
+  /** How long the last look took, ms. */
+  private lookMs = 0;
+  /** When the last look began, ms. */
+  private lookedAt = Number.NEGATIVE_INFINITY;
+  /** Time between two questions about a node that does not answer, ms. */
+  private askEveryMs = 0;
+  /** How many of these nodes may be asked again now. */
+  private asks = 0;
   private events: NeighbourEvents | undefined;
 
   constructor(options: NeighbourOptions) {
@@ -194,16 +217,29 @@ export class NeighbourWatch {
   }
 
   private lookSoon(): void {
+    const wait = Math.min(Math.max(BURST_MS, REST * this.lookMs), LONGEST_BURST_MS);
     this.burst ??= setTimeout(() => {
       this.burst = undefined;
       this.look();
-    }, BURST_MS);
+    }, wait);
   }
 
   /**
    * Looks at the table once: reports what has changed, and has the kernel resolve missing entries.
    */
   look(): void {
+    const began = this.now();
+    const share = Math.min(1, (began - this.lookedAt) / INTERVAL_MS);
+    this.asks = Math.min(ASKS_AGAIN, this.asks + share * ASKS_AGAIN);
+    this.lookedAt = began;
+    this.lookAtAll();
+    this.lookMs = this.now() - began;
+    let missing = 0;
+    for (const { missingSince } of this.entries.values()) if (missingSince !== undefined) missing++;
+    this.askEveryMs = missing < ASKS_AGAIN ? 0 : INTERVAL_MS * Math.ceil(missing / ASKS_AGAIN);
+  }
+
+  private lookAtAll(): void {
     let info: InterfaceInfo | undefined;
     try {
       info = this.native.interfaceInfo(this.options.interface);
@@ -241,9 +277,13 @@ export class NeighbourWatch {
   private lookAt(node: Entry, entry: Neighbour | undefined, interfaceIndex: number): void {
     const { address } = node;
     let why = `${formatAddress(address)} does not answer ARP`;
-    if (entry === undefined || (entry.state & (NUD_SETTLED | NUD_INCOMPLETE)) === 0) {
+    if (
+      (entry === undefined || (entry.state & (NUD_SETTLED | NUD_INCOMPLETE)) === 0) &&
+      this.mayAsk(node)
+    ) {
       try {
         this.native.resolveNeighbour(interfaceIndex, address);
+        node.askedAt = this.now();
       } catch (error) {
         why = `cannot resolve ${formatAddress(address)}: ${reasonOf(error)}`;
       }
@@ -260,6 +300,13 @@ export class NeighbourWatch {
     const since = node.missingSince ?? this.now();
     node.missingSince = since;
     if (failed || this.now() - since >= PATIENCE_MS) this.report(node, undefined, why);
+  }
+
+  private mayAsk({ missingSince, askedAt }: Entry): boolean {
+    if (missingSince === undefined || this.askEveryMs === 0) return true;
+    if (this.asks < 1 || this.now() - askedAt < this.askEveryMs) return false;
+    this.asks -= 1;
+    return true;
   }
 
   private report(node: Entry, mac: Uint8Array | undefined, why: string): void {
