@@ -8,7 +8,7 @@
  * So an addition reaches the engine threads before a packet can arrive for it, and a removal after
  * the last one. With new nodes there are two steps: the first one only makes the nodes known, so
  * that their MAC addresses are resolved before a resource names them. When a step fails, the farm
- * of before is brought back.
+ * of before is brought back. What the change has added is retired on the way, as if it were removed.
  *
  * A removed object is retired. `collect` frees its slot when no session refers to it any more.
  */
@@ -21,7 +21,7 @@ import type { DirectoryImage } from '../../directory/directory-image.js';
 import type { NodeStates } from '../../directory/node-states.js';
 import type { PreparedChange } from '../machine/change.js';
 import type { Farm, FarmSlots, NodeSlot } from './farm.js';
-import { addedNodes, assignSlots, slotsOfNodes, withoutFree } from './slots.js';
+import { addedNodes, assignSlots, slotsOfNodes, withoutFree, withRetired } from './slots.js';
 
 const CAPACITY = { nodes: MAX_XDP_NODES, servers: MOST_VIRTUAL_SERVERS };
 /** How long a change waits for the MAC addresses of new nodes, and how often it looks, ms. */
@@ -115,43 +115,48 @@ export class FarmChanger {
     }
   }
 
-  /** Brings one farm to all users, or to none. */
+  /**
+   * Brings one farm to all users. When the machine refuses it at last, the engine threads have it
+   * already, and so has `current`.
+   */
   private async step(next: Farm): Promise<void> {
-    const { engine, machine, accessLog } = this.users;
+    const { machine, accessLog, neighbours } = this.users;
     const before = this.current;
     const prepared = await machine.prepareChange(next);
     try {
-      await accessLog.setNames(next);
-      await engine.change(next);
+      await this.toEngines(next);
     } catch (error) {
       await prepared.abandon();
       await accessLog.setNames(before);
       throw error;
     }
-    this.tell(next);
-    try {
-      await prepared.commit();
-    } catch (error) {
-      await engine.change({ ...before, generation: next.generation + 1 });
-      await accessLog.setNames(before);
-      this.tell(before);
-      throw error;
-    }
-    this.users.neighbours.setNodes(next.nodes);
+    await prepared.commit();
+    neighbours.setNodes(next.nodes);
+  }
+
+  private async toEngines(next: Farm): Promise<void> {
+    const { engine, accessLog, followers } = this.users;
+    await accessLog.setNames(next);
+    await engine.change(next);
     this.current = next;
+    for (const follow of followers) follow(next);
   }
 
-  private tell(farm: Farm): void {
-    for (const follow of this.users.followers) follow(farm);
-  }
-
-  /** Brings the farm of before back. What cannot be undone is logged. */
+  /**
+   * Brings the farm of before back. Engine threads free no slot whose owner is in use, so what was
+   * added is retired first. What cannot be undone is logged, and keeps its slots until `collect`.
+   */
   private async restore(before: Farm): Promise<void> {
-    if (this.current === before) return;
+    const { current, users } = this;
+    if (current === before) return;
     try {
-      await this.step({ ...before, generation: this.current.generation + 1 });
+      // The engine threads have forgotten the MAC addresses of freed slots: they are new again.
+      users.neighbours.setNodes(current.nodes);
+      const retired = withRetired(before, current);
+      await this.toEngines({ ...before, ...retired, generation: current.generation + 1 });
+      await this.step({ ...before, generation: current.generation + 2 });
     } catch (error) {
-      this.users.log.warn(`a change is not fully undone: ${reasonOf(error)}`);
+      users.log.warn(`a change is not fully undone: ${reasonOf(error)}`);
     }
   }
 }

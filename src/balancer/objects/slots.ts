@@ -2,7 +2,7 @@
 import { BatonError } from '../../base/errors.js';
 import type { NodeEntry, VirtualServer } from '../../config/load.js';
 import { formatEndpoint } from '../../wire/address.js';
-import type { FarmSlots, NodeSlot } from './farm.js';
+import type { FarmSlots, NodeSlot, ServerSlot } from './farm.js';
 
 /** Numbers of slots. */
 export interface Capacity {
@@ -69,6 +69,15 @@ export function withoutFree(
   };
 }
 
+/** The slots of `before`, and as retired ones those that only `tried` has. */
+export function withRetired(before: FarmSlots, tried: FarmSlots): FarmSlots {
+  const nodes = added(before.nodes, tried.nodes).map((node) => ({ ...node, weight: 0 }));
+  return {
+    nodes: inOrder([...before.nodes, ...nodes]),
+    servers: inOrder([...before.servers, ...added(before.servers, tried.servers)]),
+  };
+}
+
 /** The slot of each node of a config, by its index there. */
 export function slotsOfNodes(slots: FarmSlots, nodes: readonly NodeEntry[]): Uint16Array {
   const byAddress = new Map(slots.nodes.map((node) => [node.address, node.slot]));
@@ -81,6 +90,19 @@ export function addedNodes(present: FarmSlots, next: FarmSlots): NodeSlot[] {
     present.nodes.filter(({ retired }) => !retired).map(({ address }) => address),
   );
   return next.nodes.filter(({ retired, address }) => !retired && !known.has(address));
+}
+
+/** Objects in slots that `before` does not have, retired. */
+function added<Slot extends NodeSlot | ServerSlot>(
+  before: readonly Slot[],
+  tried: readonly Slot[],
+): Slot[] {
+  const known = new Set(before.map(({ slot }) => slot));
+  return tried.filter(({ slot }) => !known.has(slot)).map((one) => ({ ...one, retired: true }));
+}
+
+function inOrder<Slot extends { readonly slot: number }>(slots: Slot[]): Slot[] {
+  return slots.sort((a, b) => a.slot - b.slot);
 }
 
 interface Assigned<Entry> {
@@ -115,7 +137,7 @@ function assign<Entry>(
   }
   for (const object of left.values())
     assigned.push({ slot: object.slot, entry: object, retired: true });
-  return assigned.sort((a, b) => a.slot - b.slot);
+  return inOrder(assigned);
 }
 
 function noSlot(what: string, capacity: number, retired: number): BatonError {

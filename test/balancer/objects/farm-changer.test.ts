@@ -5,6 +5,9 @@ import { FarmChanger, type FarmUsers } from '../../../src/balancer/objects/farm-
 import { assignSlots, NO_SLOTS } from '../../../src/balancer/objects/slots.js';
 import type { BalancerConfig } from '../../../src/config/load.js';
 import { directoryImage } from '../../../src/directory/directory-image.js';
+import { ownStates } from '../../../src/directory/node-states.js';
+import { NodeTable } from '../../../src/engine/node-table.js';
+import { VirtualServerTable } from '../../../src/engine/virtual-servers.js';
 import { toAddress } from '../../../src/wire/address.js';
 
 const CAPACITY = { nodes: 1_024, servers: 256 };
@@ -54,9 +57,20 @@ class Users implements FarmUsers {
       };
     },
   };
+  /** The tables of an engine: their rules decide which farm an engine takes. */
+  private readonly nodes: NodeTable;
+  private servers: VirtualServerTable;
   readonly engine = {
     change: async (farm: Farm) => {
       this.step(`engine ${farm.nodes.map(({ slot, retired }) => `${slot}${retired ? '-' : ''}`)}`);
+      const change = this.nodes.prepare(farm.nodes);
+      const servers = new VirtualServerTable(farm.servers);
+      this.servers.replaced(
+        servers,
+        Uint32Array.from({ length: 256 }, (_, slot) => this.heldServers[slot] ?? 0),
+      );
+      this.nodes.commit(change);
+      this.servers = servers;
       this.farm = farm;
     },
     snapshot: async () => ({ heldByServer: this.heldServers }),
@@ -66,10 +80,16 @@ class Users implements FarmUsers {
     this.step(`mac ${slot}`);
     return '02:00:00:00:00:01';
   }
+  readonly held = ownStates(Array.from({ length: 1_024 }, () => ({ weight: 0 })));
   readonly states = { held: (slot: number) => (this.heldNodes.has(slot) ? 1 : 0) };
   readonly accessLog = { setNames: async () => this.step('names') };
   readonly followers = [() => this.step('told')];
   readonly log = { warn: (message: string) => this.step(`warn ${message}`) };
+
+  constructor(first: Farm) {
+    this.nodes = new NodeTable(first.nodes, this.held);
+    this.servers = new VirtualServerTable(first.servers);
+  }
 
   /** The next step of this name fails, or the one after it, and so on. */
   failAt(step: string, times: number): void {
@@ -87,13 +107,13 @@ class Users implements FarmUsers {
 
 function start(nodes: readonly number[], servers?: readonly number[]) {
   const config = configOf(nodes, servers);
-  const users = new Users();
   const first: Farm = {
     ...assignSlots(NO_SLOTS, config, CAPACITY),
     generation: 1,
     directory: directoryImage(config.resources),
     timeouts: TIMEOUTS,
   };
+  const users = new Users(first);
   return { users, changer: new FarmChanger(users, first), first };
 }
 
@@ -155,6 +175,41 @@ t.test('a failure at any step leaves the farm of before in place', async (t) => 
     await apply(changer, configOf([2, 3]));
     t.equal(changer.farm.nodes.length, 3, `${name}: and the next change works`);
   }
+});
+
+t.test('what a failed change has added stays retired while sessions have it', async (t) => {
+  const { users, changer } = start([1, 2], [1]);
+  users.failAt('commit', 2);
+  users.held.heldHere[2] = 1;
+  users.heldServers[1] = 1;
+  await t.rejects(apply(changer, configOf([2, 3], [1, 2])), { message: /fails/ });
+  const retired = () => [
+    ...changer.farm.nodes.filter((node) => node.retired).map(({ name }) => name),
+    ...changer.farm.servers.filter((server) => server.retired).map(({ name }) => name),
+  ];
+  t.same(retired(), ['n3', 's2']);
+  t.same(users.farm, changer.farm, 'as in the engines');
+  t.match(users.calls.at(-1), /^warn a change is not fully undone: the slot . of a/);
+  users.held.heldHere[2] = 0;
+  users.heldServers[1] = 0;
+  t.equal(await changer.collect(), true);
+  t.same(retired(), []);
+});
+
+t.test('a failed collection leaves the MAC addresses of nodes to be reported again', async (t) => {
+  const { users, changer } = start([1, 2]);
+  await apply(changer, configOf([2]));
+  users.failAt('commit', 1);
+  users.calls.length = 0;
+  await t.rejects(changer.collect(), { message: /fails/ });
+  const isMade = (call: string): boolean => call.startsWith('engine') || call === 'neighbours';
+  t.same(users.calls.filter(isMade), [
+    'engine 1',
+    'neighbours',
+    'engine 0-,1',
+    'engine 0-,1',
+    'neighbours',
+  ]);
 });
 
 t.test('a retired slot becomes free when no session refers to it', async (t) => {
