@@ -8,7 +8,8 @@
  * So an addition reaches the engine threads before a packet can arrive for it, and a removal after
  * the last one. With new nodes there are two steps: the first one only makes the nodes known, so
  * that their MAC addresses are resolved before a resource names them. When a step fails, the farm
- * of before is brought back. What the change has added is retired on the way, as if it were removed.
+ * of before is brought back. What the change has added is retired on the way, as if it were
+ * removed.
  *
  * A removed object is retired. `collect` frees its slot when no session refers to it any more.
  */
