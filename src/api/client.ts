@@ -13,6 +13,7 @@ import {
   MOST_ROWS,
   NodeDocument,
   NodesDocument,
+  type ResourceDocument,
   ResourcePage,
   SaveDocument,
   SessionPage,
@@ -35,6 +36,12 @@ export interface SessionList {
   total: number;
 }
 
+export interface ResourceList {
+  resources: ResourceDocument[];
+  /** Resources of the config. */
+  total: number;
+}
+
 /** All methods throw the BatonError that the balancer answers, or one of `ControlConnection`. */
 export class ControlClient {
   private readonly connection: ControlConnection;
@@ -49,20 +56,11 @@ export class ControlClient {
 
   /** The first `limit` sessions. */
   async sessions(limit: number): Promise<SessionList> {
-    const sessions: SessionRow[] = [];
-    let after = 0;
-    for (;;) {
-      const wanted = Math.min(limit - sessions.length, MOST_ROWS);
-      const page: SessionPage = await this.ask(
-        `/v1/sessions?limit=${wanted}&after=${after}`,
-        SessionPage,
-      );
-      sessions.push(...page.sessions);
-      if (page.next === null || page.next <= after || sessions.length >= limit) {
-        return { sessions, total: page.total };
-      }
-      after = page.next;
-    }
+    const { rows, total } = await pages(limit, async (after, wanted) => {
+      const page = await this.ask(`/v1/sessions?${encode({ after, limit: wanted })}`, SessionPage);
+      return { ...page, rows: page.sessions };
+    });
+    return { sessions: rows, total };
   }
 
   /**
@@ -102,9 +100,16 @@ export class ControlClient {
     return this.ask(`/v1/virtual-servers/${encodeURIComponent(name)}`, VirtualServerDocument);
   }
 
-  /** A page of resources, from number `after` on. */
-  resources(after: number, limit: number): Promise<ResourcePage> {
-    return this.ask(`/v1/resources?${encode({ after, limit })}`, ResourcePage);
+  /** The first `limit` resources. */
+  async resources(limit: number): Promise<ResourceList> {
+    const { rows, total } = await pages(limit, async (after, wanted) => {
+      const page = await this.ask(
+        `/v1/resources?${encode({ after, limit: wanted })}`,
+        ResourcePage,
+      );
+      return { ...page, rows: page.resources };
+    });
+    return { resources: rows, total };
   }
 
   change(change: Change): Promise<ChangeReport> {
@@ -195,5 +200,28 @@ function callOf(change: Change): { target: string; method: string; body?: object
       const { kind: _, ...key } = change;
       return { target: `/v1/resources?${encode(key)}`, method: 'DELETE' };
     }
+  }
+}
+
+/** A part of a list, and the place from which the next part begins; null: there is none. */
+interface Part<Row> {
+  rows: readonly Row[];
+  total: number;
+  next: number | null;
+}
+
+/** The first `limit` rows of a list that comes in pages. */
+async function pages<Row>(
+  limit: number,
+  ask: (after: number, wanted: number) => Promise<Part<Row>>,
+): Promise<{ rows: Row[]; total: number }> {
+  const rows: Row[] = [];
+  let after = 0;
+  for (;;) {
+    const part = await ask(after, Math.min(limit - rows.length, MOST_ROWS));
+    rows.push(...part.rows);
+    if (part.next === null || part.next <= after || rows.length >= limit)
+      return { rows, total: part.total };
+    after = part.next;
   }
 }

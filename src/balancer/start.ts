@@ -25,6 +25,7 @@ import { farmMemory, farmStates, writeFarm } from './objects/farm-states.js';
 import { firstFarm } from './objects/first-farm.js';
 import { NodeObjects } from './objects/node-objects.js';
 import { OperatorFile } from './objects/operator-states.js';
+import { ResourceCounts } from './objects/resource-counts.js';
 import { ErrorService } from './services/error-service.js';
 import { accessLogOf, levelOf, MetricsListener, remoteOf } from './settings.js';
 import { BalancerStats } from './stats.js';
@@ -234,7 +235,12 @@ async function openDoor(options: StartOptions, parts: FarmParts): Promise<Change
     api: counters,
     log,
   });
-  const lossCheck = setInterval(() => void stats.look().catch(() => {}), LOOK_MS);
+  const { resources } = loaded.data;
+  const resourceCounts = new ResourceCounts(resources, farm.farm.directory.requests);
+  const lossCheck = setInterval(() => {
+    void stats.look().catch(() => {});
+    resourceCounts.look();
+  }, LOOK_MS);
   steps.add(() => clearInterval(lossCheck));
 
   const events = new EventSource({ stats: () => stats.stats() });
@@ -250,7 +256,10 @@ async function openDoor(options: StartOptions, parts: FarmParts): Promise<Change
     farm,
     parts: settings,
     log,
-    onChange: (report, actor) => events.changed(report, actor),
+    onChange: (report, actor) => {
+      resourceCounts.follow(changes.running.data.resources, farm.farm.directory.requests);
+      events.changed(report, actor);
+    },
   });
   const explainer = new Explainer({
     current: () => ({ farm: farm.farm, resources: changes.running.config.resources }),
@@ -266,6 +275,7 @@ async function openDoor(options: StartOptions, parts: FarmParts): Promise<Change
     farm,
     nodes: objects,
     changes,
+    resourceCounts,
     events,
     explainer,
     leave: end.leave,

@@ -1,6 +1,6 @@
 /** The text that `baton stats`, `baton sessions` and `baton check` print. */
 
-import type { SessionList } from '../api/client.js';
+import type { ResourceList, SessionList } from '../api/client.js';
 import type { Loss, StatsDocument } from '../api/documents.js';
 import { formatCount, formatDuration } from '../base/format.js';
 import { STAGE_NAMES } from '../base/stages.js';
@@ -133,6 +133,31 @@ export function renderSessions(list: SessionList, most?: number): string {
   );
   if (list.sessions.length >= list.total) return table;
   return `${table}\n(${formatCount(list.sessions.length)} of ${formatCount(list.total)} sessions; --limit N shows more)`;
+}
+
+/** @param most as in renderStats */
+export function renderResources({ resources, total }: ResourceList, most?: number): string {
+  const table = formatTable(
+    [
+      { title: 'HOST' },
+      { title: 'PATH' },
+      { title: 'STATE' },
+      { title: 'UP', align: 'right' },
+      { title: 'REQUESTS', align: 'right' },
+      { title: 'HOLDERS', shortens: true },
+    ],
+    resources.map(({ host, path, state, up, requests, nodes }) => [
+      host ?? 'any',
+      path,
+      state,
+      `${up} of ${nodes.length}`,
+      formatCount(requests),
+      nodes.join(', '),
+    ]),
+    most,
+  );
+  if (resources.length >= total) return table;
+  return `${table}\n(${formatCount(resources.length)} of ${formatCount(total)} resources; --limit N shows more)`;
 }
 
 export function renderCheck(config: Config): string {

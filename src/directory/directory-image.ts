@@ -25,6 +25,8 @@ export interface DirectoryImage {
   /** Finds the resource of a path, tagged with a group. */
   readonly paths: ByteTableImage;
   readonly holders: HolderSets;
+  /** Requests for each resource, modulo 2^32. All threads that read the directory add to it. */
+  readonly requests: Uint32Array;
   /**
    * Bytes of the longest exact host, and of the longest "*.host" without the "*"; 0: there is none.
    */
@@ -90,6 +92,7 @@ export function directoryImage(
     hosts: byteTableImage([...hosts.values()], make),
     paths: byteTableImage(entries, make),
     holders: holderSets(resources, make),
+    requests: make.uint32(resources.length),
     longestExact: max(hostLengths[EXACT_HOST]),
     longestWildcard: max(hostLengths[WILDCARD_HOST]),
     longestExactPath: max(entries.map(({ bytes }) => (isPrefix(bytes) ? 0 : bytes.length))),

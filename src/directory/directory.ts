@@ -18,6 +18,7 @@ import type { HolderSets } from './holders.js';
 
 export class Directory {
   readonly holders: HolderSets;
+  private readonly requests: Uint32Array;
 
   private readonly seed: number;
   private readonly hosts: ByteTable;
@@ -36,6 +37,7 @@ export class Directory {
   /** @param image of `directoryImage`; the directory reads it and changes nothing */
   constructor(image: DirectoryImage) {
     this.holders = image.holders;
+    this.requests = image.requests;
     this.seed = image.seed;
     this.hosts = new ByteTable(image.hosts);
     this.paths = new ByteTable(image.paths);
@@ -46,6 +48,11 @@ export class Directory {
     this.prefixLength = new Uint32Array(image.deepestPrefix);
     // The group without host, one exact host, and at most one wildcard for each dot.
     this.groups = new Uint32Array(2 + this.longestWildcard);
+  }
+
+  /** Counts a request for a resource. */
+  countRequest(resource: number): void {
+    Atomics.add(this.requests, resource, 1);
   }
 
   /**

@@ -62,6 +62,9 @@ export interface Dispatcher {
   ): number;
   readonly pickedBit: number;
 
+  /** Counts a request for `resource` of the current directory. */
+  countRequest(resource: number): void;
+
   /** The bit in `tried` of this node among the holders of `resource`; 0 if it is none of them. */
   holderBit(resource: number, node: number): number;
 }

@@ -163,6 +163,11 @@ export class RequestDispatcher implements Dispatcher {
   }
 
   /** See Dispatcher. */
+  countRequest(resource: number): void {
+    this.directory.countRequest(resource);
+  }
+
+  /** See Dispatcher. */
   holderBit(resource: number, node: number): number {
     const { start, node: nodes, setOf } = this.directory.holders;
     const set = setOf[resource]!;

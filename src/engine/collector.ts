@@ -251,6 +251,7 @@ export class Collector {
     if (verdict === Verdict.found) {
       counters.count(Counter.requests);
       objects.countServer(server, ServerCounter.requests);
+      dispatcher.countRequest(dispatcher.resource);
       this.keepRequest(
         slot,
         start + dispatcher.requestStart,

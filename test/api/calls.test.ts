@@ -57,7 +57,10 @@ t.test('what the client reads is what the balancer says', async (t) => {
   t.same(await client.node('n1'), NODE);
   t.same(await client.virtualServers(), { virtualServers: [SERVER] });
   t.same(await client.virtualServer('www'), SERVER);
-  t.match(await client.resources(7, 20), { resources: [{ path: '/7/20', host: null }] });
+  t.match(await client.resources(20), {
+    resources: [{ path: '/0/20', host: null }, { path: '/1/19' }],
+    total: 2,
+  });
   t.same(await client.config(), control.configDocument);
   t.same(await client.saveConfig({ force: true }), { file: '/etc/b.yaml', written: true });
   t.same(control.saves, [{ force: true }]);

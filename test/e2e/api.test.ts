@@ -7,6 +7,7 @@ import { BALANCER_ADDRESS, VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
 import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import type { ResourceList } from '../../src/api/client.js';
 import { makeCertificate } from '../support/certificates.js';
 
 t.setTimeout(FILE_TIMEOUT_MS);
@@ -70,6 +71,25 @@ t.test('the API over TLS', { skip: whyNoFarm() }, async (t) => {
       await events.waitForLog(/event: change\ndata: .*"by":"alice"/);
       t.equal((await setState('up', ADMIN)).status, 200);
       t.same(await answering(), ['n1', 'n2']);
+    });
+
+    await t.test('a resource has a state, and counts its requests across changes', async (t) => {
+      const rows = async () => {
+        const { stdout } = await farm.baton(['resources', '-c', farm.balancerConfig, '--json']);
+        return (JSON.parse(stdout) as ResourceList).resources;
+      };
+      const [before] = await rows();
+      t.match(before, { path: '/', nodes: ['n1', 'n2'], state: 'up', up: 2 });
+      await answering();
+      await farm.baton(['add', 'resource', '/who.txt', 'n2', '-c', farm.balancerConfig]);
+      t.equal((await setState('maintenance', ADMIN)).status, 200);
+      await answering();
+      t.match(await rows(), [
+        { path: '/', state: 'degraded', up: 1, requests: (before?.requests ?? 0) + 10 },
+        { path: '/who.txt', state: 'up', up: 1, requests: 10 },
+      ]);
+      await farm.baton(['remove', 'resource', '/who.txt', '-c', farm.balancerConfig]);
+      t.equal((await setState('up', ADMIN)).status, 200);
     });
 
     await t.test('a reload takes new tokens in, or refuses a file with a mistake', async (t) => {

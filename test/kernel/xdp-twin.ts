@@ -59,6 +59,8 @@ class OneNode implements Dispatcher {
     return NODE.index;
   }
 
+  countRequest(): void {}
+
   holderBit(): number {
     return 1;
   }

@@ -118,8 +118,11 @@ export class FakeControl implements Control {
   }
 
   resources(after: number, limit: number): Promise<ResourcePage> {
-    const resources = [{ host: null, path: `/${after}/${limit}`, nodes: ['n1'], up: 0 }];
-    return this.answer({ resources, total: 1, next: null });
+    const path = `/${after}/${limit}`;
+    const resources = [
+      { host: null, path, nodes: ['n1'], state: 'down' as const, up: 0, requests: 7 },
+    ];
+    return this.answer({ resources, total: 2, next: after === 0 ? 1 : null });
   }
 
   change(change: Change, actor: string): Promise<ChangeReport> {

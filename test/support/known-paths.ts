@@ -67,6 +67,8 @@ export class KnownPaths implements Dispatcher {
     return -1;
   }
 
+  countRequest(): void {}
+
   holderBit(resource: number, node: number): number {
     const position = this.paths[resource]![1].indexOf(node);
     return position < 0 ? 0 : 1 << position;

@@ -37,6 +37,10 @@ export const VirtualServersDocument = Type.Object({
 });
 export type VirtualServersDocument = Static<typeof VirtualServersDocument>;
 
+/** `degraded`: some holders are not up. `down`: no holder is up. */
+export const RESOURCE_STATES = ['up', 'degraded', 'down'] as const;
+export type ResourceState = (typeof RESOURCE_STATES)[number];
+
 export const ResourceDocument = Type.Object(
   {
     host: Type.Union([Type.String(), Type.Null()], {
@@ -44,7 +48,12 @@ export const ResourceDocument = Type.Object(
     }),
     path: Type.String(),
     nodes: Type.Array(Type.String(), { description: 'Names of the holders' }),
+    state: Choice(
+      RESOURCE_STATES,
+      'up: all holders are up. degraded: some are not. down: none is.',
+    ),
     up: Count('Holders whose state is up'),
+    requests: Count('Requests for it since the balancer was ready'),
   },
   { description: 'A resource: content, and the nodes that hold it' },
 );

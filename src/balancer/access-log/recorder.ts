@@ -74,7 +74,7 @@ export class AccessRecorder implements Observer {
     filled: number,
   ): void {
     const present = filled - start;
-    const length = present > MOST_RECORDED_BYTES ? MOST_RECORDED_BYTES : present;
+    const length = Math.min(present, MOST_RECORDED_BYTES);
     // An even number of words.
     const words = (RECORD_REQUEST.bytes + ((length + 3) >>> 2) + 1) & ~1;
     const at = this.reserve(RecordKind.request, words, slot, now);

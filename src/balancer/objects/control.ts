@@ -26,6 +26,7 @@ import type { Changes } from './changes.js';
 import type { Explainer } from './explain.js';
 import type { FarmChanger } from './farm-changer.js';
 import type { NodeObjects } from './node-objects.js';
+import type { ResourceCounts } from './resource-counts.js';
 
 export interface ControlParts {
   readonly stats: BalancerStats;
@@ -34,6 +35,7 @@ export interface ControlParts {
   readonly farm: FarmChanger;
   readonly nodes: NodeObjects;
   readonly changes: Changes;
+  readonly resourceCounts: ResourceCounts;
   readonly events: EventSource;
   readonly explainer: Explainer;
   leave(): void;
@@ -107,12 +109,17 @@ export class BalancerControl implements Control {
     const up = new Set(nodes.filter(({ state }) => state === 'up').map(({ name }) => name));
     const end = after + limit;
     return {
-      resources: resources.slice(after, end).map(({ host = null, path, nodes: holders }) => ({
-        host,
-        path,
-        nodes: [...holders],
-        up: holders.filter((holder) => up.has(holder)).length,
-      })),
+      resources: resources.slice(after, end).map(({ host = null, path, nodes: holders }, index) => {
+        const count = holders.filter((holder) => up.has(holder)).length;
+        return {
+          host,
+          path,
+          nodes: [...holders],
+          state: count === 0 ? 'down' : count < holders.length ? 'degraded' : 'up',
+          up: count,
+          requests: this.parts.resourceCounts.of(after + index),
+        };
+      }),
       total: resources.length,
       next: end < resources.length ? end : null,
     };

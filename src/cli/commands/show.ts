@@ -6,7 +6,7 @@ import { addClientOptions, type ClientOptions, client } from '../connect.js';
 import { Stream, Terminal } from '../display.js';
 import { explain, explained } from '../glossary.js';
 import { complain, lineWidth, print, wide } from '../output.js';
-import { renderSessions, renderStats } from '../reports.js';
+import { renderResources, renderSessions, renderStats } from '../reports.js';
 import { standardScreen, watchUntilSignal } from '../watch.js';
 
 const DEFAULT_ROWS = 100;
@@ -21,6 +21,22 @@ export function addShowCommands(baton: Command): void {
         options.json
           ? JSON.stringify(list, null, 2)
           : renderSessions(list, lineWidth(options.wide)),
+      );
+    });
+
+  addClientOptions(
+    baton
+      .command('resources')
+      .description("print a running balancer's resources and their holders"),
+  )
+    .option('--limit <count>', 'print at most this many resources', parseLimit, DEFAULT_ROWS)
+    .addOption(wide())
+    .action(async (options: ClientOptions & { limit: number; wide: boolean }) => {
+      const list = await client(options).resources(options.limit);
+      print(
+        options.json
+          ? JSON.stringify(list, null, 2)
+          : renderResources(list, lineWidth(options.wide)),
       );
     });
 
