@@ -72,6 +72,9 @@ export class Changes {
   /** What keeps a change from beginning; undefined: nothing. */
   private busy: string | undefined = 'the start of the balancer';
   private collecting: Promise<unknown> = Promise.resolve();
+  /** The change that is being brought to the farm. */
+  private bringing: Promise<unknown> = Promise.resolve();
+  private hasStopped = false;
   private isCollecting = false;
   private timer: NodeJS.Timeout | undefined;
 
@@ -91,10 +94,14 @@ export class Changes {
     this.timer = setInterval(() => this.collect(), COLLECT_MS);
   }
 
-  /** Waits for what is under way. */
+  /**
+   * Refuses every change from now on, also one whose config is still being read. Waits for one that
+   * has reached the farm: engine threads and machine must not end in the middle of it.
+   */
   async stop(): Promise<void> {
+    this.hasStopped = true;
     clearInterval(this.timer);
-    await this.collecting;
+    await Promise.allSettled([this.collecting, this.bringing]);
   }
 
   /**
@@ -157,8 +164,11 @@ export class Changes {
     const { farm, log, onChange } = this.options;
     const diff = diffConfig(this.current.config, next.config);
     if (diff.fixed.length > 0) throw needsReplace(next.config.file, diff.fixed);
+    this.requireRunning();
     for (const warning of next.config.warnings) log.warn(warning);
-    await this.bring(next, diff.same, parts);
+    const bringing = this.bring(next, diff.same, parts);
+    this.bringing = bringing;
+    await bringing;
     this.current = { config: next.config, data: next.data, text, saved };
     for (const line of diff.lines) log.info(`${line} (by ${actor})`);
     const report: ChangeReport = {
@@ -203,6 +213,7 @@ export class Changes {
 
   /** Runs `work` while no other change can begin. */
   private async alone<Result>(what: string, work: () => Promise<Result>): Promise<Result> {
+    this.requireRunning();
     if (this.busy !== undefined) {
       throw new BatonError('BATON_CONFLICT', `${this.busy} is under way`, {
         hint: 'try again when it has ended',
@@ -215,6 +226,11 @@ export class Changes {
     } finally {
       this.busy = undefined;
     }
+  }
+
+  private requireRunning(): void {
+    if (!this.hasStopped) return;
+    throw new BatonError('BATON_CONFLICT', 'the balancer is ending: nothing was changed');
   }
 
   private collect(): void {

@@ -79,7 +79,7 @@ export class BalancerControl implements Control {
 
   async node(name: string): Promise<NodeDocument> {
     const { nodes } = await this.nodes();
-    return named(nodes, 'node', name);
+    return named(nodes, 'node', name, ({ condition }) => condition === 'removed');
   }
 
   async virtualServers(): Promise<VirtualServersDocument> {
@@ -100,7 +100,7 @@ export class BalancerControl implements Control {
 
   async virtualServer(name: string): Promise<VirtualServerDocument> {
     const { virtualServers } = await this.virtualServers();
-    return named(virtualServers, 'virtual server', name);
+    return named(virtualServers, 'virtual server', name, ({ state }) => state === 'removed');
   }
 
   async resources(after: number, limit: number): Promise<ResourcePage> {
@@ -147,13 +147,15 @@ export class BalancerControl implements Control {
   }
 }
 
-/** The object of this name that is in use, else the removed one. */
+/** The object of this name that is in use, else a removed one: a new object may have its name. */
 function named<Named extends { name: string }>(
   all: readonly Named[],
   kind: string,
   name: string,
+  isRemoved: (one: Named) => boolean,
 ): Named {
-  const found = all.find((one) => one.name === name);
+  const same = all.filter((one) => one.name === name);
+  const found = same.find((one) => !isRemoved(one)) ?? same[0];
   if (found !== undefined) return found;
   throw unknownName(
     kind,

@@ -1,6 +1,6 @@
 /**
  * The nodes as objects: for each its state, who set it, why and since when. Operators set states
- * and weights here, by name. The engine threads see them at their next pick, through node memory
+ * here, by name. The engine threads see them at their next pick, through node memory
  * (directory/node-memory.ts).
  *
  *     operators: setState -----+                            +--> log, listeners
@@ -33,7 +33,6 @@ import type { OperatorState, OperatorStates } from './operator-states.js';
  */
 const MOST_LINES = 12;
 const SECONDS_A_LINE = 5;
-const MOST_WEIGHT = 1_000;
 
 /** A node is in another state, or there is another reason for it. */
 export type NodeChange = Pick<
@@ -52,7 +51,7 @@ export interface NodeFinder {
 
 export interface NodeObjectsOptions {
   nodes: readonly NodeSlot[];
-  states: Pick<NodeStates, 'weight' | 'setWeight' | 'setAdmin' | 'held'>;
+  states: Pick<NodeStates, 'weight' | 'setAdmin' | 'held'>;
   finder: NodeFinder;
   log: Log;
   /** ms on a clock that never jumps, for the limit of log lines. */
@@ -150,28 +149,6 @@ export class NodeObjects {
     this.keep();
     this.look(node.slot, time);
     return [`node ${name} is ${state}${reason === '' ? '' : `: ${reason}`}`];
-  }
-
-  /**
-   * Sets the weight of a node; the engine threads see it at their next pick.
-   * @param weight 1 to 1,000
-   * @returns what has changed, a line for people each
-   * @throws BatonError as `setState`
-   */
-  setWeight(name: string, weight: number, actor: string): string[] {
-    const { states, log } = this.options;
-    const { slot } = this.find(name);
-    if (!Number.isInteger(weight) || weight < 1 || weight > MOST_WEIGHT) {
-      throw new BatonError('BATON_REQUEST', `${weight} is not a weight`, {
-        where: name,
-        hint: `a weight is a whole number from 1 to ${MOST_WEIGHT}`,
-      });
-    }
-    const before = states.weight[slot];
-    if (before === weight) return [];
-    states.setWeight(slot, weight);
-    log.info(`node ${name} has weight ${weight} instead of ${before}, by ${actor}`);
-    return [`node ${name} has weight ${weight} instead of ${before}`];
   }
 
   /**

@@ -39,6 +39,7 @@ export class EngineHandle {
   private readonly exited: Promise<void>;
   private nextId = 1;
   private stopping = false;
+  private hasEnded = false;
   /** Number of sessions of an earlier run that the engine has taken over. */
   takenOver = 0;
 
@@ -144,9 +145,17 @@ export class EngineHandle {
     if (answer.kind === 'prepared' && answer.fault !== undefined) throw errorOfThread(answer.fault);
   }
 
-  /** Puts the prepared farm in place. Resolves when it is in effect. */
+  /**
+   * Puts the prepared farm in place. Resolves when it is in effect. With a thread that does not
+   * answer in time it will be: the thread reads this message before any other that follows.
+   * @throws BatonError when the thread has ended
+   */
   async commit(): Promise<void> {
-    await this.ask((id) => ({ kind: 'commit', id }));
+    try {
+      await this.ask((id) => ({ kind: 'commit', id }));
+    } catch (error) {
+      if (this.hasEnded) throw error;
+    }
   }
 
   /** Forgets the prepared farm. */
@@ -168,6 +177,7 @@ export class EngineHandle {
   }
 
   private ask(message: (id: number) => ToEngine): Promise<FromEngine> {
+    if (this.hasEnded) return Promise.reject(ended());
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -188,10 +198,15 @@ export class EngineHandle {
   }
 
   private abandon(): void {
+    this.hasEnded = true;
     for (const waiting of this.waiting.values()) {
       clearTimeout(waiting.timer);
-      waiting.reject(new BatonError('BATON_SYSTEM', 'the engine has ended'));
+      waiting.reject(ended());
     }
     this.waiting.clear();
   }
+}
+
+function ended(): BatonError {
+  return new BatonError('BATON_SYSTEM', 'the engine has ended');
 }

@@ -79,13 +79,20 @@ function setUp(t: Test, started = true) {
   const loaded = loadBalancerFile(FILE);
   const farms: Farm[] = [];
   const held = new Set<number>();
-  const engine = { fails: false };
+  let ask = (): void => {};
+  const asked = new Promise<void>((resolve) => {
+    ask = resolve;
+  });
+  /** A change waits for `gate`; `asked` resolves at the first one. */
+  const engine = { fails: false, gate: Promise.resolve(), asked };
   const users: FarmUsers = {
     machine: {
       prepareChange: async () => ({ commit: async () => {}, abandon: async () => {} }),
     },
     engine: {
       change: async (farm) => {
+        ask();
+        await engine.gate;
         if (engine.fails) throw new BatonError('BATON_IN_USE', 'a thread cannot take the farm');
         farms.push(farm);
       },
@@ -174,6 +181,38 @@ t.test('a second change during one is refused, whatever the two are', async (t) 
   release();
   await edit;
   t.match(await weight(4), { changed: ['node n1: weight 3 -> 4'] }, 'then the next one can come');
+});
+
+t.test('the end waits for a change that has reached the farm, and refuses others', async (t) => {
+  const { changes, engine, farms, weight } = setUp(t);
+  let go = (): void => {};
+  engine.gate = new Promise((resolve) => {
+    go = resolve;
+  });
+  const first = weight(7);
+  await engine.asked;
+  let ended = false;
+  const end = changes.stop().then(() => {
+    ended = true;
+  });
+  const ending = { code: 'BATON_CONFLICT', message: /the balancer is ending/ };
+  await t.rejects(weight(8), ending);
+  t.notOk(ended, 'the change is under way');
+  go();
+  t.match(await first, { changed: ['node n1: weight 1 -> 7'] });
+  await end;
+  t.equal(farms.length, 1);
+
+  const other = setUp(t);
+  let read = (): void => {};
+  other.configs.gate = new Promise((resolve) => {
+    read = resolve;
+  });
+  const late = other.weight(7);
+  await other.changes.stop();
+  read();
+  await t.rejects(late, ending, 'its config was still being read');
+  t.same(other.farms, []);
 });
 
 t.test('nothing changes before the balancer has started', async (t) => {

@@ -200,16 +200,6 @@ t.test('a state that cannot be kept is in force, and the log says so', async (t)
   t.match(said(), ['warn states of nodes will not survive a restart: no space left on device']);
 });
 
-t.test('a weight is seen at once', async (t) => {
-  const { objects, states, said } = objectsOf();
-  said();
-  t.same(objects.setWeight('n1', 7, 'ops'), ['node n1 has weight 7 instead of 1']);
-  t.equal(states.weight[0], 7);
-  t.equal(objects.document(0, NO_COUNTS)?.weight, 7);
-  t.same(said(), ['info node n1 has weight 7 instead of 1, by ops']);
-  t.same(objects.setWeight('n1', 7, 'ops'), []);
-});
-
 t.test('mistakes are refused and change nothing', async (t) => {
   const { objects, states, said, changes } = objectsOf();
   said();
@@ -220,9 +210,6 @@ t.test('mistakes are refused and change nothing', async (t) => {
   t.throws(() => state('n1', 'draining', 'x'.repeat(201)), { code: 'BATON_REQUEST' });
   t.throws(() => state('n1', 'draining', 'two\nlines'), { code: 'BATON_REQUEST' });
   t.throws(() => state('n1', 'draining', '\u001b[2J'), { code: 'BATON_REQUEST' });
-  for (const weight of [0, 1_001, 1.5, Number.NaN])
-    t.throws(() => objects.setWeight('n1', weight, 'local'), { code: 'BATON_REQUEST' });
-  t.throws(() => objects.setWeight('n9', 1, 'local'), { code: 'BATON_UNKNOWN' });
   t.equal(states.admin(0), Admin.up);
   t.same([changes, said()], [[], []]);
 });

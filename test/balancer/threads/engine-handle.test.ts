@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
+import type { Farm } from '../../../src/balancer/objects/farm.js';
 import { EngineHandle } from '../../../src/balancer/threads/engine-handle.js';
 import type { EngineStart } from '../../../src/balancer/threads/engine-messages.js';
 
@@ -32,6 +33,10 @@ t.test('the end of an engine is reported, and it can still be stopped', async (t
   const question = t.rejects(handle.snapshot(), /the engine has ended/);
   t.match(await died, /a fault of its own/);
   await question;
+  const before = performance.now();
+  await t.rejects(handle.snapshot(), /the engine has ended/);
+  await t.rejects(handle.commit(), /the engine has ended/);
+  t.ok(performance.now() - before < 1_000, 'later questions do not wait for an answer');
   await handle.stop();
 });
 
@@ -40,6 +45,15 @@ t.test('an engine that ignores the stop message is terminated', async (t) => {
   const { handle, died } = await start(t, program);
   await handle.stop();
   t.equal(await Promise.race([died, Promise.resolve('asked for')]), 'asked for');
+});
+
+t.test('a change that was sent counts, also when its answer is late', async (t) => {
+  const program = `parentPort.on('message', () => {}); parentPort.postMessage({ kind: 'ready' });`;
+  const { handle } = await start(t, program);
+  const [commit, prepare] = await Promise.allSettled([handle.commit(), handle.prepare({} as Farm)]);
+  t.match(commit, { status: 'fulfilled' });
+  t.match(prepare, { status: 'rejected', reason: /did not answer within 5000 ms/ });
+  await handle.stop();
 });
 
 t.test('an engine that cannot start gives the reason', async (t) => {
