@@ -76,6 +76,8 @@ export class Changes {
   private bringing: Promise<unknown> = Promise.resolve();
   private hasStopped = false;
   private isCollecting = false;
+  /** Why the last collection has failed; '': it has not. */
+  private whyNotFreed = '';
   private timer: NodeJS.Timeout | undefined;
 
   constructor(options: ChangesOptions) {
@@ -237,10 +239,16 @@ export class Changes {
     if (this.busy !== undefined || this.isCollecting) return;
     const { farm, log } = this.options;
     this.isCollecting = true;
+    let why = '';
     this.collecting = farm
       .collect()
-      .catch((error: unknown) => log.warn(`removed objects keep their slots: ${reasonOf(error)}`))
+      .catch((error: unknown) => {
+        why = reasonOf(error);
+        // The next one comes in a second, and may fail for the same reason.
+        if (why !== this.whyNotFreed) log.warn(`removed objects keep their slots: ${why}`);
+      })
       .finally(() => {
+        this.whyNotFreed = why;
         this.isCollecting = false;
       });
   }

@@ -79,8 +79,11 @@ export class FarmChanger {
   /** Frees the retired slots to which no session refers. Returns whether there were any. */
   async collect(): Promise<boolean> {
     const { current, users } = this;
-    if (![...current.nodes, ...current.servers].some(({ retired }) => retired)) return false;
-    const { heldByServer } = await users.engine.snapshot();
+    const isRetired = ({ retired }: { readonly retired: boolean }): boolean => retired;
+    if (![...current.nodes, ...current.servers].some(isRetired)) return false;
+    // Only virtual servers need an answer of the engine threads.
+    const asks = current.servers.some(isRetired);
+    const { heldByServer } = asks ? await users.engine.snapshot() : { heldByServer: [] };
     const slots = withoutFree(current, {
       node: (slot) => users.states.held(slot) === 0,
       server: (slot) => (heldByServer[slot] ?? 0) === 0,

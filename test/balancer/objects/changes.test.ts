@@ -84,7 +84,7 @@ function setUp(t: Test, started = true) {
     ask = resolve;
   });
   /** A change waits for `gate`; `asked` resolves at the first one. */
-  const engine = { fails: false, gate: Promise.resolve(), asked };
+  const engine = { fails: false, refused: 0, gate: Promise.resolve(), asked };
   const users: FarmUsers = {
     machine: {
       prepareChange: async () => ({ commit: async () => {}, abandon: async () => {} }),
@@ -93,7 +93,10 @@ function setUp(t: Test, started = true) {
       change: async (farm) => {
         ask();
         await engine.gate;
-        if (engine.fails) throw new BatonError('BATON_IN_USE', 'a thread cannot take the farm');
+        if (engine.fails) {
+          engine.refused += 1;
+          throw new BatonError('BATON_IN_USE', 'a thread cannot take the farm');
+        }
         farms.push(farm);
       },
       snapshot: async () => ({ heldByServer: [] }),
@@ -345,7 +348,7 @@ t.test('a file that somebody has changed is overwritten only by force', async (t
 });
 
 t.test('slots of removed objects are freed when no session holds them', async (t) => {
-  const { farm, farms, held, reload } = setUp(t);
+  const { engine, farm, farms, held, log, reload } = setUp(t);
   const slots = () => farm.farm.nodes.map(({ slot, retired }) => `${slot}${retired ? '-' : ''}`);
   held.add(0);
   const data = parse(TEXT) as { nodes: unknown[]; resources: unknown[] };
@@ -354,9 +357,17 @@ t.test('slots of removed objects are freed when no session holds them', async (t
   await reload(stringify(data));
   t.same(slots(), ['0-', '1']);
   t.equal(await farm.collect(), false);
+  const until = async (isTrue: () => boolean): Promise<void> => {
+    for (const limit = Date.now() + 30_000; !isTrue() && Date.now() < limit; )
+      await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  engine.fails = true;
   held.clear();
-  for (const limit = Date.now() + 30_000; farm.farm.nodes.length > 1 && Date.now() < limit; )
-    await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(() => engine.refused >= 3);
+  const warnings = log.filter((line) => line.startsWith('removed objects'));
+  t.same(warnings, ['removed objects keep their slots: a thread cannot take the farm']);
+  engine.fails = false;
+  await until(() => farm.farm.nodes.length === 1);
   t.same(slots(), ['1'], 'by the search that `start` has begun');
   t.equal(farms.at(-1)?.generation, farm.farm.generation);
 });
