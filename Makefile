@@ -6,7 +6,7 @@ DESTDIR ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
 .PHONY: help setup build addon bpf typescript lint test test-unit run-tests demo demo-keep \
-	demo-stop bench bench-farm bench-replay bench-micro install uninstall clean
+	demo-stop bench bench-farm bench-reload bench-replay bench-micro install uninstall clean
 
 # The bin directory of your own Node.js, 22 or newer, with npm. The default is .node/ of this
 # checkout.
@@ -98,6 +98,13 @@ bench-farm:
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/farm/farm.bench.js $(ARGS)
+
+# Measures how long reloads of a large config delay packets: docs/tuning.md, "Large farms".
+bench-reload:
+	@scripts/check-kernel.sh
+	@scripts/setup.sh bench
+	@$(AGAIN) typescript addon bpf
+	@node --enable-source-maps dist/bench/reload/reload.bench.js
 
 # Measures only the engine, a part of bench-farm, and what the access log costs it.
 bench-replay: build

@@ -43,7 +43,7 @@ const PATIENCE_MS = 2_500;
  * the thread's time.
  */
 const BURST_MS = 1;
-const LONGEST_BURST_MS = 100;
+const LONGEST_BURST_MS = 1_000;
 const REST = 20;
 
 /**
