@@ -218,6 +218,16 @@ if (insideNamespace(import.meta.url)) {
         { message: `virtual server s2 has ${NODE_AT}, which is the address of node n1` },
       ],
       [
+        {
+          nodes: farm.nodes.map((one) => ({ ...one, retired: true })),
+          servers: [...farm.servers, server(2, NODE_AT, 80)],
+        },
+        {
+          message: `virtual server s2 has ${NODE_AT}, which is the address of node n1`,
+          hint: 'that one is removed: try again when its last session has ended',
+        },
+      ],
+      [
         withNodes(node(2, VIRTUAL)),
         { message: `node m2 has ${VIRTUAL}, which is the address of virtual server www` },
       ],

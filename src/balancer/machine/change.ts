@@ -155,22 +155,28 @@ function requireDistinct(now: FarmSlots, next: FarmSlots, own: Address): void {
   const added = <Slot extends { address: Address }>(
     slots: readonly Slot[],
     earlier: readonly Slot[],
-  ): Slot[] => slots.filter(({ address }) => !earlier.some((slot) => slot.address === address));
-  const refuse = (what: string, address: Address, is: string): never => {
-    throw new BatonError('BATON_IN_USE', `${what} has ${formatAddress(address)}, which is ${is}`);
+  ): Slot[] => {
+    const known = new Set(earlier.map(({ address }) => address));
+    return slots.filter(({ address }) => !known.has(address));
   };
-  const virtual = new Map(next.servers.map((server) => [server.address, server.name]));
-  const nodes = new Map(next.nodes.map((node) => [node.address, node.name]));
+  const refuse = (what: string, address: Address, is: string, removed = false): never => {
+    throw new BatonError('BATON_IN_USE', `${what} has ${formatAddress(address)}, which is ${is}`, {
+      hint: removed ? 'that one is removed: try again when its last session has ended' : undefined,
+    });
+  };
+  const virtual = new Map(next.servers.map((server) => [server.address, server]));
+  const nodes = new Map(next.nodes.map((node) => [node.address, node]));
   for (const { name, address } of added(next.servers, now.servers)) {
     const what = `virtual server ${name}`;
     if (address === own) refuse(what, address, "the balancer's own address");
     const node = nodes.get(address);
-    if (node !== undefined) refuse(what, address, `the address of node ${node}`);
+    if (node !== undefined) refuse(what, address, `the address of node ${node.name}`, node.retired);
   }
   for (const { name, address } of added(next.nodes, now.nodes)) {
     const what = `node ${name}`;
     if (address === own) refuse(what, address, "the balancer's own address");
     const server = virtual.get(address);
-    if (server !== undefined) refuse(what, address, `the address of virtual server ${server}`);
+    if (server !== undefined)
+      refuse(what, address, `the address of virtual server ${server.name}`, server.retired);
   }
 }
