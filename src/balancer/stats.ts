@@ -82,6 +82,7 @@ export class BalancerStats {
         address: formatAddress(server.address),
         port: server.port,
         predictor: server.predictor,
+        state: server.retired ? ('removed' as const) : ('up' as const),
         active: snapshot.perServer[server.slot] ?? 0,
       })),
       nodes: slots.nodes.flatMap(({ slot, retired }) => {

@@ -1,6 +1,7 @@
 /** Parses arguments of the command line. */
 import { InvalidArgumentError } from 'commander';
 import { FEWEST_SNAP_BYTES, MOST_SNAP_BYTES } from '../api/documents.js';
+import { MOST_WEIGHT } from '../config/schema.js';
 import { type Address, MOST_PORT, parseAddress, UNSPECIFIED } from '../wire/address.js';
 
 const MOST_ROWS_ASKED = 16_000_000;
@@ -57,9 +58,6 @@ export function parseSeconds(text: string): number {
   }
   return value;
 }
-
-/** The most that a node can weigh. */
-const MOST_WEIGHT = 1_000;
 
 export function parseWeight(text: string): number {
   return parseWhole(text, MOST_WEIGHT);

@@ -7,7 +7,12 @@ import { addEventsCommand } from './commands/events.js';
 import { addExplainCommand } from './commands/explain.js';
 import { addNodeCommands } from './commands/nodes.js';
 import { addObjectCommands } from './commands/objects.js';
-import { addPrograms, type Programs } from './commands/programs.js';
+import {
+  addCaptureCommand,
+  addFileCommands,
+  addPrograms,
+  type Programs,
+} from './commands/programs.js';
 import { addShowCommands } from './commands/show.js';
 import { complain } from './output.js';
 
@@ -63,12 +68,18 @@ function define(programs: Programs, exit: (code: number) => void): Command {
     // commander copies these settings to a command when it is made, so they come first.
     .exitOverride()
     .configureOutput({ outputError: () => {} });
+  baton.commandsGroup('Programs:');
   addPrograms(baton, programs, exit);
+  baton.commandsGroup('Show what runs:');
   addShowCommands(baton);
+  addExplainCommand(baton);
+  addEventsCommand(baton);
+  addCaptureCommand(baton, programs, exit);
+  baton.commandsGroup('Change what runs:');
   addNodeCommands(baton);
   addObjectCommands(baton);
   addConfigCommands(baton);
-  addEventsCommand(baton);
-  addExplainCommand(baton);
+  baton.commandsGroup('Work with files:');
+  addFileCommands(baton, programs, exit);
   return baton;
 }

@@ -20,12 +20,14 @@ export function renderStats(stats: StatsDocument, most?: number): string {
       { title: 'VIRTUAL SERVER' },
       { title: 'ADDRESS' },
       { title: 'PREDICTOR' },
+      { title: 'STATE' },
       { title: 'SESSIONS', align: 'right' },
     ],
     stats.virtualServers.map((server) => [
       server.name,
       `${server.address}:${server.port}`,
       server.predictor,
+      server.state ?? '',
       formatCount(server.active),
     ]),
   );

@@ -139,7 +139,7 @@ class Agent {
         if (heard) this.log.info(ready);
         else
           this.log.warn(
-            `${ready}, but no balancer has answered: start one, or correct \`balancers\` in the config`,
+            `${ready}, but no balancer has answered: start one, add this node to its nodes, or correct \`balancers\` in the config`,
           );
       }
       await this.watch(shim, signal);

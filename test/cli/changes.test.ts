@@ -194,7 +194,7 @@ t.test('the config that runs is printed, or saved', async (t) => {
   t.same(await baton('config', '-c', 'balancer.yaml'), {
     code: 0,
     out: 'nodes: []\n',
-    errors: 'baton: /etc/b.yaml says something else; `baton config --save` writes it there\n',
+    errors: 'baton: what runs differs from /etc/b.yaml; `baton config --save` writes it there\n',
   });
   t.same(await baton('config', '--save', '-c', 'balancer.yaml'), {
     code: 0,

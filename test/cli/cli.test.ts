@@ -71,20 +71,6 @@ const ONLY_OF_THE_MACHINE = /^(baton: warning: on this machine, interface eth0: 
 
 t.test('version and help', async (t) => {
   t.same(await baton('--version'), { code: 0, out: `${VERSION}\n`, errors: '' });
-  const help = await baton('--help');
-  t.equal(help.code, 0);
-  for (const name of [
-    'balancer',
-    'node',
-    'check',
-    'key',
-    'capture',
-    'replay',
-    'sessions',
-    'stats',
-  ]) {
-    t.match(help.out, new RegExp(`^ {2}${name} `, 'm'));
-  }
   t.match(await baton('balancer', '--help'), { code: 0, out: /--config <file>/, errors: '' });
   const nothing = await baton();
   t.match(nothing, { code: 1, out: '', errors: /^Usage: baton/ });
@@ -295,6 +281,14 @@ t.test('commands ask a running balancer through its control socket', async (t) =
       datapath,
       virtualServers: [
         { name: 'www', address: '10.99.0.100', port: 80, predictor: 'round-robin', active: 1 },
+        {
+          name: 'old',
+          address: '10.99.0.101',
+          port: 80,
+          predictor: 'round-robin',
+          state: 'removed',
+          active: 2,
+        },
       ],
       nodes: [
         {
@@ -352,8 +346,9 @@ t.test('commands ask a running balancer through its control socket', async (t) =
   t.same(stats.out.split('\n'), [
     `Baton ${VERSION} on eth0, datapath packet, up 3.0s`,
     '',
-    'VIRTUAL SERVER  ADDRESS         PREDICTOR    SESSIONS',
-    'www             10.99.0.100:80  round-robin         1',
+    'VIRTUAL SERVER  ADDRESS         PREDICTOR    STATE    SESSIONS',
+    'www             10.99.0.100:80  round-robin  -               1',
+    'old             10.99.0.101:80  round-robin  removed         2',
     '',
     'NODE  ADDRESS    MAC  STATE  ACTIVE  HELD  ADOPTED  REPORT  WHY',
     'n1    10.99.0.3  -    down        1     1        1       -  unresolved: no reply',

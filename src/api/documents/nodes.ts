@@ -1,5 +1,6 @@
 /** Nodes as objects of the API. */
 import { type Static, Type } from '@sinclair/typebox';
+import { MOST_WEIGHT } from '../../config/schema.js';
 import { Choice, Count, closed, Time } from './common.js';
 
 /** The states that an operator may set. */
@@ -15,6 +16,11 @@ export type AdminState = (typeof ADMIN_STATES)[number];
  */
 export const NODE_STATES = [...ADMIN_STATES, 'down'] as const;
 export type NodeState = (typeof NODE_STATES)[number];
+
+/** The words behind "node n1 is". */
+export function stateWords(state: NodeState): string {
+  return state === 'maintenance' ? 'in maintenance' : state;
+}
 
 /**
  * What the balancer has found out about a node:
@@ -97,7 +103,7 @@ export const NodePatch = Type.Object(
   {
     state: Type.Optional(Choice(ADMIN_STATES, 'The new state')),
     weight: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000, description: 'The new weight' }),
+      Type.Integer({ minimum: 1, maximum: MOST_WEIGHT, description: 'The new weight' }),
     ),
     reason: Type.Optional(
       Type.String({

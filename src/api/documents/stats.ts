@@ -1,8 +1,9 @@
 /** The document of `baton stats`: state and counters of a running balancer. */
 import { type Static, Type } from '@sinclair/typebox';
 import { STAGE_NAMES, STAGES, type StageName } from '../../base/stages.js';
-import { Count, Ms } from './common.js';
+import { Choice, Count, Ms } from './common.js';
 import { NodeDocument } from './nodes.js';
+import { SERVER_STATES } from './objects.js';
 
 const Stages = Type.Object(
   Object.fromEntries(STAGE_NAMES.map((name) => [name, Count(STAGES[name])])) as Record<
@@ -44,6 +45,9 @@ export const StatsDocument = Type.Object({
       address: Type.String(),
       port: Type.Integer(),
       predictor: Type.String(),
+      state: Type.Optional(
+        Choice(SERVER_STATES, 'removed: it is no longer in the config, and its sessions go on'),
+      ),
       active: Count('Sessions that have not ended'),
     }),
   ),

@@ -14,6 +14,7 @@ import {
   type NodeCondition,
   type NodeDocument,
   type NodeSource,
+  stateWords,
 } from '../../api/documents.js';
 import { BatonError, reasonOf } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
@@ -148,7 +149,7 @@ export class NodeObjects {
     this.apply(node);
     this.keep();
     this.look(node.slot, time);
-    return [`node ${name} is ${state}${reason === '' ? '' : `: ${reason}`}`];
+    return [`node ${name} is ${stateWords(state)}${reason === '' ? '' : `: ${reason}`}`];
   }
 
   /**
@@ -302,7 +303,7 @@ function stateText({ state, by, why }: Shown, { condition }: NodeStatus, isNew: 
     if (condition !== 'up') return `up (${condition})${who}${reason}`;
     return `up${who}${reason === '' || who !== '' ? reason : `, but${reason}`}`;
   }
-  return `${state} ${by === 'balancer' ? `(${condition})` : `by ${by}`}${reason}`;
+  return `${stateWords(state)} ${by === 'balancer' ? `(${condition})` : `by ${by}`}${reason}`;
 }
 
 function checkReason(reason: string): void {

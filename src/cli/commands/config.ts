@@ -37,7 +37,9 @@ export function addConfigCommands(baton: Command): void {
       if (options.json) printJson(config);
       else process.stdout.write(config.text);
       if (!config.saved) {
-        complain(`${config.file} says something else; \`baton config --save\` writes it there`);
+        complain(
+          `what runs differs from ${printable(config.file)}; \`baton config --save\` writes it there`,
+        );
       }
     });
 }
@@ -46,5 +48,5 @@ async function save(options: ClientOptions, force: boolean): Promise<void> {
   const saved = await client(options).saveConfig(force ? { force } : {});
   const file = printable(saved.file);
   if (options.json) printJson(saved);
-  else print(saved.written ? `${file} is written` : `${file} says what runs already`);
+  else print(saved.written ? `${file} is written` : `${file} already has what runs`);
 }

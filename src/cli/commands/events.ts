@@ -1,6 +1,6 @@
 /** `baton events`: what happens in a running balancer, as it happens. */
 import type { Command } from 'commander';
-import type { ControlEvent, RatesEvent } from '../../api/documents.js';
+import { type ControlEvent, type RatesEvent, stateWords } from '../../api/documents.js';
 import { BatonError } from '../../base/errors.js';
 import { formatCount } from '../../base/format.js';
 import { untilEndSignal } from '../../base/signals.js';
@@ -44,7 +44,7 @@ function words(event: ControlEvent): string {
   switch (event.event) {
     case 'node': {
       const why = event.why === '' ? '' : `: ${event.why}`;
-      return `node ${event.node} is ${event.state}, by ${event.by}${why}`;
+      return `node ${event.node} is ${stateWords(event.state)}, by ${event.by}${why}`;
     }
     case 'change':
       return `changed by ${event.by}: ${event.changed.join('; ') || 'nothing'}`;

@@ -1,6 +1,7 @@
 /** Commands that set the state and the weight of a node: drain, enable, disable, weight. */
 import type { Command } from 'commander';
 import { type AdminState, MOST_REASON } from '../../api/documents.js';
+import { MOST_WEIGHT } from '../../config/schema.js';
 import { parseWeight } from '../arguments.js';
 import { addClientOptions, type ClientOptions } from '../connect.js';
 import { makeChange } from './changed.js';
@@ -44,7 +45,7 @@ export function addNodeCommands(baton: Command): void {
     baton.command('weight').description('set the share of sessions that a node gets'),
   )
     .argument('<node>', 'name of the node')
-    .argument('<weight>', '1 to 1000, relative to the other holders', parseWeight)
+    .argument('<weight>', `1 to ${MOST_WEIGHT}, relative to the other holders`, parseWeight)
     .action((node: string, weight: number, options: ClientOptions) =>
       makeChange(options, { kind: 'weight', node, weight }),
     );

@@ -1,4 +1,4 @@
-/** Commands that need no running balancer, or start one: balancer, node, check, key, replay ... */
+/** Commands that start a program (balancer, node, capture), or work with files (check, key ...). */
 import { type Command, Option } from 'commander';
 import { MOST_SNAP_BYTES } from '../../api/documents.js';
 import { checkSecrets } from '../../api/remote.js';
@@ -55,7 +55,14 @@ export function addPrograms(
     .description("run a node's agent until a signal stops it")
     .requiredOption('-c, --config <file>', 'config file of the node')
     .action(async ({ config }: { config: string }) => exit(await programs.node(config)));
+}
 
+/** The commands that only read or write files. */
+export function addFileCommands(
+  baton: Command,
+  programs: Pick<Programs, 'replay'>,
+  exit: (code: number) => void,
+): void {
   baton
     .command('check')
     .description('check the config file of a balancer or a node; run nothing')
@@ -79,6 +86,27 @@ export function addPrograms(
     .action((name: string, role: string) => print(newTokenLine(name, role)));
 
   baton
+    .command('replay')
+    .description('run a capture through the engine, and show what Baton would have done')
+    .requiredOption('-c, --config <file>', 'config file of a balancer')
+    .requiredOption('--in <file>', 'the capture to read, pcap or pcapng')
+    .option('--out <file>', 'a pcap file for the frames that Baton would have sent')
+    .addOption(
+      new Option(
+        '--checksums <how>',
+        'segments with wrong checksums: verify drops them, ignore accepts them; default: ignore for a client most of whose checksums are wrong',
+      ).choices(['verify', 'ignore']),
+    )
+    .option('--json', 'print JSON', false)
+    .action(async (options: ReplayArguments) => exit(await programs.replay(options)));
+}
+
+export function addCaptureCommand(
+  baton: Command,
+  programs: Pick<Programs, 'capture'>,
+  exit: (code: number) => void,
+): void {
+  baton
     .command('capture')
     .description(
       'write the frames of a running balancer, from its XDP program and its engine, to a file',
@@ -98,21 +126,6 @@ export function addPrograms(
         .default(MOST_SNAP_BYTES),
     )
     .action(async (options: CaptureArguments) => exit(await programs.capture(options)));
-
-  baton
-    .command('replay')
-    .description('run a capture through the engine, and show what Baton would have done')
-    .requiredOption('-c, --config <file>', 'config file of a balancer')
-    .requiredOption('--in <file>', 'the capture to read, pcap or pcapng')
-    .option('--out <file>', 'a pcap file for the frames that Baton would have sent')
-    .addOption(
-      new Option(
-        '--checksums <how>',
-        'segments with wrong checksums: verify drops them, ignore accepts them; default: ignore for a client most of whose checksums are wrong',
-      ).choices(['verify', 'ignore']),
-    )
-    .option('--json', 'print JSON', false)
-    .action(async (options: ReplayArguments) => exit(await programs.replay(options)));
 }
 
 function check(file: string): void {

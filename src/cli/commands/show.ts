@@ -1,4 +1,4 @@
-/** Commands that show what a running balancer does: sessions, stats. */
+/** Commands that show what a running balancer does: stats, sessions, resources. */
 import { type Command, Option } from 'commander';
 import { VERSION } from '../../base/version.js';
 import { parseCount, parseLimit, parseSeconds } from '../arguments.js';
@@ -12,36 +12,8 @@ import { standardScreen, watchUntilSignal } from '../watch.js';
 const DEFAULT_ROWS = 100;
 
 export function addShowCommands(baton: Command): void {
-  addClientOptions(baton.command('sessions').description("print a running balancer's sessions"))
-    .option('--limit <count>', 'print at most this many sessions', parseLimit, DEFAULT_ROWS)
-    .addOption(wide())
-    .action(async (options: ClientOptions & { limit: number; wide: boolean }) => {
-      const list = await client(options).sessions(options.limit);
-      print(
-        options.json
-          ? JSON.stringify(list, null, 2)
-          : renderSessions(list, lineWidth(options.wide)),
-      );
-    });
-
   addClientOptions(
-    baton
-      .command('resources')
-      .description("print a running balancer's resources and their holders"),
-  )
-    .option('--limit <count>', 'print at most this many resources', parseLimit, DEFAULT_ROWS)
-    .addOption(wide())
-    .action(async (options: ClientOptions & { limit: number; wide: boolean }) => {
-      const list = await client(options).resources(options.limit);
-      print(
-        options.json
-          ? JSON.stringify(list, null, 2)
-          : renderResources(list, lineWidth(options.wide)),
-      );
-    });
-
-  addClientOptions(
-    baton.command('stats').description("print a running balancer's state and counters"),
+    baton.command('stats').description('print state and counters of a running balancer'),
   )
     .addOption(
       new Option('-w, --watch [seconds]', 'show its activity live, until Ctrl-C')
@@ -69,6 +41,36 @@ export function addShowCommands(baton: Command): void {
       warnOfVersion(stats.version);
       print(
         options.json ? JSON.stringify(stats, null, 2) : renderStats(stats, lineWidth(options.wide)),
+      );
+    });
+
+  addClientOptions(
+    baton.command('sessions').description('print the sessions of a running balancer'),
+  )
+    .option('--limit <count>', 'print at most this many sessions', parseLimit, DEFAULT_ROWS)
+    .addOption(wide())
+    .action(async (options: ClientOptions & { limit: number; wide: boolean }) => {
+      const list = await client(options).sessions(options.limit);
+      print(
+        options.json
+          ? JSON.stringify(list, null, 2)
+          : renderSessions(list, lineWidth(options.wide)),
+      );
+    });
+
+  addClientOptions(
+    baton
+      .command('resources')
+      .description('print the resources of a running balancer and their holders'),
+  )
+    .option('--limit <count>', 'print at most this many resources', parseLimit, DEFAULT_ROWS)
+    .addOption(wide())
+    .action(async (options: ClientOptions & { limit: number; wide: boolean }) => {
+      const list = await client(options).resources(options.limit);
+      print(
+        options.json
+          ? JSON.stringify(list, null, 2)
+          : renderResources(list, lineWidth(options.wide)),
       );
     });
 }

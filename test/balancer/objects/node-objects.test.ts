@@ -151,7 +151,7 @@ t.test('maintenance outranks what the balancer finds, and ends sessions', async 
   objects.setState('n2', 'maintenance', 'local');
   t.equal(states.admin(1), Admin.maintenance);
   t.same(ended, [1]);
-  t.same(said(), ['info node n2 is maintenance by local']);
+  t.same(said(), ['info node n2 is in maintenance by local']);
   const { since } = objects.document(1, NO_COUNTS) ?? {};
   find(1, LOST);
   t.match(objects.document(1, NO_COUNTS), {
@@ -188,7 +188,7 @@ t.test('states are kept and come back, and the sessions of an earlier run end', 
   t.match(after, { state: 'draining', by: 'local', why: 'disk', since: before?.since });
   t.same(second.said(), [
     'info node n1 is draining by local: disk',
-    'info node n2 is maintenance by ops',
+    'info node n2 is in maintenance by ops',
   ]);
 });
 
