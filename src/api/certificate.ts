@@ -1,9 +1,10 @@
 /** The certificate of the API over TLS, and its private key. */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { BatonError, reasonOf } from '../base/errors.js';
 import { whyUnreadable } from '../base/file-errors.js';
+import { withRegularFile } from '../base/regular-file.js';
 import { printable } from '../base/text.js';
 import { readSecretFile } from '../config/secret-file.js';
 
@@ -73,13 +74,12 @@ function parsed<Value>(where: string, message: string, parse: () => Value): Valu
 
 function readPublic(file: string, where: string): Buffer {
   try {
-    const status = statSync(file);
-    if (!status.isFile() || status.size > MOST_BYTES) {
-      throw new BatonError('BATON_CERTIFICATE', 'is not a regular file of at most 1 MiB', {
-        where,
-      });
-    }
-    return readFileSync(file);
+    return withRegularFile(file, (descriptor, { size }) => {
+      if (size > MOST_BYTES) {
+        throw new BatonError('BATON_CERTIFICATE', 'is larger than 1 MiB', { where });
+      }
+      return readFileSync(descriptor);
+    });
   } catch (error) {
     if (error instanceof BatonError) throw error;
     throw new BatonError('BATON_CERTIFICATE', `cannot be read: ${whyUnreadable(error)}`, {

@@ -1,14 +1,14 @@
 /** The API over TLS: its listener, certificate and tokens, which can be replaced while it runs. */
 import type { Server } from 'node:https';
 import type { FastifyInstance } from 'fastify';
-import { BatonError, reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
 import type { ApiConfig } from '../config/load.js';
-import { type Endpoint, formatAddress, formatEndpoint } from '../wire/address.js';
+import { type Endpoint, formatEndpoint } from '../wire/address.js';
 import { TokenAccess } from './access.js';
 import { buildApp } from './app.js';
 import { type Certificate, OLDEST_TLS, readCertificate } from './certificate.js';
 import type { ApiCounters } from './counters.js';
+import { listen } from './listen.js';
 import type { Route } from './routes/route.js';
 import type { OpenStreams } from './streams.js';
 import { readTokens, type Tokens } from './tokens.js';
@@ -148,7 +148,7 @@ export class RemoteApi {
     await app.ready();
     app.server.maxConnections = MOST_CONNECTIONS;
     app.server.on('drop', () => counters.add('api_connection_refused'));
-    await listen(app.server, options.listen);
+    await listen(app.server, options.listen, 'api.listen');
     log.info(`API at https://${formatEndpoint(options.listen)}`);
     return { options, app, access };
   }
@@ -160,37 +160,4 @@ function contextOf({ cert, key }: Certificate) {
 
 function sameEndpoint(one: Endpoint, other: Endpoint): boolean {
   return one.address === other.address && one.port === other.port;
-}
-
-async function listen(server: Server, endpoint: Endpoint): Promise<void> {
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host: formatAddress(endpoint.address), port: endpoint.port }, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
-  } catch (error) {
-    const where = `api.listen ${formatEndpoint(endpoint)}`;
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'EADDRINUSE') {
-      throw new BatonError('BATON_IN_USE', 'another process listens there', {
-        where,
-        hint: '`ss -ltnp` shows which one; stop it, or set another port',
-        cause: error,
-      });
-    }
-    if (code === 'EADDRNOTAVAIL') {
-      throw new BatonError('BATON_SYSTEM', 'this machine does not have this address', {
-        where,
-        hint: '`ip address` shows those that it has',
-        cause: error,
-      });
-    }
-    throw new BatonError('BATON_SYSTEM', `cannot listen there: ${reasonOf(error)}`, {
-      where,
-      cause: error,
-    });
-  }
 }

@@ -1,5 +1,5 @@
 /** A config file as it was written: its values, each with its line and column. */
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import {
   type Document,
   isAlias,
@@ -12,6 +12,7 @@ import {
 } from 'yaml';
 import { BatonError } from '../base/errors.js';
 import { whyUnreadable } from '../base/file-errors.js';
+import { withRegularFile } from '../base/regular-file.js';
 import { printable } from '../base/text.js';
 import { type KeyPath, Source } from './source.js';
 
@@ -100,17 +101,16 @@ export class FileSource extends Source {
 function readText(file: string): string {
   let bytes: Uint8Array;
   try {
-    const { size } = statSync(file);
-    if (size > MOST_BYTES) {
-      throw new BatonError(
-        'BATON_CONFIG',
-        `larger than ${MOST_BYTES} bytes, expected a smaller config file`,
-        {
-          where: printable(file),
-        },
-      );
-    }
-    bytes = readFileSync(file);
+    bytes = withRegularFile(file, (descriptor, { size }) => {
+      if (size > MOST_BYTES) {
+        throw new BatonError(
+          'BATON_CONFIG',
+          `larger than ${MOST_BYTES} bytes, expected a smaller config file`,
+          { where: printable(file) },
+        );
+      }
+      return readFileSync(descriptor);
+    });
   } catch (error) {
     if (error instanceof BatonError) throw error;
     throw new BatonError('BATON_CONFIG', `cannot be read: ${whyUnreadable(error)}`, {

@@ -1,5 +1,6 @@
 /** Replaces a config file, completely or not at all. */
 import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
 import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { BatonError } from '../base/errors.js';
@@ -9,6 +10,22 @@ import { printable } from '../base/text.js';
 /** Mode of a new file: a config contains no secret. */
 const NEW_MODE = 0o644;
 const MODE_BITS = 0o7777;
+
+/**
+ * What a file says now. Undefined: it is gone, unreadable, or something else than a file, such as a
+ * pipe, which would keep the reader waiting.
+ */
+export async function presentText(file: string): Promise<string | undefined> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
+  try {
+    const isFile = (await handle?.stat())?.isFile() === true;
+    return isFile ? await handle?.readFile('utf8') : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    await handle?.close();
+  }
+}
 
 /**
  * Writes `text` to a file. The file keeps its mode and owner; a symbolic link stays, and what it

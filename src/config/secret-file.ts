@@ -1,7 +1,8 @@
 /** Reads files with secrets: only their owner may read or write them. */
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { BatonError, type ErrorCode } from '../base/errors.js';
 import { whyUnreadable } from '../base/file-errors.js';
+import { NOT_REGULAR, withRegularFile } from '../base/regular-file.js';
 import { printable } from '../base/text.js';
 
 const OTHERS = 0o077;
@@ -33,28 +34,26 @@ export function readSecretFile(file: string, about: SecretFile): Buffer {
   };
   const buffer = Buffer.alloc(about.most);
   let length = 0;
-  let descriptor: number | undefined;
   try {
-    // Without O_NONBLOCK, opening a pipe would wait for its writer.
-    descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
-    const status = fstatSync(descriptor);
-    if (!status.isFile()) refuse(`is not a regular file, expected a file with ${about.expected}`);
-    if ((status.mode & OTHERS) !== 0) {
-      const mode = (status.mode & 0o777).toString(8).padStart(4, '0');
-      refuse(
-        `mode ${mode} gives access to other users, expected 0600`,
-        `run \`chmod 600 ${printable(file)}\``,
-      );
-    }
-    for (let read = -1; read !== 0 && length < buffer.length; length += read) {
-      read = readSync(descriptor, buffer, length, buffer.length - length, null);
-    }
+    withRegularFile(file, (descriptor, { mode }) => {
+      if ((mode & OTHERS) !== 0) {
+        refuse(
+          `mode ${(mode & 0o777).toString(8).padStart(4, '0')} gives access to other users, expected 0600`,
+          `run \`chmod 600 ${printable(file)}\``,
+        );
+      }
+      for (let read = -1; read !== 0 && length < buffer.length; length += read) {
+        read = readSync(descriptor, buffer, length, buffer.length - length, null);
+      }
+    });
   } catch (error) {
     if (error instanceof BatonError) throw error;
-    const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    refuse(`cannot be read: ${whyUnreadable(error)}`, absent ? about.absent : undefined, error);
-  } finally {
-    if (descriptor !== undefined) closeSync(descriptor);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === NOT_REGULAR) {
+      refuse(`is not a regular file, expected a file with ${about.expected}`);
+    }
+    const hint = code === 'ENOENT' ? about.absent : undefined;
+    refuse(`cannot be read: ${whyUnreadable(error)}`, hint, error);
   }
   return buffer.subarray(0, length);
 }

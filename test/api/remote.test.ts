@@ -307,7 +307,7 @@ t.test('what cannot work is said at the start', async (t) => {
       { listen: { ...options.listen, port } },
       {
         code: 'BATON_IN_USE',
-        message: /^another process listens there$/,
+        message: /^this port is taken$/,
         where: /^api\.listen 127/,
       },
     ],

@@ -1,4 +1,5 @@
 /** What a config becomes, and what is no config. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -163,6 +164,18 @@ t.test('files that are not a config are refused', async (t) => {
   const folder = join(directory, 'folder');
   mkdirSync(folder);
   t.throws(() => loadBalancerConfig(folder), { message: 'cannot be read: it is a directory' });
+});
+
+t.test('reading a pipe or a device as a config ends at once', async (t) => {
+  const pipe = join(directory, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  for (const file of [pipe, '/dev/zero']) {
+    t.throws(() => loadBalancerConfig(file), {
+      code: 'BATON_CONFIG',
+      message: 'cannot be read: it is not a regular file',
+      where: file,
+    });
+  }
 });
 
 t.test('a config of the other kind gets one message only', async (t) => {

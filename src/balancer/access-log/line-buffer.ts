@@ -53,8 +53,10 @@ export class LineBuffer {
 
   /** Writes all lines to the present file, closes it, and goes on with another one. */
   setFile(file: LogFile): void {
-    this.close();
+    this.flush();
+    const before = this.file;
     this.file = file;
+    before.close();
   }
 
   close(): void {

@@ -81,7 +81,11 @@ export class LogFile {
   }
 
   close(): void {
-    closeSync(this.descriptor);
+    try {
+      closeSync(this.descriptor);
+    } catch {
+      // The descriptor is free all the same, and no line can be saved any more.
+    }
   }
 
   /** Removes the last bytes of the file. */

@@ -6,8 +6,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { METRICS_TYPE, SERVER_HEADER } from '../../api/documents.js';
-import { BatonError, reasonOf } from '../../base/errors.js';
-import { type Endpoint, formatAddress, formatEndpoint } from '../../wire/address.js';
+import { listen } from '../../api/listen.js';
+import { reasonOf } from '../../base/errors.js';
+import type { Endpoint } from '../../wire/address.js';
 
 /** Longest life of a connection, in ms. Prometheus gives a scrape 10 s as well. */
 const CONNECTION_MS = 10_000;
@@ -30,31 +31,15 @@ export class MetricsServer {
   /**
    * @param text makes the text of `/metrics`
    * @param connectionMs longest life of a connection; tests may set it
-   * @throws BatonError BATON_IN_USE or BATON_SYSTEM when the address cannot be had
+   * @throws BatonError as `listen`
    */
   static async start(
-    listen: Endpoint,
+    endpoint: Endpoint,
     text: () => Promise<string>,
     connectionMs = CONNECTION_MS,
   ): Promise<MetricsServer> {
     const metrics = new MetricsServer(text, connectionMs);
-    const { server } = metrics;
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen({ host: formatAddress(listen.address), port: listen.port }, () => {
-          server.off('error', reject);
-          resolve();
-        });
-      });
-    } catch (error) {
-      const taken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
-      throw new BatonError(
-        taken ? 'BATON_IN_USE' : 'BATON_SYSTEM',
-        taken ? 'another program listens there' : `cannot listen: ${reasonOf(error)}`,
-        { where: `metrics.listen ${formatEndpoint(listen)}`, cause: error },
-      );
-    }
+    await listen(metrics.server, endpoint, 'metrics.listen');
     return metrics;
   }
 

@@ -7,7 +7,6 @@
  * The config is then compared with the one that runs, and applied completely or not at all
  * (farm-changer.ts). A second change during one is refused, so that two operators never mix theirs.
  */
-import { readFile } from 'node:fs/promises';
 import type { Change } from '../../api/control.js';
 import type { ChangeReport, ConfigDocument, SaveDocument } from '../../api/documents.js';
 import { BatonError, reasonOf } from '../../base/errors.js';
@@ -25,7 +24,7 @@ import {
   setWeight,
 } from '../../config/edit.js';
 import type { BalancerConfig } from '../../config/load.js';
-import { saveConfig } from '../../config/save.js';
+import { presentText, saveConfig } from '../../config/save.js';
 import type { PreparedChange } from '../machine/change.js';
 import type { CheckedConfig, ConfigThread } from './config-handle.js';
 import type { FarmChanger } from './farm-changer.js';
@@ -145,7 +144,7 @@ export class Changes {
   save({ force = false }: { force?: boolean }): Promise<SaveDocument> {
     return this.alone('a save', async () => {
       const { text, file } = await this.config();
-      const present = await readFile(file, 'utf8').catch(() => undefined);
+      const present = await presentText(file);
       if (!force && present !== this.current.text) throw changedMeanwhile(file, present);
       if (present !== text) await saveConfig(file, text);
       this.current = { ...this.current, text, saved: this.current.data };

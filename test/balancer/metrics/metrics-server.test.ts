@@ -113,7 +113,7 @@ t.test('an address that is taken is a clear error', async (t) => {
     {
       code: 'BATON_IN_USE',
       where: `metrics.listen 127.0.0.1:${server.port}`,
-      message: 'another program listens there',
+      message: 'this port is taken',
     },
   );
 });

@@ -1,4 +1,5 @@
 /** Changes one after the other: what each one brings to the parts, and what a failure leaves. */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -345,6 +346,10 @@ t.test('a file that somebody has changed is overwritten only by force', async (t
   rmSync(FILE);
   await t.rejects(changes.save({}), { ...conflict, message: /is gone or unreadable/ });
   t.same(await changes.save({ force: true }), { file: FILE, written: true });
+  rmSync(FILE);
+  execFileSync('mkfifo', [FILE]);
+  await t.rejects(changes.save({}), { ...conflict, message: /is gone or unreadable/ }, 'a pipe');
+  rmSync(FILE);
 });
 
 t.test('slots of removed objects are freed when no session holds them', async (t) => {
