@@ -113,9 +113,19 @@ export class NodeObjects {
     for (const node of nodes) {
       const known = this.bySlot.get(node.slot);
       if (known === undefined) this.add(node);
-      else Object.assign(known, { name: node.name, retired: node.retired });
+      else this.follow(known, node);
       this.look(node.slot);
     }
+  }
+
+  /** A node that was removed and comes back is like a new one: nobody has set its state. */
+  private follow(known: NodeObject, { name, retired }: NodeSlot): void {
+    const isBack = known.retired && !retired;
+    Object.assign(known, { name, retired });
+    if (!isBack || known.operator === undefined) return;
+    known.operator = undefined;
+    this.apply(known);
+    this.keep();
   }
 
   /** Calls `listener` with each change from now on. Returns what ends that. */

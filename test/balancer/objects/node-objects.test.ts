@@ -246,3 +246,13 @@ t.test('another farm: names change, nodes go and come', async (t) => {
   objects.setFarm([...nodes]);
   t.match(objects.document(1, NO_COUNTS), { name: 'n2', state: 'up', by: 'config' });
 });
+
+t.test('a node that was removed and comes back has no state of an operator', async (t) => {
+  const { objects, kept, states, nodes } = objectsOf({ count: 2 });
+  objects.setState('n2', 'draining', 'local');
+  objects.setFarm([nodes[0]!, nodeAt(1, 'n2', true)]);
+  objects.setFarm([...nodes]);
+  t.match(objects.document(1, NO_COUNTS), { name: 'n2', state: 'up' });
+  t.equal(states.admin(1), Admin.up);
+  t.equal(kept.has(nodes[1]!.address), false);
+});
