@@ -6,16 +6,23 @@
 import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { FarmSlots, ServerSlot } from '../../src/balancer/objects/farm.js';
 import { firstSlots } from '../../src/balancer/objects/farm.js';
+import { FarmChanger } from '../../src/balancer/objects/farm-changer.js';
 import { farmMemory } from '../../src/balancer/objects/farm-states.js';
 import { firstFarm } from '../../src/balancer/objects/first-farm.js';
 import { ErrorService } from '../../src/balancer/services/error-service.js';
 import { EnginePool } from '../../src/balancer/threads/engine-pool.js';
-import { type BalancerConfig, loadBalancerConfig } from '../../src/config/load.js';
+import {
+  type BalancerConfig,
+  loadBalancerConfig,
+  type VirtualServer,
+} from '../../src/config/load.js';
+import { directoryImage } from '../../src/directory/directory-image.js';
 import { withheldMemory } from '../../src/engine/withheld-options.js';
 import { insideNamespace, Peer, run, until } from './namespace.js';
 import { snapshot } from './program.js';
@@ -112,10 +119,42 @@ resources: [{path: /content, nodes: [n1]}]
     await machine.takeAddresses();
     let { generation } = first;
     let stopped = false;
+    const fault = { isNext: false };
+    const changer = new FarmChanger(
+      {
+        machine: {
+          prepareChange: async (next) => {
+            const prepared = await machine.prepareChange(next);
+            const commit = async (): Promise<void> => {
+              if (!fault.isNext) return prepared.commit();
+              fault.isNext = false;
+              await prepared.abandon();
+              throw new Error('the machine refuses');
+            };
+            return { ...prepared, commit };
+          },
+        },
+        engine,
+        neighbours: { setNodes: () => {} },
+        macOf: () => '',
+        states: { held: () => 0 },
+        accessLog: { setNames: async () => {} },
+        followers: [],
+        log: { warn: (line) => t.fail(line) },
+      },
+      first,
+    );
     return {
       machine,
       engine,
       slots: machine.slots,
+      /** A config with these virtual servers besides s0. The next change fails with `fault.isNext`. */
+      apply: (...servers: VirtualServer[]): Promise<void> => {
+        const virtualServers = [...config.virtualServers, ...servers];
+        return changer.apply({ ...config, virtualServers }, directoryImage(config.resources));
+      },
+      changer,
+      fault,
       change: async (slots: FarmSlots): Promise<void> => {
         const prepared = await machine.prepareChange(slots);
         generation += 1;
@@ -140,7 +179,10 @@ resources: [{path: /content, nodes: [n1]}]
   ] as const) {
     t.test(how, async (t) => {
       peer.run('ethtool', '-K', 'eth0', 'gro', groState);
-      const { machine, engine, slots, change, stop } = await balancer(datapath, workers);
+      const { machine, engine, slots, apply, changer, fault, change, stop } = await balancer(
+        datapath,
+        workers,
+      );
       t.equal(machine.datapath, how);
       const file = join(directory, 'client');
       writeFileSync(file, '');
@@ -163,6 +205,19 @@ resources: [{path: /content, nodes: [n1]}]
       await says('answered connected');
       tell('ask answered');
       await says('answered 404');
+
+      fault.isNext = true;
+      await t.rejects(apply(server(1, VIRTUAL, 82)), { message: 'the machine refuses' });
+      t.same(changer.farm.servers, [s0], 'the farm of before');
+      await apply(server(1, VIRTUAL, 83));
+      tell(`connect next ${VIRTUAL} 83`);
+      await says('next connected');
+      tell('ask next');
+      await says('next 404');
+      await apply();
+      while (!(await changer.collect())) await sleep(50);
+      t.same(changer.farm.servers, [s0]);
+
       await change({ nodes, servers: [s0, server(1, ADDED, 8080), server(2, VIRTUAL, 81)] });
       tell(`connect added ${ADDED} 8080`);
       await says('added connected');
