@@ -148,7 +148,9 @@ resources: [{path: /content, nodes: [n1]}]
       machine,
       engine,
       slots: machine.slots,
-      /** A config with these virtual servers besides s0. The next change fails with `fault.isNext`. */
+      /**
+       * A config with these virtual servers besides s0. The next change fails with `fault.isNext`.
+       */
       apply: (...servers: VirtualServer[]): Promise<void> => {
         const virtualServers = [...config.virtualServers, ...servers];
         return changer.apply({ ...config, virtualServers }, directoryImage(config.resources));
