@@ -15,6 +15,8 @@ import { readTokens, type Tokens } from './tokens.js';
 
 /** A change that is ready: everything that can fail has been done. */
 export interface Prepared {
+  /** About the certificate, a line each. They are in the log already. */
+  readonly warnings: readonly string[];
   commit(): Promise<void>;
   abandon(): Promise<void>;
 }
@@ -75,12 +77,14 @@ export class RemoteApi {
   async prepare(options: ApiConfig | undefined): Promise<Prepared> {
     const old = this.door;
     if (options === undefined) {
-      return { commit: () => this.replace(undefined), abandon: async () => {} };
+      return { warnings: [], commit: () => this.replace(undefined), abandon: async () => {} };
     }
     const secrets = readSecrets(options);
-    for (const warning of secrets.certificate.warnings) this.parts.log.warn(warning);
+    const { warnings } = secrets.certificate;
+    for (const warning of warnings) this.parts.log.warn(warning);
     if (old !== undefined && sameEndpoint(old.options.listen, options.listen)) {
       return {
+        warnings,
         commit: async () => {
           old.options = options;
           this.renew(old, secrets);
@@ -89,20 +93,7 @@ export class RemoteApi {
       };
     }
     const door = await this.open(options, secrets);
-    return { commit: () => this.replace(door), abandon: () => door.app.close() };
-  }
-
-  /**
-   * Reads certificate, key and tokens again. A mistake in one of the files leaves all of them as
-   * they are. Throws as `prepare` does.
-   */
-  async reloadSecrets(): Promise<void> {
-    if (this.door !== undefined) await (await this.prepare(this.door.options)).commit();
-  }
-
-  /** Where it listens; undefined: nowhere. */
-  get endpoint(): Endpoint | undefined {
-    return this.door?.options.listen;
+    return { warnings, commit: () => this.replace(door), abandon: () => door.app.close() };
   }
 
   async stop(): Promise<void> {

@@ -58,11 +58,6 @@ export class ControlApi {
     return this.remote.prepare(options);
   }
 
-  /** Reads certificate and tokens again, all or nothing. Throws as `prepareRemote` does. */
-  reloadSecrets(): Promise<void> {
-    return this.remote.reloadSecrets();
-  }
-
   /** Stops both servers and removes the socket. */
   async stop(): Promise<void> {
     // close() would wait for them.

@@ -66,8 +66,13 @@ async function start(t: Test): Promise<Started> {
   const api = new ControlApi(control, { log, counters });
   await api.start(`${prefix}.sock`);
   t.teardown(() => api.stop());
-  await (await api.prepareRemote(options)).commit();
+  await readAgain(api, options);
   return { api, control, counters, warnings, options };
+}
+
+/** What a reload of the same config does: it reads the files again. */
+async function readAgain(api: ControlApi, options: ApiConfig): Promise<void> {
+  await (await api.prepareRemote(options)).commit();
 }
 
 interface Answer {
@@ -201,17 +206,17 @@ t.test('a reload takes certificate and tokens in, or leaves both', async (t) => 
   const { api, options } = started;
   const carol = 'carol-token-'.repeat(4);
   copyFileSync(second.certificate, options.certificate);
-  await t.rejects(api.reloadSecrets(), {
+  await t.rejects(readAgain(api, options), {
     code: 'BATON_CERTIFICATE',
     message: `is not the key of the certificate ${options.certificate}`,
   });
   copyFileSync(second.key, options.key);
   writeFileSync(options.tokens, `carol admin ${carol}\nbob`);
-  await t.rejects(api.reloadSecrets(), { code: 'BATON_TOKEN', message: /^has 1 words/ });
+  await t.rejects(readAgain(api, options), { code: 'BATON_TOKEN', message: /^has 1 words/ });
   t.equal(await servedName(started), 'first', 'the old certificate still works');
 
   writeFileSync(options.tokens, `carol admin ${carol}\nbob read-only ${READER}\n`);
-  await api.reloadSecrets();
+  await readAgain(api, options);
   t.equal(await servedName(started), 'second');
   t.match(await curl(started, '/v1/nodes', carol), { status: 200 });
   t.match(await curl(started, '/v1/nodes', READER), { status: 200 });
@@ -236,7 +241,7 @@ t.test('a stream ends when its token is gone, and others go on', async (t) => {
   await until('both listen', () => control.listeners.size === 2);
   writeFileSync(options.tokens, `bob read-only ${READER}\n`);
   const ended = once(alice, 'close');
-  await api.reloadSecrets();
+  await readAgain(api, options);
   await ended;
   await until('one is left', () => control.listeners.size === 1);
   const told = once(bob, 'data');
@@ -358,8 +363,10 @@ t.test('a certificate that ends soon is a warning', async (t) => {
   const soon = makeCertificate(directory, 'soon', { days: 3 });
   copyFileSync(soon.certificate, options.certificate);
   copyFileSync(soon.key, options.key);
-  await api.reloadSecrets();
-  t.match(warnings, [/^certificate .*: ends on /]);
+  const prepared = await api.prepareRemote(options);
+  t.match(prepared.warnings, [/^certificate .*: ends on /]);
+  t.same(warnings, prepared.warnings, 'the log has them too');
+  await prepared.commit();
 });
 
 t.test('connections that say nothing end, and there is a limit to them', async (t) => {

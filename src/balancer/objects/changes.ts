@@ -41,7 +41,12 @@ export interface Configurable {
    * Does everything that can fail.
    * @throws BatonError when this config cannot work; nothing has changed then
    */
-  prepare(config: BalancerConfig): Promise<PreparedChange>;
+  prepare(config: BalancerConfig): Promise<PreparedPart>;
+}
+
+export interface PreparedPart extends PreparedChange {
+  /** For whoever asked for the change, a line each; the part has logged them. */
+  readonly warnings?: readonly string[];
 }
 
 /** What runs. */
@@ -169,13 +174,13 @@ export class Changes {
     for (const warning of next.config.warnings) log.warn(warning);
     const bringing = this.bring(next, diff.same, parts);
     this.bringing = bringing;
-    await bringing;
+    const warnings = [...next.config.warnings, ...(await bringing)];
     this.current = { config: next.config, data: next.data, text, saved };
     for (const line of diff.lines) log.info(`${line} (by ${actor})`);
     const report: ChangeReport = {
       changed: [...diff.lines],
       generation: farm.farm.generation,
-      ...(next.config.warnings.length === 0 ? {} : { warnings: [...next.config.warnings] }),
+      ...(warnings.length === 0 ? {} : { warnings }),
     };
     if (!diff.same) onChange(report, actor);
     return report;
@@ -184,13 +189,14 @@ export class Changes {
   /**
    * Brings the config to all parts and to the farm, or to none of them. The parts read their files
    * again, even if the config is the same.
+   * @returns their warnings
    */
   private async bring(
     { config, directory }: CheckedConfig,
     same: boolean,
     parts: readonly Configurable[],
-  ): Promise<void> {
-    const prepared: PreparedChange[] = [];
+  ): Promise<string[]> {
+    const prepared: PreparedPart[] = [];
     try {
       for (const part of parts) prepared.push(await part.prepare(config));
       if (!same) await this.options.farm.apply(config, directory);
@@ -200,6 +206,7 @@ export class Changes {
     }
     // The farm has changed, so this change is in force: what fails now is no reason to refuse it.
     await this.all('in force', prepared, 'commit');
+    return prepared.flatMap(({ warnings = [] }) => warnings);
   }
 
   /** Takes the last step with each part. A part that fails keeps none of the others from it. */
@@ -287,7 +294,7 @@ function needsReplace(file: string, fixed: readonly KeyChange[]): BatonError {
     `these keys cannot change while the balancer runs: ${lines.join('; ')}`,
     {
       where: file,
-      hint: `nothing was changed; \`baton balancer -c ${file} --replace\` takes them over, and keeps the sessions`,
+      hint: `nothing was changed; \`baton balancer -c ${file} --replace\` starts with them, and with \`xdp\` it keeps the sessions that were handed over`,
     },
   );
 }

@@ -39,10 +39,12 @@ const CAPACITY = { nodes: 1_024, servers: 256 };
 class Part implements Configurable {
   readonly steps: string[] = [];
   fails: 'prepare' | 'commit' | 'abandon' | '' = '';
+  warnings: readonly string[] = [];
 
   async prepare({ log: { level } }: BalancerConfig) {
     this.step('prepare', ` ${level}`);
     return {
+      warnings: this.warnings,
       commit: async () => this.step('commit'),
       abandon: async () => this.step('abandon'),
     };
@@ -302,6 +304,8 @@ t.test('a reload of the same file brings all parts to read theirs again', async 
   t.match(await reload(TEXT), { changed: [], generation: 1 });
   t.same(parts[0].steps, ['prepare info', 'commit'], 'certificates and tokens are read again');
   t.same([farms, told], [[], []], 'the farm is as it was');
+  parts[1].warnings = ['the certificate has ended'];
+  t.same((await reload(TEXT)).warnings, ['the certificate has ended'], 'the operator reads this');
 });
 
 t.test('a reload takes what the file says, also against edits', async (t) => {
