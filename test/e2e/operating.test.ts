@@ -95,6 +95,9 @@ function installBaton(farm: Farm): string {
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
+// promtool, where scripts/prometheus.sh has fetched it.
+process.env.PATH = `${process.env.PATH}:${path.join(projectRoot(), '.prometheus')}`;
+
 t.test('docs/operating.md is what happens', { skip: whyNoFarm() }, async (t) => {
   const farm = await Farm.create({ nodes: NODES });
   t.teardown(() => farm.stop());
