@@ -31,12 +31,12 @@ export function askedRequest(
   { url, host, from }: ExplainQuery,
   servers: readonly ServerSlot[],
 ): AskedRequest {
+  // A line break would begin another field.
+  if (/[\r\n]/.test(url + (host ?? '')))
+    throw new BatonError('BATON_REQUEST', 'a URL and a host have no line breaks', { where: 'url' });
   const { authority, target } = parseUrl(url);
   const server = findServer(authority, servers);
   const head = `GET ${target} HTTP/1.1\r\nHost: ${host ?? authority}\r\n\r\n`;
-  // A line break would begin another field.
-  if (/[\r\n]/.test(target + (host ?? '')))
-    throw new BatonError('BATON_REQUEST', 'a URL and a host have no line breaks', { where: 'url' });
   return {
     server,
     head: Buffer.from(head, 'utf8'),
@@ -56,8 +56,13 @@ function parseUrl(url: string): { authority: string; target: string } {
       hint: 'such as http://10.99.0.100/images/cat.jpg',
     });
   }
-  if (authority === '' || authority.includes('@')) {
+  if (authority === '')
     throw new BatonError('BATON_REQUEST', `${quoted(url)} names no host`, { where: 'url' });
+  if (authority.includes('@')) {
+    throw new BatonError('BATON_REQUEST', `${quoted(url)} has a user name`, {
+      where: 'url',
+      hint: 'leave out what is before the @: requests do not have it in their URL',
+    });
   }
   return { authority, target: rest.startsWith('/') ? rest : `/${rest}` };
 }
@@ -66,6 +71,12 @@ function parseUrl(url: string): { authority: string; target: string } {
 function findServer(authority: string, servers: readonly ServerSlot[]): ServerSlot {
   const [, host = '', digits] = /^(.*?)(?::(\d{0,5}))?$/.exec(authority) ?? [];
   const port = digits === undefined || digits === '' ? HTTP_PORT : Number(digits);
+  if (host.startsWith('[')) {
+    throw new BatonError('BATON_REQUEST', `${quoted(authority)} is an IPv6 address`, {
+      where: 'url',
+      hint: 'virtual servers have IPv4 addresses',
+    });
+  }
   if (port === 0 || port > MOST_PORT || host.includes(':')) {
     throw new BatonError('BATON_REQUEST', `${quoted(authority)} has no valid port`, {
       where: 'url',

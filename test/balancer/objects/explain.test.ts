@@ -265,11 +265,12 @@ t.test('which virtual server a URL leads to', async (t) => {
   await fails('https://10.99.0.100/', 'BATON_REQUEST', /not an http URL/);
   await fails('10.99.0.100/', 'BATON_REQUEST', /not an http URL/);
   await fails('http:///x', 'BATON_REQUEST', /names no host/);
-  await fails('http://me:secret@10.99.0.100/', 'BATON_REQUEST', /names no host/);
+  await fails('http://me:secret@10.99.0.100/', 'BATON_REQUEST', /has a user name/);
   await fails('http://10.99.0.100:99999/', 'BATON_REQUEST', /no valid port/);
   await fails('http://10.99.0.100:0/', 'BATON_REQUEST', /no valid port/);
-  await fails('http://[::1]/', 'BATON_REQUEST', /no valid port/);
+  await fails('http://[::1]/', 'BATON_REQUEST', /IPv6 address/);
   await fails('http://10.99.0.100/a\r\nX: y', 'BATON_REQUEST', /no line breaks/);
+  await fails('http://www\nX: y/a', 'BATON_REQUEST', /no line breaks/);
 });
 
 t.test('the thread that owns the client is asked', async (t) => {
