@@ -25,14 +25,16 @@ export function remoteOf(api: ControlApi): Configurable {
 
 /** @param present the access log as the config of the start says */
 export function accessLogOf(
-  accessLog: Pick<AccessLog, 'change'>,
+  accessLog: Pick<AccessLog, 'change' | 'isOn'>,
   present: BalancerConfig['accessLog'],
 ): Configurable {
   let running = present;
   return {
     prepare: async ({ accessLog: wanted }) => {
       const before = running;
-      if (JSON.stringify(wanted) === JSON.stringify(before))
+      const same = JSON.stringify(wanted) === JSON.stringify(before);
+      // The log thread may have failed.
+      if (same && accessLog.isOn === (wanted !== undefined))
         return { commit: NOTHING, abandon: NOTHING };
       // This opens the new file, which is all that can fail.
       await accessLog.change(wanted);

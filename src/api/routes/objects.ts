@@ -94,8 +94,7 @@ function nodeRoutes(control: Control): Route[] {
       needs: 'change',
       tag: 'objects',
       summary: 'Remove a node',
-      description:
-        'Its sessions go on until they end. A node that is the last holder of a resource stays: 409.',
+      description: 'Its sessions go on until they end. A node that a resource names stays: 409.',
       role: 'admin',
       params: NodeName,
       errors: [404, 409],

@@ -76,6 +76,11 @@ export class AccessLog {
     }
   }
 
+  /** Whether its thread runs. */
+  get isOn(): boolean {
+    return this.thread !== undefined;
+  }
+
   /** Has the engine threads record what happens to sessions, if and when the log is on. */
   async attach(engine: Recordable): Promise<void> {
     this.engine = engine;
@@ -179,11 +184,9 @@ export class AccessLog {
     for (const id of [...thread.waiting.keys()])
       settle(thread, id)?.reject(new BatonError('BATON_SYSTEM', why));
     if (this.thread !== thread) return;
-    // Sessions do not depend on it. A reload with the key turns the log on again.
+    // Sessions do not depend on it. A reload turns the log on again.
     this.thread = undefined;
-    this.options.log.error(
-      `${why}: no access log is written until the next change of \`accessLog\``,
-    );
+    this.options.log.error(`${why}: no access log is written until the next reload`);
     this.engine?.setAccessLog(undefined).catch(() => {});
   }
 }
