@@ -194,7 +194,8 @@ function callOf(change: Change): { target: string; method: string; body?: object
       return { target: `/v1/nodes/${encodeURIComponent(change.node)}`, method: 'DELETE' };
     case 'remove-virtual-server': {
       const name = encodeURIComponent(change.virtualServer);
-      return { target: `/v1/virtual-servers/${name}`, method: 'DELETE' };
+      const query = change.endSessions === true ? `?${encode({ sessions: 'end' })}` : '';
+      return { target: `/v1/virtual-servers/${name}${query}`, method: 'DELETE' };
     }
     case 'remove-resource': {
       const { kind: _, ...key } = change;

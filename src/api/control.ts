@@ -40,7 +40,8 @@ export type Change =
   /** Where there is a resource of this host and path, adds its nodes as holders. */
   | { kind: 'add-resource'; resource: ResourceBody }
   | { kind: 'remove-node'; node: string }
-  | { kind: 'remove-virtual-server'; virtualServer: string }
+  /** `endSessions`: its sessions do not go on. */
+  | { kind: 'remove-virtual-server'; virtualServer: string; endSessions?: boolean }
   /** With `node`, only this node no longer holds it. */
   | { kind: 'remove-resource'; host?: string; path: string; node?: string };
 

@@ -158,6 +158,7 @@ export class Engine implements FrameSink, TimerHandler {
     for (const node of change.nodes.changed) core.objects.clearNode(node);
     for (const server of change.replacedServers) core.objects.clearServer(server);
     core.servers = change.servers;
+    this.sweep.farmChanged();
     core.options.timeouts = change.timeouts;
     core.directory = (core.directory + 1) >>> 0;
   }

@@ -77,6 +77,16 @@ export class Sweep {
     this.begin();
   }
 
+  /** To be called after a change: a virtual server that takes sessions again keeps them. */
+  farmChanged(): void {
+    const { servers } = this.core;
+    this.servers = this.servers.filter((server) => {
+      if (!servers.isOpen(server)) return true;
+      this.isEnding[server] = 0;
+      return false;
+    });
+  }
+
   /** Handles one piece of the table. To be called once a batch. */
   tick(): void {
     if (this.at === NONE) {

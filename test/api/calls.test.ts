@@ -91,6 +91,7 @@ t.test('every change reaches the balancer as it was made', async (t) => {
     { kind: 'add-resource', resource: { path: '/ä/', nodes: ['n1'] } },
     { kind: 'remove-node', node: 'n/2?' },
     { kind: 'remove-virtual-server', virtualServer: 'www' },
+    { kind: 'remove-virtual-server', virtualServer: 'www', endSessions: true },
     { kind: 'remove-resource', path: '/a?b&c=d/' },
     { kind: 'remove-resource', host: '*.example.org', path: '/', node: 'n1' },
   ];

@@ -93,6 +93,10 @@ t.test('each command makes its change, and prints what has changed', async (t) =
     [['remove', 'node', 'n2'], { kind: 'remove-node', node: 'n2' }],
     [['remove', 'virtual', 'shop'], { kind: 'remove-virtual-server', virtualServer: 'shop' }],
     [
+      ['remove', 'virtual', 'shop', '--end-sessions'],
+      { kind: 'remove-virtual-server', virtualServer: 'shop', endSessions: true },
+    ],
+    [
       ['remove', 'resource', '/ä b/?x&host=1', 'n2'],
       { kind: 'remove-resource', path: '/ä b/?x&host=1', node: 'n2' },
     ],

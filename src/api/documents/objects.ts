@@ -37,9 +37,18 @@ export const VirtualServersDocument = Type.Object({
 });
 export type VirtualServersDocument = Static<typeof VirtualServersDocument>;
 
+export const RemoveServerQuery = Type.Object(
+  {
+    sessions: Type.Optional(
+      Choice(['end'], 'end: its sessions end now. Absent: they go on until they end.'),
+    ),
+  },
+  closed,
+);
+export type RemoveServerQuery = Static<typeof RemoveServerQuery>;
+
 /** `degraded`: some holders are not up. `down`: no holder is up. */
 export const RESOURCE_STATES = ['up', 'degraded', 'down'] as const;
-export type ResourceState = (typeof RESOURCE_STATES)[number];
 
 export const ResourceDocument = Type.Object(
   {

@@ -8,6 +8,7 @@ import {
   NodeDocument,
   NodePatch,
   NodesDocument,
+  RemoveServerQuery,
   ResourceBody,
   ResourceKey,
   ResourcePage,
@@ -168,13 +169,22 @@ function serverRoutes(control: Control): Route[] {
       needs: 'change',
       tag: 'objects',
       summary: 'Remove a virtual server',
-      description: 'Its sessions go on until they end. The last virtual server stays: 409.',
+      description:
+        'Its sessions go on until they end, unless the query says otherwise. The last virtual server stays: 409.',
       role: 'admin',
       params: ServerName,
+      query: RemoveServerQuery,
       errors: [404, 409],
       answer: changed,
-      handle: ({ params, actor }) =>
-        control.change({ kind: 'remove-virtual-server', virtualServer: params.name }, actor),
+      handle: ({ params, query, actor }) =>
+        control.change(
+          {
+            kind: 'remove-virtual-server',
+            virtualServer: params.name,
+            ...(query.sessions === 'end' ? { endSessions: true } : {}),
+          },
+          actor,
+        ),
     }),
   ];
 }

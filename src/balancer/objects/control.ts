@@ -127,10 +127,25 @@ export class BalancerControl implements Control {
 
   async change(change: Change, actor: string): Promise<ChangeReport> {
     const { nodes, changes, farm, events } = this.parts;
+    if (change.kind === 'remove-virtual-server') return this.removeServer(change, actor);
     if (change.kind !== 'node-state') return changes.change(change, actor);
     const changed = nodes.setState(change.node, change.state, actor, change.reason);
     const report = { changed, generation: farm.farm.generation };
     if (changed.length > 0) events.changed(report, actor);
+    return report;
+  }
+
+  private async removeServer(
+    change: Extract<Change, { kind: 'remove-virtual-server' }>,
+    actor: string,
+  ): Promise<ChangeReport> {
+    const { changes, farm, engine } = this.parts;
+    const { virtualServer, endSessions = false } = change;
+    const server = farm.farm.servers.find(
+      ({ name, retired }) => name === virtualServer && !retired,
+    );
+    const report = await changes.change(change, actor);
+    if (endSessions && server !== undefined) engine.endSessionsOfServer(server.slot);
     return report;
   }
 

@@ -69,8 +69,13 @@ export function addObjectCommands(baton: Command): void {
     );
   addClientOptions(remove.command('virtual').description('remove a virtual server'))
     .argument('<name>', 'name of the virtual server')
-    .action((virtualServer: string, options: ClientOptions) =>
-      makeChange(options, { kind: 'remove-virtual-server', virtualServer }),
+    .option('--end-sessions', 'end its sessions too', false)
+    .action((virtualServer: string, options: ClientOptions & { endSessions: boolean }) =>
+      makeChange(options, {
+        kind: 'remove-virtual-server',
+        virtualServer,
+        ...(options.endSessions ? { endSessions: true } : {}),
+      }),
     );
   addClientOptions(
     remove.command('resource').description('remove a resource, or some of its holders'),
