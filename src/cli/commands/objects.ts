@@ -78,14 +78,15 @@ export function addObjectCommands(baton: Command): void {
       }),
     );
   addClientOptions(
-    remove.command('resource').description('remove a resource, or some of its holders'),
+    remove.command('resource').description('remove a resource, or one of its holders'),
   )
     .argument('<[host]/path>', RESOURCE, parseResource)
-    .argument('[nodes...]', 'only these nodes no longer hold it')
-    .action(async (resource: Resource, nodes: string[], options: ClientOptions) => {
-      if (nodes.length === 0) return makeChange(options, { kind: 'remove-resource', ...resource });
-      for (const node of nodes) {
-        await makeChange(options, { kind: 'remove-resource', ...resource, node });
-      }
-    });
+    .argument('[node]', 'only this node no longer holds it')
+    .action((resource: Resource, node: string | undefined, options: ClientOptions) =>
+      makeChange(options, {
+        kind: 'remove-resource',
+        ...resource,
+        ...(node === undefined ? {} : { node }),
+      }),
+    );
 }
