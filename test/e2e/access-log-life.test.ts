@@ -195,8 +195,8 @@ t.test('the access log goes on', { skip: whyNoFarm() }, async (t) => {
       };
       const before = await curl(client, `${BASE}/a.txt?before`);
       await log.ofPort(before.localPort);
-      const lines = log.lines().length;
       await reload({ accessLog: { file: 'log/access.log', format: 'combined' } });
+      const lines = log.lines().length;
       const args = ['-A', 'a "quoted" name', '-e', 'http://a/\\'];
       t.equal((await curl(client, `${BASE}/none`, args)).status, 404);
       await farm.waitFor(() => readFileSync(other).length > 0, 'a line');

@@ -138,7 +138,7 @@ t.test('baton capture records frames', { skip: whyNoFarm() || whyNoReader() }, a
         const again = ['capture', '-c', farm.balancerConfig, '-w', file('second.pcapng')];
         t.match(await farm.baton(again, { allowFailure: true }), {
           code: 1,
-          stderr: /another capture is running there/,
+          stderr: /another capture is running/,
         });
         await curl(farm.client, `${BASE}/a.txt`);
         t.same(await program.exited, { code: 0, signal: null });
