@@ -36,8 +36,8 @@ export class AccessLogReader {
   }
 
   /**
-   * All lines. Throws when one is not whole, except for the last: a reader may see the first part of
-   * a write.
+   * All lines. Throws when one is not whole, except for the last: a reader may see the first part
+   * of a write.
    */
   lines(file = this.file): AccessLine[] {
     const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
