@@ -1,7 +1,7 @@
 /**
  * Ends the sessions of nodes in maintenance, and of virtual servers whose sessions an operator ends
- * by force. It walks the session table in pieces, one for each batch, so that packets wait at most
- * a millisecond for it.
+ * by force. It walks the session table in pieces, one for each batch, so that packets do not wait
+ * long for it.
  *
  *     session of the node         what becomes of it
  *     being handed over, GET      withdrawn from the node; the next holder gets it, or 503
