@@ -33,11 +33,16 @@
  * RELEASE: the node removes the session's socket if its server has not read from it and has begun
  * no other response since. Sequence and acknowledgement number are those of the ADOPT; there is no
  * payload.
+ * LEAVE: the node ends the session's socket in order, because the session moves on to another node.
+ * The node does this only if all of the answers have ended. Sequence number: the client's next
+ * byte. Acknowledgement number: the end of the answers, which the client has acknowledged. There is
+ * no payload.
  */
 enum ixp_type {
 	IXP_ADOPT = 1,
 	IXP_SEGMENT = 2,
 	IXP_RELEASE = 3,
+	IXP_LEAVE = 4,
 };
 
 /* ixp_hdr.flags: TCP options that both sides agreed on in the handshake */
@@ -50,6 +55,14 @@ enum ixp_type {
  * the response, until the balancer asks again. An IXCP_ADOPTED that comes all the same is harmless.
  */
 #define IXP_CLIENT_CONFIRMS 0x08
+/* ixp_hdr.flags of IXP_ADOPT: the session may move on, so the shim follows its answers. */
+#define IXP_FOLLOW 0x10
+/*
+ * ixp_hdr.flags: the segment has bytes of the head of a request whose method is HEAD. Its answer
+ * has no body, whatever it says of its length. In IXP_ADOPT this is the first request. In
+ * IXP_SEGMENT it is the request of which ixp_hdr.request is the number.
+ */
+#define IXP_HEAD 0x20
 
 struct ixp_hdr {
 	__u8 version;   /*  0 BATON_VERSION */
@@ -61,9 +74,13 @@ struct ixp_hdr {
 	__be32 confirm;  /* 12 end of the bytes that the balancer keeps: the node sends
 	                  *    IXCP_ADOPTED until its acknowledgement number reaches it */
 	__be16 mss;      /* 16 of the client, bytes */
-	__u8 flags;      /* 18 IXP_*_OK, IXP_CLIENT_CONFIRMS */
+	__u8 flags;      /* 18 IXP_*_OK, IXP_CLIENT_CONFIRMS, IXP_FOLLOW, IXP_HEAD */
 	__u8 scales;     /* 19 window shifts: high nibble the client's, low nibble ours */
-	__be32 tsval;    /* 20 the client's last TSval */
+	union {
+		__be32 tsval;   /* 20 of IXP_ADOPT: the client's last TSval */
+		__be32 request; /* 20 of IXP_LEAVE: how many requests this node has got since it
+		                 *    adopted the session. With IXP_HEAD: the number of this one */
+	};
 	__be32 tsecr;    /* 24 the balancer's TSval clock now: the node's clock continues from it */
 	__be64 tag;      /* 28 SipHash-2-4 over 48 bytes: IPv4 source and destination (8 bytes),
 	                  *    TCP source and destination port (4), TCP sequence and
@@ -75,7 +92,7 @@ struct ixp_hdr {
 
 enum ixcp_type {
 	IXCP_ADOPTED = 1, /* the node has the socket, and has acknowledged up to `ack` */
-	IXCP_REFUSED = 2, /* the node cannot adopt; `reason` says why */
+	IXCP_REFUSED = 2, /* the node cannot adopt, or not leave; `reason` says why */
 	IXCP_FIN = 3,     /* the node's socket sent FIN */
 	IXCP_RST = 4,     /* the node's socket sent RST */
 	IXCP_REPORT =
@@ -83,6 +100,7 @@ enum ixcp_type {
 	IXCP_WELCOME = 6,  /* the balancer's answer to a report */
 	IXCP_BAD_KEY = 7,  /* the balancer's answer to a report with a wrong tag */
 	IXCP_RELEASED = 8, /* answer to IXP_RELEASE: the socket is gone; the server read nothing */
+	IXCP_LEFT = 9,     /* answer to IXP_LEAVE: the socket ends, and the client hears nothing */
 };
 
 enum ixcp_reason {
@@ -91,6 +109,10 @@ enum ixcp_reason {
 	IXCP_REASON_UNABLE = 2,       /* the kernel refused: MPTCP listener, option switched off */
 	IXCP_REASON_TUPLE_IN_USE = 3, /* an older socket of the four-tuple could not be removed */
 	IXCP_REASON_UNKNOWN_SESSION = 4, /* of IXCP_RST: a SYN of a session without a socket here */
+	/* Of IXCP_REFUSED in answer to IXP_LEAVE. The session stays where it is. */
+	IXCP_REASON_UNFOLLOWED = 5, /* it is not known where the answers end, and never will be */
+	IXCP_REASON_UNANSWERED = 6, /* an answer has not ended, or the server has not read all */
+	IXCP_REASON_ENDING = 7,     /* the socket is closing, or gone */
 };
 
 /*
@@ -105,6 +127,7 @@ enum ixcp_reason {
 #define IXCP_CAN_ADOPT 0x0001
 #define IXCP_NAMES_ADDRESSES 0x0002
 #define IXCP_CAN_RELEASE 0x0004 /* knows IXP_RELEASE */
+#define IXCP_CAN_LEAVE 0x0008   /* knows IXP_LEAVE and IXP_FOLLOW */
 #define IXCP_NO_WSCALE 0x0010
 #define IXCP_NO_SACK 0x0020
 #define IXCP_NO_TSTAMP 0x0040

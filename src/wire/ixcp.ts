@@ -35,6 +35,7 @@ export const IxcpType = {
   welcome: 6,
   badKey: 7,
   released: 8,
+  left: 9,
 } as const;
 export const IxcpReason = {
   none: 0,
@@ -42,6 +43,9 @@ export const IxcpReason = {
   unable: 2,
   tupleInUse: 3,
   unknownSession: 4,
+  unfollowed: 5,
+  unanswered: 6,
+  ending: 7,
 } as const;
 /**
  * Flags of a report. `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by
@@ -51,6 +55,7 @@ export const IxcpFlag = {
   canAdopt: 0x0001,
   namesAddresses: 0x0002,
   canRelease: 0x0004,
+  canLeave: 0x0008,
   noWindowScale: 0x0010,
   noSack: 0x0020,
   noTimestamps: 0x0040,

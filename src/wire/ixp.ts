@@ -19,6 +19,8 @@ export const IXP = {
   flags: 18,
   scales: 19,
   tsval: 20,
+  /** The same bytes in LEAVE, and in a SEGMENT with IxpFlag.head. */
+  request: 20,
   tsecr: 24,
   tag: 28,
 } as const;
@@ -26,8 +28,15 @@ export const IXP = {
 export const IXP_VERSION = 1;
 export const IXP_HEADER_BYTES = 36;
 
-export const IxpType = { adopt: 1, segment: 2, release: 3 } as const;
-export const IxpFlag = { windowScaleOk: 1, sackOk: 2, timestampsOk: 4, clientConfirms: 8 } as const;
+export const IxpType = { adopt: 1, segment: 2, release: 3, leave: 4 } as const;
+export const IxpFlag = {
+  windowScaleOk: 0x01,
+  sackOk: 0x02,
+  timestampsOk: 0x04,
+  clientConfirms: 0x08,
+  follow: 0x10,
+  head: 0x20,
+} as const;
 
 /** Values of the header's `service` field: the local services of the balancer. */
 export const LocalService = {
