@@ -17,6 +17,7 @@ import {
 } from './acceptance.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
+import type { Confirmation } from './handoff/confirmation.js';
 import type { Handoff } from './handoff/handoff.js';
 import { REQUEST_BYTES, SessionFlag, SessionState } from './table/session-table.js';
 
@@ -36,11 +37,13 @@ export class Collector {
   private readonly core: Core;
   private readonly writer: ClientWriter;
   private readonly handoff: Handoff;
+  private readonly confirmation: Confirmation;
 
-  constructor(core: Core, writer: ClientWriter, handoff: Handoff) {
+  constructor(core: Core, writer: ClientWriter, handoff: Handoff, confirmation: Confirmation) {
     this.core = core;
     this.writer = writer;
     this.handoff = handoff;
+    this.confirmation = confirmation;
   }
 
   /** A segment, other than a SYN, of a session whose head is being collected. */
@@ -195,7 +198,8 @@ export class Collector {
         core.waitForEnd(met);
         return;
       }
-      if (core.sessions.state(met) === SessionState.handing && this.handoff.freesHead(met)) return;
+      if (core.sessions.state(met) === SessionState.handing && this.confirmation.freesHead(met))
+        return;
     }
     // The next choice is a session that is still collecting, if one is near: the others are nearly
     // done.

@@ -15,37 +15,32 @@
  *                    |            |--------->| pass-through |--- to the node, new MAC addresses
  *                    +------------+          +--------------+
  */
-import { Counter, type Counters } from '../base/counters.js';
+import type { Counters } from '../base/counters.js';
 import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import type { Dispatcher } from '../directory/dispatcher.js';
-import { Protocol } from '../wire/ipv4.js';
-import { TcpFlag } from '../wire/tcp.js';
-import { acceptSyn, acknowledges, hasOneControlAtMost, SynAcceptance } from './acceptance.js';
 import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
 import { Core } from './core.js';
 import type { EngineFarm } from './farm.js';
 import { Choice } from './handoff/choice.js';
+import { Confirmation } from './handoff/confirmation.js';
 import { Handoff } from './handoff/handoff.js';
 import { Inheritance } from './handoff/inheritance.js';
 import { NodeWriter } from './handoff/node-writer.js';
 import { Notices } from './handoff/notices.js';
 import { Recall } from './handoff/recall.js';
-import { Handshake, NO_CONNECTION } from './handshake.js';
-import { IcmpErrors } from './icmp-errors.js';
+import { HandoffSender } from './handoff/sender.js';
+import { Handshake } from './handshake.js';
 import type { NodeChange, NodeTable } from './node-table.js';
 import type { EngineOptions, Observer, Timeouts } from './options.js';
 import { PassThrough } from './pass-through.js';
-import { PARSED } from './segment.js';
+import { Reception } from './reception.js';
 import { Sweep } from './sweep.js';
 import { KERNEL_EVENT, kernelEventKind } from './table/kernel-event.js';
 import type { RecordReader } from './table/session-record.js';
 import { SessionFlag, SessionState, type SessionTable } from './table/session-table.js';
 import { VirtualServerTable } from './virtual-servers.js';
-
-// A plain constant: the index of a counter of the fast path.
-const FRAMES = Counter.frames;
 
 /** Another farm, ready to be put in place. */
 export interface EngineChange {
@@ -65,11 +60,12 @@ export class Engine implements FrameSink, TimerHandler {
   private readonly handshake: Handshake;
   private readonly collector: Collector;
   private readonly handoff: Handoff;
+  private readonly confirmation: Confirmation;
   private readonly notices: Notices;
   private readonly passThrough: PassThrough;
+  private readonly reception: Reception;
   private readonly recall: Recall;
   private readonly inheritance: Inheritance;
-  private readonly icmpErrors: IcmpErrors;
 
   constructor(
     options: EngineOptions,
@@ -85,19 +81,45 @@ export class Engine implements FrameSink, TimerHandler {
     this.passThrough = new PassThrough(this.core, this.toNode);
     this.recall = new Recall(this.core, this.toNode, choice);
     this.inheritance = new Inheritance(this.core, this.toNode);
+    const sender = new HandoffSender(this.core, this.toNode);
+    this.confirmation = new Confirmation(
+      this.core,
+      this.toClient,
+      this.toNode,
+      sender,
+      this.recall,
+      this.inheritance,
+    );
     this.handoff = new Handoff(
       this.core,
       this.toClient,
       this.toNode,
+      sender,
       this.recall,
       this.inheritance,
       choice,
+      this.confirmation,
     );
     this.handshake = new Handshake(this.core, this.toClient);
-    this.collector = new Collector(this.core, this.toClient, this.handoff);
-    this.icmpErrors = new IcmpErrors(this.core);
-    this.notices = new Notices(this.core, this.toNode, this.handoff, this.inheritance);
+    this.collector = new Collector(this.core, this.toClient, this.handoff, this.confirmation);
+    this.notices = new Notices(
+      this.core,
+      this.toNode,
+      this.handoff,
+      this.confirmation,
+      this.inheritance,
+    );
     this.sweep = new Sweep(this.core, this.toClient, this.toNode, this.handoff);
+    this.reception = new Reception(this.core, {
+      toClient: this.toClient,
+      toNode: this.toNode,
+      handshake: this.handshake,
+      collector: this.collector,
+      confirmation: this.confirmation,
+      passThrough: this.passThrough,
+      notices: this.notices,
+      sweep: this.sweep,
+    });
   }
 
   /** Read access for code that shows or checks sessions. Only the engine writes. */
@@ -219,7 +241,7 @@ export class Engine implements FrameSink, TimerHandler {
     if (slot < 0 || sessions.nonce(slot) !== words[at + KERNEL_EVENT.serverIsn]!) return;
     sessions.raise(slot, SessionFlag.clientFin);
     // Before the node has confirmed, the kernel forwards a FIN only if it acknowledges the answer.
-    if (sessions.state(slot) === SessionState.handing) this.handoff.confirmedByClient(slot);
+    if (sessions.state(slot) === SessionState.handing) this.confirmation.confirmedByClient(slot);
     else if (sessions.state(slot) === SessionState.passing) this.core.waitForEnd(slot);
   }
 
@@ -251,20 +273,7 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   receive(offset: number, length: number, flags: number, now: number): void {
-    const core = this.core;
-    const { segment, counters } = core;
-    core.setNow(now);
-    counters.count(FRAMES);
-    const malformed = segment.parseIp(offset, length, flags);
-    if (malformed !== PARSED) {
-      counters.count(malformed);
-      return;
-    }
-    if (segment.protocol === Protocol.tcp) this.receiveTcp();
-    else if (segment.protocol === Protocol.ixcp && segment.destination === core.options.address)
-      this.receiveIxcp();
-    else if (segment.protocol === Protocol.icmp) this.icmpErrors.receive();
-    else counters.count(Counter.drop_not_ours);
+    this.reception.receive(offset, length, flags, now);
   }
 
   tick(now: number): void {
@@ -297,137 +306,5 @@ export class Engine implements FrameSink, TimerHandler {
       default:
         this.passThrough.lingered(slot);
     }
-  }
-
-  private receiveTcp(): void {
-    const core = this.core;
-    const { segment, sessions, servers, counters } = core;
-    const malformed = segment.parseTcp();
-    if (malformed !== PARSED) {
-      counters.count(malformed);
-      return;
-    }
-    const server = servers.find(segment.destination, segment.destinationPort);
-    if (server < 0) {
-      counters.count(Counter.drop_not_ours);
-      return;
-    }
-    const key = ((segment.sourcePort << 16) | server) >>> 0;
-    const slot = sessions.find(segment.source, key);
-    const notable = segment.flags & (TcpFlag.syn | TcpFlag.fin | TcpFlag.rst);
-    if (slot >= 0 && notable === 0 && sessions.state(slot) === SessionState.passing) {
-      this.passThrough.forward(slot);
-      return;
-    }
-    // The rest changes the state of a session, so the segment must be as the client sent it.
-    const damaged = segment.verifyChecksums();
-    if (damaged !== PARSED) counters.count(damaged);
-    else if (!hasOneControlAtMost(notable)) counters.count(Counter.drop_malformed_tcp);
-    else if (slot < 0 && core.isOtherWorkers(segment.source, key))
-      counters.count(Counter.drop_other_worker);
-    else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
-    else if (slot < 0) this.receiveFirst(server);
-    else this.receiveText(slot);
-  }
-
-  /** A SYN, with or without a session. */
-  private receiveSyn(slot: number, server: number): void {
-    const core = this.core;
-    const { sessions, segment } = core;
-    if ((segment.flags & TcpFlag.ack) !== 0) {
-      // We open no connections, so a SYN/ACK answers nothing of ours.
-      this.receiveUnknown();
-      return;
-    }
-    if (slot < 0) {
-      this.openOrRefuse(server);
-      return;
-    }
-    switch (acceptSyn(sessions.state(slot), segment.sequence === sessions.clientIsn(slot))) {
-      case SynAcceptance.repeated:
-        this.handshake.repeat(slot);
-        return;
-      case SynAcceptance.challenged:
-        this.toClient.ack(slot);
-        return;
-      case SynAcceptance.forNode:
-        // Never in plain form: if the node had no socket, its listener would open a connection that
-        // the balancer does not know.
-        this.toNode.wrap(slot);
-        return;
-      case SynAcceptance.late:
-        return;
-      case SynAcceptance.replaces:
-        core.remove(slot, 'replaced');
-        this.openOrRefuse(server);
-    }
-  }
-
-  /** A SYN that opens a session, unless the virtual server is closed to new ones. */
-  private openOrRefuse(server: number): void {
-    if (this.core.servers.isOpen(server)) this.handshake.open(server);
-    else this.receiveUnknown();
-  }
-
-  /** A segment of a session that is not simply passed through. */
-  private receiveText(slot: number): void {
-    const { sessions } = this.core;
-    // A client that has acknowledged an answer belongs to the node at once, and not only when the
-    // engine would next have asked.
-    if (sessions.state(slot) === SessionState.handing && !this.handoff.confirmIfAnswered(slot))
-      return;
-    switch (sessions.state(slot)) {
-      case SessionState.synReceived:
-        if (this.handshake.complete(slot)) this.collector.receive(slot);
-        return;
-      case SessionState.collecting:
-        this.collector.receive(slot);
-        return;
-      case SessionState.handing:
-        this.handoff.receive(slot);
-        return;
-      case SessionState.passing:
-        if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passThrough.forwardReset(slot);
-        else this.passThrough.forward(slot);
-        return;
-      default:
-        // The session has ended. Only a node that has confirmed gets the segment in plain form:
-        // another may not know the session.
-        if (sessions.has(slot, SessionFlag.adopted)) this.passThrough.forward(slot);
-        else if (this.core.isCut(slot)) this.sweep.receive(slot);
-        else this.core.counters.count(Counter.drop_no_session);
-    }
-  }
-
-  /**
-   * A segment without a session, other than a SYN. It may be the first one that acknowledges a
-   * cookie.
-   */
-  private receiveFirst(server: number): void {
-    if (
-      !acknowledges(this.core.segment.flags) ||
-      !this.handshake.cookiesOutstanding ||
-      !this.core.servers.isOpen(server)
-    ) {
-      this.receiveUnknown();
-      return;
-    }
-    const slot = this.handshake.acceptCookie(server);
-    if (slot >= 0) this.collector.receive(slot);
-    // After TRY_LATER the client sends its segment again. An RST would end its connection.
-    else if (slot === NO_CONNECTION) this.receiveUnknown();
-  }
-
-  /** A segment of no session (RFC 9293 section 3.10.7.1). */
-  private receiveUnknown(): void {
-    this.core.counters.count(Counter.drop_no_session);
-    if ((this.core.segment.flags & TcpFlag.rst) === 0) this.toClient.resetAnswer();
-  }
-
-  private receiveIxcp(): void {
-    const { segment, counters } = this.core;
-    const damaged = segment.verifyChecksums();
-    if (damaged !== PARSED) counters.count(damaged);
-    else this.notices.receive();
   }
 }

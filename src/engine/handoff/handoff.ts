@@ -7,24 +7,18 @@ import { Counter } from '../../base/counters.js';
 import { NodeCounter, ServerCounter } from '../../base/object-counters.js';
 import { IxcpReason } from '../../wire/ixcp.js';
 import { IxpFlag, LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
-import { seqAdd, seqAfter, seqBefore, seqDiff } from '../../wire/seq.js';
-import {
-  Acceptance,
-  type AcceptanceCode,
-  acceptHandedOver,
-  acknowledgesAnswer,
-} from '../acceptance.js';
+import { seqAdd, seqDiff } from '../../wire/seq.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
 import { LOCAL_NODE } from '../node-table.js';
-import { SessionAction } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Choice } from './choice.js';
+import type { Confirmation } from './confirmation.js';
 import { countAnswer, noteTimeToHandoff } from './figures.js';
 import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
 import type { Recall } from './recall.js';
-import { HandoffSender } from './sender.js';
+import type { HandoffSender } from './sender.js';
 
 /** Transmissions of the rest of a long head to a node that has confirmed its beginning. */
 const REST_TRIES = 10;
@@ -42,22 +36,26 @@ export class Handoff {
   private readonly recall: Recall;
   private readonly inheritance: Inheritance;
   private readonly choice: Choice;
+  private readonly confirmation: Confirmation;
 
   constructor(
     core: Core,
     toClient: ClientWriter,
     toNode: NodeWriter,
+    sender: HandoffSender,
     recall: Recall,
     inheritance: Inheritance,
     choice: Choice,
+    confirmation: Confirmation,
   ) {
     this.core = core;
     this.choice = choice;
     this.toClient = toClient;
     this.toNode = toNode;
-    this.sender = new HandoffSender(core, toNode);
+    this.sender = sender;
     this.recall = recall;
     this.inheritance = inheritance;
+    this.confirmation = confirmation;
   }
 
   /** The head is complete and asks for `resource` of the current directory. */
@@ -86,7 +84,7 @@ export class Handoff {
       return;
     }
     const { sessions, counters, states } = core;
-    if (!this.confirmIfAnswered(slot)) return;
+    if (!this.confirmation.confirmIfAnswered(slot)) return;
     if (sessions.state(slot) !== SessionState.handing) return;
     const node = sessions.node(slot);
     if (this.inheritance.inDoubt(slot)) {
@@ -112,7 +110,7 @@ export class Handoff {
       // The node has the beginning of the head and never took the rest. No other node can continue
       // the session.
       this.toNode.resetNode(slot, node, sessions.nodeAck[slot]!);
-      this.fail(slot);
+      this.confirmation.fail(slot);
       return;
     }
     if (node !== LOCAL_NODE) {
@@ -158,140 +156,13 @@ export class Handoff {
     core.observer.released?.(slot, node, now);
     if (!asking) {
       // The notice came so late that the head is gone.
-      this.fail(slot);
+      this.confirmation.fail(slot);
       return;
     }
     counters.count(Counter.handoff_taken_back);
     core.objects.countNode(node, NodeCounter.taken_back);
     sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
     this.next(slot);
-  }
-
-  /**
-   * The node has the session, and has acknowledged the client's bytes up to `acknowledgement`. Its
-   * notice says so, or the client's acknowledgement does.
-   */
-  confirmed(slot: number, acknowledgement: number): void {
-    const core = this.core;
-    const { sessions, states, counters, timers, options, now } = core;
-    const node = sessions.node(slot);
-    // If part of an earlier process's head is missing at the node, the client still has to send it.
-    const whole =
-      seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0 || this.inheritance.inDoubt(slot);
-    if (!sessions.has(slot, SessionFlag.adopted)) {
-      sessions.raise(slot, SessionFlag.adopted);
-      counters.count(Counter.adopted);
-      if (node !== LOCAL_NODE) {
-        states.adopted[node]! += 1;
-        core.objects.countNode(node, NodeCounter.adopted);
-      }
-      core.observer.adopted?.(slot, node, now);
-    }
-    if (whole) {
-      const keeps = this.recall.keepsHead(slot);
-      // From here on `tries` counts questions that the node has not answered.
-      sessions.setTries(slot, 0);
-      sessions.setState(slot, SessionState.passing);
-      if (!keeps) core.waitForEnd(slot);
-    } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
-      sessions.nodeAck[slot] = acknowledgement;
-      sessions.setTries(slot, 0);
-      timers.set(slot, now + options.timeouts.handoff);
-    }
-  }
-
-  /** A segment, other than a SYN, of the client while the node has not confirmed. */
-  receive(slot: number): void {
-    const core = this.core;
-    const { segment, sessions, counters } = core;
-    const acceptance = this.acceptance(slot);
-    if (acceptance !== Acceptance.accepted && acceptance !== Acceptance.reset) {
-      const malformed = acceptance === Acceptance.noAck;
-      counters.count(malformed ? Counter.drop_malformed_tcp : Counter.drop_out_of_window);
-      return;
-    }
-    if (this.inheritance.inDoubt(slot)) core.noteClientMac(slot);
-    sessions.setLastSeen(slot, core.clock);
-    if (acceptance === Acceptance.reset) {
-      this.toNode.wrap(slot);
-      core.linger(slot, 'client-reset');
-      return;
-    }
-    if (
-      acknowledgesAnswer(segment.acknowledgement, sessions.serverFirst(slot)) &&
-      !this.confirmedByClient(slot)
-    )
-      return;
-    if (segment.span > 0 && seqBefore(segment.sequence, sessions.handedTo(slot))) {
-      // The engine sends the bytes that it keeps. The client's own copy might differ from what was
-      // inspected.
-      if (this.inheritance.inDoubt(slot)) this.inheritance.forwardRepeatedHead(slot);
-      return;
-    }
-    if (!this.toNode.wrap(slot)) return;
-    if (core.followClient(slot) && sessions.state(slot) === SessionState.passing)
-      core.waitForEnd(slot);
-    this.leaveToKernel(slot);
-  }
-
-  /**
-   * The kernel can wrap what a client sends before the node has confirmed. It must not begin in the
-   * batch in which the handoff was sent: the segment would overtake the handoff, and the node would
-   * drop it.
-   */
-  private leaveToKernel(slot: number): void {
-    const { sessions, batchHandoffs } = this.core;
-    if (sessions.state(slot) !== SessionState.handing) return;
-    if ((sessions.action(slot) & SessionAction.wrap) !== 0) return;
-    if (sessions.node(slot) !== LOCAL_NODE && !batchHandoffs.has(slot)) sessions.wrapInKernel(slot);
-  }
-
-  /** The acceptance rule for a segment of the client while the node has not confirmed. */
-  private acceptance(slot: number): AcceptanceCode {
-    const { segment, sessions } = this.core;
-    return acceptHandedOver(
-      segment.flags,
-      segment.sequence,
-      segment.acknowledgement,
-      sessions.clientFirst(slot),
-      sessions.serverFirst(slot),
-      sessions.handedTo(slot),
-      sessions.receiveNext(slot),
-    );
-  }
-
-  /**
-   * The client acknowledges bytes of an answer. We have sent none, so a node has, and its notice
-   * has not arrived yet. Returns false when that ends the session: the session was moved on, and it
-   * is not known which node answered. A second answer in the middle of the first would be worse
-   * than none.
-   */
-  confirmedByClient(slot: number): boolean {
-    const { sessions } = this.core;
-    const flags = sessions.flags(slot);
-    if ((flags & SessionFlag.adopted) !== 0) return true;
-    if ((flags & SessionFlag.moved) !== 0) {
-      // The node may have confirmed while no process was running. It is being asked.
-      if (this.inheritance.inDoubt(slot)) return true;
-      this.sender.withdraw(slot, sessions.node(slot));
-      this.fail(slot);
-      return false;
-    }
-    const node = sessions.node(slot);
-    if (node !== LOCAL_NODE) this.core.states.serverAnswered(node, this.core.serverOf(slot));
-    const single = this.sender.isSingle(slot);
-    // There is an answer, so nothing will be recalled.
-    if (single) this.core.releaseHead(slot);
-    this.confirmed(slot, single ? sessions.handedTo(slot) : sessions.nodeAck[slot]!);
-    return true;
-  }
-
-  /**
-   * Confirms the handoff if the client has acknowledged bytes of an answer; the kernel may have
-   * forwarded that segment. Returns false when it ends the session (`confirmedByClient`).
-   */
-  confirmIfAnswered(slot: number): boolean {
-    return !this.core.hasAnswer(slot) || this.confirmedByClient(slot);
   }
 
   /**
@@ -304,20 +175,12 @@ export class Handoff {
   }
 
   /**
-   * Whether an unconfirmed session gives up its room, because it turns out to be confirmed or
-   * ended.
-   */
-  freesHead(slot: number): boolean {
-    return !this.confirmIfAnswered(slot) || this.core.sessions.state(slot) !== SessionState.handing;
-  }
-
-  /**
    * The session's node is to get nothing any more, and has not confirmed. Hands the session to the
    * next holder, or to the local service. A request that may change something waits for the node's
    * word instead: the node may have it. Returns false when the session can only end.
    */
   leave(slot: number): boolean {
-    if (!this.confirmIfAnswered(slot)) return true;
+    if (!this.confirmation.confirmIfAnswered(slot)) return true;
     const { sessions, heads } = this.core;
     const handing = sessions.state(slot) === SessionState.handing;
     // The node has at least a part of the head, so no other node can continue.
@@ -395,7 +258,7 @@ export class Handoff {
     const core = this.core;
     // Even the balancer's own service does not take the session.
     if (core.sessions.service(slot) !== LocalService.none) {
-      this.fail(slot);
+      this.confirmation.fail(slot);
     } else if (!this.toNextHolder(slot)) {
       core.detach(slot);
       this.serveLocally(
@@ -413,10 +276,5 @@ export class Handoff {
     this.choice.take(slot);
     this.start(slot, node, LocalService.none);
     return true;
-  }
-
-  private fail(slot: number): void {
-    if (this.toClient.resetSession(slot)) this.core.counters.count(Counter.reset_sent);
-    this.core.remove(slot, 'no-node');
   }
 }

@@ -10,6 +10,7 @@ import { NodeAddresses } from '../node-addresses.js';
 import { LOCAL_NODE } from '../node-table.js';
 import { KERNEL_EVENT, noticeType } from '../table/kernel-event.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
+import type { Confirmation } from './confirmation.js';
 import type { Handoff } from './handoff.js';
 import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
@@ -24,6 +25,7 @@ export class Notices {
   private readonly core: Core;
   private readonly writer: NodeWriter;
   private readonly handoff: Handoff;
+  private readonly confirmation: Confirmation;
   private readonly inheritance: Inheritance;
   private readonly addresses = new NodeAddresses();
   private readonly badKeyAnswers = new TokenBucket(
@@ -31,10 +33,17 @@ export class Notices {
     BAD_KEY_ANSWERS_PER_SECOND,
   );
 
-  constructor(core: Core, writer: NodeWriter, handoff: Handoff, inheritance: Inheritance) {
+  constructor(
+    core: Core,
+    writer: NodeWriter,
+    handoff: Handoff,
+    confirmation: Confirmation,
+    inheritance: Inheritance,
+  ) {
     this.core = core;
     this.writer = writer;
     this.handoff = handoff;
+    this.confirmation = confirmation;
     this.inheritance = inheritance;
   }
 
@@ -162,7 +171,7 @@ export class Notices {
 
   /** A verified notice about a session, from the node that has it. */
   private apply(slot: number, type: number, reason: number, acknowledgement: number): void {
-    const { core, handoff } = this;
+    const { core, handoff, confirmation } = this;
     const { sessions } = core;
     const handing = sessions.state(slot) === SessionState.handing;
     const passing = sessions.state(slot) === SessionState.passing;
@@ -175,7 +184,7 @@ export class Notices {
     if (has && node !== LOCAL_NODE) core.states.handoffConfirmed(node, core.serverOf(slot));
     switch (type) {
       case IxcpType.adopted:
-        if (handing) handoff.confirmed(slot, acknowledgement);
+        if (handing) confirmation.confirmed(slot, acknowledgement);
         else if (answers) sessions.setTries(slot, 0);
         return;
       case IxcpType.refused:
@@ -188,7 +197,7 @@ export class Notices {
           core.states.serverAnswered(node, core.serverOf(slot));
         }
         sessions.raise(slot, SessionFlag.nodeFin);
-        if (handing) handoff.confirmed(slot, acknowledgement);
+        if (handing) confirmation.confirmed(slot, acknowledgement);
         else if (passing) core.waitForEnd(slot);
         return;
       case IxcpType.rst: {
@@ -196,7 +205,7 @@ export class Notices {
         const unknown = reason === IxcpReason.unknownSession;
         if (handing && unknown && !this.inheritance.inDoubt(slot)) return;
         // The node had a socket, so it answers what the client still sends.
-        if (handing && !unknown) handoff.confirmed(slot, sessions.handedTo(slot));
+        if (handing && !unknown) confirmation.confirmed(slot, sessions.handedTo(slot));
         core.linger(slot, 'node-reset');
         return;
       }

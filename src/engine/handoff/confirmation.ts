@@ -1,0 +1,189 @@
+/**
+ * Sessions that were handed over and wait for the word of their node: what confirms them, and what
+ * becomes of the client's segments meanwhile. The node's notice confirms, and so does a client that
+ * acknowledges an answer.
+ */
+import { Counter } from '../../base/counters.js';
+import { NodeCounter } from '../../base/object-counters.js';
+import { seqAfter, seqBefore, seqDiff } from '../../wire/seq.js';
+import {
+  Acceptance,
+  type AcceptanceCode,
+  acceptHandedOver,
+  acknowledgesAnswer,
+} from '../acceptance.js';
+import type { ClientWriter } from '../client-writer.js';
+import type { Core } from '../core.js';
+import { LOCAL_NODE } from '../node-table.js';
+import { SessionAction } from '../table/session-record.js';
+import { SessionFlag, SessionState } from '../table/session-table.js';
+import type { Inheritance } from './inheritance.js';
+import type { NodeWriter } from './node-writer.js';
+import type { Recall } from './recall.js';
+import type { HandoffSender } from './sender.js';
+
+export class Confirmation {
+  private readonly core: Core;
+  private readonly toClient: ClientWriter;
+  private readonly toNode: NodeWriter;
+  private readonly sender: HandoffSender;
+  private readonly recall: Recall;
+  private readonly inheritance: Inheritance;
+
+  constructor(
+    core: Core,
+    toClient: ClientWriter,
+    toNode: NodeWriter,
+    sender: HandoffSender,
+    recall: Recall,
+    inheritance: Inheritance,
+  ) {
+    this.core = core;
+    this.toClient = toClient;
+    this.toNode = toNode;
+    this.sender = sender;
+    this.recall = recall;
+    this.inheritance = inheritance;
+  }
+
+  /**
+   * The node has the session, and has acknowledged the client's bytes up to `acknowledgement`. Its
+   * notice says so, or the client's acknowledgement does.
+   */
+  confirmed(slot: number, acknowledgement: number): void {
+    const core = this.core;
+    const { sessions, states, counters, timers, options, now } = core;
+    const node = sessions.node(slot);
+    // If part of an earlier process's head is missing at the node, the client still has to send it.
+    const whole =
+      seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0 || this.inheritance.inDoubt(slot);
+    if (!sessions.has(slot, SessionFlag.adopted)) {
+      sessions.raise(slot, SessionFlag.adopted);
+      counters.count(Counter.adopted);
+      if (node !== LOCAL_NODE) {
+        states.adopted[node]! += 1;
+        core.objects.countNode(node, NodeCounter.adopted);
+      }
+      core.observer.adopted?.(slot, node, now);
+    }
+    if (whole) {
+      const keeps = this.recall.keepsHead(slot);
+      // From here on `tries` counts questions that the node has not answered.
+      sessions.setTries(slot, 0);
+      sessions.setState(slot, SessionState.passing);
+      if (!keeps) core.waitForEnd(slot);
+    } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
+      sessions.nodeAck[slot] = acknowledgement;
+      sessions.setTries(slot, 0);
+      timers.set(slot, now + options.timeouts.handoff);
+    }
+  }
+
+  /** A segment, other than a SYN, of the client while the node has not confirmed. */
+  receive(slot: number): void {
+    const core = this.core;
+    const { segment, sessions, counters } = core;
+    const acceptance = this.acceptance(slot);
+    if (acceptance !== Acceptance.accepted && acceptance !== Acceptance.reset) {
+      const malformed = acceptance === Acceptance.noAck;
+      counters.count(malformed ? Counter.drop_malformed_tcp : Counter.drop_out_of_window);
+      return;
+    }
+    if (this.inheritance.inDoubt(slot)) core.noteClientMac(slot);
+    sessions.setLastSeen(slot, core.clock);
+    if (acceptance === Acceptance.reset) {
+      this.toNode.wrap(slot);
+      core.linger(slot, 'client-reset');
+      return;
+    }
+    if (
+      acknowledgesAnswer(segment.acknowledgement, sessions.serverFirst(slot)) &&
+      !this.confirmedByClient(slot)
+    )
+      return;
+    if (segment.span > 0 && seqBefore(segment.sequence, sessions.handedTo(slot))) {
+      // The engine sends the bytes that it keeps. The client's own copy might differ from what was
+      // inspected.
+      if (this.inheritance.inDoubt(slot)) this.inheritance.forwardRepeatedHead(slot);
+      return;
+    }
+    if (!this.toNode.wrap(slot)) return;
+    if (core.followClient(slot) && sessions.state(slot) === SessionState.passing)
+      core.waitForEnd(slot);
+    this.leaveToKernel(slot);
+  }
+
+  /**
+   * The kernel can wrap what a client sends before the node has confirmed. It must not begin in the
+   * batch in which the handoff was sent: the segment would overtake the handoff, and the node would
+   * drop it.
+   */
+  private leaveToKernel(slot: number): void {
+    const { sessions, batchHandoffs } = this.core;
+    if (sessions.state(slot) !== SessionState.handing) return;
+    if ((sessions.action(slot) & SessionAction.wrap) !== 0) return;
+    if (sessions.node(slot) !== LOCAL_NODE && !batchHandoffs.has(slot)) sessions.wrapInKernel(slot);
+  }
+
+  /** The acceptance rule for a segment of the client while the node has not confirmed. */
+  private acceptance(slot: number): AcceptanceCode {
+    const { segment, sessions } = this.core;
+    return acceptHandedOver(
+      segment.flags,
+      segment.sequence,
+      segment.acknowledgement,
+      sessions.clientFirst(slot),
+      sessions.serverFirst(slot),
+      sessions.handedTo(slot),
+      sessions.receiveNext(slot),
+    );
+  }
+
+  /**
+   * The client acknowledges bytes of an answer. We have sent none, so a node has, and its notice
+   * has not arrived yet. Returns false when that ends the session: the session was moved on, and it
+   * is not known which node answered. A second answer in the middle of the first would be worse
+   * than none.
+   */
+  confirmedByClient(slot: number): boolean {
+    const { sessions } = this.core;
+    const flags = sessions.flags(slot);
+    if ((flags & SessionFlag.adopted) !== 0) return true;
+    if ((flags & SessionFlag.moved) !== 0) {
+      // The node may have confirmed while no process was running. It is being asked.
+      if (this.inheritance.inDoubt(slot)) return true;
+      this.sender.withdraw(slot, sessions.node(slot));
+      this.fail(slot);
+      return false;
+    }
+    const node = sessions.node(slot);
+    if (node !== LOCAL_NODE) this.core.states.serverAnswered(node, this.core.serverOf(slot));
+    const single = this.sender.isSingle(slot);
+    // There is an answer, so nothing will be recalled.
+    if (single) this.core.releaseHead(slot);
+    this.confirmed(slot, single ? sessions.handedTo(slot) : sessions.nodeAck[slot]!);
+    return true;
+  }
+
+  /**
+   * Confirms the handoff if the client has acknowledged bytes of an answer; the kernel may have
+   * forwarded that segment. Returns false when it ends the session (`confirmedByClient`).
+   */
+  confirmIfAnswered(slot: number): boolean {
+    return !this.core.hasAnswer(slot) || this.confirmedByClient(slot);
+  }
+
+  /**
+   * Whether an unconfirmed session gives up its room, because it turns out to be confirmed or
+   * ended.
+   */
+  freesHead(slot: number): boolean {
+    return !this.confirmIfAnswered(slot) || this.core.sessions.state(slot) !== SessionState.handing;
+  }
+
+  /** Ends a session that no node can continue. */
+  fail(slot: number): void {
+    if (this.toClient.resetSession(slot)) this.core.counters.count(Counter.reset_sent);
+    this.core.remove(slot, 'no-node');
+  }
+}

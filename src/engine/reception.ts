@@ -1,0 +1,211 @@
+/**
+ * Takes in frames: finds the session of each, and gives it to the part of the engine that handles
+ * the session's state.
+ */
+import { Counter } from '../base/counters.js';
+import { Protocol } from '../wire/ipv4.js';
+import { TcpFlag } from '../wire/tcp.js';
+import { acceptSyn, acknowledges, hasOneControlAtMost, SynAcceptance } from './acceptance.js';
+import type { ClientWriter } from './client-writer.js';
+import type { Collector } from './collector.js';
+import type { Core } from './core.js';
+import type { Confirmation } from './handoff/confirmation.js';
+import type { NodeWriter } from './handoff/node-writer.js';
+import type { Notices } from './handoff/notices.js';
+import { type Handshake, NO_CONNECTION } from './handshake.js';
+import { IcmpErrors } from './icmp-errors.js';
+import type { PassThrough } from './pass-through.js';
+import { PARSED } from './segment.js';
+import type { Sweep } from './sweep.js';
+import { SessionFlag, SessionState } from './table/session-table.js';
+
+// A plain constant: the index of a counter of the fast path.
+const FRAMES = Counter.frames;
+
+/** The parts of the engine that handle frames. */
+export interface Receivers {
+  readonly toClient: ClientWriter;
+  readonly toNode: NodeWriter;
+  readonly handshake: Handshake;
+  readonly collector: Collector;
+  readonly confirmation: Confirmation;
+  readonly passThrough: PassThrough;
+  readonly notices: Notices;
+  readonly sweep: Sweep;
+}
+
+export class Reception {
+  private readonly core: Core;
+  private readonly toClient: ClientWriter;
+  private readonly toNode: NodeWriter;
+  private readonly handshake: Handshake;
+  private readonly collector: Collector;
+  private readonly confirmation: Confirmation;
+  private readonly passThrough: PassThrough;
+  private readonly notices: Notices;
+  private readonly sweep: Sweep;
+  private readonly icmpErrors: IcmpErrors;
+
+  constructor(core: Core, parts: Receivers) {
+    this.core = core;
+    this.toClient = parts.toClient;
+    this.toNode = parts.toNode;
+    this.handshake = parts.handshake;
+    this.collector = parts.collector;
+    this.confirmation = parts.confirmation;
+    this.passThrough = parts.passThrough;
+    this.notices = parts.notices;
+    this.sweep = parts.sweep;
+    this.icmpErrors = new IcmpErrors(core);
+  }
+
+  /** A frame in the datapath's memory. Parameters as in FrameSink. */
+  receive(offset: number, length: number, flags: number, now: number): void {
+    const core = this.core;
+    const { segment, counters } = core;
+    core.setNow(now);
+    counters.count(FRAMES);
+    const malformed = segment.parseIp(offset, length, flags);
+    if (malformed !== PARSED) {
+      counters.count(malformed);
+      return;
+    }
+    if (segment.protocol === Protocol.tcp) this.receiveTcp();
+    else if (segment.protocol === Protocol.ixcp && segment.destination === core.options.address)
+      this.receiveIxcp();
+    else if (segment.protocol === Protocol.icmp) this.icmpErrors.receive();
+    else counters.count(Counter.drop_not_ours);
+  }
+
+  private receiveTcp(): void {
+    const core = this.core;
+    const { segment, sessions, servers, counters } = core;
+    const malformed = segment.parseTcp();
+    if (malformed !== PARSED) {
+      counters.count(malformed);
+      return;
+    }
+    const server = servers.find(segment.destination, segment.destinationPort);
+    if (server < 0) {
+      counters.count(Counter.drop_not_ours);
+      return;
+    }
+    const key = ((segment.sourcePort << 16) | server) >>> 0;
+    const slot = sessions.find(segment.source, key);
+    const notable = segment.flags & (TcpFlag.syn | TcpFlag.fin | TcpFlag.rst);
+    if (slot >= 0 && notable === 0 && sessions.state(slot) === SessionState.passing) {
+      this.passThrough.forward(slot);
+      return;
+    }
+    // The rest changes the state of a session, so the segment must be as the client sent it.
+    const damaged = segment.verifyChecksums();
+    if (damaged !== PARSED) counters.count(damaged);
+    else if (!hasOneControlAtMost(notable)) counters.count(Counter.drop_malformed_tcp);
+    else if (slot < 0 && core.isOtherWorkers(segment.source, key))
+      counters.count(Counter.drop_other_worker);
+    else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
+    else if (slot < 0) this.receiveFirst(server);
+    else this.receiveText(slot);
+  }
+
+  /** A SYN, with or without a session. */
+  private receiveSyn(slot: number, server: number): void {
+    const core = this.core;
+    const { sessions, segment } = core;
+    if ((segment.flags & TcpFlag.ack) !== 0) {
+      // We open no connections, so a SYN/ACK answers nothing of ours.
+      this.receiveUnknown();
+      return;
+    }
+    if (slot < 0) {
+      this.openOrRefuse(server);
+      return;
+    }
+    switch (acceptSyn(sessions.state(slot), segment.sequence === sessions.clientIsn(slot))) {
+      case SynAcceptance.repeated:
+        this.handshake.repeat(slot);
+        return;
+      case SynAcceptance.challenged:
+        this.toClient.ack(slot);
+        return;
+      case SynAcceptance.forNode:
+        // Never in plain form: if the node had no socket, its listener would open a connection that
+        // the balancer does not know.
+        this.toNode.wrap(slot);
+        return;
+      case SynAcceptance.late:
+        return;
+      case SynAcceptance.replaces:
+        core.remove(slot, 'replaced');
+        this.openOrRefuse(server);
+    }
+  }
+
+  /** A SYN that opens a session, unless the virtual server is closed to new ones. */
+  private openOrRefuse(server: number): void {
+    if (this.core.servers.isOpen(server)) this.handshake.open(server);
+    else this.receiveUnknown();
+  }
+
+  /** A segment of a session that is not simply passed through. */
+  private receiveText(slot: number): void {
+    const { sessions } = this.core;
+    // A client that has acknowledged an answer belongs to the node at once, and not only when the
+    // engine would next have asked.
+    if (sessions.state(slot) === SessionState.handing && !this.confirmation.confirmIfAnswered(slot))
+      return;
+    switch (sessions.state(slot)) {
+      case SessionState.synReceived:
+        if (this.handshake.complete(slot)) this.collector.receive(slot);
+        return;
+      case SessionState.collecting:
+        this.collector.receive(slot);
+        return;
+      case SessionState.handing:
+        this.confirmation.receive(slot);
+        return;
+      case SessionState.passing:
+        if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passThrough.forwardReset(slot);
+        else this.passThrough.forward(slot);
+        return;
+      default:
+        // The session has ended. Only a node that has confirmed gets the segment in plain form:
+        // another may not know the session.
+        if (sessions.has(slot, SessionFlag.adopted)) this.passThrough.forward(slot);
+        else if (this.core.isCut(slot)) this.sweep.receive(slot);
+        else this.core.counters.count(Counter.drop_no_session);
+    }
+  }
+
+  /**
+   * A segment without a session, other than a SYN. It may be the first one that acknowledges a
+   * cookie.
+   */
+  private receiveFirst(server: number): void {
+    if (
+      !acknowledges(this.core.segment.flags) ||
+      !this.handshake.cookiesOutstanding ||
+      !this.core.servers.isOpen(server)
+    ) {
+      this.receiveUnknown();
+      return;
+    }
+    const slot = this.handshake.acceptCookie(server);
+    if (slot >= 0) this.collector.receive(slot);
+    // After TRY_LATER the client sends its segment again. An RST would end its connection.
+    else if (slot === NO_CONNECTION) this.receiveUnknown();
+  }
+
+  /** A segment of no session (RFC 9293 section 3.10.7.1). */
+  private receiveUnknown(): void {
+    this.core.counters.count(Counter.drop_no_session);
+    if ((this.core.segment.flags & TcpFlag.rst) === 0) this.toClient.resetAnswer();
+  }
+
+  private receiveIxcp(): void {
+    const { segment, counters } = this.core;
+    const damaged = segment.verifyChecksums();
+    if (damaged !== PARSED) counters.count(damaged);
+    else this.notices.receive();
+  }
+}
