@@ -21,6 +21,16 @@ const HOST = bytesOf('host');
 const CONTENT_LENGTH = bytesOf('content-length');
 const TRANSFER_ENCODING = bytesOf('transfer-encoding');
 const CHUNKED = bytesOf('chunked');
+const CONNECTION = bytesOf('connection');
+const CLOSE = bytesOf('close');
+const KEEP_ALIVE = bytesOf('keep-alive');
+const UPGRADE = bytesOf('upgrade');
+const EXPECT = bytesOf('expect');
+const AUTHORIZATION = bytesOf('authorization');
+const PROXY_AUTHORIZATION = bytesOf('proxy-authorization');
+/** Authentication schemes that are valid for the connection, not for one request (RFC 4559). */
+const NTLM = bytesOf('ntlm');
+const NEGOTIATE = bytesOf('negotiate');
 
 /** A number of more digits may not fit a double exactly. No body is that long. */
 const MAX_LENGTH_DIGITS = 15;
@@ -39,6 +49,18 @@ export class Fields {
   hasTransferEncoding = false;
   /** "chunked" is the last transfer coding, and only the last. */
   isChunked = false;
+  /** Fields named Content-Length. */
+  lengthFields = 0;
+  /** Transfer codings of all fields together. */
+  codings = 0;
+  /** Connection has "close", also as a part of another word: nginx closes then, too. */
+  closes = false;
+  /** Connection has the option "keep-alive". */
+  keepsAlive = false;
+  hasUpgrade = false;
+  hasExpect = false;
+  /** A field of authentication has the scheme NTLM or Negotiate. */
+  authenticatesConnection = false;
 
   /**
    * Reads the field lines from bytes[start] and the empty line after them. Returns the index after
@@ -51,6 +73,9 @@ export class Fields {
     this.contentLength = -1;
     this.hasTransferEncoding = false;
     this.isChunked = false;
+    this.lengthFields = this.codings = 0;
+    this.closes = this.keepsAlive = false;
+    this.hasUpgrade = this.hasExpect = this.authenticatesConnection = false;
 
     let p = start;
     for (;;) {
@@ -80,6 +105,22 @@ export class Fields {
           if (matches(bytes, name, TRANSFER_ENCODING) && !this.takeCodings(bytes, value, valueEnd))
             return -1;
           break;
+        case CONNECTION.length:
+          if (matches(bytes, name, CONNECTION)) this.takeConnection(bytes, value, valueEnd);
+          break;
+        case UPGRADE.length:
+          if (matches(bytes, name, UPGRADE)) this.hasUpgrade = true;
+          break;
+        case EXPECT.length:
+          if (matches(bytes, name, EXPECT)) this.hasExpect = true;
+          break;
+        case AUTHORIZATION.length:
+          if (matches(bytes, name, AUTHORIZATION)) this.takeCredentials(bytes, value, valueEnd);
+          break;
+        case PROXY_AUTHORIZATION.length:
+          if (matches(bytes, name, PROXY_AUTHORIZATION))
+            this.takeCredentials(bytes, value, valueEnd);
+          break;
       }
     }
   }
@@ -98,6 +139,7 @@ export class Fields {
    * number of more than 15 digits. A second field with the same number is accepted.
    */
   private takeLength(bytes: Uint8Array, start: number, end: number): boolean {
+    this.lengthFields++;
     const first = skipSpace(bytes, start, end);
     const last = dropSpace(bytes, first, end);
     if (first === last || last - first > MAX_LENGTH_DIGITS) return false;
@@ -126,12 +168,42 @@ export class Fields {
       while (p < end && TOKEN[bytes[p]!] === 1) p++;
       if (p > coding) {
         if (this.isChunked) return false;
+        this.codings++;
         this.isChunked = p - coding === CHUNKED.length && matches(bytes, coding, CHUNKED);
       }
       p = skipSpace(bytes, p, end);
       if (p < end && bytes[p++] !== COMMA) return false;
     }
     return true;
+  }
+
+  /**
+   * The options of one Connection field (RFC 9110 section 7.6.1), added to those of earlier ones.
+   */
+  private takeConnection(bytes: Uint8Array, start: number, end: number): void {
+    let option = start;
+    for (let p = start; p <= end; p++) {
+      if (p < end && TOKEN[bytes[p]!] === 1) {
+        if (end - p >= CLOSE.length && matches(bytes, p, CLOSE)) this.closes = true;
+        continue;
+      }
+      if (p - option === KEEP_ALIVE.length && matches(bytes, option, KEEP_ALIVE))
+        this.keepsAlive = true;
+      option = p + 1;
+    }
+  }
+
+  /** The scheme of one Authorization or Proxy-Authorization field (RFC 9110 section 11.4). */
+  private takeCredentials(bytes: Uint8Array, start: number, end: number): void {
+    const scheme = skipSpace(bytes, start, end);
+    let p = scheme;
+    while (p < end && TOKEN[bytes[p]!] === 1) p++;
+    const length = p - scheme;
+    if (
+      (length === NTLM.length && matches(bytes, scheme, NTLM)) ||
+      (length === NEGOTIATE.length && matches(bytes, scheme, NEGOTIATE))
+    )
+      this.authenticatesConnection = true;
   }
 }
 

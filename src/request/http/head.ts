@@ -55,6 +55,8 @@ export class HeadReader {
   targetEnd = 0;
   /** The x of HTTP/1.x. */
   minorVersion = 0;
+  /** After the refusal of a valid request line: the method is CONNECT. */
+  isConnect = false;
 
   /** After `complete`: where the body begins. */
   headEnd = 0;
@@ -70,7 +72,8 @@ export class HeadReader {
 
   private readonly scanner = new HeadScanner();
   private readonly target: Target;
-  private readonly fields = new Fields();
+  /** After `complete`: what the fields say about the body and the connection. */
+  readonly fields = new Fields();
 
   /** @throws BatonError BATON_CONFIG when `headBytes` is not within 1 to 65,535 */
   constructor(headBytes: number) {
@@ -119,6 +122,7 @@ export class HeadReader {
     let isFresh = false;
 
     this.methodStart = this.methodEnd = this.targetStart = this.targetEnd = 0;
+    this.isConnect = false;
     if (!isInFields(resume)) {
       const line = scanner.scanLine(bytes, start, limit, resume);
       if (line === Scan.incomplete) return this.suspend(limit - start);
@@ -176,7 +180,8 @@ export class HeadReader {
     this.minorVersion = bytes[lineEnd - MINOR_FROM_LINE_END]! - ZERO;
 
     const mayBeSpecial = methodEnd - method === OPTIONS.length;
-    if (mayBeSpecial && equals(bytes, method, CONNECT)) return false;
+    this.isConnect = mayBeSpecial && equals(bytes, method, CONNECT);
+    if (this.isConnect) return false;
     const isOptions = mayBeSpecial && equals(bytes, method, OPTIONS);
     if (!this.target.read(bytes, target, targetEnd, isOptions)) return false;
     this.queryStart = this.target.queryStart - start;
