@@ -3,6 +3,7 @@
  * virtual servers, and 100,000 resources of which each has other holders. Each line is one visit of
  * the thread's event loop. Run after a build: node --expose-gc dist/bench/micro/change.bench.js
  */
+
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
 import type { Farm } from '../../src/balancer/objects/farm.js';
 import { farmMemory, farmStates, writeFarm } from '../../src/balancer/objects/farm-states.js';
@@ -11,6 +12,7 @@ import { sharedArrays } from '../../src/base/arrays.js';
 import { Counters } from '../../src/base/counters.js';
 import { MOST_VIRTUAL_SERVERS } from '../../src/datapath/xdp-layout.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
+import { RequestAnswers } from '../../src/directory/request-answers.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
@@ -111,6 +113,7 @@ const engine = new Engine(
     secret: new Uint8Array(32),
     seeds: { client: 1, port: 2, nonce: 3 },
     virtualServers: first.servers,
+    answers: new RequestAnswers(Date.now),
     limits: {
       sessions: 1_000_000,
       halfOpen: 65_536,

@@ -8,6 +8,7 @@ import { Directory } from '../../src/directory/directory.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
 import { type NodeShare, nodeMemory } from '../../src/directory/node-memory.js';
 import { NodeStates, ownStates } from '../../src/directory/node-states.js';
+import { RequestAnswers } from '../../src/directory/request-answers.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
 import { inSlots } from '../../src/engine/farm.js';
@@ -113,6 +114,7 @@ export class Run {
         seeds: SEEDS,
         shard: { worker, workers },
         virtualServers: inSlots([{ address: template.server, port: template.port }]),
+        answers: new RequestAnswers(Date.now),
         limits: {
           sessions: Math.ceil(SESSIONS / workers),
           halfOpen: 65_536,

@@ -127,6 +127,18 @@ export const COUNTERS = {
     'sessions',
     'Sessions that the local service answered with 503 because no holder of the content could take them. STATE and WHY in `baton stats` say what is wrong with each node.',
   ),
+  answers_retransmitted: counter(
+    'segments',
+    'Answers of the balancer sent again, because the client had not acknowledged them. Many of them mean loss between balancer and clients.',
+  ),
+  answers_unacknowledged: counter(
+    'sessions',
+    'Sessions whose answer was given up, because the client acknowledged nothing of it, however often it was sent. They are counted as closed_idle too.',
+  ),
+  discarded_bytes: counter(
+    'bytes',
+    'Bytes that clients sent behind a request that the balancer answered itself. They are acknowledged and thrown away, so that the client can read the answer.',
+  ),
   closed_silent_client: counter(
     'sessions',
     'Connections closed without an answer because the client sent no byte within timeouts.head, or closed without sending one. Browsers open such connections in advance.',
@@ -167,6 +179,10 @@ export const COUNTERS = {
   closed_removed: counter(
     'sessions',
     'Sessions that were reset because an operator removed their virtual server and ended its sessions by force.',
+  ),
+  closed_answered: counter(
+    'sessions',
+    'Sessions that the balancer answered itself, and whose client has the answer but did not close the connection in time.',
   ),
   taken_over: counter(
     'sessions',

@@ -10,6 +10,8 @@
  *     handing        from such a probe to the end of the    from our first byte on: a node may have
  *                    largest window, behind what is kept    answered already
  *     passing        the node decides, the balancer only follows what is plausible
+ *     answering      a window before and behind the         up to the end of our answer
+ *                    client's next byte
  *
  * "First byte" is the number after the SYN. `window` is in bytes.
  */
@@ -92,6 +94,7 @@ export function acceptSyn(state: number, sameIsn: boolean): SynAcceptanceCode {
     case SessionState.synReceived:
       return sameIsn ? SynAcceptance.repeated : SynAcceptance.replaces;
     case SessionState.collecting:
+    case SessionState.answering:
       return SynAcceptance.challenged;
     case SessionState.handing:
     case SessionState.passing:
@@ -226,6 +229,29 @@ export function acceptHandedOver(
     return Acceptance.outOfWindow;
   const acked = seqDiff(acknowledgement, serverFirst);
   return acked >= 0 && acked <= MAX_UNSEEN_ANSWER ? Acceptance.accepted : Acceptance.badAck;
+}
+
+/**
+ * Any segment but a SYN and an RST of a session that the balancer answers itself. `end` is the
+ * number behind our FIN.
+ *
+ * RFC 9293 section 3.10.7.4, first and fifth, as above. A segment that came before is taken as
+ * well, because it may carry a new acknowledgement number, and because an older one asks for an ACK
+ * anyway. RFC 5961 section 5.2: what we have never sent cannot be acknowledged.
+ */
+export function acceptAnswered(
+  flags: number,
+  sequence: number,
+  acknowledgement: number,
+  receiveNext: number,
+  window: number,
+  end: number,
+): AcceptanceCode {
+  if ((flags & TcpFlag.ack) === 0) return Acceptance.noAck;
+  const ahead = seqDiff(sequence, receiveNext);
+  if (ahead > window || ahead < -MAX_ADVANCE) return Acceptance.outOfWindow;
+  const unsent = seqDiff(acknowledgement, end);
+  return unsent <= 0 && unsent >= -MAX_ADVANCE ? Acceptance.accepted : Acceptance.badAck;
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
- * Builds the segments that the engine itself sends to clients: SYN/ACK, ACK and RST. Each is
- * written directly into the datapath's memory. The result says whether there was room.
+ * Builds the segments that the engine itself sends to clients: SYN/ACK, ACK, answers and RST. Each
+ * is written directly into the datapath's memory. The result says whether there was room.
  */
 import { Counter } from '../base/counters.js';
 import { TokenBucket } from '../base/token-bucket.js';
@@ -26,6 +26,7 @@ import { SessionFlag } from './table/session-table.js';
 const RESETS_PER_SECOND = 1000;
 const MAX_SYN_ACK_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + 20;
 const IP = ETHERNET_HEADER_BYTES;
+const NO_BYTES = new Uint8Array(0);
 /** Offset of the TCP header in a frame. */
 const PLAIN_TCP = IP + IPV4_HEADER_BYTES;
 
@@ -88,33 +89,49 @@ export class ClientWriter {
 
   /** A bare ACK of the bytes that have been collected. */
   ack(slot: number): boolean {
+    return this.segment(slot, this.core.sessions.serverFirst(slot), TcpFlag.ack, NO_BYTES, 0, 0);
+  }
+
+  /**
+   * A segment of a session, with the payload bytes[from, from + length). It acknowledges what the
+   * client has sent, and offers the room that is left for a head as the window.
+   */
+  segment(
+    slot: number,
+    sequence: number,
+    tcpFlags: number,
+    bytes: Uint8Array,
+    from: number,
+    length: number,
+  ): boolean {
     const { sessions, servers, heads } = this.core;
-    const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES + TIMESTAMPS_BYTES);
-    if (frame < 0) return false;
-    const view = this.core.transmit.memory.view;
     const flags = sessions.flags(slot);
+    const timestamps = (flags & SessionFlag.timestampsOk) !== 0;
+    const headerBytes = TCP_HEADER_BYTES + (timestamps ? TIMESTAMPS_BYTES : 0);
+    const frame = this.core.reserve(PLAIN_TCP + headerBytes + length);
+    if (frame < 0) return false;
+    const { view, bytes: memory } = this.core.transmit.memory;
     const tcp = frame + PLAIN_TCP;
-    let headerBytes = TCP_HEADER_BYTES;
-    if ((flags & SessionFlag.timestampsOk) !== 0) {
+    if (timestamps)
       writeTimestamps(view, tcp + TCP.options, this.core.tsvalOf(slot), sessions.tsval(slot));
-      headerBytes += TIMESTAMPS_BYTES;
-    }
     const room = sessions.head[slot]!;
     const left = heads.largeBytes - (room < 0 ? 0 : heads.filled[room]!);
     const shift = (flags & SessionFlag.windowScaleOk) !== 0 ? WINDOW_SHIFT : 0;
-    this.sessionHeaders(frame, slot, headerBytes);
+    this.sessionHeaders(frame, slot, headerBytes + length);
     writeTcp(
       view,
       tcp,
       servers.port[this.core.serverOf(slot)]!,
       sessions.portServer(slot) >>> 16,
-      sessions.serverFirst(slot),
+      sequence,
       sessions.receiveNext(slot),
       headerBytes,
-      TcpFlag.ack,
+      tcpFlags,
       Math.min(left >>> shift, 0xffff),
     );
-    return this.finishPlain(frame, headerBytes);
+    let to = tcp + headerBytes;
+    for (let at = from; at < from + length; at++) memory[to++] = bytes[at]!;
+    return this.finishPlain(frame, headerBytes + length);
   }
 
   /**

@@ -3,6 +3,7 @@
  */
 import { Counter } from '../base/counters.js';
 import { ServerCounter } from '../base/object-counters.js';
+import { answerOf } from '../directory/answers.js';
 import { Verdict } from '../directory/dispatcher.js';
 import { LocalService, type LocalServiceNumber } from '../wire/ixp.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
@@ -15,6 +16,7 @@ import {
   isInHeadWindow,
   isKeepAliveProbe,
 } from './acceptance.js';
+import type { Answers } from './answers/answers.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import type { Confirmation } from './handoff/confirmation.js';
@@ -24,7 +26,6 @@ import { REQUEST_BYTES, SessionFlag, SessionState } from './table/session-table.
 const SERVICE_OF_VERDICT = new Map<number, LocalServiceNumber>([
   [Verdict.badRequest, LocalService.badRequest],
   [Verdict.notFound, LocalService.notFound],
-  [Verdict.headTooLarge, LocalService.headTooLarge],
 ]);
 
 const CR = 13;
@@ -38,12 +39,20 @@ export class Collector {
   private readonly writer: ClientWriter;
   private readonly handoff: Handoff;
   private readonly confirmation: Confirmation;
+  private readonly answers: Answers;
 
-  constructor(core: Core, writer: ClientWriter, handoff: Handoff, confirmation: Confirmation) {
+  constructor(
+    core: Core,
+    writer: ClientWriter,
+    handoff: Handoff,
+    confirmation: Confirmation,
+    answers: Answers,
+  ) {
     this.core = core;
     this.writer = writer;
     this.handoff = handoff;
     this.confirmation = confirmation;
+    this.answers = answers;
   }
 
   /** A segment, other than a SYN, of a session whose head is being collected. */
@@ -282,7 +291,8 @@ export class Collector {
       const end = start + filled;
       this.keepRequest(slot, start, this.firstLineEnd(start, end), status, end);
     }
-    this.handoff.serveLocally(slot, SERVICE_OF_VERDICT.get(status) ?? LocalService.badRequest);
+    if (status === Verdict.headTooLarge) this.answers.begin(slot, answerOf(status));
+    else this.handoff.serveLocally(slot, SERVICE_OF_VERDICT.get(status) ?? LocalService.badRequest);
   }
 
   private firstLineEnd(start: number, end: number): number {

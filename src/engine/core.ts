@@ -66,6 +66,7 @@ const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
   lost: Counter.closed_lost,
   maintenance: Counter.closed_maintenance,
   removed: Counter.closed_removed,
+  answered: Counter.closed_answered,
 };
 
 export class Core {
@@ -280,7 +281,7 @@ export class Core {
   linger(slot: number, reason: CloseReason): void {
     const sessions = this.sessions;
     const state = sessions.state(slot);
-    if (state !== SessionState.handing && state !== SessionState.passing) return;
+    if (state < SessionState.handing || state === SessionState.lingering) return;
     this.releaseHead(slot);
     this.endActive(slot);
     sessions.setState(slot, SessionState.lingering);

@@ -19,6 +19,7 @@ import type { Counters } from '../base/counters.js';
 import { type TimerHandler, TimerWheel } from '../base/timer-wheel.js';
 import type { FrameSink, TransmitQueue } from '../datapath/datapath.js';
 import type { Dispatcher } from '../directory/dispatcher.js';
+import { Answers } from './answers/answers.js';
 import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
 import { Core } from './core.js';
@@ -58,6 +59,7 @@ export class Engine implements FrameSink, TimerHandler {
   private readonly toClient: ClientWriter;
   private readonly toNode: NodeWriter;
   private readonly handshake: Handshake;
+  private readonly answers: Answers;
   private readonly collector: Collector;
   private readonly handoff: Handoff;
   private readonly confirmation: Confirmation;
@@ -101,7 +103,14 @@ export class Engine implements FrameSink, TimerHandler {
       this.confirmation,
     );
     this.handshake = new Handshake(this.core, this.toClient);
-    this.collector = new Collector(this.core, this.toClient, this.handoff, this.confirmation);
+    this.answers = new Answers(this.core, this.toClient);
+    this.collector = new Collector(
+      this.core,
+      this.toClient,
+      this.handoff,
+      this.confirmation,
+      this.answers,
+    );
     this.notices = new Notices(
       this.core,
       this.toNode,
@@ -116,6 +125,7 @@ export class Engine implements FrameSink, TimerHandler {
       handshake: this.handshake,
       collector: this.collector,
       confirmation: this.confirmation,
+      answers: this.answers,
       passThrough: this.passThrough,
       notices: this.notices,
       sweep: this.sweep,
@@ -302,6 +312,9 @@ export class Engine implements FrameSink, TimerHandler {
           return;
         }
         this.passThrough.expired(slot);
+        return;
+      case SessionState.answering:
+        this.answers.expired(slot);
         return;
       default:
         this.passThrough.lingered(slot);

@@ -30,6 +30,11 @@ function joinTwo(one: Observer, other: Observer): Observer {
       one.handoff?.(slot, node, service, attempt, now);
       other.handoff?.(slot, node, service, attempt, now);
     };
+  if (listens('answered'))
+    joined.answered = (slot, answer, now) => {
+      one.answered?.(slot, answer, now);
+      other.answered?.(slot, answer, now);
+    };
   if (listens('adopted'))
     joined.adopted = (slot, node, now) => {
       one.adopted?.(slot, node, now);

@@ -1,5 +1,6 @@
 /** What an engine needs to know at its start. Addresses are IPv4 as unsigned 32-bit numbers. */
 import type { ObjectCounters } from '../base/object-counters.js';
+import type { AnswerBook } from '../directory/answers.js';
 import type { ServerAt } from './farm.js';
 import type { SessionMemory } from './table/session-table.js';
 
@@ -38,6 +39,8 @@ export interface EngineOptions {
   /** Where sessions are kept. By default in memory of this process alone. */
   memory?: SessionMemory;
   virtualServers: readonly ServerAt[];
+  /** The bytes of the answers that the engine sends itself. */
+  answers: AnswerBook;
   /** Counters of each node and virtual server. By default in memory that nobody reads. */
   objects?: ObjectCounters | undefined;
   limits: Limits;
@@ -104,6 +107,8 @@ export const CLOSE_REASONS = [
   'maintenance',
   /** An operator has ended the sessions of its virtual server by force. */
   'removed',
+  /** The balancer has answered, and the client did not close in time. */
+  'answered',
 ] as const;
 export type CloseReason = (typeof CLOSE_REASONS)[number];
 
@@ -133,6 +138,8 @@ export interface Observer {
    * the first one if the client's acknowledgement is to confirm.
    */
   handoff?(slot: number, node: number, service: number, attempt: number, now: number): void;
+  /** The balancer answers the client itself. `answer` is a number of the answer book. */
+  answered?(slot: number, answer: number, now: number): void;
   adopted?(slot: number, node: number, now: number): void;
   refused?(slot: number, node: number, reason: number, now: number): void;
   /** A handoff was not confirmed in time, and is sent again. */

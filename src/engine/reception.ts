@@ -6,6 +6,7 @@ import { Counter } from '../base/counters.js';
 import { Protocol } from '../wire/ipv4.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { acceptSyn, acknowledges, hasOneControlAtMost, SynAcceptance } from './acceptance.js';
+import type { Answers } from './answers/answers.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Collector } from './collector.js';
 import type { Core } from './core.js';
@@ -29,6 +30,7 @@ export interface Receivers {
   readonly handshake: Handshake;
   readonly collector: Collector;
   readonly confirmation: Confirmation;
+  readonly answers: Answers;
   readonly passThrough: PassThrough;
   readonly notices: Notices;
   readonly sweep: Sweep;
@@ -41,6 +43,7 @@ export class Reception {
   private readonly handshake: Handshake;
   private readonly collector: Collector;
   private readonly confirmation: Confirmation;
+  private readonly answers: Answers;
   private readonly passThrough: PassThrough;
   private readonly notices: Notices;
   private readonly sweep: Sweep;
@@ -53,6 +56,7 @@ export class Reception {
     this.handshake = parts.handshake;
     this.collector = parts.collector;
     this.confirmation = parts.confirmation;
+    this.answers = parts.answers;
     this.passThrough = parts.passThrough;
     this.notices = parts.notices;
     this.sweep = parts.sweep;
@@ -126,7 +130,8 @@ export class Reception {
         this.handshake.repeat(slot);
         return;
       case SynAcceptance.challenged:
-        this.toClient.ack(slot);
+        if (sessions.state(slot) === SessionState.answering) this.answers.challenge(slot);
+        else this.toClient.ack(slot);
         return;
       case SynAcceptance.forNode:
         // Never in plain form: if the node had no socket, its listener would open a connection that
@@ -168,10 +173,14 @@ export class Reception {
         if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passThrough.forwardReset(slot);
         else this.passThrough.forward(slot);
         return;
+      case SessionState.answering:
+        this.answers.receive(slot);
+        return;
       default:
         // The session has ended. Only a node that has confirmed gets the segment in plain form:
         // another may not know the session.
         if (sessions.has(slot, SessionFlag.adopted)) this.passThrough.forward(slot);
+        else if (this.answers.hasAnswered(slot)) this.answers.receiveLate(slot);
         else if (this.core.isCut(slot)) this.sweep.receive(slot);
         else this.core.counters.count(Counter.drop_no_session);
     }

@@ -15,6 +15,7 @@ import { Directory } from '../directory/directory.js';
 import { directoryImage } from '../directory/directory-image.js';
 import { Verdict } from '../directory/dispatcher.js';
 import { ownStates } from '../directory/node-states.js';
+import { RequestAnswers } from '../directory/request-answers.js';
 import { RequestDispatcher } from '../directory/request-dispatcher.js';
 import { Engine } from '../engine/engine.js';
 import { inSlots } from '../engine/farm.js';
@@ -200,6 +201,7 @@ export class ReplayRun {
         secret: SECRET,
         seeds: { client: 0, port: 0, nonce: 0 },
         virtualServers: inSlots(virtualServers),
+        answers: new RequestAnswers(() => datapath.timeOfDay),
         limits: {
           ...limits,
           sessions: Math.min(limits.sessions, most),

@@ -13,6 +13,7 @@ import {
 import { type CounterName, Counters } from '../../src/base/counters.js';
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/directory/dispatcher.js';
 import { ownStates } from '../../src/directory/node-states.js';
+import { RequestAnswers } from '../../src/directory/request-answers.js';
 import { Engine } from '../../src/engine/engine.js';
 import { inSlots } from '../../src/engine/farm.js';
 import { NodeTable } from '../../src/engine/node-table.js';
@@ -91,6 +92,7 @@ export class Twin {
         secret: SECRET,
         seeds: SEEDS,
         virtualServers: inSlots(PORTS.map((port) => ({ address: addressNumber(VIRTUAL), port }))),
+        answers: new RequestAnswers(Date.now),
         limits: {
           sessions: ALLOWED,
           halfOpen: ALLOWED,

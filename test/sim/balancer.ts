@@ -1,10 +1,12 @@
 /**
  * The simulated balancer: the real engine and dispatcher, with addresses and limits of this farm.
  */
+
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import type { Counters } from '../../src/base/counters.js';
 import { Directory } from '../../src/directory/directory.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
+import { RequestAnswers } from '../../src/directory/request-answers.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
 import { inSlots } from '../../src/engine/farm.js';
@@ -49,6 +51,7 @@ export function makeEngine(
     secret: Uint8Array.from({ length: 32 }, () => random.bits() & 255),
     seeds: { client: random.bits(), port: random.bits(), nonce: random.bits() },
     virtualServers: inSlots([{ address: addressNumber(VIRTUAL_ADDRESS), port: VIRTUAL_PORT }]),
+    answers: new RequestAnswers(Date.now),
     limits: {
       sessions: 256,
       halfOpen: 128,

@@ -28,6 +28,8 @@ interface Handshake {
   nonce: number | undefined;
   /** Addresses of the nodes that an ADOPT was sent to. */
   asked: Set<string>;
+  /** What the engine itself has sent to the client. */
+  answer: { bytes: number[]; fin: boolean };
 }
 
 export interface CheckerWorld {
@@ -207,7 +209,6 @@ export class Checker {
       return;
     }
     if (tcp.urgent !== 0) this.blame(packet, 'urgent pointer');
-    if (packet.payload.length > 0) this.blame(packet, 'the balancer has nothing to say');
     if (ip!.source !== this.world.virtualAddress)
       this.blame(packet, 'not from the virtual address');
     const mac = this.world.clientMac(ip!.destination);
@@ -224,16 +225,42 @@ export class Checker {
     }
     this.counts.acks++;
     const handshake = this.handshakes.get(tuple);
-    if (tcp.flags !== 'A' || handshake === undefined) {
+    if (!/^F?P?A$/.test(tcp.flags) || handshake === undefined) {
       this.blame(packet, 'unexpected segment to a client');
       return;
     }
-    if (tcp.seq !== (handshake.serverIsn + 1) >>> 0)
-      this.blame(packet, 'wrong sequence number to a client');
+    this.onAnswer(handshake, packet);
     this.acknowledges(tuple, handshake.clientIsn, tcp.ack, packet);
     if ((handshake.agreed.timestamps !== undefined) !== (tcp.options.timestamps !== undefined)) {
       this.blame(packet, 'timestamps are not as agreed');
     }
+  }
+
+  /**
+   * An ACK of the engine, or a part of its own answer: bytes never change, FIN has one place, and
+   * no segment is larger than the client asked for.
+   */
+  private onAnswer(handshake: Handshake, packet: ParsedPacket): void {
+    const { tcp, payload } = packet;
+    const { answer } = handshake;
+    const at = distance(tcp!.seq, handshake.serverIsn) - 1;
+    const end = at + payload.length;
+    const known = answer.bytes.length + (answer.fin ? 1 : 0);
+    if (at < 0 || at > known) this.blame(packet, 'wrong sequence number to a client');
+    for (let i = 0; i < payload.length; i++) {
+      if (at + i === answer.bytes.length && !answer.fin) answer.bytes.push(payload[i]!);
+      if (answer.bytes[at + i] !== payload[i]) {
+        this.blame(packet, `byte ${at + i} of the answer is another one`);
+        return;
+      }
+    }
+    if (tcp!.flags.includes('F')) {
+      if (end !== answer.bytes.length) this.blame(packet, 'FIN before the end of the answer');
+      answer.fin = true;
+    }
+    const options = tcp!.options.timestamps === undefined ? 0 : 12;
+    if (payload.length > 0 && payload.length + options > Math.max(48, handshake.offered.mss ?? 536))
+      this.blame(packet, 'larger than the MSS of the client');
   }
 
   /** The engine acknowledges only bytes that the client has sent. */
@@ -279,6 +306,7 @@ export class Checker {
       offered,
       nonce: undefined,
       asked: new Set(),
+      answer: { bytes: [], fin: false },
     });
   }
 

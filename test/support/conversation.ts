@@ -36,6 +36,7 @@ import {
   SERVER,
   toClient,
 } from './conversation-frames.js';
+import { KnownAnswers } from './known-answers.js';
 import { HEAD_BYTES, KnownPaths, type Paths } from './known-paths.js';
 import { MemoryDatapath, type SentFrame } from './memory.js';
 import { describe, differences, type ParsedPacket, parse } from './packet-parse.js';
@@ -108,6 +109,7 @@ export class Conversation {
       secret: SECRET,
       seeds: { client: 0, port: 0, nonce: FIRST_NONCE },
       virtualServers: inSlots([{ address: addressNumber(SERVER.address), port: SERVER.port }]),
+      answers: new KnownAnswers(),
       limits: {
         sessions: 64,
         halfOpen: 32,
@@ -321,6 +323,7 @@ export class Conversation {
         say(`request ${verdict} ${Buffer.from(bytes.subarray(start, end)).toString('latin1')}`),
       handoff: (_slot, index, service, attempt) =>
         say(`handoff ${node(index)} service ${service} attempt ${attempt}`),
+      answered: (_slot, answer) => say(`answered ${answer}`),
       adopted: (_slot, index) => say(`adopted ${node(index)}`),
       refused: (_slot, index, reason) => say(`refused ${node(index)} reason ${reason}`),
       unconfirmed: (_slot, index) => say(`unconfirmed ${node(index)}`),

@@ -87,10 +87,11 @@ export class AccessRecorder implements Observer {
   }
 
   handoff(slot: number, node: number, _service: number, attempt: number, now: number): void {
-    // The first handoff follows the request in the same call, so the request's time is its time.
-    const first = this.requestSlot === slot;
-    this.requestSlot = NONE;
-    if (!first && attempt <= 1) this.event(RecordKind.handoff, slot, node, now);
+    if (attempt <= 1) this.leaves(slot, node, now);
+  }
+
+  answered(slot: number, _answer: number, now: number): void {
+    this.leaves(slot, this.sessions.node(slot), now);
   }
 
   unconfirmed(slot: number, node: number, now: number): void {
@@ -158,6 +159,14 @@ export class AccessRecorder implements Observer {
     const { buffer, byteOffset, length } = bytes;
     this.sourceWords =
       byteOffset % 4 === 0 ? new Uint32Array(buffer, byteOffset, length >>> 2) : new Uint32Array(0);
+  }
+
+  /** The session goes to a node, or to no node because the balancer answers it. */
+  private leaves(slot: number, node: number, now: number): void {
+    // The first handoff follows the request in the same call, so the request's time is its time.
+    const first = this.requestSlot === slot;
+    this.requestSlot = NONE;
+    if (!first) this.event(RecordKind.handoff, slot, node, now);
   }
 
   private event(kind: number, slot: number, node: number, now: number): void {

@@ -3,6 +3,7 @@
  * garbage collection of the main thread delays a packet. A composition root, like balancer/run.ts,
  * which starts it.
  */
+
 import { parentPort, workerData } from 'node:worker_threads';
 import { Counters } from '../../base/counters.js';
 import { ObjectCounters } from '../../base/object-counters.js';
@@ -11,6 +12,7 @@ import { type PlainError, toPlainError } from '../../base/thread-errors.js';
 import { FrameTap } from '../../datapath/frame-tap.js';
 import { MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
 import { Admin } from '../../directory/node-memory.js';
+import { RequestAnswers } from '../../directory/request-answers.js';
 import { RequestDispatcher } from '../../directory/request-dispatcher.js';
 import { Engine } from '../../engine/engine.js';
 import { HandoffCandidates } from '../../engine/handoff/candidates.js';
@@ -59,6 +61,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       shard: { worker, workers },
       ...opened.options,
       virtualServers: farm.servers,
+      answers: new RequestAnswers(Date.now),
       objects: new ObjectCounters(states.count, MOST_VIRTUAL_SERVERS, given.objects),
       timeouts: farm.timeouts,
       observer: nodeEvents,

@@ -160,6 +160,12 @@ export class CaptureDatapath implements TransmitQueue {
     return this.player.counts;
   }
 
+  /** The virtual clock as ms since 1970: the time at which the first frame was recorded, and on. */
+  get timeOfDay(): number {
+    const { seconds, nanoseconds } = this.scan.first;
+    return seconds * 1000 + nanoseconds / 1e6 + this.now;
+  }
+
   /**
    * For the engine's options: the recorded server's initial sequence number for the SYN being
    * delivered, or -1.

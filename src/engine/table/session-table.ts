@@ -37,6 +37,8 @@ export const SessionState = {
   passing: 4,
   /** Ended; late packets still pass through. */
   lingering: 5,
+  /** The balancer itself answers the client (answers/). */
+  answering: 6,
 } as const;
 /**
  * What people read, by SessionState; '' for a free record. RFC 9293's SYN-RECEIVED is commonly
@@ -49,6 +51,7 @@ export const SESSION_STATE_NAMES = [
   'handing',
   'passing',
   'closing',
+  'answering',
 ] as const;
 
 export const SessionFlag = {
@@ -128,15 +131,19 @@ export class SessionTable extends SessionRecords {
   readonly head: Int32Array;
   /**
    * The next byte that the node expects of those handed over. Valid from the beginning of a
-   * handoff.
+   * handoff. From the beginning of an answer: the end of what was sent of it.
    */
   readonly nodeAck: Uint32Array;
   /**
    * Index of the requested resource in the directory `HeadStore.directory`, or NO_RESOURCE. Valid
-   * from when the head has been read until it is given up.
+   * from when the head has been read until it is given up. From the beginning of an answer: its
+   * argument (`AnswerBook`).
    */
   readonly resource: Uint32Array;
-  /** The holders that this session was handed to: bits of `Dispatcher.pickedBit`. */
+  /**
+   * The holders that this session was handed to: bits of `Dispatcher.pickedBit`. From the beginning
+   * of an answer: when it began, as the record's times.
+   */
   readonly tried: Uint32Array;
   /** `Dispatcher.resume` of the last look at the head. */
   readonly resume: Uint32Array;
