@@ -35,7 +35,7 @@ const DATAPATHS = ['packet', 'xdp'];
 const endToEnd = (names: readonly string[]): string[] =>
   names.map((name) => `${END_TO_END}${name}.test.ts`);
 /** These run on the last datapath only: it makes no difference to them, or they choose it. */
-const ONCE = endToEnd(['datapath', 'farm', 'operating', 'operator', 'watch']);
+const ONCE = endToEnd(['datapath', 'farm', 'framing', 'operating', 'operator', 'watch']);
 /**
  * A flood leaves too little of the machine for other tests. And farm.test.ts leaves a farm behind,
  * which any other test with a farm would take down.

@@ -16,7 +16,7 @@ export interface WebOptions {
   listen?: string;
   /** Length of nginx's accept queue. Default: nginx's own, 511. */
   backlog?: number;
-  /** Extra lines for nginx's server block. */
+  /** Extra lines for nginx's server block, or for Apache's config. */
   extra?: string;
   /** A host name for which nginx or Apache closes the connection after each answer. */
   closing?: string;
@@ -212,6 +212,7 @@ User www-data
 Group www-data
 DocumentRoot ${this.root}
 KeepAliveTimeout 65
+${this.options.extra ?? ''}
 ${closing === undefined ? '' : hosts}`;
   }
 }

@@ -49,10 +49,11 @@ export class Fields {
   hasTransferEncoding = false;
   /** "chunked" is the last transfer coding, and only the last. */
   isChunked = false;
-  /** Fields named Content-Length. */
-  lengthFields = 0;
-  /** Transfer codings of all fields together. */
-  codings = 0;
+  /**
+   * The fields that decide about the body are valid, but nginx or Apache refuses them: more than
+   * one Content-Length, a coding before "chunked", an empty list element, a tab beside the value.
+   */
+  isDisputed = false;
   /** Connection has "close", also as a part of another word: nginx closes then, too. */
   closes = false;
   /** Connection has the option "keep-alive". */
@@ -73,8 +74,7 @@ export class Fields {
     this.contentLength = -1;
     this.hasTransferEncoding = false;
     this.isChunked = false;
-    this.lengthFields = this.codings = 0;
-    this.closes = this.keepsAlive = false;
+    this.isDisputed = this.closes = this.keepsAlive = false;
     this.hasUpgrade = this.hasExpect = this.authenticatesConnection = false;
 
     let p = start;
@@ -139,7 +139,6 @@ export class Fields {
    * number of more than 15 digits. A second field with the same number is accepted.
    */
   private takeLength(bytes: Uint8Array, start: number, end: number): boolean {
-    this.lengthFields++;
     const first = skipSpace(bytes, start, end);
     const last = dropSpace(bytes, first, end);
     if (first === last || last - first > MAX_LENGTH_DIGITS) return false;
@@ -150,6 +149,7 @@ export class Fields {
       length = length * 10 + (byte - ZERO);
     }
     if (this.contentLength >= 0 && this.contentLength !== length) return false;
+    if (this.contentLength >= 0 || hasTabOrComma(bytes, start, end)) this.isDisputed = true;
     this.contentLength = length;
     return true;
   }
@@ -160,6 +160,7 @@ export class Fields {
    * (RFC 9110 section 5.6.1.2). Parameters are refused, since no registered coding has any.
    */
   private takeCodings(bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.hasTransferEncoding || hasTabOrComma(bytes, start, end)) this.isDisputed = true;
     this.hasTransferEncoding = true;
     let p = start;
     while (p < end) {
@@ -168,7 +169,6 @@ export class Fields {
       while (p < end && TOKEN[bytes[p]!] === 1) p++;
       if (p > coding) {
         if (this.isChunked) return false;
-        this.codings++;
         this.isChunked = p - coding === CHUNKED.length && matches(bytes, coding, CHUNKED);
       }
       p = skipSpace(bytes, p, end);
@@ -216,6 +216,11 @@ function matches(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
     if ((byte | CASE_BIT) !== wanted) return false;
   }
   return true;
+}
+
+function hasTabOrComma(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let p = start; p < end; p++) if (bytes[p] === HTAB || bytes[p] === COMMA) return true;
+  return false;
 }
 
 function skipSpace(bytes: Uint8Array, start: number, end: number): number {

@@ -20,10 +20,21 @@
  * The follower is strict. What RFC 9112 forbids, what nginx and Apache read in different ways, and
  * what exceeds a limit below pins the connection: the stream is not followed from there on, and its
  * node, which has the connection, decides what it means. A pin is no error of the client.
- * test/request/http/framing.test.ts has the limits.
+ * test/fixtures/request-framing.txt has the cases; nginx and Apache are asked about each of them.
  */
 import type { HeadReader } from './head.js';
-import { COLON, CR, FIELD_VALUE, HEX_VALUE, LF, NOT_HEX, SEMICOLON, TOKEN } from './tables.js';
+import { isUsualMethod } from './method.js';
+import {
+  ASTERISK,
+  COLON,
+  CR,
+  FIELD_VALUE,
+  HEX_VALUE,
+  LF,
+  NOT_HEX,
+  SEMICOLON,
+  TOKEN,
+} from './tables.js';
 
 /** Results of `advance`. */
 export const Follow = {
@@ -54,6 +65,8 @@ export const Pin = {
   body: 6,
   /** A head after the first one is malformed or too large. */
   head: 7,
+  /** A method, or the target "*", that some servers refuse by closing the connection. */
+  method: 8,
 } as const;
 export type PinReason = (typeof Pin)[keyof typeof Pin];
 
@@ -62,7 +75,7 @@ export const AT_HEAD = 0;
 /** `state` of a stream that is not followed. */
 export const PINNED = 15;
 
-/** Digits of a chunk size, leading zeros included: up to 2^48 - 1 bytes. */
+/** Digits of a chunk size, leading zeros included: a chunk has up to 2^48 - 1 bytes. */
 export const MOST_SIZE_DIGITS = 12;
 /** Bytes of the extensions of one chunk. A signature of 64 hex digits with its name fits. */
 export const MOST_EXTENSION_BYTES = 256;
@@ -107,13 +120,13 @@ export class RequestFollower {
   position = 0;
 
   /**
-   * Begins with the body of a request whose head `head` has read completely. Sets `state` and
-   * `left`; `state` is AT_HEAD when there is no body. Returns why the connection stays with its
-   * node from this request on; `state` is PINNED then.
+   * Begins with the body of a request. `head` has just read its complete head, which starts at
+   * bytes[start]. Sets `state` and `left`; `state` is AT_HEAD when there is no body. Returns why
+   * the connection stays with its node from this request on; `state` is PINNED then.
    */
-  begin(head: HeadReader): PinReason {
+  begin(head: HeadReader, bytes: Uint8Array, start: number): PinReason {
     const fields = head.fields;
-    const pin = pinOf(head);
+    const pin = pinOf(head, bytes, start);
     this.left = 0;
     if (pin !== Pin.none) this.state = PINNED;
     else if (fields.isChunked) this.state = Part.size;
@@ -252,16 +265,20 @@ export class RequestFollower {
   }
 }
 
-/** Why the connection of a request stays with its node, given its complete head. */
-function pinOf(head: HeadReader): PinReason {
+/** Why the connection of a request stays with its node. Parameters as those of `begin`. */
+function pinOf(head: HeadReader, bytes: Uint8Array, start: number): PinReason {
   const fields = head.fields;
   if (fields.hasUpgrade) return Pin.upgrade;
   if (fields.hasExpect) return Pin.expect;
   if (fields.authenticatesConnection) return Pin.authentication;
+  if (
+    bytes[start + head.targetStart] === ASTERISK ||
+    !isUsualMethod(bytes, start + head.methodStart, start + head.methodEnd)
+  )
+    return Pin.method;
   // RFC 9112 section 9.3: HTTP/1.0 persists only on request.
   if (fields.closes || (head.minorVersion === 0 && !fields.keepsAlive)) return Pin.last;
-  // nginx knows no coding but "chunked", and refuses a second Content-Length.
-  if (fields.codings > 1 || fields.lengthFields > 1) return Pin.body;
+  if (fields.isDisputed) return Pin.body;
   return Pin.none;
 }
 

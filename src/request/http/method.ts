@@ -3,14 +3,51 @@
 const bytesOf = (name: string) => Uint8Array.from(name, (character) => character.charCodeAt(0));
 /** RFC 9110 section 9.2.1. Method names are case-sensitive. */
 const SAFE = ['GET', 'HEAD', 'OPTIONS', 'TRACE'].map(bytesOf);
+/** RFC 9110 section 9.3 without CONNECT and TRACE, RFC 5789, RFC 4918 section 9. */
+const USUAL = [
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'DELETE',
+  'OPTIONS',
+  'PATCH',
+  'PROPFIND',
+  'PROPPATCH',
+  'MKCOL',
+  'COPY',
+  'MOVE',
+  'LOCK',
+  'UNLOCK',
+].map(bytesOf);
 
 /**
  * Whether the method in bytes[start, end) is safe: the client does not ask for any change, so the
  * request may be sent twice.
  */
 export function isSafeMethod(bytes: Uint8Array, start: number, end: number): boolean {
-  return SAFE.some(
-    (name) =>
-      name.length === end - start && name.every((byte, index) => bytes[start + index] === byte),
-  );
+  return isAmong(SAFE, bytes, start, end);
+}
+
+/**
+ * Whether servers know the method in bytes[start, end). Some answer another one with an error and
+ * close the connection. TRACE is none of them: Apache closes when it has a body.
+ */
+export function isUsualMethod(bytes: Uint8Array, start: number, end: number): boolean {
+  return isAmong(USUAL, bytes, start, end);
+}
+
+function isAmong(
+  names: readonly Uint8Array[],
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
+  for (const name of names) {
+    if (name.length !== end - start) continue;
+    let at = 0;
+    while (at < name.length && bytes[start + at] === name[at]) at++;
+    if (at === name.length) return true;
+  }
+  return false;
 }
