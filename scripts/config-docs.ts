@@ -16,6 +16,9 @@ interface Schema {
   description?: string;
   expected?: string;
   default?: unknown;
+  /** The default of a key that only some entries may have. */
+  fallback?: unknown;
+  anyOf?: Schema[];
   enum?: string[];
   format?: string;
   minimum?: number;
@@ -104,6 +107,7 @@ function tables(schema: Schema, title: string): string[] {
 }
 
 function typeOf(schema: Schema): string {
+  if (schema.anyOf !== undefined) return 'port, text or list';
   if (schema.enum !== undefined) return schema.enum.map((name) => `\`${name}\``).join(', ');
   if (schema.type === 'array')
     return schema.items?.properties === undefined ? `list of ${plural(schema)}` : 'list of maps';
@@ -121,7 +125,9 @@ function plural(schema: Schema): string {
 
 function defaultOf(schema: Schema, required: boolean): string {
   if (schema.type === 'object' && schema.default !== undefined) return 'see below';
-  if (schema.default !== undefined) return `\`${String(schema.default)}\``;
+  const fallback = schema.default ?? schema.fallback;
+  if (Array.isArray(fallback)) return 'an empty list';
+  if (fallback !== undefined) return `\`${String(fallback)}\``;
   return required ? '**required**' : '';
 }
 

@@ -5,11 +5,13 @@
  */
 
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
+import { httpServer, serverSlot } from '../../lab/virtual-server.js';
 import type { Farm } from '../../src/balancer/objects/farm.js';
 import { farmMemory, farmStates, writeFarm } from '../../src/balancer/objects/farm-states.js';
 import { routesOf, ThreadFarm } from '../../src/balancer/threads/thread-farm.js';
 import { sharedArrays } from '../../src/base/arrays.js';
 import { Counters } from '../../src/base/counters.js';
+import { serverAt } from '../../src/config/virtual-server.js';
 import { MOST_VIRTUAL_SERVERS } from '../../src/datapath/xdp-layout.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
 import { RequestAnswers } from '../../src/directory/request-answers.js';
@@ -42,14 +44,10 @@ function makeFarm(generation: number): Farm {
       weight: isRetired(slot) ? 0 : 100,
       retired: isRetired(slot),
     })),
-    servers: Array.from({ length: MOST_VIRTUAL_SERVERS }, (_, slot) => ({
-      slot,
-      name: `server-${slot}`,
-      address: toAddress(0x0a63_6400 + slot),
-      port: 80,
-      predictor: 'least-connections',
-      retired: false,
-    })),
+    servers: Array.from({ length: MOST_VIRTUAL_SERVERS }, (_, slot) => {
+      const address = toAddress(0x0a63_6400 + slot);
+      return serverSlot(slot, httpServer(`server-${slot}`, address, 80, 'least-connections'));
+    }),
     directory: directoryImage(
       Array.from({ length: RESOURCES }, (_, resource) => ({
         path: `/section${resource % 100}/page${resource}.html`,
@@ -112,7 +110,7 @@ const engine = new Engine(
     key: new Uint8Array(16),
     secret: new Uint8Array(32),
     seeds: { client: 1, port: 2, nonce: 3 },
-    virtualServers: first.servers,
+    virtualServers: first.servers.map(serverAt),
     answers: new RequestAnswers(Date.now),
     limits: {
       sessions: 1_000_000,

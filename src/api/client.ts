@@ -198,8 +198,9 @@ function callOf(change: Change): { target: string; method: string; body?: object
       return { target: `/v1/virtual-servers/${name}${query}`, method: 'DELETE' };
     }
     case 'remove-resource': {
-      const { kind: _, ...key } = change;
-      return { target: `/v1/resources?${encode(key)}`, method: 'DELETE' };
+      const { kind: _, alpn, ...key } = change;
+      const query = { ...key, ...(alpn === undefined ? {} : { alpn: alpn.join(',') }) };
+      return { target: `/v1/resources?${encode(query)}`, method: 'DELETE' };
     }
   }
 }

@@ -43,7 +43,13 @@ export type Change =
   /** `endSessions`: its sessions do not go on. */
   | { kind: 'remove-virtual-server'; virtualServer: string; endSessions?: boolean }
   /** With `node`, only this node no longer holds it. */
-  | { kind: 'remove-resource'; host?: string; path: string; node?: string };
+  | {
+      kind: 'remove-resource';
+      host?: string;
+      path: string;
+      alpn?: readonly string[];
+      node?: string;
+    };
 
 /** An event with its number for `Last-Event-ID`. */
 export interface NumberedEvent {

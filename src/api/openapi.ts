@@ -51,8 +51,9 @@ const COMPONENTS: Readonly<Record<string, TSchema>> = {
   VirtualServer: VirtualServerDocument,
 };
 
-/** Formats of our own, and what they are for everybody else. */
+/** Formats of our own that others know by another name. They do not know the rest. */
 const FORMATS: Readonly<Record<string, string>> = { 'ipv4-unicast': 'ipv4', 'ipv4-host': 'ipv4' };
+const OUR_FORMATS: readonly unknown[] = ['duration', 'listener'];
 
 const ERRORS: Readonly<Record<number, string>> = {
   400: 'The request is not valid',
@@ -178,14 +179,26 @@ function parameters(schema: TSchema, place: 'query' | 'path'): object[] {
 function shape(schema: TSchema, whole?: TSchema): object {
   const name = Object.keys(COMPONENTS).find((each) => COMPONENTS[each] === schema);
   if (name !== undefined && schema !== whole) return { $ref: `#/components/schemas/${name}` };
-  const { expected: _, format, properties, items, anyOf, patternProperties, ...others } = schema;
+  const {
+    expected: _,
+    fallback,
+    format,
+    properties,
+    items,
+    anyOf,
+    patternProperties,
+    ...others
+  } = schema;
   const { required, ...rest } = others;
   const each = (schemas: Record<string, TSchema>): object =>
     Object.fromEntries(Object.entries(schemas).map(([key, value]) => [key, shape(value)]));
   return {
     ...rest,
+    ...(fallback === undefined ? {} : { default: fallback }),
     ...(required === undefined ? {} : { required: withoutDefaults(required, properties) }),
-    ...(format === undefined ? {} : { format: FORMATS[format] ?? format }),
+    ...(format === undefined || OUR_FORMATS.includes(format)
+      ? {}
+      : { format: FORMATS[format] ?? format }),
     ...(properties === undefined ? {} : { properties: each(properties) }),
     ...(patternProperties === undefined ? {} : { patternProperties: each(patternProperties) }),
     ...(items === undefined ? {} : { items: shape(items) }),

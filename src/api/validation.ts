@@ -2,7 +2,8 @@
 import type { TSchema } from '@sinclair/typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { quoted } from '../base/text.js';
-import { nearest, whyNotHost, whyNotUnicast } from '../config/values.js';
+import { taughtSchemas } from '../config/formats.js';
+import { nearest } from '../config/values.js';
 import { RequestError } from './errors.js';
 
 /** The parts of a request that have a schema, as messages call them. */
@@ -23,17 +24,10 @@ interface Described {
 const OPTIONS = { strict: true, useDefaults: true, verbose: true } as const;
 /** Texts of a query and of a path become the numbers that their schemas want. A body has types. */
 const CHECKS: Readonly<Record<Part, Ajv>> = {
-  body: prepared(new Ajv(OPTIONS)),
-  query: prepared(new Ajv({ ...OPTIONS, coerceTypes: true })),
-  path: prepared(new Ajv({ ...OPTIONS, coerceTypes: true })),
+  body: taughtSchemas(new Ajv(OPTIONS)),
+  query: taughtSchemas(new Ajv({ ...OPTIONS, coerceTypes: true })),
+  path: taughtSchemas(new Ajv({ ...OPTIONS, coerceTypes: true })),
 };
-
-function prepared(ajv: Ajv): Ajv {
-  ajv.addVocabulary(['expected']);
-  ajv.addFormat('ipv4-unicast', (text: string) => whyNotUnicast(text) === undefined);
-  ajv.addFormat('ipv4-host', (text: string) => whyNotHost(text) === undefined);
-  return ajv;
-}
 
 /** A check that fills defaults in, and returns what is wrong with the value, if anything is. */
 export type Check = (value: unknown) => RequestError | undefined;

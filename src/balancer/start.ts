@@ -6,8 +6,9 @@ import { monotonicClock } from '../base/clock.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import type { ProgramLog } from '../base/log.js';
 import type { LoadedFile } from '../config/load.js';
+import { formatPlace } from '../config/virtual-server.js';
 import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
-import { formatAddress, formatEndpoint } from '../wire/address.js';
+import { formatAddress } from '../wire/address.js';
 import type { AccessLog } from './access-log/access-log.js';
 import { CaptureFeed } from './capture-feed.js';
 import type { Ending, EndSteps } from './ending.js';
@@ -74,7 +75,7 @@ export async function start(options: StartOptions): Promise<() => void> {
   changes.start();
   steps.add(() => changes.stop());
   for (const server of config.virtualServers) {
-    log.info(`virtual server ${server.name} at ${formatEndpoint(server)}`);
+    log.info(`virtual server ${server.name} at ${formatPlace(server)}`);
   }
   log.info('ready', {
     interface: config.interface,

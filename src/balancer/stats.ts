@@ -13,7 +13,6 @@ import type { Log } from '../base/log.js';
 import { VERSION } from '../base/version.js';
 import type { BalancerConfig } from '../config/load.js';
 import { SessionState } from '../engine/table/session-table.js';
-import { formatAddress } from '../wire/address.js';
 import type { AccessLog } from './access-log/access-log.js';
 import { LossWatch } from './loss-watch.js';
 import type { Machine } from './machine/machine.js';
@@ -23,6 +22,7 @@ import { metricsInput } from './metrics/source.js';
 import type { NodeWatch } from './node-watch.js';
 import type { FarmSlots } from './objects/farm.js';
 import type { NodeObjects } from './objects/node-objects.js';
+import { serverDocument } from './objects/server-document.js';
 import type { EngineSnapshot } from './threads/engine-messages.js';
 import type { EnginePool } from './threads/engine-pool.js';
 
@@ -78,11 +78,7 @@ export class BalancerStats {
       interface: config.interface,
       datapath: machine.datapath,
       virtualServers: slots.servers.map((server) => ({
-        name: server.name,
-        address: formatAddress(server.address),
-        port: server.port,
-        predictor: server.predictor,
-        state: server.retired ? ('removed' as const) : ('up' as const),
+        ...serverDocument(server),
         active: snapshot.perServer[server.slot] ?? 0,
       })),
       nodes: slots.nodes.flatMap(({ slot, retired }) => {

@@ -1,7 +1,8 @@
 /** Parses arguments of the command line. */
 import { InvalidArgumentError } from 'commander';
 import { FEWEST_SNAP_BYTES, MOST_SNAP_BYTES } from '../api/documents.js';
-import { MOST_WEIGHT } from '../config/schema.js';
+import { parsePorts } from '../config/ports.js';
+import { MOST_WEIGHT } from '../config/schema-objects.js';
 import { type Address, MOST_PORT, parseAddress, UNSPECIFIED } from '../wire/address.js';
 
 const MOST_ROWS_ASKED = 16_000_000;
@@ -63,13 +64,27 @@ export function parseWeight(text: string): number {
   return parseWhole(text, MOST_WEIGHT);
 }
 
-/** "10.99.0.100:80". The balancer checks the address. */
-export function parseEndpoint(text: string): { address: string; port: number } {
-  const [, address = '', port = ''] = /^([^:]+):(\d{1,5})$/.exec(text) ?? [];
-  if (address === '' || +port < 1 || +port > MOST_PORT) {
-    throw new InvalidArgumentError('Expected an address and a port, such as 10.99.0.100:80.');
+/**
+ * "10.99.0.100:80", or with several ports "10.99.0.101:80,9000-9100" or "10.99.0.101:any". The
+ * balancer checks the address.
+ */
+export function parseListener(
+  text: string,
+): { address: string } & ({ port: number } | { ports: string[] }) {
+  const [, address = '', list = ''] = /^([^:]+):([\w,-]+)$/.exec(text) ?? [];
+  const ports = list.split(',');
+  if (address === '' || ports.some((form) => parsePorts(form) === undefined)) {
+    throw new InvalidArgumentError(
+      'Expected an address and ports, such as 10.99.0.100:80, 10.99.0.101:80,9000-9100 or 10.99.0.101:any.',
+    );
   }
-  return { address, port: +port };
+  const single = /^\d+$/.test(list) ? Number(list) : undefined;
+  return single === undefined ? { address, ports } : { address, port: single };
+}
+
+/** "n1,n2" */
+export function parseNames(text: string): string[] {
+  return text.split(',');
 }
 
 /** "/images/" for any host, or "www.example.org/images/". */

@@ -6,7 +6,10 @@ import { formatCount, formatDuration } from '../base/format.js';
 import { STAGE_NAMES } from '../base/stages.js';
 import { formatTable } from '../base/table.js';
 import { printable } from '../base/text.js';
+import { resourceName } from '../config/edit.js';
 import type { BalancerConfig, Config, NodeConfig } from '../config/load.js';
+import { formatListener } from '../config/ports.js';
+import { formatPlace, serverSummary } from '../config/virtual-server.js';
 import { formatAddress, formatEndpoint } from '../wire/address.js';
 import { nodeWhy } from './node-why.js';
 
@@ -19,13 +22,19 @@ export function renderStats(stats: StatsDocument, most?: number): string {
     [
       { title: 'VIRTUAL SERVER' },
       { title: 'ADDRESS' },
+      { title: 'MODE' },
       { title: 'PREDICTOR' },
       { title: 'STATE' },
       { title: 'SESSIONS', align: 'right' },
     ],
     stats.virtualServers.map((server) => [
       server.name,
-      `${server.address}:${server.port}`,
+      formatListener(
+        server.address,
+        server.ports ?? [{ from: server.port, to: server.port }],
+        server.transport ?? 'tcp',
+      ),
+      [server.mode ?? '', server.protocol ?? ''].join(' ').trim(),
       server.predictor,
       server.state ?? '',
       formatCount(server.active),
@@ -210,7 +219,8 @@ function balancerLines(config: BalancerConfig): [string, string][] {
     ...some(
       'virtual servers',
       config.virtualServers.map(
-        (server) => `${server.name}  ${formatEndpoint(server)}, ${server.predictor}`,
+        (server) =>
+          `${server.name}  ${formatPlace(server)}, ${serverSummary(server, config.nodes)}`,
       ),
     ),
     ...some(
@@ -222,8 +232,8 @@ function balancerLines(config: BalancerConfig): [string, string][] {
     ...some(
       'resources',
       config.resources.map(
-        ({ host, path, nodes }) =>
-          `${host ?? ''}${path}  ${nodes.map((node) => config.nodes[node]?.name).join(', ')}`,
+        (resource) =>
+          `${resourceName(resource)}  ${resource.nodes.map((node) => config.nodes[node]?.name).join(', ')}`,
       ),
     ),
     ...some(

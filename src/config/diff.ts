@@ -1,11 +1,13 @@
 /** What differs between the config that runs and another one: in words, and for programs. */
+import { isDeepStrictEqual } from 'node:util';
 import { formatCount } from '../base/format.js';
 import { patternKey } from '../directory/pattern.js';
 import type { Timeouts } from '../engine/options.js';
 import { formatAddress, formatEndpoint } from '../wire/address.js';
 import { resourceName } from './edit.js';
-import type { BalancerConfig, NodeEntry, VirtualServer } from './load.js';
+import type { BalancerConfig, NodeEntry, ResourceEntry, VirtualServer } from './load.js';
 import { formatConfigDuration } from './values.js';
+import { formatPlace, NOT_SET, serverKeys, serverSummary, usualValue } from './virtual-server.js';
 
 /** Numbers of objects. A moved object has kept its name and has another address. */
 export interface ChangeCount {
@@ -54,9 +56,10 @@ export function diffConfig(running: BalancerConfig, wanted: BalancerConfig): Con
   });
   const virtualServers = new Changes('virtual server', 'virtual servers');
   compareNamed<VirtualServer>(virtualServers, running.virtualServers, wanted.virtualServers, {
-    place: formatEndpoint,
-    extra: ({ predictor }) => `, ${predictor}`,
-    differences: (before, after) => difference('predictor', before.predictor, after.predictor),
+    place: formatPlace,
+    extra: (server) => `, ${serverSummary(server, wanted.nodes)}`,
+    differences: (before, after) =>
+      serverDifferences(serverKeys(before, running.nodes), serverKeys(after, wanted.nodes)),
   });
   const resources = new Changes('resource', 'resources');
   compareResources(resources, running, wanted);
@@ -144,11 +147,20 @@ function compareNamed<Item extends { readonly name: string }>(
     changes.add('removed', () => `${before.name} ${kind.place(before)} is removed`);
 }
 
+/** A key that only one of both kinds has is named if it does not have its usual value. */
+function serverDifferences(before: Settings, after: Settings): string {
+  const [old, present] = [new Map(before), new Map(after)];
+  return [...new Set([...present.keys(), ...old.keys()])]
+    .map((key) =>
+      difference(key, old.get(key) ?? usualValue(key), present.get(key) ?? usualValue(key)),
+    )
+    .filter((line) => line !== '')
+    .join(', ');
+}
+
 function difference(key: string, before: string | number, after: string | number): string {
   return before === after ? '' : `${key} ${before} -> ${after}`;
 }
-
-type ResourceEntry = BalancerConfig['resources'][number];
 
 function compareResources(changes: Changes, running: BalancerConfig, wanted: BalancerConfig): void {
   // The index in `wanted.nodes` of each node that runs; -1: it is removed.
@@ -162,11 +174,18 @@ function compareResources(changes: Changes, running: BalancerConfig, wanted: Bal
     left.delete(key);
     if (before === undefined) {
       const holders = (): string => holderText(after, wanted);
-      changes.add('added', () => `${resourceName(after)} is added: holders ${holders()}`);
-    } else if (!sameHolders(before.nodes, after.nodes, wantedIndex)) {
+      const rewrite = after.rewrite === undefined ? '' : `, rewrite ${after.rewrite}`;
+      changes.add('added', () => `${resourceName(after)} is added: holders ${holders()}${rewrite}`);
+    } else {
+      const isHeldAlike = sameHolders(before.nodes, after.nodes, wantedIndex);
+      if (isHeldAlike && before.rewrite === after.rewrite) continue;
       changes.add('changed', () => {
         const holders = `${holderText(before, running)} -> ${holderText(after, wanted)}`;
-        return `${resourceName(after)}: holders ${holders}`;
+        const parts = [
+          ...(isHeldAlike ? [] : [`holders ${holders}`]),
+          difference('rewrite', before.rewrite ?? NONE, after.rewrite ?? NONE),
+        ];
+        return `${resourceName(after)}: ${parts.filter((part) => part !== '').join(', ')}`;
       });
     }
   }
@@ -189,6 +208,8 @@ function unequal(
     after !== undefined &&
     before.path === after.path &&
     before.host === after.host &&
+    before.rewrite === after.rewrite &&
+    isDeepStrictEqual(before.alpn, after.alpn) &&
     sameHolders(before.nodes, after.nodes, wantedIndex);
   const fromStart = {
     running: running.filter((before, at) => !same(before, wanted[at])),
@@ -223,7 +244,7 @@ function holderText({ nodes }: ResourceEntry, config: BalancerConfig): string {
   return more === 0 ? named.join(', ') : `${named.join(', ')} and ${formatCount(more)} more`;
 }
 
-const NONE = 'not set';
+const NONE = NOT_SET;
 
 type Settings = readonly (readonly [key: string, value: string])[];
 

@@ -8,13 +8,20 @@ import { BatonError } from '../base/errors.js';
 import { quoted } from '../base/text.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
 import type { BalancerData, NodeData, ResourceData, VirtualServerData } from './data.js';
-import { MOST_WEIGHT } from './schema.js';
+import { formatListener } from './ports.js';
+import { type ServerPlaces, takenBy } from './rules-servers.js';
+import { MOST_WEIGHT, SERVER_DEFAULTS } from './schema-objects.js';
 import { nearest } from './values.js';
+import { portsOf } from './virtual-server.js';
 
-/** Names a resource. Without a host it is the resource for any host. */
+/**
+ * Names a resource. Without a host it is the resource for any host, without `alpn` that for every
+ * protocol.
+ */
 export interface ResourceName {
   readonly host?: string | undefined;
   readonly path: string;
+  readonly alpn?: readonly string[] | undefined;
 }
 
 /** Resources that a message names. */
@@ -22,9 +29,10 @@ const MOST_NAMED = 3;
 /** Resources whose names are compared with a name that does not exist. */
 const MOST_COMPARED = 4_096;
 
-/** "www.example.org/a/", or "/a/" for any host. */
-export function resourceName({ host, path }: ResourceName): string {
-  return `${host ?? ''}${path}`;
+/** "www.example.org/a/", "/a/" for any host, or "/ (alpn h2)". */
+export function resourceName({ host, path, alpn }: ResourceName): string {
+  const protocols = alpn === undefined ? '' : ` (alpn ${alpn.join(', ')})`;
+  return `${host ?? ''}${path}${protocols}`;
 }
 
 /** @throws BatonError BATON_IN_USE when the name or the address is taken */
@@ -41,29 +49,38 @@ export function addNode(data: BalancerData, node: NodeData): BalancerData {
 
 /** @throws BatonError BATON_IN_USE when the name, or address and port, are taken */
 export function addVirtualServer(data: BalancerData, server: VirtualServerData): BalancerData {
-  const { name, address, port } = server;
+  const { name, address } = server;
   const same = data.virtualServers.find((other) => other.name === name);
   if (same !== undefined) {
-    const at = `${same.address}:${same.port}`;
+    const { transport, ports } = placeOf(same);
+    const at = formatListener(same.address, ports, transport);
     throw inUse(`virtual server ${quoted(name)} exists already, at ${at}`);
   }
-  const other = data.virtualServers.find((one) => one.address === address && one.port === port);
-  if (other !== undefined) {
-    throw inUse(`${address}:${port} is used by virtual server ${quoted(other.name)}`);
-  }
+  const taken = takenBy(data.virtualServers.map(placeOf), placeOf(server));
+  if (taken !== undefined)
+    throw inUse(`${address}:${taken.port} is used by virtual server ${quoted(taken.name)}`);
   return { ...data, virtualServers: [...data.virtualServers, server] };
 }
 
 /**
  * Adds a resource. If it exists already, the nodes become further holders.
  * @throws BatonError BATON_UNKNOWN for a node that does not exist, BATON_IN_USE when all nodes
- *   hold the resource already, BATON_ARGUMENT for an invalid host or path
+ *   hold the resource already or it has another rewrite, BATON_ARGUMENT for an invalid host or path
  */
 export function addResource(data: BalancerData, resource: ResourceData): BalancerData {
   const at = indexOf(data, resource);
   for (const node of resource.nodes) requireNode(data, node);
   const existing = data.resources[at];
   if (existing === undefined) return { ...data, resources: [...data.resources, resource] };
+  const { rewrite } = resource;
+  if (rewrite !== undefined && rewrite !== existing.rewrite) {
+    const present =
+      existing.rewrite === undefined ? 'no rewrite' : `the rewrite ${existing.rewrite}`;
+    throw inUse(
+      `resource ${quoted(resourceName(existing))} exists already, with ${present}`,
+      'remove it first, and add it with the other rewrite',
+    );
+  }
   const added = resource.nodes.filter((node) => !existing.nodes.includes(node));
   if (added.length === 0) {
     const nodes = resource.nodes.map((node) => quoted(node)).join(', ');
@@ -72,9 +89,16 @@ export function addResource(data: BalancerData, resource: ResourceData): Balance
   return withResource(data, at, { ...existing, nodes: [...existing.nodes, ...added] });
 }
 
-/** @throws BatonError BATON_UNKNOWN, or BATON_IN_USE while a resource names the node */
+/** @throws BatonError BATON_UNKNOWN, or BATON_IN_USE while a resource or virtual server names it */
 export function removeNode(data: BalancerData, name: string): BalancerData {
   requireNode(data, name);
+  const server = data.virtualServers.find(({ nodes }) => nodes?.includes(name) === true);
+  if (server !== undefined) {
+    throw inUse(
+      `node ${quoted(name)} gets the connections of virtual server ${quoted(server.name)}`,
+      'take it out of the nodes of this virtual server first: in the config file, with a reload',
+    );
+  }
   const held = data.resources.filter(({ nodes }) => nodes.includes(name));
   if (held.length > 0) {
     const named = held.slice(0, MOST_NAMED).map((resource) => quoted(resourceName(resource)));
@@ -129,7 +153,7 @@ export function removeResource(
   }
   const text = quoted(resourceName(existing));
   if (node === undefined) {
-    if (data.resources.length === 1) {
+    if (data.resources.length === 1 && data.virtualServers.some(needsResources)) {
       throw inUse(
         `resource ${text} is the only one`,
         'a balancer needs a resource: add another first',
@@ -172,17 +196,26 @@ function withResource(data: BalancerData, at: number, resource: ResourceData): B
   return { ...data, resources: data.resources.with(at, resource) };
 }
 
+function needsResources({ mode, protocol }: VirtualServerData): boolean {
+  return mode !== 'forward' && protocol !== 'tcp';
+}
+
 /** The index of the resource that matches the same requests, or -1. */
-function indexOf(data: BalancerData, { host, path }: ResourceName): number {
-  const key = keyOf({ host, path });
+function indexOf(data: BalancerData, { host, path, alpn }: ResourceName): number {
+  const key = keyOf({ host, path, alpn });
   // In a long list the same spelling is found much faster.
-  const spelled = data.resources.findIndex((one) => one.path === path && one.host === host);
+  const spelled =
+    alpn === undefined
+      ? data.resources.findIndex(
+          (one) => one.path === path && one.host === host && one.alpn === undefined,
+        )
+      : -1;
   if (spelled >= 0) return spelled;
   return data.resources.findIndex((resource) => patternKey(resource) === key);
 }
 
 /** @throws BatonError BATON_ARGUMENT */
-function keyOf({ host, path }: ResourceName): string {
+function keyOf({ host, path, alpn }: ResourceName): string {
   const wrong = (key: string, value: string, why: string): never => {
     throw new BatonError('BATON_ARGUMENT', `${key}: is ${quoted(value)}: ${why}`);
   };
@@ -191,11 +224,17 @@ function keyOf({ host, path }: ResourceName): string {
   const pathIsWrong = pathProblem(path);
   if (pathIsWrong !== undefined) wrong('path', path, pathIsWrong);
   try {
-    return patternKey({ host, path });
+    return patternKey({ host, path, alpn });
   } catch (error) {
     if (!(error instanceof BatonError)) throw error;
     return wrong('path', path, 'it has no normal form');
   }
+}
+
+/** Where clients reach a virtual server. Its values may not have been checked. */
+function placeOf(server: VirtualServerData): ServerPlaces {
+  const { name, address, transport = SERVER_DEFAULTS.transport } = server;
+  return { name, address, transport, ports: portsOf(server) };
 }
 
 function requireNode(data: BalancerData, name: string): void {

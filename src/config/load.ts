@@ -5,16 +5,18 @@
 
 import { BatonError } from '../base/errors.js';
 import type { LogLevel } from '../base/log.js';
-import type { PredictorName } from '../directory/predictors/index.js';
 import type { Limits, Timeouts } from '../engine/options.js';
 import { type Address, type Endpoint, requireAddress } from '../wire/address.js';
-import type { BalancerData } from './data.js';
+import type { BalancerData, ResourceData } from './data.js';
 import { FileSource } from './file-source.js';
 import { checkBalancerRules, checkNodeRules } from './rules.js';
 import { type AccessLogFormat, BalancerFile, type Datapath, NodeFile } from './schema.js';
 import type { Source } from './source.js';
 import { validate } from './validate.js';
 import { parseDuration, parseListener } from './values.js';
+import { type VirtualServer, virtualServer } from './virtual-server.js';
+
+export type { VirtualServer } from './virtual-server.js';
 
 interface Common {
   /** As given to the loader. */
@@ -35,18 +37,23 @@ export interface NamedInterface {
   readonly where: string;
 }
 
-/** A virtual server, as every part of the balancer takes it. */
-export interface VirtualServer extends Endpoint {
-  readonly name: string;
-  readonly predictor: PredictorName;
-}
-
 /** A node, as every part of the balancer takes it. */
 export interface NodeEntry {
   readonly name: string;
   readonly address: Address;
   /** 0: it takes no new session. */
   readonly weight: number;
+}
+
+export interface ResourceEntry {
+  readonly host: string | undefined;
+  readonly path: string;
+  /** It matches only TLS connections that offer one of these application protocols. */
+  readonly alpn?: readonly string[];
+  /** The path that nodes get; "%p" stands for what follows the matched path. */
+  readonly rewrite?: string;
+  /** Indices into `nodes`. */
+  readonly nodes: readonly number[];
 }
 
 /** The API over TLS. Paths are absolute. */
@@ -79,12 +86,7 @@ export interface BalancerConfig extends Common {
   readonly controlSocket: string;
   readonly virtualServers: readonly VirtualServer[];
   readonly nodes: readonly NodeEntry[];
-  readonly resources: readonly {
-    readonly host: string | undefined;
-    readonly path: string;
-    /** Indices into `nodes`. */
-    readonly nodes: readonly number[];
-  }[];
+  readonly resources: readonly ResourceEntry[];
   readonly limits: Limits;
   readonly timeouts: Timeouts;
   /** Undefined: the control socket is the only way to the API. */
@@ -143,8 +145,10 @@ export interface LoadedFile {
 export function loadBalancerFile(file: string): LoadedFile {
   const source = open(file, 'balancer');
   const config = balancerConfig(source);
-  // The check has shown that it has this form.
-  return { config, data: source.data as BalancerData, text: source.text };
+  // The check has shown that it has this form, except that it need not have resources.
+  const data = source.data as BalancerData;
+  const resources = (data.resources as BalancerData['resources'] | undefined) ?? [];
+  return { config, data: { ...data, resources }, text: source.text };
 }
 
 /**
@@ -226,13 +230,9 @@ export function balancerConfig(source: Source, replayed = false): BalancerConfig
     address: optionalAddress(data.address),
     keyFile: source.resolve(data.keyFile),
     controlSocket: source.resolve(data.controlSocket),
-    virtualServers: data.virtualServers.map(withAddress),
+    virtualServers: data.virtualServers.map((entry) => virtualServer(entry, indices)),
     nodes: data.nodes.map(withAddress),
-    resources: data.resources.map((resource) => ({
-      host: resource.host,
-      path: resource.path,
-      nodes: resource.nodes.map((name) => indices.get(name)!),
-    })),
+    resources: data.resources.map((resource) => resourceEntry(resource, indices)),
     limits: {
       ...data.limits,
       halfOpen: Math.min(data.limits.halfOpen, data.limits.sessions),
@@ -263,6 +263,23 @@ export function balancerConfig(source: Source, replayed = false): BalancerConfig
         : { file: source.resolve(data.accessLog.file), format: data.accessLog.format },
     log: data.log,
     warnings: source.warningLines(),
+  };
+}
+
+/**
+ * A resource of a checked config.
+ * @param nodes the index of each node of the config, by name
+ */
+export function resourceEntry(
+  { host, path, alpn, rewrite, nodes: holders }: ResourceData,
+  nodes: ReadonlyMap<string, number>,
+): ResourceEntry {
+  return {
+    host,
+    path,
+    ...(alpn === undefined ? {} : { alpn }),
+    ...(rewrite === undefined ? {} : { rewrite }),
+    nodes: holders.map((name) => nodes.get(name)!),
   };
 }
 

@@ -4,7 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ResourceData } from './data.js';
-import type { BalancerConfig } from './load.js';
+import { type BalancerConfig, resourceEntry } from './load.js';
 
 /** About a millisecond of work. */
 const PIECE_RESOURCES = 1_000;
@@ -56,8 +56,7 @@ export async function entriesInTurns(
   const indices = new Map(nodes.map(({ name }, index) => [name, index]));
   const entries: ResourceEntries[number][] = [];
   for (const piece of pieces(resources)) {
-    for (const { host, path, nodes } of piece)
-      entries.push({ host, path, nodes: nodes.map((name) => indices.get(name)!) });
+    for (const resource of piece) entries.push(resourceEntry(resource, indices));
     await nextTurn();
   }
   return entries;

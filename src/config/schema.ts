@@ -2,16 +2,25 @@
  * The one definition of both config files. Types, defaults, checks, the text of error messages and
  * docs/configuration.md all come from it.
  *
- * Each key has a `description` with its unit, for the documentation. Its `expected` completes the
- * sentence "... is 7, expected" of an error message. After the checks, a key with a default always
- * has a value, so its type here is not optional.
+ * schema-objects.ts has the objects that can come and go at run time, schema-parts.ts the forms of
+ * keys. After the checks, a key with a default always has a value, so its type here is not
+ * optional.
  */
 import { type Static, Type } from '@sinclair/typebox';
 import { LOG_LEVELS } from '../base/log.js';
 import { MAX_WORKERS, MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../datapath/xdp-layout.js';
-import { PREDICTOR_NAMES } from '../directory/predictors/index.js';
 import { MAX_HEAD_BYTES } from '../request/http/scan.js';
-import { MOST_PORT } from '../wire/address.js';
+import { Node, Resource, VirtualServer } from './schema-objects.js';
+import {
+  address,
+  choice,
+  closed,
+  count,
+  duration,
+  filePath,
+  interfaceName,
+  listener,
+} from './schema-parts.js';
 
 /** The values of the key `datapath`. */
 export const DATAPATHS = ['auto', 'xdp', 'packet'] as const;
@@ -29,84 +38,6 @@ export type AccessLogFormat = (typeof ACCESS_LOG_FORMATS)[number];
 /** Checking this many takes several seconds. */
 const MOST_RESOURCES = 1_048_576;
 const MOST_ADDRESSES = 64;
-/** The largest weight of a node. */
-export const MOST_WEIGHT = 1_000;
-
-function choice<const Names extends readonly string[]>(
-  names: Names,
-  description: string,
-  fallback: Names[number],
-) {
-  return Type.Unsafe<Names[number]>({
-    type: 'string',
-    enum: [...names],
-    default: fallback,
-    description,
-    expected: names.length === 1 ? `${names[0]}, the only value` : `one of ${names.join(', ')}`,
-  });
-}
-
-function count(description: string, fallback: number, minimum: number, maximum: number) {
-  return Type.Integer({
-    minimum,
-    maximum,
-    default: fallback,
-    description,
-    expected: `a whole number from ${minimum} to ${maximum}`,
-  });
-}
-
-function duration(description: string, fallback: string) {
-  return Type.String({
-    format: 'duration',
-    default: fallback,
-    description,
-    expected: 'a duration from 1ms to 24h with its unit (ms, s, m, h), such as 300ms, 10s or 15m',
-  });
-}
-
-/** Describes an address in error messages. */
-export const EXPECTED_ADDRESS = 'an IPv4 address such as 10.99.0.3';
-
-function address(description: string) {
-  return Type.String({ format: 'ipv4-unicast', description, expected: EXPECTED_ADDRESS });
-}
-
-/** In a replay a virtual server may have a loopback address. Elsewhere rules.ts refuses it. */
-function virtualAddress(description: string) {
-  return Type.String({ format: 'ipv4-host', description, expected: EXPECTED_ADDRESS });
-}
-
-function name(description: string) {
-  return Type.String({
-    pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$',
-    description,
-    expected: 'a name of 1 to 63 letters, digits, ".", "_" and "-"',
-  });
-}
-
-function filePath(description: string, fallback?: string) {
-  return Type.String({
-    minLength: 1,
-    pattern: '^[^\\u0000]*$',
-    description,
-    expected: 'the path of a file',
-    ...(fallback === undefined ? {} : { default: fallback }),
-  });
-}
-
-const interfaceName = (description: string) =>
-  Type.String({
-    pattern: '^(?!\\.{1,2}$)[^\\s/:\\u0000]{1,15}$',
-    description,
-    expected: 'the name of a network interface such as eth0',
-  });
-
-function listener(description: string, expected: string) {
-  return Type.String({ format: 'listener', description, expected });
-}
-
-const closed = { additionalProperties: false } as const;
 
 const Log = Type.Object(
   { level: choice(LOG_LEVELS, 'The lowest level of messages that are written.', 'info') },
@@ -116,69 +47,6 @@ const Log = Type.Object(
     description: 'Messages on standard error.',
     expected: 'a map with the key level',
   },
-);
-
-/** A virtual server in the config file, and in calls of the API that add one. */
-export const VirtualServer = Type.Object(
-  {
-    name: name('The name of the virtual server in tables and messages.'),
-    address: virtualAddress(
-      'The virtual address. Baton adds it to the interface, and removes it when it stops.',
-    ),
-    port: Type.Integer({
-      minimum: 1,
-      maximum: MOST_PORT,
-      description: 'The TCP port.',
-      expected: `a port number from 1 to ${MOST_PORT}`,
-    }),
-    predictor: choice(
-      PREDICTOR_NAMES,
-      'How one of the holders is picked: in turn, or the one with the fewest sessions. Both take weights into account.',
-      'round-robin',
-    ),
-  },
-  { ...closed, expected: 'a map with the keys name, address, port and predictor' },
-);
-
-/** A node in the config file, and in calls of the API that add one. */
-export const Node = Type.Object(
-  {
-    name: name('The name of the node in resources, tables and messages.'),
-    address: address(
-      "The node's own address, on the link of the interface by which nodes are reached.",
-    ),
-    weight: count(
-      'The share of sessions that it gets, relative to the other holders.',
-      1,
-      1,
-      MOST_WEIGHT,
-    ),
-  },
-  { ...closed, expected: 'a map with the keys name, address and weight' },
-);
-
-/** A resource in the config file, and in calls of the API that add one. */
-export const Resource = Type.Object(
-  {
-    host: Type.Optional(
-      Type.String({
-        description:
-          'The host of the request: a name, or `*.` and a name, which matches each name below it. Without this key, any host matches. The most specific host wins.',
-        expected: 'a host name such as www.example.org or *.example.org',
-      }),
-    ),
-    path: Type.String({
-      description:
-        'The path. A path that ends in `/` matches all paths below it. Another path matches only itself. The longest match wins. Characters outside ASCII may be written as they are or percent-encoded. Several slashes in a row count as one.',
-      expected: 'a path that begins with "/"',
-    }),
-    nodes: Type.Array(Type.String({ expected: 'the name of a node' }), {
-      minItems: 1,
-      description: 'Names of the nodes that hold this content.',
-      expected: 'a list of at least one node name',
-    }),
-  },
-  { ...closed, expected: 'a map with the keys host, path and nodes' },
 );
 
 const LimitKeys = Type.Object(
@@ -364,10 +232,11 @@ export const BalancerFile = Type.Object(
       expected: `a list of 1 to ${MAX_XDP_NODES} nodes`,
     }),
     resources: Type.Array(Resource, {
-      minItems: 1,
       maxItems: MOST_RESOURCES,
-      description: 'Which nodes hold which content.',
-      expected: `a list of 1 to ${MOST_RESOURCES} resources`,
+      default: [],
+      description:
+        'Which nodes hold which content. Needed by virtual servers that read requests: those of `mode: handoff` with the protocol `http` or `tls`.',
+      expected: `a list of up to ${MOST_RESOURCES} resources`,
     }),
     limits: LimitKeys,
     timeouts: TimeoutKeys,

@@ -4,8 +4,9 @@
 import type { TSchema } from '@sinclair/typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { quoted } from '../base/text.js';
+import { taughtSchemas } from './formats.js';
 import type { KeyPath, Source } from './source.js';
-import { nearest, parseDuration, parseListener, whyNotHost, whyNotUnicast } from './values.js';
+import { nearest, whyNotUnicast } from './values.js';
 
 /** The parts of a schema that this module reads. */
 interface Described {
@@ -15,12 +16,9 @@ interface Described {
   items?: Described;
 }
 
-const ajv = new Ajv({ strict: true, allErrors: true, useDefaults: true, verbose: true });
-ajv.addVocabulary(['expected']);
-ajv.addFormat('duration', (text: string) => parseDuration(text) !== undefined);
-ajv.addFormat('ipv4-unicast', (text: string) => whyNotUnicast(text) === undefined);
-ajv.addFormat('ipv4-host', (text: string) => whyNotHost(text) === undefined);
-ajv.addFormat('listener', (text: string) => parseListener(text) !== undefined);
+const ajv = taughtSchemas(
+  new Ajv({ strict: true, allErrors: true, useDefaults: true, verbose: true }),
+);
 
 const compiled = new WeakMap<TSchema, ValidateFunction>();
 
@@ -66,6 +64,8 @@ function hasDefaults({ properties = {}, items }: Described): boolean {
 }
 
 function report(error: ErrorObject, root: Described, data: unknown, source: Source): void {
+  // What is wrong with each form of a union says less than that none of them fits.
+  if (error.schemaPath.includes('/anyOf/')) return;
   const path = toPath(error.instancePath, data);
   const schema = (error.parentSchema ?? root) as Described;
   if (error.keyword === 'required') {

@@ -17,9 +17,19 @@ export interface Resource {
   readonly host?: string | undefined;
   /** A path that ends in "/" covers itself and everything below it. Any other covers itself. */
   readonly path: string;
+  /**
+   * Application protocols (ALPN). With this key it matches only TLS connections that offer one of
+   * them.
+   */
+  readonly alpn?: readonly string[] | undefined;
+  /** The path that the node gets, in which "%p" stands for what follows the matched path. */
+  readonly rewrite?: string | undefined;
   /** Indexes of the holders. */
   readonly nodes: readonly number[];
 }
+
+/** What decides which requests a resource matches. */
+export type Pattern = Pick<Resource, 'host' | 'path' | 'alpn'>;
 
 /** The beginning of a wildcard. Its dot belongs to the compared part. */
 const WILDCARD = '*.';
@@ -146,22 +156,21 @@ export function canonicalHost(host: string): CanonicalHost {
 }
 
 /** A key of a pattern. Two patterns that match the same requests have the same key. */
-export function patternKey(resource: Pick<Resource, 'host' | 'path'>): string {
+export function patternKey({ host, path, alpn }: Pattern): string {
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
-  const path = isNormal(resource.path) ? resource.path : text(canonicalPath(resource.path));
-  if (resource.host === undefined) return path;
-  if (isNormalHost(resource.host)) return `${resource.host} ${path}`;
-  const host = canonicalHost(resource.host);
-  return `${host.isWildcard ? '*' : ''}${text(host.bytes)} ${path}`;
+  const normal = isNormal(path) ? path : text(canonicalPath(path));
+  const key = alpn === undefined ? normal : `${normal} ${alpn.toSorted().join(' ')}`;
+  if (host === undefined) return key;
+  if (isNormalHost(host)) return `${host} ${key}`;
+  const canonical = canonicalHost(host);
+  return `${canonical.isWildcard ? '*' : ''}${text(canonical.bytes)} ${key}`;
 }
 
 /**
- * Finds resources with the same host and path as an earlier one. Returns pairs of indexes [later,
+ * Finds resources that match the same requests as an earlier one. Returns pairs of indexes [later,
  * earlier]. All patterns must be valid.
  */
-export function duplicates(
-  resources: readonly Pick<Resource, 'host' | 'path'>[],
-): [number, number][] {
+export function duplicates(resources: readonly Pattern[]): [number, number][] {
   const seen = new Map<string, number>();
   const found: [number, number][] = [];
   resources.forEach((resource, index) => {

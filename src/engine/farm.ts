@@ -15,11 +15,31 @@ export interface NodeAt {
   readonly retired: boolean;
 }
 
-/** A virtual server in its slot. */
+/** How a node gets a connection: after a handshake and a look-up, or by its first packet. */
+export const Mode = { handoff: 0, forward: 1 } as const;
+/** What is read of a connection before its handoff. */
+export const Protocol = { http: 0, tls: 1, tcp: 2 } as const;
+/** Where the later requests of a connection go. */
+export const KeepAlive = { sticky: 0, migrate: 1 } as const;
+/** Which requests get another node when theirs fails: those that may be repeated, or all. */
+export const Retry = { safe: 0, all: 1 } as const;
+
+/** A virtual server in its slot. What is absent is 0. */
 export interface ServerAt {
   readonly slot: number;
   readonly address: number;
+  /** The only port of the mode handoff; the lowest of others. */
   readonly port: number;
+  /** One of `Mode`. */
+  readonly mode?: number;
+  /** One of `Protocol`. */
+  readonly protocol?: number;
+  /** One of `KeepAlive`. */
+  readonly keepAlive?: number;
+  /** One of `Retry`. */
+  readonly retry?: number;
+  /** With Protocol.tcp: how long to wait for the client's first bytes, in ms. */
+  readonly firstBytes?: number;
   /** It is closed to new connections; its sessions go on. */
   readonly retired: boolean;
 }

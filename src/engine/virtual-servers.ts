@@ -13,6 +13,13 @@ export class VirtualServerTable {
   /** By slot. */
   readonly address: Uint32Array;
   readonly port: Uint16Array;
+  /** `Mode`, `Protocol`, `KeepAlive` and `Retry` of farm.ts, by slot. */
+  readonly mode: Uint8Array;
+  readonly protocol: Uint8Array;
+  readonly keepAlive: Uint8Array;
+  readonly retry: Uint8Array;
+  /** In ms, by slot. */
+  readonly firstBytes: Uint32Array;
   /** The slots that have a virtual server, in use or retired. */
   readonly slots: Uint16Array;
   private readonly phase: Uint8Array;
@@ -25,6 +32,11 @@ export class VirtualServerTable {
   constructor(servers: readonly ServerAt[]) {
     this.address = new Uint32Array(MOST_VIRTUAL_SERVERS);
     this.port = new Uint16Array(MOST_VIRTUAL_SERVERS);
+    this.mode = new Uint8Array(MOST_VIRTUAL_SERVERS);
+    this.protocol = new Uint8Array(MOST_VIRTUAL_SERVERS);
+    this.keepAlive = new Uint8Array(MOST_VIRTUAL_SERVERS);
+    this.retry = new Uint8Array(MOST_VIRTUAL_SERVERS);
+    this.firstBytes = new Uint32Array(MOST_VIRTUAL_SERVERS);
     this.phase = new Uint8Array(MOST_VIRTUAL_SERVERS);
     this.slots = Uint16Array.from(servers, ({ slot }) => slot);
     this.addresses = new Set(servers.map(({ address }) => address));
@@ -32,13 +44,19 @@ export class VirtualServerTable {
     while (size < servers.length * 4) size *= 2;
     this.mask = size - 1;
     this.buckets = new Uint16Array(size);
-    for (const { slot, address, port, retired } of servers) {
+    for (const server of servers) {
+      const { slot, address, port, retired } = server;
       if (slot >= MOST_VIRTUAL_SERVERS) {
         const most = MOST_VIRTUAL_SERVERS;
         throw new BatonError('BATON_CONFIG', `there is room for ${most} virtual servers`);
       }
       this.address[slot] = address;
       this.port[slot] = port;
+      this.mode[slot] = server.mode ?? 0;
+      this.protocol[slot] = server.protocol ?? 0;
+      this.keepAlive[slot] = server.keepAlive ?? 0;
+      this.retry[slot] = server.retry ?? 0;
+      this.firstBytes[slot] = server.firstBytes ?? 0;
       this.phase[slot] = retired ? Phase.retired : Phase.open;
       let at = this.home(address, port);
       while (this.buckets[at] !== 0) at = (at + 1) & this.mask;

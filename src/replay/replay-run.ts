@@ -7,6 +7,7 @@
 import { Counters } from '../base/counters.js';
 import { escapeBytes } from '../base/text.js';
 import type { BalancerConfig } from '../config/load.js';
+import { serverAt } from '../config/virtual-server.js';
 import { type CaptureCounts, CaptureDatapath } from '../datapath/capture/capture.js';
 import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
 import { type NodeCounts, replayNodeMac } from '../datapath/capture/nodes.js';
@@ -200,7 +201,7 @@ export class ReplayRun {
         key: KEY,
         secret: SECRET,
         seeds: { client: 0, port: 0, nonce: 0 },
-        virtualServers: inSlots(virtualServers),
+        virtualServers: inSlots(virtualServers).map(serverAt),
         answers: new RequestAnswers(() => datapath.timeOfDay),
         limits: {
           ...limits,

@@ -3,6 +3,7 @@
  * the better, and decides which options are offered.
  */
 import t from 'tap';
+import { httpServer, serverSlot } from '../../lab/virtual-server.js';
 import { NodeWatch } from '../../src/balancer/node-watch.js';
 import { type FarmSlots, firstSlots, type NodeSlot } from '../../src/balancer/objects/farm.js';
 import { NodeObjects } from '../../src/balancer/objects/node-objects.js';
@@ -15,12 +16,7 @@ import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 
 const OK = IxcpFlag.canAdopt;
-const WWW = {
-  name: 'www',
-  address: requireAddress('10.99.0.100'),
-  port: 80,
-  predictor: 'round-robin',
-} as const;
+const WWW = httpServer('www', requireAddress('10.99.0.100'), 80);
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 
 function watchOf(count: number, earlier?: number) {
@@ -283,7 +279,7 @@ t.test('nodes come and go, and a slot gets another node', async (t) => {
   });
   const farm = (...nodes: NodeSlot[]): FarmSlots => ({
     nodes,
-    servers: [{ ...WWW, slot: 0, retired: false }],
+    servers: [serverSlot(0, WWW)],
   });
   resolve();
   report(0, OK);

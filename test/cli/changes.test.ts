@@ -72,6 +72,33 @@ t.test('each command makes its change, and prints what has changed', async (t) =
       { kind: 'add-node', node: { name: 'n2', address: '10.99.0.4', weight: 3 } },
     ],
     [
+      [
+        ...['add', 'virtual', 'files', '10.99.0.101:21,9000-9100', '--mode', 'forward'],
+        ...['--nodes', 'n1,n2', '--sticky', '30m', '--sticky-prefix', '24'],
+      ],
+      {
+        kind: 'add-virtual-server',
+        virtualServer: {
+          name: 'files',
+          address: '10.99.0.101',
+          ports: ['21', '9000-9100'],
+          mode: 'forward',
+          predictor: 'round-robin',
+          nodes: ['n1', 'n2'],
+          sticky: '30m',
+          stickyPrefix: 24,
+        },
+      },
+    ],
+    [
+      ['add', 'resource', '/old/', 'n1', '--rewrite', '/new/%p'],
+      { kind: 'add-resource', resource: { path: '/old/', rewrite: '/new/%p', nodes: ['n1'] } },
+    ],
+    [
+      ['remove', 'resource', '/', '--alpn', 'h2,http/1.1'],
+      { kind: 'remove-resource', path: '/', alpn: ['h2', 'http/1.1'] },
+    ],
+    [
       ['add', 'virtual', 'shop', '10.99.0.101:8080', '--predictor', 'least-connections'],
       {
         kind: 'add-virtual-server',
@@ -177,7 +204,7 @@ t.test('what is wrong is one line, and the exit code 1', async (t) => {
   }
   const usage: [string[], RegExp][] = [
     [['weight', 'n1', '0'], /Expected a whole number from 1 to 1000\./],
-    [['add', 'virtual', 'x', '10.99.0.101:0'], /Expected an address and a port, such as/],
+    [['add', 'virtual', 'x', '10.99.0.101:0'], /Expected an address and ports, such as/],
     [['add', 'virtual', 'x', '10.99.0.101:80', '--predictor', 'rr'], /Allowed choices are/],
     [['add', 'resource', 'images', 'n1'], /Expected a path such as/],
     [['add', 'resource', '/images/'], /missing required argument 'nodes'/],

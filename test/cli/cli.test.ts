@@ -346,9 +346,9 @@ t.test('commands ask a running balancer through its control socket', async (t) =
   t.same(stats.out.split('\n'), [
     `Baton ${VERSION} on eth0, datapath packet, up 3.0s`,
     '',
-    'VIRTUAL SERVER  ADDRESS         PREDICTOR    STATE    SESSIONS',
-    'www             10.99.0.100:80  round-robin  -               1',
-    'old             10.99.0.101:80  round-robin  removed         2',
+    'VIRTUAL SERVER  ADDRESS         MODE  PREDICTOR    STATE    SESSIONS',
+    'www             10.99.0.100:80  -     round-robin  -               1',
+    'old             10.99.0.101:80  -     round-robin  removed         2',
     '',
     'NODE  ADDRESS    MAC  STATE  ACTIVE  HELD  ADOPTED  REPORT  WHY',
     'n1    10.99.0.3  -    down        1     1        1       -  unresolved: no reply',

@@ -78,5 +78,8 @@ t.test('a config has at most 1,048,576 resources', async (t) => {
   } catch (error) {
     message = (error as Error).message;
   }
-  t.match(message, /^resources: is a list of 1048577, expected a list of 1 to 1048576 resources\n/);
+  t.match(
+    message,
+    /^resources: is a list of 1048577, expected a list of up to 1048576 resources\n/,
+  );
 });

@@ -173,3 +173,64 @@ t.test('one insertion into many resources takes a few ms', async (t) => {
     t.ok(ms < 300, `${ms} ms`);
   }
 });
+
+t.test('every key of a virtual server has its words', async (t) => {
+  const www = { name: 'www', address: '10.99.0.100', port: 80 };
+  const files = { name: 'files', address: '10.99.0.101', mode: 'forward' };
+  const { lines } = diffConfig(
+    config({
+      ...DATA,
+      virtualServers: [www, { ...files, ports: [80], nodes: ['n2', 'n1'], sticky: '1m' }],
+    }),
+    config({
+      ...DATA,
+      virtualServers: [
+        { ...www, protocol: 'tcp', firstBytes: '1s' },
+        { ...files, ports: [80, '9000-9100'], buckets: 1_024, bucketIdle: '30s' },
+        { ...files, name: 'names', ports: 5353, transport: 'udp', stickyPrefix: 24, sticky: '30m' },
+      ],
+      resources: [
+        { host: 'www.example.org', path: '/a/', nodes: ['n1', 'n2'] },
+        { path: '/', nodes: ['n1'] },
+      ],
+    }),
+  );
+  t.same(lines, [
+    'virtual server www: protocol http -> tcp, firstBytes 50ms -> 1s',
+    'virtual server files: moved, 10.99.0.101:80 -> 10.99.0.101:80,9000-9100, nodes n1, n2 -> all, sticky 1m -> not set, buckets not set -> 1024, bucketIdle 1m -> 30s',
+    'virtual server names 10.99.0.101:5353/udp is added, round-robin, mode forward, transport udp, sticky 30m, stickyPrefix 24',
+  ]);
+});
+
+t.test('a rewrite that changes, and resources that differ in alpn', async (t) => {
+  const tls = { name: 'tls', address: '10.99.0.100', port: 443, protocol: 'tls' };
+  const virtualServers = [...DATA.virtualServers, tls];
+  const { lines, resources } = diffConfig(
+    config({
+      ...DATA,
+      virtualServers,
+      resources: [
+        { path: '/', nodes: ['n1'] },
+        { path: '/', alpn: ['h2', 'http/1.1'], nodes: ['n1'] },
+        { path: '/a/', rewrite: '/b/%p', nodes: ['n1'] },
+        { path: '/c', nodes: ['n1'] },
+      ],
+    }),
+    config({
+      ...DATA,
+      virtualServers,
+      resources: [
+        { path: '/', alpn: ['http/1.1', 'h2'], nodes: ['n2'] },
+        { path: '/', nodes: ['n1'] },
+        { path: '/a/', nodes: ['n1', 'n2'] },
+        { path: '/c', rewrite: '/d', nodes: ['n1'] },
+      ],
+    }),
+  );
+  t.same(lines, [
+    'resource / (alpn http/1.1, h2): holders n1 -> n2',
+    'resource /a/: holders n1 -> n1, n2, rewrite /b/%p -> not set',
+    'resource /c: rewrite not set -> /d',
+  ]);
+  t.same(resources, { added: 0, removed: 0, moved: 0, changed: 3 });
+});

@@ -161,3 +161,52 @@ t.test('resources', async (t) => {
     'BATON_IN_USE resource "www.example.org/a/" is the only one (a balancer needs a resource: add another first)',
   );
 });
+
+t.test('virtual servers of several ports, and their nodes', async (t) => {
+  const files = { name: 'files', address: '10.99.0.101', mode: 'forward', nodes: ['spare'] };
+  const data = addVirtualServer(DATA, { ...files, ports: [21, '9000-9100'] });
+  const add = (keys: object) => () =>
+    addVirtualServer(data, { name: 'new', address: '10.99.0.101', ...keys });
+  t.equal(
+    refused(add({ port: 9050 })),
+    'BATON_IN_USE 10.99.0.101:9050 is used by virtual server "files"',
+  );
+  t.equal(refused(add({ port: 9050, mode: 'forward', transport: 'udp' })), 'done');
+  t.equal(
+    refused(add({ name: 'files', ports: 'any' })),
+    'BATON_IN_USE virtual server "files" exists already, at 10.99.0.101:21,9000-9100',
+  );
+  t.equal(
+    refused(() => removeNode(data, 'spare')),
+    'BATON_IN_USE node "spare" gets the connections of virtual server "files" (take it out of the nodes of this virtual server first: in the config file, with a reload)',
+  );
+});
+
+t.test('a resource with protocols is another one; a rewrite stays as it is', async (t) => {
+  const h2 = { path: '/', alpn: ['h2'], nodes: ['n1'] };
+  const data = addResource(DATA, h2);
+  t.same(data.resources.at(-1), h2);
+  t.same(removeResource(data, { path: '/', alpn: ['h2'] }), DATA);
+  t.equal(
+    refused(() => removeResource(data, { path: '/', alpn: ['h3'] })),
+    'BATON_UNKNOWN there is no resource "/ (alpn h3)" (did you mean /?)',
+  );
+  const rewritten = addResource(DATA, { path: '/e/', rewrite: '/f/%p', nodes: ['n1'] });
+  const again = (rewrite: string) => () =>
+    addResource(rewritten, { path: '/e/', rewrite, nodes: ['n2'] });
+  t.equal(refused(again('/f/%p')), 'done');
+  t.equal(
+    refused(again('/g/%p')),
+    'BATON_IN_USE resource "/e/" exists already, with the rewrite /f/%p (remove it first, and add it with the other rewrite)',
+  );
+});
+
+t.test('the last resource may go if no virtual server needs it', async (t) => {
+  const last = { ...DATA, resources: [{ path: '/', nodes: ['n1'] }] };
+  const forward = { name: 'f', address: '10.99.0.101', port: 80, mode: 'forward' };
+  t.match(
+    refused(() => removeResource(last, { path: '/' })),
+    /^BATON_IN_USE resource "\/" is the only one/,
+  );
+  t.same(removeResource({ ...last, virtualServers: [forward] }, { path: '/' }).resources, []);
+});

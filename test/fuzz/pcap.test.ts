@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { httpServer } from '../../lab/virtual-server.js';
 import { ReplayRun } from '../../src/replay/replay-run.js';
 import { requireAddress } from '../../src/wire/address.js';
 import { openCapture } from '../../src/wire/capture-file.js';
@@ -144,14 +145,11 @@ t.test('link headers: no read beyond the frame', async () => {
 t.test(
   'a changed capture through the whole engine: no exception, and every session ends',
   async (t) => {
-    const server = { name: 'www', port: 80, predictor: 'least-connections' as const };
     const config = {
       address: undefined,
-      virtualServers: ['192.150.187.43', '75.98.70.31'].map((address) => ({
-        ...server,
-        name: address,
-        address: requireAddress(address),
-      })),
+      virtualServers: ['192.150.187.43', '75.98.70.31'].map((address) =>
+        httpServer(address, requireAddress(address), 80, 'least-connections'),
+      ),
       nodes: [{ name: 'n1', address: requireAddress('10.99.0.3'), weight: 1 }],
       resources: [{ host: undefined, path: '/', nodes: [0] }],
       limits: {

@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
+import { httpServer, serverSlot } from '../../lab/virtual-server.js';
 import type { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
 import type { FarmSlots, NodeSlot, ServerSlot } from '../../src/balancer/objects/farm.js';
@@ -23,7 +24,7 @@ const NODE_AT = '10.99.0.3';
 
 function server(slot: number, address: string, port: number, retired = false): ServerSlot {
   const name = `s${slot}`;
-  return { slot, name, address: addressNumber(address), port, predictor: 'round-robin', retired };
+  return serverSlot(slot, httpServer(name, addressNumber(address), port), { retired });
 }
 
 function node(slot: number, address: string, retired = false): NodeSlot {

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
+import { httpServer, serverSlot } from '../../lab/virtual-server.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { FarmSlots, ServerSlot } from '../../src/balancer/objects/farm.js';
 import { firstSlots } from '../../src/balancer/objects/farm.js';
@@ -56,7 +57,7 @@ setInterval(() => {
 
 function server(slot: number, address: string, port: number, retired = false): ServerSlot {
   const name = `s${slot}`;
-  return { slot, name, address: addressNumber(address), port, predictor: 'round-robin', retired };
+  return serverSlot(slot, httpServer(name, addressNumber(address), port), { retired });
 }
 
 if (insideNamespace(import.meta.url)) {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
+import { httpServer } from '../../lab/virtual-server.js';
 import { detachAll } from '../../src/balancer/machine/detach.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
@@ -40,9 +41,7 @@ if (insideNamespace(import.meta.url)) {
   const warnings: string[] = [];
   const lost: BatonError[] = [];
   const config: FarmConfig = {
-    virtualServers: [
-      { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
-    ],
+    virtualServers: [httpServer('www', addressNumber(VIRTUAL), 80)],
     nodes: [{ name: 'n1', address: addressNumber('10.98.0.3'), weight: 1 }],
   };
   const options: MachineOptions & FarmConfig = {

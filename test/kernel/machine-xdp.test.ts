@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
+import { httpServer } from '../../lab/virtual-server.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import { firstSlots } from '../../src/balancer/objects/farm.js';
 import { monotonicClock } from '../../src/base/clock.js';
@@ -152,7 +153,7 @@ if (insideNamespace(import.meta.url)) {
       ...options,
       farm: firstSlots({
         virtualServers: [
-          { name: 'new', address: addressNumber(VIRTUAL), port: 81, predictor: 'round-robin' },
+          httpServer('new', addressNumber(VIRTUAL), 81),
           ...options.virtualServers.slice(1),
         ],
         nodes: [

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
+import { httpServer } from '../../lab/virtual-server.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
 import { firstSlots } from '../../src/balancer/objects/farm.js';
@@ -37,8 +38,8 @@ if (insideNamespace(import.meta.url)) {
   const lost: BatonError[] = [];
   const config: FarmConfig = {
     virtualServers: [
-      { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
-      { name: 'api', address: addressNumber(VIRTUAL), port: 8080, predictor: 'round-robin' },
+      httpServer('www', addressNumber(VIRTUAL), 80),
+      httpServer('api', addressNumber(VIRTUAL), 8080),
     ],
     nodes: [{ name: 'n1', address: addressNumber(PEER), weight: 1 }],
   };

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { addressNumber } from '../../lab/packet.js';
+import { httpServer } from '../../lab/virtual-server.js';
 import { detachAll } from '../../src/balancer/machine/detach.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import type { MachineOptions } from '../../src/balancer/machine/options.js';
@@ -46,8 +47,8 @@ export async function xdpMachine(t: Test) {
   const infos: string[] = [];
   const config: FarmConfig = {
     virtualServers: [
-      { name: 'www', address: addressNumber(VIRTUAL), port: 80, predictor: 'round-robin' },
-      { name: 'api', address: addressNumber(OTHER_VIRTUAL), port: 8080, predictor: 'round-robin' },
+      httpServer('www', addressNumber(VIRTUAL), 80),
+      httpServer('api', addressNumber(OTHER_VIRTUAL), 8080),
     ],
     nodes: NODES.map((address, index) => ({
       name: `n${index + 1}`,

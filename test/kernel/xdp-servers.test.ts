@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { addressNumber, build, macBytes } from '../../lab/packet.js';
+import { httpServer, serverSlot } from '../../lab/virtual-server.js';
 import { XdpServers } from '../../src/balancer/machine/xdp-servers.js';
 import type { ServerSlot } from '../../src/balancer/objects/farm.js';
 import {
@@ -63,15 +64,12 @@ import(workerData.native).then(({ native }) => {
 
 /** The virtual servers at these ports; those at `retired` take no sessions. */
 function servers(ports: readonly number[], retired: readonly number[] = []): ServerSlot[] {
-  return ports.map((port) => ({
+  return ports.map((port) => {
     // The usual client's session is at the first port, and so in slot 0.
-    slot: port === PORTS[0] ? 0 : port,
-    name: `s${port}`,
-    address: addressNumber(VIRTUAL),
-    port,
-    predictor: 'round-robin',
-    retired: retired.includes(port),
-  }));
+    const slot = port === PORTS[0] ? 0 : port;
+    const server = httpServer(`s${port}`, addressNumber(VIRTUAL), port);
+    return serverSlot(slot, server, { retired: retired.includes(port) });
+  });
 }
 
 /** Ports of the entries in `control`. */

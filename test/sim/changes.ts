@@ -5,6 +5,7 @@
  * request must still get its answer.
  */
 import { addressNumber } from '../../lab/packet.js';
+import { httpServer, serverSlot } from '../../lab/virtual-server.js';
 import type { Farm, NodeSlot, ServerSlot } from '../../src/balancer/objects/farm.js';
 import { writeFarm } from '../../src/balancer/objects/farm-states.js';
 import { ThreadFarm } from '../../src/balancer/threads/thread-farm.js';
@@ -68,16 +69,8 @@ export class Changes {
     const { machines, resources, server, predictor, timeouts } = world;
     this.holders = resources.map(({ holders }) => [...holders]);
     const nodes = machines.slice(0, inFarm).map((_, machine) => this.nodeAt(machine, machine));
-    const servers: ServerSlot[] = [
-      {
-        slot: 0,
-        name: 'www',
-        address: toAddress(addressNumber(server.address)),
-        port: server.port,
-        predictor,
-        retired: false,
-      },
-    ];
+    const address = toAddress(addressNumber(server.address));
+    const servers = [serverSlot(0, httpServer('www', address, server.port, predictor))];
     const slots = { nodes, servers };
     this.farm = { ...slots, generation: 1, directory: this.directory(nodes), timeouts };
     writeFarm(world.nodeTable.states, this.farm);

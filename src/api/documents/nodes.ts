@@ -1,6 +1,6 @@
 /** Nodes as objects of the API. */
 import { type Static, Type } from '@sinclair/typebox';
-import { MOST_WEIGHT } from '../../config/schema.js';
+import { MOST_WEIGHT } from '../../config/schema-objects.js';
 import { Choice, Count, closed, Time } from './common.js';
 
 /** The states that an operator may set. */

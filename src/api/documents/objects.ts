@@ -1,6 +1,13 @@
 /** Virtual servers and resources as objects of the API, and the bodies that add objects. */
 import { type Static, Type } from '@sinclair/typebox';
-import { Node, Resource, VirtualServer } from '../../config/schema.js';
+import {
+  Node,
+  Resource,
+  SERVER_MODES,
+  SERVER_PROTOCOLS,
+  TRANSPORTS,
+  VirtualServer,
+} from '../../config/schema-objects.js';
 import { Choice, Count, closed } from './common.js';
 import { MOST_ROWS } from './sessions.js';
 
@@ -12,6 +19,23 @@ export type VirtualServerBody = Static<typeof VirtualServerBody>;
 export const ResourceBody = Resource;
 export type ResourceBody = Static<typeof ResourceBody>;
 
+const PortRange = Type.Object({
+  from: Type.Integer(),
+  to: Type.Integer({ description: 'The last port of the range' }),
+});
+
+/** What a virtual server does. Optional: a balancer that was started earlier does not send it. */
+export const ServerKeys = {
+  ports: Type.Optional(
+    Type.Array(PortRange, { description: 'All ports, in ascending order and without overlap' }),
+  ),
+  transport: Type.Optional(Choice(TRANSPORTS, 'The transport protocol')),
+  mode: Type.Optional(Choice(SERVER_MODES, 'How a node gets a connection')),
+  protocol: Type.Optional(
+    Choice(SERVER_PROTOCOLS, 'With mode handoff: what is read before the handoff'),
+  ),
+} as const;
+
 /** `removed`: it is no longer in the config, but still has sessions. */
 export const SERVER_STATES = ['up', 'removed'] as const;
 
@@ -19,7 +43,8 @@ export const VirtualServerDocument = Type.Object(
   {
     name: Type.String(),
     address: Type.String({ description: 'The virtual IPv4 address' }),
-    port: Type.Integer({ description: 'The TCP port' }),
+    port: Type.Integer({ description: 'The port; of several, the lowest' }),
+    ...ServerKeys,
     predictor: Type.String({ description: 'How one of the holders is picked' }),
     state: Choice(
       SERVER_STATES,
@@ -56,6 +81,14 @@ export const ResourceDocument = Type.Object(
       description: 'A host name, or `*.` and a name; null: any host',
     }),
     path: Type.String(),
+    alpn: Type.Optional(
+      Type.Array(Type.String(), {
+        description: 'It matches only TLS connections that offer one of these protocols',
+      }),
+    ),
+    rewrite: Type.Optional(
+      Type.String({ description: 'The path that nodes get, as in the config' }),
+    ),
     nodes: Type.Array(Type.String(), { description: 'Names of the holders' }),
     state: Choice(
       RESOURCE_STATES,
@@ -91,6 +124,9 @@ export const ResourceKey = Type.Object(
   {
     host: Type.Optional(Type.String({ description: 'Absent: the resource for any host' })),
     path: Type.String({ description: 'The path, as in the config' }),
+    alpn: Type.Optional(
+      Type.String({ description: 'The protocols of its key alpn, with commas between them' }),
+    ),
     node: Type.Optional(
       Type.String({ description: 'Only this node no longer holds it. Absent: all of it goes' }),
     ),

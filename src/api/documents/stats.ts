@@ -3,7 +3,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import { STAGE_NAMES, STAGES, type StageName } from '../../base/stages.js';
 import { Choice, Count, Ms } from './common.js';
 import { NodeDocument } from './nodes.js';
-import { SERVER_STATES } from './objects.js';
+import { SERVER_STATES, ServerKeys } from './objects.js';
 
 const Stages = Type.Object(
   Object.fromEntries(STAGE_NAMES.map((name) => [name, Count(STAGES[name])])) as Record<
@@ -43,7 +43,8 @@ export const StatsDocument = Type.Object({
     Type.Object({
       name: Type.String(),
       address: Type.String(),
-      port: Type.Integer(),
+      port: Type.Integer({ description: 'The port; of several, the lowest' }),
+      ...ServerKeys,
       predictor: Type.String(),
       state: Type.Optional(
         Choice(SERVER_STATES, 'removed: it is no longer in the config, and its sessions go on'),

@@ -230,7 +230,10 @@ function resourceRoutes(control: Control): Route[] {
       query: ResourceKey,
       errors: [404, 409],
       answer: changed,
-      handle: ({ query, actor }) => control.change({ kind: 'remove-resource', ...query }, actor),
+      handle: ({ query: { alpn, ...query }, actor }) => {
+        const protocols = alpn === undefined ? {} : { alpn: alpn.split(',') };
+        return control.change({ kind: 'remove-resource', ...query, ...protocols }, actor);
+      },
     }),
   ];
 }

@@ -1,7 +1,7 @@
 /** Gathers the values of one scrape from engine threads, machine and farm. */
 import type { StatsDocument } from '../../api/documents.js';
 import { ObjectCounters } from '../../base/object-counters.js';
-import { formatAddress, formatEndpoint } from '../../wire/address.js';
+import { formatAddress } from '../../wire/address.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { EnginePool } from '../threads/engine-pool.js';
 import type { MetricsInput } from './family.js';
@@ -23,9 +23,7 @@ export async function metricsInput(parts: MetricsParts): Promise<MetricsInput> {
   const { objects } = parts.engine;
   // A slot belongs to an address, so that is what joins the two. A name may change.
   const nodeRows = new Map(stats.nodes.map((row) => [row.address, row]));
-  const serverRows = new Map(
-    stats.virtualServers.map((row) => [`${row.address}:${row.port}`, row]),
-  );
+  const serverRows = new Map(stats.virtualServers.map((row) => [keyOf(row), row]));
   const { user, system } = process.cpuUsage();
   return {
     stats,
@@ -36,9 +34,11 @@ export async function metricsInput(parts: MetricsParts): Promise<MetricsInput> {
       return [{ ...row, counts: ObjectCounters.ofNode(objects, slot) }];
     }),
     servers: servers.flatMap((server) => {
-      const row = serverRows.get(formatEndpoint(server));
+      const { name, predictor, port, transport } = server;
+      const row = serverRows.get(
+        keyOf({ address: formatAddress(server.address), port, transport }),
+      );
       if (server.retired || row === undefined) return [];
-      const { name, predictor, port } = server;
       const { address, active } = row;
       const counts = ObjectCounters.ofServer(objects, server.slot);
       return [{ name, address, port, predictor, active, counts }];
@@ -49,4 +49,9 @@ export async function metricsInput(parts: MetricsParts): Promise<MetricsInput> {
       residentBytes: process.memoryUsage.rss(),
     },
   };
+}
+
+/** Two virtual servers may share an address and a port number when their transports differ. */
+function keyOf(place: { address: string; port: number; transport?: string }): string {
+  return `${place.address}:${place.port} ${place.transport}`;
 }

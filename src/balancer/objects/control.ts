@@ -17,7 +17,6 @@ import type {
 } from '../../api/documents.js';
 import { unknownName } from '../../api/errors.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
-import { formatAddress } from '../../wire/address.js';
 import type { CaptureFeed } from '../capture-feed.js';
 import type { EventSource } from '../event-source.js';
 import type { BalancerStats } from '../stats.js';
@@ -27,6 +26,7 @@ import type { Explainer } from './explain.js';
 import type { FarmChanger } from './farm-changer.js';
 import type { NodeObjects } from './node-objects.js';
 import type { ResourceCounts } from './resource-counts.js';
+import { serverDocument } from './server-document.js';
 
 export interface ControlParts {
   readonly stats: BalancerStats;
@@ -87,11 +87,7 @@ export class BalancerControl implements Control {
     const { perServer, heldByServer } = await engine.snapshot();
     return {
       virtualServers: farm.farm.servers.map((server) => ({
-        name: server.name,
-        address: formatAddress(server.address),
-        port: server.port,
-        predictor: server.predictor,
-        state: server.retired ? 'removed' : 'up',
+        ...serverDocument(server),
         active: perServer[server.slot] ?? 0,
         held: heldByServer[server.slot] ?? 0,
       })),
@@ -109,11 +105,14 @@ export class BalancerControl implements Control {
     const up = new Set(nodes.filter(({ state }) => state === 'up').map(({ name }) => name));
     const end = after + limit;
     return {
-      resources: resources.slice(after, end).map(({ host = null, path, nodes: holders }, index) => {
+      resources: resources.slice(after, end).map((resource, index) => {
+        const { host = null, path, alpn, rewrite, nodes: holders } = resource;
         const count = holders.filter((holder) => up.has(holder)).length;
         return {
           host,
           path,
+          ...(alpn === undefined ? {} : { alpn: [...alpn] }),
+          ...(rewrite === undefined ? {} : { rewrite }),
           nodes: [...holders],
           state: count === 0 ? 'down' : count < holders.length ? 'degraded' : 'up',
           up: count,

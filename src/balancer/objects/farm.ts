@@ -7,9 +7,10 @@
  *                            ^                       |
  *                            +--- added again -------+
  *
- * A slot belongs to an address (of a node) or to an address and port (of a virtual server). Names,
- * weights and predictors may change in place. A retired slot keeps its sessions and gets no new
- * ones.
+ * A slot belongs to an address (of a node), or to an address and the ports there (of a virtual
+ * server). A virtual server keeps its slot while it keeps a port: so ports can come and go. Mode
+ * and transport belong to a slot, too. Names, weights, predictors and others may change in place. A
+ * retired slot keeps its sessions and gets no new ones.
  */
 import type { BalancerConfig, VirtualServer } from '../../config/load.js';
 import type { DirectoryImage } from '../../directory/directory-image.js';
@@ -27,9 +28,11 @@ export interface NodeSlot {
 }
 
 /** A virtual server in its slot. */
-export interface ServerSlot extends VirtualServer {
+export interface ServerSlot extends Omit<VirtualServer, 'nodes'> {
   readonly slot: number;
   readonly retired: boolean;
+  /** Slots of the nodes that get its connections, where no resource says which; empty: retired. */
+  readonly nodes: readonly number[];
 }
 
 /** The slots in use and retired, in ascending order of slot. */
@@ -42,7 +45,12 @@ export interface FarmSlots {
 export function firstSlots(config: Pick<BalancerConfig, 'nodes' | 'virtualServers'>): FarmSlots {
   return {
     nodes: config.nodes.map((node, slot) => ({ ...node, slot, retired: false })),
-    servers: config.virtualServers.map((server, slot) => ({ ...server, slot, retired: false })),
+    servers: config.virtualServers.map((server, slot) => ({
+      ...server,
+      slot,
+      retired: false,
+      nodes: server.nodes ?? [...config.nodes.keys()],
+    })),
   };
 }
 

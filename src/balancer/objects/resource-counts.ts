@@ -7,6 +7,7 @@
 interface Named {
   readonly host?: string;
   readonly path: string;
+  readonly alpn?: readonly string[];
 }
 
 export class ResourceCounts {
@@ -61,6 +62,6 @@ export class ResourceCounts {
   }
 }
 
-function keyOf({ host = '', path }: Named): string {
-  return `${host} ${path}`;
+function keyOf({ host = '', path, alpn }: Named): string {
+  return alpn === undefined ? `${host} ${path}` : `${host} ${path} ${alpn.join(' ')}`;
 }

@@ -1,7 +1,8 @@
 /** Gives the objects of a config their slots (farm.ts). */
 import { BatonError } from '../../base/errors.js';
+import { quoted } from '../../base/text.js';
 import type { NodeEntry, VirtualServer } from '../../config/load.js';
-import { formatEndpoint } from '../../wire/address.js';
+import { formatPlace, overlap } from '../../config/virtual-server.js';
 import type { FarmSlots, NodeSlot, ServerSlot } from './farm.js';
 
 /** Numbers of slots. */
@@ -25,37 +26,88 @@ export const NO_SLOTS: FarmSlots = { nodes: [], servers: [] };
  * @throws BatonError BATON_IN_USE when retired objects leave too few slots
  */
 export function assignSlots(present: FarmSlots, wanted: Wanted, capacity: Capacity): FarmSlots {
-  const nodes = assign<NodeEntry>(
+  const byAddress = new Map(present.nodes.map((node) => [node.address, node]));
+  const nodes = assign<NodeSlot, NodeEntry>(
     present.nodes,
     wanted.nodes,
-    ({ address }) => address,
+    ({ address }) => byAddress.get(address),
     capacity.nodes,
     'nodes',
   );
-  const servers = assign<VirtualServer>(
+  const owners = ownersOf(present.servers, wanted.virtualServers);
+  const servers = assign<ServerSlot, VirtualServer>(
     present.servers,
     wanted.virtualServers,
-    formatEndpoint,
+    (server) => owners.get(server),
     capacity.servers,
     'virtual servers',
   );
+  const slots = nodes.assigned.map(({ slot, entry }) => ({ ...entry, slot, retired: false }));
+  const numbers = slotsOfNodes({ nodes: slots }, wanted.nodes);
   return {
-    nodes: nodes.map(({ slot, entry, retired }) => ({
-      slot,
-      name: entry.name,
-      address: entry.address,
-      weight: retired ? 0 : entry.weight,
-      retired,
-    })),
-    servers: servers.map(({ slot, entry, retired }) => ({
-      slot,
-      name: entry.name,
-      address: entry.address,
-      port: entry.port,
-      predictor: entry.predictor,
-      retired,
-    })),
+    nodes: inOrder([
+      ...slots.map(({ slot, name, address, weight, retired }) => ({
+        slot,
+        name,
+        address,
+        weight,
+        retired,
+      })),
+      ...nodes.left.map((node) => ({ ...node, weight: 0, retired: true })),
+    ]),
+    servers: inOrder([
+      ...servers.assigned.map(({ slot, entry }) => ({
+        ...entry,
+        slot,
+        retired: false,
+        nodes: entry.nodes?.map((index) => numbers[index]!) ?? [...numbers],
+      })),
+      ...servers.left.map((server) => ({ ...server, nodes: [], retired: true })),
+    ]),
   };
+}
+
+/**
+ * The slot of each wanted virtual server that has one: at the same address, with its lowest port if
+ * there is such a slot, else with any of its ports.
+ * @throws BatonError BATON_IN_USE for one that would have to change its mode in place
+ */
+function ownersOf(
+  present: readonly ServerSlot[],
+  wanted: readonly VirtualServer[],
+): ReadonlyMap<VirtualServer, ServerSlot> {
+  const owners = new Map<VirtualServer, ServerSlot>();
+  const left = new Set(present);
+  const give = (server: VirtualServer, isOwner: (slot: ServerSlot) => boolean): void => {
+    if (owners.has(server)) return;
+    const owner = [...left].find((slot) => overlap(slot, server) && isOwner(slot));
+    if (owner === undefined) return;
+    owners.set(server, owner);
+    left.delete(owner);
+  };
+  for (const server of wanted) give(server, ({ port }) => port === server.port);
+  for (const server of wanted) give(server, ({ retired }) => !retired);
+  for (const server of wanted) give(server, () => true);
+  for (const server of wanted) {
+    const other = present.find((slot) => slot.mode !== server.mode && overlap(slot, server));
+    if (other !== undefined) throw otherMode(server, other);
+  }
+  return owners;
+}
+
+function otherMode(server: VirtualServer, present: ServerSlot): BatonError {
+  const what = `virtual server ${quoted(server.name)} with mode ${server.mode}`;
+  const other = `${formatPlace(present)} of virtual server ${quoted(present.name)}`;
+  const why = `${what} cannot have ${other}, whose mode is ${present.mode}`;
+  return new BatonError(
+    'BATON_IN_USE',
+    present.retired ? `${why} and which still has sessions` : why,
+    {
+      hint: present.retired
+        ? 'try again when these sessions have ended'
+        : `first \`baton remove virtual ${present.name}\`, with --end-sessions if it need not wait for them`,
+    },
+  );
 }
 
 /** Slots in which neither a node nor a virtual server is retired and `isFree`. */
@@ -79,7 +131,10 @@ export function withRetired(before: FarmSlots, tried: FarmSlots): FarmSlots {
 }
 
 /** The slot of each node of a config, by its index there. */
-export function slotsOfNodes(slots: FarmSlots, nodes: readonly NodeEntry[]): Uint16Array {
+export function slotsOfNodes(
+  slots: Pick<FarmSlots, 'nodes'>,
+  nodes: readonly NodeEntry[],
+): Uint16Array {
   const byAddress = new Map(slots.nodes.map((node) => [node.address, node.slot]));
   return Uint16Array.from(nodes, (node) => byAddress.get(node.address) ?? 0);
 }
@@ -105,39 +160,40 @@ function inOrder<Slot extends { readonly slot: number }>(slots: Slot[]): Slot[] 
   return slots.sort((a, b) => a.slot - b.slot);
 }
 
-interface Assigned<Entry> {
-  slot: number;
-  entry: Entry;
-  retired: boolean;
+interface Assigned<Slot, Entry> {
+  readonly assigned: readonly { readonly slot: number; readonly entry: Entry }[];
+  /** What is no longer wanted. */
+  readonly left: readonly Slot[];
 }
 
-function assign<Entry>(
-  present: readonly (Entry & { readonly slot: number })[],
+/** @param ownerOf the present slot of a wanted entry; never the same for two */
+function assign<Slot extends { readonly slot: number }, Entry>(
+  present: readonly Slot[],
   wanted: readonly Entry[],
-  keyOf: (entry: Entry) => unknown,
+  ownerOf: (entry: Entry) => Slot | undefined,
   capacity: number,
   what: string,
-): Assigned<Entry>[] {
-  const left = new Map(present.map((object) => [keyOf(object), object]));
+): Assigned<Slot, Entry> {
+  const left = new Set(present);
   const taken = new Set(present.map(({ slot }) => slot));
-  const assigned: Assigned<Entry>[] = [];
+  const assigned: { slot: number; entry: Entry }[] = [];
   const fresh: Entry[] = [];
   for (const entry of wanted) {
-    const known = left.get(keyOf(entry));
-    if (known === undefined) fresh.push(entry);
-    else assigned.push({ slot: known.slot, entry, retired: false });
-    left.delete(keyOf(entry));
+    const owner = ownerOf(entry);
+    if (owner === undefined) fresh.push(entry);
+    else {
+      assigned.push({ slot: owner.slot, entry });
+      left.delete(owner);
+    }
   }
   let slot = 0;
   for (const entry of fresh) {
     while (taken.has(slot)) slot += 1;
     if (slot >= capacity) throw noSlot(what, capacity, left.size);
     taken.add(slot);
-    assigned.push({ slot, entry, retired: false });
+    assigned.push({ slot, entry });
   }
-  for (const object of left.values())
-    assigned.push({ slot: object.slot, entry: object, retired: true });
-  return inOrder(assigned);
+  return { assigned, left: [...left] };
 }
 
 function noSlot(what: string, capacity: number, retired: number): BatonError {

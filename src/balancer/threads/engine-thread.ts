@@ -9,6 +9,7 @@ import { Counters } from '../../base/counters.js';
 import { ObjectCounters } from '../../base/object-counters.js';
 import { StageClock } from '../../base/stages.js';
 import { type PlainError, toPlainError } from '../../base/thread-errors.js';
+import { serverAt } from '../../config/virtual-server.js';
 import { FrameTap } from '../../datapath/frame-tap.js';
 import { MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
 import { Admin } from '../../directory/node-memory.js';
@@ -60,7 +61,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       seeds: given.datapath.seeds,
       shard: { worker, workers },
       ...opened.options,
-      virtualServers: farm.servers,
+      virtualServers: farm.servers.map(serverAt),
       answers: new RequestAnswers(Date.now),
       objects: new ObjectCounters(states.count, MOST_VIRTUAL_SERVERS, given.objects),
       timeouts: farm.timeouts,

@@ -5,6 +5,7 @@
  * A predictor makes its turns at its first pick, and the arrays of the directory are shared memory.
  * So neither step takes long, whatever the number of resources.
  */
+import { serverAt } from '../../config/virtual-server.js';
 import { Directory } from '../../directory/directory.js';
 import type { RequestDispatcher, Routes } from '../../directory/request-dispatcher.js';
 import type { Engine, EngineChange } from '../../engine/engine.js';
@@ -65,7 +66,7 @@ export class ThreadFarm {
   prepare(farm: Farm): void {
     this.prepared = undefined;
     this.prepared = {
-      change: this.users.engine.prepare(farm),
+      change: this.users.engine.prepare({ ...farm, servers: farm.servers.map(serverAt) }),
       routes: routesOf(farm),
       names: namesOf(farm),
       generation: farm.generation,

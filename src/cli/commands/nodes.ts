@@ -1,7 +1,7 @@
 /** Commands that set the state and the weight of a node: drain, enable, disable, weight. */
 import type { Command } from 'commander';
 import { type AdminState, MOST_REASON } from '../../api/documents.js';
-import { MOST_WEIGHT } from '../../config/schema.js';
+import { MOST_WEIGHT } from '../../config/schema-objects.js';
 import { parseWeight } from '../arguments.js';
 import { addClientOptions, type ClientOptions } from '../connect.js';
 import { makeChange } from './changed.js';

@@ -1,18 +1,27 @@
 /** Commands that add and remove objects while the balancer runs: add, remove. */
-import type { TSchema } from '@sinclair/typebox';
-import { type Command, Option } from 'commander';
-import { NodeBody, VirtualServerBody } from '../../api/documents.js';
-import { parseEndpoint, parseResource, parseWeight } from '../arguments.js';
+import type { Command } from 'commander';
+import { NodeBody } from '../../api/documents.js';
+import { parseNames, parseResource, parseWeight } from '../arguments.js';
 import { addClientOptions, type ClientOptions } from '../connect.js';
 import { makeChange } from './changed.js';
+import { addVirtualServerCommand } from './virtual-server.js';
 
-const PREDICTOR: TSchema = VirtualServerBody.properties.predictor;
 const WEIGHT: number = NodeBody.properties.weight.default;
 
 const NOT_SAVED = 'The config file stays as it is until `baton config --save`.';
 const RESOURCE = 'a path for any host such as /images/, or www.example.org/images/';
 
+const ALPN = 'application protocols of the resource, such as h2,http/1.1';
+
 type Resource = ReturnType<typeof parseResource>;
+
+interface AlpnOption {
+  alpn?: string[];
+}
+
+interface ResourceOptions extends AlpnOption {
+  rewrite?: string;
+}
 
 export function addObjectCommands(baton: Command): void {
   const add = baton
@@ -27,33 +36,25 @@ export function addObjectCommands(baton: Command): void {
     .action((name: string, address: string, options: ClientOptions & { weight: number }) =>
       makeChange(options, { kind: 'add-node', node: { name, address, weight: options.weight } }),
     );
-  addClientOptions(add.command('virtual').description('add a virtual server'))
-    .argument('<name>', 'name of the virtual server')
-    .argument('<address:port>', 'where clients connect', parseEndpoint)
-    .addOption(
-      new Option('--predictor <name>', 'how one of the holders is picked')
-        .choices(PREDICTOR.enum)
-        .default(PREDICTOR.default),
-    )
-    .action(
-      (
-        name: string,
-        endpoint: { address: string; port: number },
-        options: ClientOptions & { predictor: VirtualServerBody['predictor'] },
-      ) =>
-        makeChange(options, {
-          kind: 'add-virtual-server',
-          virtualServer: { name, ...endpoint, predictor: options.predictor },
-        }),
-    );
+  addVirtualServerCommand(add);
   addClientOptions(
     add.command('resource').description('add a resource, or further holders to one that is there'),
   )
     .argument('<[host]/path>', RESOURCE, parseResource)
     .argument('<nodes...>', 'names of the nodes that hold it')
-    .action((resource: Resource, nodes: string[], options: ClientOptions) =>
-      makeChange(options, { kind: 'add-resource', resource: { ...resource, nodes } }),
-    );
+    .option('--rewrite <path>', 'the path that nodes get; %p: what follows the matched path')
+    .option('--alpn <names>', ALPN, parseNames)
+    .action((resource: Resource, nodes: string[], options: ClientOptions & ResourceOptions) => {
+      const { rewrite, alpn } = options;
+      const more = {
+        ...(rewrite === undefined ? {} : { rewrite }),
+        ...(alpn === undefined ? {} : { alpn }),
+      };
+      return makeChange(options, {
+        kind: 'add-resource',
+        resource: { ...resource, ...more, nodes },
+      });
+    });
 
   const remove = baton
     .command('remove')
@@ -82,10 +83,12 @@ export function addObjectCommands(baton: Command): void {
   )
     .argument('<[host]/path>', RESOURCE, parseResource)
     .argument('[node]', 'only this node no longer holds it')
-    .action((resource: Resource, node: string | undefined, options: ClientOptions) =>
+    .option('--alpn <names>', ALPN, parseNames)
+    .action((resource: Resource, node: string | undefined, options: ClientOptions & AlpnOption) =>
       makeChange(options, {
         kind: 'remove-resource',
         ...resource,
+        ...(options.alpn === undefined ? {} : { alpn: options.alpn }),
         ...(node === undefined ? {} : { node }),
       }),
     );

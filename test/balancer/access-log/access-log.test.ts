@@ -4,12 +4,14 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../../lab/patience.js';
+import { httpServer, serverSlot } from '../../../lab/virtual-server.js';
 import { AccessLog, type Recordable } from '../../../src/balancer/access-log/access-log.js';
 import { AccessRecorder } from '../../../src/balancer/access-log/recorder.js';
 import type { FarmSlots } from '../../../src/balancer/objects/farm.js';
 import { monotonicClock } from '../../../src/base/clock.js';
 import type { Log } from '../../../src/base/log.js';
 import { SessionState, SessionTable } from '../../../src/engine/table/session-table.js';
+import { toAddress } from '../../../src/wire/address.js';
 
 /** Engine threads that record sessions of one client port after the other. */
 class Engines implements Recordable {
@@ -54,16 +56,7 @@ const slots = (names: readonly string[]): FarmSlots => ({
     weight: 1,
     retired: false,
   })),
-  servers: [
-    {
-      slot: 0,
-      name: 'www',
-      address: 1 as never,
-      port: 80,
-      predictor: 'round-robin',
-      retired: false,
-    },
-  ],
+  servers: [serverSlot(0, httpServer('www', toAddress(1), 80))],
 });
 
 interface Line {

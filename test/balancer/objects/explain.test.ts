@@ -1,6 +1,7 @@
 /** What `baton explain` says, and what the dispatcher then does. */
 import fc from 'fast-check';
 import t from 'tap';
+import { httpServer, serverSlot } from '../../../lab/virtual-server.js';
 import type { ExplainQuery } from '../../../src/api/documents.js';
 import { Explainer } from '../../../src/balancer/objects/explain.js';
 import type { Farm, ServerSlot } from '../../../src/balancer/objects/farm.js';
@@ -30,7 +31,7 @@ const RESOURCES = [
 
 function server(slot: number, name: string, address: string, port: number): ServerSlot {
   const predictor = slot === 0 ? 'round-robin' : 'least-connections';
-  return { slot, name, address: requireAddress(address), port, predictor, retired: false };
+  return serverSlot(slot, httpServer(name, requireAddress(address), port, predictor));
 }
 
 const SERVERS = [

@@ -4,6 +4,7 @@ import type { Farm, FarmSlots } from '../../../src/balancer/objects/farm.js';
 import { FarmChanger, type FarmUsers } from '../../../src/balancer/objects/farm-changer.js';
 import { assignSlots, NO_SLOTS } from '../../../src/balancer/objects/slots.js';
 import type { BalancerConfig } from '../../../src/config/load.js';
+import { serverAt } from '../../../src/config/virtual-server.js';
 import { directoryImage } from '../../../src/directory/directory-image.js';
 import { ownStates } from '../../../src/directory/node-states.js';
 import { NodeTable } from '../../../src/engine/node-table.js';
@@ -64,7 +65,7 @@ class Users implements FarmUsers {
     change: async (farm: Farm) => {
       this.step(`engine ${farm.nodes.map(({ slot, retired }) => `${slot}${retired ? '-' : ''}`)}`);
       const change = this.nodes.prepare(farm.nodes);
-      const servers = new VirtualServerTable(farm.servers);
+      const servers = new VirtualServerTable(farm.servers.map(serverAt));
       this.servers.replaced(
         servers,
         Uint32Array.from({ length: 256 }, (_, slot) => this.heldServers[slot] ?? 0),
@@ -88,7 +89,7 @@ class Users implements FarmUsers {
 
   constructor(first: Farm) {
     this.nodes = new NodeTable(first.nodes, this.held);
-    this.servers = new VirtualServerTable(first.servers);
+    this.servers = new VirtualServerTable(first.servers.map(serverAt));
   }
 
   /** The next step of this name fails, or the one after it, and so on. */

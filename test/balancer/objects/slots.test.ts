@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { httpServer } from '../../../lab/virtual-server.js';
 import type { FarmSlots } from '../../../src/balancer/objects/farm.js';
 import {
   addedNodes,
@@ -9,6 +10,7 @@ import {
   withoutFree,
 } from '../../../src/balancer/objects/slots.js';
 import type { NodeEntry, VirtualServer } from '../../../src/config/load.js';
+import { formatPlace, virtualServer } from '../../../src/config/virtual-server.js';
 import { formatEndpoint, toAddress } from '../../../src/wire/address.js';
 
 const CAPACITY = { nodes: 8, servers: 6 };
@@ -18,12 +20,8 @@ const node = (name: string, last: number, weight = 1): NodeEntry => ({
   address: toAddress(0x0a000000 + last),
   weight,
 });
-const server = (name: string, last: number, port = 80): VirtualServer => ({
-  name,
-  address: toAddress(0x0a630000 + last),
-  port,
-  predictor: 'round-robin',
-});
+const server = (name: string, last: number, port = 80): VirtualServer =>
+  httpServer(name, toAddress(0x0a630000 + last), port);
 
 t.test('the first farm has slots equal to indexes', async (t) => {
   const wanted = {
@@ -157,4 +155,66 @@ t.test('whatever changes, what stays keeps its slot and no slot has two owners',
       return true;
     }),
   );
+});
+
+const ports = (name: string, last: number, ...given: (number | string)[]): VirtualServer =>
+  virtualServer(
+    {
+      name,
+      address: `10.99.0.${last}`,
+      ports: given,
+      mode: 'forward',
+      predictor: 'round-robin',
+    },
+    new Map(),
+  );
+const slotsOf = ({ servers }: FarmSlots) =>
+  servers.map((one) => `${one.slot} ${one.name} ${formatPlace(one)}${one.retired ? ' -' : ''}`);
+
+t.test('ports of a virtual server come and go, and it keeps its slot', async (t) => {
+  const nodes = [node('n1', 1), node('n2', 2)];
+  const wanted = (...virtualServers: VirtualServer[]) => ({ nodes, virtualServers });
+  const first = assignSlots(
+    NO_SLOTS,
+    wanted(ports('files', 1, 21, '9000-9100'), server('www', 1)),
+    CAPACITY,
+  );
+  t.same(first.servers[0]?.nodes, [0, 1], 'without nodes, all get its connections');
+  const second = assignSlots(
+    first,
+    wanted(server('www', 1), ports('ftp', 1, '9050-9200')),
+    CAPACITY,
+  );
+  t.same(slotsOf(second), ['0 ftp 10.99.0.1:9050-9200', '1 www 10.99.0.1:80']);
+  const split = assignSlots(
+    second,
+    wanted(ports('high', 1, '9151-9200'), ports('low', 1, '9050-9150')),
+    CAPACITY,
+  );
+  t.same(
+    slotsOf(split),
+    ['0 low 10.99.0.1:9050-9150', '1 www 10.99.0.1:80 -', '2 high 10.99.0.1:9151-9200'],
+    'the one with its lowest port goes on',
+  );
+});
+
+t.test('another mode at the same port has to wait', async (t) => {
+  const nodes = [node('n1', 1)];
+  const wanted = (...virtualServers: VirtualServer[]) => ({ nodes, virtualServers });
+  const first = assignSlots(NO_SLOTS, wanted(server('www', 1)), CAPACITY);
+  const other = wanted(ports('all', 1, 'any'));
+  t.throws(() => assignSlots(first, other, CAPACITY), {
+    code: 'BATON_IN_USE',
+    message:
+      'virtual server "all" with mode forward cannot have 10.99.0.1:80 of virtual server "www", whose mode is handoff',
+  });
+  const retired = assignSlots(first, wanted(server('www', 2)), CAPACITY);
+  t.throws(() => assignSlots(retired, other, CAPACITY), {
+    message: /whose mode is handoff and which still has sessions$/,
+  });
+  const free = withoutFree(retired, { node: () => true, server: () => true });
+  t.same(slotsOf(assignSlots(free, other, CAPACITY)), [
+    '0 all 10.99.0.1:any',
+    '1 www 10.99.0.2:80 -',
+  ]);
 });

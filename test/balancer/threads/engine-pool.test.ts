@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
+import { httpServer, serverSlot } from '../../../lab/virtual-server.js';
 import type { Farm, NodeSlot, ServerSlot } from '../../../src/balancer/objects/farm.js';
 import { farmMemory, farmStates, writeFarm } from '../../../src/balancer/objects/farm-states.js';
 import type { EngineListener } from '../../../src/balancer/threads/engine-handle.js';
@@ -92,14 +93,7 @@ const NODE = {
   weight: 4,
   retired: false,
 };
-const SERVER: ServerSlot = {
-  slot: 2,
-  name: 'www',
-  address: requireAddress('10.99.0.100'),
-  port: 80,
-  predictor: 'round-robin',
-  retired: false,
-};
+const SERVER: ServerSlot = serverSlot(2, httpServer('www', requireAddress('10.99.0.100'), 80));
 
 function farmOf(
   generation: number,

@@ -1,5 +1,6 @@
 /** The farm of an engine thread: what a change puts in place, and when. */
 import t from 'tap';
+import { httpServer, serverSlot } from '../../../lab/virtual-server.js';
 import type { Farm, NodeSlot, ServerSlot } from '../../../src/balancer/objects/farm.js';
 import { firstFarm } from '../../../src/balancer/objects/first-farm.js';
 import { namesOf, routesOf, ThreadFarm } from '../../../src/balancer/threads/thread-farm.js';
@@ -24,8 +25,7 @@ function node(slot: number, last: number): NodeSlot {
 
 function server(slot: number, port: number): ServerSlot {
   const address = requireAddress('10.9.0.100');
-  const predictor = 'least-connections';
-  return { slot, name: `port-${port}`, address, port, predictor, retired: false };
+  return serverSlot(slot, httpServer(`port-${port}`, address, port, 'least-connections'));
 }
 
 function farmOf(nodes: readonly NodeSlot[], servers: readonly ServerSlot[], path = '/'): Farm {

@@ -1,5 +1,6 @@
 /** One connection in every form of a capture: link types, formats, clocks, damage. */
 import t from 'tap';
+import { httpServer } from '../../../lab/virtual-server.js';
 import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
 import { requireAddress } from '../../../src/wire/address.js';
 import { openCapture } from '../../../src/wire/capture-file.js';
@@ -11,9 +12,7 @@ import { DEFAULTS } from './replay.js';
 
 const CONFIG: ReplayConfig = {
   address: undefined,
-  virtualServers: [
-    { name: 'www', address: requireAddress('192.150.187.43'), port: 80, predictor: 'round-robin' },
-  ],
+  virtualServers: [httpServer('www', requireAddress('192.150.187.43'), 80)],
   nodes: [{ name: 'n1', address: requireAddress('10.99.0.3'), weight: 1 }],
   resources: [{ host: undefined, path: '/', nodes: [0] }],
   limits: {

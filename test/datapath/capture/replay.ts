@@ -1,5 +1,6 @@
 /** Replays of recorded captures, for the tests of this directory. */
 
+import { httpServer } from '../../../lab/virtual-server.js';
 import type { ChecksumPolicy } from '../../../src/datapath/capture/checksums.js';
 import { type ReplayConfig, type ReplayResult, ReplayRun } from '../../../src/replay/replay-run.js';
 import { formatAddress, requireAddress, toAddress } from '../../../src/wire/address.js';
@@ -40,12 +41,7 @@ export function config(servers: readonly string[], more: Partial<ReplayConfig> =
     address: requireAddress('10.99.0.2'),
     virtualServers: servers.map((server) => {
       const [address = '', port = ''] = server.split(':');
-      return {
-        name: server,
-        address: requireAddress(address),
-        port: Number(port),
-        predictor: 'round-robin' as const,
-      };
+      return httpServer(server, requireAddress(address), Number(port));
     }),
     nodes: [
       { name: 'n1', address: requireAddress('10.99.0.3'), weight: 1 },
