@@ -1,5 +1,6 @@
 /** The order of steps when a farm changes, and that a failure at any step changes nothing. */
 import t from 'tap';
+import { httpServer } from '../../../lab/virtual-server.js';
 import type { Farm, FarmSlots } from '../../../src/balancer/objects/farm.js';
 import { FarmChanger, type FarmUsers } from '../../../src/balancer/objects/farm-changer.js';
 import { assignSlots, NO_SLOTS } from '../../../src/balancer/objects/slots.js';
@@ -26,12 +27,7 @@ const TIMEOUTS = {
 function configOf(nodes: readonly number[], servers: readonly number[] = [1]): BalancerConfig {
   const config = {
     nodes: nodes.map((last) => ({ name: `n${last}`, address: toAddress(last), weight: last })),
-    virtualServers: servers.map((last) => ({
-      name: `s${last}`,
-      address: toAddress(0x0a000000 + last),
-      port: 80,
-      predictor: 'round-robin' as const,
-    })),
+    virtualServers: servers.map((last) => httpServer(`s${last}`, toAddress(0x0a000000 + last), 80)),
     resources: [{ host: undefined, path: '/', nodes: nodes.map((_, index) => index) }],
     timeouts: TIMEOUTS,
   };
