@@ -88,6 +88,8 @@ export interface IxpSpec {
   /** Window shifts: high nibble the client's, low nibble the balancer's. */
   scales?: number;
   tsval?: number;
+  /** In the place of tsval: of LEAVE, and with flag 32. */
+  request?: number;
   tsecr?: number;
   /** Default: the right tag under the key given to `build`. */
   tag?: bigint;
@@ -247,7 +249,7 @@ function writeIxp(view: DataView, at: number, ixp: IxpSpec): void {
   view.setUint16(at + 16, ixp.mss ?? 1460);
   view.setUint8(at + 18, ixp.flags ?? 0);
   view.setUint8(at + 19, ixp.scales ?? 0);
-  view.setUint32(at + 20, ixp.tsval ?? 0);
+  view.setUint32(at + 20, ixp.request ?? ixp.tsval ?? 0);
   view.setUint32(at + 24, ixp.tsecr ?? 0);
 }
 

@@ -6,6 +6,7 @@
 #ifndef BATON_CONFIG_H
 #define BATON_CONFIG_H
 
+#include "answers.h"
 #include "ixp.h"
 
 #define BATON_KEY_BYTES 16
@@ -40,24 +41,35 @@ struct session_key {
 
 /*
  * Value of map `sessions`. The shim owes the balancer an IXCP_ADOPTED while `asked` differs from
- * `answered`. Only ingress writes `confirm`, `asked` and `released`; only egress writes `answered`,
- * `sent` and `sent_payload`. So neither undoes what the other wrote on another CPU.
+ * `answered`. Only ingress writes `confirm`, `asked`, `released` and `left`; only egress writes
+ * `answered`, `sent`, `sent_payload` and `answers`, except for answers.head_request. So neither
+ * undoes what the other wrote on another CPU.
  */
 struct session {
-	__be32 nonce;         /*  0 ixp_hdr.session */
-	__be32 balancer;      /*  4 address that its notices go to */
-	__u32 confirm;        /*  8 highest ixp_hdr.confirm so far, host byte order */
-	__u32 asked;          /* 12 how many confirmations the balancer has asked for */
-	__u32 answered;       /* 16 value of `asked` when the last full confirmation was sent */
-	__u8 mac[6];          /* 20 of the balancer */
-	__u8 sent;            /* 26 1: its socket has sent a segment */
-	__u8 client_confirms; /* 27 1: its first IXP_ADOPT had IXP_CLIENT_CONFIRMS */
-	__u32 notice_from;    /* 28 then: earlier sequence numbers need no IXCP_ADOPTED */
-	__u64 adopted_at;     /* 32 when its socket was built, bpf_ktime_get_ns */
-	__u8 sent_payload;    /* 40 1: its socket has sent payload */
-	__u8 released;        /* 41 1: IXP_RELEASE removed its socket, unread */
-	__u8 pad[6];          /* 42 always 0 */
+	__be32 nonce;           /*  0 ixp_hdr.session */
+	__be32 balancer;        /*  4 address that its notices go to */
+	__u32 confirm;          /*  8 highest ixp_hdr.confirm so far, host byte order */
+	__u32 asked;            /* 12 how many confirmations the balancer has asked for */
+	__u32 answered;         /* 16 value of `asked` when the last full confirmation was sent */
+	__u8 mac[6];            /* 20 of the balancer */
+	__u8 sent;              /* 26 1: its socket has sent a segment */
+	__u8 client_confirms;   /* 27 1: its first IXP_ADOPT had IXP_CLIENT_CONFIRMS */
+	__u32 notice_from;      /* 28 then: earlier sequence numbers need no IXCP_ADOPTED */
+	__u64 adopted_at;       /* 32 when its socket was built, bpf_ktime_get_ns */
+	__u8 sent_payload;      /* 40 1: its socket has sent payload */
+	__u8 released;          /* 41 1: IXP_RELEASE removed its socket, unread */
+	__u8 follow;            /* 42 1: its IXP_ADOPT had IXP_FOLLOW */
+	__u8 pad;               /* 43 always 0 */
+	__u32 left;             /* 44 LEFT_*: whether it has moved on. Only with `follow` */
+	__u32 left_at;          /* 48 then: the client's next number, host byte order */
+	__u32 left_ms;          /* 52 then: when, ms of bpf_ktime_get_ns */
+	struct answers answers; /* 56 those of its server. Only with `follow` */
 };
+
+/* session.left */
+#define LEFT_NOT 0
+#define LEFT_ASKED 1 /* its socket is looked at: nothing may go out meanwhile */
+#define LEFT_DONE 2  /* what its old socket sends is not for the client */
 
 /* Key of map `virtual_servers`. */
 struct guard_server {
@@ -88,7 +100,8 @@ struct redirect_request {
 BATON_ASSERT(sizeof(struct shim_config) == 24, "shim_config");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
-BATON_ASSERT(sizeof(struct session) == 48, "session");
+BATON_ASSERT(sizeof(struct answers) == 32, "answers");
+BATON_ASSERT(sizeof(struct session) == 88, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
 BATON_ASSERT(sizeof(struct guard_sharing) == 12, "guard_sharing");
 BATON_ASSERT(sizeof(struct redirect_request) == 8, "redirect_request");

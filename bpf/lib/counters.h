@@ -39,7 +39,18 @@
 	X(DROP_UNCONFIGURED, "frames that arrived before the program was configured")              \
 	X(ADOPT_CLEARED_BY_SYN, "sockets in TIME_WAIT that a SYN ended, because an RST did not")   \
 	X(RELEASED, "sockets removed: their server read nothing and answered no other client")     \
-	X(NOTICE_RELEASED, "IXCP_RELEASED notices sent")
+	X(NOTICE_RELEASED, "IXCP_RELEASED notices sent")                                           \
+	X(UNFOLLOWED, "sessions that may move on, but whose answers cannot be followed any more")  \
+	X(LEFT, "sessions that moved on: their socket was ended by a FIN")                         \
+	X(NOTICE_LEFT, "IXCP_LEFT notices sent")                                                   \
+	X(REFUSED_UNFOLLOWED, "IXP_LEAVE refused: it is not known where the answers end")          \
+	X(REFUSED_UNANSWERED, "IXP_LEAVE refused: an answer has not ended")                        \
+	X(REFUSED_ENDING, "IXP_LEAVE refused: the socket is closing, or gone")                     \
+	X(REFUSED_UNKNOWN, "IXP_LEAVE refused: the session is not known")                          \
+	X(LEFT_TURNED, "FINs of sockets that their sessions left, sent back as the ACK")           \
+	X(LEFT_DROPPED, "other segments of such sockets, which are not for the client")            \
+	X(LEFT_RESET, "such sockets that got an RST, because they still sent after 1 s")           \
+	X(DROP_LATE, "IXP frames of a session that arrived after it had moved on")
 
 #define GUARD_COUNTERS(X)                                                                          \
 	X(SEEN, "frames given to the engine")                                                      \

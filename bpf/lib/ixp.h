@@ -81,10 +81,10 @@ struct ixp_hdr {
 		__be32 request; /* 20 of IXP_LEAVE: how many requests this node has got since it
 		                 *    adopted the session. With IXP_HEAD: the number of this one */
 	};
-	__be32 tsecr;    /* 24 the balancer's TSval clock now: the node's clock continues from it */
-	__be64 tag;      /* 28 SipHash-2-4 over 48 bytes: IPv4 source and destination (8 bytes),
-	                  *    TCP source and destination port (4), TCP sequence and
-	                  *    acknowledgement number (8), and bytes 0 to 27 of this header */
+	__be32 tsecr; /* 24 the balancer's TSval clock now: the node's clock continues from it */
+	__be64 tag;   /* 28 SipHash-2-4 over 48 bytes: IPv4 source and destination (8 bytes),
+	               *    TCP source and destination port (4), TCP sequence and
+	               *    acknowledgement number (8), and bytes 0 to 27 of this header */
 } __attribute__((packed));
 
 #define IXP_LENGTH 36

@@ -24,7 +24,7 @@ struct notice_frame {
 BATON_ASSERT(__builtin_offsetof(struct notice_frame, eth) == 2, "notice_frame.eth");
 BATON_ASSERT(__builtin_offsetof(struct notice_frame, ixcp) + IXCP_LENGTH == 2 + 74, "notice_frame");
 
-/* A segment that removes a socket, without its Ethernet header. */
+/* A segment that the shim gives to a socket, without its Ethernet header. */
 struct bare_packet {
 	struct iphdr ip;
 	struct tcphdr tcp;
@@ -114,11 +114,11 @@ static __always_inline void fill_notice(struct notice_frame *frame, const struct
 }
 
 /*
- * Fills a segment from the client of `tuple` with these flags (TCP_*) and the sequence number `seq`
- * (host byte order), and nothing else.
+ * Fills a segment from the client of `tuple` with these flags (TCP_*) and numbers (host byte
+ * order), and nothing else. With a window of 0 the socket would not send its FIN.
  */
 static __always_inline void fill_bare(struct bare_packet *packet, const struct session_key *tuple,
-                                      __u32 seq, __u8 flags)
+                                      __u32 seq, __u32 ack, __u8 flags)
 {
 	struct tcphdr *tcp = &packet->tcp;
 
@@ -127,6 +127,8 @@ static __always_inline void fill_bare(struct bare_packet *packet, const struct s
 	tcp->source = tuple->client_port;
 	tcp->dest = tuple->virtual_port;
 	tcp->seq = BE32(seq);
+	tcp->ack_seq = BE32(ack);
+	tcp->window = flags & TCP_ACK ? 0xffff : 0;
 	tcp->doff = 5;
 	((__u8 *)tcp)[TCP_FLAG_BYTE] = flags;
 

@@ -5,7 +5,9 @@
  *     the session's socket has all bytes    -> IXCP_ADOPTED
  *     the session's socket is there         -> remove IXP, pass, confirm again
  *     the session had a socket              -> IXCP_RST: the session is over
- *     another session's socket is there     -> clear the four-tuple, then start again
+ *     another session's socket is there,    -> clear the four-tuple, then start again
+ *     or one that this session left
+ *     the session moved on after the frame  -> drop
  *     a listener is there                   -> remove IXP, build the socket
  *     nothing is there                      -> IXCP_REFUSED
  *
@@ -43,12 +45,12 @@ static __always_inline int clear_tuple(struct __sk_buff *skb, const struct ixp_f
 {
 	if (frame->waits == 0) {
 		count(SHIM_ADOPT_CLEARED);
-		return remove_and_wait(skb, frame, rcv_nxt, TCP_RST, BATON_MARK_RETRY);
+		return end_and_wait(skb, frame, rcv_nxt, 0, TCP_RST, BATON_MARK_RETRY);
 	}
 	if (frame->waits > 1 || found != FOUND_TIME_WAIT || !has_listener(skb, &frame->tuple))
 		return REFUSE(TUPLE_IN_USE);
 	count(SHIM_ADOPT_CLEARED_BY_SYN);
-	return remove_and_wait(skb, frame, rcv_nxt + 1, TCP_SYN | TCP_FIN, BATON_MARK_AGAIN);
+	return end_and_wait(skb, frame, rcv_nxt + 1, 0, TCP_SYN | TCP_FIN, BATON_MARK_AGAIN);
 }
 
 static __always_inline void fill_attributes(struct bpf_tcp_req_attrs *attributes,
@@ -93,6 +95,12 @@ static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *
 		.adopted_at = bpf_ktime_get_ns(),
 	};
 
+	if (frame->ixp.flags & IXP_FOLLOW) {
+		session.follow = 1;
+		session.answers.phase = ANSWERS_ENDED;
+		session.answers.next = bpf_ntohl(frame->ack);
+		session.answers.head_request = !!(frame->ixp.flags & IXP_HEAD);
+	}
 	if (service || number != 0) {
 		if (sk)
 			bpf_sk_release(sk);
@@ -143,13 +151,17 @@ static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *
 static __always_inline int adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 {
 	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
-	int known = session && session->nonce == frame->ixp.session;
+	int same = session && session->nonce == frame->ixp.session;
+	int known = same && !session->left;
 	__u32 rcv_nxt = 0;
 
 	/* A first segment has ACK. A FIN without payload carries no request. */
 	if (!(frame->flags & TCP_ACK) || (frame->flags & (TCP_SYN | TCP_RST)) ||
 	    ((frame->flags & TCP_FIN) && frame->payload == 0))
 		return drop(SHIM_DROP_FLAGS);
+	/* A session that moved on and comes back brings bytes that it has not had here. */
+	if (same && !known && seq_diff(bpf_ntohl(frame->ixp.confirm), session->left_at) <= 0)
+		return drop(SHIM_DROP_LATE);
 
 	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
 	struct bpf_sock *sk = look_up(skb, &key);

@@ -74,15 +74,15 @@ static __always_inline int strip_and_pass(struct __sk_buff *skb, __u32 counter)
 
 /*
  * Lets a copy of the frame wait in the backlog of this CPU, with this mark, while the frame itself
- * becomes a bare segment that removes the socket of its four-tuple. That segment never leaves the
- * machine, and the stack does not answer it.
+ * becomes a bare segment for the socket of its four-tuple, which ends it. That segment never leaves
+ * the machine, and nobody hears an answer to it.
  */
-static __always_inline int remove_and_wait(struct __sk_buff *skb, const struct ixp_frame *frame,
-                                           __u32 seq, __u8 flags, __u32 mark)
+static __always_inline int end_and_wait(struct __sk_buff *skb, const struct ixp_frame *frame,
+                                        __u32 seq, __u32 ack, __u8 flags, __u32 mark)
 {
 	struct bare_packet packet;
 
-	fill_bare(&packet, &frame->tuple, seq, flags);
+	fill_bare(&packet, &frame->tuple, seq, ack, flags);
 	skb->mark = mark;
 
 	long error = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);

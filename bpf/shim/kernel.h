@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 /* enum in net/tcp_states.h */
+#define STATE_ESTABLISHED 1
 #define STATE_TIME_WAIT 6
 #define STATE_LISTEN 10
 #define STATE_NEW_SYN_RECV 12

@@ -46,6 +46,16 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 		count(SHIM_NOTICE_RST);
 	else if (notice->type == IXCP_RELEASED)
 		count(SHIM_NOTICE_RELEASED);
+	else if (notice->type == IXCP_LEFT)
+		count(SHIM_NOTICE_LEFT);
+	else if (notice->reason == IXCP_REASON_UNFOLLOWED)
+		count(SHIM_REFUSED_UNFOLLOWED);
+	else if (notice->reason == IXCP_REASON_UNANSWERED)
+		count(SHIM_REFUSED_UNANSWERED);
+	else if (notice->reason == IXCP_REASON_ENDING)
+		count(SHIM_REFUSED_ENDING);
+	else if (notice->reason == IXCP_REASON_UNKNOWN_SESSION)
+		count(SHIM_REFUSED_UNKNOWN);
 	else if (notice->reason == IXCP_REASON_NO_LISTENER)
 		count(SHIM_REFUSED_NO_LISTENER);
 	else if (notice->reason == IXCP_REASON_TUPLE_IN_USE)

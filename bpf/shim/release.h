@@ -46,7 +46,7 @@ static __always_inline int release(struct __sk_buff *skb, struct ixp_frame *fram
 
 	/* Without the session's entry, nothing is known of the socket. The balancer continues
 	 * without an answer. */
-	if (!session || session->nonce != frame->ixp.session)
+	if (!session || session->nonce != frame->ixp.session || session->left)
 		return drop(SHIM_DROP_NO_SESSION);
 
 	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
@@ -76,7 +76,7 @@ static __always_inline int release(struct __sk_buff *skb, struct ixp_frame *fram
 		return outcome;
 	session->released = 1;
 	count(SHIM_RELEASED);
-	return remove_and_wait(skb, frame, bpf_ntohl(frame->seq), TCP_RST, BATON_MARK_RETRY);
+	return end_and_wait(skb, frame, bpf_ntohl(frame->seq), 0, TCP_RST, BATON_MARK_RETRY);
 }
 
 #endif

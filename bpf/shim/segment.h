@@ -3,6 +3,7 @@
  * Handles a verified IXP_SEGMENT frame:
  *
  *     the session's socket is there    -> remove IXP, pass
+ *     the session has moved on         -> drop
  *     the session had a socket         -> IXCP_RST: the session is over
  *     a SYN without a socket           -> the same
  *     otherwise                        -> drop
@@ -31,12 +32,18 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct ixp_
 		return syn ? NO_SUCH_SESSION : TC_ACT_SHOT;
 	}
 
+	/* A copy that was slower than the session. The socket may be the one that it left. */
+	if (session->left)
+		return drop(SHIM_DROP_LATE);
+
 	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
 	struct bpf_sock *sk = look_up(skb, &key);
 	enum found found = kind_of(sk, &rcv_nxt);
 
 	if (sk)
 		bpf_sk_release(sk);
+	if (frame->ixp.flags & IXP_HEAD)
+		answers_expect_head(&session->answers, bpf_ntohl(frame->ixp.request));
 	if (found == FOUND_SOCKET || (found == FOUND_TIME_WAIT && !syn)) {
 		request_confirmation(session, frame);
 		return strip_and_pass(skb, SHIM_SEGMENT);

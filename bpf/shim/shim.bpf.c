@@ -14,7 +14,9 @@
 #include <bpf/bpf_helpers.h>
 
 #include "adopt.h"
+#include "follow.h"
 #include "kernel.h"
+#include "leave.h"
 #include "maps.h"
 #include "notice.h"
 #include "parse.h"
@@ -123,6 +125,9 @@ int shim_ingress(struct __sk_buff *skb)
 	case IXP_RELEASE:
 		outcome = release(skb, &frame);
 		break;
+	case IXP_LEAVE:
+		outcome = leave(skb, &frame);
+		break;
 	default:
 		outcome = drop(SHIM_DROP_TYPE);
 	}
@@ -159,6 +164,14 @@ int shim_egress(struct __sk_buff *skb)
 	if (!session)
 		return TC_ACT_OK;
 
+	__u32 headers = TCP_FRAME_BYTES - TCP_BYTES + (__u32)view.tcp->doff * 4;
+
+	if (session->follow) {
+		if (session->left)
+			return answer_left(skb, session, &tuple, &view);
+		follow(skb, &session->answers, headers, bpf_ntohl(view.tcp->seq));
+	}
+
 	__u8 flags = tcp_flags(view.tcp);
 	__u32 ack = bpf_ntohl(view.tcp->ack_seq);
 	__u32 asked = *(volatile __u32 *)&session->asked;
@@ -171,8 +184,7 @@ int shim_egress(struct __sk_buff *skb)
 	/* Written only once: ingress on another CPU uses the same cache line. */
 	if (!session->sent)
 		session->sent = 1;
-	if (!session->sent_payload &&
-	    skb->len > TCP_FRAME_BYTES - TCP_BYTES + (__u32)view.tcp->doff * 4) {
+	if (!session->sent_payload && skb->len > headers) {
 		session->sent_payload = 1;
 		note_response();
 	}

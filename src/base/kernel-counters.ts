@@ -189,6 +189,44 @@ export const SHIM_COUNTERS = {
     'notices',
     'RELEASED notices sent. A socket was removed again, and its session is free for another holder.',
   ),
+  unfollowed: counter(
+    'sessions',
+    'Sessions of virtual servers with `keepAlive: migrate` that stay on this node from now on, because the shim cannot tell where their answers end. Answers with neither Content-Length nor chunks cause this, and so do upgraded connections.',
+  ),
+  left: counter(
+    'sessions',
+    'Sessions that moved on to another node between two requests. Their socket here was ended in order.',
+  ),
+  notice_left: counter('notices', 'LEFT notices sent: a session may continue on another node.'),
+  refused_unfollowed: counter(
+    'questions',
+    'Sessions that could not move on because it is not known where their answers end (unfollowed).',
+  ),
+  refused_unanswered: counter(
+    'questions',
+    'Sessions that could not move on because an answer had not ended yet: the next request stayed on this node.',
+  ),
+  refused_ending: counter(
+    'questions',
+    'Sessions that could not move on because the web server was closing the connection, as it does after its keep-alive time.',
+  ),
+  refused_unknown: counter(
+    'questions',
+    'Sessions that could not move on because this shim does not know them: the agent was started later, or `maxSessions` is too small.',
+  ),
+  left_turned: counter(
+    'segments',
+    'FINs of sockets whose session moved on, acknowledged by the shim in place of the client. One for each socket is normal.',
+  ),
+  left_dropped: counter(
+    'segments',
+    'Other segments of sockets whose session moved on. They are not for the client.',
+  ),
+  left_reset: counter(
+    'sockets',
+    'Sockets that still sent something 1 s after their session had moved on, and got an RST.',
+  ),
+  drop_late: counter('frames', 'IXP frames of a session that arrived after it had moved on.'),
 } as const satisfies Infos;
 
 /** Counters of `xdp.bpf.c`, which runs on a balancer's interface with `datapath: xdp`. */

@@ -35,6 +35,8 @@ export interface ReporterOptions {
   openRawSocket?: Native['openRawSocket'];
 }
 
+/** What every agent of this version can do. */
+const ABILITIES = IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave;
 const INTERVAL_MS = 1_000;
 /** A balancer that answered before counts as silent after this time without an answer. */
 const SILENCE_MS = 5_000;
@@ -139,7 +141,7 @@ export class Reporter {
     const repr = {
       type: IxcpType.report,
       session: this.session,
-      flags: flags | more | IxcpFlag.namesAddresses | IxcpFlag.canRelease,
+      flags: flags | more | ABILITIES,
       sequence: this.sequence,
       clientPort: addresses.length,
     };

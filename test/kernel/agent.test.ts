@@ -93,7 +93,8 @@ if (insideNamespace(import.meta.url)) {
     t.ok(reports.every(([, , good]) => good === 'true'));
     t.equal(new Set(reports.map(([, nonce]) => nonce)).size, 1);
     const flags = reports.map(([text]) => Number(text));
-    const usual = IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease;
+    const usual =
+      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave;
     t.equal(flags.pop(), usual | IxcpFlag.leaving);
     t.ok(flags.every((value) => value === usual));
   });
@@ -358,7 +359,8 @@ if (insideNamespace(import.meta.url)) {
     const { lines } = balancer;
     const agent = startAgent();
     await agent.says(/is ready/);
-    const usual = IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease;
+    const usual =
+      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave;
     const reported = (flags: number): Promise<void> =>
       until(`flags ${flags}`, () => Number(lines.at(-1)?.split(' ')[0]) === flags);
     await reported(usual);
@@ -383,7 +385,9 @@ if (insideNamespace(import.meta.url)) {
     t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '1');
     const flagsSeen = lines.slice(from).map((line) => Number(line.split(' ')[0]));
     t.ok(
-      flagsSeen.includes(IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.noCookies),
+      flagsSeen.includes(
+        IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave | IxcpFlag.noCookies,
+      ),
       'it could not adopt while SYN cookies were off',
     );
     t.equal((await agent.end('SIGTERM')).code, 0);

@@ -106,7 +106,7 @@ export interface SessionSpec {
 }
 
 /** The fields from adopted_at on, of a session that was adopted before all others. */
-const SESSION_TAIL_BYTES = 16;
+const SESSION_TAIL_BYTES = 56;
 
 /** struct session of bpf/lib/config.h. */
 export function sessionValue(spec: SessionSpec = {}): Uint8Array {

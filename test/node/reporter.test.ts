@@ -87,7 +87,7 @@ t.test('each balancer gets a report with a tag for it', async (t) => {
     t.equal(view.getUint8(IXCP.type), IxcpType.report);
     t.equal(
       view.getUint16(IXCP.flags),
-      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease,
+      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave,
     );
     t.ok(Math.abs(view.getUint32(IXCP.sequence) - before) <= 1);
   }
@@ -95,7 +95,11 @@ t.test('each balancer gets a report with a tag for it', async (t) => {
   const last = viewOf(socket.sent[3]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
   const first = viewOf(socket.sent[1]?.payload ?? new Uint8Array(IXCP_HEADER_BYTES));
   const leaving =
-    IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.leaving;
+    IxcpFlag.canAdopt |
+    IxcpFlag.namesAddresses |
+    IxcpFlag.canRelease |
+    IxcpFlag.canLeave |
+    IxcpFlag.leaving;
   t.equal(last.getUint16(IXCP.flags), leaving);
   t.equal(last.getUint32(IXCP.session), first.getUint32(IXCP.session), 'one run, one nonce');
   t.ok(last.getUint32(IXCP.sequence) > first.getUint32(IXCP.sequence), 'the clock always grows');

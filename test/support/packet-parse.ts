@@ -156,6 +156,7 @@ export function parse(frame: Uint8Array, key?: Uint8Array): ParsedPacket {
       flags: frame[at + 18]!,
       scales: frame[at + 19]!,
       tsval: view.getUint32(at + 20),
+      request: view.getUint32(at + 20),
       tsecr: view.getUint32(at + 24),
       tag: view.getBigUint64(at + IXP.tagged),
     };
