@@ -63,6 +63,12 @@ enum ixp_type {
  * IXP_SEGMENT it is the request of which ixp_hdr.request is the number.
  */
 #define IXP_HEAD 0x20
+/*
+ * ixp_hdr.flags of IXP_ADOPT: the balancer keeps the request, and another node can answer it. As
+ * long as the socket has sent no payload, its RST or FIN goes to the balancer alone, as IXCP_RST
+ * with IXCP_REASON_HELD_BACK.
+ */
+#define IXP_HOLD_RESET 0x40
 
 struct ixp_hdr {
 	__u8 version;   /*  0 BATON_VERSION */
@@ -74,7 +80,8 @@ struct ixp_hdr {
 	__be32 confirm;  /* 12 end of the bytes that the balancer keeps: the node sends
 	                  *    IXCP_ADOPTED until its acknowledgement number reaches it */
 	__be16 mss;      /* 16 of the client, bytes */
-	__u8 flags;      /* 18 IXP_*_OK, IXP_CLIENT_CONFIRMS, IXP_FOLLOW, IXP_HEAD */
+	__u8 flags;      /* 18 IXP_*_OK, IXP_CLIENT_CONFIRMS, IXP_FOLLOW, IXP_HEAD,
+	                  *    IXP_HOLD_RESET */
 	__u8 scales;     /* 19 window shifts: high nibble the client's, low nibble ours */
 	union {
 		__be32 tsval;   /* 20 of IXP_ADOPT: the client's last TSval */
@@ -113,6 +120,8 @@ enum ixcp_reason {
 	IXCP_REASON_UNFOLLOWED = 5, /* it is not known where the answers end, and never will be */
 	IXCP_REASON_UNANSWERED = 6, /* an answer has not ended, or the server has not read all */
 	IXCP_REASON_ENDING = 7,     /* the socket is closing, or gone */
+	/* Of IXCP_RST: the client has not seen the RST or FIN, and no byte of an answer. */
+	IXCP_REASON_HELD_BACK = 8,
 };
 
 /*

@@ -93,6 +93,7 @@ static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *
 		.client_confirms = !!(frame->ixp.flags & IXP_CLIENT_CONFIRMS),
 		.notice_from = bpf_ntohl(frame->ack) + INITIAL_WINDOW_BYTES,
 		.adopted_at = bpf_ktime_get_ns(),
+		.hold_reset = !!(frame->ixp.flags & IXP_HOLD_RESET),
 	};
 
 	if (frame->ixp.flags & IXP_FOLLOW) {

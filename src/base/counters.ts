@@ -95,6 +95,22 @@ export const COUNTERS = {
     'handoffs',
     'Handoffs taken back from a node that had confirmed, because its web server had not read the request. The next holder got the session. Check the web server of that node: it is stopped or overloaded.',
   ),
+  fenced: counter(
+    'sessions',
+    'Sessions whose client was told to take nothing more from a node that had confirmed, because the node does not answer or is in maintenance. The client needs TCP timestamps.',
+  ),
+  retried_after_fence: counter(
+    'handoffs',
+    'Handoffs that another holder got after the client was fenced off from its node. Each is a request that would have been lost with its node.',
+  ),
+  retried_after_reset: counter(
+    'handoffs',
+    'Handoffs that another holder got because the node closed or reset the connection before any byte of an answer. Check the web server of that node: it may have ended.',
+  ),
+  evicted_kept_head: counter(
+    'heads',
+    'Request heads that were kept until the answer began, and gave way to the heads of other sessions. Such a request is lost if its node ends before it answers. Raise limits.heads.',
+  ),
   node_asked: counter(
     'questions',
     'Questions to nodes whether they still have a session. A node is asked when the client has sent FIN and the session has been silent since, or when an earlier run of the balancer ended during the handoff. Many of them long after a start mean that notices of nodes are lost on the way.',

@@ -93,6 +93,14 @@ export class ClientWriter {
   }
 
   /**
+   * A bare ACK one byte before our next number. It changes nothing at the client but makes it
+   * answer, as a keep-alive probe does (RFC 9293 section 3.8.4).
+   */
+  probe(slot: number): boolean {
+    return this.segment(slot, this.core.sessions.serverIsn(slot), TcpFlag.ack, NO_BYTES, 0, 0);
+  }
+
+  /**
    * A segment of a session, with the payload bytes[from, from + length). It acknowledges what the
    * client has sent, and offers the room that is left for a head as the window.
    */

@@ -204,7 +204,7 @@ export class Collector {
       const met = core.heads.nextOwner(large);
       if (met < 0) return;
       if (core.sessions.state(met) === SessionState.passing) {
-        core.waitForEnd(met);
+        this.giveUpKept(met);
         return;
       }
       if (core.sessions.state(met) === SessionState.handing && this.confirmation.freesHead(met))
@@ -222,7 +222,7 @@ export class Collector {
     }
     if (victim < 0) return;
     if (core.sessions.state(victim) === SessionState.passing) {
-      core.waitForEnd(victim);
+      this.giveUpKept(victim);
       return;
     }
     if (core.sessions.state(victim) === SessionState.handing) {
@@ -231,6 +231,13 @@ export class Collector {
     }
     this.writer.resetSession(victim);
     core.remove(victim, 'evicted-head');
+  }
+
+  /** A session that passes gives up its head, which could have gone to another node. */
+  private giveUpKept(slot: number): void {
+    const { core } = this;
+    if (!core.hasAnswer(slot)) core.counters.count(Counter.evicted_kept_head);
+    core.waitForEnd(slot);
   }
 
   /** Has the dispatcher inspect what has been collected so far. */

@@ -81,7 +81,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.toClient = new ClientWriter(this.core);
     this.toNode = new NodeWriter(this.core);
     this.passThrough = new PassThrough(this.core, this.toNode);
-    this.recall = new Recall(this.core, this.toNode, choice);
+    this.recall = new Recall(this.core, this.toClient, this.toNode, choice);
     this.inheritance = new Inheritance(this.core, this.toNode);
     const sender = new HandoffSender(this.core, this.toNode);
     this.confirmation = new Confirmation(
@@ -124,6 +124,7 @@ export class Engine implements FrameSink, TimerHandler {
       toNode: this.toNode,
       handshake: this.handshake,
       collector: this.collector,
+      handoff: this.handoff,
       confirmation: this.confirmation,
       answers: this.answers,
       passThrough: this.passThrough,

@@ -39,6 +39,9 @@ function largeRooms(heads: number): number {
   return Math.max(FEWEST_LARGE, Math.floor(heads / ROOMS_PER_LARGE));
 }
 
+/** What a session with a kept head waits for, to be taken back from its node (handoff/recall.ts). */
+export const RecallStep = { none: 0, asking: 1, fencing: 2 } as const;
+
 export class HeadStore {
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -50,6 +53,10 @@ export class HeadStore {
   readonly filled: Uint32Array;
   /** 1 if the request in this room may be sent to a second server. */
   readonly repeatable: Uint8Array;
+  /** RecallStep of the request in this room. */
+  readonly recall: Uint8Array;
+  /** How often its node was asked for its answer, up to a limit. */
+  readonly asked: Uint8Array;
   /** `Core.directory` when the resource of this request was looked up. */
   readonly directory: Uint32Array;
   private readonly smalls: number;
@@ -78,6 +85,8 @@ export class HeadStore {
     this.owner = new Int32Array(rooms).fill(NONE);
     this.filled = new Uint32Array(rooms);
     this.repeatable = new Uint8Array(rooms);
+    this.recall = new Uint8Array(rooms);
+    this.asked = new Uint8Array(rooms);
     this.directory = new Uint32Array(rooms);
     this.ranges = new Uint8Array(rooms);
     this.rangeStart = new Uint32Array(rooms * RANGES);
@@ -200,6 +209,8 @@ export class HeadStore {
     this.owner[room] = session;
     this.filled[room] = 0;
     this.repeatable[room] = 0;
+    this.recall[room] = RecallStep.none;
+    this.asked[room] = 0;
     this.ranges[room] = 0;
     return room;
   }

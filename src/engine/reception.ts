@@ -11,6 +11,7 @@ import type { ClientWriter } from './client-writer.js';
 import type { Collector } from './collector.js';
 import type { Core } from './core.js';
 import type { Confirmation } from './handoff/confirmation.js';
+import type { Handoff } from './handoff/handoff.js';
 import type { NodeWriter } from './handoff/node-writer.js';
 import type { Notices } from './handoff/notices.js';
 import { type Handshake, NO_CONNECTION } from './handshake.js';
@@ -29,6 +30,7 @@ export interface Receivers {
   readonly toNode: NodeWriter;
   readonly handshake: Handshake;
   readonly collector: Collector;
+  readonly handoff: Handoff;
   readonly confirmation: Confirmation;
   readonly answers: Answers;
   readonly passThrough: PassThrough;
@@ -42,6 +44,7 @@ export class Reception {
   private readonly toNode: NodeWriter;
   private readonly handshake: Handshake;
   private readonly collector: Collector;
+  private readonly handoff: Handoff;
   private readonly confirmation: Confirmation;
   private readonly answers: Answers;
   private readonly passThrough: PassThrough;
@@ -55,6 +58,7 @@ export class Reception {
     this.toNode = parts.toNode;
     this.handshake = parts.handshake;
     this.collector = parts.collector;
+    this.handoff = parts.handoff;
     this.confirmation = parts.confirmation;
     this.answers = parts.answers;
     this.passThrough = parts.passThrough;
@@ -167,7 +171,8 @@ export class Reception {
         this.collector.receive(slot);
         return;
       case SessionState.handing:
-        this.confirmation.receive(slot);
+        if (this.handoff.isFencing(slot)) this.handoff.receiveFenced(slot);
+        else this.confirmation.receive(slot);
         return;
       case SessionState.passing:
         if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passThrough.forwardReset(slot);

@@ -6,6 +6,7 @@
  *     session of the node         what becomes of it
  *     being handed over, GET      withdrawn from the node; the next holder gets it, or 503
  *     being handed over, POST     waits for the node's word, and ends when the node confirms
+ *     passing, no answer yet      the next holder gets it, where that is sound (handoff/recall.ts)
  *     passing                     node and client get an RST; the balancer keeps the record
  *     lingering                   removed: late packets go nowhere any more
  *
@@ -163,6 +164,7 @@ export class Sweep {
         if (!forced && this.handoff.leave(slot)) return true;
         return this.cut(slot, reason);
       case SessionState.passing:
+        if (!forced && this.handoff.leave(slot)) return true;
         return this.cut(slot, reason);
       default:
         // No node has it.

@@ -46,6 +46,7 @@ export const IxcpReason = {
   unfollowed: 5,
   unanswered: 6,
   ending: 7,
+  heldBack: 8,
 } as const;
 /**
  * Flags of a report. `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by

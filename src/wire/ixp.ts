@@ -36,6 +36,7 @@ export const IxpFlag = {
   clientConfirms: 0x08,
   follow: 0x10,
   head: 0x20,
+  holdReset: 0x40,
 } as const;
 
 /** Values of the header's `service` field: the local services of the balancer. */

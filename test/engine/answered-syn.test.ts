@@ -3,6 +3,7 @@ import t from 'tap';
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
+import { IxpFlag } from '../../src/wire/ixp.js';
 import {
   CLIENT,
   Conversation,
@@ -96,7 +97,14 @@ t.test('a handshake that the kernel began continues as if the engine had begun i
     1100,
     inIxp(
       0,
-      { type: IXP_TYPE.adopt, mss: 1460, flags: 7, scales: 0x97, tsval: 99, session: FIRST_NONCE },
+      {
+        type: IXP_TYPE.adopt,
+        mss: 1460,
+        flags: 7 | IxpFlag.holdReset,
+        scales: 0x97,
+        tsval: 99,
+        session: FIRST_NONCE,
+      },
       { seq: 1001, ack: 0 },
       get('/0'),
     ),

@@ -33,7 +33,8 @@ import { START } from '../support/uptime.js';
 const { adopt, segment } = IXP_TYPE;
 /** The acknowledgement number of a client that has received only our SYN. */
 const OUR_SYN_ACKED = ISN + 1;
-const AGREED = 4;
+/** Timestamps, and the flag of a request that another node may answer. */
+const AGREED = 4 | 64;
 const LEFT_TO_CLIENT = AGREED | 8;
 const SYN: TcpOptionsSpec = { mss: 1460, timestamps: [77, 0] };
 /** A quarter of the 300 ms after which a handoff is sent again. */
@@ -67,7 +68,7 @@ t.test('only a client that is near is to confirm', async (t) => {
     ['the kernel sent it and read the clock later', 0, 8, SYN, LEFT_TO_CLIENT],
     ['it was sent in the future', 0, NEAR_MS + 1, SYN, AGREED],
     ['an old timestamp', 0, -1_000_000, SYN, AGREED],
-    ['without timestamps', 0, 0, { mss: 1460 }, 0],
+    ['without timestamps', 0, 0, { mss: 1460 }, AGREED & ~4],
   ];
   for (const [what, time, later, syn, flags] of cases) {
     await t.test(what, async (t) => {
@@ -344,7 +345,7 @@ t.test(
     await t.test('a local service', async (t) => {
       const talk = new Conversation(t);
       const request = asked(talk, '/nowhere', 0);
-      const ixp = { type: adopt, service: LocalService.notFound, flags: AGREED };
+      const ixp = { type: adopt, service: LocalService.notFound, flags: AGREED & ~64 };
       talk.expect(0, inIxp(LOCAL_NODE, ixp, { seq: 1001 }, request), Port.local);
     });
   },

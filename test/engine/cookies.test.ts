@@ -4,6 +4,7 @@ import { addressNumber, type TcpOptionsSpec } from '../../lab/packet.js';
 import { COOKIE_LIFE_MS, cookieBits, SynCookies } from '../../src/engine/syn-cookie.js';
 import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
+import { IxpFlag } from '../../src/wire/ixp.js';
 import {
   CLIENT,
   Conversation,
@@ -20,6 +21,7 @@ import {
 } from '../support/conversation.js';
 import { IN_COOKIE_PERIOD as START } from '../support/uptime.js';
 
+const HOLD_RESET = IxpFlag.holdReset;
 const ALL: TcpOptionsSpec = { mss: 1460, windowScale: 9, sackPermitted: true, timestamps: [77, 0] };
 
 /** A conversation with one half-open session, which is the limit. */
@@ -80,7 +82,7 @@ t.test(
         {
           type: IXP_TYPE.adopt,
           mss: 1460,
-          flags: 15,
+          flags: 15 | HOLD_RESET,
           scales: 0x97,
           tsval: 97,
           session: FIRST_NONCE + 1,
@@ -95,15 +97,15 @@ t.test(
 
 t.test('data in the first segment is taken, and only offered options are agreed', async (t) => {
   for (const [options, agreed] of [
-    [{}, { mss: 536, flags: 0, scales: 0 }],
-    [{ mss: 1400 }, { mss: 1400, flags: 0, scales: 0 }],
+    [{}, { mss: 536, flags: HOLD_RESET, scales: 0 }],
+    [{ mss: 1400 }, { mss: 1400, flags: HOLD_RESET, scales: 0 }],
     [
       { mss: 1459, windowScale: 0 },
-      { mss: 1452, flags: 1, scales: 0x07 },
+      { mss: 1452, flags: 1 | HOLD_RESET, scales: 0x07 },
     ],
     [
       { mss: 200, sackPermitted: true },
-      { mss: 536, flags: 2, scales: 0 },
+      { mss: 536, flags: 2 | HOLD_RESET, scales: 0 },
     ],
   ] as const) {
     const talk = flooded(t);
@@ -220,7 +222,7 @@ t.test('an engine that starts continues the handshakes of another', async (t) =>
   const talk = new Conversation(t, { isn: undefined, start: START });
   talk.engine.begin(START + 3_000);
   talk.send(3_000, fromClient({ flags: 'PA', seq: 1001, ack }, get('/0')));
-  talk.expect(3_000, inIxp(0, { mss: 1400, flags: 0 }, { seq: 1001, ack }, get('/0')));
+  talk.expect(3_000, inIxp(0, { mss: 1400, flags: HOLD_RESET }, { seq: 1001, ack }, get('/0')));
   talk.counted({ cookie_accepted: 1, established: 1, reset_sent: 0 });
   // A segment from the middle of an unknown connection gets an RST at once.
   talk.send(3_010, fromClient({ flags: 'PA', seq: 77, ack: 99, sourcePort: 7 }, 'more'));
@@ -239,7 +241,7 @@ t.test(
     // The options agreed in the kernel's SYN/ACK count.
     talk.expect(
       1001,
-      inIxp(0, { mss: 1400, flags: 0, session: FIRST_NONCE + 1 }, { seq: 1001, ack }, get('/0')),
+      inIxp(0, { mss: 1400, flags: HOLD_RESET, session: FIRST_NONCE + 1 }, { seq: 1001, ack }, get('/0')),
     );
     t.same(talk.events.slice(0, 2), ['opened', 'established']);
     talk.counted({ established: 1, cookie_accepted: 1, syn: 1 });
@@ -266,7 +268,7 @@ t.test(
     talk.send(12, fromClient({ flags: 'PA', seq: 70_001, ack }, request));
     talk.expect(
       12,
-      inIxp(0, { flags: 0, session: FIRST_NONCE + 1 }, { seq: 70_001, ack }, request),
+      inIxp(0, { flags: HOLD_RESET, session: FIRST_NONCE + 1 }, { seq: 70_001, ack }, request),
     );
     talk.counted({ cookie_accepted: 0, established: 1 });
   },

@@ -3,6 +3,7 @@ import t from 'tap';
 import type { TcpOptionsSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
 import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { IxpFlag } from '../../src/wire/ixp.js';
 import {
   Conversation,
   fromClient,
@@ -48,7 +49,15 @@ t.test('IXP carries all that was agreed', async (t) => {
       0,
       inIxp(
         0,
-        { type: adopt, service: 0, confirm: 1001 + request.length, tsval: 0, ...ixp },
+        {
+          type: adopt,
+          service: 0,
+          confirm: 1001 + request.length,
+          tsval: 0,
+          ...ixp,
+          // The request may go to another node.
+          flags: ixp.flags | IxpFlag.holdReset,
+        },
         { seq: 1001, ack: ISN + 1, window: 4321 },
         request,
       ),

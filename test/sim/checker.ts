@@ -55,6 +55,7 @@ const FIN = 3;
 const FAR = 1 << 24;
 const KNOWN_IXCP = new Set([6, 7]);
 const CLIENT_CONFIRMS = 8;
+const HOLD_RESET = 0x40;
 const WRAP_FLAGS = { scale: 1, sack: 2, timestamps: 4 } as const;
 const SYN = flagBits('S');
 
@@ -378,7 +379,8 @@ export class Checker {
     // One more flag is allowed, in the first ADOPT to the first node only: it leaves the
     // confirmation to the client.
     const leaves = (ixp.flags & CLIENT_CONFIRMS) !== 0;
-    if ((ixp.flags & ~CLIENT_CONFIRMS) !== flags)
+    // The other is for the shim, about resets.
+    if ((ixp.flags & ~(CLIENT_CONFIRMS | HOLD_RESET)) !== flags)
       this.blame(packet, `flags ${ixp.flags}, ${flags} were agreed`);
     if (leaves) {
       if (ixp.type !== ADOPT || handshake.asked.size > 0)

@@ -35,6 +35,8 @@ interface ShimEntry {
   answered: number;
   /** Its socket has sent a segment. */
   sent: boolean;
+  /** A reset before any payload is told to the balancer alone. */
+  holdReset: boolean;
   /** No ADOPTED is sent for segments before this number, until the balancer asks again. */
   noticeFrom: number | undefined;
 }
@@ -52,6 +54,8 @@ const WSCALE_OK = 1;
 const SACK_OK = 2;
 const TSTAMP_OK = 4;
 const CLIENT_CONFIRMS = 8;
+const HOLD_RESET = 0x40;
+const REASON_HELD_BACK = 8;
 const INITIAL_WINDOW_BYTES = 14_600;
 
 export interface SimNodeOptions {
@@ -109,6 +113,7 @@ export class SimNode {
         asked: 0,
         answered: 0,
         sent: false,
+        holdReset: false,
         noticeFrom: undefined,
       },
       {
@@ -196,6 +201,7 @@ export class SimNode {
       asked: 1,
       answered: 0,
       sent: false,
+      holdReset: (ixp.flags & HOLD_RESET) !== 0,
       noticeFrom:
         (ixp.flags & CLIENT_CONFIRMS) !== 0 ? (tcp.ack + INITIAL_WINDOW_BYTES) >>> 0 : undefined,
     };
@@ -276,6 +282,11 @@ export class SimNode {
     if (entry !== undefined) {
       const about = { client, clientPort: Number(port), seq: segment.seq, ack: segment.ack };
       entry.sent = true;
+      if (segment.payload.length > 0) entry.holdReset = false;
+      if (entry.holdReset && /[RF]/.test(segment.flags)) {
+        this.notice(entry, { type: NOTICE.reset, reason: REASON_HELD_BACK, ...about });
+        return;
+      }
       if (segment.flags.includes('R')) {
         this.counts.resets++;
         this.notice(entry, { type: NOTICE.reset, ...about });

@@ -47,6 +47,7 @@ t.test('IXP', async (t) => {
     ['IXP_CLIENT_CONFIRMS', IxpFlag.clientConfirms],
     ['IXP_FOLLOW', IxpFlag.follow],
     ['IXP_HEAD', IxpFlag.head],
+    ['IXP_HOLD_RESET', IxpFlag.holdReset],
     ['BATON_MARK_INJECT', INJECT_MARK],
   ]);
 });
@@ -95,6 +96,7 @@ t.test('IXCP', async (t) => {
     ['IXCP_REASON_UNFOLLOWED', IxcpReason.unfollowed],
     ['IXCP_REASON_UNANSWERED', IxcpReason.unanswered],
     ['IXCP_REASON_ENDING', IxcpReason.ending],
+    ['IXCP_REASON_HELD_BACK', IxcpReason.heldBack],
     ['IXCP_CAN_ADOPT', IxcpFlag.canAdopt],
     ['IXCP_NAMES_ADDRESSES', IxcpFlag.namesAddresses],
     ['IXCP_CAN_RELEASE', IxcpFlag.canRelease],

@@ -53,6 +53,7 @@ export class Confirmation {
   confirmed(slot: number, acknowledgement: number): void {
     const core = this.core;
     const { sessions, states, counters, timers, options, now } = core;
+    if (this.recall.isFencing(slot)) return;
     const node = sessions.node(slot);
     // If part of an earlier process's head is missing at the node, the client still has to send it.
     const whole =

@@ -8,6 +8,8 @@ import { NodeCounter, ServerCounter } from '../../base/object-counters.js';
 import { IxcpReason } from '../../wire/ixcp.js';
 import { IxpFlag, LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
 import { seqAdd, seqDiff } from '../../wire/seq.js';
+import { TcpFlag } from '../../wire/tcp.js';
+import { acknowledges, acknowledgesAnswer } from '../acceptance.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
 import { LOCAL_NODE } from '../node-table.js';
@@ -79,7 +81,7 @@ export class Handoff {
   /** The node did not confirm in time. */
   expired(slot: number): void {
     const core = this.core;
-    if (this.recall.isAsking(slot)) {
+    if (this.recall.isRecalling(slot)) {
       this.recall.expired(slot);
       return;
     }
@@ -145,23 +147,85 @@ export class Handoff {
     else if (core.sessions.service(slot) === LocalService.none) this.toNextHolder(slot);
   }
 
+  /** Whether the session is being taken back from its node. */
+  isRecalling(slot: number): boolean {
+    return this.recall.isRecalling(slot);
+  }
+
+  /** Whether its client is being fenced off from the node: `receiveFenced` gets its segments. */
+  isFencing(slot: number): boolean {
+    return this.recall.isFencing(slot);
+  }
+
   /** The node has removed its socket again: its web server stands still. */
   released(slot: number): void {
     const { core } = this;
     const { sessions, states, counters, now } = core;
-    const asking = this.recall.isAsking(slot);
-    if (!asking && sessions.state(slot) !== SessionState.passing) return;
+    const passing = sessions.state(slot) === SessionState.passing;
+    const recalling = passing ? this.recall.isHeld(slot) : this.recall.isRecalling(slot);
+    if (!recalling && !passing) return;
     const node = sessions.node(slot);
     states.serverStalled(node, core.serverOf(slot), now);
     core.observer.released?.(slot, node, now);
-    if (!asking) {
+    if (!recalling) {
       // The notice came so late that the head is gone.
       this.confirmation.fail(slot);
       return;
     }
     counters.count(Counter.handoff_taken_back);
-    core.objects.countNode(node, NodeCounter.taken_back);
-    sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
+    this.recall.takeBack(slot);
+    this.next(slot);
+  }
+
+  /**
+   * The socket of the session's node was closed or reset before it sent any byte of an answer. Only
+   * we know. Without another holder the client gets an RST.
+   */
+  resetUnseen(slot: number): void {
+    const { core } = this;
+    const { sessions, counters } = core;
+    const state = sessions.state(slot);
+    if (state !== SessionState.handing && state !== SessionState.passing) return;
+    // A socket that was closed still exists.
+    this.withdraw(slot);
+    if (this.recall.isHeld(slot)) {
+      counters.count(Counter.retried_after_reset);
+      this.recall.takeBack(slot);
+      this.next(slot);
+      return;
+    }
+    if (this.toClient.resetSession(slot)) counters.count(Counter.reset_sent);
+    core.linger(slot, 'node-reset');
+  }
+
+  /**
+   * The node of a recalled session has no socket of it any more, and did not say that the client
+   * knows nothing of that.
+   */
+  goneWhileRecalled(slot: number): void {
+    this.core.counters.count(Counter.retried_after_reset);
+    this.recall.takeBack(slot);
+    this.next(slot);
+  }
+
+  /** A segment, other than a SYN, of a client that is being fenced off from its node. */
+  receiveFenced(slot: number): void {
+    const { core } = this;
+    if ((core.segment.flags & TcpFlag.rst) !== 0) {
+      this.confirmation.receive(slot);
+      return;
+    }
+    if (!acknowledges(core.segment.flags)) return;
+    core.sessions.setLastSeen(slot, core.clock);
+    if (acknowledgesAnswer(core.segment.acknowledgement, core.sessions.serverFirst(slot))) {
+      // The node has answered after all, and the client takes no more of it.
+      this.withdraw(slot);
+      this.confirmation.fail(slot);
+      return;
+    }
+    if (!this.recall.isFenced(slot)) return;
+    core.counters.count(Counter.retried_after_fence);
+    this.recall.takeBack(slot);
     this.next(slot);
   }
 
@@ -175,12 +239,14 @@ export class Handoff {
   }
 
   /**
-   * The session's node is to get nothing any more, and has not confirmed. Hands the session to the
-   * next holder, or to the local service. A request that may change something waits for the node's
-   * word instead: the node may have it. Returns false when the session can only end.
+   * The session's node is to get nothing any more. Hands a session that the node has not confirmed
+   * to the next holder, or to the local service. A request that may change something waits for the
+   * node's word instead: the node may have it. A session that the node has confirmed is recalled.
+   * Returns false when the session can only end.
    */
   leave(slot: number): boolean {
     if (!this.confirmation.confirmIfAnswered(slot)) return true;
+    if (this.recall.leave(slot)) return true;
     const { sessions, heads } = this.core;
     const handing = sessions.state(slot) === SessionState.handing;
     // The node has at least a part of the head, so no other node can continue.

@@ -201,6 +201,14 @@ export class Notices {
         else if (passing) core.waitForEnd(slot);
         return;
       case IxcpType.rst: {
+        if (reason === IxcpReason.heldBack) {
+          handoff.resetUnseen(slot);
+          return;
+        }
+        if (handoff.isRecalling(slot)) {
+          handoff.goneWhileRecalled(slot);
+          return;
+        }
         // A SYN that overtook the handoff reaches a node that does not know the session yet.
         const unknown = reason === IxcpReason.unknownSession;
         if (handing && unknown && !this.inheritance.inDoubt(slot)) return;

@@ -56,6 +56,7 @@ export class HandoffSender {
     }
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
+    const hold = room >= 0 && heads.repeatable[room] === 1 ? IxpFlag.holdReset : 0;
     const piece = this.toNode.pieceBytes(slot);
     let at = seqDiff(sessions.nodeAck[slot]!, sessions.clientFirst(slot));
     let type: number = at === 0 ? IxpType.adopt : IxpType.segment;
@@ -63,7 +64,7 @@ export class HandoffSender {
       const length = Math.min(piece, filled - at);
       const last = at + length >= filled;
       const tcpFlags = TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0);
-      if (!this.toNode.sendKept(slot, type, at, length, tcpFlags, flags)) return;
+      if (!this.toNode.sendKept(slot, type, at, length, tcpFlags, flags | hold)) return;
       at += length;
       type = IxpType.segment;
     } while (at < filled);
