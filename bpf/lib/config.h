@@ -46,7 +46,6 @@ struct session_key {
  * undoes what the other wrote on another CPU.
  */
 struct session {
-<<<<<<< HEAD
 	__be32 nonce;           /*  0 ixp_hdr.session */
 	__be32 balancer;        /*  4 address that its notices go to */
 	__u32 confirm;          /*  8 highest ixp_hdr.confirm so far, host byte order */
@@ -60,28 +59,11 @@ struct session {
 	__u8 sent_payload;      /* 40 1: its socket has sent payload */
 	__u8 released;          /* 41 1: IXP_RELEASE removed its socket, unread */
 	__u8 follow;            /* 42 1: its IXP_ADOPT had IXP_FOLLOW */
-	__u8 pad;               /* 43 always 0 */
+	__u8 hold_reset;        /* 43 1: its IXP_ADOPT had IXP_HOLD_RESET */
 	__u32 left;             /* 44 LEFT_*: whether it has moved on. Only with `follow` */
 	__u32 left_at;          /* 48 then: the client's next number, host byte order */
 	__u32 left_ms;          /* 52 then: when, ms of bpf_ktime_get_ns */
 	struct answers answers; /* 56 those of its server. Only with `follow` */
-=======
-	__be32 nonce;         /*  0 ixp_hdr.session */
-	__be32 balancer;      /*  4 address that its notices go to */
-	__u32 confirm;        /*  8 highest ixp_hdr.confirm so far, host byte order */
-	__u32 asked;          /* 12 how many confirmations the balancer has asked for */
-	__u32 answered;       /* 16 value of `asked` when the last full confirmation was sent */
-	__u8 mac[6];          /* 20 of the balancer */
-	__u8 sent;            /* 26 1: its socket has sent a segment */
-	__u8 client_confirms; /* 27 1: its first IXP_ADOPT had IXP_CLIENT_CONFIRMS */
-	__u32 notice_from;    /* 28 then: earlier sequence numbers need no IXCP_ADOPTED */
-	__u64 adopted_at;     /* 32 when its socket was built, bpf_ktime_get_ns */
-	__u8 sent_payload;    /* 40 1: its socket has sent payload */
-	__u8 released;        /* 41 1: IXP_RELEASE removed its socket, unread */
-	__u8 pad;             /* 42 always 0 */
-	__u8 hold_reset;      /* 43 1: its IXP_ADOPT had IXP_HOLD_RESET */
-	__u8 padding[4];      /* 44 always 0 */
->>>>>>> e4b5397 (A node that ends, falls silent or goes into maintenance before the answer is replaced, also after it had confirmed)
 };
 
 /* session.left */

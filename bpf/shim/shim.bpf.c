@@ -181,11 +181,9 @@ int shim_egress(struct __sk_buff *skb)
 	int client_confirms = session->client_confirms && asked == 1 &&
 	                      seq_diff(bpf_ntohl(view.tcp->seq), session->notice_from) < 0;
 
-	int payload = skb->len > TCP_FRAME_BYTES - TCP_BYTES + (__u32)view.tcp->doff * 4;
-
 	/* The balancer can give the request to another node. The client must not see that this one
 	 * has failed. */
-	if (session->hold_reset && !session->sent_payload && !payload &&
+	if (session->hold_reset && !session->sent_payload && skb->len <= headers &&
 	    flags & (TCP_RST | TCP_FIN)) {
 		skb->mark = BATON_MARK_NOTICE | IXCP_RST | IXCP_REASON_HELD_BACK << 4;
 		return become_notice(skb);
@@ -193,11 +191,7 @@ int shim_egress(struct __sk_buff *skb)
 	/* Written only once: ingress on another CPU uses the same cache line. */
 	if (!session->sent)
 		session->sent = 1;
-<<<<<<< HEAD
 	if (!session->sent_payload && skb->len > headers) {
-=======
-	if (!session->sent_payload && payload) {
->>>>>>> e4b5397 (A node that ends, falls silent or goes into maintenance before the answer is replaced, also after it had confirmed)
 		session->sent_payload = 1;
 		note_response();
 	}
