@@ -39,7 +39,9 @@ function largeRooms(heads: number): number {
   return Math.max(FEWEST_LARGE, Math.floor(heads / ROOMS_PER_LARGE));
 }
 
-/** What a session with a kept head waits for, to be taken back from its node (handoff/recall.ts). */
+/**
+ * What a session with a kept head waits for, to be taken back from its node (handoff/recall.ts).
+ */
 export const RecallStep = { none: 0, asking: 1, fencing: 2 } as const;
 
 export class HeadStore {

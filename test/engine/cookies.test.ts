@@ -241,7 +241,12 @@ t.test(
     // The options agreed in the kernel's SYN/ACK count.
     talk.expect(
       1001,
-      inIxp(0, { mss: 1400, flags: HOLD_RESET, session: FIRST_NONCE + 1 }, { seq: 1001, ack }, get('/0')),
+      inIxp(
+        0,
+        { mss: 1400, flags: HOLD_RESET, session: FIRST_NONCE + 1 },
+        { seq: 1001, ack },
+        get('/0'),
+      ),
     );
     t.same(talk.events.slice(0, 2), ['opened', 'established']);
     talk.counted({ established: 1, cookie_accepted: 1, syn: 1 });
