@@ -19,6 +19,7 @@ import {
 import type { Answers } from './answers/answers.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
+import { Retry } from './farm.js';
 import type { Confirmation } from './handoff/confirmation.js';
 import type { Handoff } from './handoff/handoff.js';
 import { REQUEST_BYTES, SessionFlag, SessionState } from './table/session-table.js';
@@ -279,7 +280,8 @@ export class Collector {
         verdict,
         start + filled,
       );
-      heads.repeatable[room] = dispatcher.repeatable ? 1 : 0;
+      const all = core.servers.retry[server] === Retry.all;
+      heads.repeatable[room] = all || dispatcher.repeatable ? 1 : 0;
       this.handoff.begin(slot, dispatcher.resource);
       return;
     }

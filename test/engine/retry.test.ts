@@ -5,6 +5,7 @@
 import t, { type Test } from 'tap';
 import { addressNumber, type PacketSpec, type TcpOptionsSpec } from '../../lab/packet.js';
 import { Admin } from '../../src/directory/node-memory.js';
+import { inSlots, Retry } from '../../src/engine/farm.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import {
@@ -17,6 +18,7 @@ import {
   inIxp,
   NOTICE,
   notice,
+  SERVER,
   toClient,
 } from '../support/conversation.js';
 import { START } from '../support/uptime.js';
@@ -143,6 +145,22 @@ t.test('a request that must not be repeated is not asked to be held back', async
     0,
     inIxp(0, { type: adopt, flags: 0 }, { flags: 'PA', seq: 1001, ack: ISN + 1 }, POST),
   );
+});
+
+t.test('with `retry: all` a request that may change something goes on too', async (t) => {
+  const server = { address: addressNumber(SERVER.address), port: SERVER.port, retry: Retry.all };
+  const talk = new Conversation(t, { engine: { virtualServers: inSlots([server]) } });
+  for (const node of [0, 1])
+    talk.states.reported(node, 1, 1, IxcpFlag.canAdopt | IxcpFlag.canRelease, START);
+  talk.handshake(0);
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, POST));
+  talk.expect(0, handed(0, POST));
+  const end = 1001 + POST.length;
+  talk.send(10, notice(0, NOTICE.adopted, { ack: end }));
+  talk.send(20, heldBack(0, end));
+  talk.expect(20, reset(0, end));
+  talk.expect(20, handed(1, POST));
+  talk.counted({ retried_after_reset: 1 });
 });
 
 t.test('a node that falls silent: the client is fenced off from it first', async (t) => {
