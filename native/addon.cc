@@ -58,6 +58,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   define("openXdpRing", OpenXdpRing);
   define("peerRunsXdp", PeerRunsXdp);
   define("scheduleInBatches", ScheduleInBatches);
+  define("beginPrompt", BeginPrompt);
+  define("endPrompt", EndPrompt);
   return exports;
 }
 

@@ -64,6 +64,8 @@ Napi::Value CreateXdpPool(const Napi::CallbackInfo& info);
 Napi::Value OpenXdpRing(const Napi::CallbackInfo& info);
 Napi::Value PeerRunsXdp(const Napi::CallbackInfo& info);
 Napi::Value ScheduleInBatches(const Napi::CallbackInfo& info);
+Napi::Value BeginPrompt(const Napi::CallbackInfo& info);
+Napi::Value EndPrompt(const Napi::CallbackInfo& info);
 
 // The Uint8Array in argument `index`; throws if it is something else.
 inline Napi::Uint8Array BytesArgument(const Napi::CallbackInfo& info, size_t index) {

@@ -1,7 +1,9 @@
 /**
  * Measures how long a reload delays packets: 1,000 nodes, of which 997 do not exist, and 100,000
  * resources. Two clients send small requests meanwhile, one on a single connection, the other with
- * a new connection for each. Times with and without reloads take turns. Needs root:
+ * a new connection for each. The balancer's cable shows how long each packet was in the balancer.
+ * The clients see how long an answer takes: there, clients, web servers and the balancer compete
+ * for the same CPUs. Times with and without reloads take turns. Needs root:
  * `sudo make bench-reload`, on a machine that does nothing else.
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -11,6 +13,7 @@ import { type PingKind, type PingOptions, ping } from '../../lab/clients/pings.j
 import { CONTROL_SOCKET } from '../../lab/farm/configs.js';
 import { Farm } from '../../lab/farm/farm.js';
 import { run } from '../../lab/farm/process.js';
+import { measureHolds } from '../../lab/probes/holds.js';
 import { ControlClient } from '../../src/api/client.js';
 import { formatAddress, toAddress } from '../../src/wire/address.js';
 
@@ -34,9 +37,9 @@ interface Entry {
 }
 
 /** Delays of one kind, in ms. */
-type Delays = Record<PingKind, number[]>;
+type Delays = Record<PingKind | 'held', number[]>;
 
-const none = (): Delays => ({ kept: [], new: [] });
+const none = (): Delays => ({ held: [], kept: [], new: [] });
 
 /** Every second config has other holders for each resource, and leaves out a node. */
 function writeConfig(farm: Farm, datapath: string, nodes: readonly Entry[], turn: number): string {
@@ -61,12 +64,17 @@ function writeConfig(farm: Farm, datapath: string, nodes: readonly Entry[], turn
 }
 
 async function measure(farm: Farm): Promise<Delays> {
-  const [kept = [], fresh = []] = await Promise.all(PINGS.map((options) => ping(farm, options)));
-  return { kept, new: fresh };
+  let answers: number[][] = [];
+  const held = await measureHolds(farm, async () => {
+    answers = await Promise.all(PINGS.map((options) => ping(farm, options)));
+  });
+  const [kept = [], fresh = []] = answers;
+  return { held, kept, new: fresh };
 }
 
 function add(to: Delays, more: Delays): void {
-  for (const kind of ['kept', 'new'] as const) for (const one of more[kind]) to[kind].push(one);
+  for (const kind of ['held', 'kept', 'new'] as const)
+    for (const one of more[kind]) to[kind].push(one);
 }
 
 function figures(delays: readonly number[]): string {
@@ -120,8 +128,9 @@ async function bench(datapath: string): Promise<void> {
     console.log(`${datapath}: ${took.length} reloads, ${(mean / 1_000).toFixed(2)} s each; ms`);
     console.log('                               median    99 %  99.9 % longest');
     for (const [kind, words] of [
-      ['kept', 'one connection, 1,000/s'],
-      ['new', 'new connections, 100/s'],
+      ['held', 'a packet in the balancer'],
+      ['kept', 'an answer, one connection, 1,000/s'],
+      ['new', 'an answer, new connections, 100/s'],
     ] as const) {
       console.log(`${words}`);
       console.log(`  without reloads            ${figures(quiet[kind])}`);

@@ -257,6 +257,7 @@ async function openDoor(options: StartOptions, parts: FarmParts): Promise<Change
     farm,
     parts: settings,
     log,
+    onWork: (working) => engine.setPrompt(working),
     onChange: (report, actor) => {
       resourceCounts.follow(changes.running.data.resources, farm.farm.directory.requests);
       events.changed(report, actor);

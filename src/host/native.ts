@@ -251,6 +251,16 @@ export interface Native extends NativeXdp {
    * False when the kernel refuses.
    */
   scheduleInBatches(): boolean;
+  /**
+   * From now on the calling thread preempts other threads when it wakes up: SCHED_OTHER with this
+   * nice value and a short slice (sched_setattr(2)). `endPrompt` restores what was there before.
+   * False when the kernel refuses.
+   *
+   * @param slice ns, from 100,000 on. A thread preempts one with a longer slice. Without effect
+   *   before Linux 6.12.
+   */
+  beginPrompt(nice: number, slice: number): boolean;
+  endPrompt(): void;
 }
 
 const ADDON = '../../../build/Release/baton.node';

@@ -35,16 +35,20 @@ char licence[] SEC("license") = "GPL";
 `;
 /**
  * A thread that reports its scheduling policy before it asks for SCHED_BATCH, the result, and its
- * policy after that.
+ * policy after that. Then its policy and nice value while it is prompt, and after that.
  */
 const SCHEDULED = `
 const { readFileSync } = require('node:fs');
+const { getPriority } = require('node:os');
 const { parentPort, workerData } = require('node:worker_threads');
 const policy = ${policyOfThread.toString()};
 import(workerData).then(({ native }) => {
   const before = policy(readFileSync);
   const done = native().scheduleInBatches();
-  parentPort.postMessage([before, done, policy(readFileSync)]);
+  const said = [before, done, policy(readFileSync)];
+  said.push(native().beginPrompt(-5, 100_000), policy(readFileSync), getPriority());
+  native().endPrompt();
+  parentPort.postMessage([...said, policy(readFileSync), getPriority()]);
 });
 `;
 const SCHED_OTHER = 0;
@@ -215,12 +219,16 @@ if (insideNamespace(import.meta.url)) {
     t.equal(native().kernelHasFunction('no_such_function_here'), false);
   });
 
-  t.test('SCHED_BATCH, for one thread only', async (t) => {
+  t.test('SCHED_BATCH, and for a while a prompt thread, for one thread only', async (t) => {
     t.equal(policyOfThread(readFileSync), SCHED_OTHER);
     const workerData = new URL('../../src/host/native.js', import.meta.url).href;
     const worker = new Worker(SCHEDULED, { eval: true, workerData });
     const [said] = (await once(worker, 'message')) as [unknown];
-    t.strictSame(said, [SCHED_OTHER, true, SCHED_BATCH]);
+    t.strictSame(said, [
+      ...[SCHED_OTHER, true, SCHED_BATCH],
+      ...[true, SCHED_OTHER, -5],
+      ...[SCHED_BATCH, 0],
+    ]);
     t.equal(policyOfThread(readFileSync), SCHED_OTHER);
     await worker.terminate();
   });

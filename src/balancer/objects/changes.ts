@@ -66,6 +66,8 @@ export interface ChangesOptions {
   readonly farm: FarmChanger;
   readonly parts: readonly Configurable[];
   readonly log: Log;
+  /** Called with true before the work of a change begins, with false when it has ended. */
+  onWork(working: boolean): void;
   /** Called when a change is in force. */
   onChange(report: ChangeReport, actor: string): void;
 }
@@ -228,10 +230,12 @@ export class Changes {
       });
     }
     this.busy = what;
+    this.options.onWork(true);
     try {
       await this.collecting;
       return await work();
     } finally {
+      this.options.onWork(false);
       this.busy = undefined;
     }
   }

@@ -94,6 +94,14 @@ export class EngineHandle {
     this.post({ kind: 'activated' });
   }
 
+  /**
+   * Other threads of this process are about to need much time, or do not any more: whether the
+   * engine takes the CPU from them at once when a frame wakes it.
+   */
+  setPrompt(prompt: boolean): void {
+    this.post({ kind: 'prompt', prompt });
+  }
+
   /** The node is in maintenance: its sessions end. */
   endSessionsOfNode(node: number): void {
     this.post({ kind: 'end-node', node });

@@ -180,6 +180,8 @@ export type ToEngine =
   /** Puts the prepared farm in place, or forgets it. */
   | { kind: 'commit'; id: number }
   | { kind: 'discard'; id: number }
+  /** Whether the thread takes the CPU at once when a frame wakes it. */
+  | { kind: 'prompt'; prompt: boolean }
   /** The node is in maintenance: its sessions end. */
   | { kind: 'end-node'; node: number }
   /** The virtual server gets no new sessions: those that it has end. */

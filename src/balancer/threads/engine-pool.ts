@@ -163,6 +163,14 @@ export class EnginePool {
     for (const engine of this.engines) engine.activated();
   }
 
+  /**
+   * Other threads of this process are about to need much time, or do not any more: whether the
+   * engines take the CPU from them at once when a frame wakes them.
+   */
+  setPrompt(prompt: boolean): void {
+    for (const engine of this.engines) engine.setPrompt(prompt);
+  }
+
   /** The node is in maintenance: its sessions end, within a few seconds. */
   endSessionsOfNode(node: number): void {
     for (const engine of this.engines) engine.endSessionsOfNode(node);

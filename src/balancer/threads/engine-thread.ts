@@ -32,6 +32,10 @@ import { sessionPage } from './session-page.js';
 import { snapshotOf } from './snapshots.js';
 import { routesOf, ThreadFarm } from './thread-farm.js';
 
+/** Of a prompt thread: nice(2), and its slice in ns, the shortest that Linux allows. */
+const PROMPT_NICE = -10;
+const PROMPT_SLICE = 100_000;
+
 function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const { farm, limits } = given;
   // The more frames are waiting when the thread gets its turn, the less each of them costs.
@@ -143,6 +147,10 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       case 'discard':
         current.discard();
         tell({ kind: 'discarded', id: message.id });
+        return;
+      case 'prompt':
+        if (message.prompt) native().beginPrompt(PROMPT_NICE, PROMPT_SLICE);
+        else native().endPrompt();
         return;
       case 'end-node':
         engine.sweep.endNode(message.node);

@@ -122,12 +122,14 @@ function setUp(t: Test, started = true) {
   const parts = [new Part(), new Part()] as const;
   const configs = new Configs();
   const told: { report: ChangeReport; actor: string }[] = [];
+  const works: boolean[] = [];
   const changes = new Changes({
     running: loaded,
     configs,
     farm,
     parts,
     log: { debug: note, info: note, warn: note, error: note },
+    onWork: (working) => works.push(working),
     onChange: (report, actor) => told.push({ report, actor }),
   });
   if (started) changes.start();
@@ -138,7 +140,7 @@ function setUp(t: Test, started = true) {
     writeFileSync(FILE, text);
     return changes.change({ kind: 'reload' }, 'me');
   };
-  return { changes, configs, engine, farm, farms, held, log, parts, reload, told, weight };
+  return { changes, configs, engine, farm, farms, held, log, parts, reload, told, weight, works };
 }
 
 /** The config with another weight of n1. */
@@ -158,6 +160,14 @@ t.test('an edit is applied, logged and told with its actor', async (t) => {
   t.equal(changes.running.config.nodes[0]?.weight, 7);
   t.match(await weight(7), { changed: [], generation: 2 }, 'once more changes nothing');
   t.equal(told.length, 1);
+});
+
+t.test('engines are prompt while the work of a change goes on, and not after that', async (t) => {
+  const { reload, weight, works } = setUp(t);
+  await weight(7);
+  t.same(works, [true, false]);
+  await t.rejects(reload('nothing: here'));
+  t.same(works, [true, false, true, false], 'a change that fails ends this too');
 });
 
 t.test('a second change during one is refused, whatever the two are', async (t) => {
