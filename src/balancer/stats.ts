@@ -16,7 +16,6 @@ import { SessionState } from '../engine/table/session-table.js';
 import type { AccessLog } from './access-log/access-log.js';
 import { LossWatch } from './loss-watch.js';
 import type { Machine } from './machine/machine.js';
-import { renderMetrics } from './metrics/exposition.js';
 import { Scrapes } from './metrics/scrapes.js';
 import { metricsInput } from './metrics/source.js';
 import type { NodeWatch } from './node-watch.js';
@@ -119,6 +118,8 @@ export class BalancerStats {
       slots: () => this.parts.slots(),
       sessionLimit: config.limits.sessions,
     });
+    // Loaded with the first scrape: a balancer that nobody scrapes saves the library's memory.
+    const { renderMetrics } = await import('./metrics/exposition.js');
     return renderMetrics(input);
   }
 
