@@ -128,6 +128,8 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
       env: {
         ...process.env,
         ...(datapath === undefined ? {} : { BATON_DATAPATH: datapath }),
+        // Many short processes load the same modules: the first one compiles them for all.
+        NODE_COMPILE_CACHE: path.join(ROOT, 'build/compile-cache'),
         TAP_TIMEOUT: String(FILE_TIMEOUT_MS / 1000),
       },
     });

@@ -234,15 +234,15 @@ t.test('control characters of a file never reach the terminal', async (t) => {
   for (const line of lines) t.notMatch(line, /[\u0000-\u001f]/);
 });
 
-t.test('a hundred thousand resources load in a few seconds', async (t) => {
+t.test('twenty thousand resources load in a few seconds', async (t) => {
   const lines = [BALANCER];
-  for (let index = 0; index < 100_000; index++)
+  for (let index = 0; index < 20_000; index++)
     lines.push(`  - {path: /page/${index}.html, nodes: [n1, n2]}\n`);
   writeFileSync(FILE, lines.join(''));
   const start = processorTime();
-  t.equal(loadBalancerConfig(FILE).resources.length, 100_002);
+  t.equal(loadBalancerConfig(FILE).resources.length, 20_002);
   const seconds = (processorTime() - start) / 1e9;
-  t.ok(seconds < 30, `${seconds} s`);
+  t.ok(seconds < 6, `${seconds} s`);
 });
 
 t.test('a loopback address is valid for a replay only', async (t) => {
