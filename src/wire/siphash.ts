@@ -56,8 +56,8 @@ export class SipHash {
       v3l ^= ml;
       v3h ^= mh;
       for (let round = 0; round < rounds; round++) {
-        // The carry of a lower half is computed by bits. A comparison of unsigned numbers would leave
-        // the 32-bit integers and take three times as long.
+        // The carry of a lower half is computed by bits. A comparison of unsigned numbers would
+        // leave the 32-bit integers and take three times as long.
         let sum = (v0l + v1l) | 0;
         v0h = (v0h + v1h + (((v0l & v1l) | ((v0l | v1l) & ~sum)) >>> 31)) | 0;
         v0l = sum;
