@@ -11,6 +11,7 @@ import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { inSlots } from '../../src/engine/farm.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
 import { NodeTable } from '../../src/engine/node-table.js';
+import { Follow, RequestFollower } from '../../src/request/http/framing.js';
 import { HeadReader } from '../../src/request/http/head.js';
 
 const HEAD_BYTES = 16_384;
@@ -84,6 +85,34 @@ group('read a head', () => {
 });
 check(head.read(short, 0, short.length, 0) === 1, 'short head');
 check(head.read(browser, 0, browser.length, 0) === 1, 'browser head');
+
+const chunkHead = Buffer.from('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
+const MEGABYTE = 1 << 20;
+/** A megabyte in chunks of this size. */
+const chunksOf = (size: number) =>
+  Buffer.from(
+    `${`${size.toString(16)}\r\n${'x'.repeat(size)}\r\n`.repeat(MEGABYTE / size)}0\r\n\r\n`,
+  );
+const follower = new RequestFollower();
+const followBody = (body: Uint8Array): number => {
+  follower.begin(head, chunkHead, 0);
+  return follower.advance(body, 0, body.length);
+};
+group('follow the requests of a connection', () => {
+  bench("how the body of a browser's request ends", () => {
+    head.read(browser, 0, browser.length, 0);
+    do_not_optimize(follower.begin(head, browser, 0));
+  });
+  for (const size of [16, 1024, 16_384]) {
+    const body = chunksOf(size);
+    head.read(chunkHead, 0, chunkHead.length, 0);
+    bench(`1 MB in chunks of ${size} bytes`, () => {
+      head.read(chunkHead, 0, chunkHead.length, 0);
+      do_not_optimize(followBody(body));
+    });
+    check(followBody(body) === Follow.ended, `chunks of ${size} bytes`);
+  }
+});
 
 /** Look-ups use many resources in turn, so that the table does not stay in the cache. */
 const paths = Array.from({ length: 4096 }, (_, i) => {

@@ -183,10 +183,12 @@ export class Fields {
   private takeConnection(bytes: Uint8Array, start: number, end: number): void {
     let option = start;
     for (let p = start; p <= end; p++) {
-      if (p < end && TOKEN[bytes[p]!] === 1) {
+      const byte = p < end ? bytes[p]! : SP;
+      if ((byte | CASE_BIT) === CLOSE[0]) {
         if (end - p >= CLOSE.length && matches(bytes, p, CLOSE)) this.closes = true;
         continue;
       }
+      if (TOKEN[byte] === 1) continue;
       if (p - option === KEEP_ALIVE.length && matches(bytes, option, KEEP_ALIVE))
         this.keepsAlive = true;
       option = p + 1;
