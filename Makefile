@@ -6,7 +6,7 @@ DESTDIR ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
 .PHONY: help setup build addon bpf typescript lint test test-unit run-tests demo demo-keep \
-	demo-stop bench bench-farm bench-reload bench-replay bench-micro install uninstall clean
+	demo-stop bench bench-farm bench-reload bench-moving bench-replay bench-micro install uninstall clean
 
 # The bin directory of your own Node.js, 22 or newer, with npm. The default is .node/ of this
 # checkout.
@@ -105,6 +105,13 @@ bench-reload:
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/reload/reload.bench.js
+
+# Measures moves of kept-alive requests next to HAProxy, which routes the same requests by path.
+bench-moving:
+	@scripts/check-kernel.sh
+	@scripts/setup.sh bench
+	@$(AGAIN) typescript addon bpf
+	@node --enable-source-maps dist/bench/moving/moving.bench.js
 
 # Measures only the engine, a part of bench-farm, and what the access log costs it.
 bench-replay: build

@@ -91,7 +91,7 @@ export async function startContest(): Promise<Contest> {
     ],
   });
   try {
-    await preparePorts(farm);
+    await preparePorts(farm, ['batonx', 'bare']);
     await farm.startWebs();
     const n2 = farm.host('n2');
     const haproxy = await startProxies(farm, n2.address);
@@ -143,12 +143,14 @@ function proxyContenders(farm: Farm): Contender[] {
  * The program `pass_all` suffices, but the machine behind it must then cut long segments in
  * software. So only ports that need it have it: machines that send long answers, proxies included,
  * keep that offload. GRO, which makes a veth poll, is on at every port.
+ *
+ * @param ports that need it
  */
-async function preparePorts(farm: Farm): Promise<void> {
+export async function preparePorts(farm: Farm, ports: readonly string[]): Promise<void> {
   for (const { name } of farm.hosts) {
     await inSwitch(farm, ['ethtool', '-K', name, 'gro', 'on']);
   }
-  for (const name of ['batonx', 'bare']) {
+  for (const name of ports) {
     await inSwitch(farm, attachCommand({ program: 'pass_all', device: name }));
   }
   await farm.client.run('sh', ['-c', MORE_PORTS]);

@@ -216,7 +216,7 @@ export function limited(files: number): string[] {
   return ['prlimit', `--nofile=${files}:${files}`];
 }
 
-async function listens(host: Host, program: Program, port: number): Promise<void> {
+export async function listens(host: Host, program: Program, port: number): Promise<void> {
   const local = `:${port.toString(16).toUpperCase().padStart(4, '0')} 00000000:0000 0A`;
   for (let tries = 0; tries < 250 && program.running; tries++) {
     const { stdout } = await host.run('cat', ['/proc/net/tcp']);
