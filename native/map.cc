@@ -66,22 +66,23 @@ std::vector<std::pair<Bytes, Bytes>> Entries(const BpfMap& map) {
   return entries;
 }
 
+// Values of several u64 give as many sums, one after the other.
 std::vector<double> Sums(const BpfMap& map, uint32_t count) {
-  if (map.type != BPF_MAP_TYPE_PERCPU_ARRAY || map.value_bytes != sizeof(uint64_t) ||
-      count > map.max_entries) {
+  const size_t words = map.value_bytes / sizeof(uint64_t);
+  if (map.type != BPF_MAP_TYPE_PERCPU_ARRAY || words == 0 ||
+      map.value_bytes % sizeof(uint64_t) != 0 || count > map.max_entries) {
     throw SystemError{EINVAL, "bpf_map",
                       "map " + map.name + " is no per-CPU array of that many u64"};
   }
   const int cpus = libbpf_num_possible_cpus();
   if (cpus < 0) throw SystemError{-cpus, "libbpf_num_possible_cpus", ""};
-  std::vector<uint64_t> values(static_cast<size_t>(cpus));
-  std::vector<double> sums(count);
+  std::vector<uint64_t> values(static_cast<size_t>(cpus) * words);
+  std::vector<double> sums(count * words);
   for (uint32_t i = 0; i < count; i++) {
     if (bpf_map_lookup_elem(map.fd, &i, values.data()) != 0)
       ThrowSystem("bpf_map_lookup_elem", map.name);
-    uint64_t sum = 0;
-    for (const uint64_t value : values) sum += value;
-    sums[i] = static_cast<double>(sum);
+    for (size_t at = 0; at < values.size(); at++)
+      sums[i * words + at % words] += static_cast<double>(values[at]);
   }
   return sums;
 }
@@ -158,7 +159,7 @@ Napi::Value MapEntries(const Napi::CallbackInfo& info, const BpfMap& map) {
 
 Napi::Value MapSums(const Napi::CallbackInfo& info, const BpfMap& map, uint32_t count) {
   const std::vector<double> sums = Guard(info.Env(), [&] { return Sums(map, count); });
-  Napi::Float64Array result = Napi::Float64Array::New(info.Env(), count);
+  Napi::Float64Array result = Napi::Float64Array::New(info.Env(), sums.size());
   std::copy(sums.begin(), sums.end(), result.Data());
   return result;
 }

@@ -23,6 +23,7 @@
 
 #include "config.h"
 #include "counters.h"
+#include "forward-ports.h"
 #include "parse.h"
 #include "session.h"
 #include "virtual-servers.h"
@@ -59,6 +60,7 @@ enum frame_kind {
 	VIRTUAL_TCP,      /* a segment for a virtual server, or one too short to show its ports */
 	VIRTUAL_FRAGMENT, /* a later fragment for a virtual address: it has no ports */
 	VIRTUAL_ICMP,     /* an ICMP error for a virtual address */
+	VIRTUAL_FORWARD,  /* a packet for a virtual server with mode forward */
 	NOTICE,           /* IXCP for this machine */
 	HANDOFF,          /* IXP */
 };
@@ -77,6 +79,24 @@ static __always_inline long load(struct __sk_buff *skb, __u32 offset, void *to, 
 	return bpf_skb_load_bytes_relative(skb, offset, to, bytes, BPF_HDR_START_NET);
 }
 
+/* The kind of a packet that is for no virtual server with mode handoff. */
+static __always_inline enum frame_kind kind_of_other(struct __sk_buff *skb, const struct iphdr *ip)
+{
+	const struct forward_span *span = forward_span_of(ip->daddr, ip->protocol);
+	struct ports ports;
+
+	if (!span)
+		return NOT_OURS;
+	/* Without ports. It follows the first fragment, or is dropped. */
+	if (ip->frag_off & bpf_htons(IPV4_OFFSET_MASK) || ip->ihl < 5 ||
+	    load(skb, ip->ihl * 4, &ports, sizeof(ports)))
+		return VIRTUAL_FORWARD;
+	return forward_search_port(span->first, span->count, bpf_ntohs(ports.destination)) ==
+	                       NO_SERVER
+	               ? NOT_OURS
+	               : VIRTUAL_FORWARD;
+}
+
 static __always_inline enum frame_kind kind_of_tcp(struct __sk_buff *skb, const struct iphdr *ip)
 {
 	struct guard_server server = { .address = ip->daddr };
@@ -84,17 +104,13 @@ static __always_inline enum frame_kind kind_of_tcp(struct __sk_buff *skb, const 
 	if (!bpf_map_lookup_elem(&virtual_addresses, &ip->daddr))
 		return NOT_OURS;
 	if (ip->frag_off & bpf_htons(IPV4_OFFSET_MASK))
-		return VIRTUAL_FRAGMENT;
+		return forward_span_of(ip->daddr, IPPROTO_TCP) ? VIRTUAL_FORWARD : VIRTUAL_FRAGMENT;
 	if (ip->ihl < 5 || load(skb, ip->ihl * 4 + offsetof(struct tcphdr, dest), &server.port,
 	                        sizeof(server.port)))
 		return VIRTUAL_TCP;
-	return bpf_map_lookup_elem(&virtual_servers, &server) ? VIRTUAL_TCP : NOT_OURS;
+	return bpf_map_lookup_elem(&virtual_servers, &server) ? VIRTUAL_TCP
+	                                                      : kind_of_other(skb, ip);
 }
-
-/* RFC 792. linux/icmp.h would include headers of the C library. */
-#define ICMP_UNREACHABLE 3
-#define ICMP_TIME_EXCEEDED 11
-#define ICMP_PARAMETER_PROBLEM 12
 
 static __always_inline enum frame_kind kind_of_icmp(struct __sk_buff *skb, const struct iphdr *ip)
 {
@@ -123,6 +139,8 @@ static __always_inline enum frame_kind kind_of_frame(struct __sk_buff *skb)
 	switch (ip.protocol) {
 	case IPPROTO_TCP:
 		return kind_of_tcp(skb, &ip);
+	case IPPROTO_UDP:
+		return kind_of_other(skb, &ip);
 	case IPPROTO_ICMP:
 		return kind_of_icmp(skb, &ip);
 	case BATON_IPPROTO_IXCP:
@@ -146,6 +164,7 @@ int guard_filter(struct __sk_buff *skb)
 	case VIRTUAL_TCP:
 	case VIRTUAL_FRAGMENT:
 	case VIRTUAL_ICMP:
+	case VIRTUAL_FORWARD:
 	case NOTICE:
 		count(GUARD_SEEN);
 		return skb->len;
@@ -164,29 +183,29 @@ int guard_notices(struct __sk_buff *skb)
 	return skb->len;
 }
 
-struct ports {
-	__be16 source, destination;
-};
-
-/* The thread that owns the session of this client at this virtual server. */
-static __always_inline __u32 worker_of(__be32 client, __be16 client_port, __be32 address,
-                                       __be16 port)
+/*
+ * The thread that owns the session of this client at this virtual server. The flows of mode forward
+ * belong to no thread: the hash only distributes them.
+ */
+static __always_inline __u32 worker_of(__u32 transport, __be32 client, __be16 client_port,
+                                       __be32 address, __be16 port)
 {
 	struct guard_server server = { .address = address, .port = port };
-	const __u32 *index = bpf_map_lookup_elem(&virtual_servers, &server);
+	const __u32 *index = transport == IPPROTO_TCP
+	                             ? bpf_map_lookup_elem(&virtual_servers, &server)
+	                             : NULL;
 	__u32 zero = 0;
 	const struct guard_sharing *us = bpf_map_lookup_elem(&sharing, &zero);
+	__u32 slot = index ? *index : find_forward(address, transport, bpf_ntohs(port));
 
-	if (!index || !us)
+	if (slot == NO_SERVER || !us)
 		return 0;
 
-	__u32 port_server = (__u32)bpf_ntohs(client_port) << 16 | *index;
+	__u32 port_server = (__u32)bpf_ntohs(client_port) << 16 | slot;
 	__u32 hash = session_hash(bpf_ntohl(client), port_server, us->client_seed, us->port_seed);
 
 	return session_worker(hash, us->workers);
 }
-
-#define ICMP_HEADER_BYTES 8
 
 /*
  * Chooses the tap for a frame: it goes to the thread that owns the session of a segment, a notice
@@ -205,19 +224,20 @@ int guard_fanout(struct __sk_buff *skb)
 		return 0;
 	switch (ip.protocol) {
 	case IPPROTO_TCP:
+	case IPPROTO_UDP:
 		if (load(skb, sizeof(ip), &ports, sizeof(ports)))
 			return 0;
-		return worker_of(ip.saddr, ports.source, ip.daddr, ports.destination);
+		return worker_of(ip.protocol, ip.saddr, ports.source, ip.daddr, ports.destination);
 	case IPPROTO_ICMP:
 		/* The packet inside the error went from the virtual server to the client. */
 		if (load(skb, inner, &ip, sizeof(ip)) || ip.ihl != 5 ||
 		    load(skb, inner + sizeof(ip), &ports, sizeof(ports)))
 			return 0;
-		return worker_of(ip.daddr, ports.destination, ip.saddr, ports.source);
+		return worker_of(ip.protocol, ip.daddr, ports.destination, ip.saddr, ports.source);
 	case BATON_IPPROTO_IXCP:
 		if (load(skb, sizeof(ip), &ixcp, sizeof(ixcp)) || ixcp.type == IXCP_REPORT)
 			return 0;
-		return worker_of(ixcp.client, ixcp.client_port, ixcp.virtual_addr,
+		return worker_of(IPPROTO_TCP, ixcp.client, ixcp.client_port, ixcp.virtual_addr,
 		                 ixcp.virtual_port);
 	default:
 		return 0;
@@ -250,6 +270,9 @@ int guard_ingress(struct __sk_buff *skb)
 	switch (kind_of_frame(skb)) {
 	case VIRTUAL_TCP:
 		count(GUARD_KEPT_VIRTUAL);
+		return TC_ACT_SHOT;
+	case VIRTUAL_FORWARD:
+		count(GUARD_KEPT_FORWARD);
 		return TC_ACT_SHOT;
 	case NOTICE:
 		count(GUARD_KEPT_NOTICE);

@@ -58,7 +58,8 @@
 	X(KEPT_VIRTUAL, "TCP frames for a virtual server kept from this machine's kernel")         \
 	X(KEPT_NOTICE, "IXCP notices kept from this machine's kernel")                             \
 	X(DROP_IXP, "IXP frames that arrived from the wire")                                       \
-	X(SENT_ON, "frames that the stack sent to a node for the XDP program")
+	X(SENT_ON, "frames that the stack sent to a node for the XDP program")                     \
+	X(KEPT_FORWARD, "frames of mode forward kept from this machine's kernel")
 
 #define XDP_COUNTERS(X)                                                                            \
 	X(FORWARDED, "segments forwarded to the node of their session")                            \
@@ -89,7 +90,15 @@
 	X(FORWARDED_BY_STACK,                                                                      \
 	  "forwarded segments whose checksum or segmentation is left to hardware")                 \
 	X(TO_ENGINE_UNCUT, "segments larger than the MTU, given to the engine through its tap")    \
-	X(TAP_LOST, "frames that a capture missed because it read too slowly")
+	X(TAP_LOST, "frames that a capture missed because it read too slowly")                     \
+	X(FORWARD_EVICTED, "flows of mode forward that gave way to new ones")                      \
+	X(FORWARD_NO_NODE, "packets of mode forward without a node")                               \
+	X(FORWARD_UNKNOWN, "segments of unknown flows of mode forward")                            \
+	X(FORWARD_FRAGMENT_LOST, "fragments of mode forward without their first one")              \
+	X(FORWARD_MALFORMED, "packets of mode forward with wrong lengths")                         \
+	X(FORWARD_UNFINISHED, "packets of mode forward whose checksum could not be finished")      \
+	X(FORWARD_ICMP, "ICMP errors of mode forward sent to the node")                            \
+	X(FORWARD_ICMP_LOST, "ICMP errors of mode forward about an unknown flow")
 
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,

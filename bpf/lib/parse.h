@@ -62,6 +62,19 @@ static __always_inline int of_another_vlan(__u32 present, __u32 tci)
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+/* The first bytes of a TCP or UDP header. */
+struct ports {
+	__be16 source, destination;
+};
+
+#define UDP_BYTES 8
+
+/* RFC 792. linux/icmp.h would include headers of the C library. */
+#define ICMP_HEADER_BYTES 8
+#define ICMP_UNREACHABLE 3
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER_PROBLEM 12
+
 struct ixp_view {
 	struct ethhdr *eth;
 	struct iphdr *ip;

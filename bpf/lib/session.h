@@ -17,7 +17,7 @@
 
 #include "ixp.h"
 
-#define SHARED_LAYOUT 3
+#define SHARED_LAYOUT 4
 #define MAX_WORKERS 8 /* engine threads */
 #define MAX_QUEUES 64 /* receive queues of the interface */
 #define MAX_XDP_NODES 1024
@@ -207,6 +207,8 @@ struct xdp_control {
 	__u8 secret[32];              /* 112 initial sequence numbers (16), cookies (16) */
 	struct inline_server inline_servers[INLINE_SERVERS]; /* 144 main: need no look-up */
 	__u32 index_state[MAX_WORKERS]; /* 176 engine: size in words | INDEX_*; 0: none */
+	__u32 forwards;                 /* 208 main: virtual servers with mode forward */
+	__u32 forward_sets;             /* 212 elements of map `forward_flows`, a power of two */
 };
 
 /* SYNs get no answer when the engine's last tick was longer ago than this. */
@@ -244,7 +246,7 @@ BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
 BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
 BATON_ASSERT(sizeof(struct inline_server) == 8, "inline_server");
-BATON_ASSERT(sizeof(struct xdp_control) == 208, "xdp_control");
+BATON_ASSERT(sizeof(struct xdp_control) == 216, "xdp_control");
 BATON_ASSERT(sizeof(struct kernel_event) == 36, "kernel_event");
 
 #endif

@@ -11,12 +11,12 @@
 #ifndef BATON_XDP_TAP_H
 #define BATON_XDP_TAP_H
 
+#include "forward-ports.h"
 #include "tap.h"
 #include "xdp-maps.h"
 #include "xdp-session.h"
 
 #define VLAN_TAG_BYTES 4
-#define ICMP_HEADER_BYTES 8
 
 /* Which frames does the capture want, and how many bytes of each? */
 struct {
@@ -35,10 +35,6 @@ struct {
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
 } tap_frames SEC(".maps");
-
-struct ports {
-	__be16 source, destination;
-};
 
 static __always_inline int is_endpoint(const struct tap_config *want, __be32 address, __be16 port)
 {
@@ -83,14 +79,18 @@ static __always_inline int is_for_baton(const struct iphdr *ip, const void *data
 		return 1;
 	if (!bpf_map_lookup_elem(&virtual_addresses, &ip->daddr))
 		return 0;
-	if (ip->protocol != IPPROTO_TCP)
-		return ip->protocol == IPPROTO_ICMP;
-	if ((const void *)(ports + 1) > data_end)
+	if (ip->protocol == IPPROTO_ICMP)
 		return 1;
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+		return 0;
+	if ((const void *)(ports + 1) > data_end)
+		return ip->protocol == IPPROTO_TCP;
 
 	struct guard_server server = { .address = ip->daddr, .port = ports->destination };
 
-	return bpf_map_lookup_elem(&virtual_servers, &server) != NULL;
+	if (ip->protocol == IPPROTO_TCP && bpf_map_lookup_elem(&virtual_servers, &server))
+		return 1;
+	return find_forward(ip->daddr, ip->protocol, BE16(ports->destination)) != NO_SERVER;
 }
 
 /* Does the lease of the capture still run? If not, this ends the capture. */

@@ -17,6 +17,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "xdp-forward.h"
 #include "xdp-maps.h"
 #include "xdp-notice.h"
 #include "xdp-session.h"
@@ -26,10 +27,9 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* RFC 792. linux/icmp.h would include headers of the C library. */
-#define ICMP_UNREACHABLE 3
-#define ICMP_TIME_EXCEEDED 11
-#define ICMP_PARAMETER_PROBLEM 12
+/* Results besides the verdicts of XDP: no virtual server with mode handoff gets the frame. */
+#define FOR_FORWARD 0x100
+#define FOR_FORWARD_ICMP 0x101
 
 struct vlan_header {
 	__be16 tci;
@@ -91,15 +91,18 @@ static __noinline int receive_unusual(struct xdp_md *ctx, const struct xdp_contr
 
 	if ((void *)(ip + 1) > data_end || !bpf_map_lookup_elem(&virtual_addresses, &ip->daddr))
 		return XDP_PASS;
-	/* A later fragment has no port. Without the first one, the stack drops it. */
+	/*
+	 * A later fragment has no port. Without the first one, the stack drops it. With mode
+	 * forward it follows the first one.
+	 */
 	if (ip->frag_off & BE16(IPV4_OFFSET_MASK))
-		return XDP_PASS;
+		return FOR_FORWARD;
 
 	struct ports *ports = (void *)ip + ip->ihl * 4;
 
 	if (ip->ihl >= 5 && (void *)(ports + 1) <= data_end &&
 	    find_server(us, ip->daddr, ports->destination) == NO_SERVER)
-		return XDP_PASS;
+		return FOR_FORWARD;
 	return to_engine(ctx, us, 0, XDP_TO_ENGINE_ODD);
 }
 
@@ -128,7 +131,7 @@ static __noinline int receive_icmp(struct xdp_md *ctx, const struct xdp_control 
 		__u32 server = find_server(us, inner->saddr, ports->source);
 
 		if (inner->protocol != IPPROTO_TCP || server == NO_SERVER)
-			return XDP_PASS;
+			return FOR_FORWARD_ICMP;
 		place_of(us, BE32(inner->daddr), BE16(ports->destination), server, &place);
 	}
 	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_ICMP);
@@ -226,7 +229,7 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 	__u32 server = find_server(us, segment.ip->daddr, segment.tcp->dest);
 
 	if (server == NO_SERVER)
-		return XDP_PASS;
+		return FOR_FORWARD;
 
 	struct place place;
 
@@ -285,6 +288,8 @@ static __always_inline int receive(struct xdp_md *ctx, struct xdp_control *us)
 	switch (ip->protocol) {
 	case IPPROTO_TCP:
 		return receive_tcp(ctx, us);
+	case IPPROTO_UDP:
+		return FOR_FORWARD;
 	case IPPROTO_ICMP:
 		return receive_icmp(ctx, us);
 	case BATON_IPPROTO_IXCP:
@@ -311,6 +316,13 @@ int baton_xdp(struct xdp_md *ctx)
 		tap_frame(ctx, TAP_RECEIVED);
 
 	int verdict = receive(ctx, us);
+
+	if (verdict >= FOR_FORWARD) {
+		if (!us->forwards)
+			return XDP_PASS;
+		verdict = verdict == FOR_FORWARD ? receive_forward(ctx, us)
+		                                 : receive_forward_icmp(ctx, us);
+	}
 
 	/* Frames for the engine are unchanged, so they need no second record. */
 	if (tapped && leaves_machine(ctx, us, verdict))

@@ -37,11 +37,13 @@ export function findCommand(name: string): boolean {
 }
 
 export interface FarmUse extends FarmOptions {
-  resources: Resource[];
+  resources?: Resource[];
   /** More keys for balancer.yaml. */
   balancer?: Record<string, unknown>;
   /** Puts content on the nodes before anything starts. */
   fill?: (farm: Farm) => void;
+  /** Starts everything, in place of Farm.startAll. */
+  start?: (farm: Farm) => Promise<void>;
 }
 
 /**
@@ -56,7 +58,8 @@ export async function withFarm(
   const farm = await Farm.create(use);
   try {
     use.fill?.(farm);
-    await farm.startAll(use.resources, use.balancer);
+    if (use.start === undefined) await farm.startAll(use.resources ?? [], use.balancer);
+    else await use.start(farm);
     await body(farm);
   } finally {
     if (!t.passing()) {

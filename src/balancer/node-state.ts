@@ -20,6 +20,8 @@ export interface NodeFacts extends NodeHealth {
   whyUnresolved: string;
   /** The balancer has run long enough for every agent to report. */
   settled: boolean;
+  /** It gets handoffs. Without them, no agent need run there. */
+  needsAgent: boolean;
 }
 
 export interface NodeStatus {
@@ -90,7 +92,7 @@ export function nodeStatus(facts: NodeFacts, servers: readonly StatusServer[]): 
   const why = notes.join('; ');
   if (facts.suspended || stands !== '') return is('suspended', why);
   if (refusing !== '' && !adopts) return is('refusing', why);
-  if (!reported && facts.settled && !adopts) return is('unheard', why);
+  if (!reported && facts.settled && facts.needsAgent && !adopts) return is('unheard', why);
   return is('up', why);
 }
 
@@ -122,7 +124,7 @@ function reportText(facts: NodeFacts): string {
   if (facts.reportAgeMs !== null) {
     return facts.reportAgeMs > REPORT_LATE_MS ? 'its agent no longer reports' : '';
   }
-  return facts.settled
+  return facts.settled && facts.needsAgent
     ? 'its agent has never reported: it is not running, or its `balancers` does not list this balancer'
     : '';
 }

@@ -16,7 +16,7 @@ import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
 import type { NeighbourChange } from './machine/neighbours.js';
 import { costOf, type NodeFacts, type NodeStatus, nodeStatus, refusalText } from './node-state.js';
-import type { FarmSlots, ServerSlot } from './objects/farm.js';
+import type { Farm, FarmSlots, ServerSlot } from './objects/farm.js';
 import type { EngineEvent } from './threads/engine-messages.js';
 
 const LOOK_MS = 1_000;
@@ -38,8 +38,11 @@ const REMOVED: NodeStatus = {
   why: 'it is no longer in the config; its sessions continue until they end',
 };
 
+/** A farm as the watch needs it. Without the directory, every node may get handoffs. */
+export type WatchedFarm = FarmSlots & Partial<Pick<Farm, 'directory'>>;
+
 export interface NodeWatchOptions {
-  farm: FarmSlots;
+  farm: WatchedFarm;
   /** States of the nodes, in memory shared with the engine threads. */
   states: NodeStates;
   withheld: WithheldOptions;
@@ -77,6 +80,8 @@ export class NodeWatch {
   private readonly nodes = new Map<number, Watched>();
   /** The virtual servers that take sessions. */
   private servers: readonly ServerSlot[] = [];
+  /** The nodes that get handoffs, by slot; undefined: all. */
+  private handed: ReadonlySet<number> | undefined;
   private ownFlags = IxcpFlag.canAdopt as number;
   private withheld: number;
   private timer: NodeJS.Timeout | undefined;
@@ -104,7 +109,7 @@ export class NodeWatch {
    * Watches these nodes and virtual servers from now on, and no others. What is known of a node
    * stays as long as its slot and address do.
    */
-  setFarm({ nodes, servers }: FarmSlots): void {
+  setFarm({ nodes, servers, directory }: WatchedFarm): void {
     const wanted = new Map(nodes.map((node) => [node.slot, node]));
     for (const [slot, { address }] of this.nodes) {
       if (wanted.get(slot)?.address !== address) this.nodes.delete(slot);
@@ -114,7 +119,11 @@ export class NodeWatch {
       if (known === undefined) this.nodes.set(slot, this.watched(name, address, retired));
       else Object.assign(known, { name, retired });
     }
-    this.servers = servers.filter((server) => !server.retired);
+    // No handoff goes to a virtual server with mode forward, so its nodes need no agent.
+    this.servers = servers.filter((server) => !server.retired && server.mode === 'handoff');
+    const open = this.servers.filter(({ protocol }) => protocol === 'tcp');
+    this.handed =
+      directory && new Set([...directory.holders.node, ...open.flatMap((one) => one.nodes)]);
   }
 
   /** The MAC address of the node in a slot as "02:00:00:00:00:01"; null: not known. */
@@ -221,6 +230,7 @@ export class NodeWatch {
       resolved: known?.mac !== undefined,
       whyUnresolved: known?.reason ?? 'not looked for yet',
       settled: known !== undefined && now() - known.since > SETTLED_MS,
+      needsAgent: this.handed?.has(node) ?? true,
     };
   }
 

@@ -13,6 +13,8 @@ import type { AccessLog } from './access-log/access-log.js';
 import { CaptureFeed } from './capture-feed.js';
 import type { Ending, EndSteps } from './ending.js';
 import { EventSource } from './event-source.js';
+import { Forwarder } from './forward/forwarder.js';
+import { forwardSizes } from './forward/sizes.js';
 import { Machine } from './machine/machine.js';
 import { NeighbourWatch } from './machine/neighbours.js';
 import { NodeWatch } from './node-watch.js';
@@ -56,6 +58,7 @@ interface FarmParts {
   engine: EnginePool;
   watch: NodeWatch;
   objects: NodeObjects;
+  forwarder: Forwarder;
   farm: FarmChanger;
 }
 
@@ -128,8 +131,18 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
   const states = farmStates(memory, workers);
   const first = firstFarm(config, slots);
   writeFarm(states, first);
+  const forwarder = new Forwarder({
+    kernel: machine.forwarding,
+    sizes: forwardSizes(slots.servers, config.limits.sessions),
+    workers,
+    key,
+    states,
+    limits: config.timeouts,
+    now: monotonicClock(),
+  });
+  forwarder.setFarm(first);
   const watch = new NodeWatch({
-    farm: slots,
+    farm: first,
     states,
     withheld: new WithheldOptions(withheld),
     log,
@@ -142,7 +155,7 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
   // session on.
   const objects = new NodeObjects({
     nodes,
-    states,
+    states: forwarder.including(states),
     finder: watch,
     log,
     now: monotonicClock(),
@@ -166,6 +179,7 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
       nodes: memory,
       withheld,
       datapath: machine.engineStart(),
+      forward: forwarder.engineStart,
     },
     listener: {
       event: (event) => {
@@ -189,11 +203,18 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
     nodes,
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
+      forwarder.setNeighbour(change.node, change.mac !== undefined);
       machine.setNeighbour(change.node, change.mac);
       watch.neighbour(change);
     },
   });
-  for (const { node, mac } of machine.earlierNeighbours()) engine.setNeighbour(node, mac);
+  for (const { node, mac } of machine.earlierNeighbours()) {
+    engine.setNeighbour(node, mac);
+    forwarder.setNeighbour(node, true);
+  }
+  objects.onChange(() => forwarder.keeper.look());
+  forwarder.keeper.start();
+  steps.add(() => forwarder.keeper.stop());
   steps.add(() => neighbours?.stop());
   await neighbours.start();
   watch.start();
@@ -205,18 +226,30 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
 
   const farm = new FarmChanger(
     {
-      machine,
-      engine,
+      machine: {
+        prepareChange: async (next) => {
+          forwarder.keeper.require(next);
+          return await machine.prepareChange(next);
+        },
+      },
+      engine: {
+        change: (next) => engine.change(next),
+        snapshot: async () => forwarder.withFlows(await engine.snapshot()),
+      },
       neighbours,
       macOf: (slot) => watch.mac(slot),
-      states,
+      states: forwarder.including(states),
       accessLog,
-      followers: [(now) => watch.setFarm(now), (now) => objects.setFarm(now.nodes)],
+      followers: [
+        (now) => watch.setFarm(now),
+        (now) => objects.setFarm(now.nodes),
+        (now) => forwarder.setFarm(now),
+      ],
       log,
     },
     first,
   );
-  return { machine, engine, watch, objects, farm };
+  return { machine, engine, watch, objects, forwarder, farm };
 }
 
 /** Opens the API and the listener for Prometheus. */

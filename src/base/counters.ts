@@ -313,6 +313,34 @@ export const COUNTERS = {
     'frames',
     'Frames that the engine could not send because the transmit ring was full. The interface sends more slowly than the engine.',
   ),
+  forward_evicted: counter(
+    'flows',
+    'Flows of virtual servers with mode forward that were forgotten because the table was full. The longest idle one goes first. If there is no flood, raise limits.sessions.',
+  ),
+  forward_no_node: counter(
+    'packets',
+    'Packets for virtual servers with mode forward dropped because no node takes them: all are down, draining or in maintenance, or the virtual server is removed.',
+  ),
+  forward_unknown: counter(
+    'flows',
+    'Flows of virtual servers with mode forward whose first known packet does not open a TCP connection. A hash chooses the node: the same for every such packet. After a restart these are connections that go on; otherwise stray packets.',
+  ),
+  forward_fragment_lost: counter(
+    'fragments',
+    'IPv4 fragments for virtual servers with mode forward dropped because their first fragment, which has the ports, had not come before them.',
+  ),
+  forward_malformed: counter(
+    'packets',
+    'Packets for virtual servers with mode forward dropped because of wrong lengths in their IPv4, TCP or UDP header.',
+  ),
+  forward_icmp: counter(
+    'messages',
+    'ICMP errors about packets of virtual servers with mode forward, sent to the node that sent the packet. Path MTU discovery needs them.',
+  ),
+  forward_icmp_lost: counter(
+    'messages',
+    'ICMP errors about packets of virtual servers with mode forward dropped because no node has such a flow.',
+  ),
 } as const satisfies Readonly<Record<string, CounterInfo>>;
 
 export type CounterName = keyof typeof COUNTERS;

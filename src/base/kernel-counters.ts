@@ -67,6 +67,10 @@ export const GUARD_COUNTERS = {
     'frames',
     'Frames that the XDP program passed to the network stack to send to their node, because their checksum or segmentation is left to hardware.',
   ),
+  kept_forward: counter(
+    'frames',
+    "Frames for a virtual server with mode forward withheld from this machine's own kernel, which would answer them with RSTs and ICMP errors.",
+  ),
 } as const satisfies Infos;
 
 /** Counters of `shim.bpf.c`, which runs on each node, and on a balancer for its local services. */
@@ -333,6 +337,38 @@ export const XDP_COUNTERS = {
   tap_lost: counter(
     'frames',
     'Frames missing from `baton capture` because it read too slowly. Capture less: one client (--client), or fewer bytes of each frame (--snaplen).',
+  ),
+  forward_evicted: counter(
+    'flows',
+    'Flows of virtual servers with mode forward that were forgotten because the table was full. The longest idle one goes first. If there is no flood, raise limits.sessions.',
+  ),
+  forward_no_node: counter(
+    'packets',
+    'Packets for virtual servers with mode forward dropped because no node takes them: all are down, draining or in maintenance, or the virtual server is removed.',
+  ),
+  forward_unknown: counter(
+    'flows',
+    'Flows of virtual servers with mode forward whose first known packet does not open a TCP connection. A hash chooses the node: the same for every such packet. After a restart these are connections that go on; otherwise stray packets.',
+  ),
+  forward_fragment_lost: counter(
+    'fragments',
+    'IPv4 fragments for virtual servers with mode forward dropped because their first fragment, which has the ports, had not come before them.',
+  ),
+  forward_malformed: counter(
+    'packets',
+    'Packets for virtual servers with mode forward dropped because of wrong lengths in their IPv4, TCP or UDP header.',
+  ),
+  forward_unfinished: counter(
+    'packets',
+    'Packets for virtual servers with mode forward dropped because their checksum is left to hardware, and the driver leaves no room to ask the network stack to finish it. Switch checksum offload off where they come from (`ethtool -K INTERFACE tx off`).',
+  ),
+  forward_icmp: counter(
+    'messages',
+    'ICMP errors about packets of virtual servers with mode forward, sent to the node that sent the packet. Path MTU discovery needs them.',
+  ),
+  forward_icmp_lost: counter(
+    'messages',
+    'ICMP errors about packets of virtual servers with mode forward dropped because no node has such a flow.',
   ),
 } as const satisfies Infos;
 

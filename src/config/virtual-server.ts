@@ -9,6 +9,7 @@ import {
   type ServerAt,
 } from '../engine/farm.js';
 import { type Endpoint, formatAddress, requireAddress } from '../wire/address.js';
+import { Protocol as IpProtocol } from '../wire/ipv4.js';
 import {
   commonPort,
   formatListener,
@@ -188,6 +189,8 @@ export function serverAt(
     keepAlive: KeepAliveNumber[server.keepAlive],
     retry: RetryNumber[server.retry],
     firstBytes,
+    transport: server.transport === 'udp' ? IpProtocol.udp : IpProtocol.tcp,
+    ports: server.ports,
   };
 }
 

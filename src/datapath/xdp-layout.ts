@@ -6,7 +6,7 @@
  */
 
 /** A balancer takes over the sessions of an earlier run only if this number is the same. */
-export const SHARED_LAYOUT = 3;
+export const SHARED_LAYOUT = 4;
 export const MAX_WORKERS = 8;
 /** Capacity of map `nodes`, and slots for nodes everywhere. */
 export const MAX_XDP_NODES = 1024;
@@ -54,8 +54,12 @@ export const CONTROL = {
   inlineServers: 144,
   /** A word for each worker. */
   indexState: 176,
+  /** Virtual servers with mode forward. The main thread may write it at any time. */
+  forwards: 208,
+  /** Elements of map `forward_flows`. */
+  forwardSets: 212,
 } as const;
-export const CONTROL_BYTES = 208;
+export const CONTROL_BYTES = 216;
 export const INLINE_SERVERS = 4;
 export const INLINE_SERVER_BYTES = 8;
 /** A virtual server takes no new sessions. The bit is beside its slot, which is smaller. */

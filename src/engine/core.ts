@@ -22,6 +22,10 @@ import {
   movesOn,
 } from './acceptance.js';
 import { BatchSlots } from './batch-slots.js';
+import { ForwardCounts } from './forward/counts.js';
+import { Forwarding } from './forward/forwarding.js';
+import { ForwardPorts } from './forward/ports.js';
+import { ForwardTables } from './forward/tables.js';
 import { HeadStore } from './head-store.js';
 import { LOCAL_NODE, type NodeTable } from './node-table.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
@@ -82,6 +86,8 @@ export class Core {
   readonly objects: ObjectCounters;
   observer: Observer;
   servers: VirtualServerTable;
+  /** Packets of virtual servers with mode forward. Undefined: the XDP program has them. */
+  readonly forwarding: Forwarding | undefined;
   readonly sessions: SessionTable;
   readonly heads: HeadStore;
   readonly timers: TimerWheel;
@@ -144,6 +150,12 @@ export class Core {
     this.nodeMacLow = nodeMacView.getUint32(2);
     this.nodePort = options.nodeMac === undefined ? Port.wire : Port.nodes;
     this.mss = offeredMss(options.mtu);
+    const { forward } = options;
+    if (forward !== undefined) {
+      const counts = new ForwardCounts(forward.counts);
+      this.forwarding = new Forwarding(this, new ForwardTables(forward.memory), counts);
+      this.forwarding.ports = new ForwardPorts(options.virtualServers);
+    }
   }
 
   setNow(now: number): void {

@@ -24,6 +24,7 @@ import { ClientWriter } from './client-writer.js';
 import { Collector } from './collector.js';
 import { Core } from './core.js';
 import type { EngineFarm } from './farm.js';
+import { ForwardPorts } from './forward/ports.js';
 import { Choice } from './handoff/choice.js';
 import { Confirmation } from './handoff/confirmation.js';
 import { Handoff } from './handoff/handoff.js';
@@ -47,6 +48,7 @@ import { VirtualServerTable } from './virtual-servers.js';
 export interface EngineChange {
   readonly nodes: NodeChange;
   readonly servers: VirtualServerTable;
+  readonly forwardPorts: ForwardPorts;
   /** The slots whose virtual server leaves. */
   readonly replacedServers: readonly number[];
   readonly timeouts: Timeouts;
@@ -176,6 +178,7 @@ export class Engine implements FrameSink, TimerHandler {
     return {
       nodes: nodes.prepare(farm.nodes),
       servers: next,
+      forwardPorts: new ForwardPorts(farm.servers),
       replacedServers: servers.replaced(next, sessions.heldByServer),
       timeouts: farm.timeouts,
     };
@@ -191,6 +194,7 @@ export class Engine implements FrameSink, TimerHandler {
     for (const node of change.nodes.changed) core.objects.clearNode(node);
     for (const server of change.replacedServers) core.objects.clearServer(server);
     core.servers = change.servers;
+    if (core.forwarding !== undefined) core.forwarding.ports = change.forwardPorts;
     this.sweep.farmChanged();
     core.options.timeouts = change.timeouts;
     core.directory = (core.directory + 1) >>> 0;

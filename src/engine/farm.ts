@@ -42,6 +42,10 @@ export interface ServerAt {
   readonly firstBytes?: number;
   /** It is closed to new connections; its sessions go on. */
   readonly retired: boolean;
+  /** With Mode.forward: its IP protocol number. */
+  readonly transport?: number;
+  /** With Mode.forward: its ports in ascending order. */
+  readonly ports?: readonly { readonly from: number; readonly to: number }[];
 }
 
 export interface EngineFarm {

@@ -28,9 +28,13 @@ export class IcmpErrors {
     if (
       segment.end - inner < IPV4_HEADER_BYTES + ICMP_INNER_TRANSPORT_BYTES ||
       !isIcmpError(view.getUint8(segment.tcp)) ||
-      view.getUint8(inner) !== VERSION_4_WORDS_5 ||
-      view.getUint8(inner + IPV4.protocol) !== Protocol.tcp
+      view.getUint8(inner) !== VERSION_4_WORDS_5
     ) {
+      counters.count(Counter.drop_malformed_icmp);
+      return;
+    }
+    if (core.forwarding?.receiveError(inner) === true) return;
+    if (view.getUint8(inner + IPV4.protocol) !== Protocol.tcp) {
       counters.count(Counter.drop_malformed_icmp);
       return;
     }

@@ -2,6 +2,7 @@
 import type { ObjectCounters } from '../base/object-counters.js';
 import type { AnswerBook } from '../directory/answers.js';
 import type { ServerAt } from './farm.js';
+import type { ForwardMemory } from './forward/tables.js';
 import type { SessionMemory } from './table/session-table.js';
 
 export interface EngineOptions {
@@ -41,6 +42,11 @@ export interface EngineOptions {
   virtualServers: readonly ServerAt[];
   /** The bytes of the answers that the engine sends itself. */
   answers: AnswerBook;
+  /**
+   * Tables of virtual servers with mode forward, and memory of ForwardCounts. By default the engine
+   * forwards nothing for them: with the datapath xdp, the XDP program does.
+   */
+  forward?: { readonly memory: ForwardMemory; readonly counts: SharedArrayBuffer } | undefined;
   /** Counters of each node and virtual server. By default in memory that nobody reads. */
   objects?: ObjectCounters | undefined;
   limits: Limits;

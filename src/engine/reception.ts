@@ -75,14 +75,18 @@ export class Reception {
     counters.count(FRAMES);
     const malformed = segment.parseIp(offset, length, flags);
     if (malformed !== PARSED) {
-      counters.count(malformed);
+      // With mode forward, options and fragments go on to the node.
+      const isUnusual =
+        malformed === Counter.drop_ipv4_options || malformed === Counter.drop_ipv4_fragment;
+      if (!isUnusual || core.forwarding?.receive(offset, length, flags) !== true)
+        counters.count(malformed);
       return;
     }
     if (segment.protocol === Protocol.tcp) this.receiveTcp();
     else if (segment.protocol === Protocol.ixcp && segment.destination === core.options.address)
       this.receiveIxcp();
     else if (segment.protocol === Protocol.icmp) this.icmpErrors.receive();
-    else counters.count(Counter.drop_not_ours);
+    else this.receiveOther();
   }
 
   private receiveTcp(): void {
@@ -95,7 +99,7 @@ export class Reception {
     }
     const server = servers.find(segment.destination, segment.destinationPort);
     if (server < 0) {
-      counters.count(Counter.drop_not_ours);
+      this.receiveOther();
       return;
     }
     const key = ((segment.sourcePort << 16) | server) >>> 0;
@@ -114,6 +118,13 @@ export class Reception {
     else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
     else if (slot < 0) this.receiveFirst(server);
     else this.receiveText(slot);
+  }
+
+  /** A packet for no virtual server with mode handoff. */
+  private receiveOther(): void {
+    const { segment, forwarding, counters } = this.core;
+    if (forwarding?.receive(segment.offset, segment.length, segment.frameFlags) !== true)
+      counters.count(Counter.drop_not_ours);
   }
 
   /** A SYN, with or without a session. */

@@ -4,7 +4,7 @@
  */
 import { BatonError } from '../base/errors.js';
 import { MOST_VIRTUAL_SERVERS } from '../datapath/xdp-layout.js';
-import { requireUnused, type ServerAt } from './farm.js';
+import { Mode, requireUnused, type ServerAt } from './farm.js';
 
 /** Of the virtual server in a slot. */
 const Phase = { free: 0, open: 1, retired: 2 } as const;
@@ -58,13 +58,15 @@ export class VirtualServerTable {
       this.retry[slot] = server.retry ?? 0;
       this.firstBytes[slot] = server.firstBytes ?? 0;
       this.phase[slot] = retired ? Phase.retired : Phase.open;
+      // ForwardPorts finds those with mode forward.
+      if (this.mode[slot] === Mode.forward) continue;
       let at = this.home(address, port);
       while (this.buckets[at] !== 0) at = (at + 1) & this.mask;
       this.buckets[at] = slot + 1;
     }
   }
 
-  /** Slot of the virtual server, or -1. */
+  /** Slot of the virtual server with mode handoff, or -1. */
   find(address: number, port: number): number {
     let at = this.home(address, port);
     for (;;) {

@@ -151,7 +151,10 @@ export interface BpfObject {
   mapDelete(map: string, key: Uint8Array): boolean;
   /** All keys and values of a map that is not per CPU. */
   mapEntries(map: string): { key: Uint8Array; value: Uint8Array }[];
-  /** Per-CPU array of u64: the sum over CPUs of each of the first `count` entries. */
+  /**
+   * Per-CPU array of u64, or of structs of u64: the sums over CPUs of the first `count` entries. A
+   * struct of three gives three sums, one after the other.
+   */
   mapSums(map: string, count: number): Float64Array;
   /**
    * Attaches a program to the clsact hook of an interface. Makes clsact if it is missing. Replaces

@@ -22,10 +22,12 @@ export const VERSION_4_WORDS_5 = 0x45;
 const DONT_FRAGMENT = 0x4000;
 const TIME_TO_LIVE = 64;
 
-export const Protocol = { icmp: 1, tcp: 6, ixp: 253, ixcp: 254 } as const;
+export const Protocol = { icmp: 1, tcp: 6, udp: 17, ixp: 253, ixcp: 254 } as const;
 
 /** More-fragments flag and fragment offset: not zero in any fragment. */
 export const FRAGMENT_MASK = 0x3fff;
+/** Fragment offset alone: not zero in a fragment after the first one. */
+export const OFFSET_MASK = 0x1fff;
 
 /**
  * Writes a header without options, don't-fragment set (RFC 6864: the identification may then be 0).

@@ -24,6 +24,7 @@ const UP: NodeFacts = {
   resolved: true,
   whyUnresolved: '',
   settled: true,
+  needsAgent: true,
   reportAgeMs: 400,
   otherKey: false,
   flags: IxcpFlag.canAdopt,

@@ -110,6 +110,7 @@ resources: [{path: /content, nodes: [n1]}]
         address: machine.address,
         key,
         nodes: farmMemory(workers),
+        forward: undefined,
         withheld: withheldMemory(),
         datapath: machine.engineStart(),
       },

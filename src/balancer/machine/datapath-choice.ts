@@ -4,6 +4,7 @@ import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/syn-ack-op
 import type { Journal } from '../../host/journal/journal.js';
 import { hasPins, pinName } from '../../host/pins.js';
 import { hasXdp } from '../../host/xdp.js';
+import { forwardSizes } from '../forward/sizes.js';
 import type { Secrets } from '../threads/engine-messages.js';
 import { shareOfLimits } from '../threads/limits.js';
 import type { MachineInterfaces } from './interfaces.js';
@@ -65,6 +66,7 @@ async function openXdp(
       nodeInterface: nodes,
       own: address,
       limits: shareOfLimits(limits, workers),
+      forward: forwardSizes(options.farm.servers, limits.sessions),
       seeds,
       offer: {
         mss: offeredMss(Math.min(clients.info.mtu, nodes?.info.mtu ?? clients.info.mtu)),

@@ -13,6 +13,7 @@ import type { BpfObject } from '../../host/native.js';
 import { type Address, addressBytes } from '../../wire/address.js';
 import type { ServerSlot } from '../objects/farm.js';
 import type { PacketStart, RingShare } from '../threads/engine-messages.js';
+import { ForwardMaps } from './forward-maps.js';
 import { ServerMaps } from './server-maps.js';
 
 const PRIORITY = 1;
@@ -21,6 +22,7 @@ const HANDLE = 1;
 export class Guard {
   private readonly object: BpfObject;
   private readonly servers: ServerMaps;
+  private readonly forward: ForwardMaps;
   private readonly workers: number;
   /** Seeds of the session hash, and the first nonce. All that distribute sessions use the same. */
   readonly seeds = { client: randomU32(), port: randomU32(), nonce: randomU32() };
@@ -37,6 +39,7 @@ export class Guard {
     this.object = loadObject('guard');
     this.servers = new ServerMaps(this.object, (server) => server.slot);
     try {
+      this.forward = new ForwardMaps(this.object);
       this.object.mapUpdate('own', hostU32(0), addressBytes(own));
       const sharing = Uint32Array.of(this.seeds.client, this.seeds.port, workers);
       this.object.mapUpdate('sharing', hostU32(0), new Uint8Array(sharing.buffer));
@@ -47,9 +50,13 @@ export class Guard {
     }
   }
 
-  /** Keeps frames of these virtual servers, and of no others. Throws as ServerMaps.set does. */
+  /**
+   * Keeps frames of these virtual servers, and of no others. Throws as ServerMaps.set and
+   * ForwardMaps.set do.
+   */
   setServers(servers: readonly ServerSlot[]): void {
     this.servers.set(servers);
+    this.forward.set(servers);
   }
 
   /**

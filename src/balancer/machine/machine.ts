@@ -25,6 +25,7 @@ import { requireSynCookies } from '../../host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../../host/time-wait.js';
 import { hasXdp } from '../../host/xdp.js';
 import { type Address, LOCALHOST } from '../../wire/address.js';
+import type { KernelForwarding } from '../forward/forwarder.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
 import { addressesOf, applyChange, type PreparedChange, requireChange } from './change.js';
@@ -137,6 +138,11 @@ export class Machine {
     if (nodes === undefined) return undefined;
     const { index, mac, mtu } = nodes.info;
     return { interfaceIndex: index, mac, mtu, share: this.loaded(this.guard).nodeShare() };
+  }
+
+  /** Tables and counters of virtual servers with mode forward; undefined: the engine has them. */
+  get forwarding(): KernelForwarding | undefined {
+    return this.xdp;
   }
 
   /** The datapath and its mode, as text. */

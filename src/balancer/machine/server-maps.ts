@@ -1,7 +1,8 @@
 /**
  * The virtual servers in the maps of guard or XDP program: `virtual_servers` and
  * `virtual_addresses` of bpf/lib/virtual-servers.h. Packets are looked up in them while they
- * change: what stays is never absent.
+ * change: what stays is never absent. The first map has no virtual servers with mode forward
+ * (forward-maps.ts), the second has their addresses.
  */
 import { hostU32 } from '../../host/bpf-object.js';
 import type { BpfObject } from '../../host/native.js';
@@ -33,7 +34,7 @@ export class ServerMaps {
    */
   set(servers: readonly ServerSlot[]): void {
     const { object } = this;
-    const wanted = new Map(servers.map((server) => [formatEndpoint(server), server]));
+    const wanted = new Map(handingOff(servers).map((server) => [formatEndpoint(server), server]));
     const addresses = new Set(servers.map((server) => server.address));
     for (const [text, { key }] of this.servers) {
       if (wanted.has(text)) continue;
@@ -58,6 +59,11 @@ export class ServerMaps {
       this.addresses.add(address);
     }
   }
+}
+
+/** Those with mode handoff. */
+export function handingOff(servers: readonly ServerSlot[]): ServerSlot[] {
+  return servers.filter(({ mode }) => mode === 'handoff');
 }
 
 /** A virtual server as the key of a map `virtual_servers`. */

@@ -26,6 +26,8 @@ export interface ControlValues {
   key: Uint8Array;
   /** 32 bytes, for sequence numbers and cookies. */
   secret: Uint8Array;
+  /** Sets of flows of virtual servers with mode forward. */
+  forwardSets: number;
   /** When a cookie was last sent, ms of CLOCK_MONOTONIC; 0: never. */
   cookieAt: number;
 }
@@ -50,6 +52,7 @@ export function writeControl(control: ArrayBuffer, values: ControlValues): void 
   halves[CONTROL.mss / HALF_BYTES] = offer.mss;
   halves[CONTROL.window / HALF_BYTES] = offer.window;
   bytes[CONTROL.windowShift] = offer.windowShift;
+  words[CONTROL.forwardSets / WORD_BYTES] = values.forwardSets;
   words[CONTROL.cookieAt / WORD_BYTES] = values.cookieAt;
   bytes.set(values.key, CONTROL.key);
   bytes.set(values.secret, CONTROL.secret);

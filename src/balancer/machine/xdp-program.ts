@@ -15,9 +15,12 @@ import {
   eventRingBytes,
   INDEX_LINE_WORDS,
   MAX_WORKERS,
+  MAX_XDP_NODES,
+  MOST_VIRTUAL_SERVERS,
   OUTPUT,
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
+import type { ForwardMemory, ForwardSizes } from '../../engine/forward/tables.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
 import { hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Journal } from '../../host/journal/journal.js';
@@ -31,6 +34,7 @@ import {
 import { makePinDirectory, pinName } from '../../host/pins.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
 import type { Address } from '../../wire/address.js';
+import type { KernelForwarding } from '../forward/forwarder.js';
 import type { FarmSlots, NodeSlot, ServerSlot } from '../objects/farm.js';
 import type { EarlierStart, RingShare, Secrets, XdpStart } from '../threads/engine-messages.js';
 import { EarlierRun } from './earlier-run.js';
@@ -53,6 +57,9 @@ const PINNED = [
   'nodes',
   'virtual_servers',
   'counters',
+  'forward_servers',
+  'forward_buckets',
+  'forward_flows',
 ] as const;
 
 export interface XdpOptions extends Pick<MachineConfig, 'interface' | 'workers'> {
@@ -67,13 +74,15 @@ export interface XdpOptions extends Pick<MachineConfig, 'interface' | 'workers'>
   key: Uint8Array;
   /** Of each worker: most sessions at one time, and most of them with an incomplete handshake. */
   limits: { sessions: number; halfOpen: number };
+  /** Sizes of the tables of virtual servers with mode forward. */
+  forward: ForwardSizes;
   seeds: Secrets['seeds'];
   /** The values that SYN/ACKs offer. */
   offer: { mss: number; window: number; windowShift: number };
   warn: (message: string) => void;
 }
 
-export class XdpProgram {
+export class XdpProgram implements KernelForwarding {
   private readonly options: XdpOptions;
   private readonly journal: Journal;
   private readonly object: BpfObject;
@@ -83,6 +92,8 @@ export class XdpProgram {
   private readonly capacity: number;
   /** Nodes that are not in the config and still have sessions of an earlier run, retired. */
   readonly departed: readonly NodeSlot[];
+  /** The tables of virtual servers with mode forward. */
+  readonly memory: ForwardMemory;
   private readonly nodeMap: XdpNodes;
   private readonly servers: XdpServers;
   /** Our slot of each virtual server of the earlier run, or -1. */
@@ -111,6 +122,8 @@ export class XdpProgram {
     this.object = loadObject('xdp', {
       sessions: this.capacity * options.workers,
       session_index: (this.indexWords * options.workers) / INDEX_LINE_WORDS,
+      forward_buckets: options.forward.buckets,
+      forward_flows: options.forward.sets,
     });
     const attached = { ...options, driver: this.driver, earlierMode: earlier?.mode };
     this.attachment = new XdpAttachment(attached, this.object, journal);
@@ -121,6 +134,12 @@ export class XdpProgram {
         options.nodeInterface?.info ?? options.info,
       );
       this.servers = new XdpServers(this.object, this.control);
+      this.memory = {
+        servers: this.object.mapMemory('forward_servers'),
+        buckets: this.object.mapMemory('forward_buckets'),
+        flows: this.object.mapMemory('forward_flows'),
+        nodes: this.object.mapMemory('forward_nodes'),
+      };
       const ringBytes = eventRingBytes(options.limits.halfOpen);
       native().fillRings(this.object.mapFd('events'), options.workers, ringBytes);
       this.configure();
@@ -276,6 +295,11 @@ export class XdpProgram {
     return sumsByName(this.object, XDP_NAMES);
   }
 
+  /** See KernelForwarding. */
+  counts(): Float64Array {
+    return this.object.mapSums('forward_counts', MOST_VIRTUAL_SERVERS + MAX_XDP_NODES);
+  }
+
   /** The program's run time, as far as the sysctl kernel.bpf_stats_enabled was on. */
   runTime(): { runNanoseconds: number; runCount: number } {
     const { runNanoseconds, runCount } = this.object.programInfo(XDP_PROGRAM);
@@ -310,6 +334,7 @@ export class XdpProgram {
       mac: info.mac,
       capacity: this.capacity,
       indexWords: this.indexWords,
+      forwardSets: options.forward.sets,
       secret: this.secret,
       // Cookies that an earlier run sent must still be accepted.
       cookieAt: this.earlier?.cookieAt() ?? 0,

@@ -14,10 +14,14 @@ import {
 import type { BpfObject } from '../../host/native.js';
 import { formatEndpoint } from '../../wire/address.js';
 import type { ServerSlot } from '../objects/farm.js';
-import { ServerMaps, serverKey } from './server-maps.js';
+import { ForwardMaps } from './forward-maps.js';
+import { handingOff, ServerMaps, serverKey } from './server-maps.js';
 
 export class XdpServers {
   private readonly maps: ServerMaps;
+  private readonly forward: ForwardMaps;
+  /** Virtual servers with mode forward. */
+  private readonly forwards: Uint32Array;
   private readonly count: Uint32Array;
   /** An entry is one element, so that one store writes it. */
   private readonly entries: BigInt64Array;
@@ -27,18 +31,25 @@ export class XdpServers {
   /** @param control memory of the map `control` */
   constructor(object: BpfObject, control: ArrayBuffer) {
     this.maps = new ServerMaps(object, serverValue);
+    this.forward = new ForwardMaps(object);
+    this.forwards = new Uint32Array(control, CONTROL.forwards, 1);
     this.count = new Uint32Array(control, CONTROL.servers, 1);
     this.entries = new BigInt64Array(control, CONTROL.inlineServers, INLINE_SERVERS);
     for (let entry = 0; entry < INLINE_SERVERS; entry++) this.write(entry, undefined);
   }
 
-  /** Makes the program know these virtual servers and no others. Throws as ServerMaps.set does. */
+  /**
+   * Makes the program know these virtual servers and no others. Throws as ServerMaps.set and
+   * ForwardMaps.set do.
+   */
   set(servers: readonly ServerSlot[]): void {
-    const wanted = new Map(servers.map((server) => [formatEndpoint(server), server]));
+    const handoff = handingOff(servers);
+    const wanted = new Map(handoff.map((server) => [formatEndpoint(server), server]));
     for (const [entry, holder] of this.holders.entries()) {
       if (holder !== undefined && !wanted.has(holder)) this.write(entry, undefined);
     }
     this.maps.set(servers);
+    this.forward.set(servers);
     for (const [entry, holder] of this.holders.entries()) {
       if (holder !== undefined) this.write(entry, wanted.get(holder));
     }
@@ -48,7 +59,8 @@ export class XdpServers {
       if (free < 0) break;
       this.write(free, server);
     }
-    Atomics.store(this.count, 0, servers.length);
+    Atomics.store(this.count, 0, handoff.length);
+    Atomics.store(this.forwards, 0, servers.length - handoff.length);
   }
 
   private write(entry: number, server: ServerSlot | undefined): void {

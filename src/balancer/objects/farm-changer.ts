@@ -42,8 +42,8 @@ export interface FarmUsers {
   readonly states: Pick<NodeStates, 'held'>;
   /** Needs the names before the first session of a slot ends. */
   readonly accessLog: { setNames(slots: FarmSlots): Promise<void> };
-  /** Those who show or watch what is in the slots. They cannot fail. */
-  readonly followers: readonly ((slots: FarmSlots) => void)[];
+  /** Those who show, watch or keep what is in the slots. They cannot fail. */
+  readonly followers: readonly ((farm: Farm) => void)[];
   readonly log: { warn(message: string): void };
 }
 

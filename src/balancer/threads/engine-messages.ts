@@ -9,6 +9,7 @@ import type { PlainError } from '../../base/thread-errors.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
 import type { Obstacle } from '../../directory/obstacle.js';
 import type { PreviewedHolder } from '../../directory/predictors/predictor.js';
+import type { ForwardMemory } from '../../engine/forward/tables.js';
 import type { Limits } from '../../engine/options.js';
 import type { Address } from '../../wire/address.js';
 import type { Farm } from '../objects/farm.js';
@@ -77,6 +78,12 @@ export interface NodeInterfaceStart {
   share: RingShare;
 }
 
+/** Virtual servers with mode forward: their tables, and memory of ForwardCounts for each thread. */
+export interface ForwardStart {
+  memory: ForwardMemory;
+  counts: SharedArrayBuffer[];
+}
+
 /** The start data of an engine thread. Plain data, because it crosses between threads. */
 export interface EngineStart {
   /** The farm at the start. */
@@ -96,6 +103,8 @@ export interface EngineStart {
   address: Address;
   key: Uint8Array;
   datapath: PacketStart | XdpStart;
+  /** Undefined: the XDP program forwards. */
+  forward: ForwardStart | undefined;
   /** Memory of `farmMemory`: the states of the nodes. */
   nodes: SharedArrayBuffer;
   /** Memory of `withheldMemory`: the options that SYN/ACKs do not offer. */

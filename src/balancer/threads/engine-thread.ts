@@ -19,6 +19,7 @@ import { Engine } from '../../engine/engine.js';
 import { HandoffCandidates } from '../../engine/handoff/candidates.js';
 import { NodeTable } from '../../engine/node-table.js';
 import { joinObservers } from '../../engine/observers.js';
+import type { EngineOptions } from '../../engine/options.js';
 import { WithheldOptions } from '../../engine/withheld-options.js';
 import { native } from '../../host/native.js';
 import { AccessRecorder } from '../access-log/recorder.js';
@@ -68,6 +69,7 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
       virtualServers: farm.servers.map(serverAt),
       answers: new RequestAnswers(Date.now),
       objects: new ObjectCounters(states.count, MOST_VIRTUAL_SERVERS, given.objects),
+      forward: forwardOf(given),
       timeouts: farm.timeouts,
       observer: nodeEvents,
     },
@@ -169,6 +171,13 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
     }
   });
   tell({ kind: 'ready', takenOver });
+}
+
+/** What this thread needs to forward packets of virtual servers with mode forward. */
+function forwardOf({ forward, worker }: EngineStart): EngineOptions['forward'] {
+  const counts = forward?.counts[worker];
+  if (forward === undefined || counts === undefined) return undefined;
+  return { memory: forward.memory, counts };
 }
 
 /** Why `action` cannot be done; undefined: it is done. */

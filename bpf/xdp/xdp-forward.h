@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Packets of virtual servers with mode forward. The first packet of a flow chooses a node, the
+ * others follow it; only MAC addresses change. No engine is needed: the main thread has written
+ * what there is to choose from.
+ */
+#ifndef BATON_XDP_FORWARD_H
+#define BATON_XDP_FORWARD_H
+
+#include "xdp-forward-flows.h"
+
+#define TCP_CHECK_OFFSET 16
+#define UDP_CHECK_OFFSET 6
+
+/* What a client's packet asks for. */
+struct forward_packet {
+	__u32 slot;   /* of the virtual server */
+	__u32 client; /* its address */
+	__u32 ports;  /* client port << 16 | port of the virtual server */
+	__u32 flags;  /* TCP_*; 0 with UDP */
+	__u32 opens;  /* 1: it may be the first packet of a flow */
+};
+
+/* The node of the packet's bucket. */
+static __always_inline __u32 bucket_node(const struct forward_server *server,
+                                         const struct forward_packet *packet)
+{
+	__u32 hash = session_hash(packet->client, packet->ports & 0xffff0000, server->client_seed,
+	                          server->port_seed);
+	__u32 index = server->first_bucket + (hash & (server->buckets - 1));
+	struct forward_bucket *bucket = bpf_map_lookup_elem(&forward_buckets, &index);
+	__u32 tick = forward_tick();
+
+	if (!bucket)
+		return NO_NODE;
+	if (bucket->seen != tick)
+		bucket->seen = tick;
+	return bucket->node;
+}
+
+/* The place of the client's sticky record, or NO_FLOW. */
+static __always_inline __u32 sticky_place(const struct xdp_control *us,
+                                          const struct forward_server *server,
+                                          const struct forward_packet *packet)
+{
+	__u32 client = packet->client & server->sticky_mask;
+	__u32 owner = flow_owner(packet->slot, FORWARD_STICKY);
+
+	return search_flow(client, owner, flow_hash(server, client, 0, owner),
+	                   us->forward_sets - 1);
+}
+
+/* Chooses the node of a new flow, or NO_NODE. */
+static __noinline __u32 choose_node(const struct xdp_control *us, struct forward_server *server,
+                                    const struct forward_packet *packet, __u32 hash)
+{
+	__u32 tick = forward_tick();
+	__u32 owner = flow_owner(packet->slot, FORWARD_STICKY);
+	struct forward_flow *sticky = NULL;
+
+	if (server->sticky_mask) {
+		sticky = flow_at(sticky_place(us, server, packet));
+		if (sticky && node_state(sticky->node) & FORWARD_TAKES) {
+			sticky->seen = tick;
+			return sticky->node;
+		}
+	}
+
+	__u32 picks = server->pick_count;
+	/* A segment of a flow that is not known: all of them must choose the same node. */
+	__u32 pick = packet->opens ? server->cursor++ : hash;
+
+	if (!picks)
+		return NO_NODE;
+	pick %= picks;
+	if (pick >= FORWARD_PICKS)
+		return NO_NODE;
+
+	__u32 node = server->picks[pick];
+
+	if (!server->sticky_mask)
+		return node;
+	if (sticky) {
+		sticky->node = node;
+		sticky->seen = tick;
+		return node;
+	}
+
+	__u32 client = packet->client & server->sticky_mask;
+
+	add_flow(client, owner_node(owner | FORWARD_SECOND << (FORWARD_STATE_SHIFT + 8), node),
+	         flow_hash(server, client, 0, owner), us->forward_sets - 1, tick);
+	return node;
+}
+
+/* The state of a flow after a packet with these flags. */
+static __always_inline __u8 next_state(__u8 kind, __u32 flags)
+{
+	kind |= FORWARD_SECOND << FORWARD_STATE_SHIFT;
+	if (flags & TCP_FIN)
+		kind |= FORWARD_FIN << FORWARD_STATE_SHIFT;
+	if (flags & TCP_RST)
+		kind |= FORWARD_RST << FORWARD_STATE_SHIFT;
+	return kind;
+}
+
+/* The node of the packet's flow. It chooses one if there is none, or if that one is gone. */
+static __noinline __u32 flow_node(const struct xdp_control *us, struct forward_server *server,
+                                  const struct forward_packet *packet)
+{
+	__u32 owner = flow_owner(packet->slot, FORWARD_FLOW);
+	__u64 key = packet->client | (__u64)packet->ports << 32;
+	__u32 hash = flow_hash(server, packet->client, packet->ports, owner);
+	__u32 mask = us->forward_sets - 1;
+	struct forward_flow *flow = flow_at(search_flow(key, owner, hash, mask));
+	__u32 tick = forward_tick();
+
+	if (flow) {
+		__u8 kind = flow->kind;
+		__u8 ended = kind >> FORWARD_STATE_SHIFT & (FORWARD_FIN | FORWARD_RST);
+		__u8 next = next_state(kind, packet->flags);
+
+		if (!(ended && packet->flags & TCP_SYN) &&
+		    node_state(flow->node) & FORWARD_KEEPS) {
+			if (next != kind)
+				flow->kind = next;
+			if (flow->seen != tick) {
+				flow->seen = tick;
+				if (server->sticky_mask) {
+					struct forward_flow *sticky =
+						flow_at(sticky_place(us, server, packet));
+
+					if (sticky)
+						sticky->seen = tick;
+				}
+			}
+			return flow->node;
+		}
+	}
+	if (server->flags & FORWARD_CLOSED)
+		return NO_NODE;
+
+	__u32 node = choose_node(us, server, packet, hash);
+
+	if (node == NO_NODE)
+		return NO_NODE;
+	if (packet->opens) {
+		count_flow(packet->slot);
+		count_flow(MOST_SERVERS + node);
+	} else {
+		count(XDP_FORWARD_UNKNOWN);
+	}
+	if (flow)
+		*(volatile __u64 *)&flow->node = owner_node(owner, node) | (__u64)tick << 32;
+	else if (!(packet->flags & TCP_RST))
+		add_flow(key, owner_node(owner, node), hash, mask, tick);
+	return node;
+}
+
+/*
+ * True if the sender left the checksum to hardware that was not on the way: see is_unfinished.
+ * `bytes`: of the transport header and what follows it. A UDP checksum of 0 is none (RFC 768).
+ */
+static __always_inline int is_unfinished_packet(const struct iphdr *ip, __u32 bytes, __be16 check)
+{
+	__u64 sum = (__u64)ip->saddr + ip->daddr + BE16(ip->protocol) + (__u64)BE16(bytes);
+	__u16 folded = (__u16)~checksum_fold64(sum);
+
+	return check == folded && (check || ip->protocol == IPPROTO_TCP);
+}
+
+/* Sends a frame to a node with new MAC addresses. */
+static __noinline int send_forwarded(struct xdp_md *ctx, __u32 slot, __u32 node, __u32 unfinished)
+{
+	const struct xdp_node *to = bpf_map_lookup_elem(&nodes, &node);
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	__u32 bytes = ctx->data_end - ctx->data;
+
+	if (node == NO_NODE || !to || !to->interface || !(node_state(node) & FORWARD_KEEPS)) {
+		count(XDP_FORWARD_NO_NODE);
+		return XDP_DROP;
+	}
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	if (unfinished && !forward_through_stack(ctx, to)) {
+		count(XDP_FORWARD_UNFINISHED);
+		return XDP_DROP;
+	}
+	count_forwarded(slot, bytes);
+	count_forwarded(MOST_SERVERS + node, bytes);
+	if (unfinished)
+		return XDP_PASS;
+	write_macs(eth, to);
+	return send_to_node(ctx, to);
+}
+
+/* A fragment after the first one: it has no ports, and follows the first one. */
+static __noinline int forward_fragment(struct xdp_md *ctx, const struct xdp_control *us,
+                                       __u32 first_range, __u32 client, __u32 identification)
+{
+	const struct forward_range *range = bpf_map_lookup_elem(&forward_ranges, &first_range);
+
+	if (!range)
+		return XDP_PASS;
+
+	__u32 slot = range->slot;
+	const struct forward_server *server = bpf_map_lookup_elem(&forward_servers, &slot);
+
+	if (!server)
+		return XDP_PASS;
+
+	__u32 owner = flow_owner(slot, FORWARD_FRAGMENT);
+	__u32 ports = identification << 16;
+	const struct forward_flow *flow =
+		flow_at(search_flow(client | (__u64)ports << 32, owner,
+	                            flow_hash(server, client, ports, owner), us->forward_sets - 1));
+
+	if (!flow) {
+		count(XDP_FORWARD_FRAGMENT_LOST);
+		return XDP_DROP;
+	}
+	return send_forwarded(ctx, slot, flow->node, 0);
+}
+
+/* Remembers the node of a first fragment for the later ones. */
+static __noinline int note_fragment(const struct xdp_control *us, __u32 first_range, __u32 client,
+                                    __u32 identification, __u32 node)
+{
+	const struct forward_range *range = bpf_map_lookup_elem(&forward_ranges, &first_range);
+
+	if (!range)
+		return 0;
+
+	__u32 slot = range->slot;
+	const struct forward_server *server = bpf_map_lookup_elem(&forward_servers, &slot);
+
+	if (!server)
+		return 0;
+
+	__u32 owner = flow_owner(slot, FORWARD_FRAGMENT);
+	__u32 ports = identification << 16;
+	__u64 key = client | (__u64)ports << 32;
+	__u32 hash = flow_hash(server, client, ports, owner);
+	__u32 mask = us->forward_sets - 1;
+	struct forward_flow *flow = flow_at(search_flow(key, owner, hash, mask));
+
+	if (flow)
+		*(volatile __u64 *)&flow->node =
+			owner_node(owner, node) | (__u64)forward_tick() << 32;
+	else
+		add_flow(key, owner_node(owner, node), hash, mask, forward_tick());
+	return 0;
+}
+
+static __always_inline int drop_malformed(void)
+{
+	count(XDP_FORWARD_MALFORMED);
+	return XDP_DROP;
+}
+
+/*
+ * Handles an IPv4 packet that is for no virtual server with mode handoff. XDP_PASS if it is for
+ * none with mode forward either.
+ */
+static __noinline int receive_forward(struct xdp_md *ctx, const struct xdp_control *us)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
+
+	if ((void *)(ip + 1) > data_end)
+		return XDP_PASS;
+
+	__u32 protocol = ip->protocol;
+	const struct forward_span *span = forward_span_of(ip->daddr, protocol);
+
+	if (!span)
+		return XDP_PASS;
+
+	__u32 client = BE32(ip->saddr);
+	__u32 identification = BE16(ip->id);
+	__u32 first_range = span->first;
+	__u32 header = ip->ihl * 4;
+	__u32 total = BE16(ip->tot_len);
+
+	if (header < IPV4_BYTES || total > (__u32)(data_end - (void *)ip))
+		return drop_malformed();
+	if (ip->frag_off & BE16(IPV4_OFFSET_MASK))
+		return forward_fragment(ctx, us, first_range, client, identification);
+
+	__u8 *transport = (void *)ip + header;
+	struct ports *ports = (void *)transport;
+
+	/* A UDP header is the shorter one. */
+	if (total < header + UDP_BYTES || (void *)(transport + UDP_BYTES) > data_end)
+		return drop_malformed();
+
+	__u32 port = BE16(ports->destination);
+	__u32 slot = forward_search_port(first_range, span->count, port);
+
+	if (slot == NO_SERVER)
+		return XDP_PASS;
+
+	struct forward_server *server = bpf_map_lookup_elem(&forward_servers, &slot);
+
+	if (!server || !(server->flags & FORWARD_IN_USE))
+		return XDP_DROP;
+
+	struct forward_packet packet = {
+		.slot = slot,
+		.client = client,
+		.ports = (__u32)BE16(ports->source) << 16 | port,
+		.opens = 1,
+	};
+	__be16 check = *(__be16 *)(transport + UDP_CHECK_OFFSET);
+
+	if (protocol == IPPROTO_TCP) {
+		if (total < header + TCP_BYTES || (void *)(transport + TCP_BYTES) > data_end)
+			return drop_malformed();
+		packet.flags = transport[TCP_FLAG_BYTE];
+		packet.opens = (packet.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+		check = *(__be16 *)(transport + TCP_CHECK_OFFSET);
+	}
+
+	__u32 fragment = ip->frag_off & BE16(IPV4_FRAGMENT_MASK);
+	__u32 unfinished = !fragment && is_unfinished_packet(ip, total - header, check);
+	__u32 node;
+
+	if (server->buckets) {
+		node = bucket_node(server, &packet);
+		if (packet.flags && packet.opens) {
+			count_flow(slot);
+			count_flow(MOST_SERVERS + node);
+		}
+	} else {
+		node = flow_node(us, server, &packet);
+	}
+	if (fragment)
+		note_fragment(us, first_range, client, identification, node);
+	return send_forwarded(ctx, slot, node, unfinished);
+}
+
+/*
+ * Sends an ICMP error about a packet of a virtual server with mode forward to the node that sent
+ * the packet. The caller has checked the length. XDP_PASS if it is about none.
+ */
+static __noinline int receive_forward_icmp(struct xdp_md *ctx, const struct xdp_control *us)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
+
+	if ((void *)(ip + 1) > data_end)
+		return XDP_PASS;
+
+	struct iphdr *inner = (void *)ip + ip->ihl * 4 + ICMP_HEADER_BYTES;
+	struct ports *ports = (void *)(inner + 1);
+
+	if ((void *)(ports + 1) > data_end)
+		return XDP_PASS;
+
+	__u32 port = BE16(ports->source);
+	__u32 slot = find_forward(inner->saddr, inner->protocol, port);
+	struct forward_server *server = bpf_map_lookup_elem(&forward_servers, &slot);
+
+	if (slot == NO_SERVER || !server)
+		return XDP_PASS;
+
+	struct forward_packet packet = {
+		.slot = slot,
+		.client = BE32(inner->daddr),
+		.ports = (__u32)BE16(ports->destination) << 16 | port,
+	};
+	__u32 node = NO_NODE;
+
+	if (server->buckets) {
+		node = bucket_node(server, &packet);
+	} else {
+		__u32 owner = flow_owner(slot, FORWARD_FLOW);
+		const struct forward_flow *flow = flow_at(search_flow(
+			packet.client | (__u64)packet.ports << 32, owner,
+			flow_hash(server, packet.client, packet.ports, owner),
+			us->forward_sets - 1));
+
+		if (flow)
+			node = flow->node;
+	}
+	if (node == NO_NODE) {
+		count(XDP_FORWARD_ICMP_LOST);
+		return XDP_DROP;
+	}
+	count(XDP_FORWARD_ICMP);
+	return send_forwarded(ctx, slot, node, 0);
+}
+
+#endif
