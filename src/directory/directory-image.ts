@@ -22,8 +22,13 @@ export interface DirectoryImage {
   readonly seed: number;
   /** Finds the group of a host, tagged EXACT_HOST or WILDCARD_HOST. */
   readonly hosts: ByteTableImage;
-  /** Finds the resource of a path, tagged with a group. */
+  /** Finds the resource of a path, tagged with a group. Resources with `alpn` are not in it. */
   readonly paths: ByteTableImage;
+  /**
+   * Finds the resource of an application protocol (ALPN), tagged with a group. A group that has any
+   * also has an entry without bytes, which is no name of a protocol.
+   */
+  readonly protocols: ByteTableImage;
   readonly holders: HolderSets;
   /** Requests for each resource, modulo 2^32. All threads that read the directory add to it. */
   readonly requests: Uint32Array;
@@ -36,6 +41,8 @@ export interface DirectoryImage {
   readonly longestExactPath: number;
   /** Slashes of the deepest path that ends in "/"; 0: there is none. */
   readonly deepestPrefix: number;
+  /** Bytes of the longest name of a protocol; 0: no resource has `alpn`. */
+  readonly longestProtocol: number;
 }
 
 function hashForward(seed: number, bytes: Uint8Array): number {
@@ -80,10 +87,15 @@ export function directoryImage(
     }
     return entry.value;
   };
-  const entries = resources.map((resource, index): ByteEntry => {
-    const bytes = canonicalPath(resource.path);
-    return { tag: groupOf(resource.host), hash: hashForward(seed, bytes), bytes, value: index };
-  });
+  const entries: ByteEntry[] = [];
+  const protocols = new ProtocolEntries(seed);
+  for (const [index, { host, path, alpn }] of resources.entries()) {
+    const tag = groupOf(host);
+    const bytes = canonicalPath(path);
+    if (alpn === undefined)
+      entries.push({ tag, hash: hashForward(seed, bytes), bytes, value: index });
+    else protocols.add(tag, alpn, index);
+  }
   const max = (numbers: readonly number[]) => numbers.reduce((a, b) => Math.max(a, b), 0);
   const isPrefix = (bytes: Uint8Array) => bytes[bytes.length - 1] === SLASH;
   const slashes = (bytes: Uint8Array) => bytes.filter((byte) => byte === SLASH).length;
@@ -91,11 +103,40 @@ export function directoryImage(
     seed,
     hosts: byteTableImage([...hosts.values()], make),
     paths: byteTableImage(entries, make),
+    protocols: byteTableImage(protocols.entries, make),
     holders: holderSets(resources, make),
     requests: make.uint32(resources.length),
     longestExact: max(hostLengths[EXACT_HOST]),
     longestWildcard: max(hostLengths[WILDCARD_HOST]),
     longestExactPath: max(entries.map(({ bytes }) => (isPrefix(bytes) ? 0 : bytes.length))),
     deepestPrefix: max(entries.map(({ bytes }) => (isPrefix(bytes) ? slashes(bytes) : 0))),
+    longestProtocol: max(protocols.entries.map(({ bytes }) => bytes.length)),
   };
+}
+
+/** The entries of `DirectoryImage.protocols`. */
+class ProtocolEntries {
+  readonly entries: ByteEntry[] = [];
+  private readonly seed: number;
+  private readonly groups = new Set<number>();
+
+  constructor(seed: number) {
+    this.seed = seed;
+  }
+
+  /** Of resources that name one protocol for the same hosts, the first counts. */
+  add(group: number, names: readonly string[], resource: number): void {
+    const add = (name: string): void => {
+      const bytes = Buffer.from(name, 'latin1');
+      this.entries.push({
+        tag: group,
+        hash: hashForward(this.seed, bytes),
+        bytes,
+        value: resource,
+      });
+    };
+    if (!this.groups.has(group)) add('');
+    this.groups.add(group);
+    names.forEach(add);
+  }
 }

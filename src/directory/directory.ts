@@ -10,11 +10,27 @@
  * prefixes that end in "/". One pass over the host, from its end, gives the hashes of all suffixes
  * that begin with ".". A prefix or suffix that is deeper or longer than every pattern is skipped.
  * So the directory bounds the cost of a look-up, whatever the client sends.
+ *
+ * A TLS connection shows no path, but the application protocols that its client speaks (ALPN). In
+ * each group the resources of these protocols come first, then that of "/".
  */
 import { DOT, SLASH } from '../request/http/tables.js';
 import { ByteTable, rollHash } from './byte-table.js';
 import { ANY_HOST, type DirectoryImage, EXACT_HOST, WILDCARD_HOST } from './directory-image.js';
 import type { HolderSets } from './holders.js';
+
+/** Results of `findName` when there is no resource: */
+export const NO_NAME = -1;
+/** there are some for the name, but none for any of the client's protocols. */
+export const NO_PROTOCOL = -2;
+
+/**
+ * Protocols of a client that are looked up. Clients offer two or three, and one that does not exist
+ * (RFC 8701).
+ */
+const MOST_PROTOCOLS = 32;
+
+const ROOT = Uint8Array.of(SLASH);
 
 export class Directory {
   readonly holders: HolderSets;
@@ -23,6 +39,9 @@ export class Directory {
   private readonly seed: number;
   private readonly hosts: ByteTable;
   private readonly paths: ByteTable;
+  private readonly protocols: ByteTable;
+  private readonly longestProtocol: number;
+  private readonly rootHash: number;
   private readonly longestExact: number;
   private readonly longestWildcard: number;
   private readonly longestExactPath: number;
@@ -41,6 +60,9 @@ export class Directory {
     this.seed = image.seed;
     this.hosts = new ByteTable(image.hosts);
     this.paths = new ByteTable(image.paths);
+    this.protocols = new ByteTable(image.protocols);
+    this.longestProtocol = image.longestProtocol;
+    this.rootHash = rollHash(image.seed, SLASH);
     this.longestExact = image.longestExact;
     this.longestWildcard = image.longestWildcard;
     this.longestExactPath = image.longestExactPath;
@@ -76,6 +98,79 @@ export class Directory {
       }
     }
     return -1;
+  }
+
+  /**
+   * Returns the index of the resource for a TLS connection to host[0, hostLength), or NO_NAME or
+   * NO_PROTOCOL. hostLength is 0 when the client names no host. names[start, end) are the client's
+   * protocols in its order of preference, each with its length in one byte before it
+   * (request/tls/hello.ts).
+   */
+  findName(
+    host: Uint8Array,
+    hostLength: number,
+    names: Uint8Array,
+    start: number,
+    end: number,
+  ): number {
+    let missed = NO_NAME;
+    for (let i = this.findGroups(host, hostLength) - 1; i >= 0; i--) {
+      const group = this.groups[i]!;
+      if (this.protocols.find(group, this.seed, names, start, start) >= 0) {
+        const resource = this.findProtocol(group, names, start, end);
+        if (resource >= 0) return resource;
+        missed = NO_PROTOCOL;
+      }
+      const resource = this.paths.find(group, this.rootHash, ROOT, 0, ROOT.length);
+      if (resource >= 0) return resource;
+    }
+    return missed;
+  }
+
+  /**
+   * All resources for a TLS connection: the one that `findName` returns, then those that would
+   * follow if it were not there. Parameters as in `findName`. For people; it allocates.
+   */
+  findAllNames(
+    host: Uint8Array,
+    hostLength: number,
+    names: Uint8Array,
+    start: number,
+    end: number,
+  ): number[] {
+    const found = new Set<number>();
+    for (let i = this.findGroups(host, hostLength) - 1; i >= 0; i--) {
+      const group = this.groups[i]!;
+      let at = start;
+      for (let count = 0; at < end && count < MOST_PROTOCOLS; count++) {
+        found.add(this.resourceOf(group, names, at));
+        at += 1 + names[at]!;
+      }
+      found.add(this.paths.find(group, this.rootHash, ROOT, 0, ROOT.length));
+    }
+    found.delete(-1);
+    return [...found];
+  }
+
+  /** The resource of the first of the client's protocols that has one in the group; or -1. */
+  private findProtocol(group: number, names: Uint8Array, start: number, end: number): number {
+    let at = start;
+    for (let count = 0; at < end && count < MOST_PROTOCOLS; count++) {
+      const resource = this.resourceOf(group, names, at);
+      if (resource >= 0) return resource;
+      at += 1 + names[at]!;
+    }
+    return -1;
+  }
+
+  /** The resource in the group of the protocol whose length is at `at`; or -1. */
+  private resourceOf(group: number, names: Uint8Array, at: number): number {
+    const from = at + 1;
+    const end = from + names[at]!;
+    if (end - from > this.longestProtocol) return -1;
+    let hash = this.seed;
+    for (let p = from; p < end; p++) hash = rollHash(hash, names[p]!);
+    return this.protocols.find(group, hash, names, from, end);
   }
 
   /**

@@ -1,10 +1,17 @@
 /**
- * The dispatcher reads a request head as it grows, and names a node for it. The engine knows
- * neither HTTP nor the resource directory. The composition root of a program gives it a dispatcher
- * (request-dispatcher.ts).
+ * The dispatcher reads what a client sends first, as it grows, and names a node for it. The engine
+ * knows neither HTTP nor TLS nor the resource directory. The composition root of a program gives it
+ * a dispatcher (request-dispatcher.ts).
  */
+import type { AlertCode } from '../request/tls/alert.js';
 
-/** Results of `inspect`. Values from 400 up are the HTTP status of a local service's answer. */
+/** What is read of a connection before its handoff: a head, a ClientHello, or nothing. */
+export const Protocol = { http: 0, tls: 1, tcp: 2 } as const;
+
+/**
+ * Results of `inspect`. Values from 400 up are the HTTP status of an answer, and those of
+ * `alertVerdict` a TLS alert.
+ */
 export const Verdict = {
   /** The head is valid so far, and not complete. */
   incomplete: 0,
@@ -16,13 +23,29 @@ export const Verdict = {
   headTooLarge: 431,
   unavailable: 503,
 } as const;
-export type VerdictCode = (typeof Verdict)[keyof typeof Verdict];
+declare const ALERT: unique symbol;
+type AlertVerdict = number & { readonly [ALERT]: true };
+export type VerdictCode = (typeof Verdict)[keyof typeof Verdict] | AlertVerdict;
+
+/** Above every HTTP status. */
+const FIRST_ALERT = 1_000;
+
+/** The verdict that the client gets this alert. */
+export function alertVerdict(alert: AlertCode): VerdictCode {
+  return (FIRST_ALERT + alert) as AlertVerdict;
+}
+
+/** The alert that a verdict says; undefined: it says none. */
+export function alertOf(verdict: number): AlertCode | undefined {
+  return verdict < FIRST_ALERT ? undefined : ((verdict - FIRST_ALERT) as AlertCode);
+}
 
 export interface Dispatcher {
   /**
-   * Reads the request head in bytes[start, end), which begins at the connection's first byte and
-   * grows between calls. `resume` is 0 at the first call, then `this.resume` of the last call for
-   * this head. So each byte is examined a bounded number of times, however slowly a head arrives.
+   * Reads the head or ClientHello in bytes[start, end), which begins at the connection's first byte
+   * and grows between calls. With Protocol.tcp any bytes are complete, also none. `resume` is 0 at
+   * the first call, then `this.resume` of the last call for this head. So each byte is examined a
+   * bounded number of times, however slowly a head arrives.
    */
   inspect(
     bytes: Uint8Array,
@@ -35,7 +58,16 @@ export interface Dispatcher {
   readonly resume: number;
   /** After `found`: index of the resource in the current directory. */
   readonly resource: number;
-  /** After `found`: the span of method and target, relative to `start`, for display. */
+  /**
+   * After any other result than `incomplete`, for display: what to show in place of bytes that are
+   * no text; text[0, textEnd). Undefined: the head itself.
+   */
+  readonly text: Uint8Array | undefined;
+  readonly textEnd: number;
+  /**
+   * After `found`, for display: the span of method and target, relative to `start`. If there is a
+   * `text`, the span of the request in it, after every result.
+   */
   readonly requestStart: number;
   readonly requestEnd: number;
   /**
@@ -62,7 +94,7 @@ export interface Dispatcher {
   ): number;
   readonly pickedBit: number;
 
-  /** Counts a request for `resource` of the current directory. */
+  /** Counts a request for `resource` of the current directory, if the directory has it. */
   countRequest(resource: number): void;
 
   /** The bit in `tried` of this node among the holders of `resource`; 0 if it is none of them. */

@@ -1,13 +1,15 @@
 /**
- * The dispatcher for HTTP requests. It joins the reader of request heads, the directory, and one
- * predictor for each virtual server.
+ * The dispatcher. It joins the readers of request heads and ClientHellos, the directory, and one
+ * predictor for each virtual server. A virtual server with the protocol tcp has a pool of nodes
+ * instead of resources. Its number stands in for that of a resource.
  */
 
 import { HeadReader, HeadStatus } from '../request/http/head.js';
 import { isSafeMethod } from '../request/http/method.js';
 import type { Directory } from './directory.js';
-import { type Dispatcher, Verdict, type VerdictCode } from './dispatcher.js';
-import { holderBit } from './holders.js';
+import { type Dispatcher, Protocol, Verdict, type VerdictCode } from './dispatcher.js';
+import { HelloLookup } from './hello-lookup.js';
+import { type HolderSets, holderBit, holderSets } from './holders.js';
 import type { Candidates } from './predictors/candidates.js';
 import { createPredictor, PREDICTOR_NAMES, type PredictorName } from './predictors/index.js';
 import type { Predictor, PreviewedHolder } from './predictors/predictor.js';
@@ -31,7 +33,18 @@ export interface Routes {
   readonly directory: Directory;
   /** By slot of the virtual server; undefined in a free slot. */
   readonly predictors: readonly (PredictorName | undefined)[];
+  /** By slot of the virtual server, one of `Protocol`. What is absent is http. */
+  readonly protocols?: readonly number[];
+  /** By slot of the virtual server, slots of its nodes. Needed with Protocol.tcp. */
+  readonly pools?: readonly (readonly number[])[];
 }
+
+/**
+ * The pool of the virtual server in slot s has the number POOL + s: above every resource, and still
+ * a small integer for the JIT compiler.
+ */
+const POOL = 0x4000_0000;
+const NO_TEXT = new Uint8Array(0);
 
 /** What a pick would do. */
 export interface PickPreview {
@@ -57,43 +70,87 @@ export class RequestDispatcher implements Dispatcher {
   requestStart = 0;
   requestEnd = 0;
   repeatable = false;
+  text: Uint8Array | undefined;
+  textEnd = 0;
   pickedBit = 0;
   private directory: Directory;
   private names: Routes['predictors'];
+  private protocols: readonly number[];
+  /** Its set s is the pool of the virtual server in slot s. */
+  private pools: HolderSets;
   private readonly candidates: SessionCandidates;
   /** By slot of the virtual server. Each is made at its first pick. */
   private predictors: (Predictor | undefined)[];
   private readonly head: HeadReader;
+  private readonly hello = new HelloLookup();
 
   /** @throws BatonError BATON_CONFIG when `headBytes` is out of range */
   constructor(options: RequestDispatcherOptions) {
     this.directory = options.directory;
     this.names = options.predictors;
+    this.protocols = options.protocols ?? [];
+    this.pools = poolSets(options.pools);
     this.predictors = options.predictors.map(() => undefined);
     this.candidates = options.candidates;
     this.head = new HeadReader(options.headBytes);
   }
 
   /** Takes other routes from the next call on. All turns begin anew. */
-  use({ directory, predictors }: Routes): void {
+  use({ directory, predictors, protocols = [], pools }: Routes): void {
     this.directory = directory;
     this.names = predictors;
+    this.protocols = protocols;
+    this.pools = poolSets(pools);
     this.predictors = predictors.map(() => undefined);
   }
 
   /**
-   * See Dispatcher. `requestStart` and `requestEnd` are also set after a refusal when the request
-   * line was valid; otherwise both are 0.
+   * See Dispatcher. For HTTP, `requestStart` and `requestEnd` are also set after a refusal when the
+   * request line was valid; otherwise both are 0.
    */
   inspect(
     bytes: Uint8Array,
     start: number,
     end: number,
     resume: number,
-    _virtualServer: number,
+    virtualServer: number,
   ): VerdictCode {
+    switch (this.protocols[virtualServer]) {
+      case Protocol.tls:
+        return this.inspectHello(bytes, start, end, resume);
+      case Protocol.tcp:
+        return this.takeAny(virtualServer);
+      default:
+        return this.inspectHead(bytes, start, end, resume);
+    }
+  }
+
+  private inspectHello(bytes: Uint8Array, start: number, end: number, resume: number): VerdictCode {
+    const { hello } = this;
+    const verdict = hello.inspect(this.directory, bytes, start, end, resume);
+    this.resume = hello.resume;
+    this.resource = hello.resource;
+    this.repeatable = hello.repeatable;
+    this.text = hello.text;
+    this.textEnd = hello.textEnd;
+    this.requestStart = 0;
+    this.requestEnd = hello.requestEnd;
+    return verdict;
+  }
+
+  private takeAny(virtualServer: number): VerdictCode {
+    this.resource = poolOf(virtualServer);
+    // What the bytes ask for is not known.
+    this.repeatable = false;
+    this.text = NO_TEXT;
+    this.textEnd = this.requestStart = this.requestEnd = 0;
+    return Verdict.found;
+  }
+
+  private inspectHead(bytes: Uint8Array, start: number, end: number, resume: number): VerdictCode {
     const head = this.head;
     const status = head.read(bytes, start, end, resume);
+    this.text = undefined;
     this.requestStart = head.methodStart;
     this.requestEnd = head.targetEnd;
     this.resource = -1;
@@ -122,7 +179,7 @@ export class RequestDispatcher implements Dispatcher {
   ): number {
     const { candidates } = this;
     const predictor = this.predictors[virtualServer] ?? this.makePredictor(virtualServer);
-    const set = this.directory.holders.setOf[resource]!;
+    const set = this.setOf(resource);
     candidates.setSession(virtualServer, options, now);
     let node = predictor.pick(set, tried);
     // A node that timed out or refused lately is better than none: a burst may have been the cause,
@@ -141,8 +198,8 @@ export class RequestDispatcher implements Dispatcher {
    */
   preview(resource: number, virtualServer: number, options: number, now: number): PickPreview {
     const { candidates } = this;
-    const { start, node: nodes, setOf } = this.directory.holders;
-    const set = setOf[resource]!;
+    const { start, node: nodes } = this.holdersFor(resource);
+    const set = this.setOf(resource);
     const predictor = this.predictors[virtualServer] ?? this.makePredictor(virtualServer);
     candidates.setSession(virtualServer, options, now);
     const holders = [...nodes.subarray(start[set], start[set + 1])];
@@ -164,13 +221,13 @@ export class RequestDispatcher implements Dispatcher {
 
   /** See Dispatcher. */
   countRequest(resource: number): void {
-    this.directory.countRequest(resource);
+    if (resource < POOL) this.directory.countRequest(resource);
   }
 
   /** See Dispatcher. */
   holderBit(resource: number, node: number): number {
-    const { start, node: nodes, setOf } = this.directory.holders;
-    const set = setOf[resource]!;
+    const { start, node: nodes } = this.holdersFor(resource);
+    const set = this.setOf(resource);
     const first = start[set]!;
     const position = nodes.subarray(first, start[set + 1]).indexOf(node);
     return position < 0 ? 0 : holderBit(position);
@@ -178,8 +235,30 @@ export class RequestDispatcher implements Dispatcher {
 
   private makePredictor(virtualServer: number): Predictor {
     const name = this.names[virtualServer] ?? PREDICTOR_NAMES[0];
-    const predictor = createPredictor(name, this.directory.holders, this.candidates);
+    const isPool = this.protocols[virtualServer] === Protocol.tcp;
+    const holders = isPool ? this.pools : this.directory.holders;
+    const predictor = createPredictor(name, holders, this.candidates);
     this.predictors[virtualServer] = predictor;
     return predictor;
   }
+
+  /** The holder sets in which the set of a resource or pool is. */
+  private holdersFor(resource: number): HolderSets {
+    return resource < POOL ? this.directory.holders : this.pools;
+  }
+
+  private setOf(resource: number): number {
+    return resource < POOL
+      ? this.directory.holders.setOf[resource]!
+      : this.pools.setOf[resource - POOL]!;
+  }
+}
+
+/** The number by which `preview` names the pool of a virtual server. */
+export function poolOf(virtualServer: number): number {
+  return POOL + virtualServer;
+}
+
+function poolSets(pools: Routes['pools']): HolderSets {
+  return holderSets(Array.from(pools ?? [], (nodes) => ({ nodes: nodes ?? [] })));
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { Directory } from '../../src/directory/directory.js';
+import { Directory, NO_NAME, NO_PROTOCOL } from '../../src/directory/directory.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
 import {
   canonicalHost,
@@ -207,6 +207,74 @@ t.test('finds the same as the naive look-up', async (t) => {
     { numRuns: 2000 },
   );
   t.ok(hits > 1000, `${hits} look-ups found something`);
+});
+
+/** The resource for a TLS connection, and those that would follow. */
+function findNames(directory: Directory, host: string, protocols: string[]): [number, number[]] {
+  const names = Buffer.concat(
+    ['behind', ...protocols].map((name) =>
+      Buffer.from(`${String.fromCharCode(name.length)}${name}`, 'latin1'),
+    ),
+  );
+  const start = 'behind'.length + 1;
+  const bytes = Buffer.from(`${host}example.org`);
+  return [
+    directory.findName(bytes, host.length, names, start, names.length),
+    directory.findAllNames(bytes, host.length, names, start, names.length),
+  ];
+}
+
+t.test('names of TLS connections, and their protocols', async (t) => {
+  const resource = (host: string | undefined, path: string, alpn?: string[]): Resource => ({
+    host,
+    path,
+    alpn,
+    nodes: [0],
+  });
+  const directory = new Directory(
+    directoryImage([
+      resource('www.example.org', '/'),
+      resource('www.example.org', '/', ['acme-tls/1', 'h3-like']),
+      resource('only.example.org', '/', ['h2']),
+      resource('*.example.org', '/', ['h2', 'http/1.1']),
+      resource('*.example.org', '/', ['http/1.1', 'smtp']),
+      resource('deep.example.org', '/a/'),
+      resource('*.b.example.org', '/'),
+    ]),
+  );
+  const table: [string, string[], number, number[]][] = [
+    ['www.example.org', [], 0, [0]],
+    ['www.example.org', ['h2'], 0, [0, 3]],
+    ['www.example.org', ['acme-tls/1'], 1, [1, 0]],
+    ['www.example.org', ['h2', 'acme-tls/1'], 1, [1, 0, 3]],
+    ['only.example.org', ['h2'], 2, [2, 3]],
+    // The name is known, so less specific resources may still have the protocol.
+    ['only.example.org', ['http/1.1'], 3, [3]],
+    ['only.example.org', ['nothing'], NO_PROTOCOL, []],
+    ['only.example.org', [], NO_PROTOCOL, []],
+    // The client's order decides, then the order of the config.
+    ['x.example.org', ['smtp', 'h2'], 4, [4, 3]],
+    ['x.example.org', ['http/1.1'], 3, [3]],
+    ['x.example.org', ['a-name-longer-than-every-other'], NO_PROTOCOL, []],
+    // A path below the root says nothing about TLS.
+    ['deep.example.org', ['h2'], 3, [3]],
+    ['x.b.example.org', ['h2'], 6, [6, 3]],
+    ['example.com', ['h2'], NO_NAME, []],
+    ['', ['h2'], NO_NAME, []],
+  ];
+  for (const [host, protocols, first, all] of table)
+    t.same(findNames(directory, host, protocols), [first, all], `${host} ${protocols}`);
+  // Nothing of this is seen by requests in clear.
+  t.equal(find(directory, 'only.example.org', '/'), NO_NAME);
+  t.equal(find(directory, 'www.example.org', '/'), 0);
+  const many = Array.from({ length: 40 }, (_, index) => `x${index}`);
+  t.same(findNames(directory, 'x.example.org', [...many, 'h2']), [NO_PROTOCOL, []], 'a bound');
+});
+
+t.test('a resource without host covers TLS connections without a name', async (t) => {
+  const directory = named([[undefined, '/']]);
+  t.same(findNames(directory, '', []), [0, [0]]);
+  t.same(findNames(directory, 'www.example.org', ['h2']), [0, [0]]);
 });
 
 t.test('a hundred thousand resources', async (t) => {

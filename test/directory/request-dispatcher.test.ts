@@ -1,13 +1,15 @@
 import t from 'tap';
 import { Directory } from '../../src/directory/directory.js';
 import { directoryImage } from '../../src/directory/directory-image.js';
-import { Verdict } from '../../src/directory/dispatcher.js';
+import { alertOf, alertVerdict, Protocol, Verdict } from '../../src/directory/dispatcher.js';
 import { ownStates } from '../../src/directory/node-states.js';
-import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
+import { poolOf, RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { inSlots } from '../../src/engine/farm.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
 import { NodeTable } from '../../src/engine/node-table.js';
+import { Alert } from '../../src/request/tls/alert.js';
 import { IxcpReason } from '../../src/wire/ixcp.js';
+import { alpn, bytewise, earlyData, hello, serverName, tls13 } from '../request/tls/hellos.js';
 
 /** Three nodes, as two virtual servers see them. */
 function threeNodes(): NodeTable {
@@ -162,4 +164,113 @@ t.test('other routes: indexes and turns of the new directory', async (t) => {
     [0, 1, 2].map((node) => it.holderBit(1, node)),
     [0, 1, 2],
   );
+});
+
+/** Virtual server 0 reads TLS, 1 reads nothing and has the nodes 1 and 2. */
+function otherProtocols(): RequestDispatcher {
+  const nodes = threeNodes();
+  nodes.resolved.fill(1);
+  const directory = new Directory(
+    directoryImage([
+      { host: 'www.example.org', path: '/', nodes: [0, 1] },
+      { host: 'h2.example.org', path: '/', alpn: ['h2'], nodes: [2] },
+    ]),
+  );
+  return new RequestDispatcher({
+    directory,
+    predictors: ['round-robin', 'round-robin'],
+    protocols: [Protocol.tls, Protocol.tcp],
+    pools: [[], [1, 2]],
+    candidates: new HandoffCandidates(nodes),
+    headBytes: 256,
+  });
+}
+
+/** The request that is shown, and the lines behind it. */
+function shown(it: RequestDispatcher): [string, string] {
+  const text = Buffer.from(it.text ?? []).toString('latin1');
+  return [text.slice(it.requestStart, it.requestEnd), text.slice(it.requestEnd, it.textEnd)];
+}
+
+t.test('a ClientHello finds a resource by name and protocol', async (t) => {
+  const it = otherProtocols();
+  const bytes = hello({ extensions: [serverName('WWW.example.org'), alpn('h2', 'a,\n\x0a')] });
+  let resume = 0;
+  for (const end of bytewise(bytes).slice(0, -1)) {
+    t.equal(it.inspect(bytes, 0, end, resume, 0), Verdict.incomplete);
+    resume = it.resume;
+  }
+  t.equal(it.inspect(bytes, 0, bytes.length, resume, 0), Verdict.found);
+  t.equal(it.resource, 0);
+  t.ok(it.repeatable);
+  t.same(shown(it), [
+    'TLS www.example.org h2,a\\x2c\\x0a\\x0a',
+    '\r\nHost: www.example.org\r\n\r\n',
+  ]);
+  t.same([it.pick(0, 0, 0, 0, 0), it.pick(0, 0, 0, 0, 0)], [0, 1]);
+
+  const early = hello({ extensions: [serverName('h2.example.org'), alpn('h2'), earlyData] });
+  t.equal(it.inspect(early, 0, early.length, 0, 0), Verdict.found);
+  t.equal(it.resource, 1);
+  t.notOk(it.repeatable, 'a request may be in the early data');
+
+  const names = Array.from({ length: 100 }, (_, index) => `p${index}`);
+  const many = hello({ extensions: [serverName('a'.repeat(253)), alpn(...names)] });
+  it.inspect(many, 0, many.length, 0, 0);
+  t.match(shown(it)[0], /^TLS a{253} p0,p1,.*\.\.\.$/);
+  t.ok(it.requestEnd < 400);
+});
+
+t.test('a ClientHello without a resource gets an alert', async (t) => {
+  const it = otherProtocols();
+  const cases: [string, Buffer, number, string][] = [
+    [
+      'another name',
+      hello({ extensions: [serverName('a.org')] }),
+      Alert.unrecognizedName,
+      'TLS a.org',
+    ],
+    ['no name, TLS 1.3', hello({ extensions: [tls13] }), Alert.missingExtension, 'TLS'],
+    ['no name, TLS 1.2', hello({ extensions: [] }), Alert.handshakeFailure, 'TLS'],
+    [
+      'another protocol',
+      hello({ extensions: [serverName('h2.example.org'), alpn('http/1.1')] }),
+      Alert.noApplicationProtocol,
+      'TLS h2.example.org http/1.1',
+    ],
+    ['no TLS', request('GET / HTTP/1.1', 'Host: a'), Alert.unexpectedMessage, 'TLS'],
+  ];
+  for (const [name, bytes, alert, line] of cases) {
+    const verdict = it.inspect(bytes, 0, bytes.length, 0, 0);
+    t.equal(verdict, alertVerdict(alert as typeof Alert.decodeError), name);
+    t.equal(alertOf(verdict), alert);
+    t.equal(shown(it)[0], line);
+  }
+  t.equal(alertOf(Verdict.unavailable), undefined);
+});
+
+t.test('without a protocol to read, the predictor picks from the pool', async (t) => {
+  const it = otherProtocols();
+  const bytes = Buffer.from('\x16\x03anything');
+  for (const end of [0, bytes.length]) {
+    t.equal(it.inspect(bytes, 0, end, 0, 1), Verdict.found);
+    t.same(shown(it), ['', '']);
+    t.notOk(it.repeatable);
+  }
+  const { resource } = it;
+  t.equal(resource, poolOf(1));
+  t.doesNotThrow(() => it.countRequest(resource), 'it is no resource of the directory');
+  const first = it.pick(resource, 0, 1, 0, 0);
+  const bit = it.pickedBit;
+  t.equal(it.holderBit(resource, first), bit);
+  t.equal(it.holderBit(resource, 0), 0, 'node 0 is not in the pool');
+  const second = it.pick(resource, bit, 1, 0, 0);
+  t.same([first, second], [1, 2]);
+  t.equal(it.pick(resource, bit | it.pickedBit, 1, 0, 0), -1);
+  t.same(
+    it.preview(resource, 1, 0, 0).holders.map(({ node }) => node),
+    [1, 2],
+  );
+  it.use({ directory: new Directory(directoryImage([])), predictors: [undefined, 'round-robin'] });
+  t.equal(it.inspect(bytes, 0, bytes.length, 0, 1), Verdict.badRequest, 'now it reads HTTP');
 });

@@ -47,6 +47,8 @@ const NO_EVENT = 1_000_000_000;
 class OneNode implements Dispatcher {
   resume = 0;
   resource = 0;
+  readonly text = undefined;
+  readonly textEnd = 0;
   requestStart = 0;
   requestEnd = 0;
   repeatable = false;

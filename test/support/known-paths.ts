@@ -22,6 +22,8 @@ const FIRST_PATHS: Paths = {
 export class KnownPaths implements Dispatcher {
   resume = 0;
   resource = -1;
+  readonly text = undefined;
+  readonly textEnd = 0;
   requestStart = 0;
   requestEnd = 0;
   repeatable = false;
