@@ -25,11 +25,16 @@
 #define INLINE_SERVERS 4
 
 /*
- * A virtual server as `find_server` names it: its slot, and SERVER_RETIRED if it takes no new
- * sessions. Then its SYNs go to the engine, and everything else goes on. Session keys have the slot
+ * A virtual server as `find_server` names it: its slot, and flags. Session keys have the slot
  * alone.
+ *
+ *     RETIRED    it takes no new sessions: its SYNs go to the engine, and everything else goes on
+ *     ACKS_UP    the engine waits for the ACK that ends a handshake, because the server may be the
+ *                one that speaks first
  */
 #define SERVER_RETIRED 0x8000
+#define SERVER_ACKS_UP 0x4000
+#define SERVER_SLOT 0x3fff
 #define NO_SERVER 0xffff
 
 /* session_record.state: SessionState of src/engine/table/session-table.ts */
@@ -166,7 +171,7 @@ struct xdp_node {
 struct inline_server {
 	__be32 address; /*  0 */
 	__be16 port;    /*  4 */
-	__u16 server;   /*  6 slot, SERVER_RETIRED; NO_SERVER: the entry is free */
+	__u16 server;   /*  6 slot and SERVER_* flags; NO_SERVER: the entry is free */
 } __attribute__((aligned(8)));
 
 /*

@@ -10,7 +10,7 @@
 
 /*
  * Is this address and port a virtual server? The value is its slot, which is also in session keys.
- * In the XDP program it has SERVER_RETIRED (session.h) too.
+ * In the XDP program it has flags (SERVER_* of session.h) too.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

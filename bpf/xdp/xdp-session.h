@@ -57,7 +57,7 @@ union server_entry {
 };
 
 /*
- * The virtual server with this address and port, as slot and SERVER_RETIRED; or NO_SERVER. It is
+ * The virtual server with this address and port, as slot and SERVER_* flags; or NO_SERVER. It is
  * right while the main thread changes servers: all of them are in the map, one that is in an entry
  * stays in that entry, and `servers` falls to INLINE_SERVERS only after all of them are in entries.
  */
@@ -103,7 +103,7 @@ static __always_inline void place_of(const struct xdp_control *us, __u32 client,
                                      __u32 server, struct place *place)
 {
 	place->client = client;
-	place->port_server = client_port << 16 | (server & ~SERVER_RETIRED);
+	place->port_server = client_port << 16 | (server & SERVER_SLOT);
 	place->hash = session_hash(client, place->port_server, us->client_seed, us->port_seed);
 	place->worker = session_worker(place->hash, us->workers);
 }

@@ -231,6 +231,7 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 	if (server == NO_SERVER)
 		return FOR_FORWARD;
 
+	int acks_up = (server & SERVER_ACKS_UP) != 0;
 	struct place place;
 
 	place_of(us, BE32(segment.ip->saddr), BE16(segment.tcp->source), server, &place);
@@ -242,14 +243,14 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 
 		if (action)
 			return receive_session(ctx, us, record, action, &segment, &place);
-		if (record->state == SESSION_LINGERING ? absorb_early(ctx, us)
-		                                       : absorb(ctx, record))
+		if (!acks_up && (record->state == SESSION_LINGERING ? absorb_early(ctx, us)
+		                                                    : absorb(ctx, record)))
 			return XDP_DROP;
 		return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_STATE);
 	}
 	if ((segment.flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST)) == TCP_SYN)
 		return receive_syn(ctx, us, &place, NULL);
-	if (absorb_early(ctx, us))
+	if (!acks_up && absorb_early(ctx, us))
 		return XDP_DROP;
 	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_UNKNOWN);
 }

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { Host } from '../farm/host.js';
 import { type Program, PYTHON } from '../farm/process.js';
 import { PATIENCE_MS } from '../patience.js';
+import { type CertificateFiles, makeCertificate } from './certificates.js';
 
 export interface WebOptions {
   server?: 'nginx' | 'apache' | 'node' | 'python';
@@ -20,6 +21,8 @@ export interface WebOptions {
   extra?: string;
   /** A host name for which nginx or Apache closes the connection after each answer. */
   closing?: string;
+  /** Host names for which nginx also speaks TLS on port 443, and HTTP/2 in it. */
+  tls?: readonly string[];
 }
 
 export const APACHE = '/usr/sbin/apache2';
@@ -33,6 +36,7 @@ export class WebServer {
   readonly posted: string;
   private readonly directory: string;
   private readonly options: WebOptions;
+  private readonly certificates: CertificateFiles | undefined;
   private program: Program | undefined;
 
   constructor(host: Host, farmDirectory: string, options: WebOptions = {}) {
@@ -45,6 +49,15 @@ export class WebServer {
     for (const name of ['tmp', 'posted', 'logs']) {
       mkdirSync(path.join(this.directory, name), { recursive: true, mode: 0o777 });
     }
+    const { tls } = options;
+    if (tls !== undefined)
+      this.certificates = makeCertificate(this.directory, host.name, { hosts: tls });
+  }
+
+  /** The certificate of the server, which is its own issuer, in PEM. */
+  get certificate(): string {
+    if (this.certificates === undefined) throw new Error(`${this.host.name} speaks no TLS`);
+    return this.certificates.certificate;
   }
 
   /** Puts a file below the root. */
@@ -174,6 +187,7 @@ ${temporary}
       proxy_pass http://unix:${here}/stored.sock:/;
       proxy_set_body stored;
     }
+    ${this.tlsLines()}
     ${this.options.extra ?? ''}
   }
   ${closing === undefined ? '' : `server { listen ${listen}; server_name ${closing}; root ${this.root}; keepalive_timeout 0; }`}
@@ -183,6 +197,15 @@ ${temporary}
   }
 }
 `;
+  }
+
+  private tlsLines(): string {
+    if (this.certificates === undefined) return '';
+    const { certificate, key } = this.certificates;
+    return `listen 443 ssl http2;
+    ssl_certificate ${certificate};
+    ssl_certificate_key ${key};
+    ssl_protocols TLSv1.2 TLSv1.3;`;
   }
 
   private apacheConfig(listen: string): string {

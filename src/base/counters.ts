@@ -59,6 +59,10 @@ export const COUNTERS = {
     'requests',
     'Request heads that were read completely and are well-formed, one for each connection. Later requests of a connection go to its node unread.',
   ),
+  handed_without_bytes: counter(
+    'sessions',
+    'Sessions handed over without a byte of the client, because it had sent none within firstBytes of a virtual server with `protocol: tcp`. The server speaks first, or the client is slow.',
+  ),
   handoffs: counter(
     'handoffs',
     'Handoffs begun, to nodes and to local services. A session that moves on to another holder counts again.',
@@ -154,6 +158,30 @@ export const COUNTERS = {
   discarded_bytes: counter(
     'bytes',
     'Bytes that clients sent behind a request that the balancer answered itself. They are acknowledged and thrown away, so that the client can read the answer.',
+  ),
+  alert_unrecognized_name: counter(
+    'sessions',
+    'TLS connections that got an alert because no resource of the config covers the name of their server. Add a resource for it, with the path `/`.',
+  ),
+  alert_no_name: counter(
+    'sessions',
+    'TLS connections that got an alert because the client named no server. No resource without `host` covers `/`. Clients that only know an address name none.',
+  ),
+  alert_no_protocol: counter(
+    'sessions',
+    "TLS connections that got an alert because the resources for their server have other protocols in `alpn` than the client's.",
+  ),
+  alert_malformed: counter(
+    'sessions',
+    'TLS connections that got another alert, because what the client sent is no valid ClientHello. A few are normal: scanners, or HTTP in clear on this port.',
+  ),
+  alert_no_holder: counter(
+    'sessions',
+    'TLS connections that got an alert because no holder of the resource could take them. STATE and WHY in `baton stats` say what is wrong with each node.',
+  ),
+  alert_timeout: counter(
+    'sessions',
+    'TLS connections that got an alert because the ClientHello was not complete within timeouts.head.',
   ),
   closed_silent_client: counter(
     'sessions',

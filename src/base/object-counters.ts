@@ -46,6 +46,7 @@ export const SERVER_COUNTERS = {
   answer_408: counter('sessions', 'Sessions that the local service answered with 408.'),
   answer_431: counter('sessions', 'Sessions that the local service answered with 431.'),
   answer_503: counter('sessions', 'Sessions that the local service answered with 503.'),
+  alerts: counter('sessions', 'TLS connections that the balancer ended with an alert.'),
   closed_silent_client: counter(
     'sessions',
     'Connections closed without an answer because the client sent no byte.',

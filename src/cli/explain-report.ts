@@ -13,8 +13,7 @@ export function renderExplain(document: ExplainDocument, most?: number): string 
   const lines: [string, string][] = [
     ['virtual server', `${document.virtualServer}, ${document.predictor}`],
   ];
-  if (lookedUp !== null)
-    lines.push(['looked up', `${hostText(lookedUp.host)}, path ${lookedUp.path}`]);
+  if (lookedUp !== null) lines.push(['looked up', lookedUpText(lookedUp)]);
   if (resource !== null) {
     lines.push(['resource', ruleText(resource)]);
     const next = document.next.slice(0, MOST_NEXT);
@@ -75,12 +74,25 @@ function hostText(host: string | null): string {
   return host === null ? 'no host' : `host ${host}`;
 }
 
-function ruleText({ host, path, hostMatch, pathMatch, nodes }: ExplainRule): string {
+function lookedUpText({ host, path, protocols }: NonNullable<ExplainDocument['lookedUp']>): string {
+  const parts = [hostText(host)];
+  if (path !== null) parts.push(`path ${path}`);
+  if (protocols !== null)
+    parts.push(protocols.length === 0 ? 'no protocols' : `protocols ${protocols.join(' ')}`);
+  return parts.join(', ');
+}
+
+function ruleText({ host, path, alpn, hostMatch, pathMatch, nodes }: ExplainRule): string {
   const by = {
     any: 'any host',
     exact: 'exactly this host',
     wildcard: 'hosts below this one',
   }[hostMatch];
-  const what = pathMatch === 'exact' ? 'exactly this path' : 'everything below this path';
+  const what =
+    alpn !== null
+      ? `protocol ${alpn.join(' or ')}`
+      : pathMatch === 'exact'
+        ? 'exactly this path'
+        : 'everything below this path';
   return `${host ?? ''}${path} (${by}, ${what}), on ${nodes.join(', ')}`;
 }

@@ -1,10 +1,10 @@
 /** A virtual server as a value: made from its entry of the config, compared, and put into words. */
 import type { Static } from '@sinclair/typebox';
+import { Protocol } from '../directory/dispatcher.js';
 import type { PredictorName } from '../directory/predictors/index.js';
 import {
   KeepAlive as KeepAliveNumber,
   Mode,
-  Protocol,
   Retry as RetryNumber,
   type ServerAt,
 } from '../engine/farm.js';

@@ -49,7 +49,7 @@ export const CONTROL = {
   secret: 112,
   /**
    * INLINE_SERVERS of struct inline_server: address and port as in a packet, then the slot with
-   * SERVER_RETIRED, or NO_SERVER.
+   * flags, or NO_SERVER.
    */
   inlineServers: 144,
   /** A word for each worker. */
@@ -62,8 +62,11 @@ export const CONTROL = {
 export const CONTROL_BYTES = 216;
 export const INLINE_SERVERS = 4;
 export const INLINE_SERVER_BYTES = 8;
-/** A virtual server takes no new sessions. The bit is beside its slot, which is smaller. */
+/** Flags of a virtual server, beside its slot: it takes no new sessions, and */
 export const SERVER_RETIRED = 0x8000;
+/** the ACKs that end its handshakes go to the engine. */
+export const SERVER_ACKS_UP = 0x4000;
+export const SERVER_SLOT = 0x3fff;
 /** An entry of CONTROL.inlineServers is free. */
 export const NO_SERVER = 0xffff;
 

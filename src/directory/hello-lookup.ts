@@ -22,6 +22,19 @@ const BACKSLASH = 0x5c;
 const DELETE = 0x7f;
 const HEX = '0123456789abcdef';
 
+/**
+ * The alert for a ClientHello without a resource.
+ * @param missed what `Directory.findName` returned
+ */
+export function alertFor(
+  missed: number,
+  { hostLength, offersTls13 }: Pick<HelloReader, 'hostLength' | 'offersTls13'>,
+): AlertCode {
+  if (missed === NO_PROTOCOL) return Alert.noApplicationProtocol;
+  if (hostLength > 0) return Alert.unrecognizedName;
+  return offersTls13 ? Alert.missingExtension : Alert.handshakeFailure;
+}
+
 export class HelloLookup {
   /** After `incomplete`: `resume` for the next call. */
   resume = 0;
@@ -55,17 +68,11 @@ export class HelloLookup {
     if (status === HelloStatus.refused) return alertVerdict(hello.alert);
     const { host, hostLength, protocols, protocolsStart, protocolsEnd } = hello;
     const found = directory.findName(host, hostLength, protocols, protocolsStart, protocolsEnd);
-    if (found < 0) return alertVerdict(this.alertFor(found));
+    if (found < 0) return alertVerdict(alertFor(found, hello));
     this.resource = found;
     // The server gets early data before the handshake is complete. It may be a request.
     this.repeatable = !hello.hasEarlyData;
     return Verdict.found;
-  }
-
-  private alertFor(missed: number): AlertCode {
-    if (missed === NO_PROTOCOL) return Alert.noApplicationProtocol;
-    if (this.hello.hostLength > 0) return Alert.unrecognizedName;
-    return this.hello.offersTls13 ? Alert.missingExtension : Alert.handshakeFailure;
   }
 
   private describe(): void {

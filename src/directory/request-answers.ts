@@ -1,4 +1,4 @@
-/** The answer book for HTTP: the counterpart of the request dispatcher. */
+/** The answer book for HTTP and TLS: the counterpart of the request dispatcher. */
 import {
   type AnswerTemplate,
   answerTemplate,
@@ -6,7 +6,8 @@ import {
   ERROR_ANSWERS,
   startsLikeHead,
 } from '../request/http/answers.js';
-import { Answer, type AnswerBook } from './answers.js';
+import { type AlertCode, alertRecord } from '../request/tls/alert.js';
+import { Answer, type AnswerBook, alertOfAnswer } from './answers.js';
 
 /** The HTTP status of each answer that has one. */
 export const STATUS_OF_ANSWER: ReadonlyMap<number, number> = new Map([
@@ -28,6 +29,8 @@ export class RequestAnswers implements AnswerBook {
   private readonly clock: () => number;
   /** By twice the answer's number, plus 1 for HEAD. */
   private readonly templates: (AnswerTemplate | undefined)[] = [];
+  /** The records of alerts that were sent before. */
+  private readonly alerts = new Map<AlertCode, Uint8Array>();
   /** The second that `date` shows, since EPOCH_MS. */
   private second = -1;
   private readonly date = new Uint8Array(DATE_BYTES);
@@ -49,14 +52,23 @@ export class RequestAnswers implements AnswerBook {
     return ((second << 1) | (startsLikeHead(bytes, start, end) ? HEAD_BIT : 0)) >>> 0;
   }
 
-  /** See AnswerBook. An answer without a status has no bytes. */
+  /** See AnswerBook. An answer that is neither a status nor an alert has no bytes. */
   write(answer: number, argument: number, bytes: Uint8Array, at: number): number {
+    const alert = alertOfAnswer(answer);
+    if (alert !== undefined) return this.writeAlert(alert, bytes, at);
     const template = this.templates[answer * 2 + (argument & HEAD_BIT)];
     if (template === undefined) return 0;
     this.setDate(argument >>> 1);
     bytes.set(template.bytes, at);
     bytes.set(this.date, at + template.dateAt);
     return template.bytes.length;
+  }
+
+  private writeAlert(alert: AlertCode, bytes: Uint8Array, at: number): number {
+    const record = this.alerts.get(alert) ?? alertRecord(alert);
+    this.alerts.set(alert, record);
+    bytes.set(record, at);
+    return record.length;
   }
 
   /** Makes the text of a second. Answers of one second share it. */

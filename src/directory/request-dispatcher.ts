@@ -259,6 +259,6 @@ export function poolOf(virtualServer: number): number {
   return POOL + virtualServer;
 }
 
-function poolSets(pools: Routes['pools']): HolderSets {
-  return holderSets(Array.from(pools ?? [], (nodes) => ({ nodes: nodes ?? [] })));
+function poolSets(pools: Routes['pools'] = []): HolderSets {
+  return holderSets(pools.map((nodes) => ({ nodes })));
 }

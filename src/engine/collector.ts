@@ -4,7 +4,7 @@
 import { Counter } from '../base/counters.js';
 import { ServerCounter } from '../base/object-counters.js';
 import { answerOf } from '../directory/answers.js';
-import { Verdict } from '../directory/dispatcher.js';
+import { Protocol, Verdict } from '../directory/dispatcher.js';
 import { LocalService, type LocalServiceNumber } from '../wire/ixp.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
@@ -107,11 +107,19 @@ export class Collector {
     this.look(slot, first);
   }
 
-  /** The head was not complete in time. */
+  /**
+   * The head was not complete in time, or the client has not sent a byte where the server may speak
+   * first.
+   */
   expired(slot: number): void {
-    const { sessions, heads } = this.core;
-    if (this.core.isHeadLost(slot)) {
-      this.core.remove(slot, 'lost');
+    const { core } = this;
+    const { sessions, heads } = core;
+    if (core.isHeadLost(slot)) {
+      core.remove(slot, 'lost');
+      return;
+    }
+    if (core.readsNothing(slot)) {
+      this.handOverEmpty(slot);
       return;
     }
     const room = sessions.head[slot]!;
@@ -252,7 +260,9 @@ export class Collector {
     if (endsHere) sessions.raise(slot, SessionFlag.clientFin);
     if (filled === 0) {
       // The client has closed without sending a byte: there is nothing to wait for.
-      if (endsHere) this.handoff.serveLocally(slot, LocalService.silentClose);
+      if (!endsHere) return;
+      if (core.readsNothing(slot)) this.handOverEmpty(slot);
+      else this.handoff.serveLocally(slot, LocalService.silentClose);
       return;
     }
     const start = heads.start(room);
@@ -272,35 +282,18 @@ export class Collector {
     if (verdict === Verdict.found) {
       counters.count(Counter.requests);
       objects.countServer(server, ServerCounter.requests);
-      dispatcher.countRequest(dispatcher.resource);
-      this.keepRequest(
-        slot,
-        start + dispatcher.requestStart,
-        start + dispatcher.requestEnd,
-        verdict,
-        start + filled,
-      );
-      const all = core.servers.retry[server] === Retry.all;
-      heads.repeatable[room] = all || dispatcher.repeatable ? 1 : 0;
-      this.handoff.begin(slot, dispatcher.resource);
+      this.noteRequest(slot, start, start + filled, verdict);
+      this.handOver(slot, room);
       return;
     }
     const status = verdict === Verdict.incomplete ? Verdict.badRequest : verdict;
     if (status === Verdict.notFound) {
       counters.count(Counter.requests);
       objects.countServer(server, ServerCounter.requests);
-      this.keepRequest(
-        slot,
-        start + dispatcher.requestStart,
-        start + dispatcher.requestEnd,
-        status,
-        start + filled,
-      );
-    } else {
-      const end = start + filled;
-      this.keepRequest(slot, start, this.firstLineEnd(start, end), status, end);
     }
-    if (status === Verdict.headTooLarge) this.answers.begin(slot, answerOf(status));
+    this.noteRequest(slot, start, start + filled, status);
+    if (status === Verdict.headTooLarge || core.servers.protocol[server] !== Protocol.http)
+      this.answers.begin(slot, answerOf(status));
     else this.handoff.serveLocally(slot, SERVICE_OF_VERDICT.get(status) ?? LocalService.badRequest);
   }
 
@@ -310,18 +303,65 @@ export class Collector {
     return end;
   }
 
+  /** Hands over what the dispatcher has found for the session. */
+  private handOver(slot: number, room: number): void {
+    const { core } = this;
+    const { dispatcher, heads } = core;
+    dispatcher.countRequest(dispatcher.resource);
+    const all = core.servers.retry[core.serverOf(slot)] === Retry.all;
+    heads.repeatable[room] = all || dispatcher.repeatable ? 1 : 0;
+    if (heads.filled[room] === 0) this.handoff.begin(slot, dispatcher.resource, false);
+    else this.handoff.begin(slot, dispatcher.resource);
+  }
+
+  /** The client waits for the server to speak, or has closed: hands over without a byte. */
+  private handOverEmpty(slot: number): void {
+    const { core } = this;
+    const { heads, dispatcher, counters, objects } = core;
+    // A session that is being handed over has a room.
+    const room = this.allocate(slot);
+    if (room < 0) {
+      this.writer.resetSession(slot);
+      core.remove(slot, 'evicted-head');
+      return;
+    }
+    const start = heads.start(room);
+    const server = core.serverOf(slot);
+    const verdict = dispatcher.inspect(heads.bytes, start, start, 0, server);
+    counters.count(Counter.requests);
+    counters.count(Counter.handed_without_bytes);
+    objects.countServer(server, ServerCounter.requests);
+    this.noteRequest(slot, start, start, verdict);
+    this.handOver(slot, room);
+  }
+
+  /**
+   * Keeps and reports what the client asks for: method and target if the dispatcher has read them,
+   * else the first line of bytes[start, end), or what the dispatcher says in place of these bytes.
+   */
+  private noteRequest(slot: number, start: number, end: number, verdict: number): void {
+    const { dispatcher, heads } = this.core;
+    const { text, requestStart, requestEnd } = dispatcher;
+    if (text !== undefined)
+      this.keepRequest(slot, text, requestStart, requestEnd, verdict, dispatcher.textEnd);
+    else if (verdict === Verdict.found || verdict === Verdict.notFound)
+      this.keepRequest(slot, heads.bytes, start + requestStart, start + requestEnd, verdict, end);
+    else this.keepRequest(slot, heads.bytes, start, this.firstLineEnd(start, end), verdict, end);
+  }
+
   private keepRequest(
     slot: number,
+    bytes: Uint8Array,
     start: number,
     end: number,
     verdict: number,
     filled: number,
   ): void {
-    const { sessions, heads, observer, now } = this.core;
+    const { sessions, observer, now } = this.core;
     const length = Math.min(end - start, REQUEST_BYTES);
     const to = slot * REQUEST_BYTES;
-    for (let i = 0; i < length; i++) sessions.request[to + i] = heads.bytes[start + i]!;
+    for (let i = 0; i < length; i++) sessions.request[to + i] = bytes[start + i]!;
     sessions.requestLength[slot] = Math.min(end - start, REQUEST_BYTES + 1);
-    observer.request?.(slot, verdict, heads.bytes, start, end, now, filled);
+    observer.request?.(slot, verdict, bytes, start, end, now, filled);
   }
 }

@@ -7,7 +7,7 @@ import { ObjectCounters } from '../base/object-counters.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
 import { MOST_VIRTUAL_SERVERS } from '../datapath/xdp-layout.js';
-import type { Dispatcher } from '../directory/dispatcher.js';
+import { type Dispatcher, Protocol } from '../directory/dispatcher.js';
 import type { NodeStates } from '../directory/node-states.js';
 import { ETHERNET, writeMac } from '../wire/ethernet.js';
 import { LocalService } from '../wire/ixp.js';
@@ -166,6 +166,18 @@ export class Core {
   /** Slot of a session's virtual server. */
   serverOf(slot: number): number {
     return this.sessions.portServer(slot) & 0xffff;
+  }
+
+  /** Whether nothing is read of the session before its handoff. The server may speak first. */
+  readsNothing(slot: number): boolean {
+    return this.servers.protocol[this.serverOf(slot)] === Protocol.tcp;
+  }
+
+  /** How long a client has to send what is read before the handoff, in ms. */
+  timeToRead(slot: number): number {
+    return this.readsNothing(slot)
+      ? this.servers.firstBytes[this.serverOf(slot)]!
+      : this.options.timeouts.head;
   }
 
   /**

@@ -17,8 +17,6 @@ export interface NodeAt {
 
 /** How a node gets a connection: after a handshake and a look-up, or by its first packet. */
 export const Mode = { handoff: 0, forward: 1 } as const;
-/** What is read of a connection before its handoff. */
-export const Protocol = { http: 0, tls: 1, tcp: 2 } as const;
 /** Where the later requests of a connection go. */
 export const KeepAlive = { sticky: 0, migrate: 1 } as const;
 /** Which requests get another node when theirs fails: those that may be repeated, or all. */
@@ -32,7 +30,7 @@ export interface ServerAt {
   readonly port: number;
   /** One of `Mode`. */
   readonly mode?: number;
-  /** One of `Protocol`. */
+  /** One of `Protocol` (directory/dispatcher.ts). */
   readonly protocol?: number;
   /** One of `KeepAlive`. */
   readonly keepAlive?: number;

@@ -231,7 +231,7 @@ export class Handshake {
       // has begun.
       this.establish(slot);
       const ago = elapsed(core.clock, sessions.openedAt(slot));
-      core.timers.set(slot, core.now + core.options.timeouts.head - ago);
+      core.timers.set(slot, core.now + core.timeToRead(slot) - ago);
       return;
     }
     if (sessions.tries(slot) >= core.options.limits.synAckTries) {
@@ -285,7 +285,7 @@ export class Handshake {
     const { sessions } = core;
     sessions.setClientAck(slot, sessions.serverFirst(slot));
     sessions.setState(slot, SessionState.collecting);
-    core.timers.set(slot, core.now + core.options.timeouts.head);
+    core.timers.set(slot, core.now + core.timeToRead(slot));
     core.counters.count(Counter.established);
     core.objects.countServer(core.serverOf(slot), ServerCounter.connections);
     core.observer.established?.(slot, core.now);

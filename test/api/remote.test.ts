@@ -9,11 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
+import { makeCertificate } from '../../lab/servers/certificates.js';
 import { ApiCounters } from '../../src/api/counters.js';
 import { ControlApi } from '../../src/api/server.js';
 import type { ApiConfig } from '../../src/config/load.js';
 import { requireAddress } from '../../src/wire/address.js';
-import { makeCertificate } from '../support/certificates.js';
 import { FakeControl } from '../support/fake-control.js';
 
 t.setTimeout(FILE_TIMEOUT_MS);

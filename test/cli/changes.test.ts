@@ -8,11 +8,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
+import { makeCertificate } from '../../lab/servers/certificates.js';
 import type { Change } from '../../src/api/control.js';
 import { ControlApi } from '../../src/api/server.js';
 import { BatonError } from '../../src/base/errors.js';
 import { writeNewKey } from '../../src/config/key.js';
-import { makeCertificate } from '../support/certificates.js';
 import { FakeControl, NODE } from '../support/fake-control.js';
 
 // Each command is a process, and takes long on a busy machine.

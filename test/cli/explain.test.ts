@@ -6,6 +6,7 @@ import { renderExplain } from '../../src/cli/explain-report.js';
 const RULE = {
   host: null,
   path: '/images/',
+  alpn: null,
   hostMatch: 'any',
   pathMatch: 'prefix',
   nodes: ['n1', 'n2'],
@@ -14,10 +15,17 @@ const RULE = {
 const DOCUMENT: ExplainDocument = {
   virtualServer: 'www',
   predictor: 'least-connections',
-  lookedUp: { host: 'www.example.org', path: '/images/a.jpg' },
+  lookedUp: { host: 'www.example.org', path: '/images/a.jpg', protocols: null },
   resource: { ...RULE, nodes: [...RULE.nodes] },
   next: [
-    { host: '*.example.org', path: '/', hostMatch: 'wildcard', pathMatch: 'prefix', nodes: ['n3'] },
+    {
+      host: '*.example.org',
+      path: '/',
+      alpn: null,
+      hostMatch: 'wildcard',
+      pathMatch: 'prefix',
+      nodes: ['n3'],
+    },
   ],
   thread: { number: 0, of: 1, known: true },
   candidates: [
@@ -50,6 +58,7 @@ const DOCUMENT: ExplainDocument = {
   ],
   chosen: 'n1',
   answer: null,
+  alert: null,
   why: 'n1 would get the session',
 };
 
@@ -103,6 +112,9 @@ t.test('a request that no node gets', async (t) => {
 });
 
 t.test('nothing from a request reaches the terminal unescaped', async (t) => {
-  const text = renderExplain({ ...DOCUMENT, lookedUp: { host: 'a\x1b[31m', path: '/\u202e' } });
+  const text = renderExplain({
+    ...DOCUMENT,
+    lookedUp: { host: 'a\x1b[31m', path: '/\u202e', protocols: null },
+  });
   t.match(text, 'host a\\x1b[31m, path /\\u202e');
 });

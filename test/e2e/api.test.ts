@@ -7,8 +7,8 @@ import { BALANCER_ADDRESS, VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
 import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+import { makeCertificate } from '../../lab/servers/certificates.js';
 import type { ResourceList } from '../../src/api/client.js';
-import { makeCertificate } from '../support/certificates.js';
 
 t.setTimeout(FILE_TIMEOUT_MS);
 

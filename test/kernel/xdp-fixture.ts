@@ -166,9 +166,9 @@ export class Fast {
     this.nodes.setUint32(at + XDP_NODE.interface, node.interface, true);
   }
 
-  /** Marks a virtual server: it takes no new sessions. */
-  retire(server: number): void {
-    const value = server | SERVER_RETIRED;
+  /** Marks a virtual server with these SERVER_ flags: by default, it takes no new sessions. */
+  mark(server: number, flags = SERVER_RETIRED): void {
+    const value = server | flags;
     const key = join8(addressBytes(VIRTUAL), portBytes(PORTS[server]!), Uint8Array.of(0, 0));
     this.object.mapUpdate('virtual_servers', key, hostU32(value));
     const at = CONTROL.inlineServers + server * INLINE_SERVER_BYTES;

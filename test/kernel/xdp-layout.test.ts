@@ -106,6 +106,8 @@ t.test('other shared structs and numbers', async (t) => {
     ['sizeof(struct inline_server)', layout.INLINE_SERVER_BYTES],
     ['INLINE_SERVERS', layout.INLINE_SERVERS],
     ['SERVER_RETIRED', layout.SERVER_RETIRED],
+    ['SERVER_ACKS_UP', layout.SERVER_ACKS_UP],
+    ['SERVER_SLOT', layout.SERVER_SLOT],
     ['NO_SERVER', layout.NO_SERVER],
     ['SESSION_NODE_FIN', SessionFlag.nodeFin],
     ['SHARED_LAYOUT', layout.SHARED_LAYOUT],

@@ -42,7 +42,7 @@ if (insideNamespace(import.meta.url)) {
       const fast = new Fast({ inlineServers, workers });
       t.teardown(() => fast.close());
       fast.engine(true);
-      fast.retire(0);
+      fast.mark(0);
       return fast;
     };
 

@@ -51,13 +51,14 @@ export const SERVER: VirtualServerDocument = {
 export const EXPLANATION: ExplainDocument = {
   virtualServer: 'www',
   predictor: 'round-robin',
-  lookedUp: { host: 'www.example.org', path: '/' },
-  resource: { host: null, path: '/', hostMatch: 'any', pathMatch: 'prefix', nodes: [] },
+  lookedUp: { host: 'www.example.org', path: '/', protocols: null },
+  resource: { host: null, path: '/', alpn: null, hostMatch: 'any', pathMatch: 'prefix', nodes: [] },
   next: [],
   thread: { number: 0, of: 1, known: true },
   candidates: [],
   chosen: null,
   answer: 503,
+  alert: null,
   why: 'no holder takes sessions',
 };
 

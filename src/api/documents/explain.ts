@@ -5,9 +5,19 @@ import { NODE_CONDITIONS, NODE_STATES } from './nodes.js';
 
 export const ExplainQuery = Type.Object(
   {
-    url: Type.String({ minLength: 1, maxLength: 8_192, description: 'An http URL' }),
+    url: Type.String({ minLength: 1, maxLength: 8_192, description: 'An http, https or tcp URL' }),
     host: Type.Optional(
-      Type.String({ maxLength: 255, description: 'Host header field; default: that of the URL' }),
+      Type.String({
+        maxLength: 255,
+        description: 'Host header field, or server name in TLS; default: that of the URL',
+      }),
+    ),
+    alpn: Type.Optional(
+      Type.String({
+        maxLength: 1_024,
+        description:
+          'For an https URL, the protocols that the client offers, with commas between them; default: h2,http/1.1',
+      }),
     ),
     from: Type.Optional(
       Type.String({ maxLength: 64, description: 'Address of the client, or address:port' }),
@@ -24,6 +34,9 @@ const Rule = Type.Object(
   {
     host: Type.Union([Type.String(), Type.Null()], { description: 'As in the config; null: any' }),
     path: Type.String({ description: 'As in the config' }),
+    alpn: Type.Union([Type.Array(Type.String()), Type.Null()], {
+      description: 'As in the config; null: any',
+    }),
     hostMatch: Choice(HOST_MATCHES, 'How it covers the host'),
     pathMatch: Choice(PATH_MATCHES, 'How it covers the path'),
     nodes: Type.Array(Type.String(), { description: 'Names of the holders' }),
@@ -66,16 +79,21 @@ export const ExplainDocument = Type.Object(
       [
         Type.Object({
           host: Type.Union([Type.String(), Type.Null()], { description: 'null: none' }),
-          path: Type.String(),
+          path: Type.Union([Type.String(), Type.Null()], { description: 'null: TLS hides it' }),
+          protocols: Type.Union([Type.Array(Type.String()), Type.Null()], {
+            description: 'Protocols that a client of TLS offers; null: no TLS',
+          }),
         }),
         Type.Null(),
       ],
       {
-        description: 'Host and path in normal form; null: the balancer would not read the request',
+        description:
+          'Host and path in normal form; null: the balancer would not read the request, or the virtual server reads nothing',
       },
     ),
     resource: Type.Union([Rule, Type.Null()], {
-      description: 'The resource that covers the request; null: none does',
+      description:
+        'The resource that covers the request; null: none does, or the virtual server has nodes instead of resources',
     }),
     next: Type.Array(Rule, {
       description: 'Resources that would cover the request if that one were not there, in order',
@@ -92,7 +110,10 @@ export const ExplainDocument = Type.Object(
       description: 'The node that would get the next such request; null: none',
     }),
     answer: Type.Union([Type.Integer(), Type.Null()], {
-      description: 'HTTP status of the answer of the balancer itself; null: a node answers',
+      description: 'HTTP status of the answer of the balancer itself; null: there is none',
+    }),
+    alert: Type.Union([Type.String(), Type.Null()], {
+      description: 'Name of the TLS alert of the balancer itself; null: there is none',
     }),
     why: Type.String({ description: 'The result in words' }),
   },

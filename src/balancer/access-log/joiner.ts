@@ -7,7 +7,7 @@ import { LOCAL_NODE } from '../../engine/node-table.js';
 import { type Address, toAddress } from '../../wire/address.js';
 import type { LocalServiceNumber } from '../../wire/ixp.js';
 import { ANSWERS } from '../services/answers.js';
-import { REASON_OF_EVENT, REASON_OF_SERVICE, type Reason } from './reasons.js';
+import { REASON_OF_EVENT, type Reason, reasonOfAnswer } from './reasons.js';
 import { NO_NODE, RecordKind } from './records.js';
 import { NO_TEXT, type RequestText, readRequestText, setLine } from './request-text.js';
 import type { ClosedSession, RecordPlace, RecordSink } from './ring-reader.js';
@@ -154,7 +154,7 @@ export class Joiner {
       bytes: session.bytes,
       closed: session.reason,
       reasons: [
-        ...listed(handed ? REASON_OF_SERVICE.get(service) : undefined),
+        ...listed(handed ? reasonOfAnswer(service) : undefined),
         ...(found?.reasons ?? []),
         ...listed(hasText ? undefined : whyNoText(session)),
         ...listed<Reason>(text.cut ? 'text-cut' : undefined),

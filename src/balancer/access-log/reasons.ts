@@ -1,4 +1,5 @@
 /** The reason codes in lines of the access log: what was unusual about a session. */
+import { AlertAnswer, isAlert } from '../../directory/answers.js';
 import { LocalService } from '../../wire/ixp.js';
 import { RecordKind } from './records.js';
 
@@ -6,9 +7,15 @@ import { RecordKind } from './records.js';
 export const REASONS = {
   'bad-request': 'the request was malformed: 400',
   'not-found': 'no resource covers host and path: 404',
-  'head-timeout': 'the head was not complete within `timeouts.head`: 408',
+  'head-timeout':
+    'the head was not complete within `timeouts.head`: 408, or the TLS alert close_notify',
   'head-too-large': 'the head was larger than `limits.headBytes`: 431',
-  'no-holder': 'no holder of the content took the session: 503',
+  'no-holder': 'no holder of the content took the session: 503, or the TLS alert internal_error',
+  'tls-malformed': 'what the client sent is no valid ClientHello: a TLS alert',
+  'tls-no-name':
+    'the client named no server: the TLS alert missing_extension, or handshake_failure',
+  'tls-unrecognized-name': 'no resource covers the name of the server: unrecognized_name',
+  'tls-no-protocol': "no resource has one of the client's protocols: no_application_protocol",
   'silent-client': 'the client sent no byte of a request, so it got no answer',
   'handoff-repeated': 'a handoff was not confirmed within `timeouts.handoff`, and was sent again',
   'node-silent': 'a node never confirmed the handoff, and was given up',
@@ -22,14 +29,25 @@ export const REASONS = {
 } as const;
 export type Reason = keyof typeof REASONS;
 
-/** By LocalService. */
-export const REASON_OF_SERVICE: ReadonlyMap<number, Reason> = new Map([
+/** Why the balancer has answered itself: the code for the number of its answer. */
+export function reasonOfAnswer(answer: number): Reason | undefined {
+  const reason = REASON_OF_ANSWER.get(answer);
+  return reason === undefined && isAlert(answer) ? 'tls-malformed' : reason;
+}
+
+const REASON_OF_ANSWER: ReadonlyMap<number, Reason> = new Map([
   [LocalService.badRequest, 'bad-request'],
   [LocalService.notFound, 'not-found'],
   [LocalService.timeout, 'head-timeout'],
   [LocalService.headTooLarge, 'head-too-large'],
   [LocalService.unavailable, 'no-holder'],
   [LocalService.silentClose, 'silent-client'],
+  [AlertAnswer.noName, 'tls-no-name'],
+  [AlertAnswer.noNameBefore13, 'tls-no-name'],
+  [AlertAnswer.unrecognizedName, 'tls-unrecognized-name'],
+  [AlertAnswer.noProtocol, 'tls-no-protocol'],
+  [AlertAnswer.timeout, 'head-timeout'],
+  [AlertAnswer.unavailable, 'no-holder'],
 ]);
 
 /** By RecordKind, for events that are a reason. */

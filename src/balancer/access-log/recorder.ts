@@ -141,11 +141,14 @@ export class AccessRecorder implements Observer {
    * Copies bytes[start, start + length) to the word at `to`. Heads mostly begin at a whole word.
    */
   private copy(bytes: Uint8Array, start: number, length: number, to: number): void {
-    if (bytes !== this.source) this.setSource(bytes);
+    // An engine keeps all heads in one memory. Other memory has a text in place of a head, and is
+    // smaller.
+    if (bytes.length > this.source.length) this.setSource(bytes);
     const { words, sourceWords } = this;
     const from = start >>> 2;
     const count = (length + 3) >>> 2;
-    if ((start & 3) === 0 && from + count <= sourceWords.length) {
+    const isSource = bytes === this.source;
+    if (isSource && (start & 3) === 0 && from + count <= sourceWords.length) {
       for (let word = 0; word < count; word++) words[to + word] = sourceWords[from + word]!;
       return;
     }
@@ -153,7 +156,6 @@ export class AccessRecorder implements Observer {
     for (let i = 0; i < length; i++) this.bytes[byte + i] = bytes[start + i]!;
   }
 
-  /** Called once: an engine keeps all heads in one memory. */
   private setSource(bytes: Uint8Array): void {
     this.source = bytes;
     const { buffer, byteOffset, length } = bytes;

@@ -8,7 +8,7 @@ import {
   CONTROL_BYTES,
   NODE,
   NODE_BYTES,
-  SERVER_RETIRED,
+  SERVER_SLOT,
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
 import { LOCAL_NODE } from '../../engine/node-table.js';
@@ -177,7 +177,7 @@ function readServers(map: MapHandle): Map<number, Endpoint> {
   for (const { key, value } of map.entries()) {
     const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
     const server = new Uint32Array(value.slice().buffer)[0] ?? 0;
-    servers.set(server & ~SERVER_RETIRED, {
+    servers.set(server & SERVER_SLOT, {
       address: toAddress(view.getUint32(GUARD_SERVER.address)),
       port: view.getUint16(GUARD_SERVER.port),
     });

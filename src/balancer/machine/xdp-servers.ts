@@ -9,6 +9,7 @@ import {
   INLINE_SERVER_BYTES,
   INLINE_SERVERS,
   NO_SERVER,
+  SERVER_ACKS_UP,
   SERVER_RETIRED,
 } from '../../datapath/xdp-layout.js';
 import type { BpfObject } from '../../host/native.js';
@@ -74,6 +75,6 @@ export class XdpServers {
 }
 
 /** A virtual server as `find_server` returns it. */
-function serverValue({ slot, retired }: ServerSlot): number {
-  return retired ? slot | SERVER_RETIRED : slot;
+function serverValue({ slot, retired, protocol }: ServerSlot): number {
+  return slot | (retired ? SERVER_RETIRED : 0) | (protocol === 'tcp' ? SERVER_ACKS_UP : 0);
 }

@@ -1,11 +1,24 @@
-/** What `baton explain` asks: a URL becomes a virtual server and the head that a client sends. */
+/**
+ * What `baton explain` asks: a URL becomes a virtual server, and the bytes that a client sends
+ * first.
+ */
 import type { ExplainQuery } from '../../api/documents.js';
 import { BatonError } from '../../base/errors.js';
 import { quoted } from '../../base/text.js';
+import { makeHello } from '../../request/tls/make-hello.js';
 import { type Address, formatEndpoint, MOST_PORT, parseAddress } from '../../wire/address.js';
 import type { ServerSlot } from './farm.js';
 
-const HTTP_PORT = 80;
+/** What each scheme is for, and its usual port; undefined: the URL must have one. */
+const SCHEMES: Readonly<
+  Record<string, { protocol: ServerSlot['protocol']; port: number | undefined }>
+> = {
+  http: { protocol: 'http', port: 80 },
+  https: { protocol: 'tls', port: 443 },
+  tcp: { protocol: 'tcp', port: undefined },
+};
+/** What browsers offer. */
+const USUAL_PROTOCOLS = ['h2', 'http/1.1'];
 /** Virtual servers that an error lists. */
 const MOST_LISTED = 8;
 
@@ -17,43 +30,88 @@ export interface ExplainClient {
 
 export interface AskedRequest {
   server: ServerSlot;
-  /** The request head that a client sends for the URL. It may be one that the balancer refuses. */
-  head: Uint8Array;
+  /**
+   * What a client sends for the URL, as far as `server.protocol` says that it is read: a request
+   * head, or a ClientHello. It may be one that the balancer refuses.
+   */
+  first: Uint8Array;
   client: ExplainClient | undefined;
 }
 
 /**
  * @param servers virtual servers that are not retired
  * @throws BatonError BATON_REQUEST for a query that is not valid, BATON_UNKNOWN when the URL leads
- *   to no virtual server, or to several
+ *   to no virtual server, to several, or to one with another protocol
  */
-export function askedRequest(
-  { url, host, from }: ExplainQuery,
-  servers: readonly ServerSlot[],
-): AskedRequest {
+export function askedRequest(query: ExplainQuery, servers: readonly ServerSlot[]): AskedRequest {
+  const { url, host, from } = query;
   // A line break would begin another field.
   if (/[\r\n]/.test(url + (host ?? '')))
     throw new BatonError('BATON_REQUEST', 'a URL and a host have no line breaks', { where: 'url' });
-  const { authority, target } = parseUrl(url);
-  const server = findServer(authority, servers);
-  const head = `GET ${target} HTTP/1.1\r\nHost: ${host ?? authority}\r\n\r\n`;
+  const asked = parseUrl(url);
+  const server = findServer(asked, servers);
+  if (server.protocol !== asked.protocol) throw otherProtocol(url, server);
   return {
     server,
-    head: Buffer.from(head, 'utf8'),
+    first: firstBytes(query, asked),
     client: from === undefined ? undefined : parseClient(from),
   };
 }
 
-/**
- * The authority (host and port), and the target: path and query. A fragment stays with a client.
- */
-function parseUrl(url: string): { authority: string; target: string } {
+interface AskedUrl {
+  protocol: ServerSlot['protocol'];
+  /** Host and port, as in the URL. */
+  authority: string;
+  /** Undefined: the URL has a name. */
+  address: Address | undefined;
+  host: string;
+  port: number;
+  /** Path and query. */
+  target: string;
+}
+
+function firstBytes({ url, host, alpn }: ExplainQuery, asked: AskedUrl): Uint8Array {
+  if (alpn !== undefined && asked.protocol !== 'tls') {
+    throw new BatonError('BATON_REQUEST', `${quoted(url)} has no ALPN`, {
+      where: 'alpn',
+      hint: 'only https URLs have it',
+    });
+  }
+  switch (asked.protocol) {
+    case 'tls': {
+      // RFC 6066 section 3: a client that only knows an address names no server.
+      const name = host ?? (asked.address === undefined ? asked.host : undefined);
+      return makeHello(name, parseProtocols(alpn));
+    }
+    case 'tcp':
+      return new Uint8Array(0);
+    default: {
+      const fields = `Host: ${host ?? asked.authority}`;
+      return Buffer.from(`GET ${asked.target} HTTP/1.1\r\n${fields}\r\n\r\n`, 'utf8');
+    }
+  }
+}
+
+/** Names of protocols with commas between them; empty: none. */
+function parseProtocols(alpn: string | undefined): readonly string[] {
+  if (alpn === undefined) return USUAL_PROTOCOLS;
+  const names = alpn === '' ? [] : alpn.split(',').map((name) => name.trim());
+  if (names.every((name) => /^[!-~]{1,255}$/.test(name))) return names;
+  throw new BatonError('BATON_REQUEST', `${quoted(alpn)} is not a list of protocols`, {
+    where: 'alpn',
+    hint: 'such as h2,http/1.1',
+  });
+}
+
+/** A fragment stays with a client. */
+function parseUrl(url: string): AskedUrl {
   const [, scheme = '', authority = '', rest = ''] =
     /^(?:([a-z][a-z0-9+.-]*):\/\/)?([^/?#]*)([^#]*)/i.exec(url) ?? [];
-  if (scheme.toLowerCase() !== 'http') {
-    throw new BatonError('BATON_REQUEST', `${quoted(url)} is not an http URL`, {
+  const known = SCHEMES[scheme.toLowerCase()];
+  if (known === undefined) {
+    throw new BatonError('BATON_REQUEST', `${quoted(url)} is not an http, https or tcp URL`, {
       where: 'url',
-      hint: 'such as http://10.99.0.100/images/cat.jpg',
+      hint: 'such as http://10.99.0.100/images/cat.jpg or https://www.example.org',
     });
   }
   if (authority === '')
@@ -64,25 +122,25 @@ function parseUrl(url: string): { authority: string; target: string } {
       hint: 'leave out what is before the @: requests do not have it in their URL',
     });
   }
-  return { authority, target: rest.startsWith('/') ? rest : `/${rest}` };
-}
-
-/** The virtual server of an address and port, or of a host name: the only one with the port. */
-function findServer(authority: string, servers: readonly ServerSlot[]): ServerSlot {
   const [, host = '', digits] = /^(.*?)(?::(\d{0,5}))?$/.exec(authority) ?? [];
-  const port = digits === undefined || digits === '' ? HTTP_PORT : Number(digits);
+  const port = digits === undefined || digits === '' ? known.port : Number(digits);
   if (host.startsWith('[')) {
     throw new BatonError('BATON_REQUEST', `${quoted(authority)} is an IPv6 address`, {
       where: 'url',
       hint: 'virtual servers have IPv4 addresses',
     });
   }
-  if (port === 0 || port > MOST_PORT || host.includes(':')) {
+  if (port === undefined || port === 0 || port > MOST_PORT || host.includes(':')) {
     throw new BatonError('BATON_REQUEST', `${quoted(authority)} has no valid port`, {
       where: 'url',
     });
   }
-  const address = parseAddress(host);
+  const target = rest.startsWith('/') ? rest : `/${rest}`;
+  return { protocol: known.protocol, authority, address: parseAddress(host), host, port, target };
+}
+
+/** The virtual server of an address and port, or of a host name: the only one with the port. */
+function findServer({ address, port }: AskedUrl, servers: readonly ServerSlot[]): ServerSlot {
   const atPort = servers.filter((server) => server.port === port);
   const found = atPort.filter((server) => address === undefined || server.address === address);
   const [first] = found;
@@ -96,6 +154,15 @@ function findServer(authority: string, servers: readonly ServerSlot[]): ServerSl
   throw new BatonError('BATON_UNKNOWN', what, {
     where: 'url',
     hint: `${first === undefined ? '' : 'put the address into the URL, and the name into host; '}there ${list(first === undefined ? servers : found)}`,
+  });
+}
+
+function otherProtocol(url: string, { name, protocol }: ServerSlot): BatonError {
+  const scheme = Object.keys(SCHEMES).find((each) => SCHEMES[each]?.protocol === protocol);
+  const what = `virtual server ${quoted(name)} has the protocol ${protocol}, which ${quoted(url)} does not ask for`;
+  return new BatonError('BATON_UNKNOWN', what, {
+    where: 'url',
+    hint: `ask with a ${scheme}:// URL`,
   });
 }
 

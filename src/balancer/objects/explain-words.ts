@@ -19,6 +19,18 @@ export function resultOf(status: number): string {
   }
 }
 
+/** What a TLS client gets from the balancer itself, by the name of the alert. */
+export function alertResultOf(alert: string): string {
+  return `the balancer would answer with the TLS alert ${alert}: ${ALERT_REASONS[alert] ?? 'this is not a valid ClientHello (RFC 8446)'}`;
+}
+
+const ALERT_REASONS: Readonly<Record<string, string>> = {
+  unrecognized_name: 'no resource of the config covers this host with the path /',
+  missing_extension: 'the client names no host, and no resource without a host has the path /',
+  no_application_protocol: 'resources cover this host, but none of these protocols',
+  internal_error: 'no holder takes the session',
+};
+
 /**
  * Why each holder of an answer would get the session, or not; in the order of its holders.
  *

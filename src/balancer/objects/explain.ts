@@ -15,11 +15,11 @@ import type {
 import { BatonError } from '../../base/errors.js';
 import { Directory } from '../../directory/directory.js';
 import { canonicalPath } from '../../directory/pattern.js';
-import { HeadReader, HeadStatus } from '../../request/http/head.js';
 import { SLASH } from '../../request/http/tables.js';
 import type { ExplainAnswer, ExplainQuestion } from '../threads/engine-messages.js';
+import { lookUp, noHolder } from './explain-lookup.js';
 import { type AskedRequest, askedRequest } from './explain-request.js';
-import { reasonsOf, resultOf } from './explain-words.js';
+import { reasonsOf } from './explain-words.js';
 import type { Farm } from './farm.js';
 
 /**
@@ -35,7 +35,11 @@ const MOST_NEXT = 16;
 export interface ExplainFarm {
   farm: Farm;
   /** By index in the farm's directory. */
-  resources: readonly { readonly host: string | undefined; readonly path: string }[];
+  resources: readonly {
+    readonly host: string | undefined;
+    readonly path: string;
+    readonly alpn?: readonly string[] | undefined;
+  }[];
 }
 
 export interface ExplainParts {
@@ -84,44 +88,37 @@ export class Explainer {
       farm.servers.filter((server) => !server.retired),
     );
     const { server } = asked;
-    const head = readHead(asked, parts.headBytes);
     const thread = this.threadOf(asked);
     const base = {
       virtualServer: server.name,
       predictor: server.predictor,
-      lookedUp: null,
       resource: null,
       next: [],
       thread,
       candidates: [],
       chosen: null,
     };
-    if (typeof head === 'number') return { ...base, answer: head, why: resultOf(head) };
-
     // The list of resources follows the farm a moment later.
     if (resources.length !== farm.directory.holders.setOf.length) return undefined;
     const directory = new Directory(farm.directory);
-    const found = directory.findAll(head.host, head.host.length, head.path, head.path.length);
+    const { lookedUp, found, refusal } = lookUp(asked, directory, parts.headBytes);
     const names = new Map(farm.nodes.map(({ slot, name }) => [slot, name]));
     const rule = (index: number): ExplainRule => {
-      const { host, path } = resources[index] ?? { host: undefined, path: '' };
+      const { host, path, alpn } = resources[index] ?? { host: undefined, path: '' };
       const { start, node, setOf } = directory.holders;
       const set = setOf[index] ?? 0;
       const holders = [...node.subarray(start[set], start[set + 1])];
       return {
         host: host ?? null,
         path,
+        alpn: alpn === undefined ? null : [...alpn],
         hostMatch: host === undefined ? 'any' : host.startsWith('*.') ? 'wildcard' : 'exact',
         pathMatch: canonicalPath(path).at(-1) === SLASH ? 'prefix' : 'exact',
         nodes: holders.map((slot) => names.get(slot) ?? ''),
       };
     };
     const [first, ...others] = found;
-    const lookedUp = {
-      host: head.host.length === 0 ? null : textOf(head.host),
-      path: textOf(head.path),
-    };
-    if (first === undefined) return { ...base, lookedUp, answer: 404, why: resultOf(404) };
+    if (first === undefined) return { ...base, lookedUp, ...refusal };
 
     const answer = await parts.engine.explain(thread.number, {
       generation: farm.generation,
@@ -151,12 +148,14 @@ export class Explainer {
     return {
       ...base,
       lookedUp,
-      resource: rule(first),
+      // A pool is no resource.
+      resource: first < resources.length ? rule(first) : null,
       next: others.slice(0, MOST_NEXT).map(rule),
       candidates,
       chosen,
-      answer: chosen === null ? 503 : null,
-      why: chosen === null ? resultOf(503) : `${chosen} would get the session`,
+      ...(chosen === null
+        ? noHolder(server)
+        : { answer: null, alert: null, why: `${chosen} would get the session` }),
     };
   }
 
@@ -167,24 +166,4 @@ export class Explainer {
     const number = workerOf.call(this.parts.engine, client.address, client.port, server.slot);
     return { number, of: workers, known: true };
   }
-}
-
-/** Host and path as the directory looks them up; or the status of a head that is refused. */
-function readHead(
-  { head }: AskedRequest,
-  headBytes: number,
-): { host: Uint8Array; path: Uint8Array } | number {
-  const reader = new HeadReader(headBytes);
-  const status = reader.read(head, 0, head.length, 0);
-  if (status === HeadStatus.complete) {
-    return {
-      host: reader.host.slice(0, reader.hostLength),
-      path: reader.path.slice(0, reader.pathLength),
-    };
-  }
-  return status === HeadStatus.incomplete ? HeadStatus.badRequest : status;
-}
-
-function textOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('latin1');
 }

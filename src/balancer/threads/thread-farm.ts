@@ -7,6 +7,7 @@
  */
 import { serverAt } from '../../config/virtual-server.js';
 import { Directory } from '../../directory/directory.js';
+import { Protocol } from '../../directory/dispatcher.js';
 import type { RequestDispatcher, Routes } from '../../directory/request-dispatcher.js';
 import type { Engine, EngineChange } from '../../engine/engine.js';
 import type { Farm } from '../objects/farm.js';
@@ -30,9 +31,20 @@ export interface FarmUsers {
 /** The routes of a farm. */
 export function routesOf(farm: Pick<Farm, 'directory' | 'servers'>): Routes {
   const predictors: Routes['predictors'][number][] = [];
-  for (const { slot, predictor } of farm.servers) predictors[slot] = predictor;
-  // Without holes: this array is read for each handoff.
-  return { directory: new Directory(farm.directory), predictors: Array.from(predictors) };
+  const protocols: number[] = [];
+  const pools: (readonly number[])[] = [];
+  for (const { slot, predictor, protocol, nodes } of farm.servers) {
+    predictors[slot] = predictor;
+    protocols[slot] = Protocol[protocol];
+    pools[slot] = protocol === 'tcp' ? nodes : [];
+  }
+  return {
+    directory: new Directory(farm.directory),
+    // Without holes: these arrays are read for each handoff.
+    predictors: Array.from(predictors),
+    protocols: Array.from(protocols, (protocol) => protocol ?? Protocol.http),
+    pools: Array.from(pools, (nodes) => nodes ?? []),
+  };
 }
 
 /** The names of a farm's objects, by slot. */

@@ -17,7 +17,7 @@
  */
 import { elapsed } from '../../base/clock.js';
 import { Counter } from '../../base/counters.js';
-import type { AnswerNumber } from '../../directory/answers.js';
+import { Answer, type AnswerNumber, answerIn } from '../../directory/answers.js';
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import { Acceptance, acceptAnswered, acceptReset } from '../acceptance.js';
@@ -49,10 +49,17 @@ export class Answers {
   /**
    * Answers the client of a session that no node has. The answer begins at the number that the
    * client has acknowledged: the client has all that was sent before.
+   *
+   * @param wanted as it is in HTTP; the client gets what this means in its protocol
    */
-  begin(slot: number, answer: AnswerNumber): void {
+  begin(slot: number, wanted: AnswerNumber): void {
     const { core } = this;
-    const { sessions } = core;
+    const { sessions, servers } = core;
+    const answer = answerIn(servers.protocol[core.serverOf(slot)]!, wanted);
+    if (answer === Answer.none) {
+      this.refuse(slot);
+      return;
+    }
     // The FIN of a session that was handed over has been counted.
     const collecting = sessions.state(slot) === SessionState.collecting;
     if (collecting && sessions.has(slot, SessionFlag.clientFin))
@@ -68,6 +75,15 @@ export class Answers {
     core.observer.answered?.(slot, answer, core.now);
     this.sender.send(slot);
     this.waitForAcknowledgement(slot);
+  }
+
+  /** Resets a client to which nothing can be said in its protocol. */
+  private refuse(slot: number): void {
+    const { core } = this;
+    if (this.writer.resetSession(slot)) core.counters.count(Counter.reset_sent);
+    // The session has left its node, if it had one.
+    core.sessions.setNode(slot, LOCAL_NODE);
+    core.remove(slot, 'no-node');
   }
 
   /** A segment, other than a SYN, of a session that is being answered. */

@@ -1,7 +1,7 @@
 /** Counters of answers, of the balancer and of single virtual servers. */
 import { Counter } from '../../base/counters.js';
 import { ServerCounter } from '../../base/object-counters.js';
-import { Answer, type AnswerNumber } from '../../directory/answers.js';
+import { AlertAnswer, Answer, type AnswerNumber, isAlert } from '../../directory/answers.js';
 import type { Core } from '../core.js';
 
 const ANSWER_COUNTERS: ReadonlyMap<number, readonly [number, number]> = new Map([
@@ -13,8 +13,23 @@ const ANSWER_COUNTERS: ReadonlyMap<number, readonly [number, number]> = new Map(
   [Answer.silentClose, [Counter.closed_silent_client, ServerCounter.closed_silent_client]],
 ]);
 
+/** Any other alert says that what the client sent is no valid ClientHello. */
+const ALERT_COUNTERS: ReadonlyMap<number, number> = new Map([
+  [AlertAnswer.timeout, Counter.alert_timeout],
+  [AlertAnswer.noNameBefore13, Counter.alert_no_name],
+  [AlertAnswer.noName, Counter.alert_no_name],
+  [AlertAnswer.unrecognizedName, Counter.alert_unrecognized_name],
+  [AlertAnswer.noProtocol, Counter.alert_no_protocol],
+  [AlertAnswer.unavailable, Counter.alert_no_holder],
+]);
+
 /** Counts an answer, which is beginning now. */
 export function countAnswer(core: Core, slot: number, answer: AnswerNumber): void {
+  if (isAlert(answer)) {
+    core.counters.count(ALERT_COUNTERS.get(answer) ?? Counter.alert_malformed);
+    core.objects.countServer(core.serverOf(slot), ServerCounter.alerts);
+    return;
+  }
   const counters = ANSWER_COUNTERS.get(answer);
   if (counters === undefined) return;
   const [all, ofServer] = counters;

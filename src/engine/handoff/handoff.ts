@@ -60,8 +60,11 @@ export class Handoff {
     this.confirmation = confirmation;
   }
 
-  /** The head is complete and asks for `resource` of the current directory. */
-  begin(slot: number, resource: number): void {
+  /**
+   * The head is complete and asks for `resource` of the current directory.
+   * @param near whether the client of the session is near; by default its current segment tells
+   */
+  begin(slot: number, resource: number, near = this.isNear(slot)): void {
     const node = this.choice.first(slot, resource);
     if (node < 0) {
       this.serveLocally(slot, LocalService.unavailable);
@@ -69,7 +72,7 @@ export class Handoff {
     }
     this.choice.take(slot);
     noteTimeToHandoff(this.core, slot);
-    this.start(slot, node, LocalService.none, this.isNear(slot));
+    this.start(slot, node, LocalService.none, near);
   }
 
   /** Hands the session over to a local service. */
@@ -302,7 +305,9 @@ export class Handoff {
     counters.count(Counter.handoffs);
     const clientConfirms =
       near && heads.halfFree && !states.hasFailed(node, server) && this.sender.isSingle(slot);
-    this.sender.send(slot, clientConfirms ? IxpFlag.clientConfirms : 0);
+    // Without a byte to acknowledge, the new socket sends nothing until its server speaks.
+    const mayConfirm = !clientConfirms && sessions.handedTo(slot) !== first;
+    this.sender.send(slot, clientConfirms ? IxpFlag.clientConfirms : 0, mayConfirm);
   }
 
   /**

@@ -15,6 +15,7 @@
  * never acknowledged, so a head that begins again is whole.
  */
 import { Counter } from '../../base/counters.js';
+import { Protocol } from '../../directory/dispatcher.js';
 import { IxpType } from '../../wire/ixp.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
@@ -68,15 +69,17 @@ export class Inheritance {
     const { core } = this;
     const { sessions } = core;
     if (old.state(slot) !== SessionState.collecting) return;
-    // Nothing was acknowledged: the client sends all of it again, and that opens the session.
-    if (old.receiveNext(slot) === old.clientFirst(slot)) return;
+    // Nothing was acknowledged: the client sends all of it again, and that opens the session. A
+    // client that waits for the server to speak sends nothing.
+    const waits = core.servers.protocol[server] === Protocol.tcp;
+    if (old.receiveNext(slot) === old.clientFirst(slot) && !waits) return;
     const client = old.client(slot);
     const key = keyAt(old, slot, server);
     if (core.isOtherWorkers(client, key) || sessions.find(client, key) >= 0) return;
     const taken = this.copy(old, slot, client, key);
     if (taken < 0) return;
     sessions.setState(taken, SessionState.collecting);
-    core.timers.set(taken, core.now + core.options.timeouts.head);
+    core.timers.set(taken, core.now + core.timeToRead(taken));
   }
 
   /**
@@ -119,9 +122,11 @@ export class Inheritance {
     if (tries > 0) core.observer.unconfirmed?.(slot, node, now);
     if (!core.reachable(node)) return true;
     sessions.setTries(slot, tries + 1);
-    // An ACK at the first byte. A socket already has that byte, so it answers. Without a socket,
-    // this opens nothing.
-    if (this.toNode.sendKept(slot, IxpType.segment, 0, 0, TcpFlag.ack))
+    // An ACK of a byte that a socket already has, so it answers. Without a byte of the client, that
+    // is the one before the first, as in a keep-alive probe (RFC 9293 section 3.8.4). Without a
+    // socket, this opens nothing.
+    const at = sessions.handedTo(slot) === sessions.clientFirst(slot) ? -1 : 0;
+    if (this.toNode.sendKept(slot, IxpType.segment, at, 0, TcpFlag.ack))
       counters.count(Counter.node_asked);
     return true;
   }
@@ -132,12 +137,12 @@ export class Inheritance {
    */
   collectAgain(slot: number): void {
     const { core } = this;
-    const { sessions, timers, options, now } = core;
+    const { sessions, timers, now } = core;
     core.detach(slot);
     sessions.setFlags(slot, sessions.flags(slot) & ~FINS);
     sessions.setTries(slot, 0);
     sessions.setState(slot, SessionState.collecting);
-    timers.set(slot, now + options.timeouts.head);
+    timers.set(slot, now + core.timeToRead(slot));
   }
 
   /** A half-open slot with the contents of the record; -1 when the table is full. */

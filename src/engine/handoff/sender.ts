@@ -39,14 +39,14 @@ export class HandoffSender {
   }
 
   /**
-   * Sends what the node has not acknowledged. The first segment is the one to adopt from. `flags`
-   * are IxpFlag bits for the node, other than those of the session.
+   * Sends what the node has not acknowledged. The first segment is the one to adopt from.
+   * @param flags `IxpFlag` bits for the node, other than those of the session
+   * @param mayConfirm false: the node need not confirm, so the transmission cannot fail
    */
-  send(slot: number, flags = 0): void {
+  send(slot: number, flags = 0, mayConfirm = true): void {
     const core = this.core;
     const { sessions, heads, timers, options, now } = core;
-    // A transmission that needs no confirmation cannot fail.
-    if ((flags & IxpFlag.clientConfirms) === 0) sessions.setTries(slot, sessions.tries(slot) + 1);
+    if (mayConfirm) sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
     const node = sessions.node(slot);
     core.observer.handoff?.(slot, node, sessions.service(slot), sessions.tries(slot), now);

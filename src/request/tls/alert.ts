@@ -2,6 +2,8 @@
 
 /** AlertDescription: the alerts that a server can send before it has chosen a version. */
 export const Alert = {
+  /** The server ends the connection: the ClientHello was not complete in time. No error. */
+  closeNotify: 0,
   /** A record, or a handshake message, that cannot begin a connection (RFC 8446 section 5). */
   unexpectedMessage: 10,
   /** A record of more than 2^14 bytes (RFC 8446 section 5.1). */
@@ -28,15 +30,32 @@ export const Alert = {
 } as const;
 export type AlertCode = (typeof Alert)[keyof typeof Alert];
 
+const ALERT_NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(Alert).map(([name, alert]) => [
+    alert,
+    name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+  ]),
+);
+
+/** The name of an alert as the RFCs write it, such as unrecognized_name. */
+export function alertName(alert: AlertCode): string {
+  return ALERT_NAMES.get(alert) ?? String(alert);
+}
+
 const ALERT_RECORD = 21;
+const WARNING = 1;
 const FATAL = 2;
 /** RFC 8446 section 5.1: every version of TLS since 1.2 accepts this version in a record. */
 const RECORD_VERSION = 0x0303;
 /** Bytes of a record with one alert. */
 export const ALERT_BYTES = 7;
 
-/** The record of a fatal alert, in clear: no keys are agreed before a ServerHello. */
+/**
+ * The record of an alert, in clear: no keys are agreed before a ServerHello. Only close_notify is
+ * no error (RFC 5246 section 7.2).
+ */
 export function alertRecord(alert: AlertCode): Uint8Array {
   const version = [RECORD_VERSION >>> 8, RECORD_VERSION & 0xff];
-  return Uint8Array.of(ALERT_RECORD, ...version, 0, 2, FATAL, alert);
+  const level = alert === Alert.closeNotify ? WARNING : FATAL;
+  return Uint8Array.of(ALERT_RECORD, ...version, 0, 2, level, alert);
 }

@@ -8,7 +8,7 @@ import type { Farm, ServerSlot } from '../../../src/balancer/objects/farm.js';
 import { explainPick } from '../../../src/balancer/threads/explain-pick.js';
 import { Directory } from '../../../src/directory/directory.js';
 import { directoryImage } from '../../../src/directory/directory-image.js';
-import { Verdict } from '../../../src/directory/dispatcher.js';
+import { Protocol, Verdict } from '../../../src/directory/dispatcher.js';
 import { Admin } from '../../../src/directory/node-memory.js';
 import { ownStates } from '../../../src/directory/node-states.js';
 import { RequestDispatcher } from '../../../src/directory/request-dispatcher.js';
@@ -21,7 +21,14 @@ import { IxpFlag } from '../../../src/wire/ixp.js';
 
 const OPTIONS = IxpFlag.windowScaleOk | IxpFlag.sackOk | IxpFlag.timestampsOk;
 const HEAD_BYTES = 1_024;
-const RESOURCES = [
+interface TestResource {
+  host: string | undefined;
+  path: string;
+  alpn?: string[];
+  nodes: number[];
+}
+
+const RESOURCES: TestResource[] = [
   { host: undefined, path: '/', nodes: [0, 1, 2] },
   { host: undefined, path: '/images/', nodes: [0, 1] },
   { host: undefined, path: '/images/logo.png', nodes: [2] },
@@ -38,6 +45,14 @@ const SERVERS = [
   server(0, 'www', '10.99.0.100', 80),
   server(1, 'files', '10.99.0.101', 80),
   server(2, 'admin', '10.99.0.100', 8080),
+  { ...server(3, 'secure', '10.99.0.100', 443), protocol: 'tls' as const },
+  { ...server(4, 'mail', '10.99.0.100', 25), protocol: 'tcp' as const, nodes: [1, 2] },
+];
+const TLS_RESOURCES: TestResource[] = [
+  { host: 'www.example.org', path: '/', nodes: [0, 1] },
+  { host: 'www.example.org', path: '/', alpn: ['acme-tls/1'], nodes: [2] },
+  { host: 'h2.example.org', path: '/', alpn: ['h2'], nodes: [2] },
+  { host: '*.example.org', path: '/', nodes: [1] },
 ];
 
 /** A farm of three nodes, and an explainer whose engine is `dispatcher`. */
@@ -57,8 +72,9 @@ class Fixture {
     this.nodes = new NodeTable(inSlots(addresses.map((address) => ({ address }))), this.states);
     this.nodes.resolved.fill(1);
     const image = directoryImage(
-      resources.map(({ host, path, nodes }) => ({
+      resources.map(({ host, path, alpn, nodes }) => ({
         ...(host === undefined ? {} : { host }),
+        ...(alpn === undefined ? {} : { alpn }),
         path,
         nodes,
       })),
@@ -66,6 +82,8 @@ class Fixture {
     this.dispatcher = new RequestDispatcher({
       directory: new Directory(image),
       predictors: SERVERS.map(({ predictor }) => predictor),
+      protocols: SERVERS.map(({ protocol }) => Protocol[protocol]),
+      pools: SERVERS.map(({ nodes }) => nodes),
       candidates: new HandoffCandidates(this.nodes),
       headBytes: HEAD_BYTES,
     });
@@ -78,7 +96,7 @@ class Fixture {
         weight: 1,
         retired: false,
       })),
-      servers: [...SERVERS, { ...server(3, 'gone', '10.99.0.109', 80), retired: true }],
+      servers: [...SERVERS, { ...server(5, 'gone', '10.99.0.109', 80), retired: true }],
       directory: image,
       timeouts: {} as Farm['timeouts'],
     };
@@ -172,10 +190,11 @@ t.test('which resource matches, and which ones would match next', async (t) => {
     url: 'http://10.99.0.100/images/%6cogo.png?big',
     host: 'A.example.org:80',
   });
-  t.same(said.lookedUp, { host: 'a.example.org', path: '/images/logo.png' });
+  t.same(said.lookedUp, { host: 'a.example.org', path: '/images/logo.png', protocols: null });
   t.same(said.resource, {
     host: '*.example.org',
     path: '/images/',
+    alpn: null,
     hostMatch: 'wildcard',
     pathMatch: 'prefix',
     nodes: ['n2'],
@@ -232,7 +251,7 @@ t.test('requests that the balancer answers itself', async (t) => {
   const { explainer } = new Fixture(RESOURCES.slice(1));
   const none = await explainer.explain({ url: 'http://10.99.0.100/none' });
   t.match(none, { answer: 404, resource: null, candidates: [], chosen: null });
-  t.same(none.lookedUp, { host: '10.99.0.100', path: '/none' });
+  t.same(none.lookedUp, { host: '10.99.0.100', path: '/none', protocols: null });
   const bad = await explainer.explain({ url: 'http://10.99.0.100/a b' });
   t.match(bad, { answer: 400, lookedUp: null });
   const long = await explainer.explain({ url: `http://10.99.0.100/${'x'.repeat(HEAD_BYTES)}` });
@@ -263,8 +282,21 @@ t.test('which virtual server a URL leads to', async (t) => {
   );
   await fails('http://10.99.0.109/', 'BATON_UNKNOWN', /no virtual server is at/);
   await fails('http://example.org:81/', 'BATON_UNKNOWN', /no virtual server has the port 81/);
-  await fails('https://10.99.0.100/', 'BATON_REQUEST', /not an http URL/);
-  await fails('10.99.0.100/', 'BATON_REQUEST', /not an http URL/);
+  await fails(
+    'https://10.99.0.101/',
+    'BATON_UNKNOWN',
+    /no virtual server is at 10\.99\.0\.101:443/,
+  );
+  await fails(
+    'https://10.99.0.101:80/',
+    'BATON_UNKNOWN',
+    /"files" has the protocol http.*http:\/\//,
+  );
+  await fails('http://10.99.0.100:443/', 'BATON_UNKNOWN', /"secure" has the protocol tls.*https:/);
+  await fails('http://10.99.0.100:25/', 'BATON_UNKNOWN', /"mail" has the protocol tcp.*tcp:\/\//);
+  await fails('tcp://10.99.0.100/', 'BATON_REQUEST', /no valid port/);
+  await fails('ftp://10.99.0.100/', 'BATON_REQUEST', /not an http, https or tcp URL/);
+  await fails('10.99.0.100/', 'BATON_REQUEST', /not an http, https or tcp URL/);
   await fails('http:///x', 'BATON_REQUEST', /names no host/);
   await fails('http://me:secret@10.99.0.100/', 'BATON_REQUEST', /has a user name/);
   await fails('http://10.99.0.100:99999/', 'BATON_REQUEST', /no valid port/);
@@ -272,6 +304,54 @@ t.test('which virtual server a URL leads to', async (t) => {
   await fails('http://[::1]/', 'BATON_REQUEST', /IPv6 address/);
   await fails('http://10.99.0.100/a\r\nX: y', 'BATON_REQUEST', /no line breaks/);
   await fails('http://www\nX: y/a', 'BATON_REQUEST', /no line breaks/);
+});
+
+t.test('TLS connections', async (t) => {
+  const { explainer } = new Fixture(TLS_RESOURCES);
+  const ask = (url: string, more: Partial<ExplainQuery> = {}) =>
+    explainer.explain({ url, ...more });
+  const usual = await ask('https://WWW.example.org/ignored?x');
+  t.match(usual, { virtualServer: 'secure', chosen: 'n2', answer: null, alert: null });
+  t.same(usual.lookedUp, { host: 'www.example.org', path: null, protocols: ['h2', 'http/1.1'] });
+  t.match(usual.resource, { host: 'www.example.org', path: '/', alpn: null });
+  t.same(
+    usual.next.map(({ host }) => host),
+    ['*.example.org'],
+  );
+  const acme = await ask('https://www.example.org', { alpn: 'acme-tls/1' });
+  t.match(acme, { chosen: 'n3', resource: { alpn: ['acme-tls/1'] } });
+  t.match(await ask('https://10.99.0.100/', { host: 'x.example.org' }), { chosen: 'n2' });
+  const refusals: [string, Partial<ExplainQuery>, string][] = [
+    ['https://example.com/', {}, 'unrecognized_name'],
+    ['https://10.99.0.100/', {}, 'missing_extension'],
+    ['https://10.99.0.100/', { host: 'a b' }, 'illegal_parameter'],
+  ];
+  for (const [url, more, alert] of refusals) {
+    const said = await ask(url, more);
+    t.match(said, { alert, answer: null, chosen: null, resource: null });
+    t.match(said.why, alert);
+  }
+  const { explainer: other } = new Fixture([TLS_RESOURCES[2]!]);
+  t.match(await other.explain({ url: 'https://h2.example.org/', alpn: '' }), {
+    alert: 'no_application_protocol',
+    lookedUp: { protocols: [] },
+  });
+  await t.rejects(ask('https://www.example.org/', { alpn: 'h2,,x' }), { code: 'BATON_REQUEST' });
+  await t.rejects(ask('http://10.99.0.100/', { alpn: 'h2' }), { code: 'BATON_REQUEST' });
+});
+
+t.test('connections that go to a pool of nodes', async (t) => {
+  const it = new Fixture();
+  const url = 'tcp://10.99.0.100:25';
+  const said = await it.explainer.explain({ url });
+  t.match(said, { virtualServer: 'mail', lookedUp: null, resource: null, chosen: 'n2' });
+  t.same(
+    said.candidates.map(({ node }) => node),
+    ['n2', 'n3'],
+  );
+  for (const node of [1, 2]) it.states.setAdmin(node, Admin.draining);
+  const none = await it.explainer.explain({ url });
+  t.match(none, { chosen: null, answer: null, alert: null, why: /reset the connection/ });
 });
 
 t.test('the thread that owns the client is asked', async (t) => {
