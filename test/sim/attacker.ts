@@ -23,6 +23,7 @@ const EVERY_MS = 40;
 const FOR_MS = 20_000;
 const ROUTER = '02:00:00:66:66:66';
 /** An address that no client has. */
+const UNUSED_PORT = 39_999;
 const STRANGER = '10.1.9.9';
 
 export class Attacker {
@@ -77,6 +78,8 @@ export class Attacker {
             established ? 'S' : 'R',
             'SA',
             'A',
+            'A',
+            'A',
             'FA',
             '',
             'SF',
@@ -122,7 +125,8 @@ export class Attacker {
       },
       ip: { source: victim?.address ?? STRANGER, destination: world.virtualAddress },
       tcp: {
-        sourcePort: victim?.port ?? 40_000,
+        // An ACK may also come from a port that no connection has: no cookie is in it.
+        sourcePort: flags === 'A' && random.chance(0.3) ? UNUSED_PORT : (victim?.port ?? 40_000),
         destinationPort: world.virtualPort,
         seq: (isn + random.between(100_000_000, 4_000_000_000)) >>> 0,
         ack: random.bits(),

@@ -14,6 +14,7 @@ import {
   sizeOf,
 } from './content.js';
 import type { Random } from './random.js';
+import { type Ask, GET, pins, requestBytes } from './requests.js';
 import type { EndpointOptions, EndReason } from './segment.js';
 import { Endpoint } from './tcp-endpoint.js';
 
@@ -22,6 +23,7 @@ export type PlanKind =
   | 'pipelined' // all requests at once
   | 'slow' // the head in small pieces
   | 'upload' // a body after the head
+  | 'kept' // requests of all kinds, in turn or together
   | 'malformed' // expects 400
   | 'missing' // expects 404
   | 'huge' // expects 431
@@ -33,7 +35,8 @@ export type PlanKind =
 export interface Plan {
   kind: PlanKind;
   targets: string[];
-  uploadBytes: number;
+  /** What each request is besides its target. */
+  asks: Ask[];
   /** The last request asks for the connection to be closed; else the client closes. */
   askClose: boolean;
   /** Time until the RST or the power cut, in ms. */
@@ -52,6 +55,8 @@ export interface ClientWorld {
   finished(connection: ClientConnection): void;
   /** In this world only the failures of plans may happen. */
   readonly mild: boolean;
+  /** Connections move between requests. */
+  readonly migrates: boolean;
 }
 
 const EXPECTED: Partial<Record<PlanKind, number>> = {
@@ -141,45 +146,44 @@ export class ClientConnection {
   }
 
   private request(index: number): Uint8Array {
-    const { plan } = this;
-    const target = plan.targets[index]!;
+    const { plan, random } = this;
     const last = index === plan.targets.length - 1;
-    const body =
-      plan.kind === 'upload' ? bytesOf(`${this.id}.${index}`, plan.uploadBytes) : new Uint8Array(0);
-    const filler = this.random.chance(0.2)
-      ? [`X-Filler: ${'f'.repeat(this.random.between(1, 3000))}`]
-      : [];
-    const lines = [
-      `${plan.kind === 'upload' ? 'POST' : 'GET'} ${target} HTTP/1.1`,
-      'Host: www.example.org',
-      `${CLIENT_HEADER}: ${this.id}.${index}`,
-      ...filler,
-      ...(body.length > 0 ? [`Content-Length: ${body.length}`] : []),
-      ...(last && plan.askClose ? ['Connection: close'] : []),
-    ];
+    const fields: string[] = [];
+    if (random.chance(0.2)) fields.push(`X-Filler: ${'f'.repeat(random.between(1, 3000))}`);
+    if (last && plan.askClose) fields.push('Connection: close');
     if (plan.kind === 'malformed')
-      lines[1] = this.random.pick(['Host : www', 'Host: a\r\nHost: b', ' folded', 'X: \x01']);
+      fields.push(random.pick(['Host : www', 'Host: b', ' folded', 'X: \x01']));
     if (plan.kind === 'huge')
-      for (let i = 0; i < 20; i++) lines.push(`X-Huge-${i}: ${'h'.repeat(1000)}`);
-    const text = `${lines.join('\r\n')}\r\n\r\n`;
-    if (plan.kind === 'stalled')
-      return Buffer.from(text.slice(0, this.random.between(1, text.length - 3)), 'latin1');
-    return Buffer.concat([Buffer.from(text, 'latin1'), body]);
+      for (let i = 0; i < 20; i++) fields.push(`X-Huge-${i}: ${'h'.repeat(1000)}`);
+    const name = `${this.id}.${index}`;
+    const bytes = requestBytes(
+      plan.asks[index] ?? GET,
+      plan.targets[index] ?? '',
+      name,
+      fields,
+      random,
+    );
+    return plan.kind === 'stalled' ? bytes.subarray(0, random.between(1, bytes.length - 3)) : bytes;
+  }
+
+  /** Sends the next request, and those that are sent together with it. */
+  private send(): void {
+    const { asks } = this.plan;
+    do this.endpoint.write(this.request(this.sent++));
+    while (this.sent < this.plan.targets.length && asks[this.sent]?.together === true);
   }
 
   private established(): void {
     switch (this.plan.kind) {
       case 'mute':
         return;
-      case 'pipelined':
-        while (this.sent < this.plan.targets.length) this.endpoint.write(this.request(this.sent++));
-        return;
       case 'slow':
         this.dropping = this.request(this.sent++);
         this.drip();
         return;
       default:
-        this.pause(() => this.endpoint.write(this.request(this.sent++)));
+        if (this.plan.kind === 'pipelined') this.send();
+        else this.pause(() => this.send());
     }
   }
 
@@ -203,12 +207,17 @@ export class ClientConnection {
   private receive(bytes: Uint8Array): void {
     if (this.outcome !== undefined && this.outcome !== 'gone') return;
     this.reader.feed(bytes);
-    for (let message = this.reader.take(); message !== undefined; message = this.reader.take()) {
+    const { asks } = this.plan;
+    for (;;) {
+      const message = this.reader.take(asks[this.answers]?.method === 'HEAD');
+      if (message === undefined) break;
       if (typeof message === 'string') {
         this.complain(`the answer is not HTTP: ${message}`);
         this.finish('failed', 'no HTTP');
         return;
       }
+      // RFC 9110 section 15.2: an interim answer.
+      if (message.start.startsWith('HTTP/1.1 100 ')) continue;
       this.judge(message);
       this.answers++;
     }
@@ -220,7 +229,9 @@ export class ClientConnection {
     const status = Number(message.start.split(' ')[1]);
     const target = plan.targets[this.answers];
     const expected = EXPECTED[plan.kind];
-    if (expected !== undefined || status !== 200) {
+    const { fields, body } = message;
+    const stays = status === 404 && fields.has('server') && this.mayStay(this.answers);
+    if (expected !== undefined || (status !== 200 && !stays)) {
       const timeoutAllowed = status === 408 && (!world.mild || plan.kind === 'slow');
       const allowed = status === expected || (!world.mild && status === 503) || timeoutAllowed;
       if (!allowed || this.answers > 0)
@@ -233,22 +244,34 @@ export class ClientConnection {
       this.complain('an answer without a request');
       return;
     }
-    const { fields, body } = message;
     const asked = `${this.id}.${this.answers}`;
     if (fields.get(CLIENT_HEADER) !== asked || fields.get('x-target') !== target) {
       this.complain(
         `got the answer to ${fields.get('x-target')} of ${fields.get(CLIENT_HEADER)} instead of ${target}`,
       );
     }
+    const ask = plan.asks[this.answers] ?? GET;
+    const upload = bytesOf(asked, ask.upload);
+    if (fields.get('x-upload') !== String(digest(upload)))
+      this.complain(`the upload with ${target} arrived damaged`);
+    if (stays) return;
     const holders = resourceOf(world.resources, target)?.holders ?? [];
     if (!holders.some((node) => world.nodeName(node) === fields.get('server'))) {
       this.complain(`${fields.get('server')} answered, which does not hold ${target}`);
     }
-    if (Buffer.compare(body, bytesOf(target, sizeOf(target))) !== 0)
+    const size = ask.method === 'HEAD' ? 0 : sizeOf(target);
+    if (Buffer.compare(body, bytesOf(target, size)) !== 0)
       this.complain(`wrong bytes of ${target}`);
-    const upload = bytesOf(asked, plan.kind === 'upload' ? plan.uploadBytes : 0);
-    if (fields.get('x-upload') !== String(digest(upload)))
-      this.complain(`the upload with ${target} arrived damaged`);
+  }
+
+  /**
+   * Whether a request may get the 404 of the node that answered the one before: the connection was
+   * pinned, or this request came before that answer had ended.
+   */
+  private mayStay(index: number): boolean {
+    const { asks } = this.plan;
+    if (!this.world.migrates || index === 0) return false;
+    return !this.world.mild || asks[index]?.together === true || asks.slice(0, index).some(pins);
   }
 
   private goOn(): void {
@@ -261,7 +284,7 @@ export class ClientConnection {
     }
     if (plan.kind !== 'pipelined' && this.sent === this.answers && this.sent > 0) {
       this.pause(() => {
-        if (this.sent === this.answers) this.endpoint.write(this.request(this.sent++));
+        if (this.sent === this.answers) this.send();
       });
     }
   }

@@ -58,6 +58,7 @@ export interface Message {
  */
 export class MessageReader {
   private bytes = Buffer.alloc(0);
+  private ended = 0;
 
   feed(bytes: Uint8Array): void {
     this.bytes = Buffer.concat([this.bytes, bytes]);
@@ -68,10 +69,17 @@ export class MessageReader {
     return this.bytes.length;
   }
 
+  /** Bytes of all messages taken so far. */
+  get taken(): number {
+    return this.ended;
+  }
+
   /**
    * The next whole message; undefined when there is none yet; a text when the bytes are not HTTP.
+   *
+   * @param bodiless an answer to HEAD: the fields tell about a body that does not follow
    */
-  take(): Message | string | undefined {
+  take(bodiless = false): Message | string | undefined {
     const end = this.bytes.indexOf('\r\n\r\n');
     if (end < 0) return undefined;
     const [start = '', ...lines] = this.bytes.toString('latin1', 0, end).split('\r\n');
@@ -81,12 +89,54 @@ export class MessageReader {
       if (colon <= 0) return `not a field line: ${JSON.stringify(line.slice(0, 60))}`;
       fields.set(line.slice(0, colon).toLowerCase(), line.slice(colon + 2));
     }
+    const first = end + 4;
     const length = Number(fields.get('content-length') ?? '0');
     if (!Number.isInteger(length)) return 'not a content length';
-    const whole = end + 4 + length;
-    if (this.bytes.length < whole) return undefined;
-    const body = Uint8Array.from(this.bytes.subarray(end + 4, whole));
-    this.bytes = this.bytes.subarray(whole);
+    if (bodiless || start.startsWith('HTTP/1.1 1')) return this.cut(start, fields, [], first);
+    if (fields.get('transfer-encoding') === 'chunked')
+      return this.takeChunked(start, fields, first);
+    if (this.bytes.length < first + length) return undefined;
+    return this.cut(start, fields, [this.bytes.subarray(first, first + length)], first + length);
+  }
+
+  private takeChunked(
+    start: string,
+    fields: Map<string, string>,
+    first: number,
+  ): Message | string | undefined {
+    const parts: Uint8Array[] = [];
+    for (let at = first; ; ) {
+      const lineEnd = this.bytes.indexOf('\r\n', at);
+      if (lineEnd < 0) return undefined;
+      const size = Number.parseInt(this.bytes.toString('latin1', at, lineEnd), 16);
+      if (Number.isNaN(size)) return 'not a chunk size';
+      at = lineEnd + 2;
+      if (size > 0) {
+        if (this.bytes.length < at + size + 2) return undefined;
+        parts.push(this.bytes.subarray(at, at + size));
+        at += size + 2;
+        if (this.bytes.toString('latin1', at - 2, at) !== '\r\n') return 'a chunk does not end';
+        continue;
+      }
+      // The last line of the trailers is empty.
+      for (let line = at; ; ) {
+        const next = this.bytes.indexOf('\r\n', line);
+        if (next < 0) return undefined;
+        if (next === line) return this.cut(start, fields, parts, next + 2);
+        line = next + 2;
+      }
+    }
+  }
+
+  private cut(
+    start: string,
+    fields: Map<string, string>,
+    parts: readonly Uint8Array[],
+    end: number,
+  ): Message {
+    const body = Uint8Array.from(Buffer.concat(parts));
+    this.bytes = this.bytes.subarray(end);
+    this.ended += end;
     return { start, fields, body };
   }
 }

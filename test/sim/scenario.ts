@@ -5,6 +5,7 @@ import type { Plan, PlanKind } from './client.js';
 import type { Resource } from './content.js';
 import type { LinkQuality } from './network.js';
 import type { Random } from './random.js';
+import { type Ask, GET, makeAsks } from './requests.js';
 
 export interface Fault {
   /**
@@ -45,6 +46,8 @@ export interface Scenario {
   serviceMs: number;
   /** Noise and forged frames arrive too. */
   attacked: boolean;
+  /** The virtual server's connections move between requests. */
+  migrates: boolean;
   /** Agents report every second. */
   reports: boolean;
   /** Machines that are not in the farm at the start. */
@@ -66,6 +69,8 @@ const KINDS: readonly PlanKind[] = [
     'slow',
     'upload',
     'upload',
+    'kept',
+    'kept',
   ] as const),
   ...(['malformed', 'missing', 'huge', 'stalled', 'mute', 'resets', 'vanishes'] as const),
 ];
@@ -93,20 +98,29 @@ function makePlan(random: Random, resources: readonly Resource[]): Plan {
   const single =
     kind === 'upload'
       ? false
-      : !['ordinary', 'pipelined', 'slow', 'resets', 'vanishes'].includes(kind);
+      : !['ordinary', 'pipelined', 'slow', 'kept', 'resets', 'vanishes'].includes(kind);
   const folder = kind === 'missing' ? '/nowhere/' : random.pick(resources).path;
   const targets = Array.from({ length: single ? 1 : random.between(1, 4) }, () => {
     const size = random.chance(0.2) ? random.between(20_000, 120_000) : random.between(0, 6_000);
     return `${folder}f${random.between(0, 9)}-${size}`;
   });
+  const upload = random.chance(0.3) ? random.between(10_000, 60_000) : random.between(1, 5_000);
   return {
     kind,
     targets,
-    uploadBytes: random.chance(0.3) ? random.between(10_000, 60_000) : random.between(1, 5_000),
+    asks:
+      kind === 'kept'
+        ? makeAsks(random, targets.length, false)
+        : targets.map(() => askOf(kind, upload)),
     askClose: random.chance(0.5),
     breakAfter: random.between(0, 2_000),
     pauseMs: kind === 'slow' ? 60 : random.pick([0, 5, 200, 1_000]),
   };
+}
+
+function askOf(kind: PlanKind, upload: number): Ask {
+  if (kind === 'upload') return { ...GET, method: 'POST', body: 'length', upload };
+  return { ...GET, together: kind === 'pipelined' };
 }
 
 function makePlans(random: Random, resources: readonly Resource[], count: number): PlannedClient[] {
@@ -174,6 +188,7 @@ export function makeScenario(random: Random): Scenario {
     plans: makePlans(random, resources, random.between(3, 20)),
     serviceMs: random.pick([0, 5, 50, 500]),
     attacked: random.chance(0.4),
+    migrates: false,
     reports: random.chance(0.5),
     spares: 0,
     changes: [],

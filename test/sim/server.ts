@@ -11,6 +11,7 @@ import {
   sizeOf,
 } from './content.js';
 import type { Random } from './random.js';
+import { inChunks } from './requests.js';
 import type { Endpoint } from './tcp-endpoint.js';
 
 export interface Application {
@@ -105,6 +106,8 @@ export class WebServer implements Application {
       );
     }
     this.busy = true;
+    // RFC 9110 section 10.1.1.
+    if (message.fields.has('expect')) this.say('HTTP/1.1 100 Continue\r\n\r\n');
     this.options.clock.after(this.random.between(0, this.options.serviceMs), () => {
       if (this.done) return;
       this.busy = false;
@@ -126,17 +129,25 @@ export class WebServer implements Application {
     const resource = resourceOf(this.options.resources, target);
     const holds = resource?.holders.includes(this.options.node) ?? false;
     const body = holds ? bytesOf(target, sizeOf(target)) : new Uint8Array(0);
+    // HTTP/1.1 clients understand both (RFC 9112 section 6).
+    const inParts = this.random.chance(0.2);
     const head = [
       holds ? 'HTTP/1.1 200 OK' : 'HTTP/1.1 404 Not Held Here',
       `Server: ${this.options.name}`,
       `X-Client: ${client}`,
       `X-Target: ${target}`,
       `X-Upload: ${digest(upload)}`,
-      `Content-Length: ${body.length}`,
+      inParts ? 'Transfer-Encoding: chunked' : `Content-Length: ${body.length}`,
       ...(last ? ['Connection: close'] : []),
     ].join('\r\n');
-    const headBytes = Buffer.from(`${head}\r\n\r\n`, 'latin1');
-    this.endpoint.write(method === 'HEAD' ? headBytes : Buffer.concat([headBytes, body]));
+    this.say(
+      `${head}\r\n\r\n`,
+      method === 'HEAD' ? undefined : inParts ? inChunks(body, this.random) : body,
+    );
+  }
+
+  private say(head: string, body: Uint8Array = new Uint8Array(0)): void {
+    this.endpoint.write(Buffer.concat([Buffer.from(head, 'latin1'), body]));
   }
 }
 
@@ -167,7 +178,7 @@ export class LocalAnswer implements Application {
     if (status !== undefined) {
       this.endpoint.write(
         Buffer.from(
-          `HTTP/1.1 ${status}\r\nContent-Length: 5\r\nConnection: close\r\n\r\noops\n`,
+          `HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`,
           'latin1',
         ),
       );

@@ -67,7 +67,7 @@ t.test(`the engine breaks no rule in ${COUNT} worlds`, { timeout: FILE_TIMEOUT_M
   if (COUNT < 200) return;
 
   const kinds = [...reach.outcomes.keys()];
-  t.equal(kinds.length, 11, 'every kind of client was there');
+  t.equal(kinds.length, 12, 'every kind of client was there');
   for (const [kind, outcomes] of reach.outcomes) {
     const good = (outcomes.get('answered') ?? 0) + (outcomes.get('gone') ?? 0);
     const all = [...outcomes.values()].reduce((sum, count) => sum + count, 0);

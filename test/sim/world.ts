@@ -132,6 +132,10 @@ export class World {
     return this.scenario.mild;
   }
 
+  get migrates(): boolean {
+    return this.scenario.migrates;
+  }
+
   get connections(): readonly ClientConnection[] {
     return this.population.connections;
   }
