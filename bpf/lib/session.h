@@ -83,7 +83,7 @@ struct session_record {
 	__u32 port_server;  /*  4 client port << 16 | slot of the virtual server */
 	__u8 state;         /*  8 SESSION_* */
 	__u8 action;        /*  9 ACTION_* */
-	__u16 node;         /* 10 slot in `nodes` */
+	__u16 node;         /* 10 slot in `nodes`; 0xffff: the balancer answers itself */
 	__u32 last_seen;    /* 12 both: time of the last packet, ms of CLOCK_MONOTONIC */
 	__u32 packets;      /* 16 both: packets of the client that were forwarded */
 	__u32 receive_next; /* 20 both: highest sequence number seen of the client, plus 1 */
@@ -98,7 +98,7 @@ struct session_record {
 	__u16 mss;          /* 56 of the client */
 	__u8 scales;        /* 58 window shifts: high nibble the client's, low nibble ours */
 	__u8 flags;         /* 59 SessionFlag; the kernel sets SESSION_*_FIN while no engine runs */
-	__u8 service;       /* 60 ixp_hdr.service */
+	__u8 answer;        /* 60 number of the balancer's own answer; 0: none */
 	__u8 tries;         /* 61 attempts at the present step */
 	__u16 window;       /* 62 of the client, unscaled */
 };

@@ -1,21 +1,18 @@
 /**
  * Watches the nodes from the main thread. It finds out the condition of each, and decides which
- * options SYN/ACKs offer: those that all nodes, and our own kernel, can continue with. It looks
- * when an engine reports a change, and every second, because some conditions change with time
- * alone.
+ * options SYN/ACKs offer: those that all nodes can continue with. It looks when an engine reports a
+ * change, and every second, because some conditions change with time alone.
  */
-import { reasonOf } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { NodeStates } from '../directory/node-states.js';
-import { LOCAL_NODE } from '../engine/node-table.js';
 import type { WithheldOptions } from '../engine/withheld-options.js';
-import { KERNEL_OPTIONS, kernelFlags, settingName } from '../host/kernel-options.js';
+import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';
 import type { Address } from '../wire/address.js';
 import { formatMac } from '../wire/ethernet.js';
-import { IxcpFlag, IxcpReason, refusedOptions } from '../wire/ixcp.js';
+import { IxcpReason, refusedOptions } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
 import type { NeighbourChange } from './machine/neighbours.js';
-import { costOf, type NodeFacts, type NodeStatus, nodeStatus, refusalText } from './node-state.js';
+import { type NodeFacts, type NodeStatus, nodeStatus, refusalText } from './node-state.js';
 import type { Farm, FarmSlots, ServerSlot } from './objects/farm.js';
 import type { EngineEvent } from './threads/engine-messages.js';
 
@@ -53,8 +50,6 @@ export interface NodeWatchOptions {
   onWithheld(options: number): void;
   /** Options that an earlier run did not offer, IxpFlag bits; undefined: there was none. */
   earlier: number | undefined;
-  /** For tests: `kernelFlags`. */
-  kernelFlags?: () => number;
 }
 
 /** What is known of the node in a slot. */
@@ -82,7 +77,6 @@ export class NodeWatch {
   private servers: readonly ServerSlot[] = [];
   /** The nodes that get handoffs, by slot; undefined: all. */
   private handed: ReadonlySet<number> | undefined;
-  private ownFlags = IxcpFlag.canAdopt as number;
   private withheld: number;
   private timer: NodeJS.Timeout | undefined;
 
@@ -92,7 +86,7 @@ export class NodeWatch {
     this.setFarm(options.farm);
     // Until the nodes have reported, clients are offered only what every node can continue with.
     this.withheld = options.earlier ?? WITHHELD;
-    options.withheld.set(this.withheld, 0);
+    options.withheld.current = this.withheld;
     options.onWithheld(this.withheld);
   }
 
@@ -158,7 +152,6 @@ export class NodeWatch {
         const why = this.inConfig()
           .filter(([node]) => (this.flagsInService(node) & flag) !== 0)
           .map(([, { name }]) => name);
-        if ((this.ownFlags & flag) !== 0) why.unshift('this machine');
         if (why.length === 0) return `${name}: not all nodes have reported yet`;
         return `${name}: ${settingName(setting)} is 0 on ${why.join(', ')}`;
       },
@@ -176,21 +169,14 @@ export class NodeWatch {
   }
 
   engine(event: EngineEvent): void {
-    const { log } = this.options;
     const { node } = event;
     const known = this.nodes.get(node);
     // A node that is gone meanwhile.
-    if (known === undefined && node !== LOCAL_NODE) return;
-    const name = known === undefined ? 'the local service' : `node ${known.name}`;
-    if (known !== undefined) this.check(node);
-    // The log has events about a node as its condition. These lines are about one connection, or
-    // about the local services.
-    else if (event.event === 'silent') log.warn(`${name} did not answer a handoff in time`);
-    if (
-      event.event === 'refused' &&
-      (known === undefined || event.reason === IxcpReason.tupleInUse)
-    )
-      log.warn(`${name} refused a handoff: ${refusalText(event.reason)}`);
+    if (known === undefined) return;
+    this.check(node);
+    // The log has events about a node as its condition. This line is about one connection.
+    if (event.event === 'refused' && event.reason === IxcpReason.tupleInUse)
+      this.options.log.warn(`node ${known.name} refused a handoff: ${refusalText(event.reason)}`);
   }
 
   /** Checks one node. */
@@ -199,9 +185,8 @@ export class NodeWatch {
     this.updateWithheld();
   }
 
-  /** Checks all nodes and our own kernel. */
+  /** Checks all nodes. */
   look(): void {
-    this.checkOwnKernel();
     for (const [node] of this.inConfig()) this.onLook?.(node);
     this.updateWithheld();
   }
@@ -234,27 +219,9 @@ export class NodeWatch {
     };
   }
 
-  private checkOwnKernel(): void {
-    const { log } = this.options;
-    let flags: number;
-    try {
-      flags = (this.options.kernelFlags ?? kernelFlags)();
-    } catch (error) {
-      log.warn(`cannot read what this machine's kernel can adopt: ${reasonOf(error)}`);
-      return;
-    }
-    for (const { name, option, flag, setting } of KERNEL_OPTIONS) {
-      if (((flags ^ this.ownFlags) & flag) === 0) continue;
-      if ((flags & flag) === 0) log.info(`${settingName(setting)} is on again on this machine`);
-      else log.warn(`${settingName(setting)} is 0 on this machine: ${costOf(name, option)}`);
-    }
-    this.ownFlags = flags;
-  }
-
   private updateWithheld(): void {
     const { states, now, onWithheld } = this.options;
-    const own = refusedOptions(this.ownFlags);
-    let refused = own;
+    let refused = 0;
     let unknown = false;
     for (const [node] of this.inConfig()) {
       refused |= refusedOptions(this.flagsInService(node));
@@ -262,7 +229,7 @@ export class NodeWatch {
     }
     const early = unknown && now() - this.startedAt < UNKNOWN_MS;
     const withheld = (early ? this.withheld | refused : refused) & WITHHELD;
-    this.options.withheld.set(withheld, own);
+    this.options.withheld.current = withheld;
     if (withheld === this.withheld) return;
     this.withheld = withheld;
     onWithheld(withheld);

@@ -14,7 +14,6 @@ import { createLog } from '../base/log.js';
 import { onSignals } from '../base/signals.js';
 import { readKey } from '../config/key.js';
 import { loadBalancerFile } from '../config/load.js';
-import { requireAdoption } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
 import { AccessLog } from './access-log/access-log.js';
 import { Ending, EndSteps, type Manner } from './ending.js';
@@ -45,8 +44,6 @@ export async function runBalancer(configFile: string, replace = false): Promise<
     if (reload === undefined) reloadIsDue = true;
     else reload();
   });
-  // No change of the config helps with an old kernel.
-  requireAdoption();
   const loaded = loadBalancerFile(configFile);
   const { config } = loaded;
   requirePrivileges();
@@ -56,7 +53,7 @@ export async function runBalancer(configFile: string, replace = false): Promise<
   // Before anything is changed, and before a running balancer is asked to leave.
   await requireSocketPlace(config.controlSocket, replace);
   if (config.api !== undefined) checkSecrets(config.api);
-  await preflight({ ...config, farm: firstSlots(config), key, log, services: new Map() });
+  await preflight({ ...config, farm: firstSlots(config), key, log });
   const sessionLog = new AccessLog({ workers: config.workers, log });
   accessLog = sessionLog;
   const steps = new EndSteps();

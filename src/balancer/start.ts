@@ -29,7 +29,6 @@ import { firstFarm } from './objects/first-farm.js';
 import { NodeObjects } from './objects/node-objects.js';
 import { OperatorFile } from './objects/operator-states.js';
 import { ResourceCounts } from './objects/resource-counts.js';
-import { ErrorService } from './services/error-service.js';
 import { accessLogOf, levelOf, MetricsListener, remoteOf } from './settings.js';
 import { BalancerStats } from './stats.js';
 import { EnginePool } from './threads/engine-pool.js';
@@ -94,20 +93,15 @@ export async function start(options: StartOptions): Promise<() => void> {
   };
 }
 
-/** Starts the local services, and sets the machine up for them and for the engine. */
+/** Sets the machine up for the engine. */
 async function startMachine(options: StartOptions): Promise<Machine> {
   const { loaded, key, log, end, steps, patience } = options;
   const { config } = loaded;
-  const service = new ErrorService();
-  const ports = await service.start();
-  steps.add(() => service.stop());
-
   const machine = await Machine.prepare({
     ...config,
     farm: firstSlots(config),
     key,
     log,
-    services: ports,
     patience,
     onLost: end.lost,
   });

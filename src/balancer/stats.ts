@@ -125,12 +125,11 @@ export class BalancerStats {
 
   /** All counters as they are now. */
   private counters({ ring }: EngineSnapshot): Record<string, number> {
-    const { guard, shim, xdp } = this.parts.machine.counters();
+    const { guard, xdp } = this.parts.machine.counters();
     const counters = {
       ...withKernel(this.parts.engine.counters(), xdp),
       ...Object.fromEntries(RING_NAMES.map((name, index) => [name, ring[index] ?? 0])),
       ...prefixed(COUNTER_PREFIX.guard, guard),
-      ...prefixed(COUNTER_PREFIX.shim, shim),
       ...prefixed(COUNTER_PREFIX.xdp, xdp ?? {}),
       ...prefixed(COUNTER_PREFIX.accessLog, this.parts.accessLog.counters()),
       ...this.parts.api.read(),

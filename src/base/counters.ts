@@ -25,7 +25,7 @@ export const COUNTERS = {
   ),
   sent: counter(
     'frames',
-    'Frames that the engine built and sent itself: SYN/ACKs, ACKs, handoffs and resets.',
+    'Frames that the engine built and sent itself: SYN/ACKs, ACKs, handoffs, answers and resets.',
   ),
   syn: counter(
     'sessions',
@@ -65,11 +65,11 @@ export const COUNTERS = {
   ),
   handoffs: counter(
     'handoffs',
-    'Handoffs begun, to nodes and to local services. A session that moves on to another holder counts again.',
+    'Handoffs begun to nodes. A session that moves on to another holder counts again.',
   ),
-  handoffs_local: counter(
-    'handoffs',
-    'Handoffs begun to a local service, which answers with an error. The counters `answer_...` show which error.',
+  answers: counter(
+    'sessions',
+    'Sessions that the balancer itself answered with an error, or closed without an answer. The counters `answer_...` and closed_silent_client show which.',
   ),
   handoff_asked: counter(
     'handoffs',
@@ -129,23 +129,23 @@ export const COUNTERS = {
   ),
   answer_400: counter(
     'sessions',
-    'Sessions that the local service answered with 400 because the request was malformed. A few are normal: scanners, or TLS on a plain port. docs/decisions.md lists requests that other servers accept and Baton refuses.',
+    'Sessions that the balancer itself answered with 400 because the request was malformed. A few are normal: scanners, or TLS on a plain port. docs/decisions.md lists requests that other servers accept and Baton refuses.',
   ),
   answer_404: counter(
     'sessions',
-    'Sessions that the local service answered with 404 because no resource of the config covers the host and path. Add a resource for them, or one for `/`.',
+    'Sessions that the balancer itself answered with 404 because no resource of the config covers the host and path. Add a resource for them, or one for `/`.',
   ),
   answer_408: counter(
     'sessions',
-    'Sessions that the local service answered with 408 because the request head was not complete within timeouts.head. Slow clients cause this, and attacks with slow heads.',
+    'Sessions that the balancer itself answered with 408 because the request head was not complete within timeouts.head. Slow clients cause this, and attacks with slow heads.',
   ),
   answer_431: counter(
     'sessions',
-    'Sessions that the local service answered with 431 because the request head was larger than limits.headBytes. Large cookies are the usual cause.',
+    'Sessions that the balancer itself answered with 431 because the request head was larger than limits.headBytes. Large cookies are the usual cause.',
   ),
   answer_503: counter(
     'sessions',
-    'Sessions that the local service answered with 503 because no holder of the content could take them. STATE and WHY in `baton stats` say what is wrong with each node.',
+    'Sessions that the balancer itself answered with 503 because no holder of the content could take them. STATE and WHY in `baton stats` say what is wrong with each node.',
   ),
   answers_retransmitted: counter(
     'segments',
@@ -206,7 +206,7 @@ export const COUNTERS = {
   ),
   closed_no_node: counter(
     'sessions',
-    "Sessions reset because no node could continue them. No holder and no local service took the session, a node took only the beginning of its head, or it was moved and the node that answered is unknown. If this grows, check that the shim on the balancer's own interface works (`shim_...`).",
+    'Sessions reset because no node could continue them. A node took only the beginning of the head, or the session was moved and the node that answered is unknown.',
   ),
   closed_replaced: counter(
     'sessions',

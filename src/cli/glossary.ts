@@ -31,15 +31,17 @@ const GROUPS: readonly Group[] = [
     prefix: COUNTER_PREFIX.guard,
     infos: GUARD_COUNTERS,
   },
-  {
-    title: 'The shim, on the balancer for its local services; nodes have the same counters',
-    prefix: COUNTER_PREFIX.shim,
-    infos: SHIM_COUNTERS,
-  },
   { title: 'The XDP program', prefix: COUNTER_PREFIX.xdp, infos: XDP_COUNTERS },
   { title: 'The access log', prefix: COUNTER_PREFIX.accessLog, infos: ACCESS_LOG_COUNTERS },
   { title: 'The API', prefix: '', infos: API_COUNTERS },
 ];
+
+/** Counters of nodes, which `baton stats` does not show. */
+const NODE_GROUP: Group = {
+  title: 'The shim, a BPF program on nodes: in its map `counters`, in this order',
+  prefix: COUNTER_PREFIX.shim,
+  infos: SHIM_COUNTERS,
+};
 
 /** Every counter that `baton stats` can show. */
 export const GLOSSARY: ReadonlyMap<string, CounterInfo> = new Map(
@@ -114,7 +116,7 @@ src/base/kernel-counters.ts, src/base/access-log-counters.ts and src/base/api-co
 
 /** The text of docs/counters.md. */
 export function renderCounterDocs(): string {
-  const tables = GROUPS.map(({ title, prefix, infos }) =>
+  const tables = [...GROUPS, NODE_GROUP].map(({ title, prefix, infos }) =>
     [
       `## ${title}\n`,
       '| counter | counts | meaning |',

@@ -87,6 +87,12 @@ export class ClientWriter {
     return this.finishPlain(frame, length);
   }
 
+  /** Whether frames reach the client: its MAC address is known. */
+  knowsMac(slot: number): boolean {
+    const { macHigh, macLow } = this.core.sessions;
+    return macHigh[slot] !== 0 || macLow[slot] !== 0;
+  }
+
   /** A bare ACK of the bytes that have been collected. */
   ack(slot: number): boolean {
     return this.segment(slot, this.core.sessions.serverFirst(slot), TcpFlag.ack, NO_BYTES, 0, 0);
@@ -113,6 +119,7 @@ export class ClientWriter {
     length: number,
   ): boolean {
     const { sessions, servers, heads } = this.core;
+    if (!this.knowsMac(slot)) return false;
     const flags = sessions.flags(slot);
     const timestamps = (flags & SessionFlag.timestampsOk) !== 0;
     const headerBytes = TCP_HEADER_BYTES + (timestamps ? TIMESTAMPS_BYTES : 0);
@@ -169,7 +176,7 @@ export class ClientWriter {
    */
   resetSession(slot: number): boolean {
     const { sessions, servers } = this.core;
-    if (sessions.macHigh[slot] === 0 && sessions.macLow[slot] === 0) return false;
+    if (!this.knowsMac(slot)) return false;
     const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES);
     if (frame < 0) return false;
     const server = this.core.serverOf(slot);

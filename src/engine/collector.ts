@@ -3,9 +3,8 @@
  */
 import { Counter } from '../base/counters.js';
 import { ServerCounter } from '../base/object-counters.js';
-import { answerOf } from '../directory/answers.js';
-import { Protocol, Verdict } from '../directory/dispatcher.js';
-import { LocalService, type LocalServiceNumber } from '../wire/ixp.js';
+import { Answer, answerOf } from '../directory/answers.js';
+import { Verdict } from '../directory/dispatcher.js';
 import { seqAdd, seqDiff } from '../wire/seq.js';
 import { TcpFlag } from '../wire/tcp.js';
 import {
@@ -23,11 +22,6 @@ import { Retry } from './farm.js';
 import type { Confirmation } from './handoff/confirmation.js';
 import type { Handoff } from './handoff/handoff.js';
 import { REQUEST_BYTES, SessionFlag, SessionState } from './table/session-table.js';
-
-const SERVICE_OF_VERDICT = new Map<number, LocalServiceNumber>([
-  [Verdict.badRequest, LocalService.badRequest],
-  [Verdict.notFound, LocalService.notFound],
-]);
 
 const CR = 13;
 const LF = 10;
@@ -124,7 +118,7 @@ export class Collector {
     }
     const room = sessions.head[slot]!;
     const empty = room < 0 || heads.filled[room] === 0;
-    this.handoff.serveLocally(slot, empty ? LocalService.silentClose : LocalService.timeout);
+    this.answers.begin(slot, empty ? Answer.silentClose : Answer.timeout);
   }
 
   private reset(slot: number): void {
@@ -262,7 +256,7 @@ export class Collector {
       // The client has closed without sending a byte: there is nothing to wait for.
       if (!endsHere) return;
       if (core.readsNothing(slot)) this.handOverEmpty(slot);
-      else this.handoff.serveLocally(slot, LocalService.silentClose);
+      else this.answers.begin(slot, Answer.silentClose);
       return;
     }
     const start = heads.start(room);
@@ -292,9 +286,7 @@ export class Collector {
       objects.countServer(server, ServerCounter.requests);
     }
     this.noteRequest(slot, start, start + filled, status);
-    if (status === Verdict.headTooLarge || core.servers.protocol[server] !== Protocol.http)
-      this.answers.begin(slot, answerOf(status));
-    else this.handoff.serveLocally(slot, SERVICE_OF_VERDICT.get(status) ?? LocalService.badRequest);
+    this.answers.begin(slot, answerOf(status));
   }
 
   private firstLineEnd(start: number, end: number): number {

@@ -7,10 +7,10 @@ import { ObjectCounters } from '../base/object-counters.js';
 import { TimerWheel } from '../base/timer-wheel.js';
 import { Port, type PortNumber, type TransmitQueue } from '../datapath/datapath.js';
 import { MOST_VIRTUAL_SERVERS } from '../datapath/xdp-layout.js';
+import { Answer } from '../directory/answers.js';
 import { type Dispatcher, Protocol } from '../directory/dispatcher.js';
 import type { NodeStates } from '../directory/node-states.js';
 import { ETHERNET, writeMac } from '../wire/ethernet.js';
-import { LocalService } from '../wire/ixp.js';
 import { seqAdd, seqAfter } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
 import { TcpFlag } from '../wire/tcp.js';
@@ -27,7 +27,7 @@ import { Forwarding } from './forward/forwarding.js';
 import { ForwardPorts } from './forward/ports.js';
 import { ForwardTables } from './forward/tables.js';
 import { HeadStore } from './head-store.js';
-import { LOCAL_NODE, type NodeTable } from './node-table.js';
+import { NO_NODE, type NodeTable } from './node-table.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
 import { offeredMss } from './syn-ack-options.js';
@@ -195,31 +195,21 @@ export class Core {
     return frame;
   }
 
-  /** The port that leads to a session's node. */
-  portOf(node: number): PortNumber {
-    return node === LOCAL_NODE ? Port.local : this.nodePort;
-  }
-
   /** Whether frames can be sent to the node now, that is, whether its MAC address is known. */
   reachable(node: number): boolean {
-    return node === LOCAL_NODE || this.nodes.resolved[node] === 1;
+    return this.nodes.resolved[node] === 1;
   }
 
   /** Writes both MAC addresses of a frame to a node, with ours as the source. */
   addressTo(frame: number, node: number): void {
     const view = this.transmit.memory.view;
-    if (node === LOCAL_NODE) {
-      writeMac(view, frame + ETHERNET.destination, this.macHigh, this.macLow);
-      writeMac(view, frame + ETHERNET.source, this.macHigh, this.macLow);
-    } else {
-      writeMac(
-        view,
-        frame + ETHERNET.destination,
-        this.nodes.macHigh[node]!,
-        this.nodes.macLow[node]!,
-      );
-      writeMac(view, frame + ETHERNET.source, this.nodeMacHigh, this.nodeMacLow);
-    }
+    writeMac(
+      view,
+      frame + ETHERNET.destination,
+      this.nodes.macHigh[node]!,
+      this.nodes.macLow[node]!,
+    );
+    writeMac(view, frame + ETHERNET.source, this.nodeMacHigh, this.nodeMacLow);
   }
 
   /**
@@ -243,7 +233,6 @@ export class Core {
   /** Counts a session among those that its node has. */
   attach(slot: number): void {
     const node = this.sessions.node(slot);
-    if (node === LOCAL_NODE) return;
     this.states.active[node]! += 1;
     this.states.heldHere[node]! += 1;
   }
@@ -257,13 +246,13 @@ export class Core {
   /** The session has ended: it is no load to its node any more. */
   private endActive(slot: number): void {
     const node = this.sessions.node(slot);
-    if (node !== LOCAL_NODE) this.states.active[node]! -= 1;
+    if (node !== NO_NODE) this.states.active[node]! -= 1;
   }
 
   /** The session's record names its node no more. */
   private endHeld(slot: number): void {
     const node = this.sessions.node(slot);
-    if (node !== LOCAL_NODE) this.states.heldHere[node]! -= 1;
+    if (node !== NO_NODE) this.states.heldHere[node]! -= 1;
   }
 
   /**
@@ -326,19 +315,19 @@ export class Core {
     this.observer.closed?.(slot, reason, this.now);
     this.detach(slot);
     sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
-    sessions.setNode(slot, LOCAL_NODE);
-    sessions.setService(slot, LocalService.none);
+    sessions.setNode(slot, NO_NODE);
+    sessions.setAnswer(slot, Answer.none);
     sessions.setState(slot, SessionState.lingering);
     this.timers.set(slot, this.now + this.options.timeouts.linger);
   }
 
-  /** Whether `cut` has ended the session. A local service has another number than none. */
+  /** Whether `cut` has ended the session. One that was answered has the number of its answer. */
   isCut(slot: number): boolean {
     const { sessions } = this;
     return (
       sessions.state(slot) === SessionState.lingering &&
-      sessions.node(slot) === LOCAL_NODE &&
-      sessions.service(slot) === LocalService.none
+      sessions.node(slot) === NO_NODE &&
+      sessions.answer(slot) === Answer.none
     );
   }
 

@@ -82,9 +82,10 @@ export class Engine implements FrameSink, TimerHandler {
     const choice = new Choice(this.core);
     this.toClient = new ClientWriter(this.core);
     this.toNode = new NodeWriter(this.core);
+    this.answers = new Answers(this.core, this.toClient);
     this.passThrough = new PassThrough(this.core, this.toNode);
     this.recall = new Recall(this.core, this.toClient, this.toNode, choice);
-    this.inheritance = new Inheritance(this.core, this.toNode);
+    this.inheritance = new Inheritance(this.core, this.toNode, this.answers);
     const sender = new HandoffSender(this.core, this.toNode);
     this.confirmation = new Confirmation(
       this.core,
@@ -103,9 +104,9 @@ export class Engine implements FrameSink, TimerHandler {
       this.inheritance,
       choice,
       this.confirmation,
+      this.answers,
     );
     this.handshake = new Handshake(this.core, this.toClient);
-    this.answers = new Answers(this.core, this.toClient);
     this.collector = new Collector(
       this.core,
       this.toClient,
@@ -261,10 +262,11 @@ export class Engine implements FrameSink, TimerHandler {
   }
 
   /**
-   * Takes over a session from the table of an earlier process, if a node has the session or it was
-   * being handed over to one. Other sessions, and those of another engine thread, are skipped. A
-   * session that was taken over before is brought up to date, because the earlier XDP program may
-   * have forwarded for it meanwhile. Returns false when the table is full.
+   * Takes over a session from the table of an earlier process, if a node has the session, or it was
+   * being handed over to one, or the balancer was answering it. Other sessions, and those of
+   * another engine thread, are skipped. A session that was taken over before is brought up to date,
+   * because the earlier XDP program may have forwarded for it meanwhile. Returns false when the
+   * table is full.
    *
    * @param old records of the earlier process, on the clock of this engine
    * @param slot of the session in `old`

@@ -55,7 +55,7 @@ export class IcmpErrors {
     }
     const node = sessions.node(slot);
     core.addressTo(segment.offset, node);
-    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
+    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.nodePort);
     counters.count(Counter.icmp_forwarded);
   }
 }

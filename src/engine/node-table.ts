@@ -9,12 +9,9 @@ import { IxpFlag } from '../wire/ixp.js';
 import { type NodeAt, requireUnused } from './farm.js';
 import { WithheldOptions } from './withheld-options.js';
 
-/**
- * The node number in a session record for the balancer's own kernel, where the local services
- * listen. It is not in the table.
- */
-export const LOCAL_NODE = 0xffff;
-const NO_NODE = -1;
+/** The node number in the record of a session that no node has: the balancer answers it itself. */
+export const NO_NODE = 0xffff;
+const NOT_FOUND = -1;
 
 /** Other nodes for the slots of a table. */
 export interface NodeChange {
@@ -111,7 +108,7 @@ export class NodeTable {
 
   /** Slot of the node with this IPv4 address, in use or retired; -1: there is none. */
   find(address: number): number {
-    return address === 0 ? NO_NODE : this.searched.indexOf(address);
+    return address === 0 ? NOT_FOUND : this.searched.indexOf(address);
   }
 
   /**
@@ -150,12 +147,10 @@ export class NodeTable {
   }
 
   /**
-   * IxpFlag bits of the agreed options that IXP headers to this node, or to LOCAL_NODE, leave out:
-   * its kernel refuses them, and a session can go on without them.
+   * IxpFlag bits of the agreed options that IXP headers to this node leave out: its kernel refuses
+   * them, and a session can go on without them.
    */
   omittedOptions(node: number): number {
-    const refused =
-      node === LOCAL_NODE ? this.withheld.refusedHere : this.states.refusedOptions(node);
-    return refused & IxpFlag.sackOk;
+    return this.states.refusedOptions(node) & IxpFlag.sackOk;
   }
 }

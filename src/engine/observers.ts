@@ -26,9 +26,9 @@ function joinTwo(one: Observer, other: Observer): Observer {
       other.request?.(slot, verdict, bytes, start, end, now, filled);
     };
   if (listens('handoff'))
-    joined.handoff = (slot, node, service, attempt, now) => {
-      one.handoff?.(slot, node, service, attempt, now);
-      other.handoff?.(slot, node, service, attempt, now);
+    joined.handoff = (slot, node, attempt, now) => {
+      one.handoff?.(slot, node, attempt, now);
+      other.handoff?.(slot, node, attempt, now);
     };
   if (listens('answered'))
     joined.answered = (slot, answer, now) => {

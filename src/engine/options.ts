@@ -140,10 +140,10 @@ export interface Observer {
     filled: number,
   ): void;
   /**
-   * A handoff was sent. `node` may be LOCAL_NODE. `attempt` counts from 1 at each node. It is 0 for
+   * A handoff was sent. `attempt` counts from 1 at each node. It is 0 for
    * the first one if the client's acknowledgement is to confirm.
    */
-  handoff?(slot: number, node: number, service: number, attempt: number, now: number): void;
+  handoff?(slot: number, node: number, attempt: number, now: number): void;
   /** The balancer answers the client itself. `answer` is a number of the answer book. */
   answered?(slot: number, answer: number, now: number): void;
   adopted?(slot: number, node: number, now: number): void;

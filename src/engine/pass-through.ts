@@ -97,7 +97,7 @@ export class PassThrough {
       return;
     }
     core.addressTo(segment.offset, node);
-    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.portOf(node));
+    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.nodePort);
     counters.count(FORWARDED);
     counters.add(FORWARDED_BYTES, segment.length);
   }

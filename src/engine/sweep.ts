@@ -21,7 +21,7 @@ import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import type { Handoff } from './handoff/handoff.js';
 import type { NodeWriter } from './handoff/node-writer.js';
-import { LOCAL_NODE } from './node-table.js';
+import { NO_NODE } from './node-table.js';
 import { SessionState } from './table/session-table.js';
 
 /** Slots that a batch looks at. */
@@ -148,7 +148,7 @@ export class Sweep {
     if (this.isEnding[this.core.serverOf(slot)] === 1) return !this.core.isCut(slot);
     if (state < SessionState.handing) return false;
     const node = sessions.node(slot);
-    return node !== LOCAL_NODE && states.admin(node) === Admin.maintenance;
+    return node !== NO_NODE && states.admin(node) === Admin.maintenance;
   }
 
   /** Ends a session. Returns false when there was no room for a frame. */

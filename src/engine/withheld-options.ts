@@ -1,12 +1,10 @@
 /**
  * The TCP options that a balancer does not offer in its SYN/ACKs, since not every node can continue
  * a session that uses them. The main thread writes them and the engine threads read them, in shared
- * memory without locks: neither byte depends on the other.
+ * memory.
  */
 
-const WITHHELD = 0;
-const REFUSED_HERE = 1;
-const BYTES = 2;
+const BYTES = 1;
 
 /** Memory for one balancer: nothing is withheld. */
 export function withheldMemory(): SharedArrayBuffer {
@@ -23,20 +21,10 @@ export class WithheldOptions {
 
   /** IxpFlag bits of the options that SYN/ACKs do not offer. */
   get current(): number {
-    return this.bytes[WITHHELD]!;
+    return this.bytes[0]!;
   }
 
-  /** IxpFlag bits of the options that the balancer's own kernel refuses. */
-  get refusedHere(): number {
-    return this.bytes[REFUSED_HERE]!;
-  }
-
-  /**
-   * Sets both. The local services go on without the options that the own kernel refuses, where a
-   * session can.
-   */
-  set(withheld: number, refusedHere: number): void {
-    this.bytes[WITHHELD] = withheld;
-    this.bytes[REFUSED_HERE] = refusedHere;
+  set current(options: number) {
+    this.bytes[0] = options;
   }
 }

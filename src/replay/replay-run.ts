@@ -12,16 +12,17 @@ import { type CaptureCounts, CaptureDatapath } from '../datapath/capture/capture
 import type { ChecksumPolicy } from '../datapath/capture/checksums.js';
 import { type NodeCounts, replayNodeMac } from '../datapath/capture/nodes.js';
 import type { CaptureScan, RecordedSegment } from '../datapath/capture/scan.js';
+import { Answer } from '../directory/answers.js';
 import { Directory } from '../directory/directory.js';
 import { directoryImage } from '../directory/directory-image.js';
 import { Verdict } from '../directory/dispatcher.js';
 import { ownStates } from '../directory/node-states.js';
-import { RequestAnswers } from '../directory/request-answers.js';
+import { RequestAnswers, STATUS_OF_ANSWER } from '../directory/request-answers.js';
 import { RequestDispatcher } from '../directory/request-dispatcher.js';
 import { Engine } from '../engine/engine.js';
 import { inSlots } from '../engine/farm.js';
 import { HandoffCandidates } from '../engine/handoff/candidates.js';
-import { LOCAL_NODE, NodeTable } from '../engine/node-table.js';
+import { NodeTable } from '../engine/node-table.js';
 import type { CloseReason, Observer } from '../engine/options.js';
 import {
   SESSION_STATE_NAMES,
@@ -31,7 +32,6 @@ import {
 import { type Address, formatAddress, formatEndpoint, toAddress } from '../wire/address.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES } from '../wire/ipv4.js';
-import { LocalService } from '../wire/ixp.js';
 import type { PcapWriter } from '../wire/pcap-writer.js';
 import { TCP } from '../wire/tcp.js';
 
@@ -41,9 +41,9 @@ export type ReplayConfig = Pick<
   'address' | 'virtualServers' | 'nodes' | 'resources' | 'limits' | 'timeouts'
 >;
 
-/** A handoff of a session to a node, or to a local service of the balancer. */
+/** A handoff of a session to a node. */
 export interface ReplayHandoff {
-  /** Name of the node; "local" for a local service. */
+  /** Name of the node. */
   node: string;
   /** How often the handoff was sent. */
   attempts: number;
@@ -65,18 +65,21 @@ export interface ReplaySession {
   request: string;
   /** Whether the request is longer than the text, which then ends in "...". */
   requestCut: boolean;
-  /** HTTP status of a refusal; 200 if a resource was found; null before the head is complete. */
+  /**
+   * HTTP status of the balancer's own answer, or 200 if a resource was found; null before, or if it
+   * closed without an answer.
+   */
   status: number | null;
   /** Host and path pattern of the resource. */
   resource: string | null;
-  /** The node of the last handoff. */
+  /** The node of the last handoff; null if there was none, or the balancer answers. */
   node: string | null;
-  /** Why that node was chosen. */
+  /** Why that node was chosen, or why the balancer answers. */
   why: string;
   handoffs: ReplayHandoff[];
   /**
-   * State after the last recorded frame: half-open, collecting, handing, passing, closing or
-   * closed.
+   * State after the last recorded frame: half-open, collecting, handing, passing, answering,
+   * closing or closed.
    */
   state: string;
   /** Recorded packets of the client that were forwarded to the node. */
@@ -100,19 +103,19 @@ export interface ReplayResult {
   scan: CaptureScan;
 }
 
-const WHY_LOCAL = new Map<number, string>([
-  [LocalService.badRequest, 'not valid HTTP: 400'],
-  [LocalService.notFound, 'no node holds it: 404'],
-  [LocalService.timeout, 'head not complete in time: 408'],
-  [LocalService.headTooLarge, 'head too large: 431'],
-  [LocalService.unavailable, 'no node able to take it: 503'],
-  [LocalService.silentClose, 'the client sent nothing: closed without an answer'],
+const WHY_ANSWERED = new Map<number, string>([
+  [Answer.badRequest, 'not valid HTTP: 400'],
+  [Answer.notFound, 'no node holds it: 404'],
+  [Answer.timeout, 'head not complete in time: 408'],
+  [Answer.headTooLarge, 'head too large: 431'],
+  [Answer.unavailable, 'no node able to take it: 503'],
+  [Answer.silentClose, 'the client sent nothing: closed without an answer'],
 ]);
 
 /** The same when segments of the client were dropped: its data is not known. */
 const WHY_UNUSABLE = new Map<number, string>([
-  [LocalService.timeout, 'head not complete because segments were dropped: 408'],
-  [LocalService.silentClose, 'all data of the client was dropped: closed without an answer'],
+  [Answer.timeout, 'head not complete because segments were dropped: 408'],
+  [Answer.silentClose, 'all data of the client was dropped: closed without an answer'],
 ]);
 
 /** The MTU of an Ethernet link, for captures of any link. */
@@ -268,9 +271,10 @@ export class ReplayRun {
         track.requestCut = end - start > REQUEST_SHOWN;
         track.status = verdict === Verdict.found ? STATUS_FOUND : verdict;
       },
-      handoff: (slot, node, service) => this.handoff(slot, node, service),
+      handoff: (slot, node) => this.handoff(slot, node),
+      answered: (slot, answer) => this.answered(slot, answer),
       adopted: (slot, node) => {
-        if (node !== LOCAL_NODE) this.handed[node] = (this.handed[node] ?? 0) + 1;
+        this.handed[node] = (this.handed[node] ?? 0) + 1;
         this.outcome(slot, 'adopted');
       },
       refused: (slot) => this.outcome(slot, 'refused'),
@@ -315,10 +319,10 @@ export class ReplayRun {
     this.byFlow.set(flow(client, port, server.address, server.port), track);
   }
 
-  private handoff(slot: number, node: number, service: number): void {
+  private handoff(slot: number, node: number): void {
     const track = this.bySlot.get(slot);
     if (track === undefined) return;
-    const name = node === LOCAL_NODE ? 'local' : (this.config.nodes[node]?.name ?? '');
+    const name = this.config.nodes[node]?.name ?? '';
     const last = track.handoffs.at(-1);
     if (last?.node === name && last.outcome === 'pending') {
       last.attempts += 1;
@@ -326,11 +330,6 @@ export class ReplayRun {
     }
     track.handoffs.push({ node: name, attempts: 1, outcome: 'pending' });
     track.node = name;
-    if (node === LOCAL_NODE) {
-      track.why =
-        (track.unusable > 0 && WHY_UNUSABLE.get(service)) || (WHY_LOCAL.get(service) ?? '');
-      return;
-    }
     const resource = this.config.resources[this.sessions.resource[slot]!]!;
     track.resource = `${resource.host ?? ''}${resource.path}`;
     const server = this.config.virtualServers[this.sessions.portServer(slot) & 0xffff]!;
@@ -339,6 +338,15 @@ export class ReplayRun {
       holders === 1
         ? `only holder of ${track.resource}`
         : `${track.resource}: ${server.predictor} of ${holders}`;
+  }
+
+  private answered(slot: number, answer: number): void {
+    const track = this.bySlot.get(slot);
+    if (track === undefined) return;
+    track.node = null;
+    track.status = STATUS_OF_ANSWER.get(answer) ?? null;
+    track.why =
+      (track.unusable > 0 && WHY_UNUSABLE.get(answer)) || (WHY_ANSWERED.get(answer) ?? '');
   }
 
   private outcome(slot: number, outcome: ReplayHandoff['outcome']): void {

@@ -10,7 +10,7 @@ import { NodeObjects } from '../../src/balancer/objects/node-objects.js';
 import type { Log } from '../../src/base/log.js';
 import { ownStates } from '../../src/directory/node-states.js';
 import { inSlots } from '../../src/engine/farm.js';
-import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
+import { NodeTable } from '../../src/engine/node-table.js';
 import { requireAddress, toAddress } from '../../src/wire/address.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
@@ -33,7 +33,6 @@ function watchOf(count: number, earlier?: number) {
   };
   const withheld: number[] = [];
   const time = { now: 1_000_000 };
-  const own = { flags: OK as number };
   const farmSlots = firstSlots({
     nodes: Array.from({ length: count }, (_, slot) => ({
       name: `n${slot + 1}`,
@@ -50,7 +49,6 @@ function watchOf(count: number, earlier?: number) {
     now: () => time.now,
     onWithheld: (options) => withheld.push(options),
     earlier,
-    kernelFlags: () => own.flags,
   });
   const objects = new NodeObjects({
     nodes: farmSlots.nodes,
@@ -71,7 +69,6 @@ function watchOf(count: number, earlier?: number) {
     lines,
     withheld,
     time,
-    own,
     resolve: () => {
       for (let node = 0; node < count; node++) watch.neighbour({ node, mac: MAC, why: '' });
     },
@@ -117,8 +114,6 @@ t.test('an event about one connection is logged, and changes no state', async (t
     'warn node n1 refused a handoff: an older connection of the same client port could not be removed',
   ]);
   t.equal(watch.status(0).condition, 'up');
-  watch.engine({ event: 'silent', node: 0xffff });
-  t.same(said(), ['warn the local service did not answer a handoff in time']);
 });
 
 t.test(
@@ -206,7 +201,7 @@ t.test(
 );
 
 t.test('SYN/ACKs offer what every node can continue with', async (t) => {
-  const { watch, nodes, states, withheld, own, resolve, report, said } = watchOf(2);
+  const { watch, nodes, states, withheld, resolve, report } = watchOf(2);
   const { timestampsOk, windowScaleOk } = IxpFlag;
   t.same(withheld, [windowScaleOk | timestampsOk], 'before any report');
   t.match(watch.notOffered()[0], /^timestamps: not all nodes have reported yet$/);
@@ -227,25 +222,9 @@ t.test('SYN/ACKs offer what every node can continue with', async (t) => {
   states.setLacks(1, 0, true);
   watch.look();
   t.equal(nodes.withheld.current, 0, 'the node lacks the virtual address');
-  said();
-  own.flags = OK | IxcpFlag.noWindowScale | IxcpFlag.noSack;
-  watch.look();
-  t.equal(nodes.withheld.current, windowScaleOk, 'the local services adopt too');
-  t.equal(nodes.omittedOptions(LOCAL_NODE), IxpFlag.sackOk);
-  t.same(said(), [
-    'warn net.ipv4.tcp_window_scaling is 0 on this machine: no client is offered window scaling',
-    'warn net.ipv4.tcp_sack is 0 on this machine: its sessions continue without selective acknowledgements',
-  ]);
-  t.same(watch.notOffered(), ['window scaling: net.ipv4.tcp_window_scaling is 0 on this machine']);
-  own.flags = OK;
-  watch.look();
-  t.same(said(), [
-    'info net.ipv4.tcp_window_scaling is on again on this machine',
-    'info net.ipv4.tcp_sack is on again on this machine',
-  ]);
   t.same(
     withheld,
-    [5, 0, 4, 0, 4, 0, 1, 0].filter((value, index, all) => value !== all[index - 1]),
+    [5, 0, 4, 0, 4, 0].filter((value, index, all) => value !== all[index - 1]),
   );
 });
 

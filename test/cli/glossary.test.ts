@@ -4,7 +4,7 @@ import { ACCESS_LOG_COUNTER_NAMES } from '../../src/base/access-log-counters.js'
 import { API_COUNTERS } from '../../src/base/api-counters.js';
 import { meaning } from '../../src/base/counter-info.js';
 import { COUNTER_NAMES } from '../../src/base/counters.js';
-import { GUARD_NAMES, RING_NAMES, SHIM_NAMES, XDP_NAMES } from '../../src/base/kernel-counters.js';
+import { GUARD_NAMES, RING_NAMES, XDP_NAMES } from '../../src/base/kernel-counters.js';
 import { explain, GLOSSARY, meaningOf, renderCounterDocs } from '../../src/cli/glossary.js';
 import { BalancerFile } from '../../src/config/schema.js';
 
@@ -17,7 +17,6 @@ t.test('every counter that is shown has a help text that stands alone', async (t
       ...COUNTER_NAMES,
       ...RING_NAMES,
       ...prefixed('guard_', GUARD_NAMES),
-      ...prefixed('shim_', SHIM_NAMES),
       ...prefixed('xdp_', XDP_NAMES),
       ...prefixed('access_log_', ACCESS_LOG_COUNTER_NAMES),
       ...Object.keys(API_COUNTERS),

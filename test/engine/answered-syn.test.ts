@@ -50,7 +50,7 @@ t.test('the kernel keeps the last ACK of a handshake from the engine', async (t)
   talk.rest(9_990);
   t.equal(sessions.inState[SessionState.collecting], 1);
   talk.rest(10_010);
-  t.equal(sessions.inState[SessionState.handing], 1, 'its time is counted from the SYN');
+  t.equal(sessions.inState[SessionState.answering], 1, 'its time is counted from the SYN');
   talk.counted({ closed_silent_client: 1 });
 });
 

@@ -1,10 +1,11 @@
 /** From the complete head to a node that has confirmed it. */
+
 import t from 'tap';
 import type { TcpOptionsSpec } from '../../lab/packet.js';
-import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { Answer } from '../../src/directory/answers.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
 import {
+  answerEnd,
   Conversation,
   fromClient,
   get,
@@ -98,7 +99,7 @@ t.test('a confirmed session passes', async (t) => {
     'opened',
     'established',
     'request 1 GET /0',
-    'handoff node 0 service 0 attempt 1',
+    'handoff node 0 attempt 1',
     'adopted node 0',
   ]);
   t.equal(talk.states.active[0], 1);
@@ -108,7 +109,7 @@ t.test('a confirmed session passes', async (t) => {
   talk.expectForwarded(5000, 0, more);
 });
 
-t.test('silence: two tries of 300 ms, then the next holder, in the end a local 503', async (t) => {
+t.test('silence: two tries of 300 ms, then the next holder, in the end 503', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/01');
   const end = 1001 + request.length;
@@ -118,16 +119,19 @@ t.test('silence: two tries of 300 ms, then the next holder, in the end a local 5
   talk.expect(600, handed(1, request));
   talk.expect(900, handed(1, request));
   talk.expect(1200, withdrawn(1, end));
-  talk.expect(1200, unavailable(request), Port.local);
-  talk.send(1201, notice(LOCAL_NODE, NOTICE.adopted, { ack: end }));
+  talk.expect(1200, unavailable(request));
+  talk.send(
+    1201,
+    fromClient({ flags: 'A', seq: end, ack: answerEnd(Answer.unavailable, request.length) }),
+  );
   talk.end(2000, 1);
   t.same([...talk.states.active], [0, 0, 0]);
   talk.counted({
-    handoffs: 3,
+    handoffs: 2,
     handoff_retransmitted: 2,
     handoff_silent: 2,
     answer_503: 1,
-    handoffs_local: 1,
+    answers: 1,
   });
 });
 
@@ -144,7 +148,7 @@ t.test(
     // A repeated notice, and one of a node that is no longer asked, change nothing.
     talk.send(3, notice(1, NOTICE.refused, { reason: 2 }));
     talk.send(3, notice(2, NOTICE.refused, { reason: 2 }));
-    talk.expect(3, unavailable(request), Port.local);
+    talk.expect(3, unavailable(request));
     talk.end(4, 1);
     talk.counted({ handoff_refused: 3, answer_503: 1, drop_ixcp_stale: 1 });
     t.same(
@@ -174,31 +178,29 @@ t.test('a four-tuple in use: the next holder, or the same node a moment later', 
   other.send(1, notice(0, NOTICE.refused, { reason: 3 }));
   other.expect(300, handed(0, request.replace('/01', '/0')));
   other.send(301, notice(0, NOTICE.refused, { reason: 3 }));
-  other.expect(301, unavailable(request.replace('/01', '/0')), Port.local);
-  // The balancer itself gets it as well.
-  other.send(302, notice(LOCAL_NODE, NOTICE.refused, { reason: 3 }));
-  other.expect(601, unavailable(request.replace('/01', '/0')), Port.local);
-  other.send(602, notice(LOCAL_NODE, NOTICE.adopted, { ack: 1001 + request.length - 1 }));
+  other.expect(301, unavailable(request.replace('/01', '/0')));
   other.counted({
-    handoff_refused: 3,
+    handoff_refused: 2,
     handoff_silent: 0,
-    adopted: 1,
+    adopted: 0,
     answer_503: 1,
     closed_no_node: 0,
   });
 });
 
-t.test('when even the local service does not take the session, the client is reset', async (t) => {
+t.test('a client that has more than our 503 has an answer of a node: it is reset', async (t) => {
   const talk = new Conversation(t);
   const request = asked(talk, '/0');
   talk.expect(0, handed(0, request));
-  talk.send(1, notice(0, NOTICE.refused, { reason: 1 }));
-  talk.expect(1, unavailable(request), Port.local);
-  talk.send(2, notice(LOCAL_NODE, NOTICE.refused, { reason: 1 }));
-  talk.expect(2, toClient({ flags: 'RA', seq: ISN + 1, ack: 1001 + request.length }));
+  talk.expect(300, handed(0, request));
+  talk.expect(600, withdrawn(0, 1001 + request.length));
+  talk.expect(600, unavailable(request));
+  const more = ISN + 1 + 5_000;
+  talk.send(601, fromClient({ flags: 'A', seq: 1001 + request.length, ack: more }));
+  talk.expect(601, toClient({ flags: 'RA', seq: ISN + 1, ack: 1001 + request.length }));
   talk.end(20_000, 0);
   t.equal(talk.events.at(-1), 'closed no-node');
-  talk.counted({ closed_no_node: 1, reset_sent: 1 });
+  talk.counted({ closed_no_node: 1, reset_sent: 1, drop_bad_ack: 1 });
 });
 
 t.test('nodes that cannot take the session are left out', async (t) => {
@@ -210,7 +212,7 @@ t.test('nodes that cannot take the session are left out', async (t) => {
   other.nodes.setMac(0, undefined);
   other.nodes.setMac(1, undefined);
   asked(other, '/01');
-  other.expect(0, unavailable(request), Port.local);
+  other.expect(0, unavailable(request));
 });
 
 t.test('three silent handoffs in a row suspend a node', async (t) => {
@@ -290,7 +292,7 @@ t.test('once a client has bytes of an answer, no other node gets the session', a
   // from the same sequence number would mix two answers into one.
   talk.send(650, fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 }));
   talk.send(5000, fromClient({ flags: 'A', seq: end, ack: ISN + 1 + 500 }));
-  const others = talk.events.filter((event) => /^handoff (node 2|local)/.test(event));
+  const others = talk.events.filter((event) => /^(handoff node 2|answered)/.test(event));
   t.same(others, []);
 });
 

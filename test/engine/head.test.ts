@@ -1,10 +1,9 @@
 /** Collecting the request head from any segments. */
 import t from 'tap';
-import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE } from '../../src/engine/node-table.js';
-import { LocalService } from '../../src/wire/ixp.js';
+import { Answer } from '../../src/directory/answers.js';
 import { Random } from '../sim/random.js';
 import {
+  answered,
   Conversation,
   fromClient,
   get,
@@ -20,27 +19,13 @@ import { HEAD_BYTES } from '../support/known-paths.js';
 const REQUEST = get('/0');
 const LENGTH = REQUEST.length;
 
-function local(service: number, payload: string, flags = 'PA'): ReturnType<typeof inIxp> {
-  return inIxp(
-    LOCAL_NODE,
-    { type: IXP_TYPE.adopt, service },
-    { seq: 1001, ack: ISN + 1, flags },
-    payload,
-  );
-}
-
 t.test('a head in one segment is handed over at once, unacknowledged', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(5, text(REQUEST, 0));
   talk.expect(5, adopt(REQUEST));
   talk.end(250, 1);
-  t.same(talk.events, [
-    'opened',
-    'established',
-    'request 1 GET /0',
-    'handoff node 0 service 0 attempt 1',
-  ]);
+  t.same(talk.events, ['opened', 'established', 'request 1 GET /0', 'handoff node 0 attempt 1']);
   talk.counted({ requests: 1, handoffs: 1 });
 });
 
@@ -158,34 +143,22 @@ t.test('a scaled window is offered with its scale', async (t) => {
   t.ok(window * 128 >= HEAD_BYTES && window * 128 <= 65_535, `${window} times 128`);
 });
 
-t.test('refusals of the balancer itself go to its local services', async (t) => {
+t.test('refusals are answered by the balancer itself', async (t) => {
   const cases: [string, number, string][] = [
-    ['BAD\r\n\r\n', LocalService.badRequest, 'answer_400'],
-    ['BAD', LocalService.badRequest, 'answer_400'],
-    [get('/nowhere'), LocalService.notFound, 'answer_404'],
+    ['BAD\r\n\r\n', Answer.badRequest, 'answer_400'],
+    ['BAD', Answer.badRequest, 'answer_400'],
+    [get('/nowhere'), Answer.notFound, 'answer_404'],
   ];
-  for (const [request, service, counter] of cases) {
+  for (const [request, answer, counter] of cases) {
     const talk = new Conversation(t);
     talk.handshake(0);
     for (let at = 0; at < request.length; at += 1000) {
       talk.send(1, text(request.slice(at, at + 1000), at));
       if (at + 1000 < request.length) talk.expect(1, ack(at + 1000));
     }
-    for (let at = 0; at < request.length; at += MSS) {
-      const type = at === 0 ? IXP_TYPE.adopt : IXP_TYPE.segment;
-      talk.expect(
-        1,
-        inIxp(
-          LOCAL_NODE,
-          { type, service },
-          { seq: 1001 + at, ack: ISN + 1 },
-          request.slice(at, at + MSS),
-        ),
-        Port.local,
-      );
-    }
+    talk.expect(1, answered(answer, request.length));
     talk.end(2, 1);
-    talk.counted({ [counter]: 1, handoffs_local: 1 });
+    talk.counted({ [counter]: 1, answers: 1 });
   }
 });
 
@@ -195,14 +168,14 @@ t.test('a head that is not complete in time gets 408', async (t) => {
   talk.send(3000, text('GET /0 HT', 0));
   talk.expect(3000, ack(9));
   // The time counts from the end of the handshake: more bytes do not extend it.
-  talk.expect(10_000, local(LocalService.timeout, 'GET /0 HT'), Port.local);
+  talk.expect(10_000, answered(Answer.timeout, 9));
   talk.counted({ answer_408: 1 });
 });
 
 t.test('a client that never sends a byte is closed without an answer', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
-  talk.expect(10_000, local(LocalService.silentClose, '', 'A'), Port.local);
+  talk.expect(10_000, answered(Answer.silentClose, 0));
   talk.counted({ closed_silent_client: 1, answer_408: 0 });
 });
 
@@ -211,19 +184,14 @@ t.test('a client that leaves a gap at the start is closed without an answer as w
   talk.handshake(0);
   talk.send(1, text('late', 5));
   talk.expect(1, ack(0));
-  talk.expect(10_000, local(LocalService.silentClose, '', 'A'), Port.local);
+  talk.expect(10_000, answered(Answer.silentClose, 0));
 });
 
 t.test('FIN instead of a request', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(1, text('', 0, 'FA'));
-  talk.expect(1, local(LocalService.silentClose, '', 'A'), Port.local);
-  talk.expect(
-    1,
-    inIxp(LOCAL_NODE, { type: IXP_TYPE.segment }, { flags: 'FA', seq: 1001 }, ''),
-    Port.local,
-  );
+  talk.expect(1, answered(Answer.silentClose, 0, { ack: 1002 }));
   talk.end(2, 1);
 });
 
@@ -231,12 +199,7 @@ t.test('FIN in the middle of a head', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   talk.send(1, text('GET /0 H', 0, 'FPA'));
-  talk.expect(1, local(LocalService.badRequest, 'GET /0 H'), Port.local);
-  talk.expect(
-    1,
-    inIxp(LOCAL_NODE, { type: IXP_TYPE.segment }, { flags: 'FA', seq: 1009 }, ''),
-    Port.local,
-  );
+  talk.expect(1, answered(Answer.badRequest, 8, { ack: 1010 }));
 });
 
 t.test('a FIN with the last bytes of a head is handed over with them', async (t) => {

@@ -4,7 +4,6 @@
  */
 import t from 'tap';
 import { addressNumber, macBytes } from '../../lab/packet.js';
-import { LOCAL_NODE } from '../../src/engine/node-table.js';
 import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
@@ -64,7 +63,7 @@ function checkedNotice(
   more: EventFields & { ack?: number } = {},
 ): void {
   talk.quiet(time);
-  const address = node === LOCAL_NODE ? BALANCER.address : NODES[node]!.address;
+  const { address } = NODES[node]!;
   const { ack = HEAD_END, ...rest } = more;
   const words = record({
     clientIsn: ack,
@@ -163,14 +162,15 @@ t.test(
   },
 );
 
-t.test('sessions of local services', async (t) => {
+t.test('a session that the balancer answers gets no notices', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   const head = get('/nowhere');
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, head));
   talk.rest(0);
-  checkedNotice(talk, 1, NOTICE.adopted, LOCAL_NODE, { ack: 1001 + head.length });
-  t.equal(stateOf(talk), SessionState.passing);
+  checkedNotice(talk, 1, NOTICE.refused, 0, { ack: 1001 + head.length });
+  t.equal(stateOf(talk), SessionState.answering);
+  talk.counted({ drop_ixcp_stale: 1 });
 });
 
 t.test('a notice that is not about a session of its node changes nothing', async (t) => {
@@ -186,7 +186,7 @@ t.test('a notice that is not about a session of its node changes nothing', async
       ['another client', 0, { client: '10.1.0.2' }, 'drop_ixcp_stale'],
       ['another port', 0, { port: CLIENT.port + 1 }, 'drop_ixcp_stale'],
       ['no node', 0, { tsOffset: addressNumber('10.9.0.99') }, 'drop_ixcp_unknown_node'],
-      ['the balancer, which was not asked', LOCAL_NODE, {}, 'drop_ixcp_stale'],
+      ['the balancer', 0, { tsOffset: addressNumber(BALANCER.address) }, 'drop_ixcp_unknown_node'],
     ];
     for (const [name, node, more, counter] of cases) {
       const talk = new Conversation(t);

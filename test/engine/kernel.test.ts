@@ -1,10 +1,12 @@
 /** What the engine leaves to the kernel, seen in the records that both share. */
+
 import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
-import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { Answer } from '../../src/directory/answers.js';
 import { SESSION_RECORD_BYTES, SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import {
+  answerEnd,
   CLIENT,
   Conversation,
   FIRST_NONCE,
@@ -94,7 +96,7 @@ t.test('a FIN that the kernel has forwarded', async (t) => {
   talk.counted({ closed_fin: 1 });
 });
 
-t.test('sessions of local services stay with the engine', async (t) => {
+t.test('sessions that the balancer answers stay with the engine', async (t) => {
   const talk = new Conversation(t);
   talk.handshake(0);
   const head = get('/nowhere');
@@ -103,8 +105,10 @@ t.test('sessions of local services stay with the engine', async (t) => {
   talk.send(1, fromClient({ flags: 'A', seq: 1001 + head.length, ack: ISN + 1 }, 'more'));
   talk.rest(2);
   t.equal(actionOf(talk), 0);
-  talk.send(2, notice(LOCAL_NODE, NOTICE.adopted, { seq: ISN + 1, ack: 1001 + head.length }));
-  t.equal(talk.engine.sessions.inState[SessionState.passing], 1);
+  const end = answerEnd(Answer.notFound, head.length);
+  talk.send(2, fromClient({ flags: 'FA', seq: 1005 + head.length, ack: end }));
+  talk.rest(2);
+  t.equal(talk.engine.sessions.inState[SessionState.lingering], 1);
   t.equal(actionOf(talk), 0);
 });
 

@@ -4,9 +4,9 @@
 import t, { type Test } from 'tap';
 import { macBytes, type PacketSpec } from '../../lab/packet.js';
 import { Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE } from '../../src/engine/node-table.js';
-import { LocalService } from '../../src/wire/ixp.js';
+import { Answer } from '../../src/directory/answers.js';
 import {
+  answered,
   BALANCER,
   Conversation,
   fromClient,
@@ -71,20 +71,12 @@ t.test('a node that is given up gets its RST on the interface of the nodes', asy
   talk.expect(600, handed(1), Port.nodes);
 });
 
-t.test('local services stay on the interface of the clients', async (t) => {
+t.test('answers of the balancer leave on the interface of the clients', async (t) => {
   const talk = conversation(t);
   talk.handshake(0);
   const request = get('/nowhere');
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
-  talk.expect(
-    0,
-    inIxp(LOCAL_NODE, { type: adopt, service: LocalService.notFound }, { seq: 1001 }, request),
-    Port.local,
-  );
-  talk.send(1, notice(LOCAL_NODE, NOTICE.adopted, { seq: ISN + 1, ack: 1001 + request.length }));
-  const passed = fromClient({ flags: 'A', seq: 1001 + request.length, ack: ISN + 100 });
-  talk.send(2, passed);
-  talk.expectForwarded(2, LOCAL_NODE, passed);
+  talk.expect(0, answered(Answer.notFound, request.length), Port.wire);
 });
 
 t.test('reports are answered on the interface of the nodes', async (t) => {

@@ -1,9 +1,7 @@
 /** After the handoff: what passes through, and how a session ends. */
 import t from 'tap';
 import type { PacketSpec, TcpSpec } from '../../lab/packet.js';
-import { FrameFlags, Port } from '../../src/datapath/datapath.js';
-import { LOCAL_NODE } from '../../src/engine/node-table.js';
-import { LocalService } from '../../src/wire/ixp.js';
+import { FrameFlags } from '../../src/datapath/datapath.js';
 import {
   CLIENT,
   Conversation,
@@ -79,21 +77,6 @@ t.test('nothing changes but the MAC addresses', async (t) => {
   talk.send(++time, damaged, FrameFlags.checksumPartial);
   talk.expectForwarded(time, 0, damaged, FrameFlags.checksumPartial);
   talk.counted({ forwarded: cases.length + 2 });
-});
-
-t.test('a session of the local service passes to it', async (t) => {
-  const talk = new Conversation(t);
-  talk.handshake(0);
-  const request = get('/nowhere');
-  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
-  talk.expect(
-    0,
-    inIxp(LOCAL_NODE, { type: IXP_TYPE.adopt, service: LocalService.notFound }, {}, request),
-    Port.local,
-  );
-  talk.send(1, notice(LOCAL_NODE, NOTICE.adopted, { ack: 1001 + request.length }));
-  passes(talk, 2, { flags: 'A', seq: 1001 + request.length, ack: 6000 }, '', LOCAL_NODE);
-  t.same([...talk.states.active], [0, 0, 0]);
 });
 
 t.test('FIN of the client, FIN of the node, a while for late packets, removed', async (t) => {

@@ -16,7 +16,6 @@ import { firstSlots } from '../../src/balancer/objects/farm.js';
 import { FarmChanger } from '../../src/balancer/objects/farm-changer.js';
 import { farmMemory } from '../../src/balancer/objects/farm-states.js';
 import { firstFarm } from '../../src/balancer/objects/first-farm.js';
-import { ErrorService } from '../../src/balancer/services/error-service.js';
 import { EnginePool } from '../../src/balancer/threads/engine-pool.js';
 import {
   type BalancerConfig,
@@ -87,12 +86,10 @@ resources: [{path: /content, nodes: [n1]}]
 `,
     );
     const config: BalancerConfig = loadBalancerConfig(file);
-    const service = new ErrorService();
     const machine = await Machine.prepare({
       ...config,
       farm: firstSlots(config),
       key,
-      services: await service.start(),
       log: { warn: () => {}, info: () => {} },
       journalDirectory: join(directory, 'run'),
     });
@@ -171,7 +168,6 @@ resources: [{path: /content, nodes: [n1]}]
         machine.withdrawEngine();
         await engine.stop();
         await machine.stop();
-        await service.stop();
       },
     };
   }

@@ -51,7 +51,6 @@ if (insideNamespace(import.meta.url)) {
     key: new Uint8Array(16),
     ...config,
     farm: firstSlots(config),
-    services: new Map([[2, 40_004]]),
     datapath: 'packet',
     workers: 2,
     limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },

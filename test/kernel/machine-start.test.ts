@@ -7,7 +7,7 @@ import { addressNumber } from '../../lab/packet.js';
 import { Machine } from '../../src/balancer/machine/machine.js';
 import { preflight } from '../../src/balancer/machine/preflight.js';
 import { firstSlots } from '../../src/balancer/objects/farm.js';
-import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { NO_NODE } from '../../src/engine/node-table.js';
 import {
   SESSION_RECORD,
   SESSION_RECORD_BYTES,
@@ -54,7 +54,7 @@ if (insideNamespace(import.meta.url)) {
     };
     put(0, SessionState.passing, 1);
     put(1, SessionState.handing, 0);
-    put(2, SessionState.passing, LOCAL_NODE);
+    put(2, SessionState.answering, NO_NODE);
     put(3, SessionState.lingering, 1);
     const packet = { ...options, datapath: 'packet' as const };
     const refusal = {

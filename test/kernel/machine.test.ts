@@ -50,7 +50,6 @@ if (insideNamespace(import.meta.url)) {
     key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
     ...config,
     farm: firstSlots(config),
-    services: new Map([[2, 40_004]]),
     datapath: 'packet',
     workers: 1,
     limits: { sessions: 1_024, halfOpen: 1_024, headBytes: 16_384 },
@@ -122,7 +121,6 @@ if (insideNamespace(import.meta.url)) {
         t.equal(own.text(), 'ECONNREFUSED\n');
         t.equal(ours.text(), '');
         ours.stop();
-        t.equal(machine.counters().shim.adopted, 0);
       },
     );
 
@@ -257,9 +255,6 @@ if (insideNamespace(import.meta.url)) {
     shim.close();
     run('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
     nothingLeft(t);
-    await t.rejects(Machine.prepare({ ...options, adoptFunction: 'bpf_no_such_function' }), {
-      code: 'BATON_KERNEL',
-    });
     await t.rejects(Machine.prepare({ ...options, interface: 'eth9' }), {
       code: 'BATON_INTERFACE',
     });
@@ -267,11 +262,11 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('killed, started, stopped: as it was', async (t) => {
-    const { services, log: _, onLost: __, key, ...plain } = options;
-    const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
+    const { log: _, onLost: __, key, ...plain } = options;
+    const given = JSON.stringify({ ...plain, key: [...key] });
     const script = `import('${new URL('../../src/balancer/machine/machine.js', import.meta.url)}').then(async (m) => {
       const given = ${given};
-      const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log: { warn: console.log, info: () => {} } });
+      const machine = await m.Machine.prepare({ ...given, key: Uint8Array.from(given.key), log: { warn: console.log, info: () => {} } });
       await machine.takeAddresses();
       console.log('taken');
       setInterval(() => {}, 1000);

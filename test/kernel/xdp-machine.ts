@@ -63,7 +63,6 @@ export async function xdpMachine(t: Test) {
     key: Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex'),
     ...config,
     farm: firstSlots(config),
-    services: new Map([[2, 40_004]]),
     datapath: 'xdp',
     workers: 1,
     limits: { sessions: 1_500, halfOpen: 1_500, headBytes: 16_384 },
@@ -107,12 +106,12 @@ export async function xdpMachine(t: Test) {
     next: FarmSlots | undefined = undefined,
     more: Partial<MachineOptions> = {},
   ): Promise<void> => {
-    const { services, log: _, key, ...plain } = { ...options, ...more };
-    const given = JSON.stringify({ ...plain, services: [...services], key: [...key] });
+    const { log: _, key, ...plain } = { ...options, ...more };
+    const given = JSON.stringify({ ...plain, key: [...key] });
     const script = `import('${new URL('../../src/balancer/machine/machine.js', import.meta.url)}').then(async (m) => {
       const given = ${given};
       const log = { warn: () => {}, info: () => {} };
-      const machine = await m.Machine.prepare({ ...given, services: new Map(given.services), key: Uint8Array.from(given.key), log });
+      const machine = await m.Machine.prepare({ ...given, key: Uint8Array.from(given.key), log });
       machine.setNeighbour(1, Uint8Array.of(${NODE_MAC.join()}));
       await machine.activate();
       await machine.takeAddresses();

@@ -195,7 +195,7 @@ if (insideNamespace(import.meta.url)) {
     const twin = new Twin();
     for (let withheld = 0; withheld < 8; withheld++) {
       fast.control.setUint8(CONTROL.withheld, withheld);
-      twin.nodes.withheld.set(withheld, 0);
+      twin.nodes.withheld.current = withheld;
       for (const [name, options] of OPTIONS) {
         const spec = syn({ tcp: { sourcePort: port++, destinationPort: PORTS[0], options } });
         const { outcome, record, expected } = compare(fast, twin, spec);

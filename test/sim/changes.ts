@@ -15,7 +15,7 @@ import { Admin } from '../../src/directory/node-memory.js';
 import type { PredictorName } from '../../src/directory/predictors/index.js';
 import type { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import type { Engine } from '../../src/engine/engine.js';
-import { LOCAL_NODE, type NodeTable } from '../../src/engine/node-table.js';
+import type { NodeTable } from '../../src/engine/node-table.js';
 import type { Timeouts } from '../../src/engine/options.js';
 import { REQUEST_BYTES } from '../../src/engine/table/session-table.js';
 import { toAddress } from '../../src/wire/address.js';
@@ -101,7 +101,7 @@ export class Changes {
 
   /** The engine begins or repeats a handoff. */
   onHandoff(slot: number, node: number): void {
-    if (node === LOCAL_NODE || this.nodeOf.get(slot) === node) return;
+    if (this.nodeOf.get(slot) === node) return;
     this.nodeOf.set(slot, node);
     this.counts.handoffs += 1;
     const { engine, nodeTable } = this.world;

@@ -69,7 +69,7 @@ export class Checker {
     wrapped: 0,
     wrappedSyns: 0,
     forwarded: 0,
-    local: 0,
+    answers: 0,
     withdrawn: 0,
     synAcks: 0,
     acks: 0,
@@ -171,9 +171,7 @@ export class Checker {
     const node = this.world.nodeByMac(packet.ethernet.destination);
     if (packet.ethernet.source !== this.world.balancerMac)
       this.blame(packet, 'forwarded with a wrong source');
-    if ((sent.port === Port.local) !== (packet.ethernet.destination === this.world.balancerMac)) {
-      this.blame(packet, 'forwarded to the wrong port');
-    }
+    if (sent.port !== Port.wire) this.blame(packet, 'forwarded to the wrong port');
     if (node === undefined) {
       this.blame(packet, 'forwarded to no node');
       return;
@@ -256,6 +254,7 @@ export class Checker {
       }
     }
     if (tcp!.flags.includes('F')) {
+      if (!answer.fin) this.counts.answers++;
       if (end !== answer.bytes.length) this.blame(packet, 'FIN before the end of the answer');
       answer.fin = true;
     }
@@ -320,10 +319,8 @@ export class Checker {
       this.blame(packet, 'IXP to no node');
       return;
     }
-    const local = packet.ethernet.destination === this.world.balancerMac;
-    if (local !== (sent.port === Port.local)) this.blame(packet, 'IXP to the wrong port');
-    if (local === (ixp.service === 0) && !tcp.flags.includes('R'))
-      this.blame(packet, 'service does not fit the place');
+    if (sent.port !== Port.wire) this.blame(packet, 'IXP to the wrong port');
+    if (ixp.service !== 0) this.blame(packet, 'the reserved byte is not 0');
     if (ixp.version !== 1 || ixp.length !== IXP.length) this.blame(packet, 'IXP version or length');
     if (ixp.balancer !== this.world.balancerAddress)
       this.blame(packet, 'notices would go elsewhere');
@@ -350,7 +347,7 @@ export class Checker {
     }
     if (ixp.type === ADOPT) {
       handshake.asked.add(node.address);
-      this.counts[local ? 'local' : 'adopts']++;
+      this.counts.adopts++;
       if (tcp.seq !== first) this.blame(packet, 'ADOPT not at the next expected byte (rule 2)');
       if (tcp.ack !== (handshake.serverIsn + 1) >>> 0) this.blame(packet, 'ADOPT with a wrong ack');
     } else this.counts.wrapped++;

@@ -1,14 +1,14 @@
 /**
- * A model of a node: the shim (bpf/shim/shim.bpf.c), the kernel's TCP, and a web server. With
- * `local` it is the balancer's own kernel with its local services. It is as strict as a real node:
- * it verifies tags, lengths and checksums, and answers a plain segment without a socket with RST.
+ * A model of a node: the shim (bpf/shim/shim.bpf.c), the kernel's TCP, and a web server. It is as
+ * strict as a real node: it verifies tags, lengths and checksums, and answers a plain segment
+ * without a socket with RST.
  */
 import { build, type PacketSpec } from '../../lab/packet.js';
 import { type ParsedPacket, parse } from '../support/packet-parse.js';
 import type { Clock } from './clock.js';
 import type { Random } from './random.js';
 import { resetFor, type Segment } from './segment.js';
-import { type Application, LocalAnswer, WebServer, type WebServerOptions } from './server.js';
+import { type Application, WebServer, type WebServerOptions } from './server.js';
 import { Endpoint } from './tcp-endpoint.js';
 
 export interface NodeWorld {
@@ -64,8 +64,6 @@ export interface SimNodeOptions {
   mac: string;
   address: string;
   server: WebServerOptions;
-  /** This is the balancer's own kernel: local services in place of the web server. */
-  local: boolean;
 }
 
 export class SimNode {
@@ -259,11 +257,7 @@ export class SimNode {
       maxRetries: 8,
       trusting: world.trusting,
     });
-    const application: Application = this.options.local
-      ? new LocalAnswer(ixp.service, endpoint, world)
-      : new WebServer(this.options.server, endpoint, tuple, this.random);
-    if (!this.options.local && ixp.service !== 0)
-      world.violation(`service ${ixp.service} at a node`);
+    const application = new WebServer(this.options.server, endpoint, tuple, this.random);
     this.sockets.set(tuple, { endpoint, application });
     endpoint.adopt((tcp.seq - 1) >>> 0, {
       mss: ixp.mss,

@@ -1,5 +1,4 @@
-/** Applications on sockets of simulated nodes: a web server, and the balancer's local services. */
-import { LocalService } from '../../src/wire/ixp.js';
+/** The application on sockets of simulated nodes: a web server. */
 import type { Clock } from './clock.js';
 import {
   bytesOf,
@@ -148,51 +147,5 @@ export class WebServer implements Application {
 
   private say(head: string, body: Uint8Array = new Uint8Array(0)): void {
     this.endpoint.write(Buffer.concat([Buffer.from(head, 'latin1'), body]));
-  }
-}
-
-const STATUS = new Map<number, string>([
-  [LocalService.badRequest, '400 Bad Request'],
-  [LocalService.notFound, '404 Not Found'],
-  [LocalService.timeout, '408 Request Timeout'],
-  [LocalService.headTooLarge, '431 Request Header Fields Too Large'],
-  [LocalService.unavailable, '503 Service Unavailable'],
-]);
-
-/** A local service of the balancer: answers at once, whatever the request, and closes. */
-export class LocalAnswer implements Application {
-  private stopped = false;
-
-  constructor(
-    private readonly service: number,
-    private readonly endpoint: Endpoint,
-    private readonly world: { violation(message: string): void },
-  ) {}
-
-  begin(): void {
-    if (this.stopped) return;
-    const status = STATUS.get(this.service);
-    if (status === undefined && this.service !== LocalService.silentClose) {
-      this.world.violation(`no local service ${this.service}`);
-    }
-    if (status !== undefined) {
-      this.endpoint.write(
-        Buffer.from(
-          `HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`,
-          'latin1',
-        ),
-      );
-    }
-    this.endpoint.close();
-  }
-
-  receive(): void {}
-
-  remoteClosed(): void {
-    this.endpoint.close();
-  }
-
-  stop(): void {
-    this.stopped = true;
   }
 }

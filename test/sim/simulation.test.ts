@@ -114,7 +114,9 @@ t.test(`the engine breaks no rule in ${COUNT} worlds`, { timeout: FILE_TIMEOUT_M
     'network duplicated',
     'network damaged',
     'checked withdrawn',
-    'checked local',
+    'checked answers',
+    'answers_retransmitted',
+    'discarded_bytes',
     'changes swapped',
     'changes added',
     'changes removed',
@@ -140,7 +142,7 @@ t.test(
     // earlier node may have them.
     const nodeLink = { loss: 0.15, duplicate: 0.05, damage: 0, delay: 1, jitter: 5 };
     let silent = 0;
-    for (let seed = 1; seed <= 60; seed++) {
+    for (let seed = 1; seed <= 80; seed++) {
       const world = new World(seed, undefined, {
         scenario: { nodeLink, mild: false, attacked: false },
       });

@@ -6,7 +6,7 @@
 
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import { Counters } from '../../src/base/counters.js';
-import { FrameFlags, Port } from '../../src/datapath/datapath.js';
+import { FrameFlags } from '../../src/datapath/datapath.js';
 import { ownStates } from '../../src/directory/node-states.js';
 import type { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import type { Engine } from '../../src/engine/engine.js';
@@ -32,7 +32,7 @@ import type { ClientConnection } from './client.js';
 import { Clock } from './clock.js';
 import type { Resource } from './content.js';
 import { finished } from './frames.js';
-import { type LinkQuality, Network, PERFECT } from './network.js';
+import { type LinkQuality, Network } from './network.js';
 import { SimNode } from './node.js';
 import { Population } from './population.js';
 import { Random } from './random.js';
@@ -51,7 +51,6 @@ export class World {
   readonly clock: Clock;
   readonly scenario: Scenario;
   readonly nodes: SimNode[] = [];
-  readonly local: SimNode;
   readonly counters = new Counters();
   readonly nodeTable: NodeTable;
   readonly key: Uint8Array;
@@ -99,12 +98,9 @@ export class World {
     const states = ownStates([...nodes, ...free.fill({ weight: 0 })], changing ? SERVER_SLOTS : 1);
     this.nodeTable = new NodeTable(inSlots(nodes), states);
     for (let i = 0; i < this.scenario.nodes + this.scenario.spares; i++) {
-      this.nodes.push(
-        this.makeNode(i, `node${'x'.repeat(i)}${i}`, nodeMac(i), nodeAddress(i), false),
-      );
+      this.nodes.push(this.makeNode(i, `node${'x'.repeat(i)}${i}`, nodeMac(i), nodeAddress(i)));
     }
     for (let i = 0; i < this.scenario.nodes; i++) this.nodeTable.setMac(i, macBytes(nodeMac(i)));
-    this.local = this.makeNode(-1, 'local', BALANCER_MAC, BALANCER_ADDRESS, true);
     const made = makeEngine(
       { now: this.clock.now, key: this.key, observer: this.observer() },
       this.scenario,
@@ -149,8 +145,7 @@ export class World {
   }
 
   nodeByMac(mac: string): { name: string; address: string } | undefined {
-    const node =
-      mac === BALANCER_MAC ? this.local : this.nodes.find((each) => each.options.mac === mac);
+    const node = this.nodes.find((each) => each.options.mac === mac);
     return node === undefined
       ? undefined
       : { name: node.options.name, address: node.options.address };
@@ -236,8 +231,7 @@ export class World {
     this.note(node.options.name, frame);
     const { destination } = packet.ethernet;
     if (destination === BALANCER_MAC) {
-      const link = node === this.local ? PERFECT : this.scenario.nodeLink;
-      this.carry(frame, link, (arriving) => this.toEngine(arriving, 0));
+      this.carry(frame, this.scenario.nodeLink, (arriving) => this.toEngine(arriving, 0));
       return;
     }
     const client = packet.ip?.destination ?? '';
@@ -269,13 +263,7 @@ export class World {
     this.trace.push(`${this.at()} ${from.padEnd(9)} ${describe(parse(frame, this.key))}`);
   }
 
-  private makeNode(
-    index: number,
-    name: string,
-    mac: string,
-    address: string,
-    local: boolean,
-  ): SimNode {
+  private makeNode(index: number, name: string, mac: string, address: string): SimNode {
     const server = {
       clock: this.clock,
       node: index,
@@ -287,7 +275,7 @@ export class World {
       mayAsk: (tuple: string, client: string, target: string) =>
         this.population.mayAsk(tuple, target, client),
     };
-    return new SimNode({ index, name, mac, address, server, local }, this, this.random.fork());
+    return new SimNode({ index, name, mac, address, server }, this, this.random.fork());
   }
 
   /** Checks that each session is opened and closed once. */
@@ -345,10 +333,6 @@ export class World {
       this.checker.onSent(sent, wire);
       const packet = parse(wire);
       this.note('engine', wire);
-      if (sent.port === Port.local) {
-        this.carry(wire, PERFECT, (arriving) => this.local.receive(arriving));
-        continue;
-      }
       const node = this.nodes.find((one) => one.options.mac === packet.ethernet.destination);
       if (node !== undefined) {
         // Two flipped bits can cancel out in a TCP checksum, so a damaged frame is not damaged

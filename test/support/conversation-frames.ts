@@ -2,7 +2,8 @@
  * The frames of a conversation: who takes part, with which addresses, and what each of them sends.
  */
 import type { IxcpSpec, IxpSpec, PacketSpec, TcpSpec } from '../../lab/packet.js';
-import { LOCAL_NODE } from '../../src/engine/node-table.js';
+import { Answer } from '../../src/directory/answers.js';
+import { answerText } from './known-answers.js';
 
 export const CLIENT = { address: '10.1.0.1', port: 40_000, mac: '02:00:00:00:00:01' } as const;
 export const SERVER = { address: '10.9.0.100', port: 80 } as const;
@@ -53,7 +54,7 @@ export function fromClient(
   };
 }
 
-/** A segment of the balancer itself to the client. It never carries data. */
+/** A segment of the balancer itself to the client, without data. */
 export function toClient(tcp: TcpSpec, rest: PacketSpec = {}): PacketSpec {
   return {
     ethernet: { source: BALANCER.mac, destination: CLIENT.mac, ...rest.ethernet },
@@ -64,7 +65,22 @@ export function toClient(tcp: TcpSpec, rest: PacketSpec = {}): PacketSpec {
   };
 }
 
-/** A segment of the balancer in IXP, to node `node` or, with LOCAL_NODE, to itself. */
+/**
+ * The balancer's own answer, with FIN, to the usual client, of which `collected` bytes were
+ * collected from number 1001 on.
+ */
+export function answered(answer: number, collected: number, tcp: TcpSpec = {}): PacketSpec {
+  const payload = answerText(answer, collected);
+  const flags = answer === Answer.silentClose ? 'FA' : 'FPA';
+  return { ...toClient({ flags, seq: ISN + 1, ack: 1001 + collected, ...tcp }), payload };
+}
+
+/** The number behind the FIN of that answer. */
+export function answerEnd(answer: number, collected: number): number {
+  return ISN + 1 + answerText(answer, collected).length + 1;
+}
+
+/** A segment of the balancer in IXP, to node `node`. */
 export function inIxp(
   node: number,
   ixp: IxpSpec,
@@ -74,7 +90,7 @@ export function inIxp(
   return {
     ethernet: {
       source: BALANCER.mac,
-      destination: node === LOCAL_NODE ? BALANCER.mac : NODES[node]!.mac,
+      destination: NODES[node]!.mac,
     },
     ip: { source: CLIENT.address, destination: SERVER.address, protocol: 253, tos: 0, ttl: 64 },
     ixp: { version: 1, length: 36, balancer: BALANCER.address, session: FIRST_NONCE, ...ixp },
@@ -84,9 +100,9 @@ export function inIxp(
   };
 }
 
-/** A notice of node `node`, or of the balancer's own shim. */
+/** A notice of node `node`. */
 export function notice(node: number, type: number, ixcp: IxcpSpec = {}): PacketSpec {
-  const from = node === LOCAL_NODE ? BALANCER : NODES[node]!;
+  const from = NODES[node]!;
   return {
     ethernet: { source: from.mac, destination: BALANCER.mac },
     ip: { source: from.address, destination: BALANCER.address },

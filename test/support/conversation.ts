@@ -16,7 +16,7 @@ import type { NodeShare } from '../../src/directory/node-memory.js';
 import { NodeStates, ownStates } from '../../src/directory/node-states.js';
 import { Engine } from '../../src/engine/engine.js';
 import { type EngineFarm, inSlots } from '../../src/engine/farm.js';
-import { LOCAL_NODE, NodeTable } from '../../src/engine/node-table.js';
+import { NodeTable } from '../../src/engine/node-table.js';
 import type { EngineOptions, Limits, Observer, Timeouts } from '../../src/engine/options.js';
 import {
   BALANCER,
@@ -196,9 +196,8 @@ export class Conversation {
   /** The engine forwards the frame that was received last, with only its MAC addresses changed. */
   expectForwarded(time: number, node: number, original: PacketSpec | Uint8Array, flags = 0): void {
     const frame = (original instanceof Uint8Array ? original : build(original, KEY)).slice();
-    const local = node === LOCAL_NODE;
-    frame.set(macBytes(local ? BALANCER.mac : NODES[node]!.mac), 0);
-    frame.set((local ? undefined : this.nodeMac) ?? macBytes(BALANCER.mac), 6);
+    frame.set(macBytes(NODES[node]!.mac), 0);
+    frame.set(this.nodeMac ?? macBytes(BALANCER.mac), 6);
     const next = this.heard.shift();
     if (next === undefined) {
       this.t.fail(`nothing was passed on at ${time} ms`);
@@ -211,7 +210,7 @@ export class Conversation {
       lines.push(`expected ${describe(parse(frame, KEY))}`);
     if (sent.received === undefined) lines.push('not passed on in place');
     if (sent.flags !== flags) lines.push(`its flags are ${sent.flags}, not ${flags}`);
-    if (sent.port !== (local ? Port.local : toNode)) lines.push(`sent to port ${sent.port}`);
+    if (sent.port !== toNode) lines.push(`sent to port ${sent.port}`);
     if (next.time !== time) lines.push(`sent at ${next.time} ms, not ${time}`);
     this.judge(next, lines);
   }
@@ -312,7 +311,7 @@ export class Conversation {
   }
 
   private observer(): Observer {
-    const node = (index: number): string => (index === LOCAL_NODE ? 'local' : `node ${index}`);
+    const node = (index: number): string => `node ${index}`;
     const say = (text: string): void => {
       this.events.push(text);
     };
@@ -321,8 +320,7 @@ export class Conversation {
       established: () => say('established'),
       request: (_slot, verdict, bytes, start, end) =>
         say(`request ${verdict} ${Buffer.from(bytes.subarray(start, end)).toString('latin1')}`),
-      handoff: (_slot, index, service, attempt) =>
-        say(`handoff ${node(index)} service ${service} attempt ${attempt}`),
+      handoff: (_slot, index, attempt) => say(`handoff ${node(index)} attempt ${attempt}`),
       answered: (_slot, answer) => say(`answered ${answer}`),
       adopted: (_slot, index) => say(`adopted ${node(index)}`),
       refused: (_slot, index, reason) => say(`refused ${node(index)} reason ${reason}`),

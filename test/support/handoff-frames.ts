@@ -1,8 +1,15 @@
 /** The frames of a handoff of the usual client's first request. */
 import type { PacketSpec, TcpOptionsSpec } from '../../lab/packet.js';
-import { LOCAL_NODE } from '../../src/engine/node-table.js';
-import { LocalService } from '../../src/wire/ixp.js';
-import { type Conversation, fromClient, get, ISN, IXP_TYPE, inIxp } from './conversation.js';
+import { Answer } from '../../src/directory/answers.js';
+import {
+  answered,
+  type Conversation,
+  fromClient,
+  get,
+  ISN,
+  IXP_TYPE,
+  inIxp,
+} from './conversation.js';
 
 const { adopt, segment } = IXP_TYPE;
 
@@ -32,10 +39,7 @@ export function withdrawn(node: number, seq: number): PacketSpec {
   return inIxp(node, { type: segment }, { flags: 'R', seq }, '');
 }
 
-/** The ADOPT of the local service that answers 503, or another status. */
-export function unavailable(
-  request: string,
-  service: number = LocalService.unavailable,
-): PacketSpec {
-  return inIxp(LOCAL_NODE, { type: adopt, service }, { flags: 'PA', seq: 1001 }, request);
+/** The balancer's own answer that no node is available, or another one. */
+export function unavailable(request: string, answer: number = Answer.unavailable): PacketSpec {
+  return answered(answer, request.length);
 }

@@ -10,8 +10,11 @@ export const SessionRow = Type.Object({
     description: `One of ${SESSION_STATE_NAMES.filter((name) => name !== '').join(', ')}`,
   }),
   node: Type.String({
-    description: 'Name of the node, or "local" for a local service; empty before one is chosen',
+    description: 'Name of the node; empty before one is chosen, and if the balancer answers itself',
   }),
+  status: Type.Optional(
+    Type.Integer({ description: "HTTP status of the balancer's own answer, if it gives one" }),
+  ),
   request: Type.String({
     description: `The first ${REQUEST_BYTES} bytes of method and target, escaped; empty before they have arrived`,
   }),

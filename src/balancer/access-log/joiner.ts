@@ -3,12 +3,11 @@
  * table, which is bounded: when it is full, the session that waits longest loses its request.
  */
 import { elapsed } from '../../base/clock.js';
-import { LOCAL_NODE } from '../../engine/node-table.js';
+import { STATUS_OF_ANSWER } from '../../directory/request-answers.js';
+import { NO_NODE } from '../../engine/node-table.js';
 import { type Address, toAddress } from '../../wire/address.js';
-import type { LocalServiceNumber } from '../../wire/ixp.js';
-import { ANSWERS } from '../services/answers.js';
 import { REASON_OF_EVENT, type Reason, reasonOfAnswer } from './reasons.js';
-import { NO_NODE, RecordKind } from './records.js';
+import { RecordKind } from './records.js';
 import { NO_TEXT, type RequestText, readRequestText, setLine } from './request-text.js';
 import type { ClosedSession, RecordPlace, RecordSink } from './ring-reader.js';
 
@@ -39,9 +38,9 @@ export interface SessionLine {
   node: string | undefined;
   /** Names of the nodes that were given up before. */
   tried: readonly string[];
-  /** Status of a local service's answer. */
+  /** Status of the balancer's own answer. */
   status: number | undefined;
-  /** From the SYN to the handoff to that node or local service, in ms. */
+  /** From the SYN to the handoff to that node, or to the balancer's own answer, in ms. */
   timeToHandoff: number | undefined;
   /** From the SYN to the end, in ms. */
   duration: number;
@@ -133,10 +132,10 @@ export class Joiner {
   private closed(key: number, session: ClosedSession, worker: number): void {
     const found = this.find(key, session.nonce);
     if (found !== undefined) this.remove(key, found);
-    const { openedAt, service } = session;
-    const handed = session.node !== NO_NODE;
-    const node = handed ? this.nodeName(session.node) : undefined;
-    const handedAt = handed ? found?.handedAt : undefined;
+    const { openedAt, answer } = session;
+    const node = this.nodeName(session.node);
+    const left = session.node !== NO_NODE || answer !== 0;
+    const handedAt = left ? found?.handedAt : undefined;
     const hasText = found !== undefined && found.text !== NO_TEXT;
     const text = hasText ? found.text : shortText(session);
     this.write({
@@ -147,14 +146,14 @@ export class Joiner {
       text,
       node,
       tried: (found?.tried ?? []).filter((name) => name !== node),
-      status: handed ? ANSWERS.get(service as LocalServiceNumber)?.status : undefined,
+      status: STATUS_OF_ANSWER.get(answer),
       timeToHandoff: handedAt === undefined ? undefined : elapsed(handedAt, openedAt),
       duration: elapsed(session.clock, openedAt),
       packets: session.packets,
       bytes: session.bytes,
       closed: session.reason,
       reasons: [
-        ...listed(handed ? reasonOfAnswer(service) : undefined),
+        ...listed(reasonOfAnswer(answer)),
         ...(found?.reasons ?? []),
         ...listed(hasText ? undefined : whyNoText(session)),
         ...listed<Reason>(text.cut ? 'text-cut' : undefined),
@@ -163,9 +162,9 @@ export class Joiner {
     });
   }
 
-  /** undefined for a local service. */
+  /** undefined if it is no node. */
   private nodeName(slot: number): string | undefined {
-    return slot === LOCAL_NODE ? undefined : (this.names.nodes.get(slot) ?? `#${slot}`);
+    return slot === NO_NODE ? undefined : (this.names.nodes.get(slot) ?? `#${slot}`);
   }
 
   private find(key: number, nonce: number): Waiting | undefined {
@@ -225,5 +224,5 @@ function shortText({ request, requestCut }: ClosedSession): RequestText {
 
 function whyNoText({ request, node }: ClosedSession): Reason | undefined {
   if (request !== '') return 'request-lost';
-  return node === NO_NODE || node === LOCAL_NODE ? undefined : 'earlier-run';
+  return node === NO_NODE ? undefined : 'earlier-run';
 }

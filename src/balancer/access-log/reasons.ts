@@ -1,6 +1,5 @@
 /** The reason codes in lines of the access log: what was unusual about a session. */
-import { AlertAnswer, isAlert } from '../../directory/answers.js';
-import { LocalService } from '../../wire/ixp.js';
+import { AlertAnswer, Answer, isAlert } from '../../directory/answers.js';
 import { RecordKind } from './records.js';
 
 /** Each code, and what it means. docs/logging.md lists them. */
@@ -36,12 +35,12 @@ export function reasonOfAnswer(answer: number): Reason | undefined {
 }
 
 const REASON_OF_ANSWER: ReadonlyMap<number, Reason> = new Map([
-  [LocalService.badRequest, 'bad-request'],
-  [LocalService.notFound, 'not-found'],
-  [LocalService.timeout, 'head-timeout'],
-  [LocalService.headTooLarge, 'head-too-large'],
-  [LocalService.unavailable, 'no-holder'],
-  [LocalService.silentClose, 'silent-client'],
+  [Answer.badRequest, 'bad-request'],
+  [Answer.notFound, 'not-found'],
+  [Answer.timeout, 'head-timeout'],
+  [Answer.headTooLarge, 'head-too-large'],
+  [Answer.unavailable, 'no-holder'],
+  [Answer.silentClose, 'silent-client'],
   [AlertAnswer.noName, 'tls-no-name'],
   [AlertAnswer.noNameBefore13, 'tls-no-name'],
   [AlertAnswer.unrecognizedName, 'tls-unrecognized-name'],

@@ -2,6 +2,7 @@
  * The engine thread's end of the access log: writes what happens to sessions into the ring that the
  * log thread reads. It copies bytes and numbers, and allocates nothing.
  */
+import { NO_NODE } from '../../engine/node-table.js';
 import { CLOSE_REASONS, type CloseReason, type Observer } from '../../engine/options.js';
 import {
   REQUEST_BYTES,
@@ -11,7 +12,6 @@ import {
 } from '../../engine/table/session-table.js';
 import {
   MOST_RECORDED_BYTES,
-  NO_NODE,
   RECORD,
   RECORD_CLOSE,
   RECORD_EVENT,
@@ -86,7 +86,7 @@ export class AccessRecorder implements Observer {
     this.requestSlot = slot;
   }
 
-  handoff(slot: number, node: number, _service: number, attempt: number, now: number): void {
+  handoff(slot: number, node: number, attempt: number, now: number): void {
     if (attempt <= 1) this.leaves(slot, node, now);
   }
 
@@ -127,8 +127,8 @@ export class AccessRecorder implements Observer {
     words[at + RECORD_CLOSE.packets] = sessions.packets(slot);
     words[at + RECORD_CLOSE.bytes] = sessions.receiveNext(slot) - sessions.clientFirst(slot) - fin;
     words[at + RECORD_CLOSE.node] = handed ? sessions.node(slot) : NO_NODE;
-    words[at + RECORD_CLOSE.serviceReasonLength] =
-      (handed ? sessions.service(slot) : 0) |
+    words[at + RECORD_CLOSE.answerReasonLength] =
+      (handed ? sessions.answer(slot) : 0) |
       (REASON_INDEX[reason] << 8) |
       (sessions.requestLength[slot]! << 16);
     const from = slot * REQUEST_WORDS;

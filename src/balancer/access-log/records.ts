@@ -32,7 +32,7 @@ export const RecordKind = {
   fill: 0,
   /** A head was read or refused: RECORD_REQUEST, then the bytes of the head. */
   request: 1,
-  /** The session went to a node or a local service: RECORD_EVENT. */
+  /** The session went to a node, or the balancer began to answer it: RECORD_EVENT. */
   handoff: 2,
   /** A node did not confirm in time: RECORD_EVENT, as are the next three. */
   unconfirmed: 3,
@@ -80,17 +80,14 @@ export const RECORD_CLOSE = {
   packets: RECORD_WORDS + 3,
   /** Bytes of the client's stream, modulo 2^32. */
   bytes: RECORD_WORDS + 4,
-  /** Slot of the node, LOCAL_NODE, or NO_NODE. */
+  /** Slot of the node, or NO_NODE. */
   node: RECORD_WORDS + 5,
-  /** From the lowest byte up: LocalService, index in CLOSE_REASONS, SessionTable.requestLength. */
-  serviceReasonLength: RECORD_WORDS + 6,
+  /** From the lowest byte up: Answer, index in CLOSE_REASONS, SessionTable.requestLength. */
+  answerReasonLength: RECORD_WORDS + 6,
   unused: RECORD_WORDS + 7,
   /** REQUEST_BYTES: the start of method and target. */
   request: RECORD_WORDS + 8,
 } as const;
-
-/** In a close: the session was not handed over. */
-export const NO_NODE = 0xffff_ffff;
 
 /** Most bytes of a head in a record. Fields behind them are not in the log. */
 export const MOST_RECORDED_BYTES = 4096;

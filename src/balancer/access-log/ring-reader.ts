@@ -30,9 +30,10 @@ export interface ClosedSession extends RecordPlace {
   openedAt: number;
   packets: number;
   bytes: number;
-  /** Slot of the node, LOCAL_NODE or NO_NODE. */
+  /** Slot of the node, or NO_NODE. */
   node: number;
-  service: number;
+  /** Number of the balancer's own answer; 0: none. */
+  answer: number;
   reason: CloseReason;
   /** The start of method and target, one character for each byte. */
   request: string;
@@ -114,7 +115,7 @@ export class RingReader {
   private close(at: number): Omit<ClosedSession, keyof RecordPlace> {
     const { words } = this;
     const portServer = words[at + RECORD_CLOSE.portServer]!;
-    const packed = words[at + RECORD_CLOSE.serviceReasonLength]!;
+    const packed = words[at + RECORD_CLOSE.answerReasonLength]!;
     const length = packed >>> 16;
     return {
       client: words[at + RECORD_CLOSE.client]!,
@@ -124,7 +125,7 @@ export class RingReader {
       packets: words[at + RECORD_CLOSE.packets]!,
       bytes: words[at + RECORD_CLOSE.bytes]!,
       node: words[at + RECORD_CLOSE.node]!,
-      service: packed & 0xff,
+      answer: packed & 0xff,
       reason: CLOSE_REASONS[(packed >>> 8) & 0xff] ?? 'lost',
       request: this.text(at + RECORD_CLOSE.request, Math.min(length, REQUEST_BYTES)),
       requestCut: length > REQUEST_BYTES,

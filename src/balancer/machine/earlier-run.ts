@@ -11,7 +11,6 @@ import {
   SERVER_SLOT,
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
-import { LOCAL_NODE } from '../../engine/node-table.js';
 import { RecordReader, SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
 import { SessionState } from '../../engine/table/session-table.js';
 import {
@@ -106,8 +105,7 @@ export class EarlierRun {
     const records = new RecordReader(this.table.memory());
     for (let slot = 0; slot < records.capacity; slot++) {
       const state = records.state(slot);
-      if (state !== SessionState.passing && state !== SessionState.handing) continue;
-      if (records.node(slot) !== LOCAL_NODE) visit(records, slot);
+      if (state === SessionState.passing || state === SessionState.handing) visit(records, slot);
     }
   }
 

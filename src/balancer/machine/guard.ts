@@ -92,7 +92,7 @@ export class Guard {
 
   /**
    * Attaches the ingress program to the nodes' interface: the kernel's stack must not answer what
-   * nodes send there. No frames for local services leave by it, so it needs no egress program.
+   * nodes send there.
    * @throws BatonError as `attach` does
    */
   async attachTo(journal: Journal, at: Place): Promise<void> {

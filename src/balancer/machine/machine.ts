@@ -1,7 +1,7 @@
 /**
  * What a balancer changes on its machine, in the order in which it takes effect:
  *
- *     prepare         checks; cookies, shim and guard on the interface; XDP program and sockets
+ *     prepare         checks; the guard on the interface; XDP program and sockets
  *     (the engine opens its ring, and takes over the sessions of an earlier run)
  *     activate        the XDP program works
  *     takeAddresses   the virtual addresses on the interface, announced by ARP
@@ -14,17 +14,14 @@
  */
 
 import { BatonError, reasonOf } from '../../base/errors.js';
-import type { GuardCounter, ShimCounter, XdpCounter } from '../../base/kernel-counters.js';
+import type { GuardCounter, XdpCounter } from '../../base/kernel-counters.js';
 import { runAll } from '../../base/run-all.js';
 import { Journal } from '../../host/journal/journal.js';
 import type { Lock } from '../../host/lock.js';
 import type { InterfaceInfo } from '../../host/native.js';
 import { removeStalePins } from '../../host/pins.js';
-import { Shim } from '../../host/shim.js';
-import { requireSynCookies } from '../../host/syn-cookies.js';
-import { requireEndOfTimeWait } from '../../host/time-wait.js';
 import { hasXdp } from '../../host/xdp.js';
-import { type Address, LOCALHOST } from '../../wire/address.js';
+import type { Address } from '../../wire/address.js';
 import type { KernelForwarding } from '../forward/forwarder.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
@@ -41,7 +38,6 @@ import type { XdpProgram } from './xdp-program.js';
 
 export interface MachineCounters {
   guard: Record<GuardCounter, number>;
-  shim: Record<ShimCounter, number>;
   xdp: Record<XdpCounter, number> | undefined;
 }
 
@@ -52,8 +48,6 @@ const CHECK_MS = 5_000;
  * may be lost for this long.
  */
 const TRANSMIT_PATH_MS = 500;
-/** Sessions of local services in the shim's map. Each lasts for one short answer. */
-const LOCAL_SESSIONS = 16_384;
 
 export class Machine {
   /** The interface by which clients are reached. */
@@ -68,7 +62,6 @@ export class Machine {
   private readonly journal: Journal;
   private readonly announcer: Announcer;
   private guard: Guard | undefined;
-  private shim: Shim | undefined;
   private xdp: XdpProgram | undefined;
   private timer: NodeJS.Timeout | undefined;
   private transmitPathTimer: NodeJS.Timeout | undefined;
@@ -234,7 +227,6 @@ export class Machine {
   counters(): MachineCounters {
     return {
       guard: this.loaded(this.guard).counters(),
-      shim: this.loaded(this.shim).counters(),
       xdp: this.xdp?.counters(),
     };
   }
@@ -297,16 +289,10 @@ export class Machine {
   }
 
   private async closeAll(): Promise<void> {
-    const { guard, shim, xdp } = this;
+    const { guard, xdp } = this;
     this.guard = undefined;
-    this.shim = undefined;
     this.xdp = undefined;
-    await this.takeSteps([
-      () => guard?.close(),
-      () => shim?.close(),
-      () => xdp?.close(),
-      () => this.lock.release(),
-    ]);
+    await this.takeSteps([() => guard?.close(), () => xdp?.close(), () => this.lock.release()]);
   }
 
   /** Takes every step of a shutdown. Logs a warning about those that fail. */
@@ -321,24 +307,10 @@ export class Machine {
     this.foundEarlier = hasXdp(info.index);
     await requireNoListener(options.farm.servers);
     this.guard = new Guard(address, options.farm.servers, options.workers);
-    this.shim = new Shim({
-      key: options.key,
-      own: address,
-      local: true,
-      balancers: [address],
-      services: new Map(
-        [...options.services].map(([service, port]) => [service, { address: LOCALHOST, port }]),
-      ),
-      maxSessions: LOCAL_SESSIONS,
-    });
     // Addresses that an earlier run left here are ours: its sessions need not wait for a probe.
     const ours = info.addresses.map((entry) => entry.address);
     const wanted = this.virtualAddresses().filter((address) => !ours.includes(address));
     if (wanted.length > 0) await probeAddresses(info.index, info.mac, wanted);
-    await requireSynCookies(this.journal);
-    await requireEndOfTimeWait(this.journal);
-    // The shim first: the guard passes frames on to it as soon as it is attached.
-    await this.shim.attach(this.journal, info.index);
     await this.guard.attach(this.journal, info.index);
     const { nodes } = this.interfaces;
     if (nodes !== undefined) {

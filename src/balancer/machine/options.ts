@@ -15,15 +15,12 @@ export interface MachineOptions extends MachineConfig {
   farm: FarmSlots;
   /** 16 bytes. */
   key: Uint8Array;
-  /** Loopback ports of the local services by service number, none of them 0. */
-  services: ReadonlyMap<number, number>;
   log: { warn(message: string): void; info(message: string): void };
   /** How long to wait for another balancer to leave this interface, ms. */
   patience?: number;
   /** Called when an interface was replaced: only a new start helps. */
   onLost?: (error: BatonError) => void;
-  /** For tests: the kernel function to look for, where the journal goes, and CHECK_MS. */
-  adoptFunction?: string;
+  /** For tests: where the journal goes, and CHECK_MS. */
   journalDirectory?: string;
   checkMs?: number;
 }

@@ -5,11 +5,7 @@
 import { BatonError } from '../../base/errors.js';
 import { LEAST_MTU } from '../../engine/handoff/node-writer.js';
 import { loadObject } from '../../host/bpf-object.js';
-import { requireLoopback } from '../../host/interfaces.js';
-import { ADOPT_FUNCTION, requireAdoption } from '../../host/kernel.js';
 import { requirePrivileges } from '../../host/privilege.js';
-import { Shim } from '../../host/shim.js';
-import { readNumber, Setting } from '../../host/sysctl.js';
 import { hasXdp } from '../../host/xdp.js';
 import { EarlierRun } from './earlier-run.js';
 import { Guard } from './guard.js';
@@ -27,7 +23,6 @@ const MOST_MTU = 65_535;
 export async function preflight(options: MachineOptions): Promise<void> {
   const interfaces = requireMachine(options);
   await requireNoListener(options.farm.servers);
-  readNumber(Setting.synCookies);
   requirePrograms(options, interfaces);
   requireForwarded(options, interfaces.clients.info.index);
 }
@@ -38,8 +33,6 @@ export async function preflight(options: MachineOptions): Promise<void> {
  */
 export function requireMachine(options: MachineOptions): MachineInterfaces {
   requirePrivileges();
-  requireAdoption(options.adoptFunction ?? ADOPT_FUNCTION);
-  requireLoopback();
   const virtual = options.farm.servers.map((server) => server.address);
   const interfaces = findInterfaces(options, virtual);
   for (const { name, info } of [interfaces.clients, interfaces.nodes ?? interfaces.clients])
@@ -76,15 +69,6 @@ export function requireForwarded(
 function requirePrograms(options: MachineOptions, interfaces: MachineInterfaces): void {
   const { address } = interfaces;
   new Guard(address, options.farm.servers, options.workers).close();
-  const { key } = options;
-  new Shim({
-    key,
-    own: address,
-    local: true,
-    balancers: [address],
-    services: new Map(),
-    maxSessions: 1,
-  }).close();
   if (options.datapath === 'packet') return;
   try {
     loadObject('xdp').close();

@@ -12,7 +12,6 @@ import {
   COUNTER_PREFIX,
   GUARD_COUNTERS,
   RING_COUNTERS,
-  SHIM_COUNTERS,
   XDP_COUNTERS,
 } from '../../base/kernel-counters.js';
 import { type CounterOrGauge, counterFamily, type MetricsInput, single } from './family.js';
@@ -39,7 +38,6 @@ const ALL: readonly Counted[] = [
     own: each.name.slice(RING_PREFIX.length),
   })),
   ...counted('guard', COUNTER_PREFIX.guard, GUARD_COUNTERS),
-  ...counted('shim', COUNTER_PREFIX.shim, SHIM_COUNTERS),
   ...counted('xdp', COUNTER_PREFIX.xdp, XDP_COUNTERS),
   ...counted('access_log', COUNTER_PREFIX.accessLog, ACCESS_LOG_COUNTERS),
   ...counted('api', '', API_COUNTERS),
@@ -59,12 +57,12 @@ const GROUPS: readonly Group[] = [
     metric: 'baton_dropped_packets_total',
     help: 'Packets that a part of the balancer dropped or did not send, by reason. A frame for which the transmit ring had no room may count twice: as transmit_full of the engine and as full of the ring.',
     label: 'reason',
-    parts: ['engine', 'ring', 'guard', 'shim', 'xdp'],
+    parts: ['engine', 'ring', 'guard', 'xdp'],
     prefix: 'drop_',
   },
   {
     metric: 'baton_local_answers_total',
-    help: 'Sessions that a local service of the balancer answered with an error, by HTTP status.',
+    help: 'Sessions that the balancer itself answered with an error, by HTTP status.',
     label: 'status',
     parts: ['engine'],
     prefix: 'answer_',
@@ -82,13 +80,6 @@ const GROUPS: readonly Group[] = [
     label: 'reason',
     parts: ['engine'],
     prefix: 'evicted_',
-  },
-  {
-    metric: 'baton_shim_refused_handoffs_total',
-    help: "Handoffs to the local services that the balancer's own shim refused, by reason.",
-    label: 'reason',
-    parts: ['shim'],
-    prefix: 'refused_',
   },
   {
     metric: 'baton_xdp_to_engine_packets_total',

@@ -140,7 +140,7 @@ const SERVERS: readonly Family[] = [
   {
     ...counterFamily(
       'baton_virtual_server_local_answers_total',
-      'Sessions of the virtual server that a local service answered with an error, by HTTP status.',
+      'Sessions of the virtual server that the balancer itself answered with an error, by HTTP status.',
       ['virtual_server', 'status'],
       ({ servers }) =>
         servers.flatMap(({ name, counts }) =>

@@ -200,7 +200,7 @@ export type ToEngine =
   | { kind: 'stop' };
 
 /**
- * An event about a node, or about LOCAL_NODE, that an operator may want to know. NodeStates has its
+ * An event about a node that an operator may want to know. NodeStates has its
  * present state.
  */
 export type EngineEvent =

@@ -28,7 +28,7 @@ interface Reported {
 
 export class NodeEvents implements Observer {
   private readonly report: (event: EngineEvent) => void;
-  /** By slot, or LOCAL_NODE. */
+  /** By slot. */
   private readonly nodes = new Map<number, Reported>();
 
   constructor(report: (event: EngineEvent) => void) {

@@ -3,7 +3,7 @@
 import type { SessionPage, SessionRow } from '../../api/documents.js';
 import { elapsed } from '../../base/clock.js';
 import { escapeBytes } from '../../base/text.js';
-import { LOCAL_NODE } from '../../engine/node-table.js';
+import { STATUS_OF_ANSWER } from '../../directory/request-answers.js';
 import {
   REQUEST_BYTES,
   SESSION_STATE_NAMES,
@@ -34,12 +34,14 @@ export function sessionRow(
   const chosen = state >= SessionState.handing;
   const start = slot * REQUEST_BYTES;
   const length = sessions.requestLength[slot] ?? 0;
+  const status = chosen ? STATUS_OF_ANSWER.get(sessions.answer(slot)) : undefined;
   return {
     client: formatEndpoint({ address: toAddress(sessions.client(slot)), port: key >>> 16 }),
     virtualServer: names.virtualServers.get(key & 0xffff) ?? '',
     state: SESSION_STATE_NAMES[state] ?? '',
-    node: chosen ? (node === LOCAL_NODE ? 'local' : (names.nodes.get(node) ?? '')) : '',
+    node: chosen ? (names.nodes.get(node) ?? '') : '',
     request: escapeBytes(sessions.request, start, start + length, REQUEST_BYTES),
+    ...(status === undefined ? {} : { status }),
     requestCut: length > REQUEST_BYTES,
     ageMs: elapsed(clock, sessions.openedAt(slot)),
     idleMs: elapsed(clock, sessions.lastSeen(slot)),

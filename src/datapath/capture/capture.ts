@@ -30,6 +30,7 @@ import {
   type PortNumber,
   type TransmitQueue,
 } from '../datapath.js';
+import { AnsweredClients } from './answered-clients.js';
 import type { ChecksumPolicy } from './checksums.js';
 import { type NodeCounts, NodePlayer } from './nodes.js';
 import {
@@ -121,6 +122,7 @@ export class CaptureDatapath implements TransmitQueue {
   private readonly fileView: DataView;
   private readonly options: CaptureOptions;
   private readonly player: NodePlayer;
+  private readonly answered = new AnsweredClients(NODE_LATENCY_MS);
   private readonly segment = new RecordedSegment();
   private readonly macHigh: number;
   private readonly macLow: number;
@@ -205,8 +207,7 @@ export class CaptureDatapath implements TransmitQueue {
     }
     const last = this.now;
     // The last notices of the nodes are still on their way.
-    while (this.player.due < Number.POSITIVE_INFINITY)
-      this.passTime(sink, this.player.due, neverFinished);
+    while (this.due < Number.POSITIVE_INFINITY) this.passTime(sink, this.due, neverFinished);
     ended(last);
     this.passTime(sink, this.now + restMs, finished);
   }
@@ -241,15 +242,27 @@ export class CaptureDatapath implements TransmitQueue {
     const from = this.now;
     for (;;) {
       const step = this.now + Math.max(STEP_MS, (this.now - from) / GAP_PARTS);
-      const next = Math.min(step, until, this.player.due);
-      if (next >= until && this.player.due > until) break;
+      const next = Math.min(step, until, this.due);
+      if (next >= until && this.due > until) break;
       this.now = Math.max(next, this.now);
       if (this.player.due <= this.now) this.deliverNotice(sink);
+      if (this.answered.due <= this.now) this.deliverClose(sink);
       sink.tick(this.now);
       if (finished()) return;
     }
     this.now = until;
     sink.tick(until);
+  }
+
+  /** When the next frame arrives that is not in the file, in ms; or Infinity. */
+  private get due(): number {
+    return Math.min(this.player.due, this.answered.due);
+  }
+
+  private deliverClose(sink: FrameSink): void {
+    const { view, bytes } = this.memory;
+    const length = this.answered.write(view, bytes, 0);
+    if (length > 0) sink.receive(0, length, 0, this.now);
   }
 
   private deliverNotice(sink: FrameSink): void {
@@ -396,8 +409,10 @@ export class CaptureDatapath implements TransmitQueue {
   private send(offset: number, length: number, port: PortNumber): void {
     const { view, bytes } = this.memory;
     this.write(bytes, offset, length);
-    if (port === Port.wire && this.isToClient(offset)) this.counts.toClients += 1;
-    else this.player.take(view, offset, length, port === Port.local, this.now);
+    if (port === Port.wire && this.isToClient(offset)) {
+      this.counts.toClients += 1;
+      this.answered.take(view, bytes, offset, this.now);
+    } else this.player.take(view, offset, length, this.now);
   }
 
   /** Addresses alone do not decide: in a loopback capture they are all the same. */

@@ -3,8 +3,7 @@
  * notices of the FIN and RST that the recorded server sent. Their responses to the client need no
  * replay: they are in the capture, and would not pass through the balancer.
  *
- * The destination MAC address of a frame names its node. Frames for the balancer's own kernel go to
- * its local services, which behave in the same way.
+ * The destination MAC address of a frame names its node.
  */
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../wire/ipv4.js';
@@ -21,8 +20,6 @@ const WRAPPED_TCP = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + IXP_HEADER_BYTES
 /** Locally administered MAC addresses: 02:00:00:00:00:01 is node 0. */
 const NODE_MAC_HIGH = 0x0200;
 const NODE_MAC_LOW = 1;
-/** The balancer itself, as an index of a node. */
-const LOCAL = -1;
 
 /** The invented MAC address of a node of a replay, six bytes. */
 export function replayNodeMac(node: number): Uint8Array {
@@ -115,11 +112,11 @@ export class NodePlayer {
     return this.notices[this.nextNotice]?.at ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Takes a frame that the engine sent to a node, or (`local`) to its own kernel. */
-  take(view: DataView, offset: number, length: number, local: boolean, now: number): void {
+  /** Takes a frame that the engine sent to a node. */
+  take(view: DataView, offset: number, length: number, now: number): void {
     const ip = offset + ETHERNET_HEADER_BYTES;
     const protocol = view.getUint8(ip + IPV4.protocol);
-    const node = local ? LOCAL : view.getUint32(offset + ETHERNET.destination + 2) - NODE_MAC_LOW;
+    const node = view.getUint32(offset + ETHERNET.destination + 2) - NODE_MAC_LOW;
     if (protocol === Protocol.ixp) this.takeWrapped(view, offset, length, node, now);
     else if (protocol === Protocol.tcp) {
       const tcp = ip + IPV4_HEADER_BYTES;
@@ -182,11 +179,10 @@ export class NodePlayer {
     if (notice === undefined) return 0;
     this.nextNotice += 1;
     const { to } = notice;
-    const source = to.node === LOCAL ? to.balancer : this.options.nodes[to.node]?.address;
+    const source = this.options.nodes[to.node]?.address;
     if (source === undefined) return 0;
     writeMac(view, offset + ETHERNET.destination, this.macHigh, this.macLow);
-    if (to.node === LOCAL) writeMac(view, offset + ETHERNET.source, this.macHigh, this.macLow);
-    else writeMac(view, offset + ETHERNET.source, NODE_MAC_HIGH, NODE_MAC_LOW + to.node);
+    writeMac(view, offset + ETHERNET.source, NODE_MAC_HIGH, NODE_MAC_LOW + to.node);
     view.setUint16(offset + ETHERNET.type, EtherType.ipv4);
     const ip = offset + ETHERNET_HEADER_BYTES;
     writeIpv4(view, ip, IPV4_HEADER_BYTES + IXCP_HEADER_BYTES, Protocol.ixcp, source, to.balancer);

@@ -48,6 +48,26 @@ export class AnswerSender {
     sessions.tried[slot] = clock;
   }
 
+  /**
+   * Sets what the record of an earlier process lacks. Returns false if the client lacks bytes of
+   * the answer, and the present book makes another one.
+   */
+  resume(slot: number): boolean {
+    const { sessions, options, clock } = this.core;
+    const { answers } = options;
+    const left = seqDiff(sessions.handedTo(slot), sessions.clientAck(slot));
+    const answer = sessions.answer(slot);
+    // Bytes of a head are not there any more.
+    const argument = answers.argument(answer, this.bytes, 0, 0);
+    const length = answers.write(answer, argument, this.bytes, 0);
+    // Nothing, or our FIN alone, or all of an answer of this length.
+    if (left < 0 || (left > 1 && left !== length + 1)) return false;
+    sessions.nodeAck[slot] = sessions.clientAck(slot);
+    sessions.resource[slot] = argument;
+    sessions.tried[slot] = clock;
+    return true;
+  }
+
   /** Whether the client has acknowledged the answer and our FIN. */
   isAcknowledged(slot: number): boolean {
     const { sessions } = this.core;
@@ -108,7 +128,7 @@ export class AnswerSender {
     const una = sessions.clientAck(slot);
     const room = Math.min(window, seqDiff(end, una)) - seqDiff(sessions.nodeAck[slot]!, una);
     if (room <= 0) return false;
-    const answer = sessions.service(slot);
+    const answer = sessions.answer(slot);
     const length = options.answers.write(answer, sessions.resource[slot]!, this.bytes, 0);
     const first = seqAdd(end, -1 - length);
     const piece = this.pieceBytes(slot);

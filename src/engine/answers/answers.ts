@@ -23,7 +23,7 @@ import { TcpFlag } from '../../wire/tcp.js';
 import { Acceptance, acceptAnswered, acceptReset } from '../acceptance.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
-import { LOCAL_NODE } from '../node-table.js';
+import { NO_NODE } from '../node-table.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import { AnswerSender } from './answer-sender.js';
 import { countAnswer } from './figures.js';
@@ -34,6 +34,9 @@ export const ANSWER_TRIES = 6;
 export const SILENT_MS = 5_000;
 /** How long an answered client may go on sending, from the beginning of the answer, in ms. */
 export const DISCARD_MS = 30_000;
+
+/** What the flags of a session say about its node. */
+const OF_NODE = SessionFlag.adopted | SessionFlag.nodeFin | SessionFlag.watched;
 
 export class Answers {
   private readonly core: Core;
@@ -65,10 +68,12 @@ export class Answers {
     if (collecting && sessions.has(slot, SessionFlag.clientFin))
       sessions.setReceiveNext(slot, seqAdd(sessions.receiveNext(slot), 1));
     sessions.takeFromKernel(slot);
+    // Nothing that a node has done counts any more.
+    sessions.setFlags(slot, sessions.flags(slot) & ~OF_NODE);
     this.sender.prepare(slot, answer);
     core.releaseHead(slot);
-    sessions.setNode(slot, LOCAL_NODE);
-    sessions.setService(slot, answer);
+    sessions.setNode(slot, NO_NODE);
+    sessions.setAnswer(slot, answer);
     sessions.setTries(slot, 1);
     sessions.setState(slot, SessionState.answering);
     countAnswer(core, slot, answer);
@@ -82,8 +87,25 @@ export class Answers {
     const { core } = this;
     if (this.writer.resetSession(slot)) core.counters.count(Counter.reset_sent);
     // The session has left its node, if it had one.
-    core.sessions.setNode(slot, LOCAL_NODE);
+    core.sessions.setNode(slot, NO_NODE);
     core.remove(slot, 'no-node');
+  }
+
+  /**
+   * Continues the answer of an earlier process, whose record was copied to `slot`. Returns false if
+   * the client lacks bytes of the answer, and this process would answer with other ones.
+   */
+  resume(slot: number, answer: number): boolean {
+    const { core, sender } = this;
+    const { sessions } = core;
+    sessions.setNode(slot, NO_NODE);
+    sessions.setAnswer(slot, answer);
+    sessions.setTries(slot, 1);
+    sessions.setState(slot, SessionState.answering);
+    if (!sender.resume(slot)) return false;
+    if (sender.isAcknowledged(slot)) core.timers.set(slot, core.now + SILENT_MS);
+    else this.waitForAcknowledgement(slot);
+    return true;
   }
 
   /** A segment, other than a SYN, of a session that is being answered. */
@@ -96,6 +118,8 @@ export class Answers {
     }
     if (!this.accepts(slot)) return;
     sessions.setLastSeen(slot, core.clock);
+    // Of a session of an earlier process it is not known yet.
+    if (!this.writer.knowsMac(slot)) core.noteClientMac(slot);
     const before = sessions.receiveNext(slot);
     const progress = this.takeAcknowledgement(slot);
     this.discard(slot);
@@ -142,7 +166,7 @@ export class Answers {
   /** Whether `begin` has answered a session that lingers now. */
   hasAnswered(slot: number): boolean {
     const { sessions } = this.core;
-    return sessions.node(slot) === LOCAL_NODE && sessions.service(slot) !== 0;
+    return sessions.node(slot) === NO_NODE && sessions.answer(slot) !== Answer.none;
   }
 
   /**

@@ -25,6 +25,7 @@ const ALERT_COUNTERS: ReadonlyMap<number, number> = new Map([
 
 /** Counts an answer, which is beginning now. */
 export function countAnswer(core: Core, slot: number, answer: AnswerNumber): void {
+  core.counters.count(Counter.answers);
   if (isAlert(answer)) {
     core.counters.count(ALERT_COUNTERS.get(answer) ?? Counter.alert_malformed);
     core.objects.countServer(core.serverOf(slot), ServerCounter.alerts);

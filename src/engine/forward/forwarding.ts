@@ -242,7 +242,7 @@ export class Forwarding {
       return;
     }
     core.addressTo(offset, node);
-    core.transmit.forward(offset, length, frameFlags, core.portOf(node));
+    core.transmit.forward(offset, length, frameFlags, core.nodePort);
     this.counts.packet(server, node, length);
   }
 }

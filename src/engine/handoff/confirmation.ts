@@ -14,7 +14,6 @@ import {
 } from '../acceptance.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
-import { LOCAL_NODE } from '../node-table.js';
 import { SessionAction } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Inheritance } from './inheritance.js';
@@ -61,10 +60,8 @@ export class Confirmation {
     if (!sessions.has(slot, SessionFlag.adopted)) {
       sessions.raise(slot, SessionFlag.adopted);
       counters.count(Counter.adopted);
-      if (node !== LOCAL_NODE) {
-        states.adopted[node]! += 1;
-        core.objects.countNode(node, NodeCounter.adopted);
-      }
+      states.adopted[node]! += 1;
+      core.objects.countNode(node, NodeCounter.adopted);
       core.observer.adopted?.(slot, node, now);
     }
     if (whole) {
@@ -123,7 +120,7 @@ export class Confirmation {
     const { sessions, batchHandoffs } = this.core;
     if (sessions.state(slot) !== SessionState.handing) return;
     if ((sessions.action(slot) & SessionAction.wrap) !== 0) return;
-    if (sessions.node(slot) !== LOCAL_NODE && !batchHandoffs.has(slot)) sessions.wrapInKernel(slot);
+    if (!batchHandoffs.has(slot)) sessions.wrapInKernel(slot);
   }
 
   /** The acceptance rule for a segment of the client while the node has not confirmed. */
@@ -158,7 +155,7 @@ export class Confirmation {
       return false;
     }
     const node = sessions.node(slot);
-    if (node !== LOCAL_NODE) this.core.states.serverAnswered(node, this.core.serverOf(slot));
+    this.core.states.serverAnswered(node, this.core.serverOf(slot));
     const single = this.sender.isSingle(slot);
     // There is an answer, so nothing will be recalled.
     if (single) this.core.releaseHead(slot);

@@ -1,22 +1,23 @@
 /**
  * Hands a session over to a node that holds the content, then to the next holder if that node
- * refuses or stays silent, and in the end to a local service. Until a node has confirmed, the
+ * refuses or stays silent. In the end the balancer answers itself. Until a node has confirmed, the
  * engine keeps the collected bytes and sends them again.
  */
 import { Counter } from '../../base/counters.js';
 import { NodeCounter, ServerCounter } from '../../base/object-counters.js';
+import { Answer } from '../../directory/answers.js';
 import { IxcpReason } from '../../wire/ixcp.js';
-import { IxpFlag, LocalService, type LocalServiceNumber } from '../../wire/ixp.js';
+import { IxpFlag } from '../../wire/ixp.js';
 import { seqAdd, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import { acknowledges, acknowledgesAnswer } from '../acceptance.js';
+import type { Answers } from '../answers/answers.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
-import { LOCAL_NODE } from '../node-table.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Choice } from './choice.js';
 import type { Confirmation } from './confirmation.js';
-import { countAnswer, noteTimeToHandoff } from './figures.js';
+import { noteTimeToHandoff } from './figures.js';
 import type { Inheritance } from './inheritance.js';
 import type { NodeWriter } from './node-writer.js';
 import type { Recall } from './recall.js';
@@ -39,6 +40,7 @@ export class Handoff {
   private readonly inheritance: Inheritance;
   private readonly choice: Choice;
   private readonly confirmation: Confirmation;
+  private readonly answers: Answers;
 
   constructor(
     core: Core,
@@ -49,8 +51,10 @@ export class Handoff {
     inheritance: Inheritance,
     choice: Choice,
     confirmation: Confirmation,
+    answers: Answers,
   ) {
     this.core = core;
+    this.answers = answers;
     this.choice = choice;
     this.toClient = toClient;
     this.toNode = toNode;
@@ -67,18 +71,12 @@ export class Handoff {
   begin(slot: number, resource: number, near = this.isNear(slot)): void {
     const node = this.choice.first(slot, resource);
     if (node < 0) {
-      this.serveLocally(slot, LocalService.unavailable);
+      this.answers.begin(slot, Answer.unavailable);
       return;
     }
     this.choice.take(slot);
     noteTimeToHandoff(this.core, slot);
-    this.start(slot, node, LocalService.none, near);
-  }
-
-  /** Hands the session over to a local service. */
-  serveLocally(slot: number, service: LocalServiceNumber): void {
-    countAnswer(this.core, slot, service);
-    this.start(slot, LOCAL_NODE, service);
+    this.start(slot, node, near);
   }
 
   /** The node did not confirm in time. */
@@ -103,7 +101,7 @@ export class Handoff {
     const adopted = sessions.has(slot, SessionFlag.adopted);
     // With no tries, the last transmission asked for no confirmation.
     const unconfirmed = sessions.tries(slot) > 0;
-    if (unconfirmed && node !== LOCAL_NODE) core.observer.unconfirmed?.(slot, node, core.now);
+    if (unconfirmed) core.observer.unconfirmed?.(slot, node, core.now);
     if (sessions.tries(slot) < (adopted ? REST_TRIES : this.sender.triesAt(node))) {
       counters.count(unconfirmed ? Counter.handoff_retransmitted : Counter.handoff_asked);
       this.sender.send(slot);
@@ -118,10 +116,8 @@ export class Handoff {
       this.confirmation.fail(slot);
       return;
     }
-    if (node !== LOCAL_NODE) {
-      states.handoffTimedOut(node, core.now);
-      core.objects.countNode(node, NodeCounter.silent);
-    }
+    states.handoffTimedOut(node, core.now);
+    core.objects.countNode(node, NodeCounter.silent);
     // The node may have adopted, and only its notice was lost. Two nodes must not answer one
     // client.
     this.sender.withdraw(slot, node);
@@ -135,10 +131,8 @@ export class Handoff {
     if (core.sessions.has(slot, SessionFlag.adopted)) return;
     core.counters.count(Counter.handoff_refused);
     const node = core.sessions.node(slot);
-    if (node !== LOCAL_NODE) {
-      core.states.handoffRefused(node, core.serverOf(slot), reason, core.now);
-      core.objects.countNode(node, NodeCounter.refused);
-    }
+    core.states.handoffRefused(node, core.serverOf(slot), reason, core.now);
+    core.objects.countNode(node, NodeCounter.refused);
     core.observer.refused?.(slot, node, reason, core.now);
     // The older connection at the node may be gone in a moment. If no other holder can take the
     // session, the handoff is sent there again then.
@@ -147,7 +141,7 @@ export class Handoff {
       core.sessions.tries(slot) < core.options.limits.handoffTries;
     if (this.inheritance.inDoubt(slot)) this.inheritance.collectAgain(slot);
     else if (!again) this.next(slot);
-    else if (core.sessions.service(slot) === LocalService.none) this.toNextHolder(slot);
+    else this.toNextHolder(slot);
   }
 
   /** Whether the session is being taken back from its node. */
@@ -243,9 +237,9 @@ export class Handoff {
 
   /**
    * The session's node is to get nothing any more. Hands a session that the node has not confirmed
-   * to the next holder, or to the local service. A request that may change something waits for the
-   * node's word instead: the node may have it. A session that the node has confirmed is recalled.
-   * Returns false when the session can only end.
+   * to the next holder, or answers itself. A request that may change something waits for the node's
+   * word instead: the node may have it. A session that the node has confirmed is recalled. Returns
+   * false when the session can only end.
    */
   leave(slot: number): boolean {
     if (!this.confirmation.confirmIfAnswered(slot)) return true;
@@ -276,7 +270,7 @@ export class Handoff {
     this.core.remove(slot, 'evicted-head');
   }
 
-  private start(slot: number, node: number, service: LocalServiceNumber, near = false): void {
+  private start(slot: number, node: number, near = false): void {
     const core = this.core;
     const { sessions, heads, counters, states } = core;
     const room = sessions.head[slot]!;
@@ -291,17 +285,14 @@ export class Handoff {
     core.batchHandoffs.add(slot);
     sessions.nodeAck[slot] = first;
     sessions.setNode(slot, node);
-    sessions.setService(slot, service);
     sessions.setTries(slot, 0);
     // Written last: a process that takes the record over relies on it.
     if (begins) sessions.setState(slot, SessionState.handing);
     core.attach(slot);
     const server = core.serverOf(slot);
-    if (node !== LOCAL_NODE) {
-      states.handoffStarted(node, server, core.now);
-      core.objects.countNode(node, NodeCounter.handoffs);
-      core.objects.countServer(server, ServerCounter.handoffs);
-    }
+    states.handoffStarted(node, server, core.now);
+    core.objects.countNode(node, NodeCounter.handoffs);
+    core.objects.countServer(server, ServerCounter.handoffs);
     counters.count(Counter.handoffs);
     const clientConfirms =
       near && heads.halfFree && !states.hasFailed(node, server) && this.sender.isSingle(slot);
@@ -324,19 +315,11 @@ export class Handoff {
     return ago <= options.timeouts.handoff * NEAR_PART;
   }
 
-  /** Goes on to the next holder, or to a local service, or ends the session. */
+  /** Goes on to the next holder, or answers the client. */
   private next(slot: number): void {
-    const core = this.core;
-    // Even the balancer's own service does not take the session.
-    if (core.sessions.service(slot) !== LocalService.none) {
-      this.confirmation.fail(slot);
-    } else if (!this.toNextHolder(slot)) {
-      core.detach(slot);
-      this.serveLocally(
-        slot,
-        this.choice.isGone(slot) ? LocalService.notFound : LocalService.unavailable,
-      );
-    }
+    if (this.toNextHolder(slot)) return;
+    this.core.detach(slot);
+    this.answers.begin(slot, this.choice.isGone(slot) ? Answer.notFound : Answer.unavailable);
   }
 
   /** Goes on to the next holder, if one can take the session. */
@@ -345,7 +328,7 @@ export class Handoff {
     if (node < 0) return false;
     this.core.detach(slot);
     this.choice.take(slot);
-    this.start(slot, node, LocalService.none);
+    this.start(slot, node);
     return true;
   }
 }

@@ -18,8 +18,8 @@ import { Counter } from '../../base/counters.js';
 import { Protocol } from '../../directory/dispatcher.js';
 import { IxpType } from '../../wire/ixp.js';
 import { TcpFlag } from '../../wire/tcp.js';
+import type { Answers } from '../answers/answers.js';
 import type { Core } from '../core.js';
-import { LOCAL_NODE } from '../node-table.js';
 import type { RecordReader } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { NodeWriter } from './node-writer.js';
@@ -32,9 +32,11 @@ const FINS = SessionFlag.clientFin | SessionFlag.nodeFin;
 export class Inheritance {
   private readonly core: Core;
   private readonly toNode: NodeWriter;
+  private readonly answers: Answers;
 
-  constructor(core: Core, toNode: NodeWriter) {
+  constructor(core: Core, toNode: NodeWriter, answers: Answers) {
     this.core = core;
+    this.answers = answers;
     this.toNode = toNode;
   }
 
@@ -43,8 +45,9 @@ export class Inheritance {
     const { core } = this;
     const { sessions } = core;
     const state = old.state(slot);
+    if (state === SessionState.answering) return this.takeAnswered(old, slot, server);
     if (state !== SessionState.handing && state !== SessionState.passing) return true;
-    if (node < 0 || old.node(slot) === LOCAL_NODE) return true;
+    if (node < 0) return true;
     const client = old.client(slot);
     const key = keyAt(old, slot, server);
     if (core.isOtherWorkers(client, key)) return true;
@@ -64,6 +67,26 @@ export class Inheritance {
     return true;
   }
 
+  /**
+   * A session that the earlier process was answering. If this one cannot make the same answer, the
+   * client may send its head again: it does so if it has nothing of the answer.
+   */
+  private takeAnswered(old: RecordReader, slot: number, server: number): boolean {
+    const { core } = this;
+    const { sessions } = core;
+    const client = old.client(slot);
+    const key = keyAt(old, slot, server);
+    if (core.isOtherWorkers(client, key) || sessions.find(client, key) >= 0) return true;
+    const taken = this.copy(old, slot, client, key);
+    if (taken < 0) return false;
+    core.counters.count(Counter.taken_over);
+    if (!this.answers.resume(taken, old.answer(slot))) {
+      sessions.setFlags(taken, sessions.flags(taken) & ~FINS);
+      this.waitForHead(taken);
+    }
+    return true;
+  }
+
   /** See `Engine.takeLoss`. */
   takeLoss(old: RecordReader, slot: number, server: number): void {
     const { core } = this;
@@ -77,9 +100,14 @@ export class Inheritance {
     const key = keyAt(old, slot, server);
     if (core.isOtherWorkers(client, key) || sessions.find(client, key) >= 0) return;
     const taken = this.copy(old, slot, client, key);
-    if (taken < 0) return;
-    sessions.setState(taken, SessionState.collecting);
-    core.timers.set(taken, core.now + core.timeToRead(taken));
+    if (taken >= 0) this.waitForHead(taken);
+  }
+
+  /** Bytes of the head ended with the earlier process (Core.isHeadLost). */
+  private waitForHead(slot: number): void {
+    const { sessions, timers, now } = this.core;
+    sessions.setState(slot, SessionState.collecting);
+    timers.set(slot, now + this.core.timeToRead(slot));
   }
 
   /**
@@ -88,11 +116,7 @@ export class Inheritance {
    */
   inDoubt(slot: number): boolean {
     const { sessions } = this.core;
-    return (
-      sessions.state(slot) === SessionState.handing &&
-      sessions.head[slot]! < 0 &&
-      sessions.node(slot) !== LOCAL_NODE
-    );
+    return sessions.state(slot) === SessionState.handing && sessions.head[slot]! < 0;
   }
 
   /**

@@ -259,7 +259,7 @@ export class NodeWriter {
     view.setUint8(ixp + IXP.version, IXP_VERSION);
     view.setUint8(ixp + IXP.type, type);
     view.setUint8(ixp + IXP.length, IXP_HEADER_BYTES);
-    view.setUint8(ixp + IXP.service, sessions.service(slot));
+    view.setUint8(ixp + IXP.service, 0);
     view.setUint32(ixp + IXP.session, sessions.nonce(slot));
     view.setUint32(ixp + IXP.balancer, options.address);
     view.setUint32(ixp + IXP.confirm, sessions.handedTo(slot));
@@ -275,7 +275,7 @@ export class NodeWriter {
     view.setUint32(ixp + IXP.tsval, sessions.tsval(slot));
     view.setUint32(ixp + IXP.tsecr, this.core.tsvalOf(slot));
     sealIxp(view, frame + IP, ixp, core.hash);
-    transmit.commit(frame, WRAPPED_TCP + tcpBytes, core.portOf(node));
+    transmit.commit(frame, WRAPPED_TCP + tcpBytes, core.nodePort);
     counters.count(Counter.sent);
     return true;
   }

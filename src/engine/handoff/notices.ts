@@ -7,7 +7,6 @@ import { TokenBucket } from '../../base/token-bucket.js';
 import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../../wire/ixcp.js';
 import type { Core } from '../core.js';
 import { NodeAddresses } from '../node-addresses.js';
-import { LOCAL_NODE } from '../node-table.js';
 import { KERNEL_EVENT, noticeType } from '../table/kernel-event.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Confirmation } from './confirmation.js';
@@ -49,14 +48,14 @@ export class Notices {
 
   /** An IXCP packet for us, whose IPv4 header is parsed. */
   receive(): void {
-    const { segment, options, nodes, counters, hash } = this.core;
+    const { segment, nodes, counters, hash } = this.core;
     const view = segment.view;
     const at = segment.tcp;
     if (!checkIxcp(view, at, segment.end - at)) {
       counters.count(Counter.drop_malformed_ixcp);
       return;
     }
-    const node = segment.source === options.address ? LOCAL_NODE : nodes.find(segment.source);
+    const node = nodes.find(segment.source);
     if (node < 0) {
       counters.count(Counter.drop_ixcp_unknown_node);
       return;
@@ -64,11 +63,11 @@ export class Notices {
     const type = view.getUint8(at + IXCP.type);
     if (!verifyIxcp(view, segment.ip, at, hash)) {
       counters.count(Counter.drop_ixcp_tag);
-      if (type === IxcpType.report && node !== LOCAL_NODE) this.refuseKey(node);
+      if (type === IxcpType.report) this.refuseKey(node);
       return;
     }
     if (type === IxcpType.report) {
-      if (node !== LOCAL_NODE) this.report(node, at);
+      this.report(node, at);
       return;
     }
     this.notice(node, type, at);
@@ -133,9 +132,9 @@ export class Notices {
    * Handles a notice that the XDP program has checked and reported as the kernel event at `at`.
    */
   receiveChecked(words: Uint32Array, at: number): void {
-    const { nodes, options, counters } = this.core;
+    const { nodes, counters } = this.core;
     const address = words[at + KERNEL_EVENT.tsOffset]!;
-    const node = address === options.address ? LOCAL_NODE : nodes.find(address);
+    const node = nodes.find(address);
     if (node < 0) {
       counters.count(Counter.drop_ixcp_unknown_node);
       return;
@@ -165,7 +164,7 @@ export class Notices {
     if (sessions.state(slot) < SessionState.handing) return -1;
     if (sessions.node(slot) === node) return slot;
     const has = type === IxcpType.adopted || type === IxcpType.fin;
-    if (has && node !== LOCAL_NODE) this.handoff.resetLateNode(slot, node, acknowledgement);
+    if (has) this.handoff.resetLateNode(slot, node, acknowledgement);
     return -1;
   }
 
@@ -181,7 +180,7 @@ export class Notices {
     const node = sessions.node(slot);
     // Counts even if the client's acknowledgement was faster: that says nothing about a node.
     const has = type === IxcpType.adopted || type === IxcpType.fin;
-    if (has && node !== LOCAL_NODE) core.states.handoffConfirmed(node, core.serverOf(slot));
+    if (has) core.states.handoffConfirmed(node, core.serverOf(slot));
     switch (type) {
       case IxcpType.adopted:
         if (handing) confirmation.confirmed(slot, acknowledgement);
@@ -193,7 +192,7 @@ export class Notices {
       case IxcpType.fin:
         // A FIN comes from a socket, so it confirms as well if the notice before it was lost. And a
         // server closed the socket.
-        if (node !== LOCAL_NODE && !sessions.has(slot, SessionFlag.nodeFin)) {
+        if (!sessions.has(slot, SessionFlag.nodeFin)) {
           core.states.serverAnswered(node, core.serverOf(slot));
         }
         sessions.raise(slot, SessionFlag.nodeFin);
@@ -218,7 +217,7 @@ export class Notices {
         return;
       }
       case IxcpType.released:
-        if (node !== LOCAL_NODE) handoff.released(slot);
+        handoff.released(slot);
         return;
       default:
         core.counters.count(Counter.drop_malformed_ixcp);

@@ -27,7 +27,6 @@ import { TcpFlag } from '../../wire/tcp.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
 import { RecallStep } from '../head-store.js';
-import { LOCAL_NODE } from '../node-table.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Choice } from './choice.js';
 import { Fence } from './fence.js';
@@ -58,7 +57,7 @@ export class Recall {
     const { sessions, heads, states } = this.core;
     const room = sessions.head[slot]!;
     const node = sessions.node(slot);
-    if (node === LOCAL_NODE || room < 0 || heads.repeatable[room] === 0) return false;
+    if (room < 0 || heads.repeatable[room] === 0) return false;
     if (!this.isRecalling(slot) && !heads.mostlyFree) return false;
     if (!states.canRelease(node) || !this.isUnanswered(slot)) return false;
     this.waitForAnswer(slot);

@@ -4,7 +4,6 @@ import { IxpFlag, IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
-import { LOCAL_NODE } from '../node-table.js';
 import { SessionFlag } from '../table/session-table.js';
 import type { NodeWriter } from './node-writer.js';
 
@@ -24,8 +23,7 @@ export class HandoffSender {
   triesAt(node: number): number {
     const { nodes, options, now } = this.core;
     const { limits, timeouts } = options;
-    const moved =
-      node !== LOCAL_NODE && now - nodes.movedAt[node]! <= timeouts.handoff * limits.handoffTries;
+    const moved = now - nodes.movedAt[node]! <= timeouts.handoff * limits.handoffTries;
     return moved ? limits.handoffTries * 2 : limits.handoffTries;
   }
 
@@ -49,7 +47,7 @@ export class HandoffSender {
     if (mayConfirm) sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
     const node = sessions.node(slot);
-    core.observer.handoff?.(slot, node, sessions.service(slot), sessions.tries(slot), now);
+    core.observer.handoff?.(slot, node, sessions.tries(slot), now);
     if (!core.reachable(node)) {
       core.counters.count(Counter.drop_unresolved);
       return;
@@ -71,11 +69,7 @@ export class HandoffSender {
     const end = seqAdd(sessions.clientIsn(slot), 1 + filled);
     if (sessions.handedTo(slot) !== end) {
       this.toNode.sendKept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
-    } else if (
-      node !== LOCAL_NODE &&
-      !sessions.has(slot, SessionFlag.moved) &&
-      this.isSingle(slot)
-    ) {
+    } else if (!sessions.has(slot, SessionFlag.moved) && this.isSingle(slot)) {
       // The client's acknowledgement of the answer will confirm (Handoff.confirmedByClient).
       sessions.forwardAnsweredInKernel(slot);
     }

@@ -32,7 +32,7 @@ export const SESSION_RECORD = {
   mss: 56,
   scales: 58,
   flags: 59,
-  service: 60,
+  answer: 60,
   tries: 61,
   window: 62,
 } as const;
@@ -102,7 +102,7 @@ const OPENED_AT = SESSION_RECORD.openedAt >> 2;
 const MSS = SESSION_RECORD.mss >> 1;
 const SCALES = SESSION_RECORD.scales;
 const FLAGS = SESSION_RECORD.flags;
-const SERVICE = SESSION_RECORD.service;
+const ANSWER = SESSION_RECORD.answer;
 const TRIES = SESSION_RECORD.tries;
 const WINDOW = SESSION_RECORD.window >> 1;
 
@@ -149,7 +149,7 @@ export class RecordReader {
     return this.bytes[(slot << BYTES_SHIFT) + ACTION]!;
   }
 
-  /** Slot of the node, LOCAL_NODE for the balancer itself. Undefined before a handoff. */
+  /** Slot of the node; NO_NODE: the balancer answers, or has cut the session. Undefined before. */
   node(slot: number): number {
     return this.halves[(slot << HALVES_SHIFT) + NODE]!;
   }
@@ -201,7 +201,10 @@ export class RecordReader {
     return seqAdd(this.serverIsn(slot), 1);
   }
 
-  /** End of the bytes (and FIN) that were handed over from the head store. */
+  /**
+   * End of the bytes (and FIN) that were handed over from the head store. From the beginning of an
+   * answer of the balancer: the number behind its FIN.
+   */
   handedTo(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + HANDED_TO]!;
   }
@@ -241,13 +244,14 @@ export class RecordReader {
     return (this.bytes[(slot << BYTES_SHIFT) + FLAGS]! & flags) !== 0;
   }
 
-  service(slot: number): number {
-    return this.bytes[(slot << BYTES_SHIFT) + SERVICE]!;
+  /** Number of the answer that the balancer gives (directory/answers.ts); 0: none. */
+  answer(slot: number): number {
+    return this.bytes[(slot << BYTES_SHIFT) + ANSWER]!;
   }
 
   /**
-   * Unanswered transmissions: of the SYN/ACK, of the handoff to the present node, or of questions
-   * to it.
+   * Unanswered transmissions: of the SYN/ACK, of the handoff to the present node, of questions to
+   * it, or of the balancer's own answer.
    */
   tries(slot: number): number {
     return this.bytes[(slot << BYTES_SHIFT) + TRIES]!;
@@ -326,8 +330,8 @@ export class SessionRecords extends RecordReader {
     this.bytes[(slot << BYTES_SHIFT) + FLAGS]! |= flags;
   }
 
-  setService(slot: number, service: number): void {
-    this.bytes[(slot << BYTES_SHIFT) + SERVICE] = service;
+  setAnswer(slot: number, answer: number): void {
+    this.bytes[(slot << BYTES_SHIFT) + ANSWER] = answer;
   }
 
   setTries(slot: number, tries: number): void {

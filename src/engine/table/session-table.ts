@@ -18,7 +18,7 @@
  * are public, and the engine writes them in place, as it does the records.
  */
 import { SlotList } from '../../base/slot-list.js';
-import { LOCAL_NODE } from '../node-table.js';
+import { NO_NODE } from '../node-table.js';
 import { indexWordsFor, SessionIndex } from './session-index.js';
 import { SESSION_RECORD_BYTES, SessionAction, SessionRecords } from './session-record.js';
 
@@ -353,7 +353,7 @@ export class SessionTable extends SessionRecords {
     const passes =
       state === SessionState.passing ||
       (state === SessionState.lingering && this.has(slot, SessionFlag.adopted));
-    if (!passes || this.node(slot) === LOCAL_NODE) return 0;
+    if (!passes || this.node(slot) === NO_NODE) return 0;
     return (
       SessionAction.forward | (this.has(slot, SessionFlag.watched) ? SessionAction.payloadUp : 0)
     );

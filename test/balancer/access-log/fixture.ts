@@ -7,10 +7,7 @@ import {
 } from '../../../src/balancer/access-log/joiner.js';
 import { NO_TEXT } from '../../../src/balancer/access-log/request-text.js';
 import type { ClosedSession, RecordSink } from '../../../src/balancer/access-log/ring-reader.js';
-import { LOCAL_NODE } from '../../../src/engine/node-table.js';
 import { toAddress } from '../../../src/wire/address.js';
-
-export { LOCAL_NODE };
 
 /** A session whose SYN came at 1,000 ms and whose end at 3,500 ms of the engine's clock. */
 export const CLOSED: ClosedSession = {
@@ -24,7 +21,7 @@ export const CLOSED: ClosedSession = {
   packets: 3,
   bytes: 100,
   node: 1,
-  service: 0,
+  answer: 0,
   reason: 'fin',
   request: 'GET /a',
   requestCut: false,

@@ -1,8 +1,9 @@
 /** Records of a session become one line, whatever is missing of them. */
 import t from 'tap';
-import { NO_NODE, RecordKind } from '../../../src/balancer/access-log/records.js';
-import { LocalService } from '../../../src/wire/ixp.js';
-import { CLOSED, HEAD, joiner, LOCAL_NODE } from './fixture.js';
+import { RecordKind } from '../../../src/balancer/access-log/records.js';
+import { Answer } from '../../../src/directory/answers.js';
+import { NO_NODE } from '../../../src/engine/node-table.js';
+import { CLOSED, HEAD, joiner } from './fixture.js';
 
 const at = (clock: number, nonce = CLOSED.nonce) => ({ slot: CLOSED.slot, nonce, clock });
 
@@ -69,21 +70,21 @@ t.test('a session that moves: reasons, nodes, and the time of the last handoff',
   ]);
 });
 
-t.test('answers of local services', async (t) => {
-  const local = { ...CLOSED, node: LOCAL_NODE };
+t.test('answers of the balancer itself', async (t) => {
+  const own = { ...CLOSED, node: NO_NODE };
   const { sink, lines } = joiner();
   sink.request(at(1_010), HEAD, false);
   sink.event(at(1_011), RecordKind.refused, 0);
-  sink.event(at(1_012), RecordKind.handoff, LOCAL_NODE);
-  sink.closed({ ...local, service: LocalService.unavailable });
+  sink.event(at(1_012), RecordKind.handoff, NO_NODE);
+  sink.closed({ ...own, answer: Answer.unavailable });
   t.match(lines.pop(), { status: 503, node: undefined, tried: ['n1'], timeToHandoff: 12 });
   // The head was never complete.
-  sink.event(at(11_000), RecordKind.handoff, LOCAL_NODE);
-  sink.closed({ ...local, service: LocalService.timeout, request: '' });
+  sink.event(at(11_000), RecordKind.handoff, NO_NODE);
+  sink.closed({ ...own, answer: Answer.timeout, request: '' });
   t.match(lines.pop(), { status: 408, timeToHandoff: 10_000, reasons: ['head-timeout'] });
-  sink.closed({ ...local, service: LocalService.silentClose, request: '' });
+  sink.closed({ ...own, answer: Answer.silentClose, request: '' });
   t.match(lines.pop(), { status: undefined, reasons: ['silent-client'], text: { line: '' } });
-  sink.closed({ ...local, node: NO_NODE, service: 0, request: '', reason: 'client-reset' });
+  sink.closed({ ...own, request: '', reason: 'client-reset' });
   t.match(lines.pop(), { node: undefined, timeToHandoff: undefined, reasons: [] });
 });
 

@@ -5,15 +5,14 @@ import { addressNumber } from '../../../lab/packet.js';
 import { AccessRecorder } from '../../../src/balancer/access-log/recorder.js';
 import {
   MOST_RECORDED_BYTES,
-  NO_NODE,
   RecordKind,
   ringMemory,
 } from '../../../src/balancer/access-log/records.js';
 import { type ClosedSession, RingReader } from '../../../src/balancer/access-log/ring-reader.js';
-import { LOCAL_NODE } from '../../../src/engine/node-table.js';
+import { Answer } from '../../../src/directory/answers.js';
+import { NO_NODE } from '../../../src/engine/node-table.js';
 import { joinObservers } from '../../../src/engine/observers.js';
 import { SessionTable } from '../../../src/engine/table/session-table.js';
-import { LocalService } from '../../../src/wire/ixp.js';
 import {
   CLIENT,
   Conversation,
@@ -113,7 +112,7 @@ t.test('a session, from its request to its end', async (t) => {
     packets: 2,
     bytes: request.length + 5,
     node: 0,
-    service: LocalService.none,
+    answer: Answer.none,
     reason: 'fin',
     request: 'GET /0',
     requestCut: false,
@@ -160,6 +159,6 @@ t.test('a request that gets a 404', async (t) => {
   talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, get('/none')));
   talk.rest(0);
   const slot = talk.engine.sessions.find(addressNumber(CLIENT.address), (CLIENT.port << 16) >>> 0);
-  t.equal(talk.engine.sessions.node(slot), LOCAL_NODE);
+  t.equal(talk.engine.sessions.node(slot), NO_NODE);
   t.match(read(), [{ what: 'request', text: get('/none').toString() }]);
 });

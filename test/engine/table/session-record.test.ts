@@ -121,7 +121,7 @@ class OpenRecords extends SessionRecords {
     this.setScales(slot, 0x97);
     this.setFlags(slot, 0x81);
     this.raise(slot, 0x06);
-    this.setService(slot, 6);
+    this.setAnswer(slot, 6);
     this.setTries(slot, 250);
     this.setWindow(slot, 0xfffd);
   }
@@ -135,7 +135,7 @@ t.test('writing a field changes neither other fields nor neighbours', async (t) 
   const read = new RecordReader(memory, 8);
   t.equal(read.capacity, 3);
   const little = evaluate(HEADER, ['__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__'])[0] === 1;
-  const bytes = { state: 1, action: 1, scales: 1, flags: 1, service: 1, tries: 1 } as Record<
+  const bytes = { state: 1, action: 1, scales: 1, flags: 1, answer: 1, tries: 1 } as Record<
     string,
     number
   >;

@@ -1,7 +1,7 @@
 /** The table against a naive model, and as the kernel sees it. */
 import fc from 'fast-check';
 import t from 'tap';
-import { LOCAL_NODE } from '../../../src/engine/node-table.js';
+import { NO_NODE } from '../../../src/engine/node-table.js';
 import { IndexFlag, indexWordsFor, SessionIndex } from '../../../src/engine/table/session-index.js';
 import {
   RecordReader,
@@ -274,8 +274,8 @@ t.test("the kernel's action follows the state", async (t) => {
     0,
     'a node that may not know the session',
   );
-  t.equal(actionOf(LOCAL_NODE, adopted, passing), 0);
-  t.equal(actionOf(LOCAL_NODE, adopted, passing, lingering), 0);
+  t.equal(actionOf(NO_NODE, adopted, passing), 0);
+  t.equal(actionOf(NO_NODE, adopted, passing, lingering), 0);
   t.equal(actionOf(1, adopted | watched, passing), forward | payloadUp);
 
   const slot = table.insert(1, 2, 0);
