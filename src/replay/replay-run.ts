@@ -15,7 +15,7 @@ import type { CaptureScan, RecordedSegment } from '../datapath/capture/scan.js';
 import { Answer } from '../directory/answers.js';
 import { Directory } from '../directory/directory.js';
 import { directoryImage } from '../directory/directory-image.js';
-import { Verdict } from '../directory/dispatcher.js';
+import { Protocol, Verdict } from '../directory/dispatcher.js';
 import { ownStates } from '../directory/node-states.js';
 import { RequestAnswers, STATUS_OF_ANSWER } from '../directory/request-answers.js';
 import { RequestDispatcher } from '../directory/request-dispatcher.js';
@@ -191,6 +191,8 @@ export class ReplayRun {
     const dispatcher = new RequestDispatcher({
       directory: new Directory(directoryImage(config.resources)),
       predictors: virtualServers.map(({ predictor }) => predictor),
+      protocols: virtualServers.map(({ protocol }) => Protocol[protocol]),
+      pools: virtualServers.map((server) => server.nodes ?? [...nodes.keys()]),
       candidates: new HandoffCandidates(this.nodes),
       headBytes: limits.headBytes,
     });

@@ -32,6 +32,8 @@ export class KnownPaths implements Dispatcher {
   looked = 0;
 
   private paths = Object.entries(FIRST_PATHS);
+  /** Slots of virtual servers that take any bytes, also none, and the path that stands for them. */
+  readonly anyBytes = new Map<number, string>();
 
   constructor(private readonly nodes: NodeTable) {}
 
@@ -40,7 +42,20 @@ export class KnownPaths implements Dispatcher {
     this.paths = Object.entries(paths);
   }
 
-  inspect(bytes: Uint8Array, start: number, end: number, resume: number): VerdictCode {
+  inspect(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    resume: number,
+    virtualServer: number,
+  ): VerdictCode {
+    const any = this.anyBytes.get(virtualServer);
+    if (any !== undefined) {
+      this.requestStart = this.requestEnd = 0;
+      this.resource = this.paths.findIndex(([known]) => known === any);
+      this.repeatable = false;
+      return Verdict.found;
+    }
     const text = Buffer.from(bytes.subarray(start, end)).toString('latin1');
     this.looked += text.length - resume;
     if (text.startsWith('BAD')) return Verdict.badRequest;

@@ -68,6 +68,13 @@ const GROUPS: readonly Group[] = [
     prefix: 'answer_',
   },
   {
+    metric: 'baton_tls_alerts_total',
+    help: 'TLS connections that the balancer ended with an alert, by reason.',
+    label: 'reason',
+    parts: ['engine'],
+    prefix: 'alert_',
+  },
+  {
     metric: 'baton_closed_sessions_total',
     help: 'Sessions that ended, by reason.',
     label: 'reason',

@@ -154,6 +154,7 @@ const SERVERS: readonly Family[] = [
       ANSWERS.map((answer) => [answer.slice(ANSWER_PREFIX.length), SERVER_COUNTERS[answer].help]),
     ),
   },
+  perServer('alerts'),
   perServer('closed_silent_client'),
   TIME_TO_HANDOFF,
 ];
