@@ -48,6 +48,8 @@ if [ "$step" = test ]; then
 	need_command logrotate logrotate # rotates the access log
 	need_command goaccess goaccess # reads the access log in Apache's format
 	need_command chattr e2fsprogs
+	need_command openssl openssl # makes certificates, and is a client of TLS
+	need_command chromium-headless-shell chromium-headless-shell # loads pages; 100 MB
 fi
 if [ "$step" = bench ]; then
 	need_command haproxy haproxy # what Baton is compared with

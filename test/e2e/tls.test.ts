@@ -6,7 +6,7 @@ import { sClient } from '../../lab/clients/openssl.js';
 import { converse } from '../../lab/clients/raw-client.js';
 import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
 import type { Farm } from '../../lab/farm/farm.js';
-import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
+import { findCommand, whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 import { AccessLogReader } from '../../lab/probes/access-log.js';
 import type { StatsDocument } from '../../src/api/documents.js';
@@ -42,7 +42,9 @@ function fill(farm: Farm): void {
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
-t.test('TLS connections go to the node of their name', { skip: whyNoFarm() }, async (t) => {
+const why = whyNoFarm() || (!findCommand('openssl') && 'needs openssl');
+
+t.test('TLS connections go to the node of their name', { skip: why }, async (t) => {
   const balancer = { virtualServers, accessLog: { file: 'access.json' } };
   await withFarm(t, { resources, fill, nodes: 2, balancer, web }, async (farm) => {
     const { client } = farm;
