@@ -35,7 +35,7 @@ static __always_inline void fill_ixp(struct ixp_hdr *ixp, const struct xdp_contr
 	ixp->version = BATON_VERSION;
 	ixp->type = IXP_SEGMENT;
 	ixp->length = IXP_LENGTH;
-	ixp->service = record->service;
+	ixp->service = 0;
 	ixp->session = BE32(record->nonce);
 	ixp->balancer = us->own;
 	ixp->confirm = BE32(record->handed_to);

@@ -5,7 +5,7 @@ import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
 import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
 import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
-import { AccessLogReader } from '../../lab/probes/access-log.js';
+import { type AccessLine, AccessLogReader } from '../../lab/probes/access-log.js';
 import { startGreeter } from '../../lab/servers/greeter.js';
 
 const PORT = 25;
@@ -15,6 +15,7 @@ const SLOW_PORT = 2525;
 const GREETS_AFTER_MS = 800;
 /** Nothing listens there on n1. */
 const HALF_PORT = 2626;
+const CLOSED_PORT = 2727;
 
 const resources = [{ path: '/', nodes: ['n1'] }];
 const tcp = (name: string, port: number, more = {}): Record<string, unknown> => ({
@@ -29,6 +30,7 @@ const virtualServers = [
   tcp('mail', PORT),
   tcp('slow', SLOW_PORT, { nodes: ['n2'], firstBytes: '10ms' }),
   tcp('half', HALF_PORT, { firstBytes: '1ms' }),
+  tcp('closed', CLOSED_PORT, { firstBytes: '1ms' }),
 ];
 
 async function startServers(farm: Farm): Promise<void> {
@@ -115,6 +117,19 @@ t.test('a server may speak first', { skip: whyNoFarm() }, async (t) => {
           const heard = await talk(HALF_PORT, [{ hear: '220 n2 ready\r\n' }, ...quit]);
           t.match(heard.text, /^220 n2 ready\r\n221 bye\r\n$/);
         }
+      },
+    );
+
+    await t.test(
+      'without a server the client is reset, since no answer can be known',
+      async (t) => {
+        const heard = await talk(CLOSED_PORT, [{ untilClosed: true }]);
+        t.equal(heard.ending, 'ECONNRESET');
+        const is = ({ virtual_server }: AccessLine): boolean => virtual_server === 'closed';
+        t.match(await log.line('the session without a node', is), {
+          closed: 'no-node',
+          node: null,
+        });
       },
     );
 

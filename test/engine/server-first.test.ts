@@ -15,6 +15,7 @@ import {
   NOTICE,
   notice,
   SERVER,
+  toClient,
 } from '../support/conversation.js';
 import { sessionMemory } from '../support/session-memory.js';
 import { START } from '../support/uptime.js';
@@ -59,7 +60,7 @@ t.test('a client that says nothing is handed over after firstBytes', async (t) =
     'opened',
     'established',
     'request 1 ',
-    'handoff node 0 service 0 attempt 0',
+    'handoff node 0 attempt 0',
     'adopted node 0',
   ]);
 });
@@ -166,4 +167,14 @@ t.test('after a restart a node that knows nothing gets the handoff again', async
     sent.some(({ ixp }) => ixp?.type === adopt),
     'it was asked in vain, and is tried again',
   );
+});
+
+t.test('nothing can be said to a client without a node', async (t) => {
+  const talk = talking(t);
+  for (const node of [0, 1]) talk.states.setWeight(node, 0);
+  talk.dispatcher.use({ '/01': [] });
+  talk.handshake(0);
+  talk.expect(FIRST_BYTES, toClient({ flags: 'RA', seq: ISN + 1 }));
+  talk.end(1_000, 0);
+  talk.counted({ closed_no_node: 1, answer_503: 0 });
 });
