@@ -55,8 +55,8 @@
  * segments without SYN, FIN and RST. With 0, the segments go to the engine.
  *
  *     FORWARD      to the node, with new MAC addresses
- *     PAYLOAD_UP   with FORWARD: segments with payload go to the engine. The engine does not ask
- *                  for this yet.
+ *     PAYLOAD_UP   with FORWARD: segments with payload go to the engine, unless they end at
+ *                  `handed_to` or before. Its session may move to another node.
  *     WRAP         new payload behind the bytes of the handoff goes to the node in IXP; everything
  *                  else goes to the engine
  *     ANSWERED     during a handoff: a segment that acknowledges part of the response is forwarded
@@ -91,7 +91,8 @@ struct session_record {
 	__u32 nonce;        /* 28 ixp_hdr.session */
 	__u32 client_isn;   /* 32 initial sequence number of the client */
 	__u32 server_isn;   /* 36 initial sequence number of the balancer */
-	__u32 handed_to;    /* 40 end of the bytes that the engine keeps and sends again itself */
+	__u32 handed_to;    /* 40 end of the bytes that the engine keeps and sends again itself;
+	                     *    with PAYLOAD_UP, of those that it need not read */
 	__u32 ts_offset;    /* 44 our timestamp clock (RFC 7323) is this + ms */
 	__u32 tsval;        /* 48 the client's last TSval */
 	__u32 opened_at;    /* 52 ms */

@@ -200,7 +200,8 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 	} else if (!(action & ACTION_FORWARD)) {
 		return to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE);
 	}
-	if (!engine_absent && action & ACTION_PAYLOAD_UP && segment->payload > 0) {
+	if (!engine_absent && action & ACTION_PAYLOAD_UP && segment->payload > 0 &&
+	    seq_diff(segment->seq + segment->payload, record->handed_to) > 0) {
 		int verdict = to_engine(ctx, us, worker, XDP_PAYLOAD_UP);
 
 		if (verdict != XDP_DROP)

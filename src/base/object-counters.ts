@@ -35,7 +35,7 @@ export const SERVER_COUNTERS = {
   connections: counter('sessions', 'Handshakes of clients that were completed.'),
   requests: counter(
     'requests',
-    'Request heads that were read completely and are well-formed, one for each connection.',
+    'Request heads that were read completely and are well-formed: one for each connection, or all of them with keepAlive: migrate.',
   ),
   handoffs: counter(
     'handoffs',

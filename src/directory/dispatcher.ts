@@ -3,7 +3,10 @@
  * knows neither HTTP nor TLS nor the resource directory. The composition root of a program gives it
  * a dispatcher (request-dispatcher.ts).
  */
+import type { RequestFollower } from '../request/http/framing.js';
 import type { AlertCode } from '../request/tls/alert.js';
+
+export { AT_HEAD, Follow, PINNED, Pin } from '../request/http/framing.js';
 
 /** What is read of a connection before its handoff: a head, a ClientHello, or nothing. */
 export const Protocol = { http: 0, tls: 1, tcp: 2 } as const;
@@ -75,6 +78,19 @@ export interface Dispatcher {
    * it.
    */
   readonly repeatable: boolean;
+  /** After `found` or `notFound`: bytes of the head, with the empty line at its end. */
+  readonly headBytes: number;
+  /** After `found` or `notFound`: the answer has no body, whatever length it states (HEAD). */
+  readonly hasNoAnswerBody: boolean;
+
+  /** Follows the bytes behind heads. Its state is that of the stream that was asked about last. */
+  readonly follower: RequestFollower;
+  /**
+   * After `found` or `notFound`, with the same bytes: `follower` begins with the body of this
+   * request. Returns why the connection stays with its node from this request on (Pin); Pin.none:
+   * it may move.
+   */
+  followBody(bytes: Uint8Array, start: number): number;
 
   /**
    * Picks one of the nodes that hold `resource` of the current directory. Leaves out the holders

@@ -271,6 +271,11 @@ export class NodeStates {
     return (this.shared.reported[node]! & IxcpFlag.canRelease) !== 0;
   }
 
+  /** Whether a session can leave the node between two requests (IXP LEAVE). */
+  canLeave(node: number): boolean {
+    return (this.shared.reported[node]! & IxcpFlag.canLeave) !== 0;
+  }
+
   /** A report came under another key than ours. */
   otherKeyReported(node: number, now: number): void {
     this.shared.badKeyAt[node] = now;

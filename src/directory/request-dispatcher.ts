@@ -4,8 +4,9 @@
  * instead of resources. Its number stands in for that of a resource.
  */
 
+import { RequestFollower } from '../request/http/framing.js';
 import { HeadReader, HeadStatus } from '../request/http/head.js';
-import { isSafeMethod } from '../request/http/method.js';
+import { isHead, isSafeMethod } from '../request/http/method.js';
 import type { Directory } from './directory.js';
 import { type Dispatcher, Protocol, Verdict, type VerdictCode } from './dispatcher.js';
 import { HelloLookup } from './hello-lookup.js';
@@ -72,7 +73,10 @@ export class RequestDispatcher implements Dispatcher {
   repeatable = false;
   text: Uint8Array | undefined;
   textEnd = 0;
+  headBytes = 0;
+  hasNoAnswerBody = false;
   pickedBit = 0;
+  readonly follower = new RequestFollower();
   private directory: Directory;
   private names: Routes['predictors'];
   private protocols: readonly number[];
@@ -164,9 +168,16 @@ export class RequestDispatcher implements Dispatcher {
         return Verdict.headTooLarge;
       case HeadStatus.complete:
         this.resource = this.directory.find(head.host, head.hostLength, head.path, head.pathLength);
+        this.headBytes = head.headEnd;
+        this.hasNoAnswerBody = isHead(bytes, start + head.methodStart, start + head.methodEnd);
         this.repeatable = isSafeMethod(bytes, start + head.methodStart, start + head.methodEnd);
         return this.resource < 0 ? Verdict.notFound : Verdict.found;
     }
+  }
+
+  /** See Dispatcher. */
+  followBody(bytes: Uint8Array, start: number): number {
+    return this.follower.begin(this.head, bytes, start);
   }
 
   /** See Dispatcher. In sets of more than 32 holders, holders share bits (holderBit). */

@@ -21,6 +21,7 @@ import type { Core } from './core.js';
 import { Retry } from './farm.js';
 import type { Confirmation } from './handoff/confirmation.js';
 import type { Handoff } from './handoff/handoff.js';
+import type { Following } from './moving/following.js';
 import { REQUEST_BYTES, SessionFlag, SessionState } from './table/session-table.js';
 
 const CR = 13;
@@ -35,6 +36,7 @@ export class Collector {
   private readonly handoff: Handoff;
   private readonly confirmation: Confirmation;
   private readonly answers: Answers;
+  private readonly following: Following;
 
   constructor(
     core: Core,
@@ -42,12 +44,14 @@ export class Collector {
     handoff: Handoff,
     confirmation: Confirmation,
     answers: Answers,
+    following: Following,
   ) {
     this.core = core;
     this.writer = writer;
     this.handoff = handoff;
     this.confirmation = confirmation;
     this.answers = answers;
+    this.following = following;
   }
 
   /** A segment, other than a SYN, of a session whose head is being collected. */
@@ -145,7 +149,7 @@ export class Collector {
   }
 
   /** Puts payload into the session's room. Returns false when nothing new was taken. */
-  private take(slot: number, at: number, from: number, length: number): boolean {
+  take(slot: number, at: number, from: number, length: number): boolean {
     const { sessions, heads, segment, counters, transmit } = this.core;
     let room = sessions.head[slot]!;
     if (room < 0) {
@@ -172,7 +176,8 @@ export class Collector {
     return true;
   }
 
-  private allocate(slot: number): number {
+  /** A room for the session's head; -1: there is none. */
+  allocate(slot: number): number {
     const { sessions, heads } = this.core;
     let room = heads.allocate(slot);
     if (room < 0) {
@@ -302,6 +307,8 @@ export class Collector {
     dispatcher.countRequest(dispatcher.resource);
     const all = core.servers.retry[core.serverOf(slot)] === Retry.all;
     heads.repeatable[room] = all || dispatcher.repeatable ? 1 : 0;
+    heads.hasNoAnswerBody[room] = dispatcher.hasNoAnswerBody ? 1 : 0;
+    this.following.begin(slot);
     if (heads.filled[room] === 0) this.handoff.begin(slot, dispatcher.resource, false);
     else this.handoff.begin(slot, dispatcher.resource);
   }

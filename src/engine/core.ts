@@ -22,11 +22,13 @@ import {
   movesOn,
 } from './acceptance.js';
 import { BatchSlots } from './batch-slots.js';
+import { KeepAlive } from './farm.js';
 import { ForwardCounts } from './forward/counts.js';
 import { Forwarding } from './forward/forwarding.js';
 import { ForwardPorts } from './forward/ports.js';
 import { ForwardTables } from './forward/tables.js';
-import { HeadStore } from './head-store.js';
+import { HeadStep, HeadStore } from './head-store.js';
+import { Streams } from './moving/streams.js';
 import { NO_NODE, type NodeTable } from './node-table.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
 import { Segment } from './segment.js';
@@ -90,6 +92,10 @@ export class Core {
   readonly forwarding: Forwarding | undefined;
   readonly sessions: SessionTable;
   readonly heads: HeadStore;
+  /**
+   * Where the clients of sessions that may move are. Undefined while no virtual server has such.
+   */
+  streams: Streams | undefined;
   readonly timers: TimerWheel;
   /** The frame that the engine is processing. */
   readonly segment: Segment;
@@ -136,6 +142,7 @@ export class Core {
       options.memory,
     );
     this.heads = new HeadStore(options.limits.heads, options.limits.headBytes);
+    this.makeStreams();
     this.timers = new TimerWheel(options.limits.sessions, options.now);
     this.now = options.now;
     this.clock = options.now >>> 0;
@@ -156,6 +163,13 @@ export class Core {
       this.forwarding = new Forwarding(this, new ForwardTables(forward.memory), counts);
       this.forwarding.ports = new ForwardPorts(options.virtualServers);
     }
+  }
+
+  /** Makes `streams` when a virtual server's sessions may move. */
+  makeStreams(): void {
+    const { servers, options } = this;
+    if (this.streams === undefined && servers.keepAlive.includes(KeepAlive.migrate))
+      this.streams = new Streams(options.limits.sessions);
   }
 
   setNow(now: number): void {
@@ -352,6 +366,13 @@ export class Core {
     sessions.setReceiveNext(slot, seqAdd(end, 1));
     sessions.raise(slot, SessionFlag.clientFin);
     return true;
+  }
+
+  /** HeadStep of a session that is being handed over; HeadStep.none of any other. */
+  stepOf(slot: number): number {
+    const room = this.sessions.head[slot]!;
+    if (room < 0 || this.sessions.state(slot) !== SessionState.handing) return HeadStep.none;
+    return this.heads.step[room]!;
   }
 
   /** Whether the client has acknowledged bytes of an answer. */

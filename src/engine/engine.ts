@@ -34,6 +34,9 @@ import { Notices } from './handoff/notices.js';
 import { Recall } from './handoff/recall.js';
 import { HandoffSender } from './handoff/sender.js';
 import { Handshake } from './handshake.js';
+import { Following } from './moving/following.js';
+import { Gathering } from './moving/gathering.js';
+import { Leaving } from './moving/leaving.js';
 import type { NodeChange, NodeTable } from './node-table.js';
 import type { EngineOptions, Observer, Timeouts } from './options.js';
 import { PassThrough } from './pass-through.js';
@@ -69,6 +72,8 @@ export class Engine implements FrameSink, TimerHandler {
   private readonly passThrough: PassThrough;
   private readonly reception: Reception;
   private readonly recall: Recall;
+  private readonly leaving: Leaving;
+  private readonly gathering: Gathering;
   private readonly inheritance: Inheritance;
 
   constructor(
@@ -107,12 +112,23 @@ export class Engine implements FrameSink, TimerHandler {
       this.answers,
     );
     this.handshake = new Handshake(this.core, this.toClient);
+    const following = new Following(this.core, this.toNode, this.passThrough);
+    this.leaving = new Leaving(this.core, this.toNode, this.handoff, this.recall, following);
     this.collector = new Collector(
       this.core,
       this.toClient,
       this.handoff,
       this.confirmation,
       this.answers,
+      following,
+    );
+    this.gathering = new Gathering(
+      this.core,
+      this.toClient,
+      this.toNode,
+      this.collector,
+      following,
+      this.leaving,
     );
     this.notices = new Notices(
       this.core,
@@ -120,6 +136,7 @@ export class Engine implements FrameSink, TimerHandler {
       this.handoff,
       this.confirmation,
       this.inheritance,
+      this.leaving,
     );
     this.sweep = new Sweep(this.core, this.toClient, this.toNode, this.handoff);
     this.reception = new Reception(this.core, {
@@ -131,6 +148,8 @@ export class Engine implements FrameSink, TimerHandler {
       confirmation: this.confirmation,
       answers: this.answers,
       passThrough: this.passThrough,
+      following,
+      gathering: this.gathering,
       notices: this.notices,
       sweep: this.sweep,
     });
@@ -139,6 +158,11 @@ export class Engine implements FrameSink, TimerHandler {
   /** Read access for code that shows or checks sessions. Only the engine writes. */
   get sessions(): SessionTable {
     return this.core.sessions;
+  }
+
+  /** How often the session in this slot has moved to another node between two requests. */
+  movesOf(slot: number): number {
+    return this.core.streams?.moves[slot] ?? 0;
   }
 
   /** Bytes of memory for each session: the table and its timers. */
@@ -196,6 +220,7 @@ export class Engine implements FrameSink, TimerHandler {
     for (const server of change.replacedServers) core.objects.clearServer(server);
     core.servers = change.servers;
     if (core.forwarding !== undefined) core.forwarding.ports = change.forwardPorts;
+    core.makeStreams();
     this.sweep.farmChanged();
     core.options.timeouts = change.timeouts;
     core.directory = (core.directory + 1) >>> 0;
@@ -311,7 +336,9 @@ export class Engine implements FrameSink, TimerHandler {
         this.collector.expired(slot);
         return;
       case SessionState.handing:
-        this.handoff.expired(slot);
+        if (this.leaving.isAsking(slot)) this.leaving.expired(slot);
+        else if (this.gathering.concerns(slot)) this.gathering.expired(slot);
+        else this.handoff.expired(slot);
         return;
       case SessionState.passing:
         if (sessions.head[slot]! >= 0) {

@@ -39,10 +39,19 @@ function largeRooms(heads: number): number {
   return Math.max(FEWEST_LARGE, Math.floor(heads / ROOMS_PER_LARGE));
 }
 
-/**
- * What a session with a kept head waits for, to be taken back from its node (handoff/recall.ts).
- */
-export const RecallStep = { none: 0, asking: 1, fencing: 2 } as const;
+/** What happens to a session that is being handed over and has a room. */
+export const HeadStep = {
+  /** Its head was sent to its node. */
+  none: 0,
+  /** It is taken back: its node was asked whether it gives the session up (handoff/recall.ts). */
+  asking: 1,
+  /** It is taken back: its client is being fenced off from its node (handoff/fence.ts). */
+  fencing: 2,
+  /** A later head is not complete yet (moving/gathering.ts). */
+  gathering: 3,
+  /** Its node was asked to let it go, because of a later request (moving/leaving.ts). */
+  leaving: 4,
+} as const;
 
 export class HeadStore {
   readonly bytes: Uint8Array;
@@ -55,8 +64,10 @@ export class HeadStore {
   readonly filled: Uint32Array;
   /** 1 if the request in this room may be sent to a second server. */
   readonly repeatable: Uint8Array;
-  /** RecallStep of the request in this room. */
-  readonly recall: Uint8Array;
+  /** HeadStep of the request in this room. */
+  readonly step: Uint8Array;
+  /** 1: the method is HEAD. */
+  readonly hasNoAnswerBody: Uint8Array;
   /** How often its node was asked for its answer, up to a limit. */
   readonly asked: Uint8Array;
   /** `Core.directory` when the resource of this request was looked up. */
@@ -87,7 +98,8 @@ export class HeadStore {
     this.owner = new Int32Array(rooms).fill(NONE);
     this.filled = new Uint32Array(rooms);
     this.repeatable = new Uint8Array(rooms);
-    this.recall = new Uint8Array(rooms);
+    this.step = new Uint8Array(rooms);
+    this.hasNoAnswerBody = new Uint8Array(rooms);
     this.asked = new Uint8Array(rooms);
     this.directory = new Uint32Array(rooms);
     this.ranges = new Uint8Array(rooms);
@@ -211,7 +223,8 @@ export class HeadStore {
     this.owner[room] = session;
     this.filled[room] = 0;
     this.repeatable[room] = 0;
-    this.recall[room] = RecallStep.none;
+    this.step[room] = HeadStep.none;
+    this.hasNoAnswerBody[room] = 0;
     this.asked[room] = 0;
     this.ranges[room] = 0;
     return room;

@@ -16,6 +16,8 @@ import type { NodeWriter } from './handoff/node-writer.js';
 import type { Notices } from './handoff/notices.js';
 import { type Handshake, NO_CONNECTION } from './handshake.js';
 import { IcmpErrors } from './icmp-errors.js';
+import type { Following } from './moving/following.js';
+import type { Gathering } from './moving/gathering.js';
 import type { PassThrough } from './pass-through.js';
 import { PARSED } from './segment.js';
 import type { Sweep } from './sweep.js';
@@ -34,6 +36,8 @@ export interface Receivers {
   readonly confirmation: Confirmation;
   readonly answers: Answers;
   readonly passThrough: PassThrough;
+  readonly following: Following;
+  readonly gathering: Gathering;
   readonly notices: Notices;
   readonly sweep: Sweep;
 }
@@ -48,6 +52,8 @@ export class Reception {
   private readonly confirmation: Confirmation;
   private readonly answers: Answers;
   private readonly passThrough: PassThrough;
+  private readonly following: Following;
+  private readonly gathering: Gathering;
   private readonly notices: Notices;
   private readonly sweep: Sweep;
   private readonly icmpErrors: IcmpErrors;
@@ -62,6 +68,8 @@ export class Reception {
     this.confirmation = parts.confirmation;
     this.answers = parts.answers;
     this.passThrough = parts.passThrough;
+    this.following = parts.following;
+    this.gathering = parts.gathering;
     this.notices = parts.notices;
     this.sweep = parts.sweep;
     this.icmpErrors = new IcmpErrors(core);
@@ -106,7 +114,8 @@ export class Reception {
     const slot = sessions.find(segment.source, key);
     const notable = segment.flags & (TcpFlag.syn | TcpFlag.fin | TcpFlag.rst);
     if (slot >= 0 && notable === 0 && sessions.state(slot) === SessionState.passing) {
-      this.passThrough.forward(slot);
+      if (this.following.concerns(slot)) this.following.receive(slot, this.gathering);
+      else this.passThrough.forward(slot);
       return;
     }
     // The rest changes the state of a session, so the segment must be as the client sent it.
@@ -182,11 +191,13 @@ export class Reception {
         this.collector.receive(slot);
         return;
       case SessionState.handing:
-        if (this.handoff.isFencing(slot)) this.handoff.receiveFenced(slot);
+        if (this.gathering.concerns(slot)) this.gathering.receive(slot);
+        else if (this.handoff.isFencing(slot)) this.handoff.receiveFenced(slot);
         else this.confirmation.receive(slot);
         return;
       case SessionState.passing:
         if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passThrough.forwardReset(slot);
+        else if (this.following.concerns(slot)) this.following.receive(slot, this.gathering);
         else this.passThrough.forward(slot);
         return;
       case SessionState.answering:

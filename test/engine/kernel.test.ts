@@ -3,6 +3,7 @@
 import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { Answer } from '../../src/directory/answers.js';
+import { inSlots, KeepAlive } from '../../src/engine/farm.js';
 import { SESSION_RECORD_BYTES, SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import {
@@ -16,6 +17,7 @@ import {
   inIxp,
   NOTICE,
   notice,
+  SERVER,
 } from '../support/conversation.js';
 import { sessionMemory } from '../support/session-memory.js';
 import { START } from '../support/uptime.js';
@@ -163,12 +165,13 @@ t.test("an RST of the client before the confirmation ends the kernel's part", as
 });
 
 t.test('payload of a watched session comes to the engine, which forwards it', async (t) => {
-  const talk = new Conversation(t);
+  const server = { address: addressNumber(SERVER.address), port: SERVER.port };
+  const virtualServers = inSlots([{ ...server, keepAlive: KeepAlive.migrate }]);
+  const talk = new Conversation(t, { engine: { virtualServers } });
   const end = talk.passing(0);
   talk.rest(0);
-  talk.engine.sessions.watch(slotOf(talk), true);
   t.equal(actionOf(talk), SessionAction.forward | SessionAction.payloadUp);
-  const more = fromClient({ flags: 'PA', seq: end, ack: 7000 }, 'more');
+  const more = fromClient({ flags: 'PA', seq: end, ack: 7000 }, get('/0'));
   talk.send(1, more);
   talk.expectForwarded(1, 0, more);
   talk.engine.sessions.watch(slotOf(talk), false);

@@ -274,12 +274,17 @@ if (insideNamespace(import.meta.url)) {
     const fast = new Fast();
     t.teardown(() => fast.close());
     fast.engine(true);
-    fast.session(forward | SessionAction.payloadUp);
+    const slot = fast.session(forward | SessionAction.payloadUp);
+    fast.tables[0]!.setHandedTo(slot, FIRST);
     t.match(fast.run(segment(plain)), { verdict: tx, counters: ['forwarded'] });
     t.match(fast.run(segment(plain, 'x')), { verdict: redirect, counters: ['payload_up'] });
+    // A part that needs no reading. What reaches beyond its end goes to the engine.
+    fast.tables[0]!.setHandedTo(slot, (FIRST + 3) >>> 0);
+    t.match(fast.run(segment(plain, 'abc')), { verdict: tx, counters: ['forwarded'] });
+    t.match(fast.run(segment(plain, 'abcd')), { verdict: redirect, counters: ['payload_up'] });
     fast.engine(false);
     const alone = ['engine_absent', 'forwarded', 'forwarded_alone'];
-    const outcome = fast.run(segment(plain, 'x'));
+    const outcome = fast.run(segment(plain, 'abcd'));
     t.match({ ...outcome, counters: outcome.counters.sort() }, { verdict: tx, counters: alone });
   });
 

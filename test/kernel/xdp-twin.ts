@@ -20,6 +20,7 @@ import { NodeTable } from '../../src/engine/node-table.js';
 import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
 import type { SessionTable } from '../../src/engine/table/session-table.js';
+import { RequestFollower } from '../../src/request/http/framing.js';
 import { MemoryDatapath } from '../support/memory.js';
 import { parse } from '../support/packet-parse.js';
 import type { Fast } from './xdp-fixture.js';
@@ -52,7 +53,10 @@ class OneNode implements Dispatcher {
   requestStart = 0;
   requestEnd = 0;
   repeatable = false;
+  headBytes = REQUEST.length;
+  hasNoAnswerBody = false;
   pickedBit = 1;
+  readonly follower = new RequestFollower();
 
   inspect(bytes: Uint8Array, _start: number, end: number): VerdictCode {
     return bytes[end - 1] === 10 ? Verdict.found : Verdict.incomplete;
@@ -60,6 +64,10 @@ class OneNode implements Dispatcher {
 
   pick(): number {
     return NODE.index;
+  }
+
+  followBody(): number {
+    return 0;
   }
 
   countRequest(): void {}

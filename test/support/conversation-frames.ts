@@ -31,8 +31,9 @@ export const NOTICE = {
   welcome: 6,
   badKey: 7,
   released: 8,
+  left: 9,
 } as const;
-export const IXP_TYPE = { adopt: 1, segment: 2, release: 3 } as const;
+export const IXP_TYPE = { adopt: 1, segment: 2, release: 3, leave: 4 } as const;
 
 /** A GET of a path that the test dispatcher knows. */
 export function get(path: string): string {

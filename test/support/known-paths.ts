@@ -4,6 +4,8 @@
  */
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/directory/dispatcher.js';
 import type { NodeTable } from '../../src/engine/node-table.js';
+import { RequestFollower } from '../../src/request/http/framing.js';
+import { HeadReader } from '../../src/request/http/head.js';
 
 /** Length of the longest head that it accepts. */
 export const HEAD_BYTES = 4096;
@@ -27,7 +29,11 @@ export class KnownPaths implements Dispatcher {
   requestStart = 0;
   requestEnd = 0;
   repeatable = false;
+  headBytes = 0;
+  hasNoAnswerBody = false;
   pickedBit = 0;
+  readonly follower = new RequestFollower();
+  private readonly reader = new HeadReader(HEAD_BYTES);
   /** Total of bytes read. */
   looked = 0;
 
@@ -69,7 +75,9 @@ export class KnownPaths implements Dispatcher {
     this.requestStart = 0;
     this.requestEnd = method.length + 1 + path.length;
     this.resource = this.paths.findIndex(([known]) => known === path);
-    this.repeatable = method === 'GET';
+    this.repeatable = method === 'GET' || method === 'HEAD';
+    this.hasNoAnswerBody = method === 'HEAD';
+    this.headBytes = stop + 4;
     return this.resource < 0 ? Verdict.notFound : Verdict.found;
   }
 
@@ -82,6 +90,11 @@ export class KnownPaths implements Dispatcher {
       return holders[i]!;
     }
     return -1;
+  }
+
+  followBody(bytes: Uint8Array, start: number): number {
+    this.reader.read(bytes, start, start + this.headBytes, 0);
+    return this.follower.begin(this.reader, bytes, start);
   }
 
   countRequest(): void {}

@@ -14,6 +14,7 @@ import {
 } from '../acceptance.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
+import { HeadStep } from '../head-store.js';
 import { SessionAction } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Inheritance } from './inheritance.js';
@@ -52,7 +53,8 @@ export class Confirmation {
   confirmed(slot: number, acknowledgement: number): void {
     const core = this.core;
     const { sessions, states, counters, timers, options, now } = core;
-    if (this.recall.isFencing(slot)) return;
+    // Its node does not count any more, or it does not know the head yet.
+    if (core.stepOf(slot) > HeadStep.asking) return;
     const node = sessions.node(slot);
     // If part of an earlier process's head is missing at the node, the client still has to send it.
     const whole =

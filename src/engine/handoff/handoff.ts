@@ -285,6 +285,7 @@ export class Handoff {
     core.batchHandoffs.add(slot);
     sessions.nodeAck[slot] = first;
     sessions.setNode(slot, node);
+    if (core.streams !== undefined) core.streams.requests[slot] = 1;
     sessions.setTries(slot, 0);
     // Written last: a process that takes the record over relies on it.
     if (begins) sessions.setState(slot, SessionState.handing);
@@ -313,6 +314,17 @@ export class Handoff {
     // If the kernel sent the SYN/ACK, it read the clock later than the datapath did.
     const ago = Math.abs(seqDiff(core.tsvalOf(slot), segment.options.tsecr));
     return ago <= options.timeouts.handoff * NEAR_PART;
+  }
+
+  /** The session has left its node because of a later request: the next holder gets it. */
+  goOn(slot: number): void {
+    this.next(slot);
+  }
+
+  /** The session's node, which has the session, gets a later head from the session's room. */
+  sendOn(slot: number): void {
+    this.core.batchHandoffs.add(slot);
+    this.sender.send(slot);
   }
 
   /** Goes on to the next holder, or answers the client. */

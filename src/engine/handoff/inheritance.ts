@@ -175,6 +175,8 @@ export class Inheritance {
     const slot = sessions.insert(client, key, clock);
     if (slot < 0) return slot;
     sessions.copyFrom(old, from, slot);
+    // Where the client was in its stream ended with that process: the session stays with its node.
+    sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.watched);
     // The client's next segment will tell its MAC address.
     sessions.macHigh[slot] = 0;
     sessions.macLow[slot] = 0;

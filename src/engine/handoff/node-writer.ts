@@ -48,7 +48,7 @@ export class NodeWriter {
 
   /**
    * Sends a segment of kept bytes, in IXP, to the session's node. `at` is the offset of the payload
-   * from the head's first byte. `ixpFlags` are IxpFlag bits other than those of the session.
+   * from the head's first byte. `ixpFlags` and `request` as of `wrap`.
    */
   sendKept(
     slot: number,
@@ -57,6 +57,7 @@ export class NodeWriter {
     length: number,
     flags: number,
     ixpFlags = 0,
+    request = 0,
   ): boolean {
     const { sessions, servers, heads } = this.core;
     const timestamps = sessions.has(slot, SessionFlag.timestampsOk);
@@ -96,6 +97,7 @@ export class NodeWriter {
       headerBytes + length,
       sessions.node(slot),
       ixpFlags,
+      request,
     );
   }
 
@@ -103,9 +105,10 @@ export class NodeWriter {
    * Sends the client's current segment, in IXP, to the session's node. A segment too large for the
    * link goes in pieces (after receive offload, or from a sender that leaves segmentation to
    * hardware). Of a SYN or RST only the header goes. `type` is that of the first piece; the rest
-   * are SEGMENTs.
+   * are SEGMENTs. `ixpFlags` are IxpFlag bits other than those of the session. `request`: its
+   * number at this node, in place of the TSval; 0: none.
    */
-  wrap(slot: number, type: number = IxpType.segment): boolean {
+  wrap(slot: number, type: number = IxpType.segment, ixpFlags = 0, request = 0): boolean {
     const { segment, options, counters, sessions } = this.core;
     if (!this.core.reachable(sessions.node(slot))) {
       counters.count(Counter.drop_unresolved);
@@ -118,7 +121,8 @@ export class NodeWriter {
     do {
       const taken = Math.min(piece, length - at);
       const ixpType = at === 0 ? type : IxpType.segment;
-      if (!this.wrapPiece(slot, ixpType, at, taken, at + taken === length)) return false;
+      const last = at + taken === length;
+      if (!this.wrapPiece(slot, ixpType, at, taken, last, ixpFlags, request)) return false;
       at += taken;
     } while (at < length);
     counters.count(Counter.wrapped);
@@ -131,6 +135,8 @@ export class NodeWriter {
     at: number,
     length: number,
     last: boolean,
+    ixpFlags: number,
+    request: number,
   ): boolean {
     const { segment, sessions } = this.core;
     const { headerBytes } = segment;
@@ -162,7 +168,20 @@ export class NodeWriter {
       segment.destination,
       tcpBytes,
       node,
+      ixpFlags,
+      request,
     );
+  }
+
+  /**
+   * Asks the session's node, in IXP, to let the session go at the client's first byte of the
+   * present head, where its answers must have ended.
+   *
+   * @param request how many requests the node has got since it adopted the session
+   */
+  sendLeave(slot: number, request: number): boolean {
+    if (!this.core.reachable(this.core.sessions.node(slot))) return false;
+    return this.sendKept(slot, IxpType.leave, 0, 0, TcpFlag.ack, 0, request);
   }
 
   /**
@@ -246,6 +265,7 @@ export class NodeWriter {
     tcpBytes: number,
     node: number,
     ixpFlags = 0,
+    request = 0,
   ): boolean {
     const core = this.core;
     const { sessions, options, transmit, counters } = core;
@@ -272,7 +292,7 @@ export class NodeWriter {
         ((flags & SessionFlag.timestampsOk) !== 0 ? IxpFlag.timestampsOk : 0),
     );
     view.setUint8(ixp + IXP.scales, sessions.scales(slot));
-    view.setUint32(ixp + IXP.tsval, sessions.tsval(slot));
+    view.setUint32(ixp + IXP.tsval, request === 0 ? sessions.tsval(slot) : request);
     view.setUint32(ixp + IXP.tsecr, this.core.tsvalOf(slot));
     sealIxp(view, frame + IP, ixp, core.hash);
     transmit.commit(frame, WRAPPED_TCP + tcpBytes, core.nodePort);

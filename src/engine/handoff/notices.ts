@@ -6,6 +6,7 @@ import { Counter } from '../../base/counters.js';
 import { TokenBucket } from '../../base/token-bucket.js';
 import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../../wire/ixcp.js';
 import type { Core } from '../core.js';
+import type { Leaving } from '../moving/leaving.js';
 import { NodeAddresses } from '../node-addresses.js';
 import { KERNEL_EVENT, noticeType } from '../table/kernel-event.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
@@ -26,6 +27,7 @@ export class Notices {
   private readonly handoff: Handoff;
   private readonly confirmation: Confirmation;
   private readonly inheritance: Inheritance;
+  private readonly leaving: Leaving;
   private readonly addresses = new NodeAddresses();
   private readonly badKeyAnswers = new TokenBucket(
     BAD_KEY_ANSWERS_PER_SECOND,
@@ -38,12 +40,14 @@ export class Notices {
     handoff: Handoff,
     confirmation: Confirmation,
     inheritance: Inheritance,
+    leaving: Leaving,
   ) {
     this.core = core;
     this.writer = writer;
     this.handoff = handoff;
     this.confirmation = confirmation;
     this.inheritance = inheritance;
+    this.leaving = leaving;
   }
 
   /** An IXCP packet for us, whose IPv4 header is parsed. */
@@ -187,7 +191,11 @@ export class Notices {
         else if (answers) sessions.setTries(slot, 0);
         return;
       case IxcpType.refused:
-        if (handing) handoff.refused(slot, reason);
+        if (this.leaving.isAsking(slot)) this.leaving.refused(slot, reason);
+        else if (handing) handoff.refused(slot, reason);
+        return;
+      case IxcpType.left:
+        if (this.leaving.isAsking(slot)) this.leaving.left(slot);
         return;
       case IxcpType.fin:
         // A FIN comes from a socket, so it confirms as well if the notice before it was lost. And a

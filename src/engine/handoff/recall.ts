@@ -26,7 +26,7 @@ import { IxpType } from '../../wire/ixp.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
-import { RecallStep } from '../head-store.js';
+import { HeadStep } from '../head-store.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Choice } from './choice.js';
 import { Fence } from './fence.js';
@@ -87,19 +87,23 @@ export class Recall {
 
   /** Whether a session that is being handed over waits for a proof, of its node or its client. */
   isRecalling(slot: number): boolean {
-    const { sessions, heads } = this.core;
-    const room = sessions.head[slot]!;
-    return (
-      room >= 0 &&
-      heads.recall[room] !== RecallStep.none &&
-      sessions.state(slot) === SessionState.handing
-    );
+    const step = this.core.stepOf(slot);
+    return step === HeadStep.asking || step === HeadStep.fencing;
   }
 
   /** Whether it waits for the client's proof. The node does not count any more. */
   isFencing(slot: number): boolean {
-    const { sessions, heads } = this.core;
-    return this.isRecalling(slot) && heads.recall[sessions.head[slot]!] === RecallStep.fencing;
+    return this.core.stepOf(slot) === HeadStep.fencing;
+  }
+
+  /**
+   * The node of a session does not let it go for a later request, and says nothing. Returns whether
+   * the client is being fenced off from it, and the session will go on.
+   */
+  fencesOff(slot: number): boolean {
+    if (!this.fence.isPossible(slot) || !this.hasOtherHolder(slot)) return false;
+    this.beginFence(slot);
+    return true;
   }
 
   /** No proof has come in time. */
@@ -157,7 +161,7 @@ export class Recall {
     const { sessions, heads } = this.core;
     const node = sessions.node(slot);
     if (sessions.state(slot) === SessionState.passing) this.takeFromNode(slot);
-    heads.recall[sessions.head[slot]!] = RecallStep.none;
+    heads.step[sessions.head[slot]!] = HeadStep.none;
     heads.asked[sessions.head[slot]!] = 0;
     sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
     this.core.objects.countNode(node, NodeCounter.taken_back);
@@ -174,16 +178,16 @@ export class Recall {
   private waitForAnswer(slot: number): void {
     const { sessions, heads, timers, options, now } = this.core;
     const room = sessions.head[slot]!;
-    heads.recall[room] = RecallStep.none;
+    heads.step[room] = HeadStep.none;
     timers.set(slot, now + options.timeouts.answer * 2 ** heads.asked[room]!);
   }
 
   private ask(slot: number): void {
     const { sessions, heads, timers, counters, options, now } = this.core;
     const room = sessions.head[slot]!;
-    if (heads.recall[room] === RecallStep.none)
+    if (heads.step[room] === HeadStep.none)
       heads.asked[room] = Math.min(MOST_DOUBLINGS, heads.asked[room]! + 1);
-    heads.recall[room] = RecallStep.asking;
+    heads.step[room] = HeadStep.asking;
     sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
     if (this.toNode.sendKept(slot, IxpType.release, 0, 0, TcpFlag.ack))
@@ -207,7 +211,7 @@ export class Recall {
 
   private beginFence(slot: number): void {
     const { sessions, heads, counters } = this.core;
-    heads.recall[sessions.head[slot]!] = RecallStep.fencing;
+    heads.step[sessions.head[slot]!] = HeadStep.fencing;
     sessions.setTries(slot, 0);
     counters.count(Counter.fenced);
     // If the node hears this, it stops. The fence does not depend on it.

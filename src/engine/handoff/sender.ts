@@ -54,7 +54,7 @@ export class HandoffSender {
     }
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.filled[room]!;
-    const hold = room >= 0 && heads.repeatable[room] === 1 ? IxpFlag.holdReset : 0;
+    const about = this.aboutRequest(slot);
     const piece = this.toNode.pieceBytes(slot);
     let at = seqDiff(sessions.nodeAck[slot]!, sessions.clientFirst(slot));
     let type: number = at === 0 ? IxpType.adopt : IxpType.segment;
@@ -62,17 +62,30 @@ export class HandoffSender {
       const length = Math.min(piece, filled - at);
       const last = at + length >= filled;
       const tcpFlags = TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0);
-      if (!this.toNode.sendKept(slot, type, at, length, tcpFlags, flags | hold)) return;
+      if (!this.toNode.sendKept(slot, type, at, length, tcpFlags, flags | about)) return;
       at += length;
       type = IxpType.segment;
     } while (at < filled);
     const end = seqAdd(sessions.clientIsn(slot), 1 + filled);
     if (sessions.handedTo(slot) !== end) {
       this.toNode.sendKept(slot, IxpType.segment, filled, 0, TcpFlag.ack | TcpFlag.fin);
-    } else if (!sessions.has(slot, SessionFlag.moved) && this.isSingle(slot)) {
+    } else if (
+      !sessions.has(slot, SessionFlag.moved | SessionFlag.adopted) &&
+      this.isSingle(slot)
+    ) {
       // The client's acknowledgement of the answer will confirm (Handoff.confirmedByClient).
       sessions.forwardAnsweredInKernel(slot);
     }
+  }
+
+  /** IxpFlag bits that tell the node about the request. */
+  private aboutRequest(slot: number): number {
+    const { sessions, heads } = this.core;
+    const room = sessions.head[slot]!;
+    if (room < 0) return 0;
+    const hold = heads.repeatable[room] === 1 ? IxpFlag.holdReset : 0;
+    if (!sessions.has(slot, SessionFlag.watched)) return hold;
+    return hold | IxpFlag.follow | (heads.hasNoAnswerBody[room] === 1 ? IxpFlag.head : 0);
   }
 
   /**

@@ -44,7 +44,10 @@ export const SESSION_RECORD = {
 export const SessionAction = {
   /** Forwards to the node, with new MAC addresses. */
   forward: 0x01,
-  /** With `forward`: gives segments with payload to the engine. */
+  /**
+   * With `forward`: gives segments with payload to the engine, unless they end at `handedTo` or
+   * before.
+   */
   payloadUp: 0x02,
   /**
    * Sends new payload behind the handoff to the node in IXP, and gives everything else to the
@@ -204,6 +207,7 @@ export class RecordReader {
   /**
    * End of the bytes (and FIN) that were handed over from the head store. From the beginning of an
    * answer of the balancer: the number behind its FIN.
+   * Of a session that passes and is watched: end of the bytes that need not be read.
    */
   handedTo(slot: number): number {
     return this.words[(slot << WORDS_SHIFT) + HANDED_TO]!;

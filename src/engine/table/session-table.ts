@@ -67,10 +67,7 @@ export const SessionFlag = {
   adopted: 0x20,
   /** A handoff of this session met silence, so a second node may know it. */
   moved: 0x40,
-  /**
-   * While it passes, the engine gets the client's payload. For connections that move at each
-   * request; nothing sets it yet.
-   */
+  /** Its requests are followed, because it may move to another node (moving/). */
   watched: 0x80,
 } as const;
 
@@ -277,7 +274,7 @@ export class SessionTable extends SessionRecords {
 
   /**
    * Chooses whether the engine gets the client's payload of a session that passes, or the kernel
-   * forwards it. For connections that move at each request; the engine does not call it yet.
+   * forwards it.
    */
   watch(slot: number, on: boolean): void {
     const flags = this.flags(slot);

@@ -3,6 +3,7 @@
 const bytesOf = (name: string) => Uint8Array.from(name, (character) => character.charCodeAt(0));
 /** RFC 9110 section 9.2.1. Method names are case-sensitive. */
 const SAFE = ['GET', 'HEAD', 'OPTIONS', 'TRACE'].map(bytesOf);
+const HEAD = ['HEAD'].map(bytesOf);
 /** RFC 9110 section 9.3 without CONNECT and TRACE, RFC 5789, RFC 4918 section 9. */
 const USUAL = [
   'GET',
@@ -27,6 +28,11 @@ const USUAL = [
  */
 export function isSafeMethod(bytes: Uint8Array, start: number, end: number): boolean {
   return isAmong(SAFE, bytes, start, end);
+}
+
+/** Whether the method in bytes[start, end) is HEAD, whose answer has no body. */
+export function isHead(bytes: Uint8Array, start: number, end: number): boolean {
+  return isAmong(HEAD, bytes, start, end);
 }
 
 /**

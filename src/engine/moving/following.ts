@@ -1,0 +1,251 @@
+/**
+ * Follows the client of a session that may move, request by request, while the session passes.
+ *
+ *     client's segment            what happens
+ *     no payload                  forwarded; with `datapath: xdp` by the kernel
+ *     body, its length is known   forwarded up to `handedTo`, in the kernel too; nothing is read
+ *     body in chunks              read to know where it ends, and forwarded
+ *     a whole head                looked up: the node keeps it, and it is forwarded as it is;
+ *                                 or the session moves (leaving.ts)
+ *     a part of a head            collected first (gathering.ts)
+ *
+ * A session that cannot be followed is pinned: from there on its node gets everything unread.
+ */
+import { Counter } from '../../base/counters.js';
+import { ServerCounter } from '../../base/object-counters.js';
+import { AT_HEAD, Follow, Pin, Verdict } from '../../directory/dispatcher.js';
+import { Admin } from '../../directory/node-memory.js';
+import { IxpFlag, IxpType } from '../../wire/ixp.js';
+import { seqAdd, seqDiff } from '../../wire/seq.js';
+import type { Core } from '../core.js';
+import { KeepAlive } from '../farm.js';
+import type { NodeWriter } from '../handoff/node-writer.js';
+import type { PassThrough } from '../pass-through.js';
+import { PARSED } from '../segment.js';
+import { NO_RESOURCE, SessionFlag } from '../table/session-table.js';
+import type { Gathering } from './gathering.js';
+import { pinCounter, Stay } from './pins.js';
+import type { Streams } from './streams.js';
+
+/** The kernel compares sequence numbers, which may differ by less than 2^31. */
+const MOST_UNREAD = 0x4000_0000;
+
+export class Following {
+  private readonly core: Core;
+  private readonly toNode: NodeWriter;
+  private readonly passThrough: PassThrough;
+
+  constructor(core: Core, toNode: NodeWriter, passThrough: PassThrough) {
+    this.core = core;
+    this.toNode = toNode;
+    this.passThrough = passThrough;
+  }
+
+  /**
+   * The first head of a session was read, and the dispatcher has just inspected it in the session's
+   * room. From here on the session is followed, if its virtual server says so.
+   */
+  begin(slot: number): void {
+    const { core } = this;
+    const { streams, sessions } = core;
+    if (streams === undefined) return;
+    if (core.servers.keepAlive[core.serverOf(slot)] !== KeepAlive.migrate) return;
+    streams.moves[slot] = 0;
+    streams.first[slot] = sessions.clientFirst(slot);
+    sessions.raise(slot, SessionFlag.watched);
+    this.followRoom(slot);
+  }
+
+  /** Whether the engine must read the current segment of a session that passes. */
+  concerns(slot: number): boolean {
+    const { sessions, segment } = this.core;
+    return (
+      sessions.has(slot, SessionFlag.watched) &&
+      segment.payloadLength > 0 &&
+      seqDiff(seqAdd(segment.sequence, segment.payloadLength), sessions.handedTo(slot)) > 0
+    );
+  }
+
+  /** A segment that `concerns` the engine. */
+  receive(slot: number, gathering: Gathering): void {
+    const { core } = this;
+    const { sessions, segment, counters, dispatcher } = core;
+    const streams = core.streams!;
+    const damaged = segment.verifyChecksums();
+    if (damaged !== PARSED) {
+      counters.count(damaged);
+      return;
+    }
+    // The client sends on, so what was kept for another node is not all that it has sent.
+    if (sessions.head[slot]! >= 0) core.waitForEnd(slot);
+    const { follower } = dispatcher;
+    const { bytes } = core.transmit.memory;
+    const gap = this.skipUnread(slot, streams, seqDiff(segment.sequence, streams.next[slot]!));
+    const from = segment.payload - gap;
+    const end = segment.payload + segment.payloadLength;
+    if (gap <= 0 && from >= end) {
+      this.pass(slot);
+      return;
+    }
+    if (follower.state === AT_HEAD) {
+      if (gap > 0 || !this.keeps(slot, from, end)) gathering.begin(slot);
+      return;
+    }
+    if (gap > 0) this.pin(slot, Stay.gap);
+    else {
+      const result = follower.advance(bytes, from, end);
+      this.note(slot, result, end, seqAdd(segment.sequence, segment.payloadLength));
+    }
+    this.pass(slot);
+  }
+
+  /**
+   * The dispatcher has just inspected the head in the session's room, or `inspectRoom` has. Follows
+   * the body as far as it is in the room.
+   */
+  followRoom(slot: number): void {
+    const { sessions, heads } = this.core;
+    const room = sessions.head[slot]!;
+    const start = heads.start(room);
+    const end = start + heads.filled[room]!;
+    this.follow(slot, heads.bytes, start, end, seqAdd(sessions.clientFirst(slot), end - start));
+  }
+
+  /** From here on the session's node gets everything. @param reason Pin or Stay */
+  pin(slot: number, reason: number): void {
+    const { sessions, counters } = this.core;
+    if (!sessions.has(slot, SessionFlag.watched)) return;
+    sessions.watch(slot, false);
+    const counter = pinCounter(reason);
+    if (counter !== undefined) counters.count(counter);
+  }
+
+  /**
+   * Whether the session stays with its node for this resource of the current directory: the node
+   * holds it, and takes sessions.
+   */
+  staysFor(slot: number, resource: number): boolean {
+    const { sessions, nodes, states, dispatcher, now } = this.core;
+    const node = sessions.node(slot);
+    if (resource === NO_RESOURCE || dispatcher.holderBit(resource, node) === 0) return false;
+    return (
+      states.admin(node) === Admin.up &&
+      nodes.takesHandoffs(node, this.core.serverOf(slot), sessions.flags(slot), now)
+    );
+  }
+
+  /** Counts and reports the request that the dispatcher has just inspected at `start`. */
+  countRequest(slot: number, verdict: number, bytes: Uint8Array, start: number, end: number): void {
+    const { core } = this;
+    const { dispatcher, observer, now } = core;
+    core.counters.count(Counter.requests);
+    core.objects.countServer(core.serverOf(slot), ServerCounter.requests);
+    if (verdict === Verdict.found) dispatcher.countRequest(dispatcher.resource);
+    const first = start + dispatcher.requestStart;
+    observer.request?.(slot, verdict, bytes, first, start + dispatcher.requestEnd, now, end);
+  }
+
+  /**
+   * Looks at the head in bytes[from, end) of the current segment. If the node keeps the session,
+   * forwards the segment and returns true. Returns false if the head must be collected.
+   */
+  private keeps(slot: number, from: number, end: number): boolean {
+    const { core } = this;
+    const { sessions, segment, dispatcher } = core;
+    const { bytes } = core.transmit.memory;
+    const streams = core.streams!;
+    const verdict = dispatcher.inspect(bytes, from, end, 0, core.serverOf(slot));
+    if (verdict === Verdict.incomplete) return false;
+    if (verdict !== Verdict.found && verdict !== Verdict.notFound) {
+      this.pin(slot, Pin.head);
+      this.pass(slot);
+      return true;
+    }
+    const stays = verdict === Verdict.found && this.staysFor(slot, dispatcher.resource);
+    if (!stays && !this.isEnding(slot)) return false;
+    this.countRequest(slot, verdict, bytes, from, end);
+    streams.requests[slot]! += 1;
+    const wraps = dispatcher.hasNoAnswerBody;
+    this.follow(slot, bytes, from, end, seqAdd(segment.sequence, segment.payloadLength));
+    if (wraps && sessions.has(slot, SessionFlag.watched)) this.wrapHead(slot);
+    else this.pass(slot);
+    return true;
+  }
+
+  /** Whether one side of the session has ended: the request goes where the last one went. */
+  isEnding(slot: number): boolean {
+    return this.core.sessions.has(slot, SessionFlag.clientFin | SessionFlag.nodeFin);
+  }
+
+  /** The node must know that the answer to this request has no body. */
+  private wrapHead(slot: number): void {
+    const { core } = this;
+    core.sessions.setLastSeen(slot, core.clock);
+    core.sessions.countPacket(slot);
+    this.toNode.wrap(slot, IxpType.segment, IxpFlag.head, core.streams!.requests[slot]!);
+    if (core.followClient(slot)) core.waitForEnd(slot);
+    this.setUntil(slot);
+  }
+
+  /** Begins with the request at bytes[start, end) that was just inspected. */
+  private follow(
+    slot: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    sequence: number,
+  ): void {
+    const { dispatcher } = this.core;
+    const reason = dispatcher.followBody(bytes, start);
+    if (reason !== Pin.none) {
+      this.pin(slot, reason);
+      return;
+    }
+    const result = dispatcher.follower.advance(bytes, start + dispatcher.headBytes, end);
+    this.note(slot, result, end, sequence);
+  }
+
+  /** Stores where the follower is after bytes up to `end`, whose sequence number is `sequence`. */
+  private note(slot: number, result: number, end: number, sequence: number): void {
+    const { follower } = this.core.dispatcher;
+    const streams = this.core.streams!;
+    if (result === Follow.pinned) this.pin(slot, Pin.body);
+    else if (result === Follow.ended && follower.position < end) this.pin(slot, Stay.pipelining);
+    else {
+      streams.state[slot] = follower.state;
+      streams.left[slot] = follower.left;
+      streams.next[slot] = sequence;
+    }
+  }
+
+  /**
+   * Loads the follower's state, and skips what was forwarded unread. Returns how far the current
+   * segment begins behind the next byte to be followed.
+   */
+  private skipUnread(slot: number, streams: Streams, gap: number): number {
+    const { follower } = this.core.dispatcher;
+    follower.state = streams.state[slot]!;
+    follower.left = streams.left[slot]!;
+    const skipped = Math.min(gap, follower.unread);
+    if (skipped <= 0) return gap;
+    follower.skip(skipped);
+    streams.state[slot] = follower.state;
+    streams.left[slot] = follower.left;
+    streams.next[slot] = seqAdd(streams.next[slot]!, skipped);
+    return gap - skipped;
+  }
+
+  private pass(slot: number): void {
+    this.passThrough.forward(slot);
+    this.setUntil(slot);
+  }
+
+  /** What passes unread is forwarded without the engine: up to `handedTo`. */
+  private setUntil(slot: number): void {
+    const { core } = this;
+    const { sessions, dispatcher } = core;
+    if (!sessions.has(slot, SessionFlag.watched)) return;
+    const unread = Math.min(MOST_UNREAD, dispatcher.follower.unread);
+    sessions.setHandedTo(slot, seqAdd(core.streams!.next[slot]!, unread));
+  }
+}

@@ -1,0 +1,220 @@
+/**
+ * Collects a later head that did not come in one segment, or because of which the session moves,
+ * and decides where the request goes.
+ *
+ *     passing --a part of a head--> gathering --complete, another holder--> leaving.ts
+ *                                       |
+ *                                       +--- complete, the node keeps it;
+ *                                            malformed; not complete in time ---> the same node
+ *
+ * Meanwhile the session is being handed over: nothing reaches its node but acknowledgements of the
+ * answer before, in IXP. The record's numbers become those of the new head: its first byte is the
+ * first of the client, and the answer begins where the client's acknowledgement ends. So the parts
+ * of the engine that hand over a first request hand over this one too.
+ */
+import { Counter } from '../../base/counters.js';
+import { Pin, Verdict } from '../../directory/dispatcher.js';
+import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
+import { TcpFlag } from '../../wire/tcp.js';
+import {
+  Acceptance,
+  acceptReset,
+  acknowledges,
+  finEndsHead,
+  isInHeadWindow,
+  isKeepAliveProbe,
+  isPlausibleAck,
+} from '../acceptance.js';
+import type { ClientWriter } from '../client-writer.js';
+import type { Collector } from '../collector.js';
+import type { Core } from '../core.js';
+import { Retry } from '../farm.js';
+import type { NodeWriter } from '../handoff/node-writer.js';
+import { HeadStep } from '../head-store.js';
+import { NO_RESOURCE, SessionFlag, SessionState } from '../table/session-table.js';
+import type { Following } from './following.js';
+import type { Leaving } from './leaving.js';
+import { Stay } from './pins.js';
+
+export class Gathering {
+  private readonly core: Core;
+  private readonly toClient: ClientWriter;
+  private readonly toNode: NodeWriter;
+  private readonly collector: Collector;
+  private readonly following: Following;
+  private readonly leaving: Leaving;
+
+  constructor(
+    core: Core,
+    toClient: ClientWriter,
+    toNode: NodeWriter,
+    collector: Collector,
+    following: Following,
+    leaving: Leaving,
+  ) {
+    this.core = core;
+    this.toClient = toClient;
+    this.toNode = toNode;
+    this.collector = collector;
+    this.following = following;
+    this.leaving = leaving;
+  }
+
+  /** The current segment has bytes of a head that begins at the next byte to be followed. */
+  begin(slot: number): void {
+    const { core } = this;
+    const { sessions, heads, segment, timers, options, now } = core;
+    const room = this.collector.allocate(slot);
+    // The client sends the segment again.
+    if (room < 0 || !acknowledges(segment.flags)) return;
+    const first = core.streams!.next[slot]!;
+    const clientAck = sessions.clientAck(slot);
+    if (
+      isPlausibleAck(segment.acknowledgement, clientAck) &&
+      seqAfter(segment.acknowledgement, clientAck)
+    )
+      sessions.setClientAck(slot, segment.acknowledgement);
+    sessions.setClientIsn(slot, seqAdd(first, -1));
+    sessions.setServerIsn(slot, seqAdd(sessions.clientAck(slot), -1));
+    sessions.setReceiveNext(slot, first);
+    sessions.setHandedTo(slot, first);
+    sessions.resume[slot] = 0;
+    sessions.nodeAck[slot] = first;
+    sessions.setTries(slot, 0);
+    heads.step[room] = HeadStep.gathering;
+    sessions.setState(slot, SessionState.handing);
+    core.noteClientMac(slot);
+    timers.set(slot, now + options.timeouts.head);
+    this.receive(slot);
+  }
+
+  /** Whether a session that is being handed over has a later head that its node does not know. */
+  concerns(slot: number): boolean {
+    return this.core.stepOf(slot) >= HeadStep.gathering;
+  }
+
+  /** A segment of the client of such a session, other than a SYN. */
+  receive(slot: number): void {
+    const { core } = this;
+    const { sessions, segment, counters, heads } = core;
+    if ((segment.flags & TcpFlag.rst) !== 0) {
+      this.reset(slot);
+      return;
+    }
+    if (!acknowledges(segment.flags)) {
+      counters.count(Counter.drop_malformed_tcp);
+      return;
+    }
+    const at = seqDiff(segment.sequence, sessions.clientFirst(slot));
+    if (
+      !isPlausibleAck(segment.acknowledgement, sessions.clientAck(slot)) ||
+      !isInHeadWindow(at, segment.payloadLength, heads.largeBytes)
+    ) {
+      counters.count(Counter.drop_out_of_window);
+      return;
+    }
+    sessions.setLastSeen(slot, core.clock);
+    if (segment.sequence === sessions.receiveNext(slot)) this.noteOptions(slot);
+    this.followAnswer(slot);
+    const skip = at < 0 ? -at : 0;
+    const length = segment.payloadLength - skip;
+    if (length <= 0 && (segment.flags & TcpFlag.fin) === 0) {
+      if (isKeepAliveProbe(segment.sequence, sessions.receiveNext(slot))) this.toClient.ack(slot);
+      return;
+    }
+    const took = length > 0 && this.collector.take(slot, at + skip, segment.payload + skip, length);
+    const room = sessions.head[slot]!;
+    const end = seqAdd(segment.sequence, segment.payloadLength);
+    const filled = seqAdd(sessions.clientFirst(slot), heads.filled[room]!);
+    const ends = finEndsHead(segment.flags, end, filled);
+    if (ends) sessions.raise(slot, SessionFlag.clientFin);
+    if (heads.step[room] === HeadStep.leaving) {
+      // More than the head: the next node gets it with the head.
+      if (took || ends) this.leaving.extend(slot);
+    } else if (took || ends) this.look(slot, ends);
+    else this.toClient.ack(slot);
+  }
+
+  /** The head was not complete in time: the node answers it. */
+  expired(slot: number): void {
+    const { core } = this;
+    const { sessions, heads } = core;
+    const room = sessions.head[slot]!;
+    this.following.pin(slot, Pin.head);
+    if (heads.filled[room] !== 0) {
+      this.leaving.stay(slot);
+      return;
+    }
+    // Only bytes behind a gap have come, and nothing of them was acknowledged.
+    sessions.setState(slot, SessionState.passing);
+    core.waitForEnd(slot);
+  }
+
+  /** Has the dispatcher inspect what has been collected so far. */
+  private look(slot: number, ends: boolean): void {
+    const { core, following } = this;
+    const { sessions, heads, dispatcher, states } = core;
+    const room = sessions.head[slot]!;
+    const start = heads.start(room);
+    const end = start + heads.filled[room]!;
+    const server = core.serverOf(slot);
+    const verdict = dispatcher.inspect(heads.bytes, start, end, sessions.resume[slot]!, server);
+    if (verdict === Verdict.incomplete && !ends) {
+      sessions.resume[slot] = dispatcher.resume;
+      this.toClient.ack(slot);
+      return;
+    }
+    if (verdict !== Verdict.found && verdict !== Verdict.notFound) {
+      following.pin(slot, Pin.head);
+      this.leaving.stay(slot);
+      return;
+    }
+    following.countRequest(slot, verdict, heads.bytes, start, end);
+    const { resource } = dispatcher;
+    const all = core.servers.retry[server] === Retry.all;
+    heads.repeatable[room] = all || dispatcher.repeatable ? 1 : 0;
+    heads.hasNoAnswerBody[room] = dispatcher.hasNoAnswerBody ? 1 : 0;
+    heads.directory[room] = core.directory;
+    sessions.resource[slot] = verdict === Verdict.found ? resource : NO_RESOURCE;
+    sessions.tried[slot] = 0;
+    following.followRoom(slot);
+    const stays = following.isEnding(slot) || following.staysFor(slot, sessions.resource[slot]!);
+    if (!stays && states.canLeave(sessions.node(slot))) this.leaving.begin(slot);
+    else {
+      if (!stays) following.pin(slot, Stay.unable);
+      this.leaving.stay(slot);
+    }
+  }
+
+  /** The client acknowledges more of the answer before. Its node must hear that. */
+  private followAnswer(slot: number): void {
+    const { sessions, segment } = this.core;
+    if (!seqAfter(segment.acknowledgement, sessions.clientAck(slot))) return;
+    sessions.setClientAck(slot, segment.acknowledgement);
+    sessions.setServerIsn(slot, seqAdd(segment.acknowledgement, -1));
+    if (segment.payloadLength === 0) this.toNode.wrap(slot);
+  }
+
+  private noteOptions(slot: number): void {
+    const { core } = this;
+    const { sessions, segment } = core;
+    sessions.setWindow(slot, segment.window);
+    if (!sessions.has(slot, SessionFlag.timestampsOk)) return;
+    if (!segment.parseOptions() || !segment.options.hasTimestamps) return;
+    sessions.setTsval(slot, segment.options.tsval);
+    // The clock of the node that the session leaves may be ahead of ours by now.
+    const ahead = seqDiff(seqAdd(segment.options.tsecr, 1), core.tsvalOf(slot));
+    if (ahead > 0) sessions.setTsOffset(slot, seqAdd(sessions.tsOffset(slot), ahead));
+  }
+
+  private reset(slot: number): void {
+    const { core } = this;
+    const { segment, sessions, heads } = core;
+    const verdict = acceptReset(segment.sequence, sessions.receiveNext(slot), heads.largeBytes);
+    if (verdict === Acceptance.reset) {
+      this.toNode.wrap(slot);
+      core.linger(slot, 'client-reset');
+    } else if (verdict === Acceptance.inexactReset) this.toClient.ack(slot);
+    else core.counters.count(Counter.drop_out_of_window);
+  }
+}

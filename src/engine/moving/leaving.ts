@@ -1,0 +1,137 @@
+/**
+ * Moves a session to another holder between two requests. The whole later head is in the session's
+ * room, and its node must let the session go first: only the node knows whether its answers have
+ * ended where the client's acknowledgement is (docs/ixp.md, "Moving on").
+ *
+ *     LEAVE to the node --- LEFT ------> ADOPT to the next holder, as for a first request
+ *                      \--- REFUSED ---> the request goes where the last one went
+ *                      \--- silence ---> the client is fenced off from the node, then the next
+ *                                        holder gets it; without timestamps the node gets it
+ */
+import { Counter } from '../../base/counters.js';
+import { IxcpReason } from '../../wire/ixcp.js';
+import { seqAdd } from '../../wire/seq.js';
+import type { Core } from '../core.js';
+import type { Handoff } from '../handoff/handoff.js';
+import type { NodeWriter } from '../handoff/node-writer.js';
+import type { Recall } from '../handoff/recall.js';
+import { HeadStep } from '../head-store.js';
+import { SessionFlag } from '../table/session-table.js';
+import type { Following } from './following.js';
+import { Stay } from './pins.js';
+
+export class Leaving {
+  private readonly core: Core;
+  private readonly toNode: NodeWriter;
+  private readonly handoff: Handoff;
+  private readonly recall: Recall;
+  private readonly following: Following;
+
+  constructor(
+    core: Core,
+    toNode: NodeWriter,
+    handoff: Handoff,
+    recall: Recall,
+    following: Following,
+  ) {
+    this.core = core;
+    this.toNode = toNode;
+    this.handoff = handoff;
+    this.recall = recall;
+    this.following = following;
+  }
+
+  /** The head in the room of the session asks for content that its node does not serve. */
+  begin(slot: number): void {
+    const { sessions, heads } = this.core;
+    heads.step[sessions.head[slot]!] = HeadStep.leaving;
+    sessions.setTries(slot, 0);
+    this.bound(slot);
+    this.ask(slot);
+  }
+
+  /** More bytes of the client have come into the room. */
+  extend(slot: number): void {
+    this.bound(slot);
+    this.inspectRoom(slot);
+  }
+
+  /** Whether the session waits for its node to let it go. */
+  isAsking(slot: number): boolean {
+    return this.core.stepOf(slot) === HeadStep.leaving;
+  }
+
+  /** The node did not answer in time. */
+  expired(slot: number): void {
+    const { core } = this;
+    if (core.sessions.tries(slot) < core.options.limits.handoffTries) {
+      this.ask(slot);
+      return;
+    }
+    const node = core.sessions.node(slot);
+    core.counters.count(Counter.moves_silent);
+    core.states.handoffTimedOut(node, core.now);
+    core.observer.silent?.(slot, node, core.now);
+    // The node has no byte of this request, so it may go to another one whatever it asks for.
+    if (!this.recall.fencesOff(slot)) this.stay(slot);
+  }
+
+  /** The node has let the session go, and sends nothing to the client any more. */
+  left(slot: number): void {
+    const { core } = this;
+    const { sessions, heads, counters } = core;
+    counters.count(Counter.moved);
+    core.streams!.moves[slot]! += 1;
+    heads.step[sessions.head[slot]!] = HeadStep.none;
+    sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
+    this.handoff.goOn(slot);
+  }
+
+  /** The node does not let the session go. @param reason IxcpReason */
+  refused(slot: number, reason: number): void {
+    this.core.counters.count(Counter.moves_refused);
+    if (reason === IxcpReason.unfollowed || reason === IxcpReason.unknownSession)
+      this.following.pin(slot, Stay.unfollowed);
+    this.stay(slot);
+  }
+
+  /** The session's node gets what is in the room, as the rest of what it has. */
+  stay(slot: number): void {
+    const { core } = this;
+    const { sessions, heads } = core;
+    const room = sessions.head[slot]!;
+    heads.step[room] = HeadStep.none;
+    // Only segments outside of the head store can say that an answer has no body.
+    if (heads.hasNoAnswerBody[room] === 1) this.following.pin(slot, Stay.unfollowed);
+    core.streams!.requests[slot]! += 1;
+    sessions.setTries(slot, 0);
+    this.bound(slot);
+    this.handoff.sendOn(slot);
+  }
+
+  private ask(slot: number): void {
+    const { sessions, timers, counters, options, now, streams } = this.core;
+    sessions.setTries(slot, sessions.tries(slot) + 1);
+    timers.set(slot, now + options.timeouts.handoff);
+    if (this.toNode.sendLeave(slot, streams!.requests[slot]!)) counters.count(Counter.moves_asked);
+  }
+
+  /** Sets the end of what the node is to get. */
+  private bound(slot: number): void {
+    const { sessions, heads } = this.core;
+    const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
+    const end = seqAdd(sessions.clientFirst(slot), heads.filled[sessions.head[slot]!]! + fin);
+    sessions.setHandedTo(slot, end);
+    sessions.setReceiveNext(slot, end);
+  }
+
+  /** Follows the body in the room again, which has grown. */
+  private inspectRoom(slot: number): void {
+    const { core } = this;
+    const { sessions, heads, dispatcher } = core;
+    const room = sessions.head[slot]!;
+    const start = heads.start(room);
+    dispatcher.inspect(heads.bytes, start, start + heads.filled[room]!, 0, core.serverOf(slot));
+    this.following.followRoom(slot);
+  }
+}

@@ -1,0 +1,28 @@
+/**
+ * Where the client of each session that may move is in its stream of requests: arrays beside the
+ * session records, made only for a virtual server with `keepAlive: migrate`. 28 bytes a session.
+ */
+export class Streams {
+  /** State of the follower at `next` (request/http/framing.ts): `state` and `left`. */
+  readonly state: Uint32Array;
+  readonly left: Float64Array;
+  /** Sequence number of the next byte to be followed. */
+  readonly next: Uint32Array;
+  /** Requests that the present node has got since it adopted the session. */
+  readonly requests: Uint32Array;
+  /** How often the session has moved. */
+  readonly moves: Uint32Array;
+  /** Sequence number of the client's first byte. The record has that of the last head. */
+  readonly first: Uint32Array;
+
+  /** @param capacity sessions at one time */
+  constructor(capacity: number) {
+    const words = (): Uint32Array => new Uint32Array(capacity);
+    this.state = words();
+    this.left = new Float64Array(capacity);
+    this.next = words();
+    this.requests = words();
+    this.moves = words();
+    this.first = words();
+  }
+}
