@@ -4,6 +4,7 @@
  * count that can be reached.
  */
 import { type CounterInfo, counter } from './counter-info.js';
+import { MOVE_COUNTERS } from './move-counters.js';
 
 /** The engine's counters by name. Their order is their index in `Counters.values`. */
 export const COUNTERS = {
@@ -115,66 +116,7 @@ export const COUNTERS = {
     'heads',
     'Request heads that were kept until the answer began, and gave way to the heads of other sessions. Such a request is lost if its node ends before it answers. Raise limits.heads.',
   ),
-  moved: counter(
-    'moves',
-    'Moves of a connection to another node between two requests (keepAlive: migrate).',
-  ),
-  moves_asked: counter(
-    'questions',
-    'Questions to nodes whether a connection may leave them, repetitions included. Compare with moved and moves_refused.',
-  ),
-  moves_refused: counter(
-    'questions',
-    'Connections that their node did not let go, because an answer had not ended or cannot be followed. The request went to that node.',
-  ),
-  moves_silent: counter(
-    'questions',
-    'Connections whose node did not answer the question whether they may leave it.',
-  ),
-  pinned_upgrade: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because a request asks for another protocol (Upgrade).',
-  ),
-  pinned_connect: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because a request is CONNECT, behind which a tunnel begins.',
-  ),
-  pinned_expect: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because a request has the field Expect, so its client waits for an interim answer.',
-  ),
-  pinned_authentication: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because NTLM or Negotiate authenticate the connection and not the request.',
-  ),
-  pinned_body: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because servers do not agree where the body of a request ends, or it is malformed.',
-  ),
-  pinned_head: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because a later head is malformed, too large, or was not complete in time. The node answers it.',
-  ),
-  pinned_method: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because some servers close the connection behind a method like this.',
-  ),
-  pinned_pipelining: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because a client sent a request before the one ahead of it was answered.',
-  ),
-  pinned_gap: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because a segment of a chunked body was lost or overtaken, so that its end is unknown.',
-  ),
-  pinned_unfollowed: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because the node cannot say where its answers end.',
-  ),
-  pinned_unable: counter(
-    'sessions',
-    'Connections that stay with their node from a request on, because the agent of the node is of a version that cannot let a session go.',
-  ),
+  ...MOVE_COUNTERS,
   node_asked: counter(
     'questions',
     'Questions to nodes whether they still have a session. A node is asked when the client has sent FIN and the session has been silent since, or when an earlier run of the balancer ended during the handoff. Many of them long after a start mean that notices of nodes are lost on the way.',
