@@ -36,6 +36,7 @@ const OptionKind = {
   mss: 2,
   windowScale: 3,
   sackPermitted: 4,
+  sack: 5,
   timestamps: 8,
 } as const;
 const MAX_WINDOW_SHIFT = 14; // RFC 7323 section 2.3
@@ -55,6 +56,9 @@ export class TcpOptions {
   /** Window shift count, or -1 when not offered. */
   windowScale = -1;
   sackPermitted = false;
+  /** Where the blocks of SACK begin and end in the view (RFC 2018 section 3); equal: none. */
+  sackStart = 0;
+  sackEnd = 0;
   hasTimestamps = false;
   tsval = 0;
   tsecr = 0;
@@ -66,6 +70,8 @@ export class TcpOptions {
     this.mss = DEFAULT_MSS;
     this.windowScale = -1;
     this.sackPermitted = false;
+    this.sackStart = 0;
+    this.sackEnd = 0;
     this.hasTimestamps = false;
     this.tsval = 0;
     this.tsecr = 0;
@@ -84,7 +90,10 @@ export class TcpOptions {
       else if (kind === OptionKind.windowScale && length === 3) {
         this.windowScale = Math.min(view.getUint8(at + 2), MAX_WINDOW_SHIFT);
       } else if (kind === OptionKind.sackPermitted && length === 2) this.sackPermitted = true;
-      else if (kind === OptionKind.timestamps && length === 10) {
+      else if (kind === OptionKind.sack && (length - 2) % SACK_BLOCK_BYTES === 0) {
+        this.sackStart = at + 2;
+        this.sackEnd = at + length;
+      } else if (kind === OptionKind.timestamps && length === 10) {
         this.hasTimestamps = true;
         this.tsval = view.getUint32(at + 2);
         this.tsecr = view.getUint32(at + 6);
@@ -94,6 +103,9 @@ export class TcpOptions {
     return true;
   }
 }
+
+/** A block of SACK: its left and right edge. */
+export const SACK_BLOCK_BYTES = 8;
 
 /** Bytes of the timestamps option with the padding before it. */
 export const TIMESTAMPS_BYTES = 12;

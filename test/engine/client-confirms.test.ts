@@ -57,6 +57,23 @@ function handed(node: number, request: string, ixp: IxpSpec): PacketSpec {
   return inIxp(node, { type: adopt, ...ixp }, { seq: 1001, ack: ISN + 1 }, request);
 }
 
+t.test('a client that reports bytes of an answer by SACK confirms as well', async (t) => {
+  for (const [edge, confirms] of [
+    [OUR_SYN_ACKED + 2_000, true],
+    // Of a SYN/ACK that arrived twice.
+    [OUR_SYN_ACKED, false],
+  ] as const) {
+    const talk = new Conversation(t);
+    const request = asked(talk, '/01', 0, 0, { mss: 1460, sackPermitted: true });
+    talk.rest(0);
+    const options = { sack: [[edge - 1, edge]] as [number, number][] };
+    const seq = 1001 + request.length;
+    talk.send(1, fromClient({ flags: 'A', seq, ack: OUR_SYN_ACKED, options }));
+    talk.rest(2_000);
+    talk.counted({ adopted: confirms ? 1 : 0, handoff_silent: confirms ? 0 : 2 });
+  }
+});
+
 t.test('only a client that is near is to confirm', async (t) => {
   const cases: [string, number, number, TcpOptionsSpec, number][] = [
     ['the SYN/ACK was sent just now', 0, 0, SYN, LEFT_TO_CLIENT],

@@ -110,15 +110,16 @@ export class Checker {
   }
 
   /**
-   * A client that acknowledges data has it from a node. If only one node got an ADOPT, that node
-   * has the session.
+   * A client that acknowledges data, or reports it by SACK, has it from a node. If only one node
+   * got an ADOPT, that node has the session.
    */
   private onAcknowledged(tuple: string, packet: ParsedPacket): void {
     const handshake = this.handshakes.get(tuple);
-    const { seq, ack, flags } = packet.tcp!;
+    const { seq, ack, flags, options } = packet.tcp!;
     if (handshake === undefined || handshake.asked.size !== 1 || !flags.includes('A')) return;
+    // A block of SACK is data behind a gap.
     if (
-      distance(ack, handshake.serverIsn) <= 1 ||
+      (distance(ack, handshake.serverIsn) <= 1 && options.sack === undefined) ||
       Math.abs(distance(seq, handshake.clientIsn)) > FAR
     )
       return;

@@ -6,6 +6,7 @@
 import { Counter } from '../../base/counters.js';
 import { NodeCounter } from '../../base/object-counters.js';
 import { seqAfter, seqBefore, seqDiff } from '../../wire/seq.js';
+import { SACK_BLOCK_BYTES } from '../../wire/tcp.js';
 import {
   Acceptance,
   type AcceptanceCode,
@@ -96,11 +97,7 @@ export class Confirmation {
       core.linger(slot, 'client-reset');
       return;
     }
-    if (
-      acknowledgesAnswer(segment.acknowledgement, sessions.serverFirst(slot)) &&
-      !this.confirmedByClient(slot)
-    )
-      return;
+    if (this.showsAnswer(slot) && !this.confirmedByClient(slot)) return;
     if (segment.span > 0 && seqBefore(segment.sequence, sessions.handedTo(slot))) {
       // The engine sends the bytes that it keeps. The client's own copy might differ from what was
       // inspected.
@@ -111,6 +108,22 @@ export class Confirmation {
     if (core.followClient(slot) && sessions.state(slot) === SessionState.passing)
       core.waitForEnd(slot);
     this.leaveToKernel(slot);
+  }
+
+  /**
+   * Whether the current segment shows that its client has bytes of an answer: it acknowledges them,
+   * or has them behind a gap.
+   */
+  private showsAnswer(slot: number): boolean {
+    const { segment, sessions } = this.core;
+    const first = sessions.serverFirst(slot);
+    if (acknowledgesAnswer(segment.acknowledgement, first)) return true;
+    if (!sessions.has(slot, SessionFlag.sackOk) || !segment.parseOptions()) return false;
+    // A repeated SYN/ACK makes a client report the number of our SYN (RFC 2883).
+    const { sackStart, sackEnd } = segment.options;
+    for (let edge = sackStart + 4; edge < sackEnd; edge += SACK_BLOCK_BYTES)
+      if (acknowledgesAnswer(segment.view.getUint32(edge), first)) return true;
+    return false;
   }
 
   /**
