@@ -34,8 +34,20 @@ export function checkResources(
       `is empty, expected at least one: virtual server ${name} finds nodes by them`,
     );
   }
+  const listed = entries(resources, ['resources']);
+  if (
+    protocols.has('tls') &&
+    !listed.some(({ entry }) => entry.path === '/') &&
+    listed.length > 0
+  ) {
+    const name = quoted(String(protocols.get('tls')));
+    source.warn(
+      ['resources'],
+      `virtual server ${name} has protocol: tls, but no resource has the path "/", the only one that TLS connections reach: add one for each host`,
+    );
+  }
   const places = new Map<string, number>();
-  for (const [index, { entry, at }] of entries(resources, ['resources']).entries()) {
+  for (const [index, { entry, at }] of listed.entries()) {
     checkPattern(source, entry, at, index, places);
     checkAlpn(source, entry, at, protocols);
     checkRewrite(source, entry, at, protocols);

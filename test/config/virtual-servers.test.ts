@@ -235,3 +235,12 @@ t.test('alpn and rewrite have virtual servers that they are for', async (t) => {
     'rewrite: is "/b/%p": "%p" stands for what follows a path that ends in "/", but the path of this resource ends in none',
   ]);
 });
+
+t.test('TLS connections reach no resource with another path than /', async (t) => {
+  const tls = config(['name: tls, address: 10.99.0.100, port: 443, protocol: tls']);
+  t.same(load(tls).warnings, []);
+  const { warnings } = load(tls.replace('  - path: /\n    nodes: [n1]\n', ''));
+  t.match(warnings, [
+    /resources: virtual server "tls" has protocol: tls, but no resource has .*"\/"/,
+  ]);
+});

@@ -47,6 +47,30 @@ function readAll(reader: RingReader): Recorded[] {
   return records;
 }
 
+t.test('texts in place of heads, before and between heads', async (t) => {
+  const sessions = new SessionTable(4, 1, 1, 2);
+  const slot = sessions.insert(1, 2, 3);
+  const memory = ringMemory(16_384);
+  const recorder = new AccessRecorder(memory, sessions);
+  const heads = new Uint8Array(8_192).fill('h'.charCodeAt(0));
+  const text = Buffer.from('TLS www.example.org h2\r\n\r\n....');
+  const none = new Uint8Array(0);
+  for (const [bytes, filled] of [
+    [none, 0],
+    [text, 26],
+    [heads, 9],
+    [text, 26],
+    [none, 0],
+    [heads, 5],
+  ] as const)
+    recorder.request(slot, 1, bytes, 0, 0, 7, filled);
+  const tls = 'TLS www.example.org h2\r\n\r\n';
+  t.same(
+    readAll(new RingReader(memory)).map((record) => record.text),
+    ['', tls, 'h'.repeat(9), tls, '', 'h'.repeat(5)],
+  );
+});
+
 t.test('heads of any length, read at any time: each is whole, or counted', async (t) => {
   const heads = new Uint8Array(8_192);
   fc.assert(
