@@ -11,7 +11,8 @@ import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 import { AccessLogReader } from '../../lab/probes/access-log.js';
 import type { StatsDocument } from '../../src/api/documents.js';
 import { Alert } from '../../src/request/tls/alert.js';
-import { realHellos } from '../request/tls/hellos.js';
+import { MOST_HELLO_BYTES } from '../../src/request/tls/records.js';
+import { padded, realHellos } from '../request/tls/hellos.js';
 
 const A = 'a.example.org';
 const B = 'b.example.org';
@@ -45,7 +46,11 @@ t.setTimeout(FILE_TIMEOUT_MS);
 const why = whyNoFarm() || (!findCommand('openssl') && 'needs openssl');
 
 t.test('TLS connections go to the node of their name', { skip: why }, async (t) => {
-  const balancer = { virtualServers, accessLog: { file: 'access.json' } };
+  const balancer = {
+    virtualServers,
+    accessLog: { file: 'access.json' },
+    limits: { headBytes: 1_024 },
+  };
   await withFarm(t, { resources, fill, nodes: 2, balancer, web }, async (farm) => {
     const { client } = farm;
     const [n1 = '', n2 = ''] = farm.webs.map(({ certificate }) => certificate);
@@ -168,6 +173,19 @@ t.test('TLS connections go to the node of their name', { skip: why }, async (t) 
         const heard = await talk(steps);
         t.equal(heard.text.slice(0, 3), '\x16\x03\x03', `a ServerHello after pieces of ${pieces}`);
       }
+    });
+
+    await t.test('a ClientHello may have 16 KiB, however small a head must be', async (t) => {
+      const chromium = realHellos().get('chromium')!;
+      const steps = (size: number, hear: string) => [
+        { send: padded(chromium, size).toString('latin1'), pieces: 1_400 },
+        { hear },
+        { reset: true } as const,
+      ];
+      const heard = await talk(steps(MOST_HELLO_BYTES, '\x16\x03\x03'));
+      t.equal(heard.text.slice(0, 3), '\x16\x03\x03', 'a ServerHello');
+      const alert = `\x15\x03\x03\x00\x02\x02${String.fromCharCode(Alert.illegalParameter)}`;
+      t.equal((await talk(steps(MOST_HELLO_BYTES + 1, alert))).text, alert, 'one byte more');
     });
 
     await t.test('tables and logs show the name', async (t) => {

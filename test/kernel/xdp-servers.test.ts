@@ -96,6 +96,13 @@ if (insideNamespace(import.meta.url)) {
     t.same(set(), [0, [0, 0, 0, 0]]);
     fast.engine(true);
     const answers = (): boolean => fast.run(syn()).counters[0] === 'syn_answered';
+    /** What becomes of the ACK that ends a handshake. */
+    const ended = (): readonly string[] => {
+      fast.run(syn());
+      const event = fast.events().at(-1);
+      const ack = ((event?.serverIsn ?? 0) + 1) >>> 0;
+      return fast.run(segment({ flags: 'A', seq: 0, ack })).counters;
+    };
     for (const others of [[], [1, 2, 3, 4]]) {
       const all = [...others, PORTS[0]];
       table.set(servers(all));
@@ -104,6 +111,11 @@ if (insideNamespace(import.meta.url)) {
       t.same(fast.run(syn()).counters, ['to_engine_syn'], 'retired');
       table.set(servers(all));
       t.ok(answers(), 'and back again');
+      t.same(ended(), ['absorbed'], 'the request will follow');
+      table.set(servers(all).map((server) => ({ ...server, protocol: 'tcp' as const })));
+      t.same(ended(), ['to_engine_unknown'], 'perhaps nothing follows');
+      table.set(servers(all));
+      t.same(ended(), ['absorbed']);
       table.set(servers(others));
       t.same(fast.run(syn()).counters, [], 'gone');
     }

@@ -14,6 +14,7 @@ import {
   hostName,
   latin1,
   message,
+  padded,
   readPieces,
   readWhole,
   realHellos,
@@ -222,6 +223,14 @@ t.test('the largest ClientHello is read, also in several records', async (t) => 
     const bytes = records(largest, sizes);
     t.same(readWhole(bytes), complete({ host: WWW }), `in records of ${sizes}`);
     t.ok(bytes.length <= MOST_RECORD_BYTES);
+  }
+  for (const name of ['chromium', 'firefox']) {
+    const bytes = padded(realHellos().get(name)!, MOST_HELLO_BYTES);
+    t.match(readWhole(bytes), { host: WWW, protocols: ['h2', 'http/1.1'] }, name);
+    t.same(
+      readWhole(padded(realHellos().get(name)!, MOST_HELLO_BYTES + 1)),
+      refused(Alert.illegalParameter),
+    );
   }
   t.same(readWhole(records(largest, [40])), refused(Alert.illegalParameter), 'in too many records');
 });

@@ -81,6 +81,17 @@ export function records(content: Uint8Array, sizes: readonly number[] = [16_384]
 export const hello = (parts: Partial<HelloParts> = {}): Buffer =>
   records(message(helloBody(parts)));
 
+/** A client's ClientHello with so much padding (RFC 7685) that its message has `size` bytes. */
+export function padded(bytes: Buffer, size: number): Buffer {
+  let at = 9 + 2 + 32;
+  at += 1 + bytes.readUInt8(at);
+  at += 2 + bytes.readUInt16BE(at);
+  at += 1 + bytes.readUInt8(at);
+  const padding = extension(21, Buffer.alloc(size - (bytes.length - 9) - 4));
+  const extensions = vector(2, bytes.subarray(at + 2), padding);
+  return records(message(Buffer.concat([bytes.subarray(9, at), extensions])));
+}
+
 export interface HelloOutcome {
   status: number;
   alert?: number;
