@@ -6,7 +6,8 @@ DESTDIR ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
 .PHONY: help setup build addon bpf typescript lint test test-unit run-tests demo demo-keep \
-	demo-stop bench bench-farm bench-reload bench-moving bench-replay bench-micro install uninstall clean
+	demo-stop bench bench-farm bench-reload bench-moving bench-forward bench-replay bench-micro \
+	install uninstall clean
 
 # The bin directory of your own Node.js, 22 or newer, with npm. The default is .node/ of this
 # checkout.
@@ -105,6 +106,13 @@ bench-reload:
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/reload/reload.bench.js
+
+# Measures small packets through mode forward, next to a program that only swaps MAC addresses.
+bench-forward:
+	@scripts/check-kernel.sh
+	@scripts/setup.sh bench
+	@$(AGAIN) typescript addon bpf
+	@node --enable-source-maps dist/bench/forward/forward.bench.js
 
 # Measures moves of kept-alive requests next to HAProxy, which routes the same requests by path.
 bench-moving:

@@ -46,6 +46,8 @@ if [ "$step" = test ]; then
 	need_file /usr/sbin/apache2 apache2-bin
 	need_command tcpdump tcpdump # reads what `baton capture` writes
 	need_command logrotate logrotate # rotates the access log
+	need_command dnsmasq dnsmasq-base # a DNS server, behind a virtual server for UDP
+	need_command dig bind9-dnsutils
 	need_command goaccess goaccess # reads the access log in Apache's format
 	need_command chattr e2fsprogs
 	need_command openssl openssl # makes certificates, and is a client of TLS

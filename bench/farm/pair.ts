@@ -32,6 +32,8 @@ export class Pair {
   readonly directory: string;
   readonly virtualAddress = VIRTUAL_ADDRESS;
   readonly port = PORT;
+  /** Sessions were opened: packets must acknowledge what `acknowledgementsFile` says. */
+  acknowledges = false;
   /** The balancer, once started. */
   baton: Program | undefined;
   private constructor(
@@ -89,19 +91,22 @@ export class Pair {
   /**
    * Starts a balancer with room for this number of sessions. If it does not start, rejects with the
    * end of its log.
+   * @param server further keys of the virtual server
    */
-  async startBaton(datapath: string, sessions: number): Promise<void> {
+  async startBaton(
+    datapath: string,
+    sessions: number,
+    server: Record<string, unknown> = {},
+  ): Promise<void> {
     const file = path.join(this.directory, 'balancer.yaml');
     const config = {
       interface: 'eth0',
       datapath,
       keyFile: KEY_FILE,
       controlSocket: CONTROL_SOCKET,
-      virtualServers: [
-        { name: 'www', address: VIRTUAL_ADDRESS, port: PORT, predictor: 'round-robin' },
-      ],
+      virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: PORT, ...server }],
       nodes: [{ name: 'n1', address: GENERATOR.address }],
-      resources: [{ path: '/', nodes: ['n1'] }],
+      resources: server.mode === 'forward' ? [] : [{ path: '/', nodes: ['n1'] }],
       limits: { sessions: Math.max(sessions, 1024) },
     };
     writeFileSync(file, stringify(config));
@@ -127,6 +132,7 @@ export class Pair {
     await program.waitForLog(/^opened in [\d.]+ s$/m, 240_000);
     const seconds = Number(/^opened in ([\d.]+) s$/m.exec(program.log())?.[1]);
     const { sessions: counts } = await this.stats();
+    this.acknowledges = true;
     if (counts.passing !== sessions) {
       throw new Error(
         `${sessions} sessions were opened, and the balancer has ${JSON.stringify(counts)}`,

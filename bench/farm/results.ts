@@ -49,8 +49,11 @@ export interface FloodSample {
   stolen: number;
 }
 
-/** Forwarders: bare programs that swap MAC addresses, and balancers. */
-export type ForwarderId = 'swap' | 'redirect' | ContenderId;
+/**
+ * Forwarders: bare programs that swap MAC addresses, and balancers. `forward` and `buckets` are
+ * balancers whose virtual server has mode forward (bench/forward).
+ */
+export type ForwarderId = 'swap' | 'redirect' | 'forward' | 'buckets' | ContenderId;
 
 /** The kernel's measurement of a program under a flood. */
 export interface ProgramSample {

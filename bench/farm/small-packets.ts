@@ -89,7 +89,7 @@ async function flood(
     virtualAddress: pair.virtualAddress,
     port: pair.port,
     paced: forwarder !== 'packet',
-    ...(pair.baton === undefined ? {} : { acknowledgementsFile: pair.acknowledgementsFile }),
+    ...(pair.acknowledges ? { acknowledgementsFile: pair.acknowledgementsFile } : {}),
   };
   const argv = ['-c', '0', process.execPath, FLOOD, JSON.stringify(task)];
   const { stdout } = await pair.generator.run('taskset', argv);

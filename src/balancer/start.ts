@@ -13,7 +13,9 @@ import type { AccessLog } from './access-log/access-log.js';
 import { CaptureFeed } from './capture-feed.js';
 import type { Ending, EndSteps } from './ending.js';
 import { EventSource } from './event-source.js';
+import { explainForward } from './forward/explain.js';
 import { Forwarder } from './forward/forwarder.js';
+import { saveTables, takeSaved } from './forward/saved-tables.js';
 import { forwardSizes } from './forward/sizes.js';
 import { Machine } from './machine/machine.js';
 import { NeighbourWatch } from './machine/neighbours.js';
@@ -21,7 +23,7 @@ import { NodeWatch } from './node-watch.js';
 import { Changes } from './objects/changes.js';
 import { ConfigThread } from './objects/config-handle.js';
 import { BalancerControl } from './objects/control.js';
-import { Explainer } from './objects/explain.js';
+import { Explainer, NO_NODE } from './objects/explain.js';
 import { firstSlots } from './objects/farm.js';
 import { FarmChanger } from './objects/farm-changer.js';
 import { farmMemory, farmStates, writeFarm } from './objects/farm-states.js';
@@ -161,6 +163,7 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
   const engine = await EnginePool.start({
     program: ENGINE_PROGRAM,
     workers,
+    complete: (snapshot) => forwarder.withFlows(snapshot),
     given: {
       farm: first,
       limits: config.limits,
@@ -202,10 +205,18 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
       watch.neighbour(change);
     },
   });
-  for (const { node, mac } of machine.earlierNeighbours()) {
-    engine.setNeighbour(node, mac);
-    forwarder.setNeighbour(node, true);
-  }
+  const earlier = machine.earlierNeighbours();
+  for (const { node, mac } of earlier) engine.setNeighbour(node, mac);
+  const saved = machine.forwarding === undefined ? takeSaved(config.interface, log) : [];
+  const flows = forwarder.takeOver(
+    earlier.map(({ node }) => node),
+    saved,
+  );
+  if (flows > 0) log.info(`flows taken over from the earlier run: ${flows}`);
+  steps.add((manner) => {
+    if (manner === 'leave' && machine.forwarding === undefined)
+      saveTables(config.interface, forwarder.keeper.leave());
+  });
   objects.onChange(() => forwarder.keeper.look());
   forwarder.keeper.start();
   steps.add(() => forwarder.keeper.stop());
@@ -226,10 +237,7 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
           return await machine.prepareChange(next);
         },
       },
-      engine: {
-        change: (next) => engine.change(next),
-        snapshot: async () => forwarder.withFlows(await engine.snapshot()),
-      },
+      engine,
       neighbours,
       macOf: (slot) => watch.mac(slot),
       states: forwarder.including(states),
@@ -250,7 +258,7 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
 async function openDoor(options: StartOptions, parts: FarmParts): Promise<Changes> {
   const { loaded, log, end, steps, accessLog } = options;
   const { config } = loaded;
-  const { machine, engine, watch, objects, farm } = parts;
+  const { machine, engine, watch, objects, forwarder, farm } = parts;
   const counters = new ApiCounters();
   const stats = new BalancerStats({
     config,
@@ -260,6 +268,7 @@ async function openDoor(options: StartOptions, parts: FarmParts): Promise<Change
     machine,
     watch,
     accessLog,
+    forwarder,
     api: counters,
     log,
   });
@@ -290,10 +299,13 @@ async function openDoor(options: StartOptions, parts: FarmParts): Promise<Change
       events.changed(report, actor);
     },
   });
+  const node = (slot: number) => objects.document(slot, { active: 0, adopted: 0 });
   const explainer = new Explainer({
     current: () => ({ farm: farm.farm, resources: changes.running.config.resources }),
     engine,
-    node: (slot) => objects.document(slot, { active: 0, adopted: 0 }),
+    node,
+    forward: (now, asked) =>
+      explainForward(forwarder.keeper, now, asked, (slot) => node(slot) ?? NO_NODE),
     headBytes: config.limits.headBytes,
   });
   const capture = new CaptureFeed(engine);

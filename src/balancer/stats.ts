@@ -14,6 +14,7 @@ import { VERSION } from '../base/version.js';
 import type { BalancerConfig } from '../config/load.js';
 import { SessionState } from '../engine/table/session-table.js';
 import type { AccessLog } from './access-log/access-log.js';
+import type { Forwarder } from './forward/forwarder.js';
 import { LossWatch } from './loss-watch.js';
 import type { Machine } from './machine/machine.js';
 import { Scrapes } from './metrics/scrapes.js';
@@ -35,6 +36,7 @@ export interface BalancerParts {
   machine: Machine;
   watch: NodeWatch;
   accessLog: AccessLog;
+  forwarder: Pick<Forwarder, 'counts'>;
   /** What the callers of the API did. */
   api: ApiCounters;
   log: Log;
@@ -61,6 +63,8 @@ export class BalancerStats {
     const { config, objects, engine, machine, watch } = this.parts;
     const snapshot = await engine.snapshot();
     const slots = this.parts.slots();
+    const forwards = slots.servers.some(({ mode }) => mode === 'forward');
+    const forwarded = this.parts.forwarder.counts();
     const counters = this.counters(snapshot);
     const inState = (state: number): number => snapshot.inState[state] ?? 0;
     const states = [
@@ -79,10 +83,13 @@ export class BalancerStats {
       virtualServers: slots.servers.map((server) => ({
         ...serverDocument(server),
         active: snapshot.perServer[server.slot] ?? 0,
+        ...(server.mode === 'forward' ? { forwarded: forwarded.ofServer(server.slot) } : {}),
       })),
       nodes: slots.nodes.flatMap(({ slot, retired }) => {
         const { active = 0, adopted = 0 } = snapshot.nodes[slot] ?? {};
-        const node = objects.document(slot, { active, adopted });
+        const document = objects.document(slot, { active, adopted });
+        const node =
+          document && forwards ? { ...document, forwarded: forwarded.ofNode(slot) } : document;
         // A node that is not in the config disappears with its last session.
         return node === undefined || (retired && active === 0) ? [] : [node];
       }),

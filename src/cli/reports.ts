@@ -77,12 +77,25 @@ export function renderStats(stats: StatsDocument, most?: number): string {
     ) + captureHint(stats.datapath),
     virtualServers,
     nodes,
+    ...forwardedLines(stats),
     ...notOffered.map((line) => printable(`not offered to clients: ${line}`)),
     `sessions: ${formatCount(sessions.total - sessions.closing)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}); ended, kept for late packets: ${formatCount(sessions.closing)}`,
     ...(losses.length === 0 ? [] : [losses.map(lossLine).join('\n')]),
     ...(stats.stages.length === 0 ? [] : [stats.stages.map(stageLine).join('\n')]),
     counters + left,
   ].join('\n\n');
+}
+
+/** What was forwarded for virtual servers with mode forward: a line each. */
+function forwardedLines({ virtualServers }: StatsDocument): string[] {
+  const lines = virtualServers.flatMap(({ name, forwarded }) => {
+    if (forwarded === undefined) return [];
+    const { packets, bytes, flows } = forwarded;
+    return [
+      `forwarded for ${name}: ${formatCount(packets)} packets, ${formatCount(bytes)} bytes, ${formatCount(flows)} flows`,
+    ];
+  });
+  return lines.length === 0 ? [] : [lines.join('\n')];
 }
 
 /** A hint for an operator who would look for packets with tcpdump. */

@@ -34,3 +34,10 @@ export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** Value of the Server header field, by which a client recognizes Baton. */
 export const SERVER_HEADER = 'Baton';
+
+/** Packets that were only forwarded, for a virtual server with mode forward or to a node. */
+export const ForwardedCounts = Type.Object({
+  packets: Count('Packets forwarded'),
+  bytes: Count('Bytes of them, with Ethernet headers'),
+  flows: Count('Flows that chose a node; with buckets, TCP connections that were opened'),
+});

@@ -5,7 +5,11 @@ import { NODE_CONDITIONS, NODE_STATES } from './nodes.js';
 
 export const ExplainQuery = Type.Object(
   {
-    url: Type.String({ minLength: 1, maxLength: 8_192, description: 'An http, https or tcp URL' }),
+    url: Type.String({
+      minLength: 1,
+      maxLength: 8_192,
+      description: 'An http, https, tcp or udp URL',
+    }),
     host: Type.Optional(
       Type.String({
         maxLength: 255,

@@ -1,7 +1,7 @@
 /** Nodes as objects of the API. */
 import { type Static, Type } from '@sinclair/typebox';
 import { MOST_WEIGHT } from '../../config/schema-objects.js';
-import { Choice, Count, closed, Time } from './common.js';
+import { Choice, Count, closed, ForwardedCounts, Time } from './common.js';
 
 /** The states that an operator may set. */
 export const ADMIN_STATES = ['up', 'draining', 'maintenance'] as const;
@@ -84,6 +84,7 @@ export const NodeDocument = Type.Object(
     active: Count('Sessions that were handed to the node and have not ended'),
     held: Count('Sessions that name the node, with those that are kept for late packets'),
     adopted: Count('Handoffs that the node has confirmed'),
+    forwarded: Type.Optional(ForwardedCounts),
     lastReportMs: Type.Union([Type.Number(), Type.Null()], {
       description: "Time since the agent's last report, in ms; null without a report",
     }),

@@ -1,7 +1,7 @@
 /** The document of `baton stats`: state and counters of a running balancer. */
 import { type Static, Type } from '@sinclair/typebox';
 import { STAGE_NAMES, STAGES, type StageName } from '../../base/stages.js';
-import { Choice, Count, Ms } from './common.js';
+import { Choice, Count, ForwardedCounts, Ms } from './common.js';
 import { NodeDocument } from './nodes.js';
 import { SERVER_STATES, ServerKeys } from './objects.js';
 
@@ -50,6 +50,7 @@ export const StatsDocument = Type.Object({
         Choice(SERVER_STATES, 'removed: it is no longer in the config, and its sessions go on'),
       ),
       active: Count('Sessions that have not ended'),
+      forwarded: Type.Optional(ForwardedCounts),
     }),
   ),
   nodes: Type.Array(NodeDocument),

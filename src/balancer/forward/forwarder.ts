@@ -18,6 +18,7 @@ import {
 } from '../../engine/forward/tables.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { EngineSnapshot, ForwardStart } from '../threads/engine-messages.js';
+import type { EarlierServer } from './earlier.js';
 import type { WalkLimits } from './flow-walk.js';
 import { ForwardKeeper } from './keeper.js';
 
@@ -26,6 +27,11 @@ export interface KernelForwarding {
   readonly memory: ForwardMemory;
   /** Packets, bytes and flows of each row of `forward_counts`. */
   counts(): Float64Array;
+  /**
+   * Calls `take` with what the program of an earlier run knows: now, and again when the new program
+   * has taken its place. Without an earlier run, never.
+   */
+  takeEarlier(take: (earlier: readonly EarlierServer[]) => void): void;
 }
 
 export interface ForwarderOptions {
@@ -76,6 +82,24 @@ export class Forwarder {
     if (isResolved) this.resolved.add(slot);
     else this.resolved.delete(slot);
     this.keeper.look();
+  }
+
+  /**
+   * Continues with what an earlier run knew. Its nodes are known at once: buckets of a node that is
+   * not would move.
+   * @param resolved slots of the nodes whose MAC addresses it knew
+   * @param saved what it has written, without an XDP program
+   */
+  takeOver(resolved: readonly number[], saved: readonly EarlierServer[]): number {
+    for (const slot of resolved) this.resolved.add(slot);
+    this.keeper.look();
+    const { kernel } = this;
+    if (kernel === undefined) return this.keeper.takeOver(saved);
+    let taken = 0;
+    kernel.takeEarlier((earlier) => {
+      taken = this.keeper.takeOver(earlier);
+    });
+    return taken;
   }
 
   /** Takes another farm, which `keeper.require` has accepted. */

@@ -27,6 +27,13 @@ import {
 } from '../../engine/forward/tables.js';
 import type { FarmSlots, NodeSlot, ServerSlot } from '../objects/farm.js';
 import { assignParts, type Part } from './bucket-room.js';
+import {
+  type EarlierServer,
+  type ForwardEndpoint,
+  readTables,
+  type Successor,
+  takeOver,
+} from './earlier.js';
 import { FlowWalk, type WalkedServer, type WalkLimits } from './flow-walk.js';
 import { picksFor } from './picks.js';
 import { type Target, targetOf } from './targets.js';
@@ -193,6 +200,36 @@ export class ForwardKeeper {
     return counts;
   }
 
+  /**
+   * Continues with what an earlier run knew, for the nodes and virtual servers of the farm. Returns
+   * the number of flows.
+   */
+  takeOver(earlier: readonly EarlierServer[]): number {
+    const find = (at: ForwardEndpoint): ReturnType<Successor['find']> => {
+      const kept = this.inUse().find(
+        ({ server }) =>
+          server.address === at.address &&
+          server.transport === at.transport &&
+          server.ports.some(({ from, to }) => from <= at.port && at.port <= to),
+      );
+      if (kept === undefined) return undefined;
+      const { first: firstBucket = 0, count: buckets = 0 } = kept.part ?? {};
+      return { slot: kept.server.slot, firstBucket, buckets };
+    };
+    const { tables, nodes } = this;
+    return takeOver({ tables, nodes, find }, earlier, tickOf(this.options.now() >>> 0));
+  }
+
+  /** What the next run needs to continue. */
+  leave(): EarlierServer[] {
+    const servers = this.inUse().map(({ server }): [number, ServerSlot] => [server.slot, server]);
+    const at = new Map(
+      servers.map(([slot, { address, transport, port }]) => [slot, { address, transport, port }]),
+    );
+    const nodes = new Map(this.nodes.map(({ slot, address }) => [slot, address]));
+    return readTables(this.tables, at, nodes);
+  }
+
   private partsFor(servers: readonly ServerSlot[]): Map<number, Part> {
     const wishes = forwarding(servers).filter(({ buckets }) => buckets > 0);
     return assignParts(this.parts, wishes, this.tables.bucketCount);
@@ -289,6 +326,8 @@ export class ForwardKeeper {
     const before = tables.serverWord(slot, FORWARD_SERVER.pickCount);
     if (picks.length < before) tables.setServerWord(slot, FORWARD_SERVER.pickCount, picks.length);
     for (const [index, node] of picks.entries()) tables.setPick(slot, index, node);
+    // The turns of round-robin go on; other picks are for the present loads.
+    if (predictor !== 'round-robin') tables.setServerWord(slot, FORWARD_SERVER.cursor, 0);
     tables.setServerWord(slot, FORWARD_SERVER.pickCount, picks.length);
   }
 

@@ -11,6 +11,7 @@ import {
   SERVER_SLOT,
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
+import { ForwardTables } from '../../engine/forward/tables.js';
 import { RecordReader, SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
 import { SessionState } from '../../engine/table/session-table.js';
 import {
@@ -22,10 +23,14 @@ import {
 } from '../../host/native.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
 import { type Address, type Endpoint, toAddress } from '../../wire/address.js';
+import { type EarlierServer, type ForwardEndpoint, readTables } from '../forward/earlier.js';
+import { readPlaces } from './forward-maps.js';
 import { GUARD_SERVER } from './server-maps.js';
 
 const SECRET_BYTES = 32;
 const MAC_BYTES = 6;
+/** Characters of a map's name that the kernel keeps (BPF_OBJ_NAME_LEN). */
+const MOST_NAME = 15;
 
 /** A node of the earlier run. */
 export interface EarlierNode {
@@ -57,6 +62,14 @@ export class EarlierRun {
   /** Undefined if its layout is not ours. */
   private control: Uint32Array | undefined;
   private table: MapHandle | undefined;
+  /** Its tables of virtual servers with mode forward, and what their slots mean. */
+  private forward:
+    | {
+        tables: ForwardTables;
+        servers: ReadonlyMap<number, ForwardEndpoint>;
+        nodes: ReadonlyMap<number, Address>;
+      }
+    | undefined;
 
   private constructor(attached: AttachedXdp, mode: XdpMode, warn: (message: string) => void) {
     this.mode = mode;
@@ -122,10 +135,17 @@ export class EarlierRun {
     return control === undefined ? undefined : new Uint8Array(control.buffer)[CONTROL.withheld];
   }
 
+  /** What its program knows of virtual servers with mode forward at this moment. */
+  forwarding(): EarlierServer[] {
+    const { forward } = this;
+    return forward === undefined ? [] : readTables(forward.tables, forward.servers, forward.nodes);
+  }
+
   /** Closes all descriptors. The program stays attached. */
   close(): void {
     this.control = undefined;
     this.table = undefined;
+    this.forward = undefined;
     for (const map of this.maps.splice(0)) map.close();
     this.program.close();
   }
@@ -152,17 +172,33 @@ export class EarlierRun {
     const memory = control.memory();
     this.control = new Uint32Array(memory);
     this.table = sessions;
+    const nodes = readNodes(this.open(attached, 'nodes'));
+    const memoryOf = (name: string): ArrayBuffer => this.open(attached, name).memory();
+    this.forward = {
+      tables: new ForwardTables({
+        servers: memoryOf('forward_servers'),
+        buckets: memoryOf('forward_buckets'),
+        flows: memoryOf('forward_flows'),
+        nodes: memoryOf('forward_nodes'),
+      }),
+      servers: readPlaces(
+        this.open(attached, 'forward_addresses').entries(),
+        memoryOf('forward_ranges'),
+      ),
+      nodes: new Map(nodes.map(({ address }, slot) => [slot, address])),
+    };
     return {
       fd: sessions.fd,
       count: sessions.maxEntries,
       servers: readServers(this.open(attached, 'virtual_servers')),
-      nodes: readNodes(this.open(attached, 'nodes')),
+      nodes,
       secret: new Uint8Array(memory, CONTROL.secret, SECRET_BYTES).slice(),
     };
   }
 
   private open(attached: AttachedXdp, name: string): MapHandle {
-    const found = attached.maps.find((map) => map.name === name);
+    const known = name.slice(0, MOST_NAME);
+    const found = attached.maps.find((map) => map.name === known);
     if (found === undefined) throw new Error(`its program has no map ${name}`);
     const map = native().openMap({ id: found.id });
     this.maps.push(map);

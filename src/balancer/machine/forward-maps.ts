@@ -17,6 +17,7 @@ import {
 import type { BpfObject } from '../../host/native.js';
 import { type Address, addressBytes, toAddress } from '../../wire/address.js';
 import { Protocol } from '../../wire/ipv4.js';
+import type { ForwardEndpoint } from '../forward/earlier.js';
 import type { ServerSlot } from '../objects/farm.js';
 
 /** Where clients reach a virtual server with mode forward. */
@@ -118,8 +119,8 @@ function spanKey(address: Address, transport: ForwardPlace['transport']): Uint8A
 export function readPlaces(
   addresses: readonly { key: Uint8Array; value: Uint8Array }[],
   ranges: ArrayBuffer,
-): Map<number, { address: Address; transport: 'tcp' | 'udp'; port: number }> {
-  const places = new Map<number, { address: Address; transport: 'tcp' | 'udp'; port: number }>();
+): Map<number, ForwardEndpoint> {
+  const places = new Map<number, ForwardEndpoint>();
   const view = new DataView(ranges);
   for (const { key, value } of addresses) {
     const keyView = new DataView(key.buffer, key.byteOffset, key.byteLength);

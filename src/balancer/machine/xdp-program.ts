@@ -34,6 +34,7 @@ import {
 import { makePinDirectory, pinName } from '../../host/pins.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
 import type { Address } from '../../wire/address.js';
+import type { EarlierServer } from '../forward/earlier.js';
 import type { KernelForwarding } from '../forward/forwarder.js';
 import type { FarmSlots, NodeSlot, ServerSlot } from '../objects/farm.js';
 import type { EarlierStart, RingShare, Secrets, XdpStart } from '../threads/engine-messages.js';
@@ -101,6 +102,7 @@ export class XdpProgram implements KernelForwarding {
   private readonly indexWords: number;
   private readonly secret: Uint8Array;
   private readonly control: ArrayBuffer;
+  private takesEarlier: (() => void) | undefined;
   private pool: XdpPool | undefined;
   /** Keys of the sockets in map `xsks`. */
   private readonly sockets: Uint8Array[] = [];
@@ -266,6 +268,7 @@ export class XdpProgram implements KernelForwarding {
       const cookieAt = this.earlier.cookieAt();
       if (cookieAt !== 0) new Uint32Array(this.control)[CONTROL.cookieAt / 4] = cookieAt;
       await this.attachment.attach();
+      this.takesEarlier?.();
       this.earlier.close();
     }
     try {
@@ -298,6 +301,14 @@ export class XdpProgram implements KernelForwarding {
   /** See KernelForwarding. */
   counts(): Float64Array {
     return this.object.mapSums('forward_counts', MOST_VIRTUAL_SERVERS + MAX_XDP_NODES);
+  }
+
+  /** See KernelForwarding. */
+  takeEarlier(take: (earlier: readonly EarlierServer[]) => void): void {
+    const { earlier } = this;
+    if (earlier === undefined) return;
+    this.takesEarlier = () => take(earlier.forwarding());
+    this.takesEarlier();
   }
 
   /** The program's run time, as far as the sysctl kernel.bpf_stats_enabled was on. */

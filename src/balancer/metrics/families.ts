@@ -14,6 +14,8 @@ import {
   type Family,
   gaugeFamily,
   type HistogramFamily,
+  type MetricsInput,
+  type NodeFigures,
   type Sample,
   type ServerFigures,
   single,
@@ -116,6 +118,29 @@ const TIME_TO_HANDOFF: HistogramFamily = {
     })),
 };
 
+/** What was only forwarded. Virtual servers with mode handoff have none of these. */
+function forwardedFamilies(
+  prefix: string,
+  label: string,
+  whose: string,
+  figures: (input: MetricsInput) => readonly (ServerFigures | NodeFigures)[],
+): CounterOrGauge[] {
+  const family = (what: keyof NonNullable<NodeFigures['forwarded']>, help: string) =>
+    counterFamily(`${prefix}_forwarded_${what}_total`, help, [label], (input) =>
+      figures(input).flatMap(({ name, forwarded }) =>
+        forwarded === undefined ? [] : [{ labels: { [label]: name }, value: forwarded[what] }],
+      ),
+    );
+  return [
+    family('packets', `Packets of mode forward ${whose}, with only the MAC addresses changed.`),
+    family('bytes', `Bytes of the packets of mode forward ${whose}, Ethernet headers included.`),
+    family(
+      'flows',
+      `Flows of mode forward ${whose} that chose a node; with buckets, TCP connections that were opened.`,
+    ),
+  ];
+}
+
 const SERVERS: readonly Family[] = [
   gaugeFamily(
     'baton_virtual_server_info',
@@ -156,6 +181,12 @@ const SERVERS: readonly Family[] = [
   },
   perServer('alerts'),
   perServer('closed_silent_client'),
+  ...forwardedFamilies(
+    'baton_virtual_server',
+    'virtual_server',
+    'for the virtual server',
+    ({ servers }) => servers,
+  ),
   TIME_TO_HANDOFF,
 ];
 
@@ -221,6 +252,7 @@ const NODES: readonly CounterOrGauge[] = [
     ),
     values: Object.fromEntries(RESULTS.map((result) => [result, NODE_COUNTERS[result].help])),
   },
+  ...forwardedFamilies('baton_node', 'node', 'to the node', ({ nodes }) => nodes),
   gaugeFamily(
     'baton_node_report_age_seconds',
     "Time since the last report of the node's agent. A node whose agent has never reported has no value.",

@@ -6,14 +6,14 @@ import type { NodeCounterName, ServerCounts } from '../../base/object-counters.j
 /** A node, and what the engine threads have counted about it. */
 export type NodeFigures = Pick<
   NodeDocument,
-  'name' | 'address' | 'weight' | 'state' | 'condition' | 'active' | 'lastReportMs'
+  'name' | 'address' | 'weight' | 'state' | 'condition' | 'active' | 'forwarded' | 'lastReportMs'
 > & { counts: Readonly<Record<NodeCounterName, number>> };
 
 /** A virtual server, and what the engine threads have counted about it. */
 export type ServerFigures = Pick<
   VirtualServerDocument,
   'name' | 'address' | 'port' | 'predictor' | 'active'
-> & { counts: Readonly<ServerCounts> };
+> & { counts: Readonly<ServerCounts>; forwarded?: NodeDocument['forwarded'] | undefined };
 
 /** Everything that one scrape shows. */
 export interface MetricsInput {

@@ -39,9 +39,9 @@ export async function metricsInput(parts: MetricsParts): Promise<MetricsInput> {
         keyOf({ address: formatAddress(server.address), port, transport }),
       );
       if (server.retired || row === undefined) return [];
-      const { address, active } = row;
+      const { address, active, forwarded } = row;
       const counts = ObjectCounters.ofServer(objects, server.slot);
-      return [{ name, address, port, predictor, active, counts }];
+      return [{ name, address, port, predictor, active, forwarded, counts }];
     }),
     sessionLimit: parts.sessionLimit,
     process: {

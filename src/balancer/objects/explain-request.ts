@@ -5,17 +5,23 @@
 import type { ExplainQuery } from '../../api/documents.js';
 import { BatonError } from '../../base/errors.js';
 import { quoted } from '../../base/text.js';
+import { formatPlace } from '../../config/virtual-server.js';
 import { makeHello } from '../../request/tls/make-hello.js';
 import { type Address, formatEndpoint, MOST_PORT, parseAddress } from '../../wire/address.js';
 import type { ServerSlot } from './farm.js';
 
+interface Scheme {
+  protocol: ServerSlot['protocol'];
+  transport: ServerSlot['transport'];
+  port: number | undefined;
+}
+
 /** What each scheme is for, and its usual port; undefined: the URL must have one. */
-const SCHEMES: Readonly<
-  Record<string, { protocol: ServerSlot['protocol']; port: number | undefined }>
-> = {
-  http: { protocol: 'http', port: 80 },
-  https: { protocol: 'tls', port: 443 },
-  tcp: { protocol: 'tcp', port: undefined },
+const SCHEMES: Readonly<Record<string, Scheme>> = {
+  http: { protocol: 'http', transport: 'tcp', port: 80 },
+  https: { protocol: 'tls', transport: 'tcp', port: 443 },
+  tcp: { protocol: 'tcp', transport: 'tcp', port: undefined },
+  udp: { protocol: 'tcp', transport: 'udp', port: undefined },
 };
 /** What browsers offer. */
 const USUAL_PROTOCOLS = ['h2', 'http/1.1'];
@@ -35,6 +41,7 @@ export interface AskedRequest {
    * head, or a ClientHello. It may be one that the balancer refuses.
    */
   first: Uint8Array;
+  port: number;
   client: ExplainClient | undefined;
 }
 
@@ -50,16 +57,17 @@ export function askedRequest(query: ExplainQuery, servers: readonly ServerSlot[]
     throw new BatonError('BATON_REQUEST', 'a URL and a host have no line breaks', { where: 'url' });
   const asked = parseUrl(url);
   const server = findServer(asked, servers);
-  if (server.protocol !== asked.protocol) throw otherProtocol(url, server);
+  const reads = server.mode === 'handoff';
+  if (reads && server.protocol !== asked.protocol) throw otherProtocol(url, server);
   return {
     server,
-    first: firstBytes(query, asked),
+    first: reads ? firstBytes(query, asked) : new Uint8Array(0),
+    port: asked.port,
     client: from === undefined ? undefined : parseClient(from),
   };
 }
 
-interface AskedUrl {
-  protocol: ServerSlot['protocol'];
+interface AskedUrl extends Pick<Scheme, 'protocol' | 'transport'> {
   /** Host and port, as in the URL. */
   authority: string;
   /** Undefined: the URL has a name. */
@@ -109,7 +117,7 @@ function parseUrl(url: string): AskedUrl {
     /^(?:([a-z][a-z0-9+.-]*):\/\/)?([^/?#]*)([^#]*)/i.exec(url) ?? [];
   const known = SCHEMES[scheme.toLowerCase()];
   if (known === undefined) {
-    throw new BatonError('BATON_REQUEST', `${quoted(url)} is not an http, https or tcp URL`, {
+    throw new BatonError('BATON_REQUEST', `${quoted(url)} is not an http, https, tcp or udp URL`, {
       where: 'url',
       hint: 'such as http://10.99.0.100/images/cat.jpg or https://www.example.org',
     });
@@ -136,12 +144,17 @@ function parseUrl(url: string): AskedUrl {
     });
   }
   const target = rest.startsWith('/') ? rest : `/${rest}`;
-  return { protocol: known.protocol, authority, address: parseAddress(host), host, port, target };
+  const { protocol, transport } = known;
+  return { protocol, transport, authority, address: parseAddress(host), host, port, target };
 }
 
 /** The virtual server of an address and port, or of a host name: the only one with the port. */
-function findServer({ address, port }: AskedUrl, servers: readonly ServerSlot[]): ServerSlot {
-  const atPort = servers.filter((server) => server.port === port);
+function findServer(asked: AskedUrl, servers: readonly ServerSlot[]): ServerSlot {
+  const { address, port } = asked;
+  const atPort = servers.filter(
+    ({ transport, ports }) =>
+      transport === asked.transport && ports.some(({ from, to }) => from <= port && port <= to),
+  );
   const found = atPort.filter((server) => address === undefined || server.address === address);
   const [first] = found;
   if (first !== undefined && found.length === 1) return first;
@@ -169,7 +182,7 @@ function otherProtocol(url: string, { name, protocol }: ServerSlot): BatonError 
 function list(servers: readonly ServerSlot[]): string {
   const shown = servers
     .slice(0, MOST_LISTED)
-    .map((server) => `${server.name} (${formatEndpoint(server)})`);
+    .map((server) => `${server.name} (${formatPlace(server)})`);
   const more = servers.length - shown.length;
   return `${servers.length === 1 ? 'is' : 'are'} ${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }

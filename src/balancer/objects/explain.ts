@@ -20,7 +20,7 @@ import type { ExplainAnswer, ExplainQuestion } from '../threads/engine-messages.
 import { lookUp, noHolder } from './explain-lookup.js';
 import { type AskedRequest, askedRequest } from './explain-request.js';
 import { reasonsOf } from './explain-words.js';
-import type { Farm } from './farm.js';
+import type { Farm, FarmSlots } from './farm.js';
 
 /**
  * A change of the farm may come between the look-up and the engine's answer. Then it is redone,
@@ -55,12 +55,20 @@ export interface ExplainParts {
   /** State, condition and reason of the node in a slot; undefined: there is none. */
   node(slot: number): ExplainedNode | undefined;
   headBytes: number;
+  /** What would happen to a packet for a virtual server with mode forward. */
+  forward(
+    farm: FarmSlots,
+    asked: AskedRequest,
+  ): Pick<ExplainDocument, 'candidates' | 'chosen' | 'why'>;
 }
+
+/** Nothing is read, and the balancer answers nothing itself. */
+const NOT_READ = { lookedUp: null, answer: null, alert: null } as const;
 
 export type ExplainedNode = Pick<NodeDocument, 'state' | 'condition' | 'why'>;
 
 /** A node that was removed a moment ago. */
-const NO_NODE: ExplainedNode = { state: 'down', condition: 'removed', why: '' };
+export const NO_NODE: ExplainedNode = { state: 'down', condition: 'removed', why: '' };
 
 export class Explainer {
   private readonly parts: ExplainParts;
@@ -98,6 +106,10 @@ export class Explainer {
       candidates: [],
       chosen: null,
     };
+    if (server.mode === 'forward') {
+      const decided = parts.forward(farm, asked);
+      return { ...base, ...NOT_READ, ...decided };
+    }
     // The list of resources follows the farm a moment later.
     if (resources.length !== farm.directory.holders.setOf.length) return undefined;
     const directory = new Directory(farm.directory);

@@ -46,6 +46,8 @@ export interface PoolOptions {
    */
   given: Omit<EngineStart, FromPool>;
   listener: EngineListener;
+  /** Adds to a snapshot what no engine thread knows. */
+  complete?: (snapshot: EngineSnapshot) => EngineSnapshot;
 }
 
 export class EnginePool {
@@ -59,6 +61,7 @@ export class EnginePool {
   private readonly seeds: Secrets['seeds'];
   private readonly states: NodeStates;
   private farm: Farm;
+  private complete = (snapshot: EngineSnapshot): EngineSnapshot => snapshot;
 
   private constructor(slots: number, seeds: Secrets['seeds'], states: NodeStates, farm: Farm) {
     this.slots = slots;
@@ -71,10 +74,12 @@ export class EnginePool {
    * Starts the threads, one after the other, and waits until all are ready for frames.
    * @throws the error that kept a thread from starting; no thread runs then
    */
-  static async start({ program, workers, given, listener }: PoolOptions): Promise<EnginePool> {
+  static async start(options: PoolOptions): Promise<EnginePool> {
+    const { program, workers, given, listener } = options;
     const limits = shareOfLimits(given.limits, workers);
     const states = farmStates(given.nodes, workers);
     const pool = new EnginePool(limits.sessions, given.datapath.seeds, states, given.farm);
+    if (options.complete !== undefined) pool.complete = options.complete;
     try {
       for (let worker = 0; worker < workers; worker++) {
         const counters = new Counters();
@@ -184,7 +189,7 @@ export class EnginePool {
   /** The snapshots of all threads, added up. Rejects when a thread does not answer. */
   async snapshot(): Promise<EngineSnapshot> {
     const all = await Promise.all(this.engines.map((engine) => engine.snapshot()));
-    return addSnapshots(all);
+    return this.complete(addSnapshots(all));
   }
 
   /** Counters of all threads together, by name. */

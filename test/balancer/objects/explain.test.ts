@@ -105,6 +105,7 @@ class Fixture {
       current: () => ({ farm, resources }),
       headBytes: HEAD_BYTES,
       node: () => ({ state: 'up', condition: 'up', why: '' }),
+      forward: () => ({ candidates: [], chosen: null, why: 'forwarded' }),
       engine: {
         get workers() {
           return fixture.workers;
@@ -295,8 +296,8 @@ t.test('which virtual server a URL leads to', async (t) => {
   await fails('http://10.99.0.100:443/', 'BATON_UNKNOWN', /"secure" has the protocol tls.*https:/);
   await fails('http://10.99.0.100:25/', 'BATON_UNKNOWN', /"mail" has the protocol tcp.*tcp:\/\//);
   await fails('tcp://10.99.0.100/', 'BATON_REQUEST', /no valid port/);
-  await fails('ftp://10.99.0.100/', 'BATON_REQUEST', /not an http, https or tcp URL/);
-  await fails('10.99.0.100/', 'BATON_REQUEST', /not an http, https or tcp URL/);
+  await fails('ftp://10.99.0.100/', 'BATON_REQUEST', /not an http, https, tcp or udp URL/);
+  await fails('10.99.0.100/', 'BATON_REQUEST', /not an http, https, tcp or udp URL/);
   await fails('http:///x', 'BATON_REQUEST', /names no host/);
   await fails('http://me:secret@10.99.0.100/', 'BATON_REQUEST', /has a user name/);
   await fails('http://10.99.0.100:99999/', 'BATON_REQUEST', /no valid port/);
