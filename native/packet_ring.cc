@@ -98,15 +98,10 @@ PacketRing::PacketRing(const PacketRingOptions& options)
                                              options.transmit_slots, options.transmit_slot_bytes);
 
   // A socket with PACKET_QDISC_BYPASS drops frames that software must cut into segments, so these
-  // frames go through the queueing discipline. So do frames for this machine's own kernel, because
-  // that path has the egress hook.
+  // frames go through the queueing discipline.
   outside_fd_ = OpenPacketSocket();
   SetOption(outside_fd_, SOL_PACKET, PACKET_VNET_HDR, on, "PACKET_VNET_HDR");
   SetOption(outside_fd_, SOL_SOCKET, SO_SNDBUFFORCE, kSendBufferBytes, "SO_SNDBUFFORCE");
-  local_fd_ = OpenPacketSocket();
-  SetOption(local_fd_, SOL_PACKET, PACKET_VNET_HDR, on, "PACKET_VNET_HDR");
-  SetOption(local_fd_, SOL_SOCKET, SO_SNDBUFFORCE, kSendBufferBytes, "SO_SNDBUFFORCE");
-  SetOption(local_fd_, SOL_SOCKET, SO_MARK, options.inject_mark, "SO_MARK");
 
   if (options.filter_program_fd >= 0) {
     SetOption(ring_fd_, SOL_SOCKET, SO_ATTACH_BPF, options.filter_program_fd, "SO_ATTACH_BPF");
@@ -243,22 +238,6 @@ void PacketRing::SendFrom(uint8_t* frame, uint32_t length, uint32_t flags, bool 
     transmit_->Put(frame, length, headed);
   } else {
     SendOutside(frame, length, headed ? static_cast<const void*>(frame - kVirtioBytes) : &kPlain);
-  }
-}
-
-void PacketRing::SendLocal(uint32_t offset, uint32_t length, bool received) {
-  static const VirtioHeader kPlain{};
-  if (!Inside(offset, length)) {
-    stats_.failed++;
-    return;
-  }
-  uint8_t* const frame = mapping_->base() + offset;
-  const void* virtio = received ? static_cast<const void*>(frame - kVirtioBytes) : &kPlain;
-  iovec parts[2] = {{const_cast<void*>(virtio), kVirtioBytes}, {frame, length}};
-  if (SendTo(local_fd_, options_.interface_index, htons(ETH_P_IP), parts, 2) == 0) {
-    stats_.sent++;
-  } else {
-    stats_.failed++;
   }
 }
 

@@ -29,7 +29,6 @@ struct PacketRingOptions {
   uint32_t retire_ms = 0;
   uint32_t transmit_slots = 0;
   uint32_t transmit_slot_bytes = 0;
-  uint32_t inject_mark = 0;
   int filter_program_fd = -1;
   // A fanout group: rings that share the frames of an interface, by the choice of this program. -1:
   // this ring gets all frames. Group -1 creates a new group.
@@ -55,8 +54,6 @@ class PacketRing {
   // does not fit a slot. `headed`: a virtio header precedes the frame. Without one, a checksum with
   // kChecksumPartial is finished here.
   void SendFrom(uint8_t* frame, uint32_t length, uint32_t flags, bool headed);
-  // Sends a frame with the inject mark through the egress hook. `received`: with its virtio header.
-  void SendLocal(uint32_t offset, uint32_t length, bool received);
   RingStats Stats();
   // Clears the error of the socket, such as "the interface went down".
   void ClearError();
@@ -74,7 +71,6 @@ class PacketRing {
   size_t receive_bytes_;
   Fd ring_fd_;
   Fd outside_fd_;
-  Fd local_fd_;
   int fanout_group_ = -1;
   std::shared_ptr<Mapping> mapping_;
   std::unique_ptr<TransmitRing> transmit_;

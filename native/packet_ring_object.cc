@@ -21,7 +21,6 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
                            InstanceMethod<&PacketRingObject::Receive>("receive"),
                            InstanceMethod<&PacketRingObject::Flush>("flush"),
                            InstanceMethod<&PacketRingObject::SendFrom>("sendFrom"),
-                           InstanceMethod<&PacketRingObject::SendLocal>("sendLocal"),
                            InstanceMethod<&PacketRingObject::Start>("start"),
                            InstanceMethod<&PacketRingObject::Stats>("stats"),
                            InstanceMethod<&PacketRingObject::Close>("close"),
@@ -86,12 +85,6 @@ class PacketRingObject : public Napi::ObjectWrap<PacketRingObject> {
     return info.Env().Undefined();
   }
 
-  Napi::Value SendLocal(const Napi::CallbackInfo& info) {
-    Ring(info.Env())
-        .SendLocal(NumberArgument(info, 0), NumberArgument(info, 1), info[2].ToBoolean());
-    return info.Env().Undefined();
-  }
-
   Napi::Value Start(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     PacketRing& ring = Ring(env);
@@ -137,7 +130,6 @@ Napi::Value OpenPacketRing(const Napi::CallbackInfo& info) {
   options.retire_ms = NumberOption(from, "retireMs");
   options.transmit_slots = NumberOption(from, "transmitSlots");
   options.transmit_slot_bytes = NumberOption(from, "transmitSlotBytes");
-  options.inject_mark = NumberOption(from, "injectMark");
   options.filter_program_fd = static_cast<int>(NumberOption(from, "filterProgramFd"));
   const Napi::Value fanout = from.Get("fanout");
   if (fanout.IsObject()) {

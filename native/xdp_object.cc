@@ -61,7 +61,6 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
                            InstanceMethod<&XdpRingObject::Receive>("receive"),
                            InstanceMethod<&XdpRingObject::Flush>("flush"),
                            InstanceMethod<&XdpRingObject::Refill>("refill"),
-                           InstanceMethod<&XdpRingObject::SendLocal>("sendLocal"),
                            InstanceMethod<&XdpRingObject::Start>("start"),
                            InstanceMethod<&XdpRingObject::Stats>("stats"),
                            InstanceMethod<&XdpRingObject::Close>("close"),
@@ -70,12 +69,12 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
 
   explicit XdpRingObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
-  void Open(Napi::Env env, uint32_t pool_id, uint32_t worker, uint32_t inject_mark) {
+  void Open(Napi::Env env, uint32_t pool_id, uint32_t worker) {
     const std::shared_ptr<XdpPool> pool = XdpPool::Find(pool_id);
     if (!pool) throw SystemError{ENOENT, "openXdpRing", "the XDP pool is closed"};
     if (worker >= pool->options().workers)
       throw SystemError{EINVAL, "openXdpRing", "the pool has no worker " + std::to_string(worker)};
-    ring_ = std::make_unique<XdpRing>(pool, worker, inject_mark);
+    ring_ = std::make_unique<XdpRing>(pool, worker);
     memory_ = MappedMemory(env, ring_->mapping(), ring_->mapping()->bytes());
     const XdpPoolOptions& options = pool->options();
     Napi::Object self = Value();
@@ -109,12 +108,6 @@ class XdpRingObject : public Napi::ObjectWrap<XdpRingObject> {
 
   Napi::Value Refill(const Napi::CallbackInfo& info) {
     Ring(info.Env()).Refill();
-    return info.Env().Undefined();
-  }
-
-  Napi::Value SendLocal(const Napi::CallbackInfo& info) {
-    Ring(info.Env())
-        .SendLocal(NumberArgument(info, 0), NumberArgument(info, 1), NumberArgument(info, 2));
     return info.Env().Undefined();
   }
 
@@ -178,9 +171,8 @@ Napi::Value OpenXdpRing(const Napi::CallbackInfo& info) {
   const auto from = info[0].As<Napi::Object>();
   const uint32_t pool = NumberOption(from, "pool");
   const uint32_t worker = NumberOption(from, "worker");
-  const uint32_t inject_mark = NumberOption(from, "injectMark");
   Napi::Object object = env.GetInstanceData<AddonData>()->xdp_ring.New({});
-  Guard(env, [&] { XdpRingObject::Unwrap(object)->Open(env, pool, worker, inject_mark); });
+  Guard(env, [&] { XdpRingObject::Unwrap(object)->Open(env, pool, worker); });
   return object;
 }
 

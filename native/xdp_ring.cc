@@ -18,13 +18,10 @@
 
 namespace baton {
 
-XdpRing::XdpRing(std::shared_ptr<XdpPool> pool, uint32_t worker, uint32_t inject_mark)
+XdpRing::XdpRing(std::shared_ptr<XdpPool> pool, uint32_t worker)
     : pool_(std::move(pool)), worker_(worker), owner_(static_cast<uint8_t>(worker + 1)) {
   const uint32_t queues = pool_->options().queues;
   mapping_ = std::make_shared<Mapping>(pool_->memory_fd(), pool_->memory_bytes());
-  local_fd_ = OpenPacketSocket();
-  SetOption(local_fd_, SOL_SOCKET, SO_SNDBUFFORCE, kSendBufferBytes, "SO_SNDBUFFORCE");
-  SetOption(local_fd_, SOL_SOCKET, SO_MARK, inject_mark, "SO_MARK");
   poll_fd_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!poll_fd_.valid()) ThrowSystem("epoll_create1");
   for (uint32_t queue = 0; queue < queues; queue++) {
@@ -190,21 +187,6 @@ uint32_t XdpRing::Flush(const Descriptor* frames, uint32_t count) {
   received_.clear();
   BringHome();
   return dropped;
-}
-
-void XdpRing::SendLocal(uint32_t offset, uint32_t length, uint32_t flags) {
-  if (!Inside(offset, length)) {
-    stats_.failed++;
-    return;
-  }
-  uint8_t* const frame = mapping_->base() + offset;
-  if ((flags & kChecksumPartial) != 0) FinishChecksum(frame, length);
-  iovec part{frame, length};
-  if (SendTo(local_fd_, pool_->options().interface_index, htons(ETH_P_IP), &part, 1) == 0) {
-    stats_.sent++;
-  } else {
-    stats_.failed++;
-  }
 }
 
 RingStats XdpRing::Stats() {

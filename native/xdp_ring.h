@@ -15,7 +15,7 @@ namespace baton {
 
 class XdpRing {
  public:
-  XdpRing(std::shared_ptr<XdpPool> pool, uint32_t worker, uint32_t inject_mark);
+  XdpRing(std::shared_ptr<XdpPool> pool, uint32_t worker);
   ~XdpRing();
   XdpRing(const XdpRing&) = delete;
   XdpRing& operator=(const XdpRing&) = delete;
@@ -34,8 +34,6 @@ class XdpRing {
   uint32_t Flush(const Descriptor* frames, uint32_t count);
   // Fills the free lists with frames that have been sent.
   void Refill() { BringHome(); }
-  // Sends a frame with the inject mark through the egress hook.
-  void SendLocal(uint32_t offset, uint32_t length, uint32_t flags);
   RingStats Stats();
 
  private:
@@ -54,7 +52,6 @@ class XdpRing {
   uint8_t owner_;
   std::shared_ptr<Mapping> mapping_;
   Fd poll_fd_;
-  Fd local_fd_;
   // The queue that Receive reads first next time.
   uint32_t turn_ = 0;
   // Received frames, which the next Flush returns unless it sends them.

@@ -2,10 +2,9 @@
 /*
  * The guard on the balancer's interface. The engine gets all frames for its virtual servers from a
  * tap (an AF_PACKET socket), which is before tc ingress. The kernel, which would answer them with
- * RST, gets none of them, except for those that the engine itself sends to it:
+ * RST, gets none of them:
  *
  *     wire -> tap (guard_filter chooses frames for the engine) -> guard_ingress -> stack
- *     engine -> guard_egress: marked frames go to ingress, all others to the wire
  *
  * If nodes are on another interface, their notices arrive there. That interface has a tap
  * (guard_notices) and guard_ingress too. An engine of several threads has a tap for each of them;
@@ -157,8 +156,8 @@ static __always_inline enum frame_kind kind_of_frame(struct __sk_buff *skb)
 SEC("socket")
 int guard_filter(struct __sk_buff *skb)
 {
-	/* Not frames that leave, that the engine sent to ingress, or that a switch flooded. */
-	if (skb->pkt_type != PACKET_HOST || skb->mark == BATON_MARK_INJECT)
+	/* Not frames that leave, or that a switch flooded. */
+	if (skb->pkt_type != PACKET_HOST)
 		return 0;
 	switch (kind_of_frame(skb)) {
 	case VIRTUAL_TCP:
@@ -265,8 +264,6 @@ int guard_ingress(struct __sk_buff *skb)
 		count(GUARD_SENT_ON);
 		return bpf_redirect(interface, 0);
 	}
-	if (skb->mark >= BATON_MARK_INJECT && skb->mark <= BATON_MARK_AGAIN)
-		return TC_ACT_UNSPEC;
 	switch (kind_of_frame(skb)) {
 	case VIRTUAL_TCP:
 		count(GUARD_KEPT_VIRTUAL);
@@ -283,13 +280,4 @@ int guard_ingress(struct __sk_buff *skb)
 	default:
 		return TC_ACT_UNSPEC;
 	}
-}
-
-SEC("tc")
-int guard_egress(struct __sk_buff *skb)
-{
-	if (skb->mark != BATON_MARK_INJECT)
-		return TC_ACT_UNSPEC;
-	count(GUARD_TURNED);
-	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }

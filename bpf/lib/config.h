@@ -11,17 +11,14 @@
 
 #define BATON_KEY_BYTES 16
 
-/* shim_config.flags */
-#define SHIM_LOCAL 0x1 /* this machine is the balancer: sessions go to its local services */
-
 /* The one entry of map `config`, key u32 0. */
 struct shim_config {
 	__u8 key[BATON_KEY_BYTES]; /*  0 the shared key, as in the key file */
 	__be32 own;                /* 16 this machine's address: the source of its notices */
-	__u32 flags;               /* 20 SHIM_* */
+	__u32 pad;                 /* 20 always 0 */
 };
 
-/* Value of map `services`, key u32 service number: the listener that adopts its sessions. */
+/* Value of map `services`, key u32 ixp_hdr.service: the listener that adopts its sessions. */
 struct shim_service {
 	__be32 address; /* 0 */
 	__be16 port;    /* 4 */

@@ -13,7 +13,7 @@
 	X(ADOPT_CLEARED, "older sockets of a session's four-tuple that were reset")                \
 	X(ADOPT_FINISHED, "frames of a session that had its socket and lost it")                   \
 	X(SEGMENT, "IXP_SEGMENT frames passed to the socket of their session")                     \
-	X(INJECTED, "plain frames of the balancer's engine for its own kernel")                    \
+	X(INJECTED, "always 0: the place of a counter of earlier versions")                        \
 	X(NOTICE_ADOPTED, "IXCP_ADOPTED notices sent")                                             \
 	X(NOTICE_FIN, "IXCP_FIN notices sent")                                                     \
 	X(NOTICE_RST, "IXCP_RST notices sent")                                                     \
@@ -54,7 +54,6 @@
 
 #define GUARD_COUNTERS(X)                                                                          \
 	X(SEEN, "frames given to the engine")                                                      \
-	X(TURNED, "frames of the engine redirected to this machine's own kernel")                  \
 	X(KEPT_VIRTUAL, "TCP frames for a virtual server kept from this machine's kernel")         \
 	X(KEPT_NOTICE, "IXCP notices kept from this machine's kernel")                             \
 	X(DROP_IXP, "IXP frames that arrived from the wire")                                       \

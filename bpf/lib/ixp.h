@@ -74,7 +74,7 @@ struct ixp_hdr {
 	__u8 version;   /*  0 BATON_VERSION */
 	__u8 type;      /*  1 enum ixp_type */
 	__u8 length;    /*  2 bytes of this header, tag included */
-	__u8 service;   /*  3 0: the node's web server; otherwise a local service of the balancer */
+	__u8 service;   /*  3 always 0: the node's web server. 1 to 6 were in use once */
 	__be32 session; /*  4 nonce: distinguishes sessions that use the same four-tuple */
 	__be32 balancer; /*  8 IPv4 address that IXCP notices go to */
 	__be32 confirm;  /* 12 end of the bytes that the balancer keeps: the node sends
@@ -166,17 +166,14 @@ struct ixcp_hdr {
 #define IXCP_TAGGED 32
 
 /*
- * skb->mark of frames inside guard and shim. It is 0 again before the stack sees the frame.
+ * skb->mark of frames inside the shim. It is 0 again before the stack sees the frame.
  *
- *     INJECT    the engine sends the frame to the balancer's own kernel: egress redirects it to
- *               ingress
  *     RETRY     an IXP frame that waits until an RST has removed the old socket of its four-tuple
  *     AGAIN     the same frame, which waits for the SYN that ends TIME_WAIT where no RST does
  *     NOTICE    + enum ixcp_type + (enum ixcp_reason << 4): the frame becomes that notice
  *
- * The first three are consecutive: a frame that arrives with one of them passed ingress before.
+ * The first two are consecutive: a frame that arrives with one of them passed ingress before.
  */
-#define BATON_MARK_INJECT 0x42540001
 #define BATON_MARK_RETRY 0x42540002
 #define BATON_MARK_AGAIN 0x42540003
 #define BATON_MARK_NOTICE 0x42540100

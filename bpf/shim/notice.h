@@ -63,8 +63,6 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 	else
 		count(SHIM_REFUSED_UNABLE);
 
-	if ((config->flags & SHIM_LOCAL) && notice->balancer == config->own)
-		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 	return at_ingress ? bpf_redirect(skb->ifindex, 0) : TC_ACT_OK;
 }
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The shim between wire and stack of a node, and of the balancer for its local services. Ingress
- * verifies IXP frames and gives the segment inside to the stack. Egress watches the segments that
- * sessions send to their clients, and sends notices to the balancer. All other frames pass
- * unchanged, after one check of the protocol (ingress) or one map look-up (egress).
+ * The shim between wire and stack of a node. Ingress verifies IXP frames and gives the segment
+ * inside to the stack. Egress watches the segments that sessions send to their clients, and sends
+ * notices to the balancer. All other frames pass unchanged, after one check of the protocol
+ * (ingress) or one map look-up (egress).
  *
- * Both are attached to clsact with direct action and priority 2, behind the guard of a balancer
- * (priority 1). Needs kernel 6.9.
+ * Both are attached to clsact with direct action and priority 2. Needs kernel 6.9.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -69,9 +68,7 @@ static __always_inline int verify(struct __sk_buff *skb, const struct shim_confi
 	frame->flags = tcp_flags(view.tcp);
 	frame->payload = view.payload;
 	__builtin_memcpy(frame->own_mac, view.eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(frame->mac,
-	                 config->flags & SHIM_LOCAL ? view.eth->h_dest : view.eth->h_source,
-	                 ETH_ALEN);
+	__builtin_memcpy(frame->mac, view.eth->h_source, ETH_ALEN);
 
 	__be32 balancer = frame->ixp.balancer;
 
@@ -87,21 +84,16 @@ SEC("tc")
 int shim_ingress(struct __sk_buff *skb)
 {
 	struct ixp_frame frame = {};
-	int injected = 0;
 
 	if (!is_ipv4(skb))
 		return TC_ACT_OK;
-	if (skb->mark >= BATON_MARK_INJECT && skb->mark <= BATON_MARK_AGAIN) {
-		frame.waits = skb->mark - BATON_MARK_INJECT;
+	if (skb->mark == BATON_MARK_RETRY || skb->mark == BATON_MARK_AGAIN) {
+		frame.waits = skb->mark - BATON_MARK_RETRY + 1;
 		skb->mark = 0;
-		injected = frame.waits == 0;
 	}
 	pull(skb, IPV4_OFFSET + IPV4_BYTES);
-	if (protocol_of(skb) != BATON_IPPROTO_IXP) {
-		if (injected)
-			count(SHIM_INJECTED);
+	if (protocol_of(skb) != BATON_IPPROTO_IXP)
 		return TC_ACT_OK;
-	}
 
 	const struct shim_config *config = get_config();
 

@@ -36,18 +36,11 @@ struct vlan_header {
 	__be16 protocol;
 };
 
-/*
- * True if the frame comes from another machine and is for one of our MAC addresses. Generic XDP
- * sees frames that the guard redirected between the engine and this machine's own kernel: they have
- * our address as source and destination.
- */
+/* True if the frame is for one of our MAC addresses. */
 static __always_inline int is_ours(const struct xdp_control *us, const struct ethhdr *eth)
 {
 	const __u16 *to = (const void *)eth->h_dest;
-	const __u16 *from = (const void *)eth->h_source;
 
-	if (from[0] == to[0] && from[1] == to[1] && from[2] == to[2])
-		return 0;
 #pragma unroll
 	for (__u32 i = 0; i < MAX_INTERFACES; i++) {
 		const __u16 *mac = (const void *)us->mac[i];

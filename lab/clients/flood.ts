@@ -116,7 +116,6 @@ class Sender {
       retireMs: 100,
       transmitSlots: SLOTS,
       transmitSlotBytes: SLOT_BYTES,
-      injectMark: 0,
       filterProgramFd: -1,
     });
     this.view = new DataView(this.ring.memory);

@@ -21,7 +21,7 @@ export const RING_COUNTERS = {
   ),
   ring_sent_outside: counter(
     'frames',
-    "Frames sent through another socket than the transmit ring's, because they are for this machine's own kernel or larger than a frame slot of the ring.",
+    "Frames sent through another socket than the transmit ring's, because they are larger than a frame slot of the ring.",
   ),
   ring_starved: counter(
     'times',
@@ -47,10 +47,6 @@ export const GUARD_COUNTERS = {
     'frames',
     "Frames that the guard's filter passed to the engine, out of all that the interface received.",
   ),
-  turned: counter(
-    'frames',
-    "Frames of the engine redirected to this machine's own kernel, for a local service to answer.",
-  ),
   kept_virtual: counter(
     'frames',
     "TCP frames for a virtual server withheld from this machine's own kernel, which would answer them with RSTs.",
@@ -61,7 +57,7 @@ export const GUARD_COUNTERS = {
   ),
   drop_ixp: counter(
     'frames',
-    'IXP frames dropped because they arrived from the wire. Only this machine itself may hand sessions over to its local services, so a stranger is trying to.',
+    'IXP frames dropped because they arrived from the wire. A balancer takes no sessions over, so a stranger is trying, or an agent has this machine as a node.',
   ),
   sent_on: counter(
     'frames',
@@ -73,7 +69,7 @@ export const GUARD_COUNTERS = {
   ),
 } as const satisfies Infos;
 
-/** Counters of `shim.bpf.c`, which runs on each node, and on a balancer for its local services. */
+/** Counters of `shim.bpf.c`, which runs on each node. */
 export const SHIM_COUNTERS = {
   adopted: counter('handoffs', 'Handoffs for which the shim asked the kernel to build a socket.'),
   adopt_repeated: counter(
@@ -94,7 +90,7 @@ export const SHIM_COUNTERS = {
   ),
   injected: counter(
     'frames',
-    "Frames from the balancer's engine to this machine's own kernel. Only a balancer counts them.",
+    'Always 0. In earlier versions a balancer counted frames for its own kernel here.',
   ),
   notice_adopted: counter(
     'notices',

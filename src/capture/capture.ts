@@ -324,7 +324,6 @@ function interfaces({ interface: clients, nodeInterface }: CaptureOptions) {
     { name: `${clients}-engine`, description: `${clients}, ${engine}` },
     { name: `${nodes}-notices`, description: `${nodes}, notices received` },
     { name: `${nodes}-nodes`, description: `${nodes}, ${engine} to nodes` },
-    { name: 'local', description: 'sent by the engine to the local services of this machine' },
   ];
 }
 

@@ -36,8 +36,6 @@ export const FrameFlags = {
 export const Port = {
   /** The interface on which frames arrive. */
   wire: 0,
-  /** This machine's own kernel, as if the frame had arrived from the wire. */
-  local: 1,
   /** Another interface, by which nodes are reached. Not every datapath has one. */
   nodes: 2,
 } as const;

@@ -19,11 +19,8 @@ import {
   type PacketRing,
   type PacketRingOptions,
 } from '../host/native.js';
-import { TapKind } from '../wire/tap-record.js';
 import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
-import { BATCH_FRAMES, INJECT_MARK, RingDatapath } from './ring.js';
-
-export { INJECT_MARK } from './ring.js';
+import { BATCH_FRAMES, RingDatapath } from './ring.js';
 
 /**
  * The kernel hands over a block that has any frame after RETIRE_MS, full or not. So the number of
@@ -85,7 +82,6 @@ export function packetRingOptions({
     receiveBlockBytes: RECEIVE_BLOCK_BYTES,
     retireMs: RETIRE_MS,
     ...transmitSlots(mtu + (admits ? NOTICE_BYTES : 0)),
-    injectMark: INJECT_MARK,
     filterProgramFd,
     fanout,
   };
@@ -174,9 +170,7 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     if (offset !== this.roomOf(this.nextSlot) || length > this.room) {
       throw new RangeError('the room was not the one reserved last');
     }
-    if (port === Port.local) {
-      this.sendLocal(offset, length, false);
-    } else if (port === Port.nodes) {
+    if (port === Port.nodes) {
       this.nodes?.send(offset, length, 0, false);
     } else {
       this.send(offset, length, 0, this.nextSlot);
@@ -186,8 +180,6 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   override forward(offset: number, length: number, flags: number, port: PortNumber): void {
     if ((flags & FrameFlags.truncated) !== 0) {
       this.forwardTruncated++;
-    } else if (port === Port.local) {
-      this.sendLocal(offset, length, true);
     } else if (port === Port.nodes) {
       this.nodes?.send(offset, length, flags, true);
     } else if ((flags & FrameFlags.segmented) !== 0) {
@@ -217,11 +209,6 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     for (let at = 0; at < taken; at++) bytes[noticeAt + at] = from[offset + at]!;
     sink.receive(noticeAt, taken, 0, now);
     return true;
-  }
-
-  private sendLocal(offset: number, length: number, received: boolean): void {
-    this.tap?.frame(TapKind.local, this.memory.bytes, offset, length);
-    this.ring.sendLocal(offset, length, received);
   }
 
   /**

@@ -28,9 +28,6 @@ export const LENGTH = 1;
 export const FLAGS = 2;
 export const SLOT = 3;
 
-/** The skb->mark of frames for this machine's own kernel: BATON_MARK_INJECT of bpf/lib/ixp.h. */
-export const INJECT_MARK = 0x42540001;
-
 /** The part of the addon's rings that is common to PacketRing and XdpRing. */
 interface FrameRing {
   readonly memory: ArrayBuffer;

@@ -11,10 +11,9 @@ import { BatonError } from '../base/errors.js';
 import type { StageClock } from '../base/stages.js';
 import type { Native, XdpPoolOptions, XdpRing } from '../host/native.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
-import { TapKind } from '../wire/tap-record.js';
 import { SegmentCutter } from './cutter.js';
 import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
-import { INJECT_MARK, RingDatapath, SLOT } from './ring.js';
+import { RingDatapath, SLOT } from './ring.js';
 
 /** Bytes that the kernel leaves free before each received frame (XDP_PACKET_HEADROOM). */
 const HEADROOM_BYTES = 256;
@@ -91,11 +90,7 @@ export function openXdpDatapath(
   stages?: StageClock,
   largest?: number,
 ): XdpDatapath {
-  return new XdpDatapath(
-    native.openXdpRing({ pool, worker, injectMark: INJECT_MARK }),
-    stages,
-    largest,
-  );
+  return new XdpDatapath(native.openXdpRing({ pool, worker }), stages, largest);
 }
 
 export class XdpDatapath extends RingDatapath<XdpRing> {
@@ -152,14 +147,12 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
     if (free[list] === 0 || offset !== this.lastOf(list) || length > this.frameBytes) {
       throw new RangeError('the room was not the one reserved last');
     }
-    if (port === Port.local) this.sendLocal(offset, length, 0);
-    else if (port === Port.nodes) this.nodes?.send(offset, length, 0, false);
+    if (port === Port.nodes) this.nodes?.send(offset, length, 0, false);
     else if (this.note(offset, length, 0, 0)) free[list] = free[list]! - 1;
   }
 
   override forward(offset: number, length: number, flags: number, port: PortNumber): void {
-    if (port === Port.local) this.sendLocal(offset, length, flags);
-    else if (port === Port.nodes) this.nodes?.send(offset, length, flags, false);
+    if (port === Port.nodes) this.nodes?.send(offset, length, flags, false);
     else if (this.note(offset, length, flags, 0) && offset === this.admitted) this.admitted = -1;
   }
 
@@ -202,11 +195,6 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
   private roomForAdmitted(): number {
     if (this.admitted < 0) this.admitted = this.takePiece();
     return this.admitted;
-  }
-
-  private sendLocal(offset: number, length: number, flags: number): void {
-    this.tap?.frame(TapKind.local, this.memory.bytes, offset, length);
-    this.ring.sendLocal(offset, length, flags);
   }
 
   /** Takes a free piece off its list. Returns -1, counted, when there is none. */

@@ -128,8 +128,6 @@ export interface XdpRingOptions {
   pool: number;
   /** 0 to workers - 1. Each worker may have one open ring. */
   worker: number;
-  /** The mark of frames for this machine's own kernel. */
-  injectMark: number;
 }
 
 /**
@@ -166,10 +164,6 @@ export interface XdpRing {
   flush(descriptors: Uint32Array, count: number): number;
   /** Fills the free lists up between two flushes, with frames that have been sent. */
   refill(): void;
-  /**
-   * Sends one frame at once to this machine's own kernel: with the mark, through the egress hook.
-   */
-  sendLocal(offset: number, length: number, flags: number): void;
   /** Calls `onReadable` from the event loop when frames are ready. */
   start(onReadable: () => void): void;
   /**

@@ -37,8 +37,6 @@ export interface PacketRingOptions {
   /** Transmit slots: count times size (bytes, a power of two). */
   transmitSlots: number;
   transmitSlotBytes: number;
-  /** The mark of frames for this machine's own kernel. */
-  injectMark: number;
   /** File descriptor of a loaded socket filter program, or -1 for none. */
   filterProgramFd: number;
   /**
@@ -92,10 +90,6 @@ export interface PacketRing {
     flags: number,
     headed: boolean,
   ): void;
-  /**
-   * Sends one frame at once to this machine's own kernel: with the mark, through the egress hook.
-   */
-  sendLocal(offset: number, length: number, received: boolean): void;
   /** Calls `onReadable` from the event loop when frames are ready. */
   start(onReadable: () => void): void;
   /**

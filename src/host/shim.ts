@@ -1,6 +1,6 @@
 /**
  * Loads the shim (bpf/shim/shim.bpf.c), configures it, and attaches it to both hooks of an
- * interface. A node has a shim for its web server, a balancer has one for its local services.
+ * interface of a node.
  * bpf/lib/config.h declares the layouts of keys and values.
  */
 import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
@@ -9,13 +9,12 @@ import { hostU32, loadObject, sumsByName } from './bpf-object.js';
 import type { Journal } from './journal/journal.js';
 import type { BpfObject } from './native.js';
 
-/** The shim runs after the guard of a balancer, which has priority 1. */
+/** As in earlier versions: a reload takes the places of their filters. */
 const PRIORITY = 2;
 const HANDLE = 1;
 
 /** struct shim_config. */
-const CONFIG = { key: 0, own: 16, flags: 20, bytes: 24 } as const;
-const FLAG_LOCAL = 0x1;
+const CONFIG = { key: 0, own: 16, bytes: 24 } as const;
 /** struct shim_service. */
 const SERVICE = { address: 0, port: 4, bytes: 8 } as const;
 
@@ -24,8 +23,6 @@ export interface ShimOptions {
   key: Uint8Array;
   /** This machine's own address: the source of its notices. */
   own: Address;
-  /** This machine is the balancer itself: the shim serves local services. */
-  local: boolean;
   /** Addresses of the balancers that may hand sessions over to this machine. */
   balancers: readonly Address[];
   /**
@@ -83,7 +80,6 @@ export class Shim {
     const config = new Uint8Array(CONFIG.bytes);
     config.set(options.key, CONFIG.key);
     config.set(addressBytes(options.own), CONFIG.own);
-    config.set(hostU32(options.local ? FLAG_LOCAL : 0), CONFIG.flags);
     for (const balancer of options.balancers) {
       this.object.mapUpdate('balancers', addressBytes(balancer), Uint8Array.of(1));
     }

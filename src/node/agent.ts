@@ -118,7 +118,6 @@ class Agent {
       shim = new Shim({
         key: options.key,
         own,
-        local: false,
         balancers: options.balancers,
         services: new Map(options.listen === undefined ? [] : [[0, options.listen]]),
         maxSessions: options.maxSessions,

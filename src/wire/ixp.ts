@@ -39,20 +39,6 @@ export const IxpFlag = {
   holdReset: 0x40,
 } as const;
 
-/** Values of the header's `service` field: the local services of the balancer. */
-export const LocalService = {
-  /** The node's own web server. */
-  none: 0,
-  badRequest: 1,
-  notFound: 2,
-  timeout: 3,
-  headTooLarge: 4,
-  unavailable: 5,
-  /** Closes without an answer: for a client that connected and never sent a byte. */
-  silentClose: 6,
-} as const;
-export type LocalServiceNumber = (typeof LocalService)[keyof typeof LocalService];
-
 /**
  * Addresses and ports (12), sequence and acknowledgement number (8), and the header before its tag.
  */

@@ -16,12 +16,10 @@ export const TapKind = {
   kernel: 1,
   /** Sent by the engine on the clients' interface. */
   engine: 2,
-  /** Received on the nodes' interface, or from this machine's own shim: a notice. */
+  /** Received on the nodes' interface: a notice. */
   notice: 3,
   /** Sent by the engine on the nodes' interface. */
   nodes: 4,
-  /** Sent by the engine to this machine's own kernel, for a local service. */
-  local: 5,
   /** Not a frame: `length` frames were left out since the last record of this kind. */
   lost: 255,
 } as const;

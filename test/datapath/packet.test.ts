@@ -3,7 +3,7 @@ import t from 'tap';
 import { readStages, StageClock, stageMemory } from '../../src/base/stages.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { NodePort } from '../../src/datapath/inlets/node-port.js';
-import { INJECT_MARK, PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
+import { PacketDatapath, packetRingOptions } from '../../src/datapath/packet.js';
 import { DESCRIPTOR_WORDS, OUTSIDE_RING, type PacketRing } from '../../src/host/native.js';
 
 const SLOTS = 4;
@@ -57,9 +57,6 @@ class FakeRing implements PacketRing {
     if (memory === this.memory) throw new Error('that is its own memory');
     this.taken.push([offset, length, flags, headed]);
   }
-  sendLocal(offset: number, length: number, received: boolean): void {
-    this.locals.push([offset, length, received]);
-  }
   start(): void {}
   stats(into: Float64Array): Float64Array {
     return into.fill(7);
@@ -85,21 +82,6 @@ t.test('a frame built here takes the next slot when it is committed', async (t) 
   datapath.flush();
   t.same(ring.flushes, [[[FIRST_ROOM, 70, 0, 0]]]);
   t.equal(datapath.reserve(60), FIRST_ROOM + SLOT_BYTES, 'continues where the ring says');
-});
-
-t.test('a frame for this machine takes no slot', async (t) => {
-  const ring = new FakeRing();
-  const datapath = new PacketDatapath(ring);
-  const room = datapath.reserve(60);
-  datapath.commit(room, 60, Port.local);
-  datapath.forward(100, 80, FrameFlags.segmented, Port.local);
-  t.same(ring.locals, [
-    [FIRST_ROOM, 60, false],
-    [100, 80, true],
-  ]);
-  t.equal(datapath.reserve(60), FIRST_ROOM);
-  datapath.flush();
-  t.same(ring.flushes, [[]]);
 });
 
 t.test('received frames are forwarded in order, large ones outside of the ring', async (t) => {
@@ -269,7 +251,6 @@ t.test('ring sizes follow the MTU', async (t) => {
   t.match(packetRingOptions({ interfaceIndex: 3, mtu: 1500, filterProgramFd: 9 }), {
     interfaceIndex: 3,
     filterProgramFd: 9,
-    injectMark: INJECT_MARK,
   });
 });
 

@@ -76,9 +76,7 @@ const FRAMES: readonly (readonly [string, PacketSpec, number, boolean, number, s
     [],
   ],
   ['IXP from the wire', handoff({ ethernet: HERE }), 0, false, Verdict.drop, ['drop_ixp']],
-  ['IXP of the engine', handoff({ ethernet: HERE }), Mark.inject, false, Verdict.unspec, []],
-  ['IXP that waited', handoff({ ethernet: HERE }), Mark.retry, false, Verdict.unspec, []],
-  ['TCP of the engine', to({}), Mark.inject, false, Verdict.unspec, []],
+  ['IXP that waited', handoff({ ethernet: HERE }), Mark.retry, false, Verdict.drop, ['drop_ixp']],
   ['a SYN with the mark of another program', to({}), 7, true, Verdict.drop, ['kept_virtual']],
 ];
 
@@ -139,15 +137,6 @@ if (insideNamespace(import.meta.url)) {
     for (const [name, spec, mark, , verdict, counters] of FRAMES) {
       t.strictSame(check('guard_ingress', build(spec), mark), { verdict, mark, counters }, name);
     }
-  });
-
-  t.test('egress', async (t) => {
-    const { unspec, redirect } = Verdict;
-    const frame = build(to({}));
-    t.strictSame(check('guard_egress', frame, 0), { verdict: unspec, mark: 0, counters: [] });
-    t.strictSame(check('guard_egress', frame, 7), { verdict: unspec, mark: 7, counters: [] });
-    const turned = { verdict: redirect, mark: Mark.inject, counters: ['turned'] };
-    t.strictSame(check('guard_egress', frame, Mark.inject), turned);
   });
 
   t.test('a SYN truncated at any length behind its address never reaches the kernel', async (t) => {

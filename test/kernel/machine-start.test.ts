@@ -117,7 +117,6 @@ if (insideNamespace(import.meta.url)) {
     for (const [change, error] of [
       [{ interface: 'eth9' }, { code: 'BATON_INTERFACE', where: 'eth9' }],
       [{ address: addressNumber('10.9.9.9') }, { code: 'BATON_INTERFACE' }],
-      [{ adoptFunction: 'no_such_function' }, { code: 'BATON_KERNEL' }],
     ] as const) {
       await t.rejects(preflight({ ...options, ...change }), error);
     }

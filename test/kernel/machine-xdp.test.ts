@@ -260,10 +260,7 @@ if (insideNamespace(import.meta.url)) {
         'XDP program baton_xdp (native)',
         'clsact',
         `pins in ${pins}`,
-        'tc filter guard_egress (egress)',
         'tc filter guard_ingress (ingress)',
-        'tc filter shim_egress (egress)',
-        'tc filter shim_ingress (ingress)',
       ].sort(),
     );
     nothingLeft(t);

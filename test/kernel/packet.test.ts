@@ -1,27 +1,19 @@
 /** The packet ring and the packet datapath on a real kernel: frames in, frames out. */
-import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { FrameFlags, type FrameSink, Port } from '../../src/datapath/datapath.js';
+import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { NodePort } from '../../src/datapath/inlets/node-port.js';
-import {
-  INJECT_MARK,
-  openPacketDatapath,
-  PacketDatapath,
-  transmitSlots,
-} from '../../src/datapath/packet.js';
+import { openPacketDatapath, PacketDatapath, transmitSlots } from '../../src/datapath/packet.js';
 import { native } from '../../src/host/native.js';
 import { insideNamespace, macOf, run, until } from './namespace.js';
 import {
   collector,
   compileAndLoad,
   type Heard,
-  IPV4_PROTOCOL,
   MTU,
   NODE_MAC,
   now,
   RingFarm,
   type Seen,
-  UDP,
   UDP_PAYLOAD,
   writeUdp,
 } from './ring-farm.js';
@@ -29,21 +21,10 @@ import { forwarder, upload, uploadDigest } from './upload.js';
 
 const UPLOAD_BYTES = 20_000_000;
 
-/**
- * Counts frames with the mark at egress, keeps the length of the last one, and drops them.
- */
+/** A filter for frames longer than 200 bytes. */
 const PROGRAM = `
 #include <linux/bpf.h>
-#include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 2); __type(key, __u32); __type(value, __u32); } seen SEC(".maps");
-SEC("tc") int take(struct __sk_buff *skb) {
-  __u32 first = 0, second = 1, *count = bpf_map_lookup_elem(&seen, &first), *length = bpf_map_lookup_elem(&seen, &second);
-  if (skb->mark != ${INJECT_MARK}u || !count || !length) return TC_ACT_OK;
-  ++*count;
-  *length = skb->len;
-  return TC_ACT_STOLEN;
-}
 SEC("socket") int only_long(struct __sk_buff *skb) { return skb->len > 200 ? 0x40000 : 0; }
 char licence[] SEC("license") = "GPL";
 `;
@@ -269,44 +250,5 @@ if (insideNamespace(import.meta.url)) {
     t.equal(datapath.stats()[3], 22, 'a batch of them is given up');
     t.equal(datapath.reserve(80) >= 0, true);
     datapath.close();
-  });
-
-  t.test('frames for this machine pass the egress hook with their mark', async (t) => {
-    programs.attachTc('take', farm.e1, 'egress', 1, 1);
-    const datapath = farm.open();
-    const seen = (): number[] =>
-      programs.mapEntries('seen').map(({ value }) => new DataView(value.buffer).getUint32(0, true));
-    const room = datapath.reserve(100);
-    writeUdp(datapath, room, 100, 1);
-    datapath.commit(room, 100, Port.local);
-    t.same(seen(), [1, 100]);
-    const again = datapath.reserve(80);
-    writeUdp(datapath, again, 80, 1);
-    datapath.commit(again, 80, Port.wire);
-    datapath.flush();
-    t.same(seen(), [1, 100], 'frames for the wire carry no mark');
-
-    const frames: Seen[] = [];
-    const sink = collector(datapath, frames);
-    const inject: FrameSink = {
-      receive: (offset, length, flags) => {
-        sink.receive(offset, length, flags, 0);
-        if (datapath.memory.bytes[offset + IPV4_PROTOCOL] === UDP)
-          datapath.forward(offset, length, flags, Port.local);
-      },
-      tick: () => {},
-    };
-    datapath.start(() => datapath.poll(inject, now));
-    await farm.sendUdp(200);
-    await until('a frame', () => frames.length > 0);
-    t.same(seen(), [2, UDP_PAYLOAD + 200], 'a received one, with its unfinished checksum');
-    t.match(datapath.stats(), { 2: 3, 3: 0 });
-    datapath.close();
-    native().detachTc(farm.e1, 'egress', 1, 1);
-    native().removeClsactIfEmpty(farm.e1);
-  });
-  t.test('the mark equals that of the BPF programs', async (t) => {
-    const header = readFileSync(new URL('../../../bpf/lib/ixp.h', import.meta.url), 'utf8');
-    t.match(header, new RegExp(`#define BATON_MARK_INJECT 0x${INJECT_MARK.toString(16)}\\b`));
   });
 }

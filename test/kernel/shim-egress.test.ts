@@ -1,26 +1,10 @@
-/** The shim at egress, packet by packet (BPF_PROG_TEST_RUN), and on the balancer itself. */
+/** The shim at egress, packet by packet (BPF_PROG_TEST_RUN). */
 import t from 'tap';
-import { build, type PacketSpec } from '../../lab/packet.js';
+import type { PacketSpec } from '../../lab/packet.js';
 import { insideNamespace } from './namespace.js';
-import { type Case, dropped, passed, runCases, Verdict } from './shim-cases.js';
-import {
-  ACK,
-  BALANCER,
-  CLIENT,
-  handoff,
-  KEY,
-  Mark,
-  notice,
-  OWN_MAC,
-  SEQ,
-  Shim,
-  sessionKey,
-  sessionValue,
-  toClient,
-  VIRTUAL,
-} from './shim-fixture.js';
+import { type Case, dropped, passed, runCases } from './shim-cases.js';
+import { ACK, CLIENT, Mark, notice, SEQ, Shim, toClient, VIRTUAL } from './shim-fixture.js';
 
-const Reason = { noListener: 1 } as const;
 const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4 } as const;
 const USER_MARK = 7;
 
@@ -89,29 +73,4 @@ if (insideNamespace(import.meta.url)) {
   t.teardown(() => shim.object.close());
 
   t.test('egress', async (t) => runCases(t, shim, 'shim_egress', EGRESS));
-
-  t.test('on the balancer itself, notices go to its own ingress', async (t) => {
-    shim.configure(true);
-    shim.object.mapDelete('sessions', sessionKey);
-    const frame = build(handoff({ ixp: { service: 5 } }), KEY);
-    const {
-      verdict,
-      frame: out,
-      mark,
-    } = shim.object.testRun('shim_ingress', frame, { mark: Mark.inject });
-    const expected = notice({
-      ethernet: { source: OWN_MAC, destination: OWN_MAC },
-      ip: { source: BALANCER },
-      ixcp: { type: Ixcp.refused, reason: Reason.noListener, seq: ACK, ack: SEQ },
-    });
-    t.strictSame([verdict, mark], [Verdict.redirect, 0]);
-    t.strictSame(out, build(expected, KEY));
-
-    shim.object.mapUpdate('sessions', sessionKey, sessionValue());
-    const copy = shim.object.testRun('shim_egress', build(toClient({})), {
-      mark: Mark.notice + Ixcp.fin,
-    });
-    t.equal(copy.verdict, Verdict.redirect);
-    shim.configure(false);
-  });
 }

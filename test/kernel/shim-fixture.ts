@@ -23,7 +23,7 @@ export const ACK = 0x0800_0001;
 export const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 
 /** BATON_MARK_* of bpf/lib/ixp.h. */
-export const Mark = { inject: 0x4254_0001, retry: 0x4254_0002, notice: 0x4254_0100 } as const;
+export const Mark = { retry: 0x4254_0002, notice: 0x4254_0100 } as const;
 
 export const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 
@@ -141,13 +141,8 @@ export class Shim {
     this.object = native().loadBpf(join(project, 'build', 'bpf', 'shim.bpf.o'), {
       maxEntries: { sessions: 1024 },
     });
-    this.configure(false);
+    this.object.mapUpdate('config', hostU32(0), join8(KEY, addressBytes(OWN), hostU32(0)));
     this.object.mapUpdate('balancers', addressBytes(BALANCER), Uint8Array.of(1));
-  }
-
-  configure(local: boolean): void {
-    const own = addressBytes(local ? BALANCER : OWN);
-    this.object.mapUpdate('config', hostU32(0), join8(KEY, own, hostU32(local ? 1 : 0)));
   }
 
   service(number: number, address: string, port: number): void {

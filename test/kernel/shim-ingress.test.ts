@@ -15,7 +15,6 @@ import {
   CLIENT,
   handoff,
   KEY,
-  Mark,
   notice,
   project,
   SEQ,
@@ -54,13 +53,6 @@ const INGRESS: readonly Case[] = [
     ...passed,
     markOut: USER_MARK,
     counters: [],
-  },
-  {
-    name: 'a frame of the engine loses its mark',
-    frame: plain,
-    mark: Mark.inject,
-    ...passed,
-    counters: ['injected'],
   },
   {
     name: 'other protocols pass untouched',

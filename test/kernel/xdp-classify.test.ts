@@ -81,14 +81,6 @@ const FRAMES: readonly Given[] = [
   ['SYN and FIN at once', segment({ flags: 'SF', seq: 1 }), 'to_engine_unknown'],
   ['SYN and RST at once', segment({ flags: 'SR', seq: 1 }), 'to_engine_unknown'],
   ['for another MAC address', segment(ack, '', { ethernet: elsewhere })],
-  [
-    'redirected by the guard, on its way to our own kernel',
-    segment(ack, '', { ethernet: { source: BALANCER.mac } }),
-  ],
-  [
-    'a notice of our own shim',
-    notice({ ethernet: { source: BALANCER.mac }, ip: { source: BALANCER.address } }),
-  ],
   ['broadcast', segment(ack, '', { ethernet: { destination: 'ff:ff:ff:ff:ff:ff' } })],
   ['ARP', segment(ack, '', { ethernet: { type: 0x0806 } })],
   ['IPv6', segment(ack, '', { ethernet: { type: 0x86dd } })],

@@ -3,13 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { FrameFlags, type FrameSink, Port } from '../../src/datapath/datapath.js';
-import { INJECT_MARK } from '../../src/datapath/ring.js';
 import type { XdpDatapath } from '../../src/datapath/xdp.js';
 import { native, type XdpMode } from '../../src/host/native.js';
 import { insideNamespace, outputOf, run, until } from './namespace.js';
 import {
   collector,
-  compileAndLoad,
   IPV4_PROTOCOL,
   now,
   RingFarm,
@@ -29,25 +27,6 @@ const FLOOD = 20_000;
 const RECEIVE_FRAMES = 8_192;
 const LISTED = 512;
 
-/**
- * Counts frames with the mark at egress, keeps length and checksum field of the last one, and drops
- * them.
- */
-const MARKED = `
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
-#include <bpf/bpf_helpers.h>
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 2); __type(key, __u32); __type(value, __u32); } seen SEC(".maps");
-SEC("tc") int take(struct __sk_buff *skb) {
-  __u32 first = 0, second = 1, *count = bpf_map_lookup_elem(&seen, &first), *length = bpf_map_lookup_elem(&seen, &second);
-  if (skb->mark != ${INJECT_MARK}u || !count || !length) return TC_ACT_OK;
-  ++*count;
-  *length = skb->len;
-  return TC_ACT_STOLEN;
-}
-char licence[] SEC("license") = "GPL";
-`;
-
 /** Sends many datagrams of 100 bytes, and one of 200 at the end. */
 const FLOOD_UDP = `
 const [address, count] = process.argv.slice(1);
@@ -61,7 +40,7 @@ const THREAD = `
 const { createRequire } = require('node:module');
 const { parentPort, workerData } = require('node:worker_threads');
 const addon = createRequire(workerData.file)('../../../build/Release/baton.node');
-const ring = addon.openXdpRing({ pool: workerData.pool, worker: workerData.worker, injectMark: 1 });
+const ring = addon.openXdpRing({ pool: workerData.pool, worker: workerData.worker });
 const descriptors = new Uint32Array(4096);
 const view = new DataView(ring.memory);
 ring.start(() => {
@@ -287,37 +266,6 @@ if (insideNamespace(import.meta.url)) {
     while (build(datapath, 1)) rooms++;
     t.ok(rooms >= 512, 'their frames came back');
     setup.close();
-  });
-
-  t.test('frames for this machine pass the egress hook with their mark', async (t) => {
-    const marked = compileAndLoad(MARKED);
-    marked.attachTc('take', farm.e1, 'egress', 1, 1);
-    const seen = (): number[] =>
-      marked.mapEntries('seen').map(({ value }) => new DataView(value.buffer).getUint32(0, true));
-    const setup = setUp(t, 'native');
-    const datapath = setup.open();
-    const room = datapath.reserve(100);
-    writeUdp(datapath, room, 100, 1);
-    datapath.commit(room, 100, Port.local);
-    t.same(seen(), [1, 100]);
-    t.equal(datapath.reserve(100), room, 'its room is free again');
-    const frames: Seen[] = [];
-    const sink = collector(datapath, frames);
-    pump(datapath, {
-      receive: (offset, length, flags) => {
-        sink.receive(offset, length, flags, 0);
-        datapath.forward(offset, length, flags, Port.local);
-      },
-      tick: () => {},
-    });
-    await farm.sendUdp(200);
-    await until('a frame', () => frames.length > 0);
-    t.same(seen(), [2, UDP_PAYLOAD + 200]);
-    t.match(datapath.stats(), { 2: 2, 3: 0 });
-    setup.close();
-    native().detachTc(farm.e1, 'egress', 1, 1);
-    native().removeClsactIfEmpty(farm.e1);
-    marked.close();
   });
 
   t.test('onBatch runs before the frames of a batch are read', async (t) => {

@@ -1,6 +1,5 @@
 /** src/wire/ixp.ts and ixcp.ts against their definition, bpf/lib/ixp.h, as a C compiler sees it. */
 import t from 'tap';
-import { INJECT_MARK } from '../../src/datapath/packet.js';
 import { Protocol } from '../../src/wire/ipv4.js';
 import {
   IXCP,
@@ -48,7 +47,6 @@ t.test('IXP', async (t) => {
     ['IXP_FOLLOW', IxpFlag.follow],
     ['IXP_HEAD', IxpFlag.head],
     ['IXP_HOLD_RESET', IxpFlag.holdReset],
-    ['BATON_MARK_INJECT', INJECT_MARK],
   ]);
 });
 

@@ -27,7 +27,6 @@ export class ArpPort {
       retireMs: RETIRE_MS,
       transmitSlots: TRANSMIT_SLOTS,
       transmitSlotBytes: TRANSMIT_SLOT_BYTES,
-      injectMark: 0,
       filterProgramFd: -1,
     });
     this.bytes = new Uint8Array(this.ring.memory);

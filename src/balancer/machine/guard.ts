@@ -1,7 +1,8 @@
 /**
  * The guard on the balancer's interface: loads bpf/guard/guard.bpf.c, writes the virtual servers
- * into its maps, and attaches it to both tc hooks. The guard gives the engine its frames, and drops
- * them before the kernel's own stack. bpf/lib/config.h defines the layouts of keys and values.
+ * into its maps, and attaches it to the tc hook at ingress. The guard gives the engine its frames,
+ * and drops them before the kernel's own stack. bpf/lib/config.h defines the layouts of keys and
+ * values.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -18,6 +19,7 @@ import { ServerMaps } from './server-maps.js';
 
 const PRIORITY = 1;
 const HANDLE = 1;
+const PROGRAM = 'guard_ingress';
 
 export class Guard {
   private readonly object: BpfObject;
@@ -78,27 +80,16 @@ export class Guard {
   }
 
   /**
-   * Attaches both programs to an interface, in place of those of an earlier run.
-   * @throws BatonError BATON_IN_USE when filters of another program have the same places.
+   * Attaches the program to an interface, in place of that of an earlier run: the kernel's stack
+   * must not answer what clients and nodes send there.
+   * @param at another interface than that of the journal
+   * @throws BatonError BATON_IN_USE when a filter of another program has the same place.
    */
-  async attach(journal: Journal, interfaceIndex: number): Promise<void> {
-    for (const hook of ['ingress', 'egress'] as const) {
-      const program = `guard_${hook}`;
-      await journal.filter({ hook, priority: PRIORITY, handle: HANDLE, program }, () =>
-        this.object.attachTc(program, interfaceIndex, hook, PRIORITY, HANDLE),
-      );
-    }
-  }
-
-  /**
-   * Attaches the ingress program to the nodes' interface: the kernel's stack must not answer what
-   * nodes send there.
-   * @throws BatonError as `attach` does
-   */
-  async attachTo(journal: Journal, at: Place): Promise<void> {
-    const program = 'guard_ingress';
-    await journal.filter({ at, hook: 'ingress', priority: PRIORITY, handle: HANDLE, program }, () =>
-      this.object.attachTc(program, at.index, 'ingress', PRIORITY, HANDLE),
+  async attach(journal: Journal, interfaceIndex: number, at?: Place): Promise<void> {
+    const place = at === undefined ? {} : { at };
+    const entry = { ...place, hook: 'ingress', priority: PRIORITY, handle: HANDLE } as const;
+    await journal.filter({ ...entry, program: PROGRAM }, () =>
+      this.object.attachTc(PROGRAM, interfaceIndex, 'ingress', PRIORITY, HANDLE),
     );
   }
 

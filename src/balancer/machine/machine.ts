@@ -314,7 +314,8 @@ export class Machine {
     await this.guard.attach(this.journal, info.index);
     const { nodes } = this.interfaces;
     if (nodes !== undefined) {
-      await this.guard.attachTo(this.journal, { interface: nodes.name, index: nodes.info.index });
+      const at = { interface: nodes.name, index: nodes.info.index };
+      await this.guard.attach(this.journal, at.index, at);
     }
     removeStalePins();
     this.xdp = await openXdpIfChosen(options, {

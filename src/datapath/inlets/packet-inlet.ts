@@ -46,7 +46,7 @@ export abstract class PacketInlet implements Inlet {
     admitter: Admitter,
     sizes: InletSizes,
   ) {
-    this.ring = native.openPacketRing({ ...on, ...sizes, injectMark: 0 });
+    this.ring = native.openPacketRing({ ...on, ...sizes });
     this.bytes = new Uint8Array(this.ring.memory);
     this.admitter = admitter;
   }

@@ -1,11 +1,6 @@
 /**
- * Frames for the engine that reach the network stack, behind the XDP program on the clients'
- * interface:
- *
- * - Notices of this machine's own shim, about the sessions of the local services. They are turned
- *   round at the egress hook, behind the XDP program of a driver, which does not see them.
- * - Segments larger than a frame of the wire, for which AF_XDP has no room: the XDP program passes
- *   them on.
+ * Segments larger than a frame of the wire, for which AF_XDP has no room: the XDP program on the
+ * clients' interface passes them to the network stack, and they reach the engine here.
  */
 import type { Native } from '../../host/native.js';
 import { Protocol } from '../../wire/ipv4.js';
@@ -13,9 +8,9 @@ import type { Admitter } from './inlet.js';
 import { type InletOptions, type InletSizes, PacketInlet } from './packet-inlet.js';
 
 /**
- * 1 MiB, for a few notices of 74 bytes for each request that a local service answers. A block with
- * any frame in it is handed over after 2 ms: there are enough blocks for a quarter of a second
- * without the engine. Nothing is sent here, so the ring has the fewest slots that it takes.
+ * 1 MiB, for the few frames that come here where the wire cuts segments. A block with any frame in
+ * it is handed over after 2 ms: there are enough blocks for a quarter of a second without the
+ * engine. Nothing is sent here, so the ring has the fewest slots that it takes.
  */
 const SMALL: InletSizes = {
   receiveBlocks: 128,
