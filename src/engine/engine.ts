@@ -91,6 +91,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.passThrough = new PassThrough(this.core, this.toNode);
     this.recall = new Recall(this.core, this.toClient, this.toNode, choice);
     this.inheritance = new Inheritance(this.core, this.toNode, this.answers);
+    const following = new Following(this.core, this.toNode, this.passThrough);
     const sender = new HandoffSender(this.core, this.toNode);
     this.confirmation = new Confirmation(
       this.core,
@@ -99,6 +100,7 @@ export class Engine implements FrameSink, TimerHandler {
       sender,
       this.recall,
       this.inheritance,
+      following,
     );
     this.handoff = new Handoff(
       this.core,
@@ -112,7 +114,6 @@ export class Engine implements FrameSink, TimerHandler {
       this.answers,
     );
     this.handshake = new Handshake(this.core, this.toClient);
-    const following = new Following(this.core, this.toNode, this.passThrough);
     this.leaving = new Leaving(this.core, this.toNode, this.handoff, this.recall, following);
     this.collector = new Collector(
       this.core,

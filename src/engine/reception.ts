@@ -193,7 +193,7 @@ export class Reception {
       case SessionState.handing:
         if (this.gathering.concerns(slot)) this.gathering.receive(slot);
         else if (this.handoff.isFencing(slot)) this.handoff.receiveFenced(slot);
-        else this.confirmation.receive(slot);
+        else if (this.confirmation.receive(slot)) this.following.receive(slot, this.gathering);
         return;
       case SessionState.passing:
         if ((this.core.segment.flags & TcpFlag.rst) !== 0) this.passThrough.forwardReset(slot);

@@ -16,6 +16,7 @@ import {
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
 import { HeadStep } from '../head-store.js';
+import type { Following } from '../moving/following.js';
 import { SessionAction } from '../table/session-record.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Inheritance } from './inheritance.js';
@@ -30,6 +31,7 @@ export class Confirmation {
   private readonly sender: HandoffSender;
   private readonly recall: Recall;
   private readonly inheritance: Inheritance;
+  private readonly following: Following;
 
   constructor(
     core: Core,
@@ -38,6 +40,7 @@ export class Confirmation {
     sender: HandoffSender,
     recall: Recall,
     inheritance: Inheritance,
+    following: Following,
   ) {
     this.core = core;
     this.toClient = toClient;
@@ -45,6 +48,7 @@ export class Confirmation {
     this.sender = sender;
     this.recall = recall;
     this.inheritance = inheritance;
+    this.following = following;
   }
 
   /**
@@ -80,41 +84,47 @@ export class Confirmation {
     }
   }
 
-  /** A segment, other than a SYN, of the client while the node has not confirmed. */
-  receive(slot: number): void {
+  /**
+   * A segment, other than a SYN, of the client while the node has not confirmed. Returns true if
+   * the session passes now and its client is followed: then the segment is still to be handled.
+   */
+  receive(slot: number): boolean {
     const core = this.core;
     const { segment, sessions, counters } = core;
     const acceptance = this.acceptance(slot);
     if (acceptance !== Acceptance.accepted && acceptance !== Acceptance.reset) {
       const malformed = acceptance === Acceptance.noAck;
       counters.count(malformed ? Counter.drop_malformed_tcp : Counter.drop_out_of_window);
-      return;
+      return false;
     }
     if (this.inheritance.inDoubt(slot)) core.noteClientMac(slot);
     sessions.setLastSeen(slot, core.clock);
     if (acceptance === Acceptance.reset) {
       this.toNode.wrap(slot);
       core.linger(slot, 'client-reset');
-      return;
+      return false;
     }
-    if (this.showsAnswer(slot) && !this.confirmedByClient(slot)) return;
+    if (this.showsAnswer(slot) && !this.confirmedByClient(slot)) return false;
+    if (sessions.state(slot) === SessionState.passing && this.following.concerns(slot)) return true;
     if (segment.span > 0 && seqBefore(segment.sequence, sessions.handedTo(slot))) {
       // The engine sends the bytes that it keeps. The client's own copy might differ from what was
       // inspected.
       if (this.inheritance.inDoubt(slot)) this.inheritance.forwardRepeatedHead(slot);
-      return;
+      return false;
     }
-    if (!this.toNode.wrap(slot)) return;
+    this.following.passesUnread(slot);
+    if (!this.toNode.wrap(slot)) return false;
     if (core.followClient(slot) && sessions.state(slot) === SessionState.passing)
       core.waitForEnd(slot);
     this.leaveToKernel(slot);
+    return false;
   }
 
   /**
    * Whether the current segment shows that its client has bytes of an answer: it acknowledges them,
    * or has them behind a gap.
    */
-  private showsAnswer(slot: number): boolean {
+  showsAnswer(slot: number): boolean {
     const { segment, sessions } = this.core;
     const first = sessions.serverFirst(slot);
     if (acknowledgesAnswer(segment.acknowledgement, first)) return true;
@@ -134,6 +144,7 @@ export class Confirmation {
   private leaveToKernel(slot: number): void {
     const { sessions, batchHandoffs } = this.core;
     if (sessions.state(slot) !== SessionState.handing) return;
+    if (sessions.has(slot, SessionFlag.watched)) return;
     if ((sessions.action(slot) & SessionAction.wrap) !== 0) return;
     if (!batchHandoffs.has(slot)) sessions.wrapInKernel(slot);
   }

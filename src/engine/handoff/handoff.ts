@@ -10,7 +10,7 @@ import { IxcpReason } from '../../wire/ixcp.js';
 import { IxpFlag } from '../../wire/ixp.js';
 import { seqAdd, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
-import { acknowledges, acknowledgesAnswer } from '../acceptance.js';
+import { acknowledges } from '../acceptance.js';
 import type { Answers } from '../answers/answers.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
@@ -214,7 +214,7 @@ export class Handoff {
     }
     if (!acknowledges(core.segment.flags)) return;
     core.sessions.setLastSeen(slot, core.clock);
-    if (acknowledgesAnswer(core.segment.acknowledgement, core.sessions.serverFirst(slot))) {
+    if (this.confirmation.showsAnswer(slot)) {
       // The node has answered after all, and the client takes no more of it.
       this.withdraw(slot);
       this.confirmation.fail(slot);

@@ -66,6 +66,22 @@ export class Following {
     );
   }
 
+  /**
+   * The current segment, of a session that is being handed over, goes to the node unread. Pins the
+   * session if that hides where the next head begins.
+   */
+  passesUnread(slot: number): void {
+    const { core } = this;
+    if (!this.concerns(slot)) return;
+    const { segment, dispatcher } = core;
+    const streams = core.streams!;
+    const end = seqAdd(segment.sequence, segment.payloadLength);
+    dispatcher.follower.state = streams.state[slot]!;
+    dispatcher.follower.left = streams.left[slot]!;
+    if (seqDiff(end, streams.next[slot]!) > dispatcher.follower.unread)
+      this.pin(slot, Stay.pipelining);
+  }
+
   /** A segment that `concerns` the engine. */
   receive(slot: number, gathering: Gathering): void {
     const { core } = this;

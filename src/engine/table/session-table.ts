@@ -264,7 +264,8 @@ export class SessionTable extends SessionRecords {
    * state changes.
    */
   forwardAnsweredInKernel(slot: number): void {
-    this.writeAction(slot, this.action(slot) | SessionAction.answered);
+    const watched = this.has(slot, SessionFlag.watched) ? SessionAction.payloadUp : 0;
+    this.writeAction(slot, this.action(slot) | SessionAction.answered | watched);
   }
 
   /** Has the kernel give every segment of the session to the engine, until its state changes. */
