@@ -46,6 +46,11 @@ t.test('requests of one connection go to three nodes', { skip: whyNoFarm() }, as
     const counter = async (name: string): Promise<number> =>
       (await farm.stats()).counters[name] ?? 0;
 
+    await farm.waitFor(
+      async () => (await farm.stats()).nodes.every(({ lastReportMs }) => lastReportMs !== null),
+      'the balancer knows what each node can do',
+    );
+
     await t.test('curl: small and large files, on one connection', async (t) => {
       const order = [1, 2, 3, 1, 1, 3, 2, 1];
       const urls = order.map((node) => `${BASE}/n${node}/small.txt`);

@@ -266,6 +266,21 @@ t.test('the body of a request that moves follows it', async (t) => {
   client.stays(50, 1, get('/1'));
 });
 
+t.test('a later head that outgrows a small room, and the body behind it', async (t) => {
+  const client = new Client(t);
+  client.first(0, get('/0'));
+  const body = 'x'.repeat(5_000);
+  const request = `POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n${body}`;
+  const second = client.leaves(20, 0, 1, request);
+  client.talk.send(30, notice(0, NOTICE.left, { seq: client.ack, ack: second }));
+  const pieces = client.talk.rest(30);
+  t.equal(pieces.map(({ payload }) => Buffer.from(payload).toString()).join(''), request);
+  client.talk.send(31, notice(1, NOTICE.adopted, { ack: client.seq }));
+  client.answered(40, 1);
+  t.ok(client.watched());
+  client.stays(50, 1, get('/1'));
+});
+
 t.test('requests that pin the session to its node', async (t) => {
   for (const [name, request, counter] of [
     ['Upgrade', 'GET /0 HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n', 'pinned_upgrade'],

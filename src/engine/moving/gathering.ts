@@ -181,7 +181,8 @@ export class Gathering {
     const stays = following.isEnding(slot) || following.staysFor(slot, sessions.resource[slot]!);
     if (!stays && states.canLeave(sessions.node(slot))) this.leaving.begin(slot);
     else {
-      if (!stays) following.pin(slot, Stay.unable);
+      // An agent that has not reported yet may know LEAVE.
+      if (!stays && states.reportedAt[sessions.node(slot)]! >= 0) following.pin(slot, Stay.unable);
       this.leaving.stay(slot);
     }
   }
