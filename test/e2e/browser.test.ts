@@ -1,4 +1,7 @@
-/** Pages in headless Chromium, over one connection: in clear, and over TLS with HTTP/2. */
+/**
+ * Pages in headless Chromium, over one connection: in clear, over TLS with HTTP/2, and with parts
+ * on different nodes.
+ */
 import t from 'tap';
 import { IMAGE, loadPage, pageOf, saidBy, whyNoBrowser } from '../../lab/clients/browser.js';
 import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
@@ -74,3 +77,54 @@ t.test('a browser loads a page', { skip: whyNoFarm() || whyNoBrowser() }, async 
     }
   });
 });
+
+/** The page, its images and its scripts are on three nodes. */
+const spread = [
+  { path: '/', nodes: ['n1'] },
+  { path: '/images/', nodes: ['n2'] },
+  { path: '/scripts/', nodes: ['n3'] },
+];
+
+function fillSpread(farm: Farm): void {
+  const [html, images, scripts] = farm.webs;
+  html?.put('index.html', pageOf(PARTS));
+  for (const name of ['a', 'b']) images?.put(`images/${name}.gif`, IMAGE);
+  for (const name of ['one', 'two']) scripts?.put(`scripts/${name}.js`, `say('${name}.js');\n`);
+}
+
+t.test(
+  'a browser loads a page whose parts are on three nodes',
+  { skip: whyNoFarm() || whyNoBrowser() },
+  async (t) => {
+    const balancer = {
+      virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, keepAlive: 'migrate' }],
+      accessLog: { file: 'access.json' },
+    };
+    const use = { resources: spread, fill: fillSpread, nodes: 3, balancer };
+    await withFarm(t, use, async (farm) => {
+      const log = new AccessLogReader(farm, 'access.json');
+      const document = await loadPage(farm.client, `http://${NAME}/`, { [NAME]: VIRTUAL_ADDRESS });
+      t.equal(saidBy(document), ARRIVED);
+      const line = await log.line('the session', ({ request }) => request !== null);
+      t.equal(line.closed, 'fin');
+      const asking = log.lines().filter(({ request }) => request !== null);
+      t.equal(asking.length, 1, 'over one connection');
+      const { counters } = await farm.stats();
+      t.equal(counters.moved, PARTS.length, 'which has moved for each part');
+      const wanted = [
+        ['/'],
+        ['/images/a.gif', '/images/b.gif'],
+        ['/scripts/one.js', '/scripts/two.js'],
+      ];
+      await farm.waitFor(
+        () => served(farm).flat().length === 1 + PARTS.length,
+        'the nodes have logged every request',
+      );
+      t.same(
+        served(farm),
+        wanted.map((paths) => paths.map((path) => `GET ${path} HTTP/1.1`)),
+        'each from the node that holds it',
+      );
+    });
+  },
+);
