@@ -356,7 +356,7 @@ export const XDP_COUNTERS = {
   ),
   forward_unfinished: counter(
     'packets',
-    'Packets for virtual servers with mode forward dropped because their checksum is left to hardware, and the driver leaves no room to ask the network stack to finish it. Switch checksum offload off where they come from (`ethtool -K INTERFACE tx off`).',
+    'Packets for virtual servers with mode forward dropped because their checksum was left to hardware. The driver leaves no room to ask the network stack to finish it. Switch checksum offload off where they come from (`ethtool -K INTERFACE tx off`).',
   ),
   forward_icmp: counter(
     'messages',
