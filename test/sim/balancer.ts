@@ -9,7 +9,7 @@ import { directoryImage } from '../../src/directory/directory-image.js';
 import { RequestAnswers } from '../../src/directory/request-answers.js';
 import { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import { Engine } from '../../src/engine/engine.js';
-import { inSlots } from '../../src/engine/farm.js';
+import { inSlots, KeepAlive } from '../../src/engine/farm.js';
 import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
 import type { NodeTable } from '../../src/engine/node-table.js';
 import type { EngineOptions, Timeouts } from '../../src/engine/options.js';
@@ -50,7 +50,13 @@ export function makeEngine(
     mtu: MTU,
     secret: Uint8Array.from({ length: 32 }, () => random.bits() & 255),
     seeds: { client: random.bits(), port: random.bits(), nonce: random.bits() },
-    virtualServers: inSlots([{ address: addressNumber(VIRTUAL_ADDRESS), port: VIRTUAL_PORT }]),
+    virtualServers: inSlots([
+      {
+        address: addressNumber(VIRTUAL_ADDRESS),
+        port: VIRTUAL_PORT,
+        keepAlive: scenario.migrates ? KeepAlive.migrate : KeepAlive.sticky,
+      },
+    ]),
     answers: new RequestAnswers(Date.now),
     limits: {
       sessions: 256,

@@ -11,26 +11,7 @@ import { roundedMss } from '../support/cookie-mss.js';
 import type { SentFrame } from '../support/memory.js';
 import { describe, type ParsedPacket, parse } from '../support/packet-parse.js';
 import type { ClientConnection } from './client.js';
-
-/** Options of a SYN, and the TSvals of its retransmissions. */
-interface Offer {
-  options: TcpOptionsSpec;
-  values: Set<number>;
-}
-
-interface Handshake {
-  clientIsn: number;
-  serverIsn: number;
-  /** Options that the SYN/ACK agreed to, and the client's MSS. */
-  agreed: TcpOptionsSpec;
-  offered: TcpOptionsSpec;
-  /** From the first IXP frame of this connection. */
-  nonce: number | undefined;
-  /** Addresses of the nodes that an ADOPT was sent to. */
-  asked: Set<string>;
-  /** What the engine itself has sent to the client. */
-  answer: { bytes: number[]; fin: boolean };
-}
+import type { Handshake, Offer } from './handshakes.js';
 
 export interface CheckerWorld {
   readonly counters: Counters;
@@ -41,6 +22,8 @@ export interface CheckerWorld {
   readonly mtu: number;
   /** No segment in this world is forged. */
   readonly trusting: boolean;
+  /** Sessions move between requests. */
+  readonly migrates: boolean;
   violation(message: string): void;
   nodeByMac(mac: string): { name: string; address: string } | undefined;
   clientMac(address: string): string | undefined;
@@ -51,11 +34,17 @@ const ADOPT = 1;
 const ADOPTED = 1;
 const REFUSED = 2;
 const FIN = 3;
+const LEAVE = 4;
+const LEFT = 9;
+/** From this reason on, REFUSED answers LEAVE. */
+const UNKNOWN_SESSION = 4;
 /** Beyond any window: a segment there is forged. */
 const FAR = 1 << 24;
 const KNOWN_IXCP = new Set([6, 7]);
 const CLIENT_CONFIRMS = 8;
-const HOLD_RESET = 0x40;
+const HEAD = 0x20;
+/** Flags for the shim: about resets, moves, and HEAD. */
+const FOR_SHIM = 0x40 | 0x10 | HEAD;
 const WRAP_FLAGS = { scale: 1, sack: 2, timestamps: 4 } as const;
 const SYN = flagBits('S');
 
@@ -71,6 +60,7 @@ export class Checker {
     forwarded: 0,
     answers: 0,
     withdrawn: 0,
+    leaves: 0,
     synAcks: 0,
     acks: 0,
     resets: 0,
@@ -101,7 +91,14 @@ export class Checker {
     if (ixcp !== undefined && (ixcp.type === ADOPTED || ixcp.type === FIN)) {
       this.confirmed.add(`${ixcp.client}:${ixcp.clientPort}/${ixcp.session}/${ip.source}`);
     }
-    if (ixcp !== undefined && ixcp.type === REFUSED) {
+    if (ixcp !== undefined && ixcp.type === LEFT) {
+      // The session is no longer this node's: not even an ACK may reach it in plain form.
+      const tuple = `${ixcp.client}:${ixcp.clientPort}`;
+      this.confirmed.delete(`${tuple}/${ixcp.session}/${ip.source}`);
+      const handshake = this.handshakes.get(tuple);
+      if (handshake?.nonce === ixcp.session) handshake.asked.delete(ip.source);
+    }
+    if (ixcp !== undefined && ixcp.type === REFUSED && ixcp.reason < UNKNOWN_SESSION) {
       const handshake = this.handshakes.get(`${ixcp.client}:${ixcp.clientPort}`);
       if (handshake?.nonce === ixcp.session) handshake.asked.delete(ip.source);
     }
@@ -117,12 +114,11 @@ export class Checker {
     const handshake = this.handshakes.get(tuple);
     const { seq, ack, flags, options } = packet.tcp!;
     if (handshake === undefined || handshake.asked.size !== 1 || !flags.includes('A')) return;
-    // A block of SACK is data behind a gap.
-    if (
-      (distance(ack, handshake.serverIsn) <= 1 && options.sack === undefined) ||
-      Math.abs(distance(seq, handshake.clientIsn)) > FAR
-    )
-      return;
+    const [, answerFrom] = handshake.starts.at(-1)!;
+    // It may also have bytes behind a gap.
+    const end = options.sack?.[0]?.[1] ?? ack;
+    if (distance(ack, answerFrom) <= 0 && distance(end, answerFrom) <= 0) return;
+    if (Math.abs(distance(seq, handshake.clientIsn)) > FAR) return;
     const [node] = handshake.asked;
     this.confirmed.add(`${tuple}/${handshake.nonce}/${node}`);
   }
@@ -149,7 +145,7 @@ export class Checker {
   onSocket(node: string, packet: ParsedPacket): void {
     const handshake = this.handshakes.get(this.clientOf(packet));
     if (handshake === undefined || packet.ixp!.session !== handshake.nonce) return;
-    if (packet.tcp!.seq !== (handshake.clientIsn + 1) >>> 0)
+    if (!handshake.starts.some(([seq]) => seq === packet.tcp!.seq))
       this.blame(packet, `${node} starts past a hole`);
   }
 
@@ -243,7 +239,12 @@ export class Checker {
   private onAnswer(handshake: Handshake, packet: ParsedPacket): void {
     const { tcp, payload } = packet;
     const { answer } = handshake;
-    const at = distance(tcp!.seq, handshake.serverIsn) - 1;
+    // After a move, only where the client is says where our own answer begins.
+    if (this.world.migrates && answer.bytes.length === 0 && !answer.fin) {
+      if (payload.length === 0 && !tcp!.flags.includes('F')) return;
+      answer.from = tcp!.seq;
+    }
+    const at = distance(tcp!.seq, answer.from);
     const end = at + payload.length;
     const known = answer.bytes.length + (answer.fin ? 1 : 0);
     if (at < 0 || at > known) this.blame(packet, 'wrong sequence number to a client');
@@ -305,9 +306,10 @@ export class Checker {
       serverIsn: tcp.seq,
       agreed: options,
       offered,
+      starts: [[(clientIsn + 1) >>> 0, (tcp.seq + 1) >>> 0]],
       nonce: undefined,
       asked: new Set(),
-      answer: { bytes: [], fin: false },
+      answer: { from: (tcp.seq + 1) >>> 0, bytes: [], fin: false },
     });
   }
 
@@ -347,10 +349,18 @@ export class Checker {
       return;
     }
     if (ixp.type === ADOPT) {
+      // To a node that has the session this is a later head: its socket gets the segment.
+      if (this.confirmed.has(`${tuple}/${handshake.nonce}/${node.address}`))
+        handshake.starts.push([tcp.seq, tcp.ack]);
       handshake.asked.add(node.address);
       this.counts.adopts++;
-      if (tcp.seq !== first) this.blame(packet, 'ADOPT not at the next expected byte (rule 2)');
-      if (tcp.ack !== (handshake.serverIsn + 1) >>> 0) this.blame(packet, 'ADOPT with a wrong ack');
+      const starts = handshake.starts.filter(([seq]) => seq === tcp.seq);
+      if (starts.length === 0) this.blame(packet, 'ADOPT not at the next expected byte (rule 2)');
+      else if (!starts.some(([, ack]) => ack === tcp.ack))
+        this.blame(packet, 'ADOPT with a wrong ack');
+    } else if (ixp.type === LEAVE) {
+      this.counts.leaves++;
+      handshake.starts.push([tcp.seq, tcp.ack]);
     } else this.counts.wrapped++;
     const confirm = (ixp.confirm - first) | 0;
     const connection = this.world.connection(tuple, handshake.clientIsn);
@@ -377,8 +387,7 @@ export class Checker {
     // One more flag is allowed, in the first ADOPT to the first node only: it leaves the
     // confirmation to the client.
     const leaves = (ixp.flags & CLIENT_CONFIRMS) !== 0;
-    // The other is for the shim, about resets.
-    if ((ixp.flags & ~(CLIENT_CONFIRMS | HOLD_RESET)) !== flags)
+    if ((ixp.flags & ~(CLIENT_CONFIRMS | FOR_SHIM)) !== flags)
       this.blame(packet, `flags ${ixp.flags}, ${flags} were agreed`);
     if (leaves) {
       if (ixp.type !== ADOPT || handshake.asked.size > 0)
@@ -401,7 +410,9 @@ export class Checker {
     ) {
       if (((ixp.tsecr - agreed.timestamps[0]) | 0) < 0)
         this.blame(packet, 'TSecr before our first TSval');
-      if (((ixp.tsval - offered.timestamps![0]) | 0) < 0)
+      // In LEAVE and in later HEAD requests, the number of the request is in this place.
+      const isRequest = ixp.type === LEAVE || (ixp.type !== ADOPT && (ixp.flags & HEAD) !== 0);
+      if (!isRequest && ((ixp.tsval - offered.timestamps![0]) | 0) < 0)
         this.blame(packet, 'TSval before the first');
       if (packet.tcp!.options.timestamps === undefined) this.blame(packet, 'no timestamps in IXP');
     }

@@ -265,13 +265,19 @@ export class ClientConnection {
   }
 
   /**
-   * Whether a request may get the 404 of the node that answered the one before: the connection was
-   * pinned, or this request came before that answer had ended.
+   * Whether a request may get the 404 of the node that answered the one before. That node keeps a
+   * connection that is pinned, or of which a request came before the earlier answers had ended. A
+   * chunked body pins when its segments come out of order.
    */
   private mayStay(index: number): boolean {
     const { asks } = this.plan;
     if (!this.world.migrates || index === 0) return false;
-    return !this.world.mild || asks[index]?.together === true || asks.slice(0, index).some(pins);
+    if (!this.world.mild) return true;
+    const earlier = asks.slice(0, index);
+    return (
+      asks.slice(0, index + 1).some(({ together }) => together) ||
+      earlier.some((ask) => pins(ask) || ask.body === 'chunked')
+    );
   }
 
   private goOn(): void {

@@ -9,6 +9,14 @@ import type { Clock } from './clock.js';
 import type { Random } from './random.js';
 import { resetFor, type Segment } from './segment.js';
 import { type Application, WebServer, type WebServerOptions } from './server.js';
+import {
+  FollowedAnswers,
+  IxpFlag,
+  lastFin,
+  refusalOf,
+  type ShimSession,
+  turned,
+} from './shim-session.js';
 import { Endpoint } from './tcp-endpoint.js';
 
 export interface NodeWorld {
@@ -23,22 +31,11 @@ export interface NodeWorld {
   /** The node has adopted a session: there is a new socket. */
   built(node: SimNode, packet: ParsedPacket): void;
   transmit(node: SimNode, frame: Uint8Array): void;
-}
-
-/** As `struct session` of the shim: a confirmation is due while `asked` differs from `answered`. */
-interface ShimEntry {
-  nonce: number;
-  balancer: string;
-  balancerMac: string;
-  confirm: number;
-  asked: number;
-  answered: number;
-  /** Its socket has sent a segment. */
-  sent: boolean;
-  /** A reset before any payload is told to the balancer alone. */
-  holdReset: boolean;
-  /** No ADOPTED is sent for segments before this number, until the balancer asks again. */
-  noticeFrom: number | undefined;
+  /**
+   * A frame of IXP of this type has arrived. Returns true when the node loses power at this moment;
+   * it may also lose it soon.
+   */
+  dies(node: SimNode, type: number): boolean;
 }
 
 interface Socket {
@@ -46,10 +43,14 @@ interface Socket {
   application: Application;
 }
 
-const NOTICE = { adopted: 1, refused: 2, fin: 3, reset: 4, report: 5 } as const;
+const NOTICE = { adopted: 1, refused: 2, fin: 3, reset: 4, report: 5, left: 9 } as const;
 const REASON_NO_LISTENER = 1;
 const ADOPT = 1;
 const SEGMENT = 2;
+const LEAVE = 4;
+/** In reports: this node can adopt, and sessions can leave it. */
+const CAN_ADOPT = 1;
+const CAN_LEAVE = 8;
 const WSCALE_OK = 1;
 const SACK_OK = 2;
 const TSTAMP_OK = 4;
@@ -57,6 +58,16 @@ const CLIENT_CONFIRMS = 8;
 const HOLD_RESET = 0x40;
 const REASON_HELD_BACK = 8;
 const INITIAL_WINDOW_BYTES = 14_600;
+const NO_SESSION: Omit<ShimSession, 'nonce' | 'balancer' | 'balancerMac'> = {
+  confirm: 0,
+  asked: 0,
+  answered: 0,
+  sent: false,
+  holdReset: false,
+  noticeFrom: undefined,
+  answers: undefined,
+  left: undefined,
+};
 
 export interface SimNodeOptions {
   index: number;
@@ -67,13 +78,22 @@ export interface SimNodeOptions {
 }
 
 export class SimNode {
-  private readonly entries = new Map<string, ShimEntry>();
+  private readonly entries = new Map<string, ShimSession>();
   private readonly sockets = new Map<string, Socket>();
   /** Nothing comes in or goes out. */
   down = false;
   /** The web server is not listening. */
   deaf = false;
-  readonly counts = { adopted: 0, refused: 0, forged: 0, strayed: 0, resets: 0 };
+  readonly counts = {
+    adopted: 0,
+    refused: 0,
+    left: 0,
+    stayed: 0,
+    died: 0,
+    forged: 0,
+    strayed: 0,
+    resets: 0,
+  };
   private readonly start: number;
 
   constructor(
@@ -103,20 +123,10 @@ export class SimNode {
   report(balancer: string, balancerMac: string): void {
     if (this.down) return;
     this.notice(
-      {
-        nonce: this.start,
-        balancer,
-        balancerMac,
-        confirm: 0,
-        asked: 0,
-        answered: 0,
-        sent: false,
-        holdReset: false,
-        noticeFrom: undefined,
-      },
+      { ...NO_SESSION, nonce: this.start, balancer, balancerMac },
       {
         type: NOTICE.report,
-        flags: 1,
+        flags: CAN_ADOPT | CAN_LEAVE,
         seq: Math.floor(this.world.clock.now / 1000) >>> 0,
         virtualAddress: '0.0.0.0',
       },
@@ -161,13 +171,24 @@ export class SimNode {
     const ixp = packet.ixp!;
     const tcp = packet.tcp!;
     const tuple = this.tuple(packet);
-    if (ixp.version !== 1 || ixp.length !== 36 || (ixp.type !== ADOPT && ixp.type !== SEGMENT)) {
+    const isKnown = ixp.type === ADOPT || ixp.type === SEGMENT || ixp.type === LEAVE;
+    if (ixp.version !== 1 || ixp.length !== 36 || !isKnown) {
       this.world.violation(`${this.options.name}: IXP with a wrong version, length or type`);
       return;
     }
+    if (this.world.dies(this, ixp.type)) return;
     const entry = this.entries.get(tuple);
     const socket = this.sockets.get(tuple);
-    const known = entry?.nonce === ixp.session;
+    if (ixp.type === LEAVE) {
+      this.leave(tuple, entry, packet);
+      return;
+    }
+    const same = entry?.nonce === ixp.session;
+    const { left } = entry ?? {};
+    // A session that moved on and comes back brings bytes that it has not had here.
+    if (same && left !== undefined && (ixp.type === SEGMENT || ((ixp.confirm - left.at) | 0) <= 0))
+      return;
+    const known = same && left === undefined;
     // An established socket answers a SYN with a challenge ACK; one in TIME-WAIT would accept it.
     if (ixp.type === SEGMENT && tcp.flags.includes('S') && socket?.endpoint.state === 'time-wait')
       return;
@@ -175,6 +196,8 @@ export class SimNode {
       if (!tcp.flags.includes('A') || /[SR]/.test(tcp.flags)) return;
       if (tcp.flags.includes('F') && packet.payload.length === 0) return;
     }
+    if (entry !== undefined && known && ixp.type === SEGMENT && (ixp.flags & IxpFlag.head) !== 0)
+      entry.answers?.expectHead(ixp.tsval);
     if (entry !== undefined && known && socket !== undefined) {
       const { receiveNext } = socket.endpoint;
       if (
@@ -191,7 +214,7 @@ export class SimNode {
       return;
     }
     if (ixp.type === SEGMENT) return;
-    const fresh: ShimEntry = {
+    const fresh: ShimSession = {
       nonce: ixp.session,
       balancer: ixp.balancer,
       balancerMac: packet.ethernet.source,
@@ -202,6 +225,11 @@ export class SimNode {
       holdReset: (ixp.flags & HOLD_RESET) !== 0,
       noticeFrom:
         (ixp.flags & CLIENT_CONFIRMS) !== 0 ? (tcp.ack + INITIAL_WINDOW_BYTES) >>> 0 : undefined,
+      answers:
+        (ixp.flags & IxpFlag.follow) !== 0
+          ? new FollowedAnswers(tcp.ack, (ixp.flags & IxpFlag.head) !== 0 ? 1 : 0)
+          : undefined,
+      left: undefined,
     };
     // A request that a socket has answered must not be sent a second time.
     if (entry !== undefined && known && entry.sent) {
@@ -221,6 +249,26 @@ export class SimNode {
     }
     this.entries.set(tuple, fresh);
     this.adopt(tuple, packet);
+  }
+
+  /** A frame of LEAVE. */
+  private leave(tuple: string, entry: ShimSession | undefined, packet: ParsedPacket): void {
+    const { seq, ack } = packet.tcp!;
+    const { session, balancer, tsval } = packet.ixp!;
+    const { endpoint } = this.sockets.get(tuple) ?? {};
+    const reason = refusalOf(entry, endpoint, { nonce: session, seq, ack, requests: tsval });
+    const about = entry ?? { ...NO_SESSION, balancer, balancerMac: packet.ethernet.source };
+    if (reason !== 0 || entry === undefined) {
+      this.counts.stayed++;
+      this.answer({ ...about, nonce: session }, packet, NOTICE.refused, reason);
+      return;
+    }
+    if (entry.left === undefined) {
+      this.counts.left++;
+      entry.left = { at: seq, since: this.world.clock.now };
+      endpoint?.receive(lastFin(seq, ack));
+    }
+    this.answer(entry, packet, NOTICE.left, 0);
   }
 
   private adopt(tuple: string, packet: ParsedPacket): void {
@@ -273,7 +321,12 @@ export class SimNode {
     if (this.down) return;
     const [client = '', port = ''] = tuple.split(':');
     const entry = this.entries.get(tuple);
+    if (entry?.left !== undefined) {
+      this.turn(tuple, turned(entry.left, segment, this.world.clock.now));
+      return;
+    }
     if (entry !== undefined) {
+      entry.answers?.take(segment);
       const about = { client, clientPort: Number(port), seq: segment.seq, ack: segment.ack };
       entry.sent = true;
       if (segment.payload.length > 0) entry.holdReset = false;
@@ -313,12 +366,19 @@ export class SimNode {
     });
   }
 
+  /** Gives a segment back to the socket that the session has left. */
+  private turn(tuple: string, segment: Segment | undefined): void {
+    const socket = this.sockets.get(tuple);
+    if (segment === undefined || socket === undefined) return;
+    this.world.clock.after(0, () => socket.endpoint.receive(segment));
+  }
+
   /**
    * Answers an IXP frame with a notice: sequence numbers of a socket that took nothing, or
    * everything up to `taken`.
    */
   private answer(
-    entry: ShimEntry,
+    entry: ShimSession,
     packet: ParsedPacket,
     type: number,
     reason: number,
@@ -335,7 +395,7 @@ export class SimNode {
     });
   }
 
-  private notice(entry: ShimEntry, fields: NonNullable<PacketSpec['ixcp']>): void {
+  private notice(entry: ShimSession, fields: NonNullable<PacketSpec['ixcp']>): void {
     this.emit({
       ethernet: { source: this.options.mac, destination: entry.balancerMac },
       ip: { source: this.options.address, destination: entry.balancer },

@@ -48,6 +48,8 @@ export interface Scenario {
   attacked: boolean;
   /** The virtual server's connections move between requests. */
   migrates: boolean;
+  /** How likely a node loses power when a frame of IXP reaches it. */
+  deaths: number;
   /** Agents report every second. */
   reports: boolean;
   /** Machines that are not in the farm at the start. */
@@ -189,6 +191,7 @@ export function makeScenario(random: Random): Scenario {
     serviceMs: random.pick([0, 5, 50, 500]),
     attacked: random.chance(0.4),
     migrates: false,
+    deaths: 0,
     reports: random.chance(0.5),
     spares: 0,
     changes: [],

@@ -10,6 +10,8 @@ export interface Segment {
   window: number;
   options: TcpOptionsSpec;
   payload: Uint8Array;
+  /** Made by the shim of the same machine: it has no timestamps, and the kernel takes it. */
+  bare?: boolean;
 }
 
 export type EndReason = 'closed' | 'reset' | 'timeout';

@@ -103,6 +103,16 @@ export class Endpoint implements Connection {
     return (this.peerIsn + this.received.next) >>> 0;
   }
 
+  /** The sequence number behind everything that was written. */
+  get writeNext(): number {
+    return this.wire(this.sender.endOfData);
+  }
+
+  /** Both sides may still send. */
+  get established(): boolean {
+    return this.state === 'open' && !this.peerFin && !this.sender.closing;
+  }
+
   private get hooks(): EndpointHooks {
     return this.options.hooks;
   }
@@ -209,7 +219,7 @@ export class Endpoint implements Connection {
     const length = segment.payload.length + (flags & FIN ? 1 : 0);
     const window = this.options.receiveBuffer;
     const acceptable = start <= this.received.next + window && start + length >= this.received.next;
-    if (this.timestampsOk && !(flags & (RST | SYN)) && acceptable) {
+    if (this.timestampsOk && segment.bare !== true && !(flags & (RST | SYN)) && acceptable) {
       if (segment.options.timestamps === undefined) {
         // RFC 7323 section 3.2: a segment without timestamps should be dropped; an honest peer
         // sends none.

@@ -116,6 +116,8 @@ export class World {
     this.population = new Population(this, this.scenario.clientLink, this.random.fork());
     this.population.schedule(this.scenario.plans);
     if (this.scenario.attacked) new Attacker(this, this.random.fork()).start();
+    // Whether a session can leave a node is known from its first report.
+    if (this.scenario.migrates) this.report();
     if (this.scenario.reports) this.reportLater();
     this.tickLater();
   }
@@ -226,6 +228,24 @@ export class World {
     this.checker.onSocket(node.options.name, packet);
   }
 
+  dies(node: SimNode): boolean {
+    const { deaths } = this.scenario;
+    if (deaths === 0 || !this.random.chance(deaths)) return false;
+    const delay = this.random.pick([0, 0, 1, 30, 300]);
+    const die = (): void => {
+      if (node.down) return;
+      node.counts.died++;
+      this.trace?.push(`${this.at()} ${node.options.name} dies`);
+      node.stop();
+      this.clock.after(this.random.between(200, 6_000), () => {
+        node.down = false;
+      });
+    };
+    if (delay > 0) this.clock.after(delay, die);
+    else die();
+    return delay === 0;
+  }
+
   transmit(node: SimNode, frame: Uint8Array): void {
     const packet = parse(frame);
     this.note(node.options.name, frame);
@@ -319,9 +339,13 @@ export class World {
 
   private reportLater(): void {
     this.clock.after(1000, () => {
-      for (const node of this.nodes) node.report(BALANCER_ADDRESS, BALANCER_MAC);
+      this.report();
       this.reportLater();
     });
+  }
+
+  private report(): void {
+    for (const node of this.nodes) node.report(BALANCER_ADDRESS, BALANCER_MAC);
   }
 
   /** Takes the frames that the engine has sent, checks them, and sends them over the network. */

@@ -1,0 +1,82 @@
+/**
+ * Worlds of clients that keep their connections, many of them: requests of every kind for content
+ * of several nodes, which may die at any step of a handoff or move.
+ */
+import type { Resource } from './content.js';
+import { PERFECT } from './network.js';
+import { Random } from './random.js';
+import { makeAsks } from './requests.js';
+import type { PlannedClient, Scenario } from './scenario.js';
+
+const CLIENTS = 50;
+const HOSTS = 20;
+const FIRST_PORT = 40_000;
+
+function makePlan(
+  random: Random,
+  resources: readonly Resource[],
+  migrates: boolean,
+): PlannedClient['plan'] {
+  const own = random.pick(resources);
+  const count = random.between(1, 5);
+  const targets = Array.from({ length: count }, () => {
+    const { path } = migrates ? random.pick(resources) : own;
+    const size = random.chance(0.03) ? random.between(5_000, 40_000) : random.between(0, 1_500);
+    return `${path}f${random.between(0, 9)}-${size}`;
+  });
+  return {
+    kind: 'kept',
+    targets,
+    asks: makeAsks(random, count, true),
+    askClose: random.chance(0.7),
+    breakAfter: 0,
+    pauseMs: random.pick([0, 5, 100]),
+  };
+}
+
+/** The plan of such a world. */
+export function makeKeptAlive(seed: number): Scenario {
+  const random = new Random(seed);
+  const nodes = random.between(2, 4);
+  const migrates = random.chance(0.85);
+  const deaths = random.chance(0.3) ? random.pick([0.002, 0.01]) : 0;
+  const loss = random.pick([0, 0, 0.01, 0.05]);
+  const client = {
+    loss,
+    duplicate: loss,
+    damage: loss / 4,
+    delay: random.fraction() * 5,
+    jitter: loss * 200 * random.fraction(),
+  };
+  const resources = Array.from({ length: random.between(2, 5) }, (_, i) => {
+    const all = random.shuffle(Array.from({ length: nodes }, (_each, node) => node));
+    return { path: `/r${i}/`, holders: all.slice(0, random.between(1, nodes - 1)) };
+  });
+  return {
+    name: loss === 0 && deaths === 0 ? 'kept-clean' : 'kept',
+    mild: deaths === 0,
+    nodes,
+    resources,
+    predictor: random.pick(['round-robin', 'least-connections'] as const),
+    clientLink: client,
+    // What a node has sent to a balancer that gave it up is the subject of other worlds.
+    nodeLink: PERFECT,
+    answerLink: client,
+    limits: {},
+    faults: [],
+    plans: Array.from({ length: CLIENTS }, (_, i) => ({
+      plan: makePlan(random, resources, migrates),
+      host: random.between(0, HOSTS - 1),
+      port: FIRST_PORT + i,
+      startAt: random.between(50, 1_000),
+      after: undefined,
+    })),
+    serviceMs: random.pick([0, 5, 20]),
+    attacked: false,
+    migrates,
+    deaths,
+    reports: true,
+    spares: 0,
+    changes: [],
+  };
+}
