@@ -266,7 +266,7 @@ export class ClientConnection {
 
   /**
    * Whether a request may get the 404 of the node that answered the one before. That node keeps a
-   * connection that is pinned, or of which a request came before the earlier answers had ended. A
+   * connection that is pinned, or of which requests came before the earlier answers had ended. A
    * chunked body pins when its segments come out of order.
    */
   private mayStay(index: number): boolean {
@@ -275,7 +275,7 @@ export class ClientConnection {
     if (!this.world.mild) return true;
     const earlier = asks.slice(0, index);
     return (
-      asks.slice(0, index + 1).some(({ together }) => together) ||
+      asks.slice(0, index + 2).some(({ together }) => together) ||
       earlier.some((ask) => pins(ask) || ask.body === 'chunked')
     );
   }
