@@ -44,6 +44,8 @@ if [ "$step" = test ] || [ "$step" = bench ]; then
 fi
 if [ "$step" = test ]; then
 	need_file /usr/sbin/apache2 apache2-bin
+	need_command wget wget
+	need_command h2load nghttp2-client
 	need_command tcpdump tcpdump # reads what `baton capture` writes
 	need_command logrotate logrotate # rotates the access log
 	need_command dnsmasq dnsmasq-base # a DNS server, behind a virtual server for UDP

@@ -97,7 +97,7 @@ backend two
 
 async function movesOf(farm: Farm): Promise<number> {
   const { counters } = await farm.stats();
-  return counters.moves ?? 0;
+  return counters.moved ?? 0;
 }
 
 async function sample(farm: Farm, contender: Contender, file: string): Promise<Sample> {

@@ -109,6 +109,14 @@ export class WebServer {
     return lines.map((line) => line.split('"')[1] ?? '');
   }
 
+  /** What nginx or Apache has complained about in its error log: warnings and worse. */
+  complaints(): string[] {
+    const file = path.join(this.directory, 'logs', 'error.log');
+    if (!existsSync(file)) return [];
+    const lines = readFileSync(file, 'utf8').split('\n');
+    return lines.filter((line) => /[[:](warn|error|crit|alert|emerg)\]/.test(line));
+  }
+
   /** The last body sent to /post, or undefined. */
   lastPosted(): Uint8Array | undefined {
     const names = readdirSync(this.posted, { recursive: true, withFileTypes: true })
