@@ -93,16 +93,21 @@ static __always_inline struct forward_flow *flow_at(__u32 place)
  */
 __noinline __u32 search_flow(__u64 key, __u32 owner, __u32 hash, __u32 mask)
 {
-	for (int i = 0; i < 2 * FORWARD_WAYS; i++) {
-		__u32 place = (hash & mask) * FORWARD_WAYS + i % FORWARD_WAYS;
-		const struct forward_flow *flow = flow_at(place);
+	for (int half = 0; half < 2; half++) {
+		__u32 index = hash & mask;
+		const struct forward_set *set = bpf_map_lookup_elem(&forward_flows, &index);
 
-		if (!flow)
+		if (!set)
 			return NO_FLOW;
-		if ((flow->client | (__u64)flow->ports << 32) == key && owner_of(flow) == owner)
-			return place;
-		if (i == FORWARD_WAYS - 1)
-			hash = forward_second_hash(hash);
+#pragma unroll
+		for (int way = 0; way < FORWARD_WAYS; way++) {
+			const struct forward_flow *flow = &set->way[way];
+
+			if (*(const volatile __u64 *)&flow->client == key &&
+			    owner_of(flow) == owner)
+				return index * FORWARD_WAYS + way;
+		}
+		hash = forward_second_hash(hash);
 	}
 	return NO_FLOW;
 }

@@ -35,7 +35,7 @@ static __always_inline __u32 bucket_node(const struct forward_server *server,
 		return NO_NODE;
 	if (bucket->seen != tick)
 		bucket->seen = tick;
-	return bucket->node;
+	return node_state(bucket->node) & FORWARD_KEEPS ? bucket->node : NO_NODE;
 }
 
 /* The place of the client's sticky record, or NO_FLOW. */
@@ -176,7 +176,7 @@ static __noinline int send_forwarded(struct xdp_md *ctx, __u32 slot, __u32 node,
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	__u32 bytes = ctx->data_end - ctx->data;
 
-	if (node == NO_NODE || !to || !to->interface || !(node_state(node) & FORWARD_KEEPS)) {
+	if (!to || !to->interface) {
 		count(XDP_FORWARD_NO_NODE);
 		return XDP_DROP;
 	}
@@ -215,7 +215,7 @@ static __noinline int forward_fragment(struct xdp_md *ctx, const struct xdp_cont
 		flow_at(search_flow(client | (__u64)ports << 32, owner,
 	                            flow_hash(server, client, ports, owner), us->forward_sets - 1));
 
-	if (!flow) {
+	if (!flow || !(node_state(flow->node) & FORWARD_KEEPS)) {
 		count(XDP_FORWARD_FRAGMENT_LOST);
 		return XDP_DROP;
 	}
@@ -327,14 +327,14 @@ static __noinline int receive_forward(struct xdp_md *ctx, const struct xdp_contr
 
 	if (server->buckets) {
 		node = bucket_node(server, &packet);
-		if (packet.flags && packet.opens) {
+		if (packet.flags && packet.opens && node != NO_NODE) {
 			count_flow(slot);
 			count_flow(MOST_SERVERS + node);
 		}
 	} else {
 		node = flow_node(us, server, &packet);
 	}
-	if (fragment)
+	if (fragment && node != NO_NODE)
 		note_fragment(us, first_range, client, identification, node);
 	return send_forwarded(ctx, slot, node, unfinished);
 }
@@ -380,7 +380,7 @@ static __noinline int receive_forward_icmp(struct xdp_md *ctx, const struct xdp_
 			flow_hash(server, packet.client, packet.ports, owner),
 			us->forward_sets - 1));
 
-		if (flow)
+		if (flow && node_state(flow->node) & FORWARD_KEEPS)
 			node = flow->node;
 	}
 	if (node == NO_NODE) {

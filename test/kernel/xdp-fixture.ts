@@ -17,6 +17,7 @@ import {
   SHARED_LAYOUT,
   NODE as XDP_NODE,
 } from '../../src/datapath/xdp-layout.js';
+import type { ForwardSizes } from '../../src/engine/forward/tables.js';
 import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import {
@@ -96,6 +97,8 @@ export interface FastOptions {
   capacity?: number;
   /** False: as with more virtual servers than fit into `control`, the two are in the map only. */
   inlineServers?: boolean;
+  /** Sizes of the tables of virtual servers with mode forward. */
+  forward?: ForwardSizes;
 }
 
 export class Fast {
@@ -119,6 +122,8 @@ export class Fast {
       maxEntries: {
         sessions: this.workers * capacity,
         session_index: (this.workers * indexWords) / 16,
+        forward_buckets: options.forward?.buckets ?? 1,
+        forward_flows: options.forward?.sets ?? 1,
       },
     });
     const { object } = this;
@@ -149,6 +154,7 @@ export class Fast {
       object.mapUpdate('virtual_servers', key, hostU32(server));
     });
     this.configure(capacity, indexWords, options.inlineServers ?? true);
+    this.control.setUint32(CONTROL.forwardSets, options.forward?.sets ?? 1, true);
     this.node(NODE.index, { mac: NODE.mac, interface: LO });
   }
 

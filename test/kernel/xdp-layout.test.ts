@@ -14,6 +14,7 @@ import {
   UNIT_SHIFT,
 } from '../../src/capture/kernel-tap.js';
 import * as layout from '../../src/datapath/xdp-layout.js';
+import * as forward from '../../src/engine/forward/layout.js';
 import { KERNEL_EVENT, KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import {
   SESSION_RECORD,
@@ -36,7 +37,7 @@ function evaluate(expressions: readonly string[]): number[] {
   const folder = mkdtempSync(join(tmpdir(), 'baton-layout-'));
   try {
     const lines = expressions.map((each) => `printf("%llu\\n", (unsigned long long)(${each}));`);
-    const headers = ['<stddef.h>', '<stdio.h>', '"session.h"', '"tap.h"'];
+    const headers = ['<stddef.h>', '<stdio.h>', '"session.h"', '"forward.h"', '"tap.h"'];
     const source = [...headers.map((header) => `#include ${header}`), 'int main(void) {'];
     writeFileSync(join(folder, 'values.c'), [...source, ...lines, 'return 0; }'].join('\n'));
     const include = `-I${join(project, 'bpf', 'lib')}`;
@@ -117,6 +118,44 @@ t.test('other shared structs and numbers', async (t) => {
     ['MAX_XDP_NODES', layout.MAX_XDP_NODES],
     ['MAX_QUEUES', layout.MAX_QUEUES],
     ['SYN_ALIVE_MS', SYN_ALIVE_MS],
+  ]);
+});
+
+t.test('tables of mode forward', async (t) => {
+  check(t, [
+    ...offsets('forward_server', forward.FORWARD_SERVER),
+    ['sizeof(struct forward_server)', forward.FORWARD_SERVER_BYTES],
+    ['FORWARD_PICKS', forward.MOST_PICKS],
+    ['FORWARD_IN_USE', forward.ServerFlag.inUse],
+    ['FORWARD_CLOSED', forward.ServerFlag.closed],
+    ...offsets('forward_bucket', forward.FORWARD_BUCKET),
+    ['sizeof(struct forward_bucket)', forward.FORWARD_BUCKET_BYTES],
+    ['sizeof(struct forward_node)', forward.FORWARD_NODE_BYTES],
+    ['FORWARD_KEEPS', forward.NodeFlag.keeps],
+    ['FORWARD_TAKES', forward.NodeFlag.takes],
+    ...offsets('forward_flow', forward.FORWARD_FLOW),
+    ['sizeof(struct forward_flow)', forward.FORWARD_FLOW_BYTES],
+    ['FORWARD_WAYS', forward.WAYS],
+    ['FORWARD_FLOW', forward.FlowKind.flow],
+    ['FORWARD_STICKY', forward.FlowKind.sticky],
+    ['FORWARD_FRAGMENT', forward.FlowKind.fragment],
+    ['FORWARD_KIND_MASK', forward.KIND_MASK],
+    ['FORWARD_SECOND << FORWARD_STATE_SHIFT', forward.FlowState.second],
+    ['FORWARD_FIN << FORWARD_STATE_SHIFT', forward.FlowState.fin],
+    ['FORWARD_RST << FORWARD_STATE_SHIFT', forward.FlowState.rst],
+    ...offsets('forward_address', forward.FORWARD_ADDRESS),
+    ['sizeof(struct forward_address)', forward.FORWARD_ADDRESS_BYTES],
+    ...offsets('forward_span', forward.FORWARD_SPAN),
+    ['sizeof(struct forward_span)', forward.FORWARD_SPAN_BYTES],
+    ...offsets('forward_range', forward.FORWARD_RANGE),
+    ['sizeof(struct forward_range)', forward.FORWARD_RANGE_BYTES],
+    ['MOST_FORWARD_RANGES', forward.MOST_FORWARD_RANGES],
+    ...offsets('forward_count', forward.FORWARD_COUNT),
+    ['sizeof(struct forward_count)', forward.FORWARD_COUNT_BYTES],
+    ['FORWARD_TICK_SHIFT', forward.TICK_SHIFT],
+    ['FORWARD_TICK_MASK', forward.TICK_MASK],
+    ['NO_NODE', forward.NO_NODE],
+    ['MOST_SERVERS', layout.MOST_VIRTUAL_SERVERS],
   ]);
 });
 

@@ -17,6 +17,7 @@ import { RequestAnswers } from '../../src/directory/request-answers.js';
 import { Engine } from '../../src/engine/engine.js';
 import { inSlots } from '../../src/engine/farm.js';
 import { NodeTable } from '../../src/engine/node-table.js';
+import type { EngineOptions } from '../../src/engine/options.js';
 import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import { SESSION_RECORD_BYTES } from '../../src/engine/table/session-record.js';
 import type { SessionTable } from '../../src/engine/table/session-table.js';
@@ -84,8 +85,11 @@ export class Twin {
   private readonly datapath = new MemoryDatapath();
   private readonly bytes = new Uint8Array(ALLOWED * SESSION_RECORD_BYTES);
 
-  /** @param isn our initial sequence number in every session; by default as in RFC 6528. */
-  constructor(isn?: number) {
+  /**
+   * @param isn our initial sequence number in every session; by default as in RFC 6528.
+   * @param more other options of the engine
+   */
+  constructor(isn?: number, more: Partial<EngineOptions> = {}) {
     const nodes = [
       { address: addressNumber('10.78.0.9'), weight: 1 },
       { address: addressNumber(NODE.address), weight: 1 },
@@ -129,6 +133,7 @@ export class Twin {
           indexState: new Uint32Array(1),
         },
         ...(isn === undefined ? {} : { initialSequence: () => isn }),
+        ...more,
       },
       this.nodes,
       new OneNode(),
