@@ -62,7 +62,9 @@ export class HandoffSender {
       const length = Math.min(piece, filled - at);
       const last = at + length >= filled;
       const tcpFlags = TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0);
-      if (!this.toNode.sendKept(slot, type, at, length, tcpFlags, flags | about)) return;
+      // In a SEGMENT, this flag says that a number is in place of the TSval.
+      const told = type === IxpType.adopt ? about : about & ~IxpFlag.head;
+      if (!this.toNode.sendKept(slot, type, at, length, tcpFlags, flags | told)) return;
       at += length;
       type = IxpType.segment;
     } while (at < filled);
