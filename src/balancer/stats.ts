@@ -100,6 +100,7 @@ export class BalancerStats {
         collecting: inState(SessionState.collecting),
         handing: inState(SessionState.handing),
         passing: inState(SessionState.passing),
+        answering: inState(SessionState.answering),
         closing: inState(SessionState.lingering),
       },
       counters,

@@ -79,7 +79,7 @@ export function renderStats(stats: StatsDocument, most?: number): string {
     nodes,
     ...forwardedLines(stats),
     ...notOffered.map((line) => printable(`not offered to clients: ${line}`)),
-    `sessions: ${formatCount(sessions.total - sessions.closing)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}); ended, kept for late packets: ${formatCount(sessions.closing)}`,
+    `sessions: ${formatCount(sessions.total - sessions.closing)} (half-open ${formatCount(sessions.halfOpen)}, collecting ${formatCount(sessions.collecting)}, handing ${formatCount(sessions.handing)}, passing ${formatCount(sessions.passing)}, answering ${formatCount(sessions.answering)}); ended, kept for late packets: ${formatCount(sessions.closing)}`,
     ...(losses.length === 0 ? [] : [losses.map(lossLine).join('\n')]),
     ...(stats.stages.length === 0 ? [] : [stats.stages.map(stageLine).join('\n')]),
     counters + left,

@@ -48,6 +48,7 @@ export function renderInterval(interval: Interval, most?: number): Line[] {
         ['COLLECTING', sessions.collecting],
         ['HANDING', sessions.handing],
         ['PASSING', sessions.passing],
+        ['ANSWERING', sessions.answering],
         ['ENDED', sessions.closing],
       ],
       formatCount,

@@ -67,7 +67,15 @@ const STATS: StatsDocument = {
     },
   ],
   notOffered: [],
-  sessions: { total: 2_500, halfOpen: 1, collecting: 0, handing: 0, passing: 2_499, closing: 0 },
+  sessions: {
+    total: 2_500,
+    halfOpen: 1,
+    collecting: 0,
+    handing: 0,
+    passing: 2_499,
+    answering: 0,
+    closing: 0,
+  },
   counters: { frames: 9_007_199_254_740_991, drop_malformed_tcp: 3 },
   losses: [],
   stages: [

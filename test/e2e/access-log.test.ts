@@ -69,7 +69,7 @@ t.test('each session has a line', { skip: whyNoFarm() }, async (t) => {
       t.equal(bytes, request.length, 'the bytes of the request');
     });
 
-    await t.test('the answers of local services', async (t) => {
+    await t.test('answers of the balancer itself', async (t) => {
       const bad = await converse(client, {
         address: VIRTUAL_ADDRESS,
         port: 80,

@@ -179,7 +179,6 @@ t.test('request heads of all kinds get the right answer', { skip: whyNoFarm() },
         answer_431: 2,
         closed_silent_client: 1,
       };
-      // The local service reports the silent client after it has closed.
       await farm.waitFor(
         async () => (await farm.stats()).counters.closed_silent_client === 1,
         'the silent client is counted',

@@ -150,7 +150,7 @@ t.test(
           sessions: { client: string; state: string; node: string }[];
         };
         return page.sessions
-          .filter((session) => session.state === 'passing' && session.node !== 'local')
+          .filter((session) => session.state === 'passing')
           .map((session) => session.client);
       };
       /** Clients that are connected. */

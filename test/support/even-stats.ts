@@ -41,7 +41,15 @@ export function statsAt(seconds: number, change: Partial<StatsDocument> = {}): S
       },
     ],
     notOffered: [],
-    sessions: { total: 1_234, halfOpen: 4, collecting: 3, handing: 2, passing: 1_200, closing: 25 },
+    sessions: {
+      total: 1_234,
+      halfOpen: 4,
+      collecting: 3,
+      handing: 2,
+      passing: 1_200,
+      answering: 0,
+      closing: 25,
+    },
     counters: {
       frames: 5_000 * seconds,
       forwarded: 4_000 * seconds,

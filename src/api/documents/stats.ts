@@ -66,6 +66,7 @@ export const StatsDocument = Type.Object({
     collecting: Count('Request head not complete'),
     handing: Count('Handed to a node that has not confirmed'),
     passing: Count('Forwarded to the node that adopted the session'),
+    answering: Count('Answered by the balancer itself'),
     closing: Count('Ended by FIN or RST, and kept for a while to forward late packets'),
   }),
   counters: Type.Record(Type.String(), Type.Number(), { description: 'All counters by name' }),

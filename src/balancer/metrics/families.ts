@@ -65,14 +65,15 @@ const SESSION_STATES = {
   collecting: 'Request head not complete.',
   handing: 'Handed to a node that has not confirmed.',
   passing: 'Forwarded to the node that adopted the session.',
+  answering: 'Answered by the balancer itself.',
   closing: 'Ended by FIN or RST, and kept for a while to forward late packets.',
 };
 
 const SESSIONS: readonly CounterOrGauge[] = [
   {
     ...gaugeFamily('baton_sessions', 'Sessions in the table, by state.', ['state'], ({ stats }) => {
-      const { halfOpen, collecting, handing, passing, closing } = stats.sessions;
-      const states = { half_open: halfOpen, collecting, handing, passing, closing };
+      const { halfOpen, collecting, handing, passing, answering, closing } = stats.sessions;
+      const states = { half_open: halfOpen, collecting, handing, passing, answering, closing };
       return Object.entries(states).map(([state, value]) => ({ labels: { state }, value }));
     }),
     values: SESSION_STATES,

@@ -38,6 +38,7 @@ t.test('nodes and virtual servers have their values', async (t) => {
     'baton_build_info{version="0.1.0",datapath="xdp",interface="eth0"}': 1,
     baton_start_time_seconds: 1_700_000_000.5,
     'baton_sessions{state="half_open"}': 1,
+    'baton_sessions{state="answering"}': 6,
     'baton_sessions{state="closing"}': 5,
     baton_sessions_limit: 1_000_000,
     'baton_node_info{node="n1",address="10.99.0.3"}': 1,

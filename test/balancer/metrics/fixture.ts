@@ -50,7 +50,15 @@ export function metricsInput(more: Partial<MetricsInput> = {}): MetricsInput {
       interface: 'eth0',
       datapath: 'xdp',
       notOffered: [],
-      sessions: { total: 15, halfOpen: 1, collecting: 2, handing: 3, passing: 4, closing: 5 },
+      sessions: {
+        total: 21,
+        halfOpen: 1,
+        collecting: 2,
+        handing: 3,
+        passing: 4,
+        answering: 6,
+        closing: 5,
+      },
       counters: COUNTER_VALUES,
       losses: [],
       stages: [0, 1].map((worker) => ({
