@@ -141,6 +141,7 @@ export function renderSessions(list: SessionList, most?: number): string {
       { title: 'AGE', align: 'right' },
       { title: 'IDLE', align: 'right' },
       { title: 'PACKETS', align: 'right' },
+      { title: 'MOVES', align: 'right' },
       { title: 'REQUEST', shortens: true },
     ],
     list.sessions.map((row) => [
@@ -151,6 +152,7 @@ export function renderSessions(list: SessionList, most?: number): string {
       formatDuration(row.ageMs),
       formatDuration(row.idleMs),
       formatCount(row.packets),
+      formatCount(row.moves),
       row.request,
     ]),
     most,

@@ -22,7 +22,7 @@ import { Retry } from './farm.js';
 import type { Confirmation } from './handoff/confirmation.js';
 import type { Handoff } from './handoff/handoff.js';
 import type { Following } from './moving/following.js';
-import { REQUEST_BYTES, SessionFlag, SessionState } from './table/session-table.js';
+import { SessionFlag, SessionState } from './table/session-table.js';
 
 const CR = 13;
 const LF = 10;
@@ -357,10 +357,7 @@ export class Collector {
     filled: number,
   ): void {
     const { sessions, observer, now } = this.core;
-    const length = Math.min(end - start, REQUEST_BYTES);
-    const to = slot * REQUEST_BYTES;
-    for (let i = 0; i < length; i++) sessions.request[to + i] = bytes[start + i]!;
-    sessions.requestLength[slot] = Math.min(end - start, REQUEST_BYTES + 1);
+    sessions.keepRequest(slot, bytes, start, end - start);
     observer.request?.(slot, verdict, bytes, start, end, now, filled);
   }
 }

@@ -92,10 +92,6 @@ export class Core {
   readonly forwarding: Forwarding | undefined;
   readonly sessions: SessionTable;
   readonly heads: HeadStore;
-  /**
-   * Where the clients of sessions that may move are. Undefined while no virtual server has such.
-   */
-  streams: Streams | undefined;
   readonly timers: TimerWheel;
   /** The frame that the engine is processing. */
   readonly segment: Segment;
@@ -167,9 +163,14 @@ export class Core {
 
   /** Makes `streams` when a virtual server's sessions may move. */
   makeStreams(): void {
-    const { servers, options } = this;
-    if (this.streams === undefined && servers.keepAlive.includes(KeepAlive.migrate))
-      this.streams = new Streams(options.limits.sessions);
+    const { servers, sessions, options } = this;
+    if (sessions.streams === undefined && servers.keepAlive.includes(KeepAlive.migrate))
+      sessions.streams = new Streams(options.limits.sessions);
+  }
+
+  /** See `SessionTable.streams`. */
+  get streams(): Streams | undefined {
+    return this.sessions.streams;
   }
 
   setNow(now: number): void {

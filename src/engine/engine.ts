@@ -161,11 +161,6 @@ export class Engine implements FrameSink, TimerHandler {
     return this.core.sessions;
   }
 
-  /** How often the session in this slot has moved to another node between two requests. */
-  movesOf(slot: number): number {
-    return this.core.streams?.moves[slot] ?? 0;
-  }
-
   /** Bytes of memory for each session: the table and its timers. */
   get bytesPerSession(): number {
     return this.core.sessions.bytesPerSession + TimerWheel.bytesPerSlot;

@@ -108,6 +108,7 @@ class FakeBalancer implements Pick<Control, 'stats' | 'sessions'> {
       ageMs: 1_000,
       idleMs: 10,
       packets: 4,
+      moves: 0,
     }));
     return { sessions, total: TOTAL, next: end < TOTAL ? end : null };
   }

@@ -265,6 +265,7 @@ const ROW: SessionRow = {
   ageMs: 61_000,
   idleMs: 15,
   packets: 12,
+  moves: 2,
 };
 
 t.test('commands ask a running balancer through its control socket', async (t) => {
@@ -382,8 +383,8 @@ t.test('commands ask a running balancer through its control socket', async (t) =
 
   const sessions = await baton('sessions', '--socket', 'baton.sock', '--limit', '1');
   t.same(sessions.out.split('\n'), [
-    'CLIENT             SERVER  STATE    NODE    AGE  IDLE  PACKETS  REQUEST',
-    '10.99.0.200:40000  www     passing  n1    1m01s  15ms       12  GET /a.html',
+    'CLIENT             SERVER  STATE    NODE    AGE  IDLE  PACKETS  MOVES  REQUEST',
+    '10.99.0.200:40000  www     passing  n1    1m01s  15ms       12      2  GET /a.html',
     '(1 of 3 sessions; --limit N shows more)',
     '',
   ]);

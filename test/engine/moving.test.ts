@@ -126,7 +126,9 @@ t.test('another holder gets the second request, and the first the third', async 
   const fourth = client.leaves(80, 1, 2, get('/0'));
   client.left(90, 1, 0, fourth, get('/0'));
   client.answered(100, 0);
-  t.equal(talk.engine.movesOf(client.slot), 2);
+  const { sessions } = talk.engine;
+  t.equal(sessions.movesOf(client.slot), 2);
+  t.equal(sessions.clientBytes(client.slot), 4 * get('/0').length);
   t.equal(talk.states.active[0], 1);
   t.equal(talk.states.active[1], 0);
   talk.counted({ moved: 2, moves_asked: 2, moves_refused: 0, requests: 4, reset_sent: 0 });

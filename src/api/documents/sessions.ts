@@ -27,6 +27,7 @@ export const SessionRow = Type.Object({
   ageMs: Ms('Time since the SYN'),
   idleMs: Ms('Time since the last packet or notice'),
   packets: Count('Packets of the client'),
+  moves: Count('Moves to another node between two requests, with `keepAlive: migrate`'),
 });
 export type SessionRow = Static<typeof SessionRow>;
 

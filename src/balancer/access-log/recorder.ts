@@ -6,7 +6,6 @@ import { NO_NODE } from '../../engine/node-table.js';
 import { CLOSE_REASONS, type CloseReason, type Observer } from '../../engine/options.js';
 import {
   REQUEST_BYTES,
-  SessionFlag,
   SessionState,
   type SessionTable,
 } from '../../engine/table/session-table.js';
@@ -120,12 +119,11 @@ export class AccessRecorder implements Observer {
     const at = this.reserve(RecordKind.close, CLOSE_WORDS, slot, now);
     if (at < 0) return;
     const handed = state >= SessionState.handing;
-    const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
     words[at + RECORD_CLOSE.client] = sessions.client(slot);
     words[at + RECORD_CLOSE.portServer] = sessions.portServer(slot);
     words[at + RECORD_CLOSE.openedAt] = sessions.openedAt(slot);
     words[at + RECORD_CLOSE.packets] = sessions.packets(slot);
-    words[at + RECORD_CLOSE.bytes] = sessions.receiveNext(slot) - sessions.clientFirst(slot) - fin;
+    words[at + RECORD_CLOSE.bytes] = sessions.clientBytes(slot);
     words[at + RECORD_CLOSE.node] = handed ? sessions.node(slot) : NO_NODE;
     words[at + RECORD_CLOSE.answerReasonLength] =
       (handed ? sessions.answer(slot) : 0) |

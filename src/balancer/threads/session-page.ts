@@ -46,6 +46,7 @@ export function sessionRow(
     ageMs: elapsed(clock, sessions.openedAt(slot)),
     idleMs: elapsed(clock, sessions.lastSeen(slot)),
     packets: sessions.packets(slot),
+    moves: sessions.movesOf(slot),
   };
 }
 

@@ -50,8 +50,6 @@ export class Following {
     const { streams, sessions } = core;
     if (streams === undefined) return;
     if (core.servers.keepAlive[core.serverOf(slot)] !== KeepAlive.migrate) return;
-    streams.moves[slot] = 0;
-    streams.first[slot] = sessions.clientFirst(slot);
     sessions.raise(slot, SessionFlag.watched);
     this.followRoom(slot);
   }
@@ -150,15 +148,15 @@ export class Following {
     );
   }
 
-  /** Counts and reports the request that the dispatcher has just inspected at `start`. */
-  countRequest(slot: number, verdict: number, bytes: Uint8Array, start: number, end: number): void {
+  /** Counts and shows the request that the dispatcher has just inspected at `start`. */
+  countRequest(slot: number, verdict: number, bytes: Uint8Array, start: number): void {
     const { core } = this;
-    const { dispatcher, observer, now } = core;
+    const { dispatcher, sessions } = core;
     core.counters.count(Counter.requests);
     core.objects.countServer(core.serverOf(slot), ServerCounter.requests);
     if (verdict === Verdict.found) dispatcher.countRequest(dispatcher.resource);
-    const first = start + dispatcher.requestStart;
-    observer.request?.(slot, verdict, bytes, first, start + dispatcher.requestEnd, now, end);
+    const length = dispatcher.requestEnd - dispatcher.requestStart;
+    sessions.keepRequest(slot, bytes, start + dispatcher.requestStart, length);
   }
 
   /**
@@ -179,7 +177,7 @@ export class Following {
     }
     const stays = verdict === Verdict.found && this.staysFor(slot, dispatcher.resource);
     if (!stays && !this.isEnding(slot)) return false;
-    this.countRequest(slot, verdict, bytes, from, end);
+    this.countRequest(slot, verdict, bytes, from);
     streams.requests[slot]! += 1;
     const wraps = dispatcher.hasNoAnswerBody;
     this.follow(slot, bytes, from, end, seqAdd(segment.sequence, segment.payloadLength));

@@ -67,13 +67,15 @@ export class Gathering {
     const room = this.collector.allocate(slot);
     // The client sends the segment again.
     if (room < 0 || !acknowledges(segment.flags)) return;
-    const first = core.streams!.next[slot]!;
+    const streams = core.streams!;
+    const first = streams.next[slot]!;
     const clientAck = sessions.clientAck(slot);
     if (
       isPlausibleAck(segment.acknowledgement, clientAck) &&
       seqAfter(segment.acknowledgement, clientAck)
     )
       sessions.setClientAck(slot, segment.acknowledgement);
+    streams.before[slot]! += seqDiff(first, sessions.clientFirst(slot));
     sessions.setClientIsn(slot, seqAdd(first, -1));
     sessions.setServerIsn(slot, seqAdd(sessions.clientAck(slot), -1));
     sessions.setReceiveNext(slot, first);
@@ -169,7 +171,7 @@ export class Gathering {
       this.leaving.stay(slot);
       return;
     }
-    following.countRequest(slot, verdict, heads.bytes, start, end);
+    following.countRequest(slot, verdict, heads.bytes, start);
     const { resource } = dispatcher;
     const all = core.servers.retry[server] === Retry.all;
     heads.repeatable[room] = all || dispatcher.repeatable ? 1 : 0;

@@ -12,8 +12,8 @@ export class Streams {
   readonly requests: Uint32Array;
   /** How often the session has moved. */
   readonly moves: Uint32Array;
-  /** Sequence number of the client's first byte. The record has that of the last head. */
-  readonly first: Uint32Array;
+  /** Bytes of the client before the first byte that the record names. */
+  readonly before: Uint32Array;
 
   /** @param capacity sessions at one time */
   constructor(capacity: number) {
@@ -23,6 +23,11 @@ export class Streams {
     this.next = words();
     this.requests = words();
     this.moves = words();
-    this.first = words();
+    this.before = words();
+  }
+  /** A new session takes the slot. */
+  clear(slot: number): void {
+    this.moves[slot] = 0;
+    this.before[slot] = 0;
   }
 }

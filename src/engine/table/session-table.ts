@@ -18,6 +18,7 @@
  * are public, and the engine writes them in place, as it does the records.
  */
 import { SlotList } from '../../base/slot-list.js';
+import type { Streams } from '../moving/streams.js';
 import { NO_NODE } from '../node-table.js';
 import { indexWordsFor, SessionIndex } from './session-index.js';
 import { SESSION_RECORD_BYTES, SessionAction, SessionRecords } from './session-record.js';
@@ -151,6 +152,9 @@ export class SessionTable extends SessionRecords {
   readonly requestLength: Uint8Array;
   readonly request: Uint8Array;
 
+  /** Where the clients of sessions that may move are. Undefined while no virtual server has such. */
+  streams: Streams | undefined;
+
   private readonly index: SessionIndex;
   private readonly halfOpenList: SlotList;
   /**
@@ -224,6 +228,7 @@ export class SessionTable extends SessionRecords {
     this.tried[slot] = 0;
     this.resume[slot] = 0;
     this.requestLength[slot] = 0;
+    this.streams?.clear(slot);
     this.writeState(slot, SessionState.synReceived);
     this.halfOpenList.push(slot);
     this.index.add(slot);
@@ -296,6 +301,26 @@ export class SessionTable extends SessionRecords {
     this.next[slot] = this.firstFree;
     this.firstFree = slot;
     this.size -= 1;
+  }
+
+  /** Keeps method and target at bytes[start] for people to read. */
+  keepRequest(slot: number, bytes: Uint8Array, start: number, length: number): void {
+    const to = slot * REQUEST_BYTES;
+    const kept = Math.min(length, REQUEST_BYTES);
+    for (let i = 0; i < kept; i++) this.request[to + i] = bytes[start + i]!;
+    this.requestLength[slot] = Math.min(length, REQUEST_BYTES + 1);
+  }
+
+  /** How often the session has moved to another node between two requests. */
+  movesOf(slot: number): number {
+    return this.streams?.moves[slot] ?? 0;
+  }
+
+  /** Bytes that the client has sent, as an unsigned 32-bit number. */
+  clientBytes(slot: number): number {
+    const fin = this.has(slot, SessionFlag.clientFin) ? 1 : 0;
+    const present = this.receiveNext(slot) - this.clientFirst(slot) - fin;
+    return (present + (this.streams?.before[slot] ?? 0)) >>> 0;
   }
 
   /** All sessions are in slots below this one. */
