@@ -397,8 +397,8 @@ t.test('commands ask a running balancer through its control socket', async (t) =
   const rows = async (columns: number, ...options: string[]): Promise<string | undefined> =>
     (await onTerminal(columns, 'sessions', '-c', 'balancer.yaml', ...options)).split('\n')[1];
   t.match(
-    await rows(73),
-    /^10\.99\.0\.200:40000 {2}www {5}passing {2}n1 {4}1m01s {2}15ms {7}12 {2}GET \/a\.\.\.$/,
+    await rows(80),
+    /^10\.99\.0\.200:40000 {2}www {5}passing {2}n1 {4}1m01s {2}15ms {7}12 {6}2 {2}GET \/a\.\.\.$/,
   );
   t.match(await rows(200), /GET \/a\.html$/);
   t.match(await rows(73, '--wide'), /GET \/a\.html$/);

@@ -152,7 +152,9 @@ export class SessionTable extends SessionRecords {
   readonly requestLength: Uint8Array;
   readonly request: Uint8Array;
 
-  /** Where the clients of sessions that may move are. Undefined while no virtual server has such. */
+  /**
+   * Where the clients of sessions that may move are. Undefined while no virtual server has such.
+   */
   streams: Streams | undefined;
 
   private readonly index: SessionIndex;
