@@ -6,8 +6,8 @@ DESTDIR ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
 .PHONY: help setup build addon bpf typescript lint test test-unit run-tests demo demo-keep \
-	demo-stop bench bench-farm bench-reload bench-moving bench-forward bench-replay bench-micro \
-	install uninstall clean
+	demo-stop bench bench-farm bench-reload bench-moving bench-answers bench-forward \
+	bench-replay bench-micro install uninstall clean
 
 # The bin directory of your own Node.js, 22 or newer, with npm. The default is .node/ of this
 # checkout.
@@ -120,6 +120,13 @@ bench-moving:
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/moving/moving.bench.js
+
+# Measures answers of the balancer itself next to those of HAProxy.
+bench-answers:
+	@scripts/check-kernel.sh
+	@scripts/setup.sh bench
+	@$(AGAIN) typescript addon bpf
+	@node --enable-source-maps dist/bench/answers/answers.bench.js
 
 # Measures only the engine, a part of bench-farm, and what the access log costs it.
 bench-replay: build
