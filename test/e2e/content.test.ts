@@ -178,7 +178,7 @@ t.test(
         t.match(answers[3]?.headers, /Server: nginx/);
       });
 
-      await t.test('three set-ups of nodes help clients whose connections do not move', async (t) => {
+      await t.test('three set-ups help clients whose connections do not move', async (t) => {
         const ask = async (
           urls: readonly string[],
           ...args: string[]
