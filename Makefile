@@ -6,7 +6,7 @@ DESTDIR ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
 .PHONY: help setup build addon bpf typescript lint test test-unit run-tests demo demo-keep \
-	demo-stop bench bench-farm bench-reload bench-moving bench-answers bench-forward \
+	simulate demo-stop bench bench-farm bench-reload bench-moving bench-answers bench-forward \
 	bench-replay bench-micro install uninstall clean
 
 # The bin directory of your own Node.js, 22 or newer, with npm. The default is .node/ of this
@@ -24,6 +24,7 @@ help:
 	@echo 'sudo make demo-keep    the demo, left running to try things; sudo make demo-stop ends it'
 	@echo 'make test-unit         run the tests that need neither root nor network namespaces'
 	@echo 'sudo make test         run every test'
+	@echo 'make simulate          simulate a million kept-alive connections'
 	@echo 'sudo make bench        compare with HAProxy, nginx, bare XDP; write docs/benchmarks.md'
 	@echo 'sudo make install      install below PREFIX=$(PREFIX); sudo make uninstall removes it'
 	@echo 'sudo make setup        install the tools for build, demo and test (Debian), and Node.js'
@@ -132,6 +133,10 @@ bench-answers:
 bench-replay: build
 	@node --expose-gc dist/bench/replay/engine.bench.js
 	@node --expose-gc dist/bench/replay/access-log.bench.js
+
+# A million kept-alive connections, each world a function of its seed: half an hour and more.
+simulate: build
+	@SIM_CONNECTIONS=1000000 node --enable-source-maps dist/test/sim/kept-alive.test.js
 
 bench-micro: build
 	@for file in bench/micro/*.bench.ts; do node --expose-gc "dist/$${file%.ts}.js" || exit 1; done

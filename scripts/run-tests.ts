@@ -51,6 +51,7 @@ const LONG = [
     'datapath',
     'watch',
   ]),
+  'test/sim/kept-alive.test.ts',
   'test/sim/simulation.test.ts',
 ];
 
@@ -130,6 +131,8 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
         ...(datapath === undefined ? {} : { BATON_DATAPATH: datapath }),
         // Many short processes load the same modules: the first one compiles them for all.
         NODE_COMPILE_CACHE: path.join(ROOT, 'build/compile-cache'),
+        // The whole suite simulates more; another number may be given.
+        SIM_CONNECTIONS: process.env.SIM_CONNECTIONS ?? (unit ? '1000' : '10000'),
         TAP_TIMEOUT: String(FILE_TIMEOUT_MS / 1000),
       },
     });

@@ -1,6 +1,6 @@
 /**
- * Worlds of clients that keep their connections, many of them: requests of every kind to nodes that
- * may die at any step of a handoff.
+ * Worlds of clients that keep their connections, many of them: requests of every kind for content
+ * of several nodes, which may die at any step of a handoff or move.
  */
 import type { Resource } from './content.js';
 import { PERFECT } from './network.js';
@@ -12,11 +12,15 @@ const CLIENTS = 50;
 const HOSTS = 20;
 const FIRST_PORT = 40_000;
 
-function makePlan(random: Random, resources: readonly Resource[]): PlannedClient['plan'] {
+function makePlan(
+  random: Random,
+  resources: readonly Resource[],
+  migrates: boolean,
+): PlannedClient['plan'] {
   const own = random.pick(resources);
   const count = random.between(1, 5);
   const targets = Array.from({ length: count }, () => {
-    const { path } = own;
+    const { path } = migrates ? random.pick(resources) : own;
     const size = random.chance(0.03) ? random.between(5_000, 40_000) : random.between(0, 1_500);
     return `${path}f${random.between(0, 9)}-${size}`;
   });
@@ -35,12 +39,14 @@ export function makeKeptAlive(seed: number): Scenario {
   const random = new Random(seed);
   const nodes = random.between(2, 4);
   const deaths = random.chance(0.3) ? random.pick([0.002, 0.01]) : 0;
-  const loss = random.pick([0, 0, 0.01, 0.05]);
+  const migrates = random.chance(0.7);
+  const loss = migrates ? 0 : random.pick([0, 0, 0.01, 0.05]);
   const client = {
     loss,
     duplicate: loss,
     damage: loss / 4,
-    delay: random.fraction() * 5,
+    // Clients are further away than nodes: notices come before acknowledgements of answers.
+    delay: 1 + random.fraction() * 5,
     jitter: loss * 200 * random.fraction(),
   };
   const resources = Array.from({ length: random.between(2, 5) }, (_, i) => {
@@ -60,7 +66,7 @@ export function makeKeptAlive(seed: number): Scenario {
     limits: {},
     faults: [],
     plans: Array.from({ length: CLIENTS }, (_, i) => ({
-      plan: makePlan(random, resources),
+      plan: makePlan(random, resources, migrates),
       host: random.between(0, HOSTS - 1),
       port: FIRST_PORT + i,
       startAt: random.between(50, 1_000),
@@ -68,7 +74,7 @@ export function makeKeptAlive(seed: number): Scenario {
     })),
     serviceMs: random.pick([0, 5, 20]),
     attacked: false,
-    migrates: false,
+    migrates,
     deaths,
     reports: true,
     spares: 0,
