@@ -14,6 +14,7 @@ import {
   toAddress,
   UNSPECIFIED,
 } from '../../wire/address.js';
+import type { ServerSlot } from '../objects/farm.js';
 
 /** The state of a listening socket in /proc/net/tcp. */
 const LISTEN = '0A';
@@ -58,8 +59,14 @@ function addressOf(word: string): Address {
  * @throws BatonError BATON_IN_USE that names the process
  */
 export async function requireNoListener(
-  servers: readonly (Endpoint & { name: string })[],
+  all: readonly (Endpoint & Pick<ServerSlot, 'name' | 'mode' | 'transport' | 'ports'>)[],
 ): Promise<void> {
+  // Whoever forwards a range, or UDP, means the virtual address alone, and not this machine's own
+  // services at the same ports.
+  const servers = all.filter(({ mode, transport, ports: [first, ...others] }) => {
+    const isOne = others.length === 0 && first?.from === first?.to;
+    return mode === 'handoff' || (transport === 'tcp' && isOne);
+  });
   const sockets = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) =>
     parseListening(readIfThere(file)),
   );
