@@ -69,14 +69,14 @@ static __always_inline int leave(struct __sk_buff *skb, const struct ixp_frame *
 
 	if (!session->follow || answers->phase == ANSWERS_UNFOLLOWED)
 		return REFUSE(UNFOLLOWED);
-	if (answers->phase != ANSWERS_ENDED || answers->next != ack ||
-	    answers->ended != bpf_ntohl(frame->ixp.request))
-		return REFUSE(UNANSWERED);
 
 	int outcome = look_at(skb, frame);
 
 	if (outcome != 0)
 		return outcome;
+	if (answers->phase != ANSWERS_ENDED || answers->next != ack ||
+	    answers->ended != bpf_ntohl(frame->ixp.request))
+		return REFUSE(UNANSWERED);
 	__sync_lock_test_and_set(&session->left, LEFT_ASKED);
 	outcome = look_at(skb, frame);
 	if (outcome != 0) {

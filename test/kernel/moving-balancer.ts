@@ -5,8 +5,8 @@
  *
  *     node moving-balancer.js KEY_FILE NODES        NODES: ADDRESS/MAC,ADDRESS/MAC
  *
- * The path of a request names its node: /n1/... Requests of one client arrive in one segment each,
- * with a body of any length. What happens is printed, one event a line.
+ * The target of a request names its node: /n1/... Requests of one client arrive in one segment
+ * each, with a body of any length. What happens is printed, one event a line.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -64,8 +64,8 @@ interface Connection {
   mss: number;
   shift: number;
   offered: TcpOptionsSpec;
-  /** The next byte of the client, and where the body ends that it sends now. */
-  next: number;
+  /** The number of the client's first byte, and where the request ends that it sends now. */
+  first: number;
   bodyEnd: number;
   node: number;
   /** How many requests the node has got. */
@@ -162,8 +162,8 @@ function pass(connection: Connection, request: Request): void {
   connection.requests++;
   connection.state = 'passing';
   connection.held = undefined;
-  const { seq, ack, payload, options, window, head } = request;
-  if (head) {
+  const { seq, ack, payload, options, window } = request;
+  if (request.head) {
     wrapped(
       connection,
       {
@@ -177,6 +177,14 @@ function pass(connection: Connection, request: Request): void {
     );
     return;
   }
+  plain(connection, request);
+}
+
+/** Sends bytes of a client to its node, in plain form. */
+function plain(
+  connection: Connection,
+  { seq, ack, payload, options, window }: Omit<Request, 'node' | 'head'>,
+): void {
   send({
     ethernet: { destination: nodes[connection.node]!.mac },
     ip: { source: connection.client, destination: VIRTUAL },
@@ -205,7 +213,7 @@ function accept(packet: ParsedPacket): void {
   const tcp = packet.tcp!;
   const offered = tcp.options;
   let connection = connections.get(tcp.sourcePort);
-  if (connection?.next !== (tcp.seq + 1) >>> 0) {
+  if (connection?.first !== (tcp.seq + 1) >>> 0) {
     connection = {
       port: tcp.sourcePort,
       client: packet.ip!.source,
@@ -214,7 +222,7 @@ function accept(packet: ParsedPacket): void {
       mss: offered.mss ?? 536,
       shift: offered.windowScale ?? 0,
       offered,
-      next: (tcp.seq + 1) >>> 0,
+      first: (tcp.seq + 1) >>> 0,
       bodyEnd: (tcp.seq + 1) >>> 0,
       node: -1,
       requests: 0,
@@ -231,7 +239,7 @@ function accept(packet: ParsedPacket): void {
       sourcePort: 80,
       destinationPort: connection.port,
       seq: 0xffff_0000 + connection.nonce,
-      ack: connection.next,
+      ack: connection.first,
       flags: 'SA',
       options: {
         mss: MSS,
@@ -253,32 +261,34 @@ function fromClient(packet: ParsedPacket): void {
   }
   const connection = connections.get(tcp.sourcePort);
   if (connection === undefined) return;
-  const news = packet.payload.length > 0 && tcp.seq === connection.next;
-  if (!news || seqDiff(connection.bodyEnd, tcp.seq) > 0) {
-    if (news) connection.next = (connection.next + packet.payload.length) >>> 0;
+  // Of a body only its end counts, in whatever order its segments come.
+  const end = (tcp.seq + packet.payload.length) >>> 0;
+  if (packet.payload.length === 0 || seqDiff(end, connection.bodyEnd) <= 0) {
     if (connection.state === 'passing') forward(connection, packet);
     return;
   }
-  const text = Buffer.from(packet.payload).toString('latin1');
-  const end = text.indexOf('\r\n\r\n');
-  const node = Number(/^\S+ \/n(\d)\//.exec(text)?.[1] ?? 0) - 1;
-  if (end < 0 || nodes[node] === undefined) {
+  // A segment may have the end of a body, and the next head behind it.
+  const { ack, window, options } = tcp;
+  const bodyBytes = seqDiff(connection.bodyEnd, tcp.seq);
+  if (bodyBytes < 0) return;
+  if (bodyBytes > 0 && connection.state === 'passing') {
+    const payload = packet.payload.slice(0, bodyBytes);
+    plain(connection, { seq: tcp.seq, ack, payload, options, window });
+  }
+  const seq = connection.bodyEnd;
+  const payload = packet.payload.slice(bodyBytes);
+  const text = Buffer.from(payload).toString('latin1');
+  const headEnd = text.indexOf('\r\n\r\n') + 4;
+  const node = Number(/^\S+ \S*\/n(\d)\//.exec(text)?.[1] ?? 0) - 1;
+  if (headEnd < 4 || nodes[node] === undefined) {
     say('unreadable', connection, { text });
     return;
   }
   const body = Number(/\r\ncontent-length: (\d+)/i.exec(text)?.[1] ?? 0);
-  connection.next = (tcp.seq + packet.payload.length) >>> 0;
-  connection.bodyEnd = (tcp.seq + end + 4 + body) >>> 0;
-  const request: Request = {
-    seq: tcp.seq,
-    ack: tcp.ack,
-    payload: packet.payload.slice(),
-    options: tcp.options,
-    window: tcp.window,
-    node,
-    head: text.startsWith('HEAD '),
-  };
-  if (connection.state === 'passing' && connection.node === node && !text.includes('/leave')) {
+  connection.bodyEnd = (seq + headEnd + body) >>> 0;
+  const head = text.startsWith('HEAD ');
+  const request: Request = { seq, ack, payload, options, window, node, head };
+  if (connection.state === 'passing' && connection.node === node) {
     pass(connection, request);
     return;
   }
