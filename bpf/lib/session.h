@@ -62,6 +62,8 @@
  *     ANSWERED     during a handoff: a segment that acknowledges part of the response is forwarded
  *                  as with FORWARD. The client has the response from the node, so the node owns the
  *                  session.
+ *     ENDED        the session has ended, and no node has it: everything goes to the engine, except
+ *                  for a SYN that opens a new session
  *
  * An RST always goes to the engine. A FIN goes there unless it is in sequence and the kernel can
  * report it. A SYN goes there unless the session has ended.
@@ -70,6 +72,7 @@
 #define ACTION_PAYLOAD_UP 0x02
 #define ACTION_WRAP 0x04
 #define ACTION_ANSWERED 0x08
+#define ACTION_ENDED 0x10
 
 /*
  * Element of map `sessions`, of 64 bytes: one cache line. The slots of a worker begin at

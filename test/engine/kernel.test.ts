@@ -111,7 +111,7 @@ t.test('sessions that the balancer answers stay with the engine', async (t) => {
   talk.send(2, fromClient({ flags: 'FA', seq: 1005 + head.length, ack: end }));
   talk.rest(2);
   t.equal(talk.engine.sessions.inState[SessionState.lingering], 1);
-  t.equal(actionOf(talk), 0);
+  t.equal(actionOf(talk), SessionAction.ended, 'but for a new SYN');
 });
 
 t.test(

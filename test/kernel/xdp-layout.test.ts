@@ -92,6 +92,7 @@ t.test('session_record', async (t) => {
     ['ACTION_PAYLOAD_UP', SessionAction.payloadUp],
     ['ACTION_WRAP', SessionAction.wrap],
     ['ACTION_ANSWERED', SessionAction.answered],
+    ['ACTION_ENDED', SessionAction.ended],
   ]);
   t.equal(Object.keys(SESSION_RECORD).length, 22, 'every field');
 });

@@ -10,7 +10,6 @@ import { SessionFlag, SessionState } from '../../src/engine/table/session-table.
 import { insideNamespace } from './namespace.js';
 import { Fast } from './xdp-fixture.js';
 import {
-  BALANCER,
   CLIENT,
   CLIENT_ISN,
   KEY,
@@ -222,15 +221,5 @@ if (insideNamespace(import.meta.url)) {
       });
       t.equal(records[1], records[0], `${name}: the record`);
     }
-  });
-
-  t.test('a notice of our own shim passes', async (t) => {
-    const fast = new Fast();
-    t.teardown(() => fast.close());
-    fast.engine(true);
-    const own = notice({ ethernet: { source: BALANCER.mac }, ip: { source: BALANCER.address } });
-    const { verdict, counters } = fast.run(own);
-    t.strictSame({ verdict, counters }, { verdict: Verdict.pass, counters: [] });
-    t.strictSame(fast.events(), []);
   });
 }

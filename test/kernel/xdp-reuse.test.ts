@@ -1,7 +1,9 @@
 /** The XDP program and a client that uses its port again soon after its session has ended. */
+
 import t from 'tap';
 import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
+import { NO_NODE } from '../../src/engine/node-table.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import { parse } from '../support/packet-parse.js';
@@ -86,6 +88,24 @@ if (insideNamespace(import.meta.url)) {
       'nothing reaches the old node',
     );
     t.strictSame(fast.events(), []);
+  });
+
+  t.test('the same after an answer of the balancer itself', async (t) => {
+    const fast = new Fast();
+    t.teardown(() => fast.close());
+    fast.engine(true);
+    const slot = fast.session(0);
+    const table = fast.tables[0]!;
+    table.setNode(slot, NO_NODE);
+    table.setState(slot, SessionState.lingering);
+    const late = segment({ flags: 'FA', seq: CLIENT_ISN + 1, ack: SERVER_ISN + 1 });
+    t.match(fast.run(late), { verdict: redirect, counters: ['to_engine_fin'] });
+    const bare = segment({ flags: 'A', seq: CLIENT_ISN + 1, ack: SERVER_ISN + 1 });
+    t.match(fast.run(bare), { verdict: redirect, counters: ['to_engine_state'] });
+    t.match(fast.run(syn({ tcp: { seq: 7 } })), ANSWERED);
+    t.equal(fast.events().length, 1);
+    t.equal(table.action(slot), 0);
+    t.match(fast.run(syn({ tcp: { seq: 8 } })), { verdict: redirect });
   });
 
   t.test('a SYN with ECN flags is like any other', async (t) => {

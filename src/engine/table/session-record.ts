@@ -56,6 +56,8 @@ export const SessionAction = {
   wrap: 0x04,
   /** During the handoff: forwards a segment that acknowledges the answer, as with `forward`. */
   answered: 0x08,
+  /** The session has ended without a node: only a SYN that opens a new one is for the kernel. */
+  ended: 0x10,
 } as const;
 
 /**

@@ -375,9 +375,10 @@ export class SessionTable extends SessionRecords {
 
   /** Bits of SessionAction for a state, without `wrap`. */
   private actionIn(slot: number, state: number): number {
+    const lingers = state === SessionState.lingering;
+    if (lingers && this.node(slot) === NO_NODE) return SessionAction.ended;
     const passes =
-      state === SessionState.passing ||
-      (state === SessionState.lingering && this.has(slot, SessionFlag.adopted));
+      state === SessionState.passing || (lingers && this.has(slot, SessionFlag.adopted));
     if (!passes || this.node(slot) === NO_NODE) return 0;
     return (
       SessionAction.forward | (this.has(slot, SessionFlag.watched) ? SessionAction.payloadUp : 0)

@@ -275,7 +275,7 @@ t.test("the kernel's action follows the state", async (t) => {
     'a node that may not know the session',
   );
   t.equal(actionOf(NO_NODE, adopted, passing), 0);
-  t.equal(actionOf(NO_NODE, adopted, passing, lingering), 0);
+  t.equal(actionOf(NO_NODE, adopted, passing, lingering), SessionAction.ended);
   t.equal(actionOf(1, adopted | watched, passing), forward | payloadUp);
 
   const slot = table.insert(1, 2, 0);
