@@ -17,8 +17,9 @@ const PROGRAM = `
     config: { interface: 'eth0', limits: {} },
     slots: () => ({ nodes: [], servers: [] }),
     engine: { snapshot: async () => snapshot, counters: () => ({}), stages: () => [] },
-    machine: { datapath: 'packet', counters: () => ({ guard: {}, shim: {} }), runTime: () => null },
+    machine: { datapath: 'packet', counters: () => ({ guard: {} }), runTime: () => null },
     watch: { notOffered: () => [] },
+    forwarder: { counts: () => ({}) },
     accessLog: { counters: () => ({}) },
     api: { read: () => ({}) },
   });
