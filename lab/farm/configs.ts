@@ -17,6 +17,7 @@ export const CONTROL_SOCKET = 'baton.sock';
 export interface Resource {
   path: string;
   host?: string;
+  rewrite?: string;
   /** Names of the nodes that hold it. */
   nodes: string[];
 }

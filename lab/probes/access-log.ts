@@ -9,6 +9,7 @@ export interface AccessLine {
   client_port: number;
   virtual_server: string;
   request: string | null;
+  rewritten: string | null;
   method: string | null;
   host: string | null;
   referer: string | null;

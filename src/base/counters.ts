@@ -88,6 +88,14 @@ export const COUNTERS = {
     'handoffs',
     'Handoffs that a node refused. The next holder got the session at once. WHY in `baton stats` says why the node refuses; usually nothing listens there.',
   ),
+  rewritten: counter(
+    'handoffs',
+    'Requests that were given another path for the node, because their resource has the key rewrite.',
+  ),
+  rewrite_no_room: counter(
+    'handoffs',
+    'Requests that got the answer 503 because there was no room for the path of the key rewrite: head and path are too long, or too many long heads are kept at one time. Raise limits.heads.',
+  ),
   adopted: counter(
     'handoffs',
     "Handoffs that were confirmed, by the node or by the client's acknowledgement of the node's answer.",

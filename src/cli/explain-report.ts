@@ -22,6 +22,7 @@ export function renderExplain(document: ExplainDocument, most?: number): string 
     const more = document.next.length - next.length;
     if (more > 0) lines.push(['', `and ${more} more`]);
   }
+  if (document.rewritten !== null) lines.push(['rewritten', document.rewritten]);
   if (thread.of > 1) {
     lines.push([
       'engine thread',

@@ -47,12 +47,28 @@ export function checkResources(
     );
   }
   const places = new Map<string, number>();
+  const sticky = servers.find(({ entry }) => isSticky(entry))?.entry.name;
   for (const [index, { entry, at }] of listed.entries()) {
+    if (entry.rewrite !== undefined && sticky !== undefined) {
+      const name = quoted(String(sticky));
+      source.warn(
+        [...at, 'rewrite'],
+        `applies only to the first request of each connection of virtual server ${name}: give it keepAlive: migrate`,
+      );
+    }
     checkPattern(source, entry, at, index, places);
     checkAlpn(source, entry, at, protocols);
     checkRewrite(source, entry, at, protocols);
     checkHolders(source, entry.nodes, [...at, 'nodes'], known, used);
   }
+}
+
+/** Whether later requests of a connection are not read. */
+function isSticky({ mode, protocol, keepAlive }: Entry['entry']): boolean {
+  const defaults = SERVER_DEFAULTS;
+  if ((mode ?? defaults.mode) !== 'handoff' || (protocol ?? defaults.protocol) !== 'http')
+    return false;
+  return (keepAlive ?? defaults.keepAlive) === 'sticky';
 }
 
 /** @param protocols of the virtual servers with mode handoff */

@@ -236,7 +236,7 @@ export const Resource = Type.Object(
       Type.String({
         maxLength: MOST_REWRITE_BYTES,
         description:
-          'For virtual servers with `protocol: http`: the node gets the request with this path. `%p` stands for what follows the matched path. The query stays as it is.',
+          'For virtual servers with `protocol: http`: the node gets the request with this path. `%p` stands for what follows the matched path. The query stays as it is. With `keepAlive: sticky` this applies only to the first request of a connection, because the balancer reads no other.',
         expected: `a path that begins with "/", of at most ${MOST_REWRITE_BYTES} characters`,
       }),
     ),

@@ -10,6 +10,7 @@ import { SLASH } from '../request/http/tables.js';
 import { type ByteEntry, type ByteTableImage, byteTableImage, rollHash } from './byte-table.js';
 import { type HolderSets, holderSets } from './holders.js';
 import { canonicalHost, canonicalPath, duplicates, type Resource } from './pattern.js';
+import { type RewriteImage, rewriteImage } from './rewrite.js';
 
 /** Tags of the host table. */
 export const EXACT_HOST = 0;
@@ -30,6 +31,7 @@ export interface DirectoryImage {
    */
   readonly protocols: ByteTableImage;
   readonly holders: HolderSets;
+  readonly rewrites: RewriteImage;
   /** Requests for each resource, modulo 2^32. All threads that read the directory add to it. */
   readonly requests: Uint32Array;
   /**
@@ -105,6 +107,7 @@ export function directoryImage(
     paths: byteTableImage(entries, make),
     protocols: byteTableImage(protocols.entries, make),
     holders: holderSets(resources, make),
+    rewrites: rewriteImage(resources, make),
     requests: make.uint32(resources.length),
     longestExact: max(hostLengths[EXACT_HOST]),
     longestWildcard: max(hostLengths[WILDCARD_HOST]),

@@ -18,6 +18,7 @@ import { DOT, SLASH } from '../request/http/tables.js';
 import { ByteTable, rollHash } from './byte-table.js';
 import { ANY_HOST, type DirectoryImage, EXACT_HOST, WILDCARD_HOST } from './directory-image.js';
 import type { HolderSets } from './holders.js';
+import { Rewrites } from './rewrite.js';
 
 /** Results of `findName` when there is no resource: */
 export const NO_NAME = -1;
@@ -34,6 +35,7 @@ const ROOT = Uint8Array.of(SLASH);
 
 export class Directory {
   readonly holders: HolderSets;
+  readonly rewrites: Rewrites;
   private readonly requests: Uint32Array;
 
   private readonly seed: number;
@@ -56,6 +58,7 @@ export class Directory {
   /** @param image of `directoryImage`; the directory reads it and changes nothing */
   constructor(image: DirectoryImage) {
     this.holders = image.holders;
+    this.rewrites = new Rewrites(image.rewrites);
     this.requests = image.requests;
     this.seed = image.seed;
     this.hosts = new ByteTable(image.hosts);

@@ -74,6 +74,15 @@ export interface Dispatcher {
   readonly requestStart: number;
   readonly requestEnd: number;
   /**
+   * After `found`: bytes of the path that the node gets in place of [pathStart, pathEnd), which is
+   * relative to `start`; 0: it gets the request as it is.
+   */
+  readonly rewritten: number;
+  readonly pathStart: number;
+  readonly pathEnd: number;
+  /** Writes these bytes to `into`, from `at` on. Only before the next `inspect`. */
+  writePath(into: Uint8Array, at: number): void;
+  /**
    * After `found`: whether the request may be sent to a second node if the first has not answered
    * it.
    */

@@ -75,6 +75,9 @@ export class RequestDispatcher implements Dispatcher {
   textEnd = 0;
   headBytes = 0;
   hasNoAnswerBody = false;
+  rewritten = 0;
+  pathStart = 0;
+  pathEnd = 0;
   pickedBit = 0;
   readonly follower = new RequestFollower();
   private directory: Directory;
@@ -119,6 +122,7 @@ export class RequestDispatcher implements Dispatcher {
     resume: number,
     virtualServer: number,
   ): VerdictCode {
+    this.rewritten = 0;
     switch (this.protocols[virtualServer]) {
       case Protocol.tls:
         return this.inspectHello(bytes, start, end, resume);
@@ -170,6 +174,7 @@ export class RequestDispatcher implements Dispatcher {
         this.resource = this.directory.find(head.host, head.hostLength, head.path, head.pathLength);
         this.headBytes = head.headEnd;
         this.hasNoAnswerBody = isHead(bytes, start + head.methodStart, start + head.methodEnd);
+        this.rewritten = this.rewrittenBytes();
         this.repeatable = isSafeMethod(bytes, start + head.methodStart, start + head.methodEnd);
         return this.resource < 0 ? Verdict.notFound : Verdict.found;
     }
@@ -178,6 +183,21 @@ export class RequestDispatcher implements Dispatcher {
   /** See Dispatcher. */
   followBody(bytes: Uint8Array, start: number): number {
     return this.follower.begin(this.head, bytes, start);
+  }
+
+  /** See Dispatcher. */
+  writePath(into: Uint8Array, at: number): void {
+    const { path, pathLength } = this.head;
+    this.directory.rewrites.write(this.resource, path, pathLength, into, at);
+  }
+
+  private rewrittenBytes(): number {
+    const { head, resource } = this;
+    this.pathStart = head.pathStart;
+    this.pathEnd = head.pathEnd;
+    // The target of OPTIONS * is no path.
+    if (resource < 0 || head.pathEnd < head.pathStart) return 0;
+    return this.directory.rewrites.length(resource, head.pathLength);
   }
 
   /** See Dispatcher. In sets of more than 32 holders, holders share bits (holderBit). */

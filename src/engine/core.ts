@@ -241,8 +241,29 @@ export class Core {
   releaseHead(slot: number): void {
     const room = this.sessions.head[slot]!;
     if (room < 0) return;
+    this.shift(slot, 0);
     this.heads.release(room);
     this.sessions.head[slot] = -1;
+  }
+
+  /**
+   * Puts the session's first byte `by` numbers before the client's: the node gets that much more
+   * than the client has sent, so that both end at the same number. The session has a head.
+   */
+  shift(slot: number, by: number): void {
+    const { sessions, heads } = this;
+    const room = sessions.head[slot]!;
+    const more = by - heads.shifted[room]!;
+    if (more === 0) return;
+    heads.shifted[room] = by;
+    sessions.setClientIsn(slot, seqAdd(sessions.clientIsn(slot), -more));
+  }
+
+  /** The number of the client's first byte. */
+  clientFirst(slot: number): number {
+    const { sessions, heads } = this;
+    const room = sessions.head[slot]!;
+    return seqAdd(sessions.clientFirst(slot), room < 0 ? 0 : heads.shifted[room]!);
   }
 
   /** Counts a session among those that its node has. */

@@ -70,6 +70,15 @@ export class HeadStore {
   readonly hasNoAnswerBody: Uint8Array;
   /** How often its node was asked for its answer, up to a limit. */
   readonly asked: Uint8Array;
+  /**
+   * The path of this request, relative to the room's start, if the node gets another one: as many
+   * bytes as `newPath` says, from `filled` on. 0: the node gets the path of the client.
+   */
+  readonly pathStart: Uint32Array;
+  readonly pathEnd: Uint32Array;
+  readonly newPath: Uint32Array;
+  /** By how much `Core.shift` has moved the session's first byte. */
+  readonly shifted: Int32Array;
   /** `Core.directory` when the resource of this request was looked up. */
   readonly directory: Uint32Array;
   private readonly smalls: number;
@@ -101,6 +110,10 @@ export class HeadStore {
     this.step = new Uint8Array(rooms);
     this.hasNoAnswerBody = new Uint8Array(rooms);
     this.asked = new Uint8Array(rooms);
+    this.pathStart = new Uint32Array(rooms);
+    this.pathEnd = new Uint32Array(rooms);
+    this.newPath = new Uint32Array(rooms);
+    this.shifted = new Int32Array(rooms);
     this.directory = new Uint32Array(rooms);
     this.ranges = new Uint8Array(rooms);
     this.rangeStart = new Uint32Array(rooms * RANGES);
@@ -161,6 +174,12 @@ export class HeadStore {
     const from = this.start(room);
     this.bytes.copyWithin(this.start(large), from, from + SMALL_BYTES);
     this.filled[large] = this.filled[room]!;
+    this.repeatable[large] = this.repeatable[room]!;
+    this.step[large] = this.step[room]!;
+    this.hasNoAnswerBody[large] = this.hasNoAnswerBody[room]!;
+    this.asked[large] = this.asked[room]!;
+    this.shifted[large] = this.shifted[room]!;
+    this.directory[large] = this.directory[room]!;
     this.ranges[large] = this.ranges[room]!;
     this.step[large] = this.step[room]!;
     this.asked[large] = this.asked[room]!;
@@ -173,6 +192,34 @@ export class HeadStore {
     }
     this.release(room);
     return large;
+  }
+
+  /** Bytes that a node gets of a room. */
+  sent(room: number): number {
+    const length = this.newPath[room]!;
+    const filled = this.filled[room]!;
+    return length === 0 ? filled : filled + length - this.pathEnd[room]! + this.pathStart[room]!;
+  }
+
+  /** Copies `length` of these bytes, from `at` on, to into[to, to + length). */
+  copy(room: number, at: number, length: number, into: Uint8Array, to: number): void {
+    const { bytes } = this;
+    const start = this.start(room);
+    const newPath = this.newPath[room]!;
+    const end = to + length;
+    let write = to;
+    if (newPath === 0) {
+      for (let from = start + at; write < end; from++) into[write++] = bytes[from]!;
+      return;
+    }
+    const pathStart = this.pathStart[room]!;
+    const behind = this.pathEnd[room]! - pathStart - newPath;
+    const stored = this.filled[room]! - pathStart;
+    for (let sent = at; write < end; sent++) {
+      const isBehind = sent >= pathStart + newPath;
+      const from = sent < pathStart ? sent : sent + (isBehind ? behind : stored);
+      into[write++] = bytes[start + from]!;
+    }
   }
 
   /** The owner of the next room of this kind, in turn; -1 if no room is in use. */
@@ -230,6 +277,8 @@ export class HeadStore {
     this.repeatable[room] = 0;
     this.step[room] = HeadStep.none;
     this.hasNoAnswerBody[room] = 0;
+    this.newPath[room] = 0;
+    this.shifted[room] = 0;
     this.asked[room] = 0;
     this.ranges[room] = 0;
     return room;

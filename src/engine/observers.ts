@@ -60,6 +60,11 @@ function joinTwo(one: Observer, other: Observer): Observer {
       one.released?.(slot, node, now);
       other.released?.(slot, node, now);
     };
+  if (listens('rewritten'))
+    joined.rewritten = (slot, bytes, start, end, now) => {
+      one.rewritten?.(slot, bytes, start, end, now);
+      other.rewritten?.(slot, bytes, start, end, now);
+    };
   if (listens('closed'))
     joined.closed = (slot, reason, now) => {
       one.closed?.(slot, reason, now);

@@ -139,6 +139,8 @@ export interface Observer {
     now: number,
     filled: number,
   ): void;
+  /** The node gets the path bytes[start, end) instead of that of the request. */
+  rewritten?(slot: number, bytes: Uint8Array, start: number, end: number, now: number): void;
   /**
    * A handoff was sent. `attempt` counts from 1 at each node. It is 0 for
    * the first one if the client's acknowledgement is to confirm.

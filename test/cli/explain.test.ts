@@ -27,6 +27,7 @@ const DOCUMENT: ExplainDocument = {
       nodes: ['n3'],
     },
   ],
+  rewritten: '/pictures/a.jpg?size=2',
   thread: { number: 0, of: 1, known: true },
   candidates: [
     {
@@ -70,6 +71,7 @@ virtual server    www, least-connections
 looked up         host www.example.org, path /images/a.jpg
 resource          /images/ (any host, everything below this path), on n1, n2
 would match next  *.example.org/ (hosts below this one, everything below this path), on n3
+rewritten         /pictures/a.jpg?size=2
 
     NODE  STATE     CONDITION  WEIGHT   LOAD  SCORE  CREDIT  WHY
 =>  n1    up        up              2  1,234    617       1  chosen: the fewest sessions for its weight
@@ -100,6 +102,7 @@ t.test('a request that no node gets', async (t) => {
     lookedUp: null,
     resource: null,
     next: [],
+    rewritten: null,
     candidates: [],
     chosen: null,
     answer: 400,

@@ -45,6 +45,7 @@ t.test('each session has a line', { skip: whyNoFarm() }, async (t) => {
         client_port: answer.localPort,
         virtual_server: 'www',
         request: 'GET /a.txt?q=1 HTTP/1.1',
+        rewritten: null,
         method: 'GET',
         host: VIRTUAL_ADDRESS,
         referer: 'http://www.example.org/',

@@ -56,12 +56,17 @@ class OneNode implements Dispatcher {
   repeatable = false;
   headBytes = REQUEST.length;
   hasNoAnswerBody = false;
+  rewritten = 0;
+  pathStart = 0;
+  pathEnd = 0;
   pickedBit = 1;
   readonly follower = new RequestFollower();
 
   inspect(bytes: Uint8Array, _start: number, end: number): VerdictCode {
     return bytes[end - 1] === 10 ? Verdict.found : Verdict.incomplete;
   }
+
+  writePath(): void {}
 
   pick(): number {
     return NODE.index;

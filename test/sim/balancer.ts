@@ -14,6 +14,7 @@ import { HandoffCandidates } from '../../src/engine/handoff/candidates.js';
 import type { NodeTable } from '../../src/engine/node-table.js';
 import type { EngineOptions, Timeouts } from '../../src/engine/options.js';
 import type { MemoryDatapath } from '../support/memory.js';
+import { directoryEntry } from './content.js';
 import type { Random } from './random.js';
 import type { Scenario } from './scenario.js';
 
@@ -70,12 +71,7 @@ export function makeEngine(
     timeouts: TIMEOUTS,
   };
   const dispatcher = new RequestDispatcher({
-    directory: new Directory(
-      directoryImage(
-        scenario.resources.map(({ path, holders }) => ({ path, nodes: holders })),
-        random.bits(),
-      ),
-    ),
+    directory: new Directory(directoryImage(scenario.resources.map(directoryEntry), random.bits())),
     predictors: [scenario.predictor],
     candidates: new HandoffCandidates(nodes),
     headBytes: HEAD_BYTES,

@@ -19,7 +19,7 @@ import type { NodeTable } from '../../src/engine/node-table.js';
 import type { Timeouts } from '../../src/engine/options.js';
 import { REQUEST_BYTES } from '../../src/engine/table/session-table.js';
 import { toAddress } from '../../src/wire/address.js';
-import { type Resource, resourceOf } from './content.js';
+import { directoryEntry, type Resource, resourceOf } from './content.js';
 import type { Random } from './random.js';
 
 /** Slots in the memory of a world that changes. */
@@ -169,10 +169,9 @@ export class Changes {
     const slots = new Map(nodes.map(({ slot, address }) => [address as number, slot]));
     const slot = (machine: number): number =>
       slots.get(addressNumber(this.world.machines[machine]!))!;
-    const known = this.world.resources.map(({ path }, index) => ({
-      path,
-      nodes: this.holders[index]!.map(slot),
-    }));
+    const known = this.world.resources.map((resource, index) =>
+      directoryEntry({ ...resource, holders: this.holders[index]!.map(slot) }),
+    );
     const fillers = Array.from({ length: this.random.between(0, 3) }, (_, index) => ({
       path: `/filler${index}/`,
       nodes: [this.random.pick(nodes).slot],

@@ -2,6 +2,7 @@
  * The content of the simulated farm. A resource is a folder. The name of a file contains its size,
  * and its bytes are a function of its path, so that a client recognizes the right answer.
  */
+import type { Resource as DirectoryResource } from '../../src/directory/pattern.js';
 import { hashText, Random } from './random.js';
 
 export interface Resource {
@@ -9,6 +10,26 @@ export interface Resource {
   path: string;
   /** Indices of nodes. */
   holders: number[];
+  /** What nodes get in place of `path`, if that is something else. */
+  renamed?: string;
+}
+
+/** A resource as the directory takes it. */
+export function directoryEntry({ path, holders, renamed }: Resource): DirectoryResource {
+  return {
+    path,
+    nodes: holders,
+    ...(renamed === undefined ? {} : { rewrite: `${renamed}%p` }),
+  };
+}
+
+/** The target that the client asked for, of one that a node got; undefined: the same. */
+export function askedTarget(resources: readonly Resource[], got: string): string | undefined {
+  for (const { path, renamed } of resources) {
+    if (renamed !== undefined && got.startsWith(renamed))
+      return `${path}${got.slice(renamed.length)}`;
+  }
+  return undefined;
 }
 
 export const CLIENT_HEADER = 'x-client';

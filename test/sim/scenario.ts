@@ -91,7 +91,14 @@ function link(random: Random, loss: number, jitter: number): LinkQuality {
 function makeResources(random: Random, nodes: number): Resource[] {
   return Array.from({ length: random.between(1, 4) }, (_, i) => {
     const all = random.shuffle(Array.from({ length: nodes }, (_each, node) => node));
-    return { path: `/r${i}/`, holders: all.slice(0, random.between(1, nodes)) };
+    const renamed = [undefined, `/${'moved/'.repeat(20)}${i}/`, `/${i}`, `/s${i}/`][
+      (i + nodes) % 4
+    ];
+    return {
+      path: `/r${i}/`,
+      holders: all.slice(0, random.between(1, nodes)),
+      ...(renamed === undefined ? {} : { renamed }),
+    };
   });
 }
 

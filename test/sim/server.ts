@@ -1,6 +1,7 @@
 /** The application on sockets of simulated nodes: a web server. */
 import type { Clock } from './clock.js';
 import {
+  askedTarget,
   bytesOf,
   CLIENT_HEADER,
   digest,
@@ -39,6 +40,7 @@ export interface WebServerOptions {
 export class WebServer implements Application {
   private readonly reader = new MessageReader();
   private busy = false;
+  private isFirst = true;
   private done = false;
   private closing = false;
   private idleSince: number;
@@ -97,8 +99,16 @@ export class WebServer implements Application {
       if (this.closing) this.finish();
       return;
     }
-    const [method = '', target = ''] = message.start.split(' ');
+    const [method = '', got = ''] = message.start.split(' ');
+    const asked = askedTarget(this.options.resources, got);
+    const target = asked ?? got;
     const client = message.fields.get(CLIENT_HEADER) ?? '';
+    // The balancer reads only the first request of a connection.
+    if (this.isFirst && asked === undefined && this.isRenamed(got))
+      this.options.violation(
+        `${this.options.name} got ${got} of ${client}, which has another path`,
+      );
+    this.isFirst = false;
     if (!this.options.mayAsk(this.tuple, client, target)) {
       this.options.violation(
         `${this.options.name} got ${JSON.stringify(message.start)} of ${client} from ${this.tuple}`,
@@ -116,6 +126,10 @@ export class WebServer implements Application {
       if (last) this.finish();
       else this.next();
     });
+  }
+
+  private isRenamed(target: string): boolean {
+    return resourceOf(this.options.resources, target)?.renamed !== undefined;
   }
 
   private answer(

@@ -320,6 +320,8 @@ export class Conversation {
       established: () => say('established'),
       request: (_slot, verdict, bytes, start, end) =>
         say(`request ${verdict} ${Buffer.from(bytes.subarray(start, end)).toString('latin1')}`),
+      rewritten: (_slot, bytes, start, end) =>
+        say(`rewritten ${Buffer.from(bytes.subarray(start, end)).toString('latin1')}`),
       handoff: (_slot, index, attempt) => say(`handoff ${node(index)} attempt ${attempt}`),
       answered: (_slot, answer) => say(`answered ${answer}`),
       adopted: (_slot, index) => say(`adopted ${node(index)}`),

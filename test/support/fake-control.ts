@@ -54,6 +54,7 @@ export const EXPLANATION: ExplainDocument = {
   lookedUp: { host: 'www.example.org', path: '/', protocols: null },
   resource: { host: null, path: '/', alpn: null, hostMatch: 'any', pathMatch: 'prefix', nodes: [] },
   next: [],
+  rewritten: null,
   thread: { number: 0, of: 1, known: true },
   candidates: [],
   chosen: null,

@@ -31,15 +31,22 @@ export class KnownPaths implements Dispatcher {
   repeatable = false;
   headBytes = 0;
   hasNoAnswerBody = false;
+  rewritten = 0;
+  pathStart = 0;
+  pathEnd = 0;
   pickedBit = 0;
   readonly follower = new RequestFollower();
   private readonly reader = new HeadReader(HEAD_BYTES);
   /** Total of bytes read. */
   looked = 0;
 
+  /** What nodes get instead of a path. */
+  rewrites: Readonly<Record<string, string>> = {};
+
   private paths = Object.entries(FIRST_PATHS);
   /** Slots of virtual servers that take any bytes, also none, and the path that stands for them. */
   readonly anyBytes = new Map<number, string>();
+  private newPath = '';
 
   constructor(private readonly nodes: NodeTable) {}
 
@@ -78,7 +85,15 @@ export class KnownPaths implements Dispatcher {
     this.repeatable = method === 'GET' || method === 'HEAD';
     this.hasNoAnswerBody = method === 'HEAD';
     this.headBytes = stop + 4;
+    this.newPath = this.rewrites[path] ?? '';
+    this.rewritten = this.newPath.length;
+    this.pathStart = method.length + 1;
+    this.pathEnd = this.requestEnd;
     return this.resource < 0 ? Verdict.notFound : Verdict.found;
+  }
+
+  writePath(into: Uint8Array, at: number): void {
+    into.set(Buffer.from(this.newPath), at);
   }
 
   pick(resource: number, tried: number, server: number, options: number, now: number): number {

@@ -102,6 +102,10 @@ export const ExplainDocument = Type.Object(
     next: Type.Array(Rule, {
       description: 'Resources that would cover the request if that one were not there, in order',
     }),
+    rewritten: Type.Union([Type.String(), Type.Null()], {
+      description:
+        'The target that the node would get, with the query; null: that of the request, as it is',
+    }),
     thread: Type.Object({
       number: Type.Integer({ minimum: 0, description: 'Engine thread that would own the session' }),
       of: Type.Integer({ minimum: 1, description: 'Number of engine threads' }),

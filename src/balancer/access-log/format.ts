@@ -23,6 +23,7 @@ function jsonLine(line: SessionLine): string {
     client_port: line.clientPort,
     virtual_server: line.server,
     request: text.line === '' ? null : text.line,
+    rewritten: line.rewritten ?? null,
     method: text.method ?? null,
     host: text.host ?? null,
     referer: text.referer ?? null,

@@ -8,7 +8,13 @@ import { NO_NODE } from '../../engine/node-table.js';
 import { type Address, toAddress } from '../../wire/address.js';
 import { REASON_OF_EVENT, type Reason, reasonOfAnswer } from './reasons.js';
 import { RecordKind } from './records.js';
-import { NO_TEXT, type RequestText, readRequestText, setLine } from './request-text.js';
+import {
+  MOST_LINE_BYTES,
+  NO_TEXT,
+  type RequestText,
+  readRequestText,
+  setLine,
+} from './request-text.js';
 import type { ClosedSession, RecordPlace, RecordSink } from './ring-reader.js';
 
 /** Bounds of the table. */
@@ -34,6 +40,8 @@ export interface SessionLine {
   /** Name of the virtual server. */
   server: string;
   text: RequestText;
+  /** The target that the node got, if it is not that of the request. */
+  rewritten: string | undefined;
   /** Name of the node that had the session last. */
   node: string | undefined;
   /** Names of the nodes that were given up before. */
@@ -61,13 +69,15 @@ export interface SlotNames {
 interface Waiting {
   readonly nonce: number;
   readonly text: RequestText;
+  /** The path that nodes get, if it is another one. */
+  rewritten: string | undefined;
   /** When it was handed to its present node, ms on the engine's clock; undefined: not known. */
   handedAt: number | undefined;
   /** Its node was given up, and the next handoff has not come yet. */
   moving: boolean;
   readonly reasons: Reason[];
   readonly tried: string[];
-  readonly bytes: number;
+  bytes: number;
 }
 
 export class Joiner {
@@ -107,9 +117,20 @@ export class Joiner {
     return {
       request: (place, head, cut) =>
         void this.add(key(place), place.nonce, readRequestText(head, cut), place.clock),
+      rewritten: (place, path) => {
+        const session = this.find(key(place), place.nonce);
+        if (session !== undefined) this.rewrite(session, path.slice(0, MOST_LINE_BYTES));
+      },
       event: (place, kind, node) => this.event(key(place), place, kind, node),
       closed: (session) => this.closed(key(session), session, worker),
     };
+  }
+
+  private rewrite(session: Waiting, path: string): void {
+    const more = path.length - (session.rewritten?.length ?? 0);
+    session.rewritten = path;
+    session.bytes += more;
+    this.bytes += more;
   }
 
   private event(key: number, { nonce, clock }: RecordPlace, kind: number, node: number): void {
@@ -144,6 +165,7 @@ export class Joiner {
       clientPort: session.clientPort,
       server: this.names.servers.get(session.server) ?? `#${session.server}`,
       text,
+      rewritten: targetOf(text, found?.rewritten),
       node,
       tried: (found?.tried ?? []).filter((name) => name !== node),
       status: STATUS_OF_ANSWER.get(answer),
@@ -187,7 +209,16 @@ export class Joiner {
       (this.bytes + bytes > this.limits.bytes && this.waiting.size > 0)
     )
       this.giveUpOldest();
-    const session = { nonce, text, handedAt, moving: false, reasons: [], tried: [], bytes };
+    const session: Waiting = {
+      nonce,
+      text,
+      rewritten: undefined,
+      handedAt,
+      moving: false,
+      reasons: [],
+      tried: [],
+      bytes,
+    };
     this.waiting.set(key, session);
     this.bytes += bytes;
     return session;
@@ -213,6 +244,14 @@ function bytesOf({ line, host, referer, userAgent }: RequestText): number {
 
 function listed<Value>(value: Value | undefined): Value[] {
   return value === undefined ? [] : [value];
+}
+
+/** The target that the node got: its path, and the query of the request. */
+function targetOf({ line }: RequestText, path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  const target = line.split(' ')[1] ?? '';
+  const query = target.indexOf('?');
+  return query < 0 ? path : `${path}${target.slice(query)}`.slice(0, MOST_LINE_BYTES);
 }
 
 /** The text that the end of a session knows by itself. */

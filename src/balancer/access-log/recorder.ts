@@ -15,6 +15,7 @@ import {
   RECORD_CLOSE,
   RECORD_EVENT,
   RECORD_EVENT_WORDS,
+  RECORD_PATH,
   RECORD_REQUEST,
   RecordKind,
   RING_HEAD_BYTES,
@@ -83,6 +84,16 @@ export class AccessRecorder implements Observer {
     this.copy(bytes, start, length, at + RECORD_REQUEST.bytes);
     this.commit();
     this.requestSlot = slot;
+  }
+
+  rewritten(slot: number, bytes: Uint8Array, start: number, end: number, now: number): void {
+    const length = Math.min(end - start, MOST_RECORDED_BYTES);
+    const words = (RECORD_PATH.bytes + ((length + 3) >>> 2) + 1) & ~1;
+    const at = this.reserve(RecordKind.path, words, slot, now);
+    if (at < 0) return;
+    this.words[at + RECORD_PATH.length] = length;
+    this.copy(bytes, start, length, at + RECORD_PATH.bytes);
+    this.commit();
   }
 
   handoff(slot: number, node: number, attempt: number, now: number): void {

@@ -41,6 +41,8 @@ export const RecordKind = {
   released: 6,
   /** The session ended: RECORD_CLOSE. */
   close: 7,
+  /** The node gets another path: RECORD_PATH, then its bytes. */
+  path: 8,
 } as const;
 
 /** Word offsets of the fields that every record has. */
@@ -64,6 +66,9 @@ export const RECORD_REQUEST = {
   cut: RECORD_WORDS + 1,
   bytes: RECORD_WORDS + 2,
 } as const;
+
+/** Word offsets of the other fields of a path. */
+export const RECORD_PATH = { length: RECORD_WORDS, bytes: RECORD_WORDS + 1 } as const;
 
 /** Word offsets of the other fields of an event. */
 export const RECORD_EVENT = { node: RECORD_WORDS, unused: RECORD_WORDS + 1 } as const;

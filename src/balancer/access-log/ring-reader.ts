@@ -5,6 +5,7 @@ import {
   RECORD,
   RECORD_CLOSE,
   RECORD_EVENT,
+  RECORD_PATH,
   RECORD_REQUEST,
   RecordKind,
   RING_HEAD_BYTES,
@@ -46,6 +47,8 @@ export interface RecordSink {
   /** `head` has one character for each byte. */
   request(place: RecordPlace, head: string, cut: boolean): void;
   /** `kind`: a RecordKind between request and close. */
+  /** `path` has one character for each byte. */
+  rewritten(place: RecordPlace, path: string): void;
   event(place: RecordPlace, kind: number, node: number): void;
   closed(session: ClosedSession): void;
 }
@@ -104,6 +107,9 @@ export class RingReader {
         sink.request(place, head, words[at + RECORD_REQUEST.cut] === 1);
         return;
       }
+      case RecordKind.path:
+        sink.rewritten(place, this.text(at + RECORD_PATH.bytes, words[at + RECORD_PATH.length]!));
+        return;
       case RecordKind.close:
         sink.closed({ ...place, ...this.close(at) });
         return;

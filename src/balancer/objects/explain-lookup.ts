@@ -19,6 +19,8 @@ export interface Looked {
   lookedUp: ExplainDocument['lookedUp'];
   /** Resources, the one that counts first; or the pool of the virtual server (poolOf). */
   found: readonly number[];
+  /** The target that the node gets, if it is not that of the request; null: it is. */
+  rewritten: string | null;
   /** What the client gets if nothing was found. */
   refusal: OwnAnswer;
 }
@@ -48,6 +50,8 @@ function alertAnswer(alert: AlertCode): OwnAnswer {
   return { answer: null, alert: name, why: alertResultOf(name) };
 }
 
+const NOTHING = { lookedUp: null, found: [], rewritten: null } as const;
+
 /** @param headBytes limit of a request head */
 export function lookUp(
   { server, first }: AskedRequest,
@@ -58,7 +62,11 @@ export function lookUp(
     case 'tls':
       return lookUpHello(first, directory);
     case 'tcp':
-      return { lookedUp: null, found: [poolOf(server.slot)], refusal: noHolder(server) };
+      return {
+        ...NOTHING,
+        found: [poolOf(server.slot)],
+        refusal: noHolder(server),
+      };
     default:
       return lookUpHead(first, directory, headBytes);
   }
@@ -69,20 +77,36 @@ function lookUpHead(first: Uint8Array, directory: Directory, headBytes: number):
   const status = reader.read(first, 0, first.length, 0);
   if (status !== HeadStatus.complete) {
     const refused = status === HeadStatus.incomplete ? HeadStatus.badRequest : status;
-    return { lookedUp: null, found: [], refusal: statusAnswer(refused) };
+    return { ...NOTHING, refusal: statusAnswer(refused) };
   }
   const { host, hostLength, path, pathLength } = reader;
+  const found = directory.findAll(host, hostLength, path, pathLength);
   return {
     lookedUp: { host: nameOf(host, hostLength), path: textOf(path, pathLength), protocols: null },
-    found: directory.findAll(host, hostLength, path, pathLength),
+    found,
+    rewritten: rewrittenTarget(directory, found[0], reader, first),
     refusal: statusAnswer(404),
   };
+}
+
+function rewrittenTarget(
+  { rewrites }: Directory,
+  resource: number | undefined,
+  { path, pathLength, pathStart, pathEnd, targetEnd }: HeadReader,
+  head: Uint8Array,
+): string | null {
+  if (resource === undefined || pathEnd < pathStart) return null;
+  const length = rewrites.length(resource, pathLength);
+  if (length === 0) return null;
+  const bytes = new Uint8Array(length);
+  rewrites.write(resource, path, pathLength, bytes, 0);
+  return `${textOf(bytes, length)}${textOf(head.subarray(pathEnd), targetEnd - pathEnd)}`;
 }
 
 function lookUpHello(first: Uint8Array, directory: Directory): Looked {
   const reader = new HelloReader();
   if (reader.read(first, 0, first.length, 0) !== HelloStatus.complete)
-    return { lookedUp: null, found: [], refusal: alertAnswer(reader.alert) };
+    return { ...NOTHING, refusal: alertAnswer(reader.alert) };
   const { host, hostLength, protocols, protocolsStart: start, protocolsEnd: end } = reader;
   const names: string[] = [];
   for (let at = start; at < end; at += 1 + protocols[at]!) {
@@ -93,6 +117,7 @@ function lookUpHello(first: Uint8Array, directory: Directory): Looked {
   const missed = found === NO_PROTOCOL ? NO_PROTOCOL : NO_NAME;
   return {
     lookedUp: { host: nameOf(host, hostLength), path: null, protocols: names },
+    rewritten: null,
     found: directory.findAllNames(host, hostLength, protocols, start, end),
     refusal: alertAnswer(alertFor(missed, reader)),
   };

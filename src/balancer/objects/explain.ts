@@ -102,6 +102,7 @@ export class Explainer {
       predictor: server.predictor,
       resource: null,
       next: [],
+      rewritten: null,
       thread,
       candidates: [],
       chosen: null,
@@ -113,7 +114,7 @@ export class Explainer {
     // The list of resources follows the farm a moment later.
     if (resources.length !== farm.directory.holders.setOf.length) return undefined;
     const directory = new Directory(farm.directory);
-    const { lookedUp, found, refusal } = lookUp(asked, directory, parts.headBytes);
+    const { lookedUp, found, rewritten, refusal } = lookUp(asked, directory, parts.headBytes);
     const names = new Map(farm.nodes.map(({ slot, name }) => [slot, name]));
     const rule = (index: number): ExplainRule => {
       const { host, path, alpn } = resources[index] ?? { host: undefined, path: '' };
@@ -163,6 +164,7 @@ export class Explainer {
       // A pool is no resource.
       resource: first < resources.length ? rule(first) : null,
       next: others.slice(0, MOST_NEXT).map(rule),
+      rewritten,
       candidates,
       chosen,
       ...(chosen === null

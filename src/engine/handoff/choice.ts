@@ -11,19 +11,26 @@
 import { Verdict } from '../../directory/dispatcher.js';
 import type { Core } from '../core.js';
 import { NO_RESOURCE } from '../table/session-table.js';
+import { Rewriting } from './rewriting.js';
 
 const NO_NODE = -1;
 
 export class Choice {
   private readonly core: Core;
+  private readonly rewriting: Rewriting;
 
   constructor(core: Core) {
     this.core = core;
+    this.rewriting = new Rewriting(core);
   }
 
-  /** The first node for a session that asks for `resource` of the current directory; -1: none. */
+  /**
+   * The first node for a session whose head asks for `resource` of the current directory, as the
+   * dispatcher has just found; -1: none.
+   */
   first(slot: number, resource: number): number {
     const { sessions, heads, directory } = this.core;
+    if (!this.rewriting.apply(slot)) return NO_NODE;
     sessions.resource[slot] = resource;
     sessions.tried[slot] = 0;
     heads.directory[sessions.head[slot]!] = directory;
@@ -79,6 +86,6 @@ export class Choice {
     const { resource } = dispatcher;
     sessions.resource[slot] = resource;
     sessions.tried[slot] = dispatcher.holderBit(resource, sessions.node(slot));
-    return true;
+    return this.rewriting.apply(slot);
   }
 }

@@ -156,7 +156,7 @@ export class Confirmation {
       segment.flags,
       segment.sequence,
       segment.acknowledgement,
-      sessions.clientFirst(slot),
+      this.core.clientFirst(slot),
       sessions.serverFirst(slot),
       sessions.handedTo(slot),
       sessions.receiveNext(slot),

@@ -278,7 +278,7 @@ export class Handoff {
     const fin = sessions.has(slot, SessionFlag.clientFin) ? 1 : 0;
     const begins = sessions.state(slot) === SessionState.collecting;
     if (begins) {
-      sessions.setHandedTo(slot, seqAdd(first, (room < 0 ? 0 : heads.filled[room]!) + fin));
+      sessions.setHandedTo(slot, seqAdd(first, (room < 0 ? 0 : heads.sent(room)) + fin));
       sessions.setReceiveNext(slot, sessions.handedTo(slot));
     }
     sessions.takeFromKernel(slot);

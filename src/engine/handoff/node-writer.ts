@@ -48,7 +48,7 @@ export class NodeWriter {
 
   /**
    * Sends a segment of kept bytes, in IXP, to the session's node. `at` is the offset of the payload
-   * from the head's first byte. `ixpFlags` and `request` as of `wrap`.
+   * from the first byte that the node gets. `ixpFlags` and `request` as of `wrap`.
    */
   sendKept(
     slot: number,
@@ -82,11 +82,7 @@ export class NodeWriter {
     );
     if (timestamps)
       writeTimestamps(view, tcp + TCP.options, sessions.tsval(slot), this.core.tsvalOf(slot));
-    if (length > 0) {
-      let from = heads.start(sessions.head[slot]!) + at;
-      const end = tcp + headerBytes + length;
-      for (let to = tcp + headerBytes; to < end; to++) bytes[to] = heads.bytes[from++]!;
-    }
+    if (length > 0) heads.copy(sessions.head[slot]!, at, length, bytes, tcp + headerBytes);
     finishTcpChecksum(view, tcp, headerBytes + length, client, virtualAddress);
     return this.finishWrapped(
       frame,

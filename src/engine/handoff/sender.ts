@@ -53,7 +53,7 @@ export class HandoffSender {
       return;
     }
     const room = sessions.head[slot]!;
-    const filled = room < 0 ? 0 : heads.filled[room]!;
+    const filled = room < 0 ? 0 : heads.sent(room);
     const about = this.aboutRequest(slot);
     const piece = this.toNode.pieceBytes(slot);
     let at = seqDiff(sessions.nodeAck[slot]!, sessions.clientFirst(slot));
@@ -99,7 +99,7 @@ export class HandoffSender {
     const { sessions, heads } = this.core;
     const first = sessions.clientFirst(slot);
     const room = sessions.head[slot]!;
-    const filled = room < 0 ? 0 : heads.filled[room]!;
+    const filled = room < 0 ? 0 : heads.sent(room);
     const piece = this.toNode.pieceBytes(slot);
     for (let at = piece; at < filled; at += piece)
       this.toNode.resetNode(slot, node, seqAdd(first, at));

@@ -69,6 +69,12 @@ export class HeadReader {
   /** After `complete`: the query without its "?". It is empty when there is no query. */
   queryStart = 0;
   queryEnd = 0;
+  /**
+   * After `complete`: the path as it was sent, without the query. It is empty when an absolute
+   * target has none. pathEnd is below pathStart when the target is the asterisk.
+   */
+  pathStart = 0;
+  pathEnd = 0;
 
   private readonly scanner = new HeadScanner();
   private readonly target: Target;
@@ -186,6 +192,8 @@ export class HeadReader {
     if (!this.target.read(bytes, target, targetEnd, isOptions)) return false;
     this.queryStart = this.target.queryStart - start;
     this.queryEnd = this.target.queryEnd - start;
+    this.pathStart = this.target.pathStart - start;
+    this.pathEnd = this.target.pathEnd - start;
     return (
       !this.hasAuthority() ||
       this.takeHost(bytes, this.target.authorityStart, this.target.authorityEnd)

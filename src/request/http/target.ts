@@ -10,7 +10,8 @@
  *   - "%2F" and "%00" remain encoded. Servers may distinguish them from the plain bytes, so Baton
  *     does, too.
  *
- * The node gets the target as the client sent it.
+ * The node gets the target as the client sent it, unless the resource says otherwise
+ * (directory/rewrite.ts).
  */
 import {
   ASTERISK,
@@ -37,6 +38,12 @@ export class Target {
   /** The normalised path is path[0, pathLength) and begins with "/". */
   readonly path: Uint8Array;
   pathLength = 0;
+  /**
+   * The path as it was sent. It is empty when an absolute target has none, and ends before it
+   * begins when the target is the asterisk, which is no path.
+   */
+  pathStart = 0;
+  pathEnd = 0;
   /** The query without its "?". It is empty when there is no query. */
   queryStart = 0;
   queryEnd = 0;
@@ -62,7 +69,8 @@ export class Target {
     this.queryStart = this.queryEnd = end;
     if (bytes[start] === SLASH) return this.readPath(bytes, start, end);
     if (bytes[start] === ASTERISK && end - start === 1) {
-      this.rootPath();
+      this.rootPath(start);
+      this.pathEnd = start - 1;
       return isOptions;
     }
     return this.readAbsolute(bytes, start, end);
@@ -86,12 +94,14 @@ export class Target {
     this.authorityEnd = p;
     if (p === this.authorityStart) return false;
     if (p < end && bytes[p] === SLASH) return this.readPath(bytes, p, end);
-    this.rootPath();
+    this.rootPath(p);
     this.takeQuery(p, end);
     return true;
   }
 
-  private rootPath(): void {
+  /** @param at where the path would be */
+  private rootPath(at: number): void {
+    this.pathStart = this.pathEnd = at;
     this.path[0] = SLASH;
     this.pathLength = 1;
   }
@@ -129,6 +139,8 @@ export class Target {
     }
     const kept = this.withoutDots(segment, length);
     this.pathLength = kept < 0 ? length : kept;
+    this.pathStart = start;
+    this.pathEnd = p;
     this.takeQuery(p, end);
     return true;
   }

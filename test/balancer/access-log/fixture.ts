@@ -35,6 +35,7 @@ export const LINE: SessionLine = {
   clientPort: 40_000,
   server: 'www',
   text: { ...NO_TEXT, line: 'GET /a HTTP/1.1', method: 'GET', userAgent: 'test' },
+  rewritten: undefined,
   node: 'n1',
   tried: [],
   status: undefined,

@@ -78,6 +78,7 @@ t.test('a line of JSON has every key', async (t) => {
     client_port: 40_000,
     virtual_server: 'www',
     request: 'GET /a HTTP/1.1',
+    rewritten: null,
     method: 'GET',
     host: null,
     referer: null,

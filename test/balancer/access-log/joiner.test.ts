@@ -27,6 +27,7 @@ t.test('a request and an end are a line', async (t) => {
         userAgent: 'test',
         cut: false,
       },
+      rewritten: undefined,
       node: 'n2',
       tried: [],
       status: undefined,
@@ -138,4 +139,22 @@ t.test('a name that is not known is its slot', async (t) => {
   const { sink, lines } = joiner();
   sink.closed({ ...CLOSED, node: 9, server: 3 });
   t.match(lines, [{ node: '#9', server: '#3' }]);
+});
+
+t.test('the target that the node got has the query of the request', async (t) => {
+  const { joiner: table, sink, lines } = joiner();
+  sink.request(at(1_010), HEAD.replace('/a', '/a?b=c?d'), false);
+  sink.rewritten(at(1_010), '/old');
+  sink.rewritten(at(1_010), '/new');
+  sink.rewritten(at(1_010, 99), '/other-session');
+  sink.closed(CLOSED);
+  sink.request(at(1_010), HEAD, false);
+  sink.rewritten(at(1_010), `/${'x'.repeat(3_000)}`);
+  sink.closed(CLOSED);
+  t.same(
+    lines.map(({ rewritten }) => rewritten?.slice(0, 20)),
+    ['/new?b=c?d', `/${'x'.repeat(19)}`],
+  );
+  t.equal(lines[1]?.rewritten?.length, 2_048);
+  t.equal(table.size, 0);
 });

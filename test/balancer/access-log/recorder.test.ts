@@ -39,6 +39,7 @@ function readAll(reader: RingReader): Recorded[] {
   reader.drain({
     request: ({ slot, clock }, text, cut) =>
       records.push({ what: 'request', slot, clock, text, cut }),
+    rewritten: ({ slot, clock }, text) => records.push({ what: 'rewritten', slot, clock, text }),
     event: ({ slot, clock }, kind, node) =>
       records.push({ what: `event ${kind}`, slot, clock, node }),
     closed: (session) =>

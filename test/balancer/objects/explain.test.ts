@@ -6,6 +6,7 @@ import type { ExplainQuery } from '../../../src/api/documents.js';
 import { Explainer } from '../../../src/balancer/objects/explain.js';
 import type { Farm, ServerSlot } from '../../../src/balancer/objects/farm.js';
 import { explainPick } from '../../../src/balancer/threads/explain-pick.js';
+import type { ResourceEntry } from '../../../src/config/load.js';
 import { Directory } from '../../../src/directory/directory.js';
 import { directoryImage } from '../../../src/directory/directory-image.js';
 import { Protocol, Verdict } from '../../../src/directory/dispatcher.js';
@@ -21,14 +22,7 @@ import { IxpFlag } from '../../../src/wire/ixp.js';
 
 const OPTIONS = IxpFlag.windowScaleOk | IxpFlag.sackOk | IxpFlag.timestampsOk;
 const HEAD_BYTES = 1_024;
-interface TestResource {
-  host: string | undefined;
-  path: string;
-  alpn?: string[];
-  nodes: number[];
-}
-
-const RESOURCES: TestResource[] = [
+const RESOURCES: ResourceEntry[] = [
   { host: undefined, path: '/', nodes: [0, 1, 2] },
   { host: undefined, path: '/images/', nodes: [0, 1] },
   { host: undefined, path: '/images/logo.png', nodes: [2] },
@@ -48,7 +42,7 @@ const SERVERS = [
   { ...server(3, 'secure', '10.99.0.100', 443), protocol: 'tls' as const },
   { ...server(4, 'mail', '10.99.0.100', 25), protocol: 'tcp' as const, nodes: [1, 2] },
 ];
-const TLS_RESOURCES: TestResource[] = [
+const TLS_RESOURCES: ResourceEntry[] = [
   { host: 'www.example.org', path: '/', nodes: [0, 1] },
   { host: 'www.example.org', path: '/', alpn: ['acme-tls/1'], nodes: [2] },
   { host: 'h2.example.org', path: '/', alpn: ['h2'], nodes: [2] },
@@ -72,11 +66,9 @@ class Fixture {
     this.nodes = new NodeTable(inSlots(addresses.map((address) => ({ address }))), this.states);
     this.nodes.resolved.fill(1);
     const image = directoryImage(
-      resources.map(({ host, path, alpn, nodes }) => ({
+      resources.map(({ host, ...rest }) => ({
         ...(host === undefined ? {} : { host }),
-        ...(alpn === undefined ? {} : { alpn }),
-        path,
-        nodes,
+        ...rest,
       })),
     );
     this.dispatcher = new RequestDispatcher({
@@ -209,6 +201,19 @@ t.test('which resource matches, and which ones would match next', async (t) => {
     ],
   );
   t.match(said, { virtualServer: 'www', predictor: 'round-robin', chosen: 'n2', answer: null });
+});
+
+t.test('the target that the node gets', async (t) => {
+  const { explainer } = new Fixture([
+    { host: undefined, path: '/old/', rewrite: '/new/%p', nodes: [0] },
+    { host: undefined, path: '/gone', rewrite: '/here', nodes: [0] },
+    { host: undefined, path: '/', nodes: [0] },
+  ]);
+  const target = async (path: string) =>
+    (await explainer.explain({ url: `http://10.99.0.100${path}` })).rewritten;
+  t.equal(await target('/old/a%7e/./b?c=%2f'), '/new/a~/b?c=%2f');
+  t.equal(await target('/gone?x'), '/here?x');
+  t.equal(await target('/gone/x'), null);
 });
 
 t.test('the reasons', async (t) => {
