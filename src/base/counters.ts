@@ -94,7 +94,7 @@ export const COUNTERS = {
   ),
   rewrite_no_room: counter(
     'handoffs',
-    'Requests that got the answer 503 because there was no room for the path of the key rewrite: head and path are too long, or too many long heads are kept at one time. Raise limits.heads.',
+    'Requests that got the answer 503 because no room was left for their new path (key rewrite). Head and path are too long together, or too many long heads are kept at one time; raise limits.heads.',
   ),
   adopted: counter(
     'handoffs',
