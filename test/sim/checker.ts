@@ -11,7 +11,10 @@ import { roundedMss } from '../support/cookie-mss.js';
 import type { SentFrame } from '../support/memory.js';
 import { describe, type ParsedPacket, parse } from '../support/packet-parse.js';
 import type { ClientConnection } from './client.js';
+import { type Renamed, type Resource, renamedSlice, renamedStream } from './content.js';
 import type { Handshake, Offer } from './handshakes.js';
+
+const NOT_RENAMED: Renamed = { asked: 0, line: new Uint8Array(0), more: 0 };
 
 export interface CheckerWorld {
   readonly counters: Counters;
@@ -20,6 +23,7 @@ export interface CheckerWorld {
   readonly balancerAddress: string;
   readonly balancerMac: string;
   readonly mtu: number;
+  readonly resources: readonly Resource[];
   /** No segment in this world is forged. */
   readonly trusting: boolean;
   /** Sessions move between requests. */
@@ -308,6 +312,7 @@ export class Checker {
       offered,
       starts: [[(clientIsn + 1) >>> 0, (tcp.seq + 1) >>> 0]],
       nonce: undefined,
+      renamed: undefined,
       asked: new Set(),
       answer: { from: (tcp.seq + 1) >>> 0, bytes: [], fin: false },
     });
@@ -343,7 +348,16 @@ export class Checker {
       this.counts.withdrawn++;
       return;
     }
-    const first = (handshake.clientIsn + 1) >>> 0;
+    const connection = this.world.connection(tuple, handshake.clientIsn);
+    const stream = connection?.endpoint.sent;
+    // A node's head ends where the client's does, so its first byte may be another.
+    if (stream !== undefined && handshake.renamed === undefined) {
+      handshake.renamed = renamedStream(this.world.resources, stream);
+      handshake.starts[0]![0] = (handshake.clientIsn + 1 - handshake.renamed.more) >>> 0;
+    }
+    const renamed = handshake.renamed ?? NOT_RENAMED;
+    const { more } = renamed;
+    const first = (handshake.clientIsn + 1 - more) >>> 0;
     if (Math.abs(distance(tcp.seq, first)) > FAR) {
       this.blame(packet, 'a forged segment, far outside of any window, was wrapped');
       return;
@@ -362,18 +376,17 @@ export class Checker {
       this.counts.leaves++;
       handshake.starts.push([tcp.seq, tcp.ack]);
     } else this.counts.wrapped++;
+    if (stream === undefined) return;
     const confirm = (ixp.confirm - first) | 0;
-    const connection = this.world.connection(tuple, handshake.clientIsn);
-    if (connection === undefined) return;
-    const stream = connection.endpoint.sent;
-    if (confirm < 0 || confirm > stream.length + 1)
+    if (confirm < 0 || confirm > stream.length + more + 1)
       this.blame(packet, 'confirm is outside of what the client sent');
     const at = (tcp.seq - first) | 0;
-    const said = stream.slice(Math.max(0, at), Math.max(0, at) + packet.payload.length);
+    const from = Math.max(0, at);
+    const said = renamedSlice(renamed, stream, from, from + packet.payload.length);
     if (packet.payload.length > 0 && (at < 0 || Buffer.compare(said, packet.payload) !== 0)) {
       this.blame(packet, 'bytes that the client never sent there');
     }
-    if (tcp.flags.includes('F') && at + packet.payload.length !== stream.length)
+    if (tcp.flags.includes('F') && at + packet.payload.length !== stream.length + more)
       this.blame(packet, 'FIN too early');
   }
 

@@ -60,6 +60,45 @@ export function resourceOf(resources: readonly Resource[], path: string): Resour
   return resources.find((resource) => path.startsWith(resource.path));
 }
 
+/** The beginning of a client's stream as a node gets it. */
+export interface Renamed {
+  /** Method and target, and what they are for the node. */
+  asked: number;
+  line: Uint8Array;
+  /** Bytes that the node gets more than the client has sent. */
+  more: number;
+}
+
+const MOST_LINE_BYTES = 1_024;
+
+/** What becomes of the first request of a stream. */
+export function renamedStream(
+  resources: readonly Resource[],
+  stream: { slice(start: number, end: number): Uint8Array },
+): Renamed {
+  const text = Buffer.from(stream.slice(0, MOST_LINE_BYTES)).toString('latin1');
+  const [method = '', target = ''] = text.split(' ', 2);
+  const { path = '', renamed } = resourceOf(resources, target) ?? {};
+  if (renamed === undefined) return { asked: 0, line: new Uint8Array(0), more: 0 };
+  const line = Buffer.from(`${method} ${renamed}${target.slice(path.length)}`, 'latin1');
+  const asked = method.length + 1 + target.length;
+  return { asked, line, more: line.length - asked };
+}
+
+/** The bytes [start, end) of a stream as a node gets it. */
+export function renamedSlice(
+  { asked, line, more }: Renamed,
+  stream: { slice(start: number, end: number): Uint8Array },
+  start: number,
+  end: number,
+): Uint8Array {
+  const behind = Math.max(start, line.length) - more;
+  return Buffer.concat([
+    line.subarray(start, end),
+    stream.slice(Math.max(behind, asked), Math.max(end - more, asked)),
+  ]);
+}
+
 export function digest(bytes: Uint8Array): number {
   let hash = 0x811c9dc5;
   for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193);

@@ -1,5 +1,6 @@
 /** What the checker keeps of the handshakes of a simulation. */
 import type { TcpOptionsSpec } from '../../lab/packet.js';
+import type { Renamed } from './content.js';
 
 /** Options of a SYN, and the TSvals of its retransmissions. */
 export interface Offer {
@@ -17,6 +18,8 @@ export interface Handshake {
   starts: [number, number][];
   /** From the first IXP frame of this connection. */
   nonce: number | undefined;
+  /** From the first frame to a node: the first request, as nodes get it. */
+  renamed: Renamed | undefined;
   /** Addresses of the nodes that an ADOPT was sent to. */
   asked: Set<string>;
   /** What the engine itself has sent to the client. */
