@@ -70,6 +70,8 @@ export class HeadStore {
   readonly hasNoAnswerBody: Uint8Array;
   /** How often its node was asked for its answer, up to a limit. */
   readonly asked: Uint8Array;
+  /** 1: nodes get another path for this request, and the one that has the session does not yet. */
+  readonly rewrites: Uint8Array;
   /**
    * The path of this request, relative to the room's start, if the node gets another one: as many
    * bytes as `newPath` says, from `filled` on. 0: the node gets the path of the client.
@@ -110,6 +112,7 @@ export class HeadStore {
     this.step = new Uint8Array(rooms);
     this.hasNoAnswerBody = new Uint8Array(rooms);
     this.asked = new Uint8Array(rooms);
+    this.rewrites = new Uint8Array(rooms);
     this.pathStart = new Uint32Array(rooms);
     this.pathEnd = new Uint32Array(rooms);
     this.newPath = new Uint32Array(rooms);
@@ -277,6 +280,7 @@ export class HeadStore {
     this.repeatable[room] = 0;
     this.step[room] = HeadStep.none;
     this.hasNoAnswerBody[room] = 0;
+    this.rewrites[room] = 0;
     this.newPath[room] = 0;
     this.shifted[room] = 0;
     this.asked[room] = 0;

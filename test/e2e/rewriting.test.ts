@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { curl, sha256 } from '../../lab/clients/curl.js';
+import { curl, curlAll, sha256 } from '../../lab/clients/curl.js';
 import { converse } from '../../lab/clients/raw-client.js';
 import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
 import type { Resource } from '../../lab/farm/configs.js';
@@ -46,13 +46,19 @@ t.test('a node gets the path that its resource says', { skip }, async (t) => {
     fill,
     web: [
       // A head of several segments.
-      { extra: 'large_client_header_buffers 8 16k;' },
+      { extra: 'listen 8080;\nlarge_client_header_buffers 8 16k;' },
       {
         server: 'apache' as const,
-        extra: 'LimitRequestFieldSize 16000\nCustomLog logs/access.log common',
+        extra: 'Listen 8080\nLimitRequestFieldSize 16000\nCustomLog logs/access.log common',
       },
     ],
-    balancer: { accessLog: { file: 'access.json' } },
+    balancer: {
+      accessLog: { file: 'access.json' },
+      virtualServers: [
+        { name: 'www', address: VIRTUAL_ADDRESS, port: 80 },
+        { name: 'kept', address: VIRTUAL_ADDRESS, port: 8080, keepAlive: 'migrate' },
+      ],
+    },
   };
   await withFarm(t, use, async (farm) => {
     const log = new AccessLogReader(farm, 'access.json');
@@ -84,6 +90,30 @@ t.test('a node gets the path that its resource says', { skip }, async (t) => {
         });
       }
     }
+
+    await t.test('later requests of a connection get their paths too', async (t) => {
+      const paths = [
+        'n1/longer',
+        'n2/same',
+        'n2/much-shorter-than-this/a%20b',
+        'n1/page',
+        'n2/a.txt',
+      ];
+      const urls = [...paths, ...paths].map((path) =>
+        path.startsWith('n2/much') ? `${BASE}:8080/${path}.txt` : `${BASE}:8080/${path}/a.txt`,
+      );
+      const wanted = urls.map((url) => url.replace(/(page|a\.txt)\/a\.txt$/, '$1'));
+      const answers = await curlAll(farm.client, wanted);
+      t.same(
+        answers.slice(0, paths.length).map(({ body }) => body.toString()),
+        ['deep on n1\n', 'same on n2\n', 'short on n2\n', 'other on n1\n', 'as it is on n2\n'],
+      );
+      t.equal(
+        answers.reduce((sum, { connects }) => sum + connects, 0),
+        1,
+        'over one connection',
+      );
+    });
 
     await t.test('a body is behind it, byte for byte', async (t) => {
       const upload = randomBytes(UPLOAD_BYTES);
@@ -120,7 +150,7 @@ t.test('a node gets the path that its resource says', { skip }, async (t) => {
 
     const { counters } = await farm.stats();
     t.equal(counters.rewrite_no_room, 0);
-    t.equal(counters.rewritten, 2 * 2 * 4 + 2);
+    t.equal(counters.rewritten, 2 * 2 * 4 + 2 * 4 + 2);
     await farm.waitEmpty();
   });
 });

@@ -2,6 +2,9 @@
 
 import type { Test } from 'tap';
 import t from 'tap';
+import { addressNumber } from '../../lab/packet.js';
+import { inSlots, KeepAlive } from '../../src/engine/farm.js';
+import { IxcpFlag } from '../../src/wire/ixcp.js';
 import { IXP_HEADER_BYTES } from '../../src/wire/ixp.js';
 import {
   Conversation,
@@ -13,10 +16,12 @@ import {
   inIxp,
   NOTICE,
   notice,
+  SERVER,
 } from '../support/conversation.js';
 import { withdrawn } from '../support/handoff-frames.js';
+import { START } from '../support/uptime.js';
 
-const { adopt, segment } = IXP_TYPE;
+const { adopt, segment, leave } = IXP_TYPE;
 
 const REWRITES = { '/0': '/a/much/longer/path', '/01': '/', '/012': '/210' };
 
@@ -178,4 +183,57 @@ t.test('a path that needs a larger room gets one; one that fits into none: 503',
     t.equal(sent.join('').includes('x'.repeat(length)), rewritten === 1);
     talk.counted({ rewritten, rewrite_no_room: 1 - rewritten, answer_503: 1 - rewritten });
   }
+});
+
+t.test('a later request leaves its node for another path, and may come back to it', async (t) => {
+  const server = {
+    address: addressNumber(SERVER.address),
+    port: SERVER.port,
+    keepAlive: KeepAlive.migrate,
+  };
+  const talk = conversation(t, { engine: { virtualServers: inSlots([server]) } });
+  const abilities = IxcpFlag.canAdopt | IxcpFlag.canRelease | IxcpFlag.canLeave;
+  for (const node of [0, 1, 2]) talk.states.reported(node, 1, 1, abilities, START);
+  talk.handshake(0);
+  let seq = 1001;
+  let ack = ISN + 1;
+  const asks = (time: number, path: string) => {
+    talk.send(time, fromClient({ flags: 'PA', seq, ack }, get(path)));
+    seq += get(path).length;
+  };
+  const answered = (time: number) => {
+    ack += 100;
+    const packet = fromClient({ flags: 'A', seq, ack });
+    talk.send(time, packet);
+    talk.expectForwarded(time, 0, packet);
+  };
+  asks(0, '/0');
+  const first = rewritten('/0');
+  talk.expect(0, inIxp(0, { type: adopt }, { seq: 1001 - first.more, ack: ISN + 1 }, first.head));
+  talk.send(1, notice(0, NOTICE.adopted, { ack: seq }));
+  answered(2);
+  for (const [time, path] of [
+    [10, '/01'],
+    [20, '/012'],
+    [30, '/0'],
+  ] as const) {
+    const begins = seq;
+    asks(time, path);
+    talk.expect(time, inIxp(0, { type: leave }, { flags: 'A', seq: begins, ack }, ''));
+    talk.send(time + 1, notice(0, NOTICE.left, { seq: ack, ack: begins }));
+    const { head, more } = rewritten(path);
+    talk.expect(
+      time + 1,
+      inIxp(0, { type: adopt, confirm: seq }, { seq: begins - more, ack }, head),
+    );
+    talk.send(time + 2, notice(0, NOTICE.adopted, { ack: seq }));
+    answered(time + 3);
+  }
+  // A request that stays as it is stays with its node.
+  talk.dispatcher.rewrites = {};
+  const begins = seq;
+  asks(40, '/0');
+  talk.expectForwarded(40, 0, fromClient({ flags: 'PA', seq: begins, ack }, get('/0')));
+  talk.counted({ rewritten: 4, moved: 3 });
+  talk.end(50, 1);
 });

@@ -45,6 +45,20 @@ export class Choice {
     return this.isLookedUp(slot) ? this.pick(slot) : NO_NODE;
   }
 
+  /**
+   * Before a later request goes to another node: its head gets the path that nodes get. Returns
+   * false if there is no room for it.
+   */
+  renew(slot: number): boolean {
+    const { sessions, heads, directory } = this.core;
+    const room = sessions.head[slot]!;
+    if (heads.rewrites[room] === 0) return true;
+    heads.rewrites[room] = 0;
+    // With another directory the request will be looked up again in any case.
+    if (heads.directory[room] !== directory) return true;
+    return this.inspect(slot, room) === Verdict.found && this.rewriting.apply(slot);
+  }
+
   /** The session goes to the node that `first` or `next` has just returned. */
   take(slot: number): void {
     this.core.sessions.tried[slot]! |= this.core.dispatcher.pickedBit;
@@ -75,9 +89,7 @@ export class Choice {
     const room = sessions.head[slot]!;
     if (room < 0) return false;
     if (heads.directory[room] === directory) return sessions.resource[slot] !== NO_RESOURCE;
-    const start = heads.start(room);
-    const end = start + heads.filled[room]!;
-    const verdict = dispatcher.inspect(heads.bytes, start, end, 0, this.core.serverOf(slot));
+    const verdict = this.inspect(slot, room);
     heads.directory[room] = directory;
     if (verdict !== Verdict.found) {
       sessions.resource[slot] = NO_RESOURCE;
@@ -87,5 +99,13 @@ export class Choice {
     sessions.resource[slot] = resource;
     sessions.tried[slot] = dispatcher.holderBit(resource, sessions.node(slot));
     return this.rewriting.apply(slot);
+  }
+
+  /** Has the dispatcher inspect the head in the room of a session. */
+  private inspect(slot: number, room: number): number {
+    const { heads, dispatcher } = this.core;
+    const start = heads.start(room);
+    const end = start + heads.filled[room]!;
+    return dispatcher.inspect(heads.bytes, start, end, 0, this.core.serverOf(slot));
   }
 }

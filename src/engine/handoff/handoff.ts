@@ -318,7 +318,11 @@ export class Handoff {
 
   /** The session has left its node because of a later request: the next holder gets it. */
   goOn(slot: number): void {
-    this.next(slot);
+    if (this.choice.renew(slot)) this.next(slot);
+    else {
+      this.core.detach(slot);
+      this.answers.begin(slot, Answer.unavailable);
+    }
   }
 
   /** The session's node, which has the session, gets a later head from the session's room. */

@@ -35,6 +35,7 @@ export class Rewriting {
     const { rewritten, pathStart, pathEnd } = dispatcher;
     const room = rewritten === 0 ? sessions.head[slot]! : this.roomFor(slot, rewritten);
     if (room < 0) {
+      if (rewritten === 0) return true;
       counters.count(Counter.rewrite_no_room);
       return false;
     }

@@ -122,7 +122,7 @@ export class Following {
     const room = sessions.head[slot]!;
     const start = heads.start(room);
     const end = start + heads.filled[room]!;
-    this.follow(slot, heads.bytes, start, end, seqAdd(sessions.clientFirst(slot), end - start));
+    this.follow(slot, heads.bytes, start, end, seqAdd(this.core.clientFirst(slot), end - start));
   }
 
   /** From here on the session's node gets everything. @param reason Pin or Stay */
@@ -135,12 +135,14 @@ export class Following {
   }
 
   /**
-   * Whether the session stays with its node for this resource of the current directory: the node
-   * holds it, and takes sessions.
+   * Whether the session stays with its node for this resource of the current directory, as the
+   * dispatcher has just found: the node holds it, and takes sessions. A request with another path
+   * for the node never stays. Its head may become longer, and the numbers before it are used.
    */
   staysFor(slot: number, resource: number): boolean {
     const { sessions, nodes, states, dispatcher, now } = this.core;
     const node = sessions.node(slot);
+    if (dispatcher.rewritten !== 0) return false;
     if (resource === NO_RESOURCE || dispatcher.holderBit(resource, node) === 0) return false;
     return (
       states.admin(node) === Admin.up &&

@@ -177,6 +177,7 @@ export class Gathering {
     heads.repeatable[room] = all || dispatcher.repeatable ? 1 : 0;
     heads.hasNoAnswerBody[room] = dispatcher.hasNoAnswerBody ? 1 : 0;
     heads.directory[room] = core.directory;
+    heads.rewrites[room] = dispatcher.rewritten === 0 ? 0 : 1;
     sessions.resource[slot] = verdict === Verdict.found ? resource : NO_RESOURCE;
     sessions.tried[slot] = 0;
     following.followRoom(slot);
