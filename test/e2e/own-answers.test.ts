@@ -3,6 +3,8 @@
  * answer, a client that goes on sending, half-close, and an answer that is lost. Python's sockets
  * set what Node's cannot.
  */
+import { existsSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import t, { type Test } from 'tap';
 import { curl } from '../../lab/clients/curl.js';
 import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
@@ -13,7 +15,6 @@ import { FILE_TIMEOUT_MS, PATIENCE_MS } from '../../lab/patience.js';
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const resources = [{ path: '/one/', nodes: ['n1'] }];
 const HEAD_BYTES = 4096;
-const HEAD_MS = 3_000;
 
 function fill(farm: Farm): void {
   farm.webs[0]?.put('one/a.txt', 'from node 1\n');
@@ -21,7 +22,7 @@ function fill(farm: Farm): void {
 
 /** A client in Python. Its script has `connect` and `hear`, and prints what it finds out. */
 const PYTHON = `
-import json, socket, sys, time
+import json, os, socket, sys, time
 ADDRESS = ('${VIRTUAL_ADDRESS}', 80)
 def connect(**options):
     client = socket.socket()
@@ -49,7 +50,7 @@ t.test(
   'the balancer answers by itself',
   { skip: whyNoFarm() || (findCommand('python3') ? false : 'needs python3') },
   async (t) => {
-    const balancer = { timeouts: { head: `${HEAD_MS}ms` }, limits: { headBytes: HEAD_BYTES } };
+    const balancer = { limits: { headBytes: HEAD_BYTES } };
     await withFarm(t, { resources, fill, nodes: 1, balancer }, async (farm) => {
       const speak = async (script: string): Promise<Spoken> => {
         const { stdout } = await farm.client.run('python3', ['-c', PYTHON + script], {
@@ -128,16 +129,15 @@ print(json.dumps({'text': hear(client)}))`);
       });
 
       await t.test('an answer that is lost comes again, with its FIN', async (t) => {
+        const { answers_retransmitted: before = 0 } = await counters();
+        const sent = path.join(farm.directory, 'half-a-head-is-sent');
         const slow = speak(`
 client = connect()
 client.sendall(b'GET /none HTTP/1.1\\r\\n')
+open('${sent}', 'w').close()
 print(json.dumps({'text': hear(client)}))`);
-        const collecting = async (): Promise<boolean> => {
-          const { stdout } = await farm.baton(['sessions', '-c', farm.balancerConfig]);
-          return /collecting/.test(stdout);
-        };
-        await farm.waitFor(collecting, 'half a head has arrived');
-        const { answers_retransmitted: before = 0 } = await counters();
+        await farm.waitFor(async () => existsSync(sent), 'half a head is sent');
+        // Long before the balancer answers 408.
         await farm.client.setLink(false);
         await farm.waitFor(
           async () => ((await counters()).answers_retransmitted ?? 0) > before,
@@ -148,11 +148,15 @@ print(json.dumps({'text': hear(client)}))`);
       });
 
       await t.test('what is shown of an answered session', async (t) => {
+        const seen = path.join(farm.directory, 'the-session-is-seen');
+        // A client that goes on sending is not forgotten.
         const open = speak(`
 client = connect()
 client.sendall(b'GET /none HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n')
 text = hear(client)
-time.sleep(3)
+while not os.path.exists('${seen}'):
+    client.send(b'x')
+    time.sleep(0.2)
 print(json.dumps({'text': text}))`);
         await farm.waitFor(async () => {
           const { stdout } = await farm.baton(['sessions', '-c', farm.balancerConfig, '--json']);
@@ -160,6 +164,7 @@ print(json.dumps({'text': text}))`);
           const found = page.sessions.find(({ state }) => state === 'answering');
           return found?.status === 404 && found.node === '' && found.request === 'GET /none';
         }, 'the session is answering');
+        writeFileSync(seen, '');
         isAnswer(t, (await open).text, 404);
       });
 
