@@ -50,6 +50,15 @@ if [ "$step" = test ]; then
 	need_command logrotate logrotate # rotates the access log
 	need_command dnsmasq dnsmasq-base # a DNS server, behind a virtual server for UDP
 	need_command dig bind9-dnsutils
+	need_command vsftpd vsftpd # servers of other protocols, and their clients
+	need_command sshd openssh-server
+	need_command ssh openssh-client
+	need_command ssh-keygen openssh-client
+	need_command exim4 exim4-daemon-light
+	need_command telnet inetutils-telnet
+	need_command inetutils-inetd inetutils-inetd # starts telnetd
+	need_file /usr/sbin/telnetd inetutils-telnetd
+	need_command redis-server redis-server
 	need_command goaccess goaccess # reads the access log in Apache's format
 	need_command chattr e2fsprogs
 	need_command openssl openssl # makes certificates, and is a client of TLS
@@ -115,8 +124,13 @@ if ! { apt-get update -q && apt-get install -q -y --no-install-recommends \
 	exit 1
 fi
 rm -f "$log"
-for service in nginx haproxy; do
-	if printf '%s\n' "${missing[@]}" | grep -qx "$service"; then
+for service in nginx haproxy vsftpd ssh exim4 inetutils-inetd redis-server; do
+	package=$service
+	case $service in
+	ssh) package=openssh-server ;;
+	exim4) package=exim4-daemon-light ;;
+	esac
+	if printf '%s\n' "${missing[@]}" | grep -qx "$package"; then
 		systemctl --quiet disable "$service.service" 2>/dev/null ||
 			deb-systemd-helper disable "$service.service" >/dev/null 2>&1 || true
 		echo "setup: installed $service as a program; its service is neither started nor enabled."
