@@ -183,12 +183,8 @@ export class HeadStore {
     this.asked[large] = this.asked[room]!;
     this.shifted[large] = this.shifted[room]!;
     this.directory[large] = this.directory[room]!;
+    this.rewrites[large] = this.rewrites[room]!;
     this.ranges[large] = this.ranges[room]!;
-    this.step[large] = this.step[room]!;
-    this.asked[large] = this.asked[room]!;
-    this.repeatable[large] = this.repeatable[room]!;
-    this.hasNoAnswerBody[large] = this.hasNoAnswerBody[room]!;
-    this.directory[large] = this.directory[room]!;
     for (let i = 0; i < RANGES; i++) {
       this.rangeStart[large * RANGES + i] = this.rangeStart[room * RANGES + i]!;
       this.rangeEnd[large * RANGES + i] = this.rangeEnd[room * RANGES + i]!;

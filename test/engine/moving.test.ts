@@ -283,6 +283,31 @@ t.test('a later head that outgrows a small room, and the body behind it', async 
   client.stays(50, 1, get('/1'));
 });
 
+t.test('a request that outgrows its room still gets another path', async (t) => {
+  const client = new Client(t);
+  const { talk } = client;
+  client.first(0, get('/0'));
+  talk.dispatcher.rewrites = { '/1': '/new/1' };
+  const head = `POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n`;
+  const body = 'x'.repeat(3000);
+  const second = client.leaves(20, 0, 1, head);
+  client.send(21, body.slice(0, 1400));
+  client.send(22, body.slice(1400));
+  talk.send(30, notice(0, NOTICE.left, { seq: client.ack, ack: second }));
+  const sent = talk.rest(30).map(({ payload }) => Buffer.from(payload).toString());
+  t.equal(sent.join(''), head.replace('/1', '/new/1') + body);
+  talk.counted({ rewritten: 1 });
+});
+
+t.test('a part of a head without ACK takes no room', async (t) => {
+  const client = new Client(t);
+  const { talk } = client;
+  client.first(0, get('/0'));
+  talk.send(20, fromClient({ flags: 'P', seq: client.seq, ack: 0 }, 'GET'));
+  t.equal(talk.engine.sessions.head[client.slot], -1);
+  talk.counted({ drop_malformed_tcp: 1 });
+});
+
 t.test('requests that pin the session to its node', async (t) => {
   for (const [name, request, counter] of [
     ['Upgrade', 'GET /0 HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n', 'pinned_upgrade'],

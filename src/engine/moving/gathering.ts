@@ -64,9 +64,13 @@ export class Gathering {
   begin(slot: number): void {
     const { core } = this;
     const { sessions, heads, segment, timers, options, now } = core;
+    if (!acknowledges(segment.flags)) {
+      core.counters.count(Counter.drop_malformed_tcp);
+      return;
+    }
     const room = this.collector.allocate(slot);
     // The client sends the segment again.
-    if (room < 0 || !acknowledges(segment.flags)) return;
+    if (room < 0) return;
     const streams = core.streams!;
     const first = streams.next[slot]!;
     const clientAck = sessions.clientAck(slot);
