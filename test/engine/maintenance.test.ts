@@ -3,7 +3,7 @@ import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import { Admin } from '../../src/directory/node-memory.js';
 import { AGAIN_MS, ENDS_A_BATCH, SLOTS_A_BATCH } from '../../src/engine/sweep.js';
-import { RecordReader } from '../../src/engine/table/session-record.js';
+import { RecordReader, SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import {
@@ -124,7 +124,11 @@ t.test('maintenance resets the node and the client of a session that passes', as
   talk.expect(2, withdrawn(0, end));
   talk.expect(2, toClient({ flags: 'RA', seq: ISN + 501, ack: end }));
   talk.counted({ closed_maintenance: 1, reset_sent: 1 });
-  t.equal(new RecordReader(records.records).action(slotOf(talk)), 0, 'the kernel forwards nothing');
+  t.equal(
+    new RecordReader(records.records).action(slotOf(talk)),
+    SessionAction.ended,
+    'the kernel forwards nothing, and answers a new SYN',
+  );
   t.same([talk.states.active[0], talk.states.held(0)], [0, 0]);
   t.ok(talk.events.includes('closed maintenance'));
   // Data was on its way when the client got its RST, so it has another number now.
