@@ -114,7 +114,7 @@ export class Engine implements FrameSink, TimerHandler {
       this.answers,
     );
     this.handshake = new Handshake(this.core, this.toClient);
-    this.leaving = new Leaving(this.core, this.toNode, this.handoff, this.recall, following);
+    this.leaving = new Leaving(this.core, this.toNode, this.handoff, following);
     this.collector = new Collector(
       this.core,
       this.toClient,

@@ -82,9 +82,10 @@ class Client {
   }
 
   /** Something that goes to `node` as it is. */
-  stays(time: number, node: number, bytes: string): void {
+  stays(time: number, node: number, bytes: string): PacketSpec {
     const packet = this.send(time, bytes);
     this.talk.expectForwarded(time, node, packet);
+    return packet;
   }
 
   /** A request that makes the session leave `from`, its `count`-th request being the last one. */
@@ -303,8 +304,10 @@ t.test('a part of a head without ACK takes no room', async (t) => {
   const client = new Client(t);
   const { talk } = client;
   client.first(0, get('/0'));
+  const room = talk.engine.sessions.head[client.slot];
   talk.send(20, fromClient({ flags: 'P', seq: client.seq, ack: 0 }, 'GET'));
-  t.equal(talk.engine.sessions.head[client.slot], -1);
+  t.equal(talk.engine.sessions.head[client.slot], room);
+  t.equal(talk.engine.sessions.state(client.slot), SessionState.passing);
   talk.counted({ drop_malformed_tcp: 1 });
 });
 
@@ -371,4 +374,55 @@ t.test('the client ends the connection while its node is asked', async (t) => {
   talk.send(30, fromClient({ flags: 'R', seq: client.seq }));
   talk.expect(30, inIxp(0, { type: segment }, { flags: 'R', seq: client.seq }, ''));
   t.equal(talk.engine.sessions.state(client.slot), SessionState.lingering);
+});
+
+/** A request whose body of 5 bytes comes behind its head. */
+const POST = `POST /0 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n`;
+
+t.test('bytes before a later head still reach the node while the head is collected', async (t) => {
+  const client = new Client(t);
+  const { talk } = client;
+  client.first(0, POST, IxpFlag.follow);
+  const body = client.stays(20, 0, 'hello');
+  client.answered(25, 0);
+  client.send(30, 'GET /1');
+  t.same(talk.rest(30), [], 'nothing is acknowledged: the node may lack the body');
+  talk.send(31, body);
+  talk.expect(
+    31,
+    inIxp(0, { type: segment }, { flags: 'PA', seq: client.seq - 11, ack: ISN + 501 }, 'hello'),
+  );
+  const rest = get('/1').slice('GET /1'.length);
+  client.send(40, rest);
+  talk.expect(40, client.question(0, 1, client.seq - get('/1').length));
+});
+
+t.test(
+  'a move believes the acknowledgement of the request, not that of an earlier frame',
+  async (t) => {
+    const client = new Client(t);
+    const { talk } = client;
+    client.first(0, get('/0'));
+    // Nothing was verified: the frame was only forwarded.
+    const damaged = fromClient({ flags: 'A', seq: client.seq, ack: client.ack + 7_000 });
+    talk.send(20, damaged);
+    talk.expectForwarded(20, 0, damaged);
+    const second = client.leaves(30, 0, 1, get('/1'));
+    client.left(40, 0, 1, second, get('/1'));
+  },
+);
+
+t.test("a segment that cannot be the client's pins nothing", async (t) => {
+  const client = new Client(t);
+  const { talk } = client;
+  client.first(0, get('/0'));
+  const forged = fromClient(
+    { flags: 'PA', seq: client.seq + 50_000, ack: client.ack + 0x1000_0000 },
+    'GET /1',
+  );
+  talk.send(20, forged);
+  talk.expectForwarded(20, 0, forged);
+  t.ok(client.watched());
+  const second = client.leaves(30, 0, 1, get('/1'));
+  client.left(40, 0, 1, second, get('/1'));
 });

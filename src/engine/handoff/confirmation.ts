@@ -6,7 +6,7 @@
 import { Counter } from '../../base/counters.js';
 import { NodeCounter } from '../../base/object-counters.js';
 import { seqAfter, seqBefore, seqDiff } from '../../wire/seq.js';
-import { SACK_BLOCK_BYTES } from '../../wire/tcp.js';
+import { SACK_BLOCK_BYTES, TcpFlag } from '../../wire/tcp.js';
 import {
   Acceptance,
   type AcceptanceCode,
@@ -91,6 +91,10 @@ export class Confirmation {
   receive(slot: number): boolean {
     const core = this.core;
     const { segment, sessions, counters } = core;
+    if (this.isBeforeHead(slot)) {
+      this.toNode.wrap(slot);
+      return false;
+    }
     const acceptance = this.acceptance(slot);
     if (acceptance !== Acceptance.accepted && acceptance !== Acceptance.reset) {
       const malformed = acceptance === Acceptance.noAck;
@@ -147,6 +151,21 @@ export class Confirmation {
     if (sessions.has(slot, SessionFlag.watched)) return;
     if ((sessions.action(slot) & SessionAction.wrap) !== 0) return;
     if (!batchHandoffs.has(slot)) sessions.wrapInKernel(slot);
+  }
+
+  /**
+   * Whether the current segment repeats bytes before a later head, of which the node may lack some:
+   * nobody else keeps them.
+   */
+  private isBeforeHead(slot: number): boolean {
+    const { segment, sessions, streams } = this.core;
+    return (
+      streams !== undefined &&
+      streams.mayLack[slot] !== 0 &&
+      segment.payloadLength > 0 &&
+      (segment.flags & (TcpFlag.syn | TcpFlag.rst)) === 0 &&
+      seqBefore(segment.sequence, sessions.clientFirst(slot))
+    );
   }
 
   /** The acceptance rule for a segment of the client while the node has not confirmed. */

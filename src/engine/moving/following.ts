@@ -17,6 +17,7 @@ import { AT_HEAD, Follow, Pin, Verdict } from '../../directory/dispatcher.js';
 import { Admin } from '../../directory/node-memory.js';
 import { IxpFlag, IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqDiff } from '../../wire/seq.js';
+import { acknowledges, isPlausibleAck } from '../acceptance.js';
 import type { Core } from '../core.js';
 import { KeepAlive } from '../farm.js';
 import type { NodeWriter } from '../handoff/node-writer.js';
@@ -88,6 +89,15 @@ export class Following {
     const damaged = segment.verifyChecksums();
     if (damaged !== PARSED) {
       counters.count(damaged);
+      return;
+    }
+    if (!acknowledges(segment.flags)) {
+      counters.count(Counter.drop_malformed_tcp);
+      return;
+    }
+    // Whoever does not see the connection cannot pin it. The node refuses such a segment.
+    if (!isPlausibleAck(segment.acknowledgement, sessions.clientAck(slot))) {
+      this.passThrough.forward(slot);
       return;
     }
     // The client sends on, so what was kept for another node is not all that it has sent.
@@ -217,6 +227,7 @@ export class Following {
       this.pin(slot, reason);
       return;
     }
+    this.core.streams!.hasBody[slot] = dispatcher.follower.state === AT_HEAD ? 0 : 1;
     const result = dispatcher.follower.advance(bytes, start + dispatcher.headBytes, end);
     this.note(slot, result, end, sequence);
   }

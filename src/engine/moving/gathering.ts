@@ -36,6 +36,9 @@ import type { Following } from './following.js';
 import type { Leaving } from './leaving.js';
 import { Stay } from './pins.js';
 
+/** So often the client repeats the beginning of a head before it is acknowledged: see below. */
+const REPETITIONS = 2;
+
 export class Gathering {
   private readonly core: Core;
   private readonly toClient: ClientWriter;
@@ -60,25 +63,21 @@ export class Gathering {
     this.leaving = leaving;
   }
 
-  /** The current segment has bytes of a head that begins at the next byte to be followed. */
+  /**
+   * The current segment, with ACK, has bytes of a head that begins at the next byte to be followed.
+   */
   begin(slot: number): void {
     const { core } = this;
     const { sessions, heads, segment, timers, options, now } = core;
-    if (!acknowledges(segment.flags)) {
-      core.counters.count(Counter.drop_malformed_tcp);
-      return;
-    }
     const room = this.collector.allocate(slot);
     // The client sends the segment again.
     if (room < 0) return;
     const streams = core.streams!;
     const first = streams.next[slot]!;
-    const clientAck = sessions.clientAck(slot);
-    if (
-      isPlausibleAck(segment.acknowledgement, clientAck) &&
-      seqAfter(segment.acknowledgement, clientAck)
-    )
+    // This segment was verified; the number in the record may be that of a damaged one.
+    if (isPlausibleAck(segment.acknowledgement, sessions.clientAck(slot)))
       sessions.setClientAck(slot, segment.acknowledgement);
+    streams.mayLack[slot] = streams.hasBody[slot]!;
     streams.before[slot]! += seqDiff(first, sessions.clientFirst(slot));
     sessions.setClientIsn(slot, seqAdd(first, -1));
     sessions.setServerIsn(slot, seqAdd(sessions.clientAck(slot), -1));
@@ -112,11 +111,13 @@ export class Gathering {
       return;
     }
     const at = seqDiff(segment.sequence, sessions.clientFirst(slot));
-    if (
-      !isPlausibleAck(segment.acknowledgement, sessions.clientAck(slot)) ||
-      !isInHeadWindow(at, segment.payloadLength, heads.largeBytes)
-    ) {
-      counters.count(Counter.drop_out_of_window);
+    const isPlausible = isPlausibleAck(segment.acknowledgement, sessions.clientAck(slot));
+    // The node may lack what comes before the head.
+    const isBefore = isPlausible && at < 0 && segment.payloadLength > 0;
+    if (isBefore) this.toNode.wrap(slot);
+    this.noteRepetition(slot, at, isBefore);
+    if (!isPlausible || !isInHeadWindow(at, segment.payloadLength, heads.largeBytes)) {
+      if (!isBefore) counters.count(Counter.drop_out_of_window);
       return;
     }
     sessions.setLastSeen(slot, core.clock);
@@ -125,7 +126,7 @@ export class Gathering {
     const skip = at < 0 ? -at : 0;
     const length = segment.payloadLength - skip;
     if (length <= 0 && (segment.flags & TcpFlag.fin) === 0) {
-      if (isKeepAliveProbe(segment.sequence, sessions.receiveNext(slot))) this.toClient.ack(slot);
+      if (isKeepAliveProbe(segment.sequence, sessions.receiveNext(slot))) this.acknowledge(slot);
       return;
     }
     const took = length > 0 && this.collector.take(slot, at + skip, segment.payload + skip, length);
@@ -138,7 +139,7 @@ export class Gathering {
       // More than the head: the next node gets it with the head.
       if (took || ends) this.leaving.extend(slot);
     } else if (took || ends) this.look(slot, ends);
-    else this.toClient.ack(slot);
+    else this.acknowledge(slot);
   }
 
   /** The head was not complete in time: the node answers it. */
@@ -167,7 +168,7 @@ export class Gathering {
     const verdict = dispatcher.inspect(heads.bytes, start, end, sessions.resume[slot]!, server);
     if (verdict === Verdict.incomplete && !ends) {
       sessions.resume[slot] = dispatcher.resume;
-      this.toClient.ack(slot);
+      this.acknowledge(slot);
       return;
     }
     if (verdict !== Verdict.found && verdict !== Verdict.notFound) {
@@ -201,6 +202,28 @@ export class Gathering {
     sessions.setClientAck(slot, segment.acknowledgement);
     sessions.setServerIsn(slot, seqAdd(segment.acknowledgement, -1));
     if (segment.payloadLength === 0) this.toNode.wrap(slot);
+  }
+
+  /**
+   * A client repeats what is not acknowledged from its beginning on. So the node has all bytes
+   * before the head when the client repeats the head instead: twice, because the first time may be
+   * a probe for lost acknowledgements (RFC 8985 section 7), which repeats the last segment.
+   */
+  private noteRepetition(slot: number, at: number, isBefore: boolean): void {
+    const { sessions, heads, segment, streams } = this.core;
+    const lacks = streams!.mayLack;
+    if (lacks[slot] === 0) return;
+    if (isBefore) lacks[slot] = 1;
+    else if (at === 0 && segment.payloadLength > 0 && heads.filled[sessions.head[slot]!]! > 0)
+      lacks[slot] = (lacks[slot]! + 1) % (REPETITIONS + 1);
+  }
+
+  /**
+   * Acknowledges what has been collected. That includes all bytes before it, so it is not done
+   * while the node may lack some of them.
+   */
+  private acknowledge(slot: number): void {
+    if (this.core.streams!.mayLack[slot] === 0) this.toClient.ack(slot);
   }
 
   private noteOptions(slot: number): void {

@@ -5,8 +5,7 @@
  *
  *     LEAVE to the node --- LEFT ------> ADOPT to the next holder, as for a first request
  *                      \--- REFUSED ---> the request goes where the last one went
- *                      \--- silence ---> the client is fenced off from the node, then the next
- *                                        holder gets it; without timestamps the node gets it
+ *                      \--- silence ---> the same: nobody else knows where its answer ends
  */
 import { Counter } from '../../base/counters.js';
 import { IxcpReason } from '../../wire/ixcp.js';
@@ -14,7 +13,6 @@ import { seqAdd } from '../../wire/seq.js';
 import type { Core } from '../core.js';
 import type { Handoff } from '../handoff/handoff.js';
 import type { NodeWriter } from '../handoff/node-writer.js';
-import type { Recall } from '../handoff/recall.js';
 import { HeadStep } from '../head-store.js';
 import { SessionFlag } from '../table/session-table.js';
 import type { Following } from './following.js';
@@ -24,20 +22,12 @@ export class Leaving {
   private readonly core: Core;
   private readonly toNode: NodeWriter;
   private readonly handoff: Handoff;
-  private readonly recall: Recall;
   private readonly following: Following;
 
-  constructor(
-    core: Core,
-    toNode: NodeWriter,
-    handoff: Handoff,
-    recall: Recall,
-    following: Following,
-  ) {
+  constructor(core: Core, toNode: NodeWriter, handoff: Handoff, following: Following) {
     this.core = core;
     this.toNode = toNode;
     this.handoff = handoff;
-    this.recall = recall;
     this.following = following;
   }
 
@@ -72,8 +62,9 @@ export class Leaving {
     core.counters.count(Counter.moves_silent);
     core.states.handoffTimedOut(node, core.now);
     core.observer.silent?.(slot, node, core.now);
-    // The node has no byte of this request, so it may go to another one whatever it asks for.
-    if (!this.recall.fencesOff(slot)) this.stay(slot);
+    // Only the node knows whether its last answer has ended. Another node's answer behind half of it
+    // would be worse than none.
+    this.stay(slot);
   }
 
   /** The node has let the session go, and sends nothing to the client any more. */
@@ -82,6 +73,7 @@ export class Leaving {
     const { sessions, heads, counters } = core;
     counters.count(Counter.moved);
     core.streams!.moves[slot]! += 1;
+    core.streams!.mayLack[slot] = 0;
     heads.step[sessions.head[slot]!] = HeadStep.none;
     sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
     this.handoff.goOn(slot);

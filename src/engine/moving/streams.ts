@@ -14,6 +14,14 @@ export class Streams {
   readonly moves: Uint32Array;
   /** Bytes of the client before the first byte that the record names. */
   readonly before: Uint32Array;
+  /** 1: the request that was followed last has a body. */
+  readonly hasBody: Uint8Array;
+  /**
+   * While a later head is collected. Not 0: the node may lack bytes before that head, because the
+   * body before it passed unread. Nothing is acknowledged for the node then: the client must repeat
+   * what was lost. 1 and how often it has repeated the head instead.
+   */
+  readonly mayLack: Uint8Array;
 
   /** @param capacity sessions at one time */
   constructor(capacity: number) {
@@ -24,10 +32,13 @@ export class Streams {
     this.requests = words();
     this.moves = words();
     this.before = words();
+    this.hasBody = new Uint8Array(capacity);
+    this.mayLack = new Uint8Array(capacity);
   }
   /** A new session takes the slot. */
   clear(slot: number): void {
     this.moves[slot] = 0;
     this.before[slot] = 0;
+    this.mayLack[slot] = 0;
   }
 }
