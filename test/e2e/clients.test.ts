@@ -52,7 +52,7 @@ const PROGRAMS: readonly Client[] = [
   {
     name: 'wget',
     command: 'wget',
-    args: (urls) => ['-q', '-T', '30', '-t', '1', '-O', '-', ...urls],
+    args: (urls) => ['-q', '-T', '30', '-t', '3', '-O', '-', ...urls],
   },
   {
     name: 'Python',
