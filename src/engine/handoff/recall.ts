@@ -96,16 +96,6 @@ export class Recall {
     return this.core.stepOf(slot) === HeadStep.fencing;
   }
 
-  /**
-   * The node of a session does not let it go for a later request, and says nothing. Returns whether
-   * the client is being fenced off from it, and the session will go on.
-   */
-  fencesOff(slot: number): boolean {
-    if (!this.fence.isPossible(slot) || !this.hasOtherHolder(slot)) return false;
-    this.beginFence(slot);
-    return true;
-  }
-
   /** No proof has come in time. */
   expired(slot: number): void {
     const { sessions, options } = this.core;

@@ -93,6 +93,8 @@ export class Leaving {
     const { sessions, heads } = core;
     const room = sessions.head[slot]!;
     heads.step[room] = HeadStep.none;
+    // An answer may be under way there, and another node's must not come behind half of it.
+    heads.repeatable[room] = 0;
     // Only segments outside of the head store can say that an answer has no body.
     if (heads.hasNoAnswerBody[room] === 1) this.following.pin(slot, Stay.unfollowed);
     core.streams!.requests[slot]! += 1;
