@@ -132,7 +132,7 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
         // Many short processes load the same modules: the first one compiles them for all.
         NODE_COMPILE_CACHE: path.join(ROOT, 'build/compile-cache'),
         // The whole suite simulates more; another number may be given.
-        SIM_CONNECTIONS: process.env.SIM_CONNECTIONS ?? (unit ? '1000' : '10000'),
+        SIM_CONNECTIONS: process.env.SIM_CONNECTIONS ?? (unit ? '1000' : '20000'),
         TAP_TIMEOUT: String(FILE_TIMEOUT_MS / 1000),
       },
     });
