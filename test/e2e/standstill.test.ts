@@ -103,7 +103,8 @@ t.test(
           async () => (await counter('adopted')) >= taken + 2,
           'both are handed over',
         );
-        // Safe requests are taken back meanwhile, when it is the turn of the node that stands still.
+        // Safe requests are taken back meanwhile, when it is the turn of the node that stands
+        // still.
         const before = await counter('handoff_taken_back');
         await farm.waitFor(async () => {
           t.equal((await get('/poll')).status, 404, 'from node 2');

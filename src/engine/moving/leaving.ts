@@ -62,8 +62,8 @@ export class Leaving {
     core.counters.count(Counter.moves_silent);
     core.states.handoffTimedOut(node, core.now);
     core.observer.silent?.(slot, node, core.now);
-    // Only the node knows whether its last answer has ended. Another node's answer behind half of it
-    // would be worse than none.
+    // Only the node knows whether its last answer has ended. Another node's answer behind half of
+    // it would be worse than none.
     this.stay(slot);
   }
 
