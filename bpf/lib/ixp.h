@@ -37,12 +37,20 @@
  * The node does this only if all of the answers have ended. Sequence number: the client's next
  * byte. Acknowledgement number: the end of the answers, which the client has acknowledged. There is
  * no payload.
+ * PARK: as LEAVE, but the node keeps the socket, and the session may come back to it.
+ * RESUME: the session comes back to its parked socket with this segment. The socket has older
+ * numbers than the stream, so from then on the shim translates them.
+ * AWAKE: this node is still the node of the session, so its client gets what the shim has held
+ * back. The numbers are those of LEAVE; there is no payload.
  */
 enum ixp_type {
 	IXP_ADOPT = 1,
 	IXP_SEGMENT = 2,
 	IXP_RELEASE = 3,
 	IXP_LEAVE = 4,
+	IXP_PARK = 5,
+	IXP_RESUME = 6,
+	IXP_AWAKE = 7,
 };
 
 /* ixp_hdr.flags: TCP options that both sides agreed on in the handshake */
@@ -69,6 +77,12 @@ enum ixp_type {
  * with IXCP_REASON_HELD_BACK.
  */
 #define IXP_HOLD_RESET 0x40
+/*
+ * ixp_hdr.flags of IXP_ADOPT with IXP_FOLLOW, and of IXP_RESUME: the shim sends IXCP_ENDED when the
+ * answer has ended, and parks the session. The bytes up to `confirm` are those of one request. In
+ * IXP_SEGMENT: the segment has the head of a request, of which ixp_hdr.request is the number.
+ */
+#define IXP_TELL 0x80
 
 struct ixp_hdr {
 	__u8 version;   /*  0 BATON_VERSION */
@@ -81,12 +95,14 @@ struct ixp_hdr {
 	                  *    IXCP_ADOPTED until its acknowledgement number reaches it */
 	__be16 mss;      /* 16 of the client, bytes */
 	__u8 flags;      /* 18 IXP_*_OK, IXP_CLIENT_CONFIRMS, IXP_FOLLOW, IXP_HEAD,
-	                  *    IXP_HOLD_RESET */
+	                  *    IXP_HOLD_RESET, IXP_TELL */
 	__u8 scales;     /* 19 window shifts: high nibble the client's, low nibble ours */
 	union {
 		__be32 tsval;   /* 20 of IXP_ADOPT: the client's last TSval */
-		__be32 request; /* 20 of IXP_LEAVE: how many requests this node has got since it
-		                 *    adopted the session. With IXP_HEAD: the number of this one */
+		__be32 request; /* 20 of IXP_LEAVE and IXP_PARK: how many requests this node has got
+		                 *    since its last IXP_ADOPT or IXP_RESUME of the session. Of
+		                 *    IXP_SEGMENT with IXP_HEAD or IXP_TELL: the number of this
+		                 *    one */
 	};
 	__be32 tsecr; /* 24 the balancer's TSval clock now: the node's clock continues from it */
 	__be64 tag;   /* 28 SipHash-2-4 over 48 bytes: IPv4 source and destination (8 bytes),
@@ -108,6 +124,8 @@ enum ixcp_type {
 	IXCP_BAD_KEY = 7,  /* the balancer's answer to a report with a wrong tag */
 	IXCP_RELEASED = 8, /* answer to IXP_RELEASE: the socket is gone; the server read nothing */
 	IXCP_LEFT = 9,     /* answer to IXP_LEAVE: the socket ends, and the client hears nothing */
+	IXCP_PARKED = 10,  /* answer to IXP_PARK: the socket waits, and the client hears nothing */
+	IXCP_ENDED = 11,   /* all requests are answered, and the session is parked; `answers` */
 };
 
 enum ixcp_reason {
@@ -116,12 +134,18 @@ enum ixcp_reason {
 	IXCP_REASON_UNABLE = 2,       /* the kernel refused: MPTCP listener, option switched off */
 	IXCP_REASON_TUPLE_IN_USE = 3, /* an older socket of the four-tuple could not be removed */
 	IXCP_REASON_UNKNOWN_SESSION = 4, /* of IXCP_RST: a SYN of a session without a socket here */
-	/* Of IXCP_REFUSED in answer to IXP_LEAVE. The session stays where it is. */
+	/* Of IXCP_REFUSED in answer to IXP_LEAVE and IXP_PARK: the session stays where it is. In
+	 * answer to IXP_RESUME: there is no socket that waits. */
 	IXCP_REASON_UNFOLLOWED = 5, /* it is not known where the answers end, and never will be */
 	IXCP_REASON_UNANSWERED = 6, /* an answer has not ended, or the server has not read all */
 	IXCP_REASON_ENDING = 7,     /* the socket is closing, or gone */
 	/* Of IXCP_RST: the client has not seen the RST or FIN, and no byte of an answer. */
 	IXCP_REASON_HELD_BACK = 8,
+	/*
+	 * Of IXCP_FIN, IXCP_RST and IXCP_ENDED: the socket of a parked session has sent FIN, RST or
+	 * payload of its own accord. The client has not seen it.
+	 */
+	IXCP_REASON_PARKED = 9,
 };
 
 /*
@@ -141,6 +165,7 @@ enum ixcp_reason {
 #define IXCP_NO_SACK 0x0020
 #define IXCP_NO_TSTAMP 0x0040
 #define IXCP_NO_COOKIES 0x0080 /* cannot adopt because net.ipv4.tcp_syncookies is 0 */
+#define IXCP_CAN_PARK 0x0100   /* knows IXP_PARK, IXP_RESUME, IXP_AWAKE and IXP_TELL */
 #define IXCP_LEAVING 0x8000    /* the agent ends */
 
 struct ixcp_hdr {
@@ -153,7 +178,11 @@ struct ixcp_hdr {
 	__be32 virtual_addr; /* 12 IPv4 address of the virtual server */
 	__be16 hole;         /* 16 where the segment that became this notice had its TCP checksum:
 	                      *    a device may still write one here. Sent as 0, never read */
-	__be16 flags;        /* 18 of IXCP_REPORT */
+	union {
+		__be16 flags;   /* 18 of IXCP_REPORT */
+		__be16 answers; /* 18 of IXCP_ENDED: how many answers have ended since the last
+		                 *    IXP_ADOPT or IXP_RESUME, lower 16 bits */
+	};
 	__be16 client_port;  /* 20 */
 	__be16 virtual_port; /* 22 */
 	__be32 seq;          /* 24 sequence number of the node's segment that caused the notice */

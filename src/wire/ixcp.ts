@@ -16,6 +16,8 @@ export const IXCP = {
   virtualAddress: 12,
   hole: 16,
   flags: 18,
+  /** The same bytes in ENDED. */
+  answers: 18,
   clientPort: 20,
   virtualPort: 22,
   sequence: 24,
@@ -36,6 +38,8 @@ export const IxcpType = {
   badKey: 7,
   released: 8,
   left: 9,
+  parked: 10,
+  ended: 11,
 } as const;
 export const IxcpReason = {
   none: 0,
@@ -47,6 +51,7 @@ export const IxcpReason = {
   unanswered: 6,
   ending: 7,
   heldBack: 8,
+  parked: 9,
 } as const;
 /**
  * Flags of a report. `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by
@@ -61,6 +66,7 @@ export const IxcpFlag = {
   noSack: 0x0020,
   noTimestamps: 0x0040,
   noCookies: 0x0080,
+  canPark: 0x0100,
   leaving: 0x8000,
 } as const;
 
@@ -129,6 +135,7 @@ export interface IxcpRepr {
   session?: number;
   client?: number;
   virtualAddress?: number;
+  /** Of a report. In ENDED: how many answers have ended. */
   flags?: number;
   clientPort?: number;
   virtualPort?: number;

@@ -19,7 +19,7 @@ export const IXP = {
   flags: 18,
   scales: 19,
   tsval: 20,
-  /** The same bytes in LEAVE, and in a SEGMENT with IxpFlag.head. */
+  /** The same bytes in LEAVE and PARK, and in a SEGMENT with IxpFlag.head or IxpFlag.tell. */
   request: 20,
   tsecr: 24,
   tag: 28,
@@ -28,7 +28,15 @@ export const IXP = {
 export const IXP_VERSION = 1;
 export const IXP_HEADER_BYTES = 36;
 
-export const IxpType = { adopt: 1, segment: 2, release: 3, leave: 4 } as const;
+export const IxpType = {
+  adopt: 1,
+  segment: 2,
+  release: 3,
+  leave: 4,
+  park: 5,
+  resume: 6,
+  awake: 7,
+} as const;
 export const IxpFlag = {
   windowScaleOk: 0x01,
   sackOk: 0x02,
@@ -37,6 +45,7 @@ export const IxpFlag = {
   follow: 0x10,
   head: 0x20,
   holdReset: 0x40,
+  tell: 0x80,
 } as const;
 
 /**

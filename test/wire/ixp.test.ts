@@ -40,6 +40,9 @@ t.test('IXP', async (t) => {
     ['IXP_SEGMENT', IxpType.segment],
     ['IXP_RELEASE', IxpType.release],
     ['IXP_LEAVE', IxpType.leave],
+    ['IXP_PARK', IxpType.park],
+    ['IXP_RESUME', IxpType.resume],
+    ['IXP_AWAKE', IxpType.awake],
     ['IXP_WSCALE_OK', IxpFlag.windowScaleOk],
     ['IXP_SACK_OK', IxpFlag.sackOk],
     ['IXP_TSTAMP_OK', IxpFlag.timestampsOk],
@@ -47,6 +50,7 @@ t.test('IXP', async (t) => {
     ['IXP_FOLLOW', IxpFlag.follow],
     ['IXP_HEAD', IxpFlag.head],
     ['IXP_HOLD_RESET', IxpFlag.holdReset],
+    ['IXP_TELL', IxpFlag.tell],
   ]);
 });
 
@@ -69,6 +73,7 @@ t.test('IXCP', async (t) => {
     [offset('virtual_addr'), IXCP.virtualAddress],
     [offset('hole'), IXCP.hole],
     [offset('flags'), IXCP.flags],
+    [offset('answers'), IXCP.answers],
     [offset('client_port'), IXCP.clientPort],
     [offset('virtual_port'), IXCP.virtualPort],
     [offset('seq'), IXCP.sequence],
@@ -87,6 +92,8 @@ t.test('IXCP', async (t) => {
     ['IXCP_BAD_KEY', IxcpType.badKey],
     ['IXCP_RELEASED', IxcpType.released],
     ['IXCP_LEFT', IxcpType.left],
+    ['IXCP_PARKED', IxcpType.parked],
+    ['IXCP_ENDED', IxcpType.ended],
     ['IXCP_REASON_NO_LISTENER', IxcpReason.noListener],
     ['IXCP_REASON_UNABLE', IxcpReason.unable],
     ['IXCP_REASON_TUPLE_IN_USE', IxcpReason.tupleInUse],
@@ -95,6 +102,7 @@ t.test('IXCP', async (t) => {
     ['IXCP_REASON_UNANSWERED', IxcpReason.unanswered],
     ['IXCP_REASON_ENDING', IxcpReason.ending],
     ['IXCP_REASON_HELD_BACK', IxcpReason.heldBack],
+    ['IXCP_REASON_PARKED', IxcpReason.parked],
     ['IXCP_CAN_ADOPT', IxcpFlag.canAdopt],
     ['IXCP_NAMES_ADDRESSES', IxcpFlag.namesAddresses],
     ['IXCP_CAN_RELEASE', IxcpFlag.canRelease],
@@ -103,6 +111,7 @@ t.test('IXCP', async (t) => {
     ['IXCP_NO_SACK', IxcpFlag.noSack],
     ['IXCP_NO_TSTAMP', IxcpFlag.noTimestamps],
     ['IXCP_NO_COOKIES', IxcpFlag.noCookies],
+    ['IXCP_CAN_PARK', IxcpFlag.canPark],
     ['IXCP_LEAVING', IxcpFlag.leaving],
   ]);
 });
