@@ -15,7 +15,7 @@ import type { Ending, EndSteps } from './ending.js';
 import { EventSource } from './event-source.js';
 import { explainForward } from './forward/explain.js';
 import { Forwarder } from './forward/forwarder.js';
-import { saveTables, takeSaved } from './forward/saved-tables.js';
+import { type EarlierRun, saveTables, takeSaved } from './forward/saved-tables.js';
 import { forwardSizes } from './forward/sizes.js';
 import { Machine } from './machine/machine.js';
 import { NeighbourWatch } from './machine/neighbours.js';
@@ -24,7 +24,7 @@ import { Changes } from './objects/changes.js';
 import { ConfigThread } from './objects/config-handle.js';
 import { BalancerControl } from './objects/control.js';
 import { Explainer, NO_NODE } from './objects/explain.js';
-import { firstSlots } from './objects/farm.js';
+import { firstSlots, type NodeSlot } from './objects/farm.js';
 import { FarmChanger } from './objects/farm-changer.js';
 import { farmMemory, farmStates, writeFarm } from './objects/farm-states.js';
 import { firstFarm } from './objects/first-farm.js';
@@ -200,22 +200,20 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
     nodes,
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
-      forwarder.setNeighbour(change.node, change.mac !== undefined);
+      forwarder.setNeighbour(change.node, change.mac);
       machine.setNeighbour(change.node, change.mac);
       watch.neighbour(change);
     },
   });
-  const earlier = machine.earlierNeighbours();
+  const place = { ...machine.info, interface: config.interface };
+  const saved = takeSaved(place, log);
+  const earlier = [...neighboursOf(nodes, saved), ...machine.earlierNeighbours()];
   for (const { node, mac } of earlier) engine.setNeighbour(node, mac);
-  const saved = machine.forwarding === undefined ? takeSaved(config.interface, log) : [];
-  const flows = forwarder.takeOver(
-    earlier.map(({ node }) => node),
-    saved,
-  );
+  const flows = forwarder.takeOver(earlier, saved.servers);
   if (flows > 0) log.info(`flows taken over from the earlier run: ${flows}`);
   steps.add((manner) => {
     if (manner === 'leave' && machine.forwarding === undefined)
-      saveTables(config.interface, forwarder.keeper.leave());
+      saveTables(place, forwarder.leave());
   });
   objects.onChange(() => forwarder.keeper.look());
   forwarder.keeper.start();
@@ -252,6 +250,18 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
     first,
   );
   return { machine, engine, watch, objects, forwarder, farm };
+}
+
+/** The MAC addresses that an earlier run has written, by slot. */
+function neighboursOf(
+  nodes: readonly NodeSlot[],
+  { neighbours }: EarlierRun,
+): { node: number; mac: Uint8Array }[] {
+  const known = new Map(neighbours.map(({ address, mac }) => [address, mac]));
+  return nodes.flatMap(({ slot, address }) => {
+    const mac = known.get(address);
+    return mac === undefined ? [] : [{ node: slot, mac }];
+  });
 }
 
 /** Opens the API and the listener for Prometheus. */

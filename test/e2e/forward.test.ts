@@ -7,6 +7,7 @@ import t, { type Test } from 'tap';
 import { curl, sha256 } from '../../lab/clients/curl.js';
 import { Download } from '../../lab/clients/download.js';
 import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import { DATAPATH } from '../../lab/farm/configs.js';
 import type { Farm, FarmOptions } from '../../lab/farm/farm.js';
 import type { Host } from '../../lab/farm/host.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
@@ -244,6 +245,7 @@ t.test('buckets', { skip: whyNoFarm() || whyNoDns() }, async (t) => {
     const ends = await Promise.all(downloads.map((download) => download.finish()));
     t.ok(ends.filter(({ error }) => error === '').length >= 1, 'the other nodes have theirs');
 
+    t.same(await askAll(), before, 'the buckets are busy');
     await farm.startBalancer(['--replace']);
     await farm.waitNodesUp();
     t.same(await askAll(), before, 'another balancer has the same buckets');
@@ -260,5 +262,12 @@ t.test('connections outlive a replacement', { skip: whyNoFarm() }, async (t) => 
     t.match(farm.balancerProgram?.log(), /flows taken over from the earlier run: \d/);
     t.notOk((await names(farm, 4)).includes('n2'), 'the node is still draining');
     await finish(t, downloads);
+
+    farm.balancerProgram?.signal('SIGUSR2');
+    await farm.balancerProgram?.exited;
+    const detached = await run(farm, 'balancer', '--detach-all');
+    const flows = /removed the flows that a balancer left for the next one/;
+    t.equal(flows.test(detached), DATAPATH === 'packet', 'with xdp they are in the maps');
+    t.match(await run(farm, 'balancer', '--detach-all'), /nothing was left/);
   });
 });

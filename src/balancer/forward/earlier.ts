@@ -118,7 +118,9 @@ export function takeOver(
       const place = server.firstBucket + index;
       if (bucket === undefined || node === NO_NODE) continue;
       const known = tables.bucketSeen(place);
-      if (known !== 0 && age(known) < age(bucket.seen)) continue;
+      // A packet that came before this found no node.
+      const isOurs = known !== 0 && tables.bucketNode(place) !== NO_NODE;
+      if (isOurs && age(known) < age(bucket.seen)) continue;
       tables.setBucketNode(place, node);
       tables.setBucketSeen(place, bucket.seen);
     }

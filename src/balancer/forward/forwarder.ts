@@ -16,11 +16,12 @@ import {
   type ForwardSizes,
   sharedForwardMemory,
 } from '../../engine/forward/tables.js';
-import type { FarmSlots } from '../objects/farm.js';
+import type { FarmSlots, NodeSlot } from '../objects/farm.js';
 import type { EngineSnapshot, ForwardStart } from '../threads/engine-messages.js';
 import type { EarlierServer } from './earlier.js';
 import type { WalkLimits } from './flow-walk.js';
 import { ForwardKeeper } from './keeper.js';
+import type { EarlierRun } from './saved-tables.js';
 
 /** The tables and counters of an XDP program. */
 export interface KernelForwarding {
@@ -54,7 +55,11 @@ export class Forwarder {
   private readonly kernel: KernelForwarding | undefined;
   private readonly memory: ForwardMemory;
   private readonly threads: SharedArrayBuffer[];
-  private readonly resolved = new Set<number>();
+  /**
+   * MAC addresses of nodes by slot; undefined: it has none. A node that is missing may have one.
+   */
+  private readonly neighbours = new Map<number, Uint8Array | undefined>();
+  private nodes: readonly NodeSlot[] = [];
   /** What was counted for the owner before in each slot: its address and port as text. */
   private readonly owners = new Map<number, string>();
   private readonly base = new Float64Array(ROWS * ROW);
@@ -67,7 +72,8 @@ export class Forwarder {
     this.keeper = new ForwardKeeper({
       ...options,
       memory: this.memory,
-      isResolved: (slot) => this.resolved.has(slot),
+      isResolved: (slot) =>
+        this.neighbours.has(slot) ? this.neighbours.get(slot) !== undefined : undefined,
     });
   }
 
@@ -77,29 +83,38 @@ export class Forwarder {
     return { memory: this.memory, counts: this.threads };
   }
 
-  /** Whether the MAC address of the node in a slot is known. */
-  setNeighbour(slot: number, isResolved: boolean): void {
-    if (isResolved) this.resolved.add(slot);
-    else this.resolved.delete(slot);
+  /** Sets the MAC address (six bytes) of a node's slot; undefined: it does not answer. */
+  setNeighbour(slot: number, mac: Uint8Array | undefined): void {
+    this.neighbours.set(slot, mac);
     this.keeper.look();
   }
 
   /**
-   * Continues with what an earlier run knew. Its nodes are known at once: buckets of a node that is
-   * not would move.
-   * @param resolved slots of the nodes whose MAC addresses it knew
+   * Continues with what an earlier run knew. Its nodes are known at once: flows of a node that is
+   * not would move. Returns the number of flows.
+   * @param neighbours the nodes whose MAC addresses it knew
    * @param saved what it has written, without an XDP program
    */
-  takeOver(resolved: readonly number[], saved: readonly EarlierServer[]): number {
-    for (const slot of resolved) this.resolved.add(slot);
+  takeOver(
+    neighbours: readonly { node: number; mac: Uint8Array }[],
+    saved: readonly EarlierServer[],
+  ): number {
+    for (const { node, mac } of neighbours) this.neighbours.set(node, mac);
     this.keeper.look();
-    const { kernel } = this;
-    if (kernel === undefined) return this.keeper.takeOver(saved);
-    let taken = 0;
-    kernel.takeEarlier((earlier) => {
+    let taken = this.keeper.takeOver(saved);
+    this.kernel?.takeEarlier((earlier) => {
       taken = this.keeper.takeOver(earlier);
     });
     return taken;
+  }
+
+  /** What the next run needs to continue. */
+  leave(): EarlierRun {
+    const neighbours = this.nodes.flatMap(({ slot, address }) => {
+      const mac = this.neighbours.get(slot);
+      return mac === undefined ? [] : [{ address, mac }];
+    });
+    return { servers: this.keeper.leave(), neighbours };
   }
 
   /** Takes another farm, which `keeper.require` has accepted. */
@@ -116,11 +131,12 @@ export class Forwarder {
       const totals = this.totals();
       for (const [row] of others) {
         this.base.set(totals.subarray(row * ROW, (row + 1) * ROW), row * ROW);
-        if (row >= MOST_VIRTUAL_SERVERS) this.resolved.delete(row - MOST_VIRTUAL_SERVERS);
+        if (row >= MOST_VIRTUAL_SERVERS) this.neighbours.delete(row - MOST_VIRTUAL_SERVERS);
       }
     }
     this.owners.clear();
     for (const [row, owner] of owners) this.owners.set(row, owner);
+    this.nodes = farm.nodes;
     this.keeper.setFarm(farm);
   }
 

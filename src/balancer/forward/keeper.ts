@@ -7,7 +7,9 @@
  *     clock ------------------------------> walk over flows, idle buckets
  *
  * A flow or bucket gets another node only when its own is down, in maintenance or gone from the
- * list, or when it is idle.
+ * list, or when it is idle. A node that has just been added, as all have at a start, may be down or
+ * not: its share of the buckets waits until that is known. Whatever a bucket's first client begins
+ * at another node would stay there.
  */
 import { createHmac } from 'node:crypto';
 import { Admin } from '../../directory/node-memory.js';
@@ -52,8 +54,8 @@ export interface ForwardKeeperOptions {
   readonly memory: ForwardMemory;
   /** As any thread sees them. */
   readonly states: Pick<NodeStates, 'admin' | 'weight' | 'load'>;
-  /** Whether the MAC address of the node in a slot is known. */
-  isResolved(slot: number): boolean;
+  /** Whether the node in a slot has a MAC address; undefined: it is not known yet. */
+  isResolved(slot: number): boolean | undefined;
   /** 16 bytes, shared with the nodes. The hashes of the tables depend on it. */
   readonly key: Uint8Array;
   readonly limits: WalkLimits;
@@ -67,6 +69,8 @@ interface Kept extends WalkedServer {
   readonly part: Part | undefined;
   /** Where each bucket should be, or UNKNOWN. */
   readonly targets: Uint16Array;
+  /** For which nodes and weights `targets` is. */
+  candidates: string;
   /** The next bucket whose idle time is looked at. */
   next: number;
 }
@@ -81,6 +85,10 @@ export class ForwardKeeper {
   private readonly kept: (Kept | undefined)[] = [];
   private parts: ReadonlyMap<number, Part> = new Map();
   private flags = '';
+  /** Slots of nodes whose flags are set. */
+  private flagged: ReadonlySet<number> = new Set();
+  /** Slots of nodes that may have a MAC address, and whether they would take something then. */
+  private pending: ReadonlyMap<number, boolean> = new Map();
   /** A complete walk has begun after the last change of the farm. */
   private counted = false;
   private timer: NodeJS.Timeout | undefined;
@@ -151,7 +159,7 @@ export class ForwardKeeper {
     }
     for (const kept of this.inUse()) {
       if (kept.part === undefined) continue;
-      const nodes = this.targetsOf(kept);
+      const nodes = this.targetsOf(kept, this.pending);
       const count = Math.min(BUCKETS_AT_ONCE, Math.ceil(SCORES_AT_ONCE / (nodes.length + 1)));
       const end = Math.min(kept.part.count, kept.next + count);
       for (let bucket = kept.next; bucket < end; bucket++)
@@ -250,6 +258,7 @@ export class ForwardKeeper {
       server,
       part,
       targets: new Uint16Array(part?.count ?? 0).fill(UNKNOWN),
+      candidates: '',
       next: 0,
       isUdp: server.transport === 'udp',
       sticky: server.sticky,
@@ -281,34 +290,40 @@ export class ForwardKeeper {
     const { states } = options;
     const parts: string[] = [];
     const seen = new Set<number>();
+    const pending = new Map<number, boolean>();
     for (const { slot, retired } of this.nodes) {
       const admin = states.admin(slot);
-      const keeps = options.isResolved(slot) && admin !== Admin.maintenance;
-      const takes = keeps && !retired && admin === Admin.up && states.weight[slot]! > 0;
+      const resolved = options.isResolved(slot);
+      const keeps = resolved === true && admin !== Admin.maintenance;
+      const mayTake = !retired && admin === Admin.up && states.weight[slot]! > 0;
+      const takes = keeps && mayTake;
       const flags = (keeps ? NodeFlag.keeps : 0) | (takes ? NodeFlag.takes : 0);
       tables.setNodeFlags(slot, flags);
       seen.add(slot);
-      parts.push(`${slot}:${flags}:${states.weight[slot]}`);
+      const isPending = resolved === undefined && admin !== Admin.maintenance;
+      if (isPending) pending.set(slot, mayTake);
+      parts.push(`${slot}:${flags}:${states.weight[slot]}:${pending.get(slot)}`);
     }
     for (const slot of this.flagged) if (!seen.has(slot)) tables.setNodeFlags(slot, 0);
     this.flagged = seen;
+    this.pending = pending;
     const text = parts.join();
     const changed = text !== this.flags;
     this.flags = text;
     return changed;
   }
 
-  private flagged: ReadonlySet<number> = new Set();
-
   private renew(kept: Kept, tick: number): void {
     if (kept.part === undefined) this.writePicks(kept);
     else this.moveFromLost(kept, tick);
   }
 
-  private targetsOf({ isListed }: Kept): Target[] {
+  /** The nodes that take something, and with `pending` those that may take something soon. */
+  private targetsOf({ isListed }: Kept, pending?: ReadonlyMap<number, boolean>): Target[] {
     const { tables, options } = this;
     return this.nodes.flatMap(({ slot, address }) =>
-      isListed(slot) && (tables.nodeFlags(slot) & NodeFlag.takes) !== 0
+      isListed(slot) &&
+      (pending?.get(slot) === true || (tables.nodeFlags(slot) & NodeFlag.takes) !== 0)
         ? [{ slot, address, weight: options.states.weight[slot]! }]
         : [],
     );
@@ -336,28 +351,42 @@ export class ForwardKeeper {
     const { tables } = this;
     const { part } = kept;
     if (part === undefined) return;
-    kept.targets.fill(UNKNOWN);
-    const nodes = this.targetsOf(kept);
+    const nodes = this.targetsOf(kept, this.pending);
+    const candidates = nodes.map(({ slot, weight }) => `${slot}:${weight}`).join();
+    if (candidates !== kept.candidates) kept.targets.fill(UNKNOWN);
+    kept.candidates = candidates;
     for (let bucket = 0; bucket < part.count; bucket++) {
-      const node = tables.bucketNode(part.first + bucket);
-      const stays =
-        node !== NO_NODE &&
-        kept.isListed(node) &&
-        (tables.nodeFlags(node) & NodeFlag.keeps) !== 0 &&
-        !isIdle(tables, kept, part.first + bucket, tick);
+      const at = part.first + bucket;
+      const stays = this.keeps(kept, tables.bucketNode(at)) && !isIdle(tables, kept, at, tick);
       if (!stays) this.move(kept, bucket, nodes);
     }
   }
 
+  /** Whether a node keeps what it has of a virtual server, or may keep it. */
+  private keeps({ isListed }: Kept, node: number): boolean {
+    return (
+      node !== NO_NODE &&
+      isListed(node) &&
+      (this.pending.has(node) || (this.tables.nodeFlags(node) & NodeFlag.keeps) !== 0)
+    );
+  }
+
   /** @param nodes that the bucket may go to */
-  private move({ part, targets }: Kept, bucket: number, nodes: readonly Target[]): void {
+  private move(kept: Kept, bucket: number, nodes: readonly Target[]): void {
+    const { part, targets } = kept;
     let target = targets[bucket]!;
     if (target === UNKNOWN) {
       target = targetOf(bucket, nodes, this.seeds[2]!);
       targets[bucket] = target;
     }
     const at = part!.first + bucket;
-    if (target !== this.tables.bucketNode(at)) this.tables.setBucketNode(at, target);
+    const node = this.tables.bucketNode(at);
+    if (this.pending.has(target)) {
+      // It may be down.
+      if (this.keeps(kept, node)) return;
+      target = NO_NODE;
+    }
+    if (target !== node) this.tables.setBucketNode(at, target);
   }
 
   private busyBuckets(kept: Kept): number {

@@ -11,6 +11,7 @@ import { native } from '../../host/native.js';
 import { hasPins, pinName, removeStalePins } from '../../host/pins.js';
 import { requirePrivileges } from '../../host/privilege.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
+import { forgetSaved } from '../forward/saved-tables.js';
 import { lockInterfaces } from './interfaces.js';
 
 export interface DetachOptions
@@ -53,6 +54,7 @@ export async function detachAll(
     return {
       removed: [
         ...words(inForce.filter((change) => !left.includes(change))),
+        ...(forgetSaved(name) ? ['the flows that a balancer left for the next one'] : []),
         ...removeStalePins().map((name) => `pins ${name} of an interface that is gone`),
       ],
       left: words(left),

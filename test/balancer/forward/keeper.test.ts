@@ -36,15 +36,18 @@ class Fixture {
   now = 10_000_000;
   readonly states = ownStates([{ weight: 1 }, { weight: 1 }, { weight: 2 }], 4);
   readonly unresolved = new Set<number>();
+  /** Slots of nodes of which nothing is known yet. */
+  readonly pending: Set<number>;
   readonly keeper: ForwardKeeper;
   farm: FarmSlots;
 
-  constructor(of: ServerSlot) {
+  constructor(of: ServerSlot, pending: readonly number[] = []) {
+    this.pending = new Set(pending);
     this.farm = { nodes: [nodeAt(0), nodeAt(1), nodeAt(2, 2)], servers: [of] };
     this.keeper = new ForwardKeeper({
       memory: sharedForwardMemory({ buckets: 2048, sets: 64 }),
       states: this.states,
-      isResolved: (slot) => !this.unresolved.has(slot),
+      isResolved: (slot) => (this.pending.has(slot) ? undefined : !this.unresolved.has(slot)),
       key: KEY,
       limits: { idle: 600_000, linger: 5_000 },
       now: () => this.now,
@@ -56,6 +59,13 @@ class Fixture {
   get owners(): number[] {
     const { first, count } = this.keeper.partOf(0)!;
     return Array.from({ length: count }, (_, at) => this.keeper.tables.bucketNode(first + at));
+  }
+
+  /** A client uses every bucket. */
+  touch(): void {
+    const { first, count } = this.keeper.partOf(0)!;
+    for (let at = first; at < first + count; at++)
+      this.keeper.tables.setBucketSeen(at, tickOf(this.now));
   }
 
   /** All regular work, once. */
@@ -100,11 +110,7 @@ t.test('buckets move only when their node is down, gone, or they are idle', asyn
   const fixture = new Fixture(server({ buckets: 1024, bucketIdle: '60s' }));
   const { keeper, states } = fixture;
   const before = fixture.owners;
-  const { first } = keeper.partOf(0)!;
-  const touch = (): void => {
-    for (let at = 0; at < 1024; at++) keeper.tables.setBucketSeen(first + at, tickOf(fixture.now));
-  };
-  touch();
+  fixture.touch();
   states.setAdmin(1, Admin.draining);
   keeper.look();
   fixture.work();
@@ -114,19 +120,74 @@ t.test('buckets move only when their node is down, gone, or they are idle', asyn
   t.notOk(fixture.owners.includes(1), 'idle ones go');
   t.ok(before.every((node, at) => node === 1 || node === fixture.owners[at]));
   states.setAdmin(1, Admin.up);
-  touch();
+  fixture.touch();
   keeper.look();
   fixture.work();
   t.notOk(fixture.owners.includes(1), 'and come back only when they are idle again');
   fixture.now += 70_000;
   fixture.work();
   t.same(fixture.owners, before);
-  touch();
+  fixture.touch();
   fixture.unresolved.add(0);
   keeper.look();
   t.notOk(fixture.owners.includes(0), 'down: at once');
   t.ok(before.every((node, at) => node === 0 || node === fixture.owners[at]));
 });
+
+t.test('buckets wait for nodes of which nothing is known yet', async (t) => {
+  const of = server({ buckets: 1024, bucketIdle: '60s' });
+  const expected = new Fixture(of).owners;
+  const fixture = new Fixture(of, [0, 1, 2]);
+  const { keeper, states } = fixture;
+  t.same(new Set(fixture.owners), new Set([NO_NODE]));
+  for (const slot of [1, 0]) {
+    fixture.touch();
+    fixture.pending.delete(slot);
+    keeper.look();
+    fixture.work();
+  }
+  const known = expected.map((node) => (node === 2 ? NO_NODE : node));
+  t.same(fixture.owners, known, 'the others have theirs, and not those of the last one');
+  fixture.touch();
+  fixture.pending.delete(2);
+  keeper.look();
+  t.same(fixture.owners, expected, 'also when clients have come meanwhile');
+
+  const late = new Fixture(of, [2]);
+  late.pending.delete(2);
+  late.unresolved.add(2);
+  late.keeper.look();
+  t.notOk(late.owners.includes(2), 'it is down');
+  t.notOk(late.owners.includes(NO_NODE), 'so the others have its buckets');
+  states.setAdmin(0, Admin.maintenance);
+  fixture.pending.add(0);
+  keeper.look();
+  t.notOk(fixture.owners.includes(0), 'nothing waits for a node in maintenance');
+});
+
+t.test(
+  'a balancer has the buckets of the earlier one, whichever node it finds first',
+  async (t) => {
+    const of = server({ buckets: 1024, bucketIdle: '60s' });
+    const earlier = new Fixture(of);
+    earlier.states.setAdmin(1, Admin.draining);
+    earlier.touch();
+    earlier.keeper.look();
+    const before = earlier.owners;
+    for (const first of [0, 1, 2]) {
+      const next = new Fixture(of, [0, 1, 2]);
+      next.states.setAdmin(1, Admin.draining);
+      next.touch();
+      next.keeper.takeOver(earlier.keeper.leave());
+      for (const slot of [first, 0, 1, 2]) {
+        next.pending.delete(slot);
+        next.keeper.look();
+        next.work();
+      }
+      t.same(next.owners, before, `node ${first} first`);
+    }
+  },
+);
 
 t.test('records of flows end by their idle times', async (t) => {
   const fixture = new Fixture(server({ sticky: '30m' }));
