@@ -49,7 +49,7 @@ struct forward_range {
 
 /* forward_server.flags */
 #define FORWARD_IN_USE 0x01 /* the slot has a virtual server with mode forward */
-#define FORWARD_CLOSED 0x02 /* it is retired: it takes no new flows */
+#define FORWARD_CLOSED 0x02 /* it is retired: it takes no new flows; with buckets: no SYNs */
 
 /*
  * Element of map `forward_servers`, key: slot of the virtual server. Its picks are the nodes that
@@ -98,7 +98,7 @@ struct forward_node {
 #define FORWARD_FRAGMENT 3
 
 /* forward_flow.state */
-#define FORWARD_SECOND 0x01 /* more than one packet has come */
+#define FORWARD_SECOND 0x01 /* more than one packet has come; STICKY: to a flow of the client */
 #define FORWARD_FIN 0x02    /* the client has sent FIN */
 #define FORWARD_RST 0x04    /* the client has sent RST */
 
@@ -108,9 +108,10 @@ struct forward_node {
  *
  * A record may be in any of the FORWARD_WAYS places of two sets, which two hashes of its key name.
  * When all of them are taken, the new flow takes the place of one that has seen one packet only,
- * else of the one that has been idle longest. So the table is bounded, and no search is longer than
- * two sets. Two CPUs that add records to one set in the same moment may lose one of them; the next
- * packet adds it again.
+ * else of the one that has been idle longest. A flood of single packets, from however many
+ * addresses, takes no other places. So the table is bounded, and no search is longer than two sets.
+ * Two CPUs that add records to one set in the same moment may lose one of them; the next packet
+ * adds it again.
  */
 struct forward_flow {
 	__u32 client; /*  0 IPv4 address */

@@ -21,21 +21,33 @@ struct forward_packet {
 	__u32 opens;  /* 1: it may be the first packet of a flow */
 };
 
-/* The node of the packet's bucket. */
-static __always_inline __u32 bucket_node(const struct forward_server *server,
-                                         const struct forward_packet *packet)
+static __always_inline struct forward_bucket *bucket_of(const struct forward_server *server,
+                                                        const struct forward_packet *packet)
 {
 	__u32 hash = session_hash(packet->client, packet->ports & 0xffff0000, server->client_seed,
 	                          server->port_seed);
 	__u32 index = server->first_bucket + (hash & (server->buckets - 1));
-	struct forward_bucket *bucket = bpf_map_lookup_elem(&forward_buckets, &index);
+
+	return bpf_map_lookup_elem(&forward_buckets, &index);
+}
+
+static __always_inline __u32 node_of_bucket(const struct forward_bucket *bucket)
+{
+	return bucket && node_state(bucket->node) & FORWARD_KEEPS ? bucket->node : NO_NODE;
+}
+
+/* The node of the packet's bucket. A retired virtual server takes no SYNs. */
+static __always_inline __u32 bucket_node(const struct forward_server *server,
+                                         const struct forward_packet *packet)
+{
+	struct forward_bucket *bucket = bucket_of(server, packet);
 	__u32 tick = forward_tick();
 
-	if (!bucket)
+	if (!bucket || (server->flags & FORWARD_CLOSED && packet->flags && packet->opens))
 		return NO_NODE;
 	if (bucket->seen != tick)
 		bucket->seen = tick;
-	return node_state(bucket->node) & FORWARD_KEEPS ? bucket->node : NO_NODE;
+	return node_of_bucket(bucket);
 }
 
 /* The place of the client's sticky record, or NO_FLOW. */
@@ -88,9 +100,23 @@ static __noinline __u32 choose_node(const struct xdp_control *us, struct forward
 
 	__u32 client = packet->client & server->sticky_mask;
 
-	add_flow(client, owner_node(owner | FORWARD_SECOND << (FORWARD_STATE_SHIFT + 8), node),
-	         flow_hash(server, client, 0, owner), us->forward_sets - 1, tick);
+	add_flow(client, owner_node(owner, node), flow_hash(server, client, 0, owner),
+	         us->forward_sets - 1, tick);
 	return node;
+}
+
+/* A packet of a known flow: its client is remembered for longer, and does not give way first. */
+static __noinline int keep_sticky(const struct xdp_control *us,
+                                  const struct forward_server *server,
+                                  const struct forward_packet *packet, __u32 tick)
+{
+	struct forward_flow *sticky = flow_at(sticky_place(us, server, packet));
+
+	if (sticky) {
+		sticky->kind |= FORWARD_SECOND << FORWARD_STATE_SHIFT;
+		sticky->seen = tick;
+	}
+	return 0;
 }
 
 /* The state of a flow after a packet with these flags. */
@@ -122,18 +148,12 @@ static __noinline __u32 flow_node(const struct xdp_control *us, struct forward_s
 
 		if (!(ended && packet->flags & TCP_SYN) &&
 		    node_state(flow->node) & FORWARD_KEEPS) {
+			if (server->sticky_mask && (next != kind || flow->seen != tick))
+				keep_sticky(us, server, packet, tick);
 			if (next != kind)
 				flow->kind = next;
-			if (flow->seen != tick) {
+			if (flow->seen != tick)
 				flow->seen = tick;
-				if (server->sticky_mask) {
-					struct forward_flow *sticky =
-						flow_at(sticky_place(us, server, packet));
-
-					if (sticky)
-						sticky->seen = tick;
-				}
-			}
 			return flow->node;
 		}
 	}
@@ -282,7 +302,7 @@ static __noinline int receive_forward(struct xdp_md *ctx, const struct xdp_contr
 	__u32 header = ip->ihl * 4;
 	__u32 total = BE16(ip->tot_len);
 
-	if (header < IPV4_BYTES || total > (__u32)(data_end - (void *)ip))
+	if (header < IPV4_BYTES || total < header || total > (__u32)(data_end - (void *)ip))
 		return drop_malformed();
 	if (ip->frag_off & BE16(IPV4_OFFSET_MASK))
 		return forward_fragment(ctx, us, first_range, client, identification);
@@ -354,7 +374,8 @@ static __noinline int receive_forward_icmp(struct xdp_md *ctx, const struct xdp_
 	struct iphdr *inner = (void *)ip + ip->ihl * 4 + ICMP_HEADER_BYTES;
 	struct ports *ports = (void *)(inner + 1);
 
-	if ((void *)(ports + 1) > data_end)
+	/* RFC 792: eight bytes of the packet at least. */
+	if ((void *)(ports + 2) > data_end)
 		return XDP_PASS;
 
 	__u32 port = BE16(ports->source);
@@ -372,7 +393,7 @@ static __noinline int receive_forward_icmp(struct xdp_md *ctx, const struct xdp_
 	__u32 node = NO_NODE;
 
 	if (server->buckets) {
-		node = bucket_node(server, &packet);
+		node = node_of_bucket(bucket_of(server, &packet));
 	} else {
 		__u32 owner = flow_owner(slot, FORWARD_FLOW);
 		const struct forward_flow *flow = flow_at(search_flow(

@@ -7,12 +7,14 @@ import { addressNumber, build, macBytes, type PacketSpec } from '../../lab/packe
 import { ForwardKeeper } from '../../src/balancer/forward/keeper.js';
 import { ForwardMaps } from '../../src/balancer/machine/forward-maps.js';
 import type { FarmSlots, ServerSlot } from '../../src/balancer/objects/farm.js';
+import { COUNTER_NAMES } from '../../src/base/counters.js';
 import { serverAt, virtualServer } from '../../src/config/virtual-server.js';
 import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { Admin } from '../../src/directory/node-memory.js';
 import { ownStates } from '../../src/directory/node-states.js';
 import { forwardCountMemory } from '../../src/engine/forward/counts.js';
 import { type ForwardMemory, sharedForwardMemory } from '../../src/engine/forward/tables.js';
+import { Random } from '../sim/random.js';
 import { join8 } from './shim-fixture.js';
 import { Fast } from './xdp-fixture.js';
 import {
@@ -101,6 +103,12 @@ class Both {
     for (const keeper of this.keepers) keeper.look();
   }
 
+  /** Retires all virtual servers. */
+  retire(): void {
+    const servers = this.farm.servers.map((each) => ({ ...each, retired: true }));
+    for (const keeper of this.keepers) keeper.setFarm({ ...this.farm, servers });
+  }
+
   /** Runs both over a frame. Checks that they agree; returns what the program did. */
   run(test: Test, packet: PacketSpec | Uint8Array, what: string): Outcome {
     const frame = packet instanceof Uint8Array ? packet : build(packet);
@@ -124,8 +132,22 @@ function nodeOf(frame: Uint8Array | undefined): number | undefined {
   return frame && BY_MAC[frame[5] ?? 0];
 }
 
-function tcp(flags: string, port: number, more: PacketSpec = {}): PacketSpec {
-  return segment({ flags, sourcePort: port, destinationPort: WEB, seq: 1, ack: 0 }, 'x', more);
+function tcp(flags: string, port: number, more: PacketSpec = {}, to = WEB): PacketSpec {
+  return segment({ flags, sourcePort: port, destinationPort: to, seq: 1, ack: 0 }, 'x', more);
+}
+
+/** "Fragmentation needed" about a packet of the virtual address to this client. */
+function icmpError(port: number, client: string, from: number, protocol: number): PacketSpec {
+  const quoted = build({
+    ip: { source: VIRTUAL, destination: client },
+    tcp: { sourcePort: from, destinationPort: port },
+  }).subarray(14, 14 + 28);
+  quoted[9] = protocol;
+  return {
+    ethernet: { source: CLIENT.mac, destination: BALANCER.mac },
+    ip: { source: '10.78.0.200', destination: VIRTUAL },
+    icmp: { type: 3, code: 4, rest: 1_200, quoted },
+  };
 }
 
 /** A datagram of the usual client. */
@@ -207,6 +229,15 @@ t.test('buckets: the port decides, and nothing is kept', { skip }, async (t) => 
   });
 });
 
+t.test('buckets of a retired virtual server take no SYN', { skip }, async (t) => {
+  await withBoth([{ port: WEB, buckets: 16 }], (both) => {
+    const node = both.node(t, tcp('S', 1));
+    both.retire();
+    t.same(both.run(t, tcp('S', 1), 'another SYN').counters, ['forward_no_node']);
+    t.equal(both.node(t, tcp('A', 1), 'its connection'), node);
+  });
+});
+
 t.test('sticky clients', { skip }, async (t) => {
   await withBoth([{ port: WEB, sticky: '30m', stickyPrefix: 24 }], (both) => {
     const first = both.node(t, tcp('S', 1));
@@ -252,19 +283,7 @@ t.test('options pass, and wrong lengths do not', { skip }, async (t) => {
 t.test('ICMP errors go to the node of the flow', { skip }, async (t) => {
   await withBoth([{ port: WEB }], (both) => {
     const node = both.node(t, tcp('S', 1));
-    const error = (port: number): PacketSpec => ({
-      ethernet: { source: CLIENT.mac, destination: BALANCER.mac },
-      ip: { source: '10.78.0.200', destination: VIRTUAL },
-      icmp: {
-        type: 3,
-        code: 4,
-        rest: 1_200,
-        quoted: build({
-          ip: { source: VIRTUAL, destination: CLIENT.address },
-          tcp: { sourcePort: WEB, destinationPort: port },
-        }).subarray(14, 14 + 28),
-      },
-    });
+    const error = (port: number): PacketSpec => icmpError(port, CLIENT.address, WEB, 6);
     t.equal(both.node(t, error(1), 'fragmentation needed'), node);
     t.same(both.run(t, error(2), 'of no flow').counters, ['forward_icmp_lost']);
   });
@@ -292,6 +311,66 @@ t.test('a full table forgets flows of one packet first', { skip }, async (t) => 
     t.ok(evicted > 200, 'the table is bounded');
     t.same(both.run(t, tcp('A', 1), 'the flow that goes on').counters, []);
     t.equal(both.node(t, tcp('A', 1)), known);
+  });
+});
+
+t.test('a flood of SYNs does not remove what sticky clients have', { skip }, async (t) => {
+  await withBoth([{ port: WEB, sticky: '30m' }], (both) => {
+    const known = both.node(t, tcp('S', 1));
+    both.node(t, tcp('A', 1));
+    for (let host = 0; host < 400; host++) {
+      const source = `10.79.${host >> 8}.${host & 255}`;
+      both.node(t, tcp('S', 2, { ip: { source } }), source);
+    }
+    t.same(both.run(t, tcp('A', 1), 'the flow that goes on').counters, []);
+    for (const port of [3, 4, 5]) t.equal(both.node(t, tcp('S', port)), known, 'its client');
+  });
+});
+
+t.test('random packets: both datapaths do the same, and count the same', { skip }, async (t) => {
+  const servers: Keys[] = [
+    { ports: [WEB, '9005-9010'] },
+    { ports: ['9100-9200'], sticky: '30m', stickyPrefix: 24 },
+    { port: 9_011, buckets: 16 },
+    { port: DNS, transport: 'udp' },
+    { ports: '60-70', transport: 'udp', buckets: 32 },
+  ];
+  await withBoth(servers, (both) => {
+    const random = new Random(20_261_128);
+    const below = (count: number): number => random.between(0, count - 1);
+    const one = <T>(list: readonly T[]): T => random.pick(list);
+    // The engine has other counters of its own for most wrong lengths.
+    const names = COUNTER_NAMES.filter(
+      (name) => name.startsWith('forward_') && name !== 'forward_malformed',
+    );
+    for (let round = 0; round < 4_000; round++) {
+      if (round % 500 === 499)
+        both.setAdmin(below(2), one([Admin.up, Admin.draining, Admin.maintenance]));
+      const ip: PacketSpec['ip'] = {
+        source: `10.79.0.${below(20)}`,
+        id: below(3),
+        ...one([{}, {}, {}, { fragmentOffset: below(4), moreFragments: below(2) === 1 }]),
+        ...one([{}, {}, {}, { options: new Uint8Array(4 * below(11)).fill(1) }]),
+        ...one([{}, {}, {}, {}, { totalLength: below(90) }, { words: below(16) }]),
+      };
+      const port = one([WEB, 9_004, 9_007, 9_011, 9_150, DNS, 65, 71]);
+      const flags = one(['S', 'A', 'A', 'PA', 'FA', 'R', 'SA', '', 'SF']);
+      const whole = one([
+        () => build(tcp(flags, below(6), { ip }, port)),
+        () => build(udp(below(6), ip, port)),
+        () => build(icmpError(below(6), `10.79.0.${below(20)}`, port, one([6, 17, 6, 17, 1]))),
+      ])();
+      const frame = one([whole, whole, whole, whole.subarray(0, 14 + below(whole.length - 13))]);
+      let outcome: Outcome | undefined;
+      const counted = both.twin.counted(names, () => {
+        outcome = both.run(t, frame, `packet ${round}`);
+      });
+      t.same(
+        counted,
+        names.filter((name) => outcome?.counters.includes(name)),
+        `packet ${round}: ${Buffer.from(frame).toString('hex')}`,
+      );
+    }
   });
 });
 

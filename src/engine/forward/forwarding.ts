@@ -61,7 +61,7 @@ export class Forwarding {
     if (
       header < IPV4_HEADER_BYTES ||
       total > length - ETHERNET_HEADER_BYTES ||
-      (!isLater && total < header + least)
+      total < header + (isLater ? 0 : least)
     ) {
       counters.count(Counter.forward_malformed);
       return true;
@@ -120,10 +120,12 @@ export class Forwarding {
   private nodeOf(isTcp: boolean): number {
     const { tables, server, client, pair } = this;
     if (tables.serverWord(server, FORWARD_SERVER.buckets) === 0) return this.flowNode();
+    const opensTcp = isTcp && this.opens;
+    if (opensTcp && this.isClosed()) return NO_NODE;
     const bucket = tables.bucketOf(server, client, pair >>> 16);
     tables.setBucketSeen(bucket, tickOf(this.core.clock));
-    const node = tables.bucketNode(bucket);
-    if (isTcp && this.opens && node !== NO_NODE) this.counts.flow(server, node);
+    const node = this.keeping(tables.bucketNode(bucket));
+    if (opensTcp && node !== NO_NODE) this.counts.flow(server, node);
     return node;
   }
 
@@ -140,13 +142,12 @@ export class Forwarding {
         !(ended && (flags & TcpFlag.syn) !== 0) &&
         (tables.nodeFlags(node) & NodeFlag.keeps) !== 0
       ) {
-        tables.raise(flow, stateAfter(flags));
-        if (tables.setSeen(flow, tick)) this.keepSticky(tick);
+        const isNewState = tables.raise(flow, stateAfter(flags));
+        if (tables.setSeen(flow, tick) || isNewState) this.keepSticky(tick);
         return node;
       }
     }
-    const serverFlags = tables.serverWord(server, FORWARD_SERVER.flags);
-    if ((serverFlags & ServerFlag.closed) !== 0) return NO_NODE;
+    if (this.isClosed()) return NO_NODE;
     const node = this.choose(hash, tick);
     if (node === NO_NODE) return NO_NODE;
     if (this.opens) this.counts.flow(server, node);
@@ -176,13 +177,13 @@ export class Forwarding {
     if (picks === 0) return NO_NODE;
     // A segment of a flow that is not known: all of them must choose the same node.
     const node = tables.pick(server, (this.opens ? cursor : hash) % picks);
-    if (sticky !== NO_FLOW) tables.renew(sticky, owner, node, tick);
+    if (sticky !== NO_FLOW) tables.setNode(sticky, node, tick);
     else if (mask !== 0)
       this.count(tables.add(client, 0, owner, tables.flowHash(client, 0, owner), node, tick));
     return node;
   }
 
-  /** A packet of a flow: its client is remembered for longer. */
+  /** A packet of a known flow: its client is remembered for longer, and does not give way first. */
   private keepSticky(tick: number): void {
     const { tables, server } = this;
     const mask = tables.serverWord(server, FORWARD_SERVER.stickyMask);
@@ -190,17 +191,29 @@ export class Forwarding {
     const client = (this.client & mask) >>> 0;
     const owner = ownerOf(server, FlowKind.sticky);
     const sticky = tables.find(client, 0, owner, tables.flowHash(client, 0, owner));
-    if (sticky !== NO_FLOW) tables.setSeen(sticky, tick);
+    if (sticky === NO_FLOW) return;
+    tables.raise(sticky, FlowState.second);
+    tables.setSeen(sticky, tick);
+  }
+
+  /** The virtual server of the packet is retired, and takes no new flows. */
+  private isClosed(): boolean {
+    return (this.tables.serverWord(this.server, FORWARD_SERVER.flags) & ServerFlag.closed) !== 0;
+  }
+
+  /** The node, or NO_NODE if it does not keep its flows. */
+  private keeping(node: number): number {
+    return (this.tables.nodeFlags(node) & NodeFlag.keeps) !== 0 ? node : NO_NODE;
   }
 
   /** The node that has the flow, or NO_NODE. Changes nothing. */
   private known(): number {
     const { tables, server, client, pair } = this;
     if (tables.serverWord(server, FORWARD_SERVER.buckets) !== 0)
-      return tables.bucketNode(tables.bucketOf(server, client, pair >>> 16));
+      return this.keeping(tables.bucketNode(tables.bucketOf(server, client, pair >>> 16)));
     const owner = ownerOf(server, FlowKind.flow);
     const flow = tables.find(client, pair, owner, tables.flowHash(client, pair, owner));
-    return flow === NO_FLOW ? NO_NODE : tables.node(flow);
+    return flow === NO_FLOW ? NO_NODE : this.keeping(tables.node(flow));
   }
 
   private fragmentNode(first: number, identification: number): number {
@@ -208,7 +221,7 @@ export class Forwarding {
     const owner = ownerOf(first, FlowKind.fragment);
     const hash = tables.flowHash(client, identification, owner);
     const flow = tables.find(client, identification, owner, hash);
-    return flow === NO_FLOW ? NO_NODE : tables.node(flow);
+    return flow === NO_FLOW ? NO_NODE : this.keeping(tables.node(flow));
   }
 
   private noteFragment(first: number, identification: number, node: number): void {
@@ -232,12 +245,8 @@ export class Forwarding {
     server: number,
     node: number,
   ): void {
-    const { core, tables } = this;
-    if (
-      node === NO_NODE ||
-      (tables.nodeFlags(node) & NodeFlag.keeps) === 0 ||
-      !core.reachable(node)
-    ) {
+    const { core } = this;
+    if (node === NO_NODE || !core.reachable(node)) {
       core.counters.count(Counter.forward_no_node);
       return;
     }

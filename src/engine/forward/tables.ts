@@ -9,7 +9,6 @@
 import { MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
 import { sessionHash } from '../table/session-record.js';
 import {
-  FlowKind,
   FlowState,
   FORWARD_BUCKET_BYTES,
   FORWARD_FLOW_BYTES,
@@ -240,6 +239,12 @@ export class ForwardTables {
     return place === NO_FLOW;
   }
 
+  /** Gives a record another node, and leaves its state. */
+  setNode(flow: number, node: number, tick: number): void {
+    this.flowWords[flow * 4 + 3] = tick;
+    this.flowHalves[flow * 8 + 4] = node;
+  }
+
   /** Gives a record another node, as if it had just been added. */
   renew(flow: number, owner: number, node: number, tick: number): void {
     this.flowWords[flow * 4 + 3] = tick;
@@ -281,10 +286,13 @@ export class ForwardTables {
     return this.flowBytes[flow * FORWARD_FLOW_BYTES + 11]! & ~KIND_MASK;
   }
 
-  raise(flow: number, state: number): void {
+  /** Raises FlowState bits. Returns whether one of them is new. */
+  raise(flow: number, state: number): boolean {
     const at = flow * FORWARD_FLOW_BYTES + 11;
     const kind = this.flowBytes[at]!;
-    if ((kind | state) !== kind) this.flowBytes[at] = kind | state;
+    if ((kind | state) === kind) return false;
+    this.flowBytes[at] = kind | state;
+    return true;
   }
 
   /** Tick of the last packet. */
@@ -307,8 +315,7 @@ export class ForwardTables {
   }
 
   private own(flow: number, owner: number, node: number): void {
-    const sticky = owner >> 8 === FlowKind.sticky ? FlowState.second << 8 : 0;
     // One store: no other thread finds the owner with the node of another flow.
-    this.flowWords[flow * 4 + 2] = ((owner | sticky) << 16) | node;
+    this.flowWords[flow * 4 + 2] = (owner << 16) | node;
   }
 }
