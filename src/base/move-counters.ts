@@ -19,6 +19,10 @@ export const MOVE_COUNTERS = {
     'questions',
     'Connections whose node did not answer the question whether they may leave it.',
   ),
+  requests_early: counter(
+    'segments',
+    'Segments with a later request that came before the node had confirmed all of the request ahead, although the client has bytes of its answer. The client sends each again.',
+  ),
   pinned_upgrade: counter(
     'sessions',
     'Connections that stay with their node from a request on, because a request asks for another protocol (Upgrade).',

@@ -138,6 +138,7 @@ export class Engine implements FrameSink, TimerHandler {
       this.confirmation,
       this.inheritance,
       this.leaving,
+      this.gathering,
     );
     this.sweep = new Sweep(this.core, this.toClient, this.toNode, this.handoff);
     this.reception = new Reception(this.core, {

@@ -40,7 +40,7 @@ export function makeKeptAlive(seed: number): Scenario {
   const nodes = random.between(2, 4);
   const deaths = random.chance(0.3) ? random.pick([0.002, 0.01]) : 0;
   const migrates = random.chance(0.7);
-  const loss = migrates ? 0 : random.pick([0, 0, 0.01, 0.05]);
+  const loss = random.pick([0, 0, 0.01, 0.05]);
   const client = {
     loss,
     duplicate: loss,

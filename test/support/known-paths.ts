@@ -40,6 +40,8 @@ export class KnownPaths implements Dispatcher {
   /** Total of bytes read. */
   looked = 0;
 
+  /** No head is valid any more. */
+  refuses = false;
   /** What nodes get instead of a path. */
   rewrites: Readonly<Record<string, string>> = {};
 
@@ -71,7 +73,7 @@ export class KnownPaths implements Dispatcher {
     }
     const text = Buffer.from(bytes.subarray(start, end)).toString('latin1');
     this.looked += text.length - resume;
-    if (text.startsWith('BAD')) return Verdict.badRequest;
+    if (this.refuses || text.startsWith('BAD')) return Verdict.badRequest;
     const stop = text.indexOf('\r\n\r\n');
     if (stop < 0) {
       this.resume = text.length;

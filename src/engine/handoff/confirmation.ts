@@ -13,6 +13,7 @@ import {
   acceptHandedOver,
   acknowledgesAnswer,
 } from '../acceptance.js';
+import { noteTimestamps } from '../client-clock.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
 import { HeadStep } from '../head-store.js';
@@ -61,9 +62,12 @@ export class Confirmation {
     // Its node does not count any more, or it does not know the head yet.
     if (core.stepOf(slot) > HeadStep.asking) return;
     const node = sessions.node(slot);
-    // If part of an earlier process's head is missing at the node, the client still has to send it.
+    // If the node misses part of an earlier process's head, or of a later head of which nothing was
+    // acknowledged, the client still has to send it.
     const whole =
-      seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0 || this.inheritance.inDoubt(slot);
+      seqDiff(acknowledgement, sessions.handedTo(slot)) >= 0 ||
+      this.inheritance.inDoubt(slot) ||
+      (core.streams !== undefined && core.streams.unproven[slot] !== 0);
     if (!sessions.has(slot, SessionFlag.adopted)) {
       sessions.raise(slot, SessionFlag.adopted);
       counters.count(Counter.adopted);
@@ -92,7 +96,7 @@ export class Confirmation {
     const core = this.core;
     const { segment, sessions, counters } = core;
     if (this.isBeforeHead(slot)) {
-      this.toNode.wrap(slot);
+      this.toNode.wrapBefore(slot, sessions.clientFirst(slot));
       return false;
     }
     const acceptance = this.acceptance(slot);
@@ -103,12 +107,14 @@ export class Confirmation {
     }
     if (this.inheritance.inDoubt(slot)) core.noteClientMac(slot);
     sessions.setLastSeen(slot, core.clock);
+    if (sessions.has(slot, SessionFlag.adopted)) noteTimestamps(core, slot, false);
     if (acceptance === Acceptance.reset) {
       this.toNode.wrap(slot);
       core.linger(slot, 'client-reset');
       return false;
     }
-    if (this.showsAnswer(slot) && !this.confirmedByClient(slot)) return false;
+    const isAnswered = this.showsAnswer(slot);
+    if (isAnswered && !this.confirmedByClient(slot)) return false;
     if (sessions.state(slot) === SessionState.passing && this.following.concerns(slot)) return true;
     if (segment.span > 0 && seqBefore(segment.sequence, sessions.handedTo(slot))) {
       // The engine sends the bytes that it keeps. The client's own copy might differ from what was
@@ -116,8 +122,7 @@ export class Confirmation {
       if (this.inheritance.inDoubt(slot)) this.inheritance.forwardRepeatedHead(slot);
       return false;
     }
-    this.following.passesUnread(slot);
-    if (!this.toNode.wrap(slot)) return false;
+    if (!this.following.passesUnread(slot, isAnswered) || !this.toNode.wrap(slot)) return false;
     if (core.followClient(slot) && sessions.state(slot) === SessionState.passing)
       core.waitForEnd(slot);
     this.leaveToKernel(slot);
@@ -161,7 +166,7 @@ export class Confirmation {
     const { segment, sessions, streams } = this.core;
     return (
       streams !== undefined &&
-      streams.mayLack[slot] !== 0 &&
+      streams.unproven[slot] !== 0 &&
       segment.payloadLength > 0 &&
       (segment.flags & (TcpFlag.syn | TcpFlag.rst)) === 0 &&
       seqBefore(segment.sequence, sessions.clientFirst(slot))

@@ -285,7 +285,10 @@ export class Handoff {
     core.batchHandoffs.add(slot);
     sessions.nodeAck[slot] = first;
     sessions.setNode(slot, node);
-    if (core.streams !== undefined) core.streams.requests[slot] = 1;
+    if (core.streams !== undefined) {
+      core.streams.requests[slot] = 1;
+      core.streams.unproven[slot] = 0;
+    }
     sessions.setTries(slot, 0);
     // Written last: a process that takes the record over relies on it.
     if (begins) sessions.setState(slot, SessionState.handing);

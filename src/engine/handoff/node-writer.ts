@@ -8,7 +8,7 @@ import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../../wire
 import { IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../wire/ipv4.js';
 import { emitIxcp, IXCP, IXCP_HEADER_BYTES } from '../../wire/ixcp.js';
 import { IXP, IXP_HEADER_BYTES, IXP_VERSION, IxpFlag, IxpType, sealIxp } from '../../wire/ixp.js';
-import { seqAdd, seqDiff } from '../../wire/seq.js';
+import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import {
   finishTcpChecksum,
   TCP,
@@ -75,7 +75,7 @@ export class NodeWriter {
       sessions.portServer(slot) >>> 16,
       servers.port[server]!,
       seqAdd(sessions.clientIsn(slot), 1 + at),
-      sessions.serverFirst(slot),
+      this.acknowledgement(slot),
       headerBytes,
       flags,
       sessions.window(slot),
@@ -102,27 +102,55 @@ export class NodeWriter {
    * link goes in pieces (after receive offload, or from a sender that leaves segmentation to
    * hardware). Of a SYN or RST only the header goes. `type` is that of the first piece; the rest
    * are SEGMENTs. `ixpFlags` are IxpFlag bits other than those of the session. `request`: its
-   * number at this node, in place of the TSval; 0: none.
+   * number at this node, in place of the TSval; 0: none. `end`: only so many bytes of the payload
+   * go.
    */
-  wrap(slot: number, type: number = IxpType.segment, ixpFlags = 0, request = 0): boolean {
+  wrap(
+    slot: number,
+    type: number = IxpType.segment,
+    ixpFlags = 0,
+    request = 0,
+    end = this.core.segment.payloadLength,
+  ): boolean {
     const { segment, options, counters, sessions } = this.core;
     if (!this.core.reachable(sessions.node(slot))) {
       counters.count(Counter.drop_unresolved);
       return false;
     }
     const bare = (segment.flags & (TcpFlag.syn | TcpFlag.rst)) !== 0;
-    const length = bare ? 0 : segment.payloadLength;
+    const length = bare ? 0 : end;
     const piece = options.mtu - IPV4_HEADER_BYTES - IXP_HEADER_BYTES - segment.headerBytes;
     let at = 0;
     do {
       const taken = Math.min(piece, length - at);
       const ixpType = at === 0 ? type : IxpType.segment;
-      const last = at + taken === length;
+      const last = at + taken === length && end === segment.payloadLength;
       if (!this.wrapPiece(slot, ixpType, at, taken, last, ixpFlags, request)) return false;
       at += taken;
     } while (at < length);
     counters.count(Counter.wrapped);
     return true;
+  }
+
+  /**
+   * As `wrap`, but only the bytes of the client's current segment that come before `sequence`. What
+   * follows was inspected, and the node gets it as it was then.
+   */
+  wrapBefore(slot: number, sequence: number): boolean {
+    const { segment } = this.core;
+    const before = seqDiff(sequence, segment.sequence);
+    return this.wrap(slot, IxpType.segment, 0, 0, Math.min(before, segment.payloadLength));
+  }
+
+  /**
+   * The acknowledgement number of kept bytes. A node drops a segment whose number is much lower
+   * than one that it has seen (RFC 5961 section 5.2).
+   */
+  private acknowledgement(slot: number): number {
+    const { sessions } = this.core;
+    const first = sessions.serverFirst(slot);
+    const latest = sessions.clientAck(slot);
+    return sessions.has(slot, SessionFlag.adopted) && seqAfter(latest, first) ? latest : first;
   }
 
   private wrapPiece(

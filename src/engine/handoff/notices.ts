@@ -6,6 +6,7 @@ import { Counter } from '../../base/counters.js';
 import { TokenBucket } from '../../base/token-bucket.js';
 import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../../wire/ixcp.js';
 import type { Core } from '../core.js';
+import type { Gathering } from '../moving/gathering.js';
 import type { Leaving } from '../moving/leaving.js';
 import { NodeAddresses } from '../node-addresses.js';
 import { KERNEL_EVENT, noticeType } from '../table/kernel-event.js';
@@ -28,6 +29,7 @@ export class Notices {
   private readonly confirmation: Confirmation;
   private readonly inheritance: Inheritance;
   private readonly leaving: Leaving;
+  private readonly gathering: Gathering;
   private readonly addresses = new NodeAddresses();
   private readonly badKeyAnswers = new TokenBucket(
     BAD_KEY_ANSWERS_PER_SECOND,
@@ -41,6 +43,7 @@ export class Notices {
     confirmation: Confirmation,
     inheritance: Inheritance,
     leaving: Leaving,
+    gathering: Gathering,
   ) {
     this.core = core;
     this.writer = writer;
@@ -48,6 +51,7 @@ export class Notices {
     this.confirmation = confirmation;
     this.inheritance = inheritance;
     this.leaving = leaving;
+    this.gathering = gathering;
   }
 
   /** An IXCP packet for us, whose IPv4 header is parsed. */
@@ -187,7 +191,8 @@ export class Notices {
     if (has) core.states.handoffConfirmed(node, core.serverOf(slot));
     switch (type) {
       case IxcpType.adopted:
-        if (handing) confirmation.confirmed(slot, acknowledgement);
+        if (this.gathering.concerns(slot)) this.gathering.proven(slot, acknowledgement);
+        else if (handing) confirmation.confirmed(slot, acknowledgement);
         else if (answers) sessions.setTries(slot, 0);
         return;
       case IxcpType.refused:

@@ -57,7 +57,9 @@ export class HandoffSender {
     const about = this.aboutRequest(slot);
     const piece = this.toNode.pieceBytes(slot);
     let at = seqDiff(sessions.nodeAck[slot]!, sessions.clientFirst(slot));
-    let type: number = at === 0 ? IxpType.adopt : IxpType.segment;
+    // A node that has the session must not build a second socket for it.
+    const builds = at === 0 && !sessions.has(slot, SessionFlag.adopted);
+    let type: number = builds ? IxpType.adopt : IxpType.segment;
     do {
       const length = Math.min(piece, filled - at);
       const last = at + length >= filled;

@@ -66,19 +66,26 @@ export class Following {
   }
 
   /**
-   * The current segment, of a session that is being handed over, goes to the node unread. Pins the
-   * session if that hides where the next head begins.
+   * Whether the current segment, of a session that is being handed over, goes to the node unread.
+   * It pins the session if it has bytes of a later request. If the client has bytes of an answer,
+   * it waits instead: the node has confirmed a part of the request ahead, and its word about the
+   * rest is on the way. The client sends the segment again.
    */
-  passesUnread(slot: number): void {
+  passesUnread(slot: number, isAnswered: boolean): boolean {
     const { core } = this;
-    if (!this.concerns(slot)) return;
+    if (!this.concerns(slot)) return true;
     const { segment, dispatcher } = core;
     const streams = core.streams!;
     const end = seqAdd(segment.sequence, segment.payloadLength);
     dispatcher.follower.state = streams.state[slot]!;
     dispatcher.follower.left = streams.left[slot]!;
-    if (seqDiff(end, streams.next[slot]!) > dispatcher.follower.unread)
-      this.pin(slot, Stay.pipelining);
+    if (seqDiff(end, streams.next[slot]!) <= dispatcher.follower.unread) return true;
+    if (isAnswered) {
+      core.counters.count(Counter.requests_early);
+      return false;
+    }
+    this.pin(slot, Stay.pipelining);
+    return true;
   }
 
   /** A segment that `concerns` the engine. */
@@ -227,7 +234,6 @@ export class Following {
       this.pin(slot, reason);
       return;
     }
-    this.core.streams!.hasBody[slot] = dispatcher.follower.state === AT_HEAD ? 0 : 1;
     const result = dispatcher.follower.advance(bytes, start + dispatcher.headBytes, end);
     this.note(slot, result, end, sequence);
   }

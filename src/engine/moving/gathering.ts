@@ -11,9 +11,15 @@
  * answer before, in IXP. The record's numbers become those of the new head: its first byte is the
  * first of the client, and the answer begins where the client's acknowledgement ends. So the parts
  * of the engine that hand over a first request hand over this one too.
+ *
+ * What comes before the head has passed in plain form, and any of it may be lost on its way to the
+ * node. An ACK of a part of the head covers that too, and nobody would send it again. So the node
+ * is asked first: an ACK one byte before the head makes its socket answer, and the shim's notice of
+ * that answer says how far the socket has got. A head that is complete in one segment needs no ACK.
  */
 import { Counter } from '../../base/counters.js';
 import { Pin, Verdict } from '../../directory/dispatcher.js';
+import { IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import {
@@ -25,6 +31,7 @@ import {
   isKeepAliveProbe,
   isPlausibleAck,
 } from '../acceptance.js';
+import { noteTimestamps } from '../client-clock.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Collector } from '../collector.js';
 import type { Core } from '../core.js';
@@ -35,9 +42,6 @@ import { NO_RESOURCE, SessionFlag, SessionState } from '../table/session-table.j
 import type { Following } from './following.js';
 import type { Leaving } from './leaving.js';
 import { Stay } from './pins.js';
-
-/** So often the client repeats the beginning of a head before it is acknowledged: see below. */
-const REPETITIONS = 2;
 
 export class Gathering {
   private readonly core: Core;
@@ -77,7 +81,7 @@ export class Gathering {
     // This segment was verified; the number in the record may be that of a damaged one.
     if (isPlausibleAck(segment.acknowledgement, sessions.clientAck(slot)))
       sessions.setClientAck(slot, segment.acknowledgement);
-    streams.mayLack[slot] = streams.hasBody[slot]!;
+    streams.unproven[slot] = 1;
     streams.before[slot]! += seqDiff(first, sessions.clientFirst(slot));
     sessions.setClientIsn(slot, seqAdd(first, -1));
     sessions.setServerIsn(slot, seqAdd(sessions.clientAck(slot), -1));
@@ -90,7 +94,7 @@ export class Gathering {
     sessions.setState(slot, SessionState.handing);
     core.noteClientMac(slot);
     timers.set(slot, now + options.timeouts.head);
-    this.receive(slot);
+    this.receive(slot, true);
   }
 
   /** Whether a session that is being handed over has a later head that its node does not know. */
@@ -98,8 +102,11 @@ export class Gathering {
     return this.core.stepOf(slot) >= HeadStep.gathering;
   }
 
-  /** A segment of the client of such a session, other than a SYN. */
-  receive(slot: number): void {
+  /**
+   * A segment of the client of such a session, other than a SYN.
+   * @param begins the collection begins with it
+   */
+  receive(slot: number, begins = false): void {
     const { core } = this;
     const { sessions, segment, counters, heads } = core;
     if ((segment.flags & TcpFlag.rst) !== 0) {
@@ -114,14 +121,14 @@ export class Gathering {
     const isPlausible = isPlausibleAck(segment.acknowledgement, sessions.clientAck(slot));
     // The node may lack what comes before the head.
     const isBefore = isPlausible && at < 0 && segment.payloadLength > 0;
-    if (isBefore) this.toNode.wrap(slot);
-    this.noteRepetition(slot, at, isBefore);
+    if (isBefore) this.toNode.wrapBefore(slot, sessions.clientFirst(slot));
     if (!isPlausible || !isInHeadWindow(at, segment.payloadLength, heads.largeBytes)) {
       if (!isBefore) counters.count(Counter.drop_out_of_window);
       return;
     }
     sessions.setLastSeen(slot, core.clock);
-    if (segment.sequence === sessions.receiveNext(slot)) this.noteOptions(slot);
+    if (segment.sequence === sessions.receiveNext(slot)) sessions.setWindow(slot, segment.window);
+    noteTimestamps(core, slot, begins);
     this.followAnswer(slot);
     const skip = at < 0 ? -at : 0;
     const length = segment.payloadLength - skip;
@@ -205,37 +212,31 @@ export class Gathering {
   }
 
   /**
-   * A client repeats what is not acknowledged from its beginning on. So the node has all bytes
-   * before the head when the client repeats the head instead: twice, because the first time may be
-   * a probe for lost acknowledgements (RFC 8985 section 7), which repeats the last segment.
+   * The node of such a session has all bytes of the client up to `acknowledgement`: its notice
+   * says so.
    */
-  private noteRepetition(slot: number, at: number, isBefore: boolean): void {
-    const { sessions, heads, segment, streams } = this.core;
-    const lacks = streams!.mayLack;
-    if (lacks[slot] === 0) return;
-    if (isBefore) lacks[slot] = 1;
-    else if (at === 0 && segment.payloadLength > 0 && heads.filled[sessions.head[slot]!]! > 0)
-      lacks[slot] = (lacks[slot]! + 1) % (REPETITIONS + 1);
+  proven(slot: number, acknowledgement: number): void {
+    const { core } = this;
+    const { sessions } = core;
+    const streams = core.streams!;
+    if (streams.unproven[slot] === 0) return;
+    if (seqDiff(acknowledgement, sessions.clientFirst(slot)) < 0) return;
+    streams.unproven[slot] = 0;
+    if (core.stepOf(slot) === HeadStep.gathering) this.toClient.ack(slot);
   }
 
   /**
-   * Acknowledges what has been collected. That includes all bytes before it, so it is not done
-   * while the node may lack some of them.
+   * Acknowledges what has been collected. That includes all bytes before it. So while the node may
+   * lack some of them, the node is asked instead.
    */
   private acknowledge(slot: number): void {
-    if (this.core.streams!.mayLack[slot] === 0) this.toClient.ack(slot);
-  }
-
-  private noteOptions(slot: number): void {
     const { core } = this;
-    const { sessions, segment } = core;
-    sessions.setWindow(slot, segment.window);
-    if (!sessions.has(slot, SessionFlag.timestampsOk)) return;
-    if (!segment.parseOptions() || !segment.options.hasTimestamps) return;
-    sessions.setTsval(slot, segment.options.tsval);
-    // The clock of the node that the session leaves may be ahead of ours by now.
-    const ahead = seqDiff(seqAdd(segment.options.tsecr, 1), core.tsvalOf(slot));
-    if (ahead > 0) sessions.setTsOffset(slot, seqAdd(sessions.tsOffset(slot), ahead));
+    if (core.streams!.unproven[slot] === 0) this.toClient.ack(slot);
+    else if (
+      core.reachable(core.sessions.node(slot)) &&
+      this.toNode.sendKept(slot, IxpType.segment, -1, 0, TcpFlag.ack)
+    )
+      core.counters.count(Counter.node_asked);
   }
 
   private reset(slot: number): void {
@@ -245,7 +246,7 @@ export class Gathering {
     if (verdict === Acceptance.reset) {
       this.toNode.wrap(slot);
       core.linger(slot, 'client-reset');
-    } else if (verdict === Acceptance.inexactReset) this.toClient.ack(slot);
+    } else if (verdict === Acceptance.inexactReset) this.acknowledge(slot);
     else core.counters.count(Counter.drop_out_of_window);
   }
 }

@@ -8,13 +8,14 @@
  *                      \--- silence ---> the same: nobody else knows where its answer ends
  */
 import { Counter } from '../../base/counters.js';
+import { Pin, Verdict } from '../../directory/dispatcher.js';
 import { IxcpReason } from '../../wire/ixcp.js';
 import { seqAdd } from '../../wire/seq.js';
 import type { Core } from '../core.js';
 import type { Handoff } from '../handoff/handoff.js';
 import type { NodeWriter } from '../handoff/node-writer.js';
 import { HeadStep } from '../head-store.js';
-import { SessionFlag } from '../table/session-table.js';
+import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Following } from './following.js';
 import { Stay } from './pins.js';
 
@@ -64,7 +65,7 @@ export class Leaving {
     core.observer.silent?.(slot, node, core.now);
     // Only the node knows whether its last answer has ended. Another node's answer behind half of
     // it would be worse than none.
-    this.stay(slot);
+    this.stay(slot, false);
   }
 
   /** The node has let the session go, and sends nothing to the client any more. */
@@ -73,7 +74,7 @@ export class Leaving {
     const { sessions, heads, counters } = core;
     counters.count(Counter.moved);
     core.streams!.moves[slot]! += 1;
-    core.streams!.mayLack[slot] = 0;
+    core.streams!.unproven[slot] = 0;
     heads.step[sessions.head[slot]!] = HeadStep.none;
     sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
     this.handoff.goOn(slot);
@@ -87,8 +88,11 @@ export class Leaving {
     this.stay(slot);
   }
 
-  /** The session's node gets what is in the room, as the rest of what it has. */
-  stay(slot: number): void {
+  /**
+   * The session's node gets what is in the room, as the rest of what it has.
+   * @param isAlive false: the node was silent, so the engine sends it again until the node confirms
+   */
+  stay(slot: number, isAlive = true): void {
     const { core } = this;
     const { sessions, heads } = core;
     const room = sessions.head[slot]!;
@@ -101,6 +105,12 @@ export class Leaving {
     sessions.setTries(slot, 0);
     this.bound(slot);
     this.handoff.sendOn(slot);
+    if (!isAlive || core.streams!.unproven[slot] === 0) return;
+    // Nothing in the room was acknowledged: the client repeats whatever the node misses.
+    core.streams!.unproven[slot] = 0;
+    sessions.setTries(slot, 0);
+    sessions.setState(slot, SessionState.passing);
+    core.waitForEnd(slot);
   }
 
   private ask(slot: number): void {
@@ -125,7 +135,10 @@ export class Leaving {
     const { sessions, heads, dispatcher } = core;
     const room = sessions.head[slot]!;
     const start = heads.start(room);
-    dispatcher.inspect(heads.bytes, start, start + heads.filled[room]!, 0, core.serverOf(slot));
-    this.following.followRoom(slot);
+    const end = start + heads.filled[room]!;
+    const verdict = dispatcher.inspect(heads.bytes, start, end, 0, core.serverOf(slot));
+    // The config may have changed since the head was read.
+    if (verdict === Verdict.found || verdict === Verdict.notFound) this.following.followRoom(slot);
+    else this.following.pin(slot, Pin.head);
   }
 }

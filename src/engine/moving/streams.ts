@@ -1,6 +1,6 @@
 /**
  * Where the client of each session that may move is in its stream of requests: arrays beside the
- * session records, made only for a virtual server with `keepAlive: migrate`. 28 bytes a session.
+ * session records, made only for a virtual server with `keepAlive: migrate`. 29 bytes a session.
  */
 export class Streams {
   /** State of the follower at `next` (request/http/framing.ts): `state` and `left`. */
@@ -14,14 +14,11 @@ export class Streams {
   readonly moves: Uint32Array;
   /** Bytes of the client before the first byte that the record names. */
   readonly before: Uint32Array;
-  /** 1: the request that was followed last has a body. */
-  readonly hasBody: Uint8Array;
   /**
-   * While a later head is collected. Not 0: the node may lack bytes before that head, because the
-   * body before it passed unread. Nothing is acknowledged for the node then: the client must repeat
-   * what was lost. 1 and how often it has repeated the head instead.
+   * 1, while a later head is collected: the node may lack bytes before that head. Nothing is
+   * acknowledged for the node then, because the client must repeat what was lost.
    */
-  readonly mayLack: Uint8Array;
+  readonly unproven: Uint8Array;
 
   /** @param capacity sessions at one time */
   constructor(capacity: number) {
@@ -32,13 +29,12 @@ export class Streams {
     this.requests = words();
     this.moves = words();
     this.before = words();
-    this.hasBody = new Uint8Array(capacity);
-    this.mayLack = new Uint8Array(capacity);
+    this.unproven = new Uint8Array(capacity);
   }
   /** A new session takes the slot. */
   clear(slot: number): void {
     this.moves[slot] = 0;
     this.before[slot] = 0;
-    this.mayLack[slot] = 0;
+    this.unproven[slot] = 0;
   }
 }

@@ -1,0 +1,23 @@
+/** The clocks of a session's two sides, as the timestamps of its client show them (RFC 7323). */
+import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
+import type { Core } from './core.js';
+import { SessionFlag } from './table/session-table.js';
+
+/**
+ * Notes the timestamps of the current segment, which the session's client has sent. What is sent to
+ * a node later is no older than what the node has seen of the client, and our clock is ahead of
+ * what the client has seen: the node that it had may have the faster clock. Else the other side
+ * drops segments (PAWS, section 5.3).
+ *
+ * @param isFirst nothing was noted for a while, so the segment's clock counts however far it is
+ *   from the last one: a clock of microseconds wraps in 72 minutes
+ */
+export function noteTimestamps(core: Core, slot: number, isFirst: boolean): void {
+  const { sessions, segment } = core;
+  if (!sessions.has(slot, SessionFlag.timestampsOk)) return;
+  if (!segment.parseOptions() || !segment.options.hasTimestamps) return;
+  const { tsval, tsecr } = segment.options;
+  if (isFirst || seqAfter(tsval, sessions.tsval(slot))) sessions.setTsval(slot, tsval);
+  const ahead = seqDiff(seqAdd(tsecr, 1), core.tsvalOf(slot));
+  if (ahead > 0) sessions.setTsOffset(slot, seqAdd(sessions.tsOffset(slot), ahead));
+}
