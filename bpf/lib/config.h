@@ -37,6 +37,21 @@ struct session_key {
 #define INITIAL_WINDOW_BYTES 14600
 
 /*
+ * What lies between the numbers of a node's socket and those of the stream, which its client and
+ * the balancer know. Numbers that are 0 mean that the two are the same.
+ */
+struct translation {
+	__u32 sent;        /*  0 stream minus socket: sequence numbers that the socket sends */
+	__u32 received;    /*  4 the same, of the client's sequence numbers */
+	__u32 clock;       /*  8 the same, of TSval. Only egress changes it while `has_floor` */
+	__u32 clock_floor; /* 12 with `has_floor`: no TSval of the stream is lower */
+	__s8 window_out;   /* 16 by how many bits windows of the socket are shifted up, or down */
+	__s8 window_in;    /* 17 the same, of windows of the client */
+	__u8 has_floor;    /* 18 */
+	__u8 on;           /* 19 1: there is something to translate */
+};
+
+/*
  * Value of map `sessions`. The shim owes the balancer an IXCP_ADOPTED while `asked` differs from
  * `answered`. Only ingress writes `confirm`, `asked`, `released` and `left`; only egress writes
  * `answered`, `sent`, `sent_payload` and `answers`, except for answers.head_request. So neither
@@ -61,6 +76,8 @@ struct session {
 	__u32 left_at;          /* 48 then: the client's next number, host byte order */
 	__u32 left_ms;          /* 52 then: when, ms of bpf_ktime_get_ns */
 	struct answers answers; /* 56 those of its server. Only with `follow` */
+	struct translation translation; /* 88 */
+	__u32 pad;                      /* 108 always 0 */
 };
 
 /* session.left */
@@ -98,7 +115,8 @@ BATON_ASSERT(sizeof(struct shim_config) == 24, "shim_config");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
 BATON_ASSERT(sizeof(struct answers) == 32, "answers");
-BATON_ASSERT(sizeof(struct session) == 88, "session");
+BATON_ASSERT(sizeof(struct translation) == 20, "translation");
+BATON_ASSERT(sizeof(struct session) == 112, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
 BATON_ASSERT(sizeof(struct guard_sharing) == 12, "guard_sharing");
 BATON_ASSERT(sizeof(struct redirect_request) == 8, "redirect_request");

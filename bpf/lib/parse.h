@@ -45,6 +45,7 @@ static __always_inline int of_another_vlan(__u32 present, __u32 tci)
 #define IPV4_OFFSET ((int)sizeof(struct ethhdr))
 #define IPV4_BYTES ((int)sizeof(struct iphdr))
 #define TCP_BYTES ((int)sizeof(struct tcphdr))
+#define TCP_OFFSET (IPV4_OFFSET + IPV4_BYTES)
 /* The bytes that the two parsers need in [data, data_end). */
 #define IXP_FRAME_BYTES (IPV4_OFFSET + IPV4_BYTES + IXP_LENGTH + TCP_BYTES)
 #define TCP_FRAME_BYTES (IPV4_OFFSET + IPV4_BYTES + TCP_BYTES)

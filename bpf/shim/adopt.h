@@ -193,7 +193,7 @@ static __always_inline int adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 	case FOUND_TIME_WAIT:
 		if (known) {
 			request_confirmation(session, frame);
-			return strip_and_pass(skb, SHIM_ADOPT_REPEATED);
+			return strip_and_pass(skb, frame, session, SHIM_ADOPT_REPEATED);
 		}
 		return clear_tuple(skb, frame, found, rcv_nxt);
 	default:

@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "notice.h"
 #include "packet.h"
+#include "translate.h"
 
 /* The content of a verified IXP frame. Packet pointers become invalid with the first change. */
 struct ixp_frame {
@@ -21,6 +22,7 @@ struct ixp_frame {
 	__u8 own_mac[ETH_ALEN]; /* of this interface */
 	__u8 flags;             /* of the segment, TCP_* */
 	__u8 waits;             /* how often it has waited for its four-tuple to be cleared */
+	__u8 header;            /* bytes of the segment's TCP header */
 	__u32 payload;
 };
 
@@ -62,12 +64,15 @@ static __always_inline int strip(struct __sk_buff *skb)
 	return 0;
 }
 
-static __always_inline int strip_and_pass(struct __sk_buff *skb, __u32 counter)
+/* Gives the segment of a frame to the socket of its session. */
+static __always_inline int strip_and_pass(struct __sk_buff *skb, const struct ixp_frame *frame,
+                                          struct session *session, __u32 counter)
 {
-	if (strip(skb)) {
-		count(SHIM_DROP_REWRITE);
-		return TC_ACT_SHOT;
-	}
+	if (strip(skb))
+		return drop(SHIM_DROP_REWRITE);
+	if (session->translation.on &&
+	    translate(skb, &session->translation, TCP_OFFSET, frame->header, TO_SOCKET))
+		return drop(SHIM_DROP_REWRITE);
 	count(counter);
 	return TC_ACT_OK;
 }

@@ -52,6 +52,45 @@ struct {
 	__type(value, __u64);
 } last_answer SEC(".maps");
 
+/* The longest TCP header, and room for it in whole words of a mask. */
+#define TCP_MOST_BYTES 60
+#define TCP_HEADER_ROOM 64
+
+/* A TCP header. The rest lets a word be read at each place of the room. */
+struct tcp_header {
+	__u8 bytes[TCP_HEADER_ROOM];
+	__u8 rest[8];
+};
+
+/*
+ * The work on one header. The places in its options are here, because the verifier forgets what is
+ * in a map: it would follow each of their values through the loop otherwise.
+ */
+struct header_work {
+	struct tcp_header before, after;
+	__u32 next;     /* where the next option begins */
+	__u32 sack_end; /* where the blocks end that are being translated */
+};
+
+/* Which TCP header is this CPU translating? It is too large for the stack of a program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct header_work);
+} headers SEC(".maps");
+
+/*
+ * May a segment that arrives in plain form concern the shim? 0: no session is translated or parked,
+ * so no segment costs a look-up.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} watching SEC(".maps");
+
 /* How often did each event of counters.h happen? */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -66,6 +105,14 @@ static __always_inline void count(__u32 index)
 
 	if (value)
 		(*value)++;
+}
+
+static __always_inline int is_watching(void)
+{
+	__u32 zero = 0;
+	const __u32 *on = bpf_map_lookup_elem(&watching, &zero);
+
+	return on && *on;
 }
 
 static __always_inline const struct shim_config *get_config(void)

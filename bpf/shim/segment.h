@@ -46,7 +46,7 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct ixp_
 		answers_expect_head(&session->answers, bpf_ntohl(frame->ixp.request));
 	if (found == FOUND_SOCKET || (found == FOUND_TIME_WAIT && !syn)) {
 		request_confirmation(session, frame);
-		return strip_and_pass(skb, SHIM_SEGMENT);
+		return strip_and_pass(skb, frame, session, SHIM_SEGMENT);
 	}
 	if (!session->sent) {
 		count(SHIM_DROP_NO_SOCKET);

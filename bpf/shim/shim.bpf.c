@@ -2,8 +2,9 @@
 /*
  * The shim between wire and stack of a node. Ingress verifies IXP frames and gives the segment
  * inside to the stack. Egress watches the segments that sessions send to their clients, and sends
- * notices to the balancer. All other frames pass unchanged, after one check of the protocol
- * (ingress) or one map look-up (egress).
+ * notices to the balancer. Both translate the segments of sessions whose socket has other numbers
+ * than the client. All other frames pass unchanged, after one check of the protocol (ingress) or
+ * one map look-up (egress).
  *
  * Both are attached to clsact with direct action and priority 2. Needs kernel 6.9.
  */
@@ -21,6 +22,7 @@
 #include "parse.h"
 #include "release.h"
 #include "segment.h"
+#include "translate.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -67,6 +69,7 @@ static __always_inline int verify(struct __sk_buff *skb, const struct shim_confi
 	frame->ack = view.tcp->ack_seq;
 	frame->flags = tcp_flags(view.tcp);
 	frame->payload = view.payload;
+	frame->header = view.tcp->doff * 4;
 	__builtin_memcpy(frame->own_mac, view.eth->h_dest, ETH_ALEN);
 	__builtin_memcpy(frame->mac, view.eth->h_source, ETH_ALEN);
 
@@ -78,6 +81,32 @@ static __always_inline int verify(struct __sk_buff *skb, const struct shim_confi
 	    frame->ixp.tag)
 		return SHIM_DROP_TAG;
 	return PARSE_OK;
+}
+
+/* Handles a TCP segment without IXP. */
+static __always_inline int receive_plain(struct __sk_buff *skb)
+{
+	struct tcp_view view;
+
+	if (!is_watching())
+		return TC_ACT_OK;
+	pull(skb, TCP_FRAME_BYTES);
+	if (parse_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, &view) != PARSE_OK)
+		return TC_ACT_OK;
+
+	struct session_key tuple = {
+		.client = view.ip->saddr,
+		.virtual_addr = view.ip->daddr,
+		.client_port = view.tcp->source,
+		.virtual_port = view.tcp->dest,
+	};
+	struct session *session = bpf_map_lookup_elem(&sessions, &tuple);
+
+	if (!session || !session->translation.on)
+		return TC_ACT_OK;
+	if (translate(skb, &session->translation, TCP_OFFSET, view.tcp->doff * 4, TO_SOCKET))
+		return drop(SHIM_DROP_REWRITE);
+	return TC_ACT_OK;
 }
 
 SEC("tc")
@@ -92,7 +121,12 @@ int shim_ingress(struct __sk_buff *skb)
 		skb->mark = 0;
 	}
 	pull(skb, IPV4_OFFSET + IPV4_BYTES);
-	if (protocol_of(skb) != BATON_IPPROTO_IXP)
+
+	int protocol = protocol_of(skb);
+
+	if (protocol == IPPROTO_TCP)
+		return receive_plain(skb);
+	if (protocol != BATON_IPPROTO_IXP)
 		return TC_ACT_OK;
 
 	const struct shim_config *config = get_config();
@@ -162,6 +196,15 @@ int shim_egress(struct __sk_buff *skb)
 		if (session->left)
 			return answer_left(skb, session, &tuple, &view);
 		follow(skb, &session->answers, headers, bpf_ntohl(view.tcp->seq));
+	}
+	if (session->translation.on) {
+		if (translate(skb, &session->translation, TCP_OFFSET, view.tcp->doff * 4,
+		              TO_CLIENT))
+			return drop(SHIM_DROP_REWRITE);
+		pull(skb, TCP_FRAME_BYTES);
+		if (parse_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, &view) !=
+		    PARSE_OK)
+			return TC_ACT_SHOT;
 	}
 
 	__u8 flags = tcp_flags(view.tcp);

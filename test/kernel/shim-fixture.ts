@@ -103,10 +103,37 @@ export interface SessionSpec {
   sent?: boolean;
   /** With IXP_CLIENT_CONFIRMS: earlier sequence numbers cause no notice. */
   noticeFrom?: number;
+  translation?: Translation;
 }
 
-/** The fields from adopted_at on, of a session that was adopted before all others. */
-const SESSION_TAIL_BYTES = 56;
+/** struct translation of bpf/lib/config.h: the stream's numbers minus the socket's. */
+export interface Translation {
+  sent?: number;
+  received?: number;
+  clock?: number;
+  /** Of TSval, in the stream. */
+  floor?: number;
+  /** Bits by which windows are shifted up; below 0: down. */
+  windowOut?: number;
+  windowIn?: number;
+}
+
+/** The fields from adopted_at to answers, of a session that was adopted before all others. */
+const SESSION_MIDDLE_BYTES = 56;
+/** Offset of `translation` in struct session. */
+const TRANSLATION_AT = 88;
+
+function translationValue(translation: Translation | undefined): Uint8Array {
+  const { sent, received, clock, floor, windowOut, windowIn } = translation ?? {};
+  return join8(
+    hostU32(sent ?? 0),
+    hostU32(received ?? 0),
+    hostU32(clock ?? 0),
+    hostU32(floor ?? 0),
+    Uint8Array.of((windowOut ?? 0) & 255, (windowIn ?? 0) & 255),
+    Uint8Array.of(floor === undefined ? 0 : 1, translation === undefined ? 0 : 1),
+  );
+}
 
 /** struct session of bpf/lib/config.h. */
 export function sessionValue(spec: SessionSpec = {}): Uint8Array {
@@ -119,8 +146,16 @@ export function sessionValue(spec: SessionSpec = {}): Uint8Array {
     macBytes(BALANCER_MAC),
     Uint8Array.of(spec.sent ? 1 : 0, spec.noticeFrom === undefined ? 0 : 1),
     hostU32(spec.noticeFrom ?? 0),
-    new Uint8Array(SESSION_TAIL_BYTES),
+    new Uint8Array(SESSION_MIDDLE_BYTES),
+    translationValue(spec.translation),
+    new Uint8Array(4),
   );
+}
+
+/** By how much TSval is translated now. */
+export function sessionClock(value: Uint8Array | undefined): number {
+  const { buffer, byteOffset } = value ?? new Uint8Array(0);
+  return new DataView(buffer, byteOffset).getUint32(TRANSLATION_AT + 8, true);
 }
 
 /** The fields that egress writes into an entry of `sessions`. */
@@ -143,6 +178,11 @@ export class Shim {
     });
     this.object.mapUpdate('config', hostU32(0), join8(KEY, addressBytes(OWN), hostU32(0)));
     this.object.mapUpdate('balancers', addressBytes(BALANCER), Uint8Array.of(1));
+  }
+
+  /** Lets ingress look up the sessions of segments in plain form. */
+  watch(): void {
+    this.object.mapUpdate('watching', hostU32(0), hostU32(1));
   }
 
   service(number: number, address: string, port: number): void {
