@@ -329,6 +329,10 @@ async function openDoor(options: StartOptions, parts: FarmParts): Promise<Change
     resourceCounts,
     events,
     explainer,
+    endServer: (slot) => {
+      engine.endSessionsOfServer(slot);
+      forwarder.keeper.end(slot);
+    },
     leave: end.leave,
   });
   const api = new ControlApi(control, { log, counters });

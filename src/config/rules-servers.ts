@@ -3,6 +3,7 @@
  * skip values of a wrong type, since the schema has reported those.
  */
 import { quoted } from '../base/text.js';
+import { MOST_FORWARD_RANGES } from '../engine/forward/layout.js';
 import { commonPort, formatPorts, type PortForms, type PortRange, parsePorts } from './ports.js';
 import { checkHolders, type Entry, Uses } from './rules-parts.js';
 import { EXPECTED_PORTS, SERVER_DEFAULTS, VirtualServer } from './schema-objects.js';
@@ -105,6 +106,7 @@ export function checkServers(
   const names = new Uses(source);
   const places: ServerPlaces[] = [];
   const seen = new Set<unknown>();
+  let ranges = 0;
   for (const { entry, at } of servers) {
     names.claim(entry.name, [...at, 'name'], 'the name of a virtual server');
     if (!replayed && typeof entry.address === 'string' && isLoopbackText(entry.address)) {
@@ -116,7 +118,16 @@ export function checkServers(
       virtual.claim(entry.address, [...at, 'address'], 'a virtual address');
     seen.add(entry.address);
     checkKeys(source, entry, at);
-    checkPlace(source, entry, at, places);
+    const before = ranges;
+    if (checkPlace(source, entry, at, places) && entry.mode === 'forward')
+      ranges += places.at(-1)?.ports.length ?? 0;
+    if (before <= MOST_FORWARD_RANGES && ranges > MOST_FORWARD_RANGES) {
+      const what = `has range ${MOST_FORWARD_RANGES + 1} of the ports`;
+      source.wrong(
+        at,
+        `${what} of virtual servers with mode forward, expected at most ${MOST_FORWARD_RANGES}: use ranges instead of single ports`,
+      );
+    }
     checkNodes(source, entry, at, known, used);
   }
   return places;
@@ -159,13 +170,16 @@ function isPowerOfTwo(number: number): boolean {
   return !Number.isInteger(number) || number < 1 || (number & (number - 1)) === 0;
 }
 
-/** Checks the ports, and that they are no other virtual server's; adds them to `places`. */
+/**
+ * Checks the ports, and that they are no other virtual server's. Adds them to `places` if they are
+ * valid, and returns whether they are.
+ */
 function checkPlace(
   source: Source,
   entry: Entry['entry'],
   at: KeyPath,
   places: ServerPlaces[],
-): void {
+): boolean {
   const { port, ports } = entry;
   const isForwarding = entry.mode === 'forward';
   if (port === undefined && (!isForwarding || ports === undefined)) {
@@ -175,8 +189,9 @@ function checkPlace(
   } else if (port !== undefined && ports !== undefined) {
     source.wrong([...at, 'ports'], 'is set beside port: remove one of both', 'key');
   }
-  if (!checkForms(source, ports, [...at, 'ports'])) return;
-  if (typeof entry.address !== 'string' || (port !== undefined && typeof port !== 'number')) return;
+  if (!checkForms(source, ports, [...at, 'ports'])) return false;
+  if (typeof entry.address !== 'string' || (port !== undefined && typeof port !== 'number'))
+    return false;
   const place: ServerPlaces = {
     name: String(entry.name),
     address: entry.address,
@@ -195,6 +210,7 @@ function checkPlace(
     }
   }
   places.push(place);
+  return true;
 }
 
 /** The first of `places` with a port of `place`, and that port. */

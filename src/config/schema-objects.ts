@@ -132,7 +132,7 @@ export const VirtualServer = Type.Object(
     retry: whereItApplies(
       choice(
         RETRIES,
-        'With `mode: handoff`, which requests get another node when theirs fails before the client has a byte of the answer. `safe`: those that may be repeated (RFC 9110 section 9.2.2). `all`: also others, such as POST. A node may have begun to carry them out.',
+        'With `mode: handoff`, which requests get another node when theirs fails before the client has a byte of the answer. `safe`: those with the method GET, HEAD, OPTIONS or TRACE, which change nothing (RFC 9110 section 9.2.1), and TLS connections without early data. `all`: also others, such as POST. A node may have begun to carry them out.',
         SERVER_DEFAULTS.retry,
       ),
     ),

@@ -244,3 +244,15 @@ t.test('TLS connections reach no resource with another path than /', async (t) =
     /resources: virtual server "tls" has protocol: tls, but no resource has .*"\/"/,
   ]);
 });
+
+t.test('more ranges of ports than the tables have room for', async (t) => {
+  const list = Array.from({ length: 64 }, (_, index) => 2 * index + 1).join(', ');
+  const servers = Array.from({ length: 66 }, (_, index) => {
+    const address = `10.98.0.${index + 1}`;
+    return `name: s${index}, address: ${address}, ports: [${list}], mode: forward`;
+  });
+  t.same(says(servers.slice(0, 64)), []);
+  t.same(says(servers), [
+    '68:5: virtualServers[64]: has range 4097 of the ports of virtual servers with mode forward, expected at most 4096: use ranges instead of single ports',
+  ]);
+});

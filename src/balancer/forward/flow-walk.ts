@@ -67,6 +67,16 @@ export class FlowWalk {
     this.counting = zeroCounts();
   }
 
+  /** Removes all records of the virtual server in a slot. */
+  forget(slot: number): void {
+    const { tables, counts } = this;
+    for (let flow = 0; flow < tables.capacity; flow++) {
+      if (tables.kind(flow) !== FlowKind.none && tables.server(flow) === slot) tables.remove(flow);
+    }
+    counts.byServer[slot] = 0;
+    this.restart();
+  }
+
   /** Walks over a piece. Returns true at the end of a walk. */
   piece(
     servers: readonly (WalkedServer | undefined)[],

@@ -73,6 +73,8 @@ interface Kept extends WalkedServer {
   candidates: string;
   /** The next bucket whose idle time is looked at. */
   next: number;
+  /** It is retired, and nothing waits for its flows and buckets. */
+  readonly ended: boolean;
 }
 
 export class ForwardKeeper {
@@ -137,6 +139,16 @@ export class ForwardKeeper {
     this.look();
   }
 
+  /** Forgets the flows and buckets of a retired virtual server. Their packets are dropped. */
+  end(slot: number): void {
+    const kept = this.kept[slot];
+    if (kept?.server.retired !== true) return;
+    this.take(kept.server, kept.part, true);
+    this.walk.forget(slot);
+    this.flags = '';
+    this.look();
+  }
+
   /** Obeys at once what has changed about nodes. */
   look(): void {
     const tick = tickOf(this.options.now() >>> 0);
@@ -171,7 +183,7 @@ export class ForwardKeeper {
   /** Flows of the virtual server in a slot, or buckets that are in use. */
   heldByServer(slot: number): number {
     const kept = this.kept[slot];
-    if (kept === undefined) return 0;
+    if (kept === undefined || kept.ended) return 0;
     if (kept.part === undefined) return this.counted ? this.walk.counts.byServer[slot]! : 1;
     return this.busyBuckets(kept);
   }
@@ -247,12 +259,15 @@ export class ForwardKeeper {
     return this.kept.filter((kept) => kept !== undefined);
   }
 
-  private take(server: ServerSlot, part: Part | undefined): void {
+  private take(server: ServerSlot, part: Part | undefined, end = false): void {
     const { tables, seeds } = this;
     const { slot } = server;
     const before = this.kept[slot];
+    const ended = server.retired && (end || before?.ended === true);
     // A retired one has no list. Its flows and buckets stay where they are.
-    const listed = new Set(server.retired ? this.nodes.map((node) => node.slot) : server.nodes);
+    const listed = new Set(
+      server.retired && !ended ? this.nodes.map((node) => node.slot) : server.nodes,
+    );
     const retired = new Set(this.nodes.filter((node) => node.retired).map((node) => node.slot));
     this.kept[slot] = {
       server,
@@ -260,6 +275,7 @@ export class ForwardKeeper {
       targets: new Uint16Array(part?.count ?? 0).fill(UNKNOWN),
       candidates: '',
       next: 0,
+      ended,
       isUdp: server.transport === 'udp',
       sticky: server.sticky,
       isListed: (node) => listed.has(node) && !retired.has(node),

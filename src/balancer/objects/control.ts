@@ -38,6 +38,8 @@ export interface ControlParts {
   readonly resourceCounts: ResourceCounts;
   readonly events: EventSource;
   readonly explainer: Explainer;
+  /** Ends the sessions, flows and buckets of the removed virtual server in a slot. */
+  endServer(slot: number): void;
   leave(): void;
 }
 
@@ -138,13 +140,13 @@ export class BalancerControl implements Control {
     change: Extract<Change, { kind: 'remove-virtual-server' }>,
     actor: string,
   ): Promise<ChangeReport> {
-    const { changes, farm, engine } = this.parts;
+    const { changes, farm } = this.parts;
     const { virtualServer, endSessions = false } = change;
     const server = farm.farm.servers.find(
       ({ name, retired }) => name === virtualServer && !retired,
     );
     const report = await changes.change(change, actor);
-    if (endSessions && server !== undefined) engine.endSessionsOfServer(server.slot);
+    if (endSessions && server !== undefined) this.parts.endServer(server.slot);
     return report;
   }
 

@@ -70,7 +70,8 @@ export function assignSlots(present: FarmSlots, wanted: Wanted, capacity: Capaci
 /**
  * The slot of each wanted virtual server that has one: at the same address, with its lowest port if
  * there is such a slot, else with any of its ports.
- * @throws BatonError BATON_IN_USE for one that would have to change its mode in place
+ * @throws BatonError BATON_IN_USE for one that would have to change its mode in place, or has ports
+ *   of one that would go on beside it until its sessions end: a port has one virtual server
  */
 function ownersOf(
   present: readonly ServerSlot[],
@@ -92,22 +93,40 @@ function ownersOf(
     const other = present.find((slot) => slot.mode !== server.mode && overlap(slot, server));
     if (other !== undefined) throw otherMode(server, other);
   }
+  for (const server of wanted) {
+    const other = [...left].find((slot) => overlap(slot, server));
+    if (other !== undefined) throw inTheWay(server, other);
+  }
   return owners;
+}
+
+/** @param present is retired, or would be: the server has the slot of another one already */
+function inTheWay(server: VirtualServer, present: ServerSlot): BatonError {
+  const what = `virtual server ${quoted(server.name)} cannot have ${placeOf(present)}`;
+  return inUse(
+    present,
+    present.retired
+      ? `${what}, which was removed and still has sessions`
+      : `${what} as well: it takes the ports of another one over in the same change`,
+  );
 }
 
 function otherMode(server: VirtualServer, present: ServerSlot): BatonError {
   const what = `virtual server ${quoted(server.name)} with mode ${server.mode}`;
-  const other = `${formatPlace(present)} of virtual server ${quoted(present.name)}`;
-  const why = `${what} cannot have ${other}, whose mode is ${present.mode}`;
-  return new BatonError(
-    'BATON_IN_USE',
-    present.retired ? `${why} and which still has sessions` : why,
-    {
-      hint: present.retired
-        ? 'try again when these sessions have ended'
-        : `first \`baton remove virtual ${present.name}\`, with --end-sessions if it need not wait for them`,
-    },
-  );
+  const why = `${what} cannot have ${placeOf(present)}, whose mode is ${present.mode}`;
+  return inUse(present, present.retired ? `${why} and which still has sessions` : why);
+}
+
+function placeOf(present: ServerSlot): string {
+  return `${formatPlace(present)} of virtual server ${quoted(present.name)}`;
+}
+
+function inUse(present: ServerSlot, why: string): BatonError {
+  return new BatonError('BATON_IN_USE', why, {
+    hint: present.retired
+      ? 'try again when these sessions have ended'
+      : `first \`baton remove virtual ${present.name}\`, with --end-sessions if it need not wait for them`,
+  });
 }
 
 /** Slots in which neither a node nor a virtual server is retired and `isFree`. */

@@ -189,6 +189,35 @@ t.test(
   },
 );
 
+t.test('a removed virtual server need not wait for what it has', async (t) => {
+  const buckets = new Fixture(server({ buckets: 1024 }));
+  const flows = new Fixture(server({ sticky: '30m' }));
+  const { tables } = flows.keeper;
+  const owner = ownerOf(0, FlowKind.flow);
+  const hash = tables.flowHash(7, 9, owner);
+  tables.add(7, 9, owner, hash, 1, tickOf(flows.now));
+  for (const fixture of [buckets, flows]) {
+    const { keeper, farm } = fixture;
+    const retired = { ...farm, servers: farm.servers.map((of) => ({ ...of, retired: true })) };
+    if (fixture === buckets) fixture.touch();
+    keeper.end(0);
+    keeper.setFarm(retired);
+    fixture.work();
+    t.ok(keeper.heldByServer(0) > 0, 'it was in use then, or waits');
+    keeper.end(0);
+    t.equal(keeper.heldByServer(0), 0);
+    keeper.setFarm(retired);
+    if (fixture === buckets) fixture.touch();
+    fixture.work();
+    t.equal(keeper.heldByServer(0), 0, 'whatever still comes');
+    keeper.setFarm(farm);
+    t.ok(keeper.heldByServer(0) > 0, 'until it is added again');
+  }
+  t.equal(tables.find(7, 9, owner, hash), NO_FLOW);
+  t.equal(flows.keeper.tables.serverWord(0, FORWARD_SERVER.flags), 1);
+  t.same(new Set(buckets.owners), new Set([0, 1, 2]));
+});
+
 t.test('records of flows end by their idle times', async (t) => {
   const fixture = new Fixture(server({ sticky: '30m' }));
   const { keeper } = fixture;

@@ -218,3 +218,22 @@ t.test('another mode at the same port has to wait', async (t) => {
     '1 www 10.99.0.2:80 -',
   ]);
 });
+
+t.test('a port has one virtual server, also while a removed one has sessions', async (t) => {
+  const nodes = [node('n1', 1)];
+  const wanted = (...virtualServers: VirtualServer[]) => ({ nodes, virtualServers });
+  const first = assignSlots(NO_SLOTS, wanted(ports('a', 1, 80), ports('b', 1, 81)), CAPACITY);
+  const both = wanted(ports('c', 1, '80-81'));
+  t.throws(() => assignSlots(first, both, CAPACITY), {
+    code: 'BATON_IN_USE',
+    message:
+      'virtual server "c" cannot have 10.99.0.1:81 of virtual server "b" as well: it takes the ports of another one over in the same change',
+  });
+  const removed = assignSlots(first, wanted(ports('a', 1, 80)), CAPACITY);
+  t.throws(() => assignSlots(removed, both, CAPACITY), {
+    message:
+      'virtual server "c" cannot have 10.99.0.1:81 of virtual server "b", which was removed and still has sessions',
+  });
+  const free = withoutFree(removed, { node: () => true, server: () => true });
+  t.same(slotsOf(assignSlots(free, both, CAPACITY)), ['0 c 10.99.0.1:80-81']);
+});
