@@ -63,6 +63,17 @@ __noinline __u32 forward_search_port(__u32 first, __u32 count, __u32 port)
 	return NO_SERVER;
 }
 
+/* The slot of the virtual server with this port, or NO_SERVER. Most addresses have one range. */
+static __always_inline __u32 forward_find_port(__u32 first, __u32 count, __u32 port)
+{
+	const struct forward_range *range;
+
+	if (count != 1)
+		return forward_search_port(first, count, port);
+	range = bpf_map_lookup_elem(&forward_ranges, &first);
+	return range && port >= range->from && port <= range->to ? range->slot : NO_SERVER;
+}
+
 /* The virtual server with mode forward that gets such packets, or NO_SERVER. */
 static __always_inline __u32 find_forward(__be32 address, __u32 transport, __u32 port)
 {

@@ -37,6 +37,24 @@ struct forward_span {
 	__u32 count; /* 4 */
 };
 
+/*
+ * The first INLINE_SPANS keys and values of `forward_addresses` once more, for the XDP program,
+ * which then searches no hash table. The main thread writes an entry with one store, and the
+ * program reads it with one load. Element of map `inline_spans`.
+ */
+#define INLINE_SPANS 4
+struct inline_span {
+	__be32 address; /* 0 */
+	__u32 span;     /* 4 transport << 26 | count << 13 | first; 0: the entry is free */
+} __attribute__((aligned(8)));
+#define SPAN_COUNT_SHIFT 13
+#define SPAN_TRANSPORT_SHIFT 26
+#define SPAN_MASK 0x1fff
+
+struct inline_spans {
+	struct inline_span entry[INLINE_SPANS];
+};
+
 struct forward_range {
 	__u16 from; /* 0 */
 	__u16 to;   /* 2 both ends belong to the range */
@@ -106,12 +124,15 @@ struct forward_node {
  * The record of a flow. A free one is 0. Kernel and engine add records; the main thread removes
  * those that are idle.
  *
- * A record may be in any of the FORWARD_WAYS places of two sets, which two hashes of its key name.
- * When all of them are taken, the new flow takes the place of one that has seen one packet only,
+ * A record may be in any of the FORWARD_WAYS places of three sets (forward_candidate), and is in
+ * the first one that has room. The first of the three is near the beginning of the table: some
+ * 10,000 flows need only its first pages, which stay in the caches, however large the table is.
+ *
+ * When all places are taken, the new flow takes the place of one that has seen one packet only,
  * else of the one that has been idle longest. A flood of single packets, from however many
- * addresses, takes no other places. So the table is bounded, and no search is longer than two sets.
- * Two CPUs that add records to one set in the same moment may lose one of them; the next packet
- * adds it again.
+ * addresses, takes no other places. So the table is bounded, and no search is longer than three
+ * sets. Two CPUs that add records to one set in the same moment may lose one of them; the next
+ * packet adds it again.
  */
 struct forward_flow {
 	__u32 client; /*  0 IPv4 address */
@@ -139,17 +160,32 @@ struct forward_count {
 	__u64 flows;   /* 16 flows that chose a node; with buckets: SYNs */
 };
 
-/* The second hash of a key, made of the first one. */
-static inline __attribute__((always_inline)) __u32 forward_second_hash(__u32 hash)
+/* Sets of which one is a flow's first candidate. */
+#define FORWARD_NEAR_SETS 8192
+#define FORWARD_CANDIDATES 3
+
+/*
+ * The sets that may have a record, in the order of the search: `turn` is 0 to FORWARD_CANDIDATES -
+ * 1. `mask`: number of sets less one. In a small table the first two are the same.
+ */
+static inline __attribute__((always_inline)) __u32 forward_candidate(__u32 hash, __u32 mask,
+                                                                     __u32 turn)
 {
+	if (turn == 0)
+		return hash & mask & (FORWARD_NEAR_SETS - 1);
+	if (turn == 1)
+		return hash & mask;
+
 	__u32 mixed = (hash ^ (hash >> 15)) * 0x9e3779b1U;
 
-	return mixed ^ (mixed >> 13);
+	return (mixed ^ (mixed >> 13)) & mask;
 }
 
 BATON_ASSERT(sizeof(struct forward_address) == 8, "forward_address");
 BATON_ASSERT(sizeof(struct forward_span) == 8, "forward_span");
+BATON_ASSERT(sizeof(struct inline_span) == 8, "inline_span");
 BATON_ASSERT(sizeof(struct forward_range) == 8, "forward_range");
+BATON_ASSERT(2 * MOST_FORWARD_RANGES <= SPAN_MASK + 1, "inline_span.span");
 BATON_ASSERT(sizeof(struct forward_server) == 512, "forward_server");
 BATON_ASSERT(sizeof(struct forward_node) == 8, "forward_node");
 BATON_ASSERT(sizeof(struct forward_bucket) == 8, "forward_bucket");

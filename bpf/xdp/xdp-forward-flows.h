@@ -18,6 +18,15 @@ struct {
 	__type(value, struct forward_server);
 } forward_servers SEC(".maps");
 
+/* Which addresses have virtual servers with mode forward? The first few (struct inline_span). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct inline_spans);
+} inline_spans SEC(".maps");
+
 /* Which node has this bucket? The loader sets the size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -70,11 +79,6 @@ static __always_inline __u32 flow_hash(const struct forward_server *server, __u3
 	return session_hash(client, ports ^ owner, server->client_seed, server->port_seed);
 }
 
-static __always_inline __u32 owner_of(const struct forward_flow *flow)
-{
-	return flow_owner(flow->server, flow->kind & FORWARD_KIND_MASK);
-}
-
 #define NO_FLOW 0xffffffff
 
 /* The flow in a place as `search_flow` returns it, or NULL. */
@@ -83,7 +87,38 @@ static __always_inline struct forward_flow *flow_at(__u32 place)
 	__u32 index = place / FORWARD_WAYS;
 	struct forward_set *set = bpf_map_lookup_elem(&forward_flows, &index);
 
-	return set ? &set->way[place % FORWARD_WAYS] : NULL;
+	if (!set)
+		return NULL;
+	/* Otherwise the compiler adds to the pointer first, which the verifier forbids. */
+	OPAQUE(set);
+	return &set->way[place % FORWARD_WAYS];
+}
+
+#define OWNER_SHIFT 16
+#define OWNER_MASK (FORWARD_KIND_MASK << 8 | 0xff)
+
+/*
+ * Which way of a set has the record of a key? FORWARD_WAYS: none. No branch depends on the answer:
+ * nobody can predict it, and a wrong prediction costs most while the set is not in a cache, because
+ * the CPU does nothing else until it comes.
+ */
+static __always_inline __u32 way_of(const struct forward_set *set, __u64 key, __u32 owner)
+{
+	__u32 others = 1, way = 0;
+
+#pragma unroll
+	for (int i = 0; i < FORWARD_WAYS; i++) {
+		const volatile __u64 *words = (const volatile __u64 *)&set->way[i];
+		__u64 differs = words[0] ^ key;
+
+		differs |= (words[1] >> OWNER_SHIFT & OWNER_MASK) ^ owner;
+		/* The highest bit becomes 1 unless the number is 0. */
+		differs |= -differs;
+		OPAQUE(differs);
+		others &= differs >> 63;
+		way += others;
+	}
+	return way;
 }
 
 /*
@@ -93,47 +128,66 @@ static __always_inline struct forward_flow *flow_at(__u32 place)
  */
 __noinline __u32 search_flow(__u64 key, __u32 owner, __u32 hash, __u32 mask)
 {
-	for (int half = 0; half < 2; half++) {
-		__u32 index = hash & mask;
+	for (__u32 turn = 0; turn < FORWARD_CANDIDATES; turn++) {
+		__u32 index = forward_candidate(hash, mask, turn);
 		const struct forward_set *set = bpf_map_lookup_elem(&forward_flows, &index);
 
 		if (!set)
 			return NO_FLOW;
-#pragma unroll
-		for (int way = 0; way < FORWARD_WAYS; way++) {
-			const struct forward_flow *flow = &set->way[way];
 
-			if (*(const volatile __u64 *)&flow->client == key &&
-			    owner_of(flow) == owner)
-				return index * FORWARD_WAYS + way;
-		}
-		hash = forward_second_hash(hash);
+		__u32 way = way_of(set, key, owner);
+
+		if (way < FORWARD_WAYS)
+			return index * FORWARD_WAYS + way;
 	}
 	return NO_FLOW;
+}
+
+/* The same in one set, without a call. Returns the record or NULL. */
+static __always_inline struct forward_flow *flow_in(__u32 index, __u64 key, __u32 owner)
+{
+	struct forward_set *set = bpf_map_lookup_elem(&forward_flows, &index);
+
+	if (!set)
+		return NULL;
+
+	__u32 way = way_of(set, key, owner);
+
+	return way < FORWARD_WAYS ? &set->way[way] : NULL;
+}
+
+/* The same in all of them, for each packet: most records are in the first two. */
+static __always_inline struct forward_flow *find_flow(__u64 key, __u32 owner, __u32 hash,
+                                                      __u32 mask)
+{
+	struct forward_flow *flow = flow_in(forward_candidate(hash, mask, 0), key, owner);
+
+	if (!flow)
+		flow = flow_in(forward_candidate(hash, mask, 1), key, owner);
+	if (!flow)
+		flow = flow_at(search_flow(key, owner, hash, mask));
+	return flow;
 }
 
 #define OLDER_THAN_ANY 0x40000000
 
 /*
- * Adds a record: in the set with more room, else in place of the record that is needed least. The
+ * Adds a record: in the first set with room, else in place of the record that is needed least. The
  * parameters are those of search_flow; `node` is the node's slot. The result has no meaning.
  */
 __noinline int add_flow(__u64 key, __u32 owner_node, __u32 hash, __u32 mask, __u32 tick)
 {
-	__u32 best = NO_FLOW, best_rank = 0, free_place = NO_FLOW, most_free = 0, free = 0;
+	__u32 best = NO_FLOW, best_rank = 0, free_place = NO_FLOW;
 
-	for (int i = 0; i < 2 * FORWARD_WAYS; i++) {
-		__u32 place = (hash & mask) * FORWARD_WAYS + i % FORWARD_WAYS;
+	for (__u32 i = 0; i < FORWARD_CANDIDATES * FORWARD_WAYS && free_place == NO_FLOW; i++) {
+		__u32 place = forward_candidate(hash, mask, i / FORWARD_WAYS) * FORWARD_WAYS +
+		              i % FORWARD_WAYS;
 		const struct forward_flow *flow = flow_at(place);
 
 		if (!flow)
 			return 0;
 		if (!flow->kind) {
-			free++;
-			if (free > most_free) {
-				most_free = free;
-				free_place = place;
-			}
+			free_place = place;
 		} else {
 			__u32 rank = (tick - flow->seen) & FORWARD_TICK_MASK;
 
@@ -143,10 +197,6 @@ __noinline int add_flow(__u64 key, __u32 owner_node, __u32 hash, __u32 mask, __u
 				best_rank = rank;
 				best = place;
 			}
-		}
-		if (i == FORWARD_WAYS - 1) {
-			hash = forward_second_hash(hash);
-			free = 0;
 		}
 	}
 	if (free_place == NO_FLOW)

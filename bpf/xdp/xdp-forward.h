@@ -7,175 +7,10 @@
 #ifndef BATON_XDP_FORWARD_H
 #define BATON_XDP_FORWARD_H
 
-#include "xdp-forward-flows.h"
+#include "xdp-forward-nodes.h"
 
 #define TCP_CHECK_OFFSET 16
 #define UDP_CHECK_OFFSET 6
-
-/* What a client's packet asks for. */
-struct forward_packet {
-	__u32 slot;   /* of the virtual server */
-	__u32 client; /* its address */
-	__u32 ports;  /* client port << 16 | port of the virtual server */
-	__u32 flags;  /* TCP_*; 0 with UDP */
-	__u32 opens;  /* 1: it may be the first packet of a flow */
-};
-
-static __always_inline struct forward_bucket *bucket_of(const struct forward_server *server,
-                                                        const struct forward_packet *packet)
-{
-	__u32 hash = session_hash(packet->client, packet->ports & 0xffff0000, server->client_seed,
-	                          server->port_seed);
-	__u32 index = server->first_bucket + (hash & (server->buckets - 1));
-
-	return bpf_map_lookup_elem(&forward_buckets, &index);
-}
-
-static __always_inline __u32 node_of_bucket(const struct forward_bucket *bucket)
-{
-	return bucket && node_state(bucket->node) & FORWARD_KEEPS ? bucket->node : NO_NODE;
-}
-
-/* The node of the packet's bucket. A retired virtual server takes no SYNs. */
-static __always_inline __u32 bucket_node(const struct forward_server *server,
-                                         const struct forward_packet *packet)
-{
-	struct forward_bucket *bucket = bucket_of(server, packet);
-	__u32 tick = forward_tick();
-
-	if (!bucket || (server->flags & FORWARD_CLOSED && packet->flags && packet->opens))
-		return NO_NODE;
-	if (bucket->seen != tick)
-		bucket->seen = tick;
-	return node_of_bucket(bucket);
-}
-
-/* The place of the client's sticky record, or NO_FLOW. */
-static __always_inline __u32 sticky_place(const struct xdp_control *us,
-                                          const struct forward_server *server,
-                                          const struct forward_packet *packet)
-{
-	__u32 client = packet->client & server->sticky_mask;
-	__u32 owner = flow_owner(packet->slot, FORWARD_STICKY);
-
-	return search_flow(client, owner, flow_hash(server, client, 0, owner),
-	                   us->forward_sets - 1);
-}
-
-/* Chooses the node of a new flow, or NO_NODE. */
-static __noinline __u32 choose_node(const struct xdp_control *us, struct forward_server *server,
-                                    const struct forward_packet *packet, __u32 hash)
-{
-	__u32 tick = forward_tick();
-	__u32 owner = flow_owner(packet->slot, FORWARD_STICKY);
-	struct forward_flow *sticky = NULL;
-
-	if (server->sticky_mask) {
-		sticky = flow_at(sticky_place(us, server, packet));
-		if (sticky && node_state(sticky->node) & FORWARD_TAKES) {
-			sticky->seen = tick;
-			return sticky->node;
-		}
-	}
-
-	__u32 picks = server->pick_count;
-	/* A segment of a flow that is not known: all of them must choose the same node. */
-	__u32 pick = packet->opens ? server->cursor++ : hash;
-
-	if (!picks)
-		return NO_NODE;
-	pick %= picks;
-	if (pick >= FORWARD_PICKS)
-		return NO_NODE;
-
-	__u32 node = server->picks[pick];
-
-	if (!server->sticky_mask)
-		return node;
-	if (sticky) {
-		sticky->node = node;
-		sticky->seen = tick;
-		return node;
-	}
-
-	__u32 client = packet->client & server->sticky_mask;
-
-	add_flow(client, owner_node(owner, node), flow_hash(server, client, 0, owner),
-	         us->forward_sets - 1, tick);
-	return node;
-}
-
-/* A packet of a known flow: its client is remembered for longer, and does not give way first. */
-static __noinline int keep_sticky(const struct xdp_control *us,
-                                  const struct forward_server *server,
-                                  const struct forward_packet *packet, __u32 tick)
-{
-	struct forward_flow *sticky = flow_at(sticky_place(us, server, packet));
-
-	if (sticky) {
-		sticky->kind |= FORWARD_SECOND << FORWARD_STATE_SHIFT;
-		sticky->seen = tick;
-	}
-	return 0;
-}
-
-/* The state of a flow after a packet with these flags. */
-static __always_inline __u8 next_state(__u8 kind, __u32 flags)
-{
-	kind |= FORWARD_SECOND << FORWARD_STATE_SHIFT;
-	if (flags & TCP_FIN)
-		kind |= FORWARD_FIN << FORWARD_STATE_SHIFT;
-	if (flags & TCP_RST)
-		kind |= FORWARD_RST << FORWARD_STATE_SHIFT;
-	return kind;
-}
-
-/* The node of the packet's flow. It chooses one if there is none, or if that one is gone. */
-static __noinline __u32 flow_node(const struct xdp_control *us, struct forward_server *server,
-                                  const struct forward_packet *packet)
-{
-	__u32 owner = flow_owner(packet->slot, FORWARD_FLOW);
-	__u64 key = packet->client | (__u64)packet->ports << 32;
-	__u32 hash = flow_hash(server, packet->client, packet->ports, owner);
-	__u32 mask = us->forward_sets - 1;
-	struct forward_flow *flow = flow_at(search_flow(key, owner, hash, mask));
-	__u32 tick = forward_tick();
-
-	if (flow) {
-		__u8 kind = flow->kind;
-		__u8 ended = kind >> FORWARD_STATE_SHIFT & (FORWARD_FIN | FORWARD_RST);
-		__u8 next = next_state(kind, packet->flags);
-
-		if (!(ended && packet->flags & TCP_SYN) &&
-		    node_state(flow->node) & FORWARD_KEEPS) {
-			if (server->sticky_mask && (next != kind || flow->seen != tick))
-				keep_sticky(us, server, packet, tick);
-			if (next != kind)
-				flow->kind = next;
-			if (flow->seen != tick)
-				flow->seen = tick;
-			return flow->node;
-		}
-	}
-	if (server->flags & FORWARD_CLOSED)
-		return NO_NODE;
-
-	__u32 node = choose_node(us, server, packet, hash);
-
-	if (node == NO_NODE)
-		return NO_NODE;
-	if (packet->opens) {
-		count_flow(packet->slot);
-		count_flow(MOST_SERVERS + node);
-	} else {
-		count(XDP_FORWARD_UNKNOWN);
-	}
-	if (flow)
-		*(volatile __u64 *)&flow->node = owner_node(owner, node) | (__u64)tick << 32;
-	else if (!(packet->flags & TCP_RST))
-		add_flow(key, owner_node(owner, node), hash, mask, tick);
-	return node;
-}
 
 /*
  * True if the sender left the checksum to hardware that was not on the way: see is_unfinished.
@@ -190,7 +25,7 @@ static __always_inline int is_unfinished_packet(const struct iphdr *ip, __u32 by
 }
 
 /* Sends a frame to a node with new MAC addresses. */
-static __noinline int send_forwarded(struct xdp_md *ctx, __u32 slot, __u32 node, __u32 unfinished)
+static __always_inline int send_packet(struct xdp_md *ctx, __u32 slot, __u32 node, __u32 unfinished)
 {
 	const struct xdp_node *to = bpf_map_lookup_elem(&nodes, &node);
 	struct ethhdr *eth = (void *)(long)ctx->data;
@@ -212,6 +47,12 @@ static __noinline int send_forwarded(struct xdp_md *ctx, __u32 slot, __u32 node,
 		return XDP_PASS;
 	write_macs(eth, to);
 	return send_to_node(ctx, to);
+}
+
+/* The same for frames that are not frequent. */
+static __noinline int send_forwarded(struct xdp_md *ctx, __u32 slot, __u32 node)
+{
+	return send_packet(ctx, slot, node, 0);
 }
 
 /* A fragment after the first one: it has no ports, and follows the first one. */
@@ -239,7 +80,7 @@ static __noinline int forward_fragment(struct xdp_md *ctx, const struct xdp_cont
 		count(XDP_FORWARD_FRAGMENT_LOST);
 		return XDP_DROP;
 	}
-	return send_forwarded(ctx, slot, flow->node, 0);
+	return send_forwarded(ctx, slot, flow->node);
 }
 
 /* Remembers the node of a first fragment for the later ones. */
@@ -272,6 +113,44 @@ static __noinline int note_fragment(const struct xdp_control *us, __u32 first_ra
 	return 0;
 }
 
+/* An entry of map `inline_spans` as one word. */
+union span_entry {
+	__u64 word;
+	struct inline_span is;
+};
+
+/*
+ * Reads the port ranges of an address and transport protocol. False if it has none. `spans` may
+ * have an address or not while the main thread changes it, the hash table always has it.
+ */
+static __always_inline int read_span(__be32 address, __u32 transport, struct forward_span *span)
+{
+	__u32 zero = 0;
+	const struct inline_spans *spans = bpf_map_lookup_elem(&inline_spans, &zero);
+
+	if (!spans)
+		return 0;
+#pragma unroll
+	for (__u32 i = 0; i < INLINE_SPANS; i++) {
+		union span_entry entry = {
+			.word = *(const volatile __u64 *)&spans->entry[i],
+		};
+
+		if (entry.is.address == address &&
+		    entry.is.span >> SPAN_TRANSPORT_SHIFT == transport) {
+			span->first = entry.is.span & SPAN_MASK;
+			span->count = entry.is.span >> SPAN_COUNT_SHIFT & SPAN_MASK;
+			return 1;
+		}
+	}
+
+	const struct forward_span *found = forward_span_of(address, transport);
+
+	if (found)
+		*span = *found;
+	return found != NULL;
+}
+
 static __always_inline int drop_malformed(void)
 {
 	count(XDP_FORWARD_MALFORMED);
@@ -291,21 +170,20 @@ static __noinline int receive_forward(struct xdp_md *ctx, const struct xdp_contr
 		return XDP_PASS;
 
 	__u32 protocol = ip->protocol;
-	const struct forward_span *span = forward_span_of(ip->daddr, protocol);
+	struct forward_span span;
 
-	if (!span)
+	if (!read_span(ip->daddr, protocol, &span))
 		return XDP_PASS;
 
 	__u32 client = BE32(ip->saddr);
 	__u32 identification = BE16(ip->id);
-	__u32 first_range = span->first;
 	__u32 header = ip->ihl * 4;
 	__u32 total = BE16(ip->tot_len);
 
 	if (header < IPV4_BYTES || total < header || total > (__u32)(data_end - (void *)ip))
 		return drop_malformed();
 	if (ip->frag_off & BE16(IPV4_OFFSET_MASK))
-		return forward_fragment(ctx, us, first_range, client, identification);
+		return forward_fragment(ctx, us, span.first, client, identification);
 
 	__u8 *transport = (void *)ip + header;
 	struct ports *ports = (void *)transport;
@@ -315,7 +193,7 @@ static __noinline int receive_forward(struct xdp_md *ctx, const struct xdp_contr
 		return drop_malformed();
 
 	__u32 port = BE16(ports->destination);
-	__u32 slot = forward_search_port(first_range, span->count, port);
+	__u32 slot = forward_find_port(span.first, span.count, port);
 
 	if (slot == NO_SERVER)
 		return XDP_PASS;
@@ -355,8 +233,8 @@ static __noinline int receive_forward(struct xdp_md *ctx, const struct xdp_contr
 		node = flow_node(us, server, &packet);
 	}
 	if (fragment && node != NO_NODE)
-		note_fragment(us, first_range, client, identification, node);
-	return send_forwarded(ctx, slot, node, unfinished);
+		note_fragment(us, span.first, client, identification, node);
+	return send_packet(ctx, slot, node, unfinished);
 }
 
 /*
@@ -409,7 +287,7 @@ static __noinline int receive_forward_icmp(struct xdp_md *ctx, const struct xdp_
 		return XDP_DROP;
 	}
 	count(XDP_FORWARD_ICMP);
-	return send_forwarded(ctx, slot, node, 0);
+	return send_forwarded(ctx, slot, node);
 }
 
 #endif

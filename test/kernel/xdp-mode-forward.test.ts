@@ -13,7 +13,14 @@ import { CONTROL } from '../../src/datapath/xdp-layout.js';
 import { Admin } from '../../src/directory/node-memory.js';
 import { ownStates } from '../../src/directory/node-states.js';
 import { forwardCountMemory } from '../../src/engine/forward/counts.js';
-import { type ForwardMemory, sharedForwardMemory } from '../../src/engine/forward/tables.js';
+import { FlowKind, INLINE_SPANS, NEAR_SETS, WAYS } from '../../src/engine/forward/layout.js';
+import {
+  type ForwardMemory,
+  type ForwardSizes,
+  NO_FLOW,
+  ownerOf,
+  sharedForwardMemory,
+} from '../../src/engine/forward/tables.js';
 import { Random } from '../sim/random.js';
 import { join8 } from './shim-fixture.js';
 import { Fast } from './xdp-fixture.js';
@@ -50,14 +57,16 @@ function server(slot: number, keys: Keys): ServerSlot {
 
 /** The XDP program and its twin, with these virtual servers in slots from 2 on. */
 class Both {
-  readonly fast = new Fast({ forward: SIZES });
+  readonly fast: Fast;
+  readonly maps: ForwardMaps;
   readonly states = ownStates([{ weight: 1 }, { weight: 1 }], 8);
   readonly twin: Twin;
   readonly keepers: ForwardKeeper[];
   private readonly farm: FarmSlots;
 
-  constructor(keys: readonly Keys[]) {
-    const { fast } = this;
+  constructor(keys: readonly Keys[], sizes: ForwardSizes) {
+    const fast = new Fast({ forward: sizes });
+    this.fast = fast;
     const servers = keys.map((each, index) => server(index + 2, each));
     const nodes = [OTHER, NODE].map(({ address, index }) => ({
       slot: index,
@@ -68,9 +77,10 @@ class Both {
     }));
     this.farm = { nodes, servers };
     fast.node(OTHER.index, { mac: OTHER.mac, interface: LO });
-    new ForwardMaps(fast.object).set(servers);
+    this.maps = new ForwardMaps(fast.object, true);
+    this.maps.set(servers);
     fast.control.setUint32(CONTROL.forwards, servers.length, true);
-    const memory = sharedForwardMemory(SIZES);
+    const memory = sharedForwardMemory(sizes);
     const maps: ForwardMemory = {
       servers: fast.object.mapMemory('forward_servers'),
       buckets: fast.object.mapMemory('forward_buckets'),
@@ -160,8 +170,12 @@ function udp(port: number, ip: PacketSpec['ip'] = {}, to = DNS): PacketSpec {
   };
 }
 
-async function withBoth(keys: readonly Keys[], body: (both: Both) => void): Promise<void> {
-  const both = new Both(keys);
+async function withBoth(
+  keys: readonly Keys[],
+  body: (both: Both) => void,
+  sizes: ForwardSizes = SIZES,
+): Promise<void> {
+  const both = new Both(keys, sizes);
   try {
     body(both);
   } finally {
@@ -371,6 +385,57 @@ t.test('random packets: both datapaths do the same, and count the same', { skip 
         `packet ${round}: ${Buffer.from(frame).toString('hex')}`,
       );
     }
+  });
+});
+
+t.test('the first sets of a large table fill first', { skip }, async (t) => {
+  const sizes = { ...SIZES, sets: 4 * NEAR_SETS };
+  const test = (both: Both): void => {
+    const tables = both.keepers.map((keeper) => keeper.tables);
+    const owner = ownerOf(2, FlowKind.flow);
+    const client = addressNumber(CLIENT.address);
+    const pair = (port: number): number => ((port << 16) | WEB) >>> 0;
+    const hash = (port: number): number => tables[0]!.flowHash(client, pair(port), owner);
+    const near = (port: number): number => hash(port) & (NEAR_SETS - 1);
+    const same = Array.from({ length: 65_535 }, (_, index) => index + 1)
+      .filter((port) => near(port) === near(1))
+      .slice(0, WAYS + 2);
+    const nodes = same.map((port) => both.node(t, tcp('S', port)));
+    for (const port of same) both.node(t, tcp('A', port));
+    t.same(
+      same.map((port) => both.node(t, tcp('A', port))),
+      nodes,
+    );
+    for (const table of tables) {
+      const places = same.map((port) => table.find(client, pair(port), owner, hash(port)));
+      t.notOk(places.includes(NO_FLOW));
+      const sets = places.map((place) => Math.floor(place / WAYS));
+      t.same(new Set(sets.slice(0, WAYS)), new Set([near(1)]));
+      t.notOk(sets.slice(WAYS).includes(near(1)));
+    }
+  };
+  await withBoth([{ port: WEB }], test, sizes);
+});
+
+t.test('more addresses than have entries of their own', { skip }, async (t) => {
+  const ports = Array.from({ length: 2 * INLINE_SPANS }, (_, index) => 9_100 + index);
+  const address = (port: number): string => `10.78.1.${port & 255}`;
+  const syn = (port: number): PacketSpec =>
+    tcp('S', 1, { ip: { destination: address(port) } }, port);
+  const servers = ports.map((port) => ({ port, address: address(port) }));
+  await withBoth(servers, (both) => {
+    for (const port of ports) t.type(both.node(t, syn(port)), 'number', `port ${port}`);
+    const passing = (): number[] =>
+      ports.filter((port) => both.fast.run(syn(port)).verdict === Verdict.pass);
+    const some = servers.slice(1).map((each, index) => server(index + 3, each));
+    both.maps.set(some);
+    t.same(passing(), ports.slice(0, 1));
+    both.maps.set(some.slice(2));
+    t.same(passing(), ports.slice(0, 3));
+    both.maps.set(some);
+    t.same(passing(), ports.slice(0, 1));
+    both.maps.set([]);
+    t.same(passing(), ports);
   });
 });
 

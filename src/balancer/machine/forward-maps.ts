@@ -12,7 +12,12 @@ import {
   FORWARD_RANGE_BYTES,
   FORWARD_SPAN,
   FORWARD_SPAN_BYTES,
+  INLINE_SPAN,
+  INLINE_SPAN_BYTES,
+  INLINE_SPANS,
   MOST_FORWARD_RANGES,
+  SPAN_COUNT_SHIFT,
+  SPAN_TRANSPORT_SHIFT,
 } from '../../engine/forward/layout.js';
 import type { BpfObject } from '../../host/native.js';
 import { type Address, addressBytes, toAddress } from '../../wire/address.js';
@@ -37,10 +42,16 @@ export class ForwardMaps {
   /** The keys that the map has, by text. */
   private readonly keys = new Map<string, Uint8Array>();
   private written = '';
+  /** The first keys and values once more, one element each; undefined: the object has none. */
+  private readonly entries: BigInt64Array | undefined;
+  /** By entry, the name of its key; undefined: free. */
+  private readonly holders: (string | undefined)[] = Array(INLINE_SPANS).fill(undefined);
 
-  constructor(object: BpfObject) {
+  /** @param hasEntries the object has the map `inline_spans`, which is empty */
+  constructor(object: BpfObject, hasEntries: boolean) {
     this.object = object;
     this.ranges = new DataView(object.mapMemory('forward_ranges'));
+    if (hasEntries) this.entries = new BigInt64Array(object.mapMemory('inline_spans'));
   }
 
   /**
@@ -57,6 +68,7 @@ export class ForwardMaps {
     const { object, ranges } = this;
     for (const [name, key] of this.keys) {
       if (spans.has(name)) continue;
+      this.clearEntry(name);
       object.mapDelete('forward_addresses', key);
       this.keys.delete(name);
     }
@@ -76,8 +88,33 @@ export class ForwardMaps {
       span.setUint32(FORWARD_SPAN.count, list.length, LITTLE);
       object.mapUpdate('forward_addresses', key, new Uint8Array(span.buffer));
       this.keys.set(name, key);
+      this.writeEntry(name, key, first, list.length);
     }
     this.written = text;
+  }
+
+  /** Writes an entry with one store, because the program reads it at any time. */
+  private writeEntry(name: string, key: Uint8Array, first: number, count: number): void {
+    const known = this.holders.indexOf(name);
+    const at = known < 0 ? this.holders.indexOf(undefined) : known;
+    if (this.entries === undefined || at < 0) return;
+    const transport = new DataView(key.buffer).getUint32(FORWARD_ADDRESS.transport, LITTLE);
+    const entry = new DataView(new ArrayBuffer(INLINE_SPAN_BYTES));
+    new Uint8Array(entry.buffer).set(
+      key.subarray(FORWARD_ADDRESS.address, FORWARD_ADDRESS.transport),
+      INLINE_SPAN.address,
+    );
+    const span = (transport << SPAN_TRANSPORT_SHIFT) | (count << SPAN_COUNT_SHIFT) | first;
+    entry.setUint32(INLINE_SPAN.span, span, LITTLE);
+    Atomics.store(this.entries, at, entry.getBigInt64(0, LITTLE));
+    this.holders[at] = name;
+  }
+
+  private clearEntry(name: string): void {
+    const at = this.holders.indexOf(name);
+    if (this.entries === undefined || at < 0) return;
+    Atomics.store(this.entries, at, 0n);
+    this.holders[at] = undefined;
   }
 }
 

@@ -41,7 +41,7 @@ export class Guard {
     this.object = loadObject('guard');
     this.servers = new ServerMaps(this.object, (server) => server.slot);
     try {
-      this.forward = new ForwardMaps(this.object);
+      this.forward = new ForwardMaps(this.object, false);
       this.object.mapUpdate('own', hostU32(0), addressBytes(own));
       const sharing = Uint32Array.of(this.seeds.client, this.seeds.port, workers);
       this.object.mapUpdate('sharing', hostU32(0), new Uint8Array(sharing.buffer));

@@ -32,7 +32,7 @@ export class XdpServers {
   /** @param control memory of the map `control` */
   constructor(object: BpfObject, control: ArrayBuffer) {
     this.maps = new ServerMaps(object, serverValue);
-    this.forward = new ForwardMaps(object);
+    this.forward = new ForwardMaps(object, true);
     this.forwards = new Uint32Array(control, CONTROL.forwards, 1);
     this.count = new Uint32Array(control, CONTROL.servers, 1);
     this.entries = new BigInt64Array(control, CONTROL.inlineServers, INLINE_SERVERS);

@@ -54,6 +54,9 @@ export const FORWARD_FLOW = {
 export const FORWARD_FLOW_BYTES = 16;
 /** Records of a set. */
 export const WAYS = 4;
+/** Sets that may have a record, and sets of which one is a record's first candidate. */
+export const CANDIDATES = 3;
+export const NEAR_SETS = 8192;
 /** Bits of `kind`, and of the state in its upper half. */
 export const FlowKind = { none: 0, flow: 1, sticky: 2, fragment: 3 } as const;
 export const KIND_MASK = 0x0f;
@@ -68,6 +71,15 @@ export const FORWARD_SPAN_BYTES = 8;
 /** struct forward_range, the element of map `forward_ranges`. */
 export const FORWARD_RANGE = { from: 0, to: 2, slot: 4 } as const;
 export const FORWARD_RANGE_BYTES = 8;
+/**
+ * struct inline_span, an entry of map `inline_spans`: an address, as bytes in a packet, then
+ * transport, count and first in one number.
+ */
+export const INLINE_SPAN = { address: 0, span: 4 } as const;
+export const INLINE_SPAN_BYTES = 8;
+export const INLINE_SPANS = 4;
+export const SPAN_COUNT_SHIFT = 13;
+export const SPAN_TRANSPORT_SHIFT = 26;
 /** Ranges of all virtual servers. The map has room for twice as many. */
 export const MOST_FORWARD_RANGES = 4096;
 

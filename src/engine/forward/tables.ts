@@ -9,6 +9,7 @@
 import { MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
 import { sessionHash } from '../table/session-record.js';
 import {
+  CANDIDATES,
   FlowState,
   FORWARD_BUCKET_BYTES,
   FORWARD_FLOW_BYTES,
@@ -16,6 +17,7 @@ import {
   FORWARD_SERVER,
   FORWARD_SERVER_BYTES,
   KIND_MASK,
+  NEAR_SETS,
   TICK_MASK,
   TICK_SHIFT,
   WAYS,
@@ -72,9 +74,12 @@ export function ownerOf(server: number, kind: number): number {
   return (kind << 8) | server;
 }
 
-function secondHash(hash: number): number {
+/** forward_candidate of bpf/lib/forward.h: the set to search at `turn`, from 0. */
+function candidateOf(hash: number, mask: number, turn: number): number {
+  if (turn === 0) return hash & mask & (NEAR_SETS - 1);
+  if (turn === 1) return hash & mask;
   const mixed = Math.imul(hash ^ (hash >>> 15), 0x9e3779b1);
-  return (mixed ^ (mixed >>> 13)) >>> 0;
+  return (mixed ^ (mixed >>> 13)) & mask;
 }
 
 export class ForwardTables {
@@ -177,8 +182,8 @@ export class ForwardTables {
   /** The record with this key, or NO_FLOW. The key is in unsigned 32-bit numbers. */
   find(client: number, ports: number, owner: number, hash: number): number {
     const { flowWords, mask } = this;
-    let set = hash & mask;
-    for (let half = 0; half < 2; half++) {
+    for (let turn = 0; turn < CANDIDATES; turn++) {
+      const set = candidateOf(hash, mask, turn);
       for (let flow = set * WAYS; flow < (set + 1) * WAYS; flow++) {
         if (
           flowWords[flow * 4] === client &&
@@ -187,13 +192,12 @@ export class ForwardTables {
         )
           return flow;
       }
-      set = secondHash(hash) & mask;
     }
     return NO_FLOW;
   }
 
   /**
-   * Adds a record: in the set with more room, else in place of the one that is needed least.
+   * Adds a record: in the first set with room, else in place of the one that is needed least.
    * Returns whether another one had to give way.
    */
   add(
@@ -205,31 +209,22 @@ export class ForwardTables {
     tick: number,
   ): boolean {
     const { flowWords, mask } = this;
-    let set = hash & mask;
     let place = NO_FLOW;
-    let mostFree = 0;
     let last = NO_FLOW;
     let lastRank = -1;
-    for (let half = 0; half < 2; half++) {
-      let free = 0;
-      for (let flow = set * WAYS; flow < (set + 1) * WAYS; flow++) {
-        const kind = this.flowBytes[flow * FORWARD_FLOW_BYTES + 11]!;
-        if (kind === 0) {
-          free++;
-          if (free > mostFree) {
-            mostFree = free;
-            place = flow;
-          }
-          continue;
-        }
-        let rank = ticksSince(tick, this.seen(flow));
-        if ((kind & FlowState.second) === 0) rank |= FIRST_TO_GO;
-        if (rank >= lastRank) {
-          lastRank = rank;
-          last = flow;
-        }
+    for (let i = 0; i < CANDIDATES * WAYS && place === NO_FLOW; i++) {
+      const flow = candidateOf(hash, mask, (i / WAYS) | 0) * WAYS + (i % WAYS);
+      const kind = this.flowBytes[flow * FORWARD_FLOW_BYTES + 11]!;
+      if (kind === 0) {
+        place = flow;
+        continue;
       }
-      set = secondHash(hash) & mask;
+      let rank = ticksSince(tick, this.seen(flow));
+      if ((kind & FlowState.second) === 0) rank |= FIRST_TO_GO;
+      if (rank >= lastRank) {
+        lastRank = rank;
+        last = flow;
+      }
     }
     const flow = place === NO_FLOW ? last : place;
     flowWords[flow * 4 + 3] = tick;
