@@ -138,9 +138,19 @@ export const PROTOCOL_ICMP = 1;
 const FLAG_LETTERS = 'FSRPAUEC';
 const NO_BYTES = new Uint8Array(0);
 
+/** Frames of a simulation name the same machines again and again. */
+const addresses = new Map<string, Address>();
+const macs = new Map<string, Uint8Array>();
+/** A simulated attacker invents some. */
+const MOST_KNOWN = 10_000;
+
 export function addressNumber(dotted: string): Address {
+  const known = addresses.get(dotted);
+  if (known !== undefined) return known;
   const parts = dotted.split('.').map(Number);
   const number = ((parts[0]! << 24) | (parts[1]! << 16) | (parts[2]! << 8) | parts[3]!) >>> 0;
+  if (addresses.size >= MOST_KNOWN) addresses.clear();
+  addresses.set(dotted, number as Address);
   return number as Address;
 }
 
@@ -149,10 +159,14 @@ export function addressText(address: number): string {
 }
 
 export function macBytes(mac: string): Uint8Array {
+  const known = macs.get(mac);
+  if (known !== undefined) return known.slice();
   const bytes = new Uint8Array(6);
   for (let i = 0; i < bytes.length; i++)
     bytes[i] = Number.parseInt(mac.slice(i * 3, i * 3 + 2), 16);
-  return bytes;
+  if (macs.size >= MOST_KNOWN) macs.clear();
+  macs.set(mac, bytes);
+  return bytes.slice();
 }
 
 export function latin1(payload: Uint8Array | string | undefined): Uint8Array {
@@ -178,7 +192,9 @@ export function flagLetters(bits: number): string {
 
 /** One's complement sum of 16-bit words (RFC 1071), not folded into a checksum yet. */
 export function sum16(bytes: Uint8Array, start: number, end: number, sum = 0): number {
-  for (let i = start; i < end; i += 2) sum += (bytes[i]! << 8) | (i + 1 < end ? bytes[i + 1]! : 0);
+  const even = end - ((end - start) & 1);
+  for (let i = start; i < even; i += 2) sum += (bytes[i]! << 8) | bytes[i + 1]!;
+  if (even < end) sum += bytes[even]! << 8;
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return sum;
 }

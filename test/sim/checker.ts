@@ -9,10 +9,11 @@ import type { Counters } from '../../src/base/counters.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
 import { roundedMss } from '../support/cookie-mss.js';
 import type { SentFrame } from '../support/memory.js';
-import { describe, type ParsedPacket, parse } from '../support/packet-parse.js';
+import { describe, type ParsedPacket } from '../support/packet-parse.js';
 import type { ClientConnection } from './client.js';
 import { type Renamed, type Resource, renamedSlice, renamedStream } from './content.js';
 import type { Handshake, Offer } from './handshakes.js';
+import { parsed } from './parsed.js';
 
 const NOT_RENAMED: Renamed = { asked: 0, line: new Uint8Array(0), more: 0 };
 
@@ -75,7 +76,7 @@ export class Checker {
 
   /** The engine is about to receive a frame. */
   onReceived(frame: Uint8Array, flags: number): void {
-    const packet = parse(frame, this.world.key);
+    const packet = parsed(frame, this.world.key);
     const vouched = (flags & (FrameFlags.checksumPartial | FrameFlags.checksumValid)) !== 0;
     // A damaged frame counts as lost.
     const harmless = (problem: string): boolean =>
@@ -129,7 +130,7 @@ export class Checker {
 
   /** The engine has sent a frame. `wire` is the frame as it leaves, its checksum finished. */
   onSent(sent: SentFrame, wire: Uint8Array): void {
-    const packet = parse(wire, this.world.key);
+    const packet = parsed(wire, this.world.key);
     if (sent.received !== undefined) this.onForwarded(sent, packet);
     else {
       for (const problem of packet.problems) {
@@ -163,11 +164,10 @@ export class Checker {
 
   private onForwarded(sent: SentFrame, packet: ParsedPacket): void {
     const received = sent.received!;
-    for (let i = 12; i < received.length; i++) {
-      if (sent.frame[i] !== received[i]) {
-        this.blame(packet, `byte ${i} was changed on the way`);
-        return;
-      }
+    if (Buffer.compare(sent.frame.subarray(12), received.subarray(12)) !== 0) {
+      const at = received.findIndex((byte, i) => i >= 12 && byte !== sent.frame[i]);
+      this.blame(packet, `byte ${at} was changed on the way`);
+      return;
     }
     const node = this.world.nodeByMac(packet.ethernet.destination);
     if (packet.ethernet.source !== this.world.balancerMac)

@@ -119,14 +119,19 @@ export interface Message {
 export class MessageReader {
   private bytes = Buffer.alloc(0);
   private ended = 0;
+  private fresh: Uint8Array[] = [];
+  /** Bytes that are here, and those without which there is no whole message. */
+  private length = 0;
+  private needed = 0;
 
   feed(bytes: Uint8Array): void {
-    this.bytes = Buffer.concat([this.bytes, bytes]);
+    this.fresh.push(bytes);
+    this.length += bytes.length;
   }
 
   /** Bytes that belong to no whole message yet. */
   get left(): number {
-    return this.bytes.length;
+    return this.length;
   }
 
   /** Bytes of all messages taken so far. */
@@ -140,6 +145,9 @@ export class MessageReader {
    * @param bodiless an answer to HEAD: the fields tell about a body that does not follow
    */
   take(bodiless = false): Message | string | undefined {
+    if (this.length < this.needed) return undefined;
+    if (this.fresh.length > 0) this.bytes = Buffer.concat([this.bytes, ...this.fresh]);
+    this.fresh = [];
     const end = this.bytes.indexOf('\r\n\r\n');
     if (end < 0) return undefined;
     const [start = '', ...lines] = this.bytes.toString('latin1', 0, end).split('\r\n');
@@ -155,7 +163,10 @@ export class MessageReader {
     if (bodiless || start.startsWith('HTTP/1.1 1')) return this.cut(start, fields, [], first);
     if (fields.get('transfer-encoding') === 'chunked')
       return this.takeChunked(start, fields, first);
-    if (this.bytes.length < first + length) return undefined;
+    if (this.bytes.length < first + length) {
+      this.needed = first + length;
+      return undefined;
+    }
     return this.cut(start, fields, [this.bytes.subarray(first, first + length)], first + length);
   }
 
@@ -196,6 +207,8 @@ export class MessageReader {
   ): Message {
     const body = Uint8Array.from(Buffer.concat(parts));
     this.bytes = this.bytes.subarray(end);
+    this.length -= end;
+    this.needed = 0;
     this.ended += end;
     return { start, fields, body };
   }

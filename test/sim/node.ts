@@ -4,8 +4,9 @@
  * without a socket with RST.
  */
 import { build, type PacketSpec } from '../../lab/packet.js';
-import { type ParsedPacket, parse } from '../support/packet-parse.js';
+import type { ParsedPacket } from '../support/packet-parse.js';
 import type { Clock } from './clock.js';
+import { parsed } from './parsed.js';
 import type { Random } from './random.js';
 import { resetFor, type Segment } from './segment.js';
 import { type Application, WebServer, type WebServerOptions } from './server.js';
@@ -135,7 +136,7 @@ export class SimNode {
 
   receive(frame: Uint8Array): void {
     if (this.down) return;
-    const packet = parse(frame, this.world.key);
+    const packet = parsed(frame, this.world.key);
     if (packet.problems.length > 0 || packet.ip === undefined) {
       this.counts.forged++;
       return;

@@ -4,11 +4,11 @@
 
 import { addressNumber, addressText, build } from '../../lab/packet.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
-import { parse } from '../support/packet-parse.js';
 import { ClientConnection, type ClientWorld, type Plan } from './client.js';
 import type { Clock } from './clock.js';
 import { padded, unfinished } from './frames.js';
 import type { LinkQuality } from './network.js';
+import { parsed } from './parsed.js';
 import type { Random } from './random.js';
 import type { PlannedClient } from './scenario.js';
 import { resetFor, type Segment } from './segment.js';
@@ -79,7 +79,7 @@ export class Population {
 
   /** A frame arrives at the machine with this address. */
   receive(address: string, frame: Uint8Array): void {
-    const packet = parse(frame);
+    const packet = parsed(frame);
     const { tcp, ip } = packet;
     if (packet.problems.length > 0 || tcp === undefined || ip?.source !== this.world.virtualAddress)
       return;

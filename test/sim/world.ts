@@ -14,7 +14,7 @@ import { inSlots } from '../../src/engine/farm.js';
 import { NodeTable } from '../../src/engine/node-table.js';
 import type { CloseReason, Observer } from '../../src/engine/options.js';
 import { MemoryDatapath, type SentFrame } from '../support/memory.js';
-import { describe, parse } from '../support/packet-parse.js';
+import { describe, type ParsedPacket } from '../support/packet-parse.js';
 import { UPTIMES } from '../support/uptime.js';
 import { Attacker } from './attacker.js';
 import {
@@ -34,6 +34,7 @@ import type { Resource } from './content.js';
 import { finished } from './frames.js';
 import { type LinkQuality, Network } from './network.js';
 import { SimNode } from './node.js';
+import { parsed } from './parsed.js';
 import { Population } from './population.js';
 import { Random } from './random.js';
 import { makeScenario, type Scenario } from './scenario.js';
@@ -224,7 +225,7 @@ export class World {
 
   // --- called by nodes
 
-  built(node: SimNode, packet: ReturnType<typeof parse>): void {
+  built(node: SimNode, packet: ParsedPacket): void {
     this.checker.onSocket(node.options.name, packet);
   }
 
@@ -247,7 +248,7 @@ export class World {
   }
 
   transmit(node: SimNode, frame: Uint8Array): void {
-    const packet = parse(frame);
+    const packet = parsed(frame);
     this.note(node.options.name, frame);
     const { destination } = packet.ethernet;
     if (destination === BALANCER_MAC) {
@@ -280,7 +281,7 @@ export class World {
   /** Adds a frame that leaves `from` to the trace. */
   note(from: string, frame: Uint8Array): void {
     if (this.trace === undefined) return;
-    this.trace.push(`${this.at()} ${from.padEnd(9)} ${describe(parse(frame, this.key))}`);
+    this.trace.push(`${this.at()} ${from.padEnd(9)} ${describe(parsed(frame, this.key))}`);
   }
 
   private makeNode(index: number, name: string, mac: string, address: string): SimNode {
@@ -355,7 +356,7 @@ export class World {
       if (sent === undefined) continue;
       const wire = sent.flags & FrameFlags.checksumPartial ? finished(sent.frame) : sent.frame;
       this.checker.onSent(sent, wire);
-      const packet = parse(wire);
+      const packet = parsed(wire);
       this.note('engine', wire);
       const node = this.nodes.find((one) => one.options.mac === packet.ethernet.destination);
       if (node !== undefined) {

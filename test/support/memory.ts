@@ -53,9 +53,10 @@ export class MemoryDatapath implements TransmitQueue {
   /** Invalidates the frames received so far: their bytes are overwritten. */
   flush(): void {
     for (const [offset, { length }] of this.valid) {
-      const after = this.memory.bytes.subarray(offset + length, offset + length + GUARD);
-      if (after.some((byte) => byte !== UNWRITTEN))
-        throw new Error('the engine wrote behind a received frame');
+      for (let i = offset + length; i < offset + length + GUARD; i++) {
+        if (this.memory.bytes[i] !== UNWRITTEN)
+          throw new Error('the engine wrote behind a received frame');
+      }
       this.memory.bytes.fill(UNWRITTEN, offset, offset + length);
     }
     this.valid.clear();
