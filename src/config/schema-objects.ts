@@ -171,7 +171,7 @@ export const VirtualServer = Type.Object(
       Type.Integer({
         minimum: FEWEST_BUCKETS,
         maximum: MOST_BUCKETS,
-        description: `With \`mode: forward\`, the size of a fixed table: a hash of client address and port says which bucket has the node. It needs no memory for single connections. A power of two from ${FEWEST_BUCKETS} to ${MOST_BUCKETS}. Without this key, each connection has a session.`,
+        description: `With \`mode: forward\`, the size of a fixed table: a hash of client address and port says which bucket has the node. It needs no memory for single connections. The weights say how many buckets each node has; the predictor says nothing. A power of two from ${FEWEST_BUCKETS} to ${MOST_BUCKETS}. Without this key, each connection has a session.`,
         expected: `a power of two from ${FEWEST_BUCKETS} to ${MOST_BUCKETS}`,
       }),
     ),

@@ -2,7 +2,8 @@
  * Rewriting: the path that a node gets instead of the one that the client asked for. A template is
  * a path in which "%p" stands for what follows the matched path. That comes from the request's path
  * in normal form, in which only bytes of a path are left: so nothing that a client sends can add a
- * query, a line or a ".." to the head.
+ * query, a line or a dot segment to the head. "%2F" stays encoded. A server that decodes it may see
+ * dot segments beside it, as it does without rewriting.
  *
  *     resource /old/ , rewrite /new/%p
  *     GET /old/./a%7eb?c HTTP/1.1  ->  GET /new/a~b?c HTTP/1.1
