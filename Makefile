@@ -70,7 +70,7 @@ lint: node_modules/.package-lock.json
 	@node node_modules/@biomejs/biome/bin/biome check --log-level=warn --diagnostic-level=error .
 
 test:
-	@scripts/check-kernel.sh
+	@scripts/check-kernel.sh --adopt
 	@scripts/setup.sh test
 	@$(AGAIN) run-tests
 
@@ -96,35 +96,35 @@ bench: bench-farm
 
 # ARGS=--no-write does not change docs/benchmarks.md and bench/results/latest.json.
 bench-farm:
-	@scripts/check-kernel.sh
+	@scripts/check-kernel.sh --adopt
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/farm/farm.bench.js $(ARGS)
 
 # Measures how long reloads of a large config delay packets: docs/tuning.md, "Large farms".
 bench-reload:
-	@scripts/check-kernel.sh
+	@scripts/check-kernel.sh --adopt
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/reload/reload.bench.js
 
 # Measures small packets through mode forward, next to a program that only swaps MAC addresses.
 bench-forward:
-	@scripts/check-kernel.sh
+	@scripts/check-kernel.sh --adopt
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/forward/forward.bench.js
 
 # Measures moves of kept-alive requests next to HAProxy, which routes the same requests by path.
 bench-moving:
-	@scripts/check-kernel.sh
+	@scripts/check-kernel.sh --adopt
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/moving/moving.bench.js
 
 # Measures answers of the balancer itself next to those of HAProxy.
 bench-answers:
-	@scripts/check-kernel.sh
+	@scripts/check-kernel.sh --adopt
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/answers/answers.bench.js
@@ -144,7 +144,7 @@ bench-micro: build
 LIBRARY := $(DESTDIR)$(PREFIX)/lib/baton
 
 # The objects that the installed programs load; the others are for benchmarks.
-INSTALLED_BPF := guard probe shim xdp
+INSTALLED_BPF := guard probe shim shim-replay shim-old xdp
 
 # Installs only what running needs: no compiler, no tests.
 install: build

@@ -1,10 +1,18 @@
 #!/bin/sh
-# Checks that this machine's kernel can run Baton. If not, says what is wrong and what to install,
+# Checks that this machine's kernel can run Baton: a node that replays handshakes. With --adopt, a
+# node that adopts, as tests and benchmarks need it. If not, says what is wrong and what to install,
 # with exit code 1. With --warn this is a warning and the exit code is 0, because building and
 # `make test-unit` do not need such a kernel. The programs themselves make this check in
 # src/host/kernel.ts.
-needed=6.9
-function=bpf_sk_assign_tcp_reqsk
+needed=5.10
+function=bpf_skc_to_tcp_sock
+what='run Baton'
+if [ "${1:-}" = --adopt ]; then
+	shift
+	needed=6.9
+	function=bpf_sk_assign_tcp_reqsk
+	what='run the tests and benchmarks of Baton'
+fi
 description=/sys/kernel/btf/vmlinux
 
 # This file contains the names of the kernel's functions as plain text.
@@ -21,7 +29,9 @@ if older; then
 		*) image=linux-image-amd64 ;;
 	esac
 	codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null)
-	if [ "$codename" = bookworm ]; then
+	if [ "$needed" = 5.10 ]; then
+		remedy="Debian 11 and newer have such a kernel ($image). Reboot after installing it."
+	elif [ "$codename" = bookworm ]; then
 		remedy="On Debian 12: add bookworm-backports to apt's sources,"
 		remedy="$remedy 'apt-get install -t bookworm-backports $image', reboot."
 		remedy="$remedy Or upgrade to Debian 13."
@@ -35,10 +45,10 @@ elif [ ! -e "$description" ]; then
 	remedy="$remedy use a kernel with CONFIG_DEBUG_INFO_BTF, like those of Debian."
 else
 	reason="has no $function."
-	remedy='Use a kernel with CONFIG_BPF_SYSCALL and CONFIG_SYN_COOKIES, like those of Debian.'
+	remedy='Use a kernel with CONFIG_BPF_SYSCALL, CONFIG_INET and CONFIG_SYN_COOKIES, like those of Debian.'
 fi
 warn=
 [ "${1:-}" != --warn ] || warn='warning: '
-echo "setup: ${warn}this machine cannot run Baton: kernel $running $reason" >&2
+echo "setup: ${warn}this machine cannot $what: kernel $running $reason" >&2
 echo "setup: $remedy" >&2
 [ -n "$warn" ]

@@ -49,6 +49,9 @@ struct translation {
 	__s8 window_in;    /* 17 the same, of windows of the client */
 	__u8 has_floor;    /* 18 */
 	__u8 on;           /* 19 1: there is something to translate */
+	__u32 syn_tsval;   /* 20 with `echo`: TSval of the socket's SYN/ACK */
+	__u8 echo;         /* 24 1: the socket has sent nothing else, so it accepts no other echo */
+	__u8 pad[3];       /* 25 always 0 */
 };
 
 /*
@@ -77,8 +80,18 @@ struct session {
 	__u32 left_ms;          /* 52 then: when, ms of bpf_ktime_get_ns */
 	struct answers answers; /* 56 those of its server. Only with `follow` */
 	struct translation translation; /* 88 */
-	__u32 pad;                      /* 108 always 0 */
+	__u8 replay;        /* 116 REPLAY_* */
+	__u8 options;       /* 117 with `replay`: IXP_*_OK of the handshake */
+	__u8 scale;         /* 118 then: the window shift that the client was promised */
+	__u8 more;          /* 119 always 0 */
+	__u32 stream_next;  /* 120 then: the number of the socket's first byte in the stream */
+	__u32 stream_clock; /* 124 then: the stream's clock when the SYN was played */
 };
+
+/* session.replay */
+#define REPLAY_NOT 0
+#define REPLAY_SYN 1      /* its SYN was given to the listener */
+#define REPLAY_ANSWERED 2 /* the listener has answered; the numbers are translated */
 
 /* session.left */
 #define LEFT_NOT 0
@@ -115,8 +128,8 @@ BATON_ASSERT(sizeof(struct shim_config) == 24, "shim_config");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
 BATON_ASSERT(sizeof(struct answers) == 32, "answers");
-BATON_ASSERT(sizeof(struct translation) == 20, "translation");
-BATON_ASSERT(sizeof(struct session) == 112, "session");
+BATON_ASSERT(sizeof(struct translation) == 28, "translation");
+BATON_ASSERT(sizeof(struct session) == 128, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
 BATON_ASSERT(sizeof(struct guard_sharing) == 12, "guard_sharing");
 BATON_ASSERT(sizeof(struct redirect_request) == 8, "redirect_request");

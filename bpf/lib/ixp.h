@@ -42,6 +42,11 @@
  * numbers than the stream, so from then on the shim translates them.
  * AWAKE: this node is still the node of the session, so its client gets what the shim has held
  * back. The numbers are those of LEAVE; there is no payload.
+ * REPLAY: the node gives this SYN to its listener. It is built again from what the handshake agreed
+ * on, and takes the number before the session's next byte. Its acknowledgement number, which no
+ * listener reads, is the next number to be sent to the client. The node keeps its SYN/ACK from the
+ * client and answers IXCP_SYN_ACK; from then on the shim translates the numbers of the node's
+ * socket. An IXP_ADOPT of the session, with the same numbers, completes the handshake.
  */
 enum ixp_type {
 	IXP_ADOPT = 1,
@@ -51,6 +56,7 @@ enum ixp_type {
 	IXP_PARK = 5,
 	IXP_RESUME = 6,
 	IXP_AWAKE = 7,
+	IXP_REPLAY = 8,
 };
 
 /* ixp_hdr.flags: TCP options that both sides agreed on in the handshake */
@@ -126,6 +132,7 @@ enum ixcp_type {
 	IXCP_LEFT = 9,     /* answer to IXP_LEAVE: the socket ends, and the client hears nothing */
 	IXCP_PARKED = 10,  /* answer to IXP_PARK: the socket waits, and the client hears nothing */
 	IXCP_ENDED = 11,   /* all requests are answered, and the session is parked; `answers` */
+	IXCP_SYN_ACK = 12, /* answer to IXP_REPLAY: the node's listener has answered */
 };
 
 enum ixcp_reason {
@@ -166,6 +173,7 @@ enum ixcp_reason {
 #define IXCP_NO_TSTAMP 0x0040
 #define IXCP_NO_COOKIES 0x0080 /* cannot adopt because net.ipv4.tcp_syncookies is 0 */
 #define IXCP_CAN_PARK 0x0100   /* knows IXP_PARK, IXP_RESUME, IXP_AWAKE and IXP_TELL */
+#define IXCP_CAN_REPLAY 0x0400 /* knows IXP_REPLAY */
 #define IXCP_LEAVING 0x8000    /* the agent ends */
 
 struct ixcp_hdr {

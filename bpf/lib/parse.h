@@ -62,6 +62,7 @@ static __always_inline int of_another_vlan(__u32 present, __u32 tci)
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
+#define TCP_ECN 0xc0 /* CWR and ECE: RFC 3168 section 6.1.1 */
 
 /* The first bytes of a TCP or UDP header. */
 struct ports {

@@ -5,6 +5,7 @@
  *     the session's socket has all bytes    -> IXCP_ADOPTED
  *     the session's socket is there         -> remove IXP, pass, confirm again
  *     the session had a socket              -> IXCP_RST: the session is over
+ *     the session's SYN was answered        -> remove IXP, pass: the request becomes a socket
  *     another session's socket is there,    -> clear the four-tuple, then start again
  *     or one that this session left
  *     the session moved on after the frame  -> drop
@@ -53,6 +54,49 @@ static __always_inline int clear_tuple(struct __sk_buff *skb, const struct ixp_f
 	return end_and_wait(skb, frame, rcv_nxt + 1, 0, TCP_SYN | TCP_FIN, BATON_MARK_AGAIN);
 }
 
+/* The entry of a session that begins with this frame. */
+static __always_inline struct session new_session(const struct ixp_frame *frame)
+{
+	struct session session = {
+		.nonce = frame->ixp.session,
+		.balancer = frame->ixp.balancer,
+		.confirm = bpf_ntohl(frame->ixp.confirm),
+		.asked = 1,
+		.client_confirms = !!(frame->ixp.flags & IXP_CLIENT_CONFIRMS),
+		.notice_from = bpf_ntohl(frame->ack) + INITIAL_WINDOW_BYTES,
+		.adopted_at = bpf_ktime_get_ns(),
+		.hold_reset = !!(frame->ixp.flags & IXP_HOLD_RESET),
+	};
+
+#ifndef BATON_WITHOUT_LOOP
+	if (frame->ixp.flags & IXP_FOLLOW) {
+		session.follow = 1;
+		session.answers.phase = ANSWERS_ENDED;
+		session.answers.next = bpf_ntohl(frame->ack);
+		session.answers.head_request = !!(frame->ixp.flags & IXP_HEAD);
+	}
+#endif
+	__builtin_memcpy(session.mac, frame->mac, ETH_ALEN);
+	return session;
+}
+
+#ifdef BATON_WITHOUT_ADOPTION
+
+/* This kernel builds no sockets. Releases `sk`, a listener or NULL. */
+static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *frame,
+                                 struct bpf_sock *sk, int replaces)
+{
+	(void)skb;
+	(void)frame;
+	(void)replaces;
+	if (!sk)
+		return REFUSE(NO_LISTENER);
+	bpf_sk_release(sk);
+	return REFUSE(UNABLE);
+}
+
+#else
+
 static __always_inline void fill_attributes(struct bpf_tcp_req_attrs *attributes,
                                             const struct ixp_hdr *ixp)
 {
@@ -85,23 +129,8 @@ static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *
 	const struct shim_service *service = bpf_map_lookup_elem(&services, &number);
 	struct bpf_tcp_req_attrs attributes = {};
 	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
-	struct session session = {
-		.nonce = frame->ixp.session,
-		.balancer = frame->ixp.balancer,
-		.confirm = bpf_ntohl(frame->ixp.confirm),
-		.asked = 1,
-		.client_confirms = !!(frame->ixp.flags & IXP_CLIENT_CONFIRMS),
-		.notice_from = bpf_ntohl(frame->ack) + INITIAL_WINDOW_BYTES,
-		.adopted_at = bpf_ktime_get_ns(),
-		.hold_reset = !!(frame->ixp.flags & IXP_HOLD_RESET),
-	};
+	struct session session = new_session(frame);
 
-	if (frame->ixp.flags & IXP_FOLLOW) {
-		session.follow = 1;
-		session.answers.phase = ANSWERS_ENDED;
-		session.answers.next = bpf_ntohl(frame->ack);
-		session.answers.head_request = !!(frame->ixp.flags & IXP_HEAD);
-	}
 	if (service || number != 0) {
 		if (sk)
 			bpf_sk_release(sk);
@@ -111,7 +140,6 @@ static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *
 		key.ipv4.dport = service->port;
 		sk = look_up(skb, &key);
 	}
-	__builtin_memcpy(session.mac, frame->mac, ETH_ALEN);
 	fill_attributes(&attributes, &frame->ixp);
 
 	if (!sk)
@@ -149,6 +177,8 @@ static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *
 	return TC_ACT_OK;
 }
 
+#endif
+
 static __always_inline int adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 {
 	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
@@ -171,6 +201,11 @@ static __always_inline int adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 	if (found == FOUND_NOTHING || found == FOUND_LISTENER) {
 		/* If a socket has answered the request, a second socket must not answer it again.
 		 */
+		if (known && session->replay && !session->sent) {
+			if (sk)
+				bpf_sk_release(sk);
+			return drop(SHIM_DROP_NO_SOCKET);
+		}
 		if (!known || !session->sent)
 			return build(skb, frame, sk, session != NULL);
 		if (sk)
@@ -197,7 +232,10 @@ static __always_inline int adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 		}
 		return clear_tuple(skb, frame, found, rcv_nxt);
 	default:
-		return REFUSE(TUPLE_IN_USE);
+		if (!known || session->replay != REPLAY_ANSWERED)
+			return clear_tuple(skb, frame, found, rcv_nxt);
+		request_confirmation(session, frame);
+		return strip_and_pass(skb, frame, session, SHIM_ADOPTED);
 	}
 }
 

@@ -54,6 +54,10 @@ struct tcp_sock {
 	__u32 write_seq;  /* the next byte that it writes */
 };
 
+struct tcp_request_sock {
+	__u32 rcv_nxt;
+};
+
 struct inet_timewait_sock {
 	struct sock_common __tw_common;
 };
@@ -87,7 +91,9 @@ struct bpf_tcp_req_attrs {
  * returned a SYN cookie. Needs net.ipv4.tcp_syncookies of 1 or 2, and kernel 6.9. Older kernels
  * refuse to load the program, so the agent looks for this name first.
  */
+#ifndef BATON_WITHOUT_ADOPTION
 extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *listener,
                                    struct bpf_tcp_req_attrs *attrs, int attrs__sz) __ksym;
+#endif
 
 #endif

@@ -107,6 +107,16 @@ static __always_inline void count(__u32 index)
 		(*value)++;
 }
 
+static __always_inline void begin_watching(void)
+{
+	__u32 zero = 0;
+	__u32 *on = bpf_map_lookup_elem(&watching, &zero);
+
+	/* Written only once: all CPUs read it. */
+	if (on && !*on)
+		*on = 1;
+}
+
 static __always_inline int is_watching(void)
 {
 	__u32 zero = 0;

@@ -48,6 +48,8 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 		count(SHIM_NOTICE_RELEASED);
 	else if (notice->type == IXCP_LEFT)
 		count(SHIM_NOTICE_LEFT);
+	else if (notice->type == IXCP_SYN_ACK)
+		count(SHIM_NOTICE_SYN_ACK);
 	else if (notice->reason == IXCP_REASON_UNFOLLOWED)
 		count(SHIM_REFUSED_UNFOLLOWED);
 	else if (notice->reason == IXCP_REASON_UNANSWERED)

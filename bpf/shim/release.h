@@ -22,11 +22,12 @@
  * True if the socket has received exactly the bytes of the handoff, and its server has read none of
  * them and written nothing.
  */
-static __always_inline int is_unread(const struct tcp_sock *tcp, const struct ixp_frame *frame)
+static __always_inline int is_unread(const struct tcp_sock *tcp, const struct session *session,
+                                     const struct ixp_frame *frame)
 {
-	return tcp->copied_seq == bpf_ntohl(frame->seq) &&
-	       tcp->rcv_nxt == bpf_ntohl(frame->ixp.confirm) &&
-	       tcp->write_seq == bpf_ntohl(frame->ack);
+	return tcp->copied_seq == socket_received(session, bpf_ntohl(frame->seq)) &&
+	       tcp->rcv_nxt == socket_received(session, bpf_ntohl(frame->ixp.confirm)) &&
+	       tcp->write_seq == socket_sent(session, bpf_ntohl(frame->ack));
 }
 
 /* True if the server began a response to any session since this session was adopted. */
@@ -57,13 +58,16 @@ static __always_inline int release(struct __sk_buff *skb, struct ixp_frame *fram
 	} else if (sk->state != STATE_TIME_WAIT && sk->state != STATE_NEW_SYN_RECV) {
 		tcp = bpf_skc_to_tcp_sock(sk);
 		if (tcp) {
+			int unread = is_unread(tcp, session, frame);
+
+			frame->seq = bpf_htonl(tcp->rcv_nxt);
 			/* After a wait, the socket is still here: a firewall may have dropped
 			 * the RST. */
-			if (frame->waits > 0 || !is_unread(tcp, frame) || answers_others(session)) {
+			if (frame->waits > 0 || !unread || answers_others(session)) {
 				session->released = 0;
+				frame->seq = bpf_htonl(stream_received(session, tcp->rcv_nxt));
 				outcome = ANSWER | IXCP_ADOPTED;
 			}
-			frame->seq = bpf_htonl(tcp->rcv_nxt);
 		} else {
 			outcome = drop(SHIM_DROP_NO_SOCKET);
 		}

@@ -3,6 +3,7 @@
  * Handles a verified IXP_SEGMENT frame:
  *
  *     the session's socket is there    -> remove IXP, pass
+ *     its listener has answered        -> the same: the segment may complete the handshake
  *     the session has moved on         -> drop
  *     the session had a socket         -> IXCP_RST: the session is over
  *     a SYN without a socket           -> the same
@@ -44,7 +45,9 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct ixp_
 		bpf_sk_release(sk);
 	if (frame->ixp.flags & IXP_HEAD)
 		answers_expect_head(&session->answers, bpf_ntohl(frame->ixp.request));
-	if (found == FOUND_SOCKET || (found == FOUND_TIME_WAIT && !syn)) {
+	int opening = found == FOUND_REQUEST && session->replay == REPLAY_ANSWERED && !syn;
+
+	if (found == FOUND_SOCKET || opening || (found == FOUND_TIME_WAIT && !syn)) {
 		request_confirmation(session, frame);
 		return strip_and_pass(skb, frame, session, SHIM_SEGMENT);
 	}

@@ -6,7 +6,8 @@
  * than the client. All other frames pass unchanged, after one check of the protocol (ingress) or
  * one map look-up (egress).
  *
- * Both are attached to clsact with direct action and priority 2. Needs kernel 6.9.
+ * Both are attached to clsact with direct action and priority 2. Needs kernel 6.9, for adopting;
+ * shim-replay.bpf.c and shim-old.bpf.c are the same program without what older kernels lack.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -14,15 +15,18 @@
 #include <bpf/bpf_helpers.h>
 
 #include "adopt.h"
-#include "follow.h"
 #include "kernel.h"
-#include "leave.h"
 #include "maps.h"
 #include "notice.h"
 #include "parse.h"
 #include "release.h"
+#include "replay.h"
 #include "segment.h"
 #include "translate.h"
+#ifndef BATON_WITHOUT_LOOP
+#include "follow.h"
+#include "leave.h"
+#endif
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -145,15 +149,20 @@ int shim_ingress(struct __sk_buff *skb)
 	case IXP_ADOPT:
 		outcome = adopt(skb, &frame);
 		break;
+	case IXP_REPLAY:
+		outcome = replay(skb, &frame);
+		break;
 	case IXP_SEGMENT:
 		outcome = pass_segment(skb, &frame);
 		break;
 	case IXP_RELEASE:
 		outcome = release(skb, &frame);
 		break;
+#ifndef BATON_WITHOUT_LOOP
 	case IXP_LEAVE:
 		outcome = leave(skb, &frame);
 		break;
+#endif
 	default:
 		outcome = drop(SHIM_DROP_TYPE);
 	}
@@ -192,11 +201,15 @@ int shim_egress(struct __sk_buff *skb)
 
 	__u32 headers = TCP_FRAME_BYTES - TCP_BYTES + (__u32)view.tcp->doff * 4;
 
+	if (session->replay && (tcp_flags(view.tcp) & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+		return answer_syn(skb, session, (__u32)view.tcp->doff * 4);
+#ifndef BATON_WITHOUT_LOOP
 	if (session->follow) {
 		if (session->left)
 			return answer_left(skb, session, &tuple, &view);
 		follow(skb, &session->answers, headers, bpf_ntohl(view.tcp->seq));
 	}
+#endif
 	if (session->translation.on) {
 		if (translate(skb, &session->translation, TCP_OFFSET, view.tcp->doff * 4,
 		              TO_CLIENT))

@@ -34,7 +34,7 @@ static __always_inline struct bpf_sock *look_up(struct __sk_buff *skb, struct bp
 	return bpf_skc_lookup_tcp(skb, key, sizeof(key->ipv4), BPF_F_CURRENT_NETNS, 0);
 }
 
-/* The kind of a socket. For FOUND_SOCKET and FOUND_TIME_WAIT, also its next expected byte. */
+/* The kind of a socket. If it is none that listens, also its next expected byte. */
 static __always_inline enum found kind_of(struct bpf_sock *sk, __u32 *rcv_nxt)
 {
 	if (!sk)
@@ -48,7 +48,12 @@ static __always_inline enum found kind_of(struct bpf_sock *sk, __u32 *rcv_nxt)
 			*rcv_nxt = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;
 			return FOUND_TIME_WAIT;
 		}
-	} else if (sk->state != STATE_NEW_SYN_RECV) {
+	} else if (sk->state == STATE_NEW_SYN_RECV) {
+		struct tcp_request_sock *request = bpf_skc_to_tcp_request_sock(sk);
+
+		if (request)
+			*rcv_nxt = request->rcv_nxt;
+	} else {
 		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 
 		if (tcp) {

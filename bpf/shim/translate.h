@@ -49,11 +49,16 @@ static __always_inline __u32 word_at(const struct tcp_header *header, __u32 at)
 	return bpf_ntohl(word);
 }
 
-static __always_inline void add_at(struct tcp_header *header, __u32 at, __u32 number)
+static __always_inline void set_at(struct tcp_header *header, __u32 at, __u32 number)
 {
-	__u32 word = bpf_htonl(word_at(header, at) + number);
+	__u32 word = bpf_htonl(number);
 
 	__builtin_memcpy(&header->bytes[at & (TCP_HEADER_ROOM - 1)], &word, sizeof(word));
+}
+
+static __always_inline void add_at(struct tcp_header *header, __u32 at, __u32 number)
+{
+	set_at(header, at, word_at(header, at) + number);
 }
 
 static __always_inline __u16 shift_window(__u16 window, __s8 shift)
@@ -72,9 +77,13 @@ static __always_inline void translate_clock(struct tcp_header *header, __u32 at,
                                             enum direction direction)
 {
 	if (direction == TO_SOCKET) {
-		add_at(header, at + 4, -translation->clock);
+		if (translation->echo)
+			set_at(header, at + 4, translation->syn_tsval);
+		else
+			add_at(header, at + 4, -translation->clock);
 		return;
 	}
+	translation->echo = 0;
 
 	__u32 tsval = word_at(header, at) + translation->clock;
 

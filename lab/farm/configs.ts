@@ -9,6 +9,9 @@ import type { Host } from './host.js';
  */
 export const DATAPATH = process.env.BATON_DATAPATH ?? 'packet';
 
+/** How nodes take connections, unless a test says it for a node. End to end tests run with both. */
+export const HANDOFF = process.env.BATON_HANDOFF ?? 'auto';
+
 /** Both files are in the farm's directory. */
 export const KEY_FILE = 'key.hex';
 export const CONTROL_SOCKET = 'baton.sock';
@@ -26,12 +29,14 @@ type Keys = Record<string, unknown>;
 
 /**
  * The text of balancer.yaml.
+ * @param handoffs how nodes take connections, by index; default `HANDOFF`
  * @param more keys that replace or follow the default ones
  */
 export function balancerYaml(
   nodes: readonly Host[],
   nodeNetwork: boolean,
   resources: readonly Resource[],
+  handoffs: readonly string[],
   more: Keys,
 ): string {
   return stringify({
@@ -41,7 +46,11 @@ export function balancerYaml(
     keyFile: KEY_FILE,
     controlSocket: CONTROL_SOCKET,
     virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, predictor: 'round-robin' }],
-    nodes: nodes.map(({ name, address }) => ({ name, address })),
+    nodes: nodes.map(({ name, address }, index) => ({
+      name,
+      address,
+      handoff: handoffs[index] ?? HANDOFF,
+    })),
     resources,
     ...more,
   });

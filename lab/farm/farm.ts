@@ -30,6 +30,8 @@ export interface FarmOptions extends Layout {
   web?: WebOptions[];
   /** Keys to add to the nodes' configs, by index. */
   agents?: Record<string, unknown>[];
+  /** How the nodes take connections, by index: values of the key `handoff`. */
+  handoffs?: string[];
 }
 
 /** Both programs log this word when they work. */
@@ -56,6 +58,7 @@ export class Farm {
   balancerProgram: Program | undefined;
   readonly agents: (Program | undefined)[] = [];
   private readonly agentKeys: Record<string, unknown>[];
+  private readonly handoffs: readonly string[];
   private readonly nodeNetwork: boolean;
   /** Ends of the balancer's cables in the switch's namespace. */
   private readonly balancerCables: readonly string[];
@@ -68,6 +71,7 @@ export class Farm {
   ) {
     this.tag = tag;
     this.agentKeys = options.agents ?? [];
+    this.handoffs = options.handoffs ?? [];
     this.nodeNetwork = options.nodeNetwork ?? false;
     this.balancerCables = wired.filter(({ name }) => name === 'balancer').flatMap(cablesOf);
     this.directory = lifetime.directory;
@@ -139,7 +143,10 @@ export class Farm {
 
   /** Writes balancer.yaml: the nodes of this farm, these resources, and the given keys. */
   configureBalancer(resources: readonly Resource[], more: Record<string, unknown> = {}): void {
-    writeFileSync(this.balancerConfig, balancerYaml(this.nodes, this.nodeNetwork, resources, more));
+    writeFileSync(
+      this.balancerConfig,
+      balancerYaml(this.nodes, this.nodeNetwork, resources, this.handoffs, more),
+    );
   }
 
   /** Writes a node's config and returns its path. */

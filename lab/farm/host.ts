@@ -1,4 +1,6 @@
 /** One machine of a farm: a network namespace with an interface eth0, some with eth1 as well. */
+import path from 'node:path';
+import { projectRoot } from './baton.js';
 import { Program, type RunOptions, type RunResult, run } from './process.js';
 
 /** Bytes and packets through an interface since the farm was made, as `ip -s link` counts them. */
@@ -69,6 +71,16 @@ export class Host {
     const value = on ? 'on' : 'off';
     const features = ['tx', 'tso', 'gso'].flatMap((feature) => [feature, value]);
     await this.run('ethtool', ['-K', 'eth0', ...features]);
+  }
+
+  /** Has eth0 lose 2 % of the frames in both directions, from now on. */
+  async loseFrames(): Promise<void> {
+    const object = path.join(projectRoot(), 'build', 'bpf', 'loss.bpf.o');
+    await this.run('tc', ['qdisc', 'replace', 'dev', 'eth0', 'clsact']);
+    for (const hook of ['ingress', 'egress']) {
+      const filter = ['filter', 'add', 'dev', 'eth0', hook, 'prio', '1', 'handle', '1'];
+      await this.run('tc', [...filter, 'bpf', 'da', 'obj', object, 'sec', 'tc']);
+    }
   }
 
   /** A counter of this host's kernel by its name in `nstat`, such as TcpRetransSegs. */

@@ -4,7 +4,7 @@
  */
 
 import type { NodeCondition } from '../api/documents.js';
-import { Outcome } from '../directory/node-memory.js';
+import { Outcome, Way } from '../directory/node-memory.js';
 import type { NodeHealth } from '../directory/node-states.js';
 import { KERNEL_OPTIONS, settingName } from '../host/kernel-options.js';
 import { Setting } from '../host/sysctl.js';
@@ -70,11 +70,8 @@ export function nodeStatus(facts: NodeFacts, servers: readonly StatusServer[]): 
   if (reported && (facts.flags & IxcpFlag.leaving) !== 0) {
     return is('leaving', 'its agent is stopping or has stopped');
   }
-  if (reported && (facts.flags & IxcpFlag.canAdopt) === 0) {
-    const cookies = (facts.flags & IxcpFlag.noCookies) !== 0;
-    const setting = `${settingName(Setting.synCookies)} is 0 there`;
-    return is('unable', cookies ? setting : 'its agent says that its kernel cannot adopt');
-  }
+  const why = unableText(facts);
+  if (why !== '') return is('unable', why);
   const lacking = lackingText(facts, servers);
   if (servers.length > 0 && servers.every(({ slot }) => facts.lacks[slot] === 1))
     return is('unable', lacking);
@@ -87,13 +84,43 @@ export function nodeStatus(facts: NodeFacts, servers: readonly StatusServer[]): 
     refusing,
     facts.failed ? 'did not answer the last handoff' : '',
     reportText(facts),
+    replayText(facts, servers),
     ...optionTexts(facts),
   ].filter((note) => note !== '');
-  const why = notes.join('; ');
-  if (facts.suspended || stands !== '') return is('suspended', why);
-  if (refusing !== '' && !adopts) return is('refusing', why);
-  if (!reported && facts.settled && facts.needsAgent && !adopts) return is('unheard', why);
-  return is('up', why);
+  const text = notes.join('; ');
+  if (facts.suspended || stands !== '') return is('suspended', text);
+  if (refusing !== '' && !adopts) return is('refusing', text);
+  if (!reported && facts.settled && facts.needsAgent && !adopts) return is('unheard', text);
+  return is('up', text);
+}
+
+/** Why a node that has reported cannot take sessions in its way; empty: it can. */
+function unableText(facts: NodeFacts): string {
+  if (facts.reportAgeMs === null) return '';
+  const adopts = (facts.flags & IxcpFlag.canAdopt) !== 0;
+  const replays = (facts.flags & IxcpFlag.canReplay) !== 0;
+  if (facts.way === Way.replay)
+    return replays ? '' : 'its agent is too old for `handoff: replay`: install this version there';
+  if (adopts || (replays && facts.way === Way.auto)) return '';
+  return noAdoptionText(facts);
+}
+
+function noAdoptionText({ flags }: NodeFacts): string {
+  return (flags & IxcpFlag.noCookies) !== 0
+    ? `${settingName(Setting.synCookies)} is 0 there`
+    : 'its agent says that its kernel cannot adopt';
+}
+
+/** Why a node with `handoff: auto` gets sessions by replay; empty: it does not. */
+function replayText(facts: NodeFacts, servers: readonly StatusServer[]): string {
+  if (facts.way !== Way.auto || facts.reportAgeMs === null) return '';
+  if ((facts.flags & IxcpFlag.canAdopt) === 0)
+    return `takes connections by replay: ${noAdoptionText(facts)}`;
+  const names = servers
+    .filter(({ slot }) => facts.unadoptable[slot] === 1)
+    .map(({ name, port }) => `${name} (port ${port})`);
+  if (names.length === 0) return '';
+  return `takes connections of ${names.join(', ')} by replay: ${refusalText(IxcpReason.unable)}`;
 }
 
 function lackingText(facts: NodeFacts, servers: readonly StatusServer[]): string {

@@ -88,6 +88,14 @@ export const COUNTERS = {
     'handoffs',
     'Handoffs that a node refused. The next holder got the session at once. WHY in `baton stats` says why the node refuses; usually nothing listens there.',
   ),
+  replay_syn: counter(
+    'handoffs',
+    'SYNs of clients played to nodes that take sessions by replay. Each handoff to such a node begins with one, and so does each repetition.',
+  ),
+  replay_fallback: counter(
+    'handoffs',
+    'Nodes with `handoff: auto` whose kernel refused to adopt a session. The sessions of that virtual server go to the node by replay from then on. WHY in `baton stats` names it.',
+  ),
   rewritten: counter(
     'handoffs',
     'Requests that were given another path for the node, because their resource has the key rewrite.',

@@ -227,6 +227,18 @@ export const SHIM_COUNTERS = {
     'Sockets that still sent something 1 s after their session had moved on, and got an RST.',
   ),
   drop_late: counter('frames', 'IXP frames of a session that arrived after it had moved on.'),
+  replayed: counter(
+    'handoffs',
+    'SYNs of sessions that the shim gave to the listener. These sessions come by replay of the handshake.',
+  ),
+  replay_repeated: counter(
+    'handoffs',
+    'SYNs that arrived again for a session whose SYN the listener already had. The balancer had not seen the answer.',
+  ),
+  notice_syn_ack: counter(
+    'notices',
+    'Notices that the listener has answered the SYN of a session. Its SYN/ACK went to nobody else.',
+  ),
 } as const satisfies Infos;
 
 /** Counters of `xdp.bpf.c`, which runs on a balancer's interface with `datapath: xdp`. */

@@ -8,6 +8,7 @@ export interface NodeData {
   readonly name: string;
   readonly address: string;
   readonly weight?: number;
+  readonly handoff?: string;
 }
 
 export interface VirtualServerData {

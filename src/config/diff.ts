@@ -6,6 +6,7 @@ import type { Timeouts } from '../engine/options.js';
 import { formatAddress, formatEndpoint } from '../wire/address.js';
 import { resourceName } from './edit.js';
 import type { BalancerConfig, NodeEntry, ResourceEntry, VirtualServer } from './load.js';
+import { NODE_DEFAULTS } from './schema-objects.js';
 import { formatConfigDuration } from './values.js';
 import { formatPlace, NOT_SET, serverKeys, serverSummary, usualValue } from './virtual-server.js';
 
@@ -51,8 +52,8 @@ export function diffConfig(running: BalancerConfig, wanted: BalancerConfig): Con
   const nodes = new Changes('node', 'nodes');
   compareNamed<NodeEntry>(nodes, running.nodes, wanted.nodes, {
     place: ({ address }) => formatAddress(address),
-    extra: ({ weight }) => (weight === 1 ? '' : `, weight ${weight}`),
-    differences: (before, after) => difference('weight', before.weight, after.weight),
+    extra: nodeExtra,
+    differences: nodeDifferences,
   });
   const virtualServers = new Changes('virtual server', 'virtual servers');
   compareNamed<VirtualServer>(virtualServers, running.virtualServers, wanted.virtualServers, {
@@ -155,6 +156,26 @@ function serverDifferences(before: Settings, after: Settings): string {
       difference(key, old.get(key) ?? usualValue(key), present.get(key) ?? usualValue(key)),
     )
     .filter((line) => line !== '')
+    .join(', ');
+}
+
+function wayOf({ handoff }: NodeEntry): string {
+  return handoff ?? NODE_DEFAULTS.handoff;
+}
+
+/** What a line about a new node says beside its address. */
+function nodeExtra(node: NodeEntry): string {
+  const weight = node.weight === 1 ? '' : `, weight ${node.weight}`;
+  const way = wayOf(node);
+  return way === NODE_DEFAULTS.handoff ? weight : `${weight}, handoff ${way}`;
+}
+
+function nodeDifferences(before: NodeEntry, after: NodeEntry): string {
+  return [
+    difference('weight', before.weight, after.weight),
+    difference('handoff', wayOf(before), wayOf(after)),
+  ]
+    .filter((text) => text !== '')
     .join(', ');
 }
 

@@ -11,6 +11,7 @@ import type { BalancerData, ResourceData } from './data.js';
 import { FileSource } from './file-source.js';
 import { checkBalancerRules, checkNodeRules } from './rules.js';
 import { type AccessLogFormat, BalancerFile, type Datapath, NodeFile } from './schema.js';
+import type { NodeWay } from './schema-objects.js';
 import type { Source } from './source.js';
 import { validate } from './validate.js';
 import { parseDuration, parseListener } from './values.js';
@@ -43,6 +44,8 @@ export interface NodeEntry {
   readonly address: Address;
   /** 0: it takes no new session. */
   readonly weight: number;
+  /** How it takes sessions. Absent: `NODE_DEFAULTS`. */
+  readonly handoff?: NodeWay;
 }
 
 export interface ResourceEntry {

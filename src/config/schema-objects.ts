@@ -31,6 +31,13 @@ export type Retry = (typeof RETRIES)[number];
 export const TRANSPORTS = ['tcp', 'udp'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
+export const NODE_WAYS = ['auto', 'adopt', 'replay'] as const;
+/** How a node takes sessions; `Way` has their codes (directory/node-memory.ts). */
+export type NodeWay = (typeof NODE_WAYS)[number];
+
+/** What a node has without the key. */
+export const NODE_DEFAULTS = { handoff: 'auto' } as const;
+
 /** What a virtual server has without the key. */
 export const SERVER_DEFAULTS = {
   mode: 'handoff',
@@ -198,8 +205,15 @@ export const Node = Type.Object(
       1,
       MOST_WEIGHT,
     ),
+    handoff: whereItApplies(
+      choice(
+        NODE_WAYS,
+        'How the node takes connections. `adopt`: its kernel continues them, which needs Linux 6.9. `replay`: it repeats the handshake with its own listener, and its shim translates sequence numbers from then on; Linux 5.10 is enough. `auto`: it adopts, and replays what its kernel cannot adopt; WHY in `baton stats` says why.',
+        NODE_DEFAULTS.handoff,
+      ),
+    ),
   },
-  { ...closed, expected: 'a map with the keys name, address and weight' },
+  { ...closed, expected: 'a map with keys such as name, address and weight' },
 );
 
 /** A resource in the config file, and in calls of the API that add one. */

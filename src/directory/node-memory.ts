@@ -34,6 +34,15 @@ export const Admin = {
 } as const;
 export type AdminState = (typeof Admin)[keyof typeof Admin];
 
+/** How a node takes sessions, as the config says. */
+export const Way = {
+  /** It adopts them; it replays the handshake of those that its kernel cannot adopt. */
+  auto: 0,
+  adopt: 1,
+  replay: 2,
+} as const;
+export type WayCode = (typeof Way)[keyof typeof Way];
+
 /** The place of one engine among those that share `memory`. */
 export interface NodeShare {
   /** Of `nodeMemory`, which had the same `nodes`, `workers` and `servers`. */
@@ -69,6 +78,8 @@ export interface NodeViews {
   refused: Uint8Array;
   /** AdminState. */
   admin: Uint8Array;
+  /** WayCode. */
+  way: Uint8Array;
   // The following by node * servers + virtual server.
   /** Until when the node is the last choice, ms. */
   restsUntil: Float64Array;
@@ -78,6 +89,8 @@ export interface NodeViews {
   refusals: Uint8Array;
   /** 1: the node has reported that it does not have the virtual address. */
   lacks: Uint8Array;
+  /** 1: the node's kernel has refused to adopt a session of the virtual server. */
+  unadoptable: Uint8Array;
 }
 
 /** Words of one engine's row. */
@@ -85,10 +98,10 @@ export function rowWords(nodes: number): number {
   return Math.ceil(nodes / LINE_WORDS) * LINE_WORDS;
 }
 
-/** Bytes of a node: three doubles, four words, a half word, three bytes. */
-const NODE_BYTES = 3 * 8 + 4 * 4 + 2 + 3;
+/** Bytes of a node: three doubles, four words, a half word, four bytes. */
+const NODE_BYTES = 3 * 8 + 4 * 4 + 2 + 4;
 /** Bytes of a pair of node and virtual server. */
-const PAIR_BYTES = 8 + 3;
+const PAIR_BYTES = 8 + 4;
 
 /**
  * Memory for this many slots of nodes, engines and slots of virtual servers. Nothing is known yet,
@@ -139,8 +152,10 @@ export function nodeViews(
     able: new Uint8Array(memory, after(nodes), nodes),
     refused: new Uint8Array(memory, after(nodes), nodes),
     admin: new Uint8Array(memory, after(nodes), nodes),
+    way: new Uint8Array(memory, after(nodes), nodes),
     outcome: new Uint8Array(memory, after(pairs), pairs),
     refusals: new Uint8Array(memory, after(pairs), pairs),
     lacks: new Uint8Array(memory, after(pairs), pairs),
+    unadoptable: new Uint8Array(memory, after(pairs), pairs),
   };
 }

@@ -15,6 +15,8 @@ import {
   nodeViews,
   Outcome,
   rowWords,
+  Way,
+  type WayCode,
 } from './node-memory.js';
 import { NEEDED_OPTIONS, type NodeObstacle, obstacleOf } from './obstacle.js';
 
@@ -46,6 +48,13 @@ const UP = Admin.up;
 /** Age of the last report, in ms, after which one with an earlier clock is believed. */
 const CLOCK_MS = 5_000;
 
+/** IxcpFlag bits of a report, one of which a node needs to take sessions in its way. */
+const ABILITIES = {
+  [Way.auto]: IxcpFlag.canAdopt | IxcpFlag.canReplay,
+  [Way.adopt]: IxcpFlag.canAdopt,
+  [Way.replay]: IxcpFlag.canReplay,
+} as const;
+
 /** The health of a node at some time. */
 export interface NodeHealth {
   /** ms since its agent's last report; null: never. */
@@ -62,6 +71,10 @@ export interface NodeHealth {
   lacks: Uint8Array;
   /** For each virtual server, by slot: Outcome of the last handoff. */
   outcomes: Uint8Array;
+  /** How it takes sessions, as the config says. */
+  way: WayCode;
+  /** For each virtual server, by slot. 1: its kernel has refused to adopt a session. */
+  unadoptable: Uint8Array;
 }
 
 export class NodeStates {
@@ -70,8 +83,8 @@ export class NodeStates {
   /** Share of new sessions, by slot. The main thread writes it (`setWeight`). */
   readonly weight: Uint32Array;
   /**
-   * 0: the node has said that it cannot adopt, or that it is leaving. 1: it can, or has said
-   * nothing.
+   * 0: the node has said that it cannot take sessions in its way, or that it is leaving. 1: it can,
+   * or has said nothing.
    */
   readonly able: Uint8Array;
   /** Sessions that this engine has handed over and that have not ended. */
@@ -134,6 +147,14 @@ export class NodeStates {
     this.shared.admin[node] = admin;
   }
 
+  /** Sets how the node takes sessions. */
+  setWay(node: number, way: WayCode): void {
+    const { shared } = this;
+    if (shared.way[node] === way) return;
+    shared.way[node] = way;
+    if (this.reportedAt[node]! >= 0) this.setAble(node);
+  }
+
   /**
    * Forgets everything about a slot that another node takes: it has no weight, and it is up. No
    * session may name the slot.
@@ -142,6 +163,7 @@ export class NodeStates {
     const { shared, servers } = this;
     this.setWeight(node, 0);
     this.setAdmin(node, Admin.up);
+    shared.way[node] = Way.auto;
     this.reportedAt[node] = -1;
     shared.badKeyAt[node] = -1;
     shared.agentStart[node] = 0;
@@ -161,7 +183,31 @@ export class NodeStates {
       shared.refusals[pair] = 0;
       shared.restsUntil[pair] = 0;
       shared.lacks[pair] = 0;
+      shared.unadoptable[pair] = 0;
     }
+  }
+
+  /** Whether the node gets sessions of this virtual server by replay of the handshake. */
+  replays(node: number, server: number): boolean {
+    const { shared } = this;
+    const way = shared.way[node];
+    if (way !== Way.auto) return way === Way.replay;
+    return (
+      shared.unadoptable[node * this.servers + server] === 1 ||
+      (this.reportedAt[node]! >= 0 && (shared.reported[node]! & IxcpFlag.canAdopt) === 0)
+    );
+  }
+
+  /**
+   * The node's kernel has refused to adopt a session of this virtual server. Returns whether the
+   * node gets its sessions by replay from now on, and did not before.
+   */
+  fallsBack(node: number, server: number): boolean {
+    const { shared } = this;
+    const able = (shared.reported[node]! & IxcpFlag.canReplay) !== 0;
+    if (!able || shared.way[node] !== Way.auto || this.replays(node, server)) return false;
+    shared.unadoptable[node * this.servers + server] = 1;
+    return true;
   }
 
   /**
@@ -305,8 +351,7 @@ export class NodeStates {
     shared.reported[node] = flags;
     shared.refused[node] = refusedOptions(flags);
     this.reportedAt[node] = now;
-    this.able[node] =
-      (flags & (IxcpFlag.canAdopt | IxcpFlag.leaving)) === IxcpFlag.canAdopt ? 1 : 0;
+    this.setAble(node);
     return true;
   }
 
@@ -340,7 +385,17 @@ export class NodeStates {
       suspended: this.isSuspended(node, now),
       lacks: shared.lacks.slice(first, first + servers),
       outcomes: shared.outcome.slice(first, first + servers),
+      way: shared.way[node] as WayCode,
+      unadoptable: shared.unadoptable.slice(first, first + servers),
     };
+  }
+
+  /** Decides from the node's last report whether it can take sessions in its way. */
+  private setAble(node: number): void {
+    const { shared } = this;
+    const ways = ABILITIES[shared.way[node] as WayCode];
+    const flags = shared.reported[node]!;
+    this.able[node] = (flags & ways) !== 0 && (flags & IxcpFlag.leaving) === 0 ? 1 : 0;
   }
 
   /** Clears the count of handoffs that timed out, and ends a suspension. */
@@ -353,13 +408,14 @@ export class NodeStates {
 
   /** Clears the results of all handoffs to the node. */
   private clear(node: number): void {
-    const { outcome, refusals, restsUntil } = this.shared;
+    const { outcome, refusals, restsUntil, unadoptable } = this.shared;
     const first = node * this.servers;
     const end = first + this.servers;
     this.clearTimeouts(node);
     outcome.fill(Outcome.none, first, end);
     refusals.fill(0, first, end);
     restsUntil.fill(0, first, end);
+    unadoptable.fill(0, first, end);
   }
 }
 

@@ -14,7 +14,7 @@ import {
   TCP_HEADER_BYTES,
   TcpFlag,
   TIMESTAMPS_BYTES,
-  writeSynAckOptions,
+  writeSynOptions,
   writeTcp,
   writeTimestamps,
 } from '../wire/tcp.js';
@@ -199,7 +199,7 @@ export class ClientWriter {
   /** Writes the options of a SYN/ACK. Returns the bytes of its TCP header. */
   private synAckOptions(frame: number, flags: number, tsval: number, tsecr: number): number {
     const tcp = frame + PLAIN_TCP;
-    const end = writeSynAckOptions(
+    const end = writeSynOptions(
       this.core.transmit.memory.view,
       tcp + TCP.options,
       this.core.mss,

@@ -12,7 +12,7 @@ const OBJECTS = new URL('../../../build/bpf/', import.meta.url);
  * @throws BatonError BATON_SYSTEM
  */
 export function loadObject(
-  name: 'shim' | 'guard' | 'xdp' | 'probe',
+  name: 'shim' | 'shim-replay' | 'shim-old' | 'guard' | 'xdp' | 'probe',
   maxEntries: Record<string, number> = {},
 ): BpfObject {
   const path = fileURLToPath(new URL(`${name}.bpf.o`, OBJECTS));

@@ -7,6 +7,7 @@ import { reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
 import { IxcpFlag } from '../wire/ixcp.js';
 import { IxpFlag } from '../wire/ixp.js';
+import type { ShimKernel } from './kernel.js';
 import { readNumber, Setting } from './sysctl.js';
 
 export interface KernelOption {
@@ -47,10 +48,16 @@ export function settingName(setting: string): string {
 
 /**
  * The IxcpFlag bits that describe this kernel in a report, as its settings are now.
+ * @param kernel what it can do in any case
  * @throws BatonError BATON_SYSTEM when the settings cannot be read
  */
-export function kernelFlags(read: (setting: string) => number = readNumber): number {
-  let flags: number = read(Setting.synCookies) === 0 ? IxcpFlag.noCookies : IxcpFlag.canAdopt;
+export function kernelFlags(
+  { adopts, follows }: ShimKernel,
+  read: (setting: string) => number = readNumber,
+): number {
+  let flags = 0;
+  if (adopts) flags |= read(Setting.synCookies) === 0 ? IxcpFlag.noCookies : IxcpFlag.canAdopt;
+  if (follows) flags |= IxcpFlag.canLeave;
   for (const { flag, setting } of KERNEL_OPTIONS) if (read(setting) === 0) flags |= flag;
   return flags;
 }
@@ -63,8 +70,11 @@ export class KernelWatch {
   private last = IxcpFlag.canAdopt as number;
   private unreadable = false;
 
-  /** @param switchOn switches SYN cookies on; the log reports its failure */
-  constructor(switchOn: () => Promise<void>, log: PlainLog, flags: () => number = kernelFlags) {
+  /**
+   * @param switchOn switches SYN cookies on; the log reports its failure
+   * @param flags of `kernelFlags`
+   */
+  constructor(switchOn: () => Promise<void>, log: PlainLog, flags: () => number) {
     this.switchOn = switchOn;
     this.log = log;
     this.flags = flags;

@@ -4,20 +4,38 @@ import { release } from 'node:os';
 import { BatonError } from '../base/errors.js';
 import { native } from './native.js';
 
-/** The kernel function that adopts a session, and the first Linux version that has it. */
+/** The kernel function that adopts a session, since Linux 6.9. */
 export const ADOPT_FUNCTION = 'bpf_sk_assign_tcp_reqsk';
-const ADOPT_KERNEL = { major: 6, minor: 9 } as const;
+/** The kernel function by which the shim reads answers of any length, since Linux 5.17. */
+export const LOOP_FUNCTION = 'bpf_loop';
+/**
+ * A kernel function that every version of the shim needs, and the first Linux version on which the
+ * shim loads.
+ */
+export const SHIM_FUNCTION = 'bpf_skc_to_tcp_sock';
+const SHIM_KERNEL = { major: 5, minor: 10 } as const;
 /** The kernel's list of its functions and types (BTF). */
 const DESCRIPTION = '/sys/kernel/btf/vmlinux';
 
+/** What the kernel of a node can do. */
+export interface ShimKernel {
+  /** It builds sockets for sessions of a balancer. Otherwise handshakes are replayed. */
+  readonly adopts: boolean;
+  /** The shim can follow answers, so sessions may leave the node again. */
+  readonly follows: boolean;
+}
+
 /**
- * Requires a kernel that can adopt a session. Distributions add functions to older kernels, so this
- * checks the function and not the version.
- * @throws BatonError BATON_KERNEL
+ * What this kernel can do for the shim. Distributions add functions to older kernels, so this
+ * checks the functions and not the version.
+ * @param has whether the kernel has a function
+ * @throws BatonError BATON_KERNEL when the shim cannot run on it
  */
-export function requireAdoption(functionName = ADOPT_FUNCTION): void {
-  if (native().kernelHasFunction(functionName)) return;
-  throw kernelFault(release(), existsSync(DESCRIPTION), functionName);
+export function shimKernel(
+  has: (name: string) => boolean = (name) => native().kernelHasFunction(name),
+): ShimKernel {
+  if (!has(SHIM_FUNCTION)) throw kernelFault(release(), existsSync(DESCRIPTION), SHIM_FUNCTION);
+  return { adopts: has(ADOPT_FUNCTION), follows: has(LOOP_FUNCTION) };
 }
 
 /**
@@ -27,13 +45,13 @@ export function requireAdoption(functionName = ADOPT_FUNCTION): void {
  */
 export function kernelFault(version: string, described: boolean, functionName: string): BatonError {
   const [major = 0, minor = 0] = version.split('.').map((part) => Number.parseInt(part, 10));
-  const { major: needed, minor: neededMinor } = ADOPT_KERNEL;
+  const { major: needed, minor: neededMinor } = SHIM_KERNEL;
   if (major < needed || (major === needed && minor < neededMinor)) {
     return new BatonError(
       'BATON_KERNEL',
       `kernel ${version} is too old: Linux ${needed}.${neededMinor} or newer is needed, for ${functionName}`,
       {
-        hint: 'Debian 13 has such a kernel; for Debian 12, install linux-image-amd64 or -arm64 from bookworm-backports',
+        hint: 'Debian 11 and newer have such a kernel',
       },
     );
   }
@@ -47,6 +65,6 @@ export function kernelFault(version: string, described: boolean, functionName: s
     );
   }
   return new BatonError('BATON_KERNEL', `kernel ${version} has no ${functionName}`, {
-    hint: 'use a kernel with CONFIG_BPF_SYSCALL and CONFIG_SYN_COOKIES, like those of Debian',
+    hint: 'use a kernel with CONFIG_BPF_SYSCALL and CONFIG_INET, like those of Debian',
   });
 }

@@ -7,6 +7,7 @@ import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
 import { type Address, addressBytes, type Endpoint } from '../wire/address.js';
 import { hostU32, loadObject, sumsByName } from './bpf-object.js';
 import type { Journal } from './journal/journal.js';
+import type { ShimKernel } from './kernel.js';
 import type { BpfObject } from './native.js';
 
 /** As in earlier versions: a reload takes the places of their filters. */
@@ -30,8 +31,16 @@ export interface ShimOptions {
    * of its own address and port.
    */
   services: ReadonlyMap<number, Endpoint>;
+  /** What this machine's kernel can do. */
+  kernel: ShimKernel;
   /** Capacity of the session map. Default: that of the object file. */
   maxSessions?: number;
+}
+
+/** The object file of the shim that this kernel can load (bpf/Makefile). */
+function objectFor({ adopts, follows }: ShimKernel): 'shim' | 'shim-replay' | 'shim-old' {
+  if (adopts && follows) return 'shim';
+  return follows ? 'shim-replay' : 'shim-old';
 }
 
 export class Shim {
@@ -42,8 +51,11 @@ export class Shim {
    * @throws BatonError BATON_SYSTEM when the kernel refuses it
    */
   constructor(options: ShimOptions) {
-    const { maxSessions } = options;
-    this.object = loadObject('shim', maxSessions === undefined ? {} : { sessions: maxSessions });
+    const { maxSessions, kernel } = options;
+    this.object = loadObject(
+      objectFor(kernel),
+      maxSessions === undefined ? {} : { sessions: maxSessions },
+    );
     try {
       this.configure(options);
     } catch (error) {

@@ -15,8 +15,8 @@ import type { NodeConfig } from '../config/load.js';
 import { listAddresses, routeTo } from '../host/addresses.js';
 import { LOOPBACK, ownAddress, requireInterface, requireLoopback } from '../host/interfaces.js';
 import { Journal } from '../host/journal/journal.js';
-import { ADOPT_FUNCTION, requireAdoption } from '../host/kernel.js';
-import { KernelWatch } from '../host/kernel-options.js';
+import { type ShimKernel, shimKernel } from '../host/kernel.js';
+import { KernelWatch, kernelFlags } from '../host/kernel-options.js';
 import { takeLock } from '../host/lock.js';
 import { type InterfaceInfo, native } from '../host/native.js';
 import { requirePrivileges } from '../host/privilege.js';
@@ -40,9 +40,9 @@ export interface AgentOptions extends AgentConfig {
   key: Uint8Array;
   log: PlainLog;
   /**
-   * For tests: the kernel function to look for, where the journal goes, CHECK_MS and REMIND_MS.
+   * For tests: what the kernel can do, where the journal goes, CHECK_MS and REMIND_MS.
    */
-  adoptFunction?: string;
+  shimKernel?: ShimKernel;
   journalDirectory?: string;
   checkMs?: number;
   remindMs?: number;
@@ -54,6 +54,9 @@ const ANSWER_MS = 3_500;
 const CHECK_MS = 5_000;
 /** Time between two messages about a missing interface. */
 const REMIND_MS = 60_000;
+/** The kernel is too old to adopt. */
+const REPLAYS =
+  'this kernel cannot adopt connections (Linux 6.9 can): balancers replay the handshake instead';
 /** From the last report to the end: handoffs that are under way are still taken. */
 const LEAVE_MS = 100;
 
@@ -63,13 +66,13 @@ const LEAVE_MS = 100;
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
   requirePrivileges();
-  requireAdoption(options.adoptFunction ?? ADOPT_FUNCTION);
+  const can = options.shimKernel ?? shimKernel();
   const info = requireInterface(options.interface);
   requireLoopback();
   const own = ownAddress(options.interface, info, options.address, options.virtualAddresses);
   const lock = await takeLock('node', options.interface);
   try {
-    await new Agent(options, info, own).run(signal);
+    await new Agent(options, info, own, can).run(signal);
   } finally {
     await lock.release();
   }
@@ -79,16 +82,18 @@ class Agent {
   private readonly options: AgentOptions;
   private readonly log: PlainLog;
   private readonly own: Address;
+  private readonly can: ShimKernel;
   private readonly journal: Journal;
   private readonly kernel: KernelWatch;
   private readonly strangers: Strangers;
   private index: number;
   private readonly absence: Absence;
 
-  constructor(options: AgentOptions, info: InterfaceInfo, own: Address) {
+  constructor(options: AgentOptions, info: InterfaceInfo, own: Address, can: ShimKernel) {
     this.options = options;
     this.log = options.log;
     this.own = own;
+    this.can = can;
     this.index = info.index;
     this.absence = new Absence(options.interface, options.remindMs ?? REMIND_MS, options.log);
     this.strangers = new Strangers(options.balancers, options.log);
@@ -100,7 +105,11 @@ class Agent {
       warn: (message) => options.log.warn(message),
       ...(options.journalDirectory === undefined ? {} : { directory: options.journalDirectory }),
     });
-    this.kernel = new KernelWatch(() => requireSynCookies(this.journal), options.log);
+    this.kernel = new KernelWatch(
+      () => requireSynCookies(this.journal),
+      options.log,
+      () => kernelFlags(can),
+    );
   }
 
   /** The virtual addresses of the config that this machine has now. */
@@ -121,6 +130,7 @@ class Agent {
         balancers: options.balancers,
         services: new Map(options.listen === undefined ? [] : [[0, options.listen]]),
         maxSessions: options.maxSessions,
+        kernel: this.can,
       });
       await this.setUp(shim);
       await this.journal.settle();
@@ -189,7 +199,8 @@ class Agent {
   private async setUp(shim: Shim): Promise<void> {
     const { journal, options } = this;
     await quietArp(journal, options.interface);
-    await requireSynCookies(journal);
+    if (this.can.adopts) await requireSynCookies(journal);
+    else this.log.info(REPLAYS);
     if (options.listen !== undefined) await requireEndOfTimeWait(journal);
     for (const address of options.virtualAddresses) await journal.address(LOOPBACK, address);
     await shim.attach(journal, this.index);

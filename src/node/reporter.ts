@@ -36,7 +36,7 @@ export interface ReporterOptions {
 }
 
 /** What every agent of this version can do. */
-const ABILITIES = IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave;
+const ABILITIES = IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay;
 const INTERVAL_MS = 1_000;
 /** A balancer that answered before counts as silent after this time without an answer. */
 const SILENCE_MS = 5_000;

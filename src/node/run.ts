@@ -4,7 +4,7 @@ import { createLog } from '../base/log.js';
 import { untilEndSignal } from '../base/signals.js';
 import { readKey } from '../config/key.js';
 import { loadNodeConfig } from '../config/load.js';
-import { requireAdoption } from '../host/kernel.js';
+import { shimKernel } from '../host/kernel.js';
 import { requirePrivileges } from '../host/privilege.js';
 import { runAgent } from './agent.js';
 
@@ -14,7 +14,7 @@ import { runAgent } from './agent.js';
  */
 export async function runNode(configFile: string): Promise<number> {
   // First of all: no change of the config helps with an old kernel.
-  requireAdoption();
+  shimKernel();
   const config = loadNodeConfig(configFile);
   // Before the key: only root may read it, and a message about the key file would be misleading.
   requirePrivileges();

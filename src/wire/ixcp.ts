@@ -40,6 +40,7 @@ export const IxcpType = {
   left: 9,
   parked: 10,
   ended: 11,
+  synAck: 12,
 } as const;
 export const IxcpReason = {
   none: 0,
@@ -67,6 +68,7 @@ export const IxcpFlag = {
   noTimestamps: 0x0040,
   noCookies: 0x0080,
   canPark: 0x0100,
+  canReplay: 0x0400,
   leaving: 0x8000,
 } as const;
 

@@ -36,6 +36,7 @@ export const IxpType = {
   park: 5,
   resume: 6,
   awake: 7,
+  replay: 8,
 } as const;
 export const IxpFlag = {
   windowScaleOk: 0x01,

@@ -124,10 +124,10 @@ export function writeTimestamps(
 }
 
 /**
- * Writes the options of a SYN/ACK, padded to words, and returns their end. `windowScale` is -1 when
- * the client did not offer window scaling.
+ * Writes the options of a SYN or SYN/ACK, padded to words, and returns their end. `windowScale` is
+ * -1 without window scaling.
  */
-export function writeSynAckOptions(
+export function writeSynOptions(
   view: DataView,
   offset: number,
   mss: number,

@@ -1,7 +1,7 @@
 /** A node's condition and the reason for it: each row has the facts, the condition and the text. */
 import t from 'tap';
 import { type NodeFacts, nodeStatus } from '../../src/balancer/node-state.js';
-import { Outcome } from '../../src/directory/node-memory.js';
+import { Outcome, Way } from '../../src/directory/node-memory.js';
 import { requireAddress } from '../../src/wire/address.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 
@@ -15,7 +15,8 @@ const ADOPTED: Server = [0, Outcome.adopted];
 const UNTRIED: Server = [0, Outcome.none];
 const REFUSED: Server = [0, IxcpReason.noListener];
 const LACKING: Server = [1, Outcome.none];
-const of = (...servers: Server[]): Pick<NodeFacts, 'lacks' | 'outcomes'> => ({
+const of = (...servers: Server[]): Pick<NodeFacts, 'lacks' | 'outcomes' | 'unadoptable'> => ({
+  unadoptable: new Uint8Array(servers.length),
   lacks: Uint8Array.from(servers, ([lacks]) => lacks),
   outcomes: Uint8Array.from(servers, ([, outcome]) => outcome),
 });
@@ -30,6 +31,7 @@ const UP: NodeFacts = {
   flags: IxcpFlag.canAdopt,
   failed: false,
   suspended: false,
+  way: Way.auto,
   ...of(UNTRIED, UNTRIED),
 };
 
@@ -68,6 +70,37 @@ const ROWS: [string, Partial<NodeFacts>, string, string][] = [
   ],
   ['no cookies', { flags: IxcpFlag.noCookies }, 'unable', 'net.ipv4.tcp_syncookies is 0 there'],
   ['cannot adopt', { flags: 0 }, 'unable', 'its agent says that its kernel cannot adopt'],
+  [
+    'replays, since it cannot adopt',
+    { flags: IxcpFlag.canReplay },
+    'up',
+    'takes connections by replay: its agent says that its kernel cannot adopt',
+  ],
+  [
+    'replays, since it has no cookies',
+    { flags: IxcpFlag.canReplay | IxcpFlag.noCookies },
+    'up',
+    'takes connections by replay: net.ipv4.tcp_syncookies is 0 there',
+  ],
+  ['replays as the config says', { way: Way.replay, flags: IxcpFlag.canReplay }, 'up', ''],
+  [
+    'an agent that cannot replay',
+    { way: Way.replay },
+    'unable',
+    'its agent is too old for `handoff: replay`: install this version there',
+  ],
+  [
+    'must adopt and cannot',
+    { way: Way.adopt, flags: IxcpFlag.canReplay },
+    'unable',
+    'its agent says that its kernel cannot adopt',
+  ],
+  [
+    'replays the sessions of one virtual server',
+    { flags: IxcpFlag.canAdopt | IxcpFlag.canReplay, unadoptable: Uint8Array.of(0, 1) },
+    'up',
+    'takes connections of api (port 8080) by replay: its kernel cannot adopt: an MPTCP listener, or TCP options that are switched off there',
+  ],
   ['no virtual address of the only server', of(LACKING), 'unable', NO_ADDRESS],
   ['one address of two', of(LACKING, ADOPTED), 'up', NO_ADDRESS],
   ['no listener', of(REFUSED, UNTRIED), 'refusing', NO_LISTENER],

@@ -4,12 +4,23 @@ import { IxcpFlag } from '../../src/wire/ixcp.js';
 
 t.test('settings become flags of a report', async (t) => {
   const flagsWith = (off: string): number =>
-    kernelFlags((setting) => (setting === `ipv4/${off}` ? 0 : 2));
+    kernelFlags({ adopts: true, follows: false }, (setting) => (setting === `ipv4/${off}` ? 0 : 2));
   t.equal(flagsWith('nothing'), IxcpFlag.canAdopt);
   t.equal(flagsWith('tcp_timestamps'), IxcpFlag.canAdopt | IxcpFlag.noTimestamps);
   t.equal(flagsWith('tcp_sack'), IxcpFlag.canAdopt | IxcpFlag.noSack);
   t.equal(flagsWith('tcp_window_scaling'), IxcpFlag.canAdopt | IxcpFlag.noWindowScale);
   t.equal(flagsWith('tcp_syncookies'), IxcpFlag.noCookies);
+});
+
+t.test('the kernel itself becomes flags of a report', async (t) => {
+  const flagsOf = (adopts: boolean, follows: boolean, cookies = 1): number =>
+    kernelFlags({ adopts, follows }, (setting) =>
+      setting === 'ipv4/tcp_syncookies' ? cookies : 1,
+    );
+  t.equal(flagsOf(true, true), IxcpFlag.canAdopt | IxcpFlag.canLeave);
+  t.equal(flagsOf(false, true), IxcpFlag.canLeave);
+  t.equal(flagsOf(false, false), 0);
+  t.equal(flagsOf(false, false, 0), 0, 'a kernel that cannot adopt needs no SYN cookies');
 });
 
 t.test('each change is logged once, in both directions', async (t) => {

@@ -1,6 +1,6 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { release, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -94,7 +94,11 @@ if (insideNamespace(import.meta.url)) {
     t.equal(new Set(reports.map(([, nonce]) => nonce)).size, 1);
     const flags = reports.map(([text]) => Number(text));
     const usual =
-      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave;
+      IxcpFlag.canAdopt |
+      IxcpFlag.namesAddresses |
+      IxcpFlag.canRelease |
+      IxcpFlag.canLeave |
+      IxcpFlag.canReplay;
     t.equal(flags.pop(), usual | IxcpFlag.leaving);
     t.ok(flags.every((value) => value === usual));
   });
@@ -254,15 +258,27 @@ if (insideNamespace(import.meta.url)) {
   };
 
   t.test('an older kernel', async (t) => {
-    const running = runAgent(
-      { ...options, adoptFunction: 'bpf_no_such_function' },
-      new AbortController().signal,
-    );
-    await t.rejects(running, {
-      code: 'BATON_KERNEL',
-      message: `kernel ${release()} has no bpf_no_such_function`,
-    });
-    t.same(snapshot(), before);
+    for (const follows of [true, false]) {
+      const stop = new AbortController();
+      const lines: string[] = [];
+      const log = { info: (line: string) => void lines.push(line), warn: () => {} };
+      const from = balancer.lines.length;
+      const running = runAgent(
+        { ...options, log, shimKernel: { adopts: false, follows } },
+        stop.signal,
+      );
+      await until('a report', () => balancer.lines.length > from);
+      const able = follows ? IxcpFlag.canLeave : 0;
+      t.equal(
+        Number(balancer.lines.at(-1)?.split(' ')[0]),
+        IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay | able,
+      );
+      t.match(run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress'), 'shim_ingress');
+      t.match(lines.join('\n'), /this kernel cannot adopt connections/);
+      stop.abort();
+      await running;
+      t.same(snapshot(), before);
+    }
   });
 
   t.test('if a step of the start fails, all earlier steps are undone', async (t) => {
@@ -360,7 +376,11 @@ if (insideNamespace(import.meta.url)) {
     const agent = startAgent();
     await agent.says(/is ready/);
     const usual =
-      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave;
+      IxcpFlag.canAdopt |
+      IxcpFlag.namesAddresses |
+      IxcpFlag.canRelease |
+      IxcpFlag.canLeave |
+      IxcpFlag.canReplay;
     const reported = (flags: number): Promise<void> =>
       until(`flags ${flags}`, () => Number(lines.at(-1)?.split(' ')[0]) === flags);
     await reported(usual);
@@ -385,9 +405,7 @@ if (insideNamespace(import.meta.url)) {
     t.equal(run('sysctl', '-n', 'net.ipv4.tcp_syncookies').trim(), '1');
     const flagsSeen = lines.slice(from).map((line) => Number(line.split(' ')[0]));
     t.ok(
-      flagsSeen.includes(
-        IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave | IxcpFlag.noCookies,
-      ),
+      flagsSeen.includes((usual & ~IxcpFlag.canAdopt) | IxcpFlag.noCookies),
       'it could not adopt while SYN cookies were off',
     );
     t.equal((await agent.end('SIGTERM')).code, 0);

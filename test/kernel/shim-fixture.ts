@@ -132,6 +132,7 @@ function translationValue(translation: Translation | undefined): Uint8Array {
     hostU32(floor ?? 0),
     Uint8Array.of((windowOut ?? 0) & 255, (windowIn ?? 0) & 255),
     Uint8Array.of(floor === undefined ? 0 : 1, translation === undefined ? 0 : 1),
+    new Uint8Array(8),
   );
 }
 
@@ -148,7 +149,7 @@ export function sessionValue(spec: SessionSpec = {}): Uint8Array {
     hostU32(spec.noticeFrom ?? 0),
     new Uint8Array(SESSION_MIDDLE_BYTES),
     translationValue(spec.translation),
-    new Uint8Array(4),
+    new Uint8Array(12),
   );
 }
 

@@ -87,7 +87,7 @@ t.test('each balancer gets a report with a tag for it', async (t) => {
     t.equal(view.getUint8(IXCP.type), IxcpType.report);
     t.equal(
       view.getUint16(IXCP.flags),
-      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canLeave,
+      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay,
     );
     t.ok(Math.abs(view.getUint32(IXCP.sequence) - before) <= 1);
   }
@@ -98,7 +98,7 @@ t.test('each balancer gets a report with a tag for it', async (t) => {
     IxcpFlag.canAdopt |
     IxcpFlag.namesAddresses |
     IxcpFlag.canRelease |
-    IxcpFlag.canLeave |
+    IxcpFlag.canReplay |
     IxcpFlag.leaving;
   t.equal(last.getUint16(IXCP.flags), leaving);
   t.equal(last.getUint32(IXCP.session), first.getUint32(IXCP.session), 'one run, one nonce');

@@ -22,7 +22,7 @@ import {
   finishTcpChecksum,
   TcpOptions,
   verifyTcpChecksum,
-  writeSynAckOptions,
+  writeSynOptions,
   writeTcp,
 } from '../../src/wire/tcp.js';
 
@@ -156,7 +156,7 @@ t.test('options that are written are parsed again', async () => {
       flag,
       (mss, scale, sack, timestamps) => {
         const view = new DataView(new ArrayBuffer(60));
-        const end = writeSynAckOptions(view, 20, mss, scale, sack, timestamps, 1234, 5678);
+        const end = writeSynOptions(view, 20, mss, scale, sack, timestamps, 1234, 5678);
         writeTcp(view, 0, 80, 40000, 1, 2, end, 0x12, 65535);
         finishTcpChecksum(view, 0, end, 1, 2);
         return (

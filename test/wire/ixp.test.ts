@@ -43,6 +43,7 @@ t.test('IXP', async (t) => {
     ['IXP_PARK', IxpType.park],
     ['IXP_RESUME', IxpType.resume],
     ['IXP_AWAKE', IxpType.awake],
+    ['IXP_REPLAY', IxpType.replay],
     ['IXP_WSCALE_OK', IxpFlag.windowScaleOk],
     ['IXP_SACK_OK', IxpFlag.sackOk],
     ['IXP_TSTAMP_OK', IxpFlag.timestampsOk],
@@ -94,6 +95,7 @@ t.test('IXCP', async (t) => {
     ['IXCP_LEFT', IxcpType.left],
     ['IXCP_PARKED', IxcpType.parked],
     ['IXCP_ENDED', IxcpType.ended],
+    ['IXCP_SYN_ACK', IxcpType.synAck],
     ['IXCP_REASON_NO_LISTENER', IxcpReason.noListener],
     ['IXCP_REASON_UNABLE', IxcpReason.unable],
     ['IXCP_REASON_TUPLE_IN_USE', IxcpReason.tupleInUse],
@@ -112,6 +114,7 @@ t.test('IXCP', async (t) => {
     ['IXCP_NO_TSTAMP', IxcpFlag.noTimestamps],
     ['IXCP_NO_COOKIES', IxcpFlag.noCookies],
     ['IXCP_CAN_PARK', IxcpFlag.canPark],
+    ['IXCP_CAN_REPLAY', IxcpFlag.canReplay],
     ['IXCP_LEAVING', IxcpFlag.leaving],
   ]);
 });

@@ -1,7 +1,8 @@
 /** The states of a balancer's nodes: a place for every slot, in memory that its threads share. */
 import type { ObjectCounters } from '../../base/object-counters.js';
+import { NODE_DEFAULTS } from '../../config/schema-objects.js';
 import { MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
-import { nodeMemory } from '../../directory/node-memory.js';
+import { nodeMemory, Way } from '../../directory/node-memory.js';
 import { NodeStates } from '../../directory/node-states.js';
 import { formatEndpoint } from '../../wire/address.js';
 import type { FarmSlots } from './farm.js';
@@ -26,8 +27,8 @@ export function farmStates(memory: SharedArrayBuffer, workers: number, worker = 
 }
 
 /**
- * Writes what a farm says about its slots. Sets the weights. Forgets what is known of the earlier
- * owner of a slot that has another address now, and of virtual servers in free slots.
+ * Writes what a farm says about its slots. Sets weights and ways. Forgets what is known of the
+ * earlier owner of a slot that has another address now, and of virtual servers in free slots.
  *
  * @param states of `farmStates`
  * @param before the farm that `states` knows; undefined: none
@@ -39,7 +40,10 @@ export function writeFarm(
 ): void {
   const changed = changedSlots(farm, before);
   for (const slot of changed.nodes) states.clearSlot(slot);
-  for (const { slot, weight, retired } of farm.nodes) states.setWeight(slot, retired ? 0 : weight);
+  for (const { slot, weight, retired, handoff } of farm.nodes) {
+    states.setWeight(slot, retired ? 0 : weight);
+    states.setWay(slot, Way[handoff ?? NODE_DEFAULTS.handoff]);
+  }
   for (const slot of changed.servers) states.clearServer(slot);
 }
 

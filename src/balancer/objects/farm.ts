@@ -13,6 +13,7 @@
  * retired slot keeps its sessions and gets no new ones.
  */
 import type { BalancerConfig, VirtualServer } from '../../config/load.js';
+import type { NodeWay } from '../../config/schema-objects.js';
 import type { DirectoryImage } from '../../directory/directory-image.js';
 import type { Timeouts } from '../../engine/options.js';
 import type { Address } from '../../wire/address.js';
@@ -25,6 +26,8 @@ export interface NodeSlot {
   /** 0: retired. */
   readonly weight: number;
   readonly retired: boolean;
+  /** Absent: the default of the config. */
+  readonly handoff?: NodeWay;
 }
 
 /** A virtual server in its slot. */

@@ -46,11 +46,12 @@ export function assignSlots(present: FarmSlots, wanted: Wanted, capacity: Capaci
   const numbers = slotsOfNodes({ nodes: slots }, wanted.nodes);
   return {
     nodes: inOrder([
-      ...slots.map(({ slot, name, address, weight, retired }) => ({
+      ...slots.map(({ slot, name, address, weight, handoff, retired }) => ({
         slot,
         name,
         address,
         weight,
+        ...(handoff === undefined ? {} : { handoff }),
         retired,
       })),
       ...nodes.left.map((node) => ({ ...node, weight: 0, retired: true })),

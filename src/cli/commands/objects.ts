@@ -1,6 +1,7 @@
 /** Commands that add and remove objects while the balancer runs: add, remove. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { NodeBody } from '../../api/documents.js';
+import { NODE_WAYS, type NodeWay } from '../../config/schema-objects.js';
 import { parseNames, parseResource, parseWeight } from '../arguments.js';
 import { addClientOptions, type ClientOptions } from '../connect.js';
 import { makeChange } from './changed.js';
@@ -19,6 +20,11 @@ interface AlpnOption {
   alpn?: string[];
 }
 
+interface NodeOptions {
+  weight: number;
+  handoff?: NodeWay;
+}
+
 interface ResourceOptions extends AlpnOption {
   rewrite?: string;
 }
@@ -33,9 +39,12 @@ export function addObjectCommands(baton: Command): void {
     .argument('<name>', 'name of the node')
     .argument('<address>', "the node's own address")
     .option('--weight <number>', 'its share of sessions', parseWeight, WEIGHT)
-    .action((name: string, address: string, options: ClientOptions & { weight: number }) =>
-      makeChange(options, { kind: 'add-node', node: { name, address, weight: options.weight } }),
-    );
+    .addOption(new Option('--handoff <way>', 'how it takes connections').choices([...NODE_WAYS]))
+    .action((name: string, address: string, options: ClientOptions & NodeOptions) => {
+      const { weight, handoff } = options;
+      const way = handoff === undefined ? {} : { handoff };
+      return makeChange(options, { kind: 'add-node', node: { name, address, weight, ...way } });
+    });
   addVirtualServerCommand(add);
   addClientOptions(
     add.command('resource').description('add a resource, or further holders to one that is there'),

@@ -14,6 +14,7 @@ import { acknowledges } from '../acceptance.js';
 import type { Answers } from '../answers/answers.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
+import { HeadStep } from '../head-store.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Choice } from './choice.js';
 import type { Confirmation } from './confirmation.js';
@@ -131,6 +132,15 @@ export class Handoff {
     if (core.sessions.has(slot, SessionFlag.adopted)) return;
     core.counters.count(Counter.handoff_refused);
     const node = core.sessions.node(slot);
+    if (reason === IxcpReason.unable && core.states.fallsBack(node, core.serverOf(slot))) {
+      core.counters.count(Counter.replay_fallback);
+      if (this.inheritance.inDoubt(slot)) this.inheritance.collectAgain(slot);
+      else {
+        core.sessions.setTries(slot, 0);
+        this.sender.send(slot);
+      }
+      return;
+    }
     core.states.handoffRefused(node, core.serverOf(slot), reason, core.now);
     core.objects.countNode(node, NodeCounter.refused);
     core.observer.refused?.(slot, node, reason, core.now);
@@ -142,6 +152,14 @@ export class Handoff {
     if (this.inheritance.inDoubt(slot)) this.inheritance.collectAgain(slot);
     else if (!again) this.next(slot);
     else this.toNextHolder(slot);
+  }
+
+  /** The listener of the session's node has answered the SYN that was played to it. */
+  synAcked(slot: number): void {
+    const { sessions } = this.core;
+    // Its node does not count any more, or the socket is there already.
+    if (this.core.stepOf(slot) !== HeadStep.none || sessions.has(slot, SessionFlag.adopted)) return;
+    if (!this.inheritance.inDoubt(slot)) this.sender.synAcked(slot);
   }
 
   /** Whether the session is being taken back from its node. */

@@ -15,6 +15,7 @@ import {
   TCP_HEADER_BYTES,
   TcpFlag,
   TIMESTAMPS_BYTES,
+  writeSynOptions,
   writeTcp,
   writeTimestamps,
 } from '../../wire/tcp.js';
@@ -28,6 +29,8 @@ const MIN_MSS = 536;
 /** The smallest MTU with which that MSS can be offered to clients. */
 export const LEAST_MTU =
   MIN_MSS + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + TIMESTAMPS_BYTES + IXP_HEADER_BYTES;
+/** MSS, SACK, timestamps and window scale, padded to words. */
+const MOST_SYN_OPTIONS = 20;
 const IP = ETHERNET_HEADER_BYTES;
 const IXP_AT = IP + IPV4_HEADER_BYTES;
 /** Offset of the TCP header behind IXP. */
@@ -95,6 +98,51 @@ export class NodeWriter {
       ixpFlags,
       request,
     );
+  }
+
+  /**
+   * Plays the SYN of the session, in IXP, to the session's node. It has the number before the first
+   * byte that the node gets, and the options that the handshake agreed on. Its acknowledgement
+   * number is the first that the node sends. `ixpFlags` as of `wrap`.
+   */
+  sendSyn(slot: number, ixpFlags = 0): boolean {
+    const { core } = this;
+    const { sessions, servers } = core;
+    const frame = core.reserve(WRAPPED_TCP + TCP_HEADER_BYTES + MOST_SYN_OPTIONS);
+    if (frame < 0) return false;
+    const { view } = core.transmit.memory;
+    const tcp = frame + WRAPPED_TCP;
+    const node = sessions.node(slot);
+    const client = sessions.client(slot);
+    const server = core.serverOf(slot);
+    const virtualAddress = servers.address[server]!;
+    const flags = sessions.flags(slot) & ~core.nodes.omittedOptions(node);
+    const scaled = (flags & SessionFlag.windowScaleOk) !== 0;
+    const end = writeSynOptions(
+      view,
+      tcp + TCP.options,
+      Math.max(sessions.mss(slot), MIN_MSS),
+      scaled ? sessions.scales(slot) >>> 4 : -1,
+      (flags & SessionFlag.sackOk) !== 0,
+      (flags & SessionFlag.timestampsOk) !== 0,
+      sessions.tsval(slot),
+      0,
+    );
+    const length = end - tcp;
+    writeTcp(
+      view,
+      tcp,
+      sessions.portServer(slot) >>> 16,
+      servers.port[server]!,
+      sessions.clientIsn(slot),
+      sessions.serverFirst(slot),
+      length,
+      TcpFlag.syn,
+      sessions.window(slot),
+    );
+    finishTcpChecksum(view, tcp, length, client, virtualAddress);
+    const type = IxpType.replay;
+    return this.finishWrapped(frame, slot, type, client, virtualAddress, length, node, ixpFlags);
   }
 
   /**

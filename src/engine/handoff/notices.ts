@@ -171,7 +171,8 @@ export class Notices {
     if (slot < 0 || sessions.nonce(slot) !== nonce) return -1;
     if (sessions.state(slot) < SessionState.handing) return -1;
     if (sessions.node(slot) === node) return slot;
-    const has = type === IxcpType.adopted || type === IxcpType.fin;
+    // An open handshake also gets the RST.
+    const has = type === IxcpType.adopted || type === IxcpType.fin || type === IxcpType.synAck;
     if (has) this.handoff.resetLateNode(slot, node, acknowledgement);
     return -1;
   }
@@ -198,6 +199,9 @@ export class Notices {
       case IxcpType.refused:
         if (this.leaving.isAsking(slot)) this.leaving.refused(slot, reason);
         else if (handing) handoff.refused(slot, reason);
+        return;
+      case IxcpType.synAck:
+        if (handing) handoff.synAcked(slot);
         return;
       case IxcpType.left:
         if (this.leaving.isAsking(slot)) this.leaving.left(slot);

@@ -43,7 +43,7 @@ export class HandoffSender {
    */
   send(slot: number, flags = 0, mayConfirm = true): void {
     const core = this.core;
-    const { sessions, heads, timers, options, now } = core;
+    const { sessions, timers, options, now } = core;
     if (mayConfirm) sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
     const node = sessions.node(slot);
@@ -52,6 +52,27 @@ export class HandoffSender {
       core.counters.count(Counter.drop_unresolved);
       return;
     }
+    const begins = sessions.nodeAck[slot] === sessions.clientFirst(slot);
+    const hasSocket = sessions.has(slot, SessionFlag.adopted);
+    if (begins && !hasSocket && core.states.replays(node, core.serverOf(slot))) {
+      core.counters.count(Counter.replay_syn);
+      this.toNode.sendSyn(slot, flags | this.aboutRequest(slot));
+      return;
+    }
+    this.sendHead(slot, flags);
+  }
+
+  /** The node's listener has answered the SYN that was played to it: the kept head follows. */
+  synAcked(slot: number): void {
+    const { core } = this;
+    core.batchHandoffs.add(slot);
+    core.timers.set(slot, core.now + core.options.timeouts.handoff);
+    if (core.reachable(core.sessions.node(slot))) this.sendHead(slot, 0);
+  }
+
+  private sendHead(slot: number, flags: number): void {
+    const { core } = this;
+    const { sessions, heads } = core;
     const room = sessions.head[slot]!;
     const filled = room < 0 ? 0 : heads.sent(room);
     const about = this.aboutRequest(slot);

@@ -1,0 +1,109 @@
+/**
+ * Nodes that take connections by replay of the handshake, alone and beside one that adopts. Other
+ * tests run with such nodes as well: BATON_HANDOFF=replay makes it the way of every farm.
+ */
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import t from 'tap';
+import { curl, curlAll, sha256 } from '../../lab/clients/curl.js';
+import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
+import type { Farm } from '../../lab/farm/farm.js';
+import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
+import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
+
+const BASE = `http://${VIRTUAL_ADDRESS}`;
+const long = randomBytes(50_000_000);
+const lossy = randomBytes(20_000_000);
+const upload = randomBytes(5_000_000);
+
+const resources = [
+  { path: '/one/', nodes: ['n1'] },
+  { path: '/two/', nodes: ['n2'] },
+  { path: '/post', nodes: ['n1'] },
+];
+
+function fill(farm: Farm): void {
+  farm.webs[0]?.put('one/a.txt', 'from node 1\n');
+  farm.webs[1]?.put('two/a.txt', 'from node 2\n');
+  farm.webs[0]?.put('one/long.bin', long);
+  farm.webs[0]?.put('one/lossy.bin', lossy);
+}
+
+t.setTimeout(FILE_TIMEOUT_MS);
+
+t.test('a node that replays, beside one that adopts', { skip: whyNoFarm() }, async (t) => {
+  const use = { resources, fill, nodes: 2, handoffs: ['replay', 'adopt'] };
+  await withFarm(t, use, async (farm) => {
+    const counter = async (name: string): Promise<number> =>
+      (await farm.stats()).counters[name] ?? 0;
+    const sysctl = (name: string, value: number): Promise<unknown> =>
+      farm.client.run('sysctl', ['-qw', `net.ipv4.${name}=${value}`]);
+
+    await t.test('each gets its requests in its own way', async (t) => {
+      t.equal((await curl(farm.client, `${BASE}/two/a.txt`)).body.toString(), 'from node 2\n');
+      t.equal(await counter('replay_syn'), 0);
+      t.equal((await curl(farm.client, `${BASE}/one/a.txt`)).body.toString(), 'from node 1\n');
+      t.ok((await counter('replay_syn')) >= 1);
+      t.equal(await counter('handoff_refused'), 0);
+    });
+
+    await t.test('with any options that a client can have', async (t) => {
+      for (const option of ['tcp_timestamps', 'tcp_window_scaling', 'tcp_sack']) {
+        await sysctl(option, 0);
+        const answer = await curl(farm.client, `${BASE}/one/lossy.bin`);
+        await sysctl(option, 1);
+        t.match(answer, { exit: 0, status: 200 }, `without ${option}`);
+        t.equal(sha256(answer.body), sha256(lossy));
+      }
+    });
+
+    for (const offloads of [true, false]) {
+      await t.test(`50 MB, ${offloads ? 'with' : 'without'} offloads of the node`, async (t) => {
+        await farm.nodes[0]!.setOffloads(offloads);
+        const answer = await curl(farm.client, `${BASE}/one/long.bin`);
+        t.match(answer, { exit: 0, status: 200, connects: 1 });
+        t.equal(sha256(answer.body), sha256(long));
+        const body = `${farm.directory}/upload.bin`;
+        writeFileSync(body, upload);
+        const sent = await curl(farm.client, `${BASE}/post`, ['--data-binary', `@${body}`]);
+        t.match(sent, { exit: 0, status: 200 });
+        t.equal(sha256(farm.webs[0]?.lastPosted() ?? Buffer.alloc(0)), sha256(upload));
+      });
+    }
+
+    await t.test('many requests of one connection', async (t) => {
+      const urls = Array.from({ length: 20 }, () => `${BASE}/one/a.txt`);
+      const answers = await curlAll(farm.client, urls);
+      t.ok(answers.every(({ status }) => status === 200));
+      t.equal(answers.filter(({ connects }) => connects === 1).length, 1);
+    });
+    await farm.waitEmpty();
+  });
+});
+
+t.test('a download of 20 MB over a link that loses 2 %', { skip: whyNoFarm() }, async (t) => {
+  const use = { resources, fill, nodes: 1, handoffs: ['replay'] };
+  await withFarm(t, { ...use, resources: resources.slice(0, 1) }, async (farm) => {
+    const node = farm.nodes[0]!;
+    // Each frame of the wire is lost by itself.
+    await Promise.all([node.setOffloads(false), farm.client.setOffloads(false)]);
+    await farm.client.loseFrames();
+    const seconds = { direct: 0, replayed: 0 };
+    for (let round = 0; round < 3; round++) {
+      for (const [way, host] of [
+        ['direct', node.address],
+        ['replayed', VIRTUAL_ADDRESS],
+      ] as const) {
+        const answer = await curl(farm.client, `http://${host}/one/lossy.bin`);
+        t.match(answer, { exit: 0, status: 200 });
+        t.equal(sha256(answer.body), sha256(lossy));
+        seconds[way] += answer.seconds;
+      }
+    }
+    t.ok(
+      seconds.replayed <= 1.25 * seconds.direct,
+      `${seconds.replayed.toFixed(2)} s through the balancer, ${seconds.direct.toFixed(2)} s direct`,
+    );
+    t.ok((await node.kernelCounter('TcpExtTCPSackRecovery')) > 0, 'SACK is in use');
+  });
+});
