@@ -97,7 +97,7 @@ export interface Dispatcher {
   /**
    * After `found` or `notFound`, with the same bytes: `follower` begins with the body of this
    * request. Returns why the connection stays with its node from this request on (Pin); Pin.none:
-   * it may move.
+   * it may move. After any other result it returns the reason, and nothing can be followed.
    */
   followBody(bytes: Uint8Array, start: number): number;
 

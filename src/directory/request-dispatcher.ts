@@ -4,8 +4,8 @@
  * instead of resources. Its number stands in for that of a resource.
  */
 
-import { RequestFollower } from '../request/http/framing.js';
-import { HeadReader, HeadStatus } from '../request/http/head.js';
+import { pinOfRefused, RequestFollower } from '../request/http/framing.js';
+import { HeadReader, HeadStatus, type HeadStatusCode } from '../request/http/head.js';
 import { isHead, isSafeMethod } from '../request/http/method.js';
 import type { Directory } from './directory.js';
 import { type Dispatcher, Protocol, Verdict, type VerdictCode } from './dispatcher.js';
@@ -90,6 +90,8 @@ export class RequestDispatcher implements Dispatcher {
   private predictors: (Predictor | undefined)[];
   private readonly head: HeadReader;
   private readonly hello = new HelloLookup();
+  /** Of the last head. */
+  private status: HeadStatusCode = HeadStatus.incomplete;
 
   /** @throws BatonError BATON_CONFIG when `headBytes` is out of range */
   constructor(options: RequestDispatcherOptions) {
@@ -158,6 +160,7 @@ export class RequestDispatcher implements Dispatcher {
   private inspectHead(bytes: Uint8Array, start: number, end: number, resume: number): VerdictCode {
     const head = this.head;
     const status = head.read(bytes, start, end, resume);
+    this.status = status;
     this.text = undefined;
     this.requestStart = head.methodStart;
     this.requestEnd = head.targetEnd;
@@ -182,6 +185,7 @@ export class RequestDispatcher implements Dispatcher {
 
   /** See Dispatcher. */
   followBody(bytes: Uint8Array, start: number): number {
+    if (this.status !== HeadStatus.complete) return pinOfRefused(this.head);
     return this.follower.begin(this.head, bytes, start);
   }
 

@@ -37,10 +37,6 @@ export const NoIpv4 = {
   unknownLink: -2,
 } as const;
 
-export function isKnownLinkType(linkType: number): boolean {
-  return (Object.values(LinkType) as number[]).includes(linkType);
-}
-
 /**
  * Offset in the view of the IPv4 header of the frame view[offset, offset + length), or a negative
  * value of `NoIpv4`. At least one byte of the header is there. The caller checks the rest.

@@ -19,8 +19,3 @@ export function seqBefore(a: number, b: number): boolean {
 export function seqAfter(a: number, b: number): boolean {
   return ((a - b) | 0) > 0;
 }
-
-/** The later of the two. */
-export function seqMax(a: number, b: number): number {
-  return ((a - b) | 0) > 0 ? a : b;
-}

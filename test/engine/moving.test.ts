@@ -90,6 +90,13 @@ t.test('requests that pin the session to its node', async (t) => {
       'pinned_expect',
     ],
     ['pipelining', get('/0') + get('/0'), 'pinned_pipelining'],
+    ['CONNECT', 'CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n', 'pinned_connect'],
+    [
+      'NTLM',
+      'GET /0 HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM TlRMTVNTUAAB\r\n\r\n',
+      'pinned_authentication',
+    ],
+    ['an unusual method', 'BREW /0 HTTP/1.1\r\nHost: a\r\n\r\n', 'pinned_method'],
     ['a malformed head', 'BAD', 'pinned_head'],
   ] as const) {
     const client = new MovingClient(t);

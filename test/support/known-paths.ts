@@ -4,7 +4,7 @@
  */
 import { type Dispatcher, Verdict, type VerdictCode } from '../../src/directory/dispatcher.js';
 import type { NodeTable } from '../../src/engine/node-table.js';
-import { RequestFollower } from '../../src/request/http/framing.js';
+import { pinOfRefused, RequestFollower } from '../../src/request/http/framing.js';
 import { HeadReader } from '../../src/request/http/head.js';
 
 /** Length of the longest head that it accepts. */
@@ -49,6 +49,7 @@ export class KnownPaths implements Dispatcher {
   /** Slots of virtual servers that take any bytes, also none, and the path that stands for them. */
   readonly anyBytes = new Map<number, string>();
   private newPath = '';
+  private refused = false;
 
   constructor(private readonly nodes: NodeTable) {}
 
@@ -73,7 +74,11 @@ export class KnownPaths implements Dispatcher {
     }
     const text = Buffer.from(bytes.subarray(start, end)).toString('latin1');
     this.looked += text.length - resume;
-    if (this.refuses || text.startsWith('BAD')) return Verdict.badRequest;
+    this.refused = this.refuses || /^(?:BAD|CONNECT)/.test(text);
+    if (this.refused) {
+      this.reader.read(bytes, start, end, 0);
+      return Verdict.badRequest;
+    }
     const stop = text.indexOf('\r\n\r\n');
     if (stop < 0) {
       this.resume = text.length;
@@ -110,6 +115,7 @@ export class KnownPaths implements Dispatcher {
   }
 
   followBody(bytes: Uint8Array, start: number): number {
+    if (this.refused) return pinOfRefused(this.reader);
     this.reader.read(bytes, start, start + this.headBytes, 0);
     return this.follower.begin(this.reader, bytes, start);
   }

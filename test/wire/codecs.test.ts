@@ -16,7 +16,7 @@ import { buildArpRequest, parseArp } from '../../src/wire/arp.js';
 import { finish, fold, sumBytes } from '../../src/wire/checksum.js';
 import { formatMac, parseMac } from '../../src/wire/ethernet.js';
 import { writeIpv4 } from '../../src/wire/ipv4.js';
-import { seqAdd, seqAfter, seqBefore, seqDiff, seqMax } from '../../src/wire/seq.js';
+import { seqAdd, seqAfter, seqBefore, seqDiff } from '../../src/wire/seq.js';
 import { SipHash } from '../../src/wire/siphash.js';
 import {
   finishTcpChecksum,
@@ -31,7 +31,6 @@ t.test('sequence numbers wrap', async (t) => {
   t.equal(seqDiff(5, 0xfffffffb), 10);
   t.ok(seqBefore(0xfffffff0, 3));
   t.ok(seqAfter(3, 0xfffffff0));
-  t.equal(seqMax(0xfffffff0, 3), 3);
   const u32 = fc.integer({ min: 0, max: 0xffffffff });
   const step = fc.integer({ min: -0x7fffffff, max: 0x7fffffff });
   fc.assert(fc.property(u32, step, (a, n) => seqDiff(seqAdd(a, n), a) === n));

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { ipv4Offset, isKnownLinkType, LinkType, NoIpv4 } from '../../src/wire/link.js';
+import { ipv4Offset, LinkType, NoIpv4 } from '../../src/wire/link.js';
 
 const IP = [0x45, 0, 0, 20];
 const IP6 = [0x60, 0, 0, 0];
@@ -66,9 +66,4 @@ t.test('the IPv4 header is found behind each link layer', async (t) => {
       t.equal(found, expected < 0 ? expected : expected + before, `${name} at ${before}`);
     }
   }
-});
-
-t.test('known link types are recognized', async (t) => {
-  t.ok(isKnownLinkType(276));
-  t.notOk(isKnownLinkType(105));
 });

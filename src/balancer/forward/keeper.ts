@@ -209,17 +209,6 @@ export class ForwardKeeper {
     return this.kept[slot]?.part;
   }
 
-  /** Buckets of each node, by slot of the node; NO_NODE has those that nobody has. */
-  bucketsOf(slot: number): ReadonlyMap<number, number> {
-    const counts = new Map<number, number>();
-    const part = this.partOf(slot);
-    for (let at = 0; at < (part?.count ?? 0); at++) {
-      const node = this.tables.bucketNode(part!.first + at);
-      counts.set(node, (counts.get(node) ?? 0) + 1);
-    }
-    return counts;
-  }
-
   /**
    * Continues with what an earlier run knew, for the nodes and virtual servers of the farm. Returns
    * the number of flows.

@@ -190,7 +190,7 @@ export class Following {
     const verdict = dispatcher.inspect(bytes, from, end, 0, core.serverOf(slot));
     if (verdict === Verdict.incomplete) return false;
     if (verdict !== Verdict.found && verdict !== Verdict.notFound) {
-      this.pin(slot, Pin.head);
+      this.pin(slot, dispatcher.followBody(bytes, from));
       this.pass(slot);
       return true;
     }

@@ -179,7 +179,7 @@ export class Gathering {
       return;
     }
     if (verdict !== Verdict.found && verdict !== Verdict.notFound) {
-      following.pin(slot, Pin.head);
+      following.pin(slot, dispatcher.followBody(heads.bytes, start));
       this.leaving.stay(slot);
       return;
     }

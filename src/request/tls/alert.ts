@@ -47,8 +47,6 @@ const WARNING = 1;
 const FATAL = 2;
 /** RFC 8446 section 5.1: every version of TLS since 1.2 accepts this version in a record. */
 const RECORD_VERSION = 0x0303;
-/** Bytes of a record with one alert. */
-export const ALERT_BYTES = 7;
 
 /**
  * The record of an alert, in clear: no keys are agreed before a ServerHello. Only close_notify is
