@@ -100,7 +100,8 @@
 	X(FORWARD_MALFORMED, "packets of mode forward with wrong lengths")                         \
 	X(FORWARD_UNFINISHED, "packets of mode forward whose checksum could not be finished")      \
 	X(FORWARD_ICMP, "ICMP errors of mode forward sent to the node")                            \
-	X(FORWARD_ICMP_LOST, "ICMP errors of mode forward about an unknown flow")
+	X(FORWARD_ICMP_LOST, "ICMP errors of mode forward about an unknown flow")                  \
+	X(HEAD_FORWARDED, "requests that the engine had judged before, forwarded without it")
 
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,

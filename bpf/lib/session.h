@@ -17,7 +17,7 @@
 
 #include "ixp.h"
 
-#define SHARED_LAYOUT 4
+#define SHARED_LAYOUT 5
 #define MAX_WORKERS 8 /* engine threads */
 #define MAX_QUEUES 64 /* receive queues of the interface */
 #define MAX_XDP_NODES 1024
@@ -64,6 +64,8 @@
  *                  session.
  *     ENDED        the session has ended, and no node has it: everything goes to the engine, except
  *                  for a SYN that opens a new session
+ *     HEADS        with PAYLOAD_UP: the head of a request begins at `handed_to`. If it is one that
+ *                  the node may get (heads.h), it is forwarded, and `handed_to` becomes its end.
  *
  * An RST always goes to the engine. A FIN goes there unless it is in sequence and the kernel can
  * report it. A SYN goes there unless the session has ended.
@@ -73,6 +75,7 @@
 #define ACTION_WRAP 0x04
 #define ACTION_ANSWERED 0x08
 #define ACTION_ENDED 0x10
+#define ACTION_HEADS 0x20
 
 /*
  * Element of map `sessions`, of 64 bytes: one cache line. The slots of a worker begin at
@@ -95,7 +98,7 @@ struct session_record {
 	__u32 client_isn;   /* 32 initial sequence number of the client */
 	__u32 server_isn;   /* 36 initial sequence number of the balancer */
 	__u32 handed_to;    /* 40 end of the bytes that the engine keeps and sends again itself;
-	                     *    with PAYLOAD_UP, of those that it need not read */
+	                     *    with PAYLOAD_UP, of those that need no reading; both: HEADS */
 	__u32 ts_offset;    /* 44 our timestamp clock (RFC 7323) is this + ms */
 	__u32 tsval;        /* 48 the client's last TSval */
 	__u32 opened_at;    /* 52 ms */
@@ -218,6 +221,9 @@ struct xdp_control {
 	__u32 index_state[MAX_WORKERS]; /* 176 engine: size in words | INDEX_*; 0: none */
 	__u32 forwards;                 /* 208 main: virtual servers with mode forward */
 	__u32 forward_sets;             /* 212 elements of map `forward_flows`, a power of two */
+	__u32 head_sets;                /* 216 sets of `heads` of each worker: 2^n, or 0 */
+	__u32 head_generation;          /* 220 main, engine: other heads are void (heads.h) */
+	__u64 head_key[2];              /* 224 of the digests of heads */
 };
 
 /* SYNs get no answer when the engine's last tick was longer ago than this. */
@@ -255,7 +261,7 @@ BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
 BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
 BATON_ASSERT(sizeof(struct inline_server) == 8, "inline_server");
-BATON_ASSERT(sizeof(struct xdp_control) == 216, "xdp_control");
+BATON_ASSERT(sizeof(struct xdp_control) == 240, "xdp_control");
 BATON_ASSERT(sizeof(struct kernel_event) == 36, "kernel_event");
 
 #endif

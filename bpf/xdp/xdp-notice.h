@@ -24,7 +24,7 @@ static __always_inline int can_report(const struct xdp_control *us, const struct
 }
 
 /* Records the node's FIN for the engine that will take the session over: no engine runs. */
-static __always_inline void record_fin(const struct xdp_control *us, const struct place *place,
+static __always_inline void record_fin(const struct xdp_control *us, struct place *place,
                                        __be32 node, __u32 nonce)
 {
 	struct session_record *record = find(us, place);
@@ -40,7 +40,7 @@ static __always_inline void record_fin(const struct xdp_control *us, const struc
 
 /* Handles a notice about the session of `place`. The frame has no IPv4 options. */
 static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_control *us,
-                                     const struct place *place)
+                                     struct place *place)
 {
 	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
 	struct ixcp_hdr *ixcp = (void *)(ip + 1);

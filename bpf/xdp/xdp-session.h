@@ -96,6 +96,7 @@ struct place {
 	__u32 port_server;
 	__u32 hash;
 	__u32 worker;
+	__u32 slot; /* in `sessions`, after `find`; NO_SLOT: it has no session */
 };
 
 /* `server`: as find_server returns it. */
@@ -175,7 +176,7 @@ static __always_inline __u32 search_tables(const struct xdp_control *us, const s
  * from the index, because that moves words.
  */
 static __always_inline struct session_record *find(const struct xdp_control *us,
-                                                   const struct place *place)
+                                                   struct place *place)
 {
 	const volatile __u32 *index_state = &us->index_state[place->worker % MAX_WORKERS];
 	__u32 state = *index_state;
@@ -184,6 +185,7 @@ static __always_inline struct session_record *find(const struct xdp_control *us,
 	/* The index began to grow during the search. */
 	if (slot == NO_SLOT && *index_state != state)
 		slot = search_tables(us, place, *index_state);
+	place->slot = slot;
 	return bpf_map_lookup_elem(&sessions, &slot);
 }
 

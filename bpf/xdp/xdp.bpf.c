@@ -18,6 +18,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "xdp-forward.h"
+#include "xdp-heads.h"
 #include "xdp-maps.h"
 #include "xdp-notice.h"
 #include "xdp-session.h"
@@ -194,7 +195,8 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 		return to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE);
 	}
 	if (!engine_absent && action & ACTION_PAYLOAD_UP && segment->payload > 0 &&
-	    seq_diff(segment->seq + segment->payload, record->handed_to) > 0) {
+	    seq_diff(segment->seq + segment->payload, record->handed_to) > 0 &&
+	    !(action & ACTION_HEADS && take_head(ctx, record, segment, place))) {
 		int verdict = to_engine(ctx, us, worker, XDP_PAYLOAD_UP);
 
 		if (verdict != XDP_DROP)

@@ -127,6 +127,7 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
   const states = farmStates(memory, workers);
   const first = firstFarm(config, slots);
   writeFarm(states, first);
+  states.onRestrict = () => machine.voidHeads();
   const forwarder = new Forwarder({
     kernel: machine.forwarding,
     sizes: forwardSizes(slots.servers, config.limits.sessions),

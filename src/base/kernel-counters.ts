@@ -378,6 +378,10 @@ export const XDP_COUNTERS = {
     'messages',
     'ICMP errors about packets of virtual servers with mode forward dropped because no node has such a flow.',
   ),
+  head_forwarded: counter(
+    'requests',
+    'Later requests of connections with `keepAlive: migrate` that the kernel forwarded without the engine, because the engine had judged the same request before. They are part of forwarded and, a moment later, of requests.',
+  ),
 } as const satisfies Infos;
 
 export type GuardCounter = keyof typeof GUARD_COUNTERS;

@@ -23,6 +23,14 @@ export const MOVE_COUNTERS = {
     'segments',
     'Segments with a later request that came before the node had confirmed all of the request ahead, although the client has bytes of its answer. The client sends each again.',
   ),
+  heads_judged: counter(
+    'heads',
+    'Heads given to the XDP program, which forwards the same request by itself from then on (xdp_head_forwarded). A change of the farm or of a node voids all of them; each comes back with its next request.',
+  ),
+  heads_replaced: counter(
+    'heads',
+    'Heads that took the place of another one, because their set in the map of the XDP program was full. Many of them next to heads_judged mean that clients ask for more different requests than the map has room for.',
+  ),
   pinned_upgrade: counter(
     'sessions',
     'Connections that stay with their node from a request on, because a request asks for another protocol (Upgrade).',

@@ -114,9 +114,9 @@ export class ObjectCounters {
     this.nodes[node * NODE_WORDS + counter]! += 1;
   }
 
-  /** Adds one to a counter of a virtual server. @param counter of ServerCounter */
-  countServer(server: number, counter: number): void {
-    this.servers[server * SERVER_WORDS + counter]! += 1;
+  /** Adds to a counter of a virtual server. @param counter of ServerCounter */
+  countServer(server: number, counter: number, amount = 1): void {
+    this.servers[server * SERVER_WORDS + counter]! += amount;
   }
 
   /**

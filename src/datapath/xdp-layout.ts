@@ -6,7 +6,7 @@
  */
 
 /** A balancer takes over the sessions of an earlier run only if this number is the same. */
-export const SHARED_LAYOUT = 4;
+export const SHARED_LAYOUT = 5;
 export const MAX_WORKERS = 8;
 /** Capacity of map `nodes`, and slots for nodes everywhere. */
 export const MAX_XDP_NODES = 1024;
@@ -58,8 +58,13 @@ export const CONTROL = {
   forwards: 208,
   /** Elements of map `forward_flows`. */
   forwardSets: 212,
+  /** Sets of map `heads` of each worker (heads-layout.ts); 0: the program forwards no heads. */
+  headSets: 216,
+  /** The main thread and the engines add to it: heads of another value are void. */
+  headGeneration: 220,
+  headKey: 224,
 } as const;
-export const CONTROL_BYTES = 216;
+export const CONTROL_BYTES = 240;
 export const INLINE_SERVERS = 4;
 export const INLINE_SERVER_BYTES = 8;
 /** Flags of a virtual server, beside its slot: it takes no new sessions, and */

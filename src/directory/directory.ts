@@ -76,8 +76,8 @@ export class Directory {
   }
 
   /** Counts a request for a resource. */
-  countRequest(resource: number): void {
-    Atomics.add(this.requests, resource, 1);
+  countRequest(resource: number, amount = 1): void {
+    Atomics.add(this.requests, resource, amount);
   }
 
   /**

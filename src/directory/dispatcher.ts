@@ -119,8 +119,8 @@ export interface Dispatcher {
   ): number;
   readonly pickedBit: number;
 
-  /** Counts a request for `resource` of the current directory, if the directory has it. */
-  countRequest(resource: number): void;
+  /** Counts requests for `resource` of the current directory, if the directory has it. */
+  countRequest(resource: number, amount?: number): void;
 
   /** The bit in `tried` of this node among the holders of `resource`; 0 if it is none of them. */
   holderBit(resource: number, node: number): number;

@@ -97,6 +97,8 @@ export class NodeStates {
   readonly adopted: Float64Array;
   /** When the node's agent last reported, ms on the engines' clock; -1: never. */
   readonly reportedAt: Float64Array;
+  /** Called when a node may have stopped taking sessions that it took before. */
+  onRestrict: () => void = () => {};
   private readonly servers: number;
   private readonly shared: NodeViews;
   private readonly rowWords: number;
@@ -140,11 +142,14 @@ export class NodeStates {
 
   /** @param weight share of new sessions; 0: the node gets none */
   setWeight(node: number, weight: number): void {
+    if (this.shared.weight[node] === weight) return;
     this.shared.weight[node] = weight;
+    this.onRestrict();
   }
 
   setAdmin(node: number, admin: AdminState): void {
     this.shared.admin[node] = admin;
+    this.onRestrict();
   }
 
   /** Sets how the node takes sessions. */
@@ -153,6 +158,7 @@ export class NodeStates {
     if (shared.way[node] === way) return;
     shared.way[node] = way;
     if (this.reportedAt[node]! >= 0) this.setAble(node);
+    this.onRestrict();
   }
 
   /**
@@ -255,7 +261,9 @@ export class NodeStates {
   handoffStarted(node: number, server: number, now: number): void {
     const { outcome, restsUntil } = this.shared;
     const pair = node * this.servers + server;
-    if (outcome[pair] === Outcome.stalled) restsUntil[pair] = now + TRIAL_MS;
+    if (outcome[pair] !== Outcome.stalled) return;
+    restsUntil[pair] = now + TRIAL_MS;
+    this.onRestrict();
   }
 
   /** The node has adopted a session of this virtual server. */
@@ -279,7 +287,9 @@ export class NodeStates {
     const pair = node * this.servers + server;
     outcome[pair] = reason;
     refusals[pair] = Math.min(MOST_REFUSALS, refusals[pair]! + 1);
-    if (refusals[pair]! >= REFUSALS_TO_REST) restsUntil[pair] = now + REST_MS;
+    if (refusals[pair]! < REFUSALS_TO_REST) return;
+    restsUntil[pair] = now + REST_MS;
+    this.onRestrict();
   }
 
   /** A handoff to the node has run out of tries. True when that suspends the node. */
@@ -289,6 +299,7 @@ export class NodeStates {
     if (failures[node]! < TIMEOUTS_TO_SUSPEND) return false;
     const unheard = this.reportedAt[node]! < 0;
     suspendedUntil[node] = now + (unheard ? UNHEARD_SUSPENSION_MS : SUSPENSION_MS);
+    this.onRestrict();
     return true;
   }
 
@@ -301,6 +312,7 @@ export class NodeStates {
     const pair = node * this.servers + server;
     outcome[pair] = Outcome.stalled;
     restsUntil[pair] = now + STALL_MS;
+    this.onRestrict();
   }
 
   /** The node's web server has answered, or closed, a session of this virtual server. */
@@ -348,16 +360,22 @@ export class NodeStates {
     if (first || restarted) this.clear(node);
     shared.agentStart[node] = start;
     shared.agentClock[node] = clock;
+    const changes = shared.reported[node] !== flags;
     shared.reported[node] = flags;
     shared.refused[node] = refusedOptions(flags);
     this.reportedAt[node] = now;
     this.setAble(node);
+    if (changes) this.onRestrict();
     return true;
   }
 
   /** The node has reported whether it has the address of a virtual server. */
   setLacks(node: number, server: number, lacks: boolean): void {
-    this.shared.lacks[node * this.servers + server] = lacks ? 1 : 0;
+    const pair = node * this.servers + server;
+    const value = lacks ? 1 : 0;
+    if (this.shared.lacks[pair] === value) return;
+    this.shared.lacks[pair] = value;
+    this.onRestrict();
   }
 
   /**

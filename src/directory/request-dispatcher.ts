@@ -255,8 +255,8 @@ export class RequestDispatcher implements Dispatcher {
   }
 
   /** See Dispatcher. */
-  countRequest(resource: number): void {
-    if (resource < POOL) this.directory.countRequest(resource);
+  countRequest(resource: number, amount = 1): void {
+    if (resource < POOL) this.directory.countRequest(resource, amount);
   }
 
   /** See Dispatcher. */

@@ -28,6 +28,8 @@ import { Forwarding } from './forward/forwarding.js';
 import { ForwardPorts } from './forward/ports.js';
 import { ForwardTables } from './forward/tables.js';
 import { HeadStep, HeadStore } from './head-store.js';
+import type { JudgedHeads } from './moving/judged-heads.js';
+import { openHeads, showLastRequest } from './moving/kernel-heads.js';
 import { Streams } from './moving/streams.js';
 import { NO_NODE, type NodeTable } from './node-table.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
@@ -113,6 +115,8 @@ export class Core {
   directory = 0;
   /** Sessions whose handoff was sent in the current batch. */
   readonly batchHandoffs = new BatchSlots();
+  /** Heads that the kernel may forward. Undefined: it forwards none. */
+  judged: JudgedHeads | undefined;
 
   constructor(
     options: EngineOptions,
@@ -164,8 +168,9 @@ export class Core {
   /** Makes `streams` when a virtual server's sessions may move. */
   makeStreams(): void {
     const { servers, sessions, options } = this;
-    if (sessions.streams === undefined && servers.keepAlive.includes(KeepAlive.migrate))
-      sessions.streams = new Streams(options.limits.sessions);
+    if (sessions.streams !== undefined || !servers.keepAlive.includes(KeepAlive.migrate)) return;
+    sessions.streams = new Streams(options.limits.sessions, options.heads);
+    if (options.heads !== undefined) this.judged = openHeads(this, options.heads);
   }
 
   /** See `SessionTable.streams`. */
@@ -336,6 +341,7 @@ export class Core {
     sessions.setState(slot, SessionState.lingering);
     this.timers.set(slot, this.now + this.options.timeouts.linger);
     this.counters.count(CLOSE_COUNTERS[reason]);
+    showLastRequest(this, slot);
     this.observer.closed?.(slot, reason, this.now);
   }
 
@@ -347,6 +353,7 @@ export class Core {
     const { sessions } = this;
     this.releaseHead(slot);
     this.counters.count(CLOSE_COUNTERS[reason]);
+    showLastRequest(this, slot);
     // The observer still sees the node.
     this.observer.closed?.(slot, reason, this.now);
     this.detach(slot);
@@ -427,6 +434,7 @@ export class Core {
       this.releaseHead(slot);
       if (state === SessionState.handing || state === SessionState.passing) this.detach(slot);
       this.counters.count(CLOSE_COUNTERS[reason]);
+      showLastRequest(this, slot);
       this.observer.closed?.(slot, reason, this.now);
     }
     sessions.remove(slot);

@@ -36,6 +36,7 @@ import { HandoffSender } from './handoff/sender.js';
 import { Handshake } from './handshake.js';
 import { Following } from './moving/following.js';
 import { Gathering } from './moving/gathering.js';
+import { showLastRequest } from './moving/kernel-heads.js';
 import { Leaving } from './moving/leaving.js';
 import type { NodeChange, NodeTable } from './node-table.js';
 import type { EngineOptions, Observer, Timeouts } from './options.js';
@@ -212,6 +213,7 @@ export class Engine implements FrameSink, TimerHandler {
    */
   commit(change: EngineChange): void {
     const { core } = this;
+    core.judged?.directoryChanged(core.clock);
     core.nodes.commit(change.nodes);
     for (const node of change.nodes.changed) core.objects.clearNode(node);
     for (const server of change.replacedServers) core.objects.clearServer(server);
@@ -221,6 +223,16 @@ export class Engine implements FrameSink, TimerHandler {
     this.sweep.farmChanged();
     core.options.timeouts = change.timeouts;
     core.directory = (core.directory + 1) >>> 0;
+  }
+
+  /** Counts and shows what the kernel has done by itself, as far as that was not done yet. */
+  settle(): void {
+    this.core.judged?.settleAll(this.core.clock);
+  }
+
+  /** Shows the session's last request to people, also if the kernel forwarded it. */
+  showLastRequest(slot: number): void {
+    showLastRequest(this.core, slot);
   }
 
   /** The slots that have a virtual server, in use or retired. */
@@ -319,6 +331,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.core.setNow(now);
     this.core.batchHandoffs.clear();
     this.core.timers.advance(now, this);
+    this.core.judged?.tick(this.core.clock);
     this.sweep.tick();
   }
 

@@ -3,6 +3,7 @@ import type { ObjectCounters } from '../base/object-counters.js';
 import type { AnswerBook } from '../directory/answers.js';
 import type { ServerAt } from './farm.js';
 import type { ForwardMemory } from './forward/tables.js';
+import type { HeadMemory } from './moving/judged-heads.js';
 import type { SessionMemory } from './table/session-table.js';
 
 export interface EngineOptions {
@@ -39,6 +40,8 @@ export interface EngineOptions {
   shard?: { worker: number; workers: number };
   /** Where sessions are kept. By default in memory of this process alone. */
   memory?: SessionMemory;
+  /** Where the XDP program finds heads that were judged. By default it forwards none by itself. */
+  heads?: HeadMemory | undefined;
   virtualServers: readonly ServerAt[];
   /** The bytes of the answers that the engine sends itself. */
   answers: AnswerBook;

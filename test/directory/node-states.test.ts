@@ -109,3 +109,40 @@ t.test('a slot that another virtual server takes knows nothing', async (t) => {
   t.same(states.health(1, 0), fresh.health(1, 0));
   t.ok(states.available(1, 1, 0, 1_000));
 });
+
+t.test('whatever may keep a node from sessions is told', async (t) => {
+  const states = ownStates([{ weight: 1 }, { weight: 1 }], 2);
+  let told = 0;
+  states.onRestrict = () => {
+    told += 1;
+  };
+  const tells = (what: string, times: number, action: () => void): void => {
+    const before = told;
+    action();
+    t.equal(told - before, times, what);
+  };
+  const able = IxcpFlag.canAdopt;
+  tells('the first report', 1, () => states.reported(0, 1, 1, able, 10));
+  tells('the same report', 0, () => states.reported(0, 1, 2, able, 20));
+  tells('another one', 1, () => states.reported(0, 1, 3, able | IxcpFlag.leaving, 30));
+  tells('a weight', 1, () => states.setWeight(0, 0));
+  tells('the same weight', 0, () => states.setWeight(0, 0));
+  tells('an operator', 1, () => states.setAdmin(0, Admin.draining));
+  tells('no address', 1, () => states.setLacks(0, 1, true));
+  tells('still no address', 0, () => states.setLacks(0, 1, true));
+  tells('two refusals', 0, () => {
+    for (let n = 0; n < 2; n++) states.handoffRefused(1, 0, IxcpReason.noListener, 40);
+  });
+  tells('a third one', 1, () => states.handoffRefused(1, 0, IxcpReason.noListener, 40));
+  tells('two timeouts', 0, () => {
+    for (let n = 0; n < 2; n++) states.handoffTimedOut(1, 50);
+  });
+  tells('a third one', 1, () => states.handoffTimedOut(1, 50));
+  tells('a server that stalls', 1, () => states.serverStalled(1, 1, 60));
+  tells('its trial', 1, () => states.handoffStarted(1, 1, 6_000));
+  tells('handoffs that succeed', 0, () => {
+    states.handoffStarted(1, 0, 60);
+    states.handoffConfirmed(1, 0);
+    states.serverAnswered(1, 1);
+  });
+});

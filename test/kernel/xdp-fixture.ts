@@ -8,6 +8,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { addressNumber, build, macBytes, type PacketSpec } from '../../lab/packet.js';
 import {
+  HEAD_WAYS,
+  JUDGED_HEAD_BYTES,
+  SESSION_MOVES_BYTES,
+} from '../../src/datapath/heads-layout.js';
+import {
   CONTROL,
   INLINE_SERVER_BYTES,
   INLINE_SERVERS,
@@ -18,6 +23,7 @@ import {
   NODE as XDP_NODE,
 } from '../../src/datapath/xdp-layout.js';
 import type { ForwardSizes } from '../../src/engine/forward/tables.js';
+import type { HeadMemory } from '../../src/engine/moving/judged-heads.js';
 import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { indexWordsFor } from '../../src/engine/table/session-index.js';
 import {
@@ -53,6 +59,8 @@ import {
 
 const RING_BYTES = 4096;
 const MOST_EVENTS = 256;
+/** The secret of the digests of heads. */
+export const HEAD_KEY = Uint8Array.from({ length: 16 }, (_, index) => index * 13 + 5);
 
 /** struct kernel_event of bpf/lib/session.h, byte by byte. */
 export const KERNEL_EVENT = {
@@ -99,6 +107,8 @@ export interface FastOptions {
   inlineServers?: boolean;
   /** Sizes of the tables of virtual servers with mode forward. */
   forward?: ForwardSizes;
+  /** Sets of heads of each worker. By default the program forwards no heads by itself. */
+  headSets?: number;
 }
 
 export class Fast {
@@ -124,6 +134,8 @@ export class Fast {
         session_index: (this.workers * indexWords) / 16,
         forward_buckets: options.forward?.buckets ?? 1,
         forward_flows: options.forward?.sets ?? 1,
+        heads: this.workers * (options.headSets ?? 1) * HEAD_WAYS,
+        moves: options.headSets === undefined ? 1 : this.workers * capacity,
       },
     });
     const { object } = this;
@@ -154,6 +166,7 @@ export class Fast {
       object.mapUpdate('virtual_servers', key, hostU32(server));
     });
     this.configure(capacity, indexWords, options.inlineServers ?? true);
+    this.configureHeads(options.headSets ?? 0);
     this.control.setUint32(CONTROL.forwardSets, options.forward?.sets ?? 1, true);
     this.node(NODE.index, { mac: NODE.mac, interface: LO });
   }
@@ -161,6 +174,22 @@ export class Fast {
   /** xdp_control.index_state of a worker. */
   indexState(worker: number): Uint32Array {
     return new Uint32Array(this.control.buffer, CONTROL.indexState + worker * 4, 1);
+  }
+
+  /** What the engine of a worker shares with the program about heads. */
+  headMemory(worker = 0): HeadMemory {
+    const { object, control } = this;
+    const sets = control.getUint32(CONTROL.headSets, true);
+    const capacity = control.getUint32(CONTROL.capacity, true);
+    return {
+      heads: object.mapMemory('heads'),
+      headsOffset: worker * sets * HEAD_WAYS * JUDGED_HEAD_BYTES,
+      sets,
+      moves: object.mapMemory('moves'),
+      movesOffset: worker * capacity * SESSION_MOVES_BYTES,
+      generation: new Uint32Array(control.buffer, CONTROL.headGeneration, 1),
+      key: HEAD_KEY,
+    };
   }
 
   /** Sets a node, with the usual node's address. Interface 0: not resolved. */
@@ -315,6 +344,13 @@ export class Fast {
     this.engine(false);
     for (const ring of this.rings) ring.close();
     this.object.close();
+  }
+
+  private configureHeads(sets: number): void {
+    const { control } = this;
+    control.setUint32(CONTROL.headSets, sets, true);
+    control.setUint32(CONTROL.headGeneration, 1, true);
+    new Uint8Array(control.buffer).set(HEAD_KEY, CONTROL.headKey);
   }
 
   private configure(capacity: number, indexWords: number, inlineServers: boolean): void {

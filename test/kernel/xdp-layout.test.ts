@@ -13,8 +13,10 @@ import {
   TAP_CONFIG_BYTES,
   UNIT_SHIFT,
 } from '../../src/capture/kernel-tap.js';
+import * as heads from '../../src/datapath/heads-layout.js';
 import * as layout from '../../src/datapath/xdp-layout.js';
 import * as forward from '../../src/engine/forward/layout.js';
+import { HeadDigest } from '../../src/engine/moving/head-digest.js';
 import { KERNEL_EVENT, KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import {
   SESSION_RECORD,
@@ -32,13 +34,47 @@ import { SYN_ALIVE_MS } from './xdp-packets.js';
 
 const HASHES = 64;
 
+/** What find_head of bpf/xdp/xdp-heads.h does. */
+const HEAD_DIGEST = `
+static struct head_digest head_digest(const char *key, const char *text, unsigned bytes)
+{
+  struct sip_state s;
+  __u64 word[2];
+  memcpy(word, key, sizeof(word));
+  head_digest_begin(&s, word);
+  for (unsigned at = 0; at + 8 <= bytes; at += 8) {
+    memcpy(word, text + at, 8);
+    sip_word(&s, SIP_LE64(word[0]));
+  }
+  if (bytes % 8) {
+    memcpy(word, text + bytes - 8, 8);
+    sip_word(&s, SIP_LE64(word[0]));
+  }
+  return head_digest_end(&s, bytes);
+}
+`;
+
+/** A string literal of C. */
+function bytesOf(bytes: Uint8Array): string {
+  return `"${[...bytes].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('')}"`;
+}
+
 /** Values of C expressions over bpf/lib/session.h. */
 function evaluate(expressions: readonly string[]): number[] {
   const folder = mkdtempSync(join(tmpdir(), 'baton-layout-'));
   try {
     const lines = expressions.map((each) => `printf("%llu\\n", (unsigned long long)(${each}));`);
-    const headers = ['<stddef.h>', '<stdio.h>', '"session.h"', '"forward.h"', '"tap.h"'];
-    const source = [...headers.map((header) => `#include ${header}`), 'int main(void) {'];
+    const headers = [
+      '<stddef.h>',
+      '<stdio.h>',
+      '<string.h>',
+      '"session.h"',
+      '"forward.h"',
+      '"tap.h"',
+      '"heads.h"',
+    ];
+    const included = headers.map((header) => `#include ${header}`);
+    const source = [...included, HEAD_DIGEST, 'int main(void) {', '(void)head_digest;'];
     writeFileSync(join(folder, 'values.c'), [...source, ...lines, 'return 0; }'].join('\n'));
     const include = `-I${join(project, 'bpf', 'lib')}`;
     execFileSync('gcc', [
@@ -93,6 +129,7 @@ t.test('session_record', async (t) => {
     ['ACTION_WRAP', SessionAction.wrap],
     ['ACTION_ANSWERED', SessionAction.answered],
     ['ACTION_ENDED', SessionAction.ended],
+    ['ACTION_HEADS', SessionAction.heads],
   ]);
   t.equal(Object.keys(SESSION_RECORD).length, 22, 'every field');
 });
@@ -165,6 +202,35 @@ t.test('tables of mode forward', async (t) => {
     ['NO_NODE', forward.NO_NODE],
     ['MOST_SERVERS', layout.MOST_VIRTUAL_SERVERS],
   ]);
+});
+
+t.test('heads that were judged', async (t) => {
+  check(t, [
+    ...offsets('judged_head', heads.JUDGED_HEAD),
+    ['sizeof(struct judged_head)', heads.JUDGED_HEAD_BYTES],
+    ...offsets('session_moves', heads.SESSION_MOVES),
+    ['sizeof(struct session_moves)', heads.SESSION_MOVES_BYTES],
+    ['HEAD_WAYS', heads.HEAD_WAYS],
+    ['HEAD_LEAST_BYTES', heads.HEAD_LEAST_BYTES],
+    ['HEAD_MOST_BYTES', heads.HEAD_MOST_BYTES],
+    ['HEAD_NODES', heads.HEAD_NODES],
+  ]);
+});
+
+t.test('digests of heads', async (t) => {
+  const key = Uint8Array.from({ length: 16 }, (_, index) => index * 17 + 3);
+  const digest = new HeadDigest(key);
+  const pairs: [string, number][] = [];
+  for (const length of [16, 17, 23, 24, 63, 64, 200, heads.HEAD_MOST_BYTES]) {
+    const text = Uint8Array.from({ length }, (_, index) => (index * 29 + length) & 0xff);
+    digest.compute(Uint8Array.of(1, 2, ...text), 2, 2 + length);
+    digest.words.forEach((word, index) => {
+      const half = `head_digest(${bytesOf(key)}, ${bytesOf(text)}, ${length}).word[${index >> 1}]`;
+      pairs.push([`(__u32)(${half} >> ${(index & 1) * 32})`, word]);
+    });
+  }
+  check(t, pairs);
+  t.throws(() => digest.compute(key, 0, heads.HEAD_LEAST_BYTES - 1), RangeError);
 });
 
 t.test('records of a capture', async (t) => {

@@ -174,6 +174,11 @@ export class Machine {
     this.xdp?.withhold(options);
   }
 
+  /** See XdpProgram.voidHeads. */
+  voidHeads(): void {
+    this.xdp?.voidHeads();
+  }
+
   /**
    * To be called when the engine is ready for frames: from now on the XDP program works, in place
    * of an earlier run's.

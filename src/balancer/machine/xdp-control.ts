@@ -28,6 +28,9 @@ export interface ControlValues {
   secret: Uint8Array;
   /** Sets of flows of virtual servers with mode forward. */
   forwardSets: number;
+  /** Sets of heads of each worker, and 16 secret bytes for their digests. */
+  headSets: number;
+  headKey: Uint8Array;
   /** When a cookie was last sent, ms of CLOCK_MONOTONIC; 0: never. */
   cookieAt: number;
 }
@@ -53,6 +56,9 @@ export function writeControl(control: ArrayBuffer, values: ControlValues): void 
   halves[CONTROL.window / HALF_BYTES] = offer.window;
   bytes[CONTROL.windowShift] = offer.windowShift;
   words[CONTROL.forwardSets / WORD_BYTES] = values.forwardSets;
+  words[CONTROL.headSets / WORD_BYTES] = values.headSets;
+  words[CONTROL.headGeneration / WORD_BYTES] = 1;
+  bytes.set(values.headKey, CONTROL.headKey);
   words[CONTROL.cookieAt / WORD_BYTES] = values.cookieAt;
   bytes.set(values.key, CONTROL.key);
   bytes.set(values.secret, CONTROL.secret);

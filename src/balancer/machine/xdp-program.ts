@@ -7,8 +7,10 @@
  *     activate   the program begins to work; it replaces that of an earlier run atomically
  *     close      closes the descriptors; the program stays attached, and forwards without us
  */
+import { randomBytes } from 'node:crypto';
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { XDP_NAMES, type XdpCounter } from '../../base/kernel-counters.js';
+import { HEAD_SETS, HEAD_WAYS } from '../../datapath/heads-layout.js';
 import { xdpPoolOptions } from '../../datapath/xdp.js';
 import {
   CONTROL,
@@ -21,6 +23,7 @@ import {
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
 import type { ForwardMemory, ForwardSizes } from '../../engine/forward/tables.js';
+import { voidHeads } from '../../engine/moving/judged-heads.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
 import { hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Journal } from '../../host/journal/journal.js';
@@ -49,6 +52,9 @@ import { noSockets, requireQueues } from './xdp-errors.js';
 import { XdpNodes } from './xdp-nodes.js';
 import { VETH } from './xdp-probe.js';
 import { XdpServers } from './xdp-servers.js';
+
+/** Of a key that this run alone uses. */
+const HEAD_KEY_BYTES = 16;
 
 /** Maps that are pinned, so that other tools find them. */
 const PINNED = [
@@ -100,6 +106,8 @@ export class XdpProgram implements KernelForwarding {
   /** Our slot of each virtual server of the earlier run, or -1. */
   private readonly earlierServers: Int32Array;
   private readonly indexWords: number;
+  /** Sets of heads of each worker; 0: the program forwards no heads by itself. */
+  private readonly headSets: number;
   private readonly secret: Uint8Array;
   private readonly control: ArrayBuffer;
   private takesEarlier: (() => void) | undefined;
@@ -118,6 +126,7 @@ export class XdpProgram implements KernelForwarding {
     // ended.
     this.capacity = Math.max(options.limits.sessions, census.mostOfWorker);
     this.indexWords = indexWordsFor(this.capacity);
+    this.headSets = headSetsFor(options.farm.servers);
     this.driver = native().interfaceDriver(options.interface);
     // The new config may have another key. Handshakes that began under the old one can complete.
     this.secret = earlier?.sessions?.secret ?? sequenceSecret(options.key);
@@ -126,6 +135,8 @@ export class XdpProgram implements KernelForwarding {
       session_index: (this.indexWords * options.workers) / INDEX_LINE_WORDS,
       forward_buckets: options.forward.buckets,
       forward_flows: options.forward.sets,
+      heads: Math.max(1, this.headSets * HEAD_WAYS * options.workers),
+      moves: this.headSets === 0 ? 1 : this.capacity * options.workers,
     });
     const attached = { ...options, driver: this.driver, earlierMode: earlier?.mode };
     this.attachment = new XdpAttachment(attached, this.object, journal);
@@ -208,7 +219,10 @@ export class XdpProgram implements KernelForwarding {
         sessions: object.mapFd('sessions'),
         index: object.mapFd('session_index'),
         events: object.mapFd('events'),
+        heads: object.mapFd('heads'),
+        moves: object.mapFd('moves'),
       },
+      headSets: this.headSets,
       seeds: this.options.seeds,
       secret: this.secret,
       earlier: this.earlierStart(),
@@ -257,6 +271,11 @@ export class XdpProgram implements KernelForwarding {
   /** Sets the options that SYN/ACKs do not offer, as IxpFlag bits. */
   withhold(options: number): void {
     new Uint8Array(this.control)[CONTROL.withheld] = options;
+  }
+
+  /** A change of the nodes: what the engines have told the program about heads is void. */
+  voidHeads(): void {
+    voidHeads(new Uint32Array(this.control, CONTROL.headGeneration, 1));
   }
 
   /** Starts the program, in place of that of an earlier run. */
@@ -346,6 +365,8 @@ export class XdpProgram implements KernelForwarding {
       capacity: this.capacity,
       indexWords: this.indexWords,
       forwardSets: options.forward.sets,
+      headSets: this.headSets,
+      headKey: randomBytes(HEAD_KEY_BYTES),
       secret: this.secret,
       // Cookies that an earlier run sent must still be accepted.
       cookieAt: this.earlier?.cookieAt() ?? 0,
@@ -401,4 +422,9 @@ export class XdpProgram implements KernelForwarding {
       nodes: Int32Array.from(sessions.nodes, (node) => ours.get(node.address) ?? -1),
     };
   }
+}
+
+/** Sets of heads of each worker, if sessions of these virtual servers may move. */
+function headSetsFor(servers: readonly ServerSlot[]): number {
+  return servers.some(({ keepAlive }) => keepAlive === 'migrate') ? HEAD_SETS : 0;
 }

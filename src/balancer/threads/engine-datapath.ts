@@ -22,7 +22,7 @@ type OpenDatapath = PacketDatapath | XdpDatapath;
 export interface EngineDatapath {
   readonly datapath: OpenDatapath;
   /** Options of the engine that depend on the datapath. */
-  readonly options: Pick<EngineOptions, 'memory' | 'limits'>;
+  readonly options: Pick<EngineOptions, 'memory' | 'limits' | 'heads'>;
   /** Whether the engine takes frames at once; else they wait in the ring until `activated`. */
   readonly takesAtOnce: boolean;
   /** The engine's clock, ms. */

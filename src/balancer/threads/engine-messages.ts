@@ -65,7 +65,9 @@ export interface XdpStart extends Secrets {
   /** Sessions of each worker, and words of its index. */
   capacity: number;
   indexWords: number;
-  fds: { control: number; sessions: number; index: number; events: number };
+  fds: Record<'control' | 'sessions' | 'index' | 'events' | 'heads' | 'moves', number>;
+  /** Sets of heads of each worker (bpf/lib/heads.h); 0: the program forwards none by itself. */
+  headSets: number;
   earlier: EarlierStart | undefined;
 }
 

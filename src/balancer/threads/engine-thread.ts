@@ -17,6 +17,7 @@ import { RequestAnswers } from '../../directory/request-answers.js';
 import { RequestDispatcher } from '../../directory/request-dispatcher.js';
 import { Engine } from '../../engine/engine.js';
 import { HandoffCandidates } from '../../engine/handoff/candidates.js';
+import { voidHeads } from '../../engine/moving/judged-heads.js';
 import { NodeTable } from '../../engine/node-table.js';
 import { joinObservers } from '../../engine/observers.js';
 import type { EngineOptions } from '../../engine/options.js';
@@ -53,6 +54,8 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const stages = new StageClock(given.stages);
   const opened = openDatapath(given, stages);
   const { datapath, now } = opened;
+  const { heads } = opened.options;
+  if (heads !== undefined) states.onRestrict = () => voidHeads(heads.generation);
   const nodeEvents = new NodeEvents((event) => tell({ kind: 'event', ...event }));
   const engine = new Engine(
     {
@@ -99,17 +102,12 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
         return;
       case 'sessions': {
         const clock = now() >>> 0;
-        const page = sessionPage(
-          engine.sessions,
-          current.names,
-          message.after,
-          message.limit,
-          clock,
-        );
+        const page = sessionPage(engine, current.names, message.after, message.limit, clock);
         tell({ kind: 'sessions', id: message.id, page });
         return;
       }
       case 'snapshot':
+        engine.settle();
         tell({ kind: 'snapshot', id: message.id, snapshot: snapshotOf(engine, nodes, datapath) });
         return;
       case 'explain': {

@@ -4,6 +4,7 @@ import type { SessionPage, SessionRow } from '../../api/documents.js';
 import { elapsed } from '../../base/clock.js';
 import { escapeBytes } from '../../base/text.js';
 import { STATUS_OF_ANSWER } from '../../directory/request-answers.js';
+import type { Engine } from '../../engine/engine.js';
 import {
   REQUEST_BYTES,
   SESSION_STATE_NAMES,
@@ -52,15 +53,17 @@ export function sessionRow(
 
 /** The sessions in the slots from `after` on, at most `limit` of them. */
 export function sessionPage(
-  sessions: SessionTable,
+  engine: Pick<Engine, 'sessions' | 'showLastRequest'>,
   names: Names,
   after: number,
   limit: number,
   clock: number,
 ): SessionPage {
+  const { sessions } = engine;
   const rows: SessionRow[] = [];
   let slot = sessions.nextUsed(after);
   while (slot >= 0 && rows.length < limit) {
+    engine.showLastRequest(slot);
     rows.push(sessionRow(sessions, slot, names, clock));
     slot = sessions.nextUsed(slot + 1);
   }

@@ -4,9 +4,11 @@
  */
 import { monotonicClock } from '../../base/clock.js';
 import type { StageClock } from '../../base/stages.js';
+import { HEAD_WAYS, JUDGED_HEAD_BYTES, SESSION_MOVES_BYTES } from '../../datapath/heads-layout.js';
 import { openXdpDatapath, type XdpDatapath } from '../../datapath/xdp.js';
 import { CONTROL } from '../../datapath/xdp-layout.js';
 import type { Engine } from '../../engine/engine.js';
+import type { HeadMemory } from '../../engine/moving/judged-heads.js';
 import { KERNEL_EVENT_WORDS } from '../../engine/table/kernel-event.js';
 import { SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
 import { native } from '../../host/native.js';
@@ -19,6 +21,8 @@ import type { EngineStart, XdpStart } from './engine-messages.js';
 import { KernelExchange } from './kernel-exchange.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
+/** Bytes of CONTROL.headKey. */
+const HEAD_KEY_BYTES = 16;
 /** Polls at the end, at most: more frames than sockets hold. */
 const LAST_POLLS = 256;
 
@@ -55,6 +59,7 @@ export class XdpEngineDatapath implements EngineDatapath {
         indexWords,
         indexState: new Uint32Array(control, CONTROL.indexState + worker * WORD_BYTES, 1),
       },
+      heads: headMemory(worker, start, control),
     };
   }
 
@@ -97,4 +102,22 @@ export class XdpEngineDatapath implements EngineDatapath {
 function largestFrame(control: ArrayBuffer): number {
   const mss = new DataView(control).getUint16(CONTROL.mss, true);
   return ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + mss;
+}
+
+/** The worker's part of the maps with heads; undefined: the program forwards none by itself. */
+function headMemory(
+  worker: number,
+  { capacity, headSets, fds }: XdpStart,
+  control: ArrayBuffer,
+): HeadMemory | undefined {
+  if (headSets === 0) return undefined;
+  return {
+    heads: native().openMap({ fd: fds.heads }).memory(),
+    headsOffset: worker * headSets * HEAD_WAYS * JUDGED_HEAD_BYTES,
+    sets: headSets,
+    moves: native().openMap({ fd: fds.moves }).memory(),
+    movesOffset: worker * capacity * SESSION_MOVES_BYTES,
+    generation: new Uint32Array(control, CONTROL.headGeneration, 1),
+    key: new Uint8Array(control, CONTROL.headKey, HEAD_KEY_BYTES),
+  };
 }

@@ -23,13 +23,15 @@ import { KeepAlive } from '../farm.js';
 import type { NodeWriter } from '../handoff/node-writer.js';
 import type { PassThrough } from '../pass-through.js';
 import { PARSED } from '../segment.js';
-import { NO_RESOURCE, SessionFlag } from '../table/session-table.js';
+import { NO_RESOURCE, SessionFlag, SessionState } from '../table/session-table.js';
 import type { Gathering } from './gathering.js';
 import { pinCounter, Stay } from './pins.js';
 import type { Streams } from './streams.js';
 
 /** The kernel compares sequence numbers, which may differ by less than 2^31. */
 const MOST_UNREAD = 0x4000_0000;
+/** All options that a session can have: IxpFlag bits. */
+const ANY_OPTIONS = IxpFlag.windowScaleOk | IxpFlag.sackOk | IxpFlag.timestampsOk;
 
 export class Following {
   private readonly core: Core;
@@ -109,6 +111,7 @@ export class Following {
     }
     // The client sends on, so what was kept for another node is not all that it has sent.
     if (sessions.head[slot]! >= 0) core.waitForEnd(slot);
+    if (sessions.takeHeadsFromKernel(slot)) streams.takeOver(slot, sessions.handedTo(slot));
     const { follower } = dispatcher;
     const { bytes } = core.transmit.memory;
     const gap = this.skipUnread(slot, streams, seqDiff(segment.sequence, streams.next[slot]!));
@@ -187,6 +190,7 @@ export class Following {
     const { sessions, segment, dispatcher } = core;
     const { bytes } = core.transmit.memory;
     const streams = core.streams!;
+    const generation = core.judged?.generation;
     const verdict = dispatcher.inspect(bytes, from, end, 0, core.serverOf(slot));
     if (verdict === Verdict.incomplete) return false;
     if (verdict !== Verdict.found && verdict !== Verdict.notFound) {
@@ -202,7 +206,38 @@ export class Following {
     this.follow(slot, bytes, from, end, seqAdd(segment.sequence, segment.payloadLength));
     if (wraps && sessions.has(slot, SessionFlag.watched)) this.wrapHead(slot);
     else this.pass(slot);
+    if (stays && !wraps && generation !== undefined && from === segment.payload)
+      this.offer(slot, generation, from, end);
     return true;
+  }
+
+  /**
+   * The kernel may forward this head next time: it is the whole segment, and what was found out
+   * about it holds for every session at this node.
+   */
+  private offer(slot: number, generation: number, from: number, end: number): void {
+    const { core } = this;
+    const { sessions, dispatcher, nodes, judged } = core;
+    const streams = core.streams!;
+    if (judged === undefined || !sessions.has(slot, SessionFlag.watched)) return;
+    if (streams.state[slot] !== AT_HEAD || dispatcher.headBytes !== end - from) return;
+    const server = core.serverOf(slot);
+    const node = sessions.node(slot);
+    if (!nodes.takesHandoffs(node, server, ANY_OPTIONS, core.now)) return;
+    const { bytes } = core.transmit.memory;
+    const { resource, requestStart, requestEnd } = dispatcher;
+    judged.offer(
+      generation,
+      server,
+      node,
+      resource,
+      bytes,
+      from,
+      end,
+      requestStart,
+      requestEnd,
+      core.clock,
+    );
   }
 
   /** Whether one side of the session has ended: the request goes where the last one went. */
@@ -273,12 +308,19 @@ export class Following {
     this.setUntil(slot);
   }
 
-  /** What passes unread is forwarded without the engine: up to `handedTo`. */
+  /**
+   * What passes unread is forwarded without the engine: up to `handedTo`. Where a head begins
+   * there, the kernel looks for it.
+   */
   private setUntil(slot: number): void {
     const { core } = this;
     const { sessions, dispatcher } = core;
     if (!sessions.has(slot, SessionFlag.watched)) return;
+    const streams = core.streams!;
     const unread = Math.min(MOST_UNREAD, dispatcher.follower.unread);
-    sessions.setHandedTo(slot, seqAdd(core.streams!.next[slot]!, unread));
+    // The kernel may have forwarded a copy of the segment that the engine has just counted.
+    streams.skipRequests(slot);
+    sessions.setHandedTo(slot, seqAdd(streams.next[slot]!, unread));
+    if (sessions.state(slot) === SessionState.passing) sessions.renewAction(slot);
   }
 }

@@ -1,7 +1,16 @@
 /**
  * Where the client of each session that may move is in its stream of requests: arrays beside the
- * session records, made only for a virtual server with `keepAlive: migrate`. 29 bytes a session.
+ * session records, made only for a virtual server with `keepAlive: migrate`. 29 bytes a session,
+ * and 12 more where the XDP program forwards heads that were judged before (judged-heads.ts).
  */
+import { SESSION_MOVES, SESSION_MOVES_BYTES } from '../../datapath/heads-layout.js';
+import { AT_HEAD } from '../../directory/dispatcher.js';
+import type { HeadMemory } from './judged-heads.js';
+
+const MOVES_WORDS = SESSION_MOVES_BYTES / 4;
+const KERNEL_REQUESTS = SESSION_MOVES.requests / 4;
+const KERNEL_HEAD = SESSION_MOVES.head / 4;
+
 export class Streams {
   /** State of the follower at `next` (request/http/framing.ts): `state` and `left`. */
   readonly state: Uint32Array;
@@ -19,9 +28,13 @@ export class Streams {
    * acknowledged for the node then, because the client must repeat what was lost.
    */
   readonly unproven: Uint8Array;
+  /** What the kernel writes (bpf/lib/heads.h). Undefined: it forwards no heads. */
+  private readonly kernel: Uint32Array | undefined;
+  /** How many of the kernel's requests are counted in `requests`, or are not to be. */
+  private readonly known: Uint32Array | undefined;
 
   /** @param capacity sessions at one time */
-  constructor(capacity: number) {
+  constructor(capacity: number, memory?: HeadMemory) {
     const words = (): Uint32Array => new Uint32Array(capacity);
     this.state = words();
     this.left = new Float64Array(capacity);
@@ -30,11 +43,62 @@ export class Streams {
     this.moves = words();
     this.before = words();
     this.unproven = new Uint8Array(capacity);
+    if (memory === undefined) return;
+    this.kernel = new Uint32Array(memory.moves, memory.movesOffset, capacity * MOVES_WORDS);
+    this.known = words();
   }
+
   /** A new session takes the slot. */
   clear(slot: number): void {
     this.moves[slot] = 0;
     this.before[slot] = 0;
     this.unproven[slot] = 0;
+    const { kernel, known } = this;
+    if (kernel === undefined || known === undefined) return;
+    known[slot] = 0;
+    kernel[slot * MOVES_WORDS + KERNEL_REQUESTS] = 0;
+    kernel[slot * MOVES_WORDS + KERNEL_HEAD] = 0;
+  }
+
+  /** Whether the kernel may look for the head that begins at `handedTo`. */
+  kernelMayFollow(slot: number, handedTo: number): boolean {
+    return (
+      this.kernel !== undefined && this.state[slot] === AT_HEAD && this.next[slot] === handedTo
+    );
+  }
+
+  /**
+   * The kernel, which was allowed to follow, is so no more. Takes over how far it has got.
+   * @param handedTo of the session's record
+   */
+  takeOver(slot: number, handedTo: number): void {
+    const requests = this.newRequests(slot);
+    this.next[slot] = handedTo;
+    if (requests === 0) return;
+    this.requests[slot]! += requests;
+    this.skipRequests(slot);
+  }
+
+  /** The kernel's requests so far are not to be counted any more. */
+  skipRequests(slot: number): void {
+    const { kernel, known } = this;
+    if (kernel === undefined || known === undefined) return;
+    known[slot] = kernel[slot * MOVES_WORDS + KERNEL_REQUESTS]!;
+  }
+
+  /** Number of the head that the kernel has forwarded last for the session; 0: none. */
+  lastHead(slot: number): number {
+    return this.kernel?.[slot * MOVES_WORDS + KERNEL_HEAD] ?? 0;
+  }
+
+  /** This head is shown already. */
+  forgetHead(slot: number): void {
+    if (this.kernel !== undefined) this.kernel[slot * MOVES_WORDS + KERNEL_HEAD] = 0;
+  }
+
+  private newRequests(slot: number): number {
+    const { kernel, known } = this;
+    if (kernel === undefined || known === undefined) return 0;
+    return (kernel[slot * MOVES_WORDS + KERNEL_REQUESTS]! - known[slot]!) >>> 0;
   }
 }

@@ -58,6 +58,8 @@ export const SessionAction = {
   answered: 0x08,
   /** The session has ended without a node: only a SYN that opens a new one is for the kernel. */
   ended: 0x10,
+  /** With `payloadUp`: forwards the head that begins at `handedTo`, if it was judged before. */
+  heads: 0x20,
 } as const;
 
 /**

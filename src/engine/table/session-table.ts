@@ -275,6 +275,23 @@ export class SessionTable extends SessionRecords {
     this.writeAction(slot, this.action(slot) | SessionAction.answered | watched);
   }
 
+  /**
+   * Whether the kernel may have followed the client by itself. It does so no more, until
+   * `renewAction` is called or the state changes.
+   */
+  takeHeadsFromKernel(slot: number): boolean {
+    const action = this.action(slot);
+    if ((action & SessionAction.heads) === 0) return false;
+    this.writeAction(slot, action & ~SessionAction.heads);
+    return true;
+  }
+
+  /** Has the kernel follow the client of a session that passes, if it can from `handedTo` on. */
+  renewAction(slot: number): void {
+    const action = this.actionIn(slot, this.state(slot));
+    if (action !== this.action(slot)) this.writeAction(slot, action);
+  }
+
   /** Has the kernel give every segment of the session to the engine, until its state changes. */
   takeFromKernel(slot: number): void {
     if (this.action(slot) !== 0) this.writeAction(slot, 0);
@@ -303,6 +320,12 @@ export class SessionTable extends SessionRecords {
     this.next[slot] = this.firstFree;
     this.firstFree = slot;
     this.size -= 1;
+  }
+
+  /** Shows the text of a head that the kernel has forwarded as the session's last request. */
+  keepText(slot: number, text: Uint8Array, length: number): void {
+    this.request.set(text, slot * REQUEST_BYTES);
+    this.requestLength[slot] = length;
   }
 
   /** Keeps method and target at bytes[start] for people to read. */
@@ -380,8 +403,8 @@ export class SessionTable extends SessionRecords {
     const passes =
       state === SessionState.passing || (lingers && this.has(slot, SessionFlag.adopted));
     if (!passes || this.node(slot) === NO_NODE) return 0;
-    return (
-      SessionAction.forward | (this.has(slot, SessionFlag.watched) ? SessionAction.payloadUp : 0)
-    );
+    if (!this.has(slot, SessionFlag.watched)) return SessionAction.forward;
+    const follows = !lingers && this.streams?.kernelMayFollow(slot, this.handedTo(slot)) === true;
+    return SessionAction.forward | SessionAction.payloadUp | (follows ? SessionAction.heads : 0);
   }
 }
