@@ -6,12 +6,12 @@ import type { ApiConfig } from '../config/load.js';
 import { type Endpoint, formatEndpoint } from '../wire/address.js';
 import { TokenAccess } from './access.js';
 import { buildApp } from './app.js';
-import { type Certificate, OLDEST_TLS, readCertificate } from './certificate.js';
+import { type Certificate, OLDEST_TLS } from './certificate.js';
 import type { ApiCounters } from './counters.js';
 import { listen } from './listen.js';
 import type { Route } from './routes/route.js';
+import { readSecrets, type Secrets } from './secrets.js';
 import type { OpenStreams } from './streams.js';
-import { readTokens, type Tokens } from './tokens.js';
 
 /** A change that is ready: everything that can fail has been done. */
 export interface Prepared {
@@ -33,28 +33,11 @@ const HANDSHAKE_TIMEOUT_MS = 5_000;
 /** How long calls may go on after their listener was closed, ms. */
 const GRACE_MS = 2_000;
 
-interface Secrets {
-  certificate: Certificate;
-  tokens: Tokens;
-}
-
 /** A listener that works. */
 interface Door {
   options: ApiConfig;
   app: FastifyInstance<Server>;
   access: TokenAccess;
-}
-
-/**
- * Reads certificate, key and tokens, and checks them. Throws as `RemoteApi.prepare` does.
- * @returns warnings, a line each
- */
-export function checkSecrets(options: ApiConfig): readonly string[] {
-  return readSecrets(options).certificate.warnings;
-}
-
-function readSecrets(options: ApiConfig): Secrets {
-  return { certificate: readCertificate(options), tokens: readTokens(options.tokens) };
 }
 
 export class RemoteApi {

@@ -7,7 +7,7 @@
  *     SIGHUP            the config file is read again
  *     SIGUSR1           the access log's file is opened again, as after a rotation
  */
-import { checkSecrets } from '../api/remote.js';
+import { checkSecrets } from '../api/secrets.js';
 import { requireSocketPlace } from '../api/unix-socket.js';
 import { reasonOf } from '../base/errors.js';
 import { createLog } from '../base/log.js';

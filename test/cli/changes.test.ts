@@ -1,5 +1,5 @@
 /** The commands that change a running balancer, and the one that shows its events. */
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,9 +13,9 @@ import type { Change } from '../../src/api/control.js';
 import { ControlApi } from '../../src/api/server.js';
 import { BatonError } from '../../src/base/errors.js';
 import { writeNewKey } from '../../src/config/key.js';
+import { Commands, type Outcome } from '../support/commands.js';
 import { FakeControl, NODE } from '../support/fake-control.js';
 
-// Each command is a process, and takes long on a busy machine.
 t.setTimeout(FILE_TIMEOUT_MS);
 
 const directory = mkdtempSync(join(tmpdir(), 'baton-cli-'));
@@ -36,22 +36,9 @@ resources:
 `,
 );
 
-interface Outcome {
-  code: number;
-  out: string;
-  errors: string;
-}
-
-/** Runs the command as people do: as a process, in a directory of its own. */
-function baton(...args: string[]): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const env = { ...process.env, BATON_DEBUG: '' };
-    execFile(process.execPath, [MAIN, ...args], { cwd: directory, env }, (error, out, errors) => {
-      const code = typeof error?.code === 'number' ? error.code : error === null ? 0 : -1;
-      resolve({ code, out, errors });
-    });
-  });
-}
+const commands = new Commands(directory);
+t.teardown(() => commands.stop());
+const baton = (...args: string[]): Promise<Outcome> => commands.run(...args);
 
 const control = new FakeControl();
 const api = new ControlApi(control);

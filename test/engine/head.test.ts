@@ -15,6 +15,7 @@ import {
 } from '../support/conversation.js';
 import { ack, adopt, text } from '../support/head-frames.js';
 import { HEAD_BYTES } from '../support/known-paths.js';
+import { START, USUAL_START } from '../support/uptime.js';
 
 const REQUEST = get('/0');
 const LENGTH = REQUEST.length;
@@ -66,7 +67,10 @@ t.test('byte by byte, each acknowledged', async (t) => {
 });
 
 t.test('any pieces, in any order, overlapping and repeated', async (t) => {
-  for (let seed = 1; seed <= 200; seed++) {
+  // Each uptime has seeds of its own.
+  const usual = START === USUAL_START;
+  const first = usual ? 1 : 1_000 + (START % 100_003);
+  for (let seed = first; seed < first + (usual ? 200 : 50); seed++) {
     const random = new Random(seed);
     const isn = random.pick([1000, 0xffff_ffff, 0xffff_fff0, 0x7fff_fffa]);
     const talk = new Conversation(t);

@@ -13,7 +13,7 @@ import {
   SynCookies,
 } from '../../src/engine/syn-cookie.js';
 import { SessionFlag } from '../../src/engine/table/session-table.js';
-import { check } from '../support/c-values.js';
+import { evaluateRows } from '../support/c-values.js';
 import { COOKIE_MSS, roundedMss } from '../support/cookie-mss.js';
 
 const HEADER = 'cookie.h';
@@ -99,21 +99,21 @@ t.test('cookies are as described', async () => {
 
 t.test("cookies are equal to the kernel's", async (t) => {
   const cases = [EDGE, ...fc.sample(anyCase, { numRuns: 300, seed: 11 })];
-  const bytes = [...SECRET].join(', ');
-  check(
-    t,
+  const key = `static const __u8 key[] = { ${[...SECRET].join(', ')} };`;
+  const tuple = 'struct syn_tuple tuple = { row->client, row->address, row->ports, row->isn };';
+  const bits = 'cookie_bits(row->mss, row->scales, row->flags)';
+  const values = evaluateRows(
     HEADER,
-    cases.map((given) => {
-      const { client, address, ports, isn, mss, shift, flags, clock } = given;
+    ['client', 'address', 'ports', 'isn', 'mss', 'scales', 'flags', 'clock'],
+    cases.map(({ client, address, ports, isn, mss, shift, flags, clock }) => {
       const scales = (flags & SessionFlag.windowScaleOk) !== 0 ? (shift << 4) | 7 : 0;
-      const tuple = `{ ${client}U, ${address}U, ${ports}U, ${isn}U }`;
-      const bits = `cookie_bits(${mss}, ${scales}, ${flags})`;
-      return [
-        `({ static const __u8 key[] = { ${bytes} }; struct syn_tuple tuple = ${tuple}; cookie_isn(key, &tuple, ${bits}, ${clock}U); })`,
-        make(given),
-      ] as const;
+      return [client, address, ports, isn, mss, scales, flags, clock];
     }),
+    `({ ${key} ${tuple} cookie_isn(key, &tuple, ${bits}, row->clock); })`,
   );
+  t.equal(values.length, cases.length);
+  for (const [index, given] of cases.entries())
+    t.equal(make(given), values[index], JSON.stringify(given));
 });
 
 t.test('cookies hold the options of the SYN', async (t) => {

@@ -16,7 +16,8 @@ export const UPTIMES: Readonly<Record<string, number>> = {
 };
 
 /** Start of every conversation that does not set its own. */
-export let START = 1_000_000;
+export const USUAL_START = 1_000_000;
+export let START = USUAL_START;
 
 /** A time near START, 16,960 ms after the begin of a SYN cookie period of 2^16 ms. */
 export let IN_COOKIE_PERIOD = inCookiePeriod(START);

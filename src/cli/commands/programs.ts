@@ -1,7 +1,7 @@
 /** Commands that start a program (balancer, node, capture), or work with files (check, key ...). */
 import { type Command, Option } from 'commander';
 import { MOST_SNAP_BYTES } from '../../api/documents.js';
-import { checkSecrets } from '../../api/remote.js';
+import { checkSecrets } from '../../api/secrets.js';
 import { newTokenLine } from '../../api/tokens.js';
 import type { CaptureArguments, ReplayArguments } from '../../config/arguments.js';
 import { newKey, readKey, writeNewKey } from '../../config/key.js';

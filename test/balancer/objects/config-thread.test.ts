@@ -22,9 +22,9 @@ t.teardown(() => rmSync(directory, { recursive: true }));
 const FILE = join(directory, 'balancer.yaml');
 /**
  * The longest block may take this long, or this share of the whole, if that is longer because of
- * other processes. Without them it takes 25 ms of 7 s.
+ * other processes. Without them it takes 10 ms of 1 s.
  */
-const LONGEST_BLOCK = { ms: 500, share: 1 / 4 };
+const LONGEST_BLOCK = { ms: 125, share: 1 / 4 };
 const DATA = manyResources(2_500, 10);
 
 function write(data: BalancerData): string {
@@ -134,14 +134,14 @@ parentPort.on('message', () => { throw new Error('out of memory'); });`,
 );
 
 t.test(
-  '1,000 nodes and 100,000 resources do not block the main thread',
+  '1,000 nodes and 25,000 resources do not block the main thread',
   {
     timeout: FILE_TIMEOUT_MS,
   },
   async (t) => {
     const thread = new ConfigThread();
     t.teardown(() => thread.stop());
-    write(manyResources(100_000, 1_000));
+    write(manyResources(25_000, 1_000));
     const timed = async <Result>(what: string, work: () => Promise<Result>): Promise<Result> => {
       const delay = monitorEventLoopDelay({ resolution: 1 });
       delay.enable();
@@ -158,9 +158,9 @@ t.test(
       return result;
     };
     const loaded = await timed('load', () => thread.load(FILE));
-    t.equal(loaded.config.resources.length, 100_000);
+    t.equal(loaded.config.resources.length, 25_000);
     const changed = addResource(loaded.data, { path: '/new/', nodes: ['node-1'] });
     const checked = await timed('check', () => thread.check(changed, FILE));
-    t.equal(checked.config.resources.length, 100_001);
+    t.equal(checked.config.resources.length, 25_001);
   },
 );
