@@ -19,6 +19,8 @@
  */
 #define FORWARD_TICK_SHIFT 10
 #define FORWARD_TICK_MASK 0x3fffff
+/* Ticks by which a time may be ahead of the reader's, who has read the clock earlier. */
+#define FORWARD_TICKS_AHEAD 64
 
 #define MOST_SERVERS 256
 #define FORWARD_PICKS 240
@@ -159,6 +161,14 @@ struct forward_count {
 	__u64 bytes;   /*  8 of these, with Ethernet headers */
 	__u64 flows;   /* 16 flows that chose a node; with buckets: SYNs */
 };
+
+/* Ticks from `then` to `tick`; 0 for a time that is a little ahead. */
+static inline __attribute__((always_inline)) __u32 forward_ticks_since(__u32 tick, __u32 then)
+{
+	__u32 since = (tick - then) & FORWARD_TICK_MASK;
+
+	return since > FORWARD_TICK_MASK - FORWARD_TICKS_AHEAD ? 0 : since;
+}
 
 /* Sets of which one is a flow's first candidate. */
 #define FORWARD_NEAR_SETS 8192

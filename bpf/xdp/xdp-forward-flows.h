@@ -189,7 +189,7 @@ __noinline int add_flow(__u64 key, __u32 owner_node, __u32 hash, __u32 mask, __u
 		if (!flow->kind) {
 			free_place = place;
 		} else {
-			__u32 rank = (tick - flow->seen) & FORWARD_TICK_MASK;
+			__u32 rank = forward_ticks_since(tick, flow->seen);
 
 			if (!(flow->kind >> FORWARD_STATE_SHIFT & FORWARD_SECOND))
 				rank |= OLDER_THAN_ANY;

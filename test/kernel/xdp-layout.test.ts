@@ -199,6 +199,7 @@ t.test('tables of mode forward', async (t) => {
     ['sizeof(struct forward_count)', forward.FORWARD_COUNT_BYTES],
     ['FORWARD_TICK_SHIFT', forward.TICK_SHIFT],
     ['FORWARD_TICK_MASK', forward.TICK_MASK],
+    ['FORWARD_TICKS_AHEAD', forward.TICKS_AHEAD],
     ['NO_NODE', forward.NO_NODE],
     ['MOST_SERVERS', layout.MOST_VIRTUAL_SERVERS],
   ]);

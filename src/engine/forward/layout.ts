@@ -6,6 +6,8 @@
 /** Times in the tables are ticks: units of 1024 ms, in 22 bits. */
 export const TICK_SHIFT = 10;
 export const TICK_MASK = 0x3fffff;
+/** Ticks by which a time may be ahead of the reader's: about a minute. */
+export const TICKS_AHEAD = 64;
 /** ms of a tick. */
 export const TICK_MS = 1 << TICK_SHIFT;
 

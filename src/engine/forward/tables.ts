@@ -20,6 +20,7 @@ import {
   NEAR_SETS,
   TICK_MASK,
   TICK_SHIFT,
+  TICKS_AHEAD,
   WAYS,
 } from './layout.js';
 
@@ -64,9 +65,13 @@ export function tickOf(clock: number): number {
   return (clock >>> TICK_SHIFT) & TICK_MASK;
 }
 
-/** Ticks from `then` to `tick`. */
+/**
+ * Ticks from `then` to `tick`. A time that is up to TICKS_AHEAD later counts as now: whoever saw
+ * the packet may have read the clock after the caller.
+ */
 export function ticksSince(tick: number, then: number): number {
-  return (tick - then) & TICK_MASK;
+  const since = (tick - then) & TICK_MASK;
+  return since > TICK_MASK - TICKS_AHEAD ? 0 : since;
 }
 
 /** The owner of a record as a number: slot of the virtual server, and FlowKind. */

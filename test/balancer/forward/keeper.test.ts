@@ -62,10 +62,11 @@ class Fixture {
   }
 
   /** A client uses every bucket. */
-  touch(): void {
+  /** @param ahead ticks by which the packets are later than the keeper's time */
+  touch(ahead = 0): void {
     const { first, count } = this.keeper.partOf(0)!;
     for (let at = first; at < first + count; at++)
-      this.keeper.tables.setBucketSeen(at, tickOf(this.now));
+      this.keeper.tables.setBucketSeen(at, tickOf(this.now) + ahead);
   }
 
   /** All regular work, once. */
@@ -216,6 +217,24 @@ t.test('a removed virtual server need not wait for what it has', async (t) => {
   t.equal(tables.find(7, 9, owner, hash), NO_FLOW);
   t.equal(flows.keeper.tables.serverWord(0, FORWARD_SERVER.flags), 1);
   t.same(new Set(buckets.owners), new Set([0, 1, 2]));
+});
+
+t.test('what the kernel has used after the keeper read the clock is not idle', async (t) => {
+  const buckets = new Fixture(server({ buckets: 1024, bucketIdle: '60s' }));
+  const owners = buckets.owners;
+  buckets.states.setAdmin(1, Admin.draining);
+  buckets.touch(1);
+  buckets.keeper.look();
+  buckets.work();
+  t.same(buckets.owners, owners, 'a busy bucket stays');
+
+  const flows = new Fixture(server({}));
+  const { tables } = flows.keeper;
+  const owner = ownerOf(0, FlowKind.flow);
+  const hash = tables.flowHash(7, 9, owner);
+  tables.add(7, 9, owner, hash, 1, tickOf(flows.now) + 1);
+  flows.work();
+  t.not(tables.find(7, 9, owner, hash), NO_FLOW, 'and so does a flow');
 });
 
 t.test('records of flows end by their idle times', async (t) => {
