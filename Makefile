@@ -113,21 +113,21 @@ bench-forward:
 	@scripts/check-kernel.sh --adopt
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
-	@node --enable-source-maps dist/bench/forward/forward.bench.js
+	@node --enable-source-maps dist/bench/forward/forward.bench.js $(ARGS)
 
 # Measures moves of kept-alive requests next to HAProxy, which routes the same requests by path.
 bench-moving:
 	@scripts/check-kernel.sh --adopt
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
-	@node --enable-source-maps dist/bench/moving/moving.bench.js
+	@node --enable-source-maps dist/bench/moving/moving.bench.js $(ARGS)
 
 # Measures answers of the balancer itself next to those of HAProxy.
 bench-answers:
 	@scripts/check-kernel.sh --adopt
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
-	@node --enable-source-maps dist/bench/answers/answers.bench.js
+	@node --enable-source-maps dist/bench/answers/answers.bench.js $(ARGS)
 
 # Measures only the engine, a part of bench-farm, and what the access log costs it.
 bench-replay: build

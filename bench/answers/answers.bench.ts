@@ -15,10 +15,12 @@ import { preparePorts } from '../farm/contenders.js';
 import { withCpuUse } from '../farm/cpu.js';
 import { MOST_STOLEN, turned } from '../farm/measure.js';
 import { listens } from '../farm/proxies.js';
-import { machine, median, report, whole } from '../report.js';
+import { type PageTable, publish } from '../page.js';
+import { median, whole } from '../report.js';
+import { datapaths, setting } from '../settings.js';
 
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
-const SECONDS = Number(process.env.BENCH_SECONDS ?? 2);
+const ROUNDS = setting('BENCH_ROUNDS', 5);
+const SECONDS = setting('BENCH_SECONDS', 2);
 const WARM_UP_SECONDS = 3;
 const CONNECTIONS = 32;
 const PROXY_PORT = 8087;
@@ -26,8 +28,6 @@ const PATH = '/nowhere';
 const STATUS = 404;
 /** Highest CPU time per answer, as a share of HAProxy's. */
 const GOAL = 0.7;
-
-const DATAPATHS = (process.env.BATON_DATAPATH ?? 'xdp,packet').split(',');
 
 interface Contender {
   name: string;
@@ -97,7 +97,7 @@ async function measure(
   return samples;
 }
 
-function show(samples: Map<string, Sample[]>): void {
+function tableOf(datapath: string, samples: Map<string, Sample[]>): PageTable {
   const middle = (name: string, of: (one: Sample) => number): number =>
     median((samples.get(name) ?? []).map(of));
   const cpuOf = (name: string): number => middle(name, ({ cpu }) => cpu);
@@ -113,14 +113,14 @@ function show(samples: Map<string, Sample[]>): void {
     ];
   });
   const headings = ['answered by', 'answers/s', 'p99, ms', 'CPU us/answer (range)'];
-  report(
-    `${STATUS} on a new connection (goal: at most ${GOAL} of HAProxy's CPU time)`,
-    [...headings, "share of HAProxy's", 'failed'],
+  return {
+    title: `${STATUS} on a new connection, ${datapath} (goal: at most ${GOAL} of HAProxy's CPU time)`,
+    headings: [...headings, "share of HAProxy's", 'failed'],
     rows,
-  );
+  };
 }
 
-async function bench(datapath: string): Promise<void> {
+async function bench(datapath: string): Promise<PageTable> {
   const farm = await Farm.create({ nodes: 1, cards: true, others: { proxy: 12 } });
   try {
     await preparePorts(farm, datapath === 'xdp' ? ['balancer'] : []);
@@ -139,11 +139,15 @@ async function bench(datapath: string): Promise<void> {
       if (status !== STATUS || !body.equals(own.body))
         throw new Error(`${name} answers ${status} with ${body.length} bytes`);
     }
-    show(await measure(farm, contenders));
+    return tableOf(datapath, await measure(farm, contenders));
   } finally {
     await farm.stop();
   }
 }
 
-console.log(`${machine()}; ${ROUNDS} rounds of ${SECONDS} s, ${CONNECTIONS} connections at a time`);
-for (const datapath of DATAPATHS) await bench(datapath);
+const tables: PageTable[] = [];
+for (const datapath of datapaths('xdp,packet')) tables.push(await bench(datapath));
+await publish('answers', {
+  length: `${ROUNDS} rounds of ${SECONDS} s, ${CONNECTIONS} connections at a time`,
+  tables,
+});

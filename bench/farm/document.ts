@@ -58,7 +58,8 @@ function intro(results: Results): string {
 
 \`sudo make bench\` writes this page (bench/farm/document.ts). All samples are in
 [bench/results/latest.json](../bench/results/latest.json). Run nothing else on the machine during a
-run. Machines differ: ratios say more than figures.
+run. Machines differ: ratios say more than figures. Kept-alive requests that move, answers of the
+balancer itself and mode forward are measured apart: [more benchmarks](benchmarks-more.md).
 
 - **Run**: ${startedAt.slice(0, 10)}, ${Math.round(seconds / 60)} minutes; ${settings.rounds} rounds of ${settings.seconds} s each.
 - **Machine**: ${listed(machine)}.

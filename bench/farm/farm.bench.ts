@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { run } from '../../lab/farm/process.js';
 import { report } from '../report.js';
+import { setting } from '../settings.js';
 import { CASES } from './cases.js';
 import { type Contest, startContest } from './contenders.js';
 import { cpuTimes, cpuUse } from './cpu.js';
@@ -41,10 +42,10 @@ import {
 } from './tables.js';
 
 const SETTINGS = {
-  rounds: setting('ROUNDS', 5),
-  seconds: setting('SECONDS', 2),
-  sessions: setting('SESSIONS', 1_000_000),
-  firstBytes: setting('FIRST_BYTES', 500),
+  rounds: setting('BENCH_ROUNDS', 5),
+  seconds: setting('BENCH_SECONDS', 2),
+  sessions: setting('BENCH_SESSIONS', 1_000_000),
+  firstBytes: setting('BENCH_FIRST_BYTES', 500),
 };
 /** Many short floods, because the speed of a shared machine's CPUs varies by up to a third. */
 const FLOOD_SECONDS = 0.4;
@@ -54,13 +55,6 @@ const IDLE_SECONDS = 2;
 const MOST_IDLE_SHARE = 0.1;
 const DOCUMENT = 'docs/benchmarks.md';
 const ENGINE = fileURLToPath(new URL('../replay/engine.bench.js', import.meta.url));
-
-function setting(name: string, usual: number): number {
-  const value = Number(process.env[`BENCH_${name}`] ?? usual);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new Error(`BENCH_${name} is not a whole number above 0`);
-  return value;
-}
 
 function progress(what: string): void {
   process.stderr.write(`${what}\n`);

@@ -3,17 +3,18 @@
  * a program that only swaps MAC addresses and to sessions that were handed over. All in one run, in
  * turns; the pairs and the floods are those of bench/farm.
  *
- *     sudo make bench-forward     [ROUNDS=9] [SECONDS_EACH=2]
+ *     sudo make bench-forward     [BENCH_ROUNDS=9] [BENCH_SECONDS=2]
  */
 import { shareOf } from '../farm/figures.js';
 import { FLOOD_SESSIONS } from '../farm/flood.js';
 import { Pair } from '../farm/pair.js';
 import type { ForwarderId } from '../farm/results.js';
 import { barePair, type Forwarder, measureSmallPackets } from '../farm/small-packets.js';
-import { report } from '../report.js';
+import { publish } from '../page.js';
+import { setting } from '../settings.js';
 
-const ROUNDS = Number(process.env.ROUNDS ?? 9);
-const SECONDS = Number(process.env.SECONDS_EACH ?? 2);
+const ROUNDS = setting('BENCH_ROUNDS', 9);
+const SECONDS = setting('BENCH_SECONDS', 2);
 /** Flows of the largest row, and the limit of all balancers. */
 const MOST = 1_000_000;
 const GOAL = 0.85;
@@ -73,13 +74,15 @@ try {
       ];
     }),
   );
-  report(
-    'Small packets, mode forward',
-    ['forwarder', 'flows', 'forwarded/s', 'share', 'ns in the program'],
+  const table = {
+    title: `Forwarded packets (goal: a share of at least ${GOAL})`,
+    headings: ['forwarder', 'flows', 'forwarded/s', 'share', 'ns in the program'],
     rows,
-    [`${ROUNDS} floods of ${SECONDS} s each, in turns. Goal: a share of at least ${GOAL}.`],
-    { markdown: false },
-  );
+  };
+  await publish('forward', {
+    length: `${ROUNDS} floods of ${SECONDS} s each, in turns`,
+    tables: [table],
+  });
 } finally {
   await Promise.all(pairs.map((pair) => pair.stop()));
 }

@@ -16,10 +16,12 @@ import { preparePorts } from '../farm/contenders.js';
 import { withCpuUse } from '../farm/cpu.js';
 import { MOST_STOLEN, turned } from '../farm/measure.js';
 import { listens } from '../farm/proxies.js';
-import { machine, median, report, whole } from '../report.js';
+import { type PageTable, publish } from '../page.js';
+import { median, whole } from '../report.js';
+import { datapaths, setting } from '../settings.js';
 
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
-const SECONDS = Number(process.env.BENCH_SECONDS ?? 2);
+const ROUNDS = setting('BENCH_ROUNDS', 5);
+const SECONDS = setting('BENCH_SECONDS', 2);
 const WARM_UP_SECONDS = 3;
 /** As many threads of wrk as connections. */
 const CONNECTIONS = 8;
@@ -53,8 +55,6 @@ interface Sample {
   /** Moves per request; undefined for others than Baton. */
   moves: number | undefined;
 }
-
-const DATAPATHS = (process.env.BATON_DATAPATH ?? 'xdp,packet').split(',');
 
 /** Requests the paths in turn. */
 function script(farm: Farm, { name, paths }: Workload): string {
@@ -143,7 +143,7 @@ async function measure(
   return samples;
 }
 
-function show(workload: Workload, samples: Map<string, Sample[]>): void {
+function tableOf(datapath: string, workload: Workload, samples: Map<string, Sample[]>): PageTable {
   const middle = (name: string, of: (one: Sample) => number): number =>
     median((samples.get(name) ?? []).map(of));
   const cpuOf = (name: string): number => middle(name, ({ cpu }) => cpu);
@@ -163,14 +163,14 @@ function show(workload: Workload, samples: Map<string, Sample[]>): void {
     ];
   });
   const headings = ['through', 'requests/s', 'p99, ms', 'CPU us/request (range)', 'tax, us'];
-  report(
-    `${workload.name} (goal: at most ${workload.goal} of HAProxy's tax)`,
-    [...headings, "share of HAProxy's", 'moves/request', 'failed'],
+  return {
+    title: `${workload.name}, ${datapath} (goal: at most ${workload.goal} of HAProxy's tax)`,
+    headings: [...headings, "share of HAProxy's", 'moves/request', 'failed'],
     rows,
-  );
+  };
 }
 
-async function bench(datapath: string): Promise<void> {
+async function bench(datapath: string): Promise<PageTable[]> {
   const farm = await Farm.create({ nodes: 2, cards: true, others: { proxy: 12 } });
   try {
     await preparePorts(farm, datapath === 'xdp' ? ['balancer'] : []);
@@ -196,11 +196,15 @@ async function bench(datapath: string): Promise<void> {
       { name: 'HAProxy tuned', at: `${proxy.address}:${PROXY_PORT}` },
       { name: `Baton ${datapath}`, at: `${VIRTUAL_ADDRESS}:80` },
     ];
-    for (const workload of WORKLOADS) show(workload, await measure(farm, contenders, workload));
+    const tables: PageTable[] = [];
+    for (const workload of WORKLOADS)
+      tables.push(tableOf(datapath, workload, await measure(farm, contenders, workload)));
+    return tables;
   } finally {
     await farm.stop();
   }
 }
 
-console.log(`${machine()}; ${ROUNDS} rounds of ${SECONDS} s, 1 KB answers`);
-for (const datapath of DATAPATHS) await bench(datapath);
+const tables: PageTable[] = [];
+for (const datapath of datapaths('xdp,packet')) tables.push(...(await bench(datapath)));
+await publish('moving', { length: `${ROUNDS} rounds of ${SECONDS} s`, tables });

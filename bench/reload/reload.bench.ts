@@ -16,13 +16,14 @@ import { run } from '../../lab/farm/process.js';
 import { measureHolds } from '../../lab/probes/holds.js';
 import { ControlClient } from '../../src/api/client.js';
 import { formatAddress, toAddress } from '../../src/wire/address.js';
+import { datapaths, setting } from '../settings.js';
 
 const REAL = 3;
 const NODES = 1_000;
-const RESOURCES = Number(process.env.RESOURCES ?? 100_000);
-const ROUNDS = Number(process.env.ROUNDS ?? 5);
-const SECONDS = Number(process.env.SECONDS ?? 10);
-const DATAPATHS = (process.env.BATON_DATAPATH ?? 'packet,xdp').split(',');
+const RESOURCES = setting('BENCH_RESOURCES', 100_000);
+const ROUNDS = setting('BENCH_ROUNDS', 5);
+const SECONDS = setting('BENCH_SECONDS', 10);
+const DATAPATHS = datapaths('packet,xdp');
 const PATH = '/a.txt';
 const PINGS: readonly PingOptions[] = [
   { kind: 'kept', path: PATH, everyMs: 1, seconds: SECONDS },

@@ -85,10 +85,10 @@
 	X(DROP_NO_PORT, "segments for a node on an interface that is not in use")                  \
 	X(DROP_NOT_ALIVE, "SYNs that arrived when no engine had run for a minute")                 \
 	X(INDEX_LIMIT, "look-ups that stopped after INDEX_MOST_PROBES words of the index")         \
-	X(ABSORBED, "ACKs that end a handshake and need not wake the engine")                      \
+	X(ABSORBED, "ACKs that end a handshake or an answer: the engine sleeps on")                \
 	X(FIN_FORWARDED, "FINs of clients forwarded and reported to the engine")                   \
 	X(NOTICE_TOLD, "IXCP notices checked and reported to the engine")                          \
-	X(DROP_UNTOLD, "SYNs of ended sessions that could not be reported to the engine")          \
+	X(DROP_UNTOLD, "SYNs of ended sessions and FINs of answered ones that were not reported")  \
 	X(FORWARDED_BY_STACK,                                                                      \
 	  "forwarded segments whose checksum or segmentation is left to hardware")                 \
 	X(TO_ENGINE_UNCUT, "segments larger than the MTU, given to the engine through its tap")    \
@@ -101,7 +101,8 @@
 	X(FORWARD_UNFINISHED, "packets of mode forward whose checksum could not be finished")      \
 	X(FORWARD_ICMP, "ICMP errors of mode forward sent to the node")                            \
 	X(FORWARD_ICMP_LOST, "ICMP errors of mode forward about an unknown flow")                  \
-	X(HEAD_FORWARDED, "requests that the engine had judged before, forwarded without it")
+	X(HEAD_FORWARDED, "requests that the engine had judged before, forwarded without it")      \
+	X(FIN_ANSWERED, "FINs of clients that have an answer, acknowledged and reported")
 
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,

@@ -66,6 +66,9 @@
  *                  for a SYN that opens a new session
  *     HEADS        with PAYLOAD_UP: the head of a request begins at `handed_to`. If it is one that
  *                  the node may get (heads.h), it is forwarded, and `handed_to` becomes its end.
+ *     CLOSING      the balancer itself has answered, and `handed_to` is the number behind its FIN:
+ *                  the client's ACK of all of it needs nobody, and its FIN is acknowledged and
+ *                  reported. Everything else goes to the engine.
  *
  * An RST always goes to the engine. A FIN goes there unless it is in sequence and the kernel can
  * report it. A SYN goes there unless the session has ended.
@@ -76,6 +79,7 @@
 #define ACTION_ANSWERED 0x08
 #define ACTION_ENDED 0x10
 #define ACTION_HEADS 0x20
+#define ACTION_CLOSING 0x40
 
 /*
  * Element of map `sessions`, of 64 bytes: one cache line. The slots of a worker begin at
@@ -98,7 +102,8 @@ struct session_record {
 	__u32 client_isn;   /* 32 initial sequence number of the client */
 	__u32 server_isn;   /* 36 initial sequence number of the balancer */
 	__u32 handed_to;    /* 40 end of the bytes that the engine keeps and sends again itself;
-	                     *    with PAYLOAD_UP, of those that need no reading; both: HEADS */
+	                     *    with PAYLOAD_UP, of those that need no reading; both: HEADS;
+	                     *    with CLOSING, of the answer and its FIN */
 	__u32 ts_offset;    /* 44 our timestamp clock (RFC 7323) is this + ms */
 	__u32 tsval;        /* 48 the client's last TSval */
 	__u32 opened_at;    /* 52 ms */
@@ -235,7 +240,7 @@ struct xdp_control {
  *
  *     IXP_*_OK               the kernel has answered a SYN. The flags are the options that both
  *                            sides offered.
- *     EVENT_FIN              the kernel has forwarded the client's FIN
+ *     EVENT_FIN              the kernel has forwarded the client's FIN, or acknowledged it
  *     EVENT_NOTICE | type    a notice of this enum ixcp_type has arrived, and its tag is right
  *
  * A FIN and a notice name the session by `client`, `port_server` and nonce. Fields whose line does

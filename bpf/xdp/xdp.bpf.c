@@ -17,6 +17,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "xdp-closing.h"
 #include "xdp-forward.h"
 #include "xdp-heads.h"
 #include "xdp-maps.h"
@@ -237,6 +238,8 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 	if (record) {
 		__u8 action = *(volatile __u8 *)&record->action;
 
+		if (action == ACTION_CLOSING)
+			return receive_closing(ctx, us, record, place.worker);
 		if (action)
 			return receive_session(ctx, us, record, action, &segment, &place);
 		if (!acks_up && (record->state == SESSION_LINGERING ? absorb_early(ctx, us)

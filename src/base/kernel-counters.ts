@@ -320,7 +320,7 @@ export const XDP_COUNTERS = {
   ),
   absorbed: counter(
     'segments',
-    'ACKs that completed a handshake and did not need the engine. The request that follows carries the same acknowledgement.',
+    'ACKs that did not need the engine: one that completes a handshake, because the request that follows carries the same acknowledgement, and one of all of an answer of the balancer itself.',
   ),
   fin_forwarded: counter(
     'segments',
@@ -331,8 +331,8 @@ export const XDP_COUNTERS = {
     'IXCP notices of nodes that the XDP program verified and reported to the engine without waking it.',
   ),
   drop_untold: counter(
-    'SYNs',
-    'SYNs dropped because the engine could not be informed that a new connection replaces their session. The client sends them again; many of them mean that the engine does not keep up.',
+    'segments',
+    'SYNs dropped because the engine could not be informed that a new connection replaces their session, and FINs of clients with an answer that could not be reported. The client sends them again; many of them mean that the engine does not keep up.',
   ),
   forwarded_by_stack: counter(
     'segments',
@@ -382,6 +382,10 @@ export const XDP_COUNTERS = {
     'requests',
     'Later requests of connections with `keepAlive: migrate` that the kernel forwarded without the engine, because the engine had judged the same request before. They are part of forwarded and, a moment later, of requests.',
   ),
+  fin_answered: counter(
+    'segments',
+    'FINs of clients that have all of an answer of the balancer itself. The XDP program acknowledged them and reported them to the engine without waking it.',
+  ),
 } as const satisfies Infos;
 
 export type GuardCounter = keyof typeof GUARD_COUNTERS;
@@ -413,5 +417,6 @@ export const FRAMES_OF_KERNEL = [
   'wrapped',
   'syn_answered',
   'syn_cookie',
+  'fin_answered',
   'drop_unresolved',
 ] as const satisfies readonly XdpCounter[];

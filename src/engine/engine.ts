@@ -262,9 +262,9 @@ export class Engine implements FrameSink, TimerHandler {
 
   /**
    * Handles an event of the XDP program. It answered a SYN: this opens the half-open session,
-   * unless a session that has not ended has its key. Or it forwarded a client's FIN, or checked a
-   * node's notice. Events must be handled before the frames that arrived after them: the engine
-   * answers an ACK of an unknown session with RST.
+   * unless a session that has not ended has its key. Or it forwarded or acknowledged a client's
+   * FIN, or checked a node's notice. Events must be handled before the frames that arrived after
+   * them: the engine answers an ACK of an unknown session with RST.
    *
    * @param words holds an event of KERNEL_EVENT_WORDS words at `at` (kernel-event.ts)
    */
@@ -275,14 +275,14 @@ export class Engine implements FrameSink, TimerHandler {
         this.handshake.synAnswered(words, at);
         return;
       case 'fin':
-        this.finForwarded(words, at);
+        this.finTaken(words, at);
         return;
       case 'notice':
         this.notices.receiveChecked(words, at);
     }
   }
 
-  private finForwarded(words: Uint32Array, at: number): void {
+  private finTaken(words: Uint32Array, at: number): void {
     const { sessions } = this.core;
     const slot = sessions.find(
       words[at + KERNEL_EVENT.client]!,
@@ -290,9 +290,11 @@ export class Engine implements FrameSink, TimerHandler {
     );
     if (slot < 0 || sessions.nonce(slot) !== words[at + KERNEL_EVENT.serverIsn]!) return;
     sessions.raise(slot, SessionFlag.clientFin);
+    const state = sessions.state(slot);
     // Before the node has confirmed, the kernel forwards a FIN only if it acknowledges the answer.
-    if (sessions.state(slot) === SessionState.handing) this.confirmation.confirmedByClient(slot);
-    else if (sessions.state(slot) === SessionState.passing) this.core.waitForEnd(slot);
+    if (state === SessionState.handing) this.confirmation.confirmedByClient(slot);
+    else if (state === SessionState.passing) this.core.waitForEnd(slot);
+    else if (state === SessionState.answering) this.answers.closed(slot);
   }
 
   /**

@@ -4,10 +4,13 @@
  */
 import t from 'tap';
 import { addressNumber, macBytes } from '../../lab/packet.js';
+import { Answer } from '../../src/directory/answers.js';
 import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
 import { SessionAction } from '../../src/engine/table/session-record.js';
 import { SessionFlag, SessionState } from '../../src/engine/table/session-table.js';
 import {
+  answerEnd,
+  answered,
   BALANCER,
   CLIENT,
   Conversation,
@@ -171,6 +174,29 @@ t.test('a session that the balancer answers gets no notices', async (t) => {
   checkedNotice(talk, 1, NOTICE.refused, 0, { ack: 1001 + head.length });
   t.equal(stateOf(talk), SessionState.answering);
   talk.counted({ drop_ixcp_stale: 1 });
+});
+
+t.test('the FIN of a client that has an answer ends the session', async (t) => {
+  const talk = new Conversation(t);
+  const { sessions } = talk.engine;
+  talk.handshake(0);
+  const request = get('/nowhere');
+  const next = 1001 + request.length;
+  const end = answerEnd(Answer.notFound, request.length);
+  talk.send(0, fromClient({ flags: 'PA', seq: 1001, ack: ISN + 1 }, request));
+  talk.expect(0, answered(Answer.notFound, request.length));
+  t.equal(sessions.action(0), SessionAction.closing);
+  // What the kernel writes into the record when it acknowledges the FIN.
+  sessions.setClientAck(0, end);
+  sessions.setReceiveNext(0, next + 1);
+  talk.quiet(5);
+  talk.engine.kernelEvent(record({ flags: CLIENT_FIN }), 1, START + 5);
+  t.equal(sessions.state(0), SessionState.lingering);
+  t.equal(sessions.action(0), SessionAction.ended);
+  talk.send(210, fromClient({ flags: 'FA', seq: next, ack: end }));
+  talk.expect(210, toClient({ flags: 'A', seq: end, ack: next + 1 }));
+  talk.end(6_000, 0);
+  talk.counted({ answer_404: 1, closed_fin: 1, answers_retransmitted: 0 });
 });
 
 t.test('a notice that is not about a session of its node changes nothing', async (t) => {

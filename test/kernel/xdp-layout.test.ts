@@ -130,6 +130,7 @@ t.test('session_record', async (t) => {
     ['ACTION_ANSWERED', SessionAction.answered],
     ['ACTION_ENDED', SessionAction.ended],
     ['ACTION_HEADS', SessionAction.heads],
+    ['ACTION_CLOSING', SessionAction.closing],
   ]);
   t.equal(Object.keys(SESSION_RECORD).length, 22, 'every field');
 });

@@ -138,6 +138,13 @@ export class Answers {
     if (asksForAck && !sent) sender.acknowledge(slot);
   }
 
+  /** The kernel has acknowledged the FIN of a client that has all of the answer. */
+  closed(slot: number): void {
+    const { core, sender } = this;
+    sender.acknowledged(slot, core.sessions.handedTo(slot));
+    core.linger(slot, 'fin');
+  }
+
   /** The timer of a session that is being answered. */
   expired(slot: number): void {
     const { core, sender } = this;

@@ -60,6 +60,11 @@ export const SessionAction = {
   ended: 0x10,
   /** With `payloadUp`: forwards the head that begins at `handedTo`, if it was judged before. */
   heads: 0x20,
+  /**
+   * The balancer has answered, and sent FIN before `handedTo`: the kernel takes the ACK of all of
+   * it, and acknowledges and reports the client's FIN.
+   */
+  closing: 0x40,
 } as const;
 
 /**

@@ -398,6 +398,7 @@ export class SessionTable extends SessionRecords {
 
   /** Bits of SessionAction for a state, without `wrap`. */
   private actionIn(slot: number, state: number): number {
+    if (state === SessionState.answering) return SessionAction.closing;
     const lingers = state === SessionState.lingering;
     if (lingers && this.node(slot) === NO_NODE) return SessionAction.ended;
     const passes =
