@@ -55,6 +55,25 @@ struct translation {
 };
 
 /*
+ * Where a session was parked, and which requests its node has got. All numbers are those of the
+ * socket. Ingress writes all of it, except for `state`, `received` and `sent` when egress parks.
+ */
+struct parking {
+	__u32 state;       /*  0 PARKED_* */
+	__u32 received;    /*  4 the client's next number */
+	__u32 sent;        /*  8 the socket's next number */
+	__u32 requests;    /* 12 how many requests the node has got since IXP_ADOPT or IXP_RESUME */
+	__u32 request_end; /* 16 end of the client's bytes of those requests */
+	__u32 unsure;      /* 20 1: it has got bytes of which nobody has said the requests */
+	__u32 tell;        /* 24 1: with IXP_TELL, or IXP_PARK */
+};
+
+/* parking.state */
+#define PARKED_NEVER 0
+#define PARKED_BEFORE 1 /* it was, and has come back since, or got more */
+#define PARKED 2        /* it is, unless the socket has received more than `received` */
+
+/*
  * Value of map `sessions`. The shim owes the balancer an IXCP_ADOPTED while `asked` differs from
  * `answered`. Only ingress writes `confirm`, `asked`, `released` and `left`; only egress writes
  * `answered`, `sent`, `sent_payload` and `answers`, except for answers.head_request. So neither
@@ -86,6 +105,8 @@ struct session {
 	__u8 more;          /* 119 always 0 */
 	__u32 stream_next;  /* 120 then: the number of the socket's first byte in the stream */
 	__u32 stream_clock; /* 124 then: the stream's clock when the SYN was played */
+	__u32 began; /* 128 sequence number of its last IXP_ADOPT or IXP_RESUME, host byte order */
+	struct parking parking; /* 132 only with `follow` */
 };
 
 /* session.replay */
@@ -129,7 +150,8 @@ BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
 BATON_ASSERT(sizeof(struct answers) == 32, "answers");
 BATON_ASSERT(sizeof(struct translation) == 28, "translation");
-BATON_ASSERT(sizeof(struct session) == 128, "session");
+BATON_ASSERT(sizeof(struct parking) == 28, "parking");
+BATON_ASSERT(sizeof(struct session) == 160, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
 BATON_ASSERT(sizeof(struct guard_sharing) == 12, "guard_sharing");
 BATON_ASSERT(sizeof(struct redirect_request) == 8, "redirect_request");

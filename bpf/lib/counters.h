@@ -53,7 +53,13 @@
 	X(DROP_LATE, "IXP frames of a session that arrived after it had moved on")                 \
 	X(REPLAYED, "SYNs of sessions given to the listener")                                      \
 	X(REPLAY_REPEATED, "IXP_REPLAY frames of sessions whose SYN the listener had")             \
-	X(NOTICE_SYN_ACK, "IXCP_SYN_ACK notices sent")
+	X(NOTICE_SYN_ACK, "IXCP_SYN_ACK notices sent")                                             \
+	X(PARKED, "sessions whose socket began to wait for them to come back")                     \
+	X(RESUMED, "sessions that came back to their parked socket")                               \
+	X(NOTICE_PARKED, "IXCP_PARKED notices sent")                                               \
+	X(NOTICE_ENDED, "IXCP_ENDED notices sent")                                                 \
+	X(HELD, "segments of parked sockets held back from the client")                            \
+	X(AWAKENED, "IXP_AWAKE frames that let such segments pass")
 
 #define GUARD_COUNTERS(X)                                                                          \
 	X(SEEN, "frames given to the engine")                                                      \

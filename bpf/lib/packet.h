@@ -39,6 +39,7 @@ struct notice {
 	__be32 balancer;
 	struct session_key tuple;
 	__be32 seq, ack;
+	__be16 answers;
 };
 
 static __always_inline __u16 checksum_fold(__u32 sum)
@@ -105,7 +106,7 @@ static __always_inline void fill_notice(struct notice_frame *frame, const struct
 	ixcp->client = notice->tuple.client;
 	ixcp->virtual_addr = notice->tuple.virtual_addr;
 	ixcp->hole = 0;
-	ixcp->flags = 0;
+	ixcp->answers = notice->answers;
 	ixcp->client_port = notice->tuple.client_port;
 	ixcp->virtual_port = notice->tuple.virtual_port;
 	ixcp->seq = notice->seq;
@@ -118,7 +119,7 @@ static __always_inline void fill_notice(struct notice_frame *frame, const struct
  * order), and nothing else. With a window of 0 the socket would not send its FIN.
  */
 static __always_inline void fill_bare(struct bare_packet *packet, const struct session_key *tuple,
-                                      __u32 seq, __u32 ack, __u8 flags)
+                                      __u32 seq, __u32 ack, __u8 flags, __u16 window)
 {
 	struct tcphdr *tcp = &packet->tcp;
 
@@ -128,7 +129,7 @@ static __always_inline void fill_bare(struct bare_packet *packet, const struct s
 	tcp->dest = tuple->virtual_port;
 	tcp->seq = BE32(seq);
 	tcp->ack_seq = BE32(ack);
-	tcp->window = flags & TCP_ACK ? 0xffff : 0;
+	tcp->window = BE16(window);
 	tcp->doff = 5;
 	((__u8 *)tcp)[TCP_FLAG_BYTE] = flags;
 

@@ -7,7 +7,8 @@
  *     the session had a socket              -> IXCP_RST: the session is over
  *     the session's SYN was answered        -> remove IXP, pass: the request becomes a socket
  *     another session's socket is there,    -> clear the four-tuple, then start again
- *     or one that this session left
+ *     or one that this session left, or
+ *     in which it is parked
  *     the session moved on after the frame  -> drop
  *     a listener is there                   -> remove IXP, build the socket
  *     nothing is there                      -> IXCP_REFUSED
@@ -26,6 +27,7 @@
 #include "frame.h"
 #include "kernel.h"
 #include "maps.h"
+#include "parking.h"
 #include "socket.h"
 
 /*
@@ -66,6 +68,7 @@ static __always_inline struct session new_session(const struct ixp_frame *frame)
 		.notice_from = bpf_ntohl(frame->ack) + INITIAL_WINDOW_BYTES,
 		.adopted_at = bpf_ktime_get_ns(),
 		.hold_reset = !!(frame->ixp.flags & IXP_HOLD_RESET),
+		.began = bpf_ntohl(frame->seq),
 	};
 
 #ifndef BATON_WITHOUT_LOOP
@@ -74,6 +77,11 @@ static __always_inline struct session new_session(const struct ixp_frame *frame)
 		session.answers.phase = ANSWERS_ENDED;
 		session.answers.next = bpf_ntohl(frame->ack);
 		session.answers.head_request = !!(frame->ixp.flags & IXP_HEAD);
+		session.parking.requests = 1;
+		session.parking.request_end = session.confirm;
+		session.parking.tell = !!(frame->ixp.flags & IXP_TELL);
+		if (session.parking.tell)
+			begin_watching();
 	}
 #endif
 	__builtin_memcpy(session.mac, frame->mac, ETH_ALEN);
@@ -121,9 +129,12 @@ static __always_inline int cookies_off(struct tcp_sock *tcp)
 	       net->ipv4.sysctl_tcp_syncookies == 0;
 }
 
-/* Builds the socket of a session whose four-tuple is free. Releases `sk`, a listener or NULL. */
-static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *frame,
-                                 struct bpf_sock *sk, int replaces)
+/*
+ * Builds the socket of a session whose four-tuple is free. Releases `sk`, a listener or NULL. With
+ * a stack of its own: it is large.
+ */
+static __noinline int build(struct __sk_buff *skb, const struct ixp_frame *frame,
+                            struct bpf_sock *sk, int replaces)
 {
 	__u32 number = frame->ixp.service;
 	const struct shim_service *service = bpf_map_lookup_elem(&services, &number);
@@ -179,11 +190,14 @@ static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *
 
 #endif
 
-static __always_inline int adopt(struct __sk_buff *skb, struct ixp_frame *frame)
+HANDLER adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 {
+	if (!frame)
+		return TC_ACT_SHOT;
+
 	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
 	int same = session && session->nonce == frame->ixp.session;
-	int known = same && !session->left;
+	int known = same && !session->left && !comes_back(session, frame);
 	__u32 rcv_nxt = 0;
 
 	/* A first segment has ACK. A FIN without payload carries no request. */
@@ -191,7 +205,7 @@ static __always_inline int adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 	    ((frame->flags & TCP_FIN) && frame->payload == 0))
 		return drop(SHIM_DROP_FLAGS);
 	/* A session that moved on and comes back brings bytes that it has not had here. */
-	if (same && !known && seq_diff(bpf_ntohl(frame->ixp.confirm), session->left_at) <= 0)
+	if (same && session->left && seq_diff(bpf_ntohl(frame->ixp.confirm), session->left_at) <= 0)
 		return drop(SHIM_DROP_LATE);
 
 	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
@@ -219,8 +233,9 @@ static __always_inline int adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 	case FOUND_SOCKET:
 		/* The socket has all bytes. Passing the frame would only make it send the client a
 		 * duplicate ACK. */
-		if (known && seq_diff(rcv_nxt, bpf_ntohl(frame->ixp.confirm)) >= 0) {
-			frame->seq = bpf_htonl(rcv_nxt);
+		if (known && seq_diff(stream_received(session, rcv_nxt),
+		                      bpf_ntohl(frame->ixp.confirm)) >= 0) {
+			frame->seq = bpf_htonl(stream_received(session, rcv_nxt));
 			count(SHIM_ADOPT_REPEATED);
 			return ANSWER | IXCP_ADOPTED;
 		}

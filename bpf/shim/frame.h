@@ -13,6 +13,16 @@
 #include "packet.h"
 #include "translate.h"
 
+/*
+ * A function that the verifier checks by itself, once. Before Linux 5.12 such a function takes no
+ * pointers but that of the frame, so there it is checked where it is called.
+ */
+#ifdef BATON_WITHOUT_LOOP
+#define HANDLER static __noinline int
+#else
+#define HANDLER __noinline int
+#endif
+
 /* The content of a verified IXP frame. Packet pointers become invalid with the first change. */
 struct ixp_frame {
 	struct ixp_hdr ixp __attribute__((aligned(4)));
@@ -31,6 +41,8 @@ struct ixp_frame {
  * the notice, because that is the largest piece of the program.
  */
 #define ANSWER 0x100
+/* Of segments that the shim makes: the socket may send whatever it has. */
+#define WIDEST_WINDOW 0xffff
 #define REFUSE(reason) (ANSWER | IXCP_REFUSED | IXCP_REASON_##reason << 4)
 
 static __always_inline int drop(__u32 counter)
@@ -79,15 +91,15 @@ static __always_inline int strip_and_pass(struct __sk_buff *skb, const struct ix
 
 /*
  * Lets a copy of the frame wait in the backlog of this CPU, with this mark, while the frame itself
- * becomes a bare segment for the socket of its four-tuple, which ends it. That segment never leaves
- * the machine, and nobody hears an answer to it.
+ * becomes a bare segment for the socket of its four-tuple. That segment never leaves the machine.
  */
-static __always_inline int end_and_wait(struct __sk_buff *skb, const struct ixp_frame *frame,
-                                        __u32 seq, __u32 ack, __u8 flags, __u32 mark)
+static __always_inline int tell_and_wait(struct __sk_buff *skb, const struct ixp_frame *frame,
+                                         __u32 seq, __u32 ack, __u8 flags, __u16 window,
+                                         __u32 mark)
 {
 	struct bare_packet packet;
 
-	fill_bare(&packet, &frame->tuple, seq, ack, flags);
+	fill_bare(&packet, &frame->tuple, seq, ack, flags, window);
 	skb->mark = mark;
 
 	long error = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
@@ -99,6 +111,14 @@ static __always_inline int end_and_wait(struct __sk_buff *skb, const struct ixp_
 	    bpf_skb_store_bytes(skb, IPV4_OFFSET, &packet, sizeof(packet), BPF_F_RECOMPUTE_CSUM))
 		return drop(SHIM_DROP_REWRITE);
 	return TC_ACT_OK;
+}
+
+/* The same with a segment that ends the socket. Nobody hears an answer to it. */
+static __always_inline int end_and_wait(struct __sk_buff *skb, const struct ixp_frame *frame,
+                                        __u32 seq, __u32 ack, __u8 flags, __u32 mark)
+{
+	return tell_and_wait(skb, frame, seq, ack, flags, flags & TCP_ACK ? WIDEST_WINDOW : 0,
+	                     mark);
 }
 
 /* Has the next segment of the session's socket confirm to the balancer. */
@@ -117,9 +137,13 @@ static __always_inline void request_confirmation(struct session *session,
  * Answers an IXP frame with a notice. There is no segment of a socket to quote. `seq` and `ack` are
  * those of a socket that has accepted nothing of the frame.
  */
-static __always_inline int answer(struct __sk_buff *skb, const struct shim_config *config,
-                                  const struct ixp_frame *frame, int outcome)
+HANDLER answer(struct __sk_buff *skb, struct ixp_frame *frame, int outcome)
 {
+	const struct shim_config *config = get_config();
+
+	if (!frame || !config)
+		return drop(SHIM_DROP_UNCONFIGURED);
+
 	struct notice notice = {
 		.type = outcome & 0xf,
 		.reason = outcome >> 4 & 0xf,

@@ -52,6 +52,8 @@ struct tcp_sock {
 	__u32 rcv_nxt;
 	__u32 copied_seq; /* the next byte that the server reads */
 	__u32 write_seq;  /* the next byte that it writes */
+	__u32 snd_una;    /* the first byte that the client has not acknowledged */
+	__u32 snd_wnd;    /* the client's window, bytes */
 };
 
 struct tcp_request_sock {

@@ -3,8 +3,9 @@
  * Handles a verified IXP_LEAVE frame, with which a session moves on between two requests, and what
  * the socket still sends that it leaves behind:
  *
- *     all answers have ended, and the socket     -> IXCP_LEFT, and a FIN ends the socket: its
- *     has nothing that either side lacks            server reads end of file, and closes
+ *     all answers have ended, or it is parked,   -> IXCP_LEFT, and a FIN ends the socket: its
+ *     and the socket has nothing that either        server reads end of file, and closes
+ *     side lacks
  *     the session has left already               -> IXCP_LEFT
  *     otherwise                                  -> IXCP_REFUSED, and nothing has happened
  *
@@ -14,8 +15,7 @@
 #ifndef BATON_LEAVE_H
 #define BATON_LEAVE_H
 
-#include "frame.h"
-#include "socket.h"
+#include "park.h"
 
 /* A socket that still sends after this time gets an RST. */
 #define LEFT_PATIENCE_MS 1000
@@ -25,39 +25,13 @@ static __always_inline __u32 now_ms(void)
 	return bpf_ktime_get_ns() / 1000000;
 }
 
-/*
- * The outcome for the session's socket as it is now: 0 if it can be left. `left` must be set before
- * the look: if the server closes at this moment, either its FIN sees `left`, or this sees its FIN.
- */
-static __always_inline int look_at(struct __sk_buff *skb, const struct ixp_frame *frame)
+HANDLER leave(struct __sk_buff *skb, struct ixp_frame *frame)
 {
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
-	struct bpf_sock *sk = look_up(skb, &key);
-	struct tcp_sock *tcp;
-	int outcome = REFUSE(ENDING);
+	if (!frame)
+		return TC_ACT_SHOT;
 
-	if (!sk)
-		return outcome;
-	if (sk->state == STATE_ESTABLISHED) {
-		tcp = bpf_skc_to_tcp_sock(sk);
-		if (tcp) {
-			__u32 seq = bpf_ntohl(frame->seq);
-
-			outcome = tcp->rcv_nxt == seq && tcp->copied_seq == seq &&
-			                          tcp->write_seq == bpf_ntohl(frame->ack)
-			                  ? 0
-			                  : REFUSE(UNANSWERED);
-		}
-	}
-	bpf_sk_release(sk);
-	return outcome;
-}
-
-static __always_inline int leave(struct __sk_buff *skb, const struct ixp_frame *frame)
-{
 	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
 	__u32 seq = bpf_ntohl(frame->seq);
-	__u32 ack = bpf_ntohl(frame->ack);
 
 	if (!session || session->nonce != frame->ixp.session)
 		return REFUSE(UNKNOWN_SESSION);
@@ -65,20 +39,28 @@ static __always_inline int leave(struct __sk_buff *skb, const struct ixp_frame *
 	if (session->left == LEFT_DONE)
 		return session->left_at == seq ? ANSWER | IXCP_LEFT : REFUSE(ENDING);
 
-	const struct answers *answers = &session->answers;
+	int parked = session->parking.state == PARKED;
+	__u32 received = socket_received(session, seq);
+	__u32 sent = socket_sent(session, bpf_ntohl(frame->ack));
 
-	if (!session->follow || answers->phase == ANSWERS_UNFOLLOWED)
+	if (is_before_parking(session, seq))
+		return drop(SHIM_DROP_LATE);
+	if (!session->follow || session->answers.phase == ANSWERS_UNFOLLOWED)
 		return REFUSE(UNFOLLOWED);
+	if (parked) {
+		received = session->parking.received;
+		sent = session->parking.sent;
+	}
 
-	int outcome = look_at(skb, frame);
+	int outcome = look_at(skb, frame, received, sent);
 
 	if (outcome != 0)
 		return outcome;
-	if (answers->phase != ANSWERS_ENDED || answers->next != ack ||
-	    answers->ended != bpf_ntohl(frame->ixp.request))
+	if (!parked && !are_answered(session, bpf_ntohl(frame->ixp.request), sent))
 		return REFUSE(UNANSWERED);
+	/* Either the FIN of a server that closes at this moment sees it, or this sees the FIN. */
 	__sync_lock_test_and_set(&session->left, LEFT_ASKED);
-	outcome = look_at(skb, frame);
+	outcome = look_at(skb, frame, received, sent);
 	if (outcome != 0) {
 		session->left = LEFT_NOT;
 		return outcome;
@@ -87,7 +69,7 @@ static __always_inline int leave(struct __sk_buff *skb, const struct ixp_frame *
 	session->left_ms = now_ms();
 	session->left = LEFT_DONE;
 	count(SHIM_LEFT);
-	return end_and_wait(skb, frame, seq, ack, TCP_FIN | TCP_ACK, BATON_MARK_RETRY);
+	return end_and_wait(skb, frame, received, sent, TCP_FIN | TCP_ACK, BATON_MARK_RETRY);
 }
 
 /*
@@ -116,7 +98,8 @@ static __always_inline int answer_left(struct __sk_buff *skb, const struct sessi
 	__builtin_memcpy(frame.eth.h_dest, view->eth->h_source, ETH_ALEN);
 	__builtin_memcpy(frame.eth.h_source, view->eth->h_source, ETH_ALEN);
 	frame.eth.h_proto = bpf_htons(ETH_P_IP);
-	fill_bare(&frame.packet, tuple, expected, late ? 0 : end, late ? TCP_RST : TCP_ACK);
+	fill_bare(&frame.packet, tuple, expected, late ? 0 : end, late ? TCP_RST : TCP_ACK,
+	          late ? 0 : WIDEST_WINDOW);
 	if (bpf_skb_change_tail(skb, bytes, 0) || bpf_skb_store_bytes(skb, 0, &frame.eth, bytes, 0))
 		return drop(SHIM_DROP_REWRITE);
 	skb->mark = 0;

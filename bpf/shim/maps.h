@@ -68,6 +68,7 @@ struct tcp_header {
  */
 struct header_work {
 	struct tcp_header before, after;
+	struct translation translation;
 	__u32 next;     /* where the next option begins */
 	__u32 sack_end; /* where the blocks end that are being translated */
 };

@@ -12,6 +12,7 @@
 
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "maps.h"
@@ -50,6 +51,10 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 		count(SHIM_NOTICE_LEFT);
 	else if (notice->type == IXCP_SYN_ACK)
 		count(SHIM_NOTICE_SYN_ACK);
+	else if (notice->type == IXCP_PARKED)
+		count(SHIM_NOTICE_PARKED);
+	else if (notice->type == IXCP_ENDED)
+		count(SHIM_NOTICE_ENDED);
 	else if (notice->reason == IXCP_REASON_UNFOLLOWED)
 		count(SHIM_REFUSED_UNFOLLOWED);
 	else if (notice->reason == IXCP_REASON_UNANSWERED)
@@ -115,6 +120,13 @@ static __always_inline int become_notice(struct __sk_buff *skb)
 	};
 	__u8 own_mac[ETH_ALEN];
 
+	/* These are about the place of the parking, wherever the segment began. */
+	if (notice.type == IXCP_ENDED ||
+	    (notice.type == IXCP_FIN && notice.reason == IXCP_REASON_PARKED)) {
+		notice.seq = bpf_htonl(session->parking.sent + session->translation.sent);
+		notice.ack = bpf_htonl(session->parking.received + session->translation.received);
+		notice.answers = bpf_htons(session->answers.ended);
+	}
 	__builtin_memcpy(own_mac, view.eth->h_source, ETH_ALEN);
 	return send_notice(skb, config, &notice, session->mac, own_mac, 0);
 }

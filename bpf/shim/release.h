@@ -39,8 +39,11 @@ static __always_inline int answers_others(const struct session *session)
 	return !at || *at >= session->adopted_at;
 }
 
-static __always_inline int release(struct __sk_buff *skb, struct ixp_frame *frame)
+HANDLER release(struct __sk_buff *skb, struct ixp_frame *frame)
 {
+	if (!frame)
+		return TC_ACT_SHOT;
+
 	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
 	struct tcp_sock *tcp;
 	int outcome = -1;
@@ -80,7 +83,8 @@ static __always_inline int release(struct __sk_buff *skb, struct ixp_frame *fram
 		return outcome;
 	session->released = 1;
 	count(SHIM_RELEASED);
-	return end_and_wait(skb, frame, bpf_ntohl(frame->seq), 0, TCP_RST, BATON_MARK_RETRY);
+	return end_and_wait(skb, frame, socket_received(session, bpf_ntohl(frame->seq)), 0, TCP_RST,
+	                    BATON_MARK_RETRY);
 }
 
 #endif

@@ -166,11 +166,14 @@ static __always_inline int play(struct __sk_buff *skb, const struct ixp_frame *f
  *     a listener is there                    -> remove IXP, pass
  *     nothing is there                       -> IXCP_REFUSED
  */
-static __always_inline int replay(struct __sk_buff *skb, struct ixp_frame *frame)
+HANDLER replay(struct __sk_buff *skb, struct ixp_frame *frame)
 {
+	if (!frame)
+		return TC_ACT_SHOT;
+
 	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
 	int same = session && session->nonce == frame->ixp.session;
-	int known = same && !session->left;
+	int known;
 	__u32 confirm = bpf_ntohl(frame->ixp.confirm);
 	__u32 rcv_nxt = 0;
 
@@ -178,7 +181,8 @@ static __always_inline int replay(struct __sk_buff *skb, struct ixp_frame *frame
 		return drop(SHIM_DROP_FLAGS);
 	/* The byte after the SYN, which notices about a new socket acknowledge. */
 	frame->seq = bpf_htonl(bpf_ntohl(frame->seq) + 1);
-	if (same && !known && seq_diff(confirm, session->left_at) <= 0)
+	known = same && !session->left && !comes_back(session, frame);
+	if (same && session->left && seq_diff(confirm, session->left_at) <= 0)
 		return drop(SHIM_DROP_LATE);
 
 	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);

@@ -13,6 +13,7 @@
 #define BATON_SEGMENT_H
 
 #include "frame.h"
+#include "parking.h"
 #include "socket.h"
 
 /*
@@ -22,8 +23,11 @@
  */
 #define NO_SUCH_SESSION (ANSWER | IXCP_RST | IXCP_REASON_UNKNOWN_SESSION << 4)
 
-static __always_inline int pass_segment(struct __sk_buff *skb, const struct ixp_frame *frame)
+HANDLER pass_segment(struct __sk_buff *skb, struct ixp_frame *frame)
 {
+	if (!frame)
+		return TC_ACT_SHOT;
+
 	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
 	int syn = frame->flags & TCP_SYN;
 	__u32 rcv_nxt = 0;
@@ -45,6 +49,11 @@ static __always_inline int pass_segment(struct __sk_buff *skb, const struct ixp_
 		bpf_sk_release(sk);
 	if (frame->ixp.flags & IXP_HEAD)
 		answers_expect_head(&session->answers, bpf_ntohl(frame->ixp.request));
+	if (session->parking.tell)
+		note_payload(session, bpf_ntohl(frame->seq), frame->payload,
+		             !!(frame->flags & TCP_FIN),
+		             frame->ixp.flags & (IXP_HEAD | IXP_TELL) ? bpf_ntohl(frame->ixp.request)
+		                                                      : 0);
 	int opening = found == FOUND_REQUEST && session->replay == REPLAY_ANSWERED && !syn;
 
 	if (found == FOUND_SOCKET || opening || (found == FOUND_TIME_WAIT && !syn)) {

@@ -26,6 +26,8 @@
 #ifndef BATON_WITHOUT_LOOP
 #include "follow.h"
 #include "leave.h"
+#include "park.h"
+#include "resume.h"
 #endif
 
 char _license[] SEC("license") = "Dual BSD/GPL";
@@ -49,9 +51,12 @@ static __always_inline int protocol_of(struct __sk_buff *skb)
 	return parse_protocol((void *)(long)skb->data, (void *)(long)skb->data_end);
 }
 
-/* Parses and verifies an IXP frame. Returns PARSE_OK, or the counter of the error. */
-static __always_inline int verify(struct __sk_buff *skb, const struct shim_config *config,
-                                  struct ixp_frame *frame)
+/*
+ * Parses and verifies an IXP frame. Returns PARSE_OK, or the counter of the error. It has a stack
+ * of its own, which is free again before the frame is handled.
+ */
+static __noinline int verify(struct __sk_buff *skb, const struct shim_config *config,
+                             struct ixp_frame *frame)
 {
 	struct ixp_view view;
 
@@ -88,7 +93,7 @@ static __always_inline int verify(struct __sk_buff *skb, const struct shim_confi
 }
 
 /* Handles a TCP segment without IXP. */
-static __always_inline int receive_plain(struct __sk_buff *skb)
+static __noinline int receive_plain(struct __sk_buff *skb)
 {
 	struct tcp_view view;
 
@@ -106,9 +111,20 @@ static __always_inline int receive_plain(struct __sk_buff *skb)
 	};
 	struct session *session = bpf_map_lookup_elem(&sessions, &tuple);
 
-	if (!session || !session->translation.on)
+	if (!session)
 		return TC_ACT_OK;
-	if (translate(skb, &session->translation, TCP_OFFSET, view.tcp->doff * 4, TO_SOCKET))
+
+	__u32 header = view.tcp->doff * 4;
+
+	if (session->parking.tell) {
+		__u32 bytes = bpf_ntohs(view.ip->tot_len) - IPV4_BYTES - header;
+
+		note_payload(session, bpf_ntohl(view.tcp->seq), bytes,
+		             !!(tcp_flags(view.tcp) & TCP_FIN), 0);
+	}
+	if (!session->translation.on)
+		return TC_ACT_OK;
+	if (translate(skb, &session->translation, TCP_OFFSET, header, TO_SOCKET))
 		return drop(SHIM_DROP_REWRITE);
 	return TC_ACT_OK;
 }
@@ -162,11 +178,20 @@ int shim_ingress(struct __sk_buff *skb)
 	case IXP_LEAVE:
 		outcome = leave(skb, &frame);
 		break;
+	case IXP_PARK:
+		outcome = park(skb, &frame);
+		break;
+	case IXP_RESUME:
+		outcome = resume(skb, &frame);
+		break;
+	case IXP_AWAKE:
+		outcome = awake(&frame);
+		break;
 #endif
 	default:
 		outcome = drop(SHIM_DROP_TYPE);
 	}
-	return outcome & ANSWER ? answer(skb, config, &frame, outcome) : outcome;
+	return outcome & ANSWER ? answer(skb, &frame, outcome) : outcome;
 }
 
 /* Records that the socket of a session begins a response. */
@@ -199,28 +224,39 @@ int shim_egress(struct __sk_buff *skb)
 	if (!session)
 		return TC_ACT_OK;
 
-	__u32 headers = TCP_FRAME_BYTES - TCP_BYTES + (__u32)view.tcp->doff * 4;
+	__u32 header = view.tcp->doff * 4;
+	__u32 headers = TCP_OFFSET + header;
+	__u8 flags = tcp_flags(view.tcp);
+	__u32 about = 0;
 
 	if (session->replay && (tcp_flags(view.tcp) & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return answer_syn(skb, session, (__u32)view.tcp->doff * 4);
 #ifndef BATON_WITHOUT_LOOP
 	if (session->follow) {
+		__u32 seq = bpf_ntohl(view.tcp->seq);
+		__u32 received = bpf_ntohl(view.tcp->ack_seq);
+
 		if (session->left)
 			return answer_left(skb, session, &tuple, &view);
-		follow(skb, &session->answers, headers, bpf_ntohl(view.tcp->seq));
+		follow(skb, &session->answers, headers, seq);
+		if (session->parking.tell)
+			about = park_at_egress(skb, session, flags, seq, received, headers);
 	}
 #endif
 	if (session->translation.on) {
-		if (translate(skb, &session->translation, TCP_OFFSET, view.tcp->doff * 4,
-		              TO_CLIENT))
+		if (translate(skb, &session->translation, TCP_OFFSET, header, TO_CLIENT))
 			return drop(SHIM_DROP_REWRITE);
 		pull(skb, TCP_FRAME_BYTES);
 		if (parse_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, &view) !=
 		    PARSE_OK)
-			return TC_ACT_SHOT;
+			return drop(SHIM_DROP_REWRITE);
+	}
+	if (IS_HELD(about)) {
+		count(SHIM_HELD);
+		skb->mark = BATON_MARK_NOTICE | about;
+		return become_notice(skb);
 	}
 
-	__u8 flags = tcp_flags(view.tcp);
 	__u32 ack = bpf_ntohl(view.tcp->ack_seq);
 	__u32 asked = *(volatile __u32 *)&session->asked;
 	__u32 confirm = *(volatile __u32 *)&session->confirm;
@@ -249,9 +285,9 @@ int shim_egress(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	}
 	int complete = seq_diff(ack, confirm) >= 0;
-	/* IXCP_FIN says everything that IXCP_ADOPTED would. */
+	/* IXCP_FIN and IXCP_ENDED say everything that IXCP_ADOPTED would. */
 	int adopted_due = asked != session->answered && (flags & TCP_ACK) && !client_confirms;
-	__u32 type = flags & TCP_FIN ? IXCP_FIN : adopted_due ? IXCP_ADOPTED : 0;
+	__u32 type = flags & TCP_FIN ? IXCP_FIN : about ? about : adopted_due ? IXCP_ADOPTED : 0;
 
 	if (type != 0 && notify_balancer(skb, type, mark) && complete)
 		session->answered = asked;

@@ -94,10 +94,10 @@ static __always_inline void translate_clock(struct tcp_header *header, __u32 at,
 
 /* Translates what begins at this place of the options, if something does. Returns 1 at the end. */
 static __always_inline int translate_option(struct header_work *work, __u32 at, __u32 bytes,
-                                            struct translation *translation,
                                             enum direction direction)
 {
 	struct tcp_header *header = &work->after;
+	struct translation *translation = &work->translation;
 	__u8 kind = header->bytes[at];
 	__u8 length = header->bytes[at + 1];
 
@@ -123,16 +123,62 @@ static __always_inline int translate_option(struct header_work *work, __u32 at, 
 }
 
 /* Translates options in any order. A malformed option ends the list, as it does in the stack. */
-static __noinline int translate_options(struct header_work *work, __u32 bytes,
-                                        struct translation *translation, enum direction direction)
+static __always_inline void translate_options(struct header_work *work, __u32 bytes,
+                                              enum direction direction)
 {
 	work->next = TCP_BYTES;
 	work->sack_end = 0;
 #pragma clang loop unroll(disable)
 	for (__u32 at = TCP_BYTES; at < TCP_MOST_BYTES; at++) {
-		if (at >= bytes || translate_option(work, at, bytes, translation, direction))
+		if (at >= bytes || translate_option(work, at, bytes, direction))
 			break;
 	}
+}
+
+/*
+ * Translates the TCP header of `bytes` bytes at `offset` of the frame by what is in the map
+ * `headers`. Returns 0, or -1. A function of its own for the verifier, which checks it once. Before
+ * Linux 5.12 such a function takes no pointers but that of the frame.
+ */
+__noinline int translate_header(struct __sk_buff *skb, __u32 offset, __u32 bytes, __u32 to_client)
+{
+	__u32 zero = 0;
+	struct header_work *work = bpf_map_lookup_elem(&headers, &zero);
+
+	if (!work || bytes < (__u32)TCP_BYTES || bytes > TCP_MOST_BYTES)
+		return -1;
+	/* The verifier must see the limits: the compiler may not compute them again. */
+	__u32 more = bytes - TCP_BYTES;
+
+	asm volatile("" : "+r"(more));
+	more &= TCP_HEADER_ROOM - 1;
+	if (more > TCP_MOST_BYTES - TCP_BYTES ||
+	    bpf_skb_load_bytes(skb, offset, work->before.bytes, more + TCP_BYTES))
+		return -1;
+	work->after = work->before;
+
+	struct tcp_header *after = &work->after;
+	struct translation *translation = &work->translation;
+	enum direction direction = to_client ? TO_CLIENT : TO_SOCKET;
+	__u16 window = after->bytes[TCP_WINDOW] << 8 | after->bytes[TCP_WINDOW + 1];
+
+	add_at(after, TCP_SEQ, to_client ? translation->sent : -translation->received);
+	if (after->bytes[TCP_FLAG_BYTE] & TCP_ACK)
+		add_at(after, TCP_ACK_SEQ, to_client ? translation->received : -translation->sent);
+	window = shift_window(window, to_client ? translation->window_out : translation->window_in);
+	after->bytes[TCP_WINDOW] = window >> 8;
+	after->bytes[TCP_WINDOW + 1] = window & 0xff;
+	if (bytes == USUAL_BYTES && word_at(after, TCP_BYTES) == USUAL_OPTIONS)
+		translate_clock(after, TCP_BYTES + 4, translation, direction);
+	else if (bytes > (__u32)TCP_BYTES)
+		translate_options(work, bytes, direction);
+
+	__s64 change = bpf_csum_diff((__be32 *)work->before.bytes, TCP_HEADER_ROOM,
+	                             (__be32 *)after->bytes, TCP_HEADER_ROOM, 0);
+
+	if (change < 0 || bpf_skb_store_bytes(skb, offset, after->bytes, more + TCP_BYTES, 0) ||
+	    bpf_l4_csum_replace(skb, offset + TCP_CHECK, 0, change, 0))
+		return -1;
 	return 0;
 }
 
@@ -146,40 +192,15 @@ static __always_inline int translate(struct __sk_buff *skb, struct translation *
 	__u32 zero = 0;
 	struct header_work *work = bpf_map_lookup_elem(&headers, &zero);
 
-	if (!work || bytes < (__u32)TCP_BYTES || bytes > TCP_MOST_BYTES)
+	if (!work)
 		return -1;
-	/* The verifier must see the limits: the compiler may not compute them again. */
-	__u32 more = bytes - TCP_BYTES;
-
-	asm volatile("" : "+r"(more));
-	more &= TCP_HEADER_ROOM - 1;
-	if (more > TCP_MOST_BYTES - TCP_BYTES)
+	work->translation = *translation;
+	if (translate_header(skb, offset, bytes, direction == TO_CLIENT))
 		return -1;
-	if (bpf_skb_load_bytes(skb, offset, work->before.bytes, more + TCP_BYTES))
-		return -1;
-	work->after = work->before;
-
-	struct tcp_header *after = &work->after;
-	__u16 window = after->bytes[TCP_WINDOW] << 8 | after->bytes[TCP_WINDOW + 1];
-	int out = direction == TO_CLIENT;
-
-	add_at(after, TCP_SEQ, out ? translation->sent : -translation->received);
-	if (after->bytes[TCP_FLAG_BYTE] & TCP_ACK)
-		add_at(after, TCP_ACK_SEQ, out ? translation->received : -translation->sent);
-	window = shift_window(window, out ? translation->window_out : translation->window_in);
-	after->bytes[TCP_WINDOW] = window >> 8;
-	after->bytes[TCP_WINDOW + 1] = window & 0xff;
-	if (bytes == USUAL_BYTES && word_at(after, TCP_BYTES) == USUAL_OPTIONS)
-		translate_clock(after, TCP_BYTES + 4, translation, direction);
-	else if (bytes > (__u32)TCP_BYTES)
-		translate_options(work, bytes, translation, direction);
-
-	__s64 change = bpf_csum_diff((__be32 *)work->before.bytes, TCP_HEADER_ROOM,
-	                             (__be32 *)after->bytes, TCP_HEADER_ROOM, 0);
-
-	if (change < 0 || bpf_skb_store_bytes(skb, offset, after->bytes, more + TCP_BYTES, 0) ||
-	    bpf_l4_csum_replace(skb, offset + TCP_CHECK, 0, change, 0))
-		return -1;
+	if (direction == TO_CLIENT && (translation->has_floor || translation->echo)) {
+		translation->clock = work->translation.clock;
+		translation->echo = work->translation.echo;
+	}
 	return 0;
 }
 

@@ -204,15 +204,15 @@ export const SHIM_COUNTERS = {
   ),
   refused_unanswered: counter(
     'questions',
-    'Sessions that could not move on because an answer had not ended yet: the next request stayed on this node.',
+    'Sessions that could not move on, or come back, because an answer had not ended yet. The next request stayed where it was.',
   ),
   refused_ending: counter(
     'questions',
-    'Sessions that could not move on because the web server was closing the connection, as it does after its keep-alive time.',
+    'Sessions that could not move on, or come back, because the web server was closing the connection, as it does after its keep-alive time.',
   ),
   refused_unknown: counter(
     'questions',
-    'Sessions that could not move on because this shim does not know them: the agent was started later, or `maxSessions` is too small.',
+    'Sessions that could not move on, or come back, because this shim does not know them: the agent was started later, or `maxSessions` is too small.',
   ),
   left_turned: counter(
     'segments',
@@ -238,6 +238,24 @@ export const SHIM_COUNTERS = {
   notice_syn_ack: counter(
     'notices',
     'Notices that the listener has answered the SYN of a session. Its SYN/ACK went to nobody else.',
+  ),
+  parked: counter(
+    'times',
+    'Times when a session with all its requests answered was parked: its socket here waits, in case the session moves on and comes back.',
+  ),
+  resumed: counter('times', 'Times when a session came back to its parked socket.'),
+  notice_parked: counter('notices', 'PARKED notices sent: a session may continue on another node.'),
+  notice_ended: counter(
+    'notices',
+    'ENDED notices sent: all requests of a session are answered, and it may continue on another node.',
+  ),
+  held: counter(
+    'segments',
+    'Segments of parked sockets that their client did not get. Web servers cause them when they close idle connections.',
+  ),
+  awakened: counter(
+    'sessions',
+    'Parked sessions whose web server closed the connection, and whose client was told because they had not moved on.',
   ),
 } as const satisfies Infos;
 

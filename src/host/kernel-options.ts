@@ -57,7 +57,7 @@ export function kernelFlags(
 ): number {
   let flags = 0;
   if (adopts) flags |= read(Setting.synCookies) === 0 ? IxcpFlag.noCookies : IxcpFlag.canAdopt;
-  if (follows) flags |= IxcpFlag.canLeave;
+  if (follows) flags |= IxcpFlag.canLeave | IxcpFlag.canPark;
   for (const { flag, setting } of KERNEL_OPTIONS) if (read(setting) === 0) flags |= flag;
   return flags;
 }

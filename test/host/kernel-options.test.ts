@@ -17,8 +17,9 @@ t.test('the kernel itself becomes flags of a report', async (t) => {
     kernelFlags({ adopts, follows }, (setting) =>
       setting === 'ipv4/tcp_syncookies' ? cookies : 1,
     );
-  t.equal(flagsOf(true, true), IxcpFlag.canAdopt | IxcpFlag.canLeave);
-  t.equal(flagsOf(false, true), IxcpFlag.canLeave);
+  const follows = IxcpFlag.canLeave | IxcpFlag.canPark;
+  t.equal(flagsOf(true, true), IxcpFlag.canAdopt | follows);
+  t.equal(flagsOf(false, true), follows);
   t.equal(flagsOf(false, false), 0);
   t.equal(flagsOf(false, false, 0), 0, 'a kernel that cannot adopt needs no SYN cookies');
 });

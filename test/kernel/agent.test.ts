@@ -98,6 +98,7 @@ if (insideNamespace(import.meta.url)) {
       IxcpFlag.namesAddresses |
       IxcpFlag.canRelease |
       IxcpFlag.canLeave |
+      IxcpFlag.canPark |
       IxcpFlag.canReplay;
     t.equal(flags.pop(), usual | IxcpFlag.leaving);
     t.ok(flags.every((value) => value === usual));
@@ -268,7 +269,7 @@ if (insideNamespace(import.meta.url)) {
         stop.signal,
       );
       await until('a report', () => balancer.lines.length > from);
-      const able = follows ? IxcpFlag.canLeave : 0;
+      const able = follows ? IxcpFlag.canLeave | IxcpFlag.canPark : 0;
       t.equal(
         Number(balancer.lines.at(-1)?.split(' ')[0]),
         IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay | able,
@@ -380,6 +381,7 @@ if (insideNamespace(import.meta.url)) {
       IxcpFlag.namesAddresses |
       IxcpFlag.canRelease |
       IxcpFlag.canLeave |
+      IxcpFlag.canPark |
       IxcpFlag.canReplay;
     const reported = (flags: number): Promise<void> =>
       until(`flags ${flags}`, () => Number(lines.at(-1)?.split(' ')[0]) === flags);

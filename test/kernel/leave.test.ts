@@ -2,66 +2,29 @@
  * IXP_LEAVE on a real interface: when a session may move on, and what becomes of its old socket.
  */
 import { once } from 'node:events';
-import type { Socket } from 'node:net';
 import t from 'tap';
-import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
 import { IxpFlag, IxpType } from '../../src/wire/ixp.js';
-import { insideNamespace, run, until } from './namespace.js';
-import { ACK, REQUEST, SEQ } from './shim-fixture.js';
-import { Ixcp, REQUEST_END, type Session, ShimNode } from './shim-node.js';
+import { type Followed, FollowedSessions, LENGTH_3, plus } from './followed.js';
+import { insideNamespace, until } from './namespace.js';
+import { Ixcp, REQUEST_END, ShimNode } from './shim-node.js';
 
 const LEFT = 9;
 const Reason = { unknownSession: 4, unfollowed: 5, unanswered: 6, ending: 7 } as const;
 const FOLLOW = IxpFlag.follow;
 const HEAD = IxpFlag.head;
-const LENGTH_3 = 'HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n';
-
-const plus = (number: number, bytes: number): number => (number + bytes) >>> 0;
-
-/** A session that is followed, its socket, and how far both sides have got. */
-interface Followed {
-  session: Session;
-  socket: Socket;
-  port: number;
-  seq: number;
-  ack: number;
-}
 
 if (insideNamespace(import.meta.url)) {
   const node = await ShimNode.start(t);
-  const { shim, wire } = node;
+  const { wire } = node;
 
-  const count = (name: (typeof SHIM_NAMES)[number]): number =>
-    shim.object.mapSums('counters', SHIM_NAMES.length)[SHIM_NAMES.indexOf(name)]!;
-
-  /** Adopts a session with these flags; its request begins at `seq`, the answer at `ack`. */
-  const adopt = async (
-    flags: number,
-    { port = node.nextPort++, seq = SEQ, ack = ACK, nonce = 1 } = {},
-  ): Promise<Followed> => {
-    const session = node.newSession(nonce, port);
-    const accepted = session.socket();
-    const end = plus(seq, REQUEST.length);
-    session.adopt({ ixp: { flags, confirm: end }, tcp: { seq, ack } });
-    const { socket } = await accepted;
-    // A piece of an answer goes out at once, whether or not the client has acknowledged the last.
-    socket.setNoDelay();
-    await session.expectNotice(Ixcp.adopted, { ack: end });
-    await session.sent('the ACK of the request', { flags: 'A', ack: end });
-    return { session, socket, port, seq: end, ack };
-  };
-  /** The server sends this part of an answer. Its first part begins a frame. */
-  const answer = async (followed: Followed, text: string): Promise<void> => {
-    followed.socket.write(text, 'latin1');
-    await followed.session.sent(`"${text}"`, { seq: followed.ack }, text);
-    followed.ack = plus(followed.ack, text.length);
-  };
-  const ask = ({ session, seq, ack }: Followed, request = 1): void =>
-    session.adopt({
-      ixp: { type: IxpType.leave, request, flags: 0 },
-      tcp: { seq, ack, flags: 'A' },
-      payload: '',
-    });
+  const sessions = new FollowedSessions(node);
+  const count: FollowedSessions['count'] = (name) => sessions.count(name);
+  const adopt: FollowedSessions['adopt'] = (...args) => sessions.adopt(...args);
+  const answer: FollowedSessions['answer'] = (...args) => sessions.answer(...args);
+  const next: FollowedSessions['next'] = (...args) => sessions.next(...args);
+  const gone: FollowedSessions['gone'] = (port) => sessions.gone(port);
+  const ask = (followed: Followed, request = 1): void =>
+    sessions.ask(followed, IxpType.leave, request);
   const refused = async (followed: Followed, reason: number, request = 1): Promise<void> => {
     ask(followed, request);
     const { seq, ack } = followed;
@@ -74,24 +37,6 @@ if (insideNamespace(import.meta.url)) {
     await session.expectNotice(LEFT, { seq: ack, ack: seq });
     await ended;
   };
-  /** The next request of the client, in plain form. */
-  const next = async (followed: Followed, flags = 0, request = 2): Promise<void> => {
-    const { port, seq, ack, socket, session } = followed;
-    const got = once(socket, 'data');
-    if (flags === 0)
-      wire.send({ ...node.plain(port, { seq, ack, flags: 'PA' }), payload: REQUEST });
-    else
-      session.adopt({
-        ixp: { type: IxpType.segment, flags, request, confirm: plus(seq, REQUEST.length) },
-        tcp: { seq, ack },
-      });
-    await got;
-    followed.seq = plus(seq, REQUEST.length);
-    await session.rest();
-  };
-  const socketsOf = (port: number): string => run('ss', '-Htan', `dport = ${port}`);
-  const gone = (port: number): Promise<void> =>
-    until('the old socket is gone', () => socketsOf(port) === '');
 
   t.test('a session leaves when its answer has ended, and comes back', async (t) => {
     const first = await adopt(FOLLOW);
@@ -104,7 +49,7 @@ if (insideNamespace(import.meta.url)) {
     await refused(first, Reason.unanswered, 2);
     const turned = count('left_turned');
     await left(first);
-    t.ok(socketsOf(first.port).includes('CLOSE-WAIT'));
+    t.ok(sessions.socketsOf(first.port).includes('CLOSE-WAIT'));
     ask(first);
     await first.session.expectNotice(LEFT);
     first.socket.end();

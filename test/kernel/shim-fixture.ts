@@ -120,6 +120,8 @@ export interface Translation {
 
 /** The fields from adopted_at to answers, of a session that was adopted before all others. */
 const SESSION_MIDDLE_BYTES = 56;
+/** The fields from replay on, of a session that was adopted and never parked. */
+const SESSION_TAIL_BYTES = 44;
 /** Offset of `translation` in struct session. */
 const TRANSLATION_AT = 88;
 
@@ -149,7 +151,7 @@ export function sessionValue(spec: SessionSpec = {}): Uint8Array {
     hostU32(spec.noticeFrom ?? 0),
     new Uint8Array(SESSION_MIDDLE_BYTES),
     translationValue(spec.translation),
-    new Uint8Array(12),
+    new Uint8Array(SESSION_TAIL_BYTES),
   );
 }
 

@@ -285,12 +285,14 @@ static void check_built(void)
 
 	memset(&frame, 0xa5, sizeof(frame));
 	__u8 flags = (__u8)random_u32();
+	__u16 window = (__u16)random_u32();
 
-	fill_bare(&frame.packet, &other, seq, ack, flags);
+	fill_bare(&frame.packet, &other, seq, ack, flags, window);
 	require(parse_tcp(&frame.eth, &frame + 1, &view) == PARSE_OK, "a bare segment is TCP");
 	require(view.tcp->seq == BE32(seq) && ((__u8 *)view.tcp)[TCP_FLAG_BYTE] == flags,
 	        "a bare segment has its number and flags");
 	require(view.tcp->ack_seq == BE32(ack), "a bare segment has its acknowledgement number");
+	require(view.tcp->window == BE16(window), "a bare segment has its window");
 	require(view.ip->saddr == other.client && view.tcp->dest == other.virtual_port,
 	        "a bare segment is of its session");
 	require(sum_words(view.ip, sizeof(*view.ip), 0) == 0xffff,
