@@ -19,6 +19,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type FinalResults, Parser, type Result } from 'tap-parser';
 import { FILE_TIMEOUT_MS } from '../lab/patience.js';
+import { OriginalPlaces } from './original-places.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const END_TO_END = 'test/e2e/';
@@ -57,6 +58,8 @@ const LONG = [
 
 /** Files that run at the same time: they wait more than they compute. */
 const AT_ONCE = Math.max(2, Math.min(4, availableParallelism() + 1));
+
+const places = new OriginalPlaces(ROOT);
 
 /** One test file, on one datapath. */
 interface Run {
@@ -122,7 +125,7 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
   }
   return new Promise((resolve) => {
     const began = Date.now();
-    const child = spawn(process.execPath, ['--enable-source-maps', compiled], {
+    const child = spawn(process.execPath, [compiled], {
       cwd: ROOT,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -217,9 +220,9 @@ function describe(diag: unknown): string {
   }
   const { at, stack, diff, message, found, wanted } = diag as Record<string, unknown>;
   const lines: string[] = [];
-  const place = at as { fileName?: string; lineNumber?: number } | undefined;
+  const place = at as { fileName?: string; lineNumber?: number; columnNumber?: number } | undefined;
   if (place?.fileName !== undefined) {
-    lines.push(`at ${place.fileName}:${place.lineNumber}`);
+    lines.push(`at ${place.fileName}:${place.lineNumber}:${place.columnNumber}`);
   } else if (typeof stack === 'string') {
     lines.push(stack.trim());
   }
@@ -239,7 +242,7 @@ function print(result: FileResult): void {
   const figures = `${String(result.passed).padStart(6)} passed  ${result.seconds.toFixed(1).padStart(6)} s`;
   console.log(`${word} ${result.file.padEnd(48)} ${figures}`);
   for (const failure of result.failures) {
-    console.log(`       ${failure.replaceAll('\n', '\n         ')}`);
+    console.log(`       ${places.in(failure).replaceAll('\n', '\n         ')}`);
   }
 }
 
