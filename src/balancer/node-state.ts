@@ -56,8 +56,16 @@ export function refusalText(reason: number): string {
 /** A virtual server in its slot, by which the facts have it. */
 export type StatusServer = Pick<ServerSlot, 'slot' | 'name' | 'address' | 'port'>;
 
-/** Decides the condition of a node. @param servers the virtual servers that take sessions */
-export function nodeStatus(facts: NodeFacts, servers: readonly StatusServer[]): NodeStatus {
+/**
+ * Decides the condition of a node.
+ * @param servers the virtual servers that take sessions
+ * @param forwarding those with mode forward that have the node in their list
+ */
+export function nodeStatus(
+  facts: NodeFacts,
+  servers: readonly StatusServer[],
+  forwarding: readonly StatusServer[] = [],
+): NodeStatus {
   const is = (condition: NodeCondition, why: string): NodeStatus => ({ condition, why });
   if (!facts.resolved) return is('unresolved', facts.whyUnresolved);
   if (facts.otherKey) {
@@ -80,6 +88,7 @@ export function nodeStatus(facts: NodeFacts, servers: readonly StatusServer[]): 
   const stands = standstillText(facts, servers);
   const notes = [
     lacking,
+    notSetUpText(facts, forwarding),
     stands,
     refusing,
     facts.failed ? 'did not answer the last handoff' : '',
@@ -129,6 +138,15 @@ function lackingText(facts: NodeFacts, servers: readonly StatusServer[]): string
     .map(({ address }) => formatAddress(address));
   if (missing.length === 0) return '';
   return `it lacks the address ${[...new Set(missing)].join(', ')}: add it to virtualAddresses in its config`;
+}
+
+/** Packets of mode forward need the address, and no agent: something else may have set it up. */
+function notSetUpText(facts: NodeFacts, servers: readonly StatusServer[]): string {
+  const missing = servers
+    .filter(({ slot }) => facts.lacks[slot] === 1)
+    .map(({ name, address }) => `${formatAddress(address)} of ${name}`);
+  if (missing.length === 0) return '';
+  return `its agent does not set up ${missing.join(', ')}: add it to virtualAddresses in its config, unless the node has the address anyway`;
 }
 
 function standstillText(facts: NodeFacts, servers: readonly StatusServer[]): string {

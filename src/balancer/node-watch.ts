@@ -75,6 +75,8 @@ export class NodeWatch {
   private readonly nodes = new Map<number, Watched>();
   /** The virtual servers that take sessions. */
   private servers: readonly ServerSlot[] = [];
+  /** Those that forward. */
+  private forwarding: readonly ServerSlot[] = [];
   /** The nodes that get handoffs, by slot; undefined: all. */
   private handed: ReadonlySet<number> | undefined;
   private withheld: number;
@@ -115,6 +117,7 @@ export class NodeWatch {
     }
     // No handoff goes to a virtual server with mode forward, so its nodes need no agent.
     this.servers = servers.filter((server) => !server.retired && server.mode === 'handoff');
+    this.forwarding = servers.filter((server) => !server.retired && server.mode === 'forward');
     const open = this.servers.filter(({ protocol }) => protocol === 'tcp');
     this.handed =
       directory && new Set([...directory.holders.node, ...open.flatMap((one) => one.nodes)]);
@@ -140,7 +143,8 @@ export class NodeWatch {
   status(node: number): NodeStatus {
     const known = this.nodes.get(node);
     if (known === undefined || known.retired) return REMOVED;
-    return nodeStatus(this.facts(node), this.servers);
+    const forwarding = this.forwarding.filter(({ nodes }) => nodes.includes(node));
+    return nodeStatus(this.facts(node), this.servers, forwarding);
   }
 
   /**

@@ -153,3 +153,11 @@ for (const [name, facts, condition, why] of ROWS) {
     t.same(nodeStatus(all, SERVERS.slice(0, all.lacks.length)), { condition, why });
   });
 }
+
+t.test('an agent that does not know the address of a virtual server that forwards', async (t) => {
+  const [www, files] = SERVERS.map((server) => [server]);
+  const why =
+    'its agent does not set up 10.99.0.101 of api: add it to virtualAddresses in its config, unless the node has the address anyway';
+  t.same(nodeStatus({ ...UP, ...of(ADOPTED, LACKING) }, www!, files), { condition: 'up', why });
+  t.same(nodeStatus({ ...UP, ...of(ADOPTED, UNTRIED) }, www!, files), { condition: 'up', why: '' });
+});
