@@ -16,6 +16,7 @@ static __always_inline int can_report(const struct xdp_control *us, const struct
                                       const struct ixcp_hdr *ixcp)
 {
 	return (ixcp->type == IXCP_ADOPTED || ixcp->type == IXCP_FIN) &&
+	       ixcp->reason != IXCP_REASON_PARKED &&
 	       ixcp->version == BATON_VERSION && ixcp->length == IXCP_LENGTH &&
 	       !(ip->frag_off & BE16(IPV4_FRAGMENT_MASK)) &&
 	       BE16(ip->tot_len) == IPV4_BYTES + IXCP_LENGTH &&

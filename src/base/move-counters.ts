@@ -19,6 +19,30 @@ export const MOVE_COUNTERS = {
     'questions',
     'Connections whose node did not answer the question whether they may leave it.',
   ),
+  parked: counter(
+    'sockets',
+    'Sockets that a node has kept when its connection moved on (docs/ixp.md, "Parked sockets").',
+  ),
+  resumed: counter(
+    'moves',
+    'Moves of a connection back to a socket that its node has kept. They are counted in moved and in handoffs too.',
+  ),
+  resumes_refused: counter(
+    'moves',
+    'Moves back for which the node had no such socket any more, and built a new one.',
+  ),
+  parked_evicted: counter(
+    'sockets',
+    'Kept sockets that were ended because their connection had moved through more nodes than can keep one for it.',
+  ),
+  parked_closed: counter(
+    'sockets',
+    'Kept sockets that their web server has closed, mostly because its keep-alive time was over. The client did not see it.',
+  ),
+  parked_woken: counter(
+    'sockets',
+    'Idle sockets of connections that their web server has closed at the node where the connection is. The client gets the FIN.',
+  ),
   requests_early: counter(
     'segments',
     'Segments with a later request that came before the node had confirmed all of the request ahead, although the client has bytes of its answer. The client sends each again.',

@@ -132,6 +132,7 @@ function stageLine({
 /** @param most as in renderStats */
 export function renderSessions(list: SessionList, most?: number): string {
   if (list.sessions.length === 0) return 'no sessions';
+  const parks = list.sessions.some(({ parked }) => parked !== undefined);
   const table = formatTable(
     [
       { title: 'CLIENT' },
@@ -142,6 +143,7 @@ export function renderSessions(list: SessionList, most?: number): string {
       { title: 'IDLE', align: 'right' },
       { title: 'PACKETS', align: 'right' },
       { title: 'MOVES', align: 'right' },
+      ...(parks ? [{ title: 'PARKED', shortens: true as const }] : []),
       { title: 'REQUEST', shortens: true },
     ],
     list.sessions.map((row) => [
@@ -153,6 +155,7 @@ export function renderSessions(list: SessionList, most?: number): string {
       formatDuration(row.idleMs),
       formatCount(row.packets),
       formatCount(row.moves),
+      ...(parks ? [row.parked?.join(' ') ?? ''] : []),
       row.request,
     ]),
     most,

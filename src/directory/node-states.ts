@@ -324,14 +324,9 @@ export class NodeStates {
     restsUntil[pair] = 0;
   }
 
-  /** Whether the node supports IXP RELEASE. */
-  canRelease(node: number): boolean {
-    return (this.shared.reported[node]! & IxcpFlag.canRelease) !== 0;
-  }
-
-  /** Whether a session can leave the node between two requests (IXP LEAVE). */
-  canLeave(node: number): boolean {
-    return (this.shared.reported[node]! & IxcpFlag.canLeave) !== 0;
+  /** Whether the node has reported that it can do this: a bit of IxcpFlag. */
+  can(node: number, ability: number): boolean {
+    return (this.shared.reported[node]! & ability) !== 0;
   }
 
   /** A report came under another key than ours. */

@@ -30,6 +30,7 @@ import { ForwardTables } from './forward/tables.js';
 import { HeadStep, HeadStore } from './head-store.js';
 import type { JudgedHeads } from './moving/judged-heads.js';
 import { openHeads, showLastRequest } from './moving/kernel-heads.js';
+import type { Parking } from './moving/parking.js';
 import { Streams } from './moving/streams.js';
 import { NO_NODE, type NodeTable } from './node-table.js';
 import type { CloseReason, EngineOptions, Observer } from './options.js';
@@ -113,6 +114,8 @@ export class Core {
   clock: number;
   /** Number of the current directory. Indexes of resources of an earlier one mean nothing. */
   directory = 0;
+  /** Sockets that sessions have left at nodes. The engine sets it before the first frame. */
+  parking!: Parking;
   /** Sessions whose handoff was sent in the current batch. */
   readonly batchHandoffs = new BatchSlots();
   /** Heads that the kernel may forward. Undefined: it forwards none. */
@@ -337,6 +340,7 @@ export class Core {
     const state = sessions.state(slot);
     if (state < SessionState.handing || state === SessionState.lingering) return;
     this.releaseHead(slot);
+    this.parking.endAll(slot);
     this.endActive(slot);
     sessions.setState(slot, SessionState.lingering);
     this.timers.set(slot, this.now + this.options.timeouts.linger);
@@ -352,6 +356,7 @@ export class Core {
   cut(slot: number, reason: CloseReason): void {
     const { sessions } = this;
     this.releaseHead(slot);
+    this.parking.endAll(slot);
     this.counters.count(CLOSE_COUNTERS[reason]);
     showLastRequest(this, slot);
     // The observer still sees the node.
@@ -432,6 +437,7 @@ export class Core {
     if (state === SessionState.lingering) this.endHeld(slot);
     else {
       this.releaseHead(slot);
+      this.parking.endAll(slot);
       if (state === SessionState.handing || state === SessionState.passing) this.detach(slot);
       this.counters.count(CLOSE_COUNTERS[reason]);
       showLastRequest(this, slot);

@@ -38,6 +38,7 @@ import { Following } from './moving/following.js';
 import { Gathering } from './moving/gathering.js';
 import { showLastRequest } from './moving/kernel-heads.js';
 import { Leaving } from './moving/leaving.js';
+import { Parking } from './moving/parking.js';
 import type { NodeChange, NodeTable } from './node-table.js';
 import type { EngineOptions, Observer, Timeouts } from './options.js';
 import { PassThrough } from './pass-through.js';
@@ -88,6 +89,7 @@ export class Engine implements FrameSink, TimerHandler {
     const choice = new Choice(this.core);
     this.toClient = new ClientWriter(this.core);
     this.toNode = new NodeWriter(this.core);
+    this.core.parking = new Parking(this.core, this.toNode);
     this.answers = new Answers(this.core, this.toClient);
     this.passThrough = new PassThrough(this.core, this.toNode);
     this.recall = new Recall(this.core, this.toClient, this.toNode, choice);

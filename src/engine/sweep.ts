@@ -9,6 +9,7 @@
  *     passing, no answer yet      the next holder gets it, where that is sound (handoff/recall.ts)
  *     passing                     node and client get an RST; the balancer keeps the record
  *     lingering                   removed: late packets go nowhere any more
+ *     parked there                its socket there ends; also while the node drains
  *
  * A session that was passing is kept for `timeouts.linger`, without a node. Data of the node may
  * have been on its way when the client got its RST. The client's next segment then gets another one
@@ -91,8 +92,9 @@ export class Sweep {
   /** Handles one piece of the table. To be called once a batch. */
   tick(): void {
     if (this.at === NONE) {
-      if (this.nodes.length === 0 && this.servers.length === 0) return;
-      if (this.core.now < this.dueAt || !this.hasWork()) return;
+      const { now, parking } = this.core;
+      const isIdle = this.nodes.length === 0 && this.servers.length === 0;
+      if (now < this.dueAt || (isIdle ? !parking.hasLeft : !this.hasWork())) return;
       this.at = 0;
     }
     this.piece();
@@ -123,14 +125,19 @@ export class Sweep {
       if (!left) this.isEnding[server] = 0;
       return left;
     });
-    return this.servers.length > 0 || this.nodes.some((node) => states.heldHere[node] !== 0);
+    return (
+      this.servers.length > 0 ||
+      this.nodes.some((node) => states.heldHere[node] !== 0) ||
+      this.core.parking.hasLeft
+    );
   }
 
   private piece(): void {
-    const { sessions, now } = this.core;
+    const { sessions, parking, now } = this.core;
     const used = sessions.used;
     const end = Math.min(used, this.at + SLOTS_A_BATCH);
     for (let left = ENDS_A_BATCH; this.at < end && left > 0; this.at++) {
+      if (sessions.state(this.at) !== SessionState.free && parking.endLeft(this.at)) left--;
       if (!this.concerns(this.at)) continue;
       // No room for a frame: the session is met again in the next batch.
       if (!this.end(this.at)) return;

@@ -7,9 +7,9 @@
 import { ETHERNET, flagBits, IXP, PROTOCOL_TCP, type TcpOptionsSpec } from '../../lab/packet.js';
 import type { Counters } from '../../src/base/counters.js';
 import { FrameFlags, Port } from '../../src/datapath/datapath.js';
-import { roundedMss } from '../support/cookie-mss.js';
 import type { SentFrame } from '../support/memory.js';
 import { describe, type ParsedPacket } from '../support/packet-parse.js';
+import { checkAttributes, IxpTypes } from './attributes.js';
 import type { ClientConnection } from './client.js';
 import { type Renamed, type Resource, renamedSlice, renamedStream } from './content.js';
 import type { Handshake, Offer } from './handshakes.js';
@@ -35,22 +35,19 @@ export interface CheckerWorld {
   connection(tuple: string, isn: number): ClientConnection | undefined;
 }
 
-const ADOPT = 1;
 const ADOPTED = 1;
 const REFUSED = 2;
 const FIN = 3;
-const LEAVE = 4;
 const LEFT = 9;
+const PARKED = 10;
+const ENDED = 11;
 /** From this reason on, REFUSED answers LEAVE. */
 const UNKNOWN_SESSION = 4;
 /** Beyond any window: a segment there is forged. */
 const FAR = 1 << 24;
+/** The socket of a parked session has sent something of its own accord. */
+const HELD_PARKED = 9;
 const KNOWN_IXCP = new Set([6, 7]);
-const CLIENT_CONFIRMS = 8;
-const HEAD = 0x20;
-/** Flags for the shim: about resets, moves, and HEAD. */
-const FOR_SHIM = 0x40 | 0x10 | HEAD;
-const WRAP_FLAGS = { scale: 1, sack: 2, timestamps: 4 } as const;
 const SYN = flagBits('S');
 
 export class Checker {
@@ -96,12 +93,17 @@ export class Checker {
     if (ixcp !== undefined && (ixcp.type === ADOPTED || ixcp.type === FIN)) {
       this.confirmed.add(`${ixcp.client}:${ixcp.clientPort}/${ixcp.session}/${ip.source}`);
     }
-    if (ixcp !== undefined && ixcp.type === LEFT) {
+    if (ixcp !== undefined && (ixcp.type === LEFT || ixcp.type === PARKED)) {
       // The session is no longer this node's: not even an ACK may reach it in plain form.
       const tuple = `${ixcp.client}:${ixcp.clientPort}`;
       this.confirmed.delete(`${tuple}/${ixcp.session}/${ip.source}`);
       const handshake = this.handshakes.get(tuple);
       if (handshake?.nonce === ixcp.session) handshake.asked.delete(ip.source);
+    }
+    if (ixcp !== undefined && (ixcp.type === ENDED || ixcp.reason === HELD_PARKED)) {
+      // The session can leave this node here, and the node need not be asked.
+      const handshake = this.handshakes.get(`${ixcp.client}:${ixcp.clientPort}`);
+      if (handshake?.nonce === ixcp.session) handshake.idle.set(ip.source, [ixcp.ack, ixcp.seq]);
     }
     if (ixcp !== undefined && ixcp.type === REFUSED && ixcp.reason < UNKNOWN_SESSION) {
       const handshake = this.handshakes.get(`${ixcp.client}:${ixcp.clientPort}`);
@@ -314,6 +316,7 @@ export class Checker {
       nonce: undefined,
       renamed: undefined,
       asked: new Set(),
+      idle: new Map(),
       answer: { from: (tcp.seq + 1) >>> 0, bytes: [], fin: false },
     });
   }
@@ -343,7 +346,7 @@ export class Checker {
     }
     handshake.nonce ??= ixp.session;
     if (ixp.session !== handshake.nonce) this.blame(packet, 'the nonce changed within a session');
-    this.attributes(handshake, packet);
+    checkAttributes(this.world, handshake, packet, (message) => this.blame(packet, message));
     if (tcp.flags.includes('R')) {
       this.counts.withdrawn++;
       return;
@@ -362,17 +365,18 @@ export class Checker {
       this.blame(packet, 'a forged segment, far outside of any window, was wrapped');
       return;
     }
-    if (ixp.type === ADOPT) {
-      // To a node that has the session this is a later head: its socket gets the segment.
-      if (this.confirmed.has(`${tuple}/${handshake.nonce}/${node.address}`))
-        handshake.starts.push([tcp.seq, tcp.ack]);
+    if (ixp.type === IxpTypes.adopt || ixp.type === IxpTypes.resume) {
+      // What the node has confirmed was before the session left it.
+      if (!handshake.asked.has(node.address))
+        this.confirmed.delete(`${tuple}/${handshake.nonce}/${node.address}`);
+      this.leavesIdle(tuple, handshake, node.address, packet);
       handshake.asked.add(node.address);
       this.counts.adopts++;
       const starts = handshake.starts.filter(([seq]) => seq === tcp.seq);
       if (starts.length === 0) this.blame(packet, 'ADOPT not at the next expected byte (rule 2)');
       else if (!starts.some(([, ack]) => ack === tcp.ack))
         this.blame(packet, 'ADOPT with a wrong ack');
-    } else if (ixp.type === LEAVE) {
+    } else if (ixp.type === IxpTypes.leave || ixp.type === IxpTypes.park) {
       this.counts.leaves++;
       handshake.starts.push([tcp.seq, tcp.ack]);
     } else this.counts.wrapped++;
@@ -390,44 +394,14 @@ export class Checker {
       this.blame(packet, 'FIN too early');
   }
 
-  private attributes(handshake: Handshake, packet: ParsedPacket): void {
-    const ixp = packet.ixp!;
-    const { agreed, offered } = handshake;
-    const flags =
-      (agreed.windowScale !== undefined ? WRAP_FLAGS.scale : 0) |
-      (agreed.sackPermitted ? WRAP_FLAGS.sack : 0) |
-      (agreed.timestamps !== undefined ? WRAP_FLAGS.timestamps : 0);
-    // One more flag is allowed, in the first ADOPT to the first node only: it leaves the
-    // confirmation to the client.
-    const leaves = (ixp.flags & CLIENT_CONFIRMS) !== 0;
-    if ((ixp.flags & ~(CLIENT_CONFIRMS | FOR_SHIM)) !== flags)
-      this.blame(packet, `flags ${ixp.flags}, ${flags} were agreed`);
-    if (leaves) {
-      if (ixp.type !== ADOPT || handshake.asked.size > 0)
-        this.blame(packet, 'the confirmation left to the client');
-      if (agreed.timestamps === undefined)
-        this.blame(packet, 'whether the client is near is not known');
-    }
-    const mss = Math.max(536, offered.mss ?? 536);
-    const byCookie = this.world.counters.get('cookie_accepted') > 0 && ixp.mss === roundedMss(mss);
-    if (ixp.mss !== mss && !byCookie) this.blame(packet, `MSS ${ixp.mss}`);
-    if (agreed.windowScale !== undefined) {
-      // RFC 7323 section 2.3: a shift above 14 counts as 14.
-      const scales = (Math.min(14, offered.windowScale!) << 4) | agreed.windowScale;
-      if (ixp.scales !== scales) this.blame(packet, `scales ${ixp.scales}, not ${scales}`);
-    }
-    if (
-      agreed.timestamps !== undefined &&
-      !packet.tcp!.flags.includes('R') &&
-      this.world.trusting
-    ) {
-      if (((ixp.tsecr - agreed.timestamps[0]) | 0) < 0)
-        this.blame(packet, 'TSecr before our first TSval');
-      // In LEAVE and in later HEAD requests, the number of the request is in this place.
-      const isRequest = ixp.type === LEAVE || (ixp.type !== ADOPT && (ixp.flags & HEAD) !== 0);
-      if (!isRequest && ((ixp.tsval - offered.timestamps![0]) | 0) < 0)
-        this.blame(packet, 'TSval before the first');
-      if (packet.tcp!.options.timestamps === undefined) this.blame(packet, 'no timestamps in IXP');
+  /** A node gets the session, which so leaves the nodes that were idle at the same place. */
+  private leavesIdle(tuple: string, handshake: Handshake, to: string, { tcp }: ParsedPacket): void {
+    for (const [address, [seq, ack]] of handshake.idle) {
+      if (seq !== tcp!.seq || ack !== tcp!.ack) continue;
+      handshake.starts.push([seq, ack]);
+      if (address === to) continue;
+      handshake.asked.delete(address);
+      this.confirmed.delete(`${tuple}/${handshake.nonce}/${address}`);
     }
   }
 }

@@ -22,6 +22,8 @@ export interface Handshake {
   renamed: Renamed | undefined;
   /** Addresses of the nodes that an ADOPT was sent to. */
   asked: Set<string>;
+  /** By address of a node: where the session can leave it, in both directions. */
+  idle: Map<string, [number, number]>;
   /** What the engine itself has sent to the client. */
   answer: { from: number; bytes: number[]; fin: boolean };
 }

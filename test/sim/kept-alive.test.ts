@@ -22,7 +22,7 @@ const EXPECTED = new Set([
   ...['frames', 'sent', 'forwarded', 'forwarded_bytes', 'wrapped', 'syn', 'established', 'report'],
   ...['requests', 'handoffs', 'handoff_asked', 'adopted', 'closed_fin', 'closed_idle'],
   ...['moved', 'moves_asked', 'moves_refused', 'drop_out_of_order_full', 'node_asked'],
-  'drop_out_of_window',
+  ...['drop_out_of_window', 'parked', 'resumed', 'parked_evicted', 'parked_woken'],
 ]);
 /** A million take longer than a file of the suite may. */
 const LIMIT_MS = Math.max(FILE_TIMEOUT_MS, CONNECTIONS * 20);

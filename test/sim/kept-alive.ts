@@ -41,6 +41,7 @@ export function makeKeptAlive(seed: number): Scenario {
   const deaths = random.chance(0.3) ? random.pick([0.002, 0.01]) : 0;
   const migrates = random.chance(0.7);
   const loss = random.pick([0, 0, 0.01, 0.05]);
+  const impatient = random.chance(0.2);
   const client = {
     loss,
     duplicate: loss,
@@ -54,8 +55,9 @@ export function makeKeptAlive(seed: number): Scenario {
     return { path: `/r${i}/`, holders: all.slice(0, random.between(1, nodes - 1)) };
   });
   return {
-    name: loss === 0 && deaths === 0 ? 'kept-clean' : 'kept',
-    mild: deaths === 0,
+    name: loss === 0 && deaths === 0 && !impatient ? 'kept-clean' : 'kept',
+    // A server that closes may do so while a request is on its way.
+    mild: deaths === 0 && !impatient,
     nodes,
     resources,
     predictor: random.pick(['round-robin', 'least-connections'] as const),
@@ -75,6 +77,8 @@ export function makeKeptAlive(seed: number): Scenario {
     serviceMs: random.pick([0, 5, 20]),
     attacked: false,
     migrates,
+    parks: random.chance(0.8),
+    keepAliveMs: impatient ? random.between(30, 300) : 20_000,
     deaths,
     reports: true,
     spares: 0,

@@ -48,6 +48,10 @@ export interface Scenario {
   attacked: boolean;
   /** The virtual server's connections move between requests. */
   migrates: boolean;
+  /** Nodes keep the sockets of connections that move on. */
+  parks: boolean;
+  /** How long web servers wait for a further request, in ms. */
+  keepAliveMs: number;
   /** How likely a node loses power when a frame of IXP reaches it. */
   deaths: number;
   /** Agents report every second. */
@@ -198,6 +202,8 @@ export function makeScenario(random: Random): Scenario {
     serviceMs: random.pick([0, 5, 50, 500]),
     attacked: random.chance(0.4),
     migrates: false,
+    parks: false,
+    keepAliveMs: 20_000,
     deaths: 0,
     reports: random.chance(0.5),
     spares: 0,

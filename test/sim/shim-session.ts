@@ -3,6 +3,7 @@
  * two requests (bpf/shim/follow.h, bpf/shim/leave.h).
  */
 import { MessageReader } from './content.js';
+import { isParked, streamEnd, streamNext, Translation } from './parked.js';
 import type { Segment } from './segment.js';
 import type { Endpoint } from './tcp-endpoint.js';
 
@@ -24,9 +25,44 @@ export interface ShimSession {
   answers: FollowedAnswers | undefined;
   /** The session has left: the client's number at which it did, and when. */
   left: { at: number; since: number } | undefined;
+  /** Its socket has other numbers than its stream. */
+  readonly translation: Translation;
+  /**
+   * It is idle here: the client's next number and the end of the answers, in numbers of the stream.
+   * `awake`: what the socket sends of its own accord is for the client.
+   */
+  parked: { at: number; end: number; awake: boolean } | undefined;
+  /** The last number at which it was parked or resumed. */
+  place: number | undefined;
+  /** It has come back to this socket. */
+  resumed: boolean;
+  /** It tells when all its requests are answered, as far as it knows how many there are. */
+  tells: { requests: number; isUnknown: boolean; oneUntil: number } | undefined;
 }
 
-export const IxpFlag = { follow: 16, head: 32 } as const;
+/** A session of which nothing is known yet. */
+export function freshSession(
+  about: Pick<ShimSession, 'nonce' | 'balancer' | 'balancerMac'>,
+): ShimSession {
+  return {
+    ...about,
+    confirm: 0,
+    asked: 0,
+    answered: 0,
+    sent: false,
+    holdReset: false,
+    noticeFrom: undefined,
+    answers: undefined,
+    left: undefined,
+    translation: new Translation(),
+    parked: undefined,
+    place: undefined,
+    resumed: false,
+    tells: undefined,
+  };
+}
+
+export const IxpFlag = { follow: 16, head: 32, holdReset: 64, tell: 128 } as const;
 /** Reasons of REFUSED in answer to LEAVE. */
 export const Reason = { unknown: 4, unfollowed: 5, unanswered: 6, ending: 7 } as const;
 /** A socket that still sends after this time gets an RST, in ms. */
@@ -89,11 +125,16 @@ export function refusalOf(
 ): number {
   if (session?.nonce !== asked.nonce) return Reason.unknown;
   if (session.left !== undefined) return session.left.at === asked.seq ? 0 : Reason.ending;
+  if (endpoint !== undefined && isParked(session, endpoint))
+    return session.parked?.at === asked.seq && session.parked.end === asked.ack
+      ? 0
+      : Reason.unanswered;
   if (session.answers === undefined) return Reason.unfollowed;
   const refusal = session.answers.refusal(asked.ack, asked.requests);
   if (refusal !== 0) return refusal;
   if (endpoint === undefined || !endpoint.established) return Reason.ending;
-  const isDone = endpoint.receiveNext === asked.seq && endpoint.writeNext === asked.ack;
+  const isDone =
+    streamNext(session, endpoint) === asked.seq && streamEnd(session, endpoint) === asked.ack;
   return isDone ? 0 : Reason.unanswered;
 }
 

@@ -135,6 +135,10 @@ export class World {
     return this.scenario.migrates;
   }
 
+  get parks(): boolean {
+    return this.scenario.parks;
+  }
+
   get connections(): readonly ClientConnection[] {
     return this.population.connections;
   }
@@ -291,7 +295,7 @@ export class World {
       name,
       resources: this.scenario.resources,
       serviceMs: this.scenario.serviceMs,
-      keepAliveMs: 20_000,
+      keepAliveMs: this.scenario.keepAliveMs,
       violation: (message: string) => this.violation(message),
       mayAsk: (tuple: string, client: string, target: string) =>
         this.population.mayAsk(tuple, target, client),

@@ -8,11 +8,17 @@ import { answerText } from './known-answers.js';
 export const CLIENT = { address: '10.1.0.1', port: 40_000, mac: '02:00:00:00:00:01' } as const;
 export const SERVER = { address: '10.9.0.100', port: 80 } as const;
 export const BALANCER = { address: '10.9.0.2', mac: '02:00:00:00:00:bb' } as const;
-export const NODES = [
+/** Nodes of a larger farm. */
+export const MANY_NODES = [
   { address: '10.9.0.10', mac: '02:00:00:00:00:10' },
   { address: '10.9.0.11', mac: '02:00:00:00:00:11' },
   { address: '10.9.0.12', mac: '02:00:00:00:00:12' },
+  { address: '10.9.0.13', mac: '02:00:00:00:00:13' },
+  { address: '10.9.0.14', mac: '02:00:00:00:00:14' },
+  { address: '10.9.0.15', mac: '02:00:00:00:00:15' },
 ] as const;
+/** Nodes of most farms. */
+export const NODES = [MANY_NODES[0], MANY_NODES[1], MANY_NODES[2]] as const;
 export const KEY = Uint8Array.from({ length: 16 }, (_, i) => i * 7);
 export const SECRET = Uint8Array.from({ length: 32 }, (_, i) => i * 5);
 /** Our initial sequence number in every conversation that does not choose another. */
@@ -32,8 +38,18 @@ export const NOTICE = {
   badKey: 7,
   released: 8,
   left: 9,
+  parked: 10,
+  ended: 11,
 } as const;
-export const IXP_TYPE = { adopt: 1, segment: 2, release: 3, leave: 4 } as const;
+export const IXP_TYPE = {
+  adopt: 1,
+  segment: 2,
+  release: 3,
+  leave: 4,
+  park: 5,
+  resume: 6,
+  awake: 7,
+} as const;
 
 /** A GET of a path that the test dispatcher knows. */
 export function get(path: string): string {
@@ -91,7 +107,7 @@ export function inIxp(
   return {
     ethernet: {
       source: BALANCER.mac,
-      destination: NODES[node]!.mac,
+      destination: MANY_NODES[node]!.mac,
     },
     ip: { source: CLIENT.address, destination: SERVER.address, protocol: 253, tos: 0, ttl: 64 },
     ixp: { version: 1, length: 36, balancer: BALANCER.address, session: FIRST_NONCE, ...ixp },
@@ -103,7 +119,7 @@ export function inIxp(
 
 /** A notice of node `node`. */
 export function notice(node: number, type: number, ixcp: IxcpSpec = {}): PacketSpec {
-  const from = NODES[node]!;
+  const from = MANY_NODES[node]!;
   return {
     ethernet: { source: from.mac, destination: BALANCER.mac },
     ip: { source: from.address, destination: BALANCER.address },

@@ -28,6 +28,7 @@ import {
   IXP_TYPE,
   inIxp,
   KEY,
+  MANY_NODES,
   MTU,
   NODES,
   NOTICE,
@@ -59,6 +60,8 @@ export interface ConversationOptions {
   mtu?: number;
   /** What the engine shares with other engines about the nodes. */
   nodes?: NodeShare;
+  /** The nodes of the farm. */
+  machines?: readonly { readonly address: string; readonly mac: string }[];
   /** Any other options that differ from the usual ones. */
   engine?: Partial<EngineOptions>;
 }
@@ -94,9 +97,10 @@ export class Conversation {
   ) {
     this.start = options.start ?? START;
     this.nodeMac = options.engine?.nodeMac;
-    const nodes = NODES.map(({ address }) => ({ address: addressNumber(address), weight: 1 }));
+    const machines = options.machines ?? NODES;
+    const nodes = machines.map(({ address }) => ({ address: addressNumber(address), weight: 1 }));
     this.states = options.nodes === undefined ? ownStates(nodes) : new NodeStates(options.nodes);
-    for (let node = 0; node < NODES.length; node++) this.states.setWeight(node, 1);
+    for (let node = 0; node < machines.length; node++) this.states.setWeight(node, 1);
     this.nodes = new NodeTable(inSlots(nodes), this.states);
     this.dispatcher = new KnownPaths(this.nodes);
     const isn = 'isn' in options ? options.isn : ISN;
@@ -138,7 +142,7 @@ export class Conversation {
       servers: engineOptions.virtualServers,
       timeouts: engineOptions.timeouts,
     };
-    for (let i = 0; i < NODES.length; i++) this.nodes.setMac(i, macBytes(NODES[i]!.mac));
+    for (const [i, { mac }] of machines.entries()) this.nodes.setMac(i, macBytes(mac));
     this.engine = new Engine(
       engineOptions,
       this.nodes,
@@ -196,7 +200,7 @@ export class Conversation {
   /** The engine forwards the frame that was received last, with only its MAC addresses changed. */
   expectForwarded(time: number, node: number, original: PacketSpec | Uint8Array, flags = 0): void {
     const frame = (original instanceof Uint8Array ? original : build(original, KEY)).slice();
-    frame.set(macBytes(NODES[node]!.mac), 0);
+    frame.set(macBytes(MANY_NODES[node]!.mac), 0);
     frame.set(this.nodeMac ?? macBytes(BALANCER.mac), 6);
     const next = this.heard.shift();
     if (next === undefined) {

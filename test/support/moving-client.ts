@@ -44,7 +44,7 @@ export class MovingClient {
       ...options,
       engine: { virtualServers: inSlots([server]), ...options.engine },
     });
-    for (const node of [0, 1, 2])
+    for (let node = 0; node < this.talk.nodes.count; node++)
       this.talk.states.reported(node, 1, 1, options.able ?? ABILITIES, START);
     this.talk.handshake(0);
   }

@@ -28,6 +28,12 @@ export const SessionRow = Type.Object({
   idleMs: Ms('Time since the last packet or notice'),
   packets: Count('Packets of the client'),
   moves: Count('Moves to another node between two requests, with `keepAlive: migrate`'),
+  parked: Type.Optional(
+    Type.Array(Type.String(), {
+      description:
+        'Names of the nodes that keep a socket of the connection, to which it may return',
+    }),
+  ),
 });
 export type SessionRow = Static<typeof SessionRow>;
 

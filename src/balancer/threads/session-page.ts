@@ -36,6 +36,7 @@ export function sessionRow(
   const start = slot * REQUEST_BYTES;
   const length = sessions.requestLength[slot] ?? 0;
   const status = chosen ? STATUS_OF_ANSWER.get(sessions.answer(slot)) : undefined;
+  const parked = sessions.parkedAt(slot);
   return {
     client: formatEndpoint({ address: toAddress(sessions.client(slot)), port: key >>> 16 }),
     virtualServer: names.virtualServers.get(key & 0xffff) ?? '',
@@ -48,6 +49,7 @@ export function sessionRow(
     idleMs: elapsed(clock, sessions.lastSeen(slot)),
     packets: sessions.packets(slot),
     moves: sessions.movesOf(slot),
+    ...(parked.length === 0 ? {} : { parked: parked.map((at) => names.nodes.get(at) ?? '') }),
   };
 }
 

@@ -130,6 +130,16 @@ export class Handoff {
   refused(slot: number, reason: number): void {
     const core = this.core;
     if (core.sessions.has(slot, SessionFlag.adopted)) return;
+    if (core.streams?.resumes[slot] === 1) {
+      // Nothing waits there any more. The node builds a socket, as for any session.
+      core.counters.count(Counter.resumes_refused);
+      core.streams.resumes[slot] = 0;
+      core.sessions.setTries(slot, 0);
+      this.sender.send(slot);
+      return;
+    }
+    // A late answer to LEAVE, PARK or RESUME.
+    if (reason >= IxcpReason.unknownSession) return;
     core.counters.count(Counter.handoff_refused);
     const node = core.sessions.node(slot);
     if (reason === IxcpReason.unable && core.states.fallsBack(node, core.serverOf(slot))) {
@@ -209,7 +219,15 @@ export class Handoff {
       this.next(slot);
       return;
     }
-    if (this.toClient.resetSession(slot)) counters.count(Counter.reset_sent);
+    this.resetIdle(slot);
+  }
+
+  /** The socket of the session's node was reset while it was idle. Only we know. */
+  resetIdle(slot: number): void {
+    const { core } = this;
+    const state = core.sessions.state(slot);
+    if (state !== SessionState.handing && state !== SessionState.passing) return;
+    if (this.toClient.resetSession(slot)) core.counters.count(Counter.reset_sent);
     core.linger(slot, 'node-reset');
   }
 
@@ -306,6 +324,9 @@ export class Handoff {
     if (core.streams !== undefined) {
       core.streams.requests[slot] = 1;
       core.streams.unproven[slot] = 0;
+      core.streams.isEnded[slot] = 0;
+      core.streams.resumes[slot] = core.parking.take(slot, node) ? 1 : 0;
+      if (core.streams.resumes[slot] === 1) counters.count(Counter.resumed);
     }
     sessions.setTries(slot, 0);
     // Written last: a process that takes the record over relies on it.

@@ -249,11 +249,12 @@ export class NodeWriter {
    * Asks the session's node, in IXP, to let the session go at the client's first byte of the
    * present head, where its answers must have ended.
    *
-   * @param request how many requests the node has got since it adopted the session
+   * @param type IxpType.leave, or park: then the node keeps its socket
+   * @param request how many requests the node has got since it adopted or resumed the session
    */
-  sendLeave(slot: number, request: number): boolean {
+  sendLeave(slot: number, type: number, request: number): boolean {
     if (!this.core.reachable(this.core.sessions.node(slot))) return false;
-    return this.sendKept(slot, IxpType.leave, 0, 0, TcpFlag.ack, 0, request);
+    return this.sendKept(slot, type, 0, 0, TcpFlag.ack, 0, request);
   }
 
   /**
@@ -261,6 +262,23 @@ export class NodeWriter {
    * went elsewhere.
    */
   resetNode(slot: number, node: number, sequence: number): boolean {
+    return this.control(slot, node, IxpType.segment, sequence, 0, TcpFlag.rst);
+  }
+
+  /**
+   * Sends a segment without payload in IXP to any node.
+   *
+   * @param request in place of the TSval; 0: none
+   */
+  control(
+    slot: number,
+    node: number,
+    type: number,
+    sequence: number,
+    acknowledgement: number,
+    flags: number,
+    request = 0,
+  ): boolean {
     if (!this.core.reachable(node)) return false;
     const { sessions, servers } = this.core;
     const frame = this.core.reserve(WRAPPED_TCP + TCP_HEADER_BYTES);
@@ -271,16 +289,21 @@ export class NodeWriter {
     const view = this.core.transmit.memory.view;
     const tcp = frame + WRAPPED_TCP;
     const port = sessions.portServer(slot) >>> 16;
-    writeTcp(view, tcp, port, servers.port[server]!, sequence, 0, TCP_HEADER_BYTES, TcpFlag.rst, 0);
-    finishTcpChecksum(view, tcp, TCP_HEADER_BYTES, client, virtualAddress);
+    const serverPort = servers.port[server]!;
+    const bytes = TCP_HEADER_BYTES;
+    writeTcp(view, tcp, port, serverPort, sequence, acknowledgement, bytes, flags, 0);
+    finishTcpChecksum(view, tcp, bytes, client, virtualAddress);
     return this.finishWrapped(
       frame,
       slot,
-      IxpType.segment,
+      type,
       client,
       virtualAddress,
-      TCP_HEADER_BYTES,
+      bytes,
       node,
+      0,
+      request,
+      sequence,
     );
   }
 
@@ -338,6 +361,7 @@ export class NodeWriter {
     node: number,
     ixpFlags = 0,
     request = 0,
+    confirm = this.core.sessions.handedTo(slot),
   ): boolean {
     const core = this.core;
     const { sessions, options, transmit, counters } = core;
@@ -354,7 +378,7 @@ export class NodeWriter {
     view.setUint8(ixp + IXP.service, 0);
     view.setUint32(ixp + IXP.session, sessions.nonce(slot));
     view.setUint32(ixp + IXP.balancer, options.address);
-    view.setUint32(ixp + IXP.confirm, sessions.handedTo(slot));
+    view.setUint32(ixp + IXP.confirm, confirm);
     view.setUint16(ixp + IXP.mss, Math.max(sessions.mss(slot), MIN_MSS));
     view.setUint8(
       ixp + IXP.flags,

@@ -8,6 +8,7 @@ import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../
 import type { Core } from '../core.js';
 import type { Gathering } from '../moving/gathering.js';
 import type { Leaving } from '../moving/leaving.js';
+import type { ParkingNotice } from '../moving/parking.js';
 import { NodeAddresses } from '../node-addresses.js';
 import { KERNEL_EVENT, noticeType } from '../table/kernel-event.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
@@ -30,6 +31,14 @@ export class Notices {
   private readonly inheritance: Inheritance;
   private readonly leaving: Leaving;
   private readonly gathering: Gathering;
+  /** The notice that is being handled. */
+  private readonly said: ParkingNotice = {
+    type: 0,
+    reason: 0,
+    sequence: 0,
+    acknowledgement: 0,
+    answers: 0,
+  };
   private readonly addresses = new NodeAddresses();
   private readonly badKeyAnswers = new TokenBucket(
     BAD_KEY_ANSWERS_PER_SECOND,
@@ -130,10 +139,14 @@ export class Notices {
     const key = ((view.getUint16(at + IXCP.clientPort) << 16) | server) >>> 0;
     const client = view.getUint32(at + IXCP.client);
     const nonce = view.getUint32(at + IXCP.session);
-    const acknowledgement = view.getUint32(at + IXCP.acknowledgement);
-    const slot = server < 0 ? -1 : this.find(node, client, key, nonce, type, acknowledgement);
-    if (slot >= 0) this.apply(slot, type, view.getUint8(at + IXCP.reason), acknowledgement);
-    else this.core.counters.count(Counter.drop_ixcp_stale);
+    const { said } = this;
+    said.type = type;
+    said.reason = view.getUint8(at + IXCP.reason);
+    said.sequence = view.getUint32(at + IXCP.sequence);
+    said.acknowledgement = view.getUint32(at + IXCP.acknowledgement);
+    said.answers = view.getUint16(at + IXCP.answers);
+    if (server < 0) this.core.counters.count(Counter.drop_ixcp_stale);
+    else this.take(node, client, key, nonce);
   }
 
   /**
@@ -147,39 +160,48 @@ export class Notices {
       counters.count(Counter.drop_ixcp_unknown_node);
       return;
     }
-    const type = noticeType(words, at);
+    const { said } = this;
+    said.type = noticeType(words, at);
+    said.reason = IxcpReason.none;
+    said.sequence = 0;
+    said.acknowledgement = words[at + KERNEL_EVENT.clientIsn]!;
+    said.answers = 0;
     const client = words[at + KERNEL_EVENT.client]!;
     const nonce = words[at + KERNEL_EVENT.serverIsn]!;
-    const acknowledgement = words[at + KERNEL_EVENT.clientIsn]!;
     const key = words[at + KERNEL_EVENT.portServer]!;
-    const slot = this.find(node, client, key, nonce, type, acknowledgement);
-    if (slot >= 0) this.apply(slot, type, IxcpReason.none, acknowledgement);
-    else counters.count(Counter.drop_ixcp_stale);
+    this.take(node, client, key, nonce);
   }
 
-  /** The session of a node's notice; -1 if the node does not have that session now. */
-  private find(
-    node: number,
-    client: number,
-    portServer: number,
-    nonce: number,
-    type: number,
-    acknowledgement: number,
-  ): number {
-    const { sessions } = this.core;
+  /** A verified notice of a node, which is in `said`. */
+  private take(node: number, client: number, portServer: number, nonce: number): void {
+    const { sessions, counters } = this.core;
     const slot = sessions.find(client, portServer);
-    if (slot < 0 || sessions.nonce(slot) !== nonce) return -1;
-    if (sessions.state(slot) < SessionState.handing) return -1;
-    if (sessions.node(slot) === node) return slot;
+    const isKnown =
+      slot >= 0 && sessions.nonce(slot) === nonce && sessions.state(slot) >= SessionState.handing;
+    if (isKnown && sessions.node(slot) === node) this.apply(slot);
+    else if (!isKnown || !this.isOfFormer(slot, node)) counters.count(Counter.drop_ixcp_stale);
+  }
+
+  /** A notice of a node that is not the session's. Returns whether it was to be expected. */
+  private isOfFormer(slot: number, node: number): boolean {
+    const { type, reason, acknowledgement } = this.said;
+    const { parking } = this.core;
+    if (type === IxcpType.ended || reason === IxcpReason.parked) {
+      parking.receive(slot, node, this.said);
+      return true;
+    }
+    // The answer to a LEAVE that was not a question, or a late word about the request that it had.
+    if (type === IxcpType.left || parking.has(slot, node)) return true;
     // An open handshake also gets the RST.
     const has = type === IxcpType.adopted || type === IxcpType.fin || type === IxcpType.synAck;
     if (has) this.handoff.resetLateNode(slot, node, acknowledgement);
-    return -1;
+    return false;
   }
 
-  /** A verified notice about a session, from the node that has it. */
-  private apply(slot: number, type: number, reason: number, acknowledgement: number): void {
+  /** A notice about a session, from the node that has it. */
+  private apply(slot: number): void {
     const { core, handoff, confirmation } = this;
+    const { type, reason, acknowledgement } = this.said;
     const { sessions } = core;
     const handing = sessions.state(slot) === SessionState.handing;
     const passing = sessions.state(slot) === SessionState.passing;
@@ -188,8 +210,16 @@ export class Notices {
     if (!answers) sessions.setLastSeen(slot, core.clock);
     const node = sessions.node(slot);
     // Counts even if the client's acknowledgement was faster: that says nothing about a node.
-    const has = type === IxcpType.adopted || type === IxcpType.fin;
+    const isEnded = type === IxcpType.ended;
+    const has = type === IxcpType.adopted || type === IxcpType.fin || isEnded;
     if (has) core.states.handoffConfirmed(node, core.serverOf(slot));
+    if (isEnded || reason === IxcpReason.parked) {
+      // Only a socket that has all of the request is idle.
+      if (handing) confirmation.confirmed(slot, acknowledgement);
+      if (isEnded && reason === IxcpReason.none) this.ended(slot);
+      else this.closedIdle(slot);
+      return;
+    }
     switch (type) {
       case IxcpType.adopted:
         if (this.gathering.concerns(slot)) this.gathering.proven(slot, acknowledgement);
@@ -204,7 +234,8 @@ export class Notices {
         if (handing) handoff.synAcked(slot);
         return;
       case IxcpType.left:
-        if (this.leaving.isAsking(slot)) this.leaving.left(slot);
+      case IxcpType.parked:
+        if (this.leaving.isAsking(slot)) this.leaving.left(slot, type === IxcpType.parked);
         return;
       case IxcpType.fin:
         // A FIN comes from a socket, so it confirms as well if the notice before it was lost. And a
@@ -239,5 +270,32 @@ export class Notices {
       default:
         core.counters.count(Counter.drop_malformed_ixcp);
     }
+  }
+
+  /** The session's node has answered all of its requests, and keeps its socket if it is left. */
+  private ended(slot: number): void {
+    const { streams } = this.core;
+    const { sequence, acknowledgement, answers } = this.said;
+    if (streams === undefined || answers !== (streams.requests[slot]! & 0xffff)) return;
+    streams.isEnded[slot] = 1;
+    streams.endedNext[slot] = acknowledgement;
+    streams.endedAt[slot] = sequence;
+  }
+
+  /**
+   * The socket of the session's node was idle, and has closed or sent something of its own accord.
+   * The client does not know.
+   */
+  private closedIdle(slot: number): void {
+    const { core, leaving, handoff } = this;
+    const { type } = this.said;
+    const state = core.sessions.state(slot);
+    if (leaving.isAsking(slot)) {
+      // A request of the client has crossed that, and can still go elsewhere.
+      if (type !== IxcpType.rst) core.parking.leave(slot, core.sessions.node(slot));
+      leaving.left(slot, false);
+    } else if (type === IxcpType.rst) handoff.resetIdle(slot);
+    else if (state === SessionState.handing || state === SessionState.passing)
+      core.parking.wake(slot, this.said);
   }
 }

@@ -22,6 +22,7 @@
  */
 import { Counter } from '../../base/counters.js';
 import { NodeCounter } from '../../base/object-counters.js';
+import { IxcpFlag } from '../../wire/ixcp.js';
 import { IxpType } from '../../wire/ixp.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { ClientWriter } from '../client-writer.js';
@@ -59,7 +60,7 @@ export class Recall {
     const node = sessions.node(slot);
     if (room < 0 || heads.repeatable[room] === 0) return false;
     if (!this.isRecalling(slot) && !heads.mostlyFree) return false;
-    if (!states.canRelease(node) || !this.isUnanswered(slot)) return false;
+    if (!states.can(node, IxcpFlag.canRelease) || !this.isUnanswered(slot)) return false;
     this.waitForAnswer(slot);
     return true;
   }

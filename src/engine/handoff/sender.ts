@@ -1,11 +1,15 @@
 /** Sends a handoff to a node: the kept head, in pieces that fit the link. Also withdraws it. */
 import { Counter } from '../../base/counters.js';
+import { IxcpFlag } from '../../wire/ixcp.js';
 import { IxpFlag, IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
 import { SessionFlag } from '../table/session-table.js';
 import type { NodeWriter } from './node-writer.js';
+
+/** In a SEGMENT, these flags say that a number is in place of the TSval. */
+const NOT_IN_SEGMENT = IxpFlag.head | IxpFlag.tell;
 
 export class HandoffSender {
   private readonly core: Core;
@@ -53,7 +57,7 @@ export class HandoffSender {
       return;
     }
     const begins = sessions.nodeAck[slot] === sessions.clientFirst(slot);
-    const hasSocket = sessions.has(slot, SessionFlag.adopted);
+    const hasSocket = sessions.has(slot, SessionFlag.adopted) || core.streams?.resumes[slot] === 1;
     if (begins && !hasSocket && core.states.replays(node, core.serverOf(slot))) {
       core.counters.count(Counter.replay_syn);
       this.toNode.sendSyn(slot, flags | this.aboutRequest(slot));
@@ -78,15 +82,16 @@ export class HandoffSender {
     const about = this.aboutRequest(slot);
     const piece = this.toNode.pieceBytes(slot);
     let at = seqDiff(sessions.nodeAck[slot]!, sessions.clientFirst(slot));
+    const { streams } = core;
     // A node that has the session must not build a second socket for it.
     const builds = at === 0 && !sessions.has(slot, SessionFlag.adopted);
-    let type: number = builds ? IxpType.adopt : IxpType.segment;
+    const opens = streams?.resumes[slot] === 1 ? IxpType.resume : IxpType.adopt;
+    let type: number = builds ? opens : IxpType.segment;
     do {
       const length = Math.min(piece, filled - at);
       const last = at + length >= filled;
       const tcpFlags = TcpFlag.ack | (last && length > 0 ? TcpFlag.psh : 0);
-      // In a SEGMENT, this flag says that a number is in place of the TSval.
-      const told = type === IxpType.adopt ? about : about & ~IxpFlag.head;
+      const told = type === IxpType.segment ? about & ~NOT_IN_SEGMENT : about;
       if (!this.toNode.sendKept(slot, type, at, length, tcpFlags, flags | told)) return;
       at += length;
       type = IxpType.segment;
@@ -110,7 +115,21 @@ export class HandoffSender {
     if (room < 0) return 0;
     const hold = heads.repeatable[room] === 1 ? IxpFlag.holdReset : 0;
     if (!sessions.has(slot, SessionFlag.watched)) return hold;
-    return hold | IxpFlag.follow | (heads.hasNoAnswerBody[room] === 1 ? IxpFlag.head : 0);
+    return (
+      hold |
+      IxpFlag.follow |
+      (heads.hasNoAnswerBody[room] === 1 ? IxpFlag.head : 0) |
+      (this.tells(slot) ? IxpFlag.tell : 0)
+    );
+  }
+
+  /**
+   * Whether the node is to say when its answer has ended: a session that has moved will move again.
+   * Each answer costs a notice.
+   */
+  private tells(slot: number): boolean {
+    const { sessions, states } = this.core;
+    return sessions.movesOf(slot) > 0 && states.can(sessions.node(slot), IxcpFlag.canPark);
   }
 
   /**
@@ -130,5 +149,7 @@ export class HandoffSender {
     // The node may also have taken what came after the head.
     const next = sessions.receiveNext(slot);
     if (next !== sessions.handedTo(slot)) this.toNode.resetNode(slot, node, next);
+    // A socket that was not resumed does not expect these numbers.
+    if (this.core.streams?.resumes[slot] === 1) this.core.parking.leave(slot, node);
   }
 }

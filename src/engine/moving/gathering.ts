@@ -19,6 +19,7 @@
  */
 import { Counter } from '../../base/counters.js';
 import { Pin, Verdict } from '../../directory/dispatcher.js';
+import { IxcpFlag } from '../../wire/ixcp.js';
 import { IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
@@ -194,7 +195,7 @@ export class Gathering {
     sessions.tried[slot] = 0;
     following.followRoom(slot);
     const stays = following.isEnding(slot) || following.staysFor(slot, sessions.resource[slot]!);
-    if (!stays && states.canLeave(sessions.node(slot))) this.leaving.begin(slot);
+    if (!stays && states.can(sessions.node(slot), IxcpFlag.canLeave)) this.leaving.begin(slot);
     else {
       // An agent that has not reported yet may know LEAVE.
       if (!stays && states.reportedAt[sessions.node(slot)]! >= 0) following.pin(slot, Stay.unable);

@@ -3,13 +3,19 @@
  * room, and its node must let the session go first: only the node knows whether its answers have
  * ended where the client's acknowledgement is (docs/ixp.md, "Moving on").
  *
- *     LEAVE to the node --- LEFT ------> ADOPT to the next holder, as for a first request
- *                      \--- REFUSED ---> the request goes where the last one went
- *                      \--- silence ---> the same: nobody else knows where its answer ends
+ *     PARK to the node --- PARKED -----> to the next holder, as for a first request: RESUME if a
+ *                     |                  socket waits there (parking.ts), else ADOPT
+ *                     \--- REFUSED ----> the request goes where the last one went
+ *                     \--- silence ----> the same: nobody else knows where its answer ends
+ *     ENDED has come for this place ---> as PARKED: the node need not be asked
+ *
+ * A node that cannot keep the socket gets LEAVE in place of PARK, and ends it. One that should not,
+ * because it drains, gets LEAVE behind PARKED.
  */
 import { Counter } from '../../base/counters.js';
 import { Pin, Verdict } from '../../directory/dispatcher.js';
-import { IxcpReason } from '../../wire/ixcp.js';
+import { IxcpFlag, IxcpReason } from '../../wire/ixcp.js';
+import { IxpType } from '../../wire/ixp.js';
 import { seqAdd } from '../../wire/seq.js';
 import type { Core } from '../core.js';
 import type { Handoff } from '../handoff/handoff.js';
@@ -38,7 +44,8 @@ export class Leaving {
     heads.step[sessions.head[slot]!] = HeadStep.leaving;
     sessions.setTries(slot, 0);
     this.bound(slot);
-    this.ask(slot);
+    if (this.isParked(slot)) this.left(slot, true);
+    else this.ask(slot);
   }
 
   /** More bytes of the client have come into the room. */
@@ -68,10 +75,26 @@ export class Leaving {
     this.stay(slot, false);
   }
 
-  /** The node has let the session go, and sends nothing to the client any more. */
-  left(slot: number): void {
+  /** The node has said that the session can leave it here, before it was asked. */
+  private isParked(slot: number): boolean {
+    const { sessions, streams } = this.core;
+    return (
+      streams!.isEnded[slot] === 1 &&
+      streams!.endedNext[slot] === sessions.clientFirst(slot) &&
+      streams!.endedAt[slot] === sessions.serverFirst(slot)
+    );
+  }
+
+  /**
+   * The node has let the session go, and sends nothing to the client any more.
+   * @param keeps whether it keeps its socket
+   */
+  left(slot: number, keeps: boolean): void {
     const { core } = this;
     const { sessions, heads, counters } = core;
+    const node = sessions.node(slot);
+    if (keeps && core.parking.parks(node)) core.parking.remember(slot, node);
+    else if (keeps) core.parking.leave(slot, node);
     counters.count(Counter.moved);
     core.streams!.moves[slot]! += 1;
     core.streams!.unproven[slot] = 0;
@@ -114,10 +137,13 @@ export class Leaving {
   }
 
   private ask(slot: number): void {
-    const { sessions, timers, counters, options, now, streams } = this.core;
+    const { sessions, states, timers, counters, options, now, streams } = this.core;
     sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
-    if (this.toNode.sendLeave(slot, streams!.requests[slot]!)) counters.count(Counter.moves_asked);
+    // LEAVE ends a socket that is parked already, whether or not the client has all of the answer.
+    const type = states.can(sessions.node(slot), IxcpFlag.canPark) ? IxpType.park : IxpType.leave;
+    if (this.toNode.sendLeave(slot, type, streams!.requests[slot]!))
+      counters.count(Counter.moves_asked);
   }
 
   /** Sets the end of what the node is to get. */

@@ -1,15 +1,19 @@
 /**
  * Where the client of each session that may move is in its stream of requests: arrays beside the
- * session records, made only for a virtual server with `keepAlive: migrate`. 29 bytes a session,
+ * session records, made only for a virtual server with `keepAlive: migrate`. 48 bytes a session,
  * and 12 more where the XDP program forwards heads that were judged before (judged-heads.ts).
  */
 import { SESSION_MOVES, SESSION_MOVES_BYTES } from '../../datapath/heads-layout.js';
 import { AT_HEAD } from '../../directory/dispatcher.js';
+import { NO_NODE } from '../node-table.js';
 import type { HeadMemory } from './judged-heads.js';
 
 const MOVES_WORDS = SESSION_MOVES_BYTES / 4;
 const KERNEL_REQUESTS = SESSION_MOVES.requests / 4;
 const KERNEL_HEAD = SESSION_MOVES.head / 4;
+
+/** Nodes at which sockets of one session wait at one time. */
+export const MOST_PARKED = 4;
 
 export class Streams {
   /** State of the follower at `next` (request/http/framing.ts): `state` and `left`. */
@@ -33,6 +37,20 @@ export class Streams {
   /** How many of the kernel's requests are counted in `requests`, or are not to be. */
   private readonly known: Uint32Array | undefined;
 
+  /**
+   * The nodes at which sockets of the session wait (parking.ts), then NO_NODE: MOST_PARKED each.
+   */
+  readonly parked: Uint16Array;
+  /**
+   * 1: the present node has said that all requests up to `endedNext` are answered, and that the
+   * answers end at `endedAt`. It keeps its socket if the session leaves it there.
+   */
+  readonly isEnded: Uint8Array;
+  readonly endedNext: Uint32Array;
+  readonly endedAt: Uint32Array;
+  /** 1: the session is handed over to a socket that waits at its node, by RESUME. */
+  readonly resumes: Uint8Array;
+
   /** @param capacity sessions at one time */
   constructor(capacity: number, memory?: HeadMemory) {
     const words = (): Uint32Array => new Uint32Array(capacity);
@@ -43,6 +61,11 @@ export class Streams {
     this.moves = words();
     this.before = words();
     this.unproven = new Uint8Array(capacity);
+    this.parked = new Uint16Array(capacity * MOST_PARKED).fill(NO_NODE);
+    this.isEnded = new Uint8Array(capacity);
+    this.endedNext = words();
+    this.endedAt = words();
+    this.resumes = new Uint8Array(capacity);
     if (memory === undefined) return;
     this.kernel = new Uint32Array(memory.moves, memory.movesOffset, capacity * MOVES_WORDS);
     this.known = words();
@@ -53,6 +76,8 @@ export class Streams {
     this.moves[slot] = 0;
     this.before[slot] = 0;
     this.unproven[slot] = 0;
+    this.isEnded[slot] = 0;
+    this.resumes[slot] = 0;
     const { kernel, known } = this;
     if (kernel === undefined || known === undefined) return;
     known[slot] = 0;

@@ -18,7 +18,7 @@
  * are public, and the engine writes them in place, as it does the records.
  */
 import { SlotList } from '../../base/slot-list.js';
-import type { Streams } from '../moving/streams.js';
+import { MOST_PARKED, type Streams } from '../moving/streams.js';
 import { NO_NODE } from '../node-table.js';
 import { indexWordsFor, SessionIndex } from './session-index.js';
 import { SESSION_RECORD_BYTES, SessionAction, SessionRecords } from './session-record.js';
@@ -339,6 +339,14 @@ export class SessionTable extends SessionRecords {
   /** How often the session has moved to another node between two requests. */
   movesOf(slot: number): number {
     return this.streams?.moves[slot] ?? 0;
+  }
+
+  /** The nodes that keep a socket of the session, to which it may come back. */
+  parkedAt(slot: number): number[] {
+    const { streams } = this;
+    if (streams === undefined) return [];
+    const nodes = streams.parked.subarray(slot * MOST_PARKED, (slot + 1) * MOST_PARKED);
+    return [...nodes].filter((node) => node !== NO_NODE);
   }
 
   /** Bytes that the client has sent, as an unsigned 32-bit number. */
