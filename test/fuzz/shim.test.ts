@@ -10,10 +10,11 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 
-/** Source, description, rounds (of about 540 and 70 inputs), the least number of inputs. */
+/** Source, description, rounds (of about 540, 70 and 210 inputs), the least number of inputs. */
 const HARNESSES = [
   ['harness.c', 'parsers, hash and packets of the shim and the guard', 4000, 2_000_000],
   ['client.c', 'segments, options and cookies of the XDP program', 30_000, 2_000_000],
+  ['answers.c', "the shim's reader of answers", 20_000, 2_000_000],
 ] as const;
 const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 
