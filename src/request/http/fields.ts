@@ -181,8 +181,13 @@ export class Fields {
    * The options of one Connection field (RFC 9110 section 7.6.1), added to those of earlier ones.
    */
   private takeConnection(bytes: Uint8Array, start: number, end: number): void {
-    let option = start;
-    for (let p = start; p <= end; p++) {
+    let option = skipSpace(bytes, start, end);
+    // Browsers send this, and nothing else.
+    if (end - option === KEEP_ALIVE.length && matches(bytes, option, KEEP_ALIVE)) {
+      this.keepsAlive = true;
+      return;
+    }
+    for (let p = option; p <= end; p++) {
       const byte = p < end ? bytes[p]! : SP;
       if ((byte | CASE_BIT) === CLOSE[0]) {
         if (end - p >= CLOSE.length && matches(bytes, p, CLOSE)) this.closes = true;
