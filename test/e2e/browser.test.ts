@@ -2,7 +2,7 @@
  * Pages in headless Chromium, over one connection: in clear, over TLS with HTTP/2, and with parts
  * on different nodes.
  */
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { IMAGE, loadPage, pageOf, saidBy, whyNoBrowser } from '../../lab/clients/browser.js';
 import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
 import type { Farm } from '../../lab/farm/farm.js';
@@ -36,6 +36,13 @@ function servedSince(farm: Farm, before: readonly string[][]): string[] {
   return served(farm).flatMap((lines, index) =>
     lines.slice(before[index]?.length).map((line) => `n${index + 1} ${line}`),
   );
+}
+
+/** Nothing unusual is in the error logs of the nodes, after all connections have ended. */
+async function checkErrorLogs(t: Test, farm: Farm): Promise<void> {
+  await farm.waitEmpty();
+  for (const [index, web] of farm.webs.entries())
+    t.same(web.complaints(), [], `the error log of n${index + 1}`);
 }
 
 t.setTimeout(FILE_TIMEOUT_MS);
@@ -75,6 +82,7 @@ t.test('a browser loads a page', { skip: whyNoFarm() || whyNoBrowser() }, async 
         t.equal(lines.filter((line) => line.request !== null).length, 1, 'over one connection');
       });
     }
+    await checkErrorLogs(t, farm);
   });
 });
 
@@ -125,6 +133,7 @@ t.test(
         wanted.map((paths) => paths.map((path) => `GET ${path} HTTP/1.1`)),
         'each from the node that holds it',
       );
+      await checkErrorLogs(t, farm);
     });
   },
 );
