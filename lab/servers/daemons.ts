@@ -121,7 +121,10 @@ begin transports
       .map((name) => readFileSync(path.join(input, name), 'utf8'));
   }
 
-  /** telnetd behind inetd. In place of a login it runs a script that repeats a line. */
+  /**
+   * telnetd behind inetd. In place of a login it runs a script that repeats a line, and ends
+   * with the next one.
+   */
   async startTelnet(): Promise<Program> {
     const login = this.write(
       'login',
@@ -129,6 +132,8 @@ begin transports
 echo "welcome to ${this.host.name}"
 read -r line
 echo "${this.host.name} got $line"
+# telnetd drops what its client has not got when this script ends.
+read -r line
 `,
       0o755,
     );

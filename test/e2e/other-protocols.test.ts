@@ -82,8 +82,9 @@ async function askAll(
   });
 
   await t.test('telnet: negotiation, a greeting, and a line', async (t) => {
-    // The pipe stays open, because telnet ends with its input.
-    const script = `mkfifo "$1" && exec 3<>"$1" && echo hello >&3 && telnet "$2" <"$1"; rm "$1"`;
+    // The pipe stays open, because telnet ends with its input. The second line ends the server.
+    const script = `mkfifo "$1" && exec 3<>"$1" && echo hello >&3 && telnet "$2" <"$1" |
+      while read -r line; do echo "$line"; case "$line" in *got*) echo bye >&3;; esac; done; rm "$1"`;
     const answers = await each(async () => {
       const pipe = path.join(farm.directory, 'telnet-pipe');
       const run = ['-c', script, 'sh', pipe, VIRTUAL_ADDRESS];
